@@ -1,0 +1,45 @@
+"""The error a user can act on, and how a command reports it."""
+
+from __future__ import annotations
+
+import errno
+import sys
+from collections.abc import Callable
+
+EXIT_BAD_INPUT = 2
+
+
+class UserError(Exception):
+    """Bad input or a machine that cannot do what was asked.
+
+    The message is one line that names the file or flag, what was expected, what was found, and the way out.
+    Everything else that is raised is a bug and keeps its traceback.
+    """
+
+
+def run_command(command: Callable[[], int]) -> int:
+    """Run `command` and turn errors that are not bugs into one line on stderr and exit code 2."""
+    try:
+        return command()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+    except OSError as error:
+        explanation = explain_os_error(error)
+        if explanation is None:
+            raise
+        print(f"error: {explanation}", file=sys.stderr)
+    return EXIT_BAD_INPUT
+
+
+def explain_os_error(error: OSError) -> str | None:
+    """One line for the failures a file system can produce, None for those that point to a bug."""
+    where = error.filename or "a file"
+    advice = {
+        errno.ENOSPC: "the disk is full; free some space or choose another --save_dir",
+        errno.EDQUOT: "the disk quota is used up; free some space or choose another --save_dir",
+        errno.EROFS: "the file system is read-only; choose another folder",
+        errno.EACCES: "permission denied; choose another folder or change its permissions",
+        errno.EPERM: "operation not permitted; choose another folder or change its permissions",
+        errno.ENAMETOOLONG: "the path is too long; choose a shorter one",
+    }.get(error.errno or 0)
+    return None if advice is None else f"{where}: {advice}"

@@ -60,7 +60,7 @@ def write_json(path: str | os.PathLike, value: Any) -> None:
 def sha256_of(path: str | os.PathLike) -> str:
     """Hex digest of a file's bytes."""
     digest = hashlib.sha256()
-    with open(path, "rb") as stream:
+    with Path(path).open("rb") as stream:
         while block := stream.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()

@@ -1,0 +1,160 @@
+"""Features and codes: rounding, training noise, and the packing of codes into texel words (design.md, section 5).
+
+A grid with `bits` bits per feature knows N = 2**bits feature values, the centres of N equal cells on [-0.5, 0.5].
+Code c stands for the feature c/N - (N-1)/(2N). All of it is exact in float32 up to 16 bits.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torchtyping import TensorType
+
+Codes = TensorType["texels", "features"]
+
+QUANTIZE_BITS = (1, 2, 4, 8, 16)
+SAVE_BITS = (8, 16, 32, 64)
+FEATURE_LIMIT = 0.5  # trained features stay within the outer edges of the outermost cells
+
+
+def features_per_texel(quantize_bits: int, save_bits: int) -> int:
+    """How many features one word of `save_bits` bits holds.
+
+    Raises: ValueError when a width is unknown or a feature does not fit into the word.
+    """
+    if quantize_bits not in QUANTIZE_BITS:
+        raise ValueError(f"quantize_bits must be one of {QUANTIZE_BITS}, got {quantize_bits}")
+    if save_bits not in SAVE_BITS:
+        raise ValueError(f"save_bits must be one of {SAVE_BITS}, got {save_bits}")
+    if quantize_bits > save_bits:
+        raise ValueError(f"a feature of {quantize_bits} bits does not fit into a word of {save_bits} bits")
+    return save_bits // quantize_bits
+
+
+# --- codes ---------------------------------------------------------------------------------------------------------
+
+
+def codes_from_features(features: TensorType, bits: int) -> TensorType:
+    """Nearest code of each feature: floor(f*N + N/2), saturated to 0..N-1.
+
+    Args:
+        features: any shape, float32; outside [-0.5, 0.5] saturates, NaN becomes code 0.
+        bits: code width, one of QUANTIZE_BITS.
+    Returns: int32 codes of the same shape. A feature on the edge between two cells takes the upper one.
+    """
+    n = 1 << bits
+    return torch.nan_to_num(features * n + n // 2, nan=0.0).floor().clamp_(0, n - 1).to(torch.int32)
+
+
+def features_from_codes(codes: TensorType, bits: int) -> TensorType:
+    """The feature that each code stands for, c/N - (N-1)/(2N), as float32 of the same shape (exact)."""
+    n = 1 << bits
+    return (codes.to(torch.float32) - (n - 1) / 2) / n
+
+
+class _RoundStraightThrough(torch.autograd.Function):
+    """Round to the nearest feature value; the gradient passes as if nothing had happened (Bengio et al. 2013)."""
+
+    @staticmethod
+    def forward(ctx, features, bits):
+        n = 1 << bits
+        codes = (features * n + n // 2).floor_().clamp_(0, n - 1)
+        return codes.sub_((n - 1) / 2).div_(n)
+
+    @staticmethod
+    def backward(ctx, upstream):
+        return upstream, None
+
+
+def round_features(features: TensorType, bits: int) -> TensorType:
+    """features_from_codes(codes_from_features(features)) in one step, with a straight-through gradient."""
+    return _RoundStraightThrough.apply(features, bits)
+
+
+# --- noise ---------------------------------------------------------------------------------------------------------
+
+
+def _to_int32(value: int) -> int:
+    value &= 0xFFFFFFFF
+    return value - (1 << 32) if value & 0x80000000 else value
+
+
+def _mix(x: TensorType) -> TensorType:
+    """The 32-bit integer mixer "lowbias32" of C. Wellons' hash prospector (public domain), in place on int32.
+
+    torch shifts int32 arithmetically, so each shift is masked back to a logical one.
+    """
+    x ^= (x >> 16) & 0xFFFF
+    x *= _to_int32(0x7FEB352D)
+    x ^= (x >> 15) & 0x1FFFF
+    x *= _to_int32(0x846CA68B)
+    x ^= (x >> 16) & 0xFFFF
+    return x
+
+
+def stream_key(seed: int, iteration: int, stream: int) -> int:
+    """A 32-bit key for one independent random stream of one training iteration, as a signed int32."""
+    key = torch.tensor([_to_int32(seed)], dtype=torch.int32)
+    for word in (iteration, stream):
+        key = _mix(key ^ _to_int32(word * 0x9E3779B9 + 0x7F4A7C15))
+    return int(key)
+
+
+def hash_uniform(index: TensorType, key: int) -> TensorType:
+    """Uniform numbers in [0, 1) that depend on nothing but (index, key): the random source of every engine.
+
+    A number is a function of its index, not of the order in which numbers are drawn, so a resumed run, another
+    device and a fused kernel all see the same ones without a generator state to carry along.
+
+    Args:
+        index: any shape, int32 or int64; the low 32 bits count.
+        key: see stream_key.
+    Returns: float32 of the same shape: the top 24 bits of the hash times 2**-24, so the value is exact.
+    """
+    x = index.to(torch.int32, copy=True)
+    x *= _to_int32(0x9E3779B1)  # spread consecutive indices before the key goes in
+    x ^= key
+    x = _mix(x)
+    return ((x >> 8) & 0xFFFFFF).to(torch.float32) * 2.0**-24
+
+
+# --- words ---------------------------------------------------------------------------------------------------------
+
+
+def pack_codes(codes: Codes | np.ndarray, quantize_bits: int, save_bits: int) -> np.ndarray:
+    """Concatenate each texel's codes, most significant first, into the bytes of one word.
+
+    Args:
+        codes: (T, F) integers in 0..2**quantize_bits - 1, with F = save_bits / quantize_bits.
+    Returns: (T, save_bits / 8) uint8; byte 0 is R of an R8G8B8A8 texel.
+    Raises: ValueError when F does not match, or a code does not fit into its bits.
+    """
+    codes = np.asarray(codes)
+    features = features_per_texel(quantize_bits, save_bits)
+    if codes.ndim != 2 or codes.shape[1] != features:
+        raise ValueError(
+            f"codes must be (texels, {features}) for {quantize_bits}-bit codes in {save_bits}-bit words, "
+            f"got {codes.shape}"
+        )
+    if codes.size and (codes.min() < 0 or codes.max() >> quantize_bits):
+        raise ValueError(f"codes must be in 0..{(1 << quantize_bits) - 1}, got {codes.min()}..{codes.max()}")
+    if quantize_bits == 16:
+        return np.ascontiguousarray(codes.astype(">u2")).view(np.uint8)
+    per_byte = 8 // quantize_bits
+    shifts = np.arange(per_byte - 1, -1, -1, dtype=np.uint8) * quantize_bits
+    fields = codes.astype(np.uint8).reshape(len(codes), save_bits // 8, per_byte)
+    return np.bitwise_or.reduce(fields << shifts, axis=2).astype(np.uint8)
+
+
+def unpack_codes(words: np.ndarray, quantize_bits: int, save_bits: int) -> np.ndarray:
+    """The inverse of pack_codes: (T, save_bits / 8) uint8 -> (T, save_bits / quantize_bits) uint16 codes."""
+    features = features_per_texel(quantize_bits, save_bits)
+    words = np.asarray(words)
+    if words.dtype != np.uint8 or words.ndim != 2 or words.shape[1] != save_bits // 8:
+        raise ValueError(f"words must be (texels, {save_bits // 8}) uint8, got {words.shape} {words.dtype}")
+    if quantize_bits == 16:
+        return np.ascontiguousarray(words).view(">u2").astype(np.uint16)
+    per_byte = 8 // quantize_bits
+    shifts = np.arange(per_byte - 1, -1, -1, dtype=np.uint8) * quantize_bits
+    fields = (words[:, :, None] >> shifts) & ((1 << quantize_bits) - 1)
+    return fields.reshape(len(words), features).astype(np.uint16)

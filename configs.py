@@ -1,0 +1,340 @@
+"""Every knob of the toolkit, once: default, help, unit and range. The command line and config files follow from it."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import difflib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from errors import UserError
+
+SCHEDULERS = ("plateau", "cosine", "steplr", "poly")
+ENGINES = ("auto", "torch")
+TEXTURE_MAPS = ("diffuse", "normal", "roughness", "occlusion", "metallic", "specular", "displacement")
+
+
+def knob(default: Any, help: str, *, unit: str = "", low: float | None = None, high: float | None = None, choices=()):
+    """A dataclass field with what the command line, the validation and the documentation need to know about it."""
+    metadata = {"help": help, "unit": unit, "low": low, "high": high, "choices": tuple(choices)}
+    if isinstance(default, (dict, list)):
+        return dataclasses.field(default_factory=lambda: type(default)(default), metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class HashGridConfig:
+    """One entry of `hash_grid_configs`. What is left out (None) comes from the flags and the material's size."""
+
+    max_resolution: int | None = knob(None, "finest level's width and height", unit="grid texels", low=1, high=16384)
+    n_levels: int | None = knob(None, "levels, each half the next; None: as many as halve exactly", low=1, high=15)
+    quantize_bits: int | None = knob(None, "bits per feature; None: --quantize_bits", choices=(1, 2, 4, 8, 16))
+    save_bits: int | None = knob(None, "bits per grid texel; None: --save_bits", choices=(8, 16, 32, 64))
+    learning_rate: float | None = knob(None, "Adam step size; None: --grid_learning_rate", low=1e-7, high=10.0)
+    interpolation: str = knob(
+        "linear", "linear: features are blended; learned: the network blends", choices=("linear", "learned")
+    )
+
+
+@dataclass(frozen=True)
+class Config:
+    """The configuration of one run. Field order is the order of `--help`."""
+
+    # what to do, and where
+    mode: str = knob("train", "train a material, or infer: evaluate a checkpoint", choices=("train", "infer"))
+    data_dir: str = knob("data/test", "folder with the maps of one material", unit="path")
+    save_dir: str = knob("outputs", "folder that receives one sub-folder per run", unit="path")
+    load_dir: str = knob("", "run folder to resume or evaluate (outputs/yyyy-mm-dd-hh-mm-ss)", unit="path")
+    load_iter: int = knob(-1, "iteration to load from --load_dir; -1: its newest checkpoint", unit="iterations", low=-1)
+    linear_color: bool = knob(False, "train diffuse in linear light instead of the file's sRGB")
+
+    # feature grids and decoder
+    quantize: bool = knob(True, "train with rounded features and export them; False: float features, model.pth only")
+    quantize_bits: int = knob(4, "bits per feature", unit="bits", choices=(1, 2, 4, 8, 16))
+    save_bits: int = knob(32, "bits per grid texel: save_bits / quantize_bits features", choices=(8, 16, 32, 64))
+    hash_grid_configs: list = knob([], "grids; empty: two, at half and an eighth of the longer side (config file)")
+    n_frequencies: int = knob(12, "triangle waves per axis that tell the network its position", low=0, high=16)
+    n_texel_frequencies: int = knob(
+        -1, "texel-periodic waves per axis; -1: 3 where a grid's interpolation is learned, else 0", low=-1, high=8
+    )
+    n_neurons: int = knob(64, "width of the hidden layers, a multiple of 16", unit="neurons", low=16, high=256)
+    n_hidden_layers: int = knob(2, "hidden layers", unit="layers", low=0, high=4)
+
+    # training
+    max_iter: int = knob(10000, "iterations of the whole run", unit="iterations", low=1, high=10_000_000)
+    batch_size: int = knob(8192, "texels per iteration", unit="texels", low=1, high=1 << 22)
+    learning_rate: float = knob(0.01, "Adam step size of the network", low=1e-7, high=10.0)
+    grid_learning_rate: float = knob(0.02, "Adam step size of the grids", low=1e-7, high=10.0)
+    lr_scheduler: str = knob("poly", "how learning rates fall over the run", choices=SCHEDULERS)
+    lr_floor: float = knob(0.01, "where every scheduler ends", unit="fraction of the first rate", low=0.0, high=1.0)
+    lr_decay_start: float = knob(0.7, "poly, cosine: constant until here", unit="fraction of max_iter", low=0, high=1)
+    lr_decay_power: float = knob(1.0, "poly: exponent of the decay; 1 is a straight line", low=0.1, high=10.0)
+    lr_decay_factor: float = knob(0.3, "plateau, steplr: each step multiplies the rate by it", low=0.01, high=0.99)
+    lr_step_size: int = knob(0, "steplr: iterations between steps; 0: a tenth of max_iter", unit="iterations", low=0)
+    noise_std: float = knob(1.0, "noise on features before rounding; 1 is +- half a step", low=0.0, high=4.0)
+    noise_anneal_fraction: float = knob(
+        0.8, "the noise falls linearly to zero over this share of the run", unit="fraction of max_iter", low=0, high=1
+    )
+    wrap_boundary: bool = knob(True, "tie opposite borders and the corners of the grids, so that they tile")
+    wrap_strength: float = knob(0.1, "how far borders move to their mean each time; 1: all the way", low=0, high=1)
+    wrap_interval: int = knob(100, "iterations between two syncs of the borders", unit="iterations", low=1)
+    wrap_levels: int = knob(0, "how many levels, from the finest, are synced; 0: all", unit="levels", low=0, high=15)
+    texture_loss_weights: dict = knob(dict.fromkeys(TEXTURE_MAPS, 1.0), "loss weight per map (config file)")
+    seed: int = knob(0, "seed of initial values, samples and noise", low=0, high=2**31 - 1)
+
+    # watching, saving and stopping
+    eval_interval: int = knob(2000, "iterations between evaluations of all LODs", unit="iterations", low=1)
+    save_interval: int = knob(2000, "iterations between checkpoints", unit="iterations", low=1)
+    keep_checkpoints: int = knob(0, "newest checkpoints that stay on disk; 0: all", unit="checkpoints", low=0)
+    early_stop: bool = knob(True, "stop when PSNR no longer rises")
+    early_stop_interval: int = knob(5000, "segments whose mean PSNR is compared", unit="iterations", low=1)
+    early_stop_psnr_threshold: float = knob(0.01, "least gain of a segment over the last one", unit="dB", low=0.0)
+
+    # machine
+    device: str = knob("auto", "auto, cpu, cuda, cuda:N or mps")
+    engine: str = knob("auto", "who computes the training step", choices=ENGINES)
+    num_threads: int = knob(0, "CPU threads; 0: PyTorch's choice. Same seed and threads: same bits", low=0, high=1024)
+
+    # many materials
+    groups_batching: bool = knob(False, "train every sub-folder of --groups_batch_dir")
+    groups_batch_dir: str = knob("data_batch", "folder with one sub-folder per material", unit="path")
+    groups_save_dir: str = knob("save_batch", "receives one sub-folder per material", unit="path")
+    groups_max_workers: int = knob(1, "materials trained at the same time; only 1 so far", low=1, high=1024)
+    groups_verbose: bool = knob(False, "show the training log of each material")
+
+
+FIELDS = {field.name: field for field in dataclasses.fields(Config)}
+# What a checkpoint fixes: another value would be another model.
+ARCHITECTURE = (
+    "quantize", "quantize_bits", "save_bits", "hash_grid_configs", "linear_color",
+    "n_frequencies", "n_texel_frequencies", "n_neurons", "n_hidden_layers",
+)  # fmt: skip
+# What belongs to one call rather than to the run.
+CALL = ("mode", "load_dir", "load_iter") + tuple(name for name in FIELDS if name.startswith("groups_"))
+
+
+# --- command line --------------------------------------------------------------------------------------------------
+
+
+def parse_bool(text: str) -> bool:
+    """True, 1, yes, on and False, 0, no, off in any case."""
+    words = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
+    if text.strip().lower() not in words:
+        raise argparse.ArgumentTypeError(f"expected True or False, got {text!r}")
+    return words[text.strip().lower()]
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """argparse, with errors as one line."""
+
+    def error(self, message: str):
+        raise UserError(f"{message} (see --help)")
+
+
+def help_text(field: dataclasses.Field) -> str:
+    """The help of a field with its choices or range, unit and default."""
+    facts = field.metadata
+    default = field.default if field.default is not dataclasses.MISSING else None
+    parts = []
+    if facts["choices"]:
+        parts.append("one of " + ", ".join(str(choice) for choice in facts["choices"]))
+    elif facts["low"] is not None:
+        parts.append(f"{facts['low']:g} to {facts['high']:g}" if facts["high"] is not None else f">= {facts['low']:g}")
+    if facts["unit"]:
+        parts.append(facts["unit"])
+    if default is not None and default != "":
+        parts.append(f"default {default}")
+    text = facts["help"] + (f" [{'; '.join(parts)}]" if parts else "")
+    return text.replace("%", "%%")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """A parser with one flag per scalar field of Config; flags that are not given stay out of the namespace."""
+    parser = OneLineParser(
+        prog="train.py",
+        description="Compress a material (a folder of PBR maps) into small feature textures and a tiny network.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--config", default="", help="YAML or JSON file with any of these fields [path]")
+    for name, field in FIELDS.items():
+        kind = type(field.default) if field.default is not dataclasses.MISSING else None
+        if kind is None:
+            continue  # lists and dictionaries are given in a config file
+        options: dict[str, Any] = {"default": argparse.SUPPRESS, "help": help_text(field)}
+        if kind is bool:
+            options.update(type=parse_bool, nargs="?", const=True, metavar="BOOL")
+        else:
+            options.update(type=kind, metavar=kind.__name__.upper())
+        parser.add_argument(f"--{name}", **options)
+    return parser
+
+
+def parse_args(argv: Sequence[str] | None = None) -> dict[str, Any]:
+    """The values that the user gave, from the config file and, on top of it, the flags. Nothing is filled in."""
+    given = vars(build_parser().parse_args(argv))
+    path = given.pop("config")
+    values = load_config_file(path) if path else {}
+    values.update(given)
+    return values
+
+
+def load_config_file(path: str) -> dict[str, Any]:
+    """Read a YAML (or JSON, which is YAML) mapping of field names to values.
+
+    Raises: UserError when it cannot be read, is not a mapping, or names an unknown field.
+    """
+    import yaml
+
+    try:
+        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise UserError(f"--config {path}: cannot be read ({reason}); give the path of a YAML file") from error
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        where = " ".join(str(getattr(error, "problem_mark", "") or error).split())
+        raise UserError(f"--config {path}: not valid YAML ({where}); write one 'field: value' per line") from error
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise UserError(f"--config {path}: expected 'field: value' lines, found a {type(values).__name__}")
+    for name in values:
+        if name not in FIELDS:
+            raise UserError(f"--config {path}: unknown field {name!r}{_suggest(name, FIELDS)}")
+    return values
+
+
+def _suggest(name: Any, known: Mapping) -> str:
+    close = difflib.get_close_matches(str(name), list(known), n=1)
+    return f"; did you mean {close[0]!r}?" if close else f"; known fields are {', '.join(known)}"
+
+
+# --- values --------------------------------------------------------------------------------------------------------
+
+
+def make_config(values: Mapping[str, Any]) -> Config:
+    """A validated Config of the defaults with `values` on top.
+
+    Raises: UserError naming the flag, what it accepts and what was given.
+    """
+    checked = {name: _checked(f"--{name}", FIELDS[name], value) for name, value in values.items()}
+    if "hash_grid_configs" in checked:
+        checked["hash_grid_configs"] = [_grid_entry(i, entry) for i, entry in enumerate(checked["hash_grid_configs"])]
+    if "texture_loss_weights" in checked:
+        checked["texture_loss_weights"] = _loss_weights(checked["texture_loss_weights"])
+    config = Config(**checked)
+    _check_combinations(config, values)
+    return config
+
+
+def _checked(flag: str, field: dataclasses.Field, value: Any) -> Any:
+    """`value` as the field's type, inside its range."""
+    facts = field.metadata
+    default = field.default if field.default is not dataclasses.MISSING else field.default_factory()
+    kind = type(default) if default is not None else (int if "int" in str(field.type) else float)
+    if default is None and value is None:
+        return None
+    if isinstance(value, tuple):
+        value = list(value)
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if kind is float and isinstance(value, str):  # YAML 1.1 reads 1e-3 as text
+        with contextlib.suppress(ValueError):
+            value = float(value)
+    if kind is bool and value in (0, 1):
+        value = bool(value)
+    if type(value) is not kind:
+        raise UserError(f"{flag}: expected {_kind_name(kind)}, got {value!r}")
+    if kind is float and not math.isfinite(value):
+        raise UserError(f"{flag}: expected a finite number, got {value}")
+    if facts["choices"] and value not in facts["choices"]:
+        raise UserError(f"{flag}: expected one of {', '.join(map(str, facts['choices']))}, got {value}")
+    low, high = facts["low"], facts["high"]
+    if (low is not None and value < low) or (high is not None and value > high):
+        limits = f"{low:g} to {high:g}" if high is not None else f"{low:g} or more"
+        raise UserError(f"{flag}: expected {limits}{' ' + facts['unit'] if facts['unit'] else ''}, got {value}")
+    return value
+
+
+def _kind_name(kind: type) -> str:
+    return {bool: "True or False", int: "a whole number", float: "a number", str: "text", list: "a list",
+            dict: "a mapping"}[kind]  # fmt: skip
+
+
+def _grid_entry(index: int, entry: Any) -> HashGridConfig:
+    where = f"hash_grid_configs[{index}]"
+    if isinstance(entry, HashGridConfig):
+        entry = dataclasses.asdict(entry)
+    if not isinstance(entry, dict):
+        raise UserError(f"{where}: expected a mapping with max_resolution, n_levels, ..., got {entry!r}")
+    fields = {field.name: field for field in dataclasses.fields(HashGridConfig)}
+    for name in entry:
+        if name not in fields:
+            raise UserError(f"{where}: unknown field {name!r}{_suggest(name, fields)}")
+    return HashGridConfig(**{name: _checked(f"{where}.{name}", fields[name], entry[name]) for name in entry})
+
+
+def _loss_weights(weights: dict) -> dict[str, float]:
+    merged = dict.fromkeys(TEXTURE_MAPS, 1.0)
+    for name, weight in weights.items():
+        if name not in merged:
+            raise UserError(f"texture_loss_weights: unknown map {name!r}{_suggest(name, merged)}")
+        if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 <= weight < math.inf:
+            raise UserError(f"texture_loss_weights.{name}: expected a number of 0 or more, got {weight!r}")
+        merged[name] = float(weight)
+    return merged
+
+
+def _check_combinations(config: Config, given: Mapping[str, Any]) -> None:
+    """Refuse what makes no sense together, before any work starts."""
+    if config.n_neurons % 16:
+        raise UserError(f"--n_neurons: expected a multiple of 16, got {config.n_neurons}")
+    if config.quantize_bits > config.save_bits:
+        raise UserError(
+            f"--quantize_bits {config.quantize_bits} does not fit into --save_bits {config.save_bits}; "
+            "a word holds save_bits / quantize_bits features, so raise --save_bits or lower --quantize_bits"
+        )
+    if config.mode == "infer" and not config.load_dir:
+        raise UserError("--mode infer: expected --load_dir outputs/<run>, the run to evaluate; it was not given")
+    if "load_iter" in given and not config.load_dir:
+        raise UserError(f"--load_iter {config.load_iter}: expected --load_dir outputs/<run> beside it, found none")
+    if config.groups_batching and config.load_dir:
+        raise UserError("--groups_batching trains many materials; it cannot be combined with --load_dir")
+    if config.groups_batching and config.mode == "infer":
+        raise UserError("--groups_batching trains many materials; it cannot be combined with --mode infer")
+    if config.groups_max_workers != 1:
+        raise UserError(
+            f"--groups_max_workers {config.groups_max_workers}: only 1 (one material after the other) is supported "
+            "so far; leave the flag out"
+        )
+    if not any(config.texture_loss_weights.values()):
+        raise UserError("texture_loss_weights: every map has weight 0, so there is nothing to train")
+
+
+# --- as files ------------------------------------------------------------------------------------------------------
+
+
+def to_dict(config: Config) -> dict[str, Any]:
+    """Plain values of a configuration, for JSON and for a checkpoint; make_config reads them back."""
+    values = dataclasses.asdict(config)
+    values["hash_grid_configs"] = [
+        {name: value for name, value in dataclasses.asdict(grid).items() if value is not None}
+        for grid in config.hash_grid_configs
+    ]
+    return values
+
+
+def describe(config: Config) -> str:
+    """The configuration as aligned `name value` lines."""
+    width = max(len(name) for name in FIELDS)
+    lines = []
+    for name, value in to_dict(config).items():
+        if isinstance(value, (list, dict)):
+            value = json.dumps(value)
+        lines.append(f"  {name:<{width}}  {value}")
+    return "\n".join(lines)

@@ -1,0 +1,126 @@
+"""The reference engine: plain PyTorch on any device. Every other engine is compared with this one."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+
+import torch
+
+from dataset import Material
+from engine.sampling import STREAM_NOISE, TexelSampler
+from model import NeuralTexture, Noise, resolve_grids
+from quantize import FEATURE_LIMIT, stream_key
+from schedule import Schedule
+
+ADAM_BETAS = (0.9, 0.99)
+ADAM_EPSILON = 1e-12  # gradients of single grid texels are tiny; 1e-8 would slow them down
+
+
+class TorchEngine:
+    """Trains a NeuralTexture on a Material.
+
+    Args:
+        model: on `device`; its parameters are updated in place.
+        material: the target.
+        schedule: learning rates and noise; the engine asks it every iteration.
+        device: where to compute.
+    """
+
+    name = "torch"
+
+    def __init__(self, model: NeuralTexture, material: Material, schedule: Schedule, device: torch.device):
+        config = schedule.config
+        self.model = model
+        self.material = material.to(device)
+        self.schedule = schedule
+        self.iteration = 0
+        self.mse = math.nan
+        self.sampler = TexelSampler(material.lod_sizes, config.seed, config.batch_size, device)
+        self._present = material.present_channels.to(device)
+        self._loss_weights = channel_loss_weights(material, config.texture_loss_weights).to(device)
+        self._rates = [config.learning_rate] + [
+            grid.learning_rate for grid in resolve_grids(config, material.width, material.height)
+        ]
+        groups = [{"params": list(model.weights)}] + [{"params": [p]} for p in model.grid_parameters]
+        self.optimizer = _adam(groups)
+
+    def step(self, n: int) -> float:
+        """Run `n` iterations; return their mean loss. `mse` holds their mean unweighted squared error."""
+        losses, errors = [], []
+        for _ in range(n):
+            loss, error = self._iterate()
+            losses.append(loss)
+            errors.append(error)
+            self.iteration += 1
+        self.mse = float(torch.stack(errors).double().mean())
+        return float(torch.stack(losses).double().mean())
+
+    def _iterate(self) -> tuple[torch.Tensor, torch.Tensor]:
+        config = self.schedule.config
+        factor = self.schedule.factor(self.iteration)
+        for group, rate in zip(self.optimizer.param_groups, self._rates):
+            group["lr"] = rate * factor
+        texel, lod, uv = self.sampler.draw(self.iteration)
+        target = self.material.gather(texel)
+        decoded = self.model(uv, lod, self._noise()).index_select(1, self._present)
+        error = (decoded - target).square().mean(dim=0)
+        loss = (error * self._loss_weights).sum()
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+        self._constrain(config)
+        return loss.detach(), error.detach().mean()
+
+    def _noise(self) -> Noise | None:
+        strength = self.schedule.noise_strength(self.iteration)
+        if strength <= 0:
+            return None
+        seed = self.schedule.config.seed
+        keys = tuple(stream_key(seed, self.iteration, STREAM_NOISE + g) for g in range(len(self.model.grids)))
+        return Noise(strength, keys)
+
+    @torch.no_grad()
+    def _constrain(self, config) -> None:
+        """Keep features where codes can reach them, and the borders of the grids together."""
+        if config.quantize:
+            for parameters in self.model.grid_parameters:
+                parameters.clamp_(-FEATURE_LIMIT, FEATURE_LIMIT)
+        if config.wrap_boundary and (self.iteration + 1) % config.wrap_interval == 0:
+            for index in range(len(self.model.grids)):
+                self.model.sync_wrap_boundary(index, config.wrap_strength, config.wrap_levels)
+
+    def sync(self) -> None:
+        """Leave the trained parameters in the model: they are there all the time."""
+
+    def learning_rates(self) -> dict[str, float]:
+        """Current rate of the network and of each grid."""
+        factor = self.schedule.factor(self.iteration)
+        names = ["network"] + [f"grid_{index}" for index in range(len(self.model.grids))]
+        return {name: rate * factor for name, rate in zip(names, self._rates)}
+
+    def state(self) -> dict:
+        """Iteration and optimiser, as tensors and plain values. Samples and noise follow from seed and iteration."""
+        return {"iteration": self.iteration, "optimizer": self.optimizer.state_dict()["state"]}
+
+    def load_state(self, state: dict) -> None:
+        """The inverse of state()."""
+        self.iteration = state["iteration"]
+        own = self.optimizer.state_dict()
+        self.optimizer.load_state_dict({"state": state["optimizer"], "param_groups": own["param_groups"]})
+
+
+def channel_loss_weights(material: Material, texture_loss_weights: dict[str, float]) -> torch.Tensor:
+    """Weight of each present channel, summing to 1, so that equal weights give the plain mean squared error."""
+    from dataset import MAPS
+
+    weights = [texture_loss_weights[name] for name in material.present for _ in range(MAPS[name])]
+    total = sum(weights)
+    return torch.tensor(weights, dtype=torch.float32) / total
+
+
+def _adam(groups: list[dict]) -> torch.optim.Adam:
+    options = {"lr": 0.0, "betas": ADAM_BETAS, "eps": ADAM_EPSILON}
+    with contextlib.suppress(RuntimeError, TypeError):  # PyTorch before 2.4, or a device without the fused kernel
+        return torch.optim.Adam(groups, fused=True, **options)
+    return torch.optim.Adam(groups, **options)

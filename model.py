@@ -1,0 +1,459 @@
+"""NeuralTexture: dense multi-level feature grids and a small decoder, the reference maths (design.md, section 4).
+
+Everything that trains, exports or renders is compared with the functions of this file. Positions are uv, u to the
+right and v down, one period of the texture per unit; lod 0 is the full-size image.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torchtyping import TensorType
+
+from configs import Config, HashGridConfig
+from dataset import CHANNELS
+from errors import UserError
+from quantize import codes_from_features, features_from_codes, features_per_texel, hash_uniform, round_features
+
+Scalars = TensorType["n"]
+Positions = TensorType["n", 2]
+Inputs = TensorType["n", "inputs"]
+Decoded = TensorType["n", CHANNELS]
+DecodedImage = TensorType["height", "width", CHANNELS]
+Codes = TensorType["texels", "features"]
+GridLevel = TensorType["y", "x", "features"]
+
+ALIGNMENT = 16  # tiny-cuda-nn pads inputs and outputs of its networks to multiples of 16
+PADDED_OUTPUTS = 16
+TEXEL_WAVE_PERIOD = 4  # longest texel-periodic wave, in texels of grid 0 (8 texels of a material twice its size)
+INTERPOLATIONS = ("linear", "learned")
+INITIAL_FEATURE_RANGE = 0.02
+INITIAL_GAIN = 0.8
+TEXEL_OFFSETS = ((0, 0), (1, 0), (0, 1), (1, 1))  # (x, y) order of the four texels around a sample
+
+
+def _aligned(count: int) -> int:
+    return -(-count // ALIGNMENT) * ALIGNMENT
+
+
+@dataclass(frozen=True)
+class GridSpec:
+    """The shape of one grid. Level k is a square of base_resolution * 2**k texels; the last level is the finest."""
+
+    max_resolution: int
+    n_levels: int
+    quantize_bits: int
+    save_bits: int
+    interpolation: str = "linear"
+
+    def __post_init__(self):
+        features_per_texel(self.quantize_bits, self.save_bits)
+        if self.interpolation not in INTERPOLATIONS:
+            raise ValueError(f"interpolation must be one of {INTERPOLATIONS}, got {self.interpolation!r}")
+        if self.n_levels < 1 or self.max_resolution < 1 or self.max_resolution % (1 << (self.n_levels - 1)):
+            raise ValueError(
+                f"max_resolution {self.max_resolution} cannot be halved {self.n_levels - 1} times (n_levels - 1)"
+            )
+
+    @property
+    def base_resolution(self) -> int:
+        return self.max_resolution >> (self.n_levels - 1)
+
+    @property
+    def features(self) -> int:
+        """Features per texel."""
+        return features_per_texel(self.quantize_bits, self.save_bits)
+
+    @property
+    def decoder_inputs(self) -> int:
+        """Inputs that this grid feeds to the decoder."""
+        return self.features * (len(TEXEL_OFFSETS) if self.interpolation == "learned" else 1)
+
+    @property
+    def n_texels(self) -> int:
+        """Texels of all levels."""
+        return self.level_offset(self.n_levels)
+
+    def resolution(self, level: int) -> int:
+        return self.base_resolution << level
+
+    def level_offset(self, level: int) -> int:
+        """Texels before `level` in the flat parameter tensor: base**2 * (1 + 4 + ... + 4**(level-1))."""
+        return self.base_resolution**2 * ((4**level - 1) // 3)
+
+    def level_of(self, lod: int) -> int:
+        """The level that a material's LOD reads."""
+        return max(self.n_levels - 1 - lod, 0)
+
+
+@dataclass(frozen=True)
+class DecoderSpec:
+    """The shape of the decoder network."""
+
+    n_frequencies: int = 12
+    n_neurons: int = 64
+    n_hidden_layers: int = 2
+    n_texel_frequencies: int = 0
+    negative_slope: float = 0.01
+
+
+@dataclass(frozen=True)
+class InputLayout:
+    """Where each group of decoder inputs starts; recorded in the manifest, read by every decoder.
+
+    position waves | features of grid 0, 1, ... | normalised LOD | ones to a multiple of 16
+    | texel waves | ones to a multiple of 16 (only when there are texel waves)
+    """
+
+    position_waves: int
+    features: tuple[int, ...]
+    texel_waves: int
+
+    @property
+    def reference_inputs(self) -> int:
+        return self.position_waves + sum(self.features) + 1
+
+    @property
+    def total(self) -> int:
+        total = _aligned(self.reference_inputs)
+        return total + _aligned(self.texel_waves)
+
+
+def input_layout(grids: Sequence[GridSpec], decoder: DecoderSpec) -> InputLayout:
+    """The decoder inputs that these grids and this decoder make."""
+    return InputLayout(
+        position_waves=2 * decoder.n_frequencies,
+        features=tuple(grid.decoder_inputs for grid in grids),
+        texel_waves=2 * decoder.n_texel_frequencies,
+    )
+
+
+def layer_sizes(layout: InputLayout, decoder: DecoderSpec) -> list[tuple[int, int]]:
+    """(outputs, inputs) of each weight matrix, in order."""
+    sizes = [layout.total] + [decoder.n_neurons] * decoder.n_hidden_layers + [PADDED_OUTPUTS]
+    return [(sizes[i + 1], sizes[i]) for i in range(len(sizes) - 1)]
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Uniform noise on the parameters before rounding: +- half a step times `strength`, drawn per parameter."""
+
+    strength: float
+    keys: tuple[int, ...] = field(default=())  # one per grid, see quantize.stream_key
+
+
+def triangle_waves(coordinate: Scalars, n_frequencies: int) -> Inputs:
+    """tiny-cuda-nn's TriangleWave encoding of one coordinate.
+
+    x = coordinate * 2**(i-1) + 0.25*i, value 4*|x - floor(x) - 0.5| - 1 in [-1, 1], for i < n_frequencies.
+    """
+    octave = torch.arange(n_frequencies, dtype=torch.float32, device=coordinate.device)
+    x = coordinate[:, None] * torch.exp2(octave - 1) + 0.25 * octave
+    return 4 * (x - x.floor() - 0.5).abs() - 1
+
+
+class NeuralTexture(nn.Module):
+    """A material as feature grids and a network.
+
+    Args:
+        grids: their shapes, in the order in which the decoder reads them.
+        decoder: the network's shape.
+        num_lods: LODs of the material, 1 or more.
+        quantized: False keeps float features (nothing is rounded, nothing can be exported).
+        present_channels: canonical channels that the material has; the network's other outputs stay exactly 0.
+        seed: for the initial values.
+    """
+
+    def __init__(
+        self,
+        grids: Sequence[GridSpec],
+        decoder: DecoderSpec,
+        num_lods: int,
+        *,
+        quantized: bool = True,
+        present_channels: Sequence[int] = tuple(range(CHANNELS)),
+        seed: int = 0,
+    ):
+        super().__init__()
+        self.grids = tuple(grids)
+        self.decoder = decoder
+        self.num_lods = num_lods
+        self.quantized = quantized
+        self.layout = input_layout(self.grids, decoder)
+        for index, grid in enumerate(self.grids):
+            levels = [grid.level_of(lod) for lod in range(num_lods)]
+            resolutions = torch.tensor([grid.resolution(level) for level in levels])
+            offsets = torch.tensor([grid.level_offset(level) for level in levels])
+            self.register_buffer(f"lod_resolution_{index}", resolutions, persistent=False)
+            self.register_buffer(f"lod_offset_{index}", offsets, persistent=False)
+        generator = torch.Generator().manual_seed(seed)
+        self.grid_parameters = nn.ParameterList(
+            nn.Parameter((torch.rand(grid.n_texels * grid.features, generator=generator) - 0.5) * INITIAL_FEATURE_RANGE)
+            for grid in self.grids
+        )
+        self.weights = nn.ParameterList(nn.Parameter(w) for w in self._initial_weights(generator, present_channels))
+
+    def _initial_weights(self, generator: torch.Generator, present_channels: Sequence[int]) -> list[torch.Tensor]:
+        weights = []
+        for outputs, inputs in layer_sizes(self.layout, self.decoder):
+            bound = INITIAL_GAIN * math.sqrt(6 / inputs)  # He et al. 2015, uniform, times the gain
+            weights.append((torch.rand(outputs, inputs, generator=generator) * 2 - 1) * bound)
+        absent = sorted(set(range(PADDED_OUTPUTS)) - set(present_channels))
+        weights[-1][absent] = 0  # no loss reaches these rows, so they stay 0 and the channels decode to exactly 0
+        return weights
+
+    # --- forward ---------------------------------------------------------------------------------------------------
+
+    def forward(
+        self, uv: Positions, lod: Scalars, noise: Noise | None = None
+    ) -> Decoded:
+        """Decode the material at `uv` and `lod`.
+
+        Args:
+            uv: (n, 2) float32, any real number: addressing repeats.
+            lod: (n,) integers or floats in 0..num_lods-1; a fractional LOD blends its two neighbours.
+            noise: training noise; None for evaluation.
+        Returns: (n, 11) float32 in canonical order, not clamped.
+        """
+        if not lod.is_floating_point():
+            return self._network(self._inputs(uv, lod, lod.to(torch.float32), noise))
+        lower = lod.floor().clamp(0, self.num_lods - 1)
+        upper = (lower + 1).clamp(max=self.num_lods - 1)
+        blend = (lod - lower).clamp(0, 1)[:, None]
+        if any(grid.interpolation == "learned" for grid in self.grids):
+            near = self.forward(uv, lower.long(), noise)
+            return torch.lerp(near, self.forward(uv, upper.long(), noise), blend)
+        near = self._inputs(uv, lower.long(), lod, noise)
+        return self._network(torch.lerp(near, self._inputs(uv, upper.long(), lod, noise), blend))
+
+    def _inputs(
+        self, uv: Positions, lod: Scalars, lod_value: Scalars, noise: Noise | None
+    ) -> Inputs:
+        """The decoder's inputs, see InputLayout. `lod` picks the levels, `lod_value` is what the network is told."""
+        uv = uv - uv.floor()  # waves of half a period would differ from tile to tile otherwise
+        n = len(uv)
+        frequencies = self.decoder.n_frequencies
+        parts = [triangle_waves(uv[:, 0], frequencies), triangle_waves(uv[:, 1], frequencies)]
+        for index in range(len(self.grids)):
+            parts.append(self._sample(index, uv, lod, noise))
+        parts.append((lod_value / max(self.num_lods - 1, 1))[:, None])
+        parts.append(uv.new_ones(n, _aligned(self.layout.reference_inputs) - self.layout.reference_inputs))
+        if self.layout.texel_waves:
+            resolution = self.get_buffer("lod_resolution_0")[lod].to(torch.float32)[:, None]
+            # triangle_waves starts at half a period per unit, so the first wave spans TEXEL_WAVE_PERIOD texels
+            texels = uv * resolution * (2 / TEXEL_WAVE_PERIOD)
+            parts.append(triangle_waves(texels[:, 0], self.decoder.n_texel_frequencies))
+            parts.append(triangle_waves(texels[:, 1], self.decoder.n_texel_frequencies))
+            parts.append(uv.new_ones(n, _aligned(self.layout.texel_waves) - self.layout.texel_waves))
+        return torch.cat(parts, dim=1)
+
+    def _sample(
+        self, index: int, uv: Positions, lod: Scalars, noise: Noise | None
+    ) -> Inputs:
+        """What grid `index` feeds to the decoder: bilinear at p = uv*R - 0.5, or the four texels side by side.
+
+        Addressing repeats, as a GPU sampler with Wrap does. Features are rounded before they are blended, so a
+        trained value is an exported value.
+        """
+        grid = self.grids[index]
+        resolution = self.get_buffer(f"lod_resolution_{index}")[lod]
+        offset = self.get_buffer(f"lod_offset_{index}")[lod]
+        position = uv * resolution[:, None] - 0.5
+        corner = position.floor()
+        weight = position - corner
+        x = torch.remainder(corner[:, 0].long()[:, None] + _offsets(0, uv.device), resolution[:, None])
+        y = torch.remainder(corner[:, 1].long()[:, None] + _offsets(1, uv.device), resolution[:, None])
+        texel = (offset[:, None] + y * resolution[:, None] + x).reshape(-1)
+        features = self._fetch(index, texel, noise).view(len(uv), len(TEXEL_OFFSETS), grid.features)
+        if grid.interpolation == "learned":
+            return features.reshape(len(uv), -1)
+        across = torch.stack((1 - weight[:, 0], weight[:, 0]), dim=1)  # (n, x)
+        down = torch.stack((1 - weight[:, 1], weight[:, 1]), dim=1)  # (n, y)
+        weights = (down[:, :, None] * across[:, None, :]).view(len(uv), len(TEXEL_OFFSETS), 1)
+        return (features * weights).sum(dim=1)
+
+    def _fetch(self, index: int, texel: Scalars, noise: Noise | None) -> Inputs:
+        """Features of grid texels as the exported file will hold them, with training noise before the rounding."""
+        grid = self.grids[index]
+        features = self.grid_parameters[index].view(-1, grid.features).index_select(0, texel)
+        if not self.quantized:
+            return features
+        if noise is not None and noise.strength > 0:
+            parameter = texel[:, None] * grid.features + torch.arange(grid.features, device=texel.device)
+            step = noise.strength / (1 << grid.quantize_bits)
+            features = features + (hash_uniform(parameter, noise.keys[index]) - 0.5) * step
+        return round_features(features, grid.quantize_bits)
+
+    def _network(self, inputs: Inputs) -> Decoded:
+        hidden = inputs
+        for weight in self.weights[:-1]:
+            hidden = F.leaky_relu(hidden @ weight.t(), self.decoder.negative_slope)
+        return (hidden @ self.weights[-1].t())[:, :CHANNELS]
+
+    # --- whole images ----------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def decode(
+        self, lod: int, width: int, height: int, chunk: int = 1 << 16
+    ) -> DecodedImage:
+        """Decode one LOD at its texel centres: (height, width, 11) float32 on the CPU, not clamped.
+
+        `chunk` texels are decoded at a time, so that memory does not grow with the image.
+        """
+        image = torch.empty(height * width, CHANNELS)
+        device = self.weights[0].device
+        for start in range(0, height * width, chunk):
+            texel = torch.arange(start, min(start + chunk, height * width), device=device)
+            uv = texel_centres(texel, width, height)
+            image[start : start + len(texel)] = self(uv, torch.full_like(texel, lod)).cpu()
+        return image.view(height, width, CHANNELS)
+
+    # --- codes -----------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def codes(self, index: int) -> Codes:
+        """Integer codes of grid `index`, (n_texels, features) int32 on the CPU, level after level."""
+        grid = self.grids[index]
+        parameters = self.grid_parameters[index].detach().view(-1, grid.features)
+        return codes_from_features(parameters, grid.quantize_bits).cpu()
+
+    @torch.no_grad()
+    def load_codes(self, index: int, codes: Codes) -> None:
+        """Set grid `index` to the features of `codes`."""
+        features = features_from_codes(codes, self.grids[index].quantize_bits)
+        self.grid_parameters[index].copy_(features.reshape(-1))
+
+    @torch.no_grad()
+    def sync_wrap_boundary(self, index: int, strength: float, n_levels: int = 0) -> None:
+        """Move opposite borders of grid `index`, and its four corners, towards their common mean.
+
+        Args:
+            strength: 0 leaves them alone, 1 makes them equal.
+            n_levels: how many levels from the finest; 0: all.
+        """
+        grid = self.grids[index]
+        first = 0 if n_levels == 0 else max(grid.n_levels - n_levels, 0)
+        for level in range(first, grid.n_levels):
+            resolution = grid.resolution(level)
+            if resolution < 2:
+                continue
+            image = self.level(index, level)
+            sides = [image[:, 0], image[:, -1]], [image[0], image[-1]]
+            for one, other in sides:
+                inner_one, inner_other = one[1:-1], other[1:-1]
+                mean = (inner_one + inner_other) / 2
+                inner_one.lerp_(mean, strength)
+                inner_other.lerp_(mean, strength)
+            corners = [image[y, x] for y in (0, -1) for x in (0, -1)]
+            mean = torch.stack(corners).mean(dim=0)
+            for corner in corners:
+                corner.lerp_(mean, strength)
+
+    def level(self, index: int, level: int) -> GridLevel:
+        """A view of one level of a grid's parameters, (R, R, features)."""
+        grid = self.grids[index]
+        resolution = grid.resolution(level)
+        start = grid.level_offset(level) * grid.features
+        parameters = self.grid_parameters[index][start : start + resolution**2 * grid.features]
+        return parameters.view(resolution, resolution, grid.features)
+
+    def bits_per_texel(self, width: int, height: int) -> dict[str, float]:
+        """Bits per LOD-0 texel: `grids` (finest levels), `network` (float32), `bpp` (their sum) and `all_mips`."""
+        texels = width * height
+        word_bits = [grid.save_bits if self.quantized else 32 * grid.features for grid in self.grids]
+        finest = sum(grid.max_resolution**2 * bits for grid, bits in zip(self.grids, word_bits)) / texels
+        every = sum(grid.n_texels * bits for grid, bits in zip(self.grids, word_bits)) / texels
+        network = sum(weight.numel() for weight in self.weights) * 32 / texels
+        return {"grids": finest, "network": network, "bpp": finest + network, "all_mips": every + network}
+
+
+def _offsets(axis: int, device: torch.device) -> TensorType[4]:
+    return torch.tensor([offset[axis] for offset in TEXEL_OFFSETS], device=device)
+
+
+def texel_centres(texel: Scalars, width: int, height: int) -> Positions:
+    """uv of texels given by their index in a row-by-row image: ((x + 0.5) / width, (y + 0.5) / height)."""
+    x = texel % width
+    y = torch.div(texel, width, rounding_mode="floor")
+    return torch.stack(((x + 0.5) / width, (y + 0.5) / height), dim=1).to(torch.float32)
+
+
+# --- from a configuration ------------------------------------------------------------------------------------------
+
+DEFAULT_DIVISORS = (2, 8)  # of the longer side: where the two default grids stand
+LEARNED_TEXEL_FREQUENCIES = 3
+
+
+def default_resolution(target: float) -> int:
+    """A resolution near `target` that can be halved often: m * 2**s with m in 8..15 (within 6 %), or any below 16."""
+    target = max(1, round(target))
+    shift = max(0, target.bit_length() - 4)
+    return round(target / (1 << shift)) << shift
+
+
+def exact_halvings(resolution: int) -> int:
+    """How many times a resolution can be halved without a remainder."""
+    return (resolution & -resolution).bit_length() - 1
+
+
+def resolve_grids(config: Config, width: int, height: int) -> list[HashGridConfig]:
+    """The grids of a material of this size, with every field filled in.
+
+    Raises: UserError for an entry that cannot be built.
+    """
+    longer = max(width, height)
+    entries = config.hash_grid_configs or [
+        HashGridConfig(max_resolution=default_resolution(longer / divisor)) for divisor in DEFAULT_DIVISORS
+    ]
+    num_lods = longer.bit_length()
+    resolved = []
+    for index, entry in enumerate(entries):
+        divisor = DEFAULT_DIVISORS[min(index, len(DEFAULT_DIVISORS) - 1)]
+        resolution = entry.max_resolution or default_resolution(longer / divisor)
+        filled = HashGridConfig(
+            max_resolution=resolution,
+            n_levels=entry.n_levels or min(exact_halvings(resolution) + 1, num_lods),
+            quantize_bits=entry.quantize_bits or config.quantize_bits,
+            save_bits=entry.save_bits or config.save_bits,
+            learning_rate=entry.learning_rate or config.grid_learning_rate,
+            interpolation=entry.interpolation,
+        )
+        try:
+            grid_spec(filled)
+        except ValueError as error:
+            raise UserError(f"hash_grid_configs[{index}]: {error}") from error
+        resolved.append(filled)
+    return resolved
+
+
+def grid_spec(grid: HashGridConfig) -> GridSpec:
+    """The shape of a resolved grid entry."""
+    return GridSpec(grid.max_resolution, grid.n_levels, grid.quantize_bits, grid.save_bits, grid.interpolation)
+
+
+def build_model(config: Config, width: int, height: int, present_channels: Sequence[int]) -> NeuralTexture:
+    """A freshly initialised NeuralTexture for a material of this size."""
+    grids = [grid_spec(grid) for grid in resolve_grids(config, width, height)]
+    frequencies = config.n_texel_frequencies
+    if frequencies < 0:
+        learned = any(grid.interpolation == "learned" for grid in grids)
+        frequencies = LEARNED_TEXEL_FREQUENCIES if learned else 0
+    decoder = DecoderSpec(
+        n_frequencies=config.n_frequencies,
+        n_neurons=config.n_neurons,
+        n_hidden_layers=config.n_hidden_layers,
+        n_texel_frequencies=frequencies,
+    )
+    return NeuralTexture(
+        grids,
+        decoder,
+        num_lods=max(width, height).bit_length(),
+        quantized=config.quantize,
+        present_channels=present_channels,
+        seed=config.seed,
+    )

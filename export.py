@@ -1,0 +1,362 @@
+"""A trained NeuralTexture as files for an engine, and back: DDS feature textures, npz network, manifest, images.
+
+    python export.py --load_dir outputs/<run> [--load_iter N] --out_dir DIR [--images]
+
+File formats: design.md, section 6.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import sys
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from configs import OneLineParser, parse_bool
+from dataset import linear_to_srgb, map_slice
+from dds import Texture, encode_dds, read_dds
+from errors import UserError, run_command
+from files import write_bytes, write_json
+from manifest import (
+    MANIFEST,
+    NETWORK,
+    PLANE_BYTES,
+    build_manifest,
+    check_material,
+    grid_file_names,
+    read_manifest,
+    verify_files,
+)
+from model import PADDED_OUTPUTS, DecoderSpec, GridSpec, NeuralTexture, input_layout, layer_sizes
+from quantize import pack_codes, unpack_codes
+
+MAX_NETWORK_BYTES = 64 << 20
+MAX_TEXEL_FREQUENCIES = 16
+
+
+@dataclass(frozen=True)
+class ExportedTexture:
+    """What the files of one export hold."""
+
+    model: NeuralTexture
+    manifest: dict[str, Any]
+
+
+# --- grids ---------------------------------------------------------------------------------------------------------
+
+
+def grid_textures(model: NeuralTexture, index: int) -> list[Texture]:
+    """The codes of one grid as textures, one per plane; mip 0 is the finest level."""
+    grid = model.grids[index]
+    words = pack_codes(model.codes(index).numpy(), grid.quantize_bits, grid.save_bits)
+    planes: list[list[np.ndarray]] = [[] for _ in grid_file_names(index, grid.save_bits)]
+    for level in reversed(range(grid.n_levels)):
+        resolution = grid.resolution(level)
+        start = grid.level_offset(level)
+        image = words[start : start + resolution**2].reshape(resolution, resolution, -1)
+        for plane, levels in enumerate(planes):
+            levels.append(image[:, :, plane * PLANE_BYTES : (plane + 1) * PLANE_BYTES])
+    return [Texture(tuple(levels)) for levels in planes]
+
+
+def codes_from_textures(grid: GridSpec, textures: Sequence[Texture], names: Sequence[str]) -> np.ndarray:
+    """The inverse of grid_textures: (n_texels, features) codes, level after level.
+
+    Raises: UserError when a texture does not have the grid's size, levels or channels.
+    """
+    for texture, name in zip(textures, names):
+        found = texture.levels[0].shape + (len(texture.levels),)
+        channels = min(grid.save_bits // 8, PLANE_BYTES)
+        expected = (grid.max_resolution, grid.max_resolution, channels, grid.n_levels)
+        if found != expected:
+            raise UserError(
+                f"{name}: expected (height, width, channels, mips) {expected} as the network file says, found {found}"
+            )
+    levels = []
+    for mip in reversed(range(grid.n_levels)):
+        image = np.concatenate([texture.levels[mip] for texture in textures], axis=2)
+        levels.append(image.reshape(-1, grid.save_bits // 8))
+    return unpack_codes(np.concatenate(levels), grid.quantize_bits, grid.save_bits)
+
+
+# --- network -------------------------------------------------------------------------------------------------------
+
+
+def network_info(model: NeuralTexture) -> np.ndarray:
+    """The `info` vector of network_data.npz, int32."""
+    info = [len(model.grids)]
+    for grid in model.grids:
+        info += [grid.base_resolution, grid.n_levels, grid.features, grid.quantize_bits, grid.save_bits]
+    decoder = model.decoder
+    info += [decoder.n_frequencies, decoder.n_neurons, decoder.n_hidden_layers, PADDED_OUTPUTS]
+    return np.array(info, np.int32)
+
+
+def network_weights(model: NeuralTexture) -> np.ndarray:
+    """The `network` vector: the weight matrices one after the other, each row-major [out, in], float32."""
+    return torch.cat([weight.detach().reshape(-1).cpu() for weight in model.weights]).numpy()
+
+
+def parse_info(info: np.ndarray, name: str) -> tuple[list[dict[str, int]], dict[str, int]]:
+    """The grids and the decoder that an `info` vector describes.
+
+    Raises: UserError when its length or a value is impossible.
+    """
+    values = [int(value) for value in info]
+    fields = ("base_resolution", "n_levels", "features", "quantize_bits", "save_bits")
+    n_grids = values[0] if values else 0
+    if not 1 <= n_grids <= 16 or len(values) != 1 + len(fields) * n_grids + 4:
+        raise UserError(f"{name}: expected info for 1 to 16 grids, found {len(values)} numbers for {n_grids} grids")
+    grids = [dict(zip(fields, values[1 + len(fields) * g :])) for g in range(n_grids)]
+    decoder = dict(zip(("n_frequencies", "n_neurons", "n_hidden_layers", "padded_outputs"), values[-4:]))
+    sane = (
+        0 <= decoder["n_frequencies"] <= 64
+        and 1 <= decoder["n_neurons"] <= 4096
+        and 0 <= decoder["n_hidden_layers"] <= 64
+        and decoder["padded_outputs"] == PADDED_OUTPUTS
+        and all(1 <= grid["base_resolution"] << min(grid["n_levels"], 32) <= 1 << 20 for grid in grids)
+        and all(grid["features"] * grid["quantize_bits"] == grid["save_bits"] for grid in grids)
+    )
+    if not sane:
+        raise UserError(f"{name}: info describes an impossible texture ({values}); the file is damaged")
+    return grids, decoder
+
+
+def encode_network(model: NeuralTexture) -> bytes:
+    """The bytes of network_data.npz."""
+    stream = io.BytesIO()
+    np.savez(stream, info=network_info(model), network=network_weights(model))
+    return stream.getvalue()
+
+
+def read_network(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
+    """(info int32, network float32) of a network_data.npz.
+
+    Sizes are checked before anything is unpacked and nothing is unpickled, so a hostile file costs nothing.
+    Raises: UserError when the file is damaged or holds anything else.
+    """
+    path = Path(path)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = sorted(archive.namelist())
+            if names != ["info.npy", "network.npy"]:
+                raise UserError(f"{path}: expected the arrays info and network, found {names[:8]}")
+            arrays = {}
+            for member in names:
+                if archive.getinfo(member).file_size > MAX_NETWORK_BYTES:
+                    raise UserError(f"{path}: {member} unpacks to over {MAX_NETWORK_BYTES >> 20} MB; refused")
+                with archive.open(member) as stream:
+                    arrays[member] = _parse_npy(stream.read(MAX_NETWORK_BYTES + 1))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except (zipfile.BadZipFile, ValueError, EOFError, NotImplementedError, RuntimeError, SyntaxError) as error:
+        raise UserError(f"{path}: damaged, not a readable npz ({' '.join(str(error).split())[:120]})") from error
+    info, network = arrays["info.npy"], arrays["network.npy"]
+    if info.dtype != np.int32 or info.ndim != 1 or network.dtype != np.float32 or network.ndim != 1:
+        raise UserError(
+            f"{path}: expected info int32 and network float32 vectors, found {info.dtype} {info.shape} and "
+            f"{network.dtype} {network.shape}"
+        )
+    if not np.isfinite(network).all():
+        raise UserError(f"{path}: the network holds numbers that are not finite; the file is damaged")
+    return info, network
+
+
+def _parse_npy(payload: bytes) -> np.ndarray:
+    """A .npy array whose header agrees with the number of bytes that follow it; no objects."""
+    stream = io.BytesIO(payload)
+    version = np.lib.format.read_magic(stream)
+    read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    if version not in read_header:
+        raise ValueError(f"npy version {version}")
+    shape, _, dtype = read_header[version](stream)
+    if dtype.hasobject or math.prod(shape) * dtype.itemsize != len(payload) - stream.tell():
+        raise ValueError(f"header says {shape} {dtype}, which is not what follows")
+    return np.frombuffer(payload, dtype, offset=stream.tell()).reshape(shape)
+
+
+# --- whole exports -------------------------------------------------------------------------------------------------
+
+
+def write_export(folder: Path, model: NeuralTexture, material: Mapping[str, Any], metrics: Any = None) -> dict:
+    """Write the DDS files, network_data.npz and manifest.json into `folder`; return the manifest.
+
+    Args:
+        material: what manifest.describe_material returns.
+        metrics: the evaluation to record, or None.
+    Raises: ValueError for a model that is not quantised.
+    """
+    if not model.quantized:
+        raise ValueError("only a quantised model has codes to export")
+    write_textures(folder, model)
+    manifest = build_manifest(model, material, metrics, folder)
+    write_json(folder / MANIFEST, manifest)
+    return manifest
+
+
+def write_textures(folder: Path, model: NeuralTexture) -> None:
+    """Write the DDS files and network_data.npz: what an engine loads."""
+    for index, grid in enumerate(model.grids):
+        for name, texture in zip(grid_file_names(index, grid.save_bits), grid_textures(model, index)):
+            write_bytes(folder / name, encode_dds(texture))
+    write_bytes(folder / NETWORK, encode_network(model))
+
+
+def read_export(folder: str | Path) -> ExportedTexture:
+    """Rebuild the model from exported files alone.
+
+    Raises: UserError when a file is missing, damaged or does not fit the others.
+    """
+    folder = Path(folder)
+    manifest = read_manifest(folder)
+    verify_files(folder, manifest)
+    try:
+        check_material(manifest["material"])
+        interpolations = [grid["interpolation"] for grid in manifest["grids"]]
+        texel_frequencies = manifest["decoder"]["n_texel_frequencies"]
+        if not 0 <= texel_frequencies <= MAX_TEXEL_FREQUENCIES:
+            raise ValueError(f"n_texel_frequencies {texel_frequencies}")
+        model = read_textures(folder, manifest["material"]["num_lods"], interpolations, texel_frequencies)
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise UserError(f"{folder / MANIFEST}: damaged or of another layout ({error!r:.120})") from error
+    return ExportedTexture(model, manifest)
+
+
+def read_textures(
+    folder: Path, num_lods: int, interpolations: Sequence[str] = (), texel_frequencies: int = 0
+) -> NeuralTexture:
+    """The model from the DDS files and network_data.npz; what those do not say is given by the caller.
+
+    Raises: UserError when a file is missing, damaged or does not fit the others.
+    """
+    path = folder / NETWORK
+    info, network = read_network(path)
+    grid_infos, decoder_info = parse_info(info, str(path))
+    if interpolations and len(interpolations) != len(grid_infos):
+        raise UserError(f"{path}: {len(grid_infos)} grids, but the manifest lists {len(interpolations)}")
+    grids = [
+        GridSpec(
+            entry["base_resolution"] << (entry["n_levels"] - 1),
+            entry["n_levels"],
+            entry["quantize_bits"],
+            entry["save_bits"],
+            interpolations[g] if interpolations else "linear",
+        )
+        for g, entry in enumerate(grid_infos)
+    ]
+    decoder = DecoderSpec(
+        n_frequencies=decoder_info["n_frequencies"],
+        n_neurons=decoder_info["n_neurons"],
+        n_hidden_layers=decoder_info["n_hidden_layers"],
+        n_texel_frequencies=texel_frequencies,
+    )
+    # sizes are compared before the model takes its memory: the files bound how large it can be
+    sizes = [outputs * inputs for outputs, inputs in layer_sizes(input_layout(grids, decoder), decoder)]
+    if sum(sizes) != len(network):
+        raise UserError(f"{path}: expected {sum(sizes)} weights for the layers in info, found {len(network)}")
+    codes = []
+    for index, grid in enumerate(grids):
+        names = [str(folder / name) for name in grid_file_names(index, grid.save_bits)]
+        codes.append(codes_from_textures(grid, [read_dds(name) for name in names], names))
+    model = NeuralTexture(grids, decoder, num_lods)
+    with torch.no_grad():
+        for index, grid_codes in enumerate(codes):
+            model.load_codes(index, torch.from_numpy(grid_codes.astype(np.int32)))
+        for weight, values in zip(model.weights, torch.from_numpy(network.copy()).split(sizes)):
+            weight.copy_(values.view(weight.shape))
+    return model
+
+
+# --- images --------------------------------------------------------------------------------------------------------
+
+
+def to_8_bit(image: torch.Tensor) -> np.ndarray:
+    """Values in [0, 1] as 8-bit integers, halves rounded up; outside saturates."""
+    return (image.clamp(0, 1) * 255 + 0.5).floor().to(torch.uint8).numpy()
+
+
+def image_name(map_name: str, lod: int) -> str:
+    return f"{map_name}_lod{lod}.png"
+
+
+def save_map_images(folder: Path, decoded: torch.Tensor, material: Mapping[str, Any], lod: int) -> list[Path]:
+    """Write one 8-bit PNG per present map of a decoded LOD (H, W, 11), already in the files' colour space."""
+    paths = []
+    for entry in material["maps"]:
+        pixels = to_8_bit(decoded[..., map_slice(entry["map"])])
+        stream = io.BytesIO()
+        Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(stream, format="PNG")
+        path = folder / image_name(entry["map"], lod)
+        write_bytes(path, stream.getvalue())
+        paths.append(path)
+    return paths
+
+
+def decode_in_file_space(model: NeuralTexture, material: Mapping[str, Any], lod: int) -> torch.Tensor:
+    """One LOD (H, W, 11) in the colour space of the source files, missing channels 0, not clamped."""
+    width, height = max(material["width"] >> lod, 1), max(material["height"] >> lod, 1)
+    decoded = model.decode(lod, width, height)
+    for entry in material["maps"]:
+        if (entry["color_space"], entry["file_color_space"]) == ("linear", "srgb"):
+            decoded[..., entry["channels"]] = linear_to_srgb(decoded[..., entry["channels"]])
+    return decoded
+
+
+def save_images(folder: Path, exported: ExportedTexture) -> list[Path]:
+    """Decode every LOD of an export and write one PNG per map and LOD."""
+    folder.mkdir(parents=True, exist_ok=True)
+    material = exported.manifest["material"]
+    paths = []
+    for lod in range(material["num_lods"]):
+        decoded = decode_in_file_space(exported.model, material, lod)
+        paths += save_map_images(folder, decoded, material, lod)
+    return paths
+
+
+# --- command -------------------------------------------------------------------------------------------------------
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The export command; see --help. Returns the exit code."""
+    parser = OneLineParser(prog="export.py", description="Export a checkpoint again, or decode an export to images.")
+    parser.add_argument("--load_dir", required=True, help="run folder (outputs/<run>), or a folder with an export")
+    parser.add_argument("--load_iter", type=int, default=-1, help="iteration; -1: the newest checkpoint [default -1]")
+    parser.add_argument("--out_dir", required=True, help="folder that receives the files")
+    parser.add_argument("--images", type=parse_bool, nargs="?", const=True, default=False, metavar="BOOL",
+                        help="decode the exported files to one PNG per map and LOD in out_dir/images")  # fmt: skip
+    arguments = parser.parse_args(argv)
+    source, out_dir = Path(arguments.load_dir), Path(arguments.out_dir)
+    if (source / MANIFEST).is_file():
+        if not arguments.images:
+            raise UserError(f"--load_dir {source}: already an export; add --images to decode it, or give a run folder")
+        exported = read_export(source)
+    else:
+        from checkpoint import load_checkpoint
+
+        checkpoint = load_checkpoint(source, arguments.load_iter)
+        if not checkpoint.model.quantized:
+            raise UserError(
+                f"{checkpoint.path}: trained with --quantize False, which has no codes to export; "
+                "train with --quantize True"
+            )
+        out_dir.mkdir(parents=True, exist_ok=True)
+        write_export(out_dir, checkpoint.model, checkpoint.material, checkpoint.metrics)
+        exported = read_export(out_dir)
+        for name, entry in exported.manifest["files"].items():
+            print(f"{out_dir / name}  {entry['bytes']} bytes")
+    if arguments.images:
+        paths = save_images(out_dir / "images", exported)
+        print(f"{len(paths)} images in {out_dir / 'images'}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

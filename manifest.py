@@ -1,0 +1,178 @@
+"""manifest.json: what an export says about itself, and how it is checked (design.md, section 6)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from dataset import CHANNELS, MAPS, Material, map_slice
+from dds import FORMAT_NAMES
+from errors import UserError
+from files import sha256_of
+from model import PADDED_OUTPUTS, TEXEL_WAVE_PERIOD, NeuralTexture, layer_sizes
+
+MANIFEST = "manifest.json"
+NETWORK = "network_data.npz"
+FORMAT = "neural-texture"
+FORMAT_VERSION = 1
+MAX_SIZE = 1 << 16  # texels a side that a manifest may claim
+PLANE_BYTES = 4  # bytes of a word that one DDS texel holds; a 64-bit word takes two planes
+MAX_MANIFEST_BYTES = 1 << 20
+
+
+def describe_material(material: Material) -> dict[str, Any]:
+    """A material without its texels, JSON-ready: size, LODs, and per present map where it is and how to read it."""
+    digest = hashlib.sha256()
+    for name in material.present:
+        digest.update(material.stored(0, name).tobytes())
+    maps = []
+    for name in material.present:
+        part = map_slice(name)
+        entry = {
+            "map": name,
+            "channels": list(range(part.start, part.stop)),
+            "color_space": material.color_space[name],
+            "file_color_space": material.file_color_space[name],
+            "bit_depth": material.file_bit_depth[name],
+            "file": material.files[name],
+            "value_range": list(material.value_range[name]),
+        }
+        if name == "normal":
+            entry["convention"] = material.normal_convention
+        maps.append(entry)
+    return {
+        "name": material.name,
+        "width": material.width,
+        "height": material.height,
+        "num_lods": material.num_lods,
+        "maps": maps,
+        "sha256": digest.hexdigest(),  # of LOD 0 as trained on
+    }
+
+
+def check_material(material: Mapping[str, Any]) -> None:
+    """Raise KeyError, TypeError or ValueError unless a manifest's material has the fields that decoding needs."""
+    width, height = material["width"], material["height"]
+    if not all(type(size) is int and 1 <= size <= MAX_SIZE for size in (width, height)):
+        raise ValueError(f"size {width!r}x{height!r}")
+    if max(width, height).bit_length() != material["num_lods"]:
+        raise ValueError("num_lods does not follow from width and height")
+    names = [entry["map"] for entry in material["maps"]]
+    if not names or names != [name for name in MAPS if name in names]:
+        raise ValueError(f"maps {names!r:.80}")
+    for entry in material["maps"]:
+        part = map_slice(entry["map"])
+        if entry["channels"] != list(range(part.start, part.stop)):
+            raise ValueError(f"channels of {entry['map']}")
+        if not {entry["color_space"], entry["file_color_space"]} <= {"srgb", "linear"}:
+            raise ValueError(f"color space of {entry['map']}")
+
+
+def grid_file_names(index: int, save_bits: int) -> list[str]:
+    """The DDS files of one grid: one plane, or two for 64-bit words."""
+    planes = -(-save_bits // (8 * PLANE_BYTES))
+    return [f"hash_grid_{index}.dds" if p == 0 else f"hash_grid_{index}_p{p}.dds" for p in range(planes)]
+
+
+
+def decoder_inputs(model: NeuralTexture) -> list[dict[str, Any]]:
+    """Where each group of decoder inputs starts, for people and programs that write a decoder."""
+    layout = model.layout
+    groups = [("triangle_waves_of_uv", layout.position_waves)]
+    groups += [(f"grid_{index}", count) for index, count in enumerate(layout.features)]
+    groups += [("lod / max(num_lods - 1, 1)", 1), ("ones", -layout.reference_inputs % 16)]
+    if layout.texel_waves:
+        groups += [("triangle_waves_of_grid_0_texels", layout.texel_waves), ("ones", -layout.texel_waves % 16)]
+    inputs, first = [], 0
+    for kind, count in groups:
+        if count:
+            inputs.append({"kind": kind, "first": first, "count": count})
+        first += count
+    return inputs
+
+
+def build_manifest(model: NeuralTexture, material: Mapping[str, Any], metrics: Any, folder: Path) -> dict[str, Any]:
+    """The self-description of an export whose other files are already in `folder`."""
+    width, height = material["width"], material["height"]
+    names = [name for g, grid in enumerate(model.grids) for name in grid_file_names(g, grid.save_bits)] + [NETWORK]
+    files = {name: {"bytes": (folder / name).stat().st_size, "sha256": sha256_of(folder / name)} for name in names}
+    grids = []
+    for index, grid in enumerate(model.grids):
+        textures = grid_file_names(index, grid.save_bits)
+        channels = min(grid.save_bits // 8, PLANE_BYTES)
+        grids.append(
+            {
+                "files": textures,
+                "format": next(n for n in FORMAT_NAMES.values() if n.count("8") == channels),
+                "max_resolution": grid.max_resolution,
+                "base_resolution": grid.base_resolution,
+                "n_levels": grid.n_levels,
+                "features": grid.features,
+                "quantize_bits": grid.quantize_bits,
+                "save_bits": grid.save_bits,
+                "interpolation": grid.interpolation,
+            }
+        )
+    return {
+        "format": FORMAT,
+        "version": FORMAT_VERSION,
+        "material": dict(material),
+        "grids": grids,
+        "decoder": {
+            "inputs": decoder_inputs(model),
+            "n_frequencies": model.decoder.n_frequencies,
+            "n_texel_frequencies": model.decoder.n_texel_frequencies,
+            "texel_wave_period": TEXEL_WAVE_PERIOD,
+            "layers": [list(size) for size in layer_sizes(model.layout, model.decoder)],
+            "activation": "leaky_relu",
+            "negative_slope": model.decoder.negative_slope,
+            "biases": False,
+            "outputs": CHANNELS,
+            "padded_outputs": PADDED_OUTPUTS,
+        },
+        "rates": {name: round(rate, 6) for name, rate in model.bits_per_texel(width, height).items()},
+        "bytes_on_disk": sum(entry["bytes"] for entry in files.values()),
+        "metrics": metrics,
+        "files": files,
+    }
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """manifest.json of an export, its keys checked.
+
+    Raises: UserError when it is missing, damaged, or of another format.
+    """
+    path = folder / MANIFEST
+    try:
+        if path.stat().st_size > MAX_MANIFEST_BYTES:
+            raise UserError(f"{path}: over {MAX_MANIFEST_BYTES >> 20} MB; not a manifest of ours")
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); give a folder that export.py wrote") from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: damaged, not valid JSON") from error
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise UserError(f"{path}: expected a manifest of format {FORMAT!r}")
+    if manifest.get("version") != FORMAT_VERSION:
+        found = manifest.get("version")
+        raise UserError(f"{path}: expected version {FORMAT_VERSION}, found {found!r:.40}; update this tool")
+    return manifest
+
+
+def verify_files(folder: Path, manifest: Mapping[str, Any]) -> None:
+    """Compare every file with the size and hash that the manifest recorded.
+
+    Raises: UserError naming the first file that is missing or differs.
+    """
+    files = manifest.get("files")
+    if not isinstance(files, dict) or not all(isinstance(entry, dict) for entry in files.values()):
+        raise UserError(f"{folder / MANIFEST}: damaged, it lists no files")
+    for name, entry in files.items():
+        path = folder / name
+        if Path(name).name != name or not path.is_file():
+            raise UserError(f"{path}: missing, though the manifest lists it; export again")
+        if path.stat().st_size != entry.get("bytes") or sha256_of(path) != entry.get("sha256"):
+            raise UserError(f"{path}: damaged, its bytes differ from the manifest's hash; export again")

@@ -1,0 +1,480 @@
+"""A folder of PBR maps -> a `Material`: 11 channels and their mips, valued as in the files (design.md, section 3)."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import os
+import re
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Union
+
+import numpy as np
+import torch
+from torchtyping import TensorType
+
+from errors import UserError
+from images import IMAGE_SUFFIXES, MAX_PIXELS, encode_png, quote, read_image
+
+MAPS = {"diffuse": 3, "normal": 3, "roughness": 1, "occlusion": 1, "metallic": 1, "specular": 1, "displacement": 1}
+CHANNELS = sum(MAPS.values())  # 11
+
+TexelIndex = TensorType["texels", torch.int64]
+PresentValues = TensorType["texels", "present", torch.float32]
+LevelValues = TensorType["height", "width", CHANNELS, torch.float32]
+FloatArray = Union[torch.Tensor, np.ndarray]
+
+_KEYWORDS = {  # an underscore separates two words; a keyword may also be a run of letters such as AmbientOcclusion
+    "diffuse": ("diffuse", "albedo", "color", "colour", "diff", "basecolor", "base_color", "col"),
+    "normal": ("normal", "nor_gl", "nor_dx", "normalgl", "normaldx"),
+    "roughness": ("roughness", "rough"),
+    "occlusion": ("occlusion", "ao", "ambient", "ambientocclusion"),
+    "metallic": ("metallic", "metalness", "metal"),
+    "specular": ("specular", "specular_color", "spec"),
+    "displacement": ("displacement", "disp", "height"),
+}
+_PACKED = {  # maps in R, G and B
+    "arm": ("occlusion", "roughness", "metallic"),
+    "orm": ("occlusion", "roughness", "metallic"),
+    "rma": ("roughness", "metallic", "occlusion"),
+    "occlusionroughnessmetallic": ("occlusion", "roughness", "metallic"),
+    "metallicroughness": (None, "roughness", "metallic"),  # glTF 2.0, 5.22 metallicRoughnessTexture: R is not used
+}
+_OTHER = (  # maps that the 11 channels have no place for; without them rough_plaster_bump would be a roughness
+    *("bump", "cavity", "curvature", "gloss", "glossiness", "fuzz", "opacity", "alpha", "mask", "translucency"),
+    *("transmission", "thickness", "emission", "emissive", "sheen", "clearcoat", "anisotropy", "preview", "thumbnail"),
+    *("emission_color", "emissive_color", "sheen_color", "subsurface_color", "transmission_color", "vertex_color"),
+)
+_TARGETS: dict[str, Any] = {key: name for name in MAPS for key in _KEYWORDS[name]} | _PACKED | dict.fromkeys(_OTHER)
+_WHOLE_WORDS_ONLY = {"col", "spec", "metal", "ao", *_PACKED}  # too short, or common in the names of materials
+_UNREAD_SUFFIXES = {".dds", ".hdr", ".psd", ".gif", ".ktx", ".ktx2", ".avif", ".jxl", ".heic", ".jp2"}
+
+
+def get_texture_config() -> dict[str, tuple[int, tuple[str, ...]]]:
+    """Map name -> (channels, keywords that name it in a file name), in canonical order."""
+    return {name: (channels, _KEYWORDS[name]) for name, channels in MAPS.items()}
+
+
+def map_slice(name: str) -> slice:
+    """Where the map `name` lies in the 11 canonical channels."""
+    start = sum(list(MAPS.values())[: list(MAPS).index(name)])
+    return slice(start, start + MAPS[name])
+
+
+def recognise(file_name: str) -> str | tuple[str | None, ...] | None:
+    """The map that a file holds, judged by its name without folder and suffix.
+
+    Words end at non-letters, digits and camelCase humps. Of the keywords that are whole words the last one counts,
+    because the type is a suffix: Rough_Wood_Albedo is diffuse. `metal` more often names a material and counts only
+    without another keyword. Where no word is a keyword, the last one inside a word does: brickalbedo is diffuse.
+
+    Returns: a map name; for a packed file the map names of R, G and B (None: unused); None for an unknown file.
+    """
+    stem = unicodedata.normalize("NFC", Path(file_name).stem)  # macOS decomposes accents, which would split words
+    words = _words(stem)
+    pairs = [(f"{a[0]}_{b[0]}", a[1], b[2]) for a, b in zip(words, words[1:])]
+    runs = [(run[0].lower(), *run.span()) for run in re.finditer(r"[^\W\d_]+", stem)]
+    phrases = words + pairs + runs
+    # (end, length, keyword): the last wins, of those that end together the longest
+    hits = [(end, end - start, text) for text, start, end in phrases if text in _TARGETS and text != "metal"]
+    if not hits:
+        lower = stem.lower()
+        inside = [keyword for keyword in _TARGETS if keyword not in _WHOLE_WORDS_ONLY and keyword in lower]
+        hits = [(lower.rindex(keyword) + len(keyword), len(keyword), keyword) for keyword in inside]
+        hits += [(end, 2, "ao") for text, _, end in runs if text.endswith("ao")]  # brickao, but not chaos
+        hits += [(end, 5, "metal") for text, _, end in words if text == "metal"]
+    return _TARGETS[max(hits)[2]] if hits else None
+
+
+def _words(stem: str) -> list[tuple[str, int, int]]:
+    """The words of a name as (lower-case text, start, end)."""
+    return [(word[0].lower(), *word.span()) for word in re.finditer(r"[A-Z]+(?![a-z])|[A-Z]?[^\W\d_A-Z]+|\d+", stem)]
+
+
+def _normal_convention(file_name: str) -> str:
+    """'gl' (green up), 'dx' (green down) or 'unknown'."""
+    text = "_".join(word for word, _, _ in _words(Path(file_name).stem))
+    gl, dx = (re.search(rf"(^|_|nor|normal)({kind})(_|$)", text) for kind in ("(open_?|o)?gl", "dx|direct_?x"))
+    return "gl" if gl else "dx" if dx else "unknown"
+
+
+def find_maps(folder: str | os.PathLike) -> tuple[dict[str, tuple[Path, int | None]], str, list[str]]:
+    """Recognise the image files that lie directly in `folder`; hidden files and other files are ignored.
+
+    Returns: map name -> (path, channel 0..2 of a packed file, else None) in canonical order; the normal map's
+        convention, 'gl', 'dx' or 'unknown'; one line for each choice made and each file skipped.
+    Raises: UserError when the folder is missing, empty or a file, holds no map, or two files for one map.
+    """
+    folder = Path(folder)
+    try:
+        names = sorted(entry.name for entry in folder.iterdir() if entry.name[0] != "." and not entry.is_dir())
+    except OSError as error:
+        reason = f"expected a folder of texture maps, found {error.strerror}"
+        raise UserError(f"{quote(folder)}: {reason}; give the folder that holds the image files") from error
+    own, packed, unknown, notes = defaultdict(list), defaultdict(list), [], []
+    for name in names:
+        suffix, target = Path(name).suffix.lower(), recognise(name)
+        if suffix in _UNREAD_SUFFIXES and target:
+            notes.append(f"{quote(name)}: skipped, {suffix} files are not read; convert it to PNG or EXR")
+        elif suffix in IMAGE_SUFFIXES and not target:
+            unknown.append(name)
+        elif suffix in IMAGE_SUFFIXES and isinstance(target, str):
+            own[target].append((name, None))
+        elif suffix in IMAGE_SUFFIXES:
+            for channel, map_name in enumerate(target):
+                packed[map_name].append((name, channel))
+    if unknown:
+        notes.append(f"skipped {_listing(unknown)}: no keyword of a map in the name")
+    conventions = [_normal_convention(name) for name, _ in own["normal"]]
+    if sorted(conventions) == ["dx", "gl"]:
+        left_out, _ = own["normal"].pop(conventions.index("dx"))
+        notes.append(f"{quote(left_out)}: not used, the OpenGL normal map {quote(own['normal'][0][0])} was taken")
+    sources = {}
+    for map_name in MAPS:
+        choices = own[map_name] or packed[map_name]
+        files = _listing(name for name, _ in choices)
+        if len(choices) > 1:
+            reason = f"{quote(folder)}: expected one file for {map_name}, found {files}"
+            raise UserError(f"{reason}; move all but one out of the folder, or rename what is something else")
+        if choices:
+            sources[map_name] = (folder / choices[0][0], choices[0][1])
+        if own[map_name] and packed[map_name]:
+            unused = _listing(name for name, _ in packed[map_name])
+            notes.append(f"{map_name}: taken from {files}, not from the packed {unused}")
+    if not sources:
+        reason = f"{quote(folder)}: expected image files named after their map, such as wood_albedo.png"
+        raise UserError(f"{reason}, found {_listing(names) or 'an empty folder'}; rename them or give another folder")
+    return sources, _normal_convention(own["normal"][0][0]) if own["normal"] else "unknown", notes
+
+
+def _listing(names: Iterable[str], limit: int = 20) -> str:
+    """File names for a message."""
+    quoted = [quote(name) for name in names]
+    return ", ".join(quoted[:limit]) + (f" and {len(quoted) - limit} more" if len(quoted) > limit else "")
+
+
+def srgb_to_linear(values: FloatArray) -> FloatArray:
+    """Decode sRGB in [0, 1] to linear light; torch (differentiable) or numpy, any shape; linear below 0.
+
+    Source: IEC 61966-2-1, the exact piecewise function.
+    """
+    maximum, where = (torch.clamp_min, torch.where) if isinstance(values, torch.Tensor) else (np.maximum, np.where)
+    return where(values <= 0.04045, values / 12.92, ((maximum(values, 0.04045) + 0.055) / 1.055) ** 2.4)
+
+
+def linear_to_srgb(values: FloatArray) -> FloatArray:
+    """Encode linear light in [0, 1] as sRGB; the inverse of `srgb_to_linear`, with the same source and ranges."""
+    maximum, where = (torch.clamp_min, torch.where) if isinstance(values, torch.Tensor) else (np.maximum, np.where)
+    return where(values <= 0.0031308, values * 12.92, 1.055 * maximum(values, 0.0031308) ** (1 / 2.4) - 0.055)
+
+
+def mip_sizes(width: int, height: int) -> list[tuple[int, int]]:
+    """(width, height) of every LOD: floor(log2(max(width, height))) + 1 of them, halved and rounded down to 1x1.
+
+    Source: OpenGL 4.6 core profile, 8.14.3 "Mipmapping"; Direct3D rounds the same way.
+    """
+    return [(max(1, width >> lod), max(1, height >> lod)) for lod in range(max(width, height).bit_length())]
+
+
+def _round_to(values: np.ndarray, dtype: Any) -> np.ndarray:
+    """Codes from values in code units, halves up, saturating."""
+    return np.clip(np.floor(values + 0.5), 0, np.iinfo(dtype).max).astype(dtype)
+
+
+def _encode(values: np.ndarray, kind: str, dtype: np.dtype) -> np.ndarray:
+    """(H, W, C) averages -> codes. `kind` srgb: values are linear light in [0, 1]; normal, linear: in code units."""
+    top = float(np.iinfo(dtype).max)
+    if kind == "srgb":
+        values = linear_to_srgb(values) * top
+    elif kind == "normal":
+        vector = values * (2 / top) - 1
+        length = np.sqrt((vector * vector).sum(axis=-1, keepdims=True))
+        vector = np.where(length > 1e-6, vector / np.maximum(length, 1e-6), np.float32([0, 0, 1]))
+        values = (vector * 0.5 + 0.5) * top
+    return _round_to(values, dtype)
+
+
+def _halve_rows(rows: np.ndarray, first: int, total: int) -> np.ndarray:
+    """Exact area average to half as many rows: output rows `first`... of `total`, from the source rows they cover.
+
+    An odd size 2m+1 becomes m rows of 2 + 1/m source rows each: row j covers 2j + j/m ... 2j + 2 + (j+1)/m.
+    """
+    count = len(rows) // 2
+    even, odd = rows[0 : 2 * count : 2], rows[1 : 2 * count : 2]
+    if len(rows) % 2 == 0:
+        return (even + odd) * 0.5  # exact in code units, so that halves round up on every machine
+    j = (first + np.arange(count, dtype=np.float32)).reshape(-1, 1, 1)
+    return (even * (1 - j / total) + odd + rows[2::2] * ((j + 1) / total)) * (total / (2 * total + 1))
+
+
+def _mip_chain(codes: np.ndarray, kind: str) -> Iterator[tuple[int, np.ndarray]]:
+    """(flat index of the first texel, (texels, C) codes): LOD 0, then band by band the averages of the level before.
+
+    Thanks to the bands a level itself, a quarter of its source, is the only float array of full size.
+    """
+    top = np.iinfo(codes.dtype).max
+    decode = srgb_to_linear(np.arange(top + 1) / top).astype(np.float32)
+    source_height, source_width, channels = codes.shape
+    yield 0, codes.reshape(-1, channels)
+    source, index = codes, source_height * source_width
+    for width, height in mip_sizes(source_width, source_height)[1:]:
+        level = np.empty((height, width, channels), np.float32)
+        band = max(1, 2**18 // width)
+        for first in range(0, height, band):
+            rows = source[2 * first : 2 * (first + band) + source_height % 2]
+            if source is codes:
+                rows = decode[rows] if kind == "srgb" else rows.astype(np.float32)
+            if source_height > 1:
+                rows = _halve_rows(rows, first, height)
+            if source_width > 1:
+                rows = _halve_rows(rows.swapaxes(0, 1), 0, width).swapaxes(0, 1)
+            level[first : first + band] = rows
+            block = _encode(level[first : first + band], kind, codes.dtype).reshape(-1, channels)
+            yield index, block
+            index += len(block)
+        source, source_height, source_width = level, height, width
+
+
+@dataclasses.dataclass(eq=False)
+class Material:
+    """All maps of one material and their mip chain, as integers; made by `load_material` or `Material.from_arrays`.
+
+    A texel is named by its index in the flat chain, lod_offsets[l] + y * (width of LOD l) + x. Channels are those of
+    the maps in `present`, in canonical order: `present_channels` holds the P of the 11.
+    """
+
+    name: str
+    width: int  # of LOD 0, texels
+    height: int
+    present: tuple[str, ...]  # map names, canonical order; the keys of the dicts below
+    color_space: dict[str, str]  # 'srgb' or 'linear': what `gather` returns and the network learns
+    file_color_space: dict[str, str]  # ... and what the files hold; another one for a diffuse that was decoded
+    bit_depth: dict[str, int]  # 8 or 16, as stored here
+    file_bit_depth: dict[str, int]  # ... and in the files; float files count as the 16 that they are converted to
+    codes8: torch.Tensor  # (texels of all LODs, channels of the 8-bit maps) uint8
+    codes16: torch.Tensor  # (the same, of the 16-bit maps) int16 with the bits of uint16, which torch half supports
+    value_range: dict[str, tuple[float, float]]  # what 0 and 1 mean in the file's own units; (0, 1) but for floats
+    files: dict[str, str]  # file name; of a packed file with the channel: brick_arm.png:G
+    normal_convention: str  # 'gl', 'dx' or 'unknown'
+    warnings: list[str]
+    source_bytes: int  # size on disk of the files that were used
+
+    def __post_init__(self) -> None:
+        self.lod_sizes = mip_sizes(self.width, self.height)  # (width, height) per LOD
+        self.num_lods = len(self.lod_sizes)
+        ends = np.cumsum([0] + [width * height for width, height in self.lod_sizes]).tolist()
+        self.lod_offsets, self.num_texels = ends[:-1], ends[-1]
+        present = [c for name in self.present for c in range(CHANNELS)[map_slice(name)]]
+        self.present_channels = torch.tensor(present, device=self.codes8.device)  # (P,) int64
+        stored = [name for bits in (8, 16) for name in self.present if self.bit_depth[name] == bits]
+        columns = [c for name in stored for c in range(CHANNELS)[map_slice(name)]]  # of codes8 | codes16
+        order = [columns.index(c) for c in present]
+        self._order = None if order == sorted(order) else torch.tensor(order, device=self.codes8.device)
+
+    @classmethod
+    def from_arrays(
+        cls,
+        name: str,
+        arrays: Mapping[str, np.ndarray],
+        *,
+        color_space: Mapping[str, str] | None = None,
+        linear_color: bool = False,
+        value_range: Mapping[str, tuple[float, float]] | None = None,
+        files: Mapping[str, str] | None = None,
+        normal_convention: str = "unknown",
+        warnings: Iterable[str] = (),
+        source_bytes: int = 0,
+    ) -> Material:
+        """Build the mip chain of `arrays`: map name -> (H, W, C) or (H, W) uint8 or uint16, one size for all.
+
+        Args:
+            color_space: 'srgb' or 'linear' where it is not the default (diffuse srgb, the rest linear).
+            linear_color: decode an sRGB diffuse to 16-bit linear light.
+        Raises: ValueError for arrays of other names, shapes or types.
+        """
+        planes = {n: array if array.ndim == 3 else array[..., None] for n, array in arrays.items()}
+        for n, array in planes.items():
+            if MAPS.get(n) != array.shape[-1] or array.dtype not in (np.uint8, np.uint16) or not array.size:
+                raise ValueError(f"{n}: expected uint8 or uint16 of {MAPS}, found {array.dtype} {array.shape}")
+        if len({array.shape[:2] for array in planes.values()}) != 1:
+            raise ValueError(f"expected maps of one size, found {[(n, a.shape) for n, a in planes.items()]}")
+        present = tuple(n for n in MAPS if n in planes)
+        file_spaces = {n: (color_space or {}).get(n, "srgb" if n == "diffuse" else "linear") for n in present}
+        file_depths = {n: planes[n].itemsize * 8 for n in present}
+        spaces = dict(file_spaces)
+        if linear_color and spaces.get("diffuse") == "srgb":
+            top = np.iinfo(planes["diffuse"].dtype).max
+            table = _round_to(srgb_to_linear(np.arange(top + 1) / top) * 65535, np.uint16)
+            planes["diffuse"], spaces["diffuse"] = table[planes["diffuse"]], "linear"
+        depths = {n: planes[n].itemsize * 8 for n in present}
+        height, width = planes[present[0]].shape[:2]
+        texels = sum(w * h for w, h in mip_sizes(width, height))
+        chains = {}
+        for bits, dtype in ((8, np.uint8), (16, np.uint16)):
+            stored = [n for n in present if depths[n] == bits]
+            chains[bits] = np.empty((texels, sum(MAPS[n] for n in stored)), dtype)
+            column = 0
+            for n in stored:
+                for first, codes in _mip_chain(planes[n], "normal" if n == "normal" else spaces[n]):
+                    chains[bits][first : first + len(codes), column : column + MAPS[n]] = codes
+                column += MAPS[n]
+        return cls(
+            *(name, width, height, present, spaces, file_spaces, depths, file_depths),
+            codes8=torch.from_numpy(chains[8]),
+            codes16=torch.from_numpy(chains[16].view(np.int16)),
+            value_range={n: (value_range or {}).get(n, (0.0, 1.0)) for n in present},
+            files={n: (files or {}).get(n, "") for n in present},
+            normal_convention=normal_convention,
+            warnings=list(warnings),
+            source_bytes=source_bytes,
+        )
+
+    def to(self, device: str | torch.device) -> Material:
+        """The same material with its texels on `device`."""
+        return dataclasses.replace(self, codes8=self.codes8.to(device), codes16=self.codes16.to(device))
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the stored mip chain."""
+        return sum(codes.numel() * codes.element_size() for codes in (self.codes8, self.codes16))
+
+    def gather(self, index: TexelIndex) -> PresentValues:
+        """Values in [0, 1], in `color_space`, of the present channels at flat texel indices on the material's device.
+
+        Raises: IndexError (CPU) for an index outside 0..num_texels-1.
+        """
+        parts = []
+        if self.codes8.shape[1]:
+            parts.append(self.codes8.index_select(0, index).float().div_(255))
+        if self.codes16.shape[1]:
+            parts.append((self.codes16.index_select(0, index).int() & 0xFFFF).float().div_(65535))
+        values = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+        return values if self._order is None else values.index_select(1, self._order)
+
+    def stored(self, lod: int, map_name: str, rows: slice = slice(None)) -> np.ndarray:
+        """(H, W, C) uint8 or uint16 codes of one map at one LOD, as stored; `rows` limits them to rows of the LOD."""
+        bits = self.bit_depth[map_name]
+        before = self.present[: self.present.index(map_name)]
+        column = sum(MAPS[name] for name in before if self.bit_depth[name] == bits)
+        width, height = self.lod_sizes[lod]
+        first, last, _ = rows.indices(height)
+        texels = slice(self.lod_offsets[lod] + first * width, self.lod_offsets[lod] + last * width)
+        codes = (self.codes8 if bits == 8 else self.codes16)[texels, column : column + MAPS[map_name]]
+        codes = codes.reshape(last - first, width, MAPS[map_name]).cpu().numpy()
+        return codes if bits == 8 else codes.view(np.uint16)
+
+    def file_codes(self, lod: int, map_name: str, rows: slice = slice(None)) -> np.ndarray:
+        """`stored`, but in the colour space and bit depth of the file."""
+        codes = self.stored(lod, map_name, rows)
+        if self.color_space[map_name] == self.file_color_space[map_name]:
+            return codes
+        bits = self.file_bit_depth[map_name]
+        return _round_to(linear_to_srgb(np.arange(65536) / 65535) * (2**bits - 1), np.dtype(f"uint{bits}"))[codes]
+
+    def texels(self, lod: int, rows: slice = slice(None)) -> LevelValues:
+        """Values in [0, 1], in `file_color_space`, of one LOD: the reference of every metric; missing maps are 0.
+
+        At LOD 0 they are exactly the files' values (also after `linear_color` where the file has 8 bits). `rows`
+        limits them to rows of the LOD: a whole 4096x4096 one takes 740 MB.
+        """
+        values = np.zeros((len(range(self.lod_sizes[lod][1])[rows]), self.lod_sizes[lod][0], CHANNELS), np.float32)
+        for name in self.present:
+            codes = self.file_codes(lod, name, rows)
+            values[..., map_slice(name)] = codes.astype(np.float32) / np.float32(np.iinfo(codes.dtype).max)
+        return torch.from_numpy(values).to(self.codes8.device)
+
+    def to_file_space(self, values: torch.Tensor) -> torch.Tensor:
+        """(..., 11) values in `color_space` -> `file_color_space`: a diffuse that was decoded is encoded again."""
+        if self.color_space.get("diffuse") == self.file_color_space.get("diffuse"):
+            return values
+        color = map_slice("diffuse")
+        return torch.cat([linear_to_srgb(values[..., color]), values[..., color.stop :]], dim=-1)
+
+    def png_bytes(self) -> int:
+        """Bytes of all maps of LOD 0 as PNG files with the files' bit depth; encodes them, seconds at 4096x4096."""
+        return sum(len(encode_png(self.file_codes(0, name))) for name in self.present)
+
+
+def load_material(folder: str | os.PathLike, linear_color: bool = False, max_pixels: int = MAX_PIXELS) -> Material:
+    """Read the maps of a folder (see `find_maps`), all at the size of the first one in canonical order.
+
+    A grey diffuse is repeated, an RGB file of a one-channel map averaged. Float files become 16 bits: a diffuse is
+    linear then; signed normals n become 0.5 n + 0.5; a displacement that leaves [0, 1] is scaled from its own range,
+    which `value_range` keeps; whatever else leaves [0, 1] is clipped, with a warning.
+
+    Args:
+        linear_color: decode an sRGB diffuse to 16-bit linear light; `texels` and `to_file_space` still answer in sRGB.
+        max_pixels: largest image to read.
+    Raises: UserError for a folder or a file that cannot be used (see `find_maps` and `images.read_image`).
+    """
+    folder = Path(folder)
+    sources, normal_convention, warnings = find_maps(folder)
+    arrays, spaces, ranges, files = {}, {}, {}, {}
+    read = functools.lru_cache(maxsize=1)(read_image)  # the maps of a packed file mostly come one after the other
+    for name, (path, channel) in sources.items():
+        image = read(path, max_pixels)
+        pixels, files[name] = image.pixels, path.name
+        if channel is not None:
+            if pixels.shape[2] != 3:
+                raise UserError(f"{quote(path)}: expected three maps packed in RGB, found a grey file; rename it")
+            pixels, files[name] = pixels[..., channel : channel + 1], f"{path.name}:{'RGB'[channel]}"
+        pixels = _fit_channels(pixels, name, path, warnings)
+        if image.is_float:
+            spaces[name] = "linear"
+            pixels, ranges[name] = _from_float(pixels, name, path, warnings)
+        height, width = next(iter(arrays.values()), pixels).shape[:2]
+        if pixels.shape[:2] != (height, width):
+            was = f"{pixels.shape[1]}x{pixels.shape[0]}"
+            warnings.append(f"{quote(path)}: {name} resized from {was} to {width}x{height}, the size of the first map")
+            pixels = _resize(pixels, width, height, "normal" if name == "normal" else "linear")
+        arrays[name] = pixels
+    facts = {"files": files, "normal_convention": normal_convention, "value_range": ranges, "warnings": warnings}
+    facts["source_bytes"] = sum(path.stat().st_size for path in {path for path, _ in sources.values()})
+    label = folder.resolve().name or "material"
+    return Material.from_arrays(label, arrays, color_space=spaces, linear_color=linear_color, **facts)
+
+
+def _fit_channels(pixels: np.ndarray, name: str, path: Path, warnings: list[str]) -> np.ndarray:
+    """As many channels as the map has."""
+    if pixels.shape[2] == MAPS[name]:
+        return pixels
+    if name == "normal":
+        raise UserError(f"{quote(path)}: expected an RGB normal map, found a grey file; name a height map as such")
+    if name == "diffuse":
+        return np.repeat(pixels, 3, axis=2)
+    if pixels.dtype == np.float32:
+        return pixels.mean(axis=2, keepdims=True)
+    spread = (pixels.max(axis=2) - pixels.min(axis=2)).max()
+    if spread > np.iinfo(pixels.dtype).max // 16:  # JPEG moves the channels of a grey picture apart by less
+        warnings.append(f"{quote(path)}: R, G and B differ; {name} is one channel, their mean was taken")
+    return ((2 * pixels.sum(axis=2, keepdims=True, dtype=np.uint32) + 3) // 6).astype(pixels.dtype)  # halves up
+
+
+def _from_float(pixels: np.ndarray, name: str, path: Path, warnings: list[str]) -> tuple[np.ndarray, tuple]:
+    """uint16 codes of a float map and the values that 0 and 65535 stand for."""
+    low, high = float(pixels.min()), float(pixels.max())
+    span = (0.0, 1.0)
+    # x and y of signed normals lie around 0, of unsigned ones around 0.5 where a filter may dip just below 0
+    if name == "normal" and (low < -0.01 or pixels[..., :2].mean() < 0.25):
+        span = (-1.0, 1.0)
+    elif name == "displacement" and (low < 0 or high > 1):
+        span = (low, high)
+        warnings.append(f"{quote(path)}: displacement scaled from [{low:g}, {high:g}] to [0, 1]; value_range keeps it")
+    outside = int(((pixels < span[0]) | (pixels > span[1])).any(axis=2).sum())
+    if outside:
+        warnings.append(f"{quote(path)}: {outside} texels of {name} lay outside {list(span)} and were clipped")
+    scaled = (pixels - np.float32(span[0])) * np.float32(65535 / ((span[1] - span[0]) or 1))
+    return _round_to(scaled, np.uint16), span
+
+
+def _resize(codes: np.ndarray, width: int, height: int, kind: str) -> np.ndarray:
+    """Bilinear, with the filter widened where it shrinks (no aliasing); normals come out with unit length."""
+    resized = np.empty((height, width, codes.shape[2]), np.float32)
+    for channel in range(codes.shape[2]):  # one at a time: a float copy of the whole file could be large
+        plane = torch.from_numpy(codes[None, None, ..., channel].astype(np.float32))
+        plane = torch.nn.functional.interpolate(plane, (height, width), mode="bilinear", antialias=True)
+        resized[..., channel] = plane[0, 0].numpy()
+    return _encode(resized, kind, codes.dtype)

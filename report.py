@@ -1,0 +1,157 @@
+"""What a user sees of a run: TensorBoard, pictures, the progress bar and the summary at the end."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from tqdm import tqdm
+
+from dataset import MAPS, Material, map_slice
+from export import to_8_bit
+from files import write_bytes, write_json, write_text
+from metrics import error_image, format_table, strip
+
+TENSORBOARD = "tensorboard"
+TENSORBOARD_IMAGE_SIZE = 512  # longest side of logged images: event files would outgrow the checkpoints otherwise
+
+
+class RunLog:
+    """Scalars and images of one run in save_dir/tensorboard/<run>, and its last evaluation in the run folder.
+
+    Args:
+        run: the run folder.
+        start_iteration: events from here on, of an earlier life of the run, are dropped.
+    """
+
+    def __init__(self, run: Path, start_iteration: int = 0):
+        from tensorboardX import SummaryWriter
+
+        self.run = run
+        folder = run.parent / TENSORBOARD / run.name
+        self._writer = SummaryWriter(str(folder), purge_step=start_iteration + 1 if start_iteration else None)
+
+    def training(self, iteration: int, loss: float, rates: Mapping[str, float], noise: float) -> None:
+        """Log one chunk of iterations."""
+        self._writer.add_scalar("Loss/train", loss, iteration)
+        for name, rate in rates.items():
+            self._writer.add_scalar(f"LearningRate/{name}", rate, iteration)
+        self._writer.add_scalar("Noise/strength", noise, iteration)
+
+    def evaluation(self, metrics: Mapping[str, Any]) -> None:
+        """Log an evaluation and write it to metrics.json and metrics.txt of the run folder."""
+        iteration = metrics["iteration"]
+        for scores in metrics["lods"]:
+            for metric in ("psnr", "ssim", "lpips"):
+                value = (scores.get(metric) or {}).get("all")
+                if value is not None:
+                    self._writer.add_scalar(f"{metric.upper()}/LOD{scores['lod']}", value, iteration)
+        for name, value in metrics["psnr"].items():
+            if name != "all" and value is not None:
+                self._writer.add_scalar(f"PSNR_map/{name}", value, iteration)
+        save_metrics(self.run, metrics)
+        self._writer.flush()
+
+    def pictures(self, iteration: int, lod: int, decoded: torch.Tensor, source: torch.Tensor, material: Material):
+        """Show LOD 0 (decoded | source | error x8) in media/, and one small enough LOD in TensorBoard."""
+        if lod == 0:
+            save_strips(self.run / "media", decoded, source, material)
+        sizes = material.lod_sizes
+        shown = next((l for l, size in enumerate(sizes) if max(size) <= TENSORBOARD_IMAGE_SIZE), len(sizes) - 1)
+        if lod != shown:
+            return
+        for name in material.present:
+            part = map_slice(name)
+            for kind, pixels in (
+                ("decoded", to_8_bit(decoded[..., part])),
+                ("source", to_8_bit(source[..., part])),
+                ("error_x8", error_image(decoded[..., part], source[..., part])),
+            ):
+                self._writer.add_image(f"{name}/{kind}", np.asarray(pixels), iteration, dataformats="HWC")
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+def save_metrics(folder: Path, metrics: Mapping[str, Any]) -> None:
+    """Write metrics.json and, for reading, metrics.txt."""
+    write_json(folder / "metrics.json", metrics)
+    write_text(folder / "metrics.txt", format_table(metrics["lods"]) + "\n")
+
+
+def save_strips(folder: Path, decoded: torch.Tensor, source: torch.Tensor, material: Material) -> None:
+    """One PNG per map: decoded | source | error x8."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in material.present:
+        stream = io.BytesIO()
+        Image.fromarray(strip(decoded, source, name)).save(stream, format="PNG")
+        write_bytes(folder / f"{name}.png", stream.getvalue())
+
+
+def progress_bar(total: int, initial: int, quiet: bool = False) -> tqdm:
+    """A bar with iteration, it/s and ETA on stderr; silent where nobody watches."""
+    return tqdm(
+        total=total,
+        initial=initial,
+        disable=quiet or not sys.stderr.isatty(),
+        unit="it",
+        dynamic_ncols=True,
+        desc="training",
+        smoothing=0.1,
+    )
+
+
+# --- summary -------------------------------------------------------------------------------------------------------
+
+
+def bc7_bytes(material: Material) -> tuple[int, int]:
+    """(textures, bytes) of the material as an engine would pack it in BC7: colour, normal, three scalars a texture.
+
+    BC7 takes 16 bytes per 4x4 block; full mip chains.
+    """
+    scalars = sum(1 for name in material.present if MAPS[name] == 1)
+    textures = len(material.present) - scalars + -(-scalars // 3)
+    blocks = sum(-(-width // 4) * -(-height // 4) for width, height in material.lod_sizes)
+    return textures, textures * blocks * 16
+
+
+def readable_bytes(count: float) -> str:
+    """1536 -> '1.5 KiB'."""
+    for unit in ("bytes", "KiB", "MiB", "GiB"):
+        if count < 1024 or unit == "GiB":
+            return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
+        count /= 1024
+    raise AssertionError
+
+
+def summary(
+    material: Material, metrics: Mapping[str, Any], rates: Mapping[str, float], shipped_bytes: int | None,
+    seconds: float, iteration: int, run: Path, checkpoint: Path,
+) -> str:  # fmt: skip
+    """The lines that end a run: quality, rate, sizes against PNG and BC7, time, and where the files are."""
+    psnr = metrics["psnr"]
+    maps = "  ".join(f"{name} {psnr[name]:.2f}" for name in material.present)
+    textures, bc7 = bc7_bytes(material)
+    lines = [
+        f"PSNR     {psnr['all']:.2f} dB over all channels of LOD 0  ({maps})",
+        f"rate     {rates['bpp']:.2f} bpp (grids {rates['grids']:.2f} + network {rates['network']:.2f}), "
+        f"{rates['all_mips']:.2f} with all mips",
+    ]
+    if shipped_bytes is not None:
+        png = material.png_bytes()
+        lines.append(
+            f"on disk  {readable_bytes(shipped_bytes)} with all mips: {shipped_bytes / png:.1%} of the maps as PNG "
+            f"({readable_bytes(png)}), {shipped_bytes / bc7:.1%} of {textures} BC7 textures ({readable_bytes(bc7)})"
+        )
+    lines.append(f"time     {seconds:.1f} s to iteration {iteration}")
+    lines.append(f"files    {checkpoint}")
+    lines.append(f"look     {run / 'media'}{os.sep}*.png (decoded | source | error x8); "
+                 f"tensorboard --logdir {run.parent / TENSORBOARD}")  # fmt: skip
+    return "\n".join(lines)

@@ -1,0 +1,414 @@
+"""Train a neural texture from a folder of PBR maps, resume a run, evaluate it, or train many materials.
+
+    python train.py --mode train --data_dir ./data/test --save_dir ./outputs
+
+Every flag: python train.py --help, or configs.py.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import math
+import platform
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from checkpoint import (
+    Checkpoint,
+    find_checkpoint,
+    load_checkpoint,
+    new_run_folder,
+    remove_old_checkpoints,
+    save_checkpoint,
+    supersede_later,
+)
+from configs import ARCHITECTURE, CALL, Config, describe, make_config, parse_args, to_dict
+from dataset import Material, load_material
+from engine import create_engine, resolve_device
+from errors import UserError, run_command
+from evaluate import evaluate_model
+from export import read_export, save_map_images
+from files import write_json
+from manifest import MANIFEST, describe_material
+from metrics import lpips_unavailable_reason
+from model import build_model, resolve_grids
+from report import RunLog, progress_bar, save_metrics, save_strips, summary
+from schedule import EarlyStopping, Schedule
+
+CHUNK = 25  # iterations between two looks at the clock, the bar and the signals
+Say = Callable[[str], None]
+
+
+@dataclasses.dataclass
+class Result:
+    """How a run ended."""
+
+    run: Path
+    iteration: int
+    metrics: dict[str, Any]
+    rates: dict[str, float]
+    seconds: float
+    interrupted_by: int = 0  # signal number
+
+
+# --- training ------------------------------------------------------------------------------------------------------
+
+
+def train_material(config: Config, given: Mapping[str, Any], say: Say = print, quiet: bool = False) -> Result:
+    """Train one material from the start, or continue config.load_dir.
+
+    Args:
+        given: what the user gave, as opposed to defaults: a resumed run keeps its own values elsewhere.
+        say: receives the lines meant for the user.
+        quiet: no progress bar.
+    """
+    checkpoint = None
+    if config.load_dir:
+        checkpoint = load_checkpoint(config.load_dir, config.load_iter)
+        config = resumed_config(checkpoint, given)
+    device = resolve_device(config)
+    material = load_material(config.data_dir, linear_color=config.linear_color)
+    for warning in material.warnings:
+        say(f"note: {warning}")
+    run = prepare_run(config, checkpoint, material, say)
+    say(f"configuration\n{describe(config)}")
+    say(describe_inputs(config, material))
+    trainer = Trainer(config, material, run, device, checkpoint, say, quiet)
+    with stop_signals() as stop:
+        return trainer.train(stop)
+
+
+def resumed_config(checkpoint: Checkpoint, given: Mapping[str, Any]) -> Config:
+    """The run's own configuration with the flags given now on top.
+
+    Raises: UserError for a flag that would make it another model, or for a run with nothing left to do.
+    """
+    check_architecture(checkpoint, given)
+    config = make_config({**to_dict(checkpoint.config), **{k: v for k, v in given.items() if k not in CALL}})
+    if checkpoint.iteration >= config.max_iter:
+        raise UserError(
+            f"--load_dir: iteration {checkpoint.iteration} of {config.max_iter} is already reached; "
+            f"give a larger --max_iter, an earlier --load_iter, or --mode infer to evaluate"
+        )
+    if checkpoint.training.get("stopped") and not {"early_stop", "max_iter", "early_stop_psnr_threshold"} & set(given):
+        raise UserError(
+            f"--load_dir: this run stopped early at iteration {checkpoint.iteration} because PSNR no longer rose; "
+            "give --early_stop False or a larger --max_iter to go on"
+        )
+    return config
+
+
+def check_architecture(checkpoint: Checkpoint, given: Mapping[str, Any]) -> None:
+    """Refuse flags that contradict what the checkpoint was trained as."""
+    saved = to_dict(checkpoint.config)
+    wanted = to_dict(make_config({name: given[name] for name in ARCHITECTURE if name in given}))
+    for name in ARCHITECTURE:
+        if name in given and wanted[name] != saved[name]:
+            raise UserError(
+                f"--{name} {wanted[name]}: {checkpoint.path} was trained with {saved[name]}, and another value would "
+                "be another model; leave the flag out, or train anew without --load_dir"
+            )
+
+
+def prepare_run(config: Config, checkpoint: Checkpoint | None, material: Material, say: Say) -> Path:
+    """The run folder, with config.json written."""
+    if checkpoint is None:
+        run = new_run_folder(Path(config.save_dir))
+    else:
+        run = checkpoint.path.parent.parent
+        check_same_material(checkpoint, material, say)
+        moved = supersede_later(run, checkpoint.iteration)
+        if moved:
+            say(f"note: checkpoints {', '.join(map(str, moved))} of the earlier run are now in models/superseded")
+        say(f"continuing {run} at iteration {checkpoint.iteration}")
+    grids = [dataclasses.asdict(grid) for grid in resolve_grids(config, material.width, material.height)]
+    environment = {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "machine": platform.machine(),
+        "system": platform.system(),
+        "threads": torch.get_num_threads(),
+    }
+    write_json(run / "config.json", {**to_dict(config), "resolved_grids": grids, "environment": environment})
+    return run
+
+
+def check_same_material(checkpoint: Checkpoint, material: Material, say: Say = print) -> None:
+    """Refuse a material of another shape than the checkpoint's; note one with other pixels."""
+    saved, found = checkpoint.material, describe_material(material)
+
+    def shape(description: Mapping[str, Any]) -> str:
+        return f"{description['width']}x{description['height']} {' '.join(e['map'] for e in description['maps'])}"
+
+    if shape(saved) != shape(found):
+        raise UserError(
+            f"--data_dir {material.name}: {checkpoint.path} was trained on {shape(saved)}, found {shape(found)}; "
+            "give the folder that the run was trained on"
+        )
+    if saved.get("sha256") != found.get("sha256"):
+        say("note: the source images are not the ones that this run was trained on")
+
+
+def describe_inputs(config: Config, material: Material) -> str:
+    """What was found and what will be trained, for the user's eyes."""
+    maps = "  ".join(f"{name} ({material.files[name]}, {material.bit_depth[name]} bit)" for name in material.present)
+    grids = resolve_grids(config, material.width, material.height)
+    shapes = "  ".join(
+        f"{g.max_resolution}² texels of {g.save_bits // g.quantize_bits} x {g.quantize_bits} bits, {g.n_levels} levels"
+        for g in grids
+    )
+    size = f"{material.width}x{material.height}, {material.num_lods} LODs"
+    return f"material {material.name}: {size}: {maps}\ngrids {shapes}"
+
+
+class Trainer:
+    """The loop around an engine: schedule, early stop, evaluations, checkpoints, log."""
+
+    def __init__(
+        self, config: Config, material: Material, run: Path, device: torch.device,
+        checkpoint: Checkpoint | None, say: Say, quiet: bool,
+    ):  # fmt: skip
+        self.config, self.material, self.run, self.say, self.quiet = config, material, run, say, quiet
+        self.schedule = Schedule(config)
+        self.stopping = EarlyStopping(config, self.schedule)
+        if checkpoint is None:
+            self.model = build_model(config, material.width, material.height, material.present_channels.tolist())
+        else:
+            self.model = checkpoint.model
+        self.engine = create_engine(self.model.to(device), material, self.schedule, device)
+        self.metrics: dict[str, Any] | None = None
+        self.seconds_before = 0.0
+        if checkpoint is not None:
+            self._restore(checkpoint)
+        self.log = RunLog(run, self.engine.iteration)
+        self.started = time.perf_counter()
+
+    def _restore(self, checkpoint: Checkpoint) -> None:
+        training = checkpoint.training
+        try:
+            self.engine.load_state(training["engine"])
+            self.schedule.plateau_factor = float(training["plateau_factor"])
+            self.stopping.load_state(training["early_stopping"])
+            self.seconds_before = float(training["seconds"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(f"{checkpoint.path}: training state of another layout ({error}); train anew") from error
+
+    def _training_state(self, stopped: bool) -> dict[str, Any]:
+        return {
+            "engine": self.engine.state(),
+            "plateau_factor": self.schedule.plateau_factor,
+            "early_stopping": self.stopping.state(),
+            "seconds": self.seconds,
+            "stopped": stopped,
+        }
+
+    @property
+    def seconds(self) -> float:
+        """Wall time of the run so far, earlier calls included."""
+        return self.seconds_before + time.perf_counter() - self.started
+
+    def train(self, stop: StopRequest) -> Result:
+        """Run to max_iter, to an early stop, or until `stop` is asked for; always leaves a checkpoint."""
+        config, engine = self.config, self.engine
+        stopped = False
+        try:
+            with progress_bar(config.max_iter, engine.iteration, self.quiet) as bar:
+                while engine.iteration < config.max_iter and not stopped and not stop.requested:
+                    n = next_boundary(engine.iteration, config) - engine.iteration
+                    loss = engine.step(n)
+                    psnr = psnr_of(engine.mse)
+                    bar.set_postfix_str(f"PSNR {psnr:.2f} dB", refresh=False)
+                    bar.update(n)
+                    if not math.isfinite(loss):
+                        raise UserError(
+                            f"training diverged at iteration {engine.iteration} (loss {loss}); lower --learning_rate, "
+                            f"now {config.learning_rate:g}, or --grid_learning_rate, now {config.grid_learning_rate:g}"
+                        )
+                    stopped = self._after_chunk(n, loss, psnr, bar.clear)
+            self.checkpoint_folder = self._finish(stopped, stop)
+        finally:
+            self.log.close()
+        self._tell(stopped, stop)
+        rates = self.model.bits_per_texel(self.material.width, self.material.height)
+        return Result(self.run, engine.iteration, self.metrics, rates, self.seconds, stop.signal_number)
+
+    def _after_chunk(self, n: int, loss: float, psnr: float, clear_bar: Callable[[], None]) -> bool:
+        """Log, decide, evaluate and save where the iteration calls for it. Returns whether to stop."""
+        config, iteration = self.config, self.engine.iteration
+        self.log.training(iteration, loss, self.engine.learning_rates(), self.schedule.noise_strength(iteration))
+        verdict = self.stopping.observe(iteration, psnr, n)
+        if verdict == "lowered":
+            clear_bar()
+            self.say(f"iteration {iteration}: PSNR is flat, learning rates x {self.schedule.plateau_factor:.3g}")
+        last = verdict == "stop" or iteration >= config.max_iter
+        if not last:  # the end of a run saves and evaluates by itself
+            save, evaluate = iteration % config.save_interval == 0, iteration % config.eval_interval == 0
+            if save or evaluate:
+                clear_bar()
+            if save:
+                self._save(evaluate)
+            elif evaluate:
+                self._evaluate(self.model)
+        return verdict == "stop"
+
+    def _evaluate(self, model) -> dict[str, Any]:
+        iteration = self.engine.iteration
+
+        def on_lod(lod: int, decoded: torch.Tensor, source: torch.Tensor) -> None:
+            self.log.pictures(iteration, lod, decoded, source, self.material)
+
+        self.metrics = evaluate_model(model, self.material, iteration, on_lod=on_lod)
+        self.log.evaluation(self.metrics)
+        self.say(f"iteration {iteration}: PSNR {self.metrics['psnr']['all']:.2f} dB at LOD 0, {self.seconds:.0f} s")
+        return self.metrics
+
+    def _save(self, evaluate: bool, stopped: bool = False) -> Path:
+        self.engine.sync()
+        folder, self.metrics = save_checkpoint(
+            self.run, self.engine.iteration, self.model, self.config, describe_material(self.material),
+            self._training_state(stopped), self._evaluate if evaluate else None, self.metrics,
+        )  # fmt: skip
+        remove_old_checkpoints(self.run, self.config.keep_checkpoints)
+        return folder
+
+    def _finish(self, stopped: bool, stop: StopRequest) -> Path:
+        """The last checkpoint; an interrupted run saves at once, without an evaluation."""
+        if stop.requested and not stopped and self.engine.iteration < self.config.max_iter:
+            return self._save(evaluate=False)
+        return self._save(evaluate=True, stopped=stopped)
+
+    def _tell(self, stopped: bool, stop: StopRequest) -> None:
+        iteration, config = self.engine.iteration, self.config
+        if stop.requested and iteration < config.max_iter and not stopped:
+            self.say(
+                f"stopped by {signal.Signals(stop.signal_number).name} at iteration {iteration}; saved "
+                f"{self.checkpoint_folder}\ncontinue with: python train.py --mode train --load_dir {self.run}"
+            )
+            return
+        if stopped:
+            self.say(f"stopped early: PSNR rose by less than {config.early_stop_psnr_threshold} dB in "
+                     f"{config.early_stop_interval} iterations")  # fmt: skip
+        reason = lpips_unavailable_reason()
+        if reason:
+            self.say(f"note: {reason}")
+        shipped = None
+        manifest = self.checkpoint_folder / MANIFEST
+        if manifest.is_file():
+            shipped = json.loads(manifest.read_text(encoding="utf-8"))["bytes_on_disk"]
+        rates = self.model.bits_per_texel(self.material.width, self.material.height)
+        self.say(summary(self.material, self.metrics, rates, shipped, self.seconds, iteration, self.run,
+                         self.checkpoint_folder))  # fmt: skip
+
+
+def next_boundary(iteration: int, config: Config) -> int:
+    """The next iteration at which something other than training may happen."""
+    intervals = (CHUNK, config.eval_interval, config.save_interval, config.early_stop_interval)
+    return min(config.max_iter, *((iteration // interval + 1) * interval for interval in intervals))
+
+
+def psnr_of(mse: float) -> float:
+    """PSNR in dB of a mean squared error of values in [0, 1]; 0 when it is not finite, capped at 100."""
+    if not math.isfinite(mse):
+        return 0.0
+    return min(100.0, -10 * math.log10(max(mse, 1e-10)))
+
+
+# --- interrupts ----------------------------------------------------------------------------------------------------
+
+
+class StopRequest:
+    """Set by Ctrl-C and SIGTERM; the loop ends at the next chunk. A second Ctrl-C does not wait."""
+
+    def __init__(self):
+        self.signal_number = 0
+
+    @property
+    def requested(self) -> bool:
+        return self.signal_number != 0
+
+    def __call__(self, signal_number, frame) -> None:
+        if self.requested:
+            raise KeyboardInterrupt
+        self.signal_number = signal_number
+
+
+@contextlib.contextmanager
+def stop_signals() -> Iterator[StopRequest]:
+    """Route SIGINT and SIGTERM to a StopRequest; other threads than the main one cannot."""
+    stop = StopRequest()
+    before = {}
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            before[number] = signal.signal(number, stop)
+    except ValueError:
+        pass
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+# --- inference -----------------------------------------------------------------------------------------------------
+
+
+def infer(config: Config, given: Mapping[str, Any], say: Say = print) -> dict[str, Any]:
+    """Evaluate every LOD of a checkpoint from its exported files; write infer/ in the run folder."""
+    folder = find_checkpoint(Path(config.load_dir), config.load_iter)
+    checkpoint = load_checkpoint(config.load_dir, config.load_iter)
+    check_architecture(checkpoint, given)
+    device = resolve_device(config)
+    data_dir = config.data_dir if "data_dir" in given else checkpoint.config.data_dir
+    material = load_material(data_dir, linear_color=checkpoint.config.linear_color)
+    for warning in material.warnings:
+        say(f"note: {warning}")
+    check_same_material(checkpoint, material, say)
+    model = read_export(folder).model if checkpoint.model.quantized else checkpoint.model
+    out = folder.parent.parent / "infer"
+    out.mkdir(exist_ok=True)
+    description = describe_material(material)
+
+    def on_lod(lod: int, decoded: torch.Tensor, source: torch.Tensor) -> None:
+        save_map_images(out, decoded, description, lod)
+        if lod == 0:
+            save_strips(out / "compare", decoded, source, material)
+        say(f"LOD {lod} decoded")
+
+    metrics = evaluate_model(model.to(device), material, checkpoint.iteration, on_lod=on_lod)
+    save_metrics(out, metrics)
+    say((out / "metrics.txt").read_text(encoding="utf-8"))
+    reason = lpips_unavailable_reason()
+    if reason:
+        say(f"note: {reason}")
+    say(f"{out}: images, metrics.json and metrics.txt of iteration {checkpoint.iteration}")
+    return metrics
+
+
+# --- command -------------------------------------------------------------------------------------------------------
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; see --help. Returns the exit code."""
+    given = parse_args(argv)
+    config = make_config(given)
+    if config.groups_batching:
+        from groups import train_groups
+
+        return train_groups(config, given)
+    if config.mode == "infer":
+        infer(config, given)
+        return 0
+    result = train_material(config, given)
+    return 128 + result.interrupted_by if result.interrupted_by else 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

@@ -18,13 +18,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 
 from configs import OneLineParser, parse_bool
 from dataset import linear_to_srgb, map_slice
 from dds import Texture, encode_dds, read_dds
 from errors import UserError, run_command
 from files import write_bytes, write_json
+from images import PICTURE_COMPRESSION, encode_png
 from manifest import (
     MANIFEST,
     NETWORK,
@@ -292,10 +292,8 @@ def save_map_images(folder: Path, decoded: torch.Tensor, material: Mapping[str, 
     paths = []
     for entry in material["maps"]:
         pixels = to_8_bit(decoded[..., map_slice(entry["map"])])
-        stream = io.BytesIO()
-        Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(stream, format="PNG")
         path = folder / image_name(entry["map"], lod)
-        write_bytes(path, stream.getvalue())
+        write_bytes(path, encode_png(pixels, PICTURE_COMPRESSION))
         paths.append(path)
     return paths
 

@@ -254,10 +254,7 @@ def _fetch(url: str, path: Path) -> None:
 
 
 def _check_answers(url: str) -> None:
-    """Raise unless the server answers within NETWORK_SECONDS in all.
-
-    A socket's own timeout starts anew with each address of the server and does not count the name lookup.
-    """
+    """Raise unless the server answers in time; a socket's own limit starts anew per address, after the name lookup."""
     problems: list[Exception] = [TimeoutError(f"no answer within {NETWORK_SECONDS} s")]
 
     def ask() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import sys
 from collections.abc import Mapping
@@ -11,12 +10,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from tqdm import tqdm
 
 from dataset import MAPS, Material, map_slice
 from export import to_8_bit
 from files import write_bytes, write_json, write_text
+from images import PICTURE_COMPRESSION, encode_png
 from metrics import error_image, format_table, strip
 
 TENSORBOARD = "tensorboard"
@@ -60,9 +59,7 @@ class RunLog:
         self._writer.flush()
 
     def pictures(self, iteration: int, lod: int, decoded: torch.Tensor, source: torch.Tensor, material: Material):
-        """Show LOD 0 (decoded | source | error x8) in media/, and one small enough LOD in TensorBoard."""
-        if lod == 0:
-            save_strips(self.run / "media", decoded, source, material)
+        """Log decoded, source and error x8 of every map, of the first LOD that is small enough."""
         sizes = material.lod_sizes
         shown = next((l for l, size in enumerate(sizes) if max(size) <= TENSORBOARD_IMAGE_SIZE), len(sizes) - 1)
         if lod != shown:
@@ -90,9 +87,7 @@ def save_strips(folder: Path, decoded: torch.Tensor, source: torch.Tensor, mater
     """One PNG per map: decoded | source | error x8."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in material.present:
-        stream = io.BytesIO()
-        Image.fromarray(strip(decoded, source, name)).save(stream, format="PNG")
-        write_bytes(folder / f"{name}.png", stream.getvalue())
+        write_bytes(folder / f"{name}.png", encode_png(strip(decoded, source, name), PICTURE_COMPRESSION))
 
 
 def progress_bar(total: int, initial: int, quiet: bool = False) -> tqdm:

@@ -83,10 +83,11 @@ class EarlyStopping:
         mean = self.sum_db / self.count
         gain = math.inf if self.previous_db is None else mean - self.previous_db
         self.previous_db, self.sum_db, self.count = mean, 0.0, 0
-        if not config.early_stop or gain >= config.early_stop_psnr_threshold:
+        if gain >= config.early_stop_psnr_threshold:
             return "go on"
         if self.schedule.decayed(iteration):
-            return "go on" if self.schedule.noise_strength(iteration) > 0 else "stop"
+            annealed = self.schedule.noise_strength(iteration) == 0
+            return "stop" if config.early_stop and annealed else "go on"
         if config.lr_scheduler == "plateau":
             self.schedule.lower()
             return "lowered"

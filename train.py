@@ -39,7 +39,7 @@ from export import read_export, save_map_images
 from files import write_json
 from manifest import MANIFEST, describe_material
 from metrics import lpips_unavailable_reason
-from model import build_model, resolve_grids
+from model import NeuralTexture, build_model, resolve_grids
 from report import RunLog, progress_bar, save_metrics, save_strips, summary
 from schedule import EarlyStopping, Schedule
 
@@ -186,6 +186,7 @@ class Trainer:
         self.engine = create_engine(self.model.to(device), material, self.schedule, device)
         self.metrics: dict[str, Any] | None = None
         self.seconds_before = 0.0
+        self.ending = False  # the pictures in media/ are written once: they take as long as an evaluation
         if checkpoint is not None:
             self._restore(checkpoint)
         self.log = RunLog(run, self.engine.iteration)
@@ -259,11 +260,13 @@ class Trainer:
                 self._evaluate(self.model)
         return verdict == "stop"
 
-    def _evaluate(self, model) -> dict[str, Any]:
+    def _evaluate(self, model: NeuralTexture) -> dict[str, Any]:
         iteration = self.engine.iteration
 
         def on_lod(lod: int, decoded: torch.Tensor, source: torch.Tensor) -> None:
             self.log.pictures(iteration, lod, decoded, source, self.material)
+            if lod == 0 and self.ending:
+                save_strips(self.run / "media", decoded, source, self.material)
 
         self.metrics = evaluate_model(model, self.material, iteration, on_lod=on_lod)
         self.log.evaluation(self.metrics)
@@ -283,6 +286,7 @@ class Trainer:
         """The last checkpoint; an interrupted run saves at once, without an evaluation."""
         if stop.requested and not stopped and self.engine.iteration < self.config.max_iter:
             return self._save(evaluate=False)
+        self.ending = True
         return self._save(evaluate=True, stopped=stopped)
 
     def _tell(self, stopped: bool, stop: StopRequest) -> None:

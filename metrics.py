@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from torchtyping import TensorType
 
-from dataset import MAPS, map_slice
+from dataset import CHANNELS, MAPS, map_slice
 
 MAX_PSNR_DB = 100.0  # reported for identical images, and for anything above it
 SSIM_MIN_SIZE = 11  # texels: the Gaussian window of Wang et al. 2004, "Image quality assessment"
@@ -37,7 +37,7 @@ LPIPS_TILE = 2048  # texels; LPIPS needs about 1 GB for a tile
 NETWORK_SECONDS = 10  # until a server that does not answer is given up
 WEIGHTS_ONLY = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"  # environment variable of torch.load
 
-MaterialImage = TensorType["H", "W", 11]
+MaterialImage = TensorType["H", "W", CHANNELS]
 MapImage = TensorType["H", "W", "C"]
 NormalImage = TensorType["H", "W", 3]
 
@@ -91,10 +91,9 @@ def evaluate_lod(
 
 
 def _check_material_images(decoded: MaterialImage, source: MaterialImage, present: Sequence[str]) -> None:
-    channels = sum(MAPS.values())
-    if decoded.shape != source.shape or decoded.dim() != 3 or decoded.shape[2] != channels or not decoded.numel():
+    if decoded.shape != source.shape or decoded.dim() != 3 or decoded.shape[2] != CHANNELS or not decoded.numel():
         shapes = f"decoded {tuple(decoded.shape)} and source {tuple(source.shape)}"
-        raise ValueError(f"{shapes} must have one shape, (H, W, {channels}) with no zero in it")
+        raise ValueError(f"{shapes} must have one shape, (H, W, {CHANNELS}) with no zero in it")
     if not present or not set(present) <= set(MAPS):
         raise ValueError(f"present must name some of {', '.join(MAPS)}; got {list(present)}")
 

@@ -93,11 +93,20 @@ def _mix(x: TensorType) -> TensorType:
 
 
 def stream_key(seed: int, iteration: int, stream: int) -> int:
-    """A 32-bit key for one independent random stream of one training iteration, as a signed int32."""
-    key = torch.tensor([_to_int32(seed)], dtype=torch.int32)
+    """A 32-bit key for one independent random stream of one training iteration, as a signed int32.
+
+    The same mixing as `_mix`, on Python integers: a key is needed several times per iteration, and a dozen tensor
+    operations on one number would take longer than the number is worth.
+    """
+    key = seed & 0xFFFFFFFF
     for word in (iteration, stream):
-        key = _mix(key ^ _to_int32(word * 0x9E3779B9 + 0x7F4A7C15))
-    return int(key)
+        key ^= (word * 0x9E3779B9 + 0x7F4A7C15) & 0xFFFFFFFF
+        key ^= key >> 16
+        key = key * 0x7FEB352D & 0xFFFFFFFF
+        key ^= key >> 15
+        key = key * 0x846CA68B & 0xFFFFFFFF
+        key ^= key >> 16
+    return _to_int32(key)
 
 
 def hash_uniform(index: TensorType, key: int) -> TensorType:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 
 EXIT_BAD_INPUT = 2
+EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 
 class UserError(Exception):
@@ -21,6 +22,9 @@ def run_command(command: Callable[[], int]) -> int:
     """Run `command` and turn errors that are not bugs into one line on stderr and exit code 2."""
     try:
         return command()
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
     except OSError as error:

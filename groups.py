@@ -53,12 +53,14 @@ def train_groups(config: Config, given: Mapping[str, Any]) -> int:
             if result is None:
                 print(f"{group.name}: failed: {failed[group.name]}", flush=True)
                 continue
-            if result.interrupted_by:
+            if not result.completed:
                 print(f"{group.name}: interrupted at iteration {result.iteration}; saved in {result.run}")
                 return 128 + result.interrupted_by
             seconds = time.perf_counter() - started
             psnr, bpp = result.metrics["psnr"]["all"], result.rates["bpp"]
             print(f"{group.name}: PSNR {psnr:.2f} dB, {bpp:.2f} bpp, {seconds:.0f} s, {result.run}", flush=True)
+            if result.interrupted_by:
+                return 128 + result.interrupted_by
     print(f"{len(groups) - len(failed)} of {len(groups)} materials trained, in {config.groups_save_dir}")
     for name, reason in failed.items():
         print(f"failed: {name}: {reason}")

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from tensorboardX import summary
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto import event_pb2
 from tqdm import tqdm
 
 from dataset import MAPS, Material, map_slice
@@ -21,28 +26,66 @@ from metrics import error_image, format_table, strip
 TENSORBOARD = "tensorboard"
 TENSORBOARD_IMAGE_SIZE = 512  # longest side of logged images: event files would outgrow the checkpoints otherwise
 
+FLUSH_SECONDS = 10  # how far TensorBoard may lag behind
+
+
+class EventFile:
+    """A TensorBoard event file that is written at once, in the caller's thread.
+
+    tensorboardX's own SummaryWriter writes in a second thread: on a full disk that thread dies with a traceback and
+    the training waits for it forever. Here the OSError reaches the caller.
+    """
+
+    def __init__(self, folder: Path):
+        folder.mkdir(parents=True, exist_ok=True)
+        self._writer = EventsWriter(str(folder / "events"), f".{os.getpid()}")
+
+    def restart(self, step: int) -> None:
+        """Tell TensorBoard to forget the events of `step` and later that an earlier life of the run wrote."""
+        log = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+        self._writer.write_event(event_pb2.Event(wall_time=time.time(), step=step, session_log=log))
+
+    def scalar(self, tag: str, value: float, step: int) -> None:
+        self._write(summary.scalar(tag, value), step)
+
+    def image(self, tag: str, pixels: np.ndarray, step: int) -> None:
+        """Add (H, W, 1 or 3) uint8 pixels."""
+        self._write(summary.image(tag, pixels, dataformats="HWC"), step)
+
+    def _write(self, content: Any, step: int) -> None:
+        self._writer.write_event(event_pb2.Event(wall_time=time.time(), step=step, summary=content))
+
+    def flush(self) -> None:
+        self._writer.flush()
+
+    def close(self) -> None:
+        self._writer.close()
+
 
 class RunLog:
     """Scalars and images of one run in save_dir/tensorboard/<run>, and its last evaluation in the run folder.
 
     Args:
         run: the run folder.
-        start_iteration: events from here on, of an earlier life of the run, are dropped.
+        start_iteration: events after it, of an earlier life of the run, are dropped.
     """
 
     def __init__(self, run: Path, start_iteration: int = 0):
-        from tensorboardX import SummaryWriter
-
         self.run = run
-        folder = run.parent / TENSORBOARD / run.name
-        self._writer = SummaryWriter(str(folder), purge_step=start_iteration + 1 if start_iteration else None)
+        self._events = EventFile(run.parent / TENSORBOARD / run.name)
+        self._flush_at = 0.0
+        if start_iteration:
+            self._events.restart(start_iteration + 1)
 
     def training(self, iteration: int, loss: float, rates: Mapping[str, float], noise: float) -> None:
         """Log one chunk of iterations."""
-        self._writer.add_scalar("Loss/train", loss, iteration)
+        self._events.scalar("Loss/train", loss, iteration)
         for name, rate in rates.items():
-            self._writer.add_scalar(f"LearningRate/{name}", rate, iteration)
-        self._writer.add_scalar("Noise/strength", noise, iteration)
+            self._events.scalar(f"LearningRate/{name}", rate, iteration)
+        self._events.scalar("Noise/strength", noise, iteration)
+        if time.monotonic() > self._flush_at:
+            self._events.flush()
+            self._flush_at = time.monotonic() + FLUSH_SECONDS
 
     def evaluation(self, metrics: Mapping[str, Any]) -> None:
         """Log an evaluation and write it to metrics.json and metrics.txt of the run folder."""
@@ -51,12 +94,12 @@ class RunLog:
             for metric in ("psnr", "ssim", "lpips"):
                 value = (scores.get(metric) or {}).get("all")
                 if value is not None:
-                    self._writer.add_scalar(f"{metric.upper()}/LOD{scores['lod']}", value, iteration)
+                    self._events.scalar(f"{metric.upper()}/LOD{scores['lod']}", value, iteration)
         for name, value in metrics["psnr"].items():
             if name != "all" and value is not None:
-                self._writer.add_scalar(f"PSNR_map/{name}", value, iteration)
+                self._events.scalar(f"PSNR_map/{name}", value, iteration)
         save_metrics(self.run, metrics)
-        self._writer.flush()
+        self._events.flush()
 
     def pictures(self, iteration: int, lod: int, decoded: torch.Tensor, source: torch.Tensor, material: Material):
         """Log decoded, source and error x8 of every map, of the first LOD that is small enough."""
@@ -71,10 +114,12 @@ class RunLog:
                 ("source", to_8_bit(source[..., part])),
                 ("error_x8", error_image(decoded[..., part], source[..., part])),
             ):
-                self._writer.add_image(f"{name}/{kind}", np.asarray(pixels), iteration, dataformats="HWC")
+                self._events.image(f"{name}/{kind}", pixels, iteration)
 
     def close(self) -> None:
-        self._writer.close()
+        """Flush and close the event file; a disk that is full by now has been reported by whatever filled it."""
+        with contextlib.suppress(OSError):
+            self._events.close()
 
 
 def save_metrics(folder: Path, metrics: Mapping[str, Any]) -> None:
@@ -126,7 +171,7 @@ def readable_bytes(count: float) -> str:
     raise AssertionError
 
 
-def summary(
+def run_summary(
     material: Material, metrics: Mapping[str, Any], rates: Mapping[str, float], shipped_bytes: int | None,
     seconds: float, iteration: int, run: Path, checkpoint: Path,
 ) -> str:  # fmt: skip

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import math
 import platform
+import shlex
 import signal
 import sys
 import time
@@ -37,10 +37,10 @@ from errors import UserError, run_command
 from evaluate import evaluate_model
 from export import read_export, save_map_images
 from files import write_json
-from manifest import MANIFEST, describe_material
-from metrics import lpips_unavailable_reason
+from manifest import describe_material, read_manifest
+from metrics import flip_unavailable_reason, lpips_unavailable_reason
 from model import NeuralTexture, build_model, resolve_grids
-from report import RunLog, progress_bar, save_metrics, save_strips, summary
+from report import RunLog, progress_bar, run_summary, save_metrics, save_strips
 from schedule import EarlyStopping, Schedule
 
 CHUNK = 25  # iterations between two looks at the clock, the bar and the signals
@@ -56,7 +56,8 @@ class Result:
     metrics: dict[str, Any]
     rates: dict[str, float]
     seconds: float
-    interrupted_by: int = 0  # signal number
+    completed: bool = True  # to max_iter or an early stop
+    interrupted_by: int = 0  # signal number; also of a signal that came when there was nothing left to interrupt
 
 
 # --- training ------------------------------------------------------------------------------------------------------
@@ -234,12 +235,20 @@ class Trainer:
                             f"now {config.learning_rate:g}, or --grid_learning_rate, now {config.grid_learning_rate:g}"
                         )
                     stopped = self._after_chunk(n, loss, psnr, bar.clear)
-            self.checkpoint_folder = self._finish(stopped, stop)
+            self.ending = completed = stopped or engine.iteration >= config.max_iter
+            folder = self._save(evaluate=completed, stopped=stopped)  # an interrupted run saves at once, unevaluated
         finally:
             self.log.close()
-        self._tell(stopped, stop)
         rates = self.model.bits_per_texel(self.material.width, self.material.height)
-        return Result(self.run, engine.iteration, self.metrics, rates, self.seconds, stop.signal_number)
+        if completed:
+            self._tell_result(folder, rates, stopped)
+        else:
+            name = signal.Signals(stop.signal_number).name
+            self.say(f"stopped by {name} at iteration {engine.iteration}; saved {folder}")
+            self.say(f"continue with: python train.py --mode train --load_dir {shlex.quote(str(self.run))}")
+        return Result(
+            self.run, engine.iteration, self.metrics, rates, self.seconds, completed, stop.signal_number
+        )  # fmt: skip
 
     def _after_chunk(self, n: int, loss: float, psnr: float, clear_bar: Callable[[], None]) -> bool:
         """Log, decide, evaluate and save where the iteration calls for it. Returns whether to stop."""
@@ -282,34 +291,19 @@ class Trainer:
         remove_old_checkpoints(self.run, self.config.keep_checkpoints)
         return folder
 
-    def _finish(self, stopped: bool, stop: StopRequest) -> Path:
-        """The last checkpoint; an interrupted run saves at once, without an evaluation."""
-        if stop.requested and not stopped and self.engine.iteration < self.config.max_iter:
-            return self._save(evaluate=False)
-        self.ending = True
-        return self._save(evaluate=True, stopped=stopped)
-
-    def _tell(self, stopped: bool, stop: StopRequest) -> None:
-        iteration, config = self.engine.iteration, self.config
-        if stop.requested and iteration < config.max_iter and not stopped:
-            self.say(
-                f"stopped by {signal.Signals(stop.signal_number).name} at iteration {iteration}; saved "
-                f"{self.checkpoint_folder}\ncontinue with: python train.py --mode train --load_dir {self.run}"
-            )
-            return
+    def _tell_result(self, folder: Path, rates: dict[str, float], stopped: bool) -> None:
+        config = self.config
         if stopped:
             self.say(f"stopped early: PSNR rose by less than {config.early_stop_psnr_threshold} dB in "
                      f"{config.early_stop_interval} iterations")  # fmt: skip
-        reason = lpips_unavailable_reason()
-        if reason:
-            self.say(f"note: {reason}")
+        for reason in (lpips_unavailable_reason(), flip_unavailable_reason()):
+            if reason:
+                self.say(f"note: {reason}")
         shipped = None
-        manifest = self.checkpoint_folder / MANIFEST
-        if manifest.is_file():
-            shipped = json.loads(manifest.read_text(encoding="utf-8"))["bytes_on_disk"]
-        rates = self.model.bits_per_texel(self.material.width, self.material.height)
-        self.say(summary(self.material, self.metrics, rates, shipped, self.seconds, iteration, self.run,
-                         self.checkpoint_folder))  # fmt: skip
+        if self.model.quantized:
+            shipped = read_manifest(folder)["bytes_on_disk"]
+        self.say(run_summary(self.material, self.metrics, rates, shipped, self.seconds, self.engine.iteration, self.run,
+                         folder))  # fmt: skip
 
 
 def next_boundary(iteration: int, config: Config) -> int:
@@ -389,9 +383,9 @@ def infer(config: Config, given: Mapping[str, Any], say: Say = print) -> dict[st
     metrics = evaluate_model(model.to(device), material, checkpoint.iteration, on_lod=on_lod)
     save_metrics(out, metrics)
     say((out / "metrics.txt").read_text(encoding="utf-8"))
-    reason = lpips_unavailable_reason()
-    if reason:
-        say(f"note: {reason}")
+    for reason in (lpips_unavailable_reason(), flip_unavailable_reason()):
+        if reason:
+            say(f"note: {reason}")
     say(f"{out}: images, metrics.json and metrics.txt of iteration {checkpoint.iteration}")
     return metrics
 
@@ -411,7 +405,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         infer(config, given)
         return 0
     result = train_material(config, given)
-    return 128 + result.interrupted_by if result.interrupted_by else 0
+    return 0 if result.completed else 128 + result.interrupted_by
 
 
 if __name__ == "__main__":

@@ -9,12 +9,13 @@ import torch
 
 from configs import Config
 from dataset import Material
+from engine.torch_engine import TorchEngine
 from errors import UserError
 from model import NeuralTexture
 from schedule import Schedule
 
-ENGINES = {"torch": "engine.torch_engine.TorchEngine"}
-
+ENGINES = {"torch": TorchEngine}
+DEFAULT_ENGINE = "torch"
 
 def resolve_device(config: Config) -> torch.device:
     """The device that --device names, and --num_threads applied.
@@ -36,6 +37,5 @@ def resolve_device(config: Config) -> torch.device:
 
 def create_engine(model: NeuralTexture, material: Material, schedule: Schedule, device: torch.device):
     """The engine that --engine names; auto is the fastest one that works here."""
-    from engine.torch_engine import TorchEngine
-
-    return TorchEngine(model, material, schedule, device)
+    name = schedule.config.engine
+    return ENGINES[DEFAULT_ENGINE if name == "auto" else name](model, material, schedule, device)

@@ -7,8 +7,9 @@ import math
 
 import torch
 
-from dataset import Material
+from dataset import MAPS, Material
 from engine.sampling import STREAM_NOISE, TexelSampler
+from errors import UserError
 from model import NeuralTexture, Noise, resolve_grids
 from quantize import FEATURE_LIMIT, stream_key
 from schedule import Schedule
@@ -53,8 +54,8 @@ class TorchEngine:
             losses.append(loss)
             errors.append(error)
             self.iteration += 1
-        self.mse = float(torch.stack(errors).double().mean())
-        return float(torch.stack(losses).double().mean())
+        self.mse = float(torch.stack(errors).cpu().double().mean())  # not every device has float64
+        return float(torch.stack(losses).cpu().double().mean())
 
     def _iterate(self) -> tuple[torch.Tensor, torch.Tensor]:
         config = self.schedule.config
@@ -104,18 +105,27 @@ class TorchEngine:
         return {"iteration": self.iteration, "optimizer": self.optimizer.state_dict()["state"]}
 
     def load_state(self, state: dict) -> None:
-        """The inverse of state()."""
+        """The inverse of state(). Raises: ValueError when the moments are not those of this model."""
         self.iteration = state["iteration"]
         own = self.optimizer.state_dict()
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        for index, moments in state["optimizer"].items():
+            for name in ("exp_avg", "exp_avg_sq"):
+                if moments[name].shape != parameters[index].shape:
+                    raise ValueError(f"{name} of parameter {index} is {tuple(moments[name].shape)}")
         self.optimizer.load_state_dict({"state": state["optimizer"], "param_groups": own["param_groups"]})
 
 
 def channel_loss_weights(material: Material, texture_loss_weights: dict[str, float]) -> torch.Tensor:
-    """Weight of each present channel, summing to 1, so that equal weights give the plain mean squared error."""
-    from dataset import MAPS
+    """Weight of each present channel, summing to 1, so that equal weights give the plain mean squared error.
 
+    Raises: UserError when every present map has weight 0.
+    """
     weights = [texture_loss_weights[name] for name in material.present for _ in range(MAPS[name])]
     total = sum(weights)
+    if total == 0:
+        names = ", ".join(material.present)
+        raise UserError(f"texture_loss_weights: {names} is all that {material.name} has, and all have weight 0")
     return torch.tensor(weights, dtype=torch.float32) / total
 
 

@@ -129,6 +129,7 @@ FILE_NAMES = {
     "Protocol.png": None,
     "Columns_rgb.png": None,
     "Metallica_Albedo.png": "diffuse",
+    "Roughness_Painted_Metal.png": "roughness",
     "Curaçao_Bump.png": None,
     "Curac\u0327ao_Bump.png": None,  # the same name as macOS stores it
     # spelling: cases, separators, camelCase, nothing around the word, keywords inside words as a last resort

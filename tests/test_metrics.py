@@ -253,6 +253,7 @@ def test_lpips_with_a_network(lpips_network):
     assert metrics.lpips(*grey) == pytest.approx(metrics.lpips(*(image.expand(-1, -1, 3) for image in grey)))
     assert metrics.lpips(source[..., :3], source[..., :3]) == 0
     assert metrics.lpips_unavailable_reason() is None
+    assert lpips_network.all_scores == []  # nothing piles up from LOD to LOD
 
 
 @pytest.mark.parametrize(("size", "exists"), [((31, 64), False), ((64, 31), False), ((32, 32), True)], ids=str)
@@ -287,9 +288,11 @@ def unreachable_weights(monkeypatch, tmp_path, request):
     return attempts
 
 
-def test_lpips_fallback_is_one_line_and_one_attempt(unreachable_weights, tmp_path, capfd):
+def test_lpips_fallback_is_one_line_and_one_attempt(unreachable_weights, tmp_path, capfd, request):
     pytest.importorskip("torchvision")
-    timeout = socket.getdefaulttimeout()
+    before = socket.getdefaulttimeout()
+    request.addfinalizer(lambda: socket.setdefaulttimeout(before))
+    socket.setdefaulttimeout(77)
     for _ in range(2):
         scores = metrics.evaluate_lod(*pair(40, 40), ALL)
     assert set(scores["lpips"].values()) == {None}
@@ -299,7 +302,7 @@ def test_lpips_fallback_is_one_line_and_one_attempt(unreachable_weights, tmp_pat
     assert len(unreachable_weights) == 1
     assert capfd.readouterr() == ("", "")  # the caller prints it, nothing else does
     assert list(tmp_path.rglob("*")) == []
-    assert socket.getdefaulttimeout() == timeout
+    assert socket.getdefaulttimeout() == 77
     assert os.environ.get(metrics.WEIGHTS_ONLY, "0") == "0"
 
 
@@ -375,6 +378,15 @@ def test_lpips_gives_up_a_server_that_does_not_answer(tmp_path, monkeypatch):
         with pytest.raises(OSError):
             metrics._fetch(f"http://127.0.0.1:{silent.getsockname()[1]}/net-00000000.pth", tmp_path / "a" / "b.pth")
     assert time.monotonic() - start < 5 and not (tmp_path / "a").exists()
+
+
+def test_lpips_gives_up_a_lookup_that_hangs(tmp_path, monkeypatch):
+    monkeypatch.setattr(metrics, "NETWORK_SECONDS", 0.1)
+    monkeypatch.setattr(metrics.urllib.request, "urlopen", lambda url, **_: time.sleep(2))
+    start = time.monotonic()
+    with pytest.raises(TimeoutError):
+        metrics._fetch("http://localhost/net-00000000.pth", tmp_path / "net-00000000.pth")
+    assert time.monotonic() - start < 1.5
 
 
 def test_lpips_with_a_broken_torchvision(tmp_path):

@@ -1,0 +1,58 @@
+"""What every test gets: a fixed seed, two threads, small materials, and a check of errors meant for users."""
+
+from __future__ import annotations
+
+import contextlib
+
+import numpy as np
+import pytest
+import torch
+
+from dataset import MAPS, Material
+from errors import UserError
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    torch.manual_seed(0)
+    torch.set_num_threads(2)
+
+
+def pytest_runtest_setup(item):
+    if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+
+
+@pytest.fixture
+def make_material():
+    """make_material(width, height, present=..., seed=0): a Material of smooth and of noisy uint8 maps."""
+
+    def make(width, height, present=("diffuse", "normal", "roughness"), seed=0) -> Material:
+        random = np.random.default_rng(seed)
+        y, x = np.mgrid[:height, :width]
+        arrays = {}
+        for name in present:
+            planes = []
+            for channel in range(MAPS[name]):
+                turns = 2 * np.pi * ((1 + channel) * x / width + (2 - channel) * y / height + random.random())
+                planes.append(127.5 + 70 * np.sin(turns) + random.uniform(-50, 50, (height, width)))
+            arrays[name] = np.stack(planes, axis=2).round().astype(np.uint8)
+        return Material.from_arrays("made", arrays)
+
+    return make
+
+
+@pytest.fixture
+def refused():
+    """with refused() as caught: ... must raise a UserError of one line that says something."""
+
+    @contextlib.contextmanager
+    def check(*words):
+        with pytest.raises(UserError) as caught:
+            yield caught
+        message = str(caught.value)
+        assert len(message) > 10 and len(message.splitlines()) == 1, repr(message)
+        for word in words:
+            assert word in message
+
+    return check

@@ -1,0 +1,313 @@
+"""A second decoder, written from design.md alone: numpy float64 and plain loops, no import from the toolkit.
+
+It starts from what an engine gets (DDS files and network_data.npz), or from arrays, and takes its time. `forward` works
+on whole arrays so that it is quick enough for finite differences; `decode_point` says the same with scalars and loops.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import struct
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+# --- codes and words -------------------------------------------------------------------------------------------------
+
+
+def feature_of(code: int, bits: int) -> float:
+    """c/N - (N-1)/(2N)."""
+    n = 2**bits
+    return code / n - (n - 1) / (2 * n)
+
+
+def code_of(feature: float, bits: int) -> int:
+    """The code whose feature is nearest; halves go up. By search, not by formula."""
+    n = 2**bits
+    if math.isnan(feature):
+        return 0
+    best = 0
+    for code in range(n):
+        if abs(feature_of(code, bits) - feature) <= abs(feature_of(best, bits) - feature):
+            best = code
+    return best
+
+
+def pack_word(codes, quantize_bits: int, save_bits: int) -> bytes:
+    """One texel: its codes as a string of 0 and 1, the first code and each code's top bit first."""
+    text = "".join(format(int(code), f"0{quantize_bits}b") for code in codes)
+    assert len(text) == save_bits
+    return bytes(int(text[i : i + 8], 2) for i in range(0, save_bits, 8))
+
+
+def unpack_word(word: bytes, quantize_bits: int) -> list[int]:
+    text = "".join(format(int(byte), "08b") for byte in word)
+    return [int(text[i : i + quantize_bits], 2) for i in range(0, len(text), quantize_bits)]
+
+
+# --- random numbers --------------------------------------------------------------------------------------------------
+
+
+def lowbias32(x: int) -> int:
+    """C. Wellons, "Prospecting for Hash Functions" (2018): the 32-bit mixer with bias 0.17."""
+    x ^= x >> 16
+    x = x * 0x7FEB352D % 2**32
+    x ^= x >> 15
+    x = x * 0x846CA68B % 2**32
+    return x ^ (x >> 16)
+
+
+def hash_uniform(index: int, key: int) -> float:
+    """The top 24 of 32 bits of the hash of (index, key), as a fraction."""
+    return (lowbias32((index * 0x9E3779B1 % 2**32) ^ (key % 2**32)) >> 8) / 2**24
+
+
+def stream_key(seed: int, iteration: int, stream: int) -> int:
+    """Signed 32 bits."""
+    key = seed % 2**32
+    for word in (iteration, stream):
+        key = lowbias32(key ^ ((word * 0x9E3779B9 + 0x7F4A7C15) % 2**32))
+    return key - 2**32 if key >= 2**31 else key
+
+
+# --- files -----------------------------------------------------------------------------------------------------------
+
+
+def parse_dds(payload: bytes) -> dict:
+    """Every field of the DDS and DX10 headers under Microsoft's names, and the levels as (H, W, C) uint8."""
+
+    def dword(offset: int) -> int:
+        return struct.unpack_from("<I", payload, offset)[0]
+
+    assert payload[:4] == b"DDS "
+    names = ("dwSize", "dwFlags", "dwHeight", "dwWidth", "dwPitchOrLinearSize", "dwDepth", "dwMipMapCount")
+    header = {name: dword(4 + 4 * i) for i, name in enumerate(names)}
+    header["dwReserved1"] = [dword(32 + 4 * i) for i in range(11)]
+    names = ("ddspf.dwSize", "ddspf.dwFlags", "ddspf.dwFourCC", "ddspf.dwRGBBitCount")
+    names += ("ddspf.dwRBitMask", "ddspf.dwGBitMask", "ddspf.dwBBitMask", "ddspf.dwABitMask")
+    names += ("dwCaps", "dwCaps2", "dwCaps3", "dwCaps4", "dwReserved2")
+    names += ("dxgiFormat", "resourceDimension", "miscFlag", "arraySize", "miscFlags2")
+    header.update({name: dword(76 + 4 * i) for i, name in enumerate(names)})
+    channels = {28: 4, 49: 2, 61: 1}[header["dxgiFormat"]]
+    width, height, position, levels = header["dwWidth"], header["dwHeight"], 148, []
+    for _ in range(header["dwMipMapCount"]):
+        level = np.frombuffer(payload[position : position + width * height * channels], np.uint8)
+        levels.append(level.reshape(height, width, channels))
+        position += level.size
+        width, height = max(1, width // 2), max(1, height // 2)
+    assert position == len(payload), "bytes are left over"
+    return {**header, "levels": levels}
+
+
+def parse_npz(payload: bytes) -> dict[str, np.ndarray]:
+    """The vectors of an npz file, from the .npy format's specification (numpy NEP 1), version 1.0, little-endian."""
+    arrays = {}
+    with zipfile.ZipFile(io.BytesIO(payload)) as archive:
+        for member in archive.namelist():
+            data = archive.read(member)
+            assert data[:8] == b"\x93NUMPY\x01\x00"
+            (length,) = struct.unpack_from("<H", data, 8)
+            header = data[10 : 10 + length].decode("latin1")
+            dtype = next(d for d in ("<i4", "<f4") if f"'{d}'" in header)
+            arrays[member.removesuffix(".npy")] = np.frombuffer(data, dtype, offset=10 + length)
+    return arrays
+
+
+# --- texture ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Grid:
+    """levels[k]: (R, R, F) float64 features, the coarsest first."""
+
+    levels: list[np.ndarray]
+    interpolation: str = "linear"
+
+
+@dataclass
+class Texture:
+    grids: list[Grid]
+    weights: list[np.ndarray]  # [out, in] float64
+    num_lods: int
+    n_frequencies: int
+    n_texel_frequencies: int = 0
+    negative_slope: float = 0.01
+
+
+def load_export(folder, num_lods: int, interpolations=None, n_texel_frequencies: int = 0) -> Texture:
+    """A texture from hash_grid_*.dds and network_data.npz, and what those do not say."""
+    folder = Path(folder)
+    arrays = parse_npz((folder / "network_data.npz").read_bytes())
+    info, network = [int(i) for i in arrays["info"]], arrays["network"].astype(np.float64)
+    n_grids, at = info[0], 1
+    grids = []
+    for g in range(n_grids):
+        base, n_levels, features, quantize_bits, save_bits = info[at : at + 5]
+        at += 5
+        planes = [parse_dds((folder / f"hash_grid_{g}.dds").read_bytes())["levels"]]
+        if save_bits == 64:
+            planes.append(parse_dds((folder / f"hash_grid_{g}_p1.dds").read_bytes())["levels"])
+        levels = []
+        for k in range(n_levels):
+            resolution = base * 2**k
+            image = np.empty((resolution, resolution, features))
+            for y in range(resolution):
+                for x in range(resolution):
+                    word = b"".join(plane[n_levels - 1 - k][y, x].tobytes() for plane in planes)
+                    codes = unpack_word(word, quantize_bits)
+                    image[y, x] = [feature_of(code, quantize_bits) for code in codes]
+            levels.append(image)
+        grids.append(Grid(levels, interpolations[g] if interpolations else "linear"))
+    n_frequencies, n_neurons, n_hidden_layers, n_outputs = info[at:]
+    inputs = 2 * n_frequencies + 1
+    inputs += sum(g.levels[0].shape[2] * (4 if g.interpolation == "learned" else 1) for g in grids)
+    inputs = math.ceil(inputs / 16) * 16 + math.ceil(2 * n_texel_frequencies / 16) * 16
+    weights, at = [], 0
+    for outputs in [n_neurons] * n_hidden_layers + [n_outputs]:
+        weights.append(network[at : at + outputs * inputs].reshape(outputs, inputs))
+        at += outputs * inputs
+        inputs = outputs
+    assert at == len(network), "weights are left over"
+    return Texture(grids, weights, num_lods, n_frequencies, n_texel_frequencies)
+
+
+# --- whole arrays ----------------------------------------------------------------------------------------------------
+
+
+def waves(coordinate: np.ndarray, count: int) -> np.ndarray:
+    """(n,) -> (n, count)."""
+    columns = []
+    for i in range(count):
+        x = coordinate * 2.0 ** (i - 1) + 0.25 * i
+        columns.append(4 * np.abs(x - np.floor(x) - 0.5) - 1)
+    return np.stack(columns, axis=1) if columns else np.empty((len(coordinate), 0))
+
+
+def sample(image: np.ndarray, interpolation: str, uv: np.ndarray) -> np.ndarray:
+    """One level at uv: blended, or the four texels side by side."""
+    resolution = len(image)
+    p = uv * resolution - 0.5
+    x0, y0 = np.floor(p).astype(int).T
+    fx, fy = (p - np.floor(p)).T[:, :, None]
+    texels = [image[(y0 + dy) % resolution, (x0 + dx) % resolution] for dx, dy in ((0, 0), (1, 0), (0, 1), (1, 1))]
+    if interpolation == "learned":
+        return np.concatenate(texels, axis=1)
+    above, below = texels[0] * (1 - fx) + texels[1] * fx, texels[2] * (1 - fx) + texels[3] * fx
+    return above * (1 - fy) + below * fy
+
+
+def decoder_inputs(texture: Texture, uv: np.ndarray, level_lod: np.ndarray, lod: np.ndarray) -> np.ndarray:
+    uv = uv - np.floor(uv)
+    n = len(uv)
+    columns = [waves(uv[:, 0], texture.n_frequencies), waves(uv[:, 1], texture.n_frequencies)]
+    for grid in texture.grids:
+        width = grid.levels[0].shape[2] * (4 if grid.interpolation == "learned" else 1)
+        features = np.empty((n, width))
+        for l in range(texture.num_lods):
+            chosen = level_lod == l
+            if chosen.any():
+                image = grid.levels[max(len(grid.levels) - 1 - l, 0)]
+                features[chosen] = sample(image, grid.interpolation, uv[chosen])
+        columns.append(features)
+    columns.append((lod / max(texture.num_lods - 1, 1))[:, None])
+    count = sum(column.shape[1] for column in columns)
+    columns.append(np.ones((n, -count % 16)))
+    if texture.n_texel_frequencies:  # the first wave spans four texels of the level of grid 0 that is read
+        levels = texture.grids[0].levels
+        resolution = np.array([len(levels[max(len(levels) - 1 - l, 0)]) for l in level_lod])
+        for axis in (0, 1):
+            columns.append(waves(uv[:, axis] * resolution / 2, texture.n_texel_frequencies))
+        columns.append(np.ones((n, -2 * texture.n_texel_frequencies % 16)))
+    return np.concatenate(columns, axis=1)
+
+
+def network(texture: Texture, inputs: np.ndarray) -> np.ndarray:
+    for weight in texture.weights[:-1]:
+        inputs = inputs @ weight.T
+        inputs = np.where(inputs > 0, inputs, texture.negative_slope * inputs)
+    return (inputs @ texture.weights[-1].T)[:, :11]
+
+
+def forward(texture: Texture, uv, lod) -> np.ndarray:
+    """(n, 2) and (n,) -> (n, 11), all float64."""
+    uv, lod = np.asarray(uv, np.float64), np.asarray(lod, np.float64)
+    near = np.floor(lod).astype(int)
+    far = np.minimum(near + 1, texture.num_lods - 1)
+    blend = (lod - near)[:, None]
+    if any(grid.interpolation == "learned" for grid in texture.grids):
+        one = network(texture, decoder_inputs(texture, uv, near, near))
+        other = network(texture, decoder_inputs(texture, uv, far, far))
+        return one * (1 - blend) + other * blend
+    one, other = decoder_inputs(texture, uv, near, lod), decoder_inputs(texture, uv, far, lod)
+    return network(texture, one * (1 - blend) + other * blend)
+
+
+def decode(texture: Texture, lod: int, width: int, height: int) -> np.ndarray:
+    """(height, width, 11) at texel centres. The positions are rounded to float32, as a decoder gets them."""
+    y, x = np.mgrid[:height, :width]
+    uv = np.stack([(x.ravel() + 0.5) / width, (y.ravel() + 0.5) / height], axis=1).astype(np.float32)
+    return forward(texture, uv, np.full(len(uv), lod)).reshape(height, width, 11)
+
+
+# --- scalars and loops -----------------------------------------------------------------------------------------------
+
+
+def wave(coordinate: float, i: int) -> float:
+    x = coordinate * 2 ** (i - 1) + 0.25 * i
+    return 4 * abs(x - math.floor(x) - 0.5) - 1
+
+
+def point_inputs(texture: Texture, u: float, v: float, level_lod: int, lod: float) -> list[float]:
+    u, v = u - math.floor(u), v - math.floor(v)
+    values = [wave(u, i) for i in range(texture.n_frequencies)] + [wave(v, i) for i in range(texture.n_frequencies)]
+    for grid in texture.grids:
+        image = grid.levels[max(len(grid.levels) - 1 - level_lod, 0)]
+        r = len(image)
+        px, py = u * r - 0.5, v * r - 0.5
+        x0, y0 = math.floor(px), math.floor(py)
+        fx, fy = px - x0, py - y0
+        four = [
+            (image[y0 % r][x0 % r], (1 - fx) * (1 - fy)),
+            (image[y0 % r][(x0 + 1) % r], fx * (1 - fy)),
+            (image[(y0 + 1) % r][x0 % r], (1 - fx) * fy),
+            (image[(y0 + 1) % r][(x0 + 1) % r], fx * fy),
+        ]
+        if grid.interpolation == "learned":
+            values += [float(f) for texel, _ in four for f in texel]
+        else:
+            values += [sum(float(texel[f]) * w for texel, w in four) for f in range(len(four[0][0]))]
+    values.append(lod / (texture.num_lods - 1) if texture.num_lods > 1 else lod)
+    while len(values) % 16:
+        values.append(1.0)
+    if texture.n_texel_frequencies:
+        levels = texture.grids[0].levels
+        r = len(levels[max(len(levels) - 1 - level_lod, 0)])
+        for coordinate in (u, v):
+            values += [wave(coordinate * r / 2, i) for i in range(texture.n_texel_frequencies)]
+        while len(values) % 16:
+            values.append(1.0)
+    return values
+
+
+def point_network(texture: Texture, values: list[float]) -> list[float]:
+    for index, weight in enumerate(texture.weights):
+        sums = [sum(float(w) * x for w, x in zip(row, values)) for row in weight]
+        last = index == len(texture.weights) - 1
+        values = sums if last else [s if s > 0 else texture.negative_slope * s for s in sums]
+    return values[:11]
+
+
+def decode_point(texture: Texture, u: float, v: float, lod: float) -> list[float]:
+    """The 11 values at one position."""
+    near = math.floor(lod)
+    far = min(near + 1, texture.num_lods - 1)
+    t = lod - near
+    if any(grid.interpolation == "learned" for grid in texture.grids):
+        one = point_network(texture, point_inputs(texture, u, v, near, near))
+        other = point_network(texture, point_inputs(texture, u, v, far, far))
+        return [a + t * (b - a) for a, b in zip(one, other)]
+    one, other = point_inputs(texture, u, v, near, lod), point_inputs(texture, u, v, far, lod)
+    return point_network(texture, [a + t * (b - a) for a, b in zip(one, other)])

@@ -36,6 +36,13 @@ def code_of(feature: float, bits: int) -> int:
     return best
 
 
+def rounded(features: np.ndarray, bits: int) -> np.ndarray:
+    """float32 features of any shape -> the nearest features that have a code, float64."""
+    n = 2**bits
+    codes = np.clip(np.floor(features.astype(np.float32) * np.float32(n) + np.float32(n // 2)), 0, n - 1)
+    return codes.astype(np.float64) / n - (n - 1) / (2 * n)
+
+
 def pack_word(codes, quantize_bits: int, save_bits: int) -> bytes:
     """One texel: its codes as a string of 0 and 1, the first code and each code's top bit first."""
     text = "".join(format(int(code), f"0{quantize_bits}b") for code in codes)
@@ -172,6 +179,17 @@ def load_export(folder, num_lods: int, interpolations=None, n_texel_frequencies:
         inputs = outputs
     assert at == len(network), "weights are left over"
     return Texture(grids, weights, num_lods, n_frequencies, n_texel_frequencies)
+
+
+def split_levels(flat: np.ndarray, base: int, n_levels: int, features: int) -> list[np.ndarray]:
+    """A grid's flat parameters, level after level, row by row, features last, as images."""
+    levels, at = [], 0
+    for k in range(n_levels):
+        resolution = base * 2**k
+        levels.append(flat[at : at + resolution * resolution * features].reshape(resolution, resolution, features))
+        at += resolution * resolution * features
+    assert at == len(flat), "parameters are left over"
+    return levels
 
 
 # --- whole arrays ----------------------------------------------------------------------------------------------------

@@ -131,7 +131,8 @@ FILE_NAMES = {
     "Metallica_Albedo.png": "diffuse",
     "Roughness_Painted_Metal.png": "roughness",
     "Curaçao_Bump.png": None,
-    "Curac\u0327ao_Bump.png": None,  # the same name as macOS stores it
+    "Wood_Color_Curaçao.png": "diffuse",
+    "Wood_Color_Curac\u0327ao.png": "diffuse",  # the same name as macOS stores it
     # spelling: cases, separators, camelCase, nothing around the word, keywords inside words as a last resort
     "BRICK_ALBEDO.PNG": "diffuse",
     "brick.normal.png": "normal",
@@ -700,11 +701,10 @@ def test_resized_to_the_first_map(folder):
 
 def test_resize_does_not_alias(folder):
     write(folder / "a_albedo.png", randoms((16, 16, 3)))
-    stripes = np.zeros((64, 64), np.uint8)
-    stripes[:, ::2] = 255
+    stripes = np.tile(np.uint8([0, 255, 255, 0]), (64, 16))  # every fourth gap between texels lies in white
     write(folder / "a_ao.png", stripes)
     got = load_material(folder).stored(0, "occlusion").astype(int)
-    assert np.abs(got - 127.5).max() < 12
+    assert np.abs(got[:, 1:-1] - 127.5).max() < 1
 
 
 # ---- float files ----
@@ -737,10 +737,11 @@ def test_float_values_outside_are_clipped_and_counted(folder):
 
 
 @pytest.mark.parametrize("signed", [True, False])
-@pytest.mark.parametrize("flat", [True, False])
-def test_float_normals(folder, signed, flat):
+@pytest.mark.parametrize("tilt, spread", [(0, 0), (0, 0.4), (0.8, 0.5)])
+def test_float_normals(folder, signed, tilt, spread):
     rng = np.random.default_rng(6)
-    vectors = np.dstack([rng.normal(0, 0 if flat else 0.4, (6, 4, 2)), np.ones((6, 4))])
+    vectors = np.dstack([rng.normal(tilt, spread, (6, 4, 2)), np.ones((6, 4))])
+    assert not spread or vectors.min() < -0.1
     vectors /= np.linalg.norm(vectors, axis=2, keepdims=True)
     write_exr(folder / "a_nor_gl.exr", vectors if signed else vectors * 0.5 + 0.5)
     material = load_material(folder)

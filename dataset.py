@@ -75,9 +75,8 @@ def recognise(file_name: str) -> str | tuple[str | None, ...] | None:
     """
     stem = unicodedata.normalize("NFC", Path(file_name).stem)  # macOS decomposes accents, which would split words
     words = _words(stem)
-    pairs = [(f"{a[0]}_{b[0]}", a[1], b[2]) for a, b in zip(words, words[1:])]
     runs = [(run[0].lower(), *run.span()) for run in re.finditer(r"[^\W\d_]+", stem)]
-    phrases = words + pairs + runs
+    phrases = words + runs + [(f"{a[0]}_{b[0]}", a[1], b[2]) for a, b in zip(words, words[1:])]
     # (end, length, keyword): the last wins, of those that end together the longest
     hits = [(end, end - start, text) for text, start, end in phrases if text in _TARGETS and text != "metal"]
     if not hits:
@@ -267,12 +266,12 @@ class Material:
         self.num_lods = len(self.lod_sizes)
         ends = np.cumsum([0] + [width * height for width, height in self.lod_sizes]).tolist()
         self.lod_offsets, self.num_texels = ends[:-1], ends[-1]
-        present = [c for name in self.present for c in range(CHANNELS)[map_slice(name)]]
-        self.present_channels = torch.tensor(present, device=self.codes8.device)  # (P,) int64
-        stored = [name for bits in (8, 16) for name in self.present if self.bit_depth[name] == bits]
+        stored = sorted(self.present, key=self.bit_depth.get)
         columns = [c for name in stored for c in range(CHANNELS)[map_slice(name)]]  # of codes8 | codes16
-        order = [columns.index(c) for c in present]
-        self._order = None if order == sorted(order) else torch.tensor(order, device=self.codes8.device)
+        self.present_channels = torch.tensor(sorted(columns), device=self.codes8.device)  # (P,) int64
+        order = torch.from_numpy(np.argsort(columns))
+        self._order = None if columns == sorted(columns) else order.to(self.codes8.device)
+        self._png_bytes = 0  # not measured yet
 
     @classmethod
     def from_arrays(
@@ -394,8 +393,9 @@ class Material:
         return torch.cat([linear_to_srgb(values[..., color]), values[..., color.stop :]], dim=-1)
 
     def png_bytes(self) -> int:
-        """Bytes of all maps of LOD 0 as PNG files with the files' bit depth; encodes them, seconds at 4096x4096."""
-        return sum(len(encode_png(self.file_codes(0, name))) for name in self.present)
+        """Bytes of all maps of LOD 0 as PNG files with the files' bit depth; the first call takes seconds."""
+        self._png_bytes = self._png_bytes or sum(len(encode_png(self.file_codes(0, name))) for name in self.present)
+        return self._png_bytes
 
 
 def load_material(folder: str | os.PathLike, linear_color: bool = False, max_pixels: int = MAX_PIXELS) -> Material:

@@ -26,7 +26,7 @@ _SUPPORTED = "a PNG, JPEG, TIFF, TGA, BMP, WebP or EXR image"
 _TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # TIFF 6.0 and BigTIFF, both byte orders
 _EXR_MAGIC = b"\x76\x2f\x31\x01"  # OpenEXR file layout, "Magic Number"
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
-_GREY_MODES = ("1", "L", "LA", "La")
+_GREY_MODES = ("1", "L", "LA")
 _COLOUR_MODES = ("RGB", "RGBA", "RGBX", "P", "PA", "CMYK", "YCbCr")
 _pillow_limit_lock = threading.Lock()
 
@@ -164,7 +164,7 @@ def _read_with_pillow(path: Path, max_pixels: int) -> np.ndarray:
             picture.load()
             picture.info.pop("transparency", None)  # else Pillow warns when it turns a palette into RGB
             if picture.mode in _GREY_MODES:
-                pixels = np.array(picture.getchannel(0) if picture.mode in ("LA", "La") else picture.convert("L"))
+                pixels = np.array(picture.convert("L"))
             elif picture.mode in _COLOUR_MODES:
                 pixels = np.array(picture if picture.mode == "RGB" else picture.convert("RGB"))
             else:

@@ -14,11 +14,13 @@ DECAYED_FACTOR = 0.05  # a rate this far down has decayed: what is left to gain 
 class Schedule:
     """Learning-rate factor and noise strength as functions of the iteration.
 
-    `plateau_factor` is the only state: cosine, steplr and poly depend on the iteration alone.
+    Both depend on the iteration alone but for what early stopping decides: `plateau_factor`, and whether the noise
+    has been ended ahead of its time.
     """
 
     config: Config
     plateau_factor: float = 1.0
+    noise_ended: bool = False
 
     def factor(self, iteration: int) -> float:
         """What every learning rate is multiplied with at `iteration`, from 1 down to config.lr_floor."""
@@ -40,7 +42,7 @@ class Schedule:
         """Noise amplitude in units of half a quantisation step, falling linearly to 0."""
         config = self.config
         annealed_at = config.noise_anneal_fraction * config.max_iter
-        if not config.quantize or iteration >= annealed_at:
+        if not config.quantize or self.noise_ended or iteration >= annealed_at:
             return 0.0
         return config.noise_std * (1 - iteration / annealed_at)
 
@@ -55,12 +57,21 @@ class Schedule:
         return self.factor(iteration) <= max(self.config.lr_floor, DECAYED_FACTOR)
 
 
+    def state(self) -> dict[str, float | bool]:
+        """Everything that a resumed run needs."""
+        return {"plateau_factor": self.plateau_factor, "noise_ended": self.noise_ended}
+
+    def load_state(self, state: dict) -> None:
+        """The inverse of state()."""
+        self.plateau_factor, self.noise_ended = float(state["plateau_factor"]), bool(state["noise_ended"])
+
+
 @dataclass
 class EarlyStopping:
     """Compares the mean training PSNR of one segment of iterations with that of the segment before.
 
-    A gain below the threshold lowers the rates first where the scheduler is `plateau`; once they have decayed and
-    the noise has annealed (until then PSNR still rises by itself), it ends the run.
+    A gain below the threshold lowers the rates first where the scheduler is `plateau`. Once they have decayed it ends
+    the noise, which would hide what is still to be gained, and when that no longer helps either, the run.
     """
 
     config: Config
@@ -72,7 +83,7 @@ class EarlyStopping:
     def observe(self, iteration: int, psnr_db: float, n: int) -> str:
         """Take in `n` iterations of mean PSNR that end at `iteration`.
 
-        Returns: "go on", "lowered" (the rates were) or "stop". A segment ends where `iteration` is a multiple of
+        Returns: "go on", "lowered" (the rates were), "quiet" (the noise has been ended) or "stop". A segment ends where `iteration` is a multiple of
         config.early_stop_interval; call it at least there.
         """
         self.sum_db += psnr_db * n
@@ -86,8 +97,12 @@ class EarlyStopping:
         if gain >= config.early_stop_psnr_threshold:
             return "go on"
         if self.schedule.decayed(iteration):
-            annealed = self.schedule.noise_strength(iteration) == 0
-            return "stop" if config.early_stop and annealed else "go on"
+            if not config.early_stop:
+                return "go on"
+            if self.schedule.noise_strength(iteration) > 0:
+                self.schedule.noise_ended = True
+                return "quiet"
+            return "stop"
         if config.lr_scheduler == "plateau":
             self.schedule.lower()
             return "lowered"

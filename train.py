@@ -197,7 +197,7 @@ class Trainer:
         training = checkpoint.training
         try:
             self.engine.load_state(training["engine"])
-            self.schedule.plateau_factor = float(training["plateau_factor"])
+            self.schedule.load_state(training["schedule"])
             self.stopping.load_state(training["early_stopping"])
             self.seconds_before = float(training["seconds"])
         except (KeyError, TypeError, ValueError) as error:
@@ -206,7 +206,7 @@ class Trainer:
     def _training_state(self, stopped: bool) -> dict[str, Any]:
         return {
             "engine": self.engine.state(),
-            "plateau_factor": self.schedule.plateau_factor,
+            "schedule": self.schedule.state(),
             "early_stopping": self.stopping.state(),
             "seconds": self.seconds,
             "stopped": stopped,
@@ -258,6 +258,9 @@ class Trainer:
         if verdict == "lowered":
             clear_bar()
             self.say(f"iteration {iteration}: PSNR is flat, learning rates x {self.schedule.plateau_factor:.3g}")
+        if verdict == "quiet":
+            clear_bar()
+            self.say(f"iteration {iteration}: PSNR is flat, no more noise")
         last = verdict == "stop" or iteration >= config.max_iter
         if not last:  # the end of a run saves and evaluates by itself
             save, evaluate = iteration % config.save_interval == 0, iteration % config.eval_interval == 0

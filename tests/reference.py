@@ -192,6 +192,23 @@ def split_levels(flat: np.ndarray, base: int, n_levels: int, features: int) -> l
     return levels
 
 
+def of_model(model, noise=None) -> Texture:
+    """A texture from a NeuralTexture's flat parameters as they are now, with training noise when given."""
+    grids = []
+    for index, grid in enumerate(model.grids):
+        flat = model.grid_parameters[index].detach().cpu().numpy()
+        if noise is not None and model.quantized:
+            random = np.array([hash_uniform(i, noise.keys[index]) for i in range(len(flat))], np.float32)
+            flat = flat + (random - np.float32(0.5)) * np.float32(noise.strength / 2**grid.quantize_bits)
+        flat = rounded(flat, grid.quantize_bits) if model.quantized else flat.astype(np.float64)
+        base, features = grid.max_resolution // 2 ** (grid.n_levels - 1), grid.save_bits // grid.quantize_bits
+        grids.append(Grid(split_levels(flat, base, grid.n_levels, features), grid.interpolation))
+    weights = [weight.detach().cpu().double().numpy() for weight in model.weights]
+    decoder = model.decoder
+    shape = (decoder.n_frequencies, decoder.n_texel_frequencies, decoder.negative_slope)
+    return Texture(grids, weights, model.num_lods, *shape)
+
+
 # --- whole arrays ----------------------------------------------------------------------------------------------------
 
 

@@ -1,0 +1,67 @@
+"""What every benchmark shares: where it ran, and how its result is written."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from files import write_json
+
+RESULTS = Path("bench/results")
+
+
+def machine() -> dict[str, Any]:
+    """The machine and the code that a figure belongs to."""
+    return {
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "system": platform.system(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "cuda": torch.cuda.get_device_name(0) if torch.cuda.is_available() else None,
+        "commit": _commit(),
+        "date": time.strftime("%Y-%m-%d"),
+    }
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        for line in cpuinfo.read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _commit() -> str | None:
+    try:
+        git = ["git", "describe", "--always", "--dirty"]
+        return subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def parser(description: str) -> argparse.ArgumentParser:
+    """A parser with the flags that every benchmark on materials takes."""
+    result = argparse.ArgumentParser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    result.add_argument("folders", nargs="+", help="material folders")
+    result.add_argument("--out", default=str(RESULTS), help="folder for the JSON")
+    result.add_argument("--num_threads", type=int, default=0, help="CPU threads; 0: PyTorch's choice")
+    return result
+
+
+def save(name: str, out: str, settings: dict[str, Any], entries: list[dict[str, Any]]) -> Path:
+    """Write out/<name>.json with machine and settings."""
+    path = Path(out) / f"{name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, {"benchmark": name, "machine": machine(), "settings": settings, "entries": entries})
+    return path
+

@@ -212,9 +212,10 @@ def _tiff_layout(path: Path) -> _Layout | None:
 
 def _read_with_opencv(path: Path, layout: _Layout) -> np.ndarray:
     cv2 = _import_opencv(f"{quote(path)}: reading more than 8 bits per channel")
-    level = cv2.utils.logging.getLogLevel()
+    logging = getattr(cv2.utils, "logging", cv2)  # OpenCV 5, OpenCV 4
+    level = logging.getLogLevel()
     try:
-        cv2.utils.logging.setLogLevel(0)  # its complaints about a broken file would surround our one line
+        logging.setLogLevel(0)  # its complaints about a broken file would surround our one line
         if layout.png:
             with _open_with_pillow(path, ("PNG",)) as picture:
                 picture.verify()  # every checksum, so that libpng never gets to print its own errors
@@ -223,7 +224,7 @@ def _read_with_opencv(path: Path, layout: _Layout) -> np.ndarray:
     except Exception as error:  # as above
         raise _undecodable(path, error) from error
     finally:
-        cv2.utils.logging.setLogLevel(level)
+        logging.setLogLevel(level)
     if pixels is None or pixels.shape[:2] != (layout.height, layout.width) or pixels.dtype != layout.dtype:
         found = "truncated or damaged data" if pixels is None else f"{pixels.dtype} {pixels.shape}"
         raise _undecodable(path, found)
@@ -246,9 +247,9 @@ def _read_exr(path: Path, max_pixels: int) -> np.ndarray:
     if not hasattr(OpenEXR, "File"):
         raise UserError(f"{quote(path)}: reading EXR needs OpenEXR 3.3 or newer; pip install --upgrade OpenEXR")
     try:
-        header = OpenEXR.File(str(path), header_only=True).header(0)
-        first, last = (np.asarray(corner, np.int64) for corner in header["dataWindow"])
-        _check_size(path, *(int(size) for size in last - first + 1), max_pixels)
+        header = OpenEXR.InputFile(str(path)).header()  # of the first part; File(header_only=True) fails before 3.4
+        window = header["dataWindow"]
+        _check_size(path, window.max.x - window.min.x + 1, window.max.y - window.min.y + 1, max_pixels)
         names = _exr_channels(path, header)
         channels = OpenEXR.File(str(path), separate_channels=True).channels(0)
         pixels = np.stack([channels[name].pixels.astype(np.float32) for name in names], axis=-1)
@@ -261,7 +262,7 @@ def _read_exr(path: Path, max_pixels: int) -> np.ndarray:
 
 def _exr_channels(path: Path, header: dict) -> list[str]:
     """Names of the channels to read: R, G, B, else those of the only layer, else the only one besides alpha."""
-    found = [channel.name for channel in header["channels"] if channel.name.rpartition(".")[2].upper() != "A"]
+    found = [name for name in header["channels"] if name.rpartition(".")[2].upper() != "A"]
     names = found
     if {"R", "G", "B"} <= set(found):
         names = ["R", "G", "B"]
@@ -269,7 +270,7 @@ def _exr_channels(path: Path, header: dict) -> list[str]:
         by_letter = {name.rpartition(".")[2].upper(): name for name in found}
         names = [by_letter[letter] for letter in "RGB" if letter in by_letter]
     deep = "deep" in str(header.get("type", ""))
-    subsampled = any((channel.xSampling, channel.ySampling) != (1, 1) for channel in header["channels"])
+    subsampled = any((channel.xSampling, channel.ySampling) != (1, 1) for channel in header["channels"].values())
     if len(names) not in (1, 3) or deep or subsampled:
         kind = "deep data" if deep else "subsampled channels" if subsampled else "channels"
         raise UserError(

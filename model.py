@@ -32,8 +32,10 @@ ALIGNMENT = 16  # tiny-cuda-nn pads inputs and outputs of its networks to multip
 PADDED_OUTPUTS = 16
 TEXEL_WAVE_PERIOD = 4  # longest texel-periodic wave, in texels of grid 0 (8 texels of a material twice its size)
 INTERPOLATIONS = ("linear", "learned")
-INITIAL_FEATURE_RANGE = 0.02
-INITIAL_GAIN = 0.8
+# Measured on three real materials, 1500 iterations: gain 0.6 is 0.05 to 0.35 dB better than 0.8 and 1.0, and 0.4 is
+# no better; features spread over the whole range cost 0.1 to 0.25 dB.
+INITIAL_FEATURE_RANGE = 0.02  # features start within +- 0.01
+INITIAL_GAIN = 0.6  # of the network's weights
 TEXEL_OFFSETS = ((0, 0), (1, 0), (0, 1), (1, 1))  # (x, y) order of the four texels around a sample
 
 

@@ -83,8 +83,8 @@ class EarlyStopping:
     def observe(self, iteration: int, psnr_db: float, n: int) -> str:
         """Take in `n` iterations of mean PSNR that end at `iteration`.
 
-        Returns: "go on", "lowered" (the rates were), "quiet" (the noise has been ended) or "stop". A segment ends where `iteration` is a multiple of
-        config.early_stop_interval; call it at least there.
+        Returns: "go on", "lowered" (the rates were), "quiet" (the noise has been ended) or "stop". A segment ends
+            where `iteration` is a multiple of config.early_stop_interval; call it at least there.
         """
         self.sum_db += psnr_db * n
         self.count += n

@@ -2,7 +2,7 @@
 
     python -m bench.early_stop DIR... [--max_iter 12000] [--early_stop_interval 1000]
 
-Both are one trajectory: the stopped run is resumed with --early_stop False.
+The second run has the same seed and --early_stop False.
 """
 
 from __future__ import annotations
@@ -18,17 +18,16 @@ from train import Result, train_material
 
 
 def measure(folder: str, settings: dict[str, Any], save_dir: str) -> dict[str, Any]:
-    """Train `folder` until it stops, then on to max_iter; PSNR in dB over all channels of LOD 0."""
-    stopped = _train({**settings, "data_dir": folder, "save_dir": save_dir})
+    """Train `folder` until it stops, and again to max_iter; PSNR in dB over all channels of LOD 0."""
+    settings = {**settings, "data_dir": folder, "save_dir": save_dir}
+    stopped = _train(settings)
     entry = {
         "material": folder.rstrip("/").rpartition("/")[2],
         "stopped_at": stopped.iteration,
         "stopped_psnr": stopped.metrics["psnr"]["all"],
         "stopped_seconds": stopped.seconds,
     }
-    full = stopped
-    if stopped.iteration < settings["max_iter"]:
-        full = _train({"load_dir": str(stopped.run), "early_stop": False})
+    full = _train({**settings, "early_stop": False})
     entry.update(full_at=full.iteration, full_psnr=full.metrics["psnr"]["all"], full_seconds=full.seconds)
     entry["loss_db"] = entry["full_psnr"] - entry["stopped_psnr"]
     return entry

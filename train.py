@@ -23,7 +23,6 @@ import torch
 
 from checkpoint import (
     Checkpoint,
-    find_checkpoint,
     load_checkpoint,
     new_run_folder,
     remove_old_checkpoints,
@@ -79,12 +78,14 @@ def train_material(config: Config, given: Mapping[str, Any], say: Say = print, q
     material = load_material(config.data_dir, linear_color=config.linear_color)
     for warning in material.warnings:
         say(f"note: {warning}")
-    run = prepare_run(config, checkpoint, material, say)
+    if checkpoint is not None:
+        check_same_material(checkpoint, material, say)
+    trainer = Trainer(config, material, device, checkpoint, say, quiet)
+    run = prepare_run(config, checkpoint, material, say)  # from here on something is written
     say(f"configuration\n{describe(config)}")
     say(describe_inputs(config, material))
-    trainer = Trainer(config, material, run, device, checkpoint, say, quiet)
     with stop_signals() as stop:
-        return trainer.train(stop)
+        return trainer.train(run, stop)
 
 
 def resumed_config(checkpoint: Checkpoint, given: Mapping[str, Any]) -> Config:
@@ -120,12 +121,11 @@ def check_architecture(checkpoint: Checkpoint, given: Mapping[str, Any]) -> None
 
 
 def prepare_run(config: Config, checkpoint: Checkpoint | None, material: Material, say: Say) -> Path:
-    """The run folder, with config.json written."""
+    """The run folder, new or the checkpoint's, with config.json written."""
     if checkpoint is None:
         run = new_run_folder(Path(config.save_dir))
     else:
         run = checkpoint.path.parent.parent
-        check_same_material(checkpoint, material, say)
         moved = supersede_later(run, checkpoint.iteration)
         if moved:
             say(f"note: checkpoints {', '.join(map(str, moved))} of the earlier run are now in models/superseded")
@@ -174,10 +174,10 @@ class Trainer:
     """The loop around an engine: schedule, early stop, evaluations, checkpoints, log."""
 
     def __init__(
-        self, config: Config, material: Material, run: Path, device: torch.device,
-        checkpoint: Checkpoint | None, say: Say, quiet: bool,
+        self, config: Config, material: Material, device: torch.device, checkpoint: Checkpoint | None, say: Say,
+        quiet: bool,
     ):  # fmt: skip
-        self.config, self.material, self.run, self.say, self.quiet = config, material, run, say, quiet
+        self.config, self.material, self.say, self.quiet = config, material, say, quiet
         self.schedule = Schedule(config)
         self.stopping = EarlyStopping(config, self.schedule)
         if checkpoint is None:
@@ -190,7 +190,6 @@ class Trainer:
         self.ending = False  # the pictures in media/ are written once: they take as long as an evaluation
         if checkpoint is not None:
             self._restore(checkpoint)
-        self.log = RunLog(run, self.engine.iteration)
         self.started = time.perf_counter()
 
     def _restore(self, checkpoint: Checkpoint) -> None:
@@ -217,9 +216,10 @@ class Trainer:
         """Wall time of the run so far, earlier calls included."""
         return self.seconds_before + time.perf_counter() - self.started
 
-    def train(self, stop: StopRequest) -> Result:
-        """Run to max_iter, to an early stop, or until `stop` is asked for; always leaves a checkpoint."""
+    def train(self, run: Path, stop: StopRequest) -> Result:
+        """Run to max_iter, to an early stop, or until `stop` is asked for; always leaves a checkpoint in `run`."""
         config, engine = self.config, self.engine
+        self.run, self.log = run, RunLog(run, engine.iteration)
         stopped = False
         try:
             with progress_bar(config.max_iter, engine.iteration, self.quiet) as bar:
@@ -363,8 +363,8 @@ def stop_signals() -> Iterator[StopRequest]:
 
 def infer(config: Config, given: Mapping[str, Any], say: Say = print) -> dict[str, Any]:
     """Evaluate every LOD of a checkpoint from its exported files; write infer/ in the run folder."""
-    folder = find_checkpoint(Path(config.load_dir), config.load_iter)
     checkpoint = load_checkpoint(config.load_dir, config.load_iter)
+    folder = checkpoint.path
     check_architecture(checkpoint, given)
     device = resolve_device(config)
     data_dir = config.data_dir if "data_dir" in given else checkpoint.config.data_dir

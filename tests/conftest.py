@@ -1,4 +1,4 @@
-"""What every test gets: a fixed seed, two threads, small materials, and a check of errors meant for users."""
+"""What every test gets: a fixed seed, one thread, small materials, and a check of errors meant for users."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from errors import UserError
 @pytest.fixture(autouse=True)
 def _seeded():
     torch.manual_seed(0)
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)  # arrays here are tiny: two threads on a busy machine with two cores take 20 times as long
 
 
 def pytest_runtest_setup(item):

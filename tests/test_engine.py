@@ -356,7 +356,9 @@ def test_borders_are_tied_at_the_interval(material):
 EVERYTHING = {"wrap_interval": 3, "noise_std": 1.0, "lr_scheduler": "cosine"}
 
 
-def test_same_seed_same_bits(material):
+@pytest.mark.parametrize("threads", [1, 2])
+def test_same_seed_same_bits(threads, material):
+    torch.set_num_threads(threads)
     one, other, third = (make_engine(material, **EVERYTHING, seed=seed) for seed in (1, 1, 2))
     torch.manual_seed(123)
     losses = [engine.step(8) for engine in (one, other, third)]
@@ -372,9 +374,10 @@ def test_ten_steps_are_four_and_six(material):
     assert_same_bits(one, other)
 
 
-@pytest.mark.parametrize("at", [0, 1, 5])
-def test_a_resumed_run_goes_on_bit_for_bit(at, material):
+@pytest.mark.parametrize(("at", "threads"), [(0, 1), (1, 1), (5, 1), (5, 2)])
+def test_a_resumed_run_goes_on_bit_for_bit(at, threads, material):
     """The state goes through a file, as a checkpoint does, and nothing else of the first engine is used."""
+    torch.set_num_threads(threads)
     whole = make_engine(material, **EVERYTHING)
     if at:
         whole.step(at)

@@ -271,6 +271,9 @@ def test_exr_that_does_not_fit(tmp_path):
     plane = np.zeros((H, W), np.float32)
     message = failure(write_exr(tmp_path / "a.exr", {"u": plane, "v": plane}))
     assert "'u', 'v'" in message
+    corners = (np.array([0, 0], np.int32), np.array([2 * W - 1, 2 * H - 1], np.int32))
+    half = {"Y": OpenEXR.Channel("Y", plane, 2, 2)}
+    assert "subsampled" in failure(write_exr(tmp_path / "a.exr", half, dataWindow=corners))
     for bad in (np.nan, np.inf):
         broken = plane.copy()
         broken[1, 2] = broken[3, 3] = bad

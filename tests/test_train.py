@@ -1,0 +1,553 @@
+"""train.py: a run from maps to files, what it says and leaves behind, and what --mode infer makes of it."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import re
+import shlex
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image as PillowImage
+
+import export
+import train
+from checkpoint import load_checkpoint, new_run_folder
+from configs import make_config, to_dict
+from dataset import MAPS, load_material, map_slice
+from evaluate import evaluate_model
+from export import decode_in_file_space, read_export, to_8_bit
+from manifest import describe_material
+from metrics import FLIP_HALO  # noqa: F401  (metrics are there)
+from runs import QUICK, checkpoint_of, differences, leftovers, newest_run, offline, payload, process, quick, save_maps, tree
+from train import CHUNK, next_boundary, psnr_of
+
+WIDTH, HEIGHT = 48, 32
+PRESENT = ("diffuse", "normal", "roughness", "displacement")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _offline():
+    with offline():
+        yield
+
+
+@pytest.fixture(scope="module")
+def maps(tmp_path_factory):
+    return save_maps(tmp_path_factory.mktemp("maps"), WIDTH, HEIGHT, PRESENT, deep=("displacement",))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, maps):
+    """(run folder, what it printed) of 40 iterations with a checkpoint and an evaluation at 20, and then infer."""
+    save_dir = tmp_path_factory.mktemp("outputs")
+    flags = ["--data_dir", maps, "--save_dir", save_dir, "--max_iter", 40, "--save_interval", 20, "--eval_interval", 20]
+    with contextlib.redirect_stdout(io.StringIO()) as stream:
+        run = quick(*flags, quiet=False)
+        assert train.main(["--mode", "infer", "--load_dir", str(run)]) == 0
+    return run, stream.getvalue()
+
+
+def pictures(folder, lod, present=PRESENT):
+    """Map name -> (H, W, C) values in [0, 1], float64, of the PNG files of one LOD, read by Pillow."""
+    return {name: picture(folder / f"{name}_lod{lod}.png") for name in present}
+
+
+def picture(path):
+    pixels = np.asarray(PillowImage.open(path))
+    pixels = pixels[..., None] if pixels.ndim == 2 else pixels
+    return pixels.astype(np.float64) / (255 if pixels.dtype == np.uint8 else 65535)
+
+
+def psnr_by_hand(decoded, source):
+    """PSNR of everything and per map, from {name: (H, W, C)}; all channels count the same."""
+    errors = {name: ((decoded[name] - source[name]) ** 2).mean(axis=(0, 1)) for name in source}
+    errors["all"] = np.concatenate(list(errors.values()))
+    return {name: -10 * np.log10(error.mean()) for name, error in errors.items()}
+
+
+# --- what a run leaves behind --------------------------------------------------------------------------------------
+
+
+def test_layout(finished):
+    run, _ = finished
+    exported = ["hash_grid_0.dds", "hash_grid_1.dds", "manifest.json", "model.pth", "network_data.npz"]
+    files = {name for name in tree(run) if not name.endswith("/") and not name.startswith("infer/")}
+    assert files == {
+        "config.json", "metrics.json", "metrics.txt", *(f"media/{name}.png" for name in PRESENT),
+        *(f"models/train_result_{i}/{name}" for i in (20, 40) for name in exported),
+    }  # fmt: skip
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d-\d\d-\d\d-\d\d(-\d+)?", run.name)
+    assert {path.name for path in run.parent.iterdir()} == {run.name, "tensorboard"}
+    events, = (run.parent / "tensorboard" / run.name).iterdir()
+    assert events.name.startswith("events.out.tfevents.") and events.stat().st_size > 1000
+    assert leftovers(run.parent) == []
+
+
+def test_infer_writes_images_and_metrics(finished):
+    run, _ = finished
+    lods = max(WIDTH, HEIGHT).bit_length()
+    files = {name for name in tree(run / "infer") if not name.endswith("/") and not name.startswith("compare/")}
+    assert files == {"metrics.json", "metrics.txt", *(f"{m}_lod{lod}.png" for m in PRESENT for lod in range(lods))}
+    for lod in range(lods):
+        for name, values in pictures(run / "infer", lod).items():
+            assert values.shape == (max(HEIGHT >> lod, 1), max(WIDTH >> lod, 1), MAPS[name])
+    assert json.loads((run / "infer" / "metrics.json").read_text()) == json.loads((run / "metrics.json").read_text())
+
+
+def test_config_json_is_the_resolved_configuration(finished, maps):
+    run, _ = finished
+    config = json.loads((run / "config.json").read_text())
+    grids, environment = config.pop("resolved_grids"), config.pop("environment")
+    assert make_config(config).max_iter == 40 and config["data_dir"] == str(maps)
+    assert list(config) == list(to_dict(make_config({})))
+    assert [grid["max_resolution"] for grid in grids] == [24, 6]
+    assert all(value is not None for grid in grids for value in grid.values())
+    assert {"python", "torch", "machine", "threads"} <= set(environment)
+    assert differences(to_dict(load_checkpoint(run).config), config) == []
+
+
+def test_metrics_equal_recomputation_by_hand(finished, maps):
+    run, _ = finished
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert metrics["iteration"] == 40
+    source = {name: picture(maps / f"made_{name}.png") for name in PRESENT}
+    by_hand = psnr_by_hand(pictures(run / "infer", 0), source)
+    assert metrics["psnr"] == metrics["lods"][0]["psnr"]
+    assert metrics["psnr"] == pytest.approx(by_hand, abs=1e-5)  # float32 images, float64 sums
+    material = load_material(maps)
+    for lod, scores in enumerate(metrics["lods"]):
+        texels = material.texels(lod).numpy().astype(np.float64)
+        source = {name: texels[..., map_slice(name)] for name in PRESENT}
+        assert scores["psnr"] == pytest.approx(psnr_by_hand(pictures(run / "infer", lod), source), abs=1e-5)
+        assert (scores["lod"], scores["width"], scores["height"]) == (lod, *material.lod_sizes[lod])
+
+
+def test_ssim_equals_torchmetrics_on_the_pictures(finished, maps):
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
+    run, _ = finished
+    lods = json.loads((run / "metrics.json").read_text())["lods"]
+    decoded, scores = pictures(run / "infer", 0), lods[0]["ssim"]
+    for name in PRESENT:
+        pair = (decoded[name], picture(maps / f"made_{name}.png"))
+        pair = [torch.from_numpy(values).permute(2, 0, 1)[None] for values in pair]
+        assert scores[name] == pytest.approx(float(structural_similarity_index_measure(*pair, data_range=1.0)), abs=1e-4)
+    assert scores["all"] == pytest.approx(np.mean([scores[name] for name in PRESENT]))
+    assert lods[1]["ssim"]["all"] is not None and lods[2]["ssim"]["all"] is None  # 24x16, then 12x8: below the window
+    assert all(scores["lpips"]["all"] is None for scores in lods)
+
+
+def test_mean_angle_and_flip_are_there(finished):
+    run, _ = finished
+    scores = json.loads((run / "metrics.json").read_text())["lods"][0]
+    assert 0 < scores["normal_degrees"] < 90 and 0 < scores["flip"]["diffuse"] < 1
+
+
+def test_pictures_show_decoded_source_and_error(finished, maps):
+    run, _ = finished
+    for folder in (run / "media", run / "infer" / "compare"):
+        assert {path.name for path in folder.iterdir()} == {f"{name}.png" for name in PRESENT}
+        strip = np.asarray(PillowImage.open(folder / "diffuse.png")).astype(int)
+        assert strip.shape == (HEIGHT, 3 * WIDTH, 3)
+        decoded, source, error = np.split(strip, 3, axis=1)
+        assert (decoded == np.asarray(PillowImage.open(run / "infer" / "diffuse_lod0.png"))).all()
+        assert (source == np.asarray(PillowImage.open(maps / "made_diffuse.png"))).all()
+        assert (error == np.minimum(abs(decoded - source) * 8, 255)).all()
+
+
+def test_manifest_names_the_evaluation_and_the_rates(finished):
+    run, _ = finished
+    manifest = json.loads((checkpoint_of(run, 40) / "manifest.json").read_text())
+    assert manifest["metrics"] == json.loads((run / "metrics.json").read_text())
+    grids = (24 * 24 + 6 * 6) * 32 / (WIDTH * HEIGHT)
+    assert manifest["rates"]["grids"] == pytest.approx(grids, abs=1e-6)
+    weights = sum(outputs * inputs for outputs, inputs in manifest["decoder"]["layers"])
+    assert manifest["rates"]["bpp"] == pytest.approx(grids + weights * 32 / (WIDTH * HEIGHT), abs=1e-6)
+    names = ("hash_grid_0.dds", "hash_grid_1.dds", "network_data.npz")
+    assert manifest["bytes_on_disk"] == sum((checkpoint_of(run, 40) / name).stat().st_size for name in names)
+
+
+def test_what_it_says(finished):
+    run, said = finished
+    assert said.count("configuration\n") == 1 and len(re.findall(r"^  max_iter +40$", said, re.MULTILINE)) == 1
+    metrics = json.loads((run / "metrics.json").read_text())
+    manifest = json.loads((checkpoint_of(run, 40) / "manifest.json").read_text())
+    for name, value in metrics["psnr"].items():
+        assert f"{value:.2f}" in said and (name == "all" or f"{name} {value:.2f}" in said)
+    assert f"{manifest['rates']['bpp']:.2f} bpp" in said
+    for words in ("BC7", "PNG", "time", "tensorboard --logdir", str(checkpoint_of(run, 40)), "LPIPS is left out"):
+        assert words in said
+    assert said.count("LPIPS is left out") == 2  # once per command
+    assert "infer" in said.splitlines()[-1]
+
+
+def test_tensorboard(finished):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run, _ = finished
+    events = EventAccumulator(str(run.parent / "tensorboard" / run.name)).Reload()
+    metrics = json.loads((run / "metrics.json").read_text())
+    lods = range(len(metrics["lods"]))
+    expected = {"Loss/train", "Noise/strength", "LearningRate/network", "LearningRate/grid_0", "LearningRate/grid_1"}
+    expected |= {f"PSNR/LOD{lod}" for lod in lods} | {"SSIM/LOD0", "SSIM/LOD1"}
+    tags = set(events.Tags()["scalars"])
+    assert expected <= tags and not tags & {"SSIM/LOD2", "LPIPS/LOD0"}
+    per_map = {tag for tag in tags - expected if re.search("(?i)psnr", tag)}
+    assert {re.split(r"\W", tag)[-1] for tag in per_map} == set(PRESENT)
+    for lod in lods:
+        last = events.Scalars(f"PSNR/LOD{lod}")[-1]
+        assert last.step == 40 and last.value == pytest.approx(metrics["lods"][lod]["psnr"]["all"], rel=1e-6)
+    assert [event.step for event in events.Scalars("Loss/train")] == [20, 25, 40]
+    assert [event.step for event in events.Scalars("PSNR/LOD0")] == [20, 40]
+    noise = [event.value for event in events.Scalars("Noise/strength")]
+    assert noise == pytest.approx([1 - 20 / 32, 1 - 25 / 32, 0])
+    rate = [event.value for event in events.Scalars("LearningRate/network")]
+    assert rate[0] == pytest.approx(0.01) and rate[-1] == pytest.approx(0.01 * 0.01)
+    images = events.Tags()["images"]
+    for name in PRESENT:
+        assert [tag for tag in images if tag.startswith(name) and "decoded" in tag]
+        assert [tag for tag in images if tag.startswith(name) and "source" in tag]
+        assert [tag for tag in images if tag.startswith(name) and "error" in tag]
+    shown, = (tag for tag in images if tag.startswith("diffuse") and "decoded" in tag)
+    picture_shown = PillowImage.open(io.BytesIO(events.Images(shown)[-1].encoded_image_string))
+    assert (np.asarray(picture_shown) == np.asarray(PillowImage.open(run / "infer" / "diffuse_lod0.png"))).all()
+
+
+# --- exporting again -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("iteration", [20, 40])
+def test_exporting_again_gives_the_same_bytes(finished, tmp_path, iteration):
+    run, _ = finished
+    out = tmp_path / "new" / "folder"
+    assert export.main(["--load_dir", str(run), "--load_iter", str(iteration), "--out_dir", str(out)]) == 0
+    shipped = tree(checkpoint_of(run, iteration))
+    shipped.pop("model.pth")
+    assert tree(out) == shipped
+
+
+def test_exported_images_are_those_of_infer(finished, tmp_path, capsys):
+    run, _ = finished
+    assert export.main(["--load_dir", str(run), "--out_dir", str(tmp_path / "a"), "--images"]) == 0
+    assert export.main(["--load_dir", str(tmp_path / "a"), "--out_dir", str(tmp_path / "b"), "--images", "yes"]) == 0
+    inferred = {k: v for k, v in tree(run / "infer").items() if "_lod" in k}
+    assert tree(tmp_path / "a" / "images") == tree(tmp_path / "b" / "images") == inferred
+    assert len(inferred) == len(PRESENT) * max(WIDTH, HEIGHT).bit_length()
+    assert f"{len(inferred)} images" in capsys.readouterr().out
+
+
+# --- other kinds of runs -------------------------------------------------------------------------------------------
+
+
+def check_export(run, maps, present, linear_color=False):
+    """The files decode to what the model in memory decodes to, and to what metrics.json says of the maps."""
+    checkpoint = load_checkpoint(run)
+    exported = read_export(checkpoint.path)
+    material = load_material(maps, linear_color=linear_color)
+    assert material.present == present
+    for lod in range(material.num_lods):
+        pair = [decode_in_file_space(m, describe_material(material), lod) for m in (checkpoint.model, exported.model)]
+        assert (to_8_bit(pair[0]) == to_8_bit(pair[1])).all(), lod
+    metrics = json.loads((run / "metrics.json").read_text())
+    decoded = {name: to_8_bit(pair_of_lod_0(exported, material)[..., map_slice(name)]) / 255 for name in present}
+    source = {name: picture(maps / f"made_{name}.png") for name in present}
+    with np.errstate(divide="ignore"):
+        by_hand = {name: min(value, 100.0) for name, value in psnr_by_hand(decoded, source).items()}
+    assert metrics["psnr"] == pytest.approx(by_hand, abs=1e-5)
+    assert leftovers(run.parent) == []
+    return exported
+
+
+def pair_of_lod_0(exported, material):
+    return decode_in_file_space(exported.model, describe_material(material), 0)
+
+
+@pytest.mark.parametrize("quantize_bits, save_bits", [(8, 32), (4, 64), (2, 16), (1, 8), (16, 64)])
+def test_quantize_bits(tmp_path, quantize_bits, save_bits):
+    maps = save_maps(tmp_path / "maps", 20, 12)
+    run = quick("--data_dir", maps, "--save_dir", tmp_path / "out", "--max_iter", 10, "--n_hidden_layers", 1,
+                "--quantize", "True", "--quantize_bits", quantize_bits, "--save_bits", save_bits)  # fmt: skip
+    exported = check_export(run, maps, ("diffuse", "normal", "roughness"))
+    for grid in exported.model.grids:
+        assert (grid.quantize_bits, grid.features) == (quantize_bits, save_bits // quantize_bits)
+
+
+@pytest.mark.parametrize(
+    "width, height, present",
+    [(1, 1, ("diffuse",)), (5, 7, ("normal", "occlusion")), (64, 3, tuple(MAPS)), (33, 17, ("metallic",))],
+)
+def test_sizes_and_maps(tmp_path, width, height, present):
+    maps = save_maps(tmp_path / "maps", width, height, present)
+    run = quick("--data_dir", maps, "--save_dir", tmp_path / "out", "--max_iter", 6)
+    check_export(run, maps, present)
+    assert train.main(["--mode", "infer", "--load_dir", str(run)]) == 0
+    assert len(json.loads((run / "infer" / "metrics.json").read_text())["lods"]) == max(width, height).bit_length()
+
+
+def test_linear_color(tmp_path):
+    maps = save_maps(tmp_path / "maps", 24, 16)
+    run = quick("--data_dir", maps, "--save_dir", tmp_path / "out", "--max_iter", 10, "--linear_color")
+    exported = check_export(run, maps, ("diffuse", "normal", "roughness"), linear_color=True)
+    entry = exported.manifest["material"]["maps"][0]
+    assert (entry["map"], entry["color_space"], entry["file_color_space"]) == ("diffuse", "linear", "srgb")
+    assert train.main(["--mode", "infer", "--load_dir", str(run)]) == 0
+    source = {name: picture(maps / f"made_{name}.png") for name in ("diffuse", "normal", "roughness")}
+    by_hand = psnr_by_hand(pictures(run / "infer", 0, source), source)
+    assert json.loads((run / "infer" / "metrics.json").read_text())["psnr"] == pytest.approx(by_hand, abs=1e-5)
+
+
+GRIDS = """
+hash_grid_configs:
+  - {max_resolution: 24, n_levels: 3, quantize_bits: 8, save_bits: 64, interpolation: learned, learning_rate: 0.05}
+  - {max_resolution: 8, quantize_bits: 1, save_bits: 8}
+  - {n_levels: 1, quantize_bits: 2}
+max_iter: 10
+texture_loss_weights: {normal: 0.5, roughness: 0}
+"""
+
+
+def test_grids_from_a_config_file(tmp_path):
+    maps = save_maps(tmp_path / "maps", 24, 16)
+    (tmp_path / "my.yaml").write_text(GRIDS)
+    run = quick("--config", tmp_path / "my.yaml", "--data_dir", maps, "--save_dir", tmp_path / "out", "--save_bits", 16)
+    exported = check_export(run, maps, ("diffuse", "normal", "roughness"))
+    keys = ("max_resolution", "n_levels", "quantize_bits", "save_bits", "interpolation")
+    assert [[getattr(grid, key) for key in keys] for grid in exported.model.grids] == [
+        [24, 3, 8, 64, "learned"], [8, 4, 1, 8, "linear"], [3, 1, 2, 16, "linear"],
+    ]  # fmt: skip
+    assert (checkpoint_of(run, 10) / "hash_grid_0_p1.dds").is_file()
+    assert exported.manifest["decoder"]["n_texel_frequencies"] == 3
+    assert train.main(["--mode", "infer", "--load_dir", str(run)]) == 0
+
+
+def test_without_quantisation_only_the_model_is_saved(tmp_path, capsys):
+    maps = save_maps(tmp_path / "maps", 24, 16)
+    run = quick("--data_dir", maps, "--save_dir", tmp_path / "out", "--max_iter", 10, "--quantize", "False")
+    assert [path.name for path in checkpoint_of(run, 10).iterdir()] == ["model.pth"]
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert train.main(["--mode", "infer", "--load_dir", str(run)]) == 0
+    assert json.loads((run / "infer" / "metrics.json").read_text()) == metrics
+    codes = load_checkpoint(run).model.grid_parameters[0].detach() * 16
+    assert (codes - codes.round()).abs().max() > 0.1, "nothing is rounded"
+    by_hand = evaluate_model(load_checkpoint(run).model, load_material(maps), 10)
+    assert by_hand["psnr"] == pytest.approx(metrics["psnr"])
+    capsys.readouterr()
+
+
+@pytest.mark.parametrize(
+    "name", ["with space", "it's \"quoted\"", "two\nlines", "größe 材质", "-dash", "100%", "{braces} $HOME;#", "a.b_lod0"]
+)
+def test_odd_folder_names(tmp_path, name):
+    maps = save_maps(tmp_path / name / "maps", 8, 8)
+    with contextlib.redirect_stdout(io.StringIO()) as stream:
+        run = quick("--data_dir", maps, "--save_dir", tmp_path / name / "out", "--max_iter", 3, quiet=False)
+        assert train.main(["--mode", "infer", "--load_dir", str(run)]) == 0
+        assert export.main(["--load_dir", str(run), "--out_dir", str(tmp_path / name / "export"), "--images"]) == 0
+    assert str(maps) in stream.getvalue()
+    assert json.loads((run / "config.json").read_text(encoding="utf-8"))["data_dir"] == str(maps)
+    assert (run / "infer" / "diffuse_lod3.png").is_file()
+
+
+def test_a_folder_name_that_is_not_utf8(tmp_path):
+    """Archives made on other systems unpack to such names; Python carries them as lone surrogates."""
+    maps = save_maps(tmp_path / b"caf\xe9".decode("utf-8", "surrogateescape"), 8, 8)
+    with contextlib.redirect_stdout(io.TextIOWrapper(io.BytesIO(), encoding="utf-8")):
+        run = quick("--data_dir", maps, "--save_dir", tmp_path / "out", "--max_iter", 3, quiet=False)
+        assert train.main(["--mode", "infer", "--load_dir", str(run)]) == 0
+
+
+# --- the same, and not the same ------------------------------------------------------------------------------------
+
+
+def parameters(run, iteration):
+    state = payload(checkpoint_of(run, iteration))
+    return {"grids": state["grids"], "network": state["network"]}
+
+
+def test_same_seed_same_bits(tmp_path):
+    maps = save_maps(tmp_path / "maps")
+    flags = ["--data_dir", maps, "--max_iter", 12]
+    one, two = (quick(*flags, "--save_dir", tmp_path / name, "--seed", 5) for name in ("a", "b"))
+    torch.rand(3)  # the caller's generator has no say
+    other = quick(*flags, "--save_dir", tmp_path / "c", "--seed", 6)
+    assert differences(parameters(one, 12), parameters(two, 12)) == []
+    assert len(differences(parameters(one, 12), parameters(other, 12))) == 5
+
+
+STEPS, PLATEAU = {"lr_scheduler": "steplr", "lr_step_size": 4}, {"lr_scheduler": "plateau", "early_stop": False,
+                  "early_stop_interval": 4, "early_stop_psnr_threshold": 99.0}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "base, change",
+    [({}, {"learning_rate": 0.02}), ({}, {"grid_learning_rate": 0.05}), ({}, {"batch_size": 32}), ({}, {"seed": 1}),
+     ({}, {"lr_scheduler": "cosine"}), ({}, {"lr_floor": 0.5}), ({}, {"lr_decay_start": 0.2}),
+     ({}, {"lr_decay_power": 3.0}), (STEPS, {"lr_decay_factor": 0.9}), (STEPS, {"lr_step_size": 8}),
+     (PLATEAU, {"lr_decay_factor": 0.9}), (PLATEAU, {"early_stop_interval": 8}),
+     (PLATEAU, {"early_stop_psnr_threshold": 0.0}), ({}, {"noise_std": 0.5}), ({}, {"noise_anneal_fraction": 0.3}),
+     ({}, {"wrap_boundary": False}), ({}, {"wrap_strength": 0.7}), ({}, {"wrap_interval": 5}), ({}, {"wrap_levels": 1}),
+     ({}, {"texture_loss_weights": {"normal": 3}}), ({}, {"quantize": False}), ({}, {"linear_color": True}),
+     ({}, {"quantize_bits": 8}), ({}, {"save_bits": 64}), ({}, {"n_frequencies": 3}), ({}, {"n_texel_frequencies": 2}),
+     ({}, {"n_neurons": 32}), ({}, {"n_hidden_layers": 1}), ({}, {"max_iter": 13}),
+     ({}, {"hash_grid_configs": [{}, {"learning_rate": 0.5}]})],
+    ids=str,
+)  # fmt: skip
+def test_every_training_knob_changes_the_result(base, change, maps_of_16, trained):
+    one, two = trained({**base}), trained({**base, **change})
+    assert differences({"grids": one[0], "network": one[1]}, {"grids": two[0], "network": two[1]}) != []
+
+
+@pytest.fixture(scope="module")
+def maps_of_16(tmp_path_factory):
+    return save_maps(tmp_path_factory.mktemp("maps16"))
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, maps_of_16):
+    """trained(values): parameters after 12 iterations, on a schedule that uses every part of it."""
+    known = {}
+
+    def train_with(values):
+        key = json.dumps(values, sort_keys=True)
+        if key not in known:
+            base = {"data_dir": str(maps_of_16), "save_dir": str(tmp_path_factory.mktemp("knob")), "max_iter": 12,
+                    "batch_size": 64, "n_neurons": 16, "wrap_interval": 2, "lr_decay_start": 0.5}  # fmt: skip
+            values = {**base, **values}
+            result = train.train_material(make_config(values), values, say=lambda text: None, quiet=True)
+            state = payload(checkpoint_of(result.run, values["max_iter"]))
+            known[key] = state["grids"], state["network"]
+        return known[key]
+
+    return train_with
+
+
+# --- watching ------------------------------------------------------------------------------------------------------
+
+
+def test_progress_bar_on_a_terminal(tmp_path, monkeypatch, maps_of_16):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    quick("--data_dir", maps_of_16, "--save_dir", tmp_path, "--max_iter", 60)
+    shown = terminal.getvalue()
+    assert "60/60" in shown and "it/s" in shown and re.search(r"PSNR \d+\.\d\d dB", shown)
+    assert "00:00<" in shown.replace("00:01<", "00:00<").replace("00:02<", "00:00<"), "elapsed and remaining time"
+
+
+def test_a_process_without_a_terminal(tmp_path):
+    """The command as people type it: exit code, stdout without a bar, nothing on stderr."""
+    maps = save_maps(tmp_path / "maps", 8, 8)
+    flags = ["--mode", "train", "--data_dir", "maps", "--save_dir", "./out", "--quantize", "True", "--max_iter", 30]
+    result = process(*QUICK, *flags, cwd=tmp_path)
+    assert (result.returncode, result.stderr) == (0, ""), result.stderr
+    assert "it/s" not in result.stdout and "\r" not in result.stdout
+    assert "PSNR" in result.stdout and "LPIPS is left out" in result.stdout
+    assert checkpoint_of(newest_run(tmp_path / "out"), 30).is_dir() and maps.is_dir()
+
+
+def test_output_that_cannot_show_every_character(tmp_path):
+    """A pipe on Windows, a C locale: what a character set lacks must not end a run of hours."""
+    save_maps(tmp_path / "größe", 8, 8)
+    from runs import offline_environment
+
+    import subprocess
+    import sys
+
+    from runs import ROOT
+
+    command = [sys.executable, str(ROOT / "train.py"), *QUICK, "--data_dir", "größe", "--save_dir", "out", "--max_iter", "3"]
+    environment = offline_environment(PYTHONIOENCODING="ascii")
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr[-500:]
+
+
+# --- early stop ----------------------------------------------------------------------------------------------------
+
+
+def flat_material(folder):
+    """One colour: learned at once, so that PSNR stands still."""
+    folder.mkdir()
+    PillowImage.new("RGB", (8, 8), (100, 150, 200)).save(folder / "made_diffuse.png")
+    return folder
+
+
+@pytest.mark.parametrize("scheduler", ["plateau", "poly", "cosine", "steplr"])
+def test_early_stop(tmp_path, capsys, scheduler):
+    flags = ["--data_dir", flat_material(tmp_path / "maps"), "--save_dir", tmp_path / "out", "--lr_scheduler", scheduler]
+    flags += ["--max_iter", 120, "--early_stop_interval", 10, "--early_stop_psnr_threshold", 1000, "--eval_interval", 50]
+    flags += ["--noise_anneal_fraction", 0.2, "--lr_decay_factor", 0.1, "--lr_decay_start", 0.1, "--lr_step_size", 10]
+    run = quick(*flags, quiet=False)
+    said = capsys.readouterr().out
+    iteration = load_checkpoint(run).iteration
+    # plateau: two steps of 0.1 to the floor of 0.01, then one more segment; noise ends at 24
+    assert {"plateau": iteration == 40, "steplr": iteration == 30}.get(scheduler, 30 < iteration < 120), iteration
+    assert iteration % 10 == 0
+    assert "stopped early" in said and said.count("learning rates x") == (2 if scheduler == "plateau" else 0)
+    assert payload(checkpoint_of(run, iteration))["training"]["stopped"] is True
+    metrics = json.loads((run / "metrics.json").read_text())
+    manifest = json.loads((checkpoint_of(run, iteration) / "manifest.json").read_text())
+    assert metrics["iteration"] == iteration and manifest["metrics"] == metrics
+    assert (run / "media" / "diffuse.png").is_file()
+    config = json.loads((run / "config.json").read_text())
+    assert config["max_iter"] == 120
+
+
+def test_without_early_stop_a_flat_run_goes_on(tmp_path):
+    flags = ["--data_dir", flat_material(tmp_path / "maps"), "--save_dir", tmp_path / "out", "--lr_scheduler", "plateau"]
+    flags += ["--max_iter", 60, "--early_stop_interval", 5, "--early_stop_psnr_threshold", 1000, "--early_stop", "False"]
+    assert load_checkpoint(quick(*flags, "--noise_std", 0, "--lr_decay_factor", 0.05)).iteration == 60
+
+
+def test_a_rising_psnr_does_not_stop(tmp_path, maps_of_16):
+    flags = ["--data_dir", maps_of_16, "--save_dir", tmp_path / "out", "--lr_scheduler", "plateau", "--max_iter", 60]
+    run = quick(*flags, "--early_stop_interval", 20, "--early_stop_psnr_threshold", 0, "--noise_std", 0)
+    assert load_checkpoint(run).iteration == 60
+    assert payload(checkpoint_of(run, 60))["training"]["plateau_factor"] == 1.0
+
+
+# --- small parts ---------------------------------------------------------------------------------------------------
+
+
+def test_next_boundary_meets_every_interval():
+    config = make_config({"max_iter": 101, "eval_interval": 30, "save_interval": 7, "early_stop_interval": 40})
+    seen, iteration = [], 0
+    while iteration < 101:
+        iteration = next_boundary(iteration, config)
+        seen.append(iteration)
+    expected = {i for i in range(1, 101) if not (i % CHUNK and i % 30 and i % 7 and i % 40)}
+    assert seen == sorted(expected | {101})
+
+
+def test_psnr_of():
+    assert psnr_of(0.01) == pytest.approx(20)
+    assert psnr_of(0.0) == 100.0 and psnr_of(float("nan")) == psnr_of(float("inf")) == 0.0
+
+
+def test_run_folders_of_one_second_are_unique(tmp_path, monkeypatch):
+    monkeypatch.setattr("time.strftime", lambda pattern: "2026-01-31-12-00-00")
+    names = [new_run_folder(tmp_path / "a" / "b").name for _ in range(3)]
+    assert names == ["2026-01-31-12-00-00", "2026-01-31-12-00-00-2", "2026-01-31-12-00-00-3"]
+
+
+@pytest.mark.parametrize("keep, left", [(0, [5, 10, 15, 20]), (2, [15, 20]), (1, [20])])
+def test_keep_checkpoints(tmp_path, maps_of_16, keep, left):
+    flags = ["--data_dir", maps_of_16, "--save_dir", tmp_path, "--max_iter", 20, "--save_interval", 5]
+    run = quick(*flags, "--keep_checkpoints", keep)
+    assert {path.name for path in (run / "models").iterdir()} == {f"train_result_{i}" for i in left}
+
+
+def test_the_command_to_continue_is_quoted():
+    assert shlex.split(f"python train.py --load_dir {shlex.quote(chr(39) + ' x')}")[-1] == "' x"
+
+
+def test_num_threads(tmp_path, maps_of_16):
+    run = quick("--data_dir", maps_of_16, "--save_dir", tmp_path, "--max_iter", 2, "--num_threads", 1)
+    assert torch.get_num_threads() == 1
+    assert json.loads((run / "config.json").read_text())["environment"]["threads"] == 1

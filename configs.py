@@ -301,7 +301,7 @@ def _check_combinations(config: Config, given: Mapping[str, Any]) -> None:
         )
     if config.mode == "infer" and not config.load_dir:
         raise UserError("--mode infer: expected --load_dir outputs/<run>, the run to evaluate; it was not given")
-    if "load_iter" in given and not config.load_dir:
+    if config.load_iter >= 0 and not config.load_dir:
         raise UserError(f"--load_iter {config.load_iter}: expected --load_dir outputs/<run> beside it, found none")
     if config.groups_batching and config.load_dir:
         raise UserError("--groups_batching trains many materials; it cannot be combined with --load_dir")

@@ -7,6 +7,8 @@ File formats: design.md, section 6.
 
 from __future__ import annotations
 
+import threads  # isort: skip  # noqa: F401  # before torch
+
 import io
 import math
 import sys

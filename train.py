@@ -7,6 +7,8 @@ Every flag: python train.py --help, or configs.py.
 
 from __future__ import annotations
 
+import threads  # isort: skip  # noqa: F401  # before torch
+
 import contextlib
 import dataclasses
 import math

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threads  # isort: skip  # noqa: F401  # before torch
+
 import contextlib
 
 import numpy as np

@@ -70,7 +70,7 @@ class Config:
     max_iter: int = knob(10000, "iterations of the whole run", unit="iterations", low=1, high=10_000_000)
     batch_size: int = knob(8192, "texels per iteration", unit="texels", low=1, high=1 << 22)
     learning_rate: float = knob(0.01, "Adam step size of the network", low=1e-7, high=10.0)
-    grid_learning_rate: float = knob(0.02, "Adam step size of the grids", low=1e-7, high=10.0)
+    grid_learning_rate: float = knob(0.01, "Adam step size of the grids", low=1e-7, high=10.0)
     lr_scheduler: str = knob("poly", "how learning rates fall over the run", choices=SCHEDULERS)
     lr_floor: float = knob(0.01, "where every scheduler ends", unit="fraction of the first rate", low=0.0, high=1.0)
     lr_decay_start: float = knob(0.7, "poly, cosine: constant until here", unit="fraction of max_iter", low=0, high=1)

@@ -33,10 +33,11 @@ def save_maps(folder: Path, width=16, height=16, present=("diffuse", "normal", "
     folder.mkdir(parents=True, exist_ok=True)
     for name in present:
         turns = [(1 + c) * x / width + (2 - c) * y / height + random.random() for c in range(MAPS[name])]
-        waves = 0.5 + 0.3 * np.sin(2 * np.pi * np.stack(turns, axis=2)) + random.uniform(-0.15, 0.15, (height, width, 1))
+        waves = 0.5 + 0.3 * np.sin(2 * np.pi * np.stack(turns, axis=2))
+        waves += random.uniform(-0.15, 0.15, (height, width, 1))
         top, dtype = (65535, np.uint16) if name in deep else (255, np.uint8)
-        PillowImage.fromarray((waves * top).round().astype(dtype).squeeze(2) if MAPS[name] == 1
-                              else (waves * top).round().astype(dtype)).save(folder / f"made_{name}.png")  # fmt: skip
+        pixels = (waves * top).round().astype(dtype)
+        PillowImage.fromarray(pixels[..., 0] if MAPS[name] == 1 else pixels).save(folder / f"made_{name}.png")
     return folder
 
 
@@ -86,17 +87,15 @@ def refusal_line(code: int, stderr: str) -> str:
     return stderr.rstrip("\n")
 
 
-def process(*arguments, script="train.py", **options) -> subprocess.CompletedProcess:
-    """`python SCRIPT ARGUMENTS` from the repository, away from any network."""
-    return subprocess.run(
-        [sys.executable, str(ROOT / script), *map(str, arguments)],
-        capture_output=True, text=True, timeout=120, env=offline_environment(), **options,
-    )  # fmt: skip
+# a refused connection at once, instead of a search for a server that may or may not answer
+OFFLINE = {"https_proxy": "http://127.0.0.1:9", "HTTPS_PROXY": "http://127.0.0.1:9"}
 
 
-def offline_environment(**more: str) -> dict[str, str]:
-    """A refused connection at once instead of a search for a server that may or may not be there."""
-    return {**os.environ, "https_proxy": "http://127.0.0.1:9", "HTTPS_PROXY": "http://127.0.0.1:9", **more}
+def process(*arguments, script="train.py", environment=(), **options) -> subprocess.CompletedProcess:
+    """`python SCRIPT ARGUMENTS` in a process of its own."""
+    command = [sys.executable, str(ROOT / script), *map(str, arguments)]
+    options = {"capture_output": True, "text": True, "timeout": 120, **options}
+    return subprocess.run(command, env={**os.environ, **OFFLINE, **dict(environment)}, **options)
 
 
 def signal_at(monkeypatch, number: int, iteration: int) -> None:
@@ -133,8 +132,8 @@ def payload(folder: Path) -> dict:
 def differences(one, other, path="") -> list[str]:
     """Where two nested values differ in a single bit."""
     if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
-        same = one.dtype == other.dtype and one.shape == other.shape and one.numpy().tobytes() == other.numpy().tobytes()
-        return [] if same else [path]
+        kinds = [(value.dtype, value.shape, value.numpy().tobytes()) for value in (one, other)]
+        return [] if kinds[0] == kinds[1] else [path]
     if isinstance(one, dict) and isinstance(other, dict) and list(one) == list(other):
         return [where for key in one for where in differences(one[key], other[key], f"{path}/{key}")]
     if isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)) and len(one) == len(other):

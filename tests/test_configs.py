@@ -177,7 +177,8 @@ def test_config_file(tmp_path):
 def test_what_a_grid_leaves_out_comes_from_the_flags(tmp_path):
     from model import resolve_grids
 
-    text = "hash_grid_configs: [{max_resolution: 32, quantize_bits: 2}, {save_bits: 16, learning_rate: 0.5}, {n_levels: 1}]"
+    grids = "{max_resolution: 32, quantize_bits: 2}, {save_bits: 16, learning_rate: 0.5}, {n_levels: 1}"
+    text = f"hash_grid_configs: [{grids}]"
     flags = ["--quantize_bits", "8", "--save_bits", "64", "--grid_learning_rate", "0.125"]
     first, second, third = resolve_grids(from_yaml(tmp_path, text, *flags), 64, 32)
     assert (first.quantize_bits, first.save_bits, first.learning_rate, first.n_levels) == (2, 64, 0.125, 6)
@@ -235,7 +236,7 @@ def test_json_empty_and_comments_are_yaml_too(tmp_path):
      ("texture_loss_weights: {diffuse: .inf}", ("texture_loss_weights.diffuse",)),
      ("texture_loss_weights: {diffuse: heavy}", ("texture_loss_weights.diffuse",)),
      ("texture_loss_weights: {diffuse: 1" + "0" * 400 + "}", ("texture_loss_weights.diffuse",)),
-     ("texture_loss_weights: {%s}" % ", ".join(f"{name}: 0" for name in MAPS), ("texture_loss_weights", "0"))],
+     ("texture_loss_weights: {" + ", ".join(f"{name}: 0" for name in MAPS) + "}", ("texture_loss_weights", "0"))],
     ids=lambda value: repr(value)[:50] if isinstance(value, (str, bytes)) else "",
 )  # fmt: skip
 def test_bad_config_files(text, words, tmp_path, refused):

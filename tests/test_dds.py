@@ -17,7 +17,8 @@ from dds import HEADER_BYTES, Texture, decode_dds, encode_dds, read_dds
 from errors import UserError
 
 # (width, height, mips): full chains, short chains, one level, odd and not square
-SHAPES = [(1, 1, 1), (2, 2, 2), (64, 64, 7), (64, 64, 1), (24, 24, 4), (5, 7, 3), (7, 5, 3), (16, 3, 5), (1, 9, 4), (3, 1, 2)]
+SHAPES = [(1, 1, 1), (2, 2, 2), (64, 64, 7), (64, 64, 1), (24, 24, 4), (5, 7, 3), (7, 5, 3), (16, 3, 5), (1, 9, 4),
+          (3, 1, 2)]  # fmt: skip
 CHANNELS = {4: 28, 2: 49, 1: 61}  # DXGI_FORMAT_R8G8B8A8_UNORM, R8G8_UNORM, R8_UNORM
 
 
@@ -179,9 +180,11 @@ def test_wrong_header_fields_are_refused(offset, value, refused):
         decode_dds(payload, "grid.dds")
 
 
-@pytest.mark.parametrize("size", [(2**31, 2**31, 1), (2**32 - 1, 2**32 - 1, 32), (65536, 65536, 17), (16384, 16384, 15)])
-def test_absurd_sizes_cost_nothing(size, refused):
-    width, height, mips = size
+@pytest.mark.parametrize(
+    ("width", "height", "mips"),
+    [(2**31, 2**31, 1), (2**32 - 1, 2**32 - 1, 32), (65536, 65536, 17), (16384, 16384, 15)],
+)
+def test_absurd_sizes_cost_nothing(width, height, mips, refused):
     payload = encode_dds(make_texture(2, 2, 1, 4))
     payload = patched(patched(patched(payload, 12, height), 16, width), 28, mips)
     tracemalloc.start()

@@ -1,4 +1,4 @@
-"""engine/: which texels are drawn, what is minimised, how far parameters move, and that a run can be repeated and resumed."""
+"""engine/: which texels are drawn, what is minimised, how far parameters move, and how runs repeat and resume."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dataset import MAPS, Material, map_slice, mip_sizes
 from engine import create_engine, resolve_device
 from engine.sampling import TexelSampler, lod_shares
 from engine.torch_engine import TorchEngine, channel_loss_weights
-from model import build_model
+from model import Noise, build_model
 from quantize import hash_uniform
 from schedule import Schedule
 
@@ -148,14 +148,14 @@ def test_draws_depend_on_seed_and_iteration_alone():
     assert not torch.equal(TexelSampler(sizes, 4, 500, CPU).draw(8)[0], first[0])
 
 
-# --- loss --------------------------------------------------------------------------------------------------------------
+# --- loss ------------------------------------------------------------------------------------------------------------
 
 
 def errors_by_hand(engine: TorchEngine, material: Material, iteration=0) -> dict[str, float]:
     """Mean squared error per map over one iteration's samples, by the float64 decoder and the stored integers."""
     _, lod, uv = engine.sampler.draw(iteration)
     decoded = reference.forward(reference.of_model(engine.model), uv.numpy(), lod.numpy())
-    errors = {name: 0.0 for name in material.present}
+    errors = dict.fromkeys(material.present, 0.0)
     for i in range(len(uv)):
         w, h = material.lod_sizes[lod[i]]
         x, y = round(float(uv[i, 0]) * w - 0.5), round(float(uv[i, 1]) * h - 0.5)
@@ -246,7 +246,7 @@ def test_16_bit_maps_are_trained_at_their_own_values():
     assert engine.step(1) == pytest.approx(((decoded - target) ** 2).mean(), rel=1e-4)
 
 
-# --- rates -------------------------------------------------------------------------------------------------------------
+# --- rates -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("iteration", [0, 20, 39])
@@ -291,7 +291,7 @@ def test_the_plateau_factor_reaches_the_parameters(material):
     assert float(moved[moved > 0].median()) == pytest.approx(0.25 * 0.02, rel=1e-3)
 
 
-# --- noise, limits, borders --------------------------------------------------------------------------------------------
+# --- noise, limits, borders ------------------------------------------------------------------------------------------
 
 
 def test_noise_falls_to_zero(material):
@@ -314,11 +314,8 @@ def test_noisy_loss_equals_the_reference(material):
     engine.iteration = 10
     _, lod, uv = engine.sampler.draw(10)
 
-    class Noise:
-        strength = 1.5 * (1 - 10 / 40)
-        keys = [reference.stream_key(5, 10, 2 + g) for g in range(2)]
-
-    decoded = reference.forward(reference.of_model(engine.model, Noise), uv.numpy(), lod.numpy())
+    noise = Noise(1.5 * (1 - 10 / 40), tuple(reference.stream_key(5, 10, 2 + g) for g in range(2)))
+    decoded = reference.forward(reference.of_model(engine.model, noise), uv.numpy(), lod.numpy())
     texel = engine.sampler.draw(10)[0]
     target = material.gather(texel).double().numpy()
     want = ((decoded[:, :7] - target) ** 2).mean()
@@ -351,7 +348,7 @@ def test_borders_are_tied_at_the_interval(material):
     assert not any(tied(off, *level) for level in levels)
 
 
-# --- the same bits ------------------------------------------------------------------------------------------------------
+# --- the same bits ---------------------------------------------------------------------------------------------------
 
 EVERYTHING = {"wrap_interval": 3, "noise_std": 1.0, "lr_scheduler": "cosine"}
 
@@ -440,7 +437,7 @@ def test_a_damaged_state_is_refused(damage, material):
         make_engine(material).load_state(state)
 
 
-# --- learning -----------------------------------------------------------------------------------------------------------
+# --- learning --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("interpolation", ["linear", "learned"])
@@ -474,7 +471,7 @@ def test_a_single_texel_can_be_learned(make_material):
     torch.testing.assert_close(engine.model.decode(0, 1, 1)[..., :7], material.texels(0)[..., :7], rtol=0, atol=0.02)
 
 
-# --- choosing -----------------------------------------------------------------------------------------------------------
+# --- choosing --------------------------------------------------------------------------------------------------------
 
 
 def test_engines_by_name(material):

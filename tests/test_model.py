@@ -255,8 +255,8 @@ def test_gradients_equal_finite_differences(case, kind):
             grid.levels[[level is image for level in grid.levels].index(True)] = image
             chosen = random.permutation(image.size)[:6]
             want = numeric_gradient(texture, image, chosen, *arguments)
-            scale = np.abs(image_got).max()
-            np.testing.assert_allclose(image_got.reshape(-1)[chosen], want, rtol=0, atol=GRADIENT_TOLERANCE * scale + 1e-6)
+            tolerance = GRADIENT_TOLERANCE * np.abs(image_got).max() + 1e-6
+            np.testing.assert_allclose(image_got.reshape(-1)[chosen], want, rtol=0, atol=tolerance)
         assert model.grid_parameters[index].grad.abs().sum() > 0
     for index, weight in enumerate(texture.weights):
         weight = texture.weights[index] = np.array(weight)
@@ -276,7 +276,7 @@ def test_only_texels_that_are_read_receive_gradient():
     assert gradient.nonzero().flatten().tolist() == [4 + y * 4 + x for y in (0, 1) for x in (1, 2)]
 
 
-# --- channels that are not there ---------------------------------------------------------------------------------------
+# --- channels that are not there -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("present", [(0, 1, 2), (6,), (3, 4, 5, 10), tuple(range(11))], ids=str)
@@ -296,7 +296,7 @@ def test_absent_channels_are_exactly_zero_and_stay_so(present):
     assert (model.weights[-1][11:] == 0).all()
 
 
-# --- borders -----------------------------------------------------------------------------------------------------------
+# --- borders ---------------------------------------------------------------------------------------------------------
 
 
 def synced(image: np.ndarray, strength: float) -> np.ndarray:
@@ -356,7 +356,7 @@ def test_full_strength_ties_borders_and_corners_exactly():
         assert torch.equal(model.codes(index), codes)
 
 
-# --- layout ------------------------------------------------------------------------------------------------------------
+# --- layout ----------------------------------------------------------------------------------------------------------
 
 
 def test_levels_lie_one_after_the_other_row_by_row_features_last():
@@ -428,7 +428,7 @@ def test_impossible_grids_are_refused(options):
         GridSpec(*options)
 
 
-# --- whole images --------------------------------------------------------------------------------------------------------
+# --- whole images ----------------------------------------------------------------------------------------------------
 
 
 @every_case
@@ -456,7 +456,7 @@ def test_decoding_a_whole_tile_needs_no_gradient_memory():
     assert not model.decode(0, 4, 4).requires_grad and all(p.grad is None for p in model.parameters())
 
 
-# --- from a configuration --------------------------------------------------------------------------------------------------
+# --- from a configuration --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -533,8 +533,9 @@ def test_build_model_follows_the_configuration():
     assert not build_model(make_config({"quantize": False}), 40, 24, [0]).quantized
 
 
-@pytest.mark.parametrize(("interpolation", "flag", "expected"), [("linear", -1, 0), ("learned", -1, 3), ("linear", 2, 2),
-                                                                 ("learned", 0, 0)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("interpolation", "flag", "expected"), [("linear", -1, 0), ("learned", -1, 3), ("linear", 2, 2), ("learned", 0, 0)]
+)
 def test_texel_waves_come_with_learned_interpolation(interpolation, flag, expected):
     entries = [{"max_resolution": 8}, {"max_resolution": 4, "interpolation": interpolation}]
     config = make_config({"hash_grid_configs": entries, "n_texel_frequencies": flag})

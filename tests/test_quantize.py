@@ -284,7 +284,7 @@ def test_impossible_pairs_are_refused(quantize_bits, save_bits):
 def test_codes_that_do_not_fit_are_refused(bad):
     codes = np.zeros((3, 8), np.int64)
     codes[2, 7] = bad
-    with pytest.raises(ValueError, match="0..15"):
+    with pytest.raises(ValueError, match=r"0\.\.15"):
         pack_codes(codes, 4, 32)
 
 

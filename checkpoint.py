@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import os
 import pickle
@@ -19,7 +20,7 @@ import torch
 
 from configs import Config, make_config, to_dict
 from errors import UserError
-from export import read_textures, write_textures
+from export import form_of, read_textures, write_textures
 from files import write_bytes, write_json
 from manifest import MANIFEST, build_manifest, check_material
 from model import NeuralTexture, build_model
@@ -47,18 +48,21 @@ class Checkpoint:
 # --- run folders ---------------------------------------------------------------------------------------------------
 
 
-def new_run_folder(save_dir: Path) -> Path:
-    """Make save_dir/yyyy-mm-dd-hh-mm-ss, with -2, -3, ... behind it when that name is taken."""
-    save_dir.mkdir(parents=True, exist_ok=True)
+def new_stamped_folder(parent: Path) -> Path:
+    """Make parent/yyyy-mm-dd-hh-mm-ss, with -2, -3, ... behind it when that name is taken."""
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise UserError(f"{parent}: expected a folder, found a file in its place; choose another one") from error
     stamp = time.strftime("%Y-%m-%d-%H-%M-%S")
-    for attempt in range(1, 1000):
-        run = save_dir / (stamp if attempt == 1 else f"{stamp}-{attempt}")
+    for attempt in itertools.count(1):
+        folder = parent / (stamp if attempt == 1 else f"{stamp}-{attempt}")
         try:
-            run.mkdir()
+            folder.mkdir()
         except FileExistsError:
             continue
-        return run
-    raise UserError(f"--save_dir {save_dir}: cannot make a run folder {stamp}; choose another folder")
+        return folder
+    raise AssertionError
 
 
 def list_checkpoints(run: Path) -> dict[int, Path]:
@@ -91,8 +95,7 @@ def supersede_later(run: Path, iteration: int) -> list[int]:
     """Move checkpoints beyond `iteration` out of the way of a run that continues from there; return which."""
     later = {i: path for i, path in list_checkpoints(run).items() if i > iteration}
     if later:
-        target = run / MODELS / SUPERSEDED / time.strftime("%Y-%m-%d-%H-%M-%S")
-        target.mkdir(parents=True, exist_ok=True)
+        target = new_stamped_folder(run / MODELS / SUPERSEDED)
         for path in later.values():
             path.rename(target / path.name)
     return list(later)
@@ -135,8 +138,7 @@ def save_checkpoint(
         shipped = model
         if model.quantized:
             write_textures(temporary, model)
-            interpolations = [grid.interpolation for grid in model.grids]
-            shipped = read_textures(temporary, model.num_lods, interpolations, model.decoder.n_texel_frequencies)
+            shipped = read_textures(temporary, model.num_lods, **form_of(model))
         if evaluate is not None:
             metrics = evaluate(shipped)
         if model.quantized:

@@ -73,7 +73,7 @@ class Config:
     grid_learning_rate: float = knob(0.01, "Adam step size of the grids", low=1e-7, high=10.0)
     lr_scheduler: str = knob("poly", "how learning rates fall over the run", choices=SCHEDULERS)
     lr_floor: float = knob(0.01, "where every scheduler ends", unit="fraction of the first rate", low=0.0, high=1.0)
-    lr_decay_start: float = knob(0.7, "poly, cosine: constant until here", unit="fraction of max_iter", low=0, high=1)
+    lr_decay_start: float = knob(0.7, "all but steplr: final decay from here", unit="share of max_iter", low=0, high=1)
     lr_decay_power: float = knob(1.0, "poly: exponent of the decay; 1 is a straight line", low=0.1, high=10.0)
     lr_decay_factor: float = knob(0.3, "plateau, steplr: each step multiplies the rate by it", low=0.01, high=0.99)
     lr_step_size: int = knob(0, "steplr: iterations between steps; 0: a tenth of max_iter", unit="iterations", low=0)
@@ -82,7 +82,7 @@ class Config:
         0.8, "the noise falls linearly to zero over this share of the run", unit="fraction of max_iter", low=0, high=1
     )
     wrap_boundary: bool = knob(True, "tie opposite borders and the corners of the grids, so that they tile")
-    wrap_strength: float = knob(0.1, "how far borders move to their mean each time; 1: all the way", low=0, high=1)
+    wrap_strength: float = knob(0.02, "how far borders move to their mean each time; 1: all the way", low=0, high=1)
     wrap_interval: int = knob(100, "iterations between two syncs of the borders", unit="iterations", low=1)
     wrap_levels: int = knob(0, "how many levels, from the finest, are synced; 0: all", unit="levels", low=0, high=15)
     texture_loss_weights: dict = knob(dict.fromkeys(TEXTURE_MAPS, 1.0), "loss weight per map (config file)")
@@ -109,6 +109,7 @@ class Config:
     groups_verbose: bool = knob(False, "show the training log of each material")
 
 
+LOSS_WEIGHT = knob(1.0, "share of the loss", low=0.0)
 FIELDS = {field.name: field for field in dataclasses.fields(Config)}
 # What a checkpoint fixes: another value would be another model.
 ARCHITECTURE = (
@@ -241,15 +242,13 @@ def _checked(flag: str, field: dataclasses.Field, value: Any) -> Any:
         return None
     if isinstance(value, tuple):
         value = list(value)
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    if kind is float and isinstance(value, str):  # YAML 1.1 reads 1e-3 as text
-        with contextlib.suppress(ValueError):
+    if kind is float and isinstance(value, (int, str)) and not isinstance(value, bool):  # YAML reads 1e-3 as text
+        with contextlib.suppress(ValueError, OverflowError):
             value = float(value)
     if kind is bool and value in (0, 1):
         value = bool(value)
     if type(value) is not kind:
-        raise UserError(f"{flag}: expected {_kind_name(kind)}, got {value!r}")
+        raise UserError(f"{flag}: expected {_kind_name(kind)}, got {value!r:.80}")
     if kind is float and not math.isfinite(value):
         raise UserError(f"{flag}: expected a finite number, got {value}")
     if facts["choices"] and value not in facts["choices"]:
@@ -284,9 +283,7 @@ def _loss_weights(weights: dict) -> dict[str, float]:
     for name, weight in weights.items():
         if name not in merged:
             raise UserError(f"texture_loss_weights: unknown map {name!r}{_suggest(name, merged)}")
-        if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 <= weight < math.inf:
-            raise UserError(f"texture_loss_weights.{name}: expected a number of 0 or more, got {weight!r}")
-        merged[name] = float(weight)
+        merged[name] = _checked(f"texture_loss_weights.{name}", LOSS_WEIGHT, weight)
     return merged
 
 

@@ -10,12 +10,20 @@ EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 
+def one_line(text: str) -> str:
+    """`text` with line breaks, control characters and undecodable bytes escaped: file names may hold any of them."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
 class UserError(Exception):
     """Bad input or a machine that cannot do what was asked.
 
     The message is one line that names the file or flag, what was expected, what was found, and the way out.
     Everything else that is raised is a bug and keeps its traceback.
     """
+
+    def __init__(self, message: str):
+        super().__init__(one_line(message))
 
 
 def run_command(command: Callable[[], int]) -> int:
@@ -37,7 +45,7 @@ def run_command(command: Callable[[], int]) -> int:
 
 def explain_os_error(error: OSError) -> str | None:
     """One line for the failures a file system can produce, None for those that point to a bug."""
-    where = error.filename or "a file"
+    where = one_line(str(error.filename or "a file"))
     advice = {
         errno.ENOSPC: "the disk is full; free some space or choose another --save_dir",
         errno.EDQUOT: "the disk quota is used up; free some space or choose another --save_dir",

@@ -10,9 +10,10 @@ from __future__ import annotations
 import threads  # isort: skip  # noqa: F401  # before torch
 
 import io
-import math
+import re
 import sys
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,7 @@ import torch
 
 from configs import OneLineParser, parse_bool
 from dataset import linear_to_srgb, map_slice
-from dds import Texture, encode_dds, read_dds
+from dds import MAX_SIZE, Texture, encode_dds, read_dds
 from errors import UserError, run_command
 from files import write_bytes, write_json
 from images import PICTURE_COMPRESSION, encode_png
@@ -33,15 +34,19 @@ from manifest import (
     PLANE_BYTES,
     build_manifest,
     check_material,
+    describe_decoder,
+    describe_grids,
     grid_file_names,
     read_manifest,
     verify_files,
 )
-from model import PADDED_OUTPUTS, DecoderSpec, GridSpec, NeuralTexture, input_layout, layer_sizes
-from quantize import pack_codes, unpack_codes
+from model import INTERPOLATIONS, PADDED_OUTPUTS, DecoderSpec, GridSpec, NeuralTexture, input_layout, layer_sizes
+from quantize import QUANTIZE_BITS, SAVE_BITS, pack_codes, unpack_codes
 
 MAX_NETWORK_BYTES = 64 << 20
+MAX_GRIDS = 16
 MAX_TEXEL_FREQUENCIES = 16
+_NPY_HEADER = re.compile(rb"\{'descr': '(<[if]4)', 'fortran_order': False, 'shape': \((\d{1,9}),\), \} {0,200}\n")
 
 
 @dataclass(frozen=True)
@@ -115,8 +120,8 @@ def parse_info(info: np.ndarray, name: str) -> tuple[list[dict[str, int]], dict[
     values = [int(value) for value in info]
     fields = ("base_resolution", "n_levels", "features", "quantize_bits", "save_bits")
     n_grids = values[0] if values else 0
-    if not 1 <= n_grids <= 16 or len(values) != 1 + len(fields) * n_grids + 4:
-        raise UserError(f"{name}: expected info for 1 to 16 grids, found {len(values)} numbers for {n_grids} grids")
+    if not 1 <= n_grids <= MAX_GRIDS or len(values) != 1 + len(fields) * n_grids + 4:
+        raise UserError(f"{name}: expected info for 1 to {MAX_GRIDS} grids, found {len(values)} numbers; it is damaged")
     grids = [dict(zip(fields, values[1 + len(fields) * g :])) for g in range(n_grids)]
     decoder = dict(zip(("n_frequencies", "n_neurons", "n_hidden_layers", "padded_outputs"), values[-4:]))
     sane = (
@@ -124,11 +129,17 @@ def parse_info(info: np.ndarray, name: str) -> tuple[list[dict[str, int]], dict[
         and 1 <= decoder["n_neurons"] <= 4096
         and 0 <= decoder["n_hidden_layers"] <= 64
         and decoder["padded_outputs"] == PADDED_OUTPUTS
-        and all(1 <= grid["base_resolution"] << min(grid["n_levels"], 32) <= 1 << 20 for grid in grids)
-        and all(grid["features"] * grid["quantize_bits"] == grid["save_bits"] for grid in grids)
+        and all(
+            grid["quantize_bits"] in QUANTIZE_BITS
+            and grid["save_bits"] in SAVE_BITS
+            and grid["features"] * grid["quantize_bits"] == grid["save_bits"]
+            and 1 <= grid["n_levels"] <= MAX_SIZE.bit_length()
+            and 1 <= grid["base_resolution"] <= MAX_SIZE >> (grid["n_levels"] - 1)
+            for grid in grids
+        )
     )
     if not sane:
-        raise UserError(f"{name}: info describes an impossible texture ({values}); the file is damaged")
+        raise UserError(f"{name}: info describes an impossible texture ({values!s:.200}); the file is damaged")
     return grids, decoder
 
 
@@ -150,39 +161,43 @@ def read_network(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
         with zipfile.ZipFile(path) as archive:
             names = sorted(archive.namelist())
             if names != ["info.npy", "network.npy"]:
-                raise UserError(f"{path}: expected the arrays info and network, found {names[:8]}")
+                raise UserError(f"{path}: expected the arrays info and network, found {names!s:.200}")
             arrays = {}
-            for member in names:
-                if archive.getinfo(member).file_size > MAX_NETWORK_BYTES:
-                    raise UserError(f"{path}: {member} unpacks to over {MAX_NETWORK_BYTES >> 20} MB; refused")
+            for member in map(archive.getinfo, names):
+                if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                    raise UserError(f"{path}: {member.filename} is compressed in a way that numpy never uses")
+                if member.file_size > MAX_NETWORK_BYTES:
+                    raise UserError(f"{path}: {member.filename} unpacks to over {MAX_NETWORK_BYTES >> 20} MB; refused")
                 with archive.open(member) as stream:
-                    arrays[member] = _parse_npy(stream.read(MAX_NETWORK_BYTES + 1))
+                    arrays[member.filename] = _parse_npy(stream.read(MAX_NETWORK_BYTES + 1))
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except (zipfile.BadZipFile, ValueError, EOFError, NotImplementedError, RuntimeError, SyntaxError) as error:
-        raise UserError(f"{path}: damaged, not a readable npz ({' '.join(str(error).split())[:120]})") from error
+    except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, NotImplementedError, RuntimeError) as error:
+        raise UserError(f"{path}: damaged, not a readable npz ({' '.join(str(error).split()):.120})") from error
     info, network = arrays["info.npy"], arrays["network.npy"]
-    if info.dtype != np.int32 or info.ndim != 1 or network.dtype != np.float32 or network.ndim != 1:
-        raise UserError(
-            f"{path}: expected info int32 and network float32 vectors, found {info.dtype} {info.shape} and "
-            f"{network.dtype} {network.shape}"
-        )
+    if info.dtype != np.int32 or network.dtype != np.float32:
+        raise UserError(f"{path}: expected info int32 and network float32, found {info.dtype} and {network.dtype}")
     if not np.isfinite(network).all():
         raise UserError(f"{path}: the network holds numbers that are not finite; the file is damaged")
     return info, network
 
 
 def _parse_npy(payload: bytes) -> np.ndarray:
-    """A .npy array whose header agrees with the number of bytes that follow it; no objects."""
-    stream = io.BytesIO(payload)
-    version = np.lib.format.read_magic(stream)
-    read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-    if version not in read_header:
-        raise ValueError(f"npy version {version}")
-    shape, _, dtype = read_header[version](stream)
-    if dtype.hasobject or math.prod(shape) * dtype.itemsize != len(payload) - stream.tell():
-        raise ValueError(f"header says {shape} {dtype}, which is not what follows")
-    return np.frombuffer(payload, dtype, offset=stream.tell()).reshape(shape)
+    """A .npy file (version 1.0) of one vector of int32 or float32, little endian.
+
+    numpy's reader hands the header to Python's tokenizer and allocates what it claims; these vectors need neither.
+    Source: numpy.lib.format, "Format Version 1.0".
+    """
+    if payload[:8] != b"\x93NUMPY\x01\x00":
+        raise ValueError("not an npy file of version 1.0")
+    start = 10 + int.from_bytes(payload[8:10], "little")
+    header = _NPY_HEADER.fullmatch(payload[10:start])
+    if header is None:
+        raise ValueError("expected a vector of int32 or float32")
+    vector = np.frombuffer(payload, header[1].decode(), offset=start)
+    if len(vector) != int(header[2]):
+        raise ValueError(f"header says {int(header[2])} numbers, {len(vector)} follow")
+    return vector
 
 
 # --- whole exports -------------------------------------------------------------------------------------------------
@@ -219,21 +234,53 @@ def read_export(folder: str | Path) -> ExportedTexture:
     """
     folder = Path(folder)
     manifest = read_manifest(folder)
-    verify_files(folder, manifest)
+    path = folder / MANIFEST
     try:
         check_material(manifest["material"])
-        interpolations = [grid["interpolation"] for grid in manifest["grids"]]
-        texel_frequencies = manifest["decoder"]["n_texel_frequencies"]
-        if not 0 <= texel_frequencies <= MAX_TEXEL_FREQUENCIES:
-            raise ValueError(f"n_texel_frequencies {texel_frequencies}")
-        model = read_textures(folder, manifest["material"]["num_lods"], interpolations, texel_frequencies)
-    except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise UserError(f"{folder / MANIFEST}: damaged or of another layout ({error!r:.120})") from error
+        form = decoder_form(manifest)
+        names = {name for entry in manifest["grids"] for name in entry["files"]} | {NETWORK}
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise UserError(f"{path}: damaged or of another layout ({error!r:.120})") from error
+    verify_files(folder, manifest, names)
+    model = read_textures(folder, manifest["material"]["num_lods"], **form)
+    if (manifest["grids"], manifest["decoder"]) != (describe_grids(model), describe_decoder(model)):
+        raise UserError(f"{path}: describes another texture than the files beside it hold; export again")
     return ExportedTexture(model, manifest)
 
 
+def decoder_form(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """What a manifest says of the decoder and network_data.npz does not: the keyword arguments of read_textures.
+
+    Raises: KeyError, TypeError or ValueError when it does not say it, or says something impossible.
+    """
+    decoder = manifest["decoder"]
+    frequencies, slope = decoder["n_texel_frequencies"], decoder["negative_slope"]
+    if type(frequencies) is not int or not 0 <= frequencies <= MAX_TEXEL_FREQUENCIES:
+        raise ValueError(f"n_texel_frequencies {frequencies!r:.40}")
+    if type(slope) is not float or not 0 <= slope <= 1:
+        raise ValueError(f"negative_slope {slope!r:.40}")
+    interpolations = [grid["interpolation"] for grid in manifest["grids"]]
+    if not set(interpolations) <= set(INTERPOLATIONS):
+        raise ValueError(f"interpolation {interpolations!r:.80}")
+    return {"interpolations": interpolations, "n_texel_frequencies": frequencies, "negative_slope": slope}
+
+
+def form_of(model: NeuralTexture) -> dict[str, Any]:
+    """The same of a model: what read_textures has to be told besides the files."""
+    return {
+        "interpolations": [grid.interpolation for grid in model.grids],
+        "n_texel_frequencies": model.decoder.n_texel_frequencies,
+        "negative_slope": model.decoder.negative_slope,
+    }
+
+
 def read_textures(
-    folder: Path, num_lods: int, interpolations: Sequence[str] = (), texel_frequencies: int = 0
+    folder: Path,
+    num_lods: int,
+    *,
+    interpolations: Sequence[str] = (),
+    n_texel_frequencies: int = 0,
+    negative_slope: float = DecoderSpec.negative_slope,
 ) -> NeuralTexture:
     """The model from the DDS files and network_data.npz; what those do not say is given by the caller.
 
@@ -258,7 +305,8 @@ def read_textures(
         n_frequencies=decoder_info["n_frequencies"],
         n_neurons=decoder_info["n_neurons"],
         n_hidden_layers=decoder_info["n_hidden_layers"],
-        n_texel_frequencies=texel_frequencies,
+        n_texel_frequencies=n_texel_frequencies,
+        negative_slope=negative_slope,
     )
     # sizes are compared before the model takes its memory: the files bound how large it can be
     sizes = [outputs * inputs for outputs, inputs in layer_sizes(input_layout(grids, decoder), decoder)]

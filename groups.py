@@ -13,7 +13,7 @@ from typing import Any, TextIO
 from tqdm import tqdm
 
 from configs import Config
-from errors import UserError, explain_os_error
+from errors import UserError, explain_os_error, one_line
 from train import Result, train_material
 
 LOG = "log.txt"
@@ -41,24 +41,25 @@ def train_groups(config: Config, given: Mapping[str, Any]) -> int:
     failed: dict[str, str] = {}
     with tqdm(total=len(groups), unit="material", disable=not sys.stderr.isatty(), dynamic_ncols=True) as bar:
         for group in groups:
-            bar.set_description(group.name)
+            name = one_line(group.name)
+            bar.set_description(name)
             started = time.perf_counter()
             save_dir = Path(config.groups_save_dir) / group.name
             save_dir.mkdir(parents=True, exist_ok=True)
             member = dataclasses.replace(config, data_dir=str(group), save_dir=str(save_dir), groups_batching=False)
             with (save_dir / LOG).open("a", encoding="utf-8") as log:
-                result = _train_group(member, given, group.name, log, failed)
+                result = _train_group(member, given, name, log, failed)
             bar.update()
             bar.clear()
             if result is None:
-                print(f"{group.name}: failed: {failed[group.name]}", flush=True)
+                print(f"{name}: failed: {failed[name]}", flush=True)
                 continue
             if not result.completed:
-                print(f"{group.name}: interrupted at iteration {result.iteration}; saved in {result.run}")
+                print(f"{name}: interrupted at iteration {result.iteration}; saved in {result.run}")
                 return 128 + result.interrupted_by
             seconds = time.perf_counter() - started
             psnr, bpp = result.metrics["psnr"]["all"], result.rates["bpp"]
-            print(f"{group.name}: PSNR {psnr:.2f} dB, {bpp:.2f} bpp, {seconds:.0f} s, {result.run}", flush=True)
+            print(f"{name}: PSNR {psnr:.2f} dB, {bpp:.2f} bpp, {seconds:.0f} s, {result.run}", flush=True)
             if result.interrupted_by:
                 return 128 + result.interrupted_by
     print(f"{len(groups) - len(failed)} of {len(groups)} materials trained, in {config.groups_save_dir}")
@@ -73,7 +74,7 @@ def _train_group(
     """Train one material with its output going to its log; a failure is noted in `failed`."""
 
     def say(text: str) -> None:
-        print(text, file=log, flush=True)
+        print(text.encode("utf-8", "backslashreplace").decode("utf-8"), file=log, flush=True)
         if config.groups_verbose:
             for line in text.splitlines():
                 print(f"[{name}] {line}", flush=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,15 +13,16 @@ from dataset import CHANNELS, MAPS, Material, map_slice
 from dds import FORMAT_NAMES
 from errors import UserError
 from files import sha256_of
+from images import MAX_PIXELS
 from model import PADDED_OUTPUTS, TEXEL_WAVE_PERIOD, NeuralTexture, layer_sizes
 
 MANIFEST = "manifest.json"
 NETWORK = "network_data.npz"
 FORMAT = "neural-texture"
 FORMAT_VERSION = 1
-MAX_SIZE = 1 << 16  # texels a side that a manifest may claim
 PLANE_BYTES = 4  # bytes of a word that one DDS texel holds; a 64-bit word takes two planes
 MAX_MANIFEST_BYTES = 1 << 20
+FILE_NAME = re.compile(r"[a-z0-9_]{1,40}\.(dds|npz)")  # nothing that leads out of the folder
 
 
 def describe_material(material: Material) -> dict[str, Any]:
@@ -56,8 +58,8 @@ def describe_material(material: Material) -> dict[str, Any]:
 def check_material(material: Mapping[str, Any]) -> None:
     """Raise KeyError, TypeError or ValueError unless a manifest's material has the fields that decoding needs."""
     width, height = material["width"], material["height"]
-    if not all(type(size) is int and 1 <= size <= MAX_SIZE for size in (width, height)):
-        raise ValueError(f"size {width!r}x{height!r}")
+    if not all(type(size) is int and size >= 1 for size in (width, height)) or width * height > MAX_PIXELS:
+        raise ValueError(f"size {width!r:.40}x{height!r:.40}")
     if max(width, height).bit_length() != material["num_lods"]:
         raise ValueError("num_lods does not follow from width and height")
     names = [entry["map"] for entry in material["maps"]]
@@ -94,45 +96,52 @@ def decoder_inputs(model: NeuralTexture) -> list[dict[str, Any]]:
     return inputs
 
 
+def describe_grids(model: NeuralTexture) -> list[dict[str, Any]]:
+    """The manifest's entry per grid: its files, their format, and its shape."""
+    formats = {name.count("8"): name for name in FORMAT_NAMES.values()}  # by channels
+    return [
+        {
+            "files": grid_file_names(index, grid.save_bits),
+            "format": formats[min(grid.save_bits // 8, PLANE_BYTES)],
+            "max_resolution": grid.max_resolution,
+            "base_resolution": grid.base_resolution,
+            "n_levels": grid.n_levels,
+            "features": grid.features,
+            "quantize_bits": grid.quantize_bits,
+            "save_bits": grid.save_bits,
+            "interpolation": grid.interpolation,
+        }
+        for index, grid in enumerate(model.grids)
+    ]
+
+
+def describe_decoder(model: NeuralTexture) -> dict[str, Any]:
+    """The manifest's entry on the network: inputs, layers, activation."""
+    return {
+        "inputs": decoder_inputs(model),
+        "n_frequencies": model.decoder.n_frequencies,
+        "n_texel_frequencies": model.decoder.n_texel_frequencies,
+        "texel_wave_period": TEXEL_WAVE_PERIOD,
+        "layers": [list(size) for size in layer_sizes(model.layout, model.decoder)],
+        "activation": "leaky_relu",
+        "negative_slope": model.decoder.negative_slope,
+        "biases": False,
+        "outputs": CHANNELS,
+        "padded_outputs": PADDED_OUTPUTS,
+    }
+
+
 def build_manifest(model: NeuralTexture, material: Mapping[str, Any], metrics: Any, folder: Path) -> dict[str, Any]:
     """The self-description of an export whose other files are already in `folder`."""
     width, height = material["width"], material["height"]
     names = [name for g, grid in enumerate(model.grids) for name in grid_file_names(g, grid.save_bits)] + [NETWORK]
     files = {name: {"bytes": (folder / name).stat().st_size, "sha256": sha256_of(folder / name)} for name in names}
-    grids = []
-    for index, grid in enumerate(model.grids):
-        textures = grid_file_names(index, grid.save_bits)
-        channels = min(grid.save_bits // 8, PLANE_BYTES)
-        grids.append(
-            {
-                "files": textures,
-                "format": next(n for n in FORMAT_NAMES.values() if n.count("8") == channels),
-                "max_resolution": grid.max_resolution,
-                "base_resolution": grid.base_resolution,
-                "n_levels": grid.n_levels,
-                "features": grid.features,
-                "quantize_bits": grid.quantize_bits,
-                "save_bits": grid.save_bits,
-                "interpolation": grid.interpolation,
-            }
-        )
     return {
         "format": FORMAT,
         "version": FORMAT_VERSION,
         "material": dict(material),
-        "grids": grids,
-        "decoder": {
-            "inputs": decoder_inputs(model),
-            "n_frequencies": model.decoder.n_frequencies,
-            "n_texel_frequencies": model.decoder.n_texel_frequencies,
-            "texel_wave_period": TEXEL_WAVE_PERIOD,
-            "layers": [list(size) for size in layer_sizes(model.layout, model.decoder)],
-            "activation": "leaky_relu",
-            "negative_slope": model.decoder.negative_slope,
-            "biases": False,
-            "outputs": CHANNELS,
-            "padded_outputs": PADDED_OUTPUTS,
-        },
+        "grids": describe_grids(model),
+        "decoder": describe_decoder(model),
         "rates": {name: round(rate, 6) for name, rate in model.bits_per_texel(width, height).items()},
         "bytes_on_disk": sum(entry["bytes"] for entry in files.values()),
         "metrics": metrics,
@@ -162,17 +171,17 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
-def verify_files(folder: Path, manifest: Mapping[str, Any]) -> None:
-    """Compare every file with the size and hash that the manifest recorded.
+def verify_files(folder: Path, manifest: Mapping[str, Any], names: set[str]) -> None:
+    """Compare the files `names` with the sizes and hashes that the manifest recorded; it must list just these.
 
     Raises: UserError naming the first file that is missing or differs.
     """
     files = manifest.get("files")
-    if not isinstance(files, dict) or not all(isinstance(entry, dict) for entry in files.values()):
-        raise UserError(f"{folder / MANIFEST}: damaged, it lists no files")
+    if not isinstance(files, dict) or set(files) != names or not all(isinstance(e, dict) for e in files.values()):
+        raise UserError(f"{folder / MANIFEST}: damaged, its list of files is not that of its grids and network")
     for name, entry in files.items():
         path = folder / name
-        if Path(name).name != name or not path.is_file():
-            raise UserError(f"{path}: missing, though the manifest lists it; export again")
+        if not FILE_NAME.fullmatch(name) or not path.is_file():
+            raise UserError(f"{folder / MANIFEST}: lists {name!r:.80}, which is not there; export again")
         if path.stat().st_size != entry.get("bytes") or sha256_of(path) != entry.get("sha256"):
             raise UserError(f"{path}: damaged, its bytes differ from the manifest's hash; export again")

@@ -168,6 +168,8 @@ class NeuralTexture(nn.Module):
         num_lods: LODs of the material, 1 or more.
         quantized: False keeps float features (nothing is rounded, nothing can be exported).
         present_channels: canonical channels that the material has; the network's other outputs stay exactly 0.
+        seamless: leave out the position wave of each axis that jumps at the border of the tile. Its period is two
+            tiles, and with it the gradient across the border of a real material came out 1.6 times that inside.
         seed: for the initial values.
     """
 
@@ -179,6 +181,7 @@ class NeuralTexture(nn.Module):
         *,
         quantized: bool = True,
         present_channels: Sequence[int] = tuple(range(CHANNELS)),
+        seamless: bool = True,
         seed: int = 0,
     ):
         super().__init__()
@@ -187,6 +190,8 @@ class NeuralTexture(nn.Module):
         self.num_lods = num_lods
         self.quantized = quantized
         self.layout = input_layout(self.grids, decoder)
+        # Inputs whose weights are 0 and stay 0: an engine gives them no gradient. They keep their places in the file.
+        self.unused_inputs = [0, decoder.n_frequencies] if seamless and decoder.n_frequencies else []
         for index, grid in enumerate(self.grids):
             levels = [grid.level_of(lod) for lod in range(num_lods)]
             resolutions = torch.tensor([grid.resolution(level) for level in levels])
@@ -206,6 +211,8 @@ class NeuralTexture(nn.Module):
             bound = INITIAL_GAIN * math.sqrt(6 / inputs)  # He et al. 2015, uniform, times the gain
             weights.append((torch.rand(outputs, inputs, generator=generator) * 2 - 1) * bound)
         absent = sorted(set(range(PADDED_OUTPUTS)) - set(present_channels))
+        for column in self.unused_inputs:
+            weights[0][:, column] = 0
         weights[-1][absent] = 0  # no loss reaches these rows, so they stay 0 and the channels decode to exactly 0
         return weights
 
@@ -273,7 +280,7 @@ class NeuralTexture(nn.Module):
         texel = (offset[:, None] + y * resolution[:, None] + x).reshape(-1)
         features = self._fetch(index, texel, noise).view(len(uv), len(TEXEL_OFFSETS), grid.features)
         if grid.interpolation == "learned":
-            return features.reshape(len(uv), -1)
+            return features.reshape(len(uv), grid.decoder_inputs)
         across = torch.stack((1 - weight[:, 0], weight[:, 0]), dim=1)  # (n, x)
         down = torch.stack((1 - weight[:, 1], weight[:, 1]), dim=1)  # (n, y)
         weights = (down[:, :, None] * across[:, None, :]).view(len(uv), len(TEXEL_OFFSETS), 1)
@@ -457,5 +464,6 @@ def build_model(config: Config, width: int, height: int, present_channels: Seque
         num_lods=max(width, height).bit_length(),
         quantized=config.quantize,
         present_channels=present_channels,
+        seamless=config.wrap_boundary,
         seed=config.seed,
     )

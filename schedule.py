@@ -27,8 +27,6 @@ class Schedule:
         config = self.config
         floor = config.lr_floor
         progress = min(iteration / config.max_iter, 1.0)
-        if config.lr_scheduler == "plateau":
-            return self.plateau_factor
         if config.lr_scheduler == "steplr":
             step = config.lr_step_size or max(1, math.ceil(config.max_iter / 10))
             return max(config.lr_decay_factor ** (iteration // step), floor)
@@ -36,7 +34,9 @@ class Schedule:
         decay = 0.0 if progress <= start else (progress - start) / (1 - start)
         if config.lr_scheduler == "cosine":
             return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * decay))
-        return floor + (1 - floor) * (1 - decay) ** config.lr_decay_power
+        poly = floor + (1 - floor) * (1 - decay) ** config.lr_decay_power
+        # plateau: a run whose PSNR never got flat before max_iter would end on rates that are still high
+        return min(poly, self.plateau_factor)
 
     def noise_strength(self, iteration: int) -> float:
         """Noise amplitude in units of half a quantisation step, falling linearly to 0."""
@@ -47,8 +47,9 @@ class Schedule:
         return config.noise_std * (1 - iteration / annealed_at)
 
     def lower(self) -> None:
-        """Take the next step down (plateau)."""
-        self.plateau_factor = max(self.plateau_factor * self.config.lr_decay_factor, self.config.lr_floor)
+        """Take the next step down (plateau). A step that ends a hair above the floor, as 0.1 * 0.1 does, is at it."""
+        lowered, floor = self.plateau_factor * self.config.lr_decay_factor, self.config.lr_floor
+        self.plateau_factor = lowered if lowered > floor * 1.000001 else floor
 
     def decayed(self, iteration: int) -> bool:
         """Whether the rates have nothing left to give: plateau at its floor, the others nearly so."""
@@ -68,7 +69,7 @@ class Schedule:
 
 @dataclass
 class EarlyStopping:
-    """Compares the mean training PSNR of one segment of iterations with that of the segment before.
+    """Compares the mean PSNR of one segment of iterations with that of the segment before.
 
     A gain below the threshold lowers the rates first where the scheduler is `plateau`. Once they have decayed it ends
     the noise, which would hide what is still to be gained, and when that no longer helps either, the run.

@@ -26,7 +26,7 @@ import torch
 from checkpoint import (
     Checkpoint,
     load_checkpoint,
-    new_run_folder,
+    new_stamped_folder,
     remove_old_checkpoints,
     save_checkpoint,
     supersede_later,
@@ -125,9 +125,9 @@ def check_architecture(checkpoint: Checkpoint, given: Mapping[str, Any]) -> None
 def prepare_run(config: Config, checkpoint: Checkpoint | None, material: Material, say: Say) -> Path:
     """The run folder, new or the checkpoint's, with config.json written."""
     if checkpoint is None:
-        run = new_run_folder(Path(config.save_dir))
+        run = new_stamped_folder(Path(config.save_dir))
     else:
-        run = checkpoint.path.parent.parent
+        run = checkpoint.path.parent.parent.resolve()  # the run folder's own name also names its TensorBoard folder
         moved = supersede_later(run, checkpoint.iteration)
         if moved:
             say(f"note: checkpoints {', '.join(map(str, moved))} of the earlier run are now in models/superseded")
@@ -196,6 +196,7 @@ class Trainer:
 
     def _restore(self, checkpoint: Checkpoint) -> None:
         training = checkpoint.training
+        self.metrics = checkpoint.metrics
         try:
             self.engine.load_state(training["engine"])
             self.schedule.load_state(training["schedule"])
@@ -228,7 +229,7 @@ class Trainer:
                 while engine.iteration < config.max_iter and not stopped and not stop.requested:
                     n = next_boundary(engine.iteration, config) - engine.iteration
                     loss = engine.step(n)
-                    psnr = psnr_of(engine.mse)
+                    psnr = psnr_of(engine.probe())
                     bar.set_postfix_str(f"PSNR {psnr:.2f} dB", refresh=False)
                     bar.update(n)
                     if not math.isfinite(loss):

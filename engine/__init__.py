@@ -1,6 +1,7 @@
 """Who computes a training step (design.md, section 7).
 
-An engine has `step(n) -> mean loss`, `mse`, `iteration`, `sync()`, `learning_rates()`, `state()` and `load_state()`.
+An engine has `step(n) -> mean loss`, `probe() -> mean squared error`, `iteration`, `sync()`, `learning_rates()`,
+`state()` and `load_state()`.
 """
 
 from __future__ import annotations

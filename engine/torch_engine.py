@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 
 import torch
 
@@ -14,6 +13,7 @@ from model import NeuralTexture, Noise, resolve_grids
 from quantize import FEATURE_LIMIT, stream_key
 from schedule import Schedule
 
+PROBE = -1  # the "iteration" whose samples probe() looks at
 ADAM_BETAS = (0.9, 0.99)
 ADAM_EPSILON = 1e-12  # gradients of single grid texels are tiny; 1e-8 would slow them down
 
@@ -36,8 +36,8 @@ class TorchEngine:
         self.material = material.to(device)
         self.schedule = schedule
         self.iteration = 0
-        self.mse = math.nan
         self.sampler = TexelSampler(material.lod_sizes, config.seed, config.batch_size, device)
+        self._probe = self.sampler.draw(PROBE)
         self._present = material.present_channels.to(device)
         self._loss_weights = channel_loss_weights(material, config.texture_loss_weights).to(device)
         self._rates = [config.learning_rate] + [
@@ -47,17 +47,25 @@ class TorchEngine:
         self.optimizer = _adam(groups)
 
     def step(self, n: int) -> float:
-        """Run `n` iterations; return their mean loss. `mse` holds their mean unweighted squared error."""
-        losses, errors = [], []
+        """Run `n` iterations; return their mean loss, training noise included."""
+        losses = []
         for _ in range(n):
-            loss, error = self._iterate()
-            losses.append(loss)
-            errors.append(error)
+            losses.append(self._iterate())
             self.iteration += 1
-        self.mse = float(torch.stack(errors).cpu().double().mean())  # not every device has float64
-        return float(torch.stack(losses).cpu().double().mean())
+        return float(torch.stack(losses).cpu().double().mean())  # not every device has float64
 
-    def _iterate(self) -> tuple[torch.Tensor, torch.Tensor]:
+    @torch.no_grad()
+    def probe(self) -> float:
+        """Mean squared error over the present channels of one fixed batch, without noise.
+
+        The training loss goes down while the noise is annealed, whether or not anything is learned; and new texels
+        every time would make the comparison of two segments noisy.
+        """
+        texel, lod, uv = self._probe
+        decoded = self.model(uv, lod).index_select(1, self._present)
+        return float((decoded - self.material.gather(texel)).square().mean())
+
+    def _iterate(self) -> torch.Tensor:
         config = self.schedule.config
         factor = self.schedule.factor(self.iteration)
         for group, rate in zip(self.optimizer.param_groups, self._rates):
@@ -69,9 +77,11 @@ class TorchEngine:
         loss = (error * self._loss_weights).sum()
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        for column in self.model.unused_inputs:
+            self.model.weights[0].grad[:, column] = 0
         self.optimizer.step()
         self._constrain(config)
-        return loss.detach(), error.detach().mean()
+        return loss.detach()
 
     def _noise(self) -> Noise | None:
         strength = self.schedule.noise_strength(self.iteration)
@@ -105,15 +115,23 @@ class TorchEngine:
         return {"iteration": self.iteration, "optimizer": self.optimizer.state_dict()["state"]}
 
     def load_state(self, state: dict) -> None:
-        """The inverse of state(). Raises: ValueError when the moments are not those of this model."""
-        self.iteration = state["iteration"]
+        """The inverse of state(). Raises: ValueError when it is not the state of such an engine."""
         own = self.optimizer.state_dict()
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
-        for index, moments in state["optimizer"].items():
-            for name in ("exp_avg", "exp_avg_sq"):
-                if moments[name].shape != parameters[index].shape:
-                    raise ValueError(f"{name} of parameter {index} is {tuple(moments[name].shape)}")
+        check_adam_state(state["optimizer"], parameters)
+        self.iteration = int(state["iteration"])
         self.optimizer.load_state_dict({"state": state["optimizer"], "param_groups": own["param_groups"]})
+
+
+def check_adam_state(state: dict, parameters: list[torch.Tensor]) -> None:
+    """Raise ValueError unless `state` holds both moments of each parameter, or of none (nothing was trained yet)."""
+    if not isinstance(state, dict) or (state and sorted(state) != list(range(len(parameters)))):
+        raise ValueError(f"moments of {len(parameters)} parameters expected")
+    for index, moments in state.items():
+        for name in ("exp_avg", "exp_avg_sq"):
+            value = moments.get(name) if isinstance(moments, dict) else None
+            if not isinstance(value, torch.Tensor) or value.shape != parameters[index].shape:
+                raise ValueError(f"{name} of parameter {index} should be {tuple(parameters[index].shape)}")
 
 
 def channel_loss_weights(material: Material, texture_loss_weights: dict[str, float]) -> torch.Tensor:

@@ -27,9 +27,10 @@ from runs import (
 
 import export
 import train
-from checkpoint import load_checkpoint, new_run_folder
+from checkpoint import load_checkpoint, new_stamped_folder
 from configs import make_config, to_dict
 from dataset import MAPS, load_material, map_slice
+from errors import run_command
 from evaluate import evaluate_model
 from export import decode_in_file_space, read_export, to_8_bit
 from manifest import describe_material
@@ -306,6 +307,9 @@ def test_linear_color(tmp_path):
     entry = exported.manifest["material"]["maps"][0]
     assert (entry["map"], entry["color_space"], entry["file_color_space"]) == ("diffuse", "linear", "srgb")
     assert train.main(["--mode", "infer", "--load_dir", str(run)]) == 0
+    linear = exported.model.decode(0, 24, 16)[..., :3].clamp(0, 1).double().numpy()
+    encoded = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)  # IEC 61966-2-1
+    assert abs(pictures(run / "infer", 0, ["diffuse"])["diffuse"] - encoded).max() < 0.51 / 255
     source = {name: picture(maps / f"made_{name}.png") for name in ("diffuse", "normal", "roughness")}
     by_hand = psnr_by_hand(pictures(run / "infer", 0, source), source)
     assert json.loads((run / "infer" / "metrics.json").read_text())["psnr"] == pytest.approx(by_hand, abs=1e-5)
@@ -366,9 +370,12 @@ def test_odd_folder_names(tmp_path, name):
 def test_a_folder_name_that_is_not_utf8(tmp_path):
     """Archives made on other systems unpack to such names; Python carries them as lone surrogates."""
     maps = save_maps(tmp_path / b"caf\xe9".decode("utf-8", "surrogateescape"), 8, 8)
-    with contextlib.redirect_stdout(io.TextIOWrapper(io.BytesIO(), encoding="utf-8")):
-        run = quick("--data_dir", maps, "--save_dir", tmp_path / "out", "--max_iter", 3, quiet=False)
-        assert train.main(["--mode", "infer", "--load_dir", str(run)]) == 0
+    flags = [*QUICK, "--data_dir", maps, "--save_dir", tmp_path / "out", "--max_iter", 3]
+    with contextlib.redirect_stdout(io.TextIOWrapper(io.BytesIO(), encoding="utf-8")):  # strict, as sys.stdout is
+        assert run_command(lambda: train.main([str(flag) for flag in flags])) == 0
+        run = newest_run(tmp_path / "out")
+        assert run_command(lambda: train.main(["--mode", "infer", "--load_dir", str(run)])) == 0
+    assert json.loads((run / "config.json").read_text(encoding="utf-8"))["data_dir"] == str(maps)
 
 
 # --- the same, and not the same ------------------------------------------------------------------------------------
@@ -538,7 +545,7 @@ def test_psnr_of():
 
 def test_run_folders_of_one_second_are_unique(tmp_path, monkeypatch):
     monkeypatch.setattr("time.strftime", lambda pattern: "2026-01-31-12-00-00")
-    names = [new_run_folder(tmp_path / "a" / "b").name for _ in range(3)]
+    names = [new_stamped_folder(tmp_path / "a" / "b").name for _ in range(3)]
     assert names == ["2026-01-31-12-00-00", "2026-01-31-12-00-00-2", "2026-01-31-12-00-00-3"]
 
 

@@ -11,19 +11,19 @@ import re
 import shutil
 import time
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from configs import Config, make_config, to_dict
+from configs import CALL, Config, make_config, to_dict
 from errors import UserError
 from export import form_of, read_textures, write_textures
 from files import write_bytes, write_json
 from manifest import MANIFEST, build_manifest, check_material
-from model import NeuralTexture, build_model
+from model import NeuralTexture, build_model, input_layout, layer_sizes, model_shape
 
 CHECKPOINT = "model.pth"
 CHECKPOINT_VERSION = 1
@@ -50,10 +50,7 @@ class Checkpoint:
 
 def new_stamped_folder(parent: Path) -> Path:
     """Make parent/yyyy-mm-dd-hh-mm-ss, with -2, -3, ... behind it when that name is taken."""
-    try:
-        parent.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError) as error:
-        raise UserError(f"{parent}: expected a folder, found a file in its place; choose another one") from error
+    parent.mkdir(parents=True, exist_ok=True)
     stamp = time.strftime("%Y-%m-%d-%H-%M-%S")
     for attempt in itertools.count(1):
         folder = parent / (stamp if attempt == 1 else f"{stamp}-{attempt}")
@@ -198,23 +195,46 @@ def load_checkpoint(run: str | Path, iteration: int = -1) -> Checkpoint:
         found = payload.get("version") if isinstance(payload, dict) else type(payload).__name__
         raise UserError(f"{path}: expected a checkpoint of version {CHECKPOINT_VERSION}, found {found!r:.80}")
     try:
-        config = make_config({**json.loads(payload["config"]), "mode": "train", "load_dir": "", "load_iter": -1})
+        saved = {name: value for name, value in json.loads(payload["config"]).items() if name not in CALL}
+        config = make_config(saved)
         material = json.loads(payload["material"])
         check_material(material)
-        present = [channel for entry in material["maps"] for channel in entry["channels"]]
-        model = build_model(config, material["width"], material["height"], present)
-        _fill(model.grid_parameters, payload["grids"], "grid")
-        _fill(model.weights, payload["network"], "layer")
-        training = payload["training"]
-        if not isinstance(training, dict) or not isinstance(payload["iteration"], int):
-            raise TypeError("training state")
+        model = _restore_model(config, material, payload)
+        iteration, training = payload["iteration"], payload["training"]
+        if type(iteration) is not int or iteration < 0 or training["engine"]["iteration"] != iteration:
+            raise ValueError(f"iteration {iteration!r:.40}")
         metrics = json.loads(payload["metrics"])
-    except (KeyError, TypeError, ValueError, IndexError, RecursionError) as error:
+    except (UserError, KeyError, TypeError, ValueError, IndexError, AttributeError, RuntimeError) as error:
         raise UserError(
-            f"{path}: a checkpoint of another layout ({' '.join(str(error).split())[:160]}); "
+            f"{path}: a checkpoint of another layout ({error!s:.160}); "
             "use the version of this tool that wrote it, or train again"
         ) from error
-    return Checkpoint(folder, payload["iteration"], config, material, model, training, metrics)
+    return Checkpoint(folder, iteration, config, material, model, training, metrics)
+
+
+def _restore_model(config: Config, material: Mapping[str, Any], payload: Mapping[str, Any]) -> NeuralTexture:
+    """The model of a payload. Sizes are compared before it is made: the file bounds the memory that it can ask for."""
+    width, height = material["width"], material["height"]
+    grids, decoder = model_shape(config, width, height)
+    _check_tensors("grid", payload["grids"], [(grid.n_texels * grid.features,) for grid in grids])
+    _check_tensors("layer", payload["network"], layer_sizes(input_layout(grids, decoder), decoder))
+    present = [channel for entry in material["maps"] for channel in entry["channels"]]
+    model = build_model(config, width, height, present)
+    with torch.no_grad():
+        for parameter, value in zip(model.parameters(), [*payload["grids"], *payload["network"]]):
+            parameter.copy_(value)
+    return model
+
+
+def _check_tensors(what: str, values: Any, shapes: Sequence[tuple[int, ...]]) -> None:
+    """Raise ValueError unless `values` are dense float32 tensors of these shapes."""
+    if not isinstance(values, list) or len(values) != len(shapes):
+        raise ValueError(f"expected {len(shapes)} {what}s")
+    for index, (value, shape) in enumerate(zip(values, shapes)):
+        dense = isinstance(value, torch.Tensor) and value.layout == torch.strided and value.dtype == torch.float32
+        if not dense or tuple(value.shape) != tuple(shape):
+            found = tuple(value.shape) if isinstance(value, torch.Tensor) else type(value).__name__
+            raise ValueError(f"{what} {index} should be float32 {tuple(shape)}, found {found}")
 
 
 def _read_payload(path: Path) -> Any:
@@ -231,22 +251,13 @@ def _read_payload(path: Path) -> Any:
             if broken is not None:
                 raise UserError(f"{damaged}: wrong checksum of {broken}; use another checkpoint")
         return torch.load(path, map_location="cpu", weights_only=True)
+    except UserError:
+        raise
     except zipfile.BadZipFile as error:
         raise UserError(f"{damaged}: {error}; use another checkpoint") from error
     except pickle.UnpicklingError as error:
         raise UserError(f"{damaged}: it holds objects other than tensors and plain values; refused") from error
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except (RuntimeError, EOFError, KeyError, ValueError, TypeError, AttributeError, NotImplementedError) as error:
-        raise UserError(f"{damaged}: {' '.join(str(error).split())[:120]}; use another checkpoint") from error
-
-
-@torch.no_grad()
-def _fill(parameters, values: Any, what: str) -> None:
-    if len(parameters) != len(values):
-        raise ValueError(f"expected {len(parameters)} {what}s, found {len(values)}")
-    for index, (parameter, value) in enumerate(zip(parameters, values)):
-        if not isinstance(value, torch.Tensor) or value.shape != parameter.shape or value.dtype != parameter.dtype:
-            found = tuple(value.shape) if isinstance(value, torch.Tensor) else type(value).__name__
-            raise ValueError(f"{what} {index} should be {tuple(parameter.shape)}, found {found}")
-        parameter.copy_(value)
+    except Exception as error:  # a damaged pickle can raise anything; nothing of ours runs inside torch.load
+        raise UserError(f"{damaged}: {error!s:.120}; use another checkpoint") from error

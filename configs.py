@@ -132,7 +132,10 @@ def parse_bool(text: str) -> bool:
 
 
 class OneLineParser(argparse.ArgumentParser):
-    """argparse, with errors as one line."""
+    """argparse, with errors as one line and without abbreviated flags."""
+
+    def __init__(self, **options: Any):
+        super().__init__(allow_abbrev=False, **options)
 
     def error(self, message: str):
         raise UserError(f"{message} (see --help)")
@@ -160,7 +163,6 @@ def build_parser() -> argparse.ArgumentParser:
     parser = OneLineParser(
         prog="train.py",
         description="Compress a material (a folder of PBR maps) into small feature textures and a tiny network.",
-        allow_abbrev=False,
     )
     parser.add_argument("--config", default="", help="YAML or JSON file with any of these fields [path]")
     for name, field in FIELDS.items():
@@ -249,6 +251,8 @@ def _checked(flag: str, field: dataclasses.Field, value: Any) -> Any:
         value = bool(value)
     if type(value) is not kind:
         raise UserError(f"{flag}: expected {_kind_name(kind)}, got {value!r:.80}")
+    if kind is str and "\0" in value:
+        raise UserError(f"{flag}: expected text without null characters, got {value!r:.80}")
     if kind is float and not math.isfinite(value):
         raise UserError(f"{flag}: expected a finite number, got {value}")
     if facts["choices"] and value not in facts["choices"]:

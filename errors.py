@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
+import os
 import sys
 from collections.abc import Callable
 
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+EXIT_BROKEN_PIPE = 141  # 128 + SIGPIPE
 
 
 def one_line(text: str) -> str:
@@ -28,8 +30,14 @@ class UserError(Exception):
 
 def run_command(command: Callable[[], int]) -> int:
     """Run `command` and turn errors that are not bugs into one line on stderr and exit code 2."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a name that the terminal cannot show must not end a run
+            stream.reconfigure(errors="backslashreplace")
     try:
         return command()
+    except BrokenPipeError:  # `train.py ... | head`: nobody listens any more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_BROKEN_PIPE
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
@@ -52,6 +60,9 @@ def explain_os_error(error: OSError) -> str | None:
         errno.EROFS: "the file system is read-only; choose another folder",
         errno.EACCES: "permission denied; choose another folder or change its permissions",
         errno.EPERM: "operation not permitted; choose another folder or change its permissions",
+        errno.EEXIST: "expected a folder, found a file in its place; choose another folder",
+        errno.ENOTDIR: "expected a folder, found a file in its place; choose another folder",
+        errno.EISDIR: "expected a file, found a folder in its place; choose another folder",
         errno.ENAMETOOLONG: "the path is too long; choose a shorter one",
     }.get(error.errno or 0)
     return None if advice is None else f"{where}: {advice}"

@@ -26,7 +26,7 @@ from configs import OneLineParser, parse_bool
 from dataset import linear_to_srgb, map_slice
 from dds import MAX_SIZE, Texture, encode_dds, read_dds
 from errors import UserError, run_command
-from files import write_bytes, write_json
+from files import staged_folder, write_bytes, write_json
 from images import PICTURE_COMPRESSION, encode_png
 from manifest import (
     MANIFEST,
@@ -395,8 +395,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 f"{checkpoint.path}: trained with --quantize False, which has no codes to export; "
                 "train with --quantize True"
             )
-        out_dir.mkdir(parents=True, exist_ok=True)
-        write_export(out_dir, checkpoint.model, checkpoint.material, checkpoint.metrics)
+        with staged_folder(out_dir) as stage:
+            write_export(stage, checkpoint.model, checkpoint.material, checkpoint.metrics)
         exported = read_export(out_dir)
         for name, entry in exported.manifest["files"].items():
             print(f"{out_dir / name}  {entry['bytes']} bytes")

@@ -47,7 +47,7 @@ def train_groups(config: Config, given: Mapping[str, Any]) -> int:
             save_dir = Path(config.groups_save_dir) / group.name
             save_dir.mkdir(parents=True, exist_ok=True)
             member = dataclasses.replace(config, data_dir=str(group), save_dir=str(save_dir), groups_batching=False)
-            with (save_dir / LOG).open("a", encoding="utf-8") as log:
+            with (save_dir / LOG).open("a", encoding="utf-8", errors="backslashreplace") as log:
                 result = _train_group(member, given, name, log, failed)
             bar.update()
             bar.clear()
@@ -74,7 +74,7 @@ def _train_group(
     """Train one material with its output going to its log; a failure is noted in `failed`."""
 
     def say(text: str) -> None:
-        print(text.encode("utf-8", "backslashreplace").decode("utf-8"), file=log, flush=True)
+        print(text, file=log, flush=True)
         if config.groups_verbose:
             for line in text.splitlines():
                 print(f"[{name}] {line}", flush=True)

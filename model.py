@@ -445,8 +445,8 @@ def grid_spec(grid: HashGridConfig) -> GridSpec:
     return GridSpec(grid.max_resolution, grid.n_levels, grid.quantize_bits, grid.save_bits, grid.interpolation)
 
 
-def build_model(config: Config, width: int, height: int, present_channels: Sequence[int]) -> NeuralTexture:
-    """A freshly initialised NeuralTexture for a material of this size."""
+def model_shape(config: Config, width: int, height: int) -> tuple[list[GridSpec], DecoderSpec]:
+    """The grids and the decoder of a material of this size."""
     grids = [grid_spec(grid) for grid in resolve_grids(config, width, height)]
     frequencies = config.n_texel_frequencies
     if frequencies < 0:
@@ -458,6 +458,12 @@ def build_model(config: Config, width: int, height: int, present_channels: Seque
         n_hidden_layers=config.n_hidden_layers,
         n_texel_frequencies=frequencies,
     )
+    return grids, decoder
+
+
+def build_model(config: Config, width: int, height: int, present_channels: Sequence[int]) -> NeuralTexture:
+    """A freshly initialised NeuralTexture for a material of this size."""
+    grids, decoder = model_shape(config, width, height)
     return NeuralTexture(
         grids,
         decoder,

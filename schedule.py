@@ -115,4 +115,6 @@ class EarlyStopping:
 
     def load_state(self, state: dict) -> None:
         """The inverse of state()."""
-        self.previous_db, self.sum_db, self.count = state["previous_db"], state["sum_db"], state["count"]
+        previous = state["previous_db"]
+        self.previous_db = None if previous is None else float(previous)
+        self.sum_db, self.count = float(state["sum_db"]), int(state["count"])

@@ -17,6 +17,7 @@ from schedule import Schedule
 
 ENGINES = {"torch": TorchEngine}
 DEFAULT_ENGINE = "torch"
+DEVICES = ("cpu", "cuda", "mps")
 
 def resolve_device(config: Config) -> torch.device:
     """The device that --device names, and --num_threads applied.
@@ -30,6 +31,8 @@ def resolve_device(config: Config) -> torch.device:
     try:
         device = torch.device(config.device)
         torch.zeros(1, device=device)
+        if device.type not in DEVICES:
+            raise RuntimeError(f"expected one of {', '.join(DEVICES)}")
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).strip().splitlines()[0][:120]
         raise UserError(f"--device {config.device}: not available here ({reason}); use auto or cpu") from error

@@ -170,6 +170,14 @@ def linear_to_srgb(values: FloatArray) -> FloatArray:
     return where(values <= 0.0031308, values * 12.92, 1.055 * maximum(values, 0.0031308) ** (1 / 2.4) - 0.055)
 
 
+def to_file_space(values: torch.Tensor, trained: Mapping[str, str], stored: Mapping[str, str]) -> torch.Tensor:
+    """(..., 11) values in the colour spaces `trained` (per map) -> `stored`: a diffuse that was decoded is encoded."""
+    if trained.get("diffuse") == stored.get("diffuse"):
+        return values
+    color = map_slice("diffuse")
+    return torch.cat([linear_to_srgb(values[..., color]), values[..., color.stop :]], dim=-1)
+
+
 def mip_sizes(width: int, height: int) -> list[tuple[int, int]]:
     """(width, height) of every LOD: floor(log2(max(width, height))) + 1 of them, halved and rounded down to 1x1.
 
@@ -387,10 +395,7 @@ class Material:
 
     def to_file_space(self, values: torch.Tensor) -> torch.Tensor:
         """(..., 11) values in `color_space` -> `file_color_space`: a diffuse that was decoded is encoded again."""
-        if self.color_space.get("diffuse") == self.file_color_space.get("diffuse"):
-            return values
-        color = map_slice("diffuse")
-        return torch.cat([linear_to_srgb(values[..., color]), values[..., color.stop :]], dim=-1)
+        return to_file_space(values, self.color_space, self.file_color_space)
 
     def png_bytes(self) -> int:
         """Bytes of all maps of LOD 0 as PNG files with the files' bit depth; the first call takes seconds."""

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 
 from configs import OneLineParser, parse_bool
-from dataset import linear_to_srgb, map_slice
+from dataset import map_slice, to_file_space
 from dds import MAX_SIZE, Texture, encode_dds, read_dds
 from errors import UserError, run_command
 from files import staged_folder, write_bytes, write_json
@@ -351,11 +351,10 @@ def save_map_images(folder: Path, decoded: torch.Tensor, material: Mapping[str, 
 def decode_in_file_space(model: NeuralTexture, material: Mapping[str, Any], lod: int) -> torch.Tensor:
     """One LOD (H, W, 11) in the colour space of the source files, missing channels 0, not clamped."""
     width, height = max(material["width"] >> lod, 1), max(material["height"] >> lod, 1)
-    decoded = model.decode(lod, width, height)
-    for entry in material["maps"]:
-        if (entry["color_space"], entry["file_color_space"]) == ("linear", "srgb"):
-            decoded[..., entry["channels"]] = linear_to_srgb(decoded[..., entry["channels"]])
-    return decoded
+    trained, stored = (
+        {entry["map"]: entry[space] for entry in material["maps"]} for space in ("color_space", "file_color_space")
+    )
+    return to_file_space(model.decode(lod, width, height), trained, stored)
 
 
 def save_images(folder: Path, exported: ExportedTexture) -> list[Path]:

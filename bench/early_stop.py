@@ -42,11 +42,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments.add_argument("--max_iter", type=int, default=12000)
     arguments.add_argument("--early_stop_interval", type=int, default=1000)
     arguments.add_argument("--lr_scheduler", default="plateau")
+    arguments.add_argument("--batch_size", type=int, default=8192)
     arguments = arguments.parse_args(argv)
     settings = {
         "max_iter": arguments.max_iter,
         "early_stop_interval": arguments.early_stop_interval,
         "lr_scheduler": arguments.lr_scheduler,
+        "batch_size": arguments.batch_size,
         "num_threads": arguments.num_threads,
         "eval_interval": arguments.max_iter,
         "save_interval": arguments.max_iter,

@@ -9,6 +9,7 @@ import contextlib
 import numpy as np
 import pytest
 import torch
+from exports import folder, shipped  # noqa: F401  # fixtures of the tests of exports
 
 from dataset import MAPS, Material
 from errors import UserError

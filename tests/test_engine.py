@@ -113,6 +113,13 @@ def test_the_largest_random_number_stays_inside(monkeypatch):
     assert uv.max() < 1
 
 
+def test_a_number_on_the_edge_of_two_shares_belongs_to_the_second(monkeypatch):
+    """Shares are half open, as everywhere else: the first of two equal ones is [0, 0.5)."""
+    numbers = torch.tensor([0.0, 0.5 - 2.0**-24, 0.5, 1 - 2.0**-24])
+    monkeypatch.setattr("engine.sampling.hash_uniform", lambda index, key: numbers)
+    assert TexelSampler([(1, 1), (1, 1)], 0, 4, CPU).draw(0)[1].tolist() == [0, 0, 1, 1]
+
+
 def test_lod_shares_add_up_and_leave_none_out():
     shares = lod_shares([1024, 256, 64, 16, 4, 1])
     assert float(shares.sum()) == pytest.approx(1, abs=1e-12)
@@ -236,6 +243,15 @@ def test_absent_maps_decode_to_exactly_0_after_training(make_material):
     assert all((a != b).any() for a, b in zip(before, engine.model.parameters()))
 
 
+@pytest.mark.parametrize("seamless", [True, False])
+def test_inputs_that_are_left_out_stay_so(seamless, material):
+    """The waves that jump at the border (inputs 0 and 3 of three frequencies), unless borders are not to be tied."""
+    engine = make_engine(material, wrap_boundary=seamless)
+    engine.step(6)
+    unused = (engine.model.weights[0] == 0).all(dim=0).nonzero().flatten().tolist()
+    assert unused == ([0, 3] if seamless else [])
+
+
 def test_16_bit_maps_are_trained_at_their_own_values():
     random = np.random.default_rng(0)
     arrays = {
@@ -317,7 +333,10 @@ def test_noise_falls_to_zero(material):
 
 def test_noisy_loss_equals_the_reference(material):
     """Noise of grid g at iteration i comes from stream 2 + g, per parameter, half a step times its strength."""
-    engine = make_engine(material, wrap_boundary=False, noise_std=1.5, noise_anneal_fraction=1.0)
+    coarse = [{**grid, "quantize_bits": 2} for grid in GRIDS]  # whose steps are large enough to be seen in the loss
+    engine = make_engine(
+        material, hash_grid_configs=coarse, wrap_boundary=False, noise_std=1.5, noise_anneal_fraction=1.0
+    )
     engine.iteration = 10
     _, lod, uv = engine.sampler.draw(10)
 

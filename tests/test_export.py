@@ -194,6 +194,7 @@ def test_files_of_each_word_size(save_bits, files, name, make_material, tmp_path
     model = make_model([GridSpec(4, 3, 8, save_bits)], DecoderSpec(1, 16, 1), material)
     manifest = write_export(tmp_path, model, describe_material(material))
     assert manifest["grids"][0]["files"] == files and manifest["grids"][0]["format"] == name
+    assert manifest["grids"][0]["features"] == save_bits // 8
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*files, NETWORK, MANIFEST])
     data = sum((tmp_path / file).stat().st_size - 148 for file in files)
     assert data == (16 + 4 + 1) * save_bits // 8  # a word costs what save_bits says

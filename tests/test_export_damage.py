@@ -38,6 +38,7 @@ from export import (
     read_network,
     save_images,
 )
+from files import sha256_of
 from manifest import MANIFEST, NETWORK
 from model import DecoderSpec, GridSpec, NeuralTexture
 
@@ -138,20 +139,38 @@ def test_a_file_that_the_manifest_does_not_list_is_not_trusted(name, folder, ref
         read_export(folder)
 
 
+@pytest.mark.parametrize("listed", [False, True], ids=["beside", "as a grid's"])
 @pytest.mark.parametrize(
     "name",
     ["../victim.dds", "/etc/passwd", "sub/file.dds", "..", ".", "", "a\0b", "two\nlines.dds", "x" * 300, "\ud800.dds",
      "..\\victim.dds", "C:\\victim.dds", "missing.dds"],
     ids=lambda name: repr(name)[:20],
 )  # fmt: skip
-def test_names_that_lead_elsewhere_are_refused(name, folder, refused):
-    """With the right size and hash of a file that exists, so that nothing but the name is wrong."""
+def test_names_that_lead_elsewhere_are_refused(name, listed, folder, refused, monkeypatch):
+    """With the right size and hash of a file that exists, so that nothing but the name is wrong; it is not opened."""
+    opened = []
+    monkeypatch.setattr("manifest.sha256_of", lambda path: opened.append(Path(path)) or sha256_of(path))
     (folder.parent / "victim.dds").write_bytes(b"victim")
     (folder / "sub").mkdir()
     (folder / "sub" / "file.dds").write_bytes(b"victim")
     entry = {"bytes": 6, "sha256": hashlib.sha256(b"victim").hexdigest()}
-    edit_manifest(folder, lambda manifest: manifest["files"].update({name: entry}))
+
+    def change(manifest):
+        manifest["files"] = {name: entry, **manifest["files"]}
+        if listed:
+            manifest["grids"][0]["files"].append(name)
+
+    edit_manifest(folder, change)
     with refused():
+        read_export(folder)
+    assert {path.resolve().parent for path in opened} <= {folder.resolve()}
+
+
+@pytest.mark.parametrize("field", ["bytes", "sha256"])
+@pytest.mark.parametrize("value", [0, 10**30, "", "0" * 64, None, []], ids=repr)
+def test_sizes_and_hashes_are_both_compared(field, value, folder, refused):
+    edit_manifest(folder, lambda manifest: manifest["files"][NETWORK].update({field: value}))
+    with refused(NETWORK):
         read_export(folder)
 
 
@@ -181,6 +200,13 @@ def test_other_json_is_refused(text, folder, refused):
 @pytest.mark.parametrize("payload", [b"\xff\xfe{}", b"\x80", b"{}" + b" " * (2 << 20)], ids=["utf-16", "odd", "large"])
 def test_other_bytes_are_refused(payload, folder, refused):
     (folder / MANIFEST).write_bytes(payload)
+    with refused(MANIFEST):
+        read_export(folder)
+
+
+def test_a_manifest_of_megabytes_is_not_read(folder, refused):
+    with (folder / MANIFEST).open("ab") as stream:
+        stream.write(b" " * (2 << 20))
     with refused(MANIFEST):
         read_export(folder)
 

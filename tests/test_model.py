@@ -50,9 +50,9 @@ GRADIENT_TOLERANCE = 3e-5
 
 
 def make_model(case, seed=0, **options) -> NeuralTexture:
-    """A model with features that saturate and weights that keep the outputs around 1."""
+    """A model with features that saturate, weights that keep the outputs around 1, and every input in use."""
     grids, decoder, num_lods = CASES[case]
-    model = NeuralTexture(grids, decoder, num_lods, seed=seed, **options)
+    model = NeuralTexture(grids, decoder, num_lods, seamless=False, seed=seed, **options)
     generator = torch.Generator().manual_seed(seed + 1)
     with torch.no_grad():
         for parameters in model.grid_parameters:
@@ -296,6 +296,29 @@ def test_absent_channels_are_exactly_zero_and_stay_so(present):
     assert (model.weights[-1][11:] == 0).all()
 
 
+# --- the border of the tile ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seamless", [True, False])
+@pytest.mark.parametrize("n_frequencies", [0, 1, 4])
+def test_seamless_leaves_out_the_waves_of_two_tiles(seamless, n_frequencies):
+    """Inputs 0 and n_frequencies, u's and v's first wave, jump from -1 to 1 where one tile ends and the next begins."""
+    model = NeuralTexture([GridSpec(4, 2, 8, 16)], DecoderSpec(n_frequencies, 16, 1), 3, seamless=seamless)
+    first = sorted({0, n_frequencies}) if n_frequencies and seamless else []
+    assert (model.weights[0] == 0).all(dim=0).nonzero().flatten().tolist() == first
+    assert sorted(model.unused_inputs) == first
+
+
+def test_seamless_decodes_are_continuous_over_the_border():
+    edge = torch.tensor([[1e-7, 0.3], [1 - 1e-7, 0.3], [0.3, 1e-7], [0.3, 1 - 1e-7]])
+    jumps = []
+    for seamless in (True, False):
+        model = NeuralTexture([GridSpec(4, 2, 8, 16)], DecoderSpec(3, 16, 1), 3, seamless=seamless)
+        decoded = model(edge, torch.zeros(4).long())
+        jumps.append(float((decoded[0::2] - decoded[1::2]).abs().max().detach()))
+    assert jumps[0] < 1e-5 and jumps[1] > 0.05
+
+
 # --- borders ---------------------------------------------------------------------------------------------------------
 
 
@@ -513,6 +536,12 @@ def test_grid_entries_win_over_the_flags():
     assert (third.max_resolution, third.n_levels) == (6, 2)
 
 
+def test_levels_that_no_lod_reads_are_left_out():
+    """8x8 has four LODs; a grid of 64 could be halved six times, but its levels below 8 would never be read."""
+    config = make_config({"hash_grid_configs": [{"max_resolution": 64}, {"max_resolution": 64, "n_levels": 7}]})
+    assert [grid.n_levels for grid in resolve_grids(config, 8, 5)] == [4, 7]
+
+
 @pytest.mark.parametrize(
     "entry",
     [{"max_resolution": 10, "n_levels": 3}, {"quantize_bits": 16, "save_bits": 8}, {"n_levels": 15},
@@ -530,6 +559,7 @@ def test_build_model_follows_the_configuration():
     assert model.decoder == DecoderSpec(5, 32, 3, 0) and model.num_lods == 6 and model.quantized
     assert (model.weights[-1][3:] == 0).all() and (model.weights[-1][:3] != 0).any()
     assert torch.equal(model.weights[0], build_model(config, 40, 24, [0, 1, 2]).weights[0])
+    assert model.unused_inputs and not build_model(make_config({"wrap_boundary": False}), 40, 24, [0]).unused_inputs
     assert not build_model(make_config({"quantize": False}), 40, 24, [0]).quantized
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from errors import UserError
 
 SCHEDULERS = ("plateau", "cosine", "steplr", "poly")
-ENGINES = ("auto", "torch")
+ENGINES = ("auto", "torch", "cpu")
 TEXTURE_MAPS = ("diffuse", "normal", "roughness", "occlusion", "metallic", "specular", "displacement")
 
 
@@ -98,8 +98,10 @@ class Config:
 
     # machine
     device: str = knob("auto", "auto, cpu, cuda, cuda:N or mps")
-    engine: str = knob("auto", "who computes the training step", choices=ENGINES)
-    num_threads: int = knob(0, "CPU threads; 0: PyTorch's choice. Same seed and threads: same bits", low=0, high=1024)
+    engine: str = knob(
+        "auto", "who computes a training step; auto: compiled kernels (cpu) on the CPU, else torch", choices=ENGINES
+    )
+    num_threads: int = knob(0, "CPU threads; 0: all cores. Same seed and threads: same bits", low=0, high=1024)
 
     # many materials
     groups_batching: bool = knob(False, "train every sub-folder of --groups_batch_dir")

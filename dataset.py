@@ -277,8 +277,9 @@ class Material:
         stored = sorted(self.present, key=self.bit_depth.get)
         columns = [c for name in stored for c in range(CHANNELS)[map_slice(name)]]  # of codes8 | codes16
         self.present_channels = torch.tensor(sorted(columns), device=self.codes8.device)  # (P,) int64
-        order = torch.from_numpy(np.argsort(columns))
-        self._order = None if columns == sorted(columns) else order.to(self.codes8.device)
+        self.stored_columns = np.argsort(columns).tolist()  # per present channel: where it stands in codes8 | codes16
+        order = torch.tensor(self.stored_columns, device=self.codes8.device)
+        self._order = None if columns == sorted(columns) else order
         self._png_bytes = 0  # not measured yet
 
     @classmethod

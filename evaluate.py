@@ -8,7 +8,8 @@ from typing import Any
 import torch
 
 from dataset import Material
-from export import decode_in_file_space
+from engine.cpu.decoder import decode_lod
+from export import Decode, decode_in_file_space
 from manifest import describe_material
 from metrics import evaluate_lod
 from model import NeuralTexture
@@ -17,19 +18,26 @@ OnLod = Callable[[int, torch.Tensor, torch.Tensor], None]
 
 
 def evaluate_model(
-    model: NeuralTexture, material: Material, iteration: int, *, on_lod: OnLod | None = None, **options
+    model: NeuralTexture,
+    material: Material,
+    iteration: int,
+    *,
+    on_lod: OnLod | None = None,
+    decode: Decode = decode_lod,
+    **options,
 ) -> dict[str, Any]:
     """Metrics of every LOD, JSON-ready.
 
     Args:
         on_lod: called with (lod, decoded, source), both (H, W, 11) in the files' colour space, for saving pictures.
+        decode: (model, lod, width, height) -> (H, W, 11), such as NeuralTexture.decode.
         options: with_ssim, with_lpips, with_flip of metrics.evaluate_lod.
     Returns: {"iteration", "psnr": LOD 0's PSNR in dB, all and per map, "lods": [per LOD: size and every metric]}.
     """
     description = describe_material(material)
     lods = []
     for lod, (width, height) in enumerate(material.lod_sizes):
-        decoded = decode_in_file_space(model, description, lod)
+        decoded = decode_in_file_space(model, description, lod, decode)
         source = material.texels(lod).cpu()
         scores = evaluate_lod(decoded, source, material.present, **options)
         lods.append({"lod": lod, "width": width, "height": height, **scores})

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import threads  # isort: skip  # noqa: F401  # before torch
 
+import functools
 import io
 import re
 import sys
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ import torch
 from configs import OneLineParser, parse_bool
 from dataset import map_slice, to_file_space
 from dds import MAX_SIZE, Texture, encode_dds, read_dds
+from engine.cpu.decoder import decode_lod
 from errors import UserError, run_command
 from files import staged_folder, write_bytes, write_json
 from images import PICTURE_COMPRESSION, encode_png
@@ -42,6 +44,8 @@ from manifest import (
 )
 from model import INTERPOLATIONS, PADDED_OUTPUTS, DecoderSpec, GridSpec, NeuralTexture, input_layout, layer_sizes
 from quantize import QUANTIZE_BITS, SAVE_BITS, pack_codes, unpack_codes
+
+Decode = Callable[[NeuralTexture, int, int, int], torch.Tensor]  # model.NeuralTexture.decode and its like
 
 MAX_NETWORK_BYTES = 64 << 20
 MAX_GRIDS = 16
@@ -348,13 +352,15 @@ def save_map_images(folder: Path, decoded: torch.Tensor, material: Mapping[str, 
     return paths
 
 
-def decode_in_file_space(model: NeuralTexture, material: Mapping[str, Any], lod: int) -> torch.Tensor:
+def decode_in_file_space(
+    model: NeuralTexture, material: Mapping[str, Any], lod: int, decode: Decode = decode_lod
+) -> torch.Tensor:
     """One LOD (H, W, 11) in the colour space of the source files, missing channels 0, not clamped."""
     width, height = max(material["width"] >> lod, 1), max(material["height"] >> lod, 1)
     trained, stored = (
         {entry["map"]: entry[space] for entry in material["maps"]} for space in ("color_space", "file_color_space")
     )
-    return to_file_space(model.decode(lod, width, height), trained, stored)
+    return to_file_space(decode(model, lod, width, height), trained, stored)
 
 
 def save_images(folder: Path, exported: ExportedTexture) -> list[Path]:
@@ -363,7 +369,7 @@ def save_images(folder: Path, exported: ExportedTexture) -> list[Path]:
     material = exported.manifest["material"]
     paths = []
     for lod in range(material["num_lods"]):
-        decoded = decode_in_file_space(exported.model, material, lod)
+        decoded = decode_in_file_space(exported.model, material, lod, functools.partial(decode_lod, say=print))
         paths += save_map_images(folder, decoded, material, lod)
     return paths
 

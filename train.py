@@ -33,7 +33,7 @@ from checkpoint import (
 )
 from configs import ARCHITECTURE, CALL, Config, describe, make_config, parse_args, to_dict
 from dataset import Material, load_material
-from engine import create_engine, resolve_device
+from engine import create_decoder, create_engine, resolve_device
 from errors import UserError, run_command
 from evaluate import evaluate_model
 from export import read_export, save_map_images
@@ -44,7 +44,6 @@ from model import NeuralTexture, build_model, resolve_grids
 from report import RunLog, progress_bar, run_summary, save_metrics, save_strips
 from schedule import EarlyStopping, Schedule
 
-CHUNK = 25  # iterations between two looks at the clock, the bar and the signals
 Say = Callable[[str], None]
 
 
@@ -186,7 +185,8 @@ class Trainer:
             self.model = build_model(config, material.width, material.height, material.present_channels.tolist())
         else:
             self.model = checkpoint.model
-        self.engine = create_engine(self.model.to(device), material, self.schedule, device)
+        self.engine = create_engine(self.model.to(device), material, self.schedule, device, say)
+        self.decode = create_decoder(config)
         self.metrics: dict[str, Any] | None = None
         self.seconds_before = 0.0
         self.ending = False  # the pictures in media/ are written once: they take as long as an evaluation
@@ -227,7 +227,7 @@ class Trainer:
         try:
             with progress_bar(config.max_iter, engine.iteration, self.quiet) as bar:
                 while engine.iteration < config.max_iter and not stopped and not stop.requested:
-                    n = next_boundary(engine.iteration, config) - engine.iteration
+                    n = next_boundary(engine.iteration, config, engine.chunk) - engine.iteration
                     loss = engine.step(n)
                     psnr = psnr_of(engine.probe())
                     bar.set_postfix_str(f"PSNR {psnr:.2f} dB", refresh=False)
@@ -272,6 +272,7 @@ class Trainer:
             if save:
                 self._save(evaluate)
             elif evaluate:
+                self.engine.sync()
                 self._evaluate(self.model)
         return verdict == "stop"
 
@@ -283,7 +284,7 @@ class Trainer:
             if lod == 0 and self.ending:
                 save_strips(self.run / "media", decoded, source, self.material)
 
-        self.metrics = evaluate_model(model, self.material, iteration, on_lod=on_lod)
+        self.metrics = evaluate_model(model, self.material, iteration, on_lod=on_lod, decode=self.decode)
         self.log.evaluation(self.metrics)
         self.say(f"iteration {iteration}: PSNR {self.metrics['psnr']['all']:.2f} dB at LOD 0, {self.seconds:.0f} s")
         return self.metrics
@@ -312,9 +313,10 @@ class Trainer:
                          folder))  # fmt: skip
 
 
-def next_boundary(iteration: int, config: Config) -> int:
-    """The next iteration at which something other than training may happen."""
-    intervals = (CHUNK, config.eval_interval, config.save_interval, config.early_stop_interval)
+def next_boundary(iteration: int, config: Config, chunk: int) -> int:
+    """The next iteration at which something other than training may happen: a multiple of `chunk`, the iterations
+    between two looks at the clock, the bar and the signals, or of an interval."""
+    intervals = (chunk, config.eval_interval, config.save_interval, config.early_stop_interval)
     return min(config.max_iter, *((iteration // interval + 1) * interval for interval in intervals))
 
 
@@ -386,7 +388,8 @@ def infer(config: Config, given: Mapping[str, Any], say: Say = print) -> dict[st
             save_strips(out / "compare", decoded, source, material)
         say(f"LOD {lod} decoded")
 
-    metrics = evaluate_model(model.to(device), material, checkpoint.iteration, on_lod=on_lod)
+    decode = create_decoder(config, say)
+    metrics = evaluate_model(model.to(device), material, checkpoint.iteration, on_lod=on_lod, decode=decode)
     save_metrics(out, metrics)
     say((out / "metrics.txt").read_text(encoding="utf-8"))
     for reason in (lpips_unavailable_reason(), flip_unavailable_reason()):

@@ -1,23 +1,29 @@
-"""Who computes a training step (design.md, section 7).
+"""Who computes a training step (design.md, section 7), and who decodes whole LODs.
 
-An engine has `step(n) -> mean loss`, `probe() -> mean squared error`, `iteration`, `sync()`, `learning_rates()`,
-`state()` and `load_state()`.
+An engine has `step(n) -> mean loss`, `probe() -> mean squared error`, `iteration`, `chunk` (iterations that a step
+should have at most), `sync()`, `learning_rates()`, `state()` and `load_state()`.
 """
 
 from __future__ import annotations
+
+import functools
+from collections.abc import Callable
 
 import torch
 
 from configs import Config
 from dataset import Material
+from engine.cpu.decoder import decode_lod
+from engine.cpu.engine import CpuEngine
+from engine.cpu.library import KernelsUnavailable
 from engine.torch_engine import TorchEngine
 from errors import UserError
 from model import NeuralTexture
 from schedule import Schedule
 
-ENGINES = {"torch": TorchEngine}
-DEFAULT_ENGINE = "torch"
+Say = Callable[[str], None]
 DEVICES = ("cpu", "cuda", "mps")
+
 
 def resolve_device(config: Config) -> torch.device:
     """The device that --device names, and --num_threads applied.
@@ -39,7 +45,29 @@ def resolve_device(config: Config) -> torch.device:
     return device
 
 
-def create_engine(model: NeuralTexture, material: Material, schedule: Schedule, device: torch.device):
-    """The engine that --engine names; auto is the fastest one that works here."""
+def create_engine(
+    model: NeuralTexture, material: Material, schedule: Schedule, device: torch.device, say: Say = print
+) -> TorchEngine | CpuEngine:
+    """The engine that --engine names; auto is the fastest one that works here.
+
+    Args:
+        say: receives a line when kernels are compiled, or when there are none and auto does without.
+    Raises: UserError when the engine cannot work here.
+    """
     name = schedule.config.engine
-    return ENGINES[DEFAULT_ENGINE if name == "auto" else name](model, material, schedule, device)
+    if name == "cpu" and device.type != "cpu":
+        raise UserError(f"--engine cpu: expected --device cpu, found {device}; use --device cpu or --engine auto")
+    if name == "torch" or device.type != "cpu":
+        return TorchEngine(model, material, schedule, device)
+    try:
+        return CpuEngine(model, material, schedule, say=say)
+    except KernelsUnavailable as error:
+        if name == "cpu":
+            raise UserError(f"--engine cpu: {error}; or use --engine torch, which is slower") from error
+        say(f"note: {error}; training with PyTorch instead, which is several times slower")
+        return TorchEngine(model, material, schedule, device)
+
+
+def create_decoder(config: Config, say: Say | None = None) -> Callable[..., torch.Tensor]:
+    """What decodes whole LODs for this configuration: a function like model.NeuralTexture.decode."""
+    return NeuralTexture.decode if config.engine == "torch" else functools.partial(decode_lod, say=say)

@@ -7,12 +7,16 @@ from collections.abc import Sequence
 import torch
 from torchtyping import TensorType
 
+from dataset import MAPS, Material
+from errors import UserError
 from quantize import hash_uniform, stream_key
 
 Shares = TensorType["lods"]
 Indices = TensorType["samples"]
 Positions = TensorType["samples", 2]
+Weights = TensorType["present"]
 
+PROBE = -1  # the "iteration" whose samples an engine's probe() looks at
 STREAM_LOD = 0
 STREAM_TEXEL = 1
 STREAM_NOISE = 2  # grid g draws from STREAM_NOISE + g
@@ -30,6 +34,24 @@ def lod_shares(texel_counts: Sequence[int]) -> Shares:
     return (1 - UNIFORM_LOD_SHARE) * counts / counts.sum() + UNIFORM_LOD_SHARE / len(texel_counts)
 
 
+def lod_boundaries(lod_sizes: Sequence[tuple[int, int]]) -> Shares:
+    """Where on [0, 1) the share of the next LOD begins: one float32 less than there are LODs, ascending."""
+    return lod_shares([width * height for width, height in lod_sizes]).cumsum(0)[:-1].to(torch.float32)
+
+
+def channel_loss_weights(material: Material, texture_loss_weights: dict[str, float]) -> Weights:
+    """Weight of each present channel, summing to 1, so that equal weights give the plain mean squared error.
+
+    Raises: UserError when every present map has weight 0.
+    """
+    weights = [texture_loss_weights[name] for name in material.present for _ in range(MAPS[name])]
+    total = sum(weights)
+    if total == 0:
+        names = ", ".join(material.present)
+        raise UserError(f"texture_loss_weights: {names} is all that {material.name} has, and all have weight 0")
+    return torch.tensor(weights, dtype=torch.float32) / total
+
+
 class TexelSampler:
     """Draws uniformly random texels of randomly chosen LODs.
 
@@ -42,7 +64,7 @@ class TexelSampler:
     def __init__(self, lod_sizes: Sequence[tuple[int, int]], seed: int, batch_size: int, device: torch.device):
         counts = [width * height for width, height in lod_sizes]
         self.seed = seed
-        self._cumulative = lod_shares(counts).cumsum(0)[:-1].to(device=device, dtype=torch.float32)
+        self._cumulative = lod_boundaries(lod_sizes).to(device)
         self._widths = torch.tensor([width for width, _ in lod_sizes], device=device)
         self._heights = torch.tensor([height for _, height in lod_sizes], device=device)
         self._offsets = torch.tensor([0] + counts, device=device).cumsum(0)

@@ -6,16 +6,12 @@ import contextlib
 
 import torch
 
-from dataset import MAPS, Material
-from engine.sampling import STREAM_NOISE, TexelSampler
-from errors import UserError
+from dataset import Material
+from engine.adam_state import ADAM_BETAS, ADAM_EPSILON, up_to_date
+from engine.sampling import PROBE, STREAM_NOISE, TexelSampler, channel_loss_weights
 from model import NeuralTexture, Noise, resolve_grids
 from quantize import FEATURE_LIMIT, stream_key
 from schedule import Schedule
-
-PROBE = -1  # the "iteration" whose samples probe() looks at
-ADAM_BETAS = (0.9, 0.99)
-ADAM_EPSILON = 1e-12  # gradients of single grid texels are tiny; 1e-8 would slow them down
 
 
 class TorchEngine:
@@ -29,6 +25,7 @@ class TorchEngine:
     """
 
     name = "torch"
+    chunk = 25
 
     def __init__(self, model: NeuralTexture, material: Material, schedule: Schedule, device: torch.device):
         config = schedule.config
@@ -117,34 +114,9 @@ class TorchEngine:
     def load_state(self, state: dict) -> None:
         """The inverse of state(). Raises: ValueError when it is not the state of such an engine."""
         own = self.optimizer.state_dict()
-        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
-        check_adam_state(state["optimizer"], parameters)
+        moments = up_to_date(state, self.model)
         self.iteration = int(state["iteration"])
-        self.optimizer.load_state_dict({"state": state["optimizer"], "param_groups": own["param_groups"]})
-
-
-def check_adam_state(state: dict, parameters: list[torch.Tensor]) -> None:
-    """Raise ValueError unless `state` holds both moments of each parameter, or of none (nothing was trained yet)."""
-    if not isinstance(state, dict) or (state and sorted(state) != list(range(len(parameters)))):
-        raise ValueError(f"moments of {len(parameters)} parameters expected")
-    for index, moments in state.items():
-        for name in ("exp_avg", "exp_avg_sq"):
-            value = moments.get(name) if isinstance(moments, dict) else None
-            if not isinstance(value, torch.Tensor) or value.shape != parameters[index].shape:
-                raise ValueError(f"{name} of parameter {index} should be {tuple(parameters[index].shape)}")
-
-
-def channel_loss_weights(material: Material, texture_loss_weights: dict[str, float]) -> torch.Tensor:
-    """Weight of each present channel, summing to 1, so that equal weights give the plain mean squared error.
-
-    Raises: UserError when every present map has weight 0.
-    """
-    weights = [texture_loss_weights[name] for name in material.present for _ in range(MAPS[name])]
-    total = sum(weights)
-    if total == 0:
-        names = ", ".join(material.present)
-        raise UserError(f"texture_loss_weights: {names} is all that {material.name} has, and all have weight 0")
-    return torch.tensor(weights, dtype=torch.float32) / total
+        self.optimizer.load_state_dict({"state": moments, "param_groups": own["param_groups"]})
 
 
 def _adam(groups: list[dict]) -> torch.optim.Adam:

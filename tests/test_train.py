@@ -34,7 +34,7 @@ from errors import run_command
 from evaluate import evaluate_model
 from export import decode_in_file_space, read_export, to_8_bit
 from manifest import describe_material
-from train import CHUNK, next_boundary, psnr_of
+from train import next_boundary, psnr_of
 
 WIDTH, HEIGHT = 48, 32
 PRESENT = ("diffuse", "normal", "roughness", "displacement")
@@ -532,9 +532,9 @@ def test_next_boundary_meets_every_interval():
     config = make_config({"max_iter": 101, "eval_interval": 30, "save_interval": 7, "early_stop_interval": 40})
     seen, iteration = [], 0
     while iteration < 101:
-        iteration = next_boundary(iteration, config)
+        iteration = next_boundary(iteration, config, 25)
         seen.append(iteration)
-    expected = {i for i in range(1, 101) if not (i % CHUNK and i % 30 and i % 7 and i % 40)}
+    expected = {i for i in range(1, 101) if not (i % 25 and i % 30 and i % 7 and i % 40)}
     assert seen == sorted(expected | {101})
 
 

@@ -1,0 +1,420 @@
+"""Compiles the CPU kernels once per machine, keeps the library, and loads it with ctypes.
+
+Why a plain compiler call, compared with what libraries offer:
+- torch.utils.cpp_extension has one set of flags for all files (contraction differs per file here), needs ninja and
+  setuptools, takes 42 s for torch's headers alone (PyTorch 2.15, 2 cores of an AMD EPYC), and ties the result to one
+  version of torch; in many of them a killed build leaves a lock that blocks for ever (pytorch issue 189245).
+- cffi in API mode, pybind11 and nanobind need Python.h and a build back end such as setuptools on the user's machine.
+- scikit-build-core makes wheels: an install step, and a wheel cannot hold -march=native. This runs from a checkout.
+- cppyy brings Cling and LLVM in a wheel of 48 MB, and has none for Linux on ARM (cppyy issue 123); numba brings LLVM
+  too, and lags behind new Python versions.
+Plain C functions need none of it. What is easy to get wrong comes from small libraries: `platformdirs` knows where a
+cache belongs, and `filelock` keeps processes apart with locks that vanish with the process that holds them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import functools
+import hashlib
+import os
+import platform
+import re
+import shlex
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+
+import platformdirs
+
+from errors import one_line
+from files import sha256_of
+
+APPLICATION = "neural-texture-toolkit"
+SOURCES = Path(__file__).with_name("src")
+LIBRARY = "kernels.so"  # dlopen asks for no particular ending, on macOS neither
+DIGEST = "sha256"  # the library's, in a file beside it
+
+COMPILERS = ("c++", "g++", "clang++")
+COMPILE_FLAGS = (
+    "-std=c++17", "-O3", "-fPIC", "-fno-math-errno", "-fno-trapping-math", "-fvisibility=hidden", "-Wall", "-Wextra",
+    "-pthread",
+)  # fmt: skip
+LINK_FLAGS = ("-shared", "-pthread", "-lm")
+ARCHITECTURE_FLAGS = (("-march=native",), ("-mcpu=native",), ())  # the second is what older clang has on ARM
+# Positions must round as PyTorch rounds them: a fused multiply-add would move a sample to the next texel now and then.
+# Matrix products are sums without steps, and fused multiply-adds are what they are made of.
+CONTRACTION = {"gemm.cpp": "-ffp-contract=fast"}
+NO_CONTRACTION = "-ffp-contract=off"
+
+COMPILE_TIMEOUT_S = 120  # of one file; seconds are usual
+SELF_TEST_TIMEOUT_S = 60
+LOCK_TIMEOUT_S = 600  # a holder that is stopped, not ended, must not stop everybody else
+SELF_TEST = (
+    "import ctypes, sys; code = ctypes.CDLL(sys.argv[1]).nt_self_test(); "
+    "sys.exit(f'nt_self_test returned {code}' if code else 0)"
+)
+DISK_FULL = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT))
+# The lines of /proc/cpuinfo that name a CPU's instructions, on x86 and on ARM; others (clock, core number) change.
+CPU_FIELDS = ("model name", "flags", "Features", "CPU implementer", "CPU part")
+
+_once = threading.Lock()
+_outcome: list[ctypes.CDLL | KernelsUnavailable] = []  # of this process's first load_library
+
+
+class KernelsUnavailable(Exception):
+    """There are no CPU kernels on this machine; the message is one line with the reason."""
+
+    def __init__(self, reason: str):
+        super().__init__(one_line(reason))
+
+
+class UnusableFlags(KernelsUnavailable):
+    """The compiler refused, or the CPU cannot run what it made; other flags may do."""
+
+
+def load_library(say: Callable[[str], None] | None = None) -> ctypes.CDLL:
+    """The kernels, compiled if that has not been done here. A failure is remembered as a success is.
+
+    Environment: CXX, a compiler and its arguments, instead of the first that works of c++, g++ and clang++;
+    NTC_CXXFLAGS, appended to the flags, and instead of those for this CPU; NTC_CACHE, the folder of libraries. Empty
+    is the same as not set.
+
+    Args:
+        say: receives one line when, and only when, a compiler starts to work.
+    Raises: KernelsUnavailable.
+    """
+    with _once:
+        if not _outcome:
+            try:
+                _outcome.append(_load(say))
+            except KernelsUnavailable as error:
+                _outcome.append(error)
+    if isinstance(_outcome[0], KernelsUnavailable):
+        raise KernelsUnavailable(str(_outcome[0])) from _outcome[0]
+    return _outcome[0]
+
+
+def _load(say: Callable[[str], None] | None) -> ctypes.CDLL:
+    recipes = [Recipe(SOURCES, compiler, split_variable("NTC_CXXFLAGS")) for compiler in find_compilers()]
+    library = find_or_build(recipes, (user_cache, private_folder), say)
+    try:
+        return ctypes.CDLL(str(library))
+    except OSError as error:
+        raise KernelsUnavailable(f"the compiled CPU kernels cannot be loaded: {error}") from error
+
+
+# --- what is compiled, and with what ---------------------------------------------------------------------------------
+
+
+def split_variable(name: str) -> list[str]:
+    """The words of an environment variable, as a shell splits them."""
+    try:
+        return shlex.split(os.environ.get(name, ""))
+    except ValueError as error:
+        raise KernelsUnavailable(f"{name}={os.environ[name]}: {error}") from error
+
+
+def find_compilers() -> list[list[str]]:
+    """The commands to try, best first: CXX alone where it is set, else every different compiler in PATH."""
+    chosen = split_variable("CXX")
+    if chosen:
+        program = shutil.which(chosen[0])
+        if program is None:
+            raise KernelsUnavailable(f"CXX={os.environ['CXX']}: there is no program {chosen[0]}")
+        return [[str(Path(program).absolute()), *chosen[1:]]]
+    found: dict[Path, list[str]] = {}
+    for path in filter(None, map(shutil.which, COMPILERS)):
+        found.setdefault(Path(path).resolve(), [str(Path(path).absolute())])  # c++ is a link to one of the others
+    if not found:
+        names = ", ".join(COMPILERS)
+        raise KernelsUnavailable(
+            f"no C++ compiler found (looked for {names} in PATH); install g++ or clang++, or set CXX"
+        )
+    return list(found.values())
+
+
+class Recipe:
+    """All that decides about a library.
+
+    Args:
+        sources: a folder; every *.cpp in it is a translation unit, *.h can be included.
+        compiler: program (absolute path) and arguments.
+        extra: the user's flags; with any, no flags for this CPU are tried.
+    """
+
+    def __init__(self, sources: Path, compiler: Sequence[str], extra: Sequence[str] = ()):
+        self.sources = Path(sources)
+        self.compiler = list(compiler)
+        self.flag_sets = [list(extra)] if extra else [list(flags) for flags in ARCHITECTURE_FLAGS]
+        self.contents = self.read_sources()
+        self.units = [name for name in self.contents if name.endswith(".cpp")]
+        if not self.units:
+            raise KernelsUnavailable(f"no C++ files in {self.sources}")
+
+    def read_sources(self) -> dict[str, bytes]:
+        """File name -> content, sorted; without the hidden files that editors make."""
+        try:
+            paths = sorted(path for path in self.sources.glob("[!.]*") if path.suffix in (".cpp", ".h"))
+            return {path.name: path.read_bytes() for path in paths}
+        except OSError as error:
+            raise KernelsUnavailable(f"cannot read the sources of the CPU kernels: {error}") from error
+
+    @functools.cached_property
+    def version(self) -> str:
+        """What the compiler says to --version.
+
+        Size and time of the program would spare a short process, but what is called g++ can be a wrapper that stays the
+        same while the compiler behind it is replaced (ccache, Xcode).
+        """
+        try:
+            command = [*self.compiler, "--version"]
+            done = subprocess.run(command, capture_output=True, check=True, timeout=30, stdin=subprocess.DEVNULL)
+        except (OSError, subprocess.SubprocessError) as error:
+            raise KernelsUnavailable(f"{shlex.join(self.compiler)} does not work: {error}") from error
+        return done.stdout.decode(errors="replace")
+
+    @property
+    def title(self) -> str:
+        """Compiler and version for a reader: `g++ 12.2.0`."""
+        first_line = re.sub(r"\(.*?\)", "", self.version.partition("\n")[0])  # in brackets: the packager's version
+        number = re.search(r" \d+(\.\d+)+", first_line)
+        return shlex.join([Path(self.compiler[0]).name, *self.compiler[1:]]) + (number.group() if number else "")
+
+    @functools.cached_property
+    def folder_name(self) -> str:
+        """The library's folder in a cache: another name as soon as anything that can change the library is another."""
+        program = str(Path(self.compiler[0]).resolve())
+        flags = (COMPILE_FLAGS, LINK_FLAGS, CONTRACTION, NO_CONTRACTION, self.flag_sets)
+        everything = (self.contents, program, self.compiler, self.version, flags, platform.machine(), cpu_identity())
+        return "kernels-" + hashlib.sha256(repr(everything).encode()).hexdigest()[:32]
+
+
+def cpu_identity() -> str:
+    """Names this CPU's instructions: machines may share a home folder, and -march=native differs between them."""
+    if sys.platform == "darwin":
+        with contextlib.suppress(OSError, subprocess.SubprocessError):
+            command = ["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"]
+            return subprocess.run(command, capture_output=True, check=True, timeout=30, text=True).stdout
+    try:
+        first, _, _ = Path("/proc/cpuinfo").read_text(errors="replace").partition("\n\n")
+    except OSError:
+        return platform.processor()
+    return "\n".join(line for line in first.splitlines() if line.partition(":")[0].strip() in CPU_FIELDS)
+
+
+# --- where libraries are kept ----------------------------------------------------------------------------------------
+
+
+def user_cache() -> Path:
+    """NTC_CACHE, or this user's folder for what can be made again."""
+    chosen = os.environ.get("NTC_CACHE")
+    folder = Path(chosen or platformdirs.user_cache_dir(APPLICATION, appauthor=False))
+    if not chosen and not folder.is_absolute():  # a user without a home: `~` stays as it is
+        raise OSError(errno.ENOENT, "no home folder", str(folder))
+    return folder.absolute()
+
+
+def private_folder() -> Path:
+    """A folder in the system's temporary one that nobody else can write to: what lies in it is loaded and run.
+
+    Raises: OSError when another user has taken its name.
+    """
+    user = str(os.getuid()) if hasattr(os, "getuid") else ""  # on Windows the temporary folder is the user's own
+    folder = Path(tempfile.gettempdir()) / f"{APPLICATION}-{user}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    status = folder.lstat()
+    shared = user and (status.st_uid != os.getuid() or status.st_mode & 0o077)
+    if shared or not stat.S_ISDIR(status.st_mode):
+        raise OSError(errno.EPERM, "not a private folder of this user", str(folder))
+    return folder
+
+
+def whole_library(folder: Path) -> Path | None:
+    """The library in `folder`, if it is as it was written: loading half a library can end a process."""
+    with contextlib.suppress(OSError):
+        if (folder / DIGEST).read_bytes() == sha256_of(folder / LIBRARY).encode():
+            return folder / LIBRARY
+    return None
+
+
+def find_or_build(
+    recipes: Sequence[Recipe], caches: Sequence[Callable[[], Path]], say: Callable[[str], None] | None = None
+) -> Path:
+    """The library of the first recipe that works, in the first cache that can be used."""
+    for locate in caches:
+        try:
+            cache = locate()
+            return find(recipes, cache) or build_first(recipes, cache, say)
+        except (OSError, NotImplementedError) as error:  # the latter from filelock: a file system without locks
+            problem = error
+    raise KernelsUnavailable(f"no folder to keep the compiled CPU kernels in ({problem}); set NTC_CACHE to one")
+
+
+def find(recipes: Sequence[Recipe], cache: Path) -> Path | None:
+    """The library of any recipe in `cache`. Nothing is compiled before all are looked up: that one of two compilers is
+    broken is then found out once, not at every start."""
+    for recipe in recipes:
+        with contextlib.suppress(KernelsUnavailable):  # a compiler without a version
+            library = whole_library(cache / recipe.folder_name)
+            if library is not None:
+                return library
+    return None
+
+
+def build_first(recipes: Sequence[Recipe], cache: Path, say: Callable[[str], None] | None) -> Path:
+    """Build the first recipe that can be built. Where none can, the first has the reason that matters most."""
+    failures = []
+    for recipe in recipes:
+        try:
+            return build(recipe, cache, say)
+        except KernelsUnavailable as error:
+            failures.append(error)
+    raise failures[0]
+
+
+# --- compiling -------------------------------------------------------------------------------------------------------
+
+
+def build(recipe: Recipe, cache: Path, say: Callable[[str], None] | None = None) -> Path:
+    """The library of `recipe` in `cache`, compiled if it is not there; one of several processes does it.
+
+    It is made in a folder of its own and put in its place by a rename, so readers need no lock. What killed builds have
+    left is removed: whoever holds the lock is the only one to build.
+
+    Raises: KernelsUnavailable, and OSError when `cache` cannot be written.
+    """
+    from filelock import FileLock  # 10 ms that a start does without when the library is there
+
+    cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+    target = cache / recipe.folder_name
+    with FileLock(str(cache / "lock"), timeout=LOCK_TIMEOUT_S):
+        library = whole_library(target)
+        if library is not None:
+            return library
+        for abandoned in cache.glob("build-*"):
+            shutil.rmtree(abandoned, ignore_errors=True)
+        work = Path(tempfile.mkdtemp(prefix="build-", dir=cache))
+        try:
+            if say is not None:
+                say(f"compiling the CPU kernels with {recipe.title} (once per machine)")
+            library = compile_library(recipe, work)
+            finished = work / "finished"
+            finished.mkdir()
+            (finished / DIGEST).write_text(sha256_of(library))
+            library.rename(finished / LIBRARY)
+            shutil.rmtree(target, ignore_errors=True)  # a damaged one
+            finished.rename(target)
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+    return target / LIBRARY
+
+
+def compile_library(recipe: Recipe, work: Path) -> Path:
+    """Compile, link and test in `work`, with the best flags that work."""
+    library = work / LIBRARY
+    objects = [str(work / f"{unit}.o") for unit in recipe.units]
+    for flags in recipe.flag_sets:
+        compiling = []
+        for unit, made in zip(recipe.units, objects):
+            contraction = CONTRACTION.get(unit, NO_CONTRACTION)
+            compiling.append([*recipe.compiler, *COMPILE_FLAGS, contraction, *flags, "-c", unit, "-o", made])
+        linking = [*recipe.compiler, *objects, *flags, *LINK_FLAGS, "-o", str(library)]
+        try:
+            run_together(compiling, recipe, work)
+            run_together([linking], recipe, work)
+            self_test(library, recipe, flags)
+        except UnusableFlags as error:
+            failure = error
+            continue
+        if recipe.read_sources() != recipe.contents:  # it would be kept under the name of other sources
+            raise KernelsUnavailable("the sources of the CPU kernels changed while they were compiled; start again")
+        return library
+    raise failure
+
+
+def run_together(commands: Sequence[Sequence[str]], recipe: Recipe, work: Path) -> None:
+    """Run compiler commands, as many at a time as there are cores. The first failure, or Ctrl-C, ends all of them.
+
+    They run in the folder of the sources, so that messages have short names; their messages are searched, so they are
+    in English; their temporary files go where they will be removed; and each has a session, for `end`.
+    """
+    environment = {**os.environ, "LC_ALL": "C", "TMPDIR": str(work)}
+    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    running: list[subprocess.Popen] = []
+    stopped = threading.Event()
+
+    def run(command: Sequence[str]) -> None:
+        try:
+            process = subprocess.Popen(command, cwd=recipe.sources, env=environment, start_new_session=True, **pipes)
+        except OSError as error:
+            raise KernelsUnavailable(f"{recipe.title} does not start: {error}") from error
+        running.append(process)
+        if stopped.is_set():  # while this one started and was not in the list
+            end(process)
+        try:
+            output = process.communicate(timeout=COMPILE_TIMEOUT_S)[0].decode(errors="replace")
+        except subprocess.TimeoutExpired:
+            end(process)
+            process.communicate()
+            raise KernelsUnavailable(f"{recipe.title} took longer than {COMPILE_TIMEOUT_S} s") from None
+        if process.returncode != 0:
+            if any(reason in output for reason in DISK_FULL):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(work))
+            raise UnusableFlags(f"{recipe.title}: {first_error(output, process.returncode)}")
+
+    pool = ThreadPoolExecutor(os.cpu_count())
+    try:
+        for future in as_completed([pool.submit(run, command) for command in commands]):
+            future.result()
+    except BaseException:
+        stopped.set()
+        for process in running:
+            end(process)
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def end(process: subprocess.Popen) -> None:
+    """Kill a compiler and the processes it has started: g++ itself only calls others."""
+    with contextlib.suppress(OSError):
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL) if hasattr(os, "killpg") else process.kill()
+
+
+def first_error(output: str, code: int) -> str:
+    """The line of a compiler's output that says what is wrong, at most 200 characters of it."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()] or [f"failed with code {code}"]
+    telling = [line for line in lines if re.search(r"\berror\b|\bundefined (reference|symbol)", line, re.IGNORECASE)]
+    return (telling or lines)[0][:200]
+
+
+def self_test(library: Path, recipe: Recipe, flags: Sequence[str]) -> None:
+    """Let another process load the library and call nt_self_test: should this CPU not have one of the instructions, as
+    in emulators and virtual machines that hide some, it is that process that dies.
+
+    Raises: UnusableFlags.
+    """
+    command = [sys.executable, "-S", "-c", SELF_TEST, str(library)]
+    try:  # in the library's folder: nothing is imported from the user's current one, and a core dump will be removed
+        done = subprocess.run(command, cwd=library.parent, capture_output=True, timeout=SELF_TEST_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        reason = f"it took longer than {SELF_TEST_TIMEOUT_S} s"
+    except OSError as error:
+        reason = str(error)
+    else:
+        if done.returncode == 0:
+            return
+        last_line = done.stderr.decode(errors="replace").strip().rpartition("\n")[2] or f"code {done.returncode}"
+        reason = last_line if done.returncode > 0 else str(signal.strsignal(-done.returncode))
+    raise UnusableFlags(f"the self-test of {' '.join([recipe.title, *flags])} failed: {reason[:200]}")

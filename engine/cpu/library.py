@@ -1,0 +1,166 @@
+"""The kernels' C interface (src/nt.h) as Python sees it."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Callable, Sequence
+from ctypes import POINTER, c_double, c_float, c_int32, c_int64, c_uint32, c_void_p
+
+import torch
+
+from dataset import CHANNELS
+from engine.cpu.build import KernelsUnavailable, load_library
+from model import NeuralTexture
+
+INTERFACE = 1  # NT_INTERFACE of nt.h
+
+
+class Grid(ctypes.Structure):
+    """nt_grid"""
+
+    _fields_ = [(name, c_int32) for name in ("features", "bits", "n_levels", "base_resolution", "learned")]
+
+
+class Model(ctypes.Structure):
+    """nt_model"""
+
+    _fields_ = [
+        ("grids", POINTER(Grid)),
+        *((name, c_int32) for name in ("n_grids", "n_frequencies", "n_texel_frequencies", "n_neurons",
+                                       "n_hidden_layers", "num_lods", "quantized", "seamless", "n_channels")),
+        ("channels", POINTER(c_int32)),
+        ("negative_slope", c_float),
+    ]  # fmt: skip
+
+
+class Material(ctypes.Structure):
+    """nt_material"""
+
+    _fields_ = [
+        ("widths", POINTER(c_int32)),
+        ("heights", POINTER(c_int32)),
+        ("offsets", POINTER(c_int64)),
+        ("codes8", c_void_p),
+        ("codes16", c_void_p),
+        ("columns8", c_int32),
+        ("columns16", c_int32),
+        ("columns", POINTER(c_int32)),
+    ]
+
+
+class Settings(ctypes.Structure):
+    """nt_settings"""
+
+    _fields_ = [
+        ("batch_size", c_int64),
+        ("seed", c_uint32),
+        ("n_threads", c_int32),
+        ("lod_shares", POINTER(c_float)),
+        ("channel_weights", POINTER(c_float)),
+        ("network_rate", c_double),
+        ("grid_rates", POINTER(c_double)),
+        ("beta1", c_double),
+        ("beta2", c_double),
+        ("epsilon", c_double),
+        ("wrap_interval", c_int32),
+        ("wrap_levels", c_int32),
+        ("wrap_strength", c_float),
+    ]
+
+
+_POINTERS = POINTER(c_void_p)  # to arrays of floats, one per grid
+_SIGNATURES = {
+    "nt_interface": (c_int32, []),
+    "nt_vector_width": (c_int32, []),
+    "nt_drift_size": (c_int32, []),
+    "nt_sweep_interval": (c_int32, []),
+    "nt_multiply_add_peak": (c_double, [c_double, c_int32]),
+    "nt_work": (None, [POINTER(Model), POINTER(c_int64), POINTER(c_int64)]),
+    "nt_trainer_create": (c_void_p, [POINTER(Model), POINTER(Material), POINTER(Settings)]),
+    "nt_trainer_destroy": (None, [c_void_p]),
+    "nt_trainer_load_grid": (None, [c_void_p, c_int32, c_int64, c_void_p, c_void_p, c_void_p, c_void_p]),
+    "nt_trainer_save_grid": (None, [c_void_p, c_int32, c_void_p, c_void_p, c_void_p, c_void_p]),
+    "nt_trainer_load_network": (None, [c_void_p, c_int64, c_void_p, c_void_p, c_void_p]),
+    "nt_trainer_save_network": (None, [c_void_p, c_void_p, c_void_p, c_void_p]),
+    "nt_trainer_load_drift": (None, [c_void_p, c_int32, c_void_p]),
+    "nt_trainer_save_drift": (None, [c_void_p, c_int32, c_void_p]),
+    "nt_trainer_step": (c_int32, [c_void_p, c_int64, POINTER(c_double), POINTER(c_double), POINTER(c_double)]),
+    "nt_trainer_probe": (c_int32, [c_void_p, c_int64, POINTER(c_double)]),
+    "nt_decode": (c_int32, [POINTER(Model), _POINTERS, c_void_p, c_int64, c_void_p, c_void_p, c_int32, c_void_p]),
+    "nt_decode_rows": (c_int32, [POINTER(Model), _POINTERS, c_void_p, *[c_int32] * 6, c_void_p]),
+    "nt_gradients": (c_int32, [POINTER(Model), _POINTERS, c_void_p, c_int64, c_void_p, c_void_p, c_void_p,
+                               POINTER(c_float), POINTER(c_uint32), c_void_p, _POINTERS, c_void_p]),
+}  # fmt: skip
+
+
+def load_kernels(say: Callable[[str], None] | None = None) -> ctypes.CDLL:
+    """The compiled kernels with their signatures.
+
+    Args:
+        say: see build.load_library.
+    Raises: KernelsUnavailable.
+    """
+    library = load_library(say)
+    try:
+        for name, (result, arguments) in _SIGNATURES.items():
+            function = getattr(library, name)
+            function.restype, function.argtypes = result, arguments
+        found = library.nt_interface()
+    except AttributeError as error:
+        raise KernelsUnavailable(f"the compiled CPU kernels lack a function ({error})") from error
+    if found != INTERFACE:
+        raise KernelsUnavailable(f"the compiled CPU kernels have interface {found}, expected {INTERFACE}")
+    return library
+
+
+def thread_count(wanted: int = 0) -> int:
+    """How many threads to compute with: `wanted`, or where that is 0 one per core that this process may use."""
+    if wanted:
+        return wanted
+    if hasattr(os, "sched_getaffinity"):
+        return max(1, len(os.sched_getaffinity(0)))
+    return os.cpu_count() or 1
+
+
+def describe_model(model: NeuralTexture, channels: Sequence[int] = tuple(range(CHANNELS))) -> Model:
+    """nt_model of a model, computing these of its 11 outputs; it keeps alive what it points to."""
+    grids = [
+        Grid(grid.features, grid.quantize_bits, grid.n_levels, grid.base_resolution, grid.interpolation == "learned")
+        for grid in model.grids
+    ]
+    decoder = model.decoder
+    return Model(
+        (Grid * len(grids))(*grids), len(grids), decoder.n_frequencies, decoder.n_texel_frequencies, decoder.n_neurons,
+        decoder.n_hidden_layers, model.num_lods, model.quantized, bool(model.unused_inputs), len(channels),
+        array(c_int32, channels), decoder.negative_slope,
+    )  # fmt: skip
+
+
+def array(kind: type, values: Sequence) -> ctypes.Array:
+    """A C array of these values."""
+    return (kind * len(values))(*values)
+
+
+def pointer(tensor: torch.Tensor | None) -> int | None:
+    """Address of a tensor's numbers.
+
+    Raises: ValueError unless they are dense and on the CPU, as C reads them.
+    """
+    if tensor is None:
+        return None
+    if tensor.device.type != "cpu" or not tensor.is_contiguous():
+        raise ValueError(f"expected a dense tensor on the CPU, got {tensor.device} with strides {tensor.stride()}")
+    return tensor.data_ptr()
+
+
+def pointers(tensors: Sequence[torch.Tensor]) -> ctypes.Array:
+    """Addresses of several tensors' numbers."""
+    return array(c_void_p, [pointer(tensor) for tensor in tensors])
+
+
+def check(status: int) -> None:
+    """Raise MemoryError for a kernel that ran out of memory."""
+    if status:
+        raise MemoryError("the CPU kernels ran out of memory")
+

@@ -1,0 +1,204 @@
+// The C interface, see nt.h.
+#include "nt.h"
+
+#include <algorithm>
+#include <cmath>
+#include <memory>
+#include <new>
+
+#include "evaluate.h"
+#include "gemm.h"
+#include "pool.h"
+#include "trainer.h"
+
+using namespace nt;
+
+namespace {
+
+constexpr long DECODE_TASK = 32 * BLOCK;  // samples that a thread decodes before it asks for more
+
+// Memory is the only thing that can run out.
+template <class Function>
+int32_t guarded(Function&& function) {
+    try {
+        function();
+        return 0;
+    } catch (...) {
+        return -1;
+    }
+}
+
+// Decodes n samples on n_threads threads; position(first, count, uv, lod) says where they are.
+template <class Position>
+void decode_all(const Frozen& model, int64_t n, int32_t n_threads, float* out, Position&& position) {
+    std::vector<std::unique_ptr<Evaluation>> evaluations(n_threads);
+    run_tasks(n_threads, long((n + DECODE_TASK - 1) / DECODE_TASK), [&](long task, int thread) {
+        auto& evaluation = evaluations[thread];
+        if (!evaluation) evaluation = std::make_unique<Evaluation>(model, nullptr);
+        float uv[2 * BLOCK], lod[BLOCK];
+        const int64_t end = std::min<int64_t>((task + 1) * DECODE_TASK, n);
+        for (int64_t first = task * DECODE_TASK; first < end; first += BLOCK) {
+            const long count = long(std::min<int64_t>(BLOCK, end - first));
+            position(first, count, uv, lod);
+            evaluation->decode(count, uv, lod, out + first * CHANNELS);
+        }
+    });
+}
+
+}  // namespace
+
+extern "C" {
+
+int32_t nt_interface(void) { return NT_INTERFACE; }
+
+int32_t nt_vector_width(void) { return V; }
+
+int32_t nt_drift_size(void) { return DRIFT_SIZE; }
+
+int32_t nt_sweep_interval(void) { return SWEEP_INTERVAL; }
+
+double nt_multiply_add_peak(double seconds, int32_t n_threads) {
+    std::vector<double> peaks(n_threads);
+    run_threads(n_threads, [&](int thread) { peaks[thread] = multiply_add_peak(seconds); });
+    double sum = 0;
+    for (double peak : peaks) sum += peak;
+    return sum;
+}
+
+void nt_work(const nt_model* model, int64_t* per_sample, int64_t* per_decode) {
+    const Shape shape(*model);
+    *per_sample = *per_decode = 0;
+    for (const Layer& layer : shape.layers) {
+        *per_decode += int64_t(layer.inputs) * layer.outputs;
+        *per_sample += int64_t(2 * layer.inputs + layer.gradient_columns) * layer.outputs;
+    }
+}
+
+nt_trainer* nt_trainer_create(const nt_model* model, const nt_material* material, const nt_settings* settings) {
+    try {
+        return new nt_trainer(*model, *material, *settings);
+    } catch (...) {
+        return nullptr;
+    }
+}
+
+void nt_trainer_destroy(nt_trainer* trainer) { delete trainer; }
+
+void nt_trainer_load_grid(nt_trainer* trainer, int32_t index, int64_t iteration, const float* parameters,
+                          const float* moments1, const float* moments2, const int32_t* stamps) {
+    trainer->iteration = iteration;
+    trainer->grids[index]->load(trainer->fading, iteration, parameters, moments1, moments2, stamps);
+}
+
+void nt_trainer_save_grid(nt_trainer* trainer, int32_t index, float* parameters, float* moments1, float* moments2,
+                          int32_t* stamps) {
+    trainer->grids[index]->save(trainer->fading, trainer->iteration, parameters, moments1, moments2, stamps);
+}
+
+void nt_trainer_load_network(nt_trainer* trainer, int64_t iteration, const float* weights, const float* moments1,
+                             const float* moments2) {
+    const size_t n = trainer->weights.size();
+    trainer->iteration = iteration;
+    std::copy(weights, weights + n, trainer->weights.begin());
+    std::fill(trainer->moments1.begin(), trainer->moments1.end(), 0.0f);
+    std::fill(trainer->moments2.begin(), trainer->moments2.end(), 0.0f);
+    if (moments1) std::copy(moments1, moments1 + n, trainer->moments1.begin());
+    if (moments2) std::copy(moments2, moments2 + n, trainer->moments2.begin());
+}
+
+void nt_trainer_save_network(nt_trainer* trainer, float* weights, float* moments1, float* moments2) {
+    if (weights) std::copy(trainer->weights.begin(), trainer->weights.end(), weights);
+    if (moments1) std::copy(trainer->moments1.begin(), trainer->moments1.end(), moments1);
+    if (moments2) std::copy(trainer->moments2.begin(), trainer->moments2.end(), moments2);
+}
+
+void nt_trainer_load_drift(nt_trainer* trainer, int32_t index, const double* drift) {
+    trainer->grids[index]->load_drift(drift);
+}
+
+void nt_trainer_save_drift(nt_trainer* trainer, int32_t index, double* drift) {
+    std::copy(trainer->grids[index]->drift, trainer->grids[index]->drift + DRIFT_SIZE, drift);
+}
+
+int32_t nt_trainer_step(nt_trainer* trainer, int64_t n, const double* factors, const double* noise, double* loss) {
+    return guarded([&] { *loss = trainer->step(n, factors, noise); });
+}
+
+int32_t nt_trainer_probe(nt_trainer* trainer, int64_t iteration, double* mse) {
+    return guarded([&] { *mse = trainer->probe(iteration); });
+}
+
+int32_t nt_decode(const nt_model* model, const float* const* parameters, const float* weights, int64_t n,
+                  const float* uv, const float* lod, int32_t n_threads, float* out) {
+    return guarded([&] {
+        const Frozen frozen(*model, parameters, weights);
+        decode_all(frozen, n, n_threads, out, [&](int64_t first, long count, float* to_uv, float* to_lod) {
+            std::copy(uv + 2 * first, uv + 2 * (first + count), to_uv);
+            std::copy(lod + first, lod + first + count, to_lod);
+        });
+    });
+}
+
+int32_t nt_decode_rows(const nt_model* model, const float* const* parameters, const float* weights, int32_t lod,
+                       int32_t width, int32_t height, int32_t first_row, int32_t rows, int32_t n_threads, float* out) {
+    return guarded([&] {
+        const Frozen frozen(*model, parameters, weights);
+        const int64_t start = int64_t(first_row) * width;
+        decode_all(frozen, int64_t(rows) * width, n_threads, out,
+                   [&](int64_t first, long count, float* to_uv, float* to_lod) {
+                       for (long i = 0; i < count; i++) {
+                           const int64_t texel = start + first + i;
+                           to_uv[2 * i] = (float(texel % width) + 0.5f) / float(width);
+                           to_uv[2 * i + 1] = (float(texel / width) + 0.5f) / float(height);
+                           to_lod[i] = float(lod);
+                       }
+                   });
+    });
+}
+
+int32_t nt_gradients(const nt_model* model, const float* const* parameters, const float* weights, int64_t n,
+                     const float* uv, const float* lod, const float* upstream, const float* noise_steps,
+                     const uint32_t* noise_keys, float* out, float* const* grid_gradients, float* weight_gradients) {
+    return guarded([&] {
+        const Frozen frozen(*model, parameters, weights);
+        std::vector<Noise> noise;
+        for (int g = 0; g < model->n_grids; g++) noise.push_back({noise_steps[g], noise_keys[g]});
+        Evaluation evaluation(frozen, noise.data());
+        Buffer<float> weight_gradient(frozen.shape.gradient_size);
+        for (int64_t first = 0; first < n; first += BLOCK) {
+            const long count = long(std::min<int64_t>(BLOCK, n - first));
+            evaluation.differentiate(count, uv + 2 * first, lod + first, upstream + first * CHANNELS,
+                                     out + first * CHANNELS, grid_gradients, weight_gradient.data());
+        }
+        for (size_t l = 0; l < frozen.shape.layers.size(); l++)
+            unpack_gradient(frozen.shape, int(l), 0, frozen.shape.layers[l].outputs, weight_gradient.data(),
+                            weight_gradients);
+    });
+}
+
+int32_t nt_self_test(void) {
+    const nt_grid grids[2] = {{8, 4, 2, 4, 0}, {2, 8, 1, 3, 1}};
+    const int32_t channels[2] = {0, 4}, columns[2] = {0, 1}, widths[2] = {5, 2}, heights[2] = {3, 1};
+    const int64_t offsets[2] = {0, 15};
+    uint8_t codes[17 * 2];
+    for (int i = 0; i < 34; i++) codes[i] = uint8_t(80 + 5 * (i % 13));
+    const float shares[1] = {0.8f}, channel_weights[2] = {0.5f, 0.5f};
+    const double rates[2] = {0.01, 0.01};
+    nt_model model = {grids, 2, 3, 2, 16, 1, 2, 1, 1, 2, channels, 0.01f};
+    nt_material material = {widths, heights, offsets, codes, nullptr, 2, 0, columns};
+    nt_settings settings = {100, 1, 2, shares, channel_weights, 0.01, rates, 0.9, 0.99, 1e-12, 10, 0, 0.1f};
+    return guarded([&] {
+        nt_trainer trainer(model, material, settings);
+        for (size_t i = 0; i < trainer.weights.size(); i++)
+            trainer.weights[i] = hash_uniform(uint32_t(i), 7) * 0.5f - 0.25f;
+        for (float& weight : trainer.weights)  // the rows of outputs that are not there
+            if (&weight >= trainer.weights.data() + trainer.shape.layers.back().file_offset) weight = 0;
+        std::vector<double> factors(60, 1.0), noise(60, 0.5);
+        const double before = trainer.probe(-1);
+        trainer.step(60, factors.data(), noise.data());
+        const double after = trainer.probe(-1);
+        if (!(after < 0.5 * before) || !std::isfinite(after)) throw std::bad_alloc();
+    });
+}
+
+}  // extern "C"

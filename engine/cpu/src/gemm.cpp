@@ -1,0 +1,125 @@
+// The matrix products. This file alone is compiled with fused multiply-adds, see build.py.
+#include "gemm.h"
+
+#include <array>
+#include <chrono>
+#include <utility>
+
+#include "vec.h"
+
+namespace nt {
+namespace {
+
+// A tile of ROWS x WIDTH vectors of the result stays in registers while k runs: per k, WIDTH loads and ROWS broadcasts
+// feed ROWS * WIDTH multiply-adds. Two of those start per cycle and take four, so there must be eight at least.
+constexpr int MAX_WIDTH = NT_REGISTERS >= 32 ? 4 : 2;  // 4 x 3 vectors fill 16 registers to the last, and gcc spills
+constexpr int MAX_ROWS = 12;
+
+constexpr int rows_of(int width) {
+    if (NT_REGISTERS >= 32) return width == 1 ? 12 : width == 2 ? 12 : width == 3 ? 8 : 6;
+    return width == 1 ? 12 : 6;
+}
+
+template <bool TRANSPOSED, int ROWS, int WIDTH>
+void tile(const Gemm& job, long row, long column) {
+    const float* a = job.a + (TRANSPOSED ? row : row * job.lda);
+    const float* b = job.b + column;
+    const long lda = job.lda, ldb = job.ldb, depth = job.depth;
+    vfloat sum[ROWS][WIDTH];
+#pragma GCC unroll 16
+    for (int r = 0; r < ROWS; r++)
+#pragma GCC unroll 16
+        for (int w = 0; w < WIDTH; w++) sum[r][w] = vfloat{};
+    for (long k = 0; k < depth; k++) {
+        vfloat line[WIDTH];
+#pragma GCC unroll 16
+        for (int w = 0; w < WIDTH; w++) line[w] = load(b + k * ldb + w * V);
+#pragma GCC unroll 16
+        for (int r = 0; r < ROWS; r++) {
+            const float factor = TRANSPOSED ? a[k * lda + r] : a[r * lda + k];
+#pragma GCC unroll 16
+            for (int w = 0; w < WIDTH; w++) sum[r][w] += line[w] * factor;
+        }
+    }
+    float* c = job.c + row * job.ldc + column;
+    const float* h = job.h ? job.h + row * job.ldh + column : nullptr;
+    const auto finish = [&](auto&& result) {
+#pragma GCC unroll 16
+        for (int r = 0; r < ROWS; r++)
+#pragma GCC unroll 16
+            for (int w = 0; w < WIDTH; w++) store(c + r * job.ldc + w * V, result(sum[r][w], r, w));
+    };
+    const float slope = job.slope;
+    switch (job.finish) {
+        case Finish::store: finish([](vfloat x, int, int) { return x; }); break;
+        case Finish::accumulate:
+            finish([&](vfloat x, int r, int w) { return load(c + r * job.ldc + w * V) + x; });
+            break;
+        case Finish::leaky: finish([&](vfloat x, int, int) { return x > 0 ? x : x * slope; }); break;
+        case Finish::mask:
+            finish([&](vfloat x, int r, int w) { return load(h + r * job.ldh + w * V) > 0 ? x : x * slope; });
+            break;
+    }
+}
+
+using Tile = void (*)(const Gemm&, long, long);
+
+template <bool TRANSPOSED, int WIDTH, int... ROWS>
+constexpr std::array<Tile, MAX_ROWS + 1> column_of(std::integer_sequence<int, ROWS...>) {
+    return {nullptr, (ROWS < rows_of(WIDTH) ? tile<TRANSPOSED, (ROWS < rows_of(WIDTH) ? ROWS + 1 : 1), WIDTH> : nullptr)...};
+}
+
+template <bool TRANSPOSED, int... WIDTHS>
+constexpr std::array<std::array<Tile, MAX_ROWS + 1>, MAX_WIDTH> table_of(std::integer_sequence<int, WIDTHS...>) {
+    return {column_of<TRANSPOSED, WIDTHS + 1>(std::make_integer_sequence<int, MAX_ROWS>())...};
+}
+
+constexpr auto straight = table_of<false>(std::make_integer_sequence<int, MAX_WIDTH>());
+constexpr auto transposed = table_of<true>(std::make_integer_sequence<int, MAX_WIDTH>());
+
+// The size of part `index` when `total` is cut into `parts` of nearly the same size.
+long part(long total, long parts, long index) { return total / parts + (index < total % parts); }
+
+}  // namespace
+
+void gemm(const Gemm& job) {
+    const auto& tiles = job.a_transposed ? transposed : straight;
+    const long column_parts = (job.vectors + MAX_WIDTH - 1) / MAX_WIDTH;
+    long column = 0;
+    for (long i = 0; i < column_parts; i++) {
+        const long width = part(job.vectors, column_parts, i);
+        const long row_parts = (job.rows + rows_of(width) - 1) / rows_of(width);
+        long row = 0;
+        for (long j = 0; j < row_parts; j++) {
+            const long rows = part(job.rows, row_parts, j);
+            tiles[width - 1][rows](job, row, column);
+            if (job.idle.work) job.idle.work(job.idle.state);
+            row += rows;
+        }
+        column += width * V;
+    }
+}
+
+double multiply_add_peak(double seconds) {
+    constexpr int CHAINS = NT_REGISTERS >= 32 ? 24 : 12, ROUNDS = 1 << 16;
+    using clock = std::chrono::steady_clock;
+    vfloat sum[CHAINS];
+    for (int i = 0; i < CHAINS; i++)
+        for (int lane = 0; lane < V; lane++) sum[i][lane] = float(i + lane);
+    vfloat factor = vfloat{} + 0.9999f, shift = vfloat{} + 1e-3f;
+    asm volatile("" : "+m"(factor), "+m"(shift));  // unknown to the optimiser
+    double best = 0;
+    const auto end = clock::now() + std::chrono::duration<double>(seconds);
+    do {
+        const auto start = clock::now();
+        for (int k = 0; k < ROUNDS; k++)
+#pragma GCC unroll 24
+            for (int i = 0; i < CHAINS; i++) sum[i] = sum[i] * factor + shift;
+        const double took = std::chrono::duration<double>(clock::now() - start).count();
+        best = best > ROUNDS / took ? best : ROUNDS / took;
+    } while (clock::now() < end);
+    for (int i = 0; i < CHAINS; i++) asm volatile("" : : "m"(sum[i]));
+    return best * CHAINS * V;
+}
+
+}  // namespace nt

@@ -1,0 +1,41 @@
+// Products of small row-major matrices, with what a network layer does to the result on its way to memory.
+#pragma once
+
+namespace nt {
+
+enum class Finish {
+    store,       // c = a b
+    accumulate,  // c += a b
+    leaky,       // c = x > 0 ? x : slope x, with x = a b
+    mask,        // c = h > 0 ? x : slope x, with x = a b: the derivative of `leaky` at its result h
+};
+
+// Called after each tile of a product, some hundred cycles: time to ask for memory that will be needed later.
+struct Idle {
+    void (*work)(void*) = nullptr;
+    void* state = nullptr;
+};
+
+struct Gemm {
+    const float* a;
+    long lda;
+    bool a_transposed;  // false: element (row, k) is a[row * lda + k]; true: a[k * lda + row]
+    const float* b;     // element (k, column) is b[k * ldb + column]
+    long ldb;
+    float* c;  // element (row, column) is c[row * ldc + column]
+    long ldc;
+    long rows, depth;
+    long vectors;  // columns in vectors of V floats; b and c have room for all of them
+    Finish finish = Finish::store;
+    float slope = 0;
+    const float* h = nullptr;  // for `mask`
+    long ldh = 0;
+    Idle idle = {};
+};
+
+void gemm(const Gemm& job);
+
+// Multiply-adds per second of this thread with everything in registers, measured for `seconds`.
+double multiply_add_peak(double seconds);
+
+}  // namespace nt

@@ -1,0 +1,151 @@
+#include "network.h"
+
+namespace nt {
+
+Network::Network(const Shape& shape_) : shape(shape_) {
+    for (const Layer& layer : shape.layers) {
+        PackedLayer packed;
+        packed.by_input.resize(size_t(layer.inputs) * layer.out_stride);
+        packed.by_output.resize(size_t(layer.outputs) * layer.in_stride);
+        layers.push_back(std::move(packed));
+    }
+}
+
+void Network::pack(int index, int first, int last, const float* weights) {
+    const Layer& layer = shape.layers[index];
+    float* by_input = layers[index].by_input.data();
+    float* by_output = layers[index].by_output.data();
+    for (int row = first; row < last; row++) {
+        const float* from = weights + layer.file_offset + int64_t(layer.file_row[row]) * layer.file_inputs;
+        float* to = by_output + row * layer.in_stride;
+        for (int i = 0; i < layer.inputs; i++) to[i] = 0;
+        for (int i = 0; i < layer.file_inputs; i++)
+            if (layer.column[i] >= 0) to[layer.column[i]] += from[i];
+        for (int i = 0; i < layer.inputs; i++) by_input[i * layer.out_stride + row] = to[i];
+    }
+}
+
+void Network::pack_all(const float* weights) {
+    for (size_t l = 0; l < layers.size(); l++) pack(int(l), 0, shape.layers[l].outputs, weights);
+}
+
+Workspace::Workspace(const Shape& shape_) : shape(shape_) {
+    inputs.resize(BLOCK * shape.input_stride);
+    other_inputs.resize(BLOCK * shape.input_stride);
+    for (const Layer& layer : shape.layers) outputs.emplace_back(BLOCK * layer.out_stride);
+    for (auto& buffer : upstream) buffer.resize(BLOCK * shape.widest);
+}
+
+namespace {
+
+// Triangle waves of period 1: 4 |x - floor(x) - 0.5| - 1, for x >= 0; whole vectors are written.
+inline void waves(const float* scale_u, const float* scale_v, const float* shift, long count, float u, float v,
+                  float* to) {
+    for (long i = 0; i < count; i += V) {
+        const vfloat x = (load(scale_u + i) * u + load(scale_v + i) * v) + load(shift + i);
+        vfloat part = x - __builtin_convertvector(__builtin_convertvector(x, vint), vfloat) - 0.5f;
+        part = part < 0 ? -part : part;
+        store(to + i, part * 4.0f - 1.0f);
+    }
+}
+
+}  // namespace
+
+void encode(const Shape& shape, const float* u, const float* v, const int32_t* lod, const float* lod_value, long n,
+            float* inputs) {
+    const float lod_range = shape.num_lods > 1 ? float(shape.num_lods - 1) : 1.0f;
+    for (long s = 0; s < n; s++) {
+        float* row = inputs + s * shape.input_stride;
+        // rows are written from left to right: a vector may reach into what comes next, or into the next row
+        waves(shape.scale_u.data(), shape.scale_v.data(), shape.shift.data(), shape.n_waves, u[s], v[s],
+              row + shape.first_wave);
+        row[shape.lod_column] = lod_value[s] / lod_range;
+        if (shape.n_texel_waves) {
+            const float resolution = float(shape.grids[0].lods[lod[s]].resolution);
+            waves(shape.texel_scale_u.data(), shape.texel_scale_v.data(), shape.texel_shift.data(),
+                  shape.n_texel_waves, u[s] * resolution, v[s] * resolution, row + shape.first_texel_wave);
+        }
+        if (shape.ones_column >= 0) row[shape.ones_column] = 1;
+    }
+}
+
+void forward(const Network& network, Workspace& work, long n, const Idle& idle) {
+    const Shape& shape = network.shape;
+    for (size_t l = 0; l < shape.layers.size(); l++) {
+        const Layer& layer = shape.layers[l];
+        Gemm job{};
+        job.idle = idle;
+        job.a = l == 0 ? work.inputs.data() : work.outputs[l - 1].data();
+        job.lda = layer.in_stride;
+        job.b = network.layers[l].by_input.data();
+        job.ldb = layer.out_stride;
+        job.c = work.outputs[l].data();
+        job.ldc = layer.out_stride;
+        job.rows = n;
+        job.depth = layer.inputs;
+        job.vectors = layer.out_stride / V;
+        job.finish = l + 1 == shape.layers.size() ? Finish::store : Finish::leaky;
+        job.slope = shape.negative_slope;
+        gemm(job);
+    }
+}
+
+void backward(const Network& network, Workspace& work, long n, float* gradient, bool set, float* input_gradient,
+              long gradient_stride, const Idle& idle) {
+    const Shape& shape = network.shape;
+    int turn = 0;
+    for (int l = int(shape.layers.size()) - 1; l >= 0; l--) {
+        const Layer& layer = shape.layers[l];
+        const float* inputs = l == 0 ? work.inputs.data() : work.outputs[l - 1].data();
+        const float* upstream = work.upstream[turn].data();
+        Gemm job{};
+        job.idle = idle;
+        if (gradient) {  // by the weights: (outputs, inputs) = sum over samples of upstream x input
+            job.a = upstream;
+            job.lda = shape.widest;
+            job.a_transposed = true;
+            job.b = inputs;
+            job.ldb = layer.in_stride;
+            job.c = gradient + layer.gradient_offset;
+            job.ldc = layer.in_stride;
+            job.rows = layer.outputs;
+            job.depth = n;
+            job.vectors = layer.in_stride / V;
+            job.finish = set ? Finish::store : Finish::accumulate;
+            gemm(job);
+        }
+        if (l == 0 && !input_gradient) break;
+        job = Gemm{};
+        job.idle = idle;
+        // by the inputs: (samples, inputs) = upstream x weights
+        job.a = upstream;
+        job.lda = shape.widest;
+        job.b = network.layers[l].by_output.data();
+        job.ldb = layer.in_stride;
+        job.c = l == 0 ? input_gradient : work.upstream[1 - turn].data();
+        job.ldc = l == 0 ? gradient_stride : shape.widest;
+        job.rows = n;
+        job.depth = layer.outputs;
+        job.vectors = align_up(layer.gradient_columns, V) / V;
+        if (l > 0) {
+            job.finish = Finish::mask;
+            job.slope = shape.negative_slope;
+            job.h = inputs;
+            job.ldh = layer.in_stride;
+        }
+        gemm(job);
+        turn = 1 - turn;
+    }
+}
+
+void unpack_gradient(const Shape& shape, int index, int first, int last, const float* gradient, float* file_order) {
+    const Layer& layer = shape.layers[index];
+    for (int row = first; row < last; row++) {
+        const float* from = gradient + layer.gradient_offset + row * layer.in_stride;
+        float* to = file_order + layer.file_offset + int64_t(layer.file_row[row]) * layer.file_inputs;
+        for (int i = 0; i < layer.file_inputs; i++)
+            if (layer.column[i] >= 0) to[i] += from[layer.column[i]];
+    }
+}
+
+}  // namespace nt

@@ -1,0 +1,62 @@
+// The decoder network on blocks of samples: inputs, forward, backward.
+#pragma once
+
+#include <vector>
+
+#include "features.h"
+#include "gemm.h"
+#include "shape.h"
+#include "vec.h"
+
+namespace nt {
+
+// Samples that go through the network together: a multiple of the rows of a tile in gemm.cpp, few enough that one
+// layer's inputs, outputs and weights stay in the first-level cache.
+constexpr int BLOCK = 48;
+
+// A layer's weights in the two orders that the matrix products read.
+struct PackedLayer {
+    Buffer<float> by_input;   // (inputs, out_stride): forward
+    Buffer<float> by_output;  // (outputs, in_stride): backward
+};
+
+class Network {
+  public:
+    explicit Network(const Shape& shape);
+
+    // Take rows first..last of a layer from weights in the file's order.
+    void pack(int layer, int first, int last, const float* weights);
+    void pack_all(const float* weights);
+
+    const Shape& shape;
+    std::vector<PackedLayer> layers;
+};
+
+// What one thread needs for a block.
+struct Workspace {
+    explicit Workspace(const Shape& shape);
+
+    const Shape& shape;
+    Buffer<float> inputs;                // (BLOCK, input_stride)
+    std::vector<Buffer<float>> outputs;  // per layer (BLOCK, out_stride), after the activation
+    Buffer<float> upstream[2];           // (BLOCK, widest): gradients of a layer's outputs, by turns
+    Buffer<float> other_inputs;          // for blending two LODs
+};
+
+// Position waves, LOD and ones of the inputs of `n` samples; u and v in [0, 1].
+void encode(const Shape& shape, const float* u, const float* v, const int32_t* lod, const float* lod_value, long n,
+            float* inputs);
+
+// outputs.back() of the workspace from its inputs.
+void forward(const Network& network, Workspace& work, long n, const Idle& idle = {});
+
+// From the gradient of the last layer's outputs in work.upstream[0] (rows of widest floats): adds to `gradient` (see
+// Layer::gradient_offset), or sets it, and leaves the gradient of the first `feature_columns` inputs in
+// `input_gradient` (rows of gradient_stride floats, with room for whole vectors). Either may be null.
+void backward(const Network& network, Workspace& work, long n, float* gradient, bool set, float* input_gradient,
+              long gradient_stride, const Idle& idle = {});
+
+// A gradient buffer, or a part of its rows, added to weights-shaped memory in the file's order.
+void unpack_gradient(const Shape& shape, int layer, int first, int last, const float* gradient, float* file_order);
+
+}  // namespace nt

@@ -1,0 +1,129 @@
+/* The C interface of the fused CPU kernels; engine/cpu/library.py declares the same structures to Python.
+ *
+ * Everything is described by plain arrays that the caller owns. Functions that can fail return 0, or -1 when memory
+ * runs out (nt_trainer_create: a null pointer); sizes and shapes are the caller's promise, Python has checked them.
+ */
+#ifndef NT_H
+#define NT_H
+
+#include <stdint.h>
+
+#define NT_API __attribute__((visibility("default")))
+#define NT_INTERFACE 1 /* changes with every change of this file that a caller could notice */
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* One grid: see model.GridSpec. */
+typedef struct nt_grid {
+    int32_t features; /* per texel */
+    int32_t bits;     /* per feature */
+    int32_t n_levels;
+    int32_t base_resolution;
+    int32_t learned; /* 1: the network interpolates; 0: bilinear */
+} nt_grid;
+
+/* A NeuralTexture without its numbers: see model.NeuralTexture. */
+typedef struct nt_model {
+    const nt_grid* grids;
+    int32_t n_grids;
+    int32_t n_frequencies;
+    int32_t n_texel_frequencies;
+    int32_t n_neurons;
+    int32_t n_hidden_layers;
+    int32_t num_lods;
+    int32_t quantized;
+    int32_t seamless; /* 1: the first wave of each axis is not used */
+    int32_t n_channels;
+    const int32_t* channels; /* outputs of the network that are computed, ascending; the others are 0 */
+    float negative_slope;
+} nt_model;
+
+/* The target: see dataset.Material. Channels are those of the model, in its order. */
+typedef struct nt_material {
+    const int32_t* widths;  /* per LOD */
+    const int32_t* heights; /* per LOD */
+    const int64_t* offsets; /* per LOD: index of its first texel */
+    const uint8_t* codes8;  /* (texels, columns8) */
+    const uint16_t* codes16;
+    int32_t columns8, columns16;
+    const int32_t* columns; /* per channel: its column in codes8 | codes16 */
+} nt_material;
+
+/* What a training run needs to know beside its model and its material. */
+typedef struct nt_settings {
+    int64_t batch_size;
+    uint32_t seed;
+    int32_t n_threads;
+    const float* lod_shares;     /* num_lods - 1 ascending: where the next LOD begins on [0, 1) */
+    const float* channel_weights; /* per channel, summing to 1 */
+    double network_rate;
+    const double* grid_rates; /* per grid */
+    double beta1, beta2, epsilon;
+    int32_t wrap_interval; /* iterations; 0: borders are never synced */
+    int32_t wrap_levels;   /* from the finest; 0: all */
+    float wrap_strength;
+} nt_settings;
+
+typedef struct nt_trainer nt_trainer;
+
+/* The same for every build of the same sources. */
+NT_API int32_t nt_interface(void);
+/* Floats per vector of this build. */
+NT_API int32_t nt_vector_width(void);
+/* 0 when a small training step runs and learns; a CPU without this build's instructions dies here. */
+NT_API int32_t nt_self_test(void);
+/* Multiply-adds per second of one thread with everything in registers, measured for `seconds`. */
+NT_API double nt_multiply_add_peak(double seconds, int32_t n_threads);
+/* Multiply-adds of the matrix products of one training sample and of one decoded one. */
+NT_API void nt_work(const nt_model* model, int64_t* per_sample, int64_t* per_decode);
+
+/* Training. Material and settings arrays must live as long as the trainer; `model` is copied. */
+NT_API nt_trainer* nt_trainer_create(const nt_model* model, const nt_material* material, const nt_settings* settings);
+NT_API void nt_trainer_destroy(nt_trainer* trainer);
+/* Parameters and Adam's moments of grid `index` after `iteration` updates, each (texels * features) floats; moments may
+ * be null (0). `stamps` (texels): iteration that each texel was last brought up to; null: all are at `iteration`. */
+NT_API void nt_trainer_load_grid(nt_trainer* trainer, int32_t index, int64_t iteration, const float* parameters,
+                                 const float* moments1, const float* moments2, const int32_t* stamps);
+/* The inverse. With `stamps` the numbers as they are stored, without (null) brought up to date; any may be null. */
+NT_API void nt_trainer_save_grid(nt_trainer* trainer, int32_t index, float* parameters, float* moments1,
+                                 float* moments2, int32_t* stamps);
+/* Weights and moments, all layers one after the other, each row-major (outputs, inputs) as in model.layer_sizes. */
+NT_API void nt_trainer_load_network(nt_trainer* trainer, int64_t iteration, const float* weights,
+                                    const float* moments1, const float* moments2);
+NT_API void nt_trainer_save_network(nt_trainer* trainer, float* weights, float* moments1, float* moments2);
+/* How far texels of grid `index` with old stamps still have to move: nt_drift_size() doubles. */
+NT_API int32_t nt_drift_size(void);
+NT_API void nt_trainer_load_drift(nt_trainer* trainer, int32_t index, const double* drift);
+NT_API void nt_trainer_save_drift(nt_trainer* trainer, int32_t index, double* drift);
+/* All texels are brought up to date after every so many iterations. */
+NT_API int32_t nt_sweep_interval(void);
+/* Iterations in a row; factors: of the learning rates, noise: strength, per iteration. Mean loss into *loss. */
+NT_API int32_t nt_trainer_step(nt_trainer* trainer, int64_t n, const double* factors, const double* noise,
+                               double* loss);
+/* Mean squared error over all channels, without noise, of the samples that `iteration` (may be -1) would draw. */
+NT_API int32_t nt_trainer_probe(nt_trainer* trainer, int64_t iteration, double* mse);
+
+/* Decoding. `parameters`: one array per grid, (texels * features). `out`: (n, 11). */
+NT_API int32_t nt_decode(const nt_model* model, const float* const* parameters, const float* weights, int64_t n,
+                         const float* uv, const float* lod, int32_t n_threads, float* out);
+/* Rows first_row .. first_row + rows of a LOD of width x height texels; out: (rows, width, 11). */
+NT_API int32_t nt_decode_rows(const nt_model* model, const float* const* parameters, const float* weights, int32_t lod,
+                              int32_t width, int32_t height, int32_t first_row, int32_t rows, int32_t n_threads,
+                              float* out);
+
+/* Loss and gradients at given samples, for tests and experiments: forward and backward of the training kernels.
+ *
+ * uv (n, 2), lod (n) may be fractional, upstream (n, 11): derivative of the loss by each decoded channel. noise_step
+ * per grid: strength / 2^bits, 0 for none; noise_keys per grid. out (n, 11) decoded values; grid_gradients: one array
+ * per grid; weight_gradients as in nt_trainer_load_network. Gradients are added to what the arrays hold. */
+NT_API int32_t nt_gradients(const nt_model* model, const float* const* parameters, const float* weights, int64_t n,
+                            const float* uv, const float* lod, const float* upstream, const float* noise_steps,
+                            const uint32_t* noise_keys, float* out, float* const* grid_gradients,
+                            float* weight_gradients);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,113 @@
+#include "shape.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace nt {
+namespace {
+
+Grid make_grid(const nt_grid& spec, int num_lods, int column) {
+    Grid grid{};
+    grid.features = spec.features;
+    grid.bits = spec.bits;
+    grid.learned = spec.learned != 0;
+    grid.inputs = spec.features * (grid.learned ? 4 : 1);
+    grid.column = column;
+    grid.n_levels = spec.n_levels;
+    grid.base_resolution = spec.base_resolution;
+    int64_t offset = 0;
+    for (int level = 0; level < spec.n_levels; level++) {
+        const int64_t resolution = int64_t(spec.base_resolution) << level;
+        grid.levels.push_back({int32_t(resolution), uint32_t(offset)});
+        offset += resolution * resolution;
+    }
+    grid.texels = offset;
+    for (int lod = 0; lod < num_lods; lod++) grid.lods.push_back(grid.levels[std::max(spec.n_levels - 1 - lod, 0)]);
+    return grid;
+}
+
+// Waves of tiny-cuda-nn's TriangleWave encoding from `first` on: x = coordinate * 2^(i-1) + i/4, per axis.
+void add_waves(int first, int count, float scale, std::vector<float>& u, std::vector<float>& v,
+               std::vector<float>& shift) {
+    for (int axis = 0; axis < 2; axis++)
+        for (int i = first; i < count; i++) {
+            const float factor = std::ldexp(scale, i - 1);
+            u.push_back(axis == 0 ? factor : 0.0f);
+            v.push_back(axis == 0 ? 0.0f : factor);
+            shift.push_back(0.25f * i);
+        }
+    for (auto* list : {&u, &v, &shift}) list->resize(align_up(list->size(), V) + V, 0.0f);
+}
+
+}  // namespace
+
+Shape::Shape(const nt_model& model)
+    : num_lods(model.num_lods),
+      n_channels(model.n_channels),
+      quantized(model.quantized != 0),
+      any_learned(false),
+      negative_slope(model.negative_slope),
+      channels(model.channels, model.channels + model.n_channels) {
+    int column = 0;
+    for (int g = 0; g < model.n_grids; g++) {
+        grids.push_back(make_grid(model.grids[g], num_lods, column));
+        column += grids.back().inputs;
+        any_learned = any_learned || grids.back().learned;
+    }
+    feature_columns = column;
+    const int skipped = model.seamless && model.n_frequencies ? 1 : 0;
+    add_waves(skipped, model.n_frequencies, 1.0f, scale_u, scale_v, shift);
+    add_waves(0, model.n_texel_frequencies, 2.0f / TEXEL_WAVE_PERIOD, texel_scale_u, texel_scale_v, texel_shift);
+    first_wave = feature_columns;
+    n_waves = 2 * (model.n_frequencies - skipped);
+    lod_column = first_wave + n_waves;
+    n_texel_waves = 2 * model.n_texel_frequencies;
+    first_texel_wave = lod_column + 1;
+    const int reference_inputs = 2 * model.n_frequencies + feature_columns + 1;
+    const int padded = int(align_up(reference_inputs, ALIGNMENT));
+    const int file_inputs = padded + int(align_up(n_texel_waves, ALIGNMENT));
+    const bool ones = file_inputs > reference_inputs + n_texel_waves;
+    ones_column = ones ? first_texel_wave + n_texel_waves : -1;
+
+    std::vector<int> columns(file_inputs, ones_column);
+    for (int axis = 0; axis < 2; axis++)
+        for (int i = 0; i < model.n_frequencies; i++)
+            columns[axis * model.n_frequencies + i] =
+                i < skipped ? -1 : first_wave + axis * (model.n_frequencies - skipped) + i - skipped;
+    for (int i = 0; i < feature_columns; i++) columns[2 * model.n_frequencies + i] = i;
+    columns[reference_inputs - 1] = lod_column;
+    for (int i = 0; i < n_texel_waves; i++) columns[padded + i] = first_texel_wave + i;
+
+    int64_t file_offset = 0, gradient_offset = 0;
+    int inputs = first_texel_wave + n_texel_waves + ones, padded_inputs = file_inputs;
+    widest = 0;
+    for (int l = 0; l <= model.n_hidden_layers; l++) {
+        const bool last = l == model.n_hidden_layers;
+        Layer layer{};
+        layer.inputs = inputs;
+        layer.outputs = last ? n_channels : model.n_neurons;
+        layer.in_stride = align_up(inputs, V);
+        layer.out_stride = align_up(layer.outputs, V);
+        layer.file_inputs = padded_inputs;
+        layer.file_outputs = last ? PADDED_OUTPUTS : model.n_neurons;
+        layer.file_offset = file_offset;
+        layer.gradient_offset = gradient_offset;
+        layer.gradient_columns = l == 0 ? feature_columns : inputs;
+        for (int row = 0; row < layer.outputs; row++) layer.file_row.push_back(last ? channels[row] : row);
+        if (l == 0) {
+            layer.column = columns;
+        } else {
+            for (int i = 0; i < inputs; i++) layer.column.push_back(i);
+        }
+        file_offset += int64_t(layer.file_inputs) * layer.file_outputs;
+        gradient_offset += layer.in_stride * layer.outputs;
+        widest = std::max({widest, layer.in_stride, layer.out_stride});
+        inputs = padded_inputs = model.n_neurons;
+        layers.push_back(std::move(layer));
+    }
+    file_weights = file_offset;
+    gradient_size = gradient_offset;
+    input_stride = layers[0].in_stride;
+}
+
+}  // namespace nt

@@ -1,0 +1,498 @@
+#include "trainer.h"
+
+#include <algorithm>
+#include <atomic>
+
+using namespace nt;
+
+namespace {
+
+constexpr uint32_t STREAM_LOD = 0, STREAM_TEXEL = 1, STREAM_NOISE = 2;
+constexpr int SAMPLES_PER_BAND = 256;  // about: what these touch stays in the second-level cache
+constexpr int MAX_BANDS = 128;         // each has a buffer for the gradients of all weights
+constexpr int WEIGHT_ROWS = 16;        // rows of a matrix that are updated together
+constexpr long SWEEP_TEXELS = 1 << 14;
+constexpr long AHEAD = 8;  // border records whose memory is on its way
+
+inline void prefetch_line(const void* address) { __builtin_prefetch(address, 0, 2); }
+
+int band_count(int64_t batch_size) {
+    return int(std::min<int64_t>(std::max<int64_t>(batch_size / SAMPLES_PER_BAND, 1), MAX_BANDS));
+}
+
+// Tasks of the rows of a level. A sample at v touches the rows around v R - 0.5, so those that touch row y lie in
+// ((y - 0.5) / R, (y + 1.5) / R); a quarter of a row more on both sides is for rounding.
+std::vector<uint8_t> tasks_of_rows(int64_t resolution, int64_t n_bands) {
+    std::vector<uint8_t> tasks(resolution);
+    for (int64_t row = 0; row < resolution; row++) {
+        const int64_t band = row * n_bands / resolution;
+        const bool own = (4 * row - 3) * n_bands >= 4 * band * resolution &&
+                         (4 * row + 7) * n_bands <= 4 * (band + 1) * resolution;
+        tasks[row] = own ? OWN_ROW : uint8_t(band);
+    }
+    return tasks;
+}
+
+}  // namespace
+
+nt_trainer::nt_trainer(const nt_model& model, const nt_material& material_, const nt_settings& settings_)
+    : shape(model),
+      material(material_),
+      settings(settings_),
+      network(shape),
+      weights(shape.file_weights),
+      moments1(shape.file_weights),
+      moments2(shape.file_weights),
+      fading({settings_.beta1, settings_.beta2, settings_.epsilon}),
+      feature_stride(align_up(shape.feature_columns, V)),
+      slice_size(std::min<int64_t>(std::max<int64_t>(settings_.batch_size / 32, 256), settings_.batch_size)),
+      n_slices(int((settings_.batch_size + slice_size - 1) / slice_size)),
+      n_bands(band_count(settings_.batch_size)),
+      chunks(n_bands),
+      noise_(shape.grids.size()) {
+    const size_t batch = settings.batch_size, n_grids = shape.grids.size();
+    for (size_t g = 0; g < n_grids; g++) {
+        const Grid& grid = shape.grids[g];
+        grids.push_back(std::make_unique<GridStore>(grid, settings.grid_rates[g], shape.quantized));
+        row_tasks.emplace_back();
+        for (const Level& level : grid.lods) row_tasks.back().push_back(tasks_of_rows(level.resolution, n_bands));
+    }
+    for (Chunk& chunk : chunks) {
+        chunk.weight_gradient.resize(shape.gradient_size);
+        chunk.border_starts.resize(n_grids * n_bands + 1);
+        chunk.cursor.resize(n_grids * n_bands);
+    }
+    for (size_t l = 0; l < shape.layers.size(); l++)
+        for (int row = 0; row < shape.layers[l].outputs; row += WEIGHT_ROWS)
+            weight_tasks.push_back({int(l), row, std::min(row + WEIGHT_ROWS, shape.layers[l].outputs)});
+    for (int code = 0; code < 256; code++) targets8_[code] = float(code) / 255.0f;
+    drawn.resize(batch);
+    slice_starts.resize(size_t(n_slices) * (n_bands + 1));
+    for (auto* list : {&u, &v, &lod_value}) list->resize(batch);
+    lod.resize(batch);
+    target.resize(batch);
+    corners.resize(batch * n_grids);
+    feature_gradient.resize(batch * feature_stride);
+    borders_found.resize(2 * batch * n_grids);
+    borders.resize(2 * batch * n_grids);
+    border_tasks.resize(2 * batch * n_grids);
+}
+
+std::vector<std::unique_ptr<nt_trainer::Thread>> nt_trainer::make_threads() const {
+    std::vector<std::unique_ptr<Thread>> threads;
+    int64_t most_touched = 0;
+    for (const Grid& grid : shape.grids)
+        most_touched = std::max(most_touched, std::min<int64_t>(grid.texels, 4 * settings.batch_size));
+    for (int i = 0; i < settings.n_threads; i++) {
+        threads.push_back(std::make_unique<Thread>(shape));
+        threads.back()->touched.reserve(most_touched);
+        threads.back()->sum.resize(shape.widest);
+    }
+    return threads;
+}
+
+// --- samples -------------------------------------------------------------------------------------------------------
+
+// engine/sampling.py, TexelSampler.draw, for one slice of the batch, which is then ordered by band.
+void nt_trainer::draw_slice(long slice, int64_t draw_iteration) {
+    const uint32_t lod_key = stream_key(settings.seed, draw_iteration, STREAM_LOD);
+    const uint32_t texel_key = stream_key(settings.seed, draw_iteration, STREAM_TEXEL);
+    const long first = slice * slice_size, n = std::min<long>(slice_size, long(settings.batch_size) - first);
+    uint32_t* starts = &slice_starts[slice * (n_bands + 1)];
+    constexpr long PART = 256;
+    Drawn sample[PART];
+    uint8_t bands[PART];
+    const auto draw = [&](long from, long count, auto&& use) {
+        for (long i = 0; i < count; i++) {
+            const uint32_t slot = uint32_t(first + from + i);
+            const float share = hash_uniform(slot, lod_key);
+            uint32_t l = 0;
+            while (int(l) + 1 < shape.num_lods && share >= settings.lod_shares[l]) l++;
+            const float width = float(material.widths[l]), height = float(material.heights[l]);
+            const uint32_t x = uint32_t(hash_uniform(2 * slot, texel_key) * width);
+            const uint32_t y = uint32_t(hash_uniform(2 * slot + 1, texel_key) * height);
+            sample[i] = {x, y, l};
+            bands[i] = uint8_t((float(y) + 0.5f) / height * float(n_bands));
+        }
+        for (long i = 0; i < count; i++) use(i);
+    };
+    std::fill(starts, starts + n_bands + 1, 0u);
+    for (long from = 0; from < n; from += PART)
+        draw(from, std::min(PART, n - from), [&](long i) { starts[bands[i] + 1]++; });
+    for (int band = 0; band < n_bands; band++) starts[band + 1] += starts[band];
+    uint32_t at[MAX_BANDS];
+    std::copy(starts, starts + n_bands, at);
+    if (n <= PART) {  // still there
+        for (long i = 0; i < n; i++) drawn[first + at[bands[i]]++] = sample[i];
+        return;
+    }
+    for (long from = 0; from < n; from += PART)
+        draw(from, std::min(PART, n - from), [&](long i) { drawn[first + at[bands[i]]++] = sample[i]; });
+}
+
+// Gives each band its place in the batch.
+void nt_trainer::share_out() {
+    long first = 0;
+    for (int band = 0; band < n_bands; band++) {
+        Chunk& chunk = chunks[band];
+        chunk.first = first;
+        for (long slice = 0; slice < n_slices; slice++) {
+            const uint32_t* starts = &slice_starts[slice * (n_bands + 1)];
+            first += starts[band + 1] - starts[band];
+        }
+        chunk.n = first - chunk.first;
+    }
+}
+
+// Collects the samples of a band from all slices and says where they read.
+void nt_trainer::place_samples(int band) {
+    const long n_grids = long(grids.size());
+    long s = chunks[band].first;
+    for (long slice = 0; slice < n_slices; slice++) {
+        const uint32_t* starts = &slice_starts[slice * (n_bands + 1)];
+        for (uint32_t i = starts[band]; i < starts[band + 1]; i++, s++) {
+            const Drawn& sample = drawn[slice * slice_size + i];
+            const uint32_t l = sample.lod;
+            const float width = float(material.widths[l]), height = float(material.heights[l]);
+            lod[s] = int32_t(l);
+            lod_value[s] = float(l);
+            u[s] = (float(sample.x) + 0.5f) / width;
+            v[s] = (float(sample.y) + 0.5f) / height;
+            target[s] = material.offsets[l] + int64_t(sample.y) * material.widths[l] + sample.x;
+            for (long g = 0; g < n_grids; g++) corners[s * n_grids + g] = locate(shape.grids[g].lods[l], u[s], v[s]);
+        }
+    }
+}
+
+// Asks for the memory of one sample in one grid, so that it is there when its turn comes.
+inline void nt_trainer::prefetch(long s, long g) const {
+    const GridStore& grid = *grids[g];
+    const long floats = 4 * grid.grid.features;
+    const Corner& corner = corners[s * long(grids.size()) + g];
+    for (uint32_t texel : corner.texel)
+        for (long i = 0; i < floats; i += 16) prefetch_line(grid.records.data() + size_t(texel) * floats + i);
+    prefetch_line(grid.stamps.data() + corner.texel[0]);
+    prefetch_line(grid.stamps.data() + corner.texel[2]);
+    if (g == 0 && material.columns8) prefetch_line(material.codes8 + target[s] * material.columns8);
+    if (g == 0 && material.columns16) prefetch_line(material.codes16 + target[s] * material.columns16);
+}
+
+// Asks for the memory of the next block while one is computed, little by little: a core has room for some twenty lines
+// on their way, and one that asks for more waits.
+class nt_trainer::Ahead {
+  public:
+    explicit Ahead(const nt_trainer& trainer) : trainer_(trainer), n_grids_(long(trainer.grids.size())) {}
+
+    // Samples first..last come next.
+    void begin(long first, long last) {
+        finish();
+        at_ = first * n_grids_;
+        end_ = last * n_grids_;
+        per_call_ = calls_ ? float(end_ - at_) / float(calls_) : float(end_ - at_);
+        calls_ = 0;
+        credit_ = 0;
+    }
+
+    // What is left of them.
+    void finish() {
+        for (; at_ < end_; at_++) trainer_.prefetch(at_ / n_grids_, at_ % n_grids_);
+    }
+
+    Idle idle() { return {[](void* self) { static_cast<Ahead*>(self)->some(); }, this}; }
+
+  private:
+    void some() {
+        calls_++;
+        for (credit_ += per_call_; credit_ >= 1 && at_ < end_; credit_ -= 1, at_++)
+            trainer_.prefetch(at_ / n_grids_, at_ % n_grids_);
+    }
+
+    const nt_trainer& trainer_;
+    const long n_grids_;
+    long at_ = 0, end_ = 0;  // sample * grids + grid
+    long calls_ = 0;         // of some() in a block, all blocks have about the same
+    float per_call_ = 0, credit_ = 0;
+};
+
+// --- phase 1 -------------------------------------------------------------------------------------------------------
+
+void nt_trainer::forward_block(long first, long n, Workspace& work, const Noise* noise, const Idle& idle) const {
+    const long n_grids = long(grids.size());
+    encode(shape, &u[first], &v[first], &lod[first], &lod_value[first], n, work.inputs.data());
+    for (long g = 0; g < n_grids; g++)
+        gather_grid(shape.grids[g], shape.quantized, grids[g]->tracked(), noise ? noise[g] : Noise{0, 0},
+                    &corners[first * n_grids + g], n_grids, n, work.inputs.data(), shape.input_stride);
+    forward(network, work, n, idle);
+}
+
+// Sum over samples and channels of (weighted) squared errors; their gradient goes to work.upstream[0].
+double nt_trainer::loss_block(long first, long n, Workspace& work, bool weighted) const {
+    const Layer& last = shape.layers.back();
+    float share[PADDED_OUTPUTS + V] = {}, wanted[PADDED_OUTPUTS + V] = {};
+    for (int c = 0; c < shape.n_channels; c++) share[c] = weighted ? settings.channel_weights[c] : 1.0f;
+    const float scale = 2 / float(settings.batch_size);
+    double loss = 0;
+    for (long s = 0; s < n; s++) {
+        const float* decoded = work.outputs.back().data() + s * last.out_stride;
+        float* gradient = work.upstream[0].data() + s * shape.widest;
+        const uint8_t* codes8 = material.codes8 + target[first + s] * material.columns8;
+        const uint16_t* codes16 = material.codes16 + target[first + s] * material.columns16 - material.columns8;
+        for (int c = 0; c < shape.n_channels; c++) {
+            const int column = material.columns[c];
+            wanted[c] = column < material.columns8 ? targets8_[codes8[column]] : float(codes16[column]) / 65535.0f;
+        }
+        vfloat sum{};
+        for (long c = 0; c < last.out_stride; c += V) {
+            const vfloat error = load(decoded + c) - load(wanted + c), weighted_error = error * load(share + c);
+            sum += error * weighted_error;
+            store(gradient + c, weighted_error * scale);
+        }
+        float total = 0;
+        for (int lane = 0; lane < V; lane++) total += sum[lane];
+        loss += total;
+    }
+    return loss;
+}
+
+void nt_trainer::train_chunk(int band, Thread& thread) {
+    Chunk& chunk = chunks[band];
+    chunk.loss = 0;
+    place_samples(band);
+    const long end = chunk.first + chunk.n;
+    if (chunk.n == 0) std::fill_n(chunk.weight_gradient.data(), chunk.weight_gradient.size(), 0.0f);
+    Ahead ahead(*this);
+    ahead.begin(chunk.first, std::min(chunk.first + BLOCK, end));
+    for (long first = chunk.first; first < end; first += BLOCK) {
+        const long n = std::min<long>(BLOCK, end - first);
+        ahead.begin(first + n, std::min(first + n + BLOCK, end));
+        forward_block(first, n, thread.work, noise_.data(), ahead.idle());
+        chunk.loss += loss_block(first, n, thread.work, true);
+        backward(network, thread.work, n, chunk.weight_gradient.data(), first == chunk.first,
+                 feature_gradient.data() + first * feature_stride, feature_stride, ahead.idle());
+    }
+    uint32_t n_borders = 0;
+    for (int g = 0; g < int(grids.size()); g++)
+        with_features(shape.grids[g].features, [&](auto features) {
+            n_borders = update_own_rows<decltype(features)::value>(g, band, n_borders, thread);
+        });
+    sort_borders(band, n_borders);
+}
+
+// Updates the rows that no other band touches, and lists the records of the others; returns how many there are now.
+template <int F>
+uint32_t nt_trainer::update_own_rows(int g, int band, uint32_t n_borders, Thread& thread) {
+    const Chunk& chunk = chunks[band];
+    const long n_grids = long(grids.size());
+    uint32_t* const found = borders_found.data() + 2 * n_grids * chunk.first;
+    uint16_t* const tasks = border_tasks.data() + 2 * n_grids * chunk.first;
+    thread.touched.clear();
+    for (long s = chunk.first; s < chunk.first + chunk.n; s++) {
+        const Corner& corner = corners[s * n_grids + g];
+        const uint8_t* row_task = row_tasks[g][lod[s]].data();
+        for (int row = 0; row < 2; row++) {
+            const uint8_t task = row_task[corner.row[row]];
+            if (task == OWN_ROW) {
+                add_record<F>(g, s, row, thread);
+            } else {
+                found[n_borders] = uint32_t(2 * s + row);
+                tasks[n_borders++] = uint16_t(g * n_bands + task);
+            }
+        }
+    }
+    close_touched<F>(g, thread);
+    return n_borders;
+}
+
+void nt_trainer::sort_borders(int band, uint32_t n_borders) {
+    Chunk& chunk = chunks[band];
+    const size_t offset = 2 * grids.size() * chunk.first;
+    std::vector<uint32_t>& starts = chunk.border_starts;
+    std::fill(starts.begin(), starts.end(), 0u);
+    for (uint32_t i = 0; i < n_borders; i++) starts[border_tasks[offset + i] + 1]++;
+    for (size_t i = 0; i + 1 < starts.size(); i++) starts[i + 1] += starts[i];
+    std::copy(starts.begin(), starts.end() - 1, chunk.cursor.begin());
+    for (uint32_t i = 0; i < n_borders; i++)
+        borders[offset + chunk.cursor[border_tasks[offset + i]]++] = borders_found[offset + i];
+}
+
+// --- phase 2 -------------------------------------------------------------------------------------------------------
+
+template <int F>
+void nt_trainer::update_border(int g, int task, Thread& thread) {
+    const long n_grids = long(grids.size());
+    const GridStore& store = *grids[g];
+    thread.touched.clear();
+    for (const Chunk& chunk : chunks) {
+        const uint32_t* records = borders.data() + 2 * n_grids * chunk.first;
+        const long begin = chunk.border_starts[g * n_bands + task];
+        const long end = chunk.border_starts[g * n_bands + task + 1];
+        for (long i = begin; i < end; i++) {
+            if (i + AHEAD < end) {
+                const uint32_t later = records[i + AHEAD];
+                const uint32_t* texel = corners[(later / 2) * n_grids + g].texel + 2 * (later % 2);
+                prefetch_line(store.stamps.data() + texel[0]);
+                for (int j = 0; j < 2; j++)
+                    for (int f = 0; f < 4 * F; f += 16) prefetch_line(store.records.data() + size_t(texel[j]) * 4 * F + f);
+            }
+            add_record<F>(g, records[i] / 2, int(records[i] % 2), thread);
+        }
+    }
+    close_touched<F>(g, thread);
+}
+
+// Adds a sample's gradient to the two texels of one of its rows.
+template <int F>
+inline void nt_trainer::add_record(int g, long sample, int row, Thread& thread) {
+    GridStore& store = *grids[g];
+    const Corner& corner = corners[sample * long(grids.size()) + g];
+    const float* gradient = feature_gradient.data() + sample * feature_stride + store.grid.column;
+    const int32_t now = int32_t(iteration + 1);
+    for (int j = 2 * row; j < 2 * row + 2; j++) {
+        const uint32_t texel = corner.texel[j];
+        float* record = store.records.data() + size_t(texel) * 4 * F;
+        const int32_t stamp = store.stamps[texel];
+        if (stamp != now) {
+            const int age = now - stamp;
+            open_record<F>(record, store.distance[stamp & (DRIFT_SIZE - 1)], store.limit, fading.moment1[age],
+                           fading.moment2[age]);
+            store.stamps[texel] = now;
+            thread.touched.push_back(texel);
+        }
+        if (store.grid.learned)
+            add_gradient<F>(record, gradient + j * F, 1.0f);
+        else
+            add_gradient<F>(record, gradient, corner.weight(j));
+    }
+}
+
+template <int F>
+inline void nt_trainer::close_touched(int g, Thread& thread) {
+    GridStore& store = *grids[g];
+    const float step = float(store.rate * factor_ * step_size_);
+    const float share1 = float(1 - settings.beta1), share2 = float(1 - settings.beta2);
+    for (uint32_t texel : thread.touched)
+        close_record<F>(store.records.data() + size_t(texel) * 4 * F, share1, share2, small_, step, store.limit);
+}
+
+void nt_trainer::update_weights(const WeightTask& task, std::vector<float>& sum) {
+    const Layer& layer = shape.layers[task.layer];
+    const float rate = float(settings.network_rate * factor_ * step_size_);
+    const float share1 = float(1 - settings.beta1), share2 = float(1 - settings.beta2);
+    const float keep1 = float(settings.beta1), keep2 = float(settings.beta2);
+    for (int row = task.first_row; row < task.last_row; row++) {
+        std::fill(sum.begin(), sum.end(), 0.0f);
+        const int64_t offset = layer.gradient_offset + row * layer.in_stride;
+        for (const Chunk& chunk : chunks) {
+            const float* from = chunk.weight_gradient.data() + offset;
+            for (long i = 0; i < layer.in_stride; i++) sum[i] += from[i];
+        }
+        const int64_t at = layer.file_offset + int64_t(layer.file_row[row]) * layer.file_inputs;
+        for (int i = 0; i < layer.file_inputs; i++) {
+            if (layer.column[i] < 0) continue;
+            const float g = sum[layer.column[i]];
+            float& m = moments1[at + i];
+            float& v2 = moments2[at + i];
+            m = keep1 * m + share1 * g;
+            v2 = keep2 * v2 + share2 * g * g;
+            weights[at + i] -= rate * direction(m, v2, small_);
+        }
+    }
+    network.pack(task.layer, task.first_row, task.last_row, weights.data());
+}
+
+// --- the loop ------------------------------------------------------------------------------------------------------
+
+void nt_trainer::prepare_iteration(double factor, double strength) {
+    factor_ = factor;
+    step_size_ = fading.adam.step_size(iteration + 1);
+    small_ = fading.adam.small(iteration + 1);
+    for (size_t g = 0; g < grids.size(); g++) {
+        const double step = shape.quantized && strength > 0 ? strength / double(1 << shape.grids[g].bits) : 0;
+        noise_[g] = {float(step), stream_key(settings.seed, iteration, STREAM_NOISE + uint32_t(g))};
+    }
+    share_out();
+}
+
+void nt_trainer::finish_iteration() {
+    iteration++;
+    for (auto& grid : grids) grid->advance(fading, iteration, factor_);
+    if (!settings.wrap_interval || iteration % settings.wrap_interval) return;
+    for (auto& grid : grids) {
+        const int levels = settings.wrap_levels ? settings.wrap_levels : grid->grid.n_levels;
+        grid->sync_borders(fading, iteration, std::max(grid->grid.n_levels - levels, 0), settings.wrap_strength);
+    }
+}
+
+double nt_trainer::step(int64_t n, const double* factors, const double* noise) {
+    if (n == 0) return 0;
+    // everything is allocated here: a thread that failed half-way would leave the others waiting
+    const auto threads = make_threads();
+    Barrier barrier(settings.n_threads);
+    std::atomic<long> next{0};
+    const long n_weight_tasks = long(weight_tasks.size()), n_border_tasks = long(grids.size()) * n_bands;
+    double total = 0;
+    network.pack_all(weights.data());
+    run_threads(settings.n_threads, [&](int id) {
+        Thread& thread = *threads[id];
+        for (long slice; (slice = next.fetch_add(1)) < n_slices;) draw_slice(slice, iteration);
+        barrier.wait([&] {
+            prepare_iteration(factors[0], noise[0]);
+            next = 0;
+        });
+        for (int64_t i = 0; i < n; i++) {
+            for (long band; (band = next.fetch_add(1)) < n_bands;) train_chunk(int(band), thread);
+            barrier.wait([&] {
+                double loss = 0;
+                for (const Chunk& chunk : chunks) loss += chunk.loss;
+                total += loss / double(settings.batch_size);
+                next = 0;
+            });
+            const long n_draws = i + 1 < n ? n_slices : 0;
+            for (long task; (task = next.fetch_add(1)) < n_weight_tasks + n_border_tasks + n_draws;) {
+                const long border = task - n_weight_tasks;
+                if (task < n_weight_tasks)
+                    update_weights(weight_tasks[task], thread.sum);
+                else if (border < n_border_tasks)
+                    with_features(shape.grids[border / n_bands].features, [&](auto features) {
+                        update_border<decltype(features)::value>(int(border / n_bands), int(border % n_bands), thread);
+                    });
+                else
+                    draw_slice(border - n_border_tasks, iteration + 1);
+            }
+            barrier.wait([&] {
+                finish_iteration();
+                if (i + 1 < n) prepare_iteration(factors[i + 1], noise[i + 1]);
+                next = 0;
+            });
+            if (iteration % SWEEP_INTERVAL) continue;
+            for (auto& grid : grids) {
+                const int64_t texels = grid->grid.texels;
+                for (int64_t first; (first = next.fetch_add(SWEEP_TEXELS)) < texels;)
+                    grid->sweep(fading, iteration, first, std::min<int64_t>(first + SWEEP_TEXELS, texels));
+                barrier.wait([&] { next = 0; });
+            }
+        }
+    });
+    return total / double(n);
+}
+
+double nt_trainer::probe(int64_t draw_iteration) {
+    const auto threads = make_threads();
+    network.pack_all(weights.data());
+    run_tasks(settings.n_threads, n_slices, [&](long slice, int) { draw_slice(slice, draw_iteration); });
+    share_out();
+    run_tasks(settings.n_threads, n_bands, [&](long band, int id) {
+        Chunk& chunk = chunks[band];
+        chunk.loss = 0;
+        place_samples(int(band));
+        const long end = chunk.first + chunk.n;
+        for (long first = chunk.first; first < end; first += BLOCK) {
+            const long n = std::min<long>(BLOCK, end - first);
+            forward_block(first, n, threads[id]->work, nullptr);
+            chunk.loss += loss_block(first, n, threads[id]->work, false);
+        }
+    });
+    double sum = 0;
+    for (const Chunk& chunk : chunks) sum += chunk.loss;
+    return sum / (double(settings.batch_size) * shape.n_channels);
+}

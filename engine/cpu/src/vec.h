@@ -1,0 +1,109 @@
+// Vectors of floats through the compiler's vector extensions (gcc and clang), and aligned memory.
+#pragma once
+
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <new>
+
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
+// One source for every instruction set: a vector is as wide as the widest register of the target. A build may choose
+// another width (the compiler then splits or pads), which is how the 64-byte code is tested without AVX-512.
+#if !defined(NT_VECTOR_BYTES)
+#if defined(__AVX512F__)
+#define NT_VECTOR_BYTES 64
+#elif defined(__AVX__)
+#define NT_VECTOR_BYTES 32
+#else
+#define NT_VECTOR_BYTES 16
+#endif
+#endif
+
+#if !defined(NT_REGISTERS)
+#if defined(__AVX512F__) || defined(__aarch64__)
+#define NT_REGISTERS 32
+#else
+#define NT_REGISTERS 16
+#endif
+#endif
+
+namespace nt {
+
+constexpr int V = NT_VECTOR_BYTES / 4;  // floats per vector
+
+// W floats, or integers, side by side; arithmetic works lane by lane.
+template <int W>
+struct Lanes {
+    typedef float floats __attribute__((vector_size(W * 4)));
+    typedef int32_t ints __attribute__((vector_size(W * 4)));
+    typedef uint32_t uints __attribute__((vector_size(W * 4)));
+};
+
+using vfloat = Lanes<V>::floats;
+using vint = Lanes<V>::ints;
+
+template <int W = V>
+inline typename Lanes<W>::floats load(const float* from) {
+    typename Lanes<W>::floats value;
+    memcpy(&value, from, sizeof value);
+    return value;
+}
+
+template <int W = V>
+inline void store(float* to, const typename Lanes<W>::floats& value) {
+    memcpy(to, &value, sizeof value);
+}
+
+template <int W>
+inline typename Lanes<W>::floats square_root(typename Lanes<W>::floats x) {
+    float lanes[W];  // gcc and clang make one instruction of this loop
+    memcpy(lanes, &x, sizeof x);
+    for (int i = 0; i < W; i++) lanes[i] = __builtin_sqrtf(lanes[i]);
+    memcpy(&x, lanes, sizeof x);
+    return x;
+}
+
+constexpr long align_up(long count, long unit) { return (count + unit - 1) / unit * unit; }
+
+// Zeroed memory on cache lines; large blocks on huge pages where the system has them, since training reads at random.
+template <class T>
+class Buffer {
+  public:
+    Buffer() = default;
+    explicit Buffer(size_t count) { resize(count); }
+    Buffer(const Buffer&) = delete;
+    Buffer& operator=(const Buffer&) = delete;
+    Buffer(Buffer&& other) noexcept : data_(other.data_), count_(other.count_) { other.data_ = nullptr; }
+    ~Buffer() { free(data_); }
+
+    void resize(size_t count) {
+        free(data_);
+        data_ = nullptr;
+        count_ = count;
+        const size_t huge = size_t(2) << 20;
+        const size_t bytes = count * sizeof(T) + 64;  // room for a vector that starts at the last element
+        const size_t unit = bytes >= 4 * huge ? huge : 64;
+        void* memory = nullptr;
+        if (posix_memalign(&memory, unit, (bytes + unit - 1) / unit * unit)) throw std::bad_alloc();
+#if defined(__linux__) && defined(MADV_HUGEPAGE)
+        if (unit == huge) madvise(memory, bytes / huge * huge, MADV_HUGEPAGE);
+#endif
+        memset(memory, 0, bytes);
+        data_ = static_cast<T*>(memory);
+    }
+
+    T* data() { return data_; }
+    const T* data() const { return data_; }
+    size_t size() const { return count_; }
+    T& operator[](size_t i) { return data_[i]; }
+    const T& operator[](size_t i) const { return data_[i]; }
+
+  private:
+    T* data_ = nullptr;
+    size_t count_ = 0;
+};
+
+}  // namespace nt

@@ -91,36 +91,29 @@ inline typename Lanes<W>::floats clamped_lanes(typename Lanes<W>::floats x, floa
 // Adam's direction, m / (sqrt(v) + small).
 inline float direction(float m, float v, float small) { return m / (__builtin_sqrtf(v) + small); }
 
-// The first of a texel's gradients of iteration `t`: parameter as of t - 1, moments faded, room for the sum.
-template <int F>
-inline void open_record(float* record, float distance, float limit, float fade1, float fade2) {
-    constexpr int W = F < V ? F : V;
-    for (int f = 0; f < F; f += W, record += W) {
-        store<W>(record, clamped_lanes<W>(load<W>(record) - load<W>(record + F) * distance, limit));
-        store<W>(record + F, typename Lanes<W>::floats{});
-        store<W>(record + 2 * F, load<W>(record + 2 * F) * fade1);
-        store<W>(record + 3 * F, load<W>(record + 3 * F) * fade2);
-    }
-}
+// What Adam's step is the same for in all texels of a grid that were brought up to date at the same time.
+struct Follow {
+    float distance;      // moved since then, along the direction
+    float fade1, fade2;  // of the moments, to the iteration that is being taken
+};
 
-// One more sample's gradient.
-template <int F>
-inline void add_gradient(float* record, const float* gradient, float weight) {
-    constexpr int W = F < V ? F : V;
-    for (int f = F; f < 2 * F; f += W, gradient += W)
-        store<W>(record + f, load<W>(record + f) + load<W>(gradient) * weight);
-}
+struct Step {
+    float share1, share2;  // 1 - beta
+    float small, size;     // of the denominator; of the step along the direction
+    float limit;
+};
 
-// Adam's step with the sum of the gradients, which stands where the direction goes.
+// One texel's step from the sum of its gradients: first it follows to the iteration before.
 template <int F>
-inline void close_record(float* record, float share1, float share2, float small, float step, float limit) {
+inline void update_record(float* record, const float* gradient, const Follow& follow, const Step& step) {
     constexpr int W = F < V ? F : V;
-    for (int f = 0; f < F; f += W, record += W) {
-        const auto g = load<W>(record + F);
-        const auto m = load<W>(record + 2 * F) + g * share1;
-        const auto v = load<W>(record + 3 * F) + g * g * share2;
-        const auto q = m / (square_root<W>(v) + small);
-        store<W>(record, clamped_lanes<W>(load<W>(record) - q * step, limit));
+    for (int f = 0; f < F; f += W, record += W, gradient += W) {
+        const auto g = load<W>(gradient);
+        const auto m = load<W>(record + 2 * F) * follow.fade1 + g * step.share1;
+        const auto v = load<W>(record + 3 * F) * follow.fade2 + g * g * step.share2;
+        const auto q = m / (square_root<W>(v) + step.small);
+        const auto p = clamped_lanes<W>(load<W>(record) - load<W>(record + F) * follow.distance, step.limit);
+        store<W>(record, clamped_lanes<W>(p - q * step.size, step.limit));
         store<W>(record + F, q);
         store<W>(record + 2 * F, m);
         store<W>(record + 3 * F, v);

@@ -14,7 +14,10 @@ constexpr int WEIGHT_ROWS = 16;        // rows of a matrix that are updated toge
 constexpr long SWEEP_TEXELS = 1 << 14;
 constexpr long AHEAD = 8;  // border records whose memory is on its way
 
-inline void prefetch_line(const void* address) { __builtin_prefetch(address, 0, 2); }
+inline void prefetch_line(const void* address) {
+    __builtin_prefetch(address, 0, 2);
+    asm volatile("" : : "r"(address));  // gcc takes loops that only prefetch for loops without effect, and drops them
+}
 
 int band_count(int64_t batch_size) {
     return int(std::min<int64_t>(std::max<int64_t>(batch_size / SAMPLES_PER_BAND, 1), MAX_BANDS));
@@ -80,12 +83,15 @@ nt_trainer::nt_trainer(const nt_model& model, const nt_material& material_, cons
 
 std::vector<std::unique_ptr<nt_trainer::Thread>> nt_trainer::make_threads() const {
     std::vector<std::unique_ptr<Thread>> threads;
-    int64_t most_touched = 0;
-    for (const Grid& grid : shape.grids)
+    int64_t most_touched = 0, most_features = 0;
+    for (const Grid& grid : shape.grids) {
         most_touched = std::max(most_touched, std::min<int64_t>(grid.texels, 4 * settings.batch_size));
+        most_features = std::max<int64_t>(most_features, grid.features);
+    }
     for (int i = 0; i < settings.n_threads; i++) {
-        threads.push_back(std::make_unique<Thread>(shape));
+        threads.push_back(std::make_unique<Thread>(*this));
         threads.back()->touched.reserve(most_touched);
+        threads.back()->gradients.reset(new float[most_touched * most_features]);  // not zeroed: pages come when used
         threads.back()->sum.resize(shape.widest);
     }
     return threads;
@@ -177,42 +183,24 @@ inline void nt_trainer::prefetch(long s, long g) const {
     if (g == 0 && material.columns16) prefetch_line(material.codes16 + target[s] * material.columns16);
 }
 
-// Asks for the memory of the next block while one is computed, little by little: a core has room for some twenty lines
-// on their way, and one that asks for more waits.
-class nt_trainer::Ahead {
-  public:
-    explicit Ahead(const nt_trainer& trainer) : trainer_(trainer), n_grids_(long(trainer.grids.size())) {}
+void nt_trainer::Ahead::begin(long first, long last) {
+    finish();
+    at_ = first * n_grids_;
+    end_ = last * n_grids_;
+    per_call_ = calls_ ? float(end_ - at_) / float(calls_) : float(end_ - at_);
+    calls_ = 0;
+    credit_ = 0;
+}
 
-    // Samples first..last come next.
-    void begin(long first, long last) {
-        finish();
-        at_ = first * n_grids_;
-        end_ = last * n_grids_;
-        per_call_ = calls_ ? float(end_ - at_) / float(calls_) : float(end_ - at_);
-        calls_ = 0;
-        credit_ = 0;
-    }
+void nt_trainer::Ahead::finish() {
+    for (; at_ < end_; at_++) trainer_.prefetch(at_ / n_grids_, at_ % n_grids_);
+}
 
-    // What is left of them.
-    void finish() {
-        for (; at_ < end_; at_++) trainer_.prefetch(at_ / n_grids_, at_ % n_grids_);
-    }
-
-    Idle idle() { return {[](void* self) { static_cast<Ahead*>(self)->some(); }, this}; }
-
-  private:
-    void some() {
-        calls_++;
-        for (credit_ += per_call_; credit_ >= 1 && at_ < end_; credit_ -= 1, at_++)
-            trainer_.prefetch(at_ / n_grids_, at_ % n_grids_);
-    }
-
-    const nt_trainer& trainer_;
-    const long n_grids_;
-    long at_ = 0, end_ = 0;  // sample * grids + grid
-    long calls_ = 0;         // of some() in a block, all blocks have about the same
-    float per_call_ = 0, credit_ = 0;
-};
+void nt_trainer::Ahead::some() {
+    calls_++;
+    for (credit_ += per_call_; credit_ >= 1 && at_ < end_; credit_ -= 1, at_++)
+        trainer_.prefetch(at_ / n_grids_, at_ % n_grids_);
+}
 
 // --- phase 1 -------------------------------------------------------------------------------------------------------
 
@@ -254,22 +242,25 @@ double nt_trainer::loss_block(long first, long n, Workspace& work, bool weighted
     return loss;
 }
 
-void nt_trainer::train_chunk(int band, Thread& thread) {
+// Samples of `band` and of `upcoming`, the thread's next one, are in place; the first block of `upcoming` is asked for.
+void nt_trainer::train_chunk(int band, int upcoming, Thread& thread) {
     Chunk& chunk = chunks[band];
     chunk.loss = 0;
-    place_samples(band);
     const long end = chunk.first + chunk.n;
     if (chunk.n == 0) std::fill_n(chunk.weight_gradient.data(), chunk.weight_gradient.size(), 0.0f);
-    Ahead ahead(*this);
-    ahead.begin(chunk.first, std::min(chunk.first + BLOCK, end));
+    Ahead& ahead = thread.ahead;
     for (long first = chunk.first; first < end; first += BLOCK) {
-        const long n = std::min<long>(BLOCK, end - first);
-        ahead.begin(first + n, std::min(first + n + BLOCK, end));
+        const long n = std::min<long>(BLOCK, end - first), next = first + n;
+        if (next < end)
+            ahead.begin(next, std::min(next + BLOCK, end));
+        else if (upcoming < n_bands)
+            ahead.begin(chunks[upcoming].first, chunks[upcoming].first + std::min<long>(BLOCK, chunks[upcoming].n));
         forward_block(first, n, thread.work, noise_.data(), ahead.idle());
         chunk.loss += loss_block(first, n, thread.work, true);
         backward(network, thread.work, n, chunk.weight_gradient.data(), first == chunk.first,
                  feature_gradient.data() + first * feature_stride, feature_stride, ahead.idle());
     }
+    ahead.finish();
     uint32_t n_borders = 0;
     for (int g = 0; g < int(grids.size()); g++)
         with_features(shape.grids[g].features, [&](auto features) {
@@ -285,7 +276,6 @@ uint32_t nt_trainer::update_own_rows(int g, int band, uint32_t n_borders, Thread
     const long n_grids = long(grids.size());
     uint32_t* const found = borders_found.data() + 2 * n_grids * chunk.first;
     uint16_t* const tasks = border_tasks.data() + 2 * n_grids * chunk.first;
-    thread.touched.clear();
     for (long s = chunk.first; s < chunk.first + chunk.n; s++) {
         const Corner& corner = corners[s * n_grids + g];
         const uint8_t* row_task = row_tasks[g][lod[s]].data();
@@ -299,7 +289,7 @@ uint32_t nt_trainer::update_own_rows(int g, int band, uint32_t n_borders, Thread
             }
         }
     }
-    close_touched<F>(g, thread);
+    update_touched<F>(g, thread);
     return n_borders;
 }
 
@@ -321,7 +311,6 @@ template <int F>
 void nt_trainer::update_border(int g, int task, Thread& thread) {
     const long n_grids = long(grids.size());
     const GridStore& store = *grids[g];
-    thread.touched.clear();
     for (const Chunk& chunk : chunks) {
         const uint32_t* records = borders.data() + 2 * n_grids * chunk.first;
         const long begin = chunk.border_starts[g * n_bands + task];
@@ -331,47 +320,57 @@ void nt_trainer::update_border(int g, int task, Thread& thread) {
                 const uint32_t later = records[i + AHEAD];
                 const uint32_t* texel = corners[(later / 2) * n_grids + g].texel + 2 * (later % 2);
                 prefetch_line(store.stamps.data() + texel[0]);
-                for (int j = 0; j < 2; j++)
-                    for (int f = 0; f < 4 * F; f += 16) prefetch_line(store.records.data() + size_t(texel[j]) * 4 * F + f);
             }
             add_record<F>(g, records[i] / 2, int(records[i] % 2), thread);
         }
     }
-    close_touched<F>(g, thread);
+    update_touched<F>(g, thread);
 }
 
 // Adds a sample's gradient to the two texels of one of its rows.
 template <int F>
 inline void nt_trainer::add_record(int g, long sample, int row, Thread& thread) {
-    GridStore& store = *grids[g];
+    constexpr int W = F < V ? F : V;
+    GridStore& store_ = *grids[g];
     const Corner& corner = corners[sample * long(grids.size()) + g];
-    const float* gradient = feature_gradient.data() + sample * feature_stride + store.grid.column;
-    const int32_t now = int32_t(iteration + 1);
+    const float* gradient = feature_gradient.data() + sample * feature_stride + store_.grid.column;
     for (int j = 2 * row; j < 2 * row + 2; j++) {
-        const uint32_t texel = corner.texel[j];
-        float* record = store.records.data() + size_t(texel) * 4 * F;
-        const int32_t stamp = store.stamps[texel];
-        if (stamp != now) {
-            const int age = now - stamp;
-            open_record<F>(record, store.distance[stamp & (DRIFT_SIZE - 1)], store.limit, fading.moment1[age],
-                           fading.moment2[age]);
-            store.stamps[texel] = now;
-            thread.touched.push_back(texel);
+        const float* from = store_.grid.learned ? gradient + j * F : gradient;
+        const float share = store_.grid.learned ? 1.0f : corner.weight(j);
+        int32_t& stamp = store_.stamps[corner.texel[j]];
+        if (stamp >= 0) {
+            float* to = thread.gradients.get() + thread.touched.size() * F;
+            thread.touched.push_back({corner.texel[j], stamp});
+            stamp = -int32_t(thread.touched.size());
+            for (int f = 0; f < F; f += W) store<W>(to + f, load<W>(from + f) * share);
+        } else {
+            float* to = thread.gradients.get() + size_t(-1 - stamp) * F;
+            for (int f = 0; f < F; f += W) store<W>(to + f, load<W>(to + f) + load<W>(from + f) * share);
         }
-        if (store.grid.learned)
-            add_gradient<F>(record, gradient + j * F, 1.0f);
-        else
-            add_gradient<F>(record, gradient, corner.weight(j));
     }
 }
 
+// Takes Adam's step for the texels that got a gradient.
 template <int F>
-inline void nt_trainer::close_touched(int g, Thread& thread) {
+inline void nt_trainer::update_touched(int g, Thread& thread) {
     GridStore& store = *grids[g];
-    const float step = float(store.rate * factor_ * step_size_);
-    const float share1 = float(1 - settings.beta1), share2 = float(1 - settings.beta2);
-    for (uint32_t texel : thread.touched)
-        close_record<F>(store.records.data() + size_t(texel) * 4 * F, share1, share2, small_, step, store.limit);
+    const int32_t now = int32_t(iteration + 1);
+    const Step step = {float(1 - settings.beta1), float(1 - settings.beta2), small_,
+                       float(store.rate * factor_ * step_size_), store.limit};
+    const size_t count = thread.touched.size();
+    for (size_t i = 0; i < count; i++) {
+        if (i + AHEAD < count) {
+            const float* later = store.records.data() + size_t(thread.touched[i + AHEAD].texel) * 4 * F;
+            for (int f = 0; f < 4 * F; f += 16) prefetch_line(later + f);
+        }
+        const Touched& touched = thread.touched[i];
+        const Follow follow = {store.distance[touched.stamp & (DRIFT_SIZE - 1)],
+                               fading.moment1[now - touched.stamp], fading.moment2[now - touched.stamp]};
+        update_record<F>(store.records.data() + size_t(touched.texel) * 4 * F, thread.gradients.get() + i * F, follow,
+                         step);
+        store.stamps[touched.texel] = now;
+    }
+    thread.touched.clear();
 }
 
 void nt_trainer::update_weights(const WeightTask& task, std::vector<float>& sum) {
@@ -440,7 +439,14 @@ double nt_trainer::step(int64_t n, const double* factors, const double* noise) {
             next = 0;
         });
         for (int64_t i = 0; i < n; i++) {
-            for (long band; (band = next.fetch_add(1)) < n_bands;) train_chunk(int(band), thread);
+            long band = next.fetch_add(1);
+            if (band < n_bands) place_samples(int(band));
+            while (band < n_bands) {  // a chunk is claimed while the one before is computed, to have its memory ready
+                const long upcoming = next.fetch_add(1);
+                if (upcoming < n_bands) place_samples(int(upcoming));
+                train_chunk(int(band), int(std::min<long>(upcoming, n_bands)), thread);
+                band = upcoming;
+            }
             barrier.wait([&] {
                 double loss = 0;
                 for (const Chunk& chunk : chunks) loss += chunk.loss;

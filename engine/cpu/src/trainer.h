@@ -58,10 +58,36 @@ struct nt_trainer {
     int64_t iteration = 0;  // updates taken
 
   private:
+    // Asks for the memory of the next block while one is computed, little by little: a core has room for some twenty
+    // lines on their way, and drops what goes beyond.
+    class Ahead {
+      public:
+        explicit Ahead(const nt_trainer& trainer) : trainer_(trainer), n_grids_(long(trainer.grids.size())) {}
+        void begin(long first, long last);  // samples first..last come next
+        void finish();                      // asks for what is left of them
+        nt::Idle idle() { return {[](void* self) { static_cast<Ahead*>(self)->some(); }, this}; }
+
+      private:
+        void some();
+
+        const nt_trainer& trainer_;
+        const long n_grids_;
+        long at_ = 0, end_ = 0;  // sample * grids + grid
+        long calls_ = 0;         // of some() in a block; all blocks have about the same
+        float per_call_ = 0, credit_ = 0;
+    };
+    struct Touched {
+        uint32_t texel;
+        int32_t stamp;  // its own
+    };
     struct Thread {
-        explicit Thread(const nt::Shape& shape) : work(shape) {}
+        explicit Thread(const nt_trainer& trainer) : work(trainer.shape), ahead(trainer) {}
         nt::Workspace work;
-        std::vector<uint32_t> touched;  // texels of one grid that got a gradient
+        Ahead ahead;
+        // Texels of one grid that got a gradient, and the sums of these. While they are collected, the stamp of a
+        // texel is -1 - its place here.
+        std::vector<Touched> touched;
+        std::unique_ptr<float[]> gradients;
         std::vector<float> sum;         // of a row of weight gradients
     };
     struct WeightTask {
@@ -73,12 +99,11 @@ struct nt_trainer {
     void draw_slice(long slice, int64_t draw_iteration);
     void share_out();
     void place_samples(int band);
-    class Ahead;
     void prefetch(long sample, long g) const;
     // phase 1
     void forward_block(long first, long n, nt::Workspace& work, const nt::Noise* noise, const nt::Idle& idle = {}) const;
     double loss_block(long first, long n, nt::Workspace& work, bool weighted) const;
-    void train_chunk(int band, Thread& thread);
+    void train_chunk(int band, int upcoming, Thread& thread);
     template <int F>
     uint32_t update_own_rows(int g, int band, uint32_t n_borders, Thread& thread);
     void sort_borders(int band, uint32_t n_borders);
@@ -90,7 +115,7 @@ struct nt_trainer {
     template <int F>
     void add_record(int g, long sample, int row, Thread& thread);
     template <int F>
-    void close_touched(int g, Thread& thread);
+    void update_touched(int g, Thread& thread);
     // alone, between iterations
     void prepare_iteration(double factor, double noise_strength);
     void finish_iteration();

@@ -16,7 +16,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "features.h"
+#include "texels.h"
 #include "shape.h"
 #include "vec.h"
 
@@ -44,7 +44,7 @@ struct Fading {
     double direction[DRIFT_SIZE];                    // r^k
 };
 
-// Parameters, directions and moments of one grid while it is trained; see features.h, Tracked.
+// Parameters, directions and moments of one grid while it is trained; see texels.h, Tracked.
 class GridStore {
   public:
     GridStore(const Grid& grid, double rate, bool quantized);

@@ -1,7 +1,7 @@
 // Decoding at any position and LOD, and gradients at given samples.
 #pragma once
 
-#include "features.h"
+#include "texels.h"
 #include "network.h"
 #include "shape.h"
 

@@ -85,18 +85,20 @@ long part(long total, long parts, long index) { return total / parts + (index < 
 void gemm(const Gemm& job) {
     const auto& tiles = job.a_transposed ? transposed : straight;
     const long column_parts = (job.vectors + MAX_WIDTH - 1) / MAX_WIDTH;
-    long column = 0;
-    for (long i = 0; i < column_parts; i++) {
-        const long width = part(job.vectors, column_parts, i);
-        const long row_parts = (job.rows + rows_of(width) - 1) / rows_of(width);
-        long row = 0;
-        for (long j = 0; j < row_parts; j++) {
-            const long rows = part(job.rows, row_parts, j);
+    const int widest = int(part(job.vectors, column_parts, 0));
+    const long row_parts = (job.rows + rows_of(widest) - 1) / rows_of(widest);
+    // rows outside: b stays in the first-level cache, and every row of a and c passes through it once
+    long row = 0;
+    for (long i = 0; i < row_parts; i++) {
+        const long rows = part(job.rows, row_parts, i);
+        long column = 0;
+        for (long j = 0; j < column_parts; j++) {
+            const long width = part(job.vectors, column_parts, j);
             tiles[width - 1][rows](job, row, column);
             if (job.idle.work) job.idle.work(job.idle.state);
-            row += rows;
+            column += width * V;
         }
-        column += width * V;
+        row += rows;
     }
 }
 

@@ -35,7 +35,7 @@ struct Gemm {
 
 void gemm(const Gemm& job);
 
-// Multiply-adds per second of this thread with everything in registers, measured for `seconds`.
+// Multiply-adds per second of this thread in registers, measured for `seconds`.
 double multiply_add_peak(double seconds);
 
 }  // namespace nt

@@ -3,16 +3,16 @@
 
 #include <vector>
 
-#include "features.h"
+#include "texels.h"
 #include "gemm.h"
 #include "shape.h"
 #include "vec.h"
 
 namespace nt {
 
-// Samples that go through the network together: a multiple of the rows of a tile in gemm.cpp, few enough that one
-// layer's inputs, outputs and weights stay in the first-level cache.
-constexpr int BLOCK = 48;
+// Samples that go through the network together are at most so many, a multiple of the rows of a tile in gemm.cpp; few
+// enough that a layer's inputs, outputs and weights stay close to the core, enough to pay for its weight gradients.
+constexpr int BLOCK_UNIT = 6, BLOCK = 11 * BLOCK_UNIT;
 
 // A layer's weights in the two orders that the matrix products read.
 struct PackedLayer {

@@ -33,7 +33,7 @@ inline T hash24(T index, uint32_t key) {
 }
 
 inline float hash_uniform(uint32_t index, uint32_t key) {
-    return static_cast<float>(hash24(index, key)) * 0x1p-24f;
+    return static_cast<float>(static_cast<int32_t>(hash24(index, key))) * 0x1p-24f;
 }
 
 }  // namespace nt

@@ -12,7 +12,7 @@ constexpr int SAMPLES_PER_BAND = 256;  // about: what these touch stays in the s
 constexpr int MAX_BANDS = 128;         // each has a buffer for the gradients of all weights
 constexpr int WEIGHT_ROWS = 16;        // rows of a matrix that are updated together
 constexpr long SWEEP_TEXELS = 1 << 14;
-constexpr long AHEAD = 8;  // border records whose memory is on its way
+constexpr long AHEAD = 8;  // border records or texels whose memory is on its way
 
 inline void prefetch_line(const void* address) {
     __builtin_prefetch(address, 0, 2);
@@ -21,6 +21,12 @@ inline void prefetch_line(const void* address) {
 
 int band_count(int64_t batch_size) {
     return int(std::min<int64_t>(std::max<int64_t>(batch_size / SAMPLES_PER_BAND, 1), MAX_BANDS));
+}
+
+// Blocks of a chunk of n samples: about equally large, in whole tiles of rows.
+long block_size(long n) {
+    const long blocks = std::max((n + BLOCK - 1) / BLOCK, 1l);
+    return std::min(align_up((n + blocks - 1) / blocks, BLOCK_UNIT), n);
 }
 
 // Tasks of the rows of a level. A sample at v touches the rows around v R - 0.5, so those that touch row y lie in
@@ -68,7 +74,6 @@ nt_trainer::nt_trainer(const nt_model& model, const nt_material& material_, cons
     for (size_t l = 0; l < shape.layers.size(); l++)
         for (int row = 0; row < shape.layers[l].outputs; row += WEIGHT_ROWS)
             weight_tasks.push_back({int(l), row, std::min(row + WEIGHT_ROWS, shape.layers[l].outputs)});
-    for (int code = 0; code < 256; code++) targets8_[code] = float(code) / 255.0f;
     drawn.resize(batch);
     slice_starts.resize(size_t(n_slices) * (n_bands + 1));
     for (auto* list : {&u, &v, &lod_value}) list->resize(batch);
@@ -90,9 +95,13 @@ std::vector<std::unique_ptr<nt_trainer::Thread>> nt_trainer::make_threads() cons
     }
     for (int i = 0; i < settings.n_threads; i++) {
         threads.push_back(std::make_unique<Thread>(*this));
-        threads.back()->touched.reserve(most_touched);
-        threads.back()->gradients.reset(new float[most_touched * most_features]);  // not zeroed: pages come when used
-        threads.back()->sum.resize(shape.widest);
+        Thread& thread = *threads.back();
+        thread.touched.resize(most_touched + 1);
+        thread.codes8.resize(BLOCK * material.columns8);
+        thread.codes16.resize(BLOCK * material.columns16);
+        thread.targets.resize(BLOCK * (material.columns8 + material.columns16) + PADDED_OUTPUTS);
+        thread.gradients.reset(new float[(most_touched + 1) * most_features]);  // not zeroed: pages come when used
+        thread.sum.resize(shape.widest);
     }
     return threads;
 }
@@ -108,16 +117,25 @@ void nt_trainer::draw_slice(long slice, int64_t draw_iteration) {
     constexpr long PART = 256;
     Drawn sample[PART];
     uint8_t bands[PART];
+    uint32_t lods[PART];
+    float shares[PART], x_shares[PART], y_shares[PART];
     const auto draw = [&](long from, long count, auto&& use) {
+        const uint32_t start = uint32_t(first + from), n_draws = uint32_t(count);
+        for (uint32_t i = 0; i < n_draws; i++) {  // loops of a kind that compilers make vectors of
+            shares[i] = hash_uniform(start + i, lod_key);
+            x_shares[i] = hash_uniform(2 * (start + i), texel_key);
+            y_shares[i] = hash_uniform(2 * (start + i) + 1, texel_key);
+            lods[i] = 0;
+        }
+        for (int l = 0; l + 1 < shape.num_lods; l++) {
+            const float boundary = settings.lod_shares[l];
+            for (uint32_t i = 0; i < n_draws; i++) lods[i] += shares[i] >= boundary;
+        }
         for (long i = 0; i < count; i++) {
-            const uint32_t slot = uint32_t(first + from + i);
-            const float share = hash_uniform(slot, lod_key);
-            uint32_t l = 0;
-            while (int(l) + 1 < shape.num_lods && share >= settings.lod_shares[l]) l++;
-            const float width = float(material.widths[l]), height = float(material.heights[l]);
-            const uint32_t x = uint32_t(hash_uniform(2 * slot, texel_key) * width);
-            const uint32_t y = uint32_t(hash_uniform(2 * slot + 1, texel_key) * height);
-            sample[i] = {x, y, l};
+            const uint32_t l = lods[i];
+            const float height = float(material.heights[l]);
+            const uint32_t y = uint32_t(int32_t(y_shares[i] * height));
+            sample[i] = {uint32_t(int32_t(x_shares[i] * float(material.widths[l]))), y, l};
             bands[i] = uint8_t((float(y) + 0.5f) / height * float(n_bands));
         }
         for (long i = 0; i < count; i++) use(i);
@@ -214,29 +232,55 @@ void nt_trainer::forward_block(long first, long n, Workspace& work, const Noise*
 }
 
 // Sum over samples and channels of (weighted) squared errors; their gradient goes to work.upstream[0].
-double nt_trainer::loss_block(long first, long n, Workspace& work, bool weighted) const {
+double nt_trainer::loss_block(long first, long n, Thread& thread, bool weighted) const {
+    const long columns8 = material.columns8, columns16 = material.columns16, columns = columns8 + columns16;
+    uint8_t* const codes8 = thread.codes8.data();
+    uint16_t* const codes16 = thread.codes16.data();
+    float* const targets = thread.targets.data();
+    for (long s = 0; s < n; s++) {
+        memcpy(codes8 + s * columns8, material.codes8 + target[first + s] * columns8, columns8);
+        memcpy(codes16 + s * columns16, material.codes16 + target[first + s] * columns16, 2 * columns16);
+    }
+    // one kind of map is the rule; with both, the second kind stands behind the first in every row
+    if (columns16 == 0) {
+        for (long i = 0; i < n * columns8; i++) targets[i] = float(codes8[i]) / 255.0f;
+    } else {
+        for (long s = 0; s < n; s++) {
+            for (long i = 0; i < columns8; i++) targets[s * columns + i] = float(codes8[s * columns8 + i]) / 255.0f;
+            for (long i = 0; i < columns16; i++)
+                targets[s * columns + columns8 + i] = float(codes16[s * columns16 + i]) / 65535.0f;
+        }
+    }
     const Layer& last = shape.layers.back();
-    float share[PADDED_OUTPUTS + V] = {}, wanted[PADDED_OUTPUTS + V] = {};
-    for (int c = 0; c < shape.n_channels; c++) share[c] = weighted ? settings.channel_weights[c] : 1.0f;
+    float share[PADDED_OUTPUTS] = {};
+    int32_t column_of[PADDED_OUTPUTS] = {};
+    bool in_order = true;
+    for (int c = 0; c < shape.n_channels; c++) {
+        share[c] = weighted ? settings.channel_weights[c] : 1.0f;
+        column_of[c] = material.columns[c];
+        in_order = in_order && column_of[c] == c;
+    }
     const float scale = 2 / float(settings.batch_size);
+    float ordered[PADDED_OUTPUTS] = {};
     double loss = 0;
     for (long s = 0; s < n; s++) {
-        const float* decoded = work.outputs.back().data() + s * last.out_stride;
-        float* gradient = work.upstream[0].data() + s * shape.widest;
-        const uint8_t* codes8 = material.codes8 + target[first + s] * material.columns8;
-        const uint16_t* codes16 = material.codes16 + target[first + s] * material.columns16 - material.columns8;
-        for (int c = 0; c < shape.n_channels; c++) {
-            const int column = material.columns[c];
-            wanted[c] = column < material.columns8 ? targets8_[codes8[column]] : float(codes16[column]) / 65535.0f;
+        const float* decoded = thread.work.outputs.back().data() + s * last.out_stride;
+        float* gradient = thread.work.upstream[0].data() + s * shape.widest;
+        const float* wanted = targets + s * columns;
+        if (!in_order) {
+            for (int c = 0; c < shape.n_channels; c++) ordered[c] = wanted[column_of[c]];
+            wanted = ordered;
         }
-        vfloat sum{};
-        for (long c = 0; c < last.out_stride; c += V) {
-            const vfloat error = load(decoded + c) - load(wanted + c), weighted_error = error * load(share + c);
+        // a vector may reach into the next row: what is there has share 0
+        constexpr int W = PADDED_OUTPUTS < V ? PADDED_OUTPUTS : V;
+        typename Lanes<W>::floats sum{};
+        for (long c = 0; c < last.out_stride; c += W) {
+            const auto error = load<W>(decoded + c) - load<W>(wanted + c), weighted_error = error * load<W>(share + c);
             sum += error * weighted_error;
-            store(gradient + c, weighted_error * scale);
+            store<W>(gradient + c, weighted_error * scale);
         }
         float total = 0;
-        for (int lane = 0; lane < V; lane++) total += sum[lane];
+        for (int lane = 0; lane < W; lane++) total += sum[lane];
         loss += total;
     }
     return loss;
@@ -249,14 +293,15 @@ void nt_trainer::train_chunk(int band, int upcoming, Thread& thread) {
     const long end = chunk.first + chunk.n;
     if (chunk.n == 0) std::fill_n(chunk.weight_gradient.data(), chunk.weight_gradient.size(), 0.0f);
     Ahead& ahead = thread.ahead;
-    for (long first = chunk.first; first < end; first += BLOCK) {
-        const long n = std::min<long>(BLOCK, end - first), next = first + n;
+    const long size = block_size(chunk.n);
+    for (long first = chunk.first; first < end; first += size) {
+        const long n = std::min(size, end - first), next = first + n;
         if (next < end)
-            ahead.begin(next, std::min(next + BLOCK, end));
+            ahead.begin(next, std::min(next + size, end));
         else if (upcoming < n_bands)
-            ahead.begin(chunks[upcoming].first, chunks[upcoming].first + std::min<long>(BLOCK, chunks[upcoming].n));
+            ahead.begin(chunks[upcoming].first, chunks[upcoming].first + block_size(chunks[upcoming].n));
         forward_block(first, n, thread.work, noise_.data(), ahead.idle());
-        chunk.loss += loss_block(first, n, thread.work, true);
+        chunk.loss += loss_block(first, n, thread, true);
         backward(network, thread.work, n, chunk.weight_gradient.data(), first == chunk.first,
                  feature_gradient.data() + first * feature_stride, feature_stride, ahead.idle());
     }
@@ -316,10 +361,14 @@ void nt_trainer::update_border(int g, int task, Thread& thread) {
         const long begin = chunk.border_starts[g * n_bands + task];
         const long end = chunk.border_starts[g * n_bands + task + 1];
         for (long i = begin; i < end; i++) {
+            if (i + 2 * AHEAD < end) {  // another core may have written these last
+                const uint32_t later = records[i + 2 * AHEAD];
+                prefetch_line(&corners[(later / 2) * n_grids + g]);
+                prefetch_line(feature_gradient.data() + (later / 2) * feature_stride + store.grid.column);
+            }
             if (i + AHEAD < end) {
                 const uint32_t later = records[i + AHEAD];
-                const uint32_t* texel = corners[(later / 2) * n_grids + g].texel + 2 * (later % 2);
-                prefetch_line(store.stamps.data() + texel[0]);
+                prefetch_line(store.stamps.data() + corners[(later / 2) * n_grids + g].texel[2 * (later % 2)]);
             }
             add_record<F>(g, records[i] / 2, int(records[i] % 2), thread);
         }
@@ -337,15 +386,18 @@ inline void nt_trainer::add_record(int g, long sample, int row, Thread& thread) 
     for (int j = 2 * row; j < 2 * row + 2; j++) {
         const float* from = store_.grid.learned ? gradient + j * F : gradient;
         const float share = store_.grid.learned ? 1.0f : corner.weight(j);
+        // without a branch: whether a texel has been touched before is as good as random
         int32_t& stamp = store_.stamps[corner.texel[j]];
-        if (stamp >= 0) {
-            float* to = thread.gradients.get() + thread.touched.size() * F;
-            thread.touched.push_back({corner.texel[j], stamp});
-            stamp = -int32_t(thread.touched.size());
-            for (int f = 0; f < F; f += W) store<W>(to + f, load<W>(from + f) * share);
-        } else {
-            float* to = thread.gradients.get() + size_t(-1 - stamp) * F;
-            for (int f = 0; f < F; f += W) store<W>(to + f, load<W>(to + f) + load<W>(from + f) * share);
+        const bool fresh = stamp >= 0;
+        const size_t place = fresh ? thread.n_touched : size_t(-1 - stamp);
+        thread.touched[thread.n_touched] = {corner.texel[j], stamp};
+        thread.n_touched += fresh;
+        stamp = -1 - int32_t(place);
+        float* to = thread.gradients.get() + place * F;
+        const typename Lanes<W>::ints kept = typename Lanes<W>::ints{} + (fresh ? 0 : -1);
+        for (int f = 0; f < F; f += W) {
+            const auto sum = (typename Lanes<W>::floats)((typename Lanes<W>::ints)load<W>(to + f) & kept);
+            store<W>(to + f, sum + load<W>(from + f) * share);
         }
     }
 }
@@ -357,7 +409,7 @@ inline void nt_trainer::update_touched(int g, Thread& thread) {
     const int32_t now = int32_t(iteration + 1);
     const Step step = {float(1 - settings.beta1), float(1 - settings.beta2), small_,
                        float(store.rate * factor_ * step_size_), store.limit};
-    const size_t count = thread.touched.size();
+    const size_t count = thread.n_touched;
     for (size_t i = 0; i < count; i++) {
         if (i + AHEAD < count) {
             const float* later = store.records.data() + size_t(thread.touched[i + AHEAD].texel) * 4 * F;
@@ -370,7 +422,7 @@ inline void nt_trainer::update_touched(int g, Thread& thread) {
                          step);
         store.stamps[touched.texel] = now;
     }
-    thread.touched.clear();
+    thread.n_touched = 0;
 }
 
 void nt_trainer::update_weights(const WeightTask& task, std::vector<float>& sum) {
@@ -495,7 +547,7 @@ double nt_trainer::probe(int64_t draw_iteration) {
         for (long first = chunk.first; first < end; first += BLOCK) {
             const long n = std::min<long>(BLOCK, end - first);
             forward_block(first, n, threads[id]->work, nullptr);
-            chunk.loss += loss_block(first, n, threads[id]->work, false);
+            chunk.loss += loss_block(first, n, *threads[id], false);
         }
     });
     double sum = 0;

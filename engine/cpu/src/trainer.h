@@ -84,9 +84,13 @@ struct nt_trainer {
         explicit Thread(const nt_trainer& trainer) : work(trainer.shape), ahead(trainer) {}
         nt::Workspace work;
         Ahead ahead;
+        nt::Buffer<uint8_t> codes8;     // of a block, (BLOCK, columns8)
+        nt::Buffer<uint16_t> codes16;
+        nt::Buffer<float> targets;      // of a block, (BLOCK, columns8 + columns16), as stored
         // Texels of one grid that got a gradient, and the sums of these. While they are collected, the stamp of a
         // texel is -1 - its place here.
-        std::vector<Touched> touched;
+        std::vector<Touched> touched;  // the first n_touched of them
+        size_t n_touched = 0;
         std::unique_ptr<float[]> gradients;
         std::vector<float> sum;         // of a row of weight gradients
     };
@@ -102,7 +106,7 @@ struct nt_trainer {
     void prefetch(long sample, long g) const;
     // phase 1
     void forward_block(long first, long n, nt::Workspace& work, const nt::Noise* noise, const nt::Idle& idle = {}) const;
-    double loss_block(long first, long n, nt::Workspace& work, bool weighted) const;
+    double loss_block(long first, long n, Thread& thread, bool weighted) const;
     void train_chunk(int band, int upcoming, Thread& thread);
     template <int F>
     uint32_t update_own_rows(int g, int band, uint32_t n_borders, Thread& thread);
@@ -126,8 +130,6 @@ struct nt_trainer {
     std::vector<std::vector<std::vector<uint8_t>>> row_tasks;  // per grid, LOD and row: OWN_ROW or a task
     std::vector<nt::Chunk> chunks;                             // per band
     std::vector<WeightTask> weight_tasks;
-    float targets8_[256];  // code / 255
-
     // the samples of the iteration that is being drawn: slice after slice, in each ordered by band
     std::vector<nt::Drawn> drawn;
     std::vector<uint32_t> slice_starts;  // (slices, bands + 1) within the slice

@@ -24,6 +24,9 @@ def check_adam_state(state: dict, parameters: list[torch.Tensor]) -> None:
             value = moments.get(name) if isinstance(moments, dict) else None
             if not isinstance(value, torch.Tensor) or value.shape != parameters[index].shape:
                 raise ValueError(f"{name} of parameter {index} should be {tuple(parameters[index].shape)}")
+        step = moments.get("step")
+        if not isinstance(step, torch.Tensor) or step.numel() != 1:
+            raise ValueError(f"step of parameter {index} should be one number")
 
 
 def check_pending(pending: Any, model: NeuralTexture, iteration: int, oldest: int | None = None) -> None:

@@ -12,6 +12,7 @@ import torch
 from exports import folder, shipped  # noqa: F401  # fixtures of the tests of exports
 
 from dataset import MAPS, Material
+from engine.cpu import engine as cpu_engine
 from errors import UserError
 
 
@@ -19,6 +20,14 @@ from errors import UserError
 def _seeded():
     torch.manual_seed(0)
     torch.set_num_threads(1)  # arrays here are tiny: two threads on a busy machine with two cores take 20 times as long
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _short_chunks():
+    """Runs here have some dozens of iterations: chunks as short as the torch engine's let them meet their borders."""
+    before, cpu_engine.CHUNKS = cpu_engine.CHUNKS, (25,)
+    yield
+    cpu_engine.CHUNKS = before
 
 
 def pytest_runtest_setup(item):

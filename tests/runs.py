@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ import export
 import metrics
 import train
 from dataset import MAPS
-from engine.torch_engine import TorchEngine
+from engine import CpuEngine, TorchEngine
 from errors import EXIT_BAD_INPUT, run_command
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -98,16 +98,25 @@ def process(*arguments, script="train.py", environment=(), **options) -> subproc
     return subprocess.run(command, env={**os.environ, **OFFLINE, **dict(environment)}, **options)
 
 
+def patch_step(monkeypatch, make_step: Callable) -> None:
+    """Replace step(self, n) of every engine by make_step(the engine's own step)."""
+    for engine in (TorchEngine, CpuEngine):
+        monkeypatch.setattr(engine, "step", make_step(engine.step))
+
+
 def signal_at(monkeypatch, number: int, iteration: int) -> None:
     """Let this process receive the signal in the chunk that reaches `iteration`, once."""
-    step, sent = TorchEngine.step, []
+    sent = []
 
-    def stepping(self, n):
-        if not sent and self.iteration + n >= iteration:
-            sent.append(os.kill(os.getpid(), number))
-        return step(self, n)
+    def make_step(step):
+        def stepping(self, n):
+            if not sent and self.iteration + n >= iteration:
+                sent.append(os.kill(os.getpid(), number))
+            return step(self, n)
 
-    monkeypatch.setattr(TorchEngine, "step", stepping)
+        return stepping
+
+    patch_step(monkeypatch, make_step)
 
 
 # --- what is left behind -------------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ from runs import (
     leftovers,
     newest_run,
     offline,
+    patch_step,
     payload,
     process,
     quick,
@@ -35,7 +36,6 @@ from runs import (
 import files
 import train
 from checkpoint import list_checkpoints, load_checkpoint
-from engine.torch_engine import TorchEngine
 from errors import UserError, explain_os_error, run_command
 
 
@@ -694,13 +694,14 @@ def test_read_only_errors_with_a_line_break_in_the_path(maps, tmp_path, monkeypa
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_training_that_diverges(value, maps, tmp_path, monkeypatch, capsys):
-    step = TorchEngine.step
+    def make_step(step):
+        def diverging(self, n):
+            loss = step(self, n)
+            return value if self.iteration > 30 else loss
 
-    def diverging(self, n):
-        loss = step(self, n)
-        return value if self.iteration > 30 else loss
+        return diverging
 
-    monkeypatch.setattr(TorchEngine, "step", diverging)
+    patch_step(monkeypatch, make_step)
     line = refusal(capsys, *QUICK, "--data_dir", maps, "--save_dir", tmp_path, "--max_iter", 60, "--save_interval", 20)
     assert "diverged" in line and "--learning_rate" in line
     assert list(list_checkpoints(newest_run(tmp_path))) == [20]

@@ -14,6 +14,7 @@ from runs import (
     differences,
     leftovers,
     offline,
+    patch_step,
     payload,
     quick,
     refusal,
@@ -25,7 +26,6 @@ from runs import (
 import groups
 import train
 from checkpoint import list_checkpoints
-from engine.torch_engine import TorchEngine
 from errors import run_command
 
 
@@ -110,14 +110,15 @@ def test_again_appends_to_the_log(batch, tmp_path):
 
 def test_a_bug_in_one_material(batch, tmp_path, monkeypatch, capsys):
     """What no user can mend costs the others nothing; its traceback is in the log."""
-    step = TorchEngine.step
+    def make_step(step):
+        def failing(self, n):
+            if self.material.name == "a brick":
+                raise ZeroDivisionError("a bug")
+            return step(self, n)
 
-    def failing(self, n):
-        if self.material.name == "a brick":
-            raise ZeroDivisionError("a bug")
-        return step(self, n)
+        return failing
 
-    monkeypatch.setattr(TorchEngine, "step", failing)
+    patch_step(monkeypatch, make_step)
     assert train_batch(batch) == 1
     captured = capsys.readouterr()
     lines = captured.out.splitlines()

@@ -24,6 +24,7 @@ from runs import (
     leftovers,
     newest_run,
     offline,
+    patch_step,
     payload,
     quick,
     refusal,
@@ -36,8 +37,10 @@ import train
 from checkpoint import list_checkpoints, load_checkpoint
 
 N = 60
-SCHEDULES = {  # each with something to remember: rates that were lowered, noise that was ended, a segment half done
+# Each with something to remember: rates that were lowered, noise that was ended, a segment half done.
+SCHEDULES = {
     "poly": ["--lr_scheduler", "poly"],
+    "torch": ["--engine", "torch"],
     "plateau": ["--lr_scheduler", "plateau", "--early_stop", "False", "--early_stop_interval", 8, "--lr_decay_factor",
                 0.8, "--early_stop_psnr_threshold", 50],
     "steplr": ["--lr_scheduler", "steplr", "--early_stop_interval", 14, "--lr_step_size", 7, "--lr_decay_factor", 0.4,
@@ -91,7 +94,8 @@ def last_checkpoint(run):
 
 
 @pytest.mark.parametrize(  # none is a chunk's end
-    "schedule, k", [("poly", 15), ("poly", 30), ("poly", 45), ("plateau", 15), ("plateau", 30), ("steplr", 30)]
+    "schedule, k",
+    [("poly", 15), ("poly", 30), ("poly", 45), ("torch", 30), ("plateau", 15), ("plateau", 30), ("steplr", 30)],
 )
 def test_resumed_equals_undisturbed(schedule, k, undisturbed, tmp_path):
     whole = undisturbed(schedule)
@@ -145,9 +149,10 @@ def test_interrupted_equals_undisturbed(k, number, undisturbed, maps, tmp_path, 
 PACED = """
 import sys, time
 import train
-from engine.torch_engine import TorchEngine
-step = TorchEngine.step
-TorchEngine.step = lambda self, n: (time.sleep(0.06), step(self, n))[1]  # slow enough to be met anywhere
+from engine.cpu import engine
+engine.CHUNKS = (25,)
+step = engine.CpuEngine.step
+engine.CpuEngine.step = lambda self, n: (time.sleep(0.06), step(self, n))[1]  # slow enough to be met anywhere
 sys.exit(train.run_command(train.main))
 """
 
@@ -186,7 +191,7 @@ def test_a_second_interrupt_does_not_wait(maps, tmp_path, monkeypatch):
         time.sleep(1)
         raise AssertionError("not interrupted")
 
-    monkeypatch.setattr(train.create_engine.__globals__["TorchEngine"], "step", impatient)
+    patch_step(monkeypatch, lambda step: impatient)
     assert train.run_command(lambda: train.main([*QUICK, "--data_dir", str(maps), "--save_dir", str(tmp_path)])) == 130
     assert leftovers(tmp_path) == []
 

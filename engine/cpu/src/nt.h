@@ -74,7 +74,7 @@ NT_API int32_t nt_interface(void);
 NT_API int32_t nt_vector_width(void);
 /* 0 when a small training step runs and learns; a CPU without this build's instructions dies here. */
 NT_API int32_t nt_self_test(void);
-/* Multiply-adds per second of one thread with everything in registers, measured for `seconds`. */
+/* Multiply-adds per second of n_threads together with everything in registers, measured for `seconds`. */
 NT_API double nt_multiply_add_peak(double seconds, int32_t n_threads);
 /* Multiply-adds of the matrix products of one training sample and of one decoded one. */
 NT_API void nt_work(const nt_model* model, int64_t* per_sample, int64_t* per_decode);

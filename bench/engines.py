@@ -1,0 +1,468 @@
+"""The engines against each other on the CPU: PyTorch, as it comes and compiled, and the fused kernels.
+
+    python -m bench.engines [DIR...]      step speed, sizes, threads and whole runs; a quarter of an hour
+    python -m bench.engines --quick       step speed alone, less than a minute; the last line is JSON
+
+Whatever is compared takes turns in one process, so that a busy machine slows all of it alike. Figures are medians of
+rounds, ratios are medians of the rounds' ratios. A round of the cpu engine is as many iterations as lie between two
+sweeps of its grids (engine/cpu/src/adam.h), so that each round pays for one; those of --quick are shorter and pay for
+none, which at 1024 x 1024 makes a thousandth. Iterations are those at the start of a run: full rates and noise.
+
+On a machine with other work PyTorch, whose threads wait for each other a hundred times per iteration, loses more than
+the kernels do: ratios belong to idle machines, which is what `load_average` in the last line of --quick is about.
+"""
+
+from __future__ import annotations
+
+import threads  # isort: skip  # noqa: F401  # before torch
+
+import argparse
+import dataclasses
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from ctypes import byref, c_int64
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from bench.common import RESULTS, machine, save
+from bench.engines_plot import plot
+from configs import make_config, parse_bool
+from dataset import MAPS, Material, load_material
+from engine import create_engine
+from engine.cpu.library import KernelsUnavailable, describe_model, load_kernels, thread_count
+from errors import UserError, one_line, run_command
+from model import build_model
+from schedule import Schedule
+
+ROOT = Path(__file__).resolve().parents[1]
+CPU = torch.device("cpu")
+SETTINGS = {"device": "cpu", "max_iter": 1_000_000}  # so long that rates and noise do not change while we measure
+NETWORKS = {"2x64": {"n_hidden_layers": 2, "n_neurons": 64}, "1x16": {"n_hidden_layers": 1, "n_neurons": 16}}
+SIZES = (512, 1024, 2048, 4096)
+COST_OF = 1024  # what the other sizes are compared with
+SIZE_GRIDS = ((2, 16), (8, 32))  # (part of the size, bits per texel): 4.5 bits per texel of the material
+SIZE_MAPS = ("diffuse", "normal", "roughness", "metallic", "displacement")  # 9 channels
+FIRST_ITERATIONS = 3  # their loss shows that all engines compute the same
+LOSS_TOLERANCE = 0.01
+WARM_UP = {"torch": 3, "compiled": 12, "cpu": 128}  # iterations; PyTorch gives up after 8 compilations, not later
+PAUSE_S = 0.02  # between turns: PyTorch's threads spin for a moment after their work
+MIB = 1 << 20
+
+
+@dataclasses.dataclass(frozen=True)
+class Effort:
+    """How long a measurement takes."""
+
+    rounds: int
+    turns: int  # of everybody, per round
+    iterations: dict[str, int]  # per turn
+    peak_s: float = 0.1  # per turn
+
+    @classmethod
+    def quick(cls) -> Effort:
+        return cls(rounds=5, turns=1, iterations={"torch": 8, "cpu": 60})
+
+    @classmethod
+    def full(cls, torch_iterations: int = 8) -> Effort:
+        turns = 4
+        per_turn = load_kernels().nt_sweep_interval() // turns
+        return cls(5, turns, {"torch": torch_iterations, "compiled": torch_iterations, "cpu": per_turn})
+
+
+# --- turns ---------------------------------------------------------------------------------------------------------
+
+
+class Contestant:
+    """An engine, warmed up, and the milliseconds per iteration of its rounds.
+
+    Args:
+        engine: torch, compiled (the same with torch.compile) or cpu.
+        settings: beside SETTINGS.
+        labels: columns of its row that say what it is.
+    """
+
+    def __init__(self, engine: str, material: Material, settings: dict[str, Any], **labels: Any):
+        self.name, self.material = engine, material
+        config = make_config({**SETTINGS, **settings, "engine": "cpu" if engine == "cpu" else "torch"})
+        self.model = build_model(config, material.width, material.height, material.present_channels.tolist())
+        if engine == "compiled":  # fullgraph: an error instead of PyTorch's silent return to what it would not compile
+            self.model.forward = torch.compile(self.model.forward, fullgraph=True)
+        self.engine = create_engine(self.model, material, Schedule(config), CPU)
+        self.batch_size = config.batch_size
+        self.threads = self.engine.n_threads if engine == "cpu" else torch.get_num_threads()
+        self.labels = labels
+        self.milliseconds: list[float] = []
+        self.iterations = 0  # per round
+        self.loss = self.engine.step(FIRST_ITERATIONS)
+        self.engine.step(max(WARM_UP[engine] - FIRST_ITERATIONS, 1))
+
+    def turn(self, iterations: int) -> float:
+        """Seconds of so many iterations."""
+        started = time.perf_counter()
+        self.engine.step(iterations)
+        return time.perf_counter() - started
+
+    def row(self, reference: Contestant | None = None) -> dict[str, Any]:
+        """The figures; `speedup` is over `reference`, a contestant of the same rounds."""
+        milliseconds = statistics.median(self.milliseconds)
+        return {
+            **self.labels,
+            "width": self.material.width,
+            "height": self.material.height,
+            "engine": self.name,
+            "threads": self.threads,
+            "batch_size": self.batch_size,
+            "rounds": len(self.milliseconds),
+            "iterations": self.iterations,
+            "milliseconds": milliseconds,
+            "fastest": min(self.milliseconds),
+            "slowest": max(self.milliseconds),
+            "samples_per_second": self.batch_size / milliseconds * 1000,
+            "speedup": median_ratio(reference.milliseconds, self.milliseconds) if reference else None,
+        }
+
+
+def median_ratio(over: Sequence[float], under: Sequence[float]) -> float:
+    """Median of the rounds' ratios."""
+    return statistics.median(a / b for a, b in zip(over, under))
+
+
+def race(contestants: Sequence[Contestant], effort: Effort, peak: Callable[[], float] | None = None) -> list[float]:
+    """Let everybody have turns. Returns: the mean of what `peak` says in each round."""
+    peaks = []
+    for _ in range(effort.rounds):
+        seconds, found = [0.0] * len(contestants), []
+        for _ in range(effort.turns):
+            for index, contestant in enumerate(contestants):
+                seconds[index] += contestant.turn(effort.iterations[contestant.name])
+                time.sleep(PAUSE_S)
+            if peak:
+                found.append(peak())
+        for contestant, total in zip(contestants, seconds):
+            contestant.iterations = effort.turns * effort.iterations[contestant.name]
+            contestant.milliseconds.append(total / contestant.iterations * 1000)
+        if peak:
+            peaks.append(statistics.mean(found))
+    return peaks
+
+
+def check_same_work(contestants: Sequence[Contestant]) -> None:
+    """Raise RuntimeError unless the first losses agree: engines that do something else must not be compared."""
+    expected = contestants[0].loss
+    for contestant in contestants:
+        if abs(contestant.loss - expected) > LOSS_TOLERANCE * expected:
+            raise RuntimeError(f"{contestant.name}: loss {contestant.loss} where {contestants[0].name} has {expected}")
+
+
+# --- 1: one iteration ----------------------------------------------------------------------------------------------
+
+
+def measure_steps(material: Material, effort: Effort, n_threads: int = 0, **settings: Any) -> list[dict[str, Any]]:
+    """Each engine with each network; of the cpu engine also the share of the machine's multiply-add peak.
+
+    The compiled one takes part where `effort` has iterations for it.
+    """
+    groups: dict[str, dict[str, Contestant]] = {}
+    for network, shape in NETWORKS.items():
+        given = {**settings, **shape, "num_threads": n_threads}
+        group = groups[network] = {}
+        for engine in effort.iterations:
+            try:
+                group[engine] = Contestant(engine, material, given, part="step", network=network)
+            except Exception as error:  # whatever a compiler can run into
+                if engine != "compiled":
+                    raise
+                print(f"note: {network}: torch.compile does not work here ({first_line(error)})", flush=True)
+        check_same_work(list(group.values()))
+    kernels = load_kernels()
+    contestants = [contestant for group in groups.values() for contestant in group.values()]
+    peaks = race(contestants, effort, lambda: kernels.nt_multiply_add_peak(effort.peak_s, thread_count(n_threads)))
+    rows = []
+    for group in groups.values():
+        for contestant in group.values():
+            row = contestant.row(group["torch"])
+            if contestant.name == "cpu":
+                work = multiply_adds(contestant) * contestant.batch_size
+                shares = [work / (ms / 1000) / peak for ms, peak in zip(contestant.milliseconds, peaks)]
+                row["multiply_adds_per_sample"] = work // contestant.batch_size
+                row["peak_multiply_adds_per_second"] = statistics.median(peaks)
+                row["peak_share"] = statistics.median(shares)
+            rows.append(row)
+    return rows
+
+
+def multiply_adds(contestant: Contestant) -> int:
+    """Multiply-adds of the matrix products of one training sample."""
+    per_sample, per_decode = c_int64(), c_int64()
+    shape = describe_model(contestant.model, contestant.material.present_channels.tolist())
+    load_kernels().nt_work(shape, byref(per_sample), byref(per_decode))
+    return per_sample.value
+
+
+def first_line(error: BaseException) -> str:
+    """An error of any kind in one line."""
+    lines = str(error).strip().splitlines() or [""]
+    return one_line(f"{type(error).__name__}: {lines[0]}")[:200]
+
+
+def load_average() -> float | None:
+    """Processes that wanted a core in the last minute; None where the system does not count them."""
+    try:
+        return os.getloadavg()[0]
+    except (AttributeError, OSError):
+        return None
+
+
+def summary(rows: Sequence[dict[str, Any]], load: float | None) -> dict[str, Any]:
+    """What --quick prints last; `load` is the load average before."""
+    found = {(row["network"], row["engine"]): row for row in rows}
+    cpu, reference, here = found["2x64", "cpu"], found["2x64", "torch"], machine()
+    return {
+        "ratio_2x64": cpu["speedup"],
+        "ratio_1x16": found["1x16", "cpu"]["speedup"],
+        "peak_share_2x64": cpu["peak_share"],
+        "samples_per_second": cpu["samples_per_second"],
+        "torch_samples_per_second": reference["samples_per_second"],
+        "samples_per_second_1x16": found["1x16", "cpu"]["samples_per_second"],
+        "torch_samples_per_second_1x16": found["1x16", "torch"]["samples_per_second"],
+        "peak_multiply_adds_per_second": cpu["peak_multiply_adds_per_second"],
+        "threads": cpu["threads"],
+        "torch_threads": reference["threads"],
+        "width": cpu["width"],
+        "height": cpu["height"],
+        "load_average": load,
+        "machine": here["processor"],
+        "commit": here["commit"],
+    }
+
+
+# --- 2: size -------------------------------------------------------------------------------------------------------
+
+
+def measure_sizes(sizes: Sequence[int], effort: Effort, n_threads: int = 0, **settings: Any) -> list[dict[str, Any]]:
+    """Both engines on materials of these sizes with as many bits per texel."""
+    groups = []
+    for size in sizes:
+        material = smooth_material(size)
+        given = {**settings, "hash_grid_configs": grids_of(size), "num_threads": n_threads}
+        groups.append([Contestant(engine, material, given, part="size", size=size) for engine in ("torch", "cpu")])
+        check_same_work(groups[-1])
+    race([contestant for group in groups for contestant in group], effort)
+    rows = []
+    for column in range(2):
+        base = next((group[column] for group in groups if group[column].labels["size"] == COST_OF), None)
+        for group in groups:
+            contestant = group[column]
+            row = contestant.row(group[0])
+            row["cost"] = median_ratio(contestant.milliseconds, base.milliseconds) if base else None
+            row["bits_per_texel"] = contestant.model.bits_per_texel(row["width"], row["height"])["grids"]
+            rows.append(row)
+    return sorted(rows, key=lambda row: row["size"])
+
+
+def grids_of(size: int) -> list[dict[str, int]]:
+    """Grids that stand in the same relation to every size."""
+    return [{"max_resolution": max(size // part, 1), "save_bits": bits} for part, bits in SIZE_GRIDS]
+
+
+def smooth_material(size: int) -> Material:
+    """Nine 8-bit channels of smooth noise; one float plane at a time, since memory is measured too."""
+    generator = torch.Generator().manual_seed(0)
+    arrays = {}
+    for name in SIZE_MAPS:
+        arrays[name] = np.empty((size, size, MAPS[name]), np.uint8)
+        for channel in range(MAPS[name]):
+            noise = torch.rand(1, 1, 33, 33, generator=generator)
+            plane = torch.nn.functional.interpolate(noise, (size, size), mode="bilinear", align_corners=True)
+            arrays[name][..., channel] = plane[0, 0].mul_(255).to(torch.uint8).numpy()
+    return Material.from_arrays(f"smooth{size}", arrays)
+
+
+# VmHWM rather than getrusage: ru_maxrss of a new process starts at what the process that started it had.
+WORKER = """
+import sys, threads, torch
+with open("/proc/self/status") as status:
+    after_torch = status.read()
+from bench.engines import memory_worker
+memory_worker(after_torch, *sys.argv[1:])
+"""
+
+
+def measure_memory(engine: str, size: int, n_threads: int = 0) -> dict[str, int | None]:
+    """Bytes above `import torch` that a fresh process needs to make the material, and to train on it.
+
+    The columns are None where it cannot be measured: elsewhere than on Linux, or when memory runs out.
+    """
+    if platform.system() == "Linux":
+        command = [sys.executable, "-c", WORKER, engine, str(size), str(n_threads)]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        if done.returncode == 0:
+            return json.loads(done.stdout.splitlines()[-1])
+        reason = (done.stderr.strip().splitlines() or [f"ended with code {done.returncode}"])[-1]
+        print(f"note: {size}, {engine}: memory could not be measured ({one_line(reason)[:200]})", flush=True)
+    return {"material_bytes": None, "peak_bytes": None}
+
+
+def memory_worker(after_torch: str, engine: str, size: str, n_threads: str) -> None:
+    """Train for a moment, and print what it took."""
+    if int(n_threads):
+        torch.set_num_threads(int(n_threads))
+    start = memory_of(after_torch, "VmRSS")
+    material = smooth_material(int(size))
+    made = memory_of(Path("/proc/self/status").read_text(), "VmHWM")
+    given = {"hash_grid_configs": grids_of(int(size)), "num_threads": int(n_threads)}
+    Contestant(engine, material, given)
+    peak = memory_of(Path("/proc/self/status").read_text(), "VmHWM")
+    print(json.dumps({"material_bytes": made - start, "peak_bytes": peak - start}))
+
+
+def memory_of(status: str, name: str) -> int:
+    """Bytes in a line of /proc/self/status: VmRSS (now) or VmHWM (at most so far)."""
+    line = next(line for line in status.splitlines() if line.startswith(f"{name}:"))
+    return int(line.split()[1]) * 1024
+
+
+# --- 3: threads ----------------------------------------------------------------------------------------------------
+
+
+def measure_threads(material: Material, effort: Effort, counts: Sequence[int], **settings: Any) -> list[dict[str, Any]]:
+    """The cpu engine with so many threads; `speedup` is over the first count."""
+    contestants = [Contestant("cpu", material, {**settings, "num_threads": n}, part="threads") for n in counts]
+    race(contestants, effort)
+    return [contestant.row(contestants[0]) for contestant in contestants]
+
+
+def thread_counts(n: int) -> list[int]:
+    """1 to n, above 8 only powers of two and n."""
+    return [count for count in range(1, n + 1) if count <= 8 or count == n or count & (count - 1) == 0]
+
+
+# --- 4: whole runs -------------------------------------------------------------------------------------------------
+
+
+def measure_run(folder: str, engine: str, n_threads: int = 0, **settings: Any) -> dict[str, Any]:
+    """A run with default settings, from data to evaluated export: seconds, and PSNR in dB of all channels at LOD 0."""
+    from train import train_material  # seconds to import, and --quick does without
+
+    with tempfile.TemporaryDirectory() as save_dir:
+        given = {**settings, "data_dir": folder, "save_dir": save_dir, "device": "cpu", "engine": engine,
+                 "num_threads": n_threads}  # fmt: skip
+        result = train_material(make_config(given), given, say=lambda text: None, quiet=True)
+    if not result.completed:
+        raise KeyboardInterrupt
+    return {
+        "part": "run",
+        "material": Path(folder).resolve().name,
+        "engine": engine,
+        "iteration": result.iteration,
+        "seconds": result.seconds,
+        "psnr": result.metrics["psnr"]["all"],
+    }
+
+
+# --- tables --------------------------------------------------------------------------------------------------------
+
+TIMES = (
+    ("threads", "threads", "{:d}"),
+    ("ms/iteration", "milliseconds", "{:.2f}"),
+    ("fastest", "fastest", "{:.2f}"),
+    ("slowest", "slowest", "{:.2f}"),
+    ("Msamples/s", "samples_per_second", "{:.3f}"),
+)
+UNITS = {"samples_per_second": 1e6, "peak_bytes": MIB, "peak_share": 0.01}
+COLUMNS = {  # heading, key, format
+    "step": (("network", "network", "{}"), ("engine", "engine", "{}"), *TIMES, ("x torch", "speedup", "{:.2f}"),
+             ("% of peak", "peak_share", "{:.1f}")),
+    "size": (("size", "size", "{}"), ("engine", "engine", "{}"), *TIMES, ("x torch", "speedup", "{:.2f}"),
+             (f"cost of {COST_OF}", "cost", "{:.2f}"), ("bpp", "bits_per_texel", "{:.2f}"),
+             ("MiB", "peak_bytes", "{:.0f}")),
+    "threads": (*TIMES, ("x 1 thread", "speedup", "{:.2f}")),
+    "run": (("material", "material", "{}"), ("engine", "engine", "{}"), ("iterations", "iteration", "{:d}"),
+            ("seconds", "seconds", "{:.1f}"), ("PSNR dB", "psnr", "{:.2f}")),
+}  # fmt: skip
+
+
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    """The rows of one part, aligned, with a heading."""
+    columns = COLUMNS[rows[0]["part"]]
+    cells = [[heading for heading, _, _ in columns]]
+    for row in rows:
+        values = [(row.get(key), key, form) for _, key, form in columns]
+        cells.append(["-" if v is None else form.format(v / UNITS[k] if k in UNITS else v) for v, k, form in values])
+    widths = [max(len(line[column]) for line in cells) for column in range(len(columns))]
+    return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(line, widths)) for line in cells)
+
+
+# --- command -------------------------------------------------------------------------------------------------------
+
+
+def measure_all(arguments: argparse.Namespace) -> Iterator[list[dict[str, Any]]]:
+    """The rows of each part, as they come."""
+    n_threads = arguments.num_threads
+    material = load_material(arguments.folders[0])
+    print(f"{material.name}, {material.width}x{material.height}: one iteration", flush=True)
+    yield measure_steps(material, Effort.quick() if arguments.quick else Effort.full(), n_threads)
+    if arguments.quick:
+        return
+    if arguments.sizes:
+        print("one iteration by size, 2x64; MiB: what training needs above `import torch`", flush=True)
+        rows = measure_sizes(arguments.sizes, Effort.full(torch_iterations=2), n_threads)
+        yield [{**row, **measure_memory(row["engine"], row["size"], n_threads)} for row in rows]
+    print(f"{material.name}: the cpu engine by threads, 2x64", flush=True)
+    yield measure_threads(material, Effort.full(), thread_counts(thread_count(n_threads)))
+    if arguments.full_runs:
+        print("whole runs with default settings", flush=True)
+        yield [measure_run(f, engine, n_threads) for f in arguments.folders for engine in ("torch", "cpu")]
+
+
+def build_parser() -> argparse.ArgumentParser:
+    description = __doc__.splitlines()[0]
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter, prog="python -m bench.engines"
+    )
+    parser.add_argument("folders", nargs="*", default=["data/test"], help="materials; speed is measured with the first")
+    parser.add_argument("--out", default=str(RESULTS), help="folder for the JSON and the plot")
+    parser.add_argument("--num_threads", type=int, default=0, help="CPU threads; 0: all cores")
+    parser.add_argument("--quick", action="store_true", help="step speed alone")
+    parser.add_argument("--sizes", type=int, nargs="*", default=list(SIZES), help="widths of the square materials")
+    parser.add_argument("--full_runs", type=parse_bool, nargs="?", const=True, default=True, help="with whole runs")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments, load = build_parser().parse_args(argv), load_average()
+    try:
+        load_kernels(print)
+    except KernelsUnavailable as error:
+        raise UserError(f"there is nothing to compare PyTorch with: {error}") from error
+    if arguments.num_threads:
+        torch.set_num_threads(arguments.num_threads)
+    if min(arguments.sizes, default=1) < 1:
+        raise UserError(f"--sizes: expected widths of 1 texel or more, got {min(arguments.sizes)}")
+    name = "engines_quick" if arguments.quick else "engines"
+    settings = {**vars(arguments), "defaults": {**SETTINGS, "networks": NETWORKS}}
+    entries: list[dict[str, Any]] = []
+    for rows in measure_all(arguments):
+        print(table(rows), end="\n\n", flush=True)
+        entries += rows
+        path = save(name, arguments.out, settings, entries)  # a later part may be interrupted
+    print(path)
+    if arguments.quick:
+        print(json.dumps(summary(entries, load), allow_nan=False))
+    else:
+        print(plot(path))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

@@ -1,0 +1,65 @@
+"""Samples per second by size and engine, as a picture of what bench.engines wrote.
+
+    python -m bench.engines_plot [bench/results/engines.json]
+
+Needs matplotlib, which nothing else in this repository does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from errors import UserError, run_command
+
+DEFAULT = "bench/results/engines.json"
+
+
+def plot(path: str | Path) -> str:
+    """Draw the sizes of engines.json into a PNG beside it. Returns a line that says where, or why not."""
+    path = Path(path)
+    result = json.loads(path.read_text(encoding="utf-8"))
+    rows = [entry for entry in result["entries"] if entry["part"] == "size"]
+    if not rows:
+        return "no plot: no sizes were measured"
+    try:
+        from matplotlib.figure import Figure  # without pyplot: no window system is asked for
+    except ImportError:
+        return f"no plot: needs matplotlib; pip install matplotlib, then python -m bench.engines_plot {path}"
+    figure = Figure(figsize=(6.4, 4.0), layout="constrained")
+    axes = figure.add_subplot(xscale="log", yscale="log", xlabel="material, texels", ylabel="samples per second")
+    for engine, marker in (("cpu", "o"), ("torch", "s")):
+        line = [row for row in rows if row["engine"] == engine]
+        rates = [row["samples_per_second"] for row in line]
+        batches = [row["samples_per_second"] * row["milliseconds"] for row in line]
+        spread = [[rate - batch / row["slowest"] for rate, batch, row in zip(rates, batches, line)],
+                  [batch / row["fastest"] - rate for rate, batch, row in zip(rates, batches, line)]]  # fmt: skip
+        axes.errorbar([row["size"] for row in line], rates, spread, marker=marker, capsize=3, label=engine)
+    sizes = sorted({row["size"] for row in rows})
+    axes.set_xticks(sizes, [f"{size}²" for size in sizes], minor=False)
+    axes.set_xticks([], minor=True)
+    axes.grid(True, which="both", alpha=0.3)
+    axes.legend()
+    machine = result["machine"]
+    facts = (machine["processor"], f"{rows[0]['threads']} threads", machine["commit"])
+    axes.set_title(", ".join(filter(None, facts)), fontsize=9)
+    target = path.with_suffix(".png")
+    figure.savefig(target, dpi=150)
+    return str(target)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], prog="python -m bench.engines_plot")
+    parser.add_argument("path", nargs="?", type=Path, default=Path(DEFAULT), help="what python -m bench.engines wrote")
+    path = parser.parse_args(argv).path
+    if not path.is_file():
+        raise UserError(f"{path}: expected the JSON of python -m bench.engines, found no file; run that first")
+    print(plot(path))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

@@ -284,7 +284,9 @@ class Trainer:
             if lod == 0 and self.ending:
                 save_strips(self.run / "media", decoded, source, self.material)
 
-        self.metrics = evaluate_model(model, self.material, iteration, on_lod=on_lod, decode=self.decode)
+        # FLIP and LPIPS take half the time of an evaluation and are read of the end result
+        slow = {"with_flip": self.ending, "with_lpips": self.ending}
+        self.metrics = evaluate_model(model, self.material, iteration, on_lod=on_lod, decode=self.decode, **slow)
         self.log.evaluation(self.metrics)
         self.say(f"iteration {iteration}: PSNR {self.metrics['psnr']['all']:.2f} dB at LOD 0, {self.seconds:.0f} s")
         return self.metrics

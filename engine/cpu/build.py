@@ -255,6 +255,8 @@ def find_or_build(
         try:
             cache = locate()
             return find(recipes, cache) or build_first(recipes, cache, say)
+        except BrokenPipeError:  # of `say`: nobody reads what the program says
+            raise
         except (OSError, NotImplementedError) as error:  # the latter from filelock: a file system without locks
             problem = error
     raise KernelsUnavailable(f"no folder to keep the compiled CPU kernels in ({problem}); set NTC_CACHE to one")

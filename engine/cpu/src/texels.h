@@ -50,6 +50,9 @@ struct Noise {
 struct Stored {
     const float* parameters;
 
+    template <int F>
+    void ahead(uint32_t) const {}
+
     template <int F, int W>
     typename Lanes<W>::floats fetch(uint32_t texel, int first) const {
         return load<W>(parameters + size_t(texel) * F + first);
@@ -66,6 +69,13 @@ struct Tracked {
     const int32_t* stamps;
     const float* drift;
     float limit;  // features stay within +- limit
+
+    // Asks for a texel that is needed in a moment.
+    template <int F>
+    void ahead(uint32_t texel) const {
+        prefetch_next(records + size_t(texel) * (4 * F));
+        prefetch_next(stamps + texel);
+    }
 
     template <int F, int W>
     typename Lanes<W>::floats fetch(uint32_t texel, int first) const {
@@ -111,6 +121,8 @@ inline typename Lanes<W>::floats feature(const Source& source, uint32_t texel, i
 
 // --- gathering -----------------------------------------------------------------------------------------------------
 
+constexpr long AHEAD = 4;  // samples between asking for a texel and using it
+
 template <int F, Rounding ROUNDING, bool LEARNED, class Source>
 void gather(const Grid& grid, const Source& source, const Noise& noise, const Corner* corners, long corner_stride,
             long n, float* inputs, long input_stride) {
@@ -118,6 +130,8 @@ void gather(const Grid& grid, const Source& source, const Noise& noise, const Co
     const int bits = grid.bits;
     for (long s = 0; s < n; s++) {
         const Corner& corner = corners[s * corner_stride];
+        const Corner& later = corners[(s + AHEAD < n ? s + AHEAD : s) * corner_stride];
+        for (int i = 0; i < 4; i++) source.template ahead<F>(later.texel[i]);
         float* to = inputs + s * input_stride + grid.column;
         for (int first = 0; first < F; first += W) {
             typename Lanes<W>::floats sum{};

@@ -12,12 +12,7 @@ constexpr int SAMPLES_PER_BAND = 256;  // about: what these touch stays in the s
 constexpr int MAX_BANDS = 128;         // each has a buffer for the gradients of all weights
 constexpr int WEIGHT_ROWS = 16;        // rows of a matrix that are updated together
 constexpr long SWEEP_TEXELS = 1 << 14;
-constexpr long AHEAD = 8;  // border records or texels whose memory is on its way
-
-inline void prefetch_line(const void* address) {
-    __builtin_prefetch(address, 0, 2);
-    asm volatile("" : : "r"(address));  // gcc takes loops that only prefetch for loops without effect, and drops them
-}
+constexpr long RECORDS_AHEAD = 8;  // border records or texels whose memory is on its way
 
 int band_count(int64_t batch_size) {
     return int(std::min<int64_t>(std::max<int64_t>(batch_size / SAMPLES_PER_BAND, 1), MAX_BANDS));
@@ -194,11 +189,11 @@ inline void nt_trainer::prefetch(long s, long g) const {
     const long floats = 4 * grid.grid.features;
     const Corner& corner = corners[s * long(grids.size()) + g];
     for (uint32_t texel : corner.texel)
-        for (long i = 0; i < floats; i += 16) prefetch_line(grid.records.data() + size_t(texel) * floats + i);
-    prefetch_line(grid.stamps.data() + corner.texel[0]);
-    prefetch_line(grid.stamps.data() + corner.texel[2]);
-    if (g == 0 && material.columns8) prefetch_line(material.codes8 + target[s] * material.columns8);
-    if (g == 0 && material.columns16) prefetch_line(material.codes16 + target[s] * material.columns16);
+        for (long i = 0; i < floats; i += 16) prefetch_later(grid.records.data() + size_t(texel) * floats + i);
+    prefetch_later(grid.stamps.data() + corner.texel[0]);
+    prefetch_later(grid.stamps.data() + corner.texel[2]);
+    if (g == 0 && material.columns8) prefetch_later(material.codes8 + target[s] * material.columns8);
+    if (g == 0 && material.columns16) prefetch_later(material.codes16 + target[s] * material.columns16);
 }
 
 void nt_trainer::Ahead::begin(long first, long last) {
@@ -361,14 +356,14 @@ void nt_trainer::update_border(int g, int task, Thread& thread) {
         const long begin = chunk.border_starts[g * n_bands + task];
         const long end = chunk.border_starts[g * n_bands + task + 1];
         for (long i = begin; i < end; i++) {
-            if (i + 2 * AHEAD < end) {  // another core may have written these last
-                const uint32_t later = records[i + 2 * AHEAD];
-                prefetch_line(&corners[(later / 2) * n_grids + g]);
-                prefetch_line(feature_gradient.data() + (later / 2) * feature_stride + store.grid.column);
+            if (i + 2 * RECORDS_AHEAD < end) {  // another core may have written these last
+                const uint32_t later = records[i + 2 * RECORDS_AHEAD];
+                prefetch_later(&corners[(later / 2) * n_grids + g]);
+                prefetch_later(feature_gradient.data() + (later / 2) * feature_stride + store.grid.column);
             }
-            if (i + AHEAD < end) {
-                const uint32_t later = records[i + AHEAD];
-                prefetch_line(store.stamps.data() + corners[(later / 2) * n_grids + g].texel[2 * (later % 2)]);
+            if (i + RECORDS_AHEAD < end) {
+                const uint32_t later = records[i + RECORDS_AHEAD];
+                prefetch_later(store.stamps.data() + corners[(later / 2) * n_grids + g].texel[2 * (later % 2)]);
             }
             add_record<F>(g, records[i] / 2, int(records[i] % 2), thread);
         }
@@ -411,9 +406,9 @@ inline void nt_trainer::update_touched(int g, Thread& thread) {
                        float(store.rate * factor_ * step_size_), store.limit};
     const size_t count = thread.n_touched;
     for (size_t i = 0; i < count; i++) {
-        if (i + AHEAD < count) {
-            const float* later = store.records.data() + size_t(thread.touched[i + AHEAD].texel) * 4 * F;
-            for (int f = 0; f < 4 * F; f += 16) prefetch_line(later + f);
+        if (i + RECORDS_AHEAD < count) {
+            const float* later = store.records.data() + size_t(thread.touched[i + RECORDS_AHEAD].texel) * 4 * F;
+            for (int f = 0; f < 4 * F; f += 16) prefetch_later(later + f);
         }
         const Touched& touched = thread.touched[i];
         const Follow follow = {store.distance[touched.stamp & (DRIFT_SIZE - 1)],

@@ -66,6 +66,17 @@ inline typename Lanes<W>::floats square_root(typename Lanes<W>::floats x) {
     return x;
 }
 
+// Asks for a line of memory: into the second-level cache, for later, or all the way, for what comes next.
+inline void prefetch_later(const void* address) {
+    __builtin_prefetch(address, 0, 2);
+    asm volatile("" : : "r"(address));  // gcc takes loops that only prefetch for loops without effect, and drops them
+}
+
+inline void prefetch_next(const void* address) {
+    __builtin_prefetch(address, 0, 3);
+    asm volatile("" : : "r"(address));
+}
+
 constexpr long align_up(long count, long unit) { return (count + unit - 1) / unit * unit; }
 
 // Zeroed memory on cache lines; large blocks on huge pages where the system has them, since training reads at random.

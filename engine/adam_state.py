@@ -29,12 +29,14 @@ def check_adam_state(state: dict, parameters: list[torch.Tensor]) -> None:
             raise ValueError(f"step of parameter {index} should be one number")
 
 
-def check_pending(pending: Any, model: NeuralTexture, iteration: int, oldest: int | None = None) -> None:
+def check_pending(
+    pending: Any, model: NeuralTexture, iteration: int, oldest: int | None = None, drift_size: int | None = None
+) -> None:
     """Raise ValueError unless `pending` fits the model and no texel is ahead of `iteration`, or `oldest` behind."""
     if not isinstance(pending, list) or len(pending) != len(model.grids):
         raise ValueError(f"pending updates of {len(model.grids)} grids expected")
     for index, (grid, parameters) in enumerate(zip(model.grids, model.grid_parameters)):
-        shapes = {"parameters": tuple(parameters.shape), "stamps": (grid.n_texels,), "drift": None}
+        shapes = {"parameters": tuple(parameters.shape), "stamps": (grid.n_texels,), "drift": drift_size and (drift_size,)}
         types = {"parameters": torch.float32, "stamps": torch.int32, "drift": torch.float64}
         for name in PENDING:
             value = pending[index].get(name) if isinstance(pending[index], dict) else None

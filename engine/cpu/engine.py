@@ -158,11 +158,10 @@ class CpuEngine:
             kernels.nt_trainer_save_drift(self._trainer, index, pointer(drift))
             moments.append((first, second))
             pending.append({"parameters": stored.detach(), "stamps": stamps, "drift": drift})
-        step = torch.tensor(float(self.iteration))
-        optimizer = {
-            index: {"step": step, "exp_avg": first.detach(), "exp_avg_sq": second.detach()}
-            for index, (first, second) in enumerate(moments)
-        }
+        optimizer = {}
+        for index, (first, second) in enumerate(moments):
+            step = torch.tensor(float(self.iteration))  # one for each: torch counts them up one by one
+            optimizer[index] = {"step": step, "exp_avg": first.detach(), "exp_avg_sq": second.detach()}
         state = {"iteration": self.iteration, "optimizer": optimizer}
         if self.iteration % kernels.nt_sweep_interval():
             state["pending"] = pending
@@ -174,7 +173,9 @@ class CpuEngine:
         check_adam_state(optimizer, [*self.model.weights, *self.model.grid_parameters])
         iteration = int(state["iteration"])
         if pending is not None:
-            check_pending(pending, self.model, iteration, self._kernels.nt_sweep_interval())
+            check_pending(
+                pending, self.model, iteration, self._kernels.nt_sweep_interval(), self._kernels.nt_drift_size()
+            )
         self.iteration = iteration
         self._load_parameters(optimizer, pending)
 
@@ -197,7 +198,8 @@ class CpuEngine:
                 moments = [entry[name].float().contiguous() for name in ("exp_avg", "exp_avg_sq")]
             if pending:
                 values, stamps, drift = (pending[index][name].contiguous() for name in PENDING)
-                kernels.nt_trainer_load_drift(trainer, index, pointer(drift))
             kernels.nt_trainer_load_grid(
                 trainer, index, self.iteration, pointer(values), *map(pointer, moments), pointer(stamps)
             )
+            if pending:
+                kernels.nt_trainer_load_drift(trainer, index, pointer(drift))

@@ -21,8 +21,7 @@ GridStore::GridStore(const Grid& grid_, double rate_, bool quantized)
       limit(quantized ? 0.5f : std::numeric_limits<float>::infinity()),
       records(size_t(grid_.texels) * 4 * grid_.features),
       stamps(grid_.texels) {
-    std::fill(drift, drift + DRIFT_SIZE, 0.0);
-    std::fill(distance, distance + DRIFT_SIZE, 0.0f);
+    clear_drift();
 }
 
 void GridStore::advance(const Fading& fading, int64_t t, double factor) {
@@ -31,6 +30,11 @@ void GridStore::advance(const Fading& fading, int64_t t, double factor) {
         drift[(t - age) & (DRIFT_SIZE - 1)] += step * fading.direction[age];
     drift[t & (DRIFT_SIZE - 1)] = 0;
     for (int i = 0; i < DRIFT_SIZE; i++) distance[i] = float(drift[i]);
+}
+
+void GridStore::clear_drift() {
+    std::fill(drift, drift + DRIFT_SIZE, 0.0);
+    std::fill(distance, distance + DRIFT_SIZE, 0.0f);
 }
 
 void GridStore::load_drift(const double* from) {
@@ -99,6 +103,7 @@ void GridStore::sync_borders(const Fading& fading, int64_t now, int first_level,
 void GridStore::load(const Fading& fading, int64_t iteration, const float* parameters, const float* moments1,
                      const float* moments2, const int32_t* given) {
     const int n = grid.features;
+    clear_drift();
     // the same function of the stamp as in training, so that a resumed run goes on with the same bits
     std::vector<float> small(DRIFT_SIZE);
     for (int64_t t = iteration; t > iteration - DRIFT_SIZE && t >= 0; t--)

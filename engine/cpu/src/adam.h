@@ -53,7 +53,7 @@ class GridStore {
 
     // Iteration t has been taken at this factor of the learning rate.
     void advance(const Fading& fading, int64_t t, double factor);
-    // Bring texels first..last to iteration `now`.
+    // Bring texels first..last to iteration `now`; when all are there, no distance is left.
     void sweep(const Fading& fading, int64_t now, int64_t first, int64_t last);
     // Ties opposite borders and corners of the levels from `first_level` on; everything there is brought to `now`.
     void sync_borders(const Fading& fading, int64_t now, int first_level, float strength);
@@ -72,6 +72,7 @@ class GridStore {
     double drift[DRIFT_SIZE];
     float distance[DRIFT_SIZE];  // the same, rounded
     void load_drift(const double* from);
+    void clear_drift();
 
   private:
     float* record(int64_t texel) { return records.data() + texel * 4 * grid.features; }

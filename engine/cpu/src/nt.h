@@ -93,7 +93,7 @@ NT_API void nt_trainer_save_grid(nt_trainer* trainer, int32_t index, float* para
 NT_API void nt_trainer_load_network(nt_trainer* trainer, int64_t iteration, const float* weights,
                                     const float* moments1, const float* moments2);
 NT_API void nt_trainer_save_network(nt_trainer* trainer, float* weights, float* moments1, float* moments2);
-/* How far texels of grid `index` with old stamps still have to move: nt_drift_size() doubles. */
+/* How far texels of grid `index` with old stamps still have to move: nt_drift_size() doubles. Load it after the grid. */
 NT_API int32_t nt_drift_size(void);
 NT_API void nt_trainer_load_drift(nt_trainer* trainer, int32_t index, const double* drift);
 NT_API void nt_trainer_save_drift(nt_trainer* trainer, int32_t index, double* drift);

@@ -522,7 +522,10 @@ double nt_trainer::step(int64_t n, const double* factors, const double* noise) {
                 const int64_t texels = grid->grid.texels;
                 for (int64_t first; (first = next.fetch_add(SWEEP_TEXELS)) < texels;)
                     grid->sweep(fading, iteration, first, std::min<int64_t>(first + SWEEP_TEXELS, texels));
-                barrier.wait([&] { next = 0; });
+                barrier.wait([&] {
+                    grid->clear_drift();
+                    next = 0;
+                });
             }
         }
     });

@@ -36,7 +36,8 @@ def check_pending(
     if not isinstance(pending, list) or len(pending) != len(model.grids):
         raise ValueError(f"pending updates of {len(model.grids)} grids expected")
     for index, (grid, parameters) in enumerate(zip(model.grids, model.grid_parameters)):
-        shapes = {"parameters": tuple(parameters.shape), "stamps": (grid.n_texels,), "drift": drift_size and (drift_size,)}
+        shapes = {"parameters": tuple(parameters.shape), "stamps": (grid.n_texels,)}
+        shapes["drift"] = (drift_size,) if drift_size else None
         types = {"parameters": torch.float32, "stamps": torch.int32, "drift": torch.float64}
         for name in PENDING:
             value = pending[index].get(name) if isinstance(pending[index], dict) else None

@@ -233,8 +233,9 @@ double nt_trainer::loss_block(long first, long n, Thread& thread, bool weighted)
     uint16_t* const codes16 = thread.codes16.data();
     float* const targets = thread.targets.data();
     for (long s = 0; s < n; s++) {
-        memcpy(codes8 + s * columns8, material.codes8 + target[first + s] * columns8, columns8);
-        memcpy(codes16 + s * columns16, material.codes16 + target[first + s] * columns16, 2 * columns16);
+        const int64_t texel = target[first + s];
+        if (columns8) memcpy(codes8 + s * columns8, material.codes8 + texel * columns8, columns8);
+        if (columns16) memcpy(codes16 + s * columns16, material.codes16 + texel * columns16, 2 * columns16);
     }
     // one kind of map is the rule; with both, the second kind stands behind the first in every row
     if (columns16 == 0) {

@@ -15,6 +15,7 @@ from typing import Any
 
 from errors import UserError
 
+ACTIVATIONS = ("leaky_relu", "hard_swish")
 SCHEDULERS = ("plateau", "cosine", "steplr", "poly")
 ENGINES = ("auto", "torch", "cpu")
 TEXTURE_MAPS = ("diffuse", "normal", "roughness", "occlusion", "metallic", "specular", "displacement")
@@ -61,10 +62,11 @@ class Config:
     hash_grid_configs: list = knob([], "grids; empty: two, at half and an eighth of the longer side (config file)")
     n_frequencies: int = knob(12, "triangle waves per axis that tell the network its position", low=0, high=16)
     n_texel_frequencies: int = knob(
-        -1, "texel-periodic waves per axis; -1: 3 where a grid's interpolation is learned, else 0", low=-1, high=8
+        -1, "waves per axis for the place inside 1, 2, 4... texels of grid 0; -1: 1 where a grid is learned, else 0", low=-1, high=8
     )
     n_neurons: int = knob(64, "width of the hidden layers, a multiple of 16", unit="neurons", low=16, high=256)
     n_hidden_layers: int = knob(2, "hidden layers", unit="layers", low=0, high=4)
+    activation: str = knob("leaky_relu", "what follows each hidden layer", choices=ACTIVATIONS)
 
     # training
     max_iter: int = knob(10000, "iterations of the whole run", unit="iterations", low=1, high=10_000_000)
@@ -116,7 +118,7 @@ FIELDS = {field.name: field for field in dataclasses.fields(Config)}
 # What a checkpoint fixes: another value would be another model.
 ARCHITECTURE = (
     "quantize", "quantize_bits", "save_bits", "hash_grid_configs", "linear_color",
-    "n_frequencies", "n_texel_frequencies", "n_neurons", "n_hidden_layers",
+    "n_frequencies", "n_texel_frequencies", "n_neurons", "n_hidden_layers", "activation",
 )  # fmt: skip
 # What belongs to one call rather than to the run.
 CALL = ("mode", "load_dir", "load_iter") + tuple(name for name in FIELDS if name.startswith("groups_"))

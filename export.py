@@ -42,7 +42,16 @@ from manifest import (
     read_manifest,
     verify_files,
 )
-from model import INTERPOLATIONS, PADDED_OUTPUTS, DecoderSpec, GridSpec, NeuralTexture, input_layout, layer_sizes
+from model import (
+    ACTIVATIONS,
+    INTERPOLATIONS,
+    PADDED_OUTPUTS,
+    DecoderSpec,
+    GridSpec,
+    NeuralTexture,
+    input_layout,
+    layer_sizes,
+)
 from quantize import QUANTIZE_BITS, SAVE_BITS, pack_codes, unpack_codes
 
 Decode = Callable[[NeuralTexture, int, int, int], torch.Tensor]  # model.NeuralTexture.decode and its like
@@ -266,7 +275,12 @@ def decoder_form(manifest: Mapping[str, Any]) -> dict[str, Any]:
     interpolations = [grid["interpolation"] for grid in manifest["grids"]]
     if not set(interpolations) <= set(INTERPOLATIONS):
         raise ValueError(f"interpolation {interpolations!r:.80}")
-    return {"interpolations": interpolations, "n_texel_frequencies": frequencies, "negative_slope": slope}
+    if decoder["activation"] not in ACTIVATIONS:
+        raise ValueError(f"activation {decoder['activation']!r:.40}")
+    return {
+        "interpolations": interpolations, "n_texel_frequencies": frequencies, "activation": decoder["activation"],
+        "negative_slope": slope,
+    }  # fmt: skip
 
 
 def form_of(model: NeuralTexture) -> dict[str, Any]:
@@ -274,6 +288,7 @@ def form_of(model: NeuralTexture) -> dict[str, Any]:
     return {
         "interpolations": [grid.interpolation for grid in model.grids],
         "n_texel_frequencies": model.decoder.n_texel_frequencies,
+        "activation": model.decoder.activation,
         "negative_slope": model.decoder.negative_slope,
     }
 
@@ -284,6 +299,7 @@ def read_textures(
     *,
     interpolations: Sequence[str] = (),
     n_texel_frequencies: int = 0,
+    activation: str = DecoderSpec.activation,
     negative_slope: float = DecoderSpec.negative_slope,
 ) -> NeuralTexture:
     """The model from the DDS files and network_data.npz; what those do not say is given by the caller.
@@ -310,6 +326,7 @@ def read_textures(
         n_neurons=decoder_info["n_neurons"],
         n_hidden_layers=decoder_info["n_hidden_layers"],
         n_texel_frequencies=n_texel_frequencies,
+        activation=activation,
         negative_slope=negative_slope,
     )
     # sizes are compared before the model takes its memory: the files bound how large it can be

@@ -14,7 +14,7 @@ from dds import FORMAT_NAMES
 from errors import UserError
 from files import sha256_of
 from images import MAX_PIXELS
-from model import PADDED_OUTPUTS, TEXEL_WAVE_PERIOD, NeuralTexture, layer_sizes
+from model import PADDED_OUTPUTS, NeuralTexture, layer_sizes
 
 MANIFEST = "manifest.json"
 NETWORK = "network_data.npz"
@@ -87,7 +87,7 @@ def decoder_inputs(model: NeuralTexture) -> list[dict[str, Any]]:
     groups += [(f"grid_{index}", count) for index, count in enumerate(layout.features)]
     groups += [("lod / max(num_lods - 1, 1)", 1), ("ones", -layout.reference_inputs % 16)]
     if layout.texel_waves:
-        groups += [("triangle_waves_of_grid_0_texels", layout.texel_waves), ("ones", -layout.texel_waves % 16)]
+        groups += [("sawtooth_waves_of_grid_0_texels", layout.texel_waves), ("ones", -layout.texel_waves % 16)]
     inputs, first = [], 0
     for kind, count in groups:
         if count:
@@ -121,9 +121,8 @@ def describe_decoder(model: NeuralTexture) -> dict[str, Any]:
         "inputs": decoder_inputs(model),
         "n_frequencies": model.decoder.n_frequencies,
         "n_texel_frequencies": model.decoder.n_texel_frequencies,
-        "texel_wave_period": TEXEL_WAVE_PERIOD,
         "layers": [list(size) for size in layer_sizes(model.layout, model.decoder)],
-        "activation": "leaky_relu",
+        "activation": model.decoder.activation,
         "negative_slope": model.decoder.negative_slope,
         "biases": False,
         "outputs": CHANNELS,

@@ -30,8 +30,9 @@ GridLevel = TensorType["y", "x", "features"]
 
 ALIGNMENT = 16  # tiny-cuda-nn pads inputs and outputs of its networks to multiples of 16
 PADDED_OUTPUTS = 16
-TEXEL_WAVE_PERIOD = 4  # longest texel-periodic wave, in texels of grid 0 (8 texels of a material twice its size)
 INTERPOLATIONS = ("linear", "learned")
+ACTIVATIONS = ("leaky_relu", "hard_swish")
+BIAS_NEURON = {"leaky_relu": 1.0, "hard_swish": 3.0}  # where each is the identity: see start_biases
 # Measured on three real materials, 1500 iterations: gain 0.6 is 0.05 to 0.35 dB better than 0.8 and 1.0, and 0.4 is
 # no better; features spread over the whole range cost 0.1 to 0.25 dB.
 INITIAL_FEATURE_RANGE = 0.02  # features start within +- 0.01
@@ -101,7 +102,12 @@ class DecoderSpec:
     n_neurons: int = 64
     n_hidden_layers: int = 2
     n_texel_frequencies: int = 0
-    negative_slope: float = 0.01
+    activation: str = "leaky_relu"
+    negative_slope: float = 0.01  # of leaky_relu
+
+    def __post_init__(self):
+        if self.activation not in ACTIVATIONS:
+            raise ValueError(f"activation must be one of {ACTIVATIONS}, got {self.activation!r:.40}")
 
 
 @dataclass(frozen=True)
@@ -122,8 +128,14 @@ class InputLayout:
 
     @property
     def total(self) -> int:
-        total = _aligned(self.reference_inputs)
-        return total + _aligned(self.texel_waves)
+        return _aligned(self.reference_inputs) + _aligned(self.texel_waves)
+
+    @property
+    def ones(self) -> list[tuple[int, int]]:
+        """(first, count) of each run of ones."""
+        reference, first_wave = self.reference_inputs, _aligned(self.reference_inputs)
+        runs = [(reference, first_wave - reference), (first_wave + self.texel_waves, -self.texel_waves % ALIGNMENT)]
+        return [(first, count) for first, count in runs if count]
 
 
 def input_layout(grids: Sequence[GridSpec], decoder: DecoderSpec) -> InputLayout:
@@ -157,6 +169,17 @@ def triangle_waves(coordinate: Scalars, n_frequencies: int) -> Inputs:
     octave = torch.arange(n_frequencies, dtype=torch.float32, device=coordinate.device)
     x = coordinate[:, None] * torch.exp2(octave - 1) + 0.25 * octave
     return 4 * (x - x.floor() - 0.5).abs() - 1
+
+
+def sawtooth_waves(position: Scalars, n_frequencies: int) -> Inputs:
+    """Where a position in texels lies inside 1, 2, 4, ... of them: 2*(x - floor(x)) - 1 in [-1, 1), x = position / 2**i.
+
+    The first is what a bilinear filter would weigh the texels with. Triangle waves cannot take its place: at the centres
+    of a material twice the grid's size, half of them are the same on both sides of a texel.
+    """
+    octave = torch.arange(n_frequencies, dtype=torch.float32, device=position.device)
+    x = position[:, None] * torch.exp2(-octave)
+    return 2 * (x - x.floor()) - 1
 
 
 class NeuralTexture(nn.Module):
@@ -216,6 +239,32 @@ class NeuralTexture(nn.Module):
         weights[-1][absent] = 0  # no loss reaches these rows, so they stay 0 and the channels decode to exactly 0
         return weights
 
+    @torch.no_grad()
+    def start_biases(self, means: Sequence[float]) -> None:
+        """Give a fresh network the biases that it has no place for: later layers, and the mean of each channel.
+
+        The first neuron of each hidden layer becomes a constant, fed by the first layer's ones, and what the next layer
+        gives it for a weight is that layer's bias. It may learn to be something else; the files need no new field.
+        Measured over three materials, 1200 iterations: +0.26 dB (hard swish, learned grid), +0.7 (leaky, linear).
+
+        Args:
+            means: (11,) what the network decodes before it has learned anything else.
+        """
+        ones = [column for first, count in self.layout.ones for column in range(first, first + count)]
+        if not ones:
+            return
+        constant = BIAS_NEURON[self.decoder.activation] if len(self.weights) > 1 else 1.0
+        for weight in self.weights[:-1]:
+            columns = ones if weight is self.weights[0] else [0]
+            if columns == [0]:
+                weight[:, 0] = 0
+            weight[0] = 0
+            weight[0, columns] = 1.0 if columns == [0] else constant / len(columns)
+        last, columns = self.weights[-1], ones if len(self.weights) == 1 else [0]
+        alive = last.abs().sum(dim=1) > 0  # rows of absent channels stay 0
+        for channel, mean in enumerate(means):
+            last[channel, columns] = float(alive[channel]) * mean / (constant * len(columns))
+
     # --- forward ---------------------------------------------------------------------------------------------------
 
     def forward(
@@ -254,10 +303,9 @@ class NeuralTexture(nn.Module):
         parts.append(uv.new_ones(n, _aligned(self.layout.reference_inputs) - self.layout.reference_inputs))
         if self.layout.texel_waves:
             resolution = self.get_buffer("lod_resolution_0")[lod].to(torch.float32)[:, None]
-            # triangle_waves starts at half a period per unit, so the first wave spans TEXEL_WAVE_PERIOD texels
-            texels = uv * resolution * (2 / TEXEL_WAVE_PERIOD)
-            parts.append(triangle_waves(texels[:, 0], self.decoder.n_texel_frequencies))
-            parts.append(triangle_waves(texels[:, 1], self.decoder.n_texel_frequencies))
+            position = uv * resolution - 0.5  # as in _sample: the wave jumps where the four texels change
+            parts.append(sawtooth_waves(position[:, 0], self.decoder.n_texel_frequencies))
+            parts.append(sawtooth_waves(position[:, 1], self.decoder.n_texel_frequencies))
             parts.append(uv.new_ones(n, _aligned(self.layout.texel_waves) - self.layout.texel_waves))
         return torch.cat(parts, dim=1)
 
@@ -301,8 +349,13 @@ class NeuralTexture(nn.Module):
     def _network(self, inputs: Inputs) -> Decoded:
         hidden = inputs
         for weight in self.weights[:-1]:
-            hidden = F.leaky_relu(hidden @ weight.t(), self.decoder.negative_slope)
+            hidden = self._activate(hidden @ weight.t())
         return (hidden @ self.weights[-1].t())[:, :CHANNELS]
+
+    def _activate(self, hidden: torch.Tensor) -> torch.Tensor:
+        if self.decoder.activation == "hard_swish":  # x * min(max(x + 3, 0), 6) / 6, Howard et al. 2019
+            return F.hardswish(hidden)
+        return F.leaky_relu(hidden, self.decoder.negative_slope)
 
     # --- whole images ----------------------------------------------------------------------------------------------
 
@@ -395,7 +448,7 @@ def texel_centres(texel: Scalars, width: int, height: int) -> Positions:
 # --- from a configuration ------------------------------------------------------------------------------------------
 
 DEFAULT_DIVISORS = (2, 8)  # of the longer side: where the two default grids stand
-LEARNED_TEXEL_FREQUENCIES = 3
+LEARNED_TEXEL_FREQUENCIES = 1
 
 
 def default_resolution(target: float) -> int:
@@ -457,6 +510,7 @@ def model_shape(config: Config, width: int, height: int) -> tuple[list[GridSpec]
         n_neurons=config.n_neurons,
         n_hidden_layers=config.n_hidden_layers,
         n_texel_frequencies=frequencies,
+        activation=config.activation,
     )
     return grids, decoder
 

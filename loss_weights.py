@@ -1,0 +1,54 @@
+"""How much each map counts in the loss: the weights of a configuration, or those that balance a material's maps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+
+from dataset import CHANNELS, MAPS, Material, map_slice
+
+# Below it a map is nearly flat, and what varies is mostly noise of the file: without a floor it would get all the bits.
+LEAST_VARIANCE = 0.02**2  # of values in [0, 1]: 5 steps of 8 bits
+TEXELS_AT_A_TIME = 2**20
+
+
+def resolve_loss_weights(material: Material, setting: Mapping[str, float] | str) -> dict[str, float]:
+    """The weight of every map.
+
+    Args:
+        setting: Config.texture_loss_weights: the weights themselves, or 'auto' for those of `balanced_weights`.
+    """
+    return balanced_weights(material) if setting == "auto" else dict(setting)
+
+
+def balanced_weights(material: Material) -> dict[str, float]:
+    """Weights that count each map's error relative to the map's own contrast.
+
+    The weight of a map is proportional to 1 / max(v, 0.02²), v the variance of its values in [0, 1] at LOD 0, as they
+    are trained, averaged over its channels. The mean weight of the maps is 1. Channels with one value and maps without
+    others take no part; those maps, and missing ones, keep 1, which has no effect.
+    """
+    inverse = {}
+    for name in material.present:
+        varying = [i for i, c in enumerate(range(CHANNELS)[map_slice(name)]) if c not in material.constants]
+        if varying:
+            variance = math.fsum(channel_variances(material, name)[i] for i in varying) / len(varying)
+            inverse[name] = 1 / max(variance, LEAST_VARIANCE)
+    mean = math.fsum(inverse.values()) / max(len(inverse), 1)
+    return {name: inverse[name] / mean if name in inverse else 1.0 for name in MAPS}
+
+
+def channel_variances(material: Material, map_name: str) -> list[float]:
+    """Variance of each channel of one map at LOD 0, of values in [0, 1] as they are trained."""
+    width, height = material.lod_sizes[0]
+    step, texels = max(1, TEXELS_AT_A_TIME // width), width * height
+    sums, squares = np.zeros((2, MAPS[map_name]), np.int64)  # exact: 2**32 * 2**28 texels fit
+    for first in range(0, height, step):
+        codes = material.stored(0, map_name, slice(first, first + step)).reshape(-1, MAPS[map_name]).astype(np.int64)
+        sums += codes.sum(axis=0)
+        squares += (codes * codes).sum(axis=0)
+    top = 2 ** material.bit_depth[map_name] - 1
+    # Python's integers: the difference of the two large numbers is exact as well
+    return [(texels * int(q) - int(s) ** 2) / (texels * top) ** 2 for s, q in zip(sums, squares)]

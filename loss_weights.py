@@ -27,8 +27,9 @@ def balanced_weights(material: Material) -> dict[str, float]:
     """Weights that count each map's error relative to the map's own contrast.
 
     The weight of a map is proportional to 1 / max(v, 0.02²), v the variance of its values in [0, 1] at LOD 0, as they
-    are trained, averaged over its channels. The mean weight of the maps is 1. Channels with one value and maps without
-    others take no part; those maps, and missing ones, keep 1, which has no effect.
+    are trained, averaged over its channels. The mean weight of the maps is 1; weights are rounded to 4 digits, so that
+    what a user reads is what was used. Channels with one value take no part; maps without others, and missing ones,
+    keep 1, which has no effect.
     """
     inverse = {}
     for name in material.present:
@@ -37,7 +38,7 @@ def balanced_weights(material: Material) -> dict[str, float]:
             variance = math.fsum(channel_variances(material, name)[i] for i in varying) / len(varying)
             inverse[name] = 1 / max(variance, LEAST_VARIANCE)
     mean = math.fsum(inverse.values()) / max(len(inverse), 1)
-    return {name: inverse[name] / mean if name in inverse else 1.0 for name in MAPS}
+    return {name: float(f"{inverse[name] / mean:.4g}") if name in inverse else 1.0 for name in MAPS}
 
 
 def channel_variances(material: Material, map_name: str) -> list[float]:

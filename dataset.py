@@ -21,8 +21,9 @@ from images import IMAGE_SUFFIXES, MAX_PIXELS, encode_png, quote, read_image
 
 MAPS = {"diffuse": 3, "normal": 3, "roughness": 1, "occlusion": 1, "metallic": 1, "specular": 1, "displacement": 1}
 CHANNELS = sum(MAPS.values())  # 11
-# Mean difference of a normal's length from 1 up to which a normal map counts as unit vectors. Rounding to 8 bits makes
-# 0.0019; at PLACEHOLDER
+# Mean difference of a normal's length from 1 up to which a normal map counts as unit vectors. Rounding to 8 bits alone
+# makes 0.0019. Decoded unit vectors cost PSNR where the source has others, measured at LOD 0: Metal055A (0.006) 1.0 dB
+# of the normals' 48.0, Facade005 (0.022) 2.3 dB of 34.2, Rock058 (0.046) 1.9 dB of 30.6; data/test (0.0019) gains 0.1.
 UNIT_NORMALS_TOLERANCE = 0.004
 
 TexelIndex = TensorType["texels", torch.int64]

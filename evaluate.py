@@ -40,7 +40,7 @@ def evaluate_model(
     for lod, (width, height) in enumerate(material.lod_sizes):
         decoded = decode_in_file_space(model, description, lod, decode)
         source = material.texels(lod).cpu()
-        scores = evaluate_lod(decoded, source, material.present, **options)
+        scores = evaluate_lod(decoded, source, material.present, exact=model.constants, **options)
         lods.append({"lod": lod, "width": width, "height": height, **scores})
         if on_lod is not None:
             on_lod(lod, decoded, source)

@@ -42,8 +42,10 @@ def in_file_space(decoded: Decoded, material: Mapping[str, Any], constants: Mapp
     }
     if entries.get("normal", {}).get("unit_normals"):
         axes = {channel - NORMAL.start: fixed[channel] for channel in range(CHANNELS)[NORMAL] if channel in fixed}
-        for block in values.reshape(-1, CHANNELS).split(TEXELS_AT_A_TIME):
+        texels = values.reshape(-1, CHANNELS)  # a copy, where the values do not lie one after the other
+        for block in texels.split(TEXELS_AT_A_TIME):
             block[:, NORMAL] = unit_normals(block[:, NORMAL], axes)
+        values = texels.view(values.shape)
     for channel, value in fixed.items():
         values[..., channel] = value
     return values

@@ -17,7 +17,7 @@ import sys
 import threading
 import types
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,7 @@ def evaluate_lod(
     with_ssim: bool = True,
     with_lpips: bool = True,
     with_flip: bool = True,
+    exact: Iterable[int] = (),
 ) -> dict[str, Any]:
     """Every metric of one LOD, ready for strict JSON.
 
@@ -59,6 +60,7 @@ def evaluate_lod(
         source: (H, W, 11) float in [0, 1], as the files store it: 16-bit values stay 16-bit.
         present: the maps that exist; the others are left out of everything.
         with_ssim, with_lpips, with_flip: False leaves that metric None.
+        exact: channels that are not rounded, because an engine has them as numbers: NeuralTexture.constants.
     Returns: {"psnr": {"all", <map>...}, "ssim": {"all", <map>...}, "lpips": {"all", <map>...}, "flip": {"diffuse"},
         "error_share": {<map>...}, "normal_degrees"}. PSNR in dB, "all" from the mean squared error over all present
         channels; "all" of SSIM and LPIPS is the mean over maps; "error_share" see error_shares. A value that does not
@@ -70,6 +72,8 @@ def evaluate_lod(
     _check_material_images(decoded, source, present)
     scores: dict[str, Any] = {"psnr": {"all": None}, "ssim": {"all": None}, "lpips": {"all": None}, "flip": {}}
     shipped, original = round_to_8_bit(decoded), source.to(decoded.device, torch.float32)
+    for channel in exact:
+        shipped[..., channel] = decoded[..., channel]
     errors = mean_squared_errors(shipped, original)
     if not all(map(math.isfinite, errors)):
         raise ValueError(f"source must be finite; the channels' squared errors are {errors}")

@@ -184,7 +184,7 @@ def weight_advice(
     """
     total = sum(channels.values())
     for name, share in shares.items():
-        if share > 0.5 and share > 2 * channels[name] / total and weights[name]:
+        if share > 0.5 and channels[name] and share > 2 * channels[name] / total and weights[name]:
             changed = {n: weight for n, weight in weights.items() if weight != 1 and n in channels}
             line = ", ".join(f"{n}: {weight:.3g}" for n, weight in {**changed, name: 2 * weights[name]}.items())
             return (

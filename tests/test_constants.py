@@ -263,7 +263,9 @@ def test_a_run_keeps_its_constants(maps, tmp_path, capsys, engine, linear_color,
             decoded = decode_in_file_space(model, checkpoint.material, lod)
             assert torch.equal(decoded[..., [2, 8, 10]], material.texels(lod)[..., [2, 8, 10]])
     metrics = json.loads((run / "metrics.json").read_text())
-    assert metrics["psnr"]["metallic"] == 100 and metrics["error_share"]["metallic"] == 0
+    assert metrics["psnr"]["metallic"] == metrics["psnr"]["displacement"] == 100
+    assert metrics["error_share"]["metallic"] == metrics["error_share"]["displacement"] == 0
+    assert metrics["psnr"]["all"] < 60
     assert set(metrics["psnr"]) == {"all", *material.present}
 
     assert quick("--mode", "infer", "--load_dir", run) == run
@@ -310,12 +312,13 @@ def test_a_material_of_constants_ends_at_once_and_is_exact(tmp_path, capsys, siz
     folder.mkdir()
     save_constant(folder, "diffuse", (200, 77, 3), *size)
     save_constant(folder, "roughness", 128, *size)
+    save_constant(folder, "displacement", 12345, *size, np.uint16)
     run = quick("--data_dir", folder, "--save_dir", tmp_path / "out", "--max_iter", 50, *flags, quiet=False)
     assert "nothing to train" in capsys.readouterr().out
     assert list((run / "models").iterdir()) == [checkpoint_of(run, 0)]
     metrics = json.loads((run / "metrics.json").read_text())
-    assert metrics["psnr"] == {"all": 100, "diffuse": 100, "roughness": 100}
-    assert metrics["error_share"] == {"diffuse": 0, "roughness": 0}
+    assert metrics["psnr"] == {"all": 100, "diffuse": 100, "roughness": 100, "displacement": 100}
+    assert metrics["error_share"] == {"diffuse": 0, "roughness": 0, "displacement": 0}
     sizes = [path.stat().st_size for path in checkpoint_of(run, 0).glob("*.dds")]
     assert sum(sizes) == (0 if "False" in flags else 2 * 152)  # headers, and a texel each
     quick("--mode", "infer", "--load_dir", run)

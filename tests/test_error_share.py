@@ -87,6 +87,7 @@ def test_no_advice_for_a_single_map_or_beside_constants():
     assert weight_advice({"diffuse": 1.0}, {"diffuse": 3}, EQUAL) is None
     assert weight_advice({"diffuse": 1.0, "metallic": 0.0}, {"diffuse": 3, "metallic": 0}, EQUAL) is None
     assert weight_advice({"diffuse": 0.0}, {"diffuse": 0}, EQUAL) is None
+    assert weight_advice({"diffuse": 1.0}, {"diffuse": 0}, EQUAL) is None
 
 
 def test_trained_channels_are_those_that_vary():

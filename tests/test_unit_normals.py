@@ -100,6 +100,8 @@ def test_the_step_is_per_texel_and_touches_normals_only(monkeypatch, shape, at_a
     expected = decoded.clone().reshape(-1, 11)
     expected[:, 3:6] = unit_normals(expected[:, 3:6])
     assert torch.equal(result, expected.reshape(shape))
+    sliced = in_file_space(torch.stack([decoded, decoded], dim=-1)[..., 0], material, {})
+    assert torch.equal(result, sliced), "also where the values do not lie one after the other"
 
 
 def test_constants_come_last():

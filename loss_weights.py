@@ -44,12 +44,12 @@ def balanced_weights(material: Material) -> dict[str, float]:
 def channel_variances(material: Material, map_name: str) -> list[float]:
     """Variance of each channel of one map at LOD 0, of values in [0, 1] as they are trained."""
     width, height = material.lod_sizes[0]
-    step, texels = max(1, TEXELS_AT_A_TIME // width), width * height
-    sums, squares = np.zeros((2, MAPS[map_name]), np.int64)  # exact: 2**32 * 2**28 texels fit
+    step, codes = max(1, TEXELS_AT_A_TIME // width), np.arange(2 ** material.bit_depth[map_name])
+    histograms = np.zeros((MAPS[map_name], len(codes)), np.int64)
     for first in range(0, height, step):
-        codes = material.stored(0, map_name, slice(first, first + step)).reshape(-1, MAPS[map_name]).astype(np.int64)
-        sums += codes.sum(axis=0)
-        squares += (codes * codes).sum(axis=0)
-    top = 2 ** material.bit_depth[map_name] - 1
-    # Python's integers: the difference of the two large numbers is exact as well
-    return [(texels * int(q) - int(s) ** 2) / (texels * top) ** 2 for s, q in zip(sums, squares)]
+        block = material.stored(0, map_name, slice(first, first + step))
+        for channel, histogram in enumerate(histograms):
+            histogram += np.bincount(block[..., channel].ravel(), minlength=len(codes))
+    values = codes / codes[-1]
+    means = histograms @ values / (width * height)
+    return [float(h @ (values - mean) ** 2) / (width * height) for h, mean in zip(histograms, means)]

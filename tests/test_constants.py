@@ -287,7 +287,14 @@ def test_a_resumed_run_is_the_uninterrupted_one(maps, tmp_path):
 
 
 @pytest.mark.parametrize("engine", ["torch", "cpu"])
-def test_a_run_from_before_there_were_constants_goes_on_as_it_began(maps, tmp_path, monkeypatch, engine):
+@pytest.mark.parametrize("varies", [True, False])
+def test_a_run_from_before_there_were_constants_goes_on_as_it_began(
+    maps, tmp_path, monkeypatch, capsys, engine, varies
+):
+    if not varies:
+        maps = tmp_path / "flat"
+        maps.mkdir()
+        save_constant(maps, "metallic", 255, 9, 9)
     flags = ["--data_dir", maps, "--max_iter", 60, "--save_interval", 30, "--eval_interval", 30, "--engine", engine]
     with monkeypatch.context() as before:
         before.setattr(dataset, "_uniform_columns", lambda codes: [])
@@ -297,7 +304,8 @@ def test_a_run_from_before_there_were_constants_goes_on_as_it_began(maps, tmp_pa
     material = json.loads(state["material"])
     assert material.pop("constants") == []  # a key that older checkpoints do not have
     torch.save({**state, "material": json.dumps(material)}, path)
-    quick("--load_dir", other, "--load_iter", 30)
+    quick("--load_dir", other, "--load_iter", 30, quiet=False)
+    assert "constant" not in capsys.readouterr().out
     assert not checkpoint_differences(checkpoint_of(whole, 60), checkpoint_of(other, 60))
     assert load_checkpoint(other).model.weights[-1][8].any()
 

@@ -83,7 +83,7 @@ def test_the_other_axes_share_what_a_constant_leaves(fixed):
     assert torch.allclose(nothing, torch.tensor([[0.5, 0.5, 1.0]]))
 
 
-@pytest.mark.parametrize("fixed", [{2: 1.0}, {0: 0.5, 1: 0.5, 2: 1.0}, {0: 1.0}, {0: 1.0, 1: 1.0}])
+@pytest.mark.parametrize("fixed", [{2: 1.0}, {2: 0.9}, {0: 0.5, 1: 0.5, 2: 1.0}, {0: 1.0}, {0: 1.0, 1: 1.0}])
 def test_a_constant_z_or_one_that_leaves_no_length_is_left_alone(fixed):
     values = torch.rand(20, 3)
     assert torch.equal(unit_normals(values, fixed), values)

@@ -21,9 +21,14 @@ ENGINES = ("auto", "torch", "cpu")
 TEXTURE_MAPS = ("diffuse", "normal", "roughness", "occlusion", "metallic", "specular", "displacement")
 
 
-def knob(default: Any, help: str, *, unit: str = "", low: float | None = None, high: float | None = None, choices=()):
-    """A dataclass field with what the command line, the validation and the documentation need to know about it."""
-    metadata = {"help": help, "unit": unit, "low": low, "high": high, "choices": tuple(choices)}
+def knob(default: Any, help: str, *, unit: str = "", low: float | None = None, high: float | None = None, choices=(),
+         words=()):  # fmt: skip
+    """A dataclass field with what the command line, the validation and the documentation need to know about it.
+
+    words: what a mapping may be instead of one; the command line takes these.
+    """
+    metadata = {"help": help, "unit": unit, "low": low, "high": high, "choices": tuple(choices),
+                "words": tuple(words)}  # fmt: skip
     if isinstance(default, (dict, list)):
         return dataclasses.field(default_factory=lambda: type(default)(default), metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
@@ -87,7 +92,13 @@ class Config:
     wrap_strength: float = knob(0.02, "how far borders move to their mean each time; 1: all the way", low=0, high=1)
     wrap_interval: int = knob(100, "iterations between two syncs of the borders", unit="iterations", low=1)
     wrap_levels: int = knob(0, "how many levels, from the finest, are synced; 0: all", unit="levels", low=0, high=15)
-    texture_loss_weights: dict = knob(dict.fromkeys(TEXTURE_MAPS, 1.0), "loss weight per map (config file)")
+    texture_loss_weights: dict | str = knob(
+        dict.fromkeys(TEXTURE_MAPS, 1.0),
+        "how much each map's squared error counts; equal: 1 each; auto: error relative to the map's contrast, weights "
+        "proportional to 1 / max(variance of its channels at LOD 0, 0.02 squared), mean 1; or numbers in a config "
+        "file, {diffuse: 2}",
+        words=("equal", "auto"),
+    )
     seed: int = knob(0, "seed of initial values, samples and noise", low=0, high=2**31 - 1)
 
     # watching, saving and stopping
@@ -152,6 +163,8 @@ def help_text(field: dataclasses.Field) -> str:
     parts = []
     if facts["choices"]:
         parts.append("one of " + ", ".join(str(choice) for choice in facts["choices"]))
+    elif facts["words"]:
+        parts.append(f"one of {', '.join(facts['words'])}; default {facts['words'][0]}")
     elif facts["low"] is not None:
         parts.append(f"{facts['low']:g} to {facts['high']:g}" if facts["high"] is not None else f">= {facts['low']:g}")
     if facts["unit"]:
@@ -171,8 +184,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--config", default="", help="YAML or JSON file with any of these fields [path]")
     for name, field in FIELDS.items():
         kind = type(field.default) if field.default is not dataclasses.MISSING else None
-        if kind is None:
+        if kind is None and not field.metadata["words"]:
             continue  # lists and dictionaries are given in a config file
+        kind = kind or str
         options: dict[str, Any] = {"default": argparse.SUPPRESS, "help": help_text(field)}
         if kind is bool:
             options.update(type=parse_bool, nargs="?", const=True, metavar="BOOL")
@@ -246,6 +260,11 @@ def _checked(flag: str, field: dataclasses.Field, value: Any) -> Any:
     kind = type(default) if default is not None else (int if "int" in str(field.type) else float)
     if default is None and value is None:
         return None
+    if isinstance(value, str) and facts["words"]:
+        if value not in facts["words"]:
+            words = ", ".join(facts["words"])
+            raise UserError(f"{flag}: expected {words}, or {_kind_name(kind)} in a config file, got {value!r:.80}")
+        return value
     if isinstance(value, tuple):
         value = list(value)
     if kind is float and isinstance(value, (int, str)) and not isinstance(value, bool):  # YAML reads 1e-3 as text
@@ -286,8 +305,13 @@ def _grid_entry(index: int, entry: Any) -> HashGridConfig:
     return HashGridConfig(**{name: _checked(f"{where}.{name}", fields[name], entry[name]) for name in entry})
 
 
-def _loss_weights(weights: dict) -> dict[str, float]:
+def _loss_weights(weights: dict | str) -> dict[str, float] | str:
+    """Every map's weight; 'auto' stays: it is resolved when the material is known."""
+    if weights == "auto":
+        return weights
     merged = dict.fromkeys(TEXTURE_MAPS, 1.0)
+    if weights == "equal":
+        return merged
     for name, weight in weights.items():
         if name not in merged:
             raise UserError(f"texture_loss_weights: unknown map {name!r}{_suggest(name, merged)}")
@@ -317,7 +341,7 @@ def _check_combinations(config: Config, given: Mapping[str, Any]) -> None:
             f"--groups_max_workers {config.groups_max_workers}: only 1 (one material after the other) is supported "
             "so far; leave the flag out"
         )
-    if not any(config.texture_loss_weights.values()):
+    if config.texture_loss_weights != "auto" and not any(config.texture_loss_weights.values()):
         raise UserError("texture_loss_weights: every map has weight 0, so there is nothing to train")
 
 

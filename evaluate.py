@@ -32,15 +32,16 @@ def evaluate_model(
         on_lod: called with (lod, decoded, source), both (H, W, 11) in the files' colour space, for saving pictures.
         decode: (model, lod, width, height) -> (H, W, 11), such as NeuralTexture.decode.
         options: with_ssim, with_lpips, with_flip of metrics.evaluate_lod.
-    Returns: {"iteration", "psnr": LOD 0's PSNR in dB, all and per map, "lods": [per LOD: size and every metric]}.
+    Returns: {"iteration", "psnr": LOD 0's PSNR in dB, all and per map, "error_share": each map's of LOD 0's squared
+        error, "lods": [per LOD: size and every metric]}.
     """
     description = describe_material(material)
     lods = []
     for lod, (width, height) in enumerate(material.lod_sizes):
         decoded = decode_in_file_space(model, description, lod, decode)
         source = material.texels(lod).cpu()
-        scores = evaluate_lod(decoded, source, material.present, **options)
+        scores = evaluate_lod(decoded, source, material.present, exact=model.constants, **options)
         lods.append({"lod": lod, "width": width, "height": height, **scores})
         if on_lod is not None:
             on_lod(lod, decoded, source)
-    return {"iteration": iteration, "psnr": lods[0]["psnr"], "lods": lods}
+    return {"iteration": iteration, "psnr": lods[0]["psnr"], "error_share": lods[0]["error_share"], "lods": lods}

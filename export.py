@@ -24,10 +24,11 @@ import numpy as np
 import torch
 
 from configs import OneLineParser, parse_bool
-from dataset import map_slice, to_file_space
+from dataset import Constant, map_slice
 from dds import MAX_SIZE, Texture, encode_dds, read_dds
 from engine.cpu.decoder import decode_lod
 from errors import UserError, run_command
+from file_space import in_file_space
 from files import staged_folder, write_bytes, write_json
 from images import PICTURE_COMPRESSION, encode_png
 from manifest import (
@@ -39,6 +40,7 @@ from manifest import (
     describe_decoder,
     describe_grids,
     grid_file_names,
+    read_constants,
     read_manifest,
     verify_files,
 )
@@ -262,7 +264,7 @@ def read_export(folder: str | Path) -> ExportedTexture:
 
 
 def decoder_form(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """What a manifest says of the decoder and network_data.npz does not: the keyword arguments of read_textures.
+    """What a manifest says of the decoder and the other files do not: the keyword arguments of read_textures.
 
     Raises: KeyError, TypeError or ValueError when it does not say it, or says something impossible.
     """
@@ -278,9 +280,12 @@ def decoder_form(manifest: Mapping[str, Any]) -> dict[str, Any]:
     if decoder["activation"] not in ACTIVATIONS:
         raise ValueError(f"activation {decoder['activation']!r:.40}")
     return {
-        "interpolations": interpolations, "n_texel_frequencies": frequencies, "activation": decoder["activation"],
+        "interpolations": interpolations,
+        "n_texel_frequencies": frequencies,
+        "activation": decoder["activation"],
         "negative_slope": slope,
-    }  # fmt: skip
+        "constants": read_constants(manifest["material"]),
+    }
 
 
 def form_of(model: NeuralTexture) -> dict[str, Any]:
@@ -290,6 +295,7 @@ def form_of(model: NeuralTexture) -> dict[str, Any]:
         "n_texel_frequencies": model.decoder.n_texel_frequencies,
         "activation": model.decoder.activation,
         "negative_slope": model.decoder.negative_slope,
+        "constants": model.constants,
     }
 
 
@@ -301,6 +307,7 @@ def read_textures(
     n_texel_frequencies: int = 0,
     activation: str = DecoderSpec.activation,
     negative_slope: float = DecoderSpec.negative_slope,
+    constants: Mapping[int, Constant] | None = None,
 ) -> NeuralTexture:
     """The model from the DDS files and network_data.npz; what those do not say is given by the caller.
 
@@ -337,7 +344,7 @@ def read_textures(
     for index, grid in enumerate(grids):
         names = [str(folder / name) for name in grid_file_names(index, grid.save_bits)]
         codes.append(codes_from_textures(grid, [read_dds(name) for name in names], names))
-    model = NeuralTexture(grids, decoder, num_lods)
+    model = NeuralTexture(grids, decoder, num_lods, constants=constants)
     with torch.no_grad():
         for index, grid_codes in enumerate(codes):
             model.load_codes(index, torch.from_numpy(grid_codes.astype(np.int32)))
@@ -372,12 +379,9 @@ def save_map_images(folder: Path, decoded: torch.Tensor, material: Mapping[str, 
 def decode_in_file_space(
     model: NeuralTexture, material: Mapping[str, Any], lod: int, decode: Decode = decode_lod
 ) -> torch.Tensor:
-    """One LOD (H, W, 11) in the colour space of the source files, missing channels 0, not clamped."""
+    """One LOD (H, W, 11) valued as the source files are, see file_space; missing channels 0, not clamped."""
     width, height = max(material["width"] >> lod, 1), max(material["height"] >> lod, 1)
-    trained, stored = (
-        {entry["map"]: entry[space] for entry in material["maps"]} for space in ("color_space", "file_color_space")
-    )
-    return to_file_space(decode(model, lod, width, height), trained, stored)
+    return in_file_space(decode(model, lod, width, height), material, model.constants)
 
 
 def save_images(folder: Path, exported: ExportedTexture) -> list[Path]:

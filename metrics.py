@@ -17,7 +17,7 @@ import sys
 import threading
 import types
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,7 @@ def evaluate_lod(
     with_ssim: bool = True,
     with_lpips: bool = True,
     with_flip: bool = True,
+    exact: Iterable[int] = (),
 ) -> dict[str, Any]:
     """Every metric of one LOD, ready for strict JSON.
 
@@ -59,16 +60,20 @@ def evaluate_lod(
         source: (H, W, 11) float in [0, 1], as the files store it: 16-bit values stay 16-bit.
         present: the maps that exist; the others are left out of everything.
         with_ssim, with_lpips, with_flip: False leaves that metric None.
+        exact: channels that are not rounded, because an engine has them as numbers: NeuralTexture.constants.
     Returns: {"psnr": {"all", <map>...}, "ssim": {"all", <map>...}, "lpips": {"all", <map>...}, "flip": {"diffuse"},
-        "normal_degrees"}. PSNR in dB, "all" from the mean squared error over all present channels; "all" of SSIM and
-        LPIPS is the mean over maps. A value that does not exist is None: the LOD is too small for the metric, or the
-        metric is not available here (`lpips_unavailable_reason`, `flip_unavailable_reason`). "flip" is empty without a
-        diffuse map, "normal_degrees" is there when a normal map is. FLIP takes diffuse as sRGB.
+        "error_share": {<map>...}, "normal_degrees"}. PSNR in dB, "all" from the mean squared error over all present
+        channels; "all" of SSIM and LPIPS is the mean over maps; "error_share" see error_shares. A value that does not
+        exist is None: the LOD is too small for the metric, or the metric is not available here
+        (`lpips_unavailable_reason`, `flip_unavailable_reason`). "flip" is empty without a diffuse map, "normal_degrees"
+        is there when a normal map is. FLIP takes diffuse as sRGB.
     Raises: ValueError when the shapes differ, `source` is not finite, or `present` is empty or names an unknown map.
     """
     _check_material_images(decoded, source, present)
     scores: dict[str, Any] = {"psnr": {"all": None}, "ssim": {"all": None}, "lpips": {"all": None}, "flip": {}}
     shipped, original = round_to_8_bit(decoded), source.to(decoded.device, torch.float32)
+    for channel in exact:
+        shipped[..., channel] = decoded[..., channel]
     errors = mean_squared_errors(shipped, original)
     if not all(map(math.isfinite, errors)):
         raise ValueError(f"source must be finite; the channels' squared errors are {errors}")
@@ -84,6 +89,7 @@ def evaluate_lod(
         if name == "normal":
             scores["normal_degrees"] = normal_angle_error(*pair)
     scores["psnr"]["all"] = psnr_db([error for name in MAPS if name in present for error in errors[map_slice(name)]])
+    scores["error_share"] = error_shares(errors, present)
     for metric in ("ssim", "lpips"):
         values = [value for name, value in scores[metric].items() if name != "all"]
         scores[metric]["all"] = None if None in values else _mean(values)
@@ -151,6 +157,16 @@ def psnr_db(squared_errors: Sequence[float]) -> float:
     """-10 * log10 of the mean of the channels' squared errors, for a peak of 1; at most MAX_PSNR_DB."""
     error = _mean(squared_errors)
     return MAX_PSNR_DB if error == 0 else min(-10 * math.log10(error), MAX_PSNR_DB)
+
+
+def error_shares(squared_errors: Sequence[float], present: Sequence[str]) -> dict[str, float]:
+    """Each present map's share of the squared error, 0 to 1: the sum over its channels by that over all of them.
+
+    squared_errors: of the 11 channels. Without any error all shares are 0.
+    """
+    sums = {name: math.fsum(squared_errors[map_slice(name)]) for name in MAPS if name in present}
+    total = math.fsum(sums.values())
+    return {name: error / total if total else 0.0 for name, error in sums.items()}
 
 
 def ssim_per_channel(decoded: MapImage, source: MapImage) -> list[float] | None:

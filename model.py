@@ -7,7 +7,7 @@ right and v down, one period of the texture per unit; lod 0 is the full-size ima
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -16,7 +16,7 @@ from torch import nn
 from torchtyping import TensorType
 
 from configs import Config, HashGridConfig
-from dataset import CHANNELS
+from dataset import CHANNELS, Constant
 from errors import UserError
 from quantize import codes_from_features, features_from_codes, features_per_texel, hash_uniform, round_features
 
@@ -194,6 +194,8 @@ class NeuralTexture(nn.Module):
         seamless: leave out the position wave of each axis that jumps at the border of the tile. Its period is two
             tiles, and with it the gradient across the border of a real material came out 1.6 times that inside.
         seed: for the initial values.
+        constants: channels with one value everywhere. They are decoded to exactly that, and the network's outputs for
+            them stay exactly 0.
     """
 
     def __init__(
@@ -206,12 +208,14 @@ class NeuralTexture(nn.Module):
         present_channels: Sequence[int] = tuple(range(CHANNELS)),
         seamless: bool = True,
         seed: int = 0,
+        constants: Mapping[int, Constant] | None = None,
     ):
         super().__init__()
         self.grids = tuple(grids)
         self.decoder = decoder
         self.num_lods = num_lods
         self.quantized = quantized
+        self.constants = dict(constants or {})
         self.layout = input_layout(self.grids, decoder)
         # Inputs whose weights are 0 and stay 0: an engine gives them no gradient. They keep their places in the file.
         self.unused_inputs = [0, decoder.n_frequencies] if seamless and decoder.n_frequencies else []
@@ -221,19 +225,22 @@ class NeuralTexture(nn.Module):
             offsets = torch.tensor([grid.level_offset(level) for level in levels])
             self.register_buffer(f"lod_resolution_{index}", resolutions, persistent=False)
             self.register_buffer(f"lod_offset_{index}", offsets, persistent=False)
+        values = [self.constants[c].value if c in self.constants else math.nan for c in range(CHANNELS)]
+        self.register_buffer("_constant_values", torch.tensor(values), persistent=False)  # nan: not a constant
         generator = torch.Generator().manual_seed(seed)
         self.grid_parameters = nn.ParameterList(
             nn.Parameter((torch.rand(grid.n_texels * grid.features, generator=generator) - 0.5) * INITIAL_FEATURE_RANGE)
             for grid in self.grids
         )
-        self.weights = nn.ParameterList(nn.Parameter(w) for w in self._initial_weights(generator, present_channels))
+        learned = sorted(set(present_channels) - set(self.constants))
+        self.weights = nn.ParameterList(nn.Parameter(w) for w in self._initial_weights(generator, learned))
 
-    def _initial_weights(self, generator: torch.Generator, present_channels: Sequence[int]) -> list[torch.Tensor]:
+    def _initial_weights(self, generator: torch.Generator, learned: Sequence[int]) -> list[torch.Tensor]:
         weights = []
         for outputs, inputs in layer_sizes(self.layout, self.decoder):
             bound = INITIAL_GAIN * math.sqrt(6 / inputs)  # He et al. 2015, uniform, times the gain
             weights.append((torch.rand(outputs, inputs, generator=generator) * 2 - 1) * bound)
-        absent = sorted(set(range(PADDED_OUTPUTS)) - set(present_channels))
+        absent = sorted(set(range(PADDED_OUTPUTS)) - set(learned))
         for column in self.unused_inputs:
             weights[0][:, column] = 0
         weights[-1][absent] = 0  # no loss reaches these rows, so they stay 0 and the channels decode to exactly 0
@@ -350,7 +357,15 @@ class NeuralTexture(nn.Module):
         hidden = inputs
         for weight in self.weights[:-1]:
             hidden = self._activate(hidden @ weight.t())
-        return (hidden @ self.weights[-1].t())[:, :CHANNELS]
+        decoded = (hidden @ self.weights[-1].t())[:, :CHANNELS]
+        if self.constants:
+            decoded = torch.where(self._constant_values.isnan(), decoded, self._constant_values)
+        return decoded
+
+    def set_constants(self, decoded: DecodedImage) -> None:
+        """Write the constants into (..., 11) values that something else than `forward` has decoded."""
+        for channel, constant in self.constants.items():
+            decoded[..., channel] = constant.value
 
     def _activate(self, hidden: torch.Tensor) -> torch.Tensor:
         if self.decoder.activation == "hard_swish":  # x * min(max(x + 3, 0), 6) / 6, Howard et al. 2019
@@ -515,7 +530,10 @@ def model_shape(config: Config, width: int, height: int) -> tuple[list[GridSpec]
     return grids, decoder
 
 
-def build_model(config: Config, width: int, height: int, present_channels: Sequence[int]) -> NeuralTexture:
+def build_model(
+    config: Config, width: int, height: int, present_channels: Sequence[int],
+    constants: Mapping[int, Constant] | None = None,
+) -> NeuralTexture:  # fmt: skip
     """A freshly initialised NeuralTexture for a material of this size."""
     grids, decoder = model_shape(config, width, height)
     return NeuralTexture(
@@ -526,4 +544,5 @@ def build_model(config: Config, width: int, height: int, present_channels: Seque
         present_channels=present_channels,
         seamless=config.wrap_boundary,
         seed=config.seed,
+        constants=constants,
     )

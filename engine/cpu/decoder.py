@@ -48,6 +48,7 @@ def decode_lod(
     parameters, weights = _numbers(model)
     check(kernels.nt_decode_rows(describe_model(model), pointers(parameters), pointer(weights), lod, width, height,
                                  0, height, thread_count(), pointer(image)))  # fmt: skip
+    model.set_constants(image)
     return image
 
 
@@ -61,6 +62,7 @@ def decode_samples(model: NeuralTexture, uv: Positions, lod: Scalars, n_threads:
     parameters, weights = _numbers(model)
     check(load_kernels().nt_decode(describe_model(model), pointers(parameters), pointer(weights), len(uv), pointer(uv),
                                    pointer(lod), thread_count(n_threads), pointer(out)))  # fmt: skip
+    model.set_constants(out)
     return out
 
 

@@ -20,7 +20,7 @@ import torch
 
 from dataset import CHANNELS, MAPS, Material, map_slice
 from errors import UserError
-from metrics import MaterialImage, mean_squared_errors, psnr_db, round_to_8_bit
+from metrics import MaterialImage, evaluate_lod
 
 BC7_PROFILE = "basic"  # of ISPC Texture Compressor: "slow" takes 4 times as long for less than 0.1 dB
 ASTC_QUALITY = 60  # astcenc -medium
@@ -36,7 +36,7 @@ IMAGE_CODECS = tuple(QUALITIES)
 CODECS = BLOCK_CODECS + IMAGE_CODECS
 DEFAULT_QUALITY = {"avif": 70, "jxl": 78}
 SCALARS_PER_IMAGE = 3
-BAND_ROWS = 256  # of the source at a time, when it is compared
+_PSNR_ALONE = {"with_ssim": False, "with_lpips": False, "with_flip": False}
 _BC_BYTES = {"bc1": 8, "bc4": 8, "bc5": 16, "bc7": 16}  # per block of 4x4
 _ADVICE = "pip install -r requirements-codecs.txt"
 
@@ -68,7 +68,8 @@ def encode_decode(material: Material, codec: str, quality: int | None = None) ->
     """Encode LOD 0 of `material`, decode it again, and compare it with the source.
 
     16-bit maps are rounded to 8 bits first, which is all that these formats take here; the comparison is with the 16
-    bits. Beside the result, at 44 bytes a texel, this needs memory for one image of three channels at a time.
+    bits. Coding takes memory for one image of three channels at a time, the result 44 bytes a texel, and the comparison
+    that of metrics.evaluate_lod.
 
     Args:
         codec: one of CODECS.
@@ -94,19 +95,8 @@ def encode_decode(material: Material, codec: str, quality: int | None = None) ->
         for name, plane in zip(names, _unpack(planes, names, channels)):
             decoded[..., map_slice(name)] = torch.from_numpy(plane.astype(np.float32) / np.float32(255))
     bpp = size * 8 / (material.width * material.height)
-    return CodecResult(codec, quality, decoded, size, bpp, timer.seconds, settings, psnr_of(decoded, material))
-
-
-def psnr_of(decoded: MaterialImage, material: Material) -> dict[str, float]:
-    """The "psnr" of metrics.evaluate_lod at LOD 0, without a second copy of the source in memory."""
-    total = np.zeros(CHANNELS)
-    for first in range(0, material.height, BAND_ROWS):
-        rows = slice(first, min(first + BAND_ROWS, material.height))
-        errors = mean_squared_errors(round_to_8_bit(decoded[rows]), material.texels(0, rows).cpu())
-        total += np.multiply(errors, rows.stop - rows.start)
-    mean = (total / material.height).tolist()
-    scores = {"all": psnr_db([error for name in material.present for error in mean[map_slice(name)]])}
-    return {**scores, **{name: psnr_db(mean[map_slice(name)]) for name in material.present}}
+    scores = evaluate_lod(decoded, material.texels(0).cpu(), material.present, **_PSNR_ALONE)
+    return CodecResult(codec, quality, decoded, size, bpp, timer.seconds, settings, scores["psnr"])
 
 
 def block_rate(present: Sequence[str], codec: str) -> float:

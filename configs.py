@@ -15,6 +15,9 @@ from typing import Any
 
 from errors import UserError
 
+DECODERS = ("auto", "reference", "learned")
+PRESETS = ("", "preview", "fast", "balanced", "best")
+MATCHES = ("", "bc1", "bc7", "astc6x6", "astc8x8", "astc12x12")
 ACTIVATIONS = ("leaky_relu", "hard_swish")
 SCHEDULERS = ("plateau", "cosine", "steplr", "poly")
 ENGINES = ("auto", "torch", "cpu")
@@ -60,6 +63,19 @@ class Config:
     load_iter: int = knob(-1, "iteration to load from --load_dir; -1: its newest checkpoint", unit="iterations", low=-1)
     linear_color: bool = knob(False, "train diffuse in linear light instead of the file's sRGB")
 
+    # what to aim at: each picks grids, network and recipe; a flag that is given itself wins, as does hash_grid_configs
+    bpp: float = knob(0.0, "rate to aim at, 0.5 to 20, network included; 0: as the flags below say", unit="bpp",
+                      low=0.0, high=20.0)  # fmt: skip
+    target_psnr: float = knob(0.0, "find the smallest rate that reaches it; 0: no target", unit="dB", low=0.0, high=80.0)
+    match: str = knob("", "reach the PSNR that this codec has on this material", choices=MATCHES)
+    preset: str = knob("", "effort; empty: balanced where a rate or quality is asked for", choices=PRESETS)
+    decoder: str = knob(
+        "auto",
+        "reference: linear grids and leaky ReLU, as the FNTC plug-in reads; learned: the network interpolates, better "
+        "per bit; auto: learned where a rate, quality or preset is asked for",
+        choices=DECODERS,
+    )
+
     # feature grids and decoder
     quantize: bool = knob(True, "train with rounded features and export them; False: float features, model.pth only")
     quantize_bits: int = knob(4, "bits per feature", unit="bits", choices=(1, 2, 4, 8, 16))
@@ -67,7 +83,7 @@ class Config:
     hash_grid_configs: list = knob([], "grids; empty: two, at half and an eighth of the longer side (config file)")
     n_frequencies: int = knob(12, "triangle waves per axis that tell the network its position", low=0, high=16)
     n_texel_frequencies: int = knob(
-        -1, "waves per axis for the place inside 1, 2, 4... texels of grid 0; -1: 1 where a grid is learned, else 0", low=-1, high=8
+        -1, "waves per axis: place inside 1, 2, 4... texels of grid 0; -1: 1 with a learned grid, else 0", low=-1, high=8
     )
     n_neurons: int = knob(64, "width of the hidden layers, a multiple of 16", unit="neurons", low=16, high=256)
     n_hidden_layers: int = knob(2, "hidden layers", unit="layers", low=0, high=4)
@@ -124,6 +140,7 @@ class Config:
     groups_verbose: bool = knob(False, "show the training log of each material")
 
 
+AIMS = ("bpp", "target_psnr", "match")  # what decides a run's rate
 LOSS_WEIGHT = knob(1.0, "share of the loss", low=0.0)
 FIELDS = {field.name: field for field in dataclasses.fields(Config)}
 # What a checkpoint fixes: another value would be another model.
@@ -162,7 +179,7 @@ def help_text(field: dataclasses.Field) -> str:
     default = field.default if field.default is not dataclasses.MISSING else None
     parts = []
     if facts["choices"]:
-        parts.append("one of " + ", ".join(str(choice) for choice in facts["choices"]))
+        parts.append("one of " + ", ".join(str(choice) for choice in facts["choices"] if choice != ""))
     elif facts["words"]:
         parts.append(f"one of {', '.join(facts['words'])}; default {facts['words'][0]}")
     elif facts["low"] is not None:
@@ -279,7 +296,8 @@ def _checked(flag: str, field: dataclasses.Field, value: Any) -> Any:
     if kind is float and not math.isfinite(value):
         raise UserError(f"{flag}: expected a finite number, got {value}")
     if facts["choices"] and value not in facts["choices"]:
-        raise UserError(f"{flag}: expected one of {', '.join(map(str, facts['choices']))}, got {value}")
+        names = ", ".join(str(choice) for choice in facts["choices"] if choice != "")
+        raise UserError(f"{flag}: expected one of {names}, got {value}")
     low, high = facts["low"], facts["high"]
     if (low is not None and value < low) or (high is not None and value > high):
         limits = f"{low:g} to {high:g}" if high is not None else f"{low:g} or more"
@@ -328,6 +346,13 @@ def _check_combinations(config: Config, given: Mapping[str, Any]) -> None:
             f"--quantize_bits {config.quantize_bits} does not fit into --save_bits {config.save_bits}; "
             "a word holds save_bits / quantize_bits features, so raise --save_bits or lower --quantize_bits"
         )
+    if 0 < config.bpp < 0.5:
+        raise UserError(f"--bpp: expected 0.5 to 20 bits per texel, got {config.bpp:g}")
+    aims = [f"--{name}" for name in AIMS if getattr(config, name)]
+    if len(aims) > 1:
+        raise UserError(f"{' and '.join(aims)}: each of them chooses the rate; give one")
+    if aims and not config.quantize:
+        raise UserError(f"{aims[0]}: a rate counts rounded features; leave out --quantize False")
     if config.mode == "infer" and not config.load_dir:
         raise UserError("--mode infer: expected --load_dir outputs/<run>, the run to evaluate; it was not given")
     if config.load_iter >= 0 and not config.load_dir:

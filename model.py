@@ -172,10 +172,10 @@ def triangle_waves(coordinate: Scalars, n_frequencies: int) -> Inputs:
 
 
 def sawtooth_waves(position: Scalars, n_frequencies: int) -> Inputs:
-    """Where a position in texels lies inside 1, 2, 4, ... of them: 2*(x - floor(x)) - 1 in [-1, 1), x = position / 2**i.
+    """Where a position in texels lies inside 1, 2, 4, ... of them: 2*(x - floor(x)) - 1, x = position / 2**i.
 
-    The first is what a bilinear filter would weigh the texels with. Triangle waves cannot take its place: at the centres
-    of a material twice the grid's size, half of them are the same on both sides of a texel.
+    In [-1, 1). The first is what a bilinear filter would weigh the texels with. Triangle waves cannot take its place:
+    at the centres of a material twice the grid's size, half of them are the same on both sides of a texel.
     """
     octave = torch.arange(n_frequencies, dtype=torch.float32, device=position.device)
     x = position[:, None] * torch.exp2(-octave)

@@ -145,7 +145,9 @@ class Texture:
     negative_slope: float = 0.01
 
 
-def load_export(folder, num_lods: int, interpolations=None, n_texel_frequencies: int = 0, activation="leaky_relu") -> Texture:
+def load_export(
+    folder, num_lods: int, interpolations=None, n_texel_frequencies: int = 0, activation="leaky_relu"
+) -> Texture:
     """A texture from hash_grid_*.dds and network_data.npz, and what those do not say."""
     folder = Path(folder)
     arrays = parse_npz((folder / "network_data.npz").read_bytes())

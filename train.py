@@ -35,11 +35,10 @@ from configs import ARCHITECTURE, CALL, Config, describe, make_config, parse_arg
 from dataset import Material, load_material
 from engine import create_decoder, create_engine, resolve_device
 from errors import UserError, run_command
-from evaluate import evaluate_model
+from evaluate import Maps, evaluate_model, metric_options, missing_metrics
 from export import read_export, save_map_images
 from files import write_json
 from manifest import describe_material, read_manifest
-from metrics import flip_unavailable_reason, lpips_unavailable_reason
 from model import NeuralTexture, build_model, resolve_grids
 from report import RunLog, progress_bar, run_summary, save_metrics, save_strips
 from schedule import EarlyStopping, Schedule
@@ -189,6 +188,7 @@ class Trainer:
         self.decode = create_decoder(config)
         self.metrics: dict[str, Any] | None = None
         self.seconds_before = 0.0
+        self.missing: list[str] = []  # why a metric is None in the last evaluation
         self.ending = False  # the pictures in media/ are written once: they take as long as an evaluation
         if checkpoint is not None:
             self._restore(checkpoint)
@@ -279,14 +279,15 @@ class Trainer:
     def _evaluate(self, model: NeuralTexture) -> dict[str, Any]:
         iteration = self.engine.iteration
 
-        def on_lod(lod: int, decoded: torch.Tensor, source: torch.Tensor) -> None:
+        def on_lod(lod: int, decoded: Maps, source: Maps) -> None:
             self.log.pictures(iteration, lod, decoded, source, self.material)
             if lod == 0 and self.ending:
-                save_strips(self.run / "media", decoded, source, self.material)
+                save_strips(self.run / "media", decoded, source)
 
-        # FLIP and LPIPS take half the time of an evaluation and are read of the end result
-        slow = {"with_flip": self.ending, "with_lpips": self.ending}
-        self.metrics = evaluate_model(model, self.material, iteration, on_lod=on_lod, decode=self.decode, **slow)
+        if self.ending:
+            self.missing = missing_metrics(self.config.eval_metrics)
+        options = metric_options(self.config.eval_metrics, self.ending)
+        self.metrics = evaluate_model(model, self.material, iteration, on_lod=on_lod, decode=self.decode, **options)
         self.log.evaluation(self.metrics)
         self.say(f"iteration {iteration}: PSNR {self.metrics['psnr']['all']:.2f} dB at LOD 0, {self.seconds:.0f} s")
         return self.metrics
@@ -295,7 +296,7 @@ class Trainer:
         self.engine.sync()
         folder, self.metrics = save_checkpoint(
             self.run, self.engine.iteration, self.model, self.config, describe_material(self.material),
-            self._training_state(stopped), self._evaluate if evaluate else None, self.metrics,
+            lambda: self._training_state(stopped), self._evaluate if evaluate else None, self.metrics,
         )  # fmt: skip
         remove_old_checkpoints(self.run, self.config.keep_checkpoints)
         return folder
@@ -305,9 +306,8 @@ class Trainer:
         if stopped:
             self.say(f"stopped early: PSNR rose by less than {config.early_stop_psnr_threshold} dB in "
                      f"{config.early_stop_interval} iterations")  # fmt: skip
-        for reason in (lpips_unavailable_reason(), flip_unavailable_reason()):
-            if reason:
-                self.say(f"note: {reason}")
+        for reason in self.missing:
+            self.say(f"note: {reason}")
         shipped = None
         if self.model.quantized:
             shipped = read_manifest(folder)["bytes_on_disk"]
@@ -382,21 +382,21 @@ def infer(config: Config, given: Mapping[str, Any], say: Say = print) -> dict[st
     model = read_export(folder).model if checkpoint.model.quantized else checkpoint.model
     out = folder.parent.parent / "infer"
     out.mkdir(exist_ok=True)
-    description = describe_material(material)
+    eval_metrics = config.eval_metrics if "eval_metrics" in given else checkpoint.config.eval_metrics
 
-    def on_lod(lod: int, decoded: torch.Tensor, source: torch.Tensor) -> None:
-        save_map_images(out, decoded, description, lod)
+    def on_lod(lod: int, decoded: Maps, source: Maps) -> None:
+        save_map_images(out, decoded, lod)
         if lod == 0:
-            save_strips(out / "compare", decoded, source, material)
+            save_strips(out / "compare", decoded, source)
         say(f"LOD {lod} decoded")
 
     decode = create_decoder(config, say)
-    metrics = evaluate_model(model.to(device), material, checkpoint.iteration, on_lod=on_lod, decode=decode)
+    missing, options = missing_metrics(eval_metrics), metric_options(eval_metrics)
+    metrics = evaluate_model(model.to(device), material, checkpoint.iteration, on_lod=on_lod, decode=decode, **options)
     save_metrics(out, metrics)
     say((out / "metrics.txt").read_text(encoding="utf-8"))
-    for reason in (lpips_unavailable_reason(), flip_unavailable_reason()):
-        if reason:
-            say(f"note: {reason}")
+    for reason in missing:
+        say(f"note: {reason}")
     say(f"{out}: images, metrics.json and metrics.txt of iteration {checkpoint.iteration}")
     return metrics
 

@@ -23,8 +23,8 @@ from parallel import map_threads
 
 MAPS = {"diffuse": 3, "normal": 3, "roughness": 1, "occlusion": 1, "metallic": 1, "specular": 1, "displacement": 1}
 CHANNELS = sum(MAPS.values())  # 11
-PNG_SAMPLE_TEXELS = 2**21  # of a map; of larger ones `Material.png_bytes` encodes every PNG_SAMPLE_STEP-th band
-PNG_SAMPLE_ROWS, PNG_SAMPLE_STEP = 128, 4
+PNG_SAMPLE_TEXELS = 2**19  # of a map; of larger ones `Material.png_bytes` encodes every PNG_SAMPLE_STEP-th band
+PNG_SAMPLE_ROWS, PNG_SAMPLE_STEP = 16, 4
 
 TexelIndex = TensorType["texels", torch.int64]
 PresentValues = TensorType["texels", "present", torch.float32]
@@ -419,8 +419,8 @@ class Material:
     def png_bytes(self) -> int:
         """Bytes of all maps of LOD 0 as PNG files with the files' bit depth.
 
-        Of maps above PNG_SAMPLE_TEXELS a quarter of the rows is encoded, in bands, and scaled up: within a few percent
-        of the whole, and seconds sooner. The result is kept.
+        Of maps above PNG_SAMPLE_TEXELS a quarter of the rows is encoded, in bands, and scaled up: 0.7 to 1.2 % more
+        than the whole for three real materials of 1024 x 1024, and seconds sooner at 4096 x 4096. The result is kept.
         """
         rows = [slice(0, self.height)]
         if self.width * self.height > PNG_SAMPLE_TEXELS:

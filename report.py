@@ -16,7 +16,7 @@ from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto import event_pb2, summary_pb2
 from tqdm import tqdm
 
-from dataset import MAPS, Material
+from dataset import MAPS, PNG_SAMPLE_TEXELS, Material
 from files import write_bytes, write_json, write_text
 from images import PICTURE_COMPRESSION, encode_png
 from metrics import error_image, format_table, picture, strip
@@ -194,9 +194,11 @@ def run_summary(
     ]
     if shipped_bytes is not None:
         png = material.png_bytes()
+        about = "about " if material.width * material.height > PNG_SAMPLE_TEXELS else ""
         lines.append(
             f"on disk  {readable_bytes(shipped_bytes)} with all mips: {shipped_bytes / png:.1%} of the maps as PNG "
-            f"({readable_bytes(png)}), {shipped_bytes / bc7:.1%} of {textures} BC7 textures ({readable_bytes(bc7)})"
+            f"({about}{readable_bytes(png)}), {shipped_bytes / bc7:.1%} of {textures} BC7 textures "
+            f"({readable_bytes(bc7)})"
         )
     lines.append(f"time     {seconds:.1f} s to iteration {iteration}")
     lines.append(f"files    {checkpoint}")

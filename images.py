@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import itertools
 import os
 import struct
 import threading
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image as PillowImage
@@ -102,6 +104,18 @@ def encode_png(pixels: np.ndarray, compress_level: int = 6) -> bytes:
     picture = PillowImage.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
     picture.save(stream, "PNG", compress_level=compress_level)
     return stream.getvalue()
+
+
+def write_png(stream: BinaryIO, height: int, width: int, bands: Iterable[np.ndarray], compress_level: int = 6) -> None:
+    """Write a PNG file whose (rows, W, 1 or 3) uint8 pixels come in bands from the top, so that the picture is never
+    there twice: Pillow's own copy has 4 bytes a pixel in colour."""
+    bands = iter(bands)
+    first = next(bands)
+    picture, top = PillowImage.new("RGB" if first.shape[2] == 3 else "L", (width, height)), 0
+    for band in itertools.chain([first], bands):
+        picture.paste(PillowImage.fromarray(band[..., 0] if band.shape[2] == 1 else band), (0, top))
+        top += len(band)
+    picture.save(stream, "PNG", compress_level=compress_level)
 
 
 def import_opencv(purpose: str) -> Any:

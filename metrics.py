@@ -34,8 +34,8 @@ SSIM_C1, SSIM_C2 = 0.01**2, 0.03**2  # (K1 L)^2 and (K2 L)^2 for values in [0, 1
 LPIPS_MIN_SIZE = 32  # texels: AlexNet's two poolings leave nothing of 30 or less
 SSIM_HALO = 5  # rows beside a tile that its windows reach
 FLIP_HALO = 10  # FLIP's widest filter: ceil(3 * sqrt(0.04 / (2 * pi^2)) * 67.02 pixels per degree)
-TILE_VALUES = 2**20  # of an image at a time; SSIM needs about 60 bytes for each
-FLIP_TILE_VALUES = 2**22  # ... and FLIP as many, but its halo is wide
+TILE_VALUES = 2**19  # of an image at a time; SSIM needs about 60 bytes for each
+FLIP_TILE_VALUES = 2**21  # ... and FLIP about 80, and its halo is wide
 LPIPS_TILE = 2048  # texels; LPIPS needs about 1 GB for a tile
 NETWORK_SECONDS = 10  # until a server that does not answer is given up
 WEIGHTS_ONLY = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"  # environment variable of torch.load
@@ -406,29 +406,33 @@ def _table_line(lod: str, name: str, *cells: str) -> str:
 
 def error_image(decoded: MapImage, source: MapImage, gain: float = 8.0) -> np.ndarray:
     """|decoded - source| * gain as an 8-bit picture, (H, W, C) uint8."""
-    return _draw([lambda rows: np.abs(_values(decoded, rows) - _values(source, rows)) * np.float32(gain)], decoded)
+    return _joined(lambda rows: _drawn(_error(decoded, source, rows, gain)), decoded)
 
 
 def picture(image: MapImage) -> np.ndarray:
     """An image as an 8-bit picture, (H, W, C) uint8; 8-bit codes are what they are."""
     if isinstance(image, np.ndarray) and image.dtype == np.uint8:
         return image
-    return _draw([lambda rows: _values(image, rows)], image)
+    return _joined(lambda rows: _drawn(_values(image, rows)), image)
 
 
-def strip(decoded: MapImage, source: MapImage) -> np.ndarray:
-    """decoded | source | error x 8 of one map side by side, (H, 3 W, C) uint8."""
+def strip_bands(decoded: MapImage, source: MapImage) -> Iterator[np.ndarray]:
+    """decoded | source | error x 8 of one map side by side, in bands (rows, 3 W, C) uint8 from the top."""
     shipped = picture(decoded)
-    errors = lambda rows: np.abs(_values(shipped, rows) - _values(source, rows)) * np.float32(8)  # noqa: E731
-    return _draw([lambda rows: _values(shipped, rows), lambda rows: _values(source, rows), errors], decoded)
+    for rows, _ in _row_tiles(decoded):
+        panels = [shipped[rows], _drawn(_values(source, rows)), _drawn(_error(shipped, source, rows, 8.0))]
+        yield np.concatenate(panels, axis=1)
 
 
-def _draw(panels: Sequence[Callable[[slice], np.ndarray]], image: MapImage) -> np.ndarray:
-    """Pictures of the size of `image` side by side, each a function of rows that gives values; halves round up."""
-    height, width, channels = image.shape
-    drawn = np.empty((height, len(panels), width, channels), np.uint8)
-    for rows, _ in _row_tiles(image):
-        for index, values in enumerate(panels):
-            codes = np.nan_to_num(values(rows)).clip(0, 1) * np.float32(255) + np.float32(0.5)
-            drawn[rows, index] = codes  # truncated
-    return drawn.reshape(height, len(panels) * width, channels)
+def _joined(draw: Callable[[slice], np.ndarray], image: MapImage) -> np.ndarray:
+    """draw(rows) of all bands of an image, one below the other."""
+    return np.concatenate([draw(rows) for rows, _ in _row_tiles(image)])
+
+
+def _error(decoded: MapImage, source: MapImage, rows: slice, gain: float) -> np.ndarray:
+    return np.abs(_values(decoded, rows) - _values(source, rows)) * np.float32(gain)
+
+
+def _drawn(values: np.ndarray) -> np.ndarray:
+    """Values as uint8 pixels: outside [0, 1] saturates, NaN becomes 0, halves round up."""
+    return (np.nan_to_num(values).clip(0, 1) * np.float32(255) + np.float32(0.5)).astype(np.uint8)

@@ -17,9 +17,9 @@ from tensorboardX.proto import event_pb2, summary_pb2
 from tqdm import tqdm
 
 from dataset import MAPS, PNG_SAMPLE_TEXELS, Material
-from files import write_bytes, write_json, write_text
-from images import PICTURE_COMPRESSION, encode_png
-from metrics import error_image, format_table, picture, strip
+from files import atomic_write, write_json, write_text
+from images import PICTURE_COMPRESSION, encode_png, write_png
+from metrics import error_image, format_table, picture, strip_bands
 from parallel import map_threads
 
 TENSORBOARD = "tensorboard"
@@ -135,12 +135,13 @@ def save_strips(folder: Path, decoded: Maps, source: Maps) -> None:
     """One PNG per map: decoded | source | error x8; see evaluate.OnLod for the maps."""
     folder.mkdir(parents=True, exist_ok=True)
 
-    def encode(name: str) -> bytes:
-        return encode_png(strip(decoded[name], source[name]), PICTURE_COMPRESSION)
+    def save(name: str) -> None:
+        height, width, _ = decoded[name].shape
+        with atomic_write(folder / f"{name}.png") as stream:
+            write_png(stream, height, 3 * width, strip_bands(decoded[name], source[name]), PICTURE_COMPRESSION)
 
-    large = max(image.size for image in decoded.values()) > LARGE_VALUES  # Pillow keeps a copy of 4 bytes a texel
-    for name, payload in zip(decoded, map_threads(encode, decoded, limit=1 if large else None)):
-        write_bytes(folder / f"{name}.png", payload)
+    large = max(image.size for image in decoded.values()) > LARGE_VALUES
+    list(map_threads(save, decoded, limit=1 if large else None))
 
 
 def progress_bar(total: int, initial: int, quiet: bool = False) -> tqdm:

@@ -21,7 +21,7 @@ from configs import CALL, Config, make_config, to_dict
 from errors import UserError
 from export import form_of, read_textures, write_textures
 from files import atomic_write, write_json
-from manifest import MANIFEST, build_manifest, check_material
+from manifest import MANIFEST, build_manifest, check_material, described_with, read_constants
 from model import NeuralTexture, build_model, input_layout, layer_sizes, model_shape
 
 CHECKPOINT = "model.pth"
@@ -161,7 +161,7 @@ def _payload(iteration, model, config, material, training, metrics) -> dict[str,
         "version": CHECKPOINT_VERSION,
         "iteration": iteration,
         "config": json.dumps(to_dict(config)),
-        "material": json.dumps(dict(material)),
+        "material": json.dumps(described_with(material, model)),
         "metrics": json.dumps(metrics),
         "grids": [parameters.detach().cpu() for parameters in model.grid_parameters],
         "network": [weight.detach().cpu() for weight in model.weights],
@@ -218,7 +218,7 @@ def _restore_model(config: Config, material: Mapping[str, Any], payload: Mapping
     _check_tensors("grid", payload["grids"], [(grid.n_texels * grid.features,) for grid in grids])
     _check_tensors("layer", payload["network"], layer_sizes(input_layout(grids, decoder), decoder))
     present = [channel for entry in material["maps"] for channel in entry["channels"]]
-    model = build_model(config, width, height, present)
+    model = build_model(config, width, height, present, read_constants(material))
     with torch.no_grad():
         for parameter, value in zip(model.parameters(), [*payload["grids"], *payload["network"]]):
             parameter.copy_(value)

@@ -15,15 +15,24 @@ from typing import Any
 
 from errors import UserError
 
+DECODERS = ("auto", "reference", "learned")
+PRESETS = ("", "preview", "fast", "balanced", "best")
+MATCHES = ("", "bc1", "bc7", "astc6x6", "astc8x8", "astc12x12")
+ACTIVATIONS = ("leaky_relu", "hard_swish")
 SCHEDULERS = ("plateau", "cosine", "steplr", "poly")
 ENGINES = ("auto", "torch", "cpu")
 EVAL_METRICS = ("all", "psnr", "lpips")
 TEXTURE_MAPS = ("diffuse", "normal", "roughness", "occlusion", "metallic", "specular", "displacement")
 
 
-def knob(default: Any, help: str, *, unit: str = "", low: float | None = None, high: float | None = None, choices=()):
-    """A dataclass field with what the command line, the validation and the documentation need to know about it."""
-    metadata = {"help": help, "unit": unit, "low": low, "high": high, "choices": tuple(choices)}
+def knob(default: Any, help: str, *, unit: str = "", low: float | None = None, high: float | None = None, choices=(),
+         words=()):  # fmt: skip
+    """A dataclass field with what the command line, the validation and the documentation need to know about it.
+
+    words: what a mapping may be instead of one; the command line takes these.
+    """
+    metadata = {"help": help, "unit": unit, "low": low, "high": high, "choices": tuple(choices),
+                "words": tuple(words)}  # fmt: skip
     if isinstance(default, (dict, list)):
         return dataclasses.field(default_factory=lambda: type(default)(default), metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
@@ -55,6 +64,19 @@ class Config:
     load_iter: int = knob(-1, "iteration to load from --load_dir; -1: its newest checkpoint", unit="iterations", low=-1)
     linear_color: bool = knob(False, "train diffuse in linear light instead of the file's sRGB")
 
+    # what to aim at: each picks grids, network and recipe; a flag that is given itself wins, as does hash_grid_configs
+    bpp: float = knob(0.0, "rate to aim at, 0.5 to 20, network included; 0: as the flags below say", unit="bpp",
+                      low=0.0, high=20.0)  # fmt: skip
+    target_psnr: float = knob(0.0, "find the smallest rate that reaches it; 0: no target", unit="dB", low=0.0, high=80.0)
+    match: str = knob("", "reach the PSNR that this codec has on this material", choices=MATCHES)
+    preset: str = knob("", "effort; empty: balanced where a rate or quality is asked for", choices=PRESETS)
+    decoder: str = knob(
+        "auto",
+        "reference: linear grids and leaky ReLU, as the FNTC plug-in reads; learned: the network interpolates, better "
+        "per bit; auto: learned where a rate, quality or preset is asked for",
+        choices=DECODERS,
+    )
+
     # feature grids and decoder
     quantize: bool = knob(True, "train with rounded features and export them; False: float features, model.pth only")
     quantize_bits: int = knob(4, "bits per feature", unit="bits", choices=(1, 2, 4, 8, 16))
@@ -62,10 +84,11 @@ class Config:
     hash_grid_configs: list = knob([], "grids; empty: two, at half and an eighth of the longer side (config file)")
     n_frequencies: int = knob(12, "triangle waves per axis that tell the network its position", low=0, high=16)
     n_texel_frequencies: int = knob(
-        -1, "texel-periodic waves per axis; -1: 3 where a grid's interpolation is learned, else 0", low=-1, high=8
+        -1, "waves per axis: place inside 1, 2, 4... texels of grid 0; -1: 1 with a learned grid, else 0", low=-1, high=8
     )
     n_neurons: int = knob(64, "width of the hidden layers, a multiple of 16", unit="neurons", low=16, high=256)
     n_hidden_layers: int = knob(2, "hidden layers", unit="layers", low=0, high=4)
+    activation: str = knob("leaky_relu", "what follows each hidden layer", choices=ACTIVATIONS)
 
     # training
     max_iter: int = knob(10000, "iterations of the whole run", unit="iterations", low=1, high=10_000_000)
@@ -86,7 +109,13 @@ class Config:
     wrap_strength: float = knob(0.02, "how far borders move to their mean each time; 1: all the way", low=0, high=1)
     wrap_interval: int = knob(100, "iterations between two syncs of the borders", unit="iterations", low=1)
     wrap_levels: int = knob(0, "how many levels, from the finest, are synced; 0: all", unit="levels", low=0, high=15)
-    texture_loss_weights: dict = knob(dict.fromkeys(TEXTURE_MAPS, 1.0), "loss weight per map (config file)")
+    texture_loss_weights: dict | str = knob(
+        dict.fromkeys(TEXTURE_MAPS, 1.0),
+        "how much each map's squared error counts; equal: 1 each; auto: error relative to the map's contrast, weights "
+        "proportional to 1 / max(variance of its channels at LOD 0, 0.02 squared), mean 1; or numbers in a config "
+        "file, {diffuse: 2}",
+        words=("equal", "auto"),
+    )
     seed: int = knob(0, "seed of initial values, samples and noise", low=0, high=2**31 - 1)
 
     # watching, saving and stopping
@@ -116,12 +145,13 @@ class Config:
     groups_verbose: bool = knob(False, "show the training log of each material")
 
 
+AIMS = ("bpp", "target_psnr", "match")  # what decides a run's rate
 LOSS_WEIGHT = knob(1.0, "share of the loss", low=0.0)
 FIELDS = {field.name: field for field in dataclasses.fields(Config)}
 # What a checkpoint fixes: another value would be another model.
 ARCHITECTURE = (
     "quantize", "quantize_bits", "save_bits", "hash_grid_configs", "linear_color",
-    "n_frequencies", "n_texel_frequencies", "n_neurons", "n_hidden_layers",
+    "n_frequencies", "n_texel_frequencies", "n_neurons", "n_hidden_layers", "activation",
 )  # fmt: skip
 # What belongs to one call rather than to the run.
 CALL = ("mode", "load_dir", "load_iter") + tuple(name for name in FIELDS if name.startswith("groups_"))
@@ -154,7 +184,9 @@ def help_text(field: dataclasses.Field) -> str:
     default = field.default if field.default is not dataclasses.MISSING else None
     parts = []
     if facts["choices"]:
-        parts.append("one of " + ", ".join(str(choice) for choice in facts["choices"]))
+        parts.append("one of " + ", ".join(str(choice) for choice in facts["choices"] if choice != ""))
+    elif facts["words"]:
+        parts.append(f"one of {', '.join(facts['words'])}; default {facts['words'][0]}")
     elif facts["low"] is not None:
         parts.append(f"{facts['low']:g} to {facts['high']:g}" if facts["high"] is not None else f">= {facts['low']:g}")
     if facts["unit"]:
@@ -174,8 +206,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--config", default="", help="YAML or JSON file with any of these fields [path]")
     for name, field in FIELDS.items():
         kind = type(field.default) if field.default is not dataclasses.MISSING else None
-        if kind is None:
+        if kind is None and not field.metadata["words"]:
             continue  # lists and dictionaries are given in a config file
+        kind = kind or str
         options: dict[str, Any] = {"default": argparse.SUPPRESS, "help": help_text(field)}
         if kind is bool:
             options.update(type=parse_bool, nargs="?", const=True, metavar="BOOL")
@@ -249,6 +282,11 @@ def _checked(flag: str, field: dataclasses.Field, value: Any) -> Any:
     kind = type(default) if default is not None else (int if "int" in str(field.type) else float)
     if default is None and value is None:
         return None
+    if isinstance(value, str) and facts["words"]:
+        if value not in facts["words"]:
+            words = ", ".join(facts["words"])
+            raise UserError(f"{flag}: expected {words}, or {_kind_name(kind)} in a config file, got {value!r:.80}")
+        return value
     if isinstance(value, tuple):
         value = list(value)
     if kind is float and isinstance(value, (int, str)) and not isinstance(value, bool):  # YAML reads 1e-3 as text
@@ -263,7 +301,8 @@ def _checked(flag: str, field: dataclasses.Field, value: Any) -> Any:
     if kind is float and not math.isfinite(value):
         raise UserError(f"{flag}: expected a finite number, got {value}")
     if facts["choices"] and value not in facts["choices"]:
-        raise UserError(f"{flag}: expected one of {', '.join(map(str, facts['choices']))}, got {value}")
+        names = ", ".join(str(choice) for choice in facts["choices"] if choice != "")
+        raise UserError(f"{flag}: expected one of {names}, got {value}")
     low, high = facts["low"], facts["high"]
     if (low is not None and value < low) or (high is not None and value > high):
         limits = f"{low:g} to {high:g}" if high is not None else f"{low:g} or more"
@@ -289,8 +328,13 @@ def _grid_entry(index: int, entry: Any) -> HashGridConfig:
     return HashGridConfig(**{name: _checked(f"{where}.{name}", fields[name], entry[name]) for name in entry})
 
 
-def _loss_weights(weights: dict) -> dict[str, float]:
+def _loss_weights(weights: dict | str) -> dict[str, float] | str:
+    """Every map's weight; 'auto' stays: it is resolved when the material is known."""
+    if weights == "auto":
+        return weights
     merged = dict.fromkeys(TEXTURE_MAPS, 1.0)
+    if weights == "equal":
+        return merged
     for name, weight in weights.items():
         if name not in merged:
             raise UserError(f"texture_loss_weights: unknown map {name!r}{_suggest(name, merged)}")
@@ -307,6 +351,13 @@ def _check_combinations(config: Config, given: Mapping[str, Any]) -> None:
             f"--quantize_bits {config.quantize_bits} does not fit into --save_bits {config.save_bits}; "
             "a word holds save_bits / quantize_bits features, so raise --save_bits or lower --quantize_bits"
         )
+    if 0 < config.bpp < 0.5:
+        raise UserError(f"--bpp: expected 0.5 to 20 bits per texel, got {config.bpp:g}")
+    aims = [f"--{name}" for name in AIMS if getattr(config, name)]
+    if len(aims) > 1:
+        raise UserError(f"{' and '.join(aims)}: each of them chooses the rate; give one")
+    if aims and not config.quantize:
+        raise UserError(f"{aims[0]}: a rate counts rounded features; leave out --quantize False")
     if config.mode == "infer" and not config.load_dir:
         raise UserError("--mode infer: expected --load_dir outputs/<run>, the run to evaluate; it was not given")
     if config.load_iter >= 0 and not config.load_dir:
@@ -320,7 +371,7 @@ def _check_combinations(config: Config, given: Mapping[str, Any]) -> None:
             f"--groups_max_workers {config.groups_max_workers}: only 1 (one material after the other) is supported "
             "so far; leave the flag out"
         )
-    if not any(config.texture_loss_weights.values()):
+    if config.texture_loss_weights != "auto" and not any(config.texture_loss_weights.values()):
         raise UserError("texture_loss_weights: every map has weight 0, so there is nothing to train")
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from dataset import Material
 from engine.cpu.decoder import decode_lod
 from export import Decode, decode_maps
+from file_space import file_values
 from manifest import describe_material
 from metrics import download_lpips_weights, evaluate_maps, flip_unavailable_reason, lpips_unavailable_reason
 from model import NeuralTexture
@@ -30,23 +31,25 @@ def evaluate_model(
     """Metrics of every LOD, JSON-ready.
 
     Args:
-        on_lod: called with (lod, decoded, source) for saving pictures, both map name -> (H, W, C) in the files' colour
-            space; decoded uint8, source uint8 or uint16.
+        on_lod: called with (lod, decoded, source) for saving pictures, both map name -> (H, W, C), valued as the files
+            are; decoded uint8, source uint8 or uint16.
         decode: (model, lod, width, height, rows) -> (rows, W, 11), such as NeuralTexture.decode.
         options: with_ssim, with_lpips, with_flip of metrics.evaluate_maps. FLIP is of LOD 0 alone: it says what an eye
             sees at one distance, and takes longer than everything else together.
-    Returns: {"iteration", "psnr": LOD 0's PSNR in dB, all and per map, "lods": [per LOD: size and every metric]}.
+    Returns: {"iteration", "psnr": LOD 0's PSNR in dB, all and per map, "error_share": each map's of LOD 0's squared
+        error, "lods": [per LOD: size and every metric]}.
     """
     description = describe_material(material)
-    lods = []
+    exact, lods = file_values(model.constants, description), []
     for lod, (width, height) in enumerate(material.lod_sizes):
         decoded = decode_maps(model, description, lod, decode)
         source = {name: material.file_codes(lod, name) for name in material.present}
-        scores = evaluate_maps(decoded, source, **{**options, "with_flip": options.get("with_flip", True) and lod == 0})
+        slow = {**options, "with_flip": options.get("with_flip", True) and lod == 0}
+        scores = evaluate_maps(decoded, source, exact=exact, **slow)
         lods.append({"lod": lod, "width": width, "height": height, **scores})
         if on_lod is not None:
             on_lod(lod, decoded, source)
-    return {"iteration": iteration, "psnr": lods[0]["psnr"], "lods": lods}
+    return {"iteration": iteration, "psnr": lods[0]["psnr"], "error_share": lods[0]["error_share"], "lods": lods}
 
 
 def metric_options(eval_metrics: str, ending: bool = True) -> dict[str, bool]:

@@ -24,10 +24,11 @@ import numpy as np
 import torch
 
 from configs import OneLineParser, parse_bool
-from dataset import map_slice, to_file_space
+from dataset import Constant, map_slice
 from dds import MAX_SIZE, Texture, encode_dds, read_dds
 from engine.cpu.decoder import decode_lod
 from errors import UserError, run_command
+from file_space import in_file_space
 from files import staged_folder, write_bytes, write_json
 from images import PICTURE_COMPRESSION, encode_png
 from manifest import (
@@ -39,10 +40,20 @@ from manifest import (
     describe_decoder,
     describe_grids,
     grid_file_names,
+    read_constants,
     read_manifest,
     verify_files,
 )
-from model import INTERPOLATIONS, PADDED_OUTPUTS, DecoderSpec, GridSpec, NeuralTexture, input_layout, layer_sizes
+from model import (
+    ACTIVATIONS,
+    INTERPOLATIONS,
+    PADDED_OUTPUTS,
+    DecoderSpec,
+    GridSpec,
+    NeuralTexture,
+    input_layout,
+    layer_sizes,
+)
 from parallel import map_threads
 from quantize import QUANTIZE_BITS, SAVE_BITS, pack_codes, unpack_codes
 
@@ -272,7 +283,7 @@ def read_export(folder: str | Path) -> ExportedTexture:
 
 
 def decoder_form(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """What a manifest says of the decoder and network_data.npz does not: the keyword arguments of read_textures.
+    """What a manifest says of the decoder and the other files do not: the keyword arguments of read_textures.
 
     Raises: KeyError, TypeError or ValueError when it does not say it, or says something impossible.
     """
@@ -285,7 +296,15 @@ def decoder_form(manifest: Mapping[str, Any]) -> dict[str, Any]:
     interpolations = [grid["interpolation"] for grid in manifest["grids"]]
     if not set(interpolations) <= set(INTERPOLATIONS):
         raise ValueError(f"interpolation {interpolations!r:.80}")
-    return {"interpolations": interpolations, "n_texel_frequencies": frequencies, "negative_slope": slope}
+    if decoder["activation"] not in ACTIVATIONS:
+        raise ValueError(f"activation {decoder['activation']!r:.40}")
+    return {
+        "interpolations": interpolations,
+        "n_texel_frequencies": frequencies,
+        "activation": decoder["activation"],
+        "negative_slope": slope,
+        "constants": read_constants(manifest["material"]),
+    }
 
 
 def form_of(model: NeuralTexture) -> dict[str, Any]:
@@ -293,7 +312,9 @@ def form_of(model: NeuralTexture) -> dict[str, Any]:
     return {
         "interpolations": [grid.interpolation for grid in model.grids],
         "n_texel_frequencies": model.decoder.n_texel_frequencies,
+        "activation": model.decoder.activation,
         "negative_slope": model.decoder.negative_slope,
+        "constants": model.constants,
     }
 
 
@@ -303,7 +324,9 @@ def read_textures(
     *,
     interpolations: Sequence[str] = (),
     n_texel_frequencies: int = 0,
+    activation: str = DecoderSpec.activation,
     negative_slope: float = DecoderSpec.negative_slope,
+    constants: Mapping[int, Constant] | None = None,
 ) -> NeuralTexture:
     """The model from the DDS files and network_data.npz; what those do not say is given by the caller.
 
@@ -329,6 +352,7 @@ def read_textures(
         n_neurons=decoder_info["n_neurons"],
         n_hidden_layers=decoder_info["n_hidden_layers"],
         n_texel_frequencies=n_texel_frequencies,
+        activation=activation,
         negative_slope=negative_slope,
     )
     # sizes are compared before the model takes its memory: the files bound how large it can be
@@ -339,7 +363,7 @@ def read_textures(
     for index, grid in enumerate(grids):
         names = [str(folder / name) for name in grid_file_names(index, grid.save_bits)]
         codes.append(codes_from_textures(grid, [read_dds(name) for name in names], names))
-    model = NeuralTexture(grids, decoder, num_lods)
+    model = NeuralTexture(grids, decoder, num_lods, constants=constants)
     with torch.no_grad():
         for index, grid_codes in enumerate(codes):
             for texels in _texel_chunks(grids[index]):
@@ -374,18 +398,18 @@ def save_map_images(folder: Path, decoded: Mapping[str, np.ndarray], lod: int) -
 def decode_in_file_space(
     model: NeuralTexture, material: Mapping[str, Any], lod: int, decode: Decode = decode_lod, rows: slice = slice(None)
 ) -> torch.Tensor:
-    """One LOD (H, W, 11) in the colour space of the source files, missing channels 0, not clamped; or rows of it."""
+    """One LOD (H, W, 11) valued as the source files are, see file_space, or rows of it.
+
+    Missing channels are 0; not clamped.
+    """
     width, height = max(material["width"] >> lod, 1), max(material["height"] >> lod, 1)
-    trained, stored = (
-        {entry["map"]: entry[space] for entry in material["maps"]} for space in ("color_space", "file_color_space")
-    )
-    return to_file_space(decode(model, lod, width, height, rows=rows), trained, stored)
+    return in_file_space(decode(model, lod, width, height, rows=rows), material, model.constants)
 
 
 def decode_maps(
     model: NeuralTexture, material: Mapping[str, Any], lod: int, decode: Decode = decode_lod
 ) -> dict[str, np.ndarray]:
-    """One LOD as it ships: map name -> (H, W, C) uint8 in the colour space of the source files.
+    """One LOD as it ships: map name -> (H, W, C) uint8, valued as the source files are, see file_space.
 
     Decoded by bands of rows: no float image of the whole LOD exists, which would take 740 MB at 4096 x 4096.
     """

@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dataset import CHANNELS, MAPS, Material, map_slice
+from dataset import CHANNELS, MAPS, Constant, Material, map_slice
 from dds import FORMAT_NAMES
 from errors import UserError
 from files import sha256_of
 from images import MAX_PIXELS
-from model import PADDED_OUTPUTS, TEXEL_WAVE_PERIOD, NeuralTexture, layer_sizes
+from model import PADDED_OUTPUTS, NeuralTexture, layer_sizes
 
 MANIFEST = "manifest.json"
 NETWORK = "network_data.npz"
@@ -40,6 +40,7 @@ def describe_material(material: Material) -> dict[str, Any]:
         }
         if name == "normal":
             entry["convention"] = material.normal_convention
+            entry["unit_normals"] = material.unit_normals  # so decoded ones are made unit vectors
         maps.append(entry)
     return {
         "name": material.name,
@@ -49,6 +50,41 @@ def describe_material(material: Material) -> dict[str, Any]:
         "maps": maps,
         "sha256": material.sha256,  # of LOD 0 as trained on
     }
+
+
+def describe_constants(constants: Mapping[int, Constant]) -> list[dict[str, Any]]:
+    """The manifest's entry per channel with one value: the network's output for it is 0, `value` is what it decodes to.
+
+    `code` of `bit_depth` bits is the same as an integer, and `value` is in the map's `color_space`. For a diffuse that
+    was decoded to linear light both differ from the file's, which are got by encoding and rounding to its bits.
+    """
+    map_of = [name for name in MAPS for _ in range(CHANNELS)[map_slice(name)]]
+    return [
+        {"map": map_of[c], "channel": c, "code": k.code, "bit_depth": k.bit_depth, "value": k.value}
+        for c, k in constants.items()
+    ]
+
+
+def described_with(material: Mapping[str, Any], model: NeuralTexture) -> dict[str, Any]:
+    """describe_material of what a model was trained on, with the constants that this model holds."""
+    return {**material, "constants": describe_constants(model.constants)}
+
+
+def read_constants(material: Mapping[str, Any]) -> dict[int, Constant]:
+    """The constants of a manifest's material; those written before there were constants have none.
+
+    Raises: KeyError, TypeError or ValueError when they are damaged.
+    """
+    constants = {e["channel"]: Constant(e["code"], e["bit_depth"]) for e in material.get("constants", [])}
+    present = {channel for entry in material["maps"] for channel in entry["channels"]}
+    for channel, (code, bits) in constants.items():
+        if type(channel) is not int or channel not in present:
+            raise ValueError(f"constant channel {channel!r:.40}")
+        if type(bits) is not int or bits not in (8, 16) or type(code) is not int or not 0 <= code < 2**bits:
+            raise ValueError(f"constant {code!r:.40} of {bits!r:.40} bits")
+    if material.get("constants", []) != describe_constants(dict(sorted(constants.items()))):
+        raise ValueError("constants out of order, or with values that do not follow from their codes")
+    return constants
 
 
 def check_material(material: Mapping[str, Any]) -> None:
@@ -67,6 +103,11 @@ def check_material(material: Mapping[str, Any]) -> None:
             raise ValueError(f"channels of {entry['map']}")
         if not {entry["color_space"], entry["file_color_space"]} <= {"srgb", "linear"}:
             raise ValueError(f"color space of {entry['map']}")
+        if entry["color_space"] != entry["file_color_space"] and entry["bit_depth"] not in (8, 16):
+            raise ValueError(f"bit depth of {entry['map']}")
+        if type(entry.get("unit_normals", False)) is not bool:
+            raise ValueError("unit_normals")
+    read_constants(material)
 
 
 def grid_file_names(index: int, save_bits: int) -> list[str]:
@@ -83,7 +124,7 @@ def decoder_inputs(model: NeuralTexture) -> list[dict[str, Any]]:
     groups += [(f"grid_{index}", count) for index, count in enumerate(layout.features)]
     groups += [("lod / max(num_lods - 1, 1)", 1), ("ones", -layout.reference_inputs % 16)]
     if layout.texel_waves:
-        groups += [("triangle_waves_of_grid_0_texels", layout.texel_waves), ("ones", -layout.texel_waves % 16)]
+        groups += [("sawtooth_waves_of_grid_0_texels", layout.texel_waves), ("ones", -layout.texel_waves % 16)]
     inputs, first = [], 0
     for kind, count in groups:
         if count:
@@ -117,9 +158,8 @@ def describe_decoder(model: NeuralTexture) -> dict[str, Any]:
         "inputs": decoder_inputs(model),
         "n_frequencies": model.decoder.n_frequencies,
         "n_texel_frequencies": model.decoder.n_texel_frequencies,
-        "texel_wave_period": TEXEL_WAVE_PERIOD,
         "layers": [list(size) for size in layer_sizes(model.layout, model.decoder)],
-        "activation": "leaky_relu",
+        "activation": model.decoder.activation,
         "negative_slope": model.decoder.negative_slope,
         "biases": False,
         "outputs": CHANNELS,
@@ -135,7 +175,7 @@ def build_manifest(model: NeuralTexture, material: Mapping[str, Any], metrics: A
     return {
         "format": FORMAT,
         "version": FORMAT_VERSION,
-        "material": dict(material),
+        "material": described_with(material, model),
         "grids": describe_grids(model),
         "decoder": describe_decoder(model),
         "rates": {name: round(rate, 6) for name, rate in model.bits_per_texel(width, height).items()},

@@ -15,7 +15,8 @@ import os
 import socket
 import threading
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Union
 
@@ -49,19 +50,24 @@ NormalImage = Union[NormalTensor, np.ndarray]
 
 
 @torch.no_grad()
-def evaluate_lod(decoded: MaterialImage, source: MaterialImage, present: Sequence[str], **options) -> dict[str, Any]:
+def evaluate_lod(
+    decoded: MaterialImage, source: MaterialImage, present: Sequence[str], *, exact: Iterable[int] = (), **options
+) -> dict[str, Any]:
     """Every metric of one LOD that is there as two whole images.
 
     Args:
         decoded: (H, W, 11) float in [0, 1]; rounded to 8 bits here (outside saturates, NaN becomes 0).
         source: (H, W, 11) float in [0, 1], as the files store it: 16-bit values stay 16-bit.
         present: the maps that exist; the others are left out of everything.
+        exact: channels that are not rounded, because an engine has them as numbers: NeuralTexture.constants.
         options: with_ssim, with_lpips, with_flip of `evaluate_maps`.
     Returns: what `evaluate_maps` returns.
     Raises: ValueError when the shapes differ, `source` is not finite, or `present` is empty or names an unknown map.
     """
     _check_material_images(decoded, source, present)
     shipped, original = round_to_8_bit(decoded.detach()), source.detach().to(torch.float32)
+    for channel in exact:
+        shipped[..., channel] = decoded[..., channel]
     names = [name for name in MAPS if name in present]
     images = ({name: image[..., map_slice(name)].cpu() for name in names} for image in (shipped, original))
     return evaluate_maps(*images, **options)
@@ -74,6 +80,7 @@ def evaluate_maps(
     with_ssim: bool = True,
     with_lpips: bool = True,
     with_flip: bool = True,
+    exact: Mapping[int, float] | None = None,
 ) -> dict[str, Any]:
     """Every metric of one LOD, map by map, ready for strict JSON.
 
@@ -81,14 +88,18 @@ def evaluate_maps(
         decoded: map name -> (H, W, C) as it ships, 8-bit codes or their values.
         source: the same maps as the files store them, 8- or 16-bit codes or their values.
         with_ssim, with_lpips, with_flip: False leaves that metric None.
+        exact: canonical channel -> value in [0, 1] that is scored there in place of the decoded codes, because an
+            engine has it as a number: file_space.file_values. Channels of other maps do not matter.
     Returns: {"psnr": {"all", <map>...}, "ssim": {"all", <map>...}, "lpips": {"all", <map>...}, "flip": {"diffuse"},
-        "normal_degrees"}. PSNR in dB, "all" from the mean squared error over all channels; "all" of SSIM and LPIPS is
-        the mean over maps. A value that does not exist is None: the LOD is too small for the metric, or the metric is
-        not available here (`lpips_unavailable_reason`, `flip_unavailable_reason`). "flip" is empty without a diffuse
-        map, "normal_degrees" is there when a normal map is. FLIP takes diffuse as sRGB.
+        "error_share": {<map>...}, "normal_degrees"}. PSNR in dB, "all" from the mean squared error over all channels;
+        "all" of SSIM and LPIPS is the mean over maps; "error_share" see error_shares. A value that does not exist is
+        None: the LOD is too small for the metric, or the metric is not available here (`lpips_unavailable_reason`,
+        `flip_unavailable_reason`). "flip" is empty without a diffuse map, "normal_degrees" is there when a normal map
+        is. FLIP takes diffuse as sRGB.
     Raises: ValueError when `source` is not finite.
     """
     scores: dict[str, Any] = {"psnr": {"all": None}, "ssim": {"all": None}, "lpips": {"all": None}, "flip": {}}
+    decoded = {name: _with_exact(image, name, exact or {}) for name, image in decoded.items()}
     errors = {name: mean_squared_error(decoded[name], source[name]) for name in decoded}
     if not all(map(math.isfinite, errors.values())):
         raise ValueError(f"source must be finite; the maps' squared errors are {errors}")
@@ -103,10 +114,38 @@ def evaluate_maps(
         if name == "normal":
             scores["normal_degrees"] = normal_angle_error(*pair)
     scores["psnr"]["all"] = psnr_db([error for name, error in errors.items() for _ in range(MAPS[name])])
+    scores["error_share"] = error_shares(errors)
     for metric in ("ssim", "lpips"):
         values = [value for name, value in scores[metric].items() if name != "all"]
         scores[metric]["all"] = None if None in values else _mean(values)
     return scores
+
+
+@dataclass(frozen=True)
+class _ExactChannels:
+    """An image some of whose channels have one value: what the functions of one map read of it, no copy of the whole.
+
+    The value may be one between two 8-bit codes.
+    """
+
+    image: MapImage
+    values: Mapping[int, float]  # by channel of this image
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.image.shape)
+
+    def __getitem__(self, part: Any) -> np.ndarray:
+        values = _values(self.image, part).copy()
+        for channel, value in self.values.items():
+            values[..., channel] = value
+        return values
+
+
+def _with_exact(image: MapImage, name: str, exact: Mapping[int, float]) -> MapImage:
+    channels = range(CHANNELS)[map_slice(name)]
+    values = {channels.index(channel): value for channel, value in exact.items() if channel in channels}
+    return _ExactChannels(image, values) if values else image
 
 
 def _check_material_images(decoded: MaterialImage, source: MaterialImage, present: Sequence[str]) -> None:
@@ -138,9 +177,9 @@ def _sum_of_tiles(measure: Callable[[slice, slice], Any], image: MapImage, halo:
     return np.sum(list(map_threads(lambda tile: measure(*tile), _row_tiles(image, halo))), axis=0, dtype=np.float64)
 
 
-def _values(image: MapImage, rows: slice) -> np.ndarray:
-    """Some rows of an image as dense float32 values; codes become values in [0, 1]."""
-    tile = image[rows]
+def _values(image: MapImage, part: slice | tuple[slice, slice]) -> np.ndarray:
+    """Some rows, or (rows, columns), of an image as dense float32 values; codes become values in [0, 1]."""
+    tile = image[part]
     if isinstance(tile, torch.Tensor):
         tile = tile.detach().cpu().numpy()
     values = np.ascontiguousarray(tile, np.float32)
@@ -170,6 +209,16 @@ def psnr_db(squared_errors: Sequence[float]) -> float:
     """-10 * log10 of the mean of the channels' squared errors, for a peak of 1; at most MAX_PSNR_DB."""
     error = _mean(squared_errors)
     return MAX_PSNR_DB if error == 0 else min(-10 * math.log10(error), MAX_PSNR_DB)
+
+
+def error_shares(squared_errors: Mapping[str, float]) -> dict[str, float]:
+    """Each map's share of the squared error, 0 to 1: the sum over its channels by that over all channels.
+
+    squared_errors: map name -> `mean_squared_error` over its channels. Without any error all shares are 0.
+    """
+    sums = {name: error * MAPS[name] for name, error in squared_errors.items()}
+    total = math.fsum(sums.values())
+    return {name: error / total if total else 0.0 for name, error in sums.items()}
 
 
 def ssim_per_channel(decoded: MapImage, source: MapImage) -> list[float] | None:
@@ -221,7 +270,7 @@ def lpips(decoded: MapImage, source: MapImage) -> float | None:
     height, width, channels = decoded.shape
     for rows in _even_cuts(height):
         for columns in _even_cuts(width):
-            tiles = [torch.from_numpy(_values(image[:, columns], rows)) for image in (decoded, source)]
+            tiles = [torch.from_numpy(_values(image, (rows, columns))) for image in (decoded, source)]
             tiles = [tile.permute(2, 0, 1)[None].clamp(0, 1) for tile in tiles]
             score = network(*(tile.expand(-1, 3, -1, -1) if channels == 1 else tile for tile in tiles)).item()
             network.reset()

@@ -7,7 +7,7 @@ right and v down, one period of the texture per unit; lod 0 is the full-size ima
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -16,7 +16,7 @@ from torch import nn
 from torchtyping import TensorType
 
 from configs import Config, HashGridConfig
-from dataset import CHANNELS
+from dataset import CHANNELS, Constant
 from errors import UserError
 from quantize import codes_from_features, features_from_codes, features_per_texel, hash_uniform, round_features
 
@@ -30,8 +30,9 @@ GridLevel = TensorType["y", "x", "features"]
 
 ALIGNMENT = 16  # tiny-cuda-nn pads inputs and outputs of its networks to multiples of 16
 PADDED_OUTPUTS = 16
-TEXEL_WAVE_PERIOD = 4  # longest texel-periodic wave, in texels of grid 0 (8 texels of a material twice its size)
 INTERPOLATIONS = ("linear", "learned")
+ACTIVATIONS = ("leaky_relu", "hard_swish")
+BIAS_NEURON = {"leaky_relu": 1.0, "hard_swish": 3.0}  # where each is the identity: see start_biases
 # Measured on three real materials, 1500 iterations: gain 0.6 is 0.05 to 0.35 dB better than 0.8 and 1.0, and 0.4 is
 # no better; features spread over the whole range cost 0.1 to 0.25 dB.
 INITIAL_FEATURE_RANGE = 0.02  # features start within +- 0.01
@@ -101,7 +102,12 @@ class DecoderSpec:
     n_neurons: int = 64
     n_hidden_layers: int = 2
     n_texel_frequencies: int = 0
-    negative_slope: float = 0.01
+    activation: str = "leaky_relu"
+    negative_slope: float = 0.01  # of leaky_relu
+
+    def __post_init__(self):
+        if self.activation not in ACTIVATIONS:
+            raise ValueError(f"activation must be one of {ACTIVATIONS}, got {self.activation!r:.40}")
 
 
 @dataclass(frozen=True)
@@ -122,8 +128,14 @@ class InputLayout:
 
     @property
     def total(self) -> int:
-        total = _aligned(self.reference_inputs)
-        return total + _aligned(self.texel_waves)
+        return _aligned(self.reference_inputs) + _aligned(self.texel_waves)
+
+    @property
+    def ones(self) -> list[tuple[int, int]]:
+        """(first, count) of each run of ones."""
+        reference, first_wave = self.reference_inputs, _aligned(self.reference_inputs)
+        runs = [(reference, first_wave - reference), (first_wave + self.texel_waves, -self.texel_waves % ALIGNMENT)]
+        return [(first, count) for first, count in runs if count]
 
 
 def input_layout(grids: Sequence[GridSpec], decoder: DecoderSpec) -> InputLayout:
@@ -159,6 +171,17 @@ def triangle_waves(coordinate: Scalars, n_frequencies: int) -> Inputs:
     return 4 * (x - x.floor() - 0.5).abs() - 1
 
 
+def sawtooth_waves(position: Scalars, n_frequencies: int) -> Inputs:
+    """Where a position in texels lies inside 1, 2, 4, ... of them: 2*(x - floor(x)) - 1, x = position / 2**i.
+
+    In [-1, 1). The first is what a bilinear filter would weigh the texels with. Triangle waves cannot take its place:
+    at the centres of a material twice the grid's size, half of them are the same on both sides of a texel.
+    """
+    octave = torch.arange(n_frequencies, dtype=torch.float32, device=position.device)
+    x = position[:, None] * torch.exp2(-octave)
+    return 2 * (x - x.floor()) - 1
+
+
 class NeuralTexture(nn.Module):
     """A material as feature grids and a network.
 
@@ -171,6 +194,8 @@ class NeuralTexture(nn.Module):
         seamless: leave out the position wave of each axis that jumps at the border of the tile. Its period is two
             tiles, and with it the gradient across the border of a real material came out 1.6 times that inside.
         seed: for the initial values.
+        constants: channels with one value everywhere. They are decoded to exactly that, and the network's outputs for
+            them stay exactly 0.
     """
 
     def __init__(
@@ -183,12 +208,14 @@ class NeuralTexture(nn.Module):
         present_channels: Sequence[int] = tuple(range(CHANNELS)),
         seamless: bool = True,
         seed: int = 0,
+        constants: Mapping[int, Constant] | None = None,
     ):
         super().__init__()
         self.grids = tuple(grids)
         self.decoder = decoder
         self.num_lods = num_lods
         self.quantized = quantized
+        self.constants = dict(constants or {})
         self.layout = input_layout(self.grids, decoder)
         # Inputs whose weights are 0 and stay 0: an engine gives them no gradient. They keep their places in the file.
         self.unused_inputs = [0, decoder.n_frequencies] if seamless and decoder.n_frequencies else []
@@ -198,6 +225,8 @@ class NeuralTexture(nn.Module):
             offsets = torch.tensor([grid.level_offset(level) for level in levels])
             self.register_buffer(f"lod_resolution_{index}", resolutions, persistent=False)
             self.register_buffer(f"lod_offset_{index}", offsets, persistent=False)
+        values = [self.constants[c].value if c in self.constants else math.nan for c in range(CHANNELS)]
+        self.register_buffer("_constant_values", torch.tensor(values), persistent=False)  # nan: not a constant
         generator = torch.Generator().manual_seed(seed)
         self.grid_parameters = nn.ParameterList(
             nn.Parameter(
@@ -205,18 +234,45 @@ class NeuralTexture(nn.Module):
             )
             for grid in self.grids
         )
-        self.weights = nn.ParameterList(nn.Parameter(w) for w in self._initial_weights(generator, present_channels))
+        learned = sorted(set(present_channels) - set(self.constants))
+        self.weights = nn.ParameterList(nn.Parameter(w) for w in self._initial_weights(generator, learned))
 
-    def _initial_weights(self, generator: torch.Generator, present_channels: Sequence[int]) -> list[torch.Tensor]:
+    def _initial_weights(self, generator: torch.Generator, learned: Sequence[int]) -> list[torch.Tensor]:
         weights = []
         for outputs, inputs in layer_sizes(self.layout, self.decoder):
             bound = INITIAL_GAIN * math.sqrt(6 / inputs)  # He et al. 2015, uniform, times the gain
             weights.append((torch.rand(outputs, inputs, generator=generator) * 2 - 1) * bound)
-        absent = sorted(set(range(PADDED_OUTPUTS)) - set(present_channels))
+        absent = sorted(set(range(PADDED_OUTPUTS)) - set(learned))
         for column in self.unused_inputs:
             weights[0][:, column] = 0
         weights[-1][absent] = 0  # no loss reaches these rows, so they stay 0 and the channels decode to exactly 0
         return weights
+
+    @torch.no_grad()
+    def start_biases(self, means: Sequence[float]) -> None:
+        """Give a fresh network the biases that it has no place for: later layers, and the mean of each channel.
+
+        The first neuron of each hidden layer becomes a constant, fed by the first layer's ones, and what the next layer
+        gives it for a weight is that layer's bias. It may learn to be something else; the files need no new field.
+        Measured over three materials, 1200 iterations: +0.26 dB (hard swish, learned grid), +0.7 (leaky, linear).
+
+        Args:
+            means: (11,) what the network decodes before it has learned anything else.
+        """
+        ones = [column for first, count in self.layout.ones for column in range(first, first + count)]
+        if not ones:
+            return
+        constant = BIAS_NEURON[self.decoder.activation] if len(self.weights) > 1 else 1.0
+        for weight in self.weights[:-1]:
+            columns = ones if weight is self.weights[0] else [0]
+            if columns == [0]:
+                weight[:, 0] = 0
+            weight[0] = 0
+            weight[0, columns] = 1.0 if columns == [0] else constant / len(columns)
+        last, columns = self.weights[-1], ones if len(self.weights) == 1 else [0]
+        alive = last.abs().sum(dim=1) > 0  # rows of absent channels stay 0
+        for channel, mean in enumerate(means):
+            last[channel, columns] = float(alive[channel]) * mean / (constant * len(columns))
 
     # --- forward ---------------------------------------------------------------------------------------------------
 
@@ -256,10 +312,9 @@ class NeuralTexture(nn.Module):
         parts.append(uv.new_ones(n, _aligned(self.layout.reference_inputs) - self.layout.reference_inputs))
         if self.layout.texel_waves:
             resolution = self.get_buffer("lod_resolution_0")[lod].to(torch.float32)[:, None]
-            # triangle_waves starts at half a period per unit, so the first wave spans TEXEL_WAVE_PERIOD texels
-            texels = uv * resolution * (2 / TEXEL_WAVE_PERIOD)
-            parts.append(triangle_waves(texels[:, 0], self.decoder.n_texel_frequencies))
-            parts.append(triangle_waves(texels[:, 1], self.decoder.n_texel_frequencies))
+            position = uv * resolution - 0.5  # as in _sample: the wave jumps where the four texels change
+            parts.append(sawtooth_waves(position[:, 0], self.decoder.n_texel_frequencies))
+            parts.append(sawtooth_waves(position[:, 1], self.decoder.n_texel_frequencies))
             parts.append(uv.new_ones(n, _aligned(self.layout.texel_waves) - self.layout.texel_waves))
         return torch.cat(parts, dim=1)
 
@@ -303,8 +358,21 @@ class NeuralTexture(nn.Module):
     def _network(self, inputs: Inputs) -> Decoded:
         hidden = inputs
         for weight in self.weights[:-1]:
-            hidden = F.leaky_relu(hidden @ weight.t(), self.decoder.negative_slope)
-        return (hidden @ self.weights[-1].t())[:, :CHANNELS]
+            hidden = self._activate(hidden @ weight.t())
+        decoded = (hidden @ self.weights[-1].t())[:, :CHANNELS]
+        if self.constants:
+            decoded = torch.where(self._constant_values.isnan(), decoded, self._constant_values)
+        return decoded
+
+    def set_constants(self, decoded: DecodedImage) -> None:
+        """Write the constants into (..., 11) values that something else than `forward` has decoded."""
+        for channel, constant in self.constants.items():
+            decoded[..., channel] = constant.value
+
+    def _activate(self, hidden: torch.Tensor) -> torch.Tensor:
+        if self.decoder.activation == "hard_swish":  # x * min(max(x + 3, 0), 6) / 6, Howard et al. 2019
+            return F.hardswish(hidden)
+        return F.leaky_relu(hidden, self.decoder.negative_slope)
 
     # --- whole images ----------------------------------------------------------------------------------------------
 
@@ -402,7 +470,7 @@ def texel_centres(texel: Scalars, width: int, height: int) -> Positions:
 # --- from a configuration ------------------------------------------------------------------------------------------
 
 DEFAULT_DIVISORS = (2, 8)  # of the longer side: where the two default grids stand
-LEARNED_TEXEL_FREQUENCIES = 3
+LEARNED_TEXEL_FREQUENCIES = 1
 
 
 def default_resolution(target: float) -> int:
@@ -464,11 +532,15 @@ def model_shape(config: Config, width: int, height: int) -> tuple[list[GridSpec]
         n_neurons=config.n_neurons,
         n_hidden_layers=config.n_hidden_layers,
         n_texel_frequencies=frequencies,
+        activation=config.activation,
     )
     return grids, decoder
 
 
-def build_model(config: Config, width: int, height: int, present_channels: Sequence[int]) -> NeuralTexture:
+def build_model(
+    config: Config, width: int, height: int, present_channels: Sequence[int],
+    constants: Mapping[int, Constant] | None = None,
+) -> NeuralTexture:  # fmt: skip
     """A freshly initialised NeuralTexture for a material of this size."""
     grids, decoder = model_shape(config, width, height)
     return NeuralTexture(
@@ -479,4 +551,5 @@ def build_model(config: Config, width: int, height: int, present_channels: Seque
         present_channels=present_channels,
         seamless=config.wrap_boundary,
         seed=config.seed,
+        constants=constants,
     )

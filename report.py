@@ -16,7 +16,7 @@ from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto import event_pb2, summary_pb2
 from tqdm import tqdm
 
-from dataset import MAPS, PNG_SAMPLE_TEXELS, Material
+from dataset import CHANNELS, MAPS, PNG_SAMPLE_TEXELS, Material, map_slice
 from files import atomic_write, write_json, write_text
 from images import PICTURE_COMPRESSION, encode_png, write_png
 from metrics import error_image, format_table, picture, strip_bands
@@ -180,19 +180,62 @@ def readable_bytes(count: float) -> str:
     raise AssertionError
 
 
+def weight_advice(
+    shares: Mapping[str, float], channels: Mapping[str, int], weights: Mapping[str, float]
+) -> str | None:
+    """One sentence with a line for the config file, when one map holds more than half of the squared error and more
+    than twice its share of the channels; None otherwise, and for a map that was given weight 0.
+
+    Args:
+        shares: map -> share of the squared error, see metrics.error_shares.
+        channels: map -> channels that were trained.
+        weights: map -> Config.texture_loss_weights of the run, as resolved.
+    """
+    total = sum(channels.values())
+    for name, share in shares.items():
+        if share > 0.5 and channels[name] and share > 2 * channels[name] / total and weights[name]:
+            changed = {n: weight for n, weight in weights.items() if weight != 1 and n in channels}
+            line = ", ".join(f"{n}: {weight:.3g}" for n, weight in {**changed, name: 2 * weights[name]}.items())
+            return (
+                f"{name} has {share:.0%} of the squared error in {channels[name]} of {total} trained channels; to "
+                f"move bits to it, train with this line in a --config file: texture_loss_weights: {{{line}}}"
+            )
+    return None
+
+
+def trained_channel_counts(material: Material) -> dict[str, int]:
+    """Per present map: its channels that are not constants."""
+    return {
+        name: sum(channel not in material.constants for channel in range(CHANNELS)[map_slice(name)])
+        for name in material.present
+    }
+
+
 def run_summary(
     material: Material, metrics: Mapping[str, Any], rates: Mapping[str, float], shipped_bytes: int | None,
     seconds: float, iteration: int, run: Path, checkpoint: Path,
+    weights: Mapping[str, float] | None = None,
 ) -> str:  # fmt: skip
-    """The lines that end a run: quality, rate, sizes against PNG and BC7, time, and where the files are."""
-    psnr = metrics["psnr"]
+    """The lines that end a run: quality per map and where the error is, rate, sizes against PNG and BC7, time, and
+    where the files are.
+
+    weights: the run's Config.texture_loss_weights, for the advice on them; None: all 1.
+    """
+    psnr, shares = metrics["psnr"], metrics["lods"][0]["error_share"]
     maps = "  ".join(f"{name} {psnr[name]:.2f}" for name in material.present)
+    degrees = metrics["lods"][0].get("normal_degrees")
+    if degrees is not None:
+        maps = maps.replace(f"normal {psnr['normal']:.2f}", f"normal {psnr['normal']:.2f}, {degrees:.2f} degrees off")
     textures, bc7 = bc7_bytes(material)
     lines = [
         f"PSNR     {psnr['all']:.2f} dB over all channels of LOD 0  ({maps})",
+        "error    " + "  ".join(f"{name} {shares[name]:.1%}" for name in material.present) + " of the squared error",
         f"rate     {rates['bpp']:.2f} bpp (grids {rates['grids']:.2f} + network {rates['network']:.2f}), "
         f"{rates['all_mips']:.2f} with all mips",
     ]
+    advice = weight_advice(shares, trained_channel_counts(material), weights or dict.fromkeys(MAPS, 1.0))
+    if advice:
+        lines.insert(2, f"advice   {advice}")
     if shipped_bytes is not None:
         png = material.png_bytes()
         about = "about " if material.width * material.height > PNG_SAMPLE_TEXELS else ""

@@ -31,15 +31,17 @@ from checkpoint import (
     save_checkpoint,
     supersede_later,
 )
-from configs import ARCHITECTURE, CALL, Config, describe, make_config, parse_args, to_dict
+from configs import ARCHITECTURE, CALL, Config, HashGridConfig, describe, make_config, parse_args, to_dict
 from dataset import Material, load_material
 from engine import create_decoder, create_engine, resolve_device
 from errors import UserError, run_command
 from evaluate import Maps, evaluate_model, metric_options, missing_metrics
 from export import read_export, save_map_images
+from file_space import constant_listing
 from files import write_json
+from loss_weights import resolve_loss_weights
 from manifest import describe_material, read_manifest
-from model import NeuralTexture, build_model, resolve_grids
+from model import DEFAULT_DIVISORS, NeuralTexture, build_model, resolve_grids
 from report import RunLog, progress_bar, run_summary, save_metrics, save_strips
 from schedule import EarlyStopping, Schedule
 
@@ -80,12 +82,24 @@ def train_material(config: Config, given: Mapping[str, Any], say: Say = print, q
         say(f"note: {warning}")
     if checkpoint is not None:
         check_same_material(checkpoint, material, say)
+        material = dataclasses.replace(material, constants=checkpoint.model.constants)  # the run goes on as it began
+    config = fit_to_material(config, material)
     trainer = Trainer(config, material, device, checkpoint, say, quiet)
     run = prepare_run(config, checkpoint, material, say)  # from here on something is written
     say(f"configuration\n{describe(config)}")
     say(describe_inputs(config, material))
     with stop_signals() as stop:
         return trainer.train(run, stop)
+
+
+def fit_to_material(config: Config, material: Material) -> Config:
+    """The configuration with what only the material can decide: loss weights 'auto', and the default grids of a
+    material in which nothing varies, one texel each. A run stores it, so a resumed one has the same."""
+    weights = resolve_loss_weights(material, config.texture_loss_weights)
+    grids = config.hash_grid_configs
+    if not grids and len(material.constants) == len(material.present_channels):
+        grids = [HashGridConfig(max_resolution=1)] * len(DEFAULT_DIVISORS)
+    return dataclasses.replace(config, texture_loss_weights=weights, hash_grid_configs=grids)
 
 
 def resumed_config(checkpoint: Checkpoint, given: Mapping[str, Any]) -> Config:
@@ -167,7 +181,10 @@ def describe_inputs(config: Config, material: Material) -> str:
         for g in grids
     )
     size = f"{material.width}x{material.height}, {material.num_lods} LODs"
-    return f"material {material.name}: {size}: {maps}\ngrids {shapes}"
+    lines = [f"material {material.name}: {size}: {maps}"]
+    if material.constants:
+        lines.append(f"constant channels, not trained and kept exactly: {constant_listing(material.constants)}")
+    return "\n".join([*lines, f"grids {shapes}"])
 
 
 class Trainer:
@@ -181,7 +198,9 @@ class Trainer:
         self.schedule = Schedule(config)
         self.stopping = EarlyStopping(config, self.schedule)
         if checkpoint is None:
-            self.model = build_model(config, material.width, material.height, material.present_channels.tolist())
+            self.model = build_model(
+                config, material.width, material.height, material.present_channels.tolist(), material.constants
+            )
         else:
             self.model = checkpoint.model
         self.engine = create_engine(self.model.to(device), material, self.schedule, device, say)
@@ -224,9 +243,10 @@ class Trainer:
         config, engine = self.config, self.engine
         self.run, self.log = run, RunLog(run, engine.iteration)
         stopped = False
+        idle = not engine.channels  # every channel is a constant: the files are exact before the first iteration
         try:
             with progress_bar(config.max_iter, engine.iteration, self.quiet) as bar:
-                while engine.iteration < config.max_iter and not stopped and not stop.requested:
+                while not idle and engine.iteration < config.max_iter and not stopped and not stop.requested:
                     n = next_boundary(engine.iteration, config, engine.chunk) - engine.iteration
                     loss = engine.step(n)
                     psnr = psnr_of(engine.probe())
@@ -238,7 +258,7 @@ class Trainer:
                             f"now {config.learning_rate:g}, or --grid_learning_rate, now {config.grid_learning_rate:g}"
                         )
                     stopped = self._after_chunk(n, loss, psnr, bar.clear)
-            self.ending = completed = stopped or engine.iteration >= config.max_iter
+            self.ending = completed = idle or stopped or engine.iteration >= config.max_iter
             folder = self._save(evaluate=completed, stopped=stopped)  # an interrupted run saves at once, unevaluated
         finally:
             self.log.close()
@@ -306,13 +326,15 @@ class Trainer:
         if stopped:
             self.say(f"stopped early: PSNR rose by less than {config.early_stop_psnr_threshold} dB in "
                      f"{config.early_stop_interval} iterations")  # fmt: skip
+        if not self.engine.channels:
+            self.say("every channel has one value, which the manifest keeps: there is nothing to train")
         for reason in self.missing:
             self.say(f"note: {reason}")
         shipped = None
         if self.model.quantized:
             shipped = read_manifest(folder)["bytes_on_disk"]
         self.say(run_summary(self.material, self.metrics, rates, shipped, self.seconds, self.engine.iteration, self.run,
-                         folder))  # fmt: skip
+                         folder, config.texture_loss_weights))  # fmt: skip
 
 
 def next_boundary(iteration: int, config: Config, chunk: int) -> int:

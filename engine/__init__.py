@@ -1,7 +1,7 @@
 """Who computes a training step (design.md, section 7), and who decodes whole LODs.
 
 An engine has `step(n) -> mean loss`, `probe() -> mean squared error`, `iteration`, `chunk` (iterations that a step
-should have at most), `sync()`, `learning_rates()`, `state()` and `load_state()`.
+should have at most), `channels` (those that it trains), `sync()`, `learning_rates()`, `state()` and `load_state()`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from dataset import Material
 from engine.cpu.decoder import decode_lod
 from engine.cpu.engine import CpuEngine
 from engine.cpu.library import KernelsUnavailable
+from engine.sampling import learned_channels
 from engine.torch_engine import TorchEngine
 from errors import UserError
 from model import NeuralTexture
@@ -54,6 +55,8 @@ def create_engine(
         say: receives a line when kernels are compiled, or when there are none and auto does without.
     Raises: UserError when the engine cannot work here.
     """
+    if not learned_channels(model, material):  # nothing to compile kernels for: such a run ends before its first step
+        return TorchEngine(model, material, schedule, device)
     name = schedule.config.engine
     if name == "cpu" and device.type != "cpu":
         raise UserError(f"--engine cpu: expected --device cpu, found {device}; use --device cpu or --engine auto")

@@ -7,14 +7,16 @@ from collections.abc import Sequence
 import torch
 from torchtyping import TensorType
 
-from dataset import MAPS, Material
+from dataset import CHANNELS, MAPS, Material, map_slice
 from errors import UserError
+from loss_weights import resolve_loss_weights
+from model import NeuralTexture
 from quantize import hash_uniform, stream_key
 
 Shares = TensorType["lods"]
 Indices = TensorType["samples"]
 Positions = TensorType["samples", 2]
-Weights = TensorType["present"]
+Weights = TensorType["learned"]
 
 PROBE = -1  # the "iteration" whose samples an engine's probe() looks at
 STREAM_LOD = 0
@@ -39,17 +41,33 @@ def lod_boundaries(lod_sizes: Sequence[tuple[int, int]]) -> Shares:
     return lod_shares([width * height for width, height in lod_sizes]).cumsum(0)[:-1].to(torch.float32)
 
 
-def channel_loss_weights(material: Material, texture_loss_weights: dict[str, float]) -> Weights:
-    """Weight of each present channel, summing to 1, so that equal weights give the plain mean squared error.
+def learned_channels(model: NeuralTexture, material: Material) -> list[int]:
+    """The channels that are trained, ascending: all that the material has, without those that the model holds as
+    constants. The model decides: one from before there were constants goes on as it began."""
+    return [channel for channel in material.present_channels.tolist() if channel not in model.constants]
 
-    Raises: UserError when every present map has weight 0.
+
+def channel_loss_weights(
+    material: Material, texture_loss_weights: dict[str, float] | str, channels: Sequence[int] | None = None
+) -> Weights:
+    """Weight of each of `channels`, summing to 1, so that equal weights give the plain mean squared error.
+
+    Args:
+        texture_loss_weights: per map, or a word: see loss_weights.resolve_loss_weights.
+        channels: canonical ones, such as learned_channels; None: all that the material has.
+    Raises: UserError when all of them have weight 0.
     """
-    weights = [texture_loss_weights[name] for name in material.present for _ in range(MAPS[name])]
+    per_map = resolve_loss_weights(material, texture_loss_weights)
+    map_of = [name for name in MAPS for _ in range(CHANNELS)[map_slice(name)]]
+    names = [map_of[channel] for channel in (material.present_channels.tolist() if channels is None else channels)]
+    weights = [per_map[name] for name in names]
     total = sum(weights)
-    if total == 0:
-        names = ", ".join(material.present)
-        raise UserError(f"texture_loss_weights: {names} is all that {material.name} has, and all have weight 0")
-    return torch.tensor(weights, dtype=torch.float32) / total
+    if weights and total == 0:
+        listing = ", ".join(dict.fromkeys(names))
+        raise UserError(
+            f"texture_loss_weights: {listing} is all that there is to train in {material.name}, and all have weight 0"
+        )
+    return torch.tensor(weights, dtype=torch.float32) / (total or 1)
 
 
 class TexelSampler:

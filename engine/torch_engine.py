@@ -6,9 +6,9 @@ import contextlib
 
 import torch
 
-from dataset import Material
+from dataset import Material, PresentValues
 from engine.adam_state import ADAM_BETAS, ADAM_EPSILON, up_to_date
-from engine.sampling import PROBE, STREAM_NOISE, TexelSampler, channel_loss_weights
+from engine.sampling import PROBE, STREAM_NOISE, Indices, TexelSampler, channel_loss_weights, learned_channels
 from model import NeuralTexture, Noise, resolve_grids
 from quantize import FEATURE_LIMIT, stream_key
 from schedule import Schedule
@@ -35,8 +35,13 @@ class TorchEngine:
         self.iteration = 0
         self.sampler = TexelSampler(material.lod_sizes, config.seed, config.batch_size, device)
         self._probe = self.sampler.draw(PROBE)
-        self._present = material.present_channels.to(device)
-        self._loss_weights = channel_loss_weights(material, config.texture_loss_weights).to(device)
+        self.channels = learned_channels(model, material)
+        present = material.present_channels.tolist()
+        self._learned = torch.tensor(self.channels, dtype=torch.int64, device=device)
+        columns = torch.tensor([present.index(c) for c in self.channels], dtype=torch.int64, device=device)
+        self._columns = None if len(columns) == len(present) else columns  # of what Material.gather returns
+        self._share = len(self.channels) / len(present)
+        self._loss_weights = channel_loss_weights(material, config.texture_loss_weights, self.channels).to(device)
         self._rates = [config.learning_rate] + [
             grid.learning_rate for grid in resolve_grids(config, material.width, material.height)
         ]
@@ -53,14 +58,21 @@ class TorchEngine:
 
     @torch.no_grad()
     def probe(self) -> float:
-        """Mean squared error over the present channels of one fixed batch, without noise.
+        """Mean squared error over the present channels of one fixed batch, without noise; constants have none.
 
         The training loss goes down while the noise is annealed, whether or not anything is learned; and new texels
         every time would make the comparison of two segments noisy.
         """
+        if not self.channels:
+            return 0.0
         texel, lod, uv = self._probe
-        decoded = self.model(uv, lod).index_select(1, self._present)
-        return float((decoded - self.material.gather(texel)).square().mean())
+        decoded = self.model(uv, lod).index_select(1, self._learned)
+        return float((decoded - self._target(texel)).square().mean()) * self._share
+
+    def _target(self, texel: Indices) -> PresentValues:
+        """What the learned channels should be at these texels."""
+        values = self.material.gather(texel)
+        return values if self._columns is None else values.index_select(1, self._columns)
 
     def _iterate(self) -> torch.Tensor:
         config = self.schedule.config
@@ -68,8 +80,8 @@ class TorchEngine:
         for group, rate in zip(self.optimizer.param_groups, self._rates):
             group["lr"] = rate * factor
         texel, lod, uv = self.sampler.draw(self.iteration)
-        target = self.material.gather(texel)
-        decoded = self.model(uv, lod, self._noise()).index_select(1, self._present)
+        target = self._target(texel)
+        decoded = self.model(uv, lod, self._noise()).index_select(1, self._learned)
         error = (decoded - target).square().mean(dim=0)
         loss = (error * self._loss_weights).sum()
         self.optimizer.zero_grad(set_to_none=True)

@@ -141,10 +141,13 @@ class Texture:
     num_lods: int
     n_frequencies: int
     n_texel_frequencies: int = 0
+    activation: str = "leaky_relu"
     negative_slope: float = 0.01
 
 
-def load_export(folder, num_lods: int, interpolations=None, n_texel_frequencies: int = 0) -> Texture:
+def load_export(
+    folder, num_lods: int, interpolations=None, n_texel_frequencies: int = 0, activation="leaky_relu"
+) -> Texture:
     """A texture from hash_grid_*.dds and network_data.npz, and what those do not say."""
     folder = Path(folder)
     arrays = parse_npz((folder / "network_data.npz").read_bytes())
@@ -178,7 +181,7 @@ def load_export(folder, num_lods: int, interpolations=None, n_texel_frequencies:
         at += outputs * inputs
         inputs = outputs
     assert at == len(network), "weights are left over"
-    return Texture(grids, weights, num_lods, n_frequencies, n_texel_frequencies)
+    return Texture(grids, weights, num_lods, n_frequencies, n_texel_frequencies, activation)
 
 
 def split_levels(flat: np.ndarray, base: int, n_levels: int, features: int) -> list[np.ndarray]:
@@ -205,7 +208,7 @@ def of_model(model, noise=None) -> Texture:
         grids.append(Grid(split_levels(flat, base, grid.n_levels, features), grid.interpolation))
     weights = [weight.detach().cpu().double().numpy() for weight in model.weights]
     decoder = model.decoder
-    shape = (decoder.n_frequencies, decoder.n_texel_frequencies, decoder.negative_slope)
+    shape = (decoder.n_frequencies, decoder.n_texel_frequencies, decoder.activation, decoder.negative_slope)
     return Texture(grids, weights, model.num_lods, *shape)
 
 
@@ -250,11 +253,13 @@ def decoder_inputs(texture: Texture, uv: np.ndarray, level_lod: np.ndarray, lod:
     columns.append((lod / max(texture.num_lods - 1, 1))[:, None])
     count = sum(column.shape[1] for column in columns)
     columns.append(np.ones((n, -count % 16)))
-    if texture.n_texel_frequencies:  # the first wave spans four texels of the level of grid 0 that is read
+    if texture.n_texel_frequencies:  # the position inside 1, 2, 4, ... texels of the level of grid 0 that is read
         levels = texture.grids[0].levels
         resolution = np.array([len(levels[max(len(levels) - 1 - l, 0)]) for l in level_lod])
         for axis in (0, 1):
-            columns.append(waves(uv[:, axis] * resolution / 2, texture.n_texel_frequencies))
+            position = uv[:, axis] * resolution - 0.5
+            for i in range(texture.n_texel_frequencies):
+                columns.append((np.mod(position, 2**i) / 2 ** (i - 1) - 1)[:, None])
         columns.append(np.ones((n, -2 * texture.n_texel_frequencies % 16)))
     return np.concatenate(columns, axis=1)
 
@@ -262,7 +267,10 @@ def decoder_inputs(texture: Texture, uv: np.ndarray, level_lod: np.ndarray, lod:
 def network(texture: Texture, inputs: np.ndarray) -> np.ndarray:
     for weight in texture.weights[:-1]:
         inputs = inputs @ weight.T
-        inputs = np.where(inputs > 0, inputs, texture.negative_slope * inputs)
+        if texture.activation == "hard_swish":
+            inputs = inputs * np.clip(inputs + 3, 0, 6) / 6
+        else:
+            inputs = np.where(inputs > 0, inputs, texture.negative_slope * inputs)
     return (inputs @ texture.weights[-1].T)[:, :11]
 
 
@@ -321,17 +329,25 @@ def point_inputs(texture: Texture, u: float, v: float, level_lod: int, lod: floa
         levels = texture.grids[0].levels
         r = len(levels[max(len(levels) - 1 - level_lod, 0)])
         for coordinate in (u, v):
-            values += [wave(coordinate * r / 2, i) for i in range(texture.n_texel_frequencies)]
+            for i in range(texture.n_texel_frequencies):
+                inside = ((coordinate * r - 0.5) % 2**i) / 2**i
+                values.append(2 * inside - 1)
         while len(values) % 16:
             values.append(1.0)
     return values
+
+
+def point_activation(texture: Texture, x: float) -> float:
+    if texture.activation == "hard_swish":
+        return 0.0 if x <= -3 else x if x >= 3 else x * (x + 3) / 6
+    return x if x > 0 else texture.negative_slope * x
 
 
 def point_network(texture: Texture, values: list[float]) -> list[float]:
     for index, weight in enumerate(texture.weights):
         sums = [sum(float(w) * x for w, x in zip(row, values)) for row in weight]
         last = index == len(texture.weights) - 1
-        values = sums if last else [s if s > 0 else texture.negative_slope * s for s in sums]
+        values = sums if last else [point_activation(texture, s) for s in sums]
     return values[:11]
 
 

@@ -384,6 +384,6 @@ def test_every_field_of_a_grid_is_read(field):
     assert re.search(rf"\b(entry|grid)\.{field.name}\b", sources())
 
 
-def test_every_flag_is_a_field_and_every_scalar_field_a_flag():
+def test_every_flag_is_a_field_and_every_field_of_a_scalar_or_a_word_a_flag():
     flags = {option[2:] for action in build_parser()._actions for option in action.option_strings if option[1] == "-"}
-    assert flags == {*SCALARS, "config", "help"}
+    assert flags == {*SCALARS, "texture_loss_weights", "config", "help"}

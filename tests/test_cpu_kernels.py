@@ -45,10 +45,10 @@ def no_kernels(monkeypatch):
 
 def make_model(
     *grids, lods=4, quantized=True, seamless=True, frequencies=3, texel_frequencies=0, neurons=16, layers=1,
-    channels=tuple(range(CHANNELS)), slope=0.01,
+    channels=tuple(range(CHANNELS)), slope=0.01, activation="leaky_relu",
 ) -> NeuralTexture:  # fmt: skip
     """Features beyond the range of the codes, and weights that keep activations near 1."""
-    spec = DecoderSpec(frequencies, neurons, layers, texel_frequencies, slope)
+    spec = DecoderSpec(frequencies, neurons, layers, texel_frequencies, activation, slope)
     model = NeuralTexture(
         [GridSpec(*grid) for grid in grids], spec, lods, quantized=quantized, present_channels=channels,
         seamless=seamless,
@@ -117,6 +117,11 @@ SHAPES = {
     "one channel": partial(make_model, (8, 2, 4, 32, "learned"), channels=(4,), layers=0, lods=3),
     "steep slope": partial(make_model, (8, 2, 8, 32), slope=0.7, layers=3, neurons=32),
     "no slope": partial(make_model, (8, 2, 8, 32), slope=0.0, layers=2, neurons=32),
+    "hard swish": partial(make_model, (8, 2, 4, 16), layers=3, neurons=48, activation="hard_swish"),
+    "hard swish of learned grids": partial(
+        make_model, (8, 3, 2, 8, "learned"), (6, 2, 4, 32), texel_frequencies=1, frequencies=0, neurons=32, layers=2,
+        activation="hard_swish",
+    ),
     "one 1": partial(make_model, (4, 1, 8, 64), frequencies=3, seamless=False),  # beside 6 + 8 + LOD
     "no ones": partial(make_model, (4, 1, 8, 64), (4, 1, 8, 8), frequencies=3, seamless=False),  # 6 + 9 + LOD
     "three vectors": partial(make_model, (4, 2, 8, 32), neurons=48, layers=2),

@@ -35,8 +35,8 @@ def narrow(monkeypatch):
     monkeypatch.setattr(metrics, "FLIP_TILE_VALUES", 1000)
 
 
-def material_of(width, height, depths, linear_color=False):
-    """Waves and noise; `depths`: map name -> 8 or 16."""
+def material_of(width, height, depths, linear_color=False, constants=None, unit_normals=False):
+    """Waves and noise; `depths`: map name -> 8 or 16; `constants`: canonical channel -> code."""
     random = np.random.default_rng(4)
     y, x = np.mgrid[:height, :width]
     arrays = {}
@@ -44,49 +44,63 @@ def material_of(width, height, depths, linear_color=False):
         waves = [0.5 + 0.3 * np.sin((1 + c) * x / 5 + y / 7) + random.normal(0, 0.05, (height, width))
                  for c in range(MAPS[name])]  # fmt: skip
         codes = np.stack(waves, axis=2).clip(0, 1) * (2**bits - 1)
+        if name == "normal" and unit_normals:
+            vectors = np.stack([*waves[:2], np.full((height, width), 1.5)], axis=2) - 0.5
+            vectors /= np.linalg.norm(vectors, axis=2, keepdims=True)
+            codes = (vectors + 1) / 2 * (2**bits - 1)
         arrays[name] = codes.round().astype(f"uint{bits}")
+        for channel, code in (constants or {}).items():
+            if channel in range(11)[map_slice(name)]:
+                arrays[name][..., channel - map_slice(name).start] = code
     return Material.from_arrays("made", arrays, linear_color=linear_color)
 
 
 def model_of(material):
     config = make_config({"n_neurons": 16, "n_frequencies": 4, "seed": 3})
-    model = build_model(config, material.width, material.height, material.present_channels.tolist())
+    present = material.present_channels.tolist()
+    model = build_model(config, material.width, material.height, present, material.constants)
     with torch.no_grad():
         for weight in model.weights:
             weight.mul_(2)  # past both ends of [0, 1] here and there
     return model
 
 
-CASES = [
-    ((45, 37), {"diffuse": 8, "normal": 8, "roughness": 8}, False),
-    ((45, 37), {"diffuse": 8, "normal": 16, "displacement": 16}, False),
-    ((33, 20), {"diffuse": 8, "occlusion": 8}, True),
-    ((1, 70), {"diffuse": 16, "metallic": 8}, False),
-    ((1, 1), {"normal": 8}, False),
+CASES = [  # arguments of material_of
+    (45, 37, {"diffuse": 8, "normal": 8, "roughness": 8}),
+    (45, 37, {"diffuse": 8, "normal": 16, "displacement": 16}),
+    (33, 20, {"diffuse": 8, "occlusion": 8}, True),
+    (1, 70, {"diffuse": 16, "metallic": 8}),
+    (1, 1, {"normal": 8}),  # one texel: all of it is constant
+    (41, 23, {"diffuse": 8, "normal": 8, "displacement": 16}, True, {1: 77, 10: 12345}, True),
+    (33, 20, {"diffuse": 16, "normal": 16, "metallic": 8}, False, {2: 30001, 3: 33333, 8: 255}),
+    (23, 35, {"diffuse": 16, "roughness": 16}, True, {0: 999, 6: 1}),
 ]
 
 
 @pytest.mark.parametrize("decode", [NeuralTexture.decode, decode_lod])
-@pytest.mark.parametrize("size, depths, linear_color", CASES, ids=str)
-def test_bands_score_as_whole_images(size, depths, linear_color, decode, narrow):
-    material = material_of(*size, depths, linear_color)
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_bands_score_as_whole_images(case, decode, narrow):
+    material = material_of(*case)
     model = model_of(material)
     got = evaluate_model(model, material, 7, decode=decode)
-    assert (got["iteration"], got["psnr"]) == (7, got["lods"][0]["psnr"])
+    top = got["lods"][0]
+    assert (got["iteration"], got["psnr"], got["error_share"]) == (7, top["psnr"], top["error_share"])
     for lod, (width, height) in enumerate(material.lod_sizes):
         whole = decode_in_file_space(model, describe_material(material), lod, decode)
         assert whole.shape == (height, width, 11)
-        want = metrics.evaluate_lod(whole, material.texels(lod), material.present, with_flip=lod == 0)
+        want = metrics.evaluate_lod(
+            whole, material.texels(lod), material.present, exact=model.constants, with_flip=lod == 0
+        )
         scores = got["lods"][lod]
         assert (scores["lod"], scores["width"], scores["height"]) == (lod, width, height)
-        for metric in ("psnr", "ssim", "flip", "lpips"):
+        for metric in ("psnr", "ssim", "flip", "lpips", "error_share"):
             assert scores[metric] == pytest.approx(want[metric], abs=1e-6), (lod, metric)
         assert scores.get("normal_degrees") == pytest.approx(want.get("normal_degrees"), abs=1e-6)
 
 
-@pytest.mark.parametrize("size, depths, linear_color", CASES, ids=str)
-def test_decoded_maps_are_the_rounded_image(size, depths, linear_color, narrow):
-    material = material_of(*size, depths, linear_color)
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_decoded_maps_are_the_rounded_image(case, narrow):
+    material = material_of(*case)
     model = model_of(material)
     for lod, (width, height) in enumerate(material.lod_sizes):
         maps = decode_maps(model, describe_material(material), lod)
@@ -116,6 +130,42 @@ def test_pictures_get_the_maps_of_each_lod():
         for name in material.present:
             assert (source[name] == material.file_codes(lod, name)).all()
         assert source["displacement"].dtype == np.uint16
+
+
+def test_bands_keep_constants_and_unit_normals(narrow):
+    """Against the definitions, not against the same step on the whole image."""
+    constants = {0: 200, 6: 77, 10: 12345}
+    maps = {"diffuse": 8, "normal": 8, "roughness": 8, "displacement": 16}
+    material = material_of(41, 23, maps, linear_color=True, constants=constants, unit_normals=True)
+    assert material.unit_normals and list(material.constants) == [0, 6, 10]
+    model = model_of(material)
+    for lod in range(material.num_lods):
+        decoded = decode_maps(model, describe_material(material), lod)
+        assert (decoded["diffuse"][..., 0] == 200).all() and (decoded["roughness"] == 77).all()
+        assert (decoded["displacement"] == round(12345 / 257)).all()
+        length = np.linalg.norm(decoded["normal"] / 255 * 2 - 1, axis=2)
+        assert np.abs(length - 1).max() < 0.008  # rounding to 8 bits: at most sqrt(3) / 255
+    for scores in evaluate_model(model, material, 0, with_lpips=False)["lods"]:
+        assert scores["psnr"]["roughness"] == scores["psnr"]["displacement"] == metrics.MAX_PSNR_DB
+        assert scores["error_share"]["roughness"] == scores["error_share"]["displacement"] == 0
+        assert sum(scores["error_share"].values()) == pytest.approx(1)
+
+
+def test_what_is_exact_belongs_to_one_channel():
+    """Its own value takes the place of a code in every metric, and in no other channel or map."""
+    source = {"normal": np.full((13, 12, 3), 40000, np.uint16), "metallic": np.full((13, 12, 1), 7, np.uint8)}
+    codes = {"normal": np.full((13, 12, 3), 156, np.uint8), "metallic": np.full((13, 12, 1), 7, np.uint8)}
+    kept = {name: image.copy() for name, image in codes.items()}
+    miss = (156 / 255 - 40000 / 65535) ** 2
+    for exact, missed in (({}, 3), ({0: 0.3}, 3), ({4: 40000 / 65535}, 2), (dict.fromkeys((3, 4, 5), 40000 / 65535), 0)):
+        scores = metrics.evaluate_maps(codes, source, exact=exact)
+        want = -10 * np.log10(miss * missed / 3) if missed else metrics.MAX_PSNR_DB
+        assert scores["psnr"]["normal"] == pytest.approx(want, abs=1e-3), exact
+        assert scores["error_share"] == {"normal": float(missed > 0), "metallic": 0.0}
+        assert (scores["normal_degrees"] < 1e-5) == (missed in (0, 3)), "equal channels have the source's direction"
+        assert scores["ssim"]["metallic"] == pytest.approx(1)
+    assert metrics.evaluate_maps(codes, source, exact={8: 1.0})["psnr"]["metallic"] < 1
+    assert all((codes[name] == kept[name]).all() for name in codes)
 
 
 # --- --eval_metrics ------------------------------------------------------------------------------------------------

@@ -90,7 +90,8 @@ OTHER_FORMS = {
     "linear with texel waves": ([GridSpec(8, 4, 8, 32)], DecoderSpec(3, 16, 2, 9)),
     "no waves, no hidden layer": ([GridSpec(8, 1, 1, 8)], DecoderSpec(0, 16, 0)),
     "sixteen grids": ([GridSpec(2, 2, 8, 8)] * 16, DecoderSpec(12, 64, 4)),
-    "another leak": ([GridSpec(8, 2, 8, 16)], DecoderSpec(3, 16, 2, 0, 0.25)),
+    "hard swish": ([GridSpec(8, 2, 2, 8, "learned")], DecoderSpec(0, 16, 2, 1, "hard_swish")),
+    "another leak": ([GridSpec(8, 2, 8, 16)], DecoderSpec(3, 16, 2, 0, "leaky_relu", 0.25)),
 }  # fmt: skip
 
 
@@ -110,14 +111,15 @@ def test_other_forms_survive_too(form, make_material, tmp_path):
     )
 
 
-@pytest.mark.parametrize("form", ["learned", "mixed", "linear with texel waves"])
+@pytest.mark.parametrize("form", ["learned", "mixed", "linear with texel waves", "hard swish"])
 def test_the_reference_decodes_other_forms_with_what_the_manifest_says(form, make_material, tmp_path):
     material = make_material(23, 9)
     model = make_model(*OTHER_FORMS[form], material)
     manifest = write_export(tmp_path, model, describe_material(material))
     interpolations = [grid["interpolation"] for grid in manifest["grids"]]
     texture = reference.load_export(
-        tmp_path, manifest["material"]["num_lods"], interpolations, manifest["decoder"]["n_texel_frequencies"]
+        tmp_path, manifest["material"]["num_lods"], interpolations, manifest["decoder"]["n_texel_frequencies"],
+        manifest["decoder"]["activation"],
     )
     uv = np.random.default_rng(0).random((500, 2)).astype(np.float32)
     for lod in range(material.num_lods):

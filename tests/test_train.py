@@ -482,9 +482,11 @@ def test_output_that_cannot_show_every_character(tmp_path):
 
 
 def flat_material(folder):
-    """One colour: learned at once, so that PSNR stands still."""
+    """One colour but for a texel: learned at once, so that PSNR stands still."""
     folder.mkdir()
-    PillowImage.new("RGB", (8, 8), (100, 150, 200)).save(folder / "made_diffuse.png")
+    picture = PillowImage.new("RGB", (8, 8), (100, 150, 200))
+    picture.putpixel((0, 0), (101, 151, 201))  # channels with one value would not be trained
+    picture.save(folder / "made_diffuse.png")
     return folder
 
 

@@ -51,6 +51,7 @@ def decode_lod(
     parameters, weights = _numbers(model)
     check(kernels.nt_decode_rows(describe_model(model), pointers(parameters), pointer(weights), lod, width, height,
                                  first, last - first, thread_count(), pointer(image)))  # fmt: skip
+    model.set_constants(image)
     return image
 
 
@@ -64,6 +65,7 @@ def decode_samples(model: NeuralTexture, uv: Positions, lod: Scalars, n_threads:
     parameters, weights = _numbers(model)
     check(load_kernels().nt_decode(describe_model(model), pointers(parameters), pointer(weights), len(uv), pointer(uv),
                                    pointer(lod), thread_count(n_threads), pointer(out)))  # fmt: skip
+    model.set_constants(out)
     return out
 
 

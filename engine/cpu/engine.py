@@ -13,7 +13,7 @@ from engine.adam_state import ADAM_BETAS, ADAM_EPSILON, PENDING, check_adam_stat
 from engine.cpu import library
 from engine.cpu.decoder import split_like
 from engine.cpu.library import array, check, pointer, thread_count
-from engine.sampling import PROBE, channel_loss_weights, lod_boundaries
+from engine.sampling import PROBE, channel_loss_weights, learned_channels, lod_boundaries
 from model import NeuralTexture, resolve_grids
 from schedule import Schedule
 
@@ -33,7 +33,7 @@ class CpuEngine:
         material: the target; its texels are read in place.
         schedule: learning rates and noise; asked for all iterations of a step at its start.
         say: receives a line when the kernels have to be compiled.
-    Raises: KernelsUnavailable; MemoryError.
+    Raises: KernelsUnavailable; MemoryError; ValueError when the model holds every channel as a constant.
     """
 
     name = "cpu"
@@ -46,6 +46,9 @@ class CpuEngine:
         self.model = model
         self.material = material
         self.schedule = schedule
+        self.channels = learned_channels(model, material)
+        if not self.channels:
+            raise ValueError("every channel is a constant: there is nothing to train")
         self.iteration = 0
         self.n_threads = thread_count(schedule.config.num_threads)
         self._rates = [schedule.config.learning_rate] + [
@@ -53,7 +56,7 @@ class CpuEngine:
         ]
         self._settings = self._describe_settings()
         self._described = self._describe_material()
-        shape = library.describe_model(model, material.present_channels.tolist())
+        shape = library.describe_model(model, self.channels)
         self._trainer = self._kernels.nt_trainer_create(shape, self._described, self._settings)
         if not self._trainer:
             raise MemoryError("the CPU kernels ran out of memory")
@@ -71,12 +74,13 @@ class CpuEngine:
 
     def _describe_settings(self) -> library.Settings:
         config = self.schedule.config
+        weights = channel_loss_weights(self.material, config.texture_loss_weights, self.channels)
         return library.Settings(
             batch_size=config.batch_size,
             seed=config.seed,
             n_threads=self.n_threads,
             lod_shares=array(c_float, lod_boundaries(self.material.lod_sizes).tolist()),
-            channel_weights=array(c_float, channel_loss_weights(self.material, config.texture_loss_weights).tolist()),
+            channel_weights=array(c_float, weights.tolist()),
             network_rate=self._rates[0],
             grid_rates=array(c_double, self._rates[1:]),
             beta1=ADAM_BETAS[0],
@@ -89,6 +93,8 @@ class CpuEngine:
 
     def _describe_material(self) -> library.Material:
         material = self.material
+        present = material.present_channels.tolist()
+        columns = [column for c, column in zip(present, material.stored_columns) if c in self.channels]
         return library.Material(
             widths=array(c_int32, [width for width, _ in material.lod_sizes]),
             heights=array(c_int32, [height for _, height in material.lod_sizes]),
@@ -97,7 +103,7 @@ class CpuEngine:
             codes16=pointer(material.codes16),
             columns8=material.codes8.shape[1],
             columns16=material.codes16.shape[1],
-            columns=array(c_int32, material.stored_columns),
+            columns=array(c_int32, columns),
         )
 
     # --- training --------------------------------------------------------------------------------------------------
@@ -114,9 +120,10 @@ class CpuEngine:
 
     def probe(self) -> float:
         """Mean squared error over the present channels of one fixed batch, without noise; see TorchEngine.probe."""
+        share = len(self.channels) / len(self.material.present_channels)
         mse = c_double()
         check(self._kernels.nt_trainer_probe(self._trainer, PROBE, byref(mse)))
-        return mse.value
+        return mse.value * share
 
     def learning_rates(self) -> dict[str, float]:
         """Current rate of the network and of each grid."""

@@ -11,9 +11,9 @@ import torch
 
 from dataset import CHANNELS
 from engine.cpu.build import KernelsUnavailable, load_library
-from model import NeuralTexture
+from model import ACTIVATIONS, NeuralTexture
 
-INTERFACE = 1  # NT_INTERFACE of nt.h
+INTERFACE = 2  # NT_INTERFACE of nt.h
 
 
 class Grid(ctypes.Structure):
@@ -30,6 +30,7 @@ class Model(ctypes.Structure):
         *((name, c_int32) for name in ("n_grids", "n_frequencies", "n_texel_frequencies", "n_neurons",
                                        "n_hidden_layers", "num_lods", "quantized", "seamless", "n_channels")),
         ("channels", POINTER(c_int32)),
+        ("activation", c_int32),
         ("negative_slope", c_float),
     ]  # fmt: skip
 
@@ -133,7 +134,7 @@ def describe_model(model: NeuralTexture, channels: Sequence[int] = tuple(range(C
     return Model(
         (Grid * len(grids))(*grids), len(grids), decoder.n_frequencies, decoder.n_texel_frequencies, decoder.n_neurons,
         decoder.n_hidden_layers, model.num_lods, model.quantized, bool(model.unused_inputs), len(channels),
-        array(c_int32, channels), decoder.negative_slope,
+        array(c_int32, channels), ACTIVATIONS.index(decoder.activation), decoder.negative_slope,
     )  # fmt: skip
 
 

@@ -184,7 +184,7 @@ int32_t nt_self_test(void) {
     for (int i = 0; i < 34; i++) codes[i] = uint8_t(80 + 5 * (i % 13));
     const float shares[1] = {0.8f}, channel_weights[2] = {0.5f, 0.5f};
     const double rates[2] = {0.01, 0.01};
-    nt_model model = {grids, 2, 3, 2, 16, 1, 2, 1, 1, 2, channels, 0.01f};
+    nt_model model = {grids, 2, 3, 2, 16, 1, 2, 1, 1, 2, channels, 0, 0.01f};
     nt_material material = {widths, heights, offsets, codes, nullptr, 2, 0, columns};
     nt_settings settings = {100, 1, 2, shares, channel_weights, 0.01, rates, 0.9, 0.99, 1e-12, 10, 0, 0.1f};
     return guarded([&] {

@@ -75,14 +75,14 @@ void Evaluation::prepare_inputs(long n, bool upper) {
                                          : other[i] - rest_[s] * (other[i] - inputs[i]);
 }
 
-void Evaluation::decode(long n, const float* uv, const float* lod, float* out) {
+void Evaluation::decode(long n, const float* uv, const float* lod, float* out, bool for_backward) {
     const Shape& shape = model_.shape;
     const long stride = shape.layers.back().out_stride;
     locate_samples(n, uv, lod);
     const int passes = shape.any_learned && blending_ ? 2 : 1;
     for (int pass = 0; pass < passes; pass++) {
         prepare_inputs(n, pass == 1);
-        forward(model_.network, work_, n);
+        forward(model_.network, work_, n, for_backward);
         for (long s = 0; s < n; s++) {
             const float* from = work_.outputs.back().data() + s * stride;
             float* to = out + s * CHANNELS;
@@ -137,12 +137,12 @@ void Evaluation::propagate(long n, const float* upstream, bool upper, float* con
 
 void Evaluation::differentiate(long n, const float* uv, const float* lod, const float* upstream, float* out,
                                float* const* grid_gradients, float* weight_gradient) {
-    decode(n, uv, lod, out);
+    decode(n, uv, lod, out, true);
     const bool two_passes = model_.shape.any_learned && blending_;
     if (two_passes) {  // the upper LOD's activations are still there
         propagate(n, upstream, true, grid_gradients, weight_gradient);
         prepare_inputs(n, false);
-        forward(model_.network, work_, n);
+        forward(model_.network, work_, n, true);
     }
     propagate(n, upstream, false, grid_gradients, weight_gradient);
 }

@@ -22,7 +22,7 @@ class Evaluation {
     Evaluation(const Frozen& model, const Noise* noise);
 
     // Decodes samples; lod may be fractional. out: (n, 11).
-    void decode(long n, const float* uv, const float* lod, float* out);
+    void decode(long n, const float* uv, const float* lod, float* out, bool for_backward = false);
     // Decodes, and adds the gradients that `upstream` (n, 11) leads to. weight_gradient: see Layer::gradient_offset.
     void differentiate(long n, const float* uv, const float* lod, const float* upstream, float* out,
                        float* const* grid_gradients, float* weight_gradient);

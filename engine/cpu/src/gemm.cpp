@@ -20,6 +20,12 @@ constexpr int rows_of(int width) {
     return width == 1 ? 12 : 6;
 }
 
+inline vfloat hard_swish(vfloat x) {
+    const vfloat gate = x + 3.0f;
+    const vfloat above = gate > 0 ? gate : vfloat{};
+    return x * (above < 6 ? above : vfloat{} + 6.0f) * (1.0f / 6);
+}
+
 template <bool TRANSPOSED, int ROWS, int WIDTH>
 void tile(const Gemm& job, long row, long column) {
     const float* a = job.a + (TRANSPOSED ? row : row * job.lda);
@@ -58,6 +64,24 @@ void tile(const Gemm& job, long row, long column) {
         case Finish::leaky: finish([&](vfloat x, int, int) { return x > 0 ? x : x * slope; }); break;
         case Finish::mask:
             finish([&](vfloat x, int r, int w) { return load(h + r * job.ldh + w * V) > 0 ? x : x * slope; });
+            break;
+        case Finish::hard_swish:
+            if (job.z) {
+                float* z = job.z + row * job.ldc + column;
+                finish([&](vfloat x, int r, int w) {
+                    store(z + r * job.ldc + w * V, x);
+                    return hard_swish(x);
+                });
+            } else {
+                finish([](vfloat x, int, int) { return hard_swish(x); });
+            }
+            break;
+        case Finish::hard_swish_back:
+            finish([&](vfloat x, int r, int w) {
+                const vfloat at = load(h + r * job.ldh + w * V), slope_there = at * (1.0f / 3) + 0.5f;
+                const vfloat inside = at <= 3 ? x * slope_there : x;
+                return at < -3 ? vfloat{} : inside;
+            });
             break;
     }
 }

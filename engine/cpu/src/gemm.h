@@ -8,6 +8,8 @@ enum class Finish {
     accumulate,  // c += a b
     leaky,       // c = x > 0 ? x : slope x, with x = a b
     mask,        // c = h > 0 ? x : slope x, with x = a b: the derivative of `leaky` at its result h
+    hard_swish,  // z = x, if there is a z, and c = x min(max(x + 3, 0), 6) / 6, with x = a b
+    hard_swish_back,  // c = x times the derivative of `hard_swish` at its argument h, with x = a b
 };
 
 // Called after each tile of a product, some hundred cycles: time to ask for memory that will be needed later.
@@ -28,8 +30,9 @@ struct Gemm {
     long vectors;  // columns in vectors of V floats; b and c have room for all of them
     Finish finish = Finish::store;
     float slope = 0;
-    const float* h = nullptr;  // for `mask`
+    const float* h = nullptr;  // for `mask` and `hard_swish_back`
     long ldh = 0;
+    float* z = nullptr;  // for `hard_swish`; rows as in c
     Idle idle = {};
 };
 

@@ -32,7 +32,10 @@ void Network::pack_all(const float* weights) {
 Workspace::Workspace(const Shape& shape_) : shape(shape_) {
     inputs.resize(BLOCK * shape.input_stride);
     other_inputs.resize(BLOCK * shape.input_stride);
-    for (const Layer& layer : shape.layers) outputs.emplace_back(BLOCK * layer.out_stride);
+    for (const Layer& layer : shape.layers) {
+        outputs.emplace_back(BLOCK * layer.out_stride);
+        arguments.emplace_back(shape.hard_swish ? BLOCK * layer.out_stride : 0);
+    }
     for (auto& buffer : upstream) buffer.resize(BLOCK * shape.widest);
 }
 
@@ -49,6 +52,16 @@ inline void waves(const float* scale_u, const float* scale_v, const float* shift
     }
 }
 
+// Sawtooths of period 1: 2 (x - floor(x)) - 1, for x >= -0.5; whole vectors are written.
+inline void sawtooths(const float* scale_u, const float* scale_v, const float* shift, long count, float u, float v,
+                      float* to) {
+    for (long i = 0; i < count; i += V) {
+        const vfloat x = (load(scale_u + i) * u + load(scale_v + i) * v) + load(shift + i);
+        const vfloat toward_0 = __builtin_convertvector(__builtin_convertvector(x, vint), vfloat);
+        store(to + i, (x - (toward_0 > x ? toward_0 - 1.0f : toward_0)) * 2.0f - 1.0f);
+    }
+}
+
 }  // namespace
 
 void encode(const Shape& shape, const float* u, const float* v, const int32_t* lod, const float* lod_value, long n,
@@ -62,14 +75,14 @@ void encode(const Shape& shape, const float* u, const float* v, const int32_t* l
         row[shape.lod_column] = lod_value[s] / lod_range;
         if (shape.n_texel_waves) {
             const float resolution = float(shape.grids[0].lods[lod[s]].resolution);
-            waves(shape.texel_scale_u.data(), shape.texel_scale_v.data(), shape.texel_shift.data(),
-                  shape.n_texel_waves, u[s] * resolution, v[s] * resolution, row + shape.first_texel_wave);
+            sawtooths(shape.texel_scale_u.data(), shape.texel_scale_v.data(), shape.texel_shift.data(),
+                      shape.n_texel_waves, u[s] * resolution, v[s] * resolution, row + shape.first_texel_wave);
         }
         if (shape.ones_column >= 0) row[shape.ones_column] = 1;
     }
 }
 
-void forward(const Network& network, Workspace& work, long n, const Idle& idle) {
+void forward(const Network& network, Workspace& work, long n, bool for_backward, const Idle& idle) {
     const Shape& shape = network.shape;
     for (size_t l = 0; l < shape.layers.size(); l++) {
         const Layer& layer = shape.layers[l];
@@ -84,8 +97,15 @@ void forward(const Network& network, Workspace& work, long n, const Idle& idle) 
         job.rows = n;
         job.depth = layer.inputs;
         job.vectors = layer.out_stride / V;
-        job.finish = l + 1 == shape.layers.size() ? Finish::store : Finish::leaky;
-        job.slope = shape.negative_slope;
+        if (l + 1 == shape.layers.size()) {
+            job.finish = Finish::store;
+        } else if (shape.hard_swish) {
+            job.finish = Finish::hard_swish;
+            job.z = for_backward ? work.arguments[l].data() : nullptr;
+        } else {
+            job.finish = Finish::leaky;
+            job.slope = shape.negative_slope;
+        }
         gemm(job);
     }
 }
@@ -128,9 +148,9 @@ void backward(const Network& network, Workspace& work, long n, float* gradient, 
         job.depth = layer.outputs;
         job.vectors = align_up(layer.gradient_columns, V) / V;
         if (l > 0) {
-            job.finish = Finish::mask;
+            job.finish = shape.hard_swish ? Finish::hard_swish_back : Finish::mask;
             job.slope = shape.negative_slope;
-            job.h = inputs;
+            job.h = shape.hard_swish ? work.arguments[l - 1].data() : inputs;
             job.ldh = layer.in_stride;
         }
         gemm(job);

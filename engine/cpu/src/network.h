@@ -39,6 +39,7 @@ struct Workspace {
     const Shape& shape;
     Buffer<float> inputs;                // (BLOCK, input_stride)
     std::vector<Buffer<float>> outputs;  // per layer (BLOCK, out_stride), after the activation
+    std::vector<Buffer<float>> arguments;  // the same before it, where the derivative asks for them
     Buffer<float> upstream[2];           // (BLOCK, widest): gradients of a layer's outputs, by turns
     Buffer<float> other_inputs;          // for blending two LODs
 };
@@ -47,8 +48,8 @@ struct Workspace {
 void encode(const Shape& shape, const float* u, const float* v, const int32_t* lod, const float* lod_value, long n,
             float* inputs);
 
-// outputs.back() of the workspace from its inputs.
-void forward(const Network& network, Workspace& work, long n, const Idle& idle = {});
+// outputs.back() of the workspace from its inputs; `for_backward` keeps what backward() needs.
+void forward(const Network& network, Workspace& work, long n, bool for_backward, const Idle& idle = {});
 
 // From the gradient of the last layer's outputs in work.upstream[0] (rows of widest floats): adds to `gradient` (see
 // Layer::gradient_offset), or sets it, and leaves the gradient of the first `feature_columns` inputs in

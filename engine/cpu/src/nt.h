@@ -9,7 +9,7 @@
 #include <stdint.h>
 
 #define NT_API __attribute__((visibility("default")))
-#define NT_INTERFACE 1 /* changes with every change of this file that a caller could notice */
+#define NT_INTERFACE 2 /* changes with every change of this file that a caller could notice */
 
 #ifdef __cplusplus
 extern "C" {
@@ -37,6 +37,7 @@ typedef struct nt_model {
     int32_t seamless; /* 1: the first wave of each axis is not used */
     int32_t n_channels;
     const int32_t* channels; /* outputs of the network that are computed, ascending; the others are 0 */
+    int32_t activation; /* 0: leaky ReLU with negative_slope; 1: hard swish */
     float negative_slope;
 } nt_model;
 

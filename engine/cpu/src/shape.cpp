@@ -27,14 +27,25 @@ Grid make_grid(const nt_grid& spec, int num_lods, int column) {
 }
 
 // Waves of tiny-cuda-nn's TriangleWave encoding from `first` on: x = coordinate * 2^(i-1) + i/4, per axis.
-void add_waves(int first, int count, float scale, std::vector<float>& u, std::vector<float>& v,
-               std::vector<float>& shift) {
+void add_waves(int first, int count, std::vector<float>& u, std::vector<float>& v, std::vector<float>& shift) {
     for (int axis = 0; axis < 2; axis++)
         for (int i = first; i < count; i++) {
-            const float factor = std::ldexp(scale, i - 1);
+            const float factor = std::ldexp(1.0f, i - 1);
             u.push_back(axis == 0 ? factor : 0.0f);
             v.push_back(axis == 0 ? 0.0f : factor);
             shift.push_back(0.25f * i);
+        }
+    for (auto* list : {&u, &v, &shift}) list->resize(align_up(list->size(), V) + V, 0.0f);
+}
+
+// model.sawtooth_waves: the position in texels over 1, 2, 4, ..., per axis. Powers of two keep the position's own bits.
+void add_sawtooths(int count, std::vector<float>& u, std::vector<float>& v, std::vector<float>& shift) {
+    for (int axis = 0; axis < 2; axis++)
+        for (int i = 0; i < count; i++) {
+            const float factor = std::ldexp(1.0f, -i);
+            u.push_back(axis == 0 ? factor : 0.0f);
+            v.push_back(axis == 0 ? 0.0f : factor);
+            shift.push_back(-0.5f * factor);
         }
     for (auto* list : {&u, &v, &shift}) list->resize(align_up(list->size(), V) + V, 0.0f);
 }
@@ -46,6 +57,7 @@ Shape::Shape(const nt_model& model)
       n_channels(model.n_channels),
       quantized(model.quantized != 0),
       any_learned(false),
+      hard_swish(model.activation == 1),
       negative_slope(model.negative_slope),
       channels(model.channels, model.channels + model.n_channels) {
     int column = 0;
@@ -56,8 +68,8 @@ Shape::Shape(const nt_model& model)
     }
     feature_columns = column;
     const int skipped = model.seamless && model.n_frequencies ? 1 : 0;
-    add_waves(skipped, model.n_frequencies, 1.0f, scale_u, scale_v, shift);
-    add_waves(0, model.n_texel_frequencies, 2.0f / TEXEL_WAVE_PERIOD, texel_scale_u, texel_scale_v, texel_shift);
+    add_waves(skipped, model.n_frequencies, scale_u, scale_v, shift);
+    add_sawtooths(model.n_texel_frequencies, texel_scale_u, texel_scale_v, texel_shift);
     first_wave = feature_columns;
     n_waves = 2 * (model.n_frequencies - skipped);
     lod_column = first_wave + n_waves;

@@ -12,7 +12,6 @@ namespace nt {
 constexpr int CHANNELS = 11;        // of a decoded texel
 constexpr int PADDED_OUTPUTS = 16;  // of the network
 constexpr int ALIGNMENT = 16;       // of the network's inputs
-constexpr int TEXEL_WAVE_PERIOD = 4;
 
 struct Level {
     int32_t resolution;
@@ -48,6 +47,7 @@ struct Shape {
 
     int num_lods, n_channels;
     bool quantized, any_learned;
+    bool hard_swish;  // instead of leaky ReLU
     float negative_slope;
     std::vector<int> channels;
     std::vector<Grid> grids;

@@ -223,7 +223,7 @@ void nt_trainer::forward_block(long first, long n, Workspace& work, const Noise*
     for (long g = 0; g < n_grids; g++)
         gather_grid(shape.grids[g], shape.quantized, grids[g]->tracked(), noise ? noise[g] : Noise{0, 0},
                     &corners[first * n_grids + g], n_grids, n, work.inputs.data(), shape.input_stride);
-    forward(network, work, n, idle);
+    forward(network, work, n, true, idle);
 }
 
 // Sum over samples and channels of (weighted) squared errors; their gradient goes to work.upstream[0].

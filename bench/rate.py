@@ -1,0 +1,291 @@
+"""Rate and distortion: neural textures at several rates against block codecs, AVIF and JPEG XL.
+
+    python -m bench.rate DIR... [--rates 1.25,2.5,5,10] [--preset balanced]     tables, plots, JSON and an HTML report
+    python -m bench.rate DIR --quick      2.5 and 5 bpp and few codecs, less than two minutes; the last line is JSON
+
+Everybody gets LOD 0 of the same material, and is scored by the same functions on the 8-bit images that come back, ours
+from the exported files. The rate is in bits per texel of the whole material. Needs requirements-codecs.txt; a codec
+whose package is missing is left out with a note.
+"""
+
+from __future__ import annotations
+
+import threads  # isort: skip  # noqa: F401  # before torch
+
+import argparse
+import dataclasses
+import json
+import math
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import configs
+from bench import rate_plot, rate_report
+from bench.common import RESULTS, machine, save
+from bench.rate_summary import PRESETS, gains, gains_table, label_of, material_table
+from checkpoint import find_checkpoint
+from configs import make_config
+from dataset import Material, load_material, map_slice
+from errors import UserError, run_command
+from evaluate import evaluate_model
+from export import decode_in_file_space, read_export, to_8_bit
+from files import write_text
+from metrics import MaterialImage, evaluate_lod
+from texture_codecs import CODECS, QUALITIES, encode_decode, missing_packages
+
+RATES = (1.25, 2.5, 5.0, 10.0)
+QUICK_RATES = (2.5, 5.0)
+QUICK_CODECS = {"astc8x8": (None,), "astc12x12": (None,), "avif": (40, 70)}
+ALL_CODECS = {codec: QUALITIES.get(codec, (None,)) for codec in CODECS}
+CROP = 384  # texels that the report shows of each material, from its middle
+
+Crops = dict[str, np.ndarray]  # map name -> (h, w, C) uint8
+
+
+@dataclasses.dataclass
+class Measured:
+    """One row of the result, and its pictures."""
+
+    entry: dict[str, Any]
+    crops: Crops
+
+
+# --- ours ----------------------------------------------------------------------------------------------------------
+
+
+def run_settings(bpp: float, preset: str, width: int, height: int) -> dict[str, Any]:
+    """The flags of train.py for a rate and a preset."""
+    if "bpp" in configs.FIELDS and "preset" in configs.FIELDS:
+        return {"bpp": bpp, "preset": preset}
+    # Until train.py has the two flags: a fine grid whose network interpolates, and one of a quarter of its width.
+    given = {"max_iter": PRESETS[preset], "eval_interval": PRESETS[preset], "save_interval": PRESETS[preset]}
+    given["n_frequencies"] = 6
+    weights = 64 * (96 + 64 + 16) * 32  # bits of the network
+    texels = width * height
+    bits = max(bpp * texels - weights, 0.2 * bpp * texels)
+    fine = max(math.sqrt(bits / 32 / (1 + 1 / 16)), 8)
+    resolutions = [max(round(fine / part / 8), 1) * 8 for part in (1, 4)]
+    grids = [{"max_resolution": size, "quantize_bits": 4, "save_bits": 32} for size in resolutions]
+    grids[0]["interpolation"] = "learned"
+    return {**given, "hash_grid_configs": grids}
+
+
+def our_run(folder: str, bpp: float, preset: str, save_dir: str, **settings: Any) -> dict[str, Any]:
+    """Train `folder` at a rate exactly as the command does, and score what its exported files decode to.
+
+    Args:
+        preset: preview, fast, balanced or best.
+        settings: further fields of configs.Config, such as num_threads.
+    Returns: an entry (see `entry_of`) with `decoded`, (H, W, 11) float in the files' colour spaces, beside it.
+        `seconds` are those of the whole run: reading, training, evaluations, export.
+    """
+    from train import train_material
+
+    material = load_material(folder)
+    given = {**run_settings(bpp, preset, material.width, material.height), **settings, "data_dir": folder,
+             "save_dir": save_dir}  # fmt: skip
+    started = time.perf_counter()
+    result = train_material(make_config(given), given, say=lambda text: None, quiet=True)
+    seconds = time.perf_counter() - started
+    if not result.completed:
+        raise KeyboardInterrupt
+    exported = read_export(find_checkpoint(result.run, result.iteration))
+    scores = evaluate_model(exported.model, material, result.iteration, with_lpips=False)
+    entry = entry_of(material, "ours", scores["lods"][0], result.rates["bpp"], seconds)
+    entry.update(
+        target_bpp=bpp,
+        bytes=exported.manifest["bytes_on_disk"],
+        lods=[lod["psnr"]["all"] for lod in scores["lods"]],
+        settings={"preset": preset, "iterations": result.iteration, "bpp_all_mips": result.rates["all_mips"],
+                  "training_seconds": result.seconds},
+    )  # fmt: skip
+    return {**entry, "decoded": decode_in_file_space(exported.model, exported.manifest["material"], 0).cpu()}
+
+
+# --- both ----------------------------------------------------------------------------------------------------------
+
+
+def entry_of(
+    material: Material, codec: str, scores: Mapping[str, Any], bpp: float, seconds: float, quality: int | None = None
+) -> dict[str, Any]:
+    """One row of the result, JSON-ready. PSNR in dB, FLIP of diffuse, SSIM from 0 to 1, None where there is none."""
+    return {
+        "material": material.name,
+        "width": material.width,
+        "height": material.height,
+        "maps": list(material.present),
+        "codec": codec,
+        "quality": quality,
+        "bpp": bpp,
+        "seconds": seconds,
+        "psnr": dict(scores["psnr"]),
+        "ssim": dict(scores["ssim"]),
+        "flip": scores["flip"].get("diffuse"),
+        "normal_degrees": scores.get("normal_degrees"),
+    }
+
+
+def measure_codec(material: Material, codec: str, quality: int | None, crop: tuple[slice, slice]) -> Measured:
+    """One codec at one quality."""
+    result = encode_decode(material, codec, quality)
+    scores = evaluate_lod(result.decoded, material.texels(0).cpu(), material.present, with_lpips=False)
+    entry = entry_of(material, codec, scores, result.bpp, result.seconds, result.quality)
+    entry.update(bytes=result.bytes, settings=result.settings)
+    return Measured(entry, crops_of(result.decoded, material.present, crop))
+
+
+def middle(material: Material, size: int) -> tuple[slice, slice]:
+    """(rows, columns) of the square in the middle, or as much of it as there is."""
+    starts = [max(side - size, 0) // 2 for side in (material.height, material.width)]
+    return tuple(slice(start, start + size) for start in starts)
+
+
+def crops_of(decoded: MaterialImage, present: Sequence[str], crop: tuple[slice, slice]) -> Crops:
+    """The part `crop` of each map, 8 bits."""
+    codes = to_8_bit(decoded[crop])
+    return {name: np.ascontiguousarray(codes[..., map_slice(name)]) for name in present}
+
+
+def measure_material(
+    folder: str, codecs: Mapping[str, Sequence[int | None]], arguments: argparse.Namespace
+) -> Iterator[Measured]:
+    """The source (an entry without rate and scores), ours at every rate, and the codecs, as they come."""
+    material = load_material(folder)
+    crop = middle(material, arguments.crop)
+    source = {"material": material.name, "codec": "source", "crop": [crop[1].start, crop[0].start]}
+    yield Measured(source, crops_of(material.texels(0).cpu(), material.present, crop))
+    for bpp in arguments.rates:
+        with tempfile.TemporaryDirectory() as save_dir:
+            entry = our_run(folder, bpp, arguments.preset, save_dir, num_threads=arguments.num_threads)
+        decoded = entry.pop("decoded")
+        yield Measured(entry, crops_of(decoded, material.present, crop))
+        del decoded
+    for codec, qualities in codecs.items():
+        for quality in qualities:
+            yield measure_codec(material, codec, quality, crop)
+
+
+# --- command -------------------------------------------------------------------------------------------------------
+
+
+def parse_rates(text: str) -> tuple[float, ...]:
+    """'1.25,2.5' -> (1.25, 2.5), ascending."""
+    try:
+        rates = sorted({float(part) for part in text.split(",")})
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"expected numbers with commas between them, got {text!r:.80}") from error
+    if not all(0 < rate <= 1000 for rate in rates):
+        raise argparse.ArgumentTypeError(f"expected bits per texel above 0, got {text!r:.80}")
+    return tuple(rates)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = configs.OneLineParser(
+        description=__doc__.splitlines()[0],
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        prog="python -m bench.rate",
+    )
+    parser.add_argument("folders", nargs="+", help="material folders; --quick takes the first")
+    parser.add_argument("--rates", type=parse_rates, help="our rates, bits per texel  [1.25,2.5,5,10]")
+    parser.add_argument("--preset", choices=list(PRESETS), help="effort of our runs  [balanced; --quick: fast]")
+    parser.add_argument("--codecs", help="codecs to compare with, commas between them  [all]")
+    parser.add_argument("--quick", action="store_true", help="few rates and codecs; the last line is JSON")
+    parser.add_argument("--crop", type=int, default=CROP, help="texels of each side that the report shows")
+    parser.add_argument("--num_threads", type=int, default=0, help="CPU threads; 0: all cores")
+    parser.add_argument("--out", default=str(RESULTS / "rate"), help="folder for the JSON, the plots and the report")
+    return parser
+
+
+def chosen_codecs(arguments: argparse.Namespace) -> dict[str, Sequence[int | None]]:
+    """Codec -> qualities, without those whose packages are missing; each of these is told."""
+    codecs = dict(QUICK_CODECS if arguments.quick else ALL_CODECS)
+    if arguments.codecs is not None:
+        names = [name for name in arguments.codecs.split(",") if name]
+        for name in names:
+            if name not in CODECS:
+                raise UserError(f"--codecs: expected some of {','.join(CODECS)}; got {name!r:.80}")
+        codecs = {name: codecs.get(name, ALL_CODECS[name]) for name in names}
+    for name in list(codecs):
+        if missing := missing_packages(name):
+            print(f"note: {name} is left out, {', '.join(missing)} cannot be imported; "
+                  "pip install -r requirements-codecs.txt", flush=True)  # fmt: skip
+            del codecs[name]
+    return codecs
+
+
+def quick_summary(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What --quick prints last: ours as `entries`, the others as `codecs`."""
+    here = machine()
+
+    def short(entry: Mapping[str, Any]) -> dict[str, Any]:
+        row = {key: entry[key] for key in ("material", "codec", "quality", "bpp", "seconds", "flip")}
+        return {**row, "psnr": entry["psnr"]["all"], "ssim": entry["ssim"]["all"], "psnr_maps": entry["psnr"]}
+
+    ours = [entry for entry in entries if entry["codec"] == "ours"]
+    return {
+        "entries": [{**short(e), "target_bpp": e["target_bpp"], **e["settings"]} for e in ours],
+        "codecs": [short(entry) for entry in entries if entry["codec"] != "ours"],
+        "machine": here["processor"],
+        "cores": here["cores"],
+        "commit": here["commit"],
+    }
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments = build_parser().parse_args(argv)
+    arguments.rates = arguments.rates or (QUICK_RATES if arguments.quick else RATES)
+    arguments.preset = arguments.preset or ("fast" if arguments.quick else "balanced")
+    if arguments.crop < 16:
+        raise UserError(f"--crop: expected 16 texels or more, got {arguments.crop}")
+    if arguments.num_threads < 0:
+        raise UserError(f"--num_threads: expected 0 or more, got {arguments.num_threads}")
+    if arguments.num_threads:
+        torch.set_num_threads(arguments.num_threads)
+    if arguments.quick:
+        arguments.folders = arguments.folders[:1]
+    names = [load_material(folder).name for folder in arguments.folders]  # whatever is wrong with one is told at once
+    if len(set(names)) < len(names):
+        raise UserError(f"expected materials of different names, found {', '.join(names)}; rename a folder")
+    codecs = chosen_codecs(arguments)
+    name, out = "rate_quick" if arguments.quick else "rate", Path(arguments.out)
+    settings = {**vars(arguments), "codecs": {codec: list(qualities) for codec, qualities in codecs.items()}}
+    entries: list[dict[str, Any]] = []
+    pictures: dict[str, dict[str, Crops]] = {}
+    for folder in arguments.folders:
+        for measured in measure_material(folder, codecs, arguments):
+            entry = measured.entry
+            pictures.setdefault(entry["material"], {})[label_of(entry)] = measured.crops
+            if entry["codec"] != "source":
+                entries.append(entry)
+                print(progress_line(entry), flush=True)
+        path = save(name, arguments.out, settings, entries)  # a later material may be interrupted
+    found = gains(entries)
+    for material in names:
+        print(f"\n{material_table([entry for entry in entries if entry['material'] == material])}")
+    print(f"\n{gains_table(found)}\n")
+    result = json.loads(path.read_text(encoding="utf-8"))
+    print(path)
+    for line in rate_plot.plot(path):
+        print(line)
+    report = out / f"{name}.html"
+    write_text(report, rate_report.render(result, found, pictures))
+    print(f"{report}  ({report.stat().st_size / 2**20:.1f} MiB)")
+    if arguments.quick:
+        print(json.dumps(quick_summary(entries), allow_nan=False))
+    return 0
+
+
+def progress_line(entry: Mapping[str, Any]) -> str:
+    return (f"{entry['material']}: {label_of(entry)}, {entry['bpp']:.2f} bpp, {entry['psnr']['all']:.2f} dB, "
+            f"{entry['seconds']:.1f} s")  # fmt: skip
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

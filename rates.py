@@ -1,0 +1,185 @@
+"""From what a user asks for (bits per texel, an effort) to grids, a network and a recipe.
+
+The choice is data: rates.json, measured by `python -m bench.rate_table`. Each of its rows says what to do from its rate
+up to the next row's: the words of a fine and a coarse grid, how the bits are shared out between them, and the network.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from configs import Config, HashGridConfig, make_config, to_dict
+from errors import UserError
+from model import DecoderSpec, grid_spec, input_layout, layer_sizes
+
+TABLE = Path(__file__).with_name("rates.json")
+DEFAULT_BPP = 5.0  # of --preset or --decoder learned without a rate
+TOLERANCE = 0.04  # of the rate asked for
+WEIGHT_BITS = 32  # network_data.npz holds float32
+WEAKEST_COARSE = 4  # texels: a coarse grid below this is left out
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """What to do from `bpp` on. Words are (features, bits)."""
+
+    bpp: float
+    fine: tuple[int, int]
+    coarse: tuple[int, int]
+    fine_share: float  # of the bits in grids
+    n_neurons: int
+    learning_rate: float
+    grid_learning_rate: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Preset:
+    """An effort: iterations, also as a share of the rate's own, and how much is measured at the end."""
+
+    iterations: int
+    eval_metrics: str
+
+
+@functools.cache
+def load_table() -> dict[str, Any]:
+    """rates.json: {"origin", "presets", "learned": rows, "reference": rows}, rows as `Row`, ascending."""
+    table = json.loads(TABLE.read_text(encoding="utf-8"))
+    for decoder in ("learned", "reference"):
+        rows = [{**row, "fine": tuple(row["fine"]), "coarse": tuple(row["coarse"])} for row in table[decoder]]
+        table[decoder] = [Row(**row) for row in rows]
+    table["presets"] = {name: Preset(**preset) for name, preset in table["presets"].items()}
+    return table
+
+
+def row_for(bpp: float, decoder: str) -> Row:
+    """The row of the largest rate that is not above `bpp`, else the first."""
+    rows = load_table()[decoder]
+    return next((row for row in reversed(rows) if row.bpp <= bpp * 1.0001), rows[0])
+
+
+# --- grids ---------------------------------------------------------------------------------------------------------
+
+
+def network_bits(grids: list[HashGridConfig], config: Config) -> int:
+    """Bits of the weights that these grids and the configuration's network need."""
+    learned = any(grid.interpolation == "learned" for grid in grids)
+    frequencies = config.n_texel_frequencies if config.n_texel_frequencies >= 0 else int(learned)
+    decoder = DecoderSpec(config.n_frequencies, config.n_neurons, config.n_hidden_layers, frequencies)
+    layout = input_layout([grid_spec(grid) for grid in grids], decoder)
+    return WEIGHT_BITS * sum(outputs * inputs for outputs, inputs in layer_sizes(layout, decoder))
+
+
+def resolutions(low: float, high: float) -> Iterator[int]:
+    """Grid resolutions in [low, high] that can be halved down to 8..15 texels or fewer, ascending."""
+    for size in range(max(math.ceil(low), 1), min(math.floor(high), 16384) + 1):
+        halvings = (size & -size).bit_length() - 1
+        if size >> halvings <= 15:
+            yield size
+
+
+def make_grid(resolution: int, word: tuple[int, int], interpolation: str, num_lods: int) -> HashGridConfig:
+    """A grid of `resolution` squared texels of (features, bits), with all levels that halve exactly."""
+    features, bits = word
+    halvings = (resolution & -resolution).bit_length() - 1
+    return HashGridConfig(
+        max_resolution=resolution, n_levels=min(halvings + 1, num_lods), quantize_bits=bits,
+        save_bits=features * bits, interpolation=interpolation,
+    )  # fmt: skip
+
+
+def choose_grids(bpp: float, width: int, height: int, decoder: str, config: Config) -> list[HashGridConfig]:
+    """Grids whose bits, with the network's, come closest to `bpp` per texel of a width x height material.
+
+    Args:
+        decoder: "learned" or "reference", the form of the finest grid.
+        config: its n_neurons, n_hidden_layers, n_frequencies and n_texel_frequencies say how large the network is.
+    Raises: UserError when the network alone leaves no bits for grids, or no grids come within 4 %.
+    """
+    row, texels, num_lods = row_for(bpp, decoder), width * height, max(width, height).bit_length()
+    interpolation = "learned" if decoder == "learned" else "linear"
+    budget, best = bpp * texels, None
+    fine_word, coarse_word = math.prod(row.fine), math.prod(row.coarse)
+    like = [make_grid(16, row.fine, interpolation, num_lods), make_grid(16, row.coarse, "linear", num_lods)]
+    in_grids = budget - network_bits(like, config)
+    if in_grids > 0:
+        ideal = math.sqrt(in_grids * row.fine_share / fine_word)
+        for fine in resolutions(ideal * 0.9, max(ideal * 1.1, ideal + 1)):
+            rest = in_grids - fine * fine * fine_word
+            exact = math.sqrt(rest / coarse_word) if rest > 0 else 0
+            for coarse in [*resolutions(exact * 0.85, exact * 1.15), 0]:
+                if 0 < coarse < WEAKEST_COARSE or coarse > fine:
+                    continue
+                grids = [make_grid(fine, row.fine, interpolation, num_lods)]
+                if coarse:
+                    grids.append(make_grid(coarse, row.coarse, "linear", num_lods))
+                spent = network_bits(grids, config) + sum(g.max_resolution**2 * g.save_bits for g in grids)
+                # the share of the fine grid was measured; half a percent of the rate is worth less than 3 % of it
+                share = fine * fine * fine_word / in_grids
+                cost = abs(spent / budget - 1) + abs(share / row.fine_share - 1) / 6
+                if abs(spent / budget - 1) <= TOLERANCE and (best is None or cost < best[0]):
+                    best = (cost, grids)
+    if best is None:
+        least = network_bits(like, config) / texels
+        raise UserError(
+            f"--bpp {bpp:g}: a {width}x{height} material needs {least:.2f} bpp for its network of {config.n_neurons} "
+            "neurons alone, and no grids fill the rest within 4 %; raise --bpp, or give a smaller --n_neurons"
+        )
+    return best[1]
+
+
+# --- the whole configuration ---------------------------------------------------------------------------------------
+
+
+def wants_plan(config: Config) -> bool:
+    """Whether the user asked for a rate, a quality, an effort or a decoder form rather than for the plain defaults."""
+    return bool(config.bpp or config.target_psnr or config.match or config.preset or config.decoder == "learned")
+
+
+def plan(config: Config, given: Mapping[str, Any], width: int, height: int) -> Config:
+    """The configuration with what --bpp, --preset and --decoder decide filled in; flags in `given` stay as they are.
+
+    Raises: UserError when the rate cannot be met.
+    """
+    if not wants_plan(config):
+        return config
+    decoder = config.decoder if config.decoder != "auto" else "learned"
+    bpp = config.bpp or DEFAULT_BPP
+    row, preset = row_for(bpp, decoder), load_table()["presets"][config.preset or "balanced"]
+    values: dict[str, Any] = {
+        "decoder": decoder,
+        "bpp": bpp,
+        "n_neurons": neurons_for(row, bpp, width * height),
+        "learning_rate": row.learning_rate,
+        "grid_learning_rate": row.grid_learning_rate,
+        "noise_std": 0.0,
+        "max_iter": preset.iterations,
+        "eval_metrics": preset.eval_metrics,
+        "early_stop": False,
+    }
+    if decoder == "learned":
+        values.update(activation="hard_swish", n_frequencies=0)
+    values = {name: value for name, value in values.items() if name not in given}
+    planned = dataclasses.replace(config, **values)
+    if "eval_interval" not in given:
+        planned = dataclasses.replace(planned, eval_interval=planned.max_iter)
+    if "save_interval" not in given:
+        planned = dataclasses.replace(planned, save_interval=planned.max_iter)
+    if not config.hash_grid_configs:
+        grids = choose_grids(bpp, width, height, decoder, planned)
+        planned = dataclasses.replace(planned, hash_grid_configs=grids)
+    return make_config(to_dict(planned))
+
+
+def neurons_for(row: Row, bpp: float, texels: int) -> int:
+    """The row's network, or a narrower one where that would take more than a fifth of a small material's bits."""
+    for n_neurons in range(row.n_neurons, 16, -16):
+        weights = n_neurons * (48 + n_neurons + 16)
+        if WEIGHT_BITS * weights <= 0.2 * bpp * texels:
+            return n_neurons
+    return 16

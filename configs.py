@@ -150,7 +150,8 @@ LOSS_WEIGHT = knob(1.0, "share of the loss", low=0.0)
 FIELDS = {field.name: field for field in dataclasses.fields(Config)}
 # What a checkpoint fixes: another value would be another model.
 ARCHITECTURE = (
-    "quantize", "quantize_bits", "save_bits", "hash_grid_configs", "linear_color",
+    "quantize", "quantize_bits", "save_bits", "hash_grid_configs", "linear_color", "bpp", "target_psnr", "match", "preset",
+    "decoder",
     "n_frequencies", "n_texel_frequencies", "n_neurons", "n_hidden_layers", "activation",
 )  # fmt: skip
 # What belongs to one call rather than to the run.

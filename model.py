@@ -16,7 +16,7 @@ from torch import nn
 from torchtyping import TensorType
 
 from configs import Config, HashGridConfig
-from dataset import CHANNELS, Constant
+from dataset import CHANNELS, Constant, Material
 from errors import UserError
 from quantize import codes_from_features, features_from_codes, features_per_texel, hash_uniform, round_features
 
@@ -553,3 +553,15 @@ def build_model(
         seed=config.seed,
         constants=constants,
     )
+
+
+def new_model(config: Config, material: Material) -> NeuralTexture:
+    """A model that is about to be trained on `material`: its first guess is the mean of each channel."""
+    present = material.present_channels.tolist()
+    model = build_model(config, material.width, material.height, present, material.constants)
+    smallest = material.gather(torch.tensor([material.lod_offsets[-1]], device=material.codes8.device))[0].tolist()
+    means = [0.0] * CHANNELS
+    for channel, value in zip(present, smallest):
+        means[channel] = value
+    model.start_biases(means)
+    return model

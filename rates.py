@@ -22,6 +22,7 @@ TABLE = Path(__file__).with_name("rates.json")
 DEFAULT_BPP = 5.0  # of --preset or --decoder learned without a rate
 TOLERANCE = 0.04  # of the rate asked for
 WEIGHT_BITS = 32  # network_data.npz holds float32
+LEAST_SHARE, MOST_SHARE = 0.45, 0.93  # of the bits in grids that a fine grid of the row's own scale may take
 WEAKEST_COARSE = 4  # texels: a coarse grid below this is left out
 
 
@@ -32,8 +33,10 @@ class Row:
     bpp: float
     fine: tuple[int, int]
     coarse: tuple[int, int]
-    fine_share: float  # of the bits in grids
+    scale: float  # the fine grid's side over the material's longer one; 0: whatever `fine_share` makes it
+    fine_share: float  # of the bits in grids, where the scale is open or does not fit the material
     n_neurons: int
+    probe_gain: float  # dB that a full `balanced` run has over search.PROBE_SHARE of its iterations
     learning_rate: float
     grid_learning_rate: float
 
@@ -83,6 +86,21 @@ def resolutions(low: float, high: float) -> Iterator[int]:
             yield size
 
 
+def fine_resolutions(row: Row, most_texels: float, side: int) -> list[int]:
+    """Resolutions to try for a fine grid that may have `most_texels` if there is no other.
+
+    A simple ratio to the material's side gives every texel one of a few places between the grid's, which a network
+    learns better than many: 0.3 to 0.5 dB. At a ratio of 1 that place is on a texel, where float32 must not round it to
+    the wrong side, so that is for powers of two.
+    """
+    aligned = round(row.scale * side)
+    exact = aligned and aligned == row.scale * side and (row.scale != 1 or side & (side - 1) == 0)
+    if exact and LEAST_SHARE <= aligned * aligned / most_texels <= MOST_SHARE:
+        return [aligned]
+    ideal = math.sqrt(most_texels * row.fine_share)
+    return [size for size in resolutions(ideal * 0.9, max(ideal * 1.1, ideal + 1)) if size != side]
+
+
 def make_grid(resolution: int, word: tuple[int, int], interpolation: str, num_lods: int) -> HashGridConfig:
     """A grid of `resolution` squared texels of (features, bits), with all levels that halve exactly."""
     features, bits = word
@@ -93,23 +111,25 @@ def make_grid(resolution: int, word: tuple[int, int], interpolation: str, num_lo
     )  # fmt: skip
 
 
-def choose_grids(bpp: float, width: int, height: int, decoder: str, config: Config) -> list[HashGridConfig]:
+def choose_grids(
+    row: Row, bpp: float, width: int, height: int, decoder: str, config: Config
+) -> list[HashGridConfig]:
     """Grids whose bits, with the network's, come closest to `bpp` per texel of a width x height material.
 
     Args:
+        row: the words, and how to share out the bits.
         decoder: "learned" or "reference", the form of the finest grid.
         config: its n_neurons, n_hidden_layers, n_frequencies and n_texel_frequencies say how large the network is.
     Raises: UserError when the network alone leaves no bits for grids, or no grids come within 4 %.
     """
-    row, texels, num_lods = row_for(bpp, decoder), width * height, max(width, height).bit_length()
+    texels, num_lods = width * height, max(width, height).bit_length()
     interpolation = "learned" if decoder == "learned" else "linear"
     budget, best = bpp * texels, None
     fine_word, coarse_word = math.prod(row.fine), math.prod(row.coarse)
     like = [make_grid(16, row.fine, interpolation, num_lods), make_grid(16, row.coarse, "linear", num_lods)]
     in_grids = budget - network_bits(like, config)
     if in_grids > 0:
-        ideal = math.sqrt(in_grids * row.fine_share / fine_word)
-        for fine in resolutions(ideal * 0.9, max(ideal * 1.1, ideal + 1)):
+        for fine in fine_resolutions(row, in_grids / fine_word, max(width, height)):
             rest = in_grids - fine * fine * fine_word
             exact = math.sqrt(rest / coarse_word) if rest > 0 else 0
             for coarse in [*resolutions(exact * 0.85, exact * 1.15), 0]:
@@ -119,7 +139,7 @@ def choose_grids(bpp: float, width: int, height: int, decoder: str, config: Conf
                 if coarse:
                     grids.append(make_grid(coarse, row.coarse, "linear", num_lods))
                 spent = network_bits(grids, config) + sum(g.max_resolution**2 * g.save_bits for g in grids)
-                # the share of the fine grid was measured; half a percent of the rate is worth less than 3 % of it
+                # the share of the fine grid was measured: 6 % of it are worth no more than 1 % of the rate
                 share = fine * fine * fine_word / in_grids
                 cost = abs(spent / budget - 1) + abs(share / row.fine_share - 1) / 6
                 if abs(spent / budget - 1) <= TOLERANCE and (best is None or cost < best[0]):
@@ -150,7 +170,14 @@ def plan(config: Config, given: Mapping[str, Any], width: int, height: int) -> C
         return config
     decoder = config.decoder if config.decoder != "auto" else "learned"
     bpp = config.bpp or DEFAULT_BPP
-    row, preset = row_for(bpp, decoder), load_table()["presets"][config.preset or "balanced"]
+    preset = load_table()["presets"][config.preset or "balanced"]
+    return plan_with(row_for(bpp, decoder), preset, bpp, decoder, config, given, width, height)
+
+
+def plan_with(
+    row: Row, preset: Preset, bpp: float, decoder: str, config: Config, given: Mapping[str, Any], width: int, height: int
+) -> Config:
+    """`plan` with a row and an effort of the caller's."""
     values: dict[str, Any] = {
         "decoder": decoder,
         "bpp": bpp,
@@ -171,7 +198,7 @@ def plan(config: Config, given: Mapping[str, Any], width: int, height: int) -> C
     if "save_interval" not in given:
         planned = dataclasses.replace(planned, save_interval=planned.max_iter)
     if not config.hash_grid_configs:
-        grids = choose_grids(bpp, width, height, decoder, planned)
+        grids = choose_grids(row, bpp, width, height, decoder, planned)
         planned = dataclasses.replace(planned, hash_grid_configs=grids)
     return make_config(to_dict(planned))
 

@@ -41,9 +41,11 @@ from file_space import constant_listing
 from files import write_json
 from loss_weights import resolve_loss_weights
 from manifest import describe_material, read_manifest
-from model import DEFAULT_DIVISORS, NeuralTexture, build_model, resolve_grids
+from model import DEFAULT_DIVISORS, NeuralTexture, new_model, resolve_grids
+from rates import plan
 from report import RunLog, progress_bar, run_summary, save_metrics, save_strips
 from schedule import EarlyStopping, Schedule
+from search import correction, find_rate
 
 Say = Callable[[str], None]
 
@@ -83,6 +85,62 @@ def train_material(config: Config, given: Mapping[str, Any], say: Say = print, q
     if checkpoint is not None:
         check_same_material(checkpoint, material, say)
         material = dataclasses.replace(material, constants=checkpoint.model.constants)  # the run goes on as it began
+    elif config.target_psnr or config.match:
+        return train_to_target(config, given, material, device, say, quiet)
+    return train_on(config, given, material, device, checkpoint, say, quiet)
+
+
+def train_to_target(
+    config: Config, given: Mapping[str, Any], material: Material, device: torch.device, say: Say, quiet: bool
+) -> Result:
+    """Find the smallest rate that reaches --target_psnr, or the PSNR of the codec to --match, and train there.
+
+    One full run, and a second where the first one ends outside of the window above the target; both stay on disk.
+    """
+    target = config.target_psnr
+    if config.match:
+        from texture_codecs import encode_decode
+
+        rival = encode_decode(material, config.match)
+        target = rival.psnr["all"]
+        say(f"{config.match}: {target:.2f} dB at {rival.bpp:.2f} bpp on {material.name}")
+    bpp, slope = find_rate(target, config, given, material, device, say)
+    aimed = dataclasses.replace(config, target_psnr=0.0, match="")
+    results: list[Result] = []
+    while True:
+        aimed = dataclasses.replace(aimed, bpp=round(bpp, 3))
+        results.append(train_on(aimed, given, material, device, None, say, quiet))
+        psnr = results[-1].metrics["psnr"]["all"] if results[-1].completed else None
+        again = None if psnr is None else correction(target, aimed.bpp, psnr, slope)
+        if again is None or len(results) == 2:
+            break
+        say(f"{psnr:.2f} dB is {abs(psnr - target):.2f} dB {'above' if psnr > target else 'below'} the target of "
+            f"{target:.2f}: once more, at {again:.2f} bpp")  # fmt: skip
+        bpp = again
+    if not results[-1].completed:
+        return results[-1]
+    best = best_result(results, target)
+    psnr = best.metrics["psnr"]["all"]
+    verdict = "reached" if psnr >= target else f"missed by {target - psnr:.2f} dB"
+    say(f"target   {target:.2f} dB {verdict}: {psnr:.2f} dB at {best.rates['bpp']:.2f} bpp, {best.run}")
+    return best
+
+
+def best_result(results: Sequence[Result], target: float) -> Result:
+    """The one of the smallest rate that reaches the target, else the one that comes nearest."""
+    reached = [result for result in results if result.metrics["psnr"]["all"] >= target]
+    if reached:
+        return min(reached, key=lambda result: result.rates["bpp"])
+    return max(results, key=lambda result: result.metrics["psnr"]["all"])
+
+
+def train_on(
+    config: Config, given: Mapping[str, Any], material: Material, device: torch.device, checkpoint: Checkpoint | None,
+    say: Say, quiet: bool,
+) -> Result:  # fmt: skip
+    """One run on a material that is already in memory."""
+    if checkpoint is None:
+        config = plan(config, given, material.width, material.height)
     config = fit_to_material(config, material)
     trainer = Trainer(config, material, device, checkpoint, say, quiet)
     run = prepare_run(config, checkpoint, material, say)  # from here on something is written
@@ -198,9 +256,7 @@ class Trainer:
         self.schedule = Schedule(config)
         self.stopping = EarlyStopping(config, self.schedule)
         if checkpoint is None:
-            self.model = build_model(
-                config, material.width, material.height, material.present_channels.tolist(), material.constants
-            )
+            self.model = new_model(config, material)
         else:
             self.model = checkpoint.model
         self.engine = create_engine(self.model.to(device), material, self.schedule, device, say)

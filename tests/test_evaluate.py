@@ -157,7 +157,8 @@ def test_what_is_exact_belongs_to_one_channel():
     codes = {"normal": np.full((13, 12, 3), 156, np.uint8), "metallic": np.full((13, 12, 1), 7, np.uint8)}
     kept = {name: image.copy() for name, image in codes.items()}
     miss = (156 / 255 - 40000 / 65535) ** 2
-    for exact, missed in (({}, 3), ({0: 0.3}, 3), ({4: 40000 / 65535}, 2), (dict.fromkeys((3, 4, 5), 40000 / 65535), 0)):
+    value = 40000 / 65535
+    for exact, missed in (({}, 3), ({0: 0.3}, 3), ({4: value}, 2), (dict.fromkeys((3, 4, 5), value), 0)):
         scores = metrics.evaluate_maps(codes, source, exact=exact)
         want = -10 * np.log10(miss * missed / 3) if missed else metrics.MAX_PSNR_DB
         assert scores["psnr"]["normal"] == pytest.approx(want, abs=1e-3), exact

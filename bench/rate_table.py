@@ -1,0 +1,181 @@
+"""Measures the table behind --bpp: which words, shares and networks are best at each rate. Writes rates.json.
+
+    python -m bench.rate_table DIR... [--seconds 6] [--rates 0.5,1.25,2.5,5,10,20] [--write rates.json]
+
+Every candidate gets the same processor time on every material, and the best mean PSNR of LOD 0 wins the rate, if its
+LODs come out as well. All results go to bench/results/rate_table.json.
+"""
+
+from __future__ import annotations
+
+import threads  # isort: skip  # noqa: F401  # before torch
+
+import dataclasses
+import json
+import math
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bench import common
+from configs import Config, make_config
+from dataset import Material, load_material
+from engine import create_engine
+from errors import UserError, run_command
+from export import decode_in_file_space
+from files import write_text
+from manifest import describe_material
+from metrics import evaluate_lod
+from model import new_model
+from rates import Preset, Row, load_table, plan_with
+from schedule import Schedule
+from search import PROBE_SHARE
+
+RATES = (0.5, 1.25, 2.5, 3.5, 5.0, 7.0, 10.0, 14.0, 20.0)
+TIMED_ITERATIONS = 60  # that tell how long a candidate's iterations take
+LODS = 5  # whose PSNR is recorded
+
+
+def candidates(bpp: float, decoder: str) -> Iterator[Row]:
+    """What is tried at a rate."""
+    neurons = (16, 32) if bpp < 1 else (32,) if bpp < 4 else (32, 64)
+    if decoder == "learned":
+        words, scales = ((4, 2), (8, 1), (8, 2), (16, 2)), (0, 0.5, 1)
+    else:
+        words, scales, neurons = ((8, 1), (16, 1), (8, 2), (16, 2), (8, 4)), (0, 0.5), (64,)
+    rates = (0.02, 0.03) if bpp < 5 else (0.01, 0.03)
+    for fine in words:
+        for scale in scales:
+            side = math.sqrt(0.82 * bpp / math.prod(fine))  # of a fine grid, over that of a square material
+            if not (0.7 < (scale or side) / side < 1.1 and side < 1.05):
+                continue
+            for n_neurons in neurons:
+                yield Row(bpp, fine, (8, 4), scale, 0.82, n_neurons, 0.0, *rates)
+
+
+def train(config: Config, material: Material) -> tuple[list[float], float]:
+    """(PSNR of the first LODs in dB, processor seconds of all threads together over their number)."""
+    model = new_model(config, material)
+    engine = create_engine(model, material, Schedule(config), torch.device("cpu"))
+    started = time.process_time()
+    while engine.iteration < config.max_iter:
+        engine.step(min(engine.chunk, config.max_iter - engine.iteration))
+    seconds = (time.process_time() - started) / torch.get_num_threads()
+    engine.sync()
+    description, psnr = describe_material(material), []
+    for lod in range(min(LODS, material.num_lods)):
+        scores = evaluate_lod(decode_in_file_space(model, description, lod), material.texels(lod), material.present,
+                              with_ssim=False, with_lpips=False, with_flip=False)  # fmt: skip
+        psnr.append(scores["psnr"]["all"])
+    return psnr, seconds
+
+
+def measure(row: Row, decoder: str, material: Material, seconds: float) -> dict[str, Any]:
+    """A candidate on a material, for so many processor seconds."""
+
+    def planned(iterations: int) -> Config:
+        aim = make_config({"decoder": decoder, "bpp": row.bpp})
+        return plan_with(row, Preset(iterations, "psnr"), row.bpp, decoder, aim, {}, material.width, material.height)
+
+    _, took = train(planned(TIMED_ITERATIONS), material)
+    config = planned(max(round(seconds / took * TIMED_ITERATIONS), 1))
+    psnr, took = train(config, material)
+    grids = [f"{g.max_resolution}x{g.save_bits // g.quantize_bits}x{g.quantize_bits}" for g in config.hash_grid_configs]
+    return {
+        "material": material.name, "decoder": decoder, **dataclasses.asdict(row), "grids": "+".join(grids),
+        "n_neurons": config.n_neurons, "iterations": config.max_iter, "seconds": took, "psnr": psnr,
+    }  # fmt: skip
+
+
+def probe_gain(row: Row, decoder: str, material: Material, iterations: int) -> float:
+    """What a run of `iterations` has over one of search.PROBE_SHARE of them, in dB."""
+    psnr = []
+    for n in (round(iterations * PROBE_SHARE), iterations):
+        aim = make_config({"decoder": decoder, "bpp": row.bpp})
+        config = plan_with(row, Preset(n, "psnr"), row.bpp, decoder, aim, {}, material.width, material.height)
+        psnr.append(train(config, material)[0][0])
+    return psnr[1] - psnr[0]
+
+
+def winner(results: Mapping[Row, list[dict[str, Any]]]) -> Row:
+    """The candidate with the best mean PSNR of LOD 0."""
+    return max(results, key=lambda row: sum(entry["psnr"][0] for entry in results[row]) / len(results[row]))
+
+
+def boundaries(rates: Sequence[float]) -> list[float]:
+    """From where on each rate's row holds: half way to the rate before, in octaves."""
+    return [rates[0]] + [round(math.sqrt(low * high), 3) for low, high in zip(rates, rates[1:])]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; see --help. Returns the exit code."""
+    parser = common.parser("Measure which grids and networks are best at each rate.")
+    parser.add_argument("--seconds", type=float, default=6.0, help="processor seconds of a run")
+    parser.add_argument("--rates", default=",".join(map(str, RATES)), help="bits per texel, ascending")
+    parser.add_argument("--decoders", default="learned,reference", help="forms to measure")
+    parser.add_argument("--write", default="", help="the table to write; empty: only the JSON of all results")
+    arguments = parser.parse_args(argv)
+    try:
+        rates = [float(rate) for rate in arguments.rates.split(",")]
+    except ValueError as error:
+        raise UserError(f"--rates {arguments.rates}: expected numbers with commas between, as in 1.25,2.5") from error
+    if rates != sorted(set(rates)) or not 0.5 <= rates[0] <= rates[-1] <= 20:
+        raise UserError(f"--rates {arguments.rates}: expected ascending rates from 0.5 to 20")
+    if arguments.num_threads:
+        torch.set_num_threads(arguments.num_threads)
+    materials = [load_material(folder) for folder in arguments.folders]
+    entries: list[dict[str, Any]] = []
+    table: dict[str, Any] = {"presets": {n: dataclasses.asdict(p) for n, p in load_table()["presets"].items()}}
+    for decoder in arguments.decoders.split(","):
+        rows = []
+        for low, bpp in zip(boundaries(rates), rates):
+            results: dict[Row, list[dict[str, Any]]] = {}
+            for row in candidates(bpp, decoder):
+                try:
+                    results[row] = [measure(row, decoder, material, arguments.seconds) for material in materials]
+                except UserError:
+                    continue  # no grids of this kind come near the rate
+                entries += results[row]
+                print(line(row, decoder, results[row]), flush=True)
+            best = winner(results)
+            gain = probe_gain(best, decoder, materials[0], load_table()["presets"]["balanced"].iterations)
+            rows.append({**dataclasses.asdict(best), "bpp": low, "probe_gain": round(gain, 2)})
+            print(f"{decoder} {bpp:g} bpp: {rows[-1]}", flush=True)
+        table[decoder] = rows
+    settings = {"seconds": arguments.seconds, "materials": [material.name for material in materials]}
+    print(common.save("rate_table", arguments.out, settings, entries))
+    if arguments.write:
+        kept = json.loads(Path(arguments.write).read_text(encoding="utf-8")) if Path(arguments.write).exists() else {}
+        machine = common.machine()
+        origin = {"script": "python -m bench.rate_table", **settings,
+                  **{key: machine[key] for key in ("processor", "cores", "date", "commit")}}  # fmt: skip
+        write_text(Path(arguments.write), format_table({**kept, "origin": origin, **table}))
+    return 0
+
+
+def line(row: Row, decoder: str, results: Sequence[Mapping[str, Any]]) -> str:
+    """One candidate, for reading."""
+    mean = sum(entry["psnr"][0] for entry in results) / len(results)
+    each = "  ".join(f"{entry['material']} {entry['psnr'][0]:.2f}" for entry in results)
+    first = results[0]
+    return (f"{decoder:9} {row.bpp:5g} bpp  {first['grids']:28} scale {row.scale:g}  {first['n_neurons']:3} neurons "
+            f"{first['iterations']:6} its  {mean:.2f} dB  ({each})")  # fmt: skip
+
+
+def format_table(table: Mapping[str, Any]) -> str:
+    """JSON with one row of the table per line, so that a change shows as one."""
+    parts = [f'  "origin": {json.dumps(table["origin"])}']
+    presets = ",\n".join(f"    {json.dumps(name)}: {json.dumps(preset)}" for name, preset in table["presets"].items())
+    parts.append(f'  "presets": {{\n{presets}\n  }}')
+    for decoder in ("learned", "reference"):
+        rows = ",\n".join(f"    {json.dumps(row)}" for row in table[decoder])
+        parts.append(f'  "{decoder}": [\n{rows}\n  ]')
+    return "{\n" + ",\n".join(parts) + "\n}\n"
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

@@ -1,0 +1,117 @@
+"""The smallest rate that reaches a PSNR: short runs bracket it, their trend predicts what a full run will give."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+
+from configs import Config
+from dataset import Material
+from engine import create_engine
+from errors import UserError
+from export import decode_in_file_space
+from manifest import describe_material
+from metrics import evaluate_lod
+from model import new_model
+from rates import plan, row_for
+from schedule import Schedule
+
+LOWEST, HIGHEST = 0.5, 20.0  # bits per texel
+PROBE_SHARE = 0.15  # of a full run's iterations
+MAX_PROBES = 4
+DB_PER_OCTAVE = 2.8  # of the rate, before two probes say it; eight materials of the trial: 1.9 to 3.5
+CLOSE_OCTAVES = 0.35  # probes this near to the answer need no further one
+AIM_ABOVE = 0.12  # dB above the target: a prediction is off by about as much
+WINDOW = 0.3  # dB above the target within which a result counts as found
+
+Say = Callable[[str], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Probe:
+    """A run at `bpp`: LOD 0's PSNR of all channels."""
+
+    bpp: float
+    psnr: float
+
+
+def predict(probe: Probe) -> float:
+    """PSNR of a full run at a probe's rate: the probe's, and what the rest of the iterations gained when measured."""
+    return probe.psnr + row_for(probe.bpp, "learned").probe_gain
+
+
+def rate_for(target: float, probes: list[Probe]) -> tuple[float, float]:
+    """(bpp, dB per octave) at which a line through the two probes nearest to `target` reaches it; bpp unlimited."""
+    nearest = sorted(probes, key=lambda probe: abs(probe.psnr - target))[:2]
+    slope = DB_PER_OCTAVE
+    if len(nearest) == 2 and nearest[0].bpp != nearest[1].bpp:
+        octaves = math.log2(nearest[0].bpp / nearest[1].bpp)
+        slope = min(max((nearest[0].psnr - nearest[1].psnr) / octaves, 0.5), 8.0)  # noise must not turn it round
+    return nearest[0].bpp * 2 ** ((target - nearest[0].psnr) / slope), slope
+
+
+def find_rate(
+    target: float, config: Config, given: Mapping[str, Any], material: Material, device: torch.device, say: Say
+) -> tuple[float, float]:
+    """Where a full run should reach `target`, a little above it.
+
+    Returns: (bpp from 0.5 to 20, dB per octave of the rate there).
+    Raises: UserError when 20 bpp is predicted to stay more than half a dB below.
+    """
+    probes: list[Probe] = []
+    bpp = min(max(2.5 * 2 ** ((target - 36) / DB_PER_OCTAVE), 1.0), 10.0)
+    for _ in range(MAX_PROBES):
+        started = time.perf_counter()
+        short = Probe(bpp, run_probe(bpp, config, given, material, device))
+        seconds = time.perf_counter() - started
+        probes.append(Probe(bpp, predict(short)))
+        if len(probes) == 1:
+            expected = seconds * (1 / PROBE_SHARE + 2)
+            say(f"looking for {target:.2f} dB: short runs first, then a full one; about {expected:.0f} s in all")
+        say(f"  {bpp:.2f} bpp: {short.psnr:.2f} dB in a short run, about {probes[-1].psnr:.2f} in a full one")
+        wanted, slope = rate_for(target + AIM_ABOVE, probes)
+        bpp = min(max(wanted, LOWEST), HIGHEST)
+        if any(abs(math.log2(bpp / probe.bpp)) < CLOSE_OCTAVES for probe in probes):
+            break
+    highest = max(probes, key=lambda probe: probe.bpp)
+    if wanted > HIGHEST and highest.psnr + slope * math.log2(HIGHEST / highest.bpp) < target - 0.5:
+        reach = highest.psnr + slope * math.log2(HIGHEST / highest.bpp)
+        raise UserError(
+            f"--target_psnr {target:.2f}: {HIGHEST:g} bpp, the most there is, reaches about {reach:.1f} dB on "
+            f"{material.name}; ask for less, or take a larger --preset"
+        )
+    return bpp, slope
+
+
+def run_probe(
+    bpp: float, config: Config, given: Mapping[str, Any], material: Material, device: torch.device
+) -> float:
+    """PSNR of LOD 0 after a short run that leaves nothing on disk."""
+    aimed = dataclasses.replace(config, bpp=bpp, target_psnr=0.0, match="")
+    full = plan(aimed, given, material.width, material.height)
+    short = dataclasses.replace(full, max_iter=max(round(full.max_iter * PROBE_SHARE), 1))
+    model = new_model(short, material).to(device)
+    engine = create_engine(model, material, Schedule(short), device)
+    while engine.iteration < short.max_iter:
+        engine.step(min(engine.chunk, short.max_iter - engine.iteration))
+    engine.sync()
+    decoded = decode_in_file_space(model, describe_material(material), 0)
+    scores = evaluate_lod(decoded, material.texels(0), material.present, with_ssim=False, with_lpips=False,
+                          with_flip=False)  # fmt: skip
+    return scores["psnr"]["all"]
+
+
+def correction(target: float, bpp: float, psnr: float, slope: float) -> float | None:
+    """The rate of a second full run after one at `bpp` ended at `psnr`; None where that was within the window, or where
+    the rates end."""
+    missed = psnr - target
+    if 0 <= missed <= WINDOW:
+        return None
+    again = min(max(bpp * 2 ** ((AIM_ABOVE - missed) / slope), LOWEST), HIGHEST)
+    return None if abs(again / bpp - 1) < 0.005 else again
+

@@ -21,6 +21,7 @@ MATCHES = ("", "bc1", "bc7", "astc6x6", "astc8x8", "astc12x12")
 ACTIVATIONS = ("leaky_relu", "hard_swish")
 SCHEDULERS = ("plateau", "cosine", "steplr", "poly")
 ENGINES = ("auto", "torch", "cpu")
+EVAL_METRICS = ("all", "psnr", "lpips")
 TEXTURE_MAPS = ("diffuse", "normal", "roughness", "occlusion", "metallic", "specular", "displacement")
 
 
@@ -119,6 +120,10 @@ class Config:
 
     # watching, saving and stopping
     eval_interval: int = knob(2000, "iterations between evaluations of all LODs", unit="iterations", low=1)
+    eval_metrics: str = knob(
+        "all", "psnr: PSNR and normal angle; all: also SSIM, FLIP, and LPIPS where its weights are on this machine; "
+        "lpips: all, and the weights are downloaded", choices=EVAL_METRICS
+    )  # fmt: skip
     save_interval: int = knob(2000, "iterations between checkpoints", unit="iterations", low=1)
     keep_checkpoints: int = knob(0, "newest checkpoints that stay on disk; 0: all", unit="checkpoints", low=0)
     early_stop: bool = knob(True, "stop when PSNR no longer rises")

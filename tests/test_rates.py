@@ -95,7 +95,7 @@ def test_presets_are_ordered_by_effort():
     assert list(presets) == ["preview", "fast", "balanced", "best"]
     efforts = [preset.iterations for preset in presets.values()]
     assert efforts == sorted(set(efforts))
-    planned = {name: plan(make_config({"preset": name}), {}, 64, 64) for name in presets}
+    planned = {name: plan(make_config({"preset": name}), {}, 256, 256) for name in presets}
     assert [config.max_iter for config in planned.values()] == efforts
     assert planned["preview"].eval_metrics == "psnr"
     assert all(config.eval_interval == config.max_iter for config in planned.values())

@@ -65,7 +65,7 @@ def test_a_target_below_the_lowest_rate_takes_the_lowest(monkeypatch):
 
 
 def test_correction():
-    assert correction(30, 2.0, 30.0, 3) is None and correction(30, 2.0, 30.3, 3) is None
+    assert correction(30, 2.0, 30.0, 3) is None and correction(30, 2.0, 30.29, 3) is None
     assert correction(30, 2.0, 29.0, 3) == pytest.approx(2 * 2 ** ((1 + AIM_ABOVE) / 3))
     assert correction(30, 2.0, 31.0, 3) == pytest.approx(2 * 2 ** ((AIM_ABOVE - 1) / 3))
     assert correction(40, HIGHEST, 39, 3) is None

@@ -107,7 +107,8 @@ def test_the_json_has_every_measurement(measured):
     ours = [entry for entry in entries if entry["codec"] == "ours"]
     for entry in ours:
         assert len(entry["lods"]) == max(entry["width"], entry["height"]).bit_length()
-        assert entry["lods"][0] == entry["psnr"]["all"] and entry["settings"]["iterations"] == 20
+        assert entry["lods"][0] == pytest.approx(entry["psnr"]["all"], abs=1e-6)  # the run said the same
+        assert entry["settings"]["iterations"] == 20
     assert ours[0]["bpp"] < ours[1]["bpp"]
 
 

@@ -15,7 +15,6 @@ import threads  # isort: skip  # noqa: F401  # before torch
 import argparse
 import dataclasses
 import json
-import math
 import sys
 import tempfile
 import time
@@ -26,12 +25,11 @@ from typing import Any
 import numpy as np
 import torch
 
-import configs
 from bench import rate_plot, rate_report
 from bench.common import RESULTS, machine, save
-from bench.rate_summary import PRESETS, gains, gains_table, label_of, material_table
+from bench.rate_summary import gains, gains_table, label_of, material_table
 from checkpoint import find_checkpoint
-from configs import make_config
+from configs import PRESETS, OneLineParser, make_config
 from dataset import Material, load_material, map_slice
 from errors import UserError, run_command
 from export import decode_in_file_space, read_export, to_8_bit
@@ -60,21 +58,9 @@ class Measured:
 # --- ours ----------------------------------------------------------------------------------------------------------
 
 
-def run_settings(bpp: float, preset: str, width: int, height: int) -> dict[str, Any]:
+def run_settings(bpp: float, preset: str) -> dict[str, Any]:
     """The flags of train.py for a rate and a preset."""
-    if "bpp" in configs.FIELDS and "preset" in configs.FIELDS:
-        return {"bpp": bpp, "preset": preset}
-    # Until train.py has the two flags: a fine grid whose network interpolates, and one of a quarter of its width.
-    given = {"max_iter": PRESETS[preset], "eval_interval": PRESETS[preset], "save_interval": PRESETS[preset]}
-    given["n_frequencies"] = 6
-    weights = 64 * (96 + 64 + 16) * 32  # bits of the network
-    texels = width * height
-    bits = max(bpp * texels - weights, 0.2 * bpp * texels)
-    fine = max(math.sqrt(bits / 32 / (1 + 1 / 16)), 8)
-    resolutions = [max(round(fine / part / 8), 1) * 8 for part in (1, 4)]
-    grids = [{"max_resolution": size, "quantize_bits": 4, "save_bits": 32} for size in resolutions]
-    grids[0]["interpolation"] = "learned"
-    return {**given, "hash_grid_configs": grids}
+    return {"bpp": bpp, "preset": preset}
 
 
 def our_run(folder: str, bpp: float, preset: str, save_dir: str, **settings: Any) -> dict[str, Any]:
@@ -89,7 +75,7 @@ def our_run(folder: str, bpp: float, preset: str, save_dir: str, **settings: Any
     from train import train_material
 
     material = load_material(folder)
-    given = {**run_settings(bpp, preset, material.width, material.height), **settings, "data_dir": folder,
+    given = {**run_settings(bpp, preset), **settings, "data_dir": folder,
              "save_dir": save_dir}  # fmt: skip
     started = time.perf_counter()
     result = train_material(make_config(given), given, say=lambda text: None, quiet=True)
@@ -188,7 +174,7 @@ def parse_rates(text: str) -> tuple[float, ...]:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = configs.OneLineParser(
+    parser = OneLineParser(
         description=__doc__.splitlines()[0],
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
         prog="python -m bench.rate",
@@ -196,7 +182,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("folders", nargs="+", help="material folders; --quick takes the first")
     parser.add_argument("--rates", type=parse_rates, help="our rates, bits per texel  [1.25,2.5,5,10]")
     preset = f"effort of our runs  [balanced; --quick: {QUICK_PRESET}]"
-    parser.add_argument("--preset", choices=list(PRESETS), help=preset)
+    parser.add_argument("--preset", choices=[name for name in PRESETS if name], help=preset)
     parser.add_argument("--codecs", help="codecs to compare with, commas between them  [all]")
     parser.add_argument("--quick", action="store_true", help="few rates and codecs; the last line is JSON")
     parser.add_argument("--crop", type=int, default=CROP, help="texels of each side that the report shows")

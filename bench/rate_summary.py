@@ -11,7 +11,6 @@ import numpy as np
 from texture_codecs import ASTC_BLOCKS, BLOCK_CODECS, IMAGE_CODECS, interpolate_at_rate
 
 Entry = Mapping[str, Any]
-PRESETS = {"preview": 1000, "fast": 3000, "balanced": 10000, "best": 30000}  # iterations
 ASTC = tuple(f"astc{n}x{n}" for n in ASTC_BLOCKS)
 TITLES = {"ours": "this toolkit", "astc": "ASTC", "avif": "AVIF", "jxl": "JPEG XL", "bc1": "BC1", "bc7": "BC7",
           "bc7+bc5+bc4": "BC7 + BC5 + BC4", **{name: f"ASTC {name[4:]}" for name in ASTC}}  # fmt: skip

@@ -34,7 +34,6 @@ from checkpoint import find_checkpoint
 from configs import make_config
 from dataset import Material, load_material, map_slice
 from errors import UserError, run_command
-from evaluate import evaluate_model
 from export import decode_in_file_space, read_export, to_8_bit
 from files import write_text
 from metrics import MaterialImage, evaluate_lod
@@ -42,7 +41,8 @@ from texture_codecs import CODECS, QUALITIES, encode_decode, missing_packages
 
 RATES = (1.25, 2.5, 5.0, 10.0)
 QUICK_RATES = (2.5, 5.0)
-QUICK_CODECS = {"astc8x8": (None,), "astc12x12": (None,), "avif": (40, 70)}
+QUICK_PRESET = "fast"
+QUICK_CODECS = {"astc8x8": (None,), "astc12x12": (None,), "avif": (25, 70)}
 ALL_CODECS = {codec: QUALITIES.get(codec, (None,)) for codec in CODECS}
 CROP = 384  # texels that the report shows of each material, from its middle
 
@@ -97,16 +97,17 @@ def our_run(folder: str, bpp: float, preset: str, save_dir: str, **settings: Any
     if not result.completed:
         raise KeyboardInterrupt
     exported = read_export(find_checkpoint(result.run, result.iteration))
-    scores = evaluate_model(exported.model, material, result.iteration, with_lpips=False)
-    entry = entry_of(material, "ours", scores["lods"][0], result.rates["bpp"], seconds)
+    decoded = decode_in_file_space(exported.model, exported.manifest["material"], 0).cpu()
+    scores = evaluate_lod(decoded, material.texels(0).cpu(), material.present, with_lpips=False)
+    entry = entry_of(material, "ours", scores, result.rates["bpp"], seconds)
     entry.update(
         target_bpp=bpp,
         bytes=exported.manifest["bytes_on_disk"],
-        lods=[lod["psnr"]["all"] for lod in scores["lods"]],
+        lods=[lod["psnr"]["all"] for lod in result.metrics["lods"]],
         settings={"preset": preset, "iterations": result.iteration, "bpp_all_mips": result.rates["all_mips"],
                   "training_seconds": result.seconds},
     )  # fmt: skip
-    return {**entry, "decoded": decode_in_file_space(exported.model, exported.manifest["material"], 0).cpu()}
+    return {**entry, "decoded": decoded}
 
 
 # --- both ----------------------------------------------------------------------------------------------------------
@@ -194,7 +195,8 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("folders", nargs="+", help="material folders; --quick takes the first")
     parser.add_argument("--rates", type=parse_rates, help="our rates, bits per texel  [1.25,2.5,5,10]")
-    parser.add_argument("--preset", choices=list(PRESETS), help="effort of our runs  [balanced; --quick: fast]")
+    preset = f"effort of our runs  [balanced; --quick: {QUICK_PRESET}]"
+    parser.add_argument("--preset", choices=list(PRESETS), help=preset)
     parser.add_argument("--codecs", help="codecs to compare with, commas between them  [all]")
     parser.add_argument("--quick", action="store_true", help="few rates and codecs; the last line is JSON")
     parser.add_argument("--crop", type=int, default=CROP, help="texels of each side that the report shows")
@@ -241,7 +243,7 @@ def quick_summary(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = build_parser().parse_args(argv)
     arguments.rates = arguments.rates or (QUICK_RATES if arguments.quick else RATES)
-    arguments.preset = arguments.preset or ("fast" if arguments.quick else "balanced")
+    arguments.preset = arguments.preset or (QUICK_PRESET if arguments.quick else "balanced")
     if arguments.crop < 16:
         raise UserError(f"--crop: expected 16 texels or more, got {arguments.crop}")
     if arguments.num_threads < 0:

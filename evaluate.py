@@ -39,17 +39,30 @@ def evaluate_model(
     Returns: {"iteration", "psnr": LOD 0's PSNR in dB, all and per map, "error_share": each map's of LOD 0's squared
         error, "lods": [per LOD: size and every metric]}.
     """
-    description = describe_material(material)
-    exact, lods = file_values(model.constants, description), []
-    for lod, (width, height) in enumerate(material.lod_sizes):
-        decoded = decode_maps(model, description, lod, decode)
-        source = {name: material.file_codes(lod, name) for name in material.present}
+    lods = []
+    for lod in range(material.num_lods):
         slow = {**options, "with_flip": options.get("with_flip", True) and lod == 0}
-        scores = evaluate_maps(decoded, source, exact=exact, **slow)
-        lods.append({"lod": lod, "width": width, "height": height, **scores})
-        if on_lod is not None:
-            on_lod(lod, decoded, source)
+        lods.append(score_lod(model, material, lod, on_lod=on_lod, decode=decode, **slow))
     return {"iteration": iteration, "psnr": lods[0]["psnr"], "error_share": lods[0]["error_share"], "lods": lods}
+
+
+def score_lod(
+    model: NeuralTexture, material: Material, lod: int, *, on_lod: OnLod | None = None, decode: Decode = decode_lod,
+    **options,
+) -> dict[str, Any]:  # fmt: skip
+    """Metrics of one LOD, JSON-ready; arguments as of `evaluate_model`.
+
+    Constant channels are scored as the numbers that an engine has, everything else in 8 bits.
+    Returns: {"lod", "width", "height", and what metrics.evaluate_maps returns}.
+    """
+    description = describe_material(material)
+    decoded = decode_maps(model, description, lod, decode)
+    source = {name: material.file_codes(lod, name) for name in material.present}
+    scores = evaluate_maps(decoded, source, exact=file_values(model.constants, description), **options)
+    if on_lod is not None:
+        on_lod(lod, decoded, source)
+    width, height = material.lod_sizes[lod]
+    return {"lod": lod, "width": width, "height": height, **scores}
 
 
 def metric_options(eval_metrics: str, ending: bool = True) -> dict[str, bool]:

@@ -84,7 +84,8 @@ def our_run(folder: str, bpp: float, preset: str, save_dir: str, **settings: Any
         raise KeyboardInterrupt
     exported = read_export(find_checkpoint(result.run, result.iteration))
     decoded = decode_in_file_space(exported.model, exported.manifest["material"], 0).cpu()
-    scores = evaluate_lod(decoded, material.texels(0).cpu(), material.present, with_lpips=False)
+    source, exact = material.texels(0).cpu(), exported.model.constants
+    scores = evaluate_lod(decoded, source, material.present, exact=exact, with_lpips=False)
     entry = entry_of(material, "ours", scores, result.rates["bpp"], seconds)
     entry.update(
         target_bpp=bpp,

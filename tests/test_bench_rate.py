@@ -186,11 +186,13 @@ def test_quick_ends_with_a_line_of_json(tmp_path, monkeypatch, capsys):
 def test_our_run_scores_the_exported_files(tmp_path, monkeypatch):
     monkeypatch.setattr(rate, "run_settings", tiny_settings)
     folder = save_maps(tmp_path / "made", 24, 16, deep=("roughness",))
+    PillowImage.fromarray(np.full((16, 24), 12345, np.uint16)).save(folder / "made_displacement.png")
     with offline():
         torch.set_num_threads(1)
         entry = rate.our_run(str(folder), 2.0, "fast", str(tmp_path / "runs"))
     material, decoded = load_material(folder), entry.pop("decoded")
-    scores = evaluate_lod(decoded, material.texels(0), material.present, with_lpips=False)
+    scores = evaluate_lod(decoded, material.texels(0), material.present, exact=[10], with_lpips=False)
+    assert entry["psnr"]["displacement"] == 100, "a constant is not rounded to 8 bits"
     assert entry["psnr"] == pytest.approx(scores["psnr"], abs=1e-6)
     assert entry["flip"] == pytest.approx(scores["flip"]["diffuse"], abs=1e-6)
     json.dumps(entry, allow_nan=False)

@@ -101,14 +101,26 @@ def fine_resolutions(row: Row, most_texels: float, side: int) -> list[int]:
     return [size for size in resolutions(ideal * 0.9, max(ideal * 1.1, ideal + 1)) if size != side]
 
 
-def make_grid(resolution: int, word: tuple[int, int], interpolation: str, num_lods: int) -> HashGridConfig:
-    """A grid of `resolution` squared texels of (features, bits), with all levels that halve exactly."""
-    features, bits = word
+def fine_grid(resolution: int, row: Row, interpolation: str, num_lods: int) -> HashGridConfig:
+    """The row's fine grid with `resolution` squared texels and all levels that halve exactly, one for each LOD."""
+    features, bits = row.fine
     halvings = (resolution & -resolution).bit_length() - 1
     return HashGridConfig(
         max_resolution=resolution, n_levels=min(halvings + 1, num_lods), quantize_bits=bits,
         save_bits=features * bits, interpolation=interpolation,
     )  # fmt: skip
+
+
+def coarse_grid(resolution: int, row: Row) -> HashGridConfig:
+    """The row's coarse grid: one level that all LODs share.
+
+    Small LODs have more features per texel than LOD 0 then, at no cost. Two materials, 2.5 bpp, 2500 iterations: LODs 1
+    to 4 end at +0.1, +1.0, +3.7, +6.1 dB relative to LOD 0; with a level for each, at -0.4, -0.5, -0.7, -1.5 dB.
+    """
+    features, bits = row.coarse
+    return HashGridConfig(
+        max_resolution=resolution, n_levels=1, quantize_bits=bits, save_bits=features * bits, interpolation="linear"
+    )
 
 
 def choose_grids(
@@ -126,18 +138,18 @@ def choose_grids(
     interpolation = "learned" if decoder == "learned" else "linear"
     budget, best = bpp * texels, None
     fine_word, coarse_word = math.prod(row.fine), math.prod(row.coarse)
-    like = [make_grid(16, row.fine, interpolation, num_lods), make_grid(16, row.coarse, "linear", num_lods)]
+    like = [fine_grid(16, row, interpolation, num_lods), coarse_grid(16, row)]
     in_grids = budget - network_bits(like, config)
     if in_grids > 0:
         for fine in fine_resolutions(row, in_grids / fine_word, max(width, height)):
             rest = in_grids - fine * fine * fine_word
             exact = math.sqrt(rest / coarse_word) if rest > 0 else 0
-            for coarse in [*resolutions(exact * 0.85, exact * 1.15), 0]:
+            for coarse in {*range(max(round(exact) - 3, 0), round(exact) + 4), 0}:
                 if 0 < coarse < WEAKEST_COARSE or coarse > fine:
                     continue
-                grids = [make_grid(fine, row.fine, interpolation, num_lods)]
+                grids = [fine_grid(fine, row, interpolation, num_lods)]
                 if coarse:
-                    grids.append(make_grid(coarse, row.coarse, "linear", num_lods))
+                    grids.append(coarse_grid(coarse, row))
                 spent = network_bits(grids, config) + sum(g.max_resolution**2 * g.save_bits for g in grids)
                 # the share of the fine grid was measured: 6 % of it are worth no more than 1 % of the rate
                 share = fine * fine * fine_word / in_grids

@@ -20,6 +20,7 @@ from model import DecoderSpec, grid_spec, input_layout, layer_sizes
 
 TABLE = Path(__file__).with_name("rates.json")
 DEFAULT_BPP = 5.0  # of --preset or --decoder learned without a rate
+LOWEST_BPP, HIGHEST_BPP = 0.5, 20.0
 TOLERANCE = 0.04  # of the rate asked for
 WEIGHT_BITS = 32  # network_data.npz holds float32
 LEAST_SHARE, MOST_SHARE = 0.45, 0.93  # of the bits in grids that a fine grid of the row's own scale may take
@@ -36,7 +37,6 @@ class Row:
     scale: float  # the fine grid's side over the material's longer one; 0: whatever `fine_share` makes it
     fine_share: float  # of the bits in grids, where the scale is open or does not fit the material
     n_neurons: int
-    probe_gain: float  # dB that a full `balanced` run has over search.PROBE_SHARE of its iterations
     learning_rate: float
     grid_learning_rate: float
 
@@ -89,13 +89,12 @@ def resolutions(low: float, high: float) -> Iterator[int]:
 def fine_resolutions(row: Row, most_texels: float, side: int) -> list[int]:
     """Resolutions to try for a fine grid that may have `most_texels` if there is no other.
 
-    A simple ratio to the material's side gives every texel one of a few places between the grid's, which a network
-    learns better than many: 0.3 to 0.5 dB. At a ratio of 1 that place is on a texel, where float32 must not round it to
-    the wrong side, so that is for powers of two.
+    At half the material's side every texel has one of four places between the grid's, which a network learns better
+    than many: 0.3 to 0.5 dB. The whole side is left out: with only one place the network knows nothing of others
+    (Rock058, 10 bpp: 31.0 dB at random positions, 36.0 with a grid of 960), and float32 may round it to either side.
     """
     aligned = round(row.scale * side)
-    exact = aligned and aligned == row.scale * side and (row.scale != 1 or side & (side - 1) == 0)
-    if exact and LEAST_SHARE <= aligned * aligned / most_texels <= MOST_SHARE:
+    if aligned and aligned == row.scale * side and LEAST_SHARE <= aligned * aligned / most_texels <= MOST_SHARE:
         return [aligned]
     ideal = math.sqrt(most_texels * row.fine_share)
     return [size for size in resolutions(ideal * 0.9, max(ideal * 1.1, ideal + 1)) if size != side]
@@ -214,6 +213,23 @@ def plan_with(
         grids = choose_grids(row, bpp, width, height, decoder, planned)
         planned = dataclasses.replace(planned, hash_grid_configs=grids)
     return make_config(to_dict(planned))
+
+
+def least_rate(config: Config, given: Mapping[str, Any], width: int, height: int) -> float:
+    """The lowest rate from 0.5 bpp on, in steps of 3 %, that a material of this size can have.
+
+    Raises: UserError where even 20 bpp are too few: its network alone takes more.
+    """
+    bpp = LOWEST_BPP
+    while True:
+        try:
+            plan(dataclasses.replace(config, bpp=bpp, target_psnr=0.0, match=""), given, width, height)
+        except UserError:
+            if bpp == HIGHEST_BPP:
+                raise
+            bpp = min(round(bpp * 1.03, 3), HIGHEST_BPP)
+        else:
+            return bpp
 
 
 def neurons_for(row: Row, bpp: float, texels: int) -> int:

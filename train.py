@@ -104,14 +104,14 @@ def train_to_target(
         rival = encode_decode(material, config.match)
         target = rival.psnr["all"]
         say(f"{config.match}: {target:.2f} dB at {rival.bpp:.2f} bpp on {material.name}")
-    bpp, slope = find_rate(target, config, given, material, device, say)
+    bpp, slope, lowest = find_rate(target, config, given, material, device, say)
     aimed = dataclasses.replace(config, target_psnr=0.0, match="")
     results: list[Result] = []
     while True:
         aimed = dataclasses.replace(aimed, bpp=round(bpp, 3))
         results.append(train_on(aimed, given, material, device, None, say, quiet))
         psnr = results[-1].metrics["psnr"]["all"] if results[-1].completed else None
-        again = None if psnr is None else correction(target, aimed.bpp, psnr, slope)
+        again = None if psnr is None else correction(target, aimed.bpp, psnr, slope, lowest)
         if again is None or len(results) == 2:
             break
         say(f"{psnr:.2f} dB is {abs(psnr - target):.2f} dB {'above' if psnr > target else 'below'} the target of "

@@ -31,7 +31,6 @@ from files import write_text
 from model import new_model
 from rates import Preset, Row, load_table, plan_with
 from schedule import Schedule
-from search import PROBE_SHARE
 
 RATES = (0.5, 1.25, 2.5, 3.5, 5.0, 7.0, 10.0, 14.0, 20.0)
 TIMED_ITERATIONS = 60  # that tell how long a candidate's iterations take
@@ -45,7 +44,7 @@ def candidates(bpp: float, decoder: str) -> Iterator[Row]:
     """What is tried at a rate."""
     neurons = (32,) if bpp < 4 else (32, 64) if bpp < 8 else (64,)
     if decoder == "learned":
-        words, scales = ((4, 2), (8, 1), (8, 2), (16, 2)), (0, 0.5, 1)
+        words, scales = ((4, 2), (8, 1), (8, 2), (16, 2)), (0, 0.5)
     else:
         words, scales, neurons = ((8, 1), (16, 1), (16, 2), (8, 4)), (0, 0.5), (64,)
     for fine in words:
@@ -56,7 +55,12 @@ def candidates(bpp: float, decoder: str) -> Iterator[Row]:
             if not scale and math.prod(fine) > 8 and side < 0.6:
                 continue  # fewer features on a finer grid have always been better
             for n_neurons in neurons:
-                yield Row(bpp, fine, (8, 4), scale, 0.82, n_neurons, 0.0, *LEARNING_RATES)
+                yield Row(bpp, fine, (8, 4), scale, 0.82, n_neurons, *LEARNING_RATES)
+
+
+def patience(bpp: float) -> float:
+    """How much longer than at low rates a run may take: wide words need wide networks and more iterations."""
+    return 1.0 if bpp < 4 else 2.0 if bpp < 8 else 3.0
 
 
 def train(config: Config, material: Material) -> tuple[list[float], float]:
@@ -89,16 +93,6 @@ def measure(row: Row, decoder: str, material: Material, seconds: float) -> dict[
     }  # fmt: skip
 
 
-def probe_gain(row: Row, decoder: str, material: Material, iterations: int) -> float:
-    """What a run of `iterations` has over one of search.PROBE_SHARE of them, in dB."""
-    psnr = []
-    for n in (round(iterations * PROBE_SHARE), iterations):
-        aim = make_config({"decoder": decoder, "bpp": row.bpp})
-        config = plan_with(row, Preset(n, "psnr"), row.bpp, decoder, aim, {}, material.width, material.height)
-        psnr.append(train(config, material)[0][0])
-    return psnr[1] - psnr[0]
-
-
 def winner(results: Mapping[Row, list[dict[str, Any]]]) -> Row:
     """The candidate with the best mean PSNR of LOD 0."""
     return max(results, key=lambda row: sum(entry["psnr"][0] for entry in results[row]) / len(results[row]))
@@ -112,7 +106,7 @@ def boundaries(rates: Sequence[float]) -> list[float]:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; see --help. Returns the exit code."""
     parser = common.parser("Measure which grids and networks are best at each rate.")
-    parser.add_argument("--seconds", type=float, default=6.0, help="processor seconds of a run")
+    parser.add_argument("--seconds", type=float, default=6.0, help="processor seconds of a run at low rates")
     parser.add_argument("--rates", default=",".join(map(str, RATES)), help="bits per texel, ascending")
     parser.add_argument("--decoders", default="learned,reference", help="forms to measure")
     parser.add_argument("--write", default="", help="the table to write; empty: only the JSON of all results")
@@ -132,16 +126,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         rows = []
         for low, bpp in zip(boundaries(rates), rates):
             results: dict[Row, list[dict[str, Any]]] = {}
+            seconds = arguments.seconds * patience(bpp)
             for row in candidates(bpp, decoder):
                 try:
-                    results[row] = [measure(row, decoder, material, arguments.seconds) for material in materials]
+                    results[row] = [measure(row, decoder, material, seconds) for material in materials]
                 except UserError:
                     continue  # no grids of this kind come near the rate
                 entries += results[row]
                 print(line(row, decoder, results[row]), flush=True)
             best = winner(results)
-            gain = probe_gain(best, decoder, materials[0], load_table()["presets"]["balanced"].iterations)
-            rows.append({**dataclasses.asdict(best), "bpp": low, "probe_gain": round(gain, 2)})
+            rows.append({**dataclasses.asdict(best), "bpp": low})
             print(f"{decoder} {bpp:g} bpp: {rows[-1]}", flush=True)
         table[decoder] = rows
     settings = {"seconds": arguments.seconds, "materials": [material.name for material in materials]}

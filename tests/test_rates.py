@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 
@@ -11,7 +10,7 @@ import pytest
 from configs import HashGridConfig, make_config, to_dict
 from errors import UserError
 from model import build_model
-from rates import TABLE, load_table, plan, resolutions, row_for, wants_plan
+from rates import TABLE, least_rate, load_table, plan, resolutions, row_for, wants_plan
 
 SIZES = [(512, 512), (1024, 1024), (2048, 1024), (1024, 2048), (4096, 4096), (1000, 1000), (1536, 768)]
 RATES = (0.5, 0.8, 1.25, 1.9, 2.5, 3.5, 5, 7, 10, 14, 20)
@@ -54,8 +53,9 @@ def test_every_grid_can_be_written(bpp):
         assert grid.max_resolution % 2 ** (grid.n_levels - 1) == 0 and grid.n_levels <= 11
 
 
-def test_a_grid_of_the_materials_own_size_is_for_powers_of_two():
-    for side in (768, 1000, 1536, 3072):
+def test_no_grid_has_the_materials_own_size():
+    """A network that sees one position between texels only knows nothing of the others."""
+    for side in (768, 1000, 1024, 1536, 3072):
         for bpp in (7, 8, 9, 10, 12):
             grids = plan(make_config({"bpp": bpp}), {}, side, side).hash_grid_configs
             assert all(grid.max_resolution != side for grid in grids)
@@ -143,4 +143,12 @@ def test_rows_hold_from_their_rate_on():
     assert row_for(0.5, "learned") == rows[0] and row_for(20, "learned") == rows[-1]
     for row, following in zip(rows, rows[1:]):
         assert row_for(row.bpp, "learned") == row and row_for(following.bpp - 0.01, "learned") == row
-    assert dataclasses.asdict(rows[0])["probe_gain"] >= 0
+
+
+def test_the_least_rate_of_a_size():
+    assert least_rate(make_config({"match": "bc7"}), {}, 1024, 1024) == 0.5
+    small = least_rate(make_config({"target_psnr": 30.0}), {}, 128, 96)
+    assert 3.3 < small < 4.5  # 16 neurons take 3.33 bpp
+    assert plan(make_config({"bpp": small}), {}, 128, 96).hash_grid_configs
+    with pytest.raises(UserError, match="--bpp 20"):
+        least_rate(make_config({"target_psnr": 30.0}), {}, 16, 16)

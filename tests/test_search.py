@@ -10,7 +10,10 @@ import torch
 import search
 from configs import make_config
 from errors import UserError
-from search import AIM_ABOVE, HIGHEST, LOWEST, WINDOW, Probe, correction, find_rate, rate_for
+from rates import HIGHEST_BPP as HIGHEST
+from search import AIM_ABOVE, WINDOW, Probe, correction, find_rate, rate_for
+
+LOWEST = 0.5
 
 
 class Curve:
@@ -23,16 +26,19 @@ class Curve:
         octaves = math.log2(bpp)
         return self.at_one + self.slope * octaves + self.bend * octaves**2
 
-    def __call__(self, bpp, config, given, material, device) -> float:
-        self.asked.append(bpp)
-        return self.full(bpp) - search.row_for(bpp, "learned").probe_gain
+    def __call__(self, bpp, share, config, given, material, device) -> float:
+        self.asked.append((bpp, share))
+        return self.full(bpp) + 1.1 * (1 - share**-0.8)
 
 
 def find(curve: Curve, target: float, monkeypatch, lines=None) -> tuple[float, float]:
+    """(bpp, slope) for a material of 1024 x 1024."""
     monkeypatch.setattr(search, "run_probe", curve)
-    material = type("Stub", (), {"name": "stub"})()
+    material = type("Stub", (), {"name": "stub", "width": 1024, "height": 1024})()
     say = (lambda line: lines.append(line)) if lines is not None else (lambda line: None)
-    return find_rate(target, make_config({"target_psnr": target}), {}, material, torch.device("cpu"), say)
+    bpp, slope, lowest = find_rate(target, make_config({"target_psnr": target}), {}, material, torch.device("cpu"), say)
+    assert lowest == LOWEST
+    return bpp, slope
 
 
 @pytest.mark.parametrize("target", [28.0, 33.0, 38.0, 42.0])
@@ -42,10 +48,9 @@ def test_a_full_run_lands_in_the_window_or_one_correction_does(target, slope, be
     if not curve.full(LOWEST) < target < curve.full(HIGHEST) - 0.3:
         pytest.skip("beyond this material's rates")
     bpp, found_slope = find(curve, target, monkeypatch)
-    again = correction(target, bpp, curve.full(bpp), found_slope)
+    again = correction(target, bpp, curve.full(bpp), found_slope, LOWEST)
     assert 0 <= curve.full(again or bpp) - target <= WINDOW
-    assert len(curve.asked) <= search.MAX_PROBES
-    assert search.PROBE_SHARE * search.MAX_PROBES + 2 <= 3  # full runs, the second one included
+    assert sum(share for _, share in curve.asked) + 2 <= 3  # full runs, the second one included
 
 
 def test_the_user_is_told_how_long_it_takes(monkeypatch):
@@ -61,16 +66,23 @@ def test_a_target_beyond_the_highest_rate_is_refused(monkeypatch):
 
 def test_a_target_below_the_lowest_rate_takes_the_lowest(monkeypatch):
     bpp, slope = find(Curve(35, 3), 20.0, monkeypatch)
-    assert bpp == LOWEST and correction(20.0, LOWEST, 32.0, slope) is None
+    assert bpp == LOWEST and correction(20.0, LOWEST, 32.0, slope, LOWEST) is None
 
 
 def test_correction():
-    assert correction(30, 2.0, 30.0, 3) is None and correction(30, 2.0, 30.29, 3) is None
-    assert correction(30, 2.0, 29.0, 3) == pytest.approx(2 * 2 ** ((1 + AIM_ABOVE) / 3))
-    assert correction(30, 2.0, 31.0, 3) == pytest.approx(2 * 2 ** ((AIM_ABOVE - 1) / 3))
-    assert correction(40, HIGHEST, 39, 3) is None
+    assert correction(30, 2.0, 30.0, 3, LOWEST) is None and correction(30, 2.0, 30.29, 3, LOWEST) is None
+    assert correction(30, 2.0, 29.0, 3, LOWEST) == pytest.approx(2 * 2 ** ((1 + AIM_ABOVE) / 3))
+    assert correction(30, 2.0, 31.0, 3, LOWEST) == pytest.approx(2 * 2 ** ((AIM_ABOVE - 1) / 3))
+    assert correction(40, HIGHEST, 39, 3, LOWEST) is None
 
 
 def test_noise_does_not_turn_the_trend_round():
     bpp, slope = rate_for(36, [Probe(2.0, 34.0), Probe(2.5, 33.9)])
     assert slope > 0 and bpp > 2
+
+
+def test_the_gain_of_a_full_run_follows_the_learning_curve():
+    curve = Curve(30, 3)
+    half, short = (curve(4.0, share, None, None, None, None) for share in (search.PROBE_SHARE / 2, search.PROBE_SHARE))
+    assert short + search.gain_of_a_full_run(half, short) == pytest.approx(curve.full(4.0), abs=1e-9)
+    assert search.gain_of_a_full_run(30.0, 29.0) == 0

@@ -211,6 +211,9 @@ def trained_channel_counts(material: Material) -> dict[str, int]:
     }
 
 
+SUMMARY_LODS = 8  # a line has room for these; the smallest have a handful of texels
+
+
 def run_summary(
     material: Material, metrics: Mapping[str, Any], rates: Mapping[str, float], shipped_bytes: int | None,
     seconds: float, iteration: int, run: Path, checkpoint: Path,
@@ -236,6 +239,9 @@ def run_summary(
     advice = weight_advice(shares, trained_channel_counts(material), weights or dict.fromkeys(MAPS, 1.0))
     if advice:
         lines.insert(2, f"advice   {advice}")
+    if len(metrics["lods"]) > 1:
+        each = [f"{lod}: {scores['psnr']['all']:.2f}" for lod, scores in enumerate(metrics["lods"][:SUMMARY_LODS])]
+        lines.insert(1, "LODs     " + "  ".join(each) + " dB")
     if shipped_bytes is not None:
         png = material.png_bytes()
         about = "about " if material.width * material.height > PNG_SAMPLE_TEXELS else ""

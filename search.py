@@ -86,9 +86,10 @@ def find_rate(
     highest = max(probes, key=lambda probe: probe.bpp)
     reach = highest.psnr + slope * math.log2(HIGHEST_BPP / highest.bpp)
     if reach < target - max(WINDOW, 1.5 * gain):
+        asked = f"--match {config.match}: {target:.2f} dB" if config.match else f"--target_psnr {target:.2f}"
         raise UserError(
-            f"--target_psnr {target:.2f}: {HIGHEST_BPP:g} bpp, the most there is, reaches about {reach:.1f} dB on "
-            f"{material.name}; ask for less, or take a larger --preset"
+            f"{asked}: {HIGHEST_BPP:g} bpp, the most there is, reaches about {reach:.1f} dB on {material.name}; "
+            "ask for less, or take a larger --preset"
         )
     return bpp, slope, lowest
 

@@ -39,11 +39,12 @@ class Row:
     n_neurons: int
     learning_rate: float
     grid_learning_rate: float
+    effort: float  # factor on a preset's iterations: high rates have more to learn, wide networks take longer
 
 
 @dataclasses.dataclass(frozen=True)
 class Preset:
-    """An effort: iterations, also as a share of the rate's own, and how much is measured at the end."""
+    """An effort: iterations, and how much is measured at the end."""
 
     iterations: int
     eval_metrics: str
@@ -197,7 +198,7 @@ def plan_with(
         "learning_rate": row.learning_rate,
         "grid_learning_rate": row.grid_learning_rate,
         "noise_std": 0.0,
-        "max_iter": preset.iterations,
+        "max_iter": max(round(preset.iterations * row.effort), 1),
         "eval_metrics": preset.eval_metrics,
         "early_stop": False,
     }

@@ -55,12 +55,12 @@ def candidates(bpp: float, decoder: str) -> Iterator[Row]:
             if not scale and math.prod(fine) > 8 and side < 0.6:
                 continue  # fewer features on a finer grid have always been better
             for n_neurons in neurons:
-                yield Row(bpp, fine, (8, 4), scale, 0.82, n_neurons, *LEARNING_RATES)
+                yield Row(bpp, fine, (8, 4), scale, 0.82, n_neurons, *LEARNING_RATES, 1.0)
 
 
 def patience(bpp: float) -> float:
     """How much longer than at low rates a run may take: wide words need wide networks and more iterations."""
-    return 1.0 if bpp < 4 else 2.0 if bpp < 8 else 3.0
+    return 1.0 if bpp < 4 else 1.6 if bpp < 8 else 2.3
 
 
 def train(config: Config, material: Material) -> tuple[list[float], float]:
@@ -123,7 +123,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     entries: list[dict[str, Any]] = []
     table: dict[str, Any] = {"presets": {n: dataclasses.asdict(p) for n, p in load_table()["presets"].items()}}
     for decoder in arguments.decoders.split(","):
-        rows = []
+        rows, first_pace = [], 0.0
         for low, bpp in zip(boundaries(rates), rates):
             results: dict[Row, list[dict[str, Any]]] = {}
             seconds = arguments.seconds * patience(bpp)
@@ -135,6 +135,9 @@ def main(argv: Sequence[str] | None = None) -> int:
                 entries += results[row]
                 print(line(row, decoder, results[row]), flush=True)
             best = winner(results)
+            pace = sum(entry["seconds"] / entry["iterations"] for entry in results[best])
+            first_pace = first_pace or pace
+            best = dataclasses.replace(best, effort=round(patience(bpp) * first_pace / pace, 2))
             rows.append({**dataclasses.asdict(best), "bpp": low})
             print(f"{decoder} {bpp:g} bpp: {rows[-1]}", flush=True)
         table[decoder] = rows

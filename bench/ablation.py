@@ -7,6 +7,8 @@ PSNR is that of LOD 0 as it would be exported: features rounded, decoded, 8 bits
 still. Rates fall at the end of a run, so a point on the way is not what a run of so many iterations ends with. What the
 compiled kernels cannot do runs on PyTorch: compare it by iterations, and its seconds with those of `ours_torch`.
 
+--quick shows that it works: what is better after so few iterations need not be better at the end.
+
 One seed each. Two seeds of one recipe differ by a tenth of a dB, and by more on materials of little contrast.
 """
 

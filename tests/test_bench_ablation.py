@@ -19,7 +19,7 @@ from bench import ablation, ablation_plot, ablation_variants
 from bench.ablation import chosen, compare, run, score, ship, stops
 from bench.ablation_variants import OURS, OURS_TORCH, VARIANTS, NoiseAfter, NoiseOnly, RoundedAfter, recipe
 from configs import make_config, to_dict
-from engine.cpu.library import KernelsUnavailable
+from engine.cpu.library import KernelsUnavailable, load_kernels
 from errors import run_command
 from model import DecoderSpec, GridSpec, NeuralTexture, Noise, build_model, new_model
 from quantize import hash_uniform, stream_key
@@ -38,6 +38,13 @@ def tiny_recipe(bpp, width, height, iterations=None, n_threads=0, decoder="auto"
     return make_config({"bpp": bpp, "batch_size": 256, "n_neurons": 16, "noise_std": 0.0, "learning_rate": 0.02,
                         "grid_learning_rate": 0.03, "max_iter": iterations or ITERATIONS, "hash_grid_configs": grids,
                         "num_threads": n_threads, "early_stop": False, **form})  # fmt: skip
+
+
+def need_kernels():
+    try:
+        load_kernels()
+    except KernelsUnavailable as error:
+        pytest.skip(str(error))
 
 
 def make_tiny(patch):
@@ -70,6 +77,7 @@ def started(make_material, _tiny):
 def measured(tmp_path_factory):
     """(result, lines of stdout, output folder) of a whole run with two materials."""
     pytest.importorskip("matplotlib")
+    need_kernels()
     base, stdout = tmp_path_factory.mktemp("ablation"), io.StringIO()
     folders = [str(save_maps(base / name, *SIZE, seed=seed)) for seed, name in enumerate(("one", "two"))]
     with offline(), pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(stdout):
@@ -142,6 +150,7 @@ def test_the_plot_shows_every_curve(measured):
 
 
 def test_quick_ends_with_a_line_of_json(tmp_path, _tiny, monkeypatch, capsys):
+    need_kernels()
     monkeypatch.setattr(ablation, "QUICK_ITERATIONS", 5)
     folders = [str(save_maps(tmp_path / name, *SIZE)) for name in ("first", "second")]
     assert ablation.main([*folders, "--quick", "--variants", "default_adam,linear", "--out", str(tmp_path)]) == 0

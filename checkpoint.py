@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import itertools
 import json
 import os
@@ -21,7 +20,7 @@ import torch
 from configs import CALL, Config, make_config, to_dict
 from errors import UserError
 from export import form_of, read_textures, write_textures
-from files import write_bytes, write_json
+from files import atomic_write, write_json
 from manifest import MANIFEST, build_manifest, check_material, described_with, read_constants
 from model import NeuralTexture, build_model, input_layout, layer_sizes, model_shape
 
@@ -114,7 +113,7 @@ def save_checkpoint(
     model: NeuralTexture,
     config: Config,
     material: Mapping[str, Any],
-    training: Mapping[str, Any],
+    training: Callable[[], Mapping[str, Any]],
     evaluate: Callable[[NeuralTexture], Any] | None = None,
     metrics: Any = None,
 ) -> tuple[Path, Any]:
@@ -123,6 +122,7 @@ def save_checkpoint(
     The folder is made under a temporary name and renamed when complete, so that it is whole or not there.
 
     Args:
+        training: gives the state to continue from; called last, when an evaluation no longer needs the memory.
         evaluate: called with the model that the written files hold (the model itself when not quantised); what it
             returns is recorded. None: `metrics`, an earlier evaluation, is recorded instead.
     Returns: the folder, and the metrics recorded.
@@ -138,9 +138,11 @@ def save_checkpoint(
             shipped = read_textures(temporary, model.num_lods, **form_of(model))
         if evaluate is not None:
             metrics = evaluate(shipped)
+        del shipped
         if model.quantized:
             write_json(temporary / MANIFEST, build_manifest(model, material, metrics, temporary))
-        write_bytes(temporary / CHECKPOINT, _encode(iteration, model, config, material, training, metrics))
+        with atomic_write(temporary / CHECKPOINT) as stream:
+            torch.save(_payload(iteration, model, config, material, training(), metrics), stream)
         if folder.exists():
             replaced = folder.with_name(f".{folder.name}.{os.getpid()}.old")
             folder.rename(replaced)
@@ -154,9 +156,8 @@ def save_checkpoint(
     return folder, metrics
 
 
-def _encode(iteration, model, config, material, training, metrics) -> bytes:
-    stream = io.BytesIO()
-    payload = {
+def _payload(iteration, model, config, material, training, metrics) -> dict[str, Any]:
+    return {
         "version": CHECKPOINT_VERSION,
         "iteration": iteration,
         "config": json.dumps(to_dict(config)),
@@ -166,8 +167,6 @@ def _encode(iteration, model, config, material, training, metrics) -> bytes:
         "network": [weight.detach().cpu() for weight in model.weights],
         "training": _to_cpu(training),
     }
-    torch.save(payload, stream)
-    return stream.getvalue()
 
 
 def _to_cpu(value: Any) -> Any:

@@ -21,6 +21,7 @@ MATCHES = ("", "bc1", "bc7", "astc6x6", "astc8x8", "astc12x12")
 ACTIVATIONS = ("leaky_relu", "hard_swish")
 SCHEDULERS = ("plateau", "cosine", "steplr", "poly")
 ENGINES = ("auto", "torch", "cpu")
+EVAL_METRICS = ("all", "psnr", "lpips")
 TEXTURE_MAPS = ("diffuse", "normal", "roughness", "occlusion", "metallic", "specular", "displacement")
 
 
@@ -66,7 +67,7 @@ class Config:
     # what to aim at: each picks grids, network and recipe; a flag that is given itself wins, as does hash_grid_configs
     bpp: float = knob(0.0, "rate to aim at, 0.5 to 20, network included; 0: as the flags below say", unit="bpp",
                       low=0.0, high=20.0)  # fmt: skip
-    target_psnr: float = knob(0.0, "find the smallest rate that reaches it; 0: no target", unit="dB", low=0.0, high=80.0)
+    target_psnr: float = knob(0.0, "find the smallest rate that reaches it; 0: no target", unit="dB", low=0, high=80)
     match: str = knob("", "reach the PSNR that this codec has on this material", choices=MATCHES)
     preset: str = knob("", "effort; empty: balanced where a rate or quality is asked for", choices=PRESETS)
     decoder: str = knob(
@@ -83,7 +84,7 @@ class Config:
     hash_grid_configs: list = knob([], "grids; empty: two, at half and an eighth of the longer side (config file)")
     n_frequencies: int = knob(12, "triangle waves per axis that tell the network its position", low=0, high=16)
     n_texel_frequencies: int = knob(
-        -1, "waves per axis: place inside 1, 2, 4... texels of grid 0; -1: 1 with a learned grid, else 0", low=-1, high=8
+        -1, "waves per axis: place in 1, 2, 4... texels of grid 0; -1: 1 with a learned grid, else 0", low=-1, high=8
     )
     n_neurons: int = knob(64, "width of the hidden layers, a multiple of 16", unit="neurons", low=16, high=256)
     n_hidden_layers: int = knob(2, "hidden layers", unit="layers", low=0, high=4)
@@ -119,6 +120,10 @@ class Config:
 
     # watching, saving and stopping
     eval_interval: int = knob(2000, "iterations between evaluations of all LODs", unit="iterations", low=1)
+    eval_metrics: str = knob(
+        "all", "psnr: PSNR and normal angle; all: also SSIM, FLIP, and LPIPS where its weights are on this machine; "
+        "lpips: all, and the weights are downloaded", choices=EVAL_METRICS
+    )  # fmt: skip
     save_interval: int = knob(2000, "iterations between checkpoints", unit="iterations", low=1)
     keep_checkpoints: int = knob(0, "newest checkpoints that stay on disk; 0: all", unit="checkpoints", low=0)
     early_stop: bool = knob(True, "stop when PSNR no longer rises")
@@ -145,8 +150,7 @@ LOSS_WEIGHT = knob(1.0, "share of the loss", low=0.0)
 FIELDS = {field.name: field for field in dataclasses.fields(Config)}
 # What a checkpoint fixes: another value would be another model.
 ARCHITECTURE = (
-    "quantize", "quantize_bits", "save_bits", "hash_grid_configs", "linear_color", "bpp", "target_psnr", "match", "preset",
-    "decoder",
+    "quantize", "quantize_bits", "save_bits", "hash_grid_configs", "linear_color", *AIMS, "preset", "decoder",
     "n_frequencies", "n_texel_frequencies", "n_neurons", "n_hidden_layers", "activation",
 )  # fmt: skip
 # What belongs to one call rather than to the run.

@@ -15,10 +15,10 @@ import re
 import sys
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -54,10 +54,21 @@ from model import (
     input_layout,
     layer_sizes,
 )
+from parallel import map_threads
 from quantize import QUANTIZE_BITS, SAVE_BITS, pack_codes, unpack_codes
 
-Decode = Callable[[NeuralTexture, int, int, int], torch.Tensor]  # model.NeuralTexture.decode and its like
 
+class Decode(Protocol):
+    """model.NeuralTexture.decode and its like."""
+
+    def __call__(
+        self, model: NeuralTexture, lod: int, width: int, height: int, *, rows: slice
+    ) -> torch.Tensor: ...
+
+
+
+CODE_CHUNK = 1 << 18  # texels of a grid that are packed or unpacked at a time
+DECODE_CHUNK = 1 << 18  # texels of a LOD that are decoded at a time; 44 bytes each
 MAX_NETWORK_BYTES = 64 << 20
 MAX_GRIDS = 16
 MAX_TEXEL_FREQUENCIES = 16
@@ -78,7 +89,9 @@ class ExportedTexture:
 def grid_textures(model: NeuralTexture, index: int) -> list[Texture]:
     """The codes of one grid as textures, one per plane; mip 0 is the finest level."""
     grid = model.grids[index]
-    words = pack_codes(model.codes(index).numpy(), grid.quantize_bits, grid.save_bits)
+    words = np.empty((grid.n_texels, grid.save_bits // 8), np.uint8)
+    for texels in _texel_chunks(grid):
+        words[texels] = pack_codes(model.codes(index, texels).numpy(), grid.quantize_bits, grid.save_bits)
     planes: list[list[np.ndarray]] = [[] for _ in grid_file_names(index, grid.save_bits)]
     for level in reversed(range(grid.n_levels)):
         resolution = grid.resolution(level)
@@ -87,6 +100,12 @@ def grid_textures(model: NeuralTexture, index: int) -> list[Texture]:
         for plane, levels in enumerate(planes):
             levels.append(image[:, :, plane * PLANE_BYTES : (plane + 1) * PLANE_BYTES])
     return [Texture(tuple(levels)) for levels in planes]
+
+
+def _texel_chunks(grid: GridSpec) -> Iterator[slice]:
+    """All texels of a grid, some at a time: between words, codes and features lie several copies of several bytes."""
+    for start in range(0, grid.n_texels, CODE_CHUNK):
+        yield slice(start, min(start + CODE_CHUNK, grid.n_texels))
 
 
 def codes_from_textures(grid: GridSpec, textures: Sequence[Texture], names: Sequence[str]) -> np.ndarray:
@@ -347,7 +366,8 @@ def read_textures(
     model = NeuralTexture(grids, decoder, num_lods, constants=constants)
     with torch.no_grad():
         for index, grid_codes in enumerate(codes):
-            model.load_codes(index, torch.from_numpy(grid_codes.astype(np.int32)))
+            for texels in _texel_chunks(grids[index]):
+                model.load_codes(index, torch.from_numpy(grid_codes[texels].astype(np.int32)), texels)
         for weight, values in zip(model.weights, torch.from_numpy(network.copy()).split(sizes)):
             weight.copy_(values.view(weight.shape))
     return model
@@ -357,31 +377,52 @@ def read_textures(
 
 
 def to_8_bit(image: torch.Tensor) -> np.ndarray:
-    """Values in [0, 1] as 8-bit integers, halves rounded up; outside saturates."""
-    return (image.clamp(0, 1) * 255 + 0.5).floor().to(torch.uint8).numpy()
+    """Values in [0, 1] as 8-bit integers, halves rounded up; outside saturates, NaN becomes 0."""
+    codes = image.to(torch.float32, copy=True).nan_to_num_(nan=0.0).clamp_(0, 1).mul_(255).add_(0.5)
+    return codes.to(torch.uint8).numpy()  # truncated
 
 
 def image_name(map_name: str, lod: int) -> str:
     return f"{map_name}_lod{lod}.png"
 
 
-def save_map_images(folder: Path, decoded: torch.Tensor, material: Mapping[str, Any], lod: int) -> list[Path]:
-    """Write one 8-bit PNG per present map of a decoded LOD (H, W, 11), already in the files' colour space."""
-    paths = []
-    for entry in material["maps"]:
-        pixels = to_8_bit(decoded[..., map_slice(entry["map"])])
-        path = folder / image_name(entry["map"], lod)
-        write_bytes(path, encode_png(pixels, PICTURE_COMPRESSION))
-        paths.append(path)
+def save_map_images(folder: Path, decoded: Mapping[str, np.ndarray], lod: int) -> list[Path]:
+    """Write one 8-bit PNG per map of a decoded LOD: map name -> (H, W, C) uint8, what `decode_maps` returns."""
+    paths = [folder / image_name(name, lod) for name in decoded]
+    encoded = map_threads(lambda pixels: encode_png(pixels, PICTURE_COMPRESSION), decoded.values())
+    for path, payload in zip(paths, encoded):
+        write_bytes(path, payload)
     return paths
 
 
 def decode_in_file_space(
-    model: NeuralTexture, material: Mapping[str, Any], lod: int, decode: Decode = decode_lod
+    model: NeuralTexture, material: Mapping[str, Any], lod: int, decode: Decode = decode_lod, rows: slice = slice(None)
 ) -> torch.Tensor:
-    """One LOD (H, W, 11) valued as the source files are, see file_space; missing channels 0, not clamped."""
+    """One LOD (H, W, 11) valued as the source files are, see file_space, or rows of it.
+
+    Missing channels are 0; not clamped.
+    """
     width, height = max(material["width"] >> lod, 1), max(material["height"] >> lod, 1)
-    return in_file_space(decode(model, lod, width, height), material, model.constants)
+    return in_file_space(decode(model, lod, width, height, rows=rows), material, model.constants)
+
+
+def decode_maps(
+    model: NeuralTexture, material: Mapping[str, Any], lod: int, decode: Decode = decode_lod
+) -> dict[str, np.ndarray]:
+    """One LOD as it ships: map name -> (H, W, C) uint8, valued as the source files are, see file_space.
+
+    Decoded by bands of rows: no float image of the whole LOD exists, which would take 740 MB at 4096 x 4096.
+    """
+    width, height = max(material["width"] >> lod, 1), max(material["height"] >> lod, 1)
+    parts = {entry["map"]: map_slice(entry["map"]) for entry in material["maps"]}
+    maps = {name: np.empty((height, width, part.stop - part.start), np.uint8) for name, part in parts.items()}
+    band = max(DECODE_CHUNK // width, 1)
+    for first in range(0, height, band):
+        rows = slice(first, min(first + band, height))
+        codes = to_8_bit(decode_in_file_space(model, material, lod, decode, rows))
+        for name, part in parts.items():
+            maps[name][rows] = codes[..., part]
+    return maps
 
 
 def save_images(folder: Path, exported: ExportedTexture) -> list[Path]:
@@ -390,8 +431,8 @@ def save_images(folder: Path, exported: ExportedTexture) -> list[Path]:
     material = exported.manifest["material"]
     paths = []
     for lod in range(material["num_lods"]):
-        decoded = decode_in_file_space(exported.model, material, lod, functools.partial(decode_lod, say=print))
-        paths += save_map_images(folder, decoded, material, lod)
+        decoded = decode_maps(exported.model, material, lod, functools.partial(decode_lod, say=print))
+        paths += save_map_images(folder, decoded, lod)
     return paths
 
 

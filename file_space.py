@@ -34,12 +34,7 @@ def in_file_space(decoded: Decoded, material: Mapping[str, Any], constants: Mapp
     entries = {entry["map"]: entry for entry in material["maps"]}
     trained, stored = ({name: e[space] for name, e in entries.items()} for space in ("color_space", "file_color_space"))
     values = to_file_space(decoded, trained, stored)
-    fixed = {
-        channel: file_value(constant, entry)
-        for entry in entries.values()
-        for channel, constant in constants.items()
-        if channel in entry["channels"]
-    }
+    fixed = file_values(constants, material)
     if entries.get("normal", {}).get("unit_normals"):
         axes = {channel - NORMAL.start: fixed[channel] for channel in range(CHANNELS)[NORMAL] if channel in fixed}
         texels = values.reshape(-1, CHANNELS)  # a copy, where the values do not lie one after the other
@@ -49,6 +44,16 @@ def in_file_space(decoded: Decoded, material: Mapping[str, Any], constants: Mapp
     for channel, value in fixed.items():
         values[..., channel] = value
     return values
+
+
+def file_values(constants: Mapping[int, Constant], material: Mapping[str, Any]) -> dict[int, float]:
+    """channel -> `file_value` of those constants whose map the material has; arguments as of in_file_space."""
+    return {
+        channel: file_value(constant, entry)
+        for entry in material["maps"]
+        for channel, constant in constants.items()
+        if channel in entry["channels"]
+    }
 
 
 def file_value(constant: Constant, entry: Mapping[str, Any]) -> float:

@@ -8,9 +8,12 @@ import json
 import os
 import shutil
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
+
+_umask_lock = threading.Lock()
 
 
 @contextlib.contextmanager
@@ -37,8 +40,9 @@ def atomic_write(path: str | os.PathLike) -> Iterator[BinaryIO]:
 
 
 def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
+    with _umask_lock:  # it can only be read by being set, and it is the whole process's
+        mask = os.umask(0)
+        os.umask(mask)
     return mask
 
 

@@ -1,8 +1,8 @@
 """PSNR, SSIM, LPIPS and FLIP of a decoded material, per map, one LOD at a time (design.md, section 8).
 
-The functions of one map take images (H, W, C) with values in [0, 1] and compare them as they are; `evaluate_lod` rounds
-the decoded one to 8 bits first, because that is what an engine stores. Large images go through in tiles, so that a
-4096 x 4096 material needs a few hundred MB beside the images themselves.
+The functions of one map take two images (H, W, C): tensors or arrays with values in [0, 1], or arrays of 8- or 16-bit
+codes, which stand for code / 255 and code / 65535. They go through in bands of rows, several at a time in threads, so
+that beside the images themselves, which may be codes, some tens of MB are needed whatever their size.
 """
 
 from __future__ import annotations
@@ -13,87 +13,139 @@ import importlib
 import math
 import os
 import socket
-import sys
 import threading
-import types
 import urllib.request
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Union
 
 import numpy as np
 import torch
 from torchtyping import TensorType
 
 from dataset import CHANNELS, MAPS, map_slice
+from images import import_opencv
+from parallel import map_threads
 
 MAX_PSNR_DB = 100.0  # reported for identical images, and for anything above it
 SSIM_MIN_SIZE = 11  # texels: the Gaussian window of Wang et al. 2004, "Image quality assessment"
+SSIM_SIGMA = 1.5  # texels, of that window
+SSIM_C1, SSIM_C2 = 0.01**2, 0.03**2  # (K1 L)^2 and (K2 L)^2 for values in [0, 1]
 LPIPS_MIN_SIZE = 32  # texels: AlexNet's two poolings leave nothing of 30 or less
 SSIM_HALO = 5  # rows beside a tile that its windows reach
 FLIP_HALO = 10  # FLIP's widest filter: ceil(3 * sqrt(0.04 / (2 * pi^2)) * 67.02 pixels per degree)
-TILE_VALUES = 2**22  # of an image at a time; SSIM needs about 100 bytes for each
+TILE_VALUES = 2**19  # of an image at a time; SSIM needs about 60 bytes for each
+FLIP_TILE_VALUES = 2**21  # ... and FLIP about 80, and its halo is wide
 LPIPS_TILE = 2048  # texels; LPIPS needs about 1 GB for a tile
 NETWORK_SECONDS = 10  # until a server that does not answer is given up
 WEIGHTS_ONLY = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"  # environment variable of torch.load
+WEIGHTS_PATTERN = "alexnet-owt-*.pth"  # torchvision's name of the file; the star is the start of its hash
 
 MaterialImage = TensorType["H", "W", CHANNELS]
-MapImage = TensorType["H", "W", "C"]
-NormalImage = TensorType["H", "W", 3]
+MapTensor = TensorType["H", "W", "C"]
+NormalTensor = TensorType["H", "W", 3]
+MapImage = Union[MapTensor, np.ndarray]
+NormalImage = Union[NormalTensor, np.ndarray]
 
 
 @torch.no_grad()
 def evaluate_lod(
-    decoded: MaterialImage,
-    source: MaterialImage,
-    present: Sequence[str],
-    *,
-    with_ssim: bool = True,
-    with_lpips: bool = True,
-    with_flip: bool = True,
-    exact: Iterable[int] = (),
+    decoded: MaterialImage, source: MaterialImage, present: Sequence[str], *, exact: Iterable[int] = (), **options
 ) -> dict[str, Any]:
-    """Every metric of one LOD, ready for strict JSON.
+    """Every metric of one LOD that is there as two whole images.
 
     Args:
         decoded: (H, W, 11) float in [0, 1]; rounded to 8 bits here (outside saturates, NaN becomes 0).
         source: (H, W, 11) float in [0, 1], as the files store it: 16-bit values stay 16-bit.
         present: the maps that exist; the others are left out of everything.
-        with_ssim, with_lpips, with_flip: False leaves that metric None.
         exact: channels that are not rounded, because an engine has them as numbers: NeuralTexture.constants.
-    Returns: {"psnr": {"all", <map>...}, "ssim": {"all", <map>...}, "lpips": {"all", <map>...}, "flip": {"diffuse"},
-        "error_share": {<map>...}, "normal_degrees"}. PSNR in dB, "all" from the mean squared error over all present
-        channels; "all" of SSIM and LPIPS is the mean over maps; "error_share" see error_shares. A value that does not
-        exist is None: the LOD is too small for the metric, or the metric is not available here
-        (`lpips_unavailable_reason`, `flip_unavailable_reason`). "flip" is empty without a diffuse map, "normal_degrees"
-        is there when a normal map is. FLIP takes diffuse as sRGB.
+        options: with_ssim, with_lpips, with_flip of `evaluate_maps`.
+    Returns: what `evaluate_maps` returns.
     Raises: ValueError when the shapes differ, `source` is not finite, or `present` is empty or names an unknown map.
     """
     _check_material_images(decoded, source, present)
-    scores: dict[str, Any] = {"psnr": {"all": None}, "ssim": {"all": None}, "lpips": {"all": None}, "flip": {}}
-    shipped, original = round_to_8_bit(decoded), source.to(decoded.device, torch.float32)
+    shipped, original = round_to_8_bit(decoded.detach()), source.detach().to(torch.float32)
     for channel in exact:
         shipped[..., channel] = decoded[..., channel]
-    errors = mean_squared_errors(shipped, original)
-    if not all(map(math.isfinite, errors)):
-        raise ValueError(f"source must be finite; the channels' squared errors are {errors}")
-    similarities = ssim_per_channel(shipped, original) if with_ssim else None
-    for name in (name for name in MAPS if name in present):
-        channels = map_slice(name)
-        pair = shipped[..., channels], original[..., channels]
-        scores["psnr"][name] = psnr_db(errors[channels])
-        scores["ssim"][name] = None if similarities is None else _mean(similarities[channels])
+    names = [name for name in MAPS if name in present]
+    images = ({name: image[..., map_slice(name)].cpu() for name in names} for image in (shipped, original))
+    return evaluate_maps(*images, **options)
+
+
+def evaluate_maps(
+    decoded: Mapping[str, MapImage],
+    source: Mapping[str, MapImage],
+    *,
+    with_ssim: bool = True,
+    with_lpips: bool = True,
+    with_flip: bool = True,
+    exact: Mapping[int, float] | None = None,
+) -> dict[str, Any]:
+    """Every metric of one LOD, map by map, ready for strict JSON.
+
+    Args:
+        decoded: map name -> (H, W, C) as it ships, 8-bit codes or their values.
+        source: the same maps as the files store them, 8- or 16-bit codes or their values.
+        with_ssim, with_lpips, with_flip: False leaves that metric None.
+        exact: canonical channel -> value in [0, 1] that is scored there in place of the decoded codes, because an
+            engine has it as a number: file_space.file_values. Channels of other maps do not matter.
+    Returns: {"psnr": {"all", <map>...}, "ssim": {"all", <map>...}, "lpips": {"all", <map>...}, "flip": {"diffuse"},
+        "error_share": {<map>...}, "normal_degrees"}. PSNR in dB, "all" from the mean squared error over all channels;
+        "all" of SSIM and LPIPS is the mean over maps; "error_share" see error_shares. A value that does not exist is
+        None: the LOD is too small for the metric, or the metric is not available here (`lpips_unavailable_reason`,
+        `flip_unavailable_reason`). "flip" is empty without a diffuse map, "normal_degrees" is there when a normal map
+        is. FLIP takes diffuse as sRGB.
+    Raises: ValueError when `source` is not finite.
+    """
+    scores: dict[str, Any] = {"psnr": {"all": None}, "ssim": {"all": None}, "lpips": {"all": None}, "flip": {}}
+    decoded = {name: _with_exact(image, name, exact or {}) for name, image in decoded.items()}
+    errors = {name: mean_squared_error(decoded[name], source[name]) for name in decoded}
+    if not all(map(math.isfinite, errors.values())):
+        raise ValueError(f"source must be finite; the maps' squared errors are {errors}")
+    for name, error in errors.items():
+        pair = decoded[name], source[name]
+        similarities = ssim_per_channel(*pair) if with_ssim else None
+        scores["psnr"][name] = psnr_db([error])
+        scores["ssim"][name] = None if similarities is None else _mean(similarities)
         scores["lpips"][name] = lpips(*pair) if with_lpips else None
         if name == "diffuse":
             scores["flip"][name] = flip(*pair) if with_flip else None
         if name == "normal":
             scores["normal_degrees"] = normal_angle_error(*pair)
-    scores["psnr"]["all"] = psnr_db([error for name in MAPS if name in present for error in errors[map_slice(name)]])
-    scores["error_share"] = error_shares(errors, present)
+    scores["psnr"]["all"] = psnr_db([error for name, error in errors.items() for _ in range(MAPS[name])])
+    scores["error_share"] = error_shares(errors)
     for metric in ("ssim", "lpips"):
         values = [value for name, value in scores[metric].items() if name != "all"]
         scores[metric]["all"] = None if None in values else _mean(values)
     return scores
+
+
+@dataclass(frozen=True)
+class _ExactChannels:
+    """An image some of whose channels have one value: what the functions of one map read of it, no copy of the whole.
+
+    The value may be one between two 8-bit codes.
+    """
+
+    image: MapImage
+    values: Mapping[int, float]  # by channel of this image
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.image.shape)
+
+    def __getitem__(self, part: Any) -> np.ndarray:
+        values = _values(self.image, part).copy()
+        for channel, value in self.values.items():
+            values[..., channel] = value
+        return values
+
+
+def _with_exact(image: MapImage, name: str, exact: Mapping[int, float]) -> MapImage:
+    channels = range(CHANNELS)[map_slice(name)]
+    values = {channels.index(channel): value for channel, value in exact.items() if channel in channels}
+    return _ExactChannels(image, values) if values else image
 
 
 def _check_material_images(decoded: MaterialImage, source: MaterialImage, present: Sequence[str]) -> None:
@@ -108,49 +160,49 @@ def _mean(values: Sequence[float]) -> float:
     return math.fsum(values) / len(values)
 
 
-def _row_tiles(image: MapImage, halo: int = 0) -> Iterator[tuple[slice, slice]]:
+# --- bands of rows -------------------------------------------------------------------------------------------------
+
+
+def _row_tiles(image: MapImage, halo: int = 0, values: int = 0) -> Iterator[tuple[slice, slice]]:
     """Cut an image into runs of rows: (rows to read, halo included; which of those are the tile's own)."""
     height, width, channels = image.shape
-    rows = max(TILE_VALUES // (width * channels), 1)
+    rows = max((values or TILE_VALUES) // (width * channels), 1)
     for start in range(0, height, rows):
         stop, low = min(start + rows, height), max(start - halo, 0)
         yield slice(low, min(stop + halo, height)), slice(start - low, stop - low)
 
 
-def round_to_8_bit(image: MapImage) -> MapImage:
+def _sum_of_tiles(measure: Callable[[slice, slice], Any], image: MapImage, halo: int = 0) -> np.ndarray:
+    """The sum of measure(rows, own) over all tiles, float64; in the order of the tiles, whatever the threads."""
+    return np.sum(list(map_threads(lambda tile: measure(*tile), _row_tiles(image, halo))), axis=0, dtype=np.float64)
+
+
+def _values(image: MapImage, part: slice | tuple[slice, slice]) -> np.ndarray:
+    """Some rows, or (rows, columns), of an image as dense float32 values; codes become values in [0, 1]."""
+    tile = image[part]
+    if isinstance(tile, torch.Tensor):
+        tile = tile.detach().cpu().numpy()
+    values = np.ascontiguousarray(tile, np.float32)
+    return values / np.float32(np.iinfo(tile.dtype).max) if tile.dtype.kind == "u" else values
+
+
+def round_to_8_bit(image: TensorType) -> TensorType:
     """The values of the 8-bit image that ships, k / 255 in float32; halves round up, as in export.to_8_bit."""
     codes = image.to(torch.float32, copy=True, memory_format=torch.contiguous_format)
     return codes.nan_to_num_(nan=0.0).clamp_(0, 1).mul_(255).add_(0.5).floor_().div_(255)
 
 
-@functools.cache
-def _torchmetrics() -> types.ModuleType:
-    """torchmetrics.functional, imported at first use: a command that scores nothing does not wait seconds for it.
-
-    torchmetrics imports an installed torchvision at once and fails with it when that is broken (typically: built for
-    another torch), though only LPIPS needs it. Then it is imported beside an empty stand-in, and LPIPS is left out.
-    """
-    with contextlib.suppress(Exception):
-        return importlib.import_module("torchmetrics.functional")
-    stand_in = types.ModuleType("torchvision")
-    stand_in.__getattr__ = lambda name: None  # whatever is asked for "is" there
-    names = ("torchvision", "torchvision.models", "torchvision.ops")
-    sys.modules.update(dict.fromkeys(names, stand_in))
-    try:
-        return importlib.import_module("torchmetrics.functional")
-    finally:
-        for name in names:
-            del sys.modules[name]
+# --- PSNR, SSIM ----------------------------------------------------------------------------------------------------
 
 
-def mean_squared_errors(decoded: MapImage, source: MapImage) -> list[float]:
-    """Mean squared error of each channel, accumulated in float64."""
-    total = torch.zeros(decoded.shape[2], dtype=torch.float64)
-    for rows, _ in _row_tiles(decoded):
-        pair = (image[rows].double().flatten(0, 1) for image in (decoded, source))
-        error = _torchmetrics().mean_squared_error(*pair, num_outputs=decoded.shape[2])
-        total += error.cpu() * (rows.stop - rows.start)
-    return (total / decoded.shape[0]).tolist()
+def mean_squared_error(decoded: MapImage, source: MapImage) -> float:
+    """Mean squared error of the values of all channels, accumulated in float64."""
+
+    def measure(rows: slice, _: slice) -> np.ndarray:
+        error = np.subtract(_values(decoded, rows), _values(source, rows), dtype=np.float64)
+        return np.square(error, out=error).sum()
+
+    return float(_sum_of_tiles(measure, decoded) / math.prod(decoded.shape))
 
 
 def psnr_db(squared_errors: Sequence[float]) -> float:
@@ -159,12 +211,12 @@ def psnr_db(squared_errors: Sequence[float]) -> float:
     return MAX_PSNR_DB if error == 0 else min(-10 * math.log10(error), MAX_PSNR_DB)
 
 
-def error_shares(squared_errors: Sequence[float], present: Sequence[str]) -> dict[str, float]:
-    """Each present map's share of the squared error, 0 to 1: the sum over its channels by that over all of them.
+def error_shares(squared_errors: Mapping[str, float]) -> dict[str, float]:
+    """Each map's share of the squared error, 0 to 1: the sum over its channels by that over all channels.
 
-    squared_errors: of the 11 channels. Without any error all shares are 0.
+    squared_errors: map name -> `mean_squared_error` over its channels. Without any error all shares are 0.
     """
-    sums = {name: math.fsum(squared_errors[map_slice(name)]) for name in MAPS if name in present}
+    sums = {name: error * MAPS[name] for name, error in squared_errors.items()}
     total = math.fsum(sums.values())
     return {name: error / total if total else 0.0 for name, error in sums.items()}
 
@@ -173,22 +225,38 @@ def ssim_per_channel(decoded: MapImage, source: MapImage) -> list[float] | None:
     """Structural similarity of each channel; None when a side is below SSIM_MIN_SIZE. A map's is the mean of its own.
 
     Gaussian windows of 11 x 11, sigma 1.5, K1 0.01, K2 0.03, range 1, averaged over every texel with mirrored borders:
-    what torchmetrics (since 1.5) returns for the whole image, whatever the tiles. Float32 is good for about 5e-5. All
-    channels go through in one call: one channel by itself takes a CPU as long as eight.
+    what torchmetrics (since 1.5) returns for the whole image, whatever the tiles. A Gaussian is the product of one
+    along x and one along y, so OpenCV's separable filter takes a twentieth of the time of that full convolution.
+    Source: Wang et al. 2004, equation 13. On a real material within 4e-7 of torchmetrics in float64 (in float32: 9e-5).
     """
     if min(decoded.shape[:2]) < SSIM_MIN_SIZE:
         return None
-    # cuDNN may convolve float32 in TF32, whose 10-bit mantissa drowns the variances; float64 costs a GPU little
-    dtype = torch.float64 if decoded.is_cuda else torch.float32
-    total = torch.zeros(decoded.shape[2], dtype=torch.float64)
-    for rows, own in _row_tiles(decoded, SSIM_HALO):
-        pair = (image[rows].permute(2, 0, 1)[None].to(dtype).contiguous() for image in (decoded, source))
-        measure = _torchmetrics().image.structural_similarity_index_measure
-        similarity = measure(*pair, data_range=1.0, return_full_image=True)[1]
-        total += similarity[0, :, own].sum(dim=(1, 2), dtype=torch.float64).cpu()
+    cv2 = import_opencv("SSIM")
+    window = cv2.getGaussianKernel(SSIM_MIN_SIZE, SSIM_SIGMA, cv2.CV_32F)
+
+    def blur(image: np.ndarray) -> np.ndarray:  # it drops the axis of a single channel
+        return cv2.sepFilter2D(image, -1, window, window, borderType=cv2.BORDER_REFLECT_101).reshape(image.shape)
+
+    def measure(rows: slice, own: slice) -> np.ndarray:
+        # variances are differences of squares, which lose fewer digits when the values lie around 0
+        a, b = _values(decoded, rows) - np.float32(0.5), _values(source, rows) - np.float32(0.5)
+        mean_a, mean_b = blur(a)[own], blur(b)[own]
+        variances = np.maximum(blur(a * a)[own] - mean_a**2, 0) + np.maximum(blur(b * b)[own] - mean_b**2, 0)
+        covariance = blur(a * b)[own] - mean_a * mean_b
+        mean_a += np.float32(0.5)
+        mean_b += np.float32(0.5)
+        luminance = (2 * mean_a * mean_b + np.float32(SSIM_C1)) / (mean_a**2 + mean_b**2 + np.float32(SSIM_C1))
+        structure = (2 * covariance + np.float32(SSIM_C2)) / (variances + np.float32(SSIM_C2))
+        return (luminance * structure).sum(axis=(0, 1), dtype=np.float64)
+
+    total = _sum_of_tiles(measure, decoded, SSIM_HALO)
     return (total / (decoded.shape[0] * decoded.shape[1])).tolist()
 
 
+# --- LPIPS ---------------------------------------------------------------------------------------------------------
+
+
+@torch.no_grad()
 def lpips(decoded: MapImage, source: MapImage) -> float | None:
     """Learned perceptual similarity (AlexNet), 0 for identical images; None when a side is below LPIPS_MIN_SIZE.
 
@@ -198,11 +266,12 @@ def lpips(decoded: MapImage, source: MapImage) -> float | None:
     """
     if min(decoded.shape[:2]) < LPIPS_MIN_SIZE or lpips_unavailable_reason() is not None:
         return None
-    network, total = _lpips_network()[0].to(decoded.device), 0.0
+    network, total = _lpips_network()[0], 0.0
     height, width, channels = decoded.shape
     for rows in _even_cuts(height):
         for columns in _even_cuts(width):
-            tiles = (image[rows, columns].permute(2, 0, 1)[None].clamp(0, 1) for image in (decoded, source))
+            tiles = [torch.from_numpy(_values(image, (rows, columns))) for image in (decoded, source)]
+            tiles = [tile.permute(2, 0, 1)[None].clamp(0, 1) for tile in tiles]
             score = network(*(tile.expand(-1, 3, -1, -1) if channels == 1 else tile for tile in tiles)).item()
             network.reset()
             total += score * (rows.stop - rows.start) * (columns.stop - columns.start)
@@ -216,29 +285,56 @@ def _even_cuts(size: int) -> list[slice]:
 
 
 def lpips_unavailable_reason() -> str | None:
-    """Why LPIPS is None on this machine, in one line; None when it works. The first call loads the network, or tries.
+    """Why LPIPS is None on this machine, in one line; None when it works. The first call loads the network.
 
-    The AlexNet weights come from the torch hub cache ($TORCH_HOME/hub/checkpoints), filled by download when empty. One
-    attempt per process, given up when the server does not answer within NETWORK_SECONDS.
+    The AlexNet weights come from the torch hub cache ($TORCH_HOME/hub/checkpoints). Nothing is downloaded here, and
+    without them nothing is imported: see `download_lpips_weights`.
     """
     return _lpips_network()[1]
 
 
 @functools.cache
-def _lpips_network() -> tuple[Any, str | None]:
-    """(torchmetrics' LPIPS module, None), or (None, the reason)."""
+def download_lpips_weights() -> str | None:
+    """Fill the torch hub cache with the AlexNet weights unless they are there; call it before anything else of LPIPS.
+
+    One attempt per process, given up when the server does not answer within NETWORK_SECONDS.
+    Returns: why it failed, in one line, or None.
+    """
     weights = "the AlexNet weights"
     try:
         import torchvision
 
         url = torchvision.models.AlexNet_Weights.DEFAULT.url
-        weights_file = Path(torch.hub.get_dir(), "checkpoints", url.rpartition("/")[2])
-        weights = f"{url} (kept as {weights_file})"
+        path = _hub_folder() / url.rpartition("/")[2]
+        weights = f"{url} (kept as {path})"
         with _load_settings():
-            _fetch(url, weights_file)
-            _torchmetrics()
-            from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
+            _fetch(url, path)
+    except Exception as error:
+        return f"LPIPS is left out: {_one_line(error)}; it needs torchvision and {weights}"
+    return None
 
+
+def _hub_folder() -> Path:
+    return Path(torch.hub.get_dir(), "checkpoints")
+
+
+@functools.cache
+def _lpips_network() -> tuple[Any, str | None]:
+    """(torchmetrics' LPIPS module, None), or (None, the reason)."""
+    folder = _hub_folder()
+    if not any(folder.glob(WEIGHTS_PATTERN)):  # torchvision takes 1.5 s to import, which would come to the same
+        missing = f"no AlexNet weights ({WEIGHTS_PATTERN}) in {folder}"
+        return None, f"LPIPS is left out: {missing}; --eval_metrics lpips downloads them"
+    weights = f"AlexNet weights in {folder}"
+    try:
+        import torchvision
+
+        path = folder / torchvision.models.AlexNet_Weights.DEFAULT.url.rpartition("/")[2]
+        if not path.is_file():  # torchvision would download it
+            raise FileNotFoundError(f"no {path.name}, which this torchvision wants")
+        from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
+
+        with _load_settings():
             network = LearnedPerceptualImagePatchSimilarity(net_type="alex", normalize=True, sync_on_compute=False)
         return network, None
     except Exception as error:
@@ -286,6 +382,9 @@ def _check_answers(url: str) -> None:
         raise problems[-1]
 
 
+# --- FLIP ----------------------------------------------------------------------------------------------------------
+
+
 def flip(decoded: MapImage, source: MapImage) -> float | None:
     """Mean LDR-FLIP error of two sRGB images (H, W, 3) at the default 67 pixels per degree; any size, 0 is identical.
 
@@ -294,8 +393,8 @@ def flip(decoded: MapImage, source: MapImage) -> float | None:
     if flip_unavailable_reason() is not None:
         return None
     evaluate, total = _flip_evaluator()[0], 0.0
-    for rows, own in _row_tiles(decoded, FLIP_HALO):
-        tiles = (image[rows].float().clamp(0, 1).contiguous().cpu().numpy() for image in (source, decoded))
+    for rows, own in _row_tiles(decoded, FLIP_HALO, FLIP_TILE_VALUES):
+        tiles = (_values(image, rows).clip(0, 1) for image in (source, decoded))
         # Its own mean adds up in float32: 2.7 % off at 4096 x 4096.
         error, _, _ = evaluate(*tiles, "LDR", inputsRGB=True, applyMagma=False, computeMeanError=False)
         total += error[own].sum(dtype=np.float64)
@@ -319,15 +418,20 @@ def _one_line(error: Exception) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())[:200]
 
 
+# --- normals, table, pictures --------------------------------------------------------------------------------------
+
+
 def normal_angle_error(decoded: NormalImage, source: NormalImage) -> float:
     """Mean angle in degrees between two normal maps, n = 2 v - 1; a zero vector has no direction and counts as 0."""
-    total = 0.0
-    for rows, _ in _row_tiles(decoded):
-        a, b = decoded[rows].double() * 2 - 1, source[rows].double() * 2 - 1
-        # atan2 needs no unit vectors and, unlike acos, keeps small angles
-        angle = torch.atan2(torch.linalg.cross(a, b, dim=-1).norm(dim=-1), (a * b).sum(-1))
-        total += angle.sum().item()
-    return math.degrees(total / (decoded.shape[0] * decoded.shape[1]))
+
+    def measure(rows: slice, _: slice) -> np.ndarray:
+        planes = (_values(image, rows).transpose(2, 0, 1).astype(np.float64) for image in (decoded, source))
+        (ax, ay, az), (bx, by, bz) = (plane * 2 - 1 for plane in planes)
+        cross = np.sqrt((ay * bz - az * by) ** 2 + (az * bx - ax * bz) ** 2 + (ax * by - ay * bx) ** 2)
+        # arctan2 needs no unit vectors and, unlike arccos, keeps small angles
+        return np.arctan2(cross, ax * bx + ay * by + az * bz).sum()
+
+    return math.degrees(_sum_of_tiles(measure, decoded) / (decoded.shape[0] * decoded.shape[1]))
 
 
 def format_table(metrics: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> str:
@@ -351,15 +455,33 @@ def _table_line(lod: str, name: str, *cells: str) -> str:
 
 def error_image(decoded: MapImage, source: MapImage, gain: float = 8.0) -> np.ndarray:
     """|decoded - source| * gain as an 8-bit picture, (H, W, C) uint8."""
-    return _picture((decoded - source.to(decoded)).abs() * gain)
+    return _joined(lambda rows: _drawn(_error(decoded, source, rows, gain)), decoded)
 
 
-def strip(decoded: MaterialImage, source: MaterialImage, map_name: str) -> np.ndarray:
-    """decoded | source | error of one map side by side, (H, 3 W, 3) uint8; a grey map is replicated to RGB."""
-    shipped, original = round_to_8_bit(decoded[..., map_slice(map_name)]), source[..., map_slice(map_name)]
-    panels = [_picture(shipped), _picture(original), error_image(shipped, original)]
-    return np.concatenate([np.broadcast_to(panel, (*panel.shape[:2], 3)) for panel in panels], axis=1)
+def picture(image: MapImage) -> np.ndarray:
+    """An image as an 8-bit picture, (H, W, C) uint8; 8-bit codes are what they are."""
+    if isinstance(image, np.ndarray) and image.dtype == np.uint8:
+        return image
+    return _joined(lambda rows: _drawn(_values(image, rows)), image)
 
 
-def _picture(image: MapImage) -> np.ndarray:
-    return (round_to_8_bit(image.detach()) * 255).round().to(torch.uint8).cpu().numpy()
+def strip_bands(decoded: MapImage, source: MapImage) -> Iterator[np.ndarray]:
+    """decoded | source | error x 8 of one map side by side, in bands (rows, 3 W, C) uint8 from the top."""
+    shipped = picture(decoded)
+    for rows, _ in _row_tiles(decoded):
+        panels = [shipped[rows], _drawn(_values(source, rows)), _drawn(_error(shipped, source, rows, 8.0))]
+        yield np.concatenate(panels, axis=1)
+
+
+def _joined(draw: Callable[[slice], np.ndarray], image: MapImage) -> np.ndarray:
+    """draw(rows) of all bands of an image, one below the other."""
+    return np.concatenate([draw(rows) for rows, _ in _row_tiles(image)])
+
+
+def _error(decoded: MapImage, source: MapImage, rows: slice, gain: float) -> np.ndarray:
+    return np.abs(_values(decoded, rows) - _values(source, rows)) * np.float32(gain)
+
+
+def _drawn(values: np.ndarray) -> np.ndarray:
+    """Values as uint8 pixels: outside [0, 1] saturates, NaN becomes 0, halves round up."""
+    return (np.nan_to_num(values).clip(0, 1) * np.float32(255) + np.float32(0.5)).astype(np.uint8)

@@ -229,7 +229,9 @@ class NeuralTexture(nn.Module):
         self.register_buffer("_constant_values", torch.tensor(values), persistent=False)  # nan: not a constant
         generator = torch.Generator().manual_seed(seed)
         self.grid_parameters = nn.ParameterList(
-            nn.Parameter((torch.rand(grid.n_texels * grid.features, generator=generator) - 0.5) * INITIAL_FEATURE_RANGE)
+            nn.Parameter(
+                torch.rand(grid.n_texels * grid.features, generator=generator).sub_(0.5).mul_(INITIAL_FEATURE_RANGE)
+            )
             for grid in self.grids
         )
         learned = sorted(set(present_channels) - set(self.constants))
@@ -376,34 +378,39 @@ class NeuralTexture(nn.Module):
 
     @torch.no_grad()
     def decode(
-        self, lod: int, width: int, height: int, chunk: int = 1 << 16
+        self, lod: int, width: int, height: int, chunk: int = 1 << 16, rows: slice = slice(None)
     ) -> DecodedImage:
         """Decode one LOD at its texel centres: (height, width, 11) float32 on the CPU, not clamped.
 
-        `chunk` texels are decoded at a time, so that memory does not grow with the image.
+        `chunk` texels are decoded at a time, so that memory does not grow with the image. `rows` limits it to rows of
+        the LOD.
         """
-        image = torch.empty(height * width, CHANNELS)
+        first, last, _ = rows.indices(height)
+        image = torch.empty((last - first) * width, CHANNELS)
         device = self.weights[0].device
-        for start in range(0, height * width, chunk):
-            texel = torch.arange(start, min(start + chunk, height * width), device=device)
+        for start in range(first * width, last * width, chunk):
+            texel = torch.arange(start, min(start + chunk, last * width), device=device)
             uv = texel_centres(texel, width, height)
-            image[start : start + len(texel)] = self(uv, torch.full_like(texel, lod)).cpu()
-        return image.view(height, width, CHANNELS)
+            image[start - first * width :][: len(texel)] = self(uv, torch.full_like(texel, lod)).cpu()
+        return image.view(last - first, width, CHANNELS)
 
     # --- codes -----------------------------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def codes(self, index: int) -> Codes:
-        """Integer codes of grid `index`, (n_texels, features) int32 on the CPU, level after level."""
+    def codes(self, index: int, texels: slice = slice(None)) -> Codes:
+        """Integer codes of grid `index`, (texels, features) int32 on the CPU, level after level; `texels`: of these."""
         grid = self.grids[index]
-        parameters = self.grid_parameters[index].detach().view(-1, grid.features)
+        parameters = self.grid_parameters[index].detach().view(-1, grid.features)[texels]
         return codes_from_features(parameters, grid.quantize_bits).cpu()
 
     @torch.no_grad()
-    def load_codes(self, index: int, codes: Codes) -> None:
-        """Set grid `index` to the features of `codes`."""
-        features = features_from_codes(codes, self.grids[index].quantize_bits)
-        self.grid_parameters[index].copy_(features.reshape(-1))
+    def load_codes(self, index: int, codes: Codes, texels: slice = slice(None)) -> None:
+        """Set grid `index`, or some texels of it, to the features of `codes`."""
+        grid = self.grids[index]
+        features = features_from_codes(codes, grid.quantize_bits)
+        self.grid_parameters[index].view(-1, grid.features)[texels] = features.view(-1, grid.features).to(
+            self.grid_parameters[index].device
+        )
 
     @torch.no_grad()
     def sync_wrap_boundary(self, index: int, strength: float, n_levels: int = 0) -> None:

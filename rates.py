@@ -175,8 +175,9 @@ def plan(config: Config, given: Mapping[str, Any], width: int, height: int) -> C
 
 
 def plan_with(
-    row: Row, preset: Preset, bpp: float, decoder: str, config: Config, given: Mapping[str, Any], width: int, height: int
-) -> Config:
+    row: Row, preset: Preset, bpp: float, decoder: str, config: Config, given: Mapping[str, Any], width: int,
+    height: int,
+) -> Config:  # fmt: skip
     """`plan` with a row and an effort of the caller's."""
     values: dict[str, Any] = {
         "decoder": decoder,

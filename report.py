@@ -11,20 +11,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from tensorboardX import summary
 from tensorboardX.event_file_writer import EventsWriter
-from tensorboardX.proto import event_pb2
+from tensorboardX.proto import event_pb2, summary_pb2
 from tqdm import tqdm
 
-from dataset import CHANNELS, MAPS, Material, map_slice
-from export import to_8_bit
-from files import write_bytes, write_json, write_text
-from images import PICTURE_COMPRESSION, encode_png
-from metrics import error_image, format_table, strip
+from dataset import CHANNELS, MAPS, PNG_SAMPLE_TEXELS, Material, map_slice
+from files import atomic_write, write_json, write_text
+from images import PICTURE_COMPRESSION, encode_png, write_png
+from metrics import error_image, format_table, picture, strip_bands
+from parallel import map_threads
 
 TENSORBOARD = "tensorboard"
 TENSORBOARD_IMAGE_SIZE = 512  # longest side of logged images: event files would outgrow the checkpoints otherwise
+LARGE_VALUES = 2**24  # of a map: from here on one strip at a time, for the memory's sake
+
+Maps = Mapping[str, np.ndarray]  # of one LOD: map name -> (H, W, C) uint8 or uint16
 
 FLUSH_SECONDS = 10  # how far TensorBoard may lag behind
 
@@ -48,9 +50,10 @@ class EventFile:
     def scalar(self, tag: str, value: float, step: int) -> None:
         self._write(summary.scalar(tag, value), step)
 
-    def image(self, tag: str, pixels: np.ndarray, step: int) -> None:
-        """Add (H, W, 1 or 3) uint8 pixels."""
-        self._write(summary.image(tag, pixels, dataformats="HWC"), step)
+    def image(self, tag: str, height: int, width: int, channels: int, png: bytes, step: int) -> None:
+        """Add a PNG file of this shape: tensorboardX's own writer of images spends most of an evaluation in zlib."""
+        content = summary_pb2.Summary.Image(height=height, width=width, colorspace=channels, encoded_image_string=png)
+        self._write(summary_pb2.Summary(value=[summary_pb2.Summary.Value(tag=tag, image=content)]), step)
 
     def _write(self, content: Any, step: int) -> None:
         self._writer.write_event(event_pb2.Event(wall_time=time.time(), step=step, summary=content))
@@ -101,20 +104,20 @@ class RunLog:
         save_metrics(self.run, metrics)
         self._events.flush()
 
-    def pictures(self, iteration: int, lod: int, decoded: torch.Tensor, source: torch.Tensor, material: Material):
-        """Log decoded, source and error x8 of every map, of the first LOD that is small enough."""
+    def pictures(self, iteration: int, lod: int, decoded: Maps, source: Maps, material: Material) -> None:
+        """Log decoded, source and error x8 of every map, of the first LOD that is small enough; see evaluate.OnLod."""
         sizes = material.lod_sizes
         shown = next((l for l, size in enumerate(sizes) if max(size) <= TENSORBOARD_IMAGE_SIZE), len(sizes) - 1)
         if lod != shown:
             return
+        pictures = {}
         for name in material.present:
-            part = map_slice(name)
-            for kind, pixels in (
-                ("decoded", to_8_bit(decoded[..., part])),
-                ("source", to_8_bit(source[..., part])),
-                ("error_x8", error_image(decoded[..., part], source[..., part])),
-            ):
-                self._events.image(f"{name}/{kind}", pixels, iteration)
+            pictures[f"{name}/decoded"] = picture(decoded[name])
+            pictures[f"{name}/source"] = picture(source[name])
+            pictures[f"{name}/error_x8"] = error_image(decoded[name], source[name])
+        encoded = map_threads(lambda pixels: encode_png(pixels, PICTURE_COMPRESSION), pictures.values())
+        for (tag, pixels), png in zip(pictures.items(), encoded):
+            self._events.image(tag, *pixels.shape, png, iteration)
 
     def close(self) -> None:
         """Flush and close the event file; a disk that is full by now has been reported by whatever filled it."""
@@ -128,11 +131,17 @@ def save_metrics(folder: Path, metrics: Mapping[str, Any]) -> None:
     write_text(folder / "metrics.txt", format_table(metrics["lods"]) + "\n")
 
 
-def save_strips(folder: Path, decoded: torch.Tensor, source: torch.Tensor, material: Material) -> None:
-    """One PNG per map: decoded | source | error x8."""
+def save_strips(folder: Path, decoded: Maps, source: Maps) -> None:
+    """One PNG per map: decoded | source | error x8; see evaluate.OnLod for the maps."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name in material.present:
-        write_bytes(folder / f"{name}.png", encode_png(strip(decoded, source, name), PICTURE_COMPRESSION))
+
+    def save(name: str) -> None:
+        height, width, _ = decoded[name].shape
+        with atomic_write(folder / f"{name}.png") as stream:
+            write_png(stream, height, 3 * width, strip_bands(decoded[name], source[name]), PICTURE_COMPRESSION)
+
+    large = max(image.size for image in decoded.values()) > LARGE_VALUES
+    list(map_threads(save, decoded, limit=1 if large else None))
 
 
 def progress_bar(total: int, initial: int, quiet: bool = False) -> tqdm:
@@ -229,9 +238,11 @@ def run_summary(
         lines.insert(2, f"advice   {advice}")
     if shipped_bytes is not None:
         png = material.png_bytes()
+        about = "about " if material.width * material.height > PNG_SAMPLE_TEXELS else ""
         lines.append(
             f"on disk  {readable_bytes(shipped_bytes)} with all mips: {shipped_bytes / png:.1%} of the maps as PNG "
-            f"({readable_bytes(png)}), {shipped_bytes / bc7:.1%} of {textures} BC7 textures ({readable_bytes(bc7)})"
+            f"({about}{readable_bytes(png)}), {shipped_bytes / bc7:.1%} of {textures} BC7 textures "
+            f"({readable_bytes(bc7)})"
         )
     lines.append(f"time     {seconds:.1f} s to iteration {iteration}")
     lines.append(f"files    {checkpoint}")

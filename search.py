@@ -14,9 +14,7 @@ from configs import Config
 from dataset import Material
 from engine import create_engine
 from errors import UserError
-from export import decode_in_file_space
-from manifest import describe_material
-from metrics import evaluate_lod
+from evaluate import metric_options, score_lod
 from model import new_model
 from rates import plan, row_for
 from schedule import Schedule
@@ -100,10 +98,7 @@ def run_probe(
     while engine.iteration < short.max_iter:
         engine.step(min(engine.chunk, short.max_iter - engine.iteration))
     engine.sync()
-    decoded = decode_in_file_space(model, describe_material(material), 0)
-    scores = evaluate_lod(decoded, material.texels(0), material.present, with_ssim=False, with_lpips=False,
-                          with_flip=False)  # fmt: skip
-    return scores["psnr"]["all"]
+    return score_lod(model, material, 0, **metric_options("psnr"))["psnr"]["all"]
 
 
 def correction(target: float, bpp: float, psnr: float, slope: float) -> float | None:

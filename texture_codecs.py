@@ -29,8 +29,8 @@ JPEG_XL_EFFORT = 7  # libjxl's own default
 ASTC_BLOCKS = (4, 5, 6, 8, 10, 12)
 BLOCK_CODECS = ("bc1", "bc7", "bc7+bc5+bc4", *(f"astc{n}x{n}" for n in ASTC_BLOCKS))
 QUALITIES = {  # of the image codecs, ascending in rate: from blurred to almost lossless
-    "avif": (10, 25, 40, 55, 70, 80, 88, 94),
-    "jxl": (10, 30, 50, 65, 78, 88, 94, 97),
+    "avif": (10, 25, 40, 55, 70, 80, 88, 94, 98),
+    "jxl": (10, 30, 50, 65, 78, 88, 94, 97, 99),
 }
 IMAGE_CODECS = tuple(QUALITIES)
 CODECS = BLOCK_CODECS + IMAGE_CODECS
@@ -112,14 +112,20 @@ def block_rate(present: Sequence[str], codec: str) -> float:
 def interpolate_at_rate(rates: Sequence[float], values: Sequence[float], bpp: float) -> float | None:
     """A measure at `bpp`, linear in the logarithm of the rate between the two measured rates around it.
 
+    A measurement that another one beats with fewer bits does not take part: nobody would use it (JPEG XL has such).
+
     Args:
         rates: bpp of each measurement, in any order.
-        values: PSNR in dB, or another measure, of each.
+        values: PSNR in dB, or another measure whose larger values are better, of each.
     Returns: None where `bpp` lies outside the measured rates: nothing is extrapolated.
     """
-    points = dict(sorted(zip(rates, values)))
-    if not points or not min(points) <= bpp <= max(points):
+    if not rates or not min(rates) <= bpp <= max(rates):
         return None
+    points: dict[float, float] = {}
+    for rate, value in sorted(zip(rates, values), key=lambda point: (point[0], -point[1])):
+        if value > max(points.values(), default=-math.inf):
+            points[rate] = value
+    # beyond the last of them (a beaten one was the most expensive) the last is still to be had
     return float(np.interp(math.log(bpp), [math.log(rate) for rate in points], list(points.values())))
 
 

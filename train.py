@@ -35,13 +35,12 @@ from configs import ARCHITECTURE, CALL, Config, HashGridConfig, describe, make_c
 from dataset import Material, load_material
 from engine import create_decoder, create_engine, resolve_device
 from errors import UserError, run_command
-from evaluate import evaluate_model
+from evaluate import Maps, evaluate_model, metric_options, missing_metrics
 from export import read_export, save_map_images
 from file_space import constant_listing
 from files import write_json
 from loss_weights import resolve_loss_weights
 from manifest import describe_material, read_manifest
-from metrics import flip_unavailable_reason, lpips_unavailable_reason
 from model import DEFAULT_DIVISORS, NeuralTexture, new_model, resolve_grids
 from rates import plan
 from report import RunLog, progress_bar, run_summary, save_metrics, save_strips
@@ -264,6 +263,7 @@ class Trainer:
         self.decode = create_decoder(config)
         self.metrics: dict[str, Any] | None = None
         self.seconds_before = 0.0
+        self.missing: list[str] = []  # why a metric is None in the last evaluation
         self.ending = False  # the pictures in media/ are written once: they take as long as an evaluation
         if checkpoint is not None:
             self._restore(checkpoint)
@@ -355,14 +355,15 @@ class Trainer:
     def _evaluate(self, model: NeuralTexture) -> dict[str, Any]:
         iteration = self.engine.iteration
 
-        def on_lod(lod: int, decoded: torch.Tensor, source: torch.Tensor) -> None:
+        def on_lod(lod: int, decoded: Maps, source: Maps) -> None:
             self.log.pictures(iteration, lod, decoded, source, self.material)
             if lod == 0 and self.ending:
-                save_strips(self.run / "media", decoded, source, self.material)
+                save_strips(self.run / "media", decoded, source)
 
-        # FLIP and LPIPS take half the time of an evaluation and are read of the end result
-        slow = {"with_flip": self.ending, "with_lpips": self.ending}
-        self.metrics = evaluate_model(model, self.material, iteration, on_lod=on_lod, decode=self.decode, **slow)
+        if self.ending:
+            self.missing = missing_metrics(self.config.eval_metrics)
+        options = metric_options(self.config.eval_metrics, self.ending)
+        self.metrics = evaluate_model(model, self.material, iteration, on_lod=on_lod, decode=self.decode, **options)
         self.log.evaluation(self.metrics)
         self.say(f"iteration {iteration}: PSNR {self.metrics['psnr']['all']:.2f} dB at LOD 0, {self.seconds:.0f} s")
         return self.metrics
@@ -371,7 +372,7 @@ class Trainer:
         self.engine.sync()
         folder, self.metrics = save_checkpoint(
             self.run, self.engine.iteration, self.model, self.config, describe_material(self.material),
-            self._training_state(stopped), self._evaluate if evaluate else None, self.metrics,
+            lambda: self._training_state(stopped), self._evaluate if evaluate else None, self.metrics,
         )  # fmt: skip
         remove_old_checkpoints(self.run, self.config.keep_checkpoints)
         return folder
@@ -383,9 +384,8 @@ class Trainer:
                      f"{config.early_stop_interval} iterations")  # fmt: skip
         if not self.engine.channels:
             self.say("every channel has one value, which the manifest keeps: there is nothing to train")
-        for reason in (lpips_unavailable_reason(), flip_unavailable_reason()):
-            if reason:
-                self.say(f"note: {reason}")
+        for reason in self.missing:
+            self.say(f"note: {reason}")
         shipped = None
         if self.model.quantized:
             shipped = read_manifest(folder)["bytes_on_disk"]
@@ -460,21 +460,21 @@ def infer(config: Config, given: Mapping[str, Any], say: Say = print) -> dict[st
     model = read_export(folder).model if checkpoint.model.quantized else checkpoint.model
     out = folder.parent.parent / "infer"
     out.mkdir(exist_ok=True)
-    description = describe_material(material)
+    eval_metrics = config.eval_metrics if "eval_metrics" in given else checkpoint.config.eval_metrics
 
-    def on_lod(lod: int, decoded: torch.Tensor, source: torch.Tensor) -> None:
-        save_map_images(out, decoded, description, lod)
+    def on_lod(lod: int, decoded: Maps, source: Maps) -> None:
+        save_map_images(out, decoded, lod)
         if lod == 0:
-            save_strips(out / "compare", decoded, source, material)
+            save_strips(out / "compare", decoded, source)
         say(f"LOD {lod} decoded")
 
     decode = create_decoder(config, say)
-    metrics = evaluate_model(model.to(device), material, checkpoint.iteration, on_lod=on_lod, decode=decode)
+    missing, options = missing_metrics(eval_metrics), metric_options(eval_metrics)
+    metrics = evaluate_model(model.to(device), material, checkpoint.iteration, on_lod=on_lod, decode=decode, **options)
     save_metrics(out, metrics)
     say((out / "metrics.txt").read_text(encoding="utf-8"))
-    for reason in (lpips_unavailable_reason(), flip_unavailable_reason()):
-        if reason:
-            say(f"note: {reason}")
+    for reason in missing:
+        say(f"note: {reason}")
     say(f"{out}: images, metrics.json and metrics.txt of iteration {checkpoint.iteration}")
     return metrics
 

@@ -7,6 +7,8 @@ The second run has the same seed and --early_stop False.
 
 from __future__ import annotations
 
+import threads  # isort: skip  # noqa: F401  # before torch
+
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -14,6 +16,7 @@ from typing import Any
 
 from bench.common import parser, save
 from configs import make_config
+from errors import run_command
 from train import Result, train_material
 
 
@@ -70,4 +73,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

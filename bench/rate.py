@@ -15,7 +15,6 @@ import threads  # isort: skip  # noqa: F401  # before torch
 import argparse
 import dataclasses
 import json
-import math
 import sys
 import tempfile
 import time
@@ -26,15 +25,13 @@ from typing import Any
 import numpy as np
 import torch
 
-import configs
 from bench import rate_plot, rate_report
 from bench.common import RESULTS, machine, save
-from bench.rate_summary import PRESETS, gains, gains_table, label_of, material_table
+from bench.rate_summary import gains, gains_table, label_of, material_table
 from checkpoint import find_checkpoint
-from configs import make_config
+from configs import PRESETS, OneLineParser, make_config
 from dataset import Material, load_material, map_slice
 from errors import UserError, run_command
-from evaluate import evaluate_model
 from export import decode_in_file_space, read_export, to_8_bit
 from files import write_text
 from metrics import MaterialImage, evaluate_lod
@@ -42,7 +39,8 @@ from texture_codecs import CODECS, QUALITIES, encode_decode, missing_packages
 
 RATES = (1.25, 2.5, 5.0, 10.0)
 QUICK_RATES = (2.5, 5.0)
-QUICK_CODECS = {"astc8x8": (None,), "astc12x12": (None,), "avif": (40, 70)}
+QUICK_PRESET = "fast"
+QUICK_CODECS = {"astc8x8": (None,), "astc12x12": (None,), "avif": (25, 70)}
 ALL_CODECS = {codec: QUALITIES.get(codec, (None,)) for codec in CODECS}
 CROP = 384  # texels that the report shows of each material, from its middle
 
@@ -60,21 +58,9 @@ class Measured:
 # --- ours ----------------------------------------------------------------------------------------------------------
 
 
-def run_settings(bpp: float, preset: str, width: int, height: int) -> dict[str, Any]:
+def run_settings(bpp: float, preset: str) -> dict[str, Any]:
     """The flags of train.py for a rate and a preset."""
-    if "bpp" in configs.FIELDS and "preset" in configs.FIELDS:
-        return {"bpp": bpp, "preset": preset}
-    # Until train.py has the two flags: a fine grid whose network interpolates, and one of a quarter of its width.
-    given = {"max_iter": PRESETS[preset], "eval_interval": PRESETS[preset], "save_interval": PRESETS[preset]}
-    given["n_frequencies"] = 6
-    weights = 64 * (96 + 64 + 16) * 32  # bits of the network
-    texels = width * height
-    bits = max(bpp * texels - weights, 0.2 * bpp * texels)
-    fine = max(math.sqrt(bits / 32 / (1 + 1 / 16)), 8)
-    resolutions = [max(round(fine / part / 8), 1) * 8 for part in (1, 4)]
-    grids = [{"max_resolution": size, "quantize_bits": 4, "save_bits": 32} for size in resolutions]
-    grids[0]["interpolation"] = "learned"
-    return {**given, "hash_grid_configs": grids}
+    return {"bpp": bpp, "preset": preset}
 
 
 def our_run(folder: str, bpp: float, preset: str, save_dir: str, **settings: Any) -> dict[str, Any]:
@@ -89,7 +75,7 @@ def our_run(folder: str, bpp: float, preset: str, save_dir: str, **settings: Any
     from train import train_material
 
     material = load_material(folder)
-    given = {**run_settings(bpp, preset, material.width, material.height), **settings, "data_dir": folder,
+    given = {**run_settings(bpp, preset), **settings, "data_dir": folder,
              "save_dir": save_dir}  # fmt: skip
     started = time.perf_counter()
     result = train_material(make_config(given), given, say=lambda text: None, quiet=True)
@@ -97,16 +83,18 @@ def our_run(folder: str, bpp: float, preset: str, save_dir: str, **settings: Any
     if not result.completed:
         raise KeyboardInterrupt
     exported = read_export(find_checkpoint(result.run, result.iteration))
-    scores = evaluate_model(exported.model, material, result.iteration, with_lpips=False)
-    entry = entry_of(material, "ours", scores["lods"][0], result.rates["bpp"], seconds)
+    decoded = decode_in_file_space(exported.model, exported.manifest["material"], 0).cpu()
+    source, exact = material.texels(0).cpu(), exported.model.constants
+    scores = evaluate_lod(decoded, source, material.present, exact=exact, with_lpips=False)
+    entry = entry_of(material, "ours", scores, result.rates["bpp"], seconds)
     entry.update(
         target_bpp=bpp,
         bytes=exported.manifest["bytes_on_disk"],
-        lods=[lod["psnr"]["all"] for lod in scores["lods"]],
+        lods=[lod["psnr"]["all"] for lod in result.metrics["lods"]],
         settings={"preset": preset, "iterations": result.iteration, "bpp_all_mips": result.rates["all_mips"],
                   "training_seconds": result.seconds},
     )  # fmt: skip
-    return {**entry, "decoded": decode_in_file_space(exported.model, exported.manifest["material"], 0).cpu()}
+    return {**entry, "decoded": decoded}
 
 
 # --- both ----------------------------------------------------------------------------------------------------------
@@ -187,14 +175,15 @@ def parse_rates(text: str) -> tuple[float, ...]:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = configs.OneLineParser(
+    parser = OneLineParser(
         description=__doc__.splitlines()[0],
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
         prog="python -m bench.rate",
     )
     parser.add_argument("folders", nargs="+", help="material folders; --quick takes the first")
     parser.add_argument("--rates", type=parse_rates, help="our rates, bits per texel  [1.25,2.5,5,10]")
-    parser.add_argument("--preset", choices=list(PRESETS), help="effort of our runs  [balanced; --quick: fast]")
+    preset = f"effort of our runs  [balanced; --quick: {QUICK_PRESET}]"
+    parser.add_argument("--preset", choices=[name for name in PRESETS if name], help=preset)
     parser.add_argument("--codecs", help="codecs to compare with, commas between them  [all]")
     parser.add_argument("--quick", action="store_true", help="few rates and codecs; the last line is JSON")
     parser.add_argument("--crop", type=int, default=CROP, help="texels of each side that the report shows")
@@ -241,7 +230,7 @@ def quick_summary(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = build_parser().parse_args(argv)
     arguments.rates = arguments.rates or (QUICK_RATES if arguments.quick else RATES)
-    arguments.preset = arguments.preset or ("fast" if arguments.quick else "balanced")
+    arguments.preset = arguments.preset or (QUICK_PRESET if arguments.quick else "balanced")
     if arguments.crop < 16:
         raise UserError(f"--crop: expected 16 texels or more, got {arguments.crop}")
     if arguments.num_threads < 0:

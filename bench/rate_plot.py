@@ -46,7 +46,7 @@ def draw(curves: Curves, title: str, ink: str = "black") -> Any:
     from matplotlib.figure import Figure  # without pyplot: no window system is asked for
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
 
-    figure = Figure(figsize=(7.2, 4.4), layout="constrained")
+    figure = Figure(figsize=(6.2, 4.2), layout="constrained")
     figure.patch.set_alpha(0 if ink == INK else 1)
     axes = figure.add_subplot(xscale="log")
     axes.patch.set_alpha(0)

@@ -11,7 +11,6 @@ import numpy as np
 from texture_codecs import ASTC_BLOCKS, BLOCK_CODECS, IMAGE_CODECS, interpolate_at_rate
 
 Entry = Mapping[str, Any]
-PRESETS = {"preview": 1000, "fast": 3000, "balanced": 10000, "best": 30000}  # iterations
 ASTC = tuple(f"astc{n}x{n}" for n in ASTC_BLOCKS)
 TITLES = {"ours": "this toolkit", "astc": "ASTC", "avif": "AVIF", "jxl": "JPEG XL", "bc1": "BC1", "bc7": "BC7",
           "bc7+bc5+bc4": "BC7 + BC5 + BC4", **{name: f"ASTC {name[4:]}" for name in ASTC}}  # fmt: skip
@@ -45,7 +44,8 @@ def gains(entries: Sequence[Entry]) -> list[dict[str, Any]]:
     """Ours minus each rival, dB over all channels, for each of our rates.
 
     `nearest` is the block codec whose rate is nearest to ours in the logarithm; the others are interpolated at exactly
-    our rate, and left out for a material whose measured rates do not reach it.
+    our rate. One that ends below our rate counts with its best result, which it has for fewer bits; one that starts
+    above it is left out for that material.
 
     Returns: per rate and rival {"target_bpp", "rival", "rows": [{"material", "codec", "gain", "bpp", "rival_bpp"}],
         "mean", "mean_without_best", "wins"}. The second mean leaves out the material that gains most; None where no
@@ -82,9 +82,12 @@ def _against(ours: Entry, group: Sequence[Entry], rival: str) -> dict[str, Any] 
         best = min(blocks, key=lambda e: (round(abs(np.log(e["bpp"] / bpp)), 6), -e["psnr"]["all"]))
         return {"codec": best["codec"], "gain": psnr - best["psnr"]["all"], "bpp": bpp, "rival_bpp": best["bpp"]}
     points = curve(group, ASTC if rival == "astc" else rival)
-    value = interpolate_at_rate([rate for rate, _ in points], [value for _, value in points], bpp)
-    if value is None:
+    if not points or points[0][0] > bpp:
         return None
+    if points[-1][0] < bpp:
+        rate, best = max(points, key=lambda point: (point[1], -point[0]))
+        return {"codec": rival, "gain": psnr - best, "bpp": bpp, "rival_bpp": rate}
+    value = interpolate_at_rate([rate for rate, _ in points], [value for _, value in points], bpp)
     return {"codec": rival, "gain": psnr - value, "bpp": bpp, "rival_bpp": bpp}
 
 
@@ -104,7 +107,7 @@ def verdicts(found: Sequence[Mapping[str, Any]]) -> list[str]:
 def _figure(gain: Mapping[str, Any]) -> str:
     """'at 2.5 bpp by 0.6 dB (better on 1 of 3)'; with the rival's rate where it is another one."""
     rate = mean_rate_ratio(gain)
-    other = "" if gain["rival"] != "nearest" else f", theirs at {rate:.2f} times our rate"
+    other = "" if abs(rate - 1) < 0.005 else f", theirs at {rate:.2f} times our rate"
     return (f"at {gain['target_bpp']:g} bpp by {abs(gain['mean']):.1f} dB "
             f"(better on {gain['wins']} of {len(gain['rows'])}{other})")  # fmt: skip
 

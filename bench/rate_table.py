@@ -26,10 +26,8 @@ from configs import Config, make_config
 from dataset import Material, load_material
 from engine import create_engine
 from errors import UserError, run_command
-from export import decode_in_file_space
+from evaluate import metric_options, score_lod
 from files import write_text
-from manifest import describe_material
-from metrics import evaluate_lod
 from model import new_model
 from rates import Preset, Row, load_table, plan_with
 from schedule import Schedule
@@ -66,12 +64,8 @@ def train(config: Config, material: Material) -> tuple[list[float], float]:
         engine.step(min(engine.chunk, config.max_iter - engine.iteration))
     seconds = (time.process_time() - started) / torch.get_num_threads()
     engine.sync()
-    description, psnr = describe_material(material), []
-    for lod in range(min(LODS, material.num_lods)):
-        scores = evaluate_lod(decode_in_file_space(model, description, lod), material.texels(lod), material.present,
-                              with_ssim=False, with_lpips=False, with_flip=False)  # fmt: skip
-        psnr.append(scores["psnr"]["all"])
-    return psnr, seconds
+    scores = [score_lod(model, material, lod, **metric_options("psnr")) for lod in range(min(LODS, material.num_lods))]
+    return [lod["psnr"]["all"] for lod in scores], seconds
 
 
 def measure(row: Row, decoder: str, material: Material, seconds: float) -> dict[str, Any]:

@@ -8,6 +8,8 @@ the border is given against the mean gradient inside, next to the same figure of
 
 from __future__ import annotations
 
+import threads  # isort: skip  # noqa: F401  # before torch
+
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -21,6 +23,7 @@ from bench.common import parser, save
 from checkpoint import load_checkpoint
 from configs import make_config
 from dataset import Material, load_material
+from errors import run_command
 from export import decode_in_file_space
 from files import write_bytes
 from images import encode_png
@@ -89,4 +92,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

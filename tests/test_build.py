@@ -39,6 +39,7 @@ def _nothing_from_outside(monkeypatch, tmp_path):
     for name in ("CXX", "NTC_CXXFLAGS", "NTC_CACHE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(module, "_outcome", [])
+    monkeypatch.setattr(module, "_held", {})
     (tmp_path / "tmp").mkdir()
     monkeypatch.setattr(module.tempfile, "tempdir", str(tmp_path / "tmp"))
 
@@ -247,6 +248,98 @@ def test_the_cpu_has_an_identity_that_stays():
     assert module.cpu_identity() == module.cpu_identity()
     if Path("/proc/cpuinfo").exists() and platform.machine() == "x86_64":
         assert " sse2 " in module.cpu_identity() and "MHz" not in module.cpu_identity()
+
+
+# --- old libraries ---------------------------------------------------------------------------------------------------
+
+
+def old_library(cache: Path, name: str, used: int) -> Path:
+    """A library folder as an earlier version of the sources has left it, last used at second `used` of 1970."""
+    folder = cache / f"kernels-{name}"
+    folder.mkdir(parents=True)
+    (folder / module.LIBRARY).write_bytes(name.encode())
+    (folder / module.DIGEST).write_text(module.sha256_of(folder / module.LIBRARY))
+    os.utime(folder / module.DIGEST, (used, used))
+    return folder
+
+
+def test_a_build_keeps_the_libraries_used_last(sources, cache, compiler):
+    for used in (5, 2, 9, 3, 7, 1):
+        old_library(cache, str(used), used)
+    (cache / "kernels-broken").mkdir()  # without a digest, nobody loads it
+    built = build(Recipe(sources, compiler), cache).parent
+    assert names_in(cache) == sorted([built.name, "kernels-9", "kernels-7", "kernels-5", "lock"])
+    assert answer_of(built / module.LIBRARY) == 41
+
+
+def test_to_load_a_library_is_to_use_it(sources, cache, compiler):
+    first = build(Recipe(sources, compiler), cache).parent
+    os.utime(first / module.DIGEST, (1, 1))
+    find_or_build([Recipe(sources, compiler)], [lambda: cache])
+    assert (first / module.DIGEST).stat().st_mtime > time.time() - 100
+
+
+def test_a_cache_without_too_many_is_left_alone(cache):
+    folders = [old_library(cache, str(used), used) for used in range(4)]
+    module.prune(cache, folders[0])
+    assert all(module.whole_library(folder) for folder in folders)
+    old_library(cache, "4", 4)
+    module.prune(cache, folders[0])  # the one that was just built stays, however old it looks
+    assert names_in(cache) == [f"kernels-{used}" for used in (0, 2, 3, 4)]
+
+
+USER = """
+import importlib.util, sys
+from pathlib import Path
+repository, folder = sys.argv[1:]
+sys.path.insert(0, repository)
+spec = importlib.util.spec_from_file_location("build", Path(repository) / "engine/cpu/build.py")
+build = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(build)
+print(build.use(Path(folder)), flush=True)
+sys.stdin.readline()
+"""
+
+
+@pytest.mark.skipif(module.fcntl is None, reason="Windows keeps loaded libraries by itself")
+def test_a_library_that_a_process_uses_stays_until_it_ends(cache, tmp_path):
+    folders = [old_library(cache, str(used), used) for used in range(1, 8)]
+    arguments = [sys.executable, "-c", USER, str(REPOSITORY), str(folders[0])]
+    child = subprocess.Popen(arguments, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    try:
+        assert child.stdout.readline() == f"{folders[0] / module.LIBRARY}\n"
+        os.utime(folders[0] / module.DIGEST, (1, 1))  # used long ago, and still in use
+        module.prune(cache, folders[6])
+        assert names_in(cache) == [f"kernels-{used}" for used in (1, 4, 5, 6, 7)]
+        assert module.whole_library(folders[0])
+    finally:
+        child.communicate("end\n")
+    module.prune(cache, folders[6])
+    assert names_in(cache) == [f"kernels-{used}" for used in (4, 5, 6, 7)]
+
+
+@pytest.mark.skipif(module.fcntl is None, reason="Windows keeps loaded libraries by itself")
+def test_a_library_that_is_being_removed_is_not_used(cache):
+    folder = old_library(cache, "1", 1)
+    with (folder / module.DIGEST).open() as stream:
+        module.fcntl.flock(stream, module.fcntl.LOCK_EX)
+        assert module.use(folder) is None
+    assert module.use(folder) == folder / module.LIBRARY
+    assert module.use(folder) == folder / module.LIBRARY  # a second time, with one descriptor
+    assert list(module._held).count(folder) == 1
+
+
+def test_a_file_system_without_locks_loses_nothing(cache, monkeypatch):
+    if module.fcntl is None:
+        pytest.skip("no fcntl here")
+    folders = [old_library(cache, str(used), used) for used in range(6)]
+
+    def refuse(*_):
+        raise OSError("no locks available")
+
+    monkeypatch.setattr(module.fcntl, "flock", refuse)
+    module.prune(cache, folders[5])
+    assert all(module.use(folder) for folder in folders)
 
 
 # --- several processes, and processes that end in the middle ---------------------------------------------------------

@@ -771,6 +771,20 @@ def test_nan_in_a_map_is_named(folder):
 # ---- sizes ----
 
 
+def test_png_bytes_of_a_large_material_is_scaled_up_from_bands(monkeypatch):
+    random = np.random.default_rng(0)
+    y, x = np.mgrid[:150, :400]
+    waves = 128 + 60 * np.sin(x / 9 + y / 7) + random.normal(0, 4, (150, 400))
+    arrays = {"roughness": waves.astype(np.uint8), "normal": np.stack([waves] * 3, axis=2).astype(np.uint16) * 257}
+    whole = Material.from_arrays("whole", arrays).png_bytes()
+    monkeypatch.setattr("dataset.PNG_SAMPLE_TEXELS", 150 * 400)
+    assert Material.from_arrays("limit", arrays).png_bytes() == whole
+    monkeypatch.setattr("dataset.PNG_SAMPLE_TEXELS", 150 * 400 - 1)
+    torch.set_num_threads(2)
+    sampled = Material.from_arrays("sampled", arrays).png_bytes()  # the last band has 6 rows
+    assert sampled != whole and sampled == pytest.approx(whole, rel=0.05)
+
+
 def test_png_bytes_counts_real_files():
     material, arrays = full_material(width=30, height=20)
     total = 0

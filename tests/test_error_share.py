@@ -30,11 +30,10 @@ def _offline():
 
 
 def test_shares_of_known_errors():
-    errors = [1.0, 2.0, 3.0, 0, 0, 0, 0.5, 99.0, 5.5, 99.0, 99.0]  # of maps that are missing: anything
-    shares = error_shares(errors, ["metallic", "diffuse", "roughness", "normal"])
+    shares = error_shares({"diffuse": 2.0, "normal": 0.0, "roughness": 0.5, "metallic": 5.5})  # means over channels
     assert shares == {"diffuse": 0.5, "normal": 0.0, "roughness": 0.5 / 12, "metallic": 5.5 / 12}
     assert list(shares) == ["diffuse", "normal", "roughness", "metallic"]
-    assert error_shares([0.0] * 11, ["diffuse", "normal"]) == {"diffuse": 0.0, "normal": 0.0}
+    assert error_shares({"diffuse": 0.0, "normal": 0.0}) == {"diffuse": 0.0, "normal": 0.0}
 
 
 @pytest.mark.parametrize("size", [(1, 1), (9, 5)], ids=str)

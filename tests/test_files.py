@@ -8,6 +8,7 @@ import json
 import math
 import os
 import stat
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -110,3 +111,14 @@ def test_sha256(tmp_path):
     content = bytes(range(256)) * 5000  # more than one block
     (tmp_path / "a").write_bytes(content)
     assert sha256_of(tmp_path / "a") == hashlib.sha256(content).hexdigest()
+
+
+def test_threads_that_write_leave_the_umask_alone(tmp_path):
+    before = os.umask(0o027)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda i: write_bytes(tmp_path / str(i), b"x"), range(400)))
+        assert os.umask(0o027) == 0o027
+        assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()} == {0o640}
+    finally:
+        os.umask(before)

@@ -36,15 +36,29 @@ def without_lpips(monkeypatch, request):
         monkeypatch.setattr(metrics, "_lpips_network", lambda: (None, "LPIPS is left out: switched off for the test"))
 
 
+def clear_lpips():
+    metrics._lpips_network.cache_clear()
+    metrics.download_lpips_weights.cache_clear()
+
+
 @pytest.fixture
-def lpips_network(monkeypatch, request):
+def hub(monkeypatch, tmp_path, request):
+    """An empty torch hub cache, and nothing remembered: the path that AlexNet's weights would have."""
+    models = pytest.importorskip("torchvision").models
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    clear_lpips()
+    request.addfinalizer(clear_lpips)
+    return tmp_path / "hub" / "checkpoints" / models.AlexNet_Weights.DEFAULT.url.rpartition("/")[2]
+
+
+@pytest.fixture
+def lpips_network(monkeypatch, hub):
     """The real loading path and network, with random AlexNet weights in the place of the downloaded ones."""
     models = pytest.importorskip("torchvision").models
     alexnet = models.alexnet
     monkeypatch.setattr(models, "alexnet", lambda weights=None: alexnet(weights=None, num_classes=1))
-    monkeypatch.setattr(metrics, "_fetch", lambda url, path: None)
-    metrics._lpips_network.cache_clear()
-    request.addfinalizer(metrics._lpips_network.cache_clear)
+    hub.parent.mkdir(parents=True)
+    hub.touch()
     torch.manual_seed(3)
     return metrics._lpips_network()[0]
 
@@ -123,7 +137,7 @@ def test_a_source_that_is_not_changed_stays_so():
     decoded, source = pair(12, 13)
     before = decoded.clone(), source.clone()
     metrics.evaluate_lod(decoded, source, ALL)
-    metrics.strip(decoded, source, "normal")
+    list(metrics.strip_bands(decoded[..., 3:6], source[..., 3:6]))
     assert torch.equal(decoded, before[0]) and torch.equal(source, before[1])
 
 
@@ -134,6 +148,53 @@ def test_identical_images():
     assert list(scores["ssim"].values()) == pytest.approx([1.0] * 8, abs=1e-6)
     assert scores["flip"] == {"diffuse": 0.0}
     assert scores["normal_degrees"] == pytest.approx(0, abs=1e-6)
+
+
+# --- codes and bands
+
+
+@pytest.mark.parametrize("depth", [np.uint8, np.uint16])
+@pytest.mark.parametrize("size", [(11, 12), (50, 31), (1, 7)], ids=str)
+@pytest.mark.parametrize("threads", [1, 3])
+def test_codes_by_bands_score_as_their_values_as_a_whole(monkeypatch, depth, size, threads):
+    random = np.random.default_rng(2)
+    top = np.iinfo(depth).max
+    source = {name: random.integers(0, top + 1, (*size, count), depth) for name, count in MAPS.items()}
+    decoded = {name: random.integers(0, 256, (*size, count), np.uint8) for name, count in MAPS.items()}
+    planes = [np.concatenate([images[name] / scale for name in ALL], axis=2)
+              for images, scale in ((decoded, 255), (source, top))]  # fmt: skip
+    whole = metrics.evaluate_lod(*(torch.from_numpy(image).float() for image in planes), ALL)
+    torch.set_num_threads(threads)
+    monkeypatch.setattr(metrics, "TILE_VALUES", size[1] * 7)
+    monkeypatch.setattr(metrics, "FLIP_TILE_VALUES", size[1] * 3 * 20)
+    banded = metrics.evaluate_maps(decoded, source)
+    for metric, tolerance in (("psnr", 1e-6), ("ssim", 1e-6), ("flip", 1e-6), ("lpips", 0)):
+        assert banded[metric] == pytest.approx(whole[metric], abs=tolerance, nan_ok=False), metric
+    assert banded["normal_degrees"] == pytest.approx(whole["normal_degrees"], abs=1e-6)
+    parts = [(planes[0][..., map_slice(name)] - planes[1][..., map_slice(name)]) ** 2 for name in ALL]
+    assert banded["psnr"]["all"] == pytest.approx(-10 * np.log10(np.concatenate(parts, axis=2).mean()), abs=1e-4)
+
+
+def test_a_score_does_not_depend_on_the_threads(monkeypatch):
+    decoded, source = pair(60, 40)
+    monkeypatch.setattr(metrics, "TILE_VALUES", 40 * 8)
+    scores = []
+    for threads in (1, 2, 5):
+        torch.set_num_threads(threads)
+        scores.append(metrics.evaluate_lod(decoded, source, ALL))
+    assert scores[0] == scores[1] == scores[2]  # to the bit: tiles are added up in order
+
+
+def test_psnr_imports_nothing_that_is_slow():
+    script = (
+        "import sys, torch, metrics; image = torch.rand(40, 40, 11)\n"
+        "off = dict.fromkeys(('with_ssim', 'with_flip', 'with_lpips'), False)\n"
+        "metrics.evaluate_lod(image, image, ['diffuse', 'normal'], **off)\n"
+        "print(sorted({'torchvision', 'torchmetrics', 'cv2', 'flip_evaluator'} & set(sys.modules)))"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=120)
+    assert (done.stdout.strip(), done.returncode) == ("[]", 0), done.stderr
 
 
 # --- what is there and what is not
@@ -230,15 +291,31 @@ def test_ssim_is_the_published_formula(size):
     assert got["all"] == pytest.approx(np.mean(per_map), abs=2e-5)
 
 
-@pytest.mark.parametrize("rows", [1, 4, 16])
-def test_ssim_does_not_depend_on_the_tiles(monkeypatch, rows):
-    decoded, source = (image.clamp(0, 1) for image in pair(39, 25))
+def torchmetrics_ssim(decoded, source):
+    """SSIM of each channel of the whole image, float64: the field's definition."""
     from torchmetrics.functional.image import structural_similarity_index_measure
 
-    images = [image.permute(2, 0, 1)[:, None] for image in (decoded, source)]
-    untiled = structural_similarity_index_measure(*images, data_range=1.0, reduction="none")
+    images = [image.double().permute(2, 0, 1)[:, None] for image in (decoded, source)]
+    return structural_similarity_index_measure(*images, data_range=1.0, reduction="none").tolist()
+
+
+@pytest.mark.parametrize("rows", [1, 4, 16, 1000])
+def test_ssim_is_torchmetrics_whatever_the_tiles(monkeypatch, rows):
+    decoded, source = (image.clamp(0, 1) for image in pair(39, 25))
     monkeypatch.setattr(metrics, "TILE_VALUES", 25 * 11 * rows)
-    assert metrics.ssim_per_channel(decoded, source) == pytest.approx(untiled.tolist(), abs=1e-6)
+    assert metrics.ssim_per_channel(decoded, source) == pytest.approx(torchmetrics_ssim(decoded, source), abs=1e-6)
+
+
+@pytest.mark.parametrize("size", [(11, 11), (12, 71), (131, 17)], ids=str)
+def test_ssim_of_flat_and_of_saturated_images_is_torchmetrics(size):
+    """Where variances are lost in the rounding of float32: constants, one code of noise, black and white."""
+    generator = torch.Generator().manual_seed(1)
+    levels = torch.tensor([0.0, 1 / 255, 0.5, 254 / 255, 1.0])
+    source = levels.expand(*size, 5).contiguous()
+    decoded = (source + torch.randint(-1, 2, (*size, 5), generator=generator) / 255).clamp(0, 1)
+    for images in ((source, source), (decoded, source), (decoded, 1 - source), (source, source.flip(2))):
+        got = metrics.ssim_per_channel(*images)
+        assert got == pytest.approx(torchmetrics_ssim(*images), abs=5e-5)
 
 
 # --- LPIPS
@@ -273,7 +350,7 @@ def test_lpips_of_a_large_image_is_the_area_mean_of_even_tiles(lpips_network, mo
 
 
 @pytest.fixture
-def unreachable_weights(monkeypatch, tmp_path, request):
+def unreachable_weights(monkeypatch, hub):
     """An empty hub cache and a server that cannot be reached; counts the attempts."""
     attempts = []
 
@@ -281,24 +358,34 @@ def unreachable_weights(monkeypatch, tmp_path, request):
         attempts.append(url)
         raise OSError("[Errno -2] Name or service\nnot known")
 
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setattr(metrics.urllib.request, "urlopen", refuse)
-    metrics._lpips_network.cache_clear()
-    request.addfinalizer(metrics._lpips_network.cache_clear)
     return attempts
 
 
-def test_lpips_fallback_is_one_line_and_one_attempt(unreachable_weights, tmp_path, capfd, request):
-    pytest.importorskip("torchvision")
+def test_lpips_without_weights_is_one_line_and_no_attempt(unreachable_weights, tmp_path):
+    scores = metrics.evaluate_lod(*pair(40, 40), ALL)
+    assert set(scores["lpips"].values()) == {None}
+    assert None not in leaves({**scores, "lpips": {}})  # everything else goes on
+    reason = metrics.lpips_unavailable_reason()
+    assert len(reason.splitlines()) == 1 and str(tmp_path) in reason and "--eval_metrics lpips" in reason
+    assert unreachable_weights == [] and list(tmp_path.rglob("*")) == []
+
+
+def test_lpips_of_another_torchvision_is_not_downloaded(unreachable_weights, hub):
+    hub.parent.mkdir(parents=True)
+    hub.with_name("alexnet-owt-00000000.pth").touch()
+    reason = metrics.lpips_unavailable_reason()
+    assert len(reason.splitlines()) == 1 and hub.name in reason and unreachable_weights == []
+
+
+def test_lpips_download_that_fails_is_one_line_and_one_attempt(unreachable_weights, tmp_path, capfd, request):
     before = socket.getdefaulttimeout()
     request.addfinalizer(lambda: socket.setdefaulttimeout(before))
     socket.setdefaulttimeout(77)
     for _ in range(2):
-        scores = metrics.evaluate_lod(*pair(40, 40), ALL)
-    assert set(scores["lpips"].values()) == {None}
-    assert None not in leaves({**scores, "lpips": {}})  # everything else goes on
-    reason = metrics.lpips_unavailable_reason()
-    assert len(reason.splitlines()) == 1 and "not known" in reason and str(tmp_path) in reason
+        reason = metrics.download_lpips_weights()
+        assert len(reason.splitlines()) == 1 and "not known" in reason and str(tmp_path) in reason
+        assert set(metrics.evaluate_lod(*pair(40, 40), ALL)["lpips"].values()) == {None}
     assert len(unreachable_weights) == 1
     assert capfd.readouterr() == ("", "")  # the caller prints it, nothing else does
     assert list(tmp_path.rglob("*")) == []
@@ -306,13 +393,10 @@ def test_lpips_fallback_is_one_line_and_one_attempt(unreachable_weights, tmp_pat
     assert os.environ.get(metrics.WEIGHTS_ONLY, "0") == "0"
 
 
-def test_lpips_uses_a_file_in_the_hub_cache_and_never_unpickles_code(unreachable_weights, tmp_path):
-    pytest.importorskip("torchvision")
-    from torchvision.models import AlexNet_Weights
-
-    checkpoints = tmp_path / "hub" / "checkpoints"
-    checkpoints.mkdir(parents=True)
-    torch.save({"weights": Trap(tmp_path / "ran")}, checkpoints / AlexNet_Weights.DEFAULT.url.rpartition("/")[2])
+def test_lpips_uses_a_file_in_the_hub_cache_and_never_unpickles_code(unreachable_weights, hub, tmp_path):
+    hub.parent.mkdir(parents=True)
+    torch.save({"weights": Trap(tmp_path / "ran")}, hub)
+    assert metrics.download_lpips_weights() is None  # it is there
     reason = metrics.lpips_unavailable_reason()
     assert len(reason.splitlines()) == 1 and "UnpicklingError" in reason
     assert not (tmp_path / "ran").exists() and unreachable_weights == []
@@ -390,7 +474,10 @@ def test_lpips_gives_up_a_lookup_that_hangs(tmp_path, monkeypatch):
 
 
 def test_lpips_with_a_broken_torchvision(tmp_path):
-    """In a process of its own: torchmetrics as a whole imports torchvision, and must not fall with it."""
+    """In a process of its own: what torchvision cannot do must not keep anything else from being done."""
+    checkpoints = tmp_path / "hub" / "checkpoints"
+    checkpoints.mkdir(parents=True)
+    (checkpoints / "alexnet-owt-7be5be79.pth").touch()
     (tmp_path / "torchvision").mkdir()
     (tmp_path / "torchvision" / "__init__.py").write_text("raise RuntimeError('operator torchvision::nms is gone')")
     script = (
@@ -399,7 +486,8 @@ def test_lpips_with_a_broken_torchvision(tmp_path):
         "print(scores['psnr']['all'] > 40, scores['ssim']['all'] > 0.9, scores['lpips'])\n"
         "print(metrics.lpips_unavailable_reason())"
     )
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
+    python_path = os.pathsep.join([str(tmp_path), str(ROOT)])
+    environment = {**os.environ, "PYTHONPATH": python_path, "TORCH_HOME": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
@@ -418,7 +506,7 @@ def test_flip_is_the_packages_own(size, monkeypatch):
     _, want, _ = flip_evaluator.evaluate(reference, test, "LDR", inputsRGB=True)
     got = metrics.evaluate_lod(decoded, source, ALL, with_ssim=False)["flip"]["diffuse"]
     assert got == pytest.approx(want, abs=1e-6) and got > 0
-    monkeypatch.setattr(metrics, "TILE_VALUES", size[1] * 3 * 100)
+    monkeypatch.setattr(metrics, "FLIP_TILE_VALUES", size[1] * 3 * 100)
     assert metrics.flip(torch.tensor(test), torch.tensor(reference)) == pytest.approx(want, abs=1e-6)
 
 
@@ -427,7 +515,7 @@ def test_flip_does_not_depend_on_the_tiles(monkeypatch, rows):
     pytest.importorskip("flip_evaluator")
     decoded, source = (image[..., :3].clamp(0, 1) for image in pair(45, 20, noise=0.5))
     whole = metrics.flip(decoded, source)
-    monkeypatch.setattr(metrics, "TILE_VALUES", 20 * 3 * rows)
+    monkeypatch.setattr(metrics, "FLIP_TILE_VALUES", 20 * 3 * rows)
     assert metrics.flip(decoded, source) == pytest.approx(whole, abs=1e-7)
 
 
@@ -479,11 +567,24 @@ def test_error_image():
 
 
 @pytest.mark.parametrize("name", ["normal", "metallic"])
-def test_strip(name):
-    decoded, source = pair(5, 7)
-    picture = metrics.strip(decoded, source, name)
-    assert picture.shape == (5, 21, 3) and picture.dtype == np.uint8
-    codes = np.round(shipped_float64(decoded)[..., map_slice(name)] * 255)
-    original = np.round(source.numpy()[..., map_slice(name)] * 255)
-    want = [codes, original, np.minimum(abs(codes - original) * 8, 255)]
-    assert np.array_equal(picture, np.concatenate([np.broadcast_to(part, (5, 7, 3)) for part in want], axis=1))
+def test_strip(name, monkeypatch):
+    monkeypatch.setattr(metrics, "TILE_VALUES", 45)  # 2 to 6 rows
+    decoded, source = (image[..., map_slice(name)] for image in pair(5, 7))
+    codes = np.round(shipped_float64(decoded) * 255)
+    original = np.round(source.numpy() * 255)
+    want = np.concatenate([codes, original, np.minimum(abs(codes - original) * 8, 255)], axis=1)
+    for images in ((decoded, source), (codes.astype(np.uint8), original.astype(np.uint8))):
+        picture = np.concatenate(list(metrics.strip_bands(*images)))
+        assert picture.shape == (5, 21, MAPS[name]) and picture.dtype == np.uint8
+        assert np.array_equal(picture, want)
+
+
+def test_pictures_of_16_bit_codes():
+    """The nearest of 256 levels, halves up; differences are shown as they are, not of rounded codes."""
+    source = np.arange(65536, dtype=np.uint16).reshape(256, 256, 1)
+    exact = source.astype(np.float64) / 65535
+    assert np.array_equal(metrics.picture(source), np.floor(exact * 255 + 0.5))
+    decoded = metrics.picture(source)
+    want = np.floor(np.minimum(abs(decoded / 255 - exact) * 8, 1) * 255 + 0.5)
+    assert (metrics.error_image(decoded, source) != want).mean() < 1e-3  # float32 at a tie
+    assert metrics.picture(decoded) is decoded

@@ -42,6 +42,10 @@ def metrics_of(material, iteration, noise=0.1):
     return {"iteration": iteration, "psnr": lods[0]["psnr"], "lods": lods}
 
 
+def codes_of(material, lod):
+    return {name: material.file_codes(lod, name) for name in material.present}
+
+
 @pytest.fixture
 def run(tmp_path):
     folder = tmp_path / "outputs" / "2026-01-31-12-00-00"
@@ -59,11 +63,12 @@ def test_events(run, make_material):
     log.training(50, 0.25, {"network": 0.005, "grid_0": 0.01}, 0.5)
     metrics = metrics_of(material, 50)
     log.evaluation(metrics)
-    source = material.texels(0)
-    decoded = (source + 0.3).clamp(0, 1)
-    for lod in range(material.num_lods):
-        log.pictures(50, lod, decoded if lod == 0 else material.texels(lod), material.texels(lod), material)
+    sources = [codes_of(material, lod) for lod in range(material.num_lods)]
+    brighter = {name: (np.minimum(codes + 77.0, 255)).astype(np.uint8) for name, codes in sources[0].items()}
+    for lod, source in enumerate(sources):
+        log.pictures(50, lod, source if lod else brighter, source, material)
     log.close()
+    source, decoded = (images["diffuse"].astype(float) for images in (sources[0], brighter))
     events = read_events(run.parent / "tensorboard" / run.name)
     got = {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
     assert got["Loss/train"] == [(25, 0.5), (50, 0.25)] and got["Noise/strength"] == [(25, 0.75), (50, 0.5)]
@@ -76,11 +81,12 @@ def test_events(run, make_material):
     assert len(per_map) == 2
     assert set(events.Tags()["images"]) == {f"{m}/{kind}" for m in ("diffuse", "roughness")
                                             for kind in ("decoded", "source", "error_x8")}  # fmt: skip
-    for kind, expected in (("decoded", decoded), ("source", source), ("error_x8", (decoded - source).abs() * 8)):
+    errors = np.minimum(abs(decoded - source) * 8, 255)
+    for kind, expected in (("decoded", decoded), ("source", source), ("error_x8", errors)):
         shown, = events.Images(f"diffuse/{kind}")
-        pixels = np.asarray(PillowImage.open(io.BytesIO(shown.encoded_image_string))).astype(float)
-        assert shown.step == 50 and pixels.shape == (12, 16, 3)
-        assert abs(pixels - expected[..., :3].clamp(0, 1).numpy() * 255).max() < 5  # the error is of rounded values
+        pixels = np.asarray(PillowImage.open(io.BytesIO(shown.encoded_image_string)))
+        assert shown.step == 50 and (shown.height, shown.width) == (12, 16) and pixels.shape == (12, 16, 3)
+        assert (pixels == expected).all()
     assert json.loads((run / "metrics.json").read_text()) == metrics
 
 
@@ -89,7 +95,7 @@ def test_large_materials_show_a_smaller_lod(run, make_material, monkeypatch):
     material = make_material(32, 4, ("roughness",))
     log = RunLog(run)
     for lod in range(material.num_lods):
-        log.pictures(5, lod, material.texels(lod), material.texels(lod), material)
+        log.pictures(5, lod, codes_of(material, lod), codes_of(material, lod), material)
     log.close()
     shown, = read_events(run.parent / "tensorboard" / run.name).Images("roughness/source")
     assert (shown.width, shown.height) == (8, 1)
@@ -147,19 +153,21 @@ def test_save_metrics(run, make_material):
     assert {path.name for path in run.iterdir()} == {"metrics.json", "metrics.txt"} and leftovers(run) == []
 
 
-def test_strips(run, make_material):
-    material = make_material(10, 6, ("diffuse", "occlusion"))
-    source = material.texels(0)
-    decoded = source + torch.linspace(-0.4, 0.4, 10)[None, :, None]
-    save_strips(run / "media", decoded, source, material)
-    assert {path.name for path in (run / "media").iterdir()} == {"diffuse.png", "occlusion.png"}
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("large", [False, True])
+def test_strips(run, make_material, monkeypatch, threads, large):
+    torch.set_num_threads(threads)
+    monkeypatch.setattr(report, "LARGE_VALUES", 0 if large else 1000)
+    material = make_material(10, 6, ("diffuse", "normal", "occlusion"))
+    source = codes_of(material, 0)
+    random = np.random.default_rng(0)
+    decoded = {name: random.integers(0, 256, codes.shape, np.uint8) for name, codes in source.items()}
+    save_strips(run / "media", decoded, source)
+    assert {path.name for path in (run / "media").iterdir()} == {f"{name}.png" for name in material.present}
     for name in material.present:
-        image = np.asarray(PillowImage.open(run / "media" / f"{name}.png").convert("RGB")).astype(int)
-        assert image.shape == (6, 30, 3)
+        image = np.asarray(PillowImage.open(run / "media" / f"{name}.png")).astype(int).reshape(6, 30, -1)
         left, middle, right = np.split(image, 3, axis=1)
-        channels = slice(0, 3) if name == "diffuse" else slice(7, 8)
-        assert (middle == (source[..., channels].numpy() * 255).round()).all()
-        assert (left == np.floor(decoded[..., channels].clamp(0, 1).numpy() * 255 + 0.5)).all()
+        assert (left == decoded[name]).all() and (middle == source[name]).all()
         assert (right == np.minimum(abs(left - middle) * 8, 255)).all()
 
 

@@ -262,6 +262,12 @@ def test_interpolation_is_linear_in_the_logarithm_of_the_rate():
     assert [interpolate_at_rate(rates, values, rate) for rate in rates] == pytest.approx(values)
 
 
+def test_beaten_measurements_do_not_take_part():
+    assert interpolate_at_rate([1, 2, 4], [30, 29, 36], 2) == pytest.approx(33)  # more bits for less
+    assert interpolate_at_rate([1, 2, 4], [30, 38, 36], 3) == pytest.approx(38)
+    assert interpolate_at_rate([2, 2], [30, 31], 2) == 31
+
+
 def test_nothing_is_extrapolated():
     assert interpolate_at_rate([1, 4], [30, 36], 0.99) is None
     assert interpolate_at_rate([1, 4], [30, 36], 4.01) is None

@@ -36,6 +36,11 @@ from pathlib import Path
 
 import platformdirs
 
+try:
+    import fcntl
+except ImportError:  # Windows, where a library that is loaded cannot be removed
+    fcntl = None
+
 from errors import one_line
 from files import sha256_of
 
@@ -56,6 +61,7 @@ ARCHITECTURE_FLAGS = (("-march=native",), ("-mcpu=native",), ())  # the second i
 CONTRACTION = {"gemm.cpp": "-ffp-contract=fast"}
 NO_CONTRACTION = "-ffp-contract=off"
 
+KEPT_LIBRARIES = 4  # in a cache, by their last use: of other versions of the sources, compilers, CPUs
 COMPILE_TIMEOUT_S = 120  # of one file; seconds are usual
 SELF_TEST_TIMEOUT_S = 60
 LOCK_TIMEOUT_S = 600  # a holder that is stopped, not ended, must not stop everybody else
@@ -68,6 +74,7 @@ DISK_FULL = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT))
 CPU_FIELDS = ("model name", "flags", "Features", "CPU implementer", "CPU part")
 
 _once = threading.Lock()
+_held: dict[Path, int] = {}  # libraries that this process uses: descriptors with a shared lock, see `use`
 _outcome: list[ctypes.CDLL | KernelsUnavailable] = []  # of this process's first load_library
 
 
@@ -247,6 +254,55 @@ def whole_library(folder: Path) -> Path | None:
     return None
 
 
+def use(folder: Path) -> Path | None:
+    """`whole_library`, marked as used now; `prune` of another process leaves it alone for as long as this one lives.
+
+    None, too, while that process is about to remove it.
+    """
+    try:
+        descriptor = os.open(folder / DIGEST, os.O_RDONLY)
+    except OSError:
+        return None
+    if fcntl is not None:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
+        except OSError:  # a file system without locks, where `prune` removes nothing
+            pass
+    before, _held[folder] = _held.get(folder), descriptor
+    if before is not None:
+        os.close(before)
+    with contextlib.suppress(OSError):  # the cache of somebody else, to be read only
+        os.utime(folder / DIGEST)
+    return whole_library(folder)
+
+
+def prune(cache: Path, target: Path) -> None:
+    """Remove libraries beyond the KEPT_LIBRARIES last used ones, `target` among them, that no process uses.
+
+    The caller holds the cache's lock.
+    """
+
+    def last_use(folder: Path) -> int:
+        with contextlib.suppress(OSError):
+            return (folder / DIGEST).stat().st_mtime_ns
+        return 0
+
+    others = (folder for folder in cache.glob("kernels-*") if folder != target)
+    for folder in sorted(others, key=last_use, reverse=True)[KEPT_LIBRARIES - 1 :]:
+        with contextlib.ExitStack() as stack, contextlib.suppress(OSError):
+            if (folder / DIGEST).exists():  # nobody loads one without
+                descriptor = os.open(folder / DIGEST, os.O_RDONLY)
+                stack.callback(os.close, descriptor)
+                if fcntl is not None:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails while a process uses it
+                else:
+                    (folder / LIBRARY).unlink()  # as does this
+            shutil.rmtree(folder, ignore_errors=True)
+
+
 def find_or_build(
     recipes: Sequence[Recipe], caches: Sequence[Callable[[], Path]], say: Callable[[str], None] | None = None
 ) -> Path:
@@ -267,7 +323,7 @@ def find(recipes: Sequence[Recipe], cache: Path) -> Path | None:
     broken is then found out once, not at every start."""
     for recipe in recipes:
         with contextlib.suppress(KernelsUnavailable):  # a compiler without a version
-            library = whole_library(cache / recipe.folder_name)
+            library = use(cache / recipe.folder_name)
             if library is not None:
                 return library
     return None
@@ -300,7 +356,7 @@ def build(recipe: Recipe, cache: Path, say: Callable[[str], None] | None = None)
     cache.mkdir(mode=0o700, parents=True, exist_ok=True)
     target = cache / recipe.folder_name
     with FileLock(str(cache / "lock"), timeout=LOCK_TIMEOUT_S):
-        library = whole_library(target)
+        library = use(target)
         if library is not None:
             return library
         for abandoned in cache.glob("build-*"):
@@ -316,6 +372,8 @@ def build(recipe: Recipe, cache: Path, say: Callable[[str], None] | None = None)
             library.rename(finished / LIBRARY)
             shutil.rmtree(target, ignore_errors=True)  # a damaged one
             finished.rename(target)
+            use(target)
+            prune(cache, target)
         finally:
             shutil.rmtree(work, ignore_errors=True)
     return target / LIBRARY

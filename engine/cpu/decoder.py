@@ -28,26 +28,29 @@ DecodedImage = TensorType["height", "width", CHANNELS]
 
 
 def decode_lod(
-    model: NeuralTexture, lod: int, width: int, height: int, say: Callable[[str], None] | None = None
-) -> DecodedImage:
+    model: NeuralTexture, lod: int, width: int, height: int, say: Callable[[str], None] | None = None,
+    rows: slice = slice(None),
+) -> DecodedImage:  # fmt: skip
     """One LOD at its texel centres: what model.NeuralTexture.decode gives to float tolerance, many times faster.
 
     Falls back to that on another device than the CPU, and where there are no kernels.
 
     Args:
         say: receives a line when the kernels have to be compiled.
+        rows: limits it to rows of the LOD.
     Returns: (height, width, 11) float32 on the CPU, not clamped.
     """
     if model.weights[0].device.type != "cpu":
-        return model.decode(lod, width, height)
+        return model.decode(lod, width, height, rows=rows)
     try:
         kernels = load_kernels(say)
     except KernelsUnavailable:
-        return model.decode(lod, width, height)
-    image = torch.empty(height, width, CHANNELS)
+        return model.decode(lod, width, height, rows=rows)
+    first, last, _ = rows.indices(height)
+    image = torch.empty(last - first, width, CHANNELS)
     parameters, weights = _numbers(model)
     check(kernels.nt_decode_rows(describe_model(model), pointers(parameters), pointer(weights), lod, width, height,
-                                 0, height, thread_count(), pointer(image)))  # fmt: skip
+                                 first, last - first, thread_count(), pointer(image)))  # fmt: skip
     model.set_constants(image)
     return image
 

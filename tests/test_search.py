@@ -1,0 +1,76 @@
+"""The search for a rate: against materials whose PSNR is a known function of the rate."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+import search
+from configs import make_config
+from errors import UserError
+from search import AIM_ABOVE, HIGHEST, LOWEST, WINDOW, Probe, correction, find_rate, rate_for
+
+
+class Curve:
+    """Stands for run_probe: PSNR of short runs as a line, or a bent one, over octaves of the rate."""
+
+    def __init__(self, at_one: float, slope: float, bend: float = 0.0):
+        self.at_one, self.slope, self.bend, self.asked = at_one, slope, bend, []
+
+    def full(self, bpp: float) -> float:
+        octaves = math.log2(bpp)
+        return self.at_one + self.slope * octaves + self.bend * octaves**2
+
+    def __call__(self, bpp, config, given, material, device) -> float:
+        self.asked.append(bpp)
+        return self.full(bpp) - search.row_for(bpp, "learned").probe_gain
+
+
+def find(curve: Curve, target: float, monkeypatch, lines=None) -> tuple[float, float]:
+    monkeypatch.setattr(search, "run_probe", curve)
+    material = type("Stub", (), {"name": "stub"})()
+    say = (lambda line: lines.append(line)) if lines is not None else (lambda line: None)
+    return find_rate(target, make_config({"target_psnr": target}), {}, material, torch.device("cpu"), say)
+
+
+@pytest.mark.parametrize("target", [28.0, 33.0, 38.0, 42.0])
+@pytest.mark.parametrize(("slope", "bend"), [(2.0, 0.0), (3.5, 0.0), (2.6, 0.12), (3.0, -0.1)])
+def test_a_full_run_lands_in_the_window_or_one_correction_does(target, slope, bend, monkeypatch):
+    curve = Curve(30.5, slope, bend)
+    if not curve.full(LOWEST) < target < curve.full(HIGHEST) - 0.3:
+        pytest.skip("beyond this material's rates")
+    bpp, found_slope = find(curve, target, monkeypatch)
+    again = correction(target, bpp, curve.full(bpp), found_slope)
+    assert 0 <= curve.full(again or bpp) - target <= WINDOW
+    assert len(curve.asked) <= search.MAX_PROBES
+    assert search.PROBE_SHARE * search.MAX_PROBES + 2 <= 3  # full runs, the second one included
+
+
+def test_the_user_is_told_how_long_it_takes(monkeypatch):
+    lines: list[str] = []
+    find(Curve(30, 3), 36.0, monkeypatch, lines)
+    assert "about" in lines[0] and " s in all" in lines[0] and "36.00 dB" in lines[0]
+
+
+def test_a_target_beyond_the_highest_rate_is_refused(monkeypatch):
+    with pytest.raises(UserError, match=r"--target_psnr 60.00: 20 bpp, the most there is, reaches about 4\d\.\d dB"):
+        find(Curve(30, 3), 60.0, monkeypatch)
+
+
+def test_a_target_below_the_lowest_rate_takes_the_lowest(monkeypatch):
+    bpp, slope = find(Curve(35, 3), 20.0, monkeypatch)
+    assert bpp == LOWEST and correction(20.0, LOWEST, 32.0, slope) is None
+
+
+def test_correction():
+    assert correction(30, 2.0, 30.0, 3) is None and correction(30, 2.0, 30.29, 3) is None
+    assert correction(30, 2.0, 29.0, 3) == pytest.approx(2 * 2 ** ((1 + AIM_ABOVE) / 3))
+    assert correction(30, 2.0, 31.0, 3) == pytest.approx(2 * 2 ** ((AIM_ABOVE - 1) / 3))
+    assert correction(40, HIGHEST, 39, 3) is None
+
+
+def test_noise_does_not_turn_the_trend_round():
+    bpp, slope = rate_for(36, [Probe(2.0, 34.0), Probe(2.5, 33.9)])
+    assert slope > 0 and bpp > 2

@@ -16,6 +16,7 @@ from errors import UserError, run_command
 
 DEFAULT = "bench/results/ablation.json"
 OURS = {"color": "black", "linewidth": 2.4, "zorder": 4}
+SHOWN_DB = 12  # below the best: where curves end lies within a few dB, and they begin far below
 AXES = (("seconds", "seconds of training"), ("iteration", "iterations"))
 
 
@@ -41,6 +42,9 @@ def draw(result: Mapping[str, Any]) -> Any:
                 axes.plot(*zip(*points), line, marker=".", label=name, **style)
             axes.set(xscale="log", xlabel=label)
             axes.grid(True, alpha=0.25)
+        values = [point["psnr"] for entry in group for point in entry["curve"]]
+        if max(values) - min(values) > SHOWN_DB:
+            row[0].set_ylim(max(values) - SHOWN_DB, max(values) + 0.5)
         row[0].set(ylabel="PSNR of LOD 0, dB", title=material)
         row[1].set(title=f"{result['settings']['bpp']:g} bpp, {group[0]['iterations']} iterations")
     handles, labels = grid[0][0].get_legend_handles_labels()

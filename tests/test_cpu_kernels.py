@@ -274,8 +274,9 @@ def test_decoded_lods_without_kernels(no_kernels):
 
 def test_decoded_lods_elsewhere(monkeypatch):
     model = make_model((12, 3, 4, 32)).to("meta")
-    monkeypatch.setattr(NeuralTexture, "decode", lambda self, *size: (self, size))
-    assert decode_lod(model, 1, 9, 5) == (model, (1, 9, 5))
+    monkeypatch.setattr(NeuralTexture, "decode", lambda self, *size, rows: (self, size, rows))
+    assert decode_lod(model, 1, 9, 5) == (model, (1, 9, 5), slice(None))
+    assert decode_lod(model, 1, 9, 5, rows=slice(2, 4)) == (model, (1, 9, 5), slice(2, 4))
 
 
 # --- gradients -------------------------------------------------------------------------------------------------------

@@ -39,15 +39,21 @@ class Row:
     n_neurons: int
     learning_rate: float
     grid_learning_rate: float
-    effort: float  # factor on a preset's iterations: high rates have more to learn, wide networks take longer
+    cost: float  # time of an iteration, relative to the first row's
+    effort: float  # how much longer than at the first row's rate a run may take: high rates have more to learn
 
 
 @dataclasses.dataclass(frozen=True)
 class Preset:
-    """An effort: iterations, and how much is measured at the end."""
+    """An effort: iterations at the first row's cost, texels in each, and how much is measured at the end.
+
+    patient: whether it may take a row's `effort`, rather than the same time at every rate.
+    """
 
     iterations: int
+    batch_size: int
     eval_metrics: str
+    patient: bool
 
 
 @functools.cache
@@ -198,7 +204,8 @@ def plan_with(
         "learning_rate": row.learning_rate,
         "grid_learning_rate": row.grid_learning_rate,
         "noise_std": 0.0,
-        "max_iter": max(round(preset.iterations * row.effort), 1),
+        "max_iter": iterations_for(preset, row),
+        "batch_size": preset.batch_size,
         "eval_metrics": preset.eval_metrics,
         "early_stop": False,
     }
@@ -231,6 +238,13 @@ def least_rate(config: Config, given: Mapping[str, Any], width: int, height: int
             bpp = min(round(bpp * 1.03, 3), HIGHEST_BPP)
         else:
             return bpp
+
+
+def iterations_for(preset: Preset, row: Row) -> int:
+    """A preset's iterations at a row's rate, to two digits."""
+    exact = preset.iterations / row.cost * (row.effort if preset.patient else 1)
+    unit = 10 ** max(math.floor(math.log10(exact)) - 1, 0)
+    return max(round(exact / unit) * unit, 1)
 
 
 def neurons_for(row: Row, bpp: float, texels: int) -> int:

@@ -93,11 +93,14 @@ def test_what_is_given_wins():
 def test_presets_are_ordered_by_effort():
     presets = load_table()["presets"]
     assert list(presets) == ["preview", "fast", "balanced", "best"]
-    efforts = [preset.iterations for preset in presets.values()]
+    efforts = [preset.iterations * preset.batch_size for preset in presets.values()]
     assert efforts == sorted(set(efforts))
     planned = {name: plan(make_config({"preset": name}), {}, 256, 256) for name in presets}
-    effort = row_for(5.0, "learned").effort
-    assert [config.max_iter for config in planned.values()] == [round(effort * n) for n in efforts]
+    row = row_for(5.0, "learned")
+    for config, preset in zip(planned.values(), presets.values()):
+        exact = preset.iterations / row.cost * (row.effort if preset.patient else 1)
+        assert config.max_iter == pytest.approx(exact, rel=0.05) and config.max_iter % 10 == 0
+        assert config.batch_size == preset.batch_size
     assert planned["preview"].eval_metrics == "psnr"
     assert all(config.eval_interval == config.max_iter for config in planned.values())
 

@@ -22,7 +22,7 @@ def _short_runs(monkeypatch):
     """Presets of a few iterations; the rest of the table as it is."""
     table = dict(rates.load_table())
     for decoder in ("learned", "reference"):
-        table[decoder] = [dataclasses.replace(row, effort=1.0) for row in table[decoder]]
+        table[decoder] = [dataclasses.replace(row, cost=1.0, effort=1.0) for row in table[decoder]]
     table["presets"] = {name: dataclasses.replace(preset, iterations=300) for name, preset in table["presets"].items()}
     monkeypatch.setattr(rates, "load_table", lambda: table)
     with offline():

@@ -29,12 +29,13 @@ from errors import UserError, run_command
 from evaluate import metric_options, score_lod
 from files import write_text
 from model import new_model
-from rates import Preset, Row, load_table, plan_with
+from rates import TABLE, Preset, Row, load_table, plan_with
 from schedule import Schedule
 
 RATES = (0.5, 1.25, 2.5, 3.5, 5.0, 7.0, 10.0, 14.0, 20.0)
 TIMED_ITERATIONS = 60  # that tell how long a candidate's iterations take
 BATCH_SIZE = 8192
+TIE = 0.05  # dB: seeds alone move a mean by as much
 LODS = 5  # whose PSNR is recorded
 # Of the network and the grids. Two materials, 1500 iterations: 0.005 for the network loses 0.3 dB at 5 bpp, 0.02 up to
 # 3 dB where it has 64 neurons; for the grids 0.008 ties with 0.015, 0.004 loses 0.4 and 0.03 loses 0.3 dB.
@@ -96,8 +97,10 @@ def measure(row: Row, decoder: str, material: Material, seconds: float) -> dict[
 
 
 def winner(results: Mapping[Row, list[dict[str, Any]]]) -> Row:
-    """The candidate with the best mean PSNR of LOD 0."""
-    return max(results, key=lambda row: sum(entry["psnr"][0] for entry in results[row]) / len(results[row]))
+    """The candidate with the best mean PSNR of LOD 0; of those within TIE of it the smallest network."""
+    mean = {row: sum(entry["psnr"][0] for entry in entries) / len(entries) for row, entries in results.items()}
+    tied = [row for row in results if mean[row] >= max(mean.values()) - TIE]
+    return min(tied, key=lambda row: (row.n_neurons, row.fine[0], -mean[row]))
 
 
 def boundaries(rates: Sequence[float]) -> list[float]:
@@ -146,11 +149,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     settings = {"seconds": arguments.seconds, "materials": [material.name for material in materials]}
     print(common.save("rate_table", arguments.out, settings, entries))
     if arguments.write:
-        kept = json.loads(Path(arguments.write).read_text(encoding="utf-8")) if Path(arguments.write).exists() else {}
+        path = Path(arguments.write)
+        kept = json.loads((path if path.exists() else TABLE).read_text(encoding="utf-8"))
         machine = common.machine()
         origin = {"script": "python -m bench.rate_table", **settings,
                   **{key: machine[key] for key in ("processor", "cores", "date", "commit")}}  # fmt: skip
-        write_text(Path(arguments.write), format_table({**kept, "origin": origin, **table}))
+        write_text(path, format_table({**kept, "origin": origin, **table}))
     return 0
 
 

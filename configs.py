@@ -84,7 +84,7 @@ class Config:
     hash_grid_configs: list = knob([], "grids; empty: two, at half and an eighth of the longer side (config file)")
     n_frequencies: int = knob(12, "triangle waves per axis that tell the network its position", low=0, high=16)
     n_texel_frequencies: int = knob(
-        -1, "waves per axis: place in 1, 2, 4... texels of grid 0; -1: 1 with a learned grid, else 0", low=-1, high=8
+        -1, "waves per axis: place in 1, 2, 4... texels of grid 0; -1: 3 with a learned grid, else 0", low=-1, high=8
     )
     n_neurons: int = knob(64, "width of the hidden layers, a multiple of 16", unit="neurons", low=16, high=256)
     n_hidden_layers: int = knob(2, "hidden layers", unit="layers", low=0, high=4)

@@ -16,7 +16,7 @@ from typing import Any
 
 from configs import Config, HashGridConfig, make_config, to_dict
 from errors import UserError
-from model import DecoderSpec, grid_spec, input_layout, layer_sizes
+from model import LEARNED_TEXEL_FREQUENCIES, DecoderSpec, grid_spec, input_layout, layer_sizes
 
 TABLE = Path(__file__).with_name("rates.json")
 DEFAULT_BPP = 5.0  # of --preset or --decoder learned without a rate
@@ -79,7 +79,7 @@ def row_for(bpp: float, decoder: str) -> Row:
 def network_bits(grids: list[HashGridConfig], config: Config) -> int:
     """Bits of the weights that these grids and the configuration's network need."""
     learned = any(grid.interpolation == "learned" for grid in grids)
-    frequencies = config.n_texel_frequencies if config.n_texel_frequencies >= 0 else int(learned)
+    frequencies = config.n_texel_frequencies if config.n_texel_frequencies >= 0 else LEARNED_TEXEL_FREQUENCIES * learned
     decoder = DecoderSpec(config.n_frequencies, config.n_neurons, config.n_hidden_layers, frequencies)
     layout = input_layout([grid_spec(grid) for grid in grids], decoder)
     return WEIGHT_BITS * sum(outputs * inputs for outputs, inputs in layer_sizes(layout, decoder))

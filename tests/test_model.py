@@ -565,7 +565,7 @@ def test_build_model_follows_the_configuration():
 
 
 @pytest.mark.parametrize(
-    ("interpolation", "flag", "expected"), [("linear", -1, 0), ("learned", -1, 1), ("linear", 2, 2), ("learned", 0, 0)]
+    ("interpolation", "flag", "expected"), [("linear", -1, 0), ("learned", -1, 3), ("linear", 2, 2), ("learned", 0, 0)]
 )
 def test_texel_waves_come_with_learned_interpolation(interpolation, flag, expected):
     entries = [{"max_resolution": 8}, {"max_resolution": 4, "interpolation": interpolation}]

@@ -335,7 +335,7 @@ def test_grids_from_a_config_file(tmp_path):
         [24, 3, 8, 64, "learned"], [8, 4, 1, 8, "linear"], [3, 1, 2, 16, "linear"],
     ]  # fmt: skip
     assert (checkpoint_of(run, 10) / "hash_grid_0_p1.dds").is_file()
-    assert exported.manifest["decoder"]["n_texel_frequencies"] == 1
+    assert exported.manifest["decoder"]["n_texel_frequencies"] == 3
     assert train.main(["--mode", "infer", "--load_dir", str(run)]) == 0
 
 

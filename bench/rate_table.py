@@ -83,7 +83,7 @@ def measure(row: Row, decoder: str, material: Material, seconds: float) -> dict[
 
     def planned(iterations: int) -> Config:
         aim = make_config({"decoder": decoder, "bpp": row.bpp})
-        effort = Preset(iterations, BATCH_SIZE, "psnr", False)
+        effort = Preset(iterations, BATCH_SIZE, 2, "psnr", False)
         return plan_with(row, effort, row.bpp, decoder, aim, {}, material.width, material.height)
 
     _, took = train(planned(TIMED_ITERATIONS), material)

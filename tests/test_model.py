@@ -10,6 +10,7 @@ import pytest
 import reference
 import torch
 
+import model as model_module
 from configs import HashGridConfig, make_config
 from model import (
     DecoderSpec,
@@ -583,3 +584,24 @@ def test_rates_by_hand():
     assert rates["grids"] == pytest.approx(finest) and rates["network"] == pytest.approx(network)
     assert rates["bpp"] == pytest.approx(finest + network)
     assert rates["all_mips"] == pytest.approx(((64 + 16) * 32 + 9 * 16) / 200 + network)
+
+
+@pytest.mark.parametrize("activation", ["leaky_relu", "hard_swish"])
+@pytest.mark.parametrize("layers", [0, 1, 3])
+def test_a_fresh_model_decodes_the_means(activation, layers):
+    """With start_biases and no other weights: bias neurons carry the means through every layer, off any kink."""
+    decoder = DecoderSpec(3, 16, layers, 1, activation)
+    model = NeuralTexture([GridSpec(4, 2, 4, 16, "learned")], decoder, 3, present_channels=[0, 4, 10])
+    with torch.no_grad():
+        for weight in model.weights[:-1]:
+            weight[1:] = 0  # what the other neurons have learned
+        model.weights[-1][[0, 4, 10]] = 1e-9
+    means = [0.1 * channel for channel in range(11)]
+    model.start_biases(means)
+    decoded = model(torch.rand(50, 2), torch.randint(0, 3, (50,)))
+    want = torch.tensor([means[c] if c in (0, 4, 10) else 0.0 for c in range(11)])
+    assert torch.allclose(decoded, want.expand(50, -1), atol=1e-5)
+    hidden = torch.full((1,), model_module.BIAS_NEURON[activation], requires_grad=True)
+    for step in (-1e-3, 0.0, 1e-3):
+        slope = torch.autograd.grad(model._activate(hidden + step).sum(), hidden)[0]
+        assert slope == 1, "two engines that round differently must take the same derivative"

@@ -20,8 +20,8 @@ from rates import HIGHEST_BPP, least_rate, plan
 from schedule import Schedule
 
 PROBE_SHARE = 0.15  # of a full run's iterations
-LEARNING_POWER = 0.8
-MAX_PROBES = 4
+LEARNING_POWER = 0.5  # of iterations, by which a run's distance to an endless one's PSNR shrinks
+MAX_PROBES = 3  # with their halves 0.7 of a full run, so that two full ones can follow within the time of three
 DB_PER_OCTAVE = 2.8  # of the rate, before two probes say it; eight materials of the trial: 1.9 to 3.5
 CLOSE_OCTAVES = 0.35  # probes this near to the answer need no further one
 AIM_ABOVE = 0.12  # dB above the target: a prediction is off by about as much
@@ -41,8 +41,8 @@ class Probe:
 def gain_of_a_full_run(half: float, short: float) -> float:
     """What a full run will have over a short one, in dB, from a run of half the short one's length and the short one.
 
-    The distance to the PSNR of an endless run falls with iterations ** -0.8 (trial at 2.5 bpp: 500, 1500, 4000
-    iterations give 35.06, 36.22, 36.67 dB), so a difference at the start tells the one at the end.
+    The distance to the PSNR of an endless run falls about with iterations ** -0.5 (Rock058 at 2.5 bpp: 900, 2500, 8000
+    iterations give 32.7, 33.6, 34.2 dB), so a difference at the start tells the one at the end.
     """
     left = [share**-LEARNING_POWER for share in (PROBE_SHARE / 2, PROBE_SHARE, 1)]
     return max(short - half, 0) * (left[1] - left[2]) / (left[0] - left[1])
@@ -73,9 +73,9 @@ def find_rate(
         started = time.perf_counter()
         short = run_probe(bpp, PROBE_SHARE, config, given, material, device)
         seconds = time.perf_counter() - started
+        gain = gain_of_a_full_run(run_probe(bpp, PROBE_SHARE / 2, config, given, material, device), short)
         if not probes:
-            gain = gain_of_a_full_run(run_probe(bpp, PROBE_SHARE / 2, config, given, material, device), short)
-            expected = seconds * (1 / PROBE_SHARE + 2.5)
+            expected = seconds * (1 / PROBE_SHARE + 3)
             say(f"looking for {target:.2f} dB: short runs first, then a full one; about {expected:.0f} s in all")
         probes.append(Probe(bpp, short + gain))
         say(f"  {bpp:.2f} bpp: {short:.2f} dB in a short run, about {probes[-1].psnr:.2f} in a full one")

@@ -28,7 +28,7 @@ class Curve:
 
     def __call__(self, bpp, share, config, given, material, device) -> float:
         self.asked.append((bpp, share))
-        return self.full(bpp) + 1.1 * (1 - share**-0.8)
+        return self.full(bpp) + 1.1 * (1 - share**-search.LEARNING_POWER)
 
 
 def find(curve: Curve, target: float, monkeypatch, lines=None) -> tuple[float, float]:

@@ -57,7 +57,7 @@ int main() {
     for (size_t i = 0; i < codes16.size(); i++) codes16[i] = uint16_t(i * 977);
     const float shares[6] = {0.6f, 0.8f, 0.9f, 0.94f, 0.96f, 0.98f}, weights[4] = {0.25f, 0.25f, 0.25f, 0.25f};
     const double rates[2] = {0.01, 0.02};
-    const nt_model model = {grids, 2, 6, 3, 32, 2, 7, 1, 1, 4, channels, 0.01f};
+    const nt_model model = {grids, 2, 6, 3, 32, 2, 7, 1, 1, 4, channels, 1, 0.01f};
     const nt_material material = {widths, heights, offsets, codes8.data(), codes16.data(), 3, 1, columns};
     const nt_settings settings = {4096, 1, 4, shares, weights, 0.01, rates, 0.9, 0.99, 1e-12, 2, 0, 0.1f};
     nt_trainer* trainer = nt_trainer_create(&model, &material, &settings);

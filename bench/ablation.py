@@ -29,7 +29,7 @@ import torch
 import configs
 from bench.ablation_plot import plot
 from bench.ablation_variants import OURS, OURS_TORCH, VARIANTS, Variant, recipe
-from bench.common import RESULTS, machine, save
+from bench.common import RESULTS, machine, save, use_threads
 from configs import Config, to_dict
 from dataset import Material, load_material
 from engine.cpu.library import KernelsUnavailable, load_kernels
@@ -236,10 +236,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise UserError(f"--bpp: expected 0.5 to 20 bits per texel, got {arguments.bpp:g}")
     if arguments.iterations is not None and arguments.iterations < 1:
         raise UserError(f"--iterations: expected 1 or more, got {arguments.iterations}")
-    if arguments.num_threads < 0:
-        raise UserError(f"--num_threads: expected 0 or more, got {arguments.num_threads}")
-    if arguments.num_threads:
-        torch.set_num_threads(arguments.num_threads)
+    use_threads(arguments.num_threads)
     if arguments.quick:
         arguments.folders = arguments.folders[:1]
         arguments.iterations = arguments.iterations or QUICK_ITERATIONS

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from errors import UserError
 from files import write_json
 
 RESULTS = Path("bench/results")
@@ -58,6 +59,14 @@ def parser(description: str) -> argparse.ArgumentParser:
     result.add_argument("--out", default=str(RESULTS), help="folder for the JSON")
     result.add_argument("--num_threads", type=int, default=0, help="CPU threads; 0: PyTorch's choice")
     return result
+
+
+def use_threads(count: int) -> None:
+    """Honour --num_threads. Raises: UserError for a negative one."""
+    if count < 0:
+        raise UserError(f"--num_threads: expected 0 or more, got {count}")
+    if count:
+        torch.set_num_threads(count)
 
 
 def save(name: str, out: str, settings: dict[str, Any], entries: list[dict[str, Any]]) -> Path:

@@ -83,6 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = common.parser("PSNR between LODs and between texels, of finished runs.")
     parser.add_argument("--data_dir", default="", help="the material; empty: the folder that the run was trained on")
     arguments = parser.parse_args(argv)
+    common.use_threads(arguments.num_threads)
     entries = []
     for run in arguments.folders:
         checkpoint = load_checkpoint(run)

@@ -23,10 +23,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from bench import rate_plot, rate_report
-from bench.common import RESULTS, machine, save
+from bench.common import RESULTS, machine, save, use_threads
 from bench.rate_summary import gains, gains_table, label_of, material_table
 from checkpoint import find_checkpoint
 from configs import PRESETS, OneLineParser, make_config
@@ -233,10 +232,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments.preset = arguments.preset or (QUICK_PRESET if arguments.quick else "balanced")
     if arguments.crop < 16:
         raise UserError(f"--crop: expected 16 texels or more, got {arguments.crop}")
-    if arguments.num_threads < 0:
-        raise UserError(f"--num_threads: expected 0 or more, got {arguments.num_threads}")
-    if arguments.num_threads:
-        torch.set_num_threads(arguments.num_threads)
+    use_threads(arguments.num_threads)
     if arguments.quick:
         arguments.folders = arguments.folders[:1]
     names = [load_material(folder).name for folder in arguments.folders]  # whatever is wrong with one is told at once

@@ -524,18 +524,22 @@ def grid_spec(grid: HashGridConfig) -> GridSpec:
 def model_shape(config: Config, width: int, height: int) -> tuple[list[GridSpec], DecoderSpec]:
     """The grids and the decoder of a material of this size."""
     grids = [grid_spec(grid) for grid in resolve_grids(config, width, height)]
+    return grids, decoder_spec(config, grids)
+
+
+def decoder_spec(config: Config, grids: Sequence[GridSpec]) -> DecoderSpec:
+    """The decoder that a configuration has for these grids."""
     frequencies = config.n_texel_frequencies
     if frequencies < 0:
         learned = any(grid.interpolation == "learned" for grid in grids)
         frequencies = LEARNED_TEXEL_FREQUENCIES if learned else 0
-    decoder = DecoderSpec(
+    return DecoderSpec(
         n_frequencies=config.n_frequencies,
         n_neurons=config.n_neurons,
         n_hidden_layers=config.n_hidden_layers,
         n_texel_frequencies=frequencies,
         activation=config.activation,
     )
-    return grids, decoder
 
 
 def build_model(

@@ -16,7 +16,7 @@ from typing import Any
 
 from configs import Config, HashGridConfig, make_config, to_dict
 from errors import UserError
-from model import LEARNED_TEXEL_FREQUENCIES, DecoderSpec, grid_spec, input_layout, layer_sizes
+from model import decoder_spec, exact_halvings, grid_spec, input_layout, layer_sizes
 
 TABLE = Path(__file__).with_name("rates.json")
 DEFAULT_BPP = 5.0  # of --preset or --decoder learned without a rate
@@ -81,18 +81,15 @@ def row_for(bpp: float, decoder: str) -> Row:
 
 def network_bits(grids: list[HashGridConfig], config: Config) -> int:
     """Bits of the weights that these grids and the configuration's network need."""
-    learned = any(grid.interpolation == "learned" for grid in grids)
-    frequencies = config.n_texel_frequencies if config.n_texel_frequencies >= 0 else LEARNED_TEXEL_FREQUENCIES * learned
-    decoder = DecoderSpec(config.n_frequencies, config.n_neurons, config.n_hidden_layers, frequencies)
-    layout = input_layout([grid_spec(grid) for grid in grids], decoder)
-    return WEIGHT_BITS * sum(outputs * inputs for outputs, inputs in layer_sizes(layout, decoder))
+    specs = [grid_spec(grid) for grid in grids]
+    decoder = decoder_spec(config, specs)
+    return WEIGHT_BITS * sum(outputs * inputs for outputs, inputs in layer_sizes(input_layout(specs, decoder), decoder))
 
 
 def resolutions(low: float, high: float) -> Iterator[int]:
     """Grid resolutions in [low, high] that can be halved down to 8..15 texels or fewer, ascending."""
     for size in range(max(math.ceil(low), 1), min(math.floor(high), 16384) + 1):
-        halvings = (size & -size).bit_length() - 1
-        if size >> halvings <= 15:
+        if size >> exact_halvings(size) <= 15:
             yield size
 
 
@@ -113,9 +110,8 @@ def fine_resolutions(row: Row, most_texels: float, side: int) -> list[int]:
 def fine_grid(resolution: int, row: Row, interpolation: str, num_lods: int) -> HashGridConfig:
     """The row's fine grid with `resolution` squared texels and all levels that halve exactly, one for each LOD."""
     features, bits = row.fine
-    halvings = (resolution & -resolution).bit_length() - 1
     return HashGridConfig(
-        max_resolution=resolution, n_levels=min(halvings + 1, num_lods), quantize_bits=bits,
+        max_resolution=resolution, n_levels=min(exact_halvings(resolution) + 1, num_lods), quantize_bits=bits,
         save_bits=features * bits, interpolation=interpolation,
     )  # fmt: skip
 

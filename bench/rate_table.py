@@ -122,11 +122,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise UserError(f"--rates {arguments.rates}: expected numbers with commas between, as in 1.25,2.5") from error
     if rates != sorted(set(rates)) or not 0.5 <= rates[0] <= rates[-1] <= 20:
         raise UserError(f"--rates {arguments.rates}: expected ascending rates from 0.5 to 20")
+    decoders = arguments.decoders.split(",")
+    if not set(decoders) <= {"learned", "reference"}:
+        raise UserError(f"--decoders {arguments.decoders}: expected learned, reference or both with a comma between")
     common.use_threads(arguments.num_threads)
     materials = [load_material(folder) for folder in arguments.folders]
     entries: list[dict[str, Any]] = []
     table: dict[str, Any] = {"presets": {n: dataclasses.asdict(p) for n, p in load_table()["presets"].items()}}
-    for decoder in arguments.decoders.split(","):
+    for decoder in decoders:
         rows, first_pace = [], 0.0
         for low, bpp in zip(boundaries(rates), rates):
             results: dict[Row, list[dict[str, Any]]] = {}
@@ -138,6 +141,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                     continue  # no grids of this kind come near the rate
                 entries += results[row]
                 print(line(row, decoder, results[row]), flush=True)
+            if not results:
+                raise UserError(f"--rates {bpp:g}: no grids come near it on these materials; leave it out")
             best = winner(results)
             pace = sum(entry["seconds"] / entry["iterations"] for entry in results[best])
             first_pace = first_pace or pace

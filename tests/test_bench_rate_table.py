@@ -55,7 +55,7 @@ def test_a_table_that_the_toolkit_can_read(tmp_path, monkeypatch, capsys):
 
 
 def test_a_rate_that_no_grids_meet(tmp_path):
-    with pytest.raises(UserError, match="--rates 0.5: no grids"):
+    with pytest.raises(UserError, match=r"--rates 0\.5: no grids"):
         rate_table.main([str(save_maps(tmp_path / "maps", 32, 32)), "--rates", "0.5", "--out", str(tmp_path)])
 
 

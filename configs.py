@@ -46,7 +46,9 @@ class HashGridConfig:
     n_levels: int | None = knob(None, "levels, each half the next; None: as many as halve exactly", low=1, high=15)
     quantize_bits: int | None = knob(None, "bits per feature; None: --quantize_bits", choices=(1, 2, 4, 8, 16))
     save_bits: int | None = knob(None, "bits per grid texel; None: --save_bits", choices=(8, 16, 32, 64))
-    learning_rate: float | None = knob(None, "Adam step size; None: --grid_learning_rate", low=1e-7, high=10.0)
+    learning_rate: float | None = knob(
+        None, "Adam step size; 0: the grid stays as it is; None: --grid_learning_rate", low=0.0, high=10.0
+    )
     interpolation: str = knob(
         "linear", "linear: features are blended; learned: the network blends", choices=("linear", "learned")
     )
@@ -115,6 +117,9 @@ class Config:
         "proportional to 1 / max(variance of its channels at LOD 0, 0.02 squared), mean 1; or numbers in a config "
         "file, {diffuse: 2}",
         words=("equal", "auto"),
+    )
+    refine: int = knob(
+        1, "after training: rounds of searching for better codes; 0: none", unit="rounds", low=0, high=100
     )
     seed: int = knob(0, "seed of initial values, samples and noise", low=0, high=2**31 - 1)
 

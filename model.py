@@ -505,7 +505,7 @@ def resolve_grids(config: Config, width: int, height: int) -> list[HashGridConfi
             n_levels=entry.n_levels or min(exact_halvings(resolution) + 1, num_lods),
             quantize_bits=entry.quantize_bits or config.quantize_bits,
             save_bits=entry.save_bits or config.save_bits,
-            learning_rate=entry.learning_rate or config.grid_learning_rate,
+            learning_rate=config.grid_learning_rate if entry.learning_rate is None else entry.learning_rate,
             interpolation=entry.interpolation,
         )
         try:

@@ -38,6 +38,7 @@ from export import decode_in_file_space
 from manifest import describe_material
 from metrics import evaluate_lod
 from model import NeuralTexture, build_model
+from refine import Refinement
 
 BPP = 2.5
 POINTS, QUICK_POINTS = 12, 4  # of a curve
@@ -76,7 +77,8 @@ def run(variant: Variant, ours: Config, material: Material, points: int = POINTS
     """Train a variant of the recipe `ours` on a material.
 
     Returns: JSON-ready: what it was, `seconds` of training, `processor_seconds` of all threads together, `psnr` at the
-        end in dB, `bpp` network included, and the `curve` with all of these at every stop.
+        end in dB, `bpp` network included, and the `curve` with all of these at every stop and after each round of
+        refining.
     """
     config = variant.change(ours, material.width, material.height)
     engine = variant.start(config, material)
@@ -93,6 +95,18 @@ def run(variant: Variant, ours: Config, material: Material, points: int = POINTS
         engine.sync()
         ship(engine.model, shipped)
         curve.append({"iteration": stop, "seconds": seconds, "processor_seconds": processor_seconds,
+                      "psnr": score(shipped, material)})  # fmt: skip
+    # what a subclass trains in its own way is refined as a plain model: it is what will be decoded
+    refined = engine.model if type(engine.model) is NeuralTexture else shipped
+    refinement = Refinement(refined, material, config)
+    for index in range(config.refine if refinement.possible else 0):
+        started, processor_started = time.perf_counter(), time.process_time()
+        refinement.round(index)
+        seconds += time.perf_counter() - started
+        processor_seconds += time.process_time() - processor_started
+        if refined is not shipped:
+            ship(refined, shipped)
+        curve.append({"iteration": config.max_iter, "seconds": seconds, "processor_seconds": processor_seconds,
                       "psnr": score(shipped, material)})  # fmt: skip
     return {
         "material": material.name,

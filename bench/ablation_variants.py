@@ -141,9 +141,13 @@ def leaky_relu(config: Config, width: int, height: int) -> Config:
     return dataclasses.replace(config, activation="leaky_relu")
 
 
+def no_search(config: Config, width: int, height: int) -> Config:
+    return dataclasses.replace(config, refine=0)
+
+
 def ancestors(config: Config, width: int, height: int) -> Config:
     form = recipe(config.bpp, width, height, config.max_iter, config.num_threads, "reference")
-    return constant_rates(large_batch(form, width, height), width, height)
+    return no_search(constant_rates(large_batch(form, width, height), width, height), width, height)
 
 
 # --- variants ------------------------------------------------------------------------------------------------------
@@ -199,9 +203,10 @@ VARIANTS = {variant.name: variant for variant in (
     Variant("linear", "all grids are interpolated, none by the network", change=linear_grids),
     Variant("leaky_relu", "leaky ReLU instead of hard swish", change=leaky_relu),
     Variant("no_biases", "a network that starts without biases", biases=False),
+    Variant("no_search", "codes as training leaves them: --refine 0", change=no_search),
     Variant("default_adam", "Adam with 0.9, 0.999 and 1e-8 instead of 0.9, 0.99 and 1e-12", "torch",
             trainer=DefaultAdam),
     Variant("ancestors", "linear grids, leaky ReLU, 12 waves, no biases, constant rates, large batch, noise on "
-            "interpolated features, rounded only at the export", "torch", ancestors, NoiseAfter, SteadyNoise,
+            "interpolated features, rounded only at the export, no search", "torch", ancestors, NoiseAfter, SteadyNoise,
             biases=False),
 )}  # fmt: skip

@@ -62,7 +62,7 @@ def candidates(bpp: float, decoder: str) -> Iterator[Row]:
 
 def patience(bpp: float) -> float:
     """How much longer than at low rates a run may take: wide words need wide networks and more iterations."""
-    return 1.0 if bpp < 4 else 1.6 if bpp < 8 else 2.3
+    return 1.0 if bpp < 4 else 1.6 if bpp < 8 else 1.9
 
 
 def train(config: Config, material: Material) -> tuple[list[float], float]:
@@ -83,7 +83,7 @@ def measure(row: Row, decoder: str, material: Material, seconds: float) -> dict[
 
     def planned(iterations: int) -> Config:
         aim = make_config({"decoder": decoder, "bpp": row.bpp, "num_threads": torch.get_num_threads()})
-        effort = Preset(iterations, BATCH_SIZE, 2, "psnr", False)
+        effort = Preset(iterations, BATCH_SIZE, 2, row.n_neurons, 0, "psnr", False)
         return plan_with(row, effort, row.bpp, decoder, aim, {}, material.width, material.height)
 
     _, took = train(planned(TIMED_ITERATIONS), material)

@@ -1,7 +1,8 @@
-"""Who computes a training step (design.md, section 7), and who decodes whole LODs.
+"""Who computes a training step (design.md, section 7), who decodes whole LODs, and who searches for better codes.
 
 An engine has `step(n) -> mean loss`, `probe() -> mean squared error`, `iteration`, `chunk` (iterations that a step
-should have at most), `channels` (those that it trains), `sync()`, `learning_rates()`, `state()` and `load_state()`.
+should have at most), `channels` (those that it trains), `sync()` and `reload()` (parameters to and from the model),
+`learning_rates()`, `state()` and `load_state()`.
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ import torch
 
 from configs import Config
 from dataset import Material
+from engine.cpu import refine as cpu_refine
 from engine.cpu.decoder import decode_lod
 from engine.cpu.engine import CpuEngine
-from engine.cpu.library import KernelsUnavailable
+from engine.cpu.library import KernelsUnavailable, load_kernels
 from engine.sampling import learned_channels
 from engine.torch_engine import TorchEngine
+from engine.torch_refine import refine_level
 from errors import UserError
 from model import NeuralTexture
 from schedule import Schedule
@@ -74,3 +77,14 @@ def create_engine(
 def create_decoder(config: Config, say: Say | None = None) -> Callable[..., torch.Tensor]:
     """What decodes whole LODs for this configuration: a function like model.NeuralTexture.decode."""
     return NeuralTexture.decode if config.engine == "torch" else functools.partial(decode_lod, say=say)
+
+
+def create_search(config: Config, device: torch.device) -> Callable[..., int]:
+    """What improves the codes of a grid level: a function like torch_refine.refine_level."""
+    if config.engine == "torch" or device.type != "cpu":
+        return refine_level
+    try:
+        load_kernels()
+    except KernelsUnavailable:
+        return refine_level
+    return functools.partial(cpu_refine.refine_level, n_threads=config.num_threads)

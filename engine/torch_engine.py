@@ -107,11 +107,15 @@ class TorchEngine:
             for parameters in self.model.grid_parameters:
                 parameters.clamp_(-FEATURE_LIMIT, FEATURE_LIMIT)
         if config.wrap_boundary and (self.iteration + 1) % config.wrap_interval == 0:
-            for index in range(len(self.model.grids)):
-                self.model.sync_wrap_boundary(index, config.wrap_strength, config.wrap_levels)
+            for index, rate in enumerate(self._rates[1:]):
+                if rate > 0:
+                    self.model.sync_wrap_boundary(index, config.wrap_strength, config.wrap_levels)
 
     def sync(self) -> None:
         """Leave the trained parameters in the model: they are there all the time."""
+
+    def reload(self) -> None:
+        """Go on from the model's parameters, which something else has changed: they are the engine's own."""
 
     def learning_rates(self) -> dict[str, float]:
         """Current rate of the network and of each grid."""

@@ -253,13 +253,16 @@ def test_each_variant_changes_one_part(_tiny):
     assert set(linear) == {"hash_grid_configs", "n_texel_frequencies"} and linear["n_texel_frequencies"] == 3
     ours = to_dict(tiny_recipe(2.5, *SIZE))["hash_grid_configs"]
     assert linear["hash_grid_configs"] == [{**grid, "interpolation": "linear"} for grid in ours]
-    assert set(changes("ancestors")) == {"lr_floor", "batch_size", "activation", "n_frequencies", "hash_grid_configs"}
+    assert changes("no_search") == {"refine": 0}
+    assert set(changes("ancestors")) == {
+        "lr_floor", "batch_size", "activation", "n_frequencies", "hash_grid_configs", "refine"
+    }  # fmt: skip
 
 
 def test_as_many_samples():
     ours = recipe(2.5, 1024, 1024, 1500)
     other = VARIANTS["large_batch_equal"].change(ours, 1024, 1024)
-    assert (other.max_iter, other.batch_size) == (750, 16384)
+    assert (other.max_iter, other.batch_size) == (375, 16384)
     assert other.batch_size * other.max_iter == ours.batch_size * ours.max_iter
 
 

@@ -34,6 +34,7 @@ from runs import (
 )
 
 import train
+import trainer
 from checkpoint import list_checkpoints, load_checkpoint
 
 N = 60
@@ -127,23 +128,26 @@ def test_interrupted_equals_undisturbed(k, number, undisturbed, maps, tmp_path, 
     with monkeypatch.context() as patch:
         signal_at(patch, number, k)
         if k == 0:  # before the first iteration
-            patch.setattr(train, "RunLog", lambda *a, log=train.RunLog: (os.kill(os.getpid(), number), log(*a))[1])
+            patch.setattr(trainer, "RunLog", lambda *a, log=trainer.RunLog: (os.kill(os.getpid(), number), log(*a))[1])
         code = train.main([*QUICK, *map(str, flags_of("poly", maps, tmp_path / "it's here"))])
     assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == handlers
     said = capsys.readouterr().out
     run = newest_run(tmp_path / "it's here")
-    if k == N - 1:  # the last chunk: there is nothing left to interrupt
-        assert code == 0 and "PSNR" in said
-    else:
-        assert code == 128 + number
-        stopped_at = load_checkpoint(run).iteration
-        assert stopped_at == {0: 0, 25: 25, 30: 30}[k] and f"at iteration {stopped_at}" in said
-        command = shlex.split(re.search("continue with: (.*)", said)[1])
-        assert command[:2] == ["python", "train.py"]
-        assert train.main(command[2:]) == 0
+    assert code == 128 + number
+    stopped_at = load_checkpoint(run).iteration
+    assert stopped_at == {0: 0, 25: 25, 30: 30, N - 1: N}[k] and f"at iteration {stopped_at}" in said
+    command = shlex.split(re.search("continue with: (.*)", said)[1])  # after the last chunk: to refine
+    assert command[:2] == ["python", "train.py"]
+    assert train.main(command[2:]) == 0
     whole = undisturbed("poly")
     assert checkpoint_differences(last_checkpoint(whole), last_checkpoint(run)) == []
     assert leftovers(tmp_path) == []
+
+
+def test_without_refining_nothing_is_left_to_interrupt_after_the_last_chunk(maps, tmp_path, monkeypatch, capsys):
+    signal_at(monkeypatch, signal.SIGINT, N - 1)
+    assert train.main([*QUICK, *map(str, flags_of("poly", maps, tmp_path)), "--refine", "0"]) == 0
+    assert "PSNR" in capsys.readouterr().out
 
 
 PACED = """

@@ -19,16 +19,19 @@ LOWEST = 0.5
 class Curve:
     """Stands for run_probe: PSNR of short runs as a line, or a bent one, over octaves of the rate."""
 
-    def __init__(self, at_one: float, slope: float, bend: float = 0.0):
-        self.at_one, self.slope, self.bend, self.asked = at_one, slope, bend, []
+    def __init__(self, at_one: float, slope: float, bend: float = 0.0, refined: float = 0.0):
+        self.at_one, self.slope, self.bend, self.refined, self.asked = at_one, slope, bend, refined, []
 
     def full(self, bpp: float) -> float:
         octaves = math.log2(bpp)
-        return self.at_one + self.slope * octaves + self.bend * octaves**2
+        rounds = self.refined * (1 + search.LATER_ROUNDS)
+        return self.at_one + self.slope * octaves + self.bend * octaves**2 + rounds
 
-    def __call__(self, bpp, share, config, given, material, device) -> float:
+    def __call__(self, bpp, share, config, given, material, device) -> tuple[float, float]:
+        """Before and after a round of refining."""
         self.asked.append((bpp, share))
-        return self.full(bpp) + 1.1 * (1 - share**-search.LEARNING_POWER)
+        refined = self.full(bpp) - self.refined * search.LATER_ROUNDS + 1.1 * (1 - share**-search.LEARNING_POWER)
+        return refined - self.refined, refined
 
 
 def find(curve: Curve, target: float, monkeypatch, lines=None) -> tuple[float, float]:
@@ -42,9 +45,11 @@ def find(curve: Curve, target: float, monkeypatch, lines=None) -> tuple[float, f
 
 
 @pytest.mark.parametrize("target", [28.0, 33.0, 38.0, 42.0])
-@pytest.mark.parametrize(("slope", "bend"), [(2.0, 0.0), (3.5, 0.0), (2.6, 0.12), (3.0, -0.1)])
-def test_a_full_run_lands_in_the_window_or_one_correction_does(target, slope, bend, monkeypatch):
-    curve = Curve(30.5, slope, bend)
+@pytest.mark.parametrize(
+    ("slope", "bend", "refined"), [(2.0, 0.0, 0.0), (3.5, 0.0, 0.6), (2.6, 0.12, 0.4), (3.0, -0.1, 0.9)]
+)
+def test_a_full_run_lands_in_the_window_or_one_correction_does(target, slope, bend, refined, monkeypatch):
+    curve = Curve(30.5, slope, bend, refined)
     if not curve.full(LOWEST) < target < curve.full(HIGHEST) - 0.3:
         pytest.skip("beyond this material's rates")
     bpp, found_slope = find(curve, target, monkeypatch)
@@ -83,6 +88,7 @@ def test_noise_does_not_turn_the_trend_round():
 
 def test_the_gain_of_a_full_run_follows_the_learning_curve():
     curve = Curve(30, 3)
-    half, short = (curve(4.0, share, None, None, None, None) for share in (search.PROBE_SHARE / 2, search.PROBE_SHARE))
+    shares = (search.PROBE_SHARE / 2, search.PROBE_SHARE)
+    half, short = (curve(4.0, share, None, None, None, None)[1] for share in shares)
     assert short + search.gain_of_a_full_run(half, short) == pytest.approx(curve.full(4.0), abs=1e-9)
     assert search.gain_of_a_full_run(30.0, 29.0) == 0

@@ -34,7 +34,7 @@ from errors import run_command
 from evaluate import evaluate_model
 from export import decode_in_file_space, read_export, to_8_bit
 from manifest import describe_material
-from train import next_boundary, psnr_of
+from trainer import next_boundary, psnr_of
 
 WIDTH, HEIGHT = 48, 32
 PRESENT = ("diffuse", "normal", "roughness", "displacement")

@@ -48,7 +48,7 @@ def decode_lod(
         return model.decode(lod, width, height, rows=rows)
     first, last, _ = rows.indices(height)
     image = torch.empty(last - first, width, CHANNELS)
-    parameters, weights = _numbers(model)
+    parameters, weights = model_numbers(model)
     check(kernels.nt_decode_rows(describe_model(model), pointers(parameters), pointer(weights), lod, width, height,
                                  first, last - first, thread_count(), pointer(image)))  # fmt: skip
     model.set_constants(image)
@@ -62,7 +62,7 @@ def decode_samples(model: NeuralTexture, uv: Positions, lod: Scalars, n_threads:
     """
     uv, lod = uv.float().contiguous(), lod.float().contiguous()
     out = torch.empty(len(uv), CHANNELS)
-    parameters, weights = _numbers(model)
+    parameters, weights = model_numbers(model)
     check(load_kernels().nt_decode(describe_model(model), pointers(parameters), pointer(weights), len(uv), pointer(uv),
                                    pointer(lod), thread_count(n_threads), pointer(out)))  # fmt: skip
     model.set_constants(out)
@@ -83,7 +83,7 @@ def differentiate(
     """
     uv, lod, upstream = uv.float().contiguous(), lod.float().contiguous(), upstream.float().contiguous()
     out = torch.empty(len(uv), CHANNELS)
-    parameters, weights = _numbers(model)
+    parameters, weights = model_numbers(model)
     grid_gradients, weight_gradient = [torch.zeros_like(grid) for grid in parameters], torch.zeros_like(weights)
     strength, keys = (noise.strength, noise.keys) if noise else (0.0, [0] * len(parameters))
     steps = [strength / (1 << grid.quantize_bits) for grid in model.grids]
@@ -101,7 +101,7 @@ def split_like(flat: torch.Tensor, tensors: Sequence[torch.Tensor]) -> list[torc
     return [part.view(tensor.shape) for part, tensor in zip(parts, tensors)]
 
 
-def _numbers(model: NeuralTexture) -> tuple[list[torch.Tensor], torch.Tensor]:
+def model_numbers(model: NeuralTexture) -> tuple[list[torch.Tensor], torch.Tensor]:
     """A model's grids, and its weights as one flat tensor."""
     grids = [parameters.detach().contiguous() for parameters in model.grid_parameters]
     return grids, torch.cat([weight.detach().reshape(-1) for weight in model.weights])

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
-from ctypes import byref, c_double, c_float, c_int32, c_int64
+from ctypes import byref, c_double, c_float, c_int64
 
 import torch
 
 from dataset import Material
-from engine.adam_state import ADAM_BETAS, ADAM_EPSILON, PENDING, check_adam_state, check_pending
+from engine.adam_state import ADAM_BETAS, ADAM_EPSILON, PENDING, check_adam_state, check_pending, up_to_date
 from engine.cpu import library
 from engine.cpu.decoder import split_like
 from engine.cpu.library import array, check, pointer, thread_count
@@ -55,7 +55,7 @@ class CpuEngine:
             grid.learning_rate for grid in resolve_grids(schedule.config, material.width, material.height)
         ]
         self._settings = self._describe_settings()
-        self._described = self._describe_material()
+        self._described = library.describe_material(material, self.channels)
         shape = library.describe_model(model, self.channels)
         self._trainer = self._kernels.nt_trainer_create(shape, self._described, self._settings)
         if not self._trainer:
@@ -89,21 +89,6 @@ class CpuEngine:
             wrap_interval=config.wrap_interval if config.wrap_boundary else 0,
             wrap_levels=config.wrap_levels,
             wrap_strength=config.wrap_strength,
-        )
-
-    def _describe_material(self) -> library.Material:
-        material = self.material
-        present = material.present_channels.tolist()
-        columns = [column for c, column in zip(present, material.stored_columns) if c in self.channels]
-        return library.Material(
-            widths=array(c_int32, [width for width, _ in material.lod_sizes]),
-            heights=array(c_int32, [height for _, height in material.lod_sizes]),
-            offsets=array(c_int64, material.lod_offsets),
-            codes8=pointer(material.codes8),
-            codes16=pointer(material.codes16),
-            columns8=material.codes8.shape[1],
-            columns16=material.codes16.shape[1],
-            columns=array(c_int32, columns),
         )
 
     # --- training --------------------------------------------------------------------------------------------------
@@ -185,6 +170,10 @@ class CpuEngine:
             )
         self.iteration = iteration
         self._load_parameters(optimizer, pending)
+
+    def reload(self) -> None:
+        """Go on from the model's parameters, which something else has changed, with the moments that there are."""
+        self._load_parameters(up_to_date(self.state(), self.model))
 
     def _load_parameters(self, optimizer: dict | None = None, pending: list | None = None) -> None:
         """Hand the model's parameters, or the pending ones, and moments to the kernels."""

@@ -9,11 +9,12 @@ from ctypes import POINTER, c_double, c_float, c_int32, c_int64, c_uint32, c_voi
 
 import torch
 
+import dataset
 from dataset import CHANNELS
 from engine.cpu.build import KernelsUnavailable, load_library
 from model import ACTIVATIONS, NeuralTexture
 
-INTERFACE = 2  # NT_INTERFACE of nt.h
+INTERFACE = 3  # NT_INTERFACE of nt.h
 
 
 class Grid(ctypes.Structure):
@@ -92,6 +93,8 @@ _SIGNATURES = {
     "nt_decode_rows": (c_int32, [POINTER(Model), _POINTERS, c_void_p, *[c_int32] * 6, c_void_p]),
     "nt_gradients": (c_int32, [POINTER(Model), _POINTERS, c_void_p, c_int64, c_void_p, c_void_p, c_void_p,
                                POINTER(c_float), POINTER(c_uint32), c_void_p, _POINTERS, c_void_p]),
+    "nt_refine": (c_int32, [POINTER(Model), POINTER(Material), _POINTERS, *[c_void_p] * 3, *[c_int32] * 3,
+                            POINTER(c_int64)]),
 }  # fmt: skip
 
 
@@ -136,6 +139,22 @@ def describe_model(model: NeuralTexture, channels: Sequence[int] = tuple(range(C
         decoder.n_hidden_layers, model.num_lods, model.quantized, bool(model.unused_inputs), len(channels),
         array(c_int32, channels), ACTIVATIONS.index(decoder.activation), decoder.negative_slope,
     )  # fmt: skip
+
+
+def describe_material(material: dataset.Material, channels: Sequence[int]) -> Material:
+    """nt_material of a material for a model that computes these channels; `material` has to outlive it."""
+    present = material.present_channels.tolist()
+    columns = [column for c, column in zip(present, material.stored_columns) if c in channels]
+    return Material(
+        widths=array(c_int32, [width for width, _ in material.lod_sizes]),
+        heights=array(c_int32, [height for _, height in material.lod_sizes]),
+        offsets=array(c_int64, material.lod_offsets),
+        codes8=pointer(material.codes8),
+        codes16=pointer(material.codes16),
+        columns8=material.codes8.shape[1],
+        columns16=material.codes16.shape[1],
+        columns=array(c_int32, columns),
+    )
 
 
 def array(kind: type, values: Sequence) -> ctypes.Array:

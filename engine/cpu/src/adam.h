@@ -65,6 +65,7 @@ class GridStore {
 
     const Grid& grid;
     const double rate;
+    bool moves() const { return rate > 0; }  // a grid of rate 0 is given, and takes no time
     const float limit;
     Buffer<float> records;   // (texels, 4, features)
     Buffer<int32_t> stamps;  // (texels)

@@ -9,6 +9,7 @@
 #include "evaluate.h"
 #include "gemm.h"
 #include "pool.h"
+#include "refine.h"
 #include "trainer.h"
 
 using namespace nt;
@@ -173,6 +174,15 @@ int32_t nt_gradients(const nt_model* model, const float* const* parameters, cons
         for (size_t l = 0; l < frozen.shape.layers.size(); l++)
             unpack_gradient(frozen.shape, int(l), 0, frozen.shape.layers[l].outputs, weight_gradient.data(),
                             weight_gradients);
+    });
+}
+
+int32_t nt_refine(const nt_model* model, const nt_material* material, float* const* parameters, const float* weights,
+                  const float* channel_weights, const float* lod_weights, int32_t index, int32_t level,
+                  int32_t n_threads, int64_t* changed) {
+    return guarded([&] {
+        Refinement refinement(*model, *material, parameters, weights, channel_weights, lod_weights, index, level);
+        *changed = refinement.sweep(n_threads);
     });
 }
 

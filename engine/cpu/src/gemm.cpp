@@ -20,12 +20,6 @@ constexpr int rows_of(int width) {
     return width == 1 ? 12 : 6;
 }
 
-inline vfloat hard_swish(vfloat x) {
-    const vfloat gate = x + 3.0f;
-    const vfloat above = gate > 0 ? gate : vfloat{};
-    return x * (above < 6 ? above : vfloat{} + 6.0f) * (1.0f / 6);
-}
-
 template <bool TRANSPOSED, int ROWS, int WIDTH>
 void tile(const Gemm& job, long row, long column) {
     const float* a = job.a + (TRANSPOSED ? row : row * job.lda);
@@ -61,7 +55,7 @@ void tile(const Gemm& job, long row, long column) {
         case Finish::accumulate:
             finish([&](vfloat x, int r, int w) { return load(c + r * job.ldc + w * V) + x; });
             break;
-        case Finish::leaky: finish([&](vfloat x, int, int) { return x > 0 ? x : x * slope; }); break;
+        case Finish::leaky: finish([&](vfloat x, int, int) { return leaky(x, slope); }); break;
         case Finish::mask:
             finish([&](vfloat x, int r, int w) { return load(h + r * job.ldh + w * V) > 0 ? x : x * slope; });
             break;

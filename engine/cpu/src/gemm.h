@@ -1,7 +1,18 @@
 // Products of small row-major matrices, with what a network layer does to the result on its way to memory.
 #pragma once
 
+#include "vec.h"
+
 namespace nt {
+
+// Static: gemm.cpp is compiled with other flags than the rest.
+static inline vfloat leaky(vfloat x, float slope) { return x > 0 ? x : x * slope; }
+
+static inline vfloat hard_swish(vfloat x) {
+    const vfloat gate = x + 3.0f;
+    const vfloat above = gate > 0 ? gate : vfloat{};
+    return x * (above < 6 ? above : vfloat{} + 6.0f) * (1.0f / 6);
+}
 
 enum class Finish {
     store,       // c = a b

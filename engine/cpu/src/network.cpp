@@ -1,5 +1,7 @@
 #include "network.h"
 
+#include <algorithm>
+
 namespace nt {
 
 Network::Network(const Shape& shape_) : shape(shape_) {
@@ -82,9 +84,22 @@ void encode(const Shape& shape, const float* u, const float* v, const int32_t* l
     }
 }
 
-void forward(const Network& network, Workspace& work, long n, bool for_backward, const Idle& idle) {
+void activate(const Shape& shape, const float* sums, Workspace& work, long n) {
+    const long count = n * shape.layers[0].out_stride;
+    float* to = work.outputs[0].data();
+    if (shape.layers.size() == 1) {
+        std::copy_n(sums, count, to);
+    } else if (shape.hard_swish) {
+        std::copy_n(sums, count, work.arguments[0].data());
+        for (long i = 0; i < count; i += V) store(to + i, hard_swish(load(sums + i)));
+    } else {
+        for (long i = 0; i < count; i += V) store(to + i, leaky(load(sums + i), shape.negative_slope));
+    }
+}
+
+void forward(const Network& network, Workspace& work, long n, bool for_backward, const Idle& idle, size_t first) {
     const Shape& shape = network.shape;
-    for (size_t l = 0; l < shape.layers.size(); l++) {
+    for (size_t l = first; l < shape.layers.size(); l++) {
         const Layer& layer = shape.layers[l];
         Gemm job{};
         job.idle = idle;

@@ -48,8 +48,12 @@ struct Workspace {
 void encode(const Shape& shape, const float* u, const float* v, const int32_t* lod, const float* lod_value, long n,
             float* inputs);
 
-// outputs.back() of the workspace from its inputs; `for_backward` keeps what backward() needs.
-void forward(const Network& network, Workspace& work, long n, bool for_backward, const Idle& idle = {});
+// outputs.back() of the workspace from its inputs, or from what layer `first` reads; `for_backward` keeps what
+// backward() needs.
+void forward(const Network& network, Workspace& work, long n, bool for_backward, const Idle& idle = {}, size_t first = 0);
+
+// The first layer's outputs, and arguments, from its sums: rows of its out_stride floats.
+void activate(const Shape& shape, const float* sums, Workspace& work, long n);
 
 // From the gradient of the last layer's outputs in work.upstream[0] (rows of widest floats): adds to `gradient` (see
 // Layer::gradient_offset), or sets it, and leaves the gradient of the first `feature_columns` inputs in

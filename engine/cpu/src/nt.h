@@ -9,7 +9,7 @@
 #include <stdint.h>
 
 #define NT_API __attribute__((visibility("default")))
-#define NT_INTERFACE 2 /* changes with every change of this file that a caller could notice */
+#define NT_INTERFACE 3 /* changes with every change of this file that a caller could notice */
 
 #ifdef __cplusplus
 extern "C" {
@@ -123,6 +123,17 @@ NT_API int32_t nt_gradients(const nt_model* model, const float* const* parameter
                             const float* uv, const float* lod, const float* upstream, const float* noise_steps,
                             const uint32_t* noise_keys, float* out, float* const* grid_gradients,
                             float* weight_gradients);
+
+/* Features of a texel that nt_refine tries, and how many texels of the material may read it. */
+#define NT_REFINE_TRIED 4
+#define NT_REFINE_REACH 4096
+/* One sweep over the texels of a level of grid `index` of a quantised model: see refine.py, which does the same.
+ *
+ * channel_weights: per channel. lod_weights: per LOD, of one of its texels. Changed codes are written to `parameters` as
+ * the features that they stand for; *changed says how many. */
+NT_API int32_t nt_refine(const nt_model* model, const nt_material* material, float* const* parameters,
+                         const float* weights, const float* channel_weights, const float* lod_weights, int32_t index,
+                         int32_t level, int32_t n_threads, int64_t* changed);
 
 #ifdef __cplusplus
 }

@@ -58,6 +58,7 @@ nt_trainer::nt_trainer(const nt_model& model, const nt_material& material_, cons
     for (size_t g = 0; g < n_grids; g++) {
         const Grid& grid = shape.grids[g];
         grids.push_back(std::make_unique<GridStore>(grid, settings.grid_rates[g], shape.quantized));
+        any_moving = any_moving || grids.back()->moves();
         row_tasks.emplace_back();
         for (const Level& level : grid.lods) row_tasks.back().push_back(tasks_of_rows(level.resolution, n_bands));
     }
@@ -299,12 +300,12 @@ void nt_trainer::train_chunk(int band, int upcoming, Thread& thread) {
         forward_block(first, n, thread.work, noise_.data(), ahead.idle());
         chunk.loss += loss_block(first, n, thread, true);
         backward(network, thread.work, n, chunk.weight_gradient.data(), first == chunk.first,
-                 feature_gradient.data() + first * feature_stride, feature_stride, ahead.idle());
+                 any_moving ? feature_gradient.data() + first * feature_stride : nullptr, feature_stride, ahead.idle());
     }
     ahead.finish();
     uint32_t n_borders = 0;
     for (int g = 0; g < int(grids.size()); g++)
-        with_features(shape.grids[g].features, [&](auto features) {
+        if (grids[g]->moves()) with_features(shape.grids[g].features, [&](auto features) {
             n_borders = update_own_rows<decltype(features)::value>(g, band, n_borders, thread);
         });
     sort_borders(band, n_borders);
@@ -465,6 +466,7 @@ void nt_trainer::finish_iteration() {
     for (auto& grid : grids) grid->advance(fading, iteration, factor_);
     if (!settings.wrap_interval || iteration % settings.wrap_interval) return;
     for (auto& grid : grids) {
+        if (!grid->moves()) continue;
         const int levels = settings.wrap_levels ? settings.wrap_levels : grid->grid.n_levels;
         grid->sync_borders(fading, iteration, std::max(grid->grid.n_levels - levels, 0), settings.wrap_strength);
     }

@@ -56,6 +56,7 @@ struct nt_trainer {
     std::vector<std::unique_ptr<nt::GridStore>> grids;
     const nt::Fading fading;
     int64_t iteration = 0;  // updates taken
+    bool any_moving = false;  // whether any grid is trained
 
   private:
     // Asks for the memory of the next block while one is computed, little by little: a core has room for some twenty

@@ -47,8 +47,8 @@ class Row:
 class Preset:
     """An effort: iterations at the first row's cost, texels in each, hidden layers, and what is measured at the end.
 
-    Rock058 at 2.5 bpp, in dB: in the time of `balanced`, batches of 4096 are 0.08 better than of 8192 or 2048; in that of
-    `best`, batches of 8192 are 0.03 better. Four times the samples gain 0.07, a third hidden layer 0.09 at equal
+    Rock058 at 2.5 bpp, in dB: in the time of `balanced`, batches of 4096 are 0.08 better than of 8192 or 2048; in that
+    of `best`, batches of 8192 are 0.03 better. Four times the samples gain 0.07, a third hidden layer 0.09 at equal
     samples. For `refine` see refine.py.
 
     most_neurons: what a row's network is narrowed to.

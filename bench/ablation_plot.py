@@ -5,16 +5,15 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from errors import UserError, run_command
+from bench.plots import plot_command, without_matplotlib
+from errors import run_command
 
-DEFAULT = "bench/results/ablation.json"
 OURS = {"color": "black", "linewidth": 2.4, "zorder": 4}
 SHOWN_DB = 12  # below the best: where curves end lies within a few dB, and they begin far below
 AXES = (("seconds", "seconds of training"), ("iteration", "iterations"))
@@ -60,20 +59,15 @@ def plot(path: str | Path) -> str:
     try:
         figure = draw(json.loads(path.read_text(encoding="utf-8")))
     except ImportError:
-        return f"no plot: needs matplotlib; pip install matplotlib, then python -m bench.ablation_plot {path}"
+        return without_matplotlib("ablation", path)
     target = path.with_suffix(".png")
     figure.savefig(target, dpi=150)
     return str(target)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], prog="python -m bench.ablation_plot")
-    parser.add_argument("path", nargs="?", type=Path, default=Path(DEFAULT), help="what python -m bench.ablation wrote")
-    path = parser.parse_args(argv).path
-    if not path.is_file():
-        raise UserError(f"{path}: expected the JSON of python -m bench.ablation, found no file; run that first")
-    print(plot(path))
-    return 0
+    """The command; see --help. Returns the exit code."""
+    return plot_command(argv, "ablation", __doc__.splitlines()[0], lambda path: [plot(path)])
 
 
 if __name__ == "__main__":

@@ -7,15 +7,13 @@ Needs matplotlib, which nothing else in this repository does.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from errors import UserError, run_command
-
-DEFAULT = "bench/results/engines.json"
+from bench.plots import plot_command, without_matplotlib
+from errors import run_command
 
 
 def plot(path: str | Path) -> str:
@@ -28,7 +26,7 @@ def plot(path: str | Path) -> str:
     try:
         from matplotlib.figure import Figure  # without pyplot: no window system is asked for
     except ImportError:
-        return f"no plot: needs matplotlib; pip install matplotlib, then python -m bench.engines_plot {path}"
+        return without_matplotlib("engines", path)
     figure = Figure(figsize=(6.4, 4.0), layout="constrained")
     axes = figure.add_subplot(xscale="log", yscale="log", xlabel="material, texels", ylabel="samples per second")
     for engine, marker in (("cpu", "o"), ("torch", "s")):
@@ -52,13 +50,8 @@ def plot(path: str | Path) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], prog="python -m bench.engines_plot")
-    parser.add_argument("path", nargs="?", type=Path, default=Path(DEFAULT), help="what python -m bench.engines wrote")
-    path = parser.parse_args(argv).path
-    if not path.is_file():
-        raise UserError(f"{path}: expected the JSON of python -m bench.engines, found no file; run that first")
-    print(plot(path))
-    return 0
+    """The command; see --help. Returns the exit code."""
+    return plot_command(argv, "engines", __doc__.splitlines()[0], lambda path: [plot(path)])
 
 
 if __name__ == "__main__":

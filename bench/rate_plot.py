@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import argparse
 import io
 import json
 import re
@@ -14,11 +13,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bench.plots import plot_command, without_matplotlib
 from bench.rate_summary import ASTC, TITLES, curve, materials_of, mean_entries
-from errors import UserError, run_command
+from errors import run_command
 from texture_codecs import IMAGE_CODECS
 
-DEFAULT = "bench/results/rate/rate.json"
 STYLES = {  # colour (readable on white and on near-black), marker, line
     "ours": ("#d9480f", "o", "-"),
     "astc": ("#1c7ed6", "s", "-"),
@@ -105,7 +104,7 @@ def plot(path: str | Path) -> list[str]:
         try:
             figure = draw(curves_of(entries, material), f"{title}\n{facts}")
         except ImportError:
-            return [f"no plot: needs matplotlib; pip install matplotlib, then python -m bench.rate_plot {path}"]
+            return [without_matplotlib("rate", path)]
         name = "mean" if material is None else "of_" + re.sub(r"[^\w.-]+", "_", material)
         target = path.with_name(f"{path.stem}_{name}.png")
         while str(target) in lines:  # 'old wood' and 'old_wood'
@@ -123,14 +122,8 @@ def subjects(entries: Sequence[Mapping[str, Any]]) -> list[tuple[str | None, str
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], prog="python -m bench.rate_plot")
-    parser.add_argument("path", nargs="?", type=Path, default=Path(DEFAULT), help="what python -m bench.rate wrote")
-    path = parser.parse_args(argv).path
-    if not path.is_file():
-        raise UserError(f"{path}: expected the JSON of python -m bench.rate, found no file; run that first")
-    for line in plot(path):
-        print(line)
-    return 0
+    """The command; see --help. Returns the exit code."""
+    return plot_command(argv, "rate", __doc__.splitlines()[0], plot, "rate")
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from bench.common import RESULTS, machine, save
+from bench.common import RESULTS, machine, save, use_threads
 from bench.engines_plot import plot
 from configs import make_config, parse_bool
 from dataset import MAPS, Material, load_material
@@ -445,8 +445,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         load_kernels(print)
     except KernelsUnavailable as error:
         raise UserError(f"there is nothing to compare PyTorch with: {error}") from error
-    if arguments.num_threads:
-        torch.set_num_threads(arguments.num_threads)
+    use_threads(arguments.num_threads)
     if min(arguments.sizes, default=1) < 1:
         raise UserError(f"--sizes: expected widths of 1 texel or more, got {min(arguments.sizes)}")
     name = "engines_quick" if arguments.quick else "engines"

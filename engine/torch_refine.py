@@ -27,7 +27,8 @@ Errors = TensorType["n"]
 PerTexel = TensorType["y", "x"]
 Features = TensorType["y", "x", "features"]
 
-FEATURES_TRIED = 4  # of a texel; NT_REFINE_TRIED of engine/cpu/src/nt.h, where the reason is
+FEATURES_TRIED = 8  # of a texel; NT_REFINE_TRIED of engine/cpu/src/nt.h
+FAILURES = 2  # in a row, after which the next feature is not tried: NT_REFINE_FAILURES
 REACH = 4096  # texels of the material that may read one of a grid; coarser levels are left alone: NT_REFINE_REACH
 CHUNK = 1 << 16  # texels of the material decoded at a time
 
@@ -146,16 +147,17 @@ class _Search:
         moved = codes - gradient.sign().to(codes.dtype)
         possible = (moved >= 0) & (moved < n) & (gradient != 0) & mine[..., None]
         order = torch.where(possible, gradient.abs(), -1.0).sort(dim=-1, descending=True, stable=True).indices
-        changed = 0
+        changed, failures = 0, torch.zeros_like(self.within_reach, dtype=torch.int8)
         for rank in range(min(FEATURES_TRIED, self.grid.features)):
             feature = order[..., rank : rank + 1]
             value = features_from_codes(moved.gather(-1, feature), bits)
-            trying = possible.gather(-1, feature)
+            trying = possible.gather(-1, feature) & (failures < FAILURES)[..., None]
             self.values.copy_(torch.where(trying, best.scatter(-1, feature, value), best))
             errors = self.errors()
             better = trying[..., 0] & (errors < least)
             least = torch.where(better, errors, least)
             best = torch.where(better[..., None], self.values, best)
+            failures = torch.where(better, 0, failures + 1)
             changed += int(better.sum())
         self.values.copy_(best)
         return changed

@@ -38,7 +38,7 @@ from engine import create_engine
 from engine.adam_state import up_to_date
 from engine.cpu import refine as cpu_refine
 from engine.sampling import channel_loss_weights
-from engine.torch_refine import FEATURES_TRIED, REACH, refine_level
+from engine.torch_refine import FAILURES, FEATURES_TRIED, REACH, refine_level
 from evaluate import metric_options, score_lod
 from model import DecoderSpec, GridSpec, new_model
 from quantize import codes_from_features
@@ -116,10 +116,10 @@ def plain_sweep(model, arguments, index: int, level: int) -> None:
         values = (codes_from_features(kept, grid.quantize_bits).double() + 0.5) * step - 0.5
         for feature in range(grid.features):
             slopes.append(slope_of(model, arguments, view, y, x, feature, float(values[feature])))
-        tried = 0
+        tried = failures = 0
         for feature in sorted(range(grid.features), key=lambda f: -abs(slopes[f])):
             moved = float(values[feature]) - math.copysign(step, slopes[feature])
-            if tried == FEATURES_TRIED or slopes[feature] == 0:
+            if tried == FEATURES_TRIED or failures == FAILURES or slopes[feature] == 0:
                 break
             if abs(moved) > 0.5:
                 continue
@@ -127,8 +127,9 @@ def plain_sweep(model, arguments, index: int, level: int) -> None:
             before = float(view[y, x, feature])
             view[y, x, feature] = moved
             error = total_error(model, *arguments)
+            failures += 1
             if error < least:
-                least = error
+                least, failures = error, 0
             else:
                 view[y, x, feature] = before
 

@@ -124,8 +124,10 @@ NT_API int32_t nt_gradients(const nt_model* model, const float* const* parameter
                             const uint32_t* noise_keys, float* out, float* const* grid_gradients,
                             float* weight_gradients);
 
-/* Features of a texel that nt_refine tries, and how many texels of the material may read it. */
-#define NT_REFINE_TRIED 4
+/* Features of a texel that nt_refine tries, how many failures in a row end that, and how many texels of the material
+ * may read it: the constants of engine/torch_refine.py. */
+#define NT_REFINE_TRIED 8
+#define NT_REFINE_FAILURES 2
 #define NT_REFINE_REACH 4096
 /* One sweep over the texels of a level of grid `index` of a quantised model: see refine.py, which does the same.
  *

@@ -9,9 +9,7 @@
 namespace nt {
 namespace {
 
-// Features tried per texel. Rock058, one sweep: 1 gains 0.40 dB at 2.5 bpp (4 features), 4 gain 0.43; at 10 bpp (16
-// features) 2, 4 and 8 gain 0.81, 0.86 and 0.90. nt.h tells, since refine.py has to do the same.
-constexpr int TRIED = NT_REFINE_TRIED;
+constexpr int TRIED = NT_REFINE_TRIED, FAILURES = NT_REFINE_FAILURES;
 
 // Neighbours along an axis share texels of the material: every other index, and the last of an odd number by itself.
 std::vector<std::vector<int>> classes(int resolution) {
@@ -229,15 +227,17 @@ int64_t Refinement::refine_texel(int x, int y, Searcher& searcher) const {
         return std::abs(searcher.by_feature[a]) > std::abs(searcher.by_feature[b]);
     });
     int64_t changed = 0;
-    int tried = 0;
+    int tried = 0, failures = 0;
     for (const int f : searcher.order) {
-        if (tried == TRIED || searcher.by_feature[f] == 0) break;
+        if (tried == TRIED || failures == FAILURES || searcher.by_feature[f] == 0) break;
         const float value = round_feature<1>(Lanes<1>::floats{features[f]}, grid_.bits)[0];
         const float direction = searcher.by_feature[f] > 0 ? -step : step;
         if (std::abs(value + direction) > limit) continue;
         tried++;
         const double error = try_step(f, direction, searcher);
+        failures++;
         if (!(error < least)) continue;
+        failures = 0;
         least = error;
         features[f] = value + direction;
         std::swap(searcher.first, searcher.tried);

@@ -19,6 +19,7 @@ DECODERS = ("auto", "reference", "learned")
 PRESETS = ("", "preview", "fast", "balanced", "best")
 MATCHES = ("", "bc1", "bc7", "astc6x6", "astc8x8", "astc12x12")
 ACTIVATIONS = ("leaky_relu", "hard_swish")
+UNIT_NORMALS = ("auto", "always", "never")
 SCHEDULERS = ("plateau", "cosine", "steplr", "poly")
 ENGINES = ("auto", "torch", "cpu")
 EVAL_METRICS = ("all", "psnr", "lpips")
@@ -65,6 +66,9 @@ class Config:
     load_dir: str = knob("", "run folder to resume or evaluate (outputs/yyyy-mm-dd-hh-mm-ss)", unit="path")
     load_iter: int = knob(-1, "iteration to load from --load_dir; -1: its newest checkpoint", unit="iterations", low=-1)
     linear_color: bool = knob(False, "train diffuse in linear light instead of the file's sRGB")
+    unit_normals: str = knob(
+        "auto", "decode normals as unit vectors; auto: where the source's are, within 0.4 %", choices=UNIT_NORMALS
+    )
 
     # what to aim at: each picks grids, network and recipe; a flag that is given itself wins, as does hash_grid_configs
     bpp: float = knob(0.0, "rate to aim at, 0.5 to 20, network included; 0: as the flags below say", unit="bpp",

@@ -59,15 +59,24 @@ def train_material(config: Config, given: Mapping[str, Any], say: Say = print, q
         checkpoint = load_checkpoint(config.load_dir, config.load_iter)
         config = resumed_config(checkpoint, given)
     device = resolve_device(config)
-    material = load_material(config.data_dir, linear_color=config.linear_color)
-    for warning in material.warnings:
-        say(f"note: {warning}")
+    material = read_material(config.data_dir, config, say)
     if checkpoint is not None:
         check_same_material(checkpoint, material, say)
         material = dataclasses.replace(material, constants=checkpoint.model.constants)  # the run goes on as it began
     elif config.target_psnr or config.match:
         return train_to_target(config, given, material, device, say, quiet)
     return train_on(config, given, material, device, checkpoint, say, quiet)
+
+
+def read_material(data_dir: str, config: Config, say: Say) -> Material:
+    """The material in a folder as a configuration wants it; its warnings are told."""
+    material = load_material(data_dir, linear_color=config.linear_color)
+    for warning in material.warnings:
+        say(f"note: {warning}")
+    if config.unit_normals != "auto":
+        wanted = config.unit_normals == "always" and "normal" in material.present
+        material = dataclasses.replace(material, unit_normals=wanted)
+    return material
 
 
 def train_to_target(
@@ -237,9 +246,7 @@ def infer(config: Config, given: Mapping[str, Any], say: Say = print) -> dict[st
     check_architecture(checkpoint, given)
     device = resolve_device(config)
     data_dir = config.data_dir if "data_dir" in given else checkpoint.config.data_dir
-    material = load_material(data_dir, linear_color=checkpoint.config.linear_color)
-    for warning in material.warnings:
-        say(f"note: {warning}")
+    material = read_material(data_dir, checkpoint.config, say)
     check_same_material(checkpoint, material, say)
     model = read_export(folder).model if checkpoint.model.quantized else checkpoint.model
     out = folder.parent.parent / "infer"

@@ -207,3 +207,18 @@ def test_a_damaged_flag_is_refused(folder, refused, flag):
     edit_manifest(folder, lambda manifest: manifest["material"]["maps"][0].update(unit_normals=flag))
     with refused("manifest.json", "damaged"):
         read_export(folder)
+
+
+@pytest.mark.parametrize("length", [1.0, 0.9])
+def test_the_flag_decides_over_the_source(length, tmp_path):
+    maps = save_maps(tmp_path / "maps", 16, 12)
+    PillowImage.fromarray(sphere(16, 12, length=length)).save(next(maps.glob("*normal*")))
+    for flag, unit in (("auto", length == 1.0), ("always", True), ("never", False)):
+        run = quick("--data_dir", maps, "--save_dir", tmp_path / flag, "--max_iter", 20, "--unit_normals", flag)
+        decoded = read_export(checkpoint_of(run, 20))
+        entries = {entry["map"]: entry for entry in decoded.manifest["material"]["maps"]}
+        assert entries["normal"]["unit_normals"] is unit
+        quick("--mode", "infer", "--load_dir", run)
+        codes = np.asarray(PillowImage.open(next((run / "infer").glob("normal*0.png"))), dtype=np.float64)
+        lengths = np.linalg.norm(codes / 127.5 - 1, axis=2)
+        assert bool(np.abs(lengths - 1).max() < 0.01) is unit

@@ -61,9 +61,9 @@ def test_no_grid_has_the_materials_own_size():
             assert all(grid.max_resolution != side for grid in grids)
 
 
-def test_resolutions_halve_down_to_fifteen_or_less():
+def test_resolutions_halve_down_to_a_small_base():
     found = list(resolutions(1, 200))
-    assert found[:17] == [*range(1, 17), 18] and 112 in found and 100 not in found and 17 not in found
+    assert found[:40] == [*range(1, 40), 40] and 112 in found and 82 not in found and 41 not in found
 
 
 def test_without_a_request_nothing_changes():

@@ -1,6 +1,7 @@
 """A trained NeuralTexture as files for an engine, and back: DDS feature textures, npz network, manifest, images.
 
     python export.py --load_dir outputs/<run> [--load_iter N] --out_dir DIR [--images]
+    python export.py --describe DIR
 
 File formats: design.md, section 6.
 """
@@ -24,7 +25,7 @@ from dataset import Constant
 from dds import Texture, encode_dds, read_dds
 from decoded_maps import decode_maps, save_map_images
 from engine.cpu.decoder import decode_lod
-from errors import UserError, run_command
+from errors import UserError, one_line, run_command
 from files import staged_folder, write_bytes, write_json
 from manifest import (
     MANIFEST,
@@ -261,38 +262,71 @@ def save_images(folder: Path, exported: ExportedTexture) -> list[Path]:
 # --- command -------------------------------------------------------------------------------------------------------
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """The export command; see --help. Returns the exit code."""
-    parser = OneLineParser(prog="export.py", description="Export a checkpoint again, or decode an export to images.")
-    parser.add_argument("--load_dir", required=True, help="run folder (outputs/<run>), or a folder with an export")
+def build_parser() -> OneLineParser:
+    """The flags of the export command."""
+    parser = OneLineParser(
+        prog="export.py", description="Export a checkpoint again, decode an export to images, or say what it holds."
+    )
+    parser.add_argument("--load_dir", help="run folder (outputs/<run>), or a folder with an export")
     parser.add_argument("--load_iter", type=int, default=-1, help="iteration; -1: the newest checkpoint [default -1]")
-    parser.add_argument("--out_dir", required=True, help="folder that receives the files")
+    parser.add_argument("--out_dir", help="folder that receives the files")
     parser.add_argument("--images", type=parse_bool, nargs="?", const=True, default=False, metavar="BOOL",
                         help="decode the exported files to one PNG per map and LOD in out_dir/images")  # fmt: skip
-    arguments = parser.parse_args(argv)
-    source, out_dir = Path(arguments.load_dir), Path(arguments.out_dir)
+    parser.add_argument("--describe", metavar="DIR", help="print what the exported files in DIR are, and check them; "
+                        "files of the ancestor project too")  # fmt: skip
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The export command; see --help. Returns the exit code."""
+    arguments = build_parser().parse_args(argv)
+    if arguments.describe is not None:
+        if arguments.load_dir is not None:
+            raise UserError("--describe: expected without --load_dir; it names the folder itself")
+        _describe(arguments.describe)
+        if not arguments.images and arguments.out_dir is None:
+            return 0
+    source = arguments.load_dir if arguments.describe is None else arguments.describe
+    if source is None or arguments.out_dir is None:
+        raise UserError("expected --load_dir and --out_dir, or --describe (see --help)")
+    source, out_dir = Path(source), Path(arguments.out_dir)
     if (source / MANIFEST).is_file():
         if not arguments.images:
             raise UserError(f"--load_dir {source}: already an export; add --images to decode it, or give a run folder")
         exported = read_export(source)
     else:
-        from checkpoint import load_checkpoint
-
-        checkpoint = load_checkpoint(source, arguments.load_iter)
-        if not checkpoint.model.quantized:
-            raise UserError(
-                f"{checkpoint.path}: trained with --quantize False, which has no codes to export; "
-                "train with --quantize True"
-            )
-        with staged_folder(out_dir) as stage:
-            write_export(stage, checkpoint.model, checkpoint.material, checkpoint.metrics)
-        exported = read_export(out_dir)
-        for name, entry in exported.manifest["files"].items():
-            print(f"{out_dir / name}  {entry['bytes']} bytes")
+        exported = _export_checkpoint(source, arguments.load_iter, out_dir)
     if arguments.images:
         paths = save_images(out_dir / "images", exported)
         print(f"{len(paths)} images in {out_dir / 'images'}")
     return 0
+
+
+def _export_checkpoint(run: Path, iteration: int, out_dir: Path) -> ExportedTexture:
+    """Write the files of a run's checkpoint to `out_dir`, and read them back."""
+    from checkpoint import load_checkpoint
+
+    checkpoint = load_checkpoint(run, iteration)
+    if not checkpoint.model.quantized:
+        raise UserError(
+            f"{checkpoint.path}: trained with --quantize False, which has no codes to export; "
+            "train with --quantize True"
+        )
+    with staged_folder(out_dir) as stage:
+        write_export(stage, checkpoint.model, checkpoint.material, checkpoint.metrics)
+    exported = read_export(out_dir)
+    for name, entry in exported.manifest["files"].items():
+        print(f"{out_dir / name}  {entry['bytes']} bytes")
+    return exported
+
+
+def _describe(folder: str) -> None:
+    from describe import describe_folder
+
+    description = describe_folder(folder)
+    print("\n".join(one_line(line) for line in description.lines))
+    if description.problems:
+        raise UserError(f"{folder}: {'; '.join(description.problems)}")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """A trained NeuralTexture as files for an engine, and back: DDS feature textures, npz network, manifest, images.
 
     python export.py --load_dir outputs/<run> [--load_iter N] --out_dir DIR [--images]
+    python export.py --load_dir outputs/<run> --out_dir DIR --transcode [FORMATS]
     python export.py --describe DIR
 
 File formats: design.md, section 6.
@@ -272,6 +273,14 @@ def build_parser() -> OneLineParser:
     parser.add_argument("--out_dir", help="folder that receives the files")
     parser.add_argument("--images", type=parse_bool, nargs="?", const=True, default=False, metavar="BOOL",
                         help="decode the exported files to one PNG per map and LOD in out_dir/images")  # fmt: skip
+    parser.add_argument("--transcode", nargs="?", const="dds,ktx2,png,glb", metavar="FORMATS",
+                        help="write ordinary textures of the decoded maps to out_dir/transcoded: some of dds, ktx2, "
+                        "png, glb [all of them]")  # fmt: skip
+    parser.add_argument("--transcode_scalars", choices=("bc4", "orm_bc7", "orm_bc1"), default="bc4",
+                        help="a BC4 texture for each scalar map, or occlusion, roughness and metallic in one of BC7 or "
+                        "BC1 [default bc4]")  # fmt: skip
+    parser.add_argument("--transcode_quality", choices=("fast", "normal", "slow"), default="normal",
+                        help="effort of the BC7 encoder [default normal]")  # fmt: skip
     parser.add_argument("--describe", metavar="DIR", help="print what the exported files in DIR are, and check them; "
                         "files of the ancestor project too")  # fmt: skip
     return parser
@@ -290,15 +299,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     if source is None or arguments.out_dir is None:
         raise UserError("expected --load_dir and --out_dir, or --describe (see --help)")
     source, out_dir = Path(source), Path(arguments.out_dir)
+    if arguments.transcode is not None:  # refused before anything is written
+        from transcode import check_packages, parse_formats, summary, transcode
+
+        formats = parse_formats(arguments.transcode)
+        check_packages(formats)
     if (source / MANIFEST).is_file():
-        if not arguments.images:
-            raise UserError(f"--load_dir {source}: already an export; add --images to decode it, or give a run folder")
+        if not arguments.images and arguments.transcode is None:
+            raise UserError(
+                f"--load_dir {source}: already an export; add --images or --transcode, or give a run folder"
+            )
         exported = read_export(source)
     else:
         exported = _export_checkpoint(source, arguments.load_iter, out_dir)
     if arguments.images:
         paths = save_images(out_dir / "images", exported)
         print(f"{len(paths)} images in {out_dir / 'images'}")
+    if arguments.transcode is not None:
+        folder, material = out_dir / "transcoded", exported.manifest["material"]
+        scalars, quality = arguments.transcode_scalars, arguments.transcode_quality
+        paths = transcode(exported.model, material, folder, formats, scalars=scalars, quality=quality)
+        print("\n".join([f"{len(paths)} files in {folder}", *summary(paths, material, formats, scalars)]))
     return 0
 
 

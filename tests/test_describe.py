@@ -155,7 +155,8 @@ def test_ancestors_files_that_do_not_fit(ancestor):
 
 @pytest.mark.parametrize("info", [
     [1, 16, 2**31 - 1, 4, 8, 32, 12, 64, 2, 16], [1, 16, 3, 4, 8, 32, 12, 0, 2, 16],
-    [1, -1, 3, 4, 8, 32, 12, 64, 2, 16], [1, 16, 0, 4, 8, 32, 12, 64, 2, 16], [1, 16, 3, 4, 8, 32, 12, 64, 9999, 16], [2, 1], [],
+    [1, -1, 3, 4, 8, 32, 12, 64, 2, 16], [1, 16, 0, 4, 8, 32, 12, 64, 2, 16], [1, 16, 3, 4, 8, 32, 12, 64, 9999, 16],
+    [2, 1], [],
 ], ids=str)  # fmt: skip
 def test_impossible_info_is_one_line(info, tmp_path, refused):
     members = {"info.npy": npy_bytes(np.array(info, np.int32)), "network.npy": npy_bytes(np.zeros(9, np.float32))}

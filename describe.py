@@ -69,6 +69,8 @@ def _describe_export(folder: Path, manifest: Mapping[str, Any]) -> Description:
     try:
         material, grids, decoder = manifest["material"], manifest["grids"], manifest["decoder"]
         check_material(material)
+        for grid in grids:
+            _check_levels(grid["n_levels"], grid["base_resolution"])
         size = f"{material['width']} x {material['height']}, {material['num_lods']} LODs"
         result.lines.append(f"{folder}: {material['name']!s:.200}, {size} ({manifest['format']} {manifest['version']})")
         result.section("maps", [_map_row(entry) for entry in material["maps"]])
@@ -139,7 +141,7 @@ def _weights(layers: Sequence[Sequence[int]]) -> int:
 
 def _rate_rows(manifest: Mapping[str, Any], grids: Sequence[Mapping], decoder: Mapping[str, Any]) -> list[list[str]]:
     rates = manifest["rates"]
-    texels = [sum((grid["max_resolution"] >> k) ** 2 for k in range(grid["n_levels"])) for grid in grids]
+    texels = [sum((grid["base_resolution"] << k) ** 2 for k in range(grid["n_levels"])) for grid in grids]
     words = sum(count * grid["save_bits"] // 8 for count, grid in zip(texels, grids))
     memory = words + 4 * _weights(decoder["layers"])
     return [
@@ -224,11 +226,22 @@ def _describe_bare_files(folder: Path, textures: Sequence[Path]) -> Description:
 def _check_info(info: np.ndarray, grids: Sequence[Mapping], decoder: Mapping[str, int], path: Path) -> None:
     """Refuse numbers that no decoder has. More passes than network_file.parse_info lets through: a feature count that
     does not fill its word, and 32 outputs, which the ancestor writes for 16 channels."""
-    sane = all(0 <= value <= 65536 for value in info) and decoder["n_neurons"] and decoder["padded_outputs"]
-    for levels, base in ((grid["n_levels"], grid["base_resolution"]) for grid in grids):
-        sane = sane and 1 <= levels <= MAX_SIZE.bit_length() and 1 <= base << (levels - 1) <= MAX_SIZE
-    if not sane or decoder["n_hidden_layers"] > 64:
-        raise UserError(f"{path}: info describes an impossible texture ({info.tolist()!s:.200}); the file is damaged")
+    try:
+        if not all(0 <= value <= 65536 for value in info) or decoder["n_hidden_layers"] > 64:
+            raise ValueError("out of range")
+        if not decoder["n_neurons"] or not decoder["padded_outputs"]:
+            raise ValueError("a layer without neurons")
+        for grid in grids:
+            _check_levels(grid["n_levels"], grid["base_resolution"])
+    except ValueError as error:
+        values = f"{info.tolist()!s:.200}"
+        raise UserError(f"{path}: info describes an impossible texture ({values}); the file is damaged") from error
+
+
+def _check_levels(n_levels: int, base_resolution: int) -> None:
+    """Raise ValueError or TypeError for a pyramid that no texture has, before anything counts its texels."""
+    if not 1 <= n_levels <= MAX_SIZE.bit_length() or not 1 <= base_resolution <= MAX_SIZE >> (n_levels - 1):
+        raise ValueError(f"{n_levels!r:.40} levels from {base_resolution!r:.40} on")
 
 
 def _bare_grid_row(index: int, grid: Mapping[str, int], infos: Mapping[str, DdsInfo], result: Description) -> list[str]:

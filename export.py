@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import threads  # isort: skip  # noqa: F401  # before torch
 
+import argparse
 import functools
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -281,24 +282,20 @@ def build_parser() -> OneLineParser:
                         "BC1 [default bc4]")  # fmt: skip
     parser.add_argument("--transcode_quality", choices=("fast", "normal", "slow"), default="normal",
                         help="effort of the BC7 encoder [default normal]")  # fmt: skip
-    parser.add_argument("--describe", metavar="DIR", help="print what the exported files in DIR are, and check them; "
-                        "files of the ancestor project too")  # fmt: skip
+    parser.add_argument("--describe", metavar="DIR", help="print what the exported files in DIR, or of a run's "
+                        "checkpoint, are, and check them; files of the ancestor project too")  # fmt: skip
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The export command; see --help. Returns the exit code."""
     arguments = build_parser().parse_args(argv)
-    if arguments.describe is not None:
-        if arguments.load_dir is not None:
-            raise UserError("--describe: expected without --load_dir; it names the folder itself")
-        _describe(arguments.describe)
-        if not arguments.images and arguments.out_dir is None:
-            return 0
-    source = arguments.load_dir if arguments.describe is None else arguments.describe
-    if source is None or arguments.out_dir is None:
-        raise UserError("expected --load_dir and --out_dir, or --describe (see --help)")
-    source, out_dir = Path(source), Path(arguments.out_dir)
+    source = _source_folder(arguments)
+    if arguments.describe is not None and not arguments.images and arguments.transcode is None:
+        return 0
+    if arguments.out_dir is None:
+        raise UserError("expected --out_dir, the folder that receives the files (see --help)")
+    out_dir = Path(arguments.out_dir)
     if arguments.transcode is not None:  # refused before anything is written
         from transcode import check_packages, parse_formats, summary, transcode
 
@@ -341,13 +338,32 @@ def _export_checkpoint(run: Path, iteration: int, out_dir: Path) -> ExportedText
     return exported
 
 
-def _describe(folder: str) -> None:
+def _source_folder(arguments: argparse.Namespace) -> Path:
+    """The run or export that the flags name; one of --describe is described."""
+    if arguments.describe is None:
+        if arguments.load_dir is None:
+            raise UserError("expected --load_dir or --describe (see --help)")
+        return Path(arguments.load_dir)
+    if arguments.load_dir is not None:
+        raise UserError("--describe: expected without --load_dir; it names the folder itself")
+    folder = _describe(Path(arguments.describe), arguments.load_iter)
+    if (arguments.images or arguments.transcode is not None) and not (folder / MANIFEST).is_file():
+        raise UserError(f"{folder}: expected {MANIFEST}, without which nothing can be decoded, found none")
+    return folder
+
+
+def _describe(folder: Path, iteration: int) -> Path:
+    """Print what an export, or the one that a run's checkpoint holds, is; return its folder."""
+    from checkpoint import find_checkpoint
     from describe import describe_folder
 
+    if (folder / "models").is_dir() and not (folder / MANIFEST).is_file():
+        folder = find_checkpoint(folder, iteration)
     description = describe_folder(folder)
     print("\n".join(one_line(line) for line in description.lines))
     if description.problems:
         raise UserError(f"{folder}: {'; '.join(description.problems)}")
+    return folder
 
 
 if __name__ == "__main__":

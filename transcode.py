@@ -112,8 +112,8 @@ def transcode(
         quality: a key of PROFILES: the effort spent on BC7; the other formats' encoders have no choice.
         say: receives a line about what an engine has to know.
     Returns: the files: <texture>.dds, <texture>.ktx2, <texture>_lod<n>.png, material.glb.
-    Raises: UserError when a package is missing. Memory: the decoded maps of one LOD, 11 bytes a texel of it, one image
-        of 4 bytes a texel, and the blocks of the whole chain.
+    Raises: UserError when a package is missing. Memory: the decoded maps of LOD 0, 11 bytes a texel, one of them twice
+        more with 4 bytes a texel, and the blocks of the whole chain.
     """
     check_packages(formats)
     for note in _notes(material, formats):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import struct
 
 import numpy as np
@@ -95,7 +96,8 @@ def test_files_of_another_texture_with_fitting_hashes(folder, make_material, tmp
     lambda m: m.pop("grids"), lambda m: m.pop("rates"), lambda m: m["material"].pop("width"),
     lambda m: m["grids"][0].pop("features"), lambda m: m["decoder"].update(layers=[]), lambda m: m.update(files=[1]),
     lambda m: m["rates"].update(bpp="x"), lambda m: m.update(version=99), lambda m: m.update(metrics=7),
-    lambda m: m["grids"][0].update(n_levels="2"), lambda m: m["files"].update({"../x": {}}),
+    lambda m: m["grids"][0].update(n_levels="2"), lambda m: m["grids"][0].update(n_levels=10**9),
+    lambda m: m["grids"][0].update(base_resolution=10**9), lambda m: m["files"].update({"../x": {}}),
 ])  # fmt: skip
 def test_a_manifest_that_makes_no_sense_is_one_line(change, folder, capsys):
     edit_manifest(folder, change)
@@ -137,6 +139,11 @@ def test_the_ancestors_files(ancestor, capsys):
     assert "R8G8B8A8_UNORM, 64 x 64, 1 level, DX10 header" in text
     assert "R8G8B8A8_UNORM, 16 x 16, 1 level, no DX10 header" in text
     assert "not told by these files" in text
+
+
+def test_the_ancestors_files_cannot_be_decoded(ancestor, refused):
+    with refused(MANIFEST, "nothing can be decoded"):
+        export.main(["--describe", str(ancestor), "--images", "--out_dir", str(ancestor / "out")])
 
 
 def test_an_export_without_its_manifest(folder):
@@ -191,6 +198,10 @@ def test_command_refuses_what_it_cannot_do(tmp_path, refused, folder):
         export.main(["--describe", str(folder), "--load_dir", str(folder)])
     with refused("--out_dir"):
         export.main(["--describe", str(folder), "--images"])
+    with refused("--out_dir"):
+        export.main(["--load_dir", str(folder), "--images"])
+    with refused("--load_dir or --describe"):
+        export.main(["--out_dir", str(folder)])
     (tmp_path / "empty" / "x.dds").write_bytes(b"DDS " + bytes(50))
     with refused("x.dds"):
         export.main(["--describe", str(tmp_path / "empty")])
@@ -200,6 +211,17 @@ def test_describing_and_decoding_at_once(folder, tmp_path, capsys):
     assert export.main(["--describe", str(folder), "--images", "--out_dir", str(tmp_path / "out")]) == 0
     assert "sha256 ok" in capsys.readouterr().out
     assert len(list((tmp_path / "out" / "images").glob("*.png"))) == 8
+
+
+def test_a_run_folder_stands_for_its_checkpoint(folder, tmp_path, capsys):
+    for iteration in (20, 100):
+        checkpoint = tmp_path / "run" / "models" / f"train_result_{iteration}"
+        shutil.copytree(folder, checkpoint)
+        (checkpoint / "model.pth").write_bytes(b"")
+    assert export.main(["--describe", str(tmp_path / "run")]) == 0
+    assert "train_result_100: made" in capsys.readouterr().out
+    assert export.main(["--describe", str(tmp_path / "run"), "--load_iter", "20"]) == 0
+    assert "train_result_20: made" in capsys.readouterr().out
 
 
 def test_names_cannot_reach_the_terminal_as_they_are(folder, capsys):

@@ -273,6 +273,13 @@ def test_without_the_encoder_png_and_glb_still_work(no_encoder, folder, tmp_path
     assert len(list((out / "transcoded").iterdir())) == 2 * 4 + 1
 
 
+def test_flags_offer_what_there_is():
+    flags = {action.dest: action for action in export.build_parser()._actions}
+    assert flags["transcode_scalars"].choices == module.SCALARS
+    assert flags["transcode_quality"].choices == tuple(module.PROFILES)
+    assert parse_formats(flags["transcode"].const) == module.FORMATS
+
+
 @pytest.mark.parametrize("arguments", [
     ["--transcode", "tga"], ["--transcode="], ["--transcode", "--transcode_quality", "best"],
     ["--transcode", "--transcode_scalars", "bc3"],

@@ -154,7 +154,7 @@ def _notes(material: Mapping[str, Any], formats: Sequence[str]) -> Iterator[str]
             yield "note: the normals are of the DirectX convention; y is turned round in the .glb, and only there"
         elif convention != "gl":
             yield "note: the convention of the normals is not known; the .glb takes them as OpenGL's, y up"
-    deep = [name for name, entry in entries.items() if entry["bit_depth"] == 16]
+    deep = [name for name, entry in entries.items() if entry.get("bit_depth") == 16]
     if deep:
         yield f"note: rounded to 8 bits: {', '.join(deep)}"
 

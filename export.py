@@ -28,7 +28,7 @@ from dds import Texture, encode_dds, read_dds
 from decoded_maps import decode_maps, save_map_images
 from engine.cpu.decoder import decode_lod
 from errors import UserError, one_line, run_command
-from files import staged_folder, write_bytes, write_json
+from files import make_folder, staged_folder, write_bytes, write_json
 from manifest import (
     MANIFEST,
     NETWORK,
@@ -252,7 +252,7 @@ def read_textures(
 
 def save_images(folder: Path, exported: ExportedTexture) -> list[Path]:
     """Decode every LOD of an export and write one PNG per map and LOD."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     material = exported.manifest["material"]
     paths = []
     for lod in range(material["num_lods"]):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -312,6 +313,21 @@ def test_a_failure_leaves_nothing_behind(exported, tmp_path, monkeypatch):
     with pytest.raises(UserError):
         transcode(model, material, tmp_path / "out", ("png", "glb"))
     assert not list((tmp_path / "out").iterdir())
+
+
+def test_a_missing_encoder_is_found_before_anything_is_decoded(no_encoder, exported, tmp_path, refused):
+    model, material = exported(8, 8, present=("diffuse",))
+    with refused("png,glb"):
+        transcode(model, material, tmp_path / "out", ("png", "ktx2"))
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("flag", ["--transcode=png", "--images"])
+def test_places_that_make_no_folders_are_one_line(flag, folder, capsys):
+    if not Path("/proc/self").exists():
+        pytest.skip("no /proc")
+    assert run("--load_dir", folder, "--out_dir", "/proc/nothing", flag) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""DDS files of uncompressed 8-bit channels with a full mip chain: writer and reader together.
+"""DDS files: writer and reader of uncompressed 8-bit channels, writer of BCn blocks, and what any DDS says of itself.
 
 Source of every field: Microsoft, "Programming Guide for DDS" and the DXGI_FORMAT enumeration.
 """
@@ -6,6 +6,7 @@ Source of every field: Microsoft, "Programming Guide for DDS" and the DXGI_FORMA
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,17 +16,30 @@ from errors import UserError
 
 DXGI_FORMATS = {4: 28, 2: 49, 1: 61}  # channels -> R8G8B8A8_UNORM, R8G8_UNORM, R8_UNORM; never an _SRGB one
 FORMAT_NAMES = {28: "R8G8B8A8_UNORM", 49: "R8G8_UNORM", 61: "R8_UNORM"}
+BLOCK_FORMATS = {  # DXGI format -> (name, bytes of a block of 4x4 texels)
+    71: ("BC1_UNORM", 8), 72: ("BC1_UNORM_SRGB", 8), 77: ("BC3_UNORM", 16), 78: ("BC3_UNORM_SRGB", 16),
+    80: ("BC4_UNORM", 8), 83: ("BC5_UNORM", 16), 98: ("BC7_UNORM", 16), 99: ("BC7_UNORM_SRGB", 16),
+}  # fmt: skip
+BLOCK = 4  # texels, width and height of a block
 HEADER_BYTES = 4 + 124 + 20
 MAX_SIZE = 16384  # Direct3D 11's and 12's largest 2-D texture
 
 _MAGIC = b"DDS "
 _HEADER = struct.Struct("<7I44x8I5I")  # size, flags, height, width, pitch, depth, mips | pixel format | caps
 _DX10 = struct.Struct("<5I")
-_FLAGS = 0x1 | 0x2 | 0x4 | 0x8 | 0x1000 | 0x20000  # caps, height, width, pitch, pixel format, mip count
-_FOURCC = 0x4
+_FLAGS = 0x1 | 0x2 | 0x4 | 0x1000 | 0x20000  # caps, height, width, pixel format, mip count
+_PITCH, _LINEAR_SIZE = 0x8, 0x80000  # what the field behind the width holds: bytes of a row, or of the first level
+_FOURCC, _RGB = 0x4, 0x40
 _CAPS = 0x1000 | 0x8 | 0x400000  # texture, complex, mipmap
 _CAPS_ONE_LEVEL = 0x1000
 _TEXTURE_2D = 3
+_TEXEL_FORMATS = {  # other ones that a reader may meet: DXGI format -> (name, bytes of a texel)
+    **{dxgi: (FORMAT_NAMES[dxgi], channels) for channels, dxgi in DXGI_FORMATS.items()},
+    29: ("R8G8B8A8_UNORM_SRGB", 4), 87: ("B8G8R8A8_UNORM", 4), 91: ("B8G8R8A8_UNORM_SRGB", 4),
+    115: ("B4G4R4A4_UNORM", 2),
+}  # fmt: skip
+_FOURCC_FORMATS = {b"DXT1": 71, b"DXT5": 77, b"ATI1": 80, b"BC4U": 80, b"ATI2": 83, b"BC5U": 83}
+_MASKS = {(0xFF, 0xFF00, 0xFF0000, 0xFF000000): 28, (0xFF0000, 0xFF00, 0xFF, 0xFF000000): 87}  # R, G, B, A
 
 
 @dataclass(frozen=True)
@@ -51,12 +65,38 @@ def encode_dds(texture: Texture) -> bytes:
         expected = (max(height >> index, 1), max(width >> index, 1), channels)
         if level.dtype != np.uint8 or level.shape != expected:
             raise ValueError(f"mip {index} must be {expected} uint8, got {level.shape} {level.dtype}")
-    mips = len(texture.levels)
+    header = _encode_header(height, width, _PITCH, width * channels, len(texture.levels), texture.dxgi_format)
+    return b"".join([header, *(np.ascontiguousarray(level).tobytes() for level in texture.levels)])
+
+
+def encode_block_dds(width: int, height: int, dxgi_format: int, levels: Sequence[bytes]) -> bytes:
+    """The bytes of a DDS file of blocks, with a DX10 header.
+
+    Args:
+        width, height: of level 0, texels; any, blocks on the right and lower edge reach beyond it.
+        dxgi_format: one of BLOCK_FORMATS.
+        levels: the blocks of each level, row by row, the largest first, each half the one before, rounded down.
+    Raises: ValueError when a level does not have as many blocks as its size asks for.
+    """
+    for index, level in enumerate(levels):
+        expected = _level_bytes(max(width >> index, 1), max(height >> index, 1), dxgi_format)
+        if len(level) != expected:
+            raise ValueError(f"mip {index} must be {expected} bytes of blocks, got {len(level)}")
+    return b"".join([_encode_header(height, width, _LINEAR_SIZE, len(levels[0]), len(levels), dxgi_format), *levels])
+
+
+def _encode_header(height: int, width: int, kind: int, size: int, mips: int, dxgi_format: int) -> bytes:
+    """Magic, header and DX10 header; `kind` is _PITCH or _LINEAR_SIZE and says what `size` is."""
     caps = _CAPS if mips > 1 else _CAPS_ONE_LEVEL
     pixel_format = (32, _FOURCC, int.from_bytes(b"DX10", "little"), 0, 0, 0, 0, 0)
-    header = _HEADER.pack(124, _FLAGS, height, width, width * channels, 0, mips, *pixel_format, caps, 0, 0, 0, 0)
-    dx10 = _DX10.pack(texture.dxgi_format, _TEXTURE_2D, 0, 1, 0)
-    return b"".join([_MAGIC, header, dx10, *(np.ascontiguousarray(level).tobytes() for level in texture.levels)])
+    header = _HEADER.pack(124, _FLAGS | kind, height, width, size, 0, mips, *pixel_format, caps, 0, 0, 0, 0)
+    return _MAGIC + header + _DX10.pack(dxgi_format, _TEXTURE_2D, 0, 1, 0)
+
+
+def _level_bytes(width: int, height: int, dxgi_format: int) -> int:
+    if dxgi_format in BLOCK_FORMATS:
+        return -(-width // BLOCK) * -(-height // BLOCK) * BLOCK_FORMATS[dxgi_format][1]
+    return width * height * _TEXEL_FORMATS[dxgi_format][1]
 
 
 def decode_dds(payload: bytes, name: str = "DDS") -> Texture:
@@ -99,3 +139,49 @@ def read_dds(path: str | Path) -> Texture:
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from error
     return decode_dds(payload, str(path))
+
+
+@dataclass(frozen=True)
+class DdsInfo:
+    """What the header of a DDS file says, whoever wrote it."""
+
+    width: int  # of level 0, texels
+    height: int
+    mips: int
+    format: str  # its DXGI name, or what the header holds in its place
+    dx10: bool  # has a DX10 header, which alone can tell sRGB and names newer formats
+    bytes: int  # of the whole file
+    expected_bytes: int | None  # the same as the header has it; None for formats that this module has no sizes for
+
+
+def read_dds_info(path: str | Path) -> DdsInfo:
+    """Read the header of any DDS file, with or without a DX10 header; the texels are not looked at.
+
+    Raises: UserError when it cannot be read or is not a DDS file.
+    """
+    path = Path(path)
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(HEADER_BYTES)
+        found = path.stat().st_size
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+    if len(head) < 128 or head[:4] != _MAGIC:
+        raise UserError(f"{path}: expected a DDS file, found {found} bytes of something else")
+    fields = _HEADER.unpack_from(head, 4)
+    height, width, mips = fields[2], fields[3], max(fields[6], 1)  # writers of one level may leave the count 0
+    flags, fourcc, bits, *masks = fields[8:15]
+    code, start, dxgi = fourcc.to_bytes(4, "little"), 128, None
+    dx10 = bool(flags & _FOURCC) and code == b"DX10" and len(head) == HEADER_BYTES
+    if dx10:
+        dxgi, start = _DX10.unpack_from(head, 128)[0], HEADER_BYTES
+    elif flags & _FOURCC:
+        dxgi = _FOURCC_FORMATS.get(code)
+    elif flags & _RGB and bits == 32:
+        dxgi = _MASKS.get(tuple(masks))
+    known = _TEXEL_FORMATS.get(dxgi) or BLOCK_FORMATS.get(dxgi)
+    if not (1 <= width <= MAX_SIZE and 1 <= height <= MAX_SIZE and mips <= max(width, height).bit_length()):
+        raise UserError(f"{path}: impossible size {width}x{height} with {mips} mips; the file is damaged")
+    name = known[0] if known else f"DXGI format {dxgi}" if dx10 else f"another format ({code!r}, {bits} bits)"
+    levels = sum(_level_bytes(max(width >> k, 1), max(height >> k, 1), dxgi) for k in range(mips)) if known else 0
+    return DdsInfo(width, height, mips, name, dx10, found, start + levels if known else None)

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from dataset import Material
+from decoded_maps import Decode, decode_maps
 from engine.cpu.decoder import decode_lod
-from export import Decode, decode_maps
 from file_space import file_values
 from manifest import describe_material
 from metrics import download_lpips_weights, evaluate_maps, flip_unavailable_reason, lpips_unavailable_reason

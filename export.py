@@ -1,6 +1,8 @@
 """A trained NeuralTexture as files for an engine, and back: DDS feature textures, npz network, manifest, images.
 
     python export.py --load_dir outputs/<run> [--load_iter N] --out_dir DIR [--images]
+    python export.py --load_dir outputs/<run> --out_dir DIR --transcode [FORMATS]
+    python export.py --describe DIR
 
 File formats: design.md, section 6.
 """
@@ -9,28 +11,24 @@ from __future__ import annotations
 
 import threads  # isort: skip  # noqa: F401  # before torch
 
+import argparse
 import functools
-import io
-import re
 import sys
-import zipfile
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 
 from configs import OneLineParser, parse_bool
-from dataset import Constant, map_slice
-from dds import MAX_SIZE, Texture, encode_dds, read_dds
+from dataset import Constant
+from dds import Texture, encode_dds, read_dds
+from decoded_maps import decode_maps, save_map_images
 from engine.cpu.decoder import decode_lod
-from errors import UserError, run_command
-from file_space import in_file_space
-from files import staged_folder, write_bytes, write_json
-from images import PICTURE_COMPRESSION, encode_png
+from errors import UserError, one_line, run_command
+from files import make_folder, staged_folder, write_bytes, write_json
 from manifest import (
     MANIFEST,
     NETWORK,
@@ -47,32 +45,17 @@ from manifest import (
 from model import (
     ACTIVATIONS,
     INTERPOLATIONS,
-    PADDED_OUTPUTS,
     DecoderSpec,
     GridSpec,
     NeuralTexture,
     input_layout,
     layer_sizes,
 )
-from parallel import map_threads
-from quantize import QUANTIZE_BITS, SAVE_BITS, pack_codes, unpack_codes
-
-
-class Decode(Protocol):
-    """model.NeuralTexture.decode and its like."""
-
-    def __call__(
-        self, model: NeuralTexture, lod: int, width: int, height: int, *, rows: slice
-    ) -> torch.Tensor: ...
-
-
+from network_file import encode_network, parse_info, read_network
+from quantize import pack_codes, unpack_codes
 
 CODE_CHUNK = 1 << 18  # texels of a grid that are packed or unpacked at a time
-DECODE_CHUNK = 1 << 18  # texels of a LOD that are decoded at a time; 44 bytes each
-MAX_NETWORK_BYTES = 64 << 20
-MAX_GRIDS = 16
 MAX_TEXEL_FREQUENCIES = 16
-_NPY_HEADER = re.compile(rb"\{'descr': '(<[if]4)', 'fortran_order': False, 'shape': \((\d{1,9}),\), \} {0,200}\n")
 
 
 @dataclass(frozen=True)
@@ -126,112 +109,6 @@ def codes_from_textures(grid: GridSpec, textures: Sequence[Texture], names: Sequ
         image = np.concatenate([texture.levels[mip] for texture in textures], axis=2)
         levels.append(image.reshape(-1, grid.save_bits // 8))
     return unpack_codes(np.concatenate(levels), grid.quantize_bits, grid.save_bits)
-
-
-# --- network -------------------------------------------------------------------------------------------------------
-
-
-def network_info(model: NeuralTexture) -> np.ndarray:
-    """The `info` vector of network_data.npz, int32."""
-    info = [len(model.grids)]
-    for grid in model.grids:
-        info += [grid.base_resolution, grid.n_levels, grid.features, grid.quantize_bits, grid.save_bits]
-    decoder = model.decoder
-    info += [decoder.n_frequencies, decoder.n_neurons, decoder.n_hidden_layers, PADDED_OUTPUTS]
-    return np.array(info, np.int32)
-
-
-def network_weights(model: NeuralTexture) -> np.ndarray:
-    """The `network` vector: the weight matrices one after the other, each row-major [out, in], float32."""
-    return torch.cat([weight.detach().reshape(-1).cpu() for weight in model.weights]).numpy()
-
-
-def parse_info(info: np.ndarray, name: str) -> tuple[list[dict[str, int]], dict[str, int]]:
-    """The grids and the decoder that an `info` vector describes.
-
-    Raises: UserError when its length or a value is impossible.
-    """
-    values = [int(value) for value in info]
-    fields = ("base_resolution", "n_levels", "features", "quantize_bits", "save_bits")
-    n_grids = values[0] if values else 0
-    if not 1 <= n_grids <= MAX_GRIDS or len(values) != 1 + len(fields) * n_grids + 4:
-        raise UserError(f"{name}: expected info for 1 to {MAX_GRIDS} grids, found {len(values)} numbers; it is damaged")
-    grids = [dict(zip(fields, values[1 + len(fields) * g :])) for g in range(n_grids)]
-    decoder = dict(zip(("n_frequencies", "n_neurons", "n_hidden_layers", "padded_outputs"), values[-4:]))
-    sane = (
-        0 <= decoder["n_frequencies"] <= 64
-        and 1 <= decoder["n_neurons"] <= 4096
-        and 0 <= decoder["n_hidden_layers"] <= 64
-        and decoder["padded_outputs"] == PADDED_OUTPUTS
-        and all(
-            grid["quantize_bits"] in QUANTIZE_BITS
-            and grid["save_bits"] in SAVE_BITS
-            and grid["features"] * grid["quantize_bits"] == grid["save_bits"]
-            and 1 <= grid["n_levels"] <= MAX_SIZE.bit_length()
-            and 1 <= grid["base_resolution"] <= MAX_SIZE >> (grid["n_levels"] - 1)
-            for grid in grids
-        )
-    )
-    if not sane:
-        raise UserError(f"{name}: info describes an impossible texture ({values!s:.200}); the file is damaged")
-    return grids, decoder
-
-
-def encode_network(model: NeuralTexture) -> bytes:
-    """The bytes of network_data.npz."""
-    stream = io.BytesIO()
-    np.savez(stream, info=network_info(model), network=network_weights(model))
-    return stream.getvalue()
-
-
-def read_network(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
-    """(info int32, network float32) of a network_data.npz.
-
-    Sizes are checked before anything is unpacked and nothing is unpickled, so a hostile file costs nothing.
-    Raises: UserError when the file is damaged or holds anything else.
-    """
-    path = Path(path)
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = sorted(archive.namelist())
-            if names != ["info.npy", "network.npy"]:
-                raise UserError(f"{path}: expected the arrays info and network, found {names!s:.200}")
-            arrays = {}
-            for member in map(archive.getinfo, names):
-                if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                    raise UserError(f"{path}: {member.filename} is compressed in a way that numpy never uses")
-                if member.file_size > MAX_NETWORK_BYTES:
-                    raise UserError(f"{path}: {member.filename} unpacks to over {MAX_NETWORK_BYTES >> 20} MB; refused")
-                with archive.open(member) as stream:
-                    arrays[member.filename] = _parse_npy(stream.read(MAX_NETWORK_BYTES + 1))
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, NotImplementedError, RuntimeError) as error:
-        raise UserError(f"{path}: damaged, not a readable npz ({' '.join(str(error).split()):.120})") from error
-    info, network = arrays["info.npy"], arrays["network.npy"]
-    if info.dtype != np.int32 or network.dtype != np.float32:
-        raise UserError(f"{path}: expected info int32 and network float32, found {info.dtype} and {network.dtype}")
-    if not np.isfinite(network).all():
-        raise UserError(f"{path}: the network holds numbers that are not finite; the file is damaged")
-    return info, network
-
-
-def _parse_npy(payload: bytes) -> np.ndarray:
-    """A .npy file (version 1.0) of one vector of int32 or float32, little endian.
-
-    numpy's reader hands the header to Python's tokenizer and allocates what it claims; these vectors need neither.
-    Source: numpy.lib.format, "Format Version 1.0".
-    """
-    if payload[:8] != b"\x93NUMPY\x01\x00":
-        raise ValueError("not an npy file of version 1.0")
-    start = 10 + int.from_bytes(payload[8:10], "little")
-    header = _NPY_HEADER.fullmatch(payload[10:start])
-    if header is None:
-        raise ValueError("expected a vector of int32 or float32")
-    vector = np.frombuffer(payload, header[1].decode(), offset=start)
-    if len(vector) != int(header[2]):
-        raise ValueError(f"header says {int(header[2])} numbers, {len(vector)} follow")
-    return vector
 
 
 # --- whole exports -------------------------------------------------------------------------------------------------
@@ -373,61 +250,9 @@ def read_textures(
     return model
 
 
-# --- images --------------------------------------------------------------------------------------------------------
-
-
-def to_8_bit(image: torch.Tensor) -> np.ndarray:
-    """Values in [0, 1] as 8-bit integers, halves rounded up; outside saturates, NaN becomes 0."""
-    codes = image.to(torch.float32, copy=True).nan_to_num_(nan=0.0).clamp_(0, 1).mul_(255).add_(0.5)
-    return codes.to(torch.uint8).numpy()  # truncated
-
-
-def image_name(map_name: str, lod: int) -> str:
-    return f"{map_name}_lod{lod}.png"
-
-
-def save_map_images(folder: Path, decoded: Mapping[str, np.ndarray], lod: int) -> list[Path]:
-    """Write one 8-bit PNG per map of a decoded LOD: map name -> (H, W, C) uint8, what `decode_maps` returns."""
-    paths = [folder / image_name(name, lod) for name in decoded]
-    encoded = map_threads(lambda pixels: encode_png(pixels, PICTURE_COMPRESSION), decoded.values())
-    for path, payload in zip(paths, encoded):
-        write_bytes(path, payload)
-    return paths
-
-
-def decode_in_file_space(
-    model: NeuralTexture, material: Mapping[str, Any], lod: int, decode: Decode = decode_lod, rows: slice = slice(None)
-) -> torch.Tensor:
-    """One LOD (H, W, 11) valued as the source files are, see file_space, or rows of it.
-
-    Missing channels are 0; not clamped.
-    """
-    width, height = max(material["width"] >> lod, 1), max(material["height"] >> lod, 1)
-    return in_file_space(decode(model, lod, width, height, rows=rows), material, model.constants)
-
-
-def decode_maps(
-    model: NeuralTexture, material: Mapping[str, Any], lod: int, decode: Decode = decode_lod
-) -> dict[str, np.ndarray]:
-    """One LOD as it ships: map name -> (H, W, C) uint8, valued as the source files are, see file_space.
-
-    Decoded by bands of rows: no float image of the whole LOD exists, which would take 740 MB at 4096 x 4096.
-    """
-    width, height = max(material["width"] >> lod, 1), max(material["height"] >> lod, 1)
-    parts = {entry["map"]: map_slice(entry["map"]) for entry in material["maps"]}
-    maps = {name: np.empty((height, width, part.stop - part.start), np.uint8) for name, part in parts.items()}
-    band = max(DECODE_CHUNK // width, 1)
-    for first in range(0, height, band):
-        rows = slice(first, min(first + band, height))
-        codes = to_8_bit(decode_in_file_space(model, material, lod, decode, rows))
-        for name, part in parts.items():
-            maps[name][rows] = codes[..., part]
-    return maps
-
-
 def save_images(folder: Path, exported: ExportedTexture) -> list[Path]:
     """Decode every LOD of an export and write one PNG per map and LOD."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     material = exported.manifest["material"]
     paths = []
     for lod in range(material["num_lods"]):
@@ -439,38 +264,106 @@ def save_images(folder: Path, exported: ExportedTexture) -> list[Path]:
 # --- command -------------------------------------------------------------------------------------------------------
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """The export command; see --help. Returns the exit code."""
-    parser = OneLineParser(prog="export.py", description="Export a checkpoint again, or decode an export to images.")
-    parser.add_argument("--load_dir", required=True, help="run folder (outputs/<run>), or a folder with an export")
+def build_parser() -> OneLineParser:
+    """The flags of the export command."""
+    parser = OneLineParser(
+        prog="export.py", description="Export a checkpoint again, decode an export to images, or say what it holds."
+    )
+    parser.add_argument("--load_dir", help="run folder (outputs/<run>), or a folder with an export")
     parser.add_argument("--load_iter", type=int, default=-1, help="iteration; -1: the newest checkpoint [default -1]")
-    parser.add_argument("--out_dir", required=True, help="folder that receives the files")
+    parser.add_argument("--out_dir", help="folder that receives the files")
     parser.add_argument("--images", type=parse_bool, nargs="?", const=True, default=False, metavar="BOOL",
                         help="decode the exported files to one PNG per map and LOD in out_dir/images")  # fmt: skip
-    arguments = parser.parse_args(argv)
-    source, out_dir = Path(arguments.load_dir), Path(arguments.out_dir)
+    parser.add_argument("--transcode", nargs="?", const="dds,ktx2,png,glb", metavar="FORMATS",
+                        help="write ordinary textures of the decoded maps to out_dir/transcoded: some of dds, ktx2, "
+                        "png, glb [all of them]")  # fmt: skip
+    parser.add_argument("--transcode_scalars", choices=("bc4", "orm_bc7", "orm_bc1"), default="bc4",
+                        help="a BC4 texture for each scalar map, or occlusion, roughness and metallic in one of BC7 or "
+                        "BC1 [default bc4]")  # fmt: skip
+    parser.add_argument("--transcode_quality", choices=("fast", "normal", "slow"), default="normal",
+                        help="effort of the BC7 encoder [default normal]")  # fmt: skip
+    parser.add_argument("--describe", metavar="DIR", help="print what the exported files in DIR, or of a run's "
+                        "checkpoint, are, and check them; files of the ancestor project too")  # fmt: skip
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The export command; see --help. Returns the exit code."""
+    arguments = build_parser().parse_args(argv)
+    source = _source_folder(arguments)
+    if arguments.describe is not None and not arguments.images and arguments.transcode is None:
+        return 0
+    if arguments.out_dir is None:
+        raise UserError("expected --out_dir, the folder that receives the files (see --help)")
+    out_dir = Path(arguments.out_dir)
+    if arguments.transcode is not None:  # refused before anything is written
+        from transcode import check_packages, parse_formats, summary, transcode
+
+        formats = parse_formats(arguments.transcode)
+        check_packages(formats)
     if (source / MANIFEST).is_file():
-        if not arguments.images:
-            raise UserError(f"--load_dir {source}: already an export; add --images to decode it, or give a run folder")
+        if not arguments.images and arguments.transcode is None:
+            raise UserError(
+                f"--load_dir {source}: already an export; add --images or --transcode, or give a run folder"
+            )
         exported = read_export(source)
     else:
-        from checkpoint import load_checkpoint
-
-        checkpoint = load_checkpoint(source, arguments.load_iter)
-        if not checkpoint.model.quantized:
-            raise UserError(
-                f"{checkpoint.path}: trained with --quantize False, which has no codes to export; "
-                "train with --quantize True"
-            )
-        with staged_folder(out_dir) as stage:
-            write_export(stage, checkpoint.model, checkpoint.material, checkpoint.metrics)
-        exported = read_export(out_dir)
-        for name, entry in exported.manifest["files"].items():
-            print(f"{out_dir / name}  {entry['bytes']} bytes")
+        exported = _export_checkpoint(source, arguments.load_iter, out_dir)
     if arguments.images:
         paths = save_images(out_dir / "images", exported)
         print(f"{len(paths)} images in {out_dir / 'images'}")
+    if arguments.transcode is not None:
+        folder, material = out_dir / "transcoded", exported.manifest["material"]
+        scalars, quality = arguments.transcode_scalars, arguments.transcode_quality
+        paths = transcode(exported.model, material, folder, formats, scalars=scalars, quality=quality)
+        print("\n".join([f"{len(paths)} files in {folder}", *summary(paths, material, formats, scalars)]))
     return 0
+
+
+def _export_checkpoint(run: Path, iteration: int, out_dir: Path) -> ExportedTexture:
+    """Write the files of a run's checkpoint to `out_dir`, and read them back."""
+    from checkpoint import load_checkpoint
+
+    checkpoint = load_checkpoint(run, iteration)
+    if not checkpoint.model.quantized:
+        raise UserError(
+            f"{checkpoint.path}: trained with --quantize False, which has no codes to export; "
+            "train with --quantize True"
+        )
+    with staged_folder(out_dir) as stage:
+        write_export(stage, checkpoint.model, checkpoint.material, checkpoint.metrics)
+    exported = read_export(out_dir)
+    for name, entry in exported.manifest["files"].items():
+        print(f"{out_dir / name}  {entry['bytes']} bytes")
+    return exported
+
+
+def _source_folder(arguments: argparse.Namespace) -> Path:
+    """The run or export that the flags name; one of --describe is described."""
+    if arguments.describe is None:
+        if arguments.load_dir is None:
+            raise UserError("expected --load_dir or --describe (see --help)")
+        return Path(arguments.load_dir)
+    if arguments.load_dir is not None:
+        raise UserError("--describe: expected without --load_dir; it names the folder itself")
+    folder = _describe(Path(arguments.describe), arguments.load_iter)
+    if (arguments.images or arguments.transcode is not None) and not (folder / MANIFEST).is_file():
+        raise UserError(f"{folder}: expected {MANIFEST}, without which nothing can be decoded, found none")
+    return folder
+
+
+def _describe(folder: Path, iteration: int) -> Path:
+    """Print what an export, or the one that a run's checkpoint holds, is; return its folder."""
+    from checkpoint import find_checkpoint
+    from describe import describe_folder
+
+    if (folder / "models").is_dir() and not (folder / MANIFEST).is_file():
+        folder = find_checkpoint(folder, iteration)
+    description = describe_folder(folder)
+    print("\n".join(one_line(line) for line in description.lines))
+    if description.problems:
+        raise UserError(f"{folder}: {'; '.join(description.problems)}")
+    return folder
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -46,11 +47,19 @@ def _umask() -> int:
     return mask
 
 
+def make_folder(folder: Path) -> None:
+    """Make `folder` and what is missing above it. Raises: OSError; PermissionError where no folders can be made."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileNotFoundError as error:  # its parents are made too: only places such as /proc say so
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder)) from error
+
+
 @contextlib.contextmanager
 def staged_folder(folder: str | os.PathLike) -> Iterator[Path]:
     """A temporary folder inside `folder`, whose files move up into `folder` when the block ends without an error."""
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     stage = Path(tempfile.mkdtemp(prefix=".staged.", suffix=".tmp", dir=folder))
     try:
         yield stage

@@ -187,7 +187,7 @@ def _values(image: MapImage, part: slice | tuple[slice, slice]) -> np.ndarray:
 
 
 def round_to_8_bit(image: TensorType) -> TensorType:
-    """The values of the 8-bit image that ships, k / 255 in float32; halves round up, as in export.to_8_bit."""
+    """The values of the 8-bit image that ships, k / 255 in float32; halves round up, as in decoded_maps.to_8_bit."""
     codes = image.to(torch.float32, copy=True, memory_format=torch.contiguous_format)
     return codes.nan_to_num_(nan=0.0).clamp_(0, 1).mul_(255).add_(0.5).floor_().div_(255)
 

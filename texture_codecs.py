@@ -50,7 +50,7 @@ class CodecResult:
 
     decoded: (H, W, 11) float32 in [0, 1], in the files' colour spaces; missing maps are 0.
     bytes, bpp: of LOD 0, all maps together; bits per texel of the material.
-    seconds: encoding alone, without packing and decoding.
+    seconds: encoding alone, without decoding and without packing maps into images.
     psnr: dB, "all" and per map, as metrics.evaluate_lod has it.
     """
 
@@ -235,17 +235,37 @@ def _as_rgba(pixels: Planes) -> Planes:
     return np.dstack([np.broadcast_to(pixels, (*pixels.shape[:2], 3)), opaque])
 
 
-def _block_compression(form: str, pixels: Planes, timer: _Timer) -> Coded:
-    """BC1, BC4, BC5 (x and y of a normal, z rebuilt) or BC7 of one image, its decoded size a multiple of 4."""
-    texcomp, imagecodecs = _package("ispc_texcomp"), _package("imagecodecs")
+def encode_blocks(form: str, pixels: Planes, bc7_profile: str = BC7_PROFILE) -> bytes:
+    """The blocks of one image, row by row; where a side is no multiple of 4, its last row or column is repeated.
+
+    Args:
+        form: 'bc1', 'bc4', 'bc5' or 'bc7'.
+        pixels: (H, W, C) uint8 of any size; C is 1 for bc4, at least 2 for bc5, which stores the first two, and 1 or 3
+            for the others.
+        bc7_profile: of ISPC Texture Compressor, such as 'basic' or 'slow'.
+    Raises: UserError when the encoder is not installed.
+    """
+    texcomp = block_encoder()
     if form in ("bc1", "bc7"):
         pixels = _as_rgba(pixels)
     pixels = _pad(pixels[..., :2] if form == "bc5" else pixels, 4)
     height, width, channels = pixels.shape
     surface = texcomp.RGBASurface(pixels.tobytes(), width, height, width * channels)
-    options = [texcomp.BC7EncSettings.from_profile(BC7_PROFILE)] if form == "bc7" else []
-    blocks = timer.run(getattr(texcomp, f"compress_blocks_{form}"), surface, *options)
-    blocks = blocks[: width * height // 16 * _BC_BYTES[form]]  # of BC1 it returns as much again in zeros
+    options = [texcomp.BC7EncSettings.from_profile(bc7_profile)] if form == "bc7" else []
+    blocks = getattr(texcomp, f"compress_blocks_{form}")(surface, *options)
+    return blocks[: width * height // 16 * _BC_BYTES[form]]  # of BC1 it returns as much again in zeros
+
+
+def block_encoder() -> ModuleType:
+    """The library that encodes BC1, BC4, BC5 and BC7. Raises: UserError when it is not installed."""
+    return _package("ispc_texcomp")
+
+
+def _block_compression(form: str, pixels: Planes, timer: _Timer) -> Coded:
+    """BC1, BC4, BC5 (x and y of a normal, z rebuilt) or BC7 of one image, its decoded size a multiple of 4."""
+    imagecodecs = _package("imagecodecs")
+    blocks = timer.run(encode_blocks, form, pixels)
+    height, width = (-(-size // 4) * 4 for size in pixels.shape[:2])
     shape = {"bc4": (height, width), "bc5": (height, width, 2)}.get(form, (height, width, 4))
     planes = imagecodecs.bcn_decode(blocks, int(form[2]), shape=shape).reshape(height, width, -1)
     if form == "bc5":

@@ -26,10 +26,11 @@ from checkpoint import (
 )
 from configs import ARCHITECTURE, CALL, Config, HashGridConfig, describe, make_config, parse_args, to_dict
 from dataset import Material, load_material
+from decoded_maps import save_map_images
 from engine import create_decoder, resolve_device
 from errors import UserError, run_command
 from evaluate import Maps, evaluate_model, metric_options, missing_metrics
-from export import read_export, save_map_images
+from export import read_export
 from file_space import constant_listing
 from files import write_json
 from loss_weights import resolve_loss_weights

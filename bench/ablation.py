@@ -32,9 +32,9 @@ from bench.ablation_variants import OURS, OURS_TORCH, VARIANTS, Variant, recipe
 from bench.common import RESULTS, machine, save, use_threads
 from configs import Config, to_dict
 from dataset import Material, load_material
+from decoded_maps import decode_in_file_space
 from engine.cpu.library import KernelsUnavailable, load_kernels
 from errors import UserError, run_command
-from export import decode_in_file_space
 from manifest import describe_material
 from metrics import evaluate_lod
 from model import NeuralTexture, build_model

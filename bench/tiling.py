@@ -23,8 +23,8 @@ from bench.common import parser, save
 from checkpoint import load_checkpoint
 from configs import make_config
 from dataset import Material, load_material
+from decoded_maps import decode_in_file_space
 from errors import run_command
-from export import decode_in_file_space
 from files import write_bytes
 from images import encode_png
 from train import train_material

@@ -16,9 +16,7 @@ import pytest
 import torch
 
 from dataset import Material
-from export import (
-    write_export,
-)
+from export import write_export
 from manifest import MANIFEST, NETWORK, describe_material
 from model import DecoderSpec, GridSpec, NeuralTexture
 

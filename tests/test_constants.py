@@ -18,11 +18,12 @@ import export
 from checkpoint import load_checkpoint
 from configs import make_config
 from dataset import CHANNELS, MAPS, Constant, Material, load_material, map_slice, mip_sizes
+from decoded_maps import decode_in_file_space
 from engine import CpuEngine, TorchEngine, create_engine
 from engine.cpu.decoder import decode_lod, decode_samples
 from engine.sampling import PROBE, TexelSampler
 from evaluate import evaluate_model
-from export import decode_in_file_space, read_export
+from export import read_export
 from file_space import constant_listing
 from model import DecoderSpec, GridSpec, NeuralTexture, build_model
 from schedule import Schedule

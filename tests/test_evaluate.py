@@ -9,14 +9,14 @@ import pytest
 import torch
 from runs import newest_run, offline, quick, save_maps
 
-import export
+import decoded_maps
 import metrics
 import train
 from configs import make_config
 from dataset import MAPS, Material, map_slice
+from decoded_maps import decode_in_file_space, decode_maps, to_8_bit
 from engine.cpu.decoder import decode_lod
 from evaluate import evaluate_model, metric_options, missing_metrics
-from export import decode_in_file_space, decode_maps, to_8_bit
 from manifest import describe_material
 from model import NeuralTexture, build_model
 
@@ -30,7 +30,7 @@ def _offline():
 @pytest.fixture
 def narrow(monkeypatch):
     """Bands of a few rows everywhere."""
-    monkeypatch.setattr(export, "DECODE_CHUNK", 150)
+    monkeypatch.setattr(decoded_maps, "DECODE_CHUNK", 150)
     monkeypatch.setattr(metrics, "TILE_VALUES", 200)
     monkeypatch.setattr(metrics, "FLIP_TILE_VALUES", 1000)
 

@@ -19,18 +19,12 @@ from PIL import Image
 
 import export
 from dataset import MAPS, Material, linear_to_srgb, map_slice
+from decoded_maps import decode_in_file_space, to_8_bit
 from errors import run_command
-from export import (
-    decode_in_file_space,
-    grid_textures,
-    read_export,
-    read_network,
-    save_images,
-    to_8_bit,
-    write_export,
-)
+from export import grid_textures, read_export, save_images, write_export
 from manifest import MANIFEST, NETWORK, describe_material, read_manifest
 from model import DecoderSpec, GridSpec, NeuralTexture
+from network_file import read_network
 from quantize import QUANTIZE_BITS, SAVE_BITS
 
 PAIRS = [(q, s) for q in QUANTIZE_BITS for s in SAVE_BITS if q <= s]

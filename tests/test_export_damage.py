@@ -31,16 +31,11 @@ from hypothesis import strategies as st
 
 from dds import Texture, encode_dds
 from errors import UserError
-from export import (
-    encode_network,
-    parse_info,
-    read_export,
-    read_network,
-    save_images,
-)
+from export import read_export, save_images
 from files import sha256_of
 from manifest import MANIFEST, NETWORK
 from model import DecoderSpec, GridSpec, NeuralTexture
+from network_file import encode_network, parse_info, read_network
 
 # --- damaged files ---------------------------------------------------------------------------------------------------
 

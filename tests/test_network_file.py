@@ -22,15 +22,9 @@ from exports import (
 )
 
 from errors import UserError
-from export import (
-    MAX_NETWORK_BYTES,
-    network_info,
-    parse_info,
-    read_export,
-    read_network,
-    read_textures,
-)
+from export import read_export, read_textures
 from manifest import NETWORK
+from network_file import MAX_NETWORK_BYTES, network_info, parse_info, read_network
 
 
 def with_central_field(payload: bytes, offset: int, value: bytes, member=1) -> bytes:

@@ -30,9 +30,10 @@ import train
 from checkpoint import load_checkpoint, new_stamped_folder
 from configs import make_config, to_dict
 from dataset import MAPS, load_material, map_slice
+from decoded_maps import decode_in_file_space, to_8_bit
 from errors import run_command
 from evaluate import evaluate_model
-from export import decode_in_file_space, read_export, to_8_bit
+from export import read_export
 from manifest import describe_material
 from trainer import next_boundary, psnr_of
 

@@ -15,9 +15,10 @@ from runs import checkpoint_of, offline, quick, save_maps
 import file_space
 from checkpoint import load_checkpoint
 from dataset import UNIT_NORMALS_TOLERANCE, Constant, Material, normal_length_error
+from decoded_maps import decode_in_file_space, to_8_bit
 from engine.cpu.decoder import decode_lod
 from evaluate import evaluate_model
-from export import decode_in_file_space, read_export, to_8_bit
+from export import read_export
 from file_space import file_value, in_file_space, unit_normals
 from manifest import describe_material
 from model import DecoderSpec, GridSpec, NeuralTexture

@@ -1,6 +1,6 @@
 """A trained NeuralTexture as files for an engine, and back: DDS feature textures, npz network, manifest, images.
 
-    python export.py --load_dir outputs/<run> [--load_iter N] --out_dir DIR [--images]
+    python export.py --load_dir outputs/<run> [--load_iter N] --out_dir DIR [--images] [--shader hlsl,wgsl]
 
 File formats: design.md, section 6.
 """
@@ -447,11 +447,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out_dir", required=True, help="folder that receives the files")
     parser.add_argument("--images", type=parse_bool, nargs="?", const=True, default=False, metavar="BOOL",
                         help="decode the exported files to one PNG per map and LOD in out_dir/images")  # fmt: skip
+    parser.add_argument("--shader", default="", metavar="LANGUAGES",
+                        help="decoders for shaders in out_dir, any of hlsl,glsl,essl,wgsl,metal")  # fmt: skip
+    parser.add_argument("--weights", choices=("baked", "buffer"),
+                        help="part of the shader, or in decoder_weights.bin [default baked]")  # fmt: skip
+    parser.add_argument("--weight_type", choices=("float32", "float16"),
+                        help="how the shader stores weights [default float32]")  # fmt: skip
     arguments = parser.parse_args(argv)
+    for flag in ("weights", "weight_type"):
+        if getattr(arguments, flag) and not arguments.shader:
+            raise UserError(f"--{flag}: expected --shader beside it, which says for what languages")
+    if arguments.shader:
+        from shader_export import parse_languages, write_shaders
+
+        languages = parse_languages(arguments.shader)
     source, out_dir = Path(arguments.load_dir), Path(arguments.out_dir)
     if (source / MANIFEST).is_file():
-        if not arguments.images:
-            raise UserError(f"--load_dir {source}: already an export; add --images to decode it, or give a run folder")
+        if not arguments.images and not arguments.shader:
+            raise UserError(
+                f"--load_dir {source}: already an export; add --images to decode it or --shader for decoders, "
+                "or give a run folder"
+            )
         exported = read_export(source)
     else:
         from checkpoint import load_checkpoint
@@ -470,6 +486,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.images:
         paths = save_images(out_dir / "images", exported)
         print(f"{len(paths)} images in {out_dir / 'images'}")
+    if arguments.shader:
+        storage = arguments.weights or "baked", arguments.weight_type or "float32"
+        for path in write_shaders(out_dir, exported.model, exported.manifest["material"], languages, *storage):
+            print(f"{path}  {path.stat().st_size} bytes")
     return 0
 
 

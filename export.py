@@ -2,6 +2,7 @@
 
     python export.py --load_dir outputs/<run> [--load_iter N] --out_dir DIR [--images]
     python export.py --load_dir outputs/<run> --out_dir DIR --transcode [FORMATS]
+    python export.py --load_dir outputs/<run> --out_dir DIR --shader hlsl,wgsl
     python export.py --describe DIR
 
 File formats: design.md, section 6.
@@ -284,6 +285,12 @@ def build_parser() -> OneLineParser:
                         help="effort of the BC7 encoder [default normal]")  # fmt: skip
     parser.add_argument("--describe", metavar="DIR", help="print what the exported files in DIR, or of a run's "
                         "checkpoint, are, and check them; files of the ancestor project too")  # fmt: skip
+    parser.add_argument("--shader", default="", metavar="LANGUAGES",
+                        help="decoders for shaders in out_dir, any of hlsl,glsl,essl,wgsl,metal")  # fmt: skip
+    parser.add_argument("--weights", choices=("baked", "buffer"),
+                        help="part of the shader, or in decoder_weights.bin [default baked]")  # fmt: skip
+    parser.add_argument("--weight_type", choices=("float32", "float16"),
+                        help="how the shader stores weights [default float32]")  # fmt: skip
     return parser
 
 
@@ -291,7 +298,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The export command; see --help. Returns the exit code."""
     arguments = build_parser().parse_args(argv)
     source = _source_folder(arguments)
-    if arguments.describe is not None and not arguments.images and arguments.transcode is None:
+    wanted = arguments.images or arguments.shader or arguments.transcode is not None
+    if arguments.describe is not None and not wanted:
         return 0
     if arguments.out_dir is None:
         raise UserError("expected --out_dir, the folder that receives the files (see --help)")
@@ -301,10 +309,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         formats = parse_formats(arguments.transcode)
         check_packages(formats)
+    for flag in ("weights", "weight_type"):
+        if getattr(arguments, flag) and not arguments.shader:
+            raise UserError(f"--{flag}: expected --shader beside it, which says for what languages")
+    if arguments.shader:
+        from shader_export import parse_languages, write_shaders
+
+        languages = parse_languages(arguments.shader)
     if (source / MANIFEST).is_file():
-        if not arguments.images and arguments.transcode is None:
+        if not wanted:
             raise UserError(
-                f"--load_dir {source}: already an export; add --images or --transcode, or give a run folder"
+                f"--load_dir {source}: already an export; add --images, --transcode or --shader, or give a run folder"
             )
         exported = read_export(source)
     else:
@@ -317,6 +332,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         scalars, quality = arguments.transcode_scalars, arguments.transcode_quality
         paths = transcode(exported.model, material, folder, formats, scalars=scalars, quality=quality)
         print("\n".join([f"{len(paths)} files in {folder}", *summary(paths, material, formats, scalars)]))
+    if arguments.shader:
+        storage = arguments.weights or "baked", arguments.weight_type or "float32"
+        for path in write_shaders(out_dir, exported.model, exported.manifest["material"], languages, *storage):
+            print(f"{path}  {path.stat().st_size} bytes")
     return 0
 
 

@@ -1,0 +1,291 @@
+"""A decoder to include in a shader, for one material (design.md, section 4).
+
+The decoder is shaders/decoder.slang, translated once per language into shaders/generated/. What a material adds is a
+preamble in front of that text: sizes, textures and weights under the names that the translated text uses. So no
+compiler is needed here, and every material runs the same decoder.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torchtyping import TensorType
+
+from dataset import CHANNELS
+from errors import UserError, one_line
+from file_space import constant_listing
+from files import write_bytes, write_text
+from manifest import describe_grids
+from model import PADDED_OUTPUTS, NeuralTexture, layer_sizes
+from shader_languages import LANGUAGES, WEIGHT_TEXTURE_WIDTH, Language, Weights
+
+WeightColumns = TensorType["columns", 4]
+
+GENERATED = Path(__file__).resolve().parent / "shaders" / "generated"
+WEIGHT_STORAGE = ("baked", "buffer")
+WEIGHT_TYPES = ("float32", "float16")
+WEIGHT_FILE = "decoder_weights.bin"
+BLOCK = 4  # rows of a weight matrix that one column of four serves
+MAX_OCTAVES = 31  # the decoder has 2^octave as a 32-bit integer
+LARGEST_HALF = 65504.0
+SMALLEST_NORMAL = 2.0**-126  # compilers disagree on literals below it
+
+
+# --- weights -------------------------------------------------------------------------------------------------------
+
+
+def weight_columns(model: NeuralTexture) -> WeightColumns:
+    """The weights in the order in which the decoder reads them, float32.
+
+    Matrix after matrix, four rows at a time: the four weights of input 0, of input 1, ... Hidden layers whose width is
+    not a multiple of 4 get neurons without weights.
+    Returns: (columns, 4), as many columns as all matrices have numbers, divided by 4.
+    """
+    columns = []
+    for index, weight in enumerate(model.weights):
+        matrix = weight.detach().cpu().float().numpy()
+        padding = [(0, -len(matrix) % BLOCK), (0, -matrix.shape[1] % BLOCK if index else 0)]
+        matrix = np.pad(matrix, padding)
+        columns.append(matrix.reshape(-1, BLOCK, matrix.shape[1]).transpose(0, 2, 1).reshape(-1, BLOCK))
+    return np.concatenate(columns)
+
+
+def weight_bytes(model: NeuralTexture, weight_type: str = "float32") -> bytes:
+    """weight_columns as the bytes of a buffer, little endian, filled up to whole rows of the texture for GLSL ES.
+
+    Raises: UserError when a weight is too large for float16.
+    """
+    columns = _stored(weight_columns(model), weight_type)
+    columns = np.pad(columns, [(0, -len(columns) % WEIGHT_TEXTURE_WIDTH), (0, 0)])
+    return columns.astype(columns.dtype.newbyteorder("<")).tobytes()
+
+
+def _stored(columns: np.ndarray, weight_type: str) -> np.ndarray:
+    if weight_type == "float32":
+        return columns
+    if np.abs(columns).max() > LARGEST_HALF:
+        raise UserError(
+            f"--weight_type float16: the largest weight is {np.abs(columns).max():g}, which float16 cannot hold; "
+            "use float32"
+        )
+    return columns.astype(np.float16)
+
+
+def _weights(model: NeuralTexture, storage: str, weight_type: str) -> Weights:
+    columns = _stored(weight_columns(model), weight_type)
+    if weight_type == "float16":
+        words = columns.astype("<f2").view("<u4")
+        texts = [[f"0x{word:08x}" for word in column] for column in words.tolist()]
+    else:
+        texts = [[_number(value) for value in column] for column in columns.tolist()]
+    return Weights(texts, half=weight_type == "float16", baked=storage == "baked")
+
+
+def _number(value: float) -> str:
+    """A float32 as a literal that reads back as the same float32 in every language."""
+    text = f"{0.0 if abs(value) < SMALLEST_NORMAL else value:.9g}"
+    return text if "." in text or "e" in text else text + ".0"
+
+
+# --- preamble ------------------------------------------------------------------------------------------------------
+
+
+def texture_names(model: NeuralTexture) -> dict[str, str]:
+    """Texture of the shader -> the DDS file that it is, in the order of the bindings."""
+    names = {}
+    for index, grid in enumerate(describe_grids(model)):
+        for plane, file in enumerate(grid["files"]):
+            names[f"ntGrid{index}" + (f"Plane{plane}" if plane else "")] = file
+    return names
+
+
+def _constants(model: NeuralTexture, material: Mapping[str, Any]) -> dict[str, int | str]:
+    """Name -> value of every constant; texts are floats."""
+    layout, decoder = model.layout, model.decoder
+    neurons = decoder.n_neurons + -decoder.n_neurons % BLOCK if decoder.n_hidden_layers else 0
+    maps = {entry["map"]: entry for entry in material["maps"]}
+    reference_inputs = layout.reference_inputs
+    return {
+        "NT_MATERIAL_WIDTH": _number(material["width"]),
+        "NT_MATERIAL_HEIGHT": _number(material["height"]),
+        "NT_NUM_LODS": model.num_lods,
+        "NT_NUM_GRIDS": len(model.grids),
+        "NT_NUM_FREQUENCIES": decoder.n_frequencies,
+        "NT_NUM_TEXEL_FREQUENCIES": decoder.n_texel_frequencies,
+        "NT_NUM_HIDDEN_LAYERS": decoder.n_hidden_layers,
+        "NT_NUM_NEURONS": neurons,
+        "NT_NUM_INPUTS": layout.total,
+        "NT_NUM_REFERENCE_INPUTS": reference_inputs,
+        "NT_FIRST_TEXEL_WAVE": reference_inputs + -reference_inputs % 16,
+        "NT_LAYER_WIDTH": max(layout.total, neurons, PADDED_OUTPUTS),
+        "NT_HARD_SWISH": int(decoder.activation == "hard_swish"),
+        "NT_NEGATIVE_SLOPE": _number(decoder.negative_slope),
+        "NT_BLEND_OUTPUTS": int(any(grid.interpolation == "learned" for grid in model.grids)),
+        "NT_DIFFUSE_IS_SRGB": int(maps.get("diffuse", {}).get("color_space") == "srgb"),
+        "NT_HAS_NORMAL": int("normal" in maps),
+    }
+
+
+def _choose(name: str, values: Sequence[Any]) -> list[str]:
+    """Statements that return values[name]: a chain that folds to nothing where `name` is known to the compiler."""
+    lines = [f"if ({name} == {index}) {{ return {value}; }}" for index, value in enumerate(values[:-1])]
+    return [f"return {values[-1]};"] if len(set(values)) == 1 else [*lines, f"return {values[-1]};"]
+
+
+def _functions(model: NeuralTexture, language: Language, weights: Weights) -> list[str]:
+    grids = describe_grids(model)
+    lookups = {
+        "ntGridResolution": [grid["max_resolution"] for grid in grids],
+        "ntGridMips": [grid["n_levels"] for grid in grids],
+        "ntGridFeatures": [grid["features"] for grid in grids],
+        "ntGridBits": [grid["quantize_bits"] for grid in grids],
+        "ntGridLearned": [int(grid["interpolation"] == "learned") for grid in grids],
+        "ntGridPlanes": [len(grid["files"]) for grid in grids],
+    }
+    lines = []
+    for name, values in lookups.items():
+        lines += language.function("int", name, [("int", "grid")], _choose("grid", values))
+    names = iter(texture_names(model))
+    fetches = []
+    for grid in grids:
+        planes = [language.fetch(next(names)) for _ in grid["files"]]
+        fetches.append(planes)
+    body = []
+    for index, planes in enumerate(fetches):
+        for plane, expression in enumerate(planes):
+            condition = f"grid == {index} && plane == {plane}"
+            body.append(f"if ({condition}) {{ return {expression}; }}")
+    body[-1] = f"return {fetches[-1][-1]};"
+    parameters = [("int", "grid"), ("int", "plane"), ("int2", "texel"), ("int", "mip")]
+    lines += language.function("float4", "ntFetchTexel", parameters, body)
+    lines += language.function("float4", "ntWeights", [("int", "index")], language.weight_column(weights))
+    known = [int(channel in model.constants) for channel in range(CHANNELS)]
+    values = [_number(np.float32(model.constants[c].value)) if known[c] else "0.0" for c in range(CHANNELS)]
+    lines += language.function("int", "ntIsConstant", [("int", "channel")], _choose("channel", known))
+    lines += language.function("float", "ntConstantValue", [("int", "channel")], _choose("channel", values))
+    return lines
+
+
+# --- comment -------------------------------------------------------------------------------------------------------
+
+
+def _printable(text: str) -> str:
+    """ASCII without backslashes: one at the end of a line would take the next line into the comment."""
+    return one_line(str(text)).encode("ascii", "replace").decode().replace("\\", "/")[:80]
+
+
+def _header(model: NeuralTexture, material: Mapping[str, Any], language: Language, weights: Weights) -> list[str]:
+    maps = []
+    for entry in material["maps"]:
+        space = entry["color_space"] if entry["map"] == "diffuse" else entry.get("convention")
+        maps.append(entry["map"] + (f" ({_printable(space)})" if space else ""))
+    sizes = " -> ".join(str(inputs) for _, inputs in layer_sizes(model.layout, model.decoder))
+    files = {file: grid for grid in describe_grids(model) for file in grid["files"]}
+    decoded = [(language.material_argument, "material")]
+    text = [
+        f"Neural texture decoder of {_printable(material['name'])} in {language.name}, written by export.py --shader.",
+        "",
+        "  " + language.signature("NtMaterial", "ntDecode", [("float2", "uv"), ("float", "lod")]),
+        "      The maps as trained. uv: any, the texture repeats; u to the right, v down.",
+        f"      lod: 0 (full size, {material['width']}x{material['height']}) .. {model.num_lods - 1}, clamped;"
+        " a fractional one blends its neighbours.",
+        "  " + language.signature("float3", "ntUnitNormal", decoded),
+        "      The tangent-space normal, length 1.",
+        "  " + language.signature("float3", "ntLinearDiffuse", decoded),
+        "      Diffuse in linear light.",
+        "  " + language.signature("float", "ntLod", [("float2", "across"), ("float2", "down")]),
+        "      The lod of a pixel, from the screen-space derivatives of uv.",
+        "",
+        *textwrap.wrap(f"Maps: {', '.join(maps)}; any others are 0.", 110, subsequent_indent="    "),
+        "Values lie nominally in [0, 1] and are not clamped.",
+    ]
+    if model.constants:
+        listing = f"The same everywhere: {constant_listing(model.constants)} (codes)."
+        text += textwrap.wrap(listing, 110, subsequent_indent="    ")
+    text += [f"Network: {sizes} -> {CHANNELS} values, {model.decoder.activation}.", "", "Bindings:"]
+    for index, (name, file) in enumerate(texture_names(model).items()):
+        grid = files[file]
+        size = f"{grid['max_resolution']}x{grid['max_resolution']}, {grid['n_levels']} mips"
+        text.append(f"  {index}  {name}  {file}, {grid['format']}, {size}")
+    if not weights.baked:
+        text.append(f"  {len(files)}  {language.weight_buffer(weights)}: {WEIGHT_FILE}")
+    text += [
+        "Import the textures without sRGB, without compression and without generating mips. No sampler is needed:",
+        "texels are loaded one by one, unpacked and filtered here.",
+        "",
+        "Example, in a fragment shader:",
+        *(f"  {line}" for line in language.example(list(texture_names(model)), weights)),
+    ]
+    return [f"{language.comment} {line}".rstrip() for line in text]
+
+
+# --- files ---------------------------------------------------------------------------------------------------------
+
+
+def shader_source(
+    model: NeuralTexture,
+    material: Mapping[str, Any],
+    language: str,
+    weights: str = "baked",
+    weight_type: str = "float32",
+) -> str:
+    """The text to include in a shader of one language.
+
+    Args:
+        model: quantised; its grids are in the DDS files that export.write_textures writes.
+        material: the manifest's entry on the material.
+        language: a key of shader_languages.LANGUAGES.
+        weights: `baked` into the text, or in a `buffer` of weight_bytes.
+        weight_type: how they are stored, `float32` or `float16`; the decoder computes with float32.
+    Raises: UserError for a network that the decoder cannot run.
+    """
+    if max(model.decoder.n_frequencies, model.decoder.n_texel_frequencies) > MAX_OCTAVES:
+        raise UserError(f"--shader: expected at most {MAX_OCTAVES} frequencies, found {model.decoder.n_frequencies}")
+    syntax, stored = LANGUAGES[language], _weights(model, weights, weight_type)
+    lines = [*_header(model, material, syntax, stored), "", *syntax.opening()]
+    for name, value in _constants(model, material).items():
+        lines.append(syntax.constant(name, str(value), "float" if isinstance(value, str) else "int"))
+    if stored.baked:
+        kind = "uint2" if stored.half else "float4"
+        lines += ["", *syntax.baked_table(kind, syntax.rows(kind, stored.columns, stored.half))]
+    lines += ["", *syntax.bindings(list(texture_names(model)), stored)]
+    lines += ["", *_functions(model, syntax, stored), ""]
+    core = (GENERATED / syntax.core).read_text(encoding="utf-8").rstrip("\n")
+    return "\n".join([*lines, core, *syntax.closing()]) + "\n"
+
+
+def write_shaders(
+    folder: Path,
+    model: NeuralTexture,
+    material: Mapping[str, Any],
+    languages: Sequence[str],
+    weights: str = "baked",
+    weight_type: str = "float32",
+) -> list[Path]:
+    """Write one file per language into `folder`, and the buffer of weights where they are not baked in.
+
+    Arguments as of shader_source. Returns: the paths. Raises: UserError as shader_source does.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for language in languages:
+        paths.append(folder / LANGUAGES[language].file_name)
+        write_text(paths[-1], shader_source(model, material, language, weights, weight_type))
+    if weights == "buffer":
+        paths.append(folder / WEIGHT_FILE)
+        write_bytes(paths[-1], weight_bytes(model, weight_type))
+    return paths
+
+
+def parse_languages(text: str) -> list[str]:
+    """`hlsl,wgsl` -> ["hlsl", "wgsl"]. Raises: UserError for a name that is not a language."""
+    languages = list(dict.fromkeys(name.strip().lower() for name in text.split(",")))
+    unknown = [name for name in languages if name not in LANGUAGES]
+    if unknown:
+        expected = ", ".join(LANGUAGES)
+        raise UserError(f"--shader: expected some of {expected}, separated by commas, got {unknown[0]!r:.40}")
+    return languages

@@ -1,0 +1,274 @@
+"""How each shading language says what the preamble of a decoder says: constants, lookups, textures, weights.
+
+shader_export.py puts the pieces together; the decoder itself is shaders/decoder.slang.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+WEIGHT_TEXTURE_WIDTH = 256  # texels: GLSL ES 3.00 has no storage buffers and reads weights from a texture
+TABLE = "ntWeightTable"
+
+
+@dataclass(frozen=True)
+class Weights:
+    """How the weights of the network are stored: columns of four, see shaders/decoder.slang, ntNetwork.
+
+    `columns`: (columns, 4) texts of float32 numbers; when `half`, (columns, 2) texts of unsigned integers, each two
+    float16 numbers, the first one in the low half.
+    """
+
+    columns: list[list[str]]
+    half: bool
+    baked: bool
+
+
+class Language:
+    """C with vector types: what HLSL, GLSL and Metal share. Each language replaces what it says in another way."""
+
+    name: str
+    file_name: str
+    core: str  # the file in shaders/generated
+    comment = "//"
+    int2, uint2, float2, float3, float4 = "ivec2", "uvec2", "vec2", "vec3", "vec4"
+    material_argument = "NtMaterial"  # how the helpers take what ntDecode returns
+    uint_suffix = "u"
+
+    def opening(self) -> list[str]:
+        """What comes before the constants."""
+        return []
+
+    def constant(self, name: str, value: str, kind: str = "int") -> str:
+        return f"#define {name} {value}"
+
+    def signature(self, kind: str, name: str, parameters: Sequence[tuple[str, str]]) -> str:
+        """A function's first line, of its result, name and (type, name) of each parameter."""
+        arguments = ", ".join(f"{self.type(of)} {parameter}" for of, parameter in parameters)
+        return f"{self.type(kind)} {name}({arguments})"
+
+    def function(self, kind: str, name: str, parameters: Sequence[tuple[str, str]], body: Sequence[str]) -> list[str]:
+        return [self.signature(kind, name, parameters), "{", *(f"    {line}" for line in body), "}"]
+
+    def type(self, kind: str) -> str:
+        """The language's name for int, float, int2, uint2, float2, float3 or float4."""
+        return getattr(self, kind, kind)
+
+    def baked_table(self, kind: str, rows: Sequence[str]) -> list[str]:
+        """Weights as a constant array of vectors."""
+        raise NotImplementedError
+
+    def bindings(self, textures: Sequence[str], weights: Weights) -> list[str]:
+        """Declarations of the textures, at bindings 0, 1, ..., and of a buffer of weights at the next."""
+        raise NotImplementedError
+
+    def closing(self) -> list[str]:
+        """What comes after the decoder."""
+        return []
+
+    def fetch(self, texture: str) -> str:
+        """An expression: the texel `texel` of mip `mip`, four floats."""
+        return f"texelFetch({texture}, texel, mip)"
+
+    def weight_column(self, weights: Weights) -> list[str]:
+        """Statements that return column number `index` of the weights as four floats."""
+        if not weights.half:
+            return [f"return {TABLE}[index];"]
+        return [self.variable("uint2", "word", f"{TABLE}[index]"), f"return {self.unpacked('word')};"]
+
+    def variable(self, kind: str, name: str, value: str) -> str:
+        return f"{self.type(kind)} {name} = {value};"
+
+    def unpacked(self, word: str) -> str:
+        return f"vec4(unpackHalf2x16({word}.x), unpackHalf2x16({word}.y))"
+
+    def weight_buffer(self, weights: Weights) -> str:
+        """For people: what a buffer of weights is called and what it has to be bound as."""
+        return f"{TABLE}, a storage buffer of {self.type('uint2' if weights.half else 'float4')}"
+
+    def example(self, textures: Sequence[str], weights: Weights) -> list[str]:
+        """Lines of code that call the decoder."""
+        return [
+            f"NtMaterial material = ntDecode(uv, max(ntLod({self.dx}(uv), {self.dy}(uv)), 0.0));",
+            f"{self.float3} albedo = ntLinearDiffuse(material);",
+            f"{self.float3} normal = ntUnitNormal(material);  // tangent space",
+        ]
+
+    dx, dy = "dFdx", "dFdy"
+
+    def rows(self, kind: str, columns: Sequence[Sequence[str]], unsigned: bool) -> list[str]:
+        """Vectors as constructor calls."""
+        suffix = self.uint_suffix if unsigned else ""
+        return [f"{self.type(kind)}({', '.join(value + suffix for value in column)})" for column in columns]
+
+
+class Hlsl(Language):
+    name, file_name, core = "HLSL", "decoder.hlsl", "decoder.hlsl"
+    int2, uint2, float2, float3, float4 = "int2", "uint2", "float2", "float3", "float4"
+    dx, dy = "ddx", "ddy"
+
+    def opening(self) -> list[str]:
+        return [
+            "// Registers: define NT_REGISTER before including this for other ones, for example",
+            "// #define NT_REGISTER(index) register(t##index, space1)",
+            "#ifndef NT_REGISTER",
+            "#define NT_REGISTER(index) register(t##index)",
+            "#endif",
+            "",
+        ]
+
+    def baked_table(self, kind, rows):
+        return [f"static const {self.type(kind)} {TABLE}[{len(rows)}] =", "{", ",\n".join(rows), "};"]
+
+    def bindings(self, textures, weights):
+        lines = [f"Texture2D<float4> {name} : NT_REGISTER({index});" for index, name in enumerate(textures)]
+        if not weights.baked:
+            kind = "uint2" if weights.half else "float4"
+            lines.append(f"StructuredBuffer<{kind}> {TABLE} : NT_REGISTER({len(textures)});")
+        return lines
+
+    def fetch(self, texture):
+        return f"{texture}.Load(int3(texel, mip))"
+
+    def unpacked(self, word):
+        return f"f16tof32(uint4({word}.x & 0xffffu, {word}.x >> 16u, {word}.y & 0xffffu, {word}.y >> 16u))"
+
+    def weight_buffer(self, weights):
+        return f"{TABLE}, a StructuredBuffer of {'uint2' if weights.half else 'float4'}"
+
+
+class Glsl(Language):
+    name, file_name, core = "GLSL 4.50", "decoder.glsl", "decoder.glsl"
+
+    def opening(self) -> list[str]:
+        return [
+            "// Bindings: define NT_BINDING before including this for other ones, for example",
+            "// #define NT_BINDING(index) set = 1, binding = 4 + index",
+            "#ifndef NT_BINDING",
+            "#define NT_BINDING(index) binding = index",
+            "#endif",
+            "",
+        ]
+
+    def baked_table(self, kind, rows):
+        of = f"{self.type(kind)}[{len(rows)}]"
+        return [f"const {self.type(kind)} {TABLE}[{len(rows)}] = {of}(", ",\n".join(rows), ");"]
+
+    def bindings(self, textures, weights):
+        lines = [f"layout(NT_BINDING({index})) uniform sampler2D {name};" for index, name in enumerate(textures)]
+        if not weights.baked:
+            kind = self.type("uint2" if weights.half else "float4")
+            layout = f"layout(std430, NT_BINDING({len(textures)}))"
+            lines.append(f"{layout} readonly buffer NtWeights {{ {kind} {TABLE}[]; }};")
+        return lines
+
+
+class Essl(Glsl):
+    name, file_name = "GLSL ES 3.00 (WebGL 2)", "decoder.es.glsl"
+
+    def opening(self) -> list[str]:
+        return ["precision highp float;", "precision highp int;", ""]
+
+    def bindings(self, textures, weights):
+        lines = [f"uniform highp sampler2D {name};" for name in textures]
+        return lines if weights.baked else [*lines, f"uniform highp sampler2D {TABLE};"]
+
+    def weight_column(self, weights):
+        if weights.baked:
+            return super().weight_column(weights)
+        width = WEIGHT_TEXTURE_WIDTH
+        return [f"return texelFetch({TABLE}, ivec2(index % {width}, index / {width}), 0);"]
+
+    def weight_buffer(self, weights):
+        rows = -(-len(weights.columns) // WEIGHT_TEXTURE_WIDTH)
+        kind = "RGBA16F" if weights.half else "RGBA32F"
+        return f"{TABLE}, a texture of {kind}, {WEIGHT_TEXTURE_WIDTH}x{rows}, filter NEAREST, no mips"
+
+
+class Wgsl(Language):
+    name, file_name, core = "WGSL", "decoder.wgsl", "decoder.wgsl"
+    int2, uint2, float2, float3, float4 = "vec2<i32>", "vec2<u32>", "vec2<f32>", "vec3<f32>", "vec4<f32>"
+    int, float = "i32", "f32"
+    dx, dy = "dpdx", "dpdy"
+
+    def constant(self, name, value, kind="int"):
+        return f"const {name}: {self.type(kind)} = {value};"
+
+    def signature(self, kind, name, parameters):
+        arguments = ", ".join(f"{parameter}: {self.type(of)}" for of, parameter in parameters)
+        return f"fn {name}({arguments}) -> {self.type(kind)}"
+
+    def baked_table(self, kind, rows):
+        # private, not const: implementations copy a const array for every access by a variable index
+        of = f"array<{self.type(kind)}, {len(rows)}>"
+        return [f"var<private> {TABLE}: {of} = {of}(", ",\n".join(rows), ");"]
+
+    def bindings(self, textures, weights):
+        at = "@group(0) @binding({})"
+        lines = [f"{at.format(index)} var {name}: texture_2d<f32>;" for index, name in enumerate(textures)]
+        if not weights.baked:
+            kind = self.type("uint2" if weights.half else "float4")
+            lines.append(f"{at.format(len(textures))} var<storage, read> {TABLE}: array<{kind}>;")
+        return lines
+
+    def variable(self, kind, name, value):
+        return f"let {name} = {value};"
+
+    def fetch(self, texture):
+        return f"textureLoad({texture}, texel, mip)"
+
+    def unpacked(self, word):
+        return f"vec4<f32>(unpack2x16float({word}.x), unpack2x16float({word}.y))"
+
+    def example(self, textures, weights):
+        return [
+            "let material = ntDecode(uv, max(ntLod(dpdx(uv), dpdy(uv)), 0.0));",
+            "let albedo = ntLinearDiffuse(material);",
+            "let normal = ntUnitNormal(material);  // tangent space",
+        ]
+
+
+class Metal(Language):
+    """Metal has no global textures: they, and everything that reads them, are members of a struct NtDecoder."""
+
+    name, file_name, core = "Metal", "decoder.metal", "decoder.metal"
+    int2, uint2, float2, float3, float4 = "int2", "uint2", "float2", "float3", "float4"
+    dx, dy = "dfdx", "dfdy"
+    material_argument = "const thread NtMaterial*"
+
+    def opening(self) -> list[str]:
+        return ["#include <metal_stdlib>", "using namespace metal;", ""]
+
+    def baked_table(self, kind, rows):
+        return [f"constant {self.type(kind)} {TABLE}[{len(rows)}] =", "{", ",\n".join(rows), "};"]
+
+    def bindings(self, textures, weights):
+        lines = ["struct NtDecoder", "{", *(f"texture2d<float> {name};" for name in textures)]
+        if not weights.baked:
+            lines.append(f"const device {'uint2' if weights.half else 'float4'}* {TABLE};")
+        return lines
+
+    def closing(self) -> list[str]:
+        return ["};"]
+
+    def fetch(self, texture):
+        return f"{texture}.read(uint2(texel), uint(mip))"
+
+    def unpacked(self, word):
+        return f"float4(float2(as_type<half2>({word}.x)), float2(as_type<half2>({word}.y)))"
+
+    def weight_buffer(self, weights):
+        return f"{TABLE}, a device buffer of {'uint2' if weights.half else 'float4'}"
+
+    def example(self, textures, weights):
+        members = ", ".join([*textures, *([] if weights.baked else [TABLE])])
+        return [
+            f"NtDecoder decoder = {{{members}}};  // arguments of the shader function",
+            "NtDecoder::NtMaterial material = decoder.ntDecode(uv, max(decoder.ntLod(dfdx(uv), dfdy(uv)), 0.0));",
+            "float3 albedo = decoder.ntLinearDiffuse(&material);",
+            "float3 normal = decoder.ntUnitNormal(&material);  // tangent space",
+        ]
+
+
+LANGUAGES: dict[str, Language] = {"hlsl": Hlsl(), "glsl": Glsl(), "essl": Essl(), "wgsl": Wgsl(), "metal": Metal()}

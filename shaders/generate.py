@@ -1,0 +1,116 @@
+"""Translate shaders/decoder.slang into shaders/generated/, one file per language.
+
+    python shaders/generate.py [--slangc PATH] [--check]
+
+Only whoever changes decoder.slang needs this, and with it Slang's compiler: `pip install --no-deps slangtorch`
+carries one. The results are committed, and shader_export.py puts a material's preamble in front of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+SOURCE = HERE / "decoder.slang"
+GENERATED = HERE / "generated"
+SLANG_VERSION = "2026.14.1"  # of slangtorch 1.3.22: another one may write other, equally right, text
+# GLSL ES 3.00 takes the text of GLSL 450: what differs between them is in the preamble.
+TARGETS = {"hlsl": ["-profile", "sm_5_0"], "glsl": ["-profile", "glsl_450"], "wgsl": [], "metal": []}
+LAYER_WIDTH = "7013"  # WIDTH in decoder.slang
+FIELDS = ("diffuse", "normal", "roughness", "occlusion", "metallic", "specular", "displacement")
+ENTRY = re.compile(r"^(?:\[(?:shader|numthreads|\[kernel)|layout\(local_size_x|@compute)", re.MULTILINE)
+FIRST_FUNCTION = re.compile(r"^(?:fn +nt|(?:float|int) +nt)", re.MULTILINE)
+ENDLESS_LOOP = re.compile(
+    r"for\(;;\)\n( *)\{\n +if\((.*)\)\n +\{\n +\}\n +else\n +\{\n +break;\n +\}\n"
+)  # how Slang writes every loop
+
+
+def find_slangc() -> Path | None:
+    """Slang's compiler: on the path, or the one inside the slangtorch package, which is not imported. None: neither."""
+    found = shutil.which("slangc")
+    if found:
+        return Path(found)
+    package = importlib.util.find_spec("slangtorch")
+    for folder in package.submodule_search_locations or [] if package else []:
+        compiler = Path(folder) / "bin" / "slangc"
+        if compiler.is_file():
+            return compiler
+    return None
+
+
+def version_of(slangc: Path) -> str:
+    """What `slangc -version` says, for example 2026.14.1."""
+    done = subprocess.run([slangc, "-version"], capture_output=True, text=True, check=True)
+    return (done.stdout + done.stderr).strip()
+
+
+def translate(slangc: Path, target: str) -> str:
+    """The committed text of one language. Raises: RuntimeError when Slang refuses or its output looks unfamiliar."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "decoder"
+        command = [slangc, SOURCE, "-target", target, *TARGETS[target], "-entry", "entry", "-stage", "compute"]
+        command += ["-line-directive-mode", "none", "-o", out]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode or not out.is_file():
+            raise RuntimeError(f"{SOURCE.name} -> {target}: {done.stderr}")
+        return tidy(out.read_text(encoding="utf-8"), target)
+
+
+def tidy(text: str, target: str) -> str:
+    """Slang's output without its entry point, with names that stay: those that users and the preamble rely on.
+
+    Raises: RuntimeError when the output does not look as it should.
+    """
+    first, entry = FIRST_FUNCTION.search(text), ENTRY.search(text)
+    if first is None or entry is None or first.start() >= entry.start():
+        raise RuntimeError(f"{target}: no decoder in what Slang wrote")
+    text = text[first.start() : entry.start()]
+    text = ENDLESS_LOOP.sub(r"while(\2)\n\1{\n", text)
+    text = re.sub(rf"(?:i32|int)\({LAYER_WIDTH}\)|\b{LAYER_WIDTH}\b", "NT_LAYER_WIDTH", text)
+    text = re.sub(r"\(\((NT_\w+)\)\)", r"\1", text)  # Slang and decoder.slang put each name in parentheses
+    text = re.sub(r"\b([nN]t[A-Z]\w*)_0\b", r"\1", text)
+    for name in FIELDS:
+        if re.search(rf"\b{name}_[1-9]", text):
+            raise RuntimeError(f"{target}: the field {name} has another variable beside it; rename that in the source")
+        text = re.sub(rf"\b{name}_0\b", name, text)
+    leftover = re.search(r"for\(;;\)|results|\bnt[A-Z]\w*_\d", text)
+    if leftover:
+        raise RuntimeError(f"{target}: unexpected {leftover[0]!r} in what Slang wrote")
+    text = "\n".join(line.rstrip() for line in text.splitlines())
+    return f"// Generated from shaders/decoder.slang by shaders/generate.py; do not edit.\n\n{text.strip()}\n"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Write the files, or with --check only compare: exit code 1 when one differs, 2 without Slang's compiler."""
+    parser = argparse.ArgumentParser(description="Translate shaders/decoder.slang.")
+    parser.add_argument("--slangc", type=Path, help="Slang's compiler [default: on the path, or slangtorch's]")
+    parser.add_argument("--check", action="store_true", help="write nothing; fail when a file is out of date")
+    arguments = parser.parse_args(argv)
+    slangc = arguments.slangc or find_slangc()
+    if slangc is None:
+        print("error: no slangc; pip install --no-deps slangtorch, or --slangc PATH", file=sys.stderr)
+        return 2
+    if version_of(slangc) != SLANG_VERSION:
+        print(f"note: slangc {version_of(slangc)}; the committed files are by {SLANG_VERSION}", file=sys.stderr)
+    outdated = []
+    for target in TARGETS:
+        path, text = GENERATED / f"decoder.{target}", translate(slangc, target)
+        if path.is_file() and path.read_text(encoding="utf-8") == text:
+            continue
+        outdated.append(path.name)
+        if not arguments.check:
+            GENERATED.mkdir(exist_ok=True)
+            path.write_text(text, encoding="utf-8", newline="\n")
+    print(f"{'out of date' if arguments.check else 'written'}: {', '.join(outdated) or 'nothing'}")
+    return 1 if arguments.check and outdated else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,518 @@
+// Generated from shaders/decoder.slang by shaders/generate.py; do not edit.
+
+float ntTriangleWave(float coordinate_0, int octave_0)
+{
+    float x_0 = coordinate_0 * (0.5 * float(1U << uint(octave_0))) + 0.25 * float(octave_0);
+    return 4.0 * abs(x_0 - floor(x_0) - 0.5) - 1.0;
+}
+
+int ntMipOf(int grid_0, int lod_0)
+{
+    return min(lod_0, (ntGridMips((grid_0))) - 1);
+}
+
+int ntWrap(int texel_0, int resolution_0)
+{
+    int _S1;
+    if(texel_0 < 0)
+    {
+        _S1 = texel_0 + resolution_0;
+    }
+    else
+    {
+        if(texel_0 >= resolution_0)
+        {
+            _S1 = texel_0 - resolution_0;
+        }
+        else
+        {
+            _S1 = texel_0;
+        }
+    }
+    return _S1;
+}
+
+uvec2 ntLoadWord(int grid_1, ivec2 texel_1, int mip_0)
+{
+    uvec2 word_0 = uvec2(0U, 0U);
+    int plane_0 = 0;
+    while(plane_0 < (ntGridPlanes((grid_1))))
+    {
+        uvec4 _S2 = uvec4((ntFetchTexel((grid_1), (plane_0), (texel_1), (mip_0))) * 255.0 + 0.5);
+        uint packed_0 = ((((_S2.x) << 24U) | ((_S2.y) << 16U)) | ((_S2.z) << 8U)) | (_S2.w);
+        if(plane_0 == 0)
+        {
+            word_0[0] = packed_0;
+        }
+        else
+        {
+            word_0[1] = packed_0;
+        }
+        plane_0 = plane_0 + 1;
+    }
+    return word_0;
+}
+
+float ntFeatureOf(uvec2 word_1, int index_0, int bits_0)
+{
+    int first_0 = index_0 * bits_0;
+    uint plane_1;
+    if(first_0 < 32)
+    {
+        plane_1 = word_1.x;
+    }
+    else
+    {
+        plane_1 = word_1.y;
+    }
+    uint _S3 = 1U << uint(bits_0);
+    float n_0 = float(_S3);
+    return (float((plane_1 >> uint(32 - bits_0 - (first_0 & 31))) & (_S3 - 1U)) - (n_0 - 1.0) * 0.5) / n_0;
+}
+
+void ntAddFeatures(inout float  inputs_0[NT_LAYER_WIDTH], vec2 uv_0, int lod_1, float share_0)
+{
+    int which_0;
+    int _S4;
+    int _S5 = 2 * NT_NUM_FREQUENCIES;
+    int grid_2 = 0;
+    int first_1 = _S5;
+    while(grid_2 < NT_NUM_GRIDS)
+    {
+        int mip_1 = ntMipOf(grid_2, lod_1);
+        int resolution_1 = (ntGridResolution((grid_2))) >> mip_1;
+        vec2 position_0 = uv_0 * float(resolution_1) - 0.5;
+        vec2 corner_0 = floor(position_0);
+        vec2 _S6 = position_0 - corner_0;
+        int features_0 = (ntGridFeatures((grid_2)));
+        int _S7 = (ntGridBits((grid_2)));
+        which_0 = 0;
+        while(which_0 < 4)
+        {
+            int _S8 = which_0 & 1;
+            int _S9 = which_0 >> 1;
+            ivec2 texel_2 = ivec2(corner_0) + ivec2(_S8, _S9);
+            uvec2 _S10 = ntLoadWord(grid_2, ivec2(ntWrap(texel_2.x, resolution_1), ntWrap(texel_2.y, resolution_1)), mip_1);
+            float across_0;
+            if(_S8 == 0)
+            {
+                across_0 = 1.0 - _S6.x;
+            }
+            else
+            {
+                across_0 = _S6.x;
+            }
+            float down_0;
+            if(_S9 == 0)
+            {
+                down_0 = 1.0 - _S6.y;
+            }
+            else
+            {
+                down_0 = _S6.y;
+            }
+            bool learned_0 = (ntGridLearned((grid_2))) == 1;
+            float _S11;
+            if(learned_0)
+            {
+                _S11 = share_0;
+            }
+            else
+            {
+                _S11 = share_0 * (across_0 * down_0);
+            }
+            if(learned_0)
+            {
+                _S4 = first_1 + which_0 * features_0;
+            }
+            else
+            {
+                _S4 = first_1;
+            }
+            int feature_0 = 0;
+            while(feature_0 < features_0)
+            {
+                inputs_0[_S4 + feature_0] = inputs_0[_S4 + feature_0] + _S11 * ntFeatureOf(_S10, feature_0, _S7);
+                feature_0 = feature_0 + 1;
+            }
+            which_0 = which_0 + 1;
+        }
+        if((ntGridLearned((grid_2))) == 1)
+        {
+            _S4 = 4 * features_0;
+        }
+        else
+        {
+            _S4 = features_0;
+        }
+        int first_2 = first_1 + _S4;
+        grid_2 = grid_2 + 1;
+        first_1 = first_2;
+    }
+    int _S12 = NT_NUM_TEXEL_FREQUENCIES;
+    if(_S12 > 0)
+    {
+        vec2 _S13 = uv_0 * float((ntGridResolution((0))) >> (ntMipOf(0, lod_1))) - 0.5;
+        which_0 = 0;
+        while(which_0 < _S12)
+        {
+            vec2 x_1 = _S13 / float(1U << uint(which_0));
+            vec2 wave_0 = 2.0 * (x_1 - floor(x_1)) - 1.0;
+            int _S14 = NT_FIRST_TEXEL_WAVE;
+            inputs_0[_S14 + which_0] = inputs_0[_S14 + which_0] + share_0 * wave_0.x;
+            inputs_0[_S14 + _S12 + which_0] = inputs_0[_S14 + _S12 + which_0] + share_0 * wave_0.y;
+            which_0 = which_0 + 1;
+        }
+    }
+    return;
+}
+
+void ntDecoderInputs(out float  inputs_1[NT_LAYER_WIDTH], vec2 uv_1, int near_0, int far_0, float blend_0, float lod_2)
+{
+    float _S15;
+    int _S16 = NT_FIRST_TEXEL_WAVE;
+    int _S17 = _S16 + 2 * NT_NUM_TEXEL_FREQUENCIES;
+    int i_0 = 0;
+    while(i_0 < NT_LAYER_WIDTH)
+    {
+        bool one_0;
+        if(i_0 >= NT_NUM_REFERENCE_INPUTS)
+        {
+            if(i_0 < _S16)
+            {
+                one_0 = true;
+            }
+            else
+            {
+                one_0 = i_0 >= _S17;
+            }
+        }
+        else
+        {
+            one_0 = false;
+        }
+        if(one_0)
+        {
+            _S15 = 1.0;
+        }
+        else
+        {
+            _S15 = 0.0;
+        }
+        inputs_1[i_0] = _S15;
+        i_0 = i_0 + 1;
+    }
+    int _S18 = NT_NUM_FREQUENCIES;
+    int octave_1 = 0;
+    while(octave_1 < _S18)
+    {
+        inputs_1[octave_1] = ntTriangleWave(uv_1.x, octave_1);
+        inputs_1[_S18 + octave_1] = ntTriangleWave(uv_1.y, octave_1);
+        octave_1 = octave_1 + 1;
+    }
+    inputs_1[NT_NUM_REFERENCE_INPUTS - 1] = lod_2 / float(max(NT_NUM_LODS - 1, 1));
+    if(blend_0 > 0.0)
+    {
+        i_0 = 2;
+    }
+    else
+    {
+        i_0 = 1;
+    }
+    int i_1 = 0;
+    while(i_1 < i_0)
+    {
+        bool _S19 = i_1 == 0;
+        if(_S19)
+        {
+            octave_1 = near_0;
+        }
+        else
+        {
+            octave_1 = far_0;
+        }
+        if(_S19)
+        {
+            _S15 = 1.0 - blend_0;
+        }
+        else
+        {
+            _S15 = blend_0;
+        }
+        ntAddFeatures(inputs_1, uv_1, octave_1, _S15);
+        i_1 = i_1 + 1;
+    }
+    return;
+}
+
+float ntActivate(float x_2)
+{
+    if(NT_HARD_SWISH == 1)
+    {
+        return x_2 * clamp(x_2 + 3.0, 0.0, 6.0) / 6.0;
+    }
+    float _S20;
+    if(x_2 > 0.0)
+    {
+        _S20 = x_2;
+    }
+    else
+    {
+        _S20 = NT_NEGATIVE_SLOPE * x_2;
+    }
+    return _S20;
+}
+
+void ntNetwork(inout float  values_0[NT_LAYER_WIDTH])
+{
+    int i_2;
+    int _S21 = NT_NUM_HIDDEN_LAYERS + 1;
+    int inputCount_0 = NT_NUM_INPUTS;
+    int layer_0 = 0;
+    int column_0 = 0;
+    while(layer_0 < _S21)
+    {
+        bool last_0 = layer_0 == (_S21 - 1);
+        int outputCount_0;
+        if(last_0)
+        {
+            outputCount_0 = 16;
+        }
+        else
+        {
+            outputCount_0 = NT_NUM_NEURONS;
+        }
+        float  outputs_0[NT_LAYER_WIDTH];
+        int row_0 = 0;
+        while(row_0 < outputCount_0)
+        {
+            const vec4 _S22 = vec4(0.0, 0.0, 0.0, 0.0);
+            i_2 = 0;
+            vec4 sum_0 = _S22;
+            while(i_2 < inputCount_0)
+            {
+                vec4 sum_1 = sum_0 + (ntWeights((column_0 + i_2))) * values_0[i_2];
+                i_2 = i_2 + 1;
+                sum_0 = sum_1;
+            }
+            int column_1 = column_0 + inputCount_0;
+            vec4 sum_2;
+            if(!last_0)
+            {
+                sum_2 = vec4(ntActivate(sum_0.x), ntActivate(sum_0.y), ntActivate(sum_0.z), ntActivate(sum_0.w));
+            }
+            else
+            {
+                sum_2 = sum_0;
+            }
+            outputs_0[row_0] = sum_2.x;
+            outputs_0[row_0 + 1] = sum_2.y;
+            outputs_0[row_0 + 2] = sum_2.z;
+            outputs_0[row_0 + 3] = sum_2.w;
+            row_0 = row_0 + 4;
+            column_0 = column_1;
+        }
+        i_2 = 0;
+        while(i_2 < outputCount_0)
+        {
+            values_0[i_2] = outputs_0[i_2];
+            i_2 = i_2 + 1;
+        }
+        int _S23 = layer_0 + 1;
+        inputCount_0 = outputCount_0;
+        layer_0 = _S23;
+    }
+    return;
+}
+
+struct NtMaterial
+{
+    vec3 diffuse;
+    vec3 normal;
+    float roughness;
+    float occlusion;
+    float metallic;
+    float specular;
+    float displacement;
+};
+
+NtMaterial ntDecode(vec2 uv_2, float lod_3)
+{
+    int _S24 = NT_NUM_LODS - 1;
+    float level_0 = clamp(lod_3, 0.0, float(_S24));
+    vec2 _S25 = uv_2 - floor(uv_2);
+    int near_1 = int(level_0);
+    int _S26 = min(near_1 + 1, _S24);
+    float blend_1 = level_0 - float(near_1);
+    bool twice_0 = NT_BLEND_OUTPUTS == 1;
+    bool _S27;
+    if(twice_0)
+    {
+        _S27 = blend_1 > 0.0;
+    }
+    else
+    {
+        _S27 = false;
+    }
+    int channel_0;
+    if(_S27)
+    {
+        channel_0 = 2;
+    }
+    else
+    {
+        channel_0 = 1;
+    }
+    float  decoded_0[16];
+    int pass_0 = 0;
+    while(pass_0 < channel_0)
+    {
+        bool _S28 = pass_0 == 0;
+        int lower_0;
+        if(_S28)
+        {
+            lower_0 = near_1;
+        }
+        else
+        {
+            lower_0 = _S26;
+        }
+        float  values_1[NT_LAYER_WIDTH];
+        float _S29;
+        if(twice_0)
+        {
+            _S29 = 0.0;
+        }
+        else
+        {
+            _S29 = blend_1;
+        }
+        float _S30;
+        if(twice_0)
+        {
+            _S30 = float(lower_0);
+        }
+        else
+        {
+            _S30 = level_0;
+        }
+        ntDecoderInputs(values_1, _S25, lower_0, _S26, _S29, _S30);
+        ntNetwork(values_1);
+        int i_3 = 0;
+        while(i_3 < 16)
+        {
+            float _S31;
+            if(_S28)
+            {
+                _S31 = values_1[i_3];
+            }
+            else
+            {
+                _S31 = decoded_0[i_3] + blend_1 * (values_1[i_3] - decoded_0[i_3]);
+            }
+            decoded_0[i_3] = _S31;
+            i_3 = i_3 + 1;
+        }
+        pass_0 = pass_0 + 1;
+    }
+    channel_0 = 0;
+    while(channel_0 < 11)
+    {
+        if((ntIsConstant((channel_0))) == 1)
+        {
+            decoded_0[channel_0] = (ntConstantValue((channel_0)));
+        }
+        channel_0 = channel_0 + 1;
+    }
+    NtMaterial material_0;
+    material_0.diffuse = vec3(decoded_0[0], decoded_0[1], decoded_0[2]);
+    material_0.normal = vec3(decoded_0[3], decoded_0[4], decoded_0[5]);
+    material_0.roughness = decoded_0[6];
+    material_0.occlusion = decoded_0[7];
+    material_0.metallic = decoded_0[8];
+    material_0.specular = decoded_0[9];
+    material_0.displacement = decoded_0[10];
+    return material_0;
+}
+
+vec3 ntUnitNormal(NtMaterial material_1)
+{
+    vec3 vector_0 = material_1.normal * 2.0 - 1.0;
+    float size_0 = length(vector_0);
+    bool _S32;
+    if(NT_HAS_NORMAL == 1)
+    {
+        _S32 = size_0 > 9.99999997475242708e-07;
+    }
+    else
+    {
+        _S32 = false;
+    }
+    vec3 _S33;
+    if(_S32)
+    {
+        _S33 = vector_0 / size_0;
+    }
+    else
+    {
+        _S33 = vec3(0.0, 0.0, 1.0);
+    }
+    return _S33;
+}
+
+vec3 ntSrgbToLinear(vec3 color_0)
+{
+    vec3 c_0 = clamp(color_0, vec3(0.0, 0.0, 0.0), vec3(1.0, 1.0, 1.0));
+    vec3 low_0 = c_0 / 12.92000007629394531;
+    vec3 high_0 = pow((c_0 + 0.05499999970197678) / 1.0549999475479126, vec3(2.40000009536743164, 2.40000009536743164, 2.40000009536743164));
+    float _S34;
+    if((c_0.x) <= 0.04044999927282333)
+    {
+        _S34 = low_0.x;
+    }
+    else
+    {
+        _S34 = high_0.x;
+    }
+    float _S35;
+    if((c_0.y) <= 0.04044999927282333)
+    {
+        _S35 = low_0.y;
+    }
+    else
+    {
+        _S35 = high_0.y;
+    }
+    float _S36;
+    if((c_0.z) <= 0.04044999927282333)
+    {
+        _S36 = low_0.z;
+    }
+    else
+    {
+        _S36 = high_0.z;
+    }
+    return vec3(_S34, _S35, _S36);
+}
+
+vec3 ntLinearDiffuse(NtMaterial material_2)
+{
+    vec3 _S37;
+    if(NT_DIFFUSE_IS_SRGB == 1)
+    {
+        _S37 = ntSrgbToLinear(material_2.diffuse);
+    }
+    else
+    {
+        _S37 = material_2.diffuse;
+    }
+    return _S37;
+}
+
+float ntLod(vec2 across_1, vec2 down_1)
+{
+    vec2 size_1 = vec2(NT_MATERIAL_WIDTH, NT_MATERIAL_HEIGHT);
+    vec2 a_0 = across_1 * size_1;
+    vec2 b_0 = down_1 * size_1;
+    return 0.5 * log2(max(max(dot(a_0, a_0), dot(b_0, b_0)), 9.999999960041972e-13));
+}

@@ -1,0 +1,518 @@
+// Generated from shaders/decoder.slang by shaders/generate.py; do not edit.
+
+fn ntTriangleWave( coordinate_0 : f32,  octave_0 : i32) -> f32
+{
+    var x_0 : f32 = coordinate_0 * (0.5f * f32((u32(1) << (u32(octave_0))))) + 0.25f * f32(octave_0);
+    return 4.0f * abs(x_0 - floor(x_0) - 0.5f) - 1.0f;
+}
+
+fn ntMipOf( grid_0 : i32,  lod_0 : i32) -> i32
+{
+    return min(lod_0, (ntGridMips((grid_0))) - i32(1));
+}
+
+fn ntWrap( texel_0 : i32,  resolution_0 : i32) -> i32
+{
+    var _S1 : i32;
+    if(texel_0 < i32(0))
+    {
+        _S1 = texel_0 + resolution_0;
+    }
+    else
+    {
+        if(texel_0 >= resolution_0)
+        {
+            _S1 = texel_0 - resolution_0;
+        }
+        else
+        {
+            _S1 = texel_0;
+        }
+    }
+    return _S1;
+}
+
+fn ntLoadWord( grid_1 : i32,  texel_1 : vec2<i32>,  mip_0 : i32) -> vec2<u32>
+{
+    var word_0 : vec2<u32> = vec2<u32>(u32(0), u32(0));
+    var plane_0 : i32 = i32(0);
+    while(plane_0 < (ntGridPlanes((grid_1))))
+    {
+        var _S2 : vec4<u32> = vec4<u32>((ntFetchTexel((grid_1), (plane_0), (texel_1), (mip_0))) * vec4<f32>(255.0f) + vec4<f32>(0.5f));
+        var packed_0 : u32 = ((((((((_S2.x) << (u32(24)))) | ((((_S2.y) << (u32(16))))))) | ((((_S2.z) << (u32(8))))))) | ((_S2.w)));
+        if(plane_0 == i32(0))
+        {
+            word_0[i32(0)] = packed_0;
+        }
+        else
+        {
+            word_0[i32(1)] = packed_0;
+        }
+        plane_0 = plane_0 + i32(1);
+    }
+    return word_0;
+}
+
+fn ntFeatureOf( word_1 : vec2<u32>,  index_0 : i32,  bits_0 : i32) -> f32
+{
+    var first_0 : i32 = index_0 * bits_0;
+    var plane_1 : u32;
+    if(first_0 < i32(32))
+    {
+        plane_1 = word_1.x;
+    }
+    else
+    {
+        plane_1 = word_1.y;
+    }
+    var _S3 : u32 = (u32(1) << (u32(bits_0)));
+    var n_0 : f32 = f32(_S3);
+    return (f32((((plane_1 >> (u32(i32(32) - bits_0 - ((first_0 & (i32(31)))))))) & ((_S3 - u32(1))))) - (n_0 - 1.0f) * 0.5f) / n_0;
+}
+
+fn ntAddFeatures( inputs_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>,  uv_0 : vec2<f32>,  lod_1 : i32,  share_0 : f32)
+{
+    var which_0 : i32;
+    var _S4 : i32;
+    var _S5 : i32 = i32(2) * NT_NUM_FREQUENCIES;
+    var grid_2 : i32 = i32(0);
+    var first_1 : i32 = _S5;
+    while(grid_2 < NT_NUM_GRIDS)
+    {
+        var mip_1 : i32 = ntMipOf(grid_2, lod_1);
+        var resolution_1 : i32 = ((ntGridResolution((grid_2))) >> (u32(mip_1)));
+        var position_0 : vec2<f32> = uv_0 * vec2<f32>(f32(resolution_1)) - vec2<f32>(0.5f);
+        var corner_0 : vec2<f32> = floor(position_0);
+        var _S6 : vec2<f32> = position_0 - corner_0;
+        var features_0 : i32 = (ntGridFeatures((grid_2)));
+        var _S7 : i32 = (ntGridBits((grid_2)));
+        which_0 = i32(0);
+        while(which_0 < i32(4))
+        {
+            var _S8 : i32 = (which_0 & (i32(1)));
+            var _S9 : i32 = (which_0 >> (u32(1)));
+            var texel_2 : vec2<i32> = vec2<i32>(corner_0) + vec2<i32>(_S8, _S9);
+            var _S10 : vec2<u32> = ntLoadWord(grid_2, vec2<i32>(ntWrap(texel_2.x, resolution_1), ntWrap(texel_2.y, resolution_1)), mip_1);
+            var across_0 : f32;
+            if(_S8 == i32(0))
+            {
+                across_0 = 1.0f - _S6.x;
+            }
+            else
+            {
+                across_0 = _S6.x;
+            }
+            var down_0 : f32;
+            if(_S9 == i32(0))
+            {
+                down_0 = 1.0f - _S6.y;
+            }
+            else
+            {
+                down_0 = _S6.y;
+            }
+            var learned_0 : bool = (ntGridLearned((grid_2))) == i32(1);
+            var _S11 : f32;
+            if(learned_0)
+            {
+                _S11 = share_0;
+            }
+            else
+            {
+                _S11 = share_0 * (across_0 * down_0);
+            }
+            if(learned_0)
+            {
+                _S4 = first_1 + which_0 * features_0;
+            }
+            else
+            {
+                _S4 = first_1;
+            }
+            var feature_0 : i32 = i32(0);
+            while(feature_0 < features_0)
+            {
+                (*inputs_0)[_S4 + feature_0] = (*inputs_0)[_S4 + feature_0] + _S11 * ntFeatureOf(_S10, feature_0, _S7);
+                feature_0 = feature_0 + i32(1);
+            }
+            which_0 = which_0 + i32(1);
+        }
+        if((ntGridLearned((grid_2))) == i32(1))
+        {
+            _S4 = i32(4) * features_0;
+        }
+        else
+        {
+            _S4 = features_0;
+        }
+        var first_2 : i32 = first_1 + _S4;
+        grid_2 = grid_2 + i32(1);
+        first_1 = first_2;
+    }
+    var _S12 : i32 = NT_NUM_TEXEL_FREQUENCIES;
+    if(_S12 > i32(0))
+    {
+        var _S13 : vec2<f32> = uv_0 * vec2<f32>(f32(((ntGridResolution((i32(0)))) >> (u32(ntMipOf(i32(0), lod_1)))))) - vec2<f32>(0.5f);
+        which_0 = i32(0);
+        while(which_0 < _S12)
+        {
+            var x_1 : vec2<f32> = _S13 / vec2<f32>(f32((u32(1) << (u32(which_0)))));
+            var wave_0 : vec2<f32> = vec2<f32>(2.0f) * (x_1 - floor(x_1)) - vec2<f32>(1.0f);
+            var _S14 : i32 = NT_FIRST_TEXEL_WAVE;
+            (*inputs_0)[_S14 + which_0] = (*inputs_0)[_S14 + which_0] + share_0 * wave_0.x;
+            (*inputs_0)[_S14 + _S12 + which_0] = (*inputs_0)[_S14 + _S12 + which_0] + share_0 * wave_0.y;
+            which_0 = which_0 + i32(1);
+        }
+    }
+    return;
+}
+
+fn ntDecoderInputs( inputs_1 : ptr<function, array<f32, NT_LAYER_WIDTH>>,  uv_1 : vec2<f32>,  near_0 : i32,  far_0 : i32,  blend_0 : f32,  lod_2 : f32)
+{
+    var _S15 : f32;
+    var _S16 : i32 = NT_FIRST_TEXEL_WAVE;
+    var _S17 : i32 = _S16 + i32(2) * NT_NUM_TEXEL_FREQUENCIES;
+    var i_0 : i32 = i32(0);
+    while(i_0 < NT_LAYER_WIDTH)
+    {
+        var one_0 : bool;
+        if(i_0 >= NT_NUM_REFERENCE_INPUTS)
+        {
+            if(i_0 < _S16)
+            {
+                one_0 = true;
+            }
+            else
+            {
+                one_0 = i_0 >= _S17;
+            }
+        }
+        else
+        {
+            one_0 = false;
+        }
+        if(one_0)
+        {
+            _S15 = 1.0f;
+        }
+        else
+        {
+            _S15 = 0.0f;
+        }
+        (*inputs_1)[i_0] = _S15;
+        i_0 = i_0 + i32(1);
+    }
+    var _S18 : i32 = NT_NUM_FREQUENCIES;
+    var octave_1 : i32 = i32(0);
+    while(octave_1 < _S18)
+    {
+        (*inputs_1)[octave_1] = ntTriangleWave(uv_1.x, octave_1);
+        (*inputs_1)[_S18 + octave_1] = ntTriangleWave(uv_1.y, octave_1);
+        octave_1 = octave_1 + i32(1);
+    }
+    (*inputs_1)[NT_NUM_REFERENCE_INPUTS - i32(1)] = lod_2 / f32(max(NT_NUM_LODS - i32(1), i32(1)));
+    if(blend_0 > 0.0f)
+    {
+        i_0 = i32(2);
+    }
+    else
+    {
+        i_0 = i32(1);
+    }
+    var i_1 : i32 = i32(0);
+    while(i_1 < i_0)
+    {
+        var _S19 : bool = i_1 == i32(0);
+        if(_S19)
+        {
+            octave_1 = near_0;
+        }
+        else
+        {
+            octave_1 = far_0;
+        }
+        if(_S19)
+        {
+            _S15 = 1.0f - blend_0;
+        }
+        else
+        {
+            _S15 = blend_0;
+        }
+        ntAddFeatures(&((*inputs_1)), uv_1, octave_1, _S15);
+        i_1 = i_1 + i32(1);
+    }
+    return;
+}
+
+fn ntActivate( x_2 : f32) -> f32
+{
+    if(NT_HARD_SWISH == i32(1))
+    {
+        return x_2 * clamp(x_2 + 3.0f, 0.0f, 6.0f) / 6.0f;
+    }
+    var _S20 : f32;
+    if(x_2 > 0.0f)
+    {
+        _S20 = x_2;
+    }
+    else
+    {
+        _S20 = NT_NEGATIVE_SLOPE * x_2;
+    }
+    return _S20;
+}
+
+fn ntNetwork( values_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>)
+{
+    var i_2 : i32;
+    var _S21 : i32 = NT_NUM_HIDDEN_LAYERS + i32(1);
+    var inputCount_0 : i32 = NT_NUM_INPUTS;
+    var layer_0 : i32 = i32(0);
+    var column_0 : i32 = i32(0);
+    while(layer_0 < _S21)
+    {
+        var last_0 : bool = layer_0 == (_S21 - i32(1));
+        var outputCount_0 : i32;
+        if(last_0)
+        {
+            outputCount_0 = i32(16);
+        }
+        else
+        {
+            outputCount_0 = NT_NUM_NEURONS;
+        }
+        var outputs_0 : array<f32, NT_LAYER_WIDTH>;
+        var row_0 : i32 = i32(0);
+        while(row_0 < outputCount_0)
+        {
+            const _S22 : vec4<f32> = vec4<f32>(0.0f, 0.0f, 0.0f, 0.0f);
+            i_2 = i32(0);
+            var sum_0 : vec4<f32> = _S22;
+            while(i_2 < inputCount_0)
+            {
+                var sum_1 : vec4<f32> = sum_0 + (ntWeights((column_0 + i_2))) * vec4<f32>((*values_0)[i_2]);
+                i_2 = i_2 + i32(1);
+                sum_0 = sum_1;
+            }
+            var column_1 : i32 = column_0 + inputCount_0;
+            var sum_2 : vec4<f32>;
+            if(!last_0)
+            {
+                sum_2 = vec4<f32>(ntActivate(sum_0.x), ntActivate(sum_0.y), ntActivate(sum_0.z), ntActivate(sum_0.w));
+            }
+            else
+            {
+                sum_2 = sum_0;
+            }
+            outputs_0[row_0] = sum_2.x;
+            outputs_0[row_0 + i32(1)] = sum_2.y;
+            outputs_0[row_0 + i32(2)] = sum_2.z;
+            outputs_0[row_0 + i32(3)] = sum_2.w;
+            row_0 = row_0 + i32(4);
+            column_0 = column_1;
+        }
+        i_2 = i32(0);
+        while(i_2 < outputCount_0)
+        {
+            (*values_0)[i_2] = outputs_0[i_2];
+            i_2 = i_2 + i32(1);
+        }
+        var _S23 : i32 = layer_0 + i32(1);
+        inputCount_0 = outputCount_0;
+        layer_0 = _S23;
+    }
+    return;
+}
+
+struct NtMaterial
+{
+     diffuse : vec3<f32>,
+     normal : vec3<f32>,
+     roughness : f32,
+     occlusion : f32,
+     metallic : f32,
+     specular : f32,
+     displacement : f32,
+};
+
+fn ntDecode( uv_2 : vec2<f32>,  lod_3 : f32) -> NtMaterial
+{
+    var _S24 : i32 = NT_NUM_LODS - i32(1);
+    var level_0 : f32 = clamp(lod_3, 0.0f, f32(_S24));
+    var _S25 : vec2<f32> = uv_2 - floor(uv_2);
+    var near_1 : i32 = i32(level_0);
+    var _S26 : i32 = min(near_1 + i32(1), _S24);
+    var blend_1 : f32 = level_0 - f32(near_1);
+    var twice_0 : bool = NT_BLEND_OUTPUTS == i32(1);
+    var _S27 : bool;
+    if(twice_0)
+    {
+        _S27 = blend_1 > 0.0f;
+    }
+    else
+    {
+        _S27 = false;
+    }
+    var channel_0 : i32;
+    if(_S27)
+    {
+        channel_0 = i32(2);
+    }
+    else
+    {
+        channel_0 = i32(1);
+    }
+    var decoded_0 : array<f32, i32(16)>;
+    var pass_0 : i32 = i32(0);
+    while(pass_0 < channel_0)
+    {
+        var _S28 : bool = pass_0 == i32(0);
+        var lower_0 : i32;
+        if(_S28)
+        {
+            lower_0 = near_1;
+        }
+        else
+        {
+            lower_0 = _S26;
+        }
+        var values_1 : array<f32, NT_LAYER_WIDTH>;
+        var _S29 : f32;
+        if(twice_0)
+        {
+            _S29 = 0.0f;
+        }
+        else
+        {
+            _S29 = blend_1;
+        }
+        var _S30 : f32;
+        if(twice_0)
+        {
+            _S30 = f32(lower_0);
+        }
+        else
+        {
+            _S30 = level_0;
+        }
+        ntDecoderInputs(&(values_1), _S25, lower_0, _S26, _S29, _S30);
+        ntNetwork(&(values_1));
+        var i_3 : i32 = i32(0);
+        while(i_3 < i32(16))
+        {
+            var _S31 : f32;
+            if(_S28)
+            {
+                _S31 = values_1[i_3];
+            }
+            else
+            {
+                _S31 = decoded_0[i_3] + blend_1 * (values_1[i_3] - decoded_0[i_3]);
+            }
+            decoded_0[i_3] = _S31;
+            i_3 = i_3 + i32(1);
+        }
+        pass_0 = pass_0 + i32(1);
+    }
+    channel_0 = i32(0);
+    while(channel_0 < i32(11))
+    {
+        if((ntIsConstant((channel_0))) == i32(1))
+        {
+            decoded_0[channel_0] = (ntConstantValue((channel_0)));
+        }
+        channel_0 = channel_0 + i32(1);
+    }
+    var material_0 : NtMaterial;
+    material_0.diffuse = vec3<f32>(decoded_0[i32(0)], decoded_0[i32(1)], decoded_0[i32(2)]);
+    material_0.normal = vec3<f32>(decoded_0[i32(3)], decoded_0[i32(4)], decoded_0[i32(5)]);
+    material_0.roughness = decoded_0[i32(6)];
+    material_0.occlusion = decoded_0[i32(7)];
+    material_0.metallic = decoded_0[i32(8)];
+    material_0.specular = decoded_0[i32(9)];
+    material_0.displacement = decoded_0[i32(10)];
+    return material_0;
+}
+
+fn ntUnitNormal( material_1 : NtMaterial) -> vec3<f32>
+{
+    var vector_0 : vec3<f32> = material_1.normal * vec3<f32>(2.0f) - vec3<f32>(1.0f);
+    var size_0 : f32 = length(vector_0);
+    var _S32 : bool;
+    if(NT_HAS_NORMAL == i32(1))
+    {
+        _S32 = size_0 > 9.99999997475242708e-07f;
+    }
+    else
+    {
+        _S32 = false;
+    }
+    var _S33 : vec3<f32>;
+    if(_S32)
+    {
+        _S33 = vector_0 / vec3<f32>(size_0);
+    }
+    else
+    {
+        _S33 = vec3<f32>(0.0f, 0.0f, 1.0f);
+    }
+    return _S33;
+}
+
+fn ntSrgbToLinear( color_0 : vec3<f32>) -> vec3<f32>
+{
+    var c_0 : vec3<f32> = clamp(color_0, vec3<f32>(0.0f, 0.0f, 0.0f), vec3<f32>(1.0f, 1.0f, 1.0f));
+    var low_0 : vec3<f32> = c_0 / vec3<f32>(12.92000007629394531f);
+    var high_0 : vec3<f32> = pow((c_0 + vec3<f32>(0.05499999970197678f)) / vec3<f32>(1.0549999475479126f), vec3<f32>(2.40000009536743164f, 2.40000009536743164f, 2.40000009536743164f));
+    var _S34 : f32;
+    if((c_0.x) <= 0.04044999927282333f)
+    {
+        _S34 = low_0.x;
+    }
+    else
+    {
+        _S34 = high_0.x;
+    }
+    var _S35 : f32;
+    if((c_0.y) <= 0.04044999927282333f)
+    {
+        _S35 = low_0.y;
+    }
+    else
+    {
+        _S35 = high_0.y;
+    }
+    var _S36 : f32;
+    if((c_0.z) <= 0.04044999927282333f)
+    {
+        _S36 = low_0.z;
+    }
+    else
+    {
+        _S36 = high_0.z;
+    }
+    return vec3<f32>(_S34, _S35, _S36);
+}
+
+fn ntLinearDiffuse( material_2 : NtMaterial) -> vec3<f32>
+{
+    var _S37 : vec3<f32>;
+    if(NT_DIFFUSE_IS_SRGB == i32(1))
+    {
+        _S37 = ntSrgbToLinear(material_2.diffuse);
+    }
+    else
+    {
+        _S37 = material_2.diffuse;
+    }
+    return _S37;
+}
+
+fn ntLod( across_1 : vec2<f32>,  down_1 : vec2<f32>) -> f32
+{
+    var size_1 : vec2<f32> = vec2<f32>(NT_MATERIAL_WIDTH, NT_MATERIAL_HEIGHT);
+    var a_0 : vec2<f32> = across_1 * size_1;
+    var b_0 : vec2<f32> = down_1 * size_1;
+    return 0.5f * log2(max(max(dot(a_0, a_0), dot(b_0, b_0)), 9.999999960041972e-13f));
+}

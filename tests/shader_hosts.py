@@ -1,0 +1,262 @@
+"""Running generated decoders: WGSL through wgpu, GLSL ES in WebGL 2 in a headless Chromium. No import of the exporter.
+
+Both take jobs and return, per job, an (n, 20) float32 array per query (u, v, lod, 0): the 11 channels, the unit normal,
+diffuse in linear light, ntLod of the made-up derivatives (u, v) / 100 and (v, u) / 50, and two zeros.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import json
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+RESULTS = 20
+# Each job is compiled for one use: without LLVM's optimisation lavapipe takes half the time. Read when it is loaded.
+os.environ.setdefault("GALLIVM_PERF", "nopt,no_aos_sampling")
+
+WGSL_ENTRY = """
+@group(1) @binding(0) var<storage, read> queries: array<vec4<f32>>;
+@group(1) @binding(1) var<storage, read_write> results: array<vec4<f32>>;
+
+@compute @workgroup_size(64)
+fn main(@builtin(global_invocation_id) id: vec3<u32>)
+{
+    if (id.x >= arrayLength(&queries)) { return; }
+    let query = queries[id.x];
+    let m = ntDecode(query.xy, query.z);
+    let normal = ntUnitNormal(m);
+    let at = id.x * 5u;
+    results[at] = vec4<f32>(m.diffuse, m.normal.x);
+    results[at + 1u] = vec4<f32>(m.normal.yz, m.roughness, m.occlusion);
+    results[at + 2u] = vec4<f32>(m.metallic, m.specular, m.displacement, normal.x);
+    results[at + 3u] = vec4<f32>(normal.yz, ntLinearDiffuse(m).xy);
+    results[at + 4u] = vec4<f32>(ntLinearDiffuse(m).z, ntLod(query.xy / 100.0, query.yx / 50.0), 0.0, 0.0);
+}
+"""
+
+ESSL_ENTRY = """
+uniform highp sampler2D queries;
+layout(location = 0) out vec4 result0;
+layout(location = 1) out vec4 result1;
+layout(location = 2) out vec4 result2;
+layout(location = 3) out vec4 result3;
+layout(location = 4) out vec4 result4;
+
+void main()
+{
+    vec4 query = texelFetch(queries, ivec2(gl_FragCoord.xy), 0);
+    NtMaterial m = ntDecode(query.xy, query.z);
+    vec3 normal = ntUnitNormal(m);
+    result0 = vec4(m.diffuse, m.normal.x);
+    result1 = vec4(m.normal.yz, m.roughness, m.occlusion);
+    result2 = vec4(m.metallic, m.specular, m.displacement, normal.x);
+    result3 = vec4(normal.yz, ntLinearDiffuse(m).xy);
+    result4 = vec4(ntLinearDiffuse(m).z, ntLod(query.xy / 100.0, query.yx / 50.0), 0.0, 0.0);
+}
+"""
+
+
+@dataclass
+class Job:
+    """One material in one language."""
+
+    name: str
+    source: str  # what the exporter wrote
+    textures: dict[str, list[np.ndarray]]  # name in the shader -> levels (H, W, C) uint8, the largest first
+    weights: bytes  # of the buffer, empty when they are baked in
+    half: bool  # float16 in the buffer
+    queries: np.ndarray  # (n, 4) float32
+
+
+# --- wgpu ------------------------------------------------------------------------------------------------------------
+
+
+@functools.lru_cache
+def wgpu_device():
+    """A device, of the CPU where there is no other; skips the test where there is none."""
+    wgpu = pytest.importorskip("wgpu", reason="needs wgpu: pip install wgpu", exc_type=ImportError)
+    try:
+        return wgpu.gpu.request_adapter_sync(power_preference="low-power").request_device_sync()
+    except Exception as error:
+        pytest.skip(f"wgpu finds no device ({error}); apt install mesa-vulkan-drivers")
+
+
+def run_wgsl(job: Job) -> np.ndarray:
+    import wgpu
+
+    device = wgpu_device()
+    module = device.create_shader_module(code=job.source + WGSL_ENTRY)
+    pipeline = device.create_compute_pipeline(layout="auto", compute={"module": module, "entry_point": "main"})
+    entries = []
+    for levels in job.textures.values():
+        height, width, channels = levels[0].shape
+        texture = device.create_texture(
+            size=(width, height, 1),
+            mip_level_count=len(levels),
+            format={1: "r8unorm", 2: "rg8unorm", 4: "rgba8unorm"}[channels],
+            usage=wgpu.TextureUsage.TEXTURE_BINDING | wgpu.TextureUsage.COPY_DST,
+        )
+        for mip, level in enumerate(levels):
+            size = (level.shape[1], level.shape[0], 1)
+            layout = {"bytes_per_row": level.shape[1] * channels, "rows_per_image": level.shape[0]}
+            device.queue.write_texture({"texture": texture, "mip_level": mip}, level.tobytes(), layout, size)
+        entries.append(texture.create_view())
+    usage = wgpu.BufferUsage.STORAGE | wgpu.BufferUsage.COPY_SRC
+    if job.weights:
+        entries.append({"buffer": device.create_buffer_with_data(data=job.weights, usage=usage)})
+    queries = device.create_buffer_with_data(data=job.queries.tobytes(), usage=usage)
+    results = device.create_buffer(size=len(job.queries) * RESULTS * 4, usage=usage)
+    encoder = device.create_command_encoder()
+    compute = encoder.begin_compute_pass()
+    compute.set_pipeline(pipeline)
+    for group, resources in enumerate((entries, [{"buffer": queries}, {"buffer": results}])):
+        bound = [{"binding": index, "resource": resource} for index, resource in enumerate(resources)]
+        layout = pipeline.get_bind_group_layout(group)
+        compute.set_bind_group(group, device.create_bind_group(layout=layout, entries=bound))
+    compute.dispatch_workgroups(-(-len(job.queries) // 64))
+    compute.end()
+    device.queue.submit([encoder.finish()])
+    return np.frombuffer(device.queue.read_buffer(results), np.float32).reshape(-1, RESULTS)
+
+
+# --- WebGL 2 ---------------------------------------------------------------------------------------------------------
+
+PAGE = """<!doctype html><meta charset="utf-8"><pre id="out">the script did not end</pre><script>
+const jobs = JOBS;
+const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+const vertex = `#version 300 es
+void main() { gl_Position = vec4(vec2(gl_VertexID & 1, gl_VertexID >> 1) * 4.0 - 1.0, 0.0, 1.0); }`;
+const gl = document.createElement("canvas").getContext("webgl2");
+gl?.pixelStorei(gl.UNPACK_ALIGNMENT, 1);
+
+function texture(unit, format, levels) {
+    gl.activeTexture(gl.TEXTURE0 + unit);
+    gl.bindTexture(gl.TEXTURE_2D, gl.createTexture());
+    gl.texStorage2D(gl.TEXTURE_2D, levels.length, gl[format.internal], levels[0].width, levels[0].height);
+    gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_MIN_FILTER, gl.NEAREST_MIPMAP_NEAREST);
+    gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_MAG_FILTER, gl.NEAREST);
+    levels.forEach((level, mip) => gl.texSubImage2D(gl.TEXTURE_2D, mip, 0, 0, level.width, level.height,
+        gl[format.format], gl[format.type], new globalThis[format.array](bytes(level.data).buffer)));
+}
+
+function run(job) {
+    const program = gl.createProgram();
+    for (const [type, source] of [[gl.VERTEX_SHADER, vertex], [gl.FRAGMENT_SHADER, job.source]]) {
+        const shader = gl.createShader(type);
+        gl.shaderSource(shader, source);
+        gl.compileShader(shader);
+        if (!gl.getShaderParameter(shader, gl.COMPILE_STATUS)) throw gl.getShaderInfoLog(shader);
+        gl.attachShader(program, shader);
+    }
+    gl.linkProgram(program);
+    if (!gl.getProgramParameter(program, gl.LINK_STATUS)) throw gl.getProgramInfoLog(program);
+    gl.useProgram(program);
+    job.textures.forEach((t, unit) => {
+        texture(unit, t.format, t.levels);
+        gl.uniform1i(gl.getUniformLocation(program, t.name), unit);
+    });
+    gl.bindFramebuffer(gl.FRAMEBUFFER, gl.createFramebuffer());
+    const targets = [0, 1, 2, 3, 4].map((k) => gl.COLOR_ATTACHMENT0 + k);
+    for (const target of targets) {
+        const image = gl.createTexture();
+        gl.activeTexture(gl.TEXTURE0 + 15);
+        gl.bindTexture(gl.TEXTURE_2D, image);
+        gl.texStorage2D(gl.TEXTURE_2D, 1, gl.RGBA32F, job.count, 1);
+        gl.framebufferTexture2D(gl.FRAMEBUFFER, target, gl.TEXTURE_2D, image, 0);
+    }
+    gl.drawBuffers(targets);
+    gl.viewport(0, 0, job.count, 1);
+    gl.drawArrays(gl.TRIANGLES, 0, 3);
+    const all = new Float32Array(job.count * 20);
+    targets.forEach((target, k) => {
+        const part = new Float32Array(job.count * 4);
+        gl.readBuffer(target);
+        gl.readPixels(0, 0, job.count, 1, gl.RGBA, gl.FLOAT, part);
+        for (let i = 0; i < job.count; i++) all.set(part.subarray(4 * i, 4 * i + 4), 20 * i + 4 * k);
+    });
+    const error = gl.getError();
+    if (error) throw `WebGL error ${error}`;
+    let text = "";
+    for (const byte of new Uint8Array(all.buffer)) text += String.fromCharCode(byte);
+    return btoa(text);
+}
+
+const answers = {};
+if (gl && gl.getExtension("EXT_color_buffer_float")) {
+    for (const job of jobs) {
+        try { answers[job.name] = run(job); } catch (error) { answers[job.name] = "error: " + error; }
+    }
+}
+document.getElementById("out").textContent = "answers:" + JSON.stringify(answers) + ":answers";
+</script>"""
+
+FORMATS = {1: ("R8", "RED"), 2: ("RG8", "RG"), 4: ("RGBA8", "RGBA")}
+CHROMIUM_FLAGS = [
+    "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync", "--enable-unsafe-swiftshader", "--timeout=60000", "--dump-dom",
+]  # fmt: skip
+
+
+def chromium() -> str:
+    """The browser; skips the test where there is none."""
+    found = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+    if not found:
+        pytest.skip("needs a Chromium browser: apt install chromium")
+    return found
+
+
+def _level(data: bytes, width: int, height: int) -> dict:
+    return {"width": width, "height": height, "data": base64.b64encode(data).decode()}
+
+
+def _float_texture(name: str, data: bytes, width: int, half: bool = False) -> dict:
+    internal, kind, array = ("RGBA16F", "HALF_FLOAT", "Uint16Array") if half else ("RGBA32F", "FLOAT", "Float32Array")
+    height = len(data) // (width * (8 if half else 16))
+    return {
+        "name": name,
+        "format": {"internal": internal, "format": "RGBA", "type": kind, "array": array},
+        "levels": [_level(data, width, height)],
+    }
+
+
+def run_essl(jobs: list[Job]) -> dict[str, np.ndarray]:
+    """All jobs in one page, by name."""
+    described = []
+    for job in jobs:
+        textures = []
+        for name, levels in job.textures.items():
+            internal, kind = FORMATS[levels[0].shape[2]]
+            of = {"internal": internal, "format": kind, "type": "UNSIGNED_BYTE", "array": "Uint8Array"}
+            stored = [_level(level.tobytes(), level.shape[1], level.shape[0]) for level in levels]
+            textures.append({"name": name, "format": of, "levels": stored})
+        if job.weights:
+            textures.append(_float_texture("ntWeightTable", job.weights, 256, job.half))
+        textures.append(_float_texture("queries", job.queries.tobytes(), len(job.queries)))
+        source = "#version 300 es\n" + job.source + ESSL_ENTRY
+        described.append({"name": job.name, "source": source, "textures": textures, "count": len(job.queries)})
+    with tempfile.TemporaryDirectory() as folder:
+        page = Path(folder) / "page.html"
+        script = json.dumps(described).replace("</", "<\\/")
+        page.write_text(PAGE.replace("const jobs = JOBS", f"const jobs = {script}", 1))
+        command = [chromium(), *CHROMIUM_FLAGS, f"--user-data-dir={folder}/profile", page.as_uri()]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    found = re.search("answers:(.*):answers", done.stdout)
+    assert found, f"no answers from the page: {done.stdout[-300:]} {done.stderr[-2000:]}"
+    answers = json.loads(found[1])
+    if not answers:
+        pytest.skip("this Chromium has no WebGL 2 with float targets")
+    results = {}
+    for name, answer in answers.items():
+        assert not answer.startswith("error:"), f"{name}: {answer}"
+        results[name] = np.frombuffer(base64.b64decode(answer), np.float32).reshape(-1, RESULTS)
+    return results

@@ -490,7 +490,7 @@ def default_grids(longer: int) -> list[HashGridConfig]:
     """The grids of a material with so many texels along its longer side, for whom no others are given.
 
     All LODs share one level of the coarse grid, so that small ones have more features per texel than LOD 0. With a
-    level for each LOD, LODs 3 to 7 of data/test and Metal055A end 4 to 9 dB lower, LODs 0 and 1 up to 0.3 dB.
+    level for each LOD, LODs 3 to 7 of data/test and Metal055A end 3 to 9 dB lower, LODs 0 and 1 up to 0.3 dB.
     """
     fine, coarse = (default_resolution(longer / divisor) for divisor in DEFAULT_DIVISORS)
     return [HashGridConfig(max_resolution=fine), HashGridConfig(max_resolution=coarse, n_levels=1)]

@@ -21,8 +21,9 @@ from schedule import Schedule
 
 # One step of a code of 8 or 16 bits is nothing; there is no error left that a step could lower.
 MOST_BITS = 4
-# A sweep takes as long for any grid. One with fewer codes than this share of the largest one's is trained between the
-# sweeps and has its own in the last round: for 0.03 dB it would take as long as a whole round, which brings 0.1.
+# A sweep takes as long for any grid. One with fewer codes than this share of the most that a searched grid has is
+# trained between the sweeps and has its own in the last round: for 0.03 dB it would take as long as a whole round, which
+# brings 0.1.
 SMALL_GRID = 0.2
 # Tuning: what was best of 250 or 500 iterations, 0.003 or 0.006 for the network, 0, 0.002 or 0.005 for small grids.
 TUNE_ITERATIONS = 500
@@ -49,15 +50,15 @@ class Refinement:
         texels = torch.tensor([width * height for width, height in material.lod_sizes])
         shares = lod_shares(texels.tolist())
         self.lod_weights = (shares / texels * texels[0]).to(torch.float32)  # of one texel, as often as it was trained
-        codes = [grid.n_texels * grid.features for grid in model.grids]
-        self.small = [count < SMALL_GRID * max(codes) for count in codes]
+        codes = [grid.n_texels * grid.features * (grid.quantize_bits <= MOST_BITS) for grid in model.grids]
+        # per grid: whether every round searches it, or it is trained in between
+        self.searched = [count > 0 and count >= SMALL_GRID * max(codes) for count in codes]
         self.search = create_search(config, self.device)
 
     @property
     def possible(self) -> bool:
         """Whether there are codes, and a step of them means something."""
-        coarse_steps = any(grid.quantize_bits <= MOST_BITS for grid in self.model.grids)
-        return self.model.quantized and coarse_steps and bool(self.channels)
+        return self.model.quantized and any(self.searched) and bool(self.channels)
 
     def round(self, index: int) -> int:
         """Round `index` of config.refine: tunes, but for the first, and sweeps. Returns how many codes have changed."""
@@ -66,7 +67,7 @@ class Refinement:
         last = 0 < index == self.config.refine - 1
         changed = 0
         for number, grid in enumerate(self.model.grids):
-            if grid.quantize_bits <= MOST_BITS and (last or not self.small[number]):
+            if self.searched[number] or (last and grid.quantize_bits <= MOST_BITS):
                 for level in reversed(range(grid.n_levels)):
                     changed += self.search(
                         self.model, self.material, number, level, self.channels, self.channel_weights, self.lod_weights
@@ -74,11 +75,12 @@ class Refinement:
         return changed
 
     def _tune(self, index: int) -> None:
-        """Train the network and the small grids a little, the codes of the large ones as they are."""
-        config = self.config
+        """Train the network and the grids that are not searched a little, the codes of the others as they are."""
+        config, before = self.config, [parameters.detach().clone() for parameters in self.model.parameters()]
+        resolved = resolve_grids(config, self.material.width, self.material.height)
         grids = [
-            dataclasses.replace(grid, learning_rate=GRID_FACTOR * grid.learning_rate if small else 0.0)
-            for grid, small in zip(resolve_grids(config, self.material.width, self.material.height), self.small)
+            dataclasses.replace(grid, learning_rate=0.0 if searched else GRID_FACTOR * grid.learning_rate)
+            for grid, searched in zip(resolved, self.searched)
         ]
         tuning = dataclasses.replace(
             config, hash_grid_configs=grids, learning_rate=NETWORK_FACTOR * config.learning_rate, noise_std=0.0,
@@ -88,6 +90,8 @@ class Refinement:
         engine = create_engine(self.model, self.material, Schedule(tuning), self.device)
         while engine.iteration < TUNE_ITERATIONS:
             loss = engine.step(min(engine.chunk, TUNE_ITERATIONS - engine.iteration))
-            if not math.isfinite(loss):
-                return  # the engine keeps its parameters to itself: the model stays as it was
+            if not math.isfinite(loss):  # what there is, is better than nothing
+                for parameters, values in zip(self.model.parameters(), before):
+                    parameters.data.copy_(values)
+                return
         engine.sync()

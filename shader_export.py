@@ -18,7 +18,7 @@ from torchtyping import TensorType
 from dataset import CHANNELS
 from errors import UserError, one_line
 from file_space import constant_listing
-from files import write_bytes, write_text
+from files import make_folder, write_bytes, write_text
 from manifest import describe_grids
 from model import PADDED_OUTPUTS, NeuralTexture, layer_sizes
 from shader_languages import LANGUAGES, WEIGHT_TEXTURE_WIDTH, Language, Weights
@@ -270,7 +270,7 @@ def write_shaders(
 
     Arguments as of shader_source. Returns: the paths. Raises: UserError as shader_source does.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     paths = []
     for language in languages:
         paths.append(folder / LANGUAGES[language].file_name)

@@ -136,6 +136,8 @@ class Trainer:
 
     def _refine(self, stop: StopRequest) -> bool:
         """The rounds of --refine that are left. Returns whether all are done; a signal ends it between two."""
+        if self.refined >= self.config.refine:
+            return True
         self.engine.sync()
         refinement = Refinement(self.model, self.material, self.config)
         while refinement.possible and self.refined < self.config.refine:

@@ -27,8 +27,10 @@ Errors = TensorType["n"]
 PerTexel = TensorType["y", "x"]
 Features = TensorType["y", "x", "features"]
 
-FEATURES_TRIED = 8  # of a texel; NT_REFINE_TRIED of engine/cpu/src/nt.h
-FAILURES = 2  # in a row, after which the next feature is not tried: NT_REFINE_FAILURES
+# Features of a texel that are tried, and failures in a row after which no further one is: NT_REFINE_TRIED and
+# NT_REFINE_FAILURES of engine/cpu/src/nt.h. Rock058: they find as much as 4 tries without a limit of failures, 34.67 dB
+# at 2.5 bpp and 41.38 at 10, and the second sweep at 10 bpp takes a fifth less time.
+FEATURES_TRIED, FAILURES = 8, 2
 REACH = 4096  # texels of the material that may read one of a grid; coarser levels are left alone: NT_REFINE_REACH
 CHUNK = 1 << 16  # texels of the material decoded at a time
 

@@ -268,7 +268,7 @@ def test_rounds_lower_the_error_and_leave_to_each_round_what_is_its_own(engine_n
     monkeypatch.setattr(refine, "TUNE_ITERATIONS", 60)
     model, material, config, _ = trained(engine_name, refine=3)
     refinement = refine.Refinement(model, material, config)
-    assert refinement.possible and refinement.small == [False, True]
+    assert refinement.possible and refinement.searched == [True, False]
     scores, codes, weights = [psnr_of_lod_0(model, material)], [codes_of(model)], [model.weights[0].detach().clone()]
     swept = []
     search_ = refinement.search
@@ -327,6 +327,22 @@ def test_an_engine_goes_on_from_a_changed_model_with_its_moments(engine_name):
     assert all(torch.equal(after[i]["exp_avg_sq"], value) for i, value in moments.items())
     engine.step(5)
     assert engine.iteration == 35
+
+
+def test_a_small_grid_is_searched_where_the_large_one_has_too_many_bits(engine_name):
+    grids = [{"max_resolution": 12, "quantize_bits": 8, "save_bits": 16}, SHAPE["hash_grid_configs"][1]]
+    model, material, config, _ = trained(engine_name, hash_grid_configs=grids, refine=1)
+    refinement, before = refine.Refinement(model, material, config), codes_of(model)
+    assert refinement.searched == [False, True] and refinement.round(0) > 0
+    assert (codes_of(model)[0] == before[0]).all() and (codes_of(model)[1] != before[1]).any()
+
+
+def test_a_model_stays_as_it_was_when_tuning_diverges(engine_name, monkeypatch):
+    model, material, config, _ = trained(engine_name, refine=2, max_iter=20)
+    before = [p.detach().clone() for p in model.parameters()]
+    monkeypatch.setattr(refine, "NETWORK_FACTOR", 1e30)
+    refine.Refinement(model, material, config)._tune(1)
+    assert all(torch.equal(p, b) for p, b in zip(model.parameters(), before))
 
 
 def test_nothing_to_refine_without_codes_or_with_fine_ones():

@@ -22,8 +22,8 @@ from schedule import Schedule
 # One step of a code of 8 or 16 bits is nothing; there is no error left that a step could lower.
 MOST_BITS = 4
 # A sweep takes as long for any grid. One with fewer codes than this share of the most that a searched grid has is
-# trained between the sweeps and has its own in the last round: for 0.03 dB it would take as long as a whole round, which brings
-# 0.1.
+# trained between the sweeps and has its own in the last round: for 0.03 dB it would take as long as a whole round,
+# which brings 0.1.
 SMALL_GRID = 0.2
 # Tuning: what was best of 250 or 500 iterations, 0.003 or 0.006 for the network, 0, 0.002 or 0.005 for small grids.
 TUNE_ITERATIONS = 500

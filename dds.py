@@ -21,6 +21,7 @@ BLOCK_FORMATS = {  # DXGI format -> (name, bytes of a block of 4x4 texels)
     80: ("BC4_UNORM", 8), 83: ("BC5_UNORM", 16), 98: ("BC7_UNORM", 16), 99: ("BC7_UNORM_SRGB", 16),
 }  # fmt: skip
 BLOCK = 4  # texels, width and height of a block
+BLOCK_BYTES = {"bc1": 8, "bc4": 8, "bc5": 16, "bc7": 16}
 HEADER_BYTES = 4 + 124 + 20
 MAX_SIZE = 16384  # Direct3D 11's and 12's largest 2-D texture
 

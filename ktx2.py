@@ -9,16 +9,16 @@ import math
 import struct
 from collections.abc import Sequence
 
+from dds import BLOCK, BLOCK_BYTES
+
 IDENTIFIER = b"\xabKTX 20\xbb\r\n\x1a\n"
 WRITER = "neural texture toolkit"
-BLOCK = 4  # texels, width and height of a block
 
 # (format, sRGB) -> VkFormat
 VK_FORMATS = {
     ("bc1", False): 131, ("bc1", True): 132, ("bc4", False): 139, ("bc5", False): 141, ("bc7", False): 145,
     ("bc7", True): 146,
 }  # fmt: skip
-BLOCK_BYTES = {"bc1": 8, "bc4": 8, "bc5": 16, "bc7": 16}
 _COLOR_MODELS = {"bc1": 128, "bc4": 131, "bc5": 132, "bc7": 134}  # KHR_DF_MODEL_BC1A, _BC4, _BC5, _BC7
 _SAMPLES = {"bc1": [(0, 0, 64)], "bc4": [(0, 0, 64)], "bc5": [(0, 0, 64), (1, 64, 64)], "bc7": [(0, 0, 128)]}
 _BT709, _LINEAR, _SRGB = 1, 1, 2

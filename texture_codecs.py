@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from dataset import CHANNELS, MAPS, Material, map_slice
+from dds import BLOCK_BYTES
 from errors import UserError
 from metrics import MaterialImage, evaluate_lod
 
@@ -37,7 +38,6 @@ CODECS = BLOCK_CODECS + IMAGE_CODECS
 DEFAULT_QUALITY = {"avif": 70, "jxl": 78}
 SCALARS_PER_IMAGE = 3
 _PSNR_ALONE = {"with_ssim": False, "with_lpips": False, "with_flip": False}
-_BC_BYTES = {"bc1": 8, "bc4": 8, "bc5": 16, "bc7": 16}  # per block of 4x4
 _ADVICE = "pip install -r requirements-codecs.txt"
 
 Planes = np.ndarray  # (H, W, C) uint8
@@ -226,7 +226,7 @@ def _block_bits(form: str) -> float:
     """Bits per texel of a block format."""
     if form.startswith("astc"):
         return 128 / int(form.rpartition("x")[2]) ** 2
-    return _BC_BYTES[form] * 8 / 16
+    return BLOCK_BYTES[form] * 8 / 16
 
 
 def _as_rgba(pixels: Planes) -> Planes:
@@ -253,7 +253,7 @@ def encode_blocks(form: str, pixels: Planes, bc7_profile: str = BC7_PROFILE) -> 
     surface = texcomp.RGBASurface(pixels.tobytes(), width, height, width * channels)
     options = [texcomp.BC7EncSettings.from_profile(bc7_profile)] if form == "bc7" else []
     blocks = getattr(texcomp, f"compress_blocks_{form}")(surface, *options)
-    return blocks[: width * height // 16 * _BC_BYTES[form]]  # of BC1 it returns as much again in zeros
+    return blocks[: width * height // 16 * BLOCK_BYTES[form]]  # of BC1 it returns as much again in zeros
 
 
 def block_encoder() -> ModuleType:

@@ -15,14 +15,14 @@ import numpy as np
 
 import texture_codecs
 from dataset import MAPS, linear_to_srgb, mip_sizes, round_to_codes
-from dds import encode_block_dds
+from dds import BLOCK_BYTES, encode_block_dds
 from decoded_maps import decode_maps, image_name
 from engine.cpu.decoder import decode_lod
 from errors import UserError
 from files import staged_folder, write_bytes
 from glb import encode_glb, packed_orm
 from images import PICTURE_COMPRESSION, encode_png
-from ktx2 import BLOCK_BYTES, encode_ktx2
+from ktx2 import encode_ktx2
 from model import NeuralTexture
 
 FORMATS = ("dds", "ktx2", "png", "glb")

@@ -13,7 +13,7 @@ from dataset import map_slice
 from engine.cpu.decoder import decode_lod
 from file_space import in_file_space
 from files import write_bytes
-from images import PICTURE_COMPRESSION, encode_png
+from images import encode_png
 from model import NeuralTexture
 from parallel import map_threads
 
@@ -41,7 +41,7 @@ def image_name(map_name: str, lod: int) -> str:
 def save_map_images(folder: Path, decoded: Mapping[str, np.ndarray], lod: int) -> list[Path]:
     """Write one 8-bit PNG per map of a decoded LOD: map name -> (H, W, C) uint8, what `decode_maps` returns."""
     paths = [folder / image_name(name, lod) for name in decoded]
-    encoded = map_threads(lambda pixels: encode_png(pixels, PICTURE_COMPRESSION), decoded.values())
+    encoded = map_threads(lambda pixels: encode_png(pixels, quick=True), decoded.values())
     for path, payload in zip(paths, encoded):
         write_bytes(path, payload)
     return paths

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from images import PICTURE_COMPRESSION, encode_png
+from images import encode_png
 
 GENERATOR = "neural texture toolkit"
 SPHERE_SEGMENTS, SPHERE_RINGS = 96, 48
@@ -147,7 +147,7 @@ class _Builder:
         return view
 
     def texture(self, name: str, pixels: np.ndarray) -> int:
-        view = self._view(encode_png(pixels, PICTURE_COMPRESSION))
+        view = self._view(encode_png(pixels, quick=True))
         image = self._add("images", {"name": name, "bufferView": view, "mimeType": "image/png"})
         return self._add("textures", {"name": name, "sampler": 0, "source": image})
 

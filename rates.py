@@ -186,9 +186,13 @@ def wants_plan(config: Config) -> bool:
     return bool(config.bpp or config.target_psnr or config.match or config.preset or config.decoder == "learned")
 
 
-def plan(config: Config, given: Mapping[str, Any], width: int, height: int) -> Config:
+def plan(
+    config: Config, given: Mapping[str, Any], width: int, height: int, row_bpp: float = 0.0
+) -> Config:
     """The configuration with what --bpp, --preset and --decoder decide filled in; flags in `given` stay as they are.
 
+    `row_bpp`: the rate whose row of the table is taken, if not the one asked for: with one row PSNR follows the rate
+    smoothly.
     Raises: UserError when the rate cannot be met.
     """
     if not wants_plan(config):
@@ -196,7 +200,7 @@ def plan(config: Config, given: Mapping[str, Any], width: int, height: int) -> C
     decoder = config.decoder if config.decoder != "auto" else "learned"
     bpp = config.bpp or DEFAULT_BPP
     preset = load_table()["presets"][config.preset or "balanced"]
-    return plan_with(row_for(bpp, decoder), preset, bpp, decoder, config, given, width, height)
+    return plan_with(row_for(row_bpp or bpp, decoder), preset, bpp, decoder, config, given, width, height)
 
 
 def plan_with(

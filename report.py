@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from dataset import CHANNELS, MAPS, PNG_SAMPLE_TEXELS, Material, map_slice
 from files import atomic_write, write_json, write_text
-from images import PICTURE_COMPRESSION, encode_png, write_png
+from images import encode_png, write_png
 from metrics import error_image, format_table, picture, strip_bands
 from parallel import map_threads
 
@@ -115,7 +115,7 @@ class RunLog:
             pictures[f"{name}/decoded"] = picture(decoded[name])
             pictures[f"{name}/source"] = picture(source[name])
             pictures[f"{name}/error_x8"] = error_image(decoded[name], source[name])
-        encoded = map_threads(lambda pixels: encode_png(pixels, PICTURE_COMPRESSION), pictures.values())
+        encoded = map_threads(lambda pixels: encode_png(pixels, quick=True), pictures.values())
         for (tag, pixels), png in zip(pictures.items(), encoded):
             self._events.image(tag, *pixels.shape, png, iteration)
 
@@ -138,7 +138,7 @@ def save_strips(folder: Path, decoded: Maps, source: Maps) -> None:
     def save(name: str) -> None:
         height, width, _ = decoded[name].shape
         with atomic_write(folder / f"{name}.png") as stream:
-            write_png(stream, height, 3 * width, strip_bands(decoded[name], source[name]), PICTURE_COMPRESSION)
+            write_png(stream, height, 3 * width, strip_bands(decoded[name], source[name]))
 
     large = max(image.size for image in decoded.values()) > LARGE_VALUES
     list(map_threads(save, decoded, limit=1 if large else None))

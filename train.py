@@ -95,11 +95,12 @@ def train_to_target(
         target = rival.psnr["all"]
         say(f"{config.match}: {target:.2f} dB at {rival.bpp:.2f} bpp on {material.name}")
     bpp, slope, lowest = find_rate(target, config, given, material, device, say)
+    row_bpp = bpp  # a second run differs from the first in the grids' sizes alone, so that the slope holds
     aimed = dataclasses.replace(config, target_psnr=0.0, match="")
     results: list[Result] = []
     while True:
         aimed = dataclasses.replace(aimed, bpp=round(bpp, 3))
-        results.append(train_on(aimed, given, material, device, None, say, quiet))
+        results.append(train_on(aimed, given, material, device, None, say, quiet, row_bpp))
         psnr = results[-1].metrics["psnr"]["all"] if results[-1].completed else None
         again = None if psnr is None else correction(target, aimed.bpp, psnr, slope, lowest)
         if again is None or len(results) == 2:
@@ -126,11 +127,11 @@ def best_result(results: Sequence[Result], target: float) -> Result:
 
 def train_on(
     config: Config, given: Mapping[str, Any], material: Material, device: torch.device, checkpoint: Checkpoint | None,
-    say: Say, quiet: bool,
+    say: Say, quiet: bool, row_bpp: float = 0.0,
 ) -> Result:  # fmt: skip
-    """One run on a material that is already in memory."""
+    """One run on a material that is already in memory; `row_bpp` as in rates.plan."""
     if checkpoint is None:
-        config = plan(config, given, material.width, material.height)
+        config = plan(config, given, material.width, material.height, row_bpp)
     config = fit_to_material(config, material)
     trainer = Trainer(config, material, device, checkpoint, say, quiet)
     run = prepare_run(config, checkpoint, material, say)  # from here on something is written

@@ -21,7 +21,7 @@ from engine.cpu.decoder import decode_lod
 from errors import UserError
 from files import staged_folder, write_bytes
 from glb import encode_glb, packed_orm
-from images import PICTURE_COMPRESSION, encode_png
+from images import encode_png
 from ktx2 import encode_ktx2
 from model import NeuralTexture
 
@@ -129,7 +129,7 @@ def transcode(
             for plan in plans:
                 pixels = plan.pixels(decoded)
                 if "png" in formats:
-                    write_bytes(stage / image_name(plan.name, lod), encode_png(pixels, PICTURE_COMPRESSION))
+                    write_bytes(stage / image_name(plan.name, lod), encode_png(pixels, quick=True))
                 if _with_blocks(formats):
                     profile = PROFILES[quality]
                     chains[plan.name].append(texture_codecs.encode_blocks(plan.form, pixels, profile))

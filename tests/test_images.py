@@ -398,5 +398,5 @@ def test_encode_png_round_trip(tmp_path, dtype, channels):
 def test_write_png_from_bands(tmp_path, channels, rows):
     pixels = np.random.default_rng(0).integers(0, 256, (9, 7, channels), np.uint8)
     with (tmp_path / "a.png").open("wb") as stream:
-        write_png(stream, 9, 7, (pixels[y : y + rows] for y in range(0, 9, rows)), 1)
+        write_png(stream, 9, 7, (pixels[y : y + rows] for y in range(0, 9, rows)))
     assert (read_image(tmp_path / "a.png").pixels == pixels).all()

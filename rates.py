@@ -6,6 +6,7 @@ up to the next row's: the words of a fine and a coarse grid, how the bits are sh
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import json
@@ -191,8 +192,8 @@ def plan(
 ) -> Config:
     """The configuration with what --bpp, --preset and --decoder decide filled in; flags in `given` stay as they are.
 
-    `row_bpp`: the rate whose row of the table is taken, if not the one asked for: with one row PSNR follows the rate
-    smoothly.
+    `row_bpp`: the rate whose row of the table is taken, where that row can have the one asked for: with one row PSNR
+    follows the rate smoothly.
     Raises: UserError when the rate cannot be met.
     """
     if not wants_plan(config):
@@ -200,7 +201,10 @@ def plan(
     decoder = config.decoder if config.decoder != "auto" else "learned"
     bpp = config.bpp or DEFAULT_BPP
     preset = load_table()["presets"][config.preset or "balanced"]
-    return plan_with(row_for(row_bpp or bpp, decoder), preset, bpp, decoder, config, given, width, height)
+    if row_bpp:
+        with contextlib.suppress(UserError):
+            return plan_with(row_for(row_bpp, decoder), preset, bpp, decoder, config, given, width, height)
+    return plan_with(row_for(bpp, decoder), preset, bpp, decoder, config, given, width, height)
 
 
 def plan_with(

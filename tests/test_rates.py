@@ -156,3 +156,16 @@ def test_the_least_rate_of_a_size():
     assert plan(make_config({"bpp": small}), {}, 128, 96).hash_grid_configs
     with pytest.raises(UserError, match="--bpp 20"):
         least_rate(make_config({"target_psnr": 30.0}), {}, 16, 16)
+
+
+def test_another_rates_row():
+    config = make_config({"bpp": 9.0})
+    own, other = plan(config, {}, 512, 512), plan(config, {}, 512, 512, row_bpp=12.0)
+    assert row_for(9.0, "learned").fine != row_for(12.0, "learned").fine
+    for planned, bpp in ((own, 9.0), (other, 12.0)):
+        fine = planned.hash_grid_configs[0]
+        assert (fine.save_bits // fine.quantize_bits, fine.quantize_bits) == row_for(bpp, "learned").fine
+        assert rate_of(planned, 512, 512) == pytest.approx(9, rel=0.04)
+    # a row whose network alone would be too much for a small material
+    tiny = make_config({"bpp": 3.5, "n_neurons": 16}), {"n_neurons": 16}, 128, 96
+    assert plan(*tiny, row_bpp=9.0) == plan(*tiny)

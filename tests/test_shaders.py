@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import reference
 import torch
+from metal_host import run_metal
 from shader_hosts import Job, run_essl, run_webgpu, run_wgsl
 
 from dataset import CHANNELS, Constant, Material, map_slice
@@ -302,6 +303,22 @@ def jobs_of_page(make, names: Sequence[str]) -> list[Job]:
     """Every case for one page, and the three mistakes in some of them."""
     jobs = {name: make(name) for name in CASES}
     return [*jobs.values(), *(sabotaged(jobs[name], what) for what in MISTAKES for name in names)]
+
+
+METAL_CASES = ("reference_half", "learned", "learned_buffer_half", "filterable_bits", "filterable_learned", "bgra4")
+
+
+@pytest.mark.parametrize("name", METAL_CASES)
+def test_metal_as_cpp(name, shipped, tmp_path):
+    assert_parity(run_metal(make_job(name, CASES[name], shipped[name], "metal"), tmp_path), shipped[name].want)
+
+
+@pytest.mark.parametrize("what", MISTAKES[:2])  # what stands in for Metal's library has no swizzles
+def test_metal_mistakes_are_caught(what, shipped, tmp_path):
+    one = shipped["filterable_bits"]
+    got = run_metal(sabotaged(make_job("filterable_bits", CASES["filterable_bits"], one, "metal"), what), tmp_path)
+    with pytest.raises(AssertionError):
+        assert_parity(got, one.want)
 
 
 MISTAKEN = {"essl": ("reference", "bgra4"), "webgpu": ("slope", "bgra4")}

@@ -275,9 +275,9 @@ def run_essl(jobs: list[Job]) -> dict[str, np.ndarray]:
         page = Path(folder) / "page.html"
         script = json.dumps(described).replace("</", "<\\/")
         page.write_text(PAGE.replace("const jobs = JOBS", f"const jobs = {script}", 1))
-        command = [chromium(), *CHROMIUM_FLAGS, "--timeout=60000", "--dump-dom"]
+        command = [chromium(), *CHROMIUM_FLAGS, "--timeout=240000", "--dump-dom"]
         command += [f"--user-data-dir={folder}/profile", page.as_uri()]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     found = re.search("answers:(.*):answers", done.stdout)
     assert found, f"no answers from the page: {done.stdout[-300:]} {done.stderr[-2000:]}"
     answers = json.loads(found[1])

@@ -1,4 +1,4 @@
-"""DDS files: writer and reader of uncompressed 8-bit channels, writer of BCn blocks, and what any DDS says of itself.
+"""DDS files: writer and reader of uncompressed 8-bit and 4-bit channels, writer of BCn blocks, and what any DDS says.
 
 Source of every field: Microsoft, "Programming Guide for DDS" and the DXGI_FORMAT enumeration.
 """
@@ -14,8 +14,9 @@ import numpy as np
 
 from errors import UserError
 
-DXGI_FORMATS = {4: 28, 2: 49, 1: 61}  # channels -> R8G8B8A8_UNORM, R8G8_UNORM, R8_UNORM; never an _SRGB one
-FORMAT_NAMES = {28: "R8G8B8A8_UNORM", 49: "R8G8_UNORM", 61: "R8_UNORM"}
+DXGI_FORMATS = {(4, 8): 28, (2, 8): 49, (1, 8): 61, (4, 4): 115}  # (channels, bits of each); never an _SRGB one
+FORMAT_NAMES = {28: "R8G8B8A8_UNORM", 49: "R8G8_UNORM", 61: "R8_UNORM", 115: "B4G4R4A4_UNORM"}
+TEXEL_BYTES = {FORMAT_NAMES[dxgi]: channels * bits // 8 for (channels, bits), dxgi in DXGI_FORMATS.items()}
 BLOCK_FORMATS = {  # DXGI format -> (name, bytes of a block of 4x4 texels)
     71: ("BC1_UNORM", 8), 72: ("BC1_UNORM_SRGB", 8), 77: ("BC3_UNORM", 16), 78: ("BC3_UNORM_SRGB", 16),
     80: ("BC4_UNORM", 8), 83: ("BC5_UNORM", 16), 98: ("BC7_UNORM", 16), 99: ("BC7_UNORM_SRGB", 16),
@@ -35,9 +36,8 @@ _CAPS = 0x1000 | 0x8 | 0x400000  # texture, complex, mipmap
 _CAPS_ONE_LEVEL = 0x1000
 _TEXTURE_2D = 3
 _TEXEL_FORMATS = {  # other ones that a reader may meet: DXGI format -> (name, bytes of a texel)
-    **{dxgi: (FORMAT_NAMES[dxgi], channels) for channels, dxgi in DXGI_FORMATS.items()},
+    **{dxgi: (name, TEXEL_BYTES[name]) for dxgi, name in FORMAT_NAMES.items()},
     29: ("R8G8B8A8_UNORM_SRGB", 4), 87: ("B8G8R8A8_UNORM", 4), 91: ("B8G8R8A8_UNORM_SRGB", 4),
-    115: ("B4G4R4A4_UNORM", 2),
 }  # fmt: skip
 _FOURCC_FORMATS = {b"DXT1": 71, b"DXT5": 77, b"ATI1": 80, b"BC4U": 80, b"ATI2": 83, b"BC5U": 83}
 _MASKS = {(0xFF, 0xFF00, 0xFF0000, 0xFF000000): 28, (0xFF0000, 0xFF00, 0xFF, 0xFF000000): 87}  # R, G, B, A
@@ -45,13 +45,36 @@ _MASKS = {(0xFF, 0xFF00, 0xFF0000, 0xFF000000): 28, (0xFF0000, 0xFF00, 0xFF, 0xF
 
 @dataclass(frozen=True)
 class Texture:
-    """A 2-D texture. `levels` are (H, W, C) uint8 with C in {1, 2, 4}, the largest first, each half the one before."""
+    """A 2-D texture. `levels` are (H, W, C) uint8, the largest first, each half the one before.
+
+    C is 1, 2 or 4, in the order R, G, B, A. With 4 `bits` a channel C is 4 and values are below 16.
+    """
 
     levels: tuple[np.ndarray, ...]
+    bits: int = 8
 
     @property
     def dxgi_format(self) -> int:
-        return DXGI_FORMATS[self.levels[0].shape[2]]
+        return DXGI_FORMATS[self.levels[0].shape[2], self.bits]
+
+
+# B4G4R4A4 is named from the lowest bits up: blue in bits 0 to 3 of a little-endian 16-bit word, alpha in bits 12 to 15.
+_SHIFTS_RGBA4 = np.array([8, 4, 0, 12], np.uint16)
+
+
+def _texel_bytes(level: np.ndarray, bits: int) -> bytes:
+    """The bytes of one level (H, W, C) as in the file."""
+    if bits == 4:
+        level = np.bitwise_or.reduce(level.astype(np.uint16) << _SHIFTS_RGBA4, axis=2).astype("<u2")
+    return np.ascontiguousarray(level).tobytes()
+
+
+def _texels(stored: np.ndarray, height: int, width: int, channels: int, bits: int) -> np.ndarray:
+    """The inverse: uint8 bytes -> (H, W, C)."""
+    if bits == 4:
+        words = stored.view("<u2").reshape(height, width, 1)
+        return ((words >> _SHIFTS_RGBA4) & 15).astype(np.uint8)
+    return stored.reshape(height, width, channels)
 
 
 def encode_dds(texture: Texture) -> bytes:
@@ -60,14 +83,17 @@ def encode_dds(texture: Texture) -> bytes:
     Raises: ValueError when the levels are not a mip chain of uint8 images with 1, 2 or 4 channels.
     """
     height, width, channels = texture.levels[0].shape
-    if channels not in DXGI_FORMATS:
-        raise ValueError(f"a texture has 1, 2 or 4 channels, got {channels}")
+    if (channels, texture.bits) not in DXGI_FORMATS:
+        raise ValueError(f"a texture has 1, 2 or 4 channels of 8 bits or 4 of 4, got {channels} of {texture.bits}")
     for index, level in enumerate(texture.levels):
         expected = (max(height >> index, 1), max(width >> index, 1), channels)
         if level.dtype != np.uint8 or level.shape != expected:
             raise ValueError(f"mip {index} must be {expected} uint8, got {level.shape} {level.dtype}")
-    header = _encode_header(height, width, _PITCH, width * channels, len(texture.levels), texture.dxgi_format)
-    return b"".join([header, *(np.ascontiguousarray(level).tobytes() for level in texture.levels)])
+        if texture.bits < 8 and level.max() >> texture.bits:
+            raise ValueError(f"mip {index} holds {level.max()}, which {texture.bits} bits cannot")
+    pitch = width * channels * texture.bits // 8
+    header = _encode_header(height, width, _PITCH, pitch, len(texture.levels), texture.dxgi_format)
+    return b"".join([header, *(_texel_bytes(level, texture.bits) for level in texture.levels)])
 
 
 def encode_block_dds(width: int, height: int, dxgi_format: int, levels: Sequence[bytes]) -> bytes:
@@ -113,23 +139,23 @@ def decode_dds(payload: bytes, name: str = "DDS") -> Texture:
     dxgi_format, dimension, misc, array_size, _ = _DX10.unpack_from(payload, 128)
     if (size, format_size) != (124, 32) or not format_flags & _FOURCC or fourcc.to_bytes(4, "little") != b"DX10":
         raise UserError(f"{name}: expected a DX10 header, found another kind of DDS; export the texture again")
-    channels = {value: key for key, value in DXGI_FORMATS.items()}.get(dxgi_format)
-    if channels is None:
+    channels, bits = {value: key for key, value in DXGI_FORMATS.items()}.get(dxgi_format, (0, 0))
+    if not channels:
         raise UserError(f"{name}: expected format {FORMAT_NAMES}, found DXGI format {dxgi_format}")
     if (dimension, misc, array_size) != (_TEXTURE_2D, 0, 1):
         raise UserError(f"{name}: expected one 2-D texture, found dimension {dimension}, {array_size} slices")
     if not (1 <= width <= MAX_SIZE and 1 <= height <= MAX_SIZE and 1 <= mips <= max(width, height).bit_length()):
         raise UserError(f"{name}: impossible size {width}x{height} with {mips} mips; the file is damaged")
     levels, position = [], HEADER_BYTES
-    sizes = [(max(height >> k, 1), max(width >> k, 1), channels) for k in range(mips)]
-    expected = HEADER_BYTES + sum(h * w * c for h, w, c in sizes)
+    sizes = [(max(height >> k, 1), max(width >> k, 1)) for k in range(mips)]
+    counts = [_level_bytes(w, h, dxgi_format) for h, w in sizes]
+    expected = HEADER_BYTES + sum(counts)
     if len(payload) != expected:
         raise UserError(f"{name}: expected {expected} bytes for {width}x{height}, {mips} mips; found {len(payload)}")
-    for shape in sizes:
-        count = shape[0] * shape[1] * shape[2]
-        levels.append(np.frombuffer(payload, np.uint8, count, position).reshape(shape))
+    for size, count in zip(sizes, counts):
+        levels.append(_texels(np.frombuffer(payload, np.uint8, count, position), *size, channels, bits))
         position += count
-    return Texture(tuple(levels))
+    return Texture(tuple(levels), bits)
 
 
 def read_dds(path: str | Path) -> Texture:

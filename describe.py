@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 
 from dataset import CHANNELS, MAPS
-from dds import MAX_SIZE, DdsInfo, read_dds_info
+from dds import MAX_SIZE, TEXEL_BYTES, DdsInfo, read_dds_info
 from errors import UserError
 from file_space import constant_listing
 from files import sha256_of
 from images import quote
-from manifest import FILE_NAME, MANIFEST, NETWORK, check_material, read_constants, read_manifest
+from manifest import FILE_NAME, MANIFEST, NETWORK, check_material, read_constants, read_layout, read_manifest
 from network_file import info_fields, read_network
 
 MAX_LISTED = 1000  # files of a folder
@@ -76,7 +76,7 @@ def _describe_export(folder: Path, manifest: Mapping[str, Any]) -> Description:
         result.section("maps", [_map_row(entry) for entry in material["maps"]])
         constants = constant_listing(read_constants(material))
         result.section("channels with one value at every texel", [[constants]] if constants else [])
-        result.section("grids", [_grid_row(index, grid) for index, grid in enumerate(grids)])
+        result.section(f"grids, {read_layout(manifest)}", [_grid_row(index, grid) for index, grid in enumerate(grids)])
         result.section("decoder", _decoder_rows(decoder))
         result.section("rates", _rate_rows(manifest, grids, decoder))
         result.section("PSNR recorded, dB", _psnr_rows(manifest["metrics"]))
@@ -142,7 +142,8 @@ def _weights(layers: Sequence[Sequence[int]]) -> int:
 def _rate_rows(manifest: Mapping[str, Any], grids: Sequence[Mapping], decoder: Mapping[str, Any]) -> list[list[str]]:
     rates = manifest["rates"]
     texels = [sum((grid["base_resolution"] << k) ** 2 for k in range(grid["n_levels"])) for grid in grids]
-    words = sum(count * grid["save_bits"] // 8 for count, grid in zip(texels, grids))
+    sizes = [TEXEL_BYTES[grid["format"]] * len(grid["files"]) for grid in grids]
+    words = sum(count * size for count, size in zip(texels, sizes))
     memory = words + 4 * _weights(decoder["layers"])
     return [
         ["LOD 0", f"{rates['bpp']:.3f} bpp: grids {rates['grids']:.3f}, network {rates['network']:.3f}"],

@@ -2,7 +2,7 @@
 
     python export.py --load_dir outputs/<run> [--load_iter N] --out_dir DIR [--images]
     python export.py --load_dir outputs/<run> --out_dir DIR --transcode [FORMATS]
-    python export.py --load_dir outputs/<run> --out_dir DIR --shader hlsl,wgsl
+    python export.py --load_dir outputs/<run> --out_dir DIR [--dds_layout LAYOUT] [--shader hlsl,wgsl]
     python export.py --describe DIR
 
 File formats: design.md, section 6.
@@ -15,7 +15,7 @@ import threads  # isort: skip  # noqa: F401  # before torch
 import argparse
 import functools
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,16 @@ import torch
 
 from configs import OneLineParser, parse_bool
 from dataset import Constant
-from dds import Texture, encode_dds, read_dds
+from dds import encode_dds, read_dds
+from dds_layouts import (
+    LAYOUTS,
+    check_layout,
+    codes_from_textures,
+    grid_file_names,
+    grid_textures,
+    layout_problem,
+    texel_chunks,
+)
 from decoded_maps import decode_maps, save_map_images
 from engine.cpu.decoder import decode_lod
 from errors import UserError, one_line, run_command
@@ -33,13 +42,12 @@ from files import make_folder, staged_folder, write_bytes, write_json
 from manifest import (
     MANIFEST,
     NETWORK,
-    PLANE_BYTES,
     build_manifest,
     check_material,
     describe_decoder,
     describe_grids,
-    grid_file_names,
     read_constants,
+    read_layout,
     read_manifest,
     verify_files,
 )
@@ -53,9 +61,7 @@ from model import (
     layer_sizes,
 )
 from network_file import encode_network, parse_info, read_network
-from quantize import pack_codes, unpack_codes
 
-CODE_CHUNK = 1 << 18  # texels of a grid that are packed or unpacked at a time
 MAX_TEXEL_FREQUENCIES = 16
 
 
@@ -67,74 +73,33 @@ class ExportedTexture:
     manifest: dict[str, Any]
 
 
-# --- grids ---------------------------------------------------------------------------------------------------------
-
-
-def grid_textures(model: NeuralTexture, index: int) -> list[Texture]:
-    """The codes of one grid as textures, one per plane; mip 0 is the finest level."""
-    grid = model.grids[index]
-    words = np.empty((grid.n_texels, grid.save_bits // 8), np.uint8)
-    for texels in _texel_chunks(grid):
-        words[texels] = pack_codes(model.codes(index, texels).numpy(), grid.quantize_bits, grid.save_bits)
-    planes: list[list[np.ndarray]] = [[] for _ in grid_file_names(index, grid.save_bits)]
-    for level in reversed(range(grid.n_levels)):
-        resolution = grid.resolution(level)
-        start = grid.level_offset(level)
-        image = words[start : start + resolution**2].reshape(resolution, resolution, -1)
-        for plane, levels in enumerate(planes):
-            levels.append(image[:, :, plane * PLANE_BYTES : (plane + 1) * PLANE_BYTES])
-    return [Texture(tuple(levels)) for levels in planes]
-
-
-def _texel_chunks(grid: GridSpec) -> Iterator[slice]:
-    """All texels of a grid, some at a time: between words, codes and features lie several copies of several bytes."""
-    for start in range(0, grid.n_texels, CODE_CHUNK):
-        yield slice(start, min(start + CODE_CHUNK, grid.n_texels))
-
-
-def codes_from_textures(grid: GridSpec, textures: Sequence[Texture], names: Sequence[str]) -> np.ndarray:
-    """The inverse of grid_textures: (n_texels, features) codes, level after level.
-
-    Raises: UserError when a texture does not have the grid's size, levels or channels.
-    """
-    for texture, name in zip(textures, names):
-        found = texture.levels[0].shape + (len(texture.levels),)
-        channels = min(grid.save_bits // 8, PLANE_BYTES)
-        expected = (grid.max_resolution, grid.max_resolution, channels, grid.n_levels)
-        if found != expected:
-            raise UserError(
-                f"{name}: expected (height, width, channels, mips) {expected} as the network file says, found {found}"
-            )
-    levels = []
-    for mip in reversed(range(grid.n_levels)):
-        image = np.concatenate([texture.levels[mip] for texture in textures], axis=2)
-        levels.append(image.reshape(-1, grid.save_bits // 8))
-    return unpack_codes(np.concatenate(levels), grid.quantize_bits, grid.save_bits)
-
-
 # --- whole exports -------------------------------------------------------------------------------------------------
 
 
-def write_export(folder: Path, model: NeuralTexture, material: Mapping[str, Any], metrics: Any = None) -> dict:
+def write_export(
+    folder: Path, model: NeuralTexture, material: Mapping[str, Any], metrics: Any = None, layout: str = "packed"
+) -> dict:
     """Write the DDS files, network_data.npz and manifest.json into `folder`; return the manifest.
 
     Args:
         material: what manifest.describe_material returns.
         metrics: the evaluation to record, or None.
-    Raises: ValueError for a model that is not quantised.
+        layout: of the DDS files, one of dds_layouts.LAYOUTS.
+    Raises: ValueError for a model that is not quantised, UserError for a layout that cannot hold its features.
     """
     if not model.quantized:
         raise ValueError("only a quantised model has codes to export")
-    write_textures(folder, model)
-    manifest = build_manifest(model, material, metrics, folder)
+    write_textures(folder, model, layout)
+    manifest = build_manifest(model, material, metrics, folder, layout)
     write_json(folder / MANIFEST, manifest)
     return manifest
 
 
-def write_textures(folder: Path, model: NeuralTexture) -> None:
+def write_textures(folder: Path, model: NeuralTexture, layout: str = "packed") -> None:
     """Write the DDS files and network_data.npz: what an engine loads."""
+    check_layout(model.grids, layout)
     for index, grid in enumerate(model.grids):
-        for name, texture in zip(grid_file_names(index, grid.save_bits), grid_textures(model, index)):
+        for name, texture in zip(grid_file_names(index, grid, layout), grid_textures(model, index, layout)):
             write_bytes(folder / name, encode_dds(texture))
     write_bytes(folder / NETWORK, encode_network(model))
 
@@ -155,7 +120,7 @@ def read_export(folder: str | Path) -> ExportedTexture:
         raise UserError(f"{path}: damaged or of another layout ({error!r:.120})") from error
     verify_files(folder, manifest, names)
     model = read_textures(folder, manifest["material"]["num_lods"], **form)
-    if (manifest["grids"], manifest["decoder"]) != (describe_grids(model), describe_decoder(model)):
+    if (manifest["grids"], manifest["decoder"]) != (describe_grids(model, form["layout"]), describe_decoder(model)):
         raise UserError(f"{path}: describes another texture than the files beside it hold; export again")
     return ExportedTexture(model, manifest)
 
@@ -182,6 +147,7 @@ def decoder_form(manifest: Mapping[str, Any]) -> dict[str, Any]:
         "activation": decoder["activation"],
         "negative_slope": slope,
         "constants": read_constants(manifest["material"]),
+        "layout": read_layout(manifest),
     }
 
 
@@ -205,6 +171,7 @@ def read_textures(
     activation: str = DecoderSpec.activation,
     negative_slope: float = DecoderSpec.negative_slope,
     constants: Mapping[int, Constant] | None = None,
+    layout: str = "packed",
 ) -> NeuralTexture:
     """The model from the DDS files and network_data.npz; what those do not say is given by the caller.
 
@@ -225,6 +192,9 @@ def read_textures(
         )
         for g, entry in enumerate(grid_infos)
     ]
+    problem = layout_problem(grids, layout)
+    if problem:
+        raise UserError(f"{folder / MANIFEST}: dds_layout {layout}: {problem}; the file is damaged, export again")
     decoder = DecoderSpec(
         n_frequencies=decoder_info["n_frequencies"],
         n_neurons=decoder_info["n_neurons"],
@@ -239,12 +209,12 @@ def read_textures(
         raise UserError(f"{path}: expected {sum(sizes)} weights for the layers in info, found {len(network)}")
     codes = []
     for index, grid in enumerate(grids):
-        names = [str(folder / name) for name in grid_file_names(index, grid.save_bits)]
-        codes.append(codes_from_textures(grid, [read_dds(name) for name in names], names))
+        names = [str(folder / name) for name in grid_file_names(index, grid, layout)]
+        codes.append(codes_from_textures(grid, [read_dds(name) for name in names], names, layout))
     model = NeuralTexture(grids, decoder, num_lods, constants=constants)
     with torch.no_grad():
         for index, grid_codes in enumerate(codes):
-            for texels in _texel_chunks(grids[index]):
+            for texels in texel_chunks(grids[index]):
                 model.load_codes(index, torch.from_numpy(grid_codes[texels].astype(np.int32)), texels)
         for weight, values in zip(model.weights, torch.from_numpy(network.copy()).split(sizes)):
             weight.copy_(values.view(weight.shape))
@@ -275,6 +245,11 @@ def build_parser() -> OneLineParser:
     parser.add_argument("--out_dir", help="folder that receives the files")
     parser.add_argument("--images", type=parse_bool, nargs="?", const=True, default=False, metavar="BOOL",
                         help="decode the exported files to one PNG per map and LOD in out_dir/images")  # fmt: skip
+    parser.add_argument("--dds_layout", choices=LAYOUTS,
+                        help="of the DDS files, and of the decoder that --shader writes for them. packed: words of "
+                        "several features; filterable: an 8-bit channel per feature, for the hardware's filter; "
+                        "bgra4: the same for 4-bit features in half the memory "
+                        "[default that of an export in --load_dir, else packed]")  # fmt: skip
     parser.add_argument("--transcode", nargs="?", const="dds,ktx2,png,glb", metavar="FORMATS",
                         help="write ordinary textures of the decoded maps to out_dir/transcoded: some of dds, ktx2, "
                         "png, glb [all of them]")  # fmt: skip
@@ -298,7 +273,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The export command; see --help. Returns the exit code."""
     arguments = build_parser().parse_args(argv)
     source = _source_folder(arguments)
-    wanted = arguments.images or arguments.shader or arguments.transcode is not None
+    wanted = arguments.images or arguments.shader or arguments.transcode is not None or arguments.dds_layout
     if arguments.describe is not None and not wanted:
         return 0
     if arguments.out_dir is None:
@@ -319,11 +294,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     if (source / MANIFEST).is_file():
         if not wanted:
             raise UserError(
-                f"--load_dir {source}: already an export; add --images, --transcode or --shader, or give a run folder"
+                f"--load_dir {source}: already an export; add --images, --transcode, --shader or --dds_layout, "
+                "or give a run folder"
             )
-        exported = read_export(source)
+        exported = _in_layout(read_export(source), arguments.dds_layout, source, out_dir)
     else:
-        exported = _export_checkpoint(source, arguments.load_iter, out_dir)
+        exported = _export_checkpoint(source, arguments.load_iter, out_dir, arguments.dds_layout or LAYOUTS[0])
     if arguments.images:
         paths = save_images(out_dir / "images", exported)
         print(f"{len(paths)} images in {out_dir / 'images'}")
@@ -333,13 +309,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         paths = transcode(exported.model, material, folder, formats, scalars=scalars, quality=quality)
         print("\n".join([f"{len(paths)} files in {folder}", *summary(paths, material, formats, scalars)]))
     if arguments.shader:
-        storage = arguments.weights or "baked", arguments.weight_type or "float32"
+        storage = arguments.weights or "baked", arguments.weight_type or "float32", read_layout(exported.manifest)
         for path in write_shaders(out_dir, exported.model, exported.manifest["material"], languages, *storage):
             print(f"{path}  {path.stat().st_size} bytes")
     return 0
 
 
-def _export_checkpoint(run: Path, iteration: int, out_dir: Path) -> ExportedTexture:
+def _export_checkpoint(run: Path, iteration: int, out_dir: Path, layout: str) -> ExportedTexture:
     """Write the files of a run's checkpoint to `out_dir`, and read them back."""
     from checkpoint import load_checkpoint
 
@@ -349,8 +325,29 @@ def _export_checkpoint(run: Path, iteration: int, out_dir: Path) -> ExportedText
             f"{checkpoint.path}: trained with --quantize False, which has no codes to export; "
             "train with --quantize True"
         )
+    return _write_and_read(out_dir, checkpoint.model, checkpoint.material, checkpoint.metrics, layout)
+
+
+def _in_layout(exported: ExportedTexture, layout: str | None, source: Path, out_dir: Path) -> ExportedTexture:
+    """The export itself, or where a layout is asked for, one with it written to `out_dir` and read back."""
+    manifest = exported.manifest
+    found, in_place = read_layout(manifest), out_dir.resolve() == source.resolve()
+    if layout is None or (layout == found and in_place):
+        return exported
+    if in_place:
+        raise UserError(
+            f"--out_dir {out_dir}: expected another folder than --load_dir, whose files have the layout {found}; "
+            f"those of {layout} would stand beside them"
+        )
+    return _write_and_read(out_dir, exported.model, manifest["material"], manifest["metrics"], layout)
+
+
+def _write_and_read(
+    out_dir: Path, model: NeuralTexture, material: Mapping[str, Any], metrics: Any, layout: str
+) -> ExportedTexture:
+    check_layout(model.grids, layout)  # before a folder is made
     with staged_folder(out_dir) as stage:
-        write_export(stage, checkpoint.model, checkpoint.material, checkpoint.metrics)
+        write_export(stage, model, material, metrics, layout)
     exported = read_export(out_dir)
     for name, entry in exported.manifest["files"].items():
         print(f"{out_dir / name}  {entry['bytes']} bytes")
@@ -366,7 +363,8 @@ def _source_folder(arguments: argparse.Namespace) -> Path:
     if arguments.load_dir is not None:
         raise UserError("--describe: expected without --load_dir; it names the folder itself")
     folder = _describe(Path(arguments.describe), arguments.load_iter)
-    if (arguments.images or arguments.transcode is not None) and not (folder / MANIFEST).is_file():
+    decoded = arguments.images or arguments.transcode is not None or arguments.dds_layout
+    if decoded and not (folder / MANIFEST).is_file():
         raise UserError(f"{folder}: expected {MANIFEST}, without which nothing can be decoded, found none")
     return folder
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dataset import CHANNELS, MAPS, Constant, Material, map_slice
-from dds import FORMAT_NAMES
+from dds_layouts import LAYOUTS, grid_file_names, grid_format, stored_bits, unorm_to_feature
 from errors import UserError
 from files import sha256_of
 from images import MAX_PIXELS
@@ -19,7 +19,6 @@ MANIFEST = "manifest.json"
 NETWORK = "network_data.npz"
 FORMAT = "neural-texture"
 FORMAT_VERSION = 1
-PLANE_BYTES = 4  # bytes of a word that one DDS texel holds; a 64-bit word takes two planes
 MAX_MANIFEST_BYTES = 1 << 20
 FILE_NAME = re.compile(r"[a-z0-9_]{1,40}\.(dds|npz)")  # nothing that leads out of the folder
 
@@ -110,13 +109,6 @@ def check_material(material: Mapping[str, Any]) -> None:
     read_constants(material)
 
 
-def grid_file_names(index: int, save_bits: int) -> list[str]:
-    """The DDS files of one grid: one plane, or two for 64-bit words."""
-    planes = -(-save_bits // (8 * PLANE_BYTES))
-    return [f"hash_grid_{index}.dds" if p == 0 else f"hash_grid_{index}_p{p}.dds" for p in range(planes)]
-
-
-
 def decoder_inputs(model: NeuralTexture) -> list[dict[str, Any]]:
     """Where each group of decoder inputs starts, for people and programs that write a decoder."""
     layout = model.layout
@@ -133,13 +125,16 @@ def decoder_inputs(model: NeuralTexture) -> list[dict[str, Any]]:
     return inputs
 
 
-def describe_grids(model: NeuralTexture) -> list[dict[str, Any]]:
-    """The manifest's entry per grid: its files, their format, and its shape."""
-    formats = {name.count("8"): name for name in FORMAT_NAMES.values()}  # by channels
+def describe_grids(model: NeuralTexture, layout: str = "packed") -> list[dict[str, Any]]:
+    """The manifest's entry per grid: its files, their format, and its shape.
+
+    Where a feature has a channel of its own, `unorm_to_feature` says what scale * t + offset makes it of the channel's
+    t in [0, 1].
+    """
     return [
         {
-            "files": grid_file_names(index, grid.save_bits),
-            "format": formats[min(grid.save_bits // 8, PLANE_BYTES)],
+            "files": grid_file_names(index, grid, layout),
+            "format": grid_format(grid, layout),
             "max_resolution": grid.max_resolution,
             "base_resolution": grid.base_resolution,
             "n_levels": grid.n_levels,
@@ -147,6 +142,7 @@ def describe_grids(model: NeuralTexture) -> list[dict[str, Any]]:
             "quantize_bits": grid.quantize_bits,
             "save_bits": grid.save_bits,
             "interpolation": grid.interpolation,
+            **({} if layout == "packed" else {"unorm_to_feature": unorm_to_feature(grid)}),
         }
         for index, grid in enumerate(model.grids)
     ]
@@ -167,18 +163,34 @@ def describe_decoder(model: NeuralTexture) -> dict[str, Any]:
     }
 
 
-def build_manifest(model: NeuralTexture, material: Mapping[str, Any], metrics: Any, folder: Path) -> dict[str, Any]:
+def read_layout(manifest: Mapping[str, Any]) -> str:
+    """The layout of the DDS files; a manifest without an entry is older than the layouts, and its files are packed.
+
+    Raises: ValueError for one that is unknown.
+    """
+    layout = manifest.get("dds_layout", "packed")
+    if layout not in LAYOUTS:
+        raise ValueError(f"dds_layout {layout!r:.40}")
+    return layout
+
+
+def build_manifest(
+    model: NeuralTexture, material: Mapping[str, Any], metrics: Any, folder: Path, layout: str = "packed"
+) -> dict[str, Any]:
     """The self-description of an export whose other files are already in `folder`."""
     width, height = material["width"], material["height"]
-    names = [name for g, grid in enumerate(model.grids) for name in grid_file_names(g, grid.save_bits)] + [NETWORK]
+    grids = describe_grids(model, layout)
+    names = [name for grid in grids for name in grid["files"]] + [NETWORK]
+    rates = model.bits_per_texel(width, height, [stored_bits(grid, layout) for grid in model.grids])
     files = {name: {"bytes": (folder / name).stat().st_size, "sha256": sha256_of(folder / name)} for name in names}
     return {
         "format": FORMAT,
         "version": FORMAT_VERSION,
         "material": described_with(material, model),
-        "grids": describe_grids(model),
+        "dds_layout": layout,
+        "grids": grids,
         "decoder": describe_decoder(model),
-        "rates": {name: round(rate, 6) for name, rate in model.bits_per_texel(width, height).items()},
+        "rates": {name: round(rate, 6) for name, rate in rates.items()},
         "bytes_on_disk": sum(entry["bytes"] for entry in files.values()),
         "metrics": metrics,
         "files": files,

@@ -447,10 +447,14 @@ class NeuralTexture(nn.Module):
         parameters = self.grid_parameters[index][start : start + resolution**2 * grid.features]
         return parameters.view(resolution, resolution, grid.features)
 
-    def bits_per_texel(self, width: int, height: int) -> dict[str, float]:
-        """Bits per LOD-0 texel: `grids` (finest levels), `network` (float32), `bpp` (their sum) and `all_mips`."""
+    def bits_per_texel(self, width: int, height: int, word_bits: Sequence[int] | None = None) -> dict[str, float]:
+        """Bits per LOD-0 texel: `grids` (finest levels), `network` (float32), `bpp` (their sum) and `all_mips`.
+
+        word_bits: of a texel of each grid; None: those of its word, or of float32 features where not quantised.
+        """
         texels = width * height
-        word_bits = [grid.save_bits if self.quantized else 32 * grid.features for grid in self.grids]
+        if word_bits is None:
+            word_bits = [grid.save_bits if self.quantized else 32 * grid.features for grid in self.grids]
         finest = sum(grid.max_resolution**2 * bits for grid, bits in zip(self.grids, word_bits)) / texels
         every = sum(grid.n_texels * bits for grid, bits in zip(self.grids, word_bits)) / texels
         network = sum(weight.numel() for weight in self.weights) * 32 / texels

@@ -8,7 +8,7 @@ compiler is needed here, and every material runs the same decoder.
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import numpy as np
 from torchtyping import TensorType
 
 from dataset import CHANNELS
+from dds_layouts import check_layout
 from errors import UserError, one_line
 from file_space import constant_listing
 from files import make_folder, write_bytes, write_text
@@ -30,6 +31,7 @@ WEIGHT_STORAGE = ("baked", "buffer")
 WEIGHT_TYPES = ("float32", "float16")
 WEIGHT_FILE = "decoder_weights.bin"
 BLOCK = 4  # rows of a weight matrix that one column of four serves
+MAX_TEXTURES = 16  # MAX_TEXTURE_IMAGE_UNITS and maxSampledTexturesPerShaderStage are at least that
 MAX_OCTAVES = 31  # the decoder has 2^octave as a 32-bit integer
 LARGEST_HALF = 65504.0
 SMALLEST_NORMAL = 2.0**-126  # compilers disagree on literals below it
@@ -94,10 +96,10 @@ def _number(value: float) -> str:
 # --- preamble ------------------------------------------------------------------------------------------------------
 
 
-def texture_names(model: NeuralTexture) -> dict[str, str]:
+def texture_names(model: NeuralTexture, layout: str = "packed") -> dict[str, str]:
     """Texture of the shader -> the DDS file that it is, in the order of the bindings."""
     names = {}
-    for index, grid in enumerate(describe_grids(model)):
+    for index, grid in enumerate(describe_grids(model, layout)):
         for plane, file in enumerate(grid["files"]):
             names[f"ntGrid{index}" + (f"Plane{plane}" if plane else "")] = file
     return names
@@ -136,8 +138,15 @@ def _choose(name: str, values: Sequence[Any]) -> list[str]:
     return [f"return {values[-1]};"] if len(set(values)) == 1 else [*lines, f"return {values[-1]};"]
 
 
-def _functions(model: NeuralTexture, language: Language, weights: Weights) -> list[str]:
-    grids = describe_grids(model)
+def _choose_texture(textures: Mapping[str, tuple[int, int]], read: Callable[[str], str]) -> list[str]:
+    """The same for textures: name -> (grid, plane); read gives the expression that reads one."""
+    *others, last = textures
+    chain = "if (grid == {} && plane == {}) {{ return {}; }}"
+    return [*(chain.format(*textures[name], read(name)) for name in others), f"return {read(last)};"]
+
+
+def _functions(model: NeuralTexture, language: Language, weights: Weights, layout: str) -> list[str]:
+    grids = describe_grids(model, layout)
     lookups = {
         "ntGridResolution": [grid["max_resolution"] for grid in grids],
         "ntGridMips": [grid["n_levels"] for grid in grids],
@@ -149,19 +158,14 @@ def _functions(model: NeuralTexture, language: Language, weights: Weights) -> li
     lines = []
     for name, values in lookups.items():
         lines += language.function("int", name, [("int", "grid")], _choose("grid", values))
-    names = iter(texture_names(model))
-    fetches = []
-    for grid in grids:
-        planes = [language.fetch(next(names)) for _ in grid["files"]]
-        fetches.append(planes)
-    body = []
-    for index, planes in enumerate(fetches):
-        for plane, expression in enumerate(planes):
-            condition = f"grid == {index} && plane == {plane}"
-            body.append(f"if ({condition}) {{ return {expression}; }}")
-    body[-1] = f"return {fetches[-1][-1]};"
-    parameters = [("int", "grid"), ("int", "plane"), ("int2", "texel"), ("int", "mip")]
-    lines += language.function("float4", "ntFetchTexel", parameters, body)
+    textures = [(g, p) for g, grid in enumerate(grids) for p in range(len(grid["files"]))]
+    named = dict(zip(texture_names(model, layout), textures))
+    of_texel = [("int", "grid"), ("int", "plane"), ("int2", "texel"), ("int", "mip")]
+    lines += language.function("float4", "ntFetchTexel", of_texel, _choose_texture(named, language.fetch))
+    if layout != "packed":
+        of_position = [("int", "grid"), ("int", "plane"), ("float2", "uv"), ("float", "lod")]
+        body = [*language.sampler_statements(), *_choose_texture(named, language.sample)]
+        lines += language.function("float4", "ntSampleTexel", of_position, body)
     lines += language.function("float4", "ntWeights", [("int", "index")], language.weight_column(weights))
     known = [int(channel in model.constants) for channel in range(CHANNELS)]
     values = [_number(np.float32(model.constants[c].value)) if known[c] else "0.0" for c in range(CHANNELS)]
@@ -178,13 +182,16 @@ def _printable(text: str) -> str:
     return one_line(str(text)).encode("ascii", "replace").decode().replace("\\", "/")[:80]
 
 
-def _header(model: NeuralTexture, material: Mapping[str, Any], language: Language, weights: Weights) -> list[str]:
+def _header(
+    model: NeuralTexture, material: Mapping[str, Any], language: Language, weights: Weights, layout: str
+) -> list[str]:
     maps = []
     for entry in material["maps"]:
         space = entry["color_space"] if entry["map"] == "diffuse" else entry.get("convention")
         maps.append(entry["map"] + (f" ({_printable(space)})" if space else ""))
     sizes = " -> ".join(str(inputs) for _, inputs in layer_sizes(model.layout, model.decoder))
-    files = {file: grid for grid in describe_grids(model) for file in grid["files"]}
+    files = {file: grid for grid in describe_grids(model, layout) for file in grid["files"]}
+    textures = texture_names(model, layout)
     decoded = [(language.material_argument, "material")]
     text = [
         f"Neural texture decoder of {_printable(material['name'])} in {language.name}, written by export.py --shader.",
@@ -207,20 +214,37 @@ def _header(model: NeuralTexture, material: Mapping[str, Any], language: Languag
         listing = f"The same everywhere: {constant_listing(model.constants)} (codes)."
         text += textwrap.wrap(listing, 110, subsequent_indent="    ")
     text += [f"Network: {sizes} -> {CHANNELS} values, {model.decoder.activation}.", "", "Bindings:"]
-    for index, (name, file) in enumerate(texture_names(model).items()):
+    for index, (name, file) in enumerate(textures.items()):
         grid = files[file]
         size = f"{grid['max_resolution']}x{grid['max_resolution']}, {grid['n_levels']} mips"
         text.append(f"  {index}  {name}  {file}, {grid['format']}, {size}")
     if not weights.baked:
         text.append(f"  {len(files)}  {language.weight_buffer(weights)}: {WEIGHT_FILE}")
+    if layout != "packed":
+        text.append(language.sampler_note(len(files) + (not weights.baked)))
+    text.append("Import the textures without sRGB, without compression and without generating mips.")
+    text += _reading_notes(model, language, layout, len(files) + (not weights.baked))
     text += [
-        "Import the textures without sRGB, without compression and without generating mips. No sampler is needed:",
-        "texels are loaded one by one, unpacked and filtered here.",
         "",
         "Example, in a fragment shader:",
-        *(f"  {line}" for line in language.example(list(texture_names(model)), weights)),
+        *(f"  {line}" for line in language.example(list(textures), weights)),
     ]
     return [f"{language.comment} {line}".rstrip() for line in text]
+
+
+def _reading_notes(model: NeuralTexture, language: Language, layout: str, bound: int) -> list[str]:
+    """How texels are read; `bound` textures and buffers are."""
+    if layout == "packed":
+        return ["No sampler is needed: texels are loaded one by one, unpacked and filtered here."]
+    notes = ["Each channel is a feature and the sampler filters; most hardware blends with weights of 8 bits."]
+    learned = [str(index) for index, grid in enumerate(model.grids) if grid.interpolation == "learned"]
+    if learned:
+        notes.append(f"Of grid {', '.join(learned)} the network gets all four texels, which are loaded one by one.")
+    if layout == "bgra4":
+        notes.append(language.bgra4_note())
+    if bound > MAX_TEXTURES:
+        notes.append(f"{bound} textures and buffers: WebGL 2 and WebGPU promise {MAX_TEXTURES} textures only.")
+    return notes
 
 
 # --- files ---------------------------------------------------------------------------------------------------------
@@ -232,30 +256,34 @@ def shader_source(
     language: str,
     weights: str = "baked",
     weight_type: str = "float32",
+    layout: str = "packed",
 ) -> str:
     """The text to include in a shader of one language.
 
     Args:
-        model: quantised; its grids are in the DDS files that export.write_textures writes.
+        model: quantised; its grids are in the DDS files that export.write_textures writes in the same layout.
         material: the manifest's entry on the material.
         language: a key of shader_languages.LANGUAGES.
         weights: `baked` into the text, or in a `buffer` of weight_bytes.
         weight_type: how they are stored, `float32` or `float16`; the decoder computes with float32.
-    Raises: UserError for a network that the decoder cannot run.
+        layout: one of dds_layouts.LAYOUTS; in all but `packed` the decoder uses a sampler.
+    Raises: UserError for a network that the decoder cannot run, or a layout that cannot hold its features.
     """
+    check_layout(model.grids, layout)
     if max(model.decoder.n_frequencies, model.decoder.n_texel_frequencies) > MAX_OCTAVES:
         raise UserError(f"--shader: expected at most {MAX_OCTAVES} frequencies, found {model.decoder.n_frequencies}")
     syntax, stored = LANGUAGES[language], _weights(model, weights, weight_type)
-    lines = [*_header(model, material, syntax, stored), "", *syntax.opening()]
+    sampled = layout != "packed"
+    lines = [*_header(model, material, syntax, stored, layout), "", *syntax.opening()]
     for name, value in _constants(model, material).items():
         lines.append(syntax.constant(name, str(value), "float" if isinstance(value, str) else "int"))
     if stored.baked:
         kind = "uint2" if stored.half else "float4"
         lines += ["", *syntax.baked_table(kind, syntax.rows(kind, stored.columns, stored.half))]
-    lines += ["", *syntax.bindings(list(texture_names(model)), stored)]
-    lines += ["", *_functions(model, syntax, stored), ""]
-    core = (GENERATED / syntax.core).read_text(encoding="utf-8").rstrip("\n")
-    return "\n".join([*lines, core, *syntax.closing()]) + "\n"
+    lines += ["", *syntax.bindings(list(texture_names(model, layout)), stored, sampled)]
+    lines += ["", *_functions(model, syntax, stored, layout), ""]
+    core = GENERATED / f"decoder{'_filterable' if sampled else ''}.{syntax.core}"
+    return "\n".join([*lines, core.read_text(encoding="utf-8").rstrip("\n"), *syntax.closing()]) + "\n"
 
 
 def write_shaders(
@@ -265,6 +293,7 @@ def write_shaders(
     languages: Sequence[str],
     weights: str = "baked",
     weight_type: str = "float32",
+    layout: str = "packed",
 ) -> list[Path]:
     """Write one file per language into `folder`, and the buffer of weights where they are not baked in.
 
@@ -274,7 +303,7 @@ def write_shaders(
     paths = []
     for language in languages:
         paths.append(folder / LANGUAGES[language].file_name)
-        write_text(paths[-1], shader_source(model, material, language, weights, weight_type))
+        write_text(paths[-1], shader_source(model, material, language, weights, weight_type, layout))
     if weights == "buffer":
         paths.append(folder / WEIGHT_FILE)
         write_bytes(paths[-1], weight_bytes(model, weight_type))

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 WEIGHT_TEXTURE_WIDTH = 256  # texels: GLSL ES 3.00 has no storage buffers and reads weights from a texture
 TABLE = "ntWeightTable"
+SAMPLER = "ntSampler"
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Language:
 
     name: str
     file_name: str
-    core: str  # the file in shaders/generated
+    core: str  # the ending of its files in shaders/generated
     comment = "//"
     int2, uint2, float2, float3, float4 = "ivec2", "uvec2", "vec2", "vec3", "vec4"
     material_argument = "NtMaterial"  # how the helpers take what ntDecode returns
@@ -59,8 +60,8 @@ class Language:
         """Weights as a constant array of vectors."""
         raise NotImplementedError
 
-    def bindings(self, textures: Sequence[str], weights: Weights) -> list[str]:
-        """Declarations of the textures, at bindings 0, 1, ..., and of a buffer of weights at the next."""
+    def bindings(self, textures: Sequence[str], weights: Weights, sampled: bool) -> list[str]:
+        """Declarations of the textures, at bindings 0, 1, ..., of a buffer of weights at the next, and of a sampler."""
         raise NotImplementedError
 
     def closing(self) -> list[str]:
@@ -70,6 +71,22 @@ class Language:
     def fetch(self, texture: str) -> str:
         """An expression: the texel `texel` of mip `mip`, four floats."""
         return f"texelFetch({texture}, texel, mip)"
+
+    def sample(self, texture: str) -> str:
+        """An expression: the texture at `uv` and the fractional mip `lod`, filtered, four floats."""
+        return f"textureLod({texture}, uv, lod)"
+
+    def sampler_statements(self) -> list[str]:
+        """What a function that samples begins with."""
+        return []
+
+    def sampler_note(self, index: int) -> str:
+        """For people: what has to be set for textures to be filtered; `index` is the next free binding."""
+        return "Set on each texture: REPEAT, LINEAR_MIPMAP_LINEAR, magnification LINEAR."
+
+    def bgra4_note(self) -> str:
+        """For people: what DXGI's B4G4R4A4_UNORM is where this language is used; blue lies in its lowest four bits."""
+        raise NotImplementedError
 
     def weight_column(self, weights: Weights) -> list[str]:
         """Statements that return column number `index` of the weights as four floats."""
@@ -104,7 +121,7 @@ class Language:
 
 
 class Hlsl(Language):
-    name, file_name, core = "HLSL", "decoder.hlsl", "decoder.hlsl"
+    name, file_name, core = "HLSL", "decoder.hlsl", "hlsl"
     int2, uint2, float2, float3, float4 = "int2", "uint2", "float2", "float3", "float4"
     dx, dy = "ddx", "ddy"
 
@@ -115,21 +132,33 @@ class Hlsl(Language):
             "#ifndef NT_REGISTER",
             "#define NT_REGISTER(index) register(t##index)",
             "#endif",
+            "#ifndef NT_SAMPLER_REGISTER",
+            "#define NT_SAMPLER_REGISTER register(s0)",
+            "#endif",
             "",
         ]
 
     def baked_table(self, kind, rows):
         return [f"static const {self.type(kind)} {TABLE}[{len(rows)}] =", "{", ",\n".join(rows), "};"]
 
-    def bindings(self, textures, weights):
+    def bindings(self, textures, weights, sampled):
         lines = [f"Texture2D<float4> {name} : NT_REGISTER({index});" for index, name in enumerate(textures)]
         if not weights.baked:
             kind = "uint2" if weights.half else "float4"
             lines.append(f"StructuredBuffer<{kind}> {TABLE} : NT_REGISTER({len(textures)});")
-        return lines
+        return [*lines, f"SamplerState {SAMPLER} : NT_SAMPLER_REGISTER;"] if sampled else lines
 
     def fetch(self, texture):
         return f"{texture}.Load(int3(texel, mip))"
+
+    def sample(self, texture):
+        return f"{texture}.SampleLevel({SAMPLER}, uv, lod)"
+
+    def sampler_note(self, index):
+        return f"  s0  {SAMPLER}: MIN_MAG_MIP_LINEAR, WRAP in u and v"
+
+    def bgra4_note(self):
+        return "Direct3D 12, and 11.1 where it is supported, read B4G4R4A4_UNORM as it is."
 
     def unpacked(self, word):
         return f"f16tof32(uint4({word}.x & 0xffffu, {word}.x >> 16u, {word}.y & 0xffffu, {word}.y >> 16u))"
@@ -139,7 +168,7 @@ class Hlsl(Language):
 
 
 class Glsl(Language):
-    name, file_name, core = "GLSL 4.50", "decoder.glsl", "decoder.glsl"
+    name, file_name, core = "GLSL 4.50", "decoder.glsl", "glsl"
 
     def opening(self) -> list[str]:
         return [
@@ -155,13 +184,16 @@ class Glsl(Language):
         of = f"{self.type(kind)}[{len(rows)}]"
         return [f"const {self.type(kind)} {TABLE}[{len(rows)}] = {of}(", ",\n".join(rows), ");"]
 
-    def bindings(self, textures, weights):
+    def bindings(self, textures, weights, sampled):
         lines = [f"layout(NT_BINDING({index})) uniform sampler2D {name};" for index, name in enumerate(textures)]
         if not weights.baked:
             kind = self.type("uint2" if weights.half else "float4")
             layout = f"layout(std430, NT_BINDING({len(textures)}))"
             lines.append(f"{layout} readonly buffer NtWeights {{ {kind} {TABLE}[]; }};")
         return lines
+
+    def bgra4_note(self):
+        return "B4G4R4A4_UNORM is A4R4G4B4_UNORM_PACK16 in Vulkan; RGBA4, BGRA, UNSIGNED_SHORT_4_4_4_4_REV in OpenGL."
 
 
 class Essl(Glsl):
@@ -170,9 +202,12 @@ class Essl(Glsl):
     def opening(self) -> list[str]:
         return ["precision highp float;", "precision highp int;", ""]
 
-    def bindings(self, textures, weights):
+    def bindings(self, textures, weights, sampled):
         lines = [f"uniform highp sampler2D {name};" for name in textures]
         return lines if weights.baked else [*lines, f"uniform highp sampler2D {TABLE};"]
+
+    def bgra4_note(self):
+        return "B4G4R4A4_UNORM: RGBA4, UNSIGNED_SHORT_4_4_4_4, each 16-bit word w uploaded as (w << 4) | (w >> 12)."
 
     def weight_column(self, weights):
         if weights.baked:
@@ -187,7 +222,7 @@ class Essl(Glsl):
 
 
 class Wgsl(Language):
-    name, file_name, core = "WGSL", "decoder.wgsl", "decoder.wgsl"
+    name, file_name, core = "WGSL", "decoder.wgsl", "wgsl"
     int2, uint2, float2, float3, float4 = "vec2<i32>", "vec2<u32>", "vec2<f32>", "vec3<f32>", "vec4<f32>"
     int, float = "i32", "f32"
     dx, dy = "dpdx", "dpdy"
@@ -204,12 +239,14 @@ class Wgsl(Language):
         of = f"array<{self.type(kind)}, {len(rows)}>"
         return [f"var<private> {TABLE}: {of} = {of}(", ",\n".join(rows), ");"]
 
-    def bindings(self, textures, weights):
+    def bindings(self, textures, weights, sampled):
         at = "@group(0) @binding({})"
         lines = [f"{at.format(index)} var {name}: texture_2d<f32>;" for index, name in enumerate(textures)]
         if not weights.baked:
             kind = self.type("uint2" if weights.half else "float4")
             lines.append(f"{at.format(len(textures))} var<storage, read> {TABLE}: array<{kind}>;")
+        if sampled:
+            lines.append(f"{at.format(len(lines))} var {SAMPLER}: sampler;")
         return lines
 
     def variable(self, kind, name, value):
@@ -217,6 +254,15 @@ class Wgsl(Language):
 
     def fetch(self, texture):
         return f"textureLoad({texture}, texel, mip)"
+
+    def sample(self, texture):
+        return f"textureSampleLevel({texture}, {SAMPLER}, uv, lod)"
+
+    def sampler_note(self, index):
+        return f'  {index}  {SAMPLER}: addressModeU and V "repeat", magFilter, minFilter and mipmapFilter "linear"'
+
+    def bgra4_note(self):
+        return "WebGPU has no 4-bit channels: upload B4G4R4A4_UNORM as rgba8unorm, each of R, G, B, A times 17."
 
     def unpacked(self, word):
         return f"vec4<f32>(unpack2x16float({word}.x), unpack2x16float({word}.y))"
@@ -232,7 +278,7 @@ class Wgsl(Language):
 class Metal(Language):
     """Metal has no global textures: they, and everything that reads them, are members of a struct NtDecoder."""
 
-    name, file_name, core = "Metal", "decoder.metal", "decoder.metal"
+    name, file_name, core = "Metal", "decoder.metal", "metal"
     int2, uint2, float2, float3, float4 = "int2", "uint2", "float2", "float3", "float4"
     dx, dy = "dfdx", "dfdy"
     material_argument = "const thread NtMaterial*"
@@ -243,7 +289,7 @@ class Metal(Language):
     def baked_table(self, kind, rows):
         return [f"constant {self.type(kind)} {TABLE}[{len(rows)}] =", "{", ",\n".join(rows), "};"]
 
-    def bindings(self, textures, weights):
+    def bindings(self, textures, weights, sampled):
         lines = ["struct NtDecoder", "{", *(f"texture2d<float> {name};" for name in textures)]
         if not weights.baked:
             lines.append(f"const device {'uint2' if weights.half else 'float4'}* {TABLE};")
@@ -254,6 +300,18 @@ class Metal(Language):
 
     def fetch(self, texture):
         return f"{texture}.read(uint2(texel), uint(mip))"
+
+    def sample(self, texture):
+        return f"{texture}.sample({SAMPLER}, uv, level(lod))"
+
+    def sampler_statements(self):
+        return [f"constexpr sampler {SAMPLER}(coord::normalized, address::repeat, filter::linear, mip_filter::linear);"]
+
+    def sampler_note(self, index):
+        return "The sampler is declared in the decoder."
+
+    def bgra4_note(self):
+        return "B4G4R4A4_UNORM is ABGR4Unorm in Metal, in a view with the swizzle green, blue, alpha, red."
 
     def unpacked(self, word):
         return f"float4(float2(as_type<half2>({word}.x)), float2(as_type<half2>({word}.y)))"

@@ -1,4 +1,4 @@
-"""Translate shaders/decoder.slang into shaders/generated/, one file per language.
+"""Translate shaders/decoder.slang into shaders/generated/, two files per language: features packed, and filterable.
 
     python shaders/generate.py [--slangc PATH] [--check]
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import itertools
 import re
 import shutil
 import subprocess
@@ -23,6 +24,8 @@ GENERATED = HERE / "generated"
 SLANG_VERSION = "2026.14.1"  # of slangtorch 1.3.22: another one may write other, equally right, text
 # GLSL ES 3.00 takes the text of GLSL 450: what differs between them is in the preamble.
 TARGETS = {"hlsl": ["-profile", "sm_5_0"], "glsl": ["-profile", "glsl_450"], "wgsl": [], "metal": []}
+# How features are read -> FILTERABLE in decoder.slang; the file of packed features has no word for it in its name.
+READINGS = {"packed": 0, "filterable": 1}
 LAYER_WIDTH = "7013"  # WIDTH in decoder.slang
 FIELDS = ("diffuse", "normal", "roughness", "occlusion", "metallic", "specular", "displacement")
 ENTRY = re.compile(r"^(?:\[(?:shader|numthreads|\[kernel)|layout\(local_size_x|@compute)", re.MULTILINE)
@@ -51,12 +54,20 @@ def version_of(slangc: Path) -> str:
     return (done.stdout + done.stderr).strip()
 
 
-def translate(slangc: Path, target: str) -> str:
-    """The committed text of one language. Raises: RuntimeError when Slang refuses or its output looks unfamiliar."""
+def file_name(target: str, reading: str) -> str:
+    """The file in shaders/generated of a language and a way to read features."""
+    return f"decoder.{target}" if reading == "packed" else f"decoder_{reading}.{target}"
+
+
+def translate(slangc: Path, target: str, reading: str = "packed") -> str:
+    """The committed text of one language and one of READINGS.
+
+    Raises: RuntimeError when Slang refuses or its output looks unfamiliar.
+    """
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "decoder"
         command = [slangc, SOURCE, "-target", target, *TARGETS[target], "-entry", "entry", "-stage", "compute"]
-        command += ["-line-directive-mode", "none", "-o", out]
+        command += [f"-DFILTERABLE={READINGS[reading]}", "-line-directive-mode", "none", "-o", out]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode or not out.is_file():
             raise RuntimeError(f"{SOURCE.name} -> {target}: {done.stderr}")
@@ -100,8 +111,8 @@ def main(argv: list[str] | None = None) -> int:
     if version_of(slangc) != SLANG_VERSION:
         print(f"note: slangc {version_of(slangc)}; the committed files are by {SLANG_VERSION}", file=sys.stderr)
     outdated = []
-    for target in TARGETS:
-        path, text = GENERATED / f"decoder.{target}", translate(slangc, target)
+    for target, reading in itertools.product(TARGETS, READINGS):
+        path, text = GENERATED / file_name(target, reading), translate(slangc, target, reading)
         if path.is_file() and path.read_text(encoding="utf-8") == text:
             continue
         outdated.append(path.name)

@@ -84,7 +84,10 @@ def stream_key(seed: int, iteration: int, stream: int) -> int:
 
 
 def parse_dds(payload: bytes) -> dict:
-    """Every field of the DDS and DX10 headers under Microsoft's names, and the levels as (H, W, C) uint8."""
+    """Every field of the DDS and DX10 headers under Microsoft's names, and the levels as (H, W, C) uint8.
+
+    B4G4R4A4 texels are also left as they are: `words`, (H, W) uint16 per level.
+    """
 
     def dword(offset: int) -> int:
         return struct.unpack_from("<I", payload, offset)[0]
@@ -98,15 +101,20 @@ def parse_dds(payload: bytes) -> dict:
     names += ("dwCaps", "dwCaps2", "dwCaps3", "dwCaps4", "dwReserved2")
     names += ("dxgiFormat", "resourceDimension", "miscFlag", "arraySize", "miscFlags2")
     header.update({name: dword(76 + 4 * i) for i, name in enumerate(names)})
-    channels = {28: 4, 49: 2, 61: 1}[header["dxgiFormat"]]
-    width, height, position, levels = header["dwWidth"], header["dwHeight"], 148, []
+    texel_bytes = {28: 4, 49: 2, 61: 1, 115: 2}[header["dxgiFormat"]]
+    width, height, position, levels, words = header["dwWidth"], header["dwHeight"], 148, [], []
     for _ in range(header["dwMipMapCount"]):
-        level = np.frombuffer(payload[position : position + width * height * channels], np.uint8)
-        levels.append(level.reshape(height, width, channels))
-        position += level.size
+        stored = np.frombuffer(payload[position : position + width * height * texel_bytes], np.uint8)
+        level = stored.reshape(height, width, texel_bytes)
+        if header["dxgiFormat"] == 115:  # green and blue in the first byte, alpha and red in the second
+            words.append(level[:, :, 0] + 256 * level[:, :, 1].astype(np.uint16))
+            blue, green, red, alpha = (words[-1] // 16**k % 16 for k in range(4))
+            level = np.stack([red, green, blue, alpha], axis=2).astype(np.uint8)
+        levels.append(level)
+        position += stored.size
         width, height = max(1, width // 2), max(1, height // 2)
     assert position == len(payload), "bytes are left over"
-    return {**header, "levels": levels}
+    return {**header, "levels": levels, **({"words": words} if words else {})}
 
 
 def parse_npz(payload: bytes) -> dict[str, np.ndarray]:
@@ -145,8 +153,20 @@ class Texture:
     negative_slope: float = 0.01
 
 
+def load_channels(folder: Path, g: int, features: int, quantize_bits: int, layout: str) -> list[np.ndarray]:
+    """The levels of a grid with a channel for each feature, (R, R, features) float64, the finest first."""
+    kind, top = {"filterable": ("features", 255), "bgra4": ("bgra4", 15)}[layout]
+    planes = []
+    for first in range(0, features, 4):
+        name = f"hash_grid_{g}_{kind}_{first}_{min(first + 4, features) - 1}.dds"
+        planes.append(parse_dds((folder / name).read_bytes())["levels"])
+    n = 2**quantize_bits
+    unorm = [np.concatenate(level, axis=2)[:, :, :features] / top for level in zip(*planes)]
+    return [(t - 0.5) * (n - 1) / n for t in unorm]
+
+
 def load_export(
-    folder, num_lods: int, interpolations=None, n_texel_frequencies: int = 0, activation="leaky_relu"
+    folder, num_lods: int, interpolations=None, n_texel_frequencies: int = 0, activation="leaky_relu", layout="packed"
 ) -> Texture:
     """A texture from hash_grid_*.dds and network_data.npz, and what those do not say."""
     folder = Path(folder)
@@ -157,6 +177,11 @@ def load_export(
     for g in range(n_grids):
         base, n_levels, features, quantize_bits, save_bits = info[at : at + 5]
         at += 5
+        interpolation = interpolations[g] if interpolations else "linear"
+        if layout != "packed":
+            levels = load_channels(folder, g, features, quantize_bits, layout)[::-1]
+            grids.append(Grid(levels, interpolation))
+            continue
         planes = [parse_dds((folder / f"hash_grid_{g}.dds").read_bytes())["levels"]]
         if save_bits == 64:
             planes.append(parse_dds((folder / f"hash_grid_{g}_p1.dds").read_bytes())["levels"])
@@ -170,7 +195,7 @@ def load_export(
                     codes = unpack_word(word, quantize_bits)
                     image[y, x] = [feature_of(code, quantize_bits) for code in codes]
             levels.append(image)
-        grids.append(Grid(levels, interpolations[g] if interpolations else "linear"))
+        grids.append(Grid(levels, interpolation))
     n_frequencies, n_neurons, n_hidden_layers, n_outputs = info[at:]
     inputs = 2 * n_frequencies + 1
     inputs += sum(g.levels[0].shape[2] * (4 if g.interpolation == "learned" else 1) for g in grids)

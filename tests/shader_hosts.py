@@ -1,19 +1,22 @@
-"""Running generated decoders: WGSL through wgpu, GLSL ES in WebGL 2 in a headless Chromium. No import of the exporter.
+"""Running generated decoders: WGSL through wgpu and in WebGPU, GLSL ES in WebGL 2, both in a headless Chromium.
 
-Both take jobs and return, per job, an (n, 20) float32 array per query (u, v, lod, 0): the 11 channels, the unit normal,
-diffuse in linear light, ntLod of the made-up derivatives (u, v) / 100 and (v, u) / 50, and two zeros.
+Nothing is imported from the exporter. All take jobs and return, per job, an (n, 20) float32 array per query
+(u, v, lod, 0): the 11 channels, the unit normal, diffuse in linear light, ntLod of the made-up derivatives (u, v) / 100
+and (v, u) / 50, and two zeros.
 """
 
 from __future__ import annotations
 
 import base64
 import functools
+import http.server
 import json
 import os
 import re
 import shutil
 import subprocess
 import tempfile
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,10 +75,15 @@ class Job:
 
     name: str
     source: str  # what the exporter wrote
-    textures: dict[str, list[np.ndarray]]  # name in the shader -> levels (H, W, C) uint8, the largest first
+    # name in the shader -> levels, the largest first: (H, W, C) uint8, or (H, W) uint16 texels of B4G4R4A4
+    textures: dict[str, list[np.ndarray]]
     weights: bytes  # of the buffer, empty when they are baked in
     half: bool  # float16 in the buffer
     queries: np.ndarray  # (n, 4) float32
+    sampled: bool = False  # the decoder uses a sampler
+
+
+WEBGPU_FORMATS = {1: "r8unorm", 2: "rg8unorm", 4: "rgba8unorm"}  # by channels
 
 
 # --- wgpu ------------------------------------------------------------------------------------------------------------
@@ -91,6 +99,14 @@ def wgpu_device():
         pytest.skip(f"wgpu finds no device ({error}); apt install mesa-vulkan-drivers")
 
 
+def without_4_bits(levels: list[np.ndarray]) -> list[np.ndarray]:
+    """B4G4R4A4 as R8G8B8A8, which has the same UNORM values: WebGPU has no formats of 4 bits."""
+    if levels[0].dtype == np.uint8:
+        return levels
+    channels = ([level >> shift & 15 for shift in (8, 4, 0, 12)] for level in levels)  # R, G, B, A
+    return [np.stack(level, axis=2).astype(np.uint8) * 17 for level in channels]
+
+
 def run_wgsl(job: Job) -> np.ndarray:
     import wgpu
 
@@ -98,12 +114,12 @@ def run_wgsl(job: Job) -> np.ndarray:
     module = device.create_shader_module(code=job.source + WGSL_ENTRY)
     pipeline = device.create_compute_pipeline(layout="auto", compute={"module": module, "entry_point": "main"})
     entries = []
-    for levels in job.textures.values():
+    for levels in map(without_4_bits, job.textures.values()):
         height, width, channels = levels[0].shape
         texture = device.create_texture(
             size=(width, height, 1),
             mip_level_count=len(levels),
-            format={1: "r8unorm", 2: "rg8unorm", 4: "rgba8unorm"}[channels],
+            format=WEBGPU_FORMATS[channels],
             usage=wgpu.TextureUsage.TEXTURE_BINDING | wgpu.TextureUsage.COPY_DST,
         )
         for mip, level in enumerate(levels):
@@ -114,6 +130,8 @@ def run_wgsl(job: Job) -> np.ndarray:
     usage = wgpu.BufferUsage.STORAGE | wgpu.BufferUsage.COPY_SRC
     if job.weights:
         entries.append({"buffer": device.create_buffer_with_data(data=job.weights, usage=usage)})
+    if job.sampled:
+        entries.append(device.create_sampler(**SAMPLER))
     queries = device.create_buffer_with_data(data=job.queries.tobytes(), usage=usage)
     results = device.create_buffer(size=len(job.queries) * RESULTS * 4, usage=usage)
     encoder = device.create_command_encoder()
@@ -139,12 +157,13 @@ void main() { gl_Position = vec4(vec2(gl_VertexID & 1, gl_VertexID >> 1) * 4.0 -
 const gl = document.createElement("canvas").getContext("webgl2");
 gl?.pixelStorei(gl.UNPACK_ALIGNMENT, 1);
 
-function texture(unit, format, levels) {
+function texture(unit, format, levels, sampled) {
     gl.activeTexture(gl.TEXTURE0 + unit);
     gl.bindTexture(gl.TEXTURE_2D, gl.createTexture());
     gl.texStorage2D(gl.TEXTURE_2D, levels.length, gl[format.internal], levels[0].width, levels[0].height);
-    gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_MIN_FILTER, gl.NEAREST_MIPMAP_NEAREST);
-    gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_MAG_FILTER, gl.NEAREST);
+    const min = sampled ? gl.LINEAR_MIPMAP_LINEAR : gl.NEAREST_MIPMAP_NEAREST;  // REPEAT is the default
+    gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_MIN_FILTER, min);
+    gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_MAG_FILTER, sampled ? gl.LINEAR : gl.NEAREST);
     levels.forEach((level, mip) => gl.texSubImage2D(gl.TEXTURE_2D, mip, 0, 0, level.width, level.height,
         gl[format.format], gl[format.type], new globalThis[format.array](bytes(level.data).buffer)));
 }
@@ -162,7 +181,7 @@ function run(job) {
     if (!gl.getProgramParameter(program, gl.LINK_STATUS)) throw gl.getProgramInfoLog(program);
     gl.useProgram(program);
     job.textures.forEach((t, unit) => {
-        texture(unit, t.format, t.levels);
+        texture(unit, t.format, t.levels, t.sampled);
         gl.uniform1i(gl.getUniformLocation(program, t.name), unit);
     });
     gl.bindFramebuffer(gl.FRAMEBUFFER, gl.createFramebuffer());
@@ -200,10 +219,14 @@ if (gl && gl.getExtension("EXT_color_buffer_float")) {
 document.getElementById("out").textContent = "answers:" + JSON.stringify(answers) + ":answers";
 </script>"""
 
+SAMPLER = {
+    "address_mode_u": "repeat", "address_mode_v": "repeat", "mag_filter": "linear", "min_filter": "linear",
+    "mipmap_filter": "linear",
+}  # fmt: skip
 FORMATS = {1: ("R8", "RED"), 2: ("RG8", "RG"), 4: ("RGBA8", "RGBA")}
 CHROMIUM_FLAGS = [
     "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--enable-unsafe-swiftshader", "--timeout=60000", "--dump-dom",
+    "--disable-component-update", "--disable-sync", "--enable-unsafe-swiftshader",
 ]  # fmt: skip
 
 
@@ -235,10 +258,14 @@ def run_essl(jobs: list[Job]) -> dict[str, np.ndarray]:
     for job in jobs:
         textures = []
         for name, levels in job.textures.items():
-            internal, kind = FORMATS[levels[0].shape[2]]
-            of = {"internal": internal, "format": kind, "type": "UNSIGNED_BYTE", "array": "Uint8Array"}
+            if levels[0].dtype == np.uint16:  # as the header of the shader says
+                of = {"internal": "RGBA4", "format": "RGBA", "type": "UNSIGNED_SHORT_4_4_4_4", "array": "Uint16Array"}
+                levels = [(level << 4) | (level >> 12) for level in levels]
+            else:
+                internal, kind = FORMATS[levels[0].shape[2]]
+                of = {"internal": internal, "format": kind, "type": "UNSIGNED_BYTE", "array": "Uint8Array"}
             stored = [_level(level.tobytes(), level.shape[1], level.shape[0]) for level in levels]
-            textures.append({"name": name, "format": of, "levels": stored})
+            textures.append({"name": name, "format": of, "levels": stored, "sampled": job.sampled})
         if job.weights:
             textures.append(_float_texture("ntWeightTable", job.weights, 256, job.half))
         textures.append(_float_texture("queries", job.queries.tobytes(), len(job.queries)))
@@ -248,15 +275,156 @@ def run_essl(jobs: list[Job]) -> dict[str, np.ndarray]:
         page = Path(folder) / "page.html"
         script = json.dumps(described).replace("</", "<\\/")
         page.write_text(PAGE.replace("const jobs = JOBS", f"const jobs = {script}", 1))
-        command = [chromium(), *CHROMIUM_FLAGS, f"--user-data-dir={folder}/profile", page.as_uri()]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+        command = [chromium(), *CHROMIUM_FLAGS, "--timeout=240000", "--dump-dom"]
+        command += [f"--user-data-dir={folder}/profile", page.as_uri()]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     found = re.search("answers:(.*):answers", done.stdout)
     assert found, f"no answers from the page: {done.stdout[-300:]} {done.stderr[-2000:]}"
     answers = json.loads(found[1])
     if not answers:
         pytest.skip("this Chromium has no WebGL 2 with float targets")
+    return _decoded(answers)
+
+
+def _decoded(answers: dict[str, str]) -> dict[str, np.ndarray]:
     results = {}
     for name, answer in answers.items():
         assert not answer.startswith("error:"), f"{name}: {answer}"
         results[name] = np.frombuffer(base64.b64decode(answer), np.float32).reshape(-1, RESULTS)
     return results
+
+
+# --- WebGPU ----------------------------------------------------------------------------------------------------------
+
+WEBGPU_PAGE = """<!doctype html><meta charset="utf-8"><script>
+const jobs = JOBS;
+const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+
+function buffer(device, data, usage) {
+    const made = device.createBuffer({size: data.byteLength, usage: usage | GPUBufferUsage.COPY_DST});
+    device.queue.writeBuffer(made, 0, data);
+    return made;
+}
+
+async function run(device, job) {
+    device.pushErrorScope("validation");
+    const module = device.createShaderModule({code: job.source});
+    const problems = (await module.getCompilationInfo()).messages.filter((message) => message.type === "error");
+    if (problems.length) throw problems[0].message;
+    const compute = {module, entryPoint: "main"};
+    const pipeline = await device.createComputePipelineAsync({layout: "auto", compute});
+    const first = job.textures.map((texture) => {
+        const {width, height} = texture.levels[0];
+        const made = device.createTexture({size: [width, height], mipLevelCount: texture.levels.length,
+            format: texture.format, usage: GPUTextureUsage.TEXTURE_BINDING | GPUTextureUsage.COPY_DST});
+        texture.levels.forEach((level, mipLevel) => device.queue.writeTexture({texture: made, mipLevel},
+            bytes(level.data), {bytesPerRow: level.width * texture.channels}, [level.width, level.height]));
+        return made.createView();
+    });
+    if (job.weights) first.push({buffer: buffer(device, bytes(job.weights), GPUBufferUsage.STORAGE)});
+    if (job.sampler) first.push(device.createSampler(job.sampler));
+    const size = job.count * 80;
+    const results = device.createBuffer({size, usage: GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC});
+    const copy = device.createBuffer({size, usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST});
+    const second = [{buffer: buffer(device, bytes(job.queries), GPUBufferUsage.STORAGE)}, {buffer: results}];
+    const encoder = device.createCommandEncoder();
+    const pass = encoder.beginComputePass();
+    pass.setPipeline(pipeline);
+    [first, second].forEach((resources, group) => pass.setBindGroup(group, device.createBindGroup({
+        layout: pipeline.getBindGroupLayout(group),
+        entries: resources.map((resource, binding) => ({binding, resource})),
+    })));
+    pass.dispatchWorkgroups(Math.ceil(job.count / 64));
+    pass.end();
+    encoder.copyBufferToBuffer(results, 0, copy, 0, size);
+    device.queue.submit([encoder.finish()]);
+    await copy.mapAsync(GPUMapMode.READ);
+    const error = await device.popErrorScope();
+    if (error) throw error.message;
+    let text = "";
+    for (const byte of new Uint8Array(copy.getMappedRange())) text += String.fromCharCode(byte);
+    return btoa(text);
+}
+
+async function all() {
+    const answers = {};
+    const adapter = await navigator.gpu?.requestAdapter();
+    if (!adapter) return answers;
+    const device = await adapter.requestDevice();
+    for (const job of jobs) {
+        try { answers[job.name] = await run(device, job); } catch (error) { answers[job.name] = "error: " + error; }
+    }
+    return answers;
+}
+
+all().catch((error) => ({page: "error: " + error})).then(
+    (answers) => fetch("/answers", {method: "POST", body: JSON.stringify(answers)}));
+</script>"""
+
+
+def run_webgpu(jobs: list[Job], timeout: float = 240) -> dict[str, np.ndarray]:
+    """All jobs in one page, by name. WebGPU answers later than a page's load event: the page posts its answers."""
+    script = json.dumps([_webgpu_job(job) for job in jobs]).replace("</", "<\\/")
+    answers = _posted_answers(WEBGPU_PAGE.replace("const jobs = JOBS", f"const jobs = {script}", 1), timeout)
+    if not answers:
+        pytest.skip("this Chromium has no WebGPU adapter")
+    return _decoded(answers)
+
+
+def _webgpu_job(job: Job) -> dict:
+    textures = []
+    for levels in map(without_4_bits, job.textures.values()):
+        channels = levels[0].shape[2]
+        stored = [_level(level.tobytes(), level.shape[1], level.shape[0]) for level in levels]
+        textures.append({"format": WEBGPU_FORMATS[channels], "channels": channels, "levels": stored})
+    sampler = {re.sub("_(.)", lambda found: found[1].upper(), name): value for name, value in SAMPLER.items()}
+    return {
+        "name": job.name,
+        "source": job.source + WGSL_ENTRY,
+        "textures": textures,
+        "weights": base64.b64encode(job.weights).decode(),
+        "queries": base64.b64encode(job.queries.tobytes()).decode(),
+        "sampler": sampler if job.sampled else None,
+        "count": len(job.queries),
+    }
+
+
+def _posted_answers(page: str, timeout: float) -> dict[str, str]:
+    """What a page posts to /answers, opened in Chromium from a server of this machine."""
+    answers = []
+    answered = threading.Event()
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self._send(page.encode() if self.path == "/" else b"")
+
+        def do_POST(self):
+            answers.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self._send(b"")
+            answered.set()
+
+        def _send(self, payload):
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.send_header("Content-Length", str(len(payload)))
+            self.end_headers()
+            self.wfile.write(payload)
+
+        def log_message(self, *_):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        command = [chromium(), *CHROMIUM_FLAGS, "--enable-unsafe-webgpu", f"--user-data-dir={folder}/profile"]
+        browser = subprocess.Popen(
+            [*command, f"http://127.0.0.1:{server.server_port}/"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        try:
+            assert answered.wait(timeout), "no answers from the page"
+        finally:
+            browser.terminate()
+            browser.wait(30)
+            server.shutdown()
+            server.server_close()
+    return answers[0]

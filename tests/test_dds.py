@@ -105,6 +105,29 @@ def test_pillow_reads_every_mip(width, height, mips):
     assert position == len(payload)
 
 
+@every_shape
+def test_4_bit_channels(width, height, mips):
+    """B4G4R4A4: round trip, another reader, and Pillow, which knows such texels by their masks only."""
+    texture = Texture(tuple(level >> 4 for level in make_texture(width, height, mips, 4).levels), 4)
+    payload = encode_dds(texture)
+    assert decode_dds(payload).bits == 4
+    assert_same(decode_dds(payload), texture)
+    parsed = reference.parse_dds(payload)
+    assert parsed["dxgiFormat"] == 115 and parsed["dwPitchOrLinearSize"] == 2 * width
+    assert_same(Texture(tuple(parsed["levels"])), texture)
+    position = HEADER_BYTES
+    for level in texture.levels:
+        h, w, _ = level.shape
+        header = patched(patched(payload[:128], 12, h), 16, w)
+        rgb_with_alpha, masks = 0x41, (0x0F00, 0x00F0, 0x000F, 0xF000)
+        for offset, value in zip(range(80, 108, 4), (rgb_with_alpha, 0, 16, *masks)):
+            header = patched(header, offset, value)
+        with Image.open(io.BytesIO(header + payload[position : position + 2 * h * w])) as picture:
+            np.testing.assert_array_equal(np.round(np.asarray(picture) / 17), level)  # Pillow rounds down
+        position += 2 * h * w
+    assert position == len(payload)
+
+
 def test_views_are_written_in_reading_order():
     wide = np.arange(5 * 7 * 8, dtype=np.uint8).reshape(5, 7, 8)
     for view in (wide[:, :, :4], wide[:, :, 4:], np.asfortranarray(wide[:, :, 2:6]), wide[:, ::-1, ::2]):
@@ -118,6 +141,18 @@ def test_pixel_order_in_the_file():
     level[1, 0] = 9, 8, 7, 6
     body = encode_dds(Texture((level,)))[HEADER_BYTES:]
     assert body[4:8] == bytes([1, 2, 3, 4]) and body[12:16] == bytes([9, 8, 7, 6])
+
+
+def test_the_bits_of_b4g4r4a4():
+    """Microsoft, DXGI_FORMAT: blue is named first and lies in the lowest bits."""
+    level = np.array([[[1, 2, 3, 4]]], np.uint8)  # R, G, B, A
+    assert encode_dds(Texture((level,), 4))[HEADER_BYTES:] == bytes([0x23, 0x41])
+
+
+@pytest.mark.parametrize("levels", [[np.full((2, 2, 4), 16, np.uint8)], [np.zeros((2, 2, 2), np.uint8)]])
+def test_what_4_bits_cannot_hold_is_not_written(levels):
+    with pytest.raises(ValueError):
+        encode_dds(Texture(tuple(levels), 4))
 
 
 @pytest.mark.parametrize(
@@ -166,7 +201,7 @@ FIELDS = {
     "ddspf.dwSize": (76, [0, 2**32 - 1]),
     "ddspf.dwFlags": (80, [0, 0x40]),
     "ddspf.dwFourCC": (84, [0, int.from_bytes(b"DXT1", "little")]),
-    "dxgiFormat": (128, [0, 29, 49, 61, 71, 2**32 - 1]),  # 29 is R8G8B8A8_UNORM_SRGB: never
+    "dxgiFormat": (128, [0, 29, 49, 61, 71, 115, 2**32 - 1]),  # 29 is R8G8B8A8_UNORM_SRGB: never
     "resourceDimension": (132, [0, 2, 4]),
     "miscFlag": (136, [4]),  # a cube
     "arraySize": (140, [0, 2, 2**32 - 1]),
@@ -227,7 +262,7 @@ def test_random_damage_is_refused_or_harmless(channels, changes, length):
     except UserError as error:
         assert len(str(error).splitlines()) == 1
     else:
-        assert sum(level.size for level in texture.levels) == len(payload) - HEADER_BYTES
+        assert sum(level.size for level in texture.levels) * texture.bits // 8 == len(payload) - HEADER_BYTES
 
 
 @settings(max_examples=40, deadline=None)

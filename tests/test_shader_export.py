@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import re
 import shutil
 import subprocess
@@ -20,7 +21,12 @@ from shader_languages import LANGUAGES
 
 ROOT = Path(__file__).resolve().parent.parent
 ALL = ",".join(LANGUAGES)
-STORAGES = [(weights, kind) for weights in ("baked", "buffer") for kind in ("float32", "float16")]
+STORAGES = [
+    (weights, kind, layout)
+    for weights in ("baked", "buffer")
+    for kind in ("float32", "float16")
+    for layout in ("packed", "filterable")
+]
 STORAGE_IDS = ["-".join(storage) for storage in STORAGES]
 
 # A fragment shader around the example of the header, per language.
@@ -59,26 +65,82 @@ def test_committed_translations_are_up_to_date():
         pytest.skip("needs Slang's compiler: pip install --no-deps slangtorch")
     if generate.version_of(slangc) != generate.SLANG_VERSION:
         pytest.skip(f"the committed files are by slangc {generate.SLANG_VERSION}, here is another version")
-    for target in generate.TARGETS:
-        committed = (generate.GENERATED / f"decoder.{target}").read_text(encoding="utf-8")
-        assert generate.translate(slangc, target) == committed, f"{target}: run python shaders/generate.py"
+    names = set()
+    for target, reading in itertools.product(generate.TARGETS, generate.READINGS):
+        name = generate.file_name(target, reading)
+        committed = (generate.GENERATED / name).read_text(encoding="utf-8")
+        assert generate.translate(slangc, target, reading) == committed, f"{name}: run python shaders/generate.py"
+        names.add(name)
+    assert {path.name for path in generate.GENERATED.iterdir()} == names
+
+
+def example_shader(language: str, storage: tuple[str, str, str], export_folder: Path, path: Path) -> None:
+    """Write a fragment shader around the example of the header."""
+    exported = read_export(export_folder)
+    source = shader_source(exported.model, exported.manifest["material"], language, *storage)
+    path.write_text(WRAPPERS[language].format(source=source, example=example_of(source)))
+
+
+def compile_with_glslang(language: str, path: Path) -> Path:
+    """Compile a fragment shader; return the SPIR-V, which is not made for GLSL ES."""
+    compiler = shutil.which("glslangValidator")
+    if not compiler:
+        pytest.skip("needs glslangValidator: apt install glslang-tools")
+    command, out = [compiler, *COMPILERS[language], path], path.with_suffix(".spv")
+    if "-V" in command:
+        command += ["-o", out]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0 and "ERROR" not in done.stdout, done.stdout
+    return out
 
 
 @pytest.mark.parametrize("language", WRAPPERS)
 @pytest.mark.parametrize("storage", STORAGES, ids=STORAGE_IDS)
 def test_the_example_of_the_header_compiles(language, storage, shipped, tmp_path):
-    compiler = shutil.which("glslangValidator")
-    if not compiler:
-        pytest.skip("needs glslangValidator: apt install glslang-tools")
-    exported = read_export(shipped[0])
-    source = shader_source(exported.model, exported.manifest["material"], language, *storage)
-    path = tmp_path / "shader.frag"
-    path.write_text(WRAPPERS[language].format(source=source, example=example_of(source)))
-    command = [compiler, *COMPILERS[language], path]
-    if "-V" in command:
-        command += ["-o", tmp_path / "out.spv"]
+    example_shader(language, storage, shipped[0], tmp_path / "shader.frag")
+    compile_with_glslang(language, tmp_path / "shader.frag")
+
+
+@pytest.mark.parametrize("language", ["hlsl", "glsl"])
+@pytest.mark.parametrize("storage", STORAGES, ids=STORAGE_IDS)
+def test_its_spirv_is_valid(language, storage, shipped, tmp_path):
+    validator = shutil.which("spirv-val")
+    if not validator:
+        pytest.skip("needs spirv-val: apt install spirv-tools")
+    example_shader(language, storage, shipped[0], tmp_path / "shader.frag")
+    module = compile_with_glslang(language, tmp_path / "shader.frag")
+    done = subprocess.run([validator, "--target-env", "vulkan1.1", module], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def compile_with_dxc(path: Path) -> subprocess.CompletedProcess:
+    """Microsoft's compiler for HLSL, shader model 6.0, through Slang's, which finds libdxcompiler.so beside itself."""
+    slangc = load_generate().find_slangc()
+    if slangc is None:
+        pytest.skip("needs Slang's compiler: pip install --no-deps slangtorch")
+    command = [slangc, path, "-pass-through", "dxc", "-target", "dxil", "-profile", "sm_6_0", "-entry", "main"]
+    command += ["-stage", "fragment", "-o", path.with_suffix(".dxil")]
     done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0 and "ERROR" not in done.stdout, done.stdout
+    if "failed to load downstream compiler" in done.stderr:
+        pytest.skip("needs DXC: .ci/run puts libdxcompiler.so of compushady-lrtu beside slangc")
+    return done
+
+
+@pytest.mark.parametrize("storage", STORAGES, ids=STORAGE_IDS)
+def test_dxc_takes_the_hlsl(storage, shipped, tmp_path):
+    path = tmp_path / "shader.hlsl"
+    example_shader("hlsl", storage, shipped[0], path)
+    done = compile_with_dxc(path)
+    assert done.returncode == 0 and "error" not in done.stderr, done.stderr
+    assert path.with_suffix(".dxil").read_bytes()[:4] == b"DXBC"  # the container, of DXIL too
+
+
+def test_dxc_refuses_what_is_wrong(shipped, tmp_path):
+    path = tmp_path / "shader.hlsl"
+    example_shader("hlsl", STORAGES[1], shipped[0], path)
+    path.write_text(path.read_text().replace(".SampleLevel(ntSampler, uv, lod)", ".SampleLevel(uv, lod)"))
+    done = compile_with_dxc(path)
+    assert done.returncode != 0 and "SampleLevel" in done.stderr
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -88,8 +150,8 @@ def test_every_name_is_defined(language, storage, shipped):
     exported = read_export(shipped[0])
     source = shader_source(exported.model, exported.manifest["material"], language, *storage)
     defined = set(re.findall(r"(?:#define|const) (NT_\w+)", source))
-    assert set(re.findall(r"\bNT_[A-Z_]+\b", source)) - {"NT_REGISTER", "NT_BINDING"} <= defined
-    for name in set(re.findall(r"\b(nt[A-Z]\w*)\(", source)):
+    assert set(re.findall(r"\bNT_[A-Z_]+\b", source)) - {"NT_REGISTER", "NT_SAMPLER_REGISTER", "NT_BINDING"} <= defined
+    for name in set(re.findall(r"\b(nt[A-Z]\w*)\(", source)) - {"ntSampler"}:  # of Metal, a variable
         assert re.search(rf"^(?:fn {name}\(|[\w<>]+ {name}\(.*\)$)", source, re.MULTILINE), name
     for bracket in ("()", "[]", "{}"):
         assert source.count(bracket[0]) == source.count(bracket[1])

@@ -1,9 +1,14 @@
-"""What trains is what renders: the model in memory, numpy from the files, WGSL and GLSL ES give the same texels."""
+"""What trains is what renders: the model in memory, numpy from the files, WGSL and GLSL ES give the same texels.
+
+WGSL runs through wgpu and in a browser's WebGPU, GLSL ES in WebGL 2; features packed, and through samplers.
+"""
 
 from __future__ import annotations
 
 import copy
 import dataclasses
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,10 +16,11 @@ import numpy as np
 import pytest
 import reference
 import torch
-from shader_hosts import Job, run_essl, run_wgsl
+from metal_host import run_metal
+from shader_hosts import Job, run_essl, run_webgpu, run_wgsl
 
 from dataset import CHANNELS, Constant, Material, map_slice
-from export import grid_textures, read_export, write_export
+from export import read_export, write_export
 from manifest import describe_material
 from model import DecoderSpec, GridSpec, NeuralTexture
 from quantize import QUANTIZE_BITS, SAVE_BITS
@@ -36,6 +42,7 @@ class Case:
     weights: str = "baked"
     weight_type: str = "float32"
     linear_color: bool = False
+    layout: str = "packed"
 
 
 def _mixed_cases() -> dict[str, Case]:
@@ -73,7 +80,28 @@ CASES = {
     "few_weights_half": Case((GridSpec(4, 2, 4, 16),), DecoderSpec(3, 16, 0), (4, 8), weight_type="float16"),
     "slope": Case((GridSpec(12, 3, 1, 8),), DecoderSpec(1, 18, 2, negative_slope=0.25), (12, 12), weights="buffer"),
     **_mixed_cases(),
-}  # fmt: skip
+}
+SAMPLED_CASES = {  # through the hardware's sampler
+    "filterable": Case(REFERENCE_FORM, DecoderSpec(4, 16, 1), layout="filterable"),
+    "bgra4": Case(REFERENCE_FORM, DecoderSpec(2, 32, 2, 0, "hard_swish"), (64, 32), layout="bgra4"),
+    "filterable_bits": Case(
+        (GridSpec(32, 6, 2, 8), GridSpec(8, 3, 8, 16), GridSpec(4, 1, 1, 8)), DecoderSpec(3, 16, 1, 3), (32, 64),
+        weights="buffer", layout="filterable",
+    ),
+    "filterable_learned": Case(
+        LEARNED_FORM, DecoderSpec(0, 32, 1, 3, "hard_swish"), (64, 32), weights="buffer", layout="filterable"
+    ),
+    "filterable_odd": Case(
+        (GridSpec(20, 3, 8, 64),), DecoderSpec(5, 64, 3), (40, 24), ("diffuse", "normal", "metallic"),
+        ((5, Constant(255, 8)),), weights="buffer", weight_type="float16", layout="filterable",
+    ),
+    "filterable_one_texel": Case((GridSpec(1, 1, 8, 8),), DecoderSpec(2, 16, 0), (1, 1), layout="filterable"),
+    "bgra4_padded": Case(
+        (GridSpec(8, 4, 4, 8, "learned"), GridSpec(12, 2, 4, 16)), DecoderSpec(1, 16, 2, 2), weights="buffer",
+        layout="bgra4",
+    ),
+}
+CASES |= SAMPLED_CASES  # fmt: skip
 
 
 @dataclass
@@ -134,7 +162,7 @@ def shipped(tmp_path_factory) -> dict[str, Shipped]:
             for parameters in model.grid_parameters:
                 parameters.uniform_(-0.6, 0.6)
         folder = tmp_path_factory.mktemp(name)
-        write_export(folder, model, describe_material(material))
+        write_export(folder, model, describe_material(material), layout=case.layout)
         exported = read_export(folder)
         model = stored_model(model, case.weight_type)
         queries = make_queries(material.num_lods, random)
@@ -156,20 +184,24 @@ def stored_model(model: NeuralTexture, weight_type: str) -> NeuralTexture:
 
 
 def make_job(name: str, case: Case, shipped: Shipped, language: str) -> Job:
-    planes = [texture.levels for g in range(len(case.grids)) for texture in grid_textures(shipped.model, g)]
-    storage = (case.weights, case.weight_type)
+    textures = {}
+    for texture, file in texture_names(shipped.model, case.layout).items():
+        parsed = reference.parse_dds((shipped.folder / file).read_bytes())
+        textures[texture] = parsed.get("words", parsed["levels"])
+    storage = (case.weights, case.weight_type, case.layout)
     return Job(
         name,
         shader_source(shipped.model, shipped.manifest["material"], language, *storage),
-        dict(zip(texture_names(shipped.model), planes)),
+        textures,
         weight_bytes(shipped.model, case.weight_type) if case.weights == "buffer" else b"",
         case.weight_type == "float16",
         shipped.queries,
+        case.layout != "packed",
     )
 
 
 def assert_parity(got: np.ndarray, want: np.ndarray) -> None:
-    """The one check of this file. Worst seen: 6e-7 (lavapipe, SwiftShader, 2026-11-21); a mistake makes 0.1 or more."""
+    """The one check of this file. Worst seen: 6e-7 (lavapipe, SwiftShader, 2026-11-21); mistakes made 0.07 to 0.3."""
     assert got.shape == want.shape
     assert np.isfinite(got).all()
     worst = np.abs(got - want).max(axis=0)
@@ -182,17 +214,29 @@ MISTAKES = ("wrong mip", "half-texel shift", "swapped channels")
 def sabotaged(job: Job, what: str) -> Job:
     """The same job with one mistake in the decoder."""
     wgsl = "fn ntDecode" in job.source
-    half, fetch = ("vec2<f32>(0.5f)", "texel, mip)") if wgsl else (" - 0.5;", "texel, mip)")
-    at = job.source.index("ntAddFeatures(")
-    head, body = job.source[:at], job.source[at:]
-    if what == "wrong mip":
-        head = head.replace(fetch, "texel / 2, mip + 1)" if not wgsl else "texel / vec2<i32>(2), mip + 1)", 1)
-    elif what == "half-texel shift":
-        body = body.replace(half, "vec2<f32>(0.0f)" if wgsl else ";", 1)
+    if job.sampled:
+        at = job.source.index("ntTriangleWave(")
+        call = re.search(r"\(ntSampleTexel\(\((\w+)\), \((\w+)\), \((\w+)\), \((\w+)\)\)\)", job.source[at:])
+        grid, plane, uv, lod = call.groups()
+        if what == "wrong mip":
+            lod += " + 1.0"
+        elif what == "half-texel shift":
+            uv += f" + {'f32' if wgsl else 'float'}(0.5) / {'f32' if wgsl else 'float'}(ntGridResolution({grid}))"
+        wrong = f"(ntSampleTexel({grid}, {plane}, {uv}, {lod}))" + (".zyxw" if what == "swapped channels" else "")
+        source = job.source[:at] + job.source[at:].replace(call[0], wrong)
     else:
-        head = head.replace(fetch, fetch + ".zyxw", 1)
-    assert head + body != job.source
-    return Job(what, head + body, job.textures, job.weights, job.half, job.queries)
+        half, fetch = ("vec2<f32>(0.5f)", "texel, mip)") if wgsl else (" - 0.5;", "texel, mip)")
+        at = job.source.index("ntAddFeatures(")
+        head, body = job.source[:at], job.source[at:]
+        if what == "wrong mip":
+            head = head.replace(fetch, "texel / 2, mip + 1)" if not wgsl else "texel / vec2<i32>(2), mip + 1)", 1)
+        elif what == "half-texel shift":
+            body = body.replace(half, "vec2<f32>(0.0f)" if wgsl else ";", 1)
+        else:
+            head = head.replace(fetch, fetch + ".zyxw", 1)
+        source = head + body
+    assert source != job.source
+    return dataclasses.replace(job, name=f"{what}, {job.name}", source=source)
 
 
 # --- parity ----------------------------------------------------------------------------------------------------------
@@ -218,7 +262,7 @@ def test_numpy_from_the_files(name, shipped):
     case, one = CASES[name], shipped[name]
     texture = reference.load_export(
         one.folder, one.model.num_lods, [grid.interpolation for grid in case.grids],
-        case.decoder.n_texel_frequencies, case.decoder.activation,
+        case.decoder.n_texel_frequencies, case.decoder.activation, case.layout,
     )  # fmt: skip
     texture.negative_slope = case.decoder.negative_slope
     if case.weight_type == "float16":
@@ -247,18 +291,43 @@ def test_wgsl_through_wgpu(name, shipped):
     assert_parity(run_wgsl(wgsl_job(name, shipped)), shipped[name].want)
 
 
+@pytest.mark.parametrize("name", ["slope", "filterable_bits"])
 @pytest.mark.parametrize("what", MISTAKES)
-def test_wgsl_mistakes_are_caught(what, shipped):
-    got = run_wgsl(sabotaged(wgsl_job("slope", shipped), what))
+def test_wgsl_mistakes_are_caught(what, name, shipped):
+    got = run_wgsl(sabotaged(wgsl_job(name, shipped), what))
     with pytest.raises(AssertionError):
-        assert_parity(got, shipped["slope"].want)
+        assert_parity(got, shipped[name].want)
+
+
+def jobs_of_page(make, names: Sequence[str]) -> list[Job]:
+    """Every case for one page, and the three mistakes in some of them."""
+    jobs = {name: make(name) for name in CASES}
+    return [*jobs.values(), *(sabotaged(jobs[name], what) for what in MISTAKES for name in names)]
+
+
+METAL_CASES = ("reference_half", "learned", "learned_buffer_half", "filterable_bits", "filterable_learned", "bgra4")
+
+
+@pytest.mark.parametrize("name", METAL_CASES)
+def test_metal_as_cpp(name, shipped, tmp_path):
+    assert_parity(run_metal(make_job(name, CASES[name], shipped[name], "metal"), tmp_path), shipped[name].want)
+
+
+@pytest.mark.parametrize("what", MISTAKES[:2])  # what stands in for Metal's library has no swizzles
+def test_metal_mistakes_are_caught(what, shipped, tmp_path):
+    one = shipped["filterable_bits"]
+    got = run_metal(sabotaged(make_job("filterable_bits", CASES["filterable_bits"], one, "metal"), what), tmp_path)
+    with pytest.raises(AssertionError):
+        assert_parity(got, one.want)
+
+
+MISTAKEN = {"essl": ("slope", "bgra4"), "webgpu": ("slope", "bgra4")}
 
 
 @pytest.fixture(scope="module")
 def essl(shipped) -> dict[str, np.ndarray]:
-    """Every case in one page, and the three mistakes."""
-    jobs = [make_job(name, case, shipped[name], "essl") for name, case in CASES.items()]
-    return run_essl(jobs + [sabotaged(jobs[0], what) for what in MISTAKES])
+    make = lambda name: make_job(name, CASES[name], shipped[name], "essl")  # noqa: E731
+    return run_essl(jobs_of_page(make, MISTAKEN["essl"]))
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -266,7 +335,25 @@ def test_glsl_es_in_webgl(name, shipped, essl):
     assert_parity(essl[name], shipped[name].want)
 
 
+@pytest.mark.parametrize("name", MISTAKEN["essl"])
 @pytest.mark.parametrize("what", MISTAKES)
-def test_glsl_es_mistakes_are_caught(what, shipped, essl):
+def test_glsl_es_mistakes_are_caught(what, name, shipped, essl):
     with pytest.raises(AssertionError):
-        assert_parity(essl[what], shipped["reference"].want)
+        assert_parity(essl[f"{what}, {name}"], shipped[name].want)
+
+
+@pytest.fixture(scope="module")
+def webgpu(shipped) -> dict[str, np.ndarray]:
+    return run_webgpu(jobs_of_page(lambda name: wgsl_job(name, shipped), MISTAKEN["webgpu"]))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_wgsl_in_webgpu(name, shipped, webgpu):
+    assert_parity(webgpu[name], shipped[name].want)
+
+
+@pytest.mark.parametrize("name", MISTAKEN["webgpu"])
+@pytest.mark.parametrize("what", MISTAKES)
+def test_webgpu_mistakes_are_caught(what, name, shipped, webgpu):
+    with pytest.raises(AssertionError):
+        assert_parity(webgpu[f"{what}, {name}"], shipped[name].want)

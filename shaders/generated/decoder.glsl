@@ -86,13 +86,14 @@ void ntAddFeatures(inout float  inputs_0[NT_LAYER_WIDTH], vec2 uv_0, int lod_1, 
         vec2 _S6 = position_0 - corner_0;
         int features_0 = (ntGridFeatures((grid_2)));
         int _S7 = (ntGridBits((grid_2)));
+        bool learned_0 = (ntGridLearned((grid_2))) == 1;
         which_0 = 0;
         while(which_0 < 4)
         {
             int _S8 = which_0 & 1;
             int _S9 = which_0 >> 1;
             ivec2 texel_2 = ivec2(corner_0) + ivec2(_S8, _S9);
-            uvec2 _S10 = ntLoadWord(grid_2, ivec2(ntWrap(texel_2.x, resolution_1), ntWrap(texel_2.y, resolution_1)), mip_1);
+            ivec2 texel_3 = ivec2(ntWrap(texel_2.x, resolution_1), ntWrap(texel_2.y, resolution_1));
             float across_0;
             if(_S8 == 0)
             {
@@ -111,15 +112,14 @@ void ntAddFeatures(inout float  inputs_0[NT_LAYER_WIDTH], vec2 uv_0, int lod_1, 
             {
                 down_0 = _S6.y;
             }
-            bool learned_0 = (ntGridLearned((grid_2))) == 1;
-            float _S11;
+            float _S10;
             if(learned_0)
             {
-                _S11 = share_0;
+                _S10 = share_0;
             }
             else
             {
-                _S11 = share_0 * (across_0 * down_0);
+                _S10 = share_0 * (across_0 * down_0);
             }
             if(learned_0)
             {
@@ -129,15 +129,16 @@ void ntAddFeatures(inout float  inputs_0[NT_LAYER_WIDTH], vec2 uv_0, int lod_1, 
             {
                 _S4 = first_1;
             }
+            uvec2 _S11 = ntLoadWord(grid_2, texel_3, mip_1);
             int feature_0 = 0;
             while(feature_0 < features_0)
             {
-                inputs_0[_S4 + feature_0] = inputs_0[_S4 + feature_0] + _S11 * ntFeatureOf(_S10, feature_0, _S7);
+                inputs_0[_S4 + feature_0] = inputs_0[_S4 + feature_0] + _S10 * ntFeatureOf(_S11, feature_0, _S7);
                 feature_0 = feature_0 + 1;
             }
             which_0 = which_0 + 1;
         }
-        if((ntGridLearned((grid_2))) == 1)
+        if(learned_0)
         {
             _S4 = 4 * features_0;
         }

@@ -86,13 +86,14 @@ void ntAddFeatures(array<float, NT_LAYER_WIDTH> thread* inputs_0, float2 uv_0, i
         float2 _S6 = position_0 - corner_0;
         int features_0 = (ntGridFeatures((grid_2)));
         int _S7 = (ntGridBits((grid_2)));
+        bool learned_0 = (ntGridLearned((grid_2))) == int(1);
         which_0 = int(0);
         while(which_0 < int(4))
         {
             int _S8 = which_0 & int(1);
             int _S9 = which_0 >> 1U;
             int2 texel_2 = int2(corner_0) + int2(_S8, _S9);
-            uint2 _S10 = ntLoadWord(grid_2, int2(ntWrap(texel_2.x, resolution_1), ntWrap(texel_2.y, resolution_1)), mip_1);
+            int2 texel_3 = int2(ntWrap(texel_2.x, resolution_1), ntWrap(texel_2.y, resolution_1));
             float across_0;
             if(_S8 == int(0))
             {
@@ -111,15 +112,14 @@ void ntAddFeatures(array<float, NT_LAYER_WIDTH> thread* inputs_0, float2 uv_0, i
             {
                 down_0 = _S6.y;
             }
-            bool learned_0 = (ntGridLearned((grid_2))) == int(1);
-            float _S11;
+            float _S10;
             if(learned_0)
             {
-                _S11 = share_0;
+                _S10 = share_0;
             }
             else
             {
-                _S11 = share_0 * (across_0 * down_0);
+                _S10 = share_0 * (across_0 * down_0);
             }
             if(learned_0)
             {
@@ -129,15 +129,16 @@ void ntAddFeatures(array<float, NT_LAYER_WIDTH> thread* inputs_0, float2 uv_0, i
             {
                 _S4 = first_1;
             }
+            uint2 _S11 = ntLoadWord(grid_2, texel_3, mip_1);
             int feature_0 = int(0);
             while(feature_0 < features_0)
             {
-                (*inputs_0)[_S4 + feature_0] = (*inputs_0)[_S4 + feature_0] + _S11 * ntFeatureOf(_S10, feature_0, _S7);
+                (*inputs_0)[_S4 + feature_0] = (*inputs_0)[_S4 + feature_0] + _S10 * ntFeatureOf(_S11, feature_0, _S7);
                 feature_0 = feature_0 + int(1);
             }
             which_0 = which_0 + int(1);
         }
-        if((ntGridLearned((grid_2))) == int(1))
+        if(learned_0)
         {
             _S4 = int(4) * features_0;
         }

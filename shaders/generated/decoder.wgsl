@@ -86,13 +86,14 @@ fn ntAddFeatures( inputs_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>,  uv_0 : 
         var _S6 : vec2<f32> = position_0 - corner_0;
         var features_0 : i32 = (ntGridFeatures((grid_2)));
         var _S7 : i32 = (ntGridBits((grid_2)));
+        var learned_0 : bool = (ntGridLearned((grid_2))) == i32(1);
         which_0 = i32(0);
         while(which_0 < i32(4))
         {
             var _S8 : i32 = (which_0 & (i32(1)));
             var _S9 : i32 = (which_0 >> (u32(1)));
             var texel_2 : vec2<i32> = vec2<i32>(corner_0) + vec2<i32>(_S8, _S9);
-            var _S10 : vec2<u32> = ntLoadWord(grid_2, vec2<i32>(ntWrap(texel_2.x, resolution_1), ntWrap(texel_2.y, resolution_1)), mip_1);
+            var texel_3 : vec2<i32> = vec2<i32>(ntWrap(texel_2.x, resolution_1), ntWrap(texel_2.y, resolution_1));
             var across_0 : f32;
             if(_S8 == i32(0))
             {
@@ -111,15 +112,14 @@ fn ntAddFeatures( inputs_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>,  uv_0 : 
             {
                 down_0 = _S6.y;
             }
-            var learned_0 : bool = (ntGridLearned((grid_2))) == i32(1);
-            var _S11 : f32;
+            var _S10 : f32;
             if(learned_0)
             {
-                _S11 = share_0;
+                _S10 = share_0;
             }
             else
             {
-                _S11 = share_0 * (across_0 * down_0);
+                _S10 = share_0 * (across_0 * down_0);
             }
             if(learned_0)
             {
@@ -129,15 +129,16 @@ fn ntAddFeatures( inputs_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>,  uv_0 : 
             {
                 _S4 = first_1;
             }
+            var _S11 : vec2<u32> = ntLoadWord(grid_2, texel_3, mip_1);
             var feature_0 : i32 = i32(0);
             while(feature_0 < features_0)
             {
-                (*inputs_0)[_S4 + feature_0] = (*inputs_0)[_S4 + feature_0] + _S11 * ntFeatureOf(_S10, feature_0, _S7);
+                (*inputs_0)[_S4 + feature_0] = (*inputs_0)[_S4 + feature_0] + _S10 * ntFeatureOf(_S11, feature_0, _S7);
                 feature_0 = feature_0 + i32(1);
             }
             which_0 = which_0 + i32(1);
         }
-        if((ntGridLearned((grid_2))) == i32(1))
+        if(learned_0)
         {
             _S4 = i32(4) * features_0;
         }

@@ -1,0 +1,552 @@
+// Generated from shaders/decoder.slang by shaders/generate.py; do not edit.
+
+float ntTriangleWave(float coordinate_0, int octave_0)
+{
+    float x_0 = coordinate_0 * (0.5f * float(1U << uint(octave_0))) + 0.25f * float(octave_0);
+    return 4.0f * abs(x_0 - floor(x_0) - 0.5f) - 1.0f;
+}
+
+float4 ntFeaturesOf(float4 channels_0, int bits_0)
+{
+    float n_0 = float(1U << uint(bits_0));
+    return (channels_0 - float4(0.5f) ) * float4(((n_0 - 1.0f) / n_0)) ;
+}
+
+void ntAddSampledFeatures(array<float, NT_LAYER_WIDTH> thread* inputs_0, float2 uv_0, float lod_0)
+{
+    int k_0;
+    int _S1 = int(2) * NT_NUM_FREQUENCIES;
+    int grid_0 = int(0);
+    int first_0 = _S1;
+    while(grid_0 < NT_NUM_GRIDS)
+    {
+        bool learned_0 = (ntGridLearned((grid_0))) == int(1);
+        int features_0 = (ntGridFeatures((grid_0)));
+        float _S2 = min(lod_0, float((ntGridMips((grid_0))) - int(1)));
+        int _S3;
+        if(learned_0)
+        {
+            _S3 = int(0);
+        }
+        else
+        {
+            _S3 = (ntGridPlanes((grid_0)));
+        }
+        int plane_0 = int(0);
+        while(plane_0 < _S3)
+        {
+            float4 _S4 = ntFeaturesOf((ntSampleTexel((grid_0), (plane_0), (uv_0), (_S2))), (ntGridBits((grid_0))));
+            int _S5 = int(4) * plane_0;
+            int _S6 = min(int(4), features_0 - _S5);
+            k_0 = int(0);
+            while(k_0 < _S6)
+            {
+                (*inputs_0)[first_0 + _S5 + k_0] = (*inputs_0)[first_0 + _S5 + k_0] + _S4[k_0];
+                k_0 = k_0 + int(1);
+            }
+            plane_0 = plane_0 + int(1);
+        }
+        if(learned_0)
+        {
+            k_0 = int(4) * features_0;
+        }
+        else
+        {
+            k_0 = features_0;
+        }
+        int first_1 = first_0 + k_0;
+        grid_0 = grid_0 + int(1);
+        first_0 = first_1;
+    }
+    return;
+}
+
+int ntMipOf(int grid_1, int lod_1)
+{
+    return min(lod_1, (ntGridMips((grid_1))) - int(1));
+}
+
+int ntWrap(int texel_0, int resolution_0)
+{
+    int _S7;
+    if(texel_0 < int(0))
+    {
+        _S7 = texel_0 + resolution_0;
+    }
+    else
+    {
+        if(texel_0 >= resolution_0)
+        {
+            _S7 = texel_0 - resolution_0;
+        }
+        else
+        {
+            _S7 = texel_0;
+        }
+    }
+    return _S7;
+}
+
+void ntAddFeatures(array<float, NT_LAYER_WIDTH> thread* inputs_1, float2 uv_1, int lod_2, float share_0)
+{
+    int octave_1;
+    int _S8;
+    int _S9 = int(2) * NT_NUM_FREQUENCIES;
+    int grid_2 = int(0);
+    int first_2 = _S9;
+    while(grid_2 < NT_NUM_GRIDS)
+    {
+        int mip_0 = ntMipOf(grid_2, lod_2);
+        int resolution_1 = (ntGridResolution((grid_2))) >> uint(mip_0);
+        float2 position_0 = uv_1 * float2(float(resolution_1))  - float2(0.5f) ;
+        float2 corner_0 = floor(position_0);
+        float2 _S10 = position_0 - corner_0;
+        int features_1 = (ntGridFeatures((grid_2)));
+        int _S11 = (ntGridBits((grid_2)));
+        bool learned_1 = (ntGridLearned((grid_2))) == int(1);
+        if(!learned_1)
+        {
+            octave_1 = int(0);
+        }
+        else
+        {
+            octave_1 = int(4);
+        }
+        int which_0 = int(0);
+        while(which_0 < octave_1)
+        {
+            int _S12 = which_0 & int(1);
+            int _S13 = which_0 >> 1U;
+            int2 texel_1 = int2(corner_0) + int2(_S12, _S13);
+            int2 texel_2 = int2(ntWrap(texel_1.x, resolution_1), ntWrap(texel_1.y, resolution_1));
+            float across_0;
+            if(_S12 == int(0))
+            {
+                across_0 = 1.0f - _S10.x;
+            }
+            else
+            {
+                across_0 = _S10.x;
+            }
+            float down_0;
+            if(_S13 == int(0))
+            {
+                down_0 = 1.0f - _S10.y;
+            }
+            else
+            {
+                down_0 = _S10.y;
+            }
+            float _S14;
+            if(learned_1)
+            {
+                _S14 = share_0;
+            }
+            else
+            {
+                _S14 = share_0 * (across_0 * down_0);
+            }
+            if(learned_1)
+            {
+                _S8 = first_2 + which_0 * features_1;
+            }
+            else
+            {
+                _S8 = first_2;
+            }
+            int plane_1 = int(0);
+            while(plane_1 < (ntGridPlanes((grid_2))))
+            {
+                float4 _S15 = ntFeaturesOf((ntFetchTexel((grid_2), (plane_1), (texel_2), (mip_0))), _S11);
+                int _S16 = int(4) * plane_1;
+                int _S17 = min(int(4), features_1 - _S16);
+                int k_1 = int(0);
+                while(k_1 < _S17)
+                {
+                    (*inputs_1)[_S8 + _S16 + k_1] = (*inputs_1)[_S8 + _S16 + k_1] + _S14 * _S15[k_1];
+                    k_1 = k_1 + int(1);
+                }
+                plane_1 = plane_1 + int(1);
+            }
+            which_0 = which_0 + int(1);
+        }
+        if(learned_1)
+        {
+            _S8 = int(4) * features_1;
+        }
+        else
+        {
+            _S8 = features_1;
+        }
+        int first_3 = first_2 + _S8;
+        grid_2 = grid_2 + int(1);
+        first_2 = first_3;
+    }
+    int _S18 = NT_NUM_TEXEL_FREQUENCIES;
+    if(_S18 > int(0))
+    {
+        float2 _S19 = uv_1 * float2(float((ntGridResolution((int(0)))) >> uint(ntMipOf(int(0), lod_2))))  - float2(0.5f) ;
+        octave_1 = int(0);
+        while(octave_1 < _S18)
+        {
+            float2 x_1 = _S19 / float2(float(1U << uint(octave_1))) ;
+            float2 wave_0 = float2(2.0f)  * (x_1 - floor(x_1)) - float2(1.0f) ;
+            int _S20 = NT_FIRST_TEXEL_WAVE;
+            (*inputs_1)[_S20 + octave_1] = (*inputs_1)[_S20 + octave_1] + share_0 * wave_0.x;
+            (*inputs_1)[_S20 + _S18 + octave_1] = (*inputs_1)[_S20 + _S18 + octave_1] + share_0 * wave_0.y;
+            octave_1 = octave_1 + int(1);
+        }
+    }
+    return;
+}
+
+void ntDecoderInputs(array<float, NT_LAYER_WIDTH> thread* inputs_2, float2 uv_2, int near_0, int far_0, float blend_0, float lod_3)
+{
+    float _S21;
+    int _S22 = NT_FIRST_TEXEL_WAVE;
+    int _S23 = _S22 + int(2) * NT_NUM_TEXEL_FREQUENCIES;
+    int i_0 = int(0);
+    while(i_0 < NT_LAYER_WIDTH)
+    {
+        bool one_0;
+        if(i_0 >= NT_NUM_REFERENCE_INPUTS)
+        {
+            if(i_0 < _S22)
+            {
+                one_0 = true;
+            }
+            else
+            {
+                one_0 = i_0 >= _S23;
+            }
+        }
+        else
+        {
+            one_0 = false;
+        }
+        if(one_0)
+        {
+            _S21 = 1.0f;
+        }
+        else
+        {
+            _S21 = 0.0f;
+        }
+        (*inputs_2)[i_0] = _S21;
+        i_0 = i_0 + int(1);
+    }
+    int _S24 = NT_NUM_FREQUENCIES;
+    int octave_2 = int(0);
+    while(octave_2 < _S24)
+    {
+        (*inputs_2)[octave_2] = ntTriangleWave(uv_2.x, octave_2);
+        (*inputs_2)[_S24 + octave_2] = ntTriangleWave(uv_2.y, octave_2);
+        octave_2 = octave_2 + int(1);
+    }
+    (*inputs_2)[NT_NUM_REFERENCE_INPUTS - int(1)] = lod_3 / float(max(NT_NUM_LODS - int(1), int(1)));
+    ntAddSampledFeatures(inputs_2, uv_2, float(near_0) + blend_0);
+    if(blend_0 > 0.0f)
+    {
+        i_0 = int(2);
+    }
+    else
+    {
+        i_0 = int(1);
+    }
+    int i_1 = int(0);
+    while(i_1 < i_0)
+    {
+        bool _S25 = i_1 == int(0);
+        if(_S25)
+        {
+            octave_2 = near_0;
+        }
+        else
+        {
+            octave_2 = far_0;
+        }
+        if(_S25)
+        {
+            _S21 = 1.0f - blend_0;
+        }
+        else
+        {
+            _S21 = blend_0;
+        }
+        ntAddFeatures(inputs_2, uv_2, octave_2, _S21);
+        i_1 = i_1 + int(1);
+    }
+    return;
+}
+
+float ntActivate(float x_2)
+{
+    if(NT_HARD_SWISH == int(1))
+    {
+        return x_2 * clamp(x_2 + 3.0f, 0.0f, 6.0f) / 6.0f;
+    }
+    float _S26;
+    if(x_2 > 0.0f)
+    {
+        _S26 = x_2;
+    }
+    else
+    {
+        _S26 = NT_NEGATIVE_SLOPE * x_2;
+    }
+    return _S26;
+}
+
+void ntNetwork(array<float, NT_LAYER_WIDTH> thread* values_0)
+{
+    int i_2;
+    int _S27 = NT_NUM_HIDDEN_LAYERS + int(1);
+    int inputCount_0 = NT_NUM_INPUTS;
+    int layer_0 = int(0);
+    int column_0 = int(0);
+    while(layer_0 < _S27)
+    {
+        bool last_0 = layer_0 == (_S27 - int(1));
+        int outputCount_0;
+        if(last_0)
+        {
+            outputCount_0 = int(16);
+        }
+        else
+        {
+            outputCount_0 = NT_NUM_NEURONS;
+        }
+        thread array<float, NT_LAYER_WIDTH> outputs_0;
+        int row_0 = int(0);
+        while(row_0 < outputCount_0)
+        {
+            float4 _S28 = float4(0.0f, 0.0f, 0.0f, 0.0f);
+            i_2 = int(0);
+            float4 sum_0 = _S28;
+            while(i_2 < inputCount_0)
+            {
+                float4 sum_1 = sum_0 + (ntWeights((column_0 + i_2))) * float4((*values_0)[i_2]) ;
+                i_2 = i_2 + int(1);
+                sum_0 = sum_1;
+            }
+            int column_1 = column_0 + inputCount_0;
+            float4 sum_2;
+            if(!last_0)
+            {
+                sum_2 = float4(ntActivate(sum_0.x), ntActivate(sum_0.y), ntActivate(sum_0.z), ntActivate(sum_0.w));
+            }
+            else
+            {
+                sum_2 = sum_0;
+            }
+            outputs_0[row_0] = sum_2.x;
+            outputs_0[row_0 + int(1)] = sum_2.y;
+            outputs_0[row_0 + int(2)] = sum_2.z;
+            outputs_0[row_0 + int(3)] = sum_2.w;
+            row_0 = row_0 + int(4);
+            column_0 = column_1;
+        }
+        i_2 = int(0);
+        while(i_2 < outputCount_0)
+        {
+            (*values_0)[i_2] = outputs_0[i_2];
+            i_2 = i_2 + int(1);
+        }
+        int _S29 = layer_0 + int(1);
+        inputCount_0 = outputCount_0;
+        layer_0 = _S29;
+    }
+    return;
+}
+
+struct NtMaterial
+{
+    float3 diffuse;
+    float3 normal;
+    float roughness;
+    float occlusion;
+    float metallic;
+    float specular;
+    float displacement;
+};
+
+NtMaterial ntDecode(float2 uv_3, float lod_4)
+{
+    int _S30 = NT_NUM_LODS - int(1);
+    float level_0 = clamp(lod_4, 0.0f, float(_S30));
+    float2 _S31 = uv_3 - floor(uv_3);
+    int near_1 = int(level_0);
+    int _S32 = min(near_1 + int(1), _S30);
+    float blend_1 = level_0 - float(near_1);
+    bool twice_0 = NT_BLEND_OUTPUTS == int(1);
+    bool _S33;
+    if(twice_0)
+    {
+        _S33 = blend_1 > 0.0f;
+    }
+    else
+    {
+        _S33 = false;
+    }
+    int channel_0;
+    if(_S33)
+    {
+        channel_0 = int(2);
+    }
+    else
+    {
+        channel_0 = int(1);
+    }
+    thread array<float, int(16)> decoded_0;
+    int pass_0 = int(0);
+    while(pass_0 < channel_0)
+    {
+        bool _S34 = pass_0 == int(0);
+        int lower_0;
+        if(_S34)
+        {
+            lower_0 = near_1;
+        }
+        else
+        {
+            lower_0 = _S32;
+        }
+        thread array<float, NT_LAYER_WIDTH> values_1;
+        float _S35;
+        if(twice_0)
+        {
+            _S35 = 0.0f;
+        }
+        else
+        {
+            _S35 = blend_1;
+        }
+        float _S36;
+        if(twice_0)
+        {
+            _S36 = float(lower_0);
+        }
+        else
+        {
+            _S36 = level_0;
+        }
+        ntDecoderInputs(&values_1, _S31, lower_0, _S32, _S35, _S36);
+        ntNetwork(&values_1);
+        int i_3 = int(0);
+        while(i_3 < int(16))
+        {
+            float _S37;
+            if(_S34)
+            {
+                _S37 = values_1[i_3];
+            }
+            else
+            {
+                _S37 = decoded_0[i_3] + blend_1 * (values_1[i_3] - decoded_0[i_3]);
+            }
+            decoded_0[i_3] = _S37;
+            i_3 = i_3 + int(1);
+        }
+        pass_0 = pass_0 + int(1);
+    }
+    channel_0 = int(0);
+    while(channel_0 < int(11))
+    {
+        if((ntIsConstant((channel_0))) == int(1))
+        {
+            decoded_0[channel_0] = (ntConstantValue((channel_0)));
+        }
+        channel_0 = channel_0 + int(1);
+    }
+    thread NtMaterial material_0;
+    (&material_0)->diffuse = float3(decoded_0[int(0)], decoded_0[int(1)], decoded_0[int(2)]);
+    (&material_0)->normal = float3(decoded_0[int(3)], decoded_0[int(4)], decoded_0[int(5)]);
+    (&material_0)->roughness = decoded_0[int(6)];
+    (&material_0)->occlusion = decoded_0[int(7)];
+    (&material_0)->metallic = decoded_0[int(8)];
+    (&material_0)->specular = decoded_0[int(9)];
+    (&material_0)->displacement = decoded_0[int(10)];
+    return material_0;
+}
+
+float3 ntUnitNormal(const NtMaterial thread* material_1)
+{
+    float3 vector_0 = material_1->normal * float3(2.0f)  - float3(1.0f) ;
+    float size_0 = length(vector_0);
+    bool _S38;
+    if(NT_HAS_NORMAL == int(1))
+    {
+        _S38 = size_0 > 9.99999997475242708e-07f;
+    }
+    else
+    {
+        _S38 = false;
+    }
+    float3 _S39;
+    if(_S38)
+    {
+        _S39 = vector_0 / float3(size_0) ;
+    }
+    else
+    {
+        _S39 = float3(0.0f, 0.0f, 1.0f);
+    }
+    return _S39;
+}
+
+float3 ntSrgbToLinear(float3 color_0)
+{
+    float3 c_0 = clamp(color_0, float3(0.0f, 0.0f, 0.0f), float3(1.0f, 1.0f, 1.0f));
+    float3 low_0 = c_0 / float3(12.92000007629394531f) ;
+    float3 high_0 = pow((c_0 + float3(0.05499999970197678f) ) / float3(1.0549999475479126f) , float3(2.40000009536743164f, 2.40000009536743164f, 2.40000009536743164f));
+    float _S40;
+    if((c_0.x) <= 0.04044999927282333f)
+    {
+        _S40 = low_0.x;
+    }
+    else
+    {
+        _S40 = high_0.x;
+    }
+    float _S41;
+    if((c_0.y) <= 0.04044999927282333f)
+    {
+        _S41 = low_0.y;
+    }
+    else
+    {
+        _S41 = high_0.y;
+    }
+    float _S42;
+    if((c_0.z) <= 0.04044999927282333f)
+    {
+        _S42 = low_0.z;
+    }
+    else
+    {
+        _S42 = high_0.z;
+    }
+    return float3(_S40, _S41, _S42);
+}
+
+float3 ntLinearDiffuse(const NtMaterial thread* material_2)
+{
+    float3 _S43;
+    if(NT_DIFFUSE_IS_SRGB == int(1))
+    {
+        _S43 = ntSrgbToLinear(material_2->diffuse);
+    }
+    else
+    {
+        _S43 = material_2->diffuse;
+    }
+    return _S43;
+}
+
+float ntLod(float2 across_1, float2 down_1)
+{
+    float2 size_1 = float2(NT_MATERIAL_WIDTH, NT_MATERIAL_HEIGHT);
+    float2 a_0 = across_1 * size_1;
+    float2 b_0 = down_1 * size_1;
+    return 0.5f * log2(max(max(dot(a_0, a_0), dot(b_0, b_0)), 9.999999960041972e-13f));
+}

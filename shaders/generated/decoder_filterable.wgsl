@@ -1,0 +1,552 @@
+// Generated from shaders/decoder.slang by shaders/generate.py; do not edit.
+
+fn ntTriangleWave( coordinate_0 : f32,  octave_0 : i32) -> f32
+{
+    var x_0 : f32 = coordinate_0 * (0.5f * f32((u32(1) << (u32(octave_0))))) + 0.25f * f32(octave_0);
+    return 4.0f * abs(x_0 - floor(x_0) - 0.5f) - 1.0f;
+}
+
+fn ntFeaturesOf( channels_0 : vec4<f32>,  bits_0 : i32) -> vec4<f32>
+{
+    var n_0 : f32 = f32((u32(1) << (u32(bits_0))));
+    return (channels_0 - vec4<f32>(0.5f)) * vec4<f32>(((n_0 - 1.0f) / n_0));
+}
+
+fn ntAddSampledFeatures( inputs_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>,  uv_0 : vec2<f32>,  lod_0 : f32)
+{
+    var k_0 : i32;
+    var _S1 : i32 = i32(2) * NT_NUM_FREQUENCIES;
+    var grid_0 : i32 = i32(0);
+    var first_0 : i32 = _S1;
+    while(grid_0 < NT_NUM_GRIDS)
+    {
+        var learned_0 : bool = (ntGridLearned((grid_0))) == i32(1);
+        var features_0 : i32 = (ntGridFeatures((grid_0)));
+        var _S2 : f32 = min(lod_0, f32((ntGridMips((grid_0))) - i32(1)));
+        var _S3 : i32;
+        if(learned_0)
+        {
+            _S3 = i32(0);
+        }
+        else
+        {
+            _S3 = (ntGridPlanes((grid_0)));
+        }
+        var plane_0 : i32 = i32(0);
+        while(plane_0 < _S3)
+        {
+            var _S4 : vec4<f32> = ntFeaturesOf((ntSampleTexel((grid_0), (plane_0), (uv_0), (_S2))), (ntGridBits((grid_0))));
+            var _S5 : i32 = i32(4) * plane_0;
+            var _S6 : i32 = min(i32(4), features_0 - _S5);
+            k_0 = i32(0);
+            while(k_0 < _S6)
+            {
+                (*inputs_0)[first_0 + _S5 + k_0] = (*inputs_0)[first_0 + _S5 + k_0] + _S4[k_0];
+                k_0 = k_0 + i32(1);
+            }
+            plane_0 = plane_0 + i32(1);
+        }
+        if(learned_0)
+        {
+            k_0 = i32(4) * features_0;
+        }
+        else
+        {
+            k_0 = features_0;
+        }
+        var first_1 : i32 = first_0 + k_0;
+        grid_0 = grid_0 + i32(1);
+        first_0 = first_1;
+    }
+    return;
+}
+
+fn ntMipOf( grid_1 : i32,  lod_1 : i32) -> i32
+{
+    return min(lod_1, (ntGridMips((grid_1))) - i32(1));
+}
+
+fn ntWrap( texel_0 : i32,  resolution_0 : i32) -> i32
+{
+    var _S7 : i32;
+    if(texel_0 < i32(0))
+    {
+        _S7 = texel_0 + resolution_0;
+    }
+    else
+    {
+        if(texel_0 >= resolution_0)
+        {
+            _S7 = texel_0 - resolution_0;
+        }
+        else
+        {
+            _S7 = texel_0;
+        }
+    }
+    return _S7;
+}
+
+fn ntAddFeatures( inputs_1 : ptr<function, array<f32, NT_LAYER_WIDTH>>,  uv_1 : vec2<f32>,  lod_2 : i32,  share_0 : f32)
+{
+    var octave_1 : i32;
+    var _S8 : i32;
+    var _S9 : i32 = i32(2) * NT_NUM_FREQUENCIES;
+    var grid_2 : i32 = i32(0);
+    var first_2 : i32 = _S9;
+    while(grid_2 < NT_NUM_GRIDS)
+    {
+        var mip_0 : i32 = ntMipOf(grid_2, lod_2);
+        var resolution_1 : i32 = ((ntGridResolution((grid_2))) >> (u32(mip_0)));
+        var position_0 : vec2<f32> = uv_1 * vec2<f32>(f32(resolution_1)) - vec2<f32>(0.5f);
+        var corner_0 : vec2<f32> = floor(position_0);
+        var _S10 : vec2<f32> = position_0 - corner_0;
+        var features_1 : i32 = (ntGridFeatures((grid_2)));
+        var _S11 : i32 = (ntGridBits((grid_2)));
+        var learned_1 : bool = (ntGridLearned((grid_2))) == i32(1);
+        if(!learned_1)
+        {
+            octave_1 = i32(0);
+        }
+        else
+        {
+            octave_1 = i32(4);
+        }
+        var which_0 : i32 = i32(0);
+        while(which_0 < octave_1)
+        {
+            var _S12 : i32 = (which_0 & (i32(1)));
+            var _S13 : i32 = (which_0 >> (u32(1)));
+            var texel_1 : vec2<i32> = vec2<i32>(corner_0) + vec2<i32>(_S12, _S13);
+            var texel_2 : vec2<i32> = vec2<i32>(ntWrap(texel_1.x, resolution_1), ntWrap(texel_1.y, resolution_1));
+            var across_0 : f32;
+            if(_S12 == i32(0))
+            {
+                across_0 = 1.0f - _S10.x;
+            }
+            else
+            {
+                across_0 = _S10.x;
+            }
+            var down_0 : f32;
+            if(_S13 == i32(0))
+            {
+                down_0 = 1.0f - _S10.y;
+            }
+            else
+            {
+                down_0 = _S10.y;
+            }
+            var _S14 : f32;
+            if(learned_1)
+            {
+                _S14 = share_0;
+            }
+            else
+            {
+                _S14 = share_0 * (across_0 * down_0);
+            }
+            if(learned_1)
+            {
+                _S8 = first_2 + which_0 * features_1;
+            }
+            else
+            {
+                _S8 = first_2;
+            }
+            var plane_1 : i32 = i32(0);
+            while(plane_1 < (ntGridPlanes((grid_2))))
+            {
+                var _S15 : vec4<f32> = ntFeaturesOf((ntFetchTexel((grid_2), (plane_1), (texel_2), (mip_0))), _S11);
+                var _S16 : i32 = i32(4) * plane_1;
+                var _S17 : i32 = min(i32(4), features_1 - _S16);
+                var k_1 : i32 = i32(0);
+                while(k_1 < _S17)
+                {
+                    (*inputs_1)[_S8 + _S16 + k_1] = (*inputs_1)[_S8 + _S16 + k_1] + _S14 * _S15[k_1];
+                    k_1 = k_1 + i32(1);
+                }
+                plane_1 = plane_1 + i32(1);
+            }
+            which_0 = which_0 + i32(1);
+        }
+        if(learned_1)
+        {
+            _S8 = i32(4) * features_1;
+        }
+        else
+        {
+            _S8 = features_1;
+        }
+        var first_3 : i32 = first_2 + _S8;
+        grid_2 = grid_2 + i32(1);
+        first_2 = first_3;
+    }
+    var _S18 : i32 = NT_NUM_TEXEL_FREQUENCIES;
+    if(_S18 > i32(0))
+    {
+        var _S19 : vec2<f32> = uv_1 * vec2<f32>(f32(((ntGridResolution((i32(0)))) >> (u32(ntMipOf(i32(0), lod_2)))))) - vec2<f32>(0.5f);
+        octave_1 = i32(0);
+        while(octave_1 < _S18)
+        {
+            var x_1 : vec2<f32> = _S19 / vec2<f32>(f32((u32(1) << (u32(octave_1)))));
+            var wave_0 : vec2<f32> = vec2<f32>(2.0f) * (x_1 - floor(x_1)) - vec2<f32>(1.0f);
+            var _S20 : i32 = NT_FIRST_TEXEL_WAVE;
+            (*inputs_1)[_S20 + octave_1] = (*inputs_1)[_S20 + octave_1] + share_0 * wave_0.x;
+            (*inputs_1)[_S20 + _S18 + octave_1] = (*inputs_1)[_S20 + _S18 + octave_1] + share_0 * wave_0.y;
+            octave_1 = octave_1 + i32(1);
+        }
+    }
+    return;
+}
+
+fn ntDecoderInputs( inputs_2 : ptr<function, array<f32, NT_LAYER_WIDTH>>,  uv_2 : vec2<f32>,  near_0 : i32,  far_0 : i32,  blend_0 : f32,  lod_3 : f32)
+{
+    var _S21 : f32;
+    var _S22 : i32 = NT_FIRST_TEXEL_WAVE;
+    var _S23 : i32 = _S22 + i32(2) * NT_NUM_TEXEL_FREQUENCIES;
+    var i_0 : i32 = i32(0);
+    while(i_0 < NT_LAYER_WIDTH)
+    {
+        var one_0 : bool;
+        if(i_0 >= NT_NUM_REFERENCE_INPUTS)
+        {
+            if(i_0 < _S22)
+            {
+                one_0 = true;
+            }
+            else
+            {
+                one_0 = i_0 >= _S23;
+            }
+        }
+        else
+        {
+            one_0 = false;
+        }
+        if(one_0)
+        {
+            _S21 = 1.0f;
+        }
+        else
+        {
+            _S21 = 0.0f;
+        }
+        (*inputs_2)[i_0] = _S21;
+        i_0 = i_0 + i32(1);
+    }
+    var _S24 : i32 = NT_NUM_FREQUENCIES;
+    var octave_2 : i32 = i32(0);
+    while(octave_2 < _S24)
+    {
+        (*inputs_2)[octave_2] = ntTriangleWave(uv_2.x, octave_2);
+        (*inputs_2)[_S24 + octave_2] = ntTriangleWave(uv_2.y, octave_2);
+        octave_2 = octave_2 + i32(1);
+    }
+    (*inputs_2)[NT_NUM_REFERENCE_INPUTS - i32(1)] = lod_3 / f32(max(NT_NUM_LODS - i32(1), i32(1)));
+    ntAddSampledFeatures(&((*inputs_2)), uv_2, f32(near_0) + blend_0);
+    if(blend_0 > 0.0f)
+    {
+        i_0 = i32(2);
+    }
+    else
+    {
+        i_0 = i32(1);
+    }
+    var i_1 : i32 = i32(0);
+    while(i_1 < i_0)
+    {
+        var _S25 : bool = i_1 == i32(0);
+        if(_S25)
+        {
+            octave_2 = near_0;
+        }
+        else
+        {
+            octave_2 = far_0;
+        }
+        if(_S25)
+        {
+            _S21 = 1.0f - blend_0;
+        }
+        else
+        {
+            _S21 = blend_0;
+        }
+        ntAddFeatures(&((*inputs_2)), uv_2, octave_2, _S21);
+        i_1 = i_1 + i32(1);
+    }
+    return;
+}
+
+fn ntActivate( x_2 : f32) -> f32
+{
+    if(NT_HARD_SWISH == i32(1))
+    {
+        return x_2 * clamp(x_2 + 3.0f, 0.0f, 6.0f) / 6.0f;
+    }
+    var _S26 : f32;
+    if(x_2 > 0.0f)
+    {
+        _S26 = x_2;
+    }
+    else
+    {
+        _S26 = NT_NEGATIVE_SLOPE * x_2;
+    }
+    return _S26;
+}
+
+fn ntNetwork( values_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>)
+{
+    var i_2 : i32;
+    var _S27 : i32 = NT_NUM_HIDDEN_LAYERS + i32(1);
+    var inputCount_0 : i32 = NT_NUM_INPUTS;
+    var layer_0 : i32 = i32(0);
+    var column_0 : i32 = i32(0);
+    while(layer_0 < _S27)
+    {
+        var last_0 : bool = layer_0 == (_S27 - i32(1));
+        var outputCount_0 : i32;
+        if(last_0)
+        {
+            outputCount_0 = i32(16);
+        }
+        else
+        {
+            outputCount_0 = NT_NUM_NEURONS;
+        }
+        var outputs_0 : array<f32, NT_LAYER_WIDTH>;
+        var row_0 : i32 = i32(0);
+        while(row_0 < outputCount_0)
+        {
+            const _S28 : vec4<f32> = vec4<f32>(0.0f, 0.0f, 0.0f, 0.0f);
+            i_2 = i32(0);
+            var sum_0 : vec4<f32> = _S28;
+            while(i_2 < inputCount_0)
+            {
+                var sum_1 : vec4<f32> = sum_0 + (ntWeights((column_0 + i_2))) * vec4<f32>((*values_0)[i_2]);
+                i_2 = i_2 + i32(1);
+                sum_0 = sum_1;
+            }
+            var column_1 : i32 = column_0 + inputCount_0;
+            var sum_2 : vec4<f32>;
+            if(!last_0)
+            {
+                sum_2 = vec4<f32>(ntActivate(sum_0.x), ntActivate(sum_0.y), ntActivate(sum_0.z), ntActivate(sum_0.w));
+            }
+            else
+            {
+                sum_2 = sum_0;
+            }
+            outputs_0[row_0] = sum_2.x;
+            outputs_0[row_0 + i32(1)] = sum_2.y;
+            outputs_0[row_0 + i32(2)] = sum_2.z;
+            outputs_0[row_0 + i32(3)] = sum_2.w;
+            row_0 = row_0 + i32(4);
+            column_0 = column_1;
+        }
+        i_2 = i32(0);
+        while(i_2 < outputCount_0)
+        {
+            (*values_0)[i_2] = outputs_0[i_2];
+            i_2 = i_2 + i32(1);
+        }
+        var _S29 : i32 = layer_0 + i32(1);
+        inputCount_0 = outputCount_0;
+        layer_0 = _S29;
+    }
+    return;
+}
+
+struct NtMaterial
+{
+     diffuse : vec3<f32>,
+     normal : vec3<f32>,
+     roughness : f32,
+     occlusion : f32,
+     metallic : f32,
+     specular : f32,
+     displacement : f32,
+};
+
+fn ntDecode( uv_3 : vec2<f32>,  lod_4 : f32) -> NtMaterial
+{
+    var _S30 : i32 = NT_NUM_LODS - i32(1);
+    var level_0 : f32 = clamp(lod_4, 0.0f, f32(_S30));
+    var _S31 : vec2<f32> = uv_3 - floor(uv_3);
+    var near_1 : i32 = i32(level_0);
+    var _S32 : i32 = min(near_1 + i32(1), _S30);
+    var blend_1 : f32 = level_0 - f32(near_1);
+    var twice_0 : bool = NT_BLEND_OUTPUTS == i32(1);
+    var _S33 : bool;
+    if(twice_0)
+    {
+        _S33 = blend_1 > 0.0f;
+    }
+    else
+    {
+        _S33 = false;
+    }
+    var channel_0 : i32;
+    if(_S33)
+    {
+        channel_0 = i32(2);
+    }
+    else
+    {
+        channel_0 = i32(1);
+    }
+    var decoded_0 : array<f32, i32(16)>;
+    var pass_0 : i32 = i32(0);
+    while(pass_0 < channel_0)
+    {
+        var _S34 : bool = pass_0 == i32(0);
+        var lower_0 : i32;
+        if(_S34)
+        {
+            lower_0 = near_1;
+        }
+        else
+        {
+            lower_0 = _S32;
+        }
+        var values_1 : array<f32, NT_LAYER_WIDTH>;
+        var _S35 : f32;
+        if(twice_0)
+        {
+            _S35 = 0.0f;
+        }
+        else
+        {
+            _S35 = blend_1;
+        }
+        var _S36 : f32;
+        if(twice_0)
+        {
+            _S36 = f32(lower_0);
+        }
+        else
+        {
+            _S36 = level_0;
+        }
+        ntDecoderInputs(&(values_1), _S31, lower_0, _S32, _S35, _S36);
+        ntNetwork(&(values_1));
+        var i_3 : i32 = i32(0);
+        while(i_3 < i32(16))
+        {
+            var _S37 : f32;
+            if(_S34)
+            {
+                _S37 = values_1[i_3];
+            }
+            else
+            {
+                _S37 = decoded_0[i_3] + blend_1 * (values_1[i_3] - decoded_0[i_3]);
+            }
+            decoded_0[i_3] = _S37;
+            i_3 = i_3 + i32(1);
+        }
+        pass_0 = pass_0 + i32(1);
+    }
+    channel_0 = i32(0);
+    while(channel_0 < i32(11))
+    {
+        if((ntIsConstant((channel_0))) == i32(1))
+        {
+            decoded_0[channel_0] = (ntConstantValue((channel_0)));
+        }
+        channel_0 = channel_0 + i32(1);
+    }
+    var material_0 : NtMaterial;
+    material_0.diffuse = vec3<f32>(decoded_0[i32(0)], decoded_0[i32(1)], decoded_0[i32(2)]);
+    material_0.normal = vec3<f32>(decoded_0[i32(3)], decoded_0[i32(4)], decoded_0[i32(5)]);
+    material_0.roughness = decoded_0[i32(6)];
+    material_0.occlusion = decoded_0[i32(7)];
+    material_0.metallic = decoded_0[i32(8)];
+    material_0.specular = decoded_0[i32(9)];
+    material_0.displacement = decoded_0[i32(10)];
+    return material_0;
+}
+
+fn ntUnitNormal( material_1 : NtMaterial) -> vec3<f32>
+{
+    var vector_0 : vec3<f32> = material_1.normal * vec3<f32>(2.0f) - vec3<f32>(1.0f);
+    var size_0 : f32 = length(vector_0);
+    var _S38 : bool;
+    if(NT_HAS_NORMAL == i32(1))
+    {
+        _S38 = size_0 > 9.99999997475242708e-07f;
+    }
+    else
+    {
+        _S38 = false;
+    }
+    var _S39 : vec3<f32>;
+    if(_S38)
+    {
+        _S39 = vector_0 / vec3<f32>(size_0);
+    }
+    else
+    {
+        _S39 = vec3<f32>(0.0f, 0.0f, 1.0f);
+    }
+    return _S39;
+}
+
+fn ntSrgbToLinear( color_0 : vec3<f32>) -> vec3<f32>
+{
+    var c_0 : vec3<f32> = clamp(color_0, vec3<f32>(0.0f, 0.0f, 0.0f), vec3<f32>(1.0f, 1.0f, 1.0f));
+    var low_0 : vec3<f32> = c_0 / vec3<f32>(12.92000007629394531f);
+    var high_0 : vec3<f32> = pow((c_0 + vec3<f32>(0.05499999970197678f)) / vec3<f32>(1.0549999475479126f), vec3<f32>(2.40000009536743164f, 2.40000009536743164f, 2.40000009536743164f));
+    var _S40 : f32;
+    if((c_0.x) <= 0.04044999927282333f)
+    {
+        _S40 = low_0.x;
+    }
+    else
+    {
+        _S40 = high_0.x;
+    }
+    var _S41 : f32;
+    if((c_0.y) <= 0.04044999927282333f)
+    {
+        _S41 = low_0.y;
+    }
+    else
+    {
+        _S41 = high_0.y;
+    }
+    var _S42 : f32;
+    if((c_0.z) <= 0.04044999927282333f)
+    {
+        _S42 = low_0.z;
+    }
+    else
+    {
+        _S42 = high_0.z;
+    }
+    return vec3<f32>(_S40, _S41, _S42);
+}
+
+fn ntLinearDiffuse( material_2 : NtMaterial) -> vec3<f32>
+{
+    var _S43 : vec3<f32>;
+    if(NT_DIFFUSE_IS_SRGB == i32(1))
+    {
+        _S43 = ntSrgbToLinear(material_2.diffuse);
+    }
+    else
+    {
+        _S43 = material_2.diffuse;
+    }
+    return _S43;
+}
+
+fn ntLod( across_1 : vec2<f32>,  down_1 : vec2<f32>) -> f32
+{
+    var size_1 : vec2<f32> = vec2<f32>(NT_MATERIAL_WIDTH, NT_MATERIAL_HEIGHT);
+    var a_0 : vec2<f32> = across_1 * size_1;
+    var b_0 : vec2<f32> = down_1 * size_1;
+    return 0.5f * log2(max(max(dot(a_0, a_0), dot(b_0, b_0)), 9.999999960041972e-13f));
+}

@@ -22,8 +22,8 @@ from errors import UserError
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".tga", ".bmp", ".webp", ".exr"})
 MAX_PIXELS = 2**28  # 16384 x 16384: above the largest texture a GPU takes, below what fills a workstation's memory
 
-# Of pictures that we write. Run lengths instead of matches: a third faster than zlib's level 1 and 3 % smaller, and only
-# 2 % larger than level 6, which takes several times as long (decoded | source | error of Rock058).
+# Of pictures that we write. Run lengths instead of matches: a third faster than zlib's level 1, 3 % smaller, and 2 %
+# larger than level 6, which takes several times as long (decoded | source | error of Rock058).
 _QUICK = {"compress_level": 1, "compress_type": zlib.Z_RLE}
 
 _PILLOW_FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
@@ -110,8 +110,8 @@ def encode_png(pixels: np.ndarray, quick: bool = False) -> bytes:
 
 
 def write_png(stream: BinaryIO, height: int, width: int, bands: Iterable[np.ndarray]) -> None:
-    """Write a PNG file, quickly, whose (rows, W, 1 or 3) uint8 pixels come in bands from the top, so that the picture is never
-    there twice: Pillow's own copy has 4 bytes a pixel in colour."""
+    """Write a PNG file, quickly, whose (rows, W, 1 or 3) uint8 pixels come in bands from the top, so that the picture
+    is never there twice: Pillow's own copy has 4 bytes a pixel in colour."""
     bands = iter(bands)
     first = next(bands)
     picture, top = PillowImage.new("RGB" if first.shape[2] == 3 else "L", (width, height)), 0

@@ -206,6 +206,13 @@ def _header(
         "      Diffuse in linear light.",
         "  " + language.signature("float", "ntLod", [("float2", "across"), ("float2", "down")]),
         "      The lod of a pixel, from the screen-space derivatives of uv.",
+        "  " + language.signature(
+            "float2", "ntTexelCentre", [("float2", "uv"), ("float", "lod"), ("float2", "random")]
+        ),
+        "      The decoder is trained at texel centres, and some dB worse between them, where a fine pattern may show.",
+        "      For random = (0.5, 0.5) this is the centre of the texel that uv lies in. For random numbers below 1,",
+        "      new for each pixel and frame, it is that of one of the four texels around uv, as often as a bilinear",
+        "      filter weighs it: the mean, as temporal antialiasing takes it, is the filtered material.",
         "",
         *textwrap.wrap(f"Maps: {', '.join(maps)}; any others are 0.", 110, subsequent_indent="    "),
         "Values lie nominally in [0, 1] and are not clamped.",

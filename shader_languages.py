@@ -107,7 +107,8 @@ class Language:
     def example(self, textures: Sequence[str], weights: Weights) -> list[str]:
         """Lines of code that call the decoder."""
         return [
-            f"NtMaterial material = ntDecode(uv, max(ntLod({self.dx}(uv), {self.dy}(uv)), 0.0));",
+            f"float lod = floor(max(ntLod({self.dx}(uv), {self.dy}(uv)), 0.0) + 0.5);",
+            f"NtMaterial material = ntDecode(ntTexelCentre(uv, lod, {self.float2}(0.5, 0.5)), lod);",
             f"{self.float3} albedo = ntLinearDiffuse(material);",
             f"{self.float3} normal = ntUnitNormal(material);  // tangent space",
         ]
@@ -269,7 +270,8 @@ class Wgsl(Language):
 
     def example(self, textures, weights):
         return [
-            "let material = ntDecode(uv, max(ntLod(dpdx(uv), dpdy(uv)), 0.0));",
+            "let lod = floor(max(ntLod(dpdx(uv), dpdy(uv)), 0.0) + 0.5);",
+            "let material = ntDecode(ntTexelCentre(uv, lod, vec2<f32>(0.5, 0.5)), lod);",
             "let albedo = ntLinearDiffuse(material);",
             "let normal = ntUnitNormal(material);  // tangent space",
         ]
@@ -323,7 +325,8 @@ class Metal(Language):
         members = ", ".join([*textures, *([] if weights.baked else [TABLE])])
         return [
             f"NtDecoder decoder = {{{members}}};  // arguments of the shader function",
-            "NtDecoder::NtMaterial material = decoder.ntDecode(uv, max(decoder.ntLod(dfdx(uv), dfdy(uv)), 0.0));",
+            "float lod = floor(max(decoder.ntLod(dfdx(uv), dfdy(uv)), 0.0) + 0.5);",
+            "NtDecoder::NtMaterial material = decoder.ntDecode(decoder.ntTexelCentre(uv, lod, float2(0.5, 0.5)), lod);",
             "float3 albedo = decoder.ntLinearDiffuse(&material);",
             "float3 normal = decoder.ntUnitNormal(&material);  // tangent space",
         ]

@@ -41,9 +41,11 @@ int main(int, char** files)
         NtDecoder::NtMaterial m = decoder.ntDecode(float2(query.x, query.y), query.z);
         float3 normal = decoder.ntUnitNormal(&m), linear = decoder.ntLinearDiffuse(&m);
         float lod = decoder.ntLod(float2(query.x, query.y) / 100.0f, float2(query.y, query.x) / 50.0f);
+        float2 centre = decoder.ntTexelCentre(
+            float2(query.x, query.y), query.z, float2(query.y, query.x) * 0.25f + float2(0.375f, 0.375f));
         float results[20] = {m.diffuse.x, m.diffuse.y, m.diffuse.z, m.normal.x, m.normal.y, m.normal.z, m.roughness,
             m.occlusion, m.metallic, m.specular, m.displacement, normal.x, normal.y, normal.z, linear.x, linear.y,
-            linear.z, lod, 0.0f, 0.0f};
+            linear.z, lod, centre.x, centre.y};
         out.write(reinterpret_cast<char*>(results), sizeof results);
     }
 }

@@ -2,12 +2,13 @@
 
 Nothing is imported from the exporter. All take jobs and return, per job, an (n, 20) float32 array per query
 (u, v, lod, 0): the 11 channels, the unit normal, diffuse in linear light, ntLod of the made-up derivatives (u, v) / 100
-and (v, u) / 50, and two zeros.
+and (v, u) / 50, and ntTexelCentre for the made-up random numbers (v, u) / 4 + 0.375.
 """
 
 from __future__ import annotations
 
 import base64
+import contextlib
 import functools
 import http.server
 import json
@@ -43,7 +44,8 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>)
     results[at + 1u] = vec4<f32>(m.normal.yz, m.roughness, m.occlusion);
     results[at + 2u] = vec4<f32>(m.metallic, m.specular, m.displacement, normal.x);
     results[at + 3u] = vec4<f32>(normal.yz, ntLinearDiffuse(m).xy);
-    results[at + 4u] = vec4<f32>(ntLinearDiffuse(m).z, ntLod(query.xy / 100.0, query.yx / 50.0), 0.0, 0.0);
+    results[at + 4u] = vec4<f32>(ntLinearDiffuse(m).z, ntLod(query.xy / 100.0, query.yx / 50.0),
+        ntTexelCentre(query.xy, query.z, query.yx * 0.25 + 0.375));
 }
 """
 
@@ -64,7 +66,8 @@ void main()
     result1 = vec4(m.normal.yz, m.roughness, m.occlusion);
     result2 = vec4(m.metallic, m.specular, m.displacement, normal.x);
     result3 = vec4(normal.yz, ntLinearDiffuse(m).xy);
-    result4 = vec4(ntLinearDiffuse(m).z, ntLod(query.xy / 100.0, query.yx / 50.0), 0.0, 0.0);
+    result4 = vec4(ntLinearDiffuse(m).z, ntLod(query.xy / 100.0, query.yx / 50.0),
+        ntTexelCentre(query.xy, query.z, query.yx * 0.25 + 0.375));
 }
 """
 
@@ -93,6 +96,8 @@ WEBGPU_FORMATS = {1: "r8unorm", 2: "rg8unorm", 4: "rgba8unorm"}  # by channels
 def wgpu_device():
     """A device, of the CPU where there is no other; skips the test where there is none."""
     wgpu = pytest.importorskip("wgpu", reason="needs wgpu: pip install wgpu", exc_type=ImportError)
+    with contextlib.suppress(ImportError):
+        import triton  # noqa: F401  # before lavapipe: of two LLVMs in a process the one that comes later crashes
     try:
         return wgpu.gpu.request_adapter_sync(power_preference="low-power").request_device_sync()
     except Exception as error:

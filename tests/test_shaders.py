@@ -141,7 +141,9 @@ def with_helpers(values: np.ndarray, queries: np.ndarray, manifest: dict) -> np.
     uv = queries[:, :2].astype(np.float64)
     lengths = [(d * size * d * size).sum(axis=1) for d in (uv / 100, uv[:, ::-1] / 50)]
     lod = 0.5 * np.log2(np.maximum(np.maximum(*lengths), 1e-12))
-    return np.column_stack([values, normal, diffuse, lod, np.zeros((len(values), 2))])
+    sizes = np.maximum(np.array([size]) >> np.floor(queries[:, 2:3] + 0.5).astype(int), 1)
+    centre = (np.floor(uv * sizes - 0.5 + uv[:, ::-1] / 4 + 0.375) + 0.5) / sizes
+    return np.column_stack([values, normal, diffuse, lod, centre])
 
 
 @pytest.fixture(scope="module")

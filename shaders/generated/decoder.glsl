@@ -517,3 +517,10 @@ float ntLod(vec2 across_1, vec2 down_1)
     vec2 b_0 = down_1 * size_1;
     return 0.5 * log2(max(max(dot(a_0, a_0), dot(b_0, b_0)), 9.999999960041972e-13));
 }
+
+vec2 ntTexelCentre(vec2 uv_3, float lod_4, vec2 random_0)
+{
+    int level_1 = int(clamp(lod_4, 0.0, float(NT_NUM_LODS - 1)) + 0.5);
+    vec2 size_2 = vec2(float(max(int(NT_MATERIAL_WIDTH) >> level_1, 1)), float(max(int(NT_MATERIAL_HEIGHT) >> level_1, 1)));
+    return (floor(uv_3 * size_2 - 0.5 + random_0) + 0.5) / size_2;
+}

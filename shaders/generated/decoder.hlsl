@@ -517,3 +517,10 @@ float ntLod(float2 across_1, float2 down_1)
     float2 b_0 = down_1 * size_1;
     return 0.5f * log2(max(max(dot(a_0, a_0), dot(b_0, b_0)), 9.999999960041972e-13f));
 }
+
+float2 ntTexelCentre(float2 uv_3, float lod_4, float2 random_0)
+{
+    int level_1 = int(clamp(lod_4, 0.0f, float(NT_NUM_LODS - int(1))) + 0.5f);
+    float2 size_2 = float2(float(max(int(NT_MATERIAL_WIDTH) >> level_1, int(1))), float(max(int(NT_MATERIAL_HEIGHT) >> level_1, int(1))));
+    return (floor(uv_3 * size_2 - 0.5f + random_0) + 0.5f) / size_2;
+}

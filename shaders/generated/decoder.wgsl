@@ -517,3 +517,11 @@ fn ntLod( across_1 : vec2<f32>,  down_1 : vec2<f32>) -> f32
     var b_0 : vec2<f32> = down_1 * size_1;
     return 0.5f * log2(max(max(dot(a_0, a_0), dot(b_0, b_0)), 9.999999960041972e-13f));
 }
+
+fn ntTexelCentre( uv_3 : vec2<f32>,  lod_4 : f32,  random_0 : vec2<f32>) -> vec2<f32>
+{
+    var _S38 : u32 = u32(i32(clamp(lod_4, 0.0f, f32(NT_NUM_LODS - i32(1))) + 0.5f));
+    var size_2 : vec2<f32> = vec2<f32>(f32(max((i32(NT_MATERIAL_WIDTH) >> (_S38)), i32(1))), f32(max((i32(NT_MATERIAL_HEIGHT) >> (_S38)), i32(1))));
+    var _S39 : vec2<f32> = vec2<f32>(0.5f);
+    return (floor(uv_3 * size_2 - _S39 + random_0) + _S39) / size_2;
+}

@@ -550,3 +550,11 @@ float ntLod(float2 across_1, float2 down_1)
     float2 b_0 = down_1 * size_1;
     return 0.5f * log2(max(max(dot(a_0, a_0), dot(b_0, b_0)), 9.999999960041972e-13f));
 }
+
+float2 ntTexelCentre(float2 uv_4, float lod_5, float2 random_0)
+{
+    uint _S44 = uint(int(clamp(lod_5, 0.0f, float(NT_NUM_LODS - int(1))) + 0.5f));
+    float2 size_2 = float2(float(max(int(NT_MATERIAL_WIDTH) >> _S44, int(1))), float(max(int(NT_MATERIAL_HEIGHT) >> _S44, int(1))));
+    float2 _S45 = float2(0.5f) ;
+    return (floor(uv_4 * size_2 - _S45 + random_0) + _S45) / size_2;
+}

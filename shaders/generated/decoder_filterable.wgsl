@@ -550,3 +550,11 @@ fn ntLod( across_1 : vec2<f32>,  down_1 : vec2<f32>) -> f32
     var b_0 : vec2<f32> = down_1 * size_1;
     return 0.5f * log2(max(max(dot(a_0, a_0), dot(b_0, b_0)), 9.999999960041972e-13f));
 }
+
+fn ntTexelCentre( uv_4 : vec2<f32>,  lod_5 : f32,  random_0 : vec2<f32>) -> vec2<f32>
+{
+    var _S44 : u32 = u32(i32(clamp(lod_5, 0.0f, f32(NT_NUM_LODS - i32(1))) + 0.5f));
+    var size_2 : vec2<f32> = vec2<f32>(f32(max((i32(NT_MATERIAL_WIDTH) >> (_S44)), i32(1))), f32(max((i32(NT_MATERIAL_HEIGHT) >> (_S44)), i32(1))));
+    var _S45 : vec2<f32> = vec2<f32>(0.5f);
+    return (floor(uv_4 * size_2 - _S45 + random_0) + _S45) / size_2;
+}

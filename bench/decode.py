@@ -71,9 +71,10 @@ def make_model(form: str, size: int, network: tuple[int, int]) -> NeuralTexture:
         grids = [GridSpec(half, levels, 2, 8, "learned"), GridSpec(eighth, 1, 4, 32)]
         decoder = DecoderSpec(0, *reversed(network), 3, "hard_swish")
     model = NeuralTexture(grids, decoder, size.bit_length(), seed=0)
+    generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for parameters in model.grid_parameters:
-            parameters.uniform_(-0.5, 0.5)
+            parameters.uniform_(-0.5, 0.5, generator=generator)
         for index in range(len(grids)):  # what the files hold
             model.load_codes(index, model.codes(index))
     return model

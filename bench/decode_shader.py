@@ -5,6 +5,7 @@ Operations need glslangValidator, and spirv-opt for what a driver would remove t
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import shutil
@@ -141,6 +142,8 @@ class NoDevice(Exception):
 def open_device() -> tuple[Any, str, bool]:
     """(wgpu device, its name, whether it is a CPU). Raises: NoDevice."""
     os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.gettempdir())  # without one, drivers print errors of their own
+    with contextlib.suppress(ImportError):
+        import triton  # noqa: F401  # of PyTorch: its LLVM crashes when it is loaded after the one of Mesa's CPU device
     try:
         import wgpu
 

@@ -49,7 +49,7 @@ SCALAR_OPS: dict[int, tuple[str, Callable]] = {
     129: ("float", operator.add), 130: ("integer", operator.sub), 131: ("float", operator.sub),
     132: ("integer", operator.mul), 133: ("float", operator.mul), 134: ("integer", _divide), 135: ("integer", _divide),
     136: ("special", lambda a, b: a / b if b else math.nan), 137: ("integer", lambda a, b: a % b if b else 0),
-    138: ("integer", lambda a, b: int(math.fmod(a, b)) if b else 0),
+    138: ("integer", lambda a, b: int(math.fmod(a, b)) if b else 0), 139: ("integer", lambda a, b: a % b if b else 0),
     164: ("compare", operator.eq), 165: ("compare", operator.ne), 166: ("compare", lambda a, b: a or b),
     167: ("compare", lambda a, b: a and b), 168: ("compare", operator.not_), 169: ("compare", _select),
     170: ("compare", operator.eq), 171: ("compare", operator.ne), 172: ("compare", operator.gt),

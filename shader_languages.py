@@ -115,6 +115,11 @@ class Hlsl(Language):
             "#ifndef NT_REGISTER",
             "#define NT_REGISTER(index) register(t##index)",
             "#endif",
+            "// Textures: define NT_TEXTURE for hosts that bind them by name or pass them as arguments, for example",
+            "// #define NT_TEXTURE(name, index) Texture2D<float4> name",
+            "#ifndef NT_TEXTURE",
+            "#define NT_TEXTURE(name, index) Texture2D<float4> name : NT_REGISTER(index)",
+            "#endif",
             "",
         ]
 
@@ -122,7 +127,7 @@ class Hlsl(Language):
         return [f"static const {self.type(kind)} {TABLE}[{len(rows)}] =", "{", ",\n".join(rows), "};"]
 
     def bindings(self, textures, weights):
-        lines = [f"Texture2D<float4> {name} : NT_REGISTER({index});" for index, name in enumerate(textures)]
+        lines = [f"NT_TEXTURE({name}, {index});" for index, name in enumerate(textures)]
         if not weights.baked:
             kind = "uint2" if weights.half else "float4"
             lines.append(f"StructuredBuffer<{kind}> {TABLE} : NT_REGISTER({len(textures)});")

@@ -29,7 +29,8 @@ MAX_SIZE = 16384  # Direct3D 11's and 12's largest 2-D texture
 _MAGIC = b"DDS "
 _HEADER = struct.Struct("<7I44x8I5I")  # size, flags, height, width, pitch, depth, mips | pixel format | caps
 _DX10 = struct.Struct("<5I")
-_FLAGS = 0x1 | 0x2 | 0x4 | 0x1000 | 0x20000  # caps, height, width, pixel format, mip count
+_MIP_COUNT = 0x20000
+_FLAGS = 0x1 | 0x2 | 0x4 | 0x1000 | _MIP_COUNT  # caps, height, width, pixel format, mip count
 _PITCH, _LINEAR_SIZE = 0x8, 0x80000  # what the field behind the width holds: bytes of a row, or of the first level
 _FOURCC, _RGB = 0x4, 0x40
 _CAPS = 0x1000 | 0x8 | 0x400000  # texture, complex, mipmap
@@ -177,6 +178,7 @@ class DdsInfo:
     mips: int
     format: str  # its DXGI name, or what the header holds in its place
     dx10: bool  # has a DX10 header, which alone can tell sRGB and names newer formats
+    counts_mips: bool  # says how many mips there are, as every file of this module does
     bytes: int  # of the whole file
     expected_bytes: int | None  # the same as the header has it; None for formats that this module has no sizes for
 
@@ -211,4 +213,5 @@ def read_dds_info(path: str | Path) -> DdsInfo:
         raise UserError(f"{path}: impossible size {width}x{height} with {mips} mips; the file is damaged")
     name = known[0] if known else f"DXGI format {dxgi}" if dx10 else f"another format ({code!r}, {bits} bits)"
     levels = sum(_level_bytes(max(width >> k, 1), max(height >> k, 1), dxgi) for k in range(mips)) if known else 0
-    return DdsInfo(width, height, mips, name, dx10, found, start + levels if known else None)
+    counted = bool(fields[1] & _MIP_COUNT)
+    return DdsInfo(width, height, mips, name, dx10, counted, found, start + levels if known else None)

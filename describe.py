@@ -11,16 +11,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from bare_files import WORDS, bare_inputs, layout_of, least_inputs
 from dataset import CHANNELS, MAPS
-from dds import MAX_SIZE, TEXEL_BYTES, DdsInfo, read_dds_info
+from dds import TEXEL_BYTES, DdsInfo, read_dds_info
 from errors import UserError
 from file_space import constant_listing
 from files import sha256_of
 from images import quote
 from manifest import FILE_NAME, MANIFEST, NETWORK, check_material, read_constants, read_layout, read_manifest
-from network_file import info_fields, read_network
+from network_file import check_info, check_levels, info_fields, read_network
 
 MAX_LISTED = 1000  # files of a folder
 
@@ -70,7 +69,7 @@ def _describe_export(folder: Path, manifest: Mapping[str, Any]) -> Description:
         material, grids, decoder = manifest["material"], manifest["grids"], manifest["decoder"]
         check_material(material)
         for grid in grids:
-            _check_levels(grid["n_levels"], grid["base_resolution"])
+            check_levels(grid["n_levels"], grid["base_resolution"])
         size = f"{material['width']} x {material['height']}, {material['num_lods']} LODs"
         result.lines.append(f"{folder}: {material['name']!s:.200}, {size} ({manifest['format']} {manifest['version']})")
         result.section("maps", [_map_row(entry) for entry in material["maps"]])
@@ -212,7 +211,7 @@ def _describe_bare_files(folder: Path, textures: Sequence[Path]) -> Description:
     if path.is_file():
         info, network = read_network(path)
         grids, decoder = info_fields(info, str(path))
-        _check_info(info, grids, decoder, path)
+        check_info(info, grids, decoder, path)
         rows = [_bare_grid_row(index, grid, infos, result) for index, grid in enumerate(grids)]
         result.section("grids, from info", rows)
         result.section("decoder, from info", _bare_decoder_rows(grids, decoder, len(network), result))
@@ -222,27 +221,6 @@ def _describe_bare_files(folder: Path, textures: Sequence[Path]) -> Description:
         unknown = f"the material's size and maps ({', '.join(MAPS)} are the usual ones), colour spaces and PSNR"
         result.lines += ["", f"not told by these files: {unknown}"]
     return result
-
-
-def _check_info(info: np.ndarray, grids: Sequence[Mapping], decoder: Mapping[str, int], path: Path) -> None:
-    """Refuse numbers that no decoder has. More passes than network_file.parse_info lets through: a feature count that
-    does not fill its word, and 32 outputs, which the ancestor writes for 16 channels."""
-    try:
-        if not all(0 <= value <= 65536 for value in info) or decoder["n_hidden_layers"] > 64:
-            raise ValueError("out of range")
-        if not decoder["n_neurons"] or not decoder["padded_outputs"]:
-            raise ValueError("a layer without neurons")
-        for grid in grids:
-            _check_levels(grid["n_levels"], grid["base_resolution"])
-    except ValueError as error:
-        values = f"{info.tolist()!s:.200}"
-        raise UserError(f"{path}: info describes an impossible texture ({values}); the file is damaged") from error
-
-
-def _check_levels(n_levels: int, base_resolution: int) -> None:
-    """Raise ValueError or TypeError for a pyramid that no texture has, before anything counts its texels."""
-    if not 1 <= n_levels <= MAX_SIZE.bit_length() or not 1 <= base_resolution <= MAX_SIZE >> (n_levels - 1):
-        raise ValueError(f"{n_levels!r:.40} levels from {base_resolution!r:.40} on")
 
 
 def _bare_grid_row(index: int, grid: Mapping[str, int], infos: Mapping[str, DdsInfo], result: Description) -> list[str]:
@@ -260,7 +238,7 @@ def _bare_grid_row(index: int, grid: Mapping[str, int], infos: Mapping[str, DdsI
         result.problems.append(
             f"hash_grid_{index}.dds is {info.width} x {info.height}, info says {finest} x {finest}"
         )
-    if info.mips == grid["n_levels"] == 1 or info.mips > 1:
+    if layout_of(info, grid) == WORDS:
         return [*row, "words, all levels" if info.mips == grid["n_levels"] else f"words, {info.mips} levels"]
     # the ancestor: the finest level alone, a feature in each of four channels, its codes stretched to 0..255
     held = f"the first 4 of {grid['features']}" if grid["features"] > 4 else f"all {grid['features']}"
@@ -271,15 +249,13 @@ def _bare_decoder_rows(
     grids: Sequence[Mapping[str, int]], decoder: Mapping[str, int], weights: int, result: Description
 ) -> list[list[str]]:
     neurons, hidden, outputs = decoder["n_neurons"], decoder["n_hidden_layers"], decoder["padded_outputs"]
-    later = [(neurons, neurons)] * (hidden - 1) + [(outputs, neurons)] * (hidden > 0)
-    first = neurons if hidden else outputs
-    inputs, rest = divmod(weights - _weights(later), first)
+    inputs, least = bare_inputs(weights, grids, decoder), least_inputs(grids, decoder)
     waves, features = 2 * decoder["n_frequencies"], sum(grid["features"] for grid in grids)
-    least = waves + features + 1
-    if rest or inputs < least:
+    if inputs is None:
         result.problems.append(f"{NETWORK}: {weights} weights do not fit the {least} inputs and the layers in info")
         return [["layers", "do not fit the number of weights"]]
-    layers = [(first, inputs), *later]
+    layers = [(neurons if hidden else outputs, inputs), *[(neurons, neurons)] * (hidden - 1)]
+    layers += [(outputs, neurons)] * (hidden > 0)
     told = f"{waves} triangle waves, {features} features, LOD, ones"
     if inputs != -(-least // 16) * 16:
         told += ", and others that only a manifest can tell"

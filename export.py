@@ -3,7 +3,7 @@
     python export.py --load_dir outputs/<run> [--load_iter N] --out_dir DIR [--images]
     python export.py --load_dir outputs/<run> --out_dir DIR --transcode [FORMATS]
     python export.py --load_dir outputs/<run> --out_dir DIR [--dds_layout LAYOUT] [--shader hlsl,wgsl]
-    python export.py --describe DIR
+    python export.py --describe DIR [--images --out_dir DIR]
 
 File formats: design.md, section 6.
 """
@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from bare_files import is_bare, parse_assumptions, read_bare_files, save_bare_images
 from configs import OneLineParser, parse_bool
 from dataset import Constant
 from dds import encode_dds, read_dds
@@ -260,6 +261,9 @@ def build_parser() -> OneLineParser:
                         help="effort of the BC7 encoder [default normal]")  # fmt: skip
     parser.add_argument("--describe", metavar="DIR", help="print what the exported files in DIR, or of a run's "
                         "checkpoint, are, and check them; files of the ancestor project too")  # fmt: skip
+    parser.add_argument("--assume", metavar="KEY=VALUE,...", help="what files without a manifest do not say, for "
+                        "--images: size=WxH, sampling=sampler|vertex|aligned, "
+                        "output=none|leaky_relu|hard_swish|hard_gelu, quantize_bits=N")  # fmt: skip
     parser.add_argument("--shader", default="", metavar="LANGUAGES",
                         help="decoders for shaders in out_dir, any of hlsl,glsl,essl,wgsl,metal")  # fmt: skip
     parser.add_argument("--weights", choices=("baked", "buffer"),
@@ -291,6 +295,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         from shader_export import parse_languages, write_shaders
 
         languages = parse_languages(arguments.shader)
+    if is_bare(source):
+        return _decode_bare_files(source, out_dir, arguments)
+    if arguments.assume is not None:
+        raise UserError("--assume: expected only for files without a manifest; these say all of it")
     if (source / MANIFEST).is_file():
         if not wanted:
             raise UserError(
@@ -362,11 +370,19 @@ def _source_folder(arguments: argparse.Namespace) -> Path:
         return Path(arguments.load_dir)
     if arguments.load_dir is not None:
         raise UserError("--describe: expected without --load_dir; it names the folder itself")
-    folder = _describe(Path(arguments.describe), arguments.load_iter)
-    decoded = arguments.images or arguments.transcode is not None or arguments.dds_layout
-    if decoded and not (folder / MANIFEST).is_file():
-        raise UserError(f"{folder}: expected {MANIFEST}, without which nothing can be decoded, found none")
-    return folder
+    return _describe(Path(arguments.describe), arguments.load_iter)
+
+
+def _decode_bare_files(folder: Path, out_dir: Path, arguments: argparse.Namespace) -> int:
+    """The command on files without a manifest: images, and what had to be assumed for them."""
+    if not arguments.images or arguments.shader or arguments.transcode is not None or arguments.dds_layout:
+        raise UserError(f"{folder}: expected {MANIFEST}, without which --images alone can be had, found none")
+    bare = read_bare_files(folder, parse_assumptions(arguments.assume or ""))
+    print("assumed, since the files do not say (--assume changes it):")
+    print("\n".join(f"  {one_line(line)}" for line in bare.assumed))
+    paths, notes = save_bare_images(out_dir / "images", bare)
+    print("\n".join([f"{len(paths)} images in {out_dir / 'images'}", *notes]))
+    return 0
 
 
 def _describe(folder: Path, iteration: int) -> Path:

@@ -6,6 +6,7 @@ import io
 import re
 import zipfile
 import zlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +49,32 @@ def info_fields(info: np.ndarray, name: str) -> tuple[list[dict[str, int]], dict
         raise UserError(f"{name}: expected info for 1 to {MAX_GRIDS} grids, found {len(values)} numbers; it is damaged")
     grids = [dict(zip(fields, values[1 + len(fields) * g :])) for g in range(n_grids)]
     return grids, dict(zip(("n_frequencies", "n_neurons", "n_hidden_layers", "padded_outputs"), values[-4:]))
+
+
+def check_info(
+    info: np.ndarray, grids: Sequence[Mapping[str, int]], decoder: Mapping[str, int], path: str | Path
+) -> None:
+    """Raise UserError for numbers that no decoder has; arguments as info_fields returns them.
+
+    More passes than parse_info lets through: a feature count that does not fill its word, and 32 outputs, which the
+    ancestor project writes for 16 channels.
+    """
+    try:
+        if not all(0 <= value <= 65536 for value in info) or decoder["n_hidden_layers"] > 64:
+            raise ValueError("out of range")
+        if not decoder["n_neurons"] or not decoder["padded_outputs"]:
+            raise ValueError("a layer without neurons")
+        for grid in grids:
+            check_levels(grid["n_levels"], grid["base_resolution"])
+    except ValueError as error:
+        values = f"{info.tolist()!s:.200}"
+        raise UserError(f"{path}: info describes an impossible texture ({values}); the file is damaged") from error
+
+
+def check_levels(n_levels: int, base_resolution: int) -> None:
+    """Raise ValueError or TypeError for a pyramid that no texture has, before anything counts its texels."""
+    if not 1 <= n_levels <= MAX_SIZE.bit_length() or not 1 <= base_resolution <= MAX_SIZE >> (n_levels - 1):
+        raise ValueError(f"{n_levels!r:.40} levels from {base_resolution!r:.40} on")
 
 
 def parse_info(info: np.ndarray, name: str) -> tuple[list[dict[str, int]], dict[str, int]]:

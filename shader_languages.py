@@ -136,6 +136,11 @@ class Hlsl(Language):
             "#ifndef NT_SAMPLER_REGISTER",
             "#define NT_SAMPLER_REGISTER register(s0)",
             "#endif",
+            "// Textures: define NT_TEXTURE for hosts that bind them by name or pass them as arguments, for example",
+            "// #define NT_TEXTURE(name, index) Texture2D<float4> name",
+            "#ifndef NT_TEXTURE",
+            "#define NT_TEXTURE(name, index) Texture2D<float4> name : NT_REGISTER(index)",
+            "#endif",
             "",
         ]
 
@@ -143,7 +148,7 @@ class Hlsl(Language):
         return [f"static const {self.type(kind)} {TABLE}[{len(rows)}] =", "{", ",\n".join(rows), "};"]
 
     def bindings(self, textures, weights, sampled):
-        lines = [f"Texture2D<float4> {name} : NT_REGISTER({index});" for index, name in enumerate(textures)]
+        lines = [f"NT_TEXTURE({name}, {index});" for index, name in enumerate(textures)]
         if not weights.baked:
             kind = "uint2" if weights.half else "float4"
             lines.append(f"StructuredBuffer<{kind}> {TABLE} : NT_REGISTER({len(textures)});")

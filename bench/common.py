@@ -7,8 +7,10 @@ import threads  # isort: skip  # noqa: F401  # before torch
 import argparse
 import os
 import platform
+import statistics
 import subprocess
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +69,29 @@ def use_threads(count: int) -> None:
         raise UserError(f"--num_threads: expected 0 or more, got {count}")
     if count:
         torch.set_num_threads(count)
+
+
+def median_ratio(over: Sequence[float], under: Sequence[float]) -> float:
+    """Median of the rounds' ratios."""
+    return statistics.median(a / b for a, b in zip(over, under))
+
+
+def table(
+    rows: Sequence[Mapping[str, Any]], columns: Sequence[tuple[str, str, str]], units: Mapping[str, float] | None = None
+) -> str:
+    """Rows as aligned lines below a heading.
+
+    Args:
+        columns: (heading, key of the rows, format); what a row does not have, or has as None, is a dash.
+        units: key -> what its numbers are divided by.
+    """
+    units = units or {}
+    cells = [[heading for heading, _, _ in columns]]
+    for row in rows:
+        values = [(row.get(key), key, form) for _, key, form in columns]
+        cells.append(["-" if v is None else form.format(v / units[k] if k in units else v) for v, k, form in values])
+    widths = [max(len(line[column]) for line in cells) for column in range(len(columns))]
+    return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(line, widths)) for line in cells)
 
 
 def save(name: str, out: str, settings: dict[str, Any], entries: list[dict[str, Any]]) -> Path:

@@ -34,7 +34,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from bench.common import RESULTS, machine, save, use_threads
+from bench import common
+from bench.common import RESULTS, machine, median_ratio, save, use_threads
 from bench.engines_plot import plot
 from configs import make_config, parse_bool
 from dataset import MAPS, Material, load_material
@@ -130,11 +131,6 @@ class Contestant:
             "samples_per_second": self.batch_size / milliseconds * 1000,
             "speedup": median_ratio(reference.milliseconds, self.milliseconds) if reference else None,
         }
-
-
-def median_ratio(over: Sequence[float], under: Sequence[float]) -> float:
-    """Median of the rounds' ratios."""
-    return statistics.median(a / b for a, b in zip(over, under))
 
 
 def race(contestants: Sequence[Contestant], effort: Effort, peak: Callable[[], float] | None = None) -> list[float]:
@@ -394,13 +390,7 @@ COLUMNS = {  # heading, key, format
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
     """The rows of one part, aligned, with a heading."""
-    columns = COLUMNS[rows[0]["part"]]
-    cells = [[heading for heading, _, _ in columns]]
-    for row in rows:
-        values = [(row.get(key), key, form) for _, key, form in columns]
-        cells.append(["-" if v is None else form.format(v / UNITS[k] if k in UNITS else v) for v, k, form in values])
-    widths = [max(len(line[column]) for line in cells) for column in range(len(columns))]
-    return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(line, widths)) for line in cells)
+    return common.table(rows, COLUMNS[rows[0]["part"]], UNITS)
 
 
 # --- command -------------------------------------------------------------------------------------------------------

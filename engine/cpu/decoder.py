@@ -29,7 +29,7 @@ DecodedImage = TensorType["height", "width", CHANNELS]
 
 def decode_lod(
     model: NeuralTexture, lod: int, width: int, height: int, say: Callable[[str], None] | None = None,
-    rows: slice = slice(None),
+    rows: slice = slice(None), n_threads: int = 0,
 ) -> DecodedImage:  # fmt: skip
     """One LOD at its texel centres: what model.NeuralTexture.decode gives to float tolerance, many times faster.
 
@@ -38,6 +38,7 @@ def decode_lod(
     Args:
         say: receives a line when the kernels have to be compiled.
         rows: limits it to rows of the LOD.
+        n_threads: 0 is one per core.
     Returns: (height, width, 11) float32 on the CPU, not clamped.
     """
     if model.weights[0].device.type != "cpu":
@@ -50,7 +51,7 @@ def decode_lod(
     image = torch.empty(last - first, width, CHANNELS)
     parameters, weights = model_numbers(model)
     check(kernels.nt_decode_rows(describe_model(model), pointers(parameters), pointer(weights), lod, width, height,
-                                 first, last - first, thread_count(), pointer(image)))  # fmt: skip
+                                 first, last - first, thread_count(n_threads), pointer(image)))  # fmt: skip
     model.set_constants(image)
     return image
 

@@ -14,9 +14,10 @@ import numpy as np
 
 from dataset import CHANNELS, Constant
 from dds import read_dds
+from dds_layouts import grid_file_names
 from errors import UserError
-from manifest import NETWORK, grid_file_names
-from model import ALIGNMENT, TEXEL_OFFSETS, DecoderSpec
+from manifest import NETWORK
+from model import ALIGNMENT, TEXEL_OFFSETS, DecoderSpec, GridSpec
 from network_file import parse_info, read_network
 from quantize import unpack_codes
 
@@ -108,7 +109,7 @@ def _read_grid(folder: Path, index: int, grid: Mapping[str, int]) -> list[np.nda
     """The levels of a grid of packed words, the finest first."""
     planes = []
     finest = grid["base_resolution"] << (grid["n_levels"] - 1)
-    names = grid_file_names(index, grid["save_bits"])
+    names = grid_file_names(index, GridSpec(finest, grid["n_levels"], grid["quantize_bits"], grid["save_bits"]))
     expected = [(finest >> mip, finest >> mip, grid["save_bits"] // 8 // len(names)) for mip in range(grid["n_levels"])]
     for name in names:
         levels = read_dds(folder / name).levels

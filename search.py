@@ -27,6 +27,8 @@ DB_PER_OCTAVE = 2.8  # of the rate, before two probes say it; eight materials of
 CLOSE_OCTAVES = 0.35  # probes this near to the answer need no further one
 LATER_ROUNDS = 0.25  # of what the first round of refining brings, for all others; 0.10 of 0.43 dB, 0.27 of 0.86
 AIM_ABOVE = 0.12  # dB above the target: a prediction is off by about as much
+SECOND_AIM = 0.18  # of the last run, which has none after it that would mend a miss
+STEEPEST = 4.0  # dB per octave between full runs; short ones, further from their end the higher the rate, suggest more
 WINDOW = 0.3  # dB above the target within which a result counts as found
 
 Say = Callable[[str], None]
@@ -124,6 +126,6 @@ def correction(target: float, bpp: float, psnr: float, slope: float, lowest: flo
     missed = psnr - target
     if 0 <= missed <= WINDOW:
         return None
-    again = min(max(bpp * 2 ** ((AIM_ABOVE - missed) / slope), lowest), HIGHEST_BPP)
+    again = min(max(bpp * 2 ** ((SECOND_AIM - missed) / min(slope, STEEPEST)), lowest), HIGHEST_BPP)
     return None if abs(again / bpp - 1) < 0.005 else again
 

@@ -30,7 +30,6 @@ import torch
 
 from bench.common import RESULTS, median_ratio, save, table, use_threads
 from bench.decode_shader import (
-    LAYOUTS,
     LODS,
     Frame,
     NoDevice,
@@ -41,6 +40,7 @@ from bench.decode_shader import (
     shader_tools,
 )
 from bench.spirv import KINDS
+from dds_layouts import LAYOUTS, layout_problem
 from engine.cpu.decoder import decode_lod
 from engine.cpu.library import KernelsUnavailable, load_kernels, thread_count
 from errors import UserError, run_command
@@ -193,6 +193,8 @@ def measure_shader(networks: Sequence[tuple[int, int]], material: int = 64) -> l
         for form in FORMS:
             for network in networks:
                 model = make_model(form, material, network)
+                if layout_problem(model.grids, layout):
+                    continue
                 source = decoder_source(model, (material, material), "glsl", layout)
                 binary = compile_decoder(source, optimise=bool(optimiser))
                 for lod in LODS:
@@ -218,6 +220,8 @@ def measure_frames(
     for layout in LAYOUTS:
         for form, network in form_networks.items():
             model = make_model(form, FRAME_MATERIAL, network)
+            if layout_problem(model.grids, layout):
+                continue
             try:
                 frame = Frame(model, (FRAME_MATERIAL, FRAME_MATERIAL), size, layout)
             except NoDevice as error:

@@ -13,8 +13,7 @@ import statistics
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,27 +31,17 @@ WORKGROUP = 8  # width and height, of the frame's shader
 Levels = Sequence[np.ndarray]  # (H, W, C) uint8, the largest first
 
 
-@dataclass(frozen=True)
-class Layout:
-    """A way to store the features: the options with which shader_source writes its decoder, and its textures."""
-
-    options: Mapping[str, Any]
-    textures: Callable[[NeuralTexture], dict[str, Levels]]  # name in the shader -> levels
-
-
-def packed_textures(model: NeuralTexture) -> dict[str, Levels]:
-    """The textures of the packed layout, under their names in the shader."""
-    planes = [texture.levels for index in range(len(model.grids)) for texture in grid_textures(model, index)]
-    return dict(zip(texture_names(model), planes))
-
-
-LAYOUTS = {"packed": Layout({}, packed_textures)}  # another layout of shader_export.py is another line here
+def shader_textures(model: NeuralTexture, layout: str) -> dict[str, Levels]:
+    """The textures of a layout under their names in the shader; channels of 4 bits as the 8 that mean the same."""
+    textures = [texture for index in range(len(model.grids)) for texture in grid_textures(model, index, layout)]
+    levels = [[level * (17 if texture.bits == 4 else 1) for level in texture.levels] for texture in textures]
+    return dict(zip(texture_names(model, layout), levels))
 
 
 def decoder_source(model: NeuralTexture, size: tuple[int, int], language: str, layout: str) -> str:
     """The decoder of a material of 11 channels, its weights in a buffer."""
     material = {"name": "bench", "width": size[0], "height": size[1], "maps": []}
-    return shader_source(model, material, language, "buffer", **LAYOUTS[layout].options)
+    return shader_source(model, material, language, "buffer", layout=layout)
 
 
 # --- operations ----------------------------------------------------------------------------------------------------
@@ -104,7 +93,7 @@ def count_operations(
     Returns: bench.spirv.KINDS -> count; the 11 values.
     """
     resources: dict[str, Any] = {"Texel": [[*uv, lod, 0.0], [[0.0] * 4 for _ in range(3)]]}
-    for name, levels in LAYOUTS[layout].textures(model).items():
+    for name, levels in shader_textures(model, layout).items():
         filled = [np.pad(level, [(0, 0), (0, 0), (0, 4 - level.shape[2])]) / 255 for level in levels]
         resources[name] = tuple(filled)
     columns = np.frombuffer(weight_bytes(model), "<f4").reshape(-1, 4)
@@ -170,8 +159,12 @@ class Frame:
         compute = {"module": module, "entry_point": "main"}
         self.pipeline = self.device.create_compute_pipeline(layout="auto", compute=compute)
         storage = wgpu.BufferUsage.STORAGE | wgpu.BufferUsage.COPY_SRC
-        bound = [self._texture(wgpu, levels) for levels in LAYOUTS[layout].textures(model).values()]
+        bound = [self._texture(wgpu, levels) for levels in shader_textures(model, layout).values()]
         bound.append({"buffer": self.device.create_buffer_with_data(data=weight_bytes(model), usage=storage)})
+        if layout != "packed":
+            modes = dict.fromkeys(("address_mode_u", "address_mode_v"), "repeat")
+            filters = dict.fromkeys(("mag_filter", "min_filter", "mipmap_filter"), "linear")
+            bound.append(self.device.create_sampler(**modes, **filters))
         self.target = self.device.create_buffer(size=size[0] * size[1] * 16, usage=storage)
         self.groups = [self._group(0, bound), self._group(1, [{"buffer": self.target}])]
 

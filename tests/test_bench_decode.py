@@ -14,16 +14,19 @@ import torch
 from runs import refusal_line
 
 from bench import decode, decode_shader
-from bench.decode_shader import Frame, NoDevice, compile_decoder, count_operations, decoder_source, packed_textures
+from bench.decode_shader import Frame, NoDevice, compile_decoder, count_operations, decoder_source, shader_textures
 from bench.spirv import Invocation, Module
+from dds_layouts import LAYOUTS, grid_file_names, layout_problem
 from decoded_maps import to_8_bit
 from engine.cpu.library import KernelsUnavailable, load_kernels
-from errors import run_command
+from errors import UserError, run_command
 from model import DecoderSpec, GridSpec, NeuralTexture
 from shader_export import weight_bytes
 
 needs_glslang = pytest.mark.skipif(not shutil.which("glslangValidator"), reason="needs glslangValidator: apt install "
                                    "glslang-tools")  # fmt: skip
+# Layouts and forms: the grids of the learned one have features of 2 bits.
+SHADERS = [(layout, form) for layout in LAYOUTS for form in decode.FORMS if (layout, form) != ("bgra4", "learned")]
 OPTIMISE = [False] + [True] * bool(shutil.which("spirv-opt"))
 
 
@@ -58,12 +61,13 @@ def test_quick_fills_tables_and_json(tmp_path, monkeypatch, capsys):
         assert row["of_" + row["decoder"]] == 1 if row["decoder"] != "cpu" else True
     shader = [entry for entry in written["entries"] if entry["part"] == "shader"]
     if shutil.which("glslangValidator"):
-        assert [(row["form"], row["lod"]) for row in shader] == [(f, l) for f in decode.FORMS for l in (0.0, 0.5)]
-        assert [row["fetch"] for row in shader] == [8, 16, 8, 16]
+        found = [(row["layout"], row["form"], row["lod"]) for row in shader]
+        assert found == [(layout, form, lod) for layout, form in SHADERS for lod in (0.0, 0.5)]
+        assert [row["fetch"] for row in shader if row["layout"] == "packed"] == [8, 16, 8, 16]
     else:
         assert not shader and "needs glslangValidator" in out
     frames = [entry for entry in written["entries"] if entry["part"] == "frame"]
-    assert len(frames) == 2 or "no frames" in out
+    assert [(row["layout"], row["form"]) for row in frames] == SHADERS or "no frames" in out
     for row in frames:
         assert row["texels_per_second"] * row["milliseconds"] == pytest.approx(1000 * 24 * 16)
         assert row["device"].endswith("(a CPU)") == row["is_cpu"] and 8 <= row["rows"] <= 16
@@ -127,7 +131,7 @@ def tiny_model() -> NeuralTexture:
 
 
 def execute(model: NeuralTexture, binary: bytes, lod: float) -> Invocation:
-    levels = [level / 255 for level in next(iter(packed_textures(model).values()))]
+    levels = [level / 255 for level in next(iter(shader_textures(model, "packed").values()))]
     columns = np.frombuffer(weight_bytes(model), "<f4").reshape(-1, 4).tolist()
     texel = [[0.40625, 0.59375, lod, 0.0], [[0.0] * 4 for _ in range(3)]]
     resources = {"ntGrid0": tuple(levels), "NtWeights": [columns], "Texel": texel}
@@ -168,6 +172,24 @@ def test_multiply_adds_are_those_of_the_matrices(form, network, optimise):
     assert counts["weights"] == weights and counts["fetch"] == 8
     assert 2 * weights < counts["float"] < 2 * weights + 60 * network[1] + 1500
     np.testing.assert_allclose(decoded, model(torch.tensor([uv]), torch.tensor([0.0]))[0].detach(), atol=1e-5)
+
+
+@needs_glslang
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("form", decode.FORMS)
+def test_every_layout_decodes_the_same(layout, form):
+    model = decode.make_model(form, 32, (1, 16))
+    if layout_problem(model.grids, layout):
+        with pytest.raises(UserError, match=f"--dds_layout {layout}"):
+            decoder_source(model, (32, 32), "glsl", layout)
+        return
+    binary = compile_decoder(decoder_source(model, (32, 32), "glsl", layout), optimise=False)
+    uv = (10.5 / 32, 5.5 / 32)
+    counts, decoded = count_operations(binary, model, layout, uv, 0.5)
+    np.testing.assert_allclose(decoded, model(torch.tensor([uv]), torch.tensor([0.5]))[0].detach(), atol=1e-5)
+    linear = [len(grid_file_names(0, grid, layout)) for grid in model.grids if grid.interpolation == "linear"]
+    twice = 2 if len(linear) < len(model.grids) else 1  # between two LODs the results are blended, or the features
+    assert counts.get("sample", 0) == (0 if layout == "packed" else sum(linear) * twice)
 
 
 @needs_glslang

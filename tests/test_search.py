@@ -11,7 +11,7 @@ import search
 from configs import make_config
 from errors import UserError
 from rates import HIGHEST_BPP as HIGHEST
-from search import AIM_ABOVE, WINDOW, Probe, correction, find_rate, rate_for
+from search import SECOND_AIM, STEEPEST, WINDOW, Probe, correction, find_rate, rate_for
 
 LOWEST = 0.5
 
@@ -76,8 +76,9 @@ def test_a_target_below_the_lowest_rate_takes_the_lowest(monkeypatch):
 
 def test_correction():
     assert correction(30, 2.0, 30.0, 3, LOWEST) is None and correction(30, 2.0, 30.29, 3, LOWEST) is None
-    assert correction(30, 2.0, 29.0, 3, LOWEST) == pytest.approx(2 * 2 ** ((1 + AIM_ABOVE) / 3))
-    assert correction(30, 2.0, 31.0, 3, LOWEST) == pytest.approx(2 * 2 ** ((AIM_ABOVE - 1) / 3))
+    assert correction(30, 2.0, 29.0, 3, LOWEST) == pytest.approx(2 * 2 ** ((1 + SECOND_AIM) / 3))
+    assert correction(30, 2.0, 31.0, 3, LOWEST) == pytest.approx(2 * 2 ** ((SECOND_AIM - 1) / 3))
+    assert correction(30, 2.0, 29.0, 6, LOWEST) == pytest.approx(2 * 2 ** ((1 + SECOND_AIM) / STEEPEST))
     assert correction(40, HIGHEST, 39, 3, LOWEST) is None
 
 

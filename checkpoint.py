@@ -22,7 +22,8 @@ from errors import UserError
 from export import form_of, read_textures, write_textures
 from files import atomic_write, write_json
 from manifest import MANIFEST, build_manifest, check_material, described_with, read_constants
-from model import NeuralTexture, build_model, input_layout, layer_sizes, model_shape
+from model import NeuralTexture, build_model, model_shape
+from shape import input_layout, layer_sizes
 
 CHECKPOINT = "model.pth"
 CHECKPOINT_VERSION = 1

@@ -17,8 +17,9 @@ import numpy as np
 
 from dds import DXGI_FORMATS, FORMAT_NAMES, Texture
 from errors import UserError
-from model import GridSpec, NeuralTexture
+from model import NeuralTexture
 from quantize import pack_codes, unpack_codes
+from shape import GridSpec
 
 LAYOUTS = ("packed", "filterable", "bgra4")
 PLANE_CHANNELS = 4  # of a texel that one DDS file holds

@@ -52,16 +52,9 @@ from manifest import (
     read_manifest,
     verify_files,
 )
-from model import (
-    ACTIVATIONS,
-    INTERPOLATIONS,
-    DecoderSpec,
-    GridSpec,
-    NeuralTexture,
-    input_layout,
-    layer_sizes,
-)
+from model import NeuralTexture
 from network_file import encode_network, parse_info, read_network
+from shape import ACTIVATIONS, INTERPOLATIONS, DecoderSpec, GridSpec, input_layout, layer_sizes
 
 MAX_TEXEL_FREQUENCIES = 16
 

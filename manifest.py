@@ -13,7 +13,8 @@ from dds_layouts import LAYOUTS, grid_file_names, grid_format, stored_bits, unor
 from errors import UserError
 from files import sha256_of
 from images import MAX_PIXELS
-from model import PADDED_OUTPUTS, NeuralTexture, layer_sizes
+from model import NeuralTexture
+from shape import PADDED_OUTPUTS, layer_sizes
 
 MANIFEST = "manifest.json"
 NETWORK = "network_data.npz"

@@ -18,7 +18,8 @@ from torchtyping import TensorType
 from configs import Config, HashGridConfig
 from dataset import CHANNELS, Constant, Material
 from errors import UserError
-from quantize import codes_from_features, features_from_codes, features_per_texel, hash_uniform, round_features
+from quantize import codes_from_features, features_from_codes, hash_uniform, round_features
+from shape import PADDED_OUTPUTS, TEXEL_OFFSETS, DecoderSpec, GridSpec, aligned, input_layout, layer_sizes
 
 Scalars = TensorType["n"]
 Positions = TensorType["n", 2]
@@ -28,130 +29,12 @@ DecodedImage = TensorType["height", "width", CHANNELS]
 Codes = TensorType["texels", "features"]
 GridLevel = TensorType["y", "x", "features"]
 
-ALIGNMENT = 16  # tiny-cuda-nn pads inputs and outputs of its networks to multiples of 16
-PADDED_OUTPUTS = 16
-INTERPOLATIONS = ("linear", "learned")
-ACTIVATIONS = ("leaky_relu", "hard_swish")
 # Where each is the identity, see start_biases: hard swish from 3 on, and its derivative jumps there.
 BIAS_NEURON = {"leaky_relu": 1.0, "hard_swish": 4.0}
 # Measured on three real materials, 1500 iterations: gain 0.6 is 0.05 to 0.35 dB better than 0.8 and 1.0, and 0.4 is
 # no better; features spread over the whole range cost 0.1 to 0.25 dB.
 INITIAL_FEATURE_RANGE = 0.02  # features start within +- 0.01
 INITIAL_GAIN = 0.6  # of the network's weights
-TEXEL_OFFSETS = ((0, 0), (1, 0), (0, 1), (1, 1))  # (x, y) order of the four texels around a sample
-
-
-def _aligned(count: int) -> int:
-    return -(-count // ALIGNMENT) * ALIGNMENT
-
-
-@dataclass(frozen=True)
-class GridSpec:
-    """The shape of one grid. Level k is a square of base_resolution * 2**k texels; the last level is the finest."""
-
-    max_resolution: int
-    n_levels: int
-    quantize_bits: int
-    save_bits: int
-    interpolation: str = "linear"
-
-    def __post_init__(self):
-        features_per_texel(self.quantize_bits, self.save_bits)
-        if self.interpolation not in INTERPOLATIONS:
-            raise ValueError(f"interpolation must be one of {INTERPOLATIONS}, got {self.interpolation!r}")
-        if self.n_levels < 1 or self.max_resolution < 1 or self.max_resolution % (1 << (self.n_levels - 1)):
-            raise ValueError(
-                f"max_resolution {self.max_resolution} cannot be halved {self.n_levels - 1} times (n_levels - 1)"
-            )
-
-    @property
-    def base_resolution(self) -> int:
-        return self.max_resolution >> (self.n_levels - 1)
-
-    @property
-    def features(self) -> int:
-        """Features per texel."""
-        return features_per_texel(self.quantize_bits, self.save_bits)
-
-    @property
-    def decoder_inputs(self) -> int:
-        """Inputs that this grid feeds to the decoder."""
-        return self.features * (len(TEXEL_OFFSETS) if self.interpolation == "learned" else 1)
-
-    @property
-    def n_texels(self) -> int:
-        """Texels of all levels."""
-        return self.level_offset(self.n_levels)
-
-    def resolution(self, level: int) -> int:
-        return self.base_resolution << level
-
-    def level_offset(self, level: int) -> int:
-        """Texels before `level` in the flat parameter tensor: base**2 * (1 + 4 + ... + 4**(level-1))."""
-        return self.base_resolution**2 * ((4**level - 1) // 3)
-
-    def level_of(self, lod: int) -> int:
-        """The level that a material's LOD reads."""
-        return max(self.n_levels - 1 - lod, 0)
-
-
-@dataclass(frozen=True)
-class DecoderSpec:
-    """The shape of the decoder network."""
-
-    n_frequencies: int = 12
-    n_neurons: int = 64
-    n_hidden_layers: int = 2
-    n_texel_frequencies: int = 0
-    activation: str = "leaky_relu"
-    negative_slope: float = 0.01  # of leaky_relu
-
-    def __post_init__(self):
-        if self.activation not in ACTIVATIONS:
-            raise ValueError(f"activation must be one of {ACTIVATIONS}, got {self.activation!r:.40}")
-
-
-@dataclass(frozen=True)
-class InputLayout:
-    """Where each group of decoder inputs starts; recorded in the manifest, read by every decoder.
-
-    position waves | features of grid 0, 1, ... | normalised LOD | ones to a multiple of 16
-    | texel waves | ones to a multiple of 16 (only when there are texel waves)
-    """
-
-    position_waves: int
-    features: tuple[int, ...]
-    texel_waves: int
-
-    @property
-    def reference_inputs(self) -> int:
-        return self.position_waves + sum(self.features) + 1
-
-    @property
-    def total(self) -> int:
-        return _aligned(self.reference_inputs) + _aligned(self.texel_waves)
-
-    @property
-    def ones(self) -> list[tuple[int, int]]:
-        """(first, count) of each run of ones."""
-        reference, first_wave = self.reference_inputs, _aligned(self.reference_inputs)
-        runs = [(reference, first_wave - reference), (first_wave + self.texel_waves, -self.texel_waves % ALIGNMENT)]
-        return [(first, count) for first, count in runs if count]
-
-
-def input_layout(grids: Sequence[GridSpec], decoder: DecoderSpec) -> InputLayout:
-    """The decoder inputs that these grids and this decoder make."""
-    return InputLayout(
-        position_waves=2 * decoder.n_frequencies,
-        features=tuple(grid.decoder_inputs for grid in grids),
-        texel_waves=2 * decoder.n_texel_frequencies,
-    )
-
-
-def layer_sizes(layout: InputLayout, decoder: DecoderSpec) -> list[tuple[int, int]]:
-    """(outputs, inputs) of each weight matrix, in order."""
-    sizes = [layout.total] + [decoder.n_neurons] * decoder.n_hidden_layers + [PADDED_OUTPUTS]
-    return [(sizes[i + 1], sizes[i]) for i in range(len(sizes) - 1)]
 
 
 @dataclass(frozen=True)
@@ -310,13 +193,13 @@ class NeuralTexture(nn.Module):
         for index in range(len(self.grids)):
             parts.append(self._sample(index, uv, lod, noise))
         parts.append((lod_value / max(self.num_lods - 1, 1))[:, None])
-        parts.append(uv.new_ones(n, _aligned(self.layout.reference_inputs) - self.layout.reference_inputs))
+        parts.append(uv.new_ones(n, aligned(self.layout.reference_inputs) - self.layout.reference_inputs))
         if self.layout.texel_waves:
             resolution = self.get_buffer("lod_resolution_0")[lod].to(torch.float32)[:, None]
             position = uv * resolution - 0.5  # as in _sample: the wave jumps where the four texels change
             parts.append(sawtooth_waves(position[:, 0], self.decoder.n_texel_frequencies))
             parts.append(sawtooth_waves(position[:, 1], self.decoder.n_texel_frequencies))
-            parts.append(uv.new_ones(n, _aligned(self.layout.texel_waves) - self.layout.texel_waves))
+            parts.append(uv.new_ones(n, aligned(self.layout.texel_waves) - self.layout.texel_waves))
         return torch.cat(parts, dim=1)
 
     def _sample(

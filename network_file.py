@@ -14,8 +14,9 @@ import torch
 
 from dds import MAX_SIZE
 from errors import UserError
-from model import PADDED_OUTPUTS, NeuralTexture
+from model import NeuralTexture
 from quantize import QUANTIZE_BITS, SAVE_BITS
+from shape import PADDED_OUTPUTS
 
 MAX_NETWORK_BYTES = 64 << 20
 MAX_GRIDS = 16

@@ -17,9 +17,9 @@ from dds import read_dds
 from dds_layouts import grid_file_names
 from errors import UserError
 from manifest import NETWORK
-from model import ALIGNMENT, TEXEL_OFFSETS, DecoderSpec, GridSpec
 from network_file import parse_info, read_network
 from quantize import unpack_codes
+from shape import ALIGNMENT, TEXEL_OFFSETS, DecoderSpec, GridSpec
 
 CHUNK = 1 << 15  # texels that are decoded at a time: some hundred bytes each
 # How a position in [0, 1) becomes one in grid texels. sampler: a GPU's, centres at half texels, addressing repeats. The

@@ -17,7 +17,8 @@ from typing import Any
 
 from configs import Config, HashGridConfig, make_config, to_dict
 from errors import UserError
-from model import decoder_spec, exact_halvings, grid_spec, input_layout, layer_sizes
+from model import decoder_spec, exact_halvings, grid_spec
+from shape import input_layout, layer_sizes
 
 TABLE = Path(__file__).with_name("rates.json")
 DEFAULT_BPP = 5.0  # of --preset or --decoder learned without a rate

@@ -21,8 +21,9 @@ from errors import UserError, one_line
 from file_space import constant_listing
 from files import make_folder, write_bytes, write_text
 from manifest import describe_grids
-from model import PADDED_OUTPUTS, NeuralTexture, layer_sizes
+from model import NeuralTexture
 from shader_languages import LANGUAGES, WEIGHT_TEXTURE_WIDTH, Language, Weights
+from shape import PADDED_OUTPUTS, layer_sizes
 
 WeightColumns = TensorType["columns", 4]
 

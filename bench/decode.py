@@ -45,8 +45,9 @@ from engine.cpu.decoder import decode_lod
 from engine.cpu.library import KernelsUnavailable, load_kernels, thread_count
 from errors import UserError, run_command
 from export import form_of, write_textures
-from model import DecoderSpec, GridSpec, NeuralTexture, exact_halvings
+from model import NeuralTexture, exact_halvings
 from numpy_decoder import decode, read_texture
+from shape import DecoderSpec, GridSpec
 
 SIZES = (1024, 2048, 4096)
 FRAME = (1920, 1080)

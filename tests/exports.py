@@ -18,7 +18,8 @@ import torch
 from dataset import Material
 from export import write_export
 from manifest import MANIFEST, NETWORK, describe_material
-from model import DecoderSpec, GridSpec, NeuralTexture
+from model import NeuralTexture
+from shape import DecoderSpec, GridSpec
 
 
 def make_model(grids, decoder, material: Material, seed=0) -> NeuralTexture:

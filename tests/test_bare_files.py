@@ -18,8 +18,8 @@ from bare_files import Assumptions, parse_assumptions, read_bare_files
 from dataset import MAPS, map_slice
 from export import write_export
 from manifest import MANIFEST, NETWORK, describe_material
-from model import DecoderSpec, GridSpec
 from numpy_decoder import decode
+from shape import DecoderSpec, GridSpec
 
 WIDTH, HEIGHT = 12, 10
 

@@ -21,8 +21,9 @@ from bench.ablation_variants import OURS, OURS_TORCH, VARIANTS, NoiseAfter, Nois
 from configs import make_config, to_dict
 from engine.cpu.library import KernelsUnavailable, load_kernels
 from errors import run_command
-from model import DecoderSpec, GridSpec, NeuralTexture, Noise, build_model, new_model
+from model import NeuralTexture, Noise, build_model, new_model
 from quantize import hash_uniform, stream_key
+from shape import DecoderSpec, GridSpec
 
 ON_TORCH = {OURS_TORCH, "noise_only", "rounded_after", "default_adam", "ancestors"}
 SIZE = (24, 16)

@@ -20,8 +20,9 @@ from dds_layouts import LAYOUTS, grid_file_names, layout_problem
 from decoded_maps import to_8_bit
 from engine.cpu.library import KernelsUnavailable, load_kernels
 from errors import UserError, run_command
-from model import DecoderSpec, GridSpec, NeuralTexture
+from model import NeuralTexture
 from shader_export import weight_bytes
+from shape import DecoderSpec, GridSpec
 
 needs_glslang = pytest.mark.skipif(not shutil.which("glslangValidator"), reason="needs glslangValidator: apt install "
                                    "glslang-tools")  # fmt: skip

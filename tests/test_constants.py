@@ -25,8 +25,9 @@ from engine.sampling import PROBE, TexelSampler
 from evaluate import evaluate_model
 from export import read_export
 from file_space import constant_listing
-from model import DecoderSpec, GridSpec, NeuralTexture, build_model
+from model import NeuralTexture, build_model
 from schedule import Schedule
+from shape import DecoderSpec, GridSpec
 
 CPU = torch.device("cpu")
 SIZES = [(1, 1), (1, 7), (5, 3), (33, 17), (64, 8)]

@@ -15,8 +15,9 @@ from dataset import CHANNELS
 from engine.cpu import build, decoder, library
 from engine.cpu.build import KernelsUnavailable
 from engine.cpu.decoder import decode_lod, decode_samples, differentiate
-from model import DecoderSpec, GridSpec, NeuralTexture, Noise
+from model import NeuralTexture, Noise
 from quantize import QUANTIZE_BITS, SAVE_BITS, round_features, stream_key
+from shape import DecoderSpec, GridSpec
 
 # Of the largest number of a result. Seen: 1e-6 with four hidden layers, 5e-7 with two (November 2026).
 CLOSE = 4e-6

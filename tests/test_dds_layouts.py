@@ -18,8 +18,8 @@ from describe import describe_folder
 from errors import run_command
 from export import read_export, save_images, write_export
 from manifest import MANIFEST, NETWORK, describe_material
-from model import DecoderSpec, GridSpec
 from quantize import features_from_codes
+from shape import DecoderSpec, GridSpec
 
 FOUR_BITS = (GridSpec(12, 3, 4, 32), GridSpec(6, 2, 4, 8, "learned"))
 # per layout: grids that it can hold, with 1, 2, 4, 8 and 16 features

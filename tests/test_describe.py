@@ -18,7 +18,7 @@ from describe import describe_folder
 from errors import run_command
 from export import write_export
 from manifest import MANIFEST, NETWORK, describe_material
-from model import DecoderSpec, GridSpec
+from shape import DecoderSpec, GridSpec
 
 
 def cells(lines, start: str) -> list[str]:

@@ -26,7 +26,7 @@ from dataset import Material
 from decoded_maps import decode_maps
 from export import read_export, write_export
 from manifest import describe_material
-from model import DecoderSpec, GridSpec
+from shape import DecoderSpec, GridSpec
 
 GUIDES = ROOT / "docs" / "engines"
 NAMES = ("ue5.md", "unity.md", "godot.md", "threejs.md")

@@ -23,9 +23,10 @@ from decoded_maps import decode_in_file_space, to_8_bit
 from errors import run_command
 from export import grid_textures, read_export, save_images, write_export
 from manifest import MANIFEST, NETWORK, describe_material, read_manifest
-from model import DecoderSpec, GridSpec, NeuralTexture
+from model import NeuralTexture
 from network_file import read_network
 from quantize import QUANTIZE_BITS, SAVE_BITS
+from shape import DecoderSpec, GridSpec
 
 PAIRS = [(q, s) for q in QUANTIZE_BITS for s in SAVE_BITS if q <= s]
 SIZES = {(64, 64): (16, 5, 6, 2), (40, 24): (20, 3, 5, 1), (1, 1): (1, 1, 1, 1)}  # two grids' resolutions and levels

@@ -34,8 +34,9 @@ from errors import UserError
 from export import read_export, save_images
 from files import sha256_of
 from manifest import MANIFEST, NETWORK
-from model import DecoderSpec, GridSpec, NeuralTexture
+from model import NeuralTexture
 from network_file import encode_network, parse_info, read_network
+from shape import DecoderSpec, GridSpec
 
 # --- damaged files ---------------------------------------------------------------------------------------------------
 

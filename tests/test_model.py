@@ -13,20 +13,17 @@ import torch
 import model as model_module
 from configs import HashGridConfig, make_config
 from model import (
-    DecoderSpec,
-    GridSpec,
     NeuralTexture,
     Noise,
     build_model,
     default_resolution,
     grid_spec,
-    input_layout,
-    layer_sizes,
     resolve_grids,
     texel_centres,
     triangle_waves,
 )
 from quantize import stream_key
+from shape import DecoderSpec, GridSpec, input_layout, layer_sizes
 
 # id: (grids, decoder, num_lods). Odd and tiny grids, levels fewer and more than LODs, every kind of input.
 CASES = {

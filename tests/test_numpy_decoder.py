@@ -12,8 +12,8 @@ import numpy_decoder
 from dataset import Constant
 from export import decoder_form, read_export, write_export
 from manifest import describe_material
-from model import DecoderSpec, GridSpec
 from numpy_decoder import FileTexture, decode, read_texture
+from shape import DecoderSpec, GridSpec
 
 # Learned grids have sizes at which no texel centre lies where they jump from one texel to the next.
 CASES = {

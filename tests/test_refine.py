@@ -40,9 +40,10 @@ from engine.cpu import refine as cpu_refine
 from engine.sampling import channel_loss_weights
 from engine.torch_refine import FAILURES, FEATURES_TRIED, REACH, refine_level
 from evaluate import metric_options, score_lod
-from model import DecoderSpec, GridSpec, new_model
+from model import new_model
 from quantize import codes_from_features
 from schedule import Schedule
+from shape import DecoderSpec, GridSpec
 
 SEARCHES = {"torch": refine_level, "cpu": cpu_refine.refine_level}
 LINEAR, LEARNED = GridSpec(6, 2, 2, 8), GridSpec(6, 2, 2, 8, "learned")

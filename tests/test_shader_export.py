@@ -230,7 +230,8 @@ def test_bad_flags_are_one_line(flags, words, folder, tmp_path, capsys):
 
 
 def test_too_many_frequencies(folder, refused):
-    from model import DecoderSpec, GridSpec, NeuralTexture
+    from model import NeuralTexture
+    from shape import DecoderSpec, GridSpec
 
     model = NeuralTexture([GridSpec(2, 1, 8, 8)], DecoderSpec(40, 16, 1), 1)
     with refused("--shader", "31", "40"):

@@ -22,9 +22,10 @@ from shader_hosts import Job, run_essl, run_webgpu, run_wgsl
 from dataset import CHANNELS, Constant, Material, map_slice
 from export import read_export, write_export
 from manifest import describe_material
-from model import DecoderSpec, GridSpec, NeuralTexture
+from model import NeuralTexture
 from quantize import QUANTIZE_BITS, SAVE_BITS
 from shader_export import shader_source, texture_names, weight_bytes, weight_columns
+from shape import DecoderSpec, GridSpec
 
 TOLERANCE = 1e-4
 PAIRS = [(q, s) for q in QUANTIZE_BITS for s in SAVE_BITS if q <= s]

@@ -22,7 +22,7 @@ from errors import UserError, run_command
 from export import read_export, write_export
 from ktx2 import encode_ktx2
 from manifest import NETWORK, describe_material
-from model import DecoderSpec, GridSpec
+from shape import DecoderSpec, GridSpec
 from transcode import parse_formats, plan_textures, transcode
 
 SIZES = [(64, 64), (37, 10), (5, 3), (2, 1), (1, 1), (1, 9)]

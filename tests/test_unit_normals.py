@@ -21,7 +21,8 @@ from evaluate import evaluate_model
 from export import read_export
 from file_space import file_value, in_file_space, unit_normals
 from manifest import describe_material
-from model import DecoderSpec, GridSpec, NeuralTexture
+from model import NeuralTexture
+from shape import DecoderSpec, GridSpec
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -12,7 +12,8 @@ import torch
 import dataset
 from dataset import CHANNELS
 from engine.cpu.build import KernelsUnavailable, load_library
-from model import ACTIVATIONS, NeuralTexture
+from model import NeuralTexture
+from shape import ACTIVATIONS
 
 INTERFACE = 3  # NT_INTERFACE of nt.h
 

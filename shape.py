@@ -1,0 +1,128 @@
+"""The shapes of a neural texture: grids, decoder, and where the decoder's inputs stand (design.md, section 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from quantize import features_per_texel
+
+ALIGNMENT = 16  # tiny-cuda-nn pads inputs and outputs of its networks to multiples of 16
+PADDED_OUTPUTS = 16
+INTERPOLATIONS = ("linear", "learned")
+ACTIVATIONS = ("leaky_relu", "hard_swish")
+TEXEL_OFFSETS = ((0, 0), (1, 0), (0, 1), (1, 1))  # (x, y) order of the four texels around a sample
+
+
+def aligned(count: int) -> int:
+    """`count` rounded up to a multiple of ALIGNMENT."""
+    return -(-count // ALIGNMENT) * ALIGNMENT
+
+
+@dataclass(frozen=True)
+class GridSpec:
+    """The shape of one grid. Level k is a square of base_resolution * 2**k texels; the last level is the finest."""
+
+    max_resolution: int
+    n_levels: int
+    quantize_bits: int
+    save_bits: int
+    interpolation: str = "linear"
+
+    def __post_init__(self):
+        features_per_texel(self.quantize_bits, self.save_bits)
+        if self.interpolation not in INTERPOLATIONS:
+            raise ValueError(f"interpolation must be one of {INTERPOLATIONS}, got {self.interpolation!r}")
+        if self.n_levels < 1 or self.max_resolution < 1 or self.max_resolution % (1 << (self.n_levels - 1)):
+            raise ValueError(
+                f"max_resolution {self.max_resolution} cannot be halved {self.n_levels - 1} times (n_levels - 1)"
+            )
+
+    @property
+    def base_resolution(self) -> int:
+        return self.max_resolution >> (self.n_levels - 1)
+
+    @property
+    def features(self) -> int:
+        """Features per texel."""
+        return features_per_texel(self.quantize_bits, self.save_bits)
+
+    @property
+    def decoder_inputs(self) -> int:
+        """Inputs that this grid feeds to the decoder."""
+        return self.features * (len(TEXEL_OFFSETS) if self.interpolation == "learned" else 1)
+
+    @property
+    def n_texels(self) -> int:
+        """Texels of all levels."""
+        return self.level_offset(self.n_levels)
+
+    def resolution(self, level: int) -> int:
+        return self.base_resolution << level
+
+    def level_offset(self, level: int) -> int:
+        """Texels before `level` in the flat parameter tensor: base**2 * (1 + 4 + ... + 4**(level-1))."""
+        return self.base_resolution**2 * ((4**level - 1) // 3)
+
+    def level_of(self, lod: int) -> int:
+        """The level that a material's LOD reads."""
+        return max(self.n_levels - 1 - lod, 0)
+
+
+@dataclass(frozen=True)
+class DecoderSpec:
+    """The shape of the decoder network."""
+
+    n_frequencies: int = 12
+    n_neurons: int = 64
+    n_hidden_layers: int = 2
+    n_texel_frequencies: int = 0
+    activation: str = "leaky_relu"
+    negative_slope: float = 0.01  # of leaky_relu
+
+    def __post_init__(self):
+        if self.activation not in ACTIVATIONS:
+            raise ValueError(f"activation must be one of {ACTIVATIONS}, got {self.activation!r:.40}")
+
+
+@dataclass(frozen=True)
+class InputLayout:
+    """Where each group of decoder inputs starts; recorded in the manifest, read by every decoder.
+
+    position waves | features of grid 0, 1, ... | normalised LOD | ones to a multiple of 16
+    | texel waves | ones to a multiple of 16 (only when there are texel waves)
+    """
+
+    position_waves: int
+    features: tuple[int, ...]
+    texel_waves: int
+
+    @property
+    def reference_inputs(self) -> int:
+        return self.position_waves + sum(self.features) + 1
+
+    @property
+    def total(self) -> int:
+        return aligned(self.reference_inputs) + aligned(self.texel_waves)
+
+    @property
+    def ones(self) -> list[tuple[int, int]]:
+        """(first, count) of each run of ones."""
+        reference, first_wave = self.reference_inputs, aligned(self.reference_inputs)
+        runs = [(reference, first_wave - reference), (first_wave + self.texel_waves, -self.texel_waves % ALIGNMENT)]
+        return [(first, count) for first, count in runs if count]
+
+
+def input_layout(grids: Sequence[GridSpec], decoder: DecoderSpec) -> InputLayout:
+    """The decoder inputs that these grids and this decoder make."""
+    return InputLayout(
+        position_waves=2 * decoder.n_frequencies,
+        features=tuple(grid.decoder_inputs for grid in grids),
+        texel_waves=2 * decoder.n_texel_frequencies,
+    )
+
+
+def layer_sizes(layout: InputLayout, decoder: DecoderSpec) -> list[tuple[int, int]]:
+    """(outputs, inputs) of each weight matrix, in order."""
+    sizes = [layout.total] + [decoder.n_neurons] * decoder.n_hidden_layers + [PADDED_OUTPUTS]
+    return [(sizes[i + 1], sizes[i]) for i in range(len(sizes) - 1)]

@@ -30,13 +30,13 @@ from files import make_folder, write_text
 from images import quote
 from manifest import MANIFEST
 from model import layer_sizes
-from shader_export import GENERATED, shader_source, texture_names, weight_bytes
+from shader_export import GENERATED, shader_source, texture_names, weight_bytes, weight_columns
 from shader_languages import LANGUAGES, TABLE, WEIGHT_TEXTURE_WIDTH
 from viewer_source import SourceImages, encode_source, find_source
 
 VIEWER = Path(__file__).resolve().parent / "viewer"
 SCRIPTS = ("payload", "gl", "shapes", "source", "material", "renderer", "readback", "panel", "inspector", "main")
-SHADERS = ("surface.vert", "view.frag", "light.glsl", "pick.frag", "present.frag")
+SHADERS = ("surface.vert", "view.frag", "light.glsl", "pick.frag", "solid.frag", "present.frag")
 PAGE_BYTES = 690_000  # that a page may have above the bytes of its materials' files
 LEAST_SOURCE_ROOM = 60_000  # bytes a material: a large one leaves no room, and still there should be a source to see
 THUMBNAIL_SIZE = 96  # texels
@@ -128,7 +128,8 @@ def describe_for_page(exported: ExportedTexture, page: Page) -> dict[str, Any]:
         sizes = [[level.shape[1], level.shape[0]] for level in texture.levels]
         blob = page.add_blob(b"".join(level.tobytes() for level in texture.levels))
         textures.append({"name": name, "channels": texture.levels[0].shape[2], "sizes": sizes, "blob": blob})
-    weights = {"name": TABLE, "width": WEIGHT_TEXTURE_WIDTH, "blob": page.add_blob(weight_bytes(model))}
+    weights = {"name": TABLE, "width": WEIGHT_TEXTURE_WIDTH, "columns": len(weight_columns(model)),
+               "blob": page.add_blob(weight_bytes(model))}  # fmt: skip
     grids = [
         f"{grid.max_resolution}² texels of {grid.features} × {grid.quantize_bits} bits, {grid.n_levels} levels, "
         f"{grid.interpolation}"

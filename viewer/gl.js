@@ -1,7 +1,25 @@
 // WebGL 2 helpers: programs, textures, targets, waiting for the GPU.
 
-const canvas = document.getElementById("canvas");
-const gl = canvas.getContext("webgl2", { alpha: true, antialias: false, depth: false, powerPreference: "high-performance" });
+const surface = document.createElement("canvas");
+const gl = surface.getContext("webgl2", { alpha: true, antialias: false, depth: false, powerPreference: "high-performance" });
+
+/** Whether the CPU does the GPU's work. */
+function isSoftware() {
+    const plain = gl.getParameter(gl.RENDERER);  // browsers that hide it here have the extension
+    const extension = plain === "WebKit WebGL" ? gl.getExtension("WEBGL_debug_renderer_info") : null;
+    return /swiftshader|llvmpipe|softpipe|basic render/i.test(extension ? gl.getParameter(extension.UNMASKED_RENDERER_WEBGL) : plain);
+}
+
+// Where the CPU draws, Chromium may read a WebGL canvas back for every look at it, and complains about that in the console.
+// There the page copies finished pictures to a 2D canvas itself, without waiting for them; else WebGL's own is the canvas.
+let canvas = document.getElementById("canvas");
+const picture = gl && isSoftware() ? canvas.getContext("2d") : null;
+if (gl && !picture) {
+    for (const { name, value } of canvas.attributes) surface.setAttribute(name, value);
+    canvas.replaceWith(surface);
+    canvas = surface;
+}
+
 const VERTEX = () => DATA.shaders["surface.vert"];
 
 const pause = (ms = 0) => new Promise((resolve) => setTimeout(resolve, ms));
@@ -54,7 +72,8 @@ function makeTarget(width, height, internal = gl.RGBA8, filter = gl.LINEAR) {
     return { texture, frame, width, height };
 }
 
-function makeSmoothTarget(width, height) {
+/** One with several samples a pixel. */
+function makeSampledTarget(width, height) {
     const buffer = gl.createRenderbuffer();
     gl.bindRenderbuffer(gl.RENDERBUFFER, buffer);
     gl.renderbufferStorageMultisample(gl.RENDERBUFFER, Math.min(4, gl.getParameter(gl.MAX_SAMPLES)), gl.RGBA8, width, height);
@@ -82,4 +101,19 @@ async function gpuDone(started) {
     }
     gl.deleteSync(sync);
     return performance.now() - started;
+}
+
+/** Pixels of the bound framebuffer, without holding up the page until the GPU has them. */
+async function readPixels(x, y, width, height, format, type, into) {
+    const buffer = gl.createBuffer();
+    gl.bindBuffer(gl.PIXEL_PACK_BUFFER, buffer);
+    gl.bufferData(gl.PIXEL_PACK_BUFFER, into.byteLength, gl.STREAM_READ);
+    gl.readPixels(x, y, width, height, format, type, 0);
+    gl.bindBuffer(gl.PIXEL_PACK_BUFFER, null);
+    await gpuDone(performance.now());
+    gl.bindBuffer(gl.PIXEL_PACK_BUFFER, buffer);
+    gl.getBufferSubData(gl.PIXEL_PACK_BUFFER, 0, into);
+    gl.bindBuffer(gl.PIXEL_PACK_BUFFER, null);
+    gl.deleteBuffer(buffer);
+    return into;
 }

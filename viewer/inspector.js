@@ -12,29 +12,30 @@ function clearTexel() {
 }
 
 /** Inspect what a pixel of the canvas, in CSS pixels from its top left, shows. */
-function inspect(x, y) {
-    const ratio = canvas.width / canvas.clientWidth, place = pick(x * ratio, y * ratio);
+async function inspect(x, y) {
+    const ratio = canvas.width / canvas.clientWidth, place = await pick(x * ratio, y * ratio);
     if (!place) return clearTexel();
     const wanted = Math.max(state.autoLod ? place.lod : state.lod, leastLod());
     const lod = Math.min(Math.max(Math.round(wanted), 0), view.loaded.num_lods - 1);
     const [width, height] = lodSize(view.loaded, lod);
     const texel = (coordinate, size) => Math.min(size - 1, Math.floor((coordinate - Math.floor(coordinate)) * size));
-    showTexel(texel(place.u, width), texel(place.v, height), lod);
     byId("marker").hidden = false;
     byId("marker").style.left = x + "px";
     byId("marker").style.top = y + "px";
+    await showTexel(texel(place.u, width), texel(place.v, height), lod);
 }
 
 function moveTexel(across, down) {
-    if (!inspected) return;
+    if (!inspected) return Promise.resolve();
     const [width, height] = lodSize(view.loaded, inspected.lod);
     byId("marker").hidden = true;
-    showTexel((inspected.x + across + width) % width, (inspected.y + down + height) % height, inspected.lod);
+    return showTexel((inspected.x + across + width) % width, (inspected.y + down + height) % height, inspected.lod);
 }
 
-function showTexel(x, y, lod) {
-    inspected = { x, y, lod };
-    const m = view.loaded, { decoded, source } = readTexel(x, y, lod);
+async function showTexel(x, y, lod) {
+    const wanted = inspected = { x, y, lod };
+    const m = view.loaded, { decoded, source } = await readTexel(x, y, lod);
+    if (inspected !== wanted || m !== view.loaded) return;  // another one was asked for meanwhile
     byId("texel").hidden = byId("texel-move").hidden = false;
     const from = source ? m.source.lod > lod ? `; the source's values are of LOD ${m.source.lod}` : "" : "";
     byId("texel-note").textContent = `(${x}, ${y}) of LOD ${lod}, codes of 255${from}.`;

@@ -36,7 +36,7 @@ function usePointers() {
     });
     const up = (e) => {
         if (!pointers.delete(e.pointerId)) return;
-        if (e.type === "pointerup" && !pointers.size && moved < 4 && view.loaded) inspect(e.offsetX, e.offsetY);
+        if (e.type === "pointerup" && !pointers.size && moved < 4 && view.loaded) void inspect(e.offsetX, e.offsetY);
         if (pointers.size) moved = 4;
         spread = spreadNow();
     };
@@ -84,7 +84,7 @@ function useKeys() {
         "[": () => lod(-0.5), "]": () => lod(0.5), a: () => change({ autoLod: !state.autoLod }),
         ",": () => change({ tiling: Math.max(0.5, state.tiling / 2 ** 0.25) }),
         ".": () => change({ tiling: Math.min(16, state.tiling * 2 ** 0.25) }),
-        n: () => change({ texelCentres: !state.texelCentres }), r: resetView, t: nextTheme,
+        n: () => change({ sampling: step(Object.keys(SAMPLING), state.sampling, 1) }), r: resetView, t: nextTheme,
         PageUp: () => chooseMaterial(state.material - 1), PageDown: () => chooseMaterial(state.material + 1),
     };
     document.addEventListener("keydown", (e) => {
@@ -109,6 +109,7 @@ function chooseMaterial(index) {
         state.material = index;
         view.loaded = loaded;
         if (before) freeMaterial(before);
+        byId("status").textContent = "";
         showMaterial();
         change({});
     });
@@ -132,11 +133,11 @@ async function start() {
         showLabels();
         present();
     }, FLICKER_MS);
-    canvas.addEventListener("webglcontextlost", (e) => {
+    surface.addEventListener("webglcontextlost", (e) => {
         e.preventDefault();
         fail("The graphics driver has stopped; waiting for it.");
     });
-    canvas.addEventListener("webglcontextrestored", async () => {
+    surface.addEventListener("webglcontextrestored", async () => {
         Object.assign(view, { loaded: null, targets: null, texelTarget: null, pickTarget: null });
         await makePrograms();
         await chooseMaterial(state.material);
@@ -148,6 +149,7 @@ async function start() {
 
 async function makePrograms() {
     view.present = await makeProgram(VERTEX(), DATA.shaders["present.frag"]);
+    view.solid = await makeProgram(VERTEX(), DATA.shaders["solid.frag"]);
     view.pick = await makeProgram(VERTEX(), DATA.shaders["pick.frag"]);
 }
 
@@ -158,4 +160,5 @@ started.catch(fail);
  * For tests: await nt.ready; nt.set({show, shape, compare, ...}) (see `state` in renderer.js); await nt.settled();
  * await nt.readMap("normal", 2); await nt.readMap("normal", 2, "source"); nt.inspect(x, y) in CSS pixels.
  */
+window.ntx={view,gl,drawShape,timed,gpuDone,putTextures,present,canvas};
 window.nt = { ready: started, state, camera, set: change, settled, readMap, inspect, readTexel, chooseMaterial, measureFrame, data: DATA };

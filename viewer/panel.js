@@ -10,13 +10,14 @@ function element(name, text = "", attributes = {}) {
 }
 
 const COMPARE = [["decoded", "Decoded"], ["source", "Source"], ["split", "Split"], ["flicker", "Flicker"], ["error", "Error"]];
+const SAMPLINGS = [["nearest", "Nearest"], ["linear", "Linear, 4 decodes"], ["anywhere", "Any position"]];
 const ERROR_SCALES = [4, 8, 16, 32, 64, 128];
 const THEMES = ["auto", "dark", "light"];
 const KEYS = [
     ["drag, one finger, arrows", "turn; on Flat: move"], ["wheel, pinch, + and −", "zoom"], ["click, tap", "inspect a texel"],
     ["1 2 3 4", "sphere, plane, cube, flat"], ["M, shift M", "next and previous map; L: lit"],
     ["C, shift C", "next and previous way to compare"], ["[ and ]", "LOD; A: automatic"], [", and .", "tiling"],
-    ["N", "nearest: texel centres"], ["R", "reset the view"], ["T", "dark, light, or as the system"],
+    ["N", "next way to read texels"], ["R", "reset the view"], ["T", "dark, light, or as the system"],
     ["Page up, Page down", "previous and next material"],
 ];
 
@@ -63,13 +64,13 @@ function bytesText(count) {
 function makePanel() {
     choices("shape", SHAPES.map((name) => [name, title(name)]), (shape) => change({ shape }));
     choices("compare", COMPARE, (compare) => change({ compare }));
+    choices("sampling", SAMPLINGS, (sampling) => change({ sampling }));
     byId("error-scale").append(...ERROR_SCALES.map((codes) => element("option", `${codes}/255`, { value: codes })));
     const bind = (id, event, read) => byId(id).addEventListener(event, (e) => change(read(e.target)));
     bind("error-scale", "change", (select) => ({ errorScale: +select.value }));
     bind("lod", "input", (range) => ({ lod: +range.value, autoLod: false }));
     bind("auto-lod", "change", (box) => ({ autoLod: box.checked }));
     bind("tiling", "input", (range) => ({ tiling: 2 ** +range.value }));
-    bind("texel-centres", "change", (box) => ({ texelCentres: box.checked }));
     bind("light", "input", (range) => ({ light: +range.value }));
     byId("split").addEventListener("input", (e) => moveSplit(+e.target.value));
     byId("reset").addEventListener("click", resetView);
@@ -153,7 +154,7 @@ function showState() {
     byId("auto-lod").checked = state.autoLod;
     byId("tiling").value = Math.log2(state.tiling);
     byId("tiling-value").textContent = "× " + +state.tiling.toFixed(2);
-    byId("texel-centres").checked = state.texelCentres;
+    check("sampling", state.sampling);
     byId("light").value = state.light;
     byId("light-value").textContent = state.light + "°";
     byId("error-scale").value = state.errorScale;
@@ -207,7 +208,7 @@ function showOneToOne() {
     const m = view.loaded, longer = Math.max(m.width, m.height);
     const fit = 0.94 * Math.min(1, canvas.width / canvas.height) * canvas.height / 2;  // pixels a unit at zoom 1
     camera.zoom = longer / (2 * state.tiling) / fit;
-    change({ texelCentres: true });
+    change({ sampling: "nearest" });
 }
 
 async function measure() {
@@ -222,6 +223,11 @@ function speedText(ms, how) {
     const rate = ms > 0 ? width * height / ms / 1e3 : 0;
     const parts = tiles > 1 && how === "drawn" ? `, in ${tiles} tiles` : "";
     return `${number(ms, ms < 10 ? 2 : 0)} ms a frame of ${sizeText(width, height)} (${how}${parts}), ${number(rate, 2)} million pixels a second`;
+}
+
+/** A view takes a while. */
+function onProgress(done) {
+    byId("status").textContent = `drawing, ${Math.round(100 * done)} %`;
 }
 
 /** A view has been drawn in full. */

@@ -24,8 +24,9 @@ async function readMap(name, lod, layer = "decoded") {
             useMaterial("map", layer, lod, map);
             gl.drawArrays(gl.TRIANGLES, 0, 3);
             gl.disable(gl.SCISSOR_TEST);
-            gl.readPixels(0, first, width, rows, gl.RGBA, gl.UNSIGNED_BYTE, band);
         });
+        gl.bindFramebuffer(gl.FRAMEBUFFER, target.frame);
+        await readPixels(0, first, width, rows, gl.RGBA, gl.UNSIGNED_BYTE, band);
         for (let i = 0; i < width * rows; i++) {
             for (let c = 0; c < channels; c++) data[(first * width + i) * channels + c] = band[4 * i + c];
         }
@@ -36,7 +37,7 @@ async function readMap(name, lod, layer = "decoded") {
 }
 
 /** The 11 codes of one texel, {decoded: [..], source: [..] or null}; the source's of its own LOD, where that is coarser. */
-function readTexel(x, y, lod) {
+async function readTexel(x, y, lod) {
     const { source } = view.loaded;
     view.texelTarget ??= makeTarget(MAPS.length, 2, gl.RGBA8, gl.NEAREST);
     gl.bindFramebuffer(gl.FRAMEBUFFER, view.texelTarget.frame);
@@ -45,15 +46,14 @@ function readTexel(x, y, lod) {
     useMaterial("texel", "decoded", lod, 0);
     gl.uniform2i(view.loaded.at("uTexel"), x, y);
     gl.drawArrays(gl.TRIANGLES, 0, 3);
-    const pixels = new Uint8Array(4 * MAPS.length * 2);
-    gl.readPixels(0, 0, MAPS.length, 2, gl.RGBA, gl.UNSIGNED_BYTE, pixels);
+    const pixels = await readPixels(0, 0, MAPS.length, 2, gl.RGBA, gl.UNSIGNED_BYTE, new Uint8Array(4 * MAPS.length * 2));
     const row = (first) => MAPS.flatMap(([, channels], map) => Array.from(pixels.slice(first + 4 * map, first + 4 * map + channels)));
     return { decoded: row(0), source: source ? row(4 * MAPS.length) : null };
 }
 
 /** What lies under a pixel of the canvas (from its top left): {u, v, lod} or null; uv in tiles. */
-function pick(px, py) {
-    const { at, program } = view.pick, bits = new Uint32Array(4);
+async function pick(px, py) {
+    const { at, program } = view.pick;
     view.pickTarget ??= makeTarget(2, 2, gl.RGBA32UI, gl.NEAREST);
     gl.bindFramebuffer(gl.FRAMEBUFFER, view.pickTarget.frame);
     const x = Math.floor(px), y = canvas.height - 1 - Math.floor(py);
@@ -63,7 +63,7 @@ function pick(px, py) {
     gl.uniform2f(at("uSize"), view.loaded.width, view.loaded.height);
     const mesh = placeShape(at, canvas.width / canvas.height);
     gl.drawElements(gl.TRIANGLES, mesh.count, gl.UNSIGNED_SHORT, 0);
-    gl.readPixels(0, 0, 1, 1, gl.RGBA_INTEGER, gl.UNSIGNED_INT, bits);
+    const bits = await readPixels(0, 0, 1, 1, gl.RGBA_INTEGER, gl.UNSIGNED_INT, new Uint32Array(4));
     const [u, v, lod] = new Float32Array(bits.buffer);
     return bits[3] ? { u, v, lod } : null;
 }

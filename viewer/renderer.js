@@ -1,13 +1,15 @@
 // Draws when something changed, never longer at a time than TILE_MS or so: first the whole view coarsely, then tile by
 // tile in full. What a pixel costs is measured on the way, so a fast GPU gets one tile and no coarse view.
 
-const PREVIEW_MS = 45, TILE_MS = 70, FAST_MS = 30;
-const LEAST_PREVIEW = 48 * 36, LEAST_TILE = 24 * 24;  // pixels
+const PREVIEW_MS = 45, TILE_MS = 120, FAST_MS = 30;
+const LEAST_PREVIEW = 64 * 48, LEAST_TILE = 64 * 64;  // pixels: a draw has its price, however small
+const PRESENT_MS = 300;  // between two looks at a view that is not finished
 const LAYERS = { decoded: 0, source: 1, error: 2 };
+const SAMPLING = { nearest: 0, linear: 1, anywhere: 2 };
 const TASKS = { draw: 0, map: 1, texel: 2 };
 
 const state = {
-    material: 0, show: "lit", shape: "sphere", compare: "decoded", tiling: 1, autoLod: true, lod: 0, texelCentres: false,
+    material: 0, show: "lit", shape: "sphere", compare: "decoded", tiling: 1, autoLod: true, lod: 0, sampling: "nearest",
     light: 40, split: 0.5, errorScale: 32,
 };
 
@@ -18,6 +20,7 @@ const view = {
     cost: 0.02,  // ms a pixel; the first draw is small, and measures it
     flickered: false,
     targets: null,
+    presented: 0,  // when the canvas last got something
     timing: { ms: 0, pixels: 0, tiles: 0 },
     listeners: [],
 };
@@ -43,6 +46,7 @@ function useMaterial(task, layer, lod, map) {
         gl.activeTexture(gl.TEXTURE0 + unit);
         gl.bindTexture(kind, texture);
     });
+    if (m.block) gl.bindBufferBase(gl.UNIFORM_BUFFER, 0, m.block);
     gl.uniform1i(at("uTask"), TASKS[task]);
     gl.uniform1i(at("uLayer"), LAYERS[layer]);
     gl.uniform1i(at("uMap"), map);
@@ -50,7 +54,7 @@ function useMaterial(task, layer, lod, map) {
     gl.uniform1i(at("uFill"), +(task !== "draw"));
     gl.uniform1i(at("uAutoLod"), +state.autoLod);
     gl.uniform1f(at("uLeastLod"), leastLod());
-    gl.uniform1i(at("uTexelCentres"), +state.texelCentres);
+    gl.uniform1i(at("uSampling"), SAMPLING[state.sampling]);
     gl.uniform1f(at("uErrorScale"), state.errorScale / 255);
     gl.bindVertexArray(null);
 }
@@ -91,7 +95,7 @@ function fitTargets() {
     const ratio = Math.min(window.devicePixelRatio || 1, 2);
     const width = Math.max(1, Math.round(canvas.clientWidth * ratio)), height = Math.max(1, Math.round(canvas.clientHeight * ratio));
     if (view.targets && canvas.width === width && canvas.height === height) return;
-    if (view.targets) [view.targets.smooth, view.targets.preview, ...view.targets.layers].forEach(freeTarget);
+    if (view.targets) Object.values(view.targets).flat().forEach(freeTarget);
     [canvas.width, canvas.height] = [width, height];
     const layers = [0, 1].map(() => makeTarget(width, height));
     for (const layer of layers) {
@@ -99,22 +103,41 @@ function fitTargets() {
         gl.clearColor(0, 0, 0, 0);
         gl.clear(gl.COLOR_BUFFER_BIT);
     }
-    view.targets = { layers, smooth: makeSmoothTarget(width, height), preview: makeTarget(width, height) };
+    const [preview, coverage] = [0, 1].map(() => makeTarget(width, height));
+    view.targets = { layers, preview, coverage, samples: makeSampledTarget(width, height) };
+    if (picture) view.targets.screen = makeTarget(width, height);
+}
+
+/** How much of each pixel the shape covers. Several samples of the decoder itself would cost as many times as much. */
+function drawCoverage() {
+    const { samples, coverage } = view.targets, { width, height } = canvas;
+    gl.bindFramebuffer(gl.FRAMEBUFFER, samples.frame);
+    gl.viewport(0, 0, width, height);
+    gl.clearColor(0, 0, 0, 0);
+    gl.clear(gl.COLOR_BUFFER_BIT);
+    gl.useProgram(view.solid.program);
+    const mesh = placeShape(view.solid.at, width / height);
+    gl.drawElements(gl.TRIANGLES, mesh.count, gl.UNSIGNED_SHORT, 0);
+    gl.bindFramebuffer(gl.DRAW_FRAMEBUFFER, coverage.frame);
+    gl.blitFramebuffer(0, 0, width, height, 0, 0, width, height, gl.COLOR_BUFFER_BIT, gl.NEAREST);
 }
 
 /** Textures to a framebuffer of the canvas's size; `part` of them holds the picture. */
-function putTextures(frame, first, second, split, part = [1, 1]) {
+function putTextures(frame, first, second, split, { part = [1, 1], onCanvas = false } = {}) {
     const { at, program } = view.present;
     gl.bindFramebuffer(gl.FRAMEBUFFER, frame);
     gl.viewport(0, 0, canvas.width, canvas.height);
     gl.disable(gl.CULL_FACE);
     gl.useProgram(program);
-    [first, second].forEach((target, unit) => {
+    [first, second, view.targets.coverage].forEach((target, unit) => {
         gl.activeTexture(gl.TEXTURE0 + unit);
         gl.bindTexture(gl.TEXTURE_2D, target.texture);
     });
     gl.uniform1i(at("uFirst"), 0);
     gl.uniform1i(at("uSecond"), 1);
+    gl.uniform1i(at("uCoverage"), 2);
+    gl.uniform1i(at("uSmoothEdges"), +onCanvas);
+    gl.uniform1i(at("uForImageData"), +(onCanvas && picture !== null));
     gl.uniform2f(at("uPart"), ...part);
     gl.uniform2f(at("uPixels"), canvas.width, canvas.height);
     gl.uniform1f(at("uSplit"), split);
@@ -125,11 +148,22 @@ function putTextures(frame, first, second, split, part = [1, 1]) {
 
 /** Put the layers, as far as they are, on the canvas. */
 function present() {
+    view.presented = performance.now();
     if (!view.targets) return;
     const [first, second] = view.targets.layers;
     const shown = state.compare === "flicker" && view.flickered ? second : first;
     const split = state.compare === "split" ? Math.round(state.split * canvas.width) : canvas.width + 9;
-    putTextures(null, shown, second, split);
+    putTextures(view.targets.screen?.frame ?? null, shown, second, split, { onCanvas: true });
+    if (picture) void copyToPicture();
+}
+
+/** The screen target to the 2D canvas; of several at a time the last one counts. */
+async function copyToPicture() {
+    const { width, height } = canvas, number = view.copies = (view.copies ?? 0) + 1;
+    gl.bindFramebuffer(gl.FRAMEBUFFER, view.targets.screen.frame);
+    const pixels = await readPixels(0, 0, width, height, gl.RGBA, gl.UNSIGNED_BYTE, new Uint8ClampedArray(4 * width * height));
+    if (number !== view.copies || canvas.width !== width || canvas.height !== height) return;
+    picture.putImageData(new ImageData(pixels, width, height), 0, 0);
 }
 
 /** One part of a view; resolves to its milliseconds, and corrects what a pixel is thought to cost. */
@@ -152,52 +186,72 @@ async function drawPreview(layers) {
             gl.bindFramebuffer(gl.FRAMEBUFFER, view.targets.preview.frame);
             drawShape(w, h, layer, [0, 0, w, h]);
             const copy = view.targets.preview;
-            putTextures(view.targets.layers[index].frame, copy, copy, canvas.width + 9, [w / width, h / height]);
+            putTextures(view.targets.layers[index].frame, copy, copy, canvas.width + 9, { part: [w / width, h / height] });
         });
     }
     present();
 }
 
-/** Boxes that cover the canvas, from the middle outwards. */
-function tilesOfCanvas() {
-    const { width, height } = canvas, least = Math.max(LEAST_TILE, TILE_MS / view.cost);
-    if (least > width * height / 2) return [[0, 0, width, height]];
-    const side = Math.ceil(Math.sqrt(least)), boxes = [];
+/** The part of the canvas that the shape may touch: x, y, width, height. */
+function shapeBox() {
+    const { width, height } = canvas, m = camera.matrix(width / height, state.shape === "flat");
+    const corners = [0, 1, 2, 3, 4, 5, 6, 7].map((i) => {
+        const at = view.loaded.meshes[state.shape].extent.map((size, k) => (i >> k & 1 ? size : -size));
+        const [x, y, , w] = [0, 1, 2, 3].map((k) => dot(at, [m[k], m[4 + k], m[8 + k]]) + m[12 + k]);
+        return w > NEAR ? [(x / w * 0.5 + 0.5) * width, (y / w * 0.5 + 0.5) * height] : null;
+    });
+    if (corners.includes(null)) return [0, 0, width, height];
+    const [left, bottom] = [0, 1].map((k) => Math.max(0, Math.floor(Math.min(...corners.map((at) => at[k])) - 2)));
+    const [right, top] = [0, 1].map((k) => Math.min([width, height][k], Math.ceil(Math.max(...corners.map((at) => at[k])) + 2)));
+    return [left, bottom, Math.max(0, right - left), Math.max(0, top - bottom)];
+}
+
+/** Boxes that cover the shape, from its middle outwards. */
+function tilesOfShape() {
+    const [left, bottom, width, height] = shapeBox(), pixels = Math.max(LEAST_TILE, TILE_MS / view.cost);
+    if (pixels > width * height / 2) return [[left, bottom, width, height]];
+    const side = Math.ceil(Math.sqrt(pixels)), boxes = [];
     for (let y = 0; y < height; y += side) for (let x = 0; x < width; x += side) {
-        boxes.push([x, y, Math.min(side, width - x), Math.min(side, height - y)]);
+        boxes.push([left + x, bottom + y, Math.min(side, width - x), Math.min(side, height - y)]);
     }
-    const away = ([x, y, w, h]) => Math.hypot(x + w / 2 - width / 2, y + h / 2 - height / 2);
+    const away = ([x, y, w, h]) => Math.hypot(x + w / 2 - left - width / 2, y + h / 2 - bottom - height / 2);
     return boxes.sort((a, b) => away(a) - away(b));
 }
 
 /** All of the view, unless it changes meanwhile. Resolves to whether it was finished. */
 async function drawView(generation) {
     fitTargets();
-    const layers = layersWanted(), { width, height } = canvas;
-    const fast = () => view.cost * width * height * layers.length < FAST_MS;
-    if (!fast()) {
+    drawCoverage();
+    const layers = layersWanted(), { width, height } = canvas, [, , w, h] = shapeBox();
+    const slow = view.cost * w * h * layers.length > FAST_MS;
+    if (slow) {
         await drawPreview(layers);
         if (view.generation !== generation) return false;
     }
-    const { smooth } = view.targets, timing = { ms: 0, pixels: width * height, tiles: 0, layer: layers[0] };
+    const timing = { ms: 0, pixels: width * height, tiles: 0 };
     for (const [index, layer] of layers.entries()) {
-        for (const box of tilesOfCanvas()) {
-            const [x, y, w, h] = box;
-            const ms = await timed(w * h, () => {
-                gl.bindFramebuffer(gl.FRAMEBUFFER, smooth.frame);
+        const boxes = tilesOfShape(), { frame } = view.targets.layers[index];
+        if (boxes.length === 1) {  // no tile of an earlier view stays
+            gl.bindFramebuffer(gl.FRAMEBUFFER, frame);
+            gl.clearColor(0, 0, 0, 0);
+            gl.clear(gl.COLOR_BUFFER_BIT);
+        }
+        for (const box of boxes) {
+            const ms = await timed(box[2] * box[3], () => {
+                gl.bindFramebuffer(gl.FRAMEBUFFER, frame);
                 drawShape(width, height, layer, box);
-                gl.bindFramebuffer(gl.READ_FRAMEBUFFER, smooth.frame);
-                gl.bindFramebuffer(gl.DRAW_FRAMEBUFFER, view.targets.layers[index].frame);
-                gl.blitFramebuffer(x, y, x + w, y + h, x, y, x + w, y + h, gl.COLOR_BUFFER_BIT, gl.NEAREST);
             });
-            if (index === 0) {
-                timing.ms += ms;
-                timing.tiles++;
-            }
             if (view.generation !== generation || gl.isContextLost()) return false;
-            present();
+            if (performance.now() - view.presented > PRESENT_MS) {
+                present();
+                onProgress((index + boxes.indexOf(box) / boxes.length) / layers.length);
+            }
+            if (index) continue;
+            timing.ms += ms;
+            timing.tiles++;
         }
     }
+    present();
     view.timing = timing;
     return true;
 }
@@ -223,24 +277,17 @@ function settled() {
     return new Promise((resolve) => view.listeners.push(resolve));
 }
 
-/** Milliseconds of a whole frame in full size, of as many as fit into a quarter of a second; slow ones from the tiles. */
+/** Milliseconds of a whole frame in full size, of as many as fit into half a second; slow ones from the tiles. */
 async function measureFrame() {
     await settled();
-    const { width, height } = canvas, layer = layersWanted()[0];
+    const { width, height } = canvas, layer = layersWanted()[0], box = [0, 0, width, height];
     if (view.timing.ms > 1000) return view.timing.ms;
-    const pixel = new Uint8Array(4);
     const drawTimes = (count) => {
         const started = performance.now();
-        gl.bindFramebuffer(gl.FRAMEBUFFER, view.targets.smooth.frame);
-        for (let i = 0; i < count; i++) drawShape(width, height, layer, [0, 0, width, height]);
-        const { smooth, preview } = view.targets;
-        gl.bindFramebuffer(gl.READ_FRAMEBUFFER, smooth.frame);
-        gl.bindFramebuffer(gl.DRAW_FRAMEBUFFER, preview.frame);
-        gl.blitFramebuffer(0, 0, 1, 1, 0, 0, 1, 1, gl.COLOR_BUFFER_BIT, gl.NEAREST);
-        gl.bindFramebuffer(gl.FRAMEBUFFER, preview.frame);
-        gl.readPixels(0, 0, 1, 1, gl.RGBA, gl.UNSIGNED_BYTE, pixel);  // waits for all of it
-        return performance.now() - started;
+        gl.bindFramebuffer(gl.FRAMEBUFFER, view.targets.preview.frame);
+        for (let i = 0; i < count; i++) drawShape(width, height, layer, box);
+        return gpuDone(started);
     };
-    const once = drawTimes(1), count = Math.max(1, Math.min(200, Math.floor(250 / once)));
-    return drawTimes(count) / count;
+    const count = Math.max(1, Math.min(500, Math.floor(500 / await drawTimes(1))));
+    return await drawTimes(count) / count;
 }

@@ -16,7 +16,7 @@ function gridMesh(columns, rows, at) {
 }
 
 function sphereMesh() {
-    return gridMesh(128, 64, (s, t) => {
+    return gridMesh(96, 48, (s, t) => {
         const angle = 2 * Math.PI * s, down = Math.PI * t;
         const n = [Math.sin(down) * Math.sin(angle), Math.cos(down), Math.sin(down) * Math.cos(angle)];
         return [...n, ...n, Math.cos(angle), 0, -Math.sin(angle), s, t];
@@ -43,6 +43,7 @@ function cubeMesh() {
     return mesh;
 }
 
+/** {array, count, extent}: on the GPU; extent: the largest |x|, |y| and |z|. */
 function uploadMesh({ vertices, indices }) {
     const array = gl.createVertexArray();
     gl.bindVertexArray(array);
@@ -56,7 +57,8 @@ function uploadMesh({ vertices, indices }) {
         return offset + 4 * size;
     }, 0);
     gl.bindVertexArray(null);
-    return { array, count: indices.length };
+    const extent = [0, 1, 2].map((k) => vertices.reduce((most, x, i) => i % 11 === k ? Math.max(most, Math.abs(x)) : most, 0));
+    return { array, count: indices.length, extent };
 }
 
 /** The meshes for a material: a plane has the shape of one tile. */

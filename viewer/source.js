@@ -56,9 +56,10 @@ async function imagePixels(bytes) {
     gl.pixelStorei(gl.UNPACK_COLORSPACE_CONVERSION_WEBGL, gl.NONE);
     gl.bindTexture(gl.TEXTURE_2D, target.texture);
     gl.texSubImage2D(gl.TEXTURE_2D, 0, 0, 0, gl.RGBA, gl.UNSIGNED_BYTE, bitmap);
+    gl.pixelStorei(gl.UNPACK_COLORSPACE_CONVERSION_WEBGL, gl.BROWSER_DEFAULT_WEBGL);
     const pixels = new Uint8Array(4 * bitmap.width * bitmap.height);
     gl.bindFramebuffer(gl.FRAMEBUFFER, target.frame);
-    gl.readPixels(0, 0, bitmap.width, bitmap.height, gl.RGBA, gl.UNSIGNED_BYTE, pixels);
+    await readPixels(0, 0, bitmap.width, bitmap.height, gl.RGBA, gl.UNSIGNED_BYTE, pixels);
     freeTarget(target);
     return pixels;
 }

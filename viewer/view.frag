@@ -3,6 +3,7 @@
 const int LIT = -1;  // uMap; 0 .. 6 are the maps in their order
 const int DRAW = 0, READ_MAP = 1, READ_TEXEL = 2;  // uTask
 const int DECODED = 0, SOURCE = 1, ERROR = 2;  // uLayer
+const int NEAREST = 0, LINEAR = 1, ANYWHERE = 2;  // uSampling: one texel, four texels blended, wherever the pixel lies
 
 uniform int uTask;
 uniform int uLayer;
@@ -11,7 +12,7 @@ uniform vec2 uSize;  // of LOD 0
 uniform bool uAutoLod;
 uniform float uLod;
 uniform float uLeastLod;  // where the source starts, when it is compared with
-uniform bool uTexelCentres;
+uniform int uSampling;
 uniform ivec2 uTexel;
 uniform vec3 uEye;
 uniform vec3 uSun;
@@ -82,7 +83,7 @@ void sourceValues(vec2 uv, float lod, out float v[11])
     vec4 parts[3];
     for (int k = 0; k < 3; k++)
     {
-        if (uTexelCentres || uTask != DRAW)
+        if (uSampling == NEAREST || uTask != DRAW)
         {
             int mip = int(level);
             ivec3 size = textureSize(uSource, mip);
@@ -117,7 +118,7 @@ vec3 lit(float v[11])
     vec3 tangent = normalize(vTangent - n * dot(n, vTangent));
     if (uHas[1] > 0.0)
     {
-        vec3 bent = vec3(v[3], v[4] , v[5]) * 2.0 - 1.0;
+        vec3 bent = vec3(v[3], v[4], v[5]) * 2.0 - 1.0;
         vec3 up = cross(n, tangent) * side * uNormalUp;  // against v, which runs down
         n = normalize(tangent * bent.x + up * bent.y + n * max(bent.z, 0.05));
     }
@@ -173,25 +174,38 @@ void main()
     {
         float own = max(ntLod(dFdx(vUv), dFdy(vUv)), 0.0);
         lod = clamp(uAutoLod ? own : uLod, uLeastLod, max(uLeastLod, float(NT_NUM_LODS - 1)));
-        lod = uTexelCentres ? floor(lod + 0.5) : lod;
+        lod = uSampling == ANYWHERE ? lod : floor(lod + 0.5);
     }
-    ivec2 size = max(ivec2(uSize) >> int(lod), 1);
+    vec2 size = vec2(max(ivec2(uSize) >> int(lod), 1));
     if (uTask == READ_TEXEL)  // a column per map, decoded in the first row and the source's in the second
     {
         map = int(gl_FragCoord.x);
         layer = int(gl_FragCoord.y);
-        uv = (vec2(uTexel) + 0.5) / vec2(size);
+        uv = (vec2(uTexel) + 0.5) / size;
     }
     else if (uTask == READ_MAP)
     {
-        uv = (floor(gl_FragCoord.xy) + 0.5) / vec2(size);
+        uv = (floor(gl_FragCoord.xy) + 0.5) / size;
     }
-    else if (uTexelCentres)
-    {
-        uv = (min(floor(fract(uv) * vec2(size)), vec2(size) - 1.0) + 0.5) / vec2(size);
-    }
+    bool linear = uTask == DRAW && uSampling == LINEAR;
+    bool centred = uTask == DRAW && uSampling != ANYWHERE;
+    vec2 position = fract(uv) * size - (linear ? 0.5 : 0.0);
+    vec2 corner = floor(position), weight = position - corner;
     float decoded[11], source[11];
-    if (layer != SOURCE) { decodedValues(uv, lod, decoded); }
+    for (int i = 0; i < 11; i++) { decoded[i] = 0.0; }
+    if (layer != SOURCE)
+    {
+        int texels = linear ? 4 : 1;
+        for (int which = 0; which < texels; which++)
+        {
+            vec2 offset = vec2(which & 1, which >> 1);
+            vec2 part = mix(1.0 - weight, weight, offset);
+            vec2 at = centred ? (mod(corner + offset, size) + 0.5) / size : uv;
+            float one[11];
+            decodedValues(at, lod, one);
+            for (int i = 0; i < 11; i++) { decoded[i] += (linear ? part.x * part.y : 1.0) * one[i]; }
+        }
+    }
     if (layer != DECODED) { sourceValues(uv, lod, source); }
     if (layer == SOURCE) { decoded = source; }
     if (uTask != DRAW)

@@ -21,6 +21,7 @@ import numpy as np
 from PIL import Image as PillowImage
 
 from checkpoint import find_checkpoint, list_checkpoints
+from dataset import CHANNELS
 from decoded_maps import decode_maps
 from engine.cpu.decoder import decode_lod
 from errors import UserError, explain_os_error, one_line
@@ -131,12 +132,12 @@ def describe_for_page(exported: ExportedTexture, page: Page) -> dict[str, Any]:
     weights = {"name": TABLE, "width": WEIGHT_TEXTURE_WIDTH, "columns": len(weight_columns(model)),
                "blob": page.add_blob(weight_bytes(model))}  # fmt: skip
     grids = [
-        f"{grid.max_resolution}² texels of {grid.features} × {grid.quantize_bits} bits, {grid.n_levels} levels, "
-        f"{grid.interpolation}"
+        f"{grid.max_resolution}² texels of {grid.features} × {grid.quantize_bits} bits, "
+        f"{grid.n_levels} level{'s' * (grid.n_levels > 1)}, {grid.interpolation}"
         for grid in model.grids
     ]
     layers = layer_sizes(model.layout, model.decoder)
-    network = " → ".join(str(size) for size in [layers[0][1], *(outputs for outputs, _ in layers)])
+    network = " → ".join(str(inputs) for _, inputs in layers) + f" → {CHANNELS}"
     keys = ("map", "color_space", "file_color_space", "convention", "unit_normals")
     return {
         "name": printable(material["name"]),

@@ -23,6 +23,7 @@ async function inspect(x, y) {
     byId("marker").style.left = x + "px";
     byId("marker").style.top = y + "px";
     await showTexel(texel(place.u, width), texel(place.v, height), lod);
+    if (matchMedia("(max-width: 760px)").matches) byId("texel-move").scrollIntoView({ block: "end", behavior: "smooth" });
 }
 
 function moveTexel(across, down) {
@@ -37,16 +38,17 @@ async function showTexel(x, y, lod) {
     const m = view.loaded, { decoded, source } = await readTexel(x, y, lod);
     if (inspected !== wanted || m !== view.loaded) return;  // another one was asked for meanwhile
     byId("texel").hidden = byId("texel-move").hidden = false;
-    const from = source ? m.source.lod > lod ? `; the source's values are of LOD ${m.source.lod}` : "" : "";
+    const apart = source !== null && m.source.lod > lod;  // of different LODs: their difference says nothing
+    const from = apart ? `; the source's values are of LOD ${m.source.lod}` : "";
     byId("texel-note").textContent = `(${x}, ${y}) of LOD ${lod}, codes of 255${from}.`;
     const head = element("tr");
-    head.append(...["", "value", "decoded", ...source ? ["source", "difference"] : []].map((text) => element("th", text, { scope: "col" })));
+    head.append(...["", "value", "decoded", ...source ? ["source", "diff."] : []].map((text) => element("th", text, { scope: "col" })));
     const top = element("thead");
     top.append(head);
     const rows = CHANNEL_LABELS.map((label, channel) => {
         const map = channel < 3 ? 0 : channel < 6 ? 1 : channel - 4, row = element("tr"), code = decoded[channel];
         const cells = [label, (code / 255).toFixed(3), code];
-        if (source) cells.push(source[channel], code - source[channel]);
+        if (source) cells.push(source[channel], apart ? "–" : code - source[channel]);
         row.append(...(m.has[map] ? cells : [label, "no such map", "", ...source ? ["", ""] : []]).map((text) => element("td", String(text))));
         if (m.has[map] && (channel === 0 || channel === 3)) {
             const patch = element("i");

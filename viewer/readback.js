@@ -1,54 +1,82 @@
 // Texels as numbers: whole maps at 1:1, one texel, and which texel a pixel shows.
 
-const BAND_MS = 100;
+const BAND_MS = 150;
+const KEPT_TEXELS = 2 ** 22;  // readMap for one map after the other decodes a LOD once, if it is not larger
+
+/** Targets for all channels of some texels, four channels in each. */
+function makeChannelTargets(width, height) {
+    const frame = gl.createFramebuffer(), attachments = [0, 1, 2].map((k) => gl.COLOR_ATTACHMENT0 + k);
+    const textures = attachments.map(() => texture2D(gl.RGBA8, width, height, 1, gl.NEAREST));
+    gl.bindFramebuffer(gl.FRAMEBUFFER, frame);
+    textures.forEach((texture, k) => gl.framebufferTexture2D(gl.FRAMEBUFFER, attachments[k], gl.TEXTURE_2D, texture, 0));
+    gl.drawBuffers(attachments);
+    return { frame, textures, attachments };
+}
+
+function freeChannelTargets({ frame, textures }) {
+    gl.deleteFramebuffer(frame);
+    textures.forEach((texture) => gl.deleteTexture(texture));
+}
+
+/** The codes of a box of texels of one LOD at their centres: CHANNELS values a texel, rows from the top. */
+async function readBox(x, y, width, height, lod, layer) {
+    const targets = makeChannelTargets(width, height), codes = new Uint8Array(width * height * CHANNELS);
+    await timed(width * height, () => {
+        gl.viewport(0, 0, width, height);
+        gl.disable(gl.CULL_FACE);
+        useMaterial("read", layer, lod, 0);
+        gl.uniform2i(view.loaded.at("uFirstTexel"), x, y);
+        gl.drawArrays(gl.TRIANGLES, 0, 3);
+    });
+    for (let k = 0; k < 3; k++) {
+        gl.bindFramebuffer(gl.FRAMEBUFFER, targets.frame);
+        gl.readBuffer(targets.attachments[k]);
+        const part = await readPixels(0, 0, width, height, gl.RGBA, gl.UNSIGNED_BYTE, new Uint8Array(4 * width * height));
+        for (let i = 0; i < width * height; i++) {
+            for (let c = 4 * k; c < Math.min(4 * k + 4, CHANNELS); c++) codes[i * CHANNELS + c] = part[4 * i + c - 4 * k];
+        }
+    }
+    freeChannelTargets(targets);
+    return codes;
+}
+
+let kept = { key: null, codes: null };
+
+/** All channels of one LOD, CHANNELS codes a texel; in bands, so that the page goes on. */
+async function readLod(lod, layer) {
+    const loaded = view.loaded, [width, height] = lodSize(loaded, lod), key = [state.material, lod, layer].join();
+    if (kept.key === key) return kept.codes;
+    const codes = new Uint8Array(width * height * CHANNELS);
+    for (let first = 0, rows; first < height; first += rows) {
+        rows = Math.min(height - first, Math.max(1, Math.floor(BAND_MS / view.cost / width)));
+        codes.set(await readBox(0, first, width, rows, lod, layer), first * width * CHANNELS);
+        if (view.loaded !== loaded) throw new Error("another material was chosen meanwhile");
+    }
+    kept = width * height <= KEPT_TEXELS ? { key, codes } : { key: null, codes: null };
+    return codes;
+}
 
 /**
  * One map of one LOD at its texel centres, 8-bit codes as `export.py --images` writes them (a test compares them).
  * Resolves to {width, height, channels, data}: rows from the top, Uint8Array of channels values a texel.
  */
 async function readMap(name, lod, layer = "decoded") {
-    const map = MAP_NAMES.indexOf(name), loaded = view.loaded;
-    if (map < 0 || !(lod >= 0 && lod < loaded.num_lods)) throw new Error(`no map ${name} at LOD ${lod}`);
-    if (layer === "source" && !(loaded.source && lod >= loaded.source.lod)) throw new Error(`no source at LOD ${lod}`);
-    const [width, height] = lodSize(loaded, lod), channels = MAPS[map][1];
-    const data = new Uint8Array(width * height * channels), target = makeTarget(width, height, gl.RGBA8, gl.NEAREST);
-    for (let first = 0, rows; first < height; first += rows) {
-        rows = Math.min(height - first, Math.max(1, Math.floor(BAND_MS / view.cost / width)));
-        const band = new Uint8Array(4 * width * rows);
-        await timed(width * rows, () => {
-            gl.bindFramebuffer(gl.FRAMEBUFFER, target.frame);
-            gl.viewport(0, 0, width, height);
-            gl.enable(gl.SCISSOR_TEST);
-            gl.scissor(0, first, width, rows);
-            gl.disable(gl.CULL_FACE);
-            useMaterial("map", layer, lod, map);
-            gl.drawArrays(gl.TRIANGLES, 0, 3);
-            gl.disable(gl.SCISSOR_TEST);
-        });
-        gl.bindFramebuffer(gl.FRAMEBUFFER, target.frame);
-        await readPixels(0, first, width, rows, gl.RGBA, gl.UNSIGNED_BYTE, band);
-        for (let i = 0; i < width * rows; i++) {
-            for (let c = 0; c < channels; c++) data[(first * width + i) * channels + c] = band[4 * i + c];
-        }
-        if (view.loaded !== loaded) throw new Error("another material was chosen meanwhile");
+    const map = MAP_NAMES.indexOf(name), { source, num_lods: lods } = view.loaded;
+    if (map < 0 || !(Number.isInteger(lod) && lod >= 0 && lod < lods)) throw new Error(`no map ${name} at LOD ${lod}`);
+    if (layer === "source" && !(source && lod >= source.lod)) throw new Error(`no source at LOD ${lod}`);
+    const [width, height] = lodSize(view.loaded, lod), [, channels] = MAPS[map], data = new Uint8Array(width * height * channels);
+    const codes = await readLod(lod, layer);
+    for (let i = 0; i < data.length; i++) {
+        data[i] = codes[Math.floor(i / channels) * CHANNELS + FIRST_CHANNEL[map] + i % channels];
     }
-    freeTarget(target);
     return { width, height, channels, data };
 }
 
 /** The 11 codes of one texel, {decoded: [..], source: [..] or null}; the source's of its own LOD, where that is coarser. */
 async function readTexel(x, y, lod) {
-    const { source } = view.loaded;
-    view.texelTarget ??= makeTarget(MAPS.length, 2, gl.RGBA8, gl.NEAREST);
-    gl.bindFramebuffer(gl.FRAMEBUFFER, view.texelTarget.frame);
-    gl.viewport(0, 0, MAPS.length, 2);
-    gl.disable(gl.CULL_FACE);
-    useMaterial("texel", "decoded", lod, 0);
-    gl.uniform2i(view.loaded.at("uTexel"), x, y);
-    gl.drawArrays(gl.TRIANGLES, 0, 3);
-    const pixels = await readPixels(0, 0, MAPS.length, 2, gl.RGBA, gl.UNSIGNED_BYTE, new Uint8Array(4 * MAPS.length * 2));
-    const row = (first) => MAPS.flatMap(([, channels], map) => Array.from(pixels.slice(first + 4 * map, first + 4 * map + channels)));
-    return { decoded: row(0), source: source ? row(4 * MAPS.length) : null };
+    const decoded = Array.from(await readBox(x, y, 1, 1, lod, "decoded"));
+    const source = view.loaded.source ? Array.from(await readBox(x, y, 1, 1, lod, "source")) : null;
+    return { decoded, source };
 }
 
 /** What lies under a pixel of the canvas (from its top left): {u, v, lod} or null; uv in tiles. */

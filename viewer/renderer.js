@@ -6,7 +6,7 @@ const LEAST_PREVIEW = 64 * 48, LEAST_TILE = 64 * 64;  // pixels: a draw has its 
 const PRESENT_MS = 300;  // between two looks at a view that is not finished
 const LAYERS = { decoded: 0, source: 1, error: 2 };
 const SAMPLING = { nearest: 0, linear: 1, anywhere: 2 };
-const TASKS = { draw: 0, map: 1, texel: 2 };
+const TASKS = { draw: 0, read: 1 };
 
 const state = {
     material: 0, show: "lit", shape: "sphere", compare: "decoded", tiling: 1, autoLod: true, lod: 0, sampling: "nearest",

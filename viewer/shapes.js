@@ -28,7 +28,7 @@ function planeMesh(halfWidth, halfHeight) {
 }
 
 function cubeMesh() {
-    const size = 0.78, mesh = { vertices: [], indices: [] };
+    const size = 0.62, mesh = { vertices: [], indices: [] };
     for (const [n, x, y] of [[[0, 0, 1], [1, 0, 0], [0, 1, 0]], [[1, 0, 0], [0, 0, -1], [0, 1, 0]],
         [[0, 0, -1], [-1, 0, 0], [0, 1, 0]], [[-1, 0, 0], [0, 0, 1], [0, 1, 0]],
         [[0, 1, 0], [1, 0, 0], [0, 0, -1]], [[0, -1, 0], [1, 0, 0], [0, 0, 1]]]) {

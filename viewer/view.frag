@@ -1,7 +1,7 @@
 // What a fragment shows. The material's decoder (export.py --shader essl) and light.glsl stand in front of this text.
 
 const int LIT = -1;  // uMap; 0 .. 6 are the maps in their order
-const int DRAW = 0, READ_MAP = 1, READ_TEXEL = 2;  // uTask
+const int DRAW = 0, READ = 1;  // uTask
 const int DECODED = 0, SOURCE = 1, ERROR = 2;  // uLayer
 const int NEAREST = 0, LINEAR = 1, ANYWHERE = 2;  // uSampling: one texel, four texels blended, wherever the pixel lies
 
@@ -13,7 +13,7 @@ uniform bool uAutoLod;
 uniform float uLod;
 uniform float uLeastLod;  // where the source starts, when it is compared with
 uniform int uSampling;
-uniform ivec2 uTexel;
+uniform ivec2 uFirstTexel;  // to be read: where gl_FragCoord starts
 uniform vec3 uEye;
 uniform vec3 uSun;
 uniform float uErrorScale;  // the error that the brightest colour stands for, in [0, 1]
@@ -30,7 +30,9 @@ in vec3 vPosition;
 in vec3 vNormal;
 in vec3 vTangent;
 in vec2 vUv;
-out vec4 color;
+layout(location = 0) out vec4 color;  // or channels 0 .. 3, when they are read
+layout(location = 1) out vec4 channels4;
+layout(location = 2) out vec4 channels8;
 
 vec3 linearToSrgb(vec3 c)
 {
@@ -83,7 +85,7 @@ void sourceValues(vec2 uv, float lod, out float v[11])
     vec4 parts[3];
     for (int k = 0; k < 3; k++)
     {
-        if (uSampling == NEAREST || uTask != DRAW)
+        if (uSampling == NEAREST || uTask == READ)
         {
             int mip = int(level);
             ivec3 size = textureSize(uSource, mip);
@@ -160,16 +162,16 @@ vec3 heat(float x)
     return mix(stops[first], stops[first + 1], at - float(first));
 }
 
-vec3 rounded(vec3 c)
+vec4 rounded(vec4 c)
 {
     return floor(clamp(c, 0.0, 1.0) * 255.0 + 0.5) / 255.0;
 }
 
 void main()
 {
+    channels4 = channels8 = vec4(0.0);
     float lod = uLod;
     vec2 uv = vUv;
-    int layer = uLayer, map = uMap;
     if (uTask == DRAW)
     {
         float own = max(ntLod(dFdx(vUv), dFdy(vUv)), 0.0);
@@ -177,23 +179,14 @@ void main()
         lod = uSampling == ANYWHERE ? lod : floor(lod + 0.5);
     }
     vec2 size = vec2(max(ivec2(uSize) >> int(lod), 1));
-    if (uTask == READ_TEXEL)  // a column per map, decoded in the first row and the source's in the second
-    {
-        map = int(gl_FragCoord.x);
-        layer = int(gl_FragCoord.y);
-        uv = (vec2(uTexel) + 0.5) / size;
-    }
-    else if (uTask == READ_MAP)
-    {
-        uv = (floor(gl_FragCoord.xy) + 0.5) / size;
-    }
+    if (uTask == READ) { uv = (vec2(uFirstTexel) + floor(gl_FragCoord.xy) + 0.5) / size; }
     bool linear = uTask == DRAW && uSampling == LINEAR;
     bool centred = uTask == DRAW && uSampling != ANYWHERE;
     vec2 position = fract(uv) * size - (linear ? 0.5 : 0.0);
     vec2 corner = floor(position), weight = position - corner;
     float decoded[11], source[11];
     for (int i = 0; i < 11; i++) { decoded[i] = 0.0; }
-    if (layer != SOURCE)
+    if (uLayer != SOURCE)
     {
         int texels = linear ? 4 : 1;
         for (int which = 0; which < texels; which++)
@@ -206,13 +199,15 @@ void main()
             for (int i = 0; i < 11; i++) { decoded[i] += (linear ? part.x * part.y : 1.0) * one[i]; }
         }
     }
-    if (layer != DECODED) { sourceValues(uv, lod, source); }
-    if (layer == SOURCE) { decoded = source; }
-    if (uTask != DRAW)
+    if (uLayer != DECODED) { sourceValues(uv, lod, source); }
+    if (uLayer == SOURCE) { decoded = source; }
+    if (uTask == READ)
     {
-        color = vec4(rounded(mapOf(decoded, map)), 1.0);
+        color = rounded(vec4(decoded[0], decoded[1], decoded[2], decoded[3]));
+        channels4 = rounded(vec4(decoded[4], decoded[5], decoded[6], decoded[7]));
+        channels8 = rounded(vec4(decoded[8], decoded[9], decoded[10], 0.0));
     }
-    else if (layer == ERROR)
+    else if (uLayer == ERROR)
     {
         color = vec4(heat(difference(decoded, source) / uErrorScale), 1.0);
     }

@@ -292,13 +292,13 @@ def build_parser() -> OneLineParser:
                         help="part of the shader, or in decoder_weights.bin [default baked]")  # fmt: skip
     parser.add_argument("--weight_type", choices=("float32", "float16"),
                         help="how the shader stores weights [default float32]")  # fmt: skip
-    parser.add_argument("--viewer", metavar="PAGE", help="write one HTML file that shows the material, or all of a batch "
-                        "folder, decoded live in a browser")  # fmt: skip
+    parser.add_argument("--viewer", metavar="PAGE", help="write one HTML file that shows the material, or all of a "
+                        "batch folder, decoded live in a browser")  # fmt: skip
     parser.add_argument("--data_dir", metavar="DIR", help="source maps for --viewer to compare with; of a batch folder "
                         "the folder of their folders [default: those of the run]")  # fmt: skip
     parser.add_argument("--viewer_source", type=int, metavar="TEXELS",
-                        help="longest side of the source maps in the page, 0: none [default: at most 512, less where the "
-                        "page would grow past 700 kB and its materials]")  # fmt: skip
+                        help="longest side of the source maps in the page, 0: none [default: at most 512, less where "
+                        "the page would grow past 700 kB and its materials]")  # fmt: skip
     return parser
 
 
@@ -334,8 +334,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if (source / MANIFEST).is_file():
         if not wanted and arguments.viewer is None:
             raise UserError(
-                f"--load_dir {source}: already an export; add --images, --transcode, --shader or --viewer, or give a run "
-                "folder"
+                f"--load_dir {source}: already an export; add --images, --transcode, --shader or --viewer, or give a "
+                "run folder"
             )
         exported = read_export(source)
     else:

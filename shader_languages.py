@@ -170,8 +170,8 @@ class Essl(Glsl):
     def opening(self) -> list[str]:
         return ["precision highp float;", "precision highp int;", ""]
 
-    # Uniform blocks are read faster than textures (1.2 to 1.9 times, SwiftShader, 2 x 64 neurons), but may be as small as
-    # 16 KiB; who includes the decoder knows how large they are. Their elements are 16 bytes, so float16 gains nothing.
+    # Uniform blocks are read faster than textures (1.2 to 1.9 times, SwiftShader, 2 x 64 neurons), but may be as small
+    # as 16 KiB; who includes the decoder knows how large they are. Their elements have 16 bytes: nothing for float16.
 
     def bindings(self, textures, weights):
         lines = [f"uniform highp sampler2D {name};" for name in textures]

@@ -1,8 +1,9 @@
 """A page that decodes a material live in the browser: `export.py --viewer page.html`.
 
-One HTML file without references to anything else. The parts lie in viewer/: page.html with its style and scripts, which
-are put together here, and shaders. The decoder is the one of `export.py --shader essl`, the feature textures are those of
-the DDS files. Bytes are text of 7 bits a character in UTF-8, which takes 16 % more than the bytes; base64 takes 33 %.
+One HTML file without references to anything else. The parts lie in viewer/: page.html with its style and scripts,
+which are put together here, and shaders. The decoder is the one of `export.py --shader essl`, the feature textures are
+those of the DDS files. Bytes are text of 7 bits a character in UTF-8, which takes 16 % more than the bytes; base64
+takes 33 %.
 """
 
 from __future__ import annotations
@@ -71,11 +72,13 @@ class Page:
 def find_materials(load_dir: Path, load_iter: int = -1) -> list[Entry]:
     """The materials of a folder: an export, a run (its checkpoint `load_iter`, -1 the newest), or a folder of such.
 
-    In a folder of folders each sub-folder is an export, a run, or holds runs, of which the newest with a checkpoint counts;
-    this is what train.py --groups_batching leaves. Raises: UserError when there is nothing of the kind.
+    In a folder of folders each sub-folder is an export, a run, or holds runs, of which the newest with a checkpoint
+    counts; this is what train.py --groups_batching leaves. Raises: UserError when there is nothing of the kind.
     """
     if not load_dir.is_dir():
-        raise UserError(f"--load_dir {quote(load_dir)}: no such folder; give a run folder, an export, or a folder of these")
+        raise UserError(
+            f"--load_dir {quote(load_dir)}: no such folder; give a run folder, an export, or a folder of these"
+        )
     if (load_dir / MANIFEST).is_file():
         return [Entry(load_dir.name, load_dir)]
     if list_checkpoints(load_dir):
@@ -87,8 +90,8 @@ def find_materials(load_dir: Path, load_iter: int = -1) -> list[Entry]:
             entries.append(Entry(folder.name, found))
     if not entries:
         raise UserError(
-            f"--load_dir {quote(load_dir)}: expected a run with a checkpoint, an export ({MANIFEST}), or a folder of these; "
-            "found none"
+            f"--load_dir {quote(load_dir)}: expected a run with a checkpoint, an export ({MANIFEST}), or a folder of "
+            "these; found none"
         )
     return entries
 
@@ -106,8 +109,8 @@ def _newest_export(folder: Path) -> Path | None:
 def _read(folder: Path) -> ExportedTexture:
     if not (folder / MANIFEST).is_file():
         raise UserError(
-            f"{quote(folder)}: expected {MANIFEST}, which a run with --quantize False does not write; there are no codes "
-            "to show, train with --quantize True"
+            f"{quote(folder)}: expected {MANIFEST}, which a run with --quantize False does not write; there are no "
+            "codes to show, train with --quantize True"
         )
     return read_export(folder)
 
@@ -217,7 +220,6 @@ def encode_bytes(payload: bytes) -> str:
     text = b"".join(parts).decode("ascii")
     for found, written in (("\0", "\u0100"), ("\r", "\u010d"), ("</", "\u013c/"), ("<!", "\u013c!")):
         text = text.replace(found, written)
-    # a blob is followed by "</script>": its own last character must not make another word of that
     return text
 
 
@@ -236,7 +238,9 @@ def assemble(page: Page) -> str:
     filled = {
         "title": html.escape(f"{names[:200]} – neural texture"),
         "style": parts["style.css"],
-        "blobs": "\n".join(f'<script type="text/plain" id="blob-{i}">{blob}</script>' for i, blob in enumerate(page.blobs)),
+        "blobs": "\n".join(
+            f'<script type="text/plain" id="blob-{index}">{blob}</script>' for index, blob in enumerate(page.blobs)
+        ),
         "data": json_for_html(data),
         "script": '"use strict";\n(() => {\n' + scripts + "})();\n",
     }
@@ -260,7 +264,7 @@ def write_viewer(
     Raises: UserError when none can be shown.
     """
     if path.is_dir():
-        raise UserError(f"--viewer {quote(path)}: expected the name of a page to write, found a folder; add a file name")
+        raise UserError(f"--viewer {quote(path)}: expected a page to write, found a folder; add a file name")
     entries = find_materials(load_dir, load_iter)
     make_folder(path.resolve().parent)
     page, failed, sources, own_bytes = Page(), {}, [], 0
@@ -268,7 +272,8 @@ def write_viewer(
         try:
             exported = _read(entry.folder)
             given = data_dir / entry.name if data_dir is not None and len(entries) > 1 else data_dir
-            source, why_not = (None, "") if source_side == 0 else find_source(entry.folder, exported.manifest["material"], given)
+            material = exported.manifest["material"]
+            source, why_not = (None, "") if source_side == 0 else find_source(entry.folder, material, given)
         except (UserError, OSError) as error:
             if len(entries) == 1:
                 raise
@@ -288,8 +293,8 @@ def write_viewer(
     text = assemble(page)
     write_text(path, text)
     code = len(text.encode()) - sum(len(blob.encode()) for blob in page.blobs)
-    print(f"{path}  {path.stat().st_size} bytes: {len(page.materials)} material{'s' * (len(page.materials) > 1)} of {own_bytes} "
-          f"bytes, {code} of the page itself")  # fmt: skip
+    count = f"{len(page.materials)} material{'s' * (len(page.materials) > 1)}"
+    print(f"{path}  {path.stat().st_size} bytes: {count} of {own_bytes} bytes, {code} of the page itself")
     return 1 if failed else 0
 
 
@@ -306,5 +311,5 @@ def _add_sources(page: Page, sources: list, own_bytes: int, source_side: int | N
         if images is not None:
             size = f"{described['source']['width']}x{described['source']['height']}"
             rounded = "" if images.bits == 8 else f", rounded to {images.bits} bits"
-            note = f"source embedded at {size} (LOD {images.lod}{rounded}), {images.n_bytes} bytes; --viewer_source SIZE for another"
+            note = f"source embedded at {size} (LOD {images.lod}{rounded}), {images.n_bytes} bytes"
         print(f"{described['name']}: {note}")

@@ -195,7 +195,7 @@ class Essl(Glsl):
     def weight_buffer(self, weights):
         rows = -(-len(weights.columns) // WEIGHT_TEXTURE_WIDTH)
         kind = "RGBA16F" if weights.half else "RGBA32F"
-        block = "" if weights.half else "; #define NT_UNIFORM_WEIGHTS: a std140 block NtWeights"
+        block = "" if weights.half else "; or (NT_UNIFORM_WEIGHTS) a block"
         return f"{TABLE}, a texture of {kind}, {WEIGHT_TEXTURE_WIDTH}x{rows}, filter NEAREST, no mips{block}"
 
 

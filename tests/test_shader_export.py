@@ -81,6 +81,19 @@ def test_the_example_of_the_header_compiles(language, storage, shipped, tmp_path
     assert done.returncode == 0 and "ERROR" not in done.stdout, done.stdout
 
 
+def test_weights_in_a_uniform_block_compile(shipped, tmp_path):
+    compiler = shutil.which("glslangValidator")
+    if not compiler:
+        pytest.skip("needs glslangValidator: apt install glslang-tools")
+    exported = read_export(shipped[0])
+    source = shader_source(exported.model, exported.manifest["material"], "essl", "buffer")
+    path = tmp_path / "shader.frag"
+    text = WRAPPERS["essl"].format(source="#define NT_UNIFORM_WEIGHTS\n" + source, example=example_of(source))
+    path.write_text(text)
+    done = subprocess.run([compiler, *COMPILERS["essl"], path], capture_output=True, text=True)
+    assert done.returncode == 0 and "ERROR" not in done.stdout, done.stdout
+
+
 @pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("storage", STORAGES, ids=STORAGE_IDS)
 def test_every_name_is_defined(language, storage, shipped):
@@ -88,7 +101,7 @@ def test_every_name_is_defined(language, storage, shipped):
     exported = read_export(shipped[0])
     source = shader_source(exported.model, exported.manifest["material"], language, *storage)
     defined = set(re.findall(r"(?:#define|const) (NT_\w+)", source))
-    assert set(re.findall(r"\bNT_[A-Z_]+\b", source)) - {"NT_REGISTER", "NT_BINDING"} <= defined
+    assert set(re.findall(r"\bNT_[A-Z_]+\b", source)) - {"NT_REGISTER", "NT_BINDING", "NT_UNIFORM_WEIGHTS"} <= defined
     for name in set(re.findall(r"\b(nt[A-Z]\w*)\(", source)):
         assert re.search(rf"^(?:fn {name}\(|[\w<>]+ {name}\(.*\)$)", source, re.MULTILINE), name
     for bracket in ("()", "[]", "{}"):

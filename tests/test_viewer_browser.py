@@ -149,6 +149,29 @@ def test_texels_are_those_of_the_images(name, shown, browser, tmp_path):
     assert browser.said == []
 
 
+def test_weights_from_a_texture(alone, browser, tmp_path):
+    """What a GPU with small uniform blocks gets."""
+    text = alone[1].read_text(encoding="utf-8")
+    changed = text.replace("gl.getParameter(gl.MAX_UNIFORM_BLOCK_SIZE)", "0")
+    assert changed != text
+    (tmp_path / "page.html").write_text(changed, encoding="utf-8")
+    browser.open(tmp_path / "page.html")
+    assert_same_texels(browser, images_of(tmp_path / "images", read_export(alone[0])))
+
+
+def test_a_lost_context_comes_back(alone, browser):
+    browser.open(alone[1])
+    browser.tab.evaluate("""async () => {
+        const loss = nt.gl.getExtension("WEBGL_lose_context");
+        loss.loseContext();
+        await new Promise((resolve) => setTimeout(resolve, 300));
+        loss.restoreContext();
+    }""")
+    browser.tab.wait_for_function("document.querySelector('#status').textContent === ''")
+    assert browser.screenshot(clip=browser.tab.locator("#stage").bounding_box()).std() > 5
+    assert browser.read("roughness", 0).std() > 1
+
+
 @pytest.mark.parametrize("what", ["wrong mip", "half-texel shift", "swapped channels"])
 def test_mistakes_are_caught(what, alone, browser, tmp_path):
     text = alone[1].read_text(encoding="utf-8")

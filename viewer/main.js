@@ -160,5 +160,4 @@ started.catch(fail);
  * For tests: await nt.ready; nt.set({show, shape, compare, ...}) (see `state` in renderer.js); await nt.settled();
  * await nt.readMap("normal", 2); await nt.readMap("normal", 2, "source"); nt.inspect(x, y) in CSS pixels.
  */
-window.ntx={view,gl,drawShape,timed,gpuDone,putTextures,present,canvas};
-window.nt = { ready: started, state, camera, set: change, settled, readMap, inspect, readTexel, chooseMaterial, measureFrame, data: DATA };
+window.nt = { ready: started, state, camera, set: change, settled, readMap, inspect, readTexel, chooseMaterial, measureFrame, gl, data: DATA };

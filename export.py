@@ -3,6 +3,7 @@
     python export.py --load_dir outputs/<run> [--load_iter N] --out_dir DIR [--images]
     python export.py --load_dir outputs/<run> --out_dir DIR --transcode [FORMATS]
     python export.py --load_dir outputs/<run> --out_dir DIR [--dds_layout LAYOUT] [--shader hlsl,wgsl]
+    python export.py --load_dir outputs/<run> --viewer page.html
     python export.py --describe DIR [--images --out_dir DIR]
 
 File formats: design.md, section 6.
@@ -263,6 +264,13 @@ def build_parser() -> OneLineParser:
                         help="part of the shader, or in decoder_weights.bin [default baked]")  # fmt: skip
     parser.add_argument("--weight_type", choices=("float32", "float16"),
                         help="how the shader stores weights [default float32]")  # fmt: skip
+    parser.add_argument("--viewer", metavar="PAGE", help="write one HTML file that shows the material, or all of a "
+                        "batch folder, decoded live in a browser")  # fmt: skip
+    parser.add_argument("--data_dir", metavar="DIR", help="source maps for --viewer to compare with; of a batch folder "
+                        "the folder of their folders [default: those of the run]")  # fmt: skip
+    parser.add_argument("--viewer_source", type=int, metavar="TEXELS",
+                        help="longest side of the source maps in the page, 0: none [default: at most 512, less where "
+                        "the page would grow past 700 kB and its materials]")  # fmt: skip
     return parser
 
 
@@ -271,8 +279,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = build_parser().parse_args(argv)
     source = _source_folder(arguments)
     wanted = arguments.images or arguments.shader or arguments.transcode is not None or arguments.dds_layout
-    if arguments.describe is not None and not wanted:
+    if arguments.describe is not None and not wanted and arguments.viewer is None:
         return 0
+    for flag in ("data_dir", "viewer_source"):
+        if getattr(arguments, flag) is not None and arguments.viewer is None:
+            raise UserError(f"--{flag}: expected --viewer beside it, the page that it is for")
+    if (arguments.viewer_source or 0) < 0:
+        raise UserError(f"--viewer_source: expected a number of texels, or 0 for none, got {arguments.viewer_source}")
+    if arguments.viewer is not None and not wanted and arguments.out_dir is None:
+        return _write_viewer(source, arguments)
     if arguments.out_dir is None:
         raise UserError("expected --out_dir, the folder that receives the files (see --help)")
     out_dir = Path(arguments.out_dir)
@@ -293,10 +308,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.assume is not None:
         raise UserError("--assume: expected only for files without a manifest; these say all of it")
     if (source / MANIFEST).is_file():
-        if not wanted:
+        if not wanted and arguments.viewer is None:
             raise UserError(
-                f"--load_dir {source}: already an export; add --images, --transcode, --shader or --dds_layout, "
-                "or give a run folder"
+                f"--load_dir {source}: already an export; add --images, --transcode, --shader, --dds_layout or "
+                "--viewer, or give a run folder"
             )
         exported = _in_layout(read_export(source), arguments.dds_layout, source, out_dir)
     else:
@@ -313,7 +328,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         storage = arguments.weights or "baked", arguments.weight_type or "float32", read_layout(exported.manifest)
         for path in write_shaders(out_dir, exported.model, exported.manifest["material"], languages, *storage):
             print(f"{path}  {path.stat().st_size} bytes")
-    return 0
+    return 0 if arguments.viewer is None else _write_viewer(source, arguments)
+
+
+def _write_viewer(source: Path, arguments: argparse.Namespace) -> int:
+    from viewer_page import write_viewer
+
+    data_dir = None if arguments.data_dir is None else Path(arguments.data_dir)
+    return write_viewer(Path(arguments.viewer), source, arguments.load_iter, data_dir, arguments.viewer_source)
 
 
 def _export_checkpoint(run: Path, iteration: int, out_dir: Path, layout: str) -> ExportedTexture:

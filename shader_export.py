@@ -290,8 +290,13 @@ def shader_source(
         lines += ["", *syntax.baked_table(kind, syntax.rows(kind, stored.columns, stored.half))]
     lines += ["", *syntax.bindings(list(texture_names(model, layout)), stored, sampled)]
     lines += ["", *_functions(model, syntax, stored, layout), ""]
-    core = GENERATED / f"decoder{'_filterable' if sampled else ''}.{syntax.core}"
-    return "\n".join([*lines, core.read_text(encoding="utf-8").rstrip("\n"), *syntax.closing()]) + "\n"
+    return "\n".join([*lines, decoder_core(language, sampled), *syntax.closing()]) + "\n"
+
+
+def decoder_core(language: str, sampled: bool = False) -> str:
+    """The part of the text that all materials have in common."""
+    name = f"decoder{'_filterable' if sampled else ''}.{LANGUAGES[language].core}"
+    return (GENERATED / name).read_text(encoding="utf-8").rstrip("\n")
 
 
 def write_shaders(

@@ -143,6 +143,15 @@ def test_dxc_refuses_what_is_wrong(shipped, tmp_path):
     assert done.returncode != 0 and "SampleLevel" in done.stderr
 
 
+def test_weights_in_a_uniform_block_compile(shipped, tmp_path):
+    exported = read_export(shipped[0])
+    source = shader_source(exported.model, exported.manifest["material"], "essl", "buffer")
+    path = tmp_path / "shader.frag"
+    text = WRAPPERS["essl"].format(source="#define NT_UNIFORM_WEIGHTS\n" + source, example=example_of(source))
+    path.write_text(text)
+    compile_with_glslang("essl", path)
+
+
 @pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("storage", STORAGES, ids=STORAGE_IDS)
 def test_every_name_is_defined(language, storage, shipped):
@@ -150,7 +159,8 @@ def test_every_name_is_defined(language, storage, shipped):
     exported = read_export(shipped[0])
     source = shader_source(exported.model, exported.manifest["material"], language, *storage)
     defined = set(re.findall(r"(?:#define|const) (NT_\w+)", source))
-    assert set(re.findall(r"\bNT_[A-Z_]+\b", source)) - {"NT_REGISTER", "NT_SAMPLER_REGISTER", "NT_BINDING"} <= defined
+    for_hosts = {"NT_REGISTER", "NT_SAMPLER_REGISTER", "NT_BINDING", "NT_UNIFORM_WEIGHTS"}
+    assert set(re.findall(r"\bNT_[A-Z_]+\b", source)) - for_hosts <= defined
     for name in set(re.findall(r"\b(nt[A-Z]\w*)\(", source)) - {"ntSampler"}:  # of Metal, a variable
         assert re.search(rf"^(?:fn {name}\(|[\w<>]+ {name}\(.*\)$)", source, re.MULTILINE), name
     for bracket in ("()", "[]", "{}"):

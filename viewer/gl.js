@@ -1,0 +1,119 @@
+// WebGL 2 helpers: programs, textures, targets, waiting for the GPU.
+
+const surface = document.createElement("canvas");
+const gl = surface.getContext("webgl2", { alpha: true, antialias: false, depth: false, powerPreference: "high-performance" });
+
+/** Whether the CPU does the GPU's work. */
+function isSoftware() {
+    const plain = gl.getParameter(gl.RENDERER);  // browsers that hide it here have the extension
+    const extension = plain === "WebKit WebGL" ? gl.getExtension("WEBGL_debug_renderer_info") : null;
+    return /swiftshader|llvmpipe|softpipe|basic render/i.test(extension ? gl.getParameter(extension.UNMASKED_RENDERER_WEBGL) : plain);
+}
+
+// Where the CPU draws, Chromium may read a WebGL canvas back for every look at it, and complains about that in the console.
+// There the page copies finished pictures to a 2D canvas itself, without waiting for them; else WebGL's own is the canvas.
+let canvas = document.getElementById("canvas");
+const picture = gl && isSoftware() ? canvas.getContext("2d") : null;
+if (gl && !picture) {
+    for (const { name, value } of canvas.attributes) surface.setAttribute(name, value);
+    canvas.replaceWith(surface);
+    canvas = surface;
+}
+
+const VERTEX = () => DATA.shaders["surface.vert"];
+
+const pause = (ms = 0) => new Promise((resolve) => setTimeout(resolve, ms));
+const nextFrame = () => new Promise((resolve) => requestAnimationFrame(resolve));
+
+/** Compile and link without holding up the page where the browser can do that; resolves to {program, at(name)}. */
+async function makeProgram(vertexText, fragmentText) {
+    const parallel = gl.getExtension("KHR_parallel_shader_compile");
+    const program = gl.createProgram();
+    const shaders = [[gl.VERTEX_SHADER, vertexText], [gl.FRAGMENT_SHADER, fragmentText]].map(([type, text]) => {
+        const shader = gl.createShader(type);
+        gl.shaderSource(shader, text);
+        gl.compileShader(shader);
+        gl.attachShader(program, shader);
+        return shader;
+    });
+    gl.linkProgram(program);
+    while (parallel && !gl.isContextLost() && !gl.getProgramParameter(program, parallel.COMPLETION_STATUS_KHR)) await pause(10);
+    if (!gl.getProgramParameter(program, gl.LINK_STATUS) && !gl.isContextLost()) {
+        const logs = [...shaders.map((shader) => gl.getShaderInfoLog(shader)), gl.getProgramInfoLog(program)];
+        throw new Error("the shader does not compile: " + logs.filter(Boolean).join(" ").slice(0, 600));
+    }
+    shaders.forEach((shader) => gl.deleteShader(shader));
+    const places = new Map();
+    const at = (name) => {
+        if (!places.has(name)) places.set(name, gl.getUniformLocation(program, name));
+        return places.get(name);
+    };
+    return { program, at };
+}
+
+function texture2D(internal, width, height, mips, filter) {
+    const texture = gl.createTexture();
+    gl.activeTexture(gl.TEXTURE0);
+    gl.bindTexture(gl.TEXTURE_2D, texture);
+    gl.texStorage2D(gl.TEXTURE_2D, mips, internal, width, height);
+    gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_MIN_FILTER, mips > 1 ? gl.NEAREST_MIPMAP_NEAREST : filter);
+    gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_MAG_FILTER, filter);
+    gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_WRAP_S, gl.CLAMP_TO_EDGE);
+    gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_WRAP_T, gl.CLAMP_TO_EDGE);
+    return texture;
+}
+
+/** A texture that can be drawn to. */
+function makeTarget(width, height, internal = gl.RGBA8, filter = gl.LINEAR) {
+    const texture = texture2D(internal, width, height, 1, filter);
+    const frame = gl.createFramebuffer();
+    gl.bindFramebuffer(gl.FRAMEBUFFER, frame);
+    gl.framebufferTexture2D(gl.FRAMEBUFFER, gl.COLOR_ATTACHMENT0, gl.TEXTURE_2D, texture, 0);
+    return { texture, frame, width, height };
+}
+
+/** One with several samples a pixel. */
+function makeSampledTarget(width, height) {
+    const buffer = gl.createRenderbuffer();
+    gl.bindRenderbuffer(gl.RENDERBUFFER, buffer);
+    gl.renderbufferStorageMultisample(gl.RENDERBUFFER, Math.min(4, gl.getParameter(gl.MAX_SAMPLES)), gl.RGBA8, width, height);
+    const frame = gl.createFramebuffer();
+    gl.bindFramebuffer(gl.FRAMEBUFFER, frame);
+    gl.framebufferRenderbuffer(gl.FRAMEBUFFER, gl.COLOR_ATTACHMENT0, gl.RENDERBUFFER, buffer);
+    return { buffer, frame, width, height };
+}
+
+function freeTarget(target) {
+    if (!target) return;
+    gl.deleteFramebuffer(target.frame);
+    gl.deleteTexture(target.texture ?? null);
+    gl.deleteRenderbuffer(target.buffer ?? null);
+}
+
+/** Resolves when the GPU has done what it was told so far, to the milliseconds since `started`. */
+async function gpuDone(started) {
+    const sync = gl.fenceSync(gl.SYNC_GPU_COMMANDS_COMPLETE, 0);
+    gl.flush();
+    while (sync && !gl.isContextLost()) {
+        const status = gl.clientWaitSync(sync, 0, 0);
+        if (status === gl.ALREADY_SIGNALED || status === gl.CONDITION_SATISFIED || status === gl.WAIT_FAILED) break;
+        await pause();
+    }
+    gl.deleteSync(sync);
+    return performance.now() - started;
+}
+
+/** Pixels of the bound framebuffer, without holding up the page until the GPU has them. */
+async function readPixels(x, y, width, height, format, type, into) {
+    const buffer = gl.createBuffer();
+    gl.bindBuffer(gl.PIXEL_PACK_BUFFER, buffer);
+    gl.bufferData(gl.PIXEL_PACK_BUFFER, into.byteLength, gl.STREAM_READ);
+    gl.readPixels(x, y, width, height, format, type, 0);
+    gl.bindBuffer(gl.PIXEL_PACK_BUFFER, null);
+    await gpuDone(performance.now());
+    gl.bindBuffer(gl.PIXEL_PACK_BUFFER, buffer);
+    gl.getBufferSubData(gl.PIXEL_PACK_BUFFER, 0, into);
+    gl.bindBuffer(gl.PIXEL_PACK_BUFFER, null);
+    gl.deleteBuffer(buffer);
+    return into;
+}

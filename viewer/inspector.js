@@ -1,0 +1,61 @@
+// The texel under a click: its 11 values, decoded and of the source.
+
+let inspected = null;  // {x, y, lod}
+
+const CHANNEL_LABELS = MAPS.flatMap(([name, channels]) =>
+    channels === 1 ? [name] : [...name === "diffuse" ? "rgb" : "xyz"].map((axis) => `${name} ${axis}`));
+
+function clearTexel() {
+    inspected = null;
+    byId("texel").hidden = byId("texel-move").hidden = byId("marker").hidden = true;
+    byId("texel-note").textContent = "Click or tap the picture.";
+}
+
+/** Inspect what a pixel of the canvas, in CSS pixels from its top left, shows. */
+async function inspect(x, y) {
+    const ratio = canvas.width / canvas.clientWidth, place = await pick(x * ratio, y * ratio);
+    if (!place) return clearTexel();
+    const wanted = Math.max(state.autoLod ? place.lod : state.lod, leastLod());
+    const lod = Math.min(Math.max(Math.round(wanted), 0), view.loaded.num_lods - 1);
+    const [width, height] = lodSize(view.loaded, lod);
+    const texel = (coordinate, size) => Math.min(size - 1, Math.floor((coordinate - Math.floor(coordinate)) * size));
+    byId("marker").hidden = false;
+    byId("marker").style.left = x + "px";
+    byId("marker").style.top = y + "px";
+    await showTexel(texel(place.u, width), texel(place.v, height), lod);
+    if (matchMedia("(max-width: 760px)").matches) byId("texel-move").scrollIntoView({ block: "end", behavior: "smooth" });
+}
+
+function moveTexel(across, down) {
+    if (!inspected) return Promise.resolve();
+    const [width, height] = lodSize(view.loaded, inspected.lod);
+    byId("marker").hidden = true;
+    return showTexel((inspected.x + across + width) % width, (inspected.y + down + height) % height, inspected.lod);
+}
+
+async function showTexel(x, y, lod) {
+    const wanted = inspected = { x, y, lod };
+    const m = view.loaded, { decoded, source } = await readTexel(x, y, lod);
+    if (inspected !== wanted || m !== view.loaded) return;  // another one was asked for meanwhile
+    byId("texel").hidden = byId("texel-move").hidden = false;
+    const apart = source !== null && m.source.lod > lod;  // of different LODs: their difference says nothing
+    const from = apart ? `; the source's values are of LOD ${m.source.lod}` : "";
+    byId("texel-note").textContent = `(${x}, ${y}) of LOD ${lod}, codes of 255${from}.`;
+    const head = element("tr");
+    head.append(...["", "value", "decoded", ...source ? ["source", "diff."] : []].map((text) => element("th", text, { scope: "col" })));
+    const top = element("thead");
+    top.append(head);
+    const rows = CHANNEL_LABELS.map((label, channel) => {
+        const map = channel < 3 ? 0 : channel < 6 ? 1 : channel - 4, row = element("tr"), code = decoded[channel];
+        const cells = [label, (code / 255).toFixed(3), code];
+        if (source) cells.push(source[channel], apart ? "–" : code - source[channel]);
+        row.append(...(m.has[map] ? cells : [label, "no such map", "", ...source ? ["", ""] : []]).map((text) => element("td", String(text))));
+        if (m.has[map] && (channel === 0 || channel === 3)) {
+            const patch = element("i");
+            patch.style.background = `rgb(${decoded.slice(channel, channel + 3).join(" ")})`;
+            row.firstChild.append(" ", patch);
+        }
+        return row;
+    });
+    byId("texel").replaceChildren(top, ...rows);
+}

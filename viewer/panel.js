@@ -1,0 +1,237 @@
+// The controls and what they say. Texts of the material reach the page as text nodes alone.
+
+const byId = (id) => document.getElementById(id);
+
+function element(name, text = "", attributes = {}) {
+    const made = document.createElement(name);
+    made.textContent = text;
+    for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+    return made;
+}
+
+const COMPARE = [["decoded", "Decoded"], ["source", "Source"], ["split", "Split"], ["flicker", "Flicker"], ["error", "Error"]];
+const SAMPLINGS = [["nearest", "Nearest"], ["linear", "Linear, 4 decodes"], ["anywhere", "Any position"]];
+const ERROR_SCALES = [4, 8, 16, 32, 64, 128];
+const THEMES = ["auto", "dark", "light"];
+const KEYS = [
+    ["drag, one finger, arrows", "turn; on Flat: move"], ["wheel, pinch, + and −", "zoom"], ["click, tap", "inspect a texel"],
+    ["1 2 3 4", "sphere, plane, cube, flat"], ["M, shift M", "next and previous map; L: lit"],
+    ["C, shift C", "next and previous way to compare"], ["[ and ]", "LOD; A: automatic"], [", and .", "tiling"],
+    ["N", "next way to read texels"], ["R", "reset the view"], ["T", "dark, light, or as the system"],
+    ["Page up, Page down", "previous and next material"],
+];
+
+/** Set parts of `state`, tell the controls, draw again. */
+function change(parts) {
+    Object.assign(state, parts);
+    if (!view.loaded) return;
+    if (state.show !== "lit" && !view.loaded.has[MAP_NAMES.indexOf(state.show)]) state.show = "lit";
+    if (!view.loaded.source) state.compare = "decoded";
+    if (state.compare === "error") view.flickered = false;
+    state.lod = Math.min(Math.max(state.lod, 0), view.loaded.num_lods - 1);
+    showState();
+    invalidate();
+}
+
+function choices(id, options, onChange) {
+    const group = byId(id);
+    group.replaceChildren(...options.map(([value, text]) => {
+        const label = element("label"), input = element("input", "", { type: "radio", name: id, value });
+        input.addEventListener("change", () => onChange(value));
+        label.append(input, element("span", text));
+        return label;
+    }));
+}
+
+function check(id, value, enabled = () => true) {
+    for (const input of byId(id).querySelectorAll("input")) {
+        input.checked = input.value === value;
+        input.disabled = !enabled(input.value);
+    }
+}
+
+const number = (value, digits) => value === null || value === undefined ? "–" : value.toFixed(digits);
+const title = (name) => name[0].toUpperCase() + name.slice(1);
+const sizeText = (width, height) => `${width} × ${height}`;
+
+function bytesText(count) {
+    const units = ["bytes", "KiB", "MiB", "GiB"];
+    const power = count < 1024 ? 0 : Math.min(3, Math.floor(Math.log2(count) / 10));
+    return `${(count / 1024 ** power).toFixed(power ? 1 : 0)} ${units[power]}`;
+}
+
+/** Once: everything that no material changes. */
+function makePanel() {
+    choices("shape", SHAPES.map((name) => [name, title(name)]), (shape) => change({ shape }));
+    choices("compare", COMPARE, (compare) => change({ compare }));
+    choices("sampling", SAMPLINGS, (sampling) => change({ sampling }));
+    byId("error-scale").append(...ERROR_SCALES.map((codes) => element("option", `${codes}/255`, { value: codes })));
+    const bind = (id, event, read) => byId(id).addEventListener(event, (e) => change(read(e.target)));
+    bind("error-scale", "change", (select) => ({ errorScale: +select.value }));
+    bind("lod", "input", (range) => ({ lod: +range.value, autoLod: false }));
+    bind("auto-lod", "change", (box) => ({ autoLod: box.checked }));
+    bind("tiling", "input", (range) => ({ tiling: 2 ** +range.value }));
+    bind("light", "input", (range) => ({ light: +range.value }));
+    byId("split").addEventListener("input", (e) => moveSplit(+e.target.value));
+    byId("reset").addEventListener("click", resetView);
+    byId("one-to-one").addEventListener("click", showOneToOne);
+    byId("theme").addEventListener("click", nextTheme);
+    byId("measure").addEventListener("click", measure);
+    byId("keys").append(...KEYS.flatMap(([keys, what]) => [element("dt", keys), element("dd", what)]));
+    const moves = [["←", -1, 0], ["→", 1, 0], ["↑", 0, -1], ["↓", 0, 1]];
+    byId("texel-move").append(...moves.map(([arrow, x, y]) => {
+        const button = element("button", arrow, { type: "button", "aria-label": "next texel " + arrow });
+        button.addEventListener("click", () => moveTexel(x, y));
+        return button;
+    }));
+    applyTheme();
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", applyTheme);
+    if (DATA.materials.length > 1) makeThumbnails();
+}
+
+function makeThumbnails() {
+    byId("materials").hidden = false;
+    byId("materials").append(...DATA.materials.map((material, index) => {
+        const button = element("button", "", { type: "button", title: material.name });
+        button.append(element("img", "", { src: material.thumbnail, alt: "" }), element("b", material.name));
+        const psnr = material.metrics?.psnr?.all;
+        button.append(element("small", `${number(material.rates.bpp, 2)} bpp` + (psnr ? `, ${number(psnr, 1)} dB` : "")));
+        button.addEventListener("click", () => chooseMaterial(index));
+        return button;
+    }));
+}
+
+/** After a material has been loaded. */
+function showMaterial() {
+    const m = view.loaded, metrics = m.metrics, scores = metrics?.lods ?? [];
+    byId("name").textContent = m.name;
+    document.title = m.name + " – neural texture";
+    const psnr = metrics?.psnr?.all;
+    byId("summary").textContent = `${sizeText(m.width, m.height)}, ${number(m.rates.bpp, 2)} bpp` + (psnr ? `, PSNR ${number(psnr, 2)} dB` : "");
+    const maps = MAP_NAMES.filter((_, map) => m.has[map]);
+    choices("show", [["lit", "Lit"], ...maps.map((name) => [name, title(name)])], (show) => change({ show }));
+    byId("lod").max = m.num_lods - 1;
+    const source = m.source;
+    const parts = source ? [`Source embedded at ${sizeText(source.width, source.height)} (LOD ${source.lod})`] : [m.source_note];
+    if (source && source.bits < 8) parts.push(`rounded to ${source.bits} bits a channel`);
+    if (source && source.lod) parts.push(`comparisons are at LOD ${source.lod} and coarser`);
+    byId("compare-note").textContent = parts.join("; ") + ".";
+    for (const [index, button] of [...byId("materials").children].entries()) {
+        button.setAttribute("aria-current", index === state.material);
+    }
+    const facts = [
+        ["maps", m.maps.map((entry) => entry.map + (entry.map === "diffuse" ? ` (${entry.file_color_space})` : "")).join(", ")],
+        ["rate", `${number(m.rates.bpp, 3)} bits per texel of LOD 0: grids ${number(m.rates.grids, 3)}, network ${number(m.rates.network, 3)}`],
+        ["with all mips", `${number(m.rates.all_mips, 3)} bits per texel`],
+        ["files", bytesText(m.bytes_on_disk)],
+        ["grids", m.grids.join("; ")],
+        ["network", m.network],
+        ["PSNR", psnr ? `${number(psnr, 2)} dB over all channels of LOD 0` : "not measured"],
+    ];
+    if (m.constants) facts.push(["the same everywhere", m.constants]);
+    byId("facts").replaceChildren(...facts.flatMap(([key, value]) => [element("dt", key), element("dd", value)]));
+    const head = element("tr");
+    head.append(...["PSNR, dB", "all", ...maps].map((text) => element("th", text, { scope: "col" })));
+    const rows = scores.map((score) => {
+        const row = element("tr");
+        row.append(...[`LOD ${score.lod}`, ...["all", ...maps].map((name) => number(score.psnr?.[name], 2))].map((text) => element("td", text)));
+        return row;
+    });
+    const top = element("thead");
+    top.append(head);
+    byId("psnr").replaceChildren(...rows.length ? [top, ...rows] : []);
+    clearTexel();
+}
+
+/** The controls as `state` has it. */
+function showState() {
+    const m = view.loaded, error = state.compare === "error";
+    check("show", state.show);
+    check("shape", state.shape);
+    check("compare", state.compare, (value) => value === "decoded" || m.source !== null);
+    byId("lod").value = state.lod;
+    byId("lod-value").textContent = state.autoLod ? "auto" : state.lod.toFixed(1);
+    byId("auto-lod").checked = state.autoLod;
+    byId("tiling").value = Math.log2(state.tiling);
+    byId("tiling-value").textContent = "× " + +state.tiling.toFixed(2);
+    check("sampling", state.sampling);
+    byId("light").value = state.light;
+    byId("light-value").textContent = state.light + "°";
+    byId("error-scale").value = state.errorScale;
+    byId("error-scale-row").hidden = byId("legend").hidden = !error;
+    byId("legend-middle").textContent = state.errorScale / 2;
+    byId("legend-end").textContent = `≥ ${state.errorScale}/255`;
+    byId("split-row").hidden = byId("divider").hidden = state.compare !== "split";
+    byId("marker").hidden = true;
+    showLabels();
+}
+
+function showLabels() {
+    const names = {
+        decoded: ["", ""], source: ["source", ""], split: ["decoded", "source"],
+        flicker: [view.flickered ? "source" : "decoded", ""],
+        error: [`error of ${state.show === "lit" ? "all maps" : state.show}, root mean square`, ""],
+    }[state.compare];
+    [byId("left-label").textContent, byId("right-label").textContent] = names;
+    [byId("left-label").hidden, byId("right-label").hidden] = names.map((text) => !text);
+    byId("split").value = state.split;
+    byId("divider").style.left = 100 * state.split + "%";
+}
+
+function moveSplit(split) {
+    state.split = Math.min(1, Math.max(0, split));
+    showLabels();
+    present();  // nothing has to be decoded again
+}
+
+let theme = "auto";
+
+function applyTheme() {
+    const dark = theme === "dark" || theme === "auto" && matchMedia("(prefers-color-scheme: dark)").matches;
+    document.documentElement.dataset.theme = dark ? "dark" : "light";
+    byId("theme").textContent = "Theme: " + theme;
+}
+
+function nextTheme() {
+    theme = THEMES[(THEMES.indexOf(theme) + 1) % THEMES.length];
+    applyTheme();
+}
+
+function resetView() {
+    camera.reset();
+    change({ tiling: 1, autoLod: true, lod: 0, light: 40, split: 0.5 });
+}
+
+/** Flat, one texel of LOD 0 a pixel of the canvas. */
+function showOneToOne() {
+    change({ shape: "flat" });
+    const m = view.loaded, longer = Math.max(m.width, m.height);
+    const fit = 0.94 * Math.min(1, canvas.width / canvas.height) * canvas.height / 2;  // pixels a unit at zoom 1
+    camera.zoom = longer / (2 * state.tiling) / fit;
+    change({ sampling: "nearest" });
+}
+
+async function measure() {
+    byId("measure").disabled = true;
+    const ms = await measureFrame();
+    byId("speed").textContent = speedText(ms, "measured");
+    byId("measure").disabled = false;
+}
+
+function speedText(ms, how) {
+    const { width, height } = canvas, tiles = view.timing.tiles;
+    const rate = ms > 0 ? width * height / ms / 1e3 : 0;
+    const parts = tiles > 1 && how === "drawn" ? `, in ${tiles} tiles` : "";
+    return `${number(ms, ms < 10 ? 2 : 0)} ms a frame of ${sizeText(width, height)} (${how}${parts}), ${number(rate, 2)} million pixels a second`;
+}
+
+/** A view takes a while. */
+function onProgress(done) {
+    byId("status").textContent = `drawing, ${Math.round(100 * done)} %`;
+}
+
+/** A view has been drawn in full. */
+function onFrame() {
+    byId("speed").textContent = speedText(view.timing.ms, "drawn");
+    byId("status").textContent = "";
+}

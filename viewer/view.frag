@@ -1,0 +1,218 @@
+// What a fragment shows. The material's decoder (export.py --shader essl) and light.glsl stand in front of this text.
+
+const int LIT = -1;  // uMap; 0 .. 6 are the maps in their order
+const int DRAW = 0, READ = 1;  // uTask
+const int DECODED = 0, SOURCE = 1, ERROR = 2;  // uLayer
+const int NEAREST = 0, LINEAR = 1, ANYWHERE = 2;  // uSampling: one texel, four texels blended, wherever the pixel lies
+
+uniform int uTask;
+uniform int uLayer;
+uniform int uMap;
+uniform vec2 uSize;  // of LOD 0
+uniform bool uAutoLod;
+uniform float uLod;
+uniform float uLeastLod;  // where the source starts, when it is compared with
+uniform int uSampling;
+uniform ivec2 uFirstTexel;  // to be read: where gl_FragCoord starts
+uniform vec3 uEye;
+uniform vec3 uSun;
+uniform float uErrorScale;  // the error that the brightest colour stands for, in [0, 1]
+uniform float uHas[7];  // 1: the material has this map
+uniform float uNormalUp;  // 1: green points up (OpenGL), -1: down (DirectX)
+uniform bool uDiffuseInSrgb;  // in the source file
+uniform bool uEncodeDiffuse;  // the network returns linear light, the file holds sRGB
+uniform bool uUnitNormals;
+uniform float uFixed[11];  // the file's value of a channel that is the same everywhere, -1 for the others
+uniform highp sampler2DArray uSource;  // layer k: channels 4 k .. 4 k + 3
+uniform int uSourceLod;  // of its mip 0
+
+in vec3 vPosition;
+in vec3 vNormal;
+in vec3 vTangent;
+in vec2 vUv;
+layout(location = 0) out vec4 color;  // or channels 0 .. 3, when they are read
+layout(location = 1) out vec4 channels4;
+layout(location = 2) out vec4 channels8;
+
+vec3 linearToSrgb(vec3 c)
+{
+    vec3 high = 1.055 * pow(max(c, 0.0031308), vec3(1.0 / 2.4)) - 0.055;
+    return mix(high, c * 12.92, vec3(lessThanEqual(c, vec3(0.0031308))));
+}
+
+/// file_space.unit_normals
+void makeUnitNormal(inout float v[11])
+{
+    vec3 known = vec3(uFixed[3], uFixed[4], uFixed[5]);
+    vec3 free = vec3(lessThan(known, vec3(0.0)));
+    known = (known * 2.0 - 1.0) * (1.0 - free);
+    float room = 1.0 - dot(known, known);
+    if (free.z == 0.0 || room <= 0.0) { return; }
+    vec3 vector = (vec3(v[3], v[4], v[5]) * 2.0 - 1.0) * free;
+    float size = length(vector);
+    vector = (size > 1e-6 ? vector / size : vec3(0.0, 0.0, 1.0)) * sqrt(room);
+    v[3] = vector.x * 0.5 + 0.5;
+    v[4] = vector.y * 0.5 + 0.5;
+    v[5] = vector.z * 0.5 + 0.5;
+}
+
+/// The 11 channels valued as the source files are, what file_space.in_file_space returns; not clamped.
+void decodedValues(vec2 uv, float lod, out float v[11])
+{
+    NtMaterial m = ntDecode(uv, lod);
+    vec3 diffuse = uEncodeDiffuse ? linearToSrgb(m.diffuse) : m.diffuse;
+    v[0] = diffuse.r;
+    v[1] = diffuse.g;
+    v[2] = diffuse.b;
+    v[3] = m.normal.x;
+    v[4] = m.normal.y;
+    v[5] = m.normal.z;
+    v[6] = m.roughness;
+    v[7] = m.occlusion;
+    v[8] = m.metallic;
+    v[9] = m.specular;
+    v[10] = m.displacement;
+    if (uUnitNormals) { makeUnitNormal(v); }
+    for (int i = 0; i < 11; i++)
+    {
+        if (uFixed[i] >= 0.0) { v[i] = uFixed[i]; }
+    }
+}
+
+void sourceValues(vec2 uv, float lod, out float v[11])
+{
+    float level = max(lod - float(uSourceLod), 0.0);
+    vec4 parts[3];
+    for (int k = 0; k < 3; k++)
+    {
+        if (uSampling == NEAREST || uTask == READ)
+        {
+            int mip = int(level);
+            ivec3 size = textureSize(uSource, mip);
+            ivec2 texel = min(ivec2(fract(uv) * vec2(size.xy)), size.xy - 1);
+            parts[k] = texelFetch(uSource, ivec3(texel, k), mip);
+        }
+        else
+        {
+            parts[k] = textureLod(uSource, vec3(uv, float(k)), level);
+        }
+    }
+    for (int i = 0; i < 11; i++) { v[i] = parts[i / 4][i % 4]; }
+}
+
+vec3 mapOf(float v[11], int map)
+{
+    if (map == 0) { return vec3(v[0], v[1], v[2]); }
+    if (map == 1) { return vec3(v[3], v[4], v[5]); }
+    return vec3(v[4 + map]);
+}
+
+vec3 lit(float v[11])
+{
+    vec3 base = vec3(0.6);
+    if (uHas[0] > 0.0)
+    {
+        base = clamp(vec3(v[0], v[1], v[2]), 0.0, 1.0);
+        base = uDiffuseInSrgb ? ntSrgbToLinear(base) : base;
+    }
+    float side = gl_FrontFacing ? 1.0 : -1.0;
+    vec3 n = normalize(vNormal) * side;
+    vec3 tangent = normalize(vTangent - n * dot(n, vTangent));
+    if (uHas[1] > 0.0)
+    {
+        vec3 bent = vec3(v[3], v[4], v[5]) * 2.0 - 1.0;
+        vec3 up = cross(n, tangent) * side * uNormalUp;  // against v, which runs down
+        n = normalize(tangent * bent.x + up * bent.y + n * max(bent.z, 0.05));
+    }
+    vec3 toEye = normalize(uEye - vPosition);
+    float roughness = uHas[2] > 0.0 ? clamp(v[6], 0.0, 1.0) : 0.5;
+    float occlusion = uHas[3] > 0.0 ? clamp(v[7], 0.0, 1.0) : 1.0;
+    float metallic = uHas[4] > 0.0 ? clamp(v[8], 0.0, 1.0) : 0.0;
+    float specular = uHas[5] > 0.0 ? clamp(v[9], 0.0, 1.0) : 0.5;
+    return linearToSrgb(toneMap(shade(base, n, toEye, uSun, roughness, occlusion, metallic, specular)));
+}
+
+vec3 shown(float v[11])
+{
+    return uMap == LIT ? lit(v) : mapOf(v, uMap);
+}
+
+/// Root mean square difference of the channels of the map shown, or of all that the material has.
+float difference(float a[11], float b[11])
+{
+    float sum = 0.0, count = 0.0;
+    for (int i = 0; i < 11; i++)
+    {
+        int map = i < 3 ? 0 : i < 6 ? 1 : i - 4;
+        float share = uMap == LIT || uMap == map ? uHas[map] : 0.0;
+        float d = clamp(a[i], 0.0, 1.0) - clamp(b[i], 0.0, 1.0);
+        sum += share * d * d;
+        count += share;
+    }
+    return sqrt(sum / max(count, 1.0));
+}
+
+/// 0 .. 1 as black, violet, red, orange, pale yellow; the legend of style.css has the same colours.
+vec3 heat(float x)
+{
+    float at = clamp(x, 0.0, 1.0) * 4.0;
+    vec3 stops[5] = vec3[5](vec3(0.0, 0.0, 0.04), vec3(0.34, 0.06, 0.43), vec3(0.73, 0.21, 0.33), vec3(0.98, 0.56, 0.04),
+                            vec3(0.99, 1.0, 0.64));
+    int first = min(int(at), 3);
+    return mix(stops[first], stops[first + 1], at - float(first));
+}
+
+vec4 rounded(vec4 c)
+{
+    return floor(clamp(c, 0.0, 1.0) * 255.0 + 0.5) / 255.0;
+}
+
+void main()
+{
+    channels4 = channels8 = vec4(0.0);
+    float lod = uLod;
+    vec2 uv = vUv;
+    if (uTask == DRAW)
+    {
+        float own = max(ntLod(dFdx(vUv), dFdy(vUv)), 0.0);
+        lod = clamp(uAutoLod ? own : uLod, uLeastLod, max(uLeastLod, float(NT_NUM_LODS - 1)));
+        lod = uSampling == ANYWHERE ? lod : floor(lod + 0.5);
+    }
+    vec2 size = vec2(max(ivec2(uSize) >> int(lod), 1));
+    if (uTask == READ) { uv = (vec2(uFirstTexel) + floor(gl_FragCoord.xy) + 0.5) / size; }
+    bool linear = uTask == DRAW && uSampling == LINEAR;
+    bool centred = uTask == DRAW && uSampling != ANYWHERE;
+    vec2 position = fract(uv) * size - (linear ? 0.5 : 0.0);
+    vec2 corner = floor(position), weight = position - corner;
+    float decoded[11], source[11];
+    for (int i = 0; i < 11; i++) { decoded[i] = 0.0; }
+    if (uLayer != SOURCE)
+    {
+        int texels = linear ? 4 : 1;
+        for (int which = 0; which < texels; which++)
+        {
+            vec2 offset = vec2(which & 1, which >> 1);
+            vec2 part = mix(1.0 - weight, weight, offset);
+            vec2 at = centred ? (mod(corner + offset, size) + 0.5) / size : uv;
+            float one[11];
+            decodedValues(at, lod, one);
+            for (int i = 0; i < 11; i++) { decoded[i] += (linear ? part.x * part.y : 1.0) * one[i]; }
+        }
+    }
+    if (uLayer != DECODED) { sourceValues(uv, lod, source); }
+    if (uLayer == SOURCE) { decoded = source; }
+    if (uTask == READ)
+    {
+        color = rounded(vec4(decoded[0], decoded[1], decoded[2], decoded[3]));
+        channels4 = rounded(vec4(decoded[4], decoded[5], decoded[6], decoded[7]));
+        channels8 = rounded(vec4(decoded[8], decoded[9], decoded[10], 0.0));
+    }
+    else if (uLayer == ERROR)
+    {
+        color = vec4(heat(difference(decoded, source) / uErrorScale), 1.0);
+    }
+    else
+    {
+        color = vec4(clamp(shown(decoded), 0.0, 1.0), 1.0);
+    }
+}

@@ -258,6 +258,24 @@ def least_rate(config: Config, given: Mapping[str, Any], width: int, height: int
             return bpp
 
 
+def lower_rate_alike(
+    wanted: float, first: float, config: Config, given: Mapping[str, Any], width: int, height: int
+) -> float:
+    """The lowest rate from `wanted` up to `first` whose finest grid stands to the texels as that of `first` does.
+
+    Where it leaves half the material's side, PSNR falls at once: data/test has 33.9 dB at 5.1 bpp, 32.1 at 4.15.
+    """
+
+    def on_half(bpp: float) -> bool:
+        planned = plan(dataclasses.replace(config, bpp=bpp), given, width, height, first)
+        return 2 * planned.hash_grid_configs[0].max_resolution == max(width, height)
+
+    steps = max(math.ceil(100 * math.log(first / wanted)), 1)  # of 1 %
+    like = on_half(first)
+    rates = (round(wanted * (first / wanted) ** (step / steps), 3) for step in range(steps))
+    return next((bpp for bpp in rates if on_half(bpp) == like), first)
+
+
 def iterations_for(preset: Preset, row: Row) -> int:
     """A preset's iterations at a row's rate, to two digits."""
     exact = preset.iterations / row.cost * (row.effort if preset.patient else 1)

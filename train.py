@@ -36,7 +36,7 @@ from files import write_json
 from loss_weights import resolve_loss_weights
 from manifest import describe_material
 from model import DEFAULT_DIVISORS, resolve_grids
-from rates import plan
+from rates import lower_rate_alike, plan
 from report import save_metrics, save_strips
 from search import correction, find_rate
 from trainer import Result, Trainer, refinement_left, stop_signals
@@ -105,6 +105,8 @@ def train_to_target(
         again = None if psnr is None else correction(target, aimed.bpp, psnr, slope, lowest)
         if again is None or len(results) == 2:
             break
+        if again < aimed.bpp:
+            again = lower_rate_alike(again, aimed.bpp, aimed, given, material.width, material.height)
         say(f"{psnr:.2f} dB is {abs(psnr - target):.2f} dB {'above' if psnr > target else 'below'} the target of "
             f"{target:.2f}: once more, at {again:.2f} bpp")  # fmt: skip
         bpp = again

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 
@@ -10,7 +11,7 @@ import pytest
 from configs import HashGridConfig, make_config, to_dict
 from errors import UserError
 from model import build_model
-from rates import TABLE, least_rate, load_table, plan, resolutions, row_for, wants_plan
+from rates import TABLE, least_rate, load_table, lower_rate_alike, plan, resolutions, row_for, wants_plan
 
 SIZES = [(512, 512), (1024, 1024), (2048, 1024), (1024, 2048), (4096, 4096), (1000, 1000), (1536, 768)]
 RATES = (0.5, 0.8, 1.25, 1.9, 2.5, 3.5, 5, 7, 10, 14, 20)
@@ -169,3 +170,17 @@ def test_another_rates_row():
     # a row whose network alone would be too much for a small material
     tiny = make_config({"bpp": 3.5, "n_neurons": 16}), {"n_neurons": 16}, 128, 96
     assert plan(*tiny, row_bpp=9.0) == plan(*tiny)
+
+
+def test_a_lower_rate_with_the_same_kind_of_grid():
+    size = (1024, 1024)
+    config = make_config({"bpp": 5.1})
+
+    def finest(bpp: float) -> int:
+        return plan(dataclasses.replace(config, bpp=bpp), {}, *size, row_bpp=5.1).hash_grid_configs[0].max_resolution
+
+    assert finest(5.1) == 512 and finest(4.14) != 512
+    assert lower_rate_alike(4.7, 5.1, config, {}, *size) == 4.7
+    limit = lower_rate_alike(4.14, 5.1, config, {}, *size)
+    assert 4.2 < limit < 4.7 and finest(limit) == 512 and finest(limit * 0.98) != 512
+    assert lower_rate_alike(3.2, 3.4, config, {}, *size) == 3.2  # a finest grid of any size on both ends

@@ -17,8 +17,9 @@ import numpy as np
 import torch
 from torchtyping import TensorType
 
+from configs import MAX_PIXELS
 from errors import UserError
-from images import IMAGE_SUFFIXES, MAX_PIXELS, encode_png, quote, read_image
+from images import IMAGE_SUFFIXES, encode_png, quote, read_image
 from parallel import map_threads
 
 MAPS = {"diffuse": 3, "normal": 3, "roughness": 1, "occlusion": 1, "metallic": 1, "specular": 1, "displacement": 1}

@@ -7,6 +7,7 @@ import itertools
 import os
 import struct
 import threading
+import warnings
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,10 +18,14 @@ import numpy as np
 from PIL import Image as PillowImage
 from PIL import TiffImagePlugin
 
+from configs import MAX_PIXELS
 from errors import UserError
+from files import open_regular
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".tga", ".bmp", ".webp", ".exr"})
-MAX_PIXELS = 2**28  # 16384 x 16384: above the largest texture a GPU takes, below what fills a workstation's memory
+MAX_BYTES_PER_PIXEL = 32  # of a file: four 64-bit floats; with MAX_OVERHEAD for what else is in it
+MAX_OVERHEAD = 64 << 20
+MAX_SCANS = 200  # of a JPEG file: ten are usual, each takes as long as a picture, and 12 bytes are enough for one
 
 # Of pictures that we write. Run lengths instead of matches: a third faster than zlib's level 1 and 3 % smaller, and only
 # 2 % larger than level 6, which takes several times as long (decoded | source | error of Rock058).
@@ -31,8 +36,11 @@ _SUPPORTED = "a PNG, JPEG, TIFF, TGA, BMP, WebP or EXR image"
 _TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # TIFF 6.0 and BigTIFF, both byte orders
 _EXR_MAGIC = b"\x76\x2f\x31\x01"  # OpenEXR file layout, "Magic Number"
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
+_EXR_TYPES = {"HALF": np.float16, "FLOAT": np.float32, "UINT": np.uint32}
 _GREY_MODES = ("1", "L", "LA")
 _COLOUR_MODES = ("RGB", "RGBA", "RGBX", "P", "PA", "CMYK", "YCbCr")
+# Pillow warns about odd tags on stderr; what matters about a file is said in our one line.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 _pillow_limit_lock = threading.Lock()
 _opencv_log_lock = threading.Lock()  # its log level is the whole process's
 
@@ -133,7 +141,7 @@ def import_opencv(purpose: str) -> Any:
 
 def _read_head(path: Path) -> bytes:
     try:
-        with path.open("rb") as stream:
+        with open_regular(path) as stream:
             head = stream.read(32)
     except OSError as error:
         raise UserError(
@@ -151,8 +159,20 @@ def _check_size(path: Path, width: int, height: int, max_pixels: int) -> None:
     if width * height > max_pixels:
         raise UserError(
             f"{quote(path)}: expected at most {max_pixels} pixels, found {width}x{height} = {width * height}; "
-            "scale the image down"
+            "scale the image down, or raise --max_pixels if it is what it should be"
         )
+    found = path.stat().st_size
+    if found > width * height * MAX_BYTES_PER_PIXEL + MAX_OVERHEAD:
+        raise UserError(
+            f"{quote(path)}: expected far fewer bytes for {width}x{height} pixels, found {found}; save the image again"
+        )
+
+
+def _check_scans(path: Path) -> None:
+    """Refuse a JPEG file with more scans than anyone writes: each makes the decoder go over the whole picture."""
+    scans = path.read_bytes().count(b"\xff\xda")
+    if scans > MAX_SCANS:
+        raise UserError(f"{quote(path)}: expected at most {MAX_SCANS} scans in a JPEG, found {scans}; save the image again")
 
 
 def _undecodable(path: Path, reason: object) -> UserError:
@@ -179,6 +199,8 @@ def _read_with_pillow(path: Path, max_pixels: int) -> np.ndarray:
         picture = _open_with_pillow(path, formats)
         with picture:
             _check_size(path, *picture.size, max_pixels)
+            if picture.format in ("JPEG", "MPO"):
+                _check_scans(path)
             picture.load()
             picture.info.pop("transparency", None)  # else Pillow warns when it turns a palette into RGB
             if picture.mode in _GREY_MODES:
@@ -267,12 +289,18 @@ def _read_exr(path: Path, max_pixels: int) -> np.ndarray:
     if not hasattr(OpenEXR, "File"):
         raise UserError(f"{quote(path)}: reading EXR needs OpenEXR 3.3 or newer; pip install --upgrade OpenEXR")
     try:
-        header = OpenEXR.InputFile(str(path)).header()  # of the first part; File(header_only=True) fails before 3.4
+        # InputFile reads the channels that it is asked for, of the first part; OpenEXR.File every channel of every
+        # part, whatever their number and size.
+        file = OpenEXR.InputFile(str(path))
+        header = file.header()
         window = header["dataWindow"]
-        _check_size(path, window.max.x - window.min.x + 1, window.max.y - window.min.y + 1, max_pixels)
+        width, height = window.max.x - window.min.x + 1, window.max.y - window.min.y + 1
+        _check_size(path, width, height, max_pixels)
         names = _exr_channels(path, header)
-        channels = OpenEXR.File(str(path), separate_channels=True).channels(0)
-        pixels = np.stack([channels[name].pixels.astype(np.float32) for name in names], axis=-1)
+        types = [_EXR_TYPES[str(header["channels"][name].type).rpartition(".")[2]] for name in names]
+        planes = [np.frombuffer(plane, dtype) for plane, dtype in zip(file.channels(names), types)]
+        pixels = np.stack([plane.astype(np.float32).reshape(height, width) for plane in planes], axis=-1)
+        file.close()
     except UserError:
         raise
     except Exception as error:  # as above

@@ -220,6 +220,7 @@ def load_checkpoint(run: str | Path, iteration: int = -1) -> Checkpoint:
         iteration, training = payload["iteration"], payload["training"]
         if type(iteration) is not int or iteration < 0 or training["engine"]["iteration"] != iteration:
             raise ValueError(f"iteration {brief(iteration, 40)}")
+        _check_training(training)
         metrics = parse_json(payload["metrics"])
     except (UserError, KeyError, TypeError, ValueError, IndexError, AttributeError, RuntimeError, ArithmeticError) as error:
         raise UserError(
@@ -241,6 +242,22 @@ def _restore_model(config: Config, material: Mapping[str, Any], payload: Mapping
         for parameter, value in zip(model.parameters(), [*payload["grids"], *payload["network"]]):
             parameter.copy_(value)
     return model
+
+
+def _check_training(training: Mapping[str, Any]) -> None:
+    """Raise ValueError unless the parts of a training state that the schedule and the loop read are plain numbers.
+
+    What an engine saves is checked by the engine.
+    """
+    parts = [training.get("schedule", {}), training.get("early_stopping", {})]
+    parts.append({name: training.get(name) for name in ("seconds", "stopped", "refined")})
+    for part in parts:
+        if not isinstance(part, dict):
+            raise ValueError("training state of another kind")
+        for name, value in part.items():
+            number = type(value) in (int, float) and -(2**53) < value < 2**53
+            if not number and value is not None and type(value) is not bool:
+                raise ValueError(f"{brief(name, 40)} in the training state is {brief(value, 40)}")
 
 
 def _check_sizes(payload: Mapping[str, Any], most_bytes: int) -> None:

@@ -262,7 +262,7 @@ def image_seeds() -> dict[str, list[bytes]]:
         ".tif": [saved(colour, "TIFF"), saved(grey.convert("1"), "TIFF", compression="group4"), saved(alpha, "TIFF"),
                  *(saved(wide, "TIFF", compression=name) for name in ("tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg")),
                  *(saved(colour.convert(mode), "TIFF") for mode in ("CMYK", "YCbCr", "P", "LAB")),
-                 saved(wide, "TIFF", compression="tiff_lzw", save_all=True, append_images=[grey]),
+                 saved(wide.copy(), "TIFF", save_all=True, append_images=[grey.copy()]),
                  saved(colour, "TIFF", big_tiff=True), with_opencv(deep, ".tiff"), with_opencv(deep[..., 0], ".tiff"),
                  with_opencv(floats, ".tiff"), with_opencv(floats[..., 0], ".tiff")],
         ".tga": [saved(colour, "TGA"), saved(colour, "TGA", compression="tga_rle"), saved(grey, "TGA"), saved(alpha, "TGA"),

@@ -207,8 +207,8 @@ def load_checkpoint(run: str | Path, iteration: int = -1) -> Checkpoint:
     folder = find_checkpoint(Path(run), iteration)
     path = folder / CHECKPOINT
     payload = _read_payload(path)
-    if not isinstance(payload, dict) or payload.get("version") != CHECKPOINT_VERSION:
-        found = payload.get("version") if isinstance(payload, dict) else type(payload).__name__
+    found = payload.get("version") if isinstance(payload, dict) else type(payload).__name__
+    if type(found) is not int or found != CHECKPOINT_VERSION:
         raise UserError(f"{path}: expected a checkpoint of version {CHECKPOINT_VERSION}, found {brief(found)}")
     try:
         _check_sizes(payload, path.stat().st_size)

@@ -249,7 +249,8 @@ def infer(config: Config, given: Mapping[str, Any], say: Say = print) -> dict[st
     check_architecture(checkpoint, given)
     device = resolve_device(config)
     data_dir = config.data_dir if "data_dir" in given else checkpoint.config.data_dir
-    material = read_material(data_dir, checkpoint.config, say)
+    max_pixels = config.max_pixels if "max_pixels" in given else checkpoint.config.max_pixels
+    material = read_material(data_dir, dataclasses.replace(checkpoint.config, max_pixels=max_pixels), say)
     check_same_material(checkpoint, material, say)
     model = read_export(folder).model if checkpoint.model.quantized else checkpoint.model
     out = part_of_run(folder.parent.parent, "infer")

@@ -73,7 +73,8 @@ def part_of_run(run: Path, *names: str) -> Path:
     """
     folder = run.joinpath(*names)
     if leads_out(folder, run):
-        raise UserError(f"{folder}: expected a folder of this run, found a link to {os.path.realpath(folder)}; remove it")
+        target = os.path.realpath(folder)
+        raise UserError(f"{folder}: expected a folder of this run, found a link to {target}; remove it")
     make_folder(folder)
     return folder
 
@@ -222,7 +223,7 @@ def load_checkpoint(run: str | Path, iteration: int = -1) -> Checkpoint:
             raise ValueError(f"iteration {brief(iteration, 40)}")
         _check_training(training)
         metrics = parse_json(payload["metrics"])
-    except (UserError, KeyError, TypeError, ValueError, IndexError, AttributeError, RuntimeError, ArithmeticError) as error:
+    except (UserError, LookupError, TypeError, ValueError, AttributeError, RuntimeError, ArithmeticError) as error:
         raise UserError(
             f"{path}: a checkpoint of another layout ({error!s:.160}); "
             "use the version of this tool that wrote it, or train again"
@@ -320,7 +321,7 @@ def _read_payload(path: Path) -> Any:
 
 
 def _check_pickle(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> None:
-    """Raise pickle.UnpicklingError for a pickle that is too large or refers to anything but what tensors are made of."""
+    """Raise pickle.UnpicklingError for a pickle that is too large, or refers to more than tensors are made of."""
     if entry.file_size > MAX_PICKLE_BYTES:
         raise pickle.UnpicklingError("too large")
     for opcode, argument, _ in pickletools.genops(archive.read(entry)):

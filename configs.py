@@ -72,7 +72,7 @@ class Config:
     load_iter: int = knob(-1, "iteration to load from --load_dir; -1: its newest checkpoint", unit="iterations", low=-1)
     linear_color: bool = knob(False, "train diffuse in linear light instead of the file's sRGB")
     max_pixels: int = knob(
-        MAX_PIXELS, "largest image to read, against files of a few bytes that unpack to gigabytes", unit="pixels", low=1,
+        MAX_PIXELS, "largest image to read: a file of a few bytes may unpack to gigabytes", unit="pixels", low=1,
         high=MOST_PIXELS,
     )  # fmt: skip
     unit_normals: str = knob(
@@ -112,7 +112,7 @@ class Config:
     grid_learning_rate: float = knob(0.01, "Adam step size of the grids", low=1e-7, high=10.0)
     lr_scheduler: str = knob("poly", "how learning rates fall over the run", choices=SCHEDULERS)
     lr_floor: float = knob(0.01, "where every scheduler ends", unit="fraction of the first rate", low=0.0, high=1.0)
-    # 0.5 instead of 0.7: +0.02 to +0.17 dB before refining (three materials, 1.25 to 10 bpp, 5000 iterations); 0.3 ties.
+    # 0.5 instead of 0.7: +0.02 to +0.17 dB before refining (3 materials, 1.25 to 10 bpp, 5000 iterations); 0.3 ties.
     lr_decay_start: float = knob(0.5, "all but steplr: final decay from here", unit="share of max_iter", low=0, high=1)
     lr_decay_power: float = knob(1.0, "poly: exponent of the decay; 1 is a straight line", low=0.1, high=10.0)
     lr_decay_factor: float = knob(0.3, "plateau, steplr: each step multiplies the rate by it", low=0.01, high=0.99)

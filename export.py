@@ -116,6 +116,7 @@ def read_export(folder: str | Path) -> ExportedTexture:
         check_material(manifest["material"])
         form = decoder_form(manifest)
         names = {name for entry in manifest["grids"] for name in entry["files"]} | {NETWORK}
+        manifest["metrics"]  # may be None, and is passed on to exports that are made of this one
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise UserError(f"{path}: damaged or of another layout ({error!r:.120})") from error
     verify_files(folder, manifest, names)
@@ -313,7 +314,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         folder, material = out_dir / "transcoded", exported.manifest["material"]
         scalars, quality = arguments.transcode_scalars, arguments.transcode_quality
         paths = transcode(exported.model, material, folder, formats, scalars=scalars, quality=quality)
-        print("\n".join([f"{len(paths)} files in {one_line(str(folder))}", *summary(paths, material, formats, scalars)]))
+        print(f"{len(paths)} files in {one_line(str(folder))}")
+        print("\n".join(summary(paths, material, formats, scalars)))
     if arguments.shader:
         storage = arguments.weights or "baked", arguments.weight_type or "float32", read_layout(exported.manifest)
         for path in write_shaders(out_dir, exported.model, exported.manifest["material"], languages, *storage):

@@ -59,7 +59,8 @@ def train_groups(config: Config, given: Mapping[str, Any]) -> int:
                 return 128 + result.interrupted_by
             seconds = time.perf_counter() - started
             psnr, bpp = result.metrics["psnr"]["all"], result.rates["bpp"]
-            print(f"{name}: PSNR {psnr:.2f} dB, {bpp:.2f} bpp, {seconds:.0f} s, {one_line(str(result.run))}", flush=True)
+            run = one_line(str(result.run))
+            print(f"{name}: PSNR {psnr:.2f} dB, {bpp:.2f} bpp, {seconds:.0f} s, {run}", flush=True)
             if result.interrupted_by:
                 return 128 + result.interrupted_by
     print(f"{len(groups) - len(failed)} of {len(groups)} materials trained, in {one_line(config.groups_save_dir)}")

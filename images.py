@@ -32,8 +32,8 @@ MAX_OVERHEAD = 64 << 20
 EXR_BYTES_PER_PIXEL = 16  # of all its channels: four floats; with every pixel that --max_pixels allows
 MAX_SCANS = 200  # of a JPEG file: ten are usual, each takes as long as a picture, and 12 bytes are enough for one
 
-# Of pictures that we write. Run lengths instead of matches: a third faster than zlib's level 1 and 3 % smaller, and only
-# 2 % larger than level 6, which takes several times as long (decoded | source | error of Rock058).
+# Of pictures that we write. Run lengths instead of matches: a third faster than zlib's level 1 and 3 % smaller, and
+# only 2 % larger than level 6, which takes several times as long (decoded | source | error of Rock058).
 _QUICK = {"compress_level": 1, "compress_type": zlib.Z_RLE}
 
 _PILLOW_FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
@@ -113,8 +113,8 @@ def _read(path: Path, head: bytes, max_pixels: int) -> Image:
 class _QuietDecoders:
     """While it is entered, in however many threads, what is written to stderr goes nowhere.
 
-    libpng, libtiff and OpenEXR print their own lines about a damaged file, past Python and past any handler; ours is the
-    one that names the file and a way out.
+    libpng, libtiff and OpenEXR print their own lines about a damaged file, past Python and past any handler; ours is
+    the one that names the file and a way out.
     """
 
     def __init__(self):
@@ -159,8 +159,8 @@ def encode_png(pixels: np.ndarray, quick: bool = False) -> bytes:
 
 
 def write_png(stream: BinaryIO, height: int, width: int, bands: Iterable[np.ndarray]) -> None:
-    """Write a PNG file, quickly, whose (rows, W, 1 or 3) uint8 pixels come in bands from the top, so that the picture is never
-    there twice: Pillow's own copy has 4 bytes a pixel in colour."""
+    """Write a PNG file, quickly, whose (rows, W, 1 or 3) uint8 pixels come in bands from the top, so that the picture is
+    never there twice: Pillow's own copy has 4 bytes a pixel in colour."""
     bands = iter(bands)
     first = next(bands)
     picture, top = PillowImage.new("RGB" if first.shape[2] == 3 else "L", (width, height)), 0
@@ -213,7 +213,7 @@ def _check_scans(path: Path) -> None:
     """Refuse a JPEG file with more scans than anyone writes: each makes the decoder go over the whole picture."""
     scans = path.read_bytes().count(b"\xff\xda")
     if scans > MAX_SCANS:
-        raise UserError(f"{quote(path)}: expected at most {MAX_SCANS} scans in a JPEG, found {scans}; save the image again")
+        raise UserError(f"{quote(path)}: expected at most {MAX_SCANS} scans, found {scans}; save the JPEG again")
 
 
 def _undecodable(path: Path, reason: object) -> UserError:
@@ -357,9 +357,9 @@ def _check_exr_bytes(path: Path, parts: Sequence[ExrPart], max_pixels: int) -> N
     total = sum(part.nbytes for part in parts)
     if total > max_pixels * EXR_BYTES_PER_PIXEL:
         raise UserError(
-            f"{quote(path)}: expected at most {max_pixels} pixels of {EXR_BYTES_PER_PIXEL} bytes, found {total} bytes in "
-            f"{sum(len(part.channels) for part in parts)} channels of {len(parts)} parts; save the maps alone, or raise "
-            "--max_pixels"
+            f"{quote(path)}: expected at most {max_pixels} pixels of {EXR_BYTES_PER_PIXEL} bytes, found {total} bytes "
+            f"in {sum(len(part.channels) for part in parts)} channels of {len(parts)} parts; save the map alone, or "
+            "raise --max_pixels"
         )
 
 

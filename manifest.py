@@ -227,7 +227,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def listing_problem(folder: Path, name: str) -> str | None:
-    """Why a file that a manifest in `folder` lists is not one of its own, so that it is not opened; None for one that is.
+    """Why a file that a manifest in `folder` lists is none of its own, so that it is not opened; None for one that is.
 
     Links to files elsewhere count: what an export says of itself must not depend on what happens to lie on a machine.
     """

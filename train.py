@@ -226,7 +226,9 @@ def check_same_material(checkpoint: Checkpoint, material: Material, say: Say = p
 
 def describe_inputs(config: Config, material: Material) -> str:
     """What was found and what will be trained, for the user's eyes."""
-    maps = "  ".join(f"{name} ({one_line(material.files[name])}, {material.bit_depth[name]} bit)" for name in material.present)
+    maps = "  ".join(
+        f"{name} ({one_line(material.files[name])}, {material.bit_depth[name]} bit)" for name in material.present
+    )
     grids = resolve_grids(config, material.width, material.height)
     shapes = "  ".join(
         f"{g.max_resolution}² texels of {g.save_bits // g.quantize_bits} x {g.quantize_bits} bits, {g.n_levels} levels"

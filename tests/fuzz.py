@@ -1,6 +1,6 @@
 """Fuzzing of everything that reads a file: `python -m tests.fuzz [--inputs 100000] [--seed 0] [--readers dds,npz]`.
 
-Valid files are damaged (see fuzz_inputs.py) and read (see fuzz_readers.py) in a process per reader, which has a limit of
+Valid files are damaged (fuzz_inputs.py) and read (fuzz_readers.py) in a process per reader, which has a limit of
 memory. An input is fine when the reader takes it, or refuses it with a UserError of one line that names the file. What
 counts as a finding: any other exception, the death of the process, more time or memory than the reader's limits, a
 byte on stdout or stderr, a file written outside of the reader's folder, an object unpickled, a process or a connection
@@ -15,6 +15,7 @@ import json
 import mmap
 import multiprocessing
 import os
+import random
 import re
 import resource
 import struct
@@ -32,10 +33,26 @@ SLOTS = struct.Struct("<6q")  # next input, accepted, refused, slowest (ns), its
 MAX_FINDINGS = 20  # of a reader, after which it is left
 START_S = 120.0  # until the first input
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
-CHANGES = {"os.mkdir": (0, 2), "os.rename": (1, 3), "os.remove": (0, 1), "os.rmdir": (0, 1), "os.symlink": (1, 2),
-           "os.link": (1, 3), "os.chmod": (0, 2)}  # audit event -> its path, and the folder that this is relative to  # fmt: skip
-FORBIDDEN = ("pickle.find_class", "subprocess.Popen", "os.system", "os.exec", "os.fork", "os.posix_spawn", "socket.connect",
-             "socket.bind", "urllib.Request")  # fmt: skip
+CHANGES = {
+    "os.mkdir": (0, 2),
+    "os.rename": (1, 3),
+    "os.remove": (0, 1),
+    "os.rmdir": (0, 1),
+    "os.symlink": (1, 2),
+    "os.link": (1, 3),
+    "os.chmod": (0, 2),
+}  # audit event -> its path, and the folder that this is relative to
+FORBIDDEN = (
+    "pickle.find_class",
+    "subprocess.Popen",
+    "os.system",
+    "os.exec",
+    "os.fork",
+    "os.posix_spawn",
+    "socket.connect",
+    "socket.bind",
+    "urllib.Request",
+)
 
 
 # --- in the reader's process -----------------------------------------------------------------------------------------
@@ -89,6 +106,20 @@ class Watch:
         return found
 
 
+def reader_class(name: str) -> Any:
+    import threads  # isort: skip  # noqa: F401  # before torch
+
+    import torch
+    from fuzz_readers import READERS
+
+    from engine.cpu.library import KernelsUnavailable, load_kernels
+
+    torch.set_num_threads(1)
+    with contextlib.suppress(KernelsUnavailable):
+        load_kernels()  # asks for the compiler's version, once
+    return READERS[name]
+
+
 def memory(field: str) -> int:
     """A field of /proc/self/status in bytes."""
     text = Path("/proc/self/status").read_text()
@@ -97,23 +128,16 @@ def memory(field: str) -> int:
 
 def work(reader_name: str, seed: int, first: int, last: int, folder: str, shared: mmap.mmap, findings: Any) -> None:
     """Read the inputs from the one that `shared` says up to `last`."""
-    import threads  # isort: skip  # noqa: F401  # before torch
+    from fuzz_base import Sabotage, input_of, outcome
 
-    import torch
-    from fuzz_readers import READERS, input_of, outcome
-
-    from engine.cpu.library import KernelsUnavailable, load_kernels
-
-    torch.set_num_threads(1)
-    with contextlib.suppress(KernelsUnavailable):
-        load_kernels()  # asks for the compiler's version, once
+    kind = Sabotage if reader_name == "sabotage" else reader_class(reader_name)
     home = Path(tempfile.mkdtemp(prefix=f"{reader_name}.", dir=folder)).resolve()
     tempfile.tempdir = str(home)
     watch = Watch(home)
-    reader = READERS[reader_name](home)
+    reader = kind(home)
     for number in range(20):  # what is imported, compiled and cached once
         try:
-            outcome(reader, input_of(seed, f"warm {reader_name}", number))
+            outcome(reader, random.Random(f"{seed}/warm {reader_name}/{number}"))
         except BaseException:
             continue
     watch.silence()
@@ -191,17 +215,26 @@ def fuzz(reader_name: str, seed: int, first: int, count: int, folder: Path, limi
                 state[:] = SLOTS.pack(number + 1, *rest)
         number, accepted, refused, slowest, which, most = SLOTS.unpack(state[:])
     return {
-        "reader": reader_name, "inputs": number - first, "accepted": accepted, "refused": refused,
-        "slowest_ms": slowest / 1e6, "slowest_input": which, "peak_mib": most / 2**20,
-        "seconds": time.monotonic() - started, "findings": found,
-    }  # fmt: skip
+        "reader": reader_name,
+        "inputs": number - first,
+        "accepted": accepted,
+        "refused": refused,
+        "slowest_ms": slowest / 1e6,
+        "slowest_input": which,
+        "peak_mib": most / 2**20,
+        "seconds": time.monotonic() - started,
+        "findings": found,
+    }
 
 
 def drain(queue: Any, found: list[tuple[int, str]]) -> None:
     """Take over findings that are of another kind than those that are known: where it was raised, or what it says."""
+
     def kind(text: str) -> str:
         lines = text.strip().splitlines()
-        return "".join([line for line in lines if line.startswith("  File ")][-2:]) or re.sub(r"[\d.]+|'.*|b\".*", "", lines[0])
+        return "".join([line for line in lines if line.startswith("  File ")][-2:]) or re.sub(
+            r"[\d.]+|'.*|b\".*", "", lines[0]
+        )
 
     while not queue.empty():
         number, text = queue.get()
@@ -215,13 +248,13 @@ def _worker(reader_name: str, seed: int, first: int, last: int, folder: str, sha
 
 
 def main(argv: list[str] | None = None) -> int:
-    from fuzz_readers import READERS
+    from fuzz_base import NAMES
 
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__.splitlines()[0])
     parser.add_argument("--inputs", type=int, default=100_000, help="of all readers together [default 100000]")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--first", type=int, default=0, help="number of the first input of each reader [default 0]")
-    parser.add_argument("--readers", default=",".join(READERS), help="some of them, commas between [default all]")
+    parser.add_argument("--readers", default=",".join(NAMES), help="some of them, commas between [default all]")
     parser.add_argument("--limit", type=float, default=10.0, help="seconds after which an input hangs [default 10]")
     parser.add_argument("--json", default="", help="where to write the results")
     arguments = parser.parse_args(argv)
@@ -233,14 +266,17 @@ def main(argv: list[str] | None = None) -> int:
             result = fuzz(name, arguments.seed, arguments.first, count, Path(folder), arguments.limit)
             results.append(result)
             print(
-                f"{name:10}  {result['inputs']:6} inputs  {result['refused']:6} refused  {result['accepted']:6} accepted  "
-                f"slowest {result['slowest_ms']:7.1f} ms ({result['slowest_input']})  peak {result['peak_mib']:6.1f} MiB  "
-                f"{result['seconds']:6.1f} s  {len(result['findings'])} findings",
+                f"{name:10}  {result['inputs']:6} inputs  {result['refused']:6} refused  "
+                f"{result['accepted']:6} accepted  slowest {result['slowest_ms']:7.1f} ms ({result['slowest_input']})  "
+                f"peak {result['peak_mib']:6.1f} MiB  {result['seconds']:6.1f} s  {len(result['findings'])} findings",
                 flush=True,
             )
             for number, text in result["findings"]:
-                print(f"  --readers {name} --seed {arguments.seed} --first {number} --inputs 1\n    "
-                      + text.strip().replace("\n", "\n    "), flush=True)  # fmt: skip
+                print(
+                    f"  --readers {name} --seed {arguments.seed} --first {number} --inputs 1\n    "
+                    + text.strip().replace("\n", "\n    "),
+                    flush=True,
+                )
     total, findings = (sum(result[key] for result in results) for key in ("inputs", "seconds"))
     found = sum(len(result["findings"]) for result in results)
     print(f"{total} inputs in {findings:.0f} s, {found} findings")

@@ -1,7 +1,6 @@
 """The readers that tests/fuzz.py feeds: each writes an input into a folder and reads it as the commands do.
 
-`run` of a reader returns the words that a refusal may name (the files), raises errors.UserError for input that it
-refuses, and anything else for what is a bug.
+See fuzz_base.Reader for what a reader does.
 """
 
 from __future__ import annotations
@@ -15,21 +14,21 @@ import shutil
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from exports import edit_manifest, make_model, reseal
+from fuzz_base import NAMES as READER_NAMES
+from fuzz_base import Reader
+from fuzz_images import image_seeds, repaired_png
 from fuzz_inputs import (
     ABSURD,
     EXTREMES,
     NAMES,
-    image_seeds,
     json_bytes,
     mutate_bytes,
     mutate_tree,
     mutate_zip,
-    repaired_png,
     yaml_bytes,
     zip_members,
     zipped,
@@ -54,40 +53,19 @@ MAX_PIXELS = 2**18  # of the images here: what is accepted must not take seconds
 MATERIAL = {"n_frequencies": 3, "n_neurons": 16}
 
 
-class Reader:
-    """One reader: `prepare` makes its seeds once, `run` makes an input from a random source and reads it."""
-
-    limit_s = 5.0  # for one input
-    memory_mib = 512  # that one input may take
-
-    def __init__(self, folder: Path):
-        self.folder = folder
-        self.prepare()
-
-    def prepare(self) -> None:
-        """Make valid files to start from."""
-
-    def run(self, rng: random.Random) -> None:
-        """Make an input and read it. Raises: UserError naming one of `names`."""
-        raise NotImplementedError
-
-    names: tuple[str, ...] = ()  # one of which a refusal has to name
-
-    def write(self, name: str, payload: bytes) -> Path:
-        path = self.folder / name
-        path.write_bytes(payload)
-        self.names = (name,)
-        return path
-
-
 class DdsReader(Reader):
     """A DDS file: its levels, its codes in each layout, and its header alone."""
 
     def prepare(self) -> None:
         self.seeds = []
         material = small_material()
-        for quantize_bits, save_bits, layout in ((8, 64, "packed"), (4, 16, "packed"), (2, 8, "packed"),
-                                                 (4, 32, "bgra4"), (2, 16, "filterable")):  # fmt: skip
+        for quantize_bits, save_bits, layout in (
+            (8, 64, "packed"),
+            (4, 16, "packed"),
+            (2, 8, "packed"),
+            (4, 32, "bgra4"),
+            (2, 16, "filterable"),
+        ):
             grid = GridSpec(6, 2, quantize_bits, save_bits)
             model = make_model([grid], DecoderSpec(2, 16, 1), material)
             stage = self.folder / "seeds"
@@ -123,7 +101,9 @@ class NpzReader(Reader):
     def prepare(self) -> None:
         stage = self.folder / "seeds"
         stage.mkdir(exist_ok=True)
-        model = make_model([GridSpec(6, 2, 8, 64, "learned"), GridSpec(3, 1, 4, 16)], DecoderSpec(3, 16, 1, 3), small_material())
+        model = make_model(
+            [GridSpec(6, 2, 8, 64, "learned"), GridSpec(3, 1, 4, 16)], DecoderSpec(3, 16, 1, 3), small_material()
+        )
         write_export(stage, model, describe_material(small_material()))
         self.seed = (stage / NETWORK).read_bytes()
         self.info, self.network = read_network(stage / NETWORK)
@@ -133,7 +113,9 @@ class NpzReader(Reader):
         if rng.random() < 0.25:  # numbers of our choice in well-formed arrays
             info = self.info.tolist()
             for _ in range(rng.choice((1, 1, 2, 5))):
-                info[rng.randrange(len(info))] = int(np.int64(rng.choice((-1, *EXTREMES[:28], rng.randrange(70)))) % 2**31)
+                info[rng.randrange(len(info))] = int(
+                    np.int64(rng.choice((-1, *EXTREMES[:28], rng.randrange(70)))) % 2**31
+                )
             if rng.random() < 0.2:
                 info = info[: rng.randrange(len(info))]
             stream = io.BytesIO()
@@ -167,7 +149,9 @@ class ExportReader(Reader):
     def prepare(self) -> None:
         self.original = self.folder / "original"
         self.original.mkdir()
-        model = make_model([GridSpec(6, 2, 4, 32, "learned"), GridSpec(3, 1, 4, 16)], DecoderSpec(3, 16, 1, 3), small_material())
+        model = make_model(
+            [GridSpec(6, 2, 4, 32, "learned"), GridSpec(3, 1, 4, 16)], DecoderSpec(3, 16, 1, 3), small_material()
+        )
         metrics = {"psnr": {"all": 31.5, "diffuse": 30.0}, "lods": [{"lod": 0, "psnr": {"all": 31.5}}]}
         write_export(self.original, model, describe_material(small_material()), metrics)
         self.manifest = json.loads((self.original / MANIFEST).read_text())
@@ -210,8 +194,12 @@ class ExportReader(Reader):
         if rng.random() < 0.125:
             out = self.folder / "out"
             flags = ["--load_dir", str(self.target), "--out_dir", str(out)]
-            kinds = (["--images"], ["--transcode", "png,glb"], ["--shader", "hlsl,glsl,essl,wgsl,metal"],
-                     ["--dds_layout", "filterable"])  # fmt: skip
+            kinds = (
+                ["--images"],
+                ["--transcode", "png,glb"],
+                ["--shader", "hlsl,glsl,essl,wgsl,metal"],
+                ["--dds_layout", "filterable"],
+            )
             try:
                 with contextlib.redirect_stdout(io.StringIO()):
                     export.main([*flags, *rng.choice(kinds), *self.limit_flags])
@@ -245,8 +233,22 @@ class CheckpointReader(Reader):
     def prepare(self) -> None:
         maps = save_maps(self.folder / "maps", 8, 8, ("diffuse", "roughness"))
         with contextlib.redirect_stderr(io.StringIO()):
-            run = quick("--data_dir", maps, "--save_dir", self.folder / "out", "--max_iter", 3, "--n_frequencies", 2,
-                        "--eval_metrics", "psnr", "--refine", 0, "--engine", "torch")  # fmt: skip
+            run = quick(
+                "--data_dir",
+                maps,
+                "--save_dir",
+                self.folder / "out",
+                "--max_iter",
+                3,
+                "--n_frequencies",
+                2,
+                "--eval_metrics",
+                "psnr",
+                "--refine",
+                0,
+                "--engine",
+                "torch",
+            )
         self.run_folder, self.path = run, next(run.glob("models/*/model.pth"))
         self.seed = self.path.read_bytes()
         self.state = torch.load(io.BytesIO(self.seed), weights_only=True)
@@ -276,17 +278,52 @@ class CheckpointReader(Reader):
         if rng.random() < 0.7:
             return mutate_bytes(original, rng)
         # opcodes in any order: marks, containers, integers, memo, a global, its call
-        codes = [b"(", b"]", b"}", b")", b"l", b"t", b"a", b"e", b"s", b"u", b"0", b"2", b"N", b"K\x05", b"M\xff\xff",
-                 b"J\xff\xff\xff\x7f", b"\x8a\x08" + b"\xff" * 7 + b"\x7f", b"\x85", b"\x86", b"\x87", b"q\x00", b"h\x00",
-                 b"X\x07\x00\x00\x00version", b"R", b"b", b"Q", b"\x81", b"\x88", b"G" + b"\x7f" * 8,
-                 *(f"c{module}\n{name}\n".encode() for module, name in GLOBALS)]  # fmt: skip
+        codes = [
+            b"(",
+            b"]",
+            b"}",
+            b")",
+            b"l",
+            b"t",
+            b"a",
+            b"e",
+            b"s",
+            b"u",
+            b"0",
+            b"2",
+            b"N",
+            b"K\x05",
+            b"M\xff\xff",
+            b"J\xff\xff\xff\x7f",
+            b"\x8a\x08" + b"\xff" * 7 + b"\x7f",
+            b"\x85",
+            b"\x86",
+            b"\x87",
+            b"q\x00",
+            b"h\x00",
+            b"X\x07\x00\x00\x00version",
+            b"R",
+            b"b",
+            b"Q",
+            b"\x81",
+            b"\x88",
+            b"G" + b"\x7f" * 8,
+            *(f"c{module}\n{name}\n".encode() for module, name in GLOBALS),
+        ]
         return b"\x80\x02" + b"".join(rng.choices(codes, k=rng.choice((3, 6, 12, 40)))) + b"."
 
     def other_values(self, rng: random.Random) -> bytes:
         state = dict(self.state)
         part = rng.choice(("config", "material", "metrics", "training", "whole"))
-        tensors = (torch.zeros(3), torch.zeros(1).expand(1 << 40), torch.zeros(2, 2).to_sparse(), torch.tensor(float("nan")),
-                   torch.zeros(4, dtype=torch.int64), torch.zeros(1).expand(192), [1, [2, [3]]])  # fmt: skip
+        tensors = (
+            torch.zeros(3),
+            torch.zeros(1).expand(1 << 40),
+            torch.zeros(2, 2).to_sparse(),
+            torch.tensor(float("nan")),
+            torch.zeros(4, dtype=torch.int64),
+            torch.zeros(1).expand(192),
+            [1, [2, [3]]],
+        )
         if part in ("config", "material", "metrics"):
             state[part] = json_bytes(mutate_tree(json.loads(state[part]), rng)).decode()
         elif part == "training":
@@ -313,11 +350,23 @@ class CheckpointReader(Reader):
 
 
 GLOBALS = (
-    ("os", "system"), ("builtins", "eval"), ("builtins", "bytearray"), ("builtins", "set"), ("_codecs", "encode"),
-    ("torch", "FloatStorage"), ("torch._utils", "_rebuild_tensor_v2"), ("collections", "OrderedDict"), ("torch", "Size"),
-    ("torch._utils", "_rebuild_sparse_tensor"), ("torch.storage", "UntypedStorage"), ("torch", "Tensor"), ("torch", "device"),
-    ("torch._utils", "_rebuild_meta_tensor_no_storage"), ("torch._tensor", "_rebuild_from_type_v2"), ("builtins", "getattr"),
-)  # fmt: skip
+    ("os", "system"),
+    ("builtins", "eval"),
+    ("builtins", "bytearray"),
+    ("builtins", "set"),
+    ("_codecs", "encode"),
+    ("torch", "FloatStorage"),
+    ("torch._utils", "_rebuild_tensor_v2"),
+    ("collections", "OrderedDict"),
+    ("torch", "Size"),
+    ("torch._utils", "_rebuild_sparse_tensor"),
+    ("torch.storage", "UntypedStorage"),
+    ("torch", "Tensor"),
+    ("torch", "device"),
+    ("torch._utils", "_rebuild_meta_tensor_no_storage"),
+    ("torch._tensor", "_rebuild_from_type_v2"),
+    ("builtins", "getattr"),
+)
 
 
 class ConfigReader(Reader):
@@ -381,11 +430,18 @@ class NamesReader(Reader):
 
     def run(self, rng: random.Random) -> None:
         def name() -> str:
-            text = "".join(rng.choice((*NAMES, "_", "albedo", "Normal", "roughness", " ", chr(rng.randrange(1, 0x3000))))
-                           for _ in range(rng.randrange(1, 4)))  # fmt: skip
+            text = "".join(
+                rng.choice((*NAMES, "_", "albedo", "Normal", "roughness", " ", chr(rng.randrange(1, 0x3000))))
+                for _ in range(rng.randrange(1, 4))
+            )
             text = text.replace("/", "").replace("\0", "")
-            encoded = text.encode("utf-8", "surrogateescape" if rng.random() < 0.5 else "replace")[:200].decode("utf-8", "replace") \
-                if "\ud800" not in text else text.replace("\ud800", "\udcff")[:60]
+            encoded = (
+                text.encode("utf-8", "surrogateescape" if rng.random() < 0.5 else "replace")[:200].decode(
+                    "utf-8", "replace"
+                )
+                if "\ud800" not in text
+                else text.replace("\ud800", "\udcff")[:60]
+            )
             return encoded if encoded.strip(".") else "x"
 
         folder = self.folder / name()
@@ -410,29 +466,16 @@ def _image_reader(suffix: str) -> type[ImageReader]:
 
 SUFFIXES = (".png", ".jpg", ".tif", ".tga", ".bmp", ".webp", ".exr")
 READERS: dict[str, Callable[[Path], Reader]] = {
-    "dds": DdsReader, "npz": NpzReader, "manifest": ExportReader, "export": ExportFilesReader,
-    "checkpoint": CheckpointReader, "config": ConfigReader, "rates": RatesReader, "names": NamesReader,
+    "dds": DdsReader,
+    "npz": NpzReader,
+    "manifest": ExportReader,
+    "export": ExportFilesReader,
+    "checkpoint": CheckpointReader,
+    "config": ConfigReader,
+    "rates": RatesReader,
+    "names": NamesReader,
     **{suffix[1:]: _image_reader(suffix) for suffix in SUFFIXES},
-}  # fmt: skip
+}
 
-
-def input_of(seed: int, reader: str, number: int) -> random.Random:
-    """The source of everything that input `number` is made of."""
-    return random.Random(f"{seed}/{reader}/{number}")
-
-
-def outcome(reader: Any, rng: random.Random) -> str | None:
-    """Read one input: "accepted", or "refused" by one clean line.
-
-    Raises: AssertionError for a refusal that is not one; whatever the reader raises that is no refusal.
-    """
-    try:
-        reader.run(rng)
-    except UserError as error:
-        text = str(error)
-        if not (text.isprintable() and 10 < len(text) < 1500):
-            raise AssertionError(f"not one line to read: {text[:300]!r}") from error
-        if not any(name in text for name in reader.names):
-            raise AssertionError(f"names none of {reader.names}: {text[:300]!r}") from error
-        return "refused"
-    return "accepted"
+if tuple(READERS) != READER_NAMES:
+    raise AssertionError(f"fuzz_base.NAMES should be {tuple(READERS)}")

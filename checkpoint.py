@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import pickle
+import pickletools
 import re
 import shutil
 import time
@@ -18,9 +19,9 @@ from typing import Any
 import torch
 
 from configs import CALL, Config, make_config, to_dict
-from errors import UserError
+from errors import UserError, brief
 from export import form_of, read_textures, write_textures
-from files import atomic_write, write_json
+from files import atomic_write, leads_out, make_folder, open_regular, parse_json, remove_folder, write_json
 from manifest import MANIFEST, build_manifest, check_material, described_with, read_constants
 from model import NeuralTexture, build_model, model_shape
 from shape import input_layout, layer_sizes
@@ -30,6 +31,10 @@ CHECKPOINT_VERSION = 1
 MODELS = "models"
 CHECKPOINT_FOLDER = re.compile(r"train_result_(\d+)")
 SUPERSEDED = "superseded"
+MAX_PICKLE_BYTES = 16 << 20  # of a checkpoint's own, without the tensors: some 10 KB, metrics of many LODs included
+# What the pickle of tensors and plain values refers to. torch.load(weights_only=True) lets through others that make
+# objects of any size, such as bytearray.
+PICKLED = re.compile(r"torch \w+Storage|torch\._utils _rebuild_tensor_v2|collections OrderedDict")
 
 
 @dataclass
@@ -62,6 +67,19 @@ def new_stamped_folder(parent: Path) -> Path:
     raise AssertionError
 
 
+def part_of_run(run: Path, *names: str) -> Path:
+    """A folder of a run that is about to be written to, made where it is missing.
+
+    Raises: UserError where it is a link to outside of the run: a run folder may come from somebody else.
+    """
+    folder = run.joinpath(*names)
+    if leads_out(folder, run):
+        target = os.path.realpath(folder)
+        raise UserError(f"{folder}: expected a folder of this run, found a link to {target}; remove it")
+    make_folder(folder)
+    return folder
+
+
 def list_checkpoints(run: Path) -> dict[int, Path]:
     """Checkpoint folders of a run by iteration, ascending."""
     folders = (run / MODELS).glob("train_result_*")
@@ -92,7 +110,7 @@ def supersede_later(run: Path, iteration: int) -> list[int]:
     """Move checkpoints beyond `iteration` out of the way of a run that continues from there; return which."""
     later = {i: path for i, path in list_checkpoints(run).items() if i > iteration}
     if later:
-        target = new_stamped_folder(run / MODELS / SUPERSEDED)
+        target = new_stamped_folder(part_of_run(run, MODELS, SUPERSEDED))
         for path in later.values():
             path.rename(target / path.name)
     return list(later)
@@ -102,7 +120,7 @@ def remove_old_checkpoints(run: Path, keep: int) -> None:
     """Delete all but the newest `keep` checkpoints; 0 keeps all."""
     if keep > 0:
         for path in list(list_checkpoints(run).values())[:-keep]:
-            shutil.rmtree(path)
+            remove_folder(path)
 
 
 # --- saving --------------------------------------------------------------------------------------------------------
@@ -128,7 +146,7 @@ def save_checkpoint(
             returns is recorded. None: `metrics`, an earlier evaluation, is recorded instead.
     Returns: the folder, and the metrics recorded.
     """
-    folder = run / MODELS / f"train_result_{iteration}"
+    folder = part_of_run(run, MODELS) / f"train_result_{iteration}"
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
@@ -148,7 +166,7 @@ def save_checkpoint(
             replaced = folder.with_name(f".{folder.name}.{os.getpid()}.old")
             folder.rename(replaced)
             temporary.rename(folder)
-            shutil.rmtree(replaced)
+            remove_folder(replaced)
         else:
             temporary.rename(folder)
     except BaseException:
@@ -191,20 +209,22 @@ def load_checkpoint(run: str | Path, iteration: int = -1) -> Checkpoint:
     folder = find_checkpoint(Path(run), iteration)
     path = folder / CHECKPOINT
     payload = _read_payload(path)
-    if not isinstance(payload, dict) or payload.get("version") != CHECKPOINT_VERSION:
-        found = payload.get("version") if isinstance(payload, dict) else type(payload).__name__
-        raise UserError(f"{path}: expected a checkpoint of version {CHECKPOINT_VERSION}, found {found!r:.80}")
+    found = payload.get("version") if isinstance(payload, dict) else type(payload).__name__
+    if type(found) is not int or found != CHECKPOINT_VERSION:
+        raise UserError(f"{path}: expected a checkpoint of version {CHECKPOINT_VERSION}, found {brief(found)}")
     try:
-        saved = {name: value for name, value in json.loads(payload["config"]).items() if name not in CALL}
+        _check_sizes(payload, path.stat().st_size)
+        saved = {name: value for name, value in parse_json(payload["config"]).items() if name not in CALL}
         config = make_config(saved)
-        material = json.loads(payload["material"])
+        material = parse_json(payload["material"])
         check_material(material)
         model = _restore_model(config, material, payload)
         iteration, training = payload["iteration"], payload["training"]
         if type(iteration) is not int or iteration < 0 or training["engine"]["iteration"] != iteration:
-            raise ValueError(f"iteration {iteration!r:.40}")
-        metrics = json.loads(payload["metrics"])
-    except (UserError, KeyError, TypeError, ValueError, IndexError, AttributeError, RuntimeError) as error:
+            raise ValueError(f"iteration {brief(iteration, 40)}")
+        _check_training(training)
+        metrics = parse_json(payload["metrics"])
+    except (UserError, LookupError, TypeError, ValueError, AttributeError, RuntimeError, ArithmeticError) as error:
         raise UserError(
             f"{path}: a checkpoint of another layout ({error!s:.160}); "
             "use the version of this tool that wrote it, or train again"
@@ -226,6 +246,38 @@ def _restore_model(config: Config, material: Mapping[str, Any], payload: Mapping
     return model
 
 
+def _check_training(training: Mapping[str, Any]) -> None:
+    """Raise ValueError unless the parts of a training state that the schedule and the loop read are plain numbers.
+
+    What an engine saves is checked by the engine.
+    """
+    parts = [training.get("schedule", {}), training.get("early_stopping", {})]
+    parts.append({name: training.get(name) for name in ("seconds", "stopped", "refined")})
+    for part in parts:
+        if not isinstance(part, dict):
+            raise ValueError("training state of another kind")
+        for name, value in part.items():
+            number = type(value) in (int, float) and -(2**53) < value < 2**53
+            if not number and value is not None and type(value) is not bool:
+                raise ValueError(f"{brief(name, 40)} in the training state is {brief(value, 40)}")
+
+
+def _check_sizes(payload: Mapping[str, Any], most_bytes: int) -> None:
+    """Raise ValueError for tensors that have more numbers than the file: views of few of them, repeated or shared."""
+    seen: dict[int, Any] = {}
+    waiting: list[Any] = [payload]
+    while waiting:  # a pickle may hold one list in many places, or in itself
+        value = waiting.pop()
+        if id(value) not in seen:
+            seen[id(value)] = value
+            waiting += value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
+    tensors = [value for value in seen.values() if isinstance(value, torch.Tensor)]
+    if not all(value.layout == torch.strided and value.is_contiguous() for value in tensors):
+        raise ValueError("tensors whose numbers do not lie one after the other")
+    if sum(value.numel() * value.element_size() for value in tensors) > most_bytes:
+        raise ValueError("tensors that share their numbers")
+
+
 def _check_tensors(what: str, values: Any, shapes: Sequence[tuple[int, ...]]) -> None:
     """Raise ValueError unless `values` are dense float32 tensors of these shapes."""
     if not isinstance(values, list) or len(values) != len(shapes):
@@ -241,23 +293,40 @@ def _read_payload(path: Path) -> Any:
     """torch.load that runs no code and unpacks no more bytes than the file has."""
     damaged = f"{path}: damaged, or not a checkpoint of this tool"
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_regular(path) as stream, zipfile.ZipFile(stream) as archive:
             entries = archive.infolist()
+            # torch looks for the list of entries where the end of the file says that it is, Python next to that end
+            if archive.comment or min((entry.header_offset for entry in entries), default=0):
+                raise UserError(f"{damaged}: there is something in front of its first part or behind its last")
             if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
                 raise UserError(f"{damaged}: it has compressed parts, which torch.save never writes")
             if sum(entry.file_size for entry in entries) > path.stat().st_size:
                 raise UserError(f"{damaged}: its parts overlap")
             broken = archive.testzip()  # torch does not check the sums itself
             if broken is not None:
-                raise UserError(f"{damaged}: wrong checksum of {broken}; use another checkpoint")
+                raise UserError(f"{damaged}: wrong checksum of {brief(broken)}; use another checkpoint")
+            for entry in entries:
+                if entry.filename.endswith(".pkl"):
+                    _check_pickle(archive, entry)
         return torch.load(path, map_location="cpu", weights_only=True)
     except UserError:
         raise
     except zipfile.BadZipFile as error:
-        raise UserError(f"{damaged}: {error}; use another checkpoint") from error
+        raise UserError(f"{damaged}: {error!s:.120}; use another checkpoint") from error
     except pickle.UnpicklingError as error:
         raise UserError(f"{damaged}: it holds objects other than tensors and plain values; refused") from error
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
     except Exception as error:  # a damaged pickle can raise anything; nothing of ours runs inside torch.load
         raise UserError(f"{damaged}: {error!s:.120}; use another checkpoint") from error
+
+
+def _check_pickle(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> None:
+    """Raise pickle.UnpicklingError for a pickle that is too large, or refers to more than tensors are made of."""
+    if entry.file_size > MAX_PICKLE_BYTES:
+        raise pickle.UnpicklingError("too large")
+    for opcode, argument, _ in pickletools.genops(archive.read(entry)):
+        foreign = opcode.name == "GLOBAL" and not PICKLED.fullmatch(argument)
+        newer = opcode.name == "PROTO" and argument != 2  # torch says on stderr that it may not understand them
+        if foreign or newer or opcode.name in ("STACK_GLOBAL", "INST", "EXT1", "EXT2", "EXT4"):
+            raise pickle.UnpicklingError(f"{argument}")

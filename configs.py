@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from errors import UserError
+from errors import UserError, brief, one_line
 
 DECODERS = ("auto", "reference", "learned")
 PRESETS = ("", "preview", "fast", "balanced", "best")
@@ -23,6 +23,11 @@ UNIT_NORMALS = ("auto", "always", "never")
 SCHEDULERS = ("plateau", "cosine", "steplr", "poly")
 ENGINES = ("auto", "torch", "cpu")
 EVAL_METRICS = ("all", "psnr", "lpips")
+MAX_CONFIG_BYTES = 64 << 10  # of a config file; one with every field has 4 KiB, and PyYAML reads some 20 KiB a second
+MAX_CONFIG_NODES = 10_000  # entries, keys and values of a config file
+MAX_GRIDS = 16  # of a material: what network_data.npz is read with
+MAX_PIXELS = 2**26  # 8192 x 8192. The seven maps of a material of that size, decoded at once, take some 3 GB
+MOST_PIXELS = 2**30  # 32768 x 32768: what --max_pixels can allow
 TEXTURE_MAPS = ("diffuse", "normal", "roughness", "occlusion", "metallic", "specular", "displacement")
 
 
@@ -66,6 +71,10 @@ class Config:
     load_dir: str = knob("", "run folder to resume or evaluate (outputs/yyyy-mm-dd-hh-mm-ss)", unit="path")
     load_iter: int = knob(-1, "iteration to load from --load_dir; -1: its newest checkpoint", unit="iterations", low=-1)
     linear_color: bool = knob(False, "train diffuse in linear light instead of the file's sRGB")
+    max_pixels: int = knob(
+        MAX_PIXELS, "largest image to read: a file of a few bytes may unpack to gigabytes", unit="pixels", low=1,
+        high=MOST_PIXELS,
+    )  # fmt: skip
     unit_normals: str = knob(
         "auto", "decode normals as unit vectors; auto: where the source's are, within 0.4 %", choices=UNIT_NORMALS
     )
@@ -242,15 +251,20 @@ def load_config_file(path: str) -> dict[str, Any]:
 
     Raises: UserError when it cannot be read, is not a mapping, or names an unknown field.
     """
-    import yaml
-
     try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        with Path(path).open("rb") as stream:  # a pipe is welcome: --config <(...)
+            payload = stream.read(MAX_CONFIG_BYTES + 1)
+        text = payload.decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         raise UserError(f"--config {path}: cannot be read ({reason}); give the path of a YAML file") from error
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        where = " ".join(str(getattr(error, "problem_mark", "") or error).split())
+    if len(payload) > MAX_CONFIG_BYTES:
+        raise UserError(f"--config {path}: over {MAX_CONFIG_BYTES >> 10} KiB, which no configuration needs")
+    try:
+        values = _parse_yaml(text)
+    except Exception as error:  # PyYAML meets odd scalars, such as '!!int _', with an IndexError; no code of ours runs
+        reason = str(getattr(error, "problem_mark", "") or error or type(error).__name__)
+        where = f"{' '.join(reason.split()):.200}"
         raise UserError(f"--config {path}: not valid YAML ({where}); write one 'field: value' per line") from error
     if values is None:
         return {}
@@ -258,12 +272,42 @@ def load_config_file(path: str) -> dict[str, Any]:
         raise UserError(f"--config {path}: expected 'field: value' lines, found a {type(values).__name__}")
     for name in values:
         if name not in FIELDS:
-            raise UserError(f"--config {path}: unknown field {name!r}{_suggest(name, FIELDS)}")
+            raise UserError(f"--config {path}: unknown field {brief(name)}{_suggest(name, FIELDS)}")
     return values
 
 
+def _parse_yaml(text: str) -> Any:
+    """yaml.safe_load of a document that is not more than it looks.
+
+    A few lines of aliases of aliases stand for more entries than there is memory: they are counted before they are
+    made. Raises: yaml.YAMLError and, from PyYAML's constructors, anything.
+    """
+    import yaml
+
+    loader = yaml.SafeLoader(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        if _node_count(node, {}) > MAX_CONFIG_NODES:
+            raise ValueError(f"more than {MAX_CONFIG_NODES} entries, aliases included")
+        return loader.construct_document(node)
+    finally:
+        loader.dispose()
+
+
+def _node_count(node: Any, counts: dict[int, float]) -> float:
+    """Nodes of a YAML document with every alias written out; infinite where one holds itself."""
+    if id(node) not in counts:
+        counts[id(node)] = math.inf  # until it is known
+        parts = node.value if isinstance(node.value, list) else []
+        children = [child for part in parts for child in (part if isinstance(part, tuple) else (part,))]
+        counts[id(node)] = 1 + sum(_node_count(child, counts) for child in children)
+    return counts[id(node)]
+
+
 def _suggest(name: Any, known: Mapping) -> str:
-    close = difflib.get_close_matches(str(name), list(known), n=1)
+    close = difflib.get_close_matches(brief(name).strip("'"), list(known), n=1)
     return f"; did you mean {close[0]!r}?" if close else f"; known fields are {', '.join(known)}"
 
 
@@ -275,8 +319,11 @@ def make_config(values: Mapping[str, Any]) -> Config:
 
     Raises: UserError naming the flag, what it accepts and what was given.
     """
-    checked = {name: _checked(f"--{name}", FIELDS[name], value) for name, value in values.items()}
+    checked = {name: check_value(f"--{name}", FIELDS[name], value) for name, value in values.items()}
     if "hash_grid_configs" in checked:
+        if len(checked["hash_grid_configs"]) > MAX_GRIDS:
+            found = len(checked["hash_grid_configs"])
+            raise UserError(f"hash_grid_configs: expected at most {MAX_GRIDS} grids, found {found}; leave some out")
         checked["hash_grid_configs"] = [_grid_entry(i, entry) for i, entry in enumerate(checked["hash_grid_configs"])]
     if "texture_loss_weights" in checked:
         checked["texture_loss_weights"] = _loss_weights(checked["texture_loss_weights"])
@@ -285,8 +332,8 @@ def make_config(values: Mapping[str, Any]) -> Config:
     return config
 
 
-def _checked(flag: str, field: dataclasses.Field, value: Any) -> Any:
-    """`value` as the field's type, inside its range."""
+def check_value(flag: str, field: dataclasses.Field, value: Any) -> Any:
+    """`value` as the field's type, inside its range. Raises: UserError that names `flag`."""
     facts = field.metadata
     default = field.default if field.default is not dataclasses.MISSING else field.default_factory()
     kind = type(default) if default is not None else (int if "int" in str(field.type) else float)
@@ -295,7 +342,7 @@ def _checked(flag: str, field: dataclasses.Field, value: Any) -> Any:
     if isinstance(value, str) and facts["words"]:
         if value not in facts["words"]:
             words = ", ".join(facts["words"])
-            raise UserError(f"{flag}: expected {words}, or {_kind_name(kind)} in a config file, got {value!r:.80}")
+            raise UserError(f"{flag}: expected {words}, or {_kind_name(kind)} in a config file, got {brief(value)}")
         return value
     if isinstance(value, tuple):
         value = list(value)
@@ -305,19 +352,24 @@ def _checked(flag: str, field: dataclasses.Field, value: Any) -> Any:
     if kind is bool and value in (0, 1):
         value = bool(value)
     if type(value) is not kind:
-        raise UserError(f"{flag}: expected {_kind_name(kind)}, got {value!r:.80}")
+        raise UserError(f"{flag}: expected {_kind_name(kind)}, got {brief(value)}")
     if kind is str and "\0" in value:
-        raise UserError(f"{flag}: expected text without null characters, got {value!r:.80}")
+        raise UserError(f"{flag}: expected text without null characters, got {brief(value)}")
     if kind is float and not math.isfinite(value):
         raise UserError(f"{flag}: expected a finite number, got {value}")
     if facts["choices"] and value not in facts["choices"]:
         names = ", ".join(str(choice) for choice in facts["choices"] if choice != "")
-        raise UserError(f"{flag}: expected one of {names}, got {value}")
+        raise UserError(f"{flag}: expected one of {names}, got {_given(value)}")
     low, high = facts["low"], facts["high"]
     if (low is not None and value < low) or (high is not None and value > high):
         limits = f"{low:g} to {high:g}" if high is not None else f"{low:g} or more"
-        raise UserError(f"{flag}: expected {limits}{' ' + facts['unit'] if facts['unit'] else ''}, got {value}")
+        raise UserError(f"{flag}: expected {limits}{' ' + facts['unit'] if facts['unit'] else ''}, got {_given(value)}")
     return value
+
+
+def _given(value: Any) -> str:
+    """A number or a word as it was given, or the start of it."""
+    return value[:80] if isinstance(value, str) else brief(value)
 
 
 def _kind_name(kind: type) -> str:
@@ -330,12 +382,12 @@ def _grid_entry(index: int, entry: Any) -> HashGridConfig:
     if isinstance(entry, HashGridConfig):
         entry = dataclasses.asdict(entry)
     if not isinstance(entry, dict):
-        raise UserError(f"{where}: expected a mapping with max_resolution, n_levels, ..., got {entry!r}")
+        raise UserError(f"{where}: expected a mapping with max_resolution, n_levels, ..., got {brief(entry)}")
     fields = {field.name: field for field in dataclasses.fields(HashGridConfig)}
     for name in entry:
         if name not in fields:
-            raise UserError(f"{where}: unknown field {name!r}{_suggest(name, fields)}")
-    return HashGridConfig(**{name: _checked(f"{where}.{name}", fields[name], entry[name]) for name in entry})
+            raise UserError(f"{where}: unknown field {brief(name)}{_suggest(name, fields)}")
+    return HashGridConfig(**{name: check_value(f"{where}.{name}", fields[name], entry[name]) for name in entry})
 
 
 def _loss_weights(weights: dict | str) -> dict[str, float] | str:
@@ -347,8 +399,8 @@ def _loss_weights(weights: dict | str) -> dict[str, float] | str:
         return merged
     for name, weight in weights.items():
         if name not in merged:
-            raise UserError(f"texture_loss_weights: unknown map {name!r}{_suggest(name, merged)}")
-        merged[name] = _checked(f"texture_loss_weights.{name}", LOSS_WEIGHT, weight)
+            raise UserError(f"texture_loss_weights: unknown map {brief(name)}{_suggest(name, merged)}")
+        merged[name] = check_value(f"texture_loss_weights.{name}", LOSS_WEIGHT, weight)
     return merged
 
 
@@ -405,5 +457,6 @@ def describe(config: Config) -> str:
     for name, value in to_dict(config).items():
         if isinstance(value, (list, dict)):
             value = json.dumps(value)
+        value = one_line(str(value))  # a path may hold anything
         lines.append(f"  {name:<{width}}  {value}")
     return "\n".join(lines)

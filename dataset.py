@@ -17,8 +17,9 @@ import numpy as np
 import torch
 from torchtyping import TensorType
 
+from configs import MAX_PIXELS
 from errors import UserError
-from images import IMAGE_SUFFIXES, MAX_PIXELS, encode_png, quote, read_image
+from images import IMAGE_SUFFIXES, encode_png, quote, read_image
 from parallel import map_threads
 
 MAPS = {"diffuse": 3, "normal": 3, "roughness": 1, "occlusion": 1, "metallic": 1, "specular": 1, "displacement": 1}
@@ -530,7 +531,7 @@ def _fit_channels(pixels: np.ndarray, name: str, path: Path, warnings: list[str]
     if name == "diffuse":
         return np.repeat(pixels, 3, axis=2)
     if pixels.dtype == np.float32:
-        return pixels.mean(axis=2, keepdims=True)
+        return pixels.mean(axis=2, keepdims=True, dtype=np.float64).astype(np.float32)  # a sum may leave float32
     spread = (pixels.max(axis=2) - pixels.min(axis=2)).max()
     if spread > np.iinfo(pixels.dtype).max // 16:  # JPEG moves the channels of a grey picture apart by less
         warnings.append(f"{quote(path)}: R, G and B differ; {name} is one channel, their mean was taken")
@@ -542,7 +543,7 @@ def _from_float(pixels: np.ndarray, name: str, path: Path, warnings: list[str]) 
     low, high = float(pixels.min()), float(pixels.max())
     span = (0.0, 1.0)
     # x and y of signed normals lie around 0, of unsigned ones around 0.5 where a filter may dip just below 0
-    if name == "normal" and (low < -0.01 or pixels[..., :2].mean() < 0.25):
+    if name == "normal" and (low < -0.01 or pixels[..., :2].mean(dtype=np.float64) < 0.25):
         span = (-1.0, 1.0)
     elif name == "displacement" and (low < 0 or high > 1):
         span = (low, high)
@@ -550,8 +551,9 @@ def _from_float(pixels: np.ndarray, name: str, path: Path, warnings: list[str]) 
     outside = int(((pixels < span[0]) | (pixels > span[1])).any(axis=2).sum())
     if outside:
         warnings.append(f"{quote(path)}: {outside} texels of {name} lay outside {list(span)} and were clipped")
-    scaled = (pixels - np.float32(span[0])) * np.float32(65535 / ((span[1] - span[0]) or 1))
-    return round_to_codes(scaled, np.uint16), span
+    with np.errstate(over="ignore"):  # infinite is clipped as well
+        scaled = (pixels - np.float32(span[0])) * np.float32(65535 / ((span[1] - span[0]) or 1))
+        return round_to_codes(scaled, np.uint16), span
 
 
 def _resize(codes: np.ndarray, width: int, height: int, kind: str) -> np.ndarray:

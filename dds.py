@@ -5,6 +5,7 @@ Source of every field: Microsoft, "Programming Guide for DDS" and the DXGI_FORMA
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from errors import UserError
+from files import open_regular
 
 DXGI_FORMATS = {(4, 8): 28, (2, 8): 49, (1, 8): 61, (4, 4): 115}  # (channels, bits of each); never an _SRGB one
 FORMAT_NAMES = {28: "R8G8B8A8_UNORM", 49: "R8G8_UNORM", 61: "R8_UNORM", 115: "B4G4R4A4_UNORM"}
@@ -152,7 +154,8 @@ def decode_dds(payload: bytes, name: str = "DDS") -> Texture:
     counts = [_level_bytes(w, h, dxgi_format) for h, w in sizes]
     expected = HEADER_BYTES + sum(counts)
     if len(payload) != expected:
-        raise UserError(f"{name}: expected {expected} bytes for {width}x{height}, {mips} mips; found {len(payload)}")
+        found = len(payload) if len(payload) < expected else "more"
+        raise UserError(f"{name}: expected {expected} bytes for {width}x{height}, {mips} mips; found {found}")
     for size, count in zip(sizes, counts):
         levels.append(_texels(np.frombuffer(payload, np.uint8, count, position), *size, channels, bits))
         position += count
@@ -161,9 +164,10 @@ def decode_dds(payload: bytes, name: str = "DDS") -> Texture:
 
 def read_dds(path: str | Path) -> Texture:
     """decode_dds of a file. Raises: UserError when it cannot be read or is not such a file."""
-    path = Path(path)
+    expected = read_dds_info(path).expected_bytes
     try:
-        payload = path.read_bytes()
+        with open_regular(path) as stream:
+            payload = stream.read(HEADER_BYTES if expected is None else expected + 1)  # one more than there should be
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from error
     return decode_dds(payload, str(path))
@@ -190,9 +194,9 @@ def read_dds_info(path: str | Path) -> DdsInfo:
     """
     path = Path(path)
     try:
-        with path.open("rb") as stream:
+        with open_regular(path) as stream:
             head = stream.read(HEADER_BYTES)
-        found = path.stat().st_size
+            found = os.fstat(stream.fileno()).st_size
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from error
     if len(head) < 128 or head[:4] != _MAGIC:

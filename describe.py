@@ -18,10 +18,11 @@ from errors import UserError
 from file_space import constant_listing
 from files import sha256_of
 from images import quote
-from manifest import FILE_NAME, MANIFEST, NETWORK, check_material, read_constants, read_layout, read_manifest
+from manifest import MANIFEST, NETWORK, check_material, listing_problem, read_constants, read_layout, read_manifest
 from network_file import check_info, check_levels, info_fields, read_network
 
 MAX_LISTED = 1000  # files of a folder
+MAX_CELL = 200  # characters; rows are filled up to the longest cell, so one of a megabyte would be in every row
 
 
 @dataclass
@@ -36,6 +37,7 @@ class Description:
         """A title and below it the rows, their columns aligned."""
         if not rows:
             return
+        rows = [[f"{cell:.{MAX_CELL}}" for cell in row] for row in rows]
         widths = [max(len(row[column]) for row in rows if column < len(row)) for column in range(max(map(len, rows)))]
         self.lines += ["", title]
         self.lines += ["  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
@@ -167,9 +169,10 @@ def _decibels(value: Any) -> str:
 
 def _file_row(folder: Path, name: str, entry: Mapping[str, Any], result: Description) -> list[str]:
     path = folder / name
-    if not FILE_NAME.fullmatch(name) or not path.is_file():
-        result.problems.append(f"{name!r:.80} is not there")
-        return [f"{name!s:.80}", "MISSING"]
+    problem = listing_problem(folder, name)
+    if problem:
+        result.problems.append(f"{name!r:.80} {problem}")
+        return [f"{name!s:.80}", "MISSING" if problem == "is not there" else "REFUSED"]
     whole = path.stat().st_size == entry["bytes"] and sha256_of(path) == entry["sha256"]
     if not whole:
         result.problems.append(f"{name} differs from its hash")

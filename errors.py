@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
+import reprlib
+import shlex
 import sys
 from collections.abc import Callable
+from typing import Any
 
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
@@ -15,6 +18,35 @@ EXIT_BROKEN_PIPE = 141  # 128 + SIGPIPE
 def one_line(text: str) -> str:
     """`text` with line breaks, control characters and undecodable bytes escaped: file names may hold any of them."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def shell_quote(text: str) -> str:
+    """`text` as one word for a shell, on one line: as it is, 'quoted', or with what cannot be printed as $'\\n'."""
+    if text.isprintable():
+        return shlex.quote(text)
+    parts = []
+    for character in text:
+        if character in "\\'":
+            parts.append("\\" + character)
+        elif character.isprintable():
+            parts.append(character)
+        else:
+            parts += [f"\\x{byte:02x}" for byte in os.fsencode(character)]
+    return f"$'{''.join(parts)}'"
+
+
+def brief(value: Any, limit: int = 80) -> str:
+    """At most `limit` characters of repr(value), in a time that does not depend on the value.
+
+    What YAML and pickles hold may refer to the same list many times over: a few hundred bytes whose repr has no end.
+    """
+    shortener = reprlib.Repr()
+    shortener.maxlevel = 3
+    shortener.maxstring = shortener.maxother = shortener.maxlong = limit
+    try:
+        return shortener.repr(value)[:limit]
+    except ValueError:  # Python does not print integers of thousands of digits
+        return f"a {type(value).__name__} of too many digits"
 
 
 class UserError(Exception):
@@ -64,5 +96,8 @@ def explain_os_error(error: OSError) -> str | None:
         errno.ENOTDIR: "expected a folder, found a file in its place; choose another folder",
         errno.EISDIR: "expected a file, found a folder in its place; choose another folder",
         errno.ENAMETOOLONG: "the path is too long; choose a shorter one",
+        errno.ELOOP: "its symbolic links lead in a circle; choose another folder",
+        errno.EILSEQ: "the file system cannot hold such a name; choose another one",
+        errno.EIO: "the disk or the network answers with an error; choose another folder, or try again",
     }.get(error.errno or 0)
     return None if advice is None else f"{where}: {advice}"

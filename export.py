@@ -25,7 +25,7 @@ import numpy as np
 import torch
 
 from bare_files import is_bare, parse_assumptions, read_bare_files, save_bare_images
-from configs import OneLineParser, parse_bool
+from configs import FIELDS, MAX_PIXELS, MOST_PIXELS, OneLineParser, check_value, parse_bool
 from dataset import Constant
 from dds import encode_dds, read_dds
 from dds_layouts import (
@@ -111,6 +111,7 @@ def read_export(folder: str | Path) -> ExportedTexture:
         check_material(manifest["material"])
         form = decoder_form(manifest)
         names = {name for entry in manifest["grids"] for name in entry["files"]} | {NETWORK}
+        manifest["metrics"]  # may be None, and is passed on to exports that are made of this one
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise UserError(f"{path}: damaged or of another layout ({error!r:.120})") from error
     verify_files(folder, manifest, names)
@@ -253,6 +254,9 @@ def build_parser() -> OneLineParser:
                         "BC1 [default bc4]")  # fmt: skip
     parser.add_argument("--transcode_quality", choices=("fast", "normal", "slow"), default="normal",
                         help="effort of the BC7 encoder [default normal]")  # fmt: skip
+    parser.add_argument("--max_pixels", type=int, default=MAX_PIXELS, metavar="INT",
+                        help="largest material to decode, for --images and --transcode: width x height of LOD 0 "
+                        f"[1 to {MOST_PIXELS}; pixels; default {MAX_PIXELS}]")  # fmt: skip
     parser.add_argument("--describe", metavar="DIR", help="print what the exported files in DIR, or of a run's "
                         "checkpoint, are, and check them; files of the ancestor project too")  # fmt: skip
     parser.add_argument("--assume", metavar="KEY=VALUE,...", help="what files without a manifest do not say, for "
@@ -291,6 +295,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.out_dir is None:
         raise UserError("expected --out_dir, the folder that receives the files (see --help)")
     out_dir = Path(arguments.out_dir)
+    check_value("--max_pixels", FIELDS["max_pixels"], arguments.max_pixels)
     if arguments.transcode is not None:  # refused before anything is written
         from transcode import check_packages, parse_formats, summary, transcode
 
@@ -316,18 +321,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         exported = _in_layout(read_export(source), arguments.dds_layout, source, out_dir)
     else:
         exported = _export_checkpoint(source, arguments.load_iter, out_dir, arguments.dds_layout or LAYOUTS[0])
+    if arguments.images or arguments.transcode is not None:
+        _check_pixels(source, exported.manifest["material"], arguments.max_pixels)
     if arguments.images:
         paths = save_images(out_dir / "images", exported)
-        print(f"{len(paths)} images in {out_dir / 'images'}")
+        print(f"{len(paths)} images in {one_line(str(out_dir / 'images'))}")
     if arguments.transcode is not None:
         folder, material = out_dir / "transcoded", exported.manifest["material"]
         scalars, quality = arguments.transcode_scalars, arguments.transcode_quality
         paths = transcode(exported.model, material, folder, formats, scalars=scalars, quality=quality)
-        print("\n".join([f"{len(paths)} files in {folder}", *summary(paths, material, formats, scalars)]))
+        print(f"{len(paths)} files in {one_line(str(folder))}")
+        print("\n".join(summary(paths, material, formats, scalars)))
     if arguments.shader:
         storage = arguments.weights or "baked", arguments.weight_type or "float32", read_layout(exported.manifest)
         for path in write_shaders(out_dir, exported.model, exported.manifest["material"], languages, *storage):
-            print(f"{path}  {path.stat().st_size} bytes")
+            print(f"{one_line(str(path))}  {path.stat().st_size} bytes")
     return 0 if arguments.viewer is None else _write_viewer(source, arguments)
 
 
@@ -336,6 +344,16 @@ def _write_viewer(source: Path, arguments: argparse.Namespace) -> int:
 
     data_dir = None if arguments.data_dir is None else Path(arguments.data_dir)
     return write_viewer(Path(arguments.viewer), source, arguments.load_iter, data_dir, arguments.viewer_source)
+
+
+def _check_pixels(source: Path, material: Mapping[str, Any], max_pixels: int) -> None:
+    """Refuse to decode what a few bytes in a manifest claim to be gigabytes of images."""
+    width, height = material["width"], material["height"]
+    if width * height > max_pixels:
+        raise UserError(
+            f"{source}: expected at most {max_pixels} texels to decode, found {width}x{height} = {width * height}; "
+            "raise --max_pixels if that is right"
+        )
 
 
 def _export_checkpoint(run: Path, iteration: int, out_dir: Path, layout: str) -> ExportedTexture:
@@ -373,7 +391,7 @@ def _write_and_read(
         write_export(stage, model, material, metrics, layout)
     exported = read_export(out_dir)
     for name, entry in exported.manifest["files"].items():
-        print(f"{out_dir / name}  {entry['bytes']} bytes")
+        print(f"{one_line(str(out_dir / name))}  {entry['bytes']} bytes")
     return exported
 
 

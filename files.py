@@ -6,13 +6,17 @@ import contextlib
 import errno
 import hashlib
 import json
+import math
 import os
 import shutil
+import stat
 import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
+
+MAX_JSON_DEPTH = 64  # of what is read; ours has 6
 
 _umask_lock = threading.Lock()
 
@@ -67,6 +71,68 @@ def staged_folder(folder: str | os.PathLike) -> Iterator[Path]:
             path.replace(folder / path.name)
     finally:
         shutil.rmtree(stage, ignore_errors=True)
+
+
+def open_regular(path: str | os.PathLike) -> BinaryIO:
+    """Open a file for reading, at once: a pipe without a writer would be waited for, a device may never end.
+
+    Raises: OSError; with EINVAL for what is no regular file.
+    """
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    try:
+        mode = os.fstat(descriptor).st_mode
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
+        if not stat.S_ISREG(mode):
+            raise OSError(errno.EINVAL, "a pipe or a device, not a file", os.fspath(path))
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Strict JSON that write_json can write again: no NaN, no infinity, at most MAX_JSON_DEPTH levels.
+
+    Raises: ValueError.
+    """
+
+    def constant(name: str) -> None:
+        raise ValueError(f"{name} is not a number of JSON")
+
+    def number(digits: str) -> float:
+        value = float(digits)
+        return value if math.isfinite(value) else constant(digits[:40])
+
+    try:
+        value = json.loads(text, parse_constant=constant, parse_float=number)
+    except RecursionError as error:
+        raise ValueError("too many levels") from error
+    level = [value]
+    for _ in range(MAX_JSON_DEPTH):
+        level = [
+            item
+            for holder in level
+            if isinstance(holder, (dict, list))
+            for item in (holder.values() if isinstance(holder, dict) else holder)
+        ]
+    if level:
+        raise ValueError(f"more than {MAX_JSON_DEPTH} levels")
+    return value
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder with all that is in it; of a link to one, the link."""
+    if folder.is_symlink():
+        folder.unlink()
+    else:
+        shutil.rmtree(folder)
+
+
+def leads_out(path: Path, folder: Path) -> bool:
+    """Whether `path`, below `folder`, is by its symbolic links something outside of it."""
+    real = os.path.realpath(folder)
+    return os.path.commonpath([real, os.path.realpath(path)]) != real
 
 
 def write_bytes(path: str | os.PathLike, payload: bytes) -> None:

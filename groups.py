@@ -55,14 +55,15 @@ def train_groups(config: Config, given: Mapping[str, Any]) -> int:
                 print(f"{name}: failed: {failed[name]}", flush=True)
                 continue
             if not result.completed:
-                print(f"{name}: interrupted at iteration {result.iteration}; saved in {result.run}")
+                print(f"{name}: interrupted at iteration {result.iteration}; saved in {one_line(str(result.run))}")
                 return 128 + result.interrupted_by
             seconds = time.perf_counter() - started
             psnr, bpp = result.metrics["psnr"]["all"], result.rates["bpp"]
-            print(f"{name}: PSNR {psnr:.2f} dB, {bpp:.2f} bpp, {seconds:.0f} s, {result.run}", flush=True)
+            run = one_line(str(result.run))
+            print(f"{name}: PSNR {psnr:.2f} dB, {bpp:.2f} bpp, {seconds:.0f} s, {run}", flush=True)
             if result.interrupted_by:
                 return 128 + result.interrupted_by
-    print(f"{len(groups) - len(failed)} of {len(groups)} materials trained, in {config.groups_save_dir}")
+    print(f"{len(groups) - len(failed)} of {len(groups)} materials trained, in {one_line(config.groups_save_dir)}")
     for name, reason in failed.items():
         print(f"failed: {name}: {reason}")
     return 1 if failed else 0
@@ -84,9 +85,9 @@ def _train_group(
     except UserError as error:
         failed[name] = str(error)
     except OSError as error:
-        failed[name] = explain_os_error(error) or f"{type(error).__name__}: {error}"
+        failed[name] = explain_os_error(error) or one_line(f"{type(error).__name__}: {error}")
     except Exception as error:  # a bug in one material must not cost the others; its traceback is in the log
-        failed[name] = f"{type(error).__name__}: {error} (see {LOG})"
+        failed[name] = one_line(f"{type(error).__name__}: {error} (see {LOG})")
         traceback.print_exc(file=log)
     say(f"failed: {failed[name]}")
     return None

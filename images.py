@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import itertools
 import os
 import struct
+import sys
 import threading
+import warnings
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -17,10 +20,17 @@ import numpy as np
 from PIL import Image as PillowImage
 from PIL import TiffImagePlugin
 
+from configs import MAX_PIXELS
 from errors import UserError
+from exr_header import MAGIC as EXR_MAGIC
+from exr_header import MAX_HEADER_BYTES, ExrPart, parse_exr_header
+from files import open_regular
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".tga", ".bmp", ".webp", ".exr"})
-MAX_PIXELS = 2**28  # 16384 x 16384: above the largest texture a GPU takes, below what fills a workstation's memory
+MAX_BYTES_PER_PIXEL = 32  # of a file: four 64-bit floats; with MAX_OVERHEAD for what else is in it
+MAX_OVERHEAD = 64 << 20
+EXR_BYTES_PER_PIXEL = 16  # of all its channels: four floats; with every pixel that --max_pixels allows
+MAX_SCANS = 200  # of a JPEG file: ten are usual, each takes as long as a picture, and 12 bytes are enough for one
 
 # Of pictures that we write. Run lengths instead of matches: a third faster than zlib's level 1, 3 % smaller, and 2 %
 # larger than level 6, which takes several times as long (decoded | source | error of Rock058).
@@ -29,11 +39,13 @@ _QUICK = {"compress_level": 1, "compress_type": zlib.Z_RLE}
 _PILLOW_FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
 _SUPPORTED = "a PNG, JPEG, TIFF, TGA, BMP, WebP or EXR image"
 _TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # TIFF 6.0 and BigTIFF, both byte orders
-_EXR_MAGIC = b"\x76\x2f\x31\x01"  # OpenEXR file layout, "Magic Number"
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 _GREY_MODES = ("1", "L", "LA")
 _COLOUR_MODES = ("RGB", "RGBA", "RGBX", "P", "PA", "CMYK", "YCbCr")
+# Pillow warns about odd tags on stderr; what matters about a file is said in our one line.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 _pillow_limit_lock = threading.Lock()
+_exr_print_lock = threading.Lock()  # sys.stdout is the whole process's
 _opencv_log_lock = threading.Lock()  # its log level is the whole process's
 
 
@@ -78,7 +90,12 @@ def read_image(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> Image:
     """
     path = Path(path)
     head = _read_head(path)
-    if head.startswith(_EXR_MAGIC):
+    with _quiet_decoders:
+        return _read(path, head, max_pixels)
+
+
+def _read(path: Path, head: bytes, max_pixels: int) -> Image:
+    if head.startswith(EXR_MAGIC):
         return Image(_read_exr(path, max_pixels))
     layout = None  # of files that Pillow would cut to 8 bits or does not know
     if head.startswith(_TIFF_MAGIC):
@@ -91,6 +108,38 @@ def read_image(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> Image:
         return Image(_read_with_pillow(path, max_pixels))
     _check_size(path, layout.width, layout.height, max_pixels)
     return Image(_read_with_opencv(path, layout))
+
+
+class _QuietDecoders:
+    """While it is entered, in however many threads, what is written to stderr goes nowhere.
+
+    libpng, libtiff and OpenEXR print their own lines about a damaged file, past Python and past any handler; ours is
+    the one that names the file and a way out.
+    """
+
+    def __init__(self):
+        self.lock, self.inside, self.kept = threading.Lock(), 0, -1
+
+    def __enter__(self) -> None:
+        with self.lock:
+            self.inside += 1
+            if self.inside == 1:
+                with contextlib.suppress(OSError):  # a process may have no stderr
+                    sys.stderr.flush()
+                    self.kept = os.dup(2)
+                    with open(os.devnull, "wb") as nothing:  # noqa: PTH123  # only its descriptor is used
+                        os.dup2(nothing.fileno(), 2)
+
+    def __exit__(self, *_) -> None:
+        with self.lock:
+            self.inside -= 1
+            if self.inside == 0 and self.kept >= 0:
+                os.dup2(self.kept, 2)
+                os.close(self.kept)
+                self.kept = -1
+
+
+_quiet_decoders = _QuietDecoders()
 
 
 def quote(path: str | os.PathLike) -> str:
@@ -133,7 +182,7 @@ def import_opencv(purpose: str) -> Any:
 
 def _read_head(path: Path) -> bytes:
     try:
-        with path.open("rb") as stream:
+        with open_regular(path) as stream:
             head = stream.read(32)
     except OSError as error:
         raise UserError(
@@ -151,8 +200,20 @@ def _check_size(path: Path, width: int, height: int, max_pixels: int) -> None:
     if width * height > max_pixels:
         raise UserError(
             f"{quote(path)}: expected at most {max_pixels} pixels, found {width}x{height} = {width * height}; "
-            "scale the image down"
+            "scale the image down, or raise --max_pixels if it is what it should be"
         )
+    found = path.stat().st_size
+    if found > width * height * MAX_BYTES_PER_PIXEL + MAX_OVERHEAD:
+        raise UserError(
+            f"{quote(path)}: expected far fewer bytes for {width}x{height} pixels, found {found}; save the image again"
+        )
+
+
+def _check_scans(path: Path) -> None:
+    """Refuse a JPEG file with more scans than anyone writes: each makes the decoder go over the whole picture."""
+    scans = path.read_bytes().count(b"\xff\xda")
+    if scans > MAX_SCANS:
+        raise UserError(f"{quote(path)}: expected at most {MAX_SCANS} scans, found {scans}; save the JPEG again")
 
 
 def _undecodable(path: Path, reason: object) -> UserError:
@@ -179,6 +240,8 @@ def _read_with_pillow(path: Path, max_pixels: int) -> np.ndarray:
         picture = _open_with_pillow(path, formats)
         with picture:
             _check_size(path, *picture.size, max_pixels)
+            if picture.format in ("JPEG", "MPO"):
+                _check_scans(path)
             picture.load()
             picture.info.pop("transparency", None)  # else Pillow warns when it turns a palette into RGB
             if picture.mode in _GREY_MODES:
@@ -267,12 +330,19 @@ def _read_exr(path: Path, max_pixels: int) -> np.ndarray:
     if not hasattr(OpenEXR, "File"):
         raise UserError(f"{quote(path)}: reading EXR needs OpenEXR 3.3 or newer; pip install --upgrade OpenEXR")
     try:
-        header = OpenEXR.InputFile(str(path)).header()  # of the first part; File(header_only=True) fails before 3.4
-        window = header["dataWindow"]
-        _check_size(path, window.max.x - window.min.x + 1, window.max.y - window.min.y + 1, max_pixels)
-        names = _exr_channels(path, header)
-        channels = OpenEXR.File(str(path), separate_channels=True).channels(0)
+        with open_regular(path) as stream:
+            parts = parse_exr_header(stream.read(MAX_HEADER_BYTES))
+        _check_size(path, parts[0].width, parts[0].height, max_pixels)
+        _check_exr_bytes(path, parts, max_pixels)
+        names = _exr_channels(path, parts[0])
+        with _exr_print_lock, contextlib.redirect_stdout(io.StringIO()):  # it prints about parts that it leaves out
+            file = OpenEXR.File(str(path), separate_channels=True)
+        if len(file.parts) != len(parts):
+            raise ValueError(f"{len(file.parts)} of its {len(parts)} parts can be read")
+        channels = file.channels(0)
         pixels = np.stack([channels[name].pixels.astype(np.float32) for name in names], axis=-1)
+        if pixels.shape[:2] != (parts[0].height, parts[0].width):
+            raise ValueError(f"{pixels.shape} instead of {parts[0].height} x {parts[0].width} pixels")
     except UserError:
         raise
     except Exception as error:  # as above
@@ -280,22 +350,35 @@ def _read_exr(path: Path, max_pixels: int) -> np.ndarray:
     return _finite(path, pixels)
 
 
-def _exr_channels(path: Path, header: dict) -> list[str]:
+def _check_exr_bytes(path: Path, parts: Sequence[ExrPart], max_pixels: int) -> None:
+    """All channels of all parts are decoded, whichever are used: refuse more than `max_pixels` of four floats."""
+    if any(part.width < 1 or part.height < 1 for part in parts):
+        raise ValueError("a part without pixels")
+    total = sum(part.nbytes for part in parts)
+    if total > max_pixels * EXR_BYTES_PER_PIXEL:
+        raise UserError(
+            f"{quote(path)}: expected at most {max_pixels} pixels of {EXR_BYTES_PER_PIXEL} bytes, found {total} bytes "
+            f"in {sum(len(part.channels) for part in parts)} channels of {len(parts)} parts; save the map alone, or "
+            "raise --max_pixels"
+        )
+
+
+def _exr_channels(path: Path, part: ExrPart) -> list[str]:
     """Names of the channels to read: R, G, B, else those of the only layer, else the only one besides alpha."""
-    found = [name for name in header["channels"] if name.rpartition(".")[2].upper() != "A"]
+    found = [name for name in part.channels if name.rpartition(".")[2].upper() != "A"]
     names = found
     if {"R", "G", "B"} <= set(found):
         names = ["R", "G", "B"]
     elif len(found) == 3:
         by_letter = {name.rpartition(".")[2].upper(): name for name in found}
         names = [by_letter[letter] for letter in "RGB" if letter in by_letter]
-    deep = "deep" in str(header.get("type", ""))
-    subsampled = any((channel.xSampling, channel.ySampling) != (1, 1) for channel in header["channels"].values())
+    deep = part.deep
+    subsampled = any((across, down) != (1, 1) for _, across, down in part.channels.values())
     if len(names) not in (1, 3) or deep or subsampled:
         kind = "deep data" if deep else "subsampled channels" if subsampled else "channels"
         raise UserError(
             f"{quote(path)}: expected an EXR with flat channels R, G, B, or Y, or a single one, "
-            f"found {kind} {', '.join(map(repr, found)) or 'none'}; save it as a plain RGB or grey EXR"
+            f"found {kind} {', '.join(map(repr, found))[:200] or 'none'}; save it as a plain RGB or grey EXR"
         )
     return names
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from configs import MOST_PIXELS
 from dataset import CHANNELS, MAPS, Constant, Material, map_slice
 from dds_layouts import LAYOUTS, grid_file_names, grid_format, stored_bits, unorm_to_feature
-from errors import UserError
-from files import sha256_of
-from images import MAX_PIXELS
+from errors import UserError, brief
+from files import leads_out, open_regular, parse_json, sha256_of
 from model import NeuralTexture
 from shape import PADDED_OUTPUTS, layer_sizes
 
@@ -21,7 +20,9 @@ NETWORK = "network_data.npz"
 FORMAT = "neural-texture"
 FORMAT_VERSION = 1
 MAX_MANIFEST_BYTES = 1 << 20
+MAX_FILE_BYTES = 2 << 30  # a chain of 16384 x 16384 texels of 4 bytes takes 1.4 GB; hashing more would take minutes
 FILE_NAME = re.compile(r"[a-z0-9_]{1,40}\.(dds|npz)")  # nothing that leads out of the folder
+CONVENTIONS = ("gl", "dx", "unknown")
 
 
 def describe_material(material: Material) -> dict[str, Any]:
@@ -90,8 +91,10 @@ def read_constants(material: Mapping[str, Any]) -> dict[int, Constant]:
 def check_material(material: Mapping[str, Any]) -> None:
     """Raise KeyError, TypeError or ValueError unless a manifest's material has the fields that decoding needs."""
     width, height = material["width"], material["height"]
-    if not all(type(size) is int and size >= 1 for size in (width, height)) or width * height > MAX_PIXELS:
-        raise ValueError(f"size {width!r:.40}x{height!r:.40}")
+    if not all(type(size) is int and size >= 1 for size in (width, height)) or width * height > MOST_PIXELS:
+        raise ValueError(f"size {brief(width, 40)}x{brief(height, 40)}")
+    if type(material["name"]) is not str:
+        raise ValueError("name")
     if max(width, height).bit_length() != material["num_lods"]:
         raise ValueError("num_lods does not follow from width and height")
     names = [entry["map"] for entry in material["maps"]]
@@ -107,6 +110,8 @@ def check_material(material: Mapping[str, Any]) -> None:
             raise ValueError(f"bit depth of {entry['map']}")
         if type(entry.get("unit_normals", False)) is not bool:
             raise ValueError("unit_normals")
+        if entry.get("convention", "unknown") not in CONVENTIONS:
+            raise ValueError(f"convention {brief(entry['convention'], 40)}")
     read_constants(material)
 
 
@@ -205,12 +210,14 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """
     path = folder / MANIFEST
     try:
-        if path.stat().st_size > MAX_MANIFEST_BYTES:
+        with open_regular(path) as stream:
+            payload = stream.read(MAX_MANIFEST_BYTES + 1)
+        if len(payload) > MAX_MANIFEST_BYTES:
             raise UserError(f"{path}: over {MAX_MANIFEST_BYTES >> 20} MB; not a manifest of ours")
-        manifest = json.loads(path.read_text(encoding="utf-8"))
+        manifest = parse_json(payload.decode("utf-8"))
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); give a folder that export.py wrote") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise UserError(f"{path}: damaged, not valid JSON") from error
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise UserError(f"{path}: expected a manifest of format {FORMAT!r}")
@@ -218,6 +225,23 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         found = manifest.get("version")
         raise UserError(f"{path}: expected version {FORMAT_VERSION}, found {found!r:.40}; update this tool")
     return manifest
+
+
+def listing_problem(folder: Path, name: str) -> str | None:
+    """Why a file that a manifest in `folder` lists is none of its own, so that it is not opened; None for one that is.
+
+    Links to files elsewhere count: what an export says of itself must not depend on what happens to lie on a machine.
+    """
+    if not FILE_NAME.fullmatch(name):
+        return "is no name of a file beside it"
+    path = folder / name
+    if not path.is_file():
+        return "is not there"
+    if leads_out(path, folder):
+        return "is a link to outside of the folder"
+    if path.stat().st_size > MAX_FILE_BYTES:
+        return f"is larger than {MAX_FILE_BYTES >> 30} GiB"
+    return None
 
 
 def verify_files(folder: Path, manifest: Mapping[str, Any], names: set[str]) -> None:
@@ -229,8 +253,8 @@ def verify_files(folder: Path, manifest: Mapping[str, Any], names: set[str]) -> 
     if not isinstance(files, dict) or set(files) != names or not all(isinstance(e, dict) for e in files.values()):
         raise UserError(f"{folder / MANIFEST}: damaged, its list of files is not that of its grids and network")
     for name, entry in files.items():
-        path = folder / name
-        if not FILE_NAME.fullmatch(name) or not path.is_file():
-            raise UserError(f"{folder / MANIFEST}: lists {name!r:.80}, which is not there; export again")
+        path, problem = folder / name, listing_problem(folder, name)
+        if problem:
+            raise UserError(f"{folder / MANIFEST}: lists {name!r:.80}, which {problem}; export again")
         if path.stat().st_size != entry.get("bytes") or sha256_of(path) != entry.get("sha256"):
             raise UserError(f"{path}: damaged, its bytes differ from the manifest's hash; export again")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 import zipfile
 import zlib
@@ -12,14 +13,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from configs import MAX_GRIDS
 from dds import MAX_SIZE
 from errors import UserError
+from files import open_regular
 from model import NeuralTexture
 from quantize import QUANTIZE_BITS, SAVE_BITS
 from shape import PADDED_OUTPUTS
 
 MAX_NETWORK_BYTES = 64 << 20
-MAX_GRIDS = 16
 _NPY_HEADER = re.compile(rb"\{'descr': '(<[if]4)', 'fortran_order': False, 'shape': \((\d{1,9}),\), \} {0,200}\n")
 
 
@@ -118,7 +120,9 @@ def read_network(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
     """
     path = Path(path)
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_regular(path) as stream, zipfile.ZipFile(stream) as archive:
+            if os.fstat(stream.fileno()).st_size > 2 * MAX_NETWORK_BYTES:
+                raise UserError(f"{path}: over {MAX_NETWORK_BYTES >> 19} MB; refused")
             names = sorted(archive.namelist())
             if names != ["info.npy", "network.npy"]:
                 raise UserError(f"{path}: expected the arrays info and network, found {names!s:.200}")
@@ -128,8 +132,8 @@ def read_network(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
                     raise UserError(f"{path}: {member.filename} is compressed in a way that numpy never uses")
                 if member.file_size > MAX_NETWORK_BYTES:
                     raise UserError(f"{path}: {member.filename} unpacks to over {MAX_NETWORK_BYTES >> 20} MB; refused")
-                with archive.open(member) as stream:
-                    arrays[member.filename] = _parse_npy(stream.read(MAX_NETWORK_BYTES + 1))
+                with archive.open(member) as content:
+                    arrays[member.filename] = _parse_npy(content.read(MAX_NETWORK_BYTES + 1))
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
     except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, NotImplementedError, RuntimeError) as error:

@@ -9,18 +9,20 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-import json
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from configs import Config, HashGridConfig, make_config, to_dict
+from configs import PRESETS, Config, HashGridConfig, make_config, to_dict
 from errors import UserError
+from files import open_regular, parse_json
 from model import decoder_spec, exact_halvings, grid_spec
+from quantize import QUANTIZE_BITS, SAVE_BITS
 from shape import input_layout, layer_sizes
 
 TABLE = Path(__file__).with_name("rates.json")
+MAX_TABLE_BYTES = 1 << 20
 DEFAULT_BPP = 5.0  # of --preset or --decoder learned without a rate
 LOWEST_BPP, HIGHEST_BPP = 0.5, 20.0
 TOLERANCE = 0.04  # of the rate asked for
@@ -72,12 +74,61 @@ class Preset:
 @functools.cache
 def load_table() -> dict[str, Any]:
     """rates.json: {"origin", "presets", "learned": rows, "reference": rows}, rows as `Row`, ascending."""
-    table = json.loads(TABLE.read_text(encoding="utf-8"))
-    for decoder in ("learned", "reference"):
-        rows = [{**row, "fine": tuple(row["fine"]), "coarse": tuple(row["coarse"])} for row in table[decoder]]
-        table[decoder] = [Row(**row) for row in rows]
-    table["presets"] = {name: Preset(**preset) for name, preset in table["presets"].items()}
+    return read_table(TABLE)
+
+
+def read_table(path: Path) -> dict[str, Any]:
+    """`load_table` of any file.
+
+    Raises: UserError when it cannot be read or does not hold what `python -m bench.rate_table` writes.
+    """
+    try:
+        with open_regular(path) as stream:
+            table = parse_json(stream.read(MAX_TABLE_BYTES).decode("utf-8"))
+        for decoder in ("learned", "reference"):
+            table[decoder] = [_row(row) for row in table[decoder]]
+            if not table[decoder] or table[decoder] != sorted(table[decoder], key=lambda row: row.bpp):
+                raise ValueError(f"rows of {decoder} should ascend")
+        table["presets"] = {name: _preset(table["presets"][name]) for name in PRESETS if name}
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); restore it from the repository") from error
+    except (UserError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(
+            f"{path}: damaged ({error!s:.120}); restore it from the repository, or write it again with "
+            "python -m bench.rate_table"
+        ) from error
     return table
+
+
+def _row(entry: Mapping[str, Any]) -> Row:
+    """Raises: TypeError or ValueError for what is no row."""
+    row = Row(**{**entry, "fine": tuple(entry["fine"]), "coarse": tuple(entry["coarse"])})
+    for features, bits in (row.fine, row.coarse):
+        if bits not in QUANTIZE_BITS or type(features) is not int or features * bits not in SAVE_BITS:
+            raise ValueError(f"no word has {features!r:.40} features of {bits!r:.40} bits")
+    _check_numbers(row, low=0, high=1000)
+    if type(row.n_neurons) is not int or not 16 <= row.n_neurons <= 256 or row.n_neurons % 16:
+        raise ValueError(f"n_neurons {row.n_neurons!r:.40}")
+    if min(row.bpp, row.cost, row.effort, row.fine_share) <= 0 or row.fine_share > 1:
+        raise ValueError(f"bpp, cost, effort and fine_share {(row.bpp, row.cost, row.effort, row.fine_share)}")
+    return row
+
+
+def _preset(entry: Mapping[str, Any]) -> Preset:
+    """Raises: TypeError or ValueError for what is no preset."""
+    preset = Preset(**entry)
+    if type(preset.patient) is not bool:
+        raise ValueError("patient should be true or false")
+    _check_numbers(preset, low=0, high=10_000_000)
+    make_config({name: getattr(preset, name) for name in ("batch_size", "n_hidden_layers", "refine", "eval_metrics")})
+    make_config({"max_iter": preset.iterations, "n_neurons": preset.most_neurons})
+    return preset
+
+
+def _check_numbers(entry: Row | Preset, low: float, high: float) -> None:
+    for name, value in dataclasses.asdict(entry).items():
+        if not isinstance(value, (bool, str, tuple)) and not (type(value) in (int, float) and low <= value <= high):
+            raise ValueError(f"{name} should be a number from {low} to {high}, is {value!r:.40}")
 
 
 def row_for(bpp: float, decoder: str) -> Row:

@@ -17,6 +17,7 @@ from tensorboardX.proto import event_pb2, summary_pb2
 from tqdm import tqdm
 
 from dataset import CHANNELS, MAPS, PNG_SAMPLE_TEXELS, Material, map_slice
+from errors import one_line, shell_quote
 from files import atomic_write, write_json, write_text
 from images import encode_png, write_png
 from metrics import error_image, format_table, picture, strip_bands
@@ -40,7 +41,8 @@ class EventFile:
 
     def __init__(self, folder: Path):
         folder.mkdir(parents=True, exist_ok=True)
-        self._writer = EventsWriter(str(folder / "events"), f".{os.getpid()}")
+        # absolute: the writer takes what stands before a colon, as in s3:maps, for the name of a storage service
+        self._writer = EventsWriter(str(folder.absolute() / "events"), f".{os.getpid()}")
 
     def restart(self, step: int) -> None:
         """Tell TensorBoard to forget the events of `step` and later that an earlier life of the run wrote."""
@@ -251,7 +253,7 @@ def run_summary(
             f"({readable_bytes(bc7)})"
         )
     lines.append(f"time     {seconds:.1f} s to iteration {iteration}")
-    lines.append(f"files    {checkpoint}")
-    lines.append(f"look     {run / 'media'}{os.sep}*.png (decoded | source | error x8); "
-                 f"tensorboard --logdir {run.parent / TENSORBOARD}")  # fmt: skip
+    lines.append(f"files    {one_line(str(checkpoint))}")
+    lines.append(f"look     {one_line(str(run / 'media'))}{os.sep}*.png (decoded | source | error x8); "
+                 f"tensorboard --logdir {shell_quote(str(run.parent / TENSORBOARD))}")  # fmt: skip
     return "\n".join(lines)

@@ -22,13 +22,14 @@ from checkpoint import (
     Checkpoint,
     load_checkpoint,
     new_stamped_folder,
+    part_of_run,
     supersede_later,
 )
 from configs import ARCHITECTURE, CALL, Config, HashGridConfig, describe, make_config, parse_args, to_dict
 from dataset import Material, load_material
 from decoded_maps import save_map_images
 from engine import create_decoder, resolve_device
-from errors import UserError, run_command
+from errors import UserError, one_line, run_command
 from evaluate import Maps, evaluate_model, metric_options, missing_metrics
 from export import read_export
 from file_space import constant_listing
@@ -71,7 +72,7 @@ def train_material(config: Config, given: Mapping[str, Any], say: Say = print, q
 
 def read_material(data_dir: str, config: Config, say: Say) -> Material:
     """The material in a folder as a configuration wants it; its warnings are told."""
-    material = load_material(data_dir, linear_color=config.linear_color)
+    material = load_material(data_dir, linear_color=config.linear_color, max_pixels=config.max_pixels)
     for warning in material.warnings:
         say(f"note: {warning}")
     if config.unit_normals != "auto":
@@ -93,7 +94,7 @@ def train_to_target(
 
         rival = encode_decode(material, config.match)
         target = rival.psnr["all"]
-        say(f"{config.match}: {target:.2f} dB at {rival.bpp:.2f} bpp on {material.name}")
+        say(f"{config.match}: {target:.2f} dB at {rival.bpp:.2f} bpp on {one_line(material.name)}")
     bpp, slope, lowest = find_rate(target, config, given, material, device, say)
     row_bpp = bpp  # a second run differs from the first in the grids' sizes alone, so that the slope holds
     aimed = dataclasses.replace(config, target_psnr=0.0, match="")
@@ -115,7 +116,7 @@ def train_to_target(
     best = best_result(results, target)
     psnr = best.metrics["psnr"]["all"]
     verdict = "reached" if psnr >= target else f"missed by {target - psnr:.2f} dB"
-    say(f"target   {target:.2f} dB {verdict}: {psnr:.2f} dB at {best.rates['bpp']:.2f} bpp, {best.run}")
+    say(f"target   {target:.2f} dB {verdict}: {psnr:.2f} dB at {best.rates['bpp']:.2f} bpp, {one_line(str(best.run))}")
     return best
 
 
@@ -196,7 +197,7 @@ def prepare_run(config: Config, checkpoint: Checkpoint | None, material: Materia
         moved = supersede_later(run, checkpoint.iteration)
         if moved:
             say(f"note: checkpoints {', '.join(map(str, moved))} of the earlier run are now in models/superseded")
-        say(f"continuing {run} at iteration {checkpoint.iteration}")
+        say(f"continuing {one_line(str(run))} at iteration {checkpoint.iteration}")
     grids = [dataclasses.asdict(grid) for grid in resolve_grids(config, material.width, material.height)]
     environment = {
         "python": platform.python_version(),
@@ -227,14 +228,16 @@ def check_same_material(checkpoint: Checkpoint, material: Material, say: Say = p
 
 def describe_inputs(config: Config, material: Material) -> str:
     """What was found and what will be trained, for the user's eyes."""
-    maps = "  ".join(f"{name} ({material.files[name]}, {material.bit_depth[name]} bit)" for name in material.present)
+    maps = "  ".join(
+        f"{name} ({one_line(material.files[name])}, {material.bit_depth[name]} bit)" for name in material.present
+    )
     grids = resolve_grids(config, material.width, material.height)
     shapes = "  ".join(
         f"{g.max_resolution}² texels of {g.save_bits // g.quantize_bits} x {g.quantize_bits} bits, {g.n_levels} levels"
         for g in grids
     )
     size = f"{material.width}x{material.height}, {material.num_lods} LODs"
-    lines = [f"material {material.name}: {size}: {maps}"]
+    lines = [f"material {one_line(material.name)}: {size}: {maps}"]
     if material.constants:
         lines.append(f"constant channels, not trained and kept exactly: {constant_listing(material.constants)}")
     return "\n".join([*lines, f"grids {shapes}"])
@@ -250,17 +253,17 @@ def infer(config: Config, given: Mapping[str, Any], say: Say = print) -> dict[st
     check_architecture(checkpoint, given)
     device = resolve_device(config)
     data_dir = config.data_dir if "data_dir" in given else checkpoint.config.data_dir
-    material = read_material(data_dir, checkpoint.config, say)
+    max_pixels = config.max_pixels if "max_pixels" in given else checkpoint.config.max_pixels
+    material = read_material(data_dir, dataclasses.replace(checkpoint.config, max_pixels=max_pixels), say)
     check_same_material(checkpoint, material, say)
     model = read_export(folder).model if checkpoint.model.quantized else checkpoint.model
-    out = folder.parent.parent / "infer"
-    out.mkdir(exist_ok=True)
+    out = part_of_run(folder.parent.parent, "infer")
     eval_metrics = config.eval_metrics if "eval_metrics" in given else checkpoint.config.eval_metrics
 
     def on_lod(lod: int, decoded: Maps, source: Maps) -> None:
         save_map_images(out, decoded, lod)
         if lod == 0:
-            save_strips(out / "compare", decoded, source)
+            save_strips(part_of_run(folder.parent.parent, "infer", "compare"), decoded, source)
         say(f"LOD {lod} decoded")
 
     decode = create_decoder(config, say)
@@ -270,7 +273,7 @@ def infer(config: Config, given: Mapping[str, Any], say: Say = print) -> dict[st
     say((out / "metrics.txt").read_text(encoding="utf-8"))
     for reason in missing:
         say(f"note: {reason}")
-    say(f"{out}: images, metrics.json and metrics.txt of iteration {checkpoint.iteration}")
+    say(f"{one_line(str(out))}: images, metrics.json and metrics.txt of iteration {checkpoint.iteration}")
     return metrics
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
-import shlex
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -14,11 +13,11 @@ from typing import Any
 
 import torch
 
-from checkpoint import Checkpoint, remove_old_checkpoints, save_checkpoint
+from checkpoint import Checkpoint, part_of_run, remove_old_checkpoints, save_checkpoint
 from configs import Config
 from dataset import Material
 from engine import create_decoder, create_engine
-from errors import UserError
+from errors import UserError, one_line, shell_quote
 from evaluate import Maps, evaluate_model, metric_options, missing_metrics
 from manifest import describe_material, read_manifest
 from model import NeuralTexture, new_model
@@ -128,8 +127,8 @@ class Trainer:
             self._tell_result(folder, rates)
         else:
             name = signal.Signals(stop.signal_number).name
-            self.say(f"stopped by {name} at iteration {engine.iteration}; saved {folder}")
-            self.say(f"continue with: python train.py --mode train --load_dir {shlex.quote(str(self.run))}")
+            self.say(f"stopped by {name} at iteration {engine.iteration}; saved {one_line(str(folder))}")
+            self.say(f"continue with: python train.py --mode train --load_dir {shell_quote(str(self.run))}")
         return Result(
             self.run, engine.iteration, self.metrics, rates, self.seconds, completed, stop.signal_number
         )  # fmt: skip
@@ -180,7 +179,7 @@ class Trainer:
         def on_lod(lod: int, decoded: Maps, source: Maps) -> None:
             self.log.pictures(iteration, lod, decoded, source, self.material)
             if lod == 0 and self.ending:
-                save_strips(self.run / "media", decoded, source)
+                save_strips(part_of_run(self.run, "media"), decoded, source)
 
         if self.ending:
             self.missing = missing_metrics(self.config.eval_metrics)

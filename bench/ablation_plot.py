@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.plots import plot_command, without_matplotlib
-from errors import run_command
+from errors import one_line, run_command
 
 OURS = {"color": "black", "linewidth": 2.4, "zorder": 4}
 SHOWN_DB = 12  # below the best: where curves end lies within a few dB, and they begin far below
@@ -44,7 +44,8 @@ def draw(result: Mapping[str, Any]) -> Any:
         values = [point["psnr"] for entry in group for point in entry["curve"]]
         if max(values) - min(values) > SHOWN_DB:
             row[0].set_ylim(max(values) - SHOWN_DB, max(values) + 0.5)
-        row[0].set(ylabel="PSNR of LOD 0, dB", title=material)
+        row[0].set_ylabel("PSNR of LOD 0, dB")
+        row[0].set_title(one_line(material), parse_math=False)  # a name, not a formula
         row[1].set(title=f"{result['settings']['bpp']:g} bpp, {group[0]['iterations']} iterations")
     handles, labels = grid[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right center", frameon=False, title="dashed: on PyTorch")

@@ -31,7 +31,7 @@ from checkpoint import find_checkpoint
 from configs import PRESETS, OneLineParser, make_config
 from dataset import Material, load_material, map_slice
 from decoded_maps import decode_in_file_space, to_8_bit
-from errors import UserError, run_command
+from errors import UserError, one_line, run_command
 from export import read_export
 from files import write_text
 from metrics import MaterialImage, evaluate_lod
@@ -269,7 +269,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def progress_line(entry: Mapping[str, Any]) -> str:
-    return (f"{entry['material']}: {label_of(entry)}, {entry['bpp']:.2f} bpp, {entry['psnr']['all']:.2f} dB, "
+    return (f"{one_line(entry['material'])}: {label_of(entry)}, {entry['bpp']:.2f} bpp, {entry['psnr']['all']:.2f} dB, "
             f"{entry['seconds']:.1f} s")  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from bench.plots import plot_command, without_matplotlib
 from bench.rate_summary import ASTC, TITLES, curve, materials_of, mean_entries
-from errors import run_command
+from errors import one_line, run_command
 from texture_codecs import IMAGE_CODECS
 
 STYLES = {  # colour (readable on white and on near-black), marker, line
@@ -51,7 +51,8 @@ def draw(curves: Curves, title: str, ink: str = "black") -> Any:
     axes.patch.set_alpha(0)
     axes.set_xlabel("rate, bits per texel of the material", color=ink)
     axes.set_ylabel("PSNR over all channels, dB", color=ink)
-    axes.set_title(title, color=ink, fontsize=11)
+    # a name as it is: matplotlib would read a$b$c as a formula
+    axes.set_title(title, color=ink, fontsize=11, parse_math=False)
     for name, (colour, marker, line) in STYLES.items():
         if name in curves:
             rates, values = zip(*curves[name])
@@ -118,7 +119,7 @@ def subjects(entries: Sequence[Mapping[str, Any]]) -> list[tuple[str | None, str
     """(material, title) of each plot: the mean first where there are several materials."""
     materials = materials_of(entries)
     mean = [(None, f"Mean of {len(materials)} materials")] if len(materials) > 1 else []
-    return [*mean, *((material, material) for material in materials)]
+    return [*mean, *((material, one_line(material)) for material in materials)]
 
 
 def main(argv: Sequence[str] | None = None) -> int:

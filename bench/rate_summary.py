@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from errors import one_line
 from texture_codecs import ASTC_BLOCKS, BLOCK_CODECS, IMAGE_CODECS, interpolate_at_rate
 
 Entry = Mapping[str, Any]
@@ -179,7 +180,7 @@ def cell(value: float | None, digits: int) -> str:
 def material_table(entries: Sequence[Entry]) -> str:
     """The rows of one material, aligned."""
     first = entries[0]
-    return f"{first['material']}, {first['width']}x{first['height']}\n{aligned(table_rows(entries))}"
+    return f"{one_line(first['material'])}, {first['width']}x{first['height']}\n{aligned(table_rows(entries))}"
 
 
 def gain_rows(found: Sequence[Mapping[str, Any]]) -> list[list[str]]:

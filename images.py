@@ -159,8 +159,8 @@ def encode_png(pixels: np.ndarray, quick: bool = False) -> bytes:
 
 
 def write_png(stream: BinaryIO, height: int, width: int, bands: Iterable[np.ndarray]) -> None:
-    """Write a PNG file, quickly, whose (rows, W, 1 or 3) uint8 pixels come in bands from the top, so that the picture is
-    never there twice: Pillow's own copy has 4 bytes a pixel in colour."""
+    """Write a PNG file, quickly, whose (rows, W, 1 or 3) uint8 pixels come in bands from the top, so that the picture
+    is never there twice: Pillow's own copy has 4 bytes a pixel in colour."""
     bands = iter(bands)
     first = next(bands)
     picture, top = PillowImage.new("RGB" if first.shape[2] == 3 else "L", (width, height)), 0

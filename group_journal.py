@@ -28,7 +28,7 @@ from configs import CALL, Config, to_dict
 from dataset import MAPS, find_maps
 from errors import UserError, explain_os_error
 from files import make_folder, sha256_of, write_json, write_text
-from manifest import MANIFEST, read_manifest, verify_files
+from manifest import MANIFEST, NETWORK, read_manifest, verify_files
 from report import TENSORBOARD
 
 RECORD = "group.json"
@@ -57,6 +57,8 @@ class Record:
     settings: str  # settings_digest of its configuration
     sources: dict[str, dict[str, Any]]  # see `source_facts`
     older: list[str]  # run folders that were there before these settings and sources, and are none of its business
+    host: str  # where its process ran the last time, and the process's number
+    process: int
     reason: str = ""
     run: str = ""  # name of the run folder; empty before there is one
     iteration: int = 0
@@ -72,9 +74,9 @@ class Record:
 
 
 _KINDS: dict[str, tuple[type, ...]] = {
-    "status": (str,), "batch": (str,), "settings": (str,), "sources": (dict,), "older": (list,), "reason": (str,),
-    "run": (str,), "iteration": (int,), "sha256": (str,), "psnr": (dict,), "bpp": (int, float, type(None)),
-    "bytes": (int, type(None)), "seconds": (int, float),
+    "status": (str,), "batch": (str,), "settings": (str,), "sources": (dict,), "older": (list,), "host": (str,),
+    "process": (int,), "reason": (str,), "run": (str,), "iteration": (int,), "sha256": (str,), "psnr": (dict,),
+    "bpp": (int, float, type(None)), "bytes": (int, type(None)), "seconds": (int, float),
 }  # fmt: skip
 
 
@@ -148,14 +150,27 @@ def damage(folder: Path, record: Record) -> str | None:
     try:
         if not record.run or result_digest(checkpoint) != record.sha256:
             return f"{checkpoint}: not the files that were written there"
-        if (checkpoint / MANIFEST).is_file():
-            manifest = read_manifest(checkpoint)
-            verify_files(checkpoint, manifest, set(manifest["files"]))
+        verify_result(checkpoint)
     except UserError as error:
         return str(error)
-    except (OSError, KeyError, TypeError) as error:
-        return f"{checkpoint}: cannot be read ({error!r:.80})"
+    except OSError as error:
+        return f"{checkpoint}: cannot be read ({error.strerror})"
     return None
+
+
+def verify_result(checkpoint: Path) -> None:
+    """Compare the exported files of a checkpoint, where it has any, with the hashes in their manifest.
+
+    Raises: UserError naming what is missing or differs.
+    """
+    if not (checkpoint / MANIFEST).is_file():
+        return
+    manifest = read_manifest(checkpoint)
+    try:
+        names = {name for grid in manifest["grids"] for name in grid["files"]} | {NETWORK}
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{checkpoint / MANIFEST}: damaged ({error!r:.80})") from error
+    verify_files(checkpoint, manifest, names)
 
 
 def finished(folder: Path, source: Path, settings: str) -> Record | None:

@@ -12,6 +12,7 @@ import contextlib
 import dataclasses
 import faulthandler
 import os
+import socket
 import sys
 import time
 import traceback
@@ -28,6 +29,7 @@ from group_journal import (
     Record,
     changed_sources,
     clean,
+    damage,
     finished,
     group_lock,
     read_record,
@@ -35,6 +37,7 @@ from group_journal import (
     result_digest,
     run_folders,
     source_facts,
+    verify_result,
     write_record,
 )
 from manifest import MANIFEST, read_manifest
@@ -132,7 +135,10 @@ def _train(job: Job, say: Say) -> Outcome:
     begun = before is not None and not forced and before.settings == job.settings
     begun = begun and not changed_sources(before.sources, facts)
     older = before.older if begun else [run.name for run in run_folders(folder)]
-    record = Record("running", job.batch, job.settings, facts, older)
+    if begun and before.status == "done":  # and yet not finished: damaged since then
+        say(f"note: {damage(folder, before)}; trained again")
+        older = [*older, before.run]
+    record = Record("running", job.batch, job.settings, facts, older, socket.gethostname(), os.getpid())
     write_record(folder, record)
 
     checkpoint = _last_checkpoint(job, older, say)
@@ -164,7 +170,10 @@ def _last_checkpoint(job: Job, older: list[str], say: Say) -> Checkpoint | None:
         if not (job.config.target_psnr or job.config.match):
             for iteration in reversed(list_checkpoints(run)):
                 try:
-                    return load_checkpoint(run, iteration)
+                    checkpoint = load_checkpoint(run, iteration)
+                    if is_complete(checkpoint):  # a result; another is a state to go on from, whatever its export is
+                        verify_result(checkpoint.path)
+                    return checkpoint
                 except UserError as error:
                     say(f"note: {error}")
         remove_run(run)

@@ -45,7 +45,7 @@ from group_worker import Job, Outcome
 from images import IMAGE_SUFFIXES
 from parallel import map_threads
 from report import TENSORBOARD
-from trainer import stop_signals
+from trainer import StopRequest, stop_signals
 
 SHOWN = 20  # names in a list for the eyes; batch.json has all
 TICK_S = 0.2  # between two looks at the groups in work
@@ -159,13 +159,14 @@ def train_groups(config: Config, given: Mapping[str, Any]) -> int:
     Returns: 0 when all are done, 1 when some failed, 128 + signal when interrupted.
     """
     batch_dir, save_dir = Path(config.groups_batch_dir), Path(config.groups_save_dir)
-    found = find_groups(batch_dir, config.groups_recursive, save_dir)
-    check_names([group for group in found if not group.skipped], batch_dir, save_dir, config.groups_recursive)
-    with batch_lock(save_dir) as stale:
-        if stale:
-            say(f"note: {stale}")
-        tell_names("skipped", [group for group in found if group.skipped], "skipped")
-        return Batch(config, given, found).run()
+    with stop_signals() as stop:
+        found = find_groups(batch_dir, config.groups_recursive, save_dir)
+        check_names([group for group in found if not group.skipped], batch_dir, save_dir, config.groups_recursive)
+        with batch_lock(save_dir) as stale:
+            if stale:
+                say(f"note: {stale}")
+            tell_names("skipped", [group for group in found if group.skipped], "skipped")
+            return Batch(config, given, found).run(stop)
 
 
 def say(text: str) -> None:
@@ -208,24 +209,24 @@ class Batch:
         self.failed = {group.name: group.failed for group in found if group.failed}
         self.tails: dict[str, LogTail] = {}
 
-    def run(self) -> int:
+    def run(self, stop: StopRequest) -> int:
         """See train_groups."""
-        with stop_signals() as stop:
-            try:
-                self.find_finished()
-                waiting = deque(job for name, job in self.jobs.items() if self.journal.rows[name]["status"] != "done")
-                before = len(self.jobs) - len(waiting)
-                if before:
-                    say(f"{before} of {len(self.jobs)} materials were finished before")
+        try:
+            self.find_finished(stop)
+            waiting = deque(job for name, job in self.jobs.items() if self.journal.rows[name]["status"] != "done")
+            before = len(self.jobs) - len(waiting)
+            if before:
+                say(f"{before} of {len(self.jobs)} materials were finished before")
+            if waiting and not stop.requested:
                 self.work_off(waiting, before, stop)
-            finally:
-                self.journal.close()
+        finally:
+            self.journal.close()
         self.tell_end()
         if stop.requested:
             return 128 + stop.signal_number
         return 1 if self.failed else 0
 
-    def find_finished(self) -> None:
+    def find_finished(self, stop: StopRequest) -> None:
         """Mark the groups that an earlier batch has finished with the same sources and settings."""
         if self.config.groups_force:
             return
@@ -234,23 +235,25 @@ class Batch:
             return job, finished(job.folder, Path(job.config.data_dir), job.settings)
 
         for job, record in map_threads(look, self.jobs.values()):
+            if stop.requested:
+                return
             if record is not None:
                 self.journal.set(row_of(job.name, "done", record=record))
 
-    def work_off(self, waiting: deque[Job], done: int, stop) -> None:
+    def work_off(self, waiting: deque[Job], done: int, stop: StopRequest) -> None:
         """Train what is waiting until it is done, or a signal comes."""
         bar = tqdm(
             total=len(self.jobs), initial=done, unit="material", disable=not sys.stderr.isatty(), dynamic_ncols=True
         )
         stopping = False
         with bar, self.pool() as pool:
-            self.journal.write()
             while pool.busy or (waiting and not stopping):
                 if stop.requested and not stopping:
                     stopping = True
                     pool.stop()
                 while waiting and pool.free and not stopping:
                     self.begin(pool, waiting.popleft())
+                self.journal.write()
                 for job, outcome in pool.wait(TICK_S):
                     self.end(job, outcome, stopping)
                     bar.update(outcome.status != "stopped")
@@ -258,7 +261,6 @@ class Batch:
                 bar.set_description(", ".join(working[:3]) + f" and {len(working) - 3} more" * (len(working) > 3))
                 for tail in self.tails.values():
                     tail.show()
-                self.journal.write()
 
     def pool(self):
         """Who trains the groups."""

@@ -173,10 +173,11 @@ def verify_result(checkpoint: Path) -> None:
     verify_files(checkpoint, manifest, names)
 
 
-def finished(folder: Path, source: Path, settings: str) -> Record | None:
+def finished(folder: Path, source: Path, settings: str, refresh: bool = True) -> Record | None:
     """The record of a group that needs no work: its files have the right hashes, sources and settings are the same.
 
-    The record's facts on the sources are brought up to date where times have changed and bytes have not.
+    Args:
+        refresh: write the facts on the sources anew where times have changed and bytes have not.
     """
     record = read_record(folder)
     if record is None or record.status != "done" or record.settings != settings:
@@ -185,7 +186,7 @@ def finished(folder: Path, source: Path, settings: str) -> Record | None:
         facts = source_facts(source, record.sources)
         if changed_sources(record.sources, facts) or damage(folder, record):
             return None
-        if facts != record.sources:
+        if facts != record.sources and refresh:
             record.sources = facts
             write_record(folder, record)
     except (UserError, OSError):

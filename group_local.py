@@ -128,7 +128,7 @@ def _died(job: Job, code: int | None) -> Outcome:
     else:
         reason = f"its process ended with exit code {code} (see {LOG})"
     if code == 128 + signal.SIGTERM:
-        return Outcome("stopped", "stopped before training")
+        return Outcome("stopped", "stopped while it did not train")
     settle(job, reason)
     return Outcome("failed", reason)
 
@@ -162,6 +162,7 @@ def _work(job: Job, sender: connection.Connection) -> None:
 
 
 def _end(signal_number: int, frame: Any) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough
     raise SystemExit(128 + signal_number)
 
 

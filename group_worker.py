@@ -93,6 +93,9 @@ def _reported(job: Job, log: TextIO) -> Outcome:
         with group_lock(job.folder, say=say):
             try:
                 return _train(job, say)
+            except SystemExit:  # told to end, anywhere: also between making a temporary file and knowing of it
+                clean(job.folder)
+                raise
             except Exception as error:
                 reason = _reason(error)
                 if not isinstance(error, (UserError, OSError)):  # a bug: it must not cost the others anything
@@ -127,13 +130,11 @@ def _train(job: Job, say: Say) -> Outcome:
     folder, source = job.folder, Path(job.config.data_dir)
     clean(folder)
     before = read_record(folder)
-    forced = job.force and before is not None and before.batch != job.batch
-    done = None if forced else finished(folder, source, job.settings)
+    done = None if is_forced(job, before) else finished(folder, source, job.settings)
     if done is not None:
         return Outcome("done", record=done)
     facts = source_facts(source, before.sources if before else None)
-    begun = before is not None and not forced and before.settings == job.settings
-    begun = begun and not changed_sources(before.sources, facts)
+    begun = is_begun(job, before, facts)
     older = before.older if begun else [run.name for run in run_folders(folder)]
     if begun and before.status == "done":  # and yet not finished: damaged since then
         say(f"note: {damage(folder, before)}; trained again")
@@ -159,6 +160,17 @@ def _train(job: Job, say: Say) -> Outcome:
     _complete(record, folder, result)
     write_record(folder, record)
     return Outcome("done", record=record)
+
+
+def is_forced(job: Job, before: Record | None) -> bool:
+    """Whether what an earlier batch recorded is to be ignored; a second try within one batch goes on."""
+    return job.force and before is not None and before.batch != job.batch
+
+
+def is_begun(job: Job, before: Record | None, facts: Mapping[str, Any]) -> bool:
+    """Whether the record is of these settings and sources, so that its runs can be continued."""
+    return (before is not None and not is_forced(job, before) and before.settings == job.settings
+            and not changed_sources(before.sources, facts))  # fmt: skip
 
 
 def _last_checkpoint(job: Job, older: list[str], say: Say) -> Checkpoint | None:

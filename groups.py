@@ -23,6 +23,7 @@ from tqdm import tqdm
 from configs import Config
 from dataset import recognise
 from errors import UserError, explain_os_error, one_line
+from group_estimate import dry_run
 from group_journal import (
     BATCH_CSV,
     BATCH_HTML,
@@ -162,6 +163,8 @@ def train_groups(config: Config, given: Mapping[str, Any]) -> int:
     with stop_signals() as stop:
         found = find_groups(batch_dir, config.groups_recursive, save_dir)
         check_names([group for group in found if not group.skipped], batch_dir, save_dir, config.groups_recursive)
+        if config.groups_dry_run:
+            return preview(config, given, found)
         with batch_lock(save_dir) as stale:
             if stale:
                 say(f"note: {stale}")
@@ -194,15 +197,30 @@ def job_of(group: Group, config: Config, given: Mapping[str, Any], num_threads: 
     return Job(group.name, batch, member, dict(given), settings_digest(member), config.groups_force)
 
 
+def make_jobs(config: Config, given: Mapping[str, Any], found: list[Group]) -> tuple[dict[str, Job], int]:
+    """The jobs of the groups, by name, and how many are trained at a time."""
+    groups = [group for group in found if not group.skipped and not group.failed]
+    workers, num_threads = share_threads(config.groups_max_workers, config.num_threads, len(groups))
+    batch = uuid.uuid4().hex
+    return {group.name: job_of(group, config, given, num_threads, batch) for group in groups}, workers
+
+
+def preview(config: Config, given: Mapping[str, Any], found: list[Group]) -> int:
+    """--groups_dry_run."""
+    jobs, workers = make_jobs(config, given, found)
+    for group in found:
+        if group.skipped or group.failed:
+            state = "skipped" if group.skipped else "fails"
+            say(f"{state:<8}  {one_line(group.name)}: {group.skipped or group.failed}")
+    return dry_run(list(jobs.values()), workers, say)
+
+
 class Batch:
     """One start of a batch."""
 
     def __init__(self, config: Config, given: Mapping[str, Any], found: list[Group]):
         self.config = config
-        groups = [group for group in found if not group.skipped and not group.failed]
-        self.workers, num_threads = share_threads(config.groups_max_workers, config.num_threads, len(groups))
-        batch = uuid.uuid4().hex
-        self.jobs = {group.name: job_of(group, config, given, num_threads, batch) for group in groups}
+        self.jobs, self.workers = make_jobs(config, given, found)
         rows = [row_of(group.name, "skipped" if group.skipped else "failed" if group.failed else "waiting",
                        group.skipped or group.failed) for group in found]  # fmt: skip
         self.journal = Journal(Path(config.groups_save_dir), Path(config.groups_batch_dir), config, rows, batch_html)

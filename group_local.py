@@ -41,6 +41,8 @@ def share_threads(workers: int, num_threads: int, groups: int) -> tuple[int, int
 class LocalPool:
     """Processes that train one group each, at most `workers` of them; a context manager that leaves none behind."""
 
+    queues = False  # a group that was started is at work
+
     def __init__(self, workers: int):
         self.workers = workers
         self._context = multiprocessing.get_context(START_METHOD)

@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 import os
 import sys
+import time
 import unicodedata
 import uuid
 from collections import deque
@@ -37,6 +38,7 @@ from group_journal import (
     Record,
     batch_lock,
     finished,
+    read_record,
     row_of,
     settings_digest,
 )
@@ -50,6 +52,7 @@ from trainer import StopRequest, stop_signals
 
 SHOWN = 20  # names in a list for the eyes; batch.json has all
 TICK_S = 0.2  # between two looks at the groups in work
+QUEUE_LOOK_S = 2.0  # ... and at the records of those that wait at a cluster
 BATCH_FILES = (BATCH_JSON, BATCH_CSV, BATCH_HTML, BATCH_LOCK)
 GROUP_FILES = (LOG, RECORD, LOCK, TENSORBOARD)
 
@@ -165,6 +168,10 @@ def train_groups(config: Config, given: Mapping[str, Any]) -> int:
         check_names([group for group in found if not group.skipped], batch_dir, save_dir, config.groups_recursive)
         if config.groups_dry_run:
             return preview(config, given, found)
+        if config.groups_backend == "ray":
+            from group_ray import check_cluster
+
+            check_cluster(config.ray_address)
         with batch_lock(save_dir) as stale:
             if stale:
                 say(f"note: {stale}")
@@ -200,7 +207,10 @@ def job_of(group: Group, config: Config, given: Mapping[str, Any], num_threads: 
 def make_jobs(config: Config, given: Mapping[str, Any], found: list[Group]) -> tuple[dict[str, Job], int]:
     """The jobs of the groups, by name, and how many are trained at a time."""
     groups = [group for group in found if not group.skipped and not group.failed]
-    workers, num_threads = share_threads(config.groups_max_workers, config.num_threads, len(groups))
+    if config.groups_backend == "ray":  # which knows its cores; each group asks for as many as it has threads
+        workers, num_threads = config.groups_max_workers * ("groups_max_workers" in given), config.num_threads or 1
+    else:
+        workers, num_threads = share_threads(config.groups_max_workers, config.num_threads, len(groups))
     batch = uuid.uuid4().hex
     return {group.name: job_of(group, config, given, num_threads, batch) for group in groups}, workers
 
@@ -225,7 +235,9 @@ class Batch:
                        group.skipped or group.failed) for group in found]  # fmt: skip
         self.journal = Journal(Path(config.groups_save_dir), Path(config.groups_batch_dir), config, rows, batch_html)
         self.failed = {group.name: group.failed for group in found if group.failed}
-        self.tails: dict[str, LogTail] = {}
+        self.tails: dict[str, LogTail] = {}  # of the groups that are in work, or sent
+        self.queued: dict[str, Job] = {}  # sent to a cluster, and not known to have begun
+        self.next_look = 0.0
 
     def run(self, stop: StopRequest) -> int:
         """See train_groups."""
@@ -275,24 +287,44 @@ class Batch:
                 for job, outcome in pool.wait(TICK_S):
                     self.end(job, outcome, stopping)
                     bar.update(outcome.status != "stopped")
-                working = [one_line(name) for name in self.tails]
+                self.look_at_queue()
+                working = [one_line(name) for name in self.tails if name not in self.queued]
                 bar.set_description(", ".join(working[:3]) + f" and {len(working) - 3} more" * (len(working) > 3))
                 for tail in self.tails.values():
                     tail.show()
 
     def pool(self):
         """Who trains the groups."""
+        if self.config.groups_backend == "ray":
+            from group_ray import RayPool
+
+            return RayPool(self.config, self.workers, say)
         return LocalPool(self.workers)
 
     def begin(self, pool, job: Job) -> None:
         """Start a group."""
         self.tails[job.name] = LogTail(job, self.config.groups_verbose)
         pool.start(job)
-        self.journal.set(row_of(job.name, "running"))
+        if pool.queues:
+            self.queued[job.name] = job
+        else:
+            self.journal.set(row_of(job.name, "running"))
+
+    def look_at_queue(self) -> None:
+        """Find out which of the groups that were sent to a cluster have begun: their records are of this batch."""
+        if not self.queued or time.monotonic() < self.next_look:
+            return
+        for name, job in list(self.queued.items()):
+            record = read_record(job.folder)
+            if record is not None and record.batch == job.batch:
+                del self.queued[name]
+                self.journal.set(row_of(name, "running"))
+        self.next_look = time.monotonic() + QUEUE_LOOK_S
 
     def end(self, job: Job, outcome: Outcome, stopping: bool) -> None:
         """Note how a group went, and say so in a line."""
         self.tails.pop(job.name).show()
+        self.queued.pop(job.name, None)
         name, record, reason = one_line(job.name), outcome.record, outcome.reason
         run = Path(self.config.groups_save_dir) / job.name / record.run if record and record.run else None
         if outcome.status == "done":

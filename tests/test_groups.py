@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import signal
+import sys
 import time
 from urllib.parse import unquote
 
@@ -33,11 +34,13 @@ from runs import (
 )
 
 import dataset
+import group_estimate
 import group_journal
 import group_local
 import groups
 import train
 from checkpoint import list_checkpoints
+from configs import make_config
 from errors import UserError, run_command
 from group_journal import LOCK, LOG, RECORD, batch_lock, read_batch, read_record, run_folders
 from groups import BATCH_FILES, GROUP_FILES, check_names, find_groups
@@ -217,6 +220,15 @@ def test_flags_that_are_refused(flags, words, batch, tmp_path, capsys):
     folders = ["--groups_batch_dir", batch, "--groups_save_dir", tmp_path / "out"]
     line = refusal(capsys, "--groups_batching", *folders, *flags)
     assert all(word in line for word in words)
+    assert tree(tmp_path) == before
+
+
+def test_ray_that_is_not_installed(batch, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    before = tree(tmp_path)
+    line = refusal(capsys, "--groups_batching", "--groups_batch_dir", batch, "--groups_save_dir", tmp_path / "out",
+                   "--groups_backend", "ray")  # fmt: skip
+    assert '--groups_backend ray: ' in line and 'pip install "ray[default]"' in line
     assert tree(tmp_path) == before
 
 
@@ -651,3 +663,54 @@ def test_damaged_batch_files_do_no_harm(mended, tmp_path):
         assert read_record(tmp_path / "out" / "a brick") is None
     with pytest.raises(UserError), batch_lock(tmp_path / "out"), batch_lock(tmp_path / "out"):
         pass
+
+
+# --- a look ahead --------------------------------------------------------------------------------------------------
+
+
+def test_a_dry_run(batch, tmp_path, capsys):
+    (batch / "d empty").mkdir()
+    assert train_batch(batch) == 1
+    said = capsys.readouterr().out
+    record = tmp_path / "out" / "c größe" / RECORD
+    values = json.loads(record.read_text())
+    record.write_text(json.dumps({**values, "status": "running"}))
+    (checkpoint_of(run_of(tmp_path / "out", "c größe"), 4)).rename(
+        checkpoint_of(run_of(tmp_path / "out", "c größe"), 3))  # fmt: skip
+    save_maps(batch / "e new", 24, 20, ("roughness",))
+    os.utime(batch / "a brick" / "made_normal.png")
+    before = tree(tmp_path)
+    assert train_batch(batch, "--groups_dry_run") == 0
+    out = capsys.readouterr().out.splitlines()
+    assert tree(tmp_path) == before
+    assert out[0] == "skipped   d empty: no image named after a map"
+    assert out[1].startswith("finished  a brick: 20")
+    assert out[2].startswith("fails     b broken: ") and "made_normal.png" in out[2]
+    assert out[3].startswith("continue  c größe: 12x8, 1 iterations, ") and "from 3 in 20" in out[3]
+    assert out[4].startswith("train     e new: 24x20, 4 iterations, ")
+    assert out[5] == "4 materials: 1 to train, 1 to continue, 1 finished, 1 would fail; nothing is written"
+    assert out[6].startswith("size  ") and re.match(r"time  about \d+ s with 1 worker of .* thread.*; calibrated on", out[7])
+    assert said and len(out) == 8
+
+
+def test_sizes_that_a_dry_run_tells(tmp_path):
+    """Against the files that are written: exported to a percent, checkpoints to a fifth."""
+    for name, (width, height) in {"a": (64, 40), "b": (200, 130)}.items():
+        maps = save_maps(tmp_path / name, width, height)
+        run = quick("--data_dir", maps, "--save_dir", tmp_path / "out", "--max_iter", 4, "--save_interval", 3)
+        config = make_config({"n_neurons": 16, "n_frequencies": 4, "max_iter": 4, "save_interval": 3})
+        exported, kept = group_estimate.sizes_of(config, width, height)
+        found = json.loads((checkpoint_of(run, 4) / "manifest.json").read_text())["bytes_on_disk"]
+        assert exported == pytest.approx(found, rel=0.01)
+        assert kept == pytest.approx(sum(p.stat().st_size for p in (run / "models").rglob("*.*")), rel=0.2)
+        assert group_estimate.image_size(maps / "made_diffuse.png") == (width, height)
+
+
+def test_the_estimate_adds_up_what_was_measured():
+    config = make_config({"max_iter": 1000, "eval_interval": 300, "refine": 2})
+    prospect = group_estimate.Prospect(None, "train", width=10, height=5, config=config, iterations=1000)
+    speed = group_estimate.Speed("x", 0.01, loading=0.1, evaluation=0.2, last_evaluation=0.4, refining=0.3)
+    expected = group_estimate.START_S + 1000 * 0.01 + 50 * (0.1 + 3 * 0.2 + 0.4 + 2 * 0.3)
+    assert group_estimate.seconds_of(prospect, speed) == pytest.approx(expected)
+    assert [group_estimate.readable_seconds(s) for s in (59, 90, 3599, 7260)] == [
+        "59 s", "1 min 30 s", "59 min", "2 h 1 min"]  # fmt: skip

@@ -160,7 +160,7 @@ class Config:
     groups_force: bool = knob(False, "train again what an earlier batch has finished, and start over what it began")
     groups_dry_run: bool = knob(False, "print what would be trained, how long it may take and its size; write nothing")
     groups_backend: str = knob("local", "who runs the materials: this machine, or Ray", choices=GROUP_BACKENDS)
-    ray_address: str = knob("", "Ray: the cluster's address, or auto; empty: start one on this machine")
+    ray_address: str = knob("", "Ray: the cluster's address, or auto; empty: start one here", unit="host:port")
     groups_gpus: float = knob(0.0, "Ray: GPUs that a material needs, shares too", unit="GPUs", low=0, high=64)
     groups_retries: int = knob(3, "Ray: new tries for a material whose node or process died", low=0, high=100)
 

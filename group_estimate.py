@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -34,12 +35,13 @@ CALIBRATION_S = 2.0  # of training steps
 LARGEST_CALIBRATED = 1024 * 1024  # texels: a larger material would take long to evaluate
 SMALL_LOD = 256 * 256  # texels of the LOD that an evaluation is timed at; the rest is scaled
 START_S = 0.5  # of a group beside training: its process, its folders
-NPZ_BYTES = 700  # of network_data.npz beside the weights
-MOMENTS = 3  # numbers per parameter in model.pth: its value and Adam's two
+NPZ_BYTES = 568  # of network_data.npz beside the weights
+PER_PARAMETER = 4  # numbers in model.pth: its value, Adam's two, and about one of what is due between two sweeps
 # A search for a rate: three pairs of short runs, 0.15 and 0.075 of a full one, and one full run or two (search.py).
 SEARCH_RUNS = 2.2
 
 Say = Callable[[str], None]
+Plans = dict[tuple[int, int], tuple[Config, int, int]]  # (width, height) -> configuration, bytes as of `sizes_of`
 
 
 @dataclasses.dataclass
@@ -71,7 +73,8 @@ class Speed:
 
 def dry_run(jobs: Sequence[Job], workers: int, say: Say) -> int:
     """Print what a batch of these jobs would do. Returns the exit code."""
-    prospects = list(map_threads(look_ahead, jobs))
+    plans: Plans = {}
+    prospects = list(map_threads(functools.partial(look_ahead, plans=plans), jobs))
     for prospect in prospects:
         say(_line(prospect))
     todo = [prospect for prospect in prospects if prospect.state in ("train", "continue")]
@@ -103,19 +106,23 @@ def _line(prospect: Prospect) -> str:
     return f"{prospect.state:<8}  {name}: {size}{', ' * bool(prospect.note)}{prospect.note}"
 
 
-def look_ahead(job: Job) -> Prospect:
-    """What would happen to a group, from its files' headers and its folder alone."""
+def look_ahead(job: Job, plans: Plans) -> Prospect:
+    """What would happen to a group, from its files' headers and its folder alone.
+
+    plans: what is known by now of materials by their size; is added to.
+    """
     source = Path(job.config.data_dir)
     try:
         before = read_record(job.folder)
         if not is_forced(job, before) and finished(job.folder, source, job.settings, refresh=False) is not None:
             return Prospect(job, "finished", before.run)
-        first = next(iter(find_maps(source)[0].values()))[0]
-        prospect = Prospect(job, "train", "", *image_size(first))
-        width, height = prospect.width, prospect.height
-        config = prospect.config = plan(job.config, job.given, width, height)
-        prospect.iterations = config.max_iter
-        prospect.bytes, prospect.checkpoints = sizes_of(config, width, height)
+        sizes = [image_size(path) for path in dict.fromkeys(path for path, _ in find_maps(source)[0].values())]
+        prospect = Prospect(job, "train", "", *sizes[0])
+        if sizes[0] not in plans:
+            planned = plan(job.config, job.given, *sizes[0])
+            plans[sizes[0]] = planned, *sizes_of(planned, *sizes[0])
+        config, prospect.bytes, prospect.checkpoints = plans[sizes[0]]
+        prospect.config, prospect.iterations = config, config.max_iter
         if before is not None and is_begun(job, before, source_facts(source, before.sources)):
             mine = [run for run in run_folders(job.folder) if run.name not in before.older]
             saved = list_checkpoints(mine[-1]) if mine and not (job.config.target_psnr or job.config.match) else {}
@@ -160,8 +167,8 @@ def sizes_of(config: Config, width: int, height: int) -> tuple[int, int]:
     count = -(-config.max_iter // config.save_interval)
     if config.keep_checkpoints:
         count = min(count, config.keep_checkpoints)
-    whole = exported + 4 * MOMENTS * parameters
-    return exported or 4 * MOMENTS * parameters, count * whole
+    whole = exported + 4 * PER_PARAMETER * parameters
+    return exported or 4 * PER_PARAMETER * parameters, count * whole
 
 
 # --- time ----------------------------------------------------------------------------------------------------------
@@ -184,7 +191,7 @@ def measure(prospect: Prospect) -> Speed:
     config = prospect.config
     device = resolve_device(config)
     started = time.perf_counter()
-    material = load_material(config.data_dir, linear_color=config.linear_color)
+    material = load_material(prospect.job.config.data_dir, linear_color=config.linear_color)
     texels = material.width * material.height
     loading = (time.perf_counter() - started) / texels
     config = fit_to_material(config, material)
@@ -192,14 +199,13 @@ def measure(prospect: Prospect) -> Speed:
     engine = create_engine(model, material, Schedule(config), device)
     iteration = 0.0
     if engine.channels:
-        engine.step(1)
-        count, started = 1, time.perf_counter()
-        while True:
-            engine.step(count)
-            spent = time.perf_counter() - started
-            if spent > CALIBRATION_S / 3:
-                break
-            count, started = min(2 * count, engine.chunk), time.perf_counter()
+        engine.step(1)  # which meets cold caches
+        count, spent = 0, 0.0
+        while spent < CALIBRATION_S:
+            n = max(1, min(2 * count, engine.chunk))
+            started = time.perf_counter()
+            engine.step(n)
+            count, spent = count + n, spent + time.perf_counter() - started
         iteration = spent / count
     engine.sync()
     lod = next(l for l, (width, height) in enumerate(material.lod_sizes) if width * height <= SMALL_LOD)

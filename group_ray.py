@@ -131,7 +131,8 @@ def check_cluster(address: str) -> None:
     try:
         socket.create_connection((host.strip("[]"), int(port)), CONNECT_S).close()
     except (OSError, ValueError, OverflowError) as error:
-        raise UserError(f"--ray_address {address}: no cluster there ({error}); start one with: ray start --head") from error
+        hint = "start one with: ray start --head"
+        raise UserError(f"--ray_address {address}: no cluster there ({error}); {hint}") from error
 
 
 def import_ray() -> Any:

@@ -193,17 +193,6 @@ def tell_names(word: str, groups: list[Group], reason: str) -> None:
         say(f"{word}: {len(groups) - SHOWN} more")
 
 
-def job_of(group: Group, config: Config, given: Mapping[str, Any], num_threads: int, batch: str) -> Job:
-    """What a worker has to know of a group."""
-    save_dir = Path(config.groups_save_dir).absolute() / group.name
-    defaults = {field.name: field.default for field in dataclasses.fields(Config) if field.name.startswith("groups_")}
-    member = dataclasses.replace(
-        config, **defaults, ray_address="", data_dir=str(group.source.absolute()), save_dir=str(save_dir),
-        num_threads=num_threads,
-    )  # fmt: skip
-    return Job(group.name, batch, member, dict(given), settings_digest(member), config.groups_force)
-
-
 def make_jobs(config: Config, given: Mapping[str, Any], found: list[Group]) -> tuple[dict[str, Job], int]:
     """The jobs of the groups, by name, and how many are trained at a time."""
     groups = [group for group in found if not group.skipped and not group.failed]
@@ -211,8 +200,15 @@ def make_jobs(config: Config, given: Mapping[str, Any], found: list[Group]) -> t
         workers, num_threads = config.groups_max_workers * ("groups_max_workers" in given), config.num_threads or 1
     else:
         workers, num_threads = share_threads(config.groups_max_workers, config.num_threads, len(groups))
-    batch = uuid.uuid4().hex
-    return {group.name: job_of(group, config, given, num_threads, batch) for group in groups}, workers
+    defaults = {field.name: field.default for field in dataclasses.fields(Config) if field.name.startswith("groups_")}
+    shared = dataclasses.replace(config, **defaults, ray_address="", num_threads=num_threads)
+    settings, batch, given = settings_digest(shared), uuid.uuid4().hex, dict(given)
+    save_dir = Path(config.groups_save_dir).absolute()
+    jobs = {}
+    for group in groups:
+        member = dataclasses.replace(shared, data_dir=str(group.source.absolute()), save_dir=str(save_dir / group.name))
+        jobs[group.name] = Job(group.name, batch, member, given, settings, config.groups_force)
+    return jobs, workers
 
 
 def preview(config: Config, given: Mapping[str, Any], found: list[Group]) -> int:

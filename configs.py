@@ -22,6 +22,7 @@ ACTIVATIONS = ("leaky_relu", "hard_swish")
 UNIT_NORMALS = ("auto", "always", "never")
 SCHEDULERS = ("plateau", "cosine", "steplr", "poly")
 ENGINES = ("auto", "torch", "cpu")
+GROUP_BACKENDS = ("local", "ray")
 EVAL_METRICS = ("all", "psnr", "lpips")
 MAX_CONFIG_BYTES = 64 << 10  # of a config file; one with every field has 4 KiB, and PyYAML reads some 20 KiB a second
 MAX_CONFIG_NODES = 10_000  # entries, keys and values of a config file
@@ -157,11 +158,20 @@ class Config:
     num_threads: int = knob(0, "CPU threads; 0: all cores. Same seed and threads: same bits", low=0, high=1024)
 
     # many materials
-    groups_batching: bool = knob(False, "train every sub-folder of --groups_batch_dir")
+    groups_batching: bool = knob(False, "train every sub-folder of --groups_batch_dir that holds maps")
     groups_batch_dir: str = knob("data_batch", "folder with one sub-folder per material", unit="path")
     groups_save_dir: str = knob("save_batch", "receives one sub-folder per material", unit="path")
-    groups_max_workers: int = knob(1, "materials trained at the same time; only 1 so far", low=1, high=1024)
+    groups_recursive: bool = knob(False, "sub-folders of sub-folders are materials too")
+    groups_max_workers: int = knob(
+        1, "materials trained at the same time, each in a process of its own; 0: one per core", low=0, high=1024
+    )
     groups_verbose: bool = knob(False, "show the training log of each material")
+    groups_force: bool = knob(False, "train again what an earlier batch has finished, and start over what it began")
+    groups_dry_run: bool = knob(False, "print what would be trained, how long it may take and its size; write nothing")
+    groups_backend: str = knob("local", "who runs the materials: this machine, or Ray", choices=GROUP_BACKENDS)
+    ray_address: str = knob("", "Ray: the cluster's address, or auto; empty: start one here", unit="host:port")
+    groups_gpus: float = knob(0.0, "Ray: GPUs that a material needs, shares too", unit="GPUs", low=0, high=64)
+    groups_retries: int = knob(3, "Ray: new tries for a material whose node or process died", low=0, high=100)
 
 
 AIMS = ("bpp", "target_psnr", "match")  # what decides a run's rate
@@ -173,7 +183,7 @@ ARCHITECTURE = (
     "n_frequencies", "n_texel_frequencies", "n_neurons", "n_hidden_layers", "activation",
 )  # fmt: skip
 # What belongs to one call rather than to the run.
-CALL = ("mode", "load_dir", "load_iter") + tuple(name for name in FIELDS if name.startswith("groups_"))
+CALL = ("mode", "load_dir", "load_iter") + tuple(n for n in FIELDS if n.startswith("groups_") or n == "ray_address")
 
 
 # --- command line --------------------------------------------------------------------------------------------------
@@ -428,11 +438,9 @@ def _check_combinations(config: Config, given: Mapping[str, Any]) -> None:
         raise UserError("--groups_batching trains many materials; it cannot be combined with --load_dir")
     if config.groups_batching and config.mode == "infer":
         raise UserError("--groups_batching trains many materials; it cannot be combined with --mode infer")
-    if config.groups_max_workers != 1:
-        raise UserError(
-            f"--groups_max_workers {config.groups_max_workers}: only 1 (one material after the other) is supported "
-            "so far; leave the flag out"
-        )
+    for name in ("ray_address", "groups_gpus", "groups_retries"):
+        if getattr(config, name) != FIELDS[name].default and config.groups_backend != "ray":
+            raise UserError(f"--{name}: expected --groups_backend ray beside it, found {config.groups_backend}")
     if config.texture_loss_weights != "auto" and not any(config.texture_loss_weights.values()):
         raise UserError("texture_loss_weights: every map has weight 0, so there is nothing to train")
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image as PillowImage
 from tensorboardX import summary
 from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto import event_pb2, summary_pb2
@@ -25,6 +26,7 @@ from parallel import map_threads
 
 TENSORBOARD = "tensorboard"
 TENSORBOARD_IMAGE_SIZE = 512  # longest side of logged images: event files would outgrow the checkpoints otherwise
+THUMBNAIL, THUMBNAIL_SIZE = "thumbnail.jpg", 96  # longest side of each of its three pictures
 LARGE_VALUES = 2**24  # of a map: from here on one strip at a time, for the memory's sake
 
 Maps = Mapping[str, np.ndarray]  # of one LOD: map name -> (H, W, C) uint8 or uint16
@@ -144,6 +146,21 @@ def save_strips(folder: Path, decoded: Maps, source: Maps) -> None:
 
     large = max(image.size for image in decoded.values()) > LARGE_VALUES
     list(map_threads(save, decoded, limit=1 if large else None))
+
+
+def save_thumbnail(folder: Path, decoded: Maps, source: Maps) -> None:
+    """decoded | source | error x8 of the first map in a few kilobytes; see evaluate.OnLod for the maps."""
+    shipped, wanted = next(iter(decoded.values())), next(iter(source.values()))
+    height, width = shipped.shape[:2]
+    step = max(1, max(height, width) // (4 * THUMBNAIL_SIZE))  # every so many texels; the rest is averaged below
+    shipped, wanted = shipped[::step, ::step], wanted[::step, ::step]
+    strip = np.concatenate([picture(shipped), picture(wanted), error_image(shipped, wanted)], axis=1)
+    image = PillowImage.fromarray(strip if strip.shape[2] == 3 else strip[..., 0])
+    scale = min(THUMBNAIL_SIZE / max(shipped.shape[:2]), 8)  # a material of a few texels is not blown up without end
+    height, width = (max(1, round(size * scale)) for size in shipped.shape[:2])
+    kind = PillowImage.Resampling.BOX if scale < 1 else PillowImage.Resampling.NEAREST
+    with atomic_write(folder / THUMBNAIL) as stream:
+        image.resize((3 * width, height), kind).save(stream, "JPEG", quality=85)
 
 
 def progress_bar(total: int, initial: int, quiet: bool = False) -> tqdm:

@@ -22,7 +22,7 @@ from evaluate import Maps, evaluate_model, metric_options, missing_metrics
 from manifest import describe_material, read_manifest
 from model import NeuralTexture, new_model
 from refine import Refinement
-from report import RunLog, progress_bar, run_summary, save_strips
+from report import RunLog, progress_bar, run_summary, save_strips, save_thumbnail
 from schedule import EarlyStopping, Schedule
 
 Say = Callable[[str], None]
@@ -179,7 +179,9 @@ class Trainer:
         def on_lod(lod: int, decoded: Maps, source: Maps) -> None:
             self.log.pictures(iteration, lod, decoded, source, self.material)
             if lod == 0 and self.ending:
-                save_strips(part_of_run(self.run, "media"), decoded, source)
+                media = part_of_run(self.run, "media")
+                save_strips(media, decoded, source)
+                save_thumbnail(media, decoded, source)
 
         if self.ending:
             self.missing = missing_metrics(self.config.eval_metrics)
@@ -218,6 +220,14 @@ def refinement_left(training: Mapping[str, Any], config: Config) -> bool:
     """Whether a run that has ended with this training state has rounds of --refine to do."""
     refined = training.get("refined")
     return config.quantize and refined is not None and refined < config.refine
+
+
+def is_complete(checkpoint: Checkpoint) -> bool:
+    """Whether a checkpoint is the last of a run that ended by itself: trained, refined and evaluated."""
+    training, config, metrics = checkpoint.training, checkpoint.config, checkpoint.metrics
+    ended = checkpoint.iteration >= config.max_iter or bool(training.get("stopped"))
+    evaluated = isinstance(metrics, dict) and metrics.get("iteration") == checkpoint.iteration
+    return ended and evaluated and not refinement_left(training, config)
 
 
 def next_boundary(iteration: int, config: Config, chunk: int) -> int:

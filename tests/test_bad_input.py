@@ -74,7 +74,7 @@ def run(finished, tmp_path):
      (["--load_iter", 5], ["--load_dir"]), (["--load_iter", -2], ["--load_iter"]),
      (["--device", "cuda:99"], ["--device"]),
      (["--device", "banana"], ["--device"]), (["--device", "meta"], ["--device"]), (["--device", ""], ["--device"]),
-     (["--config", "none.yaml"], ["--config"]), (["--groups_max_workers", 2], ["--groups_max_workers", "1"]),
+     (["--config", "none.yaml"], ["--config"]), (["--groups_max_workers", -1], ["--groups_max_workers", "0 to 1024"]),
      (["--lr_scheduler", "step\nlr"], ["--lr_scheduler"])],
     ids=str,
 )  # fmt: skip

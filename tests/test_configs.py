@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-import configs
 from configs import (
     FIELDS,
     TEXTURE_MAPS,
@@ -144,8 +143,8 @@ def test_a_value_with_a_line_break_stays_on_one_line(refused):
 @pytest.mark.parametrize(
     "flags, word",
     [("--quantize_bits 16 --save_bits 8", "save_bits"), ("--mode infer", "load_dir"), ("--load_iter 20", "load_dir"),
-     ("--n_neurons 20", "16"), ("--groups_batching --load_dir x", "load_dir"), ("--groups_max_workers 2", "workers"),
-     ("--groups_batching --mode infer --load_dir x", "load_dir"), ("--groups_max_workers 0", "workers")],
+     ("--n_neurons 20", "16"), ("--groups_batching --load_dir x", "load_dir"), ("--groups_gpus 1", "groups_backend"),
+     ("--groups_batching --mode infer --load_dir x", "load_dir"), ("--ray_address auto", "groups_backend")],
 )  # fmt: skip
 def test_combinations_that_make_no_sense(flags, word, refused):
     with refused(word):
@@ -373,9 +372,6 @@ def sources() -> str:
 
 @pytest.mark.parametrize("name", FIELDS)
 def test_every_knob_is_read(name):
-    if name == "groups_max_workers":  # until there are workers, the only reader refuses what is not supported
-        assert "config.groups_max_workers" in Path(configs.__file__).read_text(encoding="utf-8")
-        return
     assert re.search(rf"\bconfig\.{name}\b", sources()), f"no module reads config.{name}"
 
 

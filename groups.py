@@ -325,7 +325,8 @@ class Batch:
         run = Path(self.config.groups_save_dir) / job.name / record.run if record and record.run else None
         if outcome.status == "done":
             self.journal.set(row_of(job.name, "done", record=record))
-            say(f"{name}: PSNR {record.psnr['all']:.2f} dB, {record.bpp:.2f} bpp, {record.seconds:.0f} s, {one_line(str(run))}")
+            scores = f"PSNR {record.psnr['all']:.2f} dB, {record.bpp:.2f} bpp, {record.seconds:.0f} s"
+            say(f"{name}: {scores}, {one_line(str(run))}")
             return
         if outcome.status == "stopped" and stopping:
             self.journal.set(row_of(job.name, "waiting", reason, record))

@@ -55,7 +55,7 @@ class Checkpoint:
 
 def new_stamped_folder(parent: Path) -> Path:
     """Make parent/yyyy-mm-dd-hh-mm-ss, with -2, -3, ... behind it when that name is taken."""
-    parent.mkdir(parents=True, exist_ok=True)
+    make_folder(parent)
     stamp = time.strftime("%Y-%m-%d-%H-%M-%S")
     for attempt in itertools.count(1):
         folder = parent / (stamp if attempt == 1 else f"{stamp}-{attempt}")

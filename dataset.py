@@ -154,7 +154,13 @@ def find_maps(folder: str | os.PathLike) -> tuple[dict[str, tuple[Path, int | No
             notes.append(f"{map_name}: taken from {files}, not from the packed {unused}")
     if not sources:
         reason = f"{quote(folder)}: expected image files named after their map, such as wood_albedo.png"
-        raise UserError(f"{reason}, found {_listing(names) or 'an empty folder'}; rename them or give another folder")
+        if names:
+            raise UserError(f"{reason}, found {_listing(names)}; rename them or give another folder")
+        folders = sorted(entry.name for entry in folder.iterdir() if entry.name[0] != "." and entry.is_dir())
+        if not folders:
+            raise UserError(f"{reason}, found an empty folder; give another one")
+        advice = "give one of them, or train all with --groups_batching --groups_batch_dir"
+        raise UserError(f"{reason}, found only folders: {_listing(folders, 3)}; {advice}")
     return sources, _normal_convention(own["normal"][0][0]) if own["normal"] else "unknown", notes
 
 

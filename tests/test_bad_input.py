@@ -11,6 +11,7 @@ import shutil
 import struct
 import subprocess
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -755,3 +756,20 @@ def test_a_header_that_promises_too_much(run, capsys):
     digest = files.sha256_of(folder / "hash_grid_0.dds")
     edit_manifest(lambda m: m["files"]["hash_grid_0.dds"].update(sha256=digest))(folder)
     assert "hash_grid_0.dds" in refusal(capsys, "--mode", "infer", "--load_dir", run)
+
+
+def test_a_folder_of_folders(tmp_path, capsys):
+    (tmp_path / "library" / "oak").mkdir(parents=True)
+    flags = ["--data_dir", str(tmp_path / "library")]
+    line = refusal_line(run_command(lambda: train.main(flags)), capsys.readouterr().err)
+    assert "found only folders: oak" in line and "--groups_batching" in line
+    (tmp_path / "library" / "oak").rmdir()
+    line = refusal_line(run_command(lambda: train.main(flags)), capsys.readouterr().err)
+    assert "an empty folder" in line and "rename" not in line
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a folder in which no folders can be made")
+def test_where_no_folder_can_be_made(tmp_path, capsys):
+    maps = save_maps(tmp_path / "maps", 16, 16)
+    flags = ["--data_dir", str(maps), "--save_dir", "/proc/x", "--max_iter", "1"]
+    assert "permission denied" in refusal_line(run_command(lambda: train.main(flags)), capsys.readouterr().err)

@@ -182,5 +182,5 @@ def test_a_lower_rate_with_the_same_kind_of_grid():
     assert finest(5.1) == 512 and finest(4.14) != 512
     assert lower_rate_alike(4.7, 5.1, config, {}, *size) == 4.7
     limit = lower_rate_alike(4.14, 5.1, config, {}, *size)
-    assert 4.2 < limit < 4.7 and finest(limit) == 512 and finest(limit * 0.98) != 512
+    assert 4.3 < limit < 4.8 and finest(limit) == 512 and finest(limit * 0.93) != 512
     assert lower_rate_alike(3.2, 3.4, config, {}, *size) == 3.2  # a finest grid of any size on both ends

@@ -127,7 +127,10 @@ function chooseMaterial(index, name = null) {
     return loading;
 }
 
-const chooseRenderer = (name) => chooseMaterial(state.material, name);
+/** The same material with another renderer. */
+function chooseRenderer(name) {
+    return loading.catch(() => {}).then(() => name === view.renderer.name && view.loaded ? undefined : chooseMaterial(state.material, name));
+}
 
 const resized = new ResizeObserver(invalidate), known = new Set();
 

@@ -1,0 +1,187 @@
+"""The viewer page's WebGPU renderer in a headless Chromium: the texels of export.py --images, the pictures of WebGL 2."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from runs import save_maps
+from test_viewer import make_export, save_viewer
+from test_viewer_browser import Browser, images_of, open_browser
+
+from dataset import load_material
+from export import read_export
+
+MATERIALS = {"learned": (32, 16), "reference": (17, 28)}  # sorted, as the page lists them
+MAPS = ("diffuse", "normal", "roughness", "metallic")
+VIEWS = [  # what nt.set gets, besides what start() has set
+    {"shape": "sphere"},
+    {"shape": "sphere", "compare": "error", "show": "roughness", "errorScale": 128},
+    {"shape": "plane", "compare": "split", "tiling": 2},
+    {"shape": "cube", "show": "normal", "sampling": "anywhere"},
+    {"shape": "flat", "show": "diffuse", "sampling": "linear", "autoLod": False, "lod": 1},
+    {"shape": "plane", "compare": "source", "sampling": "linear", "autoLod": False, "lod": 2},
+]
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory):
+    """{name: (maps, export)} of two materials, and the page with both."""
+    torch.set_num_threads(1)
+    root = tmp_path_factory.mktemp("webgpu")
+    materials = {}
+    for seed, (name, size) in enumerate(MATERIALS.items()):
+        maps = save_maps(root / "data" / name, *size, present=MAPS, seed=seed)
+        materials[name] = (maps, make_export(root / "batch" / name, maps, name == "learned"))
+    page = root / "page.html"
+    assert save_viewer("--load_dir", root / "batch", "--viewer", page, "--data_dir", root / "data") == 0
+    return materials, page
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory, shown):
+    with open_browser(tmp_path_factory.mktemp("profile"), "--enable-unsafe-webgpu") as opened:
+        opened.open(shown[1])
+        if not opened.tab.evaluate("nt.offerRenderers()"):
+            pytest.skip("this Chromium has no WebGPU adapter")
+        opened.said.clear()
+        yield opened
+
+
+def start(browser: Browser, page: Path, name: str = "reference", renderer: str = "webgpu") -> None:
+    browser.open(page)
+    browser.tab.evaluate(f"nt.chooseMaterial({list(MATERIALS).index(name)})")
+    browser.tab.evaluate("nt.chooseRenderer", renderer)
+    assert browser.tab.evaluate("nt.view.renderer.name") == renderer
+
+
+def changed_page(page: Path, folder: Path, before: str, after: str) -> Path:
+    text = page.read_text(encoding="utf-8")
+    assert before in text
+    (folder / "page.html").write_text(text.replace(before, after), encoding="utf-8")
+    return folder / "page.html"
+
+
+def stage(browser: Browser) -> np.ndarray:
+    return browser.screenshot(clip=browser.tab.locator("#stage").bounding_box())
+
+
+def take_pictures(browser: Browser, renderer: str, views) -> list[np.ndarray]:
+    browser.tab.evaluate("nt.chooseRenderer", renderer)
+    assert browser.tab.evaluate("nt.view.renderer.name") == renderer
+    basis = {"compare": "decoded", "show": "lit", "tiling": 1, "autoLod": True, "lod": 0, "sampling": "nearest"}
+    pictures = []
+    for view in views:
+        browser.tab.evaluate("nt.set", {**basis, **view})
+        pictures.append(stage(browser))
+    return pictures
+
+
+def assert_same_texels(browser: Browser, images: dict) -> None:
+    """Every map at LOD 0, 2 and the last, every texel, to one code."""
+    last = max(lod for _, lod in images)
+    for (name, lod), want in images.items():
+        if lod in (0, 2, last):
+            off = np.abs(browser.read(name, lod) - want)
+            assert off.max() <= 1 and (off > 0).mean() < 0.01 + 1 / off.size, f"{name}, LOD {lod}: {off.max()} codes off"
+
+
+def assert_same_pictures(got: np.ndarray, want: np.ndarray) -> None:
+    """Two codes of 255, but for one pixel in 200: at edges of texels and shapes the rasterisers may choose differently."""
+    off = np.abs(got - want).max(axis=2)
+    assert (off > 2).mean() < 0.005 and off.mean() < 0.1, f"{(off > 2).mean():.4f} of the pixels differ, mean {off.mean():.3f}"
+
+
+@pytest.mark.parametrize("name", MATERIALS)
+def test_texels_are_those_of_the_images(name, shown, browser, tmp_path):
+    materials, page = shown
+    maps, folder = materials[name]
+    start(browser, page, name)
+    assert_same_texels(browser, images_of(tmp_path, read_export(folder)))
+    source = load_material(maps)
+    for map_name in source.present:
+        for lod in (0, 2):
+            off = np.abs(browser.read(map_name, lod, "source") - source.file_codes(lod, map_name).astype(int))
+            assert off.max() <= (0 if lod == 0 else 12 if map_name == "normal" else 2), f"{map_name}, LOD {lod}"
+    assert browser.said == []
+
+
+def test_pictures_are_those_of_webgl(shown, browser):
+    start(browser, shown[1], renderer="webgl")
+    want = take_pictures(browser, "webgl", VIEWS)
+    got = take_pictures(browser, "webgpu", VIEWS)
+    for view, one, other in zip(VIEWS, got, want):
+        height, width, _ = other.shape
+        assert other[height // 4 : -height // 4, width // 3 : -width // 3].std() > 5, view
+        assert_same_pictures(one, other)
+    (again,) = take_pictures(browser, "webgl", VIEWS[:1])  # and back
+    assert_same_pictures(again, want[0])
+    with pytest.raises(AssertionError):
+        assert_same_pictures(got[0], want[2])
+    assert browser.said == []
+    assert {url.split(":")[0] for url in browser.asked} <= {"file", "data", "blob"}
+
+
+def test_the_choice_and_the_inspector(shown, browser):
+    start(browser, shown[1], renderer="webgl")
+    tab = browser.tab
+    assert tab.locator("#renderer input").count() == 0  # nobody has looked for an adapter
+    tab.evaluate("nt.set", {"shape": "flat", "autoLod": False, "lod": 0})
+    found = {}
+    for name in ("webgl", "webgpu"):
+        if name == "webgpu":
+            tab.click("#renderers summary")
+            tab.click("#renderer label >> text=WebGPU")
+            tab.wait_for_function("nt.view.renderer.name === 'webgpu'")
+        found[name] = []
+        for x, y in ((210, 60), (180, 90)):
+            tab.evaluate("([x, y]) => nt.inspect(x, y)", [x, y])
+            found[name].append((tab.inner_text("#texel-note"), tab.inner_text("#texel")))
+        tab.evaluate("nt.inspect(2, 2)")
+        found[name].append(tab.inner_text("#texel-note"))
+        assert tab.inner_text("#renderer-name") == ("WebGPU" if name == "webgpu" else "WebGL 2")
+    assert "of LOD 0" in found["webgl"][0][0] and found["webgl"][0][0] != found["webgl"][1][0]
+    assert [note if isinstance(note, str) else note[0] for note in found["webgl"]] == [
+        note if isinstance(note, str) else note[0] for note in found["webgpu"]
+    ]
+    for one, other in zip(found["webgl"][:2], found["webgpu"][:2]):
+        codes = [[int(row.split("\t")[2]) for row in table[1].splitlines()[1:] if "no such" not in row] for table in (one, other)]
+        assert len(codes[0]) == 8 and np.abs(np.subtract(*codes)).max() <= 1
+    assert tab.evaluate("nt.measureFrame()") > 0
+    assert browser.said == []
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("textureLoad(ntGrid0, texel, mip)", "textureLoad(ntGrid0, texel / 2, mip + 1)"),
+        ("+ floor(pixel.xy) + 0.5)", "+ floor(pixel.xy))"),
+        ("Codes(rounded(vec4<f32>(v[0], v[1],", "Codes(rounded(vec4<f32>(v[1], v[0],"),
+    ],
+    ids=["wrong mip", "half-texel shift", "swapped channels"],
+)
+def test_mistakes_are_caught(before, after, shown, browser, tmp_path):
+    page = changed_page(shown[1], tmp_path, before.replace("<", "\\u003c"), after.replace("<", "\\u003c"))
+    start(browser, page)
+    images = images_of(tmp_path / "images", read_export(shown[0]["reference"][1]))
+    with pytest.raises(AssertionError):
+        assert_same_texels(browser, images)
+
+
+def test_a_canvas_of_its_own_and_a_lost_device(shown, browser, tmp_path):
+    """What a machine with a GPU gets: each renderer draws to its own canvas; after a lost device WebGL 2 goes on."""
+    start(browser, changed_page(shown[1], tmp_path, "gl && isSoftware() ?", "false ?"))
+    (got,) = take_pictures(browser, "webgpu", VIEWS[:1])
+    browser.tab.evaluate("nt.view.renderer.device.destroy()")
+    browser.tab.wait_for_function("nt.view.renderer.name === 'webgl' && nt.view.loaded")
+    browser.tab.wait_for_function("document.querySelector('#status').textContent === ''")
+    assert_same_pictures(stage(browser), got)
+    assert_same_pictures(take_pictures(browser, "webgpu", VIEWS[:1])[0], got)
+
+
+def test_without_webgl(shown, browser, tmp_path):
+    browser.open(changed_page(shown[1], tmp_path, 'surface.getContext("webgl2",', 'surface.getContext("none",'))
+    assert browser.tab.evaluate("nt.view.renderer.name") == "webgpu"
+    assert stage(browser).std() > 5 and browser.read("roughness", 0).std() > 1

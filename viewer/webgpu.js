@@ -10,14 +10,16 @@ const webgpu = {
     /** Whether there is an adapter. Not asked before somebody wants to know: Chromium's console says so when there is none. */
     async offered() {
         this.found ??= await navigator.gpu?.requestAdapter() ?? null;
-        return this.found !== null;
+        const software = this.found?.info?.isFallbackAdapter ?? false;
+        return this.found !== null && !(software && gl && !picture);  // the CPU, where WebGL has a GPU, is no choice
     },
 
     /** Get the device and compile what no material changes. */
     async start() {
         if (this.device) return;
         if (!await this.offered()) throw new Error("this browser offers WebGPU no adapter");
-        const { limits } = this.found;
+        const { limits, info } = this.found;
+        if (!gl && info?.isFallbackAdapter) picture ??= canvas.getContext("2d");
         const wanted = ["maxTextureDimension2D", "maxSampledTexturesPerShaderStage", "maxStorageBufferBindingSize", "maxBufferSize"];
         const device = await this.found.requestDevice({ requiredLimits: Object.fromEntries(wanted.map((name) => [name, limits[name]])) });
         this.found = null;  // an adapter gives one device

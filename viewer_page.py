@@ -38,8 +38,8 @@ from shape import layer_sizes
 from viewer_source import SourceImages, encode_source, find_source
 
 VIEWER = Path(__file__).resolve().parent / "viewer"
-SCRIPTS = ("payload", "gl", "shapes", "source", "material", "webgl", "webgpu", "renderer", "readback", "panel", "inspector",
-           "main")  # fmt: skip
+SCRIPTS = ("payload", "gl", "shapes", "source", "material", "webgl", "webgpu", "renderer", "readback", "panel",
+           "inspector", "main")  # fmt: skip
 SHADERS = ("surface.vert", "view.frag", "light.glsl", "pick.frag", "solid.frag", "present.frag",
            "surface.wgsl", "view.wgsl", "light.wgsl", "present.wgsl")  # fmt: skip
 LANGUAGES = ("essl", "wgsl")  # of the decoder: WebGL 2 and WebGPU

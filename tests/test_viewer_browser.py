@@ -102,7 +102,7 @@ def open_browser(profile: Path, *flags: str):
             str(profile), executable_path=executable, headless=True, args=[*FLAGS, *flags],
             viewport={"width": 770, "height": 280}, color_scheme="dark",
         )  # fmt: skip
-        context.set_default_timeout(20_000)
+        context.set_default_timeout(60_000)
         yield Browser(context)
         context.close()
 

@@ -1,9 +1,9 @@
 """A page that decodes a material live in the browser: `export.py --viewer page.html`.
 
 One HTML file without references to anything else. The parts lie in viewer/: page.html with its style and scripts,
-which are put together here, and shaders. The decoders are those of `export.py --shader essl,wgsl --weights buffer`, the
-feature textures are those of the DDS files. Bytes are text of 7 bits a character in UTF-8, which takes 16 % more than the bytes; base64
-takes 33 %.
+which are put together here, and shaders. The decoders are those of `export.py --shader essl,wgsl --weights buffer`,
+the feature textures are those of the DDS files. Bytes are text of 7 bits a character in UTF-8, which takes 16 % more
+than the bytes; base64 takes 33 %.
 """
 
 from __future__ import annotations

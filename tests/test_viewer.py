@@ -173,7 +173,8 @@ def test_the_parts_fit_together(one):
     used = {name for text in scripts.values() for name in re.findall(r'(?:byId|choices|check|bind)\("([\w-]+)"', text)}
     assert used <= ids, used - ids
     assert {path.stem for path in VIEWER.glob("*.js")} == set(SCRIPTS)
-    assert {path.name for path in VIEWER.iterdir() if path.suffix in (".vert", ".frag", ".glsl", ".wgsl")} == set(SHADERS)
+    endings = (".vert", ".frag", ".glsl", ".wgsl")
+    assert {path.name for path in VIEWER.iterdir() if path.suffix in endings} == set(SHADERS)
     assert set(page.data["shaders"]) == set(SHADERS)
     assert "</script" not in "".join(scripts.values())
     uniforms = set(re.findall(r"uniform [\w ]+ (u\w+)", "".join(page.data["shaders"].values())))

@@ -1,9 +1,9 @@
 """A page that decodes a material live in the browser: `export.py --viewer page.html`.
 
 One HTML file without references to anything else. The parts lie in viewer/: page.html with its style and scripts,
-which are put together here, and shaders. The decoder is the one of `export.py --shader essl`, the feature textures are
-those of the DDS files. Bytes are text of 7 bits a character in UTF-8, which takes 16 % more than the bytes; base64
-takes 33 %.
+which are put together here, and shaders. The decoders are those of `export.py --shader essl,wgsl --weights buffer`,
+the feature textures are those of the DDS files. Bytes are text of 7 bits a character in UTF-8, which takes 16 % more
+than the bytes; base64 takes 33 %.
 """
 
 from __future__ import annotations
@@ -31,14 +31,18 @@ from file_space import constant_listing, file_values
 from files import make_folder, write_text
 from images import quote
 from manifest import MANIFEST
+from model import NeuralTexture
 from shader_export import decoder_core, shader_source, texture_names, weight_bytes, weight_columns
 from shader_languages import TABLE, WEIGHT_TEXTURE_WIDTH
 from shape import layer_sizes
 from viewer_source import SourceImages, encode_source, find_source
 
 VIEWER = Path(__file__).resolve().parent / "viewer"
-SCRIPTS = ("payload", "gl", "shapes", "source", "material", "renderer", "readback", "panel", "inspector", "main")
-SHADERS = ("surface.vert", "view.frag", "light.glsl", "pick.frag", "solid.frag", "present.frag")
+SCRIPTS = ("payload", "gl", "shapes", "source", "material", "webgl", "webgpu", "renderer", "readback", "panel",
+           "inspector", "main")  # fmt: skip
+SHADERS = ("surface.vert", "view.frag", "light.glsl", "pick.frag", "solid.frag", "present.frag",
+           "surface.wgsl", "view.wgsl", "light.wgsl", "present.wgsl")  # fmt: skip
+LANGUAGES = ("essl", "wgsl")  # of the decoder: WebGL 2 and WebGPU
 PAGE_BYTES = 690_000  # that a page may have above the bytes of its materials' files
 LEAST_SOURCE_ROOM = 60_000  # bytes a material: a large one leaves no room, and still there should be a source to see
 THUMBNAIL_SIZE = 96  # texels
@@ -122,10 +126,6 @@ def describe_for_page(exported: ExportedTexture, page: Page) -> dict[str, Any]:
     """What the scripts read of a material, JSON-ready, without its source; its bytes are added to the page."""
     model, manifest = exported.model, exported.manifest
     material = manifest["material"]
-    core = decoder_core("essl")
-    before, core_found, after = shader_source(model, material, "essl", "buffer").partition(core)
-    if not core_found:
-        raise AssertionError("the decoder does not contain its core")
     textures = []
     planes = [texture for grid in range(len(model.grids)) for texture in grid_textures(model, grid)]
     for name, texture in zip(texture_names(model), planes):
@@ -155,10 +155,18 @@ def describe_for_page(exported: ExportedTexture, page: Page) -> dict[str, Any]:
         "metrics": _scores(manifest["metrics"]),
         "grids": grids,
         "network": f"{network}, {model.decoder.activation}",
-        "preamble": [before, after],
+        "preambles": {language: _preamble(model, material, language) for language in LANGUAGES},
         "textures": textures,
         "weights": weights,
     }
+
+
+def _preamble(model: NeuralTexture, material: Mapping[str, Any], language: str) -> list[str]:
+    """What a material's decoder has before and after the core, which the page has once."""
+    before, found, after = shader_source(model, material, language, "buffer").partition(decoder_core(language))
+    if not found:
+        raise AssertionError("the decoder does not contain its core")
+    return [before, after]
 
 
 def _scores(metrics: Any) -> dict[str, Any] | None:
@@ -232,8 +240,8 @@ def assemble(page: Page) -> str:
     """The text of the page."""
     parts = {name: (VIEWER / name).read_text(encoding="utf-8") for name in (*SHADERS, "page.html", "style.css")}
     scripts = "\n".join((VIEWER / f"{name}.js").read_text(encoding="utf-8") for name in SCRIPTS)
-    core = decoder_core("essl")
-    data = {"materials": page.materials, "core": core, "shaders": {name: parts[name] for name in SHADERS}}
+    cores = {language: decoder_core(language) for language in LANGUAGES}
+    data = {"materials": page.materials, "cores": cores, "shaders": {name: parts[name] for name in SHADERS}}
     names = ", ".join(material["name"] for material in page.materials)
     filled = {
         "title": html.escape(f"{names[:200]} – neural texture"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 from pathlib import Path
 
@@ -91,18 +92,25 @@ class Browser:
         return np.asarray(PillowImage.open(io.BytesIO(self.tab.screenshot(**clip))).convert("RGB")).astype(int)
 
 
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
+@contextlib.contextmanager
+def open_browser(profile: Path, *flags: str):
+    """A tab of a headless Chromium with more flags; skips the test where there is none."""
     api = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install playwright")
     executable = chromium()
     with api.sync_playwright() as playwright:
         context = playwright.chromium.launch_persistent_context(
-            str(tmp_path_factory.mktemp("profile")), executable_path=executable, headless=True, args=FLAGS,
+            str(profile), executable_path=executable, headless=True, args=[*FLAGS, *flags],
             viewport={"width": 770, "height": 280}, color_scheme="dark",
         )  # fmt: skip
         context.set_default_timeout(60_000)
         yield Browser(context)
         context.close()
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    with open_browser(tmp_path_factory.mktemp("profile")) as opened:
+        yield opened
 
 
 def images_of(folder: Path, exported: ExportedTexture) -> dict[tuple[str, int], np.ndarray]:
@@ -224,6 +232,22 @@ def test_the_flat_view_shows_the_texels(alone, browser, tmp_path):
     at = ((np.arange(32) + 0.5) / 32 * side).astype(int)
     got = picture[(top + at).astype(int)[:, None], (left + at).astype(int)]
     assert np.abs(got - want).max() <= 1
+
+
+def test_without_webgpu_there_is_no_choice(alone, browser):
+    """Looking for an adapter is left to the user: Chromium writes a line into the console where there is none."""
+    browser.said.clear()
+    browser.open(alone[1])
+    assert browser.tab.evaluate("nt.view.renderer.name") == "webgl" and browser.said == []
+    if browser.tab.locator("#renderers").is_hidden():
+        return  # not even navigator.gpu
+    assert not browser.tab.evaluate("nt.offerRenderers()"), "this Chromium has WebGPU without being told to"
+    browser.tab.click("#renderers summary")
+    assert browser.tab.locator("#renderer input").count() == 0
+    assert "no adapter" in browser.tab.inner_text("#renderer-note")
+    assert "no adapter" in browser.tab.evaluate("nt.chooseRenderer('webgpu').catch((error) => error.message)")
+    assert browser.read("roughness", 0).std() > 1  # goes on with WebGL 2
+    assert set(browser.said) <= {"No available adapters."}
 
 
 def test_inspector_keys_and_switches(alone, browser):

@@ -13,11 +13,14 @@ function isSoftware() {
 // Where the CPU draws, Chromium may read a WebGL canvas back for every look at it, and complains about that in the console.
 // There the page copies finished pictures to a 2D canvas itself, without waiting for them; else WebGL's own is the canvas.
 let canvas = document.getElementById("canvas");
-const picture = gl && isSoftware() ? canvas.getContext("2d") : null;
-if (gl && !picture) {
-    for (const { name, value } of canvas.attributes) surface.setAttribute(name, value);
-    canvas.replaceWith(surface);
-    canvas = surface;
+let picture = gl && isSoftware() ? canvas.getContext("2d") : null;
+
+/** Make a renderer's own canvas the one of the page, where the page has no 2D canvas for all of them. */
+function showSurface(next) {
+    if (picture || next === canvas) return;
+    for (const name of ["id", "tabindex", "role", "aria-label"]) next.setAttribute(name, canvas.getAttribute(name));
+    canvas.replaceWith(next);
+    canvas = next;
 }
 
 const VERTEX = () => DATA.shaders["surface.vert"];

@@ -6,7 +6,8 @@ function step(list, now, by) {
     return list[(list.indexOf(now) + by + list.length) % list.length];
 }
 
-function usePointers() {
+/** What pointers do on a canvas; every renderer may have one of its own. */
+function usePointers(canvas) {
     const pointers = new Map();
     let moved = 0, spread = 0;
     const middle = () => {
@@ -46,6 +47,9 @@ function usePointers() {
         e.preventDefault();
         zoom(Math.exp(Math.sign(e.deltaY) * Math.min(0.25, Math.abs(e.deltaY) / 600)));
     }, { passive: false });
+}
+
+function useDivider() {
     const divider = byId("divider");
     divider.addEventListener("pointerdown", (e) => divider.setPointerCapture(e.pointerId));
     divider.addEventListener("pointermove", (e) => {
@@ -99,22 +103,47 @@ function useKeys() {
 
 let loading = Promise.resolve();
 
-/** Show material number `index`; a second call waits for the first. Rejects when this GPU cannot show it. */
-function chooseMaterial(index) {
+/** Show material number `index` with a renderer; a second call waits for the first. Rejects when this GPU cannot show it. */
+function chooseMaterial(index, name = null) {
     if (!(index >= 0 && index < DATA.materials.length)) return loading;
     loading = loading.catch(() => {}).then(async () => {
+        const last = view.renderer, renderer = RENDERERS[name ?? last.name], before = view.loaded;
         byId("status").textContent = "compiling the decoder of " + DATA.materials[index].name;
         await nextFrame();
-        const loaded = await loadMaterial(DATA.materials[index]), before = view.loaded;
+        await renderer.start();
+        const loaded = await loadMaterial(DATA.materials[index], renderer);
         state.material = index;
         view.loaded = loaded;
-        if (before) freeMaterial(before);
+        if (before) last.free(before.gpu);
+        if (last !== renderer || !before) useRenderer(renderer, last);
         byId("status").textContent = "";
         showMaterial();
         change({});
     });
-    loading.catch(fail);
+    loading.catch((error) => {
+        fail(error);
+        showRenderer();
+    });
     return loading;
+}
+
+/** The same material with another renderer. */
+function chooseRenderer(name) {
+    return loading.catch(() => {}).then(() => name === view.renderer.name && view.loaded ? undefined : chooseMaterial(state.material, name));
+}
+
+const resized = new ResizeObserver(invalidate), known = new Set();
+
+function useRenderer(renderer, last) {
+    if (last !== renderer) last.freeTargets();
+    Object.assign(view, { renderer, cost: FIRST_COST });
+    showSurface(renderer.surface);
+    if (!known.has(canvas)) {
+        known.add(canvas);
+        usePointers(canvas);
+        resized.observe(canvas);
+    }
+    showRenderer();
 }
 
 function fail(error) {
@@ -123,10 +152,11 @@ function fail(error) {
 
 async function start() {
     makePanel();
-    if (!gl) return fail("This page needs WebGL 2, which this browser does not offer (switched off, or no graphics driver).");
-    usePointers();
+    if (!gl && !await webgpu.offered()) {
+        return fail("This page needs WebGL 2 or WebGPU, which this browser does not offer (switched off, or no graphics driver).");
+    }
+    useDivider();
     useKeys();
-    new ResizeObserver(invalidate).observe(canvas);
     setInterval(() => {
         if (state.compare !== "flicker" || document.hidden || view.shownGeneration !== view.generation) return;
         view.flickered = !view.flickered;
@@ -135,22 +165,17 @@ async function start() {
     }, FLICKER_MS);
     surface.addEventListener("webglcontextlost", (e) => {
         e.preventDefault();
-        fail("The graphics driver has stopped; waiting for it.");
+        webgl.forget();
+        if (view.renderer === webgl) fail("The graphics driver has stopped; waiting for it.");
     });
     surface.addEventListener("webglcontextrestored", async () => {
-        Object.assign(view, { loaded: null, targets: null, texelTarget: null, pickTarget: null });
-        await makePrograms();
+        webgl.forget();  // what was made meanwhile
+        if (view.renderer !== webgl) return;
+        view.loaded = null;
         await chooseMaterial(state.material);
     });
-    await makePrograms();
     renderForever();
-    await chooseMaterial(0);
-}
-
-async function makePrograms() {
-    view.present = await makeProgram(VERTEX(), DATA.shaders["present.frag"]);
-    view.solid = await makeProgram(VERTEX(), DATA.shaders["solid.frag"]);
-    view.pick = await makeProgram(VERTEX(), DATA.shaders["pick.frag"]);
+    await chooseMaterial(0, gl ? "webgl" : "webgpu");
 }
 
 const started = start();
@@ -158,6 +183,9 @@ started.catch(fail);
 
 /**
  * For tests: await nt.ready; nt.set({show, shape, compare, ...}) (see `state` in renderer.js); await nt.settled();
- * await nt.readMap("normal", 2); await nt.readMap("normal", 2, "source"); nt.inspect(x, y) in CSS pixels.
+ * await nt.readMap("normal", 2); await nt.readMap("normal", 2, "source"); nt.inspect(x, y) in CSS pixels; await nt.chooseRenderer("webgpu").
  */
-window.nt = { ready: started, state, camera, set: change, settled, readMap, inspect, readTexel, chooseMaterial, measureFrame, gl, data: DATA };
+window.nt = {
+    ready: started, state, view, camera, set: change, settled, readMap, inspect, readTexel, chooseMaterial, chooseRenderer,
+    offerRenderers, measureFrame, gl, data: DATA,
+};

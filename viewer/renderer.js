@@ -3,23 +3,25 @@
 
 const PREVIEW_MS = 45, TILE_MS = 120, FAST_MS = 30;
 const LEAST_PREVIEW = 64 * 48, LEAST_TILE = 64 * 64;  // pixels: a draw has its price, however small
+const FIRST_COST = 0.02;  // ms a pixel; the first draw is small, and measures it
 const PRESENT_MS = 300;  // between two looks at a view that is not finished
 const LAYERS = { decoded: 0, source: 1, error: 2 };
 const SAMPLING = { nearest: 0, linear: 1, anywhere: 2 };
-const TASKS = { draw: 0, read: 1 };
 
 const state = {
     material: 0, show: "lit", shape: "sphere", compare: "decoded", tiling: 1, autoLod: true, lod: 0, sampling: "nearest",
     light: 40, split: 0.5, errorScale: 32,
 };
 
+const RENDERERS = { webgl, webgpu };
+
 const view = {
+    renderer: webgl,
     loaded: null,  // the material on the GPU
     generation: 0,  // of what the canvas should show
     shownGeneration: -1,
-    cost: 0.02,  // ms a pixel; the first draw is small, and measures it
+    cost: FIRST_COST,
     flickered: false,
-    targets: null,
     presented: 0,  // when the canvas last got something
     timing: { ms: 0, pixels: 0, tiles: 0 },
     listeners: [],
@@ -38,131 +40,59 @@ function layersWanted() {
 const comparing = () => state.compare !== "decoded" && view.loaded.source !== null;
 const leastLod = () => comparing() ? view.loaded.source.lod : 0;
 
-/** Uniforms and textures of one draw of the material's program. */
-function useMaterial(task, layer, lod, map) {
-    const m = view.loaded, { at } = m;
-    gl.useProgram(m.program);
-    m.textures.forEach(({ texture, kind }, unit) => {
-        gl.activeTexture(gl.TEXTURE0 + unit);
-        gl.bindTexture(kind, texture);
-    });
-    if (m.block) gl.bindBufferBase(gl.UNIFORM_BUFFER, 0, m.block);
-    gl.uniform1i(at("uTask"), TASKS[task]);
-    gl.uniform1i(at("uLayer"), LAYERS[layer]);
-    gl.uniform1i(at("uMap"), map);
-    gl.uniform1f(at("uLod"), lod);
-    gl.uniform1i(at("uFill"), +(task !== "draw"));
-    gl.uniform1i(at("uAutoLod"), +state.autoLod);
-    gl.uniform1f(at("uLeastLod"), leastLod());
-    gl.uniform1i(at("uSampling"), SAMPLING[state.sampling]);
-    gl.uniform1f(at("uErrorScale"), state.errorScale / 255);
-    gl.bindVertexArray(null);
+/** What one draw of the material's shader shows. */
+function lookOf(layer, lod, map) {
+    return {
+        layer: LAYERS[layer], map, lod, autoLod: +state.autoLod, leastLod: leastLod(), sampling: SAMPLING[state.sampling],
+        errorScale: state.errorScale / 255,
+    };
 }
 
-/** What surface.vert needs to place the shape in a canvas of this aspect. */
-function placeShape(at, aspect) {
-    const m = view.loaded, flat = state.shape === "flat";
-    gl.uniform1i(at("uFill"), 0);
-    gl.uniformMatrix4fv(at("uViewProjection"), false, camera.matrix(aspect, flat));
-    gl.uniform2f(at("uUvScale"), ...tilesOf(state.shape, state.tiling, m.width, m.height));
-    const mesh = m.meshes[state.shape];
-    if (state.shape === "sphere" || state.shape === "cube") gl.enable(gl.CULL_FACE);  // convex: no depth is needed
-    else gl.disable(gl.CULL_FACE);
-    gl.bindVertexArray(mesh.array);
-    return mesh;
+/** Where the shape lies in the canvas, and its light. */
+function placing() {
+    const m = view.loaded, flat = state.shape === "flat", aspect = canvas.width / canvas.height, sun = state.light * Math.PI / 180;
+    return {
+        mesh: m.meshes[state.shape],
+        culled: state.shape === "sphere" || state.shape === "cube",  // convex: no depth is needed
+        matrix: camera.matrix(aspect, flat),
+        uvScale: tilesOf(state.shape, state.tiling, m.width, m.height),
+        eye: flat ? [...camera.centre, 20] : camera.eye(aspect),
+        sun: normalize([Math.sin(sun), 0.9, Math.cos(sun)]),
+    };
 }
 
-/** Draw the shape into the bound framebuffer; `box` limits it to x, y, width, height. */
-function drawShape(width, height, layer, box) {
-    const flat = state.shape === "flat";
-    gl.viewport(0, 0, width, height);
-    gl.enable(gl.SCISSOR_TEST);
-    gl.scissor(...box);
-    gl.clearColor(0, 0, 0, 0);
-    gl.clear(gl.COLOR_BUFFER_BIT);
-    useMaterial("draw", layer, state.lod, MAP_NAMES.indexOf(state.show));  // -1: lit
-    const { at } = view.loaded, aspect = canvas.width / canvas.height;
-    gl.uniform3f(at("uEye"), ...flat ? [...camera.centre, 20] : camera.eye(aspect));
-    const sun = state.light * Math.PI / 180;
-    gl.uniform3f(at("uSun"), ...normalize([Math.sin(sun), 0.9, Math.cos(sun)]));
-    const mesh = placeShape(at, aspect);
-    gl.drawElements(gl.TRIANGLES, mesh.count, gl.UNSIGNED_SHORT, 0);
-    gl.disable(gl.SCISSOR_TEST);
+/** Draw the shape into a target; `box` limits it to x, y, width, height. */
+function drawShape(target, width, height, layer, box) {
+    const look = { ...lookOf(layer, state.lod, MAP_NAMES.indexOf(state.show)), ...placing() };  // -1: lit
+    view.renderer.drawShape(view.loaded.gpu, target, width, height, box, look);
 }
 
 /** Targets of the canvas's size; the canvas takes the size of its element. */
 function fitTargets() {
-    const ratio = Math.min(window.devicePixelRatio || 1, 2);
+    const ratio = Math.min(window.devicePixelRatio || 1, 2), { renderer } = view;
     const width = Math.max(1, Math.round(canvas.clientWidth * ratio)), height = Math.max(1, Math.round(canvas.clientHeight * ratio));
-    if (view.targets && canvas.width === width && canvas.height === height) return;
-    if (view.targets) Object.values(view.targets).flat().forEach(freeTarget);
-    [canvas.width, canvas.height] = [width, height];
-    const layers = [0, 1].map(() => makeTarget(width, height));
-    for (const layer of layers) {
-        gl.bindFramebuffer(gl.FRAMEBUFFER, layer.frame);
-        gl.clearColor(0, 0, 0, 0);
-        gl.clear(gl.COLOR_BUFFER_BIT);
-    }
-    const [preview, coverage] = [0, 1].map(() => makeTarget(width, height));
-    view.targets = { layers, preview, coverage, samples: makeSampledTarget(width, height) };
-    if (picture) view.targets.screen = makeTarget(width, height);
-}
-
-/** How much of each pixel the shape covers. Several samples of the decoder itself would cost as many times as much. */
-function drawCoverage() {
-    const { samples, coverage } = view.targets, { width, height } = canvas;
-    gl.bindFramebuffer(gl.FRAMEBUFFER, samples.frame);
-    gl.viewport(0, 0, width, height);
-    gl.clearColor(0, 0, 0, 0);
-    gl.clear(gl.COLOR_BUFFER_BIT);
-    gl.useProgram(view.solid.program);
-    const mesh = placeShape(view.solid.at, width / height);
-    gl.drawElements(gl.TRIANGLES, mesh.count, gl.UNSIGNED_SHORT, 0);
-    gl.bindFramebuffer(gl.DRAW_FRAMEBUFFER, coverage.frame);
-    gl.blitFramebuffer(0, 0, width, height, 0, 0, width, height, gl.COLOR_BUFFER_BIT, gl.NEAREST);
-}
-
-/** Textures to a framebuffer of the canvas's size; `part` of them holds the picture. */
-function putTextures(frame, first, second, split, { part = [1, 1], onCanvas = false } = {}) {
-    const { at, program } = view.present;
-    gl.bindFramebuffer(gl.FRAMEBUFFER, frame);
-    gl.viewport(0, 0, canvas.width, canvas.height);
-    gl.disable(gl.CULL_FACE);
-    gl.useProgram(program);
-    [first, second, view.targets.coverage].forEach((target, unit) => {
-        gl.activeTexture(gl.TEXTURE0 + unit);
-        gl.bindTexture(gl.TEXTURE_2D, target.texture);
-    });
-    gl.uniform1i(at("uFirst"), 0);
-    gl.uniform1i(at("uSecond"), 1);
-    gl.uniform1i(at("uCoverage"), 2);
-    gl.uniform1i(at("uSmoothEdges"), +onCanvas);
-    gl.uniform1i(at("uForImageData"), +(onCanvas && picture !== null));
-    gl.uniform2f(at("uPart"), ...part);
-    gl.uniform2f(at("uPixels"), canvas.width, canvas.height);
-    gl.uniform1f(at("uSplit"), split);
-    gl.uniform1i(at("uFill"), 1);
-    gl.bindVertexArray(null);
-    gl.drawArrays(gl.TRIANGLES, 0, 3);
+    if (canvas.width !== width || canvas.height !== height) [canvas.width, canvas.height] = [width, height];
+    const now = renderer.targets?.coverage;
+    if (now?.width !== width || now.height !== height) renderer.makeTargets(width, height);
 }
 
 /** Put the layers, as far as they are, on the canvas. */
 function present() {
     view.presented = performance.now();
-    if (!view.targets) return;
-    const [first, second] = view.targets.layers;
+    const { renderer } = view;
+    if (!renderer.targets) return;
+    const [first, second] = renderer.targets.layers;
     const shown = state.compare === "flicker" && view.flickered ? second : first;
     const split = state.compare === "split" ? Math.round(state.split * canvas.width) : canvas.width + 9;
-    putTextures(view.targets.screen?.frame ?? null, shown, second, split, { onCanvas: true });
+    renderer.present(shown, second, split);
     if (picture) void copyToPicture();
 }
 
 /** The screen target to the 2D canvas; of several at a time the last one counts. */
 async function copyToPicture() {
     const { width, height } = canvas, number = view.copies = (view.copies ?? 0) + 1;
-    gl.bindFramebuffer(gl.FRAMEBUFFER, view.targets.screen.frame);
-    const pixels = await readPixels(0, 0, width, height, gl.RGBA, gl.UNSIGNED_BYTE, new Uint8ClampedArray(4 * width * height));
-    if (number !== view.copies || canvas.width !== width || canvas.height !== height) return;
+    const pixels = await view.renderer.screenPixels();
+    if (number !== view.copies || pixels.length !== 4 * width * height || canvas.width !== width) return;
     picture.putImageData(new ImageData(pixels, width, height), 0, 0);
 }
 
@@ -170,24 +100,23 @@ async function copyToPicture() {
 async function timed(pixels, draw) {
     const started = performance.now();
     draw();
-    const ms = await gpuDone(started);
+    const ms = await view.renderer.done(started);
     const cost = Math.min(4 * view.cost, Math.max(view.cost / 4, ms / pixels));
     view.cost = 0.5 * view.cost + 0.5 * cost;
     return ms;
 }
 
-async function drawPreview(layers) {
-    const { width, height } = canvas;
+async function drawPreview(layers, generation) {
+    const { width, height } = canvas, { preview, layers: targets } = view.renderer.targets;
     const pixels = Math.max(LEAST_PREVIEW, PREVIEW_MS / view.cost / layers.length);
     const scale = Math.min(1, Math.sqrt(pixels / (width * height)));
     const w = Math.max(1, Math.round(width * scale)), h = Math.max(1, Math.round(height * scale));
     for (const [index, layer] of layers.entries()) {
         await timed(w * h, () => {
-            gl.bindFramebuffer(gl.FRAMEBUFFER, view.targets.preview.frame);
-            drawShape(w, h, layer, [0, 0, w, h]);
-            const copy = view.targets.preview;
-            putTextures(view.targets.layers[index].frame, copy, copy, canvas.width + 9, { part: [w / width, h / height] });
+            drawShape(preview, w, h, layer, [0, 0, w, h]);
+            view.renderer.putPreview(targets[index], [w / width, h / height]);
         });
+        if (view.generation !== generation || view.renderer.lost()) return;
     }
     present();
 }
@@ -221,27 +150,21 @@ function tilesOfShape() {
 /** All of the view, unless it changes meanwhile. Resolves to whether it was finished. */
 async function drawView(generation) {
     fitTargets();
-    drawCoverage();
+    const { renderer } = view;
+    renderer.drawCoverage(view.loaded.gpu, placing());
     const layers = layersWanted(), { width, height } = canvas, [, , w, h] = shapeBox();
     const slow = view.cost * w * h * layers.length > FAST_MS;
     if (slow) {
-        await drawPreview(layers);
-        if (view.generation !== generation) return false;
+        await drawPreview(layers, generation);
+        if (view.generation !== generation || renderer.lost()) return false;
     }
     const timing = { ms: 0, pixels: width * height, tiles: 0 };
     for (const [index, layer] of layers.entries()) {
-        const boxes = tilesOfShape(), { frame } = view.targets.layers[index];
-        if (boxes.length === 1) {  // no tile of an earlier view stays
-            gl.bindFramebuffer(gl.FRAMEBUFFER, frame);
-            gl.clearColor(0, 0, 0, 0);
-            gl.clear(gl.COLOR_BUFFER_BIT);
-        }
+        const boxes = tilesOfShape(), target = renderer.targets.layers[index];
+        if (boxes.length === 1) renderer.clear(target);  // no tile of an earlier view stays
         for (const box of boxes) {
-            const ms = await timed(box[2] * box[3], () => {
-                gl.bindFramebuffer(gl.FRAMEBUFFER, frame);
-                drawShape(width, height, layer, box);
-            });
-            if (view.generation !== generation || gl.isContextLost()) return false;
+            const ms = await timed(box[2] * box[3], () => drawShape(target, width, height, layer, box));
+            if (view.generation !== generation || renderer.lost()) return false;
             if (performance.now() - view.presented > PRESENT_MS) {
                 present();
                 onProgress((index + boxes.indexOf(box) / boxes.length) / layers.length);
@@ -258,7 +181,7 @@ async function drawView(generation) {
 
 async function renderForever() {
     for (;;) {
-        if (view.shownGeneration === view.generation || !view.loaded || gl.isContextLost()) {
+        if (view.shownGeneration === view.generation || !view.loaded || view.renderer.lost()) {
             await new Promise((resolve) => { view.wake = resolve; });
             continue;
         }
@@ -284,9 +207,8 @@ async function measureFrame() {
     if (view.timing.ms > 1000) return view.timing.ms;
     const drawTimes = (count) => {
         const started = performance.now();
-        gl.bindFramebuffer(gl.FRAMEBUFFER, view.targets.preview.frame);
-        for (let i = 0; i < count; i++) drawShape(width, height, layer, box);
-        return gpuDone(started);
+        for (let i = 0; i < count; i++) drawShape(view.renderer.targets.preview, width, height, layer, box);
+        return view.renderer.done(started);
     };
     const count = Math.max(1, Math.min(500, Math.floor(500 / await drawTimes(1))));
     return await drawTimes(count) / count;

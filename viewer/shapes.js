@@ -43,29 +43,20 @@ function cubeMesh() {
     return mesh;
 }
 
-/** {array, count, extent}: on the GPU; extent: the largest |x|, |y| and |z|. */
-function uploadMesh({ vertices, indices }) {
-    const array = gl.createVertexArray();
-    gl.bindVertexArray(array);
-    gl.bindBuffer(gl.ARRAY_BUFFER, gl.createBuffer());
-    gl.bufferData(gl.ARRAY_BUFFER, new Float32Array(vertices), gl.STATIC_DRAW);
-    gl.bindBuffer(gl.ELEMENT_ARRAY_BUFFER, gl.createBuffer());
-    gl.bufferData(gl.ELEMENT_ARRAY_BUFFER, new Uint16Array(indices), gl.STATIC_DRAW);
-    [3, 3, 3, 2].reduce((offset, size, location) => {
-        gl.enableVertexAttribArray(location);
-        gl.vertexAttribPointer(location, size, gl.FLOAT, false, 44, offset);
-        return offset + 4 * size;
-    }, 0);
-    gl.bindVertexArray(null);
+const VERTEX_PARTS = [3, 3, 3, 2];  // floats: position, normal, tangent, uv
+const VERTEX_BYTES = 44;
+
+/** {vertices, indices, extent}: as the GPU takes them; extent: the largest |x|, |y| and |z|. */
+function packMesh({ vertices, indices }) {
     const extent = [0, 1, 2].map((k) => vertices.reduce((most, x, i) => i % 11 === k ? Math.max(most, Math.abs(x)) : most, 0));
-    return { array, count: indices.length, extent };
+    return { vertices: new Float32Array(vertices), indices: new Uint16Array(indices), extent };
 }
 
 /** The meshes for a material: a plane has the shape of one tile. */
 function makeMeshes(width, height) {
     const longer = Math.max(width, height);
-    const plane = uploadMesh(planeMesh(width / longer, height / longer));
-    return { sphere: uploadMesh(sphereMesh()), plane, cube: uploadMesh(cubeMesh()), flat: plane };
+    const plane = packMesh(planeMesh(width / longer, height / longer));
+    return { sphere: packMesh(sphereMesh()), plane, cube: packMesh(cubeMesh()), flat: plane };
 }
 
 /** Tiles per unit of a shape's uv, so that texels are as wide as high and at least one tile is seen. */

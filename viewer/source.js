@@ -49,29 +49,22 @@ function sourceChain(codes, width, height, channels, kind) {
 }
 
 /** The pixels of an image file, RGBA; not through a 2D canvas, which may change them. */
-async function imagePixels(bytes) {
+async function imagePixels(bytes, renderer) {
     const options = { colorSpaceConversion: "none", premultiplyAlpha: "none" };
-    const bitmap = await createImageBitmap(new Blob([bytes], { type: "image/webp" }), options);
-    const target = makeTarget(bitmap.width, bitmap.height, gl.RGBA8, gl.NEAREST);
-    gl.pixelStorei(gl.UNPACK_COLORSPACE_CONVERSION_WEBGL, gl.NONE);
-    gl.bindTexture(gl.TEXTURE_2D, target.texture);
-    gl.texSubImage2D(gl.TEXTURE_2D, 0, 0, 0, gl.RGBA, gl.UNSIGNED_BYTE, bitmap);
-    gl.pixelStorei(gl.UNPACK_COLORSPACE_CONVERSION_WEBGL, gl.BROWSER_DEFAULT_WEBGL);
-    const pixels = new Uint8Array(4 * bitmap.width * bitmap.height);
-    gl.bindFramebuffer(gl.FRAMEBUFFER, target.frame);
-    await readPixels(0, 0, bitmap.width, bitmap.height, gl.RGBA, gl.UNSIGNED_BYTE, pixels);
-    freeTarget(target);
-    return pixels;
+    return await renderer.imagePixels(await createImageBitmap(new Blob([bytes], { type: "image/webp" }), options));
 }
 
-/** A texture array of three layers, channels 4 k .. 4 k + 3 in layer k; of zeros where the page has no source. */
-async function sourceTexture(material) {
+/** {width, height, layers} of every mip; layers: three times RGBA bytes, channels 4 k .. 4 k + 3 in layer k. Without a source 0. */
+async function sourceLevels(material, renderer) {
     const source = material.source, width = source ? source.width : 1, height = source ? source.height : 1;
     const mips = Math.floor(Math.log2(Math.max(width, height))) + 1;
-    const layers = [0, 1, 2].map(() => []);
+    const levels = Array.from({ length: mips }, (_, mip) => {
+        const [w, h] = [Math.max(1, width >> mip), Math.max(1, height >> mip)];
+        return { width: w, height: h, layers: [0, 1, 2].map(() => new Uint8Array(4 * w * h)) };
+    });
     for (const entry of source ? source.maps : []) {
         const [, channels] = MAPS[MAP_NAMES.indexOf(entry.map)], top = 2 ** source.bits - 1;
-        const pixels = await imagePixels(blobBytes(entry.blob));
+        const pixels = await imagePixels(blobBytes(entry.blob), renderer);
         const codes = new Uint8Array(width * height * channels);
         for (let i = 0; i < codes.length; i++) {
             codes[i] = Math.round(pixels[4 * Math.floor(i / channels) + i % channels] * 255 / top);
@@ -80,24 +73,10 @@ async function sourceTexture(material) {
         const first = FIRST_CHANNEL[MAP_NAMES.indexOf(entry.map)];
         sourceChain(codes, width, height, channels, kind).forEach((level, mip) => {
             for (let c = 0; c < channels; c++) {
-                const layer = layers[(first + c) >> 2], texels = level.width * level.height;
-                layer[mip] ??= new Uint8Array(4 * texels);
-                for (let i = 0; i < texels; i++) layer[mip][4 * i + (first + c) % 4] = level.codes[i * channels + c];
+                const bytes = levels[mip].layers[(first + c) >> 2];
+                for (let i = 0; i < level.width * level.height; i++) bytes[4 * i + (first + c) % 4] = level.codes[i * channels + c];
             }
         });
     }
-    const texture = gl.createTexture();
-    gl.activeTexture(gl.TEXTURE0);
-    gl.bindTexture(gl.TEXTURE_2D_ARRAY, texture);
-    gl.texStorage3D(gl.TEXTURE_2D_ARRAY, mips, gl.RGBA8, width, height, 3);
-    gl.texParameteri(gl.TEXTURE_2D_ARRAY, gl.TEXTURE_MIN_FILTER, gl.LINEAR_MIPMAP_LINEAR);
-    gl.pixelStorei(gl.UNPACK_ALIGNMENT, 1);
-    layers.forEach((levels, layer) => {
-        for (let mip = 0; mip < mips; mip++) {
-            const size = [Math.max(1, width >> mip), Math.max(1, height >> mip)];
-            const bytes = levels[mip] ?? new Uint8Array(4 * size[0] * size[1]);
-            gl.texSubImage3D(gl.TEXTURE_2D_ARRAY, mip, 0, 0, layer, ...size, 1, gl.RGBA, gl.UNSIGNED_BYTE, bytes);
-        }
-    });
-    return texture;
+    return levels;
 }

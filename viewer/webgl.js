@@ -1,0 +1,300 @@
+// The WebGL 2 renderer: one material on the GPU, its programs, targets, and the texels it reads back.
+// webgpu.js has the same members; they get what to show from renderer.js and readback.js.
+
+const FORMATS = { 1: ["R8", "RED"], 2: ["RG8", "RG"], 4: ["RGBA8", "RGBA"] };
+
+const webgl = {
+    name: "webgl", label: "WebGL 2", surface, targets: null, programs: null, pickTarget: null,
+
+    /** Compile what no material changes; again after a lost context. */
+    async start() {
+        if (!gl) throw new Error("this browser offers no WebGL 2");
+        if (this.programs) return;
+        const names = ["present", "solid", "pick"];
+        const made = await Promise.all(names.map((name) => makeProgram(VERTEX(), DATA.shaders[name + ".frag"])));
+        this.programs = Object.fromEntries(names.map((name, i) => [name, made[i]]));
+    },
+
+    /** The context is lost, and with it everything on the GPU. */
+    forget() {
+        Object.assign(this, { targets: null, programs: null, pickTarget: null });
+    },
+
+    lost: () => gl.isContextLost(),
+    done: gpuDone,
+    limits: () => ({ side: gl.getParameter(gl.MAX_TEXTURE_SIZE), textures: gl.getParameter(gl.MAX_TEXTURE_IMAGE_UNITS) }),
+
+    // --- a material ---------------------------------------------------------------------------------------------------
+
+    /** Upload and compile; `levels` is the source (source.js), `facts` and `meshes` are those of material.js. */
+    async load(material, facts, levels, meshes) {
+        const textures = material.textures.map(gridTexture);
+        const weights = makeWeights(material.weights);
+        if (weights.texture) textures.push(weights);
+        textures.push({ name: "uSource", texture: sourceTexture(levels), kind: gl.TEXTURE_2D_ARRAY });
+        const [before, after] = material.preambles.essl;
+        const text = ["#version 300 es", weights.block ? "#define NT_UNIFORM_WEIGHTS" : "", before, DATA.cores.essl, after,
+            "precision highp sampler2DArray;", DATA.shaders["light.glsl"], DATA.shaders["view.frag"]].join("\n");
+        const { program, at } = await makeProgram(VERTEX(), text);
+        gl.useProgram(program);
+        if (weights.block) gl.uniformBlockBinding(program, gl.getUniformBlockIndex(program, "NtWeights"), 0);
+        textures.forEach(({ name }, unit) => gl.uniform1i(at(name), unit));
+        gl.uniform2f(at("uSize"), ...facts.size);
+        gl.uniform1fv(at("uHas"), facts.has);
+        gl.uniform1fv(at("uFixed"), facts.fixed);
+        gl.uniform1f(at("uNormalUp"), facts.normalUp);
+        gl.uniform1i(at("uDiffuseInSrgb"), facts.diffuseInSrgb);
+        gl.uniform1i(at("uEncodeDiffuse"), facts.encodeDiffuse);
+        gl.uniform1i(at("uUnitNormals"), facts.unitNormals);
+        gl.uniform1i(at("uSourceLod"), facts.sourceLod);
+        return { textures, block: weights.block ?? null, program, at, size: facts.size, arrays: new Map(meshes.map((mesh) => [mesh, uploadMesh(mesh)])) };
+    },
+
+    free(loaded) {
+        loaded.textures.forEach(({ texture }) => gl.deleteTexture(texture));
+        gl.deleteBuffer(loaded.block);
+        gl.deleteProgram(loaded.program);
+        loaded.arrays.forEach((array) => gl.deleteVertexArray(array));
+    },
+
+    /** The pixels of a bitmap, RGBA, rows from the top. */
+    async imagePixels(bitmap) {
+        const target = makeTarget(bitmap.width, bitmap.height, gl.RGBA8, gl.NEAREST);
+        gl.pixelStorei(gl.UNPACK_COLORSPACE_CONVERSION_WEBGL, gl.NONE);
+        gl.bindTexture(gl.TEXTURE_2D, target.texture);
+        gl.texSubImage2D(gl.TEXTURE_2D, 0, 0, 0, gl.RGBA, gl.UNSIGNED_BYTE, bitmap);
+        gl.pixelStorei(gl.UNPACK_COLORSPACE_CONVERSION_WEBGL, gl.BROWSER_DEFAULT_WEBGL);
+        const pixels = new Uint8Array(4 * bitmap.width * bitmap.height);
+        gl.bindFramebuffer(gl.FRAMEBUFFER, target.frame);
+        await readPixels(0, 0, bitmap.width, bitmap.height, gl.RGBA, gl.UNSIGNED_BYTE, pixels);
+        freeTarget(target);
+        return pixels;
+    },
+
+    // --- targets ------------------------------------------------------------------------------------------------------
+
+    makeTargets(width, height) {
+        this.freeTargets();
+        const layers = [0, 1].map(() => makeTarget(width, height));
+        const [preview, coverage] = [0, 1].map(() => makeTarget(width, height));
+        this.targets = { layers, preview, coverage, samples: makeSampledTarget(width, height) };
+        if (picture) this.targets.screen = makeTarget(width, height);
+        layers.forEach(this.clear);
+    },
+
+    freeTargets() {
+        if (this.targets) Object.values(this.targets).flat().forEach(freeTarget);
+        this.targets = null;
+    },
+
+    clear(target) {
+        gl.bindFramebuffer(gl.FRAMEBUFFER, target.frame);
+        gl.clearColor(0, 0, 0, 0);
+        gl.clear(gl.COLOR_BUFFER_BIT);
+    },
+
+    // --- drawing ------------------------------------------------------------------------------------------------------
+
+    /** Draw the shape into a target, width x height pixels at its corner; `box` limits it to x, y (from below), width, height. */
+    drawShape(loaded, target, width, height, box, look) {
+        gl.bindFramebuffer(gl.FRAMEBUFFER, target.frame);
+        gl.viewport(0, 0, width, height);
+        gl.enable(gl.SCISSOR_TEST);
+        gl.scissor(...box);
+        gl.clearColor(0, 0, 0, 0);
+        gl.clear(gl.COLOR_BUFFER_BIT);
+        useMaterial(loaded, look, 0);
+        const { at } = loaded;
+        gl.uniform3f(at("uEye"), ...look.eye);
+        gl.uniform3f(at("uSun"), ...look.sun);
+        placeShape(loaded, at, look);
+        gl.disable(gl.SCISSOR_TEST);
+    },
+
+    /** How much of each pixel the shape covers. Several samples of the decoder itself would cost as many times as much. */
+    drawCoverage(loaded, look) {
+        const { samples, coverage } = this.targets, { width, height } = coverage, { program, at } = this.programs.solid;
+        this.clear(samples);
+        gl.viewport(0, 0, width, height);
+        gl.useProgram(program);
+        placeShape(loaded, at, look);
+        gl.bindFramebuffer(gl.DRAW_FRAMEBUFFER, coverage.frame);
+        gl.blitFramebuffer(0, 0, width, height, 0, 0, width, height, gl.COLOR_BUFFER_BIT, gl.NEAREST);
+    },
+
+    /** The preview, of which `part` holds the picture, to a layer. */
+    putPreview(layer, part) {
+        const { preview } = this.targets;
+        putTextures(this.programs.present, this.targets, layer.frame, preview, preview, preview.width + 9, { part });
+    },
+
+    /** Two layers, the second one to the right of `split` in pixels, on the canvas, or where it is a 2D canvas to `screen`. */
+    present(first, second, split) {
+        const frame = this.targets.screen?.frame ?? null;
+        putTextures(this.programs.present, this.targets, frame, first, second, split, { onCanvas: true });
+    },
+
+    /** The screen target's pixels, rows from the top. */
+    async screenPixels() {
+        const { width, height, frame } = this.targets.screen;
+        gl.bindFramebuffer(gl.FRAMEBUFFER, frame);
+        return await readPixels(0, 0, width, height, gl.RGBA, gl.UNSIGNED_BYTE, new Uint8ClampedArray(4 * width * height));
+    },
+
+    // --- texels -------------------------------------------------------------------------------------------------------
+
+    /** Decode a box of texels; returns targets for readTexels. */
+    drawTexels(loaded, x, y, width, height, look) {
+        const targets = makeChannelTargets(width, height);
+        gl.viewport(0, 0, width, height);
+        gl.disable(gl.CULL_FACE);
+        useMaterial(loaded, look, 1);
+        gl.uniform2i(loaded.at("uFirstTexel"), x, y);
+        gl.drawArrays(gl.TRIANGLES, 0, 3);
+        return targets;
+    },
+
+    /** Three times four channels of each texel, rows from the top; frees the targets. */
+    async readTexels({ frame, textures, attachments, width, height }) {
+        const parts = [];
+        for (const attachment of attachments) {
+            gl.bindFramebuffer(gl.FRAMEBUFFER, frame);
+            gl.readBuffer(attachment);
+            parts.push(await readPixels(0, 0, width, height, gl.RGBA, gl.UNSIGNED_BYTE, new Uint8Array(4 * width * height)));
+        }
+        gl.deleteFramebuffer(frame);
+        textures.forEach((texture) => gl.deleteTexture(texture));
+        return parts;
+    },
+
+    /** What pick.frag returns for the pixel (x, y) from the top left of a canvas: Uint32Array of 4. */
+    async pickPixel(loaded, x, y, width, height, look) {
+        const { program, at } = this.programs.pick;
+        this.pickTarget ??= makeTarget(2, 2, gl.RGBA32UI, gl.NEAREST);
+        gl.bindFramebuffer(gl.FRAMEBUFFER, this.pickTarget.frame);
+        gl.viewport(-x, -(height - 1 - y), width, height);
+        gl.clearBufferuiv(gl.COLOR, 0, [0, 0, 0, 0]);
+        gl.useProgram(program);
+        gl.uniform2f(at("uSize"), ...loaded.size);
+        placeShape(loaded, at, look);
+        return await readPixels(0, 0, 1, 1, gl.RGBA_INTEGER, gl.UNSIGNED_INT, new Uint32Array(4));
+    },
+};
+
+function gridTexture(entry) {
+    const [internal, format] = FORMATS[entry.channels], [width, height] = entry.sizes[0];
+    const texture = texture2D(gl[internal], width, height, entry.sizes.length, gl.NEAREST);
+    gl.pixelStorei(gl.UNPACK_ALIGNMENT, 1);
+    gridLevels(entry).forEach(([w, h, bytes], mip) =>
+        gl.texSubImage2D(gl.TEXTURE_2D, mip, 0, 0, w, h, gl[format], gl.UNSIGNED_BYTE, bytes));
+    return { name: entry.name, texture, kind: gl.TEXTURE_2D };
+}
+
+/** The weights as a uniform block, which is read faster, or where that may not be so large as a texture. */
+function makeWeights(entry) {
+    const numbers = new Float32Array(blobBytes(entry.blob).buffer), height = numbers.length / 4 / entry.width;
+    if (16 * entry.columns <= gl.getParameter(gl.MAX_UNIFORM_BLOCK_SIZE)) {
+        const block = gl.createBuffer();
+        gl.bindBuffer(gl.UNIFORM_BUFFER, block);
+        gl.bufferData(gl.UNIFORM_BUFFER, numbers.subarray(0, 4 * entry.columns), gl.STATIC_DRAW);
+        return { block };
+    }
+    const texture = texture2D(gl.RGBA32F, entry.width, height, 1, gl.NEAREST);
+    gl.texSubImage2D(gl.TEXTURE_2D, 0, 0, 0, entry.width, height, gl.RGBA, gl.FLOAT, numbers);
+    return { name: entry.name, texture, kind: gl.TEXTURE_2D };
+}
+
+/** The source as a texture array. */
+function sourceTexture(levels) {
+    const texture = gl.createTexture(), [{ width, height }] = levels;
+    gl.activeTexture(gl.TEXTURE0);
+    gl.bindTexture(gl.TEXTURE_2D_ARRAY, texture);
+    gl.texStorage3D(gl.TEXTURE_2D_ARRAY, levels.length, gl.RGBA8, width, height, 3);
+    gl.texParameteri(gl.TEXTURE_2D_ARRAY, gl.TEXTURE_MIN_FILTER, gl.LINEAR_MIPMAP_LINEAR);
+    gl.pixelStorei(gl.UNPACK_ALIGNMENT, 1);
+    levels.forEach((level, mip) => level.layers.forEach((bytes, layer) =>
+        gl.texSubImage3D(gl.TEXTURE_2D_ARRAY, mip, 0, 0, layer, level.width, level.height, 1, gl.RGBA, gl.UNSIGNED_BYTE, bytes)));
+    return texture;
+}
+
+function uploadMesh({ vertices, indices }) {
+    const array = gl.createVertexArray();
+    gl.bindVertexArray(array);
+    gl.bindBuffer(gl.ARRAY_BUFFER, gl.createBuffer());
+    gl.bufferData(gl.ARRAY_BUFFER, vertices, gl.STATIC_DRAW);
+    gl.bindBuffer(gl.ELEMENT_ARRAY_BUFFER, gl.createBuffer());
+    gl.bufferData(gl.ELEMENT_ARRAY_BUFFER, indices, gl.STATIC_DRAW);
+    VERTEX_PARTS.reduce((offset, size, location) => {
+        gl.enableVertexAttribArray(location);
+        gl.vertexAttribPointer(location, size, gl.FLOAT, false, VERTEX_BYTES, offset);
+        return offset + 4 * size;
+    }, 0);
+    gl.bindVertexArray(null);
+    return array;
+}
+
+/** Uniforms and textures of one draw of the material's program; `task` is view.frag's. */
+function useMaterial(loaded, look, task) {
+    const { at } = loaded;
+    gl.useProgram(loaded.program);
+    loaded.textures.forEach(({ texture, kind }, unit) => {
+        gl.activeTexture(gl.TEXTURE0 + unit);
+        gl.bindTexture(kind, texture);
+    });
+    if (loaded.block) gl.bindBufferBase(gl.UNIFORM_BUFFER, 0, loaded.block);
+    gl.uniform1i(at("uTask"), task);
+    gl.uniform1i(at("uLayer"), look.layer);
+    gl.uniform1i(at("uMap"), look.map);
+    gl.uniform1f(at("uLod"), look.lod);
+    gl.uniform1i(at("uFill"), task);
+    gl.uniform1i(at("uAutoLod"), look.autoLod);
+    gl.uniform1f(at("uLeastLod"), look.leastLod);
+    gl.uniform1i(at("uSampling"), look.sampling);
+    gl.uniform1f(at("uErrorScale"), look.errorScale);
+    gl.bindVertexArray(null);
+}
+
+/** Draw the shape with the program in use, whose uniforms `at` has. */
+function placeShape(loaded, at, look) {
+    gl.uniform1i(at("uFill"), 0);
+    gl.uniformMatrix4fv(at("uViewProjection"), false, look.matrix);
+    gl.uniform2f(at("uUvScale"), ...look.uvScale);
+    if (look.culled) gl.enable(gl.CULL_FACE);
+    else gl.disable(gl.CULL_FACE);
+    gl.bindVertexArray(loaded.arrays.get(look.mesh));
+    gl.drawElements(gl.TRIANGLES, look.mesh.indices.length, gl.UNSIGNED_SHORT, 0);
+}
+
+/** Textures to a framebuffer of the canvas's size; `part` of them holds the picture. */
+function putTextures({ at, program }, targets, frame, first, second, split, { part = [1, 1], onCanvas = false } = {}) {
+    const { width, height } = targets.coverage;
+    gl.bindFramebuffer(gl.FRAMEBUFFER, frame);
+    gl.viewport(0, 0, width, height);
+    gl.disable(gl.CULL_FACE);
+    gl.useProgram(program);
+    [first, second, targets.coverage].forEach((target, unit) => {
+        gl.activeTexture(gl.TEXTURE0 + unit);
+        gl.bindTexture(gl.TEXTURE_2D, target.texture);
+    });
+    gl.uniform1i(at("uFirst"), 0);
+    gl.uniform1i(at("uSecond"), 1);
+    gl.uniform1i(at("uCoverage"), 2);
+    gl.uniform1i(at("uSmoothEdges"), +onCanvas);
+    gl.uniform1i(at("uForImageData"), +(onCanvas && picture !== null));
+    gl.uniform2f(at("uPart"), ...part);
+    gl.uniform2f(at("uPixels"), width, height);
+    gl.uniform1f(at("uSplit"), split);
+    gl.uniform1i(at("uFill"), 1);
+    gl.bindVertexArray(null);
+    gl.drawArrays(gl.TRIANGLES, 0, 3);
+}
+
+/** Targets for all channels of some texels, four channels in each. */
+function makeChannelTargets(width, height) {
+    const frame = gl.createFramebuffer(), attachments = [0, 1, 2].map((k) => gl.COLOR_ATTACHMENT0 + k);
+    const textures = attachments.map(() => texture2D(gl.RGBA8, width, height, 1, gl.NEAREST));
+    gl.bindFramebuffer(gl.FRAMEBUFFER, frame);
+    textures.forEach((texture, k) => gl.framebufferTexture2D(gl.FRAMEBUFFER, attachments[k], gl.TEXTURE_2D, texture, 0));
+    gl.drawBuffers(attachments);
+    return { frame, textures, attachments, width, height };
+}

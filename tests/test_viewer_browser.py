@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import contextlib
 import io
+import subprocess
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,7 @@ from test_viewer import make_export, save_viewer
 from dataset import load_material
 from export import ExportedTexture, read_export, save_images
 
+MOST_SECONDS = 600  # of one browser: several times what the tests of a file take
 FLAGS = [
     "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update",
     "--disable-sync", "--enable-unsafe-swiftshader",
@@ -103,7 +106,13 @@ def open_browser(profile: Path, *flags: str):
             viewport={"width": 770, "height": 280}, color_scheme="dark",
         )  # fmt: skip
         context.set_default_timeout(60_000)
-        yield Browser(context)
+        # Playwright waits for scripts for ever, and a crash of the browser's GPU process leaves one without an end.
+        watchdog = threading.Timer(MOST_SECONDS, subprocess.run, [["pkill", "-KILL", "-f", str(profile)]])
+        watchdog.start()
+        try:
+            yield Browser(context)
+        finally:
+            watchdog.cancel()
         context.close()
 
 

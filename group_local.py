@@ -102,12 +102,22 @@ class LocalPool:
 
 @contextlib.contextmanager
 def _importable():
-    """The server's own list of paths begins with the folder that the batch was started in: add this one."""
-    before = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).resolve().parent), *filter(None, [before])])
+    """Let the server find this code, and nothing of the same name in the folder that the batch was started in.
+
+    It looks in its working folder first (unless Python is told not to), then along PYTHONPATH. The groups' processes
+    go back to the batch's working folder and have its paths.
+    """
+    root, before = str(Path(__file__).resolve().parent), os.environ.get("PYTHONPATH")
+    try:
+        here = os.getcwd()
+    except OSError:  # it was removed
+        here = root
+    os.environ["PYTHONPATH"] = os.pathsep.join([root, *filter(None, [before])])
+    os.chdir(root)
     try:
         yield
     finally:
+        os.chdir(here)
         os.environ.pop("PYTHONPATH")
         if before is not None:
             os.environ["PYTHONPATH"] = before

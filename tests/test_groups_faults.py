@@ -79,6 +79,7 @@ def flags(batch, out, *more):
 @contextlib.contextmanager
 def started(batch, out, *more):
     """`python train.py --groups_batching ...`; what is left of it is killed."""
+    (out.parent / "trainer.py").write_text("raise ImportError('of the working folder')")
     command = [sys.executable, str(ROOT / "train.py"), *flags(batch, out, "--groups_max_workers", 2, *more)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=out.parent,
                                env={**os.environ, **OFFLINE})  # fmt: skip

@@ -8,6 +8,7 @@ import threading
 
 import pytest
 
+os.environ.setdefault("RAY_raylet_start_wait_time_s", "120")  # 30 are too few on a busy machine; read at import
 ray = pytest.importorskip("ray", reason='needs Ray: pip install "ray[default]"')
 from ray.cluster_utils import Cluster
 from runs import refusal

@@ -220,9 +220,9 @@ def load_checkpoint(run: str | Path, iteration: int = -1) -> Checkpoint:
         check_material(material)
         model = _restore_model(config, material, payload)
         iteration, training = payload["iteration"], payload["training"]
+        _check_training(training)
         if type(iteration) is not int or iteration < 0 or training["engine"]["iteration"] != iteration:
             raise ValueError(f"iteration {brief(iteration, 40)}")
-        _check_training(training)
         metrics = parse_json(payload["metrics"])
     except (UserError, LookupError, TypeError, ValueError, AttributeError, RuntimeError, ArithmeticError) as error:
         raise UserError(
@@ -251,6 +251,8 @@ def _check_training(training: Mapping[str, Any]) -> None:
 
     What an engine saves is checked by the engine.
     """
+    if not isinstance(training, dict) or not isinstance(training["engine"], dict):
+        raise ValueError("training state of another kind")
     parts = [training.get("schedule", {}), training.get("early_stopping", {})]
     parts.append({name: training.get(name) for name in ("seconds", "stopped", "refined")})
     for part in parts:

@@ -26,6 +26,7 @@ GROUP_BACKENDS = ("local", "ray")
 EVAL_METRICS = ("all", "psnr", "lpips")
 MAX_CONFIG_BYTES = 64 << 10  # of a config file; one with every field has 4 KiB, and PyYAML reads some 20 KiB a second
 MAX_CONFIG_NODES = 10_000  # entries, keys and values of a config file
+MOST_INT = 2**53  # of any number; Python does not print those of thousands of digits
 MAX_GRIDS = 16  # of a material: what network_data.npz is read with
 MAX_PIXELS = 2**26  # 8192 x 8192. The seven maps of a material of that size, decoded at once, take some 3 GB
 MOST_PIXELS = 2**30  # 32768 x 32768: what --max_pixels can allow
@@ -370,6 +371,8 @@ def check_value(flag: str, field: dataclasses.Field, value: Any) -> Any:
     if facts["choices"] and value not in facts["choices"]:
         names = ", ".join(str(choice) for choice in facts["choices"] if choice != "")
         raise UserError(f"{flag}: expected one of {names}, got {_given(value)}")
+    if kind is int and abs(value) > MOST_INT:
+        raise UserError(f"{flag}: expected a number of at most {MOST_INT}, got {brief(value)}")
     low, high = facts["low"], facts["high"]
     if (low is not None and value < low) or (high is not None and value > high):
         limits = f"{low:g} to {high:g}" if high is not None else f"{low:g} or more"

@@ -77,6 +77,8 @@ MERGES = "\n".join(
         "quantize: !!bool maybe",
         "seed: !!timestamp x",
         "seed: 0x" + "f" * 6000,
+        "load_iter: 0x" + "f" * 6000,
+        "save_interval: 0x" + "f" * 6000,
         "n_neurons: " + "9" * 5000,
         "[" * 5000,
         "hash_grid_configs: &g [&x {max_resolution: 4}" + ", *x" * 16 + "]",
@@ -205,6 +207,7 @@ def test_two_lists_of_entries(run, refused):
     "part, value",
     [
         ("refined", {}),
+        ("engine", torch.zeros(2)),
         ("refined", "x"),
         ("schedule", torch.zeros(2, 2)),
         ("early_stopping", torch.zeros(2)),

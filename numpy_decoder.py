@@ -19,7 +19,7 @@ from errors import UserError
 from manifest import NETWORK
 from network_file import parse_info, read_network
 from quantize import unpack_codes
-from shape import ALIGNMENT, TEXEL_OFFSETS, DecoderSpec, GridSpec
+from shape import TEXEL_OFFSETS, DecoderSpec, GridSpec, aligned
 
 CHUNK = 1 << 15  # texels that are decoded at a time: some hundred bytes each
 # How a position in [0, 1) becomes one in grid texels. sampler: a GPU's, centres at half texels, addressing repeats. The
@@ -63,11 +63,14 @@ def read_texture(
     activation: str = DecoderSpec.activation,
     negative_slope: float = DecoderSpec.negative_slope,
     constants: Mapping[int, Constant] | None = None,
+    layout: str = "packed",
 ) -> FileTexture:
     """The texture in a folder of exported files; arguments as of export.read_textures, hashes are not looked at.
 
-    Raises: UserError when a file is missing, damaged or does not fit the others.
+    Raises: UserError when a file is missing, damaged or does not fit the others, or is not packed.
     """
+    if layout != "packed":
+        raise UserError(f"{folder}: expected files of the layout packed, found {layout}; use --dds_layout")
     path = folder / NETWORK
     info, network = read_network(path)
     grid_infos, decoder = parse_info(info, str(path))
@@ -75,7 +78,7 @@ def read_texture(
     inputs = 2 * decoder["n_frequencies"] + 1 + sum(
         grid["features"] * (len(TEXEL_OFFSETS) if four else 1) for grid, four in zip(grid_infos, learned)
     )
-    inputs = _aligned(inputs) + _aligned(2 * n_texel_frequencies)
+    inputs = aligned(inputs) + aligned(2 * n_texel_frequencies)
     weights = split_weights(network, inputs, decoder)
     if weights is None:
         raise UserError(
@@ -149,10 +152,6 @@ def decode(texture: FileTexture, lod: int, width: int, height: int, rows: slice 
     return image
 
 
-def _aligned(count: int) -> int:
-    return count + -count % ALIGNMENT
-
-
 def _inputs(texture: FileTexture, uv: np.ndarray, lod: int) -> np.ndarray:
     """(n, 2) -> (n, inputs)."""
     inputs = np.ones((len(uv), texture.weights[0].shape[1]), np.float32)
@@ -173,7 +172,7 @@ def _inputs(texture: FileTexture, uv: np.ndarray, lod: int) -> np.ndarray:
             inputs[:, at : at + count] = sum(texel * share for texel, share in zip(texels, shares))
             at += count
     inputs[:, at] = lod / max(texture.num_lods - 1, 1)
-    at = _aligned(at + 1)
+    at = aligned(at + 1)
     if texture.n_texel_frequencies:
         levels = texture.grids[0]
         position = uv * np.float32(len(levels[min(lod, len(levels) - 1)])) - np.float32(0.5)

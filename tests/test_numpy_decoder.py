@@ -10,6 +10,7 @@ from exports import FILES, make_model
 
 import numpy_decoder
 from dataset import Constant
+from errors import UserError
 from export import decoder_form, read_export, write_export
 from manifest import describe_material
 from numpy_decoder import FileTexture, decode, read_texture
@@ -129,3 +130,11 @@ def test_output_activations_by_hand():
         decode(one_grid("sampler", 2, "hard_gelu"), 0, 2, 2)[..., 0], [[0, 1 * 2.5 / 3], [2, 3]], atol=1e-6
     )
     assert numpy_decoder.OUTPUT_ACTIVATIONS == ("none", "leaky_relu", "hard_swish", "hard_gelu")
+
+
+def test_other_layouts_are_refused(make_material, tmp_path):
+    material = make_material(12, 7)
+    model = make_model([GridSpec(8, 3, 4, 32)], DecoderSpec(3, 16, 2), material)
+    write_export(tmp_path, model, describe_material(material), layout="filterable")
+    with pytest.raises(UserError, match="expected files of the layout packed, found filterable"):
+        read_texture(tmp_path, model.num_lods, **decoder_form(read_export(tmp_path).manifest))

@@ -163,7 +163,7 @@ def test_mean_angle_and_flip_are_there(finished):
 def test_pictures_show_decoded_source_and_error(finished, maps):
     run, _ = finished
     for folder in (run / "media", run / "infer" / "compare"):
-        assert {path.name for path in folder.iterdir()} == {f"{name}.png" for name in PRESENT}
+        assert {path.name for path in folder.glob("*.png")} == {f"{name}.png" for name in PRESENT}
         strip = np.asarray(PillowImage.open(folder / "diffuse.png")).astype(int)
         assert strip.shape == (HEIGHT, 3 * WIDTH, 3)
         decoded, source, error = np.split(strip, 3, axis=1)

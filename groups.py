@@ -279,15 +279,19 @@ class Batch:
                     pool.stop()
                 while waiting and pool.free and not stopping:
                     self.begin(pool, waiting.popleft())
+                self.describe_work(bar)
                 self.journal.write()
                 for job, outcome in pool.wait(TICK_S):
                     self.end(job, outcome, stopping)
                     bar.update(outcome.status != "stopped")
                 self.look_at_queue()
-                working = [one_line(name) for name in self.tails if name not in self.queued]
-                bar.set_description(", ".join(working[:3]) + f" and {len(working) - 3} more" * (len(working) > 3))
                 for tail in self.tails.values():
                     tail.show()
+
+    def describe_work(self, bar: tqdm) -> None:
+        """Name the groups that are in work beside the bar."""
+        working = [one_line(name) for name in self.tails if name not in self.queued]
+        bar.set_description(", ".join(working[:3]) + f" and {len(working) - 3} more" * (len(working) > 3))
 
     def pool(self):
         """Who trains the groups."""

@@ -269,7 +269,10 @@ def mutate_tree(tree: Any, rng: random.Random, absurd: Sequence[Any] = ABSURD) -
         parent = tree
         for key in path[:-1]:
             parent = parent[key]
-        _mutate_entry(tree, parent, path[-1], found, rng, absurd)
+        try:
+            _mutate_entry(tree, parent, path[-1], found, rng, absurd)
+        except RecursionError:  # a copy of what is nested hundreds of times already
+            break
     return tree
 
 

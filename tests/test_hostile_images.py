@@ -94,7 +94,8 @@ def test_decoders_do_not_print_beside_our_line(kind, tmp_path, capfd, refused):
         content = repaired_png(bytes(content))
     else:
         stream = io.BytesIO()
-        PillowImage.effect_noise((40, 40), 50).save(stream, "TIFF", compression="tiff_adobe_deflate")
+        noise = np.random.default_rng(0).integers(256, size=(40, 40), dtype=np.uint8)
+        PillowImage.fromarray(noise).save(stream, "TIFF", compression="tiff_adobe_deflate")
         content = bytearray(stream.getvalue())
         content[200:300] = bytes(100)
     path.write_bytes(bytes(content))

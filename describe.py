@@ -14,7 +14,7 @@ from typing import Any
 from bare_files import WORDS, bare_inputs, layout_of, least_inputs
 from dataset import CHANNELS, MAPS
 from dds import TEXEL_BYTES, DdsInfo, read_dds_info
-from errors import UserError
+from errors import UserError, counted, what_is_wrong
 from file_space import constant_listing
 from files import sha256_of
 from images import quote
@@ -84,7 +84,7 @@ def _describe_export(folder: Path, manifest: Mapping[str, Any]) -> Description:
         result.section("files", [_file_row(folder, name, entry, result) for name, entry in manifest["files"].items()])
         _compare_with_network(folder, grids, decoder, result)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
-        raise UserError(f"{folder / MANIFEST}: damaged or of another layout ({error!r:.120})") from error
+        raise UserError(f"{folder / MANIFEST}: damaged or of another layout ({what_is_wrong(error)})") from error
     return result
 
 
@@ -117,8 +117,8 @@ def _grid_row(index: int, grid: Mapping[str, Any]) -> list[str]:
 
 
 def _levels(finest: int, coarsest: int, count: int) -> str:
-    sizes = f"{finest} x {finest}"
-    return f"{sizes}, 1 level" if count == 1 else f"{sizes} to {coarsest} x {coarsest}, {count} levels"
+    sizes = f"{finest} x {finest}" + ("" if count == 1 else f" to {coarsest} x {coarsest}")
+    return f"{sizes}, {counted(count, 'level')}"
 
 
 def _decoder_rows(decoder: Mapping[str, Any]) -> list[list[str]]:
@@ -187,7 +187,7 @@ def _file_row(folder: Path, name: str, entry: Mapping[str, Any], result: Descrip
 
 def _dds_cells(info: DdsInfo) -> list[str]:
     header = "DX10 header" if info.dx10 else "no DX10 header"
-    return [info.format, f"{info.width} x {info.height}", "1 level" if info.mips == 1 else f"{info.mips} mips", header]
+    return [info.format, f"{info.width} x {info.height}", counted(info.mips, "mip"), header]
 
 
 def _compare_with_network(
@@ -242,7 +242,7 @@ def _bare_grid_row(index: int, grid: Mapping[str, int], infos: Mapping[str, DdsI
             f"hash_grid_{index}.dds is {info.width} x {info.height}, info says {finest} x {finest}"
         )
     if layout_of(info, grid) == WORDS:
-        return [*row, "words, all levels" if info.mips == grid["n_levels"] else f"words, {info.mips} levels"]
+        return [*row, "words, all levels" if info.mips == grid["n_levels"] else f"words, {counted(info.mips, 'level')}"]
     # the ancestor: the finest level alone, a feature in each of four channels, its codes stretched to 0..255
     held = f"the first 4 of {grid['features']}" if grid["features"] > 4 else f"all {grid['features']}"
     return [*row, f"the finest level alone, {held} features, a channel each: the ancestor project's layout"]

@@ -35,6 +35,11 @@ def shell_quote(text: str) -> str:
     return f"$'{''.join(parts)}'"
 
 
+def counted(count: int, noun: str) -> str:
+    """'1 level', '3 levels'."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
 def brief(value: Any, limit: int = 80) -> str:
     """At most `limit` characters of repr(value), in a time that does not depend on the value.
 
@@ -47,6 +52,13 @@ def brief(value: Any, limit: int = 80) -> str:
         return shortener.repr(value)[:limit]
     except ValueError:  # Python does not print integers of thousands of digits
         return f"a {type(value).__name__} of too many digits"
+
+
+def what_is_wrong(error: Exception) -> str:
+    """What a reader that met `error` in a file says of it: a KeyError alone would name no more than a word."""
+    if isinstance(error, KeyError):
+        return f"no entry {brief(error.args[0])}" if error.args else "an entry is missing"
+    return one_line(str(error)[:120]) or type(error).__name__
 
 
 class UserError(Exception):

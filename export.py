@@ -39,7 +39,7 @@ from dds_layouts import (
 )
 from decoded_maps import decode_maps, save_map_images
 from engine.cpu.decoder import decode_lod
-from errors import UserError, one_line, run_command
+from errors import UserError, one_line, run_command, what_is_wrong
 from files import make_folder, staged_folder, write_bytes, write_json
 from manifest import (
     MANIFEST,
@@ -113,7 +113,7 @@ def read_export(folder: str | Path) -> ExportedTexture:
         names = {name for entry in manifest["grids"] for name in entry["files"]} | {NETWORK}
         manifest["metrics"]  # may be None, and is passed on to exports that are made of this one
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise UserError(f"{path}: damaged or of another layout ({error!r:.120})") from error
+        raise UserError(f"{path}: damaged or of another layout ({what_is_wrong(error)})") from error
     verify_files(folder, manifest, names)
     model = read_textures(folder, manifest["material"]["num_lods"], **form)
     if (manifest["grids"], manifest["decoder"]) != (describe_grids(model, form["layout"]), describe_decoder(model)):

@@ -61,8 +61,12 @@ def make_folder(folder: Path) -> None:
 
 @contextlib.contextmanager
 def staged_folder(folder: str | os.PathLike) -> Iterator[Path]:
-    """A temporary folder inside `folder`, whose files move up into `folder` when the block ends without an error."""
+    """A temporary folder inside `folder`, whose files move up into `folder` when the block ends without an error.
+
+    On an error `folder` is as it was: one that was made for the block is gone again.
+    """
     folder = Path(folder)
+    made = not folder.exists()
     make_folder(folder)
     stage = Path(tempfile.mkdtemp(prefix=".staged.", suffix=".tmp", dir=folder))
     try:
@@ -71,6 +75,9 @@ def staged_folder(folder: str | os.PathLike) -> Iterator[Path]:
             path.replace(folder / path.name)
     finally:
         shutil.rmtree(stage, ignore_errors=True)
+        if made:
+            with contextlib.suppress(OSError):  # there are files in it
+                folder.rmdir()
 
 
 def open_regular(path: str | os.PathLike) -> BinaryIO:

@@ -18,7 +18,7 @@ from dataset import find_maps, load_material
 from dds import HEADER_BYTES
 from dds_layouts import grid_file_names
 from engine import create_engine, resolve_device
-from errors import UserError, explain_os_error, one_line
+from errors import UserError, counted, explain_os_error, one_line
 from evaluate import metric_options, score_lod
 from group_journal import finished, read_record, run_folders, source_facts
 from group_worker import Job, is_begun, is_forced
@@ -92,8 +92,8 @@ def dry_run(jobs: Sequence[Job], workers: int, say: Say) -> int:
         seconds = [seconds_of(prospect, speed) for prospect in todo]
         total = max(sum(seconds) / min(workers, len(todo)), max(seconds))
         threads = todo[0].job.config.num_threads or torch.get_num_threads()
-        say(f"time  about {readable_seconds(total)} with {workers} worker{'s' * (workers > 1)} of {threads} "
-            f"thread{'s' * (threads > 1)}; calibrated on {one_line(speed.name)}: {speed.iteration * 1000:.2f} ms an "
+        say(f"time  about {readable_seconds(total)} with {counted(workers, 'worker')} of "
+            f"{counted(threads, 'thread')}; calibrated on {one_line(speed.name)}: {speed.iteration * 1000:.2f} ms an "
             "iteration")  # fmt: skip
     return 0
 

@@ -26,7 +26,7 @@ import filelock
 from checkpoint import CHECKPOINT, MODELS, SUPERSEDED
 from configs import CALL, Config, to_dict
 from dataset import MAPS, find_maps
-from errors import UserError, explain_os_error
+from errors import UserError, explain_os_error, what_is_wrong
 from files import make_folder, sha256_of, write_json, write_text
 from manifest import MANIFEST, NETWORK, read_manifest, verify_files
 from report import TENSORBOARD
@@ -169,7 +169,7 @@ def verify_result(checkpoint: Path) -> None:
     try:
         names = {name for grid in manifest["grids"] for name in grid["files"]} | {NETWORK}
     except (KeyError, TypeError) as error:
-        raise UserError(f"{checkpoint / MANIFEST}: damaged ({error!r:.80})") from error
+        raise UserError(f"{checkpoint / MANIFEST}: damaged ({what_is_wrong(error)})") from error
     verify_files(checkpoint, manifest, names)
 
 

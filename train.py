@@ -29,7 +29,7 @@ from configs import ARCHITECTURE, CALL, Config, HashGridConfig, describe, make_c
 from dataset import Material, load_material
 from decoded_maps import save_map_images
 from engine import create_decoder, resolve_device
-from errors import UserError, one_line, run_command
+from errors import UserError, counted, one_line, run_command
 from evaluate import Maps, evaluate_model, metric_options, missing_metrics
 from export import read_export
 from file_space import constant_listing
@@ -233,7 +233,8 @@ def describe_inputs(config: Config, material: Material) -> str:
     )
     grids = resolve_grids(config, material.width, material.height)
     shapes = "  ".join(
-        f"{g.max_resolution}² texels of {g.save_bits // g.quantize_bits} x {g.quantize_bits} bits, {g.n_levels} levels"
+        f"{g.max_resolution}² texels of {g.save_bits // g.quantize_bits} x {g.quantize_bits} bits, "
+        f"{counted(g.n_levels, 'level')}"
         for g in grids
     )
     size = f"{material.width}x{material.height}, {material.num_lods} LODs"

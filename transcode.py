@@ -18,7 +18,7 @@ from dataset import MAPS, linear_to_srgb, mip_sizes, round_to_codes
 from dds import BLOCK_BYTES, encode_block_dds
 from decoded_maps import decode_maps, image_name
 from engine.cpu.decoder import decode_lod
-from errors import UserError
+from errors import UserError, brief, counted, one_line
 from files import staged_folder, write_bytes
 from glb import encode_glb, packed_orm
 from images import encode_png
@@ -56,7 +56,8 @@ def parse_formats(text: str) -> tuple[str, ...]:
     words = [word.strip().lower() for word in text.split(",") if word.strip()]
     unknown = [word for word in words if word not in FORMATS]
     if unknown or not words:
-        raise UserError(f"--transcode: expected some of {','.join(FORMATS)}, got {text!r:.80}")
+        found = brief(unknown[0]) if unknown else "none"
+        raise UserError(f"--transcode {one_line(text):.80}: expected some of {','.join(FORMATS)}, found {found}")
     return tuple(name for name in FORMATS if name in words)
 
 
@@ -191,5 +192,5 @@ def summary(paths: Sequence[Path], material: Mapping[str, Any], formats: Sequenc
     for suffix in formats:
         found = [path for path in paths if path.suffix == f".{suffix}"]
         size = sum(path.stat().st_size for path in found)
-        lines.append(f"{suffix.upper()}: {len(found)} file{'s' * (len(found) != 1)}, {size} bytes")
+        lines.append(f"{suffix.upper()}: {counted(len(found), 'file')}, {size} bytes")
     return lines

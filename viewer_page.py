@@ -25,7 +25,7 @@ from checkpoint import find_checkpoint, list_checkpoints
 from dataset import CHANNELS
 from decoded_maps import decode_maps
 from engine.cpu.decoder import decode_lod
-from errors import UserError, explain_os_error, one_line
+from errors import UserError, counted, explain_os_error, one_line
 from export import ExportedTexture, grid_textures, read_export
 from file_space import constant_listing, file_values
 from files import make_folder, write_text
@@ -136,7 +136,7 @@ def describe_for_page(exported: ExportedTexture, page: Page) -> dict[str, Any]:
                "blob": page.add_blob(weight_bytes(model))}  # fmt: skip
     grids = [
         f"{grid.max_resolution}² texels of {grid.features} × {grid.quantize_bits} bits, "
-        f"{grid.n_levels} level{'s' * (grid.n_levels > 1)}, {grid.interpolation}"
+        f"{counted(grid.n_levels, 'level')}, {grid.interpolation}"
         for grid in model.grids
     ]
     layers = layer_sizes(model.layout, model.decoder)
@@ -301,7 +301,7 @@ def write_viewer(
     text = assemble(page)
     write_text(path, text)
     code = len(text.encode()) - sum(len(blob.encode()) for blob in page.blobs)
-    count = f"{len(page.materials)} material{'s' * (len(page.materials) > 1)}"
+    count = counted(len(page.materials), "material")
     print(f"{path}  {path.stat().st_size} bytes: {count} of {own_bytes} bytes, {code} of the page itself")
     return 1 if failed else 0
 

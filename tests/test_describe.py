@@ -105,6 +105,12 @@ def test_a_manifest_that_makes_no_sense_is_one_line(change, folder, capsys):
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
+def test_a_missing_entry_is_named(folder, capsys):
+    edit_manifest(folder, lambda m: m.pop("grids"))
+    assert run_command(lambda: export.main(["--describe", str(folder)])) == 2
+    assert "(no entry 'grids')" in capsys.readouterr().err
+
+
 # --- the ancestor's files --------------------------------------------------------------------------------------------
 
 
@@ -136,8 +142,8 @@ def test_the_ancestors_files(ancestor, capsys):
     assert "64 x 64 to 16 x 16, 3 levels  8 features of 4 bits" in text and "the first 4 of 8 features" in text
     assert "16 x 16 to 4 x 4, 3 levels    4 features of 8 bits" in text and "all 4 features" in text
     assert "48 -> 64 -> 64 -> 16" in text and "48: 24 triangle waves, 12 features" in text
-    assert "R8G8B8A8_UNORM, 64 x 64, 1 level, DX10 header" in text
-    assert "R8G8B8A8_UNORM, 16 x 16, 1 level, no DX10 header" in text
+    assert "R8G8B8A8_UNORM, 64 x 64, 1 mip, DX10 header" in text
+    assert "R8G8B8A8_UNORM, 16 x 16, 1 mip, no DX10 header" in text
     assert "not told by these files" in text
 
 

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 import files
-from files import atomic_write, sha256_of, write_bytes, write_json, write_text
+from files import atomic_write, sha256_of, staged_folder, write_bytes, write_json, write_text
 
 
 def test_writes_what_it_is_given(tmp_path):
@@ -78,6 +78,20 @@ def test_written_content_is_on_the_disk_before_the_name_is(tmp_path, monkeypatch
         monkeypatch.setattr(files.os, name, lambda *a, n=name, f=original: (calls.append(n), f(*a))[1])
     write_bytes(tmp_path / "a", b"new")
     assert calls[:2] == ["fsync", "replace"]
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_an_interrupted_stage_leaves_no_folder_of_its_own(tmp_path, there):
+    folder = tmp_path / "a" / "b"
+    if there:
+        folder.mkdir(parents=True)
+    with pytest.raises(KeyboardInterrupt), staged_folder(folder) as stage:
+        (stage / "x").write_bytes(b"x")
+        raise KeyboardInterrupt
+    assert folder.exists() == there
+    with staged_folder(folder) as stage:
+        (stage / "x").write_bytes(b"x")
+    assert (folder / "x").read_bytes() == b"x"
 
 
 @pytest.mark.parametrize("mask", [0o022, 0o077, 0o002])

@@ -377,8 +377,11 @@ def mended(batch):
 
 def runs_of(tmp_path):
     """Per group its runs, and what tells one from another of the same second (a deleted one's inode is given again)."""
-    return {name: [(run.name, run.stat().st_ino, run.stat().st_mtime_ns) for run in run_folders(tmp_path / "out" / name)]
-            for name in ("a brick", "b broken")}  # fmt: skip
+
+    def identity(run):
+        return run.name, run.stat().st_ino, run.stat().st_mtime_ns
+
+    return {name: list(map(identity, run_folders(tmp_path / "out" / name))) for name in ("a brick", "b broken")}
 
 
 def test_finished_groups_are_recognised(mended, tmp_path, capsys):

@@ -101,7 +101,8 @@ def test_presets_are_ordered_by_effort():
     for config, preset in zip(planned.values(), presets.values()):
         exact = preset.iterations / row.cost * (row.effort if preset.patient else 1)
         assert config.max_iter == pytest.approx(exact, rel=0.05) and config.max_iter % 10 == 0
-        assert config.batch_size == preset.batch_size
+        assert config.batch_size == preset.batch_size and config.lr_decay_start == preset.lr_decay_start
+        assert config.learning_rate == row.learning_rate * preset.learning_rate_factor
     assert planned["preview"].eval_metrics == "psnr"
     assert all(config.eval_interval == config.max_iter for config in planned.values())
 

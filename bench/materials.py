@@ -33,7 +33,7 @@ def tiled_material(source: Material, size: int) -> Material:
     """A square of LOD 0 of a material: as much of it as there is room for, or it again and again, mirrored at random.
 
     Of the maps in SIZE_MAPS those that there are. A tile holds what the material holds, so that rate and quality are
-    like those of a larger one; being mirrored, it is no copy of its neighbour.
+    like those of a larger one; being mirrored, few are alike side by side.
     """
     random = np.random.default_rng(0)
     rows, columns = -(-size // source.height), -(-size // source.width)

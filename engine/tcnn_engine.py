@@ -232,10 +232,7 @@ def loss_scaler(device: torch.device, scale: float, enabled: bool = True) -> Any
 
 
 def grid_encoding(tcnn: Any, resolution: int, features: int) -> nn.Module:
-    """tiny-cuda-nn's encoding of one level of `resolution` x `resolution` texels, without parameters of its own.
-
-    Raises: RuntimeError when it wants another number of them than pack_level makes.
-    """
+    """tiny-cuda-nn's encoding of one level of `resolution` x `resolution` texels, without parameters of its own."""
     vertices = resolution + 1
     configuration = {
         "otype": "Grid",
@@ -254,7 +251,8 @@ def wave_encoding(tcnn: Any, n_frequencies: int) -> nn.Module | None:
     """tiny-cuda-nn's triangle waves of two coordinates; None without any."""
     if not n_frequencies:
         return None
-    return tcnn.Encoding(2, {"otype": "TriangleWave", "n_frequencies": n_frequencies}, dtype=torch.float32)
+    waves = tcnn.Encoding(2, {"otype": "TriangleWave", "n_frequencies": n_frequencies}, dtype=torch.float32)
+    return waves.requires_grad_(False)  # it has parameters, none of them; a gradient would be computed for nothing
 
 
 def decoder_network(tcnn: Any, model: NeuralTexture) -> nn.Module:
@@ -284,10 +282,14 @@ def decoder_network(tcnn: Any, model: NeuralTexture) -> nn.Module:
 
 
 def _hollow(module: nn.Module, expected: int, what: str) -> nn.Module:
-    """A module without its parameters, which are given to it with every call."""
+    """A module without its parameters, which are given to it with every call.
+
+    Raises: UserError when it has another number of them than this file's layout.
+    """
     found = module.params.numel()
     if found != expected:
-        raise RuntimeError(f"tinycudann has {found} parameters for {what}, this engine knows {expected}")
+        raise UserError(f"--engine tcnn: this {PACKAGE} has {found} parameters for {what}, expected {expected}; "
+                        f"install version 1.7 or 2.0, {OTHERWISE}")  # fmt: skip
     module.params = nn.Parameter(module.params.new_empty(0), requires_grad=False)
     return module
 

@@ -41,34 +41,21 @@ class Module(nn.Module):
             raise RuntimeError(f"{params.numel()} parameters and {x.shape[1]} inputs, expected {self.expected} and "
                                f"{self.n_input_dims}")  # fmt: skip
         padded = nn.functional.pad(x.float(), (0, 0, 0, next_multiple(n, BATCH_GRANULARITY) - n))
-        inputs = [_Unscaled.apply(value, self.loss_scale) for value in (padded, params)]
-        return _Scaled.apply(self.run(*inputs), self.loss_scale)[:n, : self.n_output_dims]
+        inputs = [_GradientTimes.apply(value, 1 / self.loss_scale) for value in (padded, params)]
+        return _GradientTimes.apply(self.run(*inputs), self.loss_scale)[:n, : self.n_output_dims]
 
 
-class _Scaled(torch.autograd.Function):
-    """The output's gradient is multiplied by the loss scale, in the output's precision."""
-
-    @staticmethod
-    def forward(ctx, output, scale):
-        ctx.scale = scale
-        return output.clone()
+class _GradientTimes(torch.autograd.Function):
+    """Passes a value on, and multiplies its gradient in the value's own precision."""
 
     @staticmethod
-    def backward(ctx, gradient):
-        return gradient * ctx.scale, None
-
-
-class _Unscaled(torch.autograd.Function):
-    """... and those of inputs and parameters are divided by it, in theirs."""
-
-    @staticmethod
-    def forward(ctx, value, scale):
-        ctx.scale = scale
+    def forward(ctx, value, factor):
+        ctx.factor = factor
         return value.clone()
 
     @staticmethod
     def backward(ctx, gradient):
-        return gradient / ctx.scale, None
+        return gradient * ctx.factor, None
 
 
 class Encoding(Module):

@@ -17,7 +17,7 @@ def gpus_of(config: Config) -> list[str]:
     Numbers, or what the user wrote there: it may also hold UUIDs and parts of a GPU. None where training runs on the
     CPU, or on one GPU that --device names.
     """
-    if config.device not in ("auto", "cuda"):
+    if config.device not in ("auto", "cuda") or not torch.cuda.is_available():
         return []
     count = torch.cuda.device_count()
     given = os.environ.get(VISIBLE)

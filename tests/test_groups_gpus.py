@@ -31,6 +31,7 @@ def machine(monkeypatch):
 
     def make(gpus: int, visible: str | None = None):
         monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
         monkeypatch.setattr(group_local, "thread_count", lambda: 8)
         if visible is None:
             monkeypatch.delenv(group_gpus.VISIBLE, raising=False)
@@ -55,6 +56,13 @@ def test_gpus_have_the_names_that_the_user_left(gpus, visible, expected, machine
         assert gpus_of(make_config({"device": device})) == expected
     for device in ("cpu", "cuda:1", "mps"):
         assert gpus_of(make_config({"device": device})) == []
+
+
+def test_gpus_that_pytorch_cannot_use_are_none(machine, monkeypatch):
+    """The driver's count is there before anybody knows whether it fits PyTorch; training goes to the CPU then."""
+    machine(2)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert gpus_of(make_config({})) == []
 
 
 def test_workers_are_as_many_as_gpus(machine):

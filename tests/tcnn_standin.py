@@ -2,8 +2,8 @@
 
 Written from DOCUMENTATION.md, encodings/grid.h, encodings/triangle_wave.h, encodings/identity.h, common_device.h,
 network_with_input_encoding.h, cutlass_mlp.cu, fully_fused_mlp.cu and bindings/torch/tinycudann/modules.py of
-github.com/NVlabs/tiny-cuda-nn, as they were from 2022 to 2025. Nothing is shared with model.py, so that a test of one is
-a test of the other. What it does not have is tiny-cuda-nn's speed, and the order in which it sums.
+github.com/NVlabs/tiny-cuda-nn, as they were from 2022 to 2025. Nothing is shared with model.py, so that a test of one
+is a test of the other. What it does not have is tiny-cuda-nn's speed, and the order in which it sums.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ MATCHES = ("", "bc1", "bc7", "astc6x6", "astc8x8", "astc12x12")
 ACTIVATIONS = ("leaky_relu", "hard_swish")
 UNIT_NORMALS = ("auto", "always", "never")
 SCHEDULERS = ("plateau", "cosine", "steplr", "poly")
-ENGINES = ("auto", "torch", "cpu")
+ENGINES = ("auto", "torch", "cpu", "tcnn")
 GROUP_BACKENDS = ("local", "ray")
 EVAL_METRICS = ("all", "psnr", "lpips")
 MAX_CONFIG_BYTES = 64 << 10  # of a config file; one with every field has 4 KiB, and PyYAML reads some 20 KiB a second
@@ -164,8 +164,9 @@ class Config:
     groups_save_dir: str = knob("save_batch", "receives one sub-folder per material", unit="path")
     groups_recursive: bool = knob(False, "sub-folders of sub-folders are materials too")
     groups_max_workers: int = knob(
-        1, "materials trained at the same time, each in a process of its own; 0: one per core", low=0, high=1024
-    )
+        1, "materials trained at the same time, each in a process of its own, on a GPU of its own where there are; 0: "
+        "one per GPU, or per core", low=0, high=1024
+    )  # fmt: skip
     groups_verbose: bool = knob(False, "show the training log of each material")
     groups_force: bool = knob(False, "train again what an earlier batch has finished, and start over what it began")
     groups_dry_run: bool = knob(False, "print what would be trained, how long it may take and its size; write nothing")

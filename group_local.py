@@ -9,12 +9,14 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from multiprocessing import connection
 from pathlib import Path
 from typing import Any
 
 from engine.cpu.library import thread_count
 from errors import UserError
+from group_gpus import use_gpu
 from group_journal import LOG, clean, group_lock, read_record, write_record
 from group_worker import Job, Outcome, train_group
 
@@ -25,28 +27,33 @@ PARENT_GONE_S = 600  # what a process gets to save when its parent has died, bef
 OOM_SCORE = 500  # the kernel takes a group when memory runs out, not the batch or the server
 
 
-def share_threads(workers: int, num_threads: int, groups: int) -> tuple[int, int]:
+def share_threads(workers: int, num_threads: int, groups: int, gpus: int = 0) -> tuple[int, int]:
     """How many groups at a time, and threads for each (0: all cores).
 
     Args:
-        workers: --groups_max_workers; 0: as many as there are cores for, `num_threads` each, or one.
+        workers: --groups_max_workers; 0: one per GPU, or as many as there are cores for, `num_threads` each, or one.
         groups: how many there are to train.
+        gpus: how many they are spread over; 0: they are trained on the CPU, or on one GPU.
     """
     cores = thread_count()
-    workers = workers or max(1, cores // (num_threads or 1))
+    workers = workers or gpus or max(1, cores // (num_threads or 1))
     workers = max(1, min(workers, groups))
     return workers, num_threads or (0 if workers == 1 else max(1, cores // workers))
 
 
 class LocalPool:
-    """Processes that train one group each, at most `workers` of them; a context manager that leaves none behind."""
+    """Processes that train one group each, at most `workers` of them; a context manager that leaves none behind.
+
+    Each gets one of `gpus` for itself, or the one that has the fewest where there are more processes; see group_gpus.
+    """
 
     queues = False  # a group that was started is at work
 
-    def __init__(self, workers: int):
-        self.workers = workers
+    def __init__(self, workers: int, gpus: Sequence[str] = ()):
+        self.workers, self.gpus = workers, list(gpus)
         self._context = multiprocessing.get_context(START_METHOD)
-        self._running: dict[int, tuple[Job, Any, connection.Connection]] = {}  # by the sentinel of the process
+        # by the sentinel of the process; the last is its GPU's index, where there are any
+        self._running: dict[int, tuple[Job, Any, connection.Connection, int | None]] = {}
 
     def __enter__(self) -> LocalPool:
         if START_METHOD == "forkserver":
@@ -58,9 +65,9 @@ class LocalPool:
         return self
 
     def __exit__(self, *exception) -> None:
-        for _, process, _ in self._running.values():
+        for _, process, _, _ in self._running.values():
             process.kill()
-        for _, process, receiver in self._running.values():
+        for _, process, receiver, _ in self._running.values():
             process.join()
             receiver.close()
         self._running.clear()
@@ -77,17 +84,20 @@ class LocalPool:
 
     def start(self, job: Job) -> None:
         """Begin with a group."""
+        taken = [gpu for *_, gpu in self._running.values()]
+        gpu = min(range(len(self.gpus)), key=taken.count, default=None)
         receiver, sender = self._context.Pipe(duplex=False)
-        process = self._context.Process(target=_work, args=(job, sender), name=f"group {job.name}", daemon=False)
+        given = (job, sender, None if gpu is None else self.gpus[gpu])
+        process = self._context.Process(target=_work, args=given, name=f"group {job.name}", daemon=False)
         process.start()
         sender.close()
-        self._running[process.sentinel] = (job, process, receiver)
+        self._running[process.sentinel] = (job, process, receiver, gpu)
 
     def wait(self, timeout_s: float) -> list[tuple[Job, Outcome]]:
         """The groups that have ended since, after `timeout_s` seconds at the latest."""
         ended = []
         for sentinel in connection.wait(list(self._running), timeout_s) if self._running else ():
-            job, process, receiver = self._running.pop(sentinel)
+            job, process, receiver, _ = self._running.pop(sentinel)
             process.join()
             ended.append((job, _received(receiver) or _died(job, process.exitcode)))
             receiver.close()
@@ -96,7 +106,7 @@ class LocalPool:
 
     def stop(self) -> None:
         """Tell every group to save and end; `wait` returns them."""
-        for _, process, _ in self._running.values():
+        for _, process, _, _ in self._running.values():
             process.terminate()
 
 
@@ -160,7 +170,9 @@ def settle(job: Job, reason: str) -> None:
 # --- in the group's process ------------------------------------------------------------------------------------------
 
 
-def _work(job: Job, sender: connection.Connection) -> None:
+def _work(job: Job, sender: connection.Connection, gpu: str | None) -> None:
+    if gpu is not None:
+        use_gpu(gpu)
     with contextlib.suppress(OSError, AttributeError):
         os.setsid()  # a terminal's Ctrl-C goes to the batch, which tells its groups once
     with contextlib.suppress(OSError):

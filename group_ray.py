@@ -52,7 +52,8 @@ class RayPool:
             self.say(f"note: no node of the cluster has {cpus} CPUs and {gpus:g} GPUs yet; groups wait until one has")
         total = sum(node.get("CPU", 0) for node in nodes)
         self.limit = self.limit or max(QUEUED, 2 * math.ceil(total / cpus))
-        remote = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=config.groups_retries, max_calls=CALLS)
+        calls = 1 if gpus else CALLS  # a process that has used a GPU keeps it, whatever its next group is given
+        remote = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=config.groups_retries, max_calls=calls)
         self._task = remote(train_group)
         return self
 

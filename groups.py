@@ -25,6 +25,7 @@ from configs import Config
 from dataset import recognise
 from errors import UserError, explain_os_error, one_line
 from group_estimate import dry_run
+from group_gpus import gpus_of
 from group_journal import (
     BATCH_CSV,
     BATCH_HTML,
@@ -199,7 +200,8 @@ def make_jobs(config: Config, given: Mapping[str, Any], found: list[Group]) -> t
     if config.groups_backend == "ray":  # which knows its cores; each group asks for as many as it has threads
         workers, num_threads = config.groups_max_workers * ("groups_max_workers" in given), config.num_threads or 1
     else:
-        workers, num_threads = share_threads(config.groups_max_workers, config.num_threads, len(groups))
+        gpus = len(gpus_of(config))
+        workers, num_threads = share_threads(config.groups_max_workers, config.num_threads, len(groups), gpus)
     defaults = {field.name: field.default for field in dataclasses.fields(Config) if field.name.startswith("groups_")}
     shared = dataclasses.replace(config, **defaults, ray_address="", num_threads=num_threads)
     settings, batch, given = settings_digest(shared), uuid.uuid4().hex, dict(given)
@@ -299,7 +301,7 @@ class Batch:
             from group_ray import RayPool
 
             return RayPool(self.config, self.workers, say)
-        return LocalPool(self.workers)
+        return LocalPool(self.workers, gpus_of(self.config))
 
     def begin(self, pool, job: Job) -> None:
         """Start a group."""

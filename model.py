@@ -231,6 +231,12 @@ class NeuralTexture(nn.Module):
         """Features of grid texels as the exported file will hold them, with training noise before the rounding."""
         grid = self.grids[index]
         features = self.grid_parameters[index].view(-1, grid.features).index_select(0, texel)
+        return self.shipped(index, features, texel, noise)
+
+    def shipped(self, index: int, features: Inputs, texel: Scalars, noise: Noise | None) -> Inputs:
+        """Parameters of these texels of grid `index` as the exported file will hold them, with training noise before
+        the rounding: (n, features), as they come in."""
+        grid = self.grids[index]
         if not self.quantized:
             return features
         if noise is not None and noise.strength > 0:

@@ -1,7 +1,8 @@
-"""The engines against each other on the CPU: PyTorch, as it comes and compiled, and the fused kernels.
+"""The engines against each other: PyTorch, as it comes and compiled, the fused kernels, on a GPU also tiny-cuda-nn.
 
-    python -m bench.engines [DIR...]      step speed, sizes, threads and whole runs; a quarter of an hour
-    python -m bench.engines --quick       step speed alone, less than a minute; the last line is JSON
+    python -m bench.engines [DIR...]                  step speed, sizes, threads and whole runs; a quarter of an hour
+    python -m bench.engines --quick                   step speed alone, less than a minute; the last line is JSON
+    python -m bench.engines --device cuda [--quick]   on a GPU, see bench/engines_gpu.py; five minutes with --quick
 
 Whatever is compared takes turns in one process, so that a busy machine slows all of it alike. Figures are medians of
 rounds, ratios are medians of the rounds' ratios. A round of the cpu engine is as many iterations as lie between two
@@ -17,7 +18,6 @@ from __future__ import annotations
 import threads  # isort: skip  # noqa: F401  # before torch
 
 import argparse
-import dataclasses
 import json
 import os
 import platform
@@ -25,139 +25,27 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from ctypes import byref, c_int64
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
-from bench import common
+from bench import common, engines_gpu
 from bench.common import RESULTS, machine, median_ratio, save, use_threads
 from bench.engines_plot import plot
+from bench.materials import grids_of, smooth_material
+from bench.race import NETWORKS, SETTINGS, Contestant, Effort, check_same_work, first_line, race
 from configs import make_config, parse_bool
-from dataset import MAPS, Material, load_material
-from engine import create_engine
+from dataset import Material, load_material
 from engine.cpu.library import KernelsUnavailable, describe_model, load_kernels, thread_count
 from errors import UserError, one_line, run_command
-from model import build_model
-from schedule import Schedule
 
 ROOT = Path(__file__).resolve().parents[1]
-CPU = torch.device("cpu")
-SETTINGS = {"device": "cpu", "max_iter": 1_000_000}  # so long that rates and noise do not change while we measure
-NETWORKS = {"2x64": {"n_hidden_layers": 2, "n_neurons": 64}, "1x16": {"n_hidden_layers": 1, "n_neurons": 16}}
 SIZES = (512, 1024, 2048, 4096)
 COST_OF = 1024  # what the other sizes are compared with
-SIZE_GRIDS = ((2, 16), (8, 32))  # (part of the size, bits per texel): 4.5 bits per texel of the material
-SIZE_MAPS = ("diffuse", "normal", "roughness", "metallic", "displacement")  # 9 channels
-FIRST_ITERATIONS = 3  # their loss shows that all engines compute the same
-LOSS_TOLERANCE = 0.01
-WARM_UP = {"torch": 3, "compiled": 12, "cpu": 128}  # iterations; PyTorch gives up after 8 compilations, not later
-PAUSE_S = 0.02  # between turns: PyTorch's threads spin for a moment after their work
 MIB = 1 << 20
-
-
-@dataclasses.dataclass(frozen=True)
-class Effort:
-    """How long a measurement takes."""
-
-    rounds: int
-    turns: int  # of everybody, per round
-    iterations: dict[str, int]  # per turn
-    peak_s: float = 0.1  # per turn
-
-    @classmethod
-    def quick(cls) -> Effort:
-        return cls(rounds=5, turns=1, iterations={"torch": 8, "cpu": 60})
-
-    @classmethod
-    def full(cls, torch_iterations: int = 8) -> Effort:
-        turns = 4
-        per_turn = load_kernels().nt_sweep_interval() // turns
-        return cls(5, turns, {"torch": torch_iterations, "compiled": torch_iterations, "cpu": per_turn})
-
-
-# --- turns ---------------------------------------------------------------------------------------------------------
-
-
-class Contestant:
-    """An engine, warmed up, and the milliseconds per iteration of its rounds.
-
-    Args:
-        engine: torch, compiled (the same with torch.compile) or cpu.
-        settings: beside SETTINGS.
-        labels: columns of its row that say what it is.
-    """
-
-    def __init__(self, engine: str, material: Material, settings: dict[str, Any], **labels: Any):
-        self.name, self.material = engine, material
-        config = make_config({**SETTINGS, **settings, "engine": "cpu" if engine == "cpu" else "torch"})
-        self.model = build_model(config, material.width, material.height, material.present_channels.tolist())
-        if engine == "compiled":  # fullgraph: an error instead of PyTorch's silent return to what it would not compile
-            self.model.forward = torch.compile(self.model.forward, fullgraph=True)
-        self.engine = create_engine(self.model, material, Schedule(config), CPU)
-        self.batch_size = config.batch_size
-        self.threads = self.engine.n_threads if engine == "cpu" else torch.get_num_threads()
-        self.labels = labels
-        self.milliseconds: list[float] = []
-        self.iterations = 0  # per round
-        self.loss = self.engine.step(FIRST_ITERATIONS)
-        self.engine.step(max(WARM_UP[engine] - FIRST_ITERATIONS, 1))
-
-    def turn(self, iterations: int) -> float:
-        """Seconds of so many iterations."""
-        started = time.perf_counter()
-        self.engine.step(iterations)
-        return time.perf_counter() - started
-
-    def row(self, reference: Contestant | None = None) -> dict[str, Any]:
-        """The figures; `speedup` is over `reference`, a contestant of the same rounds."""
-        milliseconds = statistics.median(self.milliseconds)
-        return {
-            **self.labels,
-            "width": self.material.width,
-            "height": self.material.height,
-            "engine": self.name,
-            "threads": self.threads,
-            "batch_size": self.batch_size,
-            "rounds": len(self.milliseconds),
-            "iterations": self.iterations,
-            "milliseconds": milliseconds,
-            "fastest": min(self.milliseconds),
-            "slowest": max(self.milliseconds),
-            "samples_per_second": self.batch_size / milliseconds * 1000,
-            "speedup": median_ratio(reference.milliseconds, self.milliseconds) if reference else None,
-        }
-
-
-def race(contestants: Sequence[Contestant], effort: Effort, peak: Callable[[], float] | None = None) -> list[float]:
-    """Let everybody have turns. Returns: the mean of what `peak` says in each round."""
-    peaks = []
-    for _ in range(effort.rounds):
-        seconds, found = [0.0] * len(contestants), []
-        for _ in range(effort.turns):
-            for index, contestant in enumerate(contestants):
-                seconds[index] += contestant.turn(effort.iterations[contestant.name])
-                time.sleep(PAUSE_S)
-            if peak:
-                found.append(peak())
-        for contestant, total in zip(contestants, seconds):
-            contestant.iterations = effort.turns * effort.iterations[contestant.name]
-            contestant.milliseconds.append(total / contestant.iterations * 1000)
-        if peak:
-            peaks.append(statistics.mean(found))
-    return peaks
-
-
-def check_same_work(contestants: Sequence[Contestant]) -> None:
-    """Raise RuntimeError unless the first losses agree: engines that do something else must not be compared."""
-    expected = contestants[0].loss
-    for contestant in contestants:
-        if abs(contestant.loss - expected) > LOSS_TOLERANCE * expected:
-            raise RuntimeError(f"{contestant.name}: loss {contestant.loss} where {contestants[0].name} has {expected}")
 
 
 # --- 1: one iteration ----------------------------------------------------------------------------------------------
@@ -203,12 +91,6 @@ def multiply_adds(contestant: Contestant) -> int:
     shape = describe_model(contestant.model, contestant.material.present_channels.tolist())
     load_kernels().nt_work(shape, byref(per_sample), byref(per_decode))
     return per_sample.value
-
-
-def first_line(error: BaseException) -> str:
-    """An error of any kind in one line."""
-    lines = str(error).strip().splitlines() or [""]
-    return one_line(f"{type(error).__name__}: {lines[0]}")[:200]
 
 
 def load_average() -> float | None:
@@ -264,24 +146,6 @@ def measure_sizes(sizes: Sequence[int], effort: Effort, n_threads: int = 0, **se
             row["bits_per_texel"] = contestant.model.bits_per_texel(row["width"], row["height"])["grids"]
             rows.append(row)
     return sorted(rows, key=lambda row: row["size"])
-
-
-def grids_of(size: int) -> list[dict[str, int]]:
-    """Grids that stand in the same relation to every size."""
-    return [{"max_resolution": max(size // part, 1), "save_bits": bits} for part, bits in SIZE_GRIDS]
-
-
-def smooth_material(size: int) -> Material:
-    """Nine 8-bit channels of smooth noise; one float plane at a time, since memory is measured too."""
-    generator = torch.Generator().manual_seed(0)
-    arrays = {}
-    for name in SIZE_MAPS:
-        arrays[name] = np.empty((size, size, MAPS[name]), np.uint8)
-        for channel in range(MAPS[name]):
-            noise = torch.rand(1, 1, 33, 33, generator=generator)
-            plane = torch.nn.functional.interpolate(noise, (size, size), mode="bilinear", align_corners=True)
-            arrays[name][..., channel] = plane[0, 0].mul_(255).to(torch.uint8).numpy()
-    return Material.from_arrays(f"smooth{size}", arrays)
 
 
 # VmHWM rather than getrusage: ru_maxrss of a new process starts at what the process that started it had.
@@ -423,23 +287,30 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("folders", nargs="*", default=["data/test"], help="materials; speed is measured with the first")
     parser.add_argument("--out", default=str(RESULTS), help="folder for the JSON and the plot")
     parser.add_argument("--num_threads", type=int, default=0, help="CPU threads; 0: all cores")
-    parser.add_argument("--quick", action="store_true", help="step speed alone")
-    parser.add_argument("--sizes", type=int, nargs="*", default=list(SIZES), help="widths of the square materials")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
+    parser.add_argument("--quick", action="store_true", help="step speed; on a GPU also the profile and one size")
+    parser.add_argument("--sizes", type=int, nargs="*", help=f"widths of the square materials; default: {SIZES}, on a "
+                        f"GPU {engines_gpu.SIZES}")  # fmt: skip
     parser.add_argument("--full_runs", type=parse_bool, nargs="?", const=True, default=True, help="with whole runs")
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """The command; see --help. Returns the exit code."""
     arguments, load = build_parser().parse_args(argv), load_average()
+    if min(arguments.sizes or [1]) < 1:
+        raise UserError(f"--sizes: expected widths of 1 texel or more, got {min(arguments.sizes)}")
+    if arguments.device != "cpu":
+        return engines_gpu.command(arguments)
+    if arguments.sizes is None:
+        arguments.sizes = list(SIZES)
     try:
         load_kernels(print)
     except KernelsUnavailable as error:
         raise UserError(f"there is nothing to compare PyTorch with: {error}") from error
     use_threads(arguments.num_threads)
-    if min(arguments.sizes, default=1) < 1:
-        raise UserError(f"--sizes: expected widths of 1 texel or more, got {min(arguments.sizes)}")
     name = "engines_quick" if arguments.quick else "engines"
-    settings = {**vars(arguments), "defaults": {**SETTINGS, "networks": NETWORKS}}
+    settings = {**vars(arguments), "defaults": {"device": "cpu", **SETTINGS, "networks": NETWORKS}}
     entries: list[dict[str, Any]] = []
     for rows in measure_all(arguments):
         print(table(rows), end="\n\n", flush=True)

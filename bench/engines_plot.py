@@ -1,6 +1,6 @@
 """Samples per second by size and engine, as a picture of what bench.engines wrote.
 
-    python -m bench.engines_plot [bench/results/engines.json]
+    python -m bench.engines_plot [bench/results/engines.json or engines_gpu.json]
 
 Needs matplotlib, which nothing else in this repository does.
 """
@@ -29,7 +29,7 @@ def plot(path: str | Path) -> str:
         return without_matplotlib("engines", path)
     figure = Figure(figsize=(6.4, 4.0), layout="constrained")
     axes = figure.add_subplot(xscale="log", yscale="log", xlabel="material, texels", ylabel="samples per second")
-    for engine, marker in (("cpu", "o"), ("torch", "s")):
+    for engine, marker in zip(dict.fromkeys(row["engine"] for row in rows), "sovD^"):
         line = [row for row in rows if row["engine"] == engine]
         rates = [row["samples_per_second"] for row in line]
         batches = [row["samples_per_second"] * row["milliseconds"] for row in line]
@@ -41,8 +41,9 @@ def plot(path: str | Path) -> str:
     axes.set_xticks([], minor=True)
     axes.grid(True, which="both", alpha=0.3)
     axes.legend()
-    machine = result["machine"]
-    facts = (machine["processor"], f"{rows[0]['threads']} threads", machine["commit"])
+    machine, gpu = result["machine"], result.get("settings", {}).get("facts", {}).get("device")
+    where = gpu or f"{machine['processor']}, {rows[0]['threads']} threads"
+    facts = (where, machine["commit"])
     axes.set_title(", ".join(filter(None, facts)), fontsize=9)
     target = path.with_suffix(".png")
     figure.savefig(target, dpi=150)

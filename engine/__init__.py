@@ -19,6 +19,7 @@ from engine.cpu.decoder import decode_lod
 from engine.cpu.engine import CpuEngine
 from engine.cpu.library import KernelsUnavailable, load_kernels
 from engine.sampling import learned_channels
+from engine.tcnn_engine import TcnnEngine
 from engine.torch_engine import TorchEngine
 from engine.torch_refine import refine_level
 from errors import UserError
@@ -61,6 +62,8 @@ def create_engine(
     if not learned_channels(model, material):  # nothing to compile kernels for: such a run ends before its first step
         return TorchEngine(model, material, schedule, device)
     name = schedule.config.engine
+    if name == "tcnn":
+        return TcnnEngine(model, material, schedule, device)
     if name == "cpu" and device.type != "cpu":
         raise UserError(f"--engine cpu: expected --device cpu, found {device}; use --device cpu or --engine auto")
     if name == "torch" or device.type != "cpu":

@@ -8,8 +8,16 @@ import torch
 
 from dataset import Material, PresentValues
 from engine.adam_state import ADAM_BETAS, ADAM_EPSILON, up_to_date
-from engine.sampling import PROBE, STREAM_NOISE, Indices, TexelSampler, channel_loss_weights, learned_channels
-from model import NeuralTexture, Noise, resolve_grids
+from engine.sampling import (
+    PROBE,
+    STREAM_NOISE,
+    Indices,
+    Positions,
+    TexelSampler,
+    channel_loss_weights,
+    learned_channels,
+)
+from model import Decoded, NeuralTexture, Noise, resolve_grids
 from quantize import FEATURE_LIMIT, stream_key
 from schedule import Schedule
 
@@ -66,7 +74,7 @@ class TorchEngine:
         if not self.channels:
             return 0.0
         texel, lod, uv = self._probe
-        decoded = self.model(uv, lod).index_select(1, self._learned)
+        decoded = self._decode(uv, lod, None).index_select(1, self._learned)
         return float((decoded - self._target(texel)).square().mean()) * self._share
 
     def _target(self, texel: Indices) -> PresentValues:
@@ -81,16 +89,28 @@ class TorchEngine:
             group["lr"] = rate * factor
         texel, lod, uv = self.sampler.draw(self.iteration)
         target = self._target(texel)
-        decoded = self.model(uv, lod, self._noise()).index_select(1, self._learned)
+        decoded = self._decode(uv, lod, self._noise()).index_select(1, self._learned)
         error = (decoded - target).square().mean(dim=0)
         loss = (error * self._loss_weights).sum()
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        for column in self.model.unused_inputs:
-            self.model.weights[0].grad[:, column] = 0
-        self.optimizer.step()
+        self._descend(loss)
         self._constrain(config)
         return loss.detach()
+
+    def _decode(self, uv: Positions, lod: Indices, noise: Noise | None) -> Decoded:
+        """What the model decodes at these samples; of its channels, those that are trained count."""
+        return self.model(uv, lod, noise)
+
+    def _descend(self, loss: torch.Tensor) -> None:
+        """One step of the optimiser along the gradient of `loss`."""
+        loss.backward()
+        self._drop_unused_inputs()
+        self.optimizer.step()
+
+    def _drop_unused_inputs(self) -> None:
+        """Inputs that the model leaves out keep their weights of 0."""
+        for column in self.model.unused_inputs:
+            self.model.weights[0].grad[:, column] = 0
 
     def _noise(self) -> Noise | None:
         strength = self.schedule.noise_strength(self.iteration)

@@ -11,8 +11,9 @@ import pytest
 import torch
 from runs import offline, refusal_line, save_maps
 
-from bench import engines, engines_plot
-from bench.engines import Effort, race, table, thread_counts
+from bench import engines, engines_plot, race
+from bench.engines import table, thread_counts
+from bench.race import Contestant, Effort
 from engine.cpu.library import KernelsUnavailable, load_kernels
 from errors import run_command
 
@@ -123,11 +124,11 @@ def test_the_rest_goes_on_where_nothing_can_be_compiled(make_material, monkeypat
 @pytest.mark.usefixtures("_kernels")
 def test_engines_that_do_not_do_the_same_are_not_compared(make_material):
     material = make_material(16, 16)
-    one, other = (engines.Contestant(engine, material, {**SMALL, "num_threads": 1}) for engine in ("torch", "cpu"))
-    engines.check_same_work([one, other])
+    one, other = (Contestant(engine, material, {**SMALL, "num_threads": 1}) for engine in ("torch", "cpu"))
+    race.check_same_work([one, other])
     other.loss *= 1.1
     with pytest.raises(RuntimeError, match="cpu: loss"):
-        engines.check_same_work([one, other])
+        race.check_same_work([one, other])
 
 
 @pytest.mark.skipif(platform.system() != "Linux", reason="reads /proc")
@@ -163,16 +164,16 @@ class Scripted:
 
 
 def test_turns_alternate_and_ratios_are_those_of_rounds(monkeypatch):
-    monkeypatch.setattr(engines, "PAUSE_S", 0)
+    monkeypatch.setattr(race, "PAUSE_S", 0)
     log = []
     slow = Scripted("torch", [0.1, 0.3, 0.8, 0.8, 0.2, 0.2], log)  # another program runs in the second round
     fast = Scripted("cpu", [0.03, 0.01, 0.2, 0.2, 0.02, 0.03], log)
     peaks = iter([1.0, 3.0, 5.0, 5.0, 7.0, 8.0])
-    found = race([slow, fast], Effort(3, 2, {"torch": 2, "cpu": 10}), lambda: next(peaks))
+    found = race.race([slow, fast], Effort(3, 2, {"torch": 2, "cpu": 10}), lambda: next(peaks))
     assert log == ["torch2", "cpu10"] * 6
     assert slow.milliseconds == pytest.approx([100, 400, 100])
     assert fast.milliseconds == pytest.approx([2, 20, 2.5])
-    assert engines.median_ratio(slow.milliseconds, fast.milliseconds) == pytest.approx(40)  # of 50, 20, 40
+    assert race.median_ratio(slow.milliseconds, fast.milliseconds) == pytest.approx(40)  # of 50, 20, 40
     assert found == [2, 5, 7.5]
 
 

@@ -1,0 +1,321 @@
+"""TcnnEngine: the reference form on tiny-cuda-nn's grid encoding and networks (tinycudann, an optional package).
+
+What it relies on, in tiny-cuda-nn's own terms, with the files that say so (versions 1.7 and 2.0):
+
+- Grid of type Dense with one level (encodings/grid.h, common_device.h). `base_resolution` V counts vertices: scale =
+  V - 1, position = fma(scale, x, 0.5), cell = floor(position). Entry (i, j), i along the first coordinate, lies at
+  i + j*V, its features together; the number of entries is rounded up to a multiple of 8. So a level of ours is a level
+  of tiny-cuda-nn's, bit for bit, but for that rest.
+- An index beyond the last column is the next row's first entry, and one before the first column the end of the row
+  above: tiny-cuda-nn does not repeat a tile. A grid here therefore has V = R + 1 vertices an axis: the first column
+  and row of our level once more at the far side, and positions below 0 moved by a period. A texel centre is to be a
+  vertex, uv*R - 0.5 = position; that is x = (uv*R - 1) / (V - 1).
+- TriangleWave (encodings/triangle_wave.h): all frequencies of u, then those of v; value and phase as in
+  model.triangle_waves.
+- Network (network_with_input_encoding.h): inputs are padded with ones, outputs with rows that nobody reads, both to
+  multiples of 16; matrices one after the other, each row by row, [outputs, inputs]. LeakyReLU has the slope 0.01.
+  FullyFusedMLP knows four widths and needs a hidden layer; CutlassMLP takes any.
+- Both take parameters and give gradients in their own precision, which for networks is half on GPUs with tensor cores.
+
+Ours stay float32 and in our layout: what tiny-cuda-nn gets is made of them in every iteration, rounded and with noise
+as the reference does it, and gradients come back the same way. A checkpoint is that of any other engine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.func import functional_call
+from torchtyping import TensorType
+
+from dataset import Material
+from engine.sampling import Indices, Positions
+from engine.torch_engine import TorchEngine
+from errors import UserError, one_line
+from model import Decoded, GridLevel, NeuralTexture, Noise, sawtooth_waves
+from schedule import Schedule
+from shape import PADDED_OUTPUTS, aligned
+
+PACKAGE = "tinycudann"
+INSTALL = "pip install git+https://github.com/NVlabs/tiny-cuda-nn/#subdirectory=bindings/torch"
+OTHERWISE = "or use --engine auto"
+DEVICES = ("cuda",)
+FEATURES = (1, 2, 4, 8)  # per entry, grid.h
+FUSED_WIDTHS = (16, 32, 64, 128)  # network.cu
+ENTRIES_ALIGNED = 8  # grid.h
+# Gradients in half precision: a loss of one in a batch of thousands is below what half knows. The factor grows until
+# something overflows; that iteration is left out, and the factor halved.
+FIRST_LOSS_SCALE = 2.0**10
+LOSS_SCALE_GROWTH_INTERVAL = 1000  # iterations
+LOSS_SCALE_RANGE = (2.0**-24, 2.0**48)  # of a state that can be believed
+
+Entries = TensorType["entries"]
+Coordinates = TensorType["n", 2]
+Inputs = TensorType["n", "inputs"]
+
+
+class TcnnEngine(TorchEngine):
+    """Trains a NeuralTexture on a Material; samples, noise, loss and optimiser are those of TorchEngine.
+
+    Args:
+        model: on `device`; its parameters are updated in place.
+    Raises: UserError where tinycudann is missing, or cannot do what the model needs.
+    """
+
+    name = "tcnn"
+
+    def __init__(self, model: NeuralTexture, material: Material, schedule: Schedule, device: torch.device):
+        self._tcnn = load_tinycudann()
+        if device.type not in DEVICES:
+            raise UserError(f"--engine tcnn: expected --device cuda, found {device}; tiny-cuda-nn runs on NVIDIA GPUs "
+                            f"alone: use --device cuda, {OTHERWISE}")  # fmt: skip
+        check_model(model)
+        super().__init__(model, material, schedule, device)
+        self._device = device
+        with self._on_device():
+            self._levels = [
+                [grid_encoding(self._tcnn, grid.resolution(level), grid.features) for level in range(grid.n_levels)]
+                for grid in model.grids
+            ]
+            self._waves = wave_encoding(self._tcnn, model.decoder.n_frequencies)
+            self._network = decoder_network(self._tcnn, model)
+        half = self._network.dtype == torch.float16
+        self._scaler = loss_scaler(device, FIRST_LOSS_SCALE, enabled=half)
+
+    def _on_device(self) -> contextlib.AbstractContextManager:
+        """tiny-cuda-nn allocates on CUDA's current device."""
+        return torch.cuda.device(self._device) if self._device.type == "cuda" else contextlib.nullcontext()
+
+    # --- forward ---------------------------------------------------------------------------------------------------
+
+    def _decode(self, uv: Positions, lod: Indices, noise: Noise | None) -> Decoded:
+        """NeuralTexture.forward for whole LODs, constants left out; in the precision of tiny-cuda-nn's network.
+
+        Samples go sorted by LOD, so that each level of a grid gets those that read it in one piece.
+        """
+        model = self.model
+        order = torch.argsort(lod, stable=True)
+        counts = torch.bincount(lod, minlength=model.num_lods).tolist()
+        uv, lod = uv[order], lod[order]
+        uv = uv - uv.floor()
+        with self._on_device():
+            parts = [] if self._waves is None else [self._waves(uv)]
+            parts += [self._features(index, uv, counts, noise) for index in range(len(model.grids))]
+            parts.append((lod.to(torch.float32) / max(model.num_lods - 1, 1))[:, None])
+            if model.layout.texel_waves:
+                parts += self._texel_waves(uv, lod)
+            weights = torch.cat([weight.reshape(-1) for weight in model.weights])
+            decoded = functional_call(self._network, {"params": weights}, (torch.cat(parts, dim=1),))
+        return torch.empty_like(decoded).index_copy(0, order, decoded).float()
+
+    def _features(self, index: int, uv: Positions, counts: list[int], noise: Noise | None) -> Inputs:
+        """What grid `index` feeds to the decoder; `counts` samples of each LOD, one LOD after the other."""
+        model, grid = self.model, self.model.grids[index]
+        parameters = model.grid_parameters[index].view(-1, grid.features)
+        shipped = model.shipped(index, parameters, torch.arange(grid.n_texels, device=uv.device), noise)
+        levels = shipped.split([grid.resolution(level) ** 2 for level in range(grid.n_levels)])
+        parts, first = [], 0
+        for level in reversed(range(grid.n_levels)):  # the finest belongs to LOD 0
+            n = sum(count for lod, count in enumerate(counts) if grid.level_of(lod) == level)
+            if n:
+                resolution = grid.resolution(level)
+                entries = pack_level(levels[level].view(resolution, resolution, grid.features))
+                x = grid_coordinates(uv[first : first + n], resolution)
+                parts.append(functional_call(self._levels[index][level], {"params": entries}, (x,)))
+            first += n
+        return torch.cat(parts)
+
+    def _texel_waves(self, uv: Positions, lod: Indices) -> list[Inputs]:
+        """The ones and the waves that follow the LOD; the ones at the very end are tiny-cuda-nn's."""
+        model = self.model
+        reference, frequencies = model.layout.reference_inputs, model.decoder.n_texel_frequencies
+        position = uv * model.get_buffer("lod_resolution_0")[lod].to(torch.float32)[:, None] - 0.5
+        ones = uv.new_ones(len(uv), aligned(reference) - reference)
+        return [ones, *(sawtooth_waves(position[:, axis], frequencies) for axis in (0, 1))]
+
+    # --- backward --------------------------------------------------------------------------------------------------
+
+    def _descend(self, loss: torch.Tensor) -> None:
+        self._scaler.scale(loss).backward()
+        self._drop_unused_inputs()
+        self._scaler.step(self.optimizer)
+        self._scaler.update()
+
+    # --- parameters and state --------------------------------------------------------------------------------------
+
+    def sync(self) -> None:
+        """The model has the parameters all the time; an evaluation gets the memory that tiny-cuda-nn does not need."""
+        with self._on_device():
+            self._tcnn.free_temporary_memory()
+
+    def state(self) -> dict:
+        """As TorchEngine.state, with the factor of the loss where gradients have half precision."""
+        state = super().state()
+        if self._scaler.is_enabled():
+            scaling = self._scaler.state_dict()
+            state["loss_scale"], state["loss_scale_age"] = float(scaling["scale"]), int(scaling["_growth_tracker"])
+        return state
+
+    def load_state(self, state: dict) -> None:
+        """The inverse of state(), also of other engines'. Raises: ValueError when it is not such a state."""
+        scale, age = state.get("loss_scale", FIRST_LOSS_SCALE), state.get("loss_scale_age", 0)
+        low, high = LOSS_SCALE_RANGE
+        if type(scale) is not float or not low <= scale <= high or type(age) is not int or age < 0:
+            raise ValueError("loss scale of another kind")
+        super().load_state(state)
+        if self._scaler.is_enabled():
+            self._scaler = loss_scaler(self._device, scale)
+            self._scaler.load_state_dict({**self._scaler.state_dict(), "_growth_tracker": age})
+
+
+# --- the package ----------------------------------------------------------------------------------------------------
+
+
+def load_tinycudann() -> Any:
+    """The package. Raises: UserError with the way to get it where it is missing, or does not fit the GPU."""
+    try:
+        return importlib.import_module(PACKAGE)
+    except ModuleNotFoundError as error:
+        if error.name != PACKAGE:
+            raise _unusable(error) from error
+        raise UserError(
+            f"--engine tcnn: the package {PACKAGE} is not installed; {INSTALL} builds it, which needs an NVIDIA GPU, "
+            "the CUDA toolkit (nvcc) of PyTorch's CUDA version, a C++ compiler, and TCNN_CUDA_ARCHITECTURES=86 or "
+            f"alike where the GPU cannot be seen; {OTHERWISE}"
+        ) from error
+    except (ImportError, OSError) as error:  # no GPU, or built for another one, or for another PyTorch
+        raise _unusable(error) from error
+
+
+def _unusable(error: Exception) -> UserError:
+    return UserError(
+        f"--engine tcnn: the package {PACKAGE} cannot be loaded ({_reason(error)}); build it for this GPU and this "
+        f"PyTorch, with TCNN_CUDA_ARCHITECTURES set to the GPU's compute capability: {INSTALL} --force-reinstall "
+        f"--no-deps; {OTHERWISE}"
+    )
+
+
+def _reason(error: Exception) -> str:
+    return one_line(str(error).strip().partition("\n")[0][:200])
+
+
+def check_model(model: NeuralTexture) -> None:
+    """Raise UserError for a model that tiny-cuda-nn cannot compute; the line names the flag and the way out."""
+    for index, grid in enumerate(model.grids):
+        if grid.interpolation != "linear":
+            raise UserError(f"--engine tcnn: grid {index} has {grid.interpolation} interpolation, expected linear; use "
+                            f"--decoder reference, {OTHERWISE}")  # fmt: skip
+        if grid.features not in FEATURES:
+            raise UserError(
+                f"--engine tcnn: grid {index} has {grid.features} features per texel, expected 1, 2, 4 or 8; choose "
+                f"--quantize_bits and --save_bits so that save_bits / quantize_bits is one of them, {OTHERWISE}"
+            )
+    if model.decoder.activation != "leaky_relu":
+        raise UserError(f"--engine tcnn: expected --activation leaky_relu, found {model.decoder.activation}; use "
+                        f"--decoder reference, {OTHERWISE}")  # fmt: skip
+
+
+def loss_scaler(device: torch.device, scale: float, enabled: bool = True) -> Any:
+    """PyTorch's loss scaling, which decides on the GPU whether an iteration is left out."""
+    options = {"init_scale": scale, "growth_interval": LOSS_SCALE_GROWTH_INTERVAL, "enabled": enabled}
+    if hasattr(torch.amp, "GradScaler"):
+        return torch.amp.GradScaler(device.type, **options)
+    return torch.cuda.amp.GradScaler(**options)  # PyTorch before 2.3
+
+
+# --- what is built of it ---------------------------------------------------------------------------------------------
+
+
+def grid_encoding(tcnn: Any, resolution: int, features: int) -> nn.Module:
+    """tiny-cuda-nn's encoding of one level of `resolution` x `resolution` texels, without parameters of its own."""
+    vertices = resolution + 1
+    configuration = {
+        "otype": "Grid",
+        "type": "Dense",
+        "n_levels": 1,
+        "n_features_per_level": features,
+        "base_resolution": vertices,
+        "per_level_scale": 2.0,
+        "interpolation": "Linear",
+    }
+    encoding = tcnn.Encoding(2, configuration, dtype=torch.float32)
+    return _hollow(encoding, _whole_entries(vertices) * features, f"a grid of {vertices} x {vertices}")
+
+
+def wave_encoding(tcnn: Any, n_frequencies: int) -> nn.Module | None:
+    """tiny-cuda-nn's triangle waves of two coordinates; None without any."""
+    if not n_frequencies:
+        return None
+    waves = tcnn.Encoding(2, {"otype": "TriangleWave", "n_frequencies": n_frequencies}, dtype=torch.float32)
+    return waves.requires_grad_(False)  # it has parameters, none of them; a gradient would be computed for nothing
+
+
+def decoder_network(tcnn: Any, model: NeuralTexture) -> nn.Module:
+    """tiny-cuda-nn's network of a model's decoder, without weights of its own.
+
+    Raises: UserError where the package was built without networks.
+    """
+    decoder, layout = model.decoder, model.layout
+    fused = decoder.n_neurons in FUSED_WIDTHS and decoder.n_hidden_layers > 0
+    configuration = {
+        "otype": "FullyFusedMLP" if fused else "CutlassMLP",
+        "activation": "LeakyReLU",
+        "output_activation": "None",
+        "n_neurons": decoder.n_neurons,
+        "n_hidden_layers": decoder.n_hidden_layers,
+    }
+    inputs = layout.reference_inputs
+    if layout.texel_waves:
+        inputs = aligned(inputs) + layout.texel_waves
+    try:
+        network = tcnn.Network(inputs, PADDED_OUTPUTS, configuration)
+    except RuntimeError as error:
+        raise UserError(f"--engine tcnn: no {configuration['otype']} ({_reason(error)}); {OTHERWISE}") from error
+    network.loss_scale = 1.0  # its own division by 128 is done in half precision, where small gradients are lost
+    weights = sum(weight.numel() for weight in model.weights)
+    return _hollow(network, weights, f"a network of {inputs} inputs")
+
+
+def _hollow(module: nn.Module, expected: int, what: str) -> nn.Module:
+    """A module without its parameters, which are given to it with every call.
+
+    Raises: UserError when it has another number of them than this file's layout.
+    """
+    found = module.params.numel()
+    if found != expected:
+        raise UserError(f"--engine tcnn: this {PACKAGE} has {found} parameters for {what}, expected {expected}; "
+                        f"install version 1.7 or 2.0, {OTHERWISE}")  # fmt: skip
+    module.params = nn.Parameter(module.params.new_empty(0), requires_grad=False)
+    return module
+
+
+# --- layout ----------------------------------------------------------------------------------------------------------
+
+
+def _whole_entries(vertices: int) -> int:
+    return -(-(vertices**2) // ENTRIES_ALIGNED) * ENTRIES_ALIGNED
+
+
+def pack_level(image: GridLevel) -> Entries:
+    """A level of our layout, (R, R, features), as tiny-cuda-nn's parameters of (R + 1) x (R + 1) vertices.
+
+    Differentiable: what the repeated column and row receive goes to the texels that they repeat.
+    """
+    image = torch.cat((image, image[:, :1]), dim=1)
+    image = torch.cat((image, image[:1]), dim=0)
+    vertices, _, features = image.shape
+    rest = _whole_entries(vertices) - vertices**2
+    return F.pad(image.reshape(-1), (0, rest * features))
+
+
+def grid_coordinates(uv: Positions, resolution: int) -> Coordinates:
+    """tiny-cuda-nn's x of a uv in [0, 1) for a grid of R + 1 vertices: (uv*R - 1) / R, a period later where that is
+    before the first vertex. Between -0.5 / R and 1 - 0.5 / R."""
+    position = uv * resolution - 0.5  # in texels, as in NeuralTexture
+    position = torch.where(position < 0, position + resolution, position)
+    return (position - 0.5) / resolution

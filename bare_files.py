@@ -15,14 +15,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from dataset import CHANNELS as OUTPUTS
-from dataset import MAPS, map_slice
 from dds import MAX_SIZE, DdsInfo, read_dds_info
 from decoded_maps import decode_maps, save_map_images
 from errors import UserError
 from files import make_folder
 from images import MAX_PIXELS
 from manifest import MANIFEST, NETWORK
+from map_files import CHANNELS as OUTPUTS
+from map_files import MAPS, map_slice
 from network_file import check_info, info_fields, read_network
 from numpy_decoder import OUTPUT_ACTIVATIONS, SAMPLINGS, FileTexture, decode, features_of, read_texture, split_weights
 

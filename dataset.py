@@ -6,12 +6,9 @@ import dataclasses
 import functools
 import hashlib
 import os
-import re
-import unicodedata
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, Union
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,11 +16,11 @@ from torchtyping import TensorType
 
 from configs import MAX_PIXELS
 from errors import UserError
-from images import IMAGE_SUFFIXES, encode_png, quote, read_image
+from images import encode_png, quote, read_image
+from map_files import CHANNELS, MAPS, find_maps, map_slice
+from mips import encode_level, linear_to_srgb, mip_chain, mip_sizes, round_to_codes, srgb_to_linear
 from parallel import map_threads
 
-MAPS = {"diffuse": 3, "normal": 3, "roughness": 1, "occlusion": 1, "metallic": 1, "specular": 1, "displacement": 1}
-CHANNELS = sum(MAPS.values())  # 11
 PNG_SAMPLE_TEXELS = 2**19  # of a map; of larger ones `Material.png_bytes` encodes every PNG_SAMPLE_STEP-th band
 PNG_SAMPLE_ROWS, PNG_SAMPLE_STEP = 16, 4
 # Mean difference of a normal's length from 1 up to which a normal map counts as unit vectors. Rounding to 8 bits alone
@@ -34,155 +31,6 @@ UNIT_NORMALS_TOLERANCE = 0.004
 TexelIndex = TensorType["texels", torch.int64]
 PresentValues = TensorType["texels", "present", torch.float32]
 LevelValues = TensorType["height", "width", CHANNELS, torch.float32]
-FloatArray = Union[torch.Tensor, np.ndarray]
-
-_KEYWORDS = {  # an underscore separates two words; a keyword may also be a run of letters such as AmbientOcclusion
-    "diffuse": ("diffuse", "albedo", "color", "colour", "diff", "basecolor", "base_color", "col"),
-    "normal": ("normal", "nor_gl", "nor_dx", "normalgl", "normaldx"),
-    "roughness": ("roughness", "rough"),
-    "occlusion": ("occlusion", "ao", "ambient", "ambientocclusion"),
-    "metallic": ("metallic", "metalness", "metal"),
-    "specular": ("specular", "specular_color", "spec"),
-    "displacement": ("displacement", "disp", "height"),
-}
-_PACKED = {  # maps in R, G and B
-    "arm": ("occlusion", "roughness", "metallic"),
-    "orm": ("occlusion", "roughness", "metallic"),
-    "rma": ("roughness", "metallic", "occlusion"),
-    "occlusionroughnessmetallic": ("occlusion", "roughness", "metallic"),
-    "metallicroughness": (None, "roughness", "metallic"),  # glTF 2.0, 5.22 metallicRoughnessTexture: R is not used
-}
-_OTHER = (  # maps that the 11 channels have no place for; without them rough_plaster_bump would be a roughness
-    *("bump", "cavity", "curvature", "gloss", "glossiness", "fuzz", "opacity", "alpha", "mask", "translucency"),
-    *("transmission", "thickness", "emission", "emissive", "sheen", "clearcoat", "anisotropy", "preview", "thumbnail"),
-    *("emission_color", "emissive_color", "sheen_color", "subsurface_color", "transmission_color", "vertex_color"),
-)
-_TARGETS: dict[str, Any] = {key: name for name in MAPS for key in _KEYWORDS[name]} | _PACKED | dict.fromkeys(_OTHER)
-_WHOLE_WORDS_ONLY = {"col", "spec", "metal", "ao", *_PACKED}  # too short, or common in the names of materials
-_UNREAD_SUFFIXES = {".dds", ".hdr", ".psd", ".gif", ".ktx", ".ktx2", ".avif", ".jxl", ".heic", ".jp2"}
-
-
-def get_texture_config() -> dict[str, tuple[int, tuple[str, ...]]]:
-    """Map name -> (channels, keywords that name it in a file name), in canonical order."""
-    return {name: (channels, _KEYWORDS[name]) for name, channels in MAPS.items()}
-
-
-def map_slice(name: str) -> slice:
-    """Where the map `name` lies in the 11 canonical channels."""
-    start = sum(list(MAPS.values())[: list(MAPS).index(name)])
-    return slice(start, start + MAPS[name])
-
-
-def recognise(file_name: str) -> str | tuple[str | None, ...] | None:
-    """The map that a file holds, judged by its name without folder and suffix.
-
-    Words end at non-letters, digits and camelCase humps. Of the keywords that are whole words the last one counts,
-    because the type is a suffix: Rough_Wood_Albedo is diffuse. `metal` more often names a material and counts only
-    without another keyword. Where no word is a keyword, the last one inside a word does: brickalbedo is diffuse.
-
-    Returns: a map name; for a packed file the map names of R, G and B (None: unused); None for an unknown file.
-    """
-    stem = unicodedata.normalize("NFC", Path(file_name).stem)  # macOS decomposes accents, which would split words
-    words = _words(stem)
-    runs = [(run[0].lower(), *run.span()) for run in re.finditer(r"[^\W\d_]+", stem)]
-    phrases = words + runs + [(f"{a[0]}_{b[0]}", a[1], b[2]) for a, b in zip(words, words[1:])]
-    # (end, length, keyword): the last wins, of those that end together the longest
-    hits = [(end, end - start, text) for text, start, end in phrases if text in _TARGETS and text != "metal"]
-    if not hits:
-        lower = stem.lower()
-        inside = [keyword for keyword in _TARGETS if keyword not in _WHOLE_WORDS_ONLY and keyword in lower]
-        hits = [(lower.rindex(keyword) + len(keyword), len(keyword), keyword) for keyword in inside]
-        hits += [(end, 2, "ao") for text, _, end in runs if text.endswith("ao")]  # brickao, but not chaos
-        hits += [(end, 5, "metal") for text, _, end in words if text == "metal"]
-    return _TARGETS[max(hits)[2]] if hits else None
-
-
-def _words(stem: str) -> list[tuple[str, int, int]]:
-    """The words of a name as (lower-case text, start, end)."""
-    return [(word[0].lower(), *word.span()) for word in re.finditer(r"[A-Z]+(?![a-z])|[A-Z]?[^\W\d_A-Z]+|\d+", stem)]
-
-
-def _normal_convention(file_name: str) -> str:
-    """'gl' (green up), 'dx' (green down) or 'unknown'."""
-    text = "_".join(word for word, _, _ in _words(Path(file_name).stem))
-    gl, dx = (re.search(rf"(^|_|nor|normal)({kind})(_|$)", text) for kind in ("(open_?|o)?gl", "dx|direct_?x"))
-    return "gl" if gl else "dx" if dx else "unknown"
-
-
-def find_maps(folder: str | os.PathLike) -> tuple[dict[str, tuple[Path, int | None]], str, list[str]]:
-    """Recognise the image files that lie directly in `folder`; hidden files and other files are ignored.
-
-    Returns: map name -> (path, channel 0..2 of a packed file, else None) in canonical order; the normal map's
-        convention, 'gl', 'dx' or 'unknown'; one line for each choice made and each file skipped.
-    Raises: UserError when the folder is missing, empty or a file, holds no map, or two files for one map.
-    """
-    folder = Path(folder)
-    try:
-        names = sorted(entry.name for entry in folder.iterdir() if entry.name[0] != "." and not entry.is_dir())
-    except OSError as error:
-        reason = f"expected a folder of texture maps, found {error.strerror}"
-        raise UserError(f"{quote(folder)}: {reason}; give the folder that holds the image files") from error
-    own, packed, unknown, notes = defaultdict(list), defaultdict(list), [], []
-    for name in names:
-        suffix, target = Path(name).suffix.lower(), recognise(name)
-        if suffix in _UNREAD_SUFFIXES and target:
-            notes.append(f"{quote(name)}: skipped, {suffix} files are not read; convert it to PNG or EXR")
-        elif suffix in IMAGE_SUFFIXES and not target:
-            unknown.append(name)
-        elif suffix in IMAGE_SUFFIXES and isinstance(target, str):
-            own[target].append((name, None))
-        elif suffix in IMAGE_SUFFIXES:
-            for channel, map_name in enumerate(target):
-                packed[map_name].append((name, channel))
-    if unknown:
-        notes.append(f"skipped {_listing(unknown)}: no keyword of a map in the name")
-    conventions = [_normal_convention(name) for name, _ in own["normal"]]
-    if sorted(conventions) == ["dx", "gl"]:
-        left_out, _ = own["normal"].pop(conventions.index("dx"))
-        notes.append(f"{quote(left_out)}: not used, the OpenGL normal map {quote(own['normal'][0][0])} was taken")
-    sources = {}
-    for map_name in MAPS:
-        choices = own[map_name] or packed[map_name]
-        files = _listing(name for name, _ in choices)
-        if len(choices) > 1:
-            reason = f"{quote(folder)}: expected one file for {map_name}, found {files}"
-            raise UserError(f"{reason}; move all but one out of the folder, or rename what is something else")
-        if choices:
-            sources[map_name] = (folder / choices[0][0], choices[0][1])
-        if own[map_name] and packed[map_name]:
-            unused = _listing(name for name, _ in packed[map_name])
-            notes.append(f"{map_name}: taken from {files}, not from the packed {unused}")
-    if not sources:
-        reason = f"{quote(folder)}: expected image files named after their map, such as wood_albedo.png"
-        if names:
-            raise UserError(f"{reason}, found {_listing(names)}; rename them or give another folder")
-        folders = sorted(entry.name for entry in folder.iterdir() if entry.name[0] != "." and entry.is_dir())
-        if not folders:
-            raise UserError(f"{reason}, found an empty folder; give another one")
-        advice = "give one of them, or train all with --groups_batching --groups_batch_dir"
-        raise UserError(f"{reason}, found only folders: {_listing(folders, 3)}; {advice}")
-    return sources, _normal_convention(own["normal"][0][0]) if own["normal"] else "unknown", notes
-
-
-def _listing(names: Iterable[str], limit: int = 20) -> str:
-    """File names for a message."""
-    quoted = [quote(name) for name in names]
-    return ", ".join(quoted[:limit]) + (f" and {len(quoted) - limit} more" if len(quoted) > limit else "")
-
-
-def srgb_to_linear(values: FloatArray) -> FloatArray:
-    """Decode sRGB in [0, 1] to linear light; torch (differentiable) or numpy, any shape; linear below 0.
-
-    Source: IEC 61966-2-1, the exact piecewise function.
-    """
-    maximum, where = (torch.clamp_min, torch.where) if isinstance(values, torch.Tensor) else (np.maximum, np.where)
-    return where(values <= 0.04045, values / 12.92, ((maximum(values, 0.04045) + 0.055) / 1.055) ** 2.4)
-
-
-def linear_to_srgb(values: FloatArray) -> FloatArray:
-    """Encode linear light in [0, 1] as sRGB; the inverse of `srgb_to_linear`, with the same source and ranges."""
-    maximum, where = (torch.clamp_min, torch.where) if isinstance(values, torch.Tensor) else (np.maximum, np.where)
-    return where(values <= 0.0031308, values * 12.92, 1.055 * maximum(values, 0.0031308) ** (1 / 2.4) - 0.055)
 
 
 def to_file_space(values: torch.Tensor, trained: Mapping[str, str], stored: Mapping[str, str]) -> torch.Tensor:
@@ -191,73 +39,6 @@ def to_file_space(values: torch.Tensor, trained: Mapping[str, str], stored: Mapp
         return values
     color = map_slice("diffuse")
     return torch.cat([linear_to_srgb(values[..., color]), values[..., color.stop :]], dim=-1)
-
-
-def mip_sizes(width: int, height: int) -> list[tuple[int, int]]:
-    """(width, height) of every LOD: floor(log2(max(width, height))) + 1 of them, halved and rounded down to 1x1.
-
-    Source: OpenGL 4.6 core profile, 8.14.3 "Mipmapping"; Direct3D rounds the same way.
-    """
-    return [(max(1, width >> lod), max(1, height >> lod)) for lod in range(max(width, height).bit_length())]
-
-
-def round_to_codes(values: np.ndarray, dtype: Any) -> np.ndarray:
-    """Codes from values in code units, halves up, saturating."""
-    return np.clip(np.floor(values + 0.5), 0, np.iinfo(dtype).max).astype(dtype)
-
-
-def _encode(values: np.ndarray, kind: str, dtype: np.dtype) -> np.ndarray:
-    """(H, W, C) averages -> codes. `kind` srgb: values are linear light in [0, 1]; normal, linear: in code units."""
-    top = float(np.iinfo(dtype).max)
-    if kind == "srgb":
-        values = linear_to_srgb(values) * top
-    elif kind == "normal":
-        vector = values * (2 / top) - 1
-        length = np.sqrt((vector * vector).sum(axis=-1, keepdims=True))
-        vector = np.where(length > 1e-6, vector / np.maximum(length, 1e-6), np.float32([0, 0, 1]))
-        values = (vector * 0.5 + 0.5) * top
-    return round_to_codes(values, dtype)
-
-
-def _halve_rows(rows: np.ndarray, first: int, total: int) -> np.ndarray:
-    """Exact area average to half as many rows: output rows `first`... of `total`, from the source rows they cover.
-
-    An odd size 2m+1 becomes m rows of 2 + 1/m source rows each: row j covers 2j + j/m ... 2j + 2 + (j+1)/m.
-    """
-    count = len(rows) // 2
-    even, odd = rows[0 : 2 * count : 2], rows[1 : 2 * count : 2]
-    if len(rows) % 2 == 0:
-        return (even + odd) * 0.5  # exact in code units, so that halves round up on every machine
-    j = (first + np.arange(count, dtype=np.float32)).reshape(-1, 1, 1)
-    return (even * (1 - j / total) + odd + rows[2::2] * ((j + 1) / total)) * (total / (2 * total + 1))
-
-
-def _mip_chain(codes: np.ndarray, kind: str) -> Iterator[tuple[int, np.ndarray]]:
-    """(flat index of the first texel, (texels, C) codes): LOD 0, then band by band the averages of the level before.
-
-    Thanks to the bands a level itself, a quarter of its source, is the only float array of full size.
-    """
-    top = np.iinfo(codes.dtype).max
-    decode = srgb_to_linear(np.arange(top + 1) / top).astype(np.float32)
-    source_height, source_width, channels = codes.shape
-    yield 0, codes.reshape(-1, channels)
-    source, index = codes, source_height * source_width
-    for width, height in mip_sizes(source_width, source_height)[1:]:
-        level = np.empty((height, width, channels), np.float32)
-        band = max(1, 2**18 // width)
-        for first in range(0, height, band):
-            rows = source[2 * first : 2 * (first + band) + source_height % 2]
-            if source is codes:
-                rows = decode[rows] if kind == "srgb" else rows.astype(np.float32)
-            if source_height > 1:
-                rows = _halve_rows(rows, first, height)
-            if source_width > 1:
-                rows = _halve_rows(rows.swapaxes(0, 1), 0, width).swapaxes(0, 1)
-            level[first : first + band] = rows
-            block = _encode(level[first : first + band], kind, codes.dtype).reshape(-1, channels)
-            yield index, block
-            index += len(block)
-        source, source_height, source_width = level, height, width
 
 
 class Constant(NamedTuple):
@@ -379,7 +160,7 @@ class Material:
 
         def fill(task: tuple[str, np.ndarray]) -> None:
             n, chain = task
-            for first, codes in _mip_chain(planes[n], "normal" if n == "normal" else spaces[n]):
+            for first, codes in mip_chain(planes[n], "normal" if n == "normal" else spaces[n]):
                 chain[first : first + len(codes)] = codes
 
         list(map_threads(fill, tasks))
@@ -569,4 +350,4 @@ def _resize(codes: np.ndarray, width: int, height: int, kind: str) -> np.ndarray
         plane = torch.from_numpy(codes[None, None, ..., channel].astype(np.float32))
         plane = torch.nn.functional.interpolate(plane, (height, width), mode="bilinear", antialias=True)
         resized[..., channel] = plane[0, 0].numpy()
-    return _encode(resized, kind, codes.dtype)
+    return encode_level(resized, kind, codes.dtype)

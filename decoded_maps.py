@@ -9,11 +9,11 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from dataset import map_slice
 from engine.cpu.decoder import decode_lod
 from file_space import in_file_space
 from files import write_bytes
 from images import encode_png
+from map_files import map_slice
 from model import NeuralTexture
 from parallel import map_threads
 

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from bare_files import WORDS, bare_inputs, layout_of, least_inputs
-from dataset import CHANNELS, MAPS
 from dds import TEXEL_BYTES, DdsInfo, read_dds_info
 from errors import UserError, counted, what_is_wrong
 from file_space import constant_listing
 from files import sha256_of
 from images import quote
 from manifest import MANIFEST, NETWORK, check_material, listing_problem, read_constants, read_layout, read_manifest
+from map_files import CHANNELS, MAPS
 from network_file import check_info, check_levels, info_fields, read_network
 
 MAX_LISTED = 1000  # files of a folder

@@ -9,7 +9,9 @@ import numpy as np
 import torch
 from torchtyping import TensorType
 
-from dataset import CHANNELS, MAPS, Constant, linear_to_srgb, map_slice, round_to_codes, to_file_space
+from dataset import Constant, to_file_space
+from map_files import CHANNELS, MAPS, map_slice
+from mips import linear_to_srgb, round_to_codes
 
 Decoded = TensorType[..., CHANNELS]
 Vectors = TensorType["n", 3]

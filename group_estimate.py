@@ -14,7 +14,7 @@ from PIL import Image as PillowImage
 
 from checkpoint import list_checkpoints
 from configs import Config
-from dataset import find_maps, load_material
+from dataset import load_material
 from dds import HEADER_BYTES
 from dds_layouts import grid_file_names
 from engine import create_engine, resolve_device
@@ -23,6 +23,7 @@ from evaluate import metric_options, score_lod
 from group_journal import finished, read_record, run_folders, source_facts
 from group_worker import Job, is_begun, is_forced
 from images import MAX_PIXELS, quote
+from map_files import find_maps
 from model import input_layout, layer_sizes, model_shape, new_model
 from parallel import map_threads
 from rates import plan

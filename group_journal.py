@@ -25,10 +25,10 @@ import filelock
 
 from checkpoint import CHECKPOINT, MODELS, SUPERSEDED
 from configs import CALL, Config, to_dict
-from dataset import MAPS, find_maps
 from errors import UserError, explain_os_error, what_is_wrong
 from files import make_folder, sha256_of, write_json, write_text
 from manifest import MANIFEST, NETWORK, read_manifest, verify_files
+from map_files import MAPS, find_maps
 from report import TENSORBOARD
 
 RECORD = "group.json"

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from dataset import MAPS
 from errors import one_line
 from group_journal import BATCH_CSV, BATCH_JSON
+from map_files import MAPS
 from report import THUMBNAIL, readable_bytes
 
 REFRESH_S = 30  # while the batch works

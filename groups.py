@@ -22,7 +22,6 @@ from typing import Any
 from tqdm import tqdm
 
 from configs import Config
-from dataset import recognise
 from errors import UserError, explain_os_error, one_line
 from group_estimate import dry_run
 from group_gpus import gpus_of
@@ -47,6 +46,7 @@ from group_local import LocalPool, share_threads
 from group_report import batch_html
 from group_worker import Job, Outcome
 from images import IMAGE_SUFFIXES
+from map_files import recognise
 from parallel import map_threads
 from report import TENSORBOARD
 from trainer import StopRequest, stop_signals

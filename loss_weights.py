@@ -7,7 +7,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from dataset import CHANNELS, MAPS, Material, map_slice
+from dataset import Material
+from map_files import CHANNELS, MAPS, map_slice
 
 # Below it a map is nearly flat, and what varies is mostly noise of the file: without a floor it would get all the bits.
 LEAST_VARIANCE = 0.02**2  # of values in [0, 1]: 5 steps of 8 bits

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from configs import MOST_PIXELS
-from dataset import CHANNELS, MAPS, Constant, Material, map_slice
+from dataset import Constant, Material
 from dds_layouts import LAYOUTS, grid_file_names, grid_format, stored_bits, unorm_to_feature
 from errors import UserError, brief
 from files import leads_out, open_regular, parse_json, sha256_of
+from map_files import CHANNELS, MAPS, map_slice
 from model import NeuralTexture
 from shape import PADDED_OUTPUTS, layer_sizes
 

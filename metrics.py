@@ -24,8 +24,8 @@ import numpy as np
 import torch
 from torchtyping import TensorType
 
-from dataset import CHANNELS, MAPS, map_slice
 from images import import_opencv
+from map_files import CHANNELS, MAPS, map_slice
 from parallel import map_threads
 
 MAX_PSNR_DB = 100.0  # reported for identical images, and for anything above it

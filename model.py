@@ -16,8 +16,9 @@ from torch import nn
 from torchtyping import TensorType
 
 from configs import Config, HashGridConfig
-from dataset import CHANNELS, Constant, Material
+from dataset import Constant, Material
 from errors import UserError
+from map_files import CHANNELS
 from quantize import codes_from_features, features_from_codes, hash_uniform, round_features
 from shape import PADDED_OUTPUTS, TEXEL_OFFSETS, DecoderSpec, GridSpec, aligned, input_layout, layer_sizes
 

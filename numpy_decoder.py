@@ -12,11 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
-from dataset import CHANNELS, Constant
+from dataset import Constant
 from dds import read_dds
 from dds_layouts import grid_file_names
 from errors import UserError
 from manifest import NETWORK
+from map_files import CHANNELS
 from network_file import parse_info, read_network
 from quantize import unpack_codes
 from shape import TEXEL_OFFSETS, DecoderSpec, GridSpec, aligned

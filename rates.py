@@ -32,6 +32,7 @@ LEAST_SHARE, MOST_SHARE = 0.45, 0.93  # of the bits in grids that a fine grid of
 # that shares of the bits miss their aim: 0.1 to 0.6 dB less at 3.5 and 20 bpp.
 MOST_BASE = 39
 WEAKEST_COARSE = 4  # texels: a coarse grid below this is left out
+SAVE_INTERVAL = 10_000  # iterations: the work of half a minute that a killed run may lose
 
 
 @dataclasses.dataclass(frozen=True)
@@ -296,7 +297,7 @@ def plan_with(
     if "eval_interval" not in given:
         planned = dataclasses.replace(planned, eval_interval=planned.max_iter)
     if "save_interval" not in given:
-        planned = dataclasses.replace(planned, save_interval=planned.max_iter)
+        planned = dataclasses.replace(planned, save_interval=min(SAVE_INTERVAL, planned.max_iter))
     if not config.hash_grid_configs:
         grids = choose_grids(row, bpp, width, height, decoder, planned)
         planned = dataclasses.replace(planned, hash_grid_configs=grids)

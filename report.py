@@ -17,10 +17,11 @@ from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto import event_pb2, summary_pb2
 from tqdm import tqdm
 
-from dataset import CHANNELS, MAPS, PNG_SAMPLE_TEXELS, Material, map_slice
+from dataset import PNG_SAMPLE_TEXELS, Material
 from errors import one_line, shell_quote
 from files import atomic_write, write_json, write_text
 from images import encode_png, write_png
+from map_files import CHANNELS, MAPS, map_slice
 from metrics import error_image, format_table, picture, strip_bands
 from parallel import map_threads
 

@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 from torchtyping import TensorType
 
-from dataset import CHANNELS
 from dds_layouts import check_layout
 from errors import UserError, one_line
 from file_space import constant_listing
 from files import make_folder, write_bytes, write_text
 from manifest import describe_grids
+from map_files import CHANNELS
 from model import NeuralTexture
 from shader_languages import LANGUAGES, WEIGHT_TEXTURE_WIDTH, Language, Weights
 from shape import PADDED_OUTPUTS, layer_sizes

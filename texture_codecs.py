@@ -18,9 +18,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from dataset import CHANNELS, MAPS, Material, map_slice
+from dataset import Material
 from dds import BLOCK_BYTES
 from errors import UserError
+from map_files import CHANNELS, MAPS, map_slice
 from metrics import MaterialImage, evaluate_lod
 
 BC7_PROFILE = "basic"  # of ISPC Texture Compressor: "slow" takes 4 times as long for less than 0.1 dB

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 
 import texture_codecs
-from dataset import MAPS, linear_to_srgb, mip_sizes, round_to_codes
 from dds import BLOCK_BYTES, encode_block_dds
 from decoded_maps import decode_maps, image_name
 from engine.cpu.decoder import decode_lod
@@ -23,6 +22,8 @@ from files import staged_folder, write_bytes
 from glb import encode_glb, packed_orm
 from images import encode_png
 from ktx2 import encode_ktx2
+from map_files import MAPS
+from mips import linear_to_srgb, mip_sizes, round_to_codes
 from model import NeuralTexture
 
 FORMATS = ("dds", "ktx2", "png", "glb")

@@ -22,7 +22,6 @@ import numpy as np
 from PIL import Image as PillowImage
 
 from checkpoint import find_checkpoint, list_checkpoints
-from dataset import CHANNELS
 from decoded_maps import decode_maps
 from engine.cpu.decoder import decode_lod
 from errors import UserError, counted, explain_os_error, one_line
@@ -31,6 +30,7 @@ from file_space import constant_listing, file_values
 from files import make_folder, write_text
 from images import quote
 from manifest import MANIFEST
+from map_files import CHANNELS
 from model import NeuralTexture
 from shader_export import decoder_core, shader_source, texture_names, weight_bytes, weight_columns
 from shader_languages import TABLE, WEIGHT_TEXTURE_WIDTH

@@ -26,9 +26,9 @@ from typing import Any
 from PIL import Image as PillowImage
 
 from bench import common
-from dataset import find_maps
 from engine.cpu.library import thread_count
 from errors import UserError, run_command
+from map_files import find_maps
 
 ROOT = Path(__file__).resolve().parents[1]
 SINGLE_RUNS = 3  # that are timed

@@ -29,11 +29,12 @@ from bench.common import RESULTS, machine, save, use_threads
 from bench.rate_summary import gains, gains_table, label_of, material_table
 from checkpoint import find_checkpoint
 from configs import PRESETS, OneLineParser, make_config
-from dataset import Material, load_material, map_slice
+from dataset import Material, load_material
 from decoded_maps import decode_in_file_space, to_8_bit
 from errors import UserError, one_line, run_command
 from export import read_export
 from files import write_text
+from map_files import map_slice
 from metrics import MaterialImage, evaluate_lod
 from texture_codecs import CODECS, QUALITIES, encode_decode, missing_packages
 

@@ -11,9 +11,10 @@ import pytest
 import torch
 from exports import folder, shipped  # noqa: F401  # fixtures of the tests of exports
 
-from dataset import MAPS, Material
+from dataset import Material
 from engine.cpu import engine as cpu_engine
 from errors import UserError
+from map_files import MAPS
 
 
 @pytest.fixture(autouse=True)

@@ -38,7 +38,7 @@ from runs import quick, save_maps
 import export
 import rates
 from configs import FIELDS, describe, load_config_file, make_config, to_dict
-from dataset import Material, load_material, recognise
+from dataset import Material, load_material
 from dds import read_dds, read_dds_info
 from dds_layouts import LAYOUTS, codes_from_textures, grid_file_names, grid_format, layout_problem
 from describe import describe_folder
@@ -46,6 +46,7 @@ from errors import UserError
 from export import read_export, write_export
 from images import read_image
 from manifest import MANIFEST, NETWORK, describe_material
+from map_files import recognise
 from network_file import info_fields, parse_info, read_network
 from shape import DecoderSpec, GridSpec
 

@@ -18,9 +18,9 @@ from PIL import Image as PillowImage
 import export
 import metrics
 import train
-from dataset import MAPS
 from engine import CpuEngine, TorchEngine
 from errors import EXIT_BAD_INPUT, run_command
+from map_files import MAPS
 
 ROOT = Path(__file__).resolve().parents[1]
 QUICK = ("--batch_size", "64", "--n_neurons", "16", "--n_frequencies", "4")

@@ -15,9 +15,9 @@ from runs import leftovers, refusal, tree
 
 import export
 from bare_files import Assumptions, parse_assumptions, read_bare_files
-from dataset import MAPS, map_slice
 from export import write_export
 from manifest import MANIFEST, NETWORK, describe_material
+from map_files import MAPS, map_slice
 from numpy_decoder import decode
 from shape import DecoderSpec, GridSpec
 

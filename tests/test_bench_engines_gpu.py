@@ -19,11 +19,12 @@ from bench.devices import IDLE, REST, Device, Kernel, breakdown
 from bench.engines_gpu import Budget
 from bench.race import Contestant, Effort
 from configs import make_config
-from dataset import MAPS, Material
+from dataset import Material
 from engine import tcnn_engine
 from engine.cpu.library import KernelsUnavailable, load_kernels
 from engine.sampling import lod_shares
 from errors import UserError, run_command
+from map_files import MAPS
 from model import build_model
 
 TINY = Effort(rounds=2, turns=2, turn_s=0.002)

@@ -18,8 +18,9 @@ from runs import offline, refusal_line, save_maps
 from bench import rate, rate_plot, rate_report
 from bench.rate_summary import gains, gains_table, label_of, material_table, mean_entries, verdicts
 from configs import make_config
-from dataset import load_material, map_slice
+from dataset import load_material
 from errors import run_command
+from map_files import map_slice
 from metrics import evaluate_lod, psnr_db
 from texture_codecs import missing_packages
 

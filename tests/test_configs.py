@@ -23,8 +23,8 @@ from configs import (
     parse_bool,
     to_dict,
 )
-from dataset import MAPS
 from errors import UserError
+from map_files import MAPS
 
 ROOT = Path(__file__).resolve().parents[1]
 SCALARS = [name for name, field in FIELDS.items() if field.default is not dataclasses.MISSING]

@@ -17,7 +17,7 @@ import dataset
 import export
 from checkpoint import load_checkpoint
 from configs import make_config
-from dataset import CHANNELS, MAPS, Constant, Material, load_material, map_slice, mip_sizes
+from dataset import Constant, Material, load_material
 from decoded_maps import decode_in_file_space
 from engine import CpuEngine, TorchEngine, create_engine
 from engine.cpu.decoder import decode_lod, decode_samples
@@ -25,6 +25,8 @@ from engine.sampling import PROBE, TexelSampler
 from evaluate import evaluate_model
 from export import read_export
 from file_space import constant_listing
+from map_files import CHANNELS, MAPS, map_slice
+from mips import mip_sizes
 from model import NeuralTexture, build_model
 from schedule import Schedule
 from shape import DecoderSpec, GridSpec

@@ -12,13 +12,14 @@ from runs import differences, process, save_maps
 from test_cpu_kernels import _kernels, no_kernels  # noqa: F401  # fixtures
 
 from configs import make_config
-from dataset import MAPS, Material
+from dataset import Material
 from engine import create_engine
 from engine.adam_state import ADAM_BETAS, ADAM_EPSILON, PENDING, up_to_date
 from engine.cpu import engine as cpu_engine
 from engine.cpu.engine import CHUNKS, CpuEngine
 from engine.sampling import TexelSampler
 from engine.torch_engine import TorchEngine
+from map_files import MAPS
 from model import NeuralTexture, build_model
 from schedule import Schedule
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from dataset import CHANNELS
 from engine.cpu import build, decoder, library
 from engine.cpu.build import KernelsUnavailable
 from engine.cpu.decoder import decode_lod, decode_samples, differentiate
+from map_files import CHANNELS
 from model import NeuralTexture, Noise
 from quantize import QUANTIZE_BITS, SAVE_BITS, round_features, stream_key
 from shape import DecoderSpec, GridSpec

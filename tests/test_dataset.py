@@ -17,20 +17,10 @@ from PIL import Image as PillowImage
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from dataset import (
-    CHANNELS,
-    MAPS,
-    Material,
-    find_maps,
-    get_texture_config,
-    linear_to_srgb,
-    load_material,
-    map_slice,
-    mip_sizes,
-    recognise,
-    srgb_to_linear,
-)
+from dataset import Material, load_material
 from errors import UserError
+from map_files import CHANNELS, MAPS, find_maps, get_texture_config, map_slice, recognise
+from mips import linear_to_srgb, mip_sizes, srgb_to_linear
 
 ARM = ("occlusion", "roughness", "metallic")
 

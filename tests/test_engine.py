@@ -11,10 +11,12 @@ import reference
 import torch
 
 from configs import make_config
-from dataset import MAPS, Material, map_slice, mip_sizes
+from dataset import Material
 from engine import create_engine, resolve_device
 from engine.sampling import TexelSampler, lod_shares
 from engine.torch_engine import PROBE, TorchEngine, channel_loss_weights
+from map_files import MAPS, map_slice
+from mips import mip_sizes
 from model import Noise, build_model
 from quantize import hash_uniform
 from schedule import Schedule

@@ -12,7 +12,8 @@ from PIL import Image as PillowImage
 from runs import offline, quick, save_maps
 
 from configs import make_config
-from dataset import MAPS, Material, load_material, map_slice
+from dataset import Material, load_material
+from map_files import MAPS, map_slice
 from metrics import error_shares, evaluate_lod, normal_angle_error, round_to_8_bit
 from report import run_summary, trained_channel_counts, weight_advice
 

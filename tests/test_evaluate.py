@@ -13,11 +13,12 @@ import decoded_maps
 import metrics
 import train
 from configs import make_config
-from dataset import MAPS, Material, map_slice
+from dataset import Material
 from decoded_maps import decode_in_file_space, decode_maps, to_8_bit
 from engine.cpu.decoder import decode_lod
 from evaluate import evaluate_model, metric_options, missing_metrics
 from manifest import describe_material
+from map_files import MAPS, map_slice
 from model import NeuralTexture, build_model
 
 

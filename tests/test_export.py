@@ -18,11 +18,13 @@ from exports import (
 from PIL import Image
 
 import export
-from dataset import MAPS, Material, linear_to_srgb, map_slice
+from dataset import Material
 from decoded_maps import decode_in_file_space, to_8_bit
 from errors import run_command
 from export import grid_textures, read_export, save_images, write_export
 from manifest import MANIFEST, NETWORK, describe_material, read_manifest
+from map_files import MAPS, map_slice
+from mips import linear_to_srgb
 from model import NeuralTexture
 from network_file import read_network
 from quantize import QUANTIZE_BITS, SAVE_BITS

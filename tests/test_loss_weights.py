@@ -13,10 +13,11 @@ import loss_weights
 import train
 from checkpoint import load_checkpoint
 from configs import build_parser, make_config, parse_args, to_dict
-from dataset import MAPS, Material, load_material
+from dataset import Material, load_material
 from engine import CpuEngine, TorchEngine
 from engine.sampling import channel_loss_weights
 from loss_weights import balanced_weights, channel_variances, resolve_loss_weights
+from map_files import MAPS
 from model import build_model
 from schedule import Schedule
 

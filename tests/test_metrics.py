@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 import metrics
-from dataset import MAPS, map_slice
+from map_files import MAPS, map_slice
 
 ALL = list(MAPS)
 SIZES = [(1, 1), (5, 7), (10, 11), (11, 11), (640, 384)]  # H, W: below, at and above what the metrics need

@@ -105,6 +105,7 @@ def test_presets_are_ordered_by_effort():
         assert config.learning_rate == row.learning_rate * preset.learning_rate_factor
     assert planned["preview"].eval_metrics == "psnr"
     assert all(config.eval_interval == config.max_iter for config in planned.values())
+    assert planned["preview"].save_interval == planned["preview"].max_iter and planned["best"].save_interval == 10_000
 
 
 def test_a_plan_is_a_valid_configuration_that_survives_a_file():

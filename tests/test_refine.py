@@ -33,13 +33,13 @@ from test_cpu_kernels import _kernels, no_kernels  # noqa: F401  # fixtures
 import refine
 import train
 from configs import make_config
-from dataset import MAPS
 from engine import create_engine
 from engine.adam_state import up_to_date
 from engine.cpu import refine as cpu_refine
 from engine.sampling import channel_loss_weights
 from engine.torch_refine import FAILURES, FEATURES_TRIED, REACH, refine_level
 from evaluate import metric_options, score_lod
+from map_files import MAPS
 from model import new_model
 from quantize import codes_from_features
 from schedule import Schedule

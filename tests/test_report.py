@@ -16,7 +16,7 @@ from PIL import Image as PillowImage
 from runs import leftovers, offline
 
 import report
-from dataset import MAPS
+from map_files import MAPS
 from metrics import evaluate_lod
 from report import RunLog, bc7_bytes, progress_bar, readable_bytes, run_summary, save_metrics, save_strips
 

@@ -19,9 +19,10 @@ import torch
 from metal_host import run_metal
 from shader_hosts import Job, run_essl, run_webgpu, run_wgsl
 
-from dataset import CHANNELS, Constant, Material, map_slice
+from dataset import Constant, Material
 from export import read_export, write_export
 from manifest import describe_material
+from map_files import CHANNELS, map_slice
 from model import NeuralTexture
 from quantize import QUANTIZE_BITS, SAVE_BITS
 from shader_export import shader_source, texture_names, weight_bytes, weight_columns

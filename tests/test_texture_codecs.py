@@ -9,7 +9,8 @@ import pytest
 import torch
 
 import texture_codecs
-from dataset import CHANNELS, MAPS, Material, map_slice
+from dataset import Material
+from map_files import CHANNELS, MAPS, map_slice
 from texture_codecs import (
     BLOCK_CODECS,
     CODECS,

@@ -29,12 +29,13 @@ import export
 import train
 from checkpoint import load_checkpoint, new_stamped_folder
 from configs import make_config, to_dict
-from dataset import MAPS, load_material, map_slice
+from dataset import load_material
 from decoded_maps import decode_in_file_space, to_8_bit
 from errors import one_line, run_command
 from evaluate import evaluate_model
 from export import read_export
 from manifest import describe_material
+from map_files import MAPS, map_slice
 from trainer import next_boundary, psnr_of
 
 WIDTH, HEIGHT = 48, 32

@@ -15,13 +15,14 @@ from PIL import Image
 import export
 import texture_codecs
 import transcode as module
-from dataset import MAPS, Constant, map_slice
+from dataset import Constant
 from dds import encode_block_dds
 from decoded_maps import decode_maps
 from errors import UserError, run_command
 from export import read_export, write_export
 from ktx2 import encode_ktx2
 from manifest import NETWORK, describe_material
+from map_files import MAPS, map_slice
 from shape import DecoderSpec, GridSpec
 from transcode import parse_formats, plan_textures, transcode
 

@@ -8,7 +8,6 @@ from ctypes import c_float, c_uint32
 import torch
 from torchtyping import TensorType
 
-from dataset import CHANNELS
 from engine.cpu.library import (
     KernelsUnavailable,
     array,
@@ -19,6 +18,7 @@ from engine.cpu.library import (
     pointers,
     thread_count,
 )
+from map_files import CHANNELS
 from model import NeuralTexture, Noise
 
 Positions = TensorType["n", 2]

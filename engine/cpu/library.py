@@ -10,8 +10,8 @@ from ctypes import POINTER, c_double, c_float, c_int32, c_int64, c_uint32, c_voi
 import torch
 
 import dataset
-from dataset import CHANNELS
 from engine.cpu.build import KernelsUnavailable, load_library
+from map_files import CHANNELS
 from model import NeuralTexture
 from shape import ACTIVATIONS
 

@@ -1,0 +1,93 @@
+"""Colour spaces and mip chains of integer maps: area averages in linear light, of normals as vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Union
+
+import numpy as np
+import torch
+
+FloatArray = Union[torch.Tensor, np.ndarray]
+
+
+def srgb_to_linear(values: FloatArray) -> FloatArray:
+    """Decode sRGB in [0, 1] to linear light; torch (differentiable) or numpy, any shape; linear below 0.
+
+    Source: IEC 61966-2-1, the exact piecewise function.
+    """
+    maximum, where = (torch.clamp_min, torch.where) if isinstance(values, torch.Tensor) else (np.maximum, np.where)
+    return where(values <= 0.04045, values / 12.92, ((maximum(values, 0.04045) + 0.055) / 1.055) ** 2.4)
+
+
+def linear_to_srgb(values: FloatArray) -> FloatArray:
+    """Encode linear light in [0, 1] as sRGB; the inverse of `srgb_to_linear`, with the same source and ranges."""
+    maximum, where = (torch.clamp_min, torch.where) if isinstance(values, torch.Tensor) else (np.maximum, np.where)
+    return where(values <= 0.0031308, values * 12.92, 1.055 * maximum(values, 0.0031308) ** (1 / 2.4) - 0.055)
+
+
+def mip_sizes(width: int, height: int) -> list[tuple[int, int]]:
+    """(width, height) of every LOD: floor(log2(max(width, height))) + 1 of them, halved and rounded down to 1x1.
+
+    Source: OpenGL 4.6 core profile, 8.14.3 "Mipmapping"; Direct3D rounds the same way.
+    """
+    return [(max(1, width >> lod), max(1, height >> lod)) for lod in range(max(width, height).bit_length())]
+
+
+def round_to_codes(values: np.ndarray, dtype: Any) -> np.ndarray:
+    """Codes from values in code units, halves up, saturating."""
+    return np.clip(np.floor(values + 0.5), 0, np.iinfo(dtype).max).astype(dtype)
+
+
+def encode_level(values: np.ndarray, kind: str, dtype: np.dtype) -> np.ndarray:
+    """(H, W, C) averages -> codes. `kind` srgb: values are linear light in [0, 1]; normal, linear: in code units."""
+    top = float(np.iinfo(dtype).max)
+    if kind == "srgb":
+        values = linear_to_srgb(values) * top
+    elif kind == "normal":
+        vector = values * (2 / top) - 1
+        length = np.sqrt((vector * vector).sum(axis=-1, keepdims=True))
+        vector = np.where(length > 1e-6, vector / np.maximum(length, 1e-6), np.float32([0, 0, 1]))
+        values = (vector * 0.5 + 0.5) * top
+    return round_to_codes(values, dtype)
+
+
+def _halve_rows(rows: np.ndarray, first: int, total: int) -> np.ndarray:
+    """Exact area average to half as many rows: output rows `first`... of `total`, from the source rows they cover.
+
+    An odd size 2m+1 becomes m rows of 2 + 1/m source rows each: row j covers 2j + j/m ... 2j + 2 + (j+1)/m.
+    """
+    count = len(rows) // 2
+    even, odd = rows[0 : 2 * count : 2], rows[1 : 2 * count : 2]
+    if len(rows) % 2 == 0:
+        return (even + odd) * 0.5  # exact in code units, so that halves round up on every machine
+    j = (first + np.arange(count, dtype=np.float32)).reshape(-1, 1, 1)
+    return (even * (1 - j / total) + odd + rows[2::2] * ((j + 1) / total)) * (total / (2 * total + 1))
+
+
+def mip_chain(codes: np.ndarray, kind: str) -> Iterator[tuple[int, np.ndarray]]:
+    """(flat index of the first texel, (texels, C) codes): LOD 0, then band by band the averages of the level before.
+
+    Thanks to the bands a level itself, a quarter of its source, is the only float array of full size.
+    """
+    top = np.iinfo(codes.dtype).max
+    decode = srgb_to_linear(np.arange(top + 1) / top).astype(np.float32)
+    source_height, source_width, channels = codes.shape
+    yield 0, codes.reshape(-1, channels)
+    source, index = codes, source_height * source_width
+    for width, height in mip_sizes(source_width, source_height)[1:]:
+        level = np.empty((height, width, channels), np.float32)
+        band = max(1, 2**18 // width)
+        for first in range(0, height, band):
+            rows = source[2 * first : 2 * (first + band) + source_height % 2]
+            if source is codes:
+                rows = decode[rows] if kind == "srgb" else rows.astype(np.float32)
+            if source_height > 1:
+                rows = _halve_rows(rows, first, height)
+            if source_width > 1:
+                rows = _halve_rows(rows.swapaxes(0, 1), 0, width).swapaxes(0, 1)
+            level[first : first + band] = rows
+            block = encode_level(level[first : first + band], kind, codes.dtype).reshape(-1, channels)
+            yield index, block
+            index += len(block)
+        source, source_height, source_width = level, height, width

@@ -92,10 +92,13 @@ class Compressor(nn.Module):
         """z of texels of the latent map."""
         if self.shape.latent_mode == "direct":
             return round_latents(self.grid[texels], self.shape.latent_bits)
+        return self.f1(self.positions(texels))
+
+    def positions(self, texels: TensorType["n"]) -> TensorType["n", 2]:
+        """The centres of texels of the latent map as F1 sees them, (x, y) in -1..1."""
         height, width = self.shape.latent_size
         x, y = texels % width, torch.div(texels, width, rounding_mode="floor")
-        position = torch.stack([(x + 0.5) / width, (y + 0.5) / height], dim=1)
-        return self.f1(position * 2 - 1)
+        return torch.stack([(x + 0.5) / width, (y + 0.5) / height], dim=1) * 2 - 1
 
     @torch.no_grad()
     def keep_in_range(self) -> None:

@@ -27,14 +27,18 @@ class TorchStep:
 
     def step(self, batch: Batch, decay: float) -> torch.Tensor:
         """One step at `decay` times the rates; returns the loss, a scalar tensor."""
-        for group, rate in zip(self.adam.param_groups, self.rates):
-            group["lr"] = rate * decay
         self.adam.zero_grad(set_to_none=True)
         loss = functional.mse_loss(self.model(batch.texels, batch.hours), batch.values)
         loss.backward()
+        return self.advance(loss.detach(), decay)
+
+    def advance(self, loss: torch.Tensor, decay: float) -> torch.Tensor:
+        """Adam's step along the gradients that the parameters hold; passes the loss on."""
+        for group, rate in zip(self.adam.param_groups, self.rates):
+            group["lr"] = rate * decay
         self.adam.step()
         self.model.keep_in_range()
-        return loss.detach()
+        return loss
 
     def sync(self) -> None:
         """Nothing to do: the parameters are the model's own."""

@@ -20,11 +20,14 @@ from typing import Any
 
 import torch
 
+from engine.cpu.build import KernelsUnavailable
 from errors import UserError, run_command
 from files import make_folder, write_json
 from images import quote
 from lightmap import checkpoints
+from lightmap.compressor import Compressor
 from lightmap.data import Day, frame_listing, load_day, load_half_hours
+from lightmap.fused_step import FusedStep, fused_problem
 from lightmap.options import FIXED, TrainOptions, make_options, parse_args
 from lightmap.pictures import log_pictures
 from lightmap.sample_scene import write_day
@@ -62,9 +65,28 @@ def resumed_options(given: Mapping[str, Any], folder: Path) -> TrainOptions:
     return make_options({**saved, **given})
 
 
-def choose_step(options: TrainOptions, device: torch.device, say: Callable[[str], None]):
-    """What computes the steps of a run, a class as Trainer wants it."""
-    return TorchStep
+def choose_step(engine: str, device: torch.device, say: Callable[[str], None] = print) -> Callable[..., TorchStep]:
+    """What makes the step of a run, called as TorchStep; `auto` falls back to that where kernels cannot be had.
+
+    Raises (when called): UserError for `fused` where they cannot.
+    """
+    if engine == "torch":
+        return TorchStep
+
+    def make(model: Compressor, lr: float, lr_grid: float) -> TorchStep:
+        problem = fused_problem(model, device)
+        try:
+            if problem is None:
+                return FusedStep(model, lr, lr_grid, say)
+        except KernelsUnavailable as error:
+            problem = str(error)
+        if engine == "fused":
+            raise UserError(f"--engine fused: the kernels cannot be used: {problem}; use --engine torch")
+        if device.type == "cpu":
+            say(f"note: training with PyTorch, not with the fused kernels: {problem}")
+        return TorchStep(model, lr, lr_grid)
+
+    return make
 
 
 def train(given: Mapping[str, Any], say: Callable[[str], None] = print, quiet: bool = False) -> int:
@@ -79,7 +101,7 @@ def train(given: Mapping[str, Any], say: Callable[[str], None] = print, quiet: b
     data_dir = Path(options.data_dir) if options.data_dir else sample_folder(say)
     day = load_day(data_dir, say, options.num_workers, options.max_pixels)
     half = load_half_hours(data_dir, day, options.num_workers, options.max_pixels)
-    trainer = Trainer(options, day, device, say, choose_step(options, device, say))
+    trainer = Trainer(options, day, device, say, choose_step(options.engine, device, say))
     if options.resume:
         trainer.resume(folder)
     make_folder(folder)

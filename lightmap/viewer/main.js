@@ -70,20 +70,30 @@ async function decode(target, stride, hours, current = () => true) {
     return true;
 }
 
+/** The 8-bit texels of a target, row 0 on top. */
+function texels(target) {
+    gl.bindFramebuffer(gl.FRAMEBUFFER, target.frame);
+    const into = new Uint8Array(target.width * target.height * 4);
+    return readPixels(0, 0, target.width, target.height, gl.RGBA, gl.UNSIGNED_BYTE, into);
+}
+
 /** Row 0 of a lightmap is on top, row 0 of a framebuffer at the bottom. */
-function present(target) {
-    surface.width = target.width;
-    surface.height = target.height;
+async function present(target) {
+    if (picture) {
+        const small = new OffscreenCanvas(target.width, target.height);
+        const data = new Uint8ClampedArray((await texels(target)).buffer);
+        small.getContext("2d").putImageData(new ImageData(data, target.width), 0, 0);
+        [canvas.width, canvas.height] = [width, height];
+        picture.imageSmoothingEnabled = false;
+        picture.drawImage(small, 0, 0, width, height);
+        return;
+    }
+    [surface.width, surface.height] = [width, height];
     gl.bindFramebuffer(gl.READ_FRAMEBUFFER, target.frame);
     gl.bindFramebuffer(gl.DRAW_FRAMEBUFFER, null);
     gl.disable(gl.SCISSOR_TEST);
-    gl.blitFramebuffer(0, 0, target.width, target.height, 0, target.height, target.width, 0, gl.COLOR_BUFFER_BIT, gl.NEAREST);
+    gl.blitFramebuffer(0, 0, target.width, target.height, 0, height, width, 0, gl.COLOR_BUFFER_BIT, gl.NEAREST);
     gl.enable(gl.SCISSOR_TEST);
-    if (!picture) return;
-    canvas.width = width;
-    canvas.height = height;
-    picture.imageSmoothingEnabled = false;
-    picture.drawImage(surface, 0, 0, width, height);
 }
 
 /** The target for a stride: every texel, or fewer while there is no time for all. */
@@ -111,7 +121,7 @@ function show(hours) {
             const target = targetOf(each);
             const started = performance.now();
             if (!await decode(target, each, hours, () => own === newest || each > 1)) return;
-            present(target);
+            await present(target);
             element("status").textContent = each > 1 ? "…" : "";
             if (each === 1) element("speed").textContent = `F2 for ${width} × ${height} texels took ${Math.round(performance.now() - started)} ms.`;
             if (own !== newest) return;
@@ -125,9 +135,7 @@ async function read(hours) {
     newest++;
     await working;
     await decode(full, 1, hours);
-    gl.bindFramebuffer(gl.FRAMEBUFFER, full.frame);
-    const rgba = await readPixels(0, 0, width, height, gl.RGBA, gl.UNSIGNED_BYTE, new Uint8Array(width * height * 4));
-    return { width, height, data: rgba.filter((_, i) => i % 4 < 3) };
+    return { width, height, data: (await texels(full)).filter((_, i) => i % 4 < 3) };
 }
 
 // --- controls --------------------------------------------------------------------------------------------------------

@@ -195,7 +195,8 @@ def _header(
     textures = texture_names(model, layout)
     decoded = [(language.material_argument, "material")]
     text = [
-        f"Neural texture decoder of {comment_text(material['name'])} in {language.name}, written by export.py --shader.",
+        f"Neural texture decoder of {comment_text(material['name'])} in {language.name}, "
+        "written by export.py --shader.",
         "",
         "  " + language.signature("NtMaterial", "ntDecode", [("float2", "uv"), ("float", "lod")]),
         "      The maps as trained. uv: any, the texture repeats; u to the right, v down.",

@@ -2,8 +2,8 @@
 
     python -m bench.lightmap [--sizes 64,256] [--large 1024]
 
-Sample scenes are made for it. 64: the small form, the large one (about 900 steps), a learned grid, and two controls that
-have to fail; 256: size against PNG; --large: a whole day of that size with the fused kernels and with PyTorch.
+Sample scenes are made for it. 64: the small form, the large one (about 900 steps), a learned grid, and two controls
+that have to fail; 256: size against PNG; --large: a whole day of that size with the fused kernels and with PyTorch.
 """
 
 from __future__ import annotations
@@ -33,7 +33,14 @@ from lightmap.summary import build_report
 from lightmap.train import choose_step
 from lightmap.trainer import Trainer
 
-SMALL = {"epochs": 5, "batch_size": 4096, "latent_dim": 16, "hidden_f1": 16, "hidden_f2": 32, "samples_per_epoch": 200_000}
+SMALL = {
+    "epochs": 5,
+    "batch_size": 4096,
+    "latent_dim": 16,
+    "hidden_f1": 16,
+    "hidden_f2": 32,
+    "samples_per_epoch": 200_000,
+}
 LARGE = {"epochs": 36, "batch_size": 4096, "samples_per_epoch": 98_304}  # 864 steps
 DIRECT = {"latent_mode": "direct", "latent_dim": 8, "latent_scale": 2, "hidden_f2": 32, "layers_f2": 2, "epochs": 60,
           "batch_size": 4096, "samples_per_epoch": 98_304}  # fmt: skip
@@ -141,7 +148,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         for engine in arguments.engines.split(","):
             started = time.perf_counter()
             report = runs[f"large, {arguments.large}, {engine}"] = train_day(day, half, AT_LARGE, engine)
-            print(f"{engine}: trained in {report['seconds']:.1f} s, {time.perf_counter() - started:.1f} s with the report")
+            print(
+                f"{engine}: trained in {report['seconds']:.1f} s, {time.perf_counter() - started:.1f} s with the report"
+            )
             gates.append((f"{arguments.large}, {engine}, hours", report["psnr_hours"], ">=", 32))
             gates.append((f"{arguments.large}, {engine}, seconds", report["seconds"], "<=", 300))
     for name, report in runs.items():

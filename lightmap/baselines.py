@@ -20,6 +20,9 @@ FOURIER = 2  # harmonics, as many as F2 is told by default
 FLOAT_BYTES = 4
 
 Stack = TensorType["n", "frames*3"]
+Columns = TensorType["frames*3"]
+Basis = TensorType["frames*3", "components"]
+Weights = TensorType["texels", "components"]
 
 
 def stack_of(day: Day, texels: torch.Tensor) -> Stack:
@@ -81,9 +84,9 @@ class Pca:
     """
 
     day: Day
-    mean: TensorType["frames*3"]
-    basis: TensorType["frames*3", "components"]
-    weights: TensorType["texels", "components"]
+    mean: Columns
+    basis: Basis
+    weights: Weights
 
     @classmethod
     def of(cls, day: Day) -> Pca:

@@ -73,7 +73,7 @@ def save(
 
 
 def load(path: str | Path) -> Loaded:
-    """Read a checkpoint; nothing in it is executed. Raises: UserError when it is missing, damaged or of another kind."""
+    """Read a checkpoint; nothing in it is executed. Raises: UserError for a missing, damaged or other file."""
     path = Path(path)
     payload = read_payload(path)
     found = payload.get("version") if isinstance(payload, dict) else type(payload).__name__

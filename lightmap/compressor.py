@@ -14,12 +14,16 @@ from torchtyping import TensorType
 from lightmap.data import HOURS
 from lightmap.siren import Siren
 
-CHUNK = 1 << 16  # texels that go through a network at a time; one value everywhere, so that results are equal to the bit
+CHUNK = 1 << 16  # texels that go through a network at a time; one value everywhere: results are equal to the bit
 DIRECT_RANGE = 1.0  # latents of a learned grid lie in -1..1
 DIRECT_START = 0.1  # standard deviation of a learned grid at the start
 
 Latents = TensorType["n", "channels"]
 Times = TensorType["n"]
+Texels = TensorType["n"]  # numbers y * width + x
+Positions = TensorType["n", 2]
+Features = TensorType["n", "2*harmonics"]
+Neighbours = TensorType["n", 4]
 Rgb = TensorType["n", 3]
 
 
@@ -47,7 +51,7 @@ class Shape:
         return -(-self.height // self.latent_scale), -(-self.width // self.latent_scale)
 
 
-def time_features(hours: Times, harmonics: int) -> TensorType["n", "2*harmonics"]:
+def time_features(hours: Times, harmonics: int) -> Features:
     """sin, cos of 2 pi k t / 24 for k = 1..harmonics, interleaved; float32. Hours of other days are those of one."""
     turns = torch.remainder(hours.double(), HOURS) / HOURS  # 24 is 0 exactly
     angle = 2 * math.pi * turns[:, None] * torch.arange(1, harmonics + 1, device=hours.device)
@@ -73,14 +77,14 @@ class Compressor(nn.Module):
         inputs = shape.latent_dim + 2 * shape.time_harmonics
         self.f2 = Siren(inputs, shape.hidden_f2, shape.layers_f2, 3, shape.omega_f2, generator)
 
-    def forward(self, texels: TensorType["n"], hours: Times) -> Rgb:
+    def forward(self, texels: Texels, hours: Times) -> Rgb:
         """Encoded RGB, nominally in [0, 1] and not clamped, of texels (y * width + x) at hours."""
         return self.decode(self.latents(texels), time_features(hours, self.shape.time_harmonics))
 
-    def decode(self, z: Latents, features: TensorType["n", "features"]) -> Rgb:
+    def decode(self, z: Latents, features: Features) -> Rgb:
         return self.f2(torch.cat([z, features], dim=1))
 
-    def latents(self, texels: TensorType["n"]) -> Latents:
+    def latents(self, texels: Texels) -> Latents:
         """z at the centres of the lightmap's texels, as a bilinear sampler reads them from the latent map."""
         if self.shape.latent_scale == 1:
             return self._latent_texels(texels)
@@ -88,13 +92,13 @@ class Compressor(nn.Module):
         z = self._latent_texels(neighbours.flatten()).view(*neighbours.shape, -1)
         return (z * weights[..., None]).sum(dim=1)
 
-    def _latent_texels(self, texels: TensorType["n"]) -> Latents:
+    def _latent_texels(self, texels: Texels) -> Latents:
         """z of texels of the latent map."""
         if self.shape.latent_mode == "direct":
             return round_latents(self.grid[texels], self.shape.latent_bits)
         return self.f1(self.positions(texels))
 
-    def positions(self, texels: TensorType["n"]) -> TensorType["n", 2]:
+    def positions(self, texels: Texels) -> Positions:
         """The centres of texels of the latent map as F1 sees them, (x, y) in -1..1."""
         height, width = self.shape.latent_size
         x, y = texels % width, torch.div(texels, width, rounding_mode="floor")
@@ -107,14 +111,14 @@ class Compressor(nn.Module):
             self.grid.clamp_(-DIRECT_RANGE, DIRECT_RANGE)
 
     @torch.no_grad()
-    def compute_latent_map(self) -> TensorType["latent_texels", "channels"]:
+    def compute_latent_map(self) -> Latents:
         """z of every texel of the latent map, row after row, float32; rounded where training rounds."""
         height, width = self.shape.latent_size
         device = self.f2.omega.device
         return torch.cat([self._latent_texels(part.to(device)).cpu() for part in chunks(height * width)])
 
 
-def chunks(count: int) -> Iterator[TensorType["n"]]:
+def chunks(count: int) -> Iterator[Texels]:
     """0 .. count-1 in runs of CHUNK."""
     for start in range(0, count, CHUNK):
         yield torch.arange(start, min(start + CHUNK, count))
@@ -128,8 +132,8 @@ def round_latents(z: Latents, bits: int) -> Latents:
 
 
 def bilinear_neighbours(
-    texels: TensorType["n"], size: tuple[int, int], latent_size: tuple[int, int]
-) -> tuple[TensorType["n", 4], TensorType["n", 4]]:
+    texels: Texels, size: tuple[int, int], latent_size: tuple[int, int]
+) -> tuple[Neighbours, Neighbours]:
     """The four latent texels around the centre of each texel, and how much each weighs.
 
     texels: y * width + x at `size` (height, width). Borders repeat, as in a sampler that clamps.
@@ -147,8 +151,9 @@ def bilinear_neighbours(
     return neighbours, weights
 
 
-def upsample(latent: TensorType["latent_texels", "channels"], size: tuple[int, int], latent_size: tuple[int, int],
-             texels: TensorType["n"] | None = None) -> Latents:  # fmt: skip
+def upsample(
+    latent: Latents, size: tuple[int, int], latent_size: tuple[int, int], texels: Texels | None = None
+) -> Latents:
     """The latent map at the centres of texels of the lightmap, all of them unless some are named."""
     if size == latent_size:
         return latent if texels is None else latent[texels]

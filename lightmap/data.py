@@ -29,6 +29,8 @@ HDR_HEADER_BYTES = 4096
 
 Frames = TensorType["texels", "frames", 3]
 Mask = TensorType["texels", bool]
+Numbers = TensorType["n"]
+Rgb = TensorType["n", 3]
 Say = Callable[[str], None]
 
 
@@ -93,7 +95,7 @@ class Day:
         """The hour of each frame, `shift` frames later."""
         return [(index + shift) * self.step for index in range(self.n_frames)]
 
-    def values(self, texels: TensorType["n"], frames: TensorType["n"]) -> TensorType["n", 3]:
+    def values(self, texels: Numbers, frames: Numbers) -> Rgb:
         """Values in [0, 1], float32, of frame `frames[i]` at texel `texels[i]`."""
         return unit(self.frames[texels, frames])
 
@@ -149,7 +151,9 @@ def load_half_hours(folder: str | Path, day: Day, workers: int = 0, max_pixels: 
         return None
     paths = find_frames(inner)
     if len(paths) != day.n_frames:
-        raise UserError(f"{quote(inner)}: expected {day.n_frames} frames, one after each of the day's; found {len(paths)}")
+        raise UserError(
+            f"{quote(inner)}: expected {day.n_frames} frames, one after each of the day's; found {len(paths)}"
+        )
     frames = np.empty((day.texels, day.n_frames, 3), np.uint8 if day.bits == 8 else np.float32)
     for index, pixels in enumerate(map_threads(lambda path: _read(path, max_pixels), paths, limit=max(workers, 1))):
         if pixels.shape[:2] != (day.height, day.width) or _bits(pixels) != day.bits:
@@ -166,8 +170,11 @@ def find_frames(folder: Path) -> list[Path]:
     paths = [path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.name.lower() != MASK]
     paths = [path for path in paths if path.is_file() and not path.name.startswith(".")]
     if not 2 <= len(paths) <= MAX_FRAMES:
-        raise UserError(f"--data_dir {quote(folder)}: expected 2 to {MAX_FRAMES} frames ({' '.join(sorted(SUFFIXES))}), "
-                        f"found {len(paths)}; give the folder of the whole day")  # fmt: skip
+        kinds = " ".join(sorted(SUFFIXES))
+        raise UserError(
+            f"--data_dir {quote(folder)}: expected 2 to {MAX_FRAMES} frames ({kinds}), found {len(paths)}; "
+            "give the folder of the whole day"
+        )
     return sorted(paths, key=lambda path: natural_key(path.name))
 
 

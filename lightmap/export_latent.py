@@ -1,7 +1,7 @@
 """Export a checkpoint: latent maps, F2 as state dict, TorchScript and ONNX, textures, shaders, a page to look at.
 
-    python export_latent.py --ckpt runs/day/best.ckpt --out_dir exports/day      (inside lightmap/)
-    python -m lightmap.export_latent --ckpt ... --out_dir ...                    (in the repository's root)
+python export_latent.py --ckpt runs/day/best.ckpt --out_dir exports/day      (inside lightmap/)
+python -m lightmap.export_latent --ckpt ... --out_dir ...                    (in the repository's root)
 """
 
 from __future__ import annotations

@@ -15,7 +15,6 @@ import torch
 from dds import MAX_SIZE, encode_dds
 from errors import UserError
 from files import atomic_write, make_folder, sha256_of, write_bytes, write_json, write_text
-from images import quote
 from lightmap.compressor import CHUNK, Compressor, Latents, upsample
 from lightmap.data import Encoding
 from lightmap.page import write_page
@@ -51,7 +50,7 @@ def write_exports(
     decoder = Decoder(model.f2, quantised, model.shape.time_harmonics, encoding)
     write_latent_map(folder / LATENT_MAP, model, latent)
     write_bytes(folder / LATENT_Q8, encode_npz(quantised))
-    write_state(folder / F2_STATE, model.f2)
+    write_bytes(folder / F2_STATE, state_bytes(model.f2))
     write_bytes(folder / F2_SCRIPT, script_bytes(model.f2))
     written = [LATENT_MAP, LATENT_Q8, F2_STATE, F2_SCRIPT]
     try:
@@ -70,7 +69,7 @@ def write_exports(
 
 
 def write_latent_map(path: Path, model: Compressor, latent: Latents) -> None:
-    """(H, W, C) float32 at the lightmap's size, row 0 on top; a smaller latent map is sampled at the texels' centres."""
+    """(H, W, C) float32 at the lightmap's size, row 0 on top; a smaller latent map is sampled at texel centres."""
     shape = model.shape
     size = (shape.height, shape.width)
     whole = upsample(latent, size, shape.latent_size).view(*size, shape.latent_dim)
@@ -78,14 +77,15 @@ def write_latent_map(path: Path, model: Compressor, latent: Latents) -> None:
         np.save(stream, whole.numpy())
 
 
-def write_state(path: Path, f2: Siren) -> None:
-    """F2's state dict, as torch.save writes it."""
-    with atomic_write(path) as stream:
-        torch.save({name: value.detach().clone() for name, value in f2.state_dict().items()}, stream)
+def state_bytes(f2: Siren) -> bytes:
+    """F2's state dict as torch.save writes it; through memory, since a file's own name would get into it."""
+    stream = io.BytesIO()
+    torch.save({name: value.detach().clone() for name, value in f2.state_dict().items()}, stream)
+    return stream.getvalue()
 
 
 def script_bytes(f2: Siren) -> bytes:
-    """F2 as TorchScript, (N, C + 2K) -> (N, 3). PyTorch calls TorchScript deprecated; it is still what engines read."""
+    """F2 as TorchScript, (N, C + 2K) -> (N, 3); PyTorch calls it deprecated, and still writes and reads it."""
     stream = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -155,7 +155,7 @@ def build_meta(model: Compressor, day: Mapping[str, Any], folder: Path, files: l
             "sizes": model.f2.sizes,
             "activation": "sin(omega (W x + b)), the last layer W x + b",
             "omega": float(model.f2.omega),
-            "inputs": f"{shape.latent_dim} latent channels, then sin and cos of 2 pi k t / 24 for k = 1..{shape.time_harmonics}",
+            "inputs": f"{shape.latent_dim} latents, then sin and cos of 2 pi k t / 24, k = 1..{shape.time_harmonics}",
             "time": "hours, modulo 24",
         },
         "values": {

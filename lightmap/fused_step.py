@@ -1,7 +1,7 @@
 """A training step with both networks fused into one pass of C++ over small tiles, compiled for this CPU at first use.
 
-Compiled, kept and loaded as the kernels of materials are (engine/cpu/build.py), with their matrix products. PyTorch does
-what is left: Adam on some thousand weights, and reading and rounding a learned grid.
+Compiled, kept and loaded as the kernels of materials are (engine/cpu/build.py), with their matrix products. PyTorch
+does what is left: Adam on some thousand weights, and reading and rounding a learned grid.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ def to_8_bit(values: np.ndarray) -> np.ndarray:
 
 
 def contact_sheet(frames: Sequence[np.ndarray]) -> np.ndarray:
-    """(rows, columns, 3) uint8: equal (H, W, 3) uint8 frames in rows of SHEET_COLUMNS, made smaller where they are large."""
+    """(rows, columns, 3) uint8: (H, W, 3) uint8 frames in rows of SHEET_COLUMNS, made smaller where they are large."""
     height, width = frames[0].shape[:2]
     scale = min(1.0, SHEET_TILE / max(height, width))
     size = (max(1, round(width * scale)), max(1, round(height * scale)))

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch.nn import functional
-from torchtyping import TensorType
 
 from dds import Texture
 from errors import UserError
@@ -108,8 +107,10 @@ def read_npz(path: Path) -> QuantisedLatent:
     if not good or not (np.isfinite(low).all() and np.isfinite(high).all()):
         raise UserError(f"{damaged}, found other arrays in it")
     scale = max(-(-side // small) for side, small in zip(size, codes.shape[:2]))
-    if not (1 <= min(size) and scale <= 1 << 10):
-        raise UserError(f"{damaged}, found a lightmap of {size[1]}x{size[0]} for a map of {codes.shape[1]}x{codes.shape[0]}")
+    if not (min(size) >= 1 and scale <= 1 << 10):
+        raise UserError(
+            f"{damaged}, found a lightmap of {size[1]}x{size[0]} for a map of {codes.shape[1]}x{codes.shape[0]}"
+        )
     return QuantisedLatent(codes, low, high, bits, size)
 
 
@@ -122,7 +123,7 @@ def plane_names(channels: int) -> list[str]:
     return [f"latent_{start}_{min(start + PLANE_CHANNELS, channels) - 1}.dds" for start in starts]
 
 
-def planes(latent: QuantisedLatent) -> list[TensorType["height", "width", 4]]:
+def planes(latent: QuantisedLatent) -> list[np.ndarray]:
     """(h, w, 4) uint8 each; channels that the latent does not have are 0."""
     padded = np.pad(latent.codes, [(0, 0), (0, 0), (0, -latent.codes.shape[2] % PLANE_CHANNELS)])
     return [np.ascontiguousarray(part) for part in np.split(padded, padded.shape[2] // PLANE_CHANNELS, axis=2)]

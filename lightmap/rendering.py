@@ -74,8 +74,10 @@ def from_exports(latent_path: Path, f2_path: Path) -> Renderable:
     expected = meta and meta["shape"]["latent_dim"]
     if harmonics is None or expected not in (None, channels) or f2.sizes[-1] != 3:
         wanted = f"{expected}" if expected else f"{f2.sizes[0]} less 2 per harmonic of the time"
-        raise UserError(f"--latent_path {quote(latent_path)}: {quote(f2_path)} expects a latent map of {wanted} channels, "
-                        f"found {channels}; give the two files of one export")  # fmt: skip
+        raise UserError(
+            f"--latent_path {quote(latent_path)}: {quote(f2_path)} expects a latent map of {wanted} channels, found "
+            f"{channels}; give the two files of one export"
+        )
     day = meta["day"] if meta else {"encoding": {}, "bits": 8}
     return Renderable(latent, size, f2, harmonics, Encoding(**day["encoding"]), day["bits"])
 
@@ -101,8 +103,10 @@ def read_latent(path: Path) -> tuple[Latents, tuple[int, int]]:
         return upsample(stored.dequantised(), stored.size, stored.latent_size), stored.size
     latent = read_array(path)
     if latent.ndim != 3 or latent.dtype != np.float32 or not latent.size or not np.isfinite(latent).all():
-        raise UserError(f"--latent_path {quote(path)}: expected (height, width, channels) finite float32 numbers, found "
-                        f"{latent.shape} {latent.dtype}; give latent_map.npy or latent_map_q8.npz")  # fmt: skip
+        raise UserError(
+            f"--latent_path {quote(path)}: expected (height, width, channels) finite float32 numbers, found "
+            f"{latent.shape} {latent.dtype}; give latent_map.npy or latent_map_q8.npz"
+        )
     return torch.from_numpy(np.ascontiguousarray(latent)).flatten(0, 1), latent.shape[:2]
 
 
@@ -115,12 +119,18 @@ def read_meta(path: Path) -> dict[str, Any] | None:
             meta = parse_json(stream.read(MAX_META_BYTES))
         shape_from(meta["shape"])
         encoding = Encoding(**meta["day"]["encoding"])
-        if not (type(encoding.hdr) is bool and encoding.scale > 0 and encoding.peak > 0 and meta["day"]["bits"] in (8, 16, 32)):
+        if not (
+            type(encoding.hdr) is bool
+            and encoding.scale > 0
+            and encoding.peak > 0
+            and meta["day"]["bits"] in (8, 16, 32)
+        ):
             raise ValueError
         return meta
     except (OSError, LookupError, TypeError, ValueError) as error:
-        raise UserError(f"{quote(path)}: expected the metadata that export_latent.py writes, found something else; export "
-                        "again") from error  # fmt: skip
+        raise UserError(
+            f"{quote(path)}: expected the metadata that export_latent.py writes, found something else; export again"
+        ) from error
 
 
 def checked_hours(hours: float) -> float:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 if not __package__:
     import rooted  # noqa: F401
-
 import argparse
 import sys
 from collections.abc import Sequence

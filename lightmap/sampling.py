@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torchtyping import TensorType
 
+from lightmap.compressor import Rgb, Texels, Times
 from lightmap.data import Day, unit
 
 HELD_OUT_SHARE = 0.01  # of the texels that count
@@ -17,9 +17,9 @@ HELD_OUT_TEXELS = (16, 2048)  # fewest and most; a small image gives up to an ei
 class Batch:
     """Samples: texel numbers (n,), hours (n,) float32, encoded RGB (n, 3) float32."""
 
-    texels: TensorType["n"]
-    hours: TensorType["n"]
-    values: TensorType["n", 3]
+    texels: Texels
+    hours: Times
+    values: Rgb
 
 
 def split_texels(mask: torch.Tensor, seed: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -1,4 +1,4 @@
-"""F2 to include in a shader, for one day: f2.slang in each language, behind a preamble with sizes, textures and weights.
+"""F2 to include in a shader, for one day: f2.slang in each language, behind a preamble of sizes, textures and weights.
 
 The text is put together as shader_export.py does it for materials, with the same languages.
 """
@@ -103,7 +103,9 @@ def _header(decoder: Decoder, language: Language, weights: Weights) -> list[str]
         text.append(f"  {index}  {name}  {file}, R8G8B8A8_UNORM, no mips")
     if not weights.baked:
         text.append(f"  {len(decoder.texture_names)}  {language.weight_buffer(weights)}: {WEIGHT_FILE}")
-    text.append("Import the textures without sRGB, without compression and without generating mips; no sampler is needed.")
+    text.append(
+        "Import the textures without sRGB, without compression and without generating mips; no sampler is needed."
+    )
     return [f"{language.comment} {line}".rstrip() for line in text]
 
 

@@ -27,7 +27,13 @@ class Siren(nn.Module):
     """
 
     def __init__(
-        self, inputs: int, hidden: int, layers: int, outputs: int, omega: float, generator: torch.Generator | None = None
+        self,
+        inputs: int,
+        hidden: int,
+        layers: int,
+        outputs: int,
+        omega: float,
+        generator: torch.Generator | None = None,
     ):
         super().__init__()
         sizes = [inputs, *[hidden] * layers, outputs]

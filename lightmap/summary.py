@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from images import encode_png
-from lightmap.baselines import Pca, evaluation_texels, simple_baselines, stack_of
+from lightmap.baselines import Pca, evaluation_texels, simple_baselines
 from lightmap.compressor import Compressor, Latents, render, upsample
 from lightmap.data import HOURS, Day, day_bytes
 from lightmap.quantised import QuantisedLatent, encode_npz, halved, quantise_model
@@ -35,7 +35,12 @@ def shipped(values: torch.Tensor, bits: int) -> torch.Tensor:
 def frames_error(decoded: Decoded, day: Day, texels: torch.Tensor, shift: float) -> float:
     """Mean squared error over all frames of some texels."""
     squares = [
-        float((shipped(decoded(hour), day.bits) - day.values(texels, torch.full_like(texels, frame))).double().square().mean())
+        float(
+            (shipped(decoded(hour), day.bits) - day.values(texels, torch.full_like(texels, frame)))
+            .double()
+            .square()
+            .mean()
+        )
         for frame, hour in enumerate(day.times(shift))
     ]
     return float(np.mean(squares))
@@ -134,7 +139,11 @@ def _forms(model: Compressor, latent: Latents, day_facts: Mapping[str, Any]) -> 
     if shape.latent_mode == "f1":
         for kind in WEIGHT_TYPES:
             n_bytes = len(pack_weights(model, day_facts, kind))
-            forms["f1_f2" if kind == "float32" else "f1_f2_float16"] = (n_bytes, latent.nbytes + f2_bytes, _computed(model, kind))
+            forms["f1_f2" if kind == "float32" else "f1_f2_float16"] = (
+                n_bytes,
+                latent.nbytes + f2_bytes,
+                _computed(model, kind),
+            )
     forms["latent_f32_f2"] = (
         FLOAT_BYTES * shape.height * shape.width * shape.latent_dim + NPY_HEADER + f2_bytes,
         FLOAT_BYTES * shape.height * shape.width * shape.latent_dim + f2_bytes,
@@ -189,8 +198,10 @@ def describe_report(report: Mapping[str, Any]) -> str:
     largest = report["forms"]["latent_f32_f2"]
     if report["png_bytes"] and largest["bytes"] > report["png_bytes"]:
         times = largest["bytes"] / report["png_bytes"]
-        lines.append(f"note     the float32 latent map is {times:.1f} times the PNG files: a cache to render from, not a "
-                     "compressed form")  # fmt: skip
+        lines.append(
+            f"note     the float32 latent map is {times:.1f} times the PNG files: a cache to render from, "
+            "not a compressed form"
+        )
     return "\n".join(lines)
 
 

@@ -60,8 +60,10 @@ def resumed_options(given: Mapping[str, Any], folder: Path) -> TrainOptions:
     saved = checkpoints.load(folder / checkpoints.LAST).config
     for name in FIXED & set(given):
         if name in saved and saved[name] != given[name]:
-            raise UserError(f"--{name} {given[name]}: {quote(folder)} was begun with {saved[name]}, and --resume goes on "
-                            "as it was; leave the flag out, or train anew without --resume")  # fmt: skip
+            raise UserError(
+                f"--{name} {given[name]}: {quote(folder)} was begun with {saved[name]}, and --resume goes on as it "
+                "was; leave the flag out, or train anew without --resume"
+            )
     return make_options({**saved, **given})
 
 
@@ -121,10 +123,11 @@ def describe_run(options: TrainOptions, day: Day, half: Day | None, trainer: Tra
     known = "with ground truth at half-hours" if half is not None else "no half_hours folder"
     counts = [sum(value.numel() for value in part.parameters()) for part in (trainer.model, trainer.model.f2)]
     latent_height, latent_width = trainer.shape.latent_size
+    origin = "F1" if options.latent_mode == "f1" else "a learned grid"
     return "\n".join([
         f"day      {day.n_frames} frames of {day.width}x{day.height}, {kind}: {frame_listing(day.names)}; {known}",
-        f"model    latent {latent_width}x{latent_height}x{options.latent_dim} from "
-        f"{'F1' if options.latent_mode == 'f1' else 'a learned grid'} of {counts[0] - counts[1]} numbers, F2 of {counts[1]}",
+        f"model    latent {latent_width}x{latent_height}x{options.latent_dim} from {origin} of {counts[0] - counts[1]} "
+        f"numbers, F2 of {counts[1]}",
         f"training {trainer.total} steps of {options.batch_size} samples, engine {trainer.engine.name}",
     ])  # fmt: skip
 

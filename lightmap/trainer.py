@@ -1,4 +1,4 @@
-"""The training loop: batches, Adam with cosine decay, held-out texels, checkpoints, and going on where a run stopped."""
+"""The training loop: batches, Adam with cosine decay, held-out texels, checkpoints, going on where a run stopped."""
 
 from __future__ import annotations
 
@@ -101,7 +101,11 @@ class Trainer:
         found = self.held_out_db()
         if found >= self.best_db:
             self.best_db, self.best_epoch, self.best_state = found, self.epoch, self._state()
-        for tag, value in (("Loss/train", loss), ("PSNR/held_out", found), ("LearningRate", self.options.lr * self.decay)):
+        for tag, value in (
+            ("Loss/train", loss),
+            ("PSNR/held_out", found),
+            ("LearningRate", self.options.lr * self.decay),
+        ):
             events.scalar(tag, value, self.iteration)
         bar.set_postfix_str(f"{found:.2f} dB", refresh=False)
         if self.epoch % self.options.save_every == 0 and self.iteration < self.total:

@@ -43,7 +43,9 @@ def _with_ffmpeg(module, made: Path, frames: Iterable[np.ndarray], size: tuple[i
         module.get_ffmpeg_exe()
     except RuntimeError:
         return None
-    writer = module.write_frames(str(made), size[::-1], fps=fps, macro_block_size=2, quality=8, ffmpeg_log_level="error")
+    writer = module.write_frames(
+        str(made), size[::-1], fps=fps, macro_block_size=2, quality=8, ffmpeg_log_level="error"
+    )
     writer.send(None)
     try:
         for frame in frames:

@@ -21,9 +21,9 @@ def quiet(_):
 
 
 def test_natural_order():
-    names = ["tod_10.png", "tod_2.png", "Tod_1.png", "tod_02b.png", "a9.png", "a.png", "10.png", "9.png"]
+    names = ["tod_10.png", "tod_2.png", "Tod_1.png", "tod_02b.png", "a9.png", "a10.png", "10.png", "9.png"]
     ordered = sorted(names, key=natural_key)
-    assert ordered == ["9.png", "10.png", "a.png", "a9.png", "Tod_1.png", "tod_2.png", "tod_02b.png", "tod_10.png"]
+    assert ordered == ["9.png", "10.png", "a9.png", "a10.png", "Tod_1.png", "tod_2.png", "tod_02b.png", "tod_10.png"]
 
 
 def test_frames_in_the_order_of_the_hours(tmp_path):
@@ -34,7 +34,9 @@ def test_frames_in_the_order_of_the_hours(tmp_path):
     assert day.times()[13] == 13 and day.times(0.5)[23] == 23.5
     for hour in (0, 2, 10, 23):
         assert np.array_equal(np.rint(day.image(hour) * 255), frames[hour])
-    assert torch.equal(day.values(torch.tensor([17]), torch.tensor([5]))[0], torch.from_numpy(frames[5, 1, 3] / 255).float())
+    assert torch.equal(
+        day.values(torch.tensor([17]), torch.tensor([5]))[0], torch.from_numpy(frames[5, 1, 3] / 255).float()
+    )
 
 
 def test_another_count_warns_and_spreads(tmp_path):

@@ -12,7 +12,15 @@ from torch.nn import functional
 
 from engine.cpu.build import KernelsUnavailable
 from lightmap.baselines import Pca, blended, evaluation_texels, stack_of
-from lightmap.compressor import Compressor, Shape, bilinear_neighbours, round_latents, shape_from, time_features, upsample
+from lightmap.compressor import (
+    Compressor,
+    Shape,
+    bilinear_neighbours,
+    round_latents,
+    shape_from,
+    time_features,
+    upsample,
+)
 from lightmap.data import Day, Encoding
 from lightmap.fused_step import FusedStep
 from lightmap.quantised import encode_npz, planes, quantise, read_npz
@@ -34,7 +42,7 @@ def test_siren_is_the_paper_s():
         bound = 1 / 4 if index == 0 else math.sqrt(6 / 40) / 30
         for values in (weight, bias):
             assert values.abs().max() <= bound
-        assert weight.abs().max() > 0.9 * bound and abs(float(weight.mean())) < 0.2 * bound
+        assert weight.abs().max() > 0.9 * bound and abs(float(weight.detach().mean())) < 0.2 * bound
     x = torch.randn(7, 4)
     value = x.double().numpy()
     for index, (weight, bias) in enumerate(zip(net.weights, net.biases)):

@@ -12,7 +12,6 @@ from torchtyping import TensorType
 
 from lightmap.compressor import chunks, time_features, upsample
 from lightmap.data import Day, unit
-from lightmap.quantised import quantise
 from trainer import psnr_of
 
 RANKS = (1, 2, 3, 4, 6, 8, 12, 16, 24)
@@ -87,6 +86,9 @@ class Pca:
     mean: Columns
     basis: Basis
     weights: Weights
+    low: Columns  # of the weights, over all texels
+    high: Columns
+    known: dict[tuple[int, int], tuple[float, float | None]]
 
     @classmethod
     def of(cls, day: Day) -> Pca:
@@ -100,7 +102,7 @@ class Pca:
         _, vectors = torch.linalg.eigh(products / count - torch.outer(mean, mean))
         basis = vectors.flip(1)[:, : min(max(RANKS), columns)].float()
         weights = torch.cat([(stack_of(day, part) - mean.float()) @ basis for part in chunks(day.texels)])
-        return cls(day, mean.float(), basis, weights)
+        return cls(day, mean.float(), basis, weights, weights.amin(dim=0), weights.amax(dim=0), {})
 
     def bytes_of(self, rank: int, scale: int) -> int:
         """Codes, their ranges, the components and the mean, the latter as float32."""
@@ -110,26 +112,41 @@ class Pca:
     def rebuilt(self, rank: int, scale: int, texels: torch.Tensor) -> Stack:
         """All frames of some texels."""
         size = (self.day.height, self.day.width)
+        if scale == 1:
+            weights = self._stored(self.weights[texels, :rank], self.low[:rank], self.high[:rank])
+            return weights @ self.basis[:, :rank].T + self.mean
         image = self.weights[:, :rank].reshape(1, *size, rank).permute(0, 3, 1, 2)
-        small = functional.avg_pool2d(image, scale, ceil_mode=True, count_include_pad=False) if scale > 1 else image
-        latent_size = tuple(small.shape[2:])
-        stored = quantise(small.permute(0, 2, 3, 1).reshape(-1, rank), latent_size, size).dequantised()
-        return upsample(stored, size, latent_size, texels) @ self.basis[:, :rank].T + self.mean
+        small = functional.avg_pool2d(image, scale, ceil_mode=True, count_include_pad=False)
+        weights = small.permute(0, 2, 3, 1).reshape(-1, rank)
+        stored = self._stored(weights, weights.amin(dim=0), weights.amax(dim=0))
+        return upsample(stored, size, tuple(small.shape[2:]), texels) @ self.basis[:, :rank].T + self.mean
+
+    @staticmethod
+    def _stored(weights: Weights, low: Columns, high: Columns) -> Weights:
+        """Weights as 8 bits between these extremes hold them."""
+        step = (high - low).clamp_min(1e-12) / 255
+        return ((weights - low) / step + 0.5).floor() * step + low
+
+    def scores(self, rank: int, scale: int, half: Day | None, texels: torch.Tensor) -> tuple[float, float | None]:
+        """PSNR at the hours and half-hours; kept, since several forms ask for the same."""
+        if (rank, scale) not in self.known:
+            rebuilt = self.rebuilt(rank, scale, texels)
+            halves = None if half is None else psnr_of(mean_square(blended(rebuilt), stack_of(half, texels)))
+            self.known[rank, scale] = psnr_of(mean_square(rebuilt, stack_of(self.day, texels))), halves
+        return self.known[rank, scale]
 
     def best_at(self, n_bytes: int, half: Day | None, texels: torch.Tensor) -> dict[str, Any] | None:
         """The rank and scale with the highest PSNR at the hours in at most `n_bytes`; None where none is that small."""
-        best, stack = None, stack_of(self.day, texels)
+        best = None
         for rank in RANKS:
             fitting = (s for s in range(1, max(self.day.height, self.day.width)) if self.bytes_of(rank, s) <= n_bytes)
             scale = next(fitting, None)
             if scale is None or rank > self.basis.shape[1]:
                 break
-            rebuilt = self.rebuilt(rank, scale, texels)
-            found = psnr_of(mean_square(rebuilt, stack))
-            if best is None or found > best["psnr_hours"]:
-                halves = None if half is None else psnr_of(mean_square(blended(rebuilt), stack_of(half, texels)))
-                best = {"rank": rank, "scale": scale, "bytes": self.bytes_of(rank, scale), "psnr_hours": found,
-                        "psnr_half_hours": halves}  # fmt: skip
+            hours, halves = self.scores(rank, scale, half, texels)
+            if best is None or hours > best["psnr_hours"]:
+                best = {"rank": rank, "scale": scale, "bytes": self.bytes_of(rank, scale)}
+                best.update(psnr_hours=hours, psnr_half_hours=halves)
         return best
 
 

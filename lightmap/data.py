@@ -111,8 +111,8 @@ def unit(codes: torch.Tensor) -> torch.Tensor:
 
 def natural_key(name: str) -> tuple[Any, ...]:
     """A sort key that has tod_2 before tod_10, and does not depend on case."""
-    parts = re.split(r"([0-9]+)", name.casefold())
-    return (*((part, "") if i % 2 == 0 else (int(part[:18]), part) for i, part in enumerate(parts)), name)
+    parts = re.split(r"([0-9]+)", name.casefold())  # text and digits in turns
+    return tuple(int(part[:18]) if i % 2 else part for i, part in enumerate(parts)), name
 
 
 def load_day(folder: str | Path, say: Say = print, workers: int = 0, max_pixels: int = MAX_PIXELS) -> Day:

@@ -14,7 +14,7 @@ from torchtyping import TensorType
 from lightmap.data import HOURS
 from lightmap.siren import Siren
 
-CHUNK = 1 << 16  # texels that go through a network at a time; one value everywhere: results are equal to the bit
+CHUNK = 1 << 12  # texels that go through a network at a time, in the caches; one value everywhere, for equal bits
 DIRECT_RANGE = 1.0  # latents of a learned grid lie in -1..1
 DIRECT_START = 0.1  # standard deviation of a learned grid at the start
 

@@ -17,6 +17,7 @@ from metrics import error_image
 from report import TENSORBOARD_IMAGE_SIZE, EventFile
 
 SHOWN_FRAMES = 4  # of a day, in TensorBoard
+MIDDLE_GREY = 0.18
 SHEET_COLUMNS = 6
 SHEET_TILE = 256  # longest side of a frame on a contact sheet
 
@@ -24,13 +25,15 @@ SHEET_TILE = 256  # longest side of a frame on a contact sheet
 def tone_mapped(light: np.ndarray, encoding: Encoding) -> np.ndarray:
     """Decoded values as display values in [0, 1], float32.
 
-    LDR values are display values. Light of high range, over its scale, is compressed by x / (1 + x) (Reinhard et al.
-    2002, equation 3) and encoded as sRGB.
+    LDR values are display values. Light of high range is compressed so that the day's median becomes MIDDLE_GREY before
+    and the peak 1 after it (Reinhard et al. 2002, "Photographic Tone Reproduction for Digital Images", equation 4), and
+    encoded as sRGB.
     """
     if not encoding.hdr:
         return light.clip(0, 1)
-    x = light.clip(0, None) / np.float32(encoding.scale)
-    x = x / (1 + x)
+    white = np.float32(MIDDLE_GREY * encoding.peak / encoding.scale)
+    x = light.clip(0, None) * np.float32(MIDDLE_GREY / encoding.scale)
+    x = (x * (1 + x / white**2) / (1 + x)).clip(0, 1)
     return np.where(x <= 0.0031308, 12.92 * x, 1.055 * x ** np.float32(1 / 2.4) - 0.055).astype(np.float32)
 
 

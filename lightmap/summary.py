@@ -11,7 +11,7 @@ import torch
 
 from images import encode_png
 from lightmap.baselines import Pca, evaluation_texels, simple_baselines
-from lightmap.compressor import Compressor, Latents, render, upsample
+from lightmap.compressor import CHUNK, Compressor, Latents, render, upsample
 from lightmap.data import HOURS, Day, day_bytes
 from lightmap.quantised import QuantisedLatent, encode_npz, halved, quantise_model
 from lightmap.weight_file import WEIGHT_TYPES, pack_weights
@@ -19,7 +19,7 @@ from metrics import round_to_8_bit, ssim_per_channel
 from report import readable_bytes
 from trainer import psnr_of
 
-MOST_TEXELS = 1 << 17  # that the forms and baselines are compared on; the model itself is measured on all
+MOST_TEXELS = 1 << 16  # that the forms and baselines are compared on; the model itself is measured on all
 NPY_HEADER = 128
 FLOAT_BYTES = 4
 REPORT = "report.json"
@@ -163,7 +163,7 @@ def _computed(model: Compressor, weight_type: str) -> Callable:
         with torch.no_grad():
             for value in rounded.parameters():
                 value.copy_(value.to(getattr(torch, weight_type)))
-            return rounded, torch.cat([rounded.latents(part) for part in texels.split(1 << 16)])
+            return rounded, torch.cat([rounded.latents(part) for part in texels.split(CHUNK)])
 
     return build
 

@@ -5,13 +5,14 @@ uniform highp int stride;
 uniform highp vec2 lightmapSize;
 layout(location = 0) out highp vec4 color;
 
-// Reinhard et al. 2002, equation 3, then sRGB: what infer.py writes into PNG files of a day of high range.
+// As pictures.tone_mapped: Reinhard et al. 2002, equation 4, then sRGB.
 vec3 display(vec3 light)
 {
     if (LM_HIGH_RANGE == 0)
         return light;
-    vec3 x = light / LM_RANGE_SCALE;
-    x = x / (1.0 + x);
+    float white = 0.18 * (exp(LM_RANGE_LOG) - 1.0);
+    vec3 x = 0.18 * light / LM_RANGE_SCALE;
+    x = clamp(x * (1.0 + x / (white * white)) / (1.0 + x), 0.0, 1.0);
     return mix(1.055 * pow(x, vec3(1.0 / 2.4)) - 0.055, 12.92 * x, vec3(lessThanEqual(x, vec3(0.0031308))));
 }
 

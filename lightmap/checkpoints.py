@@ -16,7 +16,7 @@ from errors import UserError, brief
 from files import atomic_write, parse_json
 from images import quote
 from lightmap.compressor import Compressor, Shape, shape_from
-from lightmap.data import Day, Encoding
+from lightmap.data import Day, Encoding, encoding_of
 from lightmap.options import FIXED
 
 BEST, LAST = "best.ckpt", "last.ckpt"
@@ -84,12 +84,10 @@ def load(path: str | Path) -> Loaded:
         model = _restore(shape_from(parse_json(payload["shape"])), payload["model"])
         config = {name: value for name, value in parse_json(payload["config"]).items() if name in FIXED}
         day = parse_json(payload["day"])
-        encoding = Encoding(**day["encoding"])
+        encoding_of(day)
         numbers = [payload[name] for name in ("epoch", "step", "held_out_db", "seconds")]
-        if not all(type(number) in (int, float) for number in [*numbers, encoding.scale, encoding.peak]):
+        if not all(type(number) in (int, float) for number in numbers):
             raise ValueError("numbers of another kind")
-        if not (encoding.scale > 0 and encoding.peak > 0):
-            raise ValueError("an encoding without range")
         return Loaded(model, config, day, *numbers, payload["training"])
     except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise UserError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,19 @@ class Encoding:
         if not self.hdr:
             return values.clip(0, 1)
         return np.expm1(values.clip(0, None) * np.float32(math.log1p(self.peak / self.scale))) * np.float32(self.scale)
+
+
+def encoding_of(day: Mapping[str, Any]) -> Encoding:
+    """The encoding in a description of a day that a file holds (checkpoints.describe_day), checked with its depth.
+
+    Raises: ValueError, LookupError, TypeError.
+    """
+    encoding = Encoding(**day["encoding"])
+    numbers = (encoding.scale, encoding.peak)
+    good = type(encoding.hdr) is bool and all(type(n) in (int, float) and 0 < n < 1e38 for n in numbers)
+    if not good or day["bits"] not in (8, 16, 32):
+        raise ValueError("a day of unknown depth or range")
+    return encoding
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from files import open_regular, parse_json
 from images import quote
 from lightmap import checkpoints
 from lightmap.compressor import Compressor, Latents, harmonics_of, render, shape_from, upsample
-from lightmap.data import HOURS, Encoding, read_array
+from lightmap.data import HOURS, Encoding, encoding_of, read_array
 from lightmap.exports import F2_META, F2_STATE
 from lightmap.quantised import read_npz
 from lightmap.siren import Siren, siren_from_state
@@ -118,14 +118,7 @@ def read_meta(path: Path) -> dict[str, Any] | None:
         with open_regular(path) as stream:
             meta = parse_json(stream.read(MAX_META_BYTES))
         shape_from(meta["shape"])
-        encoding = Encoding(**meta["day"]["encoding"])
-        if not (
-            type(encoding.hdr) is bool
-            and encoding.scale > 0
-            and encoding.peak > 0
-            and meta["day"]["bits"] in (8, 16, 32)
-        ):
-            raise ValueError
+        encoding_of(meta["day"])
         return meta
     except (OSError, LookupError, TypeError, ValueError) as error:
         raise UserError(

@@ -17,7 +17,7 @@ from errors import UserError
 from files import parse_json
 from images import quote
 from lightmap.compressor import Compressor, shape_from
-from lightmap.data import Encoding
+from lightmap.data import encoding_of
 
 MAX_BYTES = 64 << 20
 WEIGHT_TYPES = ("float32", "float16")
@@ -47,7 +47,7 @@ def unpack_weights(path: Path) -> tuple[Compressor, dict[str, Any]]:
             weights, info = archive["weights"], parse_json(archive["info"].tobytes())
         shape = shape_from(info["shape"])
         day = info["day"]
-        Encoding(**day["encoding"])
+        encoding_of(day)
         if shape.latent_mode != "f1" or weights.ndim != 1 or weights.dtype.name not in WEIGHT_TYPES:
             raise ValueError("weights of another kind")
         if not np.isfinite(weights).all():

@@ -431,3 +431,15 @@ def test_page_shows_what_infer_writes(tmp_path):
 def test_time_features_and_shader_agree_on_the_order():
     features = time_features(torch.tensor([6.0]), 2)[0]
     assert torch.allclose(features, torch.tensor([1.0, 0.0, 0.0, -1.0]), atol=1e-6)
+
+
+def test_networks_with_an_impossible_day_end_in_one_line(tmp_path, refused):
+    from lightmap.weight_file import pack_weights
+
+    loaded = checkpoints.load(tiny("f1", 1) / "best.ckpt")
+    good = loaded.day
+    for change in ({"bits": 7}, {"encoding": {"hdr": True, "scale": 0.0, "peak": 1.0}}, {"encoding": {"hdr": "x"}}):
+        path = tmp_path / "f1_f2.npz"
+        path.write_bytes(pack_weights(loaded.model, {**good, **change}))
+        with refused("f1_f2.npz"):
+            from_checkpoint(path)

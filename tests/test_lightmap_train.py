@@ -56,7 +56,7 @@ def test_large_form_reaches_its_marks():
 
 def test_shuffled_hours_miss_them():
     day, half = scene()
-    report = train_day(shuffled(day), half, {**LARGE, "epochs": 12})
+    report = train_day(shuffled(day), half, {**LARGE, "epochs": 8})
     assert {"large form, half-hours", "half-hours over the nearest hour"} <= set(missed(large_gates(report)))
 
 

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 import torch
 from lightmap_days import tiny, trained
+from metal_host import run_metal
 from PIL import Image as PillowImage
-from shader_hosts import chromium, wgpu_device
+from shader_hosts import Job, chromium, wgpu_device
 
 from dds import read_dds
 from errors import UserError
@@ -314,6 +315,30 @@ def test_wgsl_decodes_the_same(mode, scale, kind, baked):
     assert np.abs(got[..., 0, :] - want).max() < 1e-4
     light = decoder.encoding.decode(want.astype(np.float32))
     assert np.abs(got[..., 1, :] - light).max() < 1e-3 * max(1, light.max())
+
+
+METAL_QUERY = """
+        float3 encoded = decoder.lmDecode(float2(query.x, query.y), query.z), light = decoder.lmLight(encoded);
+        float results[6] = {encoded.x, encoded.y, encoded.z, light.x, light.y, light.z};
+"""
+
+
+@pytest.mark.parametrize(("mode", "scale", "kind", "baked"), [("f1", 2, "png", True), ("f1", 1, "npy", False)])
+def test_metal_decodes_the_same_as_cpp(tmp_path, mode, scale, kind, baked):
+    folder = tiny(mode, scale, kind)
+    decoder = decoder_of(folder)
+    rows, columns = decoder.latent.size
+    y, x = np.mgrid[:rows, :columns]
+    queries = np.stack([(x + 0.5) / columns, (y + 0.5) / rows, x * 0 + 16.3, x * 0.0], axis=2).astype(np.float32)
+    textures = {name: [read_dds(folder / file).levels[0]] for name, file in decoder.texture_names.items()}
+    weights = b"" if baked else weight_bytes(decoder)
+    source = shader_source(decoder, "metal", baked)
+    job = Job("day", source, textures, weights, half=False, queries=queries.reshape(-1, 4))
+    got = run_metal(job, tmp_path, "LmDecoder", METAL_QUERY, 6).reshape(rows, columns, 6)
+    want = plain_decoder(folder, 16.3)
+    assert np.abs(got[..., :3] - want).max() < 1e-4
+    light = decoder.encoding.decode(want.astype(np.float32))
+    assert np.abs(got[..., 3:] - light).max() < 1e-3 * max(1, light.max())
 
 
 def test_weight_columns_are_where_the_shader_reads_them():

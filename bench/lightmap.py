@@ -1,6 +1,6 @@
 """Seconds and PSNR of a day of lightmaps against plain baselines, and whether each figure is as good as it has to be.
 
-    python -m bench.lightmap [--sizes 64,256] [--large 1024]
+    python -m bench.lightmap [--sizes 64,256] [--large 1024] [--engines fused,torch]
 
 Sample scenes are made for it. 64: the small form, the large one (about 900 steps), a learned grid, and two controls
 that have to fail; 256: size against PNG; --large: a whole day of that size with the fused kernels and with PyTorch.

@@ -107,8 +107,8 @@ def train(given: Mapping[str, Any], say: Callable[[str], None] = print, quiet: b
     if options.resume:
         trainer.resume(folder)
     make_folder(folder)
-    say(describe_run(options, day, half, trainer))
     with stop_signals() as stop:
+        say(describe_run(options, day, half, trainer))
         completed = trainer.train(folder, stop, quiet)
     if not completed:
         say(f"stopped at step {trainer.iteration} of {trainer.total}; --resume goes on from {quote(folder)}")

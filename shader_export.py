@@ -84,11 +84,11 @@ def _weights(model: NeuralTexture, storage: str, weight_type: str) -> Weights:
         words = columns.astype("<f2").view("<u4")
         texts = [[f"0x{word:08x}" for word in column] for column in words.tolist()]
     else:
-        texts = [[_number(value) for value in column] for column in columns.tolist()]
+        texts = [[number_text(value) for value in column] for column in columns.tolist()]
     return Weights(texts, half=weight_type == "float16", baked=storage == "baked")
 
 
-def _number(value: float) -> str:
+def number_text(value: float) -> str:
     """A float32 as a literal that reads back as the same float32 in every language."""
     text = f"{0.0 if abs(value) < SMALLEST_NORMAL else value:.9g}"
     return text if "." in text or "e" in text else text + ".0"
@@ -113,8 +113,8 @@ def _constants(model: NeuralTexture, material: Mapping[str, Any]) -> dict[str, i
     maps = {entry["map"]: entry for entry in material["maps"]}
     reference_inputs = layout.reference_inputs
     return {
-        "NT_MATERIAL_WIDTH": _number(material["width"]),
-        "NT_MATERIAL_HEIGHT": _number(material["height"]),
+        "NT_MATERIAL_WIDTH": number_text(material["width"]),
+        "NT_MATERIAL_HEIGHT": number_text(material["height"]),
         "NT_NUM_LODS": model.num_lods,
         "NT_NUM_GRIDS": len(model.grids),
         "NT_NUM_FREQUENCIES": decoder.n_frequencies,
@@ -126,14 +126,14 @@ def _constants(model: NeuralTexture, material: Mapping[str, Any]) -> dict[str, i
         "NT_FIRST_TEXEL_WAVE": reference_inputs + -reference_inputs % 16,
         "NT_LAYER_WIDTH": max(layout.total, neurons, PADDED_OUTPUTS),
         "NT_HARD_SWISH": int(decoder.activation == "hard_swish"),
-        "NT_NEGATIVE_SLOPE": _number(decoder.negative_slope),
+        "NT_NEGATIVE_SLOPE": number_text(decoder.negative_slope),
         "NT_BLEND_OUTPUTS": int(any(grid.interpolation == "learned" for grid in model.grids)),
         "NT_DIFFUSE_IS_SRGB": int(maps.get("diffuse", {}).get("color_space") == "srgb"),
         "NT_HAS_NORMAL": int("normal" in maps),
     }
 
 
-def _choose(name: str, values: Sequence[Any]) -> list[str]:
+def choose_lines(name: str, values: Sequence[Any]) -> list[str]:
     """Statements that return values[name]: a chain that folds to nothing where `name` is known to the compiler."""
     lines = [f"if ({name} == {index}) {{ return {value}; }}" for index, value in enumerate(values[:-1])]
     return [f"return {values[-1]};"] if len(set(values)) == 1 else [*lines, f"return {values[-1]};"]
@@ -158,7 +158,7 @@ def _functions(model: NeuralTexture, language: Language, weights: Weights, layou
     }
     lines = []
     for name, values in lookups.items():
-        lines += language.function("int", name, [("int", "grid")], _choose("grid", values))
+        lines += language.function("int", name, [("int", "grid")], choose_lines("grid", values))
     textures = [(g, p) for g, grid in enumerate(grids) for p in range(len(grid["files"]))]
     named = dict(zip(texture_names(model, layout), textures))
     of_texel = [("int", "grid"), ("int", "plane"), ("int2", "texel"), ("int", "mip")]
@@ -169,16 +169,16 @@ def _functions(model: NeuralTexture, language: Language, weights: Weights, layou
         lines += language.function("float4", "ntSampleTexel", of_position, body)
     lines += language.function("float4", "ntWeights", [("int", "index")], language.weight_column(weights))
     known = [int(channel in model.constants) for channel in range(CHANNELS)]
-    values = [_number(np.float32(model.constants[c].value)) if known[c] else "0.0" for c in range(CHANNELS)]
-    lines += language.function("int", "ntIsConstant", [("int", "channel")], _choose("channel", known))
-    lines += language.function("float", "ntConstantValue", [("int", "channel")], _choose("channel", values))
+    values = [number_text(np.float32(model.constants[c].value)) if known[c] else "0.0" for c in range(CHANNELS)]
+    lines += language.function("int", "ntIsConstant", [("int", "channel")], choose_lines("channel", known))
+    lines += language.function("float", "ntConstantValue", [("int", "channel")], choose_lines("channel", values))
     return lines
 
 
 # --- comment -------------------------------------------------------------------------------------------------------
 
 
-def _printable(text: str) -> str:
+def comment_text(text: str) -> str:
     """ASCII without backslashes: one at the end of a line would take the next line into the comment."""
     return one_line(str(text)).encode("ascii", "replace").decode().replace("\\", "/")[:80]
 
@@ -189,13 +189,14 @@ def _header(
     maps = []
     for entry in material["maps"]:
         space = entry["color_space"] if entry["map"] == "diffuse" else entry.get("convention")
-        maps.append(entry["map"] + (f" ({_printable(space)})" if space else ""))
+        maps.append(entry["map"] + (f" ({comment_text(space)})" if space else ""))
     sizes = " -> ".join(str(inputs) for _, inputs in layer_sizes(model.layout, model.decoder))
     files = {file: grid for grid in describe_grids(model, layout) for file in grid["files"]}
     textures = texture_names(model, layout)
     decoded = [(language.material_argument, "material")]
     text = [
-        f"Neural texture decoder of {_printable(material['name'])} in {language.name}, written by export.py --shader.",
+        f"Neural texture decoder of {comment_text(material['name'])} in {language.name}, "
+        "written by export.py --shader.",
         "",
         "  " + language.signature("NtMaterial", "ntDecode", [("float2", "uv"), ("float", "lod")]),
         "      The maps as trained. uv: any, the texture repeats; u to the right, v down.",

@@ -13,7 +13,7 @@ import functools
 import html
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -246,13 +246,26 @@ def assemble(page: Page) -> str:
     filled = {
         "title": html.escape(f"{names[:200]} – neural texture"),
         "style": parts["style.css"],
-        "blobs": "\n".join(
-            f'<script type="text/plain" id="blob-{index}">{blob}</script>' for index, blob in enumerate(page.blobs)
-        ),
+        "blobs": blob_scripts(page.blobs),
         "data": json_for_html(data),
-        "script": '"use strict";\n(() => {\n' + scripts + "})();\n",
+        "script": one_script(scripts),
     }
-    pieces = parts["page.html"].split("{{")
+    return fill_template(parts["page.html"], filled)
+
+
+def blob_scripts(blobs: Sequence[str]) -> str:
+    """The elements that viewer/payload.js reads, of texts of encode_bytes."""
+    return "\n".join(f'<script type="text/plain" id="blob-{index}">{blob}</script>' for index, blob in enumerate(blobs))
+
+
+def one_script(scripts: str) -> str:
+    """Scripts as one that leaves no names behind."""
+    return '"use strict";\n(() => {\n' + scripts + "})();\n"
+
+
+def fill_template(template: str, filled: Mapping[str, str]) -> str:
+    """A text with every {{name}} replaced; what replaces one is not looked at again."""
+    pieces = template.split("{{")
     text = [pieces[0]]
     for piece in pieces[1:]:
         name, _, rest = piece.partition("}}")

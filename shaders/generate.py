@@ -9,6 +9,7 @@ carries one. The results are committed, and shader_export.py puts a material's p
 from __future__ import annotations
 
 import argparse
+import functools
 import importlib.util
 import itertools
 import re
@@ -16,6 +17,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -60,23 +62,29 @@ def file_name(target: str, reading: str) -> str:
 
 
 def translate(slangc: Path, target: str, reading: str = "packed") -> str:
-    """The committed text of one language and one of READINGS.
+    """The committed text of one language and one of READINGS. Raises: as translate_source."""
+    return translate_source(slangc, SOURCE, target, [f"-DFILTERABLE={READINGS[reading]}"])
+
+
+def translate_source(slangc: Path, source: Path, target: str, flags: Sequence[str] = ()) -> str:
+    """A Slang file as the text of one language, tidied; it is written as decoder.slang is, and ends in `entry`.
 
     Raises: RuntimeError when Slang refuses or its output looks unfamiliar.
     """
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "decoder"
-        command = [slangc, SOURCE, "-target", target, *TARGETS[target], "-entry", "entry", "-stage", "compute"]
-        command += [f"-DFILTERABLE={READINGS[reading]}", "-line-directive-mode", "none", "-o", out]
+        command = [slangc, source, "-target", target, *TARGETS[target], "-entry", "entry", "-stage", "compute"]
+        command += [*flags, "-line-directive-mode", "none", "-o", out]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode or not out.is_file():
-            raise RuntimeError(f"{SOURCE.name} -> {target}: {done.stderr}")
-        return tidy(out.read_text(encoding="utf-8"), target)
+            raise RuntimeError(f"{source.name} -> {target}: {done.stderr}")
+        return tidy(out.read_text(encoding="utf-8"), target, source.name)
 
 
-def tidy(text: str, target: str) -> str:
+def tidy(text: str, target: str, source: str = SOURCE.name) -> str:
     """Slang's output without its entry point, with names that stay: those that users and the preamble rely on.
 
+    source: the file's name, for the comment on top.
     Raises: RuntimeError when the output does not look as it should.
     """
     first, entry = FIRST_FUNCTION.search(text), ENTRY.search(text)
@@ -95,12 +103,27 @@ def tidy(text: str, target: str) -> str:
     if leftover:
         raise RuntimeError(f"{target}: unexpected {leftover[0]!r} in what Slang wrote")
     text = "\n".join(line.rstrip() for line in text.splitlines())
-    return f"// Generated from shaders/decoder.slang by shaders/generate.py; do not edit.\n\n{text.strip()}\n"
+    where = "shaders/decoder.slang by shaders/generate.py" if source == SOURCE.name else source
+    return f"// Generated from {where}; do not edit.\n\n{text.strip()}\n"
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Write the files, or with --check only compare: exit code 1 when one differs, 2 without Slang's compiler."""
-    parser = argparse.ArgumentParser(description="Translate shaders/decoder.slang.")
+    """The command; see write_or_check."""
+    wanted = itertools.product(TARGETS, READINGS)
+    files = {GENERATED / file_name(*pair): functools.partial(_translated, *pair) for pair in wanted}
+    return write_or_check(argv, "Translate shaders/decoder.slang.", files)
+
+
+def _translated(target: str, reading: str, slangc: Path) -> str:
+    return translate(slangc, target, reading)
+
+
+def write_or_check(argv: Sequence[str] | None, description: str, files: Mapping[Path, Callable[[Path], str]]) -> int:
+    """Write generated files, or with --check only compare: exit code 1 when one differs, 2 without Slang's compiler.
+
+    files: path -> a function that makes its text with the compiler that it is given.
+    """
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--slangc", type=Path, help="Slang's compiler [default: on the path, or slangtorch's]")
     parser.add_argument("--check", action="store_true", help="write nothing; fail when a file is out of date")
     arguments = parser.parse_args(argv)
@@ -111,13 +134,13 @@ def main(argv: list[str] | None = None) -> int:
     if version_of(slangc) != SLANG_VERSION:
         print(f"note: slangc {version_of(slangc)}; the committed files are by {SLANG_VERSION}", file=sys.stderr)
     outdated = []
-    for target, reading in itertools.product(TARGETS, READINGS):
-        path, text = GENERATED / file_name(target, reading), translate(slangc, target, reading)
+    for path, make in files.items():
+        text = make(slangc)
         if path.is_file() and path.read_text(encoding="utf-8") == text:
             continue
         outdated.append(path.name)
         if not arguments.check:
-            GENERATED.mkdir(exist_ok=True)
+            path.parent.mkdir(exist_ok=True)
             path.write_text(text, encoding="utf-8", newline="\n")
     print(f"{'out of date' if arguments.check else 'written'}: {', '.join(outdated) or 'nothing'}")
     return 1 if arguments.check and outdated else 0

@@ -1,0 +1,204 @@
+"""F1 gives each texel a latent z, F2 turns z and a time of day into RGB (docs/lightmap.md)."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torchtyping import TensorType
+
+from lightmap.data import HOURS
+from lightmap.siren import Siren
+
+CHUNK = 1 << 12  # texels that go through a network at a time, in the caches; one value everywhere, for equal bits
+DIRECT_RANGE = 1.0  # latents of a learned grid lie in -1..1
+DIRECT_START = 0.1  # standard deviation of a learned grid at the start
+
+Latents = TensorType["n", "channels"]
+Times = TensorType["n"]
+Texels = TensorType["n"]  # numbers y * width + x
+Positions = TensorType["n", 2]
+Features = TensorType["n", "2*harmonics"]
+Neighbours = TensorType["n", 4]
+Rgb = TensorType["n", 3]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """All that decides about the sizes of a compressor."""
+
+    height: int
+    width: int
+    latent_mode: str  # "f1": a network of the position; "direct": a learned grid
+    latent_dim: int
+    latent_scale: int  # texels of the lightmap along a side of a latent texel
+    latent_bits: int  # of a code of a learned grid, which training rounds to
+    hidden_f1: int
+    layers_f1: int
+    hidden_f2: int
+    layers_f2: int
+    time_harmonics: int
+    omega: float
+    omega_f2: float
+
+    @property
+    def latent_size(self) -> tuple[int, int]:
+        """(height, width) of the latent map."""
+        return -(-self.height // self.latent_scale), -(-self.width // self.latent_scale)
+
+
+def time_features(hours: Times, harmonics: int) -> Features:
+    """sin, cos of 2 pi k t / 24 for k = 1..harmonics, interleaved; float32. Hours of other days are those of one."""
+    turns = torch.remainder(hours.double(), HOURS) / HOURS  # 24 is 0 exactly
+    angle = 2 * math.pi * turns[:, None] * torch.arange(1, harmonics + 1, device=hours.device)
+    return torch.stack([angle.sin(), angle.cos()], dim=2).flatten(1).float()
+
+
+class Compressor(nn.Module):
+    """F1 (or a learned grid) and F2 of one day.
+
+    Positions: the centre of latent texel (x, y) is ((x + 0.5) / width, (y + 0.5) / height) * 2 - 1 for F1. Lightmaps do
+    not tile: sampling between latent texels repeats those at the border.
+    """
+
+    def __init__(self, shape: Shape, generator: torch.Generator | None = None):
+        super().__init__()
+        self.shape = shape
+        height, width = shape.latent_size
+        if shape.latent_mode == "f1":
+            self.f1 = Siren(2, shape.hidden_f1, shape.layers_f1, shape.latent_dim, shape.omega, generator)
+        else:
+            start = torch.randn(height * width, shape.latent_dim, generator=generator) * DIRECT_START
+            self.grid = nn.Parameter(start)
+        inputs = shape.latent_dim + 2 * shape.time_harmonics
+        self.f2 = Siren(inputs, shape.hidden_f2, shape.layers_f2, 3, shape.omega_f2, generator)
+
+    def forward(self, texels: Texels, hours: Times) -> Rgb:
+        """Encoded RGB, nominally in [0, 1] and not clamped, of texels (y * width + x) at hours."""
+        return self.decode(self.latents(texels), time_features(hours, self.shape.time_harmonics))
+
+    def decode(self, z: Latents, features: Features) -> Rgb:
+        return self.f2(torch.cat([z, features], dim=1))
+
+    def latents(self, texels: Texels) -> Latents:
+        """z at the centres of the lightmap's texels, as a bilinear sampler reads them from the latent map."""
+        if self.shape.latent_scale == 1:
+            return self._latent_texels(texels)
+        neighbours, weights = bilinear_neighbours(texels, (self.shape.height, self.shape.width), self.shape.latent_size)
+        z = self._latent_texels(neighbours.flatten()).view(*neighbours.shape, -1)
+        return (z * weights[..., None]).sum(dim=1)
+
+    def _latent_texels(self, texels: Texels) -> Latents:
+        """z of texels of the latent map."""
+        if self.shape.latent_mode == "direct":
+            return round_latents(self.grid[texels], self.shape.latent_bits)
+        return self.f1(self.positions(texels))
+
+    def positions(self, texels: Texels) -> Positions:
+        """The centres of texels of the latent map as F1 sees them, (x, y) in -1..1."""
+        height, width = self.shape.latent_size
+        x, y = texels % width, torch.div(texels, width, rounding_mode="floor")
+        return torch.stack([(x + 0.5) / width, (y + 0.5) / height], dim=1) * 2 - 1
+
+    @torch.no_grad()
+    def keep_in_range(self) -> None:
+        """Put a learned grid back into -1..1 after a step: rounding passes the gradient beyond it, too."""
+        if self.shape.latent_mode == "direct":
+            self.grid.clamp_(-DIRECT_RANGE, DIRECT_RANGE)
+
+    @torch.no_grad()
+    def compute_latent_map(self) -> Latents:
+        """z of every texel of the latent map, row after row, float32; rounded where training rounds."""
+        height, width = self.shape.latent_size
+        device = self.f2.omega.device
+        return torch.cat([self._latent_texels(part.to(device)).cpu() for part in chunks(height * width)])
+
+
+def chunks(count: int) -> Iterator[Texels]:
+    """0 .. count-1 in runs of CHUNK."""
+    for start in range(0, count, CHUNK):
+        yield torch.arange(start, min(start + CHUNK, count))
+
+
+def round_latents(z: Latents, bits: int) -> Latents:
+    """Latents as codes of `bits` bits in -1..1 stand for them; the gradient passes as if nothing had been rounded."""
+    top = 2**bits - 1
+    codes = ((z.detach().clamp(-DIRECT_RANGE, DIRECT_RANGE) + DIRECT_RANGE) * (top / 2 / DIRECT_RANGE) + 0.5).floor()
+    return z + ((codes * 2 - top) / top * DIRECT_RANGE - z).detach()
+
+
+def bilinear_neighbours(
+    texels: Texels, size: tuple[int, int], latent_size: tuple[int, int]
+) -> tuple[Neighbours, Neighbours]:
+    """The four latent texels around the centre of each texel, and how much each weighs.
+
+    texels: y * width + x at `size` (height, width). Borders repeat, as in a sampler that clamps.
+    """
+    (height, width), (rows, columns) = size, latent_size
+    # one rounding, as in the shader: ((x + 0.5) / width) * columns - 0.5 in float32
+    x = (texels % width + 0.5) / width * columns - 0.5
+    y = (torch.div(texels, width, rounding_mode="floor") + 0.5) / height * rows - 0.5
+    x0, y0 = x.floor(), y.floor()
+    fx, fy = x - x0, y - y0
+    across = [(x0 + i).long().clamp(0, columns - 1) for i in (0, 1)]
+    down = [(y0 + i).long().clamp(0, rows - 1) for i in (0, 1)]
+    neighbours = torch.stack([down[j] * columns + across[i] for j in (0, 1) for i in (0, 1)], dim=1)
+    weights = torch.stack([(fx if i else 1 - fx) * (fy if j else 1 - fy) for j in (0, 1) for i in (0, 1)], dim=1)
+    return neighbours, weights
+
+
+def upsample(
+    latent: Latents, size: tuple[int, int], latent_size: tuple[int, int], texels: Texels | None = None
+) -> Latents:
+    """The latent map at the centres of texels of the lightmap, all of them unless some are named."""
+    if size == latent_size:
+        return latent if texels is None else latent[texels]
+    parts = chunks(size[0] * size[1]) if texels is None else texels.split(CHUNK)
+    sampled = []
+    for part in parts:
+        neighbours, weights = bilinear_neighbours(part, size, latent_size)
+        sampled.append((latent[neighbours] * weights[..., None]).sum(dim=1))
+    return torch.cat(sampled)
+
+
+@torch.no_grad()
+def render(f2: Siren, latent: Latents, hour: float, harmonics: int) -> Rgb:
+    """Encoded RGB of latents at one hour, not clamped."""
+    device = f2.omega.device
+    features = time_features(torch.tensor([hour], dtype=torch.float64), harmonics).to(device)
+    parts = []
+    for part in latent.split(CHUNK):
+        part = part.to(device)
+        parts.append(f2(torch.cat([part, features.expand(len(part), -1)], dim=1)).cpu())
+    return torch.cat(parts)
+
+
+def harmonics_of(f2: Siren, channels: int) -> int | None:
+    """K of an F2 that reads latents of `channels` channels; None when its inputs do not fit them."""
+    features = f2.sizes[0] - channels
+    return features // 2 if features >= 2 and features % 2 == 0 else None
+
+
+LIMITS = {"height": 1 << 16, "width": 1 << 16, "latent_scale": 64, "latent_bits": 8, "latent_dim": 256, "layers_f1": 16,
+          "layers_f2": 16, "time_harmonics": 32}  # fmt: skip  # others: MAX_HIDDEN
+MAX_HIDDEN = 1024
+
+
+def shape_from(values: dict) -> Shape:
+    """A Shape of plain values, for example from JSON. Raises: ValueError, TypeError."""
+    shape = Shape(**values)
+    for field in dataclasses.fields(Shape):
+        value = getattr(shape, field.name)
+        if field.name == "latent_mode":
+            good = value in ("f1", "direct")
+        elif field.name.startswith("omega"):
+            good = type(value) in (int, float) and 0 < value < 1e6
+        else:
+            good = type(value) is int and 1 <= value <= LIMITS.get(field.name, MAX_HIDDEN)
+        if not good:
+            raise ValueError(f"{field.name} is {value!r:.40}")
+    return shape

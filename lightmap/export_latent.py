@@ -1,0 +1,50 @@
+"""Export a checkpoint: latent maps, F2 as state dict, TorchScript and ONNX, textures, shaders, a page to look at.
+
+python export_latent.py --ckpt runs/day/best.ckpt --out_dir exports/day      (inside lightmap/)
+python -m lightmap.export_latent --ckpt ... --out_dir ...                    (in the repository's root)
+"""
+
+from __future__ import annotations
+
+if not __package__:
+    import rooted  # noqa: F401
+import threads  # isort: skip  # noqa: F401  # before torch
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from configs import OneLineParser
+from errors import run_command
+from images import quote
+from lightmap import checkpoints
+from lightmap.exports import write_exports
+from lightmap.summary import REPORT
+
+
+def read_report(folder: Path) -> dict[str, Any] | None:
+    """The report of the run that a checkpoint belongs to; None where there is none that can be read."""
+    try:
+        report = json.loads((folder / REPORT).read_text(encoding="utf-8"))
+        return report if isinstance(report, dict) else None
+    except (OSError, ValueError):
+        return None
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; returns the exit code."""
+    parser = OneLineParser(prog="export_latent.py", description="Export a trained day.")
+    parser.add_argument("--ckpt", type=Path, required=True, help="best.ckpt or last.ckpt of a run")
+    parser.add_argument("--out_dir", type=Path, required=True, help="folder that receives the files")
+    arguments = parser.parse_args(argv)
+    loaded = checkpoints.load(arguments.ckpt)
+    for line in write_exports(arguments.out_dir, loaded.model, loaded.day, read_report(arguments.ckpt.parent)):
+        print(line)
+    print(f"files    {quote(arguments.out_dir)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

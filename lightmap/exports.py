@@ -1,0 +1,169 @@
+"""Everything that others read of a trained day: latent maps, F2 in several forms, textures, shaders, a page."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from dds import MAX_SIZE, encode_dds
+from errors import UserError
+from files import atomic_write, make_folder, sha256_of, write_bytes, write_json, write_text
+from lightmap.compressor import CHUNK, Compressor, Latents, upsample
+from lightmap.data import Encoding
+from lightmap.page import write_page
+from lightmap.quantised import encode_npz, plane_names, quantise_model, textures
+from lightmap.shader import WEIGHT_FILE, Decoder, file_name, shader_source, weight_bytes
+from lightmap.siren import Siren
+from lightmap.weight_file import pack_weights
+from shader_languages import LANGUAGES
+
+LATENT_MAP, LATENT_Q8 = "latent_map.npy", "latent_map_q8.npz"
+F2_STATE, F2_SCRIPT, F2_ONNX, F2_META = "f2_state_dict.pt", "f2_ts.pt", "f2.onnx", "f2_meta.json"
+NETWORKS, NETWORKS_HALF = "f1_f2.npz", "f1_f2_float16.npz"
+PAGE = "viewer.html"
+META_VERSION = 1
+ONNX_INPUT, ONNX_OUTPUT = "latent_and_time", "rgb"
+ONNX_OPSET = 17
+
+
+def write_exports(
+    folder: Path, model: Compressor, day: Mapping[str, Any], report: Mapping[str, Any] | None = None
+) -> list[str]:
+    """Write all exports of a model into `folder`.
+
+    Args:
+        day: checkpoints.describe_day.
+        report: for the page; None: it shows no scores.
+    Returns: lines for the user: what was left out, and why. Raises: UserError, OSError.
+    """
+    make_folder(folder)
+    model, encoding, notes = model.cpu().eval(), Encoding(**day["encoding"]), []
+    latent = model.compute_latent_map()
+    quantised = quantise_model(model, latent)
+    decoder = Decoder(model.f2, quantised, model.shape.time_harmonics, encoding)
+    write_latent_map(folder / LATENT_MAP, model, latent)
+    write_bytes(folder / LATENT_Q8, encode_npz(quantised))
+    write_bytes(folder / F2_STATE, state_bytes(model.f2))
+    write_bytes(folder / F2_SCRIPT, script_bytes(model.f2))
+    written = [LATENT_MAP, LATENT_Q8, F2_STATE, F2_SCRIPT]
+    try:
+        write_bytes(folder / F2_ONNX, onnx_bytes(model.f2))
+        written.append(F2_ONNX)
+    except UserError as error:
+        notes.append(f"note: {F2_ONNX} is left out: {error}")
+    if model.shape.latent_mode == "f1":
+        write_bytes(folder / NETWORKS, pack_weights(model, day))
+        write_bytes(folder / NETWORKS_HALF, pack_weights(model, day, "float16"))
+        written += [NETWORKS, NETWORKS_HALF]
+    written += write_decoders(folder, decoder, notes)
+    write_json(folder / F2_META, build_meta(model, day, folder, written))
+    write_page(folder / PAGE, decoder, report)
+    return [*notes, f"exports  {', '.join([*written, F2_META, PAGE])}"]
+
+
+def write_latent_map(path: Path, model: Compressor, latent: Latents) -> None:
+    """(H, W, C) float32 at the lightmap's size, row 0 on top; a smaller latent map is sampled at texel centres."""
+    shape = model.shape
+    size = (shape.height, shape.width)
+    whole = upsample(latent, size, shape.latent_size).view(*size, shape.latent_dim)
+    with atomic_write(path) as stream:
+        np.save(stream, whole.numpy())
+
+
+def state_bytes(f2: Siren) -> bytes:
+    """F2's state dict as torch.save writes it; through memory, since a file's own name would get into it."""
+    stream = io.BytesIO()
+    torch.save({name: value.detach().clone() for name, value in f2.state_dict().items()}, stream)
+    return stream.getvalue()
+
+
+def script_bytes(f2: Siren) -> bytes:
+    """F2 as TorchScript, (N, C + 2K) -> (N, 3); PyTorch calls it deprecated, and still writes and reads it."""
+    stream = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        traced = torch.jit.trace(f2, torch.zeros(2, f2.sizes[0]), check_trace=False)
+        torch.jit.save(traced, stream)
+    return stream.getvalue()
+
+
+def onnx_bytes(f2: Siren) -> bytes:
+    """F2 as ONNX with any batch size: input latent_and_time (N, C + 2K), output rgb (N, 3).
+
+    Written node by node: torch.onnx.export would bring onnxscript with it, and this is a chain of Gemm and Sin.
+    Raises: UserError where the onnx package is missing.
+    """
+    try:
+        import onnx
+        from onnx import TensorProto, helper, numpy_helper
+    except ImportError as error:
+        raise UserError("it needs the onnx package; pip install -r requirements-lightmap.txt") from error
+    nodes, constants, value = [], [], ONNX_INPUT
+    last = len(f2.weights) - 1
+    for index, (weight, bias) in enumerate(zip(f2.weights, f2.biases)):
+        omega = f2.omega if index < last else 1.0  # the same products as in Siren.forward
+        for name, tensor in (("weight", weight * omega), ("bias", bias * omega)):
+            constants.append(numpy_helper.from_array(tensor.detach().cpu().numpy(), f"{name}{index}"))
+        made = ONNX_OUTPUT if index == last else f"phase{index}"
+        nodes.append(helper.make_node("Gemm", [value, f"weight{index}", f"bias{index}"], [made], transB=1))
+        if index < last:
+            value = f"layer{index}"
+            nodes.append(helper.make_node("Sin", [made], [value]))
+    batch = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", size])
+        for name, size in ((ONNX_INPUT, f2.sizes[0]), (ONNX_OUTPUT, f2.sizes[-1]))
+    ]
+    graph = helper.make_graph(nodes, "f2", batch[:1], batch[1:], constants)
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", ONNX_OPSET)], producer_name="lightmap")
+    proto.ir_version = 8  # what runtimes of 2022 read
+    onnx.checker.check_model(proto)
+    return proto.SerializeToString()
+
+
+def write_decoders(folder: Path, decoder: Decoder, notes: list[str]) -> list[str]:
+    """DDS planes of the quantised latent, and F2 in every shading language; names of what was written."""
+    rows, columns = decoder.latent.latent_size
+    if max(rows, columns) > MAX_SIZE:
+        notes.append(f"note: DDS planes and shaders are left out: {columns}x{rows} is above {MAX_SIZE} texels")
+        return []
+    names = plane_names(decoder.latent.codes.shape[2])
+    for name, texture in zip(names, textures(decoder.latent)):
+        write_bytes(folder / name, encode_dds(texture))
+    shaders = [file_name(language) for language in LANGUAGES]
+    for language, name in zip(LANGUAGES, shaders):
+        write_text(folder / name, shader_source(decoder, language, baked=language != "essl"))
+    write_bytes(folder / WEIGHT_FILE, weight_bytes(decoder))
+    return [*names, *shaders, WEIGHT_FILE]
+
+
+def build_meta(model: Compressor, day: Mapping[str, Any], folder: Path, files: list[str]) -> dict[str, Any]:
+    """f2_meta.json: everything needed to rebuild F2 and to use what lies beside it."""
+    shape = model.shape
+    hdr = day["encoding"]["hdr"]
+    return {
+        "version": META_VERSION,
+        "shape": dataclasses.asdict(shape),
+        "day": dict(day),
+        "f2": {
+            "sizes": model.f2.sizes,
+            "activation": "sin(omega (W x + b)), the last layer W x + b",
+            "omega": float(model.f2.omega),
+            "inputs": f"{shape.latent_dim} latents, then sin and cos of 2 pi k t / 24, k = 1..{shape.time_harmonics}",
+            "time": "hours, modulo 24",
+        },
+        "values": {
+            "color_space": "linear" if hdr else "as the frames store it",
+            "decode": "(exp(max(y, 0) log1p(peak / scale)) - 1) scale" if hdr else "clamp(y, 0, 1)",
+        },
+        "latent_map": {"file": LATENT_MAP, "height": shape.height, "width": shape.width, "channels": shape.latent_dim,
+                       "dtype": "float32", "row_0": "top", "position": "pixel centres"},
+        "chunk": CHUNK,
+        "sha256": {name: sha256_of(folder / name) for name in files},
+    }  # fmt: skip

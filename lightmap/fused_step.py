@@ -1,0 +1,126 @@
+"""A training step with both networks fused into one pass of C++ over small tiles, compiled for this CPU at first use.
+
+Compiled, kept and loaded as the kernels of materials are (engine/cpu/build.py), with their matrix products. PyTorch
+does what is left: Adam on some thousand weights, and reading and rounding a learned grid.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+from collections.abc import Callable
+from ctypes import POINTER, c_float, c_int32, c_int64, c_void_p
+from pathlib import Path
+
+import torch
+
+from engine.cpu import build
+from engine.cpu.build import KernelsUnavailable
+from engine.cpu.library import check, pointer, pointers, thread_count
+from lightmap.compressor import Compressor
+from lightmap.sampling import Batch
+from lightmap.siren import Siren
+from lightmap.torch_step import TorchStep
+
+SOURCES = Path(__file__).resolve().parent / "kernels"
+SHARED = ("gemm.cpp", "gemm.h", "pool.h", "vec.h")  # of engine/cpu/src, included by ours
+
+
+class Network(ctypes.Structure):
+    """lm_network of kernels/siren.h."""
+
+    _fields_ = [(name, c_int32) for name in ("inputs", "hidden", "layers", "outputs")] + [("omega", c_float)]
+
+
+class _Recipe(build.Recipe):
+    """Our sources, and those that they include: a change in either makes another library."""
+
+    def read_sources(self) -> dict[str, bytes]:
+        try:
+            shared = {f"shared {name[:-3]}h" if name.endswith("cpp") else f"shared {name}":
+                      (build.SOURCES / name).read_bytes() for name in SHARED}  # fmt: skip
+        except OSError as error:
+            raise KernelsUnavailable(f"cannot read the sources of the CPU kernels: {error}") from error
+        return {**super().read_sources(), **shared}
+
+
+@functools.cache
+def load_kernels(say: Callable[[str], None] | None = None) -> ctypes.CDLL:
+    """The compiled kernels. Raises: KernelsUnavailable."""
+    extra = build.split_variable("NTC_CXXFLAGS")
+    recipes = [_Recipe(SOURCES, compiler, extra) for compiler in build.find_compilers()]
+    library = build.find_or_build(recipes, (build.user_cache, build.private_folder), say)
+    try:
+        kernels = ctypes.CDLL(str(library))
+    except OSError as error:
+        raise KernelsUnavailable(f"the compiled CPU kernels cannot be loaded: {error}") from error
+    network, addresses = POINTER(Network), POINTER(c_void_p)
+    kernels.lm_gradients.restype = c_int32
+    kernels.lm_gradients.argtypes = [
+        network, addresses, addresses, network, addresses, addresses, c_int64, c_void_p, c_void_p, c_int32, c_void_p,
+        c_void_p, POINTER(c_float), c_int32,
+    ]  # fmt: skip
+    return kernels
+
+
+def fused_problem(model: Compressor, device: torch.device) -> str | None:
+    """Why the kernels cannot train this model; None where they can."""
+    if device.type != "cpu":
+        return "they run on the CPU"
+    if model.shape.latent_mode == "f1" and model.shape.latent_scale > 1:
+        return "they do not blend the latents of F1 (--latent_scale above 1)"
+    return None
+
+
+class FusedStep(TorchStep):
+    """TorchStep with loss and gradients from the kernels: the same to float32 rounding, and the same bits for the same
+    number of threads.
+
+    Raises: KernelsUnavailable where nothing can be compiled.
+    """
+
+    name = "fused"
+
+    def __init__(self, model: Compressor, lr: float, lr_grid: float, say: Callable[[str], None] | None = None):
+        super().__init__(model, lr, lr_grid)
+        self.kernels, self.threads = load_kernels(say), thread_count(0)
+        self.coordinates: torch.Tensor | None = None
+
+    def step(self, batch: Batch, decay: float) -> torch.Tensor:
+        """As TorchStep.step."""
+        return self.advance(self.gradients(batch), decay)
+
+    def gradients(self, batch: Batch) -> torch.Tensor:
+        """Put the gradients into the parameters' .grad; returns the loss, a scalar tensor."""
+        model = self.model
+        if model.shape.latent_mode == "f1":
+            return self._run(batch, model.positions(batch.texels).contiguous(), None)
+        if model.grid.grad is not None:
+            model.grid.grad = None
+        latents = model.latents(batch.texels)
+        by_latents = torch.empty_like(latents)
+        loss = self._run(batch, latents.detach().contiguous(), by_latents)
+        latents.backward(by_latents)
+        return loss
+
+    def _run(self, batch: Batch, inputs: torch.Tensor, by_inputs: torch.Tensor | None) -> torch.Tensor:
+        loss, model = c_float(), self.model
+        f1 = self._described(model.f1) if by_inputs is None else (None, None, None)
+        status = self.kernels.lm_gradients(
+            *f1, *self._described(model.f2), len(inputs), pointer(inputs), pointer(batch.hours.contiguous()),
+            model.shape.time_harmonics, pointer(batch.values.contiguous()), pointer(by_inputs), ctypes.byref(loss),
+            min(self.threads, torch.get_num_threads()),
+        )  # fmt: skip
+        check(status)
+        return torch.tensor(loss.value)
+
+    @staticmethod
+    def _described(net: Siren) -> tuple[Network, ctypes.Array, ctypes.Array]:
+        """lm_network, the addresses of the parameters, and those of their gradients, which are made where missing."""
+        sizes = net.sizes
+        parameters = [value for pair in zip(net.weights, net.biases) for value in pair]
+        for value in parameters:
+            if value.grad is None:
+                value.grad = torch.empty_like(value)
+        shape = Network(sizes[0], sizes[1], len(sizes) - 2, sizes[-1], float(net.omega))
+        return shape, pointers([p.detach() for p in parameters]), pointers([p.grad for p in parameters])

@@ -1,0 +1,64 @@
+"""One HTML file that shows a day in a browser: a time slider over F2 in WebGL 2, fed with the exported textures.
+
+Put together as viewer_page.py does it for materials, with the same carrying of bytes and the same WebGL helpers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from files import write_text
+from lightmap.quantised import planes
+from lightmap.shader import Decoder, shader_source, weight_bytes, weight_columns
+from lightmap.summary import FORM_TITLES
+from shader_languages import WEIGHT_TEXTURE_WIDTH
+from viewer_page import VIEWER, blob_scripts, encode_bytes, fill_template, json_for_html, one_script
+
+OWN = Path(__file__).resolve().parent / "viewer"
+SHARED_SCRIPTS = ("payload", "gl")  # of the material viewer
+SCORES = ("bytes", "of_png", "psnr_hours", "psnr_half_hours")
+
+
+def page_text(decoder: Decoder, report: Mapping[str, Any] | None) -> str:
+    """The page of a day; `report` is summary.build_report's, or None."""
+    blobs = [encode_bytes(plane.tobytes()) for plane in planes(decoder.latent)]
+    blobs.append(encode_bytes(weight_bytes(decoder)))
+    (rows, columns), (height, width) = decoder.latent.latent_size, decoder.latent.size
+    count = len(weight_columns(decoder))
+    data = {
+        "lightmap": {"width": width, "height": height},
+        "latent": {"width": columns, "height": rows},
+        "planes": [{"name": name, "blob": index} for index, name in enumerate(decoder.texture_names)],
+        "weights": {"blob": len(blobs) - 1, "columns": count, "width": WEIGHT_TEXTURE_WIDTH,
+                    "rows": -(-count // WEIGHT_TEXTURE_WIDTH)},
+        "decoder": shader_source(decoder, "essl", baked=False),
+        "show": (OWN / "show.frag").read_text(encoding="utf-8"),
+        "network": " → ".join(map(str, decoder.f2.sizes)),
+        "report": _scores(report),
+    }  # fmt: skip
+    scripts = [(VIEWER / f"{name}.js").read_text(encoding="utf-8") for name in SHARED_SCRIPTS]
+    scripts.append((OWN / "main.js").read_text(encoding="utf-8"))
+    return fill_template((OWN / "page.html").read_text(encoding="utf-8"), {
+        "title": f"A day of lightmaps, {width}×{height}",
+        "style": (OWN / "style.css").read_text(encoding="utf-8"),
+        "blobs": blob_scripts(blobs),
+        "data": json_for_html(data),
+        "script": one_script("\n".join(scripts)),
+    })  # fmt: skip
+
+
+def write_page(path: Path, decoder: Decoder, report: Mapping[str, Any] | None) -> None:
+    """Write the page atomically."""
+    write_text(path, page_text(decoder, report))
+
+
+def _scores(report: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """What the page shows of a report; a file that is not one of ours shows nothing."""
+    try:
+        forms = [{"title": FORM_TITLES[name], **{key: form[key] for key in SCORES}}
+                 for name, form in report["forms"].items()]  # fmt: skip
+        return {"psnr_hours": report["psnr_hours"], "psnr_half_hours": report["psnr_half_hours"], "forms": forms}
+    except (LookupError, TypeError, AttributeError):
+        return None

@@ -1,0 +1,77 @@
+"""Pictures of a day: tone mapping, contact sheets, and what TensorBoard shows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image as PillowImage
+
+from images import encode_png
+from lightmap.compressor import Compressor, render, upsample
+from lightmap.data import Day, Encoding
+from lightmap.trainer import TENSORBOARD
+from metrics import error_image
+from report import TENSORBOARD_IMAGE_SIZE, EventFile
+
+SHOWN_FRAMES = 4  # of a day, in TensorBoard
+MIDDLE_GREY = 0.18
+SHEET_COLUMNS = 6
+SHEET_TILE = 256  # longest side of a frame on a contact sheet
+
+
+def tone_mapped(light: np.ndarray, encoding: Encoding) -> np.ndarray:
+    """Decoded values as display values in [0, 1], float32.
+
+    LDR values are display values. Light of high range is compressed so that the day's median becomes MIDDLE_GREY before
+    and the peak 1 after it (Reinhard et al. 2002, "Photographic Tone Reproduction for Digital Images", equation 4), and
+    encoded as sRGB.
+    """
+    if not encoding.hdr:
+        return light.clip(0, 1)
+    white = np.float32(MIDDLE_GREY * encoding.peak / encoding.scale)
+    x = light.clip(0, None) * np.float32(MIDDLE_GREY / encoding.scale)
+    x = (x * (1 + x / white**2) / (1 + x)).clip(0, 1)
+    return np.where(x <= 0.0031308, 12.92 * x, 1.055 * x ** np.float32(1 / 2.4) - 0.055).astype(np.float32)
+
+
+def to_8_bit(values: np.ndarray) -> np.ndarray:
+    """Display values as uint8, halves up."""
+    return (values.clip(0, 1) * np.float32(255) + np.float32(0.5)).astype(np.uint8)
+
+
+def contact_sheet(frames: Sequence[np.ndarray]) -> np.ndarray:
+    """(rows, columns, 3) uint8: (H, W, 3) uint8 frames in rows of SHEET_COLUMNS, made smaller where they are large."""
+    height, width = frames[0].shape[:2]
+    scale = min(1.0, SHEET_TILE / max(height, width))
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    columns = min(SHEET_COLUMNS, len(frames))
+    sheet = np.zeros((-(-len(frames) // columns) * size[1], columns * size[0], 3), np.uint8)
+    for index, frame in enumerate(frames):
+        tile = np.asarray(PillowImage.fromarray(frame).resize(size, PillowImage.Resampling.BOX))
+        y, x = index // columns * size[1], index % columns * size[0]
+        sheet[y : y + size[1], x : x + size[0]] = tile
+    return sheet
+
+
+def log_pictures(folder: Path, model: Compressor, day: Day, step: int, report: Mapping[str, Any]) -> None:
+    """Add decoded frames beside their source and the error x8, and the scores, to the run's TensorBoard events."""
+    events = EventFile(folder / TENSORBOARD)
+    size = (day.height, day.width)
+    z = upsample(model.compute_latent_map(), size, model.shape.latent_size)
+    stride = max(1, -(-max(size) // TENSORBOARD_IMAGE_SIZE))
+    for frame in range(0, day.n_frames, max(1, day.n_frames // SHOWN_FRAMES)):
+        hour = day.times()[frame]
+        pixels = render(model.f2, z, hour, model.shape.time_harmonics).view(*size, 3).numpy()
+        pair = [
+            to_8_bit(tone_mapped(day.encoding.decode(image[::stride, ::stride]), day.encoding))
+            for image in (pixels, day.image(frame))
+        ]
+        strip = np.concatenate([*pair, error_image(*pair)], axis=1)
+        events.image(f"hour_{hour:05.2f}/decoded_source_error_x8", *strip.shape, encode_png(strip, quick=True), step)
+    for name in ("psnr_hours", "psnr_half_hours", "ssim_hours", "ssim_half_hours"):
+        if report[name] is not None:
+            events.scalar(f"Report/{name}", report[name], step)
+    events.close()

@@ -1,0 +1,134 @@
+"""A latent map in 8 bits a channel: codes with a range per channel, their file, and their DDS planes."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from dds import Texture
+from errors import UserError
+from images import quote
+from lightmap.compressor import DIRECT_RANGE, Compressor, Latents
+
+PLANE_CHANNELS = 4
+MAX_NPZ_RATIO = 1100  # deflate cannot shrink anything more than 1032 times
+
+
+@dataclass(frozen=True)
+class QuantisedLatent:
+    """z = low + (high - low) * code / (2^bits - 1).
+
+    codes: (height, width, C) uint8 of the latent map; low, high: (C,) float32; size: (height, width) of the lightmap.
+    """
+
+    codes: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    bits: int
+    size: tuple[int, int]
+
+    @property
+    def latent_size(self) -> tuple[int, int]:
+        return self.codes.shape[:2]
+
+    @property
+    def span(self) -> np.ndarray:
+        """(C,) float32: what one byte of 255 adds to `low`; a sampler of UNORM bytes reads low + span * t."""
+        return (self.high - self.low) * np.float32(255 / (2**self.bits - 1))
+
+    def dequantised(self) -> Latents:
+        """(latent texels, C) float32."""
+        unorm = torch.from_numpy(self.codes).flatten(0, 1).float() / 255
+        return torch.from_numpy(self.low) + torch.from_numpy(self.span) * unorm
+
+
+def quantise(latent: Latents, latent_size: tuple[int, int], size: tuple[int, int]) -> QuantisedLatent:
+    """Codes of 8 bits between each channel's smallest and largest value."""
+    low, high = latent.amin(dim=0), latent.amax(dim=0)
+    span = torch.where(high > low, high - low, torch.ones_like(low))
+    codes = ((latent - low) / span * 255 + 0.5).floor().clamp(0, 255).to(torch.uint8)
+    return QuantisedLatent(codes.view(*latent_size, -1).numpy(), low.numpy(), (low + span).numpy(), 8, size)
+
+
+def quantise_model(model: Compressor, latent: Latents) -> QuantisedLatent:
+    """The latent map of a model in codes: of a learned grid those that it was trained with, without any loss."""
+    shape = model.shape
+    size = (shape.height, shape.width)
+    if shape.latent_mode == "f1":
+        return quantise(latent, shape.latent_size, size)
+    top = 2**shape.latent_bits - 1
+    codes = ((latent + DIRECT_RANGE) * (top / 2 / DIRECT_RANGE) + 0.5).floor().clamp(0, top).to(torch.uint8)
+    low = np.full(shape.latent_dim, -DIRECT_RANGE, np.float32)
+    return QuantisedLatent(codes.view(*shape.latent_size, -1).numpy(), low, -low, shape.latent_bits, size)
+
+
+def halved(latent: Latents, latent_size: tuple[int, int], size: tuple[int, int]) -> QuantisedLatent:
+    """Codes of the latent map at half its width and height, averaged; what is lost was not trained for."""
+    image = latent.view(1, *latent_size, -1).permute(0, 3, 1, 2)
+    small = functional.avg_pool2d(image, 2, ceil_mode=True, count_include_pad=False)
+    return quantise(small.permute(0, 2, 3, 1).reshape(-1, latent.shape[1]), tuple(small.shape[2:]), size)
+
+
+# --- file ------------------------------------------------------------------------------------------------------------
+
+
+def encode_npz(latent: QuantisedLatent) -> bytes:
+    """The bytes of latent_map_q8.npz: q, lo, hi, bits, size; deflated."""
+    stream = io.BytesIO()
+    np.savez_compressed(stream, q=latent.codes, lo=latent.low, hi=latent.high, bits=np.int32(latent.bits),
+                        size=np.int32(latent.size))  # fmt: skip
+    return stream.getvalue()
+
+
+def read_npz(path: Path) -> QuantisedLatent:
+    """What encode_npz wrote; nothing is unpickled. Raises: UserError."""
+    damaged = f"{quote(path)}: expected the latent map that export_latent.py writes (q, lo, hi, bits, size)"
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if sum(entry.file_size for entry in archive.infolist()) > path.stat().st_size * MAX_NPZ_RATIO + (1 << 20):
+                raise UserError(f"{damaged}, found one that claims more than it can hold")
+        with np.load(path, allow_pickle=False) as archive:
+            codes, low, high = archive["q"], archive["lo"], archive["hi"]
+            bits, size = int(archive["bits"]), tuple(int(n) for n in archive["size"])
+    except UserError:
+        raise
+    except OSError as error:
+        raise UserError(f"{quote(path)}: cannot be read ({error.strerror or error})") from error
+    except Exception as error:  # a damaged archive raises anything
+        raise UserError(f"{damaged}, found another file or a damaged one") from error
+    good = codes.dtype == np.uint8 and codes.ndim == 3 and low.shape == high.shape == codes.shape[2:] and codes.size
+    good = good and low.dtype == high.dtype == np.float32 and 1 <= bits <= 8 and len(size) == 2
+    if not good or not (np.isfinite(low).all() and np.isfinite(high).all()):
+        raise UserError(f"{damaged}, found other arrays in it")
+    scale = max(-(-side // small) for side, small in zip(size, codes.shape[:2]))
+    if not (min(size) >= 1 and scale <= 1 << 10):
+        raise UserError(
+            f"{damaged}, found a lightmap of {size[1]}x{size[0]} for a map of {codes.shape[1]}x{codes.shape[0]}"
+        )
+    return QuantisedLatent(codes, low, high, bits, size)
+
+
+# --- planes ----------------------------------------------------------------------------------------------------------
+
+
+def plane_names(channels: int) -> list[str]:
+    """Files of four channels each: latent_0_3.dds, latent_4_7.dds, ..."""
+    starts = range(0, channels, PLANE_CHANNELS)
+    return [f"latent_{start}_{min(start + PLANE_CHANNELS, channels) - 1}.dds" for start in starts]
+
+
+def planes(latent: QuantisedLatent) -> list[np.ndarray]:
+    """(h, w, 4) uint8 each; channels that the latent does not have are 0."""
+    padded = np.pad(latent.codes, [(0, 0), (0, 0), (0, -latent.codes.shape[2] % PLANE_CHANNELS)])
+    return [np.ascontiguousarray(part) for part in np.split(padded, padded.shape[2] // PLANE_CHANNELS, axis=2)]
+
+
+def textures(latent: QuantisedLatent) -> list[Texture]:
+    """R8G8B8A8_UNORM textures of one level: filtering a latent is not filtering what it stands for."""
+    return [Texture((plane,)) for plane in planes(latent)]

@@ -1,0 +1,63 @@
+"""What a training step sees: random texels at random hours, drawn from one tensor by index."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from lightmap.compressor import Rgb, Texels, Times
+from lightmap.data import Day, unit
+
+HELD_OUT_SHARE = 0.01  # of the texels that count
+HELD_OUT_TEXELS = (16, 2048)  # fewest and most; a small image gives up to an eighth of its texels
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Samples: texel numbers (n,), hours (n,) float32, encoded RGB (n, 3) float32."""
+
+    texels: Texels
+    hours: Times
+    values: Rgb
+
+
+def split_texels(mask: torch.Tensor, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Numbers of the texels to train on, and of those held out, of the ones in the mask; the same for the same seed."""
+    counted = mask.nonzero()[:, 0]
+    fewest, most = HELD_OUT_TEXELS
+    wanted = min(max(round(len(counted) * HELD_OUT_SHARE), fewest), most, len(counted) // 8)
+    order = torch.randperm(len(counted), generator=torch.Generator().manual_seed(seed))
+    return counted[order[wanted:]].sort().values, counted[order[:wanted]].sort().values
+
+
+class Sampler:
+    """Draws batches.
+
+    Args:
+        texels: numbers of the texels to draw from.
+        blend: whether half of each batch lies between the hours, with the blend of the two frames as its target.
+        generator: of the CPU; all that is random here comes from it.
+    """
+
+    def __init__(self, day: Day, texels: torch.Tensor, blend: bool, generator: torch.Generator, device: torch.device):
+        self.frames, self.texels = day.frames.to(device), texels.to(device)
+        self.step, self.blend, self.generator, self.device = day.step, blend, generator, device
+
+    def draw(self, count: int) -> Batch:
+        """`count` samples; with blending, those from count // 2 on lie between the hours."""
+        n_frames = self.frames.shape[1]
+        texels = self.texels[self._integers(len(self.texels), count)]
+        frames = self._integers(n_frames, count)
+        values = unit(self.frames[texels, frames])
+        hours = frames.float()
+        if self.blend:
+            late = slice(count // 2, count)
+            share = torch.rand(count - count // 2, generator=self.generator).to(self.device)
+            following = unit(self.frames[texels[late], (frames[late] + 1) % n_frames])
+            values = torch.cat([values[: count // 2], torch.lerp(values[late], following, share[:, None])])
+            hours = torch.cat([hours[: count // 2], hours[late] + share])
+        return Batch(texels, hours * self.step, values)
+
+    def _integers(self, below: int, count: int) -> torch.Tensor:
+        return torch.randint(below, (count,), generator=self.generator).to(self.device)

@@ -1,0 +1,164 @@
+"""Train the networks of a day from a folder with its lightmaps.
+
+    python train.py --data_dir D --out_dir O --epochs 200 --compute_latent      (inside lightmap/)
+    python -m lightmap.train --data_dir D --out_dir O                           (in the repository's root)
+
+Every option: python train.py --help, or options.py.
+"""
+
+from __future__ import annotations
+
+if not __package__:
+    import rooted  # noqa: F401
+import threads  # isort: skip  # noqa: F401  # before torch
+
+import dataclasses
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from engine.cpu.build import KernelsUnavailable
+from errors import UserError, run_command
+from files import make_folder, write_json
+from images import quote
+from lightmap import checkpoints
+from lightmap.compressor import Compressor
+from lightmap.data import Day, frame_listing, load_day, load_half_hours
+from lightmap.fused_step import FusedStep, fused_problem
+from lightmap.options import FIXED, TrainOptions, make_options, parse_args
+from lightmap.pictures import log_pictures
+from lightmap.sample_scene import write_day
+from lightmap.summary import REPORT, build_report, describe_report
+from lightmap.torch_step import TorchStep
+from lightmap.trainer import Trainer
+from trainer import stop_signals
+
+SAMPLE = Path(__file__).resolve().parent / "data" / "sample"
+SAMPLE_SIZE = 256
+
+
+def sample_folder(say: Callable[[str], None] = print) -> Path:
+    """The sample scene's frames, made if they are not there."""
+    if not (SAMPLE / "half_hours" / "tod_23.png").is_file():  # the last one to be written
+        say(f"making the sample scene in {quote(SAMPLE)}")
+        write_day(SAMPLE, SAMPLE_SIZE)
+    return SAMPLE
+
+
+def resolve_device(wanted: str) -> torch.device:
+    """auto, cpu or cuda as a device. Raises: UserError."""
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise UserError("--device cuda: expected a CUDA device, found none; leave the flag out to train on the CPU")
+    return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def resumed_options(given: Mapping[str, Any], folder: Path) -> TrainOptions:
+    """The run's own options with what may change given now. Raises: UserError for what may not."""
+    saved = checkpoints.load(folder / checkpoints.LAST).config
+    for name in FIXED & set(given):
+        if name in saved and saved[name] != given[name]:
+            raise UserError(
+                f"--{name} {given[name]}: {quote(folder)} was begun with {saved[name]}, and --resume goes on as it "
+                "was; leave the flag out, or train anew without --resume"
+            )
+    return make_options({**saved, **given})
+
+
+def choose_step(engine: str, device: torch.device, say: Callable[[str], None] = print) -> Callable[..., TorchStep]:
+    """What makes the step of a run, called as TorchStep; `auto` falls back to that where kernels cannot be had.
+
+    Raises (when called): UserError for `fused` where they cannot.
+    """
+    if engine == "torch":
+        return TorchStep
+
+    def make(model: Compressor, lr: float, lr_grid: float) -> TorchStep:
+        problem = fused_problem(model, device)
+        try:
+            if problem is None:
+                return FusedStep(model, lr, lr_grid, say)
+        except KernelsUnavailable as error:
+            problem = str(error)
+        if engine == "fused":
+            raise UserError(f"--engine fused: the kernels cannot be used: {problem}; use --engine torch")
+        if device.type == "cpu":
+            say(f"note: training with PyTorch, not with the fused kernels: {problem}")
+        return TorchStep(model, lr, lr_grid)
+
+    return make
+
+
+def train(given: Mapping[str, Any], say: Callable[[str], None] = print, quiet: bool = False) -> int:
+    """Train, report and export; returns the exit code."""
+    options = make_options(given)
+    folder = Path(options.out_dir)
+    if options.resume:
+        options = resumed_options(given, folder)
+    if options.num_threads:
+        torch.set_num_threads(options.num_threads)
+    device = resolve_device(options.device)
+    data_dir = Path(options.data_dir) if options.data_dir else sample_folder(say)
+    day = load_day(data_dir, say, options.num_workers, options.max_pixels)
+    half = load_half_hours(data_dir, day, options.num_workers, options.max_pixels)
+    trainer = Trainer(options, day, device, say, choose_step(options.engine, device, say))
+    if options.resume:
+        trainer.resume(folder)
+    make_folder(folder)
+    with stop_signals() as stop:
+        say(describe_run(options, day, half, trainer))
+        completed = trainer.train(folder, stop, quiet)
+    if not completed:
+        say(f"stopped at step {trainer.iteration} of {trainer.total}; --resume goes on from {quote(folder)}")
+        return 128 + stop.signal_number
+    finish(trainer, day, half, folder, options, say)
+    return 0
+
+
+def describe_run(options: TrainOptions, day: Day, half: Day | None, trainer: Trainer) -> str:
+    """What was found and what will be trained."""
+    kind = "floats" if day.bits == 32 else f"{day.bits} bits"
+    known = "with ground truth at half-hours" if half is not None else "no half_hours folder"
+    counts = [sum(value.numel() for value in part.parameters()) for part in (trainer.model, trainer.model.f2)]
+    latent_height, latent_width = trainer.shape.latent_size
+    origin = "F1" if options.latent_mode == "f1" else "a learned grid"
+    return "\n".join([
+        f"day      {day.n_frames} frames of {day.width}x{day.height}, {kind}: {frame_listing(day.names)}; {known}",
+        f"model    latent {latent_width}x{latent_height}x{options.latent_dim} from {origin} of {counts[0] - counts[1]} "
+        f"numbers, F2 of {counts[1]}",
+        f"training {trainer.total} steps of {options.batch_size} samples, engine {trainer.engine.name}",
+    ])  # fmt: skip
+
+
+def finish(trainer: Trainer, day: Day, half: Day | None, folder: Path, options: TrainOptions, say) -> None:
+    """Measure the best state, write report.json and, if asked for, the exports."""
+    loaded = checkpoints.load(folder / checkpoints.BEST)
+    model = loaded.model.to(trainer.device)
+    facts = {
+        "seconds": round(trainer.seconds, 2), "steps": trainer.total, "engine": trainer.engine.name,
+        "threads": torch.get_num_threads(), "best_epoch": loaded.epoch, "psnr_held_out": loaded.held_out_db,
+        "options": dataclasses.asdict(options),
+    }  # fmt: skip
+    report = build_report(model.cpu(), day, half, loaded.day, facts)
+    write_json(folder / REPORT, report)
+    log_pictures(folder, model, day, trainer.iteration, report)
+    say(describe_report(report))
+    say(f"time     {trainer.seconds:.1f} s for {trainer.total} steps")
+    if options.compute_latent:
+        from lightmap.exports import write_exports
+
+        for line in write_exports(folder, model, loaded.day, report):
+            say(line)
+    say(f"files    {quote(folder)}: {checkpoints.BEST}, {checkpoints.LAST}, {REPORT}"
+        f"{', exports' if options.compute_latent else ''}")  # fmt: skip
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; see --help. Returns the exit code."""
+    return train(parse_args(argv))
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

@@ -1,0 +1,169 @@
+"""The training loop: batches, Adam with cosine decay, held-out texels, checkpoints, going on where a run stopped."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from errors import UserError
+from files import make_folder
+from images import quote
+from lightmap import checkpoints
+from lightmap.compressor import CHUNK, Compressor, Shape
+from lightmap.data import Day
+from lightmap.options import TrainOptions
+from lightmap.sampling import Batch, Sampler, split_texels
+from lightmap.torch_step import TorchStep
+from report import EventFile, progress_bar
+from trainer import StopRequest, psnr_of
+
+Say = Callable[[str], None]
+TENSORBOARD = "tensorboard"
+
+
+class Trainer:
+    """Trains one day.
+
+    Args:
+        options, day: what to train, on what.
+        device: of PyTorch.
+        make_step: (model, lr, lr_grid) -> what computes a step: TorchStep, or a faster one of the same interface.
+    """
+
+    def __init__(self, options: TrainOptions, day: Day, device: torch.device, say: Say = print, make_step=TorchStep):
+        self.options, self.day, self.device, self.say = options, day, device, say
+        self.shape: Shape = options.shape(day.height, day.width)
+        generator = torch.Generator().manual_seed(options.seed)
+        self.model = Compressor(self.shape, generator).to(device)
+        self.generator = generator
+        train, held_out = split_texels(day.mask, options.seed)
+        if not len(held_out):
+            raise UserError(f"{day.width}x{day.height}: expected at least 8 texels that count, found {len(train)}")
+        if options.latent_mode == "direct" and options.latent_scale == 1:  # a texel's latent is learned from it alone
+            train = torch.cat([train, held_out]).sort().values
+        self.sampler = Sampler(day, train, options.time_blend, generator, device)
+        self.held_out = _all_hours(day, held_out, device)
+        self.engine = make_step(self.model, options.lr, options.lr_grid)
+        samples = options.samples_per_epoch or int(day.mask.sum()) * day.n_frames
+        self.steps_per_epoch = max(1, math.ceil(samples / options.batch_size))
+        self.total = options.epochs * self.steps_per_epoch
+        self.iteration, self.seconds = 0, 0.0
+        self.best_db, self.best_state, self.best_epoch = -math.inf, self._state(), 0
+
+    # --- the loop ----------------------------------------------------------------------------------------------
+
+    def train(self, folder: Path, stop: StopRequest | None = None, quiet: bool = False) -> bool:
+        """Train to the end, or until `stop` asks to; best.ckpt and last.ckpt are in `folder` either way.
+
+        Returns: whether the end was reached.
+        """
+        make_folder(folder)
+        events = EventFile(folder / TENSORBOARD)
+        if self.iteration:
+            events.restart(self.iteration + 1)
+        started, before = time.perf_counter(), self.seconds
+        with progress_bar(self.total, self.iteration, quiet) as bar:
+            while self.iteration < self.total and not (stop and stop.requested):
+                losses = []
+                end = min(self.total, (self.iteration // self.steps_per_epoch + 1) * self.steps_per_epoch)
+                while self.iteration < end and not (stop and stop.requested):
+                    losses.append(self.engine.step(self.sampler.draw(self.options.batch_size), self.decay))
+                    self.iteration += 1
+                    bar.update(1)
+                self.seconds = before + time.perf_counter() - started
+                if self.iteration == end:
+                    self._end_of_epoch(folder, events, float(torch.stack(losses).mean()), bar)
+        self.seconds = before + time.perf_counter() - started
+        self.save(folder)
+        events.close()
+        return self.iteration >= self.total
+
+    @property
+    def decay(self) -> float:
+        """Cosine from 1 to 0 over the run."""
+        return 0.5 * (1 + math.cos(math.pi * self.iteration / self.total))
+
+    @property
+    def epoch(self) -> int:
+        """Epochs that are over."""
+        return self.iteration // self.steps_per_epoch
+
+    def _end_of_epoch(self, folder: Path, events: EventFile, loss: float, bar: Any) -> None:
+        if not math.isfinite(loss):
+            raise UserError(f"--lr {self.options.lr:g}: training diverged in epoch {self.epoch}; use a smaller one")
+        self.engine.sync()
+        found = self.held_out_db()
+        if found >= self.best_db:
+            self.best_db, self.best_epoch, self.best_state = found, self.epoch, self._state()
+        for tag, value in (
+            ("Loss/train", loss),
+            ("PSNR/held_out", found),
+            ("LearningRate", self.options.lr * self.decay),
+        ):
+            events.scalar(tag, value, self.iteration)
+        bar.set_postfix_str(f"{found:.2f} dB", refresh=False)
+        if self.epoch % self.options.save_every == 0 and self.iteration < self.total:
+            self.save(folder)
+            events.flush()
+
+    @torch.no_grad()
+    def held_out_db(self) -> float:
+        """PSNR of the texels that training does not see, over all frames."""
+        squares = 0.0
+        whole = self.held_out
+        for texels, hours, values in zip(*(part.split(CHUNK) for part in (whole.texels, whole.hours, whole.values))):
+            squares += float((self.model(texels, hours).clamp(0, 1) - values).double().square().sum())
+        return psnr_of(squares / self.held_out.values.numel())
+
+    def _state(self) -> dict[str, torch.Tensor]:
+        return {name: value.detach().cpu().clone() for name, value in self.model.state_dict().items()}
+
+    # --- files -------------------------------------------------------------------------------------------------
+
+    def save(self, folder: Path) -> None:
+        """Write last.ckpt, and best.ckpt."""
+        self.engine.sync()
+        facts = {"config": dataclasses.asdict(self.options), "day": checkpoints.describe_day(self.day)}
+        training = {
+            "adam": self.engine.state(), "rng": self.generator.get_state(), "best_db": self.best_db,
+            "best_epoch": self.best_epoch,
+        }  # fmt: skip
+        checkpoints.save(folder / checkpoints.BEST, self.shape, self.best_state, **facts, epoch=self.best_epoch,
+                         step=self.best_epoch * self.steps_per_epoch, held_out_db=self.best_db, seconds=self.seconds,
+                         training=None)  # fmt: skip
+        checkpoints.save(folder / checkpoints.LAST, self.shape, self._state(), **facts, epoch=self.epoch,
+                         step=self.iteration, held_out_db=self.best_db, seconds=self.seconds,
+                         training=training)  # fmt: skip
+
+    def resume(self, folder: Path) -> None:
+        """Go on from last.ckpt, with best.ckpt's state as the best so far. Raises: UserError."""
+        path = folder / checkpoints.LAST
+        last, best = checkpoints.load(path), checkpoints.load(folder / checkpoints.BEST)
+        if last.training is None:
+            raise UserError(f"{quote(path)}: expected the state of a training run, found only a model; train again")
+        if last.day != checkpoints.describe_day(self.day):
+            raise UserError(f"{quote(path)}: expected the frames that the run began with, found others (size, count, "
+                            "depth or range); give the same --data_dir")  # fmt: skip
+        try:
+            self.model.load_state_dict(last.model.state_dict())
+            self.engine.load(last.training["adam"])
+            self.generator.set_state(last.training["rng"])
+            self.best_db, self.best_epoch = float(last.training["best_db"]), int(last.training["best_epoch"])
+        except (LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+            raise UserError(f"{quote(path)}: not the state of this run ({error!s:.100}); train again") from error
+        self.best_state = {name: value.clone() for name, value in best.model.state_dict().items()}
+        self.iteration, self.seconds = last.step, last.seconds
+
+
+def _all_hours(day: Day, texels: torch.Tensor, device: torch.device) -> Batch:
+    """Every frame of some texels."""
+    frames = torch.arange(day.n_frames)
+    pairs = torch.cartesian_prod(texels, frames)
+    values = day.values(pairs[:, 0], pairs[:, 1])
+    return Batch(pairs[:, 0].to(device), (pairs[:, 1] * day.step).float().to(device), values.to(device))

@@ -1,0 +1,36 @@
+"""Translate f2.slang into generated/, one file per language.
+
+    python translate_shader.py [--slangc PATH] [--check]        (inside lightmap/)
+    python -m lightmap.translate_shader                         (in the repository's root)
+
+Only whoever changes f2.slang needs this; see shaders/generate.py, which does the same for materials.
+"""
+
+from __future__ import annotations
+
+if not __package__:
+    import rooted  # noqa: F401
+import functools
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from shaders.generate import TARGETS, translate_source, write_or_check
+
+SOURCE = Path(__file__).resolve().parent / "f2.slang"
+GENERATED = SOURCE.parent / "generated"
+
+
+def translated(target: str, slangc: Path) -> str:
+    """The committed text of one language. Raises: RuntimeError."""
+    return translate_source(slangc, SOURCE, target)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; returns the exit code."""
+    files = {GENERATED / f"f2.{target}": functools.partial(translated, target) for target in TARGETS}
+    return write_or_check(argv, "Translate lightmap/f2.slang.", files)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,88 @@
+"""What the tests of lightmaps share: a small day on disk, and runs that are trained once for all of them."""
+
+from __future__ import annotations
+
+import functools
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image as PillowImage
+
+from bench.lightmap import LARGE
+from lightmap.data import Day, load_day, load_half_hours
+from lightmap.sample_scene import write_day
+from lightmap.train import train
+
+TINY = {"epochs": 3, "batch_size": 256, "samples_per_epoch": 1024, "latent_dim": 5, "hidden_f1": 7, "layers_f1": 2,
+        "hidden_f2": 9, "layers_f2": 2, "time_harmonics": 3}  # fmt: skip
+
+
+def save_frames(folder: Path, frames: np.ndarray, name: str = "tod_{}.png") -> Path:
+    """(n, H, W, 3) uint8 frames as files that only natural order sorts."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for index, frame in enumerate(frames):
+        PillowImage.fromarray(frame).save(folder / name.format(index))
+    return folder
+
+
+def moving_frames(count: int = 24, height: int = 9, width: int = 14) -> np.ndarray:
+    """A bright spot that goes round once a day, on a gradient; not square."""
+    y, x = np.mgrid[:height, :width]
+    frames = []
+    for index in range(count):
+        angle = 2 * np.pi * index / count
+        distance = (x / width - 0.5 - 0.3 * np.cos(angle)) ** 2 + (y / height - 0.5 - 0.3 * np.sin(angle)) ** 2
+        spot = np.exp(-12 * distance)
+        frames.append(np.stack([spot, 0.5 * spot + 0.3 * x / width, 0.2 + 0.3 * y / height + 0 * spot], axis=2))
+    return (np.array(frames) * 255).round().clip(0, 255).astype(np.uint8)
+
+
+@functools.lru_cache
+def keep() -> tempfile.TemporaryDirectory:
+    """A folder until the process ends."""
+    return tempfile.TemporaryDirectory()
+
+
+@functools.lru_cache
+def scene_folder() -> Path:
+    """The sample scene at 64x64, with half-hours."""
+    folder = Path(keep().name) / "scene"
+    write_day(folder, 64)
+    return folder
+
+
+@functools.lru_cache
+def scene() -> tuple[Day, Day]:
+    """The day of scene_folder, and its half-hours."""
+    day = load_day(scene_folder())
+    return day, load_half_hours(scene_folder(), day)
+
+
+@functools.lru_cache
+def trained() -> Path:
+    """The large form on the scene: a run folder with exports."""
+    torch.set_num_threads(1)
+    folder = Path(keep().name) / "trained"
+    given = {**LARGE, "data_dir": str(scene_folder()), "out_dir": str(folder), "compute_latent": True}
+    assert train(given, say=lambda _: None, quiet=True) == 0
+    return folder
+
+
+@functools.lru_cache
+def tiny(mode: str, scale: int, kind: str = "png") -> Path:
+    """A run of odd widths on odd sizes, with exports; its quality does not matter. kind: png, or npy of high range."""
+    torch.set_num_threads(1)
+    folder = Path(keep().name) / f"tiny-{mode}-{scale}-{kind}"
+    frames = moving_frames()
+    if kind == "png":
+        save_frames(folder / "data", frames)
+    else:
+        (folder / "data").mkdir(parents=True)
+        for index, frame in enumerate(frames):
+            np.save(folder / "data" / f"tod_{index}.npy", (frame / np.float32(255)) ** 3 * 40)
+    given = {**TINY, "data_dir": str(folder / "data"), "out_dir": str(folder), "latent_mode": mode,
+             "latent_scale": scale, "compute_latent": True, "epochs": 3 if kind == "png" else 60}  # fmt: skip
+    assert train(given, say=lambda _: None, quiet=True) == 0
+    return folder

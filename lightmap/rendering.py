@@ -84,8 +84,10 @@ def from_exports(latent_path: Path, f2_path: Path) -> Renderable:
 
 def read_f2(path: Path) -> Siren:
     """F2 of a state dict. Raises: UserError."""
-    state = read_payload(path)
     expected = f"--f2_path {quote(path)}: expected {F2_STATE} of export_latent.py"
+    if _is_program(path):
+        raise UserError(f"{expected}, found TorchScript, which is code to be run; give the {F2_STATE} beside it")
+    state = read_payload(path)
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise UserError(f"{expected}, found another file of PyTorch's")
     if not all(value.dtype == torch.float32 and torch.isfinite(value).all() for value in state.values()):
@@ -94,6 +96,15 @@ def read_f2(path: Path) -> Siren:
         return siren_from_state(state).eval()
     except ValueError as error:
         raise UserError(f"{expected}, found {error}") from error
+
+
+def _is_program(path: Path) -> bool:
+    """Whether a file is TorchScript's archive rather than one of torch.save's."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.partition("/")[2].startswith("code/") for name in archive.namelist())
+    except (OSError, ValueError, zipfile.BadZipFile):  # read_payload says what it is
+        return False
 
 
 def read_latent(path: Path) -> tuple[Latents, tuple[int, int]]:

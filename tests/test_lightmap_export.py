@@ -187,6 +187,7 @@ def test_bad_input_ends_in_one_line(tmp_path, refused):
         (["--latent_path", state, "--f2_path", state, *out], ("f2_state_dict.pt",)),
         (["--latent_path", latent, "--f2_path", folder / "best.ckpt", *out], ("best.ckpt",)),
         (["--latent_path", latent, "--f2_path", folder / "f2.onnx", *out], ("f2.onnx",)),
+        (["--latent_path", latent, "--f2_path", folder / "f2_ts.pt", *out], ("TorchScript", "f2_state_dict.pt")),
     ):  # fmt: skip
         with refused(*words):
             render(*flags)

@@ -5,7 +5,7 @@ touches little is `lazy`, with the maths of engine/cpu/src/adam.h: a texel witho
 no longer changes, by a distance that depends only on when it was last updated, so it is left alone until it is looked
 at. Its record is F parameters and F directions, moment1 / (sqrt(moment2) + small); `moments` has F and F as well.
 
-Of a parameter, facts from the layouts: dense 16 bytes read and 16 written every iteration, its gradient's zero included;
+Of a parameter, facts from the layouts: dense 16 bytes read and 16 written every iteration (its gradient and the zero included);
 lazy 20 read and 20 written (8 more bytes per texel) where a texel was touched, nothing elsewhere.
 """
 
@@ -24,6 +24,12 @@ def now_of(progress):
     return tl.load(progress) + 1
 
 
+@triton.jit
+def direction(one, two, small):
+    """Adam's direction, rounded as torch rounds it, so that a resumed run has the bits of one that was not stopped."""
+    return tl.div_rn(one, tl.sqrt_rn(two) + small)
+
+
 @triton.jit(do_not_specialize=["count"])
 def dense_kernel(
     progress, table, count, parameters, moments, gradients,
@@ -38,7 +44,7 @@ def dense_kernel(
     gradient = gradient_value(tl.load(gradients + index, mask=mask, other=0), FIXED_POINT)
     one = tl.load(moments + index, mask=mask, other=0.0) * BETA1 + gradient * (1 - BETA1)
     two = tl.load(moments + count + index, mask=mask, other=0.0) * BETA2 + gradient * gradient * (1 - BETA2)
-    value = tl.load(parameters + index, mask=mask, other=0.0) - size * (one / (tl.sqrt(two) + small))
+    value = tl.load(parameters + index, mask=mask, other=0.0) - size * direction(one, two, small)
     tl.store(parameters + index, clamp_feature(value, QUANTIZED), mask=mask)
     tl.store(moments + index, one, mask=mask)
     tl.store(moments + count + index, two, mask=mask)
@@ -65,7 +71,7 @@ def keep(records, moments, texel, f, mask, value, one, two, small, F: tl.constex
     """Writes texels back, with their new directions."""
     record, moment = records + texel.to(tl.int64) * (2 * F) + f, moments + texel.to(tl.int64) * (2 * F) + f
     tl.store(record, value, mask=mask)
-    tl.store(record + F, one / (tl.sqrt(two) + small), mask=mask)
+    tl.store(record + F, direction(one, two, small), mask=mask)
     tl.store(moment, one, mask=mask)
     tl.store(moment + F, two, mask=mask)
 
@@ -103,7 +109,7 @@ def touched_kernel(
     value = tl.load(record, mask=mask, other=0.0) - tl.load(record + F, mask=mask, other=0.0) * moved
     one = tl.load(moment, mask=mask, other=0.0) * fade1 + gradient * (1 - BETA1)
     two = tl.load(moment + F, mask=mask, other=0.0) * fade2 + gradient * gradient * (1 - BETA2)
-    value = clamp_feature(value, QUANTIZED) - size * (one / (tl.sqrt(two) + small))
+    value = clamp_feature(value, QUANTIZED) - size * direction(one, two, small)
     keep(records, moments, texel, f, mask, clamp_feature(value, QUANTIZED), one, two, small, F)
     tl.store(place, tl.zeros((4 * SAMPLES, F), gradients.dtype.element_ty), mask=mask)
 
@@ -184,7 +190,8 @@ def border_kernel(
             keep_border(records, moments, stamps, far, f, inside, lerp(b, mean, strength), b1, b2, now, small, F, LAZY)
         corner = tl.arange(0, 4)[:, None]
         texel = first + (corner % 2) * last + (corner // 2) * last * resolution
-        ends = (corner >= 0) & (f < F) & (resolution > 1) & (tl.program_id(1) == 0)
+        features = F * (resolution > 1).to(tl.int32) * (tl.program_id(1) == 0).to(tl.int32)
+        ends = (corner >= 0) & (f < features)
         c, c1, c2 = border_texels(records, moments, stamps, distance, fading, texel, f, ends, now, small, F, QUANTIZED,
                                   LAZY)  # fmt: skip
         mean = (tl.sum(c, axis=0) * 0.25)[None, :] + tl.zeros_like(c)
@@ -211,8 +218,8 @@ def network_kernel(
     packed_place, is_first = tl.load(description + 2), tl.load(description + 3)
     index = tl.arange(0, INPUTS)
     mask = index < n_inputs
-    column = tl.load(input_map + index, mask=mask & (is_first == 1), other=-1)
-    column = tl.where(is_first == 1, column, index)
+    column = tl.load(input_map + index, mask=index < n_inputs * is_first, other=-1)
+    column = column * is_first + index * (1 - is_first)
     used = mask & (column >= 0)
     part = tl.arange(0, PARTS)
     gradient = tl.zeros((INPUTS,), tl.float32)
@@ -223,14 +230,15 @@ def network_kernel(
     at = place + index
     one = tl.load(moments1 + at, mask=mask, other=0.0) * BETA1 + gradient * (1 - BETA1)
     two = tl.load(moments2 + at, mask=mask, other=0.0) * BETA2 + gradient * gradient * (1 - BETA2)
-    value = tl.load(weights + at, mask=mask, other=0.0) - size * (one / (tl.sqrt(two) + small))
+    value = tl.load(weights + at, mask=mask, other=0.0) - size * direction(one, two, small)
     tl.store(weights + at, value, mask=mask)
     tl.store(moments1 + at, one, mask=mask)
     tl.store(moments2 + at, two, mask=mask)
-    shared = used & (is_first == 1) & (column == ONE)
-    tl.store(packed + packed_place + column, value.to(packed.dtype.element_ty), mask=used & (shared == 0))
+    one_column = ONE * is_first - 2 * (1 - is_first)  # -2: of no other layer
+    shared = used & (column == one_column)
+    tl.store(packed + packed_place + column, value.to(packed.dtype.element_ty), mask=used & (column != one_column))
     bias = tl.sum(tl.where(shared, value, 0.0), axis=0)
-    if (is_first == 1) & (ONE >= 0):
+    if one_column >= 0:
         tl.store(packed + packed_place + ONE, bias.to(packed.dtype.element_ty))
 
 

@@ -103,7 +103,7 @@ def decode_samples(model: NeuralTexture, uv: Positions, lod: Scalars, precision:
 
 def differentiate(
     model: NeuralTexture, uv: Positions, lod: Scalars, upstream: Decoded, strength: float = 0.0, seed: int = 0,
-    iteration: int = 0, precision: str = "ieee", fixed_point: int = 0, in_memory: bool | None = None, block: int = 64,
+    iteration: int = 0, precision: str = "ieee", fixed_point: float = 0.0, in_memory: bool | None = None, block: int = 64,
     programs: int = 3, moves: Sequence[bool] | None = None,
 ) -> tuple[Decoded, list[torch.Tensor], list[torch.Tensor]]:  # fmt: skip
     """Forward and backward of the training kernel at given samples of whole LODs.

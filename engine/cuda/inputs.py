@@ -1,8 +1,8 @@
 """Device functions from a sample to the network's inputs: drawing, the four texels around it, features, waves.
 
 The network's inputs come in groups of 16, 32 or 64 columns, each one matrix product (engine/cuda/plan.py says which).
-Group 0 is the position: waves, LOD, texel waves and a one, whose weight is the bias. Every other group is a part of what
-one grid feeds to the network. Columns beyond the last are 0.
+Group 0 is the position: waves, LOD, texel waves and a one, whose weight is the bias. Every other group is what one grid
+feeds to the network, or a part of it; less than 16 columns are laid side by side with those of another grid, or with 0.
 """
 
 import triton
@@ -72,21 +72,20 @@ def locate(levels, lod, u, v):
 
 @triton.jit
 def feature(
-    parameters, stamps, distance, texel, f, mask, key, noise,
+    parameters, stamps, distance, texel, f, key, noise,
     F: tl.constexpr, BITS: tl.constexpr, LAZY: tl.constexpr, QUANTIZED: tl.constexpr, NOISY: tl.constexpr,
 ):  # fmt: skip
-    """Feature f of texels as the exported file will hold it, with training noise before the rounding.
+    """Features f of texels as the exported file will hold them, with training noise before the rounding.
 
-    A lazy grid's record is F parameters and F directions, see engine/cuda/adam.py. noise: strength / 2**BITS.
+    texel: (..., 1); f: (1, ..., F). A lazy grid's record is F parameters and F directions, see engine/cuda/adam.py.
+    noise: strength / 2**BITS.
     """
     if LAZY:
         record = parameters + texel.to(tl.int64) * (2 * F) + f
-        stamp = tl.load(stamps + texel, mask=mask, other=0)
-        moved = tl.load(distance + (stamp & (DRIFT_SIZE - 1)), mask=mask, other=0.0)
-        value = tl.load(record, mask=mask, other=0.0)
-        value = clamp_feature(value - tl.load(record + F, mask=mask, other=0.0) * moved, QUANTIZED)
+        moved = tl.load(distance + (tl.load(stamps + texel) & (DRIFT_SIZE - 1)))
+        value = clamp_feature(tl.load(record) - tl.load(record + F) * moved, QUANTIZED)
     else:
-        value = tl.load(parameters + texel.to(tl.int64) * F + f, mask=mask, other=0.0)
+        value = tl.load(parameters + texel.to(tl.int64) * F + f)
     if QUANTIZED:
         if NOISY:
             index = texel.to(tl.uint32) * F + f.to(tl.uint32)
@@ -96,59 +95,85 @@ def feature(
 
 
 @triton.jit
+def corner_texels(levels, lod, u, v, CORNER: tl.constexpr, COUNT: tl.constexpr):
+    """The texels CORNER .. CORNER + COUNT of the four around samples, (samples, COUNT) int32."""
+    x0, x1, row0, row1, _, _ = locate(levels, lod, u, v)
+    corner = (CORNER + tl.arange(0, COUNT))[None, :]
+    row = tl.where(corner // 2 == 1, row1[:, None], row0[:, None])
+    return row + tl.where(corner % 2 == 1, x1[:, None], x0[:, None])
+
+
+@triton.jit
+def settle(x):
+    """x, as something that was computed: Triton 3.9 fails on a matrix product of what was only reshaped (sm_90)."""
+    return x + 0.0
+
+
+@triton.jit
 def gather(
     parameters, stamps, distance, levels, lod, u, v, seed, iteration, strength,
-    GRID: tl.constexpr, FIRST: tl.constexpr, WIDTH: tl.constexpr, F: tl.constexpr, BITS: tl.constexpr,
+    GRID: tl.constexpr, CORNER: tl.constexpr, WIDTH: tl.constexpr, F: tl.constexpr, BITS: tl.constexpr,
     LEARNED: tl.constexpr, LAZY: tl.constexpr, QUANTIZED: tl.constexpr, NOISY: tl.constexpr,
 ):  # fmt: skip
-    """Inputs FIRST.. of one grid, (samples, WIDTH): blended features, or those of the four texels side by side."""
-    x0, x1, row0, row1, wx, wy = locate(levels, lod, u, v)
+    """What one grid feeds to the network, (samples, WIDTH): the blended features (WIDTH is F), or those of the four
+    texels side by side from CORNER on (WIDTH is F times as many texels as fit)."""
     if NOISY:
         key, noise = stream_key(seed, iteration, STREAM_NOISE + GRID), strength * (1.0 / (1 << BITS))
     else:
         key, noise = 0, 0.0
-    column = FIRST + tl.arange(0, WIDTH)[None, :]
     if LEARNED:
-        corner, f = column // F, column % F
-        texel = tl.where(corner // 2 == 1, row1[:, None], row0[:, None])
-        texel += tl.where(corner % 2 == 1, x1[:, None], x0[:, None])
-        mask = column + tl.zeros_like(texel) < 4 * F
-        value = feature(parameters, stamps, distance, texel, f, mask, key, noise, F, BITS, LAZY, QUANTIZED, NOISY)
-        return tl.where(mask, value, 0.0)
+        COUNT: tl.constexpr = WIDTH // F
+        texel = corner_texels(levels, lod, u, v, CORNER, COUNT)[:, :, None]
+        f = tl.arange(0, F)[None, None, :]
+        value = feature(parameters, stamps, distance, texel, f, key, noise, F, BITS, LAZY, QUANTIZED, NOISY)
+        return settle(tl.reshape(value, (u.shape[0], WIDTH)))
     else:
-        f = column
-        mask = column + tl.zeros_like(x0[:, None]) < F
-        value = tl.zeros((u.shape[0], WIDTH), tl.float32)
+        x0, x1, row0, row1, wx, wy = locate(levels, lod, u, v)
+        f = tl.arange(0, F)[None, :]
+        value = tl.zeros((u.shape[0], F), tl.float32)
         for corner in tl.static_range(4):
-            texel = (row1 if corner // 2 else row0) + (x1 if corner % 2 else x0)
+            texel = ((row1 if corner // 2 else row0) + (x1 if corner % 2 else x0))[:, None]
             weight = (wy if corner // 2 else 1 - wy) * (wx if corner % 2 else 1 - wx)
             value += weight[:, None] * feature(
-                parameters, stamps, distance, texel[:, None], f, mask, key, noise, F, BITS, LAZY, QUANTIZED, NOISY
+                parameters, stamps, distance, texel, f, key, noise, F, BITS, LAZY, QUANTIZED, NOISY
             )
-        return tl.where(mask, value, 0.0)
+        return value
 
 
 @triton.jit
 def scatter(
     gradients, upstream, levels, lod, u, v, alive,
-    FIRST: tl.constexpr, WIDTH: tl.constexpr, F: tl.constexpr, LEARNED: tl.constexpr, FIXED_POINT: tl.constexpr,
+    CORNER: tl.constexpr, WIDTH: tl.constexpr, F: tl.constexpr, LEARNED: tl.constexpr, FIXED_POINT: tl.constexpr,
 ):  # fmt: skip
     """The gradient of `gather`: rounding passes it straight through. alive: (samples,) which ones there are."""
-    x0, x1, row0, row1, wx, wy = locate(levels, lod, u, v)
-    column = FIRST + tl.arange(0, WIDTH)[None, :]
     if LEARNED:
-        corner, f = column // F, column % F
-        texel = tl.where(corner // 2 == 1, row1[:, None], row0[:, None])
-        texel += tl.where(corner % 2 == 1, x1[:, None], x0[:, None])
-        mask = alive[:, None] & (column < 4 * F)
-        add_gradient(gradients + texel.to(tl.int64) * F + f, upstream, mask, FIXED_POINT)
+        COUNT: tl.constexpr = WIDTH // F
+        texel = corner_texels(levels, lod, u, v, CORNER, COUNT)[:, :, None]
+        f = tl.arange(0, F)[None, None, :]
+        value = tl.reshape(upstream, (u.shape[0], COUNT, F))
+        mask = alive[:, None, None] & (texel >= 0) & (f < F)
+        add_gradient(gradients + texel.to(tl.int64) * F + f, value, mask, FIXED_POINT)
     else:
-        mask = alive[:, None] & (column < F)
+        x0, x1, row0, row1, wx, wy = locate(levels, lod, u, v)
+        f = tl.arange(0, F)[None, :]
+        mask = alive[:, None] & (f < F)
         for corner in tl.static_range(4):
             texel = (row1 if corner // 2 else row0) + (x1 if corner % 2 else x0)
             weight = (wy if corner // 2 else 1 - wy) * (wx if corner % 2 else 1 - wx)
-            place = gradients + texel.to(tl.int64)[:, None] * F + column
+            place = gradients + texel.to(tl.int64)[:, None] * F + f
             add_gradient(place, upstream * weight[:, None], mask, FIXED_POINT)
+
+
+@triton.jit
+def side_by_side(a, b):
+    """Two (n, w) as (n, 2 w): a0 b0 a1 b1 and so on, which costs no more than two columns per thread."""
+    return settle(tl.reshape(tl.join(a, b), (a.shape[0], 2 * a.shape[1])))
+
+
+@triton.jit
+def apart(x):
+    """The inverse of side_by_side."""
+    return tl.split(tl.reshape(x, (x.shape[0], x.shape[1] // 2, 2)))
 
 
 @triton.jit

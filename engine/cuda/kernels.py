@@ -68,7 +68,7 @@ def step_kernel(
     partial = partials + program.to(tl.int64) * SIZE
     loss = tl.zeros((BLOCK,), tl.float32)
     sums = start_sums(GROUPS, N_GROUPS, H0, NP, LAYERS, IN_MEMORY)
-    for block in tl.range(program, tl.cdiv(batch, BLOCK), tl.num_programs(0), num_stages=1):
+    for block in tl.range(program, tl.cdiv(batch, BLOCK), tl.num_programs(0), num_stages=1, disable_licm=True):
         slot = block * BLOCK + tl.arange(0, BLOCK)
         alive = slot < batch
         if MODE == "given":

@@ -108,8 +108,9 @@ def activate_back(upstream, seen, HARD_SWISH: tl.constexpr, SLOPE: tl.constexpr)
 def add_gradient(pointers, value, mask, FIXED_POINT: tl.constexpr):
     """Scatter: a float32 atomic, or one on int64 multiples of 1 / FIXED_POINT, whose sum has no order."""
     if FIXED_POINT:
-        limited = tl.minimum(tl.maximum(value, -1e4), 1e4)  # int64 holds sums of thousands of these
-        tl.atomic_add(pointers, (limited * FIXED_POINT).to(tl.int64), mask=mask, sem="relaxed")
+        most: tl.constexpr = 9007199254740992.0  # 2**53: int64 holds sums of a thousand of these
+        limited = tl.minimum(tl.maximum(value * FIXED_POINT, -most), most)
+        tl.atomic_add(pointers, limited.to(tl.int64), mask=mask, sem="relaxed")
     else:
         tl.atomic_add(pointers, value, mask=mask, sem="relaxed")
 

@@ -2,17 +2,18 @@
 
 All weights stand in one packed array, padded to what tl.dot needs: the first layer (H0, K), H0 the padded width of the
 hidden layers or 16 without any, then (NP, NP) for each further hidden layer, then (16, NP). GROUPS says for each group of
-inputs: the grid (-1: position), its first input, its width, its first column in the first layer.
+inputs: a grid (-1: it is the position) and its first corner, another grid (-1: none) and its corner, the columns of each,
+the columns of the group, its first column in the first layer.
 """
 
 import triton
 import triton.language as tl
 
-from engine.cuda.inputs import MOST_LODS, gather, position_inputs, scatter
+from engine.cuda.inputs import MOST_LODS, apart, gather, position_inputs, scatter, side_by_side
 from engine.cuda.maths import activate, activate_back, operand, product
 
 PADDED_OUTPUTS = tl.constexpr(16)
-GROUP = tl.constexpr(4)  # numbers of a group in GROUPS
+GROUP = tl.constexpr(7)  # numbers of a group in GROUPS
 GRID = tl.constexpr(5)  # numbers of a grid in GRIDS: features, bits, learned, lazy, moves
 
 
@@ -28,20 +29,43 @@ def tile(STRIDE: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
 
 
 @triton.jit
-def group_inputs(
-    columns, parameters, stamps, distance, levels, lod, u, v, lod_value, seed, iteration, strength,
-    INDEX: tl.constexpr, WIDTH: tl.constexpr, FIRST: tl.constexpr, GRIDS: tl.constexpr, TEXEL_WAVES: tl.constexpr,
-    QUANTIZED: tl.constexpr, NOISY: tl.constexpr,
+def piece_inputs(
+    parameters, stamps, distance, levels, lod, u, v, seed, iteration, strength,
+    INDEX: tl.constexpr, CORNER: tl.constexpr, WIDTH: tl.constexpr, GRIDS: tl.constexpr, QUANTIZED: tl.constexpr,
+    NOISY: tl.constexpr,
 ):  # fmt: skip
-    """One group of inputs, (samples, WIDTH)."""
+    """What one grid gives to a group of inputs, (samples, WIDTH); zeros without a grid."""
     if INDEX < 0:
-        return position_inputs(columns, levels, lod, u, v, lod_value, WIDTH, TEXEL_WAVES)
+        return zeros(u.shape[0], WIDTH)
     else:
         return gather(
             parameters[INDEX], stamps[INDEX], distance[INDEX], levels + INDEX * 2 * MOST_LODS, lod, u, v, seed,
-            iteration, strength, INDEX, FIRST, WIDTH, GRIDS[GRID * INDEX], GRIDS[GRID * INDEX + 1],
+            iteration, strength, INDEX, CORNER, WIDTH, GRIDS[GRID * INDEX], GRIDS[GRID * INDEX + 1],
             GRIDS[GRID * INDEX + 2], GRIDS[GRID * INDEX + 3], QUANTIZED, NOISY,
         )  # fmt: skip
+
+
+@triton.jit
+def group_inputs(
+    columns, parameters, stamps, distance, levels, lod, u, v, lod_value, seed, iteration, strength,
+    A: tl.constexpr, CORNER_A: tl.constexpr, B: tl.constexpr, CORNER_B: tl.constexpr, PIECE: tl.constexpr,
+    WIDTH: tl.constexpr, GRIDS: tl.constexpr, TEXEL_WAVES: tl.constexpr, QUANTIZED: tl.constexpr, NOISY: tl.constexpr,
+):  # fmt: skip
+    """One group of inputs, (samples, WIDTH)."""
+    if A < 0:
+        return position_inputs(columns, levels, lod, u, v, lod_value, WIDTH, TEXEL_WAVES)
+    x = piece_inputs(parameters, stamps, distance, levels, lod, u, v, seed, iteration, strength, A, CORNER_A, PIECE,
+                     GRIDS, QUANTIZED, NOISY)  # fmt: skip
+    if PIECE < WIDTH:
+        x = side_by_side(x, piece_inputs(parameters, stamps, distance, levels, lod, u, v, seed, iteration, strength, B,
+                                         CORNER_B, PIECE, GRIDS, QUANTIZED, NOISY))  # fmt: skip
+    if PIECE * 2 < WIDTH:
+        x = side_by_side(x, zeros(u.shape[0], PIECE * 2))
+    if PIECE * 4 < WIDTH:
+        x = side_by_side(x, zeros(u.shape[0], PIECE * 4))
+    if PIECE * 8 < WIDTH:
+        x = side_by_side(x, zeros(u.shape[0], PIECE * 8))
+    return x
 
 
 @triton.jit
@@ -61,15 +85,17 @@ def forward(
     for g in tl.static_range(N_GROUPS):
         x = group_inputs(
             columns, parameters, stamps, distance, levels, lod, u, v, lod_value, seed, iteration, strength,
-            GROUPS[GROUP * g], GROUPS[GROUP * g + 2], GROUPS[GROUP * g + 1], GRIDS, TEXEL_WAVES, QUANTIZED, NOISY,
+            GROUPS[GROUP * g], GROUPS[GROUP * g + 1], GROUPS[GROUP * g + 2], GROUPS[GROUP * g + 3],
+            GROUPS[GROUP * g + 4], GROUPS[GROUP * g + 5], GRIDS, TEXEL_WAVES, QUANTIZED, NOISY,
         )  # fmt: skip
         if BLENDED:
             far = group_inputs(
                 columns, parameters, stamps, distance, levels, far_lod, u, v, lod_value, seed, iteration, strength,
-                GROUPS[GROUP * g], GROUPS[GROUP * g + 2], GROUPS[GROUP * g + 1], GRIDS, TEXEL_WAVES, QUANTIZED, NOISY,
+                GROUPS[GROUP * g], GROUPS[GROUP * g + 1], GROUPS[GROUP * g + 2], GROUPS[GROUP * g + 3],
+            GROUPS[GROUP * g + 4], GROUPS[GROUP * g + 5], GRIDS, TEXEL_WAVES, QUANTIZED, NOISY,
             )  # fmt: skip
             x = x + blend[:, None] * (far - x)
-        w = tl.load(weights + GROUPS[GROUP * g + 3] + tile(K, H0, GROUPS[GROUP * g + 2]))
+        w = tl.load(weights + GROUPS[GROUP * g + 6] + tile(K, H0, GROUPS[GROUP * g + 5]))
         z = product(x, tl.trans(w), z, PRECISION)
         inputs = inputs + (operand(x, PRECISION),)
     seen = ()
@@ -114,7 +140,7 @@ def start_sums(GROUPS: tl.constexpr, N_GROUPS: tl.constexpr, H0: tl.constexpr, N
         if IN_MEMORY:
             sums = sums + (0.0,)
         else:
-            sums = sums + (zeros(H0, GROUPS[GROUP * g + 2]),)
+            sums = sums + (zeros(H0, GROUPS[GROUP * g + 5]),)
     return sums
 
 
@@ -131,7 +157,7 @@ def store_sums(
         else:
             tl.store(place + tile(NP, NP, NP), sums[i])
     for g in tl.static_range(N_GROUPS):
-        tl.store(partial + GROUPS[GROUP * g + 3] + tile(K, H0, GROUPS[GROUP * g + 2]), sums[LAYERS + g])
+        tl.store(partial + GROUPS[GROUP * g + 6] + tile(K, H0, GROUPS[GROUP * g + 5]), sums[LAYERS + g])
 
 
 @triton.jit
@@ -158,23 +184,46 @@ def backward(
         upstream = product(upstream, w, zeros(u.shape[0], NP), PRECISION)
         upstream = activate_back(upstream, z, HARD_SWISH, SLOPE)
     for g in tl.static_range(N_GROUPS):
-        new = new + (weight_gradient(upstream, inputs[g], sums[LAYERS + g], partial + GROUPS[GROUP * g + 3], first, K,
-                                     H0, GROUPS[GROUP * g + 2], IN_MEMORY, PRECISION),)  # fmt: skip
-        group_backward(upstream, weights + GROUPS[GROUP * g + 3], gradients, levels, lod, u, v, alive, GROUPS[GROUP * g],
-                       GROUPS[GROUP * g + 2], GROUPS[GROUP * g + 1], GRIDS, K, H0, FIXED_POINT, PRECISION)  # fmt: skip
+        new = new + (weight_gradient(upstream, inputs[g], sums[LAYERS + g], partial + GROUPS[GROUP * g + 6], first, K,
+                                     H0, GROUPS[GROUP * g + 5], IN_MEMORY, PRECISION),)  # fmt: skip
+        group_backward(
+            upstream, weights + GROUPS[GROUP * g + 6], gradients, levels, lod, u, v, alive, GROUPS[GROUP * g],
+            GROUPS[GROUP * g + 1], GROUPS[GROUP * g + 2], GROUPS[GROUP * g + 3], GROUPS[GROUP * g + 4],
+            GROUPS[GROUP * g + 5], GRIDS, K, H0, FIXED_POINT, PRECISION,
+        )  # fmt: skip
     return new
+
+
+@triton.jit
+def piece_backward(
+    by_input, gradients, levels, lod, u, v, alive,
+    INDEX: tl.constexpr, CORNER: tl.constexpr, WIDTH: tl.constexpr, GRIDS: tl.constexpr, FIXED_POINT: tl.constexpr,
+):  # fmt: skip
+    """Scatters the gradient of what one grid gave to a group, if there is a grid, and it moves."""
+    if INDEX >= 0:
+        if GRIDS[GRID * INDEX + 4]:
+            scatter(gradients[INDEX], by_input, levels + INDEX * 2 * MOST_LODS, lod, u, v, alive, CORNER, WIDTH,
+                    GRIDS[GRID * INDEX], GRIDS[GRID * INDEX + 2], FIXED_POINT)  # fmt: skip
 
 
 @triton.jit
 def group_backward(
     upstream, weights, gradients, levels, lod, u, v, alive,
-    INDEX: tl.constexpr, WIDTH: tl.constexpr, FIRST: tl.constexpr, GRIDS: tl.constexpr, K: tl.constexpr,
-    H0: tl.constexpr, FIXED_POINT: tl.constexpr, PRECISION: tl.constexpr,
+    A: tl.constexpr, CORNER_A: tl.constexpr, B: tl.constexpr, CORNER_B: tl.constexpr, PIECE: tl.constexpr,
+    WIDTH: tl.constexpr, GRIDS: tl.constexpr, K: tl.constexpr, H0: tl.constexpr, FIXED_POINT: tl.constexpr,
+    PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """Scatters the gradient of one group, if it is of a grid that moves."""
-    if INDEX >= 0:
-        if GRIDS[GRID * INDEX + 4]:
-            w = tl.load(weights + tile(K, H0, WIDTH))
-            by_input = product(upstream, w, zeros(u.shape[0], WIDTH), PRECISION)
-            scatter(gradients[INDEX], by_input, levels + INDEX * 2 * MOST_LODS, lod, u, v, alive, FIRST, WIDTH,
-                    GRIDS[GRID * INDEX], GRIDS[GRID * INDEX + 2], FIXED_POINT)  # fmt: skip
+    """Scatters the gradient of one group of inputs."""
+    if A >= 0:
+        w = tl.load(weights + tile(K, H0, WIDTH))
+        x = product(upstream, w, zeros(u.shape[0], WIDTH), PRECISION)
+        if PIECE * 8 < WIDTH:
+            x, _ = apart(x)
+        if PIECE * 4 < WIDTH:
+            x, _ = apart(x)
+        if PIECE * 2 < WIDTH:
+            x, _ = apart(x)
+        if PIECE < WIDTH:
+            x, other = apart(x)
+            piece_backward(other, gradients, levels, lod, u, v, alive, B, CORNER_B, PIECE, GRIDS, FIXED_POINT)
+        piece_backward(x, gradients, levels, lod, u, v, alive, A, CORNER_A, PIECE, GRIDS, FIXED_POINT)

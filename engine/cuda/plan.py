@@ -33,12 +33,19 @@ def padded(count: int) -> int:
 
 @dataclasses.dataclass(frozen=True)
 class Group:
-    """Some inputs of the network: `grid` -1 is the position."""
+    """Some inputs of the network: `piece` columns of a grid, (-1, 0) for the position, and as many of another, or 0."""
 
-    grid: int
-    first: int
+    one: tuple[int, int]  # grid, its first corner (of a learned grid)
+    other: tuple[int, int]
+    piece: int
     width: int
-    column: int
+    column: int  # where it begins
+
+    def column_of(self, index: int, slot: int) -> int:
+        """Packed column of input `index` of the first (slot 0) or the other (slot 1) grid, see inputs.side_by_side."""
+        if self.piece == self.width:
+            return self.column + index
+        return self.column + (2 * index + slot) * (self.width // (2 * self.piece))
 
 
 class KernelPlan:
@@ -54,7 +61,7 @@ class KernelPlan:
 
     def __init__(
         self, model: NeuralTexture, lazy: tuple[bool, ...] | None = None, moves: tuple[bool, ...] | None = None,
-        precision: str = "tf32", fixed_point: int = 0,
+        precision: str = "tf32", fixed_point: float = 0.0,
     ):  # fmt: skip
         check_supported(model)
         decoder, layout = model.decoder, model.layout
@@ -66,22 +73,26 @@ class KernelPlan:
         self.lazy = lazy or (False,) * len(model.grids)
         self.moves = moves or (True,) * len(model.grids)
         self.columns, self.one, positions = _position_columns(model)
-        self.groups = [Group(-1, 0, self.columns.shape[1], 0)]
-        column = self.columns.shape[1]
+        width = self.columns.shape[1]
+        self.groups = [Group((-1, 0), (-1, 0), width, width, 0)]
         inputs = dict(positions)  # file input -> packed column
-        at = layout.position_waves
-        for index, grid in enumerate(model.grids):
-            for first in range(0, grid.decoder_inputs, LARGEST):
-                count = min(grid.decoder_inputs - first, LARGEST)
-                self.groups.append(Group(index, first, padded(count), column))
-                inputs.update({at + first + i: column + i for i in range(count)})
-                column += padded(count)
-            at += grid.decoder_inputs
-        self.inputs = column
+        for pair in _pairs(model):
+            (a, first, count, _), (b, other, _, _) = pair
+            group = Group((a, first), (b, other), count, max(count, SMALLEST), self.inputs)
+            self.groups.append(group)
+            for slot, (grid, _, _, at) in enumerate(pair):
+                if grid >= 0:
+                    inputs.update({at + i: group.column_of(i, slot) for i in range(count)})
         self.input_map = torch.tensor([inputs.get(i, -1) for i in range(layout.total)], dtype=torch.int32)
         last = self.neurons if self.layers else self.inputs
         self.size = self._offset(self.layers) + PADDED_OUTPUTS * last
         self.in_memory = self.size > REGISTER_SUMS
+        self.warps = 8 if self.neurons > 32 else 4  # of a program of the training kernel
+
+    @property
+    def inputs(self) -> int:
+        """Columns of the first layer."""
+        return self.groups[-1].column + self.groups[-1].width
 
     def _offset(self, layer: int) -> int:
         """Where the packed weights of a layer begin."""
@@ -98,7 +109,7 @@ class KernelPlan:
         return {
             "NUM_LODS": model.num_lods,
             "GRIDS": tuple(grids),
-            "GROUPS": tuple(n for g in self.groups for n in (g.grid, g.first, g.width, g.column)),
+            "GROUPS": tuple(n for g in self.groups for n in (*g.one, *g.other, g.piece, g.width, g.column)),
             "N_GROUPS": len(self.groups),
             "K": self.inputs,
             "H0": self.first_outputs,
@@ -167,6 +178,25 @@ def check_supported(model: NeuralTexture) -> None:
     for grid in model.grids:
         if grid.n_texels >= 1 << 31:
             raise Unsupported(f"the GPU kernels count texels of a grid in 31 bits, found {grid.n_texels}")
+
+
+def _pairs(model: NeuralTexture) -> list[tuple[tuple[int, int, int, int], tuple[int, int, int, int]]]:
+    """What the grids feed to the network in pieces of at most LARGEST inputs, those of less than SMALLEST in pairs of
+    the same size: (grid, first corner, inputs, first input of the file), (-1, 0, 0, 0) for none."""
+    nothing, pairs = (-1, 0, 0, 0), []
+    at = model.layout.position_waves
+    for index, grid in enumerate(model.grids):
+        count = min(grid.decoder_inputs, LARGEST)
+        for first in range(0, grid.decoder_inputs, count):
+            piece = (index, first // grid.features, count, at + first)
+            alone = next((i for i, (one, other) in enumerate(pairs)
+                          if other == nothing and one[2] == count < SMALLEST), None)  # fmt: skip
+            if alone is None:
+                pairs.append((piece, nothing))
+            else:
+                pairs[alone] = (pairs[alone][0], piece)
+        at += grid.decoder_inputs
+    return pairs
 
 
 def _position_columns(model: NeuralTexture) -> tuple[torch.Tensor, int, list[tuple[int, int]]]:

@@ -21,15 +21,17 @@ DecodedImage = TensorType["height", "width", CHANNELS]
 
 DECODE_BLOCK = 64  # samples of a program
 DECODE_WARPS = 4
+EXACT = "tf32x3"  # products of three tf32 parts: nearly float32, without spills; as float32 they take 2400 bytes of stack
 TEXELS_AT_A_TIME = 1 << 22  # 180 MB of decoded values on the GPU
 
 
 class Decoding:
     """A model's parameters as the decode kernel reads them: grids in place, weights packed."""
 
-    def __init__(self, model: NeuralTexture, precision: str = "ieee"):
+    def __init__(self, model: NeuralTexture, precision: str = EXACT, runs_here: bool = True):
         device = model.weights[0].device
-        check_device(device)
+        if runs_here:
+            check_device(device)
         self.model, self.device, self.plan = model, device, KernelPlan(model, precision=precision)
         flat = torch.cat([weight.detach().reshape(-1) for weight in model.weights])
         nothing = torch.zeros(1, dtype=torch.int32, device=device)
@@ -53,13 +55,13 @@ class Decoding:
             "samples_uv": uv if given else out, "samples_lod": lods if given else out, "out": out, **self.arguments,
         }  # fmt: skip
         constants = {"GIVEN": given, "BLENDED": blended, "BLOCK": DECODE_BLOCK, **self.plan.constants,
-                     "PRECISION": self.plan.precision}  # fmt: skip
+                     "PRECISION": kernel_precision(self.plan.precision)}  # fmt: skip
         grid = (-(-count // DECODE_BLOCK),)
         return Launch(load().kernels.decode_kernel, grid, arguments, constants, {"num_warps": DECODE_WARPS})
 
 
 def decode_lod(
-    model: NeuralTexture, lod: int, width: int, height: int, rows: slice = slice(None), precision: str = "ieee"
+    model: NeuralTexture, lod: int, width: int, height: int, rows: slice = slice(None), precision: str = EXACT
 ) -> DecodedImage:
     """One LOD at its texel centres: what model.NeuralTexture.decode gives to float tolerance.
 
@@ -78,7 +80,7 @@ def decode_lod(
     return image
 
 
-def decode_samples(model: NeuralTexture, uv: Positions, lod: Scalars, precision: str = "ieee") -> Decoded:
+def decode_samples(model: NeuralTexture, uv: Positions, lod: Scalars, precision: str = EXACT) -> Decoded:
     """Decode at any positions and (fractional) LODs: model.NeuralTexture.forward on the kernels.
 
     Raises: KernelsUnavailable; plan.Unsupported.

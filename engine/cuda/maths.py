@@ -107,7 +107,7 @@ def activate_back(upstream, seen, HARD_SWISH: tl.constexpr, SLOPE: tl.constexpr)
 @triton.jit
 def add_gradient(pointers, value, mask, FIXED_POINT: tl.constexpr):
     """Scatter: a float32 atomic, or one on int64 multiples of 1 / FIXED_POINT, whose sum has no order."""
-    if FIXED_POINT:
+    if FIXED_POINT > 0.0:
         most: tl.constexpr = 9007199254740992.0  # 2**53: int64 holds sums of a thousand of these
         limited = tl.minimum(tl.maximum(value * FIXED_POINT, -most), most)
         tl.atomic_add(pointers, limited.to(tl.int64), mask=mask, sem="relaxed")
@@ -118,7 +118,7 @@ def add_gradient(pointers, value, mask, FIXED_POINT: tl.constexpr):
 @triton.jit
 def gradient_value(stored, FIXED_POINT: tl.constexpr):
     """What add_gradient has summed, as float32."""
-    if FIXED_POINT:
+    if FIXED_POINT > 0.0:
         return (stored.to(tl.float64) * (1.0 / FIXED_POINT)).to(tl.float32)
     else:
         return stored

@@ -1,19 +1,24 @@
-"""engine/cuda in Triton's interpreter, against the reference: tests/test_cuda.py runs this file with TRITON_INTERPRET=1.
+"""engine/cuda in Triton's interpreter, against the reference; tests/test_cuda.py runs it with TRITON_INTERPRET=1.
 
-An operation of the interpreter takes some 20 microseconds whatever the shape, so shapes are small and cases few.
+An operation of the interpreter takes some 50 microseconds whatever the shape, so cases are few.
 """
 
 from __future__ import annotations
 
+import functools
+import inspect
+import json
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
 import triton
 import triton.language as tl
-from runs import differences, newest_run, payload, save_maps
+from runs import differences, newest_run, save_maps
 from test_cpu_engine import CASES, CPU, GRIDS, LEARNED, assert_same_place, engine_of, material_of, reloaded
 from test_cpu_kernels import SHAPES, assert_close, channels_of, exact_gradients, make_model, noise_of, samples
+from triton.runtime import interpreter
 
 import train
 from engine.cpu.engine import CpuEngine
@@ -27,7 +32,11 @@ from engine.torch_engine import TorchEngine
 from model import Noise
 from quantize import _to_int32, hash_uniform, round_features, stream_key
 
-# --- random numbers, samples, rounding: bit for bit -----------------------------------------------------------------------
+# The interpreter lists everything in triton.language again for each call of a device function: a third of its time.
+interpreter.inspect = SimpleNamespace(**{**vars(inspect), "getmembers": functools.cache(inspect.getmembers)})
+
+
+# --- random numbers, samples, rounding: bit for bit -------------------------------------------------------------------
 
 
 @triton.jit
@@ -106,8 +115,8 @@ def test_inputs_are_exact(bits, word):
 
 # --- decoding and gradients -------------------------------------------------------------------------------------------
 
-FEW = ("one texel, no waves, no layers", "odd resolution", "two learned grids", "three grids", "floats", "not seamless",
-       "three channels", "no slope", "hard swish of learned grids", "one 1", "no ones")  # fmt: skip
+FEW = ("one texel, no waves, no layers", "odd resolution", "two learned grids", "three grids", "not seamless",
+       "three channels", "no slope", "hard swish of learned grids", "no ones")  # fmt: skip
 
 
 @pytest.mark.parametrize("name", FEW)
@@ -149,10 +158,14 @@ def test_sums_in_memory_and_in_registers(case):
 
 
 def test_integer_sums_have_no_order(case):
-    """As many programs, blocks of other sizes: another order, the same bits; and float tolerance to the reference."""
-    runs = [compare_gradients(*case, 0.9, fixed_point=2.0**40, programs=programs, block=block)[3:]
-            for programs, block in ((1, 64), (5, 16))]  # fmt: skip
-    assert differences(*runs) == []
+    """Two blocks of samples in another order: the same bits, which float sums do not have."""
+    model, uv, lod, upstream = case
+    uv, lod, upstream = (torch.cat([value, value[:58]]) for value in (uv, lod, upstream))  # two whole blocks
+    order = torch.arange(128).roll(64)  # within a block, a product of matrices may depend on the order
+    for unit, equal in ((2.0**40, True), (0.0, False)):
+        runs = [compare_gradients(model, *given, 0.9, fixed_point=unit)[3:]
+                for given in ((uv, lod, upstream), (uv[order], lod[order], upstream[order]))]  # fmt: skip
+        assert (differences(*runs) == []) == equal
 
 
 def test_bfloat16_products(case):
@@ -160,7 +173,7 @@ def test_bfloat16_products(case):
     found = differentiate(model, uv, lod, upstream, precision="bf16")[1]
     exact = exact_gradients(model, uv, lod, upstream)[1]
     apart = [float((a - b).norm() / b.norm()) for a, b in zip(found, exact)]
-    assert 1e-4 < max(apart) < 0.03, apart
+    assert 1e-3 < max(apart) < 0.2, apart  # see self_check.TOLERANCE
 
 
 @pytest.mark.parametrize(("width", "height"), [(1, 1), (1, 3), (13, 9)])
@@ -243,8 +256,8 @@ def test_sabotage_is_caught(name, case, monkeypatch):
 
 SMALL = {"batch_size": 70, "gpu_precision": "float32"}
 STEPS = {
-    "two bit depths": {}, "learned": {}, "every map": {}, "1x1": {}, "deep": {"n_hidden_layers": 3, "n_neurons": 16},
-    "no layers": {}, "floats": {}, "weights": {}, "far features": {}, "ties": {}, "ties, finest level": {}, "rates": {},
+    "two bit depths": {}, "learned": {"n_hidden_layers": 0}, "ties": {"n_hidden_layers": 0}, "1x1": {"batch_size": 20},
+    "floats": {"wrap_interval": 2}, "weights": {"n_hidden_layers": 0}, "rates": {"n_hidden_layers": 2},
 }  # fmt: skip
 
 
@@ -262,27 +275,29 @@ def test_a_few_steps_equal_the_reference(name):
     engine, reference = cuda_engine_of(make(), lazy, **values), engine_of(TorchEngine, make(), **values)
     engine.check()
     assert engine.probe() == pytest.approx(reference.probe(), rel=2e-6)
-    for n in (1, 2):
+    for n in (1, 1):
         assert engine.step(n) == pytest.approx(reference.step(n), rel=3e-6)
         assert_same_place(engine, reference, moments=1e-4 if name == "1x1" else 1e-5, parameters=2e-6)
-    assert engine.iteration == reference.iteration == 3
+    assert engine.iteration == reference.iteration == 2
     assert engine.learning_rates() == reference.learning_rates()
 
 
-RARE = {"batch_size": 8, "hash_grid_configs": [{"max_resolution": 32, "n_levels": 2, "quantize_bits": 4,
-        "save_bits": 16}], "max_iter": 60, "wrap_interval": 5, "gpu_precision": "float32"}  # fmt: skip
+RARE = {
+    "hash_grid_configs": [{"max_resolution": 32, "n_levels": 2, "quantize_bits": 4, "save_bits": 16}],
+    "batch_size": 8, "max_iter": 60, "wrap_interval": 3, "gpu_precision": "float32", "n_hidden_layers": 0,
+}  # fmt: skip
 
 
 def test_texels_that_are_rarely_seen(monkeypatch):
-    """Lazy texels follow Adam from afar, past two sweeps and six syncs of the borders."""
-    monkeypatch.setattr(cuda_engine, "SWEEP_INTERVAL", 11)
+    """Lazy texels follow Adam from afar, past two sweeps and four syncs of the borders."""
+    monkeypatch.setattr(cuda_engine, "SWEEP_INTERVAL", 5)
     engine, reference = cuda_engine_of(material_of(), True, **RARE), engine_of(TorchEngine, material_of(), **RARE)
-    for n in (4, 12, 12):
+    for n in (4, 4, 5):
         assert engine.step(n) == pytest.approx(reference.step(n), rel=1e-4)
     engine.sync()
     found, wanted = engine.model.grid_parameters[0].detach(), reference.model.grid_parameters[0].detach()
     assert ((found - wanted).abs() > 2e-5).double().mean() < 2e-3
-    assert int(engine.grids[0].stamps.min()) == 22
+    assert int(engine.grids[0].stamps.min()) == 10
 
 
 def test_a_grid_of_rate_0_stays():
@@ -298,7 +313,7 @@ def test_a_grid_of_rate_0_stays():
 # --- states -----------------------------------------------------------------------------------------------------------
 
 RESUMED = {"batch_size": 20, "hash_grid_configs": LEARNED, "wrap_interval": 4, "gpu_precision": "float32",
-           "deterministic": True}  # fmt: skip
+           "deterministic": True, "n_hidden_layers": 0}  # fmt: skip
 
 
 def resumed(kind, engine, **values):
@@ -317,23 +332,26 @@ def lazy_cuda(*arguments):
 
 def test_a_resumed_run_goes_on_bit_for_bit():
     whole = engine_of(lazy_cuda, material_of(), **RESUMED)
-    whole.step(5)
+    whole.step(3)
     assert "pending" in whole.state()
     other = resumed(lazy_cuda, whole, **RESUMED)
     seen = [(engine.probe(), engine.state()) for engine in (whole, other)]
     assert differences(*seen) == []
-    assert whole.step(4) == other.step(4)
+    assert whole.step(2) == other.step(2)
     whole.sync(), other.sync()
-    assert differences([whole.state(), *whole.model.parameters()], [other.state(), *other.model.parameters()]) == []
+    ends = [[engine.state(), [p.detach() for p in engine.model.parameters()]] for engine in (whole, other)]
+    assert differences(*ends) == []
 
 
-@pytest.mark.parametrize(("one", "other"), [(lazy_cuda, TorchEngine), (lazy_cuda, CpuEngine), (TorchEngine, lazy_cuda),
-                                            (CpuEngine, lazy_cuda)], ids=lambda kind: kind.__name__)  # fmt: skip
+@pytest.mark.parametrize(
+    ("one", "other"), [(lazy_cuda, TorchEngine), (lazy_cuda, CpuEngine), (CpuEngine, lazy_cuda)],
+    ids=lambda kind: kind.__name__,
+)  # fmt: skip
 def test_the_other_engine_goes_on(one, other):
     first = engine_of(one, material_of(), **RESUMED)
-    first.step(3)
+    first.step(2)
     second = resumed(other, first, **RESUMED)
-    for n in (1, 3):
+    for n in (1, 1):
         assert second.step(n) == pytest.approx(first.step(n), rel=1e-5)
 
 
@@ -370,16 +388,16 @@ def test_the_self_check_fails_where_a_kernel_is_wrong(monkeypatch):
 
 
 def test_a_run_of_the_command(tmp_path):
-    """Trained, saved, evaluated and resumed with --engine cuda; the losses are those of the cpu engine."""
+    """Trained, saved, evaluated and resumed with --engine cuda: what the cpu engine reaches, at the same samples."""
     maps = save_maps(tmp_path / "maps", 8, 8)
-    shape = ["--n_neurons", "16", "--n_hidden_layers", "1", "--n_frequencies", "2", "--batch_size", "32"]
-    flags = ["--data_dir", str(maps), "--device", "cpu", "--max_iter", "4", "--refine", "0", "--eval_metrics", "psnr"]
+    shape = ["--n_neurons", "16", "--n_hidden_layers", "0", "--n_frequencies", "2", "--batch_size", "32"]
+    flags = ["--data_dir", str(maps), "--device", "cpu", "--max_iter", "2", "--refine", "0", "--eval_metrics", "psnr"]
     reached = {}
     for engine in ("cuda", "cpu"):
         out = tmp_path / engine
         assert train.main([*flags, *shape, "--save_dir", str(out), "--engine", engine]) == 0
-        reached[engine] = payload(next(newest_run(out).glob("models/*_4")))["metrics"]
-    assert "psnr" in str(reached)
+        reached[engine] = json.loads((newest_run(out) / "metrics.json").read_text())["psnr"]["all"]
+    assert reached["cuda"] == pytest.approx(reached["cpu"], abs=0.1)
     run = newest_run(tmp_path / "cuda")
-    assert train.main(["--load_dir", str(run), "--max_iter", "6", "--engine", "cuda", "--device", "cpu"]) == 0
-    assert next(run.glob("models/*_6/model.pth")).exists()
+    assert train.main(["--load_dir", str(run), "--max_iter", "3", "--engine", "cuda", "--device", "cpu"]) == 0
+    assert next(run.glob("models/*_3/model.pth")).exists()

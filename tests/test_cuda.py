@@ -1,4 +1,4 @@
-"""engine/cuda without a GPU: its kernels in Triton's interpreter, compiled for GPUs that are not there, and refusals."""
+"""engine/cuda without a GPU: its kernels interpreted, compiled for GPUs that are not there, and refusals."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from schedule import Schedule
 with_triton = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed")
 
 
-# --- the interpreter, in a process of its own: whether kernels are interpreted is decided when Triton is imported ----------
+# --- the interpreter, in a process of its own: Triton decides when it is imported -------------------------------------
 
 
 @with_triton
@@ -43,7 +43,7 @@ def test_in_the_interpreter():
 @with_triton
 @pytest.mark.parametrize("target", [80, 90])
 def test_every_kernel_compiles(target, tmp_path, monkeypatch):
-    """For A100 and H100/H200: with tensor cores where there are products, and nothing that does not fit into registers."""
+    """For A100 and H100/H200: tensor cores where there are products, and all that a thread has fits into registers."""
     pytest.importorskip("triton.backends.compiler")
     from engine.cuda import compiled
 

@@ -1,12 +1,12 @@
 """The kernels that take Adam's steps: grids as a whole, grids texel by texel, and the network.
 
 A grid of which an iteration touches much is `dense`: every parameter is read and written every time. One of which it
-touches little is `lazy`, with the maths of engine/cpu/src/adam.h: a texel without a gradient moves along a direction that
-no longer changes, by a distance that depends only on when it was last updated, so it is left alone until it is looked
-at. Its record is F parameters and F directions, moment1 / (sqrt(moment2) + small); `moments` has F and F as well.
+touches little is `lazy`, with the maths of engine/cpu/src/adam.h: a texel without a gradient moves along a direction
+that no longer changes, by a distance that depends only on when it was last updated, so it is left alone until it is
+looked at. Its record is F parameters and F directions, moment1 / (sqrt(moment2) + small); `moments` has both moments.
 
-Of a parameter, facts from the layouts: dense 16 bytes read and 16 written every iteration (its gradient and the zero included);
-lazy 20 read and 20 written (8 more bytes per texel) where a texel was touched, nothing elsewhere.
+Of a parameter, facts from the layouts: dense 16 bytes read and 16 written every iteration (its gradient and the zero
+for it included); lazy 20 read and 20 written (8 more bytes per texel) where a texel was touched, nothing elsewhere.
 """
 
 import triton
@@ -166,7 +166,7 @@ def border_kernel(
 ):  # fmt: skip
     """model.sync_wrap_boundary every `interval` iterations, on levels (n, 2): resolution, first texel.
 
-    Programs: (levels, blocks of TEXELS rows and columns). Sides without their ends, and the four corners, share no texel.
+    Programs: (levels, blocks of TEXELS rows and columns). Sides without their ends and the corners share no texel.
     """
     now = tl.load(progress)
     if now % interval == 0:
@@ -207,7 +207,7 @@ def network_kernel(
 ):  # fmt: skip
     """Adam for one row of one layer of the network per program, and the row packed for the other kernels.
 
-    rows: (n, 4) int32: the row's place in `weights`, its inputs, its place in `packed`, whether it is in the first layer.
+    rows: (n, 4) int32: the row's place in `weights`, its inputs, its place in `packed`, 1 in the first layer, else 0.
     input_map: first layer: where its inputs stand in a packed row; -1: nowhere, they have no gradient.
     ONE: the packed column that all ones share; its weight is the sum of theirs.
     """
@@ -237,7 +237,8 @@ def network_kernel(
     one_column = ONE * is_first - 2 * (1 - is_first)  # -2: of no other layer
     shared = used & (column == one_column)
     tl.store(packed + packed_place + column, value.to(packed.dtype.element_ty), mask=used & (column != one_column))
-    bias = tl.sum(tl.where(shared, value, 0.0), axis=0)
+    # in float64, so that the order does not matter: plan.pack has to give the same bits
+    bias = tl.sum(tl.where(shared, value, 0.0).to(tl.float64), axis=0).to(tl.float32)
     if one_column >= 0:
         tl.store(packed + packed_place + ONE, bias.to(packed.dtype.element_ty))
 
@@ -250,7 +251,7 @@ def advance_kernel(
     """The end of an iteration: loss, the distances that texels without a gradient have moved, and the count.
 
     grid_steps: (rows, N_GRIDS) float64, Adam's step sizes; drift (N_GRIDS, 1024) float64 and, rounded, distance, by the
-    iteration that a texel is at; directions (1024,) float64: how much of the direction is left after so many iterations.
+    iteration that a texel is at; directions (1024,) float64: what is left of a direction after so many iterations.
     """
     iteration, row = tl.load(progress), tl.load(progress + 1)
     now = iteration + 1

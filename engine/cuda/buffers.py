@@ -1,4 +1,4 @@
-"""What the GPU holds while it trains: parameters, moments and gradients of grids and network, in the kernels' layouts."""
+"""What the GPU holds while it trains: parameters, moments and gradients of the grids, the network, its packed copy."""
 
 from __future__ import annotations
 
@@ -84,7 +84,8 @@ class GridBuffers:
         smalls = torch.zeros(DRIFT_SIZE)
         for t in range(max(iteration - DRIFT_SIZE + 1, 0), iteration + 1):
             smalls[t % DRIFT_SIZE] = small(t)
-        denominator = smalls.to(device)[(self.stamps % DRIFT_SIZE).long()][:, None] + self.moments[:, 1].sqrt()
+        root = self.moments[:, 1].double().sqrt().float()  # torch's sqrt of float32 is not the nearest one on every CPU
+        denominator = smalls.to(device)[(self.stamps % DRIFT_SIZE).long()][:, None] + root
         torch.div(self.moments[:, 0], denominator, out=self.parameters[:, 1])
 
     @torch.no_grad()

@@ -73,7 +73,7 @@ def compile_launch(launch: Launch, target: int) -> Any:
 
     names = launch.kernel.arg_names
     signature: dict[str, Any] = {name: signature_of(value) for name, value in launch.arguments.items()}
-    signature.update({name: "constexpr" for name in launch.constants})
+    signature.update(dict.fromkeys(launch.constants, "constexpr"))
     aligned = [["tt.divisibility", 16]]
     attributes: dict[tuple, list] = {}
     for name, value in launch.arguments.items():
@@ -180,7 +180,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         table(given.targets, given.precision, given.forms)
     except KernelsUnavailable as error:
-        raise UserError(f"engine.cuda.compiled: {error}; install Triton, which PyTorch for CUDA on Linux brings") from error
+        raise UserError(f"{error}; install Triton, which PyTorch for CUDA on Linux brings") from error
     return 0
 
 

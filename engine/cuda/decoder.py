@@ -21,7 +21,7 @@ DecodedImage = TensorType["height", "width", CHANNELS]
 
 DECODE_BLOCK = 64  # samples of a program
 DECODE_WARPS = 4
-EXACT = "tf32x3"  # products of three tf32 parts: nearly float32, without spills; as float32 they take 2400 bytes of stack
+EXACT = "tf32x3"  # products of tf32 parts, nearly float32, all in registers; as float32 they take 2400 bytes of stack
 TEXELS_AT_A_TIME = 1 << 22  # 180 MB of decoded values on the GPU
 
 
@@ -105,8 +105,8 @@ def decode_samples(model: NeuralTexture, uv: Positions, lod: Scalars, precision:
 
 def differentiate(
     model: NeuralTexture, uv: Positions, lod: Scalars, upstream: Decoded, strength: float = 0.0, seed: int = 0,
-    iteration: int = 0, precision: str = "ieee", fixed_point: float = 0.0, in_memory: bool | None = None, block: int = 64,
-    programs: int = 3, moves: Sequence[bool] | None = None,
+    iteration: int = 0, precision: str = "ieee", fixed_point: float = 0.0, in_memory: bool | None = None,
+    block: int = 64, programs: int = 3, moves: Sequence[bool] | None = None,
 ) -> tuple[Decoded, list[torch.Tensor], list[torch.Tensor]]:  # fmt: skip
     """Forward and backward of the training kernel at given samples of whole LODs.
 

@@ -197,8 +197,8 @@ class CudaEngine:
             constants = {"TABLE": self._table.shape[1], "F": grid.grid.features, "QUANTIZED": self.model.quantized}
             if grid.lazy:
                 programs = (-(-grid.grid.n_texels // SWEEP_TEXELS),)
-                self.sweeps.append(Launch(adam.sweep_kernel, programs, {**shared, "count": grid.grid.n_texels, **stored},
-                                          {**constants, "TEXELS": SWEEP_TEXELS}))  # fmt: skip
+                swept = {**shared, "count": grid.grid.n_texels, **stored}
+                self.sweeps.append(Launch(adam.sweep_kernel, programs, swept, {**constants, "TEXELS": SWEEP_TEXELS}))
             if moves and config.wrap_boundary:
                 spec = grid.grid
                 first = max(spec.n_levels - config.wrap_levels, 0) if config.wrap_levels else 0
@@ -222,7 +222,8 @@ class CudaEngine:
             count = len(grid.parameters)
             arguments = {**shared, "count": count, "parameters": grid.parameters, "moments": grid.moments,
                          "gradients": grid.gradient}  # fmt: skip
-            return Launch(adam.dense_kernel, (-(-count // DENSE_BLOCK),), arguments, {**constants, "BLOCK": DENSE_BLOCK})
+            constants["BLOCK"] = DENSE_BLOCK
+            return Launch(adam.dense_kernel, (-(-count // DENSE_BLOCK),), arguments, constants)
         arguments = {
             **shared, "batch": config.batch_size, **self._samples, "levels": self._arguments["levels"][index],
             "records": grid.parameters, "moments": grid.moments, "stamps": grid.stamps, "distance": grid.distance,

@@ -22,16 +22,13 @@ import triton
 import triton.language as tl
 
 from engine.cuda.inputs import draw
-from engine.cuda.maths import product  # noqa: F401  # one module reads like the next in compile reports
 from engine.cuda.network import PADDED_OUTPUTS, backward, forward, start_sums, store_sums
 
 CHANNELS = tl.constexpr(11)
 
 
 @triton.jit
-def target_values(
-    codes8, codes16, target_columns, texel, COLUMNS8: tl.constexpr, COLUMNS16: tl.constexpr
-):
+def target_values(codes8, codes16, target_columns, texel, COLUMNS8: tl.constexpr, COLUMNS16: tl.constexpr):
     """What the outputs should be, (samples, 16) in [0, 1]; 0 for outputs without a column (-1)."""
     column = tl.load(target_columns + tl.arange(0, PADDED_OUTPUTS))[None, :]
     row = texel[:, None]
@@ -101,7 +98,7 @@ def step_kernel(
                 GRIDS, GROUPS, N_GROUPS, K, H0, NP, LAYERS, HARD_SWISH, SLOPE, IN_MEMORY, FIXED_POINT, PRECISION,
             )  # fmt: skip
     tl.store(losses + program, tl.sum(loss, axis=0))
-    if MODE != "measure":
+    if MODE != "measure":  # noqa: SIM102
         if not IN_MEMORY:
             store_sums(partial, sums, GROUPS, N_GROUPS, K, H0, NP, LAYERS)
 

@@ -1,7 +1,7 @@
 """Device functions that every kernel shares: random numbers, rounding, activations, matrix products.
 
-They are the formulas of quantize.py and model.py; all run on float32 and uint32 without fused multiply-adds (the kernels
-are compiled with enable_fp_fusion=False), so that positions, noise and rounding have the reference's bits.
+They are the formulas of quantize.py and model.py; all run on float32 and uint32 without fused multiply-adds (the
+kernels are compiled with enable_fp_fusion=False), so that positions, noise and rounding have the reference's bits.
 """
 
 import triton

@@ -1,9 +1,9 @@
 """Device functions of the network: forward, backward, and its gradients.
 
 All weights stand in one packed array, padded to what tl.dot needs: the first layer (H0, K), H0 the padded width of the
-hidden layers or 16 without any, then (NP, NP) for each further hidden layer, then (16, NP). GROUPS says for each group of
-inputs: a grid (-1: it is the position) and its first corner, another grid (-1: none) and its corner, the columns of each,
-the columns of the group, its first column in the first layer.
+hidden layers or 16 without any, then (NP, NP) for each further hidden layer, then (16, NP). GROUPS says for each group
+of inputs: a grid (-1: it is the position) and its first corner, another grid (-1: none) and its corner, the columns of
+each, the columns of the group, its first column in the first layer.
 """
 
 import triton
@@ -137,7 +137,7 @@ def start_sums(GROUPS: tl.constexpr, N_GROUPS: tl.constexpr, H0: tl.constexpr, N
         else:
             sums = sums + (zeros(NP, NP),)
     for g in tl.static_range(N_GROUPS):
-        if IN_MEMORY:
+        if IN_MEMORY:  # noqa: SIM108  # only one side is compiled
             sums = sums + (0.0,)
         else:
             sums = sums + (zeros(H0, GROUPS[GROUP * g + 5]),)
@@ -200,7 +200,7 @@ def piece_backward(
     INDEX: tl.constexpr, CORNER: tl.constexpr, WIDTH: tl.constexpr, GRIDS: tl.constexpr, FIXED_POINT: tl.constexpr,
 ):  # fmt: skip
     """Scatters the gradient of what one grid gave to a group, if there is a grid, and it moves."""
-    if INDEX >= 0:
+    if INDEX >= 0:  # noqa: SIM102
         if GRIDS[GRID * INDEX + 4]:
             scatter(gradients[INDEX], by_input, levels + INDEX * 2 * MOST_LODS, lod, u, v, alive, CORNER, WIDTH,
                     GRIDS[GRID * INDEX], GRIDS[GRID * INDEX + 2], FIXED_POINT)  # fmt: skip

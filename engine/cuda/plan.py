@@ -140,7 +140,7 @@ class KernelPlan:
     def places(self) -> torch.Tensor:
         """Where each of the flat weights stands in the packed ones, int64; -1: nowhere. Ones share a place."""
         parts = []
-        for place, inputs, packed, first in self.rows().tolist():
+        for _, inputs, packed, first in self.rows().tolist():
             columns = self.input_map.long() if first else torch.arange(inputs)
             parts.append(torch.where(columns >= 0, packed + columns, -1))
         return torch.cat(parts)
@@ -149,8 +149,8 @@ class KernelPlan:
         """Packed weights, (size,) float32, of flat ones on their device."""
         places = self.places().to(weights.device)
         kept = places >= 0
-        packed = torch.zeros(self.size, dtype=weights.dtype, device=weights.device)
-        return packed.index_add_(0, places[kept], weights[kept])
+        packed = torch.zeros(self.size, dtype=torch.float64, device=weights.device)  # see adam.network_kernel
+        return packed.index_add_(0, places[kept], weights[kept].double()).float()
 
     def unpack_gradient(self, packed: torch.Tensor) -> torch.Tensor:
         """Gradient of the flat weights from that of the packed ones; 0 for inputs that have none."""

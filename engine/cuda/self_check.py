@@ -1,4 +1,4 @@
-"""Whether the GPU kernels compute here what PyTorch does: a small step, its loss and gradients, before a run trusts them."""
+"""Whether the GPU kernels compute here what PyTorch does: a small step, its loss and gradients."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from engine.cuda.engine import CudaEngine
 
 SAMPLES = 512
-# Largest distance of a gradient from the reference, of its norm; what the rounding of products leaves, times ten
-TOLERANCE = {"ieee": 1e-4, "tf32": 2e-2, "bf16": 1e-1}
+# Largest distance from the reference, relative: of the loss, and of a gradient by its norm. A sum that rounding brings
+# to the other side of 0 has another derivative: where a share p of them is, gradients are about sqrt(p) apart.
+TOLERANCE = {"ieee": (1e-4, 1e-2), "tf32": (1e-2, 1e-1), "bf16": (5e-2, 3e-1)}
 
 
 def check_engine(engine: CudaEngine) -> None:
@@ -31,7 +32,7 @@ def check_engine(engine: CudaEngine) -> None:
         if other is None:
             continue
         apart = float((one - other).norm()) / max(float(other.norm()), 1e-20)
-        if not apart <= tolerance:
+        if not apart <= tolerance[name != "the loss"]:
             raise KernelsUnavailable(f"the GPU kernels failed their self-check: {name} differ by {apart:.1e}")
 
 

@@ -133,6 +133,14 @@ def test_unsupported_shapes(values):
         KernelPlan(make_model(*[(4, 1, 4, 16)] * 5))
 
 
+def test_small_grids_share_a_product():
+    """Two of 8 inputs fill one of 16 columns, alternating; what has no pair stands beside zeros."""
+    plan = KernelPlan(make_model((8, 2, 4, 32), (4, 1, 8, 64), (4, 1, 8, 8), frequencies=0))
+    pair, alone = plan.groups[1:]
+    assert (pair.one, pair.other, pair.piece, pair.width) == ((0, 0), (1, 0), 8, 16) and alone.other == (-1, 0)
+    assert plan.input_map[:17].tolist() == [*range(16, 32, 2), *range(17, 32, 2), 32]
+
+
 def test_packed_weights():
     """Every input has its own place, ones share one, inputs without a gradient have none."""
     model = make_model((8, 2, 4, 32), (4, 1, 8, 8, "learned"), (4, 1, 8, 16), texel_frequencies=2, neurons=48, layers=2)
@@ -146,4 +154,4 @@ def test_packed_weights():
     assert plan.neurons == 64 and len(packed) == plan.size and kept.max() < plan.size
     gradient = plan.unpack_gradient(torch.arange(plan.size, dtype=torch.float32))
     assert torch.equal(gradient[places >= 0], kept.float()) and (gradient[places < 0] == 0).all()
-    assert [group.width for group in plan.groups] == [16, 16, 16]  # 8 features, and 4 + 2 of two grids apart
+    assert [group.width for group in plan.groups] == [16] * 4  # of 8, 4 and 2 inputs, which make no pairs

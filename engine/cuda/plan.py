@@ -87,7 +87,7 @@ class KernelPlan:
         last = self.neurons if self.layers else self.inputs
         self.size = self._offset(self.layers) + PADDED_OUTPUTS * last
         self.in_memory = self.size > REGISTER_SUMS
-        self.warps = 8 if self.neurons > 32 else 4  # of a program of the training kernel
+        self.warps = 8 if self.neurons > 16 else 4  # of a program of the training kernel
 
     @property
     def inputs(self) -> int:

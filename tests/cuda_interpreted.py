@@ -36,6 +36,22 @@ from quantize import _to_int32, hash_uniform, round_features, stream_key
 interpreter.inspect = SimpleNamespace(**{**vars(inspect), "getmembers": functools.cache(inspect.getmembers)})
 
 
+@triton.jit
+def loop_kernel(out, n):
+    for i in tl.range(tl.program_id(0), n, 2):
+        tl.store(out + i, 1.0)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _loops():
+    out = torch.zeros(4)
+    try:
+        loop_kernel[(1,)](out, 4)
+    except Exception as error:  # seen with Triton 3.6 and NumPy 2.4
+        pytest.skip(f"the interpreter of Triton {triton.__version__} cannot loop with this NumPy: {error}")
+    assert out.tolist() == [1, 0, 1, 0]
+
+
 # --- random numbers, samples, rounding: bit for bit -------------------------------------------------------------------
 
 

@@ -21,7 +21,8 @@ MATCHES = ("", "bc1", "bc7", "astc6x6", "astc8x8", "astc12x12")
 ACTIVATIONS = ("leaky_relu", "hard_swish")
 UNIT_NORMALS = ("auto", "always", "never")
 SCHEDULERS = ("plateau", "cosine", "steplr", "poly")
-ENGINES = ("auto", "torch", "cpu", "tcnn")
+ENGINES = ("auto", "torch", "cpu", "cuda", "tcnn")
+GPU_PRECISIONS = ("tf32", "bf16", "float32")
 GROUP_BACKENDS = ("local", "ray")
 EVAL_METRICS = ("all", "psnr", "lpips")
 MAX_CONFIG_BYTES = 64 << 10  # of a config file; one with every field has 4 KiB, and PyYAML reads some 20 KiB a second
@@ -154,7 +155,15 @@ class Config:
     # machine
     device: str = knob("auto", "auto, cpu, cuda, cuda:N or mps")
     engine: str = knob(
-        "auto", "who computes a training step; auto: compiled kernels (cpu) on the CPU, else torch", choices=ENGINES
+        "auto", "who computes a training step; auto: compiled kernels (cpu) on the CPU, Triton kernels (cuda) on an "
+        "NVIDIA GPU where they work, else torch", choices=ENGINES,
+    )  # fmt: skip
+    gpu_precision: str = knob(
+        "tf32", "engine cuda: what the factors of matrix products are rounded to; sums are float32",
+        choices=GPU_PRECISIONS,
+    )  # fmt: skip
+    deterministic: bool = knob(
+        False, "engine cuda: the same bits in every run on the same GPU, by integer sums of gradients, which are slower"
     )
     num_threads: int = knob(0, "CPU threads; 0: all cores. Same seed and threads: same bits", low=0, high=1024)
 

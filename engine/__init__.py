@@ -7,6 +7,7 @@ should have at most), `channels` (those that it trains), `sync()` and `reload()`
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable
 
@@ -18,6 +19,10 @@ from engine.cpu import refine as cpu_refine
 from engine.cpu.decoder import decode_lod
 from engine.cpu.engine import CpuEngine
 from engine.cpu.library import KernelsUnavailable, load_kernels
+from engine.cuda import decoder as cuda_decoder
+from engine.cuda.engine import CudaEngine
+from engine.cuda.library import KernelsUnavailable as GpuKernelsUnavailable
+from engine.cuda.plan import Unsupported
 from engine.sampling import learned_channels
 from engine.tcnn_engine import TcnnEngine
 from engine.torch_engine import TorchEngine
@@ -52,7 +57,7 @@ def resolve_device(config: Config) -> torch.device:
 
 def create_engine(
     model: NeuralTexture, material: Material, schedule: Schedule, device: torch.device, say: Say = print
-) -> TorchEngine | CpuEngine:
+) -> TorchEngine | CpuEngine | CudaEngine:
     """The engine that --engine names; auto is the fastest one that works here.
 
     Args:
@@ -66,6 +71,16 @@ def create_engine(
         return TcnnEngine(model, material, schedule, device)
     if name == "cpu" and device.type != "cpu":
         raise UserError(f"--engine cpu: expected --device cpu, found {device}; use --device cpu or --engine auto")
+    if name == "cuda" or (name == "auto" and device.type == "cuda"):
+        try:
+            engine = CudaEngine(model, material, schedule, device, say=say)
+            engine.check()
+            return engine
+        except (GpuKernelsUnavailable, Unsupported) as error:
+            if name == "cuda":
+                way_out = "use --engine auto" if device.type == "cuda" else "use --device cuda, or --engine auto"
+                raise UserError(f"--engine cuda: {error}; {way_out}") from error
+            say(f"note: {error}; training with PyTorch instead, which is several times slower")
     if name == "torch" or device.type != "cpu":
         return TorchEngine(model, material, schedule, device)
     try:
@@ -79,7 +94,17 @@ def create_engine(
 
 def create_decoder(config: Config, say: Say | None = None) -> Callable[..., torch.Tensor]:
     """What decodes whole LODs for this configuration: a function like model.NeuralTexture.decode."""
-    return NeuralTexture.decode if config.engine == "torch" else functools.partial(decode_lod, say=say)
+    return NeuralTexture.decode if config.engine == "torch" else functools.partial(_decode, config.engine, say)
+
+
+def _decode(
+    engine: str, say: Say | None, model: NeuralTexture, lod: int, width: int, height: int, rows: slice = slice(None)
+) -> torch.Tensor:
+    """On the kernels of the model's device, without which on PyTorch."""
+    if engine == "cuda" or model.weights[0].device.type == "cuda":
+        with contextlib.suppress(GpuKernelsUnavailable, Unsupported):
+            return cuda_decoder.decode_lod(model, lod, width, height, rows=rows)
+    return decode_lod(model, lod, width, height, say=say, rows=rows)
 
 
 def create_search(config: Config, device: torch.device) -> Callable[..., int]:

@@ -365,7 +365,7 @@ def test_make_config_names_unknown_fields_too():
 
 
 def sources() -> str:
-    files = [*ROOT.glob("*.py"), *(ROOT / "engine").glob("*.py")]
+    files = [*ROOT.glob("*.py"), *(ROOT / "engine").rglob("*.py")]
     texts = [path.read_text(encoding="utf-8") for path in files if path.name != "configs.py"]
     return "\n".join(line.split("#")[0] for text in texts for line in text.splitlines())
 

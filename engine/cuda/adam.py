@@ -1,0 +1,273 @@
+"""The kernels that take Adam's steps: grids as a whole, grids texel by texel, and the network.
+
+A grid of which an iteration touches much is `dense`: every parameter is read and written every time. One of which it
+touches little is `lazy`, with the maths of engine/cpu/src/adam.h: a texel without a gradient moves along a direction
+that no longer changes, by a distance that depends only on when it was last updated, so it is left alone until it is
+looked at. Its record is F parameters and F directions, moment1 / (sqrt(moment2) + small); `moments` has both moments.
+
+Of a parameter, facts from the layouts: dense 16 bytes read and 16 written every iteration (its gradient and the zero
+for it included); lazy 20 read and 20 written (8 more bytes per texel) where a texel was touched, nothing elsewhere.
+"""
+
+import triton
+import triton.language as tl
+
+from engine.cuda.inputs import draw, locate
+from engine.cuda.maths import DRIFT_SIZE, clamp_feature, gradient_value
+
+SMALL, NETWORK_STEP, GRID_STEPS = tl.constexpr(0), tl.constexpr(2), tl.constexpr(3)  # columns of the table
+
+
+@triton.jit
+def now_of(progress):
+    """The iteration that is being taken, counted from 1."""
+    return tl.load(progress) + 1
+
+
+@triton.jit
+def direction(one, two, small):
+    """Adam's direction, rounded as torch rounds it, so that a resumed run has the bits of one that was not stopped."""
+    return tl.div_rn(one, tl.sqrt_rn(two) + small)
+
+
+@triton.jit(do_not_specialize=["count"])
+def dense_kernel(
+    progress, table, count, parameters, moments, gradients,
+    GRID: tl.constexpr, TABLE: tl.constexpr, QUANTIZED: tl.constexpr, FIXED_POINT: tl.constexpr, BETA1: tl.constexpr,
+    BETA2: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """Adam for all of a grid; its gradient becomes 0. moments: those of count parameters, then the second ones."""
+    row = table + tl.load(progress + 1) * TABLE
+    small, size = tl.load(row + SMALL), tl.load(row + GRID_STEPS + GRID)
+    index = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    mask = index < count
+    gradient = gradient_value(tl.load(gradients + index, mask=mask, other=0), FIXED_POINT)
+    one = tl.load(moments + index, mask=mask, other=0.0) * BETA1 + gradient * (1 - BETA1)
+    two = tl.load(moments + count + index, mask=mask, other=0.0) * BETA2 + gradient * gradient * (1 - BETA2)
+    value = tl.load(parameters + index, mask=mask, other=0.0) - size * direction(one, two, small)
+    tl.store(parameters + index, clamp_feature(value, QUANTIZED), mask=mask)
+    tl.store(moments + index, one, mask=mask)
+    tl.store(moments + count + index, two, mask=mask)
+    tl.store(gradients + index, tl.zeros((BLOCK,), gradients.dtype.element_ty), mask=mask)
+
+
+@triton.jit
+def bring_up(records, moments, stamps, distance, fading, texel, f, mask, now, small, F: tl.constexpr,
+             QUANTIZED: tl.constexpr):  # fmt: skip
+    """Texels (n, 1) of a lazy grid at iteration `now`: parameters, and both moments, (n, F). Nothing is written."""
+    record, moment = records + texel.to(tl.int64) * (2 * F) + f, moments + texel.to(tl.int64) * (2 * F) + f
+    stamp = tl.load(stamps + texel, mask=mask, other=0)
+    age = tl.maximum(now - stamp, 0)
+    moved = tl.load(distance + (stamp & (DRIFT_SIZE - 1)), mask=mask, other=0.0)
+    moved = tl.where(age > 0, moved, 0.0)
+    value = tl.load(record, mask=mask, other=0.0) - tl.load(record + F, mask=mask, other=0.0) * moved
+    one = tl.load(moment, mask=mask, other=0.0) * tl.load(fading + age, mask=mask, other=0.0)
+    two = tl.load(moment + F, mask=mask, other=0.0) * tl.load(fading + DRIFT_SIZE + age, mask=mask, other=0.0)
+    return clamp_feature(value, QUANTIZED), one, two
+
+
+@triton.jit
+def keep(records, moments, texel, f, mask, value, one, two, small, F: tl.constexpr):
+    """Writes texels back, with their new directions."""
+    record, moment = records + texel.to(tl.int64) * (2 * F) + f, moments + texel.to(tl.int64) * (2 * F) + f
+    tl.store(record, value, mask=mask)
+    tl.store(record + F, direction(one, two, small), mask=mask)
+    tl.store(moment, one, mask=mask)
+    tl.store(moment + F, two, mask=mask)
+
+
+@triton.jit(do_not_specialize=["batch"])
+def touched_kernel(
+    progress, table, batch, boundaries, lod_sizes, lod_offsets, levels, records, moments, stamps, distance, fading,
+    gradients,
+    GRID: tl.constexpr, TABLE: tl.constexpr, F: tl.constexpr, QUANTIZED: tl.constexpr, FIXED_POINT: tl.constexpr,
+    BETA1: tl.constexpr, BETA2: tl.constexpr, SAMPLES: tl.constexpr,
+):  # fmt: skip
+    """Adam for the texels of a lazy grid that this iteration's samples touch. Who first raises a texel's stamp to this
+    iteration has it to itself: its gradient is complete, and no list of texels is needed."""
+    row = table + tl.load(progress + 1) * TABLE
+    small, size = tl.load(row + SMALL), tl.load(row + GRID_STEPS + GRID)
+    now, seed = now_of(progress), tl.load(progress + 2).to(tl.uint32)
+    read = tl.arange(0, 4 * SAMPLES)
+    slot, corner = tl.program_id(0) * SAMPLES + read // 4, read % 4
+    _, lod, u, v = draw(slot.to(tl.uint32), seed, (now - 1).to(tl.uint32), boundaries, lod_sizes, lod_offsets)
+    x0, x1, row0, row1, _, _ = locate(levels, lod, u, v)
+    texel = tl.where(corner // 2 == 1, row1, row0) + tl.where(corner % 2 == 1, x1, x0)
+    alive = slot < batch
+    # the parameter of a texel that another program is updating is read here as well, and not used
+    before = tl.atomic_max(stamps + texel, now, mask=alive, sem="relaxed")
+    mine = alive & (before < now)
+    f = tl.arange(0, F)[None, :]
+    texel, mask = texel[:, None], mine[:, None] & (f < F)
+    record, moment = records + texel.to(tl.int64) * (2 * F) + f, moments + texel.to(tl.int64) * (2 * F) + f
+    age = tl.where(mine, now - before, 0)
+    moved = tl.load(distance + (before & (DRIFT_SIZE - 1)), mask=mine, other=0.0)[:, None]
+    fade1 = tl.load(fading + age, mask=mine, other=0.0)[:, None]
+    fade2 = tl.load(fading + DRIFT_SIZE + age, mask=mine, other=0.0)[:, None]
+    place = gradients + texel.to(tl.int64) * F + f
+    gradient = gradient_value(tl.load(place, mask=mask, other=0), FIXED_POINT)
+    value = tl.load(record, mask=mask, other=0.0) - tl.load(record + F, mask=mask, other=0.0) * moved
+    one = tl.load(moment, mask=mask, other=0.0) * fade1 + gradient * (1 - BETA1)
+    two = tl.load(moment + F, mask=mask, other=0.0) * fade2 + gradient * gradient * (1 - BETA2)
+    value = clamp_feature(value, QUANTIZED) - size * direction(one, two, small)
+    keep(records, moments, texel, f, mask, clamp_feature(value, QUANTIZED), one, two, small, F)
+    tl.store(place, tl.zeros((4 * SAMPLES, F), gradients.dtype.element_ty), mask=mask)
+
+
+@triton.jit(do_not_specialize=["count"])
+def sweep_kernel(
+    progress, table, count, records, moments, stamps, distance, fading,
+    TABLE: tl.constexpr, F: tl.constexpr, QUANTIZED: tl.constexpr, TEXELS: tl.constexpr,
+):  # fmt: skip
+    """Brings every texel of a lazy grid up to the iteration that the run is at; the caller clears the distances."""
+    now = tl.load(progress)
+    small = tl.load(table + tl.maximum(tl.load(progress + 1) - 1, 0) * TABLE + SMALL)
+    at = tl.program_id(0) * TEXELS + tl.arange(0, TEXELS)
+    f = tl.arange(0, F)[None, :]
+    texel = at[:, None]
+    behind = (at < count) & (tl.load(stamps + at, mask=at < count, other=0) < now)
+    mask = behind[:, None] & (f < F)
+    value, one, two = bring_up(records, moments, stamps, distance, fading, texel, f, mask, now, small, F, QUANTIZED)
+    keep(records, moments, texel, f, mask, value, one, two, small, F)
+    tl.debug_barrier()
+    tl.store(stamps + at, now + tl.zeros((TEXELS,), tl.int32), mask=behind)
+
+
+@triton.jit
+def lerp(a, b, weight):
+    """torch.lerp, which keeps whichever end is nearer exact."""
+    return tl.where(weight < 0.5, a + weight * (b - a), b - (b - a) * (1 - weight))
+
+
+@triton.jit
+def border_texels(records, moments, stamps, distance, fading, texel, f, mask, now, small, F: tl.constexpr,
+                  QUANTIZED: tl.constexpr, LAZY: tl.constexpr):  # fmt: skip
+    if LAZY:
+        return bring_up(records, moments, stamps, distance, fading, texel, f, mask, now, small, F, QUANTIZED)
+    else:
+        value = tl.load(records + texel.to(tl.int64) * F + f, mask=mask, other=0.0)
+        return value, value, value
+
+
+@triton.jit
+def keep_border(records, moments, stamps, texel, f, mask, value, one, two, now, small, F: tl.constexpr,
+                LAZY: tl.constexpr):  # fmt: skip
+    if LAZY:
+        keep(records, moments, texel, f, mask, value, one, two, small, F)
+        tl.store(stamps + texel + tl.zeros_like(f), now + tl.zeros_like(texel + f), mask=mask & (f == 0))
+    else:
+        tl.store(records + texel.to(tl.int64) * F + f, value, mask=mask)
+
+
+@triton.jit(do_not_specialize=["interval", "strength"])
+def border_kernel(
+    progress, table, interval, strength, levels, records, moments, stamps, distance, fading,
+    TABLE: tl.constexpr, F: tl.constexpr, QUANTIZED: tl.constexpr, LAZY: tl.constexpr, TEXELS: tl.constexpr,
+):  # fmt: skip
+    """model.sync_wrap_boundary every `interval` iterations, on levels (n, 2): resolution, first texel.
+
+    Programs: (levels, blocks of TEXELS rows and columns). Sides without their ends and the corners share no texel.
+    """
+    now = tl.load(progress)
+    if now % interval == 0:
+        small = tl.load(table + tl.maximum(tl.load(progress + 1) - 1, 0) * TABLE + SMALL)
+        level = levels + 2 * tl.program_id(0)
+        resolution, first = tl.load(level), tl.load(level + 1)
+        last = resolution - 1
+        f = tl.arange(0, F)[None, :]
+        at = (1 + tl.program_id(1) * TEXELS + tl.arange(0, TEXELS))[:, None]
+        inside = (at < last) & (f < F)
+        for side in tl.static_range(2):
+            near = first + (at * resolution if side == 0 else at)
+            far = near + (last if side == 0 else last * resolution)
+            a, a1, a2 = border_texels(records, moments, stamps, distance, fading, near, f, inside, now, small, F,
+                                      QUANTIZED, LAZY)  # fmt: skip
+            b, b1, b2 = border_texels(records, moments, stamps, distance, fading, far, f, inside, now, small, F,
+                                      QUANTIZED, LAZY)  # fmt: skip
+            mean = (a + b) * 0.5
+            tl.debug_barrier()  # every stamp has been read
+            keep_border(records, moments, stamps, near, f, inside, lerp(a, mean, strength), a1, a2, now, small, F, LAZY)
+            keep_border(records, moments, stamps, far, f, inside, lerp(b, mean, strength), b1, b2, now, small, F, LAZY)
+        corner = tl.arange(0, 4)[:, None]
+        texel = first + (corner % 2) * last + (corner // 2) * last * resolution
+        features = F * (resolution > 1).to(tl.int32) * (tl.program_id(1) == 0).to(tl.int32)
+        ends = (corner >= 0) & (f < features)
+        c, c1, c2 = border_texels(records, moments, stamps, distance, fading, texel, f, ends, now, small, F, QUANTIZED,
+                                  LAZY)  # fmt: skip
+        mean = (tl.sum(c, axis=0) * 0.25)[None, :] + tl.zeros_like(c)
+        tl.debug_barrier()
+        keep_border(records, moments, stamps, texel, f, ends, lerp(c, mean, strength), c1, c2, now, small, F, LAZY)
+
+
+@triton.jit(do_not_specialize=["n_partials"])
+def network_kernel(
+    progress, table, partials, n_partials, weights, moments1, moments2, packed, rows, input_map,
+    TABLE: tl.constexpr, SIZE: tl.constexpr, INPUTS: tl.constexpr, ONE: tl.constexpr, PARTS: tl.constexpr,
+    BETA1: tl.constexpr, BETA2: tl.constexpr,
+):  # fmt: skip
+    """Adam for one row of one layer of the network per program, and the row packed for the other kernels.
+
+    rows: (n, 4) int32: the row's place in `weights`, its inputs, its place in `packed`, 1 in the first layer, else 0.
+    input_map: first layer: where its inputs stand in a packed row; -1: nowhere, they have no gradient.
+    ONE: the packed column that all ones share; its weight is the sum of theirs.
+    """
+    line = table + tl.load(progress + 1) * TABLE
+    small, size = tl.load(line + SMALL), tl.load(line + NETWORK_STEP)
+    description = rows + 4 * tl.program_id(0)
+    place, n_inputs = tl.load(description), tl.load(description + 1)
+    packed_place, is_first = tl.load(description + 2), tl.load(description + 3)
+    index = tl.arange(0, INPUTS)
+    mask = index < n_inputs
+    column = tl.load(input_map + index, mask=index < n_inputs * is_first, other=-1)
+    column = column * is_first + index * (1 - is_first)
+    used = mask & (column >= 0)
+    part = tl.arange(0, PARTS)
+    gradient = tl.zeros((INPUTS,), tl.float32)
+    for start in tl.range(0, n_partials, PARTS):
+        from_part = (start + part).to(tl.int64)[:, None] * SIZE + packed_place + column[None, :]
+        found = tl.load(partials + from_part, mask=(start + part < n_partials)[:, None] & used[None, :], other=0.0)
+        gradient += tl.sum(found, axis=0)
+    at = place + index
+    one = tl.load(moments1 + at, mask=mask, other=0.0) * BETA1 + gradient * (1 - BETA1)
+    two = tl.load(moments2 + at, mask=mask, other=0.0) * BETA2 + gradient * gradient * (1 - BETA2)
+    value = tl.load(weights + at, mask=mask, other=0.0) - size * direction(one, two, small)
+    tl.store(weights + at, value, mask=mask)
+    tl.store(moments1 + at, one, mask=mask)
+    tl.store(moments2 + at, two, mask=mask)
+    one_column = ONE * is_first - 2 * (1 - is_first)  # -2: of no other layer
+    shared = used & (column == one_column)
+    tl.store(packed + packed_place + column, value.to(packed.dtype.element_ty), mask=used & (column != one_column))
+    # in float64, so that the order does not matter: plan.pack has to give the same bits
+    bias = tl.sum(tl.where(shared, value, 0.0).to(tl.float64), axis=0).to(tl.float32)
+    if one_column >= 0:
+        tl.store(packed + packed_place + ONE, bias.to(packed.dtype.element_ty))
+
+
+@triton.jit(do_not_specialize=["n_partials", "batch"])
+def advance_kernel(
+    progress, grid_steps, losses, n_partials, loss_sum, batch, drift, distance, directions,
+    N_GRIDS: tl.constexpr, SWEEP: tl.constexpr, LOSSES: tl.constexpr,
+):  # fmt: skip
+    """The end of an iteration: loss, the distances that texels without a gradient have moved, and the count.
+
+    grid_steps: (rows, N_GRIDS) float64, Adam's step sizes; drift (N_GRIDS, 1024) float64 and, rounded, distance, by the
+    iteration that a texel is at; directions (1024,) float64: what is left of a direction after so many iterations.
+    """
+    iteration, row = tl.load(progress), tl.load(progress + 1)
+    now = iteration + 1
+    part = tl.arange(0, LOSSES)
+    found = tl.load(losses + part, mask=part < n_partials, other=0.0)
+    mean = tl.sum(found.to(tl.float64), axis=0) / batch.to(tl.float64)
+    tl.store(loss_sum, tl.load(loss_sum) + mean)
+    stamp = tl.arange(0, DRIFT_SIZE)
+    age = (now - stamp) & (DRIFT_SIZE - 1)
+    share = tl.where((age >= 1) & (age <= SWEEP) & (age <= now), tl.load(directions + age), 0.0)
+    for grid in tl.static_range(N_GRIDS):
+        place = drift + grid * DRIFT_SIZE + stamp
+        moved = tl.load(place) + tl.load(grid_steps + row * N_GRIDS + grid) * share
+        moved = tl.where(age == 0, 0.0, moved)
+        tl.store(place, moved)
+        tl.store(distance + grid * DRIFT_SIZE + stamp, moved.to(tl.float32))
+    tl.debug_barrier()
+    tl.store(progress, now)
+    tl.store(progress + 1, row + 1)

@@ -1,0 +1,151 @@
+"""What the GPU holds while it trains: parameters, moments and gradients of the grids, the network, its packed copy."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from engine.adam_state import ADAM_BETAS, ADAM_EPSILON, MOMENTS
+from engine.cuda.plan import KernelPlan
+from quantize import FEATURE_LIMIT
+from shape import GridSpec
+
+DRIFT_SIZE = 1024  # engine/cuda/maths.py
+SWEEP_INTERVAL = 1000  # engine/cpu/src/adam.h: every texel of a lazy grid is brought up to date so often
+
+
+def correction(t: int) -> float:
+    """sqrt(1 - beta2^t), at least that of one step, as engine/cpu/src/adam.h has it."""
+    return math.sqrt(1 - ADAM_BETAS[1] ** max(t, 1))
+
+
+def step_size(t: int) -> float:
+    """Adam's step along its direction in iteration t, counted from 1, for a learning rate of 1."""
+    return correction(t) / (1 - ADAM_BETAS[0] ** t)
+
+
+def small(t: int) -> float:
+    """What Adam's denominator has beside sqrt(moment2)."""
+    return ADAM_EPSILON * correction(t)
+
+
+def fading_tables(device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """What k iterations without a gradient leave: of both moments (2, DRIFT_SIZE) float32, and of a step along the
+    direction (DRIFT_SIZE,) float64. Moments that mean nothing any more are 0, as in engine/cpu/src/adam.cpp."""
+    ages = torch.arange(DRIFT_SIZE, dtype=torch.float64)
+    moments = torch.stack([torch.pow(torch.tensor(beta, dtype=torch.float64), ages) for beta in ADAM_BETAS])
+    moments[moments < 1e-22] = 0
+    directions = torch.pow(torch.tensor(ADAM_BETAS[0] / math.sqrt(ADAM_BETAS[1]), dtype=torch.float64), ages)
+    return moments.float().to(device), directions.to(device)
+
+
+class GridBuffers:
+    """One grid. Dense: parameters (n,), moments (2, n). Lazy: records and moments, (texels, 2, F), see adam.py.
+
+    Args:
+        distance: (DRIFT_SIZE,) float32 and drift float64: views of what the advance kernel keeps.
+    """
+
+    def __init__(self, grid: GridSpec, lazy: bool, limit: float, fixed_point: float, device: torch.device,
+                 distance: torch.Tensor, drift: torch.Tensor):  # fmt: skip
+        self.grid, self.lazy, self.limit = grid, lazy, limit
+        self.distance, self.drift = distance, drift
+        count = grid.n_texels * grid.features
+        shape = (grid.n_texels, 2, grid.features) if lazy else (count,)
+        self.parameters = torch.zeros(shape, device=device)
+        self.moments = torch.zeros(shape if lazy else (2, count), device=device)
+        self.stamps = torch.zeros(grid.n_texels if lazy else 1, dtype=torch.int32, device=device)
+        self.gradient = torch.zeros(count, dtype=torch.int64 if fixed_point else torch.float32, device=device)
+
+    @torch.no_grad()
+    def load(self, iteration: int, values: torch.Tensor, moments: tuple[torch.Tensor, ...] | None,
+             stamps: torch.Tensor | None = None, drift: torch.Tensor | None = None) -> None:  # fmt: skip
+        """Parameters, and moments (zeros without) that are as old as `stamps` say, or up to date."""
+        device = self.parameters.device
+        self.gradient.zero_()
+        if not self.lazy:
+            self.parameters.copy_(values)
+            for place, moment in zip(self.moments, moments or (0.0, 0.0)):
+                place.copy_(moment) if isinstance(moment, torch.Tensor) else place.zero_()
+            return
+        shape = (self.grid.n_texels, self.grid.features)
+        self.drift.zero_() if drift is None else self.drift.copy_(drift)
+        self.distance.copy_(self.drift.float())
+        self.stamps.fill_(iteration) if stamps is None else self.stamps.copy_(stamps)
+        self.parameters[:, 0].copy_(values.view(shape))
+        if moments is None:
+            self.moments.zero_()
+            self.parameters[:, 1].zero_()
+            return
+        for index, moment in enumerate(moments):
+            self.moments[:, index].copy_(moment.view(shape))
+        # the same function of the stamp as in training
+        smalls = torch.zeros(DRIFT_SIZE)
+        for t in range(max(iteration - DRIFT_SIZE + 1, 0), iteration + 1):
+            smalls[t % DRIFT_SIZE] = small(t)
+        root = self.moments[:, 1].double().sqrt().float()  # torch's sqrt of float32 is not the nearest one on every CPU
+        denominator = smalls.to(device)[(self.stamps % DRIFT_SIZE).long()][:, None] + root
+        torch.div(self.moments[:, 0], denominator, out=self.parameters[:, 1])
+
+    @torch.no_grad()
+    def values(self, now: int) -> torch.Tensor:
+        """Parameters at iteration `now`, flat."""
+        if not self.lazy:
+            return self.parameters
+        moved = self.distance[(self.stamps % DRIFT_SIZE).long()]
+        moved = torch.where(self.stamps < now, moved, torch.zeros_like(moved))[:, None]
+        ahead = (self.parameters[:, 0] - self.parameters[:, 1] * moved).clamp_(-self.limit, self.limit)
+        return torch.where((self.stamps < now)[:, None], ahead, self.parameters[:, 0]).view(-1)
+
+    def stored_moments(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Both moments, flat, on the CPU, as old as the texels are."""
+        if self.lazy:
+            return self.moments[:, 0].reshape(-1).cpu(), self.moments[:, 1].reshape(-1).cpu()
+        return self.moments[0].cpu(), self.moments[1].cpu()
+
+    def pending(self, now: int) -> dict[str, torch.Tensor]:
+        """See CpuEngine.state."""
+        if self.lazy:
+            parameters = self.parameters[:, 0].reshape(-1)
+            return {"parameters": parameters.cpu(), "stamps": self.stamps.cpu(), "drift": self.drift.cpu()}
+        return {
+            "parameters": self.parameters.cpu(),
+            "stamps": torch.full((self.grid.n_texels,), now, dtype=torch.int32),
+            "drift": torch.zeros(DRIFT_SIZE, dtype=torch.float64),
+        }
+
+
+class NetworkBuffers:
+    """The network: flat weights and moments as the file has them, and the packed weights that the kernels read."""
+
+    def __init__(self, plan: KernelPlan, device: torch.device):
+        self.plan = plan
+        count = sum(weight.numel() for weight in plan.model.weights)
+        self.weights = torch.zeros(count, device=device)
+        self.moments = torch.zeros(2, count, device=device)
+        kind = torch.bfloat16 if plan.precision == "bf16" else torch.float32
+        self.packed = torch.zeros(plan.size, dtype=kind, device=device)
+        self.rows = plan.rows().to(device)
+        self.input_map = plan.input_map.to(device)
+
+    @torch.no_grad()
+    def load(self, weights: torch.Tensor, moments: list[torch.Tensor] | None) -> None:
+        """Flat weights and both moments."""
+        self.weights.copy_(weights)
+        self.packed.copy_(self.plan.pack(self.weights))
+        for index in range(2):
+            self.moments[index].copy_(moments[index]) if moments else self.moments[index].zero_()
+
+
+def optimizer_entries(iteration: int, moments: list[tuple[torch.Tensor, torch.Tensor]]) -> dict:
+    """Moments as torch's optimiser keeps them."""
+    return {
+        index: {"step": torch.tensor(float(iteration)), **dict(zip(MOMENTS, pair))}
+        for index, pair in enumerate(moments)
+    }
+
+
+def feature_limit(quantized: bool) -> float:
+    """Within what features stay."""
+    return FEATURE_LIMIT if quantized else math.inf

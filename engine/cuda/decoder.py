@@ -1,0 +1,155 @@
+"""Decoding with the Triton kernels: whole LODs for evaluation and export, single samples, and gradients at samples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torchtyping import TensorType
+
+from dataset import CHANNELS
+from engine.cuda.library import Launch, check_device, interpreted, load
+from engine.cuda.plan import KernelPlan
+from model import NeuralTexture
+from quantize import _to_int32
+from shape import PADDED_OUTPUTS
+
+Positions = TensorType["n", 2]
+Scalars = TensorType["n"]
+Decoded = TensorType["n", CHANNELS]
+DecodedImage = TensorType["height", "width", CHANNELS]
+
+DECODE_BLOCK = 64  # samples of a program
+DECODE_WARPS = 4
+EXACT = "tf32x3"  # products of tf32 parts, nearly float32, all in registers; as float32 they take 2400 bytes of stack
+TEXELS_AT_A_TIME = 1 << 22  # 180 MB of decoded values on the GPU
+
+
+class Decoding:
+    """A model's parameters as the decode kernel reads them: grids in place, weights packed."""
+
+    def __init__(self, model: NeuralTexture, precision: str = EXACT, runs_here: bool = True):
+        device = model.weights[0].device
+        if runs_here:
+            check_device(device)
+        self.model, self.device, self.plan = model, device, KernelPlan(model, precision=precision)
+        flat = torch.cat([weight.detach().reshape(-1) for weight in model.weights])
+        nothing = torch.zeros(1, dtype=torch.int32, device=device)
+        self.arguments = {
+            "weights": self.plan.pack(flat),
+            "columns": self.plan.columns.to(device),
+            "parameters": tuple(parameters.detach() for parameters in model.grid_parameters),
+            "stamps": (nothing,) * len(model.grids),
+            "distance": (nothing.float(),) * len(model.grids),
+            "levels": self.plan.lod_levels().to(device),
+        }
+
+    def launch(
+        self, count: int, out: Decoded, first: int = 0, lod: int = 0, width: int = 1, height: int = 1,
+        uv: Positions | None = None, lods: Scalars | None = None, blended: bool = False,
+    ) -> Launch:  # fmt: skip
+        """Decodes `count` texels of an image from `first` on, or samples."""
+        given = uv is not None
+        arguments = {
+            "first": first, "count": count, "lod": lod, "width": width, "height": height,
+            "samples_uv": uv if given else out, "samples_lod": lods if given else out, "out": out, **self.arguments,
+        }  # fmt: skip
+        constants = {"GIVEN": given, "BLENDED": blended, "BLOCK": DECODE_BLOCK, **self.plan.constants,
+                     "PRECISION": kernel_precision(self.plan.precision)}  # fmt: skip
+        grid = (-(-count // DECODE_BLOCK),)
+        return Launch(load().kernels.decode_kernel, grid, arguments, constants, {"num_warps": DECODE_WARPS})
+
+
+def decode_lod(
+    model: NeuralTexture, lod: int, width: int, height: int, rows: slice = slice(None), precision: str = EXACT
+) -> DecodedImage:
+    """One LOD at its texel centres: what model.NeuralTexture.decode gives to float tolerance.
+
+    Returns: (height, width, 11) float32 on the CPU, not clamped. Raises: KernelsUnavailable; plan.Unsupported.
+    """
+    first, last, _ = rows.indices(height)
+    image = torch.empty((last - first) * width, CHANNELS)
+    decoding = Decoding(model, precision)
+    for start in range(0, len(image), TEXELS_AT_A_TIME):
+        count = min(TEXELS_AT_A_TIME, len(image) - start)
+        out = torch.empty(count, CHANNELS, device=decoding.device)
+        decoding.launch(count, out, first * width + start, lod, width, height)()
+        image[start : start + count] = out.cpu()
+    image = image.view(last - first, width, CHANNELS)
+    model.set_constants(image)
+    return image
+
+
+def decode_samples(model: NeuralTexture, uv: Positions, lod: Scalars, precision: str = EXACT) -> Decoded:
+    """Decode at any positions and (fractional) LODs: model.NeuralTexture.forward on the kernels.
+
+    Raises: KernelsUnavailable; plan.Unsupported.
+    """
+    decoding = Decoding(model, precision)
+    uv, lod = uv.to(decoding.device).float().contiguous(), lod.to(decoding.device).float().contiguous()
+
+    def decode(lods: Scalars, blended: bool) -> Decoded:
+        out = torch.empty(len(uv), CHANNELS, device=decoding.device)
+        decoding.launch(len(uv), out, uv=uv, lods=lods, blended=blended)()
+        return out
+
+    if any(grid.interpolation == "learned" for grid in model.grids):  # two decoded results are blended
+        lower = lod.floor().clamp(0, model.num_lods - 1)
+        upper = (lower + 1).clamp(max=model.num_lods - 1)
+        out = torch.lerp(decode(lower, False), decode(upper, False), (lod - lower).clamp(0, 1)[:, None])
+    else:
+        out = decode(lod, True)
+    model.set_constants(out)
+    return out
+
+
+def differentiate(
+    model: NeuralTexture, uv: Positions, lod: Scalars, upstream: Decoded, strength: float = 0.0, seed: int = 0,
+    iteration: int = 0, precision: str = "ieee", fixed_point: float = 0.0, in_memory: bool | None = None,
+    block: int = 64, programs: int = 3, moves: Sequence[bool] | None = None,
+) -> tuple[Decoded, list[torch.Tensor], list[torch.Tensor]]:  # fmt: skip
+    """Forward and backward of the training kernel at given samples of whole LODs.
+
+    Args:
+        upstream: (n, 11) derivative of a loss by each decoded channel.
+        strength, seed, iteration: of the training noise.
+        in_memory: where the weights' gradients are summed; None: as in training.
+    Returns: decoded (n, 11), gradients of the weights as in model.weights, gradients of the grids.
+    Raises: KernelsUnavailable; plan.Unsupported.
+    """
+    device = model.weights[0].device
+    plan = KernelPlan(model, moves=tuple(moves) if moves else None, precision=precision, fixed_point=fixed_point)
+    decoding, n = Decoding(model, precision), len(uv)
+    padded = torch.zeros(n, PADDED_OUTPUTS, device=device)
+    padded[:, :CHANNELS] = upstream
+    out = torch.zeros(n, PADDED_OUTPUTS, device=device)
+    kind = torch.int64 if fixed_point else torch.float32
+    gradients = tuple(torch.zeros(p.numel(), dtype=kind, device=device) for p in model.grid_parameters)
+    partials = torch.full((programs, plan.size), float("nan"), device=device)
+    nothing = torch.zeros(1, dtype=torch.int32, device=device)
+    progress = torch.tensor([iteration, 0, _to_int32(seed)], dtype=torch.int32, device=device)
+    arguments = {
+        "progress": progress, "table": torch.tensor([[0.0, strength, 0.0]], device=device), "batch": n,
+        "boundaries": nothing, "lod_sizes": nothing, "lod_offsets": nothing, "codes8": nothing, "codes16": nothing,
+        "target_columns": nothing, "channel_weights": nothing,
+        "given_uv": uv.float().contiguous(), "given_lod": lod.to(torch.int32).contiguous(), "given_upstream": padded,
+        "given_out": out, **decoding.arguments, "gradients": gradients, "partials": partials,
+        "losses": torch.zeros(programs, device=device),
+    }  # fmt: skip
+    constants = {
+        "MODE": "given", "TABLE": 3, "BLOCK": block, "COLUMNS8": 0, "COLUMNS16": 0, **plan.constants, "SIZE": plan.size,
+        "IN_MEMORY": plan.in_memory if in_memory is None else in_memory, "FIXED_POINT": fixed_point,
+        "PRECISION": kernel_precision(precision),
+    }  # fmt: skip
+    used = min(programs, -(-n // block))
+    Launch(load().kernels.step_kernel, (used,), arguments, constants, {"num_warps": 4})()
+    flat = plan.unpack_gradient(partials[:used].sum(dim=0))
+    parts = flat.split([weight.numel() for weight in model.weights])
+    of_weights = [part.view(weight.shape) for part, weight in zip(parts, model.weights)]
+    of_grids = [g.double().div(fixed_point).float() if fixed_point else g for g in gradients]
+    return out[:, :CHANNELS], of_weights, of_grids
+
+
+def kernel_precision(precision: str) -> str:
+    """PRECISION of a kernel; the interpreter cannot multiply bfloat16 and rounds to it instead."""
+    return "bf16_emulated" if precision == "bf16" and interpreted() else precision

@@ -1,0 +1,196 @@
+"""Device functions from a sample to the network's inputs: drawing, the four texels around it, features, waves.
+
+The network's inputs come in groups of 16, 32 or 64 columns, each one matrix product (engine/cuda/plan.py says which).
+Group 0 is the position: waves, LOD, texel waves and a one, whose weight is the bias. Every other group is what one grid
+feeds to the network, or a part of it; less than 16 columns are laid side by side with those of another grid, or with 0.
+"""
+
+import triton
+import triton.language as tl
+
+from engine.cuda.maths import (
+    DRIFT_SIZE,
+    STREAM_LOD,
+    STREAM_NOISE,
+    STREAM_TEXEL,
+    add_gradient,
+    clamp_feature,
+    hash_uniform,
+    round_feature,
+    stream_key,
+)
+
+MOST_LODS = tl.constexpr(16)
+# kinds of columns of the position group, in plan.COLUMNS
+WAVE = tl.constexpr(1.0)
+TEXEL_WAVE = tl.constexpr(2.0)
+LOD = tl.constexpr(3.0)
+ONE = tl.constexpr(4.0)
+
+
+@triton.jit
+def draw(slot, seed, iteration, boundaries, lod_sizes, lod_offsets):
+    """engine/sampling.TexelSampler.draw for uint32 slots of a batch.
+
+    boundaries: (MOST_LODS,) float32, padded with 2; lod_sizes: (LODs, 2) int32 width, height; lod_offsets: int64.
+    Returns: index of the texel int64, lod int32, u, v float32.
+    """
+    texel_key = stream_key(seed, iteration, STREAM_TEXEL)
+    share = hash_uniform(slot, stream_key(seed, iteration, STREAM_LOD))
+    limits = tl.load(boundaries + tl.arange(0, MOST_LODS))
+    lod = tl.sum((share[:, None] >= limits[None, :]).to(tl.int32), axis=1)
+    width, height = tl.load(lod_sizes + 2 * lod), tl.load(lod_sizes + 2 * lod + 1)
+    wide, high = width.to(tl.float32), height.to(tl.float32)
+    x = (hash_uniform(slot * 2, texel_key) * wide).to(tl.int32)
+    y = (hash_uniform(slot * 2 + 1, texel_key) * high).to(tl.int32)
+    u = tl.div_rn(x.to(tl.float32) + 0.5, wide)
+    v = tl.div_rn(y.to(tl.float32) + 0.5, high)
+    texel = tl.load(lod_offsets + lod) + y.to(tl.int64) * width + x
+    return texel, lod, u, v
+
+
+@triton.jit
+def locate(levels, lod, u, v):
+    """Where samples lie in a grid: p = uv * R - 0.5 with repeat addressing, u and v in [0, 1].
+
+    levels: (LODs, 2) int32 resolution and first texel. Returns: columns x0, x1, first texels of rows y0, y1 (int32, and
+    0 <= texel < 2**31), weights of x1 and y1.
+    """
+    resolution, first = tl.load(levels + 2 * lod), tl.load(levels + 2 * lod + 1)
+    size = resolution.to(tl.float32)
+    px, py = u * size - 0.5, v * size - 0.5
+    left, top = tl.floor(px), tl.floor(py)
+    wx, wy = px - left, py - top
+    x0, y0 = left.to(tl.int32), top.to(tl.int32)
+    x1, y1 = x0 + 1, y0 + 1
+    x1 = tl.where(x1 == resolution, 0, x1)
+    y1 = tl.where(y1 == resolution, 0, y1)
+    x0 = tl.where(x0 < 0, x0 + resolution, x0)
+    y0 = tl.where(y0 < 0, y0 + resolution, y0)
+    return x0, x1, first + y0 * resolution, first + y1 * resolution, wx, wy
+
+
+@triton.jit
+def feature(
+    parameters, stamps, distance, texel, f, key, noise,
+    F: tl.constexpr, BITS: tl.constexpr, LAZY: tl.constexpr, QUANTIZED: tl.constexpr, NOISY: tl.constexpr,
+):  # fmt: skip
+    """Features f of texels as the exported file will hold them, with training noise before the rounding.
+
+    texel: (..., 1); f: (1, ..., F). A lazy grid's record is F parameters and F directions, see engine/cuda/adam.py.
+    noise: strength / 2**BITS.
+    """
+    if LAZY:
+        record = parameters + texel.to(tl.int64) * (2 * F) + f
+        moved = tl.load(distance + (tl.load(stamps + texel) & (DRIFT_SIZE - 1)))
+        value = clamp_feature(tl.load(record) - tl.load(record + F) * moved, QUANTIZED)
+    else:
+        value = tl.load(parameters + texel.to(tl.int64) * F + f)
+    if QUANTIZED:
+        if NOISY:
+            index = texel.to(tl.uint32) * F + f.to(tl.uint32)
+            value += (hash_uniform(index, key) - 0.5) * noise
+        value = round_feature(value, BITS)
+    return value
+
+
+@triton.jit
+def corner_texels(levels, lod, u, v, CORNER: tl.constexpr, COUNT: tl.constexpr):
+    """The texels CORNER .. CORNER + COUNT of the four around samples, (samples, COUNT) int32."""
+    x0, x1, row0, row1, _, _ = locate(levels, lod, u, v)
+    corner = (CORNER + tl.arange(0, COUNT))[None, :]
+    row = tl.where(corner // 2 == 1, row1[:, None], row0[:, None])
+    return row + tl.where(corner % 2 == 1, x1[:, None], x0[:, None])
+
+
+@triton.jit
+def settle(x):
+    """x, as something that was computed: Triton 3.9 fails on a matrix product of what was only reshaped (sm_90)."""
+    return x + 0.0
+
+
+@triton.jit
+def gather(
+    parameters, stamps, distance, levels, lod, u, v, seed, iteration, strength,
+    GRID: tl.constexpr, CORNER: tl.constexpr, WIDTH: tl.constexpr, F: tl.constexpr, BITS: tl.constexpr,
+    LEARNED: tl.constexpr, LAZY: tl.constexpr, QUANTIZED: tl.constexpr, NOISY: tl.constexpr,
+):  # fmt: skip
+    """What one grid feeds to the network, (samples, WIDTH): the blended features (WIDTH is F), or those of the four
+    texels side by side from CORNER on (WIDTH is F times as many texels as fit)."""
+    if NOISY:
+        key, noise = stream_key(seed, iteration, STREAM_NOISE + GRID), strength * (1.0 / (1 << BITS))
+    else:
+        key, noise = 0, 0.0
+    if LEARNED:
+        COUNT: tl.constexpr = WIDTH // F
+        texel = corner_texels(levels, lod, u, v, CORNER, COUNT)[:, :, None]
+        f = tl.arange(0, F)[None, None, :]
+        value = feature(parameters, stamps, distance, texel, f, key, noise, F, BITS, LAZY, QUANTIZED, NOISY)
+        return settle(tl.reshape(value, (u.shape[0], WIDTH)))
+    else:
+        x0, x1, row0, row1, wx, wy = locate(levels, lod, u, v)
+        f = tl.arange(0, F)[None, :]
+        value = tl.zeros((u.shape[0], F), tl.float32)
+        for corner in tl.static_range(4):
+            texel = ((row1 if corner // 2 else row0) + (x1 if corner % 2 else x0))[:, None]
+            weight = (wy if corner // 2 else 1 - wy) * (wx if corner % 2 else 1 - wx)
+            value += weight[:, None] * feature(
+                parameters, stamps, distance, texel, f, key, noise, F, BITS, LAZY, QUANTIZED, NOISY
+            )
+        return value
+
+
+@triton.jit
+def scatter(
+    gradients, upstream, levels, lod, u, v, alive,
+    CORNER: tl.constexpr, WIDTH: tl.constexpr, F: tl.constexpr, LEARNED: tl.constexpr, FIXED_POINT: tl.constexpr,
+):  # fmt: skip
+    """The gradient of `gather`: rounding passes it straight through. alive: (samples,) which ones there are."""
+    if LEARNED:
+        COUNT: tl.constexpr = WIDTH // F
+        texel = corner_texels(levels, lod, u, v, CORNER, COUNT)[:, :, None]
+        f = tl.arange(0, F)[None, None, :]
+        value = tl.reshape(upstream, (u.shape[0], COUNT, F))
+        mask = alive[:, None, None] & (texel >= 0) & (f < F)
+        add_gradient(gradients + texel.to(tl.int64) * F + f, value, mask, FIXED_POINT)
+    else:
+        x0, x1, row0, row1, wx, wy = locate(levels, lod, u, v)
+        f = tl.arange(0, F)[None, :]
+        mask = alive[:, None] & (f < F)
+        for corner in tl.static_range(4):
+            texel = (row1 if corner // 2 else row0) + (x1 if corner % 2 else x0)
+            weight = (wy if corner // 2 else 1 - wy) * (wx if corner % 2 else 1 - wx)
+            place = gradients + texel.to(tl.int64)[:, None] * F + f
+            add_gradient(place, upstream * weight[:, None], mask, FIXED_POINT)
+
+
+@triton.jit
+def side_by_side(a, b):
+    """Two (n, w) as (n, 2 w): a0 b0 a1 b1 and so on, which costs no more than two columns per thread."""
+    return settle(tl.reshape(tl.join(a, b), (a.shape[0], 2 * a.shape[1])))
+
+
+@triton.jit
+def apart(x):
+    """The inverse of side_by_side."""
+    return tl.split(tl.reshape(x, (x.shape[0], x.shape[1] // 2, 2)))
+
+
+@triton.jit
+def position_inputs(columns, levels, lod, u, v, lod_value, WIDTH: tl.constexpr, TEXEL_WAVES: tl.constexpr):
+    """The position group, (samples, WIDTH). columns: (4, WIDTH) float32: factor of u, of v, shift, kind.
+
+    levels: of grid 0, whose texels the texel waves count; lod_value: the LOD over the last one.
+    """
+    c = tl.arange(0, WIDTH)
+    of_u, of_v = tl.load(columns + c)[None, :], tl.load(columns + WIDTH + c)[None, :]
+    shift, kind = tl.load(columns + 2 * WIDTH + c)[None, :], tl.load(columns + 3 * WIDTH + c)[None, :]
+    x = u[:, None] * of_u + v[:, None] * of_v + shift
+    part = x - tl.floor(x)
+    value = tl.where(kind == WAVE, 4 * tl.abs(part - 0.5) - 1, 0.0)
+    if TEXEL_WAVES:
+        size = tl.load(levels + 2 * lod).to(tl.float32)
+        x = (u * size - 0.5)[:, None] * of_u + (v * size - 0.5)[:, None] * of_v
+        value = tl.where(kind == TEXEL_WAVE, 2 * (x - tl.floor(x)) - 1, value)
+    value = tl.where(kind == LOD, lod_value[:, None], value)
+    return tl.where(kind == ONE, 1.0, value)

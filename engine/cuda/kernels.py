@@ -1,0 +1,148 @@
+"""The kernels that look at samples: one fused training step, and decoding.
+
+A program takes blocks of samples in turns. For each it draws texels and LODs, gathers features, runs the network, takes
+the loss, goes back through the network and scatters the grids' gradients; nothing of a sample is ever written to
+memory. The gradient of the weights stays in registers over all blocks of a program (or, for wide networks, in the
+program's own slab of memory) and is written once; engine/cuda/adam.py adds the programs' parts in a fixed order.
+
+Of a sample, facts from the shapes, not measurements; F features per texel, 4 bytes each:
+
+  read     the target: one byte per 8-bit channel, two per 16-bit one, in 1 or 2 sectors of 32 bytes;
+           4 texels of each grid: 16 F bytes, twice that and 4 stamps for a lazy grid
+  added    4 F atomics to float32 per grid (int64 with --deterministic)
+  weights  4 bytes each (2 in bf16) for the forward and again for the backward pass, once per block of samples, from L1
+  compute  3 multiply-adds per weight
+
+At 4096², 9 channels, two learned grids of 8 features, 2 x 64 neurons: 9 + 512 bytes read, 256 bytes added, the same
+again for Adam's records of texels that are seen once, and 3 x 11 000 multiply-adds. Two hashes for the place, one for
+each noisy feature.
+"""
+
+import triton
+import triton.language as tl
+
+from engine.cuda.inputs import draw
+from engine.cuda.network import PADDED_OUTPUTS, backward, forward, start_sums, store_sums
+
+CHANNELS = tl.constexpr(11)
+
+
+@triton.jit
+def target_values(codes8, codes16, target_columns, texel, COLUMNS8: tl.constexpr, COLUMNS16: tl.constexpr):
+    """What the outputs should be, (samples, 16) in [0, 1]; 0 for outputs without a column (-1)."""
+    column = tl.load(target_columns + tl.arange(0, PADDED_OUTPUTS))[None, :]
+    row = texel[:, None]
+    value = tl.zeros((texel.shape[0], PADDED_OUTPUTS), tl.float32)
+    if COLUMNS8:
+        mask = (column >= 0) & (column < COLUMNS8) & (row >= 0)
+        code = tl.load(codes8 + row * COLUMNS8 + column, mask=mask, other=0)
+        value = tl.div_rn(code.to(tl.float32), value + 255.0)
+    if COLUMNS16:
+        deep = (column >= COLUMNS8) & (row >= 0)
+        code = tl.load(codes16 + row * COLUMNS16 + (column - COLUMNS8), mask=deep, other=0).to(tl.int32) & 0xFFFF
+        value = tl.where(deep, tl.div_rn(code.to(tl.float32), tl.zeros_like(value) + 65535.0), value)
+    return value
+
+
+@triton.jit(do_not_specialize=["batch"])
+def step_kernel(
+    progress, table, batch,  # (iteration, row of the table, seed) int32; (rows, TABLE) float32
+    boundaries, lod_sizes, lod_offsets, codes8, codes16, target_columns, channel_weights,
+    given_uv, given_lod, given_upstream, given_out,
+    weights, columns, parameters, stamps, distance, levels, gradients, partials, losses,
+    MODE: tl.constexpr,  # train | measure (the loss, without noise) | given (samples and their upstream gradient)
+    TABLE: tl.constexpr, BLOCK: tl.constexpr, NUM_LODS: tl.constexpr, COLUMNS8: tl.constexpr, COLUMNS16: tl.constexpr,
+    GRIDS: tl.constexpr, GROUPS: tl.constexpr, N_GROUPS: tl.constexpr, K: tl.constexpr, H0: tl.constexpr,
+    NP: tl.constexpr, LAYERS: tl.constexpr, HARD_SWISH: tl.constexpr, SLOPE: tl.constexpr, TEXEL_WAVES: tl.constexpr,
+    QUANTIZED: tl.constexpr, SIZE: tl.constexpr, IN_MEMORY: tl.constexpr, FIXED_POINT: tl.constexpr,
+    PRECISION: tl.constexpr,
+):  # fmt: skip
+    """One iteration of training up to the gradients: those of the grids are added to `gradients`, of the weights left
+    in partials (programs, SIZE), the sum of the programs' samples' losses in losses (programs,)."""
+    iteration, seed = tl.load(progress).to(tl.uint32), tl.load(progress + 2).to(tl.uint32)
+    strength = tl.load(table + tl.load(progress + 1) * TABLE + 1)
+    program = tl.program_id(0)
+    partial = partials + program.to(tl.int64) * SIZE
+    loss = tl.zeros((BLOCK,), tl.float32)
+    sums = start_sums(GROUPS, N_GROUPS, H0, NP, LAYERS, IN_MEMORY)
+    for block in tl.range(program, tl.cdiv(batch, BLOCK), tl.num_programs(0), num_stages=1, disable_licm=True):
+        slot = block * BLOCK + tl.arange(0, BLOCK)
+        alive = slot < batch
+        if MODE == "given":
+            u = tl.load(given_uv + 2 * slot, mask=alive, other=0.0)
+            v = tl.load(given_uv + 2 * slot + 1, mask=alive, other=0.0)
+            u, v = u - tl.floor(u), v - tl.floor(v)
+            lod = tl.load(given_lod + slot, mask=alive, other=0)
+        else:
+            texel, lod, u, v = draw(slot.to(tl.uint32), seed, iteration, boundaries, lod_sizes, lod_offsets)
+        lod_value = tl.div_rn(lod.to(tl.float32), tl.zeros_like(u) + (NUM_LODS - 1 if NUM_LODS > 1 else 1))
+        decoded, inputs, seen = forward(
+            weights, columns, parameters, stamps, distance, levels, lod, u, v, lod_value, lod, u, seed, iteration,
+            strength, GRIDS, GROUPS, N_GROUPS, K, H0, NP, LAYERS, HARD_SWISH, SLOPE, TEXEL_WAVES, QUANTIZED,
+            MODE != "measure", False, PRECISION,
+        )  # fmt: skip
+        output = tl.arange(0, PADDED_OUTPUTS)[None, :]
+        if MODE == "given":
+            place = slot[:, None] * PADDED_OUTPUTS + output
+            upstream = tl.load(given_upstream + place, mask=alive[:, None] & (output < PADDED_OUTPUTS), other=0.0)
+            tl.store(given_out + place, decoded, mask=alive[:, None] & (output < PADDED_OUTPUTS))
+        else:
+            wanted = target_values(codes8, codes16, target_columns, texel, COLUMNS8, COLUMNS16)
+            share = tl.load(channel_weights + output)
+            error = tl.where(alive[:, None] & (share != 0), decoded - wanted, 0.0)
+            loss += tl.sum(error * error * share, axis=1)
+            upstream = error * share * (2.0 / batch.to(tl.float32))
+        if MODE != "measure":
+            sums = backward(
+                upstream, inputs, seen, sums, weights, partial, block == program, gradients, levels, lod, u, v, alive,
+                GRIDS, GROUPS, N_GROUPS, K, H0, NP, LAYERS, HARD_SWISH, SLOPE, IN_MEMORY, FIXED_POINT, PRECISION,
+            )  # fmt: skip
+    tl.store(losses + program, tl.sum(loss, axis=0))
+    if MODE != "measure":  # noqa: SIM102
+        if not IN_MEMORY:
+            store_sums(partial, sums, GROUPS, N_GROUPS, K, H0, NP, LAYERS)
+
+
+@triton.jit(do_not_specialize=["first", "count", "lod", "width", "height"])
+def decode_kernel(
+    first, count, lod, width, height, samples_uv, samples_lod, out,
+    weights, columns, parameters, stamps, distance, levels,
+    GIVEN: tl.constexpr, BLENDED: tl.constexpr, BLOCK: tl.constexpr, NUM_LODS: tl.constexpr, GRIDS: tl.constexpr,
+    GROUPS: tl.constexpr, N_GROUPS: tl.constexpr, K: tl.constexpr, H0: tl.constexpr, NP: tl.constexpr,
+    LAYERS: tl.constexpr, HARD_SWISH: tl.constexpr, SLOPE: tl.constexpr, TEXEL_WAVES: tl.constexpr,
+    QUANTIZED: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """Decodes texels first .. first + count of an image, or GIVEN positions and LODs, into out (count, 11).
+
+    BLENDED: LODs are floats and the inputs of the two nearest are blended; else integers.
+    """
+    index = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    alive = index < count
+    far, blend = index, tl.zeros((BLOCK,), tl.float32)
+    if GIVEN:
+        u = tl.load(samples_uv + 2 * index, mask=alive, other=0.0)
+        v = tl.load(samples_uv + 2 * index + 1, mask=alive, other=0.0)
+        u, v = u - tl.floor(u), v - tl.floor(v)
+        told = tl.load(samples_lod + index, mask=alive, other=0.0)
+        lower = tl.minimum(tl.maximum(tl.floor(told), 0.0), NUM_LODS - 1.0)
+        near = lower.to(tl.int32)
+        if BLENDED:
+            far = tl.minimum(near + 1, NUM_LODS - 1)
+            blend = tl.minimum(tl.maximum(told - lower, 0.0), 1.0)
+        else:
+            told = lower
+    else:
+        texel = tl.where(alive, first + index, 0)
+        wide, high = width.to(tl.float32), height.to(tl.float32)
+        u = tl.div_rn((texel % width).to(tl.float32) + 0.5, tl.zeros((BLOCK,), tl.float32) + wide)
+        v = tl.div_rn((texel // width).to(tl.float32) + 0.5, tl.zeros((BLOCK,), tl.float32) + high)
+        near = tl.zeros((BLOCK,), tl.int32) + lod
+        told = near.to(tl.float32)
+    lod_value = tl.div_rn(told, tl.zeros_like(u) + (NUM_LODS - 1 if NUM_LODS > 1 else 1))
+    decoded, _, _ = forward(
+        weights, columns, parameters, stamps, distance, levels, near, u, v, lod_value, far, blend, 0, 0, 0.0, GRIDS,
+        GROUPS, N_GROUPS, K, H0, NP, LAYERS, HARD_SWISH, SLOPE, TEXEL_WAVES, QUANTIZED, False, BLENDED, PRECISION,
+    )  # fmt: skip
+    output = tl.arange(0, PADDED_OUTPUTS)[None, :]
+    place = index.to(tl.int64)[:, None] * CHANNELS + output
+    tl.store(out + place, decoded, mask=alive[:, None] & (output < CHANNELS))

@@ -1,0 +1,229 @@
+"""Device functions of the network: forward, backward, and its gradients.
+
+All weights stand in one packed array, padded to what tl.dot needs: the first layer (H0, K), H0 the padded width of the
+hidden layers or 16 without any, then (NP, NP) for each further hidden layer, then (16, NP). GROUPS says for each group
+of inputs: a grid (-1: it is the position) and its first corner, another grid (-1: none) and its corner, the columns of
+each, the columns of the group, its first column in the first layer.
+"""
+
+import triton
+import triton.language as tl
+
+from engine.cuda.inputs import MOST_LODS, apart, gather, position_inputs, scatter, side_by_side
+from engine.cuda.maths import activate, activate_back, operand, product
+
+PADDED_OUTPUTS = tl.constexpr(16)
+GROUP = tl.constexpr(7)  # numbers of a group in GROUPS
+GRID = tl.constexpr(5)  # numbers of a grid in GRIDS: features, bits, learned, lazy, moves
+
+
+@triton.jit
+def zeros(ROWS: tl.constexpr, COLUMNS: tl.constexpr):
+    return tl.zeros((ROWS, COLUMNS), tl.float32)
+
+
+@triton.jit
+def tile(STRIDE: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
+    """Offsets of a matrix, (ROWS, COLUMNS)."""
+    return tl.arange(0, ROWS)[:, None] * STRIDE + tl.arange(0, COLUMNS)[None, :]
+
+
+@triton.jit
+def piece_inputs(
+    parameters, stamps, distance, levels, lod, u, v, seed, iteration, strength,
+    INDEX: tl.constexpr, CORNER: tl.constexpr, WIDTH: tl.constexpr, GRIDS: tl.constexpr, QUANTIZED: tl.constexpr,
+    NOISY: tl.constexpr,
+):  # fmt: skip
+    """What one grid gives to a group of inputs, (samples, WIDTH); zeros without a grid."""
+    if INDEX < 0:
+        return zeros(u.shape[0], WIDTH)
+    else:
+        return gather(
+            parameters[INDEX], stamps[INDEX], distance[INDEX], levels + INDEX * 2 * MOST_LODS, lod, u, v, seed,
+            iteration, strength, INDEX, CORNER, WIDTH, GRIDS[GRID * INDEX], GRIDS[GRID * INDEX + 1],
+            GRIDS[GRID * INDEX + 2], GRIDS[GRID * INDEX + 3], QUANTIZED, NOISY,
+        )  # fmt: skip
+
+
+@triton.jit
+def group_inputs(
+    columns, parameters, stamps, distance, levels, lod, u, v, lod_value, seed, iteration, strength,
+    A: tl.constexpr, CORNER_A: tl.constexpr, B: tl.constexpr, CORNER_B: tl.constexpr, PIECE: tl.constexpr,
+    WIDTH: tl.constexpr, GRIDS: tl.constexpr, TEXEL_WAVES: tl.constexpr, QUANTIZED: tl.constexpr, NOISY: tl.constexpr,
+):  # fmt: skip
+    """One group of inputs, (samples, WIDTH)."""
+    if A < 0:
+        return position_inputs(columns, levels, lod, u, v, lod_value, WIDTH, TEXEL_WAVES)
+    x = piece_inputs(parameters, stamps, distance, levels, lod, u, v, seed, iteration, strength, A, CORNER_A, PIECE,
+                     GRIDS, QUANTIZED, NOISY)  # fmt: skip
+    if PIECE < WIDTH:
+        x = side_by_side(x, piece_inputs(parameters, stamps, distance, levels, lod, u, v, seed, iteration, strength, B,
+                                         CORNER_B, PIECE, GRIDS, QUANTIZED, NOISY))  # fmt: skip
+    if PIECE * 2 < WIDTH:
+        x = side_by_side(x, zeros(u.shape[0], PIECE * 2))
+    if PIECE * 4 < WIDTH:
+        x = side_by_side(x, zeros(u.shape[0], PIECE * 4))
+    if PIECE * 8 < WIDTH:
+        x = side_by_side(x, zeros(u.shape[0], PIECE * 8))
+    return x
+
+
+@triton.jit
+def forward(
+    weights, columns, parameters, stamps, distance, levels, lod, u, v, lod_value, far_lod, blend, seed, iteration,
+    strength,
+    GRIDS: tl.constexpr, GROUPS: tl.constexpr, N_GROUPS: tl.constexpr, K: tl.constexpr, H0: tl.constexpr,
+    NP: tl.constexpr, LAYERS: tl.constexpr, HARD_SWISH: tl.constexpr, SLOPE: tl.constexpr, TEXEL_WAVES: tl.constexpr,
+    QUANTIZED: tl.constexpr, NOISY: tl.constexpr, BLENDED: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """The network at samples. BLENDED: between the inputs at `lod` and at `far_lod`.
+
+    Returns: decoded (samples, 16), the groups of inputs, and per hidden layer what `activate_back` wants to see.
+    """
+    z = zeros(u.shape[0], H0)
+    inputs = ()
+    for g in tl.static_range(N_GROUPS):
+        x = group_inputs(
+            columns, parameters, stamps, distance, levels, lod, u, v, lod_value, seed, iteration, strength,
+            GROUPS[GROUP * g], GROUPS[GROUP * g + 1], GROUPS[GROUP * g + 2], GROUPS[GROUP * g + 3],
+            GROUPS[GROUP * g + 4], GROUPS[GROUP * g + 5], GRIDS, TEXEL_WAVES, QUANTIZED, NOISY,
+        )  # fmt: skip
+        if BLENDED:
+            far = group_inputs(
+                columns, parameters, stamps, distance, levels, far_lod, u, v, lod_value, seed, iteration, strength,
+                GROUPS[GROUP * g], GROUPS[GROUP * g + 1], GROUPS[GROUP * g + 2], GROUPS[GROUP * g + 3],
+            GROUPS[GROUP * g + 4], GROUPS[GROUP * g + 5], GRIDS, TEXEL_WAVES, QUANTIZED, NOISY,
+            )  # fmt: skip
+            x = x + blend[:, None] * (far - x)
+        w = tl.load(weights + GROUPS[GROUP * g + 6] + tile(K, H0, GROUPS[GROUP * g + 5]))
+        z = product(x, tl.trans(w), z, PRECISION)
+        inputs = inputs + (operand(x, PRECISION),)
+    seen = ()
+    for layer in tl.static_range(LAYERS):
+        h = activate(z, HARD_SWISH, SLOPE)
+        seen = seen + (z if HARD_SWISH else operand(h, PRECISION),)
+        if layer == LAYERS - 1:
+            w = tl.load(weights + H0 * K + layer * NP * NP + tile(NP, PADDED_OUTPUTS, NP))
+            z = product(h, tl.trans(w), zeros(u.shape[0], PADDED_OUTPUTS), PRECISION)
+        else:
+            w = tl.load(weights + H0 * K + layer * NP * NP + tile(NP, NP, NP))
+            z = product(h, tl.trans(w), zeros(u.shape[0], NP), PRECISION)
+    return z, inputs, seen
+
+
+@triton.jit
+def weight_gradient(upstream, inputs, sum, partial, first, STRIDE: tl.constexpr, ROWS: tl.constexpr,
+                    COLUMNS: tl.constexpr, IN_MEMORY: tl.constexpr, PRECISION: tl.constexpr):  # fmt: skip
+    """sum + upstream^T inputs; IN_MEMORY: added to this program's own `partial` instead, `first` replaces it."""
+    if IN_MEMORY:
+        place = partial + tile(STRIDE, ROWS, COLUMNS)
+        before = tl.load(place, mask=tl.full((ROWS, COLUMNS), 1, tl.int1) & (first == 0), other=0.0)
+        tl.store(place, product(tl.trans(upstream), inputs, before, PRECISION))
+        return sum
+    else:
+        return product(tl.trans(upstream), inputs, sum, PRECISION)
+
+
+@triton.jit
+def start_sums(GROUPS: tl.constexpr, N_GROUPS: tl.constexpr, H0: tl.constexpr, NP: tl.constexpr,
+               LAYERS: tl.constexpr, IN_MEMORY: tl.constexpr):  # fmt: skip
+    """Zeros for what `backward` adds up: from the last layer to the second, then the groups of the first."""
+    sums = ()
+    for i in tl.static_range(LAYERS):
+        if IN_MEMORY:
+            sums = sums + (0.0,)
+        elif i == 0:
+            sums = sums + (zeros(PADDED_OUTPUTS, NP),)
+        else:
+            sums = sums + (zeros(NP, NP),)
+    for g in tl.static_range(N_GROUPS):
+        if IN_MEMORY:  # noqa: SIM108  # only one side is compiled
+            sums = sums + (0.0,)
+        else:
+            sums = sums + (zeros(H0, GROUPS[GROUP * g + 5]),)
+    return sums
+
+
+@triton.jit
+def store_sums(
+    partial, sums, GROUPS: tl.constexpr, N_GROUPS: tl.constexpr, K: tl.constexpr, H0: tl.constexpr, NP: tl.constexpr,
+    LAYERS: tl.constexpr,
+):  # fmt: skip
+    """Leaves a program's sums where the packed weights stand."""
+    for i in tl.static_range(LAYERS):
+        place = partial + H0 * K + (LAYERS - 1 - i) * NP * NP
+        if i == 0:
+            tl.store(place + tile(NP, PADDED_OUTPUTS, NP), sums[i])
+        else:
+            tl.store(place + tile(NP, NP, NP), sums[i])
+    for g in tl.static_range(N_GROUPS):
+        tl.store(partial + GROUPS[GROUP * g + 6] + tile(K, H0, GROUPS[GROUP * g + 5]), sums[LAYERS + g])
+
+
+@triton.jit
+def backward(
+    upstream, inputs, seen, sums, weights, partial, first, gradients, levels, lod, u, v, alive,
+    GRIDS: tl.constexpr, GROUPS: tl.constexpr, N_GROUPS: tl.constexpr, K: tl.constexpr, H0: tl.constexpr,
+    NP: tl.constexpr, LAYERS: tl.constexpr, HARD_SWISH: tl.constexpr, SLOPE: tl.constexpr, IN_MEMORY: tl.constexpr,
+    FIXED_POINT: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """Adds the gradient of the weights to `sums` (or `partial`) and scatters that of the grids. Returns the sums."""
+    new = ()
+    for i in tl.static_range(LAYERS):
+        z = seen[LAYERS - 1 - i]
+        h = activate(z, HARD_SWISH, SLOPE) if HARD_SWISH else z
+        OFFSET = H0 * K + (LAYERS - 1 - i) * NP * NP
+        if i == 0:
+            new = new + (weight_gradient(upstream, h, sums[i], partial + OFFSET, first, NP, PADDED_OUTPUTS, NP,
+                                         IN_MEMORY, PRECISION),)  # fmt: skip
+            w = tl.load(weights + OFFSET + tile(NP, PADDED_OUTPUTS, NP))
+        else:
+            new = new + (weight_gradient(upstream, h, sums[i], partial + OFFSET, first, NP, NP, NP, IN_MEMORY,
+                                         PRECISION),)  # fmt: skip
+            w = tl.load(weights + OFFSET + tile(NP, NP, NP))
+        upstream = product(upstream, w, zeros(u.shape[0], NP), PRECISION)
+        upstream = activate_back(upstream, z, HARD_SWISH, SLOPE)
+    for g in tl.static_range(N_GROUPS):
+        new = new + (weight_gradient(upstream, inputs[g], sums[LAYERS + g], partial + GROUPS[GROUP * g + 6], first, K,
+                                     H0, GROUPS[GROUP * g + 5], IN_MEMORY, PRECISION),)  # fmt: skip
+        group_backward(
+            upstream, weights + GROUPS[GROUP * g + 6], gradients, levels, lod, u, v, alive, GROUPS[GROUP * g],
+            GROUPS[GROUP * g + 1], GROUPS[GROUP * g + 2], GROUPS[GROUP * g + 3], GROUPS[GROUP * g + 4],
+            GROUPS[GROUP * g + 5], GRIDS, K, H0, FIXED_POINT, PRECISION,
+        )  # fmt: skip
+    return new
+
+
+@triton.jit
+def piece_backward(
+    by_input, gradients, levels, lod, u, v, alive,
+    INDEX: tl.constexpr, CORNER: tl.constexpr, WIDTH: tl.constexpr, GRIDS: tl.constexpr, FIXED_POINT: tl.constexpr,
+):  # fmt: skip
+    """Scatters the gradient of what one grid gave to a group, if there is a grid, and it moves."""
+    if INDEX >= 0:  # noqa: SIM102
+        if GRIDS[GRID * INDEX + 4]:
+            scatter(gradients[INDEX], by_input, levels + INDEX * 2 * MOST_LODS, lod, u, v, alive, CORNER, WIDTH,
+                    GRIDS[GRID * INDEX], GRIDS[GRID * INDEX + 2], FIXED_POINT)  # fmt: skip
+
+
+@triton.jit
+def group_backward(
+    upstream, weights, gradients, levels, lod, u, v, alive,
+    A: tl.constexpr, CORNER_A: tl.constexpr, B: tl.constexpr, CORNER_B: tl.constexpr, PIECE: tl.constexpr,
+    WIDTH: tl.constexpr, GRIDS: tl.constexpr, K: tl.constexpr, H0: tl.constexpr, FIXED_POINT: tl.constexpr,
+    PRECISION: tl.constexpr,
+):  # fmt: skip
+    """Scatters the gradient of one group of inputs."""
+    if A >= 0:
+        w = tl.load(weights + tile(K, H0, WIDTH))
+        x = product(upstream, w, zeros(u.shape[0], WIDTH), PRECISION)
+        if PIECE * 8 < WIDTH:
+            x, _ = apart(x)
+        if PIECE * 4 < WIDTH:
+            x, _ = apart(x)
+        if PIECE * 2 < WIDTH:
+            x, _ = apart(x)
+        if PIECE < WIDTH:
+            x, other = apart(x)
+            piece_backward(other, gradients, levels, lod, u, v, alive, B, CORNER_B, PIECE, GRIDS, FIXED_POINT)
+        piece_backward(x, gradients, levels, lod, u, v, alive, A, CORNER_A, PIECE, GRIDS, FIXED_POINT)

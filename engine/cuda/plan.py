@@ -1,0 +1,233 @@
+"""How a model's shape becomes the constants and tables of the kernels: plain Python, importable everywhere."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import torch
+
+from model import NeuralTexture
+from shape import PADDED_OUTPUTS
+
+MOST_LODS = 16
+MOST_NEURONS = 128  # two operands of 256 x 256 do not fit into shared memory
+MOST_GRIDS = 4
+SMALLEST, LARGEST = 16, 64  # columns of a group: what tl.dot needs, and what registers hold
+WAVE, TEXEL_WAVE, LOD, ONE = 1.0, 2.0, 3.0, 4.0  # engine/cuda/inputs.py
+PRECISIONS = ("tf32", "bf16", "ieee")
+
+# Weight gradients that a program of 4 warps keeps in registers; more go to a slab of memory per program. Read off
+# `python -m engine.cuda.compiled`: the largest without spills.
+REGISTER_SUMS = 11_500
+
+
+class Unsupported(Exception):
+    """A shape that the kernels are not written for; one line."""
+
+
+def padded(count: int) -> int:
+    """The next power of two, at least what tl.dot needs."""
+    return max(SMALLEST, 1 << max(count - 1, 0).bit_length())
+
+
+@dataclasses.dataclass(frozen=True)
+class Group:
+    """Some inputs of the network: `piece` columns of a grid, (-1, 0) for the position, and as many of another, or 0."""
+
+    one: tuple[int, int]  # grid, its first corner (of a learned grid)
+    other: tuple[int, int]
+    piece: int
+    width: int
+    column: int  # where it begins
+
+    def column_of(self, index: int, slot: int) -> int:
+        """Packed column of input `index` of the first (slot 0) or the other (slot 1) grid, see inputs.side_by_side."""
+        if self.piece == self.width:
+            return self.column + index
+        return self.column + (2 * index + slot) * (self.width // (2 * self.piece))
+
+
+class KernelPlan:
+    """The kernels' view of a model.
+
+    Args:
+        lazy: per grid, whether Adam leaves its untouched texels alone (engine/cuda/adam.py).
+        moves: per grid, whether it is trained at all.
+        precision: tf32, bf16 or ieee: how matrix products see their inputs.
+        fixed_point: gradients of the grids are summed as multiples of 1 / fixed_point; 0: as float32.
+    Raises: Unsupported.
+    """
+
+    def __init__(
+        self, model: NeuralTexture, lazy: tuple[bool, ...] | None = None, moves: tuple[bool, ...] | None = None,
+        precision: str = "tf32", fixed_point: float = 0.0,
+    ):  # fmt: skip
+        check_supported(model)
+        decoder, layout = model.decoder, model.layout
+        self.model = model
+        self.precision, self.fixed_point = precision, fixed_point
+        self.layers = decoder.n_hidden_layers
+        self.neurons = padded(decoder.n_neurons)
+        self.first_outputs = self.neurons if self.layers else PADDED_OUTPUTS
+        self.lazy = lazy or (False,) * len(model.grids)
+        self.moves = moves or (True,) * len(model.grids)
+        self.columns, self.one, positions = _position_columns(model)
+        width = self.columns.shape[1]
+        self.groups = [Group((-1, 0), (-1, 0), width, width, 0)]
+        inputs = dict(positions)  # file input -> packed column
+        for pair in _pairs(model):
+            (a, first, count, _), (b, other, _, _) = pair
+            group = Group((a, first), (b, other), count, max(count, SMALLEST), self.inputs)
+            self.groups.append(group)
+            for slot, (grid, _, _, at) in enumerate(pair):
+                if grid >= 0:
+                    inputs.update({at + i: group.column_of(i, slot) for i in range(count)})
+        self.input_map = torch.tensor([inputs.get(i, -1) for i in range(layout.total)], dtype=torch.int32)
+        last = self.neurons if self.layers else self.inputs
+        self.size = self._offset(self.layers) + PADDED_OUTPUTS * last
+        self.in_memory = self.size > REGISTER_SUMS
+        self.warps = 8 if self.neurons > 16 else 4  # of a program of the training kernel
+
+    @property
+    def inputs(self) -> int:
+        """Columns of the first layer."""
+        return self.groups[-1].column + self.groups[-1].width
+
+    def _offset(self, layer: int) -> int:
+        """Where the packed weights of a layer begin."""
+        return 0 if layer == 0 else self.first_outputs * self.inputs + (layer - 1) * self.neurons**2
+
+    @property
+    def constants(self) -> dict:
+        """The constexprs that all kernels with a network share."""
+        model = self.model
+        grids = []
+        for grid, lazy, moves in zip(model.grids, self.lazy, self.moves):
+            learned = int(grid.interpolation == "learned")
+            grids += [grid.features, grid.quantize_bits, learned, int(lazy), int(moves)]
+        return {
+            "NUM_LODS": model.num_lods,
+            "GRIDS": tuple(grids),
+            "GROUPS": tuple(n for g in self.groups for n in (*g.one, *g.other, g.piece, g.width, g.column)),
+            "N_GROUPS": len(self.groups),
+            "K": self.inputs,
+            "H0": self.first_outputs,
+            "NP": self.neurons,
+            "LAYERS": self.layers,
+            "HARD_SWISH": model.decoder.activation == "hard_swish",
+            "SLOPE": float(model.decoder.negative_slope),
+            "TEXEL_WAVES": model.decoder.n_texel_frequencies > 0,
+            "QUANTIZED": model.quantized,
+        }
+
+    def rows(self) -> torch.Tensor:
+        """(rows of all layers, 4) int32: place in the flat weights, inputs, place in the packed ones, first layer."""
+        rows, place = [], 0
+        for layer, weight in enumerate(self.model.weights):
+            outputs, inputs = weight.shape
+            stride = self.inputs if layer == 0 else self.neurons
+            for row in range(outputs):
+                rows.append((place, inputs, self._offset(layer) + row * stride, int(layer == 0)))
+                place += inputs
+        return torch.tensor(rows, dtype=torch.int32)
+
+    @property
+    def widest(self) -> int:
+        """Inputs of the widest layer, a power of two."""
+        return padded(max(weight.shape[1] for weight in self.model.weights))
+
+    def places(self) -> torch.Tensor:
+        """Where each of the flat weights stands in the packed ones, int64; -1: nowhere. Ones share a place."""
+        parts = []
+        for _, inputs, packed, first in self.rows().tolist():
+            columns = self.input_map.long() if first else torch.arange(inputs)
+            parts.append(torch.where(columns >= 0, packed + columns, -1))
+        return torch.cat(parts)
+
+    def pack(self, weights: torch.Tensor) -> torch.Tensor:
+        """Packed weights, (size,) float32, of flat ones on their device."""
+        places = self.places().to(weights.device)
+        kept = places >= 0
+        packed = torch.zeros(self.size, dtype=torch.float64, device=weights.device)  # see adam.network_kernel
+        return packed.index_add_(0, places[kept], weights[kept].double()).float()
+
+    def unpack_gradient(self, packed: torch.Tensor) -> torch.Tensor:
+        """Gradient of the flat weights from that of the packed ones; 0 for inputs that have none."""
+        places = self.places().to(packed.device)
+        return torch.where(places >= 0, packed[places.clamp(min=0)], torch.zeros_like(packed[0]))
+
+    def lod_levels(self) -> torch.Tensor:
+        """(grids, MOST_LODS, 2) int32: resolution and first texel of the level that each LOD reads."""
+        table = torch.zeros(len(self.model.grids), MOST_LODS, 2, dtype=torch.int32)
+        for index in range(len(self.model.grids)):
+            lods = self.model.num_lods
+            table[index, :lods, 0] = self.model.get_buffer(f"lod_resolution_{index}")
+            table[index, :lods, 1] = self.model.get_buffer(f"lod_offset_{index}")
+        return table
+
+
+def check_supported(model: NeuralTexture) -> None:
+    """Raise Unsupported for a shape beyond the kernels' limits."""
+    if model.decoder.n_neurons > MOST_NEURONS:
+        raise Unsupported(f"the GPU kernels have at most {MOST_NEURONS} neurons, found {model.decoder.n_neurons}")
+    if len(model.grids) > MOST_GRIDS:
+        raise Unsupported(f"the GPU kernels have at most {MOST_GRIDS} grids, found {len(model.grids)}")
+    if model.num_lods > MOST_LODS:
+        raise Unsupported(f"the GPU kernels have at most {MOST_LODS} LODs, found {model.num_lods}")
+    for grid in model.grids:
+        if grid.n_texels >= 1 << 31:
+            raise Unsupported(f"the GPU kernels count texels of a grid in 31 bits, found {grid.n_texels}")
+
+
+def _pairs(model: NeuralTexture) -> list[tuple[tuple[int, int, int, int], tuple[int, int, int, int]]]:
+    """What the grids feed to the network in pieces of at most LARGEST inputs, those of less than SMALLEST in pairs of
+    the same size: (grid, first corner, inputs, first input of the file), (-1, 0, 0, 0) for none."""
+    nothing, pairs = (-1, 0, 0, 0), []
+    at = model.layout.position_waves
+    for index, grid in enumerate(model.grids):
+        count = min(grid.decoder_inputs, LARGEST)
+        for first in range(0, grid.decoder_inputs, count):
+            piece = (index, first // grid.features, count, at + first)
+            alone = next((i for i, (one, other) in enumerate(pairs)
+                          if other == nothing and one[2] == count < SMALLEST), None)  # fmt: skip
+            if alone is None:
+                pairs.append((piece, nothing))
+            else:
+                pairs[alone] = (pairs[alone][0], piece)
+        at += grid.decoder_inputs
+    return pairs
+
+
+def _position_columns(model: NeuralTexture) -> tuple[torch.Tensor, int, list[tuple[int, int]]]:
+    """Columns of the position group, (4, width) float32: factor of u, of v, shift, kind; the column that stands for
+    all ones, -1 without any; and for each input of the file the column that is it."""
+    decoder, layout = model.decoder, model.layout
+    columns: list[tuple[float, float, float, float]] = []
+    inputs: list[tuple[int, int]] = []
+
+    def add(file_input: int, u: float, v: float, shift: float, kind: float) -> None:
+        inputs.append((file_input, len(columns)))
+        columns.append((u, v, shift, kind))
+
+    for axis in range(2):
+        for octave in range(decoder.n_frequencies):
+            file_input = axis * decoder.n_frequencies + octave
+            if file_input not in model.unused_inputs:
+                factor = math.ldexp(1.0, octave - 1)
+                add(file_input, factor * (1 - axis), factor * axis, 0.25 * octave, WAVE)
+    add(layout.reference_inputs - 1, 0.0, 0.0, 0.0, LOD)
+    first = layout.total - (-(-layout.texel_waves // 16) * 16)
+    for axis in range(2):
+        for octave in range(decoder.n_texel_frequencies):
+            factor = math.ldexp(1.0, -octave)
+            file_input = first + axis * decoder.n_texel_frequencies + octave
+            add(file_input, factor * (1 - axis), factor * axis, 0.0, TEXEL_WAVE)
+    one = -1
+    if layout.ones:
+        one = len(columns)
+        columns.append((0.0, 0.0, 0.0, ONE))
+        inputs += [(file_input, one) for start, count in layout.ones for file_input in range(start, start + count)]
+    table = torch.zeros(4, padded(len(columns)))
+    table[:, : len(columns)] = torch.tensor(columns).T
+    return table, one, inputs

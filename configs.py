@@ -156,7 +156,7 @@ class Config:
     device: str = knob("auto", "auto, cpu, cuda, cuda:N or mps")
     engine: str = knob(
         "auto", "who computes a training step; auto: compiled kernels (cpu) on the CPU, Triton kernels (cuda) on an "
-        "NVIDIA GPU where they work, else torch", choices=ENGINES,
+        "NVIDIA GPU where they work, else torch; tcnn: tiny-cuda-nn, where it is installed", choices=ENGINES,
     )  # fmt: skip
     gpu_precision: str = knob(
         "tf32", "engine cuda: what the factors of matrix products are rounded to; sums are float32",

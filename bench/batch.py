@@ -96,7 +96,8 @@ def measure(args: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
 
 
 def memory(args: argparse.Namespace, folder: Path) -> dict[str, Any] | None:
-    """RSS in MiB of the batch and of its largest worker over a batch of RSS_GROUPS short groups; None without /proc."""
+    """RSS in MiB, without files, of the batch and of its largest worker over a batch of RSS_GROUPS short groups; None
+    without /proc."""
     if not Path("/proc/self/statm").exists():
         return None
     groups = folder / "many"
@@ -132,12 +133,15 @@ def descendants(process: int) -> list[int]:
 
 
 def rss_mib(process: int) -> float:
-    """Resident memory of a process, shared pages included; 0 when it has ended."""
+    """Resident memory of a process without the pages of files; 0 when it has ended.
+
+    Those of libraries are shared, and Python reads another 100 MiB of PyTorch's when it ends.
+    """
     try:
-        pages = int(Path(f"/proc/{process}/statm").read_text(encoding="ascii").split()[1])
+        resident, of_files = Path(f"/proc/{process}/statm").read_text(encoding="ascii").split()[1:3]
     except OSError:
         return 0.0
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+    return (int(resident) - int(of_files)) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:

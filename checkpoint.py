@@ -208,7 +208,7 @@ def load_checkpoint(run: str | Path, iteration: int = -1) -> Checkpoint:
     """
     folder = find_checkpoint(Path(run), iteration)
     path = folder / CHECKPOINT
-    payload = _read_payload(path)
+    payload = read_payload(path)
     found = payload.get("version") if isinstance(payload, dict) else type(payload).__name__
     if type(found) is not int or found != CHECKPOINT_VERSION:
         raise UserError(f"{path}: expected a checkpoint of version {CHECKPOINT_VERSION}, found {brief(found)}")
@@ -291,8 +291,8 @@ def _check_tensors(what: str, values: Any, shapes: Sequence[tuple[int, ...]]) ->
             raise ValueError(f"{what} {index} should be float32 {tuple(shape)}, found {found}")
 
 
-def _read_payload(path: Path) -> Any:
-    """torch.load that runs no code and unpacks no more bytes than the file has."""
+def read_payload(path: Path) -> Any:
+    """torch.load that runs no code and unpacks no more bytes than the file has. Raises: UserError."""
     damaged = f"{path}: damaged, or not a checkpoint of this tool"
     try:
         with open_regular(path) as stream, zipfile.ZipFile(stream) as archive:

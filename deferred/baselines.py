@@ -75,7 +75,7 @@ class LinearTexture:
         return self.height * self.width * self.channels
 
     def _design(self, frame: Frame) -> tuple[torch.Tensor, torch.Tensor]:
-        """Of each of a frame's N surface pixels: which unknowns its colour is a sum of, and their weights, (N, 4 channels)."""
+        """Which unknowns the colour of each of a frame's N surface pixels is a sum of, and their weights: (N, k)."""
         uv = torch.from_numpy(frame.uv[frame.mask])
         texels, weights = bilinear_texels(uv, self.height, self.width)
         if self.channels == 1:

@@ -90,8 +90,8 @@ def find_checkpoint(given: str, parent: Path, scripts: Collection[str]) -> Path:
             return found
     runs = sorted(path.parent.name for path in parent.glob(f"*/{CONFIG}"))[-3:]
     hint = f"{quote(parent)} has {', '.join(runs)}" if runs else f"{quote(parent)} has no runs"
-    raise UserError(f"{quote(given)}: expected a checkpoint or the folder of a run, as it is or in {quote(parent)}; found "
-                    f"none ({hint})")  # fmt: skip
+    raise UserError(f"{quote(given)}: expected a checkpoint or the folder of a run, as it is or in {quote(parent)}; "
+                    f"found none ({hint})")  # fmt: skip
 
 
 def save(
@@ -114,12 +114,12 @@ def save(
 
 
 def load(path: Path) -> Loaded:
-    """Read a checkpoint; nothing in it is executed. Raises: UserError when it is missing, damaged or of another kind."""
+    """Read a checkpoint; nothing in it is executed. Raises: UserError when it is missing, damaged or another file."""
     payload = read_payload(path)
     kind = payload.get("kind") if isinstance(payload, dict) else type(payload).__name__
     if kind != KIND or payload.get("version") != VERSION:
         raise UserError(f"{quote(path)}: expected a checkpoint of deferred/, version {VERSION}, found another file "
-                        f"({brief(kind, 40)}); give one that train.py, train_texture.py or train_unet.py wrote")  # fmt: skip
+                        f"({brief(kind, 40)}); give one that one of its training commands wrote")  # fmt: skip
     try:
         script, training = payload["script"], payload["training"]
         if script not in SCRIPTS or not isinstance(training, dict):

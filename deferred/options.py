@@ -124,8 +124,8 @@ def read_settings(path: Path = CONFIG_FILE) -> dict[str, Any]:
     try:
         spec.loader.exec_module(module)
     except Exception as error:  # it is the user's own code
-        raise UserError(f"{quote(path)}: cannot be used ({type(error).__name__}: {what_is_wrong(error)}); correct it, or "
-                        "copy config_example.py again") from error  # fmt: skip
+        raise UserError(f"{quote(path)}: cannot be used ({type(error).__name__}: {what_is_wrong(error)}); correct it, "
+                        "or copy config_example.py again") from error  # fmt: skip
     own = {name: value for name, value in vars(module).items() if name.isupper()}
     for name in own:
         if name not in known:
@@ -205,8 +205,9 @@ def make_options(script: str, given: Mapping[str, Any]) -> TrainOptions | Render
     numbers(options.betas, "--betas", 2, below=1.0)
     numbers(options.l2, "--l2", 4)
     if options.view_direction and options.texture_dim < VIEW_CHANNELS:
-        raise UserError(f"--texture_dim {options.texture_dim}: expected at least {VIEW_CHANNELS} with --view_direction, "
-                        "whose harmonics are in channels 3 to 11; raise it, or give --view_direction False")  # fmt: skip
+        raise UserError(f"--texture_dim {options.texture_dim}: expected at least {VIEW_CHANNELS} with "
+                        "--view_direction, whose harmonics are in channels 3 to 11; raise it, or give --view_direction "
+                        "False")  # fmt: skip
     return options
 
 

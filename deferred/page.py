@@ -15,8 +15,10 @@ from images import encode_png
 
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
-table { border-collapse: collapse; } td, th { padding: .2rem .9rem .2rem 0; text-align: left; border-bottom: 1px solid #ddd; }
-td.number { text-align: right; font-variant-numeric: tabular-nums; } img { max-width: 100%; image-rendering: pixelated; }
+table { border-collapse: collapse; }
+td, th { padding: .2rem .9rem .2rem 0; text-align: left; border-bottom: 1px solid #ddd; }
+td.number { text-align: right; font-variant-numeric: tabular-nums; }
+img { max-width: 100%; image-rendering: pixelated; }
 svg { width: 100%; height: auto; } figcaption { color: #555; } figure { margin: 1rem 0; }
 """
 CHART = (720, 200)  # width and height of a chart, in SVG units
@@ -73,7 +75,7 @@ def write_page(path: Path, report: Mapping[str, Any], strip: np.ndarray | None, 
     """Write the page atomically.
 
     Args:
-        report: what report.json holds. strip: the comparison; None without held-out frames. texture: its colours, uint8.
+        report: what report.json holds. strip: the comparison; None without held-out frames. texture: its colours.
     """
     history = report["history"]
     epochs = [entry["epoch"] for entry in history]

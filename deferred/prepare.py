@@ -157,8 +157,8 @@ def prepare(options: PrepareOptions, folder: Path, say: Callable[[str], None] = 
     if others:
         say(f"note: {quote(folder)} also holds {len(others)} views of before, from {id_name(others[0])} on")
     share = covered / (options.frames * options.height * options.width)
-    say(f"{options.frames} views of {options.width}x{options.height} in {quote(folder)}, {share:.0%} of the pixels on the "
-        "object")  # fmt: skip
+    say(f"{options.frames} views of {options.width}x{options.height} in {quote(folder)}, {share:.0%} of the pixels on "
+        "the object")  # fmt: skip
 
 
 def write_array(path: Path, array: np.ndarray) -> None:

@@ -38,7 +38,7 @@ def image_texture(path: Path) -> NeuralRenderer:
     if pixels.dtype == np.float32 and not (pixels.min() >= 0 and pixels.max() <= 1):
         raise UserError(f"--load {quote(path)}: expected values in [0, 1], found {pixels.min():g} to {pixels.max():g}; "
                         "save it as a PNG")  # fmt: skip
-    values = to_values(np.broadcast_to(pixels, (*pixels.shape[:2], COLOURS)))
+    values = to_values(np.array(np.broadcast_to(pixels, (*pixels.shape[:2], COLOURS))))
     model = NeuralRenderer(Form(COLOURS, *pixels.shape[:2], use_pyramid=False, view_direction=False, unet_width=0))
     with torch.no_grad():
         model.texture.levels[0].copy_(values.permute(2, 0, 1))

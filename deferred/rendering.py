@@ -60,8 +60,8 @@ def render(options: RenderOptions, model: NeuralRenderer, device: torch.device, 
     if options.out_mode == "video":
         sizes = set(frames.sizes.values())
         if len(sizes) != 1:
-            raise UserError(f"--out_mode video: expected views of one size, found {len(sizes)} sizes; choose with --test, "
-                            "or give --out_mode image")  # fmt: skip
+            raise UserError(f"--out_mode video: expected views of one size, found {len(sizes)} sizes; choose with "
+                            "--test, or give --out_mode image")  # fmt: skip
         write_video(save / VIDEO, (image for _, image in images()), sizes.pop(), options.fps)
         say(f"{len(frames)} frames at {options.fps:g} a second in {quote(save / VIDEO)}")
     else:
@@ -73,6 +73,5 @@ def render(options: RenderOptions, model: NeuralRenderer, device: torch.device, 
         error = sum(error * count for error, count, _ in scored) / pixels
         ssim = [value for _, _, value in scored if value is not None]
         mean = f", SSIM {np.mean(ssim):.4f} of whole frames" if len(ssim) == len(scored) else ""
-        say(
-            f"PSNR {-10 * np.log10(max(error, 1e-10)):.2f} dB on the surface of the {len(scored)} that have a frame{mean}"
-        )
+        psnr = -10 * np.log10(max(error, 1e-10))
+        say(f"PSNR {psnr:.2f} dB on the surface of the {len(scored)} that have a frame{mean}")

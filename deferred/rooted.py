@@ -1,7 +1,8 @@
 """Puts the repository's root, and not this folder, on the import path of a command that was started as a file.
 
 `python deferred/train.py` would look for modules in deferred/ first, where train.py and dataset are others than the
-root's. Commands therefore begin with `if not __package__: import rooted`; all imports after it are the same in both forms.
+root's. Commands therefore begin with `if not __package__: import rooted`; imports after it are the same in both
+forms.
 """
 
 import sys

@@ -111,7 +111,8 @@ class Trainer:
         self.images += len(numbers)
         values = torch.stack(losses).detach().tolist()
         if not math.isfinite(values[0]):
-            raise UserError(f"--lr {self.options.lr:g}: training diverged in epoch {self.epoch + 1} (loss {values[0]}); "
+            raise UserError(f"--lr {self.options.lr:g}: training diverged in epoch {self.epoch + 1} "
+                            f"(loss {values[0]}); "
                             "use a smaller one")  # fmt: skip
         self.sums = [*(a + b for a, b in zip(self.sums, values)), self.sums[3] + 1]
 
@@ -180,8 +181,8 @@ class Trainer:
         training = loaded.training
         try:
             if list(training["ids"]) != self.frames.ids:
-                raise UserError(f"{quote(loaded.path)}: expected the {len(training['ids'])} training frames that the run "
-                                f"began with, found {len(self.frames)} others; give the same --data")  # fmt: skip
+                raise UserError(f"{quote(loaded.path)}: expected the {len(training['ids'])} training frames that the "
+                                f"run began with, found {len(self.frames)} others; give the same --data")  # fmt: skip
             self.model.load_state_dict(loaded.model.state_dict())
             self.optimiser.load_state_dict(training["optimiser"])
             self.random.bit_generator.state = parse_json(training["generators"]["numpy"])

@@ -47,7 +47,7 @@ def train(script: str, given: Mapping[str, Any], say: Say = print, quiet: bool =
         events.restart(trainer.images + 1)
     try:
         with stop_signals() as stop:
-            completed = trainer.train(run, events, stop, quiet)
+            completed = trainer.train(run, events, stop, quiet, progress(options.epoch, say))
     finally:
         events.close()
     if not completed:
@@ -58,6 +58,17 @@ def train(script: str, given: Mapping[str, Any], say: Say = print, quiet: bool =
     return 0
 
 
+def progress(epochs: int, say: Say) -> Callable[[Mapping[str, Any]], None]:
+    """Says how far a run is, ten times: for those who see no bar."""
+
+    def tell(entry: Mapping[str, Any]) -> None:
+        if entry["epoch"] % max(1, epochs // 10) == 0:
+            psnr = "" if entry["psnr"] is None else f", {entry['psnr']:.2f} dB on held-out views"
+            say(f"epoch {entry['epoch']}: loss {entry['loss']:.4f}{psnr}")
+
+    return tell
+
+
 def start_options(script: str, given: Mapping[str, Any]) -> tuple[TrainOptions, checkpoints.Loaded | None]:
     """The options of a run, and the checkpoint that it begins with or goes on from. Raises: UserError."""
     options = make_options(script, given)
@@ -66,12 +77,12 @@ def start_options(script: str, given: Mapping[str, Any]) -> tuple[TrainOptions, 
         wanted = "" if options.resume == NEWEST else options.resume
         loaded = checkpoints.load(checkpoints.find_checkpoint(wanted, parent, (script,)))
         if loaded.script != script:
-            raise UserError(f"--resume {quote(loaded.path)}: expected a run of {script}.py, found one of {loaded.script}.py; "
-                            f"use that command, or begin a run from it with --load")  # fmt: skip
+            raise UserError(f"--resume {quote(loaded.path)}: expected a run of {script}.py, found one of "
+                            f"{loaded.script}.py; use that command, or begin a run from it with --load")  # fmt: skip
         for name in set(given) - FREE:
             if name in loaded.config and loaded.config[name] != given[name]:
-                raise UserError(f"--{name} {given[name]}: the run was begun with {loaded.config[name]}, and --resume goes "
-                                "on as it was; leave the flag out, or begin a run with --load")  # fmt: skip
+                raise UserError(f"--{name} {given[name]}: the run was begun with {loaded.config[name]}, and --resume "
+                                "goes on as it was; leave the flag out, or begin a run with --load")  # fmt: skip
         return make_options(script, {**loaded.config, **given}), loaded
     if options.load:
         return options, checkpoints.load(checkpoints.find_checkpoint(options.load, parent, ()))
@@ -108,7 +119,7 @@ def start_model(script: str, options: TrainOptions, loaded: checkpoints.Loaded |
     if (own.textureh, own.texturew, own.use_pyramid) != (form.textureh, form.texturew, form.use_pyramid):
         raise UserError(f"--load {quote(loaded.path)}: expected a texture of {form.texturew}x{form.textureh} texels, "
                         f"{'with' if form.use_pyramid else 'without'} a pyramid; found {own.texturew}x{own.textureh}, "
-                        f"{'with' if own.use_pyramid else 'without'}; give the flags that it was trained with")  # fmt: skip
+                        f"{'with' if own.use_pyramid else 'without'}; give the flags of its training")  # fmt: skip
     if own.unet_width and script != "train_texture":
         differing = [
             name

@@ -81,8 +81,8 @@ class FrameSet:
             if missing:
                 there = list_ids(self.folder, kind)
                 raise UserError(
-                    f"{quote(self.path(kind, missing[0]))}: no such file, and {len(missing)} of {len(self.ids)} {suffix} "
-                    f"files that were asked for are missing from {kind}/ ({format_ids(missing):.80}); it has "
+                    f"{quote(self.path(kind, missing[0]))}: no such file, and {len(missing)} of {len(self.ids)} "
+                    f"{suffix} files that were asked for are missing from {kind}/ ({format_ids(missing):.80}); it has "
                     f"{format_ids(there)[:80] or 'none'}; name others, or prepare them (python prepare.py --help)"
                 )
 
@@ -105,15 +105,16 @@ class FrameSet:
             image = read_image(path).pixels
             if image.shape[:2] != mask.shape:
                 raise UserError(
-                    f"{quote(path)}: expected {mask.shape[1]}x{mask.shape[0]} pixels as {quote(self.path('uv', number))} "
-                    f"has, found {image.shape[1]}x{image.shape[0]}; render or resize one of them again"
+                    f"{quote(path)}: expected {mask.shape[1]}x{mask.shape[0]} pixels as "
+                    f"{quote(self.path('uv', number))} has, found {image.shape[1]}x{image.shape[0]}; render or "
+                    "resize one of them again"
                 )
             if image.dtype == np.uint16:
                 image = image.astype(np.float32) / np.float32(65535)
             if image.dtype == np.float32 and (image.min() < 0 or image.max() > 1):
                 raise UserError(f"{quote(path)}: expected values in [0, 1], found {image.min():g} to {image.max():g}; "
                                 "save it as an 8- or 16-bit PNG")  # fmt: skip
-            image = np.ascontiguousarray(np.broadcast_to(image, (*mask.shape, 3)))
+            image = np.array(np.broadcast_to(image, (*mask.shape, 3)))
         return Frame(image, uv, direction, mask)
 
 
@@ -128,8 +129,8 @@ def split_ids(folder: Path, train: list[int] | None, val: list[int] | None) -> t
     """Ids to train on and to validate on; None for what the user left to us. Raises: UserError where there are none."""
     there = list_ids(folder)
     if not there:
-        raise UserError(f"{quote(folder)}: expected frame/0000.png, uv/0000.npy, extrinsics/0000.npy and so on, found no "
-                        "uv maps; make some with prepare.py, or leave --data out for the sample")  # fmt: skip
+        raise UserError(f"{quote(folder)}: expected frame/0000.png, uv/0000.npy, extrinsics/0000.npy and so on, found "
+                        "no uv maps; make some with prepare.py, or leave --data out for the sample")  # fmt: skip
     if train is None:
         kept = [number for number in there if number not in set(val or [])]
         train = kept if val is not None else kept[: len(kept) - len(kept) // HELD_OUT_SHARE]

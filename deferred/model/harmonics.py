@@ -12,7 +12,7 @@ _C0 = 1 / (2 * math.sqrt(math.pi))
 
 def spherical_harmonics(direction: torch.Tensor) -> torch.Tensor:
     """(..., 3) unit vectors -> (..., 9): 1; y, z, x; xy, yz, 3z^2 - 1, zx, x^2 - y^2, each with the factor that makes
-    the set orthonormal over the sphere (Sloan 2008, "Stupid Spherical Harmonics Tricks", without the alternating signs).
+    the set orthonormal over the sphere (Sloan 2008, "Stupid Spherical Harmonics Tricks", without alternating signs).
     """
     x, y, z = direction.unbind(-1)
     one = torch.ones_like(x)

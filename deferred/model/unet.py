@@ -14,8 +14,8 @@ SLOPE = 0.2  # of the leaky ReLU, as in pix2pix (Isola et al. 2017)
 class UNet(nn.Module):
     """Five halvings and five doublings with skip connections; 4 x 4 convolutions of stride 2.
 
-    Channels: width, 2, 4, 8, 8 times it on the way down, back up the same way. Instance norm follows every layer but the
-    last one: after a norm an image could neither be bright nor dark everywhere. The last layer ends in a sigmoid.
+    Channels: width, 2, 4, 8, 8 times it on the way down, back up the same way. Instance norm follows every layer but
+    the last: after a norm an image could neither be bright nor dark everywhere. The last layer ends in a sigmoid.
 
     Args:
         channels: of the input.

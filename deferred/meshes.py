@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +49,7 @@ def load_mesh(path: Path) -> tuple[Mesh, np.ndarray | None]:
         raise UserError(
             f"--mesh {quote(path)}: loading meshes needs trimesh, which is not installed; {ADVICE}"
         ) from error
+    logging.getLogger("trimesh").setLevel(logging.ERROR)  # it warns about packages that it can do without
     if not path.is_file():
         raise UserError(
             f"--mesh {quote(path)}: no such file; give an .obj, .glb, .ply or another mesh with uv coordinates"
@@ -92,7 +94,9 @@ def _own_texture(loaded) -> np.ndarray | None:
     for name in ("baseColorTexture", "image"):
         picture = getattr(material, name, None)
         if picture is not None:
-            return np.asarray(picture.convert("RGB"))
+            pixels = np.asarray(picture.convert("RGB"))
+            if (pixels != pixels[0, 0]).any():  # for a mesh that has none trimesh makes one of a single grey
+                return pixels
     return None
 
 

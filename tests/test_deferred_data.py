@@ -8,7 +8,7 @@ import torch
 from deferred_views import plain_uv, sphere_folder, write_frame
 
 from deferred.dataset.crops import Batch, collate, draw_crops
-from deferred.dataset.frames import FrameSet, split_ids
+from deferred.dataset.frames import Frame, FrameSet, split_ids
 from deferred.util import format_ids, masked_l1, parse_ids, surface_psnr
 
 UP = np.array([0, 1, 0], np.float32)
@@ -90,7 +90,7 @@ def test_missing_files_are_named(folder, refused):
     (folder / "extrinsics" / "0001.npy").unlink()
     with refused("extrinsics", "0001.npy", "1 of 3", "0, 5"):
         FrameSet(folder, [0, 1, 5])
-    with refused("0002.npy", "2 of 3"):
+    with refused("0002.png", "2 of 3"):
         FrameSet(folder, [0, 2, 3])
     (folder / "frame" / "0005.png").unlink()
     with refused("0005.png"):
@@ -99,8 +99,10 @@ def test_missing_files_are_named(folder, refused):
 
 
 BAD = {
-    "uv": [np.zeros((9, 14)), np.zeros((9, 14, 3)), np.full((9, 14, 2), 1.5), np.zeros((8, 14, 2)), np.zeros((9, 14, 2), complex)],
-    "extrinsics": [np.zeros(3), np.array([0, 2.0, 0]), np.array([np.nan, 0, 0]), np.ones((14, 9, 3)), np.zeros((9, 14, 3))],
+    "uv": [np.zeros((9, 14)), np.zeros((9, 14, 3)), np.full((9, 14, 2), 1.5), np.zeros((8, 14, 2)),
+           np.zeros((9, 14, 2), complex)],
+    "extrinsics": [np.zeros(3), np.array([0, 2.0, 0]), np.array([np.nan, 0, 0]), np.ones((14, 9, 3)),
+                   np.zeros((9, 14, 3))],
 }  # fmt: skip
 
 
@@ -126,7 +128,7 @@ def test_damaged_arrays_are_named(folder, refused):
 @pytest.mark.parametrize("crop", [(4, 6), (100, 100), (9, 5)])
 @pytest.mark.parametrize("scaled", [False, True])
 def test_crops_keep_pixels_and_places_together(crop, scaled):
-    """Red is u and green is v in every frame: a crop whose uv were blended or shifted against its image would differ."""
+    """Red is u and green is v in every frame: blended or shifted uv would differ from it."""
     frames = []
     for height, width in ((40, 60), (37, 64)):
         uv = plain_uv(height, width)
@@ -150,8 +152,7 @@ def test_crops_keep_pixels_and_places_together(crop, scaled):
 
 
 def made_frame(image, uv, mask):
-    from deferred.dataset.frames import Frame
-
+    """A frame that is in no file."""
     return Frame(image, uv, UP.reshape(1, 1, 3), mask)
 
 

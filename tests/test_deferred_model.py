@@ -84,7 +84,7 @@ def test_gradient_reaches_every_level_and_only_the_texels_seen():
 def test_initial_values():
     model = new_renderer(Form(16, 64, 64, True, True, 2), seed=3)
     finest, *coarse = model.texture.levels
-    assert float(finest.std()) == pytest.approx(0.01, rel=0.05) and not any(bool(level.any()) for level in coarse)
+    assert float(finest.detach().std()) == pytest.approx(0.01, rel=0.05) and not any(bool(level.any()) for level in coarse)
     again, other = new_renderer(model.form, 3).state_dict(), new_renderer(model.form, 4).state_dict()
     assert all(torch.equal(value, again[name]) for name, value in model.state_dict().items())
     assert not torch.equal(other["texture.levels.0"], again["texture.levels.0"])
@@ -161,7 +161,7 @@ def test_a_bright_frame_can_be_learned():
     v, u = torch.meshgrid((torch.arange(32) + 0.5) / 32, (torch.arange(32) + 0.5) / 32, indexing="ij")
     batch = torch.stack([u, v], dim=-1)[None], torch.tensor([0.0, 0, 1]).view(1, 1, 1, 3), torch.ones(1, 32, 32)
     optimiser = torch.optim.Adam(model.parameters(), 0.01)
-    for _ in range(150):
+    for _ in range(80):
         optimiser.zero_grad()
         (model(*batch)[1] - target).abs().mean().backward()
         optimiser.step()
@@ -247,8 +247,9 @@ def test_groups_of_the_other_commands():
 @pytest.mark.parametrize(
     ("script", "given"),
     [
-        ("train", {"texture_dim": 11}), ("train", {"l2": "0, 0"}), ("train", {"l2": "0, 0, -1, 0"}), ("train", {"betas": "0.9, 1"}),
-        ("train", {"batch": 0}), ("train_texture", {"unet_width": 4}), ("train_unet", {"texturew": 4}), ("render", {"out_mode": "gif"}),
+        ("train", {"texture_dim": 11}), ("train", {"l2": "0, 0"}), ("train", {"l2": "0, 0, -1, 0"}),
+        ("train", {"betas": "0.9, 1"}), ("train", {"batch": 0}), ("train_texture", {"unet_width": 4}),
+        ("train_unet", {"texturew": 4}), ("render", {"out_mode": "gif"}),
     ],
 )  # fmt: skip
 def test_bad_options(script, given, refused):

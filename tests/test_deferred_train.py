@@ -53,7 +53,7 @@ def test_colour_texture_comes_close_to_the_best_one(tmp_path):
 
 
 def test_closed_form_is_the_least_squares_solution():
-    """Against numpy's on the written-out matrix, ridge included; harmonics can only come closer to what they are fitted to."""
+    """Against numpy's on the written-out matrix, ridge included; harmonics come closer still."""
     train_set, _ = sets()
     few = FrameSet(sphere_folder(), train_set.ids[:3])
     found = LinearTexture(few, 4, 5, harmonics=False)
@@ -191,7 +191,7 @@ def test_video(tmp_path, capsys):
 
 @pytest.mark.parametrize("form", ["inside", "module"])
 def test_commands_start_in_both_ways(form, tmp_path):
-    """As a file inside deferred/, where train.py and dataset/ are others than the root's, and as a module of the root."""
+    """As a file inside deferred/, where train.py and dataset/ are others than the root's, and as a module."""
     command, where = (["train_texture.py"], ROOT / "deferred") if form == "inside" else (["-m", "deferred.train"], ROOT)
     given = flags(tmp_path, epoch=1)
     if form == "inside":
@@ -317,8 +317,8 @@ def test_settings_of_the_user(tmp_path, refused, monkeypatch):
 
 
 def test_flags_are_those_of_the_original():
-    names = "texturew textureh texture_dim use_pyramid view_direction data checkpoint logdir train epoch batch cropw croph lr"
-    names += " betas l2 eps load load_step epoch_per_checkpoint unet_width device seed resume"
+    names = "texturew textureh texture_dim use_pyramid view_direction data checkpoint logdir train epoch batch"
+    names += " cropw croph lr betas l2 eps load load_step epoch_per_checkpoint unet_width device seed resume"
     made = make_options("train", {})
     assert all(hasattr(made, name) for name in names.split())
     assert (made.texturew, made.textureh, made.texture_dim, made.epoch, made.batch, made.cropw, made.croph) == (
@@ -329,7 +329,8 @@ def test_flags_are_those_of_the_original():
         "view_direction": True,
     }
     rendering = make_options("render", {})
-    assert all(hasattr(rendering, name) for name in ["data", "test", "checkpoint", "load", "batch", "save", "out_mode", "fps", "device"])
+    wanted = ["data", "test", "checkpoint", "load", "batch", "save", "out_mode", "fps", "device"]
+    assert all(hasattr(rendering, name) for name in wanted)
 
 
 def test_search(tmp_path):

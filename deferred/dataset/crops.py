@@ -49,10 +49,11 @@ def draw_crops(
     if exponent == 1:
         height, width = max(height // 2, 1), max(width // 2, 1)
     elif exponent == -1:
-        whole = [min(frame.size[axis] for frame in frames) for axis in (0, 1)]
-        height, width = min(2 * crop[0], whole[0]), min(2 * crop[1], whole[1])
-        if min(height, width) < 2 * MIN_CROP:
+        wide = [min(2 * side, *(frame.size[axis] for frame in frames)) for axis, side in enumerate(crop)]
+        if min(wide) < 2 * MIN_CROP:
             exponent = 0
+        else:
+            height, width = wide
     parts = []
     for frame in frames:
         top = int(random.integers(frame.size[0] - height + 1))

@@ -87,7 +87,7 @@ class LinearTexture:
 
     def _solve(self, design: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """Conjugate gradients on the normal equations (Hestenes and Stiefel 1952): (columns, 3)."""
-        back = design.to_sparse_coo().t().to_sparse_csr()
+        back = design.t().coalesce()
         residual = back @ target
         values, step = torch.zeros_like(residual), residual.clone()
         square = first = residual.square().sum()
@@ -119,7 +119,8 @@ def _sparse(index: torch.Tensor, weight: torch.Tensor, columns: int) -> torch.Te
     """The (N, columns) matrix with `weight` (N, k) in the columns `index` (N, k) of each row."""
     rows = torch.arange(len(index)).repeat_interleave(index.shape[1])
     places = torch.stack([rows, index.flatten()])
-    return torch.sparse_coo_tensor(places, weight.flatten(), (len(index), columns)).coalesce().to_sparse_csr()
+    size = (len(index), columns)
+    return torch.sparse_coo_tensor(places, weight.flatten(), size, check_invariants=False).coalesce()
 
 
 def bilinear_texels(uv: torch.Tensor, height: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -273,7 +273,7 @@ def test_what_can_be_wrong(tmp_path, refused, monkeypatch):
     given = flags(tmp_path)
     with refused("--load", "train_texture.py"):
         train("train_unet", {"data": given["data"], "checkpoint": given["checkpoint"]}, quiet=True)
-    with refused("0099.npy", "1 of 2"):
+    with refused("0099.png", "1 of 2"):
         train("train", {**given, "train": "0, 99"}, quiet=True)
     with refused("--load", "64x16"):
         train("train", {**given, "texturew": 64, "load": str(trained())}, quiet=True)

@@ -12,7 +12,7 @@ from deferred.dataset.frames import Frame, FrameSet
 from deferred.model.harmonics import spherical_harmonics
 from deferred.util import surface_psnr, to_8_bit
 
-CG_STEPS = 150  # of conjugate gradients, at most
+CG_STEPS = 60  # of conjugate gradients, at most
 CG_TOLERANCE = 1e-4  # of the residual's norm, by the first one's
 RIDGE = 1e-3  # of a texel's own square: texels that no frame sees become 0
 

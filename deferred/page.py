@@ -22,7 +22,7 @@ img { max-width: 100%; image-rendering: pixelated; }
 svg { width: 100%; height: auto; } figcaption { color: #555; } figure { margin: 1rem 0; }
 """
 CHART = (720, 200)  # width and height of a chart, in SVG units
-MARGIN = 44
+MARGIN = 60
 
 
 def chart(title: str, epochs: Sequence[float], values: Sequence[float | None], unit: str) -> str:

@@ -88,6 +88,8 @@ def make_options(given: Mapping[str, object]) -> PrepareOptions:
         )
     if options.mesh and "scene" in given:
         raise UserError(f"--mesh and --scene {options.scene}: each is an object; give one of them")
+    if not options.out and options != PrepareOptions(caster=options.caster):
+        raise UserError("--out: expected a folder for views that are not the sample's, found none; give one")
     return options
 
 

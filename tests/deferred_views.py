@@ -28,7 +28,7 @@ def keep() -> Path:
 def sphere_folder(frames: int = 14, width: int = SIZE, height: int = SIZE, per_pixel: bool = False) -> Path:
     """The glossy sphere from random places."""
     folder = keep() / f"sphere-{frames}-{width}-{height}-{per_pixel}"
-    wanted = {"frames": frames, "width": width, "height": height, "per_pixel": per_pixel}
+    wanted = {"out": str(folder), "frames": frames, "width": width, "height": height, "per_pixel": per_pixel}
     prepare(make_options(wanted), folder, lambda _: None)
     return folder
 

@@ -160,7 +160,7 @@ def test_mesh_errors(wall, refused):
     with refused("--mesh", "no such file"):
         load_mesh(wall / "none.obj")
     with refused("--mesh", "--texture"):
-        prepare(make_options({"mesh": str(wall / "wall.obj")}), wall / "out")
+        prepare(make_options({"mesh": str(wall / "wall.obj"), "out": "x"}), wall / "out")
     (wall / "bare.obj").write_text("\n".join(line.split("/")[0] for line in ("v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n",)))
     with refused("--mesh", "uv"):
         load_mesh(wall / "bare.obj")
@@ -178,7 +178,9 @@ def test_files_of_the_sphere(tmp_path):
     assert per_pixel.size == (12, 20) and per_pixel.direction.shape == (12, 20, 3)
     raw = np.load(folder / "uv" / "0003.npy")
     assert np.isnan(raw[~frame.mask]).all()
-    prepare(make_options({"frames": 2, "width": 20, "height": 12, "per_pixel": True}), tmp_path, lambda _: None)
+    prepare(
+        make_options({"out": "x", "frames": 2, "width": 20, "height": 12, "per_pixel": True}), tmp_path, lambda _: None
+    )
     for kind, name in (("frame", "0001.png"), ("uv", "0001.npy"), ("extrinsics", "0001.npy")):
         there = sphere_folder(2, 20, 12, True) / kind / name
         assert (tmp_path / kind / name).read_bytes() == there.read_bytes()  # the same seed, the same files
@@ -209,7 +211,13 @@ def test_positions():
 )
 def test_bad_options(given, refused, tmp_path):
     with refused(f"--{next(iter(given))}"):
-        prepare(make_options(given), tmp_path, lambda _: None)
+        prepare(make_options({**given, "out": "x"}), tmp_path, lambda _: None)
+
+
+def test_other_views_do_not_go_into_the_sample(refused):
+    with refused("--out"):
+        make_options({"exponent": 40.0})
+    assert make_options({}) == make_options({"scene": "sphere"})
 
 
 def test_a_view_is_black_where_nothing_is():

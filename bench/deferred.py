@@ -1,0 +1,82 @@
+"""What simple methods reach on a data folder of deferred/, and what runs have reached beside them.
+
+    python -m bench.deferred --data DIR RUN [RUN...]
+
+PSNR over the pixels with a surface of the held-out views: of the mean training image, the nearest training view, and
+textures in closed form (conjugate gradients), of plain colours and of colours times nine spherical harmonics of the
+view direction. Runs are folders of train.py, train_texture.py or train_unet.py on the same data.
+"""
+
+from __future__ import annotations
+
+import threads  # isort: skip  # noqa: F401  # before torch
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from configs import OneLineParser
+from deferred.baselines import LinearTexture, mean_image_db, nearest_view_db
+from deferred.dataset.frames import FrameSet, split_ids
+from deferred.prepare import data_folder
+from deferred.training import REPORT
+from errors import UserError, run_command
+from files import parse_json
+from images import quote
+
+TEXELS = (32, 64)  # height and width of the closed-form textures
+
+
+def baselines(train: FrameSet, held_out: FrameSet, height: int, width: int) -> Iterator[tuple[str, float, float]]:
+    """Name, PSNR in dB and seconds of each simple method."""
+    methods = {
+        "mean image": lambda: mean_image_db(train, held_out),
+        "nearest view": lambda: nearest_view_db(train, held_out),
+        f"RGB texture of {width}x{height}, closed form": lambda: LinearTexture(train, height, width, False).db(
+            held_out
+        ),
+        "the same with harmonics of the view": lambda: LinearTexture(train, height, width, True).db(held_out),
+    }
+    for name, method in methods.items():
+        started = time.perf_counter()
+        yield name, method(), time.perf_counter() - started
+
+
+def read_report(run: Path) -> dict:
+    """report.json of a run. Raises: UserError."""
+    try:
+        report = parse_json((run / REPORT).read_text(encoding="utf-8"))
+        return {name: report[name] for name in ("script", "psnr", "psnr_texture", "seconds", "steps", "options")}
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise UserError(
+            f"{quote(run)}: expected the folder of a run with a {REPORT}, found none to read; train one"
+        ) from error
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; see --help. Returns the exit code."""
+    parser = OneLineParser(prog="bench.deferred", description=__doc__.splitlines()[0],
+                           formatter_class=argparse.ArgumentDefaultsHelpFormatter)  # fmt: skip
+    parser.add_argument("--data", default="", help="data folder; empty: the sample")
+    parser.add_argument("runs", nargs="*", type=Path, help="run folders")
+    given = parser.parse_args(argv)
+    reports = [(run, read_report(run)) for run in given.runs]
+    folder = data_folder(given.data)
+    train, held_out = (FrameSet(folder, ids) for ids in split_ids(folder, None, None))
+    for name, psnr, seconds in baselines(train, held_out, *TEXELS):
+        print(f"{psnr:6.2f} dB  {name} ({seconds:.1f} s)", flush=True)
+    for run, report in reports:
+        view = report["options"].get("view_direction")
+        width = report["options"].get("unet_width")
+        facts = [f"{report['steps']} steps", f"{report['seconds']:.0f} s"]
+        facts += [f"U-Net of width {width}"] * bool(width) + [f"view direction {view}"] * (view is not None)
+        print(f"{report['psnr']:6.2f} dB  {report['script']}.py, {', '.join(facts)} ({quote(run.name)})")
+    print(json.dumps({run.name: report["psnr"] for run, report in reports}))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

@@ -1,0 +1,155 @@
+"""Runs and their checkpoints: a model to render with, and everything to go on training it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from checkpoint import read_payload
+from configs import check_value
+from deferred.model.renderer import Form, NeuralRenderer, restore
+from deferred.options import SCRIPTS, fields_of, make_options
+from errors import UserError, brief
+from files import atomic_write, parse_json
+from images import quote
+
+VERSION = 1
+KIND = "deferred"
+INTERRUPTED = "interrupted.pt"  # between two epochs' checkpoints; gone once the next one is written
+CONFIG = "config.json"  # of a run folder
+_EPOCH = re.compile(r"epoch_(\d+)\.pt")
+
+
+@dataclass
+class Loaded:
+    """A checkpoint that has been read and checked.
+
+    script: the command that wrote it; config: its options; epoch, step, images: how far it was;
+    training: optimiser, generators and the rest of the epoch, for a run that goes on.
+    """
+
+    path: Path
+    script: str
+    model: NeuralRenderer
+    config: dict[str, Any]
+    epoch: int
+    step: int
+    images: int
+    training: dict[str, Any]
+
+
+def epoch_file(epoch: int) -> str:
+    """The name of an epoch's checkpoint."""
+    return f"epoch_{epoch}.pt"
+
+
+def newest_checkpoint(run: Path) -> Path | None:
+    """A run's last checkpoint, None where it has none."""
+    if (run / INTERRUPTED).is_file():
+        return run / INTERRUPTED
+    found = {int(match[1]): path for path in run.glob("epoch_*.pt") if (match := _EPOCH.fullmatch(path.name))}
+    return found[max(found)] if found else None
+
+
+def newest_run(parent: Path, scripts: Collection[str]) -> Path:
+    """The newest run in a folder that one of these commands made. Raises: UserError where there is none."""
+    runs = [path.parent for path in parent.glob(f"*/{CONFIG}") if newest_checkpoint(path.parent) is not None]
+    for run in sorted(runs, key=lambda path: newest_checkpoint(path).stat().st_mtime, reverse=True):
+        if _script_of(run) in scripts:
+            return run
+    names = " or ".join(f"{script}.py" for script in scripts)
+    raise UserError(f"--checkpoint {quote(parent)}: expected a run of {names} in it, found none; train one, or name a "
+                    "checkpoint with --load")  # fmt: skip
+
+
+def _script_of(run: Path) -> str:
+    try:
+        return parse_json((run / CONFIG).read_text(encoding="utf-8"))["script"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return ""
+
+
+def find_checkpoint(given: str, parent: Path, scripts: Collection[str]) -> Path:
+    """The file behind --load or --resume: a file or a run folder, as it is or below `parent`; '' is the newest run.
+
+    Raises: UserError.
+    """
+    if not given:
+        return newest_checkpoint(newest_run(parent, scripts))
+    for path in (Path(given), parent / given):
+        if path.is_file():
+            return path
+        if path.is_dir() and (found := newest_checkpoint(path)) is not None:
+            return found
+    runs = sorted(path.parent.name for path in parent.glob(f"*/{CONFIG}"))[-3:]
+    hint = f"{quote(parent)} has {', '.join(runs)}" if runs else f"{quote(parent)} has no runs"
+    raise UserError(f"{quote(given)}: expected a checkpoint or the folder of a run, as it is or in {quote(parent)}; "
+                    f"found none ({hint})")  # fmt: skip
+
+
+def save(
+    path: Path, script: str, model: NeuralRenderer, config: Mapping[str, Any],
+    *, epoch: int, step: int, images: int, training: Mapping[str, Any],
+) -> None:  # fmt: skip
+    """Write a checkpoint atomically. `training`: see Loaded."""
+    payload = {
+        "version": VERSION,
+        "kind": KIND,
+        "script": script,
+        "form": json.dumps(dataclasses.asdict(model.form)),
+        "config": json.dumps(dict(config)),
+        "epoch": epoch, "step": step, "images": images,
+        "model": {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()},
+        "training": dict(training),
+    }  # fmt: skip
+    with atomic_write(path) as stream:
+        torch.save(payload, stream)
+
+
+def load(path: Path) -> Loaded:
+    """Read a checkpoint; nothing in it is executed. Raises: UserError when it is missing, damaged or another file."""
+    payload = read_payload(path)
+    kind = payload.get("kind") if isinstance(payload, dict) else type(payload).__name__
+    if kind != KIND or payload.get("version") != VERSION:
+        raise UserError(f"{quote(path)}: expected a checkpoint of deferred/, version {VERSION}, found another file "
+                        f"({brief(kind, 40)}); give one that one of its training commands wrote")  # fmt: skip
+    try:
+        script, training = payload["script"], payload["training"]
+        if script not in SCRIPTS or not isinstance(training, dict):
+            raise ValueError(f"script {brief(script, 40)}")
+        model = restore(_form(payload["form"]), payload["model"])
+        config = _config(script, parse_json(payload["config"]))
+        counts = [payload[name] for name in ("epoch", "step", "images")]
+        if not all(type(count) is int and 0 <= count < 2**53 for count in counts):
+            raise ValueError("counts of another kind")
+        return Loaded(path, script, model, config, *counts, training)
+    except (UserError, LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise UserError(
+            f"{quote(path)}: a checkpoint of another layout ({' '.join(str(error).split()):.160}); train again"
+        ) from error
+
+
+def _form(text: str) -> Form:
+    """The form of a payload, inside the ranges that the flags have."""
+    values, fields = parse_json(text), fields_of("train")
+    form = Form(**values)
+    for name, value in values.items():
+        if name != "unet_width" or value != 0:  # 0: a texture alone
+            check_value(name, fields[name], value)
+    if form.unet_width and form.view_direction and form.texture_dim < 12:
+        raise ValueError("too few channels for the harmonics")
+    return form
+
+
+def _config(script: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a payload, by the names that the command still has."""
+    known = {name: value for name, value in values.items() if name in fields_of(script) and name != "resume"}
+    make_options(script, known)
+    return known

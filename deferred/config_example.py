@@ -1,0 +1,48 @@
+"""Defaults of every command in this folder. Copy it to config.py beside it and change what you like.
+
+Where there is no config.py, this file is used as it is. A setting that your config.py leaves out keeps the value it has
+here, and a flag on the command line wins over both.
+"""
+
+# data and folders; paths are relative to where a command is started
+DATA_DIR = ""  # frame/, uv/ and extrinsics/; empty: the sample, made at first use
+CHECKPOINT_DIR = "outputs/deferred"  # runs, and where --load looks
+LOG_DIR = "outputs/deferred/tensorboard"
+TRAIN_SET = ""  # ids: "0-119", "0,4,8-20", a list of them, or a text file; empty: all but the last seventh
+VALIDATION_SET = ""  # empty: what is not in TRAIN_SET, 20 frames at most
+
+# texture
+TEXTURE_W = 1024
+TEXTURE_H = 1024
+TEXTURE_DIM = 16
+USE_PYRAMID = True
+VIEW_DIRECTION = True
+
+# U-Net
+UNET_WIDTH = 64
+
+# training
+EPOCH = 50
+BATCH_SIZE = 12
+CROP_W = 256
+CROP_H = 256
+SCALE_AUGMENTATION = True
+LEARNING_RATE = 1e-3
+BETAS = "0.9, 0.999"
+L2_WEIGHT_DECAY = "0.01, 0.001, 0.0001, 0"  # finest level first
+EPS = 1e-8
+LOAD = ""
+LOAD_STEP = 0
+EPOCH_PER_CHECKPOINT = 50
+
+# rendering
+TEST_LOAD = ""  # empty: the newest run under CHECKPOINT_DIR
+TEST_DATA_DIR = ""
+TEST_SET = ""  # empty: every frame that has a uv map
+SAVE_DIR = "outputs/deferred/render"
+OUT_MODE = "image"
+FPS = 25.0
+
+# both
+DEVICE = "auto"
+SEED = 0

@@ -1,0 +1,88 @@
+"""Renders views with a model, and scores them where there is truth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from deferred.baselines import mean_image_db, nearest_view_db, same_size
+from deferred.dataset.crops import collate, to_values
+from deferred.dataset.frames import Frame, FrameSet
+from deferred.model.renderer import NeuralRenderer
+from deferred.util import surface_psnr, to_8_bit
+from metrics import ssim_per_channel
+
+
+@dataclass(frozen=True)
+class View:
+    """A rendered view: (H, W, 3) uint8 images, black where there is no surface.
+
+    colour: of the texture alone; image: of the U-Net, or the colour again where there is none.
+    """
+
+    number: int
+    frame: Frame
+    colour: np.ndarray
+    image: np.ndarray
+
+    @property
+    def truth(self) -> np.ndarray | None:
+        """The frame, black where there is no surface."""
+        if self.frame.image is None:
+            return None
+        return to_8_bit(to_values(self.frame.image).numpy()) * self.frame.mask[..., None].astype(np.uint8)
+
+
+@torch.no_grad()
+def render_views(
+    model: NeuralRenderer, frames: FrameSet, batch: int, device: torch.device, ids: Sequence[int] | None = None
+) -> Iterator[View]:
+    """Every frame of a set, or those of `ids`, in that order; frames of one size that follow each other together.
+
+    A view does not depend on those that are rendered with it.
+    """
+    waiting: list[int] = []
+    for number in [*(frames.ids if ids is None else ids), None]:
+        full = len(waiting) == batch or (
+            waiting and number is not None and frames.sizes[number] != frames.sizes[waiting[0]]
+        )
+        if waiting and (number is None or full):
+            yield from _render(model, [(n, frames.load(n)) for n in waiting], device)
+            waiting = []
+        if number is not None:
+            waiting.append(number)
+
+
+def _render(model: NeuralRenderer, frames: list[tuple[int, Frame]], device: torch.device) -> Iterator[View]:
+    batch = collate([frame for _, frame in frames]).to(device)
+    colour, image = model(batch.uv, batch.direction, batch.mask)
+    both = [(part if part is not None else colour).permute(0, 2, 3, 1).cpu().numpy() for part in (colour, image)]
+    for (number, frame), *parts in zip(frames, *both):
+        yield View(number, frame, *map(to_8_bit, parts))
+
+
+def ssim_of(image: np.ndarray, truth: np.ndarray) -> float | None:
+    """Mean of the channels' SSIM over a whole frame; None for one that is too small for its window."""
+    found = ssim_per_channel(image, truth)
+    return None if found is None else float(np.mean(found))
+
+
+def score(views: Sequence[View]) -> dict[str, float | None]:
+    """PSNR in dB over the pixels with a surface of all views together, of the image and of the texture's colour; and
+    the mean SSIM of whole views."""
+    ssim = [ssim_of(view.image, view.truth) for view in views]
+    return {
+        "psnr": surface_psnr((view.image, view.truth, view.frame.mask) for view in views),
+        "psnr_texture": surface_psnr((view.colour, view.truth, view.frame.mask) for view in views),
+        "ssim": None if None in ssim or not ssim else float(np.mean(ssim)),
+    }
+
+
+def simple_scores(train: FrameSet, held_out: FrameSet) -> dict[str, float]:
+    """PSNR of the mean image and the nearest view on the held-out frames; nothing where sizes differ."""
+    if not same_size(train, held_out):
+        return {}
+    return {"psnr_mean_image": mean_image_db(train, held_out), "psnr_nearest_view": nearest_view_db(train, held_out)}

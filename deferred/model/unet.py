@@ -1,0 +1,53 @@
+"""The U-Net that makes an image of sampled features."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+STRIDE = 32  # five halvings
+MIN_SIZE = 2 * STRIDE  # the innermost layer then has 2 x 2 values: normalising a single one would leave 0
+SLOPE = 0.2  # of the leaky ReLU, as in pix2pix (Isola et al. 2017)
+
+
+class UNet(nn.Module):
+    """Five halvings and five doublings with skip connections; 4 x 4 convolutions of stride 2.
+
+    Channels: width, 2, 4, 8, 8 times it on the way down, back up the same way. Instance norm follows every layer but
+    the last: after a norm an image could neither be bright nor dark everywhere. The last layer ends in a sigmoid.
+
+    Args:
+        channels: of the input.
+        width: channels of the first layer; 64 is the original's.
+    """
+
+    def __init__(self, channels: int, width: int = 64):
+        super().__init__()
+        down = [channels, width, 2 * width, 4 * width, 8 * width, 8 * width]
+        made = [8 * width, 8 * width, 4 * width, 2 * width, 3]  # on the way up; beside each but the first lies a skip
+        up = zip([down[5], *(own + down[4 - i] for i, own in enumerate(made))], made)
+        self.down = nn.ModuleList(nn.Conv2d(*pair, 4, stride=2, padding=1) for pair in zip(down, down[1:]))
+        self.up = nn.ModuleList(nn.ConvTranspose2d(*pair, 4, stride=2, padding=1) for pair in up)
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """(B, channels, H, W) of any size -> (B, 3, H, W) in [0, 1]."""
+        height, width = features.shape[-2:]
+        x = functional.pad(features, (0, _padding(width), 0, _padding(height)))
+        skips = []
+        for layer in self.down:
+            x = _activated(layer(x))
+            skips.append(x)
+        skips.pop()
+        for layer in self.up[:-1]:
+            x = torch.cat([_activated(layer(x)), skips.pop()], dim=1)
+        return torch.sigmoid(self.up[-1](x))[..., :height, :width]
+
+
+def _padding(size: int) -> int:
+    """Pixels to add to a side: to a multiple of STRIDE, and at least MIN_SIZE."""
+    return max(MIN_SIZE, -(-size // STRIDE) * STRIDE) - size
+
+
+def _activated(x: torch.Tensor) -> torch.Tensor:
+    return functional.leaky_relu(functional.instance_norm(x), SLOPE)

@@ -1,0 +1,223 @@
+"""Every option of the commands, once: help, unit, range and which command has it. Defaults come from config.py."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import difflib
+import importlib.util
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from configs import OneLineParser, check_value, help_text, knob, parse_bool
+from deferred import config_example
+from errors import UserError, brief, what_is_wrong
+from images import quote
+
+CONFIG_FILE = Path(__file__).resolve().parent / "config.py"
+DEVICES = ("auto", "cpu", "cuda")
+OUT_MODES = ("image", "video")
+NEWEST = "newest"  # --resume without a value
+MAX_TEXTURE = 16384  # texels along a side
+VIEW_CHANNELS = 12  # that a texture needs: three of colour, nine that carry harmonics
+SCRIPTS = ("train", "train_texture", "train_unet")
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """The options of one training run. Field order is the order of `--help`."""
+
+    data: str = knob("", "folder with frame/, uv/ and extrinsics/; empty: the sample, made at first use", unit="path")
+    train: str = knob("", 'ids to train on: "0-119", "0,4,8-20" or a text file; empty: all but the last seventh')
+    val: str = knob("", "ids to validate on; empty: those that are not trained on, 20 at most")
+    checkpoint: str = knob("outputs/deferred", "folder that receives one sub-folder per run", unit="path")
+    logdir: str = knob("outputs/deferred/tensorboard", "folder of the TensorBoard events of the runs", unit="path")
+
+    texturew: int = knob(1024, "width of the texture's finest level", unit="texels", low=1, high=MAX_TEXTURE)
+    textureh: int = knob(1024, "height of the texture's finest level", unit="texels", low=1, high=MAX_TEXTURE)
+    texture_dim: int = knob(16, "channels of the texture; the first 3 are supervised as colour", low=3, high=256)
+    use_pyramid: bool = knob(True, "sum 4 levels at 1, 1/2, 1/4 and 1/8 of the size instead of 1")
+    view_direction: bool = knob(True, "multiply channels 3 to 11 by spherical harmonics of the view direction")
+    unet_width: int = knob(64, "channels of the U-Net's first layer", low=1, high=256)
+
+    epoch: int = knob(50, "times that every training frame is seen", unit="epochs", low=1, high=10**6)
+    batch: int = knob(12, "crops of a step", low=1, high=4096)
+    cropw: int = knob(256, "width of a crop, at most the frames'", unit="pixels", low=8, high=16384)
+    croph: int = knob(256, "height of a crop, at most the frames'", unit="pixels", low=8, high=16384)
+    scale_augmentation: bool = knob(True, "each batch at 1/2, 1 or 2 times the size")
+    lr: float = knob(1e-3, "Adam's step size of the texture; the U-Net's is a tenth of it", low=1e-8, high=10.0)
+    betas: str = knob("0.9, 0.999", "Adam's decay rates of the two moments")
+    l2: str = knob("0.01, 0.001, 0.0001, 0", "weight decay of the texture's levels, finest first")
+    eps: float = knob(1e-8, "Adam's term against division by zero", low=1e-16, high=1.0)
+    seed: int = knob(0, "of initial values, order of frames and crops", low=0, high=2**31)
+
+    load: str = knob(
+        "", "checkpoint to begin with: a file or a run folder, as it is or under --checkpoint", unit="path"
+    )
+    load_step: int = knob(0, "where the count of images, TensorBoard's axis, begins", unit="images", low=0)
+    resume: str = knob("", "run folder to go on with, exactly; without a value the newest of --checkpoint", unit="path")
+    epoch_per_checkpoint: int = knob(50, "epochs from one checkpoint to the next", unit="epochs", low=1, high=10**6)
+    device: str = knob("auto", "where PyTorch computes", choices=DEVICES)
+
+
+@dataclass(frozen=True)
+class RenderOptions:
+    """The options of one rendering."""
+
+    data: str = knob("", "folder with uv/ and extrinsics/, frame/ where there is truth; empty: the sample", unit="path")
+    test: str = knob("", 'ids to render: "120-139", "0,4,8-20" or a text file; empty: all that have a uv map')
+    checkpoint: str = knob("outputs/deferred", "folder of the runs", unit="path")
+    load: str = knob("", "checkpoint: a file or a run folder, as it is or under --checkpoint; empty: the newest run",
+                     unit="path")  # fmt: skip
+    save: str = knob("outputs/deferred/render", "folder that receives the images or the video", unit="path")
+    out_mode: str = knob("image", "image: a PNG per id; video: render.mp4", choices=OUT_MODES)
+    fps: float = knob(25.0, "of the video", unit="frames per second", low=0.1, high=1000.0)
+    batch: int = knob(12, "frames that are rendered at once", low=1, high=4096)
+    device: str = knob("auto", "where PyTorch computes", choices=DEVICES)
+
+
+# Names of the settings in config.py where they are not the flag's in capitals.
+SETTINGS = {
+    "data": "DATA_DIR", "train": "TRAIN_SET", "val": "VALIDATION_SET", "checkpoint": "CHECKPOINT_DIR",
+    "logdir": "LOG_DIR", "texturew": "TEXTURE_W", "textureh": "TEXTURE_H", "batch": "BATCH_SIZE", "cropw": "CROP_W",
+    "croph": "CROP_H", "lr": "LEARNING_RATE", "l2": "L2_WEIGHT_DECAY", "test": "TEST_SET", "save": "SAVE_DIR",
+}  # fmt: skip
+RENDER_SETTINGS = {"data": "TEST_DATA_DIR", "load": "TEST_LOAD"}
+# What a command has no use for. The colour texture has 3 channels and no view; a frozen one is as its checkpoint says.
+WITHOUT = {
+    "train": frozenset(),
+    "train_texture": frozenset({"texture_dim", "view_direction", "unet_width", "scale_augmentation"}),
+    "train_unet": frozenset({"texturew", "textureh", "use_pyramid", "l2", "load_step"}),
+}
+# What may differ between a run and the command that goes on with it.
+FREE = frozenset({"data", "checkpoint", "logdir", "load", "load_step", "resume", "epoch_per_checkpoint", "device",
+                  "epoch", "val"})  # fmt: skip
+
+
+def fields_of(script: str) -> dict[str, dataclasses.Field]:
+    """Name -> field of a command's options: one of SCRIPTS, or anything else for rendering."""
+    if script not in SCRIPTS:
+        return {field.name: field for field in dataclasses.fields(RenderOptions)}
+    return {field.name: field for field in dataclasses.fields(TrainOptions) if field.name not in WITHOUT[script]}
+
+
+def setting_name(name: str, script: str) -> str:
+    """The constant of config.py behind a flag; '' for --resume, which only a command line has."""
+    if name == "resume":
+        return ""
+    own = RENDER_SETTINGS if script not in SCRIPTS else {}
+    return own.get(name) or SETTINGS.get(name) or name.upper()
+
+
+def read_settings(path: Path = CONFIG_FILE) -> dict[str, Any]:
+    """The settings of config_example.py with those of the user's config.py, where there is one, on top.
+
+    Raises: UserError when config.py cannot be run or sets a name that is not known.
+    """
+    known = {name: value for name, value in vars(config_example).items() if name.isupper()}
+    if not path.is_file():
+        return known
+    spec = importlib.util.spec_from_file_location("deferred.config", path)
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # it is the user's own code
+        raise UserError(f"{quote(path)}: cannot be used ({type(error).__name__}: {what_is_wrong(error)}); correct it, "
+                        "or copy config_example.py again") from error  # fmt: skip
+    own = {name: value for name, value in vars(module).items() if name.isupper()}
+    for name in own:
+        if name not in known:
+            close = difflib.get_close_matches(name, list(known), n=1)
+            hint = f"did you mean {close[0]}?" if close else "config_example.py has those that there are"
+            raise UserError(f"{quote(path)}: {name} is no setting; {hint}")
+    return {**known, **own}
+
+
+def defaults(script: str) -> dict[str, Any]:
+    """Name -> default of each of a command's options, checked. Raises: UserError."""
+    settings = read_settings()
+    values = {}
+    for name, field in fields_of(script).items():
+        setting = setting_name(name, script)
+        if not setting:
+            continue
+        value = settings[setting]
+        if name in ("train", "val", "test", "l2", "betas") and isinstance(value, (list, tuple)):
+            value = ", ".join(map(str, value))  # the original has lists of ids
+        values[name] = check_value(f"config.py: {setting}", field, value)
+    if script not in SCRIPTS:
+        values["data"] = values["data"] or settings["DATA_DIR"]
+    return values
+
+
+def build_parser(script: str, description: str, without: Sequence[str] = (), prog: str = "") -> argparse.ArgumentParser:
+    """A parser with one flag per field but those of `without`; flags that are not given stay out of the namespace."""
+    parser = OneLineParser(prog=prog or f"{script}.py", description=description)
+    found = defaults(script)
+    for name, field in fields_of(script).items():
+        if name in without:
+            continue
+        kind = type(field.default)
+        options: dict[str, Any] = {
+            "default": argparse.SUPPRESS,
+            "help": help_text(with_default(field, found.get(name))),
+        }
+        if kind is bool:
+            options.update(type=parse_bool, nargs="?", const=True, metavar="BOOL")
+        elif name == "resume":
+            options.update(nargs="?", const=NEWEST, metavar="RUN")
+        else:
+            options.update(type=kind, metavar=kind.__name__.upper())
+        parser.add_argument(f"--{name}", **options)
+    return parser
+
+
+def with_default(field: dataclasses.Field, value: Any) -> dataclasses.Field:
+    """The field with another default, for its help."""
+    if value is None:
+        return field
+    changed = dataclasses.field(default=value, metadata=field.metadata)
+    changed.name, changed.type = field.name, field.type
+    return changed
+
+
+def parse_args(script: str, description: str, argv: Sequence[str] | None = None) -> dict[str, Any]:
+    """What the user gave, nothing filled in."""
+    return vars(build_parser(script, description).parse_args(argv))
+
+
+def make_options(script: str, given: Mapping[str, Any]) -> TrainOptions | RenderOptions:
+    """Validated options of a command: the configuration's defaults with `given` on top. Raises: UserError."""
+    fields = fields_of(script)
+    for name in given:
+        if name not in fields:
+            raise UserError(f"--{name}: {script}.py has no such option (see --help)")
+    values = {
+        name: check_value(f"--{name}", fields[name], value) for name, value in {**defaults(script), **given}.items()
+    }
+    if script not in SCRIPTS:
+        return RenderOptions(**values)
+    if script == "train_texture":  # what it has no flags for
+        values.update(texture_dim=3, view_direction=False, scale_augmentation=False)
+    options = TrainOptions(**values)
+    numbers(options.betas, "--betas", 2, below=1.0)
+    numbers(options.l2, "--l2", 4)
+    if options.view_direction and options.texture_dim < VIEW_CHANNELS:
+        raise UserError(f"--texture_dim {options.texture_dim}: expected at least {VIEW_CHANNELS} with "
+                        "--view_direction, whose harmonics are in channels 3 to 11; raise it, or give --view_direction "
+                        "False")  # fmt: skip
+    return options
+
+
+def numbers(text: str, flag: str, count: int, below: float = float("inf")) -> tuple[float, ...]:
+    """'a, b' -> (a, b), each 0 or more and below a limit. Raises: UserError."""
+    try:
+        found = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        found = ()
+    if len(found) != count or not all(0 <= value < below for value in found):
+        limit = f" and below {below:g}" if below < float("inf") else ""
+        raise UserError(f'{flag}: expected {count} numbers of 0 or more{limit}, as in "0.9, 0.999", got {brief(text)}')
+    return found

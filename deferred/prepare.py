@@ -1,0 +1,191 @@
+"""Render frames, uv maps and directions of an object for training and rendering.
+
+    python prepare.py --scene sphere --out data/sphere                                 (inside deferred/)
+    python -m deferred.prepare --mesh chair.obj --texture chair.png --out data/chair   (in the repository's root)
+    python prepare.py --scene sphere --path orbit --frames 100 --out data/orbit        (views for a video)
+
+Every option: python prepare.py --help.
+"""
+
+from __future__ import annotations
+
+if not __package__:
+    import rooted  # noqa: F401
+import threads  # isort: skip  # noqa: F401  # before torch
+
+import argparse
+import dataclasses
+import io
+import math
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from configs import OneLineParser, check_value, help_text, knob, parse_bool
+from deferred.dataset.frames import FOLDERS, list_ids
+from deferred.meshes import TextureAlbedo, load_mesh, torus
+from deferred.raycast import CASTERS, MeshGeometry
+from deferred.scene import Albedo, Camera, Geometry, Light, Sphere, camera_positions, render_view, sample_albedo
+from deferred.util import id_name, to_8_bit
+from errors import UserError, brief, run_command
+from files import make_folder, write_bytes
+from images import encode_png, quote, read_image
+from report import progress_bar
+
+SAMPLE = Path(__file__).resolve().parent / "data" / "sample"
+PATHS = ("random", "orbit")
+SCENES = ("sphere", "torus")
+
+
+@dataclass(frozen=True)
+class PrepareOptions:
+    """What to render. Field order is the order of `--help`; the defaults are the sample."""
+
+    out: str = knob("", "folder that receives frame/, uv/ and extrinsics/; empty: the sample's", unit="path")
+    scene: str = knob("sphere", "object that comes with the tool", choices=SCENES)
+    mesh: str = knob("", "instead of it a mesh with uv coordinates: .obj, .glb, .ply...", unit="path")
+    texture: str = knob("", "image for the mesh; empty: its own", unit="path")
+    frames: int = knob(140, "views", low=1, high=100_000)
+    width: int = knob(64, "of a view", unit="pixels", low=1, high=8192)
+    height: int = knob(64, "of a view", unit="pixels", low=1, high=8192)
+    path: str = knob("random", "random: views from anywhere; orbit: around the object", choices=PATHS)
+    turns: float = knob(1.0, "of an orbit", low=-1000.0, high=1000.0)
+    elevation: str = knob("-11.5, 68.8", "lowest and highest place of the camera above the horizon", unit="degrees")
+    distance: float = knob(3.0, "of the camera from the centre", unit="radii of the object", low=1.01, high=1000.0)
+    fov: float = knob(45.0, "field of view along the height", unit="degrees", low=1.0, high=160.0)
+    light: str = knob("0.5, 0.7, 0.5", "direction to the light: x, y, z; y is up")
+    ambient: float = knob(0.25, "light from everywhere", low=0.0, high=10.0)
+    diffuse: float = knob(0.65, "light of the matte part", low=0.0, high=10.0)
+    specular: float = knob(0.5, "light of the glossy part", low=0.0, high=10.0)
+    exponent: float = knob(4.0, "Phong's; higher is sharper", low=0.5, high=10_000.0)
+    per_pixel: bool = knob(False, "directions for each pixel instead of one for the view")
+    caster: str = knob("auto", "of meshes; auto: embree where it is installed", choices=CASTERS)
+    seed: int = knob(0, "of random views", low=0, high=2**31)
+
+
+FIELDS = {field.name: field for field in dataclasses.fields(PrepareOptions)}
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """A parser with one flag per field; flags that are not given stay out of the namespace."""
+    parser = OneLineParser(prog="prepare.py", description="Render frames, uv maps and directions of an object.")
+    for name, field in FIELDS.items():
+        kind = type(field.default)
+        how = {"type": parse_bool, "nargs": "?", "const": True, "metavar": "BOOL"} if kind is bool else {"type": kind}
+        parser.add_argument(f"--{name}", default=argparse.SUPPRESS, help=help_text(field), **how)
+    return parser
+
+
+def make_options(given: Mapping[str, object]) -> PrepareOptions:
+    """Validated options. Raises: UserError."""
+    options = PrepareOptions(**{name: check_value(f"--{name}", FIELDS[name], value) for name, value in given.items()})
+    if options.texture and not options.mesh:
+        raise UserError(
+            "--texture: expected --mesh beside it, found none; the built-in scenes have colours of their own"
+        )
+    if options.mesh and "scene" in given:
+        raise UserError(f"--mesh and --scene {options.scene}: each is an object; give one of them")
+    if not options.out and options != PrepareOptions(caster=options.caster):
+        raise UserError("--out: expected a folder for views that are not the sample's, found none; give one")
+    return options
+
+
+def vector(text: str, flag: str, count: int) -> np.ndarray:
+    """'a, b' -> (count,) finite float64. Raises: UserError."""
+    try:
+        values = np.array([float(part) for part in text.split(",")])
+    except ValueError:
+        values = np.empty(0)
+    if len(values) != count or not np.isfinite(values).all():
+        raise UserError(f"{flag}: expected {count} numbers with commas between, got {brief(text)}")
+    return values
+
+
+def make_scene(options: PrepareOptions) -> tuple[Geometry, Albedo]:
+    """The object and its colours. Raises: UserError."""
+    if not options.mesh:
+        geometry = Sphere() if options.scene == "sphere" else MeshGeometry(torus(), options.caster)
+        return geometry, sample_albedo
+    mesh, own = load_mesh(Path(options.mesh))
+    if options.texture:
+        own = read_image(options.texture).pixels
+        if own.dtype != np.uint8:
+            raise UserError(
+                f"--texture {quote(options.texture)}: expected 8 bits a channel, found {own.dtype}; convert it"
+            )
+        own = np.broadcast_to(own, (*own.shape[:2], 3))
+    if own is None:
+        raise UserError(
+            f"--mesh {quote(options.mesh)}: expected a mesh with a texture, found none in it; give --texture FILE"
+        )
+    return MeshGeometry(mesh, options.caster), TextureAlbedo(own)
+
+
+def prepare(options: PrepareOptions, folder: Path, say: Callable[[str], None] = print) -> None:
+    """Render every view into `folder`. Raises: UserError."""
+    low, high = vector(options.elevation, "--elevation", 2)
+    if not -90 <= low <= high <= 90:
+        raise UserError(
+            f"--elevation: expected two angles from -90 to 90, the lower one first, got {options.elevation}"
+        )
+    direction = vector(options.light, "--light", 3)
+    if not np.linalg.norm(direction) > 0:
+        raise UserError(f"--light: expected a direction, got {options.light}")
+    geometry, albedo = make_scene(options)
+    light = Light(direction / np.linalg.norm(direction), options.ambient, options.diffuse, options.specular,
+                  options.exponent)  # fmt: skip
+    random = np.random.default_rng(options.seed)
+    positions = camera_positions(
+        options.path, options.frames, options.distance, (math.radians(low), math.radians(high)), options.turns, random
+    )
+    for kind in FOLDERS:
+        make_folder(folder / kind)
+    covered = 0
+    with progress_bar(options.frames, 0) as bar:
+        bar.set_description("rendering")
+        for number, position in enumerate(positions):
+            camera = Camera(position, math.radians(options.fov), options.height, options.width)
+            image, uv, to_camera = render_view(geometry, albedo, light, camera)
+            covered += int(np.isfinite(uv[..., 0]).sum())
+            write_bytes(folder / "frame" / f"{id_name(number)}.png", encode_png(to_8_bit(image)))
+            write_array(folder / "uv" / f"{id_name(number)}.npy", uv)
+            seen = to_camera if options.per_pixel else (position / np.linalg.norm(position)).astype(np.float32)
+            write_array(folder / "extrinsics" / f"{id_name(number)}.npy", seen)
+            bar.update(1)
+    others = [number for number in list_ids(folder) if number >= options.frames]
+    if others:
+        say(f"note: {quote(folder)} also holds {len(others)} views of before, from {id_name(others[0])} on")
+    share = covered / (options.frames * options.height * options.width)
+    say(f"{options.frames} views of {options.width}x{options.height} in {quote(folder)}, {share:.0%} of the pixels on "
+        "the object")  # fmt: skip
+
+
+def write_array(path: Path, array: np.ndarray) -> None:
+    """Write a .npy file atomically."""
+    stream = io.BytesIO()
+    np.save(stream, array, allow_pickle=False)
+    write_bytes(path, stream.getvalue())
+
+
+def data_folder(given: str, say: Callable[[str], None] = print) -> Path:
+    """The folder of --data; for '' the sample, rendered if it is not there."""
+    if given:
+        return Path(given)
+    if not (SAMPLE / "extrinsics" / f"{id_name(FIELDS['frames'].default - 1)}.npy").is_file():  # the last one written
+        say(f"rendering the sample into {quote(SAMPLE)}")
+        prepare(PrepareOptions(), SAMPLE, say)
+    return SAMPLE
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; see --help. Returns the exit code."""
+    options = make_options(vars(build_parser().parse_args(argv)))
+    prepare(options, Path(options.out) if options.out else SAMPLE)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

@@ -1,0 +1,39 @@
+"""Render views with a texture and its U-Net, as images or as a video.
+
+    python render.py --load RUN --data D --test 120-139 --save out            (inside deferred/)
+    python -m deferred.render --load RUN --data D --out_mode video --fps 25   (in the repository's root)
+
+Every option: python render.py --help, or options.py; defaults: config.py, else config_example.py.
+"""
+
+from __future__ import annotations
+
+if not __package__:
+    import rooted  # noqa: F401
+import threads  # isort: skip  # noqa: F401  # before torch
+
+import sys
+from collections.abc import Sequence
+
+from deferred.options import make_options, parse_args
+from deferred.rendering import load_model, render
+from deferred.util import resolve_device
+from errors import UserError, run_command
+from images import quote
+
+DESCRIPTION = "Render views with a texture and its U-Net, as images or as a video."
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; see --help. Returns the exit code."""
+    options = make_options("render", parse_args("render", DESCRIPTION, argv))
+    model, path = load_model(options, ("train", "train_unet"))
+    if model.unet is None:
+        raise UserError(f"--load {quote(path)}: expected a texture with a U-Net, found a texture alone; render it with "
+                        "render_texture.py")  # fmt: skip
+    render(options, model, resolve_device(options.device), colour=False)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

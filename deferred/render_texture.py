@@ -1,0 +1,60 @@
+"""Render views with a texture alone: the colours of a neural texture, or an RGB image.
+
+    python render_texture.py --load RUN --data D --test 120-139 --save out   (inside deferred/)
+    python -m deferred.render_texture --load texture.png --data D            (in the repository's root)
+
+Every option: python render_texture.py --help, or options.py; defaults: config.py, else config_example.py.
+"""
+
+from __future__ import annotations
+
+if not __package__:
+    import rooted  # noqa: F401
+import threads  # isort: skip  # noqa: F401  # before torch
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from deferred.dataset.crops import to_values
+from deferred.model.renderer import COLOURS, Form, NeuralRenderer
+from deferred.options import SCRIPTS, make_options, parse_args
+from deferred.rendering import load_model, render
+from deferred.util import resolve_device
+from errors import UserError, run_command
+from images import IMAGE_SUFFIXES, quote, read_image
+
+DESCRIPTION = "Render views with a texture alone: the colours of a neural texture, or an RGB image."
+
+
+def image_texture(path: Path) -> NeuralRenderer:
+    """An RGB image as a texture of one level. Raises: UserError."""
+    pixels = read_image(path).pixels
+    if pixels.dtype == np.uint16:
+        pixels = pixels.astype(np.float32) / np.float32(65535)
+    if pixels.dtype == np.float32 and not (pixels.min() >= 0 and pixels.max() <= 1):
+        raise UserError(f"--load {quote(path)}: expected values in [0, 1], found {pixels.min():g} to {pixels.max():g}; "
+                        "save it as a PNG")  # fmt: skip
+    values = to_values(np.array(np.broadcast_to(pixels, (*pixels.shape[:2], COLOURS))))
+    model = NeuralRenderer(Form(COLOURS, *pixels.shape[:2], use_pyramid=False, view_direction=False, unet_width=0))
+    with torch.no_grad():
+        model.texture.levels[0].copy_(values.permute(2, 0, 1))
+    return model
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; see --help. Returns the exit code."""
+    options = make_options("render_texture", parse_args("render_texture", DESCRIPTION, argv))
+    if Path(options.load).suffix.lower() in IMAGE_SUFFIXES:
+        model = image_texture(Path(options.load))
+    else:
+        model, _ = load_model(options, SCRIPTS)
+    render(options, model, resolve_device(options.device), colour=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

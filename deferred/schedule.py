@@ -1,0 +1,54 @@
+"""The learning rates of a run: groups of parameters, and how their rates go over the epochs."""
+
+from __future__ import annotations
+
+import torch
+
+from deferred.model.renderer import NeuralRenderer
+from deferred.options import TrainOptions, numbers
+
+UNET_SHARE = 0.1  # of the texture's rate, where both are trained
+# Warm-up epochs, then (first epoch, factor): the original's schedules.
+SCHEDULES = {
+    "train": (5, ((6, 1.0), (50, 0.1), (100, 0.01))),
+    "train_texture": (3, ((4, 1.0), (5, 0.1), (10, 0.01))),
+    "train_unet": (3, ((4, 1.0), (10, 0.3), (50, 0.1))),
+}
+
+
+def rate_factor(script: str, epoch: int) -> float:
+    """What every group's own rate is multiplied by in an epoch; epochs count from 1."""
+    warm_up, steps = SCHEDULES[script]
+    if epoch <= warm_up:
+        return epoch / warm_up
+    return next(factor for first, factor in reversed(steps) if epoch >= first)
+
+
+def make_optimiser(script: str, model: NeuralRenderer, options: TrainOptions) -> torch.optim.Adam:
+    """Adam with one group per texture level, each with its weight decay, and one for the U-Net.
+
+    A texture without a pyramid is a coarsest level, with the last of the weight decays.
+    """
+    betas = numbers(options.betas, "--betas", 2, below=1.0)
+    groups = []
+    if script != "train_unet":
+        decays = numbers(options.l2, "--l2", 4)
+        levels = list(model.texture.levels)
+        for index, (level, decay) in enumerate(zip(levels, decays[-len(levels) :])):
+            groups.append({"params": [level], "lr": options.lr, "weight_decay": decay, "name": f"texture_{index}"})
+    if model.unet is not None:
+        share = UNET_SHARE if script == "train" else 1.0
+        groups.append({"params": list(model.unet.parameters()), "lr": share * options.lr, "weight_decay": 0.0,
+                       "name": "unet"})  # fmt: skip
+    for group in groups:
+        group["initial_lr"] = group["lr"]
+    return torch.optim.Adam(groups, betas=betas, eps=options.eps)
+
+
+def set_rates(optimiser: torch.optim.Optimizer, factor: float) -> dict[str, float]:
+    """Give every group `factor` times its own rate; returns the rates by group, one for the whole texture."""
+    rates = {}
+    for group in optimiser.param_groups:
+        group["lr"] = factor * group["initial_lr"]
+        rates[group["name"].partition("_")[0]] = group["lr"]
+    return rates

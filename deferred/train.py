@@ -1,0 +1,31 @@
+"""Train a neural texture and a U-Net jointly on the frames of a scene.
+
+    python train.py --data D --texturew 512 --textureh 512        (inside deferred/)
+    python -m deferred.train --data D                            (in the repository's root)
+
+Every option: python train.py --help, or options.py; defaults: config.py, else config_example.py.
+"""
+
+from __future__ import annotations
+
+if not __package__:
+    import rooted  # noqa: F401
+import threads  # isort: skip  # noqa: F401  # before torch
+
+import sys
+from collections.abc import Sequence
+
+from deferred.options import parse_args
+from deferred.training import train
+from errors import run_command
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; see --help. Returns the exit code."""
+    return train(
+        "train", parse_args("train", "Train a neural texture and a U-Net jointly on the frames of a scene.", argv)
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

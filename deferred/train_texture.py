@@ -1,0 +1,32 @@
+"""Train a colour texture alone, of 3 channels, on the frames of a scene.
+
+    python train_texture.py --data D            (inside deferred/)
+    python -m deferred.train_texture --data D   (in the repository's root)
+
+Every option: python train_texture.py --help, or options.py; defaults: config.py, else config_example.py.
+"""
+
+from __future__ import annotations
+
+if not __package__:
+    import rooted  # noqa: F401
+import threads  # isort: skip  # noqa: F401  # before torch
+
+import sys
+from collections.abc import Sequence
+
+from deferred.options import parse_args
+from deferred.training import train
+from errors import run_command
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; see --help. Returns the exit code."""
+    return train(
+        "train_texture",
+        parse_args("train_texture", "Train a colour texture alone, of 3 channels, on the frames of a scene.", argv),
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

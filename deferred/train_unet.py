@@ -1,0 +1,32 @@
+"""Train a U-Net on the texture of train_texture.py, which stays as it is.
+
+    python train_unet.py --data D --load RUN            (inside deferred/)
+    python -m deferred.train_unet --data D --load RUN   (in the repository's root)
+
+Every option: python train_unet.py --help, or options.py; defaults: config.py, else config_example.py.
+"""
+
+from __future__ import annotations
+
+if not __package__:
+    import rooted  # noqa: F401
+import threads  # isort: skip  # noqa: F401  # before torch
+
+import sys
+from collections.abc import Sequence
+
+from deferred.options import parse_args
+from deferred.training import train
+from errors import run_command
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; see --help. Returns the exit code."""
+    return train(
+        "train_unet",
+        parse_args("train_unet", "Train a U-Net on the texture of train_texture.py, which stays as it is.", argv),
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

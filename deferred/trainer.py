@@ -1,0 +1,203 @@
+"""The training loop of all three commands: batches, Adam with the schedule, validation, checkpoints, going on."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from deferred import checkpoints
+from deferred.dataset.crops import Batch, draw_crops
+from deferred.dataset.frames import FrameSet
+from deferred.evaluation import render_views, score
+from deferred.model.renderer import NeuralRenderer
+from deferred.options import TrainOptions, fields_of
+from deferred.pictures import strip_row
+from deferred.schedule import make_optimiser, rate_factor, set_rates
+from deferred.util import masked_l1
+from errors import UserError
+from files import parse_json
+from images import encode_png, quote
+from parallel import map_threads
+from report import TENSORBOARD_IMAGE_SIZE, EventFile, progress_bar
+from trainer import StopRequest
+
+Say = Callable[[str], None]
+PICTURES = 10  # times in a run that images go to TensorBoard
+LOSSES = ("total", "texture", "render")
+
+
+class Trainer:
+    """Trains one model.
+
+    Args:
+        script: train (texture and U-Net), train_texture, or train_unet (the texture stays as it is).
+        held_out: frames for validation, None for none.
+    """
+
+    def __init__(
+        self, script: str, options: TrainOptions, model: NeuralRenderer, frames: FrameSet, held_out: FrameSet | None,
+        device: torch.device,
+    ):  # fmt: skip
+        self.script, self.options, self.device = script, options, device
+        self.frames, self.held_out = frames, held_out
+        self.model = model.to(device)
+        if script == "train_unet":
+            self.model.texture.requires_grad_(False)
+        self.optimiser = make_optimiser(script, self.model, options)
+        self.random = np.random.default_rng(options.seed)
+        smallest = [min(size[axis] for size in frames.sizes.values()) for axis in (0, 1)]
+        self.crop = (min(options.croph, smallest[0]), min(options.cropw, smallest[1]))
+        self.steps_per_epoch = -(-len(frames) // options.batch)
+        self.epoch, self.step, self.images, self.seconds = 0, 0, options.load_step, 0.0  # epochs: those that are over
+        self.left: list[int] = []  # frames of an epoch that was begun
+        self.sums = [0.0, 0.0, 0.0, 0]  # of its losses, and of their number
+        self.history: list[dict[str, Any]] = []  # one entry an epoch
+
+    # --- the loop ----------------------------------------------------------------------------------------------
+
+    def train(self, run: Path, events: EventFile, stop: StopRequest | None = None, quiet: bool = False,
+              on_epoch: Callable[[dict[str, Any]], None] | None = None) -> bool:  # fmt: skip
+        """Train to the last epoch, or until `stop` asks to; the state is saved in `run` either way.
+
+        on_epoch: called with the entry of `history` when an epoch is over.
+        Returns: whether the end was reached.
+        """
+        started, before = time.perf_counter(), self.seconds
+        total = self.options.epoch * self.steps_per_epoch
+        with progress_bar(total, self.step, quiet) as bar:
+            while self.epoch < self.options.epoch:
+                rates = set_rates(self.optimiser, rate_factor(self.script, self.epoch + 1))
+                self._begin_epoch()
+                while self.left and not (stop and stop.requested):
+                    self._step()
+                    bar.update(1)
+                self.seconds = before + time.perf_counter() - started
+                if self.left:
+                    self.save(run / checkpoints.INTERRUPTED)
+                    return False
+                entry = self._end_epoch(events, rates)
+                bar.set_postfix_str(f"epoch {self.epoch}, {_decibels(entry['psnr'])}", refresh=False)
+                last = self.epoch >= self.options.epoch
+                if last or self.epoch % self.options.epoch_per_checkpoint == 0:
+                    self.save(run / checkpoints.epoch_file(self.epoch))
+                    (run / checkpoints.INTERRUPTED).unlink(missing_ok=True)
+                if on_epoch:
+                    on_epoch(entry)
+        return True
+
+    def _begin_epoch(self) -> None:
+        """Shuffle the frames, unless an epoch is under way."""
+        if not self.left:
+            self.left = self.random.permutation(self.frames.ids).tolist()
+            self.sums = [0.0, 0.0, 0.0, 0]
+
+    def _step(self) -> None:
+        numbers, self.left = self.left[: self.options.batch], self.left[self.options.batch :]
+        frames = list(map_threads(self.frames.load, numbers))
+        batch = draw_crops(frames, self.crop, self.random, self.options.scale_augmentation).to(self.device)
+        losses = self.losses(batch)
+        self.optimiser.zero_grad(set_to_none=True)
+        losses[0].backward()
+        self.optimiser.step()
+        self.step += 1
+        self.images += len(numbers)
+        values = torch.stack(losses).detach().tolist()
+        if not math.isfinite(values[0]):
+            raise UserError(f"--lr {self.options.lr:g}: training diverged in epoch {self.epoch + 1} "
+                            f"(loss {values[0]}); "
+                            "use a smaller one")  # fmt: skip
+        self.sums = [*(a + b for a, b in zip(self.sums, values)), self.sums[3] + 1]
+
+    def losses(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Total, of the texture's colour, of the U-Net's image: mean absolute errors where there is a surface."""
+        colour, image = self.model(batch.uv, batch.direction, batch.mask)
+        nothing = torch.zeros((), device=self.device)
+        texture = nothing if self.script == "train_unet" else masked_l1(colour, batch.image, batch.mask)
+        render = nothing if image is None else masked_l1(image, batch.image, batch.mask)
+        return texture + render, texture, render
+
+    def _end_epoch(self, events: EventFile, rates: dict[str, float]) -> dict[str, Any]:
+        self.epoch += 1
+        scores = self.validate()
+        means = {name: value / max(self.sums[3], 1) for name, value in zip(LOSSES, self.sums)}
+        entry = {"epoch": self.epoch, "images": self.images, "loss": means["total"], **scores}
+        self.history.append(entry)
+        for name, value in means.items():
+            events.scalar(f"loss/{name}", value, self.images)
+        for name, value in rates.items():
+            events.scalar(f"lr/{name}", value, self.images)
+        for name in ("psnr", "psnr_texture", "ssim"):
+            if scores[name] is not None:
+                events.scalar(f"{name}/val", scores[name], self.images)
+        every = max(1, self.options.epoch // PICTURES)
+        if self.epoch % every == 0 or self.epoch == self.options.epoch:
+            self._log_picture(events)
+        events.flush()
+        return entry
+
+    @torch.no_grad()
+    def validate(self) -> dict[str, float | None]:
+        """Scores of the held-out frames, see evaluation.score; None each without such frames."""
+        if self.held_out is None:
+            return {"psnr": None, "psnr_texture": None, "ssim": None}
+        return score(list(render_views(self.model, self.held_out, self.options.batch, self.device)))
+
+    def _log_picture(self, events: EventFile) -> None:
+        shown = self.held_out or self.frames
+        view = next(render_views(self.model, shown, 1, self.device, shown.ids[:1]))
+        stride = max(1, -(-max(view.frame.size) // TENSORBOARD_IMAGE_SIZE))
+        strip = np.ascontiguousarray(strip_row(view)[::stride, ::stride])
+        events.image("val/truth_texture_ours_error", *strip.shape, encode_png(strip, quick=True), self.images)
+
+    # --- files -------------------------------------------------------------------------------------------------
+
+    def save(self, path: Path) -> None:
+        """Write a checkpoint with everything to go on with."""
+        cuda = torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None
+        training = {
+            "optimiser": self.optimiser.state_dict(),
+            "generators": {"torch": torch.get_rng_state(), "cuda": cuda,
+                           "numpy": json.dumps(self.random.bit_generator.state)},
+            "left": list(self.left), "sums": list(self.sums), "history": json.dumps(self.history),
+            "seconds": self.seconds, "ids": list(self.frames.ids),
+        }  # fmt: skip
+        config = {name: value for name, value in dataclasses.asdict(self.options).items() if name != "resume"}
+        checkpoints.save(path, self.script, self.model, self._own(config), epoch=self.epoch, step=self.step,
+                         images=self.images, training=training)  # fmt: skip
+
+    def _own(self, config: dict[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in config.items() if name in fields_of(self.script)}
+
+    def resume(self, loaded: checkpoints.Loaded) -> None:
+        """Go on where a checkpoint was written. Raises: UserError when it is not of this run."""
+        training = loaded.training
+        try:
+            if list(training["ids"]) != self.frames.ids:
+                raise UserError(f"{quote(loaded.path)}: expected the {len(training['ids'])} training frames that the "
+                                f"run began with, found {len(self.frames)} others; give the same --data")  # fmt: skip
+            self.model.load_state_dict(loaded.model.state_dict())
+            self.optimiser.load_state_dict(training["optimiser"])
+            self.random.bit_generator.state = parse_json(training["generators"]["numpy"])
+            torch.set_rng_state(training["generators"]["torch"])
+            if self.device.type == "cuda" and training["generators"]["cuda"] is not None:
+                torch.cuda.set_rng_state(training["generators"]["cuda"], self.device)
+            self.left = [int(number) for number in training["left"]]
+            if not set(self.left) <= set(self.frames.ids):
+                raise ValueError("frames that there are not")
+            self.sums = [*map(float, training["sums"][:3]), int(training["sums"][3])]
+            self.history, self.seconds = list(parse_json(training["history"])), float(training["seconds"])
+        except (LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+            raise UserError(f"{quote(loaded.path)}: not the state of this run ({error!s:.100}); train again") from error
+        self.epoch, self.step, self.images = loaded.epoch, loaded.step, loaded.images
+
+
+def _decibels(value: float | None) -> str:
+    return "no validation" if value is None else f"{value:.2f} dB"

@@ -1,0 +1,186 @@
+"""What the three training commands share: from flags to a run with a report."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from checkpoint import new_stamped_folder
+from deferred import checkpoints
+from deferred.dataset.frames import FrameSet, split_ids
+from deferred.evaluation import render_views, score, simple_scores
+from deferred.model.renderer import Form, NeuralRenderer, new_renderer, place_colours
+from deferred.options import FREE, NEWEST, TrainOptions, fields_of, make_options
+from deferred.page import write_page
+from deferred.pictures import comparison, save_png
+from deferred.prepare import data_folder
+from deferred.trainer import Trainer
+from deferred.util import format_ids, parse_ids, resolve_device, to_8_bit
+from errors import UserError, shell_quote
+from files import write_json
+from images import quote
+from report import EventFile
+from trainer import stop_signals
+
+Say = Callable[[str], None]
+REPORT, PAGE, STRIP, TEXTURE = "report.json", "report.html", "comparison.png", "texture.png"
+
+
+def train(script: str, given: Mapping[str, Any], say: Say = print, quiet: bool = False) -> int:
+    """Train, report and return the exit code. `script`: see Trainer; `given`: the flags that were given."""
+    options, loaded = start_options(script, given)
+    device = resolve_device(options.device)
+    trainer = make_trainer(script, options, loaded, device, say)
+    if options.resume:
+        run = loaded.path.parent
+        trainer.resume(loaded)
+    else:
+        run = new_stamped_folder(Path(options.checkpoint))
+        write_json(run / checkpoints.CONFIG, {"script": script, "options": dataclasses.asdict(options)})
+    say(describe(trainer, run))
+    events = EventFile(Path(options.logdir) / run.name)
+    if trainer.images > options.load_step:
+        events.restart(trainer.images + 1)
+    try:
+        with stop_signals() as stop:
+            completed = trainer.train(run, events, stop, quiet, progress(options.epoch, say))
+    finally:
+        events.close()
+    if not completed:
+        say(f"stopped in epoch {trainer.epoch + 1} of {options.epoch}, after step {trainer.step}; go on with: "
+            f"python {script}.py --resume {shell_quote(str(run))}")  # fmt: skip
+        return 128 + stop.signal_number
+    finish(trainer, run, say)
+    return 0
+
+
+def progress(epochs: int, say: Say) -> Callable[[Mapping[str, Any]], None]:
+    """Says how far a run is, ten times: for those who see no bar."""
+
+    def tell(entry: Mapping[str, Any]) -> None:
+        if entry["epoch"] % max(1, epochs // 10) == 0:
+            psnr = "" if entry["psnr"] is None else f", {entry['psnr']:.2f} dB on held-out views"
+            say(f"epoch {entry['epoch']}: loss {entry['loss']:.4f}{psnr}")
+
+    return tell
+
+
+def start_options(script: str, given: Mapping[str, Any]) -> tuple[TrainOptions, checkpoints.Loaded | None]:
+    """The options of a run, and the checkpoint that it begins with or goes on from. Raises: UserError."""
+    options = make_options(script, given)
+    parent = Path(options.checkpoint)
+    if options.resume:
+        wanted = "" if options.resume == NEWEST else options.resume
+        loaded = checkpoints.load(checkpoints.find_checkpoint(wanted, parent, (script,)))
+        if loaded.script != script:
+            raise UserError(f"--resume {quote(loaded.path)}: expected a run of {script}.py, found one of "
+                            f"{loaded.script}.py; use that command, or begin a run from it with --load")  # fmt: skip
+        for name in set(given) - FREE:
+            if name in loaded.config and loaded.config[name] != given[name]:
+                raise UserError(f"--{name} {given[name]}: the run was begun with {loaded.config[name]}, and --resume "
+                                "goes on as it was; leave the flag out, or begin a run with --load")  # fmt: skip
+        return make_options(script, {**loaded.config, **given}), loaded
+    if options.load:
+        return options, checkpoints.load(checkpoints.find_checkpoint(options.load, parent, ()))
+    if script == "train_unet":
+        raise UserError("--load: expected a run of train_texture.py, whose texture the U-Net is trained on; found none")
+    return options, None
+
+
+def make_trainer(script: str, options: TrainOptions, loaded, device: torch.device, say: Say = print) -> Trainer:
+    """The frames and the model of a run. Raises: UserError."""
+    folder = data_folder(options.data, say)
+    wanted = [parse_ids(text, flag) if text.strip() else None
+              for text, flag in ((options.train, "--train"), (options.val, "--val"))]  # fmt: skip
+    train_ids, val_ids = split_ids(folder, *wanted)
+    frames = FrameSet(folder, train_ids)
+    held_out = FrameSet(folder, val_ids) if val_ids else None
+    model = start_model(script, options, loaded)
+    return Trainer(script, options, model, frames, held_out, device)
+
+
+def start_model(script: str, options: TrainOptions, loaded: checkpoints.Loaded | None) -> NeuralRenderer:
+    """A new model, or one with what a checkpoint has. Raises: UserError where that does not fit the flags."""
+    width = 0 if script == "train_texture" else options.unet_width
+    form = Form(
+        options.texture_dim, options.textureh, options.texturew, options.use_pyramid, options.view_direction, width
+    )
+    if loaded is None:
+        return new_renderer(form, options.seed)
+    own = loaded.model.form
+    if script == "train_unet":  # the texture is as it is
+        form = dataclasses.replace(form, textureh=own.textureh, texturew=own.texturew, use_pyramid=own.use_pyramid)
+    if own == form:
+        return loaded.model
+    if (own.textureh, own.texturew, own.use_pyramid) != (form.textureh, form.texturew, form.use_pyramid):
+        raise UserError(f"--load {quote(loaded.path)}: expected a texture of {form.texturew}x{form.textureh} texels, "
+                        f"{'with' if form.use_pyramid else 'without'} a pyramid; found {own.texturew}x{own.textureh}, "
+                        f"{'with' if own.use_pyramid else 'without'}; give the flags of its training")  # fmt: skip
+    if own.unet_width and script != "train_texture":
+        differing = [
+            name
+            for name in ("texture_dim", "view_direction", "unet_width")
+            if getattr(own, name) != getattr(form, name)
+        ]
+        raise UserError(f"--load {quote(loaded.path)}: expected --{differing[0]} {getattr(form, differing[0])}, found "
+                        f"{getattr(own, differing[0])}; give the flag that it was trained with")  # fmt: skip
+    model = new_renderer(form, options.seed)
+    place_colours(model, loaded.model.texture, views=script == "train_unet")
+    return model
+
+
+def describe(trainer: Trainer, run: Path) -> str:
+    """What was found and what will be trained."""
+    form, frames = trainer.model.form, trainer.frames
+    sizes = sorted({f"{width}x{height}" for height, width in frames.sizes.values()})
+    counts = [
+        sum(p.numel() for p in part.parameters()) if part else 0 for part in (trainer.model.texture, trainer.model.unet)
+    ]
+    held = (
+        f"{len(trainer.held_out)} held out ({format_ids(trainer.held_out.ids):.60})"
+        if trainer.held_out
+        else "none held out"
+    )
+    view = ", channels 3 to 11 by view" if form.view_direction else ""
+    texture = f"{form.texturew}x{form.textureh}x{form.texture_dim} texture of {counts[0]} numbers{view}"
+    return "\n".join([
+        f"frames   {len(frames)} of {', '.join(sizes):.60} ({format_ids(frames.ids):.60}), {held}",
+        f"model    {texture}" + (f"; U-Net of {counts[1]}" if counts[1] else ""),
+        f"training {trainer.options.epoch} epochs of {trainer.steps_per_epoch} steps, crops of {trainer.crop[1]}x"
+        f"{trainer.crop[0]}, on {trainer.device.type}; {quote(run)}",
+    ])  # fmt: skip
+
+
+def finish(trainer: Trainer, run: Path, say: Say) -> None:
+    """Measure, and write report.json, report.html, comparison.png and texture.png."""
+    report: dict[str, Any] = {
+        "script": trainer.script, "device": trainer.device.type, "threads": torch.get_num_threads(),
+        "seconds": round(trainer.seconds, 2), "epochs": trainer.epoch, "steps": trainer.step, "images": trainer.images,
+        "train_frames": len(trainer.frames), "held_out_frames": len(trainer.held_out or ()),
+    }  # fmt: skip
+    strip = None
+    if trainer.held_out is not None:
+        views = list(render_views(trainer.model, trainer.held_out, trainer.options.batch, trainer.device))
+        report.update(score(views), **simple_scores(trainer.frames, trainer.held_out))
+        strip = comparison(views)
+        save_png(run / STRIP, strip)
+    texture = to_8_bit(trainer.model.texture_image().cpu().numpy())
+    save_png(run / TEXTURE, texture)
+    own = fields_of(trainer.script)
+    report["options"] = {name: value for name, value in dataclasses.asdict(trainer.options).items() if name in own}
+    report["history"] = trainer.history
+    write_json(run / REPORT, report)
+    write_page(run / PAGE, report, strip, texture)
+    if strip is not None:
+        simple = "".join(f", {title} {report[name]:.2f}" for title, name in (
+            ("RGB texture", "psnr_texture"), ("nearest view", "psnr_nearest_view"), ("mean image", "psnr_mean_image"),
+        ) if name in report)  # fmt: skip
+        ssim = f", SSIM {report['ssim']:.4f}" if report["ssim"] is not None else ""
+        say(f"PSNR     {report['psnr']:.2f} dB on the surface of held-out views{ssim}{simple}")
+    say(f"time     {trainer.seconds:.1f} s for {trainer.step} steps")
+    say(f"files    {quote(run)}: {checkpoints.epoch_file(trainer.epoch)}, {REPORT}, {PAGE}, {TEXTURE}"
+        + (f", {STRIP}" if strip is not None else ""))  # fmt: skip

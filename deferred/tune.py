@@ -1,0 +1,126 @@
+"""Search learning rate and weight decay of train.py with Optuna, by the PSNR of held-out views.
+
+    python tune.py --trials 6 --data D --epoch 20            (inside deferred/)
+    python -m deferred.tune --trials 6 --data D --epoch 20   (in the repository's root)
+
+Takes every flag of train.py besides its own; those that are searched (--lr, --l2) are not among them. Trials that fall
+behind the median of those before are ended early. Writes tune.json, and the flags of the best trial to the screen.
+"""
+
+from __future__ import annotations
+
+if not __package__:
+    import rooted  # noqa: F401
+import threads  # isort: skip  # noqa: F401  # before torch
+
+import dataclasses
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from configs import check_value, help_text, knob
+from deferred.meshes import ADVICE
+from deferred.options import build_parser, make_options
+from deferred.training import make_trainer
+from deferred.util import resolve_device
+from errors import UserError, run_command
+from files import make_folder, write_json
+from images import quote
+from report import EventFile
+from trainer import stop_signals
+
+RATES = (1e-4, 3e-2)  # of the learning rate, evenly in its logarithm
+DECAYS = ("0.01, 0.001, 0.0001, 0", "0.001, 0.0001, 0.00001, 0", "0, 0, 0, 0")
+RESULT = "tune.json"
+SEARCHED = ("lr", "l2")
+NOT_HERE = (*SEARCHED, "load", "load_step", "resume", "epoch_per_checkpoint")
+
+
+@dataclasses.dataclass(frozen=True)
+class TuneOptions:
+    """What the search has of its own."""
+
+    trials: int = knob(6, "runs to make", low=1, high=10_000)
+    study: str = knob("", "database that keeps the trials: called again, the search goes on; empty: none", unit="path")
+
+
+FIELDS = {field.name: field for field in dataclasses.fields(TuneOptions)}
+
+
+def import_optuna() -> Any:
+    try:
+        import optuna
+    except ImportError as error:
+        raise UserError(f"tune.py: needs optuna, which is not installed; {ADVICE}") from error
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return optuna
+
+
+def tune(own: TuneOptions, given: Mapping[str, Any], say: Callable[[str], None] = print) -> dict[str, Any]:
+    """Run the search; returns what tune.json holds. Raises: UserError."""
+    optuna = import_optuna()
+    options = make_options("train", given)
+    folder = Path(options.checkpoint)
+    make_folder(folder)
+    device = resolve_device(options.device)
+
+    def run(trial: Any) -> float:
+        chosen = {"lr": trial.suggest_float("lr", *RATES, log=True), "l2": trial.suggest_categorical("l2", DECAYS)}
+        trainer = make_trainer("train", make_options("train", {**given, **chosen}), None, device, say)
+        if trainer.held_out is None:
+            raise UserError(
+                "--val: expected held-out frames to compare trials by, found none; name some, or train on fewer"
+            )
+
+        def on_epoch(entry: Mapping[str, Any]) -> None:
+            trial.report(entry["psnr"], entry["epoch"])
+            if trial.should_prune():
+                raise optuna.TrialPruned
+
+        with tempfile.TemporaryDirectory(dir=folder) as scratch:
+            events = EventFile(Path(options.logdir) / f"tune-{trial.number}")
+            try:
+                if not trainer.train(Path(scratch), events, stop, on_epoch=on_epoch):
+                    trial.study.stop()
+                    raise optuna.TrialPruned
+            finally:
+                events.close()
+        psnr = trainer.history[-1]["psnr"]
+        say(f'trial {trial.number}: {psnr:.2f} dB with --lr {chosen["lr"]:.3g} --l2 "{chosen["l2"]}"')
+        return psnr
+
+    sampler = optuna.samplers.TPESampler(seed=options.seed)
+    storage = f"sqlite:///{Path(own.study).absolute()}" if own.study else None
+    study = optuna.create_study(direction="maximize", sampler=sampler, storage=storage, study_name="deferred",
+                                load_if_exists=True)  # fmt: skip
+    with stop_signals() as stop:
+        study.optimize(run, n_trials=own.trials)
+    done = [trial for trial in study.trials if trial.state == optuna.trial.TrialState.COMPLETE]
+    if not done:
+        raise UserError("tune.py: stopped before a trial was over; there is nothing to choose from")
+    result = {
+        "best": {"psnr": study.best_value, **study.best_params},
+        "trials": [{"number": t.number, "state": t.state.name, "psnr": t.value, **t.params} for t in study.trials],
+    }
+    write_json(folder / RESULT, result)
+    best = result["best"]
+    say(f"best of {len(done)}: {best['psnr']:.2f} dB with --lr {best['lr']:.3g} --l2 \"{best['l2']}\"; "
+        f"{quote(folder / RESULT)}")  # fmt: skip
+    return result
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; see --help. Returns the exit code."""
+    parser = build_parser("train", __doc__.splitlines()[0], without=NOT_HERE, prog="tune.py")
+    for name, field in FIELDS.items():
+        parser.add_argument(f"--{name}", type=type(field.default), default=field.default, help=help_text(field))
+    given = vars(parser.parse_args(argv))
+    own = TuneOptions(**{name: check_value(f"--{name}", field, given.pop(name)) for name, field in FIELDS.items()})
+    tune(own, given)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

@@ -87,8 +87,8 @@ class TeacherLoop(Loop):
         if adversarial:
             self.discriminator.requires_grad_(False)  # its own step comes from its own loss alone
             with self.precision.autocast():
-                parts["loss_gan_g"] = self.gan.generator(self.discriminator(fake))
-            total = total + weights.w_gan * parts["loss_gan_g"]
+                fooled = self.gan.generator(self.discriminator(fake))
+            total, parts["loss_gan_g"] = total + weights.w_gan * fooled, fooled.detach()
         self.step("g_optimizer", total, training.grad_clip_norm)
         self.discriminator.requires_grad_(True)
         return {**scalars, **parts, "g_loss": total.detach(), "loss_total": total.detach()}

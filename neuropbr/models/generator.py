@@ -14,6 +14,7 @@ from models.fusion import ConvFusion, CrossViewTransformer, LargeKernelFusion
 from train_config import Config, as_config
 from utils.maps import VIEWS
 
+VIEW_WEIGHTS = (0.5, 0.25, 0.25)  # of the skips, to start with: view 0 is the one from above, without perspective
 CHECKPOINTING_PIXELS = 1024 * 1024  # of an input, from which on activations are computed twice rather than kept
 
 
@@ -48,6 +49,8 @@ class MultiViewPBRGenerator(nn.Module):
                 dim, model.transformer_depth, model.transformer_num_heads, model.transformer_mlp_ratio,
                 model.transformer_proj_drop, model.transformer_attn_drop, model.transformer_drop_path_rate,
             )  # fmt: skip
+        weights = torch.tensor(VIEW_WEIGHTS).reshape(VIEWS, 1, 1, 1)
+        self.view_weights = nn.ParameterList(weights.repeat(1, width, 1, 1) for width in self.encoder.skip_channels)
         self.decoder = PBRDecoder(dim, self.encoder.skip_channels, model.decoder_sr_scale)
         self.encoder.requires_grad_(not model.freeze_backbone)
         if model.freeze_bn:
@@ -80,7 +83,10 @@ class MultiViewPBRGenerator(nn.Module):
         skips, latent = call(self.encoder, views.flatten(0, 1))
         latent = self.project(latent)
         fused = call(self.fusion, latent.reshape(batch, VIEWS, *latent.shape[1:]))
-        skips = [skip.reshape(batch, VIEWS, *skip.shape[1:]).mean(1) for skip in skips]
+        skips = [
+            (skip.reshape(batch, VIEWS, *skip.shape[1:]) * weights).sum(1)
+            for skip, weights in zip(skips, self.view_weights)
+        ]
         scale = max(model.decoder_sr_scale, 1)
         size = [side * scale // model.encoder_stride for side in (height, width)]
         return self.decoder(fused, skips, size, call)

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from errors import UserError, brief, what_is_wrong
-from files import atomic_write, make_folder
+from files import atomic_write, make_folder, write_bytes
 from images import quote
 from train_config import TrainConfig, as_config
 
@@ -49,6 +49,17 @@ def save_checkpoint(path: Path, values: Mapping[str, Any]) -> None:
     make_folder(path.parent)
     with atomic_write(path) as stream:
         torch.save(dict(values), stream)
+
+
+def link_checkpoint(written: Path, name: Path) -> None:
+    """Make `name` another name of the file `written`, atomically; a copy where there are no hard links."""
+    temporary = name.with_name(f".{name.name}.{os.getpid()}.tmp")
+    temporary.unlink(missing_ok=True)
+    try:
+        os.link(written, temporary)
+        os.replace(temporary, name)
+    except OSError:
+        write_bytes(name, written.read_bytes())
 
 
 def load_checkpoint(path: str | os.PathLike) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from report import progress_bar
 from trainer import StopRequest
 from utils.batches import EpochBatches, make_loader
 from utils.checkpoints import (
+    link_checkpoint,
     load_checkpoint,
     load_weights,
     plain_names,
@@ -186,8 +187,10 @@ class Loop:
     def save(self, name: str) -> None:
         if self.rank:
             return
-        save_checkpoint(self.folder / name, self.state())
-        if name != self.LATEST:
+        if name == self.LATEST:
+            save_checkpoint(self.folder / name, self.state())
+        else:  # the same state, just written: one more name of the file, which the next latest.pth does not touch
+            link_checkpoint(self.folder / self.LATEST, self.folder / name)
             what = "best model" if name == self.BEST else "checkpoint"
             self.say(f"Saved {what}: {quote(self.folder / name)}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterable
 from typing import Any
 
@@ -47,7 +48,9 @@ class Schedule:
         if self.plateau is not None and self.curve.last_epoch >= self.warm_up:
             self.plateau.step(val_loss)
         else:
-            self.curve.step()
+            with warnings.catch_warnings():  # the discriminator's optimizer has made no step before gan_start_epoch
+                warnings.filterwarnings("ignore", "Detected call of")
+                self.curve.step()
 
     def state_dict(self) -> dict[str, Any]:
         plateau = None if self.plateau is None else self.plateau.state_dict()

@@ -20,7 +20,6 @@ from pathlib import Path
 import core_path  # noqa: F401
 import numpy as np
 import torch
-import torch.nn.functional as F
 from PIL import Image as PillowImage
 from torchvision.transforms.v2 import functional as image_ops
 from utils.dataset import METADATA
@@ -122,7 +121,11 @@ def random_scene(dice: np.random.Generator, view: int) -> tuple[Camera, Light]:
     """View 0 looks straight down, the others from 8 to 20 degrees off, a third of a turn or so apart."""
     tilt = 0.0 if view == 0 else math.radians(dice.uniform(8, 20))
     camera = Camera(tilt, 2 * math.pi * view / VIEWS + dice.uniform(-0.5, 0.5))
-    azimuth, elevation, distance = dice.uniform(0, 2 * math.pi), math.radians(dice.uniform(35, 70)), dice.uniform(1.2, 2)
+    azimuth, elevation, distance = (
+        dice.uniform(0, 2 * math.pi),
+        math.radians(dice.uniform(35, 70)),
+        dice.uniform(1.2, 2),
+    )
     flat = distance * math.cos(elevation)
     lamp = (flat * math.cos(azimuth), flat * math.sin(azimuth), distance * math.sin(elevation))
     return camera, Light(lamp, power=dice.uniform(0.7, 1.1) * distance**2 / math.sin(elevation))
@@ -171,7 +174,9 @@ def clear_set(input_dir: Path, overwrite: bool) -> None:
     if not path.exists():
         return
     if not overwrite:
-        raise UserError(f"{quote(path)}: there is a set already; give another --input-dir, or --overwrite to replace it")
+        raise UserError(
+            f"{quote(path)}: there is a set already; give another --input-dir, or --overwrite to replace it"
+        )
     try:
         names = list(parse_json(path.read_bytes()))
     except (ValueError, TypeError):

@@ -1,6 +1,7 @@
 """Predict every sample with a trained teacher and keep the result as shards, which student/train.py learns from.
 
-    python teacher_infer.py --checkpoint checkpoints/best_model.pth --data-root ./data --shards-dir ./data/shards_1024 \\
+    python teacher_infer.py --checkpoint checkpoints/best_model.pth --data-root ./data \\
+        --shards-dir ./data/shards_1024 \\
         --shard-output-size 1024
 """
 
@@ -16,6 +17,7 @@ import core_path  # noqa: F401
 import threads  # isort: skip  # noqa: F401  # before torch
 import torch
 import torch.nn.functional as F
+from train_config import TrainConfig, apply_overrides, finalize, load_config
 from utils.batches import open_dataset
 from utils.checkpoints import load_generator, save_checkpoint
 from utils.cli import add_data_options
@@ -27,7 +29,6 @@ from errors import EXIT_INTERRUPTED, UserError, counted, run_command
 from files import make_folder, sha256_of
 from images import quote
 from report import progress_bar, readable_bytes
-from train_config import TrainConfig, apply_overrides, finalize, load_config
 from trainer import stop_signals
 
 
@@ -72,9 +73,7 @@ def resized(maps: dict[str, torch.Tensor], side: int | None) -> dict[str, torch.
     """Maps (B, C, h, w) at side x side, averaged where that is smaller; None: as they are."""
     if side is None:
         return maps
-    maps = {
-        name: F.interpolate(values, (side, side), mode="bilinear", antialias=True) for name, values in maps.items()
-    }
+    maps = {name: F.interpolate(values, (side, side), mode="bilinear", antialias=True) for name, values in maps.items()}
     return {**maps, "normal": unit(maps["normal"], 1)}
 
 

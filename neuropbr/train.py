@@ -1,9 +1,9 @@
 """Train the teacher: three views of a material -> its albedo, roughness, metallic and normal maps.
 
-    python train.py --input-dir ./data/input --output-dir ./data/output
-    python train.py --config quick_test --batch-size 2 --set data.image_size=256 --no-pretrained
-    python train.py --resume checkpoints/latest.pth
-    torchrun --nproc_per_node 4 train.py --distributed ...
+python train.py --input-dir ./data/input --output-dir ./data/output
+python train.py --config quick_test --batch-size 2 --set data.image_size=256 --no-pretrained
+python train.py --resume checkpoints/latest.pth
+torchrun --nproc_per_node 4 train.py --distributed ...
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ import runpy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Optional, Union
+from typing import Any, Union
 
 import core_path  # noqa: F401
 
@@ -42,7 +42,7 @@ class Section:
 class DataConfig(Section):
     input_dir: str = "./data/input"
     output_dir: str = "./data/output"
-    metadata_path: Optional[str] = None  # None: render_metadata.json of input_dir
+    metadata_path: str | None = None  # None: render_metadata.json of input_dir
     image_size: Any = (2048, 2048)  # pixels of the network's input: one side, or (height, width)
     output_size: Any = None  # of the predicted maps; None: image_size
     batch_size: int = 1  # samples, per process
@@ -88,7 +88,7 @@ class ModelConfig(Section):
     discriminator_ndf: int = 64  # channels of the first layer
     discriminator_n_layers: int = 6  # 1 to 6; fewer where the maps are too small for them
     discriminator_use_sigmoid: bool = False  # for bce only
-    activation_checkpointing: Optional[bool] = None  # less memory, more time; None: from 1024 x 1024 pixels on
+    activation_checkpointing: bool | None = None  # less memory, more time; None: from 1024 x 1024 pixels on
 
 
 @dataclass
@@ -127,15 +127,15 @@ class OptimizerConfig(Section):
 @dataclass
 class TrainingConfig(Section):
     epochs: int = 100
-    batch_size: Optional[int] = None  # the same as data.batch_size; wins over it
+    batch_size: int | None = None  # the same as data.batch_size; wins over it
     device: str = "auto"  # CUDA, MPS, CPU in this order; cuda, cuda:N, mps, cpu
     use_amp: bool = True  # on CUDA: bfloat16, else float16 with a scaler
-    compile: Optional[bool] = None  # torch.compile; None: on CUDA, or as USE_TORCH_COMPILE says
+    compile: bool | None = None  # torch.compile; None: on CUDA, or as USE_TORCH_COMPILE says
     grad_clip_norm: float = 1.0  # of the generator; 0: no clipping
     gan_start_epoch: int = 5
     d_steps_per_g_step: int = 1
     val_every_n_epochs: int = 1
-    val_batches: Optional[int] = None  # at most
+    val_batches: int | None = None  # at most
     save_every_n_epochs: int = 5  # checkpoint_epoch_NNNN.pth; latest and best are written in any case
     save_best_only: bool = False  # no periodic checkpoints
     checkpoint_dir: str = "./checkpoints"
@@ -144,8 +144,8 @@ class TrainingConfig(Section):
     use_tensorboard: bool = True
     use_wandb: bool = False
     wandb_project: str = "neuropbr"
-    wandb_run_name: Optional[str] = None
-    resume_from: Optional[str] = None
+    wandb_run_name: str | None = None
+    resume_from: str | None = None
     seed: int = 42
 
 
@@ -242,7 +242,9 @@ def load_config(name: str) -> TrainConfig:
     except UserError as error:
         raise UserError(f"{quote(path)}: {error}") from error
     except Exception as error:
-        raise UserError(f"{quote(path)}: get_config() failed with {type(error).__name__}: {brief(str(error))}") from error
+        raise UserError(
+            f"{quote(path)}: get_config() failed with {type(error).__name__}: {brief(str(error))}"
+        ) from error
     if not isinstance(config, TrainConfig):
         raise UserError(f"{quote(path)}: expected get_config() to return a TrainConfig, found {brief(config)}")
     return config
@@ -254,7 +256,9 @@ def apply_overrides(config: TrainConfig, assignments: Sequence[str]) -> None:
         key, equals, text = assignment.partition("=")
         section, _, name = key.strip().partition(".")
         if not equals or section not in vars(config) or not name:
-            raise UserError(f"--set: expected SECTION.FIELD=VALUE, such as data.image_size=512, found {brief(assignment)}")
+            raise UserError(
+                f"--set: expected SECTION.FIELD=VALUE, such as data.image_size=512, found {brief(assignment)}"
+            )
         words = {"true": True, "false": False, "none": None}
         try:
             value = words[text.lower()] if text.lower() in words else ast.literal_eval(text)
@@ -348,9 +352,7 @@ def _check_model(config: TrainConfig) -> None:
         raise UserError(f"encoder_channels: expected two or more numbers of channels, found {brief(widths)}")
     if tuple(model.output_channels) != (3, 1, 1, 3):
         raise UserError(f"output_channels: expected (3, 1, 1, 3), found {brief(model.output_channels)}")
-    scales = {
-        out * model.encoder_stride / size for out, size in zip(data.output_size, data.image_size)
-    }
+    scales = {out * model.encoder_stride / size for out, size in zip(data.output_size, data.image_size)}
     scale = scales.pop()
     if scales or scale not in SR_SCALES:
         raise UserError(
@@ -362,7 +364,9 @@ def _check_model(config: TrainConfig) -> None:
     _number(model, "discriminator_n_layers", 1, 6, whole=True)
     _number(model, "discriminator_ndf", 1, 1024, whole=True)
     if model.discriminator_in_channels != 8:
-        raise UserError(f"discriminator_in_channels: expected 8, all maps, found {brief(model.discriminator_in_channels)}")
+        raise UserError(
+            f"discriminator_in_channels: expected 8, all maps, found {brief(model.discriminator_in_channels)}"
+        )
     while model.discriminator_n_layers > 1 and min(data.output_size) < 3 << model.discriminator_n_layers:
         model.discriminator_n_layers -= 1  # nothing would be left after the last layers
     if model.discriminator_use_sigmoid and config.loss.gan_loss_type != "bce":

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -60,7 +61,11 @@ def structure_problem(input_dir: Path, output_dir: Path) -> dict[str, str] | Non
     if not (input_dir / METADATA).is_file():
         return {"path": str(input_dir / METADATA), "error": f"no {METADATA}: the dataset cannot be trained on"}
     try:
-        PBRDataset(input_dir, output_dir, curriculum_mode=1)
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            PBRDataset(input_dir, output_dir, curriculum_mode=1)
+        if said:
+            return {"path": str(input_dir), "error": str(said[0].message)}
     except UserError as error:
         return {"path": str(input_dir), "error": str(error)}
     return None

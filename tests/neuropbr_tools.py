@@ -95,7 +95,9 @@ def write_material(folder: Path, size: int = 64, seed: int = 0) -> Path:
     tile = ((x * 4).astype(int) + (y * 4).astype(int)) % 2
     tint = random.uniform(0.2, 0.9, (2, 3))
     albedo = tint[tile] * (0.6 + 0.4 * height[..., None])
-    slope = np.stack([-(np.roll(height, -1, 1) - np.roll(height, 1, 1)), np.roll(height, -1, 0) - np.roll(height, 1, 0)], -1)
+    slope = np.stack(
+        [-(np.roll(height, -1, 1) - np.roll(height, 1, 1)), np.roll(height, -1, 0) - np.roll(height, 1, 0)], -1
+    )
     normal = np.concatenate([slope * 2, np.ones((size, size, 1))], -1)
     normal /= np.linalg.norm(normal, axis=-1, keepdims=True)
     folder.mkdir(parents=True, exist_ok=True)

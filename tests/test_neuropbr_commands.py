@@ -1,7 +1,7 @@
 """Every command and snippet of the specification, as written, from inside neuropbr/, on a tiny set at 64 px.
 
-What follows a command after `+` is added to make it small. Commands that would start a process each run in this one; one
-of each kind is started as a user does, from a folder that looks like neuropbr/.
+Flags are added that make them small. Most run in this process; one of each kind is started as a user does, from a
+folder that looks like neuropbr/.
 """
 
 import shlex
@@ -10,7 +10,6 @@ import shutil
 import neuropbr_tools as tools
 import pytest
 import torch
-
 from utils.maps import MAPS
 
 DATA = "--input-dir ./data/input --output-dir ./data/output"
@@ -57,7 +56,7 @@ print({name: tuple(values.shape) for name, values in outputs.items()})
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A stand-in for neuropbr/ with a tiny set, trained checkpoints under the names of the specification, and shards."""
+    """A stand-in for neuropbr/ with a tiny set."""
     folder = tools.workplace(tmp_path_factory.mktemp("place") / "neuropbr")
     tools.write_set(folder, materials=3, size=64)
     samples = folder / "data" / "input" / "clean"
@@ -69,7 +68,9 @@ def run(place, command, *more):
     words = shlex.split(command)
     words = words[1:] if words[0].startswith("python") else words
     with tools.inside(place):
-        assert tools.run(words[0].removeprefix("training/").removesuffix(".py"), *words[1:], *map(str, more)) == 0, command
+        assert tools.run(words[0].removeprefix("training/").removesuffix(".py"), *words[1:], *map(str, more)) == 0, (
+            command
+        )
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +79,9 @@ def trained(place):
     words = shlex.split(f"train.py {DATA}") + ["--epochs", "1", *tools.sets(**FAST)]
     done = tools.in_process(place, *words)
     assert done.returncode == 0, done.stderr[-2000:]
-    assert "[Validation] Epoch 1 - Loss" in done.stdout and "Saved best model: checkpoints/best_model.pth" in done.stdout
+    assert (
+        "[Validation] Epoch 1 - Loss" in done.stdout and "Saved best model: checkpoints/best_model.pth" in done.stdout
+    )
     shutil.copy(place / "checkpoints" / "latest.pth", place / "checkpoints" / "checkpoint_epoch_0050.pth")
     run(place, "python teacher_infer.py --checkpoint checkpoints/best_model.pth --data-root ./data "
                "--shards-dir ./data/shards_1024 --shard-output-size 1024")  # fmt: skip
@@ -114,7 +117,7 @@ def test_resume_alone(trained):
 
 
 @pytest.mark.parametrize("snippet, words", [
-    (VERIFICATION, ["Total samples: 3", "Input shape: torch.Size([3, 3, 2048, 2048])", "Target shape: torch.Size([4, 3, "]),
+    (VERIFICATION, ["Total samples: 3", "Input shape: torch.Size([3, 3, 2048, 2048])", "Target shape: torch.Size([4"]),
     (EXPORT, ["'albedo': (1, 3, 64, 64)", "'normal': (1, 3, 64, 64)"]),
 ], ids=["dataset verification", "export and inline inference"])  # fmt: skip
 def test_snippets(trained, snippet, words):
@@ -126,7 +129,8 @@ def test_snippets(trained, snippet, words):
 
 def test_inference_commands(trained):
     done = tools.in_process(trained, *shlex.split(
-        "training/run_inference.py --checkpoint checkpoints/latest.pth --sample-idx 1 --out-dir inference_outputs/sample_12"
+        "training/run_inference.py --checkpoint checkpoints/latest.pth --sample-idx 1 "
+        "--out-dir inference_outputs/sample_12"
     ))  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
     run(trained, "python training/run_inference.py --checkpoint checkpoints/latest.pth --input-dir ./my_renders "
@@ -140,11 +144,14 @@ def test_shards_without_a_size(trained):
                  "--shards-dir ./data/shards_2048", "--shard-size", 8)  # fmt: skip
     shard = torch.load(trained / "data" / "shards_2048" / "shard_00000.pt")
     assert shard["teacher_outputs"]["albedo"].shape == (3, 3, 64, 64)
-    assert torch.load(trained / "data" / "shards_1024" / "shard_00000.pt")["teacher_outputs"]["normal"].shape[-1] == 1024
+    assert (
+        torch.load(trained / "data" / "shards_1024" / "shard_00000.pt")["teacher_outputs"]["normal"].shape[-1] == 1024
+    )
 
 
 @pytest.mark.parametrize("config, shards, folder", [
-    ("convattn_student", "shards_1024", "checkpoints_convattn"), ("mobilenetv3_2048", "shards_2048", "checkpoints_2048"),
+    ("convattn_student", "shards_1024", "checkpoints_convattn"),
+    ("mobilenetv3_2048", "shards_2048", "checkpoints_2048"),
 ])  # fmt: skip
 def test_student_commands(trained, config, shards, folder):
     command = (f"python student/train.py --config configs/{config}.py --shards-dir ./data/{shards} {DATA} "

@@ -7,8 +7,6 @@ import neuropbr_tools as tools
 import numpy as np
 import pytest
 import torch
-
-from errors import UserError
 from losses.losses import DistillationLoss, GANLoss, HybridLoss, angles, ssim
 from models.decoder import super_resolution
 from models.discriminators import PatchDiscriminator
@@ -18,6 +16,8 @@ from models.generator import MultiViewPBRGenerator
 from train_config import LossConfig, ModelConfig, apply_overrides, finalize, load_config
 from utils.maps import MAPS, unit
 from utils.metrics import MapMetrics
+
+from errors import UserError
 
 
 def small(**more):
@@ -38,7 +38,7 @@ def maps(batch=2, size=24, seed=0):
 @pytest.mark.parametrize("encoder, more", [
     ("unet", {}), ("unet", {"model__encoder_stride": 2}), ("unet", {"model__use_transformer": False}),
     ("resnet", {"model__encoder_backbone": "resnet18", "model__encoder_stride": 2}),
-    ("resnet", {"model__encoder_backbone": "resnet50", "data__output_size": 128}),
+    ("resnet", {"model__encoder_backbone": "resnet50", "data__image_size": 32, "data__output_size": 64}),
     ("mobilenetv3", {"model__encoder_backbone": "mobilenet_v3_small", "data__output_size": 128}),
     ("mobilenetv3", {"model__encoder_backbone": "mobilenet_v3_large", "model__bottleneck": "plk",
                      "model__encoder_stride": 2, "data__output_size": 128}),
@@ -47,11 +47,11 @@ def test_outputs_have_the_promised_size_and_ranges(encoder, more):
     config = small(model__encoder_type=encoder, **more)
     model = MultiViewPBRGenerator(config)
     assert isinstance(model.fusion, LargeKernelFusion) == (config.model.bottleneck == "plk")
-    out = model(torch.randn(1, 3, 3, 64, 64))
+    out = model(torch.randn(1, 3, 3, *config.data.image_size))
     for name, channels in MAPS.items():
         assert out[name].shape == (1, channels, *config.data.output_size)
     assert torch.allclose(out["normal"].norm(dim=1), torch.ones(1, *config.data.output_size), atol=1e-5)
-    assert all(0 <= out[name].min() and out[name].max() <= 1 for name in ("albedo", "roughness", "metallic"))
+    assert all(out[name].min() >= 0 and out[name].max() <= 1 for name in ("albedo", "roughness", "metallic"))
     sum(values.mean() for values in out.values()).backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
 
@@ -89,7 +89,7 @@ def test_a_block_is_attention_as_it_is_written():
 def test_attention_crosses_views_and_places():
     fusion = CrossViewTransformer(16, 1, 2, 2, 0.0, 0.0, 0.0).eval()
     latents = torch.randn(1, 3, 16, 4, 4, requires_grad=True)
-    fusion(latents)[0, :, 0, 0].sum().backward()
+    fusion(latents)[0, 3, 0, 0].backward()  # not their sum: a layer norm makes that the same for all
     assert (latents.grad[0, 2, :, 3, 3].abs() > 0).any()
 
 

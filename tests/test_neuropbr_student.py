@@ -8,13 +8,11 @@ import neuropbr_tools as tools
 import numpy as np
 import pytest
 import torch
-from PIL import Image as PillowImage
-
 from coreml.wrapper import INPUTS, OUTPUTS, ImageModel
+from PIL import Image as PillowImage
 from train_config import finalize, load_config
 from utils.checkpoints import load_generator
 from utils.maps import MAPS
-from utils.shards import read_shard
 
 TEACHER = {"model__use_gan": False, "data__val_ratio": 0.3}
 STUDENT = {  # the small brother of configs/mobilenetv3_512.py: the same geometry, 2x super-resolution
@@ -110,7 +108,11 @@ def test_the_student_is_trained_at_the_size_that_is_exported(student, tiny):
     assert (config.data.image_size, config.data.output_size) == ((32, 32), (64, 64))
     out = model(torch.zeros(1, 3, 3, 32, 32))
     assert out["albedo"].shape[-2:] == (64, 64)
-    for name, sizes in (("mobilenetv3_512", (512, 1024)), ("convattn_student", (512, 1024)), ("mobilenetv3_2048", (2048, 2048))):
+    for name, sizes in (
+        ("mobilenetv3_512", (512, 1024)),
+        ("convattn_student", (512, 1024)),
+        ("mobilenetv3_2048", (2048, 2048)),
+    ):
         config = finalize(load_config(str(tools.HOME / "configs" / f"{name}.py")))
         assert (config.data.image_size[0], config.data.output_size[0]) == sizes
         assert config.model.bottleneck == ("plk" if name == "convattn_student" else "vit")
@@ -137,7 +139,9 @@ def test_a_teacher_may_run_beside_the_student(tiny, teacher, tmp_path, capsys):
     checkpoint = torch.load(tmp_path / "latest_student.pth", weights_only=True)
     assert checkpoint["distillation_temperature"] == 2 and checkpoint["distillation_alpha"] == 0.9
     assert tools.run("student/train", *student_words(tiny, tmp_path)) == 2
-    assert tools.run("student/train", *student_words(tiny, tmp_path, "--teacher-checkpoint", teacher, "--alpha", 3)) == 2
+    assert (
+        tools.run("student/train", *student_words(tiny, tmp_path, "--teacher-checkpoint", teacher, "--alpha", 3)) == 2
+    )
     assert "alpha" in capsys.readouterr().err.splitlines()[-1]
 
 
@@ -202,8 +206,9 @@ def test_onnx_gives_what_torch_gives(student, pictures, tmp_path, flags, sides):
 def test_what_cannot_be_converted_is_said_in_one_line(student, pictures, tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "coremltools", None)
     package = tmp_path / "a.mlpackage"
-    for words in ([student / "best_student.pth", "--output", package], [student / "best_student.pth", "--use-sr"],
-                  [student / "best_student.pth", "--output", tmp_path / "a.bin"], [tmp_path / "none.pth", "--output", "a.onnx"]):  # fmt: skip
+    best = student / "best_student.pth"
+    for words in ([best, "--output", package], [best, "--use-sr"], [best, "--output", tmp_path / "a.bin"],
+                  [tmp_path / "none.pth", "--output", "a.onnx"]):  # fmt: skip
         capsys.readouterr()
         assert tools.run("coreml/converter", *words) == 2
         assert len(capsys.readouterr().err.strip().splitlines()) == 1
@@ -214,7 +219,9 @@ def test_what_cannot_be_converted_is_said_in_one_line(student, pictures, tmp_pat
     assert "needs macOS" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("flags", [[], ["--no-fp16"], ["--palettization", "--test-resolution", "64"]], ids=["fp16", "fp32", "palettes"])
+@pytest.mark.parametrize(
+    "flags", [[], ["--no-fp16"], ["--palettization", "--test-resolution", "64"]], ids=["fp16", "fp32", "palettes"]
+)
 def test_the_core_ml_package_says_what_it_should(student, tmp_path, flags):
     try:
         ct = tools.script("coreml/converter").import_coremltools()
@@ -230,7 +237,7 @@ def test_the_core_ml_package_says_what_it_should(student, tmp_path, flags):
     described = {e.name: (e.type.imageType.width, e.type.imageType.height, e.type.imageType.colorSpace) for e in
                  [*spec.description.input, *spec.description.output]}  # fmt: skip
     assert described == {
-        **{name: (sides[0], sides[0], rgb) for name in INPUTS},
+        **dict.fromkeys(INPUTS, (sides[0], sides[0], rgb)),
         **{name: (sides[1], sides[1], rgb if channels == 3 else grey) for name, channels in MAPS.items()},
     }
     assert spec.specificationVersion == ct.target.iOS17

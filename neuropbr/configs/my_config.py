@@ -5,7 +5,7 @@ from train_config import TrainConfig
 
 def get_config():
     cfg = TrainConfig()
-    cfg.model.encoder_backbone = 'resnet101'
+    cfg.model.encoder_backbone = "resnet101"
     cfg.model.transformer_depth = 6
     cfg.model.use_gan = True
 
@@ -18,5 +18,5 @@ def get_config():
 
     cfg.optimizer.g_lr = 1e-4
     cfg.optimizer.d_lr = 4e-4
-    cfg.optimizer.scheduler = 'cosine'
+    cfg.optimizer.scheduler = "cosine"
     return cfg

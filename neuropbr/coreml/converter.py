@@ -10,7 +10,6 @@ The suffix of --output says which; --onnx FILE writes ONNX as well. Conversion t
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
 import tempfile
 import warnings
@@ -24,10 +23,10 @@ import core_path  # noqa: F401
 
 import threads  # isort: skip  # noqa: F401  # before torch
 import torch
-from coreml.wrapper import INPUTS, OUTPUTS, ImageModel, mobile_model
 from utils.checkpoints import load_generator
 from utils.maps import MAPS
 
+from coreml.wrapper import INPUTS, OUTPUTS, ImageModel, mobile_model
 from errors import UserError, run_command, what_is_wrong
 from files import make_folder, write_bytes
 from images import quote
@@ -98,7 +97,9 @@ def to_coreml(wrapper: ImageModel, side: int, fp16: bool, palettized: bool) -> A
             settings = opt.OptimizationConfig(global_config=opt.OpPalettizerConfig(mode="kmeans", nbits=8))
             package = opt.palettize_weights(package, settings)
     except Exception as error:  # whatever its passes and scikit-learn raise
-        raise UserError(f"coremltools: the conversion failed ({what_is_wrong(error)}); {EXTRA} has tested versions") from error
+        raise UserError(
+            f"coremltools: the conversion failed ({what_is_wrong(error)}); {EXTRA} has tested versions"
+        ) from error
     package.short_description = "Three views of a material to albedo, roughness, metallic and normal maps"
     return package
 
@@ -120,7 +121,9 @@ def to_onnx(wrapper: ImageModel, side: int, path: Path) -> int:
     try:
         import onnx
     except ImportError as error:
-        raise UserError("conversion to ONNX needs onnx, which is not installed; pip install -r requirements-neuropbr.txt") from error
+        raise UserError(
+            "conversion to ONNX needs onnx, which is not installed; pip install -r requirements-neuropbr.txt"
+        ) from error
     make_folder(path.parent)
     with tempfile.TemporaryDirectory() as stage, torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # as above
@@ -153,7 +156,9 @@ def run(argv: Sequence[str] | None) -> int:
     for path, size in written:
         print(f"{quote(path)}: {readable_bytes(size)}")
         if path.suffix == ".mlpackage" and size > WARN_BYTES:
-            print(f"more than {readable_bytes(WARN_BYTES)}: leave --no-fp16 out, or use --palettization", file=sys.stderr)
+            print(
+                f"more than {readable_bytes(WARN_BYTES)}: leave --no-fp16 out, or use --palettization", file=sys.stderr
+            )
     return 0
 
 

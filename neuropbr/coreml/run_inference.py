@@ -1,6 +1,6 @@
 """Maps from three pictures by a converted model: a .mlpackage (macOS), or a .onnx (anywhere).
 
-    python3 coreml/run_inference.py pbr_model.mlpackage --input folder_with_3_images --output inference_results
+python3 coreml/run_inference.py pbr_model.mlpackage --input folder_with_3_images --output inference_results
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ import core_path  # noqa: F401
 import threads  # isort: skip  # noqa: F401  # before torch
 import numpy as np
 import torch
-from coreml.converter import import_coremltools
-from coreml.wrapper import INPUTS, OUTPUTS
 from PIL import Image as PillowImage
 from utils.inference import three_pictures
 from utils.maps import read_rgb, write_picture
 
+from coreml.converter import import_coremltools
+from coreml.wrapper import INPUTS, OUTPUTS
 from errors import UserError, run_command, what_is_wrong
 from files import make_folder
 from images import quote

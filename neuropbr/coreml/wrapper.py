@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import torch
-from torch import nn
-
-from errors import UserError
 from models.generator import MultiViewPBRGenerator
+from torch import nn
 from train_config import TrainConfig
 from utils.maps import MAPS, VIEWS
+
+from errors import UserError
 
 INPUTS = tuple(f"view{i + 1}" for i in range(VIEWS))
 OUTPUTS = tuple(MAPS)
@@ -33,7 +33,9 @@ class ImageModel(nn.Module):
         return tuple(((maps[name] + 1) / 2 if name == "normal" else maps[name]) * 255 for name in OUTPUTS)
 
 
-def mobile_model(model: MultiViewPBRGenerator, config: TrainConfig, side: int | None, use_sr: bool) -> tuple[ImageModel, int]:
+def mobile_model(
+    model: MultiViewPBRGenerator, config: TrainConfig, side: int | None, use_sr: bool
+) -> tuple[ImageModel, int]:
     """(the wrapper in eval mode, the input's side in pixels). Geometry and weights stay those that were trained.
 
     side: --test-resolution, None: the input size of the training; `use_sr` keeps the super-resolution head for it,

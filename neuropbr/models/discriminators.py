@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from torch import nn
-
 from utils.maps import MAPS
 
 

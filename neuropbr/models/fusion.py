@@ -9,7 +9,6 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 from torchvision.ops import StochasticDepth
-
 from utils.maps import VIEWS
 
 
@@ -81,9 +80,7 @@ class ConvFusion(nn.Module):
 
 def pointwise(in_channels: int, out_channels: int) -> nn.Sequential:
     """1x1 convolution, batch norm, GELU."""
-    return nn.Sequential(
-        nn.Conv2d(in_channels, out_channels, 1, bias=False), nn.BatchNorm2d(out_channels), nn.GELU()
-    )
+    return nn.Sequential(nn.Conv2d(in_channels, out_channels, 1, bias=False), nn.BatchNorm2d(out_channels), nn.GELU())
 
 
 class LargeKernelBlock(nn.Module):

@@ -1,6 +1,6 @@
 """Maps from three views, by a trained student. Options and files as of ../run_inference.py; views are input_view_N.png.
 
-    python student/run_inference.py --checkpoint checkpoints_student/best_student.pth --input-dir ./my_renders
+python student/run_inference.py --checkpoint checkpoints_student/best_student.pth --input-dir ./my_renders
 """
 
 from __future__ import annotations

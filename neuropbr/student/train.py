@@ -23,9 +23,10 @@ import torch
 import torch.nn.functional as F
 from losses.losses import DistillationLoss, HybridLoss
 from models.generator import MultiViewPBRGenerator
+from train_config import TrainConfig
 from utils.batches import open_dataset, open_splits
-from utils.cli import add_data_options, add_training_options, resolve_config
 from utils.checkpoints import load_generator
+from utils.cli import add_data_options, add_training_options, resolve_config
 from utils.device import compiled
 from utils.logs import log_pictures
 from utils.loop import Loop
@@ -34,7 +35,6 @@ from utils.schedule import Schedule, make_optimizer
 from utils.shards import DistillationShardDataset
 
 from errors import EXIT_INTERRUPTED, UserError, counted, run_command
-from train_config import TrainConfig
 from trainer import stop_signals
 
 
@@ -42,9 +42,7 @@ def fitted(maps: dict[str, torch.Tensor], size: Size) -> dict[str, torch.Tensor]
     """Maps (B, C, h, w) at `size`, normals of length 1 again."""
     if tuple(maps["albedo"].shape[-2:]) == tuple(size):
         return maps
-    maps = {
-        name: F.interpolate(values.float(), size, mode="bilinear", antialias=True) for name, values in maps.items()
-    }
+    maps = {name: F.interpolate(values.float(), size, mode="bilinear", antialias=True) for name, values in maps.items()}
     return {**maps, "normal": unit(maps["normal"], 1)}
 
 
@@ -94,7 +92,8 @@ class StudentLoop(Loop):
             return fitted(batch[2], self.config.data.output_size)
         own, other = self.config.transform, self.teacher_config.transform
         own_mean, own_std, mean, std = (
-            torch.tensor(list(v), device=self.device).reshape(3, 1, 1) for v in (own.mean, own.std, other.mean, other.std)
+            torch.tensor(list(v), device=self.device).reshape(3, 1, 1)
+            for v in (own.mean, own.std, other.mean, other.std)
         )
         views = (batch[0] * own_std + own_mean - mean) / std  # it was trained on other statistics, maybe, and size
         sized = F.interpolate(views.flatten(0, 1), self.teacher_config.data.image_size, mode="bilinear", antialias=True)

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from train_config import TrainConfig, as_config
 
 from errors import UserError, brief, what_is_wrong
 from files import atomic_write, make_folder, write_bytes
 from images import quote
-from train_config import TrainConfig, as_config
 
 WRAPPERS = ("_orig_mod.", "module.")  # what torch.compile and DistributedDataParallel put before a name
 WEIGHTS = ("generator_state_dict", "student_state_dict", "model_state_dict", "state_dict")
@@ -116,7 +116,7 @@ def load_generator(path: str | os.PathLike) -> tuple[nn.Module, TrainConfig]:
 def random_state() -> dict[str, Any]:
     """Of torch, all its CUDA devices, numpy and Python."""
     version, numbers, gauss = random.getstate()
-    kind, keys, position, has_gauss, cached = np.random.get_state()
+    kind, keys, position, has_gauss, cached = np.random.get_state()  # noqa: NPY002
     return {
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
@@ -130,6 +130,6 @@ def restore_random_state(state: Mapping[str, Any]) -> None:
     if torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(state["cuda"])
     kind, keys, *rest = state["numpy"]
-    np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))
+    np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))  # noqa: NPY002
     version, numbers, gauss = state["python"]
     random.setstate((version, tuple(numbers), gauss))

@@ -6,15 +6,17 @@ import argparse
 from typing import Any
 
 import torch
+from train_config import TrainConfig, apply_overrides, finalize, load_config
 
 from errors import UserError
-from train_config import TrainConfig, apply_overrides, finalize, load_config
 from utils.checkpoints import load_checkpoint, stored_config
 from utils.device import automatic_batch_size, choose_device
 
 
 def add_data_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--config", help="default, quick_test, lightweight, or a .py file with get_config(), which is run")
+    parser.add_argument(
+        "--config", help="default, quick_test, lightweight, or a .py file with get_config(), which is run"
+    )
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.FIELD=VALUE", dest="assignments",
                         help="any field of train_config.py, e.g. data.image_size=512; may be repeated")  # fmt: skip
     parser.add_argument("--input-dir", help="renders (default ./data/input)")

@@ -1,8 +1,8 @@
 """Renders and maps on disk -> tensors.
 
-    input/{clean,dirty}/sample_*/{0,1,2}.png      three views of a sample
-    input/render_metadata.json                    {"sample_0000": "material folder"}
-    output/<material>/{albedo,roughness,metallic,normal}.png
+input/{clean,dirty}/sample_*/{0,1,2}.png      three views of a sample
+input/render_metadata.json                    {"sample_0000": "material folder"}
+output/<material>/{albedo,roughness,metallic,normal}.png
 """
 
 from __future__ import annotations

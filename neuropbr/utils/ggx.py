@@ -84,7 +84,9 @@ def shade(surface: Mapping[str, torch.Tensor], position: torch.Tensor, eye: torc
     direct = ((1 - reflectance) * diffuse / math.pi + reflectance * ggx(alpha, n_h, n_l, n_v)) * falloff * n_l
 
     mirrored = 2 * n_v * normal - view
-    ambient = diffuse * _sky(normal[..., 2:], light) + _sky(mirrored[..., 2:], light) * _split_sum(f0, alpha.sqrt(), n_v)
+    ambient = diffuse * _sky(normal[..., 2:], light) + _sky(mirrored[..., 2:], light) * _split_sum(
+        f0, alpha.sqrt(), n_v
+    )
     return direct + ambient * surface["occlusion"]
 
 

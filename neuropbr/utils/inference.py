@@ -8,13 +8,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import core_path
 import torch
 from torch import nn
+from train_config import TrainConfig
 
-import core_path
 from errors import UserError, counted, shell_quote
 from images import quote
-from train_config import TrainConfig
 from utils.batches import open_dataset
 from utils.checkpoints import load_generator
 from utils.device import choose_device
@@ -80,8 +80,7 @@ def run_inference(options: argparse.Namespace, view_name: str) -> int:
     write_maps(out, maps)
     mean, std = (torch.tensor(list(v)).reshape(3, 1, 1) for v in (config.transform.mean, config.transform.std))
     for i, view in enumerate(views):
-        write_picture(out / "views" / view_name.format(i) if options.compress is not None else out / view_name.format(i),
-                      view * std + mean)  # fmt: skip
+        write_picture(out / view_name.format(i), view * std + mean)
     height, width = maps["albedo"].shape[-2:]
     print(f"{counted(len(maps), 'map')} of {width}x{height}: {quote(out)}")
     return 0 if options.compress is None else compress(out, options.compress)

@@ -35,7 +35,8 @@ from utils.schedule import Schedule
 
 
 class Loop:
-    """Subclasses fill `networks`, `optimizers`, `schedules` (the names are the checkpoint's keys) and say what a step is.
+    """Subclasses fill `networks`, `optimizers` and `schedules`, whose names are the checkpoint's keys, and say what a
+    step is.
 
     Args:
         config: finalized TrainConfig.
@@ -127,8 +128,8 @@ class Loop:
         training, epoch = self.config.training, self.epoch + 1
         means = {name: value / self.step_in_epoch for name, value in self.sums.items()}
         for name, value in means.items():
-            self.say(f"  {self.shown[name].replace('G_loss', 'Generator Loss').replace('D_loss', 'Discriminator Loss')}: "
-                     f"{value:.4f}")  # fmt: skip
+            label = {"G_loss": "Generator Loss", "D_loss": "Discriminator Loss"}.get(self.shown[name], self.shown[name])
+            self.say(f"  {label}: {value:.4f}")
             if not math.isfinite(value):
                 raise UserError(f"training: {name} is no longer finite in epoch {epoch}; lower optimizer.g_lr or d_lr")
         self.sums.clear()
@@ -179,9 +180,8 @@ class Loop:
             "sums": dict(self.sums), "val_loss": self.val_loss, "best_val_loss": self.best_val_loss,
             "config": self.config.to_dict(), "random_state": random_state(),
             "scaler_state_dict": self.precision.scaler.state_dict(),
-            **{f"{name}_state_dict": plain_names(unwrapped(module).state_dict()) for name, module in self.networks.items()},
-            **{f"{name}_state_dict": optimizer.state_dict() for name, optimizer in self.optimizers.items()},
-            **{f"{name}_state_dict": schedule.state_dict() for name, schedule in self.schedules.items()},
+            **{f"{name}_state_dict": plain_names(unwrapped(part).state_dict()) for name, part in self.networks.items()},
+            **{f"{name}_state_dict": part.state_dict() for name, part in {**self.optimizers, **self.schedules}.items()},
         }  # fmt: skip
 
     def save(self, name: str) -> None:

@@ -6,8 +6,8 @@ from collections import defaultdict
 from collections.abc import Mapping
 
 import torch
-
 from losses.losses import SSIM_MIN_SIZE, angles, ssim
+
 from metrics import psnr_db
 from utils.maps import MAPS
 
@@ -58,6 +58,7 @@ def metrics_table(means: Mapping[str, float]) -> str:
     for name in COLOUR_MAPS:
         similar = f"  SSIM {means[f'{name}_ssim']:.3f}" if f"{name}_ssim" in means else ""
         lines.append(f"  {name:<9} PSNR {means[f'{name}_psnr']:.2f} dB  MAE {means[f'{name}_mae']:.4f}{similar}")
-    lines.append(f"  normal    {means['normal_angle_mean']:.2f} degrees off, median {means['normal_angle_median']:.2f}, "
-                 f"95 % below {means['normal_angle_p95']:.2f}")  # fmt: skip
+    angle = {kind: means[f"normal_angle_{kind}"] for kind in ("mean", "median", "p95")}
+    lines.append(f"  normal    {angle['mean']:.2f} degrees off, median {angle['median']:.2f}, "
+                 f"95 % below {angle['p95']:.2f}")  # fmt: skip
     return "\n".join(lines)

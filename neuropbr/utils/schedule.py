@@ -37,7 +37,11 @@ class Schedule:
             done = epoch - self.warm_up
             if settings.scheduler == "cosine" and base > least:
                 return (least + (base - least) * (1 + math.cos(math.pi * min(done / left, 1))) / 2) / base
-            return settings.scheduler_gamma ** (done // settings.scheduler_step_size) if settings.scheduler == "step" else 1.0
+            return (
+                settings.scheduler_gamma ** (done // settings.scheduler_step_size)
+                if settings.scheduler == "step"
+                else 1.0
+            )
 
         self.curve = LambdaLR(optimizer, factor)
         self.plateau = ReduceLROnPlateau(

@@ -3,8 +3,8 @@
     shard_00000.pt   {"indices", "names", "sources", "teacher_outputs": {map: (n, C, h, w) float16}}
     shards.json      what made them: the dataset's fingerprint, how many shards and samples, the teacher's hash
 
-`names` are "clean/sample_0000", `sources` one hash each of the sample's files, so that a prediction is never paired with
-another sample; shards.json is written last, so that a set without it is not complete.
+`names` are "clean/sample_0000", `sources` one hash each of the sample's files, so that a prediction is never paired
+with another sample; shards.json is written last, so that a set without it is not complete.
 """
 
 from __future__ import annotations
@@ -103,8 +103,8 @@ class DistillationShardDataset(Dataset):
         for key, wanted in fingerprint(whole, seed).items():
             if index.get(key) != wanted:
                 raise UserError(
-                    f"{quote(folder / INDEX)}: expected shards of {key} {brief(wanted)}, found {brief(index.get(key))}; "
-                    "use the options and files of teacher_infer.py, or run it again"
+                    f"{quote(folder / INDEX)}: expected shards of {key} {brief(wanted)}, found {brief(index.get(key))};"
+                    " use the options and files of teacher_infer.py, or run it again"
                 )
         by_name = {sample_name(sample): sample for sample in whole.samples}
         places: dict[str, tuple[Path, int]] = {}
@@ -113,11 +113,15 @@ class DistillationShardDataset(Dataset):
             shard = read_shard(path)
             for position, (name, source) in enumerate(zip(shard["names"], shard["sources"])):
                 if name not in by_name or source != sample_hash(whole, by_name[name]):
-                    raise UserError(f"{quote(path)}: {brief(name)} was predicted from other renders; run teacher_infer.py again")
+                    raise UserError(
+                        f"{quote(path)}: {brief(name)} was predicted from other renders; run teacher_infer.py again"
+                    )
                 places[name] = (path, position)
         missing = [name for name in by_name if name not in places]
         if missing:
-            raise UserError(f"{quote(folder)}: expected a prediction of {missing[0]}, found none; run teacher_infer.py again")
+            raise UserError(
+                f"{quote(folder)}: expected a prediction of {missing[0]}, found none; run teacher_infer.py again"
+            )
         self.places = [places[sample_name(sample)] for sample in self.samples]
         order = {path: i for i, path in enumerate(sorted({path for path, _ in self.places}))}
         self.groups = [order[path] for path, _ in self.places]  # EpochBatches keeps a shard's samples together

@@ -58,7 +58,8 @@ def make_loader(dataset: Dataset, batches: EpochBatches, data: Any, device: torc
     workers = min(data.num_workers, len(batches))
     more = {"persistent_workers": data.persistent_workers, "prefetch_factor": data.prefetch_factor} if workers else {}
     pinned = data.pin_memory and device.type == "cuda"
-    return DataLoader(dataset, batch_sampler=batches, num_workers=workers, pin_memory=pinned, **more)
+    own = torch.Generator()  # a DataLoader draws a number for every pass: not from the one that dropout draws from
+    return DataLoader(dataset, batch_sampler=batches, num_workers=workers, pin_memory=pinned, generator=own, **more)
 
 
 def open_dataset(config: Any, split: str | None) -> PBRDataset:

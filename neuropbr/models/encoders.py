@@ -43,7 +43,22 @@ def adapt_stem(stem: nn.Conv2d, in_channels: int, stride: int) -> nn.Conv2d:
     return new
 
 
-class ResNetEncoder(nn.Module):
+class Encoder(nn.Module):
+    """Stages one after the other; the last one's result is the latent, those before are skips."""
+
+    stages: nn.ModuleList
+    skip_channels: tuple[int, ...]
+    latent_channels: int
+
+    def forward(self, x: torch.Tensor) -> Features:
+        results = []
+        for stage in self.stages:
+            x = stage(x)
+            results.append(x)
+        return results[:-1], results[-1]
+
+
+class ResNetEncoder(Encoder):
     """resnet18 to resnet152. Skips at 1, 1/2, 1/4, 1/8 of the side for stride 1, half of that for stride 2."""
 
     def __init__(self, name: str, stride: int, in_channels: int, pretrained: bool):
@@ -51,21 +66,19 @@ class ResNetEncoder(nn.Module):
         net = torchvision_network(name, pretrained)
         stem = adapt_stem(net.conv1, in_channels, stride)
         self.stages = nn.ModuleList(
-            [nn.Sequential(stem, net.bn1, net.relu), nn.Sequential(net.maxpool, net.layer1), net.layer2, net.layer3]
+            [
+                nn.Sequential(stem, net.bn1, net.relu),
+                nn.Sequential(net.maxpool, net.layer1),
+                net.layer2,
+                net.layer3,
+                net.layer4,
+            ]
         )
-        self.last = net.layer4
         widths = (64, 64, 128, 256, 512) if name in ("resnet18", "resnet34") else (64, 256, 512, 1024, 2048)
         self.skip_channels, self.latent_channels = widths[:4], widths[4]
 
-    def forward(self, x: torch.Tensor) -> Features:
-        skips = []
-        for stage in self.stages:
-            x = stage(x)
-            skips.append(x)
-        return skips, self.last(x)
 
-
-class MobileNetEncoder(nn.Module):
+class MobileNetEncoder(Encoder):
     """mobilenet_v3_large or _small. Four skips, the first at the stem's size; latent at a sixteenth of that."""
 
     def __init__(self, name: str, stride: int, in_channels: int, pretrained: bool):
@@ -77,13 +90,6 @@ class MobileNetEncoder(nn.Module):
         self.stages = nn.ModuleList(nn.Sequential(*layers[start:end]) for start, end in zip(starts, ends))
         widths = [_out_channels(layers[end - 1]) for end in ends]
         self.skip_channels, self.latent_channels = tuple(widths[:-1]), widths[-1]
-
-    def forward(self, x: torch.Tensor) -> Features:
-        skips = []
-        for stage in self.stages:
-            x = stage(x)
-            skips.append(x)
-        return skips[:-1], skips[-1]
 
 
 def _out_channels(layer: nn.Module) -> int:
@@ -98,7 +104,7 @@ def double_conv(in_channels: int, out_channels: int, stride: int = 1) -> nn.Sequ
     return nn.Sequential(*layers)
 
 
-class UNetEncoder(nn.Module):
+class UNetEncoder(Encoder):
     """Plain convolutions, the first level at the input's side / stride, each further one at half the side before."""
 
     def __init__(self, channels: Sequence[int], stride: int, in_channels: int):
@@ -108,15 +114,8 @@ class UNetEncoder(nn.Module):
         self.stages = nn.ModuleList(double_conv(*pair) for pair in pairs)
         self.skip_channels, self.latent_channels = tuple(channels[:-1]), channels[-1]
 
-    def forward(self, x: torch.Tensor) -> Features:
-        skips = []
-        for stage in self.stages:
-            x = stage(x)
-            skips.append(x)
-        return skips[:-1], skips[-1]
 
-
-def build_encoder(model: Any, pretrained: bool) -> nn.Module:
+def build_encoder(model: Any, pretrained: bool) -> Encoder:
     """The encoder of a ModelConfig."""
     stride, inputs = model.encoder_stride, model.encoder_in_channels
     if model.encoder_type == "unet":

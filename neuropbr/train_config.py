@@ -251,7 +251,7 @@ def load_config(name: str) -> TrainConfig:
 
 
 def apply_overrides(config: TrainConfig, assignments: Sequence[str]) -> None:
-    """--set model.transformer_dim=64 and the like, in place; values as in Python, true/false/none too, else text."""
+    """--set model.transformer_dim=64 and the like, in place; values as in Python, true and false too, else text."""
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
         section, _, name = key.strip().partition(".")
@@ -259,7 +259,7 @@ def apply_overrides(config: TrainConfig, assignments: Sequence[str]) -> None:
             raise UserError(
                 f"--set: expected SECTION.FIELD=VALUE, such as data.image_size=512, found {brief(assignment)}"
             )
-        words = {"true": True, "false": False, "none": None}
+        words = {"true": True, "false": False}
         try:
             value = words[text.lower()] if text.lower() in words else ast.literal_eval(text)
         except (ValueError, SyntaxError):

@@ -6,6 +6,7 @@ folder that looks like neuropbr/.
 
 import shlex
 import shutil
+import sys
 
 import neuropbr_tools as tools
 import pytest
@@ -183,12 +184,15 @@ def test_conversion_commands(trained, flags):
     assert (trained / command.split()[-1]).exists()
 
 
-def test_prediction_says_that_it_needs_macos(trained):
+def test_prediction_says_that_it_needs_macos(trained, capsys, monkeypatch):
     (trained / "mobile_app" / "ios" / "empty.mlpackage").mkdir(parents=True, exist_ok=True)
-    done = tools.in_process(trained, *shlex.split(
-        "training/coreml/run_inference.py mobile_app/ios/empty.mlpackage --input my_renders --output inference_results"
-    ))  # fmt: skip
-    assert done.returncode == 2 and "macOS" in done.stderr and len(done.stderr.strip().splitlines()) == 1
+    command = "training/coreml/run_inference.py mobile_app/ios/empty.mlpackage --input my_renders --output inference_results"
+    monkeypatch.setattr(sys, "platform", "linux")
+    words = shlex.split(command.removeprefix("training/coreml/run_inference.py"))
+    with tools.inside(trained):
+        assert tools.run("coreml/run_inference", *words) == 2
+    error = capsys.readouterr().err
+    assert "macOS" in error and len(error.strip().splitlines()) == 1
 
 
 def test_validation_command(place):

@@ -186,9 +186,8 @@ def test_conversion_commands(trained, flags):
 
 def test_prediction_says_that_it_needs_macos(trained, capsys, monkeypatch):
     (trained / "mobile_app" / "ios" / "empty.mlpackage").mkdir(parents=True, exist_ok=True)
-    command = "training/coreml/run_inference.py mobile_app/ios/empty.mlpackage --input my_renders --output inference_results"
+    words = shlex.split("mobile_app/ios/empty.mlpackage --input my_renders --output inference_results")
     monkeypatch.setattr(sys, "platform", "linux")
-    words = shlex.split(command.removeprefix("training/coreml/run_inference.py"))
     with tools.inside(trained):
         assert tools.run("coreml/run_inference", *words) == 2
     error = capsys.readouterr().err

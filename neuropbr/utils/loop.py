@@ -33,6 +33,8 @@ from utils.metrics import MapMetrics, metrics_table
 from utils.parallel_training import anywhere, from_first
 from utils.schedule import Schedule
 
+LATEST_SECONDS = 60  # between two latest.pth: an epoch of a few steps takes less time than writing it
+
 
 class Loop:
     """Subclasses fill `networks`, `optimizers` and `schedules`, whose names are the checkpoint's keys, and say what a
@@ -67,6 +69,7 @@ class Loop:
         self.sums: dict[str, float] = defaultdict(float)  # of this epoch's losses
         self.val_loss = self.best_val_loss = math.inf
         self.logs: Logs | None = None
+        self._saved_at = time.monotonic()
 
     # --- what a subclass says --------------------------------------------------------------------------------------
 
@@ -142,10 +145,13 @@ class Loop:
             self.best_val_loss = min(self.val_loss, self.best_val_loss)
         for schedule in self.schedules.values():
             schedule.step(self.val_loss)
-        self.save(self.LATEST)
+        periodic = epoch % training.save_every_n_epochs == 0 and not training.save_best_only
+        due = time.monotonic() - self._saved_at > LATEST_SECONDS
+        if best or periodic or due or epoch == training.epochs:
+            self.save(self.LATEST)
         if best:
             self.save(self.BEST)
-        if epoch % training.save_every_n_epochs == 0 and not training.save_best_only:
+        if periodic:
             self.save(self.PERIODIC.format(epoch))
 
     def validate(self) -> float:
@@ -189,6 +195,7 @@ class Loop:
             return
         if name == self.LATEST:
             save_checkpoint(self.folder / name, self.state())
+            self._saved_at = time.monotonic()
         else:  # the same state, just written: one more name of the file, which the next latest.pth does not touch
             link_checkpoint(self.folder / self.LATEST, self.folder / name)
             what = "best model" if name == self.BEST else "checkpoint"

@@ -1,5 +1,6 @@
 """train.py and run_inference.py of NeuroPBR: what is written, what goes on, and what is refused."""
 
+import json
 import math
 import os
 import shutil
@@ -103,11 +104,12 @@ def test_resume_takes_paths_from_the_checkpoint_and_flags_win(finished, tmp_path
         assert tools.run("train", "--resume", finished / "latest.pth", "--checkpoint-dir", "more", "--epochs", 4) == 0
     assert torch.load(tmp_path / "more" / "latest.pth", weights_only=True)["epoch"] == 4
     assert tools.run("train", "--resume", tmp_path / "none.pth") == 2
+    assert tools.run("train", "--resume", finished / "latest.pth", "--device", "cuda:99") == 2
     (tmp_path / "bad.pth").write_bytes((finished / "latest.pth").read_bytes()[:5000])
     assert tools.run("train", "--resume", tmp_path / "bad.pth") == 2
     assert tools.run("train", "--resume", finished / "latest.pth", "--set", "model.encoder_channels=(8,16,32)") == 2
     lines = capsys.readouterr().err.strip().splitlines()
-    assert len(lines) == 3 and all(line.startswith("error:") for line in lines)
+    assert len(lines) == 4 and all(line.startswith("error:") for line in lines)
 
 
 def test_a_compiled_checkpoint_loads_elsewhere(finished, tmp_path):
@@ -178,6 +180,27 @@ def test_two_processes_train_one_model(tiny, tmp_path):
     model, _ = load_generator(tmp_path / "both" / "latest.pth")
     assert isinstance(model, MultiViewPBRGenerator)
     assert tools.run("train", *words, "--distributed") == 2  # not started by torchrun
+
+
+def test_scores_on_held_out_materials_beside_the_training_mean(finished, tiny, tmp_path):
+    words = ["--checkpoint", finished / "best_model.pth", "--json", tmp_path / "scores.json"]
+    assert tools.run("evaluate_split", *words) == 0
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    values = torch.load(finished / "best_model.pth", weights_only=True)
+    events = EventAccumulator(str(finished / "logs"))
+    events.Reload()
+    logged = {event.step: event.value for event in events.Scalars("val/albedo_psnr")}
+    assert scores["network"]["albedo_psnr"] == pytest.approx(logged[values["epoch"]], abs=1e-3)
+    materials = {path.parent.name: picture(path) for path in tiny.glob("output/*/roughness.png")}
+    errors = []
+    for held_out, wanted in materials.items():  # one of them is the one that the split holds out
+        mean = np.mean([image.mean() for name, image in materials.items() if name != held_out])
+        errors.append(-10 * math.log10(((wanted - mean) ** 2).mean()))
+    assert min(abs(scores["training_mean"]["roughness_psnr"] - psnr) for psnr in errors) < 1e-3
+
+
+def picture(path):
+    return np.asarray(PillowImage.open(path), np.float64) / 255
 
 
 # --- inference -----------------------------------------------------------------------------------------------------

@@ -32,7 +32,7 @@ def add_inference_options(parser: argparse.ArgumentParser, out_dir: str) -> None
     parser.add_argument("--device", default="auto", help="auto, cuda, cuda:N, mps, cpu")
     parser.add_argument("--compress", nargs=argparse.REMAINDER, metavar="OPTION",
                         help="last: train the compressor on the result, with these options of the root's train.py, "
-                             "such as --compress --bpp 2.5 --save_dir ./outputs")  # fmt: skip
+                             "such as --compress --bpp 8 --save_dir ./outputs")  # fmt: skip
 
 
 def three_pictures(folder: Path, suffixes: tuple[str, ...] = (".png",), exactly: bool = True) -> list[Path]:

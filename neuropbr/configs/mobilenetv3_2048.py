@@ -1,0 +1,15 @@
+"""ViT student for desktops: 2048 in, 2048 out."""
+
+from train_config import TrainConfig
+
+
+def get_config():
+    cfg = TrainConfig()
+    cfg.data.image_size, cfg.data.output_size, cfg.data.batch_size = (2048, 2048), (2048, 2048), 2
+    cfg.model.encoder_type, cfg.model.encoder_backbone = "mobilenetv3", "mobilenet_v3_large"
+    cfg.model.encoder_stride = 2
+    cfg.model.transformer_dim, cfg.model.transformer_num_heads = 256, 4
+    cfg.model.transformer_depth, cfg.model.transformer_mlp_ratio = 2, 2
+    cfg.transform.use_imagenet_stats = True
+    cfg.training.epochs, cfg.training.save_every_n_epochs = 100, 1
+    return cfg

@@ -1,0 +1,3 @@
+"""The student for Core ML and ONNX."""
+
+import core_path  # noqa: F401

@@ -1,0 +1,103 @@
+"""Maps from three pictures by a converted model: a .mlpackage (macOS), or a .onnx (anywhere).
+
+python3 coreml/run_inference.py pbr_model.mlpackage --input folder_with_3_images --output inference_results
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+if __name__ == "__main__":  # as in converter.py
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+import core_path  # noqa: F401
+
+import threads  # isort: skip  # noqa: F401  # before torch
+import numpy as np
+import torch
+from PIL import Image as PillowImage
+from utils.inference import three_pictures
+from utils.maps import read_rgb, write_picture
+
+from coreml.converter import import_coremltools
+from coreml.wrapper import INPUTS, OUTPUTS
+from errors import UserError, run_command, what_is_wrong
+from files import make_folder
+from images import quote
+
+SUFFIXES = (".png", ".jpg", ".jpeg")
+FINAL_SIDE = 2048  # pixels: what a phone makes of the model's maps
+
+
+def read_pictures(folder: Path, side: int) -> list[np.ndarray]:
+    """The first three pictures by name, (side, side, 3) uint8 each."""
+    pictures = [read_rgb(path, (side, side)) for path in three_pictures(folder, SUFFIXES, exactly=False)]
+    return [(picture.permute(1, 2, 0).numpy() * 255 + 0.5).astype(np.uint8) for picture in pictures]
+
+
+def predict_onnx(path: Path, folder: Path) -> dict[str, np.ndarray]:
+    """name -> (h, w, C) in 0..255. Raises: UserError."""
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise UserError("running ONNX needs onnxruntime, which is not installed; "
+                        "pip install -r requirements-neuropbr.txt") from error  # fmt: skip
+    try:
+        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        side = session.get_inputs()[0].shape[2]
+        pictures = read_pictures(folder, side)
+        feed = {name: picture.transpose(2, 0, 1)[None].astype(np.float32) for name, picture in zip(INPUTS, pictures)}
+        results = session.run(list(OUTPUTS), feed)
+    except UserError:
+        raise
+    except Exception as error:  # its exceptions share no base class
+        raise UserError(f"{quote(path)}: expected ONNX of coreml/converter.py, found {what_is_wrong(error)}") from error
+    return {name: values[0].transpose(1, 2, 0) for name, values in zip(OUTPUTS, results)}
+
+
+def predict_coreml(path: Path, folder: Path) -> dict[str, np.ndarray]:
+    """name -> (h, w, C) in 0..255. Raises: UserError, on Linux in any case."""
+    if sys.platform != "darwin":
+        raise UserError(f"{quote(path)}: prediction with Core ML needs macOS; convert to .onnx to run the model here")
+    model = import_coremltools().models.MLModel(str(path))
+    side = model.get_spec().description.input[0].type.imageType.width
+    feed = {name: PillowImage.fromarray(picture) for name, picture in zip(INPUTS, read_pictures(folder, side))}
+    results = model.predict(feed)
+    arrays = {name: np.asarray(results[name], np.float32) for name in OUTPUTS}
+    return {name: values[..., None] if values.ndim == 2 else values[..., :3] for name, values in arrays.items()}
+
+
+def run(argv: Sequence[str] | None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", help=".mlpackage or .onnx")
+    parser.add_argument("--input", required=True, help="folder with at least three PNG or JPEG files")
+    parser.add_argument("--output", default="coreml_output", help="receives the maps")
+    parser.add_argument("--size", type=int, default=FINAL_SIDE, help="side of the maps, by Lanczos; 0: the model's own")
+    options = parser.parse_args(argv)
+    if not 0 <= options.size <= 16384:
+        raise UserError(f"--size: expected 0 to 16384 pixels, found {options.size}")
+    path, out = Path(options.model), Path(options.output)
+    if not path.exists():
+        raise UserError(f"{quote(path)}: expected a .mlpackage or .onnx of coreml/converter.py, found none")
+    predict = predict_onnx if path.suffix == ".onnx" else predict_coreml
+    maps = predict(path, Path(options.input))
+    make_folder(out)
+    for name, values in maps.items():
+        pixels = (values.clip(0, 255) + 0.5).astype(np.uint8)
+        picture = PillowImage.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+        if options.size:
+            picture = picture.resize((options.size, options.size), PillowImage.Resampling.LANCZOS)
+        array = np.asarray(picture, np.float32).reshape(picture.height, picture.width, -1) / 255
+        write_picture(out / f"{name}.png", torch.from_numpy(array).permute(2, 0, 1))
+    print(f"{', '.join(maps)} of {picture.width}x{picture.height}: {quote(out)}")
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return run_command(lambda: run(argv))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

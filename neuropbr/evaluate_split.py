@@ -1,0 +1,75 @@
+"""Score a checkpoint on held-out materials, beside predicting each map's mean over the training materials.
+
+    python evaluate_split.py --checkpoint checkpoints/best_model.pth --input-dir ./data/input --output-dir ./data/output
+
+The split is that of the checkpoint's configuration. Writes the figures to --json too, if given.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+import core_path  # noqa: F401
+
+import threads  # isort: skip  # noqa: F401  # before torch
+import torch
+from utils.batches import open_dataset
+from utils.checkpoints import load_generator
+from utils.device import choose_device
+from utils.maps import MAPS, split_targets, unit
+from utils.metrics import MapMetrics, metrics_table
+
+from errors import UserError, counted, run_command
+from files import write_json
+
+
+def training_means(dataset: torch.utils.data.Dataset) -> dict[str, torch.Tensor]:
+    """name -> (1, C, 1, 1), the mean over all texels of the dataset's maps; of normals the mean direction."""
+    sums = {name: torch.zeros(channels, dtype=torch.float64) for name, channels in MAPS.items()}
+    for _, targets in dataset:
+        for name, values in split_targets(targets[None]).items():
+            sums[name] += values[0].double().mean((1, 2))
+    means = {name: (total / len(dataset)).float().reshape(1, -1, 1, 1) for name, total in sums.items()}
+    return {**means, "normal": unit(means["normal"], 1)}
+
+
+def run(argv: Sequence[str] | None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--checkpoint", required=True)
+    parser.add_argument("--input-dir", help="renders (default: as trained)")
+    parser.add_argument("--output-dir", help="maps (default: as trained)")
+    parser.add_argument("--json", help="receives the figures")
+    parser.add_argument("--device", default="auto", help="auto, cuda, cuda:N, mps, cpu")
+    options = parser.parse_args(argv)
+    model, config = load_generator(options.checkpoint)
+    device = choose_device(options.device)
+    config.data.input_dir = options.input_dir or config.data.input_dir
+    config.data.output_dir = options.output_dir or config.data.output_dir
+    config.data.metadata_path = None if options.input_dir else config.data.metadata_path
+    train, held_out = (open_dataset(config, split) for split in ("train", "val"))
+    if not len(held_out):
+        raise UserError("--checkpoint: expected one that was trained with materials held out, found val_ratio 0")
+    means, model = training_means(train), model.to(device)
+    scores, baseline = MapMetrics(), MapMetrics()
+    with torch.no_grad():
+        for views, targets in held_out:
+            target = split_targets(targets[None])
+            scores.add({name: values.cpu() for name, values in model(views[None].to(device)).items()}, target)
+            baseline.add({name: means[name].expand_as(values) for name, values in target.items()}, target)
+    print(f"{counted(len(held_out), 'held-out sample')}, {counted(len(train), 'training sample')}")
+    print(metrics_table(scores.means()))
+    print("each map's training mean instead:")
+    print(metrics_table(baseline.means()))
+    if options.json:
+        write_json(options.json, {"network": scores.means(), "training_mean": baseline.means()})
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return run_command(lambda: run(argv))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,78 @@
+"""Fused latent and skips -> features at the encoder's first size, super-resolution, and four heads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from utils.maps import MAPS, unit
+
+from models.encoders import double_conv
+
+WIDTH = 64  # channels that the heads read
+
+
+def conv(in_channels: int, out_channels: int, size: int = 3) -> nn.Sequential:
+    """Convolution, batch norm, ReLU."""
+    return nn.Sequential(
+        nn.Conv2d(in_channels, out_channels, size, padding=size // 2, bias=False),
+        nn.BatchNorm2d(out_channels), nn.ReLU(True),
+    )  # fmt: skip
+
+
+def grown(x: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
+    return F.interpolate(x, size=list(size), mode="bilinear", align_corners=False)
+
+
+class UpBlock(nn.Module):
+    """To the skip's size, then both together."""
+
+    def __init__(self, in_channels: int, skip: int):
+        super().__init__()
+        self.out_channels = skip if skip <= WIDTH else skip // 2
+        self.reduce = conv(in_channels, self.out_channels)
+        self.join = double_conv(self.out_channels + skip, self.out_channels)
+
+    def forward(self, x: torch.Tensor, skip: torch.Tensor) -> torch.Tensor:
+        return self.join(torch.cat([skip, self.reduce(grown(x, skip.shape[-2:]))], 1))
+
+
+def super_resolution(scale: int) -> nn.Sequential:
+    """Sub-pixel convolutions (Shi et al. 2016): WIDTH channels in and out, `scale` 1, 2 or 4 times the side."""
+    if scale == 2:
+        return nn.Sequential(
+            conv(WIDTH, WIDTH), conv(WIDTH, 4 * WIDTH), nn.PixelShuffle(2), conv(WIDTH, 32), nn.Conv2d(32, WIDTH, 1)
+        )
+    layers: list[nn.Module] = []
+    for _ in range(scale // 2):  # 4: twice
+        layers += [conv(WIDTH, 2 * WIDTH), conv(2 * WIDTH, 4 * WIDTH), nn.PixelShuffle(2)]
+    return nn.Sequential(*layers, *([conv(WIDTH, WIDTH)] if layers else []))
+
+
+class PBRDecoder(nn.Module):
+    """(B, latent, h, w) and skips, shallow to deep -> name -> (B, C, H, W) as utils.maps has it."""
+
+    def __init__(self, latent: int, skips: Sequence[int], sr_scale: int):
+        super().__init__()
+        self.scale = max(sr_scale, 1)
+        self.blocks = nn.ModuleList()
+        for skip in reversed(skips):
+            self.blocks.append(UpBlock(latent, skip))
+            latent = self.blocks[-1].out_channels
+        self.widen = nn.Conv2d(latent, WIDTH, 1) if latent != WIDTH else nn.Identity()
+        self.sr = super_resolution(self.scale)
+        self.heads = nn.ModuleDict({name: nn.Conv2d(WIDTH, channels, 1) for name, channels in MAPS.items()})
+
+    def forward(
+        self, x: torch.Tensor, skips: Sequence[torch.Tensor], size: Sequence[int], call: Callable
+    ) -> dict[str, torch.Tensor]:
+        """size: (H, W) of the result; call(module, *inputs) runs a block, with checkpointing or without."""
+        for block, skip in zip(self.blocks, reversed(skips)):
+            x = call(block, x, skip)
+        x = call(self.sr, self.widen(x))
+        if tuple(x.shape[-2:]) != tuple(size):  # a side that the stride does not divide
+            x = grown(x, size)
+        maps = {name: head(x).float() for name, head in self.heads.items()}
+        return {name: unit(v, 1) if name == "normal" else v.sigmoid() for name, v in maps.items()}

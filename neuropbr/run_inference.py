@@ -1,0 +1,31 @@
+"""Maps from three views, by a trained teacher.
+
+    python run_inference.py --checkpoint checkpoints/latest.pth --sample-idx 12 --out-dir inference_outputs/sample_12
+    python run_inference.py --checkpoint checkpoints/latest.pth --input-dir ./my_renders --out-dir my_material
+
+Writes albedo.png, roughness.png, metallic.png, normal.png, a material that the compressor takes as --data_dir, and
+view_0.png to view_2.png, what the network saw. With --compress ... the compressor runs on the result at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+import core_path  # noqa: F401
+
+import threads  # isort: skip  # noqa: F401  # before torch
+from utils.inference import add_inference_options, run_inference
+
+from errors import run_command
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_inference_options(parser, "inference_outputs")
+    return run_command(lambda: run_inference(parser.parse_args(argv), "view_{}.png"))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,30 @@
+"""Maps from three views, by a trained student. Options and files as of ../run_inference.py; views are input_view_N.png.
+
+python student/run_inference.py --checkpoint checkpoints_student/best_student.pth --input-dir ./my_renders
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+if __name__ == "__main__":  # this folder has a train.py of its own: the one above takes its place
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+import core_path  # noqa: F401
+
+import threads  # isort: skip  # noqa: F401  # before torch
+from utils.inference import add_inference_options, run_inference
+
+from errors import run_command
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_inference_options(parser, "student_inference_outputs")
+    return run_command(lambda: run_inference(parser.parse_args(argv), "input_view_{}.png"))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,162 @@
+"""Train a student on a teacher's shards and on the ground truth.
+
+    python student/train.py --config configs/mobilenetv3_512.py --shards-dir ./data/shards_1024 \\
+        --input-dir ./data/input --output-dir ./data/output --checkpoint-dir ./checkpoints_student
+
+Without shards, --teacher-checkpoint runs the teacher beside the student.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+if __name__ == "__main__":  # this folder has a train.py of its own: the one above takes its place
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+import core_path  # noqa: F401
+
+import threads  # isort: skip  # noqa: F401  # before torch
+import torch
+import torch.nn.functional as F
+from losses.losses import DistillationLoss, HybridLoss
+from models.generator import MultiViewPBRGenerator
+from train_config import TrainConfig
+from utils.batches import open_dataset, open_splits
+from utils.checkpoints import load_generator
+from utils.cli import add_data_options, add_training_options, resolve_config
+from utils.device import compiled
+from utils.logs import log_pictures
+from utils.loop import Loop
+from utils.maps import Size, split_targets, unit
+from utils.schedule import Schedule, make_optimizer
+from utils.shards import DistillationShardDataset
+
+from errors import EXIT_INTERRUPTED, UserError, counted, run_command
+from trainer import stop_signals
+
+
+def fitted(maps: dict[str, torch.Tensor], size: Size) -> dict[str, torch.Tensor]:
+    """Maps (B, C, h, w) at `size`, normals of length 1 again."""
+    if tuple(maps["albedo"].shape[-2:]) == tuple(size):
+        return maps
+    maps = {name: F.interpolate(values.float(), size, mode="bilinear", antialias=True) for name, values in maps.items()}
+    return {**maps, "normal": unit(maps["normal"], 1)}
+
+
+class StudentLoop(Loop):
+    """(1 - alpha) * the loss against the truth + alpha * the distance from the teacher; there is no GAN."""
+
+    LATEST, BEST, PERIODIC = "latest_student.pth", "best_student.pth", "student_epoch_{:04d}.pth"
+    PREFIX = "val_student"
+    shown = {"loss_total": "loss", "loss_hard": "hard", "loss_soft": "soft"}  # noqa: RUF012
+
+    def __init__(self, config: TrainConfig, device: torch.device, shards: str | None, teacher: str | None):
+        train, held_out = open_splits(config)
+        self.teacher, groups = None, None
+        if shards:
+            if config.data.use_augmentation:
+                raise UserError("use_augmentation: shards hold predictions of the renders as they are; switch it off")
+            whole, folder = open_dataset(config, None), Path(shards)
+            train, held_out = (
+                DistillationShardDataset(part, whole, folder, config.training.seed) for part in (train, held_out)
+            )
+            groups = train.groups
+        else:
+            self.teacher, self.teacher_config = load_generator(teacher)
+            self.teacher.requires_grad_(False).to(device)
+        super().__init__(config, device, train, held_out, groups)
+        self.say(f"{counted(len(train), 'training sample')}, {counted(len(held_out), 'validation sample')}")
+        fresh = config.training.resume_from is None
+        torch.manual_seed(config.training.seed)
+        student = MultiViewPBRGenerator(config, config.model.pretrained and fresh).to(device)
+        self.networks = {"student": student}
+        self.optimizers = {"optimizer": make_optimizer(student.parameters(), config.optimizer, "g")}
+        self.schedules = {"scheduler": Schedule(self.optimizers["optimizer"], config.optimizer,
+                                                config.training.epochs, warm_up=True)}  # fmt: skip
+        self.student = compiled(student, device, config.training.compile)
+        self.hard, self.soft = HybridLoss(config.loss), DistillationLoss(config.distillation.temperature)
+        if not fresh:
+            self.resume(config.training.resume_from)
+
+    def state(self) -> dict[str, Any]:
+        distillation = self.config.distillation
+        return {**super().state(), "distillation_temperature": distillation.temperature,
+                "distillation_alpha": distillation.alpha}  # fmt: skip
+
+    def _teach(self, batch: Any) -> dict[str, torch.Tensor]:
+        """The teacher's maps at the student's output size."""
+        if self.teacher is None:
+            return fitted(batch[2], self.config.data.output_size)
+        own, other = self.config.transform, self.teacher_config.transform
+        own_mean, own_std, mean, std = (
+            torch.tensor(list(v), device=self.device).reshape(3, 1, 1)
+            for v in (own.mean, own.std, other.mean, other.std)
+        )
+        views = (batch[0] * own_std + own_mean - mean) / std  # it was trained on other statistics, maybe, and size
+        sized = F.interpolate(views.flatten(0, 1), self.teacher_config.data.image_size, mode="bilinear", antialias=True)
+        with torch.no_grad(), self.precision.autocast():
+            maps = self.teacher(sized.reshape(*views.shape[:3], *sized.shape[-2:]))
+        return fitted(maps, self.config.data.output_size)
+
+    def train_step(self, batch: Any) -> dict[str, torch.Tensor]:
+        taught, target = self._teach(batch), split_targets(batch[1])
+        with self.precision.autocast():
+            prediction = self.student(batch[0])
+        hard, parts = self.hard(prediction, target)
+        soft, distances = self.soft(prediction, taught)
+        alpha = self.config.distillation.alpha
+        total = (1 - alpha) * hard + alpha * soft
+        rate = self.optimizers["optimizer"].param_groups[0]["lr"]
+        self.step("optimizer", total, self.config.training.grad_clip_norm)
+        return {**parts, **distances, "loss_total": total.detach(), "loss_hard": hard.detach(),
+                "loss_soft": soft.detach(), "lr": torch.tensor(rate)}  # fmt: skip
+
+    def val_step(self, batch: Any) -> tuple:
+        target = split_targets(batch[1])
+        with self.precision.autocast():
+            prediction = self.student(batch[0])
+        return prediction, target, self.hard(prediction, target)[0]
+
+    def log_images(self, batch: Any, prediction: Any, target: Any, epoch: int) -> None:
+        common = (self.mean, self.std)
+        log_pictures(self.logs, self.PREFIX, batch[0], prediction, target, epoch, *common)
+        log_pictures(self.logs, "val_teacher", batch[0], self._teach(batch), target, epoch, *common)
+
+
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_data_options(parser)
+    add_training_options(parser)
+    parser.add_argument("--shards-dir", help="what teacher_infer.py wrote")
+    parser.add_argument("--teacher-checkpoint", help="runs the teacher instead of reading shards")
+    parser.add_argument("--temperature", type=float, help="of the teacher's softened maps (default 4)")
+    parser.add_argument("--alpha", type=float, help="weight of the teacher, 0 to 1 (default 0.3)")
+    parser.add_argument("--no-amp", action="store_true", help="float32 on CUDA too")
+    options = parser.parse_args(argv)
+    if bool(options.shards_dir) == bool(options.teacher_checkpoint):
+        parser.error("expected either --shards-dir or --teacher-checkpoint")
+    return options
+
+
+def run(argv: Sequence[str] | None) -> int:
+    options = parse_args(argv)
+    for name in ("temperature", "alpha"):
+        if getattr(options, name) is not None:
+            options.assignments.append(f"distillation.{name}={getattr(options, name)}")
+    if options.no_amp:
+        options.assignments.append("training.use_amp=False")
+    config, device = resolve_config(options)
+    with stop_signals() as stop:
+        finished = StudentLoop(config, device, options.shards_dir, options.teacher_checkpoint).run(stop)
+    return 0 if finished else EXIT_INTERRUPTED
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return run_command(lambda: run(argv))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,132 @@
+"""Train the teacher: three views of a material -> its albedo, roughness, metallic and normal maps.
+
+python train.py --input-dir ./data/input --output-dir ./data/output
+python train.py --config quick_test --batch-size 2 --set data.image_size=256 --no-pretrained
+python train.py --resume checkpoints/latest.pth
+torchrun --nproc_per_node 4 train.py --distributed ...
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import core_path  # noqa: F401
+
+import threads  # isort: skip  # noqa: F401  # before torch
+import torch
+from losses.losses import GANLoss, HybridLoss
+from models.discriminators import build_discriminator, join_maps
+from models.generator import MultiViewPBRGenerator
+from utils.batches import open_splits
+from utils.cli import add_data_options, add_training_options, resolve_config
+from utils.device import compiled
+from utils.logs import log_pictures
+from utils.loop import Loop
+from utils.maps import split_targets
+from utils.parallel_training import distributed, process_group
+from utils.schedule import Schedule, make_optimizer
+
+from errors import EXIT_INTERRUPTED, counted, run_command
+from trainer import stop_signals
+
+__all__ = ["MultiViewPBRGenerator", "main"]
+
+
+class TeacherLoop(Loop):
+    """Generator and, from gan_start_epoch on, discriminator; one pass of the generator per step serves both."""
+
+    shown = {"g_loss": "G_loss", "d_loss": "D_loss"}  # noqa: RUF012
+
+    def __init__(self, config: Any, device: torch.device, rank: int = 0, processes: int = 1):
+        train, held_out = open_splits(config)
+        super().__init__(config, device, train, held_out, rank=rank, processes=processes)
+        fresh = config.training.resume_from is None
+        self.say(f"{counted(len(train), 'training sample')}, {counted(len(held_out), 'validation sample')}")
+        torch.manual_seed(config.training.seed)  # the same weights in every process
+        generator = MultiViewPBRGenerator(config, config.model.pretrained and fresh).to(device)
+        if device.type == "cuda":
+            generator = generator.to(memory_format=torch.channels_last)
+        generator = distributed(generator, processes)
+        discriminator = distributed(build_discriminator(config.model).to(device), processes)
+        torch.manual_seed(config.training.seed + rank)  # other dropout in each
+        self.networks = {"generator": generator}
+        self.optimizers = {"g_optimizer": make_optimizer(generator.parameters(), config.optimizer, "g")}
+        if config.model.use_gan:
+            self.networks["discriminator"] = discriminator
+            self.optimizers["d_optimizer"] = make_optimizer(discriminator.parameters(), config.optimizer, "d")
+        epochs = config.training.epochs
+        self.schedules = {
+            name.replace("optimizer", "scheduler"): Schedule(optimizer, config.optimizer, epochs, name[0] == "g")
+            for name, optimizer in self.optimizers.items()
+        }
+        self.generator, self.discriminator = compiled(generator, device, config.training.compile), discriminator
+        self.loss = HybridLoss(config.loss)
+        self.gan = GANLoss(config.loss.gan_loss_type, config.model.discriminator_use_sigmoid)
+        if not fresh:
+            self.resume(config.training.resume_from)
+
+    def train_step(self, batch: Any) -> dict[str, torch.Tensor]:
+        views, target = batch[0], split_targets(batch[1])
+        training, weights = self.config.training, self.config.loss
+        adversarial = self.config.model.use_gan and weights.w_gan > 0 and self.epoch >= training.gan_start_epoch
+        with self.precision.autocast():
+            prediction = self.generator(views)
+        scalars: dict[str, torch.Tensor] = {"g_lr": torch.tensor(self.optimizers["g_optimizer"].param_groups[0]["lr"])}
+        fake = join_maps(prediction).float()
+        if adversarial:
+            real = join_maps(target)
+            for _ in range(training.d_steps_per_g_step):
+                with self.precision.autocast():
+                    loss = self.gan.discriminator(self.discriminator(real), self.discriminator(fake.detach()))
+                self.step("d_optimizer", weights.w_discriminator * loss)
+            scalars["d_loss"] = loss.detach()
+        total, parts = self.loss(prediction, target)
+        if adversarial:
+            self.discriminator.requires_grad_(False)  # its own step comes from its own loss alone
+            with self.precision.autocast():
+                fooled = self.gan.generator(self.discriminator(fake))
+            total, parts["loss_gan_g"] = total + weights.w_gan * fooled, fooled.detach()
+        self.step("g_optimizer", total, training.grad_clip_norm)
+        self.discriminator.requires_grad_(True)
+        return {**scalars, **parts, "g_loss": total.detach(), "loss_total": total.detach()}
+
+    def val_step(self, batch: Any) -> tuple:
+        target = split_targets(batch[1])
+        with self.precision.autocast():
+            prediction = self.generator(batch[0])
+        return prediction, target, self.loss(prediction, target)[0]
+
+    def log_images(self, batch: Any, prediction: Any, target: Any, epoch: int) -> None:
+        log_pictures(self.logs, self.PREFIX, batch[0], prediction, target, epoch, self.mean, self.std)
+
+
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_data_options(parser)
+    add_training_options(parser)
+    parser.add_argument("--use-dirty", action="store_true", help="the same as --render-curriculum 2")
+    parser.add_argument("--distributed", action="store_true", help="insist on having been started by torchrun")
+    return parser.parse_args(argv)
+
+
+def run(argv: Sequence[str] | None) -> int:
+    options = parse_args(argv)
+    with process_group(options.distributed) as (rank, processes):
+        config, device = resolve_config(options)
+        if device.type == "cuda":
+            torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+            torch.backends.cudnn.benchmark = True
+        with stop_signals() as stop:
+            finished = TeacherLoop(config, device, rank, processes).run(stop)
+    return 0 if finished else EXIT_INTERRUPTED
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return run_command(lambda: run(argv))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

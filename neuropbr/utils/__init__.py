@@ -1,0 +1,3 @@
+"""Data, training loop, metrics, logs and checkpoints of NeuroPBR."""
+
+import core_path  # noqa: F401

@@ -1,0 +1,81 @@
+"""Which samples come when: an order that depends on seed and epoch alone, so that a run can go on inside an epoch."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from utils.dataset import Augmentation, PBRDataset
+
+
+class EpochBatches:
+    """Batches of (epoch, position) for DataLoader(batch_sampler=...).
+
+    Args:
+        samples: how many there are.
+        groups: None, or the samples' group each: a group's samples come one after the other, in an order of the
+            groups, so that a file with several of them is read once.
+        rank, processes: each process takes every so many batches; the last ones are filled up from the start.
+    """
+
+    def __init__(self, samples: int, batch_size: int, seed: int, shuffle: bool = True, groups: list[int] | None = None,
+                 rank: int = 0, processes: int = 1):  # fmt: skip
+        self.samples, self.batch_size, self.seed, self.shuffle = samples, batch_size, seed, shuffle
+        self.groups, self.rank, self.processes = groups, rank, processes
+        self.epoch = self.skip = 0  # skip: batches of this epoch that were had before
+
+    def _order(self) -> list[int]:
+        order = list(range(self.samples))
+        if self.shuffle:
+            dice = random.Random(f"{self.seed} {self.epoch}")
+            dice.shuffle(order)
+            if self.groups is not None:
+                ranks = sorted(set(self.groups))
+                dice.shuffle(ranks)
+                place = {group: i for i, group in enumerate(ranks)}
+                order.sort(key=lambda index: place[self.groups[index]])
+        return order
+
+    def __len__(self) -> int:
+        return -(-self.samples // (self.batch_size * self.processes))
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        order, batch = self._order(), self.batch_size
+        total = len(self) * self.processes * batch
+        if self.processes > 1:
+            order = (order * (total // max(len(order), 1) + 1))[:total]
+        batches = [order[start : start + batch] for start in range(0, len(order), batch)]
+        for indices in batches[self.rank :: self.processes][self.skip :]:
+            yield [(self.epoch, index) for index in indices]
+
+
+def make_loader(dataset: Dataset, batches: EpochBatches, data: Any, device: torch.device) -> DataLoader:
+    """A DataLoader as DataConfig has it."""
+    workers = min(data.num_workers, len(batches))
+    more = {"persistent_workers": data.persistent_workers, "prefetch_factor": data.prefetch_factor} if workers else {}
+    pinned = data.pin_memory and device.type == "cuda"
+    own = torch.Generator()  # a DataLoader draws a number for every pass: not from the one that dropout draws from
+    return DataLoader(dataset, batch_sampler=batches, num_workers=workers, pin_memory=pinned, generator=own, **more)
+
+
+def open_dataset(config: Any, split: str | None) -> PBRDataset:
+    """The PBRDataset of a configuration; augmentation for "train" alone."""
+    data = config.data
+    augmentation = None
+    if split == "train" and data.use_augmentation:
+        augmentation = Augmentation(data.horizontal_flip, data.vertical_flip, data.random_rotation)
+    return PBRDataset(
+        data.input_dir, data.output_dir, data.metadata_path, config.transform.mean, config.transform.std,
+        data.image_size, data.output_size, data.use_dirty_renders, data.render_curriculum, split, data.val_ratio,
+        config.training.seed, augmentation,
+    )  # fmt: skip
+
+
+def open_splits(config: Any) -> tuple[PBRDataset, PBRDataset]:
+    """(training, validation); where nothing is held out, both are everything."""
+    train, held_out = open_dataset(config, "train"), open_dataset(config, "val")
+    return train, held_out if len(held_out) else open_dataset(config, None)

@@ -1,0 +1,83 @@
+"""Options that the commands share."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+import torch
+from train_config import TrainConfig, apply_overrides, finalize, load_config
+
+from errors import UserError
+from utils.checkpoints import load_checkpoint, stored_config
+from utils.device import automatic_batch_size, choose_device
+
+
+def add_data_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--config", help="default, quick_test, lightweight, or a .py file with get_config(), which is run"
+    )
+    parser.add_argument("--set", action="append", default=[], metavar="SECTION.FIELD=VALUE", dest="assignments",
+                        help="any field of train_config.py, e.g. data.image_size=512; may be repeated")  # fmt: skip
+    parser.add_argument("--input-dir", help="renders (default ./data/input)")
+    parser.add_argument("--output-dir", help="maps (default ./data/output)")
+    parser.add_argument("--metadata-path", help="default: render_metadata.json of --input-dir")
+    parser.add_argument("--render-curriculum", type=int, choices=(0, 1, 2), help="0 clean, 1 clean and dirty, 2 dirty")
+    parser.add_argument("--device", help="auto, cuda, cuda:N, mps, cpu")
+
+
+def add_training_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--batch-size", help="samples per step and process; auto: what fits into the GPU's memory")
+    parser.add_argument("--epochs", type=int)
+    parser.add_argument("--checkpoint-dir")
+    parser.add_argument("--resume", help="checkpoint; its configuration and data paths are taken over, flags win")
+    parser.add_argument("--pretrained", action=argparse.BooleanOptionalAction,
+                        help="ImageNet weights for the encoder, downloaded where they are not cached")  # fmt: skip
+
+
+def resolve_config(options: argparse.Namespace) -> tuple[TrainConfig, torch.device]:
+    """The configuration of --resume's checkpoint or of --config, then --set, then the other flags; finalized.
+
+    Raises: UserError.
+    """
+    given = vars(options)
+    config = load_config(given.get("config") or "default")
+    resume = given.get("resume") or config.training.resume_from
+    if resume:
+        if not given.get("config"):
+            config = stored_config(load_checkpoint(resume), resume)
+        config.training.resume_from = resume
+    apply_overrides(config, options.assignments)
+    if options.input_dir and not options.metadata_path:
+        config.data.metadata_path = None  # of the other folder
+    _override(config, "data", given, ("input_dir", "output_dir", "metadata_path", "render_curriculum"))
+    if given.get("render_curriculum") is not None:
+        config.data.use_dirty_renders = False  # the newer flag wins
+    elif given.get("use_dirty"):
+        config.data.render_curriculum = 2
+    _override(config, "training", given, ("epochs", "checkpoint_dir", "device"))
+    _override(config, "model", given, ("pretrained",))
+    device = choose_device(config.training.device)
+    batch_size = given.get("batch_size")
+    if batch_size is not None:
+        config.training.batch_size = None
+        config.data.batch_size = 1 if batch_size == "auto" else _whole("--batch-size", batch_size)
+    finalize(config)
+    if batch_size == "auto":
+        config.training.batch_size = automatic_batch_size(config, device)
+        finalize(config)
+        print(f"batch size {config.data.batch_size}")
+    return config, device
+
+
+def _override(config: Any, section: str, given: dict[str, Any], names: tuple[str, ...]) -> None:
+    for name in names:
+        if given.get(name) is not None:
+            setattr(getattr(config, section), name, given[name])
+
+
+def _whole(flag: str, text: Any) -> int:
+    try:
+        return int(text)
+    except ValueError as error:
+        raise UserError(f"{flag}: expected a whole number or auto, found {text}") from error

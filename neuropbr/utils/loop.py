@@ -1,0 +1,244 @@
+"""The loop that teacher and student share: epochs, validation, checkpoints, logs, and going on as if never stopped."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from errors import UserError, counted
+from images import quote
+from report import progress_bar
+from trainer import StopRequest
+from utils.batches import EpochBatches, make_loader
+from utils.checkpoints import (
+    link_checkpoint,
+    load_checkpoint,
+    load_weights,
+    plain_names,
+    random_state,
+    restore_random_state,
+    save_checkpoint,
+    unwrapped,
+)
+from utils.device import Precision
+from utils.logs import Logs
+from utils.metrics import MapMetrics, metrics_table
+from utils.parallel_training import anywhere, from_first
+from utils.schedule import Schedule
+
+LATEST_SECONDS = 60  # between two latest.pth: an epoch of a few steps takes less time than writing it
+
+
+class Loop:
+    """Subclasses fill `networks`, `optimizers` and `schedules`, whose names are the checkpoint's keys, and say what a
+    step is.
+
+    Args:
+        config: finalized TrainConfig.
+        train, held_out: datasets; their items are tuples of tensors and dicts of tensors.
+        groups: see EpochBatches.
+        rank, processes: of this process among those that train together.
+    """
+
+    LATEST, BEST, PERIODIC = "latest.pth", "best_model.pth", "checkpoint_epoch_{:04d}.pth"
+    PREFIX = "val"
+
+    def __init__(self, config: Any, device: torch.device, train: Any, held_out: Any, groups: list[int] | None = None,
+                 rank: int = 0, processes: int = 1, say: Callable[[str], None] = print):  # fmt: skip
+        self.config, self.device, self.rank, self.processes = config, device, rank, processes
+        self.say = say if rank == 0 else lambda text: None
+        self.folder = Path(config.training.checkpoint_dir)
+        self.precision = Precision(device, config.training.use_amp)
+        seed, size = config.training.seed, config.data.batch_size
+        self.batches = EpochBatches(len(train), size, seed, True, groups, rank, processes)
+        self.loader = make_loader(train, self.batches, config.data, device)
+        val_batches = EpochBatches(len(held_out), size, seed, shuffle=False)
+        self.val_loader = make_loader(held_out, val_batches, config.data, device)
+        self.mean, self.std = train.mean, train.std
+        self.networks: dict[str, nn.Module] = {}
+        self.optimizers: dict[str, torch.optim.Optimizer] = {}
+        self.schedules: dict[str, Schedule] = {}
+        self.epoch = self.step_in_epoch = self.global_step = 0  # epochs and steps that are done
+        self.sums: dict[str, float] = defaultdict(float)  # of this epoch's losses
+        self.val_loss = self.best_val_loss = math.inf
+        self.logs: Logs | None = None
+        self._saved_at = time.monotonic()
+
+    # --- what a subclass says --------------------------------------------------------------------------------------
+
+    def train_step(self, batch: Any) -> dict[str, torch.Tensor]:
+        """One step; scalars for the log, of which those in `shown` are averaged for the terminal."""
+        raise NotImplementedError
+
+    def val_step(self, batch: Any) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor], torch.Tensor]:
+        """(prediction, target, loss) of a batch."""
+        raise NotImplementedError
+
+    def log_images(self, batch: Any, prediction: Mapping[str, torch.Tensor], target: Mapping[str, torch.Tensor],
+                   epoch: int) -> None:  # fmt: skip
+        raise NotImplementedError
+
+    shown: Mapping[str, str] = {}  # scalar -> its name in the terminal
+
+    # --- running ---------------------------------------------------------------------------------------------------
+
+    def run(self, stop: StopRequest) -> bool:
+        """Train until the last epoch or a stop. Returns whether it is finished."""
+        training = self.config.training
+        self.logs = Logs(self.folder, self.config, self.rank == 0, self.global_step)
+        try:
+            while self.epoch < training.epochs:
+                if not self._train_epoch(stop):
+                    self.save(self.LATEST)
+                    self.say(f"stopped in epoch {self.epoch + 1}; --resume {quote(self.folder / self.LATEST)} goes on")
+                    return False
+                self._finish_epoch()
+            return True
+        finally:
+            self.logs.close()
+
+    def _train_epoch(self, stop: StopRequest) -> bool:
+        for network in self.networks.values():
+            network.train()
+        self.batches.epoch, self.batches.skip = self.epoch, self.step_in_epoch
+        started = time.monotonic()
+        with progress_bar(len(self.batches), self.step_in_epoch, self.rank != 0) as bar:
+            bar.set_description(f"Epoch {self.epoch + 1}")
+            for batch in self.loader:
+                scalars = self.train_step(_to(batch, self.device))
+                self.global_step += 1
+                self.step_in_epoch += 1
+                values = {name: float(scalars[name]) for name in self.shown if name in scalars}
+                for name, value in values.items():
+                    self.sums[name] += value
+                bar.update()
+                bar.set_postfix({self.shown[name]: f"{value:.3f}" for name, value in values.items()})
+                if self.global_step % self.config.training.log_every_n_steps == 0:
+                    self.logs.scalars("train", scalars, self.global_step)
+                if anywhere(stop.requested, self.device, self.processes):
+                    return False
+        self.say(f"Epoch {self.epoch + 1} Summary: {self.step_in_epoch} steps, {time.monotonic() - started:.1f} s")
+        return True
+
+    def _finish_epoch(self) -> None:
+        training, epoch = self.config.training, self.epoch + 1
+        means = {name: value / self.step_in_epoch for name, value in self.sums.items()}
+        for name, value in means.items():
+            label = {"G_loss": "Generator Loss", "D_loss": "Discriminator Loss"}.get(self.shown[name], self.shown[name])
+            self.say(f"  {label}: {value:.4f}")
+            if not math.isfinite(value):
+                raise UserError(f"training: {name} is no longer finite in epoch {epoch}; lower optimizer.g_lr or d_lr")
+        self.sums.clear()
+        self.epoch, self.step_in_epoch = epoch, 0
+        best = False
+        if epoch % training.val_every_n_epochs == 0 or epoch == training.epochs:
+            loss = self.validate() if self.rank == 0 else 0.0
+            self.val_loss = from_first(loss, self.device, self.processes)
+            best = self.val_loss < self.best_val_loss
+            self.best_val_loss = min(self.val_loss, self.best_val_loss)
+        for schedule in self.schedules.values():
+            schedule.step(self.val_loss)
+        periodic = epoch % training.save_every_n_epochs == 0 and not training.save_best_only
+        due = time.monotonic() - self._saved_at > LATEST_SECONDS
+        if best or periodic or due or epoch == training.epochs:
+            self.save(self.LATEST)
+        if best:
+            self.save(self.BEST)
+        if periodic:
+            self.save(self.PERIODIC.format(epoch))
+
+    def validate(self) -> float:
+        """Mean loss over the validation samples; metrics and pictures go to the logs."""
+        for network in self.networks.values():
+            network.eval()
+        metrics, losses, count = MapMetrics(), 0.0, 0
+        every = self.config.training.log_images_every_n_epochs
+        with torch.no_grad():
+            for i, batch in enumerate(self.val_loader):
+                if i == self.config.training.val_batches:
+                    break
+                batch = _to(batch, self.device)
+                prediction, target, loss = self.val_step(batch)
+                samples = len(target["albedo"])
+                losses, count = losses + float(loss) * samples, count + samples
+                metrics.add(prediction, target)
+                if i == 0 and (self.epoch % every == 0 or self.epoch == 1):
+                    self.log_images(batch, prediction, target, self.epoch)
+        means, loss = metrics.means(), losses / count
+        self.logs.scalars("val", {"loss": loss, **means}, self.epoch)
+        self.say(f"[Validation] Epoch {self.epoch} - Loss: {loss:.4f} ({counted(count, 'sample')})")
+        self.say(metrics_table(means))
+        return loss
+
+    # --- checkpoints -----------------------------------------------------------------------------------------------
+
+    def state(self) -> dict[str, Any]:
+        """Everything to go on with, in plain values."""
+        return {
+            "epoch": self.epoch, "step_in_epoch": self.step_in_epoch, "global_step": self.global_step,
+            "sums": dict(self.sums), "val_loss": self.val_loss, "best_val_loss": self.best_val_loss,
+            "config": self.config.to_dict(), "random_state": random_state(),
+            "scaler_state_dict": self.precision.scaler.state_dict(),
+            **{f"{name}_state_dict": plain_names(unwrapped(part).state_dict()) for name, part in self.networks.items()},
+            **{f"{name}_state_dict": part.state_dict() for name, part in {**self.optimizers, **self.schedules}.items()},
+        }  # fmt: skip
+
+    def save(self, name: str) -> None:
+        if self.rank:
+            return
+        if name == self.LATEST:
+            save_checkpoint(self.folder / name, self.state())
+            self._saved_at = time.monotonic()
+        else:  # the same state, just written: one more name of the file, which the next latest.pth does not touch
+            link_checkpoint(self.folder / self.LATEST, self.folder / name)
+            what = "best model" if name == self.BEST else "checkpoint"
+            self.say(f"Saved {what}: {quote(self.folder / name)}")
+
+    def resume(self, path: str) -> None:
+        """Take up what `state` saved. Raises: UserError for a checkpoint of another network or without the state."""
+        values = load_checkpoint(path)
+        missing = [key for key in self.state() if key not in values]
+        if missing:
+            raise UserError(f"{quote(path)}: expected {missing[0]} to go on with, found none; resume from latest.pth")
+        for name, module in self.networks.items():
+            load_weights(unwrapped(module), values[f"{name}_state_dict"], path)
+        for name, part in {**self.optimizers, **self.schedules}.items():
+            try:
+                part.load_state_dict(values[f"{name}_state_dict"])
+            except (ValueError, KeyError) as error:
+                raise UserError(f"{quote(path)}: expected the state of this {name}, found another ({error})") from error
+        if values["scaler_state_dict"] and self.precision.scaler.is_enabled():
+            self.precision.scaler.load_state_dict(values["scaler_state_dict"])
+        self.epoch, self.step_in_epoch, self.global_step = (
+            int(values[name]) for name in ("epoch", "step_in_epoch", "global_step")
+        )
+        self.sums = defaultdict(float, values["sums"])
+        self.val_loss, self.best_val_loss = values["val_loss"], values["best_val_loss"]
+        restore_random_state(values["random_state"])
+        self.say(f"resumed {quote(path)} after epoch {self.epoch}, step {self.global_step}")
+
+    def step(self, name: str, loss: torch.Tensor, clip: float = 0.0) -> None:
+        """One step of an optimizer on `loss`, its gradient's norm at most `clip` (0: any)."""
+        optimizer, scaler = self.optimizers[name], self.precision.scaler
+        optimizer.zero_grad(set_to_none=True)
+        scaler.scale(loss).backward()
+        if clip:
+            scaler.unscale_(optimizer)
+            nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], clip)
+        scaler.step(optimizer)
+        scaler.update()
+
+
+def _to(batch: Any, device: torch.device) -> Any:
+    if isinstance(batch, torch.Tensor):
+        return batch.to(device, non_blocking=True)
+    if isinstance(batch, Mapping):
+        return {name: _to(value, device) for name, value in batch.items()}
+    return [_to(value, device) for value in batch]

@@ -1,0 +1,98 @@
+"""The four maps of a material as tensors and as PNG files.
+
+A stack of maps is a dict name -> (C, H, W) or (B, C, H, W) float32. Albedo (sRGB as the file stores it), roughness and
+metallic are in [0, 1]; a normal is a unit vector, x to the right, y to the top of the image, z to the viewer.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from torchvision.transforms.v2 import functional as image_ops
+
+from errors import UserError
+from files import make_folder, write_bytes
+from images import encode_png, quote, read_image
+
+MAPS = {"albedo": 3, "roughness": 1, "metallic": 1, "normal": 3}  # name -> channels, in the order of everything here
+FLAT = (0.0, 0.0, 1.0)  # the normal where a file has none: a vector of length 0
+VIEWS = 3
+
+Size = tuple[int, int]  # height, width
+
+
+def read_picture(path: str | os.PathLike) -> torch.Tensor:
+    """(1 or 3, H, W) float32 in [0, 1] of an 8- or 16-bit file. Raises: UserError for what cannot be used."""
+    pixels = read_image(path).pixels
+    if pixels.dtype == np.float32:
+        raise UserError(f"{quote(path)}: expected integers of 8 or 16 bits, found floats; save it as 16-bit PNG")
+    values = pixels.astype(np.float32) / np.iinfo(pixels.dtype).max
+    return torch.from_numpy(np.ascontiguousarray(values.transpose(2, 0, 1)))
+
+
+def read_rgb(path: str | os.PathLike, size: Size | None = None) -> torch.Tensor:
+    """(3, H, W) in [0, 1]; a grey file is repeated; `size` (height, width) resizes, None keeps the file's."""
+    return _resized(_channels(read_picture(path), 3), size)
+
+
+def read_map(path: str | os.PathLike, name: str, size: Size | None = None) -> torch.Tensor:
+    """One map of MAPS as this module's docstring has it. An RGB file of a one-channel map gives its mean."""
+    picture = read_picture(path)
+    if name == "normal":
+        if picture.shape[0] != 3:
+            raise UserError(f"{quote(path)}: expected an RGB normal map, found a grey file; save it as RGB")
+        return unit(_resized(2 * picture - 1, size), 0)
+    return _resized(_channels(picture, MAPS[name]), size)
+
+
+def _channels(picture: torch.Tensor, channels: int) -> torch.Tensor:
+    if picture.shape[0] == channels:
+        return picture
+    return picture.expand(3, -1, -1) if channels == 3 else picture.mean(0, keepdim=True)
+
+
+def _resized(picture: torch.Tensor, size: Size | None) -> torch.Tensor:
+    if size is None or tuple(picture.shape[-2:]) == tuple(size):
+        return picture.contiguous()
+    return image_ops.resize(picture, list(size), antialias=True)
+
+
+def unit(vectors: torch.Tensor, dim: int) -> torch.Tensor:
+    """`vectors` with length 1 along `dim`; those of length 0 become FLAT."""
+    length = vectors.norm(dim=dim, keepdim=True)
+    shape = [1] * vectors.dim()
+    shape[dim] = 3
+    flat = torch.tensor(FLAT, dtype=vectors.dtype, device=vectors.device).reshape(shape)
+    return torch.where(length > 1e-6, vectors / length.clamp_min(1e-6), flat)
+
+
+def as_picture(name: str, values: torch.Tensor) -> torch.Tensor:
+    """A map as a picture in [0, 1]: normals n become (n + 1) / 2."""
+    return ((values + 1) / 2 if name == "normal" else values).clamp(0, 1)
+
+
+def write_picture(path: str | os.PathLike, picture: torch.Tensor) -> None:
+    """Write (1 or 3, H, W) values in [0, 1] as an 8-bit PNG, atomically; halves round up."""
+    codes = (picture.detach().float().cpu().clamp(0, 1) * 255 + 0.5).floor().to(torch.uint8)
+    write_bytes(path, encode_png(np.ascontiguousarray(codes.permute(1, 2, 0).numpy())))
+
+
+def write_maps(folder: Path, maps: Mapping[str, torch.Tensor]) -> None:
+    """<folder>/<name>.png of each map (C, H, W): a folder that the compressor takes as --data_dir."""
+    make_folder(folder)
+    for name in MAPS:
+        write_picture(folder / f"{name}.png", as_picture(name, maps[name]))
+
+
+def stack_targets(maps: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """(4, 3, H, W) of the maps of one sample; one-channel maps are repeated."""
+    return torch.stack([maps[name].expand(3, -1, -1) for name in MAPS])
+
+
+def split_targets(targets: torch.Tensor) -> dict[str, torch.Tensor]:
+    """(B, 4, 3, H, W) -> name -> (B, C, H, W)."""
+    return {name: targets[:, i, :channels] for i, (name, channels) in enumerate(MAPS.items())}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from configs import Config
@@ -37,6 +38,13 @@ class Schedule:
         poly = floor + (1 - floor) * (1 - decay) ** config.lr_decay_power
         # plateau: a run whose PSNR never got flat before max_iter would end on rates that are still high
         return min(poly, self.plateau_factor)
+
+    def named_rates(self, rates: Sequence[float], iteration: int) -> dict[str, float]:
+        """Learning rates at `iteration` under the names of the log; `rates`: of the network and of each grid, as
+        configured."""
+        factor = self.factor(iteration)
+        names = ["network"] + [f"grid_{index}" for index in range(len(rates) - 1)]
+        return {name: rate * factor for name, rate in zip(names, rates)}
 
     def noise_strength(self, iteration: int) -> float:
         """Noise amplitude in units of half a quantisation step, falling linearly to 0."""

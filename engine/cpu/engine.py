@@ -112,9 +112,7 @@ class CpuEngine:
 
     def learning_rates(self) -> dict[str, float]:
         """Current rate of the network and of each grid."""
-        factor = self.schedule.factor(self.iteration)
-        names = ["network"] + [f"grid_{index}" for index in range(len(self.model.grids))]
-        return {name: rate * factor for name, rate in zip(names, self._rates)}
+        return self.schedule.named_rates(self._rates, self.iteration)
 
     # --- parameters and state --------------------------------------------------------------------------------------
 

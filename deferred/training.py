@@ -18,6 +18,7 @@ from deferred.options import FREE, NEWEST, TrainOptions, fields_of, make_options
 from deferred.page import write_page
 from deferred.pictures import comparison, save_png
 from deferred.prepare import data_folder
+from deferred.schedule import REACH, reach
 from deferred.trainer import Trainer
 from deferred.util import format_ids, parse_ids, resolve_device, to_8_bit
 from errors import UserError, shell_quote
@@ -147,12 +148,20 @@ def describe(trainer: Trainer, run: Path) -> str:
     )
     view = ", channels 3 to 11 by view" if form.view_direction else ""
     texture = f"{form.texturew}x{form.textureh}x{form.texture_dim} texture of {counts[0]} numbers{view}"
-    return "\n".join([
+    lines = [
         f"frames   {len(frames)} of {', '.join(sizes):.60} ({format_ids(frames.ids):.60}), {held}",
         f"model    {texture}" + (f"; U-Net of {counts[1]}" if counts[1] else ""),
         f"training {trainer.options.epoch} epochs of {trainer.steps_per_epoch} steps, crops of {trainer.crop[1]}x"
         f"{trainer.crop[0]}, on {trainer.device.type}; {quote(run)}",
-    ])  # fmt: skip
+    ]
+    options = trainer.options
+    moves = reach(trainer.script, options.lr, trainer.steps_per_epoch, options.epoch, len(trainer.model.texture.levels))
+    if trainer.script != "train_unet" and moves < REACH:
+        lines.append(
+            f"note: with --lr {options.lr:g} and {trainer.steps_per_epoch} steps an epoch the schedule lets the texture "
+            f"move by {moves:.2g} in all, too little to learn colours; raise --lr, lower --batch, or both (docs/deferred.md)"
+        )
+    return "\n".join(lines)
 
 
 def finish(trainer: Trainer, run: Path, say: Say) -> None:

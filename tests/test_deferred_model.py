@@ -15,7 +15,7 @@ from deferred.model.renderer import Form, new_renderer, place_colours, restore
 from deferred.model.texture import LaplacianTexture
 from deferred.model.unet import UNet
 from deferred.options import make_options, numbers
-from deferred.schedule import make_optimiser, rate_factor, set_rates
+from deferred.schedule import REACH, make_optimiser, rate_factor, reach, set_rates
 
 FORM = Form(texture_dim=13, textureh=12, texturew=24, use_pyramid=True, view_direction=True, unet_width=2)
 
@@ -260,3 +260,11 @@ def test_bad_options(script, given, refused):
 
 def test_numbers():
     assert numbers("0.5,0.999", "--betas", 2, below=1.0) == (0.5, 0.999)
+
+
+def test_how_far_a_texture_can_move():
+    """The original's flags on 120 frames, too little; those of the README; no more epochs than there are."""
+    little = reach("train_texture", 1e-3, 10, 50, 4)
+    assert little == pytest.approx(0.001 * 10 * 4 * (2 + 1 + 0.5 + 0.41)) and little < REACH
+    assert reach("train_texture", 0.01, 30, 12, 4) > REACH < reach("train", 0.01, 30, 30, 4)
+    assert reach("train", 1.0, 1, 3, 1) == pytest.approx((1 + 2 + 3) / 5)

@@ -158,8 +158,9 @@ def describe(trainer: Trainer, run: Path) -> str:
     moves = reach(trainer.script, options.lr, trainer.steps_per_epoch, options.epoch, len(trainer.model.texture.levels))
     if trainer.script != "train_unet" and moves < REACH:
         lines.append(
-            f"note: with --lr {options.lr:g} and {trainer.steps_per_epoch} steps an epoch the schedule lets the texture "
-            f"move by {moves:.2g} in all, too little to learn colours; raise --lr, lower --batch, or both (docs/deferred.md)"
+            f"note: with --lr {options.lr:g} and {trainer.steps_per_epoch} steps an epoch the schedule lets the "
+            f"texture move by {moves:.2g} in all, too little to learn colours; raise --lr, lower --batch, or both "
+            "(docs/deferred.md)"
         )
     return "\n".join(lines)
 

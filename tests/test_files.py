@@ -105,7 +105,7 @@ def test_mode_follows_the_umask(tmp_path, mask):
     assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o666 & ~mask
 
 
-@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, [1, {"a": math.nan}], {1, 2}, object()], ids=repr)
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, [1, {"a": math.nan}], {1, 2}, object], ids=repr)
 def test_json_is_strict(tmp_path, value):
     (tmp_path / "a.json").write_text("{}")
     with pytest.raises((ValueError, TypeError)):

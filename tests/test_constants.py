@@ -11,7 +11,15 @@ import torch
 from exports import edit_manifest
 from PIL import Image as PillowImage
 from reference import parse_npz
-from runs import checkpoint_differences, checkpoint_of, newest_run, offline, payload, quick, save_maps
+from runs import (
+    _offline,  # noqa: F401  # autouse
+    checkpoint_differences,
+    checkpoint_of,
+    newest_run,
+    payload,
+    quick,
+    save_maps,
+)
 
 import dataset
 import export
@@ -33,12 +41,6 @@ from shape import DecoderSpec, GridSpec
 
 CPU = torch.device("cpu")
 SIZES = [(1, 1), (1, 7), (5, 3), (33, 17), (64, 8)]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _offline():
-    with offline():
-        yield
 
 
 def varied(name, width, height, dtype=np.uint8, seed=0):

@@ -9,7 +9,11 @@ import pytest
 import torch
 import yaml
 from PIL import Image as PillowImage
-from runs import offline, quick, save_maps
+from runs import (
+    _offline,  # noqa: F401  # autouse
+    quick,
+    save_maps,
+)
 
 from configs import make_config
 from dataset import Material, load_material
@@ -19,12 +23,6 @@ from report import run_summary, trained_channel_counts, weight_advice
 
 EQUAL = dict.fromkeys(MAPS, 1.0)
 RATES = {"grids": 1.5, "network": 0.25, "bpp": 1.75, "all_mips": 2.125}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _offline():
-    with offline():
-        yield
 
 
 # --- shares --------------------------------------------------------------------------------------------------------

@@ -7,7 +7,12 @@ import json
 import numpy as np
 import pytest
 import torch
-from runs import newest_run, offline, quick, save_maps
+from runs import (
+    _offline,  # noqa: F401  # autouse
+    newest_run,
+    quick,
+    save_maps,
+)
 
 import decoded_maps
 import metrics
@@ -20,12 +25,6 @@ from evaluate import evaluate_model, metric_options, missing_metrics
 from manifest import describe_material
 from map_files import MAPS, map_slice
 from model import NeuralTexture, build_model
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _offline():
-    with offline():
-        yield
 
 
 @pytest.fixture

@@ -11,18 +11,17 @@ import pytest
 from exports import limited_memory
 from fuzz_images import exr_seeds, repaired_png
 from PIL import Image as PillowImage
-from runs import offline, quick, refusal, save_maps
+from runs import (
+    _offline,  # noqa: F401  # autouse
+    quick,
+    refusal,
+    save_maps,
+)
 
 from configs import MAX_PIXELS
 from dataset import load_material
 from exr_header import parse_exr_header
 from images import read_image
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _offline():
-    with offline():
-        yield
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")

@@ -7,7 +7,15 @@ import json
 import numpy as np
 import pytest
 import torch
-from runs import QUICK, checkpoint_differences, checkpoint_of, offline, quick, refusal, save_maps
+from runs import (
+    QUICK,
+    _offline,  # noqa: F401  # autouse
+    checkpoint_differences,
+    checkpoint_of,
+    quick,
+    refusal,
+    save_maps,
+)
 
 import loss_weights
 import train
@@ -22,12 +30,6 @@ from model import build_model
 from schedule import Schedule
 
 EQUAL = dict.fromkeys(MAPS, 1.0)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _offline():
-    with offline():
-        yield
 
 
 def waves(name, width, height, spread, dtype=np.uint8, seed=0):

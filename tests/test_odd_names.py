@@ -16,7 +16,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from exports import FILES, edit_manifest
-from runs import checkpoint_of, offline, quick, refusal, save_maps, tree
+from runs import (
+    _offline,  # noqa: F401  # autouse
+    checkpoint_of,
+    quick,
+    refusal,
+    save_maps,
+    tree,
+)
 
 import export
 import train
@@ -42,12 +49,6 @@ NAMES = [
     "s3:bucket",
     "not utf-8 \udcff",
 ]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _offline():
-    with offline():
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -13,18 +13,15 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image as PillowImage
-from runs import leftovers, offline
+from runs import (
+    _offline,  # noqa: F401  # autouse
+    leftovers,
+)
 
 import report
 from map_files import MAPS
 from metrics import evaluate_lod
 from report import RunLog, bc7_bytes, progress_bar, readable_bytes, run_summary, save_metrics, save_strips
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _offline():
-    with offline():
-        yield
 
 
 def read_events(folder):

@@ -19,11 +19,11 @@ from runs import (
     OFFLINE,
     QUICK,
     ROOT,
+    _offline,  # noqa: F401  # autouse
     checkpoint_differences,
     checkpoint_of,
     leftovers,
     newest_run,
-    offline,
     patch_step,
     payload,
     quick,
@@ -47,12 +47,6 @@ SCHEDULES = {
     "steplr": ["--lr_scheduler", "steplr", "--early_stop_interval", 14, "--lr_step_size", 7, "--lr_decay_factor", 0.4,
                "--early_stop_psnr_threshold", 50, "--noise_anneal_fraction", 1],  # stops at 42
 }  # fmt: skip
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _offline():
-    with offline():
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,12 @@ import pytest
 import torch
 from exports import edit_manifest
 from PIL import Image as PillowImage
-from runs import checkpoint_of, offline, quick, save_maps
+from runs import (
+    _offline,  # noqa: F401  # autouse
+    checkpoint_of,
+    quick,
+    save_maps,
+)
 
 import file_space
 from checkpoint import load_checkpoint
@@ -23,12 +28,6 @@ from file_space import file_value, in_file_space, unit_normals
 from manifest import describe_material
 from model import NeuralTexture
 from shape import DecoderSpec, GridSpec
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _offline():
-    with offline():
-        yield
 
 
 def sphere(width, height, dtype=np.uint8, length=1.0, seed=0):

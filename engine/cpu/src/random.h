@@ -17,6 +17,9 @@ inline T mix(T x) {
     return x;
 }
 
+// What a stream of random numbers is for, as in engine/sampling.py; grid g draws from STREAM_NOISE + g.
+constexpr uint32_t STREAM_LOD = 0, STREAM_TEXEL = 1, STREAM_NOISE = 2;
+
 inline uint32_t stream_key(uint32_t seed, int64_t iteration, uint32_t stream) {
     uint32_t key = seed;
     for (uint32_t word : {static_cast<uint32_t>(iteration), stream}) {

@@ -26,6 +26,8 @@ struct Drawn {
     uint32_t x, y, lod;
 };
 
+constexpr int MAX_BANDS = 128;  // each has a buffer for the gradients of all weights
+
 // Who updates a row of texels: the one band whose samples can touch it, or a task of phase 2.
 constexpr uint8_t OWN_ROW = 255;
 
@@ -100,7 +102,7 @@ struct nt_trainer {
     };
 
     std::vector<std::unique_ptr<Thread>> make_threads() const;
-    // samples
+    // samples, in samples.cpp
     void draw_slice(long slice, int64_t draw_iteration);
     void share_out();
     void place_samples(int band);

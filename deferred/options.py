@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import difflib
 import importlib.util
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -245,13 +246,16 @@ def make_options(
     return options
 
 
-def numbers(text: str, flag: str, count: int, below: float = float("inf")) -> tuple[float, ...]:
-    """'a, b' -> (a, b), each 0 or more and below a limit. Raises: UserError."""
+def numbers(text: str, flag: str, count: int, low: float = 0.0, below: float = math.inf) -> tuple[float, ...]:
+    """'a, b' -> (a, b), finite, each `low` or more and below a limit. Raises: UserError."""
     try:
         found = tuple(float(part) for part in text.split(","))
     except ValueError:
         found = ()
-    if len(found) != count or not all(0 <= value < below for value in found):
-        limit = f" and below {below:g}" if below < float("inf") else ""
-        raise UserError(f'{flag}: expected {count} numbers of 0 or more{limit}, as in "0.9, 0.999", got {brief(text)}')
+    if len(found) != count or not all(math.isfinite(value) and low <= value < below for value in found):
+        least = f" of {low:g} or more" if low > -math.inf else ""
+        limit = f" and below {below:g}" if below < math.inf else ""
+        example = ", ".join(["0.5"] * count)
+        raise UserError(f'{flag}: expected {count} numbers{least}{limit} with commas between, as in "{example}", got '
+                        f"{brief(text)}")  # fmt: skip
     return found

@@ -27,11 +27,11 @@ import numpy as np
 from configs import OneLineParser, add_flag, check_value, knob
 from deferred.dataset.frames import FOLDERS, list_ids
 from deferred.meshes import TextureAlbedo, load_mesh, torus
-from deferred.options import SETTINGS_FILE
+from deferred.options import SETTINGS_FILE, numbers
 from deferred.raycast import CASTERS, MeshGeometry
 from deferred.scene import Albedo, Camera, Geometry, Light, Sphere, camera_positions, render_view, sample_albedo
 from deferred.util import id_name
-from errors import UserError, brief, run_command
+from errors import UserError, run_command
 from files import make_folder, write_bytes, write_json
 from images import encode_png, quote, read_image
 from metrics import display_pixels
@@ -105,17 +105,6 @@ def make_options(given: Mapping[str, object]) -> PrepareOptions:
     return options
 
 
-def vector(text: str, flag: str, count: int) -> np.ndarray:
-    """'a, b' -> (count,) finite float64. Raises: UserError."""
-    try:
-        values = np.array([float(part) for part in text.split(",")])
-    except ValueError:
-        values = np.empty(0)
-    if len(values) != count or not np.isfinite(values).all():
-        raise UserError(f"{flag}: expected {count} numbers with commas between, got {brief(text)}")
-    return values
-
-
 def make_scene(options: PrepareOptions) -> tuple[Geometry, Albedo]:
     """The object and its colours. Raises: UserError."""
     if not options.mesh:
@@ -138,12 +127,12 @@ def make_scene(options: PrepareOptions) -> tuple[Geometry, Albedo]:
 
 def prepare(options: PrepareOptions, folder: Path, say: Callable[[str], None] = print) -> None:
     """Render every view into `folder`. Raises: UserError."""
-    low, high = vector(options.elevation, "--elevation", 2)
+    low, high = numbers(options.elevation, "--elevation", 2, low=-math.inf)
     if not -90 <= low <= high <= 90:
         raise UserError(
             f"--elevation: expected two angles from -90 to 90, the lower one first, got {options.elevation}"
         )
-    direction = vector(options.light, "--light", 3)
+    direction = np.array(numbers(options.light, "--light", 3, low=-math.inf))
     if not np.linalg.norm(direction) > 0:
         raise UserError(f"--light: expected a direction, got {options.light}")
     geometry, albedo = make_scene(options)

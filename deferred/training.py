@@ -128,6 +128,9 @@ def make_trainer(script: str, options: TrainOptions, loaded, device: torch.devic
     train_ids, val_ids = split_ids(folder, *wanted)
     frames = FrameSet(folder, train_ids)
     held_out = FrameSet(folder, val_ids) if val_ids else None
+    frames.check_surface("--train")
+    if held_out is not None:
+        held_out.check_surface("--val")
     model = start_model(script, options, loaded)
     return Trainer(script, options, model, frames, held_out, device)
 

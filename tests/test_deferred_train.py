@@ -16,7 +16,16 @@ import torch
 from deferred_views import SIZE, flags, keep, plain_uv, quietly, run_of, sphere_folder, trained, write_frame
 from PIL import Image as PillowImage
 
-from deferred import checkpoints, config_example, options, render, render_texture, train_texture, train_unet
+from deferred import (
+    baselines,
+    checkpoints,
+    config_example,
+    options,
+    render,
+    render_texture,
+    train_texture,
+    train_unet,
+)
 from deferred import prepare as deferred_prepare
 from deferred import train as deferred_train
 from deferred.baselines import LinearTexture, mean_image_db, nearest_view_db
@@ -55,10 +64,11 @@ def test_colour_texture_comes_close_to_the_best_one(tmp_path):
     assert report["psnr_nearest_view"] == pytest.approx(nearest_view_db(train_set, held_out))
 
 
-def test_closed_form_is_the_least_squares_solution():
+def test_closed_form_is_the_least_squares_solution(monkeypatch):
     """Against numpy's on the written-out matrix, ridge included; harmonics come closer still."""
+    monkeypatch.setattr(baselines, "CG_TOLERANCE", 1e-7)  # also for texels that are hardly seen
     train_set, _ = sets()
-    few = FrameSet(sphere_folder(), train_set.ids[:3])
+    few = FrameSet(sphere_folder(), train_set.ids[:8])
     found = LinearTexture(few, 4, 5, harmonics=False)
     rows, colours = [], []
     for number in few.ids:
@@ -69,9 +79,7 @@ def test_closed_form_is_the_least_squares_solution():
         colours.append(frame.image[frame.mask] / 255)
     matrix, target = np.concatenate(rows), np.concatenate(colours)
     expected = np.linalg.solve(matrix.T @ matrix + 1e-3 * np.eye(20), matrix.T @ target)
-    seen = np.square(matrix).sum(axis=0) > 1  # what a texel that is hardly seen becomes is the ridge's choice
-    assert seen.sum() > 12 and np.abs(found.values.numpy() - expected)[seen].max() < 2e-3
-    assert np.abs(matrix @ (found.values.numpy() - expected)).max() < 2e-3
+    assert np.abs(found.values.numpy() - expected).max() < 1e-4
     assert LinearTexture(few, 4, 5, harmonics=True).db(few) > found.db(few) + 1
 
 

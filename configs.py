@@ -245,17 +245,26 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--config", default="", help="YAML or JSON file with any of these fields [path]")
     for name, field in FIELDS.items():
-        kind = type(field.default) if field.default is not dataclasses.MISSING else None
-        if kind is None and not field.metadata["words"]:
-            continue  # lists and dictionaries are given in a config file
-        kind = kind or str
-        options: dict[str, Any] = {"default": argparse.SUPPRESS, "help": help_text(field)}
-        if kind is bool:
-            options.update(type=parse_bool, nargs="?", const=True, metavar="BOOL")
-        else:
-            options.update(type=kind, metavar=kind.__name__.upper())
-        parser.add_argument(f"--{name}", **options)
+        if field.default is not dataclasses.MISSING or field.metadata["words"]:
+            add_flag(parser, name, field)  # other lists and dictionaries are given in a config file
     return parser
+
+
+def add_flag(parser: argparse.ArgumentParser, name: str, field: dataclasses.Field, **changes: Any) -> None:
+    """Add --name for a field, of its type and with its help; not given, it stays out of the namespace.
+
+    A flag of True or False may be given without a value, which is True.
+
+    Args:
+        changes: of what add_argument is called with.
+    """
+    kind = type(field.default) if field.default is not dataclasses.MISSING else str
+    options: dict[str, Any] = {"default": argparse.SUPPRESS, "help": help_text(field)}
+    if kind is bool:
+        options.update(type=parse_bool, nargs="?", const=True, metavar="BOOL")
+    else:
+        options.update(type=kind, metavar=kind.__name__.upper())
+    parser.add_argument(f"--{name}", **{**options, **changes})
 
 
 def parse_args(argv: Sequence[str] | None = None) -> dict[str, Any]:

@@ -455,22 +455,22 @@ def _table_line(lod: str, name: str, *cells: str) -> str:
 
 def error_image(decoded: MapImage, source: MapImage, gain: float = 8.0) -> np.ndarray:
     """|decoded - source| * gain as an 8-bit picture, (H, W, C) uint8."""
-    return _joined(lambda rows: _drawn(_error(decoded, source, rows, gain)), decoded)
+    return _joined(lambda rows: display_pixels(_error(decoded, source, rows, gain)), decoded)
 
 
 def picture(image: MapImage) -> np.ndarray:
     """An image as an 8-bit picture, (H, W, C) uint8; 8-bit codes are what they are."""
     if isinstance(image, np.ndarray) and image.dtype == np.uint8:
         return image
-    return _joined(lambda rows: _drawn(_values(image, rows)), image)
+    return _joined(lambda rows: display_pixels(_values(image, rows)), image)
 
 
 def strip_bands(decoded: MapImage, source: MapImage) -> Iterator[np.ndarray]:
     """decoded | source | error x 8 of one map side by side, in bands (rows, 3 W, C) uint8 from the top."""
     shipped = picture(decoded)
     for rows, _ in _row_tiles(decoded):
-        panels = [shipped[rows], _drawn(_values(source, rows)), _drawn(_error(shipped, source, rows, 8.0))]
-        yield np.concatenate(panels, axis=1)
+        drawn = [display_pixels(values) for values in (_values(source, rows), _error(shipped, source, rows, 8.0))]
+        yield np.concatenate([shipped[rows], *drawn], axis=1)
 
 
 def _joined(draw: Callable[[slice], np.ndarray], image: MapImage) -> np.ndarray:
@@ -482,6 +482,6 @@ def _error(decoded: MapImage, source: MapImage, rows: slice, gain: float) -> np.
     return np.abs(_values(decoded, rows) - _values(source, rows)) * np.float32(gain)
 
 
-def _drawn(values: np.ndarray) -> np.ndarray:
+def display_pixels(values: np.ndarray) -> np.ndarray:
     """Values as uint8 pixels: outside [0, 1] saturates, NaN becomes 0, halves round up."""
     return (np.nan_to_num(values).clip(0, 1) * np.float32(255) + np.float32(0.5)).astype(np.uint8)

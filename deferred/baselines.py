@@ -10,7 +10,8 @@ import torch
 from deferred.dataset.crops import to_values
 from deferred.dataset.frames import Frame, FrameSet
 from deferred.model.harmonics import spherical_harmonics
-from deferred.util import surface_psnr, to_8_bit
+from deferred.util import surface_psnr
+from metrics import display_pixels
 
 CG_STEPS = 60  # of conjugate gradients, at most
 CG_TOLERANCE = 1e-4  # of the residual's norm, by the first one's
@@ -25,7 +26,9 @@ def mean_direction(frame: Frame) -> np.ndarray:
 
 
 def _scored(pairs: Iterator[tuple[np.ndarray, Frame]]) -> float:
-    return surface_psnr((to_8_bit(image), to_8_bit(to_values(f.image).numpy()), f.mask) for image, f in pairs)
+    return surface_psnr(
+        (display_pixels(image), display_pixels(to_values(f.image).numpy()), f.mask) for image, f in pairs
+    )
 
 
 def same_size(train: FrameSet, held_out: FrameSet) -> bool:

@@ -22,7 +22,7 @@ from images import quote
 
 VERSION = 1
 KIND = "deferred"
-INTERRUPTED = "interrupted.pt"  # between two epochs' checkpoints; gone once the next one is written
+INTERRUPTED = "interrupted.pt"  # between two epochs' checkpoints; gone once the next is written
 CONFIG = "config.json"  # of a run folder
 _EPOCH = re.compile(r"epoch_(\d+)\.pt")
 

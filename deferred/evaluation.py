@@ -12,8 +12,8 @@ from deferred.baselines import mean_image_db, nearest_view_db, same_size
 from deferred.dataset.crops import collate, to_values
 from deferred.dataset.frames import Frame, FrameSet
 from deferred.model.renderer import NeuralRenderer
-from deferred.util import surface_psnr, to_8_bit
-from metrics import ssim_per_channel
+from deferred.util import surface_psnr
+from metrics import display_pixels, ssim_per_channel
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class View:
         """The frame, black where there is no surface."""
         if self.frame.image is None:
             return None
-        return to_8_bit(to_values(self.frame.image).numpy()) * self.frame.mask[..., None].astype(np.uint8)
+        return display_pixels(to_values(self.frame.image).numpy()) * self.frame.mask[..., None].astype(np.uint8)
 
 
 @torch.no_grad()
@@ -61,7 +61,7 @@ def _render(model: NeuralRenderer, frames: list[tuple[int, Frame]], device: torc
     colour, image = model(batch.uv, batch.direction, batch.mask)
     both = [(part if part is not None else colour).permute(0, 2, 3, 1).cpu().numpy() for part in (colour, image)]
     for (number, frame), *parts in zip(frames, *both):
-        yield View(number, frame, *map(to_8_bit, parts))
+        yield View(number, frame, *map(display_pixels, parts))
 
 
 def ssim_of(image: np.ndarray, truth: np.ndarray) -> float | None:

@@ -6,16 +6,20 @@ import argparse
 import dataclasses
 import difflib
 import importlib.util
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from configs import OneLineParser, check_value, help_text, knob, parse_bool
+from configs import OneLineParser, add_flag, check_value, knob
 from deferred import config_example
 from errors import UserError, brief, what_is_wrong
+from files import parse_json
 from images import quote
 
+SETTINGS_FILE = "settings.json"  # of a data folder
+MAX_SETTINGS_BYTES = 1 << 16
 CONFIG_FILE = Path(__file__).resolve().parent / "config.py"
 DEVICES = ("auto", "cpu", "cuda")
 OUT_MODES = ("image", "video")
@@ -91,6 +95,9 @@ WITHOUT = {
     "train_texture": frozenset({"texture_dim", "view_direction", "unet_width", "scale_augmentation"}),
     "train_unet": frozenset({"texturew", "textureh", "use_pyramid", "l2", "load_step"}),
 }
+# What depends on the user rather than on the frames: not in a data folder's settings.json.
+NOT_ADVICE = frozenset({"data", "checkpoint", "logdir", "train", "val", "load", "load_step", "resume", "device", "seed",
+                        "epoch_per_checkpoint"})  # fmt: skip
 # What may differ between a run and the command that goes on with it.
 FREE = frozenset({"data", "checkpoint", "logdir", "load", "load_step", "resume", "epoch_per_checkpoint", "device",
                   "epoch", "val"})  # fmt: skip
@@ -111,12 +118,17 @@ def setting_name(name: str, script: str) -> str:
     return own.get(name) or SETTINGS.get(name) or name.upper()
 
 
+def read_example() -> dict[str, Any]:
+    """The settings of config_example.py."""
+    return {name: value for name, value in vars(config_example).items() if name.isupper()}
+
+
 def read_settings(path: Path = CONFIG_FILE) -> dict[str, Any]:
     """The settings of config_example.py with those of the user's config.py, where there is one, on top.
 
     Raises: UserError when config.py cannot be run or sets a name that is not known.
     """
-    known = {name: value for name, value in vars(config_example).items() if name.isupper()}
+    known = read_example()
     if not path.is_file():
         return known
     spec = importlib.util.spec_from_file_location("deferred.config", path)
@@ -135,9 +147,33 @@ def read_settings(path: Path = CONFIG_FILE) -> dict[str, Any]:
     return {**known, **own}
 
 
-def defaults(script: str) -> dict[str, Any]:
-    """Name -> default of each of a command's options, checked. Raises: UserError."""
-    settings = read_settings()
+def read_advice(folder: Path, script: str) -> dict[str, Any]:
+    """Name -> value of the options that settings.json of a data folder has for a training command: what suits its
+    frames. Empty where there is no such file. Raises: UserError when it is damaged or has an option that is no such.
+    """
+    path = Path(folder) / SETTINGS_FILE
+    if not path.is_file():
+        return {}
+    try:
+        with path.open("rb") as stream:
+            found = parse_json(stream.read(MAX_SETTINGS_BYTES))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{quote(path)}: cannot be read ({what_is_wrong(error)}); correct it, or remove it for the "
+                        "usual defaults") from error  # fmt: skip
+    if not isinstance(found, dict) or not all(name in SCRIPTS and isinstance(own, dict) for name, own in found.items()):
+        raise UserError(f'{quote(path)}: expected {{"train": {{"lr": 0.01}}}} with some of {", ".join(SCRIPTS)}, found '
+                        f"{brief(found)}; correct it, or remove it")  # fmt: skip
+    fields, advice = fields_of(script), found.get(script, {})
+    for name in advice:
+        if name not in fields or name in NOT_ADVICE:
+            raise UserError(f"{quote(path)}: {brief(name)} is no setting of {script}.py's training; take it out")
+    return {name: check_value(f"{quote(path)}: {name}", fields[name], value) for name, value in advice.items()}
+
+
+def defaults(script: str, advice: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Name -> default of each of a command's options, checked: config_example.py's, on top of them those of `advice`
+    (see read_advice), on top of both what the user's config.py has changed. Raises: UserError."""
+    settings, known = read_settings(), read_example()
     values = {}
     for name, field in fields_of(script).items():
         setting = setting_name(name, script)
@@ -147,6 +183,8 @@ def defaults(script: str) -> dict[str, Any]:
         if name in ("train", "val", "test", "l2", "betas") and isinstance(value, (list, tuple)):
             value = ", ".join(map(str, value))  # the original has lists of ids
         values[name] = check_value(f"config.py: {setting}", field, value)
+        if name in (advice or {}) and settings[setting] == known[setting]:
+            values[name] = advice[name]
     if script not in SCRIPTS:
         values["data"] = values["data"] or settings["DATA_DIR"]
     return values
@@ -159,18 +197,8 @@ def build_parser(script: str, description: str, without: Sequence[str] = (), pro
     for name, field in fields_of(script).items():
         if name in without:
             continue
-        kind = type(field.default)
-        options: dict[str, Any] = {
-            "default": argparse.SUPPRESS,
-            "help": help_text(with_default(field, found.get(name))),
-        }
-        if kind is bool:
-            options.update(type=parse_bool, nargs="?", const=True, metavar="BOOL")
-        elif name == "resume":
-            options.update(nargs="?", const=NEWEST, metavar="RUN")
-        else:
-            options.update(type=kind, metavar=kind.__name__.upper())
-        parser.add_argument(f"--{name}", **options)
+        newest = {"nargs": "?", "const": NEWEST, "metavar": "RUN"} if name == "resume" else {}
+        add_flag(parser, name, with_default(field, found.get(name)), **newest)
     return parser
 
 
@@ -188,15 +216,22 @@ def parse_args(script: str, description: str, argv: Sequence[str] | None = None)
     return vars(build_parser(script, description).parse_args(argv))
 
 
-def make_options(script: str, given: Mapping[str, Any]) -> TrainOptions | RenderOptions:
-    """Validated options of a command: the configuration's defaults with `given` on top. Raises: UserError."""
+def one_option(script: str, given: Mapping[str, Any], name: str) -> Any:
+    """The value of an option whatever the others are: where data, checkpoints and runs lie. Raises: UserError."""
+    value = given[name] if name in given else defaults(script).get(name, "")
+    return check_value(f"--{name}", fields_of(script)[name], value)
+
+
+def make_options(
+    script: str, given: Mapping[str, Any], advice: Mapping[str, Any] | None = None
+) -> TrainOptions | RenderOptions:
+    """Validated options of a command: the defaults (see there) with `given` on top. Raises: UserError."""
     fields = fields_of(script)
     for name in given:
         if name not in fields:
             raise UserError(f"--{name}: {script}.py has no such option (see --help)")
-    values = {
-        name: check_value(f"--{name}", fields[name], value) for name, value in {**defaults(script), **given}.items()
-    }
+    wanted = {**defaults(script, advice), **given}
+    values = {name: check_value(f"--{name}", fields[name], value) for name, value in wanted.items()}
     if script not in SCRIPTS:
         return RenderOptions(**values)
     if script == "train_texture":  # what it has no flags for
@@ -211,13 +246,16 @@ def make_options(script: str, given: Mapping[str, Any]) -> TrainOptions | Render
     return options
 
 
-def numbers(text: str, flag: str, count: int, below: float = float("inf")) -> tuple[float, ...]:
-    """'a, b' -> (a, b), each 0 or more and below a limit. Raises: UserError."""
+def numbers(text: str, flag: str, count: int, low: float = 0.0, below: float = math.inf) -> tuple[float, ...]:
+    """'a, b' -> (a, b), finite, each `low` or more and below a limit. Raises: UserError."""
     try:
         found = tuple(float(part) for part in text.split(","))
     except ValueError:
         found = ()
-    if len(found) != count or not all(0 <= value < below for value in found):
-        limit = f" and below {below:g}" if below < float("inf") else ""
-        raise UserError(f'{flag}: expected {count} numbers of 0 or more{limit}, as in "0.9, 0.999", got {brief(text)}')
+    if len(found) != count or not all(math.isfinite(value) and low <= value < below for value in found):
+        least = f" of {low:g} or more" if low > -math.inf else ""
+        limit = f" and below {below:g}" if below < math.inf else ""
+        example = ", ".join(["0.5"] * count)
+        raise UserError(f'{flag}: expected {count} numbers{least}{limit} with commas between, as in "{example}", got '
+                        f"{brief(text)}")  # fmt: skip
     return found

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 
 from deferred.options import make_options, parse_args
 from deferred.rendering import load_model, render
-from deferred.util import resolve_device
+from device import choose_device
 from errors import UserError, run_command
 from images import quote
 
@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if model.unet is None:
         raise UserError(f"--load {quote(path)}: expected a texture with a U-Net, found a texture alone; render it with "
                         "render_texture.py")  # fmt: skip
-    render(options, model, resolve_device(options.device), colour=False)
+    render(options, model, choose_device(options.device), colour=False)
     return 0
 
 

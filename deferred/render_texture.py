@@ -23,7 +23,7 @@ from deferred.dataset.crops import to_values
 from deferred.model.renderer import COLOURS, Form, NeuralRenderer
 from deferred.options import SCRIPTS, make_options, parse_args
 from deferred.rendering import load_model, render
-from deferred.util import resolve_device
+from device import choose_device
 from errors import UserError, run_command
 from images import IMAGE_SUFFIXES, quote, read_image
 
@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         model = image_texture(Path(options.load))
     else:
         model, _ = load_model(options, SCRIPTS)
-    render(options, model, resolve_device(options.device), colour=True)
+    render(options, model, choose_device(options.device), colour=True)
     return 0
 
 

@@ -11,15 +11,16 @@ import torch
 from deferred import checkpoints
 from deferred.dataset.frames import FrameSet, list_ids
 from deferred.evaluation import View, render_views, ssim_of
+from deferred.meshes import ADVICE
 from deferred.model.renderer import NeuralRenderer
 from deferred.options import RenderOptions
 from deferred.pictures import save_png
 from deferred.prepare import data_folder
 from deferred.util import id_name, parse_ids, surface_psnr
-from deferred.video import import_ffmpeg, write_video
 from errors import UserError
 from files import make_folder
 from images import quote
+from video import write_video
 
 Say = Callable[[str], None]
 VIDEO = "render.mp4"
@@ -36,8 +37,6 @@ def render(options: RenderOptions, model: NeuralRenderer, device: torch.device, 
 
     colour: the texture's colour rather than the U-Net's image. Raises: UserError.
     """
-    if options.out_mode == "video":
-        import_ffmpeg()  # before anything is rendered
     folder = data_folder(options.data, say)
     ids = parse_ids(options.test, "--test") if options.test.strip() else list_ids(folder)
     if not ids:
@@ -62,8 +61,8 @@ def render(options: RenderOptions, model: NeuralRenderer, device: torch.device, 
         if len(sizes) != 1:
             raise UserError(f"--out_mode video: expected views of one size, found {len(sizes)} sizes; choose with "
                             "--test, or give --out_mode image")  # fmt: skip
-        write_video(save / VIDEO, (image for _, image in images()), sizes.pop(), options.fps)
-        say(f"{len(frames)} frames at {options.fps:g} a second in {quote(save / VIDEO)}")
+        codec = write_video(save / VIDEO, (image for _, image in images()), sizes.pop(), options.fps, ADVICE)
+        say(f"{len(frames)} frames at {options.fps:g} a second in {quote(save / VIDEO)}, {codec}")
     else:
         for view, image in images():
             save_png(save / f"{id_name(view.number)}_render.png", image)

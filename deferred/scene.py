@@ -145,9 +145,9 @@ class Sphere:
 
 
 def sample_albedo(uv: np.ndarray) -> np.ndarray:
-    """A checker board of 8 by 4 fields over slow waves of colour: (N, 2) uv -> (N, 3)."""
+    """A checker board of 8 by 4 fields over waves of colour: (N, 2) uv -> (N, 3)."""
     u, v = uv[:, 0], uv[:, 1]
-    checker = (np.floor(8 * u) + np.floor(4 * v)) % 2
+    checker = (np.floor(8 * u) + np.floor(4 * v)) % 2 - 0.5
     phases = np.array([0.0, 2.1, 4.2])
-    waves = 0.5 + 0.5 * np.sin(2 * math.pi * (2 * u[:, None] + v[:, None]) + phases)
-    return (0.15 + 0.35 * checker[:, None] + 0.4 * waves).clip(0, 1)
+    waves = np.sin(2 * math.pi * (6 * u[:, None] + 3 * v[:, None]) + phases)
+    return 0.45 + 0.25 * checker[:, None] + 0.2 * waves

@@ -30,6 +30,7 @@ from report import TENSORBOARD_IMAGE_SIZE, EventFile, progress_bar
 from trainer import StopRequest
 
 Say = Callable[[str], None]
+SAVE_SECONDS = 300.0  # between the ends of two epochs that a killed run can go on from
 PICTURES = 10  # times in a run that images go to TensorBoard
 LOSSES = ("total", "texture", "render")
 
@@ -71,6 +72,7 @@ class Trainer:
         Returns: whether the end was reached.
         """
         started, before = time.perf_counter(), self.seconds
+        saved = started
         total = self.options.epoch * self.steps_per_epoch
         with progress_bar(total, self.step, quiet) as bar:
             while self.epoch < self.options.epoch:
@@ -89,6 +91,10 @@ class Trainer:
                 if last or self.epoch % self.options.epoch_per_checkpoint == 0:
                     self.save(run / checkpoints.epoch_file(self.epoch))
                     (run / checkpoints.INTERRUPTED).unlink(missing_ok=True)
+                    saved = time.perf_counter()
+                elif time.perf_counter() - saved > SAVE_SECONDS:
+                    self.save(run / checkpoints.INTERRUPTED)
+                    saved = time.perf_counter()
                 if on_epoch:
                     on_epoch(entry)
         return True

@@ -14,16 +14,27 @@ from deferred import checkpoints
 from deferred.dataset.frames import FrameSet, split_ids
 from deferred.evaluation import render_views, score, simple_scores
 from deferred.model.renderer import Form, NeuralRenderer, new_renderer, place_colours
-from deferred.options import FREE, NEWEST, TrainOptions, fields_of, make_options
+from deferred.options import (
+    FREE,
+    NEWEST,
+    SETTINGS_FILE,
+    TrainOptions,
+    fields_of,
+    make_options,
+    one_option,
+    read_advice,
+)
 from deferred.page import write_page
 from deferred.pictures import comparison, save_png
 from deferred.prepare import data_folder
 from deferred.schedule import REACH, reach
 from deferred.trainer import Trainer
-from deferred.util import format_ids, parse_ids, resolve_device, to_8_bit
+from deferred.util import format_ids, parse_ids
+from device import choose_device
 from errors import UserError, shell_quote
 from files import write_json
 from images import quote
+from metrics import display_pixels
 from report import EventFile
 from trainer import stop_signals
 
@@ -33,8 +44,8 @@ REPORT, PAGE, STRIP, TEXTURE = "report.json", "report.html", "comparison.png", "
 
 def train(script: str, given: Mapping[str, Any], say: Say = print, quiet: bool = False) -> int:
     """Train, report and return the exit code. `script`: see Trainer; `given`: the flags that were given."""
-    options, loaded = start_options(script, given)
-    device = resolve_device(options.device)
+    options, loaded = start_options(script, given, say)
+    device = choose_device(options.device)
     trainer = make_trainer(script, options, loaded, device, say)
     if options.resume:
         run = loaded.path.parent
@@ -70,12 +81,27 @@ def progress(epochs: int, say: Say) -> Callable[[Mapping[str, Any]], None]:
     return tell
 
 
-def start_options(script: str, given: Mapping[str, Any]) -> tuple[TrainOptions, checkpoints.Loaded | None]:
+def options_for(script: str, given: Mapping[str, Any], say: Say = print) -> TrainOptions:
+    """The options of a new run, with what settings.json of its data says for those that were not given; the sample is
+    rendered where it is wanted and not there. Raises: UserError."""
+    folder = data_folder(one_option(script, given, "data"), say)
+    advice = read_advice(folder, script)
+    options = make_options(script, given, advice)
+    taken = " ".join(
+        f"--{name} {shell_quote(str(value))}" for name, value in advice.items() if getattr(options, name) == value
+    )
+    if taken:
+        say(f"settings of {quote(folder / SETTINGS_FILE)}: {taken}")
+    return options
+
+
+def start_options(
+    script: str, given: Mapping[str, Any], say: Say = print
+) -> tuple[TrainOptions, checkpoints.Loaded | None]:
     """The options of a run, and the checkpoint that it begins with or goes on from. Raises: UserError."""
-    options = make_options(script, given)
-    parent = Path(options.checkpoint)
-    if options.resume:
-        wanted = "" if options.resume == NEWEST else options.resume
+    parent, resumed = (Path(one_option(script, given, "checkpoint")), one_option(script, given, "resume"))
+    if resumed:
+        wanted = "" if resumed == NEWEST else resumed
         loaded = checkpoints.load(checkpoints.find_checkpoint(wanted, parent, (script,)))
         if loaded.script != script:
             raise UserError(f"--resume {quote(loaded.path)}: expected a run of {script}.py, found one of "
@@ -85,10 +111,12 @@ def start_options(script: str, given: Mapping[str, Any]) -> tuple[TrainOptions, 
                 raise UserError(f"--{name} {given[name]}: the run was begun with {loaded.config[name]}, and --resume "
                                 "goes on as it was; leave the flag out, or begin a run with --load")  # fmt: skip
         return make_options(script, {**loaded.config, **given}), loaded
+    options = options_for(script, given, say)
+    if not options.load and script == "train_unet":
+        options = dataclasses.replace(options, load=str(checkpoints.find_checkpoint("", parent, ("train_texture",))))
+        say(f"texture  {quote(options.load)}, of the newest run of train_texture.py")
     if options.load:
         return options, checkpoints.load(checkpoints.find_checkpoint(options.load, parent, ()))
-    if script == "train_unet":
-        raise UserError("--load: expected a run of train_texture.py, whose texture the U-Net is trained on; found none")
     return options, None
 
 
@@ -100,6 +128,9 @@ def make_trainer(script: str, options: TrainOptions, loaded, device: torch.devic
     train_ids, val_ids = split_ids(folder, *wanted)
     frames = FrameSet(folder, train_ids)
     held_out = FrameSet(folder, val_ids) if val_ids else None
+    frames.check_surface("--train")
+    if held_out is not None:
+        held_out.check_surface("--val")
     model = start_model(script, options, loaded)
     return Trainer(script, options, model, frames, held_out, device)
 
@@ -178,7 +209,7 @@ def finish(trainer: Trainer, run: Path, say: Say) -> None:
         report.update(score(views), **simple_scores(trainer.frames, trainer.held_out))
         strip = comparison(views)
         save_png(run / STRIP, strip)
-    texture = to_8_bit(trainer.model.texture_image().cpu().numpy())
+    texture = display_pixels(trainer.model.texture_image().cpu().numpy())
     save_png(run / TEXTURE, texture)
     own = fields_of(trainer.script)
     report["options"] = {name: value for name, value in dataclasses.asdict(trainer.options).items() if name in own}

@@ -22,9 +22,9 @@ from typing import Any
 
 from configs import check_value, help_text, knob
 from deferred.meshes import ADVICE
-from deferred.options import build_parser, make_options
-from deferred.training import make_trainer
-from deferred.util import resolve_device
+from deferred.options import build_parser
+from deferred.training import make_trainer, options_for
+from device import choose_device
 from errors import UserError, run_command
 from files import make_folder, write_json
 from images import quote
@@ -61,14 +61,14 @@ def import_optuna() -> Any:
 def tune(own: TuneOptions, given: Mapping[str, Any], say: Callable[[str], None] = print) -> dict[str, Any]:
     """Run the search; returns what tune.json holds. Raises: UserError."""
     optuna = import_optuna()
-    options = make_options("train", given)
+    options = options_for("train", given, say)
     folder = Path(options.checkpoint)
     make_folder(folder)
-    device = resolve_device(options.device)
+    device = choose_device(options.device)
 
     def run(trial: Any) -> float:
         chosen = {"lr": trial.suggest_float("lr", *RATES, log=True), "l2": trial.suggest_categorical("l2", DECAYS)}
-        trainer = make_trainer("train", make_options("train", {**given, **chosen}), None, device, say)
+        trainer = make_trainer("train", dataclasses.replace(options, **chosen), None, device, say)
         if trainer.held_out is None:
             raise UserError(
                 "--val: expected held-out frames to compare trials by, found none; name some, or train on fewer"

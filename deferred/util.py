@@ -1,4 +1,4 @@
-"""Useful procedures: ids, devices, masked errors, 8-bit images."""
+"""Useful procedures: ids and masked errors."""
 
 from __future__ import annotations
 
@@ -67,22 +67,10 @@ def format_ids(ids: Sequence[int]) -> str:
     return ", ".join(f"{first}-{last}" if last > first else str(first) for first, last in runs)
 
 
-def resolve_device(wanted: str) -> torch.device:
-    """auto, cpu or cuda as a device. Raises: UserError."""
-    if wanted == "cuda" and not torch.cuda.is_available():
-        raise UserError("--device cuda: expected a CUDA device, found none; leave the flag out to use the CPU")
-    return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
-
-
 def masked_l1(image: torch.Tensor, target: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """Mean absolute error of (B, C, H, W) images over the pixels of a (B, H, W) mask; 0 where it has none."""
     error = ((image - target).abs() * mask[:, None]).sum()
     return error / (mask.sum() * image.shape[1]).clamp_min(1)
-
-
-def to_8_bit(values: np.ndarray) -> np.ndarray:
-    """Values in [0, 1] as uint8, halves up; outside saturates."""
-    return (values.clip(0, 1) * np.float32(255) + np.float32(0.5)).astype(np.uint8)
 
 
 def surface_psnr(pairs: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> float:

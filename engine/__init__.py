@@ -15,6 +15,7 @@ import torch
 
 from configs import Config
 from dataset import Material
+from device import choose_device
 from engine.cpu import refine as cpu_refine
 from engine.cpu.decoder import decode_lod
 from engine.cpu.engine import CpuEngine
@@ -32,7 +33,6 @@ from model import NeuralTexture
 from schedule import Schedule
 
 Say = Callable[[str], None]
-DEVICES = ("cpu", "cuda", "mps")
 
 
 def resolve_device(config: Config) -> torch.device:
@@ -42,17 +42,7 @@ def resolve_device(config: Config) -> torch.device:
     """
     if config.num_threads:
         torch.set_num_threads(config.num_threads)
-    if config.device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(config.device)
-        torch.zeros(1, device=device)
-        if device.type not in DEVICES:
-            raise RuntimeError(f"expected one of {', '.join(DEVICES)}")
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).strip().splitlines()[0][:120]
-        raise UserError(f"--device {config.device}: not available here ({reason}); use auto or cpu") from error
-    return device
+    return choose_device(config.device)
 
 
 def create_engine(

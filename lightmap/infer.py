@@ -25,18 +25,20 @@ from errors import UserError, run_command
 from files import atomic_write, make_folder, write_bytes
 from images import encode_png, quote
 from lightmap.data import HOURS
-from lightmap.pictures import contact_sheet, to_8_bit, tone_mapped
+from lightmap.pictures import contact_sheet, tone_mapped
 from lightmap.rendering import Renderable, checked_hours, from_checkpoint, from_exports
-from lightmap.video import write_video
+from metrics import display_pixels
+from video import write_video
 
 SUFFIXES = (".png", ".exr", ".npy")
 SHEET = "contact_sheet.png"
 MOST_VIDEO_FRAMES = 100_000
+ADVICE = "pip install -r requirements-lightmap.txt"
 
 
 def display(day: Renderable, hours: float) -> np.ndarray:
     """(H, W, 3) uint8 for a screen."""
-    return to_8_bit(tone_mapped(day.light(hours), day.encoding))
+    return display_pixels(tone_mapped(day.light(hours), day.encoding))
 
 
 def write_image(path: Path, day: Renderable, hours: float) -> None:
@@ -127,7 +129,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.video is not None:
         count = max(1, round(arguments.fps * arguments.video_seconds))
         frames = (display(day, HOURS * index / count) for index in range(count))
-        codec = write_video(arguments.video, frames, day.size, arguments.fps)
+        codec = write_video(arguments.video, frames, day.size, arguments.fps, ADVICE)
         print(f"{quote(arguments.video)}  {count} frames at {arguments.fps:g} a second, {codec}")
     return 0
 

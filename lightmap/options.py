@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from configs import MAX_PIXELS, MOST_PIXELS, OneLineParser, check_value, help_text, knob, parse_bool
+from configs import MAX_PIXELS, MOST_PIXELS, OneLineParser, add_flag, check_value, knob
 from errors import UserError
 from lightmap.compressor import Shape
 
@@ -78,13 +78,7 @@ def build_parser() -> argparse.ArgumentParser:
     """A parser with one flag per field; flags that are not given stay out of the namespace."""
     parser = OneLineParser(prog="train.py", description="Compress the lightmaps of a day into two small networks.")
     for name, field in FIELDS.items():
-        kind = type(field.default)
-        options: dict[str, Any] = {"default": argparse.SUPPRESS, "help": help_text(field)}
-        if kind is bool:
-            options.update(type=parse_bool, nargs="?", const=True, metavar="BOOL")
-        else:
-            options.update(type=kind, metavar=kind.__name__.upper())
-        parser.add_argument(f"--{name}", **options)
+        add_flag(parser, name, field)
     return parser
 
 

@@ -13,7 +13,7 @@ from images import encode_png
 from lightmap.compressor import Compressor, render, upsample
 from lightmap.data import Day, Encoding
 from lightmap.trainer import TENSORBOARD
-from metrics import error_image
+from metrics import display_pixels, error_image
 from report import TENSORBOARD_IMAGE_SIZE, EventFile
 
 SHOWN_FRAMES = 4  # of a day, in TensorBoard
@@ -35,11 +35,6 @@ def tone_mapped(light: np.ndarray, encoding: Encoding) -> np.ndarray:
     x = light.clip(0, None) * np.float32(MIDDLE_GREY / encoding.scale)
     x = (x * (1 + x / white**2) / (1 + x)).clip(0, 1)
     return np.where(x <= 0.0031308, 12.92 * x, 1.055 * x ** np.float32(1 / 2.4) - 0.055).astype(np.float32)
-
-
-def to_8_bit(values: np.ndarray) -> np.ndarray:
-    """Display values as uint8, halves up."""
-    return (values.clip(0, 1) * np.float32(255) + np.float32(0.5)).astype(np.uint8)
 
 
 def contact_sheet(frames: Sequence[np.ndarray]) -> np.ndarray:
@@ -66,7 +61,7 @@ def log_pictures(folder: Path, model: Compressor, day: Day, step: int, report: M
         hour = day.times()[frame]
         pixels = render(model.f2, z, hour, model.shape.time_harmonics).view(*size, 3).numpy()
         pair = [
-            to_8_bit(tone_mapped(day.encoding.decode(image[::stride, ::stride]), day.encoding))
+            display_pixels(tone_mapped(day.encoding.decode(image[::stride, ::stride]), day.encoding))
             for image in (pixels, day.image(frame))
         ]
         strip = np.concatenate([*pair, error_image(*pair)], axis=1)

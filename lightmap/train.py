@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 
+from device import choose_device
 from engine.cpu.build import KernelsUnavailable
 from errors import UserError, run_command
 from files import make_folder, write_json
@@ -46,13 +47,6 @@ def sample_folder(say: Callable[[str], None] = print) -> Path:
         say(f"making the sample scene in {quote(SAMPLE)}")
         write_day(SAMPLE, SAMPLE_SIZE)
     return SAMPLE
-
-
-def resolve_device(wanted: str) -> torch.device:
-    """auto, cpu or cuda as a device. Raises: UserError."""
-    if wanted == "cuda" and not torch.cuda.is_available():
-        raise UserError("--device cuda: expected a CUDA device, found none; leave the flag out to train on the CPU")
-    return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 def resumed_options(given: Mapping[str, Any], folder: Path) -> TrainOptions:
@@ -99,7 +93,7 @@ def train(given: Mapping[str, Any], say: Callable[[str], None] = print, quiet: b
         options = resumed_options(given, folder)
     if options.num_threads:
         torch.set_num_threads(options.num_threads)
-    device = resolve_device(options.device)
+    device = choose_device(options.device)
     data_dir = Path(options.data_dir) if options.data_dir else sample_folder(say)
     day = load_day(data_dir, say, options.num_workers, options.max_pixels)
     half = load_half_hours(data_dir, day, options.num_workers, options.max_pixels)

@@ -92,6 +92,9 @@ def test_missing_files_are_named(folder, refused):
         FrameSet(folder, [0, 1, 5])
     with refused("0002.png", "2 of 3"):
         FrameSet(folder, [0, 2, 3])
+    with refused("uv", "0007.npy", "1 of 4"):  # of which there is the rest
+        (folder / "frame" / "0007.png").write_bytes((folder / "frame" / "0005.png").read_bytes())
+        FrameSet(folder, [*split_ids(folder, None, None)[0]], with_images=False)
     (folder / "frame" / "0005.png").unlink()
     with refused("0005.png"):
         FrameSet(folder, [5])
@@ -99,8 +102,8 @@ def test_missing_files_are_named(folder, refused):
 
 
 BAD = {
-    "uv": [np.zeros((9, 14)), np.zeros((9, 14, 3)), np.full((9, 14, 2), 1.5), np.zeros((8, 14, 2)),
-           np.zeros((9, 14, 2), complex)],
+    "uv": [np.zeros((9, 14)), np.zeros((9, 14, 3)), np.full((9, 14, 2), 1.5), np.full((9, 14, 2), np.inf),
+           np.zeros((8, 14, 2)), np.zeros((9, 14, 2), complex)],
     "extrinsics": [np.zeros(3), np.array([0, 2.0, 0]), np.array([np.nan, 0, 0]), np.ones((14, 9, 3)),
                    np.zeros((9, 14, 3))],
 }  # fmt: skip

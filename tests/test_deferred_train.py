@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +16,23 @@ import torch
 from deferred_views import SIZE, flags, keep, plain_uv, quietly, run_of, sphere_folder, trained, write_frame
 from PIL import Image as PillowImage
 
-from deferred import checkpoints, config_example, options, render, render_texture
+from deferred import (
+    baselines,
+    checkpoints,
+    config_example,
+    options,
+    render,
+    render_texture,
+    train_texture,
+    train_unet,
+)
+from deferred import prepare as deferred_prepare
+from deferred import train as deferred_train
 from deferred.baselines import LinearTexture, mean_image_db, nearest_view_db
 from deferred.dataset.frames import FrameSet, split_ids
 from deferred.evaluation import render_views, score
 from deferred.options import make_options, parse_args, read_settings
-from deferred.training import make_trainer, train
+from deferred.training import make_trainer, options_for, train
 from errors import run_command
 from report import EventFile
 from trainer import StopRequest
@@ -52,10 +64,11 @@ def test_colour_texture_comes_close_to_the_best_one(tmp_path):
     assert report["psnr_nearest_view"] == pytest.approx(nearest_view_db(train_set, held_out))
 
 
-def test_closed_form_is_the_least_squares_solution():
+def test_closed_form_is_the_least_squares_solution(monkeypatch):
     """Against numpy's on the written-out matrix, ridge included; harmonics come closer still."""
+    monkeypatch.setattr(baselines, "CG_TOLERANCE", 1e-7)  # also for texels that are hardly seen
     train_set, _ = sets()
-    few = FrameSet(sphere_folder(), train_set.ids[:3])
+    few = FrameSet(sphere_folder(), train_set.ids[:8])
     found = LinearTexture(few, 4, 5, harmonics=False)
     rows, colours = [], []
     for number in few.ids:
@@ -66,7 +79,7 @@ def test_closed_form_is_the_least_squares_solution():
         colours.append(frame.image[frame.mask] / 255)
     matrix, target = np.concatenate(rows), np.concatenate(colours)
     expected = np.linalg.solve(matrix.T @ matrix + 1e-3 * np.eye(20), matrix.T @ target)
-    assert np.abs(found.values.numpy() - expected).max() < 2e-3
+    assert np.abs(found.values.numpy() - expected).max() < 1e-4
     assert LinearTexture(few, 4, 5, harmonics=True).db(few) > found.db(few) + 1
 
 
@@ -160,7 +173,9 @@ def test_image_as_a_texture(tmp_path):
     assert a.any() and np.abs(a - b).max() <= 3
 
 
-def test_video(tmp_path, capsys):
+@pytest.mark.parametrize("codec", ["H.264", "MPEG-4"])
+def test_video(codec, tmp_path, capsys, monkeypatch):
+    """With imageio-ffmpeg, and without it: black where no surface is, the size of the frames but for odd sides."""
     ffmpeg = pytest.importorskip("imageio_ffmpeg", reason="imageio-ffmpeg is not installed")
     folder = tmp_path / "data"
     for number in range(3):  # odd sides, which the codec does not take
@@ -180,8 +195,12 @@ def test_video(tmp_path, capsys):
         "--fps",
         "12",
     ]
+    if codec == "MPEG-4":
+        monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
     assert render.main(arguments) == 0
-    assert "3 frames at 12 a second" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "3 frames at 12 a second" in said and codec in said
+    assert ("pip install -r requirements-deferred.txt" in said) == (codec == "MPEG-4")
     reader = ffmpeg.read_frames(str(tmp_path / "render.mp4"))
     facts = next(reader)
     assert facts["size"] == (48, 34) and facts["fps"] == 12
@@ -239,6 +258,38 @@ def test_a_stopped_run_goes_on_with_the_same_bits(tmp_path):
     assert again.training["history"] == whole.training["history"] and again.images == whole.images == 24
 
 
+def test_a_killed_run_goes_on_from_the_last_epoch_that_was_kept(tmp_path, monkeypatch):
+    """kill -9 leaves no time to save: every few minutes an epoch's end is kept besides the checkpoints."""
+    from deferred import trainer as module
+
+    class Killed(Exception):
+        pass
+
+    def kill(entry):
+        if entry["epoch"] == 2:
+            raise Killed
+
+    monkeypatch.setattr(module, "SAVE_SECONDS", 0.0)
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "config.json").write_text('{"script": "train"}')
+    whole = make_trainer("train", make_options("train", flags(tmp_path, epoch=3)), None, CPU)
+    events = EventFile(tmp_path / "events")
+    with pytest.raises(Killed):
+        whole.train(run, events, quiet=True, on_epoch=kill)
+    events.close()
+    assert [path.name for path in run.glob("*.pt")] == ["interrupted.pt"]
+    assert train("train", {"resume": str(run)}, lambda _: None, quiet=True) == 0
+    assert [path.name for path in run.glob("*.pt")] == ["epoch_3.pt"]
+    straight = make_trainer("train", make_options("train", flags(tmp_path, epoch=3)), None, CPU)
+    events = EventFile(tmp_path / "events-2")
+    (tmp_path / "straight").mkdir()
+    assert straight.train(tmp_path / "straight", events, quiet=True)
+    events.close()
+    state = checkpoints.load(run / "epoch_3.pt").model.state_dict()
+    assert all(torch.equal(value, state[name]) for name, value in straight.model.state_dict().items())
+
+
 def test_a_run_that_is_over_can_be_made_longer(tmp_path, refused):
     shutil.copytree(trained(), tmp_path / "run")
     common = {"checkpoint": str(tmp_path), "logdir": str(tmp_path / "tensorboard"), "resume": str(tmp_path / "run")}
@@ -271,10 +322,18 @@ def test_checkpoints_are_read_with_care(tmp_path, refused):
 
 def test_what_can_be_wrong(tmp_path, refused, monkeypatch):
     given = flags(tmp_path)
-    with refused("--load", "train_texture.py"):
+    with refused("train_texture.py", "--load"):  # of which it takes the newest run, and there is none
         train("train_unet", {"data": given["data"], "checkpoint": given["checkpoint"]}, quiet=True)
     with refused("0099.png", "1 of 2"):
         train("train", {**given, "train": "0, 99"}, quiet=True)
+    empty = tmp_path / "empty"
+    shutil.copytree(given["data"], empty)
+    nothing = np.full((SIZE, SIZE, 2), np.nan)
+    for ids, flag in (((12, 13), "--val"), (range(14), "--train")):
+        for number in ids:
+            np.save(empty / "uv" / f"{number:04d}.npy", nothing)
+        with refused(flag, "surface"):
+            train("train", {**given, "data": str(empty)}, quiet=True)
     with refused("--load", "64x16"):
         train("train", {**given, "texturew": 64, "load": str(trained())}, quiet=True)
     with refused("--load", "--unet_width"):
@@ -283,9 +342,6 @@ def test_what_can_be_wrong(tmp_path, refused, monkeypatch):
         train("train", {**given, "load": "nowhere"}, quiet=True)
     with refused("--checkpoint", "none"):
         render.main(["--checkpoint", str(tmp_path), "--data", given["data"]])
-    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
-    with refused("imageio-ffmpeg", "pip install"):
-        render.main(["--load", str(trained()), "--data", given["data"], "--out_mode", "video"])
     monkeypatch.setitem(sys.modules, "optuna", None)
     from deferred import tune
 
@@ -314,6 +370,90 @@ def test_settings_of_the_user(tmp_path, refused, monkeypatch):
         path.write_text(text + "\n")
         with refused("config.py", word):
             make_options("train", {})
+
+
+ADVICE = {"train": {"lr": 0.02, "batch": 3, "view_direction": False}, "train_texture": {"epoch": 7}}
+
+
+def test_settings_of_a_data_folder(tmp_path, monkeypatch, refused):
+    """Between config_example.py and what the user gave: a flag, or a setting of config.py that is another."""
+    data, config = tmp_path / "data", tmp_path / "config.py"
+    data.mkdir()
+    said = []
+
+    def made(script="train", **given):
+        said.clear()
+        return options_for(script, {"data": str(data), **given}, said.append)
+
+    assert (made().lr, made().batch, made().epoch) == (1e-3, 12, 50) and not said  # data of the user's own: the issue's
+    (data / "settings.json").write_text(json.dumps(ADVICE))
+    assert (made().lr, made().batch, made().view_direction, made().epoch) == (0.02, 3, False, 50)
+    assert said == [f"settings of {data / 'settings.json'}: --lr 0.02 --batch 3 --view_direction False"]
+    assert made(lr=0.5, batch=3).lr == 0.5 and said[0].endswith(": --batch 3 --view_direction False")
+    assert made("train_texture").epoch == 7 and made("train_texture").lr == 1e-3 and made("train_unet").lr == 1e-3
+    monkeypatch.setattr(options, "CONFIG_FILE", config)
+    monkeypatch.setattr(options.read_settings, "__defaults__", (config,))
+    shutil.copy(config_example.__file__, config)
+    assert (made().lr, made().batch) == (0.02, 3)  # a copy that says nothing else
+    config.write_text("BATCH_SIZE = 5\n")
+    assert (made().lr, made().batch) == (0.02, 5)
+    config.unlink()
+    for text, word in (("{", "cannot be read"), ("[]", "expected"), ('{"render": {}}', "expected"),
+                       ('{"train": {"data": "x"}}', "data"), ('{"train": {"lr": -1}}', "lr"),
+                       ('{"train": {"lr": NaN}}', "cannot be read"), ('{"train": {"speed": 1}}', "speed")):  # fmt: skip
+        (data / "settings.json").write_text(text)
+        with refused("settings.json", word):
+            made()
+
+
+def test_a_run_that_goes_on_takes_no_settings_of_the_data(tmp_path):
+    data = tmp_path / "data"
+    shutil.copytree(sphere_folder(), data)
+    given = flags(tmp_path, data=str(data), epoch=1)
+    quietly("train", given)
+    run = run_of(tmp_path)
+    (data / "settings.json").write_text(json.dumps({"train": {"lr": 0.5, "texturew": 8}}))
+    said = []
+    common = {"checkpoint": str(tmp_path), "logdir": given["logdir"], "resume": str(run), "epoch": 2}
+    assert train("train", common, said.append, quiet=True) == 0
+    assert not any("settings of" in line for line in said)
+    assert checkpoints.load(run / "epoch_2.pt").config["lr"] == 0.02
+
+
+# --- the sample ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def sample(tmp_path, monkeypatch):
+    """The sample's folder, elsewhere; commands write into `tmp_path`."""
+    monkeypatch.setattr(deferred_prepare, "SAMPLE", keep() / "sample")
+    monkeypatch.chdir(tmp_path)
+    return deferred_prepare.data_folder("", lambda _: None)
+
+
+def test_simple_methods_on_the_sample(sample):
+    """What the specification says of a mean image, the nearest view, and a closed-form texture on such a sphere."""
+    train_set, held_out = (FrameSet(sample, ids) for ids in split_ids(sample, None, None))
+    assert (len(train_set), len(held_out), set(train_set.sizes.values())) == (120, 20, {(64, 64)})
+    assert mean_image_db(train_set, held_out) == pytest.approx(16.0, abs=0.25)
+    assert nearest_view_db(train_set, held_out) == pytest.approx(19.9, abs=0.25)
+    assert LinearTexture(train_set, 32, 64, harmonics=False).db(held_out) == pytest.approx(20.2, abs=0.4)
+
+
+def test_five_commands_on_the_sample(sample, capsys):
+    """Without a flag but those that make it short: each takes the newest run of the one before."""
+    started = time.process_time()
+    small = ["--device", "cpu", "--epoch", "1", "--batch", "12"]
+    assert train_texture.main(small) == 0
+    assert train_unet.main([*small, "--unet_width", "4"]) == 0
+    assert deferred_train.main([*small, "--unet_width", "4"]) == 0
+    assert render.main(["--test", "120-139", "--save", "ours"]) == 0
+    assert render_texture.main(["--test", "120-139", "--save", "colours"]) == 0
+    assert len(pngs(Path("ours"))) == len(pngs(Path("colours"))) == 20
+    said = capsys.readouterr().out
+    assert said.count("settings of") == 3 and "--texturew 256 --textureh 128" in said and said.count("PSNR ") == 5
+    assert "of the newest run of train_texture.py" in said
+    assert time.process_time() - started < 120
 
 
 def test_flags_are_those_of_the_original():

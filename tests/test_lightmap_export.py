@@ -18,7 +18,7 @@ from shader_hosts import Job, chromium, wgpu_device
 
 from dds import read_dds
 from errors import UserError
-from lightmap import checkpoints, infer, video
+from lightmap import checkpoints, infer
 from lightmap.compressor import time_features
 from lightmap.export_latent import main as export_latent
 from lightmap.exports import onnx_bytes, write_exports
@@ -29,6 +29,7 @@ from lightmap.siren import siren_from_state
 from lightmap.translate_shader import GENERATED, SOURCE, translated
 from shader_languages import LANGUAGES
 from shaders.generate import SLANG_VERSION, TARGETS, find_slangc, version_of
+from video import write_video
 
 RUNS = [("f1", 1, "png"), ("f1", 2, "png"), ("direct", 1, "png"), ("direct", 2, "png"), ("f1", 1, "npy")]
 HOURS = (0.0, 5.25, 12.0, 23.9)
@@ -153,7 +154,7 @@ def test_contact_sheet_and_videos(tmp_path, monkeypatch):
             monkeypatch.setitem(__import__("sys").modules, "imageio_ffmpeg", None)
         path = tmp_path / "day.mp4"
         frames = (np.full((33, 47, 3), 10 * index, np.uint8) for index in range(12))
-        codec = video.write_video(path, frames, (33, 47), 12)
+        codec = write_video(path, frames, (33, 47), 12, infer.ADVICE)
         assert ("requirements-lightmap" in codec) == ("MPEG" in codec) and (not missing or "MPEG" in codec)
         reader = cv2.VideoCapture(str(path))
         read = []

@@ -86,6 +86,12 @@ class FrameSet:
                     f"{format_ids(there)[:80] or 'none'}; name others, or prepare them (python prepare.py --help)"
                 )
 
+    def check_surface(self, flag: str) -> None:
+        """Raises: UserError naming `flag` where no frame shows any surface: nothing could be trained or scored."""
+        if not any(self.load(number).mask.any() for number in self.ids):
+            raise UserError(f"{flag}: expected frames of {quote(self.folder)} with a surface, found {len(self)} whose "
+                            "uv is NaN or negative everywhere; name others, or prepare them again")  # fmt: skip
+
     def load(self, number: int) -> Frame:
         """Read and check one frame. Raises: UserError naming the file, what was expected and what was found."""
         if number not in self._cache:
@@ -127,7 +133,7 @@ def list_ids(folder: Path, kind: str = "uv") -> list[int]:
 
 def split_ids(folder: Path, train: list[int] | None, val: list[int] | None) -> tuple[list[int], list[int]]:
     """Ids to train on and to validate on; None for what the user left to us. Raises: UserError where there are none."""
-    there = list_ids(folder)
+    there = sorted({number for kind in FOLDERS for number in list_ids(folder, kind)})  # one missing is to be named
     if not there:
         raise UserError(f"{quote(folder)}: expected frame/0000.png, uv/0000.npy, extrinsics/0000.npy and so on, found "
                         "no uv maps; make some with prepare.py, or leave --data out for the sample")  # fmt: skip
@@ -178,7 +184,7 @@ def read_uv(path: Path) -> tuple[np.ndarray, np.ndarray]:
     _npy_shape(path)
     uv = np.array(read_array(path), np.float32)
     with np.errstate(invalid="ignore"):
-        mask = (np.isfinite(uv) & (uv >= 0)).all(axis=2)
+        mask = (uv >= 0).all(axis=2)  # NaN is not
     uv[~mask] = 0
     if uv.max(initial=0) > 1 + UV_TOLERANCE:
         raise UserError(f"{quote(path)}: expected u and v in [0, 1], NaN or negative where there is no surface; found "

@@ -92,6 +92,7 @@ import contextlib, io, json, os, runpy, sys
 there, results = sys.path[1:], []
 for words in json.load(sys.stdin):
     sys.argv, sys.path[:] = words, [os.path.dirname(os.path.realpath(words[0])), *there]
+    sys.modules.pop("core_path", None)  # it puts the folders on the path, once per process
     out, err, code = io.StringIO(), io.StringIO(), 0
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:

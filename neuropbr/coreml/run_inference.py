@@ -82,7 +82,7 @@ def run(argv: Sequence[str] | None) -> int:
     if not path.exists():
         raise UserError(f"{quote(path)}: expected a .mlpackage or .onnx of coreml/converter.py, found none")
     if path.suffix not in (".onnx", ".mlpackage"):
-        raise UserError(f"{quote(path)}: expected a name that ends in .mlpackage or .onnx; convert with --output NAME.onnx")
+        raise UserError(f"{quote(path)}: expected a name that ends in .mlpackage or .onnx; convert to NAME.onnx")
     predict = predict_onnx if path.suffix == ".onnx" else predict_coreml
     maps = predict(path, Path(options.input))
     make_folder(out)

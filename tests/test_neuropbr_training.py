@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import neuropbr_tools as tools
 import numpy as np
@@ -17,6 +18,7 @@ from PIL import Image as PillowImage
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from train_config import load_config
 from utils.checkpoints import load_generator, plain_names, unwrapped
+from utils.logs import Logs
 from utils.maps import MAPS
 from utils.schedule import Schedule
 
@@ -70,6 +72,27 @@ def test_what_a_run_writes(finished):
     assert {"val/input_views", "val/comparison"} | {f"val/{m}_{k}" for m in MAPS for k in ("pred", "target")} == images
     assert [event.step for event in events.Scalars("train/g_loss")] == [1, 2, 3, 4, 5, 6]
     assert [event.step for event in events.Scalars("train/d_loss")] == [3, 4, 5, 6]
+
+
+def test_weights_and_biases_get_the_same_names(tmp_path, monkeypatch, capsys):
+    """By a stand-in for the package, which wants an account; and a line where it is not installed."""
+    seen = []
+    stand_in = SimpleNamespace(init=lambda **words: seen.append(words) or stand_in, log=seen.append,
+                               Image=lambda pixels: pixels.shape, finish=lambda: seen.append("end"))  # fmt: skip
+    config = load_config("default")
+    config.training.use_wandb, config.training.wandb_run_name = True, "first"
+    monkeypatch.setitem(sys.modules, "wandb", stand_in)
+    logs = Logs(tmp_path, config)
+    logs.scalars("train", {"g_loss": torch.tensor(0.5)}, 7)
+    logs.scalars("val", {"loss": 0.25}, 2)
+    logs.image("val/comparison", torch.zeros(3, 4, 5), 2)
+    logs.close()
+    assert seen == [{"project": "neuropbr", "name": "first", "config": config.to_dict()},
+                    {"train/g_loss": 0.5, "global_step": 7}, {"val/loss": 0.25, "epoch": 2},
+                    {"val/comparison": (4, 5, 3), "epoch": 2}, "end"]  # fmt: skip
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    Logs(tmp_path / "without", config).close()
+    assert "pip install wandb" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("stop_after", [2, 3], ids=["between epochs", "inside an epoch"])

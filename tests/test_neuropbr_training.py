@@ -170,12 +170,13 @@ def test_checkpoints_that_would_run_code_are_refused(tmp_path, refused):
 
 def test_training_learns(tiny, tmp_path):
     more = {"model__use_gan": False, "data__val_ratio": 0.0, "optimizer__g_lr": 3e-3, "data__batch_size": 4,
-            "optimizer__scheduler_warmup_epochs": 0, "training__val_every_n_epochs": 30}  # fmt: skip
-    assert tools.run("train", *words_of(tiny, tmp_path, **more), "--epochs", 30) == 0
+            "data__image_size": 32, "optimizer__scheduler_warmup_epochs": 0,
+            "training__val_every_n_epochs": 40}  # fmt: skip
+    assert tools.run("train", *words_of(tiny, tmp_path, **more), "--epochs", 40) == 0
     events = EventAccumulator(str(tmp_path / "logs"))
     events.Reload()
     losses = [event.value for event in events.Scalars("train/g_loss")]
-    assert losses[0] > 0.95 and losses[-1] < 0.6  # 1.17 and 0.55
+    assert losses[-1] < 0.5 * losses[0]  # 0.42 times
 
 
 def test_schedules():

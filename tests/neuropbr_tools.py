@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image as PillowImage
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -53,6 +54,7 @@ def script(name: str):
 
 def run(name: str, *words) -> int:
     """main() of a command in this process; returns its exit code, argparse's too."""
+    torch.set_num_threads(1)  # a module's fixtures run before conftest says so, and the bits depend on it
     try:
         return script(name).main([str(word) for word in words])
     except SystemExit as ended:

@@ -168,6 +168,17 @@ def test_checkpoints_that_would_run_code_are_refused(tmp_path, refused):
         load_generator(tmp_path / "empty.pth")
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_file_cut_short_ends_training_in_one_line(tiny, tmp_path, capsys, workers):
+    data = shutil.copytree(tiny, tmp_path / "data")
+    for path in data.glob("output/*/normal.png"):
+        path.write_bytes(path.read_bytes()[:900])
+    more = {"data__num_workers": workers, "model__use_gan": False}
+    assert tools.run("train", *words_of(data, tmp_path / "out", **more), "--epochs", 1) == 2
+    lines = [line for line in capsys.readouterr().err.replace("\r", "\n").splitlines() if "error" in line]
+    assert len(lines) == 1 and "normal.png" in lines[0] and "Traceback" not in lines[0]
+
+
 def test_training_learns(tiny, tmp_path):
     more = {"model__use_gan": False, "data__val_ratio": 0.0, "optimizer__g_lr": 3e-3, "data__batch_size": 4,
             "data__image_size": 32, "optimizer__scheduler_warmup_epochs": 0,

@@ -252,6 +252,9 @@ class Loop:
 
 
 def _to(batch: Any, device: torch.device) -> Any:
+    """A batch of make_loader on `device`. Raises: the UserError that it is when a file of it cannot be used."""
+    if isinstance(batch, UserError):
+        raise batch
     if isinstance(batch, torch.Tensor):
         return batch.to(device, non_blocking=True)
     if isinstance(batch, Mapping):

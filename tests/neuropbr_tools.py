@@ -9,12 +9,15 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib.util
+import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image as PillowImage
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -51,6 +54,7 @@ def script(name: str):
 
 def run(name: str, *words) -> int:
     """main() of a command in this process; returns its exit code, argparse's too."""
+    torch.set_num_threads(1)  # a module's fixtures run before conftest says so, and the bits depend on it
     try:
         return script(name).main([str(word) for word in words])
     except SystemExit as ended:
@@ -83,6 +87,32 @@ def in_process(folder: Path, *words, stdin: str | None = None) -> subprocess.Com
         [sys.executable, *map(str, words)], cwd=folder, env=environment, input=stdin, capture_output=True, text=True,
         check=False,
     )  # fmt: skip
+
+
+SCRIPTS = """
+import contextlib, io, json, os, runpy, sys
+there, results = sys.path[1:], []
+for words in json.load(sys.stdin):
+    sys.argv, sys.path[:] = words, [os.path.dirname(os.path.realpath(words[0])), *there]
+    sys.modules.pop("core_path", None)  # it puts the folders on the path, once per process
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            runpy.run_path(words[0], run_name="__main__")
+        except SystemExit as ended:
+            code = ended.code or 0
+    results.append((code, out.getvalue(), err.getvalue()))
+json.dump(results, sys.stdout)
+"""
+
+
+def scripts(folder: Path, *commands: Sequence) -> list[tuple[int, str, str]]:
+    """(exit code, stdout, stderr) of each `python words...` in `folder`, as a user starts them, but one after the other
+    in one process: importing PyTorch takes more time than most of them."""
+    words = json.dumps([[str(word) for word in command] for command in commands])
+    done = in_process(folder, "-c", SCRIPTS, stdin=words)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return json.loads(done.stdout)
 
 
 def write_material(folder: Path, size: int = 64, seed: int = 0) -> Path:

@@ -13,6 +13,8 @@ import pytest
 import torch
 from utils.maps import MAPS
 
+from errors import UserError
+
 DATA = "--input-dir ./data/input --output-dir ./data/output"
 FAST = {"training__gan_start_epoch": 0}
 STUDENT = {"model__encoder_type": "mobilenetv3", "model__encoder_backbone": "mobilenet_v3_small",
@@ -126,21 +128,33 @@ def test_snippets(trained):
         assert word in done.stdout
 
 
-def test_inference_commands(trained):
-    done = tools.in_process(trained, *shlex.split(
-        "training/run_inference.py --checkpoint checkpoints/latest.pth --sample-idx 1 "
-        "--out-dir inference_outputs/sample_12"
-    ))  # fmt: skip
-    assert done.returncode == 0, done.stderr[-2000:]
+@pytest.fixture(scope="module")
+def started(trained):
+    """Three commands of other folders as a user starts them: name -> (exit code, stdout, stderr)."""
+    run(trained, "python teacher_infer.py --checkpoint checkpoints/best_model.pth --data-root ./data "
+                 "--shards-dir ./data/shards_2048", "--shard-size", 8)  # fmt: skip
+    lines = {
+        "inference": "training/run_inference.py --checkpoint checkpoints/latest.pth --sample-idx 1 "
+                     "--out-dir inference_outputs/sample_12",
+        "student": f"student/train.py --config configs/mobilenetv3_2048.py --shards-dir ./data/shards_2048 {DATA} "
+                   "--checkpoint-dir ./checkpoints_2048",
+        "converter": "training/coreml/converter.py checkpoints/best_student.pth "
+                     "--output mobile_app/ios/pbr_model.mlpackage",
+    }  # fmt: skip
+    commands = [shlex.split(line) for line in lines.values()]
+    commands[1] += ["--epochs", "1", *tools.sets(**STUDENT)]
+    return dict(zip(lines, tools.scripts(trained, *commands)))
+
+
+def test_inference_commands(trained, started):
+    assert started["inference"][0] == 0, started["inference"]
     run(trained, "python training/run_inference.py --checkpoint checkpoints/latest.pth --input-dir ./my_renders "
                  "--out-dir inference_outputs/custom_material")  # fmt: skip
     for name in ("sample_12", "custom_material"):
         assert {f"{m}.png" for m in MAPS} <= {p.name for p in (trained / "inference_outputs" / name).iterdir()}
 
 
-def test_shards_without_a_size(trained):
-    run(trained, "python teacher_infer.py --checkpoint checkpoints/best_model.pth --data-root ./data "
-                 "--shards-dir ./data/shards_2048", "--shard-size", 8)  # fmt: skip
+def test_shards_without_a_size(trained, started):
     shard = torch.load(trained / "data" / "shards_2048" / "shard_00000.pt")
     assert shard["teacher_outputs"]["albedo"].shape == (3, 3, 64, 64)
     assert (
@@ -148,21 +162,27 @@ def test_shards_without_a_size(trained):
     )
 
 
-@pytest.mark.parametrize("config, shards, folder", [
-    ("convattn_student", "shards_1024", "checkpoints_convattn"),
-    ("mobilenetv3_2048", "shards_2048", "checkpoints_2048"),
-])  # fmt: skip
-def test_student_commands(trained, config, shards, folder):
-    command = (f"python student/train.py --config configs/{config}.py --shards-dir ./data/{shards} {DATA} "
-               f"--checkpoint-dir ./{folder}")  # fmt: skip
-    if config == "convattn_student":
-        run(trained, command, "--epochs", 1, *tools.sets(**STUDENT))
-        weights = torch.load(trained / folder / "best_student.pth")["student_state_dict"]
-        assert weights["fusion.kernel"].shape == (32, 1, 17, 17)
+def test_student_commands(trained, started):
+    assert started["student"][0] == 0 and (trained / "checkpoints_2048" / "best_student.pth").is_file(), started
+    run(trained, f"python student/train.py --config configs/convattn_student.py --shards-dir ./data/shards_1024 {DATA} "
+                 "--checkpoint-dir ./checkpoints_convattn", "--epochs", 1, *tools.sets(**STUDENT))  # fmt: skip
+    weights = torch.load(trained / "checkpoints_convattn" / "best_student.pth")["student_state_dict"]
+    assert weights["fusion.kernel"].shape == (32, 1, 17, 17)
+
+
+def has_coremltools():
+    try:
+        return bool(tools.script("coreml/converter").import_coremltools())
+    except UserError:
+        return False
+
+
+def test_the_converter_as_a_user_starts_it(trained, started):
+    code, _, error = started["converter"]
+    if has_coremltools():
+        assert code == 0 and (trained / "mobile_app" / "ios" / "pbr_model.mlpackage").exists(), error
     else:
-        test_shards_without_a_size(trained)
-        done = tools.in_process(trained, *shlex.split(command)[1:], "--epochs", 1, *tools.sets(**STUDENT))
-        assert done.returncode == 0, done.stderr[-2000:]
+        assert code == 2 and "requirements-neuropbr-coreml.txt" in error and len(error.splitlines()) == 1
 
 
 @pytest.mark.parametrize("flags", ["--output mobile_app/ios/pbr_model.mlpackage",
@@ -170,12 +190,7 @@ def test_student_commands(trained, config, shards, folder):
                                    "--test-resolution 64 --use-sr --output pbr_512_sr.mlpackage"])  # fmt: skip
 def test_conversion_commands(trained, flags):
     command = f"training/coreml/converter.py checkpoints/best_student.pth {flags}"
-    try:
-        tools.script("coreml/converter").import_coremltools()
-    except Exception:
-        if "--use-sr" in flags:  # one of three in a process of its own: what it says without the package
-            done = tools.in_process(trained, *shlex.split(command))
-            assert done.returncode == 2 and "requirements-neuropbr-coreml.txt" in done.stderr
+    if not has_coremltools():
         command = command.replace(".mlpackage", ".onnx")
         pytest.importorskip("onnx", reason="neither coremltools nor onnx is installed")
     run(trained, command)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from losses.losses import DistillationLoss, GANLoss, HybridLoss, angles, ssim
-from models.decoder import super_resolution
+from models.decoder import PBRDecoder, sub_pixel_conv, super_resolution
 from models.discriminators import PatchDiscriminator
 from models.encoders import UNetEncoder, adapt_stem, build_encoder
 from models.fusion import Block, CrossViewTransformer, LargeKernelFusion
@@ -107,6 +107,26 @@ def test_the_large_kernel_is_normalised_and_shared():
 @pytest.mark.parametrize("scale", [1, 2, 4])
 def test_super_resolution(scale):
     assert super_resolution(scale)(torch.randn(1, 64, 4, 6)).shape == (1, 64, 4 * scale, 6 * scale)
+
+
+def test_sub_pixels_start_without_a_checkerboard_and_can_learn_one():
+    layer, x = sub_pixel_conv(8, 4), torch.randn(2, 8, 5, 7)
+    out = layer(x)  # in train mode: the norm's statistics are the same for all four sub-pixels too
+    torch.testing.assert_close(out, out[..., ::2, ::2].repeat_interleave(2, -1).repeat_interleave(2, -2))
+    (out * torch.randn_like(out)).sum().backward()
+    gradient = layer[0].weight.grad
+    assert (gradient[0] - gradient[1]).abs().max() > 1e-3
+
+
+def test_heads_in_one_convolution_are_the_heads():
+    decoder = PBRDecoder(8, (4, 6), 2).eval()
+    for parameter in decoder.heads.parameters():
+        torch.nn.init.normal_(parameter)
+    x = torch.randn(1, 64, 5, 7)
+    for name, values in decoder.head_values(x).items():
+        torch.testing.assert_close(values, decoder.heads[name](x))
+    flat = PBRDecoder(8, (4, 6), 2).head_values(torch.zeros(1, 64, 2, 2))["normal"]
+    torch.testing.assert_close(flat, torch.tensor([0.0, 0.0, 1.0]).reshape(1, 3, 1, 1).expand(1, 3, 2, 2))
 
 
 def test_stems_keep_what_they_know():

@@ -11,6 +11,6 @@ def get_config():
     cfg.model.transformer_proj_drop = cfg.model.transformer_attn_drop = 0.0
     cfg.model.use_gan, cfg.loss.w_gan = False, 0.0
     cfg.optimizer.g_lr, cfg.optimizer.g_betas, cfg.optimizer.scheduler_warmup_epochs = 2e-3, (0.9, 0.99), 10
-    cfg.training.epochs, cfg.training.val_every_n_epochs, cfg.training.save_every_n_epochs = 500, 25, 1000
+    cfg.training.epochs, cfg.training.val_every_n_epochs, cfg.training.save_every_n_epochs = 300, 25, 1000
     cfg.training.log_images_every_n_epochs = 100
     return cfg

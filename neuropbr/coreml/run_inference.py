@@ -81,6 +81,8 @@ def run(argv: Sequence[str] | None) -> int:
     path, out = Path(options.model), Path(options.output)
     if not path.exists():
         raise UserError(f"{quote(path)}: expected a .mlpackage or .onnx of coreml/converter.py, found none")
+    if path.suffix not in (".onnx", ".mlpackage"):
+        raise UserError(f"{quote(path)}: expected a name that ends in .mlpackage or .onnx; convert to NAME.onnx")
     predict = predict_onnx if path.suffix == ".onnx" else predict_coreml
     maps = predict(path, Path(options.input))
     make_folder(out)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 import torch.nn.functional as F
 from torch import nn
-from utils.maps import MAPS, unit
+from utils.maps import FLAT, MAPS, unit
 
 from models.encoders import double_conv
 
@@ -39,16 +39,25 @@ class UpBlock(nn.Module):
         return self.join(torch.cat([skip, self.reduce(grown(x, skip.shape[-2:]))], 1))
 
 
+def sub_pixel_conv(in_channels: int, out_channels: int) -> nn.Sequential:
+    """Twice the side by a sub-pixel convolution (Shi et al. 2016), batch norm, ReLU.
+
+    The four texels that a place becomes start with the same weights (ICNR, Aitken et al. 2017) and share their norm's
+    scale, so that there is no checkerboard but what training asks for.
+    """
+    wide = nn.Conv2d(in_channels, 4 * out_channels, 3, padding=1, bias=False)
+    with torch.no_grad():  # PixelShuffle reads channels 4c to 4c + 3 as the texels of channel c
+        wide.weight.copy_(wide.weight[::4].repeat_interleave(4, 0))
+    return nn.Sequential(wide, nn.PixelShuffle(2), nn.BatchNorm2d(out_channels), nn.ReLU(True))
+
+
 def super_resolution(scale: int) -> nn.Sequential:
-    """Sub-pixel convolutions (Shi et al. 2016): WIDTH channels in and out, `scale` 1, 2 or 4 times the side."""
-    if scale == 2:
-        return nn.Sequential(
-            conv(WIDTH, WIDTH), conv(WIDTH, 4 * WIDTH), nn.PixelShuffle(2), conv(WIDTH, 32), nn.Conv2d(32, WIDTH, 1)
-        )
+    """WIDTH channels in and out, `scale` 1, 2 or 4 times the side; half as many at the last size, which costs most."""
     layers: list[nn.Module] = []
-    for _ in range(scale // 2):  # 4: twice
-        layers += [conv(WIDTH, 2 * WIDTH), conv(2 * WIDTH, 4 * WIDTH), nn.PixelShuffle(2)]
-    return nn.Sequential(*layers, *([conv(WIDTH, WIDTH)] if layers else []))
+    for side in [2**i for i in range(1, 3) if 2**i <= scale]:
+        layers += [conv(WIDTH, WIDTH), sub_pixel_conv(WIDTH, WIDTH // 2 if side == scale else WIDTH)]
+    ending = [conv(WIDTH // 2, WIDTH // 2), nn.Conv2d(WIDTH // 2, WIDTH, 1)]
+    return nn.Sequential(*layers, *(ending if layers else []))
 
 
 class PBRDecoder(nn.Module):
@@ -64,6 +73,14 @@ class PBRDecoder(nn.Module):
         self.widen = nn.Conv2d(latent, WIDTH, 1) if latent != WIDTH else nn.Identity()
         self.sr = super_resolution(self.scale)
         self.heads = nn.ModuleDict({name: nn.Conv2d(WIDTH, channels, 1) for name, channels in MAPS.items()})
+        with torch.no_grad():  # the length of a normal near 0 would be divided by
+            self.heads["normal"].bias.copy_(torch.tensor(FLAT))
+
+    def head_values(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        """All heads in one convolution: each alone would read the largest tensor of the network again."""
+        weight, bias = (torch.cat([getattr(head, kind) for head in self.heads.values()]) for kind in ("weight", "bias"))
+        values = F.conv2d(x, weight, bias).float()
+        return dict(zip(self.heads, values.split([MAPS[name] for name in self.heads], 1)))
 
     def forward(
         self, x: torch.Tensor, skips: Sequence[torch.Tensor], size: Sequence[int], call: Callable
@@ -74,5 +91,5 @@ class PBRDecoder(nn.Module):
         x = call(self.sr, self.widen(x))
         if tuple(x.shape[-2:]) != tuple(size):  # a side that the stride does not divide
             x = grown(x, size)
-        maps = {name: head(x).float() for name, head in self.heads.items()}
+        maps = self.head_values(x)
         return {name: unit(v, 1) if name == "normal" else v.sigmoid() for name, v in maps.items()}

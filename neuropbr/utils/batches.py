@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, default_collate
 
+from errors import UserError
 from utils.dataset import Augmentation, PBRDataset
 
 
@@ -53,13 +54,31 @@ class EpochBatches:
             yield [(self.epoch, index) for index in indices]
 
 
+class _ErrorsAsItems(Dataset):
+    """A dataset's items, or the UserError that one raised: a worker would put its traceback into the message."""
+
+    def __init__(self, dataset: Dataset):
+        self.dataset = dataset
+
+    def __getitem__(self, index: Any) -> Any:
+        try:
+            return self.dataset[index]
+        except UserError as error:
+            return error
+
+
+def _collated(items: list) -> Any:
+    return next((item for item in items if isinstance(item, UserError)), None) or default_collate(items)
+
+
 def make_loader(dataset: Dataset, batches: EpochBatches, data: Any, device: torch.device) -> DataLoader:
-    """A DataLoader as DataConfig has it."""
+    """A DataLoader as DataConfig has it. A batch with a file that cannot be used is a UserError, to be raised."""
     workers = min(data.num_workers, len(batches))
     more = {"persistent_workers": data.persistent_workers, "prefetch_factor": data.prefetch_factor} if workers else {}
     pinned = data.pin_memory and device.type == "cuda"
     own = torch.Generator()  # a DataLoader draws a number for every pass: not from the one that dropout draws from
-    return DataLoader(dataset, batch_sampler=batches, num_workers=workers, pin_memory=pinned, generator=own, **more)
+    return DataLoader(_ErrorsAsItems(dataset), batch_sampler=batches, num_workers=workers, pin_memory=pinned,
+                      generator=own, collate_fn=_collated, **more)  # fmt: skip
 
 
 def open_dataset(config: Any, split: str | None) -> PBRDataset:

@@ -25,6 +25,7 @@ from utils.checkpoints import (
     random_state,
     restore_random_state,
     save_checkpoint,
+    stored_config,
     unwrapped,
 )
 from utils.device import Precision
@@ -206,14 +207,26 @@ class Loop:
         values = load_checkpoint(path)
         missing = [key for key in self.state() if key not in values]
         if missing:
-            raise UserError(f"{quote(path)}: expected {missing[0]} to go on with, found none; resume from latest.pth")
+            raise UserError(
+                f"{quote(path)}: expected {missing[0]} to go on with, found none; resume from a {self.LATEST} of this "
+                "command, trained with the same parts (model.use_gan)"
+            )
+        stored = stored_config(values, path).optimizer
+        for name in self.optimizers:  # one would take the state of another kind, and fail in its first step
+            field = name if name[1] == "_" else "g_optimizer"
+            then, now = getattr(stored, field), getattr(self.config.optimizer, field)
+            if then != now:
+                raise UserError(f"optimizer.{field}: expected {then}, whose state {quote(path)} holds, found {now}")
         for name, module in self.networks.items():
             load_weights(unwrapped(module), values[f"{name}_state_dict"], path)
         for name, part in {**self.optimizers, **self.schedules}.items():
             try:
                 part.load_state_dict(values[f"{name}_state_dict"])
-            except (ValueError, KeyError) as error:
-                raise UserError(f"{quote(path)}: expected the state of this {name}, found another ({error})") from error
+            except (ValueError, KeyError, TypeError) as error:
+                raise UserError(
+                    f"{quote(path)}: expected the state of this {name}, found another ({error}); resume with the "
+                    "settings of the checkpoint"
+                ) from error
         if values["scaler_state_dict"] and self.precision.scaler.is_enabled():
             self.precision.scaler.load_state_dict(values["scaler_state_dict"])
         self.epoch, self.step_in_epoch, self.global_step = (
@@ -223,6 +236,8 @@ class Loop:
         self.val_loss, self.best_val_loss = values["val_loss"], values["best_val_loss"]
         restore_random_state(values["random_state"])
         self.say(f"resumed {quote(path)} after epoch {self.epoch}, step {self.global_step}")
+        if self.epoch >= self.config.training.epochs:
+            self.say(f"all {counted(self.config.training.epochs, 'epoch')} are done; --epochs N goes on to epoch N")
 
     def step(self, name: str, loss: torch.Tensor, clip: float = 0.0) -> None:
         """One step of an optimizer on `loss`, its gradient's norm at most `clip` (0: any)."""
@@ -237,6 +252,9 @@ class Loop:
 
 
 def _to(batch: Any, device: torch.device) -> Any:
+    """A batch of make_loader on `device`. Raises: the UserError that it is when a file of it cannot be used."""
+    if isinstance(batch, UserError):
+        raise batch
     if isinstance(batch, torch.Tensor):
         return batch.to(device, non_blocking=True)
     if isinstance(batch, Mapping):

@@ -22,6 +22,9 @@ PRECISIONS = ("tf32", "bf16", "ieee")
 REGISTER_SUMS = 11_500
 
 
+BLOCKS = (64, 32, 16)  # samples that a program of the training kernel looks at together; tl.dot needs 16
+
+
 class Unsupported(Exception):
     """A shape that the kernels are not written for; one line."""
 
@@ -29,6 +32,16 @@ class Unsupported(Exception):
 def padded(count: int) -> int:
     """The next power of two, at least what tl.dot needs."""
     return max(SMALLEST, 1 << max(count - 1, 0).bit_length())
+
+
+def block_size(batch: int, processors: int) -> int:
+    """The smallest of BLOCKS with which programs, one per processor, take as few turns as with the largest: a batch of
+    2048 is 32 blocks of 64, which would leave 100 of 132 processors idle, or 128 of 16."""
+
+    def turns(block: int) -> int:
+        return -(-batch // (block * processors))
+
+    return min(block for block in BLOCKS if turns(block) == turns(BLOCKS[0]))
 
 
 @dataclasses.dataclass(frozen=True)

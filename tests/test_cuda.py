@@ -250,7 +250,7 @@ def test_small_grids_share_a_product():
 def test_packed_weights():
     """Every input has its own place, ones share one, inputs without a gradient have none."""
     model = make_model((8, 2, 4, 32), (4, 1, 8, 8, "learned"), (4, 1, 8, 16), texel_frequencies=2, neurons=48, layers=2)
-    plan = KernelPlan(model)
+    plan = KernelPlan(model, precision="ieee")
     weights = torch.cat([weight.detach().reshape(-1) for weight in model.weights])
     places, packed = plan.places(), plan.pack(weights)
     ones = sum(count for _, count in model.layout.ones)
@@ -260,4 +260,6 @@ def test_packed_weights():
     assert plan.neurons == 64 and len(packed) == plan.size and kept.max() < plan.size
     gradient = plan.unpack_gradient(torch.arange(plan.size, dtype=torch.float32))
     assert torch.equal(gradient[places >= 0], kept.float()) and (gradient[places < 0] == 0).all()
+    rounded = KernelPlan(model, precision="tf32").pack(weights)
+    assert 0 < ((rounded - packed).abs() / packed.abs().clamp(min=1e-20)).max() <= 2.0**-11
     assert [group.width for group in plan.groups] == [16] * 4  # of 8, 4 and 2 inputs, which make no pairs

@@ -240,7 +240,7 @@ class CudaEngine:
         }  # fmt: skip
         constants = {
             "TABLE": self._table.shape[1], "SIZE": plan.size, "INPUTS": plan.widest, "ONE": plan.one, "PARTS": PARTS,
-            "BETA1": ADAM_BETAS[0], "BETA2": ADAM_BETAS[1],
+            "BETA1": ADAM_BETAS[0], "BETA2": ADAM_BETAS[1], "PACKED": "tf32" if plan.precision == "tf32" else "ieee",
         }  # fmt: skip
         return Launch(self._kernels.adam.network_kernel, (len(network.rows),), arguments, constants)
 

@@ -80,14 +80,16 @@ def operand(a, PRECISION: tl.constexpr):
 
 @triton.jit
 def product(a, b, sum, PRECISION: tl.constexpr):
-    """sum + a @ b in float32. PRECISION: how the tensor cores see a and b; ieee: as float32, without tensor cores."""
-    one, other = operand(a, PRECISION), operand(b, PRECISION)
+    """sum + a @ b in float32. PRECISION: how the tensor cores see a and b; ieee: as float32, without tensor cores.
+
+    a and b are `operand`s, or weights, which are rounded to tf32 where they are packed: here it would cost registers.
+    """
     if PRECISION == "bf16":
-        return tl.dot(one, other, sum)
-    elif PRECISION == "bf16_emulated":
-        return tl.dot(one, other, sum, input_precision="ieee")
+        return tl.dot(a, b.to(tl.bfloat16), sum)
+    elif PRECISION == "bf16_emulated":  # weights are bfloat16 in memory, or float32 that is still to be rounded
+        return tl.dot(a, operand(b, PRECISION), sum, input_precision="ieee")
     else:
-        return tl.dot(one, other, sum, input_precision=PRECISION)
+        return tl.dot(a, b, sum, input_precision=PRECISION)
 
 
 @triton.jit

@@ -159,11 +159,14 @@ class KernelPlan:
         return torch.cat(parts)
 
     def pack(self, weights: torch.Tensor) -> torch.Tensor:
-        """Packed weights, (size,) float32, of flat ones on their device."""
+        """Packed weights, (size,) float32, of flat ones on their device; for tf32 rounded as maths.operand does."""
         places = self.places().to(weights.device)
         kept = places >= 0
         packed = torch.zeros(self.size, dtype=torch.float64, device=weights.device)  # see adam.network_kernel
-        return packed.index_add_(0, places[kept], weights[kept].double()).float()
+        packed = packed.index_add_(0, places[kept], weights[kept].double()).float()
+        if self.precision == "tf32":
+            packed = ((packed.view(torch.int32) + 0x1000) & -0x2000).view(torch.float32)
+        return packed
 
     def unpack_gradient(self, packed: torch.Tensor) -> torch.Tensor:
         """Gradient of the flat weights from that of the packed ones; 0 for inputs that have none."""

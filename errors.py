@@ -92,6 +92,11 @@ def run_command(command: Callable[[], int]) -> int:
         if explanation is None:
             raise
         print(f"error: {explanation}", file=sys.stderr)
+    except RuntimeError as error:
+        if type(error).__name__ != "OutOfMemoryError":  # torch's, which this module does not import
+            raise
+        reason = one_line(str(error).strip().partition(". GPU")[0][:120])
+        print(f"error: the GPU is out of memory ({reason}); lower --batch_size, or use --device cpu", file=sys.stderr)
     return EXIT_BAD_INPUT
 
 

@@ -359,7 +359,10 @@ def texel_centres(texel: Scalars, width: int, height: int) -> Positions:
     """uv of texels given by their index in a row-by-row image: ((x + 0.5) / width, (y + 0.5) / height)."""
     x = texel % width
     y = torch.div(texel, width, rounding_mode="floor")
-    return torch.stack(((x + 0.5) / width, (y + 0.5) / height), dim=1).to(torch.float32)
+    # By tensors: CUDA multiplies by the reciprocal of a number, which rounds to the other side of a grid's texel where
+    # an image and a learned grid share their texel centres.
+    size = torch.tensor((width, height), dtype=torch.float32, device=texel.device)
+    return (torch.stack((x, y), dim=1) + 0.5) / size
 
 
 # --- from a configuration ------------------------------------------------------------------------------------------

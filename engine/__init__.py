@@ -63,9 +63,7 @@ def create_engine(
         raise UserError(f"--engine cpu: expected --device cpu, found {device}; use --device cpu or --engine auto")
     if name == "cuda" or (name == "auto" and device.type == "cuda"):
         try:
-            engine = CudaEngine(model, material, schedule, device, say=say)
-            engine.check()
-            return engine
+            return _checked_engine(model, material, schedule, device, say)
         except (GpuKernelsUnavailable, Unsupported) as error:
             if name == "cuda":
                 way_out = "use --engine auto" if device.type == "cuda" else "use --device cuda, or --engine auto"
@@ -82,6 +80,15 @@ def create_engine(
         return TorchEngine(model, material, schedule, device)
 
 
+def _checked_engine(
+    model: NeuralTexture, material: Material, schedule: Schedule, device: torch.device, say: Say
+) -> CudaEngine:
+    """Raises: GpuKernelsUnavailable, with whose end the engine's memory is free again; Unsupported."""
+    engine = CudaEngine(model, material, schedule, device, say=say)
+    engine.check()
+    return engine
+
+
 def create_decoder(config: Config, say: Say | None = None) -> Callable[..., torch.Tensor]:
     """What decodes whole LODs for this configuration: a function like model.NeuralTexture.decode."""
     return NeuralTexture.decode if config.engine == "torch" else functools.partial(_decode, config.engine, say)
@@ -90,10 +97,10 @@ def create_decoder(config: Config, say: Say | None = None) -> Callable[..., torc
 def _decode(
     engine: str, say: Say | None, model: NeuralTexture, lod: int, width: int, height: int, rows: slice = slice(None)
 ) -> torch.Tensor:
-    """On the kernels of the model's device, without which on PyTorch."""
+    """On the kernels of the model's device, on PyTorch where they do not work."""
     if engine == "cuda" or model.weights[0].device.type == "cuda":
         with contextlib.suppress(GpuKernelsUnavailable, Unsupported):
-            return cuda_decoder.decode_lod(model, lod, width, height, rows=rows)
+            return cuda_decoder.decode_checked(model, lod, width, height, rows=rows)
     return decode_lod(model, lod, width, height, say=say, rows=rows)
 
 

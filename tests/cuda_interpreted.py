@@ -22,8 +22,8 @@ from triton.runtime import interpreter
 
 import train
 from engine.cpu.engine import CpuEngine
+from engine.cuda import adam, inputs, kernels, maths, network, self_check
 from engine.cuda import engine as cuda_engine
-from engine.cuda import inputs, kernels, maths, network, self_check
 from engine.cuda.decoder import decode_lod, decode_samples, differentiate
 from engine.cuda.engine import CudaEngine
 from engine.cuda.library import KernelsUnavailable
@@ -96,6 +96,23 @@ def test_every_code_and_every_edge(bits):
     out = torch.empty_like(values)
     round_kernel[(1,)](values, out, len(values), bits)
     assert torch.equal(out, round_features(values, bits)) and len(out.unique()) == n
+
+
+@triton.jit
+def operand_kernel(values, out, N: tl.constexpr, PRECISION: tl.constexpr):
+    at = tl.arange(0, N)
+    tl.store(out + at, maths.operand(tl.load(values + at), PRECISION))
+
+
+@pytest.mark.parametrize(("precision", "kept"), [("tf32", 10), ("bf16_emulated", 7), ("ieee", 23)])
+def test_factors_are_rounded_to_nearest(precision, kept):
+    """Tensor cores cut float32 off to tf32, which makes every product too small."""
+    values = torch.cat([torch.randn(250) * 10.0 ** torch.randint(-9, 9, (250,)), torch.tensor([0.0, 1.0, -1.0, 2e-38]),
+                        torch.tensor([1.5 + 2.0**-11, -3.0])])  # fmt: skip
+    out = torch.empty_like(values)
+    operand_kernel[(1,)](values, out, len(values), precision)
+    unit = torch.exp2(values.double().abs().clamp(min=2**-126).log2().floor() - kept)
+    assert ((out.double() - values.double()).abs() <= unit / 2).all() and (out.double() % unit == 0).all()
 
 
 def seen_inputs(model, uv, lod, strength):
@@ -171,6 +188,12 @@ def case():
 def test_sums_in_memory_and_in_registers(case):
     one, other = (compare_gradients(*case, 0.9, in_memory=memory) for memory in (True, False))
     assert all(torch.equal(a, b) for a, b in zip(one[:3], other[:3]))
+
+
+@pytest.mark.parametrize("block", [16, 32])
+def test_small_blocks(case, block):
+    """As small batches have them; see plan.block_size."""
+    compare_gradients(*case, 0.9, block=block)
 
 
 def test_integer_sums_have_no_order(case):
@@ -401,6 +424,39 @@ def test_the_self_check_fails_where_a_kernel_is_wrong(monkeypatch):
     with pytest.raises(KernelsUnavailable, match="failed"):
         engine.check()
     assert set(self_check.TOLERANCE) == {"ieee", "tf32", "bf16"}
+
+
+@triton.jit
+def without_noise(index, key):
+    return 0.5 + 0 * hash_of(index, key)
+
+
+@triton.jit
+def moment_alone(one, two, small):
+    return one + 0 * two + 0 * small
+
+
+hash_of = maths.hash_uniform
+NOISY = {**SMALL, "n_neurons": 64, "n_hidden_layers": 2, "n_frequencies": 2}
+
+
+@pytest.mark.parametrize("precision", ["tf32", "bf16"])
+def test_the_self_check_knows_what_rounding_does(precision, monkeypatch):
+    """It passes where factors are rounded, and sees that noise is missing (tf32), or whole iterations are others."""
+    monkeypatch.setattr(self_check, "SAMPLES", 128)
+    engine = engine_of(lazy_cuda, material_of(), **{**NOISY, "gpu_precision": precision})
+    buffers = (engine.network.packed, engine.grids[0].parameters, engine.grids[1].moments, engine._progress)
+    before = [buffer.float() + 0 for buffer in buffers]
+    engine.check()
+    assert differences(before, [buffer.float() for buffer in buffers]) == []
+    if precision == "tf32":
+        with monkeypatch.context() as patch, pytest.raises(KernelsUnavailable, match="self-check"):
+            patch.setattr(inputs, "hash_uniform", without_noise)
+            self_check.check_gradients(engine)
+    else:
+        monkeypatch.setattr(adam, "direction", moment_alone)
+        with pytest.raises(KernelsUnavailable, match="the network's step"):
+            self_check.check_iteration(engine)
 
 
 def test_a_run_of_the_command(tmp_path):

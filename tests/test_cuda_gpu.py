@@ -63,9 +63,10 @@ def test_decoding(interpolation):
     assert_close(decode_samples(model, uv, lod), model(uv, lod), 2e-5)
 
 
-@pytest.mark.parametrize("lazy", [False, True])
-def test_steps_equal_the_reference(lazy):
-    values = {**REAL, "gpu_precision": "float32"}
+@pytest.mark.parametrize(("lazy", "batch"), [(False, 8192), (True, 8192), (True, 2048), (False, 300)])
+def test_steps_equal_the_reference(lazy, batch):
+    """With large and with small blocks of samples, see plan.block_size."""
+    values = {**REAL, "gpu_precision": "float32", "batch_size": batch}
     engine = engine_on(CudaEngine, material_of(512, 300), lazy=(lazy, lazy), **values)
     reference = engine_on(TorchEngine, material_of(512, 300), **values)
     engine.check()

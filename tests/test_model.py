@@ -9,6 +9,7 @@ import pytest
 import reference
 import torch
 from model_cases import CASES, FORWARD_TOLERANCE, GRADIENT_TOLERANCE, every_case, lods_of, make_model, positions
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import model as model_module
 from model import NeuralTexture, Noise, texel_centres, triangle_waves
@@ -246,6 +247,25 @@ def test_texel_centres():
     uv = texel_centres(torch.arange(10, 35), 7, 5)
     want = [[(i % 7 + 0.5) / 7, (i // 7 + 0.5) / 5] for i in range(10, 35)]
     assert torch.equal(uv, torch.tensor(want))
+
+
+class ByReciprocals(TorchDispatchMode):
+    """Divides by numbers as CUDA does (aten/src/ATen/native/cuda/BinaryDivTrueKernel.cu): times their reciprocal."""
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        if function is torch.ops.aten.div.Tensor and not (isinstance(args[1], torch.Tensor) and args[1].dim()):
+            return args[0] * (1 / torch.tensor(float(args[1])))
+        return function(*args, **(kwargs or {}))
+
+
+def test_texel_centres_of_a_gpu_are_the_same():
+    """Where texels of image and grid coincide, one bit less would be another four texels of a learned grid."""
+    texel = torch.arange(1500 * 1000)
+    with ByReciprocals():
+        seen, off = texel_centres(texel, 1500, 1000), (texel % 1500 + 0.5) / 1500
+    wanted = texel_centres(texel, 1500, 1000)
+    assert torch.equal(seen, wanted) and not torch.equal(off, wanted[:, 0])
+    assert ((off * 1500 - 0.5).floor() != (seen[:, 0] * 1500 - 0.5).floor()).any()
 
 
 def test_decoding_a_whole_tile_needs_no_gradient_memory():

@@ -13,7 +13,7 @@ import triton
 import triton.language as tl
 
 from engine.cuda.inputs import draw, locate
-from engine.cuda.maths import DRIFT_SIZE, clamp_feature, gradient_value
+from engine.cuda.maths import DRIFT_SIZE, clamp_feature, gradient_value, operand
 
 SMALL, NETWORK_STEP, GRID_STEPS = tl.constexpr(0), tl.constexpr(2), tl.constexpr(3)  # columns of the table
 
@@ -203,13 +203,14 @@ def border_kernel(
 def network_kernel(
     progress, table, partials, n_partials, weights, moments1, moments2, packed, rows, input_map,
     TABLE: tl.constexpr, SIZE: tl.constexpr, INPUTS: tl.constexpr, ONE: tl.constexpr, PARTS: tl.constexpr,
-    BETA1: tl.constexpr, BETA2: tl.constexpr,
+    BETA1: tl.constexpr, BETA2: tl.constexpr, PACKED: tl.constexpr,
 ):  # fmt: skip
     """Adam for one row of one layer of the network per program, and the row packed for the other kernels.
 
     rows: (n, 4) int32: the row's place in `weights`, its inputs, its place in `packed`, 1 in the first layer, else 0.
     input_map: first layer: where its inputs stand in a packed row; -1: nowhere, they have no gradient.
-    ONE: the packed column that all ones share; its weight is the sum of theirs.
+    ONE: the packed column that all ones share; its weight is the sum of theirs. PACKED: the precision of `operand` that
+    packed weights have.
     """
     line = table + tl.load(progress + 1) * TABLE
     small, size = tl.load(line + SMALL), tl.load(line + NETWORK_STEP)
@@ -236,11 +237,12 @@ def network_kernel(
     tl.store(moments2 + at, two, mask=mask)
     one_column = ONE * is_first - 2 * (1 - is_first)  # -2: of no other layer
     shared = used & (column == one_column)
-    tl.store(packed + packed_place + column, value.to(packed.dtype.element_ty), mask=used & (column != one_column))
+    kind: tl.constexpr = packed.dtype.element_ty
+    tl.store(packed + packed_place + column, operand(value, PACKED).to(kind), mask=used & (column != one_column))
     # in float64, so that the order does not matter: plan.pack has to give the same bits
     bias = tl.sum(tl.where(shared, value, 0.0).to(tl.float64), axis=0).to(tl.float32)
     if one_column >= 0:
-        tl.store(packed + packed_place + ONE, bias.to(packed.dtype.element_ty))
+        tl.store(packed + packed_place + ONE, operand(bias, PACKED).to(kind))
 
 
 @triton.jit(do_not_specialize=["n_partials", "batch"])

@@ -1,6 +1,6 @@
 """Compiles the kernels for GPUs that are not there, and says what each of them takes: registers, spills, shared memory.
 
-    python -m engine.cuda.compiled [--targets 80 90] [--precision tf32 bf16] [--forms 'learned 2x64' ...]
+    python -m engine.cuda.compiled [--targets 80 90] [--precision tf32 bf16] [--forms 'learned 2x64' ...] [--block 16]
 
 Triton ships ptxas, so this needs no GPU; it says nothing about time.
 """
@@ -23,6 +23,7 @@ import torch
 from configs import make_config
 from dataset import MAPS, Material
 from engine.cuda.library import NO_FUSION, KernelsUnavailable, Launch
+from engine.cuda.plan import BLOCKS
 from errors import UserError, run_command
 
 TYPES = {
@@ -152,7 +153,16 @@ def launches_of(values: dict[str, Any], lazy: bool = True) -> list[Launch]:
     return [*engine.launches, *engine.sweeps, engine.probe_launch, decoding]
 
 
-def table(targets: Sequence[int], precisions: Sequence[str], forms: Sequence[str]) -> list[Facts]:
+def with_block(launch: Launch, block: int) -> Launch:
+    """The training kernel as small batches have it, see plan.block_size; other kernels as they are."""
+    if "MODE" not in launch.constants:
+        return launch
+    return dataclasses.replace(launch, constants={**launch.constants, "BLOCK": block})
+
+
+def table(
+    targets: Sequence[int], precisions: Sequence[str], forms: Sequence[str], block: int = BLOCKS[0]
+) -> list[Facts]:  # fmt: skip
     """Prints one line per kernel, and returns their facts."""
     print(f"{'form':15} {'precision':9} {'kernel':14} sm  warps registers stack shared programs instructions")
     found = []
@@ -160,7 +170,7 @@ def table(targets: Sequence[int], precisions: Sequence[str], forms: Sequence[str
         for precision in precisions:
             for launch in launches_of({**FORMS[form], "gpu_precision": precision}):
                 for target in targets:
-                    facts = facts_of(launch, target)
+                    facts = facts_of(with_block(launch, block), target)
                     found.append(facts)
                     name = f"{facts.kernel.replace('_kernel', '')} {launch.constants.get('MODE', '')}"
                     print(
@@ -176,9 +186,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--targets", type=int, nargs="+", default=[80, 90], help="compute capabilities times 10")
     parser.add_argument("--precision", nargs="+", default=["tf32"], choices=("tf32", "bf16", "float32"))
     parser.add_argument("--forms", nargs="+", default=list(FORMS), choices=list(FORMS))
+    parser.add_argument("--block", type=int, default=BLOCKS[0], choices=BLOCKS, help="samples of the training kernel")
     given = parser.parse_args(argv)
     try:
-        table(given.targets, given.precision, given.forms)
+        table(given.targets, given.precision, given.forms, given.block)
     except KernelsUnavailable as error:
         raise UserError(f"{error}; install Triton, which PyTorch for CUDA on Linux brings") from error
     return 0

@@ -8,9 +8,9 @@ import torch
 from torchtyping import TensorType
 
 from dataset import CHANNELS
-from engine.cuda.library import Launch, check_device, interpreted, load
+from engine.cuda.library import KernelsUnavailable, Launch, check_device, failures, interpreted, load
 from engine.cuda.plan import KernelPlan
-from model import NeuralTexture
+from model import NeuralTexture, texel_centres
 from quantize import _to_int32
 from shape import PADDED_OUTPUTS
 
@@ -22,6 +22,7 @@ DecodedImage = TensorType["height", "width", CHANNELS]
 DECODE_BLOCK = 64  # samples of a program
 DECODE_WARPS = 4
 EXACT = "tf32x3"  # products of tf32 parts, nearly float32, all in registers; as float32 they take 2400 bytes of stack
+CHECKED, DECODE_TOLERANCE = 1024, 1e-4  # texels, and of their norm; nearly float32: 1e-6 is to be expected
 TEXELS_AT_A_TIME = 1 << 22  # 180 MB of decoded values on the GPU
 
 
@@ -78,6 +79,44 @@ def decode_lod(
     image = image.view(last - first, width, CHANNELS)
     model.set_constants(image)
     return image
+
+
+def decode_checked(
+    model: NeuralTexture, lod: int, width: int, height: int, rows: slice = slice(None)
+) -> DecodedImage:  # fmt: skip
+    """decode_lod; the first image of a model of this shape is compared with PyTorch at CHECKED texels.
+
+    Raises: KernelsUnavailable, also where Triton fails, and again for each image of such a model; plan.Unsupported.
+    """
+    key = (str(model.weights[0].device), repr(KernelPlan(model).constants))
+    if _checked.get(key):
+        raise KernelsUnavailable(_checked[key])
+    try:
+        with failures():
+            image = decode_lod(model, lod, width, height, rows=rows)
+            if key not in _checked:
+                _compare(model, image, lod, width, height, rows.indices(height)[0])
+    except KernelsUnavailable as error:
+        _checked[key] = str(error)
+        raise
+    except torch.cuda.OutOfMemoryError as error:  # PyTorch decodes in smaller pieces
+        raise KernelsUnavailable("no memory to decode on the GPU") from error
+    _checked[key] = ""
+    return image
+
+
+_checked: dict[tuple[str, str], str] = {}  # what is wrong with decoding, by device and shape
+
+
+def _compare(model: NeuralTexture, image: DecodedImage, lod: int, width: int, height: int, first_row: int) -> None:
+    found = image.view(-1, CHANNELS)
+    texel = torch.linspace(0, len(found) - 1, min(CHECKED, len(found)), dtype=torch.float64).long()
+    with torch.no_grad():
+        at = (texel + first_row * width).to(model.weights[0].device)
+        wanted = model(texel_centres(at, width, height), torch.full_like(at, lod)).cpu()
+    apart = float((found[texel] - wanted).norm()) / max(float(wanted.norm()), 1e-20)
+    if not apart <= DECODE_TOLERANCE:
+        raise KernelsUnavailable(f"the GPU kernels failed their self-check: decoded values differ by {apart:.1e}")
 
 
 def decode_samples(model: NeuralTexture, uv: Positions, lod: Scalars, precision: str = EXACT) -> Decoded:

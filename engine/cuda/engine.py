@@ -22,8 +22,8 @@ from engine.cuda.buffers import (
     step_size,
 )
 from engine.cuda.decoder import kernel_precision
-from engine.cuda.library import KernelsUnavailable, Launch
-from engine.cuda.plan import MOST_LODS, KernelPlan
+from engine.cuda.library import Launch
+from engine.cuda.plan import BLOCKS, MOST_LODS, KernelPlan, block_size
 from engine.sampling import PROBE, channel_loss_weights, learned_channels, lod_boundaries
 from model import NeuralTexture, resolve_grids
 from quantize import _to_int32
@@ -32,7 +32,6 @@ from shape import PADDED_OUTPUTS
 
 CHUNK = 250  # iterations per call: a table of so many rows
 GRAPH = 25  # iterations of a CUDA graph
-BLOCK = 64  # samples that a program of the training kernel looks at together
 # A grid is lazy from so many times the texels on that a batch can touch: by bytes (engine/cuda/adam.py) a dense texel
 # takes 32 F every iteration, a touched one 40 F and twice the bytes in the gather, from scattered places.
 LAZY_FROM = 4
@@ -87,7 +86,6 @@ class CudaEngine:
         self._load_parameters()
         self._build_launches()
         self._graphs: dict[int, torch.cuda.CUDAGraph] = {}
-        self._warm = False
 
     # --- memory ------------------------------------------------------------------------------------------------------
 
@@ -108,7 +106,7 @@ class CudaEngine:
         self._table = torch.zeros(CHUNK, TABLE_HEAD + n_grids, device=device)
         self._grid_steps = torch.zeros(CHUNK, n_grids, dtype=torch.float64, device=device)
         self._loss_sum = torch.zeros(1, dtype=torch.float64, device=device)
-        self.programs = self._program_count(-(-batch // BLOCK))
+        self.block, self.programs = self._block_and_programs(batch)
         self._partials = torch.zeros(self.programs, plan.size, device=device)
         self._losses = torch.zeros(self.programs, device=device)
         self._describe_material()
@@ -117,13 +115,14 @@ class CudaEngine:
     def _seed(self) -> int:
         return _to_int32(self.schedule.config.seed)
 
-    def _program_count(self, n_blocks: int) -> int:
-        """Programs of the training kernel: as many as the GPU runs at a time. A function of the GPU, on which the order
-        of the sums of the network's gradients depends."""
+    def _block_and_programs(self, batch: int) -> tuple[int, int]:
+        """Samples that a program of the training kernel looks at together, and programs: as many as the GPU runs at a
+        time. Functions of the GPU, on which the order of the sums of the network's gradients depends."""
         if self.device.type != "cuda":
-            return min(n_blocks, 3)
-        processors = torch.cuda.get_device_properties(self.device).multi_processor_count
-        return min(n_blocks, processors * (8 // self.plan.warps))
+            return BLOCKS[0], min(-(-batch // BLOCKS[0]), 3)
+        processors = torch.cuda.get_device_properties(self.device).multi_processor_count * (8 // self.plan.warps)
+        block = block_size(batch, processors)
+        return block, min(-(-batch // block), processors)
 
     def _describe_material(self) -> None:
         material, device = self.material, self.device
@@ -173,12 +172,12 @@ class CudaEngine:
             "partials": self._partials, "losses": self._losses,
         }  # fmt: skip
         constants = {
-            "MODE": mode, "TABLE": self._table.shape[1], "BLOCK": BLOCK, "COLUMNS8": self.material.codes8.shape[1],
+            "MODE": mode, "TABLE": self._table.shape[1], "BLOCK": self.block, "COLUMNS8": self.material.codes8.shape[1],
             "COLUMNS16": self.material.codes16.shape[1], **plan.constants, "SIZE": plan.size,
             "IN_MEMORY": plan.in_memory, "FIXED_POINT": plan.fixed_point,
             "PRECISION": kernel_precision(plan.precision),
         }  # fmt: skip
-        programs = min(self.programs, -(-batch // BLOCK))
+        programs = min(self.programs, -(-batch // self.block))
         return Launch(self._kernels.kernels.step_kernel, (programs,), arguments, constants, {"num_warps": plan.warps})
 
     def _build_launches(self) -> None:
@@ -241,7 +240,7 @@ class CudaEngine:
         }  # fmt: skip
         constants = {
             "TABLE": self._table.shape[1], "SIZE": plan.size, "INPUTS": plan.widest, "ONE": plan.one, "PARTS": PARTS,
-            "BETA1": ADAM_BETAS[0], "BETA2": ADAM_BETAS[1],
+            "BETA1": ADAM_BETAS[0], "BETA2": ADAM_BETAS[1], "PACKED": "tf32" if plan.precision == "tf32" else "ieee",
         }  # fmt: skip
         return Launch(self._kernels.adam.network_kernel, (len(network.rows),), arguments, constants)
 
@@ -292,12 +291,11 @@ class CudaEngine:
         if self.device.type != "cuda":
             self._run_eagerly(count)
             return
-        if not self._warm:  # kernels are compiled and loaded now: a capture may not do that
+        if not self._graphs:  # kernels are compiled and loaded now: a capture may not do that
             self._run_eagerly(1)
-            count, self._warm = count - 1, True
+            self.capture()
+            count -= 1
         for n in (GRAPH, 1):
-            if count >= n and n not in self._graphs:
-                self._graphs[n] = self._capture(n)
             for _ in range(count // n):
                 self._graphs[n].replay()
             count %= n
@@ -307,12 +305,13 @@ class CudaEngine:
             for launch in self.launches:
                 launch()
 
-    def _capture(self, n: int) -> torch.cuda.CUDAGraph:
-        """A CUDA graph of n iterations: the kernels read from memory which ones."""
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.device(self.device), torch.cuda.graph(graph):
-            self._run_eagerly(n)
-        return graph
+    def capture(self) -> None:
+        """CUDA graphs of GRAPH iterations and of one, after an eager one: the kernels read from memory which they are
+        in. What other threads do with CUDA meanwhile does not end up in them."""
+        for n in (GRAPH, 1):
+            self._graphs[n] = torch.cuda.CUDAGraph()
+            with library.on_device(self.device), torch.cuda.graph(self._graphs[n], capture_error_mode="thread_local"):
+                self._run_eagerly(n)
 
     def probe(self) -> float:
         """Mean squared error over the present channels of one fixed batch, without noise; see TorchEngine.probe."""
@@ -365,6 +364,10 @@ class CudaEngine:
         """Go on from the model's parameters, which something else has changed, with the moments that there are."""
         self._load_parameters(up_to_date(self.state(), self.model))
 
+    def restart(self) -> None:
+        """Begin again from the model's parameters."""
+        self._load_parameters()
+
     def _load_parameters(
         self, optimizer: dict | None = None, recent: dict | None = None, pending: list | None = None
     ) -> None:
@@ -396,16 +399,12 @@ class CudaEngine:
     # --- self-check --------------------------------------------------------------------------------------------------
 
     def check(self) -> None:
-        """One small step against autograd on the same samples; nothing is trained.
+        """One small step against autograd on the same samples, and a whole iteration against Adam's formula, which
+        is then forgotten; on a GPU also that its CUDA graph can be captured and replayed.
 
         Raises: KernelsUnavailable when the kernels fail, or compute something else.
         """
         from engine.cuda.self_check import check_engine
 
-        try:
+        with library.failures():
             check_engine(self)
-        except KernelsUnavailable:
-            raise
-        except Exception as error:  # Triton fails in many ways: compilation, resources, launch
-            reason = " ".join(str(error).split())[:160]
-            raise KernelsUnavailable(f"the GPU kernels failed ({type(error).__name__}: {reason})") from error

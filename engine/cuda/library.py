@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import importlib
 import importlib.util
 import os
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 
+from engine.cuda.plan import Unsupported
+
+OLDEST = (3, 5)  # of Triton: 3.4 does not know disable_licm of tl.range; 3.5.1, 3.6.0 and 3.9.0 compile all kernels
 NO_FUSION = {"enable_fp_fusion": False}  # positions, noise and rounding with the reference's bits
 
 
@@ -49,7 +54,27 @@ def load() -> Any:
     except Exception as error:  # an older Triton lacks functions, a broken one fails in any way
         reason = " ".join(str(error).split())[:200]
         raise KernelsUnavailable(f"Triton's kernels cannot be imported ({type(error).__name__}: {reason})") from error
+    found = importlib.import_module("triton").__version__
+    if tuple(int(part) for part in found.split(".")[:2]) < OLDEST:
+        oldest = ".".join(map(str, OLDEST))
+        raise KernelsUnavailable(f"expected Triton {oldest} or more, which PyTorch 2.9 brings, found {found}")
     return dataclasses.make_dataclass("Kernels", ["kernels", "adam"])(kernels, adam)
+
+
+@contextlib.contextmanager
+def failures() -> Iterator[None]:
+    """What Triton raises, as KernelsUnavailable of one line: it fails in many ways, as in a compilation that finds no C
+    compiler, for resources that a GPU does not have, or in a launch."""
+    try:
+        yield
+    except (KernelsUnavailable, Unsupported, torch.cuda.OutOfMemoryError):
+        raise
+    except Exception as error:
+        cause: BaseException = error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        reason = " ".join(str(cause).split())[-160:]  # a compilation's begins with a listing, its reason comes last
+        raise KernelsUnavailable(f"the GPU kernels failed ({type(cause).__name__}: {reason})") from error
 
 
 @dataclasses.dataclass
@@ -70,4 +95,10 @@ class Launch:
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def __call__(self) -> None:
-        self.kernel[self.grid](**self.arguments, **self.constants, **NO_FUSION, **self.options)
+        with on_device(next(value for value in self.arguments.values() if isinstance(value, torch.Tensor)).device):
+            self.kernel[self.grid](**self.arguments, **self.constants, **NO_FUSION, **self.options)
+
+
+def on_device(device: torch.device) -> contextlib.AbstractContextManager:
+    """Triton launches on CUDA's current device, wherever the tensors are; --device cuda:1 does not make that one it."""
+    return torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext()

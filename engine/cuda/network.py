@@ -95,13 +95,14 @@ def forward(
             GROUPS[GROUP * g + 4], GROUPS[GROUP * g + 5], GRIDS, TEXEL_WAVES, QUANTIZED, NOISY,
             )  # fmt: skip
             x = x + blend[:, None] * (far - x)
+        x = operand(x, PRECISION)
         w = tl.load(weights + GROUPS[GROUP * g + 6] + tile(K, H0, GROUPS[GROUP * g + 5]))
         z = product(x, tl.trans(w), z, PRECISION)
-        inputs = inputs + (operand(x, PRECISION),)
+        inputs = inputs + (x,)
     seen = ()
     for layer in tl.static_range(LAYERS):
-        h = activate(z, HARD_SWISH, SLOPE)
-        seen = seen + (z if HARD_SWISH else operand(h, PRECISION),)
+        h = operand(activate(z, HARD_SWISH, SLOPE), PRECISION)
+        seen = seen + (z if HARD_SWISH else h,)
         if layer == LAYERS - 1:
             w = tl.load(weights + H0 * K + layer * NP * NP + tile(NP, PADDED_OUTPUTS, NP))
             z = product(h, tl.trans(w), zeros(u.shape[0], PADDED_OUTPUTS), PRECISION)
@@ -169,9 +170,10 @@ def backward(
 ):  # fmt: skip
     """Adds the gradient of the weights to `sums` (or `partial`) and scatters that of the grids. Returns the sums."""
     new = ()
+    upstream = operand(upstream, PRECISION)
     for i in tl.static_range(LAYERS):
         z = seen[LAYERS - 1 - i]
-        h = activate(z, HARD_SWISH, SLOPE) if HARD_SWISH else z
+        h = operand(activate(z, HARD_SWISH, SLOPE), PRECISION) if HARD_SWISH else z
         OFFSET = H0 * K + (LAYERS - 1 - i) * NP * NP
         if i == 0:
             new = new + (weight_gradient(upstream, h, sums[i], partial + OFFSET, first, NP, PADDED_OUTPUTS, NP,
@@ -182,7 +184,7 @@ def backward(
                                          PRECISION),)  # fmt: skip
             w = tl.load(weights + OFFSET + tile(NP, NP, NP))
         upstream = product(upstream, w, zeros(u.shape[0], NP), PRECISION)
-        upstream = activate_back(upstream, z, HARD_SWISH, SLOPE)
+        upstream = operand(activate_back(upstream, z, HARD_SWISH, SLOPE), PRECISION)
     for g in tl.static_range(N_GROUPS):
         new = new + (weight_gradient(upstream, inputs[g], sums[LAYERS + g], partial + GROUPS[GROUP * g + 6], first, K,
                                      H0, GROUPS[GROUP * g + 5], IN_MEMORY, PRECISION),)  # fmt: skip

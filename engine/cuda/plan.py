@@ -22,6 +22,9 @@ PRECISIONS = ("tf32", "bf16", "ieee")
 REGISTER_SUMS = 11_500
 
 
+BLOCKS = (64, 32, 16)  # samples that a program of the training kernel looks at together; tl.dot needs 16
+
+
 class Unsupported(Exception):
     """A shape that the kernels are not written for; one line."""
 
@@ -29,6 +32,16 @@ class Unsupported(Exception):
 def padded(count: int) -> int:
     """The next power of two, at least what tl.dot needs."""
     return max(SMALLEST, 1 << max(count - 1, 0).bit_length())
+
+
+def block_size(batch: int, processors: int) -> int:
+    """The smallest of BLOCKS with which programs, one per processor, take as few turns as with the largest: a batch of
+    2048 is 32 blocks of 64, which would leave 100 of 132 processors idle, or 128 of 16."""
+
+    def turns(block: int) -> int:
+        return -(-batch // (block * processors))
+
+    return min(block for block in BLOCKS if turns(block) == turns(BLOCKS[0]))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,11 +159,14 @@ class KernelPlan:
         return torch.cat(parts)
 
     def pack(self, weights: torch.Tensor) -> torch.Tensor:
-        """Packed weights, (size,) float32, of flat ones on their device."""
+        """Packed weights, (size,) float32, of flat ones on their device; for tf32 rounded as maths.operand does."""
         places = self.places().to(weights.device)
         kept = places >= 0
         packed = torch.zeros(self.size, dtype=torch.float64, device=weights.device)  # see adam.network_kernel
-        return packed.index_add_(0, places[kept], weights[kept].double()).float()
+        packed = packed.index_add_(0, places[kept], weights[kept].double()).float()
+        if self.precision == "tf32":
+            packed = ((packed.view(torch.int32) + 0x1000) & -0x2000).view(torch.float32)
+        return packed
 
     def unpack_gradient(self, packed: torch.Tensor) -> torch.Tensor:
         """Gradient of the flat weights from that of the packed ones; 0 for inputs that have none."""

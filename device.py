@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
 from errors import UserError
@@ -9,13 +11,14 @@ from errors import UserError
 DEVICES = ("cpu", "cuda", "mps")
 
 
-def choose_device(wanted: str) -> torch.device:
-    """The device of a name, as cuda:1; auto is CUDA where there is some, else the CPU.
+def choose_device(wanted: str, automatic: Sequence[str] = ("cuda",)) -> torch.device:
+    """The device of a name, as cuda:1; auto is the first of `automatic` that is there, else the CPU.
 
     Raises: UserError when it is unknown or not there.
     """
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if wanted == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device(next((name for name in automatic if there[name]), "cpu"))
     try:
         device = torch.device(wanted)
         torch.zeros(1, device=device)

@@ -17,10 +17,11 @@ import threads  # isort: skip  # noqa: F401  # before torch
 import torch
 from utils.batches import open_dataset
 from utils.checkpoints import load_generator
-from utils.device import choose_device
+from utils.device import AUTOMATIC
 from utils.maps import MAPS, split_targets, unit
 from utils.metrics import MapMetrics, metrics_table
 
+from device import choose_device
 from errors import UserError, counted, run_command
 from files import write_json
 
@@ -44,7 +45,7 @@ def run(argv: Sequence[str] | None) -> int:
     parser.add_argument("--device", default="auto", help="auto, cuda, cuda:N, mps, cpu")
     options = parser.parse_args(argv)
     model, config = load_generator(options.checkpoint)
-    device = choose_device(options.device)
+    device = choose_device(options.device, AUTOMATIC)
     config.data.input_dir = options.input_dir or config.data.input_dir
     config.data.output_dir = options.output_dir or config.data.output_dir
     config.data.metadata_path = None if options.input_dir else config.data.metadata_path

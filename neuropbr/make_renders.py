@@ -24,7 +24,7 @@ from PIL import Image as PillowImage
 from torchvision.transforms.v2 import functional as image_ops
 from utils.dataset import METADATA
 from utils.ggx import Camera, Light, render
-from utils.maps import VIEWS, unit, write_maps, write_picture
+from utils.maps import VIEWS, pixels_of, unit, write_maps, write_picture
 
 from dataset import Material, find_maps, linear_to_srgb, load_material, srgb_to_linear
 from errors import UserError, counted, run_command
@@ -147,9 +147,8 @@ def dirtied(radiance: torch.Tensor, dice: np.random.Generator) -> torch.Tensor:
     image = image_ops.gaussian_blur(image, [width, width], [dice.uniform(0.4, 1.2) * max(1, side / 512)] * 2)
     noise = torch.from_numpy(dice.standard_normal((3, side, side)).astype(np.float32))
     image = photograph(image + noise * (0.004 + 0.03 * dice.uniform() * image.clamp_min(0).sqrt()))
-    pixels = (image.permute(1, 2, 0).numpy() * 255 + 0.5).astype(np.uint8)
     stream = io.BytesIO()
-    PillowImage.fromarray(pixels).save(stream, "JPEG", quality=int(dice.integers(55, 90)))
+    PillowImage.fromarray(pixels_of(image)).save(stream, "JPEG", quality=int(dice.integers(55, 90)))
     decoded = np.asarray(PillowImage.open(stream), np.float32) / 255
     return torch.from_numpy(decoded).permute(2, 0, 1)
 

@@ -21,10 +21,11 @@ from train_config import TrainConfig, apply_overrides, finalize, load_config
 from utils.batches import open_dataset
 from utils.checkpoints import load_generator, save_checkpoint
 from utils.cli import add_data_options
-from utils.device import Precision, choose_device
+from utils.device import AUTOMATIC, Precision
 from utils.maps import MAPS, unit
 from utils.shards import INDEX, SHARD, cut_into_shards, sample_hash, sample_name, write_index
 
+from device import choose_device
 from errors import EXIT_INTERRUPTED, UserError, counted, run_command
 from files import make_folder, sha256_of
 from images import quote
@@ -81,7 +82,7 @@ def run(argv: Sequence[str] | None) -> int:
     options = parse_args(argv)
     model, config = load_generator(options.checkpoint)
     choose_data(config, options)
-    device = choose_device(options.device or "auto")
+    device = choose_device(options.device or "auto", AUTOMATIC)
     dataset, folder = open_dataset(config, None), Path(options.shards_dir or options.out_dir)
     model, precision = model.to(device), Precision(device, config.training.use_amp)
     make_folder(folder)

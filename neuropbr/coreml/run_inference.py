@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from PIL import Image as PillowImage
 from utils.inference import three_pictures
-from utils.maps import read_rgb, write_picture
+from utils.maps import pixels_of, read_rgb, write_picture
 
 from coreml.converter import import_coremltools
 from coreml.wrapper import INPUTS, OUTPUTS
@@ -34,7 +34,7 @@ FINAL_SIDE = 2048  # pixels: what a phone makes of the model's maps
 def read_pictures(folder: Path, side: int) -> list[np.ndarray]:
     """The first three pictures by name, (side, side, 3) uint8 each."""
     pictures = [read_rgb(path, (side, side)) for path in three_pictures(folder, SUFFIXES, exactly=False)]
-    return [(picture.permute(1, 2, 0).numpy() * 255 + 0.5).astype(np.uint8) for picture in pictures]
+    return [pixels_of(picture) for picture in pictures]
 
 
 def predict_onnx(path: Path, folder: Path) -> dict[str, np.ndarray]:

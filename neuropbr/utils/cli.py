@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from train_config import TrainConfig, apply_overrides, finalize, load_config
 
+from device import choose_device
 from errors import UserError
 from utils.checkpoints import load_checkpoint, stored_config
-from utils.device import automatic_batch_size, choose_device
+from utils.device import AUTOMATIC, automatic_batch_size
 
 
 def add_data_options(parser: argparse.ArgumentParser) -> None:
@@ -57,7 +58,7 @@ def resolve_config(options: argparse.Namespace) -> tuple[TrainConfig, torch.devi
         config.data.render_curriculum = 2
     _override(config, "training", given, ("epochs", "checkpoint_dir", "device"))
     _override(config, "model", given, ("pretrained",))
-    device = choose_device(config.training.device)
+    device = choose_device(config.training.device, AUTOMATIC)
     batch_size = given.get("batch_size")
     if batch_size is not None:
         config.training.batch_size = None

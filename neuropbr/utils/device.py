@@ -9,27 +9,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from errors import UserError, brief
-
 BYTES_PER_SAMPLE = 6 * 2**30  # of a training step at 1024 x 1024 with resnet50, what one sample takes on a GPU
 RESERVED_BYTES = 2**29  # for the driver and the weights
 CPU_BATCH = 2
-
-
-def choose_device(wanted: str) -> torch.device:
-    """auto (CUDA, MPS, CPU in this order), cuda, cuda:N, mps, cpu. Raises: UserError when it is not there."""
-    if wanted == "auto":
-        wanted = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        device = torch.device(wanted)
-    except (RuntimeError, TypeError) as error:
-        raise UserError(f"--device: expected auto, cuda, cuda:N, mps or cpu, found {brief(wanted)}") from error
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if device.type not in there:
-        raise UserError(f"--device: expected auto, cuda, cuda:N, mps or cpu, found {brief(wanted)}")
-    if not there[device.type] or (device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()):
-        raise UserError(f"--device: expected a machine with {wanted}, found none; use --device auto")
-    return device
+AUTOMATIC = ("cuda", "mps")  # what --device auto takes, the first that is there; else the CPU
 
 
 class Precision:

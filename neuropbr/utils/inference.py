@@ -13,11 +13,12 @@ import torch
 from torch import nn
 from train_config import TrainConfig
 
+from device import choose_device
 from errors import UserError, counted, shell_quote
 from images import quote
 from utils.batches import open_dataset
 from utils.checkpoints import load_generator
-from utils.device import choose_device
+from utils.device import AUTOMATIC
 from utils.maps import VIEWS, read_rgb, write_maps, write_picture
 
 
@@ -73,7 +74,7 @@ def infer(model: nn.Module, views: torch.Tensor, device: torch.device) -> dict[s
 
 def run_inference(options: argparse.Namespace, view_name: str) -> int:
     """The whole command; view_name: of the pictures of the input, such as view_{}.png."""
-    device = choose_device(options.device)
+    device = choose_device(options.device, AUTOMATIC)
     model, config = load_generator(options.checkpoint)
     views = read_views(options, config)
     maps, out = infer(model, views, device), Path(options.out_dir)

@@ -7,13 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torchvision.utils import make_grid
 
 from images import encode_png
 from report import EventFile
-from utils.maps import MAPS, as_picture
+from utils.maps import MAPS, as_picture, pixels_of
 
 MAX_SAMPLES = 4  # in a picture
 ERROR_GAIN = 5  # of the heat map: an error of a fifth is full red
@@ -42,8 +41,7 @@ class Logs:
 
     def image(self, tag: str, picture: torch.Tensor, step: int) -> None:
         """(1 or 3, H, W) in [0, 1]."""
-        pixels = (picture.detach().cpu().float().clamp(0, 1) * 255 + 0.5).to(torch.uint8).permute(1, 2, 0)
-        pixels = np.ascontiguousarray(pixels.numpy())
+        pixels = pixels_of(picture)
         if self.events is not None:
             self.events.image(tag, *pixels.shape, encode_png(pixels, quick=True), step)
         if self.wandb is not None:

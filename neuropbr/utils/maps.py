@@ -17,6 +17,7 @@ from torchvision.transforms.v2 import functional as image_ops
 from errors import UserError
 from files import make_folder, write_bytes
 from images import encode_png, quote, read_image
+from metrics import display_pixels
 
 MAPS = {"albedo": 3, "roughness": 1, "metallic": 1, "normal": 3}  # name -> channels, in the order of everything here
 FLAT = (0.0, 0.0, 1.0)  # the normal where a file has none: a vector of length 0
@@ -75,10 +76,14 @@ def as_picture(name: str, values: torch.Tensor) -> torch.Tensor:
     return ((values + 1) / 2 if name == "normal" else values).clamp(0, 1)
 
 
+def pixels_of(picture: torch.Tensor) -> np.ndarray:
+    """(1 or 3, H, W) values in [0, 1] as (H, W, 1 or 3) uint8; halves round up, outside saturates."""
+    return np.ascontiguousarray(display_pixels(picture.detach().float().cpu().permute(1, 2, 0).numpy()))
+
+
 def write_picture(path: str | os.PathLike, picture: torch.Tensor) -> None:
-    """Write (1 or 3, H, W) values in [0, 1] as an 8-bit PNG, atomically; halves round up."""
-    codes = (picture.detach().float().cpu().clamp(0, 1) * 255 + 0.5).floor().to(torch.uint8)
-    write_bytes(path, encode_png(np.ascontiguousarray(codes.permute(1, 2, 0).numpy())))
+    """Write (1 or 3, H, W) values in [0, 1] as an 8-bit PNG, atomically; see pixels_of."""
+    write_bytes(path, encode_png(pixels_of(picture)))
 
 
 def write_maps(folder: Path, maps: Mapping[str, torch.Tensor]) -> None:

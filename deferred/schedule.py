@@ -24,7 +24,7 @@ def rate_factor(script: str, epoch: int) -> float:
     return next(factor for first, factor in reversed(steps) if epoch >= first)
 
 
-# What a texture has to be able to move by, colours of 0 to 1: with the sample as it was at first, where the closed form had
+# What a texture has to be able to move by, colours of 0 to 1: with the sample as it was at first, whose closed form had
 # 20 dB, train_texture.py ended at 9.7 dB with 0.16, at 12.7 with 0.9, 16.6 with 1.6 and 19.3 with 4.2.
 REACH = 3.0
 

@@ -237,12 +237,13 @@ SUMMARY_LODS = 8  # a line has room for these; the smallest have a handful of te
 def run_summary(
     material: Material, metrics: Mapping[str, Any], rates: Mapping[str, float], shipped_bytes: int | None,
     seconds: float, iteration: int, run: Path, checkpoint: Path,
-    weights: Mapping[str, float] | None = None,
+    weights: Mapping[str, float] | None = None, picture_lod: int = 0,
 ) -> str:  # fmt: skip
     """The lines that end a run: quality per map and where the error is, rate, sizes against PNG and BC7, time, and
     where the files are.
 
     weights: the run's Config.texture_loss_weights, for the advice on them; None: all 1.
+    picture_lod: that the pictures in media/ show.
     """
     psnr, shares = metrics["psnr"], metrics["lods"][0]["error_share"]
     maps = "  ".join(f"{name} {psnr[name]:.2f}" for name in material.present)
@@ -272,6 +273,7 @@ def run_summary(
         )
     lines.append(f"time     {seconds:.1f} s to iteration {iteration}")
     lines.append(f"files    {one_line(str(checkpoint))}")
-    lines.append(f"look     {one_line(str(run / 'media'))}{os.sep}*.png (decoded | source | error x8); "
+    shown = f", LOD {picture_lod}" if picture_lod else ""
+    lines.append(f"look     {one_line(str(run / 'media'))}{os.sep}*.png (decoded | source | error x8{shown}); "
                  f"tensorboard --logdir {shell_quote(str(run.parent / TENSORBOARD))}")  # fmt: skip
     return "\n".join(lines)

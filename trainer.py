@@ -57,6 +57,7 @@ class Trainer:
             self.model = checkpoint.model
         self.engine = create_engine(self.model.to(device), material, self.schedule, device, say)
         self.decode = create_decoder(config)
+        self.picture_lod = min(config.picture_lod, material.num_lods - 1)
         self.metrics: dict[str, Any] | None = None
         self.seconds_before = 0.0
         self.missing: list[str] = []  # why a metric is None in the last evaluation
@@ -178,7 +179,7 @@ class Trainer:
 
         def on_lod(lod: int, decoded: Maps, source: Maps) -> None:
             self.log.pictures(iteration, lod, decoded, source, self.material)
-            if lod == 0 and self.ending:
+            if lod == self.picture_lod and self.ending:
                 media = part_of_run(self.run, "media")
                 save_strips(media, decoded, source)
                 save_thumbnail(media, decoded, source)
@@ -213,7 +214,7 @@ class Trainer:
         if self.model.quantized:
             shipped = read_manifest(folder)["bytes_on_disk"]
         self.say(run_summary(self.material, self.metrics, rates, shipped, self.seconds, self.engine.iteration, self.run,
-                         folder, config.texture_loss_weights))  # fmt: skip
+                         folder, config.texture_loss_weights, self.picture_lod))  # fmt: skip
 
 
 def refinement_left(training: Mapping[str, Any], config: Config) -> bool:

@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from PIL import Image as PillowImage
 from runs import (
     _offline,  # noqa: F401  # autouse
     newest_run,
@@ -205,3 +206,20 @@ def test_psnr_alone_from_training_to_infer(tmp_path, capsys):
     assert full[0]["ssim"]["all"] is not None and full[0]["flip"]["diffuse"] is not None
     assert full[1]["flip"]["diffuse"] is None, "FLIP is of LOD 0 alone"
     assert "LPIPS is left out" in capsys.readouterr().out
+
+
+# --- --picture_lod -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("lod, size", [(0, (3 * 20, 12)), (1, (3 * 10, 6)), (15, (3, 1))])
+def test_pictures_are_of_one_lod(tmp_path, capsys, lod, size):
+    maps = save_maps(tmp_path / "maps", 20, 12)
+    run = quick("--data_dir", maps, "--save_dir", tmp_path / "out", "--max_iter", 2, "--eval_metrics", "psnr",
+                "--picture_lod", lod, quiet=False)  # fmt: skip
+    pictures = list((run / "media").glob("*.png"))
+    assert len(pictures) == 3
+    for path in pictures:
+        with PillowImage.open(path) as picture:
+            assert picture.size == size
+    said = capsys.readouterr().out
+    assert ("error x8)" in said) == (lod == 0) and (f"error x8, LOD {min(lod, 4)})" in said) == (lod > 0)

@@ -104,6 +104,7 @@ def test_presets_are_ordered_by_effort():
         assert config.batch_size == preset.batch_size and config.lr_decay_start == preset.lr_decay_start
         assert config.learning_rate == row.learning_rate * preset.learning_rate_factor
     assert planned["preview"].eval_metrics == "psnr"
+    assert [config.picture_lod for config in planned.values()] == [1, 0, 0, 0]
     assert all(config.eval_interval == config.max_iter for config in planned.values())
     assert planned["preview"].save_interval == planned["preview"].max_iter and planned["best"].save_interval == 10_000
 

@@ -78,12 +78,17 @@ def test_a_damaged_manifest_is_named(damage, folder, refused):
         read_export(folder)
 
 
-@pytest.mark.parametrize("damage", ["truncated", "halved", "extended", "empty", "deleted", "a folder"])
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        (name, damage)
+        for name in FILES
+        for damage in ("truncated", "halved", "extended", "empty", "deleted", "a folder")
+        if (name, damage) != (NETWORK, "extended")  # a zip file may carry bytes behind its end
+    ],
+)
 def test_damaged_files_with_fitting_hashes_are_named(name, damage, folder, refused):
     """The parsers are reached, and say the same."""
-    if (name, damage) == (NETWORK, "extended"):
-        pytest.skip("a zip file may carry bytes behind its end")
     DAMAGE[damage](folder / name)
     if (folder / name).is_file():
         reseal(folder)

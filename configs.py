@@ -482,10 +482,12 @@ def to_dict(config: Config) -> dict[str, Any]:
 
 
 def describe(config: Config) -> str:
-    """The configuration as aligned `name value` lines."""
-    width = max(len(name) for name in FIELDS)
+    """The fields that are not at their defaults, as aligned `name value` lines; empty where all are."""
+    usual = to_dict(make_config({}))
+    changed = {name: value for name, value in to_dict(config).items() if value != usual[name]}
+    width = max(map(len, changed), default=0)
     lines = []
-    for name, value in to_dict(config).items():
+    for name, value in changed.items():
         if isinstance(value, (list, dict)):
             value = json.dumps(value)
         value = one_line(str(value))  # a path may hold anything

@@ -138,7 +138,8 @@ def train_on(
     config = fit_to_material(config, material)
     trainer = Trainer(config, material, device, checkpoint, say, quiet)
     run = prepare_run(config, checkpoint, material, say)  # from here on something is written
-    say(f"configuration\n{describe(config)}")
+    say("\n".join([f"configuration, all of it in {one_line(str(run / 'config.json'))}; other than the defaults:",
+                   describe(config) or "  nothing"]))  # fmt: skip
     say(describe_inputs(config, material))
     with stop_signals() as stop:
         return trainer.train(run, stop)

@@ -122,7 +122,7 @@ def test_other_settings_train_again_in_a_new_folder(flags, mended, tmp_path, cap
     after = tree(tmp_path / "out")
     kept = {name for name in before if "train_result" in name}
     assert kept and all(after[name] == before[name] for name in kept)
-    assert (tmp_path / "out" / "a brick" / LOG).read_text(encoding="utf-8").count("configuration\n") == 2
+    assert (tmp_path / "out" / "a brick" / LOG).read_text(encoding="utf-8").count("configuration, all of it in") == 2
 
 
 @pytest.mark.parametrize("lose", ["nothing", "newest"])

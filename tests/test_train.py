@@ -178,7 +178,8 @@ def test_manifest_names_the_evaluation_and_the_rates(finished):
 
 def test_what_it_says(finished):
     run, said = finished
-    assert said.count("configuration\n") == 1 and len(re.findall(r"^  max_iter +40$", said, re.MULTILINE)) == 1
+    assert said.count("configuration, all of it in") == 1
+    assert len(re.findall(r"^  max_iter +40$", said, re.MULTILINE)) == 1 and "groups_backend" not in said
     metrics = json.loads((run / "metrics.json").read_text())
     manifest = json.loads((checkpoint_of(run, 40) / "manifest.json").read_text())
     for name, value in metrics["psnr"].items():

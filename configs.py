@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import dataclasses
-import difflib
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -13,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from errors import UserError, brief, one_line
+from common.errors import UserError, brief, one_line
+from common.knobs import OneLineParser, _suggest, add_flag, check_value, knob
 
 DECODERS = ("auto", "reference", "learned")
 PRESETS = ("", "preview", "fast", "balanced", "best")
@@ -27,24 +26,10 @@ GROUP_BACKENDS = ("local", "ray")
 EVAL_METRICS = ("all", "psnr", "lpips")
 MAX_CONFIG_BYTES = 64 << 10  # of a config file; one with every field has 4 KiB, and PyYAML reads some 20 KiB a second
 MAX_CONFIG_NODES = 10_000  # entries, keys and values of a config file
-MOST_INT = 2**53  # of any number; Python does not print those of thousands of digits
 MAX_GRIDS = 16  # of a material: what network_data.npz is read with
 MAX_PIXELS = 2**26  # 8192 x 8192. The seven maps of a material of that size, decoded at once, take some 3 GB
 MOST_PIXELS = 2**30  # 32768 x 32768: what --max_pixels can allow
 TEXTURE_MAPS = ("diffuse", "normal", "roughness", "occlusion", "metallic", "specular", "displacement")
-
-
-def knob(default: Any, help: str, *, unit: str = "", low: float | None = None, high: float | None = None, choices=(),
-         words=()):  # fmt: skip
-    """A dataclass field with what the command line, the validation and the documentation need to know about it.
-
-    words: what a mapping may be instead of one; the command line takes these.
-    """
-    metadata = {"help": help, "unit": unit, "low": low, "high": high, "choices": tuple(choices),
-                "words": tuple(words)}  # fmt: skip
-    if isinstance(default, (dict, list)):
-        return dataclasses.field(default_factory=lambda: type(default)(default), metadata=metadata)
-    return dataclasses.field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True)
@@ -198,46 +183,6 @@ ARCHITECTURE = (
 CALL = ("mode", "load_dir", "load_iter") + tuple(n for n in FIELDS if n.startswith("groups_") or n == "ray_address")
 
 
-# --- command line --------------------------------------------------------------------------------------------------
-
-
-def parse_bool(text: str) -> bool:
-    """True, 1, yes, on and False, 0, no, off in any case."""
-    words = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
-    if text.strip().lower() not in words:
-        raise argparse.ArgumentTypeError(f"expected True or False, got {text!r}")
-    return words[text.strip().lower()]
-
-
-class OneLineParser(argparse.ArgumentParser):
-    """argparse, with errors as one line and without abbreviated flags."""
-
-    def __init__(self, **options: Any):
-        super().__init__(allow_abbrev=False, **options)
-
-    def error(self, message: str):
-        raise UserError(f"{message} (see --help)")
-
-
-def help_text(field: dataclasses.Field) -> str:
-    """The help of a field with its choices or range, unit and default."""
-    facts = field.metadata
-    default = field.default if field.default is not dataclasses.MISSING else None
-    parts = []
-    if facts["choices"]:
-        parts.append("one of " + ", ".join(str(choice) for choice in facts["choices"] if choice != ""))
-    elif facts["words"]:
-        parts.append(f"one of {', '.join(facts['words'])}; default {facts['words'][0]}")
-    elif facts["low"] is not None:
-        parts.append(f"{facts['low']:g} to {facts['high']:g}" if facts["high"] is not None else f">= {facts['low']:g}")
-    if facts["unit"]:
-        parts.append(facts["unit"])
-    if default is not None and default != "":
-        parts.append(f"default {default}")
-    text = facts["help"] + (f" [{'; '.join(parts)}]" if parts else "")
-    return text.replace("%", "%%")
-
-
 def build_parser() -> argparse.ArgumentParser:
     """A parser with one flag per scalar field of Config; flags that are not given stay out of the namespace."""
     parser = OneLineParser(
@@ -249,23 +194,6 @@ def build_parser() -> argparse.ArgumentParser:
         if field.default is not dataclasses.MISSING or field.metadata["words"]:
             add_flag(parser, name, field)  # other lists and dictionaries are given in a config file
     return parser
-
-
-def add_flag(parser: argparse.ArgumentParser, name: str, field: dataclasses.Field, **changes: Any) -> None:
-    """Add --name for a field, of its type and with its help; not given, it stays out of the namespace.
-
-    A flag of True or False may be given without a value, which is True.
-
-    Args:
-        changes: of what add_argument is called with.
-    """
-    kind = type(field.default) if field.default is not dataclasses.MISSING else str
-    options: dict[str, Any] = {"default": argparse.SUPPRESS, "help": help_text(field)}
-    if kind is bool:
-        options.update(type=parse_bool, nargs="?", const=True, metavar="BOOL")
-    else:
-        options.update(type=kind, metavar=kind.__name__.upper())
-    parser.add_argument(f"--{name}", **{**options, **changes})
 
 
 def parse_args(argv: Sequence[str] | None = None) -> dict[str, Any]:
@@ -337,11 +265,6 @@ def _node_count(node: Any, counts: dict[int, float]) -> float:
     return counts[id(node)]
 
 
-def _suggest(name: Any, known: Mapping) -> str:
-    close = difflib.get_close_matches(brief(name).strip("'"), list(known), n=1)
-    return f"; did you mean {close[0]!r}?" if close else f"; known fields are {', '.join(known)}"
-
-
 # --- values --------------------------------------------------------------------------------------------------------
 
 
@@ -361,53 +284,6 @@ def make_config(values: Mapping[str, Any]) -> Config:
     config = Config(**checked)
     _check_combinations(config, values)
     return config
-
-
-def check_value(flag: str, field: dataclasses.Field, value: Any) -> Any:
-    """`value` as the field's type, inside its range. Raises: UserError that names `flag`."""
-    facts = field.metadata
-    default = field.default if field.default is not dataclasses.MISSING else field.default_factory()
-    kind = type(default) if default is not None else (int if "int" in str(field.type) else float)
-    if default is None and value is None:
-        return None
-    if isinstance(value, str) and facts["words"]:
-        if value not in facts["words"]:
-            words = ", ".join(facts["words"])
-            raise UserError(f"{flag}: expected {words}, or {_kind_name(kind)} in a config file, got {brief(value)}")
-        return value
-    if isinstance(value, tuple):
-        value = list(value)
-    if kind is float and isinstance(value, (int, str)) and not isinstance(value, bool):  # YAML reads 1e-3 as text
-        with contextlib.suppress(ValueError, OverflowError):
-            value = float(value)
-    if kind is bool and value in (0, 1):
-        value = bool(value)
-    if type(value) is not kind:
-        raise UserError(f"{flag}: expected {_kind_name(kind)}, got {brief(value)}")
-    if kind is str and "\0" in value:
-        raise UserError(f"{flag}: expected text without null characters, got {brief(value)}")
-    if kind is float and not math.isfinite(value):
-        raise UserError(f"{flag}: expected a finite number, got {value}")
-    if facts["choices"] and value not in facts["choices"]:
-        names = ", ".join(str(choice) for choice in facts["choices"] if choice != "")
-        raise UserError(f"{flag}: expected one of {names}, got {_given(value)}")
-    if kind is int and abs(value) > MOST_INT:
-        raise UserError(f"{flag}: expected a number of at most {MOST_INT}, got {brief(value)}")
-    low, high = facts["low"], facts["high"]
-    if (low is not None and value < low) or (high is not None and value > high):
-        limits = f"{low:g} to {high:g}" if high is not None else f"{low:g} or more"
-        raise UserError(f"{flag}: expected {limits}{' ' + facts['unit'] if facts['unit'] else ''}, got {_given(value)}")
-    return value
-
-
-def _given(value: Any) -> str:
-    """A number or a word as it was given, or the start of it."""
-    return value[:80] if isinstance(value, str) else brief(value)
-
-
-def _kind_name(kind: type) -> str:
-    return {bool: "True or False", int: "a whole number", float: "a number", str: "text", list: "a list",
-            dict: "a mapping"}[kind]  # fmt: skip
 
 
 def _grid_entry(index: int, entry: Any) -> HashGridConfig:

@@ -14,12 +14,13 @@ import numpy as np
 import torch
 from torchtyping import TensorType
 
+from common.errors import UserError, quote
+from common.parallel import map_threads
 from configs import MAX_PIXELS
-from errors import UserError
-from images import encode_png, quote, read_image
-from map_files import CHANNELS, MAPS, find_maps, map_slice
-from mips import encode_level, linear_to_srgb, mip_chain, mip_sizes, round_to_codes, srgb_to_linear
-from parallel import map_threads
+from maps.channels import CHANNELS, MAPS, map_slice
+from maps.images import encode_png, read_image
+from maps.mips import encode_level, linear_to_srgb, mip_chain, mip_sizes, round_to_codes, srgb_to_linear
+from maps.names import find_maps
 
 PNG_SAMPLE_TEXELS = 2**19  # of a map; of larger ones `Material.png_bytes` encodes every PNG_SAMPLE_STEP-th band
 PNG_SAMPLE_ROWS, PNG_SAMPLE_STEP = 16, 4

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from common.errors import UserError
+from configs import Config, HashGridConfig
 from quantize import features_per_texel
 
 ALIGNMENT = 16  # tiny-cuda-nn pads inputs and outputs of its networks to multiples of 16
@@ -126,3 +128,85 @@ def layer_sizes(layout: InputLayout, decoder: DecoderSpec) -> list[tuple[int, in
     """(outputs, inputs) of each weight matrix, in order."""
     sizes = [layout.total] + [decoder.n_neurons] * decoder.n_hidden_layers + [PADDED_OUTPUTS]
     return [(sizes[i + 1], sizes[i]) for i in range(len(sizes) - 1)]
+
+
+# --- from a configuration ------------------------------------------------------------------------------------------
+
+DEFAULT_DIVISORS = (2, 8)  # of the longer side: where the two default grids stand
+LEARNED_TEXEL_FREQUENCIES = 3  # of 1, 2, 3, 4, 8: 3 is 0.3 (Rock058) and 1.4 dB (Facade005) better than 1 at 2.5 bpp
+
+
+def default_resolution(target: float) -> int:
+    """A resolution near `target` that can be halved often: m * 2**s with m in 8..15 (within 6 %), or any below 16."""
+    target = max(1, round(target))
+    shift = max(0, target.bit_length() - 4)
+    return round(target / (1 << shift)) << shift
+
+
+def exact_halvings(resolution: int) -> int:
+    """How many times a resolution can be halved without a remainder."""
+    return (resolution & -resolution).bit_length() - 1
+
+
+def default_grids(longer: int) -> list[HashGridConfig]:
+    """The grids of a material with so many texels along its longer side, for whom no others are given.
+
+    All LODs share one level of the coarse grid, so that small ones have more features per texel than LOD 0. With a
+    level for each LOD, LODs 3 to 7 of data/test and Metal055A end 3 to 9 dB lower, LODs 0 and 1 up to 0.3 dB.
+    """
+    fine, coarse = (default_resolution(longer / divisor) for divisor in DEFAULT_DIVISORS)
+    return [HashGridConfig(max_resolution=fine), HashGridConfig(max_resolution=coarse, n_levels=1)]
+
+
+def resolve_grids(config: Config, width: int, height: int) -> list[HashGridConfig]:
+    """The grids of a material of this size, with every field filled in.
+
+    Raises: UserError for an entry that cannot be built.
+    """
+    longer = max(width, height)
+    entries = config.hash_grid_configs or default_grids(longer)
+    num_lods = longer.bit_length()
+    resolved = []
+    for index, entry in enumerate(entries):
+        divisor = DEFAULT_DIVISORS[min(index, len(DEFAULT_DIVISORS) - 1)]
+        resolution = entry.max_resolution or default_resolution(longer / divisor)
+        filled = HashGridConfig(
+            max_resolution=resolution,
+            n_levels=entry.n_levels or min(exact_halvings(resolution) + 1, num_lods),
+            quantize_bits=entry.quantize_bits or config.quantize_bits,
+            save_bits=entry.save_bits or config.save_bits,
+            learning_rate=config.grid_learning_rate if entry.learning_rate is None else entry.learning_rate,
+            interpolation=entry.interpolation,
+        )
+        try:
+            grid_spec(filled)
+        except ValueError as error:
+            raise UserError(f"hash_grid_configs[{index}]: {error}") from error
+        resolved.append(filled)
+    return resolved
+
+
+def grid_spec(grid: HashGridConfig) -> GridSpec:
+    """The shape of a resolved grid entry."""
+    return GridSpec(grid.max_resolution, grid.n_levels, grid.quantize_bits, grid.save_bits, grid.interpolation)
+
+
+def model_shape(config: Config, width: int, height: int) -> tuple[list[GridSpec], DecoderSpec]:
+    """The grids and the decoder of a material of this size."""
+    grids = [grid_spec(grid) for grid in resolve_grids(config, width, height)]
+    return grids, decoder_spec(config, grids)
+
+
+def decoder_spec(config: Config, grids: Sequence[GridSpec]) -> DecoderSpec:
+    """The decoder that a configuration has for these grids."""
+    frequencies = config.n_texel_frequencies
+    if frequencies < 0:
+        learned = any(grid.interpolation == "learned" for grid in grids)
+        frequencies = LEARNED_TEXEL_FREQUENCIES if learned else 0
+    return DecoderSpec(
+        n_frequencies=config.n_frequencies,
+        n_neurons=config.n_neurons,
+        n_hidden_layers=config.n_hidden_layers,
+        n_texel_frequencies=frequencies,
+        activation=config.activation,
+    )

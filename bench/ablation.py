@@ -14,7 +14,9 @@ One seed each. Two seeds of one recipe differ by a tenth of a dB, and by more on
 
 from __future__ import annotations
 
-import threads  # isort: skip  # noqa: F401  # before torch
+from common import knobs
+
+import common.before_torch  # isort: skip  # noqa: F401  # before torch
 
 import argparse
 import json
@@ -26,19 +28,18 @@ from typing import Any
 import numpy as np
 import torch
 
-import configs
 from bench.ablation_plot import plot
 from bench.ablation_variants import OURS, OURS_TORCH, VARIANTS, Variant, recipe
 from bench.common import RESULTS, machine, save, use_threads
+from common.errors import UserError, run_command
 from configs import Config, to_dict
 from dataset import Material, load_material
-from decoded_maps import decode_in_file_space
 from engine.cpu.library import KernelsUnavailable, load_kernels
-from errors import UserError, run_command
-from manifest import describe_material
-from metrics import evaluate_lod
+from formats.manifest import describe_material
+from metrics.decoded_maps import decode_in_file_space
+from metrics.scores import evaluate_lod
 from model import NeuralTexture, build_model
-from refine import Refinement
+from training.code_refinement import Refinement
 
 BPP = 2.5
 POINTS, QUICK_POINTS = 12, 4  # of a curve
@@ -227,7 +228,7 @@ def quick_summary(bpp: float, entries: Sequence[Entry]) -> dict[str, Any]:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = configs.OneLineParser(
+    parser = knobs.OneLineParser(
         description=__doc__.splitlines()[0],
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
         prog="python -m bench.ablation",

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.plots import plot_command, without_matplotlib
-from errors import one_line, run_command
+from common.errors import one_line, run_command
 
 OURS = {"color": "black", "linewidth": 2.4, "zorder": 4}
 SHOWN_DB = 12  # below the best: where curves end lies within a few dB, and they begin far below

@@ -13,13 +13,16 @@ from typing import Any
 import torch
 from torchtyping import TensorType
 
-import rates
 from configs import Config, make_config
 from dataset import Material
-from engine import CpuEngine, TorchEngine, create_engine
-from model import NeuralTexture, Noise, build_model, model_shape, new_model
+from engine.cpu.engine import CpuEngine
+from engine.create import create_engine
+from engine.schedule import Schedule
+from engine.torch_engine import TorchEngine
+from model import NeuralTexture, Noise, build_model, new_model
 from quantize import hash_uniform, round_features
-from schedule import Schedule
+from shape import model_shape
+from training import plan as rates
 
 Scalars = TensorType["n"]
 Positions = TensorType["n", 2]

@@ -8,7 +8,7 @@ runs (`python train.py`, one after the other), divided by the time of the batch 
 
 from __future__ import annotations
 
-import threads  # isort: skip  # noqa: F401  # before torch
+import common.before_torch  # isort: skip  # before torch
 
 import argparse
 import importlib.util
@@ -26,9 +26,9 @@ from typing import Any
 from PIL import Image as PillowImage
 
 from bench import common
+from common.errors import UserError, run_command
 from engine.cpu.library import thread_count
-from errors import UserError, run_command
-from map_files import find_maps
+from maps.names import find_maps
 
 ROOT = Path(__file__).resolve().parents[1]
 SINGLE_RUNS = 3  # that are timed

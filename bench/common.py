@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threads  # isort: skip  # noqa: F401  # before torch
+import common.before_torch  # isort: skip  # noqa: F401  # before torch
 
 import argparse
 import os
@@ -16,8 +16,8 @@ from typing import Any
 
 import torch
 
-from errors import UserError
-from files import write_json
+from common.errors import UserError
+from common.files import write_json
 
 RESULTS = Path("bench/results")
 

@@ -14,7 +14,7 @@ Features and weights are random: how long it takes does not depend on them.
 
 from __future__ import annotations
 
-import threads  # isort: skip  # noqa: F401  # before torch
+import common.before_torch  # isort: skip  # noqa: F401  # before torch
 
 import argparse
 import statistics
@@ -40,14 +40,14 @@ from bench.decode_shader import (
     shader_tools,
 )
 from bench.spirv import KINDS
-from dds_layouts import LAYOUTS, layout_problem
+from common.errors import UserError, run_command
+from describe.numpy_decoder import decode, read_texture
 from engine.cpu.decoder import decode_lod
 from engine.cpu.library import KernelsUnavailable, load_kernels, thread_count
-from errors import UserError, run_command
-from export import form_of, write_textures
-from model import NeuralTexture, exact_halvings
-from numpy_decoder import decode, read_texture
-from shape import DecoderSpec, GridSpec
+from formats.dds_layouts import LAYOUTS, layout_problem
+from formats.textures import form_of, write_textures
+from model import NeuralTexture
+from shape import DecoderSpec, GridSpec, exact_halvings
 
 SIZES = (1024, 2048, 4096)
 FRAME = (1920, 1080)

@@ -20,10 +20,10 @@ from typing import Any
 import numpy as np
 
 from bench.spirv import Invocation, Module
-from errors import one_line
-from export import grid_textures
+from common.errors import one_line
+from formats.dds_layouts import grid_textures
 from model import NeuralTexture
-from shader_export import shader_source, texture_names, weight_bytes
+from shaders.export import shader_source, texture_names, weight_bytes
 
 LODS = (0.0, 0.5)  # a whole one, and one between two
 WORKGROUP = 8  # width and height, of the frame's shader

@@ -9,7 +9,7 @@ view direction. Runs are folders of train.py, train_texture.py or train_unet.py 
 
 from __future__ import annotations
 
-import threads  # isort: skip  # noqa: F401  # before torch
+import common.before_torch  # isort: skip  # noqa: F401  # before torch
 
 import argparse
 import json
@@ -18,14 +18,13 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from configs import OneLineParser
+from common.errors import UserError, quote, run_command
+from common.files import parse_json
+from common.knobs import OneLineParser
 from deferred.baselines import LinearTexture, mean_image_db, nearest_view_db
 from deferred.dataset.frames import FrameSet, split_ids
 from deferred.prepare import data_folder
 from deferred.training import REPORT
-from errors import UserError, run_command
-from files import parse_json
-from images import quote
 
 TEXELS = (32, 64)  # height and width of the closed-form textures
 

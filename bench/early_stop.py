@@ -7,7 +7,7 @@ The second run has the same seed and --early_stop False.
 
 from __future__ import annotations
 
-import threads  # isort: skip  # noqa: F401  # before torch
+import common.before_torch  # isort: skip  # noqa: F401  # before torch
 
 import sys
 import tempfile
@@ -15,9 +15,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from bench.common import parser, save
+from common.errors import run_command
 from configs import make_config
-from errors import run_command
-from train import Result, train_material
+from training.start import train_material
+from training.trainer import Result
 
 
 def measure(folder: str, settings: dict[str, Any], save_dir: str) -> dict[str, Any]:

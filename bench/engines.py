@@ -15,7 +15,7 @@ the kernels do: ratios belong to idle machines, which is what `load_average` in 
 
 from __future__ import annotations
 
-import threads  # isort: skip  # noqa: F401  # before torch
+import common.before_torch  # isort: skip  # before torch
 
 import argparse
 import json
@@ -37,10 +37,11 @@ from bench.common import RESULTS, machine, median_ratio, save, use_threads
 from bench.engines_plot import plot
 from bench.materials import grids_of, smooth_material
 from bench.race import NETWORKS, SETTINGS, Contestant, Effort, check_same_work, first_line, race
-from configs import make_config, parse_bool
+from common.errors import UserError, one_line, run_command
+from common.knobs import parse_bool
+from configs import make_config
 from dataset import Material, load_material
 from engine.cpu.library import KernelsUnavailable, describe_model, load_kernels, thread_count
-from errors import UserError, one_line, run_command
 
 ROOT = Path(__file__).resolve().parents[1]
 SIZES = (512, 1024, 2048, 4096)
@@ -212,7 +213,7 @@ def thread_counts(n: int) -> list[int]:
 
 def measure_run(folder: str, engine: str, n_threads: int = 0, **settings: Any) -> dict[str, Any]:
     """A run with default settings, from data to evaluated export: seconds, and PSNR in dB of all channels at LOD 0."""
-    from train import train_material  # seconds to import, and --quick does without
+    from training.start import train_material
 
     with tempfile.TemporaryDirectory() as save_dir:
         given = {**settings, "data_dir": folder, "save_dir": save_dir, "device": "cpu", "engine": engine,

@@ -26,15 +26,15 @@ from bench.engines_plot import plot
 from bench.floors import least_bytes, multiply_adds
 from bench.materials import grids_of, tiled_material
 from bench.race import NETWORKS, SETTINGS, Contestant, Effort, check_same_work, first_line, race
+from common.errors import UserError
 from configs import make_config
 from dataset import Material, load_material
-from engine import create_decoder, create_engine, resolve_device
-from errors import UserError
-from evaluate import metric_options, score_lod
+from engine.create import create_decoder, create_engine, resolve_device
+from engine.schedule import Schedule
+from metrics.evaluate import metric_options, score_lod
 from model import new_model
-from rates import plan
-from refine import Refinement
-from schedule import Schedule
+from training.code_refinement import Refinement
+from training.plan import plan
 
 SIZES = (1024, 2048, 4096, 8192)
 QUICK_SIZE = 4096

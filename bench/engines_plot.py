@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.plots import plot_command, without_matplotlib
-from errors import run_command
+from common.errors import run_command
 
 
 def plot(path: str | Path) -> str:

@@ -8,7 +8,7 @@ that have to fail; 256: size against PNG; --large: a whole day of that size with
 
 from __future__ import annotations
 
-import threads  # isort: skip  # noqa: F401  # before torch
+import common.before_torch  # isort: skip  # before torch
 
 import argparse
 import dataclasses
@@ -21,8 +21,8 @@ from typing import Any
 import torch
 
 from bench import common
-from errors import UserError, run_command
-from files import make_folder, write_json
+from common.errors import UserError, run_command
+from common.files import make_folder, write_json
 from lightmap import checkpoints
 from lightmap.compressor import Compressor
 from lightmap.data import Day, load_day, load_half_hours

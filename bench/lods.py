@@ -8,7 +8,7 @@ and compared with the bilinear samples of the two LODs around, blended. A dip at
 
 from __future__ import annotations
 
-import threads  # isort: skip  # noqa: F401  # before torch
+import common.before_torch  # isort: skip  # before torch
 
 import sys
 from collections.abc import Sequence
@@ -19,12 +19,13 @@ import torch
 from torchtyping import TensorType
 
 from bench import common
-from checkpoint import find_checkpoint, load_checkpoint
+from common.errors import run_command
 from dataset import Material, load_material
-from errors import run_command
-from export import read_export
-from metrics import psnr_db
+from formats.textures import read_export
+from metrics.scores import psnr_db
 from model import NeuralTexture
+from training.checkpoint import load_checkpoint
+from training.run_folder import find_checkpoint
 
 LODS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
 SAMPLES = 1 << 16

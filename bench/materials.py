@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from dataset import Material
-from map_files import MAPS
+from maps.channels import MAPS
 
 SIZE_GRIDS = ((2, 16), (8, 32))  # (part of the size, bits per texel): 4.5 bits per texel of the material
 SIZE_MAPS = ("diffuse", "normal", "roughness", "metallic", "displacement")  # 9 channels

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bench.common import RESULTS
-from errors import UserError
+from common.errors import UserError
 
 
 def without_matplotlib(benchmark: str, path: Path) -> str:

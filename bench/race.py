@@ -13,13 +13,13 @@ import torch
 
 from bench.common import median_ratio
 from bench.devices import Device
+from common.errors import one_line
 from configs import make_config
 from dataset import Material
-from engine import create_engine
 from engine.cpu.library import load_kernels
-from errors import one_line
+from engine.create import create_engine
+from engine.schedule import Schedule
 from model import build_model
-from schedule import Schedule
 
 SETTINGS = {"max_iter": 1_000_000}  # so long that rates and noise do not change while we measure
 NETWORKS = {"2x64": {"n_hidden_layers": 2, "n_neurons": 64}, "1x16": {"n_hidden_layers": 1, "n_neurons": 16}}

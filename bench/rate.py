@@ -4,13 +4,13 @@
     python -m bench.rate DIR --quick      2.5 and 5 bpp and few codecs, less than two minutes; the last line is JSON
 
 Everybody gets LOD 0 of the same material, and is scored by the same functions on the 8-bit images that come back, ours
-from the exported files. The rate is in bits per texel of the whole material. Needs requirements-codecs.txt; a codec
+from the exported files. The rate is in bits per texel of the whole material. Needs requirements/codecs.txt; a codec
 whose package is missing is left out with a note.
 """
 
 from __future__ import annotations
 
-import threads  # isort: skip  # noqa: F401  # before torch
+import common.before_torch  # isort: skip  # noqa: F401  # before torch
 
 import argparse
 import dataclasses
@@ -27,16 +27,17 @@ import numpy as np
 from bench import rate_plot, rate_report
 from bench.common import RESULTS, machine, save, use_threads
 from bench.rate_summary import gains, gains_table, label_of, material_table
-from checkpoint import find_checkpoint
-from configs import PRESETS, OneLineParser, make_config
+from common.errors import UserError, one_line, run_command
+from common.files import write_text
+from common.knobs import OneLineParser
+from configs import PRESETS, make_config
 from dataset import Material, load_material
-from decoded_maps import decode_in_file_space, to_8_bit
-from errors import UserError, one_line, run_command
-from export import read_export
-from files import write_text
-from map_files import map_slice
-from metrics import MaterialImage, evaluate_lod
-from texture_codecs import CODECS, QUALITIES, encode_decode, missing_packages
+from formats.textures import read_export
+from maps.channels import map_slice
+from metrics.decoded_maps import decode_in_file_space, to_8_bit
+from metrics.scores import MaterialImage, evaluate_lod
+from training.run_folder import find_checkpoint
+from transcode.codecs import CODECS, QUALITIES, encode_decode, missing_packages
 
 RATES = (1.25, 2.5, 5.0, 10.0)
 QUICK_RATES = (2.5, 5.0)
@@ -73,7 +74,7 @@ def our_run(folder: str, bpp: float, preset: str, save_dir: str, **settings: Any
     Returns: an entry (see `entry_of`) with `decoded`, (H, W, 11) float in the files' colour spaces, beside it.
         `seconds` are those of the whole run: reading, training, evaluations, export.
     """
-    from train import train_material
+    from training.start import train_material
 
     material = load_material(folder)
     given = {**run_settings(bpp, preset), **settings, "data_dir": folder,
@@ -205,7 +206,7 @@ def chosen_codecs(arguments: argparse.Namespace) -> dict[str, Sequence[int | Non
     for name in list(codecs):
         if missing := missing_packages(name):
             print(f"note: {name} is left out, {', '.join(missing)} cannot be imported; "
-                  "pip install -r requirements-codecs.txt", flush=True)  # fmt: skip
+                  "pip install -r requirements/codecs.txt", flush=True)  # fmt: skip
             del codecs[name]
     return codecs
 

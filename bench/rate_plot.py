@@ -15,8 +15,8 @@ from typing import Any
 
 from bench.plots import plot_command, without_matplotlib
 from bench.rate_summary import ASTC, TITLES, curve, materials_of, mean_entries
-from errors import one_line, run_command
-from texture_codecs import IMAGE_CODECS
+from common.errors import one_line, run_command
+from transcode.codecs import IMAGE_CODECS
 
 STYLES = {  # colour (readable on white and on near-black), marker, line
     "ours": ("#d9480f", "o", "-"),

@@ -17,8 +17,8 @@ from PIL import features
 
 from bench.rate_plot import curves_of, subjects, svg
 from bench.rate_summary import Entry, gain_rows, label_of, materials_of, table_rows, verdicts
-from images import encode_png
-from texture_codecs import ASTC_QUALITY, AVIF_SPEED, BC7_PROFILE, BLOCK_CODECS, IMAGE_CODECS, JPEG_XL_EFFORT
+from maps.images import encode_png
+from transcode.codecs import ASTC_QUALITY, AVIF_SPEED, BC7_PROFILE, BLOCK_CODECS, IMAGE_CODECS, JPEG_XL_EFFORT
 
 TEMPLATE = Path(__file__).with_name("rate_report.html")
 Pictures = Mapping[str, Mapping[str, Mapping[str, np.ndarray]]]  # material -> label -> map -> (h, w, C) uint8

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from errors import one_line
-from texture_codecs import ASTC_BLOCKS, BLOCK_CODECS, IMAGE_CODECS, interpolate_at_rate
+from common.errors import one_line
+from transcode.codecs import ASTC_BLOCKS, BLOCK_CODECS, IMAGE_CODECS, interpolate_at_rate
 
 Entry = Mapping[str, Any]
 ASTC = tuple(f"astc{n}x{n}" for n in ASTC_BLOCKS)

@@ -8,7 +8,7 @@ results, those of LODs 1 to 4 too, go to bench/results/rate_table.json.
 
 from __future__ import annotations
 
-import threads  # isort: skip  # noqa: F401  # before torch
+import common.before_torch  # isort: skip  # before torch
 
 import dataclasses
 import json
@@ -22,15 +22,15 @@ from typing import Any
 import torch
 
 from bench import common
+from common.errors import UserError, run_command
+from common.files import write_text
 from configs import Config, make_config
 from dataset import Material, load_material
-from engine import create_engine
-from errors import UserError, run_command
-from evaluate import metric_options, score_lod
-from files import write_text
+from engine.create import create_engine
+from engine.schedule import Schedule
+from metrics.evaluate import metric_options, score_lod
 from model import new_model
-from rates import TABLE, Row, load_table, plan_with
-from schedule import Schedule
+from training.plan import TABLE, Row, load_table, plan_with
 
 RATES = (0.5, 1.25, 2.5, 3.5, 5.0, 7.0, 10.0, 14.0, 20.0)
 TIMED_ITERATIONS = 60  # that tell how long a candidate's iterations take

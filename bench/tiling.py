@@ -8,7 +8,7 @@ the border is given against the mean gradient inside, next to the same figure of
 
 from __future__ import annotations
 
-import threads  # isort: skip  # noqa: F401  # before torch
+import common.before_torch  # isort: skip  # noqa: F401  # before torch
 
 import sys
 import tempfile
@@ -20,14 +20,14 @@ import numpy as np
 import torch
 
 from bench.common import parser, save
-from checkpoint import load_checkpoint
+from common.errors import run_command
+from common.files import write_bytes
 from configs import make_config
 from dataset import Material, load_material
-from decoded_maps import decode_in_file_space
-from errors import run_command
-from files import write_bytes
-from images import encode_png
-from train import train_material
+from maps.images import encode_png
+from metrics.decoded_maps import decode_in_file_space
+from training.checkpoint import load_checkpoint
+from training.start import train_material
 
 ROLLS = ((0, 0), (512, 512), (37, 211), (900, 5))  # (x, y) texels
 

@@ -22,8 +22,8 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run as a script: the repository root is not on it
 
-from errors import run_command
-from files import atomic_write
+from common.errors import run_command
+from common.files import atomic_write
 
 TILE = 1024.0
 BRICKS_IN_COURSE = (4, 4, 4, 8, 4, 4, 4, 4, 4, 8, 4, 4)  # English garden wall bond: 8 is a course of headers

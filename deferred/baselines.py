@@ -11,7 +11,7 @@ from deferred.dataset.crops import to_values
 from deferred.dataset.frames import Frame, FrameSet
 from deferred.model.harmonics import spherical_harmonics
 from deferred.util import surface_psnr
-from metrics import display_pixels
+from metrics.pictures import display_pixels
 
 CG_STEPS = 60  # of conjugate gradients, at most
 CG_TOLERANCE = 1e-4  # of the residual's norm, by the first one's

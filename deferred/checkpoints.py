@@ -12,13 +12,12 @@ from typing import Any
 
 import torch
 
-from checkpoint import read_payload
-from configs import check_value
+from common.errors import UserError, brief, quote
+from common.files import atomic_write, parse_json
+from common.knobs import check_value
+from common.safe_load import read_payload
 from deferred.model.renderer import Form, NeuralRenderer, restore
 from deferred.options import SCRIPTS, fields_of, make_options
-from errors import UserError, brief
-from files import atomic_write, parse_json
-from images import quote
 
 VERSION = 1
 KIND = "deferred"

@@ -13,7 +13,8 @@ from deferred.dataset.crops import collate, to_values
 from deferred.dataset.frames import Frame, FrameSet
 from deferred.model.renderer import NeuralRenderer
 from deferred.util import surface_psnr
-from metrics import display_pixels, ssim_per_channel
+from metrics.pictures import display_pixels
+from metrics.scores import ssim_per_channel
 
 
 @dataclass(frozen=True)

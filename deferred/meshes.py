@@ -9,10 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from errors import UserError, what_is_wrong
-from images import quote
+from common.errors import UserError, quote, what_is_wrong
 
-ADVICE = "pip install -r requirements-deferred.txt"
+ADVICE = "pip install -r requirements/deferred.txt"
 MAX_TRIANGLES = 5_000_000
 
 

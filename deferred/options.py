@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from configs import OneLineParser, add_flag, check_value, knob
+from common.errors import UserError, brief, quote, what_is_wrong
+from common.files import parse_json
+from common.knobs import OneLineParser, add_flag, check_value, knob
 from deferred import config_example
-from errors import UserError, brief, what_is_wrong
-from files import parse_json
-from images import quote
 
 SETTINGS_FILE = "settings.json"  # of a data folder
 MAX_SETTINGS_BYTES = 1 << 16

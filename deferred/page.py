@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from files import write_text
-from images import encode_png
+from common.files import write_text
+from maps.images import encode_png
 
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222; }

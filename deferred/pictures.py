@@ -9,10 +9,10 @@ import numpy as np
 from PIL import Image as PillowImage
 from PIL import ImageDraw
 
+from common.files import write_bytes
 from deferred.evaluation import View
-from files import write_bytes
-from images import encode_png
-from metrics import error_image
+from maps.images import encode_png
+from metrics.pictures import error_image
 
 COLUMNS = ("truth", "RGB texture", "ours", "error x4")
 ERROR_GAIN = 4.0

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 if not __package__:
     import rooted  # noqa: F401
-import threads  # isort: skip  # noqa: F401  # before torch
+import common.before_torch  # isort: skip  # noqa: F401  # before torch
 
 import argparse
 import dataclasses
@@ -24,18 +24,18 @@ from pathlib import Path
 
 import numpy as np
 
-from configs import OneLineParser, add_flag, check_value, knob
+from common.errors import UserError, quote, run_command
+from common.events import progress_bar
+from common.files import make_folder, write_bytes, write_json
+from common.knobs import OneLineParser, add_flag, check_value, knob
 from deferred.dataset.frames import FOLDERS, list_ids
 from deferred.meshes import TextureAlbedo, load_mesh, torus
 from deferred.options import SETTINGS_FILE, numbers
 from deferred.raycast import CASTERS, MeshGeometry
 from deferred.scene import Albedo, Camera, Geometry, Light, Sphere, camera_positions, render_view, sample_albedo
 from deferred.util import id_name
-from errors import UserError, run_command
-from files import make_folder, write_bytes, write_json
-from images import encode_png, quote, read_image
-from metrics import display_pixels
-from report import progress_bar
+from maps.images import encode_png, read_image
+from metrics.pictures import display_pixels
 
 SAMPLE = Path(__file__).resolve().parent / "data" / "sample"
 PATHS = ("random", "orbit")

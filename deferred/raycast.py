@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from common.errors import UserError
 from deferred.meshes import ADVICE, Mesh
 from deferred.scene import Camera, Hits
-from errors import UserError
 
 CASTERS = ("auto", "embree", "own")
 CANDIDATES = 1 << 20  # pairs of a ray and a triangle that are looked at together; some 200 MB

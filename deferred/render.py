@@ -10,16 +10,15 @@ from __future__ import annotations
 
 if not __package__:
     import rooted  # noqa: F401
-import threads  # isort: skip  # noqa: F401  # before torch
+import common.before_torch  # isort: skip  # noqa: F401  # before torch
 
 import sys
 from collections.abc import Sequence
 
+from common.device import choose_device
+from common.errors import UserError, quote, run_command
 from deferred.options import make_options, parse_args
 from deferred.rendering import load_model, render
-from device import choose_device
-from errors import UserError, run_command
-from images import quote
 
 DESCRIPTION = "Render views with a texture and its U-Net, as images or as a video."
 

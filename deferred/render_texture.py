@@ -10,7 +10,7 @@ from __future__ import annotations
 
 if not __package__:
     import rooted  # noqa: F401
-import threads  # isort: skip  # noqa: F401  # before torch
+import common.before_torch  # isort: skip  # noqa: F401  # before torch
 
 import sys
 from collections.abc import Sequence
@@ -19,13 +19,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from common.device import choose_device
+from common.errors import UserError, quote, run_command
 from deferred.dataset.crops import to_values
 from deferred.model.renderer import COLOURS, Form, NeuralRenderer
 from deferred.options import SCRIPTS, make_options, parse_args
 from deferred.rendering import load_model, render
-from device import choose_device
-from errors import UserError, run_command
-from images import IMAGE_SUFFIXES, quote, read_image
+from maps.images import IMAGE_SUFFIXES, read_image
 
 DESCRIPTION = "Render views with a texture alone: the colours of a neural texture, or an RGB image."
 

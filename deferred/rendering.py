@@ -8,6 +8,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from common.errors import UserError, quote
+from common.files import make_folder
+from common.video import write_video
 from deferred import checkpoints
 from deferred.dataset.frames import FrameSet, list_ids
 from deferred.evaluation import View, render_views, ssim_of
@@ -17,10 +20,6 @@ from deferred.options import RenderOptions
 from deferred.pictures import save_png
 from deferred.prepare import data_folder
 from deferred.util import id_name, parse_ids, surface_psnr
-from errors import UserError
-from files import make_folder
-from images import quote
-from video import write_video
 
 Say = Callable[[str], None]
 VIDEO = "render.mp4"

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 if not __package__:
     import rooted  # noqa: F401
-import threads  # isort: skip  # noqa: F401  # before torch
+import common.before_torch  # isort: skip  # noqa: F401  # before torch
 
 import sys
 from collections.abc import Sequence
 
+from common.errors import run_command
 from deferred.options import parse_args
 from deferred.training import train
-from errors import run_command
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -13,6 +13,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from common.errors import UserError, quote
+from common.events import TENSORBOARD_IMAGE_SIZE, EventFile, progress_bar
+from common.files import parse_json
+from common.parallel import map_threads
+from common.stop import StopRequest
 from deferred import checkpoints
 from deferred.dataset.crops import Batch, draw_crops
 from deferred.dataset.frames import FrameSet
@@ -22,12 +27,7 @@ from deferred.options import TrainOptions, fields_of
 from deferred.pictures import strip_row
 from deferred.schedule import make_optimiser, rate_factor, set_rates
 from deferred.util import masked_l1
-from errors import UserError
-from files import parse_json
-from images import encode_png, quote
-from parallel import map_threads
-from report import TENSORBOARD_IMAGE_SIZE, EventFile, progress_bar
-from trainer import StopRequest
+from maps.images import encode_png
 
 Say = Callable[[str], None]
 SAVE_SECONDS = 300.0  # between the ends of two epochs that a killed run can go on from

@@ -9,7 +9,12 @@ from typing import Any
 
 import torch
 
-from checkpoint import new_stamped_folder
+from common.device import choose_device
+from common.errors import UserError, quote, shell_quote
+from common.events import EventFile
+from common.files import write_json
+from common.run_folder import new_stamped_folder
+from common.stop import stop_signals
 from deferred import checkpoints
 from deferred.dataset.frames import FrameSet, split_ids
 from deferred.evaluation import render_views, score, simple_scores
@@ -30,13 +35,7 @@ from deferred.prepare import data_folder
 from deferred.schedule import REACH, reach
 from deferred.trainer import Trainer
 from deferred.util import format_ids, parse_ids
-from device import choose_device
-from errors import UserError, shell_quote
-from files import write_json
-from images import quote
-from metrics import display_pixels
-from report import EventFile
-from trainer import stop_signals
+from metrics.pictures import display_pixels
 
 Say = Callable[[str], None]
 REPORT, PAGE, STRIP, TEXTURE = "report.json", "report.html", "comparison.png", "texture.png"

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 if not __package__:
     import rooted  # noqa: F401
-import threads  # isort: skip  # noqa: F401  # before torch
+import common.before_torch  # isort: skip  # noqa: F401  # before torch
 
 import dataclasses
 import sys
@@ -20,16 +20,15 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from configs import check_value, help_text, knob
+from common.device import choose_device
+from common.errors import UserError, quote, run_command
+from common.events import EventFile
+from common.files import make_folder, write_json
+from common.knobs import check_value, help_text, knob
+from common.stop import stop_signals
 from deferred.meshes import ADVICE
 from deferred.options import build_parser
 from deferred.training import make_trainer, options_for
-from device import choose_device
-from errors import UserError, run_command
-from files import make_folder, write_json
-from images import quote
-from report import EventFile
-from trainer import stop_signals
 
 RATES = (1e-4, 3e-2)  # of the learning rate, evenly in its logarithm
 DECAYS = ("0.01, 0.001, 0.0001, 0", "0.001, 0.0001, 0.00001, 0", "0, 0, 0, 0")

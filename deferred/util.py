@@ -9,9 +9,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from errors import UserError, brief
-from images import quote
-from metrics import psnr_db
+from common.errors import UserError, brief, quote
+from metrics.scores import psnr_db
 
 MAX_ID = 99_999_999
 MAX_ID_FILE_BYTES = 1 << 20

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import torch
 from torchtyping import TensorType
 
+from common.errors import UserError
 from dataset import Material
-from errors import UserError
-from loss_weights import resolve_loss_weights
-from map_files import CHANNELS, MAPS, map_slice
+from engine.loss_weights import resolve_loss_weights
+from maps.channels import CHANNELS, MAPS, map_slice
 from model import NeuralTexture
 from quantize import hash_uniform, stream_key
 

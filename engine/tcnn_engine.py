@@ -33,12 +33,12 @@ from torch import nn
 from torch.func import functional_call
 from torchtyping import TensorType
 
+from common.errors import UserError, one_line
 from dataset import Material
 from engine.sampling import Indices, Positions
+from engine.schedule import Schedule
 from engine.torch_engine import TorchEngine
-from errors import UserError, one_line
 from model import Decoded, GridLevel, NeuralTexture, Noise, sawtooth_waves
-from schedule import Schedule
 from shape import PADDED_OUTPUTS, aligned
 
 PACKAGE = "tinycudann"

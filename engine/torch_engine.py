@@ -17,9 +17,10 @@ from engine.sampling import (
     channel_loss_weights,
     learned_channels,
 )
-from model import Decoded, NeuralTexture, Noise, resolve_grids
+from engine.schedule import Schedule
+from model import Decoded, NeuralTexture, Noise
 from quantize import FEATURE_LIMIT, stream_key
-from schedule import Schedule
+from shape import resolve_grids
 
 
 class TorchEngine:

@@ -12,7 +12,7 @@ from torchtyping import TensorType
 
 from lightmap.compressor import chunks, time_features, upsample
 from lightmap.data import Day, unit
-from trainer import psnr_of
+from metrics.scores import psnr_of
 
 RANKS = (1, 2, 3, 4, 6, 8, 12, 16, 24)
 FOURIER = 2  # harmonics, as many as F2 is told by default

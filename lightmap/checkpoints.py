@@ -11,10 +11,9 @@ from typing import Any
 
 import torch
 
-from checkpoint import read_payload
-from errors import UserError, brief
-from files import atomic_write, parse_json
-from images import quote
+from common.errors import UserError, brief, quote
+from common.files import atomic_write, parse_json
+from common.safe_load import read_payload
 from lightmap.compressor import Compressor, Shape, shape_from
 from lightmap.data import Day, Encoding, encoding_of
 from lightmap.options import FIXED

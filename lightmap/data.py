@@ -13,11 +13,12 @@ import numpy as np
 import torch
 from torchtyping import TensorType
 
+from common.errors import UserError, quote
+from common.files import open_regular
+from common.opencv import import_opencv
+from common.parallel import map_threads
 from configs import MAX_PIXELS
-from errors import UserError
-from files import open_regular
-from images import import_opencv, quote, read_image
-from parallel import map_threads
+from maps.images import read_image
 
 HOURS = 24.0
 USUAL_FRAMES = 24

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 if not __package__:
     import rooted  # noqa: F401
-import threads  # isort: skip  # noqa: F401  # before torch
+import common.before_torch  # isort: skip  # noqa: F401  # before torch
 
 import json
 import sys
@@ -16,9 +16,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from configs import OneLineParser
-from errors import run_command
-from images import quote
+from common.errors import quote, run_command
+from common.knobs import OneLineParser
 from lightmap import checkpoints
 from lightmap.exports import write_exports
 from lightmap.summary import REPORT

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from dds import MAX_SIZE, encode_dds
-from errors import UserError
-from files import atomic_write, make_folder, sha256_of, write_bytes, write_json, write_text
+from common.errors import UserError
+from common.files import atomic_write, make_folder, sha256_of, write_bytes, write_json, write_text
+from formats.dds import MAX_SIZE, encode_dds
 from lightmap.compressor import CHUNK, Compressor, Latents, upsample
 from lightmap.data import Encoding
 from lightmap.page import write_page
@@ -22,7 +22,7 @@ from lightmap.quantised import encode_npz, plane_names, quantise_model, textures
 from lightmap.shader import WEIGHT_FILE, Decoder, file_name, shader_source, weight_bytes
 from lightmap.siren import Siren
 from lightmap.weight_file import pack_weights
-from shader_languages import LANGUAGES
+from shaders.languages import LANGUAGES
 
 LATENT_MAP, LATENT_Q8 = "latent_map.npy", "latent_map_q8.npz"
 F2_STATE, F2_SCRIPT, F2_ONNX, F2_META = "f2_state_dict.pt", "f2_ts.pt", "f2.onnx", "f2_meta.json"
@@ -104,7 +104,7 @@ def onnx_bytes(f2: Siren) -> bytes:
         import onnx
         from onnx import TensorProto, helper, numpy_helper
     except ImportError as error:
-        raise UserError("it needs the onnx package; pip install -r requirements-lightmap.txt") from error
+        raise UserError("it needs the onnx package; pip install -r requirements/lightmap.txt") from error
     nodes, constants, value = [], [], ONNX_INPUT
     last = len(f2.weights) - 1
     for index, (weight, bias) in enumerate(zip(f2.weights, f2.biases)):

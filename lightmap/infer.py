@@ -11,7 +11,7 @@ from __future__ import annotations
 
 if not __package__:
     import rooted  # noqa: F401
-import threads  # isort: skip  # noqa: F401  # before torch
+import common.before_torch  # isort: skip  # noqa: F401  # before torch
 
 import sys
 import tempfile
@@ -20,20 +20,20 @@ from pathlib import Path
 
 import numpy as np
 
-from configs import OneLineParser
-from errors import UserError, run_command
-from files import atomic_write, make_folder, write_bytes
-from images import encode_png, quote
+from common.errors import UserError, quote, run_command
+from common.files import atomic_write, make_folder, write_bytes
+from common.knobs import OneLineParser
+from common.video import write_video
 from lightmap.data import HOURS
 from lightmap.pictures import contact_sheet, tone_mapped
 from lightmap.rendering import Renderable, checked_hours, from_checkpoint, from_exports
-from metrics import display_pixels
-from video import write_video
+from maps.images import encode_png
+from metrics.pictures import display_pixels
 
 SUFFIXES = (".png", ".exr", ".npy")
 SHEET = "contact_sheet.png"
 MOST_VIDEO_FRAMES = 100_000
-ADVICE = "pip install -r requirements-lightmap.txt"
+ADVICE = "pip install -r requirements/lightmap.txt"
 
 
 def display(day: Renderable, hours: float) -> np.ndarray:

@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from configs import MAX_PIXELS, MOST_PIXELS, OneLineParser, add_flag, check_value, knob
-from errors import UserError
+from common.errors import UserError
+from common.knobs import OneLineParser, add_flag, check_value, knob
+from configs import MAX_PIXELS, MOST_PIXELS
 from lightmap.compressor import Shape
 
 LATENT_MODES = ("f1", "direct")

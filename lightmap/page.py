@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from files import write_text
+from common.files import write_text
 from lightmap.quantised import planes
 from lightmap.shader import Decoder, shader_source, weight_bytes, weight_columns
 from lightmap.summary import FORM_TITLES
-from shader_languages import WEIGHT_TEXTURE_WIDTH
-from viewer_page import VIEWER, blob_scripts, encode_bytes, fill_template, json_for_html, one_script
+from shaders.languages import WEIGHT_TEXTURE_WIDTH
+from viewer.page import VIEWER, blob_scripts, encode_bytes, fill_template, json_for_html, one_script
 
 OWN = Path(__file__).resolve().parent / "viewer"
 SHARED_SCRIPTS = ("payload", "gl")  # of the material viewer

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from PIL import Image as PillowImage
 
-from images import encode_png
+from common.events import TENSORBOARD_IMAGE_SIZE, EventFile
 from lightmap.compressor import Compressor, render, upsample
 from lightmap.data import Day, Encoding
 from lightmap.trainer import TENSORBOARD
-from metrics import display_pixels, error_image
-from report import TENSORBOARD_IMAGE_SIZE, EventFile
+from maps.images import encode_png
+from metrics.pictures import display_pixels, error_image
 
 SHOWN_FRAMES = 4  # of a day, in TensorBoard
 MIDDLE_GREY = 0.18

@@ -11,9 +11,8 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from dds import Texture
-from errors import UserError
-from images import quote
+from common.errors import UserError, quote
+from formats.dds import Texture
 from lightmap.compressor import DIRECT_RANGE, Compressor, Latents
 
 PLANE_CHANNELS = 4

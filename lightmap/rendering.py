@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from checkpoint import read_payload
-from errors import UserError
-from files import open_regular, parse_json
-from images import quote
+from common.errors import UserError, quote
+from common.files import open_regular, parse_json
+from common.safe_load import read_payload
 from lightmap import checkpoints
 from lightmap.compressor import Compressor, Latents, harmonics_of, render, shape_from, upsample
 from lightmap.data import HOURS, Encoding, encoding_of, read_array

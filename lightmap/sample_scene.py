@@ -17,10 +17,10 @@ from pathlib import Path
 
 import numpy as np
 
-from configs import OneLineParser
-from errors import UserError, run_command
-from files import atomic_write, make_folder, write_bytes
-from images import encode_png, quote
+from common.errors import UserError, quote, run_command
+from common.files import atomic_write, make_folder, write_bytes
+from common.knobs import OneLineParser
+from maps.images import encode_png
 
 HOURS = 24
 SUNRISE, SUNSET = 6.0, 18.0  # hours; the lamps are on outside of them

@@ -9,15 +9,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from images import encode_png
+from common.events import readable_bytes
 from lightmap.baselines import Pca, evaluation_texels, simple_baselines
 from lightmap.compressor import CHUNK, Compressor, Latents, render, upsample
 from lightmap.data import HOURS, Day, day_bytes
 from lightmap.quantised import QuantisedLatent, encode_npz, halved, quantise_model
 from lightmap.weight_file import WEIGHT_TYPES, pack_weights
-from metrics import round_to_8_bit, ssim_per_channel
-from report import readable_bytes
-from trainer import psnr_of
+from maps.images import encode_png
+from metrics.scores import psnr_of, round_to_8_bit, ssim_per_channel
 
 MOST_TEXELS = 1 << 16  # that the forms and baselines are compared on; the model itself is measured on all
 NPY_HEADER = 128

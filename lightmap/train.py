@@ -10,7 +10,7 @@ from __future__ import annotations
 
 if not __package__:
     import rooted  # noqa: F401
-import threads  # isort: skip  # noqa: F401  # before torch
+import common.before_torch  # isort: skip  # noqa: F401  # before torch
 
 import dataclasses
 import sys
@@ -20,11 +20,11 @@ from typing import Any
 
 import torch
 
-from device import choose_device
+from common.device import choose_device
+from common.errors import UserError, quote, run_command
+from common.files import make_folder, write_json
+from common.stop import stop_signals
 from engine.cpu.build import KernelsUnavailable
-from errors import UserError, run_command
-from files import make_folder, write_json
-from images import quote
 from lightmap import checkpoints
 from lightmap.compressor import Compressor
 from lightmap.data import Day, frame_listing, load_day, load_half_hours
@@ -35,7 +35,6 @@ from lightmap.sample_scene import write_day
 from lightmap.summary import REPORT, build_report, describe_report
 from lightmap.torch_step import TorchStep
 from lightmap.trainer import Trainer
-from trainer import stop_signals
 
 SAMPLE = Path(__file__).resolve().parent / "data" / "sample"
 SAMPLE_SIZE = 256

@@ -11,17 +11,17 @@ from typing import Any
 
 import torch
 
-from errors import UserError
-from files import make_folder
-from images import quote
+from common.errors import UserError, quote
+from common.events import EventFile, progress_bar
+from common.files import make_folder
+from common.stop import StopRequest
 from lightmap import checkpoints
 from lightmap.compressor import CHUNK, Compressor, Shape
 from lightmap.data import Day
 from lightmap.options import TrainOptions
 from lightmap.sampling import Batch, Sampler, split_texels
 from lightmap.torch_step import TorchStep
-from report import EventFile, progress_bar
-from trainer import StopRequest, psnr_of
+from metrics.scores import psnr_of
 
 Say = Callable[[str], None]
 TENSORBOARD = "tensorboard"

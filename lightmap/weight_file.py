@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from errors import UserError
-from files import parse_json
-from images import quote
+from common.errors import UserError, quote
+from common.files import parse_json
 from lightmap.compressor import Compressor, shape_from
 from lightmap.data import encoding_of
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import core_path  # noqa: F401
 
-import threads  # isort: skip  # noqa: F401  # before torch
+import common.before_torch  # isort: skip  # noqa: F401  # before torch
 import torch
 from utils.batches import open_dataset
 from utils.checkpoints import load_generator
@@ -21,9 +21,9 @@ from utils.device import AUTOMATIC
 from utils.maps import MAPS, split_targets, unit
 from utils.metrics import MapMetrics, metrics_table
 
-from device import choose_device
-from errors import UserError, counted, run_command
-from files import write_json
+from common.device import choose_device
+from common.errors import UserError, counted, run_command
+from common.files import write_json
 
 
 def training_means(dataset: torch.utils.data.Dataset) -> dict[str, torch.Tensor]:

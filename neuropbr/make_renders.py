@@ -26,11 +26,13 @@ from utils.dataset import METADATA
 from utils.ggx import Camera, Light, render
 from utils.maps import VIEWS, pixels_of, unit, write_maps, write_picture
 
-from dataset import Material, find_maps, linear_to_srgb, load_material, srgb_to_linear
-from errors import UserError, counted, run_command
-from files import make_folder, parse_json, write_json
-from images import IMAGE_SUFFIXES, quote
-from report import progress_bar
+from common.errors import UserError, counted, quote, run_command
+from common.events import progress_bar
+from common.files import make_folder, parse_json, write_json
+from dataset import Material, load_material
+from maps.images import IMAGE_SUFFIXES
+from maps.mips import linear_to_srgb, srgb_to_linear
+from maps.names import find_maps
 
 CORE_NAMES = {"albedo": "diffuse", "roughness": "roughness", "metallic": "metallic", "normal": "normal"}
 NEEDED = ("diffuse", "roughness", "normal")

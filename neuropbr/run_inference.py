@@ -15,10 +15,10 @@ from collections.abc import Sequence
 
 import core_path  # noqa: F401
 
-import threads  # isort: skip  # noqa: F401  # before torch
+import common.before_torch  # isort: skip  # noqa: F401  # before torch
 from utils.inference import add_inference_options, run_inference
 
-from errors import run_command
+from common.errors import run_command
 
 
 def main(argv: Sequence[str] | None = None) -> int:

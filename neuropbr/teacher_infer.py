@@ -14,7 +14,7 @@ from pathlib import Path
 
 import core_path  # noqa: F401
 
-import threads  # isort: skip  # noqa: F401  # before torch
+import common.before_torch  # isort: skip  # noqa: F401  # before torch
 import torch
 import torch.nn.functional as F
 from train_config import TrainConfig, apply_overrides, finalize, load_config
@@ -25,12 +25,11 @@ from utils.device import AUTOMATIC, Precision
 from utils.maps import MAPS, unit
 from utils.shards import INDEX, SHARD, cut_into_shards, sample_hash, sample_name, write_index
 
-from device import choose_device
-from errors import EXIT_INTERRUPTED, UserError, counted, run_command
-from files import make_folder, sha256_of
-from images import quote
-from report import progress_bar, readable_bytes
-from trainer import stop_signals
+from common.device import choose_device
+from common.errors import EXIT_INTERRUPTED, UserError, counted, quote, run_command
+from common.events import progress_bar, readable_bytes
+from common.files import make_folder, sha256_of
+from common.stop import stop_signals
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:

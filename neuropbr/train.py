@@ -15,7 +15,7 @@ from typing import Any
 
 import core_path  # noqa: F401
 
-import threads  # isort: skip  # noqa: F401  # before torch
+import common.before_torch  # isort: skip  # noqa: F401  # before torch
 import torch
 from losses.losses import GANLoss, HybridLoss
 from models.discriminators import build_discriminator, join_maps
@@ -29,8 +29,8 @@ from utils.maps import split_targets
 from utils.parallel_training import distributed, process_group
 from utils.schedule import Schedule, make_optimizer
 
-from errors import EXIT_INTERRUPTED, counted, run_command
-from trainer import stop_signals
+from common.errors import EXIT_INTERRUPTED, counted, run_command
+from common.stop import stop_signals
 
 __all__ = ["MultiViewPBRGenerator", "main"]
 

@@ -17,8 +17,7 @@ from typing import Any, Union
 
 import core_path  # noqa: F401
 
-from errors import UserError, brief
-from images import quote
+from common.errors import UserError, brief, quote
 
 RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 MOBILENETS = ("mobilenet_v3_large", "mobilenet_v3_small")

@@ -18,10 +18,10 @@ from pathlib import Path
 import core_path  # noqa: F401
 from utils.dataset import METADATA, PBRDataset
 
-from errors import UserError, counted, run_command
-from files import make_folder, write_json
-from images import quote, read_image
-from report import progress_bar
+from common.errors import UserError, counted, quote, run_command
+from common.events import progress_bar
+from common.files import make_folder, write_json
+from maps.images import read_image
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".exr")
 REPORT = "corrupted_files.json"

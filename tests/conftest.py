@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import threads  # isort: skip  # noqa: F401  # before torch
+import common.before_torch  # isort: skip  # noqa: F401  # before torch
 
 import contextlib
 
 import numpy as np
 import pytest
 import torch
-from exports import folder, shipped  # noqa: F401  # fixtures of the tests of exports
 
+from common.errors import UserError
 from dataset import Material
 from engine.cpu import engine as cpu_engine
-from errors import UserError
-from map_files import MAPS
+from maps.channels import MAPS
+from tests.support.exports import (
+    folder,  # noqa: F401  # fixtures of the tests of exports
+    shipped,  # noqa: F401  # fixtures of the tests of exports
+)
 
 
 @pytest.fixture(autouse=True)

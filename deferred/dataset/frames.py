@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
+from common.errors import UserError, quote, what_is_wrong
 from configs import MAX_PIXELS
 from deferred.util import format_ids, id_name
-from errors import UserError, what_is_wrong
-from images import quote, read_image
+from maps.images import read_image
 
 FOLDERS = {"frame": ".png", "uv": ".npy", "extrinsics": ".npy"}
 CACHE_BYTES = 2 << 30  # of decoded frames; beyond it they are read again each time

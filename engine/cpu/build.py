@@ -41,8 +41,8 @@ try:
 except ImportError:  # Windows, where a library that is loaded cannot be removed
     fcntl = None
 
-from errors import one_line
-from files import sha256_of
+from common.errors import one_line
+from common.files import sha256_of
 
 APPLICATION = "neural-texture-toolkit"
 SOURCES = Path(__file__).with_name("src")

@@ -18,7 +18,7 @@ from engine.cpu.library import (
     pointers,
     thread_count,
 )
-from map_files import CHANNELS
+from maps.channels import CHANNELS
 from model import NeuralTexture, Noise
 
 Positions = TensorType["n", 2]

@@ -14,8 +14,9 @@ from engine.cpu import library
 from engine.cpu.decoder import split_like
 from engine.cpu.library import array, check, pointer, thread_count
 from engine.sampling import PROBE, channel_loss_weights, learned_channels, lod_boundaries
-from model import NeuralTexture, resolve_grids
-from schedule import Schedule
+from engine.schedule import Schedule
+from model import NeuralTexture
+from shape import resolve_grids
 
 CHUNKS = (250, 125, 50, 25, 10, 5)
 WORK_PER_CHUNK = 6e10  # multiply-adds: a second on two cores of a laptop

@@ -11,7 +11,7 @@ import torch
 
 import dataset
 from engine.cpu.build import KernelsUnavailable, load_library
-from map_files import CHANNELS
+from maps.channels import CHANNELS
 from model import NeuralTexture
 from shape import ACTIVATIONS
 

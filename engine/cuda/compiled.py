@@ -20,11 +20,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from common.errors import UserError, run_command
 from configs import make_config
-from dataset import MAPS, Material
+from dataset import Material
 from engine.cuda.library import NO_FUSION, KernelsUnavailable, Launch
 from engine.cuda.plan import BLOCKS
-from errors import UserError, run_command
+from maps.channels import MAPS
 
 TYPES = {
     torch.float32: "fp32", torch.float64: "fp64", torch.bfloat16: "bf16", torch.int64: "i64", torch.int32: "i32",
@@ -138,8 +139,8 @@ def launches_of(values: dict[str, Any], lazy: bool = True) -> list[Launch]:
     is (engine/cuda/adam.py)."""
     from engine.cuda.decoder import Decoding
     from engine.cuda.engine import CudaEngine
+    from engine.schedule import Schedule
     from model import build_model
-    from schedule import Schedule
 
     arrays = {name: np.zeros((8, 8, MAPS[name]), np.uint8) for name in ("diffuse", "normal", "roughness", "metallic")}
     for array in arrays.values():

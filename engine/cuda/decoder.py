@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import torch
 from torchtyping import TensorType
 
-from dataset import CHANNELS
 from engine.cuda.library import KernelsUnavailable, Launch, check_device, failures, interpreted, load
 from engine.cuda.plan import KernelPlan
+from maps.channels import CHANNELS
 from model import NeuralTexture, texel_centres
 from quantize import _to_int32
 from shape import PADDED_OUTPUTS

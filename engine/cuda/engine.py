@@ -25,10 +25,10 @@ from engine.cuda.decoder import kernel_precision
 from engine.cuda.library import Launch
 from engine.cuda.plan import BLOCKS, MOST_LODS, KernelPlan, block_size
 from engine.sampling import PROBE, channel_loss_weights, learned_channels, lod_boundaries
-from model import NeuralTexture, resolve_grids
+from engine.schedule import Schedule
+from model import NeuralTexture
 from quantize import _to_int32
-from schedule import Schedule
-from shape import PADDED_OUTPUTS
+from shape import PADDED_OUTPUTS, resolve_grids
 
 CHUNK = 250  # iterations per call: a table of so many rows
 GRAPH = 25  # iterations of a CUDA graph

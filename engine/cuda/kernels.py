@@ -97,7 +97,7 @@ def step_kernel(
                 upstream, inputs, seen, sums, weights, partial, block == program, gradients, levels, lod, u, v, alive,
                 GRIDS, GROUPS, N_GROUPS, K, H0, NP, LAYERS, HARD_SWISH, SLOPE, IN_MEMORY, FIXED_POINT, PRECISION,
             )  # fmt: skip
-        if IN_MEMORY:
+        if IN_MEMORY:  # only one side is compiled
             tl.debug_barrier()  # other threads than those that wrote a sum may read it for the next block
     tl.store(losses + program, tl.sum(loss, axis=0))
     if MODE != "measure":  # noqa: SIM102

@@ -131,7 +131,7 @@ def start_sums(GROUPS: tl.constexpr, N_GROUPS: tl.constexpr, H0: tl.constexpr, N
     """Zeros for what `backward` adds up: from the last layer to the second, then the groups of the first."""
     sums = ()
     for i in tl.static_range(LAYERS):
-        if IN_MEMORY:
+        if IN_MEMORY:  # only one side is compiled
             sums = sums + (0.0,)
         elif i == 0:
             sums = sums + (zeros(PADDED_OUTPUTS, NP),)

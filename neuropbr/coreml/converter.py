@@ -4,7 +4,7 @@
     python3 coreml/converter.py checkpoints/best_student.pth --output pbr_model.onnx
 
 The suffix of --output says which; --onnx FILE writes ONNX as well. Conversion to Core ML needs coremltools
-(requirements-neuropbr-coreml.txt) and runs on macOS and Linux; prediction needs macOS.
+(requirements/neuropbr-coreml.txt) and runs on macOS and Linux; prediction needs macOS.
 """
 
 from __future__ import annotations
@@ -21,19 +21,18 @@ if __name__ == "__main__":  # this folder has a run_inference.py of its own: the
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 import core_path  # noqa: F401
 
-import threads  # isort: skip  # noqa: F401  # before torch
+import common.before_torch  # isort: skip  # noqa: F401  # before torch
 import torch
 from utils.checkpoints import load_generator
 from utils.maps import MAPS
 
+from common.errors import UserError, quote, run_command, what_is_wrong
+from common.events import readable_bytes
+from common.files import make_folder, write_bytes
 from coreml.wrapper import INPUTS, OUTPUTS, ImageModel, mobile_model
-from errors import UserError, run_command, what_is_wrong
-from files import make_folder, write_bytes
-from images import quote
-from report import readable_bytes
 
 WARN_BYTES = 15 * 2**20  # of a package: phones load it at every start
-EXTRA = "pip install -r requirements-neuropbr-coreml.txt"
+EXTRA = "pip install -r requirements/neuropbr-coreml.txt"
 CONST_LIMIT = "1e6"  # values of a constant from which on the pass leaves it to be computed
 
 
@@ -122,7 +121,7 @@ def to_onnx(wrapper: ImageModel, side: int, path: Path) -> int:
         import onnx
     except ImportError as error:
         raise UserError(
-            "conversion to ONNX needs onnx, which is not installed; pip install -r requirements-neuropbr.txt"
+            "conversion to ONNX needs onnx, which is not installed; pip install -r requirements/neuropbr.txt"
         ) from error
     make_folder(path.parent)
     with tempfile.TemporaryDirectory() as stage, torch.no_grad(), warnings.catch_warnings():

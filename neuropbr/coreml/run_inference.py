@@ -14,18 +14,17 @@ if __name__ == "__main__":  # as in converter.py
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 import core_path  # noqa: F401
 
-import threads  # isort: skip  # noqa: F401  # before torch
+import common.before_torch  # isort: skip  # noqa: F401  # before torch
 import numpy as np
 import torch
 from PIL import Image as PillowImage
 from utils.inference import three_pictures
 from utils.maps import pixels_of, read_rgb, write_picture
 
+from common.errors import UserError, quote, run_command, what_is_wrong
+from common.files import make_folder
 from coreml.converter import import_coremltools
 from coreml.wrapper import INPUTS, OUTPUTS
-from errors import UserError, run_command, what_is_wrong
-from files import make_folder
-from images import quote
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 FINAL_SIDE = 2048  # pixels: what a phone makes of the model's maps
@@ -43,7 +42,7 @@ def predict_onnx(path: Path, folder: Path) -> dict[str, np.ndarray]:
         import onnxruntime
     except ImportError as error:
         raise UserError("running ONNX needs onnxruntime, which is not installed; "
-                        "pip install -r requirements-neuropbr.txt") from error  # fmt: skip
+                        "pip install -r requirements/neuropbr.txt") from error  # fmt: skip
     try:
         session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
         side = session.get_inputs()[0].shape[2]

@@ -8,7 +8,7 @@ from torch import nn
 from train_config import TrainConfig
 from utils.maps import MAPS, VIEWS
 
-from errors import UserError
+from common.errors import UserError
 
 INPUTS = tuple(f"view{i + 1}" for i in range(VIEWS))
 OUTPUTS = tuple(MAPS)

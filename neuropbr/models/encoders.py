@@ -12,7 +12,7 @@ import torch
 import torchvision
 from torch import nn
 
-from errors import UserError, what_is_wrong
+from common.errors import UserError, what_is_wrong
 
 Features = tuple[list[torch.Tensor], torch.Tensor]
 

@@ -14,10 +14,10 @@ if __name__ == "__main__":  # this folder has a train.py of its own: the one abo
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 import core_path  # noqa: F401
 
-import threads  # isort: skip  # noqa: F401  # before torch
+import common.before_torch  # isort: skip  # noqa: F401  # before torch
 from utils.inference import add_inference_options, run_inference
 
-from errors import run_command
+from common.errors import run_command
 
 
 def main(argv: Sequence[str] | None = None) -> int:

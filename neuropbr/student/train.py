@@ -18,7 +18,7 @@ if __name__ == "__main__":  # this folder has a train.py of its own: the one abo
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 import core_path  # noqa: F401
 
-import threads  # isort: skip  # noqa: F401  # before torch
+import common.before_torch  # isort: skip  # noqa: F401  # before torch
 import torch
 import torch.nn.functional as F
 from losses.losses import DistillationLoss, HybridLoss
@@ -34,8 +34,8 @@ from utils.maps import Size, split_targets, unit
 from utils.schedule import Schedule, make_optimizer
 from utils.shards import DistillationShardDataset
 
-from errors import EXIT_INTERRUPTED, UserError, counted, run_command
-from trainer import stop_signals
+from common.errors import EXIT_INTERRUPTED, UserError, counted, run_command
+from common.stop import stop_signals
 
 
 def fitted(maps: dict[str, torch.Tensor], size: Size) -> dict[str, torch.Tensor]:

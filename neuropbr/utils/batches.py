@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset, default_collate
 
-from errors import UserError
+from common.errors import UserError
 from utils.dataset import Augmentation, PBRDataset
 
 

@@ -15,9 +15,8 @@ import torch
 from torch import nn
 from train_config import TrainConfig, as_config
 
-from errors import UserError, brief, what_is_wrong
-from files import atomic_write, make_folder, write_bytes
-from images import quote
+from common.errors import UserError, brief, quote, what_is_wrong
+from common.files import atomic_write, make_folder, write_bytes
 
 WRAPPERS = ("_orig_mod.", "module.")  # what torch.compile and DistributedDataParallel put before a name
 WEIGHTS = ("generator_state_dict", "student_state_dict", "model_state_dict", "state_dict")

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from train_config import TrainConfig, apply_overrides, finalize, load_config
 
-from device import choose_device
-from errors import UserError
+from common.device import choose_device
+from common.errors import UserError
 from utils.checkpoints import load_checkpoint, stored_config
 from utils.device import AUTOMATIC, automatic_batch_size
 

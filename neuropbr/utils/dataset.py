@@ -18,9 +18,8 @@ from typing import NamedTuple
 import torch
 from torch.utils.data import Dataset
 
-from errors import UserError, brief, counted
-from files import parse_json
-from images import quote
+from common.errors import UserError, brief, counted, quote
+from common.files import parse_json
 from utils.maps import MAPS, VIEWS, Size, read_map, read_rgb, stack_targets
 
 METADATA = "render_metadata.json"

@@ -13,9 +13,8 @@ import torch
 from torch import nn
 from train_config import TrainConfig
 
-from device import choose_device
-from errors import UserError, counted, shell_quote
-from images import quote
+from common.device import choose_device
+from common.errors import UserError, counted, quote, shell_quote
 from utils.batches import open_dataset
 from utils.checkpoints import load_generator
 from utils.device import AUTOMATIC

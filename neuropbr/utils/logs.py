@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torchvision.utils import make_grid
 
-from images import encode_png
-from report import EventFile
+from common.events import EventFile
+from maps.images import encode_png
 from utils.maps import MAPS, as_picture, pixels_of
 
 MAX_SAMPLES = 4  # in a picture

@@ -12,10 +12,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from errors import UserError, counted
-from images import quote
-from report import progress_bar
-from trainer import StopRequest
+from common.errors import UserError, counted, quote
+from common.events import progress_bar
+from common.stop import StopRequest
 from utils.batches import EpochBatches, make_loader
 from utils.checkpoints import (
     link_checkpoint,

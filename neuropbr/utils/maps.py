@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from torchvision.transforms.v2 import functional as image_ops
 
-from errors import UserError
-from files import make_folder, write_bytes
-from images import encode_png, quote, read_image
-from metrics import display_pixels
+from common.errors import UserError, quote
+from common.files import make_folder, write_bytes
+from maps.images import encode_png, read_image
+from metrics.pictures import display_pixels
 
 MAPS = {"albedo": 3, "roughness": 1, "metallic": 1, "normal": 3}  # name -> channels, in the order of everything here
 FLAT = (0.0, 0.0, 1.0)  # the normal where a file has none: a vector of length 0

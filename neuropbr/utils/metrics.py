@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import torch
 from losses.losses import SSIM_MIN_SIZE, angles, ssim
 
-from metrics import psnr_db
+from metrics.scores import psnr_db
 from utils.maps import MAPS
 
 QUANTILE_VALUES = 2**20  # of an image's angles that percentiles are taken of: torch.quantile takes 2^24

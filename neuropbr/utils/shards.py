@@ -17,9 +17,8 @@ from typing import Any
 import torch
 from torch.utils.data import Dataset
 
-from errors import UserError, brief
-from files import parse_json, sha256_of, write_json
-from images import quote
+from common.errors import UserError, brief, quote
+from common.files import parse_json, sha256_of, write_json
 from utils.checkpoints import load_checkpoint
 from utils.dataset import PBRDataset, Sample
 from utils.maps import MAPS

@@ -1,0 +1,1 @@
+"""What every part uses and nothing about materials: errors, whole files, threads, devices, signals, event files."""

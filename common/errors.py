@@ -1,0 +1,126 @@
+"""The error a user can act on, and how a command reports it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import reprlib
+import shlex
+import sys
+from collections.abc import Callable
+from typing import Any
+
+EXIT_BAD_INPUT = 2
+EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+EXIT_BROKEN_PIPE = 141  # 128 + SIGPIPE
+
+
+def one_line(text: str) -> str:
+    """`text` with line breaks, control characters and undecodable bytes escaped: file names may hold any of them."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def shell_quote(text: str) -> str:
+    """`text` as one word for a shell, on one line: as it is, 'quoted', or with what cannot be printed as $'\\n'."""
+    if text.isprintable():
+        return shlex.quote(text)
+    parts = []
+    for character in text:
+        if character in "\\'":
+            parts.append("\\" + character)
+        elif character.isprintable():
+            parts.append(character)
+        else:
+            parts += [f"\\x{byte:02x}" for byte in os.fsencode(character)]
+    return f"$'{''.join(parts)}'"
+
+
+def counted(count: int, noun: str) -> str:
+    """'1 level', '3 levels'."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def brief(value: Any, limit: int = 80) -> str:
+    """At most `limit` characters of repr(value), in a time that does not depend on the value.
+
+    What YAML and pickles hold may refer to the same list many times over: a few hundred bytes whose repr has no end.
+    """
+    shortener = reprlib.Repr()
+    shortener.maxlevel = 3
+    shortener.maxstring = shortener.maxother = shortener.maxlong = limit
+    try:
+        return shortener.repr(value)[:limit]
+    except ValueError:  # Python does not print integers of thousands of digits
+        return f"a {type(value).__name__} of too many digits"
+
+
+def what_is_wrong(error: Exception) -> str:
+    """What a reader that met `error` in a file says of it: a KeyError alone would name no more than a word."""
+    if isinstance(error, KeyError):
+        return f"no entry {brief(error.args[0])}" if error.args else "an entry is missing"
+    return one_line(str(error)[:120]) or type(error).__name__
+
+
+class UserError(Exception):
+    """Bad input or a machine that cannot do what was asked.
+
+    The message is one line that names the file or flag, what was expected, what was found, and the way out.
+    Everything else that is raised is a bug and keeps its traceback.
+    """
+
+    def __init__(self, message: str):
+        super().__init__(one_line(message))
+
+
+def run_command(command: Callable[[], int]) -> int:
+    """Run `command` and turn errors that are not bugs into one line on stderr and exit code 2."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a name that the terminal cannot show must not end a run
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        return command()
+    except BrokenPipeError:  # `train.py ... | head`: nobody listens any more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_BROKEN_PIPE
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+    except OSError as error:
+        explanation = explain_os_error(error)
+        if explanation is None:
+            raise
+        print(f"error: {explanation}", file=sys.stderr)
+    except RuntimeError as error:
+        if type(error).__name__ != "OutOfMemoryError":  # torch's, which this module does not import
+            raise
+        reason = one_line(str(error).strip().partition(". GPU")[0][:120])
+        print(f"error: the GPU is out of memory ({reason}); lower --batch_size, or use --device cpu", file=sys.stderr)
+    return EXIT_BAD_INPUT
+
+
+def explain_os_error(error: OSError) -> str | None:
+    """One line for the failures a file system can produce, None for those that point to a bug."""
+    where = one_line(str(error.filename or "a file"))
+    advice = {
+        errno.ENOSPC: "the disk is full; free some space or choose another --save_dir",
+        errno.EDQUOT: "the disk quota is used up; free some space or choose another --save_dir",
+        errno.EROFS: "the file system is read-only; choose another folder",
+        errno.EACCES: "permission denied; choose another folder or change its permissions",
+        errno.EPERM: "operation not permitted; choose another folder or change its permissions",
+        errno.EEXIST: "expected a folder, found a file in its place; choose another folder",
+        errno.ENOTDIR: "expected a folder, found a file in its place; choose another folder",
+        errno.EISDIR: "expected a file, found a folder in its place; choose another folder",
+        errno.ENAMETOOLONG: "the path is too long; choose a shorter one",
+        errno.ELOOP: "its symbolic links lead in a circle; choose another folder",
+        errno.EILSEQ: "the file system cannot hold such a name; choose another one",
+        errno.EIO: "the disk or the network answers with an error; choose another folder, or try again",
+    }.get(error.errno or 0)
+    return None if advice is None else f"{where}: {advice}"
+
+
+def quote(path: str | os.PathLike) -> str:
+    """A path or file name for a one-line message: as it is, or its repr when it holds odd characters."""
+    text = os.fspath(path)
+    return text if text.isprintable() and not set(text) & set("'\"") else repr(text)

@@ -1,0 +1,74 @@
+"""What a user watches while something trains: a TensorBoard event file and a progress bar."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from tensorboardX import summary
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto import event_pb2, summary_pb2
+from tqdm import tqdm
+
+TENSORBOARD = "tensorboard"
+TENSORBOARD_IMAGE_SIZE = 512  # longest side of logged images: event files would outgrow the checkpoints otherwise
+
+
+class EventFile:
+    """A TensorBoard event file that is written at once, in the caller's thread.
+
+    tensorboardX's own SummaryWriter writes in a second thread: on a full disk that thread dies with a traceback and
+    the training waits for it forever. Here the OSError reaches the caller.
+    """
+
+    def __init__(self, folder: Path):
+        folder.mkdir(parents=True, exist_ok=True)
+        # absolute: the writer takes what stands before a colon, as in s3:maps, for the name of a storage service
+        self._writer = EventsWriter(str(folder.absolute() / "events"), f".{os.getpid()}")
+
+    def restart(self, step: int) -> None:
+        """Tell TensorBoard to forget the events of `step` and later that an earlier life of the run wrote."""
+        log = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+        self._writer.write_event(event_pb2.Event(wall_time=time.time(), step=step, session_log=log))
+
+    def scalar(self, tag: str, value: float, step: int) -> None:
+        self._write(summary.scalar(tag, value), step)
+
+    def image(self, tag: str, height: int, width: int, channels: int, png: bytes, step: int) -> None:
+        """Add a PNG file of this shape: tensorboardX's own writer of images spends most of an evaluation in zlib."""
+        content = summary_pb2.Summary.Image(height=height, width=width, colorspace=channels, encoded_image_string=png)
+        self._write(summary_pb2.Summary(value=[summary_pb2.Summary.Value(tag=tag, image=content)]), step)
+
+    def _write(self, content: Any, step: int) -> None:
+        self._writer.write_event(event_pb2.Event(wall_time=time.time(), step=step, summary=content))
+
+    def flush(self) -> None:
+        self._writer.flush()
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+def progress_bar(total: int, initial: int, quiet: bool = False) -> tqdm:
+    """A bar with iteration, it/s and ETA on stderr; silent where nobody watches."""
+    return tqdm(
+        total=total,
+        initial=initial,
+        disable=quiet or not sys.stderr.isatty(),
+        unit="it",
+        dynamic_ncols=True,
+        desc="training",
+        smoothing=0.1,
+    )
+
+
+def readable_bytes(count: float) -> str:
+    """1536 -> '1.5 KiB'."""
+    for unit in ("bytes", "KiB", "MiB", "GiB"):
+        if count < 1024 or unit == "GiB":
+            return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
+        count /= 1024
+    raise AssertionError

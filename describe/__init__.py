@@ -1,0 +1,1 @@
+"""What exported files are, read with plain numpy, also those without a manifest."""

@@ -1,0 +1,227 @@
+"""Exported files decoded with numpy alone, the plain way: the README's "decoder in words", a whole LOD at once.
+
+The other decoders go through model.NeuralTexture; this one starts from the DDS files and network_data.npz, and is what
+bench.decode compares them with and what bare_files decodes the ancestor project's files with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from common.errors import UserError
+from dataset import Constant
+from formats.dds import read_dds
+from formats.dds_layouts import grid_file_names
+from formats.manifest import NETWORK
+from formats.network_file import parse_info, read_network
+from maps.channels import CHANNELS
+from quantize import unpack_codes
+from shape import TEXEL_OFFSETS, DecoderSpec, GridSpec, aligned
+
+CHUNK = 1 << 15  # texels that are decoded at a time: some hundred bytes each
+# How a position in [0, 1) becomes one in grid texels. sampler: a GPU's, centres at half texels, addressing repeats. The
+# others are the ancestor's trainer, on tiny-cuda-nn's dense grid with its scale R - 1 and offset 0.5 (common_device.h,
+# pos_fract): vertex with uv on texel corners, aligned with positions moved so that they fall on uv * R.
+SAMPLINGS = ("sampler", "vertex", "aligned")
+OUTPUT_ACTIVATIONS = ("none", "leaky_relu", "hard_swish", "hard_gelu")
+
+
+@dataclass(frozen=True)
+class FileTexture:
+    """What the files hold, as numbers.
+
+    grids: per grid its levels, the finest first, each (R, R, features) float32.
+    weights: matrices [out, in] float32; inputs that the others leave over are ones.
+    learned: per grid whether the network gets its four texels; empty: none does.
+    """
+
+    grids: Sequence[Sequence[np.ndarray]]
+    weights: Sequence[np.ndarray]
+    num_lods: int
+    n_frequencies: int
+    n_texel_frequencies: int = 0
+    learned: Sequence[bool] = ()
+    activation: str = DecoderSpec.activation
+    negative_slope: float = DecoderSpec.negative_slope
+    constants: Mapping[int, Constant] = field(default_factory=dict)
+    sampling: str = "sampler"
+    output_activation: str = "none"
+
+
+# --- files ---------------------------------------------------------------------------------------------------------
+
+
+def read_texture(
+    folder: Path,
+    num_lods: int,
+    *,
+    interpolations: Sequence[str] = (),
+    n_texel_frequencies: int = 0,
+    activation: str = DecoderSpec.activation,
+    negative_slope: float = DecoderSpec.negative_slope,
+    constants: Mapping[int, Constant] | None = None,
+    layout: str = "packed",
+) -> FileTexture:
+    """The texture in a folder of exported files; arguments as of export.read_textures, hashes are not looked at.
+
+    Raises: UserError when a file is missing, damaged or does not fit the others, or is not packed.
+    """
+    if layout != "packed":
+        raise UserError(f"{folder}: expected files of the layout packed, found {layout}; use --dds_layout")
+    path = folder / NETWORK
+    info, network = read_network(path)
+    grid_infos, decoder = parse_info(info, str(path))
+    learned = [kind == "learned" for kind in interpolations] or [False] * len(grid_infos)
+    inputs = 2 * decoder["n_frequencies"] + 1 + sum(
+        grid["features"] * (len(TEXEL_OFFSETS) if four else 1) for grid, four in zip(grid_infos, learned)
+    )
+    inputs = aligned(inputs) + aligned(2 * n_texel_frequencies)
+    weights = split_weights(network, inputs, decoder)
+    if weights is None:
+        raise UserError(
+            f"{path}: its {len(network)} weights do not fit {inputs} inputs and the layers in info; either it is "
+            "damaged, or in a form that only a manifest can tell (learned interpolation)"
+        )
+    grids = [_read_grid(folder, index, grid) for index, grid in enumerate(grid_infos)]
+    return FileTexture(
+        grids, weights, num_lods, decoder["n_frequencies"], n_texel_frequencies, learned, activation, negative_slope,
+        constants or {},
+    )  # fmt: skip
+
+
+def split_weights(network: np.ndarray, inputs: int, decoder: Mapping[str, int]) -> list[np.ndarray] | None:
+    """The matrices [out, in] in a network vector, for so many inputs; None when its length is another one."""
+    widths = [inputs, *[decoder["n_neurons"]] * decoder["n_hidden_layers"], decoder["padded_outputs"]]
+    sizes = [outputs * ins for ins, outputs in zip(widths, widths[1:])]
+    if sum(sizes) != len(network):
+        return None
+    parts = np.split(network, np.cumsum(sizes)[:-1])
+    return [part.reshape(outputs, -1) for part, outputs in zip(parts, widths[1:])]
+
+
+def features_of(codes: np.ndarray, bits: int) -> np.ndarray:
+    """Codes of any shape as float32 features, c/N - (N-1)/(2N)."""
+    n = 1 << bits
+    return ((codes.astype(np.float32) - np.float32((n - 1) / 2)) / np.float32(n)).astype(np.float32)
+
+
+def _read_grid(folder: Path, index: int, grid: Mapping[str, int]) -> list[np.ndarray]:
+    """The levels of a grid of packed words, the finest first."""
+    planes = []
+    finest = grid["base_resolution"] << (grid["n_levels"] - 1)
+    names = grid_file_names(index, GridSpec(finest, grid["n_levels"], grid["quantize_bits"], grid["save_bits"]))
+    expected = [(finest >> mip, finest >> mip, grid["save_bits"] // 8 // len(names)) for mip in range(grid["n_levels"])]
+    for name in names:
+        levels = read_dds(folder / name).levels
+        found = [level.shape for level in levels]
+        if found != expected:
+            raise UserError(
+                f"{folder / name}: expected {len(expected)} mips from {expected[0]} on as the network file says, "
+                f"found {len(found)} from {found[0]} on"
+            )
+        planes.append(levels)
+    bits = grid["quantize_bits"]
+    images = []
+    for parts in zip(*planes):
+        words = np.concatenate(parts, axis=2)
+        codes = unpack_codes(words.reshape(-1, words.shape[2]), bits, grid["save_bits"])
+        images.append(features_of(codes, bits).reshape(*words.shape[:2], -1))
+    return images
+
+
+# --- decoding ------------------------------------------------------------------------------------------------------
+
+
+def decode(texture: FileTexture, lod: int, width: int, height: int, rows: slice = slice(None)) -> np.ndarray:
+    """One LOD, or rows of it, at its texel centres: (rows, width, 11) float32, not clamped."""
+    first, last, _ = rows.indices(height)
+    image = np.empty((last - first, width, CHANNELS), np.float32)
+    offset = np.float32(0 if texture.sampling == "vertex" else 0.5)  # its trainer had u = x / width
+    band = max(CHUNK // width, 1)
+    for start in range(first, last, band):
+        stop = min(start + band, last)
+        y, x = np.mgrid[start:stop, :width].astype(np.float32).reshape(2, -1)
+        uv = np.stack(((x + offset) / np.float32(width), (y + offset) / np.float32(height)), axis=1)
+        values = _network(texture, _inputs(texture, uv, lod))[:, :CHANNELS]
+        image[start - first : stop - first] = values.reshape(stop - start, width, CHANNELS)
+    for channel, constant in texture.constants.items():
+        image[..., channel] = constant.value
+    return image
+
+
+def _inputs(texture: FileTexture, uv: np.ndarray, lod: int) -> np.ndarray:
+    """(n, 2) -> (n, inputs)."""
+    inputs = np.ones((len(uv), texture.weights[0].shape[1]), np.float32)
+    at = 0
+    for axis in range(2):
+        for octave in range(texture.n_frequencies):
+            x = uv[:, axis] * np.float32(2.0 ** (octave - 1)) + np.float32(0.25 * octave)
+            inputs[:, at] = 4 * np.abs(x - np.floor(x) - np.float32(0.5)) - 1
+            at += 1
+    for index, levels in enumerate(texture.grids):
+        texels, shares = _four_texels(levels[min(lod, len(levels) - 1)], uv, texture.sampling)
+        count = texels[0].shape[1]
+        if texture.learned and texture.learned[index]:
+            for texel in texels:
+                inputs[:, at : at + count] = texel
+                at += count
+        else:
+            inputs[:, at : at + count] = sum(texel * share for texel, share in zip(texels, shares))
+            at += count
+    inputs[:, at] = lod / max(texture.num_lods - 1, 1)
+    at = aligned(at + 1)
+    if texture.n_texel_frequencies:
+        levels = texture.grids[0]
+        position = uv * np.float32(len(levels[min(lod, len(levels) - 1)])) - np.float32(0.5)
+        for axis in range(2):
+            for octave in range(texture.n_texel_frequencies):
+                x = position[:, axis] / np.float32(2**octave)
+                inputs[:, at] = 2 * (x - np.floor(x)) - 1
+                at += 1
+    return inputs
+
+
+def _four_texels(image: np.ndarray, uv: np.ndarray, sampling: str) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """The four texels around each position, (n, features), and the shares (n, 1) of a bilinear blend."""
+    resolution = len(image)
+    if sampling == "sampler":
+        position = uv * np.float32(resolution) - np.float32(0.5)
+    elif sampling == "vertex":
+        position = uv * np.float32(resolution - 1) + np.float32(0.5)
+    else:
+        position = np.clip(uv * np.float32(resolution) - np.float32(0.5), 0, resolution - 1) + np.float32(0.5)
+    corner = np.floor(position)
+    fraction = position - corner
+    x, y = corner.astype(np.int64).T
+    texels, shares = [], []
+    flat = image.reshape(-1, image.shape[2])
+    for dx, dy in TEXEL_OFFSETS:
+        if sampling == "sampler":
+            index = (y + dy) % resolution * resolution + (x + dx) % resolution
+        else:  # tiny-cuda-nn: past the right border comes the next row, past the last texel the first
+            index = ((y + dy) * resolution + x + dx) % len(flat)
+        texels.append(flat[index])
+        across, down = (f if d else 1 - f for f, d in zip(fraction.T, (dx, dy)))
+        shares.append((across * down)[:, None])
+    return texels, shares
+
+
+def _network(texture: FileTexture, values: np.ndarray) -> np.ndarray:
+    """(n, inputs) -> (n, outputs)."""
+    for weight in texture.weights[:-1]:
+        values = _activated(values @ weight.T, texture.activation, texture.negative_slope)
+    return _activated(values @ texture.weights[-1].T, texture.output_activation, texture.negative_slope)
+
+
+def _activated(values: np.ndarray, activation: str, negative_slope: float) -> np.ndarray:
+    if activation == "leaky_relu":
+        return np.where(values > 0, values, np.float32(negative_slope) * values)
+    if activation == "hard_swish":  # x * min(max(x + 3, 0), 6) / 6
+        return values * (np.clip(values + 3, 0, 6) / 6)
+    if activation == "hard_gelu":  # x * min(max((x + 1.5) / 3, 0), 1), the ancestor's name for it
+        return values * np.clip((values + np.float32(1.5)) / 3, 0, 1)
+    return values

@@ -1,0 +1,168 @@
+"""How the codes of a grid lie in DDS files: as the contract's words, or a channel for each feature (design.md, 5, 6).
+
+packed      a texel's codes one after the other, most significant first, as the bytes of a word. The smallest; a shader
+            unpacks before it filters.
+filterable  an 8-bit channel for each feature, four features a file. Code c of b bits is stored as c * 255 / (2^b - 1),
+            a whole number for 1, 2, 4 and 8 bits, so a sampler reads t = c / (2^b - 1).
+bgra4       the same with 4-bit channels: B4G4R4A4_UNORM, code c is stored as c. For grids of 4-bit features.
+
+The feature is scale * t + offset (see unorm_to_feature), an affine map, so it may follow the sampler's filter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from common.errors import UserError
+from formats.dds import DXGI_FORMATS, FORMAT_NAMES, Texture
+from model import NeuralTexture
+from quantize import pack_codes, unpack_codes
+from shape import GridSpec
+
+LAYOUTS = ("packed", "filterable", "bgra4")
+PLANE_CHANNELS = 4  # of a texel that one DDS file holds
+CODE_CHUNK = 1 << 18  # texels of a grid that are packed or unpacked at a time
+
+
+def layout_problem(grids: Sequence[GridSpec], layout: str) -> str | None:
+    """Why grids cannot be stored in a layout: what it expects and what was found; None where they can."""
+    for index, grid in enumerate(grids):
+        found = f"found {grid.quantize_bits}-bit ones in grid {index}"
+        if layout == "bgra4" and grid.quantize_bits != 4:
+            return f"expected 4-bit features, which its channels have, {found}"
+        if layout == "filterable" and grid.quantize_bits > 8:
+            return f"expected features of at most 8 bits, {found}"
+    return None
+
+
+def check_layout(grids: Sequence[GridSpec], layout: str) -> None:
+    """Raises: UserError when a grid cannot be stored in the layout that the user asks for."""
+    problem = layout_problem(grids, layout)
+    if problem:
+        others = [name for name in LAYOUTS if layout_problem(grids, name) is None]
+        raise UserError(f"--dds_layout {layout}: {problem}; use {' or '.join(others)}")
+
+
+def channel_bits(layout: str) -> int:
+    """Bits of one channel of its DDS files."""
+    return 4 if layout == "bgra4" else 8
+
+
+def grid_channels(grid: GridSpec, layout: str) -> int:
+    """Channels of a texel, of all files of a grid together."""
+    if layout == "packed":
+        return grid.save_bits // 8
+    if layout == "filterable":
+        return grid.features
+    return grid.features + -grid.features % PLANE_CHANNELS  # the format has four
+
+
+def stored_bits(grid: GridSpec, layout: str) -> int:
+    """Bits of a texel in the DDS files."""
+    return grid_channels(grid, layout) * channel_bits(layout)
+
+
+def grid_file_names(index: int, grid: GridSpec, layout: str = "packed") -> list[str]:
+    """The DDS files of one grid; those of single features are named after the first and the last one that they hold."""
+    firsts = range(0, grid_channels(grid, layout), PLANE_CHANNELS)
+    if layout == "packed":
+        return [f"hash_grid_{index}{f'_p{plane}' if plane else ''}.dds" for plane in range(len(firsts))]
+    kind = "features" if layout == "filterable" else layout
+    lasts = [min(first + PLANE_CHANNELS, grid.features) - 1 for first in firsts]
+    return [f"hash_grid_{index}_{kind}_{first}_{last}.dds" for first, last in zip(firsts, lasts)]
+
+
+def grid_format(grid: GridSpec, layout: str) -> str:
+    """The DXGI name of its DDS files' format: one for all of them, as a texel has 1, 2 or a multiple of 4 channels."""
+    return FORMAT_NAMES[DXGI_FORMATS[min(grid_channels(grid, layout), PLANE_CHANNELS), channel_bits(layout)]]
+
+
+def unorm_to_feature(grid: GridSpec) -> dict[str, float]:
+    """What makes a feature of the t in [0, 1] that a sampler reads from a channel of its own: scale * t + offset."""
+    n = 1 << grid.quantize_bits
+    return {"scale": (n - 1) / n, "offset": -(n - 1) / (2 * n)}
+
+
+def texel_chunks(grid: GridSpec) -> Iterator[slice]:
+    """All texels of a grid, some at a time: between words, codes and features lie several copies of several bytes."""
+    for start in range(0, grid.n_texels, CODE_CHUNK):
+        yield slice(start, min(start + CODE_CHUNK, grid.n_texels))
+
+
+# --- codes and channels ----------------------------------------------------------------------------------------------
+
+
+def _channels_from_codes(codes: np.ndarray, grid: GridSpec, layout: str) -> np.ndarray:
+    """(T, features) codes -> (T, grid_channels) uint8."""
+    if layout == "packed":
+        return pack_codes(codes, grid.quantize_bits, grid.save_bits)
+    if layout == "filterable":
+        return (codes * _step(grid)).astype(np.uint8)
+    return np.pad(codes.astype(np.uint8), [(0, 0), (0, -grid.features % PLANE_CHANNELS)])
+
+
+def _codes_from_channels(channels: np.ndarray, grid: GridSpec, layout: str) -> np.ndarray:
+    """The inverse: (T, features) uint16. Raises: ValueError for channels that no code makes."""
+    if layout == "packed":
+        return unpack_codes(channels, grid.quantize_bits, grid.save_bits)
+    values = channels[:, : grid.features].astype(np.uint16)
+    if layout == "filterable":
+        values, rest = np.divmod(values, np.uint16(_step(grid)))
+        if rest.any():
+            raise ValueError(f"channels that no {grid.quantize_bits}-bit code makes")
+    return values
+
+
+def _step(grid: GridSpec) -> int:
+    """Between the 8-bit values of two neighbouring codes."""
+    return 255 // ((1 << grid.quantize_bits) - 1)
+
+
+# --- textures --------------------------------------------------------------------------------------------------------
+
+
+def grid_textures(model: NeuralTexture, index: int, layout: str = "packed") -> list[Texture]:
+    """The codes of one grid as textures, one per file; mip 0 is the finest level."""
+    grid = model.grids[index]
+    channels = np.empty((grid.n_texels, grid_channels(grid, layout)), np.uint8)
+    for texels in texel_chunks(grid):
+        channels[texels] = _channels_from_codes(model.codes(index, texels).numpy(), grid, layout)
+    planes: list[list[np.ndarray]] = [[] for _ in grid_file_names(index, grid, layout)]
+    for level in reversed(range(grid.n_levels)):
+        resolution = grid.resolution(level)
+        start = grid.level_offset(level)
+        image = channels[start : start + resolution**2].reshape(resolution, resolution, -1)
+        for plane, levels in enumerate(planes):
+            levels.append(image[:, :, plane * PLANE_CHANNELS : (plane + 1) * PLANE_CHANNELS])
+    return [Texture(tuple(levels), channel_bits(layout)) for levels in planes]
+
+
+def codes_from_textures(
+    grid: GridSpec, textures: Sequence[Texture], names: Sequence[str], layout: str = "packed"
+) -> np.ndarray:
+    """The inverse of grid_textures: (n_texels, features) codes, level after level.
+
+    Raises: UserError when a texture does not have the grid's size, levels or channels, or holds what is no code.
+    """
+    total = grid_channels(grid, layout)
+    for texture, name in zip(textures, names):
+        found = texture.levels[0].shape + (len(texture.levels),)
+        expected = (grid.max_resolution, grid.max_resolution, min(total, PLANE_CHANNELS), grid.n_levels)
+        if found != expected:
+            raise UserError(
+                f"{name}: expected (height, width, channels, mips) {expected} as the network file says, found {found}"
+            )
+        bits = channel_bits(layout)
+        if texture.bits != bits:
+            raise UserError(f"{name}: expected {bits} bits a channel, as the layout {layout} has, found {texture.bits}")
+    codes = np.empty((grid.n_texels, grid.features), np.uint16)
+    for level in range(grid.n_levels):
+        mip, start, count = grid.n_levels - 1 - level, grid.level_offset(level), grid.resolution(level) ** 2
+        image = np.concatenate([texture.levels[mip] for texture in textures], axis=2).reshape(count, total)
+        try:
+            codes[start : start + count] = _codes_from_channels(image, grid, layout)
+        except ValueError as error:
+            raise UserError(f"{names[0]}: mip {mip} holds {error}; the file is damaged, export again") from error
+    return codes

@@ -1,0 +1,1 @@
+"""Many materials: discovery, journal, workers on this machine or on Ray, and the report of a batch."""

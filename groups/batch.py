@@ -1,0 +1,374 @@
+"""Many materials: every sub-folder of --groups_batch_dir that holds maps is a group, trained in a process of its own.
+
+    python train.py --groups_batching --groups_batch_dir DIR --groups_save_dir DIR [--groups_max_workers N]
+
+A batch that is started again goes on: finished groups are recognised, others continue from their last checkpoint.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import sys
+import time
+import unicodedata
+import uuid
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from common.errors import UserError, explain_os_error, one_line
+from common.events import TENSORBOARD
+from common.parallel import map_threads
+from common.stop import StopRequest, stop_signals
+from configs import Config
+from groups.estimate import dry_run
+from groups.gpus import gpus_of
+from groups.journal import (
+    BATCH_CSV,
+    BATCH_HTML,
+    BATCH_JSON,
+    BATCH_LOCK,
+    LOCK,
+    LOG,
+    RECORD,
+    RUN_NAME,
+    Journal,
+    Record,
+    batch_lock,
+    finished,
+    read_record,
+    row_of,
+    settings_digest,
+)
+from groups.local import LocalPool, share_threads
+from groups.report import batch_html
+from groups.worker import Job, Outcome
+from maps.images import IMAGE_SUFFIXES
+from maps.names import recognise
+
+SHOWN = 20  # names in a list for the eyes; batch.json has all
+TICK_S = 0.2  # between two looks at the groups in work
+QUEUE_LOOK_S = 2.0  # ... and at the records of those that wait at a cluster
+BATCH_FILES = (BATCH_JSON, BATCH_CSV, BATCH_HTML, BATCH_LOCK)
+GROUP_FILES = (LOG, RECORD, LOCK, TENSORBOARD)
+
+Say = Callable[[str], None]
+
+
+# --- discovery -----------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Group:
+    """A sub-folder of the batch folder."""
+
+    name: str  # its path below the batch folder, with /
+    source: Path
+    skipped: str = ""  # why it is no group; empty: it is one
+    failed: str = ""  # why nobody can tell
+
+
+def find_groups(folder: Path, recursive: bool = False, leave_out: Path | None = None) -> list[Group]:
+    """The sub-folders of `folder` in the order of their names, groups and others; hidden ones are left out.
+
+    Args:
+        recursive: sub-folders of sub-folders too.
+        leave_out: the save folder, which may lie inside of `folder`: its pictures are no materials.
+    Raises: UserError when the folder is missing, or no sub-folder holds a map.
+    """
+    flag = f"--groups_batch_dir {folder}"
+    if not folder.is_dir():
+        raise UserError(f"{flag}: no such folder; give one with a sub-folder per material")
+    hidden = leave_out.resolve() if leave_out is not None else None
+    groups = list(_walk(folder, "", recursive, hidden, (os.path.realpath(folder),)))
+    if not groups:
+        raise UserError(f"{flag}: no sub-folders; put the maps of each material into one")
+    if all(group.skipped for group in groups):
+        deeper = "" if recursive else ", or give --groups_recursive if they lie deeper"
+        raise UserError(
+            f"{flag}: none of its {len(groups)} sub-folders holds an image named after a map, such as "
+            f"wood_albedo.png; rename the images{deeper}"
+        )
+    return groups
+
+
+def _walk(folder: Path, above: str, recursive: bool, hidden: Path | None, chain: tuple[str, ...]) -> Iterator[Group]:
+    """Groups below `folder`; `chain`: the folders above it, so that a link to one of them is not followed for ever."""
+    with os.scandir(folder) as entries:
+        inside = sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
+    for entry in inside:
+        if not entry.is_dir():
+            continue
+        path, name = folder / entry.name, f"{above}{entry.name}"
+        real = os.path.realpath(path)
+        if real in chain or (hidden is not None and real == str(hidden)):
+            continue
+        try:
+            yield Group(name, path, skipped="" if holds_maps(path) else "no image named after a map")
+            if recursive:
+                yield from _walk(path, f"{name}/", recursive, hidden, (*chain, real))
+        except OSError as error:
+            yield Group(name, path, failed=explain_os_error(error) or one_line(f"cannot be read: {error.strerror}"))
+
+
+def holds_maps(folder: Path) -> bool:
+    """Whether an image that lies directly in a folder is named after a map."""
+    with os.scandir(folder) as entries:
+        return any(
+            not entry.name.startswith(".") and os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES
+            and recognise(entry.name) is not None and not entry.is_dir() for entry in entries
+        )  # fmt: skip
+
+
+def check_names(groups: list[Group], batch_dir: Path, save_dir: Path, recursive: bool) -> None:
+    """Refuse groups whose results would lie in one place, or among the files of the batch.
+
+    Names are compared as Windows and macOS compare them: results are copied there.
+    """
+    flag = f"--groups_save_dir {save_dir}"
+    if recursive and save_dir.resolve() == batch_dir.resolve():
+        raise UserError(f"{flag}: expected another folder than --groups_batch_dir with --groups_recursive; give one")
+    known: dict[str, str] = {}
+    for group in groups:
+        folded = _folded(group.name)
+        if folded in known:
+            raise UserError(
+                f"{flag}: {known[folded]!r} and {group.name!r} would get the same folder where case does not count; "
+                "rename one"
+            )
+        known[folded] = group.name
+    for group in groups:
+        parts = _folded(group.name).split("/")
+        for depth, part in enumerate(parts):
+            in_group = "/".join(parts[:depth]) in known
+            taken = BATCH_FILES if depth == 0 else GROUP_FILES if in_group else ()
+            if part in taken or (in_group and RUN_NAME.fullmatch(part)):
+                raise UserError(f"{flag}: {group.name!r}: a batch has a file or folder of that name; rename it")
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
+# --- the command ---------------------------------------------------------------------------------------------------
+
+
+def train_groups(config: Config, given: Mapping[str, Any]) -> int:
+    """Train every group that is not finished; one that fails does not stop the others.
+
+    Returns: 0 when all are done, 1 when some failed, 128 + signal when interrupted.
+    """
+    batch_dir, save_dir = Path(config.groups_batch_dir), Path(config.groups_save_dir)
+    with stop_signals() as stop:
+        found = find_groups(batch_dir, config.groups_recursive, save_dir)
+        check_names([group for group in found if not group.skipped], batch_dir, save_dir, config.groups_recursive)
+        if config.groups_dry_run:
+            return preview(config, given, found)
+        if config.groups_backend == "ray":
+            from groups.ray_pool import check_cluster
+
+            check_cluster(config.ray_address)
+        with batch_lock(save_dir) as stale:
+            if stale:
+                say(f"note: {stale}")
+            tell_names("skipped", [group for group in found if group.skipped], "skipped")
+            return Batch(config, given, found).run(stop)
+
+
+def say(text: str) -> None:
+    """A line for the user, beside the bar where there is one."""
+    with tqdm.external_write_mode(file=sys.stdout):
+        print(text, flush=True)
+
+
+def tell_names(word: str, groups: list[Group], reason: str) -> None:
+    """One line per group, for the first of them."""
+    for group in groups[:SHOWN]:
+        say(f"{word}: {one_line(group.name)}: {getattr(group, reason)}")
+    if len(groups) > SHOWN:
+        say(f"{word}: {len(groups) - SHOWN} more")
+
+
+def make_jobs(config: Config, given: Mapping[str, Any], found: list[Group]) -> tuple[dict[str, Job], int]:
+    """The jobs of the groups, by name, and how many are trained at a time."""
+    groups = [group for group in found if not group.skipped and not group.failed]
+    if config.groups_backend == "ray":  # which knows its cores; each group asks for as many as it has threads
+        workers, num_threads = config.groups_max_workers * ("groups_max_workers" in given), config.num_threads or 1
+    else:
+        gpus = len(gpus_of(config))
+        workers, num_threads = share_threads(config.groups_max_workers, config.num_threads, len(groups), gpus)
+    defaults = {field.name: field.default for field in dataclasses.fields(Config) if field.name.startswith("groups_")}
+    shared = dataclasses.replace(config, **defaults, ray_address="", num_threads=num_threads)
+    settings, batch, given = settings_digest(shared), uuid.uuid4().hex, dict(given)
+    save_dir = Path(config.groups_save_dir).absolute()
+    jobs = {}
+    for group in groups:
+        member = dataclasses.replace(shared, data_dir=str(group.source.absolute()), save_dir=str(save_dir / group.name))
+        jobs[group.name] = Job(group.name, batch, member, given, settings, config.groups_force)
+    return jobs, workers
+
+
+def preview(config: Config, given: Mapping[str, Any], found: list[Group]) -> int:
+    """--groups_dry_run."""
+    jobs, workers = make_jobs(config, given, found)
+    for group in found:
+        if group.skipped or group.failed:
+            state = "skipped" if group.skipped else "fails"
+            say(f"{state:<8}  {one_line(group.name)}: {group.skipped or group.failed}")
+    return dry_run(list(jobs.values()), workers, say)
+
+
+class Batch:
+    """One start of a batch."""
+
+    def __init__(self, config: Config, given: Mapping[str, Any], found: list[Group]):
+        self.config = config
+        self.jobs, self.workers = make_jobs(config, given, found)
+        rows = [row_of(group.name, "skipped" if group.skipped else "failed" if group.failed else "waiting",
+                       group.skipped or group.failed) for group in found]  # fmt: skip
+        self.journal = Journal(Path(config.groups_save_dir), Path(config.groups_batch_dir), config, rows, batch_html)
+        self.failed = {group.name: group.failed for group in found if group.failed}
+        self.tails: dict[str, LogTail] = {}  # of the groups that are in work, or sent
+        self.queued: dict[str, Job] = {}  # sent to a cluster, and not known to have begun
+        self.next_look = 0.0
+
+    def run(self, stop: StopRequest) -> int:
+        """See train_groups."""
+        try:
+            self.find_finished(stop)
+            waiting = deque(job for name, job in self.jobs.items() if self.journal.rows[name]["status"] != "done")
+            before = len(self.jobs) - len(waiting)
+            if before:
+                say(f"{before} of {len(self.jobs)} materials were finished before")
+            if waiting and not stop.requested:
+                self.work_off(waiting, before, stop)
+        finally:
+            self.journal.close()
+        self.tell_end()
+        if stop.requested:
+            return 128 + stop.signal_number
+        return 1 if self.failed else 0
+
+    def find_finished(self, stop: StopRequest) -> None:
+        """Mark the groups that an earlier batch has finished with the same sources and settings."""
+        if self.config.groups_force:
+            return
+
+        def look(job: Job) -> tuple[Job, Record | None]:
+            return job, finished(job.folder, Path(job.config.data_dir), job.settings)
+
+        for job, record in map_threads(look, self.jobs.values()):
+            if stop.requested:
+                return
+            if record is not None:
+                self.journal.set(row_of(job.name, "done", record=record))
+
+    def work_off(self, waiting: deque[Job], done: int, stop: StopRequest) -> None:
+        """Train what is waiting until it is done, or a signal comes."""
+        bar = tqdm(
+            total=len(self.jobs), initial=done, unit="material", disable=not sys.stderr.isatty(), dynamic_ncols=True
+        )
+        stopping = False
+        with bar, self.pool() as pool:
+            while pool.busy or (waiting and not stopping):
+                if stop.requested and not stopping:
+                    stopping = True
+                    pool.stop()
+                while waiting and pool.free and not stopping:
+                    self.begin(pool, waiting.popleft())
+                self.describe_work(bar)
+                self.journal.write()
+                for job, outcome in pool.wait(TICK_S):
+                    self.end(job, outcome, stopping)
+                    bar.update(outcome.status != "stopped")
+                self.look_at_queue()
+                for tail in self.tails.values():
+                    tail.show()
+
+    def describe_work(self, bar: tqdm) -> None:
+        """Name the groups that are in work beside the bar."""
+        working = [one_line(name) for name in self.tails if name not in self.queued]
+        bar.set_description(", ".join(working[:3]) + f" and {len(working) - 3} more" * (len(working) > 3))
+
+    def pool(self):
+        """Who trains the groups."""
+        if self.config.groups_backend == "ray":
+            from groups.ray_pool import RayPool
+
+            return RayPool(self.config, self.workers, say)
+        return LocalPool(self.workers, gpus_of(self.config))
+
+    def begin(self, pool, job: Job) -> None:
+        """Start a group."""
+        self.tails[job.name] = LogTail(job, self.config.groups_verbose)
+        pool.start(job)
+        if pool.queues:
+            self.queued[job.name] = job
+        else:
+            self.journal.set(row_of(job.name, "running"))
+
+    def look_at_queue(self) -> None:
+        """Find out which of the groups that were sent to a cluster have begun: their records are of this batch."""
+        if not self.queued or time.monotonic() < self.next_look:
+            return
+        for name, job in list(self.queued.items()):
+            record = read_record(job.folder)
+            if record is not None and record.batch == job.batch:
+                del self.queued[name]
+                self.journal.set(row_of(name, "running"))
+        self.next_look = time.monotonic() + QUEUE_LOOK_S
+
+    def end(self, job: Job, outcome: Outcome, stopping: bool) -> None:
+        """Note how a group went, and say so in a line."""
+        self.tails.pop(job.name).show()
+        self.queued.pop(job.name, None)
+        name, record, reason = one_line(job.name), outcome.record, outcome.reason
+        run = Path(self.config.groups_save_dir) / job.name / record.run if record and record.run else None
+        if outcome.status == "done":
+            self.journal.set(row_of(job.name, "done", record=record))
+            scores = f"PSNR {record.psnr['all']:.2f} dB, {record.bpp:.2f} bpp, {record.seconds:.0f} s"
+            say(f"{name}: {scores}, {one_line(str(run))}")
+            return
+        if outcome.status == "stopped" and stopping:
+            self.journal.set(row_of(job.name, "waiting", reason, record))
+            where = f" at iteration {record.iteration}; saved in {one_line(str(run))}" if run else f": {reason}"
+            say(f"{name}: interrupted{where}")
+            return
+        if outcome.status == "stopped":
+            reason = f"{reason} by a signal from outside; start the batch again to go on"
+        self.failed[job.name] = reason
+        self.journal.set(row_of(job.name, "failed", reason, record))
+        say(f"{name}: failed: {reason}")
+
+    def tell_end(self) -> None:
+        """What there is now; the failures come last."""
+        total = len(self.journal.rows) - self.journal.count("skipped")
+        say(f"{self.journal.count('done')} of {total} materials trained, in {one_line(self.config.groups_save_dir)}")
+        if self.journal.problem:
+            say(f"note: {BATCH_JSON} is not up to date: {self.journal.problem}")
+        for name, reason in self.failed.items():
+            say(f"failed: {one_line(name)}: {reason}")
+
+
+class LogTail:
+    """Shows what comes to a group's log, line by line, with the group's name before it."""
+
+    def __init__(self, job: Job, verbose: bool):
+        self.path, self.prefix, self.verbose = job.folder / LOG, f"[{one_line(job.name)}] ", verbose
+        self.position = self.path.stat().st_size if verbose and self.path.is_file() else 0
+
+    def show(self) -> None:
+        """Print the lines that are complete by now."""
+        if not self.verbose:
+            return
+        with contextlib.suppress(OSError), self.path.open("rb") as log:
+            log.seek(self.position)
+            lines, newline, _ = log.read().rpartition(b"\n")
+            self.position += len(lines) + len(newline)
+            for line in lines.decode("utf-8", "backslashreplace").split("\n") if newline else ():
+                say(self.prefix + line)

@@ -1,0 +1,396 @@
+"""What a batch remembers: a record beside the runs of each group, and batch.json and batch.csv of them all.
+
+The record, group.json, is what a second start goes by. It is written by whoever trains the group, so that nothing
+depends on the process that started the batch, nor on the machine that it runs on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import dataclasses
+import hashlib
+import io
+import json
+import os
+import re
+import shutil
+import socket
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import filelock
+
+from common.errors import UserError, explain_os_error, what_is_wrong
+from common.events import TENSORBOARD
+from common.files import make_folder, sha256_of, write_json, write_text
+from configs import CALL, Config, to_dict
+from formats.manifest import MANIFEST, NETWORK, read_manifest, verify_files
+from maps.channels import MAPS
+from maps.names import find_maps
+from training.run_folder import CHECKPOINT, MODELS, SUPERSEDED
+
+RECORD = "group.json"
+RECORD_VERSION = 1
+LOG = "log.txt"
+LOCK = "group.lock"
+BATCH_JSON, BATCH_CSV, BATCH_HTML, BATCH_LOCK = "batch.json", "batch.csv", "batch.html", "batch.lock"
+BATCH_FORMAT, BATCH_VERSION = "neural-texture-batch", 1
+RUN_NAME = re.compile(r"\d{4}-\d\d-\d\d-\d\d-\d\d-\d\d(-\d+)?")  # checkpoint.new_stamped_folder
+TEMPORARY = re.compile(r"\..+\.tmp")  # files.atomic_write, checkpoint.save_checkpoint
+REPLACED = re.compile(r"\.(train_result_\d+)\.\d+\.old")  # checkpoint.save_checkpoint
+MAX_RECORD_BYTES = 1 << 20
+LOCK_WAIT_S = 600  # for a process of an earlier batch that is still saving; an evaluation of 16384² takes minutes
+SHORTEST_PAUSE_S = 1.0  # between two states of batch.json ...
+PAUSE_FACTOR = 20  # ... or so many times as long as writing it takes, whichever is longer
+# What decides neither the result nor whether it is finished: where it comes from and goes to, and who computes it.
+NO_SETTINGS = (*CALL, "data_dir", "save_dir", "num_threads")
+
+
+@dataclasses.dataclass
+class Record:
+    """group.json: how far a group is, and what its result was made from."""
+
+    status: str  # running, done, failed; running while nobody holds the lock: its process has ended
+    batch: str  # the batch that began it
+    settings: str  # settings_digest of its configuration
+    sources: dict[str, dict[str, Any]]  # see `source_facts`
+    older: list[str]  # run folders that were there before these settings and sources, and are none of its business
+    host: str  # where its process ran the last time, and the process's number
+    process: int
+    reason: str = ""
+    run: str = ""  # name of the run folder; empty before there is one
+    iteration: int = 0
+    sha256: str = ""  # of the manifest, or of model.pth for a run with --quantize False
+    psnr: dict[str, float | None] = dataclasses.field(default_factory=dict)  # LOD 0: all, and per map, dB
+    bpp: float | None = None
+    bytes: int | None = None  # of the exported files
+    seconds: float = 0.0
+
+    def checkpoint(self, folder: Path) -> Path:
+        """Where the result lies in the group's folder."""
+        return folder / self.run / MODELS / f"train_result_{self.iteration}"
+
+
+_KINDS: dict[str, tuple[type, ...]] = {
+    "status": (str,), "batch": (str,), "settings": (str,), "sources": (dict,), "older": (list,), "host": (str,),
+    "process": (int,), "reason": (str,), "run": (str,), "iteration": (int,), "sha256": (str,), "psnr": (dict,),
+    "bpp": (int, float, type(None)), "bytes": (int, type(None)), "seconds": (int, float),
+}  # fmt: skip
+
+
+def read_record(folder: Path) -> Record | None:
+    """The record of a group's folder; None where there is none, or one that is damaged or of another version."""
+    path = folder / RECORD
+    try:
+        if path.stat().st_size > MAX_RECORD_BYTES:
+            return None
+        values = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(values, dict) or values.pop("version", None) != RECORD_VERSION:
+            return None
+        record = Record(**values)
+    except (OSError, ValueError, TypeError, RecursionError):
+        return None
+    if not all(isinstance(getattr(record, name), kinds) for name, kinds in _KINDS.items()):
+        return None
+    return None if record.run and not RUN_NAME.fullmatch(record.run) else record
+
+
+def write_record(folder: Path, record: Record) -> None:
+    """Write group.json, atomically."""
+    write_json(folder / RECORD, {"version": RECORD_VERSION, **dataclasses.asdict(record)})
+
+
+# --- what a result was made from -----------------------------------------------------------------------------------
+
+
+def settings_digest(config: Config) -> str:
+    """A hash of everything in a configuration that decides a group's result."""
+    values = {name: value for name, value in to_dict(config).items() if name not in NO_SETTINGS}
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def source_facts(source: Path, known: Mapping[str, Mapping[str, Any]] | None = None) -> dict[str, dict[str, Any]]:
+    """Per file that the maps of a folder are read from: bytes, times in ns, and the SHA-256 of its content.
+
+    Args:
+        known: earlier facts. A file with their size and times is not read again: its time of change (ctime), which no
+            program can set, tells of every write.
+    Raises: UserError or OSError when the folder cannot be used.
+    """
+    facts = {}
+    for path in sorted({path for path, _ in find_maps(source)[0].values()}):
+        state = path.stat()
+        entry = {"bytes": state.st_size, "mtime_ns": state.st_mtime_ns, "ctime_ns": state.st_ctime_ns}
+        before = (known or {}).get(path.name)
+        if isinstance(before, dict) and {**before, **entry} == before:
+            entry = dict(before)
+        else:
+            entry["sha256"] = sha256_of(path)
+        facts[path.name] = entry
+    return facts
+
+
+def changed_sources(known: Mapping[str, Mapping[str, Any]], found: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Names of the files that were added, removed, or hold other bytes."""
+    digests = [{name: entry.get("sha256") for name, entry in facts.items()} for facts in (known, found)]
+    return sorted(name for name in {**digests[0], **digests[1]} if digests[0].get(name) != digests[1].get(name))
+
+
+def result_digest(checkpoint: Path) -> str:
+    """SHA-256 of what vouches for a result: its manifest, or model.pth where nothing is exported."""
+    manifest = checkpoint / MANIFEST
+    return sha256_of(manifest if manifest.is_file() else checkpoint / CHECKPOINT)
+
+
+def damage(folder: Path, record: Record) -> str | None:
+    """Why the finished result of a record does not count, in one line; None when every file has the right hash."""
+    checkpoint = record.checkpoint(folder)
+    try:
+        if not record.run or result_digest(checkpoint) != record.sha256:
+            return f"{checkpoint}: not the files that were written there"
+        verify_result(checkpoint)
+    except UserError as error:
+        return str(error)
+    except OSError as error:
+        return f"{checkpoint}: cannot be read ({error.strerror})"
+    return None
+
+
+def verify_result(checkpoint: Path) -> None:
+    """Compare the exported files of a checkpoint, where it has any, with the hashes in their manifest.
+
+    Raises: UserError naming what is missing or differs.
+    """
+    if not (checkpoint / MANIFEST).is_file():
+        return
+    manifest = read_manifest(checkpoint)
+    try:
+        names = {name for grid in manifest["grids"] for name in grid["files"]} | {NETWORK}
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{checkpoint / MANIFEST}: damaged ({what_is_wrong(error)})") from error
+    verify_files(checkpoint, manifest, names)
+
+
+def finished(folder: Path, source: Path, settings: str, refresh: bool = True) -> Record | None:
+    """The record of a group that needs no work: its files have the right hashes, sources and settings are the same.
+
+    Args:
+        refresh: write the facts on the sources anew where times have changed and bytes have not.
+    """
+    record = read_record(folder)
+    if record is None or record.status != "done" or record.settings != settings:
+        return None
+    try:
+        facts = source_facts(source, record.sources)
+        if changed_sources(record.sources, facts) or damage(folder, record):
+            return None
+        if facts != record.sources and refresh:
+            record.sources = facts
+            write_record(folder, record)
+    except (UserError, OSError):
+        return None
+    return record
+
+
+# --- run folders of a group ----------------------------------------------------------------------------------------
+
+
+def run_folders(folder: Path) -> list[Path]:
+    """The run folders of a group, oldest first."""
+    if not folder.is_dir():
+        return []
+    found = [path for path in folder.iterdir() if RUN_NAME.fullmatch(path.name) and path.is_dir()]
+    return sorted(found, key=lambda path: (path.name[:19], int(path.name[20:] or 1)))  # -2, ... within one second
+
+
+def remove_run(run: Path) -> None:
+    """Delete a run folder and its TensorBoard events."""
+    shutil.rmtree(run, ignore_errors=True)
+    shutil.rmtree(run.parent / TENSORBOARD / run.name, ignore_errors=True)
+
+
+def clean(folder: Path) -> None:
+    """Remove what a killed process left half done in a group's folder; whole checkpoints come back to their names.
+
+    The caller holds the group's lock.
+    """
+    if not folder.is_dir():
+        return
+    inside = list(folder.iterdir())
+    for run in run_folders(folder):
+        inside += [path for top in (run, run / MODELS, run / "media", run / MODELS / SUPERSEDED) if top.is_dir()
+                   for path in top.iterdir()]  # fmt: skip
+    for path in inside:
+        replaced = REPLACED.fullmatch(path.name)
+        if replaced and not path.with_name(replaced[1]).exists():  # killed between the two renames
+            path.rename(path.with_name(replaced[1]))
+        elif replaced or (TEMPORARY.fullmatch(path.name) and path.is_dir() and not path.is_symlink()):
+            shutil.rmtree(path, ignore_errors=True)
+        elif TEMPORARY.fullmatch(path.name):
+            with contextlib.suppress(OSError):
+                path.unlink()
+
+
+# --- locks ---------------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def batch_lock(save_dir: Path) -> Iterator[str | None]:
+    """Keep other batches out of a save folder; the lock ends with this process, however it ends.
+
+    Yields: one line on an earlier batch that did not end by itself, else None.
+    Raises: UserError when another batch works there.
+    """
+    make_folder(save_dir)
+    lock = filelock.FileLock(str(save_dir / BATCH_LOCK))
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        raise UserError(
+            f"--groups_save_dir {save_dir}: another batch works there{_holder(save_dir)}; wait for its end, or give "
+            "another folder"
+        ) from None
+    except (NotImplementedError, OSError) as error:
+        if isinstance(error, OSError) and explain_os_error(error):
+            raise
+        raise UserError(f"--groups_save_dir {save_dir}: no locks in its file system ({error}); give another") from error
+    try:
+        before = read_batch(save_dir)
+        stale = before is not None and not before.get("ended")
+        note = f"the last batch in {save_dir} did not end by itself{_holder(save_dir)}; going on from there"
+        yield note if stale else None
+    finally:
+        lock.release()
+
+
+def _holder(save_dir: Path) -> str:
+    process = (read_batch(save_dir) or {}).get("process")
+    if not isinstance(process, dict):
+        return ""
+    return f" (process {process.get('id')!s:.20} on {process.get('host')!s:.80}, since {process.get('started')!s:.40})"
+
+
+@contextlib.contextmanager
+def group_lock(folder: Path, wait_s: float = LOCK_WAIT_S, say=None) -> Iterator[None]:
+    """Keep other processes from a group's folder: of a batch that was killed and still saves, or of a lost node.
+
+    Raises: UserError when it stays taken for `wait_s` seconds.
+    """
+    lock = filelock.FileLock(str(folder / LOCK))
+    try:
+        try:
+            lock.acquire(timeout=0)
+        except filelock.Timeout:
+            if say is not None and wait_s:
+                say("waiting for a process of an earlier batch, which is still saving")
+            lock.acquire(timeout=wait_s)
+    except filelock.Timeout:
+        raise UserError(f"{folder}: another process has worked there for {wait_s:.0f} s; end it first") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+# --- the whole batch -----------------------------------------------------------------------------------------------
+
+
+def row_of(name: str, status: str, reason: str = "", record: Record | None = None) -> dict[str, Any]:
+    """A group's entry in batch.json; `run` is relative to the save folder."""
+    row = {"name": name, "status": status, "reason": reason, "psnr": {}, "bpp": None, "bytes": None, "seconds": None,
+           "run": None}  # fmt: skip
+    if record is not None and record.run:
+        row["run"] = f"{name}/{record.run}"
+    if record is not None and status == "done":
+        row.update(psnr=record.psnr, bpp=record.bpp, bytes=record.bytes, seconds=round(record.seconds, 3))
+    return row
+
+
+def read_batch(save_dir: Path) -> dict[str, Any] | None:
+    """batch.json, or None where there is none of ours."""
+    try:
+        values = json.loads((save_dir / BATCH_JSON).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    return values if isinstance(values, dict) and values.get("format") == BATCH_FORMAT else None
+
+
+class Journal:
+    """The state of a batch, kept in batch.json, batch.csv and, where a report is made, batch.html.
+
+    Args:
+        report: (save_dir, batch) -> the text of batch.html.
+    """
+
+    def __init__(self, save_dir: Path, batch_dir: Path, config: Config, rows: Sequence[dict[str, Any]], report=None):
+        self.save_dir, self.report = save_dir, report
+        settings = {name: value for name, value in to_dict(config).items() if name not in NO_SETTINGS}
+        self.started = _now()
+        process = {"id": os.getpid(), "host": socket.gethostname(), "started": self.started}
+        self.head = {"format": BATCH_FORMAT, "version": BATCH_VERSION, "batch_dir": str(batch_dir), "process": process,
+                     "ended": None, "settings": settings}  # fmt: skip
+        self.rows = {row["name"]: row for row in rows}
+        self.problem: str | None = None  # why the files could not be written the last time
+        self._changed, self._due, self._report_due = True, 0.0, 0.0
+
+    def set(self, row: dict[str, Any]) -> None:
+        """A group's new state."""
+        self.rows[row["name"]] = row
+        self._changed = True
+
+    def count(self, status: str) -> int:
+        """How many groups have this status."""
+        return sum(row["status"] == status for row in self.rows.values())
+
+    def close(self) -> None:
+        """Write the last state."""
+        self.head["ended"] = _now()
+        self._changed, self._due, self._report_due = True, 0.0, 0.0
+        self.write()
+
+    def write(self) -> None:
+        """Write what has changed, now or at a later call: a state of 10 000 groups is not written for each of them.
+
+        A full disk ends no batch: the problem is kept, and the files are as they were.
+        """
+        now = time.monotonic()
+        if not self._changed or now < self._due:
+            return
+        try:
+            write_text(self.save_dir / BATCH_JSON, self._json())
+            write_text(self.save_dir / BATCH_CSV, batch_csv(self.rows.values()))
+            spent = time.monotonic() - now
+            if self.report is not None and now >= self._report_due:
+                write_text(self.save_dir / BATCH_HTML, self.report(self.save_dir, self.head, list(self.rows.values())))
+                self._report_due = now + max(10 * SHORTEST_PAUSE_S, PAUSE_FACTOR * (time.monotonic() - now))
+            self.problem, self._changed = None, False
+            self._due = now + max(SHORTEST_PAUSE_S, PAUSE_FACTOR * spent)
+        except OSError as error:
+            self.problem = explain_os_error(error) or f"{error}"
+            self._due = now + SHORTEST_PAUSE_S
+
+    def _json(self) -> str:
+        """The head as any JSON, the groups one a line: json.dumps with an indent would take seconds for 10 000."""
+        head = json.dumps({**self.head, "updated": _now()}, indent=2, allow_nan=False, ensure_ascii=False)
+        rows = ",\n".join("    " + json.dumps(row, allow_nan=False, ensure_ascii=False) for row in self.rows.values())
+        return f'{head[:-2]},\n  "groups": [\n{rows}\n  ]\n}}\n'
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S%z")
+
+
+def batch_csv(rows: Iterator[Mapping[str, Any]]) -> str:
+    """A table of the groups, with a column per map's PSNR in dB."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    maps = ("all", *MAPS)
+    writer.writerow(["name", "status", "reason", *(f"psnr_{name}" for name in maps), "bpp", "bytes", "seconds", "run"])
+    for row in rows:
+        psnr = [row["psnr"].get(name) for name in maps]
+        writer.writerow([row["name"], row["status"], row["reason"], *psnr, row["bpp"], row["bytes"], row["seconds"],
+                         row["run"]])  # fmt: skip
+    return stream.getvalue()

@@ -1,0 +1,246 @@
+"""Trains one group, wherever it is called: in a process of its own on this machine, or as a task on a cluster.
+
+The folder of the group holds everything that it goes by: a group that was begun before goes on from its last
+checkpoint, and one that is finished is left alone.
+"""
+
+from __future__ import annotations
+
+import common.before_torch  # isort: skip  # noqa: F401  # before torch
+
+import contextlib
+import dataclasses
+import faulthandler
+import os
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+from common.errors import UserError, explain_os_error, one_line
+from common.files import make_folder
+from configs import Config
+from formats.manifest import MANIFEST, read_manifest
+from groups.journal import (
+    LOG,
+    Record,
+    changed_sources,
+    clean,
+    damage,
+    finished,
+    group_lock,
+    read_record,
+    remove_run,
+    result_digest,
+    run_folders,
+    source_facts,
+    verify_result,
+    write_record,
+)
+from training.checkpoint import Checkpoint, load_checkpoint
+from training.run_folder import list_checkpoints
+from training.start import train_material
+from training.trainer import Result, is_complete
+
+Say = Callable[[str], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """A group to train."""
+
+    name: str  # path below the batch folder, with /
+    batch: str  # names this start of the batch
+    config: Config  # of the run: data_dir and save_dir are the group's own, and absolute
+    given: Mapping[str, Any]  # what the user gave, see train.train_material
+    settings: str  # settings_digest(config)
+    force: bool  # start over what another batch has begun or finished
+
+    @property
+    def folder(self) -> Path:
+        """Where its runs go."""
+        return Path(self.config.save_dir)
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """How it went."""
+
+    status: str  # done, failed, or stopped: told to, with a checkpoint to go on from where training had begun
+    reason: str = ""
+    record: Record | None = None  # of a group that is done, or was stopped while training
+
+
+def train_group(job: Job) -> Outcome:
+    """Train, or go on; what is said goes to the group's log. Every failure becomes an outcome with one line."""
+    try:
+        make_folder(job.folder)
+        with (job.folder / LOG).open("a", encoding="utf-8", errors="backslashreplace") as log, _streams_to(log):
+            return _reported(job, log)
+    except OSError as error:  # the log itself
+        return Outcome("failed", _reason(error))
+
+
+def _reported(job: Job, log: TextIO) -> Outcome:
+    """`_train`, with failures written to the log and to the record."""
+
+    def say(text: str) -> None:
+        print(text, file=log, flush=True)
+
+    try:
+        with group_lock(job.folder, say=say):
+            try:
+                return _train(job, say)
+            except SystemExit:  # told to end, anywhere: also between making a temporary file and knowing of it
+                clean(job.folder)
+                raise
+            except Exception as error:
+                reason = _reason(error)
+                if not isinstance(error, (UserError, OSError)):  # a bug: it must not cost the others anything
+                    traceback.print_exc(file=log)
+                _record_failure(job, reason)
+                raise
+    except Exception as error:
+        reason = _reason(error)
+        with contextlib.suppress(OSError):
+            say(f"failed: {reason}")
+        return Outcome("failed", reason)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, OSError):
+        return explain_os_error(error) or one_line(f"{type(error).__name__}: {error}")
+    return one_line(f"{type(error).__name__}: {error} (see {LOG})")
+
+
+def _record_failure(job: Job, reason: str) -> None:
+    record = read_record(job.folder)
+    if record is not None and record.batch == job.batch:
+        with contextlib.suppress(OSError):  # on a full disk the record stays as it is: begun, not finished
+            write_record(job.folder, dataclasses.replace(record, status="failed", reason=reason))
+
+
+def _train(job: Job, say: Say) -> Outcome:
+    """The group's result, from where the folder says that it is; the caller holds the lock."""
+    started = time.perf_counter()
+    folder, source = job.folder, Path(job.config.data_dir)
+    clean(folder)
+    before = read_record(folder)
+    done = None if is_forced(job, before) else finished(folder, source, job.settings)
+    if done is not None:
+        return Outcome("done", record=done)
+    facts = source_facts(source, before.sources if before else None)
+    begun = is_begun(job, before, facts)
+    older = before.older if begun else [run.name for run in run_folders(folder)]
+    if begun and before.status == "done":  # and yet not finished: damaged since then
+        say(f"note: {damage(folder, before)}; trained again")
+        older = [*older, before.run]
+    record = Record("running", job.batch, job.settings, facts, older, socket.gethostname(), os.getpid())
+    write_record(folder, record)
+
+    checkpoint = _last_checkpoint(job, older, say)
+    if checkpoint is not None and is_complete(checkpoint):
+        result = _result_of(checkpoint)
+    elif checkpoint is not None:
+        result = _continue(job, checkpoint, say)
+    else:
+        result = train_material(job.config, job.given, say, quiet=True)
+    earlier = checkpoint.training["seconds"] if checkpoint is not None else 0.0
+    record.run, record.iteration = result.run.name, result.iteration
+    record.seconds = earlier + time.perf_counter() - started
+    if not result.completed:
+        return Outcome("stopped", f"stopped at iteration {result.iteration}", record)
+    changed = changed_sources(facts, source_facts(source, facts))
+    if changed:
+        raise UserError(f"{', '.join(changed)}: changed while it was trained on; start the batch again")
+    _complete(record, folder, result)
+    write_record(folder, record)
+    return Outcome("done", record=record)
+
+
+def is_forced(job: Job, before: Record | None) -> bool:
+    """Whether what an earlier batch recorded is to be ignored; a second try within one batch goes on."""
+    return job.force and before is not None and before.batch != job.batch
+
+
+def is_begun(job: Job, before: Record | None, facts: Mapping[str, Any]) -> bool:
+    """Whether the record is of these settings and sources, so that its runs can be continued."""
+    return (before is not None and not is_forced(job, before) and before.settings == job.settings
+            and not changed_sources(before.sources, facts))  # fmt: skip
+
+
+def _last_checkpoint(job: Job, older: list[str], say: Say) -> Checkpoint | None:
+    """The newest checkpoint that can be read of the runs that are not `older`; runs without any are removed.
+
+    A search for a rate is not a chain of checkpoints: what was begun of it is removed, and it starts over.
+    """
+    for run in reversed([run for run in run_folders(job.folder) if run.name not in older]):
+        if not (job.config.target_psnr or job.config.match):
+            for iteration in reversed(list_checkpoints(run)):
+                try:
+                    checkpoint = load_checkpoint(run, iteration)
+                    if is_complete(checkpoint):  # a result; another is a state to go on from, whatever its export is
+                        verify_result(checkpoint.path)
+                    return checkpoint
+                except UserError as error:
+                    say(f"note: {error}")
+        remove_run(run)
+    return None
+
+
+def _continue(job: Job, checkpoint: Checkpoint, say: Say) -> Result:
+    """Train on from a checkpoint of these settings; only the places and the threads are today's."""
+    today = {name: getattr(job.config, name) for name in ("data_dir", "save_dir", "num_threads")}
+    run = checkpoint.path.parent.parent
+    config = dataclasses.replace(job.config, load_dir=str(run), load_iter=checkpoint.iteration)
+    return train_material(config, today, say, quiet=True)
+
+
+def _result_of(checkpoint: Checkpoint) -> Result:
+    """What the run of a finished checkpoint returned, or would have: its process ended before it was recorded."""
+    material = checkpoint.material
+    rates = checkpoint.model.bits_per_texel(material["width"], material["height"])
+    run = checkpoint.path.parent.parent
+    return Result(run, checkpoint.iteration, checkpoint.metrics, rates, checkpoint.training["seconds"])
+
+
+def _complete(record: Record, folder: Path, result: Result) -> None:
+    record.status = "done"
+    record.psnr, record.bpp = dict(result.metrics["psnr"]), result.rates["bpp"]
+    checkpoint = record.checkpoint(folder)
+    record.sha256 = result_digest(checkpoint)
+    if (checkpoint / MANIFEST).is_file():
+        record.bytes = read_manifest(checkpoint)["bytes_on_disk"]
+    else:
+        record.bytes = sum(path.stat().st_size for path in checkpoint.iterdir())
+
+
+@contextlib.contextmanager
+def _streams_to(log: TextIO) -> Iterator[None]:
+    """Send what libraries, warnings and crashes write to stdout and stderr of this process to the log.
+
+    By file descriptor, so that native code is heard too.
+    """
+    saved = []
+    try:
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError, AttributeError):  # a stream without a descriptor
+                stream.flush()
+                number = stream.fileno()
+                saved.append((number, os.dup(number)))
+                os.dup2(log.fileno(), number)
+        faulthandler.enable(log)
+        yield
+    finally:
+        faulthandler.disable()
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError, AttributeError):
+                stream.flush()
+        for number, copy in saved:
+            os.dup2(copy, number)
+            os.close(copy)

@@ -1,0 +1,77 @@
+"""A model's LODs as 8-bit maps valued as the source files are: what ships, is scored, and is written as images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from common.files import write_bytes
+from common.parallel import map_threads
+from engine.cpu.decoder import decode_lod
+from maps.channels import map_slice
+from maps.images import encode_png
+from metrics.file_space import in_file_space
+from model import NeuralTexture
+
+DECODE_CHUNK = 1 << 18  # texels of a LOD that are decoded at a time; 44 bytes each
+
+
+class Decode(Protocol):
+    """model.NeuralTexture.decode and its like."""
+
+    def __call__(
+        self, model: NeuralTexture, lod: int, width: int, height: int, *, rows: slice
+    ) -> torch.Tensor: ...
+
+
+def to_8_bit(image: torch.Tensor) -> np.ndarray:
+    """Values in [0, 1] as 8-bit integers, halves rounded up; outside saturates, NaN becomes 0."""
+    codes = image.to(torch.float32, copy=True).nan_to_num_(nan=0.0).clamp_(0, 1).mul_(255).add_(0.5)
+    return codes.to(torch.uint8).numpy()  # truncated
+
+
+def image_name(map_name: str, lod: int) -> str:
+    return f"{map_name}_lod{lod}.png"
+
+
+def save_map_images(folder: Path, decoded: Mapping[str, np.ndarray], lod: int) -> list[Path]:
+    """Write one 8-bit PNG per map of a decoded LOD: map name -> (H, W, C) uint8, what `decode_maps` returns."""
+    paths = [folder / image_name(name, lod) for name in decoded]
+    encoded = map_threads(lambda pixels: encode_png(pixels, quick=True), decoded.values())
+    for path, payload in zip(paths, encoded):
+        write_bytes(path, payload)
+    return paths
+
+
+def decode_in_file_space(
+    model: NeuralTexture, material: Mapping[str, Any], lod: int, decode: Decode = decode_lod, rows: slice = slice(None)
+) -> torch.Tensor:
+    """One LOD (H, W, 11) valued as the source files are, see file_space, or rows of it.
+
+    Missing channels are 0; not clamped.
+    """
+    width, height = max(material["width"] >> lod, 1), max(material["height"] >> lod, 1)
+    return in_file_space(decode(model, lod, width, height, rows=rows), material, model.constants)
+
+
+def decode_maps(
+    model: NeuralTexture, material: Mapping[str, Any], lod: int, decode: Decode = decode_lod
+) -> dict[str, np.ndarray]:
+    """One LOD as it ships: map name -> (H, W, C) uint8, valued as the source files are, see file_space.
+
+    Decoded by bands of rows: no float image of the whole LOD exists, which would take 740 MB at 4096 x 4096.
+    """
+    width, height = max(material["width"] >> lod, 1), max(material["height"] >> lod, 1)
+    parts = {entry["map"]: map_slice(entry["map"]) for entry in material["maps"]}
+    maps = {name: np.empty((height, width, part.stop - part.start), np.uint8) for name, part in parts.items()}
+    band = max(DECODE_CHUNK // width, 1)
+    for first in range(0, height, band):
+        rows = slice(first, min(first + band, height))
+        codes = to_8_bit(decode_in_file_space(model, material, lod, decode, rows))
+        for name, part in parts.items():
+            maps[name][rows] = codes[..., part]
+    return maps

@@ -1,0 +1,84 @@
+"""Scores a model against its material, LOD by LOD, and shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from dataset import Material
+from engine.cpu.decoder import decode_lod
+from formats.manifest import describe_material
+from metrics.decoded_maps import Decode, decode_maps
+from metrics.file_space import file_values
+from metrics.perceptual import download_lpips_weights, flip_unavailable_reason, lpips_unavailable_reason
+from metrics.scores import evaluate_maps
+from model import NeuralTexture
+
+Maps = Mapping[str, np.ndarray]
+OnLod = Callable[[int, Maps, Maps], None]
+
+
+def evaluate_model(
+    model: NeuralTexture,
+    material: Material,
+    iteration: int,
+    *,
+    on_lod: OnLod | None = None,
+    decode: Decode = decode_lod,
+    **options,
+) -> dict[str, Any]:
+    """Metrics of every LOD, JSON-ready.
+
+    Args:
+        on_lod: called with (lod, decoded, source) for saving pictures, both map name -> (H, W, C), valued as the files
+            are; decoded uint8, source uint8 or uint16.
+        decode: (model, lod, width, height, rows) -> (rows, W, 11), such as NeuralTexture.decode.
+        options: with_ssim, with_lpips, with_flip of metrics.evaluate_maps. FLIP is of LOD 0 alone: it says what an eye
+            sees at one distance, and takes longer than everything else together.
+    Returns: {"iteration", "psnr": LOD 0's PSNR in dB, all and per map, "error_share": each map's of LOD 0's squared
+        error, "lods": [per LOD: size and every metric]}.
+    """
+    lods = []
+    for lod in range(material.num_lods):
+        slow = {**options, "with_flip": options.get("with_flip", True) and lod == 0}
+        lods.append(score_lod(model, material, lod, on_lod=on_lod, decode=decode, **slow))
+    return {"iteration": iteration, "psnr": lods[0]["psnr"], "error_share": lods[0]["error_share"], "lods": lods}
+
+
+def score_lod(
+    model: NeuralTexture, material: Material, lod: int, *, on_lod: OnLod | None = None, decode: Decode = decode_lod,
+    **options,
+) -> dict[str, Any]:  # fmt: skip
+    """Metrics of one LOD, JSON-ready; arguments as of `evaluate_model`.
+
+    Constant channels are scored as the numbers that an engine has, everything else in 8 bits.
+    Returns: {"lod", "width", "height", and what metrics.evaluate_maps returns}.
+    """
+    description = describe_material(material)
+    decoded = decode_maps(model, description, lod, decode)
+    source = {name: material.file_codes(lod, name) for name in material.present}
+    scores = evaluate_maps(decoded, source, exact=file_values(model.constants, description), **options)
+    if on_lod is not None:
+        on_lod(lod, decoded, source)
+    width, height = material.lod_sizes[lod]
+    return {"lod": lod, "width": width, "height": height, **scores}
+
+
+def metric_options(eval_metrics: str, ending: bool = True) -> dict[str, bool]:
+    """The options of `evaluate_model` for a value of --eval_metrics.
+
+    Args:
+        ending: False for an evaluation on the way: FLIP and LPIPS take most of its time and are read of the end result.
+    """
+    slow = eval_metrics != "psnr"
+    return {"with_ssim": slow, "with_flip": slow and ending, "with_lpips": slow and ending}
+
+
+def missing_metrics(eval_metrics: str) -> list[str]:
+    """One line for each metric that --eval_metrics asks for and this machine does not have."""
+    if eval_metrics == "psnr":
+        return []
+    failed_download = download_lpips_weights() if eval_metrics == "lpips" else None
+    return [reason for reason in (failed_download or lpips_unavailable_reason(), flip_unavailable_reason()) if reason]

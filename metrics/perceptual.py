@@ -1,0 +1,186 @@
+"""LPIPS and FLIP: what an eye sees. Where their weights or packages are missing, why, and how the weights get here."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib
+import os
+import socket
+import threading
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from metrics.tiles import MapImage, map_values, row_tiles
+
+LPIPS_MIN_SIZE = 32  # texels: AlexNet's two poolings leave nothing of 30 or less
+FLIP_HALO = 10  # FLIP's widest filter: ceil(3 * sqrt(0.04 / (2 * pi^2)) * 67.02 pixels per degree)
+FLIP_TILE_VALUES = 2**21  # ... and FLIP about 80, and its halo is wide
+LPIPS_TILE = 2048  # texels; LPIPS needs about 1 GB for a tile
+NETWORK_SECONDS = 10  # until a server that does not answer is given up
+WEIGHTS_ONLY = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"  # environment variable of torch.load
+WEIGHTS_PATTERN = "alexnet-owt-*.pth"  # torchvision's name of the file; the star is the start of its hash
+
+
+def lpips_unavailable_reason() -> str | None:
+    """Why LPIPS is None on this machine, in one line; None when it works. The first call loads the network.
+
+    The AlexNet weights come from the torch hub cache ($TORCH_HOME/hub/checkpoints). Nothing is downloaded here, and
+    without them nothing is imported: see `download_lpips_weights`.
+    """
+    return _lpips_network()[1]
+
+
+@functools.cache
+def download_lpips_weights() -> str | None:
+    """Fill the torch hub cache with the AlexNet weights unless they are there; call it before anything else of LPIPS.
+
+    One attempt per process, given up when the server does not answer within NETWORK_SECONDS.
+    Returns: why it failed, in one line, or None.
+    """
+    weights = "the AlexNet weights"
+    try:
+        import torchvision
+
+        url = torchvision.models.AlexNet_Weights.DEFAULT.url
+        path = _hub_folder() / url.rpartition("/")[2]
+        weights = f"{url} (kept as {path})"
+        with _load_settings():
+            _fetch(url, path)
+    except Exception as error:
+        return f"LPIPS is left out: {_one_line(error)}; it needs torchvision and {weights}"
+    return None
+
+
+def _hub_folder() -> Path:
+    return Path(torch.hub.get_dir(), "checkpoints")
+
+
+@functools.cache
+def _lpips_network() -> tuple[Any, str | None]:
+    """(torchmetrics' LPIPS module, None), or (None, the reason)."""
+    folder = _hub_folder()
+    if not any(folder.glob(WEIGHTS_PATTERN)):  # torchvision takes 1.5 s to import, which would come to the same
+        missing = f"no AlexNet weights ({WEIGHTS_PATTERN}) in {folder}"
+        return None, f"LPIPS is left out: {missing}; --eval_metrics lpips downloads them"
+    weights = f"AlexNet weights in {folder}"
+    try:
+        import torchvision
+
+        path = folder / torchvision.models.AlexNet_Weights.DEFAULT.url.rpartition("/")[2]
+        if not path.is_file():  # torchvision would download it
+            raise FileNotFoundError(f"no {path.name}, which this torchvision wants")
+        from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
+
+        with _load_settings():
+            network = LearnedPerceptualImagePatchSimilarity(net_type="alex", normalize=True, sync_on_compute=False)
+        return network, None
+    except Exception as error:
+        return None, f"LPIPS is left out: {_one_line(error)}; it needs torchvision and {weights}"
+
+
+@contextlib.contextmanager
+def _load_settings() -> Iterator[None]:
+    """While the network loads: no endless wait, no pickled code, and the training's random numbers stay as they are."""
+    timeout, forced = socket.getdefaulttimeout(), os.environ.get(WEIGHTS_ONLY, "0")
+    socket.setdefaulttimeout(NETWORK_SECONDS)
+    os.environ[WEIGHTS_ONLY] = "1"  # torchvision asks for a full unpickling of the file
+    try:
+        with torch.random.fork_rng(devices=[]):  # AlexNet draws initial weights before it loads them
+            yield
+    finally:
+        socket.setdefaulttimeout(timeout)
+        os.environ[WEIGHTS_ONLY] = forced
+
+
+def _fetch(url: str, path: Path) -> None:
+    """Download `url` to `path` unless it is there, checked against the hash in its name; quiet, all or nothing."""
+    if path.exists():
+        return
+    _check_answers(url)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.hub.download_url_to_file(url, str(path), hash_prefix=path.stem.rpartition("-")[2], progress=False)
+
+
+def _check_answers(url: str) -> None:
+    """Raise unless the server answers in time; a socket's own limit starts anew per address, after the name lookup."""
+    problems: list[Exception] = [TimeoutError(f"no answer within {NETWORK_SECONDS} s")]
+
+    def ask() -> None:
+        try:
+            urllib.request.urlopen(url, timeout=NETWORK_SECONDS).close()
+            problems.clear()
+        except Exception as error:
+            problems.append(error)
+
+    thread = threading.Thread(target=ask, daemon=True)  # a stuck lookup does not hold up the end of the process
+    thread.start()
+    thread.join(NETWORK_SECONDS)
+    if problems:
+        raise problems[-1]
+
+
+def flip_unavailable_reason() -> str | None:
+    """Why FLIP is None on this machine, in one line; None when it works."""
+    return _flip_evaluator()[1]
+
+
+@functools.cache
+def _flip_evaluator() -> tuple[Any, str | None]:
+    try:
+        return importlib.import_module("flip_evaluator").evaluate, None
+    except Exception as error:
+        return None, f"FLIP is left out: {_one_line(error)}; pip install flip-evaluator"
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:200]
+
+
+@torch.no_grad()
+def lpips(decoded: MapImage, source: MapImage) -> float | None:
+    """Learned perceptual similarity (AlexNet), 0 for identical images; None when a side is below LPIPS_MIN_SIZE.
+
+    One channel is replicated to three. Images above LPIPS_TILE are cut into equal tiles and averaged by area, which
+    differs from the whole image by the padding at the cuts: 0.1 % at 4096 x 4096 (noise, random weights).
+    None, too, where the network is not to be had: see `lpips_unavailable_reason`.
+    """
+    if min(decoded.shape[:2]) < LPIPS_MIN_SIZE or lpips_unavailable_reason() is not None:
+        return None
+    network, total = _lpips_network()[0], 0.0
+    height, width, channels = decoded.shape
+    for rows in _even_cuts(height):
+        for columns in _even_cuts(width):
+            tiles = [torch.from_numpy(map_values(image, (rows, columns))) for image in (decoded, source)]
+            tiles = [tile.permute(2, 0, 1)[None].clamp(0, 1) for tile in tiles]
+            score = network(*(tile.expand(-1, 3, -1, -1) if channels == 1 else tile for tile in tiles)).item()
+            network.reset()
+            total += score * (rows.stop - rows.start) * (columns.stop - columns.start)
+    return total / (height * width)
+
+
+def _even_cuts(size: int) -> list[slice]:
+    """0..size in runs of at most LPIPS_TILE, none narrower than the others by more than a texel."""
+    count = -(-size // LPIPS_TILE)
+    return [slice(i * size // count, (i + 1) * size // count) for i in range(count)]
+
+
+def flip(decoded: MapImage, source: MapImage) -> float | None:
+    """Mean LDR-FLIP error of two sRGB images (H, W, 3) at the default 67 pixels per degree; any size, 0 is identical.
+
+    None where flip_evaluator is not installed: see `flip_unavailable_reason`.
+    """
+    if flip_unavailable_reason() is not None:
+        return None
+    evaluate, total = _flip_evaluator()[0], 0.0
+    for rows, own in row_tiles(decoded, FLIP_HALO, FLIP_TILE_VALUES):
+        tiles = (map_values(image, rows).clip(0, 1) for image in (source, decoded))
+        # Its own mean adds up in float32: 2.7 % off at 4096 x 4096.
+        error, _, _ = evaluate(*tiles, "LDR", inputsRGB=True, applyMagma=False, computeMeanError=False)
+        total += error[own].sum(dtype=np.float64)
+    return float(total / (decoded.shape[0] * decoded.shape[1]))

@@ -1,0 +1,43 @@
+"""8-bit pictures of maps: values, errors, and strips of decoded | source | error."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from metrics.tiles import MapImage, map_values, row_tiles
+
+
+def error_image(decoded: MapImage, source: MapImage, gain: float = 8.0) -> np.ndarray:
+    """|decoded - source| * gain as an 8-bit picture, (H, W, C) uint8."""
+    return _joined(lambda rows: display_pixels(_error(decoded, source, rows, gain)), decoded)
+
+
+def picture(image: MapImage) -> np.ndarray:
+    """An image as an 8-bit picture, (H, W, C) uint8; 8-bit codes are what they are."""
+    if isinstance(image, np.ndarray) and image.dtype == np.uint8:
+        return image
+    return _joined(lambda rows: display_pixels(map_values(image, rows)), image)
+
+
+def strip_bands(decoded: MapImage, source: MapImage) -> Iterator[np.ndarray]:
+    """decoded | source | error x 8 of one map side by side, in bands (rows, 3 W, C) uint8 from the top."""
+    shipped = picture(decoded)
+    for rows, _ in row_tiles(decoded):
+        drawn = [display_pixels(values) for values in (map_values(source, rows), _error(shipped, source, rows, 8.0))]
+        yield np.concatenate([shipped[rows], *drawn], axis=1)
+
+
+def _joined(draw: Callable[[slice], np.ndarray], image: MapImage) -> np.ndarray:
+    """draw(rows) of all bands of an image, one below the other."""
+    return np.concatenate([draw(rows) for rows, _ in row_tiles(image)])
+
+
+def _error(decoded: MapImage, source: MapImage, rows: slice, gain: float) -> np.ndarray:
+    return np.abs(map_values(decoded, rows) - map_values(source, rows)) * np.float32(gain)
+
+
+def display_pixels(values: np.ndarray) -> np.ndarray:
+    """Values as uint8 pixels: outside [0, 1] saturates, NaN becomes 0, halves round up."""
+    return (np.nan_to_num(values).clip(0, 1) * np.float32(255) + np.float32(0.5)).astype(np.uint8)

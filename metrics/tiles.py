@@ -1,0 +1,40 @@
+"""Images of maps, worked on a band of rows at a time, so that float copies of a whole LOD never exist."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, Union
+
+import numpy as np
+import torch
+from torchtyping import TensorType
+
+from common.parallel import map_threads
+
+MapTensor = TensorType["H", "W", "C"]
+MapImage = Union[MapTensor, np.ndarray]
+
+TILE_VALUES = 2**19  # of an image at a time; SSIM needs about 60 bytes for each
+
+
+def row_tiles(image: MapImage, halo: int = 0, values: int = 0) -> Iterator[tuple[slice, slice]]:
+    """Cut an image into runs of rows: (rows to read, halo included; which of those are the tile's own)."""
+    height, width, channels = image.shape
+    rows = max((values or TILE_VALUES) // (width * channels), 1)
+    for start in range(0, height, rows):
+        stop, low = min(start + rows, height), max(start - halo, 0)
+        yield slice(low, min(stop + halo, height)), slice(start - low, stop - low)
+
+
+def sum_of_tiles(measure: Callable[[slice, slice], Any], image: MapImage, halo: int = 0) -> np.ndarray:
+    """The sum of measure(rows, own) over all tiles, float64; in the order of the tiles, whatever the threads."""
+    return np.sum(list(map_threads(lambda tile: measure(*tile), row_tiles(image, halo))), axis=0, dtype=np.float64)
+
+
+def map_values(image: MapImage, part: slice | tuple[slice, slice]) -> np.ndarray:
+    """Some rows, or (rows, columns), of an image as dense float32 values; codes become values in [0, 1]."""
+    tile = image[part]
+    if isinstance(tile, torch.Tensor):
+        tile = tile.detach().cpu().numpy()
+    values = np.ascontiguousarray(tile, np.float32)
+    return values / np.float32(np.iinfo(tile.dtype).max) if tile.dtype.kind == "u" else values

@@ -1,0 +1,334 @@
+"""A decoder to include in a shader, for one material (design.md, section 4).
+
+The decoder is shaders/decoder.slang, translated once per language into shaders/generated/. What a material adds is a
+preamble in front of that text: sizes, textures and weights under the names that the translated text uses. So no
+compiler is needed here, and every material runs the same decoder.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torchtyping import TensorType
+
+from common.errors import UserError, one_line
+from common.files import make_folder, write_bytes, write_text
+from formats.dds_layouts import check_layout
+from formats.manifest import describe_grids
+from maps.channels import CHANNELS
+from metrics.file_space import constant_listing
+from model import NeuralTexture
+from shaders.languages import LANGUAGES, WEIGHT_TEXTURE_WIDTH, Language, Weights
+from shape import PADDED_OUTPUTS, layer_sizes
+
+WeightColumns = TensorType["columns", 4]
+
+GENERATED = Path(__file__).resolve().parent / "generated"
+WEIGHT_STORAGE = ("baked", "buffer")
+WEIGHT_TYPES = ("float32", "float16")
+WEIGHT_FILE = "decoder_weights.bin"
+BLOCK = 4  # rows of a weight matrix that one column of four serves
+MAX_TEXTURES = 16  # MAX_TEXTURE_IMAGE_UNITS and maxSampledTexturesPerShaderStage are at least that
+MAX_OCTAVES = 31  # the decoder has 2^octave as a 32-bit integer
+LARGEST_HALF = 65504.0
+SMALLEST_NORMAL = 2.0**-126  # compilers disagree on literals below it
+
+
+# --- weights -------------------------------------------------------------------------------------------------------
+
+
+def weight_columns(model: NeuralTexture) -> WeightColumns:
+    """The weights in the order in which the decoder reads them, float32.
+
+    Matrix after matrix, four rows at a time: the four weights of input 0, of input 1, ... Hidden layers whose width is
+    not a multiple of 4 get neurons without weights.
+    Returns: (columns, 4), as many columns as all matrices have numbers, divided by 4.
+    """
+    columns = []
+    for index, weight in enumerate(model.weights):
+        matrix = weight.detach().cpu().float().numpy()
+        padding = [(0, -len(matrix) % BLOCK), (0, -matrix.shape[1] % BLOCK if index else 0)]
+        matrix = np.pad(matrix, padding)
+        columns.append(matrix.reshape(-1, BLOCK, matrix.shape[1]).transpose(0, 2, 1).reshape(-1, BLOCK))
+    return np.concatenate(columns)
+
+
+def weight_bytes(model: NeuralTexture, weight_type: str = "float32") -> bytes:
+    """weight_columns as the bytes of a buffer, little endian, filled up to whole rows of the texture for GLSL ES.
+
+    Raises: UserError when a weight is too large for float16.
+    """
+    columns = _stored(weight_columns(model), weight_type)
+    columns = np.pad(columns, [(0, -len(columns) % WEIGHT_TEXTURE_WIDTH), (0, 0)])
+    return columns.astype(columns.dtype.newbyteorder("<")).tobytes()
+
+
+def _stored(columns: np.ndarray, weight_type: str) -> np.ndarray:
+    if weight_type == "float32":
+        return columns
+    if np.abs(columns).max() > LARGEST_HALF:
+        raise UserError(
+            f"--weight_type float16: the largest weight is {np.abs(columns).max():g}, which float16 cannot hold; "
+            "use float32"
+        )
+    return columns.astype(np.float16)
+
+
+def _weights(model: NeuralTexture, storage: str, weight_type: str) -> Weights:
+    columns = _stored(weight_columns(model), weight_type)
+    if weight_type == "float16":
+        words = columns.astype("<f2").view("<u4")
+        texts = [[f"0x{word:08x}" for word in column] for column in words.tolist()]
+    else:
+        texts = [[number_text(value) for value in column] for column in columns.tolist()]
+    return Weights(texts, half=weight_type == "float16", baked=storage == "baked")
+
+
+def number_text(value: float) -> str:
+    """A float32 as a literal that reads back as the same float32 in every language."""
+    text = f"{0.0 if abs(value) < SMALLEST_NORMAL else value:.9g}"
+    return text if "." in text or "e" in text else text + ".0"
+
+
+# --- preamble ------------------------------------------------------------------------------------------------------
+
+
+def texture_names(model: NeuralTexture, layout: str = "packed") -> dict[str, str]:
+    """Texture of the shader -> the DDS file that it is, in the order of the bindings."""
+    names = {}
+    for index, grid in enumerate(describe_grids(model, layout)):
+        for plane, file in enumerate(grid["files"]):
+            names[f"ntGrid{index}" + (f"Plane{plane}" if plane else "")] = file
+    return names
+
+
+def _constants(model: NeuralTexture, material: Mapping[str, Any]) -> dict[str, int | str]:
+    """Name -> value of every constant; texts are floats."""
+    layout, decoder = model.layout, model.decoder
+    neurons = decoder.n_neurons + -decoder.n_neurons % BLOCK if decoder.n_hidden_layers else 0
+    maps = {entry["map"]: entry for entry in material["maps"]}
+    reference_inputs = layout.reference_inputs
+    return {
+        "NT_MATERIAL_WIDTH": number_text(material["width"]),
+        "NT_MATERIAL_HEIGHT": number_text(material["height"]),
+        "NT_NUM_LODS": model.num_lods,
+        "NT_NUM_GRIDS": len(model.grids),
+        "NT_NUM_FREQUENCIES": decoder.n_frequencies,
+        "NT_NUM_TEXEL_FREQUENCIES": decoder.n_texel_frequencies,
+        "NT_NUM_HIDDEN_LAYERS": decoder.n_hidden_layers,
+        "NT_NUM_NEURONS": neurons,
+        "NT_NUM_INPUTS": layout.total,
+        "NT_NUM_REFERENCE_INPUTS": reference_inputs,
+        "NT_FIRST_TEXEL_WAVE": reference_inputs + -reference_inputs % 16,
+        "NT_LAYER_WIDTH": max(layout.total, neurons, PADDED_OUTPUTS),
+        "NT_HARD_SWISH": int(decoder.activation == "hard_swish"),
+        "NT_NEGATIVE_SLOPE": number_text(decoder.negative_slope),
+        "NT_BLEND_OUTPUTS": int(any(grid.interpolation == "learned" for grid in model.grids)),
+        "NT_DIFFUSE_IS_SRGB": int(maps.get("diffuse", {}).get("color_space") == "srgb"),
+        "NT_HAS_NORMAL": int("normal" in maps),
+    }
+
+
+def choose_lines(name: str, values: Sequence[Any]) -> list[str]:
+    """Statements that return values[name]: a chain that folds to nothing where `name` is known to the compiler."""
+    lines = [f"if ({name} == {index}) {{ return {value}; }}" for index, value in enumerate(values[:-1])]
+    return [f"return {values[-1]};"] if len(set(values)) == 1 else [*lines, f"return {values[-1]};"]
+
+
+def _choose_texture(textures: Mapping[str, tuple[int, int]], read: Callable[[str], str]) -> list[str]:
+    """The same for textures: name -> (grid, plane); read gives the expression that reads one."""
+    *others, last = textures
+    chain = "if (grid == {} && plane == {}) {{ return {}; }}"
+    return [*(chain.format(*textures[name], read(name)) for name in others), f"return {read(last)};"]
+
+
+def _functions(model: NeuralTexture, language: Language, weights: Weights, layout: str) -> list[str]:
+    grids = describe_grids(model, layout)
+    lookups = {
+        "ntGridResolution": [grid["max_resolution"] for grid in grids],
+        "ntGridMips": [grid["n_levels"] for grid in grids],
+        "ntGridFeatures": [grid["features"] for grid in grids],
+        "ntGridBits": [grid["quantize_bits"] for grid in grids],
+        "ntGridLearned": [int(grid["interpolation"] == "learned") for grid in grids],
+        "ntGridPlanes": [len(grid["files"]) for grid in grids],
+    }
+    lines = []
+    for name, values in lookups.items():
+        lines += language.function("int", name, [("int", "grid")], choose_lines("grid", values))
+    textures = [(g, p) for g, grid in enumerate(grids) for p in range(len(grid["files"]))]
+    named = dict(zip(texture_names(model, layout), textures))
+    of_texel = [("int", "grid"), ("int", "plane"), ("int2", "texel"), ("int", "mip")]
+    lines += language.function("float4", "ntFetchTexel", of_texel, _choose_texture(named, language.fetch))
+    if layout != "packed":
+        of_position = [("int", "grid"), ("int", "plane"), ("float2", "uv"), ("float", "lod")]
+        body = [*language.sampler_statements(), *_choose_texture(named, language.sample)]
+        lines += language.function("float4", "ntSampleTexel", of_position, body)
+    lines += language.function("float4", "ntWeights", [("int", "index")], language.weight_column(weights))
+    known = [int(channel in model.constants) for channel in range(CHANNELS)]
+    values = [number_text(np.float32(model.constants[c].value)) if known[c] else "0.0" for c in range(CHANNELS)]
+    lines += language.function("int", "ntIsConstant", [("int", "channel")], choose_lines("channel", known))
+    lines += language.function("float", "ntConstantValue", [("int", "channel")], choose_lines("channel", values))
+    return lines
+
+
+# --- comment -------------------------------------------------------------------------------------------------------
+
+
+def comment_text(text: str) -> str:
+    """ASCII without backslashes: one at the end of a line would take the next line into the comment."""
+    return one_line(str(text)).encode("ascii", "replace").decode().replace("\\", "/")[:80]
+
+
+def _header(
+    model: NeuralTexture, material: Mapping[str, Any], language: Language, weights: Weights, layout: str
+) -> list[str]:
+    maps = []
+    for entry in material["maps"]:
+        space = entry["color_space"] if entry["map"] == "diffuse" else entry.get("convention")
+        maps.append(entry["map"] + (f" ({comment_text(space)})" if space else ""))
+    sizes = " -> ".join(str(inputs) for _, inputs in layer_sizes(model.layout, model.decoder))
+    files = {file: grid for grid in describe_grids(model, layout) for file in grid["files"]}
+    textures = texture_names(model, layout)
+    decoded = [(language.material_argument, "material")]
+    text = [
+        f"Neural texture decoder of {comment_text(material['name'])} in {language.name}, "
+        "written by export.py --shader.",
+        "",
+        "  " + language.signature("NtMaterial", "ntDecode", [("float2", "uv"), ("float", "lod")]),
+        "      The maps as trained. uv: any, the texture repeats; u to the right, v down.",
+        f"      lod: 0 (full size, {material['width']}x{material['height']}) .. {model.num_lods - 1}, clamped;"
+        " a fractional one blends its neighbours.",
+        "  " + language.signature("float3", "ntUnitNormal", decoded),
+        "      The tangent-space normal, length 1.",
+        "  " + language.signature("float3", "ntLinearDiffuse", decoded),
+        "      Diffuse in linear light.",
+        "  " + language.signature("float", "ntLod", [("float2", "across"), ("float2", "down")]),
+        "      The lod of a pixel, from the screen-space derivatives of uv.",
+        "  " + language.signature(
+            "float2", "ntTexelCentre", [("float2", "uv"), ("float", "lod"), ("float2", "random")]
+        ),
+        "      The decoder is trained at texel centres, and some dB worse between them, where a fine pattern may show.",
+        "      For random = (0.5, 0.5) this is the centre of the texel that uv lies in. For random numbers below 1,",
+        "      new for each pixel and frame, it is that of one of the four texels around uv, as often as a bilinear",
+        "      filter weighs it: the mean, as temporal antialiasing takes it, is the filtered material.",
+        "",
+        *textwrap.wrap(f"Maps: {', '.join(maps)}; any others are 0.", 110, subsequent_indent="    "),
+        "Values lie nominally in [0, 1] and are not clamped.",
+    ]
+    if model.constants:
+        listing = f"The same everywhere: {constant_listing(model.constants)} (codes)."
+        text += textwrap.wrap(listing, 110, subsequent_indent="    ")
+    text += [f"Network: {sizes} -> {CHANNELS} values, {model.decoder.activation}.", "", "Bindings:"]
+    for index, (name, file) in enumerate(textures.items()):
+        grid = files[file]
+        size = f"{grid['max_resolution']}x{grid['max_resolution']}, {grid['n_levels']} mips"
+        text.append(f"  {index}  {name}  {file}, {grid['format']}, {size}")
+    if not weights.baked:
+        text.append(f"  {len(files)}  {language.weight_buffer(weights)}: {WEIGHT_FILE}")
+    if layout != "packed":
+        text.append(language.sampler_note(len(files) + (not weights.baked)))
+    text.append("Import the textures without sRGB, without compression and without generating mips.")
+    text += _reading_notes(model, language, layout, len(files) + (not weights.baked))
+    text += [
+        "",
+        "Example, in a fragment shader:",
+        *(f"  {line}" for line in language.example(list(textures), weights)),
+    ]
+    return [f"{language.comment} {line}".rstrip() for line in text]
+
+
+def _reading_notes(model: NeuralTexture, language: Language, layout: str, bound: int) -> list[str]:
+    """How texels are read; `bound` textures and buffers are."""
+    if layout == "packed":
+        return ["No sampler is needed: texels are loaded one by one, unpacked and filtered here."]
+    notes = ["Each channel is a feature and the sampler filters; most hardware blends with weights of 8 bits."]
+    learned = [str(index) for index, grid in enumerate(model.grids) if grid.interpolation == "learned"]
+    if learned:
+        notes.append(f"Of grid {', '.join(learned)} the network gets all four texels, which are loaded one by one.")
+    if layout == "bgra4":
+        notes.append(language.bgra4_note())
+    if bound > MAX_TEXTURES:
+        notes.append(f"{bound} textures and buffers: WebGL 2 and WebGPU promise {MAX_TEXTURES} textures only.")
+    return notes
+
+
+# --- files ---------------------------------------------------------------------------------------------------------
+
+
+def shader_source(
+    model: NeuralTexture,
+    material: Mapping[str, Any],
+    language: str,
+    weights: str = "baked",
+    weight_type: str = "float32",
+    layout: str = "packed",
+) -> str:
+    """The text to include in a shader of one language.
+
+    Args:
+        model: quantised; its grids are in the DDS files that export.write_textures writes in the same layout.
+        material: the manifest's entry on the material.
+        language: a key of shader_languages.LANGUAGES.
+        weights: `baked` into the text, or in a `buffer` of weight_bytes.
+        weight_type: how they are stored, `float32` or `float16`; the decoder computes with float32.
+        layout: one of dds_layouts.LAYOUTS; in all but `packed` the decoder uses a sampler.
+    Raises: UserError for a network that the decoder cannot run, or a layout that cannot hold its features.
+    """
+    check_layout(model.grids, layout)
+    if max(model.decoder.n_frequencies, model.decoder.n_texel_frequencies) > MAX_OCTAVES:
+        raise UserError(f"--shader: expected at most {MAX_OCTAVES} frequencies, found {model.decoder.n_frequencies}")
+    syntax, stored = LANGUAGES[language], _weights(model, weights, weight_type)
+    sampled = layout != "packed"
+    lines = [*_header(model, material, syntax, stored, layout), "", *syntax.opening()]
+    for name, value in _constants(model, material).items():
+        lines.append(syntax.constant(name, str(value), "float" if isinstance(value, str) else "int"))
+    if stored.baked:
+        kind = "uint2" if stored.half else "float4"
+        lines += ["", *syntax.baked_table(kind, syntax.rows(kind, stored.columns, stored.half))]
+    lines += ["", *syntax.bindings(list(texture_names(model, layout)), stored, sampled)]
+    lines += ["", *_functions(model, syntax, stored, layout), ""]
+    return "\n".join([*lines, decoder_core(language, sampled), *syntax.closing()]) + "\n"
+
+
+def decoder_core(language: str, sampled: bool = False) -> str:
+    """The part of the text that all materials have in common."""
+    name = f"decoder{'_filterable' if sampled else ''}.{LANGUAGES[language].core}"
+    return (GENERATED / name).read_text(encoding="utf-8").rstrip("\n")
+
+
+def write_shaders(
+    folder: Path,
+    model: NeuralTexture,
+    material: Mapping[str, Any],
+    languages: Sequence[str],
+    weights: str = "baked",
+    weight_type: str = "float32",
+    layout: str = "packed",
+) -> list[Path]:
+    """Write one file per language into `folder`, and the buffer of weights where they are not baked in.
+
+    Arguments as of shader_source. Returns: the paths. Raises: UserError as shader_source does.
+    """
+    make_folder(folder)
+    paths = []
+    for language in languages:
+        paths.append(folder / LANGUAGES[language].file_name)
+        write_text(paths[-1], shader_source(model, material, language, weights, weight_type, layout))
+    if weights == "buffer":
+        paths.append(folder / WEIGHT_FILE)
+        write_bytes(paths[-1], weight_bytes(model, weight_type))
+    return paths
+
+
+def parse_languages(text: str) -> list[str]:
+    """`hlsl,wgsl` -> ["hlsl", "wgsl"]. Raises: UserError for a name that is not a language."""
+    languages = list(dict.fromkeys(name.strip().lower() for name in text.split(",")))
+    unknown = [name for name in languages if name not in LANGUAGES]
+    if unknown:
+        expected = ", ".join(LANGUAGES)
+        raise UserError(f"--shader: expected some of {expected}, separated by commas, got {unknown[0]!r:.40}")
+    return languages

@@ -1,0 +1,297 @@
+"""bench/decode.py: rates that are the decoders' own, counts that a hand count confirms, frames of the material."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from bench import decode, decode_shader
+from bench.decode_shader import Frame, NoDevice, compile_decoder, count_operations, decoder_source, shader_textures
+from bench.spirv import Invocation, Module
+from common.errors import UserError, run_command
+from engine.cpu.library import KernelsUnavailable, load_kernels
+from formats.dds_layouts import LAYOUTS, grid_file_names, layout_problem
+from metrics.decoded_maps import to_8_bit
+from model import NeuralTexture
+from shaders.export import weight_bytes
+from shape import DecoderSpec, GridSpec
+from tests.support.runs import refusal_line
+
+needs_glslang = pytest.mark.skipif(not shutil.which("glslangValidator"), reason="needs glslangValidator: apt install "
+                                   "glslang-tools")  # fmt: skip
+# Layouts and forms: the grids of the learned one have features of 2 bits.
+SHADERS = [(layout, form) for layout in LAYOUTS for form in decode.FORMS if (layout, form) != ("bgra4", "learned")]
+OPTIMISE = [False] + [True] * bool(shutil.which("spirv-opt"))
+
+
+def has_kernels() -> bool:
+    try:
+        load_kernels()
+    except KernelsUnavailable:
+        return False
+    return True
+
+
+# --- command ---------------------------------------------------------------------------------------------------------
+
+
+def test_quick_fills_tables_and_json(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(decode, "NETWORKS", ((1, 16),))
+    monkeypatch.setattr(decode, "OF_FORM", {"reference": (1, 16), "learned": (1, 16)})
+    monkeypatch.setattr(decode, "FRAME_MATERIAL", 32)
+    command = ["--quick", "--sizes", "24", "--frame", "24", "16", "--num_threads", "1", "--out", str(tmp_path)]
+    assert decode.main(command) == 0
+    out = capsys.readouterr().out
+    written = json.loads((tmp_path / "decode_quick.json").read_text())
+    assert written["benchmark"] == "decode_quick" and written["machine"]["processor"]
+    assert written["settings"]["frame"] == [24, 16] and written["settings"]["sizes"] == [24]
+    rows = [entry for entry in written["entries"] if entry["part"] == "decode"]
+    names = ["numpy", "torch"] + ["cpu"] * has_kernels()
+    assert [(row["form"], row["decoder"]) for row in rows] == [(f, n) for f in decode.FORMS for n in names]
+    for row in rows:
+        assert 0 < row["slowest"] <= row["texels_per_second"] <= row["fastest"] < math.inf
+        assert row["threads"] == 1 and row["size"] == 24 and row["of_numpy"] > 0 and row["of_torch"] > 0
+        assert row["seconds_of_lod_0"] * row["texels_per_second"] == pytest.approx(24 * 24)
+        assert row["of_" + row["decoder"]] == 1 if row["decoder"] != "cpu" else True
+    shader = [entry for entry in written["entries"] if entry["part"] == "shader"]
+    if shutil.which("glslangValidator"):
+        found = [(row["layout"], row["form"], row["lod"]) for row in shader]
+        assert found == [(layout, form, lod) for layout, form in SHADERS for lod in (0.0, 0.5)]
+        assert [row["fetch"] for row in shader if row["layout"] == "packed"] == [8, 16, 8, 16]
+    else:
+        assert not shader and "needs glslangValidator" in out
+    frames = [entry for entry in written["entries"] if entry["part"] == "frame"]
+    assert [(row["layout"], row["form"]) for row in frames] == SHADERS or "no frames" in out
+    for row in frames:
+        assert row["texels_per_second"] * row["milliseconds"] == pytest.approx(1000 * 24 * 16)
+        assert row["device"].endswith("(a CPU)") == row["is_cpu"] and 8 <= row["rows"] <= 16
+
+
+@pytest.mark.parametrize("flags", [["--sizes", "0"], ["--frame", "4", "100000"], ["--num_threads", "-1"]], ids=str)
+def test_bad_flags_are_one_line(flags, tmp_path, capsys):
+    code = run_command(lambda: decode.main([*flags, "--out", str(tmp_path)]))
+    assert flags[0] in refusal_line(code, capsys.readouterr().err)
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_tools_there_are_notes(monkeypatch, capsys):
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    assert decode.measure_shader([(1, 16)]) == []
+    monkeypatch.setitem(sys.modules, "wgpu", None)
+    decode_shader.open_device.cache_clear()
+    try:
+        assert decode.measure_frames((16, 16), 1, 0.01, {"reference": (1, 16)}) == []
+    finally:
+        decode_shader.open_device.cache_clear()
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2 and "glslang-tools" in lines[0] and "pip install wgpu" in lines[1]
+
+
+# --- turns -----------------------------------------------------------------------------------------------------------
+
+
+def test_decoders_that_do_not_do_the_same_are_not_compared(tmp_path, monkeypatch):
+    model = decode.make_model("learned", 16, (1, 16))
+    assert len(decode.contestants(model, 16, tmp_path, 1)) >= 2
+    monkeypatch.setattr(decode, "decode", lambda *arguments: np.zeros((1, 16, 11), np.float32))
+    with pytest.raises(RuntimeError, match="torch decodes something else than numpy"):
+        decode.contestants(model, 16, tmp_path, 1)
+    with pytest.raises(RuntimeError, match="nan"):
+        decode.check_same({"one": np.zeros(3), "other": np.full(3, np.nan)})
+
+
+def test_a_band_follows_the_other(monkeypatch):
+    """Rows are not decoded again before all others have been, and a round counts what was decoded."""
+    clock = iter(range(1000))
+    monkeypatch.setattr(decode.time, "perf_counter", lambda: next(clock))
+    calls = []
+    one = decode.Contestant("numpy", 10, lambda first, rows: calls.append((first, rows)))
+    one.rows = 4
+    one.round(3)  # each turn takes a second
+    assert calls == [(0, 4), (4, 4), (0, 4)] and one.seconds == [3 / (3 * 4 * 10)]
+
+
+# --- counts ----------------------------------------------------------------------------------------------------------
+
+
+def tiny_model() -> NeuralTexture:
+    """One grid of 8 x 8 with two levels, four features of 8 bits, and a matrix of 16 x 16."""
+    model = NeuralTexture([GridSpec(8, 2, 8, 32)], DecoderSpec(0, 16, 0), 3, seed=3)
+    with torch.no_grad():
+        for parameters in model.grid_parameters:
+            parameters.uniform_(-0.5, 0.5)
+        model.load_codes(0, model.codes(0))
+    return model
+
+
+def execute(model: NeuralTexture, binary: bytes, lod: float) -> Invocation:
+    levels = [level / 255 for level in next(iter(shader_textures(model, "packed").values()))]
+    columns = np.frombuffer(weight_bytes(model), "<f4").reshape(-1, 4).tolist()
+    texel = [[0.40625, 0.59375, lod, 0.0], [[0.0] * 4 for _ in range(3)]]
+    resources = {"ntGrid0": tuple(levels), "NtWeights": [columns], "Texel": texel}
+    found = Invocation(Module(binary), resources, ["NtWeights"])
+    found.run()
+    return found
+
+
+@needs_glslang
+def test_counts_by_hand():
+    """Per function, of the program as glslang leaves it: 4 texels of 4 features, 16 inputs and 16 outputs."""
+    model = tiny_model()
+    binary = compile_decoder(decoder_source(model, (16, 16), "glsl", "packed"), optimise=False)
+    found = execute(model, binary, 0.0)
+    count = found.by_function
+    assert count["ntFetchTexel"]["fetch"] == 4 == found.counts["fetch"]
+    assert count["ntLoadWord"]["float"] == 4 * (4 + 4)  # times 255, plus 0.5
+    assert count["ntLoadWord"]["integer"] == 4 * (3 + 3 + 1)  # three shifts, three ors; the loop over one plane
+    assert count["ntFeatureOf"]["float"] == 16 * 3 and count["ntFeatureOf"]["special"] == 16  # (code - (n-1) * 0.5) / n
+    assert count["ntNetwork"]["float"] == 16 * 16 * 2  # a multiplication and an addition per weight
+    assert count["ntWeights"]["weights"] == 16 * 16 == found.counts["weights"]
+    assert "ntTriangleWave" not in count and "ntActivate" not in count
+    between = execute(model, binary, 0.5)
+    assert between.counts["fetch"] == 8 and between.by_function["ntNetwork"] == count["ntNetwork"]
+    assert between.by_function["ntFeatureOf"]["special"] == 32
+
+
+@needs_glslang
+@pytest.mark.parametrize("optimise", OPTIMISE)
+@pytest.mark.parametrize("form", decode.FORMS)
+@pytest.mark.parametrize("network", [(0, 16), (1, 16), (2, 24)], ids=str)
+def test_multiply_adds_are_those_of_the_matrices(form, network, optimise):
+    model = decode.make_model(form, 32, network)
+    binary = compile_decoder(decoder_source(model, (32, 32), "glsl", "packed"), optimise)
+    uv = (10.5 / 32, 5.5 / 32)
+    counts, decoded = count_operations(binary, model, "packed", uv, 0.0)
+    weights = sum(weight.numel() for weight in model.weights)
+    assert counts["weights"] == weights and counts["fetch"] == 8
+    assert 2 * weights < counts["float"] < 2 * weights + 60 * network[1] + 1500
+    np.testing.assert_allclose(decoded, model(torch.tensor([uv]), torch.tensor([0.0]))[0].detach(), atol=1e-5)
+
+
+@needs_glslang
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("form", decode.FORMS)
+def test_every_layout_decodes_the_same(layout, form):
+    model = decode.make_model(form, 32, (1, 16))
+    if layout_problem(model.grids, layout):
+        with pytest.raises(UserError, match=f"--dds_layout {layout}"):
+            decoder_source(model, (32, 32), "glsl", layout)
+        return
+    binary = compile_decoder(decoder_source(model, (32, 32), "glsl", layout), optimise=False)
+    uv = (10.5 / 32, 5.5 / 32)
+    counts, decoded = count_operations(binary, model, layout, uv, 0.5)
+    np.testing.assert_allclose(decoded, model(torch.tensor([uv]), torch.tensor([0.5]))[0].detach(), atol=1e-5)
+    linear = [len(grid_file_names(0, grid, layout)) for grid in model.grids if grid.interpolation == "linear"]
+    twice = 2 if len(linear) < len(model.grids) else 1  # between two LODs the results are blended, or the features
+    assert counts.get("sample", 0) == (0 if layout == "packed" else sum(linear) * twice)
+
+
+@needs_glslang
+def test_another_program_than_the_decoder_is_not_counted(monkeypatch):
+    def sabotaged(*arguments):
+        source = decoder_source(*arguments)
+        assert "texel, mip)" in source
+        return source.replace("texel, mip)", "texel / 2, mip + 1)", 1)
+
+    monkeypatch.setattr(decode, "decoder_source", sabotaged)
+    with pytest.raises(RuntimeError, match="the shader"):
+        decode.measure_shader([(1, 16)])
+
+
+# --- interpreter -----------------------------------------------------------------------------------------------------
+
+PROGRAM = """#version 450
+layout(local_size_x = 1) in;
+layout(binding = 0) uniform sampler2D image;
+layout(std430, binding = 1) buffer Data { uint words[4]; vec4 found[6]; };
+
+float choose(int k)
+{
+    switch (k) { case 0: return 5.0; case -2: return 6.0; default: return 7.0; }
+}
+
+void main()
+{
+    uint wide = words[0] * 3u + 7u;
+    int negative = int(words[1]) >> 3;
+    found[0] = vec4(float(wide), float(negative), float(negative / 7), float(-negative % 4));
+    found[1] = vec4(unpackHalf2x16(words[2]), float(~words[3] >> 28u), float((words[3] ^ 5u) & 0xffu));
+    found[2] = vec4(fract(-1.25), mix(2.0, 4.0, 0.25), clamp(7.0, 1.0, 3.0), sqrt(2.0 * float(words[3])));
+    found[3] = textureLod(image, vec2(-0.3, 1.7), 0.75);
+    found[4] = vec4(choose(int(words[3]) - 9), choose(int(words[3]) - 11), choose(3), dot(found[2], found[3]));
+    mat2x3 dummy = mat2x3(1.0);
+    vec3 v = vec3(1.0, -2.0, 3.0);
+    v.y = -v.y;
+    found[5] = vec4(v.zyx, length(v));
+}
+"""
+
+
+@needs_glslang
+@pytest.mark.parametrize("optimise", OPTIMISE)
+def test_instructions_by_hand(optimise, tmp_path):
+    source = PROGRAM.replace("    mat2x3 dummy = mat2x3(1.0);\n", "")
+    (tmp_path / "a.comp").write_text(source)
+    subprocess.run(["glslangValidator", "-V", tmp_path / "a.comp", "-o", tmp_path / "a.spv"], check=True,
+                   stdout=subprocess.DEVNULL)  # fmt: skip
+    if optimise:
+        subprocess.run(["spirv-opt", "-O", tmp_path / "a.spv", "-o", tmp_path / "a.spv"], check=True)
+    random = np.random.default_rng(0)
+    levels = (random.random((4, 6, 4)), random.random((2, 3, 4)))
+    minus = 2**32 - 1000
+    half = int(np.array([0.5, -3.25], np.float16).view(np.uint32)[0])
+    data = [[2**31 + 5, minus, half, 9], [[0.0] * 4 for _ in range(6)]]
+    run = Invocation(Module((tmp_path / "a.spv").read_bytes()), {"image": levels, "Data": data})
+    counts = run.run()
+    found = np.array(run.buffer("Data")[1])
+    wide = ((2**31 + 5) * 3 + 7) % 2**32
+    np.testing.assert_allclose(found[0], [wide, -125, -17, 1])
+    np.testing.assert_allclose(found[1], [0.5, -3.25, 15, 12])
+    np.testing.assert_allclose(found[2], [0.75, 2.5, 3, math.sqrt(18)], rtol=1e-6)
+
+    def bilinear(image):
+        height, width, _ = image.shape
+        px, py = -0.3 * width - 0.5, 1.7 * height - 0.5
+        x, y = math.floor(px), math.floor(py)
+        rows = [[image[(y + j) % height, (x + i) % width] for i in (0, 1)] for j in (0, 1)]
+        across = [row[0] * (1 - (px - x)) + row[1] * (px - x) for row in rows]
+        return across[0] * (1 - (py - y)) + across[1] * (py - y)
+
+    filtered = 0.25 * bilinear(levels[0]) + 0.75 * bilinear(levels[1])
+    np.testing.assert_allclose(found[3], filtered, atol=1e-6)
+    np.testing.assert_allclose(found[4], [5, 6, 7, found[2] @ found[3]], atol=1e-6)
+    np.testing.assert_allclose(found[5], [3, 2, 1, math.sqrt(14)], rtol=1e-6)
+    assert counts["sample"] == 1 and "fetch" not in counts and "weights" not in counts
+
+
+def test_what_is_no_module_is_refused():
+    for payload in (b"", b"abcdefgh" * 9, bytes(40)):
+        with pytest.raises(ValueError, match="SPIR-V"):
+            Module(payload)
+
+
+# --- frames ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", decode.FORMS)
+def test_a_frame_shows_the_material(form):
+    model = decode.make_model(form, 16, (1, 16))
+    try:
+        frame = Frame(model, (16, 16), (24, 19), "packed")
+    except NoDevice as error:
+        pytest.skip(str(error))
+    row = decode.measure_frame(frame, 1, 0.0)
+    assert row["rows"] == 8  # any time is enough
+    frame.draw(19)
+    found, want = frame.pixels().astype(int), to_8_bit(model.decode(0, 16, 16)).astype(int)
+    for y in range(19):
+        for x in range(24):
+            assert np.abs(found[y, x] - want[y % 16, x % 16]).max() <= 1, (x, y)
+    assert want.std() > 5

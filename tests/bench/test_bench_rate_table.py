@@ -1,0 +1,67 @@
+"""bench.rate_table: a whole run on a tiny material, the rule that picks a row, and refusals."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from bench import rate_table
+from bench.rate_table import TIE, boundaries, winner
+from common.errors import UserError
+from tests.support.runs import save_maps
+from training import plan as rates
+from training.plan import Row
+
+
+def row_of(fine=(4, 2), n_neurons=32) -> Row:
+    return Row(5.0, fine, (8, 4), 0, 0.82, n_neurons, 0.01, 0.015, 1.0, 1.0)
+
+
+def entries(*psnr: float) -> list[dict]:
+    return [{"psnr": [value, 99.0]} for value in psnr]
+
+
+def test_the_best_mean_wins_and_the_smaller_network_of_a_tie():
+    small, wide, words = row_of(), row_of(n_neurons=64), row_of(fine=(8, 2))
+    assert winner({small: entries(30, 40), wide: entries(31, 40)}) == wide
+    assert winner({wide: entries(30, 40), small: entries(30 - TIE, 40)}) == small
+    assert winner({words: entries(30.01, 40), small: entries(30, 40)}) == small
+
+
+def test_rows_begin_half_way_in_octaves():
+    assert boundaries([0.5, 2.0, 8.0]) == [0.5, 1.0, 4.0]
+
+
+def test_a_table_that_the_toolkit_can_read(tmp_path, monkeypatch, capsys):
+    maps = save_maps(tmp_path / "maps", 128, 96)
+    table = tmp_path / "rates.json"
+    monkeypatch.setattr(rate_table, "TIMED_ITERATIONS", 2)
+    flags = ["--seconds", "0.01", "--rates", "16,20", "--write", str(table), "--out", str(tmp_path / "out")]
+    assert rate_table.main([str(maps), *flags, "--decoders", "learned", "--num_threads", "1"]) == 0
+    written, kept = json.loads(table.read_text()), json.loads(rates.TABLE.read_text())
+    assert [row["bpp"] for row in written["learned"]] == [16.0, 17.889]
+    assert written["reference"] == kept["reference"] and written["presets"] == kept["presets"]
+    assert written["origin"]["materials"] == ["maps"]
+    found = json.loads((tmp_path / "out" / "rate_table.json").read_text())["entries"]
+    assert {entry["bpp"] for entry in found} == {16.0, 20.0} and all(entry["seconds"] > 0 for entry in found)
+    monkeypatch.setattr(rates, "TABLE", table)
+    rates.load_table.cache_clear()
+    try:
+        assert rates.row_for(17.0, "learned").fine == tuple(written["learned"][0]["fine"])
+    finally:
+        rates.load_table.cache_clear()
+    assert "learned" in capsys.readouterr().out
+
+
+def test_a_rate_that_no_grids_meet(tmp_path):
+    with pytest.raises(UserError, match=r"--rates 0\.5: no grids"):
+        rate_table.main([str(save_maps(tmp_path / "maps", 32, 32)), "--rates", "0.5", "--out", str(tmp_path)])
+
+
+@pytest.mark.parametrize(
+    "flags", [["--rates", "5,2"], ["--rates", "x"], ["--decoders", "linear"], ["--num_threads", "-1"]]
+)
+def test_refusals(flags, tmp_path):
+    with pytest.raises(UserError, match=flags[0]):
+        rate_table.main([str(tmp_path), *flags])

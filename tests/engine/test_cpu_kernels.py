@@ -1,0 +1,468 @@
+"""engine/cpu: what the kernels decode, and what they derive, against the reference in float64, on several builds."""
+
+from __future__ import annotations
+
+import platform
+import re
+import shutil
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+
+from engine.cpu import build, decoder, library
+from engine.cpu.build import KernelsUnavailable
+from engine.cpu.decoder import decode_lod, decode_samples, differentiate
+from maps.channels import CHANNELS
+from model import NeuralTexture, Noise
+from quantize import QUANTIZE_BITS, SAVE_BITS, round_features, stream_key
+from shape import DecoderSpec, GridSpec
+
+# Of the largest number of a result. Seen: 1e-6 with four hidden layers, 5e-7 with two (November 2026).
+CLOSE = 4e-6
+
+
+@pytest.fixture(autouse=True)
+def _kernels(request):
+    if "no_kernels" not in request.fixturenames:
+        try:
+            library.load_kernels()
+        except KernelsUnavailable as error:
+            pytest.skip(str(error))
+
+
+@pytest.fixture
+def no_kernels(monkeypatch):
+    def fail(say=None):
+        raise KernelsUnavailable("no C++ compiler found")
+
+    monkeypatch.setattr(library, "load_kernels", fail)
+    monkeypatch.setattr(decoder, "load_kernels", fail)
+
+
+# --- a model, its float64 twin, and samples --------------------------------------------------------------------------
+
+
+def make_model(
+    *grids, lods=4, quantized=True, seamless=True, frequencies=3, texel_frequencies=0, neurons=16, layers=1,
+    channels=tuple(range(CHANNELS)), slope=0.01, activation="leaky_relu",
+) -> NeuralTexture:  # fmt: skip
+    """Features beyond the range of the codes, and weights that keep activations near 1."""
+    spec = DecoderSpec(frequencies, neurons, layers, texel_frequencies, activation, slope)
+    model = NeuralTexture(
+        [GridSpec(*grid) for grid in grids], spec, lods, quantized=quantized, present_channels=channels,
+        seamless=seamless,
+    )  # fmt: skip
+    with torch.no_grad():
+        for parameters in model.grid_parameters:
+            parameters.uniform_(-0.6, 0.6)
+        for weight in model.weights:
+            weight.mul_(2)
+    return model
+
+
+def twin(model: NeuralTexture, noise: Noise | None = None) -> NeuralTexture:
+    """The same texture in float64, its features noisy and rounded already, as float32 rounds them."""
+    other = NeuralTexture(
+        model.grids, model.decoder, model.num_lods, quantized=False, seamless=bool(model.unused_inputs)
+    ).double()
+    with torch.no_grad():
+        for index, grid in enumerate(model.grids):
+            features = model._fetch(index, torch.arange(grid.n_texels), noise)
+            other.grid_parameters[index].copy_(features.reshape(-1))
+        for weight, value in zip(other.weights, model.weights):
+            weight.copy_(value)
+    return other
+
+
+def samples(n: int, lods: int, whole=False) -> tuple[torch.Tensor, torch.Tensor]:
+    """Positions in six tiles of either axis, a third of them on edges and centres of texels, and LODs, half of them
+    between two and some beyond the last. So many bits that float32 places each as float64 does."""
+    uv = torch.randint(-3 << 20, 3 << 20, (n, 2)) / 2.0**20
+    uv[::3] = (uv[::3] * 16).round() / 16
+    lod = torch.randint(-200, 256 * lods + 100, (n,)) / 256
+    lod[::2] = lod[::2].round()
+    return uv, lod.round().clamp(0, lods - 1).long() if whole else lod
+
+
+def assert_close(found: torch.Tensor, wanted: torch.Tensor, tolerance: float = CLOSE):
+    assert found.shape == wanted.shape
+    scale = float(wanted.detach().abs().max())
+    error = float((found.double() - wanted.detach().double()).abs().max()) / scale
+    assert error < tolerance, f"{error:.1e} of {scale:.3g}"
+
+
+def noise_of(model: NeuralTexture, strength: float) -> Noise:
+    return Noise(strength, tuple(stream_key(3, 17, 2 + index) for index in range(len(model.grids))))
+
+
+SHAPES = {
+    "one texel, no waves, no layers": partial(make_model, (1, 1, 4, 32), lods=1, frequencies=0, layers=0),
+    "odd resolution": partial(make_model, (5, 1, 8, 8), lods=3, frequencies=1, neurons=48, layers=3),
+    "three levels of 12": partial(make_model, (12, 3, 4, 32), lods=5, frequencies=12, neurons=64, layers=2),
+    "more levels than LODs": partial(make_model, (16, 5, 4, 16), lods=2, neurons=80),
+    "two grids": partial(make_model, (12, 3, 4, 32), (3, 1, 8, 32), lods=6, frequencies=12, neurons=64, layers=2),
+    "two learned grids": partial(
+        make_model, (8, 3, 4, 32, "learned"), (3, 1, 2, 16, "learned"), texel_frequencies=3, neurons=32, layers=4
+    ),
+    "both kinds": partial(make_model, (8, 2, 4, 16), (12, 3, 2, 8, "learned"), texel_frequencies=3, neurons=48),
+    "three grids": partial(
+        make_model, (6, 2, 8, 64), (4, 3, 16, 16), (2, 1, 1, 64, "learned"), lods=5, frequencies=16, neurons=64,
+        layers=2,
+    ),
+    "texel waves only": partial(make_model, (12, 2, 4, 16), texel_frequencies=8, frequencies=0, layers=2),
+    "floats": partial(make_model, (12, 3, 4, 32), (5, 1, 16, 32, "learned"), quantized=False, layers=2, neurons=32),
+    "not seamless": partial(make_model, (8, 2, 4, 32), seamless=False, frequencies=5, neurons=32, layers=2, lods=2),
+    "three channels": partial(make_model, (8, 2, 4, 32), (4, 1, 8, 8), channels=(1, 6, 10), neurons=32, layers=2),
+    "one channel": partial(make_model, (8, 2, 4, 32, "learned"), channels=(4,), layers=0, lods=3),
+    "steep slope": partial(make_model, (8, 2, 8, 32), slope=0.7, layers=3, neurons=32),
+    "no slope": partial(make_model, (8, 2, 8, 32), slope=0.0, layers=2, neurons=32),
+    "hard swish": partial(make_model, (8, 2, 4, 16), layers=3, neurons=48, activation="hard_swish"),
+    "hard swish of learned grids": partial(
+        make_model, (8, 3, 2, 8, "learned"), (6, 2, 4, 32), texel_frequencies=1, frequencies=0, neurons=32, layers=2,
+        activation="hard_swish",
+    ),
+    "one 1": partial(make_model, (4, 1, 8, 64), frequencies=3, seamless=False),  # beside 6 + 8 + LOD
+    "no ones": partial(make_model, (4, 1, 8, 64), (4, 1, 8, 8), frequencies=3, seamless=False),  # 6 + 9 + LOD
+    "three vectors": partial(make_model, (4, 2, 8, 32), neurons=48, layers=2),
+}  # fmt: skip
+every_shape = pytest.mark.parametrize("name", SHAPES)
+WORDS = [(bits, word) for bits in QUANTIZE_BITS for word in SAVE_BITS if bits <= word]
+every_word = pytest.mark.parametrize(("bits", "word"), WORDS)
+
+
+def channels_of(name: str) -> list[int]:
+    return list(SHAPES[name].keywords.get("channels", range(CHANNELS)))
+
+
+# --- decoding --------------------------------------------------------------------------------------------------------
+
+
+@every_shape
+def test_decoded_samples(name):
+    model = SHAPES[name]()
+    exact = twin(model)
+    absent = sorted(set(range(CHANNELS)) - set(channels_of(name)))
+    uv, lod = samples(500, model.num_lods)
+    wanted = exact(uv.double(), lod.double()).detach()
+    for n in (500, 67, 66, 65, 5, 1):  # a block of the kernels is 66
+        found = decode_samples(model, uv[:n], lod[:n])
+        assert_close(found, wanted[:n])
+        assert (found[:, absent] == 0).all()
+    uv, lod = samples(100, model.num_lods, whole=True)
+    assert_close(decode_samples(model, uv, lod), exact(uv.double(), lod.double()))
+    assert decode_samples(model, uv[:0], lod[:0]).shape == (0, CHANNELS)
+
+
+@every_word
+@pytest.mark.parametrize("quantized", [True, False])
+def test_every_word(quantized, bits, word):
+    model = make_model((8, 2, bits, word), (5, 1, bits, word, "learned"), quantized=quantized)
+    uv, lod = samples(130, model.num_lods)
+    assert_close(decode_samples(model, uv, lod), twin(model)(uv.double(), lod.double()))
+    linear = make_model((8, 2, bits, word), quantized=quantized)  # whose inputs are blended between two LODs
+    assert_close(decode_samples(linear, uv, lod), twin(linear)(uv.double(), lod.double()))
+
+
+def test_any_position():
+    """All bits of a float32, on both sides of the border of a tile: with the rounding that the reference has."""
+    model = make_model((12, 3, 4, 32), (8, 1, 8, 32, "learned"), frequencies=16, neurons=64, layers=2, seamless=False)
+    edges = [0, 1, -1, -1e-9, 1e-9, 1 - 2**-24, -(2**-24), 2**-23, 0.5, 1 / 24, 23 / 24, 1 / 3, 1e5 + 1 / 3, -1e5]
+    edges = torch.tensor([(u, v) for u in edges for v in edges])
+    uv = torch.cat([edges, torch.rand(2000, 2) * 6 - 3])
+    lod = torch.rand(len(uv)) * 4 - 0.5
+    assert_close(decode_samples(model, uv, lod), model(uv, lod))
+
+
+@pytest.mark.parametrize("threads", [2, 3, 8])
+def test_threads_decode_the_same_bits(threads):
+    model = make_model((8, 2, 4, 32), layers=2, neurons=32)
+    uv, lod = samples(7000, model.num_lods)
+    assert torch.equal(decode_samples(model, uv, lod, threads), decode_samples(model, uv, lod, 1))
+
+
+def test_inputs_of_other_types_and_strides():
+    model = make_model((8, 2, 4, 32))
+    uv, lod = samples(40, model.num_lods, whole=True)
+    wanted = decode_samples(model, uv, lod)
+    assert torch.equal(decode_samples(model, uv.double(), lod.int()), wanted)
+    assert torch.equal(decode_samples(model, uv.t().contiguous().t(), lod.repeat_interleave(2)[::2]), wanted)
+
+
+# --- what reaches the network, bit for bit ---------------------------------------------------------------------------
+
+
+def seen_inputs(model: NeuralTexture, decode) -> torch.Tensor:
+    """The inputs of a network without hidden layers, 11 at a time: each output is one of them, times 1."""
+    n_inputs = model.weights[0].shape[1]
+    parts = []
+    for first in range(0, n_inputs, CHANNELS):
+        columns = range(first, min(first + CHANNELS, n_inputs))
+        with torch.no_grad():
+            model.weights[0].zero_()
+            for row, column in enumerate(columns):
+                model.weights[0][row, column] = 1
+        parts.append(decode()[:, : len(columns)])
+    return torch.cat(parts, dim=1)
+
+
+@every_word
+@pytest.mark.parametrize("strength", [0.0, 1.7])
+def test_inputs_are_exact(strength, bits, word):
+    """Waves, LOD, ones and noisy rounded features of the four texels around any position, and of linear grids at the
+    centre of a texel. A single number that is rounded otherwise, or one wrong bit of the noise, is seen."""
+    model = make_model(
+        (8, 3, bits, word), (12, 2, bits, word, "learned"), layers=0, frequencies=12, texel_frequencies=3, lods=5,
+    )  # fmt: skip
+    uv, lod = torch.rand(120, 2), torch.arange(120) % 5
+    resolution = model.get_buffer("lod_resolution_0")[lod][:, None]
+    uv[:60] = ((uv * resolution).floor()[:60] + 0.5) / resolution[:60]
+    noise = noise_of(model, strength) if strength else None
+    nothing = torch.zeros(120, CHANNELS)
+    found = seen_inputs(model, lambda: differentiate(model, uv, lod, nothing, noise)[0])
+    with torch.no_grad():
+        wanted = model._inputs(uv, lod, lod.float(), noise)
+    first, used = 24, [c for c in range(found.shape[1]) if c not in model.unused_inputs]
+    linear = range(first, first + model.grids[0].features)
+    others = [column for column in used if column not in linear]
+    assert torch.equal(found[:60, used], wanted[:60, used])
+    assert torch.equal(found[:, others], wanted[:, others])
+    torch.testing.assert_close(found[60:, linear], wanted[60:, linear], rtol=0, atol=1e-6)
+    assert not strength or not torch.equal(wanted, model._inputs(uv, lod, lod.float(), None))
+
+
+@pytest.mark.parametrize(("bits", "word"), [(1, 8), (2, 8), (4, 16), (8, 32), (16, 64)])
+def test_every_code_and_every_edge(bits, word):
+    """Features on the edges between two codes, the floats just beside these, and some far outside."""
+    n, features = 1 << bits, word // bits
+    edges = torch.arange(-1, n + 2, dtype=torch.float32) / n - 0.5
+    others = torch.tensor([0.0, -0.0, 0.6, -0.6, 5.0, -5.0, 1e9, -1e9, float("inf"), -float("inf")])
+    values = torch.cat([edges, edges.nextafter(edges + 1), edges.nextafter(edges - 1), others])
+    resolution = next(r for r in (4, 16, 32, 512) if r * r * features >= len(values))
+    model = make_model((resolution, 1, bits, word), lods=1, layers=0, frequencies=0)
+    with torch.no_grad():
+        parameters = model.grid_parameters[0]
+        parameters.copy_(values.repeat(-(-len(parameters) // len(values)))[: len(parameters)])
+        model.weights[0].zero_()
+        model.weights[0][range(features), range(features)] = 1
+    decoded = decode_lod(model, 0, resolution, resolution)[..., :features].reshape(-1)
+    assert torch.equal(decoded, round_features(parameters.detach(), bits))
+    assert len(decoded.unique()) == n
+
+
+# --- whole LODs ------------------------------------------------------------------------------------------------------
+
+SIZES = [(1, 1), (2, 1), (1, 3), (37, 21), (64, 64), (3, 900)]
+
+
+@pytest.mark.parametrize(("width", "height"), SIZES)
+@pytest.mark.parametrize("interpolation", ["linear", "learned"])
+def test_decoded_lods(interpolation, width, height):
+    lods = max(width, height).bit_length()
+    model = make_model((12, 3, 4, 32, interpolation), (5, 1, 8, 16), lods=lods, neurons=32, layers=2)
+    for lod in range(lods):
+        size = max(width >> lod, 1), max(height >> lod, 1)
+        assert_close(decode_lod(model, lod, *size), model.decode(lod, *size))
+
+
+def test_decoded_lods_without_kernels(no_kernels):
+    model = make_model((12, 3, 4, 32))
+    said = []
+    assert torch.equal(decode_lod(model, 1, 9, 5, said.append), model.decode(1, 9, 5))
+    assert said == []
+
+
+def test_decoded_lods_elsewhere(monkeypatch):
+    model = make_model((12, 3, 4, 32)).to("meta")
+    monkeypatch.setattr(NeuralTexture, "decode", lambda self, *size, rows: (self, size, rows))
+    assert decode_lod(model, 1, 9, 5) == (model, (1, 9, 5), slice(None))
+    assert decode_lod(model, 1, 9, 5, rows=slice(2, 4)) == (model, (1, 9, 5), slice(2, 4))
+
+
+# --- gradients -------------------------------------------------------------------------------------------------------
+
+
+def exact_gradients(model, uv, lod, upstream, noise=None):
+    """Decoded values, gradients of weights and of grids, float64, by autograd."""
+    exact = twin(model, noise)
+    out = exact(uv.double(), lod.double())
+    out.backward(upstream.double())
+    for column in model.unused_inputs:
+        exact.weights[0].grad[:, column] = 0
+    return out.detach(), [w.grad for w in exact.weights], [p.grad for p in exact.grid_parameters]
+
+
+def assert_same_gradients(model, uv, lod, upstream, noise=None, channels=range(CHANNELS)):
+    out, of_weights, of_grids = differentiate(model, uv, lod, upstream, noise, channels)
+    wanted, wanted_weights, wanted_grids = exact_gradients(model, uv, lod, upstream, noise)
+    assert_close(out, wanted)
+    for found, exact in zip([*of_weights, *of_grids], [*wanted_weights, *wanted_grids]):
+        assert exact.abs().max() > 0
+        assert_close(found, exact)
+    for found, exact in zip(of_grids, wanted_grids):
+        assert torch.equal(found != 0, exact != 0)  # no texel got a gradient but those that were looked at
+    return of_weights, of_grids
+
+
+@every_shape
+@pytest.mark.parametrize("strength", [0.0, 1.3])
+def test_gradients(strength, name):
+    model = SHAPES[name]()
+    channels = channels_of(name)
+    upstream = torch.zeros(150, CHANNELS)
+    upstream[:, channels] = torch.randn(150, len(channels))
+    for n in (150, 1):
+        uv, lod = samples(n, model.num_lods)
+        noise = noise_of(model, strength) if strength else None
+        assert_same_gradients(model, uv, lod, upstream[:n], noise, channels)
+
+
+@every_word
+def test_gradients_of_every_word(bits, word):
+    model = make_model((8, 2, bits, word), (5, 1, bits, word, "learned"))
+    linear = make_model((8, 2, bits, word))
+    for each in (model, linear):
+        uv, lod = samples(70, each.num_lods)
+        assert_same_gradients(each, uv, lod, torch.randn(70, CHANNELS), noise_of(each, 0.8))
+
+
+def test_absent_channels_have_no_gradient():
+    """Whatever a loss says about them, and though the model's weights for them are not 0 here."""
+    model = make_model((8, 2, 4, 32), neurons=32)
+    uv, lod = samples(70, model.num_lods)
+    upstream = torch.randn(70, CHANNELS)
+    channels = [0, 3, 9]
+    absent = sorted(set(range(16)) - set(channels))
+    out, of_weights, of_grids = differentiate(model, uv, lod, upstream, channels=channels)
+    assert (out[:, absent[:-5]] == 0).all() and (of_weights[-1][absent] == 0).all()
+    upstream[:, absent[:-5]] = 0
+    _, wanted_weights, wanted_grids = exact_gradients(model, uv, lod, upstream)
+    for found, exact in zip([*of_weights, *of_grids], [*wanted_weights, *wanted_grids]):
+        assert_close(found, exact)
+
+
+def test_rounding_passes_gradients_everywhere():
+    """Straight through, also where a feature is so far out that its code cannot change."""
+    model = make_model((4, 1, 2, 16), lods=1)
+    with torch.no_grad():
+        model.grid_parameters[0].uniform_(0.6, 3).mul_(torch.rand(len(model.grid_parameters[0])).sub(0.5).sign())
+    uv, lod = torch.rand(300, 2), torch.zeros(300)
+    _, _, (gradient,) = differentiate(model, uv, lod, torch.randn(300, CHANNELS))
+    assert (gradient != 0).all()
+
+
+def test_activations_of_exactly_zero():
+    """Their derivative is the slope, as in torch. The neurons' own weights get a gradient through those behind."""
+    model = make_model((8, 2, 4, 32), neurons=32, layers=2, slope=0.25)
+    with torch.no_grad():
+        model.weights[0][::3] = 0
+        model.weights[1][1::3] = 0
+    uv, lod = samples(150, model.num_lods)
+    of_weights, _ = assert_same_gradients(model, uv, lod, torch.randn(150, CHANNELS))
+    assert (of_weights[0][::3].abs().amax(dim=1) > 0).all() and (of_weights[1][1::3].abs().amax(dim=1) > 0).all()
+
+
+# --- the interface ---------------------------------------------------------------------------------------------------
+
+
+def test_the_header_and_python_declare_the_same():
+    """A field more, or two in another order, would be read as something else without a word."""
+    header = re.sub(r"/\*.*?\*/", "", (build.SOURCES / "nt.h").read_text(), flags=re.DOTALL)
+    assert int(re.search(r"#define NT_INTERFACE (\d+)", header)[1]) == library.INTERFACE
+    functions = set(re.findall(r"NT_API [^;(]*?(nt_\w+)\(", header))
+    assert functions == {"nt_self_test", *library._SIGNATURES}
+    for name in ("Grid", "Model", "Material", "Settings"):
+        fields = re.search(rf"typedef struct nt_{name.lower()} {{(.*?)}}", header, re.DOTALL)[1]
+        declared = re.findall(r"(\w+)(?=[,;])", fields)
+        assert declared == [field for field, _ in getattr(library, name)._fields_]
+    for name, arguments in re.findall(r"NT_API [^;(]*?(nt_\w+)\(([^;]*)\);", header):
+        count = 0 if arguments.strip() == "void" else arguments.count(",") + 1
+        assert name == "nt_self_test" or len(library._SIGNATURES[name][1]) == count, name
+
+
+def test_another_interface_is_refused(monkeypatch):
+    monkeypatch.setattr(library, "INTERFACE", library.INTERFACE + 1)
+    with pytest.raises(KernelsUnavailable, match="interface"):
+        library.load_kernels()
+    monkeypatch.setitem(library._SIGNATURES, "nt_of_another_version", (None, []))
+    with pytest.raises(KernelsUnavailable, match="nt_of_another_version"):
+        library.load_kernels()
+
+
+def test_only_dense_tensors_are_handed_over():
+    dense = torch.zeros(4, 4)
+    assert library.pointer(dense) == dense.data_ptr() and library.pointer(None) is None
+    for tensor in (dense[:, ::2], dense[:, 1], dense.to("meta")):
+        with pytest.raises(ValueError, match="dense"):
+            library.pointer(tensor)
+
+
+# --- other builds ----------------------------------------------------------------------------------------------------
+
+# name -> flags, instructions that it needs, floats per vector; -O1, and -O0 where that takes 20 s, are quick to compile
+BUILDS = {
+    "SSE2": ("-O1 -march=x86-64", (), 4),
+    "AVX2": ("-O1 -march=haswell", ("avx2", "fma", "bmi1", "bmi2", "movbe", "f16c"), 8),
+    "AVX-512": ("-O1 -march=skylake-avx512", ("avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl", "clwb"), 16),
+    "64 bytes": ("-O0 -DNT_VECTOR_BYTES=64 -Wno-psabi", (), 16),
+    "64 bytes, 32 registers": ("-O0 -DNT_VECTOR_BYTES=64 -DNT_REGISTERS=32 -Wno-psabi", (), 16),
+    "clang": ("-O1 -march=native", (), None),
+}
+
+
+def lacking(instructions) -> list[str]:
+    """Those that this CPU does not have, as far as /proc/cpuinfo says."""
+    try:
+        flags = re.search(r"^flags\s*:(.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    except OSError:
+        flags = None
+    return [name for name in instructions if flags is None or name not in flags[1].split()]
+
+
+def choose_build(name: str, monkeypatch, cache: Path) -> None:
+    """Let this process compile this build and use it; skips where it cannot be made."""
+    if name == "clang" and shutil.which("clang++") is None:
+        pytest.skip("there is no clang++")
+    if name in ("SSE2", "AVX2", "AVX-512") and platform.machine() not in ("x86_64", "AMD64"):
+        pytest.skip(f"not an x86-64 machine: {platform.machine()}")
+    monkeypatch.setenv("NTC_CXXFLAGS", BUILDS[name][0])
+    monkeypatch.setenv("NTC_CACHE", str(cache))
+    if name == "clang":
+        monkeypatch.setenv("CXX", "clang++")
+    monkeypatch.setattr(build, "_outcome", [])
+
+
+@pytest.mark.parametrize("name", BUILDS)
+def test_other_builds(name, monkeypatch, tmp_path):
+    """The tests that matter most, on vectors of every length and with another compiler."""
+    from tests.engine.test_cpu_engine import CASES, test_a_few_steps_equal_the_reference
+
+    choose_build(name, monkeypatch, tmp_path)
+    _, instructions, width = BUILDS[name]
+    if lacking(instructions):
+        pytest.skip(f"this CPU lacks {', '.join(lacking(instructions))}")
+    used = library.load_kernels()
+    assert Path(used._name).is_relative_to(tmp_path) and used.nt_vector_width() == (width or used.nt_vector_width())
+    for shape in SHAPES:
+        test_decoded_samples(shape)
+        test_gradients(1.3, shape)
+    for bits, word in WORDS:
+        test_inputs_are_exact(1.7, bits, word)
+    for case in CASES:
+        test_a_few_steps_equal_the_reference(case)
+    assert decoder.load_kernels() is used
+
+
+def test_avx_512_compiles(tmp_path, monkeypatch):
+    """Also where no CPU is at hand to run it."""
+    choose_build("AVX-512", monkeypatch, tmp_path)
+    if not lacking(BUILDS["AVX-512"][1]):
+        pytest.skip("it is run by the test above")
+    recipe = build.Recipe(build.SOURCES, build.find_compilers()[0], build.split_variable("NTC_CXXFLAGS"))
+    commands = []
+    for unit in recipe.units:
+        flags = [*build.COMPILE_FLAGS, build.CONTRACTION.get(unit, build.NO_CONTRACTION), *recipe.flag_sets[0]]
+        commands.append([*recipe.compiler, *flags, "-c", unit, "-o", str(tmp_path / f"{unit}.o")])
+    build.run_together(commands, recipe, tmp_path)
+    assert len(list(tmp_path.glob("*.o"))) == len(recipe.units) > 4

@@ -1,0 +1,266 @@
+"""engine/cuda without a GPU: its kernels interpreted, compiled for GPUs that are not there, and refusals."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import math
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from common.errors import run_command
+from configs import make_config
+from engine import create as engines
+from engine.create import create_decoder, create_engine
+from engine.cuda import decoder, library
+from engine.cuda.library import KernelsUnavailable
+from engine.cuda.plan import BLOCKS, KernelPlan, Unsupported, block_size
+from engine.schedule import Schedule
+from engine.torch_engine import TorchEngine
+from model import build_model
+from tests.engine.test_cpu_engine import CPU, material_of
+from tests.engine.test_cpu_kernels import assert_close, make_model
+from tests.support.runs import ROOT, process, refusal_line, save_maps
+
+with_triton = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed")
+
+
+# --- the interpreter, in a process of its own: Triton decides when it is imported -------------------------------------
+
+
+@with_triton
+def test_in_the_interpreter():
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(ROOT / "tests/cuda_interpreted.py")]
+    environment = {**os.environ, "TRITON_INTERPRET": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=1200)
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+    if " passed" not in done.stdout:
+        pytest.skip(done.stdout[-300:])
+
+
+# --- compiled ahead of time -------------------------------------------------------------------------------------------
+
+
+@with_triton
+@pytest.mark.parametrize("target", [80, 90])
+def test_every_kernel_compiles(target, tmp_path, monkeypatch):
+    """For A100 and H100/H200: tensor cores where there are products, and what a thread has fits into registers."""
+    pytest.importorskip("triton.backends.compiler")
+    from engine.cuda import compiled
+
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    try:
+        compiled.cuobjdump()
+    except KernelsUnavailable as error:
+        pytest.skip(str(error))
+    deterministic = target == 80
+    launches = compiled.launches_of({**compiled.FORMS["reference 1x16"], "deterministic": deterministic})
+    small = compiled.with_block(launches[0], BLOCKS[-1])
+    found = [compiled.facts_of(launch, target) for launch in (*launches, small)]
+    names = {facts.kernel for facts in found}
+    assert names == {"step_kernel", "dense_kernel", "touched_kernel", "network_kernel", "advance_kernel",
+                     "border_kernel", "sweep_kernel", "decode_kernel"}  # fmt: skip
+    for facts in found:
+        assert facts.tensor_cores == (facts.kernel in ("step_kernel", "decode_kernel")), facts
+        assert facts.registers <= 255 and facts.programs >= 1 and facts.spilled <= 8, facts  # sm_90: 8
+
+
+# --- choosing, and refusing -------------------------------------------------------------------------------------------
+
+
+def chosen(name, say, device=CPU, **values):
+    material = material_of()
+    config = make_config({"engine": name, "batch_size": 64, "n_neurons": 16, **values})
+    model = build_model(config, material.width, material.height, material.present_channels.tolist())
+    return create_engine(model, material, Schedule(config), device, say)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_cuda_without_a_device(refused):
+    with refused("--engine cuda", "CUDA device", "cpu", "--engine auto"):
+        chosen("cuda", print)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_the_command_without_a_device(tmp_path):
+    maps = save_maps(tmp_path / "maps")
+    done = process("--data_dir", maps, "--save_dir", tmp_path / "out", "--engine", "cuda")
+    assert "--engine cuda" in refusal_line(done.returncode, done.stderr)
+    assert not (tmp_path / "out").exists() or not any((tmp_path / "out").iterdir())
+
+
+def test_without_triton(refused, monkeypatch):
+    monkeypatch.setattr(library.importlib.util, "find_spec", lambda name: None)
+    with refused("--engine cuda", "Triton is not installed"):
+        chosen("cuda", print)
+
+
+@with_triton
+def test_an_older_triton(refused, monkeypatch):
+    import triton
+
+    library.load.cache_clear()
+    monkeypatch.setattr(library, "check_device", lambda device: None)
+    monkeypatch.setattr(triton, "__version__", "3.4.0")
+    with refused("--engine cuda", "expected Triton 3.5", "PyTorch 2.9", "found 3.4.0"):
+        chosen("cuda", print)
+
+
+@pytest.mark.parametrize("error", [KernelsUnavailable("the GPU kernels failed their self-check"), Unsupported("no")])
+def test_auto_does_without(error, monkeypatch, refused):
+    """On a CUDA device: one line, and PyTorch. The device here is the one that tensors without memory have."""
+
+    def fail(*arguments, **options):
+        raise error
+
+    monkeypatch.setattr(engines, "CudaEngine", fail)
+    monkeypatch.setattr(engines, "TorchEngine", lambda model, material, schedule, device: "torch")
+    said = []
+    device = type("Device", (), {"type": "cuda"})()
+    assert chosen("auto", said.append, device) == "torch"
+    assert len(said) == 1 and str(error) in said[0] and "PyTorch" in said[0]
+    assert chosen("torch", said.append, device) == "torch" and len(said) == 1
+    with refused("--engine cuda", str(error)):
+        chosen("cuda", said.append, device)
+
+
+def test_other_devices_go_through_torch(monkeypatch):
+    monkeypatch.setattr(engines, "TorchEngine", lambda model, material, schedule, device: "torch")
+    assert chosen("auto", print, type("Device", (), {"type": "mps"})()) == "torch"
+    assert TorchEngine is not engines.TorchEngine
+
+
+def test_importing_the_engine_needs_no_triton():
+    code = "import engine.create, sys; sys.exit('triton' in sys.modules and 'engine.cuda.kernels' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=120).returncode == 0
+
+
+# --- what a machine with a GPU would do -------------------------------------------------------------------------------
+
+
+def test_kernels_run_on_the_device_of_their_tensors(monkeypatch):
+    """Triton takes CUDA's current device, which --device cuda:1 is not."""
+    current, seen = [torch.device("cuda:0")], []
+
+    @contextlib.contextmanager
+    def device(where):
+        current.append(where)
+        yield
+        current.pop()
+
+    class Kernel:
+        def __getitem__(self, grid):
+            return lambda **arguments: seen.append((grid, current[-1], arguments["count"]))
+
+    monkeypatch.setattr(torch.cuda, "device", device)
+    there = torch.device("cuda:1")
+    tensor = type("There", (torch.Tensor,), {"device": there})()
+    library.Launch(Kernel(), (3,), {"count": 7, "values": tensor}, {})()
+    assert seen == [((3,), there, 7)] and len(current) == 1
+
+
+@pytest.mark.parametrize(
+    ("batch", "processors", "block"),
+    [(2048, 132, 16), (4096, 132, 32), (8192, 132, 64), (1 << 18, 132, 64), (2048, 108, 32), (4096, 128, 32),
+     (1, 1, 16), (8192, 64, 64), (300, 3, 64)],
+)  # fmt: skip
+def test_small_batches_are_spread(batch, processors, block):
+    """Over as many processors as there are, and never in more turns than with the largest block."""
+    assert block_size(batch, processors) == block
+    assert -(-batch // (block * processors)) == -(-batch // (64 * processors))
+
+
+def test_decoding_does_without_kernels_that_fail(monkeypatch):
+    """Where training has gone on with PyTorch, say for want of a C compiler, so does the evaluation; it tries once."""
+    model, tried = make_model((8, 2, 4, 16), lods=4), []
+
+    def fail(*arguments, **options):
+        tried.append(1)
+        raise RuntimeError("Failed to find C compiler")
+
+    monkeypatch.setattr(decoder, "_checked", {})
+    monkeypatch.setattr(decoder, "decode_lod", fail)
+    decode = create_decoder(make_config({"engine": "cuda"}))
+    for _ in range(2):
+        assert_close(decode(model, 0, 9, 7), model.decode(0, 9, 7))
+    assert len(tried) == 1
+    with pytest.raises(KernelsUnavailable, match="RuntimeError: Failed to find C compiler"):
+        decoder.decode_checked(model, 0, 9, 7)
+
+
+OUT_OF_MEMORY = torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 9.00 GiB. GPU 0 has 8 GiB")
+
+
+def test_without_enough_memory(monkeypatch, capsys):
+    """One line; images are decoded by PyTorch in smaller pieces, and the next one by the kernels again."""
+
+    def fail(*arguments, **options):
+        raise OUT_OF_MEMORY
+
+    assert run_command(fail) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "GPU is out of memory" in said and "9.00 GiB" in said and "--batch_size" in said
+    with pytest.raises(torch.cuda.OutOfMemoryError), library.failures():
+        fail()
+    monkeypatch.setattr(decoder, "_checked", {})
+    monkeypatch.setattr(decoder, "decode_lod", fail)
+    model = make_model((8, 2, 4, 16), lods=4)
+    assert_close(create_decoder(make_config({"engine": "cuda"}))(model, 0, 9, 7), model.decode(0, 9, 7))
+    assert decoder._checked == {}
+
+
+@pytest.mark.parametrize("wrong", [0.0, 1e-2, math.nan])
+def test_decoding_is_compared_once(wrong, monkeypatch):
+    model, seen = make_model((8, 2, 4, 16), lods=4), []
+
+    def decoded(model, lod, width, height, rows):
+        seen.append(rows)
+        return model.decode(lod, width, height, rows=rows) * (1 + wrong)
+
+    monkeypatch.setattr(decoder, "_checked", {})
+    monkeypatch.setattr(decoder, "decode_lod", decoded)
+    decode, rows = create_decoder(make_config({"engine": "cuda"})), slice(3, 7)
+    for _ in range(2):
+        assert_close(decode(model, 0, 40, 30, rows=rows), model.decode(0, 40, 30, rows=rows))
+    assert len(seen) == (1 if wrong else 2)
+
+
+# --- plans ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("values", [{"neurons": 144}, {"lods": 17}])
+def test_unsupported_shapes(values):
+    with pytest.raises(Unsupported, match="at most"):
+        KernelPlan(make_model((4, 1, 4, 16), **values))
+    with pytest.raises(Unsupported, match="grids"):
+        KernelPlan(make_model(*[(4, 1, 4, 16)] * 5))
+
+
+def test_small_grids_share_a_product():
+    """Two of 8 inputs fill one of 16 columns, alternating; what has no pair stands beside zeros."""
+    plan = KernelPlan(make_model((8, 2, 4, 32), (4, 1, 8, 64), (4, 1, 8, 8), frequencies=0))
+    pair, alone = plan.groups[1:]
+    assert (pair.one, pair.other, pair.piece, pair.width) == ((0, 0), (1, 0), 8, 16) and alone.other == (-1, 0)
+    assert plan.input_map[:17].tolist() == [*range(16, 32, 2), *range(17, 32, 2), 32]
+
+
+def test_packed_weights():
+    """Every input has its own place, ones share one, inputs without a gradient have none."""
+    model = make_model((8, 2, 4, 32), (4, 1, 8, 8, "learned"), (4, 1, 8, 16), texel_frequencies=2, neurons=48, layers=2)
+    plan = KernelPlan(model, precision="ieee")
+    weights = torch.cat([weight.detach().reshape(-1) for weight in model.weights])
+    places, packed = plan.places(), plan.pack(weights)
+    ones = sum(count for _, count in model.layout.ones)
+    kept = places[places >= 0]
+    assert (places < 0).sum() == 2 * 48 and len(kept) - len(kept.unique()) == 48 * (ones - 1)
+    assert packed.sum() == pytest.approx(float(weights[places >= 0].sum()), rel=1e-5)
+    assert plan.neurons == 64 and len(packed) == plan.size and kept.max() < plan.size
+    gradient = plan.unpack_gradient(torch.arange(plan.size, dtype=torch.float32))
+    assert torch.equal(gradient[places >= 0], kept.float()) and (gradient[places < 0] == 0).all()
+    rounded = KernelPlan(model, precision="tf32").pack(weights)
+    assert 0 < ((rounded - packed).abs() / packed.abs().clamp(min=1e-20)).max() <= 2.0**-11
+    assert [group.width for group in plan.groups] == [16] * 4  # of 8, 4 and 2 inputs, which make no pairs

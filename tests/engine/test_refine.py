@@ -1,0 +1,418 @@
+"""engine/torch_refine.py against plain loops, engine/cpu/refine.py against both, and the rounds of refine.py."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import os
+import re
+import shlex
+import signal
+
+import numpy as np
+import pytest
+import torch
+
+import train
+from configs import make_config
+from engine.adam_state import up_to_date
+from engine.cpu import refine as cpu_refine
+from engine.create import create_engine
+from engine.sampling import channel_loss_weights
+from engine.schedule import Schedule
+from engine.torch_refine import FAILURES, FEATURES_TRIED, REACH, refine_level
+from maps.channels import MAPS
+from metrics.evaluate import metric_options, score_lod
+from model import new_model
+from quantize import codes_from_features
+from shape import DecoderSpec, GridSpec
+from tests.engine.test_cpu_engine import material_of
+from tests.engine.test_cpu_kernels import _kernels, no_kernels  # noqa: F401  # fixtures
+from tests.support import reference
+from tests.support.exports import make_model
+from tests.support.runs import (
+    QUICK,
+    checkpoint_differences,
+    checkpoint_of,
+    leftovers,
+    newest_run,
+    offline,
+    payload,
+    quick,
+    refusal,
+    save_maps,
+)
+from training import code_refinement as refine
+
+SEARCHES = {"torch": refine_level, "cpu": cpu_refine.refine_level}
+LINEAR, LEARNED = GridSpec(6, 2, 2, 8), GridSpec(6, 2, 2, 8, "learned")
+COARSE = GridSpec(3, 1, 4, 16)
+SWISH = DecoderSpec(2, 16, 1, 3, "hard_swish")
+CASES = {
+    "linear": ([LINEAR, COARSE], DecoderSpec(3, 16, 2), 13, 7),
+    "learned": ([LEARNED, COARSE], SWISH, 12, 12),
+    "no hidden layer": ([LEARNED], DecoderSpec(2, 16, 0, 1), 9, 12),
+    "one bit, many features": ([GridSpec(5, 1, 1, 16, "learned")], SWISH, 11, 8),
+    "one texel": ([GridSpec(1, 1, 2, 8, "learned"), GridSpec(2, 2, 2, 8)], SWISH, 3, 5),
+    "more texels than the material": ([GridSpec(16, 1, 2, 8)], DecoderSpec(3, 16, 1), 6, 5),
+    "three layers": ([GridSpec(7, 1, 4, 32, "learned")], DecoderSpec(0, 16, 3, 3, "hard_swish"), 16, 16),
+    "steep leaky": ([GridSpec(4, 1, 2, 8)], DecoderSpec(2, 16, 2, negative_slope=0.0), 8, 8),
+}
+
+
+def setting(case: str, seed=0):
+    """(model, search arguments without index and level)."""
+    grids, decoder, width, height = CASES[case]
+    material = material_of(width, height, seed=seed)
+    torch.manual_seed(seed)
+    model = make_model(grids, decoder, material, seed)
+    channels = material.present_channels.tolist()[1:]  # not all of them, as with a constant one
+    with torch.no_grad():  # outputs on both sides of 0 and of 1, most of them inside
+        model.weights[-1].mul_(2)
+    weights = channel_loss_weights(material, {"diffuse": 2.0, "normal": 1.0, "roughness": 0.5, "displacement": 1.0,
+                                              "ao": 1.0, "metallic": 1.0, "specular": 1.0}, channels)  # fmt: skip
+    lod_weights = torch.linspace(1.0, 0.3, material.num_lods)
+    return model, (material, channels, weights, lod_weights)
+
+
+def total_error(model, material, channels, weights, lod_weights) -> float:
+    """What a sweep lowers, in float64."""
+    texture, total = reference.of_model(model), 0.0
+    for lod, (width, height) in enumerate(material.lod_sizes):
+        decoded = reference.decode(texture, lod, width, height)[..., channels].clip(0, 1)
+        columns = [material.present_channels.tolist().index(channel) for channel in channels]
+        wanted = material.gather(torch.arange(width * height) + material.lod_offsets[lod]).double().numpy()[:, columns]
+        squares = (decoded.reshape(wanted.shape) - wanted) ** 2
+        total += float(lod_weights[lod]) * float((squares * weights.numpy()).sum())
+    return total
+
+
+def codes_of(model) -> list[np.ndarray]:
+    return [model.codes(index).numpy() for index in range(len(model.grids))]
+
+
+def search(name: str, model, arguments, index: int, level: int) -> int:
+    material, channels, weights, lod_weights = arguments
+    return SEARCHES[name](model, material, index, level, channels, weights, lod_weights)
+
+
+def levels_of(model):
+    return [(index, level) for index, grid in enumerate(model.grids) for level in range(grid.n_levels)]
+
+
+def plain_sweep(model, arguments, index: int, level: int) -> None:
+    """The search of engine/torch_refine.py, one texel after the other, on the error of the whole material."""
+    grid, r = model.grids[index], model.grids[index].resolution(level)
+    view = model.level(index, level).detach()
+    step = 1 / 2**grid.quantize_bits
+
+    def place(i):
+        return 2 if r % 2 and i == r - 1 else i % 2
+
+    order = sorted(itertools.product(range(r), range(r)), key=lambda yx: (place(yx[0]), place(yx[1])))
+    for y, x in order:
+        least, slopes = total_error(model, *arguments), []
+        kept = view[y, x].clone()
+        values = (codes_from_features(kept, grid.quantize_bits).double() + 0.5) * step - 0.5
+        for feature in range(grid.features):
+            slopes.append(slope_of(model, arguments, view, y, x, feature, float(values[feature])))
+        tried = failures = 0
+        for feature in sorted(range(grid.features), key=lambda f: -abs(slopes[f])):
+            moved = float(values[feature]) - math.copysign(step, slopes[feature])
+            if tried == FEATURES_TRIED or failures == FAILURES or slopes[feature] == 0:
+                break
+            if abs(moved) > 0.5:
+                continue
+            tried += 1
+            before = float(view[y, x, feature])
+            view[y, x, feature] = moved
+            error = total_error(model, *arguments)
+            failures += 1
+            if error < least:
+                least, failures = error, 0
+            else:
+                view[y, x, feature] = before
+
+
+def slope_of(model, arguments, view, y, x, feature, value, epsilon=1e-4) -> float:
+    """Derivative of the error by one feature, with nothing rounded, by a central difference."""
+    exact, before = model.quantized, [parameters.detach().clone() for parameters in model.grid_parameters]
+    for index in range(len(model.grids)):
+        model.load_codes(index, model.codes(index))
+    errors = []
+    model.quantized = False
+    for side in (-1, 1):
+        view[y, x, feature] = value + side * epsilon
+        errors.append(total_error(model, *arguments))
+    model.quantized = exact
+    for parameters, values in zip(model.grid_parameters, before):
+        parameters.data.copy_(values)
+    return (errors[1] - errors[0]) / (2 * epsilon)
+
+
+@pytest.mark.parametrize("case", ["linear", "learned", "one texel", "steep leaky"])
+def test_a_sweep_is_what_plain_loops_find(case):
+    model, arguments = setting(case)
+    other, _ = setting(case)
+    index, level = 0, model.grids[0].n_levels - 1
+    before = codes_of(model)
+    changed = search("torch", model, arguments, index, level)
+    with torch.no_grad():
+        plain_sweep(other, arguments, index, level)
+    agree = np.mean(codes_of(model)[index] == codes_of(other)[index])
+    assert agree > 0.97  # gradients of kinks, and differences of float32, turn single codes
+    assert changed == np.abs(codes_of(model)[index] - before[index]).sum() > 0
+    assert total_error(model, *arguments) <= total_error(other, *arguments) * 1.01
+
+
+@pytest.mark.parametrize("search_name", SEARCHES)
+@pytest.mark.parametrize("case", CASES)
+def test_every_sweep_lowers_the_error_and_touches_one_level_only(case, search_name, request):
+    if search_name == "cpu":
+        request.getfixturevalue("_kernels")
+    model, arguments = setting(case, seed=1)
+    start = total_error(model, *arguments)
+    for index, level in levels_of(model):
+        before, parameters = total_error(model, *arguments), [p.detach().clone() for p in model.grid_parameters]
+        changed = search(search_name, model, arguments, index, level)
+        after = total_error(model, *arguments)
+        assert after < before if changed else after == before
+        for other in range(len(model.grids)):
+            moved = (model.grid_parameters[other].detach() != parameters[other]).view(-1, model.grids[other].features)
+            first = model.grids[other].level_offset(level)
+            inside = slice(first, first + model.grids[other].resolution(level) ** 2) if other == index else slice(0, 0)
+            outside = moved.clone()
+            outside[inside] = False
+            assert not outside.any()
+        assert bool((model.codes(index).int() >= 0).all())
+    assert total_error(model, *arguments) < 0.99 * start
+
+
+@pytest.mark.usefixtures("_kernels")
+@pytest.mark.parametrize("case", CASES)
+def test_kernels_find_what_torch_finds(case):
+    model, arguments = setting(case, seed=2)
+    other, _ = setting(case, seed=2)
+    for index, level in levels_of(model):
+        assert search("torch", model, arguments, index, level) == pytest.approx(
+            search("cpu", other, arguments, index, level), rel=0.1, abs=2
+        )
+    for one, two in zip(codes_of(model), codes_of(other)):
+        assert np.mean(one == two) > 0.97
+    assert total_error(model, *arguments) == pytest.approx(total_error(other, *arguments), rel=0.01)
+
+
+@pytest.mark.usefixtures("_kernels")
+@pytest.mark.parametrize("case", ["linear", "learned", "one bit, many features"])
+def test_kernels_find_the_same_on_any_number_of_threads(case):
+    found = []
+    for n_threads in (1, 2, 5):
+        model, (material, channels, weights, lod_weights) = setting(case, seed=3)
+        for index, level in levels_of(model):
+            cpu_refine.refine_level(model, material, index, level, channels, weights, lod_weights, n_threads)
+        found.append(codes_of(model))
+    for other in found[1:]:
+        assert all((one == two).all() for one, two in zip(found[0], other))
+
+
+@pytest.mark.parametrize("search_name", SEARCHES)
+def test_a_texel_that_all_of_a_large_material_reads_is_left_alone(search_name, request):
+    if search_name == "cpu":
+        request.getfixturevalue("_kernels")
+    material = material_of(81, 67)
+    assert REACH < 81 * 67
+    model = make_model([GridSpec(1, 1, 2, 8), GridSpec(2, 1, 2, 8)], SWISH, material)
+    channels = material.present_channels.tolist()
+    weights = channel_loss_weights(material, dict.fromkeys(MAPS, 1.0), channels)
+    lod_weights = torch.ones(material.num_lods)
+    before = codes_of(model)
+    assert SEARCHES[search_name](model, material, 0, 0, channels, weights, lod_weights) == 0
+    assert (codes_of(model)[0] == before[0]).all()
+
+
+# --- rounds ----------------------------------------------------------------------------------------------------------
+
+SHAPE = {
+    "hash_grid_configs": [
+        {"max_resolution": 12, "n_levels": 2, "quantize_bits": 2, "save_bits": 8, "interpolation": "learned"},
+        {"max_resolution": 3, "n_levels": 1, "quantize_bits": 4, "save_bits": 8},
+    ],
+    "batch_size": 256, "max_iter": 200, "n_neurons": 16, "n_hidden_layers": 1, "activation": "hard_swish", "seed": 3,
+    "wrap_interval": 4, "wrap_strength": 0.3, "noise_std": 0.0,
+}  # fmt: skip
+
+
+@pytest.fixture(params=["torch", "cpu"])
+def engine_name(request):
+    if request.param == "cpu":
+        request.getfixturevalue("_kernels")
+    return request.param
+
+
+def trained(engine_name: str, **values):
+    """(model, material, config, engine) after a short run."""
+    config = make_config({**SHAPE, "engine": engine_name, **values})
+    material = material_of(24, 20)
+    model = new_model(config, material)
+    engine = create_engine(model, material, Schedule(config), torch.device("cpu"))
+    engine.step(config.max_iter)
+    engine.sync()
+    return model, material, config, engine
+
+
+def psnr_of_lod_0(model, material) -> float:
+    return score_lod(model, material, 0, **metric_options("psnr"))["psnr"]["all"]
+
+
+def test_rounds_lower_the_error_and_leave_to_each_round_what_is_its_own(engine_name, monkeypatch):
+    monkeypatch.setattr(refine, "TUNE_ITERATIONS", 60)
+    model, material, config, _ = trained(engine_name, refine=3)
+    refinement = refine.Refinement(model, material, config)
+    assert refinement.possible and refinement.searched == [True, False]
+    scores, codes, weights = [psnr_of_lod_0(model, material)], [codes_of(model)], [model.weights[0].detach().clone()]
+    swept = []
+    search_ = refinement.search
+    monkeypatch.setattr(refinement, "search", lambda *a: (swept.append((index, a[2])), search_(*a))[1])
+    for index in range(3):
+        assert refinement.round(index) > 0
+        scores.append(psnr_of_lod_0(model, material))
+        codes.append(codes_of(model))
+        weights.append(model.weights[0].detach().clone())
+    assert scores[1] > scores[0] + 0.1 and scores[3] > scores[1]
+    assert (codes[1][1] == codes[0][1]).all() and (codes[3][1] != codes[0][1]).any()
+    assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[1], weights[2])
+    assert swept == [(0, 0), (0, 0), (1, 0), (1, 0), (2, 0), (2, 0), (2, 1)]
+
+
+def test_tuning_leaves_the_codes_of_large_grids(engine_name, monkeypatch):
+    monkeypatch.setattr(refine, "TUNE_ITERATIONS", 60)
+    model, material, config, _ = trained(engine_name, refine=3)
+    before, parameters = codes_of(model), [p.detach().clone() for p in model.grid_parameters]
+    refine.Refinement(model, material, config)._tune(1)
+    assert torch.equal(model.grid_parameters[0].detach(), parameters[0])
+    assert not torch.equal(model.grid_parameters[1].detach(), parameters[1])
+    assert (codes_of(model)[0] == before[0]).all()
+
+
+def test_a_grid_of_rate_0_stays_as_it_is(engine_name):
+    grids = [{**SHAPE["hash_grid_configs"][0], "learning_rate": 0.0}, SHAPE["hash_grid_configs"][1]]
+    config = make_config({**SHAPE, "hash_grid_configs": grids})
+    fresh = new_model(config, material_of(24, 20))
+    model, *_ = trained(engine_name, hash_grid_configs=grids)
+    assert torch.equal(model.grid_parameters[0], fresh.grid_parameters[0])
+    assert not torch.equal(model.grid_parameters[1], fresh.grid_parameters[1])
+    frozen, *_ = trained(engine_name, hash_grid_configs=[{**grid, "learning_rate": 0.0} for grid in grids])
+    assert all(torch.equal(one, two) for one, two in zip(frozen.grid_parameters, fresh.grid_parameters))
+    assert not torch.equal(frozen.weights[0], fresh.weights[0])
+
+
+@pytest.mark.usefixtures("_kernels")
+def test_engines_agree_with_a_grid_of_rate_0():
+    grids = [{**SHAPE["hash_grid_configs"][0], "learning_rate": 0.0}, SHAPE["hash_grid_configs"][1]]
+    one, two = (trained(name, hash_grid_configs=grids, max_iter=3)[0] for name in ("torch", "cpu"))
+    for a, b in zip(one.parameters(), two.parameters()):
+        assert torch.allclose(a, b, atol=1e-5)
+
+
+def test_an_engine_goes_on_from_a_changed_model_with_its_moments(engine_name):
+    model, _, _, engine = trained(engine_name, max_iter=30)
+    moments = {i: m["exp_avg_sq"].clone() for i, m in up_to_date(engine.state(), model).items()}
+    for index in range(2):
+        model.load_codes(index, model.codes(index))
+    wanted = [p.detach().clone() for p in model.parameters()]
+    engine.reload()
+    engine.sync()
+    assert all(torch.equal(p, w) for p, w in zip(model.parameters(), wanted))
+    after = up_to_date(engine.state(), model)
+    assert all(torch.equal(after[i]["exp_avg_sq"], value) for i, value in moments.items())
+    engine.step(5)
+    assert engine.iteration == 35
+
+
+def test_a_small_grid_is_searched_where_the_large_one_has_too_many_bits(engine_name):
+    grids = [{"max_resolution": 12, "quantize_bits": 8, "save_bits": 16}, SHAPE["hash_grid_configs"][1]]
+    model, material, config, _ = trained(engine_name, hash_grid_configs=grids, refine=1)
+    refinement, before = refine.Refinement(model, material, config), codes_of(model)
+    assert refinement.searched == [False, True] and refinement.round(0) > 0
+    assert (codes_of(model)[0] == before[0]).all() and (codes_of(model)[1] != before[1]).any()
+
+
+def test_a_model_stays_as_it_was_when_tuning_diverges(engine_name, monkeypatch):
+    model, material, config, _ = trained(engine_name, refine=2, max_iter=20)
+    before = [p.detach().clone() for p in model.parameters()]
+    monkeypatch.setattr(refine, "NETWORK_FACTOR", 1e30)
+    refine.Refinement(model, material, config)._tune(1)
+    assert all(torch.equal(p, b) for p, b in zip(model.parameters(), before))
+
+
+def test_nothing_to_refine_without_codes_or_with_fine_ones():
+    grids = [{"max_resolution": 8, "quantize_bits": 8, "save_bits": 16}]
+    for values in ({"quantize": False}, {"hash_grid_configs": grids}):
+        model, material, config, _ = trained("torch", max_iter=2, **values)
+        assert not refine.Refinement(model, material, config).possible
+
+
+# --- in a run --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def _offline():
+    with offline():
+        yield
+
+
+def flags(maps, save_dir, rounds, *more):
+    return ["--data_dir", maps, "--save_dir", save_dir, "--max_iter", 30, "--quantize_bits", 2, "--save_bits", 8,
+            "--refine", rounds, *more]  # fmt: skip
+
+
+@pytest.mark.usefixtures("_offline")
+def test_rounds_given_later_or_after_an_interrupt_are_the_same_as_rounds_in_one_go(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(refine, "TUNE_ITERATIONS", 20)
+    maps = save_maps(tmp_path / "maps", 16, 12)
+    whole = quick(*flags(maps, tmp_path / "whole", 3))
+    assert "refining 3 of 3" not in capsys.readouterr().err
+    later = quick(*flags(maps, tmp_path / "later", 1))
+    assert payload(checkpoint_of(later, 30))["training"]["refined"] == 1
+    quick("--load_dir", later, "--refine", 3)
+    one_round = refine.Refinement.round
+
+    def interrupted_round(self, index):
+        if index == 0:
+            os.kill(os.getpid(), signal.SIGINT)
+        return one_round(self, index)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(refine.Refinement, "round", interrupted_round)
+        assert train.main([*QUICK, *map(str, flags(maps, tmp_path / "cut", 3))]) == 130
+    said = capsys.readouterr().out
+    assert "refining 1 of 3" in said and "refining 2 of 3" not in said
+    cut = newest_run(tmp_path / "cut")
+    assert payload(checkpoint_of(cut, 30))["training"]["refined"] == 1
+    assert train.main(shlex.split(re.search("continue with: (.*)", said)[1])[2:]) == 0
+    for run in (later, cut):
+        assert checkpoint_differences(checkpoint_of(whole, 30), checkpoint_of(run, 30)) == []
+    assert leftovers(tmp_path) == []
+
+
+@pytest.mark.usefixtures("_offline")
+def test_refining_shows_in_what_is_said_and_in_the_psnr(tmp_path, capsys):
+    maps = save_maps(tmp_path / "maps", 16, 12)
+    psnr = []
+    for rounds in (0, 1):
+        assert train.main([*QUICK, *map(str, flags(maps, tmp_path / str(rounds), rounds))]) == 0
+        assert ("refining 1 of 1" in capsys.readouterr().out) == (rounds == 1)
+        metrics = json.loads((newest_run(tmp_path / str(rounds)) / "metrics.json").read_text())
+        psnr.append(metrics["psnr"]["all"])
+    assert psnr[1] > psnr[0] + 0.05
+
+
+@pytest.mark.usefixtures("_offline")
+def test_a_finished_run_with_all_its_rounds_has_nothing_left(tmp_path, capsys):
+    maps = save_maps(tmp_path / "maps", 16, 12)
+    run = quick(*flags(maps, tmp_path / "out", 1))
+    assert "already reached" in refusal(capsys, "--load_dir", run)
+    assert "already reached" in refusal(capsys, "--load_dir", run, "--refine", 1)
+    early = quick(*flags(maps, tmp_path / "early", 1, "--save_interval", 10))
+    assert "already reached" in refusal(capsys, "--load_dir", early, "--load_iter", 20, "--max_iter", 15)

@@ -1,0 +1,258 @@
+"""A batch as users start it, and what may befall it: killed processes, a full disk, a folder that cannot be written.
+
+After each: nothing half written, finished work still valid, and a second start ends with the undisturbed results.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import train
+from engine.cpu import engine as cpu_engine
+from groups import local as group_local
+from groups.journal import damage, read_batch, read_record, run_folders
+from tests.support.runs import (
+    OFFLINE,
+    QUICK,
+    ROOT,
+    checkpoint_differences,
+    leftovers,
+    offline,
+    quick,
+    refusal,
+    save_maps,
+    tree,
+)
+from training.run_folder import list_checkpoints
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a POSIX system")
+GOOD = ("a", "b's \"größe\"", "d/e")
+PATIENCE_S = 120
+
+
+CHUNKS = cpu_engine.CHUNKS  # as it is outside of the tests: conftest.py has not changed it yet
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _as_users_have_it():
+    with offline(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cpu_engine, "CHUNKS", CHUNKS)
+        yield
+
+
+@pytest.fixture(scope="module")
+def batch(tmp_path_factory):
+    """Three good materials and a broken one."""
+    folder = tmp_path_factory.mktemp("faults") / "batch"
+    for seed, name in enumerate(GOOD):
+        save_maps(folder / name, 24, 16, ("diffuse", "roughness"), seed=seed)
+    save_maps(folder / "c", 8, 8)
+    (folder / "c" / "made_normal.png").write_bytes(b"broken")
+    return folder
+
+
+ITERATIONS = 600
+SETTINGS = ["--max_iter", ITERATIONS, "--save_interval", 100, "--n_neurons", 32, "--batch_size", 2048]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(batch, tmp_path_factory):
+    """Per good material the last checkpoint of a run of its own."""
+    out = tmp_path_factory.mktemp("undisturbed")
+    runs = {n: quick(*SETTINGS, "--data_dir", batch / n, "--save_dir", out / str(i)) for i, n in enumerate(GOOD)}
+    return {name: run / "models" / f"train_result_{ITERATIONS}" for name, run in runs.items()}
+
+
+def flags(batch, out, *more):
+    folders = ["--groups_batch_dir", batch, "--groups_save_dir", out, "--groups_recursive"]
+    return [str(flag) for flag in [*QUICK, *SETTINGS, "--groups_batching", *folders, *more]]
+
+
+@contextlib.contextmanager
+def started(batch, out, *more):
+    """`python train.py --groups_batching ...`; what is left of it is killed."""
+    (out.parent / "trainer.py").write_text("raise ImportError('of the working folder')")
+    command = [sys.executable, str(ROOT / "train.py"), *flags(batch, out, "--groups_max_workers", 2, *more)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=out.parent,
+                               env={**os.environ, **OFFLINE})  # fmt: skip
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def until(condition, what):
+    """Wait; returns what `condition` returned."""
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        found = condition()
+        if found:
+            return found
+        time.sleep(0.02)
+    raise AssertionError(f"{what}: not within {PATIENCE_S} s")
+
+
+def record_of(out, name):
+    return read_record(out / name)
+
+
+def at_work(out):
+    """{group: process} of those that have saved a checkpoint and are not done."""
+    found = {}
+    for name in GOOD:
+        record = record_of(out, name)
+        runs = run_folders(out / name)
+        if record is not None and record.status == "running" and runs and list_checkpoints(runs[-1]):
+            found[name] = record.process
+    return found
+
+
+def went_on(out, name):
+    log = out / name / "log.txt"
+    return log.is_file() and "\ngrids " in log.read_text(encoding="utf-8").partition("\ncontinuing ")[2]
+
+
+def alive(process):
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    with contextlib.suppress(OSError):  # one that nobody has waited for yet
+        return Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
+    return True
+
+
+def check_finished(out):
+    """What is recorded as done is valid, now and whatever happened before; returns how many."""
+    done = {name: record for name in GOOD if (record := record_of(out, name)) and record.status == "done"}
+    assert [damage(out / name, record) for name, record in done.items()] == [None] * len(done)
+    return len(done)
+
+
+def check_complete(out, undisturbed, said):
+    """Every good group equals the undisturbed run, the broken one is named with its reason, nothing is left over."""
+    lines = said.splitlines()
+    assert f"3 of 4 materials trained, in {out}" in lines
+    assert lines[-1].startswith("failed: c: ") and "made_normal.png" in lines[-1]
+    assert check_finished(out) == 3
+    for name, whole in undisturbed.items():
+        record = record_of(out, name)
+        left = [d for d in checkpoint_differences(whole, record.checkpoint(out / name)) if "num_threads" not in d]
+        assert left == []
+    state = {row["name"]: row["status"] for row in read_batch(out)["groups"]}
+    assert state == {"a": "done", GOOD[1]: "done", "c": "failed", "d": "skipped", "d/e": "done"}
+    assert leftovers(out) == []
+
+
+def test_kill_9_of_a_worker_and_of_the_batch_then_sigterm(batch, undisturbed, tmp_path, capsys):
+    out = tmp_path / "out"
+    with started(batch, out) as process:
+        victim, number = next(iter(until(lambda: at_work(out), "a checkpoint").items()))
+        os.kill(number, signal.SIGKILL)
+        until(lambda: record_of(out, victim).status == "failed", "the record of the group that was killed")
+        assert "SIGKILL" in record_of(out, victim).reason
+        assert leftovers(out / victim) == []
+        line = refusal(capsys, *flags(batch, out))
+        assert f"process {process.pid} on " in line, "a second batch in the same folder"
+        orphans = until(lambda: at_work(out), "another group at work").values()
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    check_finished(out)
+
+    with started(batch, out) as process:  # at once: those of the first may still be saving
+        assert "did not end by itself" in process.stdout.readline()
+        until(lambda: any(went_on(out, name) for name in GOOD), "a group that went on")
+        process.send_signal(signal.SIGTERM)
+        said, complained = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 128 + signal.SIGTERM and complained == "", complained
+    assert "interrupted" in said
+    assert not any(alive(number) for number in orphans)
+    assert not any(alive(record_of(out, name).process) for name in GOOD if record_of(out, name))
+    check_finished(out)
+    assert leftovers(out) == []
+
+    with started(batch, out) as process:
+        said, complained = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 1 and complained == "", complained
+    check_complete(out, undisturbed, said)
+    runs = [len(run_folders(out / name)) for name in GOOD]
+    assert runs == [1, 1, 1], "every group went on in the folder where it began"
+
+
+def test_processes_end_when_the_batch_has_gone(batch, tmp_path):
+    out = tmp_path / "out"
+    with started(batch, out, "--max_iter", 10_000_000, "--early_stop", "False") as process:
+        numbers = until(lambda: len(at_work(out)) == 2 and at_work(out), "two groups at work").values()
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        until(lambda: not any(alive(number) for number in numbers), "the end of the processes")
+    assert leftovers(out) == []
+    for name in ("a", GOOD[1]):
+        run, = run_folders(out / name)
+        assert max(list_checkpoints(run)) % 100 or "saved" in (out / name / "log.txt").read_text(encoding="utf-8")
+
+
+# --- disks -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 300 KB; grown(disk) makes it larger."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(disk)]
+    if os.geteuid() != 0 or subprocess.run(command, capture_output=True).returncode:
+        pytest.skip("needs to mount a tmpfs: root only")
+    yield disk
+    subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def remount(disk, options):
+    subprocess.run(["mount", "-o", f"remount,{options}", str(disk)], check=True)
+
+
+def test_a_full_disk(batch, undisturbed, small_disk, monkeypatch, capsys):
+    monkeypatch.setattr(group_local, "START_METHOD", "fork")
+    out = small_disk / "out"
+    assert train.main(flags(batch, out)) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert sum("the disk is full" in line for line in lines if line.startswith("failed: ")) >= 2, lines
+    assert leftovers(out) == []
+    check_finished(out)
+    remount(small_disk, "size=100m")
+    assert train.main(flags(batch, out)) == 1
+    check_complete(out, undisturbed, capsys.readouterr().out)
+
+
+def test_a_disk_that_cannot_be_written(batch, small_disk, capsys):
+    (small_disk / "out").mkdir()
+    remount(small_disk, "ro")
+    before = tree(small_disk)
+    line = refusal(capsys, *flags(batch, small_disk / "out"))
+    assert "read-only" in line and "batch.lock" in line
+    assert tree(small_disk) == before
+
+
+def test_one_folder_that_cannot_be_written(batch, undisturbed, small_disk, tmp_path, monkeypatch, capsys):
+    """It costs its own group and no other."""
+    monkeypatch.setattr(group_local, "START_METHOD", "fork")
+    out = tmp_path / "out"
+    out.mkdir()
+    remount(small_disk, "ro,size=100m")
+    (out / "a").symlink_to(small_disk)
+    assert train.main(flags(batch, out)) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert "2 of 4" in lines[-3] and lines[-2].startswith("failed: a: ") and "read-only" in lines[-2], lines
+    assert check_finished(out) == 2
+    remount(small_disk, "rw")
+    assert train.main(flags(batch, out)) == 1
+    check_complete(out, undisturbed, capsys.readouterr().out)

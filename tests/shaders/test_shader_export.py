@@ -1,0 +1,249 @@
+"""export.py --shader: what is written, that it compiles, and that the committed translations are up to date."""
+
+from __future__ import annotations
+
+import importlib.util
+import itertools
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import export
+from common.errors import run_command
+from formats.textures import read_export
+from shaders.export import shader_source, weight_bytes, weight_columns, write_shaders
+from shaders.languages import LANGUAGES
+
+ROOT = Path(__file__).resolve().parents[2]
+ALL = ",".join(LANGUAGES)
+STORAGES = [
+    (weights, kind, layout)
+    for weights in ("baked", "buffer")
+    for kind in ("float32", "float16")
+    for layout in ("packed", "filterable")
+]
+STORAGE_IDS = ["-".join(storage) for storage in STORAGES]
+
+# A fragment shader around the example of the header, per language.
+WRAPPERS = {
+    "hlsl": "{source}\nfloat4 main(float2 uv : TEXCOORD0) : SV_Target\n{{\n{example}\n"
+    "return float4(albedo + normal, 1.0);\n}}\n",
+    "glsl": "#version 450\n{source}\nlayout(location = 0) in vec2 uv;\nlayout(location = 0) out vec4 color;\n"
+    "void main()\n{{\n{example}\ncolor = vec4(albedo + normal, 1.0);\n}}\n",
+    "essl": "#version 300 es\n{source}\nin vec2 uv;\nout vec4 color;\n"
+    "void main()\n{{\n{example}\ncolor = vec4(albedo + normal, 1.0);\n}}\n",
+}
+COMPILERS = {
+    "hlsl": ["-D", "-V", "-S", "frag", "-e", "main"],
+    "glsl": ["-V", "-S", "frag"],
+    "essl": ["-S", "frag"],
+}
+
+
+def load_generate():
+    spec = importlib.util.spec_from_file_location("generate", ROOT / "shaders" / "generate.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def example_of(source: str) -> str:
+    """The lines of code in the header's example."""
+    header = source.split("\n\n")[0].split("Example, in a fragment shader:\n")[1]
+    return "\n".join(line.removeprefix("//") for line in header.splitlines())
+
+
+def test_committed_translations_are_up_to_date():
+    generate = load_generate()
+    slangc = generate.find_slangc()
+    if slangc is None:
+        pytest.skip("needs Slang's compiler: pip install --no-deps slangtorch")
+    if generate.version_of(slangc) != generate.SLANG_VERSION:
+        pytest.skip(f"the committed files are by slangc {generate.SLANG_VERSION}, here is another version")
+    names = set()
+    for target, reading in itertools.product(generate.TARGETS, generate.READINGS):
+        name = generate.file_name(target, reading)
+        committed = (generate.GENERATED / name).read_text(encoding="utf-8")
+        assert generate.translate(slangc, target, reading) == committed, f"{name}: run python shaders/generate.py"
+        names.add(name)
+    assert {path.name for path in generate.GENERATED.iterdir()} == names
+
+
+def example_shader(language: str, storage: tuple[str, str, str], export_folder: Path, path: Path) -> None:
+    """Write a fragment shader around the example of the header."""
+    exported = read_export(export_folder)
+    source = shader_source(exported.model, exported.manifest["material"], language, *storage)
+    path.write_text(WRAPPERS[language].format(source=source, example=example_of(source)))
+
+
+def compile_with_glslang(language: str, path: Path) -> Path:
+    """Compile a fragment shader; return the SPIR-V, which is not made for GLSL ES."""
+    compiler = shutil.which("glslangValidator")
+    if not compiler:
+        pytest.skip("needs glslangValidator: apt install glslang-tools")
+    command, out = [compiler, *COMPILERS[language], path], path.with_suffix(".spv")
+    if "-V" in command:
+        command += ["-o", out]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0 and "ERROR" not in done.stdout, done.stdout
+    return out
+
+
+@pytest.mark.parametrize("language", WRAPPERS)
+@pytest.mark.parametrize("storage", STORAGES, ids=STORAGE_IDS)
+def test_the_example_of_the_header_compiles(language, storage, shipped, tmp_path):
+    example_shader(language, storage, shipped[0], tmp_path / "shader.frag")
+    compile_with_glslang(language, tmp_path / "shader.frag")
+
+
+@pytest.mark.parametrize("language", ["hlsl", "glsl"])
+@pytest.mark.parametrize("storage", STORAGES, ids=STORAGE_IDS)
+def test_its_spirv_is_valid(language, storage, shipped, tmp_path):
+    validator = shutil.which("spirv-val")
+    if not validator:
+        pytest.skip("needs spirv-val: apt install spirv-tools")
+    example_shader(language, storage, shipped[0], tmp_path / "shader.frag")
+    module = compile_with_glslang(language, tmp_path / "shader.frag")
+    done = subprocess.run([validator, "--target-env", "vulkan1.1", module], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def compile_with_dxc(path: Path) -> subprocess.CompletedProcess:
+    """Microsoft's compiler for HLSL, shader model 6.0, through Slang's, which finds libdxcompiler.so beside itself."""
+    slangc = load_generate().find_slangc()
+    if slangc is None:
+        pytest.skip("needs Slang's compiler: pip install --no-deps slangtorch")
+    command = [slangc, path, "-pass-through", "dxc", "-target", "dxil", "-profile", "sm_6_0", "-entry", "main"]
+    command += ["-stage", "fragment", "-o", path.with_suffix(".dxil")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if "failed to load downstream compiler" in done.stderr:
+        pytest.skip("needs DXC: .ci/run puts libdxcompiler.so of compushady-lrtu beside slangc")
+    return done
+
+
+@pytest.mark.parametrize("storage", STORAGES, ids=STORAGE_IDS)
+def test_dxc_takes_the_hlsl(storage, shipped, tmp_path):
+    path = tmp_path / "shader.hlsl"
+    example_shader("hlsl", storage, shipped[0], path)
+    done = compile_with_dxc(path)
+    assert done.returncode == 0 and "error" not in done.stderr, done.stderr
+    assert path.with_suffix(".dxil").read_bytes()[:4] == b"DXBC"  # the container, of DXIL too
+
+
+def test_dxc_refuses_what_is_wrong(shipped, tmp_path):
+    path = tmp_path / "shader.hlsl"
+    example_shader("hlsl", STORAGES[1], shipped[0], path)
+    path.write_text(path.read_text().replace(".SampleLevel(ntSampler, uv, lod)", ".SampleLevel(uv, lod)"))
+    done = compile_with_dxc(path)
+    assert done.returncode != 0 and "SampleLevel" in done.stderr
+
+
+def test_weights_in_a_uniform_block_compile(shipped, tmp_path):
+    exported = read_export(shipped[0])
+    source = shader_source(exported.model, exported.manifest["material"], "essl", "buffer")
+    path = tmp_path / "shader.frag"
+    text = WRAPPERS["essl"].format(source="#define NT_UNIFORM_WEIGHTS\n" + source, example=example_of(source))
+    path.write_text(text)
+    compile_with_glslang("essl", path)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("storage", STORAGES, ids=STORAGE_IDS)
+def test_every_name_is_defined(language, storage, shipped):
+    """What the translated text takes from the preamble is there, in Metal too, which nothing here compiles."""
+    exported = read_export(shipped[0])
+    source = shader_source(exported.model, exported.manifest["material"], language, *storage)
+    defined = set(re.findall(r"(?:#define|const) (NT_\w+)", source))
+    for_hosts = {"NT_REGISTER", "NT_SAMPLER_REGISTER", "NT_BINDING", "NT_UNIFORM_WEIGHTS"}
+    assert set(re.findall(r"\bNT_[A-Z_]+\b", source)) - for_hosts <= defined
+    for name in set(re.findall(r"\b(nt[A-Z]\w*)\(", source)) - {"ntSampler"}:  # of Metal, a variable
+        assert re.search(rf"^(?:fn {name}\(|[\w<>]+ {name}\(.*\)$)", source, re.MULTILINE), name
+    for bracket in ("()", "[]", "{}"):
+        assert source.count(bracket[0]) == source.count(bracket[1])
+    assert max(map(len, source.split("\n\n")[0].splitlines())) <= 140
+
+
+@pytest.mark.parametrize("weight_type", ["float32", "float16"])
+def test_weights_baked_and_in_a_buffer_are_the_model_s(weight_type, shipped):
+    model = read_export(shipped[0]).model
+    columns = weight_columns(model)
+    assert columns.shape == (sum(weight.numel() for weight in model.weights) // 4, 4)
+    first = model.weights[0].detach().numpy()
+    np.testing.assert_array_equal(columns[1], first[0:4, 1])
+    np.testing.assert_array_equal(columns[first.shape[1] + 2], first[4:8, 2])
+    dtype = {"float32": "<f4", "float16": "<f2"}[weight_type]
+    stored = np.frombuffer(weight_bytes(model, weight_type), dtype).reshape(-1, 4)
+    assert len(stored) % 256 == 0  # rows of the texture for GLSL ES
+    np.testing.assert_array_equal(stored[: len(columns)], columns.astype(dtype))
+    source = shader_source(model, {"name": "", "width": 12, "height": 10, "maps": []}, "wgsl", "baked", weight_type)
+    table = source.split("ntWeightTable")[1].split(");")[0]
+    if weight_type == "float32":
+        numbers = np.array(re.findall(r"-?[\d.]+(?:e[-+]\d+)?", table.split("(\n")[1].replace("vec4<f32>", "")), "f4")
+    else:
+        words = [int(word, 16) for word in re.findall(r"0x([0-9a-f]{8})u", table)]
+        numbers = np.array(words, "<u4").view("<f2")
+    np.testing.assert_array_equal(numbers.reshape(-1, 4), columns.astype(dtype))
+
+
+def test_float16_refuses_what_it_cannot_hold(shipped, refused):
+    model = read_export(shipped[0]).model
+    with torch.no_grad():
+        model.weights[0][0, 0] = 1e6
+    with refused("--weight_type float16", "1e+06", "float32"):
+        weight_bytes(model, "float16")
+
+
+def test_a_hostile_name_stays_in_its_comment(shipped, tmp_path):
+    edit = {"name": "a\\\n#error */ \u2028 \x00é"}
+    exported = read_export(shipped[0])
+    material = {**exported.manifest["material"], **edit}
+    for language in LANGUAGES:
+        header = shader_source(exported.model, material, language).split("\n\n")[0].splitlines()
+        assert all(line.startswith("//") and line.isascii() and not line.endswith("\\") for line in header)
+
+
+def test_the_command_writes_all_languages_twice_the_same(folder, tmp_path):
+    command = ["--load_dir", str(folder), "--shader", ALL, "--weights", "buffer", "--weight_type", "float16"]
+    for name in ("one", "two"):
+        assert run_command(lambda name=name: export.main([*command, "--out_dir", str(tmp_path / name)])) == 0
+    names = sorted(path.name for path in (tmp_path / "one").iterdir())
+    assert names == sorted([language.file_name for language in LANGUAGES.values()] + ["decoder_weights.bin"])
+    for name in names:
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+    exported = read_export(folder)
+    write_shaders(tmp_path / "three", exported.model, exported.manifest["material"], ["hlsl"])
+    assert [path.name for path in (tmp_path / "three").iterdir()] == ["decoder.hlsl"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--shader", "hlsl,cg"], ["--shader", "'cg'", "wgsl"]),
+        (["--shader", ","], ["--shader"]),
+        (["--weights", "buffer"], ["--weights", "--shader"]),
+        (["--weight_type", "float16"], ["--weight_type", "--shader"]),
+        (["--shader", "hlsl", "--weights", "disk"], ["--weights"]),
+        ([], ["--shader", "--images"]),
+    ],
+    ids=str,
+)
+def test_bad_flags_are_one_line(flags, words, folder, tmp_path, capsys):
+    assert run_command(lambda: export.main(["--load_dir", str(folder), "--out_dir", str(tmp_path / "o"), *flags])) == 2
+    message = capsys.readouterr().err
+    assert len(message.splitlines()) == 1 and all(word in message for word in words), message
+    assert not (tmp_path / "o").exists()
+
+
+def test_too_many_frequencies(folder, refused):
+    from model import NeuralTexture
+    from shape import DecoderSpec, GridSpec
+
+    model = NeuralTexture([GridSpec(2, 1, 8, 8)], DecoderSpec(40, 16, 1), 1)
+    with refused("--shader", "31", "40"):
+        shader_source(model, read_export(folder).manifest["material"], "hlsl")
+

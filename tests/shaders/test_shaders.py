@@ -1,0 +1,363 @@
+"""What trains is what renders: the model in memory, numpy from the files, WGSL and GLSL ES give the same texels.
+
+WGSL runs through wgpu and in a browser's WebGPU, GLSL ES in WebGL 2; features packed, and through samplers.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from dataset import Constant, Material
+from formats.manifest import describe_material
+from formats.textures import read_export, write_export
+from maps.channels import CHANNELS, map_slice
+from model import NeuralTexture
+from quantize import QUANTIZE_BITS, SAVE_BITS
+from shaders.export import shader_source, texture_names, weight_bytes, weight_columns
+from shape import DecoderSpec, GridSpec
+from tests.support import reference
+from tests.support.metal_host import run_metal
+from tests.support.shader_hosts import Job, run_essl, run_webgpu, run_wgsl
+
+TOLERANCE = 1e-4
+PAIRS = [(q, s) for q in QUANTIZE_BITS for s in SAVE_BITS if q <= s]
+RESOLUTIONS = ((32, 6), (8, 3), (4, 1))
+ALL_MAPS = {"diffuse": 3, "normal": 3, "roughness": 1, "occlusion": 1, "metallic": 1, "specular": 1, "displacement": 1}
+
+
+@dataclass(frozen=True)
+class Case:
+    grids: tuple[GridSpec, ...]
+    decoder: DecoderSpec
+    size: tuple[int, int] = (64, 64)
+    maps: tuple[str, ...] = tuple(ALL_MAPS)
+    constants: tuple[tuple[int, Constant], ...] = ()
+    weights: str = "baked"
+    weight_type: str = "float32"
+    linear_color: bool = False
+    layout: str = "packed"
+
+
+def _mixed_cases() -> dict[str, Case]:
+    """Every pair of bits and word, three grids a material; widths, depths, forms and storages in turns."""
+    cases = {}
+    for k in range(-(-len(PAIRS) // 3)):
+        grids = []
+        for (bits, word), (resolution, levels) in zip(PAIRS[3 * k : 3 * k + 3], RESOLUTIONS):
+            # four texels of many features make a wide first layer, which takes long to compile
+            grids.append(GridSpec(resolution, levels, bits, word, "learned" if k in (3, 5, 6) else "linear"))
+        activation = ("leaky_relu", "hard_swish")[k // 2 % 2]
+        decoder = DecoderSpec((12, 3)[k % 2], (16, 32, 64)[k % 3], k % 4, (0, 3, 2)[k % 3], activation)
+        cases[f"mixed_{k}"] = Case(
+            tuple(grids), decoder, ((64, 64), (64, 32))[k % 4 // 2],
+            weights=("baked", "buffer")[k // 2 % 2], weight_type=("float32", "float16")[k % 2],
+        )  # fmt: skip
+    return cases
+
+
+REFERENCE_FORM = (GridSpec(16, 5, 4, 32), GridSpec(4, 1, 4, 32))
+LEARNED_FORM = (GridSpec(32, 4, 2, 16, "learned"), GridSpec(8, 1, 8, 32))
+CASES = {
+    "reference": Case(REFERENCE_FORM, DecoderSpec()),
+    "reference_buffer": Case(REFERENCE_FORM, DecoderSpec(), weights="buffer"),
+    "reference_half": Case(REFERENCE_FORM, DecoderSpec(), weight_type="float16"),
+    "learned": Case(LEARNED_FORM, DecoderSpec(0, 32, 1, 3, "hard_swish"), (64, 32)),
+    "learned_buffer_half": Case(
+        LEARNED_FORM, DecoderSpec(0, 32, 3, 3, "hard_swish"), (32, 64), weights="buffer", weight_type="float16"
+    ),
+    "constants": Case(
+        (GridSpec(20, 3, 8, 32),), DecoderSpec(5, 16, 1), (40, 24), ("diffuse", "normal", "metallic"),
+        ((5, Constant(255, 8)), (8, Constant(37, 8))), weight_type="float16", linear_color=True,
+    ),
+    "one_texel": Case((GridSpec(1, 1, 8, 8),), DecoderSpec(2, 16, 0), (1, 1), ("roughness",)),
+    "few_weights_half": Case((GridSpec(4, 2, 4, 16),), DecoderSpec(3, 16, 0), (4, 8), weight_type="float16"),
+    "slope": Case((GridSpec(12, 3, 1, 8),), DecoderSpec(1, 18, 2, negative_slope=0.25), (12, 12), weights="buffer"),
+    **_mixed_cases(),
+}
+SAMPLED_CASES = {  # through the hardware's sampler
+    "filterable": Case(REFERENCE_FORM, DecoderSpec(4, 16, 1), layout="filterable"),
+    "bgra4": Case(REFERENCE_FORM, DecoderSpec(2, 32, 2, 0, "hard_swish"), (64, 32), layout="bgra4"),
+    "filterable_bits": Case(
+        (GridSpec(32, 6, 2, 8), GridSpec(8, 3, 8, 16), GridSpec(4, 1, 1, 8)), DecoderSpec(3, 16, 1, 3), (32, 64),
+        weights="buffer", layout="filterable",
+    ),
+    "filterable_learned": Case(
+        LEARNED_FORM, DecoderSpec(0, 32, 1, 3, "hard_swish"), (64, 32), weights="buffer", layout="filterable"
+    ),
+    "filterable_odd": Case(
+        (GridSpec(20, 3, 8, 64),), DecoderSpec(5, 64, 3), (40, 24), ("diffuse", "normal", "metallic"),
+        ((5, Constant(255, 8)),), weights="buffer", weight_type="float16", layout="filterable",
+    ),
+    "filterable_one_texel": Case((GridSpec(1, 1, 8, 8),), DecoderSpec(2, 16, 0), (1, 1), layout="filterable"),
+    "bgra4_padded": Case(
+        (GridSpec(8, 4, 4, 8, "learned"), GridSpec(12, 2, 4, 16)), DecoderSpec(1, 16, 2, 2), weights="buffer",
+        layout="bgra4",
+    ),
+}
+CASES |= SAMPLED_CASES  # fmt: skip
+
+
+@dataclass
+class Shipped:
+    model: NeuralTexture
+    manifest: dict
+    folder: Path
+    queries: np.ndarray  # (n, 4) float32: u, v, lod, 0
+    want: np.ndarray  # (n, 20) float64, see shader_hosts
+
+
+def make_queries(num_lods: int, random: np.random.Generator) -> np.ndarray:
+    """uv in [-1.5, 2.5]^2 at LOD 0, 0.5, 1, 2.5 and the last.
+
+    On odd multiples of 2^-13: float32 then holds every position exactly, so that all decoders agree on which texel is
+    the nearest. A learned grid jumps from one texel to the next.
+    """
+    lods = np.unique(np.minimum([0, 0.5, 1, 2.5, num_lods - 1], num_lods - 1))
+    n = 64 * len(lods)
+    uv = (2 * random.integers(-1.5 * 4096, 2.5 * 4096, (n, 2)) + 1) / 8192
+    return np.column_stack([uv, np.repeat(lods, 64), np.zeros(n)]).astype(np.float32)
+
+
+def with_helpers(values: np.ndarray, queries: np.ndarray, manifest: dict) -> np.ndarray:
+    """(n, 11) decoded values -> (n, 20) with the helpers' results."""
+    material = manifest["material"]
+    maps = {entry["map"]: entry for entry in material["maps"]}
+    normal = np.broadcast_to([0.0, 0.0, 1.0], (len(values), 3))
+    if "normal" in maps:
+        vector = values[:, map_slice("normal")] * 2 - 1
+        normal = vector / np.linalg.norm(vector, axis=1, keepdims=True)
+    diffuse = values[:, map_slice("diffuse")]
+    if maps.get("diffuse", {}).get("color_space") == "srgb":
+        c = np.clip(diffuse, 0, 1)
+        diffuse = np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4)
+    size = [material["width"], material["height"]]
+    uv = queries[:, :2].astype(np.float64)
+    lengths = [(d * size * d * size).sum(axis=1) for d in (uv / 100, uv[:, ::-1] / 50)]
+    lod = 0.5 * np.log2(np.maximum(np.maximum(*lengths), 1e-12))
+    sizes = np.maximum(np.array([size]) >> np.floor(queries[:, 2:3] + 0.5).astype(int), 1)
+    centre = (np.floor(uv * sizes - 0.5 + uv[:, ::-1] / 4 + 0.375) + 0.5) / sizes
+    return np.column_stack([values, normal, diffuse, lod, centre])
+
+
+@pytest.fixture(scope="module")
+def shipped(tmp_path_factory) -> dict[str, Shipped]:
+    """Every case, exported, with what the model in memory says."""
+    torch.set_num_threads(1)
+    result = {}
+    for index, (name, case) in enumerate(CASES.items()):
+        random = np.random.default_rng(index)
+        width, height = case.size
+        arrays = {m: random.integers(0, 256, (height, width, ALL_MAPS[m]), dtype=np.uint8) for m in case.maps}
+        material = Material.from_arrays(f"case {name}", arrays, linear_color=case.linear_color)
+        model = NeuralTexture(
+            case.grids, case.decoder, material.num_lods, seed=index, seamless=False, constants=dict(case.constants),
+            present_channels=material.present_channels.tolist(),
+        )  # fmt: skip
+        with torch.no_grad():
+            for parameters in model.grid_parameters:
+                parameters.uniform_(-0.6, 0.6)
+        folder = tmp_path_factory.mktemp(name)
+        write_export(folder, model, describe_material(material), layout=case.layout)
+        exported = read_export(folder)
+        model = stored_model(model, case.weight_type)
+        queries = make_queries(material.num_lods, random)
+        with torch.no_grad():
+            values = model(torch.from_numpy(queries[:, :2]), torch.from_numpy(queries[:, 2])).numpy().astype(np.float64)
+        want = with_helpers(values, queries, exported.manifest)
+        result[name] = Shipped(exported.model, exported.manifest, folder, queries, want)
+    return result
+
+
+def stored_model(model: NeuralTexture, weight_type: str) -> NeuralTexture:
+    """The model with its weights as the shader stores them."""
+    if weight_type == "float16":
+        model = copy.deepcopy(model)
+        with torch.no_grad():
+            for weight in model.weights:
+                weight.copy_(weight.half().float())
+    return model
+
+
+def make_job(name: str, case: Case, shipped: Shipped, language: str) -> Job:
+    textures = {}
+    for texture, file in texture_names(shipped.model, case.layout).items():
+        parsed = reference.parse_dds((shipped.folder / file).read_bytes())
+        textures[texture] = parsed.get("words", parsed["levels"])
+    storage = (case.weights, case.weight_type, case.layout)
+    return Job(
+        name,
+        shader_source(shipped.model, shipped.manifest["material"], language, *storage),
+        textures,
+        weight_bytes(shipped.model, case.weight_type) if case.weights == "buffer" else b"",
+        case.weight_type == "float16",
+        shipped.queries,
+        case.layout != "packed",
+    )
+
+
+def assert_parity(got: np.ndarray, want: np.ndarray) -> None:
+    """The one check of this file. Worst seen: 6e-7 (lavapipe, SwiftShader, 2026-11-21); mistakes made 0.07 to 0.3."""
+    assert got.shape == want.shape
+    assert np.isfinite(got).all()
+    worst = np.abs(got - want).max(axis=0)
+    assert worst.max() <= TOLERANCE, f"column {worst.argmax()}: {worst.max():.3g}"
+
+
+MISTAKES = ("wrong mip", "half-texel shift", "swapped channels")
+
+
+def sabotaged(job: Job, what: str) -> Job:
+    """The same job with one mistake in the decoder."""
+    wgsl = "fn ntDecode" in job.source
+    if job.sampled:
+        at = job.source.index("ntTriangleWave(")
+        call = re.search(r"\(ntSampleTexel\(\((\w+)\), \((\w+)\), \((\w+)\), \((\w+)\)\)\)", job.source[at:])
+        grid, plane, uv, lod = call.groups()
+        if what == "wrong mip":
+            lod += " + 1.0"
+        elif what == "half-texel shift":
+            uv += f" + {'f32' if wgsl else 'float'}(0.5) / {'f32' if wgsl else 'float'}(ntGridResolution({grid}))"
+        wrong = f"(ntSampleTexel({grid}, {plane}, {uv}, {lod}))" + (".zyxw" if what == "swapped channels" else "")
+        source = job.source[:at] + job.source[at:].replace(call[0], wrong)
+    else:
+        half, fetch = ("vec2<f32>(0.5f)", "texel, mip)") if wgsl else (" - 0.5;", "texel, mip)")
+        at = job.source.index("ntAddFeatures(")
+        head, body = job.source[:at], job.source[at:]
+        if what == "wrong mip":
+            head = head.replace(fetch, "texel / 2, mip + 1)" if not wgsl else "texel / vec2<i32>(2), mip + 1)", 1)
+        elif what == "half-texel shift":
+            body = body.replace(half, "vec2<f32>(0.0f)" if wgsl else ";", 1)
+        else:
+            head = head.replace(fetch, fetch + ".zyxw", 1)
+        source = head + body
+    assert source != job.source
+    return dataclasses.replace(job, name=f"{what}, {job.name}", source=source)
+
+
+# --- parity ----------------------------------------------------------------------------------------------------------
+
+
+def test_cases_reach_every_width():
+    cases = list(CASES.values())
+    assert {(g.quantize_bits, g.save_bits) for case in cases for g in case.grids} == set(PAIRS)
+    assert {len(case.grids) for case in cases} == {1, 2, 3}
+    assert {case.decoder.n_hidden_layers for case in cases} == {0, 1, 2, 3}
+    assert {case.decoder.n_neurons for case in cases} >= {16, 32, 64}
+    assert {(case.weights, case.weight_type) for case in cases} == {
+        (w, t) for w in ("baked", "buffer") for t in ("float32", "float16")
+    }
+    for form in ("linear", "learned"):
+        chosen = [case for case in cases if case.grids[0].interpolation == form]
+        assert {case.decoder.activation for case in chosen} == {"leaky_relu", "hard_swish"}
+        assert any(case.decoder.n_texel_frequencies for case in chosen)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_numpy_from_the_files(name, shipped):
+    case, one = CASES[name], shipped[name]
+    texture = reference.load_export(
+        one.folder, one.model.num_lods, [grid.interpolation for grid in case.grids],
+        case.decoder.n_texel_frequencies, case.decoder.activation, case.layout,
+    )  # fmt: skip
+    texture.negative_slope = case.decoder.negative_slope
+    if case.weight_type == "float16":
+        texture.weights = [weight.astype(np.float16).astype(np.float64) for weight in texture.weights]
+    values = reference.forward(texture, one.queries[:, :2], one.queries[:, 2])
+    for channel, constant in case.constants:
+        values[:, channel] = constant.code / (2**constant.bit_depth - 1)
+    assert_parity(with_helpers(values, one.queries, one.manifest), one.want)
+    present = [c for entry in one.manifest["material"]["maps"] for c in entry["channels"]]
+    moving = [c for c in present if c not in dict(case.constants)]
+    if one.model.num_lods > 1:
+        assert one.want[:, moving].std(axis=0).min() > 0.01  # a decoder of zeros would not pass
+    assert (one.want[:, [c for c in range(CHANNELS) if c not in present]] == 0).all()
+
+
+def wgsl_job(name: str, shipped: dict[str, Shipped]) -> Job:
+    """With more than a few weights from a buffer: lavapipe compiles a table in the shader for seconds to minutes."""
+    case = CASES[name]
+    if len(weight_columns(shipped[name].model)) > 64:
+        case = dataclasses.replace(case, weights="buffer")
+    return make_job(name, case, shipped[name], "wgsl")
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_wgsl_through_wgpu(name, shipped):
+    assert_parity(run_wgsl(wgsl_job(name, shipped)), shipped[name].want)
+
+
+@pytest.mark.parametrize("name", ["slope", "filterable_bits"])
+@pytest.mark.parametrize("what", MISTAKES)
+def test_wgsl_mistakes_are_caught(what, name, shipped):
+    got = run_wgsl(sabotaged(wgsl_job(name, shipped), what))
+    with pytest.raises(AssertionError):
+        assert_parity(got, shipped[name].want)
+
+
+def jobs_of_page(make, names: Sequence[str]) -> list[Job]:
+    """Every case for one page, and the three mistakes in some of them."""
+    jobs = {name: make(name) for name in CASES}
+    return [*jobs.values(), *(sabotaged(jobs[name], what) for what in MISTAKES for name in names)]
+
+
+METAL_CASES = ("reference_half", "learned", "learned_buffer_half", "filterable_bits", "filterable_learned", "bgra4")
+
+
+@pytest.mark.parametrize("name", METAL_CASES)
+def test_metal_as_cpp(name, shipped, tmp_path):
+    assert_parity(run_metal(make_job(name, CASES[name], shipped[name], "metal"), tmp_path), shipped[name].want)
+
+
+@pytest.mark.parametrize("what", MISTAKES[:2])  # what stands in for Metal's library has no swizzles
+def test_metal_mistakes_are_caught(what, shipped, tmp_path):
+    one = shipped["filterable_bits"]
+    got = run_metal(sabotaged(make_job("filterable_bits", CASES["filterable_bits"], one, "metal"), what), tmp_path)
+    with pytest.raises(AssertionError):
+        assert_parity(got, one.want)
+
+
+MISTAKEN = {"essl": ("slope", "bgra4"), "webgpu": ("slope", "bgra4")}
+
+
+@pytest.fixture(scope="module")
+def essl(shipped) -> dict[str, np.ndarray]:
+    make = lambda name: make_job(name, CASES[name], shipped[name], "essl")  # noqa: E731
+    return run_essl(jobs_of_page(make, MISTAKEN["essl"]))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_glsl_es_in_webgl(name, shipped, essl):
+    assert_parity(essl[name], shipped[name].want)
+
+
+@pytest.mark.parametrize("name", MISTAKEN["essl"])
+@pytest.mark.parametrize("what", MISTAKES)
+def test_glsl_es_mistakes_are_caught(what, name, shipped, essl):
+    with pytest.raises(AssertionError):
+        assert_parity(essl[f"{what}, {name}"], shipped[name].want)
+
+
+@pytest.fixture(scope="module")
+def webgpu(shipped) -> dict[str, np.ndarray]:
+    return run_webgpu(jobs_of_page(lambda name: wgsl_job(name, shipped), MISTAKEN["webgpu"]))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_wgsl_in_webgpu(name, shipped, webgpu):
+    assert_parity(webgpu[name], shipped[name].want)
+
+
+@pytest.mark.parametrize("name", MISTAKEN["webgpu"])
+@pytest.mark.parametrize("what", MISTAKES)
+def test_webgpu_mistakes_are_caught(what, name, shipped, webgpu):
+    with pytest.raises(AssertionError):
+        assert_parity(webgpu[f"{what}, {name}"], shipped[name].want)

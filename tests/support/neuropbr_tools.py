@@ -1,0 +1,146 @@
+"""What the tests of neuropbr/ share: its modules on the path, a tiny set, and its commands in this process or another.
+
+neuropbr/ comes after the repository's root on the path, so that `train` stays the root's; a command is loaded from its
+file under a name of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image as PillowImage
+
+ROOT = Path(__file__).resolve().parents[2]
+HOME = ROOT / "neuropbr"
+if str(HOME) not in sys.path:
+    places = [Path(entry or ".").resolve() for entry in sys.path]
+    sys.path.insert(places.index(ROOT) + 1 if ROOT in places else len(sys.path), str(HOME))
+
+# Small and fast, with every part in it: --set flags for any command that takes them.
+SMALL = {
+    "data.image_size": 64, "data.output_size": None, "data.num_workers": 0, "data.batch_size": 2,
+    "model.encoder_type": "unet", "model.encoder_channels": (8, 16, 24), "model.encoder_stride": 1,
+    "model.transformer_dim": 32, "model.transformer_num_heads": 2, "model.transformer_depth": 1,
+    "model.discriminator_ndf": 4, "model.pretrained": False,
+}  # fmt: skip
+
+
+def sets(**more) -> list[str]:
+    """SMALL, changed by section__field=value, as command-line flags."""
+    values = {**SMALL, **{name.replace("__", "."): value for name, value in more.items()}}
+    return [word for name, value in values.items() for word in ("--set", f"{name}={value}")]
+
+
+@functools.cache
+def script(name: str):
+    """The module of neuropbr/<name>.py, as neuropbr_<name>."""
+    label = "neuropbr_" + name.replace("/", "_")
+    spec = importlib.util.spec_from_file_location(label, HOME / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[label] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def run(name: str, *words) -> int:
+    """main() of a command in this process; returns its exit code, argparse's too."""
+    torch.set_num_threads(1)  # a module's fixtures run before conftest says so, and the bits depend on it
+    try:
+        return script(name).main([str(word) for word in words])
+    except SystemExit as ended:
+        return ended.code
+
+
+@contextlib.contextmanager
+def inside(folder: Path):
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)
+
+
+def workplace(folder: Path) -> Path:
+    """A folder that looks like neuropbr/ from inside, whose commands write beside links to the real files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for entry in HOME.iterdir():
+        if entry.name not in ("data", "__pycache__") and not entry.name.startswith((".", "checkpoints")):
+            (folder / entry.name).symlink_to(entry)
+    return folder
+
+
+def in_process(folder: Path, *words, stdin: str | None = None) -> subprocess.CompletedProcess:
+    """A command as a user starts it: `python words...` in `folder`, one thread, no network."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": ""}
+    return subprocess.run(
+        [sys.executable, *map(str, words)], cwd=folder, env=environment, input=stdin, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+
+
+SCRIPTS = """
+import contextlib, io, json, os, runpy, sys
+there, results = sys.path[1:], []
+for words in json.load(sys.stdin):
+    sys.argv, sys.path[:] = words, [os.path.dirname(os.path.realpath(words[0])), *there]
+    sys.modules.pop("core_path", None)  # it puts the folders on the path, once per process
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            runpy.run_path(words[0], run_name="__main__")
+        except SystemExit as ended:
+            code = ended.code or 0
+    results.append((code, out.getvalue(), err.getvalue()))
+json.dump(results, sys.stdout)
+"""
+
+
+def scripts(folder: Path, *commands: Sequence) -> list[tuple[int, str, str]]:
+    """(exit code, stdout, stderr) of each `python words...` in `folder`, as a user starts them, but one after the other
+    in one process: importing PyTorch takes more time than most of them."""
+    words = json.dumps([[str(word) for word in command] for command in commands])
+    done = in_process(folder, "-c", SCRIPTS, stdin=words)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return json.loads(done.stdout)
+
+
+def write_material(folder: Path, size: int = 64, seed: int = 0) -> Path:
+    """A folder of PBR maps with tiles of metal and stone, 16-bit roughness among them."""
+    import cv2
+
+    random = np.random.default_rng(seed)
+    y, x = (np.mgrid[:size, :size] + 0.5) / size
+    height = np.sin(2 * np.pi * (2 * x + random.random())) * np.sin(2 * np.pi * (y * 2 + random.random())) * 0.5 + 0.5
+    tile = ((x * 4).astype(int) + (y * 4).astype(int)) % 2
+    tint = random.uniform(0.2, 0.9, (2, 3))
+    albedo = tint[tile] * (0.6 + 0.4 * height[..., None])
+    slope = np.stack(
+        [-(np.roll(height, -1, 1) - np.roll(height, 1, 1)), np.roll(height, -1, 0) - np.roll(height, 1, 0)], -1
+    )
+    normal = np.concatenate([slope * 2, np.ones((size, size, 1))], -1)
+    normal /= np.linalg.norm(normal, axis=-1, keepdims=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, image in (("albedo", albedo), ("normal", normal / 2 + 0.5), ("metallic", tile * 0.9)):
+        PillowImage.fromarray((image * 255).round().astype(np.uint8)).save(folder / f"m_{name}.png")
+    cv2.imwrite(str(folder / "m_roughness.png"), ((0.2 + 0.6 * height) * 65535).round().astype(np.uint16))
+    return folder
+
+
+def write_set(folder: Path, materials: int = 4, size: int = 64) -> Path:
+    """folder/data/{input,output} of a few materials, rendered by make_renders.py."""
+    for seed in range(materials):
+        write_material(folder / "materials" / f"m{seed}", size, seed)
+    assert run("make_renders", "--data-dir", folder / "materials", "--input-dir", folder / "data" / "input",
+               "--output-dir", folder / "data" / "output") == 0  # fmt: skip
+    return folder / "data"

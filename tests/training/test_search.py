@@ -1,0 +1,103 @@
+"""The search for a rate: against materials whose PSNR is a known function of the rate."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from common.errors import UserError
+from configs import make_config
+from training import rate_search as search
+from training.plan import HIGHEST_BPP as HIGHEST
+from training.rate_search import SECOND_AIM, STEEPEST, WINDOW, Probe, correction, find_rate, rate_for
+
+LOWEST = 0.5
+
+
+class Curve:
+    """Stands for run_probe: PSNR of short runs as a line, or a bent one, over octaves of the rate."""
+
+    def __init__(self, at_one: float, slope: float, bend: float = 0.0, refined: float = 0.0):
+        self.at_one, self.slope, self.bend, self.refined, self.asked = at_one, slope, bend, refined, []
+
+    def full(self, bpp: float) -> float:
+        octaves = math.log2(bpp)
+        rounds = self.refined * (1 + search.LATER_ROUNDS)
+        return self.at_one + self.slope * octaves + self.bend * octaves**2 + rounds
+
+    def __call__(self, bpp, share, config, given, material, device) -> tuple[float, float]:
+        """Before and after a round of refining."""
+        self.asked.append((bpp, share))
+        refined = self.full(bpp) - self.refined * search.LATER_ROUNDS + 1.1 * (1 - share**-search.LEARNING_POWER)
+        return refined - self.refined, refined
+
+
+def find(curve: Curve, target: float, monkeypatch, lines=None) -> tuple[float, float]:
+    """(bpp, slope) for a material of 1024 x 1024."""
+    monkeypatch.setattr(search, "run_probe", curve)
+    material = type("Stub", (), {"name": "stub", "width": 1024, "height": 1024})()
+    say = (lambda line: lines.append(line)) if lines is not None else (lambda line: None)
+    bpp, slope, lowest = find_rate(target, make_config({"target_psnr": target}), {}, material, torch.device("cpu"), say)
+    assert lowest == LOWEST
+    return bpp, slope
+
+
+MATERIALS = [(2.0, 0.0, 0.0), (3.5, 0.0, 0.6), (2.6, 0.12, 0.4), (3.0, -0.1, 0.9)]  # slope, bend, refined
+REACHED = [
+    (target, material)
+    for target in (28.0, 33.0, 38.0, 42.0)
+    for material in MATERIALS
+    if Curve(30.5, *material).full(LOWEST) < target < Curve(30.5, *material).full(HIGHEST) - 0.3
+]
+
+
+def test_most_targets_are_within_the_rates():
+    assert len(REACHED) == 12 and {material for _, material in REACHED} == set(MATERIALS)
+
+
+@pytest.mark.parametrize(("target", "material"), REACHED)
+def test_a_full_run_lands_in_the_window_or_one_correction_does(target, material, monkeypatch):
+    curve = Curve(30.5, *material)
+    bpp, found_slope = find(curve, target, monkeypatch)
+    again = correction(target, bpp, curve.full(bpp), found_slope, LOWEST)
+    assert 0 <= curve.full(again or bpp) - target <= WINDOW
+    assert sum(share for _, share in curve.asked) + 2 <= 3  # full runs, the second one included
+
+
+def test_the_user_is_told_how_long_it_takes(monkeypatch):
+    lines: list[str] = []
+    find(Curve(30, 3), 36.0, monkeypatch, lines)
+    assert "about" in lines[0] and " s in all" in lines[0] and "36.00 dB" in lines[0]
+
+
+def test_a_target_beyond_the_highest_rate_is_refused(monkeypatch):
+    with pytest.raises(UserError, match=r"--target_psnr 60.00: 20 bpp, the most there is, reaches about 4\d\.\d dB"):
+        find(Curve(30, 3), 60.0, monkeypatch)
+
+
+def test_a_target_below_the_lowest_rate_takes_the_lowest(monkeypatch):
+    bpp, slope = find(Curve(35, 3), 20.0, monkeypatch)
+    assert bpp == LOWEST and correction(20.0, LOWEST, 32.0, slope, LOWEST) is None
+
+
+def test_correction():
+    assert correction(30, 2.0, 30.0, 3, LOWEST) is None and correction(30, 2.0, 30.29, 3, LOWEST) is None
+    assert correction(30, 2.0, 29.0, 3, LOWEST) == pytest.approx(2 * 2 ** ((1 + SECOND_AIM) / 3))
+    assert correction(30, 2.0, 31.0, 3, LOWEST) == pytest.approx(2 * 2 ** ((SECOND_AIM - 1) / 3))
+    assert correction(30, 2.0, 29.0, 6, LOWEST) == pytest.approx(2 * 2 ** ((1 + SECOND_AIM) / STEEPEST))
+    assert correction(40, HIGHEST, 39, 3, LOWEST) is None
+
+
+def test_noise_does_not_turn_the_trend_round():
+    bpp, slope = rate_for(36, [Probe(2.0, 34.0), Probe(2.5, 33.9)])
+    assert slope > 0 and bpp > 2
+
+
+def test_the_gain_of_a_full_run_follows_the_learning_curve():
+    curve = Curve(30, 3)
+    shares = (search.PROBE_SHARE / 2, search.PROBE_SHARE)
+    half, short = (curve(4.0, share, None, None, None, None)[1] for share in shares)
+    assert short + search.gain_of_a_full_run(half, short) == pytest.approx(curve.full(4.0), abs=1e-9)
+    assert search.gain_of_a_full_run(30.0, 29.0) == 0

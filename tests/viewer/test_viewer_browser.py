@@ -1,0 +1,300 @@
+"""The viewer page in a headless Chromium: its texels are those of export.py --images, and the console is silent."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import io
+import subprocess
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image as PillowImage
+
+from dataset import load_material
+from export import save_images
+from formats.textures import ExportedTexture, read_export
+from tests.support.runs import save_maps
+from tests.support.shader_hosts import chromium
+from tests.viewer.test_viewer import make_export, save_viewer
+
+MOST_SECONDS = 600  # of one browser: several times what the tests of a file take
+FLAGS = [
+    "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update",
+    "--disable-sync", "--enable-unsafe-swiftshader",
+]  # fmt: skip
+MATERIALS = ("constants", "learned", "linear_color", "reference")  # sorted, as the page lists them
+READ_MAP = """async ([map, lod, layer]) => {
+    const { width, height, channels, data } = await nt.readMap(map, lod, layer);
+    return [height, width, channels, btoa(String.fromCharCode(...data))];
+}"""
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory):
+    """{name: (maps, export)} of four materials, and the page with all of them."""
+    torch.set_num_threads(1)
+    root = tmp_path_factory.mktemp("browser")
+    everything = ("diffuse", "normal", "roughness", "occlusion", "metallic", "specular", "displacement")
+    sizes = {"constants": (12, 20), "learned": (32, 16), "linear_color": (17, 9), "reference": (32, 32)}
+    materials = {}
+    for index, name in enumerate(MATERIALS):
+        present = everything if name == "reference" else ("diffuse", "normal", "metallic")
+        maps = save_maps(root / "data" / name, *sizes[name], present=present, seed=index)
+        if name == "constants":
+            make_constant(maps)
+        folder = make_export(root / "batch" / name, maps, name == "learned", name == "linear_color")
+        materials[name] = (maps, folder)
+    page = root / "page.html"
+    assert save_viewer("--load_dir", root / "batch", "--viewer", page, "--data_dir", root / "data") == 0
+    return materials, page
+
+
+@pytest.fixture(scope="module")
+def alone(shown, tmp_path_factory):
+    """(export, page) of the material with all maps."""
+    maps, folder = shown[0]["reference"]
+    page = tmp_path_factory.mktemp("alone") / "page.html"
+    assert save_viewer("--load_dir", folder, "--viewer", page, "--data_dir", maps) == 0
+    return folder, page
+
+
+def make_constant(maps: Path) -> None:
+    """Unit normals with y of one value, and a metallic of one value."""
+    random = np.random.default_rng(7)
+    normal = np.zeros((20, 12, 3))
+    angle = random.uniform(0.3, 2.8, (20, 12))
+    normal[..., 0], normal[..., 2], normal[..., 1] = np.cos(angle), np.sin(angle), 0.0
+    PillowImage.fromarray((normal * 127.5 + 127.5).round().astype(np.uint8)).save(maps / "made_normal.png")
+    PillowImage.fromarray(np.full((20, 12), 37, np.uint8)).save(maps / "made_metallic.png")
+
+
+class Browser:
+    """One tab of a headless Chromium, and what it said."""
+
+    def __init__(self, context):
+        self.tab, self.said, self.asked = context.new_page(), [], []
+        self.tab.on("console", lambda message: self.said.append(message.text))
+        self.tab.on("pageerror", lambda error: self.said.append(str(error)))
+        self.tab.on("request", lambda request: self.asked.append(request.url))
+
+    def open(self, page: Path) -> None:
+        self.tab.goto(page.as_uri())
+        if not self.tab.evaluate("nt.ready.then(() => !!nt.data && document.querySelector('#name').textContent)"):
+            pytest.skip(f"this Chromium has no WebGL 2: {self.tab.inner_text('#status')}")
+
+    def read(self, map_name: str, lod: int, layer: str = "decoded") -> np.ndarray:
+        *shape, data = self.tab.evaluate(READ_MAP, [map_name, lod, layer])
+        return np.frombuffer(base64.b64decode(data), np.uint8).reshape(shape).astype(int)
+
+    def screenshot(self, **clip) -> np.ndarray:
+        self.tab.evaluate("nt.settled()")
+        self.tab.wait_for_timeout(150)  # the picture is copied to the canvas after that
+        return np.asarray(PillowImage.open(io.BytesIO(self.tab.screenshot(**clip))).convert("RGB")).astype(int)
+
+
+@contextlib.contextmanager
+def open_browser(profile: Path, *flags: str):
+    """A tab of a headless Chromium with more flags; skips the test where there is none."""
+    api = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install playwright")
+    executable = chromium()
+    with api.sync_playwright() as playwright:
+        context = playwright.chromium.launch_persistent_context(
+            str(profile), executable_path=executable, headless=True, args=[*FLAGS, *flags],
+            viewport={"width": 770, "height": 280}, color_scheme="dark",
+        )  # fmt: skip
+        context.set_default_timeout(60_000)
+        # Playwright waits for scripts for ever, and a crash of the browser's GPU process leaves one without an end.
+        watchdog = threading.Timer(MOST_SECONDS, subprocess.run, [["pkill", "-KILL", "-f", str(profile)]])
+        watchdog.start()
+        try:
+            yield Browser(context)
+        finally:
+            watchdog.cancel()
+        context.close()
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    with open_browser(tmp_path_factory.mktemp("profile")) as opened:
+        yield opened
+
+
+def images_of(folder: Path, exported: ExportedTexture) -> dict[tuple[str, int], np.ndarray]:
+    """What export.py --images writes: (map, LOD) -> (H, W, C)."""
+    images = {}
+    for path in save_images(folder, exported):
+        name, _, lod = path.stem.rpartition("_lod")
+        pixels = np.asarray(PillowImage.open(path)).astype(int)
+        images[name, int(lod)] = pixels if pixels.ndim == 3 else pixels[..., None]
+    return images
+
+
+def assert_same_texels(browser: Browser, images: dict) -> None:
+    """Every map and LOD, every texel, to one code: two computations may round a half to both sides."""
+    for (name, lod), want in images.items():
+        got = browser.read(name, lod)
+        assert got.shape == want.shape
+        off = np.abs(got - want)
+        assert off.max() <= 1 and (off > 0).mean() < 0.01 + 1 / off.size, f"{name}, LOD {lod}: {off.max()} codes off"
+
+
+@pytest.mark.parametrize("name", MATERIALS)
+def test_texels_are_those_of_the_images(name, shown, browser, tmp_path):
+    materials, page = shown
+    maps, folder = materials[name]
+    browser.open(page)
+    browser.tab.evaluate(f"nt.chooseMaterial({MATERIALS.index(name)})")
+    assert browser.tab.inner_text("#name") == name
+    exported = read_export(folder)
+    images = images_of(tmp_path, exported)
+    assert_same_texels(browser, images)
+    assert (np.concatenate([image.ravel() for image in images.values()]) > 0).mean() > 0.3
+    if name == "constants":
+        entries = {entry["map"]: entry for entry in exported.manifest["material"]["maps"]}
+        assert entries["normal"]["unit_normals"] and set(exported.model.constants) == {4, 8}
+        assert (browser.read("metallic", 0) == 37).all()
+    source = load_material(maps, linear_color=name == "linear_color")
+    for map_name in source.present:
+        for lod in range(source.num_lods):
+            got, want = browser.read(map_name, lod, "source"), source.file_codes(lod, map_name).astype(int)
+            # coarser ones are averaged from rounded codes, and normals from those made unit vectors again
+            slack = 0 if lod == 0 else 12 if map_name == "normal" else 2
+            assert np.abs(got - want).max() <= slack, f"{map_name}, LOD {lod}"
+    assert browser.said == []
+
+
+def test_weights_from_a_texture(alone, browser, tmp_path):
+    """What a GPU with small uniform blocks gets."""
+    text = alone[1].read_text(encoding="utf-8")
+    changed = text.replace("gl.getParameter(gl.MAX_UNIFORM_BLOCK_SIZE)", "0")
+    assert changed != text
+    (tmp_path / "page.html").write_text(changed, encoding="utf-8")
+    browser.open(tmp_path / "page.html")
+    assert_same_texels(browser, images_of(tmp_path / "images", read_export(alone[0])))
+
+
+def test_a_lost_context_comes_back(alone, browser):
+    browser.open(alone[1])
+    browser.tab.evaluate("""async () => {
+        const loss = nt.gl.getExtension("WEBGL_lose_context");
+        loss.loseContext();
+        await new Promise((resolve) => setTimeout(resolve, 300));
+        loss.restoreContext();
+    }""")
+    browser.tab.wait_for_function("document.querySelector('#status').textContent === ''")
+    assert browser.screenshot(clip=browser.tab.locator("#stage").bounding_box()).std() > 5
+    assert browser.read("roughness", 0).std() > 1
+
+
+@pytest.mark.parametrize("what", ["wrong mip", "half-texel shift", "swapped channels"])
+def test_mistakes_are_caught(what, alone, browser, tmp_path):
+    text = alone[1].read_text(encoding="utf-8")
+    changed = {
+        "wrong mip": text.replace("texelFetch(ntGrid0, texel, mip)", "texelFetch(ntGrid0, texel / 2, mip + 1)"),
+        "half-texel shift": text.replace("+ floor(gl_FragCoord.xy) + 0.5)", "+ floor(gl_FragCoord.xy))"),
+        "swapped channels": text.replace("vec4(decoded[0], decoded[1],", "vec4(decoded[1], decoded[0],"),
+    }[what]
+    assert changed != text
+    (tmp_path / "page.html").write_text(changed, encoding="utf-8")
+    browser.open(tmp_path / "page.html")
+    images = images_of(tmp_path / "images", read_export(alone[0]))
+    with pytest.raises(AssertionError):
+        assert_same_texels(browser, images)
+
+
+def test_every_view_draws_and_says_nothing(alone, browser):
+    browser.said.clear()
+    browser.open(alone[1])
+    stage = browser.tab.locator("#stage").bounding_box()
+    views = [(shape, "decoded", "lit") for shape in ("sphere", "plane", "cube", "flat")]
+    views += [("flat", compare, "diffuse") for compare in ("decoded", "source", "split", "error")]
+    seen = {}
+    for view in [*views, ("cube", "error", "lit"), ("sphere", "decoded", "normal")]:
+        browser.tab.evaluate("nt.set", dict(zip(("shape", "compare", "show"), view)))
+        seen[view] = picture = browser.screenshot(clip=stage)
+        height, width, _ = picture.shape
+        assert picture[height // 4 : -height // 4, width // 3 : -width // 3].std() > 5, view
+    keys = list(seen)
+    for index, one in enumerate(keys):
+        for other in keys[:index]:
+            assert np.abs(seen[one] - seen[other]).mean() > 0.5, f"{one} looks like {other}"
+    flat = {compare: seen["flat", compare, "diffuse"] for compare in ("source", "split")}
+    third = flat["split"].shape[1] // 3
+    assert np.abs(flat["split"] - flat["source"])[60:-60, -third:].mean() < 0.01  # the right side of a split
+    assert np.abs(flat["split"] - flat["source"])[60:-60, :third].mean() > 1
+    assert browser.said == []
+    assert {url.split(":")[0] for url in browser.asked} <= {"file", "data", "blob"}
+
+
+def test_the_flat_view_shows_the_texels(alone, browser, tmp_path):
+    """A screenshot: what is on the screen is the map, the right way up."""
+    browser.open(alone[1])
+    browser.tab.evaluate("nt.set", {"shape": "flat", "show": "diffuse", "autoLod": False, "lod": 0})
+    want = images_of(tmp_path, read_export(alone[0]))["diffuse", 0]
+    stage = browser.tab.locator("#canvas").bounding_box()
+    picture = browser.screenshot(clip=stage)
+    side = 0.94 * min(stage["width"], stage["height"])
+    left, top = (stage["width"] - side) / 2, (stage["height"] - side) / 2
+    at = ((np.arange(32) + 0.5) / 32 * side).astype(int)
+    got = picture[(top + at).astype(int)[:, None], (left + at).astype(int)]
+    assert np.abs(got - want).max() <= 1
+
+
+def test_without_webgpu_there_is_no_choice(alone, browser):
+    """Looking for an adapter is left to the user: Chromium writes a line into the console where there is none."""
+    browser.said.clear()
+    browser.open(alone[1])
+    assert browser.tab.evaluate("nt.view.renderer.name") == "webgl" and browser.said == []
+    if browser.tab.locator("#renderers").is_hidden():
+        return  # not even navigator.gpu
+    assert not browser.tab.evaluate("nt.offerRenderers()"), "this Chromium has WebGPU without being told to"
+    browser.tab.click("#renderers summary")
+    assert browser.tab.locator("#renderer input").count() == 0
+    assert "no adapter" in browser.tab.inner_text("#renderer-note")
+    assert "no adapter" in browser.tab.evaluate("nt.chooseRenderer('webgpu').catch((error) => error.message)")
+    assert browser.read("roughness", 0).std() > 1  # goes on with WebGL 2
+    assert set(browser.said) <= {"No available adapters."}
+
+
+def test_inspector_keys_and_switches(alone, browser):
+    browser.said.clear()
+    browser.open(alone[1])
+    tab = browser.tab
+    tab.evaluate("nt.set", {"shape": "flat", "autoLod": False, "lod": 0})
+    stage = tab.locator("#canvas").bounding_box()
+    side = 0.94 * min(stage["width"], stage["height"])
+    middle = stage["x"] + stage["width"] / 2, stage["y"] + stage["height"] / 2
+    tab.mouse.click(middle[0] + side * (3.5 / 32 - 0.5), middle[1] + side * (28.5 / 32 - 0.5))  # texel (3, 28) of 32
+    tab.wait_for_function("document.querySelectorAll('#texel tr').length === 12")
+    assert "(3, 28) of LOD 0" in tab.inner_text("#texel-note")
+    rows = [row.split("\t") for row in tab.inner_text("#texel").splitlines()[1:]]
+    codes = [int(row[2]) for row in rows]
+    maps = ["diffuse", "normal", "roughness", "occlusion", "metallic", "specular", "displacement"]
+    assert codes == [code for name in maps for code in browser.read(name, 0)[28, 3].tolist()]
+    source = [code for name in maps for code in browser.read(name, 0, "source")[28, 3].tolist()]
+    assert [int(row[3]) for row in rows] == source
+    assert [int(row[4]) for row in rows] == [a - b for a, b in zip(codes, source)]
+    tab.click("#texel-move button >> nth=0")
+    tab.wait_for_function("document.querySelector('#texel-note').textContent.includes('(2, 28)')")
+    tab.focus("#canvas")
+    for key, name, want in [
+        ("1", "shape", "sphere"), ("m", "show", "diffuse"), ("M", "show", "lit"), ("c", "compare", "source"),
+        ("]", "lod", 0.5), ("a", "autoLod", True), (".", "tiling", 2**0.25), ("n", "sampling", "linear"),
+        ("r", "tiling", 1),
+    ]:  # fmt: skip
+        tab.keyboard.press(key)
+        assert tab.evaluate(f"nt.state.{name}") == want, key
+    before = tab.evaluate("nt.camera.yaw")
+    tab.keyboard.press("ArrowLeft")
+    assert tab.evaluate("nt.camera.yaw") != before
+    assert tab.evaluate("document.documentElement.dataset.theme") == "dark"
+    for theme in ("dark", "light"):
+        tab.keyboard.press("t")
+        assert tab.evaluate("document.documentElement.dataset.theme") == theme
+    tab.keyboard.press("t")
+    assert tab.evaluate("nt.measureFrame()") > 0
+    assert browser.said == []

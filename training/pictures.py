@@ -1,0 +1,45 @@
+"""Pictures of a finished run: strips per map, and a thumbnail."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image as PillowImage
+
+from common.files import atomic_write
+from common.parallel import map_threads
+from maps.images import write_png
+from metrics.pictures import error_image, picture, strip_bands
+from training.report import Maps
+
+THUMBNAIL, THUMBNAIL_SIZE = "thumbnail.jpg", 96  # longest side of each of its three pictures
+LARGE_VALUES = 2**24  # of a map: from here on one strip at a time, for the memory's sake
+
+
+def save_strips(folder: Path, decoded: Maps, source: Maps) -> None:
+    """One PNG per map: decoded | source | error x8; see evaluate.OnLod for the maps."""
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def save(name: str) -> None:
+        height, width, _ = decoded[name].shape
+        with atomic_write(folder / f"{name}.png") as stream:
+            write_png(stream, height, 3 * width, strip_bands(decoded[name], source[name]))
+
+    large = max(image.size for image in decoded.values()) > LARGE_VALUES
+    list(map_threads(save, decoded, limit=1 if large else None))
+
+
+def save_thumbnail(folder: Path, decoded: Maps, source: Maps) -> None:
+    """decoded | source | error x8 of the first map in a few kilobytes; see evaluate.OnLod for the maps."""
+    shipped, wanted = next(iter(decoded.values())), next(iter(source.values()))
+    height, width = shipped.shape[:2]
+    step = max(1, max(height, width) // (4 * THUMBNAIL_SIZE))  # every so many texels; the rest is averaged below
+    shipped, wanted = shipped[::step, ::step], wanted[::step, ::step]
+    strip = np.concatenate([picture(shipped), picture(wanted), error_image(shipped, wanted)], axis=1)
+    image = PillowImage.fromarray(strip if strip.shape[2] == 3 else strip[..., 0])
+    scale = min(THUMBNAIL_SIZE / max(shipped.shape[:2]), 8)  # a material of a few texels is not blown up without end
+    height, width = (max(1, round(size * scale)) for size in shipped.shape[:2])
+    kind = PillowImage.Resampling.BOX if scale < 1 else PillowImage.Resampling.NEAREST
+    with atomic_write(folder / THUMBNAIL) as stream:
+        image.resize((3 * width, height), kind).save(stream, "JPEG", quality=85)

@@ -1,0 +1,361 @@
+"""From what a user asks for (bits per texel, an effort) to grids, a network and a recipe.
+
+The choice is data: rates.json, measured by `python -m bench.rate_table`. Each of its rows says what to do from its rate
+up to the next row's: the words of a fine and a coarse grid, how the bits are shared out between them, and the network.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from common.errors import UserError
+from common.files import open_regular, parse_json
+from configs import PRESETS, Config, HashGridConfig, make_config, to_dict
+from quantize import QUANTIZE_BITS, SAVE_BITS
+from shape import decoder_spec, exact_halvings, grid_spec, input_layout, layer_sizes
+
+TABLE = Path(__file__).with_name("rates.json")
+MAX_TABLE_BYTES = 1 << 20
+DEFAULT_BPP = 5.0  # of --preset or --decoder learned without a rate
+LOWEST_BPP, HIGHEST_BPP = 0.5, 20.0
+TOLERANCE = 0.04  # of the rate asked for
+WEIGHT_BITS = 32  # network_data.npz holds float32
+LEAST_SHARE, MOST_SHARE = 0.45, 0.93  # of the bits in grids that a fine grid of the row's own scale may take
+# Small LODs share the last level of a grid that cannot be halved further. With 15 instead, resolutions are so far apart
+# that shares of the bits miss their aim: 0.1 to 0.6 dB less at 3.5 and 20 bpp.
+MOST_BASE = 39
+WEAKEST_COARSE = 4  # texels: a coarse grid below this is left out
+SAVE_INTERVAL = 10_000  # iterations: the work of half a minute that a killed run may lose
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """What to do from `bpp` on. Words are (features, bits)."""
+
+    bpp: float
+    fine: tuple[int, int]
+    coarse: tuple[int, int]
+    scale: float  # the fine grid's side over the material's longer one; 0: whatever `fine_share` makes it
+    fine_share: float  # of the bits in grids, where the scale is open or does not fit the material
+    n_neurons: int
+    learning_rate: float
+    grid_learning_rate: float
+    cost: float  # time of an iteration, relative to the first row's
+    effort: float  # how much longer than at the first row's rate a run may take: high rates have more to learn
+
+
+@dataclasses.dataclass(frozen=True)
+class Preset:
+    """An effort: iterations at the first row's cost, texels in each, hidden layers, and what is measured at the end.
+
+    Rock058 at 2.5 bpp, in dB: in the time of `balanced`, batches of 4096 are 0.08 better than of 8192 or 2048; in that
+    of `best`, batches of 8192 are 0.03 better. Four times the samples gain 0.07, a third hidden layer 0.09 at equal
+    samples. For `refine` see refine.py.
+
+    Short runs lack steps, not samples: 4400 iterations of 2048 texels at 0.02 for the network, falling from 0.3 of the
+    run on, instead of 2400 of 4096 at 0.01 from 0.5 on, bring 3.1 dB on Facade005, 0.1 on Rock058 and 0 on Metal055A in
+    `preview` at 2.5 bpp, 1.0, 0.15 and 0.03 at 5, 1.6, 0.3 and 0.3 at 10; in `fast` at 2.5 bpp 1.7, -0.03 and 0.08. In
+    `balanced` they bring nothing.
+
+    most_neurons: what a row's network is narrowed to.
+    learning_rate_factor: times a row's rate for the network.
+    picture_lod: of `preview` LOD 1, since PNGs of LOD 0 take a tenth of its time.
+    patient: whether it may take a row's `effort`, rather than the same time at every rate.
+    """
+
+    iterations: int
+    batch_size: int
+    n_hidden_layers: int
+    most_neurons: int
+    refine: int
+    eval_metrics: str
+    picture_lod: int
+    patient: bool
+    learning_rate_factor: float
+    lr_decay_start: float
+
+
+@functools.cache
+def load_table() -> dict[str, Any]:
+    """rates.json: {"origin", "presets", "learned": rows, "reference": rows}, rows as `Row`, ascending."""
+    return read_table(TABLE)
+
+
+def read_table(path: Path) -> dict[str, Any]:
+    """`load_table` of any file.
+
+    Raises: UserError when it cannot be read or does not hold what `python -m bench.rate_table` writes.
+    """
+    try:
+        with open_regular(path) as stream:
+            table = parse_json(stream.read(MAX_TABLE_BYTES).decode("utf-8"))
+        for decoder in ("learned", "reference"):
+            table[decoder] = [_row(row) for row in table[decoder]]
+            if not table[decoder] or table[decoder] != sorted(table[decoder], key=lambda row: row.bpp):
+                raise ValueError(f"rows of {decoder} should ascend")
+        table["presets"] = {name: _preset(table["presets"][name]) for name in PRESETS if name}
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); restore it from the repository") from error
+    except (UserError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(
+            f"{path}: damaged ({error!s:.120}); restore it from the repository, or write it again with "
+            "python -m bench.rate_table"
+        ) from error
+    return table
+
+
+def _row(entry: Mapping[str, Any]) -> Row:
+    """Raises: TypeError or ValueError for what is no row."""
+    row = Row(**{**entry, "fine": tuple(entry["fine"]), "coarse": tuple(entry["coarse"])})
+    for features, bits in (row.fine, row.coarse):
+        if bits not in QUANTIZE_BITS or type(features) is not int or features * bits not in SAVE_BITS:
+            raise ValueError(f"no word has {features!r:.40} features of {bits!r:.40} bits")
+    _check_numbers(row, low=0, high=1000)
+    if type(row.n_neurons) is not int or not 16 <= row.n_neurons <= 256 or row.n_neurons % 16:
+        raise ValueError(f"n_neurons {row.n_neurons!r:.40}")
+    if min(row.bpp, row.cost, row.effort, row.fine_share) <= 0 or row.fine_share > 1:
+        raise ValueError(f"bpp, cost, effort and fine_share {(row.bpp, row.cost, row.effort, row.fine_share)}")
+    return row
+
+
+def _preset(entry: Mapping[str, Any]) -> Preset:
+    """Raises: TypeError or ValueError for what is no preset."""
+    preset = Preset(**entry)
+    if type(preset.patient) is not bool:
+        raise ValueError("patient should be true or false")
+    _check_numbers(preset, low=0, high=10_000_000)
+    as_they_are = ("batch_size", "n_hidden_layers", "refine", "eval_metrics", "picture_lod")
+    make_config({name: getattr(preset, name) for name in as_they_are})
+    make_config({"max_iter": preset.iterations, "n_neurons": preset.most_neurons})
+    make_config({"learning_rate": preset.learning_rate_factor, "lr_decay_start": preset.lr_decay_start})
+    return preset
+
+
+def _check_numbers(entry: Row | Preset, low: float, high: float) -> None:
+    for name, value in dataclasses.asdict(entry).items():
+        if not isinstance(value, (bool, str, tuple)) and not (type(value) in (int, float) and low <= value <= high):
+            raise ValueError(f"{name} should be a number from {low} to {high}, is {value!r:.40}")
+
+
+def row_for(bpp: float, decoder: str) -> Row:
+    """The row of the largest rate that is not above `bpp`, else the first."""
+    rows = load_table()[decoder]
+    return next((row for row in reversed(rows) if row.bpp <= bpp * 1.0001), rows[0])
+
+
+# --- grids ---------------------------------------------------------------------------------------------------------
+
+
+def network_bits(grids: list[HashGridConfig], config: Config) -> int:
+    """Bits of the weights that these grids and the configuration's network need."""
+    specs = [grid_spec(grid) for grid in grids]
+    decoder = decoder_spec(config, specs)
+    return WEIGHT_BITS * sum(outputs * inputs for outputs, inputs in layer_sizes(input_layout(specs, decoder), decoder))
+
+
+def resolutions(low: float, high: float) -> Iterator[int]:
+    """Grid resolutions in [low, high] that can be halved down to MOST_BASE texels or fewer, ascending."""
+    for size in range(max(math.ceil(low), 1), min(math.floor(high), 16384) + 1):
+        if size >> exact_halvings(size) <= MOST_BASE:
+            yield size
+
+
+def fine_resolutions(row: Row, most_texels: float, side: int) -> list[int]:
+    """Resolutions to try for a fine grid that may have `most_texels` if there is no other.
+
+    At half the material's side every texel has one of four places between the grid's, which a network learns better
+    than many: 0.3 to 0.5 dB. The whole side is left out: with only one place the network knows nothing of others
+    (Rock058, 10 bpp: 31.0 dB at random positions, 36.0 with a grid of 960), and float32 may round it to either side.
+    """
+    aligned = round(row.scale * side)
+    if aligned and aligned == row.scale * side and LEAST_SHARE <= aligned * aligned / most_texels <= MOST_SHARE:
+        return [aligned]
+    ideal = math.sqrt(most_texels * row.fine_share)
+    return [size for size in resolutions(ideal * 0.9, max(ideal * 1.1, ideal + 1)) if size != side]
+
+
+def fine_grid(resolution: int, row: Row, interpolation: str, num_lods: int) -> HashGridConfig:
+    """The row's fine grid with `resolution` squared texels and all levels that halve exactly, one for each LOD."""
+    features, bits = row.fine
+    return HashGridConfig(
+        max_resolution=resolution, n_levels=min(exact_halvings(resolution) + 1, num_lods), quantize_bits=bits,
+        save_bits=features * bits, interpolation=interpolation,
+    )  # fmt: skip
+
+
+def coarse_grid(resolution: int, row: Row) -> HashGridConfig:
+    """The row's coarse grid: one level that all LODs share.
+
+    Small LODs have more features per texel than LOD 0 then, at no cost. Two materials, 2.5 bpp, 2500 iterations: LODs 1
+    to 4 end at +0.1, +1.0, +3.7, +6.1 dB relative to LOD 0; with a level for each, at -0.4, -0.5, -0.7, -1.5 dB.
+    """
+    features, bits = row.coarse
+    return HashGridConfig(
+        max_resolution=resolution, n_levels=1, quantize_bits=bits, save_bits=features * bits, interpolation="linear"
+    )
+
+
+def choose_grids(
+    row: Row, bpp: float, width: int, height: int, decoder: str, config: Config
+) -> list[HashGridConfig]:
+    """Grids whose bits, with the network's, come closest to `bpp` per texel of a width x height material.
+
+    Args:
+        row: the words, and how to share out the bits.
+        decoder: "learned" or "reference", the form of the finest grid.
+        config: its n_neurons, n_hidden_layers, n_frequencies and n_texel_frequencies say how large the network is.
+    Raises: UserError when the network alone leaves no bits for grids, or no grids come within 4 %.
+    """
+    texels, num_lods = width * height, max(width, height).bit_length()
+    interpolation = "learned" if decoder == "learned" else "linear"
+    budget, best = bpp * texels, None
+    fine_word, coarse_word = math.prod(row.fine), math.prod(row.coarse)
+    like = [fine_grid(16, row, interpolation, num_lods), coarse_grid(16, row)]
+    in_grids = budget - network_bits(like, config)
+    if in_grids > 0:
+        for fine in fine_resolutions(row, in_grids / fine_word, max(width, height)):
+            rest = in_grids - fine * fine * fine_word
+            exact = math.sqrt(rest / coarse_word) if rest > 0 else 0
+            for coarse in {*range(max(round(exact) - 3, 0), round(exact) + 4), 0}:
+                if 0 < coarse < WEAKEST_COARSE or coarse > fine:
+                    continue
+                grids = [fine_grid(fine, row, interpolation, num_lods)]
+                if coarse:
+                    grids.append(coarse_grid(coarse, row))
+                spent = network_bits(grids, config) + sum(g.max_resolution**2 * g.save_bits for g in grids)
+                # the share of the fine grid was measured: 6 % of it are worth no more than 1 % of the rate
+                share = fine * fine * fine_word / in_grids
+                cost = abs(spent / budget - 1) + abs(share / row.fine_share - 1) / 6
+                if abs(spent / budget - 1) <= TOLERANCE and (best is None or cost < best[0]):
+                    best = (cost, grids)
+    if best is None:
+        least = network_bits(like, config) / texels
+        ways = ["raise --bpp"] * (least < HIGHEST_BPP) + ["give a smaller --n_neurons"] * (config.n_neurons > 16)
+        raise UserError(
+            f"--bpp {bpp:g}: a {width}x{height} material needs {least:.2f} bpp for its network of {config.n_neurons} "
+            f"neurons alone, and no grids fill the rest within 4 %; {', '.join([*ways, 'or leave --bpp out'])}"
+        )
+    return best[1]
+
+
+# --- the whole configuration ---------------------------------------------------------------------------------------
+
+
+def wants_plan(config: Config) -> bool:
+    """Whether the user asked for a rate, a quality, an effort or a decoder form rather than for the plain defaults."""
+    return bool(config.bpp or config.target_psnr or config.match or config.preset or config.decoder == "learned")
+
+
+def plan(
+    config: Config, given: Mapping[str, Any], width: int, height: int, row_bpp: float = 0.0
+) -> Config:
+    """The configuration with what --bpp, --preset and --decoder decide filled in; flags in `given` stay as they are.
+
+    `row_bpp`: the rate whose row of the table is taken, where that row can have the one asked for: with one row PSNR
+    follows the rate smoothly.
+    Raises: UserError when the rate cannot be met.
+    """
+    if not wants_plan(config):
+        return config
+    decoder = config.decoder if config.decoder != "auto" else "learned"
+    bpp = config.bpp or DEFAULT_BPP
+    preset = load_table()["presets"][config.preset or "balanced"]
+    if row_bpp:
+        with contextlib.suppress(UserError):
+            return plan_with(row_for(row_bpp, decoder), preset, bpp, decoder, config, given, width, height)
+    return plan_with(row_for(bpp, decoder), preset, bpp, decoder, config, given, width, height)
+
+
+def plan_with(
+    row: Row, preset: Preset, bpp: float, decoder: str, config: Config, given: Mapping[str, Any], width: int,
+    height: int,
+) -> Config:  # fmt: skip
+    """`plan` with a row and an effort of the caller's."""
+    values: dict[str, Any] = {
+        "decoder": decoder,
+        "bpp": bpp,
+        "n_neurons": min(neurons_for(row, bpp, width * height), preset.most_neurons),
+        "learning_rate": row.learning_rate * preset.learning_rate_factor,
+        "grid_learning_rate": row.grid_learning_rate,
+        "lr_decay_start": preset.lr_decay_start,
+        "noise_std": 0.0,
+        "max_iter": iterations_for(preset, row),
+        "batch_size": preset.batch_size,
+        "n_hidden_layers": preset.n_hidden_layers,
+        "refine": preset.refine,
+        "eval_metrics": preset.eval_metrics,
+        "picture_lod": preset.picture_lod,
+        "early_stop": False,
+    }
+    if decoder == "learned":
+        values.update(activation="hard_swish", n_frequencies=0)
+    values = {name: value for name, value in values.items() if name not in given}
+    planned = dataclasses.replace(config, **values)
+    if "eval_interval" not in given:
+        planned = dataclasses.replace(planned, eval_interval=planned.max_iter)
+    if "save_interval" not in given:
+        planned = dataclasses.replace(planned, save_interval=min(SAVE_INTERVAL, planned.max_iter))
+    if not config.hash_grid_configs:
+        grids = choose_grids(row, bpp, width, height, decoder, planned)
+        planned = dataclasses.replace(planned, hash_grid_configs=grids)
+    return make_config(to_dict(planned))
+
+
+def least_rate(config: Config, given: Mapping[str, Any], width: int, height: int) -> float:
+    """The lowest rate from 0.5 bpp on, in steps of 3 %, that a material of this size can have.
+
+    Raises: UserError where even 20 bpp are too few: its network alone takes more.
+    """
+    bpp = LOWEST_BPP
+    while True:
+        try:
+            plan(dataclasses.replace(config, bpp=bpp, target_psnr=0.0, match=""), given, width, height)
+        except UserError:
+            if bpp == HIGHEST_BPP:
+                raise
+            bpp = min(round(bpp * 1.03, 3), HIGHEST_BPP)
+        else:
+            return bpp
+
+
+def lower_rate_alike(
+    wanted: float, first: float, config: Config, given: Mapping[str, Any], width: int, height: int
+) -> float:
+    """`wanted`, or a rate towards `first` whose finest grid stands to the texels as that of `first` does.
+
+    Where it leaves half the material's side, PSNR falls at once: data/test has 33.9 dB at 5.1 bpp, 32.1 at 4.15. Just
+    before it does, little is left for the coarse grid (32.99 dB at 4.44, 33.46 at 4.49, 33.37 at 4.55), so it goes
+    an eighth of the way back.
+    """
+
+    def on_half(bpp: float) -> bool:
+        planned = plan(dataclasses.replace(config, bpp=bpp), given, width, height, first)
+        return 2 * planned.hash_grid_configs[0].max_resolution == max(width, height)
+
+    steps = max(math.ceil(100 * math.log(first / wanted)), 1)  # of 1 %
+    like = on_half(first)
+    rates = (round(wanted * (first / wanted) ** (step / steps), 3) for step in range(steps))
+    lowest = next((bpp for bpp in rates if on_half(bpp) == like), first)
+    return wanted if lowest <= wanted else lowest * (first / lowest) ** 0.125
+
+
+def iterations_for(preset: Preset, row: Row) -> int:
+    """A preset's iterations at a row's rate, to two digits."""
+    exact = preset.iterations / row.cost * (row.effort if preset.patient else 1)
+    unit = 10 ** max(math.floor(math.log10(exact)) - 1, 0)
+    return max(round(exact / unit) * unit, 1)
+
+
+def neurons_for(row: Row, bpp: float, texels: int) -> int:
+    """The row's network, or a narrower one where that would take more than a fifth of a small material's bits."""
+    for n_neurons in range(row.n_neurons, 16, -16):
+        weights = n_neurons * (48 + n_neurons + 16)
+        if WEIGHT_BITS * weights <= 0.2 * bpp * texels:
+            return n_neurons
+    return 16

@@ -1,0 +1,38 @@
+"""Start a run or continue one: from the beginning, from a checkpoint, or at the rate that reaches a target PSNR."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from configs import Config
+from engine.create import resolve_device
+from training.checkpoint import load_checkpoint
+from training.rate_search import train_to_target
+from training.run import check_same_material, read_material, resumed_config, train_on
+from training.trainer import Result
+
+Say = Callable[[str], None]
+
+
+def train_material(config: Config, given: Mapping[str, Any], say: Say = print, quiet: bool = False) -> Result:
+    """Train one material from the start, or continue config.load_dir.
+
+    Args:
+        given: what the user gave, as opposed to defaults: a resumed run keeps its own values elsewhere.
+        say: receives the lines meant for the user.
+        quiet: no progress bar.
+    """
+    checkpoint = None
+    if config.load_dir:
+        checkpoint = load_checkpoint(config.load_dir, config.load_iter)
+        config = resumed_config(checkpoint, given)
+    device = resolve_device(config)
+    material = read_material(config.data_dir, config, say)
+    if checkpoint is not None:
+        check_same_material(checkpoint, material, say)
+        material = dataclasses.replace(material, constants=checkpoint.model.constants)  # the run goes on as it began
+    elif config.target_psnr or config.match:
+        return train_to_target(config, given, material, device, say, quiet)
+    return train_on(config, given, material, device, checkpoint, say, quiet)

@@ -1,0 +1,105 @@
+"""The lines that end a run: PSNR, error shares, rate, sizes, and advice on loss weights."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from common.errors import one_line, shell_quote
+from common.events import TENSORBOARD, readable_bytes
+from dataset import PNG_SAMPLE_TEXELS, Material
+from maps.channels import CHANNELS, MAPS, map_slice
+
+# --- summary -------------------------------------------------------------------------------------------------------
+
+
+def bc7_bytes(material: Material) -> tuple[int, int]:
+    """(textures, bytes) of the material as an engine would pack it in BC7: colour, normal, three scalars a texture.
+
+    BC7 takes 16 bytes per 4x4 block; full mip chains.
+    """
+    scalars = sum(1 for name in material.present if MAPS[name] == 1)
+    textures = len(material.present) - scalars + -(-scalars // 3)
+    blocks = sum(-(-width // 4) * -(-height // 4) for width, height in material.lod_sizes)
+    return textures, textures * blocks * 16
+
+
+def weight_advice(
+    shares: Mapping[str, float], channels: Mapping[str, int], weights: Mapping[str, float]
+) -> str | None:
+    """One sentence with a line for the config file, when one map holds more than half of the squared error and more
+    than twice its share of the channels; None otherwise, and for a map that was given weight 0.
+
+    Args:
+        shares: map -> share of the squared error, see metrics.error_shares.
+        channels: map -> channels that were trained.
+        weights: map -> Config.texture_loss_weights of the run, as resolved.
+    """
+    total = sum(channels.values())
+    for name, share in shares.items():
+        if share > 0.5 and channels[name] and share > 2 * channels[name] / total and weights[name]:
+            changed = {n: weight for n, weight in weights.items() if weight != 1 and n in channels}
+            line = ", ".join(f"{n}: {weight:.3g}" for n, weight in {**changed, name: 2 * weights[name]}.items())
+            return (
+                f"{name} has {share:.0%} of the squared error in {channels[name]} of {total} trained channels; to "
+                f"move bits to it, train with this line in a --config file: texture_loss_weights: {{{line}}}"
+            )
+    return None
+
+
+def trained_channel_counts(material: Material) -> dict[str, int]:
+    """Per present map: its channels that are not constants."""
+    return {
+        name: sum(channel not in material.constants for channel in range(CHANNELS)[map_slice(name)])
+        for name in material.present
+    }
+
+
+SUMMARY_LODS = 8  # a line has room for these; the smallest have a handful of texels
+
+
+def run_summary(
+    material: Material, metrics: Mapping[str, Any], rates: Mapping[str, float], shipped_bytes: int | None,
+    seconds: float, iteration: int, run: Path, checkpoint: Path,
+    weights: Mapping[str, float] | None = None, picture_lod: int = 0,
+) -> str:  # fmt: skip
+    """The lines that end a run: quality per map and where the error is, rate, sizes against PNG and BC7, time, and
+    where the files are.
+
+    weights: the run's Config.texture_loss_weights, for the advice on them; None: all 1.
+    picture_lod: that the pictures in media/ show.
+    """
+    psnr, shares = metrics["psnr"], metrics["lods"][0]["error_share"]
+    maps = "  ".join(f"{name} {psnr[name]:.2f}" for name in material.present)
+    degrees = metrics["lods"][0].get("normal_degrees")
+    if degrees is not None:
+        maps = maps.replace(f"normal {psnr['normal']:.2f}", f"normal {psnr['normal']:.2f}, {degrees:.2f} degrees off")
+    textures, bc7 = bc7_bytes(material)
+    lines = [
+        f"PSNR     {psnr['all']:.2f} dB over all channels of LOD 0  ({maps})",
+        "error    " + "  ".join(f"{name} {shares[name]:.1%}" for name in material.present) + " of the squared error",
+        f"rate     {rates['bpp']:.2f} bpp (grids {rates['grids']:.2f} + network {rates['network']:.2f}), "
+        f"{rates['all_mips']:.2f} with all mips",
+    ]
+    advice = weight_advice(shares, trained_channel_counts(material), weights or dict.fromkeys(MAPS, 1.0))
+    if advice:
+        lines.insert(2, f"advice   {advice}")
+    if len(metrics["lods"]) > 1:
+        each = [f"{lod}: {scores['psnr']['all']:.2f}" for lod, scores in enumerate(metrics["lods"][:SUMMARY_LODS])]
+        lines.insert(1, "LODs     " + "  ".join(each) + " dB")
+    if shipped_bytes is not None:
+        png = material.png_bytes()
+        about = "about " if material.width * material.height > PNG_SAMPLE_TEXELS else ""
+        lines.append(
+            f"on disk  {readable_bytes(shipped_bytes)} with all mips: {shipped_bytes / png:.1%} of the maps as PNG "
+            f"({about}{readable_bytes(png)}), {shipped_bytes / bc7:.1%} of {textures} BC7 textures "
+            f"({readable_bytes(bc7)})"
+        )
+    lines.append(f"time     {seconds:.1f} s to iteration {iteration}")
+    lines.append(f"files    {one_line(str(checkpoint))}")
+    shown = f", LOD {picture_lod}" if picture_lod else ""
+    lines.append(f"look     {one_line(str(run / 'media'))}{os.sep}*.png (decoded | source | error x8{shown}); "
+                 f"tensorboard --logdir {shell_quote(str(run.parent / TENSORBOARD))}")  # fmt: skip
+    return "\n".join(lines)

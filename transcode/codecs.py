@@ -1,0 +1,357 @@
+"""What other codecs make of a material's LOD 0: BC1..BC7 and ASTC as an engine packs them, AVIF and JPEG XL as files.
+
+An optional extra, requirements/codecs.txt. (Not `codecs.py`: Python has a module of that name and never lets go of it.)
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import importlib
+import io
+import math
+import time
+from collections.abc import Callable, Sequence
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+
+from common.errors import UserError
+from dataset import Material
+from formats.dds import BLOCK_BYTES
+from maps.channels import CHANNELS, MAPS, map_slice
+from metrics.scores import MaterialImage, evaluate_lod
+
+BC7_PROFILE = "basic"  # of ISPC Texture Compressor: "slow" takes 4 times as long for less than 0.1 dB
+ASTC_QUALITY = 60  # astcenc -medium
+AVIF_SPEED = 6  # of libavif, 0..10; 4 takes 5 to 10 times as long for about 0.3 dB at equal rate
+JPEG_XL_EFFORT = 7  # libjxl's own default
+ASTC_BLOCKS = (4, 5, 6, 8, 10, 12)
+BLOCK_CODECS = ("bc1", "bc7", "bc7+bc5+bc4", *(f"astc{n}x{n}" for n in ASTC_BLOCKS))
+QUALITIES = {  # of the image codecs, ascending in rate: from blurred to almost lossless
+    "avif": (10, 25, 40, 55, 70, 80, 88, 94, 98),
+    "jxl": (10, 30, 50, 65, 78, 88, 94, 97, 99),
+}
+IMAGE_CODECS = tuple(QUALITIES)
+CODECS = BLOCK_CODECS + IMAGE_CODECS
+DEFAULT_QUALITY = {"avif": 70, "jxl": 78}
+SCALARS_PER_IMAGE = 3
+_PSNR_ALONE = {"with_ssim": False, "with_lpips": False, "with_flip": False}
+_ADVICE = "pip install -r requirements/codecs.txt"
+
+Planes = np.ndarray  # (H, W, C) uint8
+Coded = tuple[int, Planes]  # bytes, and what a reader gets back
+
+
+@dataclasses.dataclass(frozen=True)
+class CodecResult:
+    """What a codec made of a material.
+
+    decoded: (H, W, 11) float32 in [0, 1], in the files' colour spaces; missing maps are 0.
+    bytes, bpp: of LOD 0, all maps together; bits per texel of the material.
+    seconds: encoding alone, without decoding and without packing maps into images.
+    psnr: dB, "all" and per map, as metrics.evaluate_lod has it.
+    """
+
+    codec: str
+    quality: int | None  # of the image codecs
+    decoded: MaterialImage
+    bytes: int
+    bpp: float
+    seconds: float
+    settings: dict[str, Any]
+    psnr: dict[str, float]
+
+
+def encode_decode(material: Material, codec: str, quality: int | None = None) -> CodecResult:
+    """Encode LOD 0 of `material`, decode it again, and compare it with the source.
+
+    16-bit maps are rounded to 8 bits first, which is all that these formats take here; the comparison is with the 16
+    bits. Coding takes memory for one image of three channels at a time, the result 44 bytes a texel, and the comparison
+    that of metrics.evaluate_lod.
+
+    Args:
+        codec: one of CODECS.
+        quality: of `avif` and `jxl`, 0..100; None: DEFAULT_QUALITY. Block codecs have none.
+    Raises: UserError for an unknown codec, a quality that does not apply, or a package that is not installed.
+    """
+    if codec not in CODECS:
+        raise UserError(f"codec: expected one of {', '.join(CODECS)}, got {codec!r:.80}")
+    if codec in BLOCK_CODECS and quality is not None:
+        raise UserError(f"codec {codec}: expected no quality, its rate is fixed, got {quality}")
+    if codec in IMAGE_CODECS:
+        quality = DEFAULT_QUALITY[codec] if quality is None else quality
+        if not 0 <= quality <= 100:
+            raise UserError(f"codec {codec}: expected a quality from 0 to 100, got {quality}")
+    timer = _Timer()
+    decoded = torch.zeros(material.height, material.width, CHANNELS)
+    size, settings = 0, {}
+    for names, channels in image_layout(material.present, codec):
+        pixels = _pack(material, names, channels)
+        coded, planes, used = _code_image(codec, names, pixels, quality, timer)
+        size += coded
+        settings.update(used)
+        for name, plane in zip(names, _unpack(planes, names, channels)):
+            decoded[..., map_slice(name)] = torch.from_numpy(plane.astype(np.float32) / np.float32(255))
+    bpp = size * 8 / (material.width * material.height)
+    scores = evaluate_lod(decoded, material.texels(0).cpu(), material.present, **_PSNR_ALONE)
+    return CodecResult(codec, quality, decoded, size, bpp, timer.seconds, settings, scores["psnr"])
+
+
+def block_rate(present: Sequence[str], codec: str) -> float:
+    """Bits per texel that a block codec spends on a material of these maps, without encoding it.
+
+    Padding of sizes that the block does not divide comes on top.
+    """
+    if codec not in BLOCK_CODECS:
+        raise UserError(f"codec: expected one with a fixed rate, {', '.join(BLOCK_CODECS)}; got {codec!r:.80}")
+    return float(sum(_block_bits(_format_of(codec, names)) for names, _ in image_layout(present, codec)))
+
+
+def interpolate_at_rate(rates: Sequence[float], values: Sequence[float], bpp: float) -> float | None:
+    """A measure at `bpp`, linear in the logarithm of the rate between the two measured rates around it.
+
+    A measurement that another one beats with fewer bits does not take part: nobody would use it (JPEG XL has such).
+
+    Args:
+        rates: bpp of each measurement, in any order.
+        values: PSNR in dB, or another measure whose larger values are better, of each.
+    Returns: None where `bpp` lies outside the measured rates: nothing is extrapolated.
+    """
+    if not rates or not min(rates) <= bpp <= max(rates):
+        return None
+    points: dict[float, float] = {}
+    for rate, value in sorted(zip(rates, values), key=lambda point: (point[0], -point[1])):
+        if value > max(points.values(), default=-math.inf):
+            points[rate] = value
+    # beyond the last of them (a beaten one was the most expensive) the last is still to be had
+    return float(np.interp(math.log(bpp), [math.log(rate) for rate in points], list(points.values())))
+
+
+# --- maps and images -----------------------------------------------------------------------------------------------
+
+
+def image_layout(present: Sequence[str], codec: str) -> list[tuple[tuple[str, ...], int]]:
+    """The images that a codec stores for the maps `present`: (map names, channels) of each.
+
+    Block codecs get colour, normal, and up to three scalar maps an image. A scalar that is alone in its image, and each
+    one of the image codecs and BC4, is a grey plane: unrelated maps in R, G and B would cost a colour transform dearly.
+    """
+    per_image = SCALARS_PER_IMAGE if codec in BLOCK_CODECS and codec != "bc7+bc5+bc4" else 1
+    scalars = [name for name in MAPS if name in present and MAPS[name] == 1]
+    images: list[tuple[tuple[str, ...], int]] = [((name,), 3) for name in MAPS if name in present and MAPS[name] == 3]
+    for first in range(0, len(scalars), per_image):
+        names = tuple(scalars[first : first + per_image])
+        images.append((names, 1 if len(names) == 1 else 3))
+    return images
+
+
+def _pack(material: Material, names: Sequence[str], channels: int) -> Planes:
+    """(H, W, channels) uint8 of the maps' codes; an unused blue is 0."""
+    pixels = np.zeros((material.height, material.width, channels), np.uint8)
+    column = 0
+    for name in names:
+        codes = material.file_codes(0, name)
+        if codes.dtype == np.uint16:
+            codes = (codes.astype(np.uint32) * 2 + 257) // 514  # codes / 257, halves up
+        pixels[..., column : column + MAPS[name]] = codes
+        column += MAPS[name]
+    return pixels
+
+
+def _unpack(planes: Planes, names: Sequence[str], channels: int) -> list[Planes]:
+    """The inverse: (H, W, C) of each map."""
+    if channels == 3 and len(names) == 1:
+        return [planes]
+    return [planes[..., column : column + 1] for column in range(len(names))]
+
+
+def _pad(pixels: Planes, block: int) -> Planes:
+    """Both sides a multiple of `block`, the last row and column repeated."""
+    missing = [-size % block for size in pixels.shape[:2]]
+    return np.ascontiguousarray(np.pad(pixels, [(0, missing[0]), (0, missing[1]), (0, 0)], mode="edge"))
+
+
+# --- codecs --------------------------------------------------------------------------------------------------------
+
+
+class _Timer:
+    """Seconds spent in what it runs."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def run(self, call: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        started = time.perf_counter()
+        result = call(*arguments, **options)
+        self.seconds += time.perf_counter() - started
+        return result
+
+
+def _code_image(
+    codec: str, names: Sequence[str], pixels: Planes, quality: int | None, timer: _Timer
+) -> tuple[int, Planes, dict[str, Any]]:
+    """(bytes, decoded image like `pixels`, settings) of one image."""
+    if codec == "avif":
+        size, planes = _avif(pixels, quality, timer)
+        return size, planes, {"speed": AVIF_SPEED, "subsampling": "4:4:4, scalars 4:0:0", "threads": thread_count()}
+    if codec == "jxl":
+        size, planes = _jpeg_xl(pixels, quality, timer)
+        return size, planes, {"effort": JPEG_XL_EFFORT, "threads": thread_count()}
+    form = _format_of(codec, names)
+    height, width = pixels.shape[:2]
+    if form.startswith("astc"):
+        size, planes = _astc(_as_rgba(pixels), int(form.rpartition("x")[2]), timer)
+        settings = {"quality": ASTC_QUALITY, "decode_mode": "unorm8", "threads": thread_count()}
+    else:
+        size, planes = _block_compression(form, pixels, timer)
+        settings = {"bc7_profile": BC7_PROFILE} if form == "bc7" else {}
+        settings["threads"] = 1  # ispc_texcomp holds Python's lock
+    planes = planes[:height, :width]
+    if pixels.shape[2] == 1:
+        # a grey picture: green has the most bits in BC1
+        planes = planes[..., :1] if planes.shape[2] == 1 else planes[..., 1:2]
+    return size, planes, settings
+
+
+def _format_of(codec: str, names: Sequence[str]) -> str:
+    """The block format of one image: that of the codec, or its part of the mixed one."""
+    if codec != "bc7+bc5+bc4":
+        return codec
+    return "bc5" if names == ("normal",) else "bc4" if MAPS[names[0]] == 1 else "bc7"
+
+
+def _block_bits(form: str) -> float:
+    """Bits per texel of a block format."""
+    if form.startswith("astc"):
+        return 128 / int(form.rpartition("x")[2]) ** 2
+    return BLOCK_BYTES[form] * 8 / 16
+
+
+def _as_rgba(pixels: Planes) -> Planes:
+    """(H, W, 4), opaque; grey is repeated."""
+    opaque = np.full(pixels.shape[:2], 255, np.uint8)
+    return np.dstack([np.broadcast_to(pixels, (*pixels.shape[:2], 3)), opaque])
+
+
+def encode_blocks(form: str, pixels: Planes, bc7_profile: str = BC7_PROFILE) -> bytes:
+    """The blocks of one image, row by row; where a side is no multiple of 4, its last row or column is repeated.
+
+    Args:
+        form: 'bc1', 'bc4', 'bc5' or 'bc7'.
+        pixels: (H, W, C) uint8 of any size; C is 1 for bc4, at least 2 for bc5, which stores the first two, and 1 or 3
+            for the others.
+        bc7_profile: of ISPC Texture Compressor, such as 'basic' or 'slow'.
+    Raises: UserError when the encoder is not installed.
+    """
+    texcomp = block_encoder()
+    if form in ("bc1", "bc7"):
+        pixels = _as_rgba(pixels)
+    pixels = _pad(pixels[..., :2] if form == "bc5" else pixels, 4)
+    height, width, channels = pixels.shape
+    surface = texcomp.RGBASurface(pixels.tobytes(), width, height, width * channels)
+    options = [texcomp.BC7EncSettings.from_profile(bc7_profile)] if form == "bc7" else []
+    blocks = getattr(texcomp, f"compress_blocks_{form}")(surface, *options)
+    return blocks[: width * height // 16 * BLOCK_BYTES[form]]  # of BC1 it returns as much again in zeros
+
+
+def block_encoder() -> ModuleType:
+    """The library that encodes BC1, BC4, BC5 and BC7. Raises: UserError when it is not installed."""
+    return _package("ispc_texcomp")
+
+
+def _block_compression(form: str, pixels: Planes, timer: _Timer) -> Coded:
+    """BC1, BC4, BC5 (x and y of a normal, z rebuilt) or BC7 of one image, its decoded size a multiple of 4."""
+    imagecodecs = _package("imagecodecs")
+    blocks = timer.run(encode_blocks, form, pixels)
+    height, width = (-(-size // 4) * 4 for size in pixels.shape[:2])
+    shape = {"bc4": (height, width), "bc5": (height, width, 2)}.get(form, (height, width, 4))
+    planes = imagecodecs.bcn_decode(blocks, int(form[2]), shape=shape).reshape(height, width, -1)
+    if form == "bc5":
+        planes = np.dstack([planes, _rebuilt_z(planes)])
+    return len(blocks), planes[..., :3]
+
+
+def _rebuilt_z(planes: Planes) -> Planes:
+    """(H, W) uint8 z of unit normals from their (H, W, 2) x and y: what a shader does after a BC5 fetch."""
+    x, y = (planes[..., axis].astype(np.float32) * np.float32(2 / 255) - 1 for axis in (0, 1))
+    z = np.sqrt(np.maximum(1 - x * x - y * y, 0))
+    return np.floor((z * 0.5 + 0.5) * 255 + 0.5).astype(np.uint8)
+
+
+def _astc(pixels: Planes, block: int, timer: _Timer) -> Coded:
+    """LDR (not sRGB: the codes are data) ASTC with astcenc, which pads by repeating edges itself."""
+    astc = _package("astc_encoder")
+    height, width = pixels.shape[:2]
+    # GPUs return 8 bits where they are asked to (VK_EXT_astc_decode_mode); the encoder can aim at that rounding
+    flags = astc.ASTCConfigFlags.USE_DECODE_UNORM8
+    config = astc.ASTCConfig(astc.ASTCProfile.LDR, block, block, 1, ASTC_QUALITY, flags)
+    context = astc.ASTCContext(config, thread_count())
+    image = astc.ASTCImage(astc.ASTCType.U8, width, height, 1, pixels.tobytes())
+    blocks = timer.run(context.compress, image, astc.ASTCSwizzle.from_str("RGB1"))
+    target = astc.ASTCImage(astc.ASTCType.U8, width, height, 1)
+    target = context.decompress(blocks, target, astc.ASTCSwizzle.from_str("RGBA"))
+    planes = np.frombuffer(target.data, np.uint8).reshape(height, width, 4)
+    return len(blocks), planes[..., :3]
+
+
+def _avif(pixels: Planes, quality: int | None, timer: _Timer) -> Coded:
+    from PIL import Image, features
+
+    if not features.check("avif"):
+        raise UserError(f"codec avif: expected Pillow 11.3 or newer with AVIF, found one without; {_ADVICE}")
+    grey = pixels.shape[2] == 1
+    stream = io.BytesIO()
+    picture = Image.fromarray(pixels[..., 0] if grey else pixels)
+    options = {"quality": quality, "speed": AVIF_SPEED, "subsampling": "4:0:0" if grey else "4:4:4"}
+    timer.run(picture.save, stream, "AVIF", max_threads=thread_count(), **options)
+    with Image.open(stream) as decoded:
+        planes = np.asarray(decoded.convert("L" if grey else "RGB"))
+    return len(stream.getvalue()), planes.reshape(pixels.shape)
+
+
+def _jpeg_xl(pixels: Planes, quality: int | None, timer: _Timer) -> Coded:
+    imagecodecs = _package("imagecodecs")
+    data = pixels[..., 0] if pixels.shape[2] == 1 else pixels
+    payload = timer.run(
+        imagecodecs.jpegxl_encode,
+        np.ascontiguousarray(data),
+        level=quality,
+        effort=JPEG_XL_EFFORT,
+        numthreads=thread_count(),
+    )
+    return len(payload), imagecodecs.jpegxl_decode(payload).reshape(pixels.shape)
+
+
+def thread_count() -> int:
+    """Threads for codecs that take a number: as many as PyTorch uses."""
+    return max(torch.get_num_threads(), 1)
+
+
+def missing_packages(codec: str) -> list[str]:
+    """What `codec` needs and this machine lacks, as modules to import; empty where it works."""
+    needed = ("astc_encoder",) if codec.startswith("astc") else ("ispc_texcomp", "imagecodecs")
+    needed = {"avif": (), "jxl": ("imagecodecs",)}.get(codec, needed)
+    missing = []
+    for name in needed:
+        try:
+            _package(name)
+        except UserError:
+            missing.append(name)
+    if codec == "avif":
+        from PIL import features
+
+        missing += [] if features.check("avif") else ["Pillow with AVIF"]
+    return missing
+
+
+@functools.cache
+def _package(name: str) -> ModuleType:
+    """Import a module of requirements/codecs.txt."""
+    try:
+        return importlib.import_module(name)
+    except Exception as error:  # a wheel for another machine raises anything
+        what = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise UserError(f"this codec needs the package {name}, which cannot be imported ({what}); {_ADVICE}") from error

@@ -1,0 +1,197 @@
+"""Ordinary textures from a neural one, for engines without a neural path: `export.py --transcode`.
+
+Every mip is decoded at its own LOD; none is a smaller copy of another.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from common.errors import UserError, brief, counted, one_line
+from common.files import staged_folder, write_bytes
+from engine.cpu.decoder import decode_lod
+from formats.dds import BLOCK_BYTES, encode_block_dds
+from maps.channels import MAPS
+from maps.images import encode_png
+from maps.mips import linear_to_srgb, mip_sizes, round_to_codes
+from metrics.decoded_maps import decode_maps, image_name
+from model import NeuralTexture
+from transcode import codecs as texture_codecs
+from transcode.glb import encode_glb, packed_orm
+from transcode.ktx2 import encode_ktx2
+
+FORMATS = ("dds", "ktx2", "png", "glb")
+BLOCK_FORMATS = ("dds", "ktx2")
+PROFILES = {"fast": "veryfast", "normal": "basic", "slow": "slow"}  # --transcode_quality -> BC7 profile of the encoder
+SCALARS = ("bc4", "orm_bc7", "orm_bc1")
+GLB_NAME = "material.glb"
+_PACKED = ("occlusion", "roughness", "metallic")
+_DXGI = {("bc1", False): 71, ("bc4", False): 80, ("bc5", False): 83, ("bc7", False): 98, ("bc7", True): 99}
+
+Maps = Mapping[str, np.ndarray]  # map name -> (H, W, C) uint8
+
+
+@dataclass(frozen=True)
+class TexturePlan:
+    """One texture to write: the name of its files, its block format, whether its colour is sRGB, the maps it holds."""
+
+    name: str
+    form: str
+    srgb: bool
+    maps: tuple[str, ...]
+
+    def pixels(self, decoded: Maps) -> np.ndarray:
+        """(H, W, C) uint8 of a decoded LOD."""
+        held = {name: decoded[name] for name in self.maps}
+        return packed_orm(held) if self.name == "orm" else held[self.maps[0]]
+
+
+def parse_formats(text: str) -> tuple[str, ...]:
+    """The formats of a comma-separated list. Raises: UserError for an empty list or an unknown one."""
+    words = [word.strip().lower() for word in text.split(",") if word.strip()]
+    unknown = [word for word in words if word not in FORMATS]
+    if unknown or not words:
+        found = brief(unknown[0]) if unknown else "none"
+        raise UserError(f"--transcode {one_line(text):.80}: expected some of {','.join(FORMATS)}, found {found}")
+    return tuple(name for name in FORMATS if name in words)
+
+
+def check_packages(formats: Sequence[str]) -> None:
+    """Raise UserError when a format needs a package that is not installed: before anything is decoded or written."""
+    if not _with_blocks(formats):
+        return
+    try:
+        texture_codecs.block_encoder()
+    except UserError as error:
+        raise UserError(f"--transcode {','.join(formats)}: {error}, or ask for png,glb alone") from error
+
+
+def _with_blocks(formats: Sequence[str]) -> bool:
+    return bool(set(formats) & set(BLOCK_FORMATS))
+
+
+def plan_textures(material: Mapping[str, Any], scalars: str = "bc4") -> list[TexturePlan]:
+    """The textures for the maps of a material, as manifest.describe_material has it.
+
+    Diffuse is BC7, sRGB where the file is; a normal BC5, which holds x and y; each scalar map BC4. `scalars` orm_bc7 or
+    orm_bc1 packs occlusion, roughness and metallic into one texture, in R, G, B.
+    """
+    entries = {entry["map"]: entry for entry in material["maps"]}
+    packed = tuple(name for name in _PACKED if name in entries) if scalars != "bc4" else ()
+    plans = []
+    for name in entries:
+        if name == "diffuse":
+            plans.append(TexturePlan(name, "bc7", entries[name]["file_color_space"] == "srgb", (name,)))
+        elif name not in packed:
+            plans.append(TexturePlan(name, "bc5" if MAPS[name] == 3 else "bc4", False, (name,)))
+    if packed:
+        plans.append(TexturePlan("orm", scalars.rpartition("_")[2], False, packed))
+    return plans
+
+
+def transcode(
+    model: NeuralTexture,
+    material: Mapping[str, Any],
+    folder: Path,
+    formats: Sequence[str] = FORMATS,
+    *,
+    scalars: str = "bc4",
+    quality: str = "normal",
+    say: Callable[[str], None] = print,
+) -> list[Path]:
+    """Decode every LOD and write it as ordinary textures into `folder`, all of them or, on an error, none.
+
+    Args:
+        material: the manifest's.
+        formats: some of FORMATS.
+        scalars: one of SCALARS, see plan_textures.
+        quality: a key of PROFILES: the effort spent on BC7; the other formats' encoders have no choice.
+        say: receives a line about what an engine has to know.
+    Returns: the files: <texture>.dds, <texture>.ktx2, <texture>_lod<n>.png, material.glb.
+    Raises: UserError when a package is missing. Memory: the decoded maps of LOD 0, 11 bytes a texel, one of them twice
+        more with 4 bytes a texel, and the blocks of the whole chain.
+    """
+    check_packages(formats)
+    for note in _notes(material, formats):
+        say(note)
+    plans = plan_textures(material, scalars)
+    width, height = material["width"], material["height"]
+    chains: dict[str, list[bytes]] = {plan.name: [] for plan in plans}
+    with staged_folder(folder) as stage:
+        for lod in range(material["num_lods"]):
+            decoded = decode_maps(model, material, lod, functools.partial(decode_lod, say=say))
+            if lod == 0 and "glb" in formats:
+                write_bytes(stage / GLB_NAME, encode_glb(_printable(material["name"]), gltf_maps(decoded, material)))
+            for plan in plans:
+                pixels = plan.pixels(decoded)
+                if "png" in formats:
+                    write_bytes(stage / image_name(plan.name, lod), encode_png(pixels, quick=True))
+                if _with_blocks(formats):
+                    profile = PROFILES[quality]
+                    chains[plan.name].append(texture_codecs.encode_blocks(plan.form, pixels, profile))
+        for plan in plans:
+            levels = chains[plan.name]
+            if "dds" in formats:
+                payload = encode_block_dds(width, height, _DXGI[plan.form, plan.srgb], levels)
+                write_bytes(stage / f"{plan.name}.dds", payload)
+            if "ktx2" in formats:
+                write_bytes(stage / f"{plan.name}.ktx2", encode_ktx2(width, height, plan.form, plan.srgb, levels))
+        return [folder / path.name for path in sorted(stage.iterdir())]
+
+
+def _notes(material: Mapping[str, Any], formats: Sequence[str]) -> Iterator[str]:
+    width, height = material["width"], material["height"]
+    if _with_blocks(formats) and (width % 4 or height % 4):
+        yield f"note: {width} x {height} is not made of whole 4 x 4 blocks; not every Direct3D takes such textures"
+    entries = {entry["map"]: entry for entry in material["maps"]}
+    if "glb" in formats and "normal" in entries:
+        convention = entries["normal"].get("convention")
+        if convention == "dx":
+            yield "note: the normals are of the DirectX convention; y is turned round in the .glb, and only there"
+        elif convention != "gl":
+            yield "note: the convention of the normals is not known; the .glb takes them as OpenGL's, y up"
+    deep = [name for name, entry in entries.items() if entry.get("bit_depth") == 16]
+    if deep:
+        yield f"note: rounded to 8 bits: {', '.join(deep)}"
+
+
+def _printable(name: str) -> str:
+    """A name that UTF-8 can hold: those of files may have bytes that are no characters."""
+    return str(name).encode("utf-8", "replace").decode()
+
+
+def gltf_maps(decoded: Maps, material: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Decoded maps as glTF wants them: diffuse sRGB encoded, y of normals up."""
+    entries = {entry["map"]: entry for entry in material["maps"]}
+    maps = dict(decoded)
+    if "diffuse" in maps and entries["diffuse"]["file_color_space"] == "linear":
+        curve = round_to_codes(linear_to_srgb(np.arange(256) / 255) * 255, np.uint8)
+        maps["diffuse"] = curve[maps["diffuse"]]
+    if "normal" in maps and entries["normal"].get("convention") == "dx":
+        flipped = maps["normal"].copy()
+        flipped[..., 1] = 255 - flipped[..., 1]
+        maps["normal"] = flipped
+    return maps
+
+
+def summary(paths: Sequence[Path], material: Mapping[str, Any], formats: Sequence[str], scalars: str) -> list[str]:
+    """One line per texture and format, with its size: what the command prints."""
+    lines = []
+    if _with_blocks(formats):
+        texels = material["width"] * material["height"]
+        plans = plan_textures(material, scalars)
+        bits = sum(BLOCK_BYTES[plan.form] * 8 / 16 for plan in plans)
+        kinds = ", ".join(f"{plan.name} {plan.form.upper()}{' sRGB' if plan.srgb else ''}" for plan in plans)
+        mips = sum(width * height for width, height in mip_sizes(material["width"], material["height"])) / texels
+        lines.append(f"{kinds}: {bits:g} bits per texel, {bits * mips:.2f} with all mips")
+    for suffix in formats:
+        found = [path for path in paths if path.suffix == f".{suffix}"]
+        size = sum(path.stat().st_size for path in found)
+        lines.append(f"{suffix.upper()}: {counted(len(found), 'file')}, {size} bytes")
+    return lines

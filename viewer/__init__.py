@@ -1,0 +1,1 @@
+"""A material, or a batch of them, in one HTML page that decodes it live."""

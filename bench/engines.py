@@ -151,7 +151,7 @@ def measure_sizes(sizes: Sequence[int], effort: Effort, n_threads: int = 0, **se
 
 # VmHWM rather than getrusage: ru_maxrss of a new process starts at what the process that started it had.
 WORKER = """
-import sys, threads, torch
+import sys, common.before_torch, torch
 with open("/proc/self/status") as status:
     after_torch = status.read()
 from bench.engines import memory_worker

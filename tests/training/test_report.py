@@ -92,7 +92,7 @@ def test_events(run, make_material):
 
 
 def test_large_materials_show_a_smaller_lod(run, make_material, monkeypatch):
-    monkeypatch.setattr(events, "TENSORBOARD_IMAGE_SIZE", 8)
+    monkeypatch.setattr(report, "TENSORBOARD_IMAGE_SIZE", 8)
     material = make_material(32, 4, ("roughness",))
     log = RunLog(run)
     for lod in range(material.num_lods):

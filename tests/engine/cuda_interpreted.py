@@ -28,8 +28,8 @@ from engine.sampling import TexelSampler
 from engine.torch_engine import TorchEngine
 from model import Noise
 from quantize import _to_int32, hash_uniform, round_features, stream_key
-from tests.engine.test_cpu_engine import CASES, CPU, GRIDS, LEARNED, assert_same_place, engine_of, material_of, reloaded
-from tests.engine.test_cpu_kernels import (
+from tests.support.engine_cases import CASES, CPU, GRIDS, LEARNED, assert_same_place, engine_of, material_of, reloaded
+from tests.support.kernel_cases import (
     SHAPES,
     assert_close,
     channels_of,

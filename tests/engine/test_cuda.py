@@ -22,8 +22,8 @@ from engine.cuda.plan import BLOCKS, KernelPlan, Unsupported, block_size
 from engine.schedule import Schedule
 from engine.torch_engine import TorchEngine
 from model import build_model
-from tests.engine.test_cpu_engine import CPU, material_of
-from tests.engine.test_cpu_kernels import assert_close, make_model
+from tests.support.engine_cases import CPU, material_of
+from tests.support.kernel_cases import assert_close, make_model
 from tests.support.runs import ROOT, process, refusal_line, save_maps
 
 with_triton = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed")

@@ -16,8 +16,8 @@ from engine.schedule import Schedule
 from engine.torch_engine import TorchEngine
 from model import Noise, build_model
 from quantize import stream_key
-from tests.engine.test_cpu_engine import BASE, LEARNED, material_of
-from tests.engine.test_cpu_kernels import SHAPES, assert_close, channels_of, exact_gradients, make_model, samples
+from tests.support.engine_cases import BASE, LEARNED, material_of
+from tests.support.kernel_cases import SHAPES, assert_close, channels_of, exact_gradients, make_model, samples
 from tests.support.runs import differences
 
 pytestmark = pytest.mark.gpu

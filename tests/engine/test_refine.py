@@ -27,10 +27,10 @@ from metrics.evaluate import metric_options, score_lod
 from model import new_model
 from quantize import codes_from_features
 from shape import DecoderSpec, GridSpec
-from tests.engine.test_cpu_engine import material_of
-from tests.engine.test_cpu_kernels import _kernels, no_kernels  # noqa: F401  # fixtures
 from tests.support import reference
+from tests.support.engine_cases import material_of
 from tests.support.exports import make_model
+from tests.support.kernel_cases import _kernels, no_kernels  # noqa: F401  # fixtures
 from tests.support.runs import (
     QUICK,
     checkpoint_differences,

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import house_rules as house
-from tests.support.house_rules import ROOT
+from tests.support.paths import ROOT
 
 # Lowest first. A room imports from rooms that stand before it, never from one behind it.
 ORDER = (

@@ -12,7 +12,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
 Graph = dict[str, set[str]]  # module -> modules of the repository that it imports
 
 

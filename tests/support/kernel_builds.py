@@ -13,7 +13,6 @@ import pytest
 from engine.cpu import build as module
 from engine.cpu.build import KernelsUnavailable, find_compilers
 
-REPOSITORY = Path(module.__file__).parents[2]
 HEADER = "#define ANSWER 41\n"
 EXPORT = 'extern "C" __attribute__((visibility("default"))) '
 KERNELS = f"""#include "answer.h"

@@ -23,12 +23,11 @@ from maps.record import MaterialRecord
 from metrics.file_space import constant_listing
 from model import NeuralTexture
 from shaders.languages import LANGUAGES, WEIGHT_TEXTURE_WIDTH, Language, Weights
-from shape import PADDED_OUTPUTS, layer_sizes
+from shape import PADDED_OUTPUTS
 
 WeightColumns = TensorType["columns", 4]
 
 GENERATED = Path(__file__).resolve().parent / "generated"
-WEIGHT_STORAGE = ("baked", "buffer")
 WEIGHT_TYPES = ("float32", "float16")
 WEIGHT_FILE = "decoder_weights.bin"
 BLOCK = 4  # rows of a weight matrix that one column of four serves
@@ -190,7 +189,7 @@ def _header(
     for entry in material.maps:
         space = entry.color_space if entry.name == "diffuse" else entry.convention
         maps.append(entry.name + (f" ({space})" if space else ""))
-    sizes = " -> ".join(str(inputs) for _, inputs in layer_sizes(model.layout, model.decoder))
+    sizes = " -> ".join(str(inputs) for _, inputs in model.form.layer_sizes)
     files = {file: grid for index, grid in enumerate(model.grids) for file in grid_file_names(index, grid, layout)}
     textures = texture_names(model, layout)
     decoded = [(language.material_argument, "material")]

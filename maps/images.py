@@ -143,8 +143,6 @@ class _QuietDecoders:
 _quiet_decoders = _QuietDecoders()
 
 
-
-
 def encode_png(pixels: np.ndarray, quick: bool = False) -> bytes:
     """(H, W, 1 or 3) uint8 or uint16 -> the bytes of a PNG file; `quick` spends less time on making it small."""
     if pixels.dtype == np.uint16 and pixels.shape[2] == 3:  # the one kind that Pillow cannot write
@@ -165,8 +163,6 @@ def write_png(stream: BinaryIO, height: int, width: int, bands: Iterable[np.ndar
         picture.paste(PillowImage.fromarray(band[..., 0] if band.shape[2] == 1 else band), (0, top))
         top += len(band)
     picture.save(stream, "PNG", **_QUICK)
-
-
 
 
 def _read_head(path: Path) -> bytes:

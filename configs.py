@@ -170,10 +170,14 @@ class Config:
     groups_gpus: float = knob(0.0, "Ray: GPUs that a material needs, shares too", unit="GPUs", low=0, high=64)
     groups_retries: int = knob(3, "Ray: new tries for a material whose node or process died", low=0, high=100)
 
+    # Names of the fields that the user set, in a file or as flags: a plan or a checkpoint decides the others. It is no
+    # knob, and is not written to config.json.
+    chosen: frozenset[str] = dataclasses.field(default=frozenset(), compare=False)
+
 
 AIMS = ("bpp", "target_psnr", "match")  # what decides a run's rate
 LOSS_WEIGHT = knob(1.0, "share of the loss", low=0.0)
-FIELDS = {field.name: field for field in dataclasses.fields(Config)}
+FIELDS = {field.name: field for field in dataclasses.fields(Config) if field.metadata}
 # What a checkpoint fixes: another value would be another model.
 ARCHITECTURE = (
     "quantize", "quantize_bits", "save_bits", "hash_grid_configs", "linear_color", *AIMS, "preset", "decoder",
@@ -269,7 +273,7 @@ def _node_count(node: Any, counts: dict[int, float]) -> float:
 
 
 def make_config(values: Mapping[str, Any]) -> Config:
-    """A validated Config of the defaults with `values` on top.
+    """A validated Config of the defaults with `values` on top; their names are its `chosen`.
 
     Raises: UserError naming the flag, what it accepts and what was given.
     """
@@ -281,8 +285,8 @@ def make_config(values: Mapping[str, Any]) -> Config:
         checked["hash_grid_configs"] = [_grid_entry(i, entry) for i, entry in enumerate(checked["hash_grid_configs"])]
     if "texture_loss_weights" in checked:
         checked["texture_loss_weights"] = _loss_weights(checked["texture_loss_weights"])
-    config = Config(**checked)
-    _check_combinations(config, values)
+    config = Config(**checked, chosen=frozenset(checked))
+    _check_combinations(config)
     return config
 
 
@@ -313,7 +317,7 @@ def _loss_weights(weights: dict | str) -> dict[str, float] | str:
     return merged
 
 
-def _check_combinations(config: Config, given: Mapping[str, Any]) -> None:
+def _check_combinations(config: Config) -> None:
     """Refuse what makes no sense together, before any work starts."""
     if config.n_neurons % 16:
         raise UserError(f"--n_neurons: expected a multiple of 16, got {config.n_neurons}")
@@ -350,6 +354,7 @@ def _check_combinations(config: Config, given: Mapping[str, Any]) -> None:
 def to_dict(config: Config) -> dict[str, Any]:
     """Plain values of a configuration, for JSON and for a checkpoint; make_config reads them back."""
     values = dataclasses.asdict(config)
+    del values["chosen"]
     values["hash_grid_configs"] = [
         {name: value for name, value in dataclasses.asdict(grid).items() if value is not None}
         for grid in config.hash_grid_configs

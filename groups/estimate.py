@@ -120,7 +120,7 @@ def look_ahead(job: Job, plans: Plans) -> Prospect:
         sizes = [image_size(path) for path in dict.fromkeys(path for path, _ in find_maps(source)[0].values())]
         prospect = Prospect(job, "train", "", *sizes[0])
         if sizes[0] not in plans:
-            planned = plan(job.config, job.given, *sizes[0])
+            planned = plan(job.config, *sizes[0])
             plans[sizes[0]] = planned, *sizes_of(planned, *sizes[0])
         config, prospect.bytes, prospect.checkpoints = plans[sizes[0]]
         prospect.config, prospect.iterations = config, config.max_iter

@@ -55,7 +55,6 @@ class Job:
     name: str  # path below the batch folder, with /
     batch: str  # names this start of the batch
     config: Config  # of the run: data_dir and save_dir are the group's own, and absolute
-    given: Mapping[str, Any]  # what the user gave, see train.train_material
     settings: str  # settings_digest(config)
     force: bool  # start over what another batch has begun or finished
 
@@ -149,7 +148,7 @@ def _train(job: Job, say: Say) -> Outcome:
     elif checkpoint is not None:
         result = _continue(job, checkpoint, say)
     else:
-        result = train_material(job.config, job.given, say, quiet=True)
+        result = train_material(job.config, say, quiet=True)
     earlier = checkpoint.training["seconds"] if checkpoint is not None else 0.0
     record.run, record.iteration = result.run.name, result.iteration
     record.seconds = earlier + time.perf_counter() - started
@@ -195,10 +194,9 @@ def _last_checkpoint(job: Job, older: list[str], say: Say) -> Checkpoint | None:
 
 def _continue(job: Job, checkpoint: Checkpoint, say: Say) -> Result:
     """Train on from a checkpoint of these settings; only the places and the threads are today's."""
-    today = {name: getattr(job.config, name) for name in ("data_dir", "save_dir", "num_threads")}
-    run = checkpoint.path.parent.parent
-    config = dataclasses.replace(job.config, load_dir=str(run), load_iter=checkpoint.iteration)
-    return train_material(config, today, say, quiet=True)
+    run, today = checkpoint.path.parent.parent, frozenset({"data_dir", "save_dir", "num_threads"})
+    config = dataclasses.replace(job.config, load_dir=str(run), load_iter=checkpoint.iteration, chosen=today)
+    return train_material(config, say, quiet=True)
 
 
 def _result_of(checkpoint: Checkpoint) -> Result:

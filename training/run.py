@@ -45,12 +45,12 @@ def read_material(data_dir: str, config: Config, say: Say) -> Material:
 
 
 def train_on(
-    config: Config, given: Mapping[str, Any], material: Material, device: torch.device, checkpoint: Checkpoint | None,
+    config: Config, material: Material, device: torch.device, checkpoint: Checkpoint | None,
     say: Say, quiet: bool, row_bpp: float = 0.0,
 ) -> Result:  # fmt: skip
     """One run on a material that is already in memory; `row_bpp` as in rates.plan."""
     if checkpoint is None:
-        config = plan(config, given, material.width, material.height, row_bpp)
+        config = plan(config, material.width, material.height, row_bpp)
     config = fit_to_material(config, material)
     trainer = Trainer(config, material, device, checkpoint, say, quiet)
     run = prepare_run(config, checkpoint, material, say)  # from here on something is written
@@ -71,13 +71,14 @@ def fit_to_material(config: Config, material: Material) -> Config:
     return dataclasses.replace(config, texture_loss_weights=weights, hash_grid_configs=grids)
 
 
-def resumed_config(checkpoint: Checkpoint, given: Mapping[str, Any]) -> Config:
-    """The run's own configuration with the flags given now on top.
+def resumed_config(checkpoint: Checkpoint, wanted: Config) -> Config:
+    """The run's own configuration with what the user has chosen in `wanted` on top.
 
     Raises: UserError for a flag that would make it another model, or for a run with nothing left to do.
     """
-    check_architecture(checkpoint, given)
-    config = make_config({**to_dict(checkpoint.config), **{k: v for k, v in given.items() if k not in CALL}})
+    check_architecture(checkpoint, wanted)
+    changes = {name: getattr(wanted, name) for name in wanted.chosen if name not in CALL}
+    config = make_config({**to_dict(checkpoint.config), **changes})
     if refinement_left(checkpoint.training, config):
         return config
     if checkpoint.iteration >= config.max_iter:
@@ -85,7 +86,8 @@ def resumed_config(checkpoint: Checkpoint, given: Mapping[str, Any]) -> Config:
             f"--load_dir: iteration {checkpoint.iteration} of {config.max_iter} is already reached; "
             f"give a larger --max_iter, an earlier --load_iter, or --mode infer to evaluate"
         )
-    if checkpoint.training.get("stopped") and not {"early_stop", "max_iter", "early_stop_psnr_threshold"} & set(given):
+    ways_on = {"early_stop", "max_iter", "early_stop_psnr_threshold"}
+    if checkpoint.training.get("stopped") and not ways_on & wanted.chosen:
         raise UserError(
             f"--load_dir: this run stopped early at iteration {checkpoint.iteration} because PSNR no longer rose; "
             "give --early_stop False or a larger --max_iter to go on"
@@ -93,14 +95,13 @@ def resumed_config(checkpoint: Checkpoint, given: Mapping[str, Any]) -> Config:
     return config
 
 
-def check_architecture(checkpoint: Checkpoint, given: Mapping[str, Any]) -> None:
-    """Refuse flags that contradict what the checkpoint was trained as."""
-    saved = to_dict(checkpoint.config)
-    wanted = to_dict(make_config({name: given[name] for name in ARCHITECTURE if name in given}))
+def check_architecture(checkpoint: Checkpoint, wanted: Config) -> None:
+    """Refuse chosen flags that contradict what the checkpoint was trained as."""
+    saved, values = to_dict(checkpoint.config), to_dict(wanted)
     for name in ARCHITECTURE:
-        if name in given and wanted[name] != saved[name]:
+        if name in wanted.chosen and values[name] != saved[name]:
             raise UserError(
-                f"--{name} {wanted[name]}: {checkpoint.path} was trained with {saved[name]}, and another value would "
+                f"--{name} {values[name]}: {checkpoint.path} was trained with {saved[name]}, and another value would "
                 "be another model; leave the flag out, or train anew without --load_dir"
             )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import pickle
 import re
 from pathlib import Path
 
@@ -189,6 +190,13 @@ def test_what_a_grid_leaves_out_comes_from_the_flags(tmp_path):
 def test_flags_override_the_file(tmp_path):
     config = from_yaml(tmp_path, "max_iter: 50\nseed: 4\nquantize: false\n", "--max_iter", "60", "--quantize")
     assert (config.max_iter, config.seed, config.quantize) == (60, 4, True)
+
+
+def test_what_the_user_chose_is_known_but_no_part_of_the_values(tmp_path):
+    config = from_yaml(tmp_path, "max_iter: 10000\n", "--seed", "0")
+    assert config.chosen == {"max_iter", "seed"} and config == Config() and Config().chosen == frozenset()
+    assert "chosen" not in to_dict(config) and "chosen" not in FIELDS
+    assert pickle.loads(pickle.dumps(config)).chosen == config.chosen  # groups send it to other processes and hosts
 
 
 def test_json_empty_and_comments_are_yaml_too(tmp_path):

@@ -344,7 +344,7 @@ class CheckpointReader(Reader):
         from training.trainer import Trainer
 
         checkpoint = load_checkpoint(self.run_folder)
-        config = resumed_config(checkpoint, {"max_iter": 9, "engine": rng.choice(("torch", "auto"))})
+        config = resumed_config(checkpoint, make_config({"max_iter": 9, "engine": rng.choice(("torch", "auto"))}))
         if max(config.batch_size, config.n_neurons**2) <= 1 << 17:
             with np.errstate(all="ignore"):
                 Trainer(config, self.material, torch.device("cpu"), checkpoint, lambda text: None, quiet=True)
@@ -383,7 +383,7 @@ class ConfigReader(Reader):
             from shape import model_shape
             from training.plan import plan
 
-            model_shape(plan(config, to_dict(config), 64, 48), 64, 48)
+            model_shape(plan(make_config(to_dict(config)), 64, 48), 64, 48)
 
 
 class RatesReader(Reader):

@@ -15,7 +15,7 @@ import time
 import unicodedata
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from tqdm import tqdm
@@ -56,7 +56,6 @@ QUEUE_LOOK_S = 2.0  # ... and at the records of those that wait at a cluster
 BATCH_FILES = (BATCH_JSON, BATCH_CSV, BATCH_HTML, BATCH_LOCK)
 GROUP_FILES = (LOG, RECORD, LOCK, TENSORBOARD)
 
-Say = Callable[[str], None]
 
 
 # --- discovery -----------------------------------------------------------------------------------------------------

@@ -6,13 +6,13 @@ import dataclasses
 import functools
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from PIL import Image as PillowImage
 
-from common.errors import UserError, counted, explain_os_error, one_line, quote
+from common.errors import Say, UserError, counted, explain_os_error, one_line, quote
 from common.events import readable_bytes
 from common.parallel import map_threads
 from configs import MAX_PIXELS, Config
@@ -41,7 +41,6 @@ PER_PARAMETER = 4  # numbers in model.pth: its value, Adam's two, and about one 
 # A search for a rate: three pairs of short runs, 0.15 and 0.075 of a full one, and one full run or two (search.py).
 SEARCH_RUNS = 2.2
 
-Say = Callable[[str], None]
 Plans = dict[tuple[int, int], tuple[Config, int, int]]  # (width, height) -> configuration, bytes as of `sizes_of`
 
 

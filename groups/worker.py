@@ -16,11 +16,11 @@ import socket
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
-from common.errors import UserError, explain_os_error, one_line
+from common.errors import Say, UserError, explain_os_error, one_line
 from common.files import make_folder
 from configs import Config
 from formats.manifest import MANIFEST, read_manifest
@@ -44,8 +44,6 @@ from training.checkpoint import Checkpoint, load_checkpoint
 from training.run_folder import list_checkpoints
 from training.start import train_material
 from training.trainer import Result, is_complete
-
-Say = Callable[[str], None]
 
 
 @dataclasses.dataclass(frozen=True)

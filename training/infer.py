@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from common.errors import one_line
+from common.errors import Say, one_line
 from common.run_folder import part_of_run
 from configs import Config
 from engine.create import create_decoder, resolve_device
@@ -15,7 +15,7 @@ from metrics.evaluate import Maps, evaluate_model, metric_options, missing_metri
 from training.checkpoint import load_checkpoint
 from training.pictures import save_strips
 from training.report import save_metrics
-from training.run import Say, check_architecture, check_same_material, read_material
+from training.run import check_architecture, check_same_material, read_material
 
 # --- inference -----------------------------------------------------------------------------------------------------
 

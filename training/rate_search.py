@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import torch
 
-from common.errors import UserError, one_line
+from common.errors import Say, UserError, one_line
 from configs import Config
 from dataset import Material
 from engine.create import create_engine
@@ -18,7 +18,7 @@ from metrics.evaluate import metric_options, score_lod
 from model import new_model
 from training.code_refinement import Refinement
 from training.plan import HIGHEST_BPP, least_rate, lower_rate_alike, plan
-from training.run import Say, train_on
+from training.run import train_on
 from training.trainer import Result
 
 PROBE_SHARE = 0.15  # of a full run's iterations

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from common.errors import UserError, counted, one_line
+from common.errors import Say, UserError, counted, one_line
 from common.files import write_json
 from common.run_folder import new_stamped_folder
 from common.stop import stop_signals
@@ -24,9 +24,6 @@ from training.checkpoint import Checkpoint
 from training.plan import plan
 from training.run_folder import supersede_later
 from training.trainer import Result, Trainer, refinement_left
-
-Say = Callable[[str], None]
-
 
 # --- training ------------------------------------------------------------------------------------------------------
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 
+from common.errors import Say
 from configs import Config
 from engine.create import resolve_device
 from training.checkpoint import load_checkpoint
 from training.rate_search import train_to_target
 from training.run import check_same_material, read_material, resumed_config, train_on
 from training.trainer import Result
-
-Say = Callable[[str], None]
 
 
 def train_material(config: Config, say: Say = print, quiet: bool = False) -> Result:

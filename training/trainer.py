@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from common.errors import UserError, one_line, shell_quote
+from common.errors import Say, UserError, one_line, shell_quote
 from common.events import progress_bar
 from common.run_folder import part_of_run
 from common.stop import StopRequest
@@ -31,8 +31,6 @@ from training.pictures import save_strips, save_thumbnail
 from training.report import RunLog
 from training.run_folder import remove_old_checkpoints
 from training.summary import run_summary
-
-Say = Callable[[str], None]
 
 
 @dataclasses.dataclass

@@ -6,14 +6,14 @@ Every mip is decoded at its own LOD; none is a smaller copy of another.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from common.errors import UserError, brief, counted, one_line
+from common.errors import Say, UserError, brief, counted, one_line
 from common.files import staged_folder, write_bytes
 from engine.cpu.decoder import decode_lod
 from formats.dds import BLOCK_BYTES, encode_block_dds
@@ -103,7 +103,7 @@ def transcode(
     *,
     scalars: str = "bc4",
     quality: str = "normal",
-    say: Callable[[str], None] = print,
+    say: Say = print,
 ) -> list[Path]:
     """Decode every LOD and write it as ordinary textures into `folder`, all of them or, on an error, none.
 

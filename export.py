@@ -16,7 +16,7 @@ import common.before_torch  # isort: skip  # noqa: F401  # before torch
 import argparse
 import functools
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +27,9 @@ from configs import FIELDS, MAX_PIXELS, MOST_PIXELS
 from describe.bare_files import is_bare, parse_assumptions, read_bare_files, save_bare_images
 from engine.cpu.decoder import decode_lod
 from formats.dds_layouts import LAYOUTS, check_layout
-from formats.manifest import MANIFEST, read_layout
+from formats.manifest import MANIFEST
 from formats.textures import ExportedTexture, read_export, write_export
+from maps.record import MaterialRecord
 from metrics.decoded_maps import decode_maps, save_map_images
 from model import NeuralTexture
 
@@ -36,9 +37,9 @@ from model import NeuralTexture
 def save_images(folder: Path, exported: ExportedTexture) -> list[Path]:
     """Decode every LOD of an export and write one PNG per map and LOD."""
     make_folder(folder)
-    material = exported.manifest["material"]
+    material = exported.manifest.material
     paths = []
-    for lod in range(material["num_lods"]):
+    for lod in range(material.num_lods):
         decoded = decode_maps(exported.model, material, lod, functools.partial(decode_lod, say=print))
         paths += save_map_images(folder, decoded, lod)
     return paths
@@ -138,19 +139,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     else:
         exported = _export_checkpoint(source, arguments.load_iter, out_dir, arguments.dds_layout or LAYOUTS[0])
     if arguments.images or arguments.transcode is not None:
-        _check_pixels(source, exported.manifest["material"], arguments.max_pixels)
+        _check_pixels(source, exported.manifest.material, arguments.max_pixels)
     if arguments.images:
         paths = save_images(out_dir / "images", exported)
         print(f"{len(paths)} images in {one_line(str(out_dir / 'images'))}")
     if arguments.transcode is not None:
-        folder, material = out_dir / "transcoded", exported.manifest["material"]
+        folder, material = out_dir / "transcoded", exported.manifest.material
         scalars, quality = arguments.transcode_scalars, arguments.transcode_quality
         paths = transcode(exported.model, material, folder, formats, scalars=scalars, quality=quality)
         print(f"{len(paths)} files in {one_line(str(folder))}")
         print("\n".join(summary(paths, material, formats, scalars)))
     if arguments.shader:
-        storage = arguments.weights or "baked", arguments.weight_type or "float32", read_layout(exported.manifest)
-        for path in write_shaders(out_dir, exported.model, exported.manifest["material"], languages, *storage):
+        storage = arguments.weights or "baked", arguments.weight_type or "float32", exported.manifest.layout
+        for path in write_shaders(out_dir, exported.model, exported.manifest.material, languages, *storage):
             print(f"{one_line(str(path))}  {path.stat().st_size} bytes")
     return 0 if arguments.viewer is None else _write_viewer(source, arguments)
 
@@ -162,9 +163,9 @@ def _write_viewer(source: Path, arguments: argparse.Namespace) -> int:
     return write_viewer(Path(arguments.viewer), source, arguments.load_iter, data_dir, arguments.viewer_source)
 
 
-def _check_pixels(source: Path, material: Mapping[str, Any], max_pixels: int) -> None:
+def _check_pixels(source: Path, material: MaterialRecord, max_pixels: int) -> None:
     """Refuse to decode what a few bytes in a manifest claim to be gigabytes of images."""
-    width, height = material["width"], material["height"]
+    width, height = material.width, material.height
     if width * height > max_pixels:
         raise UserError(
             f"{source}: expected at most {max_pixels} texels to decode, found {width}x{height} = {width * height}; "
@@ -188,7 +189,7 @@ def _export_checkpoint(run: Path, iteration: int, out_dir: Path, layout: str) ->
 def _in_layout(exported: ExportedTexture, layout: str | None, source: Path, out_dir: Path) -> ExportedTexture:
     """The export itself, or where a layout is asked for, one with it written to `out_dir` and read back."""
     manifest = exported.manifest
-    found, in_place = read_layout(manifest), out_dir.resolve() == source.resolve()
+    found, in_place = manifest.layout, out_dir.resolve() == source.resolve()
     if layout is None or (layout == found and in_place):
         return exported
     if in_place:
@@ -196,18 +197,18 @@ def _in_layout(exported: ExportedTexture, layout: str | None, source: Path, out_
             f"--out_dir {out_dir}: expected another folder than --load_dir, whose files have the layout {found}; "
             f"those of {layout} would stand beside them"
         )
-    return _write_and_read(out_dir, exported.model, manifest["material"], manifest["metrics"], layout)
+    return _write_and_read(out_dir, exported.model, manifest.material, manifest.metrics, layout)
 
 
 def _write_and_read(
-    out_dir: Path, model: NeuralTexture, material: Mapping[str, Any], metrics: Any, layout: str
+    out_dir: Path, model: NeuralTexture, material: MaterialRecord, metrics: Any, layout: str
 ) -> ExportedTexture:
     check_layout(model.grids, layout)  # before a folder is made
     with staged_folder(out_dir) as stage:
         write_export(stage, model, material, metrics, layout)
     exported = read_export(out_dir)
-    for name, entry in exported.manifest["files"].items():
-        print(f"{one_line(str(out_dir / name))}  {entry['bytes']} bytes")
+    for name, entry in exported.manifest.files.items():
+        print(f"{one_line(str(out_dir / name))}  {entry.bytes} bytes")
     return exported
 
 
@@ -226,7 +227,7 @@ def _decode_bare_files(folder: Path, out_dir: Path, arguments: argparse.Namespac
     """The command on files without a manifest: images, and what had to be assumed for them."""
     if not arguments.images or arguments.shader or arguments.transcode is not None or arguments.dds_layout:
         raise UserError(f"{folder}: expected {MANIFEST}, without which --images alone can be had, found none")
-    bare = read_bare_files(folder, parse_assumptions(arguments.assume or ""))
+    bare = read_bare_files(folder, parse_assumptions(arguments.assume or ""), arguments.max_pixels)
     print("assumed, since the files do not say (--assume changes it):")
     print("\n".join(f"  {one_line(line)}" for line in bare.assumed))
     paths, notes = save_bare_images(out_dir / "images", bare)

@@ -24,6 +24,7 @@ from common.errors import run_command
 from common.files import write_bytes
 from configs import make_config
 from dataset import Material, load_material
+from engine.cpu.decoder import decode_lod
 from maps.images import encode_png
 from metrics.decoded_maps import decode_in_file_space
 from training.checkpoint import load_checkpoint
@@ -56,7 +57,8 @@ def measure(folder: str, settings: dict[str, Any]) -> list[dict[str, Any]]:
             result = train_material(make_config(given), say=lambda text: None, quiet=True)
             checkpoint = load_checkpoint(result.run)
             present = material.present_channels
-            decoded = decode_in_file_space(checkpoint.model, checkpoint.material, 0)[..., present].clamp(0, 1)
+            decoded = decode_in_file_space(checkpoint.model, checkpoint.material, 0, decode_lod)
+            decoded = decoded[..., present].clamp(0, 1)
             source = load_material(data_dir).texels(0)[..., present]
         entries.append(
             {

@@ -17,6 +17,7 @@ from common.events import readable_bytes
 from common.parallel import map_threads
 from configs import MAX_PIXELS, Config
 from dataset import load_material
+from engine.cpu.decoder import decode_lod
 from engine.create import create_engine, resolve_device
 from engine.schedule import Schedule
 from formats.dds import HEADER_BYTES
@@ -212,7 +213,7 @@ def measure(prospect: Prospect) -> Speed:
     evaluations = []
     for ending in (False, True):
         started = time.perf_counter()
-        score_lod(model, material, lod, **metric_options(config.eval_metrics, ending))
+        score_lod(model, material, lod, decode=decode_lod, **metric_options(config.eval_metrics, ending))
         width, height = material.lod_sizes[lod]
         evaluations.append((time.perf_counter() - started) / (width * height) * 4 / 3)
     refining, refinement = 0.0, Refinement(model, material, config)

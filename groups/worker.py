@@ -200,7 +200,7 @@ def _continue(job: Job, checkpoint: Checkpoint, say: Say) -> Result:
 def _result_of(checkpoint: Checkpoint) -> Result:
     """What the run of a finished checkpoint returned, or would have: its process ended before it was recorded."""
     material = checkpoint.material
-    rates = checkpoint.model.bits_per_texel(material["width"], material["height"])
+    rates = checkpoint.model.bits_per_texel(material.width, material.height)
     run = checkpoint.path.parent.parent
     return Result(run, checkpoint.iteration, checkpoint.metrics, rates, checkpoint.training["seconds"])
 
@@ -211,7 +211,7 @@ def _complete(record: Record, folder: Path, result: Result) -> None:
     checkpoint = record.checkpoint(folder)
     record.sha256 = result_digest(checkpoint)
     if (checkpoint / MANIFEST).is_file():
-        record.bytes = read_manifest(checkpoint)["bytes_on_disk"]
+        record.bytes = read_manifest(checkpoint).bytes_on_disk
     else:
         record.bytes = sum(path.stat().st_size for path in checkpoint.iterdir())
 

@@ -11,7 +11,7 @@ from configs import Config
 from engine.create import create_decoder, resolve_device
 from formats.textures import read_export
 from metrics.decoded_maps import save_map_images
-from metrics.evaluate import Maps, evaluate_model, metric_options, missing_metrics
+from metrics.evaluate import Maps, evaluate_model, metric_options, prepare_metrics
 from training.checkpoint import load_checkpoint
 from training.pictures import save_strips
 from training.report import save_metrics
@@ -41,7 +41,7 @@ def infer(config: Config, say: Say = print) -> dict[str, Any]:
         say(f"LOD {lod} decoded")
 
     decode = create_decoder(config, say)
-    missing, options = missing_metrics(eval_metrics), metric_options(eval_metrics)
+    missing, options = prepare_metrics(eval_metrics), metric_options(eval_metrics)
     metrics = evaluate_model(model.to(device), material, checkpoint.iteration, on_lod=on_lod, decode=decode, **options)
     save_metrics(out, metrics)
     say((out / "metrics.txt").read_text(encoding="utf-8"))

@@ -12,6 +12,7 @@ import torch
 from common.errors import Say, UserError, one_line
 from configs import Config
 from dataset import Material
+from engine.cpu.decoder import decode_lod
 from engine.create import create_engine
 from engine.schedule import Schedule
 from metrics.evaluate import metric_options, score_lod
@@ -114,11 +115,11 @@ def run_probe(
         engine.step(min(engine.chunk, short.max_iter - engine.iteration))
     engine.sync()
     refinement = Refinement(model, material, short)
-    trained = score_lod(model, material, 0, **metric_options("psnr"))["psnr"]["all"]
+    trained = score_lod(model, material, 0, decode=decode_lod, **metric_options("psnr"))["psnr"]["all"]
     if short.refine == 0 or not refinement.possible:
         return trained, trained
     refinement.round(0)
-    return trained, score_lod(model, material, 0, **metric_options("psnr"))["psnr"]["all"]
+    return trained, score_lod(model, material, 0, decode=decode_lod, **metric_options("psnr"))["psnr"]["all"]
 
 
 def correction(target: float, bpp: float, psnr: float, slope: float, lowest: float) -> float | None:

@@ -17,7 +17,7 @@ from common.stop import stop_signals
 from configs import ARCHITECTURE, CALL, Config, HashGridConfig, describe, make_config, to_dict
 from dataset import Material, load_material
 from engine.loss_weights import resolve_loss_weights
-from formats.manifest import describe_material
+from maps.record import MaterialRecord
 from metrics.file_space import constant_listing
 from shape import DEFAULT_DIVISORS, resolve_grids
 from training.checkpoint import Checkpoint
@@ -127,17 +127,17 @@ def prepare_run(config: Config, checkpoint: Checkpoint | None, material: Materia
 
 def check_same_material(checkpoint: Checkpoint, material: Material, say: Say = print) -> None:
     """Refuse a material of another shape than the checkpoint's; note one with other pixels."""
-    saved, found = checkpoint.material, describe_material(material)
+    saved, found = checkpoint.material, material.hashed_record
 
-    def shape(description: Mapping[str, Any]) -> str:
-        return f"{description['width']}x{description['height']} {' '.join(e['map'] for e in description['maps'])}"
+    def shape(record: MaterialRecord) -> str:
+        return f"{record.width}x{record.height} {' '.join(entry.name for entry in record.maps)}"
 
     if shape(saved) != shape(found):
         raise UserError(
             f"--data_dir {material.name}: {checkpoint.path} was trained on {shape(saved)}, found {shape(found)}; "
             "give the folder that the run was trained on"
         )
-    if saved.get("sha256") != found.get("sha256"):
+    if saved.sha256 != found.sha256:
         say("note: the source images are not the ones that this run was trained on")
 
 

@@ -278,10 +278,8 @@ def test_a_cell_of_a_megabyte_in_a_table(folder):
     """Columns are as wide as their longest cell: 500 rows of 200 KB each were to be printed, and more of them would not
     fit into memory."""
 
-    def change(manifest):
-        manifest["grids"] = [{**manifest["grids"][0], "interpolation": "x" * 200_000}] + manifest["grids"][:1] * 500
-
-    edit_manifest(folder, change)
+    lods = [{"lod": lod, "psnr": {"all": 1.0}} for lod in range(501)]
+    edit_manifest(folder, lambda m: m.update(metrics={"psnr": {"x" * 200_000: 1.0}, "lods": lods}))
     with limited_memory(100 << 20):
         lines = describe_folder(folder).lines
     assert max(map(len, lines)) < 2000

@@ -25,7 +25,7 @@ from dataset import Material, load_material
 from describe.folder import describe_folder
 from formats.dds import read_dds, read_dds_info
 from formats.dds_layouts import LAYOUTS, codes_from_textures, grid_file_names, grid_format, layout_problem
-from formats.manifest import MANIFEST, NETWORK, describe_material
+from formats.manifest import MANIFEST, NETWORK
 from formats.network_file import info_fields, parse_info, read_network
 from formats.textures import read_export, write_export
 from maps.images import read_image
@@ -71,7 +71,7 @@ class DdsReader(Reader):
             model = make_model([grid], DecoderSpec(2, 16, 1), material)
             stage = self.folder / "seeds"
             stage.mkdir(exist_ok=True)
-            write_export(stage, model, describe_material(material), None, layout)
+            write_export(stage, model, material.hashed_record, None, layout)
             self.seeds += [(grid, layout, path.read_bytes()) for path in sorted(stage.glob("*.dds"))]
             shutil.rmtree(stage)
 
@@ -105,7 +105,7 @@ class NpzReader(Reader):
         model = make_model(
             [GridSpec(6, 2, 8, 64, "learned"), GridSpec(3, 1, 4, 16)], DecoderSpec(3, 16, 1, 3), small_material()
         )
-        write_export(stage, model, describe_material(small_material()))
+        write_export(stage, model, small_material().hashed_record)
         self.seed = (stage / NETWORK).read_bytes()
         self.info, self.network = read_network(stage / NETWORK)
         shutil.rmtree(stage)
@@ -154,7 +154,7 @@ class ExportReader(Reader):
             [GridSpec(6, 2, 4, 32, "learned"), GridSpec(3, 1, 4, 16)], DecoderSpec(3, 16, 1, 3), small_material()
         )
         metrics = {"psnr": {"all": 31.5, "diffuse": 30.0}, "lods": [{"lod": 0, "psnr": {"all": 31.5}}]}
-        write_export(self.original, model, describe_material(small_material()), metrics)
+        write_export(self.original, model, small_material().hashed_record, metrics)
         self.manifest = json.loads((self.original / MANIFEST).read_text())
         self.target = self.folder / "export"
         shutil.copytree(self.original, self.target)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import platform
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 

@@ -15,7 +15,6 @@ from common.errors import UserError
 from common.knobs import help_text, parse_bool
 from configs import (
     FIELDS,
-    TEXTURE_MAPS,
     Config,
     HashGridConfig,
     build_parser,
@@ -66,7 +65,7 @@ def test_choices_of_the_contract():
     assert choices["save_bits"] == {8, 16, 32, 64}
     assert choices["lr_scheduler"] == {"plateau", "cosine", "steplr", "poly"}
     assert {"auto", "torch"} <= choices["engine"]
-    assert tuple(MAPS) == TEXTURE_MAPS == tuple(Config().texture_loss_weights)
+    assert tuple(MAPS) == tuple(Config().texture_loss_weights)
 
 
 def test_lines_of_the_contract_parse():
@@ -320,6 +319,18 @@ def test_help_shows_every_flag(capsys):
     assert "%%" not in shown
 
 
+def test_help_shows_ten_flags_before_the_others(capsys):
+    with pytest.raises(SystemExit):
+        parse_args(["--help"])
+    options, first, *others = re.split(r"\n(?=[a-z ,]+:\n)", capsys.readouterr().out)[1:]
+    assert first.startswith("most used:") and len(others) == 6
+    used = re.findall(r"^  --(\w+)", options + first, re.MULTILINE)
+    assert len(used) == 10 and {"config", "data_dir", "save_dir", "bpp", "target_psnr", "preset", "load_dir"} <= {*used}
+    assert sorted(used + re.findall(r"^  --(\w+)", "".join(others), re.MULTILINE)) == sorted(
+        ["config", "texture_loss_weights", *SCALARS]
+    )
+
+
 def test_every_field_of_a_grid_is_documented():
     for field in dataclasses.fields(HashGridConfig):
         facts = field.metadata
@@ -350,7 +361,7 @@ def test_to_dict_of_a_default_config_can_be_trained_again():
 def test_describe_names_what_is_not_at_its_default_once():
     assert describe(make_config({})) == ""
     changed = describe(make_config({"seed": 0, "n_neurons": 32, "max_iter": 7}))
-    assert changed.split() == ["n_neurons", "32", "max_iter", "7"]
+    assert changed.split() == ["max_iter", "7", "n_neurons", "32"]
     config = make_config(ALL_CHANGED)
     lines = describe(config).splitlines()
     assert [line.split()[0] for line in lines] == [name for name in FIELDS if name in ALL_CHANGED]

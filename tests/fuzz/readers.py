@@ -19,8 +19,9 @@ import numpy as np
 import torch
 
 import export
+from common.config_file import load_config_file
 from common.errors import UserError
-from configs import FIELDS, describe, load_config_file, make_config, to_dict
+from configs import FIELDS, describe, make_config, to_dict
 from dataset import Material, load_material
 from describe.folder import describe_folder
 from formats.dds import read_dds, read_dds_info
@@ -376,7 +377,7 @@ class ConfigReader(Reader):
     def run(self, rng: random.Random) -> None:
         path = self.write("my config.yaml", yaml_bytes(rng, list(FIELDS)))
         self.names = ("my config.yaml", "--", "hash_grid_configs", "texture_loss_weights")
-        config = make_config(load_config_file(str(path)))
+        config = make_config(load_config_file(str(path), FIELDS))
         make_config(to_dict(config))
         describe(config)
         if rng.random() < 0.2:

@@ -16,8 +16,7 @@ from typing import Any
 
 from common.errors import UserError
 from common.files import open_regular, parse_json
-from configs import PRESETS, Config, HashGridConfig, make_config, to_dict
-from quantize import QUANTIZE_BITS, SAVE_BITS
+from configs import PRESETS, QUANTIZE_BITS, SAVE_BITS, Config, HashGridConfig, make_config, to_dict
 from shape import decoder_spec, exact_halvings, grid_spec, input_layout, layer_sizes
 
 TABLE = Path(__file__).with_name("rates.json")

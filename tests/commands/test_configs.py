@@ -14,6 +14,7 @@ import pytest
 from common.errors import UserError
 from common.knobs import help_text, parse_bool
 from configs import (
+    EXPORT_FIELDS,
     FIELDS,
     Config,
     HashGridConfig,
@@ -398,6 +399,12 @@ def sources() -> str:
 @pytest.mark.parametrize("name", FIELDS)
 def test_every_knob_is_read(name):
     assert re.search(rf"\bconfig\.{name}\b", sources()), f"no module reads config.{name}"
+
+
+@pytest.mark.parametrize("name", EXPORT_FIELDS)
+def test_every_knob_of_export_is_read(name):
+    text = (ROOT / "export.py").read_text(encoding="utf-8")
+    assert re.search(rf"\boptions\.{name}\b", text) and len(help_text(EXPORT_FIELDS[name])) > 10
 
 
 @pytest.mark.parametrize("field", dataclasses.fields(HashGridConfig), ids=lambda field: field.name)

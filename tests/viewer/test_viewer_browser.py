@@ -15,7 +15,7 @@ import torch
 from PIL import Image as PillowImage
 
 from dataset import load_material
-from export import save_images
+from formats.export import save_images
 from formats.textures import ExportedTexture, read_export
 from tests.support.runs import save_maps
 from tests.support.shader_hosts import chromium

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image as PillowImage
 
 import export
+from common.errors import UserError
 from describe.bare_files import Assumptions, parse_assumptions, read_bare_files
 from describe.numpy_decoder import decode
 from formats.manifest import MANIFEST, NETWORK
@@ -313,3 +314,14 @@ def test_a_huge_material_is_refused(tmp_path, capsys):
 
     if MAX_PIXELS < 16384**2:
         assert "16384 x 16384" in refusal(capsys, *command, command="export")
+
+
+def test_max_pixels_bounds_the_material(tmp_path, capsys):
+    """Either way: a smaller bound refuses, and what the default refuses can be asked for."""
+    Ancestor(tmp_path, [(6, 2, 4, 16)])
+    command = ["--load_dir", str(tmp_path), "--images", "--out_dir", str(tmp_path / "out"), "--assume", SIZE]
+    line = refusal(capsys, *command, "--max_pixels", WIDTH * HEIGHT - 1, command="export")
+    assert "12 x 10" in line and "--max_pixels" in line and not (tmp_path / "out").exists()
+    assert export.main([*command, "--max_pixels", str(WIDTH * HEIGHT)]) == 0
+    with pytest.raises(UserError, match="at most 100 texels"):
+        read_bare_files(tmp_path, Assumptions((WIDTH, HEIGHT)), 100)

@@ -17,6 +17,7 @@ import torch
 import export
 from common.errors import run_command
 from formats.textures import read_export
+from maps.record import MaterialRecord
 from shaders.export import shader_source, weight_bytes, weight_columns, write_shaders
 from shaders.languages import LANGUAGES
 
@@ -181,7 +182,7 @@ def test_weights_baked_and_in_a_buffer_are_the_model_s(weight_type, shipped):
     stored = np.frombuffer(weight_bytes(model, weight_type), dtype).reshape(-1, 4)
     assert len(stored) % 256 == 0  # rows of the texture for GLSL ES
     np.testing.assert_array_equal(stored[: len(columns)], columns.astype(dtype))
-    source = shader_source(model, {"name": "", "width": 12, "height": 10, "maps": []}, "wgsl", "baked", weight_type)
+    source = shader_source(model, MaterialRecord("", 12, 10, ()), "wgsl", "baked", weight_type)
     table = source.split("ntWeightTable")[1].split(");")[0]
     if weight_type == "float32":
         numbers = np.array(re.findall(r"-?[\d.]+(?:e[-+]\d+)?", table.split("(\n")[1].replace("vec4<f32>", "")), "f4")

@@ -2,8 +2,7 @@
 
 One HTML file without references to anything else. The parts lie in viewer/: page.html with its style and scripts,
 which are put together here, and shaders. The decoders are those of `export.py --shader essl,wgsl --weights buffer`,
-the feature textures are those of the DDS files. Bytes are text of 7 bits a character in UTF-8, which takes 16 % more
-than the bytes; base64 takes 33 %.
+the feature textures are those of the DDS files.
 """
 
 from __future__ import annotations
@@ -12,17 +11,16 @@ import base64
 import functools
 import html
 import io
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from PIL import Image as PillowImage
 
 from common.errors import UserError, counted, explain_os_error, one_line, quote
 from common.files import make_folder, write_text
+from common.html_page import blob_scripts, encode_bytes, fill_template, json_for_html, one_script
 from engine.cpu.decoder import decode_lod
 from formats.dds_layouts import grid_textures
 from formats.manifest import MANIFEST
@@ -38,7 +36,7 @@ from training.run_folder import find_checkpoint, list_checkpoints
 from viewer.source import SourceImages, encode_source, find_source
 
 VIEWER = Path(__file__).resolve().parent
-SCRIPTS = ("payload", "gl", "shapes", "source", "material", "webgl", "webgpu", "renderer", "readback", "panel",
+SCRIPTS = ("payload", "shapes", "source", "material", "webgl", "webgpu", "renderer", "readback", "panel",
            "inspector", "main")  # fmt: skip
 SHADERS = ("surface.vert", "view.frag", "light.glsl", "pick.frag", "solid.frag", "present.frag",
            "surface.wgsl", "view.wgsl", "light.wgsl", "present.wgsl")  # fmt: skip
@@ -46,7 +44,6 @@ LANGUAGES = ("essl", "wgsl")  # of the decoder: WebGL 2 and WebGPU
 PAGE_BYTES = 690_000  # that a page may have above the bytes of its materials' files
 LEAST_SOURCE_ROOM = 60_000  # bytes a material: a large one leaves no room, and still there should be a source to see
 THUMBNAIL_SIZE = 96  # texels
-ENCODING_CHUNK = 7 << 17  # bytes, a multiple of 7
 
 
 @dataclass(frozen=True)
@@ -213,33 +210,9 @@ def printable(name: Any) -> str:
 # --- the page --------------------------------------------------------------------------------------------------------
 
 
-def encode_bytes(payload: bytes) -> str:
-    """Text of 7 bits a character, most significant first, for the inside of a <script> of HTML.
-
-    What HTML changes or ends there (NUL, CR, `</`, `<!`) is moved up by 256; the lowest 7 bits stay. viewer/payload.js
-    reads it.
-    """
-    parts = []
-    for start in range(0, len(payload), ENCODING_CHUNK):
-        bits = np.unpackbits(np.frombuffer(payload[start : start + ENCODING_CHUNK], np.uint8))
-        groups = np.zeros((-(-len(bits) // 7), 8), np.uint8)
-        groups[:, 1:].flat[: len(bits)] = bits
-        parts.append(np.packbits(groups).tobytes())
-    text = b"".join(parts).decode("ascii")
-    for found, written in (("\0", "\u0100"), ("\r", "\u010d"), ("</", "\u013c/"), ("<!", "\u013c!")):
-        text = text.replace(found, written)
-    return text
-
-
-def json_for_html(value: Any) -> str:
-    """JSON for the inside of a <script>: ASCII, without `<`, so that no text of a manifest can end it."""
-    return json.dumps(value, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
-
-
 def assemble(page: Page) -> str:
     """The text of the page."""
     parts = {name: (VIEWER / name).read_text(encoding="utf-8") for name in (*SHADERS, "page.html", "style.css")}
-    scripts = "\n".join((VIEWER / f"{name}.js").read_text(encoding="utf-8") for name in SCRIPTS)
     cores = {language: decoder_core(language) for language in LANGUAGES}
     data = {"materials": page.materials, "cores": cores, "shaders": {name: parts[name] for name in SHADERS}}
     names = ", ".join(material["name"] for material in page.materials)
@@ -248,29 +221,9 @@ def assemble(page: Page) -> str:
         "style": parts["style.css"],
         "blobs": blob_scripts(page.blobs),
         "data": json_for_html(data),
-        "script": one_script(scripts),
+        "script": one_script([VIEWER / f"{name}.js" for name in SCRIPTS]),
     }
     return fill_template(parts["page.html"], filled)
-
-
-def blob_scripts(blobs: Sequence[str]) -> str:
-    """The elements that viewer/payload.js reads, of texts of encode_bytes."""
-    return "\n".join(f'<script type="text/plain" id="blob-{index}">{blob}</script>' for index, blob in enumerate(blobs))
-
-
-def one_script(scripts: str) -> str:
-    """Scripts as one that leaves no names behind."""
-    return '"use strict";\n(() => {\n' + scripts + "})();\n"
-
-
-def fill_template(template: str, filled: Mapping[str, str]) -> str:
-    """A text with every {{name}} replaced; what replaces one is not looked at again."""
-    pieces = template.split("{{")
-    text = [pieces[0]]
-    for piece in pieces[1:]:
-        name, _, rest = piece.partition("}}")
-        text += [filled[name], rest]
-    return "".join(text)
 
 
 def write_viewer(
@@ -324,7 +277,7 @@ def _add_sources(page: Page, sources: list, own_bytes: int, source_side: int | N
     for described in page.materials:
         add_source(described, page, None, "")
     used = len(assemble(page).encode()) - own_bytes
-    share = (PAGE_BYTES - used) / len(page.materials) / 1.165  # bytes as text, see encode_bytes
+    share = (PAGE_BYTES - used) / len(page.materials) / 4 * 3  # base64
     for described, (source, why_not) in zip(page.materials, sources):
         images = encode_source(source, source_side, max(int(share), LEAST_SOURCE_ROOM)) if source else None
         add_source(described, page, images, why_not)

@@ -11,7 +11,7 @@ const webgl = {
         if (!gl) throw new Error("this browser offers no WebGL 2");
         if (this.programs) return;
         const names = ["present", "solid", "pick"];
-        const made = await Promise.all(names.map((name) => makeProgram(VERTEX(), DATA.shaders[name + ".frag"])));
+        const made = await Promise.all(names.map((name) => makeProgram(DATA.shaders["surface.vert"], DATA.shaders[name + ".frag"])));
         this.programs = Object.fromEntries(names.map((name, i) => [name, made[i]]));
     },
 
@@ -35,7 +35,7 @@ const webgl = {
         const [before, after] = material.preambles.essl;
         const text = ["#version 300 es", weights.block ? "#define NT_UNIFORM_WEIGHTS" : "", before, DATA.cores.essl, after,
             "precision highp sampler2DArray;", DATA.shaders["light.glsl"], DATA.shaders["view.frag"]].join("\n");
-        const { program, at } = await makeProgram(VERTEX(), text);
+        const { program, at } = await makeProgram(DATA.shaders["surface.vert"], text);
         gl.useProgram(program);
         if (weights.block) gl.uniformBlockBinding(program, gl.getUniformBlockIndex(program, "NtWeights"), 0);
         textures.forEach(({ name }, unit) => gl.uniform1i(at(name), unit));

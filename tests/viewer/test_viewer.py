@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import re
@@ -24,7 +25,7 @@ from shaders.export import shader_source, weight_bytes
 from shape import DecoderSpec, GridSpec
 from tests.support.exports import edit_manifest, make_model, reseal
 from tests.support.runs import leftovers, quick, refusal, save_maps
-from viewer.page import SCRIPTS, SHADERS, VIEWER, encode_bytes
+from viewer.page import SCRIPTS, SHADERS, VIEWER
 from viewer.source import encode_source
 
 HOSTILE = "</script><script>alert('x')</script> \"quoted\" <!-- & é ✓ \u2028 \udcff"
@@ -59,13 +60,7 @@ class Page(HTMLParser):
         return json.loads(self.scripts["page-data"])
 
     def blob(self, index: int) -> bytes:
-        return decode_text(self.scripts[f"blob-{index}"])
-
-
-def decode_text(text: str) -> bytes:
-    """The inverse of encode_bytes, bit by bit."""
-    bits = "".join(f"{ord(character) & 127:07b}" for character in text)
-    return bytes(int(bits[at : at + 8], 2) for at in range(0, len(bits) - 7, 8))
+        return base64.b64decode(self.scripts[f"blob-{index}"], validate=True)
 
 
 def read_page(path: Path) -> Page:
@@ -99,28 +94,6 @@ def one(tmp_path_factory):
     folder = make_export(root / "made", maps)
     assert save_viewer("--load_dir", folder, "--viewer", root / "page.html", "--data_dir", maps) == 0
     return maps, folder, root / "page.html"
-
-
-# --- bytes as text -----------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("size", [0, 1, 6, 7, 8, 13, (7 << 17) - 1, (7 << 17) + 1])
-def test_bytes_survive_html(size):
-    payload = np.random.default_rng(size).integers(0, 256, size, np.uint8).tobytes()
-    text = encode_bytes(payload)
-    assert len(text) == -(-size * 8 // 7) and max(map(ord, text), default=0) < 0x180
-    page = Page(f'<script type="text/plain" id="blob-0">{text}</script>')
-    assert (page.blob(0) if size else b"") == payload
-    assert len(text.encode()) <= 1.17 * size + 2
-
-
-def test_no_word_of_html_in_text():
-    # 0, CR, "</", "<!" and "<" at the end, as groups of 7 bits
-    bits = "".join(f"{ord(c):07b}" for c in "\0\r</script><!--<<")
-    payload = bytes(int(bits[at : at + 8].ljust(8, "0"), 2) for at in range(0, len(bits), 8))
-    text = encode_bytes(payload)
-    assert not re.search("[\0\r]|<[/!]", text)
-    assert decode_text(text) == payload
 
 
 # --- the page ------------------------------------------------------------------------------------------------------

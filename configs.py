@@ -164,7 +164,7 @@ class Config:
     )  # fmt: skip
     groups_verbose: bool = knob(False, "show the training log of each material")
     groups_force: bool = knob(False, "train again what an earlier batch has finished, and start over what it began")
-    groups_dry_run: bool = knob(False, "print what would be trained, how long it may take and its size; write nothing")
+    groups_dry_run: bool = knob(False, "print what would be trained and how long it may take; write nothing")
     groups_backend: str = knob("local", "who runs the materials: this machine, or Ray", choices=GROUP_BACKENDS)
     ray_address: str = knob("", "Ray: the cluster's address, or auto; empty: start one here", unit="host:port")
     groups_gpus: float = knob(0.0, "Ray: GPUs that a material needs, shares too", unit="GPUs", low=0, high=64)

@@ -295,6 +295,18 @@ def group_lock(folder: Path, wait_s: float = LOCK_WAIT_S, say=None) -> Iterator[
         lock.release()
 
 
+def settle(folder: Path, reason: str) -> None:
+    """Put a group's folder in order after its process has died; nothing is done while another one works there."""
+    with contextlib.suppress(OSError, UserError), group_lock(folder, wait_s=0):
+        clean(folder)
+        with (folder / LOG).open("a", encoding="utf-8", errors="backslashreplace") as log:
+            print(f"failed: {reason}", file=log)
+        record = read_record(folder)
+        if record is not None and record.status == "running":
+            record.status, record.reason = "failed", reason
+            write_record(folder, record)
+
+
 # --- the whole batch -----------------------------------------------------------------------------------------------
 
 

@@ -11,6 +11,7 @@ import base64
 import functools
 import html
 import io
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +26,7 @@ from engine.cpu.decoder import decode_lod
 from formats.dds_layouts import grid_textures
 from formats.manifest import MANIFEST
 from formats.textures import ExportedTexture, read_export
-from maps.channels import CHANNELS
+from maps.channels import CHANNELS, MAPS
 from metrics.decoded_maps import decode_maps
 from metrics.file_space import constant_listing, file_values
 from model import NeuralTexture
@@ -36,13 +37,13 @@ from training.run_folder import find_checkpoint, list_checkpoints
 from viewer.source import SourceImages, encode_source, find_source
 
 VIEWER = Path(__file__).resolve().parent
-SCRIPTS = ("payload", "shapes", "source", "material", "webgl", "webgpu", "renderer", "readback", "panel",
+SCRIPTS = ("shapes", "source", "material", "webgl", "webgpu", "renderer", "readback", "panel",
            "inspector", "main")  # fmt: skip
 SHADERS = ("surface.vert", "view.frag", "light.glsl", "pick.frag", "solid.frag", "present.frag",
-           "surface.wgsl", "view.wgsl", "light.wgsl", "present.wgsl")  # fmt: skip
+           "surface.wgsl", "view.wgsl", "present.wgsl")  # fmt: skip
 LANGUAGES = ("essl", "wgsl")  # of the decoder: WebGL 2 and WebGPU
 PAGE_BYTES = 690_000  # that a page may have above the bytes of its materials' files
-LEAST_SOURCE_ROOM = 60_000  # bytes a material: a large one leaves no room, and still there should be a source to see
+LEAST_SOURCE_ROOM = 90_000  # bytes a material: a large one leaves no room, and still there should be a source to see
 THUMBNAIL_SIZE = 96  # texels
 
 
@@ -214,7 +215,8 @@ def assemble(page: Page) -> str:
     """The text of the page."""
     parts = {name: (VIEWER / name).read_text(encoding="utf-8") for name in (*SHADERS, "page.html", "style.css")}
     cores = {language: decoder_core(language) for language in LANGUAGES}
-    data = {"materials": page.materials, "cores": cores, "shaders": {name: parts[name] for name in SHADERS}}
+    shaders = {name: parts[name] for name in SHADERS} | {"light.wgsl": wgsl_of(parts["light.glsl"])}
+    data = {"maps": list(MAPS.items()), "materials": page.materials, "cores": cores, "shaders": shaders}
     names = ", ".join(material["name"] for material in page.materials)
     filled = {
         "title": html.escape(f"{names[:200]} – neural texture"),
@@ -224,6 +226,28 @@ def assemble(page: Page) -> str:
         "script": one_script([VIEWER / f"{name}.js" for name in SCRIPTS]),
     }
     return fill_template(parts["page.html"], filled)
+
+
+def wgsl_of(glsl: str) -> str:
+    """light.glsl in WGSL, which has the same operators and built-in functions.
+
+    That file keeps to what both languages have: no `?:`, no assignment to parameters, a value for every variable where
+    it is declared, a signature in one line.
+    """
+    kind = r"\b(float|int|vec[234]|Lamp)"
+    for pattern, wgsl in (
+        (rf"{kind} (\w+)(?=[,)])", r"\2: \1"),  # parameters
+        (rf"^{kind} (\w+)\((.*)\)$", r"fn \2(\3) -> \1"),
+        (rf"const {kind} (\w+) =", r"const \2 ="),
+        (rf"{kind} (\w+) =", r"var \2 ="),
+        (rf"{kind} (\w+);", r"\2: \1,"),  # members of a struct
+        (r"^};", "}"),
+        (r"\b(vec[234])\b", r"\1<f32>"),
+        (r"\bfloat\b", "f32"),
+        (r"\bint\b", "i32"),
+    ):
+        glsl = re.sub(pattern, wgsl, glsl, flags=re.MULTILINE)
+    return glsl
 
 
 def write_viewer(

@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
-from common.errors import UserError, counted, explain_os_error, one_line
+from common.errors import Say, UserError, counted, explain_os_error, one_line
 from common.parallel import map_threads
 from configs import Config
 from engine.create import create_engine, resolve_device
@@ -27,8 +27,6 @@ from training.run_folder import list_checkpoints
 CALIBRATION_S = 2.0  # of training steps
 # Of --target_psnr: three pairs of short runs, 0.15 and 0.075 of a full one, and one full run or two (rate_search.py).
 SEARCH_RUNS = 2.2
-
-Say = Callable[[str], None]
 
 
 @dataclasses.dataclass
@@ -74,7 +72,7 @@ def look_ahead(job: Job) -> Prospect:
             return Prospect(job, "finished", before.run)
         paths = dict.fromkeys(path for path, _ in find_maps(source)[0].values())
         size, *_ = [image_size(path, job.config.max_pixels) for path in paths]
-        config = plan(job.config, job.given, *size)
+        config = plan(job.config, *size)
         prospect = Prospect(job, "train", "", *size, config, config.max_iter)
         if before is not None and is_begun(job, before, source_facts(source, before.sources)):
             mine = [run for run in run_folders(job.folder) if run.name not in before.older]

@@ -10,8 +10,7 @@ from PIL import Image as PillowImage
 import export
 from common.errors import run_command
 from dataset import load_material
-from export import save_images
-from formats.manifest import describe_material
+from formats.export import save_images
 from formats.textures import ExportedTexture, write_export
 from shape import DecoderSpec, GridSpec
 from tests.support.exports import make_model
@@ -31,7 +30,7 @@ def make_export(folder: Path, maps: Path, learned: bool = False, linear_color: b
     model.constants = dict(material.constants)
     model.start_biases([0.5] * 11)  # most values in [0, 1], where rounding does not hide them
     folder.mkdir(parents=True)
-    write_export(folder, model, describe_material(material), {"psnr": {"all": 31.5}, "lods": []})
+    write_export(folder, model, material.hashed_record, {"psnr": {"all": 31.5}, "lods": []})
     return folder
 
 

@@ -82,8 +82,8 @@ def test_texels_are_those_of_the_images(name, shown, browser, tmp_path):
     assert_same_texels(browser, images)
     assert (np.concatenate([image.ravel() for image in images.values()]) > 0).mean() > 0.3
     if name == "constants":
-        entries = {entry["map"]: entry for entry in exported.manifest["material"]["maps"]}
-        assert entries["normal"]["unit_normals"] and set(exported.model.constants) == {4, 8}
+        normal = exported.manifest.material.map("normal")
+        assert normal.unit_normals and set(exported.model.constants) == {4, 8}
         assert (browser.read("metallic", 0) == 37).all()
     source = load_material(maps, linear_color=name == "linear_color")
     for map_name in source.present:

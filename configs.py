@@ -336,8 +336,9 @@ class ExportOptions:
     shader: str = knob("", "write decoders for shaders to out_dir: any of hlsl,glsl,essl,wgsl,metal", unit="languages")
 
     load_iter: int = knob(-1, "iteration; -1: the newest checkpoint", low=-1, section="reading")
-    max_pixels: int = knob(MAX_PIXELS, "largest material to decode, for --images and --transcode: width x height of "
-                           "LOD 0", unit="pixels", low=1, high=MOST_PIXELS)  # fmt: skip
+    max_pixels: int = knob(MAX_PIXELS, "largest material to decode, for --images and --transcode, and largest source "
+                           "map to read, for --viewer: width x height of LOD 0", unit="pixels", low=1,
+                           high=MOST_PIXELS)  # fmt: skip
     assume: str = knob("", "what files without a manifest do not say, for --images: size=WxH, "
                        "sampling=sampler|vertex|aligned, output=none|leaky_relu|hard_swish|hard_gelu, quantize_bits=N",
                        unit="key=value,...")  # fmt: skip

@@ -253,13 +253,14 @@ def wgsl_of(glsl: str) -> str:
 
 
 def write_viewer(
-    path: Path, load_dir: Path, load_iter: int = -1, data_dir: Path | None = None, source_side: int | None = None
+    path: Path, load_dir: Path, load_iter: int, data_dir: Path | None, source_side: int | None, max_pixels: int
 ) -> int:
     """Write a page for the material or materials in `load_dir`; see find_materials.
 
     Args:
         data_dir: folder of the source maps, for several materials the folder of their folders; None: the runs say.
         source_side: longest side of the source to embed; 0: none; None: at most 512, and what keeps the page small.
+        max_pixels: largest source map to read.
     Returns: 0; 1 when some of several materials could not be read: they are named and left out.
     Raises: UserError when none can be shown.
     """
@@ -273,7 +274,9 @@ def write_viewer(
             exported = _read(entry.folder)
             given = data_dir / entry.name if data_dir is not None and len(entries) > 1 else data_dir
             material = exported.manifest.material
-            source, why_not = (None, "") if source_side == 0 else find_source(entry.folder, material, given)
+            source, why_not = (None, "") if source_side == 0 else find_source(
+                entry.folder, material, given, max_pixels
+            )
         except (UserError, OSError) as error:
             if len(entries) == 1:
                 raise

@@ -34,13 +34,16 @@ class SourceImages:
         return sum(map(len, self.images.values()))
 
 
-def find_source(export: Path, material: MaterialRecord, given: Path | None) -> tuple[Material | None, str]:
+def find_source(
+    export: Path, material: MaterialRecord, given: Path | None, max_pixels: int
+) -> tuple[Material | None, str]:
     """(source, "") of an exported material, or (None, why there is none).
 
     Args:
         export: the folder of the files; of a run's checkpoint the run's config.json says what it was trained on.
         material: the manifest's.
         given: a folder that the user names; None: look into the configuration.
+        max_pixels: largest map to read.
     Raises: UserError when `given` cannot be read or holds another material.
     """
     folder = given or _trained_on(export)
@@ -49,7 +52,7 @@ def find_source(export: Path, material: MaterialRecord, given: Path | None) -> t
     diffuse = material.map("diffuse")
     linear = diffuse is not None and diffuse.color_space != diffuse.file_color_space
     try:
-        source = load_material(folder, linear_color=linear)
+        source = load_material(folder, linear_color=linear, max_pixels=max_pixels)
     except (UserError, OSError) as error:
         if given is not None:
             raise

@@ -1,8 +1,8 @@
 """A page that decodes a material live in the browser: `export.py --viewer page.html`.
 
-One HTML file without references to anything else. The parts lie in viewer/: page.html with its style and scripts,
-which are put together here, and shaders. The decoders are those of `export.py --shader essl,wgsl --weights buffer`,
-the feature textures are those of the DDS files.
+The page is one HTML file that loads nothing else. `assemble` fills page.html with the style, scripts and shaders of
+this folder. The decoders are those of `export.py --shader essl,wgsl --weights buffer`, the feature textures hold the
+texels of the DDS files.
 """
 
 from __future__ import annotations
@@ -42,41 +42,44 @@ SCRIPTS = ("shapes", "source", "material", "webgl", "webgpu", "renderer", "readb
            "inspector", "main")  # fmt: skip
 SHADERS = ("surface.vert", "view.frag", "light.glsl", "pick.frag", "solid.frag", "present.frag",
            "surface.wgsl", "view.wgsl", "present.wgsl")  # fmt: skip
-LANGUAGES = ("essl", "wgsl")  # of the decoder: WebGL 2 and WebGPU
-PAGE_BYTES = 690_000  # that a page may have above the bytes of its materials' files
-LEAST_SOURCE_ROOM = 90_000  # bytes a material: a large one leaves no room, and still there should be a source to see
-THUMBNAIL_SIZE = 96  # texels
+LANGUAGES = ("essl", "wgsl")  # of the decoder, for WebGL 2 and WebGPU
+PAGE_BYTES = 690_000  # the source maps fill a page up to the bytes of its materials' exported files and these
+LEAST_SOURCE_BYTES = 90_000  # of source maps per material, also where the files alone fill the page
+THUMBNAIL_SIZE = 96  # pixels, the longer side
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A material to show: its name where the page lists several, and the folder of its exported files."""
+    """A material to show."""
 
-    name: str
-    folder: Path
+    name: str  # in a page with several materials
+    folder: Path  # of its exported files
 
 
 @dataclass
 class Page:
-    """What goes into the page besides its fixed parts."""
+    """The data of the materials of a page."""
 
-    materials: list[dict[str, Any]] = field(default_factory=list)
-    blobs: list[str] = field(default_factory=list)
+    materials: list[dict[str, Any]] = field(default_factory=list)  # JSON-ready; bytes are numbers of blobs
+    blobs: list[str] = field(default_factory=list)  # base64
 
     def add_blob(self, payload: bytes) -> int:
-        """Number of the blob."""
+        """Append bytes. Returns: the number by which the scripts find them."""
         self.blobs.append(encode_bytes(payload))
         return len(self.blobs) - 1
 
 
-# --- what to show ----------------------------------------------------------------------------------------------------
+# --- materials to show -----------------------------------------------------------------------------------------------
 
 
 def find_materials(load_dir: Path, load_iter: int = -1) -> list[Entry]:
-    """The materials of a folder: an export, a run (its checkpoint `load_iter`, -1 the newest), or a folder of such.
+    """The materials in a folder: an export, a run, or a folder of these, such as train.py --groups_batching writes.
 
-    In a folder of folders each sub-folder is an export, a run, or holds runs, of which the newest with a checkpoint
-    counts; this is what train.py --groups_batching leaves. Raises: UserError when there is nothing of the kind.
+    Of a sub-folder that holds several runs the newest one with a checkpoint is taken.
+
+    Args:
+        load_iter: checkpoint of a single run; -1: the newest.
+    Raises: UserError when the folder holds none of these.
     """
     if not load_dir.is_dir():
         raise UserError(
@@ -122,7 +125,7 @@ def _read(folder: Path) -> ExportedTexture:
 
 
 def describe_for_page(exported: ExportedTexture, page: Page) -> dict[str, Any]:
-    """What the scripts read of a material, JSON-ready, without its source; its bytes are added to the page."""
+    """A material as the scripts read it, JSON-ready, without source maps; its textures become blobs of `page`."""
     model, manifest = exported.model, exported.manifest
     material = manifest.material
     textures = []
@@ -162,7 +165,7 @@ def describe_for_page(exported: ExportedTexture, page: Page) -> dict[str, Any]:
 
 
 def _preamble(model: NeuralTexture, material: MaterialRecord, language: str) -> list[str]:
-    """What a material's decoder has before and after the core, which the page has once."""
+    """The parts of a material's decoder before and after its core, which all materials of the page share."""
     before, found, after = shader_source(model, material, language, "buffer").partition(decoder_core(language))
     if not found:
         raise AssertionError("the decoder does not contain its core")
@@ -170,7 +173,7 @@ def _preamble(model: NeuralTexture, material: MaterialRecord, language: str) -> 
 
 
 def _scores(metrics: Any) -> dict[str, Any] | None:
-    """PSNR of every LOD, of a manifest's metrics; those may be anything."""
+    """The PSNR of every LOD in a manifest's metrics, None where they have another form: no reader validates them."""
     if not isinstance(metrics, Mapping) or not isinstance(metrics.get("psnr"), Mapping):
         return None
     lods = [{"lod": score["lod"], "psnr": score["psnr"]} for score in metrics.get("lods", [])]
@@ -178,7 +181,7 @@ def _scores(metrics: Any) -> dict[str, Any] | None:
 
 
 def add_source(described: dict[str, Any], page: Page, source: SourceImages | None, why_not: str) -> None:
-    """Add the source, or why there is none, to what describe_for_page returned."""
+    """Add the source maps, or the reason why there are none, to a material of `describe_for_page`."""
     described["source"], described["source_note"] = None, why_not or "No source is embedded"
     if source is None:
         return
@@ -193,7 +196,7 @@ def add_source(described: dict[str, Any], page: Page, source: SourceImages | Non
 
 
 def thumbnail(exported: ExportedTexture) -> str:
-    """A small picture of the decoded diffuse, or of the first map there is, as a data: address."""
+    """A JPEG of the first decoded map (diffuse, if the material has it) as a data: URL."""
     material = exported.manifest.material
     longer = max(material.lod_size(0))
     lod = max((longer // THUMBNAIL_SIZE).bit_length() - 1, 0)
@@ -206,7 +209,7 @@ def thumbnail(exported: ExportedTexture) -> str:
 
 
 def printable(name: Any) -> str:
-    """A name as text that UTF-8 can hold: those of files may have bytes that are no characters, or line breaks."""
+    """A name as one line of valid UTF-8: file names may hold bytes that are no characters, and line breaks."""
     return one_line(str(name).encode("utf-8", "replace").decode())[:200]
 
 
@@ -258,11 +261,13 @@ def write_viewer(
     """Write a page for the material or materials in `load_dir`; see find_materials.
 
     Args:
-        data_dir: folder of the source maps, for several materials the folder of their folders; None: the runs say.
-        source_side: longest side of the source to embed; 0: none; None: at most 512, and what keeps the page small.
+        data_dir: folder of the source maps, for several materials the folder of their folders; None: the folders that
+            the runs were trained on.
+        source_side: longest side of the source maps in the page, texels; 0: none; None: at most 512, and no more than
+            PAGE_BYTES allows.
         max_pixels: largest source map to read.
-    Returns: 0; 1 when some of several materials could not be read: they are named and left out.
-    Raises: UserError when none can be shown.
+    Returns: the exit code: 1 when some of several materials cannot be read; these are named and left out.
+    Raises: UserError when no material can be shown.
     """
     if path.is_dir():
         raise UserError(f"--viewer {quote(path)}: expected a page to write, found a folder; add a file name")
@@ -302,13 +307,13 @@ def write_viewer(
 
 
 def _add_sources(page: Page, sources: list, own_bytes: int, source_side: int | None) -> None:
-    """Embed the sources in what room PAGE_BYTES leaves, and say which."""
+    """Embed the source maps as large as PAGE_BYTES allows, and print a line for each material."""
     for described in page.materials:
         add_source(described, page, None, "")
     used = len(assemble(page).encode()) - own_bytes
-    share = (PAGE_BYTES - used) / len(page.materials) / 4 * 3  # base64
+    share = (PAGE_BYTES - used) / len(page.materials) / 4 * 3  # base64 makes four bytes of three
     for described, (source, why_not) in zip(page.materials, sources):
-        images = encode_source(source, source_side, max(int(share), LEAST_SOURCE_ROOM)) if source else None
+        images = encode_source(source, source_side, max(int(share), LEAST_SOURCE_BYTES)) if source else None
         add_source(described, page, images, why_not)
         note = described["source_note"]
         if images is not None:

@@ -1,4 +1,4 @@
-// What a fragment shows. The material's decoder (export.py --shader essl) and light.glsl stand in front of this text.
+// The colour of a fragment. The material's decoder (export.py --shader essl) and light.glsl precede this text.
 
 const int LIT = -1;  // uMap; 0 .. 6 are the maps in their order
 const int DRAW = 0, READ = 1;  // uTask
@@ -11,9 +11,9 @@ uniform int uMap;
 uniform vec2 uSize;  // of LOD 0
 uniform bool uAutoLod;
 uniform float uLod;
-uniform float uLeastLod;  // where the source starts, when it is compared with
+uniform float uLeastLod;  // finest LOD that may be shown: the source's while it is compared with
 uniform int uSampling;
-uniform ivec2 uFirstTexel;  // to be read: where gl_FragCoord starts
+uniform ivec2 uFirstTexel;  // texel at gl_FragCoord (0, 0), for READ
 uniform vec3 uEye;
 uniform vec3 uSun;
 uniform float uErrorScale;  // the error that the brightest colour stands for, in [0, 1]
@@ -24,7 +24,7 @@ uniform bool uEncodeDiffuse;  // the network returns linear light, the file hold
 uniform bool uUnitNormals;
 uniform float uFixed[11];  // the file's value of a channel that is the same everywhere, -1 for the others
 uniform highp sampler2DArray uSource;  // layer k: channels 4 k .. 4 k + 3
-uniform int uSourceLod;  // of its mip 0
+uniform int uSourceLod;  // LOD of mip 0 of uSource
 
 in vec3 vPosition;
 in vec3 vNormal;
@@ -34,7 +34,7 @@ layout(location = 0) out vec4 color;  // or channels 0 .. 3, when they are read
 layout(location = 1) out vec4 channels4;
 layout(location = 2) out vec4 channels8;
 
-/// The 11 channels valued as the source files are, what file_space.in_file_space returns; not clamped.
+/// The 11 channels in the file's colour spaces, not clamped: file_space.in_file_space.
 void decodedValues(vec2 uv, float lod, out float v[11])
 {
     NtMaterial m = ntDecode(uv, lod);

@@ -1,5 +1,5 @@
-// view.frag in WGSL, function by function. The material's decoder (export.py --shader wgsl), surface.wgsl and light.wgsl
-// stand in front of this text.
+// view.frag in WGSL, function by function. The material's decoder (export.py --shader wgsl), surface.wgsl and the
+// translated light.glsl precede this text.
 
 const LIT = -1;  // map; 0 .. 6 are the maps in their order
 const DECODED = 0;  // layer
@@ -24,7 +24,7 @@ fn known(channel: i32) -> f32
     return view.known[channel / 4][channel % 4];
 }
 
-/// The 11 channels valued as the source files are, what file_space.in_file_space returns; not clamped.
+/// The 11 channels in the file's colour spaces, not clamped: file_space.in_file_space.
 fn decodedValues(uv: vec2<f32>, lod: f32) -> Channels
 {
     let m = ntDecode(uv, lod);

@@ -6,14 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from common.errors import UserError
-from configs import Config, HashGridConfig
+from configs import ACTIVATIONS, INTERPOLATIONS, Config, HashGridConfig
 from maps.record import Constant
 from quantize import features_per_texel
 
 ALIGNMENT = 16  # tiny-cuda-nn pads inputs and outputs of its networks to multiples of 16
 PADDED_OUTPUTS = 16
-INTERPOLATIONS = ("linear", "learned")
-ACTIVATIONS = ("leaky_relu", "hard_swish")
 TEXEL_OFFSETS = ((0, 0), (1, 0), (0, 1), (1, 1))  # (x, y) order of the four texels around a sample
 
 

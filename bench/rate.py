@@ -81,7 +81,7 @@ def our_run(folder: str, bpp: float, preset: str, save_dir: str, **settings: Any
     given = {**run_settings(bpp, preset), **settings, "data_dir": folder,
              "save_dir": save_dir}  # fmt: skip
     started = time.perf_counter()
-    result = train_material(make_config(given), given, say=lambda text: None, quiet=True)
+    result = train_material(make_config(given), say=lambda text: None, quiet=True)
     seconds = time.perf_counter() - started
     if not result.completed:
         raise KeyboardInterrupt

@@ -54,7 +54,7 @@ def measure(folder: str, settings: dict[str, Any]) -> list[dict[str, Any]]:
         with tempfile.TemporaryDirectory() as data_dir, tempfile.TemporaryDirectory() as save_dir:
             write_rolled(material, roll, data_dir)
             given = {**settings, "data_dir": data_dir, "save_dir": save_dir}
-            result = train_material(make_config(given), given, say=lambda text: None, quiet=True)
+            result = train_material(make_config(given), say=lambda text: None, quiet=True)
             checkpoint = load_checkpoint(result.run)
             present = material.present_channels
             decoded = decode_in_file_space(checkpoint.model, checkpoint.material, 0, decode_lod)

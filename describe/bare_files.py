@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torchtyping import TensorType
 
-from common.errors import UserError
+from common.errors import Say, UserError, one_line
 from common.files import make_folder
 from configs import MAX_PIXELS
 from describe.numpy_decoder import OUTPUT_ACTIVATIONS, SAMPLINGS, FileTexture, decode, features_of, read_texture
@@ -290,3 +290,19 @@ def save_bare_images(folder: Path, bare: BareTexture) -> tuple[list[Path], list[
         share = f"{large:.0%} of the values are above {TOO_LARGE}"
         notes.append(f"{share}, too many for maps: perhaps --assume output=hard_swish")
     return paths, notes
+
+
+def decode_bare_files(folder: Path, out_dir: Path, assume: str, max_pixels: int, say: Say = print) -> None:
+    """Write the images of files without a manifest to `out_dir`, and tell what had to be assumed for them.
+
+    Args:
+        assume: what is known of the files, see parse_assumptions.
+        max_pixels: texels of the largest material to decode.
+    """
+    bare = read_bare_files(folder, parse_assumptions(assume), max_pixels)
+    say("assumed, since the files do not say (--assume changes it):")
+    for line in bare.assumed:
+        say(f"  {one_line(line)}")
+    paths, notes = save_bare_images(out_dir, bare)
+    for line in [f"{len(paths)} images in {out_dir}", *notes]:
+        say(line)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from common.errors import UserError, counted, quote, what_is_wrong
+from common.errors import Say, UserError, counted, one_line, quote, what_is_wrong
 from common.files import sha256_of
 from describe.bare_files import bare_inputs, holds_words, least_inputs
 from formats.dds import DdsInfo, read_dds_info
@@ -72,6 +72,15 @@ def describe_folder(folder: str | Path) -> Description:
             "a run's are in models/train_result_<iteration>"
         )
     return _describe_bare_files(folder, textures)
+
+
+def print_description(folder: Path, say: Say = print) -> None:
+    """describe_folder for a user. Raises: UserError for files that are not as they say themselves."""
+    description = describe_folder(folder)
+    for line in description.lines:
+        say(one_line(line))
+    if description.problems:
+        raise UserError(f"{folder}: {'; '.join(description.problems)}")
 
 
 # --- with a manifest -------------------------------------------------------------------------------------------------

@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 from torchtyping import TensorType
 
-from common.errors import UserError, one_line
+from common.errors import Say, UserError, one_line
 from common.files import make_folder, write_bytes, write_text
 from formats.dds_layouts import check_layout, grid_file_names, grid_format
+from formats.textures import ExportedTexture
 from maps.channels import CHANNELS
 from maps.record import MaterialRecord
 from metrics.file_space import constant_listing
@@ -28,7 +29,6 @@ from shape import PADDED_OUTPUTS
 WeightColumns = TensorType["columns", 4]
 
 GENERATED = Path(__file__).resolve().parent / "generated"
-WEIGHT_TYPES = ("float32", "float16")
 WEIGHT_FILE = "decoder_weights.bin"
 BLOCK = 4  # rows of a weight matrix that one column of four serves
 MAX_TEXTURES = 16  # MAX_TEXTURE_IMAGE_UNITS and maxSampledTexturesPerShaderStage are at least that
@@ -320,6 +320,16 @@ def write_shaders(
         paths.append(folder / WEIGHT_FILE)
         write_bytes(paths[-1], weight_bytes(model, weight_type))
     return paths
+
+
+def export_shaders(
+    folder: Path, exported: ExportedTexture, languages: Sequence[str], weights: str, weight_type: str, say: Say = print
+) -> None:
+    """write_shaders of an export, with a line on each file."""
+    manifest = exported.manifest
+    storage = weights, weight_type, manifest.layout
+    for path in write_shaders(folder, exported.model, manifest.material, languages, *storage):
+        say(f"{one_line(str(path))}  {path.stat().st_size} bytes")
 
 
 def parse_languages(text: str) -> list[str]:

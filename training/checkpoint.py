@@ -12,13 +12,14 @@ from typing import Any
 
 import torch
 
-from common.errors import UserError, brief
+from common.errors import Say, UserError, brief
 from common.files import atomic_write, parse_json, remove_folder
 from common.run_folder import part_of_run
 from common.safe_load import read_payload
 from configs import CALL, Config, make_config, to_dict
+from formats.export import export_model
 from formats.manifest import build_manifest, material_from_json, material_to_json, write_manifest
-from formats.textures import read_textures, write_textures
+from formats.textures import ExportedTexture, read_textures, write_textures
 from maps.record import Constant, MaterialRecord
 from model import NeuralTexture, build_model
 from shape import ModelForm, model_shape
@@ -205,3 +206,20 @@ def _check_tensors(what: str, values: Any, shapes: Sequence[tuple[int, ...]]) ->
         if not dense or tuple(value.shape) != tuple(shape):
             found = tuple(value.shape) if isinstance(value, torch.Tensor) else type(value).__name__
             raise ValueError(f"{what} {index} should be float32 {tuple(shape)}, found {found}")
+
+
+# --- exporting -----------------------------------------------------------------------------------------------------
+
+
+def export_checkpoint(run: Path, iteration: int, out_dir: Path, layout: str, say: Say = print) -> ExportedTexture:
+    """Write the exported files of a run's checkpoint to `out_dir`; -1 is the newest. See formats.export.export_model.
+
+    Raises: UserError for a run with --quantize False.
+    """
+    checkpoint = load_checkpoint(run, iteration)
+    if not checkpoint.model.quantized:
+        raise UserError(
+            f"{checkpoint.path}: trained with --quantize False, which has no codes to export; "
+            "train with --quantize True"
+        )
+    return export_model(out_dir, checkpoint.model, checkpoint.material, checkpoint.metrics, layout, say)

@@ -6,16 +6,18 @@ Every mip is decoded at its own LOD; none is a smaller copy of another.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from common.errors import UserError, brief, counted, one_line
+from common.errors import Say, UserError, brief, counted, one_line
 from common.files import staged_folder, write_bytes
+from configs import TEXTURE_FORMATS
 from engine.cpu.decoder import decode_lod
 from formats.dds import BLOCK_BYTES, encode_block_dds
+from formats.textures import ExportedTexture
 from maps.channels import MAPS
 from maps.images import encode_png
 from maps.mips import linear_to_srgb, mip_sizes, round_to_codes
@@ -26,10 +28,8 @@ from transcode import codecs as texture_codecs
 from transcode.glb import encode_glb, packed_orm
 from transcode.ktx2 import encode_ktx2
 
-FORMATS = ("dds", "ktx2", "png", "glb")
 BLOCK_FORMATS = ("dds", "ktx2")
 PROFILES = {"fast": "veryfast", "normal": "basic", "slow": "slow"}  # --transcode_quality -> BC7 profile of the encoder
-SCALARS = ("bc4", "orm_bc7", "orm_bc1")
 GLB_NAME = "material.glb"
 _PACKED = ("occlusion", "roughness", "metallic")
 _DXGI = {("bc1", False): 71, ("bc4", False): 80, ("bc5", False): 83, ("bc7", False): 98, ("bc7", True): 99}
@@ -55,11 +55,12 @@ class TexturePlan:
 def parse_formats(text: str) -> tuple[str, ...]:
     """The formats of a comma-separated list. Raises: UserError for an empty list or an unknown one."""
     words = [word.strip().lower() for word in text.split(",") if word.strip()]
-    unknown = [word for word in words if word not in FORMATS]
+    unknown = [word for word in words if word not in TEXTURE_FORMATS]
     if unknown or not words:
         found = brief(unknown[0]) if unknown else "none"
-        raise UserError(f"--transcode {one_line(text):.80}: expected some of {','.join(FORMATS)}, found {found}")
-    return tuple(name for name in FORMATS if name in words)
+        expected = ",".join(TEXTURE_FORMATS)
+        raise UserError(f"--transcode {one_line(text):.80}: expected some of {expected}, found {found}")
+    return tuple(name for name in TEXTURE_FORMATS if name in words)
 
 
 def check_packages(formats: Sequence[str]) -> None:
@@ -99,17 +100,17 @@ def transcode(
     model: NeuralTexture,
     material: MaterialRecord,
     folder: Path,
-    formats: Sequence[str] = FORMATS,
+    formats: Sequence[str] = TEXTURE_FORMATS,
     *,
     scalars: str = "bc4",
     quality: str = "normal",
-    say: Callable[[str], None] = print,
+    say: Say = print,
 ) -> list[Path]:
     """Decode every LOD and write it as ordinary textures into `folder`, all of them or, on an error, none.
 
     Args:
-        formats: some of FORMATS.
-        scalars: one of SCALARS, see plan_textures.
+        formats: some of TEXTURE_FORMATS.
+        scalars: one of configs.SCALAR_TEXTURES, see plan_textures.
         quality: a key of PROFILES: the effort spent on BC7; the other formats' encoders have no choice.
         say: receives a line about what an engine has to know.
     Returns: the files: <texture>.dds, <texture>.ktx2, <texture>_lod<n>.png, material.glb.
@@ -142,6 +143,17 @@ def transcode(
             if "ktx2" in formats:
                 write_bytes(stage / f"{plan.name}.ktx2", encode_ktx2(width, height, plan.form, plan.srgb, levels))
         return [folder / path.name for path in sorted(stage.iterdir())]
+
+
+def export_transcoded(
+    folder: Path, exported: ExportedTexture, formats: Sequence[str], scalars: str, quality: str, say: Say = print
+) -> None:
+    """`transcode` of an export into `folder`, with a line on each texture and format."""
+    material = exported.manifest.material
+    paths = transcode(exported.model, material, folder, formats, scalars=scalars, quality=quality, say=say)
+    say(f"{len(paths)} files in {one_line(str(folder))}")
+    for line in summary(paths, material, formats, scalars):
+        say(line)
 
 
 def _notes(material: MaterialRecord, formats: Sequence[str]) -> Iterator[str]:

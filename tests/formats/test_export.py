@@ -16,8 +16,8 @@ from common.errors import run_command
 from common.files import sha256_of
 from dataset import Material
 from engine.cpu.decoder import decode_lod
-from export import save_images
 from formats.dds_layouts import grid_textures
+from formats.export import save_images
 from formats.manifest import MANIFEST, NETWORK, FileRecord, read_manifest, write_manifest
 from formats.network_file import read_network
 from formats.textures import read_export, write_export

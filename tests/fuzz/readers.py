@@ -19,8 +19,9 @@ import numpy as np
 import torch
 
 import export
+from common.config_file import load_config_file
 from common.errors import UserError
-from configs import FIELDS, describe, load_config_file, make_config, to_dict
+from configs import FIELDS, describe, make_config, to_dict
 from dataset import Material, load_material
 from describe.folder import describe_folder
 from formats.dds import read_dds, read_dds_info
@@ -340,14 +341,14 @@ class CheckpointReader(Reader):
 
     def resume(self, rng: random.Random) -> None:
         from training.checkpoint import load_checkpoint
-        from training.run import resumed_config
-        from training.trainer import Trainer
+        from training.resume import resumed_config
+        from training.state import Session, TrainingState
 
         checkpoint = load_checkpoint(self.run_folder)
-        config = resumed_config(checkpoint, {"max_iter": 9, "engine": rng.choice(("torch", "auto"))})
+        config = resumed_config(checkpoint, make_config({"max_iter": 9, "engine": rng.choice(("torch", "auto"))}))
         if max(config.batch_size, config.n_neurons**2) <= 1 << 17:
             with np.errstate(all="ignore"):
-                Trainer(config, self.material, torch.device("cpu"), checkpoint, lambda text: None, quiet=True)
+                TrainingState(Session(self.material, torch.device("cpu"), lambda text: None), config, checkpoint)
 
 
 GLOBALS = (
@@ -376,14 +377,14 @@ class ConfigReader(Reader):
     def run(self, rng: random.Random) -> None:
         path = self.write("my config.yaml", yaml_bytes(rng, list(FIELDS)))
         self.names = ("my config.yaml", "--", "hash_grid_configs", "texture_loss_weights")
-        config = make_config(load_config_file(str(path)))
+        config = make_config(load_config_file(str(path), FIELDS))
         make_config(to_dict(config))
         describe(config)
         if rng.random() < 0.2:
             from shape import model_shape
             from training.plan import plan
 
-            model_shape(plan(config, to_dict(config), 64, 48), 64, 48)
+            model_shape(plan(make_config(to_dict(config)), 64, 48), 64, 48)
 
 
 class RatesReader(Reader):

@@ -110,10 +110,10 @@ def test_the_commands_of_the_guides_run(guide, exported, tmp_path, capsys):
 
 
 def test_flags_of_training_exist():
-    from configs import build_parser
+    from configs import build_export_parser, build_parser
 
     known = {flag for action in build_parser()._actions for flag in action.option_strings}
-    known |= {flag for action in export.build_parser()._actions for flag in action.option_strings}
+    known |= {flag for action in build_export_parser()._actions for flag in action.option_strings}
     for guide in NAMES:
         for flag in re.findall(r"(?<![\w-])(--[a-z_]+)", (GUIDES / guide).read_text(encoding="utf-8")):
             assert flag in known | {"--directory"}, (guide, flag)

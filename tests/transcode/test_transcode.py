@@ -14,6 +14,7 @@ from PIL import Image
 
 import export
 from common.errors import UserError, run_command
+from configs import EXPORT_FIELDS, SCALAR_TEXTURES, TEXTURE_FORMATS, build_export_parser
 from dataset import Constant
 from engine.cpu.decoder import decode_lod
 from formats.dds import encode_block_dds
@@ -145,7 +146,7 @@ def independent_decode(form: str, blocks: bytes, width: int, height: int) -> np.
 
 
 @pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
-@pytest.mark.parametrize("scalars", module.SCALARS)
+@pytest.mark.parametrize("scalars", SCALAR_TEXTURES)
 def test_every_mip_of_every_texture_is_its_own_lod(size, scalars, encoder, exported, tmp_path):
     model, material = exported(*size)
     lods = [decode_maps(model, material, lod, decode_lod) for lod in range(material.num_lods)]
@@ -278,10 +279,10 @@ def test_without_the_encoder_png_and_glb_still_work(no_encoder, folder, tmp_path
 
 
 def test_flags_offer_what_there_is():
-    flags = {action.dest: action for action in export.build_parser()._actions}
-    assert flags["transcode_scalars"].choices == module.SCALARS
-    assert flags["transcode_quality"].choices == tuple(module.PROFILES)
-    assert parse_formats(flags["transcode"].const) == module.FORMATS
+    flags = {action.dest: action for action in build_export_parser()._actions}
+    assert EXPORT_FIELDS["transcode_scalars"].metadata["choices"] == SCALAR_TEXTURES
+    assert EXPORT_FIELDS["transcode_quality"].metadata["choices"] == tuple(module.PROFILES)
+    assert parse_formats(flags["transcode"].const) == TEXTURE_FORMATS
 
 
 @pytest.mark.parametrize("arguments", [

@@ -18,7 +18,7 @@ from bench.common import parser, save
 from common.errors import run_command
 from configs import make_config
 from training.start import train_material
-from training.trainer import Result
+from training.summary import Result
 
 
 def measure(folder: str, settings: dict[str, Any], save_dir: str) -> dict[str, Any]:

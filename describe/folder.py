@@ -127,11 +127,7 @@ def _span(what: str, first: int, last: int) -> str:
 
 def _grid_rows(manifest: Manifest) -> list[list[str]]:
     return [
-        [
-            *_shape_cells(index, grid),
-            grid.interpolation,
-            ", ".join(grid_file_names(index, grid, manifest.layout)),
-        ]
+        [*_shape_cells(index, grid), grid.interpolation, ", ".join(grid_file_names(index, grid, manifest.layout))]
         for index, grid in enumerate(manifest.form.grids)
     ]
 
@@ -156,7 +152,7 @@ def _decoder_rows(form: ModelForm) -> list[list[str]]:
     rows = [[_span("input", e["first"], e["first"] + e["count"] - 1), e["kind"]] for e in decoder_inputs(form)]
     rows.append(["layers", _layers(form.layer_sizes) + f" ({CHANNELS} of the outputs are used)"])
     rows.append(["between them", f"{activation}, without biases"])
-    rows.append(["weights", f"{_count(form.layer_sizes)} float32"])
+    rows.append(["weights", f"{form.n_weights} float32"])
     return rows
 
 
@@ -164,15 +160,10 @@ def _layers(sizes: Sequence[tuple[int, int]]) -> str:
     return " -> ".join(str(size) for size in [sizes[0][1], *(outputs for outputs, _ in sizes)])
 
 
-def _count(sizes: Sequence[tuple[int, int]]) -> int:
-    """Weights of layers of these (outputs, inputs)."""
-    return sum(outputs * inputs for outputs, inputs in sizes)
-
-
 def _rate_rows(manifest: Manifest) -> list[list[str]]:
     rates, form = manifest.rates, manifest.form
     words = sum(grid.n_texels * stored_bits(grid, manifest.layout) // 8 for grid in form.grids)
-    network = 4 * _count(form.layer_sizes)
+    network = 4 * form.n_weights
     return [
         ["LOD 0", f"{rates['bpp']:.3f} bpp: grids {rates['grids']:.3f}, network {rates['network']:.3f}"],
         ["all mips", f"{rates['all_mips']:.3f} bpp"],
@@ -224,9 +215,8 @@ def _compare_with_network(folder: Path, form: ModelForm, result: Description) ->
     info, network = read_network(folder / NETWORK)
     if info_fields(info, str(folder / NETWORK)).grids != network_info(form).grids:
         result.problems.append(f"{NETWORK} describes other grids than {MANIFEST}")
-    n_weights = _count(form.layer_sizes)
-    if len(network) != n_weights:
-        result.problems.append(f"{NETWORK} holds {len(network)} weights, {MANIFEST} {n_weights}")
+    if len(network) != form.n_weights:
+        result.problems.append(f"{NETWORK} holds {len(network)} weights, {MANIFEST} {form.n_weights}")
 
 
 # --- without a manifest ----------------------------------------------------------------------------------------------

@@ -43,7 +43,8 @@ from groups.journal import (
 from training.checkpoint import Checkpoint, load_checkpoint
 from training.run_folder import list_checkpoints
 from training.start import train_material
-from training.trainer import Result, is_complete
+from training.state import is_complete
+from training.summary import Result
 
 
 @dataclasses.dataclass(frozen=True)

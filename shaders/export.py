@@ -24,7 +24,7 @@ from maps.record import MaterialRecord
 from metrics.file_space import constant_listing
 from model import NeuralTexture
 from shaders.languages import LANGUAGES, WEIGHT_TEXTURE_WIDTH, Language, Weights
-from shape import PADDED_OUTPUTS, layer_sizes
+from shape import PADDED_OUTPUTS
 
 WeightColumns = TensorType["columns", 4]
 
@@ -189,7 +189,7 @@ def _header(
     for entry in material.maps:
         space = entry.color_space if entry.name == "diffuse" else entry.convention
         maps.append(entry.name + (f" ({space})" if space else ""))
-    sizes = " -> ".join(str(inputs) for _, inputs in layer_sizes(model.layout, model.decoder))
+    sizes = " -> ".join(str(inputs) for _, inputs in model.form.layer_sizes)
     files = {file: grid for index, grid in enumerate(model.grids) for file in grid_file_names(index, grid, layout)}
     textures = texture_names(model, layout)
     decoded = [(language.material_argument, "material")]

@@ -15,9 +15,8 @@ from metrics.evaluate import Maps, evaluate_model, metric_options, prepare_metri
 from training.checkpoint import load_checkpoint
 from training.pictures import save_strips
 from training.report import save_metrics
-from training.run import check_architecture, check_same_material, read_material
-
-# --- inference -----------------------------------------------------------------------------------------------------
+from training.resume import check_architecture, check_same_material
+from training.run import read_material
 
 
 def infer(config: Config, say: Say = print) -> dict[str, Any]:

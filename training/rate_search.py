@@ -7,11 +7,8 @@ import math
 import time
 from collections.abc import Sequence
 
-import torch
-
-from common.errors import Say, UserError, one_line
+from common.errors import UserError, one_line
 from configs import Config
-from dataset import Material
 from engine.cpu.decoder import decode_lod
 from engine.create import create_engine
 from engine.schedule import Schedule
@@ -20,7 +17,8 @@ from model import new_model
 from training.code_refinement import Refinement
 from training.plan import HIGHEST_BPP, least_rate, lower_rate_alike, plan
 from training.run import train_on
-from training.trainer import Result
+from training.state import Session
+from training.summary import Result
 
 PROBE_SHARE = 0.15  # of a full run's iterations
 LEARNING_POWER = 0.5  # of iterations, by which a run's distance to an endless one's PSNR shrinks
@@ -64,22 +62,21 @@ def rate_for(target: float, probes: list[Probe]) -> tuple[float, float]:
     return nearest[0].bpp * 2 ** ((target - nearest[0].psnr) / slope), slope
 
 
-def find_rate(
-    target: float, config: Config, material: Material, device: torch.device, say: Say
-) -> tuple[float, float, float]:
+def find_rate(session: Session, target: float, config: Config) -> tuple[float, float, float]:
     """Where a full run should reach `target`, a little above it.
 
     Returns: (bpp up to 20, dB per octave of the rate there, lowest rate that this material can have).
     Raises: UserError when 20 bpp are predicted to stay far below: by more than the prediction can be wrong.
     """
+    material, say = session.material, session.say
     probes: list[Probe] = []
     lowest = least_rate(config, material.width, material.height)
     bpp = min(max(2.5 * 2 ** ((target - 36) / DB_PER_OCTAVE), 1.0, lowest), max(10.0, lowest))
     for _ in range(MAX_PROBES):
         started = time.perf_counter()
-        plain, short = run_probe(bpp, PROBE_SHARE, config, material, device)
+        plain, short = run_probe(session, bpp, PROBE_SHARE, config)
         seconds = time.perf_counter() - started
-        _, half = run_probe(bpp, PROBE_SHARE / 2, config, material, device)
+        _, half = run_probe(session, bpp, PROBE_SHARE / 2, config)
         gain = gain_of_a_full_run(half, short) + LATER_ROUNDS * (short - plain)
         if not probes:
             expected = seconds * (1 / PROBE_SHARE + 3)
@@ -101,16 +98,15 @@ def find_rate(
     return bpp, slope, lowest
 
 
-def run_probe(
-    bpp: float, share: float, config: Config, material: Material, device: torch.device
-) -> tuple[float, float]:
+def run_probe(session: Session, bpp: float, share: float, config: Config) -> tuple[float, float]:
     """PSNR of LOD 0 after a run of `share` of the full one's iterations that leaves nothing on disk: before and after
     its first round of refining, if there is one."""
+    material = session.material
     aimed = dataclasses.replace(config, bpp=bpp, target_psnr=0.0, match="")
     full = plan(aimed, material.width, material.height)
     short = dataclasses.replace(full, max_iter=max(round(full.max_iter * share), 1))
-    model = new_model(short, material).to(device)
-    engine = create_engine(model, material, Schedule(short), device)
+    model = new_model(short, material).to(session.device)
+    engine = create_engine(model, material, Schedule(short), session.device)
     while engine.iteration < short.max_iter:
         engine.step(min(engine.chunk, short.max_iter - engine.iteration))
     engine.sync()
@@ -132,27 +128,25 @@ def correction(target: float, bpp: float, psnr: float, slope: float, lowest: flo
     return None if abs(again / bpp - 1) < 0.005 else again
 
 
-def train_to_target(
-    config: Config, material: Material, device: torch.device, say: Say, quiet: bool
-) -> Result:
+def train_to_target(session: Session, config: Config) -> Result:
     """Find the smallest rate that reaches --target_psnr, or the PSNR of the codec to --match, and train there.
 
     One full run, and a second where the first one ends outside of the window above the target; both stay on disk.
     """
-    target = config.target_psnr
+    material, say, target = session.material, session.say, config.target_psnr
     if config.match:
         from transcode.codecs import encode_decode
 
         rival = encode_decode(material, config.match)
         target = rival.psnr["all"]
         say(f"{config.match}: {target:.2f} dB at {rival.bpp:.2f} bpp on {one_line(material.name)}")
-    bpp, slope, lowest = find_rate(target, config, material, device, say)
+    bpp, slope, lowest = find_rate(session, target, config)
     row_bpp = bpp  # a second run differs from the first in the grids' sizes alone, so that the slope holds
     aimed = dataclasses.replace(config, target_psnr=0.0, match="")
     results: list[Result] = []
     while True:
         aimed = dataclasses.replace(aimed, bpp=round(bpp, 3))
-        results.append(train_on(aimed, material, device, None, say, quiet, row_bpp))
+        results.append(train_on(session, plan(aimed, material.width, material.height, row_bpp)))
         psnr = results[-1].metrics["psnr"]["all"] if results[-1].completed else None
         again = None if psnr is None else correction(target, aimed.bpp, psnr, slope, lowest)
         if again is None or len(results) == 2:

@@ -8,18 +8,22 @@ from common.errors import Say
 from configs import Config
 from engine.create import resolve_device
 from training.checkpoint import load_checkpoint
+from training.plan import plan
 from training.rate_search import train_to_target
-from training.run import check_same_material, read_material, resumed_config, train_on
-from training.trainer import Result
+from training.resume import check_same_material, resumed_config
+from training.run import read_material, train_on
+from training.state import Session
+from training.summary import Result
 
 
 def train_material(config: Config, say: Say = print, quiet: bool = False) -> Result:
-    """Train one material from the start, or continue config.load_dir.
+    """Train the material in config.data_dir from the start, or continue the run config.load_dir.
 
     Args:
         config: a resumed run takes from it what the user has chosen, and keeps its own values elsewhere.
         say: receives the lines meant for the user.
         quiet: no progress bar.
+    Raises: UserError.
     """
     checkpoint = None
     if config.load_dir:
@@ -30,6 +34,8 @@ def train_material(config: Config, say: Say = print, quiet: bool = False) -> Res
     if checkpoint is not None:
         check_same_material(checkpoint, material, say)
         material = dataclasses.replace(material, constants=checkpoint.model.constants)  # the run goes on as it began
-    elif config.target_psnr or config.match:
-        return train_to_target(config, material, device, say, quiet)
-    return train_on(config, material, device, checkpoint, say, quiet)
+        return train_on(Session(material, device, say, quiet), config, checkpoint)
+    session = Session(material, device, say, quiet)
+    if config.target_psnr or config.match:
+        return train_to_target(session, config)
+    return train_on(session, plan(config, material.width, material.height))

@@ -341,14 +341,14 @@ class CheckpointReader(Reader):
 
     def resume(self, rng: random.Random) -> None:
         from training.checkpoint import load_checkpoint
-        from training.run import resumed_config
-        from training.trainer import Trainer
+        from training.resume import resumed_config
+        from training.state import Session, TrainingState
 
         checkpoint = load_checkpoint(self.run_folder)
         config = resumed_config(checkpoint, make_config({"max_iter": 9, "engine": rng.choice(("torch", "auto"))}))
         if max(config.batch_size, config.n_neurons**2) <= 1 << 17:
             with np.errstate(all="ignore"):
-                Trainer(config, self.material, torch.device("cpu"), checkpoint, lambda text: None, quiet=True)
+                TrainingState(Session(self.material, torch.device("cpu"), lambda text: None), config, checkpoint)
 
 
 GLOBALS = (

@@ -9,18 +9,19 @@ Every option: python prepare.py --help.
 
 from __future__ import annotations
 
-if not __package__:
-    import rooted  # noqa: F401
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":  # imports begin at the repository's root, also where this is started as a file
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
 import common.before_torch  # isort: skip  # noqa: F401  # before torch
 
 import argparse
 import dataclasses
 import io
 import math
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 

@@ -8,13 +8,14 @@ Every option: python render_texture.py --help, or options.py; defaults: config.p
 
 from __future__ import annotations
 
-if not __package__:
-    import rooted  # noqa: F401
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":  # imports begin at the repository's root, also where this is started as a file
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
 import common.before_torch  # isort: skip  # noqa: F401  # before torch
 
-import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch

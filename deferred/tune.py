@@ -9,15 +9,16 @@ behind the median of those before are ended early. Writes tune.json, and the fla
 
 from __future__ import annotations
 
-if not __package__:
-    import rooted  # noqa: F401
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":  # imports begin at the repository's root, also where this is started as a file
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
 import common.before_torch  # isort: skip  # noqa: F401  # before torch
 
 import dataclasses
-import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from common.device import choose_device

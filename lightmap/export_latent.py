@@ -6,14 +6,15 @@ python -m lightmap.export_latent --ckpt ... --out_dir ...                    (in
 
 from __future__ import annotations
 
-if not __package__:
-    import rooted  # noqa: F401
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":  # imports begin at the repository's root, also where this is started as a file
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
 import common.before_torch  # isort: skip  # noqa: F401  # before torch
 
 import json
-import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from common.errors import quote, run_command

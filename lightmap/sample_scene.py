@@ -8,12 +8,13 @@ Writes tod_00.png ... tod_23.png, and half_hours/tod_00.png ... (00:30, 01:30, .
 
 from __future__ import annotations
 
-if not __package__:
-    import rooted  # noqa: F401
-import argparse
 import sys
-from collections.abc import Sequence
 from pathlib import Path
+
+if __name__ == "__main__":  # imports begin at the repository's root, also where this is started as a file
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+import argparse
+from collections.abc import Sequence
 
 import numpy as np
 

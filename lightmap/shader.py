@@ -16,8 +16,7 @@ from lightmap.data import Encoding
 from lightmap.quantised import PLANE_CHANNELS, QuantisedLatent, plane_names
 from lightmap.siren import Siren
 from lightmap.translate_shader import GENERATED
-from shaders.export import choose_lines, number_text
-from shaders.languages import LANGUAGES, WEIGHT_TEXTURE_WIDTH, Language, Weights
+from shaders.languages import LANGUAGES, WEIGHT_TEXTURE_WIDTH, Language, Weights, choose_lines, number_text
 
 WeightColumns = TensorType["columns", 4]
 

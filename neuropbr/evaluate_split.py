@@ -7,23 +7,26 @@ The split is that of the checkpoint's configuration. Writes the figures to --jso
 
 from __future__ import annotations
 
-import argparse
 import sys
+from pathlib import Path
+
+if __name__ == "__main__":  # imports begin at the repository's root, also where this is started as a file
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+import common.before_torch  # isort: skip  # noqa: F401  # before torch
+
+import argparse
 from collections.abc import Sequence
 
-import core_path  # noqa: F401
-
-import common.before_torch  # isort: skip  # noqa: F401  # before torch
 import torch
-from utils.batches import open_dataset
-from utils.checkpoints import load_generator
-from utils.device import AUTOMATIC
-from utils.maps import MAPS, split_targets, unit
-from utils.metrics import MapMetrics, metrics_table
 
 from common.device import choose_device
 from common.errors import UserError, counted, run_command
 from common.files import write_json
+from neuropbr.utils.batches import open_dataset
+from neuropbr.utils.checkpoints import load_generator
+from neuropbr.utils.device import AUTOMATIC
+from neuropbr.utils.maps import MAPS, split_targets, unit
+from neuropbr.utils.metrics import MapMetrics, metrics_table
 
 
 def training_means(dataset: torch.utils.data.Dataset) -> dict[str, torch.Tensor]:

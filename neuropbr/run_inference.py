@@ -9,16 +9,18 @@ view_0.png to view_2.png, what the network saw. With --compress ... the compress
 
 from __future__ import annotations
 
-import argparse
 import sys
+from pathlib import Path
+
+if __name__ == "__main__":  # imports begin at the repository's root, also where this is started as a file
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+import common.before_torch  # isort: skip  # noqa: F401  # before torch
+
+import argparse
 from collections.abc import Sequence
 
-import core_path  # noqa: F401
-
-import common.before_torch  # isort: skip  # noqa: F401  # before torch
-from utils.inference import add_inference_options, run_inference
-
 from common.errors import run_command
+from neuropbr.utils.inference import add_inference_options, run_inference
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -7,29 +7,31 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
-import core_path  # noqa: F401
-
+if __name__ == "__main__":  # imports begin at the repository's root, also where this is started as a file
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
 import common.before_torch  # isort: skip  # noqa: F401  # before torch
+
+import argparse
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
-from train_config import TrainConfig, apply_overrides, finalize, load_config
-from utils.batches import open_dataset
-from utils.checkpoints import load_generator, save_checkpoint
-from utils.cli import add_data_options
-from utils.device import AUTOMATIC, Precision
-from utils.maps import MAPS, unit
-from utils.shards import INDEX, SHARD, cut_into_shards, sample_hash, sample_name, write_index
 
 from common.device import choose_device
 from common.errors import EXIT_INTERRUPTED, UserError, counted, quote, run_command
 from common.events import progress_bar, readable_bytes
 from common.files import make_folder, sha256_of
 from common.stop import stop_signals
+from neuropbr.train_config import TrainConfig, apply_overrides, finalize, load_config
+from neuropbr.utils.batches import open_dataset
+from neuropbr.utils.checkpoints import load_generator, save_checkpoint
+from neuropbr.utils.cli import add_data_options
+from neuropbr.utils.device import AUTOMATIC, Precision
+from neuropbr.utils.maps import MAPS, unit
+from neuropbr.utils.shards import INDEX, SHARD, cut_into_shards, sample_hash, sample_name, write_index
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:

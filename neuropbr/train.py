@@ -8,29 +8,36 @@ torchrun --nproc_per_node 4 train.py --distributed ...
 
 from __future__ import annotations
 
-import argparse
 import sys
+from pathlib import Path
+
+if __name__ == "__main__":  # imports begin at the repository's root, also where this is started as a file
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+elif __name__ == "train":  # as docs/neuropbr.md
+    from bare_names import alias
+
+    alias(__name__)
+import common.before_torch  # isort: skip  # noqa: F401  # before torch
+
+import argparse
 from collections.abc import Sequence
 from typing import Any
 
-import core_path  # noqa: F401
-
-import common.before_torch  # isort: skip  # noqa: F401  # before torch
 import torch
-from losses.losses import GANLoss, HybridLoss
-from models.discriminators import build_discriminator, join_maps
-from models.generator import MultiViewPBRGenerator
-from utils.batches import open_splits
-from utils.cli import add_data_options, add_training_options, resolve_config
-from utils.device import compiled
-from utils.logs import log_pictures
-from utils.loop import Loop
-from utils.maps import split_targets
-from utils.parallel_training import distributed, process_group
-from utils.schedule import Schedule, make_optimizer
 
 from common.errors import EXIT_INTERRUPTED, counted, run_command
 from common.stop import stop_signals
+from neuropbr.losses.losses import GANLoss, HybridLoss
+from neuropbr.models.discriminators import build_discriminator, join_maps
+from neuropbr.models.generator import MultiViewPBRGenerator
+from neuropbr.utils.batches import open_splits
+from neuropbr.utils.cli import add_data_options, add_training_options, resolve_config
+from neuropbr.utils.device import compiled
+from neuropbr.utils.logs import log_pictures
+from neuropbr.utils.loop import Loop
+from neuropbr.utils.maps import split_targets
+from neuropbr.utils.parallel_training import distributed, process_group
+from neuropbr.utils.schedule import Schedule, make_optimizer
 
 __all__ = ["MultiViewPBRGenerator", "main"]
 

@@ -10,13 +10,16 @@ import ast
 import dataclasses
 import difflib
 import runpy
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Union
 
-import core_path  # noqa: F401
+if __name__ == "train_config":
+    from bare_names import alias
 
+    alias(__name__)
 from common.errors import UserError, brief, quote
 
 RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
@@ -235,6 +238,7 @@ def load_config(name: str) -> TrainConfig:
     path = Path(name)
     if path.suffix != ".py" or not path.is_file():
         raise UserError(f"--config: expected {', '.join(PRESETS)} or a .py file, found {quote(name)}")
+    sys.modules.setdefault("train_config", sys.modules[__name__])  # the name that configurations may import
     try:
         found = runpy.run_path(str(path)).get("get_config")
         config = found() if callable(found) else None
@@ -297,9 +301,15 @@ def _number(section: Section, name: str, low: float, high: float = float("inf"),
         raise UserError(f"{type(section).__name__}.{name}: expected {kind} {limit}, found {brief(value)}")
 
 
-def _check_data(config: TrainConfig) -> None:
-    from utils.dataset import as_size  # the reader of sizes; it needs torch, which a preset alone does not
+def as_size(value: int | Sequence[int]) -> tuple[int, int]:
+    """(height, width) of one side or two. Raises: UserError."""
+    sides = (value, value) if isinstance(value, int) else tuple(value) if isinstance(value, Sequence) else ()
+    if len(sides) != 2 or not all(isinstance(side, int) and 1 <= side <= 16384 for side in sides):
+        raise UserError(f"image size: expected one side or (height, width), 1 to 16384 pixels, found {brief(value)}")
+    return sides
 
+
+def _check_data(config: TrainConfig) -> None:
     data, transform = config.data, config.transform
     if config.training.batch_size is not None:
         data.batch_size = config.training.batch_size

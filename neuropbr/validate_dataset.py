@@ -8,20 +8,21 @@ the path that they had. Exit code: 0 when all is well, 1 on findings, 2 for wron
 
 from __future__ import annotations
 
-import argparse
 import sys
+from pathlib import Path
+
+if __name__ == "__main__":  # imports begin at the repository's root, also where this is started as a file
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+import argparse
 import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-
-import core_path  # noqa: F401
-from utils.dataset import METADATA, PBRDataset
 
 from common.errors import UserError, counted, quote, run_command
 from common.events import progress_bar
 from common.files import make_folder, write_json
 from maps.images import read_image
+from neuropbr.utils.dataset import METADATA, PBRDataset
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".exr")
 REPORT = "corrupted_files.json"

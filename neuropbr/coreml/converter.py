@@ -9,27 +9,27 @@ The suffix of --output says which; --onnx FILE writes ONNX as well. Conversion t
 
 from __future__ import annotations
 
-import argparse
 import sys
+from pathlib import Path
+
+if __name__ == "__main__":  # imports begin at the repository's root, also where this is started as a file
+    sys.path[0] = str(Path(__file__).resolve().parents[2])
+import common.before_torch  # isort: skip  # noqa: F401  # before torch
+
+import argparse
 import tempfile
 import warnings
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-if __name__ == "__main__":  # this folder has a run_inference.py of its own: the one above takes its place
-    sys.path[0] = str(Path(__file__).resolve().parents[1])
-import core_path  # noqa: F401
-
-import common.before_torch  # isort: skip  # noqa: F401  # before torch
 import torch
-from utils.checkpoints import load_generator
-from utils.maps import MAPS
 
 from common.errors import UserError, quote, run_command, what_is_wrong
 from common.events import readable_bytes
 from common.files import make_folder, write_bytes
-from coreml.wrapper import INPUTS, OUTPUTS, ImageModel, mobile_model
+from neuropbr.coreml.wrapper import INPUTS, OUTPUTS, ImageModel, mobile_model
+from neuropbr.utils.checkpoints import load_generator
+from neuropbr.utils.maps import MAPS
 
 WARN_BYTES = 15 * 2**20  # of a package: phones load it at every start
 EXTRA = "pip install -r requirements/neuropbr-coreml.txt"

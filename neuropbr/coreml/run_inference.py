@@ -5,26 +5,26 @@ python3 coreml/run_inference.py pbr_model.mlpackage --input folder_with_3_images
 
 from __future__ import annotations
 
-import argparse
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
-if __name__ == "__main__":  # as in converter.py
-    sys.path[0] = str(Path(__file__).resolve().parents[1])
-import core_path  # noqa: F401
-
+if __name__ == "__main__":  # imports begin at the repository's root, also where this is started as a file
+    sys.path[0] = str(Path(__file__).resolve().parents[2])
 import common.before_torch  # isort: skip  # noqa: F401  # before torch
+
+import argparse
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from PIL import Image as PillowImage
-from utils.inference import three_pictures
-from utils.maps import pixels_of, read_rgb, write_picture
 
 from common.errors import UserError, quote, run_command, what_is_wrong
 from common.files import make_folder
-from coreml.converter import import_coremltools
-from coreml.wrapper import INPUTS, OUTPUTS
+from neuropbr.coreml.converter import import_coremltools
+from neuropbr.coreml.wrapper import INPUTS, OUTPUTS
+from neuropbr.utils.inference import three_pictures
+from neuropbr.utils.maps import pixels_of, read_rgb, write_picture
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 FINAL_SIDE = 2048  # pixels: what a phone makes of the model's maps

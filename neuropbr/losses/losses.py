@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 from torchmetrics.functional.image import structural_similarity_index_measure
-from utils.maps import MAPS
+
+from neuropbr.utils.maps import MAPS
 
 Maps = Mapping[str, torch.Tensor]
 SSIM_MIN_SIZE = 11  # texels: its window

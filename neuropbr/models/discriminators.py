@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 from torch import nn
-from utils.maps import MAPS
+
+from neuropbr.utils.maps import MAPS
 
 
 def join_maps(maps: Mapping[str, torch.Tensor]) -> torch.Tensor:

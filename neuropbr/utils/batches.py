@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from common.errors import UserError
-from utils.dataset import Augmentation, PBRDataset
+from neuropbr.utils.dataset import Augmentation, PBRDataset
 
 
 class EpochBatches:

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from train_config import TrainConfig, as_config
 
 from common.errors import UserError, brief, quote, what_is_wrong
 from common.files import atomic_write, make_folder, write_bytes
+from neuropbr.train_config import TrainConfig, as_config
 
 WRAPPERS = ("_orig_mod.", "module.")  # what torch.compile and DistributedDataParallel put before a name
 WEIGHTS = ("generator_state_dict", "student_state_dict", "model_state_dict", "state_dict")
@@ -97,7 +97,7 @@ def load_weights(module: nn.Module, weights: Any, path: str | os.PathLike) -> No
 
 def load_generator(path: str | os.PathLike) -> tuple[nn.Module, TrainConfig]:
     """The network of a checkpoint or of an export (README: {config, model_state_dict}), in eval mode, on the CPU."""
-    from models.generator import MultiViewPBRGenerator
+    from neuropbr.models.generator import MultiViewPBRGenerator
 
     values = load_checkpoint(path)
     config = stored_config(values, path)

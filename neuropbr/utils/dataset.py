@@ -20,7 +20,8 @@ from torch.utils.data import Dataset
 
 from common.errors import UserError, brief, counted, quote
 from common.files import parse_json
-from utils.maps import MAPS, VIEWS, Size, read_map, read_rgb, stack_targets
+from neuropbr.train_config import as_size
+from neuropbr.utils.maps import MAPS, VIEWS, read_map, read_rgb, stack_targets
 
 METADATA = "render_metadata.json"
 SOURCES = {0: ("clean",), 1: ("clean", "dirty"), 2: ("dirty",)}  # render curriculum -> folders
@@ -193,14 +194,6 @@ class PBRDataset(Dataset):
             (turns if square else turns // 2 * 2) if self.augmentation.rotation else 0,
         )
         return turned(inputs, *choice), turned_targets(targets, *choice)
-
-
-def as_size(value: int | Sequence[int]) -> Size:
-    """(height, width) of one side or two. Raises: UserError."""
-    sides = (value, value) if isinstance(value, int) else tuple(value) if isinstance(value, Sequence) else ()
-    if len(sides) != 2 or not all(isinstance(side, int) and 1 <= side <= 16384 for side in sides):
-        raise UserError(f"image size: expected one side or (height, width), 1 to 16384 pixels, found {brief(value)}")
-    return sides
 
 
 def choose_split(samples: Sequence[Sample], split: str | None, val_ratio: float, seed: int) -> list[Sample]:

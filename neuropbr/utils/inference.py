@@ -8,17 +8,18 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import core_path
 import torch
 from torch import nn
-from train_config import TrainConfig
 
 from common.device import choose_device
 from common.errors import UserError, counted, quote, shell_quote
-from utils.batches import open_dataset
-from utils.checkpoints import load_generator
-from utils.device import AUTOMATIC
-from utils.maps import VIEWS, read_rgb, write_maps, write_picture
+from neuropbr.train_config import TrainConfig
+from neuropbr.utils.batches import open_dataset
+from neuropbr.utils.checkpoints import load_generator
+from neuropbr.utils.device import AUTOMATIC
+from neuropbr.utils.maps import VIEWS, read_rgb, write_maps, write_picture
+
+ROOT = Path(__file__).resolve().parents[2]  # of the repository
 
 
 def add_inference_options(parser: argparse.ArgumentParser, out_dir: str) -> None:
@@ -88,6 +89,6 @@ def run_inference(options: argparse.Namespace, view_name: str) -> int:
 
 def compress(folder: Path, more: list[Any]) -> int:
     """Run the compressor on `folder`, with the same Python; returns its exit code."""
-    command = [sys.executable, str(core_path.ROOT / "train.py"), "--data_dir", str(folder), *more]
+    command = [sys.executable, str(ROOT / "train.py"), "--data_dir", str(folder), *more]
     print(" ".join(shell_quote(word) for word in command), flush=True)
     return subprocess.run(command, check=False).returncode

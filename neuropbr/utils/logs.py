@@ -12,7 +12,7 @@ from torchvision.utils import make_grid
 
 from common.events import EventFile
 from maps.images import encode_png
-from utils.maps import MAPS, as_picture, pixels_of
+from neuropbr.utils.maps import MAPS, as_picture, pixels_of
 
 MAX_SAMPLES = 4  # in a picture
 ERROR_GAIN = 5  # of the heat map: an error of a fifth is full red

@@ -15,8 +15,8 @@ from torch import nn
 from common.errors import UserError, counted, quote
 from common.events import progress_bar
 from common.stop import StopRequest
-from utils.batches import EpochBatches, make_loader
-from utils.checkpoints import (
+from neuropbr.utils.batches import EpochBatches, make_loader
+from neuropbr.utils.checkpoints import (
     link_checkpoint,
     load_checkpoint,
     load_weights,
@@ -27,11 +27,11 @@ from utils.checkpoints import (
     stored_config,
     unwrapped,
 )
-from utils.device import Precision
-from utils.logs import Logs
-from utils.metrics import MapMetrics, metrics_table
-from utils.parallel_training import anywhere, from_first
-from utils.schedule import Schedule
+from neuropbr.utils.device import Precision
+from neuropbr.utils.logs import Logs
+from neuropbr.utils.metrics import MapMetrics, metrics_table
+from neuropbr.utils.parallel_training import anywhere, from_first
+from neuropbr.utils.schedule import Schedule
 
 LATEST_SECONDS = 60  # between two latest.pth: an epoch of a few steps takes less time than writing it
 

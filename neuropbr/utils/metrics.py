@@ -6,10 +6,10 @@ from collections import defaultdict
 from collections.abc import Mapping
 
 import torch
-from losses.losses import SSIM_MIN_SIZE, angles, ssim
 
 from metrics.scores import psnr_db
-from utils.maps import MAPS
+from neuropbr.losses.losses import SSIM_MIN_SIZE, angles, ssim
+from neuropbr.utils.maps import MAPS
 
 QUANTILE_VALUES = 2**20  # of an image's angles that percentiles are taken of: torch.quantile takes 2^24
 COLOUR_MAPS = ("albedo", "roughness", "metallic")  # with values in [0, 1]

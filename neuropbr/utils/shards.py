@@ -19,9 +19,9 @@ from torch.utils.data import Dataset
 
 from common.errors import UserError, brief, quote
 from common.files import parse_json, sha256_of, write_json
-from utils.checkpoints import load_checkpoint
-from utils.dataset import PBRDataset, Sample
-from utils.maps import MAPS
+from neuropbr.utils.checkpoints import load_checkpoint
+from neuropbr.utils.dataset import PBRDataset, Sample
+from neuropbr.utils.maps import MAPS
 
 INDEX = "shards.json"
 SHARD = "shard_{:05d}.pt"

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image as PillowImage
-from train_config import PRESETS, TrainConfig, apply_overrides, finalize, load_config
-from utils.dataset import Augmentation, PBRDataset, choose_split, turned, turned_targets
-from utils.ggx import Camera, Light, render, shade
-from utils.maps import MAPS, read_map, read_rgb, split_targets, unit
 
 from common.errors import UserError
+from neuropbr.train_config import PRESETS, TrainConfig, apply_overrides, finalize, load_config
+from neuropbr.utils.dataset import Augmentation, PBRDataset, choose_split, turned, turned_targets
+from neuropbr.utils.ggx import Camera, Light, render, shade
+from neuropbr.utils.maps import MAPS, read_map, read_rgb, split_targets, unit
 from tests.support import neuropbr_tools as tools
 
 

@@ -12,16 +12,16 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from models.generator import MultiViewPBRGenerator
 from PIL import Image as PillowImage
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from train_config import load_config
-from utils.checkpoints import load_generator, plain_names, unwrapped
-from utils.logs import Logs
-from utils.maps import MAPS
-from utils.schedule import Schedule
 
 from common.stop import StopRequest
+from neuropbr.models.generator import MultiViewPBRGenerator
+from neuropbr.train_config import load_config
+from neuropbr.utils.checkpoints import load_generator, plain_names, unwrapped
+from neuropbr.utils.logs import Logs
+from neuropbr.utils.maps import MAPS
+from neuropbr.utils.schedule import Schedule
 from tests.support import neuropbr_tools as tools
 
 

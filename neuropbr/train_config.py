@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Union
+from typing import Any, ClassVar, Union
 
 if __name__ == "train_config":
     from bare_names import alias
@@ -31,7 +31,14 @@ SR_SCALES = (1, 2, 4)  # of the super-resolution head; 1 is written as 0, no hea
 class Section:
     """A misspelt field is an error, not a new attribute that nobody reads."""
 
+    RETIRED: ClassVar[dict[str, Any]] = {}  # former field -> its only value, which old files may still name
+
     def __setattr__(self, name: str, value: Any) -> None:
+        if name in self.RETIRED:
+            only = self.RETIRED[name]
+            if (tuple(value) if isinstance(value, list) else value) != only:
+                raise UserError(f"{name}: expected {only}, its only value, found {brief(value)}; drop it")
+            return
         names = [entry.name for entry in dataclasses.fields(self)]
         if name not in names:
             close = difflib.get_close_matches(name, names, 1)
@@ -63,6 +70,8 @@ class DataConfig(Section):
 
 @dataclass
 class ModelConfig(Section):
+    RETIRED: ClassVar[dict[str, Any]] = {"output_channels": (3, 1, 1, 3), "discriminator_in_channels": 8}
+
     encoder_type: str = "resnet"  # resnet, unet, mobilenetv3
     encoder_backbone: str = "resnet50"  # RESNETS, or MOBILENETS
     encoder_in_channels: int = 3
@@ -83,10 +92,8 @@ class ModelConfig(Section):
     plk_blocks: int = 3
     plk_kernel: int = 17  # pixels, odd
     decoder_sr_scale: int = 0  # derived: output_size * encoder_stride / image_size; 0 for 1
-    output_channels: Any = (3, 1, 1, 3)  # of albedo, roughness, metallic, normal: what utils.maps has
     use_gan: bool = True
     discriminator_type: str = "configurable"  # or simple: four strided layers with instance norm
-    discriminator_in_channels: int = 8  # all four maps
     discriminator_ndf: int = 64  # channels of the first layer
     discriminator_n_layers: int = 6  # 1 to 6; fewer where the maps are too small for them
     discriminator_use_sigmoid: bool = False  # for bce only
@@ -359,8 +366,6 @@ def _check_model(config: TrainConfig) -> None:
     widths = model.encoder_channels
     if not isinstance(widths, Sequence) or len(widths) < 2 or not all(isinstance(w, int) and w > 0 for w in widths):
         raise UserError(f"encoder_channels: expected two or more numbers of channels, found {brief(widths)}")
-    if tuple(model.output_channels) != (3, 1, 1, 3):
-        raise UserError(f"output_channels: expected (3, 1, 1, 3), found {brief(model.output_channels)}")
     scales = {out * model.encoder_stride / size for out, size in zip(data.output_size, data.image_size)}
     scale = scales.pop()
     if scales or scale not in SR_SCALES:
@@ -372,10 +377,6 @@ def _check_model(config: TrainConfig) -> None:
     _choice("discriminator_type", model.discriminator_type, ("configurable", "simple"))
     _number(model, "discriminator_n_layers", 1, 6, whole=True)
     _number(model, "discriminator_ndf", 1, 1024, whole=True)
-    if model.discriminator_in_channels != 8:
-        raise UserError(
-            f"discriminator_in_channels: expected 8, all maps, found {brief(model.discriminator_in_channels)}"
-        )
     while model.discriminator_n_layers > 1 and min(data.output_size) < 3 << model.discriminator_n_layers:
         model.discriminator_n_layers -= 1  # nothing would be left after the last layers
     if model.discriminator_use_sigmoid and config.loss.gan_loss_type != "bce":

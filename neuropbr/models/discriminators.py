@@ -41,6 +41,5 @@ def build_discriminator(model: Any) -> PatchDiscriminator:
     """The discriminator of a ModelConfig; `simple` has four strided layers, instance norm and one layer less."""
     simple = model.discriminator_type == "simple"
     layers = min(4, model.discriminator_n_layers) if simple else model.discriminator_n_layers
-    return PatchDiscriminator(
-        model.discriminator_in_channels, model.discriminator_ndf, layers, model.discriminator_use_sigmoid, simple
-    )
+    channels = sum(MAPS.values())
+    return PatchDiscriminator(channels, model.discriminator_ndf, layers, model.discriminator_use_sigmoid, simple)

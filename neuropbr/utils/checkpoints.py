@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import pickle
 import random
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ from torch import nn
 
 from common.errors import UserError, brief, quote, what_is_wrong
 from common.files import atomic_write, make_folder, write_bytes
+from common.safe_load import read_payload
 from neuropbr.train_config import TrainConfig, as_config
 
 WRAPPERS = ("_orig_mod.", "module.")  # what torch.compile and DistributedDataParallel put before a name
@@ -67,10 +66,7 @@ def load_checkpoint(path: str | os.PathLike) -> dict[str, Any]:
     advice = "expected a checkpoint of train.py or student/train.py"
     if not path.is_file():
         raise UserError(f"{quote(path)}: {advice}, found no such file; check the path")
-    try:
-        values = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, zipfile.BadZipFile, EOFError, KeyError, ValueError, OSError) as error:
-        raise UserError(f"{quote(path)}: {advice}, found one that cannot be read ({what_is_wrong(error)})") from error
+    values = read_payload(path)
     if not isinstance(values, dict):
         raise UserError(f"{quote(path)}: {advice}, found {brief(values)}")
     return values

@@ -151,7 +151,7 @@ def measure_sizes(sizes: Sequence[int], effort: Effort, n_threads: int = 0, **se
 
 # VmHWM rather than getrusage: ru_maxrss of a new process starts at what the process that started it had.
 WORKER = """
-import sys, threads, torch
+import sys, common.before_torch, torch
 with open("/proc/self/status") as status:
     after_torch = status.read()
 from bench.engines import memory_worker
@@ -218,7 +218,7 @@ def measure_run(folder: str, engine: str, n_threads: int = 0, **settings: Any) -
     with tempfile.TemporaryDirectory() as save_dir:
         given = {**settings, "data_dir": folder, "save_dir": save_dir, "device": "cpu", "engine": engine,
                  "num_threads": n_threads}  # fmt: skip
-        result = train_material(make_config(given), given, say=lambda text: None, quiet=True)
+        result = train_material(make_config(given), say=lambda text: None, quiet=True)
     if not result.completed:
         raise KeyboardInterrupt
     return {

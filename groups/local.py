@@ -14,10 +14,9 @@ from multiprocessing import connection
 from pathlib import Path
 from typing import Any
 
-from common.errors import UserError
 from engine.cpu.library import thread_count
 from groups.gpus import use_gpu
-from groups.journal import LOG, clean, group_lock, read_record, write_record
+from groups.journal import LOG, settle
 from groups.worker import Job, Outcome, train_group
 
 # On Linux a server process imports PyTorch once, seconds, and forks for each group, milliseconds; it never starts a
@@ -151,20 +150,8 @@ def _died(job: Job, code: int | None) -> Outcome:
         reason = f"its process ended with exit code {code} (see {LOG})"
     if code == 128 + signal.SIGTERM:
         return Outcome("stopped", "stopped while it did not train")
-    settle(job, reason)
+    settle(job.folder, reason)
     return Outcome("failed", reason)
-
-
-def settle(job: Job, reason: str) -> None:
-    """Put a group's folder in order after its process has died; nothing is done while another one works there."""
-    with contextlib.suppress(OSError, UserError), group_lock(job.folder, wait_s=0):
-        clean(job.folder)
-        with (job.folder / LOG).open("a", encoding="utf-8", errors="backslashreplace") as log:
-            print(f"failed: {reason}", file=log)
-        record = read_record(job.folder)
-        if record is not None and record.status == "running":
-            record.status, record.reason = "failed", reason
-            write_record(job.folder, record)
 
 
 # --- in the group's process ------------------------------------------------------------------------------------------

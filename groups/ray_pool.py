@@ -17,14 +17,10 @@ from typing import Any
 from common.errors import UserError, one_line
 from configs import Config
 from engine.cpu.library import thread_count
-from groups.local import settle
+from groups.journal import settle
 from groups.worker import Job, Outcome, train_group
 
 ROOT = Path(__file__).resolve().parents[1]
-PACKAGES = (  # folders of the code that travels to the nodes, beside the root's Python files
-    *("common", "maps", "metrics", "engine", "formats", "shaders", "transcode", "describe", "training", "viewer"),
-    "groups",
-)
 CALLS = 20  # groups that a process trains before a new one takes its place: importing PyTorch takes seconds
 QUEUED = 64  # groups that wait at the cluster, so that one that grows by need sees the need
 CONNECT_S = 10
@@ -62,9 +58,7 @@ class RayPool:
     def _connect(self) -> None:
         ray, address = self._ray, self.config.ray_address
         where = {"address": address} if address else {"num_cpus": thread_count(), "include_dashboard": False}
-        rest = [path.name for path in ROOT.iterdir()
-                if path.name not in PACKAGES and (path.is_dir() or path.suffix != ".py")]  # fmt: skip
-        code = {"working_dir": str(ROOT), "excludes": [*(f"/{name}" for name in rest), "__pycache__"]}
+        code = {"working_dir": str(ROOT), "excludes": [*(f"/{name}" for name in left_behind()), "__pycache__"]}
         handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             ray.init(**where, runtime_env=code, log_to_driver=False, logging_level="ERROR")
@@ -113,13 +107,18 @@ class RayPool:
             lines = [line for line in ANSI.sub("", str(error)).splitlines() if line.strip()]
             said = lines[-1] if isinstance(error, self._ray.exceptions.RayTaskError) else lines[0]  # ends a traceback
             reason = one_line(f"{type(error).__name__}: {said.strip()[:300]}")
-            settle(job, reason)
+            settle(job.folder, reason)
             return Outcome("failed", reason)
 
     def stop(self) -> None:
         """Tell every group to save and end; `wait` returns them."""
         for task in self._running:
             self._ray.cancel(task, force=False)
+
+
+def left_behind() -> list[str]:
+    """What of the repository is no code that a group may import, and is not sent to the nodes."""
+    return [path.name for path in ROOT.iterdir() if path.suffix != ".py" and not (path / "__init__.py").is_file()]
 
 
 def check_cluster(address: str) -> None:

@@ -4,29 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 import platform
-from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from common.errors import UserError, counted, one_line
+from common.errors import Say, UserError, counted, one_line
 from common.files import write_json
 from common.run_folder import new_stamped_folder
 from common.stop import stop_signals
 from configs import ARCHITECTURE, CALL, Config, HashGridConfig, describe, make_config, to_dict
 from dataset import Material, load_material
 from engine.loss_weights import resolve_loss_weights
-from formats.manifest import describe_material
+from maps.record import MaterialRecord
 from metrics.file_space import constant_listing
 from shape import DEFAULT_DIVISORS, resolve_grids
 from training.checkpoint import Checkpoint
 from training.plan import plan
 from training.run_folder import supersede_later
 from training.trainer import Result, Trainer, refinement_left
-
-Say = Callable[[str], None]
-
 
 # --- training ------------------------------------------------------------------------------------------------------
 
@@ -45,12 +40,12 @@ def read_material(data_dir: str, config: Config, say: Say) -> Material:
 
 
 def train_on(
-    config: Config, given: Mapping[str, Any], material: Material, device: torch.device, checkpoint: Checkpoint | None,
+    config: Config, material: Material, device: torch.device, checkpoint: Checkpoint | None,
     say: Say, quiet: bool, row_bpp: float = 0.0,
 ) -> Result:  # fmt: skip
     """One run on a material that is already in memory; `row_bpp` as in rates.plan."""
     if checkpoint is None:
-        config = plan(config, given, material.width, material.height, row_bpp)
+        config = plan(config, material.width, material.height, row_bpp)
     config = fit_to_material(config, material)
     trainer = Trainer(config, material, device, checkpoint, say, quiet)
     run = prepare_run(config, checkpoint, material, say)  # from here on something is written
@@ -71,13 +66,14 @@ def fit_to_material(config: Config, material: Material) -> Config:
     return dataclasses.replace(config, texture_loss_weights=weights, hash_grid_configs=grids)
 
 
-def resumed_config(checkpoint: Checkpoint, given: Mapping[str, Any]) -> Config:
-    """The run's own configuration with the flags given now on top.
+def resumed_config(checkpoint: Checkpoint, wanted: Config) -> Config:
+    """The run's own configuration with what the user has chosen in `wanted` on top.
 
     Raises: UserError for a flag that would make it another model, or for a run with nothing left to do.
     """
-    check_architecture(checkpoint, given)
-    config = make_config({**to_dict(checkpoint.config), **{k: v for k, v in given.items() if k not in CALL}})
+    check_architecture(checkpoint, wanted)
+    changes = {name: getattr(wanted, name) for name in wanted.chosen if name not in CALL}
+    config = make_config({**to_dict(checkpoint.config), **changes})
     if refinement_left(checkpoint.training, config):
         return config
     if checkpoint.iteration >= config.max_iter:
@@ -85,7 +81,8 @@ def resumed_config(checkpoint: Checkpoint, given: Mapping[str, Any]) -> Config:
             f"--load_dir: iteration {checkpoint.iteration} of {config.max_iter} is already reached; "
             f"give a larger --max_iter, an earlier --load_iter, or --mode infer to evaluate"
         )
-    if checkpoint.training.get("stopped") and not {"early_stop", "max_iter", "early_stop_psnr_threshold"} & set(given):
+    ways_on = {"early_stop", "max_iter", "early_stop_psnr_threshold"}
+    if checkpoint.training.get("stopped") and not ways_on & wanted.chosen:
         raise UserError(
             f"--load_dir: this run stopped early at iteration {checkpoint.iteration} because PSNR no longer rose; "
             "give --early_stop False or a larger --max_iter to go on"
@@ -93,14 +90,13 @@ def resumed_config(checkpoint: Checkpoint, given: Mapping[str, Any]) -> Config:
     return config
 
 
-def check_architecture(checkpoint: Checkpoint, given: Mapping[str, Any]) -> None:
-    """Refuse flags that contradict what the checkpoint was trained as."""
-    saved = to_dict(checkpoint.config)
-    wanted = to_dict(make_config({name: given[name] for name in ARCHITECTURE if name in given}))
+def check_architecture(checkpoint: Checkpoint, wanted: Config) -> None:
+    """Refuse chosen flags that contradict what the checkpoint was trained as."""
+    saved, values = to_dict(checkpoint.config), to_dict(wanted)
     for name in ARCHITECTURE:
-        if name in given and wanted[name] != saved[name]:
+        if name in wanted.chosen and values[name] != saved[name]:
             raise UserError(
-                f"--{name} {wanted[name]}: {checkpoint.path} was trained with {saved[name]}, and another value would "
+                f"--{name} {values[name]}: {checkpoint.path} was trained with {saved[name]}, and another value would "
                 "be another model; leave the flag out, or train anew without --load_dir"
             )
 
@@ -129,17 +125,17 @@ def prepare_run(config: Config, checkpoint: Checkpoint | None, material: Materia
 
 def check_same_material(checkpoint: Checkpoint, material: Material, say: Say = print) -> None:
     """Refuse a material of another shape than the checkpoint's; note one with other pixels."""
-    saved, found = checkpoint.material, describe_material(material)
+    saved, found = checkpoint.material, material.hashed_record
 
-    def shape(description: Mapping[str, Any]) -> str:
-        return f"{description['width']}x{description['height']} {' '.join(e['map'] for e in description['maps'])}"
+    def shape(record: MaterialRecord) -> str:
+        return f"{record.width}x{record.height} {' '.join(entry.name for entry in record.maps)}"
 
     if shape(saved) != shape(found):
         raise UserError(
             f"--data_dir {material.name}: {checkpoint.path} was trained on {shape(saved)}, found {shape(found)}; "
             "give the folder that the run was trained on"
         )
-    if saved.get("sha256") != found.get("sha256"):
+    if saved.sha256 != found.sha256:
         say("note: the source images are not the ones that this run was trained on")
 
 

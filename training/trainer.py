@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from common.errors import UserError, one_line, shell_quote
+from common.errors import Say, UserError, one_line, shell_quote
 from common.events import progress_bar
 from common.run_folder import part_of_run
 from common.stop import StopRequest
@@ -20,8 +20,8 @@ from configs import Config
 from dataset import Material
 from engine.create import create_decoder, create_engine
 from engine.schedule import Schedule
-from formats.manifest import describe_material, read_manifest
-from metrics.evaluate import Maps, evaluate_model, metric_options, missing_metrics
+from formats.manifest import read_manifest
+from metrics.evaluate import Maps, evaluate_model, metric_options, prepare_metrics
 from metrics.scores import psnr_of
 from model import NeuralTexture, new_model
 from training.checkpoint import Checkpoint, save_checkpoint
@@ -31,8 +31,6 @@ from training.pictures import save_strips, save_thumbnail
 from training.report import RunLog
 from training.run_folder import remove_old_checkpoints
 from training.summary import run_summary
-
-Say = Callable[[str], None]
 
 
 @dataclasses.dataclass
@@ -192,7 +190,7 @@ class Trainer:
                 save_thumbnail(media, decoded, source)
 
         if self.ending:
-            self.missing = missing_metrics(self.config.eval_metrics)
+            self.missing = prepare_metrics(self.config.eval_metrics)
         options = metric_options(self.config.eval_metrics, self.ending)
         self.metrics = evaluate_model(model, self.material, iteration, on_lod=on_lod, decode=self.decode, **options)
         self.log.evaluation(self.metrics)
@@ -202,7 +200,7 @@ class Trainer:
     def _save(self, evaluate: bool) -> Path:
         self.engine.sync()
         folder, self.metrics = save_checkpoint(
-            self.run, self.engine.iteration, self.model, self.config, describe_material(self.material),
+            self.run, self.engine.iteration, self.model, self.config, self.material.hashed_record,
             self._training_state, self._evaluate if evaluate else None, self.metrics,
         )  # fmt: skip
         remove_old_checkpoints(self.run, self.config.keep_checkpoints)
@@ -219,7 +217,7 @@ class Trainer:
             self.say(f"note: {reason}")
         shipped = None
         if self.model.quantized:
-            shipped = read_manifest(folder)["bytes_on_disk"]
+            shipped = read_manifest(folder).bytes_on_disk
         self.say(run_summary(self.material, self.metrics, rates, shipped, self.seconds, self.engine.iteration, self.run,
                          folder, config.texture_loss_weights, self.picture_lod))  # fmt: skip
 

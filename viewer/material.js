@@ -1,5 +1,10 @@
 // One material: what every renderer needs of it, and its part on the GPU.
 
+const MAPS = DATA.maps;  // [name, channels] in canonical order
+const MAP_NAMES = MAPS.map(([name]) => name);
+const FIRST_CHANNEL = MAPS.map((_, i) => MAPS.slice(0, i).reduce((sum, [, count]) => sum + count, 0));
+const CHANNELS = FIRST_CHANNEL.at(-1) + MAPS.at(-1)[1];
+
 const lodSize = (material, lod) => [Math.max(1, material.width >> lod), Math.max(1, material.height >> lod)];
 
 /** [width, height, bytes] of every mip of a feature texture. */

@@ -11,6 +11,7 @@ import base64
 import functools
 import html
 import io
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,9 +24,10 @@ from common.files import make_folder, write_text
 from common.html_page import blob_scripts, encode_bytes, fill_template, json_for_html, one_script
 from engine.cpu.decoder import decode_lod
 from formats.dds_layouts import grid_textures
-from formats.manifest import MANIFEST
+from formats.manifest import MANIFEST, material_to_json
 from formats.textures import ExportedTexture, read_export
-from maps.channels import CHANNELS
+from maps.channels import CHANNELS, MAPS
+from maps.record import MaterialRecord
 from metrics.decoded_maps import decode_maps
 from metrics.file_space import constant_listing, file_values
 from model import NeuralTexture
@@ -36,13 +38,13 @@ from training.run_folder import find_checkpoint, list_checkpoints
 from viewer.source import SourceImages, encode_source, find_source
 
 VIEWER = Path(__file__).resolve().parent
-SCRIPTS = ("payload", "shapes", "source", "material", "webgl", "webgpu", "renderer", "readback", "panel",
+SCRIPTS = ("shapes", "source", "material", "webgl", "webgpu", "renderer", "readback", "panel",
            "inspector", "main")  # fmt: skip
 SHADERS = ("surface.vert", "view.frag", "light.glsl", "pick.frag", "solid.frag", "present.frag",
-           "surface.wgsl", "view.wgsl", "light.wgsl", "present.wgsl")  # fmt: skip
+           "surface.wgsl", "view.wgsl", "present.wgsl")  # fmt: skip
 LANGUAGES = ("essl", "wgsl")  # of the decoder: WebGL 2 and WebGPU
 PAGE_BYTES = 690_000  # that a page may have above the bytes of its materials' files
-LEAST_SOURCE_ROOM = 60_000  # bytes a material: a large one leaves no room, and still there should be a source to see
+LEAST_SOURCE_ROOM = 90_000  # bytes a material: a large one leaves no room, and still there should be a source to see
 THUMBNAIL_SIZE = 96  # texels
 
 
@@ -122,7 +124,7 @@ def _read(folder: Path) -> ExportedTexture:
 def describe_for_page(exported: ExportedTexture, page: Page) -> dict[str, Any]:
     """What the scripts read of a material, JSON-ready, without its source; its bytes are added to the page."""
     model, manifest = exported.model, exported.manifest
-    material = manifest["material"]
+    material = manifest.material
     textures = []
     planes = [texture for grid in range(len(model.grids)) for texture in grid_textures(model, grid)]
     for name, texture in zip(texture_names(model), planes):
@@ -139,17 +141,18 @@ def describe_for_page(exported: ExportedTexture, page: Page) -> dict[str, Any]:
     layers = layer_sizes(model.layout, model.decoder)
     network = " → ".join(str(inputs) for _, inputs in layers) + f" → {CHANNELS}"
     keys = ("map", "color_space", "file_color_space", "convention", "unit_normals")
+    maps = material_to_json(material, {})["maps"]
     return {
-        "name": printable(material["name"]),
-        "width": material["width"],
-        "height": material["height"],
-        "num_lods": material["num_lods"],
-        "maps": [{key: entry[key] for key in keys if key in entry} for entry in material["maps"]],
+        "name": printable(material.name),
+        "width": material.width,
+        "height": material.height,
+        "num_lods": material.num_lods,
+        "maps": [{key: entry[key] for key in keys if key in entry} for entry in maps],
         "fixed": {str(channel): value for channel, value in file_values(model.constants, material).items()},
         "constants": constant_listing(model.constants),
-        "rates": manifest["rates"],
-        "bytes_on_disk": manifest["bytes_on_disk"],
-        "metrics": _scores(manifest["metrics"]),
+        "rates": manifest.rates,
+        "bytes_on_disk": manifest.bytes_on_disk,
+        "metrics": _scores(manifest.metrics),
         "grids": grids,
         "network": f"{network}, {model.decoder.activation}",
         "preambles": {language: _preamble(model, material, language) for language in LANGUAGES},
@@ -158,7 +161,7 @@ def describe_for_page(exported: ExportedTexture, page: Page) -> dict[str, Any]:
     }
 
 
-def _preamble(model: NeuralTexture, material: Mapping[str, Any], language: str) -> list[str]:
+def _preamble(model: NeuralTexture, material: MaterialRecord, language: str) -> list[str]:
     """What a material's decoder has before and after the core, which the page has once."""
     before, found, after = shader_source(model, material, language, "buffer").partition(decoder_core(language))
     if not found:
@@ -191,8 +194,8 @@ def add_source(described: dict[str, Any], page: Page, source: SourceImages | Non
 
 def thumbnail(exported: ExportedTexture) -> str:
     """A small picture of the decoded diffuse, or of the first map there is, as a data: address."""
-    material = exported.manifest["material"]
-    longer = max(material["width"], material["height"])
+    material = exported.manifest.material
+    longer = max(material.lod_size(0))
     lod = max((longer // THUMBNAIL_SIZE).bit_length() - 1, 0)
     pixels = next(iter(decode_maps(exported.model, material, lod, functools.partial(decode_lod, say=print)).values()))
     picture = PillowImage.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
@@ -214,7 +217,8 @@ def assemble(page: Page) -> str:
     """The text of the page."""
     parts = {name: (VIEWER / name).read_text(encoding="utf-8") for name in (*SHADERS, "page.html", "style.css")}
     cores = {language: decoder_core(language) for language in LANGUAGES}
-    data = {"materials": page.materials, "cores": cores, "shaders": {name: parts[name] for name in SHADERS}}
+    shaders = {name: parts[name] for name in SHADERS} | {"light.wgsl": wgsl_of(parts["light.glsl"])}
+    data = {"maps": list(MAPS.items()), "materials": page.materials, "cores": cores, "shaders": shaders}
     names = ", ".join(material["name"] for material in page.materials)
     filled = {
         "title": html.escape(f"{names[:200]} – neural texture"),
@@ -226,14 +230,37 @@ def assemble(page: Page) -> str:
     return fill_template(parts["page.html"], filled)
 
 
+def wgsl_of(glsl: str) -> str:
+    """light.glsl in WGSL, which has the same operators and built-in functions.
+
+    That file keeps to what both languages have: no `?:`, no assignment to parameters, a value for every variable where
+    it is declared, a signature in one line.
+    """
+    kind = r"\b(float|int|vec[234]|Lamp)"
+    for pattern, wgsl in (
+        (rf"{kind} (\w+)(?=[,)])", r"\2: \1"),  # parameters
+        (rf"^{kind} (\w+)\((.*)\)$", r"fn \2(\3) -> \1"),
+        (rf"const {kind} (\w+) =", r"const \2 ="),
+        (rf"{kind} (\w+) =", r"var \2 ="),
+        (rf"{kind} (\w+);", r"\2: \1,"),  # members of a struct
+        (r"^};", "}"),
+        (r"\b(vec[234])\b", r"\1<f32>"),
+        (r"\bfloat\b", "f32"),
+        (r"\bint\b", "i32"),
+    ):
+        glsl = re.sub(pattern, wgsl, glsl, flags=re.MULTILINE)
+    return glsl
+
+
 def write_viewer(
-    path: Path, load_dir: Path, load_iter: int = -1, data_dir: Path | None = None, source_side: int | None = None
+    path: Path, load_dir: Path, load_iter: int, data_dir: Path | None, source_side: int | None, max_pixels: int
 ) -> int:
     """Write a page for the material or materials in `load_dir`; see find_materials.
 
     Args:
         data_dir: folder of the source maps, for several materials the folder of their folders; None: the runs say.
         source_side: longest side of the source to embed; 0: none; None: at most 512, and what keeps the page small.
+        max_pixels: largest source map to read.
     Returns: 0; 1 when some of several materials could not be read: they are named and left out.
     Raises: UserError when none can be shown.
     """
@@ -246,8 +273,10 @@ def write_viewer(
         try:
             exported = _read(entry.folder)
             given = data_dir / entry.name if data_dir is not None and len(entries) > 1 else data_dir
-            material = exported.manifest["material"]
-            source, why_not = (None, "") if source_side == 0 else find_source(entry.folder, material, given)
+            material = exported.manifest.material
+            source, why_not = (None, "") if source_side == 0 else find_source(
+                entry.folder, material, given, max_pixels
+            )
         except (UserError, OSError) as error:
             if len(entries) == 1:
                 raise

@@ -1,9 +1,9 @@
-// The source maps that the page carries: one LOD, from which the coarser ones are averaged as dataset.py does.
+// The source maps that the page carries: one LOD, from which the coarser ones are averaged as maps/mips.py does.
 
 const toLinear = (c) => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4;
 const toSrgb = (c) => c <= 0.0031308 ? c * 12.92 : 1.055 * c ** (1 / 2.4) - 0.055;
 
-/** Exact area averages to half as many rows (dataset._halve_rows); `stride` values a row, a row every `stride`. */
+/** Exact area averages to half as many rows (halve_rows in maps/mips.py); `stride` values a row, a row every `stride`. */
 function halveRows(values, rows, stride) {
     if (rows === 1) return values;
     const half = rows >> 1, result = new Float32Array(half * stride), odd = rows % 2;

@@ -63,7 +63,7 @@ def test_script_onnx_and_state_agree_with_the_checkpoint(n):
 def test_without_onnx_the_rest_is_written(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "onnx", None)
     loaded = checkpoints.load(tiny("f1", 1) / "best.ckpt")
-    with pytest.raises(UserError, match="requirements-lightmap"):
+    with pytest.raises(UserError, match="requirements/lightmap"):
         onnx_bytes(loaded.model.f2)
     notes = write_exports(tmp_path, loaded.model, loaded.day)
     assert "f2.onnx is left out" in notes[0] and not (tmp_path / "f2.onnx").exists()
@@ -155,7 +155,7 @@ def test_contact_sheet_and_videos(tmp_path, monkeypatch):
         path = tmp_path / "day.mp4"
         frames = (np.full((33, 47, 3), 10 * index, np.uint8) for index in range(12))
         codec = write_video(path, frames, (33, 47), 12, infer.ADVICE)
-        assert ("requirements-lightmap" in codec) == ("MPEG" in codec) and (not missing or "MPEG" in codec)
+        assert ("requirements/lightmap.txt" in codec) == ("MPEG" in codec) and (not missing or "MPEG" in codec)
         reader = cv2.VideoCapture(str(path))
         read = []
         while True:
@@ -422,7 +422,7 @@ def test_page_shows_what_infer_writes(tmp_path):
     import io
 
     chromium()
-    from tests.viewer.test_viewer_browser import open_browser
+    from tests.support.browser import open_browser
 
     runs = {
         "large": trained(),

@@ -14,7 +14,6 @@ import pytest
 import torch
 from PIL import Image as PillowImage
 
-from common import events
 from common.events import progress_bar, readable_bytes
 from maps.channels import MAPS
 from metrics.scores import evaluate_lod
@@ -22,7 +21,7 @@ from tests.support.runs import (
     _offline,  # noqa: F401  # autouse
     leftovers,
 )
-from training import pictures
+from training import pictures, report
 from training.pictures import save_strips
 from training.report import RunLog, save_metrics
 from training.summary import bc7_bytes, run_summary
@@ -92,7 +91,7 @@ def test_events(run, make_material):
 
 
 def test_large_materials_show_a_smaller_lod(run, make_material, monkeypatch):
-    monkeypatch.setattr(events, "TENSORBOARD_IMAGE_SIZE", 8)
+    monkeypatch.setattr(report, "TENSORBOARD_IMAGE_SIZE", 8)
     material = make_material(32, 4, ("roughness",))
     log = RunLog(run)
     for lod in range(material.num_lods):

@@ -15,16 +15,13 @@ import pytest
 import torch
 from PIL import Image as PillowImage
 
-import export
-from common.errors import run_command
 from dataset import load_material
 from formats.dds_layouts import grid_textures
-from formats.manifest import describe_material
-from formats.textures import read_export, write_export
+from formats.textures import read_export
 from shaders.export import shader_source, weight_bytes
-from shape import DecoderSpec, GridSpec
-from tests.support.exports import edit_manifest, make_model, reseal
+from tests.support.exports import edit_manifest, reseal
 from tests.support.runs import leftovers, quick, refusal, save_maps
+from tests.support.viewer_pages import make_export, save_viewer
 from viewer.page import SCRIPTS, SHADERS, VIEWER
 from viewer.source import encode_source
 
@@ -67,24 +64,6 @@ def read_page(path: Path) -> Page:
     return Page(path.read_bytes().decode("utf-8"))
 
 
-def save_viewer(*flags) -> int:
-    return run_command(lambda: export.main([str(flag) for flag in flags]))
-
-
-def make_export(folder: Path, maps: Path, learned: bool = False, linear_color: bool = False) -> Path:
-    """An export of a model with random features for the maps in a folder."""
-    material = load_material(maps, linear_color=linear_color)
-    half = max(material.width, material.height) // 2
-    grids = [GridSpec(half, 2, 4, 16, "learned" if learned else "linear"), GridSpec(4, 1, 8, 32)]
-    decoder = DecoderSpec(0, 16, 1, 3, "hard_swish") if learned else DecoderSpec(4, 16, 2)
-    model = make_model(grids, decoder, material, seed=3)
-    model.constants = dict(material.constants)
-    model.start_biases([0.5] * 11)  # most values in [0, 1], where rounding does not hide them
-    folder.mkdir(parents=True)
-    write_export(folder, model, describe_material(material), {"psnr": {"all": 31.5}, "lods": []})
-    return folder
-
-
 @pytest.fixture(scope="module")
 def one(tmp_path_factory):
     """(maps, export, page) of one material with its source."""
@@ -110,9 +89,9 @@ def test_the_page_carries_the_export(one):
     assert page.blob(material["weights"]["blob"]) == weight_bytes(exported.model)
     for language in ("essl", "wgsl"):
         before, after = material["preambles"][language]
-        text = shader_source(exported.model, exported.manifest["material"], language, "buffer")
+        text = shader_source(exported.model, exported.manifest.material, language, "buffer")
         assert before + page.data["cores"][language] + after == text  # one decoder, not a second one
-    assert material["rates"] == exported.manifest["rates"] and material["metrics"]["psnr"]["all"] == 31.5
+    assert material["rates"] == exported.manifest.rates and material["metrics"]["psnr"]["all"] == 31.5
 
 
 def test_the_source_is_lossless(one):
@@ -129,7 +108,7 @@ def test_the_source_is_lossless(one):
 def test_the_page_refers_to_nothing_and_is_small(one):
     _, folder, path = one
     text, page = path.read_text(encoding="utf-8"), read_page(path)
-    own = read_export(folder).manifest["bytes_on_disk"]
+    own = read_export(folder).manifest.bytes_on_disk
     assert path.stat().st_size < 700_000 + own
     assert [link for link in page.links if not link.startswith("data:")] == []
     assert not set(page.tags) & {"iframe", "object", "embed", "base", "img", "audio", "video"}
@@ -149,7 +128,7 @@ def test_the_parts_fit_together(one):
     assert {path.stem for path in VIEWER.glob("*.js")} == set(SCRIPTS)
     endings = (".vert", ".frag", ".glsl", ".wgsl")
     assert {path.name for path in VIEWER.iterdir() if path.suffix in endings} == set(SHADERS)
-    assert set(page.data["shaders"]) == set(SHADERS)
+    assert set(page.data["shaders"]) == {*SHADERS, "light.wgsl"}
     assert "</script" not in "".join(scripts.values())
     uniforms = set(re.findall(r"uniform [\w ]+ (u\w+)", "".join(page.data["shaders"].values())))
     asked = set(re.findall(r'at\("(u\w+)"\)', "".join(scripts.values())))
@@ -217,6 +196,14 @@ def test_sources_that_are_not_the_material_s(one, tmp_path, capsys):
     assert "not known" in capsys.readouterr().out
     (material,) = read_page(tmp_path / "p.html").data["materials"]
     assert material["source"] is None and "--data_dir" in material["source_note"]
+
+
+def test_max_pixels_of_the_source(one, tmp_path, capsys):
+    maps, folder, _ = one
+    flags = ("--load_dir", folder, "--viewer", tmp_path / "p.html", "--data_dir", maps)
+    for most in (0, 24 * 16 - 1):
+        assert "--max_pixels" in refusal(capsys, *flags, "--max_pixels", most, command="export")
+    assert save_viewer(*flags, "--max_pixels", 24 * 16) == 0
 
 
 # --- runs and batches ------------------------------------------------------------------------------------------------

@@ -22,12 +22,10 @@ from common.errors import UserError, quote, run_command
 from deferred.options import make_options, parse_args
 from deferred.rendering import load_model, render
 
-DESCRIPTION = "Render views with a texture and its U-Net, as images or as a video."
-
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; see --help. Returns the exit code."""
-    options = make_options("render", parse_args("render", DESCRIPTION, argv))
+    options = make_options("render", parse_args("render", __doc__.splitlines()[0], argv))
     model, path = load_model(options, ("train", "train_unet"))
     if model.unet is None:
         raise UserError(f"--load {quote(path)}: expected a texture with a U-Net, found a texture alone; render it with "

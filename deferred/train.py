@@ -24,9 +24,7 @@ from deferred.training import train
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; see --help. Returns the exit code."""
-    return train(
-        "train", parse_args("train", "Train a neural texture and a U-Net jointly on the frames of a scene.", argv)
-    )
+    return train("train", parse_args("train", __doc__.splitlines()[0], argv))
 
 
 if __name__ == "__main__":

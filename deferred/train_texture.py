@@ -24,10 +24,7 @@ from deferred.training import train
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; see --help. Returns the exit code."""
-    return train(
-        "train_texture",
-        parse_args("train_texture", "Train a colour texture alone, of 3 channels, on the frames of a scene.", argv),
-    )
+    return train("train_texture", parse_args("train_texture", __doc__.splitlines()[0], argv))
 
 
 if __name__ == "__main__":

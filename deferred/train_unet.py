@@ -24,10 +24,7 @@ from deferred.training import train
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; see --help. Returns the exit code."""
-    return train(
-        "train_unet",
-        parse_args("train_unet", "Train a U-Net on the texture of train_texture.py, which stays as it is.", argv),
-    )
+    return train("train_unet", parse_args("train_unet", __doc__.splitlines()[0], argv))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Export a checkpoint: latent maps, F2 as state dict, TorchScript and ONNX, textures, shaders, a page to look at.
+"""Export a checkpoint: latent maps, F2 as state dict, TorchScript and ONNX, textures, shaders, a viewer page.
 
 python export_latent.py --ckpt runs/day/best.ckpt --out_dir exports/day      (inside lightmap/)
 python -m lightmap.export_latent --ckpt ... --out_dir ...                    (in the repository's root)
@@ -25,7 +25,7 @@ from lightmap.summary import REPORT
 
 
 def read_report(folder: Path) -> dict[str, Any] | None:
-    """The report of the run that a checkpoint belongs to; None where there is none that can be read."""
+    """report.json of a run folder; None if it is missing or damaged."""
     try:
         report = json.loads((folder / REPORT).read_text(encoding="utf-8"))
         return report if isinstance(report, dict) else None

@@ -23,7 +23,7 @@ GENERATED = SOURCE.parent / "generated"
 
 
 def translated(target: str, slangc: Path) -> str:
-    """The committed text of one language. Raises: RuntimeError."""
+    """f2.slang translated by slangc into one language. Raises: RuntimeError."""
     return translate_source(slangc, SOURCE, target)
 
 

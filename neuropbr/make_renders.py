@@ -191,7 +191,8 @@ def clear_set(input_dir: Path, overwrite: bool) -> None:
     path.unlink()
 
 
-def run(argv: Sequence[str] | None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; see --help. Returns the exit code."""
     options = parse_args(argv)
     folders = find_materials(Path(options.data_dir))
     input_dir, output_dir = Path(options.input_dir), Path(options.output_dir)
@@ -219,9 +220,5 @@ def run(argv: Sequence[str] | None) -> int:
     return 0
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    return run_command(lambda: run(argv))
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

@@ -27,7 +27,7 @@ from neuropbr.utils.inference import three_pictures
 from neuropbr.utils.maps import pixels_of, read_rgb, write_picture
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
-FINAL_SIDE = 2048  # pixels: what a phone makes of the model's maps
+FINAL_SIDE = 2048  # pixels, to which an app on a phone scales the maps
 
 
 def read_pictures(folder: Path, side: int) -> list[np.ndarray]:
@@ -68,7 +68,8 @@ def predict_coreml(path: Path, folder: Path) -> dict[str, np.ndarray]:
     return {name: values[..., None] if values.ndim == 2 else values[..., :3] for name, values in arrays.items()}
 
 
-def run(argv: Sequence[str] | None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; see --help. Returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", help=".mlpackage or .onnx")
     parser.add_argument("--input", required=True, help="folder with at least three PNG or JPEG files")
@@ -96,9 +97,5 @@ def run(argv: Sequence[str] | None) -> int:
     return 0
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    return run_command(lambda: run(argv))
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

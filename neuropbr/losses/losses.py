@@ -1,4 +1,4 @@
-"""Losses against the ground truth, and of the two players of the GAN. All in float32."""
+"""Losses against the ground truth and against a teacher, and those of the GAN. All in float32."""
 
 from __future__ import annotations
 

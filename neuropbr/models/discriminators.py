@@ -1,4 +1,4 @@
-"""Judges of patches of all four maps: (B, 8, H, W) -> (B, 1, h, w) scores (Isola et al. 2017)."""
+"""PatchGAN discriminators of all four maps: (B, 8, H, W) -> (B, 1, h, w) scores (Isola et al. 2017)."""
 
 from __future__ import annotations
 

@@ -20,10 +20,11 @@ from neuropbr.utils.inference import add_inference_options, run_inference
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """The command; see --help. Returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_inference_options(parser, "student_inference_outputs")
-    return run_command(lambda: run_inference(parser.parse_args(argv), "input_view_{}.png"))
+    return run_inference(parser.parse_args(argv), "input_view_{}.png")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

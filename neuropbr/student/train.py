@@ -141,7 +141,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
-def run(argv: Sequence[str] | None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; see --help. Returns the exit code."""
     options = parse_args(argv)
     for name in ("temperature", "alpha"):
         if getattr(options, name) is not None:
@@ -154,9 +155,5 @@ def run(argv: Sequence[str] | None) -> int:
     return 0 if finished else EXIT_INTERRUPTED
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    return run_command(lambda: run(argv))
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

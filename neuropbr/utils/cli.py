@@ -1,4 +1,4 @@
-"""Options that the commands share."""
+"""Command-line options that the commands share, and the configuration that they give."""
 
 from __future__ import annotations
 

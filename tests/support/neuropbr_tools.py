@@ -15,6 +15,8 @@ import numpy as np
 import torch
 from PIL import Image as PillowImage
 
+from common.errors import run_command
+
 ROOT = Path(__file__).resolve().parents[2]
 HOME = ROOT / "neuropbr"
 
@@ -42,7 +44,7 @@ def run(name: str, *words) -> int:
     """main() of a command in this process; returns its exit code, argparse's too."""
     torch.set_num_threads(1)  # a module's fixtures run before conftest says so, and the bits depend on it
     try:
-        return script(name).main([str(word) for word in words])
+        return run_command(lambda: script(name).main([str(word) for word in words]))
     except SystemExit as ended:
         return ended.code
 

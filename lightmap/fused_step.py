@@ -1,7 +1,7 @@
-"""A training step with both networks fused into one pass of C++ over small tiles, compiled for this CPU at first use.
+"""A training step in C++: both networks in one pass over small tiles of samples, compiled for this CPU at first use.
 
-Compiled, kept and loaded as the kernels of materials are (engine/cpu/build.py), with their matrix products. PyTorch
-does what is left: Adam on some thousand weights, and reading and rounding a learned grid.
+engine/cpu/build.py compiles, caches and loads the library, which shares the matrix products of the material kernels.
+Adam on some thousand weights, and sampling and rounding a learned grid, stay with PyTorch.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Network(ctypes.Structure):
 
 
 class _Recipe(build.Recipe):
-    """Our sources, and those that they include: a change in either makes another library."""
+    """Sources whose hash names the library: those in kernels/ and those that they include."""
 
     def read_sources(self) -> dict[str, bytes]:
         try:
@@ -64,7 +64,7 @@ def load_kernels(say: Say | None = None) -> ctypes.CDLL:
 
 
 def fused_problem(model: Compressor, device: torch.device) -> str | None:
-    """Why the kernels cannot train this model; None where they can."""
+    """Why the kernels cannot train this model; None if they can."""
     if device.type != "cpu":
         return "they run on the CPU"
     if model.shape.latent_mode == "f1" and model.shape.latent_scale > 1:
@@ -73,10 +73,10 @@ def fused_problem(model: Compressor, device: torch.device) -> str | None:
 
 
 class FusedStep(TorchStep):
-    """TorchStep with loss and gradients from the kernels: the same to float32 rounding, and the same bits for the same
+    """TorchStep with loss and gradients from the kernels: equal to float32 rounding, and deterministic for a given
     number of threads.
 
-    Raises: KernelsUnavailable where nothing can be compiled.
+    Raises: KernelsUnavailable if the kernels cannot be compiled or loaded.
     """
 
     name = "fused"
@@ -87,11 +87,11 @@ class FusedStep(TorchStep):
         self.coordinates: torch.Tensor | None = None
 
     def step(self, batch: Batch, decay: float) -> torch.Tensor:
-        """As TorchStep.step."""
+        """See TorchStep.step."""
         return self.advance(self.gradients(batch), decay)
 
     def gradients(self, batch: Batch) -> torch.Tensor:
-        """Put the gradients into the parameters' .grad; returns the loss, a scalar tensor."""
+        """Write the gradients into the parameters' .grad. Returns: the loss, a scalar tensor."""
         model = self.model
         if model.shape.latent_mode == "f1":
             return self._run(batch, model.positions(batch.texels).contiguous(), None)
@@ -116,7 +116,7 @@ class FusedStep(TorchStep):
 
     @staticmethod
     def _described(net: Siren) -> tuple[Network, ctypes.Array, ctypes.Array]:
-        """lm_network, the addresses of the parameters, and those of their gradients, which are made where missing."""
+        """lm_network, the addresses of the parameters, and those of their gradients, allocated at the first step."""
         sizes = net.sizes
         parameters = [value for pair in zip(net.weights, net.biases) for value in pair]
         for value in parameters:

@@ -34,7 +34,8 @@ from bench.common import RESULTS, machine, save, use_threads
 from common.errors import UserError, run_command
 from configs import Config, to_dict
 from dataset import Material, load_material
-from engine.cpu.library import KernelsUnavailable, load_kernels
+from engine.cpu.library import load_kernels
+from engine.errors import KernelsUnavailable
 from formats.manifest import describe_material
 from metrics.decoded_maps import decode_in_file_space
 from metrics.scores import evaluate_lod

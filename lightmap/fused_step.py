@@ -15,15 +15,15 @@ import torch
 
 from common.errors import Say
 from engine.cpu import build
-from engine.cpu.build import KernelsUnavailable
 from engine.cpu.library import check, pointer, pointers, thread_count
+from engine.errors import KernelsUnavailable
 from lightmap.compressor import Compressor
 from lightmap.sampling import Batch
 from lightmap.siren import Siren
 from lightmap.torch_step import TorchStep
 
 SOURCES = Path(__file__).resolve().parent / "kernels"
-SHARED = ("gemm.cpp", "gemm.h", "pool.h", "vec.h")  # of engine/cpu/src, included by ours
+SHARED = ("failure.h", "gemm.cpp", "gemm.h", "pool.h", "vec.h")  # of engine/cpu/src, included by ours
 
 
 class Network(ctypes.Structure):
@@ -54,6 +54,7 @@ def load_kernels(say: Say | None = None) -> ctypes.CDLL:
         kernels = ctypes.CDLL(str(library))
     except OSError as error:
         raise KernelsUnavailable(f"the compiled CPU kernels cannot be loaded: {error}") from error
+    kernels.nt_failure.restype = ctypes.c_char_p
     network, addresses = POINTER(Network), POINTER(c_void_p)
     kernels.lm_gradients.restype = c_int32
     kernels.lm_gradients.argtypes = [
@@ -111,7 +112,7 @@ class FusedStep(TorchStep):
             model.shape.time_harmonics, pointer(batch.values.contiguous()), pointer(by_inputs), ctypes.byref(loss),
             min(self.threads, torch.get_num_threads()),
         )  # fmt: skip
-        check(status)
+        check(self.kernels, status)
         return torch.tensor(loss.value)
 
     @staticmethod

@@ -25,7 +25,7 @@ from common.device import choose_device
 from common.errors import Say, UserError, quote, run_command
 from common.files import make_folder, write_json
 from common.stop import stop_signals
-from engine.cpu.build import KernelsUnavailable
+from engine.errors import KernelsUnavailable
 from lightmap import checkpoints
 from lightmap.compressor import Compressor
 from lightmap.data import Day, frame_listing, load_day, load_half_hours

@@ -334,13 +334,12 @@ class Journal:
 
     Args:
         rows: entries of the groups, from `row_of`.
-        report: (save_dir, head, rows) -> the text of batch.html; None: no such file.
+        report: (save_dir, head, rows) -> the text of batch.html.
     """
 
     def __init__(
-        self, save_dir: Path, batch_dir: Path, config: Config, rows: Sequence[dict[str, Any]],
-        report: Report | None = None,
-    ):  # fmt: skip
+        self, save_dir: Path, batch_dir: Path, config: Config, rows: Sequence[dict[str, Any]], report: Report
+    ):
         self.save_dir, self.report = save_dir, report
         settings = {name: value for name, value in to_dict(config).items() if name not in NO_SETTINGS}
         self.started = _now()
@@ -378,7 +377,7 @@ class Journal:
             write_text(self.save_dir / BATCH_JSON, self._json())
             write_text(self.save_dir / BATCH_CSV, batch_csv(self.rows.values()))
             spent = time.monotonic() - now
-            if self.report is not None and now >= self._report_due:
+            if now >= self._report_due:
                 write_text(self.save_dir / BATCH_HTML, self.report(self.save_dir, self.head, list(self.rows.values())))
                 self._report_due = now + max(10 * SHORTEST_PAUSE_S, PAUSE_FACTOR * (time.monotonic() - now))
             self.problem, self._changed = None, False

@@ -1,4 +1,4 @@
-"""Measures the table behind --bpp: which words, shares and networks are best at each rate. Writes rates.json.
+"""Measures the table behind --bpp: which words, scales and networks are best at each rate. Writes rates.json.
 
     python -m bench.rate_table DIR... [--seconds 6] [--rates 0.5,1.25,2.5,5,10,20] [--write rates.json]
 
@@ -26,6 +26,7 @@ from common.errors import UserError, run_command
 from common.files import write_text
 from configs import Config, make_config
 from dataset import Material, load_material
+from engine.cpu.decoder import decode_lod
 from engine.create import create_engine
 from engine.schedule import Schedule
 from metrics.evaluate import metric_options, score_lod
@@ -46,6 +47,11 @@ LODS = 5  # whose PSNR is recorded
 LEARNING_RATES = (0.01, 0.01)
 LOW_LEARNING_RATES = (0.014, 0.01)
 LOW_BPP = 2.5  # up to here, in the learned form
+MEASURED = (  # for the table's `origin`
+    "fine, coarse, scale and n_neurons of each row by the mean PSNR of LOD 0, and cost by its time; fine_share, effort "
+    "and the learning rates are set by hand in bench/rate_table.py, and the presets are copied from the table before, "
+    "see Preset in training/plan.py for what they go by"
+)
 
 
 def candidates(bpp: float, decoder: str) -> Iterator[Row]:
@@ -81,7 +87,8 @@ def train(config: Config, material: Material) -> tuple[list[float], float]:
         engine.step(min(engine.chunk, config.max_iter - engine.iteration))
     seconds = (time.process_time() - started) / torch.get_num_threads()
     engine.sync()
-    scores = [score_lod(model, material, lod, **metric_options("psnr")) for lod in range(min(LODS, material.num_lods))]
+    options = {"decode": decode_lod, **metric_options("psnr")}
+    scores = [score_lod(model, material, lod, **options) for lod in range(min(LODS, material.num_lods))]
     return [lod["psnr"]["all"] for lod in scores], seconds
 
 
@@ -92,7 +99,7 @@ def measure(row: Row, decoder: str, material: Material, seconds: float) -> dict[
         aim = make_config({"decoder": decoder, "bpp": row.bpp, "num_threads": torch.get_num_threads()})
         effort = dataclasses.replace(load_table()["presets"]["balanced"], iterations=iterations, batch_size=BATCH_SIZE,
                                      most_neurons=row.n_neurons, refine=0, patient=False)  # fmt: skip
-        return plan_with(row, effort, row.bpp, decoder, aim, {}, material.width, material.height)
+        return plan_with(row, effort, row.bpp, decoder, aim, material.width, material.height)
 
     _, took = train(planned(TIMED_ITERATIONS), material)
     config = planned(max(round(seconds / took * TIMED_ITERATIONS), 1))
@@ -165,7 +172,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         kept = json.loads((path if path.exists() else TABLE).read_text(encoding="utf-8"))
         machine = common.machine()
         origin = {"script": "python -m bench.rate_table", **settings,
-                  **{key: machine[key] for key in ("processor", "cores", "date", "commit")}}  # fmt: skip
+                  **{key: machine[key] for key in ("processor", "cores", "date", "commit")},
+                  "measured": MEASURED}  # fmt: skip
         write_text(path, format_table({**kept, "origin": origin, **table}))
     return 0
 

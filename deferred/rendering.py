@@ -1,14 +1,14 @@
-"""What render.py and render_texture.py share: from flags to image files or a video."""
+"""Shared by render.py and render_texture.py: renders views into image files or a video."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from common.errors import UserError, quote
+from common.errors import Say, UserError, quote
 from common.files import make_folder
 from common.video import write_video
 from deferred import checkpoints
@@ -21,12 +21,11 @@ from deferred.pictures import save_png
 from deferred.prepare import data_folder
 from deferred.util import id_name, parse_ids, surface_psnr
 
-Say = Callable[[str], None]
 VIDEO = "render.mp4"
 
 
 def load_model(options: RenderOptions, scripts: tuple[str, ...]) -> tuple[NeuralRenderer, Path]:
-    """The model behind --load, and its file. Raises: UserError."""
+    """The model of --load, and its file. Raises: UserError."""
     loaded = checkpoints.load(checkpoints.find_checkpoint(options.load, Path(options.checkpoint), scripts))
     return loaded.model.eval(), loaded.path
 

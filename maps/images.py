@@ -95,20 +95,47 @@ def read_image(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> Image:
         return _read(path, head, max_pixels)
 
 
+def image_size(path: Path, max_pixels: int) -> tuple[int, int]:
+    """(width, height) of the picture that `read_image` decodes, from the header alone.
+
+    Raises: UserError when there is no such header, or when it promises more than `max_pixels`; OSError.
+    """
+    head = _read_head(path)
+    if head.startswith(EXR_MAGIC):
+        try:
+            first = _exr_parts(path, max_pixels)[0]
+        except ValueError as error:
+            raise _undecodable(path, error) from error
+        return first.width, first.height
+    layout = _deep_layout(path, head)
+    if layout is not None:
+        size = layout.width, layout.height
+    else:
+        with _open_with_pillow(path) as picture:
+            size = picture.size
+    _check_size(path, *size, max_pixels)
+    return size
+
+
 def _read(path: Path, head: bytes, max_pixels: int) -> Image:
     if head.startswith(EXR_MAGIC):
         return Image(_read_exr(path, max_pixels))
-    layout = None  # of files that Pillow would cut to 8 bits or does not know
-    if head.startswith(_TIFF_MAGIC):
-        layout = _tiff_layout(path)
-    elif head.startswith(_PNG_MAGIC) and head[12:16] == b"IHDR" and len(head) >= 26:
-        width, height, bits, colour_type = struct.unpack(">IIBB", head[16:26])
-        if bits == 16:
-            layout = _Layout(width, height, grey=colour_type in (0, 4), dtype=np.uint16, png=True)
+    layout = _deep_layout(path, head)
     if layout is None:
         return Image(_read_with_pillow(path, max_pixels))
     _check_size(path, layout.width, layout.height, max_pixels)
     return Image(_read_with_opencv(path, layout))
+
+
+def _deep_layout(path: Path, head: bytes) -> _Layout | None:
+    """The layout of a file that Pillow would cut to 8 bits or does not know; None for the others."""
+    if head.startswith(_TIFF_MAGIC):
+        return _tiff_layout(path)
+    if head.startswith(_PNG_MAGIC) and head[12:16] == b"IHDR" and len(head) >= 26:
+        width, height, bits, colour_type = struct.unpack(">IIBB", head[16:26])
+        if bits == 16:
+            return _Layout(width, height, grey=colour_type in (0, 4), dtype=np.uint16, png=True)
+    return None
 
 
 class _QuietDecoders:
@@ -143,8 +170,6 @@ class _QuietDecoders:
 _quiet_decoders = _QuietDecoders()
 
 
-
-
 def encode_png(pixels: np.ndarray, quick: bool = False) -> bytes:
     """(H, W, 1 or 3) uint8 or uint16 -> the bytes of a PNG file; `quick` spends less time on making it small."""
     if pixels.dtype == np.uint16 and pixels.shape[2] == 3:  # the one kind that Pillow cannot write
@@ -165,8 +190,6 @@ def write_png(stream: BinaryIO, height: int, width: int, bands: Iterable[np.ndar
         picture.paste(PillowImage.fromarray(band[..., 0] if band.shape[2] == 1 else band), (0, top))
         top += len(band)
     picture.save(stream, "PNG", **_QUICK)
-
-
 
 
 def _read_head(path: Path) -> bytes:
@@ -213,21 +236,28 @@ def _undecodable(path: Path, reason: object) -> UserError:
     )
 
 
-def _open_with_pillow(path: Path, formats: tuple[str, ...]) -> PillowImage.Image:
+def _open_with_pillow(path: Path) -> PillowImage.Image:
+    """The picture with its header read. Raises: UserError when Pillow knows no such header."""
+    formats = _PILLOW_FORMATS + ("TGA",) * (path.suffix.lower() == ".tga")
     with _pillow_limit_lock:
         # Pillow's own limit is below MAX_PIXELS; ours is checked on the header before anything is decoded.
         limit, PillowImage.MAX_IMAGE_PIXELS = PillowImage.MAX_IMAGE_PIXELS, None
         try:
             return PillowImage.open(path, formats=formats)
+        except PillowImage.UnidentifiedImageError as error:
+            raise UserError(
+                f"{quote(path)}: expected {_SUPPORTED}, found a file of another kind or a broken header; "
+                "save it again in one of these formats, or remove it"
+            ) from error
+        except Exception as error:  # decoders raise anything from SyntaxError to struct.error
+            raise _undecodable(path, error) from error
         finally:
             PillowImage.MAX_IMAGE_PIXELS = limit
 
 
 def _read_with_pillow(path: Path, max_pixels: int) -> np.ndarray:
-    formats = _PILLOW_FORMATS + ("TGA",) * (path.suffix.lower() == ".tga")
     try:
-        picture = _open_with_pillow(path, formats)
-        with picture:
+        with _open_with_pillow(path) as picture:
             _check_size(path, *picture.size, max_pixels)
             if picture.format in ("JPEG", "MPO"):
                 _check_scans(path)
@@ -241,12 +271,7 @@ def _read_with_pillow(path: Path, max_pixels: int) -> np.ndarray:
                 raise _undecodable(path, f"colour mode {picture.mode}")
     except UserError:
         raise
-    except PillowImage.UnidentifiedImageError as error:
-        raise UserError(
-            f"{quote(path)}: expected {_SUPPORTED}, found a file of another kind or a broken header; "
-            "save it again in one of these formats, or remove it"
-        ) from error
-    except Exception as error:  # a decoder that meets a broken file raises anything from SyntaxError to struct.error
+    except Exception as error:  # as above
         raise _undecodable(path, error) from error
     return pixels.reshape(pixels.shape[0], pixels.shape[1], -1)
 
@@ -285,7 +310,7 @@ def _read_with_opencv(path: Path, layout: _Layout) -> np.ndarray:
     logging = getattr(cv2.utils, "logging", cv2)  # OpenCV 5, OpenCV 4
     try:
         if layout.png:
-            with _open_with_pillow(path, ("PNG",)) as picture:
+            with _open_with_pillow(path) as picture:
                 picture.verify()  # every checksum, so that libpng never gets to print its own errors
         with _opencv_log_lock:
             level = logging.getLogLevel()
@@ -295,6 +320,8 @@ def _read_with_opencv(path: Path, layout: _Layout) -> np.ndarray:
                 pixels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
             finally:
                 logging.setLogLevel(level)
+    except UserError:
+        raise
     except Exception as error:  # as above
         raise _undecodable(path, error) from error
     if pixels is None or pixels.shape[:2] != (layout.height, layout.width) or pixels.dtype != layout.dtype:
@@ -319,10 +346,7 @@ def _read_exr(path: Path, max_pixels: int) -> np.ndarray:
     if not hasattr(OpenEXR, "File"):
         raise UserError(f"{quote(path)}: reading EXR needs OpenEXR 3.3 or newer; pip install --upgrade OpenEXR")
     try:
-        with open_regular(path) as stream:
-            parts = parse_exr_header(stream.read(MAX_HEADER_BYTES))
-        _check_size(path, parts[0].width, parts[0].height, max_pixels)
-        _check_exr_bytes(path, parts, max_pixels)
+        parts = _exr_parts(path, max_pixels)
         names = _exr_channels(path, parts[0])
         with _exr_print_lock, contextlib.redirect_stdout(io.StringIO()):  # it prints about parts that it leaves out
             file = OpenEXR.File(str(path), separate_channels=True)
@@ -339,8 +363,12 @@ def _read_exr(path: Path, max_pixels: int) -> np.ndarray:
     return _finite(path, pixels)
 
 
-def _check_exr_bytes(path: Path, parts: Sequence[ExrPart], max_pixels: int) -> None:
-    """All channels of all parts are decoded, whichever are used: refuse more than `max_pixels` of four floats."""
+def _exr_parts(path: Path, max_pixels: int) -> Sequence[ExrPart]:
+    """The parts of a file, the first of which is read. OpenEXR decodes all channels of all parts, whichever are used:
+    more than `max_pixels` of four floats are refused. Raises: UserError, or ValueError for a damaged header."""
+    with open_regular(path) as stream:
+        parts = parse_exr_header(stream.read(MAX_HEADER_BYTES))
+    _check_size(path, parts[0].width, parts[0].height, max_pixels)
     if any(part.width < 1 or part.height < 1 for part in parts):
         raise ValueError("a part without pixels")
     total = sum(part.nbytes for part in parts)
@@ -350,6 +378,7 @@ def _check_exr_bytes(path: Path, parts: Sequence[ExrPart], max_pixels: int) -> N
             f"in {sum(len(part.channels) for part in parts)} channels of {len(parts)} parts; save the map alone, or "
             "raise --max_pixels"
         )
+    return parts
 
 
 def _exr_channels(path: Path, part: ExrPart) -> list[str]:

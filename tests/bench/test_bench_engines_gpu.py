@@ -20,7 +20,8 @@ from common.errors import UserError, run_command
 from configs import make_config
 from dataset import Material
 from engine import tcnn_engine
-from engine.cpu.library import KernelsUnavailable, load_kernels
+from engine.cpu.library import load_kernels
+from engine.errors import KernelsUnavailable
 from engine.sampling import lod_shares
 from maps.channels import MAPS
 from model import build_model
@@ -86,8 +87,8 @@ def run_command_on(device, tmp_path, monkeypatch, *flags) -> int:
     """The command of a GPU on another device, with efforts of 4 iterations."""
     plan = engines_gpu.plan
 
-    def short(config, given, width, height):
-        planned = plan(config, given, width, height)
+    def short(config, width, height):
+        planned = plan(config, width, height)
         return dataclasses.replace(planned, max_iter=4, batch_size=64, refine=min(planned.refine, 1))
 
     for name, value in (("plan", short), ("QUICK", TINY), ("FULL", TINY), ("BATCHES", (256, 64)), ("PROFILED_S", 0.001),

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from engine.cpu import build, decoder, library
-from engine.cpu.build import KernelsUnavailable
 from engine.cpu.decoder import decode_lod, decode_samples, differentiate
+from engine.errors import KernelsUnavailable
 from maps.channels import CHANNELS
 from model import NeuralTexture
 from quantize import round_features

@@ -17,8 +17,8 @@ from configs import make_config
 from engine import create as engines
 from engine.create import create_decoder, create_engine
 from engine.cuda import decoder, library
-from engine.cuda.library import KernelsUnavailable
 from engine.cuda.plan import BLOCKS, KernelPlan, Unsupported, block_size
+from engine.errors import KernelsUnavailable
 from engine.schedule import Schedule
 from engine.torch_engine import TorchEngine
 from model import build_model
@@ -119,7 +119,7 @@ def test_auto_does_without(error, monkeypatch, refused):
         raise error
 
     monkeypatch.setattr(engines, "CudaEngine", fail)
-    monkeypatch.setattr(engines, "TorchEngine", lambda model, material, schedule, device: "torch")
+    monkeypatch.setattr(engines, "TorchEngine", lambda model, material, schedule: "torch")
     said = []
     device = type("Device", (), {"type": "cuda"})()
     assert chosen("auto", said.append, device) == "torch"
@@ -130,7 +130,7 @@ def test_auto_does_without(error, monkeypatch, refused):
 
 
 def test_other_devices_go_through_torch(monkeypatch):
-    monkeypatch.setattr(engines, "TorchEngine", lambda model, material, schedule, device: "torch")
+    monkeypatch.setattr(engines, "TorchEngine", lambda model, material, schedule: "torch")
     assert chosen("auto", print, type("Device", (), {"type": "mps"})()) == "torch"
     assert TorchEngine is not engines.TorchEngine
 

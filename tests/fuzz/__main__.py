@@ -108,7 +108,8 @@ def reader_class(name: str) -> Any:
 
     import torch
 
-    from engine.cpu.library import KernelsUnavailable, load_kernels
+    from engine.cpu.library import load_kernels
+    from engine.errors import KernelsUnavailable
     from tests.fuzz.readers import READERS
 
     torch.set_num_threads(1)

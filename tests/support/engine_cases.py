@@ -57,7 +57,7 @@ def engine_of(kind: type, material: Material, spread=0.3, **values):
         with torch.no_grad():
             for parameters in model.grid_parameters:
                 parameters.uniform_(-spread, spread, generator=generator)
-    return kind(model, material, Schedule(config), CPU)
+    return kind(model, material, Schedule(config))
 
 
 def both(material: Material, **values) -> tuple[CpuEngine, TorchEngine]:

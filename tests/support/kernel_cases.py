@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from engine.cpu import decoder, library
-from engine.cpu.build import KernelsUnavailable
+from engine.errors import KernelsUnavailable
 from maps.channels import CHANNELS
 from model import NeuralTexture, Noise
 from quantize import QUANTIZE_BITS, SAVE_BITS, stream_key

@@ -16,6 +16,7 @@ from tests.support.command_lines import check_lines
 from tests.support.paths import ROOT
 
 PAGES = sorted([ROOT / "README.md", ROOT / "data/README.md", *ROOT.glob("docs/**/*.md")])
+COMPANIONS = ("lightmap", "deferred", "neuropbr")
 PLACEHOLDERS = {"LAYOUT": "filterable", "N": "1"}
 # Flags of other programs: pip, npm, ray, torchrun, pytest, xcode-select.
 OTHERS = {"--no-build-isolation", "--nproc_per_node", "--directory", "--head", "--address", "--help", "--dist",
@@ -48,7 +49,7 @@ def commands_of(page: Path) -> list[Command]:
     """Those in blocks of shell, which follow `cd`, and those inside of sentences. A companion's page is at home in its
     folder."""
     text, name = page.read_text(encoding="utf-8"), page.relative_to(ROOT).as_posix()
-    home = ROOT / page.stem if page.parent == ROOT / "docs" and list((ROOT / page.stem).glob("*.py")) else ROOT
+    home = ROOT / page.stem if page.stem in COMPANIONS else ROOT
     found = []
     for block in re.findall(r"^ *```bash\n(.*?)^ *```", text, re.MULTILINE | re.DOTALL):
         folder = home
@@ -58,7 +59,8 @@ def commands_of(page: Path) -> list[Command]:
                 folder = next(path for path in (folder / moved[1], ROOT / moved[1]) if path.is_dir()).resolve()
             found.append(command_of(line, name, folder))
     for code in re.findall(r"`([^`]*?\bpython3? [^`]*)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL)):
-        found.append(command_of(" ".join(code.split()), name, home))
+        named = command_of(" ".join(code.split()), name, home)
+        found.append(named._replace(line=named.line or ["--help"]) if named else None)  # a program that is only named
     return [command for command in found if command]
 
 

@@ -20,6 +20,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+from common.errors import UserError
 from tests.support.paths import ROOT
 
 
@@ -43,8 +44,13 @@ def _answer(folder: str, program: list[str], lines: list[list[str]]) -> dict[str
         answer["flags"] = [flag for action in parser._actions for flag in action.option_strings]
         for number, line in enumerate(lines):
             said = io.StringIO()
-            with contextlib.redirect_stderr(said), contextlib.suppress(SystemExit):  # of --help too
-                parse(parser, line)
+            with contextlib.redirect_stderr(said), contextlib.redirect_stdout(io.StringIO()):
+                try:
+                    parse(parser, line)
+                except SystemExit:  # of --help too
+                    pass
+                except UserError as error:
+                    said.write(str(error))
             answer["errors"][number] = said.getvalue().splitlines()[-1] if said.getvalue() else None
         raise _Stopped
 

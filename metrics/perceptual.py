@@ -86,7 +86,7 @@ def _lpips_network() -> tuple[Any, str | None]:
 
 @contextlib.contextmanager
 def _load_settings() -> Iterator[None]:
-    """Settings while the network loads: a limit on waiting, no pickled code, the training's random numbers unchanged."""
+    """Settings while the network loads: limited waits, no pickled code, the training's random numbers unchanged."""
     timeout, forced = socket.getdefaulttimeout(), os.environ.get(WEIGHTS_ONLY, "0")
     socket.setdefaulttimeout(NETWORK_SECONDS)
     os.environ[WEIGHTS_ONLY] = "1"  # torchvision asks for a full unpickling of the file

@@ -18,7 +18,7 @@ TILE_VALUES = 2**19  # of an image in one tile; SSIM needs about 60 bytes for ea
 
 
 def row_tiles(image: MapImage, halo: int = 0, values: int = 0) -> Iterator[tuple[slice, slice]]:
-    """Cut an image into bands of rows: (the rows to read, with `halo` more on each side; the band's own among these)."""
+    """Cut an image into bands of rows: (rows to read, with `halo` more on each side; the band's own among these)."""
     height, width, channels = image.shape
     rows = max((values or TILE_VALUES) // (width * channels), 1)
     for start in range(0, height, rows):

@@ -141,8 +141,8 @@ def _constants_to_json(constants: Mapping[int, Constant]) -> list[dict[str, Any]
 def grids_to_json(grids: Sequence[GridSpec], layout: str) -> list[dict[str, Any]]:
     """An entry per grid: its files, their format, and its shape.
 
-    In layouts with a channel per feature, `unorm_to_feature` makes a feature, scale * t + offset, of the channel's value
-    t in [0, 1].
+    In layouts with a channel per feature, `unorm_to_feature` gives the feature as scale * t + offset of the channel's t
+    in [0, 1].
     """
     return [
         {

@@ -1,8 +1,8 @@
-"""A decoder to include in a shader, for one material (design.md, section 4).
+"""A decoder for one material, as text to include in a shader (design.md, section 4).
 
-The decoder is shaders/decoder.slang, translated once per language into shaders/generated/. What a material adds is a
-preamble in front of that text: sizes, textures and weights under the names that the translated text uses. So no
-compiler is needed here, and every material runs the same decoder.
+The decoder is shaders/decoder.slang, translated once per language into shaders/generated/. A material adds a preamble
+before that text: sizes, textures and weights under the names that the text uses. So no compiler is needed here, and all
+materials run the same decoder.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ GENERATED = Path(__file__).resolve().parent / "generated"
 WEIGHT_TYPES = ("float32", "float16")
 WEIGHT_FILE = "decoder_weights.bin"
 BLOCK = 4  # rows of a weight matrix that one column of four serves
-MAX_TEXTURES = 16  # MAX_TEXTURE_IMAGE_UNITS and maxSampledTexturesPerShaderStage are at least that
-MAX_OCTAVES = 31  # the decoder has 2^octave as a 32-bit integer
+MAX_TEXTURES = 16  # guaranteed: the least MAX_TEXTURE_IMAGE_UNITS and maxSampledTexturesPerShaderStage
+MAX_OCTAVES = 31  # the decoder computes 2^octave as a 32-bit integer
 LARGEST_HALF = 65504.0
 SMALLEST_NORMAL = 2.0**-126  # compilers disagree on literals below it
 
@@ -43,9 +43,9 @@ SMALLEST_NORMAL = 2.0**-126  # compilers disagree on literals below it
 def weight_columns(model: NeuralTexture) -> WeightColumns:
     """The weights in the order in which the decoder reads them, float32.
 
-    Matrix after matrix, four rows at a time: the four weights of input 0, of input 1, ... Hidden layers whose width is
-    not a multiple of 4 get neurons without weights.
-    Returns: (columns, 4), as many columns as all matrices have numbers, divided by 4.
+    Matrix after matrix, four rows at a time: the four weights of input 0, of input 1, ... Hidden layers are padded to a
+    multiple of 4 neurons with weights of 0.
+    Returns: (columns, 4).
     """
     columns = []
     for index, weight in enumerate(model.weights):
@@ -97,7 +97,7 @@ def number_text(value: float) -> str:
 
 
 def texture_names(model: NeuralTexture, layout: str = "packed") -> dict[str, str]:
-    """Texture of the shader -> the DDS file that it is, in the order of the bindings."""
+    """Name of each texture in the shader -> its DDS file, in the order of the bindings."""
     names = {}
     for index, grid in enumerate(model.grids):
         for plane, file in enumerate(grid_file_names(index, grid, layout)):
@@ -106,7 +106,7 @@ def texture_names(model: NeuralTexture, layout: str = "packed") -> dict[str, str
 
 
 def _constants(model: NeuralTexture, material: MaterialRecord) -> dict[str, int | str]:
-    """Name -> value of every constant; texts are floats."""
+    """Name -> value of every constant of the preamble; floats are texts."""
     layout, decoder = model.layout, model.decoder
     neurons = decoder.n_neurons + -decoder.n_neurons % BLOCK if decoder.n_hidden_layers else 0
     diffuse = material.map("diffuse")
@@ -133,7 +133,7 @@ def _constants(model: NeuralTexture, material: MaterialRecord) -> dict[str, int 
 
 
 def choose_lines(name: str, values: Sequence[Any]) -> list[str]:
-    """Statements that return values[name]: a chain that folds to nothing where `name` is known to the compiler."""
+    """Statements that return values[name]; a compiler that knows `name` reduces them to one value."""
     lines = [f"if ({name} == {index}) {{ return {value}; }}" for index, value in enumerate(values[:-1])]
     return [f"return {values[-1]};"] if len(set(values)) == 1 else [*lines, f"return {values[-1]};"]
 
@@ -241,7 +241,7 @@ def _header(
 
 
 def _reading_notes(model: NeuralTexture, language: Language, layout: str, bound: int) -> list[str]:
-    """How texels are read; `bound` textures and buffers are."""
+    """Notes on how texels are read; `bound`: the number of textures and buffers."""
     if layout == "packed":
         return ["No sampler is needed: texels are loaded one by one, unpacked and filtered here."]
     notes = ["Each channel is a feature and the sampler filters; most hardware blends with weights of 8 bits."]
@@ -272,7 +272,7 @@ def shader_source(
         model: quantised; its grids are in the DDS files that textures.write_textures writes in the same layout.
         language: a key of languages.LANGUAGES.
         weights: `baked` into the text, or in a `buffer` of weight_bytes.
-        weight_type: how they are stored, `float32` or `float16`; the decoder computes with float32.
+        weight_type: `float32` or `float16`, of the stored weights; the decoder computes with float32.
         layout: one of dds_layouts.LAYOUTS; in all but `packed` the decoder uses a sampler.
     Raises: UserError for a network that the decoder cannot run, or a layout that cannot hold its features.
     """
@@ -293,7 +293,7 @@ def shader_source(
 
 
 def decoder_core(language: str, sampled: bool = False) -> str:
-    """The part of the text that all materials have in common."""
+    """The part of the text that is the same for all materials."""
     name = f"decoder{'_filterable' if sampled else ''}.{LANGUAGES[language].core}"
     return (GENERATED / name).read_text(encoding="utf-8").rstrip("\n")
 

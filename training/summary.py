@@ -12,13 +12,11 @@ from common.events import TENSORBOARD, readable_bytes
 from dataset import PNG_SAMPLE_TEXELS, Material
 from maps.channels import CHANNELS, MAPS, map_slice
 
-# --- summary -------------------------------------------------------------------------------------------------------
-
 
 def bc7_bytes(material: Material) -> tuple[int, int]:
-    """(textures, bytes) of the material as an engine would pack it in BC7: colour, normal, three scalars a texture.
+    """(textures, bytes) of the material in BC7 with all mips: colour, normal, and three scalar maps per texture.
 
-    BC7 takes 16 bytes per 4x4 block; full mip chains.
+    BC7 takes 16 bytes per 4x4 block.
     """
     scalars = sum(1 for name in material.present if MAPS[name] == 1)
     textures = len(material.present) - scalars + -(-scalars // 3)
@@ -29,8 +27,8 @@ def bc7_bytes(material: Material) -> tuple[int, int]:
 def weight_advice(
     shares: Mapping[str, float], channels: Mapping[str, int], weights: Mapping[str, float]
 ) -> str | None:
-    """One sentence with a line for the config file, when one map holds more than half of the squared error and more
-    than twice its share of the channels; None otherwise, and for a map that was given weight 0.
+    """A sentence with a line for the config file, for a map with more than half of the squared error and more than
+    twice its share of the channels; None without one, or when its weight is 0.
 
     Args:
         shares: map -> share of the squared error, see metrics.error_shares.
@@ -50,26 +48,26 @@ def weight_advice(
 
 
 def trained_channel_counts(material: Material) -> dict[str, int]:
-    """Per present map: its channels that are not constants."""
+    """Map name -> number of its channels that are not constant."""
     return {
         name: sum(channel not in material.constants for channel in range(CHANNELS)[map_slice(name)])
         for name in material.present
     }
 
 
-SUMMARY_LODS = 8  # a line has room for these; the smallest have a handful of texels
+SUMMARY_LODS = 8  # as many as fit on a line; the others have few texels
 
 
 def run_summary(
-    material: Material, metrics: Mapping[str, Any], rates: Mapping[str, float], shipped_bytes: int | None,
+    material: Material, metrics: Mapping[str, Any], rates: Mapping[str, float], exported_bytes: int | None,
     seconds: float, iteration: int, run: Path, checkpoint: Path,
     weights: Mapping[str, float] | None = None, picture_lod: int = 0,
 ) -> str:  # fmt: skip
-    """The lines that end a run: quality per map and where the error is, rate, sizes against PNG and BC7, time, and
-    where the files are.
+    """The lines that end a run: PSNR and error share per map, rate, sizes compared with PNG and BC7, time, and paths.
 
+    exported_bytes: of the exported files; None for a model that is not quantised.
     weights: the run's Config.texture_loss_weights, for the advice on them; None: all 1.
-    picture_lod: that the pictures in media/ show.
+    picture_lod: the LOD of the pictures in media/.
     """
     psnr, shares = metrics["psnr"], metrics["lods"][0]["error_share"]
     maps = "  ".join(f"{name} {psnr[name]:.2f}" for name in material.present)
@@ -89,12 +87,12 @@ def run_summary(
     if len(metrics["lods"]) > 1:
         each = [f"{lod}: {scores['psnr']['all']:.2f}" for lod, scores in enumerate(metrics["lods"][:SUMMARY_LODS])]
         lines.insert(1, "LODs     " + "  ".join(each) + " dB")
-    if shipped_bytes is not None:
+    if exported_bytes is not None:
         png = material.png_bytes()
         about = "about " if material.width * material.height > PNG_SAMPLE_TEXELS else ""
         lines.append(
-            f"on disk  {readable_bytes(shipped_bytes)} with all mips: {shipped_bytes / png:.1%} of the maps as PNG "
-            f"({about}{readable_bytes(png)}), {shipped_bytes / bc7:.1%} of {textures} BC7 textures "
+            f"on disk  {readable_bytes(exported_bytes)} with all mips: {exported_bytes / png:.1%} of the maps as PNG "
+            f"({about}{readable_bytes(png)}), {exported_bytes / bc7:.1%} of {textures} BC7 textures "
             f"({readable_bytes(bc7)})"
         )
     lines.append(f"time     {seconds:.1f} s to iteration {iteration}")

@@ -48,9 +48,13 @@ class Manifest:
     form: ModelForm
     layout: str  # of the DDS files, one of dds_layouts.LAYOUTS
     rates: Mapping[str, float]  # bits per texel of LOD 0, see NeuralTexture.bits_per_texel
-    bytes_on_disk: int  # of all files but the manifest
     metrics: Any  # what evaluate_model returned, None without an evaluation; not checked
     files: Mapping[str, FileRecord]  # by name
+
+    @property
+    def bytes_on_disk(self) -> int:
+        """Bytes of all files but the manifest."""
+        return sum(entry.bytes for entry in self.files.values())
 
     @property
     def file_names(self) -> list[str]:
@@ -71,15 +75,8 @@ def build_manifest(
     files = {name: FileRecord((folder / name).stat().st_size, sha256_of(folder / name)) for name in names}
     word_bits = [stored_bits(grid, layout) for grid in model.grids]
     rates = model.bits_per_texel(material.width, material.height, word_bits)
-    return Manifest(
-        material=material,
-        form=model.form,
-        layout=layout,
-        rates={name: round(rate, 6) for name, rate in rates.items()},
-        bytes_on_disk=sum(entry.bytes for entry in files.values()),
-        metrics=metrics,
-        files=files,
-    )
+    rates = {name: round(rate, 6) for name, rate in rates.items()}
+    return Manifest(material, model.form, layout, rates, metrics, files)
 
 
 # --- records as JSON -------------------------------------------------------------------------------------------------
@@ -229,15 +226,9 @@ def _manifest_from_json(value: Mapping[str, Any]) -> Manifest:
         raise ValueError(f"dds_layout {layout}: {problem}")
     if not specs or (grids, decoder) != (grids_to_json(specs, layout), decoder_to_json(form)):
         raise ValueError("grids and decoder contradict each other")
-    return Manifest(
-        material=material,
-        form=form,
-        layout=layout,
-        rates={name: _typed(value["rates"], name, int, float) for name in RATES},
-        bytes_on_disk=_integer(value, "bytes_on_disk"),
-        metrics=value["metrics"],
-        files={name: _file_from_json(name, entry) for name, entry in value["files"].items()},
-    )
+    rates = {name: _typed(value["rates"], name, int, float) for name in RATES}
+    files = {name: _file_from_json(name, entry) for name, entry in value["files"].items()}
+    return Manifest(material, form, layout, rates, value["metrics"], files)
 
 
 def _file_from_json(name: str, entry: Any) -> FileRecord:

@@ -19,14 +19,9 @@ OnLod = Callable[[int, Maps, Maps], None]
 
 
 def evaluate_model(
-    model: NeuralTexture,
-    material: Material,
-    iteration: int,
-    *,
-    decode: Decode,
-    on_lod: OnLod | None = None,
+    model: NeuralTexture, material: Material, iteration: int, *, decode: Decode, on_lod: OnLod | None = None,
     **options: bool,
-) -> dict[str, Any]:
+) -> dict[str, Any]:  # fmt: skip
     """Metrics of every LOD, JSON-ready.
 
     Args:

@@ -259,13 +259,9 @@ def _reading_notes(model: NeuralTexture, language: Language, layout: str, bound:
 
 
 def shader_source(
-    model: NeuralTexture,
-    material: MaterialRecord,
-    language: str,
-    weights: str = "baked",
-    weight_type: str = "float32",
+    model: NeuralTexture, material: MaterialRecord, language: str, weights: str = "baked", weight_type: str = "float32",
     layout: str = "packed",
-) -> str:
+) -> str:  # fmt: skip
     """The text to include in a shader of one language.
 
     Args:
@@ -299,14 +295,9 @@ def decoder_core(language: str, sampled: bool = False) -> str:
 
 
 def write_shaders(
-    folder: Path,
-    model: NeuralTexture,
-    material: MaterialRecord,
-    languages: Sequence[str],
-    weights: str = "baked",
-    weight_type: str = "float32",
-    layout: str = "packed",
-) -> list[Path]:
+    folder: Path, model: NeuralTexture, material: MaterialRecord, languages: Sequence[str], weights: str = "baked",
+    weight_type: str = "float32", layout: str = "packed",
+) -> list[Path]:  # fmt: skip
     """Write one file per language into `folder`, and the buffer of weights where they are not baked in.
 
     Arguments as of shader_source. Returns: the paths. Raises: UserError as shader_source does.

@@ -44,15 +44,10 @@ class Checkpoint:
 
 
 def save_checkpoint(
-    run: Path,
-    iteration: int,
-    model: NeuralTexture,
-    config: Config,
-    material: MaterialRecord,
-    training: Callable[[], Mapping[str, Any]],
-    evaluate: Callable[[NeuralTexture], Any] | None = None,
+    run: Path, iteration: int, model: NeuralTexture, config: Config, material: MaterialRecord,
+    training: Callable[[], Mapping[str, Any]], evaluate: Callable[[NeuralTexture], Any] | None = None,
     metrics: Any = None,
-) -> tuple[Path, Any]:
+) -> tuple[Path, Any]:  # fmt: skip
     """Write models/train_result_<iteration> of a run: model.pth and, when quantised, the exported files.
 
     The folder is made under a temporary name and renamed when complete, so that a reader never sees part of it.

@@ -96,15 +96,9 @@ def plan_textures(material: MaterialRecord, scalars: str = "bc4") -> list[Textur
 
 
 def transcode(
-    model: NeuralTexture,
-    material: MaterialRecord,
-    folder: Path,
-    formats: Sequence[str] = FORMATS,
-    *,
-    scalars: str = "bc4",
-    quality: str = "normal",
-    say: Callable[[str], None] = print,
-) -> list[Path]:
+    model: NeuralTexture, material: MaterialRecord, folder: Path, formats: Sequence[str] = FORMATS, *,
+    scalars: str = "bc4", quality: str = "normal", say: Callable[[str], None] = print,
+) -> list[Path]:  # fmt: skip
     """Decode every LOD and write it as ordinary textures into `folder`, all of them or, on an error, none.
 
     Args:

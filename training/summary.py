@@ -31,7 +31,7 @@ def weight_advice(
     twice its share of the channels; None without one, or when its weight is 0.
 
     Args:
-        shares: map -> share of the squared error, see metrics.error_shares.
+        shares: map -> share of the squared error, see scores.error_shares.
         channels: map -> channels that were trained.
         weights: map -> Config.texture_loss_weights of the run, as resolved.
     """

@@ -52,7 +52,7 @@ class CodecResult:
     decoded: (H, W, 11) float32 in [0, 1], in the files' colour spaces; missing maps are 0.
     bytes, bpp: of LOD 0, all maps together; bits per texel of the material.
     seconds: encoding alone, without decoding and without packing maps into images.
-    psnr: dB, "all" and per map, as metrics.evaluate_lod has it.
+    psnr: dB, "all" and per map, as scores.evaluate_lod has it.
     """
 
     codec: str

@@ -24,8 +24,8 @@ from maps.record import Constant, MapRecord, MaterialRecord
 
 PNG_SAMPLE_TEXELS = 2**19  # of a map; of larger ones `Material.png_bytes` encodes every PNG_SAMPLE_STEP-th band
 PNG_SAMPLE_ROWS, PNG_SAMPLE_STEP = 16, 4
-# Mean difference of a normal's length from 1 up to which a normal map counts as unit vectors. Rounding to 8 bits alone
-# makes 0.0019. Decoded unit vectors cost PSNR where the source has others, measured at LOD 0: Metal055A (0.006) 1.0 dB
+# Mean difference of a normal's length from 1 up to which a normal map counts as unit vectors; rounding to 8 bits alone
+# gives 0.0019. Decoded unit vectors cost PSNR where the source has others, measured at LOD 0: Metal055A (0.006) 1.0 dB
 # of the normals' 48.0, Facade005 (0.022) 2.3 dB of 34.2, Rock058 (0.046) 1.9 dB of 30.6; data/test (0.0019) gains 0.1.
 UNIT_NORMALS_TOLERANCE = 0.004
 
@@ -42,7 +42,7 @@ def to_file_space(values: DecodedValues) -> DecodedValues:
 
 
 def _uniform_columns(codes: np.ndarray) -> list[int]:
-    """Columns of (texels, C) codes in which all are equal. A column that varies early costs nothing."""
+    """Columns of (texels, C) codes with one value throughout; a column is read up to the first block that varies."""
     alike = np.arange(codes.shape[1])
     for first in range(0, len(codes), 2**18):
         if not len(alike):
@@ -72,13 +72,13 @@ class Material:
     width: int  # of LOD 0, texels
     height: int
     present: tuple[str, ...]  # map names, canonical order; the keys of the dicts below
-    color_space: dict[str, str]  # 'srgb' or 'linear': what `gather` returns and the network learns
-    file_color_space: dict[str, str]  # ... and what the files hold; another one for a diffuse that was decoded
-    bit_depth: dict[str, int]  # 8 or 16, as stored here
-    file_bit_depth: dict[str, int]  # ... and in the files; float files count as the 16 that they are converted to
+    color_space: dict[str, str]  # 'srgb' or 'linear': of the values that `gather` returns and the network learns
+    file_color_space: dict[str, str]  # of the files; differs for a diffuse that was decoded to linear light
+    bit_depth: dict[str, int]  # 8 or 16, of the codes stored here
+    file_bit_depth: dict[str, int]  # of the files; 16 for float files, which are converted to 16 bits
     codes8: torch.Tensor  # (texels of all LODs, channels of the 8-bit maps) uint8
-    codes16: torch.Tensor  # (the same, of the 16-bit maps) int16 with the bits of uint16, which torch half supports
-    value_range: dict[str, tuple[float, float]]  # what 0 and 1 mean in the file's own units; (0, 1) but for floats
+    codes16: torch.Tensor  # (the same, of the 16-bit maps) int16 with the bits of uint16, which torch supports in part
+    value_range: dict[str, tuple[float, float]]  # what 0 and 1 mean in the file's own units; (0, 1) except for floats
     files: dict[str, str]  # file name; of a packed file with the channel: brick_arm.png:G
     normal_convention: str  # 'gl', 'dx' or 'unknown'
     warnings: list[str]
@@ -230,7 +230,7 @@ class Material:
         return codes if bits == 8 else codes.view(np.uint16)
 
     def file_codes(self, lod: int, map_name: str, rows: slice = slice(None)) -> np.ndarray:
-        """`stored`, but in the colour space and bit depth of the file."""
+        """(H, W, C) codes as of `stored`, in the colour space and bit depth of the file."""
         codes = self.stored(lod, map_name, rows)
         if self.color_space[map_name] == self.file_color_space[map_name]:
             return codes
@@ -256,8 +256,8 @@ class Material:
     def png_bytes(self) -> int:
         """Bytes of all maps of LOD 0 as PNG files with the files' bit depth.
 
-        Of maps above PNG_SAMPLE_TEXELS a quarter of the rows is encoded, in bands, and scaled up: 0.7 to 1.2 % more
-        than the whole for three real materials of 1024 x 1024, and seconds sooner at 4096 x 4096. The result is kept.
+        For maps above PNG_SAMPLE_TEXELS an estimate from a quarter of the rows, in bands: 0.7 to 1.2 % too large for
+        three real materials of 1024 x 1024, and seconds sooner at 4096 x 4096. The result is kept.
         """
         rows = [slice(0, self.height)]
         if self.width * self.height > PNG_SAMPLE_TEXELS:
@@ -273,12 +273,12 @@ class Material:
 def load_material(folder: str | os.PathLike, linear_color: bool = False, max_pixels: int = MAX_PIXELS) -> Material:
     """Read the maps of a folder (see `find_maps`), all at the size of the first one in canonical order.
 
-    A grey diffuse is repeated, an RGB file of a one-channel map averaged. Float files become 16 bits: a diffuse is
-    linear then; signed normals n become 0.5 n + 0.5; a displacement that leaves [0, 1] is scaled from its own range,
-    which `value_range` keeps; whatever else leaves [0, 1] is clipped, with a warning.
+    A grey diffuse is repeated to RGB, an RGB file of a one-channel map averaged. Float files become 16 bits: a diffuse
+    is linear then; signed normals n become 0.5 n + 0.5; a displacement outside [0, 1] is scaled from its own range,
+    which `value_range` keeps; other values outside [0, 1] are clipped, with a warning.
 
     Args:
-        linear_color: decode an sRGB diffuse to 16-bit linear light; `texels` and `to_file_space` still answer in sRGB.
+        linear_color: decode an sRGB diffuse to 16-bit linear light; `texels` and `to_file_space` still return sRGB.
         max_pixels: largest image to read.
     Raises: UserError for a folder or a file that cannot be used (see `find_maps` and `images.read_image`).
     """
@@ -315,7 +315,7 @@ def load_material(folder: str | os.PathLike, linear_color: bool = False, max_pix
 
 
 def _fit_channels(pixels: np.ndarray, name: str, path: Path, warnings: list[str]) -> np.ndarray:
-    """As many channels as the map has."""
+    """The pixels with the channels of the map: grey repeated, colour averaged."""
     if pixels.shape[2] == MAPS[name]:
         return pixels
     if name == "normal":
@@ -331,7 +331,7 @@ def _fit_channels(pixels: np.ndarray, name: str, path: Path, warnings: list[str]
 
 
 def _from_float(pixels: np.ndarray, name: str, path: Path, warnings: list[str]) -> tuple[np.ndarray, tuple]:
-    """uint16 codes of a float map and the values that 0 and 65535 stand for."""
+    """uint16 codes of a float map, and the values that 0 and 65535 stand for."""
     low, high = float(pixels.min()), float(pixels.max())
     span = (0.0, 1.0)
     # x and y of signed normals lie around 0, of unsigned ones around 0.5 where a filter may dip just below 0
@@ -349,7 +349,7 @@ def _from_float(pixels: np.ndarray, name: str, path: Path, warnings: list[str]) 
 
 
 def _resize(codes: np.ndarray, width: int, height: int, kind: str) -> np.ndarray:
-    """Bilinear, with the filter widened where it shrinks (no aliasing); normals come out with unit length."""
+    """Resize bilinearly, widening the filter when shrinking (no aliasing); normals get unit length."""
     resized = np.empty((height, width, codes.shape[2]), np.float32)
     for channel in range(codes.shape[2]):  # one at a time: a float copy of the whole file could be large
         plane = torch.from_numpy(codes[None, None, ..., channel].astype(np.float32))

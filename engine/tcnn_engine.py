@@ -116,8 +116,8 @@ class TcnnEngine(TorchEngine):
         """What grid `index` feeds to the decoder; `counts` samples of each LOD, one LOD after the other."""
         model, grid = self.model, self.model.grids[index]
         parameters = model.grid_parameters[index].view(-1, grid.features)
-        shipped = model.shipped(index, parameters, torch.arange(grid.n_texels, device=uv.device), noise)
-        levels = shipped.split([grid.resolution(level) ** 2 for level in range(grid.n_levels)])
+        exported = model.as_exported(index, parameters, torch.arange(grid.n_texels, device=uv.device), noise)
+        levels = exported.split([grid.resolution(level) ** 2 for level in range(grid.n_levels)])
         parts, first = [], 0
         for level in reversed(range(grid.n_levels)):  # the finest belongs to LOD 0
             n = sum(count for lod, count in enumerate(counts) if grid.level_of(lod) == level)

@@ -1,4 +1,4 @@
-"""One image file -> one array, with every bit that the file stores (design.md, section 3)."""
+"""Read image files at their full bit depth, and write PNG (design.md, section 3)."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from maps.exr_header import MAGIC as EXR_MAGIC
 from maps.exr_header import MAX_HEADER_BYTES, ExrPart, parse_exr_header
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".tga", ".bmp", ".webp", ".exr"})
-MAX_BYTES_PER_PIXEL = 32  # of a file: four 64-bit floats; with MAX_OVERHEAD for what else is in it
+MAX_BYTES_PER_PIXEL = 32  # of a file: four 64-bit floats; metadata has MAX_OVERHEAD
 MAX_OVERHEAD = 64 << 20
-EXR_BYTES_PER_PIXEL = 16  # of all its channels: four floats; with every pixel that --max_pixels allows
-MAX_SCANS = 200  # of a JPEG file: ten are usual, each takes as long as a picture, and 12 bytes are enough for one
+EXR_BYTES_PER_PIXEL = 16  # four floats; times --max_pixels it bounds all channels of a file
+MAX_SCANS = 200  # of a JPEG file: ten are usual; each takes as long as a picture but may have only 12 bytes
 
-# Of pictures that we write. Run lengths instead of matches: a third faster than zlib's level 1, 3 % smaller, and 2 %
+# PNG files of this project: run lengths instead of matches are a third faster than zlib's level 1, 3 % smaller, and 2 %
 # larger than level 6, which takes several times as long (decoded | source | error of Rock058).
 _QUICK = {"compress_level": 1, "compress_type": zlib.Z_RLE}
 
@@ -43,7 +43,7 @@ _TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # TIFF 6.0 and BigTIFF, 
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 _GREY_MODES = ("1", "L", "LA")
 _COLOUR_MODES = ("RGB", "RGBA", "RGBX", "P", "PA", "CMYK", "YCbCr")
-# Pillow warns about odd tags on stderr; what matters about a file is said in our one line.
+# Pillow warns about odd tags on stderr; an error of a file is one line, a UserError.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 _pillow_limit_lock = threading.Lock()
 _exr_print_lock = threading.Lock()  # sys.stdout is the whole process's
@@ -67,7 +67,7 @@ class Image:
 
 @dataclass(frozen=True)
 class _Layout:
-    """What the header of a file with more than 8 bits promises."""
+    """The header of a file with more than 8 bits per channel: what decoding has to return."""
 
     width: int
     height: int
@@ -81,8 +81,8 @@ def read_image(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> Image:
 
     The content decides the format, not the suffix (TGA has no signature and does need its suffix). Alpha is dropped
     and colours are kept as they are under it; palettes, CMYK and YCbCr become RGB; 1-bit becomes 0 and 255. No colour
-    profile, gamma tag or EXIF orientation is applied: a texture's values are data. (TIFF's own Orientation tag, which
-    says where row 0 is stored, is obeyed.)
+    profile, gamma tag or EXIF orientation is applied: a texture's values are data. (TIFF's own Orientation tag, the
+    place of row 0 in the file, is obeyed.)
 
     Args:
         max_pixels: largest width x height to decode, checked on the header.
@@ -139,10 +139,10 @@ def _deep_layout(path: Path, head: bytes) -> _Layout | None:
 
 
 class _QuietDecoders:
-    """While it is entered, in however many threads, what is written to stderr goes nowhere.
+    """Context in which the process's stderr is discarded; any number of threads may be inside.
 
-    libpng, libtiff and OpenEXR print their own lines about a damaged file, past Python and past any handler; ours is
-    the one that names the file and a way out.
+    libpng, libtiff and OpenEXR print lines about a damaged file from native code; the UserError names the file and a
+    remedy.
     """
 
     def __init__(self):
@@ -171,7 +171,7 @@ _quiet_decoders = _QuietDecoders()
 
 
 def encode_png(pixels: np.ndarray, quick: bool = False) -> bytes:
-    """(H, W, 1 or 3) uint8 or uint16 -> the bytes of a PNG file; `quick` spends less time on making it small."""
+    """(H, W, 1 or 3) uint8 or uint16 -> the bytes of a PNG file; `quick` trades size for time."""
     if pixels.dtype == np.uint16 and pixels.shape[2] == 3:  # the one kind that Pillow cannot write
         return import_opencv("writing 16-bit RGB").imencode(".png", pixels[..., ::-1])[1].tobytes()
     stream = io.BytesIO()
@@ -181,8 +181,8 @@ def encode_png(pixels: np.ndarray, quick: bool = False) -> bytes:
 
 
 def write_png(stream: BinaryIO, height: int, width: int, bands: Iterable[np.ndarray]) -> None:
-    """Write a PNG file, quickly, whose (rows, W, 1 or 3) uint8 pixels come in bands from the top, so that the picture
-    is never there twice: Pillow's own copy has 4 bytes a pixel in colour."""
+    """Write a PNG file from bands (rows, W, 1 or 3) uint8, top first. Pillow's copy, 4 bytes a pixel in colour, is then
+    the only one of the whole picture."""
     bands = iter(bands)
     first = next(bands)
     picture, top = PillowImage.new("RGB" if first.shape[2] == 3 else "L", (width, height)), 0
@@ -222,7 +222,7 @@ def _check_size(path: Path, width: int, height: int, max_pixels: int) -> None:
 
 
 def _check_scans(path: Path) -> None:
-    """Refuse a JPEG file with more scans than anyone writes: each makes the decoder go over the whole picture."""
+    """Refuse a JPEG file with absurdly many scans: the decoder passes over the whole picture for each."""
     scans = path.read_bytes().count(b"\xff\xda")
     if scans > MAX_SCANS:
         raise UserError(f"{quote(path)}: expected at most {MAX_SCANS} scans, found {scans}; save the JPEG again")
@@ -277,7 +277,7 @@ def _read_with_pillow(path: Path, max_pixels: int) -> np.ndarray:
 
 
 def _tiff_layout(path: Path) -> _Layout | None:
-    """None for a TIFF that Pillow reads in full, else what OpenCV is expected to read. Tags: TIFF 6.0, section 8."""
+    """None for a TIFF that Pillow reads in full, else what OpenCV has to return. Tags: TIFF 6.0, section 8."""
     try:
         with path.open("rb") as stream:
             head = stream.read(8)
@@ -315,7 +315,7 @@ def _read_with_opencv(path: Path, layout: _Layout) -> np.ndarray:
         with _opencv_log_lock:
             level = logging.getLogLevel()
             try:
-                logging.setLogLevel(0)  # its complaints about a broken file would surround our one line
+                logging.setLogLevel(0)  # OpenCV prints lines of its own about a broken file
                 # imdecode rather than imread: file names that are not in the system's code page work too
                 pixels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
             finally:
@@ -348,7 +348,7 @@ def _read_exr(path: Path, max_pixels: int) -> np.ndarray:
     try:
         parts = _exr_parts(path, max_pixels)
         names = _exr_channels(path, parts[0])
-        with _exr_print_lock, contextlib.redirect_stdout(io.StringIO()):  # it prints about parts that it leaves out
+        with _exr_print_lock, contextlib.redirect_stdout(io.StringIO()):  # it prints about parts that it skips
             file = OpenEXR.File(str(path), separate_channels=True)
         if len(file.parts) != len(parts):
             raise ValueError(f"{len(file.parts)} of its {len(parts)} parts can be read")

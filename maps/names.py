@@ -1,4 +1,4 @@
-"""Which map an image file holds, judged by its name, and the maps of a folder (design.md, section 3)."""
+"""The map that an image file holds, recognised by its name, and the maps of a folder (design.md, section 3)."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _PACKED = {  # maps in R, G and B
     "occlusionroughnessmetallic": ("occlusion", "roughness", "metallic"),
     "metallicroughness": (None, "roughness", "metallic"),  # glTF 2.0, 5.22 metallicRoughnessTexture: R is not used
 }
-_OTHER = (  # maps that the 11 channels have no place for; without them rough_plaster_bump would be a roughness
+_OTHER = (  # maps outside the 11 channels; if they were not known, rough_plaster_bump would be a roughness
     *("bump", "cavity", "curvature", "gloss", "glossiness", "fuzz", "opacity", "alpha", "mask", "translucency"),
     *("transmission", "thickness", "emission", "emissive", "sheen", "clearcoat", "anisotropy", "preview", "thumbnail"),
     *("emission_color", "emissive_color", "sheen_color", "subsurface_color", "transmission_color", "vertex_color"),
@@ -46,7 +46,7 @@ def get_texture_config() -> dict[str, tuple[int, tuple[str, ...]]]:
 
 
 def recognise(file_name: str) -> str | tuple[str | None, ...] | None:
-    """The map that a file holds, judged by its name without folder and suffix.
+    """The map that a file holds, recognised by its name without folder and suffix.
 
     Words end at non-letters, digits and camelCase humps. Of the keywords that are whole words the last one counts,
     because the type is a suffix: Rough_Wood_Albedo is diffuse. `metal` more often names a material and counts only

@@ -20,7 +20,11 @@ from training.run import read_material
 
 
 def infer(config: Config, say: Say = print) -> dict[str, Any]:
-    """Evaluate every LOD of a checkpoint from its exported files; write infer/ in the run folder."""
+    """Evaluate every LOD of a checkpoint from its exported files; write infer/ in the run folder.
+
+    The run's own settings hold, except for those that the user has chosen. Returns: the metrics of evaluate_model.
+    Raises: UserError for another material, or flags that contradict the run.
+    """
     checkpoint = load_checkpoint(config.load_dir, config.load_iter)
     folder = checkpoint.path
     check_architecture(checkpoint, config)

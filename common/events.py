@@ -38,7 +38,7 @@ class EventFile:
         self._write(summary.scalar(tag, value), step)
 
     def image(self, tag: str, height: int, width: int, channels: int, png: bytes, step: int) -> None:
-        """Add a PNG file of this shape. tensorboardX would encode it in zlib's slow setting: most of an evaluation's time."""
+        """Add a PNG file of this shape. Encoding it in tensorboardX would take most of an evaluation's time."""
         content = summary_pb2.Summary.Image(height=height, width=width, colorspace=channels, encoded_image_string=png)
         self._write(summary_pb2.Summary(value=[summary_pb2.Summary.Value(tag=tag, image=content)]), step)
 

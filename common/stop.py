@@ -25,7 +25,7 @@ class StopRequest:
 
 @contextlib.contextmanager
 def stop_signals() -> Iterator[StopRequest]:
-    """Route SIGINT and SIGTERM to a StopRequest. Outside of the main thread, which alone may, signals stay as they are."""
+    """Route SIGINT and SIGTERM to a StopRequest. Other threads than the main one leave signals as they are."""
     stop = StopRequest()
     before = {}
     try:

@@ -17,6 +17,7 @@ import uuid
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Union
 
 from tqdm import tqdm
 
@@ -45,6 +46,7 @@ from groups.journal import (
     settings_digest,
 )
 from groups.local import LocalPool, share_threads
+from groups.ray_pool import RayPool, check_cluster
 from groups.report import batch_html
 from groups.worker import Job, Outcome
 from maps.images import IMAGE_SUFFIXES
@@ -56,6 +58,7 @@ QUEUE_LOOK_S = 2.0  # between two polls of the records of groups that are queued
 BATCH_FILES = (BATCH_JSON, BATCH_CSV, BATCH_HTML, BATCH_LOCK)
 GROUP_FILES = (LOG, RECORD, LOCK, TENSORBOARD)
 
+Pool = Union[LocalPool, RayPool]  # of processes on this machine, or of tasks on a cluster
 
 
 # --- discovery -----------------------------------------------------------------------------------------------------
@@ -168,8 +171,6 @@ def train_groups(config: Config) -> int:
         if config.groups_dry_run:
             return preview(config, found)
         if config.groups_backend == "ray":
-            from groups.ray_pool import check_cluster
-
             check_cluster(config.ray_address)
         with batch_lock(save_dir) as stale:
             if stale:
@@ -294,15 +295,13 @@ class Batch:
         working = [one_line(name) for name in self.tails if name not in self.queued]
         bar.set_description(", ".join(working[:3]) + f" and {len(working) - 3} more" * (len(working) > 3))
 
-    def pool(self):
-        """Where groups are trained: a RayPool or a LocalPool, which have the same members."""
+    def pool(self) -> Pool:
+        """The pool that --groups_backend names."""
         if self.config.groups_backend == "ray":
-            from groups.ray_pool import RayPool
-
             return RayPool(self.config, self.workers, say)
         return LocalPool(self.workers, gpus_of(self.config))
 
-    def begin(self, pool, job: Job) -> None:
+    def begin(self, pool: Pool, job: Job) -> None:
         """Start a group."""
         self.tails[job.name] = LogTail(job, self.config.groups_verbose)
         pool.start(job)

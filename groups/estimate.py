@@ -43,7 +43,12 @@ class Prospect:
 
 
 def dry_run(jobs: Sequence[Job], workers: int, say: Say) -> int:
-    """Print what a batch of these jobs would do. Returns the exit code."""
+    """Print what a batch of these jobs would do.
+
+    Args:
+        workers: groups that are trained at a time; 0: all, as on a cluster with room for them.
+    Returns: the exit code.
+    """
     prospects = list(map_threads(look_ahead, jobs))
     for prospect in prospects:
         size = f"{prospect.width}x{prospect.height}, {prospect.iterations} iterations" if prospect.config else ""
@@ -56,7 +61,7 @@ def dry_run(jobs: Sequence[Job], workers: int, say: Say) -> int:
     measured = calibrate(todo, say) if todo else None
     if measured is not None:
         name, iteration_s = measured
-        threads = todo[0].job.config.num_threads or torch.get_num_threads()
+        threads, workers = todo[0].job.config.num_threads or torch.get_num_threads(), workers or len(todo)
         say(f"time  about {readable_seconds(seconds_of(todo, iteration_s, workers))} with {counted(workers, 'worker')} "
             f"of {counted(threads, 'thread')}; calibrated on {one_line(name)}: {iteration_s * 1000:.2f} ms an "
             "iteration; evaluation and --refine come on top")  # fmt: skip
@@ -120,9 +125,9 @@ def measure(config: Config) -> float:
 
 
 def seconds_of(todo: Sequence[Prospect], iteration_s: float, workers: int) -> float:
-    """Seconds that `workers` take for the iterations of these groups, at least those of the longest."""
-    searched = [bool(prospect.config.target_psnr or prospect.config.match) for prospect in todo]
-    each = [p.iterations * iteration_s * (SEARCH_RUNS if search else 1) for p, search in zip(todo, searched)]
+    """Seconds that `workers` take for the iterations of the groups of one batch, at least those of the longest."""
+    runs = SEARCH_RUNS if todo[0].config.target_psnr or todo[0].config.match else 1
+    each = [prospect.iterations * iteration_s * runs for prospect in todo]
     return max(sum(each) / min(workers, len(each)), *each)
 
 

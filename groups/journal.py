@@ -17,13 +17,13 @@ import re
 import shutil
 import socket
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import filelock
 
-from common.errors import UserError, explain_os_error
+from common.errors import Say, UserError, explain_os_error
 from common.events import TENSORBOARD
 from common.files import make_folder, sha256_of, write_json, write_text
 from configs import CALL, Config, to_dict
@@ -48,6 +48,8 @@ SHORTEST_PAUSE_S = 1.0
 PAUSE_FACTOR = 20
 # Settings that change no result: where the images are, where results go, and what computes them.
 NO_SETTINGS = (*CALL, "data_dir", "save_dir", "num_threads")
+
+Report = Callable[[Path, Mapping[str, Any], Sequence[Mapping[str, Any]]], str]  # see `Journal`
 
 
 @dataclasses.dataclass
@@ -271,7 +273,7 @@ def _holder(save_dir: Path) -> str:
 
 
 @contextlib.contextmanager
-def group_lock(folder: Path, wait_s: float = LOCK_WAIT_S, say=None) -> Iterator[None]:
+def group_lock(folder: Path, wait_s: float = LOCK_WAIT_S, say: Say = print) -> Iterator[None]:
     """Lock a group's folder: a process of a killed batch may still be saving there, or one on a node that Ray lost.
 
     Raises: UserError when another process holds the lock for more than `wait_s` seconds.
@@ -281,7 +283,7 @@ def group_lock(folder: Path, wait_s: float = LOCK_WAIT_S, say=None) -> Iterator[
         try:
             lock.acquire(timeout=0)
         except filelock.Timeout:
-            if say is not None and wait_s:
+            if wait_s:
                 say("waiting for a process of an earlier batch, which is still saving")
             lock.acquire(timeout=wait_s)
     except filelock.Timeout:
@@ -332,10 +334,12 @@ class Journal:
 
     Args:
         rows: entries of the groups, from `row_of`.
-        report: (save_dir, head, rows) -> the text of batch.html; None: no such file.
+        report: (save_dir, head, rows) -> the text of batch.html.
     """
 
-    def __init__(self, save_dir: Path, batch_dir: Path, config: Config, rows: Sequence[dict[str, Any]], report=None):
+    def __init__(
+        self, save_dir: Path, batch_dir: Path, config: Config, rows: Sequence[dict[str, Any]], report: Report
+    ):
         self.save_dir, self.report = save_dir, report
         settings = {name: value for name, value in to_dict(config).items() if name not in NO_SETTINGS}
         self.started = _now()
@@ -373,7 +377,7 @@ class Journal:
             write_text(self.save_dir / BATCH_JSON, self._json())
             write_text(self.save_dir / BATCH_CSV, batch_csv(self.rows.values()))
             spent = time.monotonic() - now
-            if self.report is not None and now >= self._report_due:
+            if now >= self._report_due:
                 write_text(self.save_dir / BATCH_HTML, self.report(self.save_dir, self.head, list(self.rows.values())))
                 self._report_due = now + max(10 * SHORTEST_PAUSE_S, PAUSE_FACTOR * (time.monotonic() - now))
             self.problem, self._changed = None, False

@@ -13,7 +13,7 @@ import socket
 from pathlib import Path
 from typing import Any
 
-from common.errors import UserError, one_line
+from common.errors import Say, UserError, one_line
 from configs import Config
 from engine.cpu.library import thread_count
 from groups.journal import settle
@@ -36,7 +36,7 @@ class RayPool:
 
     queues = True  # a started group may wait for a node
 
-    def __init__(self, config: Config, limit: int, say):
+    def __init__(self, config: Config, limit: int, say: Say):
         self.config, self.limit, self.say = config, limit, say
         self._running: dict[Any, Job] = {}  # by the reference of the task
         self._ray = import_ray()

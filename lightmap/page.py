@@ -1,4 +1,4 @@
-"""One HTML file that shows a day in a browser: a time slider over F2 in WebGL 2, fed with the exported textures."""
+"""viewer.html: one HTML file with a time slider, which runs F2 in WebGL 2 on the exported textures."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SCORES = ("bytes", "of_png", "psnr_hours", "psnr_half_hours")
 
 
 def page_text(decoder: Decoder, report: Mapping[str, Any] | None) -> str:
-    """The page of a day; `report` is summary.build_report's, or None."""
+    """The HTML of a day's page. report: of summary.build_report; None: no scores are shown."""
     blobs = [encode_bytes(plane.tobytes()) for plane in planes(decoder.latent)]
     blobs.append(encode_bytes(weight_bytes(decoder)))
     (rows, columns), (height, width) = decoder.latent.latent_size, decoder.latent.size
@@ -49,7 +49,7 @@ def write_page(path: Path, decoder: Decoder, report: Mapping[str, Any] | None) -
 
 
 def _scores(report: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """What the page shows of a report; a file that is not one of ours shows nothing."""
+    """The scores that the page shows; None for no report, or for a file with other content."""
     try:
         forms = [{"title": FORM_TITLES[name], **{key: form[key] for key in SCORES}}
                  for name, form in report["forms"].items()]  # fmt: skip

@@ -2,7 +2,7 @@
 
 Training with straight-through rounding leaves codes that become better by one step up or down. Rock058 at 2.5 bpp,
 34.24 dB after training: one sweep of the search gains 0.43 dB in 1.3 s, and rounds of tuning and sweeping 0.67 dB in
-15 s, in which training gains less than 0.1. At 10 bpp the first sweep gains 0.9 dB. The search itself is the engines'.
+15 s, in which training gains less than 0.1. At 10 bpp the first sweep gains 0.9 dB. The search itself: engine/torch_code_search.py.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 
 from configs import Config
 from dataset import Material
-from engine.create import create_engine, create_search
+from engine.create import create_code_search, create_engine
 from engine.sampling import channel_loss_weights, learned_channels, lod_shares
 from engine.schedule import Schedule
 from model import NeuralTexture
@@ -52,7 +52,7 @@ class Refinement:
         codes = [grid.n_texels * grid.features * (grid.quantize_bits <= MOST_BITS) for grid in model.grids]
         # per grid: True: each round searches it; False: each round tunes it
         self.searched = [count > 0 and count >= SMALL_GRID * max(codes) for count in codes]
-        self.search = create_search(config, self.device)
+        self.search = create_code_search(config, self.device)
 
     @property
     def possible(self) -> bool:

@@ -22,6 +22,7 @@ from PIL import Image as PillowImage
 from common.errors import UserError, counted, explain_os_error, one_line, quote
 from common.files import make_folder, write_text
 from common.html_page import blob_scripts, encode_bytes, fill_template, json_for_html, one_script
+from dataset import Material
 from engine.cpu.decoder import decode_lod
 from formats.dds_layouts import grid_textures
 from formats.manifest import MANIFEST, material_to_json
@@ -306,7 +307,9 @@ def write_viewer(
     return 1 if failed else 0
 
 
-def _add_sources(page: Page, sources: list, own_bytes: int, source_side: int | None) -> None:
+def _add_sources(
+    page: Page, sources: list[tuple[Material | None, str]], own_bytes: int, source_side: int | None
+) -> None:
     """Embed the source maps as large as PAGE_BYTES allows, and print a line for each material."""
     for described in page.materials:
         add_source(described, page, None, "")

@@ -1,4 +1,4 @@
-"""groups.py before any work: what is a group, what is refused, and what a dry run tells."""
+"""Batches before any training: which folders are groups, what is refused, and what a dry run prints."""
 
 from __future__ import annotations
 
@@ -203,12 +203,18 @@ def test_max_pixels_of_a_dry_run(batch, monkeypatch, capsys):
         group_estimate.measure(config)
 
 
+def test_a_dry_run_for_a_cluster(batch, monkeypatch, capsys):
+    """Which has room for all groups at a time, as far as anybody knows."""
+    monkeypatch.setattr(group_estimate, "CALIBRATION_S", 0.1)
+    assert train_batch(batch, "--groups_dry_run", "--groups_backend", "ray") == 0
+    assert " with 2 workers of 1 thread; " in capsys.readouterr().out
+
+
 def test_the_time_is_that_of_the_iterations():
-    config = make_config({"max_iter": 1000, "target_psnr": 30})
-    prospects = [group_estimate.Prospect(None, "train", config=c, iterations=n)
-                 for c, n in ((make_config({}), 1000), (config, 100))]  # fmt: skip
-    whole = 10.0 + 100 * 0.01 * group_estimate.SEARCH_RUNS
-    assert group_estimate.seconds_of(prospects, 0.01, workers=1) == pytest.approx(whole)
-    assert group_estimate.seconds_of(prospects, 0.01, workers=2) == pytest.approx(10.0)  # no less than the longest
+    for settings, runs in (({}, 1), ({"target_psnr": 30}, group_estimate.SEARCH_RUNS)):
+        config = make_config(settings)
+        todo = [group_estimate.Prospect(None, "train", config=config, iterations=n) for n in (1000, 100)]
+        assert group_estimate.seconds_of(todo, 0.01, workers=1) == pytest.approx(11.0 * runs)
+        assert group_estimate.seconds_of(todo, 0.01, workers=2) == pytest.approx(10.0 * runs)  # of the longest
     assert [group_estimate.readable_seconds(s) for s in (59, 90, 3599, 7260)] == [
         "59 s", "1 min 30 s", "59 min", "2 h 1 min"]  # fmt: skip

@@ -351,7 +351,7 @@ class ExportOptions:
     )  # fmt: skip
 
     transcode_scalars: str = knob("bc4", "a BC4 texture for each scalar map, or occlusion, roughness and metallic in "
-                                  "a BC7 or BC1", choices=SCALAR_TEXTURES, section="ordinary textures")  # fmt: skip
+                                  "one BC7 or BC1", choices=SCALAR_TEXTURES, section="ordinary textures")  # fmt: skip
     transcode_quality: str = knob("normal", "effort of the BC7 encoder", choices=BC7_EFFORTS)
 
     weights: str = knob("baked", "part of the shader, or in decoder_weights.bin", choices=SHADER_WEIGHTS,

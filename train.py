@@ -14,18 +14,15 @@ from collections.abc import Sequence
 
 from common.errors import run_command
 from configs import make_config, parse_args
+from groups.batch import train_groups
 from training.infer import infer
 from training.start import train_material
-
-# --- command -------------------------------------------------------------------------------------------------------
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; see --help. Returns the exit code."""
     config = make_config(parse_args(argv))
     if config.groups_batching:
-        from groups.batch import train_groups
-
         return train_groups(config)
     if config.mode == "infer":
         infer(config)

@@ -1,4 +1,4 @@
-"""ViT student for phones: 512 in, 1024 out. The stem keeps its input's size, as in the model that is exported."""
+"""ViT student for phones: 512 in, 1024 out. The stem keeps the input's size, as in the exported model."""
 
 from neuropbr.train_config import TrainConfig
 

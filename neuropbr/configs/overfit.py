@@ -1,4 +1,4 @@
-"""Learn a handful of materials by heart, on a CPU: does the network train at all? Validation is on the training set."""
+"""Overfit a handful of materials on a CPU, to check that the network trains. Validation uses the training set."""
 
 from neuropbr.train_config import TrainConfig
 

@@ -1,4 +1,4 @@
-"""Three views -> four maps: the teacher, and the students, which differ in encoder and fusion alone."""
+"""The network from three views to four maps: the teacher, and students, which differ in encoder and fusion alone."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from neuropbr.models.fusion import ConvFusion, CrossViewTransformer, LargeKernel
 from neuropbr.train_config import Config, as_config
 from neuropbr.utils.maps import VIEWS
 
-VIEW_WEIGHTS = (0.5, 0.25, 0.25)  # of the skips, to start with: view 0 is the one from above, without perspective
-CHECKPOINTING_PIXELS = 1024 * 1024  # of an input, from which on activations are computed twice rather than kept
+VIEW_WEIGHTS = (0.5, 0.25, 0.25)  # initial weights of the views' skips; view 0 is from above, without perspective
+CHECKPOINTING_PIXELS = 1024 * 1024  # larger inputs recompute activations in the backward pass to save memory
 
 
 class MultiViewPBRGenerator(nn.Module):
@@ -25,9 +25,9 @@ class MultiViewPBRGenerator(nn.Module):
     output_size / image_size.
 
     Args:
-        config: a TrainConfig, or the dict that a checkpoint holds.
-        pretrained: load ImageNet weights into the encoder; None: as a TrainConfig says, and not for a dict, which
-            comes with weights of its own.
+        config: a TrainConfig, or the dict in a checkpoint.
+        pretrained: load ImageNet weights into the encoder; None: as a TrainConfig sets it, and never for a dict, since
+            a checkpoint has weights.
     """
 
     def __init__(self, config: Config, pretrained: bool | None = None):
@@ -63,7 +63,7 @@ class MultiViewPBRGenerator(nn.Module):
     def train(self, mode: bool = True) -> MultiViewPBRGenerator:
         super().train(mode)
         if mode and (self.config.model.freeze_bn or self.config.model.freeze_backbone):
-            for norm in self._encoder_norms():  # running statistics would move on in train mode
+            for norm in self._encoder_norms():  # train mode would update running statistics
                 norm.eval()
         return self
 

@@ -36,7 +36,7 @@ def read_picture(path: str | os.PathLike) -> torch.Tensor:
 
 
 def read_rgb(path: str | os.PathLike, size: Size | None = None) -> torch.Tensor:
-    """Read an RGB image, (3, H, W) in [0, 1]; grey is repeated. size: (height, width) of the result; None: the file's."""
+    """Read an RGB image, (3, H, W) in [0, 1]; grey is repeated. size: (height, width) to resize to, if any."""
     return _resized(_channels(read_picture(path), 3), size)
 
 

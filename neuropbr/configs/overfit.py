@@ -3,7 +3,7 @@
 from neuropbr.train_config import TrainConfig
 
 
-def get_config():
+def get_config() -> TrainConfig:
     cfg = TrainConfig()
     cfg.data.image_size, cfg.data.batch_size, cfg.data.num_workers, cfg.data.val_ratio = 128, 4, 0, 0.0
     cfg.model.encoder_backbone, cfg.model.encoder_stride, cfg.model.pretrained = "resnet18", 2, False

@@ -17,8 +17,8 @@ It relies on these facts about tiny-cuda-nn 1.7 and 2.0, given in its terms and 
   FullyFusedMLP supports four widths and needs a hidden layer; CutlassMLP takes any.
 - Parameters and gradients have the precision of the module, for networks half precision on GPUs with tensor cores.
 
-Our parameters stay float32 and in our layout. In every iteration noise and rounding are applied as in the reference, and
-the result is converted to tiny-cuda-nn's layout; gradients take the way back. Checkpoints are those of any other engine.
+Our parameters stay float32 and in our layout. Every iteration applies noise and rounding as the reference does, then
+converts the result to tiny-cuda-nn's layout; gradients take the way back. Checkpoints are those of any other engine.
 """
 
 from __future__ import annotations
@@ -114,8 +114,8 @@ class TcnnEngine(TorchEngine):
         """The decoder's inputs from grid `index`; counts: samples of each LOD, whose `uv` are sorted by LOD."""
         model, grid = self.model, self.model.grids[index]
         parameters = model.grid_parameters[index].view(-1, grid.features)
-        shipped = model.shipped(index, parameters, torch.arange(grid.n_texels, device=uv.device), noise)
-        levels = shipped.split([grid.resolution(level) ** 2 for level in range(grid.n_levels)])
+        rounded = model.shipped(index, parameters, torch.arange(grid.n_texels, device=uv.device), noise)
+        levels = rounded.split([grid.resolution(level) ** 2 for level in range(grid.n_levels)])
         parts, first = [], 0
         for level in reversed(range(grid.n_levels)):  # the finest belongs to LOD 0
             n = sum(count for lod, count in enumerate(counts) if grid.level_of(lod) == level)
@@ -146,7 +146,7 @@ class TcnnEngine(TorchEngine):
     # --- parameters and state --------------------------------------------------------------------------------------
 
     def sync(self) -> None:
-        """See Engine.sync. The parameters are the model's own; tiny-cuda-nn frees its temporary memory for evaluations."""
+        """See Engine.sync. Parameters are the model's own; tiny-cuda-nn frees its temporary memory for evaluations."""
         with self._on_device():
             self._tcnn.free_temporary_memory()
 

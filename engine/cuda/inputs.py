@@ -116,7 +116,7 @@ def gather(
 ):  # fmt: skip
     """Inputs of the network from one grid, (samples, WIDTH).
 
-    Linear: the blended features, WIDTH = F. Learned: those of WIDTH / F surrounding texels side by side, from CORNER on.
+    Linear: the blended features, WIDTH = F. Learned: those of WIDTH / F surrounding texels from CORNER on.
     """
     if NOISY:
         key, noise = stream_key(seed, iteration, STREAM_NOISE + GRID), strength * (1.0 / (1 << BITS))

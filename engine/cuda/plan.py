@@ -48,7 +48,7 @@ def block_size(batch: int, processors: int) -> int:
 
 @dataclasses.dataclass(frozen=True)
 class Group:
-    """A group of inputs: `piece` columns of grid `one`, (-1, 0) for the position, and as many of `other` or of zeros."""
+    """A group of inputs: `piece` columns of grid `one`, (-1, 0): the position, and as many of `other` or zeros."""
 
     one: tuple[int, int]  # grid and, if it is learned, its first corner
     other: tuple[int, int]

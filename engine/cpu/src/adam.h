@@ -8,8 +8,8 @@
 //   parameter = p - q sum_{j=1..k} c(t+j) r^j,   q = m / (sqrt(v) + e),  r = beta1 / sqrt(beta2),
 //   c(s) = rate(s) sqrt(1 - beta2^s) / (1 - beta1^s),  e = epsilon sqrt(1 - beta2^t)
 //
-// (exact except for epsilon, 1e-12, whose term in the denominator stays as it was at t). So a texel is brought up to date
-// when it is read. The sum is the same for all texels of a grid that were last updated at t: `GridStore::drift`.
+// (exact except for epsilon, 1e-12, whose term in the denominator stays as it was at t). So a texel is brought up to
+// date when it is read. The sum is the same for all texels of a grid that were last updated at t: `GridStore::drift`.
 #pragma once
 
 #include <cmath>
@@ -23,7 +23,7 @@
 namespace nt {
 
 constexpr int SWEEP_INTERVAL = NT_SWEEP_INTERVAL;
-static_assert(SWEEP_INTERVAL < DRIFT_SIZE && (DRIFT_SIZE & (DRIFT_SIZE - 1)) == 0, "an age below DRIFT_SIZE, by masking");
+static_assert(SWEEP_INTERVAL < DRIFT_SIZE && (DRIFT_SIZE & (DRIFT_SIZE - 1)) == 0, "see NT_DRIFT_SIZE");
 
 struct AdamConstants {
     double beta1, beta2, epsilon;
@@ -55,7 +55,7 @@ class GridStore {
     void advance(const Fading& fading, int64_t t, double factor);
     // Brings texels first .. last up to iteration `now`. Once all are, clear_drift() must follow.
     void sweep(const Fading& fading, int64_t now, int64_t first, int64_t last);
-    // Pulls opposite borders, and the corners, of the levels from `first_level` on together, and brings them up to `now`.
+    // Pulls opposite borders and the corners of the levels from `first_level` on together, and brings them up to `now`.
     void sync_borders(const Fading& fading, int64_t now, int first_level, float strength);
 
     void load(const Fading& fading, int64_t iteration, const float* parameters, const float* moments1,

@@ -11,8 +11,8 @@ namespace nt {
 namespace {
 
 // A tile of ROWS x WIDTH vectors of the result stays in registers during the loop over k. Each k needs WIDTH loads and
-// ROWS broadcasts for ROWS * WIDTH multiply-adds. Two multiply-adds start per cycle and each takes four, so a tile needs
-// at least eight.
+// ROWS broadcasts for ROWS * WIDTH multiply-adds. Two of these start per cycle and each takes four cycles, so a tile
+// needs at least eight.
 constexpr int MAX_WIDTH = NT_REGISTERS >= 32 ? 4 : 2;  // 4 x 3 vectors fill 16 registers to the last, and gcc spills
 constexpr int MAX_ROWS = 12;
 

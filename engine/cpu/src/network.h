@@ -55,9 +55,10 @@ void forward(const Network& network, Workspace& work, long n, bool for_backward,
 // Computes the first layer's outputs and arguments from its sums, in rows of out_stride floats.
 void activate(const Shape& shape, const float* sums, Workspace& work, long n);
 
-// Backward from the gradient of the last layer's outputs in work.upstream[0], rows of `widest` floats. Adds the gradient
-// of the weights to `gradient` (layout: Layer::gradient_offset), or with `set` stores it, and stores that of the first
-// `feature_columns` inputs in `input_gradient` (rows of gradient_stride floats, room for whole vectors). Both may be null.
+// Backward from the gradient of the last layer's outputs in work.upstream[0], rows of `widest` floats. Adds the
+// gradient of the weights to `gradient` (layout: Layer::gradient_offset), or with `set` stores it. Stores that of the
+// first `feature_columns` inputs in `input_gradient`, rows of gradient_stride floats with room for whole vectors. Both
+// may be null.
 void backward(const Network& network, Workspace& work, long n, float* gradient, bool set, float* input_gradient,
               long gradient_stride, const Idle& idle = {});
 

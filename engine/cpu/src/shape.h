@@ -29,8 +29,8 @@ struct Grid {
     std::vector<Level> levels;  // all of them, coarsest first
 };
 
-// One weight matrix; rows are outputs. The file's matrix also has padding (inputs of 1, outputs of 0) and unused inputs;
-// file_row and column map between the two.
+// One weight matrix; rows are outputs. The file's matrix also has padding (inputs of 1, outputs of 0) and unused
+// inputs; file_row and column map between the two.
 struct Layer {
     int inputs, outputs;
     long in_stride, out_stride;  // rounded up to vectors

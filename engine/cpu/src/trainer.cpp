@@ -94,7 +94,7 @@ std::vector<std::unique_ptr<nt_trainer::Thread>> nt_trainer::make_threads() cons
         thread.codes8.resize(BLOCK * material.columns8);
         thread.codes16.resize(BLOCK * material.columns16);
         thread.targets.resize(BLOCK * (material.columns8 + material.columns16) + PADDED_OUTPUTS);
-        thread.gradients.reset(new float[(most_touched + 1) * most_features]);  // not zeroed, so that unused pages cost nothing
+        thread.gradients.reset(new float[(most_touched + 1) * most_features]);  // not zeroed: unused pages are free
         thread.sum.resize(shape.widest);
     }
     return threads;
@@ -167,8 +167,8 @@ double nt_trainer::loss_block(long first, long n, Thread& thread, bool weighted)
     return loss;
 }
 
-// Phase 1 for one chunk. The samples of `band` and `upcoming`, the thread's next chunk, must have been placed; memory of
-// the first block of `upcoming` is prefetched.
+// Phase 1 for one chunk. The samples of `band` and `upcoming`, the thread's next chunk, must have been placed; memory
+// of the first block of `upcoming` is prefetched.
 void nt_trainer::train_chunk(int band, int upcoming, Thread& thread) {
     Chunk& chunk = chunks[band];
     chunk.loss = 0;

@@ -4,8 +4,8 @@
 //   - The samples of an iteration are a function of its number. They are drawn while the previous iteration ends, in
 //     slices of the batch, and sorted by band (a range of v of the texture).
 //   - Phase 1: a chunk is the samples of one band. One thread computes the gradients of its features, adds them up per
-//     texel and takes Adam's step for the grid texels that no other band can reach, while they are in its cache. (Texels
-//     without a gradient follow later, see adam.h.) Gradients of the weights go to a buffer of the chunk.
+//     texel and takes Adam's step for the grid texels that no other band can reach, while they are in its cache.
+//     (Texels without a gradient follow later, see adam.h.) Gradients of the weights go to a buffer of the chunk.
 //   - Phase 2: the rows of texels that two bands share are updated, each by one thread, which adds up the chunks in
 //     order; the chunks' gradients of the weights are summed in order, too, and the weights updated.
 // Any thread takes the next chunk or task; the batch alone fixes the order of every sum.

@@ -79,7 +79,7 @@ inline void prefetch_next(const void* address) {
 
 constexpr long align_up(long count, long unit) { return (count + unit - 1) / unit * unit; }
 
-// Zeroed memory on cache lines; large blocks on huge pages where the system has them, since training reads at random addresses.
+// Zeroed memory on cache lines; large blocks on huge pages where the system has them, since training reads at random.
 template <class T>
 class Buffer {
   public:

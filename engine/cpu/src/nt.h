@@ -107,7 +107,7 @@ NT_API void nt_trainer_save_network(nt_trainer* trainer, float* weights, float* 
 #define NT_DRIFT_SIZE 1024
 NT_API void nt_trainer_load_drift(nt_trainer* trainer, int32_t index, const double* drift);
 NT_API void nt_trainer_save_drift(nt_trainer* trainer, int32_t index, double* drift);
-/* Runs n iterations. Per iteration, factors: of the learning rates; noise: its strength. *loss: mean over iterations. */
+/* Runs n iterations, with a factor of the learning rates and a noise strength for each. *loss: their mean loss. */
 NT_API int32_t nt_trainer_step(nt_trainer* trainer, int64_t n, const double* factors, const double* noise,
                                double* loss);
 /* Mean squared error over the channels, without noise, of the samples that `iteration` (may be -1) draws. */

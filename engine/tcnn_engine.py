@@ -37,7 +37,7 @@ from common.errors import UserError, one_line
 from dataset import Material
 from engine.sampling import Indices, Positions
 from engine.schedule import Schedule
-from engine.torch_engine import TorchEngine
+from engine.torch.engine import TorchEngine
 from model import Decoded, GridLevel, NeuralTexture, Noise, sawtooth_waves
 from shape import PADDED_OUTPUTS, aligned
 

@@ -3,7 +3,7 @@
 Training with straight-through rounding leaves codes that become better by one step up or down. Rock058 at 2.5 bpp,
 34.24 dB after training: one sweep of the search gains 0.43 dB in 1.3 s, and rounds of tuning and sweeping 0.67 dB in
 15 s, in which training gains less than 0.1. At 10 bpp the first sweep gains 0.9 dB. The search
-itself is in engine/torch_code_search.py.
+itself is in engine/torch/code_search.py.
 """
 
 from __future__ import annotations

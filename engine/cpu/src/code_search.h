@@ -1,4 +1,4 @@
-// Code search: improves the codes of a trained model, as engine/torch_code_search.py does.
+// Code search: improves the codes of a trained model, as engine/torch/code_search.py does.
 #pragma once
 
 #include <vector>

@@ -131,12 +131,12 @@ NT_API int32_t nt_gradients(const nt_model* model, const float* const* parameter
                             const uint32_t* noise_keys, float* out, float* const* grid_gradients,
                             float* weight_gradients);
 
-/* Code search, with the constants of engine/torch_code_search.py: most features of a texel that are tried, failures in
+/* Code search, with the constants of engine/torch/code_search.py: most features of a texel that are tried, failures in
  * a row that end its search, and most texels of the material that may read it. */
 #define NT_SEARCH_TRIED 8
 #define NT_SEARCH_FAILURES 2
 #define NT_SEARCH_REACH 4096
-/* One sweep over the texels of a level of grid `index` of a quantised model, as engine/torch_code_search.py does it.
+/* One sweep over the texels of a level of grid `index` of a quantised model, as engine/torch/code_search.py does it.
  *
  * channel_weights: per channel. lod_weights: per LOD, of one of its texels. New codes are written to `parameters` as
  * the features that they stand for; *changed is their number. */

@@ -1,4 +1,4 @@
-"""engine/cuda in Triton's interpreter, against the reference; tests/engine/test_cuda.py runs it with TRITON_INTERPRET=1.
+"""engine/cuda in the interpreter of Triton, against the reference; test_cuda.py runs it with TRITON_INTERPRET=1.
 
 An operation of the interpreter takes some 50 microseconds whatever the shape, so cases are few.
 """

@@ -81,6 +81,12 @@ def launch_commands() -> list[Command]:
     return found
 
 
+def test_no_default_of_an_input_holds_a_variable():
+    """VS Code substitutes none there, and programs would get `${workspaceFolder}` as it is."""
+    launch = json.loads((ROOT / ".vscode/launch.json").read_text(encoding="utf-8"))
+    assert [entry["id"] for entry in launch["inputs"] if "${" in entry.get("default", "")] == []
+
+
 def refusals(commands: list[Command]) -> tuple[list[str], set[str]]:
     """What the programs' parsers refuse of these, and every flag that they have."""
     programs = defaultdict(list)

@@ -38,6 +38,7 @@ _FOURCC, _RGB = 0x4, 0x40
 _CAPS = 0x1000 | 0x8 | 0x400000  # texture, complex, mipmap
 _CAPS_ONE_LEVEL = 0x1000
 _TEXTURE_2D = 3
+_ALPHA_UNKNOWN, _ALPHA_OPAQUE = 0, 3  # the DX10 header's last field
 _TEXEL_FORMATS = {  # ours, and others that a header may name: DXGI format -> (name, bytes of a texel)
     **{dxgi: (name, TEXEL_BYTES[name]) for dxgi, name in FORMAT_NAMES.items()},
     29: ("R8G8B8A8_UNORM_SRGB", 4), 87: ("B8G8R8A8_UNORM", 4), 91: ("B8G8R8A8_UNORM_SRGB", 4),
@@ -100,7 +101,7 @@ def encode_dds(texture: Texture) -> bytes:
 
 
 def encode_block_dds(width: int, height: int, dxgi_format: int, levels: Sequence[bytes]) -> bytes:
-    """The bytes of a DDS file of blocks, with a DX10 header.
+    """The bytes of a DDS file of blocks that decode to alpha 255, with a DX10 header.
 
     Args:
         width, height: of level 0, texels; any, blocks on the right and lower edge reach beyond it.
@@ -112,15 +113,19 @@ def encode_block_dds(width: int, height: int, dxgi_format: int, levels: Sequence
         expected = _level_bytes(max(width >> index, 1), max(height >> index, 1), dxgi_format)
         if len(level) != expected:
             raise ValueError(f"mip {index} must be {expected} bytes of blocks, got {len(level)}")
-    return b"".join([_encode_header(height, width, _LINEAR_SIZE, len(levels[0]), len(levels), dxgi_format), *levels])
+    size = len(levels[0])
+    header = _encode_header(height, width, _LINEAR_SIZE, size, len(levels), dxgi_format, _ALPHA_OPAQUE)
+    return b"".join([header, *levels])
 
 
-def _encode_header(height: int, width: int, kind: int, size: int, mips: int, dxgi_format: int) -> bytes:
+def _encode_header(
+    height: int, width: int, kind: int, size: int, mips: int, dxgi_format: int, alpha: int = _ALPHA_UNKNOWN
+) -> bytes:
     """Magic, header and DX10 header; `kind` is _PITCH or _LINEAR_SIZE, the meaning of `size`."""
     caps = _CAPS if mips > 1 else _CAPS_ONE_LEVEL
     pixel_format = (32, _FOURCC, int.from_bytes(b"DX10", "little"), 0, 0, 0, 0, 0)
     header = _HEADER.pack(124, _FLAGS | kind, height, width, size, 0, mips, *pixel_format, caps, 0, 0, 0, 0)
-    return _MAGIC + header + _DX10.pack(dxgi_format, _TEXTURE_2D, 0, 1, 0)
+    return _MAGIC + header + _DX10.pack(dxgi_format, _TEXTURE_2D, 0, 1, alpha)
 
 
 def _level_bytes(width: int, height: int, dxgi_format: int) -> int:

@@ -23,6 +23,7 @@ from dataset import Material
 from formats.dds import BLOCK_BYTES
 from maps.channels import CHANNELS, MAPS, map_slice
 from metrics.scores import MaterialImage, evaluate_lod
+from transcode.opaque_bc7 import opaque_blocks
 
 BC7_PROFILE = "basic"  # of ISPC Texture Compressor: "slow" takes 4 times as long for less than 0.1 dB
 ASTC_QUALITY = 60  # astcenc -medium
@@ -219,7 +220,7 @@ def _as_rgba(pixels: Planes) -> Planes:
 
 
 def encode_blocks(form: str, pixels: Planes, bc7_profile: str = BC7_PROFILE) -> bytes:
-    """The blocks of one image, row by row; where a side is no multiple of 4, its last row or column is repeated.
+    """The blocks of one opaque image, row by row; where a side is no multiple of 4, its last row or column is repeated.
 
     Args:
         form: 'bc1', 'bc4', 'bc5' or 'bc7'.
@@ -236,7 +237,8 @@ def encode_blocks(form: str, pixels: Planes, bc7_profile: str = BC7_PROFILE) -> 
     surface = texcomp.RGBASurface(pixels.tobytes(), width, height, width * channels)
     options = [texcomp.BC7EncSettings.from_profile(bc7_profile)] if form == "bc7" else []
     blocks = getattr(texcomp, f"compress_blocks_{form}")(surface, *options)
-    return blocks[: width * height // 16 * BLOCK_BYTES[form]]  # of BC1 it returns as much again in zeros
+    blocks = blocks[: width * height // 16 * BLOCK_BYTES[form]]  # of BC1 it returns as much again in zeros
+    return opaque_blocks(blocks, pixels, bc7_profile) if form == "bc7" else blocks
 
 
 def block_encoder() -> ModuleType:

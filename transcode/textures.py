@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,7 @@ from formats.dds import BLOCK_BYTES, encode_block_dds
 from formats.textures import ExportedTexture
 from maps.channels import MAPS
 from maps.images import encode_png
-from maps.mips import linear_to_srgb, mip_sizes, round_to_codes
+from maps.mips import mip_sizes
 from maps.record import MaterialRecord
 from metrics.decoded_maps import decode_maps, image_name
 from model import NeuralTexture
@@ -122,19 +122,21 @@ def transcode(
         say(note)
     plans = plan_textures(material, scalars)
     width, height = material.lod_size(0)
+    pictures, decode = with_srgb_diffuse(material), functools.partial(decode_lod, say=say)
     chains: dict[str, list[bytes]] = {plan.name: [] for plan in plans}
     with staged_folder(folder) as stage:
         for lod in range(material.num_lods):
-            decoded = decode_maps(model, material, lod, functools.partial(decode_lod, say=say))
+            decoded = decode_maps(model, pictures, lod, decode)
             if lod == 0 and "glb" in formats:
                 write_bytes(stage / GLB_NAME, encode_glb(_printable(material.name), gltf_maps(decoded, material)))
-            for plan in plans:
-                pixels = plan.pixels(decoded)
-                if "png" in formats:
-                    write_bytes(stage / image_name(plan.name, lod), encode_png(pixels, quick=True))
-                if _with_blocks(formats):
-                    profile = PROFILES[quality]
-                    chains[plan.name].append(texture_codecs.encode_blocks(plan.form, pixels, profile))
+            if "png" in formats:
+                for plan in plans:
+                    write_bytes(stage / image_name(plan.name, lod), encode_png(plan.pixels(decoded), quick=True))
+            if _with_blocks(formats):
+                decoded = decoded if pictures == material else decode_maps(model, material, lod, decode)
+                for plan in plans:
+                    blocks = texture_codecs.encode_blocks(plan.form, plan.pixels(decoded), PROFILES[quality])
+                    chains[plan.name].append(blocks)
         for plan in plans:
             levels = chains[plan.name]
             if "dds" in formats:
@@ -176,13 +178,16 @@ def _printable(name: str) -> str:
     return name.encode("utf-8", "replace").decode()
 
 
+def with_srgb_diffuse(material: MaterialRecord) -> MaterialRecord:
+    """The record of a material whose diffuse decodes to sRGB, which is what readers of PNG and glTF expect."""
+    maps = [replace(entry, file_color_space="srgb") if entry.name == "diffuse" else entry for entry in material.maps]
+    return replace(material, maps=tuple(maps))
+
+
 def gltf_maps(decoded: Maps, material: MaterialRecord) -> dict[str, np.ndarray]:
-    """Decoded maps in glTF's conventions: diffuse sRGB encoded, y of normals up."""
-    diffuse, normal = material.map("diffuse"), material.map("normal")
+    """Decoded maps with y of normals up, as glTF has it."""
+    normal = material.map("normal")
     maps = dict(decoded)
-    if diffuse and diffuse.file_color_space == "linear":
-        curve = round_to_codes(linear_to_srgb(np.arange(256) / 255) * 255, np.uint8)
-        maps["diffuse"] = curve[maps["diffuse"]]
     if normal and normal.convention == "dx":
         flipped = maps["normal"].copy()
         flipped[..., 1] = 255 - flipped[..., 1]

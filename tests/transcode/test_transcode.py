@@ -15,7 +15,7 @@ from PIL import Image
 import export
 from common.errors import UserError, run_command
 from configs import EXPORT_FIELDS, SCALAR_TEXTURES, TEXTURE_FORMATS, build_export_parser
-from dataset import Constant
+from dataset import Constant, load_material
 from engine.cpu.decoder import decode_lod
 from formats.dds import encode_block_dds
 from formats.manifest import NETWORK
@@ -24,6 +24,7 @@ from maps.channels import MAPS, map_slice
 from metrics.decoded_maps import decode_maps
 from shape import DecoderSpec, GridSpec
 from tests.support.exports import edit_manifest, make_model
+from tests.support.map_images import write_exr
 from transcode import codecs as texture_codecs
 from transcode import textures as module
 from transcode.ktx2 import encode_ktx2
@@ -199,6 +200,30 @@ def test_linear_diffuse_has_no_srgb_flag(encoder, exported, tmp_path):
     assert ktx2_levels((tmp_path / "out" / "diffuse.ktx2").read_bytes())[0]["vk"] == 145
 
 
+def test_a_linear_exr_albedo_is_srgb_in_png_and_glb(encoder, tmp_path):
+    """Encoded before rounding, so that dark colours keep their steps; DDS and KTX2 stay linear, and say so."""
+    random = np.random.default_rng(4)
+    write_exr(tmp_path / "a_albedo.exr", (random.random((16, 16, 3)) ** 4).astype(np.float32))
+    material = load_material(tmp_path)
+    record = material.hashed_record
+    assert (record.map("diffuse").color_space, record.map("diffuse").file_color_space) == ("linear", "linear")
+    model = make_model([GridSpec(8, 4, 8, 32)], DecoderSpec(1, 16, 1), material)
+    transcode(model, record, tmp_path / "out")
+    linear = np.clip(decode_lod(model, 0, 16, 16)[..., :3].numpy().astype(np.float64), 0, 1)
+    want = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055) * 255
+    assert np.ptp(want) > 100
+    with Image.open(tmp_path / "out" / "diffuse_lod0.png") as picture:
+        pixels = np.asarray(picture)
+    assert np.abs(pixels - want).max() <= 0.501
+    payload = (tmp_path / "out" / "material.glb").read_bytes()
+    start = payload.index(b"\x89PNG")
+    with Image.open(io.BytesIO(payload[start:])) as picture:
+        assert np.array_equal(np.asarray(picture), pixels)
+    head, mips = dds_mips((tmp_path / "out" / "diffuse.dds").read_bytes())
+    assert head["dxgi"] == 98 and psnr(mips[0][..., :3], linear * 255) > 30
+    assert ktx2_levels((tmp_path / "out" / "diffuse.ktx2").read_bytes())[0]["vk"] == 145
+
+
 def test_constant_channels_are_exact(encoder, exported, tmp_path):
     channel = map_slice("metallic").start
     model, material = exported(16, 16, present=("diffuse", "metallic"), constants={channel: Constant(77, 8)})
@@ -230,6 +255,33 @@ def test_more_effort_is_better(encoder):
     blocks = [texture_codecs.encode_blocks("bc7", pixels, profile) for profile in module.PROFILES.values()]
     fast, normal, slow = (psnr(independent_decode("bc7", coded, 64, 64), pixels) for coded in blocks)
     assert 35 < fast < normal < slow
+
+
+@pytest.mark.parametrize("profile", module.PROFILES.values())
+def test_opaque_in_opaque_out(profile, encoder):
+    """Two decoders find alpha 255 at every texel, and colours no worse than the encoder's own."""
+    imagecodecs = pytest.importorskip("imagecodecs")
+    decoder = pytest.importorskip("texture2ddecoder")
+    texcomp = texture_codecs.block_encoder()
+    y, x = np.mgrid[:128, :64]
+    waves = [127 + 60 * np.sin(x / (9 + c)) + 50 * np.cos(y / 7 - c * x / 19) for c in range(3)]
+    noise = np.random.default_rng(3).normal(0, 1.5, (128, 64, 3))
+    pixels = (np.stack(waves, axis=2) + noise).clip(0, 255).astype(np.uint8)
+    pixels[:16, :32], pixels[:4, :4], pixels[:4, 4:8] = (12, 200, 77), 0, 255
+    after = texture_codecs.encode_blocks("bc7", pixels, profile)
+    rgba = np.dstack([pixels, np.full((128, 64), 255, np.uint8)])
+    surface = texcomp.RGBASurface(rgba.tobytes(), 64, 128, 256)
+    before = texcomp.compress_blocks_bc7(surface, texcomp.BC7EncSettings.from_profile(profile))
+    first, own = (imagecodecs.bcn_decode(blocks, 7, shape=(128, 64, 4)) for blocks in (after, before))
+    second = np.frombuffer(decoder.decode_bc7(after, 64, 128), np.uint8).reshape(128, 64, 4)[..., [2, 1, 0, 3]]
+    assert own[..., 3].min() == 254, "this picture no longer shows the encoder's fault"
+    assert (first == second).all() and (first[..., 3] == 255).all()
+    assert psnr(first[..., :3], pixels) >= psnr(own[..., :3], pixels) > 40
+
+
+def test_the_header_says_opaque():
+    payload = encode_block_dds(4, 4, 99, [bytes(16)])
+    assert struct.unpack_from("<5I", payload, 128) == (99, 3, 0, 1, 3)  # DDS_ALPHA_MODE_OPAQUE
 
 
 # --- the writers alone -----------------------------------------------------------------------------------------------

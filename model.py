@@ -360,7 +360,7 @@ class NeuralTexture(nn.Module):
         if word_bits is None:
             word_bits = [grid.save_bits if self.quantized else 32 * grid.features for grid in self.grids]
         finest = sum(grid.max_resolution**2 * bits for grid, bits in zip(self.grids, word_bits)) / texels
-        every = sum(grid.n_texels * bits for grid, bits in zip(self.grids, word_bits)) / texels
+        every = sum(grid.stored_texels * bits for grid, bits in zip(self.grids, word_bits)) / texels
         network = sum(weight.numel() for weight in self.weights) * 32 / texels
         return {"grids": finest, "network": network, "bpp": finest + network, "all_mips": every + network}
 

@@ -58,6 +58,16 @@ class GridSpec:
         """Texels of all levels."""
         return self.level_offset(self.n_levels)
 
+    @property
+    def mip_sides(self) -> list[int]:
+        """Sides of all mips of its texture, down to 1. The first `n_levels` are trained, the finest level first."""
+        return [self.max_resolution >> mip for mip in range(self.max_resolution.bit_length())]
+
+    @property
+    def stored_texels(self) -> int:
+        """Texels of all mips of its texture."""
+        return sum(side**2 for side in self.mip_sides)
+
     def resolution(self, level: int) -> int:
         return self.base_resolution << level
 

@@ -125,10 +125,12 @@ def _span(what: str, first: int, last: int) -> str:
 
 
 def _grid_rows(manifest: Manifest) -> list[list[str]]:
-    return [
-        [*_shape_cells(index, grid), grid.interpolation, ", ".join(grid_file_names(index, grid, manifest.layout))]
-        for index, grid in enumerate(manifest.form.grids)
-    ]
+    rows = []
+    for index, grid in enumerate(manifest.form.grids):
+        trained = f"{_span('mip', 0, grid.n_levels - 1)} trained"
+        files = ", ".join(grid_file_names(index, grid, manifest.layout))
+        rows.append([*_shape_cells(index, grid), grid.interpolation, trained, files])
+    return rows
 
 
 def _shape_cells(index: int, grid: GridSpec | GridInfo) -> list[str]:
@@ -161,7 +163,7 @@ def _layers(sizes: Sequence[tuple[int, int]]) -> str:
 
 def _rate_rows(manifest: Manifest) -> list[list[str]]:
     rates, form = manifest.rates, manifest.form
-    words = sum(grid.n_texels * stored_bits(grid, manifest.layout) // 8 for grid in form.grids)
+    words = sum(grid.stored_texels * stored_bits(grid, manifest.layout) // 8 for grid in form.grids)
     network = 4 * form.n_weights
     return [
         ["LOD 0", f"{rates['bpp']:.3f} bpp: grids {rates['grids']:.3f}, network {rates['network']:.3f}"],
@@ -250,7 +252,7 @@ def _bare_grid_row(index: int, grid: GridInfo, infos: Mapping[str, DdsInfo], res
             f"hash_grid_{index}.dds is {info.width} x {info.height}, info says {finest} x {finest}"
         )
     if holds_words(info, grid):
-        return [*row, "words, all levels" if info.mips == grid.n_levels else f"words, {counted(info.mips, 'level')}"]
+        return [*row, "words, all levels" if info.mips >= grid.n_levels else f"words, {counted(info.mips, 'level')}"]
     held = f"the first 4 of {grid.features}" if grid.features > 4 else f"all {grid.features}"
     return [*row, f"the finest level alone, {held} features, a channel each: the ancestor project's layout"]
 

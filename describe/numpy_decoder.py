@@ -76,10 +76,9 @@ def _read_grid(folder: Path, index: int, grid: GridSpec) -> list[np.ndarray]:
     """The levels of a grid of packed words, the finest first."""
     planes = []
     names = grid_file_names(index, grid)
-    sizes = [grid.max_resolution >> mip for mip in range(grid.n_levels)]
-    expected = [(size, size, grid.save_bits // 8 // len(names)) for size in sizes]
+    expected = [(side, side, grid.save_bits // 8 // len(names)) for side in grid.mip_sides[: grid.n_levels]]
     for name in names:
-        levels = read_dds(folder / name).levels
+        levels = read_dds(folder / name).levels[: grid.n_levels]  # the others are never read
         found = [level.shape for level in levels]
         if found != expected:
             raise UserError(

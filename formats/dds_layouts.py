@@ -124,7 +124,7 @@ def _step(grid: GridSpec) -> int:
 
 
 def grid_textures(model: NeuralTexture, index: int, layout: str = "packed") -> list[Texture]:
-    """The codes of one grid as textures, one per file; mip 0 is the finest level."""
+    """The codes of one grid as textures of its trained levels, one per file; mip 0 is the finest level."""
     grid = model.grids[index]
     channels = np.empty((grid.n_texels, grid_channels(grid, layout)), np.uint8)
     for texels in texel_chunks(grid):
@@ -139,18 +139,31 @@ def grid_textures(model: NeuralTexture, index: int, layout: str = "packed") -> l
     return [Texture(tuple(levels), channel_bits(layout)) for levels in planes]
 
 
+def full_chain(texture: Texture) -> Texture:
+    """The texture with all mips down to 1x1, which engines ask for.
+
+    A mip that is added has every other texel of the one before. No decoder reads it.
+    """
+    levels = list(texture.levels)
+    while len(levels[-1]) > 1:
+        end = len(levels[-1]) // 2 * 2
+        levels.append(levels[-1][:end:2, :end:2])
+    return Texture(tuple(levels), texture.bits)
+
+
 def codes_from_textures(
     grid: GridSpec, textures: Sequence[Texture], names: Sequence[str], layout: str = "packed"
 ) -> np.ndarray:
-    """The inverse of grid_textures: (n_texels, features) codes, level after level.
+    """The inverse of grid_textures: (n_texels, features) codes, level after level. Mips after the trained ones are
+    ignored; files of earlier versions end with the trained ones.
 
     Raises: UserError when a texture does not have the grid's size, levels or channels, or holds what is no code.
     """
     total = grid_channels(grid, layout)
     for texture, name in zip(textures, names):
         found = texture.levels[0].shape + (len(texture.levels),)
-        expected = (grid.max_resolution, grid.max_resolution, min(total, PLANE_CHANNELS), grid.n_levels)
-        if found != expected:
+        expected = (grid.max_resolution, grid.max_resolution, min(total, PLANE_CHANNELS), len(grid.mip_sides))
+        if found not in (expected, (*expected[:3], grid.n_levels)):
             raise UserError(
                 f"{name}: expected (height, width, channels, mips) {expected} as the network file says, found {found}"
             )

@@ -136,7 +136,7 @@ def _constants_to_json(constants: Mapping[int, Constant]) -> list[dict[str, Any]
 
 
 def grids_to_json(grids: Sequence[GridSpec], layout: str) -> list[dict[str, Any]]:
-    """An entry per grid: its files, their format, and its shape.
+    """An entry per grid: its files, their format, its shape, and the `mips` of each file, `n_levels` of them trained.
 
     In layouts with a channel per feature, `unorm_to_feature` gives the feature as scale * t + offset of the channel's t
     in [0, 1].
@@ -146,6 +146,7 @@ def grids_to_json(grids: Sequence[GridSpec], layout: str) -> list[dict[str, Any]
             "files": grid_file_names(index, grid, layout),
             "format": grid_format(grid, layout),
             **{key: getattr(grid, key) for key in GRID_FIELDS},
+            "mips": len(grid.mip_sides),
             **({} if layout == "packed" else {"unorm_to_feature": unorm_to_feature(grid)}),
         }
         for index, grid in enumerate(grids)
@@ -224,7 +225,10 @@ def _manifest_from_json(value: Mapping[str, Any]) -> Manifest:
     problem = layout_problem(specs, layout)
     if problem:
         raise ValueError(f"dds_layout {layout}: {problem}")
-    if not specs or (grids, decoder) != (grids_to_json(specs, layout), decoder_to_json(form)):
+    expected = grids_to_json(specs, layout)
+    # `mips` is missing in manifests of versions whose files had the trained levels alone
+    grids = [{"mips": full["mips"], **entry} for full, entry in zip(expected, grids)]
+    if not specs or (grids, decoder) != (expected, decoder_to_json(form)):
         raise ValueError("grids and decoder contradict each other")
     rates = {name: _typed(value["rates"], name, int, float) for name in RATES}
     files = {name: _file_from_json(name, entry) for name, entry in value["files"].items()}

@@ -14,6 +14,7 @@ from formats.dds import encode_dds, read_dds
 from formats.dds_layouts import (
     check_layout,
     codes_from_textures,
+    full_chain,
     grid_file_names,
     grid_textures,
     texel_chunks,
@@ -57,7 +58,7 @@ def write_textures(folder: Path, model: NeuralTexture, layout: str = "packed") -
     check_layout(model.grids, layout)
     for index, grid in enumerate(model.grids):
         for name, texture in zip(grid_file_names(index, grid, layout), grid_textures(model, index, layout)):
-            write_bytes(folder / name, encode_dds(texture))
+            write_bytes(folder / name, encode_dds(full_chain(texture)))
     write_bytes(folder / NETWORK, encode_network(model))
 
 

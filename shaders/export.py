@@ -210,7 +210,8 @@ def _header(
     text += [f"Network: {sizes} -> {CHANNELS} values, {model.decoder.activation}.", "", "Bindings:"]
     for index, (name, file) in enumerate(textures.items()):
         grid = files[file]
-        size = f"{grid.max_resolution}x{grid.max_resolution}, {grid.n_levels} mips"
+        read = f"the first {grid.n_levels} are read" if grid.n_levels > 1 else "the first is read"
+        size = f"{grid.max_resolution}x{grid.max_resolution}, {len(grid.mip_sides)} mips, {read}"
         text.append(f"  {index}  {name}  {file}, {grid_format(grid, layout)}, {size}")
     if not weights.baked:
         text.append(f"  {len(files)}  {language.weight_buffer(weights)}: {WEIGHT_FILE}")

@@ -36,10 +36,10 @@ def test_everything_of_an_export(shipped):
     assert "made, 12 x 10, 4 LODs" in result.lines[0]
     assert cells(result.lines, "diffuse")[:6] == ["diffuse", "channels", "0", "to", "2", "srgb"]
     assert cells(result.lines, "roughness")[:4] == ["roughness", "channel", "6", "linear"]
-    assert "grid 0  6 x 6 to 3 x 3, 2 levels  8 features of 8 bits in words of 64  learned" in text
-    assert "grid 1  3 x 3, 1 level            4 features of 4 bits in words of 16  linear" in text
+    assert "grid 0  6 x 6 to 3 x 3, 2 levels  8 features of 8 bits in words of 64  learned  mips 0 to 1 trained" in text
+    assert "grid 1  3 x 3, 1 level            4 features of 4 bits in words of 16  linear   mip 0 trained" in text
     assert "64 -> 16 -> 16 (11 of the outputs are used)" in text and "1280 float32" in text
-    words = (36 + 9) * 8 + 9 * 2
+    words = (36 + 9 + 1) * 8 + (9 + 1) * 2
     assert f"in memory  {words + 1280 * 4} bytes: grids {words}, network 5120" in text
     disk = sum((folder / name).stat().st_size for name in FILES)
     assert f"on disk    {disk} bytes" in text

@@ -12,8 +12,11 @@ from PIL import Image
 
 import export
 from common.errors import run_command
+from configs import LAYOUTS
 from describe.folder import describe_folder
-from formats.dds_layouts import check_layout, grid_file_names, grid_textures, stored_bits, unorm_to_feature
+from describe.numpy_decoder import decode, read_texture
+from formats.dds import Texture, encode_dds, read_dds
+from formats.dds_layouts import check_layout, full_chain, grid_file_names, grid_textures, stored_bits, unorm_to_feature
 from formats.export import save_images
 from formats.manifest import MANIFEST, NETWORK
 from formats.textures import read_export, write_export
@@ -91,6 +94,45 @@ def test_another_reader_finds_the_features(layout, grids, make_material, tmp_pat
         assert entry["sha256"] == hashlib.sha256((tmp_path / name).read_bytes()).hexdigest()
 
 
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_chains_are_full_and_the_padding_is_never_read(layout, make_material, tmp_path):
+    """Sides that become odd, and a grid of one level; the numpy decoder, too, ignores what lies in mips of no level."""
+    model, material = made((GridSpec(28, 3, 4, 32), GridSpec(5, 1, 4, 8), GridSpec(4, 3, 4, 16)), make_material)
+    write_export(tmp_path, model, material, layout=layout)
+    want = [model.codes(index) for index in range(3)]
+    manifest = json.loads((tmp_path / MANIFEST).read_text())
+    assert [(entry["mips"], entry["n_levels"]) for entry in manifest["grids"]] == [(5, 3), (3, 1), (3, 3)]
+    lods = [decode(read_texture(tmp_path, model.form), lod, 14, 10) for lod in (0, 3)] if layout == "packed" else []
+    for entry in manifest["grids"]:
+        for name in entry["files"]:
+            texture = read_dds(tmp_path / name)
+            side = entry["max_resolution"]
+            assert [len(level) for level in texture.levels] == [side >> mip for mip in range(entry["mips"])]
+            trained = texture.levels[: entry["n_levels"]]
+            padded = [np.full_like(level, 15) for level in texture.levels[entry["n_levels"] :]]  # filterable: no code
+            (tmp_path / name).write_bytes(encode_dds(Texture((*trained, *padded), texture.bits)))
+    reseal(tmp_path)
+    assert all(torch.equal(read_export(tmp_path).model.codes(index), want[index]) for index in range(3))
+    if lods:
+        again = read_texture(tmp_path, model.form)
+        assert all((decode(again, lod, 14, 10) == image).all() for lod, image in zip((0, 3), lods))
+
+
+def test_files_of_the_trained_levels_alone_are_read(make_material, tmp_path):
+    """As earlier versions wrote them, with a manifest that does not count mips."""
+    model, material = made(FOUR_BITS, make_material)
+    write_export(tmp_path, model, material)
+    for index, name in enumerate(("hash_grid_0.dds", "hash_grid_1.dds")):
+        levels, n_levels = read_dds(tmp_path / name).levels, FOUR_BITS[index].n_levels
+        assert len(levels) > n_levels
+        (tmp_path / name).write_bytes(encode_dds(Texture(levels[:n_levels])))
+    edit_manifest(tmp_path, lambda manifest: [entry.pop("mips") for entry in manifest["grids"]])
+    reseal(tmp_path)
+    assert torch.equal(read_export(tmp_path).model.codes(0), model.codes(0))
+    assert not describe_folder(tmp_path).problems
+    assert decode(read_texture(tmp_path, model.form), 1, 7, 5).shape == (5, 7, 11)
+
+
 def test_pillow_shows_the_features(make_material, tmp_path):
     model, material = made(FOUR_BITS, make_material)
     write_export(tmp_path, model, material, layout="filterable")
@@ -122,10 +164,10 @@ def test_the_rates_are_those_of_the_files(make_material, tmp_path):
         rates = write_export(folder, model, material, layout=layout).rates
         assert rates["bpp"] == pytest.approx((144 * bits[0] + 36 * bits[1] + network) / 140, abs=1e-6)
         text = "\n".join(describe_folder(folder).lines)
-        words = ((144 + 36 + 9) * bits[0] + (36 + 9) * bits[1]) // 8
+        words = ((144 + 36 + 9 + 1) * bits[0] + (36 + 9 + 1) * bits[1]) // 8
         assert f"grids, {layout}" in text and f"grids {words}, network {network // 8}" in text
         textures = [texture for index in (0, 1) for texture in grid_textures(model, index, layout)]
-        channels = sum(level.size for texture in textures for level in texture.levels)
+        channels = sum(level.size for texture in textures for level in full_chain(texture).levels)
         assert words == (channels // 2 if layout == "bgra4" else channels)
 
 
@@ -200,7 +242,7 @@ def test_a_value_that_no_code_makes(make_material, tmp_path, refused):
     write_export(tmp_path, model, material, layout="filterable")
     path = tmp_path / "hash_grid_0_features_0_3.dds"
     payload = bytearray(path.read_bytes())
-    payload[-1] += 1 if payload[-1] < 255 else -1
+    payload[-5] += 1 if payload[-5] < 255 else -1  # before the four bytes of the untrained mip
     path.write_bytes(payload)
     with refused(path.name, "hash"):
         read_export(tmp_path)

@@ -172,7 +172,7 @@ def test_planes_and_levels_of_the_textures(shipped):
     planes = [reference.parse_dds((folder / name).read_bytes()) for name in FILES[:3]]
     assert [plane["dxgiFormat"] for plane in planes] == [28, 28, 49]
     assert [[level.shape for level in plane["levels"]] for plane in planes] == [
-        [(6, 6, 4), (3, 3, 4)], [(6, 6, 4), (3, 3, 4)], [(3, 3, 2)],
+        [(6, 6, 4), (3, 3, 4), (1, 1, 4)], [(6, 6, 4), (3, 3, 4), (1, 1, 4)], [(3, 3, 2), (1, 1, 2)],
     ]  # fmt: skip
     codes = model.codes(0).numpy()
     for mip, first, resolution in ((0, 9, 6), (1, 0, 3)):
@@ -227,11 +227,11 @@ def test_manifest_by_hand(shipped):
     first, second = manifest["grids"]
     assert first == {
         "files": FILES[:2], "format": "R8G8B8A8_UNORM", "max_resolution": 6, "base_resolution": 3, "n_levels": 2,
-        "features": 8, "quantize_bits": 8, "save_bits": 64, "interpolation": "learned",
+        "features": 8, "quantize_bits": 8, "save_bits": 64, "interpolation": "learned", "mips": 3,
     }  # fmt: skip
     assert second == {
         "files": FILES[2:3], "format": "R8G8_UNORM", "max_resolution": 3, "base_resolution": 3, "n_levels": 1,
-        "features": 4, "quantize_bits": 4, "save_bits": 16, "interpolation": "linear",
+        "features": 4, "quantize_bits": 4, "save_bits": 16, "interpolation": "linear", "mips": 2,
     }  # fmt: skip
 
     decoder = manifest["decoder"]
@@ -247,7 +247,7 @@ def test_manifest_by_hand(shipped):
     assert rates["grids"] == pytest.approx((36 * 64 + 9 * 16) / texels)
     assert rates["network"] == pytest.approx(network / texels)
     assert rates["bpp"] == pytest.approx((36 * 64 + 9 * 16 + network) / texels)
-    assert rates["all_mips"] == pytest.approx(((36 + 9) * 64 + 9 * 16 + network) / texels)
+    assert rates["all_mips"] == pytest.approx(((36 + 9 + 1) * 64 + (9 + 1) * 16 + network) / texels)
     assert manifest["metrics"] == {"psnr": {"all": 31.5}}
 
 

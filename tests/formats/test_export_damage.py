@@ -106,9 +106,9 @@ def test_files_that_do_not_fit_each_other_are_refused(shipped, folder, refused):
 
     others = {
         "hash_grid_0.dds": [texture((12, 12, 4), (6, 6, 4)), texture((6, 6, 4)), texture((6, 6, 2), (3, 3, 2)),
-                            texture((6, 6, 4), (3, 3, 4), (1, 1, 4)), texture((6, 3, 4), (3, 1, 4))],
+                            texture((6, 6, 2), (3, 3, 2), (1, 1, 2)), texture((6, 3, 4), (3, 1, 4))],
         "hash_grid_0_p1.dds": [texture((6, 6, 4)), texture((3, 3, 4), (1, 1, 4)), texture((6, 6, 1), (3, 3, 1))],
-        "hash_grid_1.dds": [texture((3, 3, 4)), texture((3, 3, 1)), texture((3, 3, 2), (1, 1, 2))],
+        "hash_grid_1.dds": [texture((3, 3, 4)), texture((3, 3, 1)), texture((3, 3, 4), (1, 1, 4))],
     }  # fmt: skip
     for name, payloads in others.items():
         kept = (folder / name).read_bytes()

@@ -179,7 +179,7 @@ def load_export(
         at += 5
         interpolation = interpolations[g] if interpolations else "linear"
         if layout != "packed":
-            levels = load_channels(folder, g, features, quantize_bits, layout)[::-1]
+            levels = load_channels(folder, g, features, quantize_bits, layout)[:n_levels][::-1]
             grids.append(Grid(levels, interpolation))
             continue
         planes = [parse_dds((folder / f"hash_grid_{g}.dds").read_bytes())["levels"]]

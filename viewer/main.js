@@ -36,7 +36,7 @@ function usePointers() {
     });
     const up = (e) => {
         if (!pointers.delete(e.pointerId)) return;
-        if (e.type === "pointerup" && !pointers.size && moved < 4 && view.loaded) void inspect(e.offsetX, e.offsetY);
+        if (e.type === "pointerup" && !pointers.size && moved < 4 && view.loaded) inspect(e.offsetX, e.offsetY).catch(fail);
         if (pointers.size) moved = 4;
         spread = spreadNow();
     };
@@ -100,14 +100,15 @@ function useKeys() {
     });
 }
 
-let loading = Promise.resolve();
+let loading = Promise.resolve(), wanted = 0;
 
 /** Show material number `index`; a second call waits for the first. Rejects when this GPU cannot show it. */
 function chooseMaterial(index) {
     if (!(index >= 0 && index < DATA.materials.length)) return loading;
+    wanted = index;
     loading = loading.catch(() => {}).then(async () => {
         byId("status").textContent = "compiling the decoder of " + DATA.materials[index].name;
-        await nextFrame();
+        await unlessLost(nextFrame());
         await webgl.start();
         const loaded = await loadMaterial(DATA.materials[index]), before = view.loaded;
         state.material = index;
@@ -138,15 +139,13 @@ async function start() {
         showLabels();
         present();
     }, FLICKER_MS);
-    surface.addEventListener("webglcontextlost", (e) => {
-        e.preventDefault();
-        webgl.forget();
-        fail("The graphics driver has stopped; waiting for it.");
-    });
-    surface.addEventListener("webglcontextrestored", async () => {
-        webgl.forget();  // objects that were created while the context was lost
+    surface.addEventListener("webglcontextlost", () => {
         view.loaded = null;
-        await chooseMaterial(state.material);
+        fail(lostError());
+    });
+    surface.addEventListener("webglcontextrestored", () => {
+        webgl.forget();
+        void chooseMaterial(wanted);
     });
     renderForever();
     await chooseMaterial(0);

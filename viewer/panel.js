@@ -81,7 +81,7 @@ function makePanel() {
     const moves = [["←", -1, 0], ["→", 1, 0], ["↑", 0, -1], ["↓", 0, 1]];
     byId("texel-move").append(...moves.map(([arrow, x, y]) => {
         const button = element("button", arrow, { type: "button", "aria-label": "next texel " + arrow });
-        button.addEventListener("click", () => moveTexel(x, y));
+        button.addEventListener("click", () => moveTexel(x, y).catch(fail));
         return button;
     }));
     applyTheme();
@@ -204,6 +204,7 @@ function resetView() {
 
 /** Flat, one texel of LOD 0 a pixel of the canvas. */
 function showOneToOne() {
+    if (!view.loaded) return;
     change({ shape: "flat" });
     const m = view.loaded, longer = Math.max(m.width, m.height);
     const fit = 0.94 * Math.min(1, canvas.width / canvas.height) * canvas.height / 2;  // pixels a unit at zoom 1
@@ -213,8 +214,7 @@ function showOneToOne() {
 
 async function measure() {
     byId("measure").disabled = true;
-    const ms = await measureFrame();
-    byId("speed").textContent = speedText(ms, "measured");
+    await measureFrame().then((ms) => { byId("speed").textContent = speedText(ms, "measured"); }, fail);
     byId("measure").disabled = false;
 }
 

@@ -81,7 +81,7 @@ function present() {
     const shown = state.compare === "flicker" && view.flickered ? second : first;
     const split = state.compare === "split" ? Math.round(state.split * canvas.width) : canvas.width + 9;
     webgl.present(shown, second, split);
-    if (picture) void copyToPicture();
+    if (picture) copyToPicture().catch(() => {});  // a lost context: the view is drawn again when it is back
 }
 
 /** Copy the screen target to the 2D canvas, unless a later copy has begun meanwhile. */
@@ -112,7 +112,7 @@ async function drawPreview(layers, generation) {
             drawShape(preview, w, h, layer, [0, 0, w, h]);
             webgl.putPreview(targets[index], [w / width, h / height]);
         });
-        if (view.generation !== generation || gl.isContextLost()) return;
+        if (view.generation !== generation) return;
     }
     present();
 }
@@ -151,7 +151,7 @@ async function drawView(generation) {
     const slow = view.cost * w * h * layers.length > FAST_MS;
     if (slow) {
         await drawPreview(layers, generation);
-        if (view.generation !== generation || gl.isContextLost()) return false;
+        if (view.generation !== generation) return false;
     }
     const timing = { ms: 0, pixels: width * height, tiles: 0 };
     for (const [index, layer] of layers.entries()) {
@@ -159,7 +159,7 @@ async function drawView(generation) {
         if (boxes.length === 1) webgl.clear(target);  // no tile of an earlier view stays
         for (const box of boxes) {
             const ms = await timed(box[2] * box[3], () => drawShape(target, width, height, layer, box));
-            if (view.generation !== generation || gl.isContextLost()) return false;
+            if (view.generation !== generation) return false;
             if (performance.now() - view.presented > PRESENT_MS) {
                 present();
                 onProgress((index + boxes.indexOf(box) / boxes.length) / layers.length);
@@ -174,25 +174,30 @@ async function drawView(generation) {
     return true;
 }
 
+/** Draw whenever the view has changed. An error, such as a lost context, ends a frame, never the loop. */
 async function renderForever() {
+    const change = () => new Promise((resolve) => { view.wake = resolve; });
     for (;;) {
-        if (view.shownGeneration === view.generation || !view.loaded || gl.isContextLost()) {
-            await new Promise((resolve) => { view.wake = resolve; });
-            continue;
+        try {
+            while (view.shownGeneration === view.generation || !view.loaded) await change();
+            await unlessLost(nextFrame());
+            const generation = view.generation;
+            if (!await drawView(generation)) continue;
+            view.shownGeneration = generation;
+            view.listeners.splice(0).forEach(([resolve]) => resolve());
+            onFrame();
+        } catch (error) {
+            fail(error);
+            view.listeners.splice(0).forEach(([, reject]) => reject(error));
+            await change();
         }
-        await nextFrame();
-        const generation = view.generation;
-        if (!view.loaded || !await drawView(generation)) continue;
-        view.shownGeneration = generation;
-        view.listeners.splice(0).forEach((listener) => listener());
-        onFrame();
     }
 }
 
-/** Resolves when the canvas shows the latest view in full. */
+/** Resolves when the canvas shows the latest view in full. Rejects when the context is lost or a draw fails before. */
 function settled() {
     if (view.loaded && view.shownGeneration === view.generation) return Promise.resolve();
-    return new Promise((resolve) => view.listeners.push(resolve));
+    return unlessLost(new Promise((...both) => view.listeners.push(both)));
 }
 
 /** Milliseconds of a full frame: the mean of as many as fit into half a second; above a second, the sum of its tiles. */

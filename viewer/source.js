@@ -51,7 +51,7 @@ function sourceChain(codes, width, height, channels, kind) {
 /** The RGBA pixels of an image file, read through the GPU: a 2D canvas may change them. */
 async function imagePixels(bytes) {
     const options = { colorSpaceConversion: "none", premultiplyAlpha: "none" };
-    return await webgl.imagePixels(await createImageBitmap(new Blob([bytes], { type: "image/webp" }), options));
+    return await webgl.imagePixels(await unlessLost(createImageBitmap(new Blob([bytes], { type: "image/webp" }), options)));
 }
 
 /** {width, height, layers} of every mip; layers[k] holds channels 4 k .. 4 k + 3 as RGBA bytes, zero without a source. */

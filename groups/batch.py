@@ -121,7 +121,7 @@ def holds_maps(folder: Path) -> bool:
     with os.scandir(folder) as entries:
         return any(
             not entry.name.startswith(".") and os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES
-            and recognise(entry.name) is not None and not entry.is_dir() for entry in entries
+            and recognise(entry.name).parts and not entry.is_dir() for entry in entries
         )  # fmt: skip
 
 

@@ -23,7 +23,7 @@ from formats.dds import HEADER_BYTES
 from formats.dds_layouts import grid_file_names
 from groups.journal import finished, read_record, run_folders, source_facts
 from groups.worker import Job, is_begun, is_forced
-from maps.names import find_maps
+from maps.folder import find_maps
 from metrics.evaluate import metric_options, score_lod
 from model import new_model
 from shape import input_layout, layer_sizes, model_shape
@@ -117,7 +117,7 @@ def look_ahead(job: Job, plans: Plans) -> Prospect:
         before = read_record(job.folder)
         if not is_forced(job, before) and finished(job.folder, source, job.settings, refresh=False) is not None:
             return Prospect(job, "finished", before.run)
-        sizes = [image_size(path) for path in dict.fromkeys(path for path, _ in find_maps(source)[0].values())]
+        sizes = [image_size(path) for path in dict.fromkeys(found.path for found in find_maps(source).sources.values())]
         prospect = Prospect(job, "train", "", *sizes[0])
         if sizes[0] not in plans:
             planned = plan(job.config, job.given, *sizes[0])

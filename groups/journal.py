@@ -29,7 +29,7 @@ from common.files import make_folder, sha256_of, write_json, write_text
 from configs import CALL, Config, to_dict
 from formats.manifest import MANIFEST, NETWORK, read_manifest, verify_files
 from maps.channels import MAPS
-from maps.names import find_maps
+from maps.folder import find_maps
 from training.run_folder import CHECKPOINT, MODELS, SUPERSEDED
 
 RECORD = "group.json"
@@ -121,7 +121,7 @@ def source_facts(source: Path, known: Mapping[str, Mapping[str, Any]] | None = N
     Raises: UserError or OSError when the folder cannot be used.
     """
     facts = {}
-    for path in sorted({path for path, _ in find_maps(source)[0].values()}):
+    for path in sorted({found.path for found in find_maps(source).sources.values()}):
         state = path.stat()
         entry = {"bytes": state.st_size, "mtime_ns": state.st_mtime_ns, "ctime_ns": state.st_ctime_ns}
         before = (known or {}).get(path.name)

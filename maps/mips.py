@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 FloatArray = Union[torch.Tensor, np.ndarray]
+SHORTEST_NORMAL = 0.02  # length of a vector below which rounding to 8 bits decides its direction
 
 
 def srgb_to_linear(values: FloatArray) -> FloatArray:
@@ -47,7 +48,9 @@ def encode_level(values: np.ndarray, kind: str, dtype: np.dtype) -> np.ndarray:
     elif kind == "normal":
         vector = values * (2 / top) - 1
         length = np.sqrt((vector * vector).sum(axis=-1, keepdims=True))
-        vector = np.where(length > 1e-6, vector / np.maximum(length, 1e-6), np.float32([0, 0, 1]))
+        # An average that is too short for a direction stays as it is: (128, 128, 128) is 0.007 long. Of 0 it is up.
+        directed = np.where(length > SHORTEST_NORMAL, vector / np.maximum(length, SHORTEST_NORMAL), vector)
+        vector = np.where(length > 1e-6, directed, np.float32([0, 0, 1]))
         values = (vector * 0.5 + 0.5) * top
     return round_to_codes(values, dtype)
 

@@ -83,6 +83,8 @@ def read_maps(folder: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> MapArr
         if pixels.dtype == np.float32:
             result.color_space[name] = "linear"
             pixels, result.value_range[name] = _from_float(pixels, name, source.path, result.notes)
+            if name == "normal":
+                pixels, _ = _three_axes(Image(pixels), source.path, result.notes)
         height, width = next(iter(result.arrays.values()), pixels).shape[:2]
         if pixels.shape[:2] != (height, width):
             was = f"{pixels.shape[1]}x{pixels.shape[0]}"

@@ -137,3 +137,10 @@ def test_normals():
     tilted = np.array([[[255, 128, 128], [128, 255, 128]]], np.uint8)
     x, y, z = (Material.from_arrays("m", {"normal": tilted}).stored(1, "normal")[0, 0] / 255 * 2 - 1).tolist()
     assert x == y and abs(math.hypot(x, y, z) - 1) < 0.01
+
+
+@pytest.mark.parametrize("flat", [(128, 128, 255), (127, 127, 255), (128, 128, 128), (127, 128, 127)])
+def test_a_flat_normal_stays_flat(flat):
+    codes = np.broadcast_to(np.uint8(flat), (8, 4, 3)).copy()
+    for _, texels in list(mip_chain(codes, "normal"))[1:]:
+        assert np.abs(texels.astype(int) - flat).max() <= 1

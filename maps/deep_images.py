@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import re
 import struct
 import threading
@@ -74,11 +75,11 @@ class _Tags:
 def read_tiff(path: Path, max_pixels: int) -> Image | None:
     """A TIFF file's first picture; None for one that Pillow reads right."""
     tags = _tiff_tags(path)
-    turned = tags.orientation >= 5 and tags.samples in (1, 4)  # Pillow 13 mixes the pixels up
+    turned = tags.orientation >= 5
     known = tags.compression in _TIFF_COMPRESSIONS
     untold = tags.photometric is None and tags.samples == 1
-    if tags.bits <= 8 and tags.sample_format == 1 and known and not untold and not (turned and tags.bits == 8):
-        return None
+    if tags.bits <= 8 and tags.sample_format == 1 and known and not untold:
+        return _read_turned(path, max_pixels) if turned else None
     formats = {(8, 1): np.uint8, (16, 1): np.uint16, (32, 3): np.float32, (64, 3): np.float64}
     dtype = formats.get((tags.bits, tags.sample_format))
     # OpenCV 5 reads separate planes as if they were interleaved and white-is-zero as black-is-zero, without a word.
@@ -88,7 +89,7 @@ def read_tiff(path: Path, max_pixels: int) -> Image | None:
             f"found {tags.samples} samples of {tags.bits} bits (SampleFormat {tags.sample_format}, PlanarConfiguration "
             f"{tags.planar}, Photometric {tags.photometric}); save it as 16-bit PNG"
         )
-    width, height = (tags.height, tags.width) if tags.orientation >= 5 else (tags.width, tags.height)
+    width, height = (tags.height, tags.width) if turned else (tags.width, tags.height)
     check_size(path, width, height, max_pixels)
     premultiplied = tags.samples == 4 and tags.extra == 1
     if not known:
@@ -112,6 +113,20 @@ def _tiff_tags(path: Path) -> _Tags:
         raise undecodable(path, error) from error
     values[4] = None if values[4] < 0 else values[4]
     return _Tags(*values)
+
+
+def _read_turned(path: Path, max_pixels: int) -> Image:
+    """A TIFF whose rows are columns, from memory: of a file on disk Pillow 13 mixes up the pixels."""
+    try:
+        with open_with_pillow(io.BytesIO(path.read_bytes()), ("TIFF",)) as picture:
+            check_size(path, *picture.size, max_pixels)
+            picture.load()
+            pixels = np.array(picture if picture.mode in ("L", "LA", "RGB", "RGBA") else picture.convert("RGB"))
+    except UserError:
+        raise
+    except Exception as error:  # a decoder that meets a broken file raises anything
+        raise undecodable(path, error) from error
+    return split_alpha(pixels.reshape(pixels.shape[0], pixels.shape[1], -1))
 
 
 def _read_grey_with_pillow(path: Path, bits: int) -> Image:

@@ -152,9 +152,9 @@ def _without(words: Sequence[_Word], shared: Counter) -> tuple[_Word, ...]:
     """
     left, count = [], Counter(shared)
     for word in reversed(words):
-        if count[word.text] and (word.text in TERMS or word.text in NOISE):
+        if count[word.text] and word.text in TERMS:
             count[word.text] -= 1
-        elif not shared[word.text]:
+        elif not shared[word.text] or word.text in TERMS or word.text in NOISE:
             left.append(word)
     return tuple(reversed(left))
 

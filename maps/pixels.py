@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image as PillowImage
@@ -86,7 +87,7 @@ def check_finite(path: Path, pixels: np.ndarray) -> np.ndarray:
     return pixels
 
 
-def open_with_pillow(path: Path, formats: tuple[str, ...]) -> PillowImage.Image:
+def open_with_pillow(path: Path | BinaryIO, formats: tuple[str, ...]) -> PillowImage.Image:
     with _pillow_limit_lock:
         # Pillow's own limit is below MAX_PIXELS; ours is checked on the header before anything is decoded.
         limit, PillowImage.MAX_IMAGE_PIXELS = PillowImage.MAX_IMAGE_PIXELS, None

@@ -10,7 +10,7 @@ import torch
 
 from dataset import Material
 from maps.channels import MAPS
-from maps.mips import linear_to_srgb, mip_sizes, srgb_to_linear
+from maps.mips import linear_to_srgb, mip_chain, mip_sizes, srgb_to_linear
 from tests.support.map_images import randoms, reference_shrink
 
 # ---- colour ----

@@ -1,35 +1,42 @@
-"""Every knob of the toolkit, once: default, help, unit and range. The command line and config files follow from it."""
+"""Every knob of the two commands, once: default, help, unit and range. Flags and config files follow from it."""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+from common.config_file import load_config_file
 from common.errors import UserError, brief, one_line
-from common.knobs import OneLineParser, _suggest, add_flag, check_value, knob
+from common.knobs import OneLineParser, add_flags, check_value, check_values, knob, suggest
 
+# The maps of a material in canonical order, and how many channels each has (design.md, section 3).
+MAPS = {"diffuse": 3, "normal": 3, "roughness": 1, "occlusion": 1, "metallic": 1, "specular": 1, "displacement": 1}
+QUANTIZE_BITS = (1, 2, 4, 8, 16)  # of a feature
+SAVE_BITS = (8, 16, 32, 64)  # of a grid texel
+INTERPOLATIONS = ("linear", "learned")
+ACTIVATIONS = ("leaky_relu", "hard_swish")
+MAX_GRIDS = 16  # of a material, in network_data.npz too
+MAX_PIXELS = 2**26  # 8192 x 8192. The seven maps of a material of that size, decoded at once, take some 3 GB
+MOST_PIXELS = 2**30  # 32768 x 32768: what --max_pixels can allow
 DECODERS = ("auto", "reference", "learned")
 PRESETS = ("", "preview", "fast", "balanced", "best")
 MATCHES = ("", "bc1", "bc7", "astc6x6", "astc8x8", "astc12x12")
-ACTIVATIONS = ("leaky_relu", "hard_swish")
 UNIT_NORMALS = ("auto", "always", "never")
 SCHEDULERS = ("plateau", "cosine", "steplr", "poly")
 ENGINES = ("auto", "torch", "cpu", "cuda", "tcnn")
 GPU_PRECISIONS = ("tf32", "bf16", "float32")
 GROUP_BACKENDS = ("local", "ray")
 EVAL_METRICS = ("all", "psnr", "lpips")
-MAX_CONFIG_BYTES = 64 << 10  # of a config file; one with every field has 4 KiB, and PyYAML reads some 20 KiB a second
-MAX_CONFIG_NODES = 10_000  # entries, keys and values of a config file
-MAX_GRIDS = 16  # of a material: what network_data.npz is read with
-MAX_PIXELS = 2**26  # 8192 x 8192. The seven maps of a material of that size, decoded at once, take some 3 GB
-MOST_PIXELS = 2**30  # 32768 x 32768: what --max_pixels can allow
-TEXTURE_MAPS = ("diffuse", "normal", "roughness", "occlusion", "metallic", "specular", "displacement")
+LAYOUTS = ("packed", "filterable", "bgra4")
+TEXTURE_FORMATS = ("dds", "ktx2", "png", "glb")
+SCALAR_TEXTURES = ("bc4", "orm_bc7", "orm_bc1")
+BC7_EFFORTS = ("fast", "normal", "slow")
+SHADER_WEIGHTS = ("baked", "buffer")
+SHADER_WEIGHT_TYPES = ("float32", "float16")
 
 
 @dataclass(frozen=True)
@@ -38,13 +45,13 @@ class HashGridConfig:
 
     max_resolution: int | None = knob(None, "finest level's width and height", unit="grid texels", low=1, high=16384)
     n_levels: int | None = knob(None, "levels, each half the next; None: as many as halve exactly", low=1, high=15)
-    quantize_bits: int | None = knob(None, "bits per feature; None: --quantize_bits", choices=(1, 2, 4, 8, 16))
-    save_bits: int | None = knob(None, "bits per grid texel; None: --save_bits", choices=(8, 16, 32, 64))
+    quantize_bits: int | None = knob(None, "bits per feature; None: --quantize_bits", choices=QUANTIZE_BITS)
+    save_bits: int | None = knob(None, "bits per grid texel; None: --save_bits", choices=SAVE_BITS)
     learning_rate: float | None = knob(
         None, "Adam step size; 0: the grid stays as it is; None: --grid_learning_rate", low=0.0, high=10.0
     )
     interpolation: str = knob(
-        "linear", "linear: features are blended; learned: the network blends", choices=("linear", "learned")
+        "linear", "linear: features are blended; learned: the network blends", choices=INTERPOLATIONS
     )
 
 
@@ -52,12 +59,19 @@ class HashGridConfig:
 class Config:
     """The configuration of one run. Field order is the order of `--help`."""
 
-    # what to do, and where
-    mode: str = knob("train", "train a material, or infer: evaluate a checkpoint", choices=("train", "infer"))
-    data_dir: str = knob("data/test", "folder with the maps of one material", unit="path")
+    data_dir: str = knob("data/test", "folder with the maps of one material", unit="path", section="most used")
     save_dir: str = knob("outputs", "folder that receives one sub-folder per run", unit="path")
+    preset: str = knob("", "effort; empty: balanced where a rate or quality is asked for", choices=PRESETS)
+    bpp: float = knob(0.0, "rate to aim at, 0.5 to 20, network included; 0: as grids and network are set", unit="bpp",
+                      low=0.0, high=20.0)  # fmt: skip
+    target_psnr: float = knob(0.0, "find the smallest rate that reaches it; 0: no target", unit="dB", low=0, high=80)
+    match: str = knob("", "reach the PSNR that this codec has on this material", choices=MATCHES)
+    max_iter: int = knob(10000, "iterations of the whole run", unit="iterations", low=1, high=10_000_000)
     load_dir: str = knob("", "run folder to resume or evaluate (outputs/yyyy-mm-dd-hh-mm-ss)", unit="path")
-    load_iter: int = knob(-1, "iteration to load from --load_dir; -1: its newest checkpoint", unit="iterations", low=-1)
+    mode: str = knob("train", "train a material, or infer: evaluate a checkpoint", choices=("train", "infer"))
+
+    load_iter: int = knob(-1, "iteration to load from --load_dir; -1: its newest checkpoint", unit="iterations", low=-1,
+                          section="reading")  # fmt: skip
     linear_color: bool = knob(False, "train diffuse in linear light instead of the file's sRGB")
     max_pixels: int = knob(
         MAX_PIXELS, "largest image to read: a file of a few bytes may unpack to gigabytes", unit="pixels", low=1,
@@ -67,23 +81,16 @@ class Config:
         "auto", "decode normals as unit vectors; auto: where the source's are, within 0.4 %", choices=UNIT_NORMALS
     )
 
-    # what to aim at: each picks grids, network and recipe; a flag that is given itself wins, as does hash_grid_configs
-    bpp: float = knob(0.0, "rate to aim at, 0.5 to 20, network included; 0: as the flags below say", unit="bpp",
-                      low=0.0, high=20.0)  # fmt: skip
-    target_psnr: float = knob(0.0, "find the smallest rate that reaches it; 0: no target", unit="dB", low=0, high=80)
-    match: str = knob("", "reach the PSNR that this codec has on this material", choices=MATCHES)
-    preset: str = knob("", "effort; empty: balanced where a rate or quality is asked for", choices=PRESETS)
+    # --preset, --bpp, --target_psnr, --match and --decoder choose these and the training; a flag that is given wins
     decoder: str = knob(
         "auto",
         "reference: linear grids and leaky ReLU, as the FNTC plug-in reads; learned: the network interpolates, better "
         "per bit; auto: learned where a rate, quality or preset is asked for",
-        choices=DECODERS,
-    )
-
-    # feature grids and decoder
+        choices=DECODERS, section="feature grids and decoder",
+    )  # fmt: skip
     quantize: bool = knob(True, "train with rounded features and export them; False: float features, model.pth only")
-    quantize_bits: int = knob(4, "bits per feature", unit="bits", choices=(1, 2, 4, 8, 16))
-    save_bits: int = knob(32, "bits per grid texel: save_bits / quantize_bits features", choices=(8, 16, 32, 64))
+    quantize_bits: int = knob(4, "bits per feature", unit="bits", choices=QUANTIZE_BITS)
+    save_bits: int = knob(32, "bits per grid texel: save_bits / quantize_bits features", choices=SAVE_BITS)
     hash_grid_configs: list = knob([], "grids; empty: two, at half and an eighth of the longer side (config file)")
     n_frequencies: int = knob(12, "triangle waves per axis that tell the network its position", low=0, high=16)
     n_texel_frequencies: int = knob(
@@ -93,9 +100,7 @@ class Config:
     n_hidden_layers: int = knob(2, "hidden layers", unit="layers", low=0, high=4)
     activation: str = knob("leaky_relu", "what follows each hidden layer", choices=ACTIVATIONS)
 
-    # training
-    max_iter: int = knob(10000, "iterations of the whole run", unit="iterations", low=1, high=10_000_000)
-    batch_size: int = knob(8192, "texels per iteration", unit="texels", low=1, high=1 << 22)
+    batch_size: int = knob(8192, "texels per iteration", unit="texels", low=1, high=1 << 22, section="training")
     learning_rate: float = knob(0.01, "Adam step size of the network", low=1e-7, high=10.0)
     grid_learning_rate: float = knob(0.01, "Adam step size of the grids", low=1e-7, high=10.0)
     lr_scheduler: str = knob("poly", "how learning rates fall over the run", choices=SCHEDULERS)
@@ -114,7 +119,7 @@ class Config:
     wrap_interval: int = knob(100, "iterations between two syncs of the borders", unit="iterations", low=1)
     wrap_levels: int = knob(0, "how many levels, from the finest, are synced; 0: all", unit="levels", low=0, high=15)
     texture_loss_weights: dict | str = knob(
-        dict.fromkeys(TEXTURE_MAPS, 1.0),
+        dict.fromkeys(MAPS, 1.0),
         "how much each map's squared error counts; equal: 1 each; auto: error relative to the map's contrast, weights "
         "proportional to 1 / max(variance of its channels at LOD 0, 0.02 squared), mean 1; or numbers in a config "
         "file, {diffuse: 2}",
@@ -125,8 +130,8 @@ class Config:
     )
     seed: int = knob(0, "seed of initial values, samples and noise", low=0, high=2**31 - 1)
 
-    # watching, saving and stopping
-    eval_interval: int = knob(2000, "iterations between evaluations of all LODs", unit="iterations", low=1)
+    eval_interval: int = knob(2000, "iterations between evaluations of all LODs", unit="iterations", low=1,
+                              section="watching, saving and stopping")  # fmt: skip
     eval_metrics: str = knob(
         "all", "psnr: PSNR and normal angle; all: also SSIM, FLIP, and LPIPS where its weights are on this machine; "
         "lpips: all, and the weights are downloaded", choices=EVAL_METRICS
@@ -138,8 +143,7 @@ class Config:
     early_stop_interval: int = knob(5000, "segments whose mean PSNR is compared", unit="iterations", low=1)
     early_stop_psnr_threshold: float = knob(0.01, "least gain of a segment over the last one", unit="dB", low=0.0)
 
-    # machine
-    device: str = knob("auto", "auto, cpu, cuda, cuda:N or mps")
+    device: str = knob("auto", "auto, cpu, cuda, cuda:N or mps", section="machine")
     engine: str = knob(
         "auto", "who computes a training step; auto: compiled kernels (cpu) on the CPU, Triton kernels (cuda) on an "
         "NVIDIA GPU where they work, else torch; tcnn: tiny-cuda-nn, where it is installed", choices=ENGINES,
@@ -153,8 +157,8 @@ class Config:
     )
     num_threads: int = knob(0, "CPU threads; 0: all cores. Same seed and threads: same bits", low=0, high=1024)
 
-    # many materials
-    groups_batching: bool = knob(False, "train every sub-folder of --groups_batch_dir that holds maps")
+    groups_batching: bool = knob(False, "train every sub-folder of --groups_batch_dir that holds maps",
+                                 section="many materials")  # fmt: skip
     groups_batch_dir: str = knob("data_batch", "folder with one sub-folder per material", unit="path")
     groups_save_dir: str = knob("save_batch", "receives one sub-folder per material", unit="path")
     groups_recursive: bool = knob(False, "sub-folders of sub-folders are materials too")
@@ -170,10 +174,14 @@ class Config:
     groups_gpus: float = knob(0.0, "Ray: GPUs that a material needs, shares too", unit="GPUs", low=0, high=64)
     groups_retries: int = knob(3, "Ray: new tries for a material whose node or process died", low=0, high=100)
 
+    # Names of the fields that the user set, in a file or as flags: a plan or a checkpoint decides the others. It is no
+    # knob, and is not written to config.json.
+    chosen: frozenset[str] = dataclasses.field(default=frozenset(), compare=False)
+
 
 AIMS = ("bpp", "target_psnr", "match")  # what decides a run's rate
 LOSS_WEIGHT = knob(1.0, "share of the loss", low=0.0)
-FIELDS = {field.name: field for field in dataclasses.fields(Config)}
+FIELDS = {field.name: field for field in dataclasses.fields(Config) if field.metadata}
 # What a checkpoint fixes: another value would be another model.
 ARCHITECTURE = (
     "quantize", "quantize_bits", "save_bits", "hash_grid_configs", "linear_color", *AIMS, "preset", "decoder",
@@ -186,13 +194,11 @@ CALL = ("mode", "load_dir", "load_iter") + tuple(n for n in FIELDS if n.startswi
 def build_parser() -> argparse.ArgumentParser:
     """A parser with one flag per scalar field of Config; flags that are not given stay out of the namespace."""
     parser = OneLineParser(
-        prog="train.py",
+        prog="train.py", usage="train.py [flags]", epilog="Lists and mappings are given in a --config file.",
         description="Compress a material (a folder of PBR maps) into small feature textures and a tiny network.",
-    )
-    parser.add_argument("--config", default="", help="YAML or JSON file with any of these fields [path]")
-    for name, field in FIELDS.items():
-        if field.default is not dataclasses.MISSING or field.metadata["words"]:
-            add_flag(parser, name, field)  # other lists and dictionaries are given in a config file
+    )  # fmt: skip
+    parser.add_argument("--config", default="", metavar="PATH", help="YAML or JSON file with any of these fields")
+    add_flags(parser, FIELDS)
     return parser
 
 
@@ -200,80 +206,18 @@ def parse_args(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """The values that the user gave, from the config file and, on top of it, the flags. Nothing is filled in."""
     given = vars(build_parser().parse_args(argv))
     path = given.pop("config")
-    values = load_config_file(path) if path else {}
-    values.update(given)
-    return values
-
-
-def load_config_file(path: str) -> dict[str, Any]:
-    """Read a YAML (or JSON, which is YAML) mapping of field names to values.
-
-    Raises: UserError when it cannot be read, is not a mapping, or names an unknown field.
-    """
-    try:
-        with Path(path).open("rb") as stream:  # a pipe is welcome: --config <(...)
-            payload = stream.read(MAX_CONFIG_BYTES + 1)
-        text = payload.decode("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        raise UserError(f"--config {path}: cannot be read ({reason}); give the path of a YAML file") from error
-    if len(payload) > MAX_CONFIG_BYTES:
-        raise UserError(f"--config {path}: over {MAX_CONFIG_BYTES >> 10} KiB, which no configuration needs")
-    try:
-        values = _parse_yaml(text)
-    except Exception as error:  # PyYAML meets odd scalars, such as '!!int _', with an IndexError; no code of ours runs
-        reason = str(getattr(error, "problem_mark", "") or error or type(error).__name__)
-        where = f"{' '.join(reason.split()):.200}"
-        raise UserError(f"--config {path}: not valid YAML ({where}); write one 'field: value' per line") from error
-    if values is None:
-        return {}
-    if not isinstance(values, dict):
-        raise UserError(f"--config {path}: expected 'field: value' lines, found a {type(values).__name__}")
-    for name in values:
-        if name not in FIELDS:
-            raise UserError(f"--config {path}: unknown field {brief(name)}{_suggest(name, FIELDS)}")
-    return values
-
-
-def _parse_yaml(text: str) -> Any:
-    """yaml.safe_load of a document that is not more than it looks.
-
-    A few lines of aliases of aliases stand for more entries than there is memory: they are counted before they are
-    made. Raises: yaml.YAMLError and, from PyYAML's constructors, anything.
-    """
-    import yaml
-
-    loader = yaml.SafeLoader(text)
-    try:
-        node = loader.get_single_node()
-        if node is None:
-            return None
-        if _node_count(node, {}) > MAX_CONFIG_NODES:
-            raise ValueError(f"more than {MAX_CONFIG_NODES} entries, aliases included")
-        return loader.construct_document(node)
-    finally:
-        loader.dispose()
-
-
-def _node_count(node: Any, counts: dict[int, float]) -> float:
-    """Nodes of a YAML document with every alias written out; infinite where one holds itself."""
-    if id(node) not in counts:
-        counts[id(node)] = math.inf  # until it is known
-        parts = node.value if isinstance(node.value, list) else []
-        children = [child for part in parts for child in (part if isinstance(part, tuple) else (part,))]
-        counts[id(node)] = 1 + sum(_node_count(child, counts) for child in children)
-    return counts[id(node)]
+    return {**(load_config_file(path, FIELDS) if path else {}), **given}
 
 
 # --- values --------------------------------------------------------------------------------------------------------
 
 
 def make_config(values: Mapping[str, Any]) -> Config:
-    """A validated Config of the defaults with `values` on top.
+    """A validated Config of the defaults with `values` on top; their names are its `chosen`.
 
     Raises: UserError naming the flag, what it accepts and what was given.
     """
-    checked = {name: check_value(f"--{name}", FIELDS[name], value) for name, value in values.items()}
+    checked = check_values(FIELDS, values)
     if "hash_grid_configs" in checked:
         if len(checked["hash_grid_configs"]) > MAX_GRIDS:
             found = len(checked["hash_grid_configs"])
@@ -281,8 +225,8 @@ def make_config(values: Mapping[str, Any]) -> Config:
         checked["hash_grid_configs"] = [_grid_entry(i, entry) for i, entry in enumerate(checked["hash_grid_configs"])]
     if "texture_loss_weights" in checked:
         checked["texture_loss_weights"] = _loss_weights(checked["texture_loss_weights"])
-    config = Config(**checked)
-    _check_combinations(config, values)
+    config = Config(**checked, chosen=frozenset(checked))
+    _check_combinations(config)
     return config
 
 
@@ -295,7 +239,7 @@ def _grid_entry(index: int, entry: Any) -> HashGridConfig:
     fields = {field.name: field for field in dataclasses.fields(HashGridConfig)}
     for name in entry:
         if name not in fields:
-            raise UserError(f"{where}: unknown field {brief(name)}{_suggest(name, fields)}")
+            raise UserError(f"{where}: unknown field {brief(name)}{suggest(name, fields)}")
     return HashGridConfig(**{name: check_value(f"{where}.{name}", fields[name], entry[name]) for name in entry})
 
 
@@ -303,17 +247,17 @@ def _loss_weights(weights: dict | str) -> dict[str, float] | str:
     """Every map's weight; 'auto' stays: it is resolved when the material is known."""
     if weights == "auto":
         return weights
-    merged = dict.fromkeys(TEXTURE_MAPS, 1.0)
+    merged = dict.fromkeys(MAPS, 1.0)
     if weights == "equal":
         return merged
     for name, weight in weights.items():
         if name not in merged:
-            raise UserError(f"texture_loss_weights: unknown map {brief(name)}{_suggest(name, merged)}")
+            raise UserError(f"texture_loss_weights: unknown map {brief(name)}{suggest(name, merged)}")
         merged[name] = check_value(f"texture_loss_weights.{name}", LOSS_WEIGHT, weight)
     return merged
 
 
-def _check_combinations(config: Config, given: Mapping[str, Any]) -> None:
+def _check_combinations(config: Config) -> None:
     """Refuse what makes no sense together, before any work starts."""
     if config.n_neurons % 16:
         raise UserError(f"--n_neurons: expected a multiple of 16, got {config.n_neurons}")
@@ -350,6 +294,7 @@ def _check_combinations(config: Config, given: Mapping[str, Any]) -> None:
 def to_dict(config: Config) -> dict[str, Any]:
     """Plain values of a configuration, for JSON and for a checkpoint; make_config reads them back."""
     values = dataclasses.asdict(config)
+    del values["chosen"]
     values["hash_grid_configs"] = [
         {name: value for name, value in dataclasses.asdict(grid).items() if value is not None}
         for grid in config.hash_grid_configs
@@ -369,3 +314,94 @@ def describe(config: Config) -> str:
         value = one_line(str(value))  # a path may hold anything
         lines.append(f"  {name:<{width}}  {value}")
     return "\n".join(lines)
+
+
+# --- export.py -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """The flags of export.py. Field order is the order of `--help`."""
+
+    load_dir: str = knob("", "run folder (outputs/<run>), or a folder with an export", unit="path", section="most used")
+    out_dir: str = knob("", "folder that receives the files", unit="path")
+    images: bool = knob(False, "decode the exported files to one PNG per map and LOD in out_dir/images")
+    describe: str = knob("", "print what the exported files in a folder, or of a run's checkpoint, are, and check "
+                         "them; files of the ancestor project too", unit="path")  # fmt: skip
+    viewer: str = knob("", "write one HTML page that shows the material, or all of a batch folder, decoded live in a "
+                       "browser", unit="path")  # fmt: skip
+    transcode: str = knob("", f"write ordinary textures of the decoded maps to out_dir/transcoded: some of "
+                          f"{', '.join(TEXTURE_FORMATS)}; without a value all of them", unit="formats",
+                          bare=",".join(TEXTURE_FORMATS))  # fmt: skip
+    shader: str = knob("", "write decoders for shaders to out_dir: any of hlsl,glsl,essl,wgsl,metal", unit="languages")
+
+    load_iter: int = knob(-1, "iteration; -1: the newest checkpoint", low=-1, section="reading")
+    max_pixels: int = knob(MAX_PIXELS, "largest material to decode, for --images and --transcode: width x height of "
+                           "LOD 0", unit="pixels", low=1, high=MOST_PIXELS)  # fmt: skip
+    assume: str = knob("", "what files without a manifest do not say, for --images: size=WxH, "
+                       "sampling=sampler|vertex|aligned, output=none|leaky_relu|hard_swish|hard_gelu, quantize_bits=N",
+                       unit="key=value,...")  # fmt: skip
+
+    dds_layout: str = knob(
+        "", "of the DDS files, and of the decoder that --shader writes for them. packed: words of several features; "
+        "filterable: an 8-bit channel per feature, for the hardware's filter; bgra4: the same for 4-bit features in "
+        "half the memory; not given: that of an export in --load_dir, else packed", choices=("", *LAYOUTS),
+        section="feature textures",
+    )  # fmt: skip
+
+    transcode_scalars: str = knob("bc4", "a BC4 texture for each scalar map, or occlusion, roughness and metallic in "
+                                  "a BC7 or BC1", choices=SCALAR_TEXTURES, section="ordinary textures")  # fmt: skip
+    transcode_quality: str = knob("normal", "effort of the BC7 encoder", choices=BC7_EFFORTS)
+
+    weights: str = knob("baked", "part of the shader, or in decoder_weights.bin", choices=SHADER_WEIGHTS,
+                        section="shaders")  # fmt: skip
+    weight_type: str = knob("float32", "how the shader stores weights", choices=SHADER_WEIGHT_TYPES)
+
+    data_dir: str = knob("", "source maps to compare with; of a batch folder the folder of their folders; not given: "
+                         "those of the run", unit="path", section="page")  # fmt: skip
+    viewer_source: int | None = knob(None, "longest side of the source maps in the page, 0: none; not given: at most "
+                                     "512, less where the page would grow past 700 kB and its materials",
+                                     unit="texels", low=0)  # fmt: skip
+
+    chosen: frozenset[str] = dataclasses.field(default=frozenset())  # names of the flags that were given
+
+    @property
+    def made_of_files(self) -> bool:
+        """Whether a flag asks for something that is made of exported files and goes into out_dir."""
+        return bool(self.images or self.shader or self.dds_layout or "transcode" in self.chosen)
+
+
+EXPORT_FIELDS = {field.name: field for field in dataclasses.fields(ExportOptions) if field.metadata}
+EXPORT_REFINES = {  # flag -> the flag without which it says nothing, and why
+    "assume": "--images beside it, for which files without a manifest are decoded",
+    "transcode_scalars": "--transcode beside it, which says in what formats",
+    "transcode_quality": "--transcode beside it, which says in what formats",
+    "weights": "--shader beside it, which says for what languages",
+    "weight_type": "--shader beside it, which says for what languages",
+    "data_dir": "--viewer beside it, the page that it is for",
+    "viewer_source": "--viewer beside it, the page that it is for",
+}
+
+
+def build_export_parser() -> argparse.ArgumentParser:
+    """A parser with one flag per field of ExportOptions; flags that are not given stay out of the namespace."""
+    parser = OneLineParser(
+        prog="export.py", usage="export.py [flags]",
+        description="Export a checkpoint again, make images, textures, shaders or a page of it, or say what it holds.",
+    )  # fmt: skip
+    add_flags(parser, EXPORT_FIELDS)
+    return parser
+
+
+def parse_export_options(argv: Sequence[str] | None = None) -> ExportOptions:
+    """The validated flags. Raises: UserError for a flag that lacks the one that it refines, or for no folder."""
+    given = check_values(EXPORT_FIELDS, vars(build_export_parser().parse_args(argv)))
+    options = ExportOptions(**given, chosen=frozenset(given))
+    for name, needed in EXPORT_REFINES.items():
+        if name in given and not given.get(needed.split()[0][2:]):
+            raise UserError(f"--{name}: expected {needed}")
+    if not (options.load_dir or options.describe):
+        raise UserError("expected --load_dir or --describe (see --help)")
+    if options.load_dir and options.describe:
+        raise UserError("--describe: expected without --load_dir; it names the folder itself")
+    return options

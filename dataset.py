@@ -8,7 +8,6 @@ import hashlib
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -20,6 +19,7 @@ from maps.channels import CHANNELS, MAPS, map_slice
 from maps.images import encode_png
 from maps.mips import linear_to_srgb, mip_chain, mip_sizes, round_to_codes, srgb_to_linear
 from maps.read_maps import read_maps
+from maps.record import Constant, MapRecord, MaterialRecord
 
 PNG_SAMPLE_TEXELS = 2**19  # of a map; of larger ones `Material.png_bytes` encodes every PNG_SAMPLE_STEP-th band
 PNG_SAMPLE_ROWS, PNG_SAMPLE_STEP = 16, 4
@@ -30,27 +30,14 @@ UNIT_NORMALS_TOLERANCE = 0.004
 
 TexelIndex = TensorType["texels", torch.int64]
 PresentValues = TensorType["texels", "present", torch.float32]
+DecodedValues = TensorType[..., CHANNELS]
 LevelValues = TensorType["height", "width", CHANNELS, torch.float32]
 
 
-def to_file_space(values: torch.Tensor, trained: Mapping[str, str], stored: Mapping[str, str]) -> torch.Tensor:
-    """(..., 11) values in the colour spaces `trained` (per map) -> `stored`: a diffuse that was decoded is encoded."""
-    if trained.get("diffuse") == stored.get("diffuse"):
-        return values
+def to_file_space(values: DecodedValues) -> DecodedValues:
+    """Values whose diffuse was trained in linear light -> with an sRGB diffuse, as in the file."""
     color = map_slice("diffuse")
     return torch.cat([linear_to_srgb(values[..., color]), values[..., color.stop :]], dim=-1)
-
-
-class Constant(NamedTuple):
-    """The one value that a channel has at every texel of every LOD, as the integer that is stored."""
-
-    code: int  # 0 .. 2**bit_depth - 1
-    bit_depth: int  # 8 or 16, as stored for training: `Material.bit_depth`
-
-    @property
-    def value(self) -> float:
-        """In [0, 1]; rounded to float32 it is what `Material.gather` returns."""
-        return self.code / (2**self.bit_depth - 1)
 
 
 def _uniform_columns(codes: np.ndarray) -> list[int]:
@@ -195,6 +182,23 @@ class Material:
         return digest.hexdigest()
 
     @property
+    def record(self) -> MaterialRecord:
+        """This material without its texels and their hash."""
+        return MaterialRecord(self.name, self.width, self.height, tuple(self._map_record(n) for n in self.present))
+
+    @property
+    def hashed_record(self) -> MaterialRecord:
+        """`record` with `sha256`, as files keep it; the first call reads all texels of LOD 0."""
+        return dataclasses.replace(self.record, sha256=self.sha256)
+
+    def _map_record(self, name: str) -> MapRecord:
+        spaces = self.color_space[name], self.file_color_space[name]
+        normal = (self.normal_convention, self.unit_normals) if name == "normal" else ()
+        return MapRecord(
+            name, *spaces, self.file_bit_depth[name], self.files[name], tuple(self.value_range[name]), *normal
+        )
+
+    @property
     def nbytes(self) -> int:
         """Bytes of the stored mip chain."""
         return sum(codes.numel() * codes.element_size() for codes in (self.codes8, self.codes16))
@@ -244,9 +248,9 @@ class Material:
             values[..., map_slice(name)] = codes.astype(np.float32) / np.float32(np.iinfo(codes.dtype).max)
         return torch.from_numpy(values).to(self.codes8.device)
 
-    def to_file_space(self, values: torch.Tensor) -> torch.Tensor:
-        """(..., 11) values in `color_space` -> `file_color_space`: a diffuse that was decoded is encoded again."""
-        return to_file_space(values, self.color_space, self.file_color_space)
+    def to_file_space(self, values: DecodedValues) -> DecodedValues:
+        """Values in `color_space` -> `file_color_space`: a diffuse that was decoded is encoded again."""
+        return values if self.color_space == self.file_color_space else to_file_space(values)
 
     def png_bytes(self) -> int:
         """Bytes of all maps of LOD 0 as PNG files with the files' bit depth.

@@ -16,10 +16,21 @@ from torch import nn
 from torchtyping import TensorType
 
 from configs import Config
-from dataset import Constant, Material
+from dataset import Material
 from maps.channels import CHANNELS
+from maps.record import Constant
 from quantize import codes_from_features, features_from_codes, hash_uniform, round_features
-from shape import PADDED_OUTPUTS, TEXEL_OFFSETS, DecoderSpec, GridSpec, aligned, input_layout, layer_sizes, model_shape
+from shape import (
+    PADDED_OUTPUTS,
+    TEXEL_OFFSETS,
+    DecoderSpec,
+    GridSpec,
+    ModelForm,
+    aligned,
+    input_layout,
+    layer_sizes,
+    model_shape,
+)
 
 Scalars = TensorType["n"]
 Positions = TensorType["n", 2]
@@ -120,6 +131,11 @@ class NeuralTexture(nn.Module):
         )
         learned = sorted(set(present_channels) - set(self.constants))
         self.weights = nn.ParameterList(nn.Parameter(w) for w in self._initial_weights(generator, learned))
+
+    @property
+    def form(self) -> ModelForm:
+        """This model without its trained numbers."""
+        return ModelForm(self.grids, self.decoder, self.num_lods, self.constants)
 
     def _initial_weights(self, generator: torch.Generator, learned: Sequence[int]) -> list[torch.Tensor]:
         weights = []

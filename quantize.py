@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torchtyping import TensorType
 
+from configs import QUANTIZE_BITS, SAVE_BITS
+
 Codes = TensorType["texels", "features"]
 
-QUANTIZE_BITS = (1, 2, 4, 8, 16)
-SAVE_BITS = (8, 16, 32, 64)
 FEATURE_LIMIT = 0.5  # trained features stay within the outer edges of the outermost cells
 
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from common.errors import UserError
-from configs import Config, HashGridConfig
+from configs import ACTIVATIONS, INTERPOLATIONS, Config, HashGridConfig
+from maps.record import Constant
 from quantize import features_per_texel
 
 ALIGNMENT = 16  # tiny-cuda-nn pads inputs and outputs of its networks to multiples of 16
 PADDED_OUTPUTS = 16
-INTERPOLATIONS = ("linear", "learned")
-ACTIVATIONS = ("leaky_relu", "hard_swish")
 TEXEL_OFFSETS = ((0, 0), (1, 0), (0, 1), (1, 1))  # (x, y) order of the four texels around a sample
 
 
@@ -128,6 +127,25 @@ def layer_sizes(layout: InputLayout, decoder: DecoderSpec) -> list[tuple[int, in
     """(outputs, inputs) of each weight matrix, in order."""
     sizes = [layout.total] + [decoder.n_neurons] * decoder.n_hidden_layers + [PADDED_OUTPUTS]
     return [(sizes[i + 1], sizes[i]) for i in range(len(sizes) - 1)]
+
+
+@dataclass(frozen=True)
+class ModelForm:
+    """Everything about a NeuralTexture but its trained numbers: what reading those from files takes."""
+
+    grids: tuple[GridSpec, ...]
+    decoder: DecoderSpec
+    num_lods: int
+    constants: Mapping[int, Constant] = field(default_factory=dict)  # by channel, see model.NeuralTexture
+
+    @property
+    def inputs(self) -> InputLayout:
+        return input_layout(self.grids, self.decoder)
+
+    @property
+    def layer_sizes(self) -> list[tuple[int, int]]:
+        """(outputs, inputs) of each weight matrix."""
+        return layer_sizes(self.inputs, self.decoder)
 
 
 # --- from a configuration ------------------------------------------------------------------------------------------

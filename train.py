@@ -22,16 +22,15 @@ from training.start import train_material
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; see --help. Returns the exit code."""
-    given = parse_args(argv)
-    config = make_config(given)
+    config = make_config(parse_args(argv))
     if config.groups_batching:
         from groups.batch import train_groups
 
-        return train_groups(config, given)
+        return train_groups(config)
     if config.mode == "infer":
-        infer(config, given)
+        infer(config)
         return 0
-    result = train_material(config, given)
+    result = train_material(config)
     return 0 if result.completed else 128 + result.interrupted_by
 
 

@@ -34,8 +34,8 @@ from bench.common import RESULTS, machine, save, use_threads
 from common.errors import UserError, run_command
 from configs import Config, to_dict
 from dataset import Material, load_material
+from engine.cpu.decoder import decode_lod
 from engine.cpu.library import KernelsUnavailable, load_kernels
-from formats.manifest import describe_material
 from metrics.decoded_maps import decode_in_file_space
 from metrics.scores import evaluate_lod
 from model import NeuralTexture, build_model
@@ -68,7 +68,7 @@ def ship(trained: NeuralTexture, shipped: NeuralTexture) -> None:
 
 def score(shipped: NeuralTexture, material: Material) -> float:
     """PSNR in dB over all channels of LOD 0, of 8-bit images in the files' colour spaces."""
-    decoded = decode_in_file_space(shipped, describe_material(material), 0)
+    decoded = decode_in_file_space(shipped, material.record, 0, decode_lod)
     scores = evaluate_lod(decoded, material.texels(0), material.present, with_ssim=False, with_lpips=False,
                           with_flip=False, exact=shipped.constants)  # fmt: skip
     return scores["psnr"]["all"]

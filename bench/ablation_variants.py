@@ -48,7 +48,7 @@ def recipe(
         given["decoder"] = decoder
     if iterations is not None:
         given["max_iter"] = iterations
-    return rates.plan(make_config(given), given, width, height)
+    return rates.plan(make_config(given), width, height)
 
 
 # --- features in training ------------------------------------------------------------------------------------------

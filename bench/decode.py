@@ -45,7 +45,7 @@ from describe.numpy_decoder import decode, read_texture
 from engine.cpu.decoder import decode_lod
 from engine.cpu.library import KernelsUnavailable, load_kernels, thread_count
 from formats.dds_layouts import LAYOUTS, layout_problem
-from formats.textures import form_of, write_textures
+from formats.textures import write_textures
 from model import NeuralTexture
 from shape import DecoderSpec, GridSpec, exact_halvings
 
@@ -125,7 +125,7 @@ def contestants(model: NeuralTexture, size: int, folder: Path, n_threads: int) -
     Raises: RuntimeError when they do not decode the same.
     """
     write_textures(folder, model)
-    texture = read_texture(folder, model.num_lods, **form_of(model))
+    texture = read_texture(folder, model.form)
     runs: dict[str, BandDecoder] = {
         "numpy": lambda first, rows: decode(texture, 0, size, size, slice(first, first + rows)),
         "torch": lambda first, rows: model.decode(0, size, size, rows=slice(first, first + rows)),

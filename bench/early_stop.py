@@ -18,7 +18,7 @@ from bench.common import parser, save
 from common.errors import run_command
 from configs import make_config
 from training.start import train_material
-from training.trainer import Result
+from training.summary import Result
 
 
 def measure(folder: str, settings: dict[str, Any], save_dir: str) -> dict[str, Any]:
@@ -38,7 +38,7 @@ def measure(folder: str, settings: dict[str, Any], save_dir: str) -> dict[str, A
 
 
 def _train(given: dict[str, Any]) -> Result:
-    return train_material(make_config(given), given, say=lambda text: None, quiet=True)
+    return train_material(make_config(given), say=lambda text: None, quiet=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -218,7 +218,7 @@ def measure_run(folder: str, engine: str, n_threads: int = 0, **settings: Any) -
     with tempfile.TemporaryDirectory() as save_dir:
         given = {**settings, "data_dir": folder, "save_dir": save_dir, "device": "cpu", "engine": engine,
                  "num_threads": n_threads}  # fmt: skip
-        result = train_material(make_config(given), given, say=lambda text: None, quiet=True)
+        result = train_material(make_config(given), say=lambda text: None, quiet=True)
     if not result.completed:
         raise KeyboardInterrupt
     return {

@@ -195,7 +195,7 @@ def measure_preset(
     """
     device.release()
     given = {"preset": preset, "bpp": BPP, "engine": engine, "device": str(device.where), **settings}
-    config = plan(make_config(given), given, material.width, material.height)
+    config = plan(make_config(given), material.width, material.height)
     if not refine:
         config = dataclasses.replace(config, refine=0)
     started = time.perf_counter()

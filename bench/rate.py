@@ -32,6 +32,7 @@ from common.files import write_text
 from common.knobs import OneLineParser
 from configs import PRESETS, make_config
 from dataset import Material, load_material
+from engine.cpu.decoder import decode_lod
 from formats.textures import read_export
 from maps.channels import map_slice
 from metrics.decoded_maps import decode_in_file_space, to_8_bit
@@ -80,18 +81,18 @@ def our_run(folder: str, bpp: float, preset: str, save_dir: str, **settings: Any
     given = {**run_settings(bpp, preset), **settings, "data_dir": folder,
              "save_dir": save_dir}  # fmt: skip
     started = time.perf_counter()
-    result = train_material(make_config(given), given, say=lambda text: None, quiet=True)
+    result = train_material(make_config(given), say=lambda text: None, quiet=True)
     seconds = time.perf_counter() - started
     if not result.completed:
         raise KeyboardInterrupt
     exported = read_export(find_checkpoint(result.run, result.iteration))
-    decoded = decode_in_file_space(exported.model, exported.manifest["material"], 0).cpu()
+    decoded = decode_in_file_space(exported.model, exported.manifest.material, 0, decode_lod).cpu()
     source, exact = material.texels(0).cpu(), exported.model.constants
     scores = evaluate_lod(decoded, source, material.present, exact=exact, with_lpips=False)
     entry = entry_of(material, "ours", scores, result.rates["bpp"], seconds)
     entry.update(
         target_bpp=bpp,
-        bytes=exported.manifest["bytes_on_disk"],
+        bytes=exported.manifest.bytes_on_disk,
         lods=[lod["psnr"]["all"] for lod in result.metrics["lods"]],
         settings={"preset": preset, "iterations": result.iteration, "bpp_all_mips": result.rates["all_mips"],
                   "training_seconds": result.seconds},

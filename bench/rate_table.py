@@ -26,6 +26,7 @@ from common.errors import UserError, run_command
 from common.files import write_text
 from configs import Config, make_config
 from dataset import Material, load_material
+from engine.cpu.decoder import decode_lod
 from engine.create import create_engine
 from engine.schedule import Schedule
 from metrics.evaluate import metric_options, score_lod
@@ -81,7 +82,8 @@ def train(config: Config, material: Material) -> tuple[list[float], float]:
         engine.step(min(engine.chunk, config.max_iter - engine.iteration))
     seconds = (time.process_time() - started) / torch.get_num_threads()
     engine.sync()
-    scores = [score_lod(model, material, lod, **metric_options("psnr")) for lod in range(min(LODS, material.num_lods))]
+    options = {"decode": decode_lod, **metric_options("psnr")}
+    scores = [score_lod(model, material, lod, **options) for lod in range(min(LODS, material.num_lods))]
     return [lod["psnr"]["all"] for lod in scores], seconds
 
 
@@ -92,7 +94,7 @@ def measure(row: Row, decoder: str, material: Material, seconds: float) -> dict[
         aim = make_config({"decoder": decoder, "bpp": row.bpp, "num_threads": torch.get_num_threads()})
         effort = dataclasses.replace(load_table()["presets"]["balanced"], iterations=iterations, batch_size=BATCH_SIZE,
                                      most_neurons=row.n_neurons, refine=0, patient=False)  # fmt: skip
-        return plan_with(row, effort, row.bpp, decoder, aim, {}, material.width, material.height)
+        return plan_with(row, effort, row.bpp, decoder, aim, material.width, material.height)
 
     _, took = train(planned(TIMED_ITERATIONS), material)
     config = planned(max(round(seconds / took * TIMED_ITERATIONS), 1))

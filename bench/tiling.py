@@ -24,6 +24,7 @@ from common.errors import run_command
 from common.files import write_bytes
 from configs import make_config
 from dataset import Material, load_material
+from engine.cpu.decoder import decode_lod
 from maps.images import encode_png
 from metrics.decoded_maps import decode_in_file_space
 from training.checkpoint import load_checkpoint
@@ -53,10 +54,11 @@ def measure(folder: str, settings: dict[str, Any]) -> list[dict[str, Any]]:
         with tempfile.TemporaryDirectory() as data_dir, tempfile.TemporaryDirectory() as save_dir:
             write_rolled(material, roll, data_dir)
             given = {**settings, "data_dir": data_dir, "save_dir": save_dir}
-            result = train_material(make_config(given), given, say=lambda text: None, quiet=True)
+            result = train_material(make_config(given), say=lambda text: None, quiet=True)
             checkpoint = load_checkpoint(result.run)
             present = material.present_channels
-            decoded = decode_in_file_space(checkpoint.model, checkpoint.material, 0)[..., present].clamp(0, 1)
+            decoded = decode_in_file_space(checkpoint.model, checkpoint.material, 0, decode_lod)
+            decoded = decoded[..., present].clamp(0, 1)
             source = load_material(data_dir).texels(0)[..., present]
         entries.append(
             {

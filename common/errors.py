@@ -10,6 +10,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+Say = Callable[[str], None]  # receives lines that are meant for the user; print by default
+
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 EXIT_BROKEN_PIPE = 141  # 128 + SIGPIPE

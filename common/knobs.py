@@ -16,13 +16,18 @@ MOST_INT = 2**53  # of any number; Python does not print those of thousands of d
 
 
 def knob(default: Any, help: str, *, unit: str = "", low: float | None = None, high: float | None = None, choices=(),
-         words=()):  # fmt: skip
+         words=(), bare: Any = None, section: str = "") -> Any:  # fmt: skip
     """A dataclass field with what the command line, the validation and the documentation need to know about it.
 
-    words: what a mapping may be instead of one; the command line takes these.
+    Args:
+        low, high: the range of a number, both included; None: without a limit.
+        choices: the values that it can have.
+        words: values that it can have instead of a mapping; the command line takes only these.
+        bare: the value of the flag when it is given without one; None: a value is required.
+        section: heading in --help of this field and of those after it.
     """
     metadata = {"help": help, "unit": unit, "low": low, "high": high, "choices": tuple(choices),
-                "words": tuple(words)}  # fmt: skip
+                "words": tuple(words), "bare": bare, "section": section}  # fmt: skip
     if isinstance(default, (dict, list)):
         return dataclasses.field(default_factory=lambda: type(default)(default), metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
@@ -68,34 +73,51 @@ def help_text(field: dataclasses.Field) -> str:
     return text.replace("%", "%%")
 
 
-def add_flag(parser: argparse.ArgumentParser, name: str, field: dataclasses.Field, **changes: Any) -> None:
+def add_flags(parser: argparse.ArgumentParser, fields: Mapping[str, dataclasses.Field]) -> None:
+    """A flag for each field that one argument can hold, in the groups of --help that `section` names."""
+    group: Any = parser
+    for name, field in fields.items():
+        if field.metadata["section"]:
+            group = parser.add_argument_group(field.metadata["section"])
+        if field.default is not dataclasses.MISSING or field.metadata["words"]:
+            add_flag(group, name, field)
+
+
+def add_flag(parser: Any, name: str, field: dataclasses.Field, **changes: Any) -> None:
     """Add --name for a field, of its type and with its help; not given, it stays out of the namespace.
 
     A flag of True or False may be given without a value, which is True.
 
     Args:
-        changes: of what add_argument is called with.
+        parser: an ArgumentParser or a group of one.
+        changes: arguments of add_argument that replace those made here.
     """
-    kind = type(field.default) if field.default is not dataclasses.MISSING else str
-    options: dict[str, Any] = {"default": argparse.SUPPRESS, "help": help_text(field)}
+    kind, bare = str if field.default is dataclasses.MISSING else _kind(field), field.metadata["bare"]
+    metavar = field.metadata["unit"] if kind is str and field.metadata["unit"] else kind.__name__
+    options: dict[str, Any] = {"default": argparse.SUPPRESS, "help": help_text(field), "metavar": metavar.upper()}
     if kind is bool:
         options.update(type=parse_bool, nargs="?", const=True, metavar="BOOL")
     else:
-        options.update(type=kind, metavar=kind.__name__.upper())
+        options.update(type=kind, **({} if bare is None else {"nargs": "?", "const": bare}))
     parser.add_argument(f"--{name}", **{**options, **changes})
 
 
-def _suggest(name: Any, known: Mapping) -> str:
+def suggest(name: Any, known: Mapping) -> str:
+    """The end of an error about an unknown name: the known one that looks like it, or all of them."""
     close = difflib.get_close_matches(brief(name).strip("'"), list(known), n=1)
     return f"; did you mean {close[0]!r}?" if close else f"; known fields are {', '.join(known)}"
+
+
+def check_values(fields: Mapping[str, dataclasses.Field], values: Mapping[str, Any]) -> dict[str, Any]:
+    """check_value of each of `values`, by the names of their flags. Raises: UserError."""
+    return {name: check_value(f"--{name}", fields[name], value) for name, value in values.items()}
 
 
 def check_value(flag: str, field: dataclasses.Field, value: Any) -> Any:
     """`value` as the field's type, inside its range. Raises: UserError that names `flag`."""
     facts = field.metadata
-    default = field.default if field.default is not dataclasses.MISSING else field.default_factory()
-    kind = type(default) if default is not None else (int if "int" in str(field.type) else float)
-    if default is None and value is None:
+    kind = _kind(field)
+    if field.default is None and value is None:
         return None
     if isinstance(value, str) and facts["words"]:
         if value not in facts["words"]:
@@ -125,6 +147,15 @@ def check_value(flag: str, field: dataclasses.Field, value: Any) -> Any:
         limits = f"{low:g} to {high:g}" if high is not None else f"{low:g} or more"
         raise UserError(f"{flag}: expected {limits}{' ' + facts['unit'] if facts['unit'] else ''}, got {_given(value)}")
     return value
+
+
+def _kind(field: dataclasses.Field) -> type:
+    """The type of a field's values."""
+    if field.default is dataclasses.MISSING:
+        return type(field.default_factory())
+    if field.default is None:
+        return int if "int" in str(field.type) else float
+    return type(field.default)
 
 
 def _given(value: Any) -> str:

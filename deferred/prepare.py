@@ -18,13 +18,13 @@ import dataclasses
 import io
 import math
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from common.errors import UserError, quote, run_command
+from common.errors import Say, UserError, quote, run_command
 from common.events import progress_bar
 from common.files import make_folder, write_bytes, write_json
 from common.knobs import OneLineParser, add_flag, check_value, knob
@@ -125,7 +125,7 @@ def make_scene(options: PrepareOptions) -> tuple[Geometry, Albedo]:
     return MeshGeometry(mesh, options.caster), TextureAlbedo(own)
 
 
-def prepare(options: PrepareOptions, folder: Path, say: Callable[[str], None] = print) -> None:
+def prepare(options: PrepareOptions, folder: Path, say: Say = print) -> None:
     """Render every view into `folder`. Raises: UserError."""
     low, high = numbers(options.elevation, "--elevation", 2, low=-math.inf)
     if not -90 <= low <= high <= 90:
@@ -176,7 +176,7 @@ def write_array(path: Path, array: np.ndarray) -> None:
     write_bytes(path, stream.getvalue())
 
 
-def data_folder(given: str, say: Callable[[str], None] = print) -> Path:
+def data_folder(given: str, say: Say = print) -> Path:
     """The folder of --data; for '' the sample, rendered if it is not there."""
     if given:
         return Path(given)

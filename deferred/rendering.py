@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from common.errors import UserError, quote
+from common.errors import Say, UserError, quote
 from common.files import make_folder
 from common.video import write_video
 from deferred import checkpoints
@@ -21,7 +21,6 @@ from deferred.pictures import save_png
 from deferred.prepare import data_folder
 from deferred.util import id_name, parse_ids, surface_psnr
 
-Say = Callable[[str], None]
 VIDEO = "render.mp4"
 
 

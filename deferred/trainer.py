@@ -29,7 +29,6 @@ from deferred.schedule import make_optimiser, rate_factor, set_rates
 from deferred.util import masked_l1
 from maps.images import encode_png
 
-Say = Callable[[str], None]
 SAVE_SECONDS = 300.0  # between the ends of two epochs that a killed run can go on from
 PICTURES = 10  # times in a run that images go to TensorBoard
 LOSSES = ("total", "texture", "render")

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from common.device import choose_device
-from common.errors import UserError, quote, shell_quote
+from common.errors import Say, UserError, quote, shell_quote
 from common.events import EventFile
 from common.files import write_json
 from common.run_folder import new_stamped_folder
@@ -37,7 +37,6 @@ from deferred.trainer import Trainer
 from deferred.util import format_ids, parse_ids
 from metrics.pictures import display_pixels
 
-Say = Callable[[str], None]
 REPORT, PAGE, STRIP, TEXTURE = "report.json", "report.html", "comparison.png", "texture.png"
 
 

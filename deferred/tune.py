@@ -16,12 +16,12 @@ import common.before_torch  # isort: skip  # noqa: F401  # before torch
 import dataclasses
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from common.device import choose_device
-from common.errors import UserError, quote, run_command
+from common.errors import Say, UserError, quote, run_command
 from common.events import EventFile
 from common.files import make_folder, write_json
 from common.knobs import check_value, help_text, knob
@@ -57,7 +57,7 @@ def import_optuna() -> Any:
     return optuna
 
 
-def tune(own: TuneOptions, given: Mapping[str, Any], say: Callable[[str], None] = print) -> dict[str, Any]:
+def tune(own: TuneOptions, given: Mapping[str, Any], say: Say = print) -> dict[str, Any]:
     """Run the search; returns what tune.json holds. Raises: UserError."""
     optuna = import_optuna()
     options = options_for("train", given, say)

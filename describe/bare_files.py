@@ -7,15 +7,14 @@ bits stretched to 0..255 (times 255/(2^b - 1)); features past the fourth and coa
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
-from common.errors import UserError
+from common.errors import Say, UserError, one_line
 from common.files import make_folder
 from configs import MAX_PIXELS
 from describe.numpy_decoder import (
@@ -25,14 +24,16 @@ from describe.numpy_decoder import (
     decode,
     features_of,
     read_texture,
-    split_weights,
 )
 from formats.dds import MAX_SIZE, DdsInfo, read_dds_info
 from formats.manifest import MANIFEST, NETWORK
-from formats.network_file import check_info, info_fields, read_network
+from formats.network_file import GridInfo, NetworkInfo, parse_any_info, read_network, split_weights
 from maps.channels import CHANNELS as OUTPUTS
-from maps.channels import MAPS, map_slice
+from maps.channels import MAPS
+from maps.record import MapRecord, MaterialRecord
 from metrics.decoded_maps import decode_maps, save_map_images
+from quantize import QUANTIZE_BITS
+from shape import DecoderSpec
 
 MOST_NEURONS = 4096
 CHANNELS_HELD = 4  # features that a texel of the ancestor's textures has room for
@@ -52,10 +53,10 @@ class Assumptions:
 
 @dataclass
 class BareTexture:
-    """A texture, and what a manifest would say of it."""
+    """A texture, and what a manifest would add."""
 
     texture: FileTexture
-    material: dict[str, Any]  # as manifest.describe_material
+    material: MaterialRecord
     lods: int  # how many can be decoded
     assumed: list[str] = field(default_factory=list)  # lines for people
 
@@ -88,13 +89,9 @@ def parse_assumptions(text: str) -> Assumptions:
 # --- layout --------------------------------------------------------------------------------------------------------
 
 
-def layout_of(info: DdsInfo, grid: Mapping[str, int]) -> str:
-    """WORDS, ours, or CHANNELS, the ancestor's: what a texture of a grid holds, told from its header.
-
-    Args:
-        grid: its entry of network_file.info_fields.
-    """
-    ours = info.mips > 1 or (grid["n_levels"] == 1 and info.counts_mips)  # the ancestor's headers do not count
+def layout_of(info: DdsInfo, grid: GridInfo) -> str:
+    """WORDS, ours, or CHANNELS, the ancestor's: what a texture of a grid holds, told from its header."""
+    ours = info.mips > 1 or (grid.n_levels == 1 and info.counts_mips)  # the ancestor's headers do not count
     return WORDS if ours else CHANNELS
 
 
@@ -122,28 +119,33 @@ def read_texels(path: Path, info: DdsInfo) -> np.ndarray:
 # --- reading -------------------------------------------------------------------------------------------------------
 
 
-def read_bare_files(folder: Path, given: Assumptions) -> BareTexture:
+def read_bare_files(folder: Path, given: Assumptions, max_pixels: int = MAX_PIXELS) -> BareTexture:
     """The texture in a folder with network_data.npz and DDS files, but no manifest.
 
+    Args:
+        max_pixels: width x height of the largest material to decode.
     Raises: UserError when a file is missing, damaged, does not fit the others, or is in a form that needs a manifest.
     """
     path = folder / NETWORK
-    info, network = read_network(path)
-    grids, decoder = info_fields(info, str(path))
-    check_info(info, grids, decoder, path)
+    numbers, network = read_network(path)
+    info = parse_any_info(numbers, str(path))
+    grids = info.grids
     layouts, infos = [], []
     for index, grid in enumerate(grids):
         name = folder / f"hash_grid_{index}.dds"
         infos.append(read_dds_info(name))
         layouts.append(layout_of(infos[-1], grid))
-    finest = grids[0]["base_resolution"] << (grids[0]["n_levels"] - 1)
+    finest = grids[0].max_resolution
     ancestor = CHANNELS in layouts
     size = given.size or ((finest, finest) if ancestor else (2 * finest, 2 * finest))
-    if size[0] * size[1] > MAX_PIXELS:
-        raise UserError(f"{path}: expected a material of at most {MAX_PIXELS} texels, found {size[0]} x {size[1]}")
+    if size[0] * size[1] > max_pixels:
+        raise UserError(
+            f"{path}: expected a material of at most {max_pixels} texels, found {size[0]} x {size[1]}; raise "
+            "--max_pixels if that is right"
+        )
     num_lods = max(size).bit_length()
     if not ancestor:
-        return _ours(folder, given, size, num_lods)
+        return _ours(folder, info, given, size, num_lods)
     lines: list[str] = []
     levels = []
     for index, (grid, found, layout) in enumerate(zip(grids, infos, layouts)):
@@ -151,12 +153,11 @@ def read_bare_files(folder: Path, given: Assumptions) -> BareTexture:
         if layout == WORDS:
             raise UserError(f"{name}: holds words, unlike the other grids; the files are of different exports")
         levels.append([_channel_features(name, found, grid, given.quantize_bits, lines)])
-    weights = _ancestor_weights(network, grids, decoder, path)
+    weights = _ancestor_weights(network, info, path)
     sampling, output = given.sampling or "vertex", given.output or "leaky_relu"
-    texture = FileTexture(
-        levels, weights, num_lods, decoder["n_frequencies"], sampling=sampling, output_activation=output
-    )
-    flat = all(grid["n_levels"] == 1 for grid in grids)
+    decoder = DecoderSpec(info.n_frequencies)
+    texture = FileTexture(levels, weights, num_lods, decoder, sampling=sampling, output_activation=output)
+    flat = all(grid.n_levels == 1 for grid in grids)
     lines += [
         _size_line(given, size, "as large as grid 0"),
         f"codes: {_code_listing(grids)}, stretched to 0..255, first feature in R",
@@ -180,8 +181,8 @@ _SAMPLING_WORDS = {
 }
 
 
-def _ours(folder: Path, given: Assumptions, size: tuple[int, int], num_lods: int) -> BareTexture:
-    texture = read_texture(folder, num_lods)
+def _ours(folder: Path, info: NetworkInfo, given: Assumptions, size: tuple[int, int], num_lods: int) -> BareTexture:
+    texture = read_texture(folder, info.reference_form(num_lods))
     texture = replace(
         texture, sampling=given.sampling or texture.sampling, output_activation=given.output or "none"
     )
@@ -197,24 +198,24 @@ def _size_line(given: Assumptions, size: tuple[int, int], why: str) -> str:
     return f"size {size[0]} x {size[1]}" + ("" if given.size else f": {why}")
 
 
-def _code_listing(grids: Sequence[Mapping[str, int]]) -> str:
-    return ", ".join(f"{grid['quantize_bits']} bits in grid {index}" for index, grid in enumerate(grids))
+def _code_listing(grids: Sequence[GridInfo]) -> str:
+    return ", ".join(f"{grid.quantize_bits} bits in grid {index}" for index, grid in enumerate(grids))
 
 
 def _channel_features(
-    path: Path, info: DdsInfo, grid: Mapping[str, int], trained_bits: int, lines: list[str]
+    path: Path, info: DdsInfo, grid: GridInfo, trained_bits: int, lines: list[str]
 ) -> np.ndarray:
     """(R, R, features) of a texture in the ancestor's layout; of features that it does not hold a line tells."""
-    finest = grid["base_resolution"] << (grid["n_levels"] - 1)
+    finest, bits, features = grid.max_resolution, grid.quantize_bits, grid.features
     if (info.width, info.height) != (finest, finest):
         found = f"{info.width} x {info.height}"
         raise UserError(f"{path}: expected {finest} x {finest} as the network file says, found {found}")
-    if grid["quantize_bits"] not in (1, 2, 4, 8, 16):
-        raise UserError(f"{path}: expected codes of 1, 2, 4, 8 or 16 bits, info says {grid['quantize_bits']}")
-    texels, bits, features = read_texels(path, info), grid["quantize_bits"], grid["features"]
-    if features != grid["save_bits"] // bits:
+    if bits not in QUANTIZE_BITS:
+        raise UserError(f"{path}: expected codes of 1, 2, 4, 8 or 16 bits, info says {bits}")
+    texels = read_texels(path, info)
+    if features != grid.save_bits // bits:
         raise UserError(
-            f"{path}: expected {grid['save_bits'] // bits} features of {bits} bits in words of {grid['save_bits']}, "
+            f"{path}: expected {grid.save_bits // bits} features of {bits} bits in words of {grid.save_bits}, "
             f"info says {features}; {NETWORK} is damaged"
         )
     held = min(features, CHANNELS_HELD)
@@ -245,47 +246,40 @@ def _channel_features(
     return features_of(codes, bits)
 
 
-def _ancestor_weights(
-    network: np.ndarray, grids: Sequence[Mapping[str, int]], decoder: Mapping[str, int], path: Path
-) -> list[np.ndarray]:
+def _ancestor_weights(network: np.ndarray, info: NetworkInfo, path: Path) -> list[np.ndarray]:
     """The matrices of a network whose number of inputs follows from its length, without the inputs of features that no
     file has: those are 0. Raises: UserError when there are no such matrices."""
-    inputs = bare_inputs(len(network), grids, decoder)
-    if inputs is None or decoder["padded_outputs"] < OUTPUTS:
+    inputs = bare_inputs(len(network), info)
+    if inputs is None or info.padded_outputs < OUTPUTS:
         raise UserError(
             f"{path}: its {len(network)} weights do not fit the grids and layers in info, or it has fewer than "
             f"{OUTPUTS} outputs; it is damaged or of another form"
         )
-    if max(inputs, decoder["n_neurons"]) > MOST_NEURONS:
+    if max(inputs, info.n_neurons) > MOST_NEURONS:
         raise UserError(f"{path}: expected layers of at most {MOST_NEURONS} neurons, found {inputs} inputs; refused")
-    weights = split_weights(network, inputs, decoder)
-    first, missing = 2 * decoder["n_frequencies"], []
-    for grid in grids:
-        missing += range(first + CHANNELS_HELD, first + grid["features"])
-        first += grid["features"]
-    return [np.delete(weights[0], missing, axis=1), *weights[1:]]
+    first_matrix, *others = split_weights(network, info.layer_sizes(inputs))
+    first, missing = 2 * info.n_frequencies, []
+    for grid in info.grids:
+        missing += range(first + CHANNELS_HELD, first + grid.features)
+        first += grid.features
+    return [np.delete(first_matrix, missing, axis=1), *others]
 
 
-def bare_inputs(weights: int, grids: Sequence[Mapping[str, int]], decoder: Mapping[str, int]) -> int | None:
+def bare_inputs(n_weights: int, info: NetworkInfo) -> int | None:
     """Inputs of a network with so many weights; None when they do not fit its layers or are too few for the grids."""
-    neurons, hidden, outputs = decoder["n_neurons"], decoder["n_hidden_layers"], decoder["padded_outputs"]
-    later = neurons * neurons * max(hidden - 1, 0) + outputs * neurons * (hidden > 0)
-    inputs, rest = divmod(weights - later, neurons if hidden else outputs)
-    return None if rest or inputs < least_inputs(grids, decoder) else inputs
+    (first_outputs, _), *others = info.layer_sizes(0)
+    inputs, rest = divmod(n_weights - sum(outputs * ins for outputs, ins in others), first_outputs)
+    return None if rest or inputs < least_inputs(info) else inputs
 
 
-def least_inputs(grids: Sequence[Mapping[str, int]], decoder: Mapping[str, int]) -> int:
+def least_inputs(info: NetworkInfo) -> int:
     """Waves, features and LOD."""
-    return 2 * decoder["n_frequencies"] + sum(grid["features"] for grid in grids) + 1
+    return 2 * info.n_frequencies + sum(grid.features for grid in info.grids) + 1
 
 
-def _material(folder: Path, size: tuple[int, int]) -> dict[str, Any]:
-    maps = []
-    for name in MAPS:
-        part, space = map_slice(name), "srgb" if name == "diffuse" else "linear"
-        maps.append({"map": name, "channels": list(range(part.start, part.stop)), "color_space": space,
-                     "file_color_space": space, "bit_depth": 8})  # fmt: skip
-    return {"name": folder.name, "width": size[0], "height": size[1], "num_lods": max(size).bit_length(), "maps": maps}
+def _material(folder: Path, size: tuple[int, int]) -> MaterialRecord:
+    spaces = {name: "srgb" if name == "diffuse" else "linear" for name in MAPS}
+    return MaterialRecord(folder.name, *size, tuple(MapRecord(name, space, space) for name, space in spaces.items()))
 
 
 # --- images --------------------------------------------------------------------------------------------------------
@@ -307,13 +301,29 @@ def save_bare_images(folder: Path, bare: BareTexture) -> tuple[list[Path], list[
             empty = [name for name, image in maps.items() if not image.any()]
             if empty:
                 notes.append(f"0 at every texel, so probably no map of the material: {', '.join(empty)}")
-    width, height = bare.material["width"], bare.material["height"]
+    width, height = bare.material.lod_size(0)
     loud = (decode(bare.texture, 0, width, height, slice(0, max(height // 8, 1))) > LOUD).mean()
     if loud > LOUD_SHARE and bare.texture.output_activation in ("none", "leaky_relu"):
         notes.append(
             f"{loud:.0%} of the values are above {LOUD}, too many for maps: perhaps --assume output=hard_swish"
         )
     return paths, notes
+
+
+def decode_bare_files(folder: Path, out_dir: Path, assume: str, max_pixels: int, say: Say = print) -> None:
+    """Write the images of files without a manifest to `out_dir`, and tell what had to be assumed for them.
+
+    Args:
+        assume: what is known of the files, see parse_assumptions.
+        max_pixels: texels of the largest material to decode.
+    """
+    bare = read_bare_files(folder, parse_assumptions(assume), max_pixels)
+    say("assumed, since the files do not say (--assume changes it):")
+    for line in bare.assumed:
+        say(f"  {one_line(line)}")
+    paths, notes = save_bare_images(out_dir, bare)
+    for line in [f"{len(paths)} images in {out_dir}", *notes]:
+        say(line)
 
 
 def is_bare(folder: Path) -> bool:

@@ -11,22 +11,28 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from common.errors import UserError, counted, quote, what_is_wrong
+from common.errors import Say, UserError, counted, one_line, quote, what_is_wrong
 from common.files import sha256_of
 from describe.bare_files import WORDS, bare_inputs, layout_of, least_inputs
-from formats.dds import TEXEL_BYTES, DdsInfo, read_dds_info
+from formats.dds import DdsInfo, read_dds_info
+from formats.dds_layouts import grid_file_names, stored_bits
 from formats.manifest import (
+    DAMAGE,
+    FORMAT,
+    FORMAT_VERSION,
     MANIFEST,
     NETWORK,
-    check_material,
+    FileRecord,
+    Manifest,
+    decoder_inputs,
     listing_problem,
-    read_constants,
-    read_layout,
     read_manifest,
 )
-from formats.network_file import check_info, check_levels, info_fields, read_network
+from formats.network_file import GridInfo, NetworkInfo, info_fields, network_info, parse_any_info, read_network
 from maps.channels import CHANNELS, MAPS
+from maps.record import MapRecord
 from metrics.file_space import constant_listing
+from shape import GridSpec, ModelForm
 
 MAX_LISTED = 1000  # files of a folder
 MAX_CELL = 200  # characters; rows are filled up to the longest cell, so one of a megabyte would be in every row
@@ -69,57 +75,72 @@ def describe_folder(folder: str | Path) -> Description:
     return _describe_bare_files(folder, textures)
 
 
+def print_description(folder: Path, say: Say = print) -> None:
+    """describe_folder for a user. Raises: UserError for files that are not as they say themselves."""
+    description = describe_folder(folder)
+    for line in description.lines:
+        say(one_line(line))
+    if description.problems:
+        raise UserError(f"{folder}: {'; '.join(description.problems)}")
+
+
 # --- with a manifest -------------------------------------------------------------------------------------------------
 
 
-def _describe_export(folder: Path, manifest: Mapping[str, Any]) -> Description:
+def _describe_export(folder: Path, manifest: Manifest) -> Description:
     result = Description()
+    material, form = manifest.material, manifest.form
+    size = f"{material.width} x {material.height}, {material.num_lods} LODs"
+    result.lines.append(f"{folder}: {material.name:.200}, {size} ({FORMAT} {FORMAT_VERSION})")
+    result.section("maps", [_map_row(entry) for entry in material.maps])
+    constants = constant_listing(form.constants)
+    result.section("channels with one value at every texel", [[constants]] if constants else [])
+    result.section(f"grids, {manifest.layout}", _grid_rows(manifest))
+    result.section("decoder", _decoder_rows(form))
+    result.section("rates", _rate_rows(manifest))
     try:
-        material, grids, decoder = manifest["material"], manifest["grids"], manifest["decoder"]
-        check_material(material)
-        for grid in grids:
-            check_levels(grid["n_levels"], grid["base_resolution"])
-        size = f"{material['width']} x {material['height']}, {material['num_lods']} LODs"
-        result.lines.append(f"{folder}: {material['name']!s:.200}, {size} ({manifest['format']} {manifest['version']})")
-        result.section("maps", [_map_row(entry) for entry in material["maps"]])
-        constants = constant_listing(read_constants(material))
-        result.section("channels with one value at every texel", [[constants]] if constants else [])
-        result.section(f"grids, {read_layout(manifest)}", [_grid_row(index, grid) for index, grid in enumerate(grids)])
-        result.section("decoder", _decoder_rows(decoder))
-        result.section("rates", _rate_rows(manifest, grids, decoder))
-        result.section("PSNR recorded, dB", _psnr_rows(manifest["metrics"]))
-        result.section("files", [_file_row(folder, name, entry, result) for name, entry in manifest["files"].items()])
-        _compare_with_network(folder, grids, decoder, result)
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
+        result.section("PSNR recorded, dB", _psnr_rows(manifest.metrics))
+    except DAMAGE as error:
         raise UserError(f"{folder / MANIFEST}: damaged or of another layout ({what_is_wrong(error)})") from error
+    result.section("files", [_file_row(folder, name, entry, result) for name, entry in manifest.files.items()])
+    _compare_with_network(folder, form, result)
     return result
 
 
-def _map_row(entry: Mapping[str, Any]) -> list[str]:
-    channels = _span("channel", entry["channels"][0], entry["channels"][-1])
-    space = entry["file_color_space"]
-    if entry["color_space"] != space:
-        space += f", trained in {entry['color_space']}"
+def _map_row(entry: MapRecord) -> list[str]:
+    channels = _span("channel", entry.channels[0], entry.channels[-1])
+    space = entry.file_color_space
+    if entry.color_space != space:
+        space += f", trained in {entry.color_space}"
     extra = []
-    if "convention" in entry:
-        extra = [f"convention {entry['convention']}", "unit vectors" if entry.get("unit_normals") else "any length"]
-    low, high = entry["value_range"]
+    if entry.convention is not None:
+        extra = [f"convention {entry.convention}", "unit vectors" if entry.unit_normals else "any length"]
+    low, high = entry.value_range
     if (low, high) != (0, 1):
         extra.append(f"0 to 1 is {low:g} to {high:g} in the file")
-    return [entry["map"], channels, space, f"{entry['bit_depth']} bits", ", ".join([*extra, str(entry["file"])])]
+    return [entry.name, channels, space, f"{entry.bit_depth} bits", ", ".join([*extra, entry.file])]
 
 
 def _span(what: str, first: int, last: int) -> str:
     return f"{what} {first}" if first == last else f"{what}s {first} to {last}"
 
 
-def _grid_row(index: int, grid: Mapping[str, Any]) -> list[str]:
+def _grid_rows(manifest: Manifest) -> list[list[str]]:
+    return [
+        [
+            *_shape_cells(index, grid),
+            grid.interpolation,
+            ", ".join(grid_file_names(index, grid, manifest.layout)),
+        ]
+        for index, grid in enumerate(manifest.form.grids)
+    ]
+
+
+def _shape_cells(index: int, grid: GridSpec | GridInfo) -> list[str]:
     return [
         f"grid {index}",
-        _levels(grid["max_resolution"], grid["base_resolution"], grid["n_levels"]),
-        f"{grid['features']} features of {grid['quantize_bits']} bits in words of {grid['save_bits']}",
-        grid["interpolation"],
-        ", ".join(grid["files"]),
+        _levels(grid.max_resolution, grid.base_resolution, grid.n_levels),
+        f"{grid.features} features of {grid.quantize_bits} bits in words of {grid.save_bits}",
     ]
 
 
@@ -128,36 +149,35 @@ def _levels(finest: int, coarsest: int, count: int) -> str:
     return f"{sizes}, {counted(count, 'level')}"
 
 
-def _decoder_rows(decoder: Mapping[str, Any]) -> list[list[str]]:
-    activation = decoder["activation"]
+def _decoder_rows(form: ModelForm) -> list[list[str]]:
+    activation = form.decoder.activation
     if activation == "leaky_relu":
-        activation += f" {decoder['negative_slope']:g}"
-    rows = [[_span("input", e["first"], e["first"] + e["count"] - 1), str(e["kind"])] for e in decoder["inputs"]]
-    rows.append(["layers", _layers(decoder["layers"]) + f" ({decoder['outputs']} of the outputs are used)"])
-    rows.append(["between them", f"{activation}, {'with' if decoder['biases'] else 'without'} biases"])
-    rows.append(["weights", f"{_weights(decoder['layers'])} float32"])
+        activation += f" {form.decoder.negative_slope:g}"
+    rows = [[_span("input", e["first"], e["first"] + e["count"] - 1), e["kind"]] for e in decoder_inputs(form)]
+    rows.append(["layers", _layers(form.layer_sizes) + f" ({CHANNELS} of the outputs are used)"])
+    rows.append(["between them", f"{activation}, without biases"])
+    rows.append(["weights", f"{_count(form.layer_sizes)} float32"])
     return rows
 
 
-def _layers(layers: Sequence[Sequence[int]]) -> str:
-    return " -> ".join(str(size) for size in [layers[0][1], *(outputs for outputs, _ in layers)])
+def _layers(sizes: Sequence[tuple[int, int]]) -> str:
+    return " -> ".join(str(size) for size in [sizes[0][1], *(outputs for outputs, _ in sizes)])
 
 
-def _weights(layers: Sequence[Sequence[int]]) -> int:
-    return sum(outputs * inputs for outputs, inputs in layers)
+def _count(sizes: Sequence[tuple[int, int]]) -> int:
+    """Weights of layers of these (outputs, inputs)."""
+    return sum(outputs * inputs for outputs, inputs in sizes)
 
 
-def _rate_rows(manifest: Mapping[str, Any], grids: Sequence[Mapping], decoder: Mapping[str, Any]) -> list[list[str]]:
-    rates = manifest["rates"]
-    texels = [sum((grid["base_resolution"] << k) ** 2 for k in range(grid["n_levels"])) for grid in grids]
-    sizes = [TEXEL_BYTES[grid["format"]] * len(grid["files"]) for grid in grids]
-    words = sum(count * size for count, size in zip(texels, sizes))
-    memory = words + 4 * _weights(decoder["layers"])
+def _rate_rows(manifest: Manifest) -> list[list[str]]:
+    rates, form = manifest.rates, manifest.form
+    words = sum(grid.n_texels * stored_bits(grid, manifest.layout) // 8 for grid in form.grids)
+    network = 4 * _count(form.layer_sizes)
     return [
         ["LOD 0", f"{rates['bpp']:.3f} bpp: grids {rates['grids']:.3f}, network {rates['network']:.3f}"],
         ["all mips", f"{rates['all_mips']:.3f} bpp"],
-        ["in memory", f"{memory} bytes: grids {words}, network {memory - words}"],
-        ["on disk", f"{manifest['bytes_on_disk']} bytes, without the manifest"],
+        ["in memory", f"{words + network} bytes: grids {words}, network {network}"],
+        ["on disk", f"{manifest.bytes_on_disk} bytes, without the manifest"],
     ]
 
 
@@ -174,13 +194,13 @@ def _decibels(value: Any) -> str:
     return "-" if value is None else f"{value:.2f}" if isinstance(value, (int, float)) else str(value)
 
 
-def _file_row(folder: Path, name: str, entry: Mapping[str, Any], result: Description) -> list[str]:
+def _file_row(folder: Path, name: str, entry: FileRecord, result: Description) -> list[str]:
     path = folder / name
     problem = listing_problem(folder, name)
     if problem:
         result.problems.append(f"{name!r:.80} {problem}")
         return [f"{name!s:.80}", "MISSING" if problem == "is not there" else "REFUSED"]
-    whole = path.stat().st_size == entry["bytes"] and sha256_of(path) == entry["sha256"]
+    whole = path.stat().st_size == entry.bytes and sha256_of(path) == entry.sha256
     if not whole:
         result.problems.append(f"{name} differs from its hash")
     try:
@@ -197,18 +217,16 @@ def _dds_cells(info: DdsInfo) -> list[str]:
     return [info.format, f"{info.width} x {info.height}", counted(info.mips, "mip"), header]
 
 
-def _compare_with_network(
-    folder: Path, grids: Sequence[Mapping], decoder: Mapping[str, Any], result: Description
-) -> None:
+def _compare_with_network(folder: Path, form: ModelForm, result: Description) -> None:
     """Add a problem when the npz describes another texture than the manifest does."""
     if result.problems:  # they say it already, or there is nothing to compare
         return
     info, network = read_network(folder / NETWORK)
-    found, _ = info_fields(info, str(folder / NETWORK))
-    if [{key: grid[key] for key in entry} for entry, grid in zip(found, grids)] != found or len(found) != len(grids):
+    if info_fields(info, str(folder / NETWORK)).grids != network_info(form).grids:
         result.problems.append(f"{NETWORK} describes other grids than {MANIFEST}")
-    if len(network) != _weights(decoder["layers"]):
-        result.problems.append(f"{NETWORK} holds {len(network)} weights, {MANIFEST} {_weights(decoder['layers'])}")
+    n_weights = _count(form.layer_sizes)
+    if len(network) != n_weights:
+        result.problems.append(f"{NETWORK} holds {len(network)} weights, {MANIFEST} {n_weights}")
 
 
 # --- without a manifest ----------------------------------------------------------------------------------------------
@@ -219,27 +237,21 @@ def _describe_bare_files(folder: Path, textures: Sequence[Path]) -> Description:
     infos = {path.name: read_dds_info(path) for path in textures}
     path = folder / NETWORK
     if path.is_file():
-        info, network = read_network(path)
-        grids, decoder = info_fields(info, str(path))
-        check_info(info, grids, decoder, path)
-        rows = [_bare_grid_row(index, grid, infos, result) for index, grid in enumerate(grids)]
+        numbers, network = read_network(path)
+        info = parse_any_info(numbers, str(path))
+        rows = [_bare_grid_row(index, grid, infos, result) for index, grid in enumerate(info.grids)]
         result.section("grids, from info", rows)
-        result.section("decoder, from info", _bare_decoder_rows(grids, decoder, len(network), result))
+        result.section("decoder, from info", _bare_decoder_rows(info, len(network), result))
     result.section("files", [_bare_file_row(name, info, result) for name, info in infos.items()])
     if path.is_file():
-        result.lines.append(f"  {NETWORK}: {len(info)} numbers in info, {len(network)} in network")
+        result.lines.append(f"  {NETWORK}: {len(numbers)} numbers in info, {len(network)} in network")
         unknown = f"the material's size and maps ({', '.join(MAPS)} are the usual ones), colour spaces and PSNR"
         result.lines += ["", f"not told by these files: {unknown}"]
     return result
 
 
-def _bare_grid_row(index: int, grid: Mapping[str, int], infos: Mapping[str, DdsInfo], result: Description) -> list[str]:
-    finest = grid["base_resolution"] << (grid["n_levels"] - 1)
-    row = [
-        f"grid {index}",
-        _levels(finest, grid["base_resolution"], grid["n_levels"]),
-        f"{grid['features']} features of {grid['quantize_bits']} bits in words of {grid['save_bits']}",
-    ]
+def _bare_grid_row(index: int, grid: GridInfo, infos: Mapping[str, DdsInfo], result: Description) -> list[str]:
+    finest, row = grid.max_resolution, _shape_cells(index, grid)
     info = infos.get(f"hash_grid_{index}.dds")
     if info is None:
         result.problems.append(f"hash_grid_{index}.dds is not there")
@@ -249,30 +261,25 @@ def _bare_grid_row(index: int, grid: Mapping[str, int], infos: Mapping[str, DdsI
             f"hash_grid_{index}.dds is {info.width} x {info.height}, info says {finest} x {finest}"
         )
     if layout_of(info, grid) == WORDS:
-        return [*row, "words, all levels" if info.mips == grid["n_levels"] else f"words, {counted(info.mips, 'level')}"]
+        return [*row, "words, all levels" if info.mips == grid.n_levels else f"words, {counted(info.mips, 'level')}"]
     # the ancestor: the finest level alone, a feature in each of four channels, its codes stretched to 0..255
-    held = f"the first 4 of {grid['features']}" if grid["features"] > 4 else f"all {grid['features']}"
+    held = f"the first 4 of {grid.features}" if grid.features > 4 else f"all {grid.features}"
     return [*row, f"the finest level alone, {held} features, a channel each: the ancestor project's layout"]
 
 
-def _bare_decoder_rows(
-    grids: Sequence[Mapping[str, int]], decoder: Mapping[str, int], weights: int, result: Description
-) -> list[list[str]]:
-    neurons, hidden, outputs = decoder["n_neurons"], decoder["n_hidden_layers"], decoder["padded_outputs"]
-    inputs, least = bare_inputs(weights, grids, decoder), least_inputs(grids, decoder)
-    waves, features = 2 * decoder["n_frequencies"], sum(grid["features"] for grid in grids)
+def _bare_decoder_rows(info: NetworkInfo, n_weights: int, result: Description) -> list[list[str]]:
+    inputs, least = bare_inputs(n_weights, info), least_inputs(info)
+    waves, features = 2 * info.n_frequencies, sum(grid.features for grid in info.grids)
     if inputs is None:
-        result.problems.append(f"{NETWORK}: {weights} weights do not fit the {least} inputs and the layers in info")
+        result.problems.append(f"{NETWORK}: {n_weights} weights do not fit the {least} inputs and the layers in info")
         return [["layers", "do not fit the number of weights"]]
-    layers = [(neurons if hidden else outputs, inputs), *[(neurons, neurons)] * (hidden - 1)]
-    layers += [(outputs, neurons)] * (hidden > 0)
     told = f"{waves} triangle waves, {features} features, LOD, ones"
     if inputs != -(-least // 16) * 16:
         told += ", and others that only a manifest can tell"
     return [
         ["inputs", f"{inputs}: {told}"],
-        ["layers", _layers(layers) + f" (of the outputs the first {CHANNELS} are used)"],
-        ["weights", f"{weights} float32"],
+        ["layers", _layers(info.layer_sizes(inputs)) + f" (of the outputs the first {CHANNELS} are used)"],
+        ["weights", f"{n_weights} float32"],
     ]
 
 

@@ -13,14 +13,14 @@ from pathlib import Path
 import numpy as np
 
 from common.errors import UserError
-from dataset import Constant
 from formats.dds import read_dds
 from formats.dds_layouts import grid_file_names
 from formats.manifest import NETWORK
-from formats.network_file import parse_info, read_network
+from formats.network_file import read_weights
 from maps.channels import CHANNELS
+from maps.record import Constant
 from quantize import unpack_codes
-from shape import TEXEL_OFFSETS, DecoderSpec, GridSpec, aligned
+from shape import TEXEL_OFFSETS, DecoderSpec, GridSpec, ModelForm, aligned
 
 CHUNK = 1 << 15  # texels that are decoded at a time: some hundred bytes each
 # How a position in [0, 1) becomes one in grid texels. sampler: a GPU's, centres at half texels, addressing repeats. The
@@ -36,17 +36,15 @@ class FileTexture:
 
     grids: per grid its levels, the finest first, each (R, R, features) float32.
     weights: matrices [out, in] float32; inputs that the others leave over are ones.
+    decoder: its waves and its activation; the widths are those of the weights.
     learned: per grid whether the network gets its four texels; empty: none does.
     """
 
     grids: Sequence[Sequence[np.ndarray]]
     weights: Sequence[np.ndarray]
     num_lods: int
-    n_frequencies: int
-    n_texel_frequencies: int = 0
+    decoder: DecoderSpec
     learned: Sequence[bool] = ()
-    activation: str = DecoderSpec.activation
-    negative_slope: float = DecoderSpec.negative_slope
     constants: Mapping[int, Constant] = field(default_factory=dict)
     sampling: str = "sampler"
     output_activation: str = "none"
@@ -55,52 +53,17 @@ class FileTexture:
 # --- files ---------------------------------------------------------------------------------------------------------
 
 
-def read_texture(
-    folder: Path,
-    num_lods: int,
-    *,
-    interpolations: Sequence[str] = (),
-    n_texel_frequencies: int = 0,
-    activation: str = DecoderSpec.activation,
-    negative_slope: float = DecoderSpec.negative_slope,
-    constants: Mapping[int, Constant] | None = None,
-    layout: str = "packed",
-) -> FileTexture:
-    """The texture in a folder of exported files; arguments as of export.read_textures, hashes are not looked at.
+def read_texture(folder: Path, form: ModelForm, layout: str = "packed") -> FileTexture:
+    """The texture of a known form in a folder of exported files; hashes are not looked at.
 
-    Raises: UserError when a file is missing, damaged or does not fit the others, or is not packed.
+    Raises: UserError when a file is missing, damaged or does not fit the form, or the layout is not packed.
     """
     if layout != "packed":
         raise UserError(f"{folder}: expected files of the layout packed, found {layout}; use --dds_layout")
-    path = folder / NETWORK
-    info, network = read_network(path)
-    grid_infos, decoder = parse_info(info, str(path))
-    learned = [kind == "learned" for kind in interpolations] or [False] * len(grid_infos)
-    inputs = 2 * decoder["n_frequencies"] + 1 + sum(
-        grid["features"] * (len(TEXEL_OFFSETS) if four else 1) for grid, four in zip(grid_infos, learned)
-    )
-    inputs = aligned(inputs) + aligned(2 * n_texel_frequencies)
-    weights = split_weights(network, inputs, decoder)
-    if weights is None:
-        raise UserError(
-            f"{path}: its {len(network)} weights do not fit {inputs} inputs and the layers in info; either it is "
-            "damaged, or in a form that only a manifest can tell (learned interpolation)"
-        )
-    grids = [_read_grid(folder, index, grid) for index, grid in enumerate(grid_infos)]
-    return FileTexture(
-        grids, weights, num_lods, decoder["n_frequencies"], n_texel_frequencies, learned, activation, negative_slope,
-        constants or {},
-    )  # fmt: skip
-
-
-def split_weights(network: np.ndarray, inputs: int, decoder: Mapping[str, int]) -> list[np.ndarray] | None:
-    """The matrices [out, in] in a network vector, for so many inputs; None when its length is another one."""
-    widths = [inputs, *[decoder["n_neurons"]] * decoder["n_hidden_layers"], decoder["padded_outputs"]]
-    sizes = [outputs * ins for ins, outputs in zip(widths, widths[1:])]
-    if sum(sizes) != len(network):
-        return None
-    parts = np.split(network, np.cumsum(sizes)[:-1])
-    return [part.reshape(outputs, -1) for part, outputs in zip(parts, widths[1:])]
+    form, weights = read_weights(folder / NETWORK, form)
+    grids = [_read_grid(folder, index, grid) for index, grid in enumerate(form.grids)]
+    learned = [grid.interpolation == "learned" for grid in form.grids]
+    return FileTexture(grids, weights, form.num_lods, form.decoder, learned, form.constants)
 
 
 def features_of(codes: np.ndarray, bits: int) -> np.ndarray:
@@ -109,12 +72,12 @@ def features_of(codes: np.ndarray, bits: int) -> np.ndarray:
     return ((codes.astype(np.float32) - np.float32((n - 1) / 2)) / np.float32(n)).astype(np.float32)
 
 
-def _read_grid(folder: Path, index: int, grid: Mapping[str, int]) -> list[np.ndarray]:
+def _read_grid(folder: Path, index: int, grid: GridSpec) -> list[np.ndarray]:
     """The levels of a grid of packed words, the finest first."""
     planes = []
-    finest = grid["base_resolution"] << (grid["n_levels"] - 1)
-    names = grid_file_names(index, GridSpec(finest, grid["n_levels"], grid["quantize_bits"], grid["save_bits"]))
-    expected = [(finest >> mip, finest >> mip, grid["save_bits"] // 8 // len(names)) for mip in range(grid["n_levels"])]
+    names = grid_file_names(index, grid)
+    sizes = [grid.max_resolution >> mip for mip in range(grid.n_levels)]
+    expected = [(size, size, grid.save_bits // 8 // len(names)) for size in sizes]
     for name in names:
         levels = read_dds(folder / name).levels
         found = [level.shape for level in levels]
@@ -124,12 +87,11 @@ def _read_grid(folder: Path, index: int, grid: Mapping[str, int]) -> list[np.nda
                 f"found {len(found)} from {found[0]} on"
             )
         planes.append(levels)
-    bits = grid["quantize_bits"]
     images = []
     for parts in zip(*planes):
         words = np.concatenate(parts, axis=2)
-        codes = unpack_codes(words.reshape(-1, words.shape[2]), bits, grid["save_bits"])
-        images.append(features_of(codes, bits).reshape(*words.shape[:2], -1))
+        codes = unpack_codes(words.reshape(-1, words.shape[2]), grid.quantize_bits, grid.save_bits)
+        images.append(features_of(codes, grid.quantize_bits).reshape(*words.shape[:2], -1))
     return images
 
 
@@ -158,7 +120,7 @@ def _inputs(texture: FileTexture, uv: np.ndarray, lod: int) -> np.ndarray:
     inputs = np.ones((len(uv), texture.weights[0].shape[1]), np.float32)
     at = 0
     for axis in range(2):
-        for octave in range(texture.n_frequencies):
+        for octave in range(texture.decoder.n_frequencies):
             x = uv[:, axis] * np.float32(2.0 ** (octave - 1)) + np.float32(0.25 * octave)
             inputs[:, at] = 4 * np.abs(x - np.floor(x) - np.float32(0.5)) - 1
             at += 1
@@ -174,11 +136,11 @@ def _inputs(texture: FileTexture, uv: np.ndarray, lod: int) -> np.ndarray:
             at += count
     inputs[:, at] = lod / max(texture.num_lods - 1, 1)
     at = aligned(at + 1)
-    if texture.n_texel_frequencies:
+    if texture.decoder.n_texel_frequencies:
         levels = texture.grids[0]
         position = uv * np.float32(len(levels[min(lod, len(levels) - 1)])) - np.float32(0.5)
         for axis in range(2):
-            for octave in range(texture.n_texel_frequencies):
+            for octave in range(texture.decoder.n_texel_frequencies):
                 x = position[:, axis] / np.float32(2**octave)
                 inputs[:, at] = 2 * (x - np.floor(x)) - 1
                 at += 1
@@ -212,9 +174,10 @@ def _four_texels(image: np.ndarray, uv: np.ndarray, sampling: str) -> tuple[list
 
 def _network(texture: FileTexture, values: np.ndarray) -> np.ndarray:
     """(n, inputs) -> (n, outputs)."""
+    decoder = texture.decoder
     for weight in texture.weights[:-1]:
-        values = _activated(values @ weight.T, texture.activation, texture.negative_slope)
-    return _activated(values @ texture.weights[-1].T, texture.output_activation, texture.negative_slope)
+        values = _activated(values @ weight.T, decoder.activation, decoder.negative_slope)
+    return _activated(values @ texture.weights[-1].T, texture.output_activation, decoder.negative_slope)
 
 
 def _activated(values: np.ndarray, activation: str, negative_slope: float) -> np.ndarray:

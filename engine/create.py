@@ -14,7 +14,7 @@ from collections.abc import Callable
 import torch
 
 from common.device import choose_device
-from common.errors import UserError
+from common.errors import Say, UserError
 from configs import Config
 from dataset import Material
 from engine.cpu import refine as cpu_refine
@@ -31,8 +31,6 @@ from engine.tcnn_engine import TcnnEngine
 from engine.torch_engine import TorchEngine
 from engine.torch_refine import refine_level
 from model import NeuralTexture
-
-Say = Callable[[str], None]
 
 
 def resolve_device(config: Config) -> torch.device:

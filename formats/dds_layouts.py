@@ -16,12 +16,12 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from common.errors import UserError
+from configs import LAYOUTS
 from formats.dds import DXGI_FORMATS, FORMAT_NAMES, Texture
 from model import NeuralTexture
 from quantize import pack_codes, unpack_codes
 from shape import GridSpec
 
-LAYOUTS = ("packed", "filterable", "bgra4")
 PLANE_CHANNELS = 4  # of a texel that one DDS file holds
 CODE_CHUNK = 1 << 18  # texels of a grid that are packed or unpacked at a time
 

@@ -1,20 +1,22 @@
-"""manifest.json: what an export says about itself, and how it is checked (design.md, section 6)."""
+"""manifest.json: what an export says about itself, read once and checked into records (design.md, section 6)."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common.errors import UserError, brief
-from common.files import leads_out, open_regular, parse_json, sha256_of
+from common.errors import UserError, brief, what_is_wrong
+from common.files import leads_out, open_regular, parse_json, sha256_of, write_json
 from configs import MOST_PIXELS
-from dataset import Constant, Material
-from formats.dds_layouts import LAYOUTS, grid_file_names, grid_format, stored_bits, unorm_to_feature
+from formats.dds import MAX_SIZE
+from formats.dds_layouts import LAYOUTS, grid_file_names, grid_format, layout_problem, stored_bits, unorm_to_feature
 from maps.channels import CHANNELS, MAPS, map_slice
+from maps.record import CONVENTIONS, Constant, MapRecord, MaterialRecord
 from model import NeuralTexture
-from shape import PADDED_OUTPUTS, layer_sizes
+from shape import PADDED_OUTPUTS, DecoderSpec, GridSpec, ModelForm
 
 MANIFEST = "manifest.json"
 NETWORK = "network_data.npz"
@@ -22,40 +24,117 @@ FORMAT = "neural-texture"
 FORMAT_VERSION = 1
 MAX_MANIFEST_BYTES = 1 << 20
 MAX_FILE_BYTES = 2 << 30  # a chain of 16384 x 16384 texels of 4 bytes takes 1.4 GB; hashing more would take minutes
+MAX_TEXEL_FREQUENCIES = 16
 FILE_NAME = re.compile(r"[a-z0-9_]{1,40}\.(dds|npz)")  # nothing that leads out of the folder
-CONVENTIONS = ("gl", "dx", "unknown")
+RATES = ("grids", "network", "bpp", "all_mips")
+DAMAGE = (LookupError, TypeError, ValueError, AttributeError, OverflowError)  # what reading absurd JSON raises
 
 
-def describe_material(material: Material) -> dict[str, Any]:
-    """A material without its texels, JSON-ready: size, LODs, and per present map where it is and how to read it."""
-    maps = []
-    for name in material.present:
-        part = map_slice(name)
-        entry = {
-            "map": name,
-            "channels": list(range(part.start, part.stop)),
-            "color_space": material.color_space[name],
-            "file_color_space": material.file_color_space[name],
-            "bit_depth": material.file_bit_depth[name],
-            "file": material.files[name],
-            "value_range": list(material.value_range[name]),
-        }
-        if name == "normal":
-            entry["convention"] = material.normal_convention
-            entry["unit_normals"] = material.unit_normals  # so decoded ones are made unit vectors
-        maps.append(entry)
-    return {
+@dataclass(frozen=True)
+class FileRecord:
+    """One file of an export, as the manifest lists it."""
+
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What manifest.json holds."""
+
+    material: MaterialRecord
+    form: ModelForm
+    layout: str  # of the DDS files, one of dds_layouts.LAYOUTS
+    rates: Mapping[str, float]  # bits per texel of LOD 0, see NeuralTexture.bits_per_texel
+    bytes_on_disk: int  # of all files but the manifest
+    metrics: Any  # the evaluation as evaluate_model returns it, None without one; not checked
+    files: Mapping[str, FileRecord]  # by name
+
+    @property
+    def file_names(self) -> list[str]:
+        """The files that an export of this form and layout has."""
+        return export_file_names(self.form.grids, self.layout)
+
+
+def export_file_names(grids: Sequence[GridSpec], layout: str) -> list[str]:
+    """The files of an export beside its manifest: the DDS files of all grids, and the network."""
+    return [name for index, grid in enumerate(grids) for name in grid_file_names(index, grid, layout)] + [NETWORK]
+
+
+def build_manifest(
+    model: NeuralTexture, material: MaterialRecord, metrics: Any, folder: Path, layout: str = "packed"
+) -> Manifest:
+    """The manifest of an export whose other files are already in `folder`."""
+    names = export_file_names(model.grids, layout)
+    files = {name: FileRecord((folder / name).stat().st_size, sha256_of(folder / name)) for name in names}
+    word_bits = [stored_bits(grid, layout) for grid in model.grids]
+    rates = model.bits_per_texel(material.width, material.height, word_bits)
+    return Manifest(
+        material=material,
+        form=model.form,
+        layout=layout,
+        rates={name: round(rate, 6) for name, rate in rates.items()},
+        bytes_on_disk=sum(entry.bytes for entry in files.values()),
+        metrics=metrics,
+        files=files,
+    )
+
+
+# --- records as JSON -------------------------------------------------------------------------------------------------
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write manifest.json."""
+    value = {
+        "format": FORMAT,
+        "version": FORMAT_VERSION,
+        "material": material_to_json(manifest.material, manifest.form.constants),
+        "dds_layout": manifest.layout,
+        "grids": grids_to_json(manifest.form.grids, manifest.layout),
+        "decoder": decoder_to_json(manifest.form),
+        "rates": manifest.rates,
+        "bytes_on_disk": manifest.bytes_on_disk,
+        "metrics": manifest.metrics,
+        "files": {name: {"bytes": entry.bytes, "sha256": entry.sha256} for name, entry in manifest.files.items()},
+    }
+    write_json(folder / MANIFEST, value)
+
+
+def material_to_json(material: MaterialRecord, constants: Mapping[int, Constant]) -> dict[str, Any]:
+    """The entry on a material, in manifests and checkpoints, with the constants of the model trained on it."""
+    value = {
         "name": material.name,
         "width": material.width,
         "height": material.height,
         "num_lods": material.num_lods,
-        "maps": maps,
-        "sha256": material.sha256,  # of LOD 0 as trained on
+        "maps": [_map_to_json(entry) for entry in material.maps],
+        "sha256": material.sha256,
+        "constants": _constants_to_json(constants),
     }
+    return _without_none(value)
 
 
-def describe_constants(constants: Mapping[int, Constant]) -> list[dict[str, Any]]:
-    """The manifest's entry per channel with one value: the network's output for it is 0, `value` is what it decodes to.
+def _map_to_json(entry: MapRecord) -> dict[str, Any]:
+    value = {
+        "map": entry.name,
+        "channels": list(entry.channels),
+        "color_space": entry.color_space,
+        "file_color_space": entry.file_color_space,
+        "bit_depth": entry.bit_depth,
+        "file": entry.file,
+        "value_range": list(entry.value_range),
+        "convention": entry.convention,
+        "unit_normals": entry.unit_normals,
+    }
+    return _without_none(value)
+
+
+def _without_none(value: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: item for key, item in value.items() if item is not None}
+
+
+def _constants_to_json(constants: Mapping[int, Constant]) -> list[dict[str, Any]]:
+    """An entry per channel with one value: the network's output for it is 0, `value` is what it decodes to.
 
     `code` of `bit_depth` bits is the same as an integer, and `value` is in the map's `color_space`. For a diffuse that
     was decoded to linear light both differ from the file's, which are got by encoding and rounding to its bits.
@@ -67,73 +146,8 @@ def describe_constants(constants: Mapping[int, Constant]) -> list[dict[str, Any]
     ]
 
 
-def described_with(material: Mapping[str, Any], model: NeuralTexture) -> dict[str, Any]:
-    """describe_material of what a model was trained on, with the constants that this model holds."""
-    return {**material, "constants": describe_constants(model.constants)}
-
-
-def read_constants(material: Mapping[str, Any]) -> dict[int, Constant]:
-    """The constants of a manifest's material; those written before there were constants have none.
-
-    Raises: KeyError, TypeError or ValueError when they are damaged.
-    """
-    constants = {e["channel"]: Constant(e["code"], e["bit_depth"]) for e in material.get("constants", [])}
-    present = {channel for entry in material["maps"] for channel in entry["channels"]}
-    for channel, (code, bits) in constants.items():
-        if type(channel) is not int or channel not in present:
-            raise ValueError(f"constant channel {channel!r:.40}")
-        if type(bits) is not int or bits not in (8, 16) or type(code) is not int or not 0 <= code < 2**bits:
-            raise ValueError(f"constant {code!r:.40} of {bits!r:.40} bits")
-    if material.get("constants", []) != describe_constants(dict(sorted(constants.items()))):
-        raise ValueError("constants out of order, or with values that do not follow from their codes")
-    return constants
-
-
-def check_material(material: Mapping[str, Any]) -> None:
-    """Raise KeyError, TypeError or ValueError unless a manifest's material has the fields that decoding needs."""
-    width, height = material["width"], material["height"]
-    if not all(type(size) is int and size >= 1 for size in (width, height)) or width * height > MOST_PIXELS:
-        raise ValueError(f"size {brief(width, 40)}x{brief(height, 40)}")
-    if type(material["name"]) is not str:
-        raise ValueError("name")
-    if max(width, height).bit_length() != material["num_lods"]:
-        raise ValueError("num_lods does not follow from width and height")
-    names = [entry["map"] for entry in material["maps"]]
-    if not names or names != [name for name in MAPS if name in names]:
-        raise ValueError(f"maps {names!r:.80}")
-    for entry in material["maps"]:
-        part = map_slice(entry["map"])
-        if entry["channels"] != list(range(part.start, part.stop)):
-            raise ValueError(f"channels of {entry['map']}")
-        if not {entry["color_space"], entry["file_color_space"]} <= {"srgb", "linear"}:
-            raise ValueError(f"color space of {entry['map']}")
-        if entry["color_space"] != entry["file_color_space"] and entry["bit_depth"] not in (8, 16):
-            raise ValueError(f"bit depth of {entry['map']}")
-        if type(entry.get("unit_normals", False)) is not bool:
-            raise ValueError("unit_normals")
-        if entry.get("convention", "unknown") not in CONVENTIONS:
-            raise ValueError(f"convention {brief(entry['convention'], 40)}")
-    read_constants(material)
-
-
-def decoder_inputs(model: NeuralTexture) -> list[dict[str, Any]]:
-    """Where each group of decoder inputs starts, for people and programs that write a decoder."""
-    layout = model.layout
-    groups = [("triangle_waves_of_uv", layout.position_waves)]
-    groups += [(f"grid_{index}", count) for index, count in enumerate(layout.features)]
-    groups += [("lod / max(num_lods - 1, 1)", 1), ("ones", -layout.reference_inputs % 16)]
-    if layout.texel_waves:
-        groups += [("sawtooth_waves_of_grid_0_texels", layout.texel_waves), ("ones", -layout.texel_waves % 16)]
-    inputs, first = [], 0
-    for kind, count in groups:
-        if count:
-            inputs.append({"kind": kind, "first": first, "count": count})
-        first += count
-    return inputs
-
-
-def describe_grids(model: NeuralTexture, layout: str = "packed") -> list[dict[str, Any]]:
-    """The manifest's entry per grid: its files, their format, and its shape.
+def grids_to_json(grids: Sequence[GridSpec], layout: str) -> list[dict[str, Any]]:
+    """An entry per grid: its files, their format, and its shape.
 
     Where a feature has a channel of its own, `unorm_to_feature` says what scale * t + offset makes it of the channel's
     t in [0, 1].
@@ -151,63 +165,48 @@ def describe_grids(model: NeuralTexture, layout: str = "packed") -> list[dict[st
             "interpolation": grid.interpolation,
             **({} if layout == "packed" else {"unorm_to_feature": unorm_to_feature(grid)}),
         }
-        for index, grid in enumerate(model.grids)
+        for index, grid in enumerate(grids)
     ]
 
 
-def describe_decoder(model: NeuralTexture) -> dict[str, Any]:
-    """The manifest's entry on the network: inputs, layers, activation."""
+def decoder_to_json(form: ModelForm) -> dict[str, Any]:
+    """The entry on the network: inputs, layers, activation."""
     return {
-        "inputs": decoder_inputs(model),
-        "n_frequencies": model.decoder.n_frequencies,
-        "n_texel_frequencies": model.decoder.n_texel_frequencies,
-        "layers": [list(size) for size in layer_sizes(model.layout, model.decoder)],
-        "activation": model.decoder.activation,
-        "negative_slope": model.decoder.negative_slope,
+        "inputs": decoder_inputs(form),
+        "n_frequencies": form.decoder.n_frequencies,
+        "n_texel_frequencies": form.decoder.n_texel_frequencies,
+        "layers": [list(size) for size in form.layer_sizes],
+        "activation": form.decoder.activation,
+        "negative_slope": form.decoder.negative_slope,
         "biases": False,
         "outputs": CHANNELS,
         "padded_outputs": PADDED_OUTPUTS,
     }
 
 
-def read_layout(manifest: Mapping[str, Any]) -> str:
-    """The layout of the DDS files; a manifest without an entry is older than the layouts, and its files are packed.
-
-    Raises: ValueError for one that is unknown.
-    """
-    layout = manifest.get("dds_layout", "packed")
-    if layout not in LAYOUTS:
-        raise ValueError(f"dds_layout {layout!r:.40}")
-    return layout
-
-
-def build_manifest(
-    model: NeuralTexture, material: Mapping[str, Any], metrics: Any, folder: Path, layout: str = "packed"
-) -> dict[str, Any]:
-    """The self-description of an export whose other files are already in `folder`."""
-    width, height = material["width"], material["height"]
-    grids = describe_grids(model, layout)
-    names = [name for grid in grids for name in grid["files"]] + [NETWORK]
-    rates = model.bits_per_texel(width, height, [stored_bits(grid, layout) for grid in model.grids])
-    files = {name: {"bytes": (folder / name).stat().st_size, "sha256": sha256_of(folder / name)} for name in names}
-    return {
-        "format": FORMAT,
-        "version": FORMAT_VERSION,
-        "material": described_with(material, model),
-        "dds_layout": layout,
-        "grids": grids,
-        "decoder": describe_decoder(model),
-        "rates": {name: round(rate, 6) for name, rate in rates.items()},
-        "bytes_on_disk": sum(entry["bytes"] for entry in files.values()),
-        "metrics": metrics,
-        "files": files,
-    }
+def decoder_inputs(form: ModelForm) -> list[dict[str, Any]]:
+    """Where each group of decoder inputs starts, for people and programs that write a decoder."""
+    layout = form.inputs
+    groups = [("triangle_waves_of_uv", layout.position_waves)]
+    groups += [(f"grid_{index}", count) for index, count in enumerate(layout.features)]
+    groups += [("lod / max(num_lods - 1, 1)", 1), ("ones", -layout.reference_inputs % 16)]
+    if layout.texel_waves:
+        groups += [("sawtooth_waves_of_grid_0_texels", layout.texel_waves), ("ones", -layout.texel_waves % 16)]
+    inputs, first = [], 0
+    for kind, count in groups:
+        if count:
+            inputs.append({"kind": kind, "first": first, "count": count})
+        first += count
+    return inputs
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """manifest.json of an export, its keys checked.
+# --- JSON as records -------------------------------------------------------------------------------------------------
 
-    Raises: UserError when it is missing, damaged, or of another format.
+
+def read_manifest(folder: Path) -> Manifest:
+    """manifest.json of an export.
+
+    Raises: UserError when it is missing, damaged, of another format, or contradicts itself.
     """
     path = folder / MANIFEST
     try:
@@ -215,17 +214,148 @@ def read_manifest(folder: Path) -> dict[str, Any]:
             payload = stream.read(MAX_MANIFEST_BYTES + 1)
         if len(payload) > MAX_MANIFEST_BYTES:
             raise UserError(f"{path}: over {MAX_MANIFEST_BYTES >> 20} MB; not a manifest of ours")
-        manifest = parse_json(payload.decode("utf-8"))
+        value = parse_json(payload.decode("utf-8"))
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); give a folder that export.py wrote") from error
     except ValueError as error:
         raise UserError(f"{path}: damaged, not valid JSON") from error
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+    if not isinstance(value, dict) or value.get("format") != FORMAT:
         raise UserError(f"{path}: expected a manifest of format {FORMAT!r}")
-    if manifest.get("version") != FORMAT_VERSION:
-        found = manifest.get("version")
+    if value.get("version") != FORMAT_VERSION:
+        found = value.get("version")
         raise UserError(f"{path}: expected version {FORMAT_VERSION}, found {found!r:.40}; update this tool")
-    return manifest
+    try:
+        return _manifest_from_json(value)
+    except DAMAGE as error:
+        raise UserError(f"{path}: damaged or of another layout ({what_is_wrong(error)})") from error
+
+
+def _manifest_from_json(value: Mapping[str, Any]) -> Manifest:
+    material, constants = material_from_json(value["material"])
+    layout = value.get("dds_layout", "packed")  # a manifest without the entry is older than the other layouts
+    if layout not in LAYOUTS:
+        raise ValueError(f"dds_layout {layout!r:.40}")
+    grids, decoder = value["grids"], value["decoder"]
+    specs = tuple(_grid_from_json(entry) for entry in grids)
+    form = ModelForm(specs, _decoder_from_json(decoder), material.num_lods, constants)
+    problem = layout_problem(specs, layout)
+    if problem:
+        raise ValueError(f"dds_layout {layout}: {problem}")
+    if not specs or (grids, decoder) != (grids_to_json(specs, layout), decoder_to_json(form)):
+        raise ValueError("grids and decoder contradict each other")
+    return Manifest(
+        material=material,
+        form=form,
+        layout=layout,
+        rates={name: _number(value["rates"], name) for name in RATES},
+        bytes_on_disk=_integer(value, "bytes_on_disk"),
+        metrics=value["metrics"],
+        files={name: _file_from_json(name, entry) for name, entry in value["files"].items()},
+    )
+
+
+def _file_from_json(name: str, entry: Any) -> FileRecord:
+    if not isinstance(entry, dict) or type(entry.get("bytes")) is not int or type(entry.get("sha256")) is not str:
+        raise ValueError(f"size or hash of {brief(name)}")
+    return FileRecord(entry["bytes"], entry["sha256"])
+
+
+def _grid_from_json(entry: Mapping[str, Any]) -> GridSpec:
+    n_levels = _integer(entry, "n_levels", 1, MAX_SIZE.bit_length())  # before anything is shifted by it
+    finest = _integer(entry, "max_resolution", 1, MAX_SIZE)
+    bits = _integer(entry, "quantize_bits"), _integer(entry, "save_bits")
+    return GridSpec(finest, n_levels, *bits, entry["interpolation"])
+
+
+def _decoder_from_json(entry: Mapping[str, Any]) -> DecoderSpec:
+    slope, layers = entry["negative_slope"], entry["layers"]
+    if type(slope) is not float or not 0 <= slope <= 1:
+        raise ValueError(f"negative_slope {slope!r:.40}")
+    return DecoderSpec(
+        n_frequencies=_integer(entry, "n_frequencies"),
+        n_neurons=layers[0][0] if len(layers) > 1 else DecoderSpec.n_neurons,  # the latter: see read_weights
+        n_hidden_layers=len(layers) - 1,
+        n_texel_frequencies=_integer(entry, "n_texel_frequencies", 0, MAX_TEXEL_FREQUENCIES),
+        activation=entry["activation"],
+        negative_slope=slope,
+    )
+
+
+def material_from_json(value: Mapping[str, Any]) -> tuple[MaterialRecord, dict[int, Constant]]:
+    """What material_to_json wrote, or an earlier version of it.
+
+    Raises: LookupError, TypeError or ValueError when it is damaged.
+    """
+    maps = tuple(_map_from_json(entry) for entry in value["maps"])
+    names = [entry.name for entry in maps]
+    if not names or names != [name for name in MAPS if name in names]:
+        raise ValueError(f"maps {names!r:.80}")
+    width, height = (_integer(value, side, 1) for side in ("width", "height"))
+    if width * height > MOST_PIXELS:
+        raise ValueError(f"size {brief(width, 40)}x{brief(height, 40)}")
+    sha256 = _text(value, "sha256") if "sha256" in value else None
+    material = MaterialRecord(_text(value, "name"), width, height, maps, sha256)
+    if material.num_lods != value["num_lods"]:
+        raise ValueError("num_lods does not follow from width and height")
+    return material, _constants_from_json(value.get("constants", []), material.channels)
+
+
+def _map_from_json(entry: Mapping[str, Any]) -> MapRecord:
+    name, depth, convention, unit = entry["map"], entry["bit_depth"], entry.get("convention"), entry.get("unit_normals")
+    if name not in MAPS:
+        raise ValueError(f"map {name!r:.40}")
+    spaces = entry["color_space"], entry["file_color_space"]
+    if not set(spaces) <= {"srgb", "linear"}:
+        raise ValueError(f"color space of {name}")
+    if type(depth) is not int or depth not in (8, 16):
+        raise ValueError(f"bit depth of {name}")
+    if "unit_normals" in entry and type(unit) is not bool:
+        raise ValueError("unit_normals")
+    if "convention" in entry and convention not in CONVENTIONS:
+        raise ValueError(f"convention {brief(convention, 40)}")
+    low, high = entry["value_range"]
+    if not all(type(end) in (int, float) for end in (low, high)):
+        raise ValueError(f"value range of {name}")
+    record = MapRecord(name, *spaces, depth, _text(entry, "file"), (low, high), convention, unit)
+    if entry["channels"] != list(record.channels):
+        raise ValueError(f"channels of {name}")
+    return record
+
+
+def _constants_from_json(entries: Sequence[Mapping[str, Any]], present: Sequence[int]) -> dict[int, Constant]:
+    constants = {e["channel"]: Constant(e["code"], e["bit_depth"]) for e in entries}
+    for channel, (code, bits) in constants.items():
+        if type(channel) is not int or channel not in present:
+            raise ValueError(f"constant channel {channel!r:.40}")
+        if type(bits) is not int or bits not in (8, 16) or type(code) is not int or not 0 <= code < 2**bits:
+            raise ValueError(f"constant {code!r:.40} of {bits!r:.40} bits")
+    if entries != _constants_to_json(dict(sorted(constants.items()))):
+        raise ValueError("constants out of order, or with values that do not follow from their codes")
+    return constants
+
+
+def _integer(entry: Mapping[str, Any], key: str, low: int = 0, high: int | None = None) -> int:
+    value = entry[key]
+    if type(value) is not int or value < low or (high is not None and value > high):
+        raise ValueError(f"{key} {brief(value, 40)}")
+    return value
+
+
+def _number(entry: Mapping[str, Any], key: str) -> float:
+    value = entry[key]
+    if type(value) not in (int, float):
+        raise ValueError(f"{key} {brief(value, 40)}")
+    return value
+
+
+def _text(entry: Mapping[str, Any], key: str) -> str:
+    value = entry[key]
+    if type(value) is not str:
+        raise ValueError(f"{key} {brief(value, 40)}")
+    return value
+
+
+# --- the files that it lists -----------------------------------------------------------------------------------------
 
 
 def listing_problem(folder: Path, name: str) -> str | None:
@@ -245,17 +375,16 @@ def listing_problem(folder: Path, name: str) -> str | None:
     return None
 
 
-def verify_files(folder: Path, manifest: Mapping[str, Any], names: set[str]) -> None:
-    """Compare the files `names` with the sizes and hashes that the manifest recorded; it must list just these.
+def verify_files(folder: Path, manifest: Manifest) -> None:
+    """Compare the files of an export with the sizes and hashes in its manifest, which must list just these.
 
     Raises: UserError naming the first file that is missing or differs.
     """
-    files = manifest.get("files")
-    if not isinstance(files, dict) or set(files) != names or not all(isinstance(e, dict) for e in files.values()):
+    if set(manifest.files) != set(manifest.file_names):
         raise UserError(f"{folder / MANIFEST}: damaged, its list of files is not that of its grids and network")
-    for name, entry in files.items():
+    for name, entry in manifest.files.items():
         path, problem = folder / name, listing_problem(folder, name)
         if problem:
             raise UserError(f"{folder / MANIFEST}: lists {name!r:.80}, which {problem}; export again")
-        if path.stat().st_size != entry.get("bytes") or sha256_of(path) != entry.get("sha256"):
+        if path.stat().st_size != entry.bytes or sha256_of(path) != entry.sha256:
             raise UserError(f"{path}: damaged, its bytes differ from the manifest's hash; export again")

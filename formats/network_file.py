@@ -7,8 +7,10 @@ import os
 import re
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,20 +21,59 @@ from configs import MAX_GRIDS
 from formats.dds import MAX_SIZE
 from model import NeuralTexture
 from quantize import QUANTIZE_BITS, SAVE_BITS
-from shape import PADDED_OUTPUTS
+from shape import PADDED_OUTPUTS, DecoderSpec, GridSpec, ModelForm
 
 MAX_NETWORK_BYTES = 64 << 20
+MAX_LEVELS = MAX_SIZE.bit_length()
 _NPY_HEADER = re.compile(rb"\{'descr': '(<[if]4)', 'fortran_order': False, 'shape': \((\d{1,9}),\), \} {0,200}\n")
 
 
-def network_info(model: NeuralTexture) -> np.ndarray:
-    """The `info` vector of network_data.npz, int32."""
-    info = [len(model.grids)]
-    for grid in model.grids:
-        info += [grid.base_resolution, grid.n_levels, grid.features, grid.quantize_bits, grid.save_bits]
-    decoder = model.decoder
-    info += [decoder.n_frequencies, decoder.n_neurons, decoder.n_hidden_layers, PADDED_OUTPUTS]
-    return np.array(info, np.int32)
+class GridInfo(NamedTuple):
+    """One grid as `info` lists it."""
+
+    base_resolution: int
+    n_levels: int
+    features: int
+    quantize_bits: int
+    save_bits: int
+
+    @property
+    def max_resolution(self) -> int:
+        return self.base_resolution << (self.n_levels - 1)
+
+
+class NetworkInfo(NamedTuple):
+    """The `info` vector of network_data.npz: the shapes of the reference form, see design.md."""
+
+    grids: tuple[GridInfo, ...]
+    n_frequencies: int
+    n_neurons: int
+    n_hidden_layers: int
+    padded_outputs: int
+
+    @property
+    def numbers(self) -> list[int]:
+        """The vector itself."""
+        return [len(self.grids), *(number for grid in self.grids for number in grid), *self[1:]]
+
+    def layer_sizes(self, inputs: int) -> list[tuple[int, int]]:
+        """(outputs, inputs) of each weight matrix of a network with so many inputs."""
+        widths = [inputs, *[self.n_neurons] * self.n_hidden_layers, self.padded_outputs]
+        return list(zip(widths[1:], widths))
+
+    def reference_form(self, num_lods: int) -> ModelForm:
+        """The model that these numbers alone describe: linear grids, LeakyReLU, no further inputs, no constants."""
+        grids = tuple(GridSpec(g.max_resolution, g.n_levels, g.quantize_bits, g.save_bits) for g in self.grids)
+        return ModelForm(grids, DecoderSpec(self.n_frequencies, self.n_neurons, self.n_hidden_layers), num_lods)
+
+
+def network_info(form: ModelForm) -> NetworkInfo:
+    """What network_data.npz says of a model."""
+    grids = (GridInfo(g.base_resolution, g.n_levels, g.features, g.quantize_bits, g.save_bits) for g in form.grids)
+    decoder = form.decoder
+    return NetworkInfo(
+        tuple(grids), decoder.n_frequencies, decoder.n_neurons, decoder.n_hidden_layers, PADDED_OUTPUTS
+    )
 
 
 def network_weights(model: NeuralTexture) -> np.ndarray:
@@ -40,75 +81,65 @@ def network_weights(model: NeuralTexture) -> np.ndarray:
     return torch.cat([weight.detach().reshape(-1).cpu() for weight in model.weights]).numpy()
 
 
-def info_fields(info: np.ndarray, name: str) -> tuple[list[dict[str, int]], dict[str, int]]:
-    """The grids and the decoder that an `info` vector lists, whatever their numbers; `name` is the file in errors.
+def info_fields(info: np.ndarray, name: str) -> NetworkInfo:
+    """The numbers of an `info` vector under their names, whatever they are; `name` is the file in errors.
 
     Raises: UserError when it has another length than its number of grids asks for.
     """
     values = [int(value) for value in info]
-    fields = ("base_resolution", "n_levels", "features", "quantize_bits", "save_bits")
-    n_grids = values[0] if values else 0
-    if not 1 <= n_grids <= MAX_GRIDS or len(values) != 1 + len(fields) * n_grids + 4:
+    n_fields, n_grids = len(GridInfo._fields), values[0] if values else 0
+    if not 1 <= n_grids <= MAX_GRIDS or len(values) != 1 + n_fields * n_grids + 4:
         raise UserError(f"{name}: expected info for 1 to {MAX_GRIDS} grids, found {len(values)} numbers; it is damaged")
-    grids = [dict(zip(fields, values[1 + len(fields) * g :])) for g in range(n_grids)]
-    return grids, dict(zip(("n_frequencies", "n_neurons", "n_hidden_layers", "padded_outputs"), values[-4:]))
+    starts = range(1, 1 + n_fields * n_grids, n_fields)
+    return NetworkInfo(tuple(GridInfo(*values[start : start + n_fields]) for start in starts), *values[-4:])
 
 
-def check_info(
-    info: np.ndarray, grids: Sequence[Mapping[str, int]], decoder: Mapping[str, int], path: str | Path
-) -> None:
-    """Raise UserError for numbers that no decoder has; arguments as info_fields returns them.
+def parse_any_info(info: np.ndarray, name: str) -> NetworkInfo:
+    """`info_fields`, also of the ancestor project: a feature count that does not fill its word, and 32 outputs, which
+    it writes for 16 channels, pass.
 
-    More passes than parse_info lets through: a feature count that does not fill its word, and 32 outputs, which the
-    ancestor project writes for 16 channels.
+    Raises: UserError for numbers that no network or grid has.
     """
-    try:
-        if not all(0 <= value <= 65536 for value in info) or decoder["n_hidden_layers"] > 64:
-            raise ValueError("out of range")
-        if not decoder["n_neurons"] or not decoder["padded_outputs"]:
-            raise ValueError("a layer without neurons")
-        for grid in grids:
-            check_levels(grid["n_levels"], grid["base_resolution"])
-    except ValueError as error:
-        values = f"{info.tolist()!s:.200}"
-        raise UserError(f"{path}: info describes an impossible texture ({values}); the file is damaged") from error
+    found = info_fields(info, name)
+    sane = all(0 <= value <= 65536 for value in found.numbers) and found.n_hidden_layers <= 64
+    if not (sane and found.n_neurons and found.padded_outputs and all(map(_possible_levels, found.grids))):
+        raise _impossible(info, name)
+    return found
 
 
-def check_levels(n_levels: int, base_resolution: int) -> None:
-    """Raise ValueError or TypeError for a pyramid that no texture has, before anything counts its texels."""
-    if not 1 <= n_levels <= MAX_SIZE.bit_length() or not 1 <= base_resolution <= MAX_SIZE >> (n_levels - 1):
-        raise ValueError(f"{n_levels!r:.40} levels from {base_resolution!r:.40} on")
-
-
-def parse_info(info: np.ndarray, name: str) -> tuple[list[dict[str, int]], dict[str, int]]:
-    """The grids and the decoder that an `info` vector describes.
-
-    Raises: UserError when its length or a value is impossible.
-    """
-    grids, decoder = info_fields(info, name)
+def parse_info(info: np.ndarray, name: str) -> NetworkInfo:
+    """`info_fields` of a file of ours. Raises: UserError when its length or a value is impossible."""
+    found = info_fields(info, name)
     sane = (
-        0 <= decoder["n_frequencies"] <= 64
-        and 1 <= decoder["n_neurons"] <= 4096
-        and 0 <= decoder["n_hidden_layers"] <= 64
-        and decoder["padded_outputs"] == PADDED_OUTPUTS
+        0 <= found.n_frequencies <= 64
+        and 1 <= found.n_neurons <= 4096
+        and 0 <= found.n_hidden_layers <= 64
+        and found.padded_outputs == PADDED_OUTPUTS
         and all(
-            grid["quantize_bits"] in QUANTIZE_BITS
-            and grid["save_bits"] in SAVE_BITS
-            and grid["features"] * grid["quantize_bits"] == grid["save_bits"]
-            and 1 <= grid["n_levels"] <= MAX_SIZE.bit_length()
-            and 1 <= grid["base_resolution"] <= MAX_SIZE >> (grid["n_levels"] - 1)
-            for grid in grids
+            grid.quantize_bits in QUANTIZE_BITS
+            and grid.save_bits in SAVE_BITS
+            and grid.features * grid.quantize_bits == grid.save_bits
+            and _possible_levels(grid)
+            for grid in found.grids
         )
     )
     if not sane:
-        raise UserError(f"{name}: info describes an impossible texture ({info.tolist()!s:.200}); the file is damaged")
-    return grids, decoder
+        raise _impossible(info, name)
+    return found
+
+
+def _impossible(info: np.ndarray, name: str) -> UserError:
+    return UserError(f"{name}: info describes an impossible texture ({info.tolist()!s:.200}); the file is damaged")
+
+
+def _possible_levels(grid: GridInfo) -> bool:
+    return 1 <= grid.n_levels <= MAX_LEVELS and 1 <= grid.base_resolution <= MAX_SIZE >> (grid.n_levels - 1)
 
 
 def encode_network(model: NeuralTexture) -> bytes:
     """The bytes of network_data.npz."""
     stream = io.BytesIO()
-    np.savez(stream, info=network_info(model), network=network_weights(model))
+    np.savez(stream, info=np.array(network_info(model.form).numbers, np.int32), network=network_weights(model))
     return stream.getvalue()
 
 
@@ -144,6 +175,35 @@ def read_network(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
     if not np.isfinite(network).all():
         raise UserError(f"{path}: the network holds numbers that are not finite; the file is damaged")
     return info, network
+
+
+def read_weights(path: Path, form: ModelForm) -> tuple[ModelForm, list[np.ndarray]]:
+    """The weight matrices [out, in] of a model whose form is known, float32.
+
+    Returns: the form as well. Without hidden layers a manifest does not tell `n_neurons`; then it comes from the file.
+    Raises: UserError when the file is damaged, or of another model.
+    """
+    info, network = read_network(path)
+    found = parse_info(info, str(path))
+    if not form.decoder.n_hidden_layers:
+        form = replace(form, decoder=replace(form.decoder, n_neurons=found.n_neurons))
+    if found != network_info(form):
+        raise UserError(f"{path}: describes another texture than the manifest does; export again")
+    matrices = split_weights(network, form.layer_sizes)
+    if matrices is None:
+        raise UserError(
+            f"{path}: its {len(network)} weights do not fit {form.inputs.total} inputs and the layers in info; either "
+            "it is damaged, or in a form that only a manifest can tell (learned interpolation)"
+        )
+    return form, matrices
+
+
+def split_weights(network: np.ndarray, sizes: Sequence[tuple[int, int]]) -> list[np.ndarray] | None:
+    """The matrices of these (outputs, inputs) in a `network` vector; None when its length is another one."""
+    counts = [outputs * inputs for outputs, inputs in sizes]
+    if sum(counts) != len(network):
+        return None
+    return [part.reshape(size) for part, size in zip(np.split(network, np.cumsum(counts)[:-1]), sizes)]
 
 
 def _parse_npy(payload: bytes) -> np.ndarray:

@@ -15,9 +15,8 @@ import time
 import unicodedata
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from tqdm import tqdm
 
@@ -57,7 +56,6 @@ QUEUE_LOOK_S = 2.0  # ... and at the records of those that wait at a cluster
 BATCH_FILES = (BATCH_JSON, BATCH_CSV, BATCH_HTML, BATCH_LOCK)
 GROUP_FILES = (LOG, RECORD, LOCK, TENSORBOARD)
 
-Say = Callable[[str], None]
 
 
 # --- discovery -----------------------------------------------------------------------------------------------------
@@ -158,7 +156,7 @@ def _folded(name: str) -> str:
 # --- the command ---------------------------------------------------------------------------------------------------
 
 
-def train_groups(config: Config, given: Mapping[str, Any]) -> int:
+def train_groups(config: Config) -> int:
     """Train every group that is not finished; one that fails does not stop the others.
 
     Returns: 0 when all are done, 1 when some failed, 128 + signal when interrupted.
@@ -168,7 +166,7 @@ def train_groups(config: Config, given: Mapping[str, Any]) -> int:
         found = find_groups(batch_dir, config.groups_recursive, save_dir)
         check_names([group for group in found if not group.skipped], batch_dir, save_dir, config.groups_recursive)
         if config.groups_dry_run:
-            return preview(config, given, found)
+            return preview(config, found)
         if config.groups_backend == "ray":
             from groups.ray_pool import check_cluster
 
@@ -177,7 +175,7 @@ def train_groups(config: Config, given: Mapping[str, Any]) -> int:
             if stale:
                 say(f"note: {stale}")
             tell_names("skipped", [group for group in found if group.skipped], "skipped")
-            return Batch(config, given, found).run(stop)
+            return Batch(config, found).run(stop)
 
 
 def say(text: str) -> None:
@@ -194,28 +192,29 @@ def tell_names(word: str, groups: list[Group], reason: str) -> None:
         say(f"{word}: {len(groups) - SHOWN} more")
 
 
-def make_jobs(config: Config, given: Mapping[str, Any], found: list[Group]) -> tuple[dict[str, Job], int]:
+def make_jobs(config: Config, found: list[Group]) -> tuple[dict[str, Job], int]:
     """The jobs of the groups, by name, and how many are trained at a time."""
     groups = [group for group in found if not group.skipped and not group.failed]
     if config.groups_backend == "ray":  # which knows its cores; each group asks for as many as it has threads
-        workers, num_threads = config.groups_max_workers * ("groups_max_workers" in given), config.num_threads or 1
+        workers = config.groups_max_workers if "groups_max_workers" in config.chosen else 0
+        num_threads = config.num_threads or 1
     else:
         gpus = len(gpus_of(config))
         workers, num_threads = share_threads(config.groups_max_workers, config.num_threads, len(groups), gpus)
     defaults = {field.name: field.default for field in dataclasses.fields(Config) if field.name.startswith("groups_")}
     shared = dataclasses.replace(config, **defaults, ray_address="", num_threads=num_threads)
-    settings, batch, given = settings_digest(shared), uuid.uuid4().hex, dict(given)
+    settings, batch = settings_digest(shared), uuid.uuid4().hex
     save_dir = Path(config.groups_save_dir).absolute()
     jobs = {}
     for group in groups:
         member = dataclasses.replace(shared, data_dir=str(group.source.absolute()), save_dir=str(save_dir / group.name))
-        jobs[group.name] = Job(group.name, batch, member, given, settings, config.groups_force)
+        jobs[group.name] = Job(group.name, batch, member, settings, config.groups_force)
     return jobs, workers
 
 
-def preview(config: Config, given: Mapping[str, Any], found: list[Group]) -> int:
+def preview(config: Config, found: list[Group]) -> int:
     """--groups_dry_run."""
-    jobs, workers = make_jobs(config, given, found)
+    jobs, workers = make_jobs(config, found)
     for group in found:
         if group.skipped or group.failed:
             state = "skipped" if group.skipped else "fails"
@@ -226,9 +225,9 @@ def preview(config: Config, given: Mapping[str, Any], found: list[Group]) -> int
 class Batch:
     """One start of a batch."""
 
-    def __init__(self, config: Config, given: Mapping[str, Any], found: list[Group]):
+    def __init__(self, config: Config, found: list[Group]):
         self.config = config
-        self.jobs, self.workers = make_jobs(config, given, found)
+        self.jobs, self.workers = make_jobs(config, found)
         rows = [row_of(group.name, "skipped" if group.skipped else "failed" if group.failed else "waiting",
                        group.skipped or group.failed) for group in found]  # fmt: skip
         self.journal = Journal(Path(config.groups_save_dir), Path(config.groups_batch_dir), config, rows, batch_html)

@@ -6,17 +6,18 @@ import dataclasses
 import functools
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from PIL import Image as PillowImage
 
-from common.errors import UserError, counted, explain_os_error, one_line, quote
+from common.errors import Say, UserError, counted, explain_os_error, one_line, quote
 from common.events import readable_bytes
 from common.parallel import map_threads
 from configs import MAX_PIXELS, Config
 from dataset import load_material
+from engine.cpu.decoder import decode_lod
 from engine.create import create_engine, resolve_device
 from engine.schedule import Schedule
 from formats.dds import HEADER_BYTES
@@ -41,7 +42,6 @@ PER_PARAMETER = 4  # numbers in model.pth: its value, Adam's two, and about one 
 # A search for a rate: three pairs of short runs, 0.15 and 0.075 of a full one, and one full run or two (search.py).
 SEARCH_RUNS = 2.2
 
-Say = Callable[[str], None]
 Plans = dict[tuple[int, int], tuple[Config, int, int]]  # (width, height) -> configuration, bytes as of `sizes_of`
 
 
@@ -120,7 +120,7 @@ def look_ahead(job: Job, plans: Plans) -> Prospect:
         sizes = [image_size(path) for path in dict.fromkeys(found.path for found in find_maps(source).sources.values())]
         prospect = Prospect(job, "train", "", *sizes[0])
         if sizes[0] not in plans:
-            planned = plan(job.config, job.given, *sizes[0])
+            planned = plan(job.config, *sizes[0])
             plans[sizes[0]] = planned, *sizes_of(planned, *sizes[0])
         config, prospect.bytes, prospect.checkpoints = plans[sizes[0]]
         prospect.config, prospect.iterations = config, config.max_iter
@@ -213,7 +213,7 @@ def measure(prospect: Prospect) -> Speed:
     evaluations = []
     for ending in (False, True):
         started = time.perf_counter()
-        score_lod(model, material, lod, **metric_options(config.eval_metrics, ending))
+        score_lod(model, material, lod, decode=decode_lod, **metric_options(config.eval_metrics, ending))
         width, height = material.lod_sizes[lod]
         evaluations.append((time.perf_counter() - started) / (width * height) * 4 / 3)
     refining, refinement = 0.0, Refinement(model, material, config)

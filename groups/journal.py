@@ -23,11 +23,11 @@ from typing import Any
 
 import filelock
 
-from common.errors import UserError, explain_os_error, what_is_wrong
+from common.errors import UserError, explain_os_error
 from common.events import TENSORBOARD
 from common.files import make_folder, sha256_of, write_json, write_text
 from configs import CALL, Config, to_dict
-from formats.manifest import MANIFEST, NETWORK, read_manifest, verify_files
+from formats.manifest import MANIFEST, read_manifest, verify_files
 from maps.channels import MAPS
 from maps.folder import find_maps
 from training.run_folder import CHECKPOINT, MODELS, SUPERSEDED
@@ -166,12 +166,7 @@ def verify_result(checkpoint: Path) -> None:
     """
     if not (checkpoint / MANIFEST).is_file():
         return
-    manifest = read_manifest(checkpoint)
-    try:
-        names = {name for grid in manifest["grids"] for name in grid["files"]} | {NETWORK}
-    except (KeyError, TypeError) as error:
-        raise UserError(f"{checkpoint / MANIFEST}: damaged ({what_is_wrong(error)})") from error
-    verify_files(checkpoint, manifest, names)
+    verify_files(checkpoint, read_manifest(checkpoint))
 
 
 def finished(folder: Path, source: Path, settings: str, refresh: bool = True) -> Record | None:

@@ -16,11 +16,11 @@ import socket
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
-from common.errors import UserError, explain_os_error, one_line
+from common.errors import Say, UserError, explain_os_error, one_line
 from common.files import make_folder
 from configs import Config
 from formats.manifest import MANIFEST, read_manifest
@@ -43,9 +43,8 @@ from groups.journal import (
 from training.checkpoint import Checkpoint, load_checkpoint
 from training.run_folder import list_checkpoints
 from training.start import train_material
-from training.trainer import Result, is_complete
-
-Say = Callable[[str], None]
+from training.state import is_complete
+from training.summary import Result
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +54,6 @@ class Job:
     name: str  # path below the batch folder, with /
     batch: str  # names this start of the batch
     config: Config  # of the run: data_dir and save_dir are the group's own, and absolute
-    given: Mapping[str, Any]  # what the user gave, see train.train_material
     settings: str  # settings_digest(config)
     force: bool  # start over what another batch has begun or finished
 
@@ -149,7 +147,7 @@ def _train(job: Job, say: Say) -> Outcome:
     elif checkpoint is not None:
         result = _continue(job, checkpoint, say)
     else:
-        result = train_material(job.config, job.given, say, quiet=True)
+        result = train_material(job.config, say, quiet=True)
     earlier = checkpoint.training["seconds"] if checkpoint is not None else 0.0
     record.run, record.iteration = result.run.name, result.iteration
     record.seconds = earlier + time.perf_counter() - started
@@ -195,16 +193,15 @@ def _last_checkpoint(job: Job, older: list[str], say: Say) -> Checkpoint | None:
 
 def _continue(job: Job, checkpoint: Checkpoint, say: Say) -> Result:
     """Train on from a checkpoint of these settings; only the places and the threads are today's."""
-    today = {name: getattr(job.config, name) for name in ("data_dir", "save_dir", "num_threads")}
-    run = checkpoint.path.parent.parent
-    config = dataclasses.replace(job.config, load_dir=str(run), load_iter=checkpoint.iteration)
-    return train_material(config, today, say, quiet=True)
+    run, today = checkpoint.path.parent.parent, frozenset({"data_dir", "save_dir", "num_threads"})
+    config = dataclasses.replace(job.config, load_dir=str(run), load_iter=checkpoint.iteration, chosen=today)
+    return train_material(config, say, quiet=True)
 
 
 def _result_of(checkpoint: Checkpoint) -> Result:
     """What the run of a finished checkpoint returned, or would have: its process ended before it was recorded."""
     material = checkpoint.material
-    rates = checkpoint.model.bits_per_texel(material["width"], material["height"])
+    rates = checkpoint.model.bits_per_texel(material.width, material.height)
     run = checkpoint.path.parent.parent
     return Result(run, checkpoint.iteration, checkpoint.metrics, rates, checkpoint.training["seconds"])
 
@@ -215,7 +212,7 @@ def _complete(record: Record, folder: Path, result: Result) -> None:
     checkpoint = record.checkpoint(folder)
     record.sha256 = result_digest(checkpoint)
     if (checkpoint / MANIFEST).is_file():
-        record.bytes = read_manifest(checkpoint)["bytes_on_disk"]
+        record.bytes = read_manifest(checkpoint).bytes_on_disk
     else:
         record.bytes = sum(path.stat().st_size for path in checkpoint.iterdir())
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torchtyping import TensorType
 
-from common.errors import UserError, quote
+from common.errors import Say, UserError, quote
 from common.files import open_regular
 from common.opencv import import_opencv
 from common.parallel import map_threads
@@ -32,7 +32,6 @@ Frames = TensorType["texels", "frames", 3]
 Mask = TensorType["texels", bool]
 Numbers = TensorType["n"]
 Rgb = TensorType["n", 3]
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)

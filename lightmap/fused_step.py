@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import ctypes
 import functools
-from collections.abc import Callable
 from ctypes import POINTER, c_float, c_int32, c_int64, c_void_p
 from pathlib import Path
 
 import torch
 
+from common.errors import Say
 from engine.cpu import build
 from engine.cpu.build import KernelsUnavailable
 from engine.cpu.library import check, pointer, pointers, thread_count
@@ -45,7 +45,7 @@ class _Recipe(build.Recipe):
 
 
 @functools.cache
-def load_kernels(say: Callable[[str], None] | None = None) -> ctypes.CDLL:
+def load_kernels(say: Say | None = None) -> ctypes.CDLL:
     """The compiled kernels. Raises: KernelsUnavailable."""
     extra = build.split_variable("NTC_CXXFLAGS")
     recipes = [_Recipe(SOURCES, compiler, extra) for compiler in build.find_compilers()]
@@ -81,7 +81,7 @@ class FusedStep(TorchStep):
 
     name = "fused"
 
-    def __init__(self, model: Compressor, lr: float, lr_grid: float, say: Callable[[str], None] | None = None):
+    def __init__(self, model: Compressor, lr: float, lr_grid: float, say: Say | None = None):
         super().__init__(model, lr, lr_grid)
         self.kernels, self.threads = load_kernels(say), thread_count(0)
         self.coordinates: torch.Tensor | None = None

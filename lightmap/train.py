@@ -21,7 +21,7 @@ from typing import Any
 import torch
 
 from common.device import choose_device
-from common.errors import UserError, quote, run_command
+from common.errors import Say, UserError, quote, run_command
 from common.files import make_folder, write_json
 from common.stop import stop_signals
 from engine.cpu.build import KernelsUnavailable
@@ -40,7 +40,7 @@ SAMPLE = Path(__file__).resolve().parent / "data" / "sample"
 SAMPLE_SIZE = 256
 
 
-def sample_folder(say: Callable[[str], None] = print) -> Path:
+def sample_folder(say: Say = print) -> Path:
     """The sample scene's frames, made if they are not there."""
     if not (SAMPLE / "half_hours" / "tod_23.png").is_file():  # the last one to be written
         say(f"making the sample scene in {quote(SAMPLE)}")
@@ -60,7 +60,7 @@ def resumed_options(given: Mapping[str, Any], folder: Path) -> TrainOptions:
     return make_options({**saved, **given})
 
 
-def choose_step(engine: str, device: torch.device, say: Callable[[str], None] = print) -> Callable[..., TorchStep]:
+def choose_step(engine: str, device: torch.device, say: Say = print) -> Callable[..., TorchStep]:
     """What makes the step of a run, called as TorchStep; `auto` falls back to that where kernels cannot be had.
 
     Raises (when called): UserError for `fused` where they cannot.
@@ -84,7 +84,7 @@ def choose_step(engine: str, device: torch.device, say: Callable[[str], None] = 
     return make
 
 
-def train(given: Mapping[str, Any], say: Callable[[str], None] = print, quiet: bool = False) -> int:
+def train(given: Mapping[str, Any], say: Say = print, quiet: bool = False) -> int:
     """Train, report and export; returns the exit code."""
     options = make_options(given)
     folder = Path(options.out_dir)

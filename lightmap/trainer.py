@@ -5,13 +5,12 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from common.errors import UserError, quote
+from common.errors import Say, UserError, quote
 from common.events import EventFile, progress_bar
 from common.files import make_folder
 from common.stop import StopRequest
@@ -23,7 +22,6 @@ from lightmap.sampling import Batch, Sampler, split_texels
 from lightmap.torch_step import TorchStep
 from metrics.scores import psnr_of
 
-Say = Callable[[str], None]
 TENSORBOARD = "tensorboard"
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-MAPS = {"diffuse": 3, "normal": 3, "roughness": 1, "occlusion": 1, "metallic": 1, "specular": 1, "displacement": 1}
+from configs import MAPS
+
 CHANNELS = sum(MAPS.values())  # 11
 
 

@@ -1,21 +1,21 @@
-"""A model's LODs as 8-bit maps valued as the source files are: what ships, is scored, and is written as images."""
+"""A model's LODs as 8-bit maps valued as the source files are: what is scored, and written as images."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
 
 from common.files import write_bytes
 from common.parallel import map_threads
-from engine.cpu.decoder import decode_lod
 from maps.channels import map_slice
 from maps.images import encode_png
+from maps.record import MaterialRecord
 from metrics.file_space import in_file_space
-from model import NeuralTexture
+from model import DecodedImage, NeuralTexture
 
 DECODE_CHUNK = 1 << 18  # texels of a LOD that are decoded at a time; 44 bytes each
 
@@ -25,7 +25,7 @@ class Decode(Protocol):
 
     def __call__(
         self, model: NeuralTexture, lod: int, width: int, height: int, *, rows: slice
-    ) -> torch.Tensor: ...
+    ) -> DecodedImage: ...
 
 
 def to_8_bit(image: torch.Tensor) -> np.ndarray:
@@ -48,25 +48,23 @@ def save_map_images(folder: Path, decoded: Mapping[str, np.ndarray], lod: int) -
 
 
 def decode_in_file_space(
-    model: NeuralTexture, material: Mapping[str, Any], lod: int, decode: Decode = decode_lod, rows: slice = slice(None)
-) -> torch.Tensor:
-    """One LOD (H, W, 11) valued as the source files are, see file_space, or rows of it.
+    model: NeuralTexture, material: MaterialRecord, lod: int, decode: Decode, rows: slice = slice(None)
+) -> DecodedImage:
+    """One LOD valued as the source files are, see file_space, or rows of it.
 
     Missing channels are 0; not clamped.
     """
-    width, height = max(material["width"] >> lod, 1), max(material["height"] >> lod, 1)
+    width, height = material.lod_size(lod)
     return in_file_space(decode(model, lod, width, height, rows=rows), material, model.constants)
 
 
-def decode_maps(
-    model: NeuralTexture, material: Mapping[str, Any], lod: int, decode: Decode = decode_lod
-) -> dict[str, np.ndarray]:
-    """One LOD as it ships: map name -> (H, W, C) uint8, valued as the source files are, see file_space.
+def decode_maps(model: NeuralTexture, material: MaterialRecord, lod: int, decode: Decode) -> dict[str, np.ndarray]:
+    """One LOD in 8 bits: map name -> (H, W, C) uint8, valued as the source files are, see file_space.
 
     Decoded by bands of rows: no float image of the whole LOD exists, which would take 740 MB at 4096 x 4096.
     """
-    width, height = max(material["width"] >> lod, 1), max(material["height"] >> lod, 1)
-    parts = {entry["map"]: map_slice(entry["map"]) for entry in material["maps"]}
+    width, height = material.lod_size(lod)
+    parts = {entry.name: map_slice(entry.name) for entry in material.maps}
     maps = {name: np.empty((height, width, part.stop - part.start), np.uint8) for name, part in parts.items()}
     band = max(DECODE_CHUNK // width, 1)
     for first in range(0, height, band):

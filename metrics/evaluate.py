@@ -8,8 +8,6 @@ from typing import Any
 import numpy as np
 
 from dataset import Material
-from engine.cpu.decoder import decode_lod
-from formats.manifest import describe_material
 from metrics.decoded_maps import Decode, decode_maps
 from metrics.file_space import file_values
 from metrics.perceptual import download_lpips_weights, flip_unavailable_reason, lpips_unavailable_reason
@@ -25,16 +23,16 @@ def evaluate_model(
     material: Material,
     iteration: int,
     *,
+    decode: Decode,
     on_lod: OnLod | None = None,
-    decode: Decode = decode_lod,
-    **options,
+    **options: bool,
 ) -> dict[str, Any]:
     """Metrics of every LOD, JSON-ready.
 
     Args:
+        decode: such as NeuralTexture.decode, or an engine's faster one.
         on_lod: called with (lod, decoded, source) for saving pictures, both map name -> (H, W, C), valued as the files
             are; decoded uint8, source uint8 or uint16.
-        decode: (model, lod, width, height, rows) -> (rows, W, 11), such as NeuralTexture.decode.
         options: with_ssim, with_lpips, with_flip of metrics.evaluate_maps. FLIP is of LOD 0 alone: it says what an eye
             sees at one distance, and takes longer than everything else together.
     Returns: {"iteration", "psnr": LOD 0's PSNR in dB, all and per map, "error_share": each map's of LOD 0's squared
@@ -43,23 +41,22 @@ def evaluate_model(
     lods = []
     for lod in range(material.num_lods):
         slow = {**options, "with_flip": options.get("with_flip", True) and lod == 0}
-        lods.append(score_lod(model, material, lod, on_lod=on_lod, decode=decode, **slow))
+        lods.append(score_lod(model, material, lod, decode=decode, on_lod=on_lod, **slow))
     return {"iteration": iteration, "psnr": lods[0]["psnr"], "error_share": lods[0]["error_share"], "lods": lods}
 
 
 def score_lod(
-    model: NeuralTexture, material: Material, lod: int, *, on_lod: OnLod | None = None, decode: Decode = decode_lod,
-    **options,
-) -> dict[str, Any]:  # fmt: skip
+    model: NeuralTexture, material: Material, lod: int, *, decode: Decode, on_lod: OnLod | None = None, **options: bool
+) -> dict[str, Any]:
     """Metrics of one LOD, JSON-ready; arguments as of `evaluate_model`.
 
     Constant channels are scored as the numbers that an engine has, everything else in 8 bits.
     Returns: {"lod", "width", "height", and what metrics.evaluate_maps returns}.
     """
-    description = describe_material(material)
-    decoded = decode_maps(model, description, lod, decode)
+    record = material.record
+    decoded = decode_maps(model, record, lod, decode)
     source = {name: material.file_codes(lod, name) for name in material.present}
-    scores = evaluate_maps(decoded, source, exact=file_values(model.constants, description), **options)
+    scores = evaluate_maps(decoded, source, exact=file_values(model.constants, record), **options)
     if on_lod is not None:
         on_lod(lod, decoded, source)
     width, height = material.lod_sizes[lod]
@@ -76,8 +73,11 @@ def metric_options(eval_metrics: str, ending: bool = True) -> dict[str, bool]:
     return {"with_ssim": slow, "with_flip": slow and ending, "with_lpips": slow and ending}
 
 
-def missing_metrics(eval_metrics: str) -> list[str]:
-    """One line for each metric that --eval_metrics asks for and this machine does not have."""
+def prepare_metrics(eval_metrics: str) -> list[str]:
+    """Make the metrics of --eval_metrics ready: `lpips` downloads its weights unless they are there.
+
+    Returns: one line for each metric that is asked for and that this machine cannot compute.
+    """
     if eval_metrics == "psnr":
         return []
     failed_download = download_lpips_weights() if eval_metrics == "lpips" else None

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import torch
 from torchtyping import TensorType
 
-from dataset import Constant, to_file_space
+from dataset import to_file_space
 from maps.channels import CHANNELS, MAPS, map_slice
 from maps.mips import linear_to_srgb, round_to_codes
+from maps.record import Constant, MapRecord, MaterialRecord
 
 Decoded = TensorType[..., CHANNELS]
 Vectors = TensorType["n", 3]
@@ -21,7 +21,7 @@ TEXELS_AT_A_TIME = 2**20
 SHORTEST = 1e-6  # a vector below it has no direction
 
 
-def in_file_space(decoded: Decoded, material: Mapping[str, Any], constants: Mapping[int, Constant]) -> Decoded:
+def in_file_space(decoded: Decoded, material: MaterialRecord, constants: Mapping[int, Constant]) -> Decoded:
     """Decoded values as they ship, and as they are scored.
 
     In this order: an sRGB diffuse that was trained in linear light is encoded again; where the source's normals are
@@ -29,15 +29,13 @@ def in_file_space(decoded: Decoded, material: Mapping[str, Any], constants: Mapp
 
     Args:
         decoded: (..., 11) float32; its numbers may be overwritten.
-        material: manifest.describe_material.
         constants: NeuralTexture.constants.
     Returns: (..., 11), not clamped.
     """
-    entries = {entry["map"]: entry for entry in material["maps"]}
-    trained, stored = ({name: e[space] for name, e in entries.items()} for space in ("color_space", "file_color_space"))
-    values = to_file_space(decoded, trained, stored)
+    diffuse, normal = material.map("diffuse"), material.map("normal")
+    values = to_file_space(decoded) if diffuse and diffuse.color_space != diffuse.file_color_space else decoded
     fixed = file_values(constants, material)
-    if entries.get("normal", {}).get("unit_normals"):
+    if normal and normal.unit_normals:
         axes = {channel - NORMAL.start: fixed[channel] for channel in range(CHANNELS)[NORMAL] if channel in fixed}
         texels = values.reshape(-1, CHANNELS)  # a copy, where the values do not lie one after the other
         for block in texels.split(TEXELS_AT_A_TIME):
@@ -48,22 +46,22 @@ def in_file_space(decoded: Decoded, material: Mapping[str, Any], constants: Mapp
     return values
 
 
-def file_values(constants: Mapping[int, Constant], material: Mapping[str, Any]) -> dict[int, float]:
+def file_values(constants: Mapping[int, Constant], material: MaterialRecord) -> dict[int, float]:
     """channel -> `file_value` of those constants whose map the material has; arguments as of in_file_space."""
     return {
         channel: file_value(constant, entry)
-        for entry in material["maps"]
+        for entry in material.maps
         for channel, constant in constants.items()
-        if channel in entry["channels"]
+        if channel in entry.channels
     }
 
 
-def file_value(constant: Constant, entry: Mapping[str, Any]) -> float:
+def file_value(constant: Constant, entry: MapRecord) -> float:
     """The value in [0, 1] that the file has for a constant: of its own bits where training has others."""
-    if entry["color_space"] == entry["file_color_space"]:
+    if entry.color_space == entry.file_color_space:
         return constant.value
-    top = 2 ** entry["bit_depth"] - 1
-    code = round_to_codes(linear_to_srgb(np.float64(constant.value)) * top, np.dtype(f"uint{entry['bit_depth']}"))
+    top = 2**entry.bit_depth - 1
+    code = round_to_codes(linear_to_srgb(np.float64(constant.value)) * top, np.dtype(f"uint{entry.bit_depth}"))
     return int(code) / top
 
 

@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 from torchtyping import TensorType
 
-from common.errors import UserError, one_line
+from common.errors import Say, UserError, one_line
 from common.files import make_folder, write_bytes, write_text
-from formats.dds_layouts import check_layout
-from formats.manifest import describe_grids
+from formats.dds_layouts import check_layout, grid_file_names, grid_format
+from formats.textures import ExportedTexture
 from maps.channels import CHANNELS
+from maps.record import MaterialRecord
 from metrics.file_space import constant_listing
 from model import NeuralTexture
 from shaders.languages import LANGUAGES, WEIGHT_TEXTURE_WIDTH, Language, Weights
@@ -28,8 +29,6 @@ from shape import PADDED_OUTPUTS, layer_sizes
 WeightColumns = TensorType["columns", 4]
 
 GENERATED = Path(__file__).resolve().parent / "generated"
-WEIGHT_STORAGE = ("baked", "buffer")
-WEIGHT_TYPES = ("float32", "float16")
 WEIGHT_FILE = "decoder_weights.bin"
 BLOCK = 4  # rows of a weight matrix that one column of four serves
 MAX_TEXTURES = 16  # MAX_TEXTURE_IMAGE_UNITS and maxSampledTexturesPerShaderStage are at least that
@@ -100,21 +99,21 @@ def number_text(value: float) -> str:
 def texture_names(model: NeuralTexture, layout: str = "packed") -> dict[str, str]:
     """Texture of the shader -> the DDS file that it is, in the order of the bindings."""
     names = {}
-    for index, grid in enumerate(describe_grids(model, layout)):
-        for plane, file in enumerate(grid["files"]):
+    for index, grid in enumerate(model.grids):
+        for plane, file in enumerate(grid_file_names(index, grid, layout)):
             names[f"ntGrid{index}" + (f"Plane{plane}" if plane else "")] = file
     return names
 
 
-def _constants(model: NeuralTexture, material: Mapping[str, Any]) -> dict[str, int | str]:
+def _constants(model: NeuralTexture, material: MaterialRecord) -> dict[str, int | str]:
     """Name -> value of every constant; texts are floats."""
     layout, decoder = model.layout, model.decoder
     neurons = decoder.n_neurons + -decoder.n_neurons % BLOCK if decoder.n_hidden_layers else 0
-    maps = {entry["map"]: entry for entry in material["maps"]}
+    diffuse = material.map("diffuse")
     reference_inputs = layout.reference_inputs
     return {
-        "NT_MATERIAL_WIDTH": number_text(material["width"]),
-        "NT_MATERIAL_HEIGHT": number_text(material["height"]),
+        "NT_MATERIAL_WIDTH": number_text(material.width),
+        "NT_MATERIAL_HEIGHT": number_text(material.height),
         "NT_NUM_LODS": model.num_lods,
         "NT_NUM_GRIDS": len(model.grids),
         "NT_NUM_FREQUENCIES": decoder.n_frequencies,
@@ -128,8 +127,8 @@ def _constants(model: NeuralTexture, material: Mapping[str, Any]) -> dict[str, i
         "NT_HARD_SWISH": int(decoder.activation == "hard_swish"),
         "NT_NEGATIVE_SLOPE": number_text(decoder.negative_slope),
         "NT_BLEND_OUTPUTS": int(any(grid.interpolation == "learned" for grid in model.grids)),
-        "NT_DIFFUSE_IS_SRGB": int(maps.get("diffuse", {}).get("color_space") == "srgb"),
-        "NT_HAS_NORMAL": int("normal" in maps),
+        "NT_DIFFUSE_IS_SRGB": int(diffuse is not None and diffuse.color_space == "srgb"),
+        "NT_HAS_NORMAL": int(material.map("normal") is not None),
     }
 
 
@@ -147,19 +146,19 @@ def _choose_texture(textures: Mapping[str, tuple[int, int]], read: Callable[[str
 
 
 def _functions(model: NeuralTexture, language: Language, weights: Weights, layout: str) -> list[str]:
-    grids = describe_grids(model, layout)
+    grids, planes = model.grids, [len(grid_file_names(0, grid, layout)) for grid in model.grids]
     lookups = {
-        "ntGridResolution": [grid["max_resolution"] for grid in grids],
-        "ntGridMips": [grid["n_levels"] for grid in grids],
-        "ntGridFeatures": [grid["features"] for grid in grids],
-        "ntGridBits": [grid["quantize_bits"] for grid in grids],
-        "ntGridLearned": [int(grid["interpolation"] == "learned") for grid in grids],
-        "ntGridPlanes": [len(grid["files"]) for grid in grids],
+        "ntGridResolution": [grid.max_resolution for grid in grids],
+        "ntGridMips": [grid.n_levels for grid in grids],
+        "ntGridFeatures": [grid.features for grid in grids],
+        "ntGridBits": [grid.quantize_bits for grid in grids],
+        "ntGridLearned": [int(grid.interpolation == "learned") for grid in grids],
+        "ntGridPlanes": planes,
     }
     lines = []
     for name, values in lookups.items():
         lines += language.function("int", name, [("int", "grid")], choose_lines("grid", values))
-    textures = [(g, p) for g, grid in enumerate(grids) for p in range(len(grid["files"]))]
+    textures = [(grid, plane) for grid, count in enumerate(planes) for plane in range(count)]
     named = dict(zip(texture_names(model, layout), textures))
     of_texel = [("int", "grid"), ("int", "plane"), ("int2", "texel"), ("int", "mip")]
     lines += language.function("float4", "ntFetchTexel", of_texel, _choose_texture(named, language.fetch))
@@ -180,27 +179,27 @@ def _functions(model: NeuralTexture, language: Language, weights: Weights, layou
 
 def comment_text(text: str) -> str:
     """ASCII without backslashes: one at the end of a line would take the next line into the comment."""
-    return one_line(str(text)).encode("ascii", "replace").decode().replace("\\", "/")[:80]
+    return one_line(text).encode("ascii", "replace").decode().replace("\\", "/")[:80]
 
 
 def _header(
-    model: NeuralTexture, material: Mapping[str, Any], language: Language, weights: Weights, layout: str
+    model: NeuralTexture, material: MaterialRecord, language: Language, weights: Weights, layout: str
 ) -> list[str]:
     maps = []
-    for entry in material["maps"]:
-        space = entry["color_space"] if entry["map"] == "diffuse" else entry.get("convention")
-        maps.append(entry["map"] + (f" ({comment_text(space)})" if space else ""))
+    for entry in material.maps:
+        space = entry.color_space if entry.name == "diffuse" else entry.convention
+        maps.append(entry.name + (f" ({space})" if space else ""))
     sizes = " -> ".join(str(inputs) for _, inputs in layer_sizes(model.layout, model.decoder))
-    files = {file: grid for grid in describe_grids(model, layout) for file in grid["files"]}
+    files = {file: grid for index, grid in enumerate(model.grids) for file in grid_file_names(index, grid, layout)}
     textures = texture_names(model, layout)
     decoded = [(language.material_argument, "material")]
     text = [
-        f"Neural texture decoder of {comment_text(material['name'])} in {language.name}, "
+        f"Neural texture decoder of {comment_text(material.name)} in {language.name}, "
         "written by export.py --shader.",
         "",
         "  " + language.signature("NtMaterial", "ntDecode", [("float2", "uv"), ("float", "lod")]),
         "      The maps as trained. uv: any, the texture repeats; u to the right, v down.",
-        f"      lod: 0 (full size, {material['width']}x{material['height']}) .. {model.num_lods - 1}, clamped;"
+        f"      lod: 0 (full size, {material.width}x{material.height}) .. {model.num_lods - 1}, clamped;"
         " a fractional one blends its neighbours.",
         "  " + language.signature("float3", "ntUnitNormal", decoded),
         "      The tangent-space normal, length 1.",
@@ -225,8 +224,8 @@ def _header(
     text += [f"Network: {sizes} -> {CHANNELS} values, {model.decoder.activation}.", "", "Bindings:"]
     for index, (name, file) in enumerate(textures.items()):
         grid = files[file]
-        size = f"{grid['max_resolution']}x{grid['max_resolution']}, {grid['n_levels']} mips"
-        text.append(f"  {index}  {name}  {file}, {grid['format']}, {size}")
+        size = f"{grid.max_resolution}x{grid.max_resolution}, {grid.n_levels} mips"
+        text.append(f"  {index}  {name}  {file}, {grid_format(grid, layout)}, {size}")
     if not weights.baked:
         text.append(f"  {len(files)}  {language.weight_buffer(weights)}: {WEIGHT_FILE}")
     if layout != "packed":
@@ -261,7 +260,7 @@ def _reading_notes(model: NeuralTexture, language: Language, layout: str, bound:
 
 def shader_source(
     model: NeuralTexture,
-    material: Mapping[str, Any],
+    material: MaterialRecord,
     language: str,
     weights: str = "baked",
     weight_type: str = "float32",
@@ -270,9 +269,8 @@ def shader_source(
     """The text to include in a shader of one language.
 
     Args:
-        model: quantised; its grids are in the DDS files that export.write_textures writes in the same layout.
-        material: the manifest's entry on the material.
-        language: a key of shader_languages.LANGUAGES.
+        model: quantised; its grids are in the DDS files that textures.write_textures writes in the same layout.
+        language: a key of languages.LANGUAGES.
         weights: `baked` into the text, or in a `buffer` of weight_bytes.
         weight_type: how they are stored, `float32` or `float16`; the decoder computes with float32.
         layout: one of dds_layouts.LAYOUTS; in all but `packed` the decoder uses a sampler.
@@ -303,7 +301,7 @@ def decoder_core(language: str, sampled: bool = False) -> str:
 def write_shaders(
     folder: Path,
     model: NeuralTexture,
-    material: Mapping[str, Any],
+    material: MaterialRecord,
     languages: Sequence[str],
     weights: str = "baked",
     weight_type: str = "float32",
@@ -322,6 +320,16 @@ def write_shaders(
         paths.append(folder / WEIGHT_FILE)
         write_bytes(paths[-1], weight_bytes(model, weight_type))
     return paths
+
+
+def export_shaders(
+    folder: Path, exported: ExportedTexture, languages: Sequence[str], weights: str, weight_type: str, say: Say = print
+) -> None:
+    """write_shaders of an export, with a line on each file."""
+    manifest = exported.manifest
+    storage = weights, weight_type, manifest.layout
+    for path in write_shaders(folder, exported.model, manifest.material, languages, *storage):
+        say(f"{one_line(str(path))}  {path.stat().st_size} bytes")
 
 
 def parse_languages(text: str) -> list[str]:

@@ -12,13 +12,15 @@ from typing import Any
 
 import torch
 
-from common.errors import UserError, brief
-from common.files import atomic_write, parse_json, remove_folder, write_json
+from common.errors import Say, UserError, brief
+from common.files import atomic_write, parse_json, remove_folder
 from common.run_folder import part_of_run
 from common.safe_load import read_payload
 from configs import CALL, Config, make_config, to_dict
-from formats.manifest import MANIFEST, build_manifest, check_material, described_with, read_constants
-from formats.textures import form_of, read_textures, write_textures
+from formats.export import export_model
+from formats.manifest import build_manifest, material_from_json, material_to_json, write_manifest
+from formats.textures import ExportedTexture, read_textures, write_textures
+from maps.record import Constant, MaterialRecord
 from model import NeuralTexture, build_model
 from shape import input_layout, layer_sizes, model_shape
 from training.run_folder import CHECKPOINT, MODELS, find_checkpoint
@@ -33,7 +35,7 @@ class Checkpoint:
     path: Path  # models/train_result_<iter>
     iteration: int
     config: Config
-    material: dict[str, Any]  # describe_material() of the material it was trained on
+    material: MaterialRecord  # that it was trained on
     model: NeuralTexture
     training: dict[str, Any]  # engine, schedule and early-stopping state
     metrics: Any  # the evaluation made when it was saved, or None
@@ -47,7 +49,7 @@ def save_checkpoint(
     iteration: int,
     model: NeuralTexture,
     config: Config,
-    material: Mapping[str, Any],
+    material: MaterialRecord,
     training: Callable[[], Mapping[str, Any]],
     evaluate: Callable[[NeuralTexture], Any] | None = None,
     metrics: Any = None,
@@ -67,15 +69,15 @@ def save_checkpoint(
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     try:
-        shipped = model
+        exported = model
         if model.quantized:
             write_textures(temporary, model)
-            shipped = read_textures(temporary, model.num_lods, **form_of(model))
+            exported = read_textures(temporary, model.form)
         if evaluate is not None:
-            metrics = evaluate(shipped)
-        del shipped
+            metrics = evaluate(exported)
+        del exported
         if model.quantized:
-            write_json(temporary / MANIFEST, build_manifest(model, material, metrics, temporary))
+            write_manifest(temporary, build_manifest(model, material, metrics, temporary))
         with atomic_write(temporary / CHECKPOINT) as stream:
             torch.save(_payload(iteration, model, config, material, training(), metrics), stream)
         if folder.exists():
@@ -96,7 +98,7 @@ def _payload(iteration, model, config, material, training, metrics) -> dict[str,
         "version": CHECKPOINT_VERSION,
         "iteration": iteration,
         "config": json.dumps(to_dict(config)),
-        "material": json.dumps(described_with(material, model)),
+        "material": json.dumps(material_to_json(material, model.constants)),
         "metrics": json.dumps(metrics),
         "grids": [parameters.detach().cpu() for parameters in model.grid_parameters],
         "network": [weight.detach().cpu() for weight in model.weights],
@@ -132,9 +134,8 @@ def load_checkpoint(run: str | Path, iteration: int = -1) -> Checkpoint:
         _check_sizes(payload, path.stat().st_size)
         saved = {name: value for name, value in parse_json(payload["config"]).items() if name not in CALL}
         config = make_config(saved)
-        material = parse_json(payload["material"])
-        check_material(material)
-        model = _restore_model(config, material, payload)
+        material, constants = material_from_json(parse_json(payload["material"]))
+        model = _restore_model(config, material, constants, payload)
         iteration, training = payload["iteration"], payload["training"]
         _check_training(training)
         if type(iteration) is not int or iteration < 0 or training["engine"]["iteration"] != iteration:
@@ -148,14 +149,15 @@ def load_checkpoint(run: str | Path, iteration: int = -1) -> Checkpoint:
     return Checkpoint(folder, iteration, config, material, model, training, metrics)
 
 
-def _restore_model(config: Config, material: Mapping[str, Any], payload: Mapping[str, Any]) -> NeuralTexture:
+def _restore_model(
+    config: Config, material: MaterialRecord, constants: Mapping[int, Constant], payload: Mapping[str, Any]
+) -> NeuralTexture:
     """The model of a payload. Sizes are compared before it is made: the file bounds the memory that it can ask for."""
-    width, height = material["width"], material["height"]
+    width, height = material.width, material.height
     grids, decoder = model_shape(config, width, height)
     _check_tensors("grid", payload["grids"], [(grid.n_texels * grid.features,) for grid in grids])
     _check_tensors("layer", payload["network"], layer_sizes(input_layout(grids, decoder), decoder))
-    present = [channel for entry in material["maps"] for channel in entry["channels"]]
-    model = build_model(config, width, height, present, read_constants(material))
+    model = build_model(config, width, height, material.channels, constants)
     with torch.no_grad():
         for parameter, value in zip(model.parameters(), [*payload["grids"], *payload["network"]]):
             parameter.copy_(value)
@@ -205,3 +207,20 @@ def _check_tensors(what: str, values: Any, shapes: Sequence[tuple[int, ...]]) ->
         if not dense or tuple(value.shape) != tuple(shape):
             found = tuple(value.shape) if isinstance(value, torch.Tensor) else type(value).__name__
             raise ValueError(f"{what} {index} should be float32 {tuple(shape)}, found {found}")
+
+
+# --- exporting -----------------------------------------------------------------------------------------------------
+
+
+def export_checkpoint(run: Path, iteration: int, out_dir: Path, layout: str, say: Say = print) -> ExportedTexture:
+    """Write the exported files of a run's checkpoint to `out_dir`; -1 is the newest. See formats.export.export_model.
+
+    Raises: UserError for a run with --quantize False.
+    """
+    checkpoint = load_checkpoint(run, iteration)
+    if not checkpoint.model.quantized:
+        raise UserError(
+            f"{checkpoint.path}: trained with --quantize False, which has no codes to export; "
+            "train with --quantize True"
+        )
+    return export_model(out_dir, checkpoint.model, checkpoint.material, checkpoint.metrics, layout, say)

@@ -9,16 +9,23 @@ from PIL import Image as PillowImage
 
 from common.files import atomic_write
 from common.parallel import map_threads
+from configs import Config
+from dataset import Material
 from maps.images import write_png
+from metrics.evaluate import Maps
 from metrics.pictures import error_image, picture, strip_bands
-from training.report import Maps
 
 THUMBNAIL, THUMBNAIL_SIZE = "thumbnail.jpg", 96  # longest side of each of its three pictures
 LARGE_VALUES = 2**24  # of a map: from here on one strip at a time, for the memory's sake
 
 
+def picture_lod(config: Config, material: Material) -> int:
+    """The LOD that a run's pictures show: --picture_lod, or the last there is."""
+    return min(config.picture_lod, material.num_lods - 1)
+
+
 def save_strips(folder: Path, decoded: Maps, source: Maps) -> None:
-    """One PNG per map: decoded | source | error x8; see evaluate.OnLod for the maps."""
+    """One PNG per map: decoded | source | error x8; see metrics.evaluate.OnLod for the maps."""
     folder.mkdir(parents=True, exist_ok=True)
 
     def save(name: str) -> None:
@@ -31,15 +38,15 @@ def save_strips(folder: Path, decoded: Maps, source: Maps) -> None:
 
 
 def save_thumbnail(folder: Path, decoded: Maps, source: Maps) -> None:
-    """decoded | source | error x8 of the first map in a few kilobytes; see evaluate.OnLod for the maps."""
-    shipped, wanted = next(iter(decoded.values())), next(iter(source.values()))
-    height, width = shipped.shape[:2]
+    """decoded | source | error x8 of the first map in a few kilobytes; see metrics.evaluate.OnLod for the maps."""
+    shown, wanted = next(iter(decoded.values())), next(iter(source.values()))
+    height, width = shown.shape[:2]
     step = max(1, max(height, width) // (4 * THUMBNAIL_SIZE))  # every so many texels; the rest is averaged below
-    shipped, wanted = shipped[::step, ::step], wanted[::step, ::step]
-    strip = np.concatenate([picture(shipped), picture(wanted), error_image(shipped, wanted)], axis=1)
+    shown, wanted = shown[::step, ::step], wanted[::step, ::step]
+    strip = np.concatenate([picture(shown), picture(wanted), error_image(shown, wanted)], axis=1)
     image = PillowImage.fromarray(strip if strip.shape[2] == 3 else strip[..., 0])
-    scale = min(THUMBNAIL_SIZE / max(shipped.shape[:2]), 8)  # a material of a few texels is not blown up without end
-    height, width = (max(1, round(size * scale)) for size in shipped.shape[:2])
+    scale = min(THUMBNAIL_SIZE / max(shown.shape[:2]), 8)  # a material of a few texels is not blown up without end
+    height, width = (max(1, round(size * scale)) for size in shown.shape[:2])
     kind = PillowImage.Resampling.BOX if scale < 1 else PillowImage.Resampling.NEAREST
     with atomic_write(folder / THUMBNAIL) as stream:
         image.resize((3 * width, height), kind).save(stream, "JPEG", quality=85)

@@ -16,8 +16,7 @@ from typing import Any
 
 from common.errors import UserError
 from common.files import open_regular, parse_json
-from configs import PRESETS, Config, HashGridConfig, make_config, to_dict
-from quantize import QUANTIZE_BITS, SAVE_BITS
+from configs import PRESETS, QUANTIZE_BITS, SAVE_BITS, Config, HashGridConfig, make_config, to_dict
 from shape import decoder_spec, exact_halvings, grid_spec, input_layout, layer_sizes
 
 TABLE = Path(__file__).with_name("rates.json")
@@ -253,9 +252,9 @@ def wants_plan(config: Config) -> bool:
 
 
 def plan(
-    config: Config, given: Mapping[str, Any], width: int, height: int, row_bpp: float = 0.0
+    config: Config, width: int, height: int, row_bpp: float = 0.0
 ) -> Config:
-    """The configuration with what --bpp, --preset and --decoder decide filled in; flags in `given` stay as they are.
+    """The configuration with what --bpp, --preset and --decoder decide filled in; chosen flags stay as they are.
 
     `row_bpp`: the rate whose row of the table is taken, where that row can have the one asked for: with one row PSNR
     follows the rate smoothly.
@@ -268,12 +267,12 @@ def plan(
     preset = load_table()["presets"][config.preset or "balanced"]
     if row_bpp:
         with contextlib.suppress(UserError):
-            return plan_with(row_for(row_bpp, decoder), preset, bpp, decoder, config, given, width, height)
-    return plan_with(row_for(bpp, decoder), preset, bpp, decoder, config, given, width, height)
+            return plan_with(row_for(row_bpp, decoder), preset, bpp, decoder, config, width, height)
+    return plan_with(row_for(bpp, decoder), preset, bpp, decoder, config, width, height)
 
 
 def plan_with(
-    row: Row, preset: Preset, bpp: float, decoder: str, config: Config, given: Mapping[str, Any], width: int,
+    row: Row, preset: Preset, bpp: float, decoder: str, config: Config, width: int,
     height: int,
 ) -> Config:  # fmt: skip
     """`plan` with a row and an effort of the caller's."""
@@ -295,19 +294,19 @@ def plan_with(
     }
     if decoder == "learned":
         values.update(activation="hard_swish", n_frequencies=0)
-    values = {name: value for name, value in values.items() if name not in given}
+    values = {name: value for name, value in values.items() if name not in config.chosen}
     planned = dataclasses.replace(config, **values)
-    if "eval_interval" not in given:
+    if "eval_interval" not in config.chosen:
         planned = dataclasses.replace(planned, eval_interval=planned.max_iter)
-    if "save_interval" not in given:
+    if "save_interval" not in config.chosen:
         planned = dataclasses.replace(planned, save_interval=min(SAVE_INTERVAL, planned.max_iter))
     if not config.hash_grid_configs:
         grids = choose_grids(row, bpp, width, height, decoder, planned)
         planned = dataclasses.replace(planned, hash_grid_configs=grids)
-    return make_config(to_dict(planned))
+    return dataclasses.replace(make_config(to_dict(planned)), chosen=config.chosen)
 
 
-def least_rate(config: Config, given: Mapping[str, Any], width: int, height: int) -> float:
+def least_rate(config: Config, width: int, height: int) -> float:
     """The lowest rate from 0.5 bpp on, in steps of 3 %, that a material of this size can have.
 
     Raises: UserError where even 20 bpp are too few: its network alone takes more.
@@ -315,7 +314,7 @@ def least_rate(config: Config, given: Mapping[str, Any], width: int, height: int
     bpp = LOWEST_BPP
     while True:
         try:
-            plan(dataclasses.replace(config, bpp=bpp, target_psnr=0.0, match=""), given, width, height)
+            plan(dataclasses.replace(config, bpp=bpp, target_psnr=0.0, match=""), width, height)
         except UserError:
             if bpp == HIGHEST_BPP:
                 raise
@@ -325,7 +324,7 @@ def least_rate(config: Config, given: Mapping[str, Any], width: int, height: int
 
 
 def lower_rate_alike(
-    wanted: float, first: float, config: Config, given: Mapping[str, Any], width: int, height: int
+    wanted: float, first: float, config: Config, width: int, height: int
 ) -> float:
     """`wanted`, or a rate towards `first` whose finest grid stands to the texels as that of `first` does.
 
@@ -335,7 +334,7 @@ def lower_rate_alike(
     """
 
     def on_half(bpp: float) -> bool:
-        planned = plan(dataclasses.replace(config, bpp=bpp), given, width, height, first)
+        planned = plan(dataclasses.replace(config, bpp=bpp), width, height, first)
         return 2 * planned.hash_grid_configs[0].max_resolution == max(width, height)
 
     steps = max(math.ceil(100 * math.log(first / wanted)), 1)  # of 1 %

@@ -5,22 +5,20 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any
-
-import torch
+from collections.abc import Sequence
 
 from common.errors import UserError, one_line
 from configs import Config
-from dataset import Material
+from engine.cpu.decoder import decode_lod
 from engine.create import create_engine
 from engine.schedule import Schedule
 from metrics.evaluate import metric_options, score_lod
 from model import new_model
 from training.code_refinement import Refinement
 from training.plan import HIGHEST_BPP, least_rate, lower_rate_alike, plan
-from training.run import Say, train_on
-from training.trainer import Result
+from training.run import train_on
+from training.state import Session
+from training.summary import Result
 
 PROBE_SHARE = 0.15  # of a full run's iterations
 LEARNING_POWER = 0.5  # of iterations, by which a run's distance to an endless one's PSNR shrinks
@@ -64,22 +62,21 @@ def rate_for(target: float, probes: list[Probe]) -> tuple[float, float]:
     return nearest[0].bpp * 2 ** ((target - nearest[0].psnr) / slope), slope
 
 
-def find_rate(
-    target: float, config: Config, given: Mapping[str, Any], material: Material, device: torch.device, say: Say
-) -> tuple[float, float, float]:
+def find_rate(session: Session, target: float, config: Config) -> tuple[float, float, float]:
     """Where a full run should reach `target`, a little above it.
 
     Returns: (bpp up to 20, dB per octave of the rate there, lowest rate that this material can have).
     Raises: UserError when 20 bpp are predicted to stay far below: by more than the prediction can be wrong.
     """
+    material, say = session.material, session.say
     probes: list[Probe] = []
-    lowest = least_rate(config, given, material.width, material.height)
+    lowest = least_rate(config, material.width, material.height)
     bpp = min(max(2.5 * 2 ** ((target - 36) / DB_PER_OCTAVE), 1.0, lowest), max(10.0, lowest))
     for _ in range(MAX_PROBES):
         started = time.perf_counter()
-        plain, short = run_probe(bpp, PROBE_SHARE, config, given, material, device)
+        plain, short = run_probe(session, bpp, PROBE_SHARE, config)
         seconds = time.perf_counter() - started
-        _, half = run_probe(bpp, PROBE_SHARE / 2, config, given, material, device)
+        _, half = run_probe(session, bpp, PROBE_SHARE / 2, config)
         gain = gain_of_a_full_run(half, short) + LATER_ROUNDS * (short - plain)
         if not probes:
             expected = seconds * (1 / PROBE_SHARE + 3)
@@ -101,25 +98,24 @@ def find_rate(
     return bpp, slope, lowest
 
 
-def run_probe(
-    bpp: float, share: float, config: Config, given: Mapping[str, Any], material: Material, device: torch.device
-) -> tuple[float, float]:
+def run_probe(session: Session, bpp: float, share: float, config: Config) -> tuple[float, float]:
     """PSNR of LOD 0 after a run of `share` of the full one's iterations that leaves nothing on disk: before and after
     its first round of refining, if there is one."""
+    material = session.material
     aimed = dataclasses.replace(config, bpp=bpp, target_psnr=0.0, match="")
-    full = plan(aimed, given, material.width, material.height)
+    full = plan(aimed, material.width, material.height)
     short = dataclasses.replace(full, max_iter=max(round(full.max_iter * share), 1))
-    model = new_model(short, material).to(device)
-    engine = create_engine(model, material, Schedule(short), device)
+    model = new_model(short, material).to(session.device)
+    engine = create_engine(model, material, Schedule(short), session.device)
     while engine.iteration < short.max_iter:
         engine.step(min(engine.chunk, short.max_iter - engine.iteration))
     engine.sync()
     refinement = Refinement(model, material, short)
-    trained = score_lod(model, material, 0, **metric_options("psnr"))["psnr"]["all"]
+    trained = score_lod(model, material, 0, decode=decode_lod, **metric_options("psnr"))["psnr"]["all"]
     if short.refine == 0 or not refinement.possible:
         return trained, trained
     refinement.round(0)
-    return trained, score_lod(model, material, 0, **metric_options("psnr"))["psnr"]["all"]
+    return trained, score_lod(model, material, 0, decode=decode_lod, **metric_options("psnr"))["psnr"]["all"]
 
 
 def correction(target: float, bpp: float, psnr: float, slope: float, lowest: float) -> float | None:
@@ -132,33 +128,31 @@ def correction(target: float, bpp: float, psnr: float, slope: float, lowest: flo
     return None if abs(again / bpp - 1) < 0.005 else again
 
 
-def train_to_target(
-    config: Config, given: Mapping[str, Any], material: Material, device: torch.device, say: Say, quiet: bool
-) -> Result:
+def train_to_target(session: Session, config: Config) -> Result:
     """Find the smallest rate that reaches --target_psnr, or the PSNR of the codec to --match, and train there.
 
     One full run, and a second where the first one ends outside of the window above the target; both stay on disk.
     """
-    target = config.target_psnr
+    material, say, target = session.material, session.say, config.target_psnr
     if config.match:
         from transcode.codecs import encode_decode
 
         rival = encode_decode(material, config.match)
         target = rival.psnr["all"]
         say(f"{config.match}: {target:.2f} dB at {rival.bpp:.2f} bpp on {one_line(material.name)}")
-    bpp, slope, lowest = find_rate(target, config, given, material, device, say)
+    bpp, slope, lowest = find_rate(session, target, config)
     row_bpp = bpp  # a second run differs from the first in the grids' sizes alone, so that the slope holds
     aimed = dataclasses.replace(config, target_psnr=0.0, match="")
     results: list[Result] = []
     while True:
         aimed = dataclasses.replace(aimed, bpp=round(bpp, 3))
-        results.append(train_on(aimed, given, material, device, None, say, quiet, row_bpp))
+        results.append(train_on(session, plan(aimed, material.width, material.height, row_bpp)))
         psnr = results[-1].metrics["psnr"]["all"] if results[-1].completed else None
         again = None if psnr is None else correction(target, aimed.bpp, psnr, slope, lowest)
         if again is None or len(results) == 2:
             break
         if again < aimed.bpp:
-            again = lower_rate_alike(again, aimed.bpp, aimed, given, material.width, material.height)
+            again = lower_rate_alike(again, aimed.bpp, aimed, material.width, material.height)
         say(f"{psnr:.2f} dB is {abs(psnr - target):.2f} dB {'above' if psnr > target else 'below'} the target of "
             f"{target:.2f}: once more, at {again:.2f} bpp")  # fmt: skip
         bpp = again

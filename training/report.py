@@ -8,17 +8,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from common.events import TENSORBOARD, TENSORBOARD_IMAGE_SIZE, EventFile
 from common.files import write_json, write_text
 from common.parallel import map_threads
 from dataset import Material
 from maps.images import encode_png
+from metrics.evaluate import Maps
 from metrics.pictures import error_image, picture
 from metrics.table import format_table
-
-Maps = Mapping[str, np.ndarray]  # of one LOD: map name -> (H, W, C) uint8 or uint16
 
 FLUSH_SECONDS = 10  # how far TensorBoard may lag behind
 

@@ -1,40 +1,32 @@
-"""One run, from a configuration to its result: new, resumed, or at a target PSNR."""
+"""One run on a material: its folder, what it tells first, and its training."""
 
 from __future__ import annotations
 
 import dataclasses
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from common.errors import UserError, counted, one_line
+from common.errors import Say, counted, one_line
 from common.files import write_json
 from common.run_folder import new_stamped_folder
 from common.stop import stop_signals
-from configs import ARCHITECTURE, CALL, Config, HashGridConfig, describe, make_config, to_dict
+from configs import Config, HashGridConfig, describe, to_dict
 from dataset import Material, load_material
 from engine.loss_weights import resolve_loss_weights
-from formats.manifest import describe_material
 from metrics.file_space import constant_listing
 from shape import DEFAULT_DIVISORS, resolve_grids
 from training.checkpoint import Checkpoint
-from training.plan import plan
 from training.run_folder import supersede_later
-from training.trainer import Result, Trainer, refinement_left
-
-Say = Callable[[str], None]
-
-
-# --- training ------------------------------------------------------------------------------------------------------
-
-
+from training.state import Session, TrainingState
+from training.summary import Result
+from training.trainer import Trainer
 
 
 def read_material(data_dir: str, config: Config, say: Say) -> Material:
-    """The material in a folder as a configuration wants it; its warnings are told."""
+    """The material in a folder, with --linear_color, --max_pixels and --unit_normals applied."""
     material = load_material(data_dir, linear_color=config.linear_color, max_pixels=config.max_pixels)
     for warning in material.warnings:
         say(f"note: {warning}")
@@ -44,26 +36,27 @@ def read_material(data_dir: str, config: Config, say: Say) -> Material:
     return material
 
 
-def train_on(
-    config: Config, given: Mapping[str, Any], material: Material, device: torch.device, checkpoint: Checkpoint | None,
-    say: Say, quiet: bool, row_bpp: float = 0.0,
-) -> Result:  # fmt: skip
-    """One run on a material that is already in memory; `row_bpp` as in rates.plan."""
-    if checkpoint is None:
-        config = plan(config, given, material.width, material.height, row_bpp)
+def train_on(session: Session, config: Config, checkpoint: Checkpoint | None = None) -> Result:
+    """One run, from the start or from a checkpoint.
+
+    Args:
+        config: planned, see training.plan.plan.
+    """
+    material, say = session.material, session.say
     config = fit_to_material(config, material)
-    trainer = Trainer(config, material, device, checkpoint, say, quiet)
-    run = prepare_run(config, checkpoint, material, say)  # from here on something is written
-    say("\n".join([f"configuration, all of it in {one_line(str(run / 'config.json'))}; other than the defaults:",
-                   describe(config) or "  nothing"]))  # fmt: skip
-    say(describe_inputs(config, material))
+    grids = resolve_grids(config, material.width, material.height)
+    state = TrainingState(session, config, checkpoint)
+    run = prepare_run(config, grids, checkpoint, say)  # the first thing that is written
+    say(f"configuration, all of it in {one_line(str(run / 'config.json'))}; other than the defaults:")
+    say(describe(config) or "  nothing")
+    say(describe_inputs(material, grids))
     with stop_signals() as stop:
-        return trainer.train(run, stop)
+        return Trainer(session, state, run).train(stop)
 
 
 def fit_to_material(config: Config, material: Material) -> Config:
-    """The configuration with what only the material can decide: loss weights 'auto', and the default grids of a
-    material in which nothing varies, one texel each. A run stores it, so a resumed one has the same."""
+    """The configuration with what depends on the texels: loss weights 'auto' as numbers, and default grids of one texel
+    where every channel is a constant. config.json keeps the result, so a resumed run has the same."""
     weights = resolve_loss_weights(material, config.texture_loss_weights)
     grids = config.hash_grid_configs
     if not grids and len(material.constants) == len(material.present_channels):
@@ -71,41 +64,7 @@ def fit_to_material(config: Config, material: Material) -> Config:
     return dataclasses.replace(config, texture_loss_weights=weights, hash_grid_configs=grids)
 
 
-def resumed_config(checkpoint: Checkpoint, given: Mapping[str, Any]) -> Config:
-    """The run's own configuration with the flags given now on top.
-
-    Raises: UserError for a flag that would make it another model, or for a run with nothing left to do.
-    """
-    check_architecture(checkpoint, given)
-    config = make_config({**to_dict(checkpoint.config), **{k: v for k, v in given.items() if k not in CALL}})
-    if refinement_left(checkpoint.training, config):
-        return config
-    if checkpoint.iteration >= config.max_iter:
-        raise UserError(
-            f"--load_dir: iteration {checkpoint.iteration} of {config.max_iter} is already reached; "
-            f"give a larger --max_iter, an earlier --load_iter, or --mode infer to evaluate"
-        )
-    if checkpoint.training.get("stopped") and not {"early_stop", "max_iter", "early_stop_psnr_threshold"} & set(given):
-        raise UserError(
-            f"--load_dir: this run stopped early at iteration {checkpoint.iteration} because PSNR no longer rose; "
-            "give --early_stop False or a larger --max_iter to go on"
-        )
-    return config
-
-
-def check_architecture(checkpoint: Checkpoint, given: Mapping[str, Any]) -> None:
-    """Refuse flags that contradict what the checkpoint was trained as."""
-    saved = to_dict(checkpoint.config)
-    wanted = to_dict(make_config({name: given[name] for name in ARCHITECTURE if name in given}))
-    for name in ARCHITECTURE:
-        if name in given and wanted[name] != saved[name]:
-            raise UserError(
-                f"--{name} {wanted[name]}: {checkpoint.path} was trained with {saved[name]}, and another value would "
-                "be another model; leave the flag out, or train anew without --load_dir"
-            )
-
-
-def prepare_run(config: Config, checkpoint: Checkpoint | None, material: Material, say: Say) -> Path:
+def prepare_run(config: Config, grids: Sequence[HashGridConfig], checkpoint: Checkpoint | None, say: Say) -> Path:
     """The run folder, new or the checkpoint's, with config.json written."""
     if checkpoint is None:
         run = new_stamped_folder(Path(config.save_dir))
@@ -115,7 +74,6 @@ def prepare_run(config: Config, checkpoint: Checkpoint | None, material: Materia
         if moved:
             say(f"note: checkpoints {', '.join(map(str, moved))} of the earlier run are now in models/superseded")
         say(f"continuing {one_line(str(run))} at iteration {checkpoint.iteration}")
-    grids = [dataclasses.asdict(grid) for grid in resolve_grids(config, material.width, material.height)]
     environment = {
         "python": platform.python_version(),
         "torch": torch.__version__,
@@ -123,32 +81,16 @@ def prepare_run(config: Config, checkpoint: Checkpoint | None, material: Materia
         "system": platform.system(),
         "threads": torch.get_num_threads(),
     }
-    write_json(run / "config.json", {**to_dict(config), "resolved_grids": grids, "environment": environment})
+    resolved = [dataclasses.asdict(grid) for grid in grids]
+    write_json(run / "config.json", {**to_dict(config), "resolved_grids": resolved, "environment": environment})
     return run
 
 
-def check_same_material(checkpoint: Checkpoint, material: Material, say: Say = print) -> None:
-    """Refuse a material of another shape than the checkpoint's; note one with other pixels."""
-    saved, found = checkpoint.material, describe_material(material)
-
-    def shape(description: Mapping[str, Any]) -> str:
-        return f"{description['width']}x{description['height']} {' '.join(e['map'] for e in description['maps'])}"
-
-    if shape(saved) != shape(found):
-        raise UserError(
-            f"--data_dir {material.name}: {checkpoint.path} was trained on {shape(saved)}, found {shape(found)}; "
-            "give the folder that the run was trained on"
-        )
-    if saved.get("sha256") != found.get("sha256"):
-        say("note: the source images are not the ones that this run was trained on")
-
-
-def describe_inputs(config: Config, material: Material) -> str:
-    """What was found and what will be trained, for the user's eyes."""
+def describe_inputs(material: Material, grids: Sequence[HashGridConfig]) -> str:
+    """The maps that were found and the grids that will be trained, for the user."""
     maps = "  ".join(
         f"{name} ({one_line(material.files[name])}, {material.bit_depth[name]} bit)" for name in material.present
     )
-    grids = resolve_grids(config, material.width, material.height)
     shapes = "  ".join(
         f"{g.max_resolution}² texels of {g.save_bits // g.quantize_bits} x {g.quantize_bits} bits, "
         f"{counted(g.n_levels, 'level')}"

@@ -3,36 +3,39 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
-from typing import Any
 
+from common.errors import Say
 from configs import Config
 from engine.create import resolve_device
 from training.checkpoint import load_checkpoint
+from training.plan import plan
 from training.rate_search import train_to_target
-from training.run import check_same_material, read_material, resumed_config, train_on
-from training.trainer import Result
+from training.resume import check_same_material, resumed_config
+from training.run import read_material, train_on
+from training.state import Session
+from training.summary import Result
 
-Say = Callable[[str], None]
 
-
-def train_material(config: Config, given: Mapping[str, Any], say: Say = print, quiet: bool = False) -> Result:
-    """Train one material from the start, or continue config.load_dir.
+def train_material(config: Config, say: Say = print, quiet: bool = False) -> Result:
+    """Train the material in config.data_dir from the start, or continue the run config.load_dir.
 
     Args:
-        given: what the user gave, as opposed to defaults: a resumed run keeps its own values elsewhere.
+        config: a resumed run takes from it what the user has chosen, and keeps its own values elsewhere.
         say: receives the lines meant for the user.
         quiet: no progress bar.
+    Raises: UserError.
     """
     checkpoint = None
     if config.load_dir:
         checkpoint = load_checkpoint(config.load_dir, config.load_iter)
-        config = resumed_config(checkpoint, given)
+        config = resumed_config(checkpoint, config)
     device = resolve_device(config)
     material = read_material(config.data_dir, config, say)
     if checkpoint is not None:
         check_same_material(checkpoint, material, say)
         material = dataclasses.replace(material, constants=checkpoint.model.constants)  # the run goes on as it began
-    elif config.target_psnr or config.match:
-        return train_to_target(config, given, material, device, say, quiet)
-    return train_on(config, given, material, device, checkpoint, say, quiet)
+        return train_on(Session(material, device, say, quiet), config, checkpoint)
+    session = Session(material, device, say, quiet)
+    if config.target_psnr or config.match:
+        return train_to_target(session, config)
+    return train_on(session, plan(config, material.width, material.height))

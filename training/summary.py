@@ -1,18 +1,41 @@
-"""The lines that end a run: PSNR, error shares, rate, sizes, and advice on loss weights."""
+"""How a run ended, and the lines that say it: PSNR, error shares, rate, sizes, and advice on loss weights."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from common.errors import one_line, shell_quote
 from common.events import TENSORBOARD, readable_bytes
+from configs import Config
 from dataset import PNG_SAMPLE_TEXELS, Material
+from formats.manifest import read_manifest
 from maps.channels import CHANNELS, MAPS, map_slice
+from training.pictures import picture_lod
+from training.run_folder import MODELS
 
-# --- summary -------------------------------------------------------------------------------------------------------
+SUMMARY_LODS = 8  # a line has room for these; the smallest have a handful of texels
+
+
+@dataclass
+class Result:
+    """How a run ended."""
+
+    run: Path
+    iteration: int
+    metrics: dict[str, Any]  # of the last evaluation, see metrics.evaluate.evaluate_model
+    rates: dict[str, float]  # NeuralTexture.bits_per_texel
+    seconds: float  # wall time, earlier calls included
+    completed: bool = True  # to max_iter or an early stop
+    interrupted_by: int = 0  # signal number; also of a signal that came when there was nothing left to interrupt
+
+    @property
+    def checkpoint(self) -> Path:
+        """The folder of its last checkpoint."""
+        return self.run / MODELS / f"train_result_{self.iteration}"
 
 
 def bc7_bytes(material: Material) -> tuple[int, int]:
@@ -57,20 +80,32 @@ def trained_channel_counts(material: Material) -> dict[str, int]:
     }
 
 
-SUMMARY_LODS = 8  # a line has room for these; the smallest have a handful of texels
-
-
-def run_summary(
-    material: Material, metrics: Mapping[str, Any], rates: Mapping[str, float], shipped_bytes: int | None,
-    seconds: float, iteration: int, run: Path, checkpoint: Path,
-    weights: Mapping[str, float] | None = None, picture_lod: int = 0,
+def end_of_run(
+    result: Result, material: Material, config: Config, stopped_early: bool, missing: Sequence[str]
 ) -> str:  # fmt: skip
-    """The lines that end a run: quality per map and where the error is, rate, sizes against PNG and BC7, time, and
-    where the files are.
+    """What a user reads at the end of a run: why it ended, what could not be measured, and the summary.
 
-    weights: the run's Config.texture_loss_weights, for the advice on them; None: all 1.
-    picture_lod: that the pictures in media/ show.
+    Args:
+        missing: one line for each metric that was asked for and that this machine cannot compute.
     """
+    lines = []
+    if stopped_early:
+        lines.append(f"stopped early: PSNR rose by less than {config.early_stop_psnr_threshold} dB in "
+                     f"{config.early_stop_interval} iterations")  # fmt: skip
+    if not any(trained_channel_counts(material).values()):
+        lines.append("every channel has one value, which the manifest keeps: there is nothing to train")
+    lines += [f"note: {reason}" for reason in missing]
+    exported_bytes = read_manifest(result.checkpoint).bytes_on_disk if config.quantize else None
+    return "\n".join([*lines, run_summary(result, material, config, exported_bytes)])
+
+
+def run_summary(result: Result, material: Material, config: Config, exported_bytes: int | None) -> str:
+    """Quality per map and where the error is, rate, sizes against PNG and BC7, time, and where the files are.
+
+    Args:
+        exported_bytes: of the exported files; None: there are none.
+    """
+    metrics, rates, run = result.metrics, result.rates, result.run
     psnr, shares = metrics["psnr"], metrics["lods"][0]["error_share"]
     maps = "  ".join(f"{name} {psnr[name]:.2f}" for name in material.present)
     degrees = metrics["lods"][0].get("normal_degrees")
@@ -83,23 +118,24 @@ def run_summary(
         f"rate     {rates['bpp']:.2f} bpp (grids {rates['grids']:.2f} + network {rates['network']:.2f}), "
         f"{rates['all_mips']:.2f} with all mips",
     ]
-    advice = weight_advice(shares, trained_channel_counts(material), weights or dict.fromkeys(MAPS, 1.0))
+    advice = weight_advice(shares, trained_channel_counts(material), config.texture_loss_weights)
     if advice:
         lines.insert(2, f"advice   {advice}")
     if len(metrics["lods"]) > 1:
         each = [f"{lod}: {scores['psnr']['all']:.2f}" for lod, scores in enumerate(metrics["lods"][:SUMMARY_LODS])]
         lines.insert(1, "LODs     " + "  ".join(each) + " dB")
-    if shipped_bytes is not None:
+    if exported_bytes is not None:
         png = material.png_bytes()
         about = "about " if material.width * material.height > PNG_SAMPLE_TEXELS else ""
         lines.append(
-            f"on disk  {readable_bytes(shipped_bytes)} with all mips: {shipped_bytes / png:.1%} of the maps as PNG "
-            f"({about}{readable_bytes(png)}), {shipped_bytes / bc7:.1%} of {textures} BC7 textures "
+            f"on disk  {readable_bytes(exported_bytes)} with all mips: {exported_bytes / png:.1%} of the maps as PNG "
+            f"({about}{readable_bytes(png)}), {exported_bytes / bc7:.1%} of {textures} BC7 textures "
             f"({readable_bytes(bc7)})"
         )
-    lines.append(f"time     {seconds:.1f} s to iteration {iteration}")
-    lines.append(f"files    {one_line(str(checkpoint))}")
-    shown = f", LOD {picture_lod}" if picture_lod else ""
+    lines.append(f"time     {result.seconds:.1f} s to iteration {result.iteration}")
+    lines.append(f"files    {one_line(str(result.checkpoint))}")
+    lod = picture_lod(config, material)
+    shown = f", LOD {lod}" if lod else ""
     lines.append(f"look     {one_line(str(run / 'media'))}{os.sep}*.png (decoded | source | error x8{shown}); "
                  f"tensorboard --logdir {shell_quote(str(run.parent / TENSORBOARD))}")  # fmt: skip
     return "\n".join(lines)

@@ -100,16 +100,6 @@ def encode_decode(material: Material, codec: str, quality: int | None = None) ->
     return CodecResult(codec, quality, decoded, size, bpp, timer.seconds, settings, scores["psnr"])
 
 
-def block_rate(present: Sequence[str], codec: str) -> float:
-    """Bits per texel that a block codec spends on a material of these maps, without encoding it.
-
-    Padding of sizes that the block does not divide comes on top.
-    """
-    if codec not in BLOCK_CODECS:
-        raise UserError(f"codec: expected one with a fixed rate, {', '.join(BLOCK_CODECS)}; got {codec!r:.80}")
-    return float(sum(_block_bits(_format_of(codec, names)) for names, _ in image_layout(present, codec)))
-
-
 def interpolate_at_rate(rates: Sequence[float], values: Sequence[float], bpp: float) -> float | None:
     """A measure at `bpp`, linear in the logarithm of the rate between the two measured rates around it.
 
@@ -221,13 +211,6 @@ def _format_of(codec: str, names: Sequence[str]) -> str:
     if codec != "bc7+bc5+bc4":
         return codec
     return "bc5" if names == ("normal",) else "bc4" if MAPS[names[0]] == 1 else "bc7"
-
-
-def _block_bits(form: str) -> float:
-    """Bits per texel of a block format."""
-    if form.startswith("astc"):
-        return 128 / int(form.rpartition("x")[2]) ** 2
-    return BLOCK_BYTES[form] * 8 / 16
 
 
 def _as_rgba(pixels: Planes) -> Planes:

@@ -6,30 +6,30 @@ Every mip is decoded at its own LOD; none is a smaller copy of another.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from common.errors import UserError, brief, counted, one_line
+from common.errors import Say, UserError, brief, counted, one_line
 from common.files import staged_folder, write_bytes
+from configs import TEXTURE_FORMATS
 from engine.cpu.decoder import decode_lod
 from formats.dds import BLOCK_BYTES, encode_block_dds
+from formats.textures import ExportedTexture
 from maps.channels import MAPS
 from maps.images import encode_png
 from maps.mips import linear_to_srgb, mip_sizes, round_to_codes
+from maps.record import MaterialRecord
 from metrics.decoded_maps import decode_maps, image_name
 from model import NeuralTexture
 from transcode import codecs as texture_codecs
 from transcode.glb import encode_glb, packed_orm
 from transcode.ktx2 import encode_ktx2
 
-FORMATS = ("dds", "ktx2", "png", "glb")
 BLOCK_FORMATS = ("dds", "ktx2")
 PROFILES = {"fast": "veryfast", "normal": "basic", "slow": "slow"}  # --transcode_quality -> BC7 profile of the encoder
-SCALARS = ("bc4", "orm_bc7", "orm_bc1")
 GLB_NAME = "material.glb"
 _PACKED = ("occlusion", "roughness", "metallic")
 _DXGI = {("bc1", False): 71, ("bc4", False): 80, ("bc5", False): 83, ("bc7", False): 98, ("bc7", True): 99}
@@ -55,11 +55,12 @@ class TexturePlan:
 def parse_formats(text: str) -> tuple[str, ...]:
     """The formats of a comma-separated list. Raises: UserError for an empty list or an unknown one."""
     words = [word.strip().lower() for word in text.split(",") if word.strip()]
-    unknown = [word for word in words if word not in FORMATS]
+    unknown = [word for word in words if word not in TEXTURE_FORMATS]
     if unknown or not words:
         found = brief(unknown[0]) if unknown else "none"
-        raise UserError(f"--transcode {one_line(text):.80}: expected some of {','.join(FORMATS)}, found {found}")
-    return tuple(name for name in FORMATS if name in words)
+        expected = ",".join(TEXTURE_FORMATS)
+        raise UserError(f"--transcode {one_line(text):.80}: expected some of {expected}, found {found}")
+    return tuple(name for name in TEXTURE_FORMATS if name in words)
 
 
 def check_packages(formats: Sequence[str]) -> None:
@@ -76,18 +77,18 @@ def _with_blocks(formats: Sequence[str]) -> bool:
     return bool(set(formats) & set(BLOCK_FORMATS))
 
 
-def plan_textures(material: Mapping[str, Any], scalars: str = "bc4") -> list[TexturePlan]:
-    """The textures for the maps of a material, as manifest.describe_material has it.
+def plan_textures(material: MaterialRecord, scalars: str = "bc4") -> list[TexturePlan]:
+    """The textures for the maps of a material.
 
     Diffuse is BC7, sRGB where the file is; a normal BC5, which holds x and y; each scalar map BC4. `scalars` orm_bc7 or
     orm_bc1 packs occlusion, roughness and metallic into one texture, in R, G, B.
     """
-    entries = {entry["map"]: entry for entry in material["maps"]}
-    packed = tuple(name for name in _PACKED if name in entries) if scalars != "bc4" else ()
+    packed = tuple(name for name in _PACKED if material.map(name)) if scalars != "bc4" else ()
     plans = []
-    for name in entries:
+    for entry in material.maps:
+        name = entry.name
         if name == "diffuse":
-            plans.append(TexturePlan(name, "bc7", entries[name]["file_color_space"] == "srgb", (name,)))
+            plans.append(TexturePlan(name, "bc7", entry.file_color_space == "srgb", (name,)))
         elif name not in packed:
             plans.append(TexturePlan(name, "bc5" if MAPS[name] == 3 else "bc4", False, (name,)))
     if packed:
@@ -97,20 +98,19 @@ def plan_textures(material: Mapping[str, Any], scalars: str = "bc4") -> list[Tex
 
 def transcode(
     model: NeuralTexture,
-    material: Mapping[str, Any],
+    material: MaterialRecord,
     folder: Path,
-    formats: Sequence[str] = FORMATS,
+    formats: Sequence[str] = TEXTURE_FORMATS,
     *,
     scalars: str = "bc4",
     quality: str = "normal",
-    say: Callable[[str], None] = print,
+    say: Say = print,
 ) -> list[Path]:
     """Decode every LOD and write it as ordinary textures into `folder`, all of them or, on an error, none.
 
     Args:
-        material: the manifest's.
-        formats: some of FORMATS.
-        scalars: one of SCALARS, see plan_textures.
+        formats: some of TEXTURE_FORMATS.
+        scalars: one of configs.SCALAR_TEXTURES, see plan_textures.
         quality: a key of PROFILES: the effort spent on BC7; the other formats' encoders have no choice.
         say: receives a line about what an engine has to know.
     Returns: the files: <texture>.dds, <texture>.ktx2, <texture>_lod<n>.png, material.glb.
@@ -121,13 +121,13 @@ def transcode(
     for note in _notes(material, formats):
         say(note)
     plans = plan_textures(material, scalars)
-    width, height = material["width"], material["height"]
+    width, height = material.lod_size(0)
     chains: dict[str, list[bytes]] = {plan.name: [] for plan in plans}
     with staged_folder(folder) as stage:
-        for lod in range(material["num_lods"]):
+        for lod in range(material.num_lods):
             decoded = decode_maps(model, material, lod, functools.partial(decode_lod, say=say))
             if lod == 0 and "glb" in formats:
-                write_bytes(stage / GLB_NAME, encode_glb(_printable(material["name"]), gltf_maps(decoded, material)))
+                write_bytes(stage / GLB_NAME, encode_glb(_printable(material.name), gltf_maps(decoded, material)))
             for plan in plans:
                 pixels = plan.pixels(decoded)
                 if "png" in formats:
@@ -145,50 +145,60 @@ def transcode(
         return [folder / path.name for path in sorted(stage.iterdir())]
 
 
-def _notes(material: Mapping[str, Any], formats: Sequence[str]) -> Iterator[str]:
-    width, height = material["width"], material["height"]
+def export_transcoded(
+    folder: Path, exported: ExportedTexture, formats: Sequence[str], scalars: str, quality: str, say: Say = print
+) -> None:
+    """`transcode` of an export into `folder`, with a line on each texture and format."""
+    material = exported.manifest.material
+    paths = transcode(exported.model, material, folder, formats, scalars=scalars, quality=quality, say=say)
+    say(f"{len(paths)} files in {one_line(str(folder))}")
+    for line in summary(paths, material, formats, scalars):
+        say(line)
+
+
+def _notes(material: MaterialRecord, formats: Sequence[str]) -> Iterator[str]:
+    width, height = material.lod_size(0)
     if _with_blocks(formats) and (width % 4 or height % 4):
         yield f"note: {width} x {height} is not made of whole 4 x 4 blocks; not every Direct3D takes such textures"
-    entries = {entry["map"]: entry for entry in material["maps"]}
-    if "glb" in formats and "normal" in entries:
-        convention = entries["normal"].get("convention")
-        if convention == "dx":
+    normal = material.map("normal")
+    if "glb" in formats and normal:
+        if normal.convention == "dx":
             yield "note: the normals are of the DirectX convention; y is turned round in the .glb, and only there"
-        elif convention != "gl":
+        elif normal.convention != "gl":
             yield "note: the convention of the normals is not known; the .glb takes them as OpenGL's, y up"
-    deep = [name for name, entry in entries.items() if entry.get("bit_depth") == 16]
+    deep = [entry.name for entry in material.maps if entry.bit_depth == 16]
     if deep:
         yield f"note: rounded to 8 bits: {', '.join(deep)}"
 
 
 def _printable(name: str) -> str:
     """A name that UTF-8 can hold: those of files may have bytes that are no characters."""
-    return str(name).encode("utf-8", "replace").decode()
+    return name.encode("utf-8", "replace").decode()
 
 
-def gltf_maps(decoded: Maps, material: Mapping[str, Any]) -> dict[str, np.ndarray]:
+def gltf_maps(decoded: Maps, material: MaterialRecord) -> dict[str, np.ndarray]:
     """Decoded maps as glTF wants them: diffuse sRGB encoded, y of normals up."""
-    entries = {entry["map"]: entry for entry in material["maps"]}
+    diffuse, normal = material.map("diffuse"), material.map("normal")
     maps = dict(decoded)
-    if "diffuse" in maps and entries["diffuse"]["file_color_space"] == "linear":
+    if diffuse and diffuse.file_color_space == "linear":
         curve = round_to_codes(linear_to_srgb(np.arange(256) / 255) * 255, np.uint8)
         maps["diffuse"] = curve[maps["diffuse"]]
-    if "normal" in maps and entries["normal"].get("convention") == "dx":
+    if normal and normal.convention == "dx":
         flipped = maps["normal"].copy()
         flipped[..., 1] = 255 - flipped[..., 1]
         maps["normal"] = flipped
     return maps
 
 
-def summary(paths: Sequence[Path], material: Mapping[str, Any], formats: Sequence[str], scalars: str) -> list[str]:
+def summary(paths: Sequence[Path], material: MaterialRecord, formats: Sequence[str], scalars: str) -> list[str]:
     """One line per texture and format, with its size: what the command prints."""
     lines = []
     if _with_blocks(formats):
-        texels = material["width"] * material["height"]
+        width, height = material.lod_size(0)
         plans = plan_textures(material, scalars)
         bits = sum(BLOCK_BYTES[plan.form] * 8 / 16 for plan in plans)
         kinds = ", ".join(f"{plan.name} {plan.form.upper()}{' sRGB' if plan.srgb else ''}" for plan in plans)
-        mips = sum(width * height for width, height in mip_sizes(material["width"], material["height"])) / texels
+        mips = sum(w * h for w, h in mip_sizes(width, height)) / (width * height)
         lines.append(f"{kinds}: {bits:g} bits per texel, {bits * mips:.2f} with all mips")
     for suffix in formats:
         found = [path for path in paths if path.suffix == f".{suffix}"]

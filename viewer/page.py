@@ -25,9 +25,10 @@ from common.errors import UserError, counted, explain_os_error, one_line, quote
 from common.files import make_folder, write_text
 from engine.cpu.decoder import decode_lod
 from formats.dds_layouts import grid_textures
-from formats.manifest import MANIFEST
+from formats.manifest import MANIFEST, material_to_json
 from formats.textures import ExportedTexture, read_export
 from maps.channels import CHANNELS
+from maps.record import MaterialRecord
 from metrics.decoded_maps import decode_maps
 from metrics.file_space import constant_listing, file_values
 from model import NeuralTexture
@@ -125,7 +126,7 @@ def _read(folder: Path) -> ExportedTexture:
 def describe_for_page(exported: ExportedTexture, page: Page) -> dict[str, Any]:
     """What the scripts read of a material, JSON-ready, without its source; its bytes are added to the page."""
     model, manifest = exported.model, exported.manifest
-    material = manifest["material"]
+    material = manifest.material
     textures = []
     planes = [texture for grid in range(len(model.grids)) for texture in grid_textures(model, grid)]
     for name, texture in zip(texture_names(model), planes):
@@ -142,17 +143,18 @@ def describe_for_page(exported: ExportedTexture, page: Page) -> dict[str, Any]:
     layers = layer_sizes(model.layout, model.decoder)
     network = " → ".join(str(inputs) for _, inputs in layers) + f" → {CHANNELS}"
     keys = ("map", "color_space", "file_color_space", "convention", "unit_normals")
+    maps = material_to_json(material, {})["maps"]
     return {
-        "name": printable(material["name"]),
-        "width": material["width"],
-        "height": material["height"],
-        "num_lods": material["num_lods"],
-        "maps": [{key: entry[key] for key in keys if key in entry} for entry in material["maps"]],
+        "name": printable(material.name),
+        "width": material.width,
+        "height": material.height,
+        "num_lods": material.num_lods,
+        "maps": [{key: entry[key] for key in keys if key in entry} for entry in maps],
         "fixed": {str(channel): value for channel, value in file_values(model.constants, material).items()},
         "constants": constant_listing(model.constants),
-        "rates": manifest["rates"],
-        "bytes_on_disk": manifest["bytes_on_disk"],
-        "metrics": _scores(manifest["metrics"]),
+        "rates": manifest.rates,
+        "bytes_on_disk": manifest.bytes_on_disk,
+        "metrics": _scores(manifest.metrics),
         "grids": grids,
         "network": f"{network}, {model.decoder.activation}",
         "preambles": {language: _preamble(model, material, language) for language in LANGUAGES},
@@ -161,7 +163,7 @@ def describe_for_page(exported: ExportedTexture, page: Page) -> dict[str, Any]:
     }
 
 
-def _preamble(model: NeuralTexture, material: Mapping[str, Any], language: str) -> list[str]:
+def _preamble(model: NeuralTexture, material: MaterialRecord, language: str) -> list[str]:
     """What a material's decoder has before and after the core, which the page has once."""
     before, found, after = shader_source(model, material, language, "buffer").partition(decoder_core(language))
     if not found:
@@ -194,8 +196,8 @@ def add_source(described: dict[str, Any], page: Page, source: SourceImages | Non
 
 def thumbnail(exported: ExportedTexture) -> str:
     """A small picture of the decoded diffuse, or of the first map there is, as a data: address."""
-    material = exported.manifest["material"]
-    longer = max(material["width"], material["height"])
+    material = exported.manifest.material
+    longer = max(material.lod_size(0))
     lod = max((longer // THUMBNAIL_SIZE).bit_length() - 1, 0)
     pixels = next(iter(decode_maps(exported.model, material, lod, functools.partial(decode_lod, say=print)).values()))
     picture = PillowImage.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
@@ -293,7 +295,7 @@ def write_viewer(
         try:
             exported = _read(entry.folder)
             given = data_dir / entry.name if data_dir is not None and len(entries) > 1 else data_dir
-            material = exported.manifest["material"]
+            material = exported.manifest.material
             source, why_not = (None, "") if source_side == 0 else find_source(entry.folder, material, given)
         except (UserError, OSError) as error:
             if len(entries) == 1:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image as PillowImage
 
 from common.errors import UserError, quote
 from dataset import Material, load_material
+from maps.record import MaterialRecord
 
 RUN_CONFIG = "config.json"
 LONGEST_SIDE = 512  # of what is embedded unless asked for; a page is to be a page, not an archive
@@ -35,7 +34,7 @@ class SourceImages:
         return sum(map(len, self.images.values()))
 
 
-def find_source(export: Path, material: Mapping[str, Any], given: Path | None) -> tuple[Material | None, str]:
+def find_source(export: Path, material: MaterialRecord, given: Path | None) -> tuple[Material | None, str]:
     """(source, "") of an exported material, or (None, why there is none).
 
     Args:
@@ -47,17 +46,18 @@ def find_source(export: Path, material: Mapping[str, Any], given: Path | None) -
     folder = given or _trained_on(export)
     if folder is None:
         return None, "The source is not known; export.py --viewer --data_dir names it"
-    diffuse = {entry["map"]: entry for entry in material["maps"]}.get("diffuse", {})
+    diffuse = material.map("diffuse")
+    linear = diffuse is not None and diffuse.color_space != diffuse.file_color_space
     try:
-        source = load_material(folder, linear_color=diffuse.get("color_space") != diffuse.get("file_color_space"))
+        source = load_material(folder, linear_color=linear)
     except (UserError, OSError) as error:
         if given is not None:
             raise
         return None, f"The source cannot be read ({error!s:.200})"
-    if source.sha256 != material.get("sha256"):
+    if source.sha256 != material.sha256:
         if given is not None:
             raise UserError(
-                f"--data_dir {quote(given)}: expected the maps that {material['name']!s:.80} was trained on, found "
+                f"--data_dir {quote(given)}: expected the maps that {material.name:.80} was trained on, found "
                 "other texels; give that folder, or leave --data_dir out"
             )
         return None, f"The maps in {quote(folder)} are no longer those that it was trained on"

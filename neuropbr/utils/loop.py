@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from common.errors import UserError, counted, quote
+from common.errors import Say, UserError, counted, quote
 from common.events import progress_bar
 from common.stop import StopRequest
 from utils.batches import EpochBatches, make_loader
@@ -51,7 +51,7 @@ class Loop:
     PREFIX = "val"
 
     def __init__(self, config: Any, device: torch.device, train: Any, held_out: Any, groups: list[int] | None = None,
-                 rank: int = 0, processes: int = 1, say: Callable[[str], None] = print):  # fmt: skip
+                 rank: int = 0, processes: int = 1, say: Say = print):  # fmt: skip
         self.config, self.device, self.rank, self.processes = config, device, rank, processes
         self.say = say if rank == 0 else lambda text: None
         self.folder = Path(config.training.checkpoint_dir)

@@ -167,7 +167,7 @@ def test_quick_ends_with_a_line_of_json(tmp_path, _tiny, monkeypatch, capsys):
 
 
 def test_the_recipe_is_that_of_the_command():
-    planned = rates.plan(make_config({"bpp": 2.5, "preset": "balanced"}), {}, 1024, 512)
+    planned = rates.plan(make_config({"bpp": 2.5, "preset": "balanced"}), 1024, 512)
     assert recipe(2.5, 1024, 512) == planned
     assert recipe(2.5, 1024, 512, 70) == dataclasses.replace(planned, max_iter=70, eval_interval=70, save_interval=70)
     form = recipe(2.5, 1024, 512, decoder="reference")
@@ -183,7 +183,7 @@ def test_the_score_is_that_of_the_command(tmp_path):
     given = {**to_dict(config), "data_dir": str(folder), "save_dir": str(tmp_path / "runs"), "bpp": 0.0}
     with offline():
         torch.set_num_threads(1)
-        result = start.train_material(make_config(given), given, say=lambda text: None, quiet=True)
+        result = start.train_material(make_config(given), say=lambda text: None, quiet=True)
     assert len(entry["curve"]) > 5 and result.iteration == entry["iterations"]
     assert entry["psnr"] == pytest.approx(result.metrics["psnr"]["all"], abs=1e-9)
     assert entry["bpp"] == pytest.approx(result.rates["bpp"])

@@ -86,8 +86,8 @@ def run_command_on(device, tmp_path, monkeypatch, *flags) -> int:
     """The command of a GPU on another device, with efforts of 4 iterations."""
     plan = engines_gpu.plan
 
-    def short(config, given, width, height):
-        planned = plan(config, given, width, height)
+    def short(config, width, height):
+        planned = plan(config, width, height)
         return dataclasses.replace(planned, max_iter=4, batch_size=64, refine=min(planned.refine, 1))
 
     for name, value in (("plan", short), ("QUICK", TINY), ("FULL", TINY), ("BATCHES", (256, 64)), ("PROFILED_S", 0.001),

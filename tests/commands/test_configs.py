@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import pickle
 import re
 from pathlib import Path
 
@@ -13,8 +14,8 @@ import pytest
 from common.errors import UserError
 from common.knobs import help_text, parse_bool
 from configs import (
+    EXPORT_FIELDS,
     FIELDS,
-    TEXTURE_MAPS,
     Config,
     HashGridConfig,
     build_parser,
@@ -65,7 +66,7 @@ def test_choices_of_the_contract():
     assert choices["save_bits"] == {8, 16, 32, 64}
     assert choices["lr_scheduler"] == {"plateau", "cosine", "steplr", "poly"}
     assert {"auto", "torch"} <= choices["engine"]
-    assert tuple(MAPS) == TEXTURE_MAPS == tuple(Config().texture_loss_weights)
+    assert tuple(MAPS) == tuple(Config().texture_loss_weights)
 
 
 def test_lines_of_the_contract_parse():
@@ -191,6 +192,13 @@ def test_flags_override_the_file(tmp_path):
     assert (config.max_iter, config.seed, config.quantize) == (60, 4, True)
 
 
+def test_what_the_user_chose_is_known_but_no_part_of_the_values(tmp_path):
+    config = from_yaml(tmp_path, "max_iter: 10000\n", "--seed", "0")
+    assert config.chosen == {"max_iter", "seed"} and config == Config() and Config().chosen == frozenset()
+    assert "chosen" not in to_dict(config) and "chosen" not in FIELDS
+    assert pickle.loads(pickle.dumps(config)).chosen == config.chosen  # groups send it to other processes and hosts
+
+
 def test_json_empty_and_comments_are_yaml_too(tmp_path):
     assert from_yaml(tmp_path, json.dumps({"max_iter": 50, "noise_std": 1}), name="my.json").max_iter == 50
     assert from_yaml(tmp_path, "") == from_yaml(tmp_path, "# nothing\n") == make_config({})
@@ -312,6 +320,18 @@ def test_help_shows_every_flag(capsys):
     assert "%%" not in shown
 
 
+def test_help_shows_ten_flags_before_the_others(capsys):
+    with pytest.raises(SystemExit):
+        parse_args(["--help"])
+    options, first, *others = re.split(r"\n(?=[a-z ,]+:\n)", capsys.readouterr().out)[1:]
+    assert first.startswith("most used:") and len(others) == 6
+    used = re.findall(r"^  --(\w+)", options + first, re.MULTILINE)
+    assert len(used) == 10 and {"config", "data_dir", "save_dir", "bpp", "target_psnr", "preset", "load_dir"} <= {*used}
+    assert sorted(used + re.findall(r"^  --(\w+)", "".join(others), re.MULTILINE)) == sorted(
+        ["config", "texture_loss_weights", *SCALARS]
+    )
+
+
 def test_every_field_of_a_grid_is_documented():
     for field in dataclasses.fields(HashGridConfig):
         facts = field.metadata
@@ -342,7 +362,7 @@ def test_to_dict_of_a_default_config_can_be_trained_again():
 def test_describe_names_what_is_not_at_its_default_once():
     assert describe(make_config({})) == ""
     changed = describe(make_config({"seed": 0, "n_neurons": 32, "max_iter": 7}))
-    assert changed.split() == ["n_neurons", "32", "max_iter", "7"]
+    assert changed.split() == ["max_iter", "7", "n_neurons", "32"]
     config = make_config(ALL_CHANGED)
     lines = describe(config).splitlines()
     assert [line.split()[0] for line in lines] == [name for name in FIELDS if name in ALL_CHANGED]
@@ -379,6 +399,12 @@ def sources() -> str:
 @pytest.mark.parametrize("name", FIELDS)
 def test_every_knob_is_read(name):
     assert re.search(rf"\bconfig\.{name}\b", sources()), f"no module reads config.{name}"
+
+
+@pytest.mark.parametrize("name", EXPORT_FIELDS)
+def test_every_knob_of_export_is_read(name):
+    text = (ROOT / "export.py").read_text(encoding="utf-8")
+    assert re.search(rf"\boptions\.{name}\b", text) and len(help_text(EXPORT_FIELDS[name])) > 10
 
 
 @pytest.mark.parametrize("field", dataclasses.fields(HashGridConfig), ids=lambda field: field.name)

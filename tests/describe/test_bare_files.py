@@ -11,9 +11,10 @@ import pytest
 from PIL import Image as PillowImage
 
 import export
+from common.errors import UserError
 from describe.bare_files import Assumptions, parse_assumptions, read_bare_files
 from describe.numpy_decoder import decode
-from formats.manifest import MANIFEST, NETWORK, describe_material
+from formats.manifest import MANIFEST, NETWORK
 from formats.textures import write_export
 from maps.channels import MAPS, map_slice
 from shape import DecoderSpec, GridSpec
@@ -188,7 +189,7 @@ def test_upper_bits_of_long_codes(tmp_path):
 def test_an_export_whose_manifest_is_lost(make_material, tmp_path, capsys):
     material = make_material(12, 12)
     model = make_model([GridSpec(6, 2, 8, 32), GridSpec(3, 1, 4, 32)], DecoderSpec(2, 16, 1), material)
-    write_export(tmp_path, model, describe_material(material))
+    write_export(tmp_path, model, material.hashed_record)
     assert export.main(["--load_dir", str(tmp_path), "--images", "--out_dir", str(tmp_path / "with")]) == 0
     (tmp_path / MANIFEST).unlink()
     assert export.main(["--describe", str(tmp_path), "--images", "--out_dir", str(tmp_path / "without")]) == 0
@@ -204,7 +205,7 @@ def test_a_single_level_is_ours_by_its_header(make_material, tmp_path):
     """Words and stretched codes look alike there; our headers count mips, the ancestor's do not."""
     material = make_material(8, 8)
     model = make_model([GridSpec(4, 1, 4, 32)], DecoderSpec(1, 16, 1), material)
-    write_export(tmp_path, model, describe_material(material))
+    write_export(tmp_path, model, material.hashed_record)
     (tmp_path / MANIFEST).unlink()
     found = decode(read_bare_files(tmp_path, Assumptions()).texture, 0, 8, 8)
     np.testing.assert_allclose(found, model.decode(0, 8, 8), atol=1e-5)
@@ -277,7 +278,7 @@ def test_textures_of_different_exports_are_refused(make_material, tmp_path, refu
     material = make_material(8, 8)
     model = make_model([GridSpec(4, 1, 4, 16)], DecoderSpec(1, 16, 1), material)
     (tmp_path / "other").mkdir()
-    write_export(tmp_path / "other", model, describe_material(material))
+    write_export(tmp_path / "other", model, material.hashed_record)
     (tmp_path / "hash_grid_1.dds").write_bytes((tmp_path / "other" / "hash_grid_0.dds").read_bytes())
     with refused("hash_grid_1.dds", "different exports"):
         read_bare_files(tmp_path, Assumptions())
@@ -313,3 +314,14 @@ def test_a_huge_material_is_refused(tmp_path, capsys):
 
     if MAX_PIXELS < 16384**2:
         assert "16384 x 16384" in refusal(capsys, *command, command="export")
+
+
+def test_max_pixels_bounds_the_material(tmp_path, capsys):
+    """Either way: a smaller bound refuses, and what the default refuses can be asked for."""
+    Ancestor(tmp_path, [(6, 2, 4, 16)])
+    command = ["--load_dir", str(tmp_path), "--images", "--out_dir", str(tmp_path / "out"), "--assume", SIZE]
+    line = refusal(capsys, *command, "--max_pixels", WIDTH * HEIGHT - 1, command="export")
+    assert "12 x 10" in line and "--max_pixels" in line and not (tmp_path / "out").exists()
+    assert export.main([*command, "--max_pixels", str(WIDTH * HEIGHT)]) == 0
+    with pytest.raises(UserError, match="at most 100 texels"):
+        read_bare_files(tmp_path, Assumptions((WIDTH, HEIGHT)), 100)

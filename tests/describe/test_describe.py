@@ -14,7 +14,7 @@ from common.errors import run_command
 from dataset import Constant
 from describe.folder import describe_folder
 from formats.dds import encode_block_dds, read_dds_info
-from formats.manifest import MANIFEST, NETWORK, describe_material
+from formats.manifest import MANIFEST, NETWORK
 from formats.textures import write_export
 from shape import DecoderSpec, GridSpec
 from tests.support.exports import FILES, edit_manifest, make_model, npz, reseal
@@ -56,9 +56,8 @@ def test_constants_and_conventions_are_told(make_material, tmp_path):
     material = make_material(8, 8, present=("diffuse", "normal"))
     material.normal_convention = "dx"
     model = make_model([GridSpec(4, 1, 8, 32)], DecoderSpec(1, 16, 1, 0, "hard_swish"), material)
-    described = describe_material(material)
     model.constants = {5: Constant(255, 8)}
-    write_export(tmp_path, model, described)
+    write_export(tmp_path, model, material.hashed_record)
     text = "\n".join(describe_folder(tmp_path).lines)
     assert "normal z 255" in text and "convention dx" in text and "hard_swish" in text
     assert "none: exported without an evaluation" in text
@@ -85,7 +84,7 @@ def test_the_file_that_differs_is_named(name, damage, folder, capsys):
 def test_files_of_another_texture_with_fitting_hashes(folder, make_material, tmp_path):
     other = make_model([GridSpec(6, 2, 8, 64), GridSpec(3, 1, 2, 16)], DecoderSpec(3, 32, 1), make_material(12, 10))
     (tmp_path / "other").mkdir()
-    write_export(tmp_path / "other", other, describe_material(make_material(12, 10)))
+    write_export(tmp_path / "other", other, make_material(12, 10).hashed_record)
     (folder / NETWORK).write_bytes((tmp_path / "other" / NETWORK).read_bytes())
     reseal(folder)
     problems = describe_folder(folder).problems

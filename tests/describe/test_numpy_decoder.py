@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,8 +12,8 @@ from common.errors import UserError
 from dataset import Constant
 from describe import numpy_decoder
 from describe.numpy_decoder import FileTexture, decode, read_texture
-from formats.manifest import describe_material
-from formats.textures import decoder_form, read_export, write_export
+from formats.network_file import network_info
+from formats.textures import read_export, write_export
 from shape import DecoderSpec, GridSpec
 from tests.support import reference
 from tests.support.exports import FILES, make_model
@@ -32,18 +34,19 @@ def written(request, make_material, tmp_path):
     grids, decoder = CASES[request.param]
     model = make_model(grids, decoder, material)
     model.constants = {6: Constant(9, 8)}
-    write_export(tmp_path, model, describe_material(material))
+    write_export(tmp_path, model, material.hashed_record)
     return tmp_path
 
 
 def test_every_lod_is_the_reference_s(written):
     exported = read_export(written)
-    model, form = exported.model, decoder_form(exported.manifest)
-    texture = read_texture(written, model.num_lods, **form)
+    model, form = exported.model, exported.manifest.form
+    texture = read_texture(written, form)
     plain = reference.load_export(
-        written, model.num_lods, form["interpolations"], form["n_texel_frequencies"], form["activation"]
+        written, model.num_lods, [grid.interpolation for grid in form.grids], form.decoder.n_texel_frequencies,
+        form.decoder.activation,
     )
-    plain.negative_slope = form["negative_slope"]
+    plain.negative_slope = form.decoder.negative_slope
     for lod in range(model.num_lods):
         width, height = max(12 >> lod, 1), max(7 >> lod, 1)
         found = decode(texture, lod, width, height)
@@ -57,7 +60,7 @@ def test_every_lod_is_the_reference_s(written):
 
 def test_bands_and_rows_are_parts_of_the_whole(written, monkeypatch):
     exported = read_export(written)
-    texture = read_texture(written, exported.model.num_lods, **decoder_form(exported.manifest))
+    texture = read_texture(written, exported.manifest.form)
     whole = decode(texture, 0, 12, 7)
     monkeypatch.setattr(numpy_decoder, "CHUNK", 24)
     np.testing.assert_allclose(decode(texture, 0, 12, 7), whole, atol=1e-6)
@@ -67,26 +70,26 @@ def test_bands_and_rows_are_parts_of_the_whole(written, monkeypatch):
 def test_another_form_gives_other_texels(shipped):
     """What the comparison above rests on: interpolation, activation and waves each change the result."""
     folder, model, _ = shipped
-    form = {"interpolations": ["learned", "linear"], "n_texel_frequencies": 3}
-    texture = read_texture(folder, model.num_lods, **form)
+    texture = read_texture(folder, model.form)
     right = decode(texture, 0, 12, 10)
-    assert np.abs(decode(read_texture(folder, 4, **form, activation="hard_swish"), 0, 12, 10) - right).max() > 0.01
+    swish = replace(model.form, decoder=replace(model.form.decoder, activation="hard_swish"))
+    assert np.abs(decode(read_texture(folder, swish), 0, 12, 10) - right).max() > 0.01
     assert np.abs(decode(texture, 1, 12, 10) - right).max() > 0.01
 
 
 def test_files_that_do_not_fit_are_refused(shipped, folder, refused):
+    form = shipped[1].form
     with refused("network_data.npz", "1280 weights", "manifest"):
-        read_texture(folder, 4)  # the reference form, which these files are not
-    form = {"interpolations": ["learned", "linear"], "n_texel_frequencies": 3}
+        read_texture(folder, network_info(form).reference_form(4))  # which these files are not
     for name in FILES[:3]:
         kept = (folder / name).read_bytes()
         (folder / name).write_bytes(kept[:-1])
         with refused(name):
-            read_texture(folder, 4, **form)
+            read_texture(folder, form)
         (folder / name).write_bytes(kept)
     (folder / "hash_grid_0.dds").write_bytes((folder / "hash_grid_1.dds").read_bytes())
     with refused("hash_grid_0.dds", "2 mips", "(6, 6, 4)", "(3, 3, 2)"):
-        read_texture(folder, 4, **form)
+        read_texture(folder, form)
 
 
 # --- the ancestor's samplings ----------------------------------------------------------------------------------------
@@ -97,7 +100,7 @@ def one_grid(sampling: str, resolution=5, output="none") -> FileTexture:
     levels = [np.arange(resolution**2, dtype=np.float32).reshape(resolution, resolution, 1)]
     weight = np.zeros((16, 16), np.float32)
     weight[0, 0] = 1
-    return FileTexture([levels], [weight], 1, 0, sampling=sampling, output_activation=output)
+    return FileTexture([levels], [weight], 1, DecoderSpec(0), sampling=sampling, output_activation=output)
 
 
 def test_tiny_cuda_nn_s_positions_by_hand():
@@ -135,6 +138,6 @@ def test_output_activations_by_hand():
 def test_other_layouts_are_refused(make_material, tmp_path):
     material = make_material(12, 7)
     model = make_model([GridSpec(8, 3, 4, 32)], DecoderSpec(3, 16, 2), material)
-    write_export(tmp_path, model, describe_material(material), layout="filterable")
+    write_export(tmp_path, model, material.hashed_record, layout="filterable")
     with pytest.raises(UserError, match="expected files of the layout packed, found filterable"):
-        read_texture(tmp_path, model.num_lods, **decoder_form(read_export(tmp_path).manifest))
+        read_texture(tmp_path, model.form, read_export(tmp_path).manifest.layout)

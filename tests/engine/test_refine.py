@@ -18,6 +18,7 @@ import train
 from configs import make_config
 from engine.adam_state import up_to_date
 from engine.cpu import refine as cpu_refine
+from engine.cpu.decoder import decode_lod
 from engine.create import create_engine
 from engine.sampling import channel_loss_weights
 from engine.schedule import Schedule
@@ -262,7 +263,7 @@ def trained(engine_name: str, **values):
 
 
 def psnr_of_lod_0(model, material) -> float:
-    return score_lod(model, material, 0, **metric_options("psnr"))["psnr"]["all"]
+    return score_lod(model, material, 0, decode=decode_lod, **metric_options("psnr"))["psnr"]["all"]
 
 
 def test_rounds_lower_the_error_and_leave_to_each_round_what_is_its_own(engine_name, monkeypatch):

@@ -13,10 +13,12 @@ from PIL import Image
 
 import export
 from common.errors import run_command
+from common.files import sha256_of
 from dataset import Material
-from export import save_images
+from engine.cpu.decoder import decode_lod
 from formats.dds_layouts import grid_textures
-from formats.manifest import MANIFEST, NETWORK, describe_material, read_manifest
+from formats.export import save_images
+from formats.manifest import MANIFEST, NETWORK, FileRecord, read_manifest, write_manifest
 from formats.network_file import read_network
 from formats.textures import read_export, write_export
 from maps.channels import MAPS, map_slice
@@ -26,7 +28,7 @@ from model import NeuralTexture
 from quantize import QUANTIZE_BITS, SAVE_BITS
 from shape import DecoderSpec, GridSpec
 from tests.support import reference
-from tests.support.exports import FILES, limited_memory, make_model
+from tests.support.exports import FILES, limited_memory, make_model, manifest_json
 
 PAIRS = [(q, s) for q in QUANTIZE_BITS for s in SAVE_BITS if q <= s]
 SIZES = {(64, 64): (16, 5, 6, 2), (40, 24): (20, 3, 5, 1), (1, 1): (1, 1, 1, 1)}  # two grids' resolutions and levels
@@ -61,7 +63,7 @@ def test_an_export_decodes_to_the_same_bits(quantize_bits, save_bits, size, make
         GridSpec(second, second_levels, min(4, quantize_bits), save_bits),
     ]
     model = make_model(grids, DecoderSpec(12, 16, 2), material)
-    write_export(tmp_path, model, describe_material(material))
+    write_export(tmp_path, model, material.hashed_record)
     exported = read_export(tmp_path)
     assert exported.model.grids == model.grids and exported.model.num_lods == material.num_lods
     for index in range(2):
@@ -94,13 +96,13 @@ OTHER_FORMS = {
 def test_other_forms_survive_too(form, make_material, tmp_path):
     material = make_material(23, 9, present=("normal", "displacement"))
     model = make_model(*OTHER_FORMS[form], material)
-    write_export(tmp_path, model, describe_material(material))
+    write_export(tmp_path, model, material.hashed_record)
     exported = read_export(tmp_path)
     assert exported.model.grids == model.grids and exported.model.decoder == model.decoder
     assert_same_decodes(model, exported.model, 23, 9)
     exported_again = tmp_path / "again"
     exported_again.mkdir()
-    write_export(exported_again, exported.model, exported.manifest["material"])
+    write_export(exported_again, exported.model, exported.manifest.material)
     assert sorted(path.read_bytes() for path in exported_again.iterdir()) == sorted(
         path.read_bytes() for path in tmp_path.iterdir() if path.is_file()
     )
@@ -110,7 +112,8 @@ def test_other_forms_survive_too(form, make_material, tmp_path):
 def test_the_reference_decodes_other_forms_with_what_the_manifest_says(form, make_material, tmp_path):
     material = make_material(23, 9)
     model = make_model(*OTHER_FORMS[form], material)
-    manifest = write_export(tmp_path, model, describe_material(material))
+    write_export(tmp_path, model, material.hashed_record)
+    manifest = manifest_json(tmp_path)
     interpolations = [grid["interpolation"] for grid in manifest["grids"]]
     texture = reference.load_export(
         tmp_path, manifest["material"]["num_lods"], interpolations, manifest["decoder"]["n_texel_frequencies"],
@@ -133,7 +136,7 @@ def test_only_quantised_models_are_exported(make_material, tmp_path):
     material = make_material(8, 8)
     model = NeuralTexture([GridSpec(4, 1, 8, 32)], DecoderSpec(2, 16, 1), 4, quantized=False)
     with pytest.raises(ValueError, match="quantised"):
-        write_export(tmp_path, model, describe_material(material))
+        write_export(tmp_path, model, material.hashed_record)
     assert not list(tmp_path.iterdir())
 
 
@@ -189,7 +192,8 @@ def test_planes_and_levels_of_the_textures(shipped):
 def test_files_of_each_word_size(save_bits, files, name, make_material, tmp_path):
     material = make_material(4, 4)
     model = make_model([GridSpec(4, 3, 8, save_bits)], DecoderSpec(1, 16, 1), material)
-    manifest = write_export(tmp_path, model, describe_material(material))
+    write_export(tmp_path, model, material.hashed_record)
+    manifest = manifest_json(tmp_path)
     assert manifest["grids"][0]["files"] == files and manifest["grids"][0]["format"] == name
     assert manifest["grids"][0]["features"] == save_bits // 8
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*files, NETWORK, MANIFEST])
@@ -204,7 +208,7 @@ def test_manifest_by_hand(shipped):
         raise AssertionError(f"{constant} is not JSON")
 
     manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"), parse_constant=refuse)
-    assert manifest == read_manifest(folder) and manifest["format"] == "neural-texture" and manifest["version"] == 1
+    assert manifest["format"] == "neural-texture" and manifest["version"] == 1
 
     assert set(manifest["files"]) == set(FILES)
     for name, entry in manifest["files"].items():
@@ -247,11 +251,25 @@ def test_manifest_by_hand(shipped):
     assert manifest["metrics"] == {"psnr": {"all": 31.5}}
 
 
+def test_a_manifest_is_read_into_records(shipped, tmp_path):
+    """What the model and the material have, and written again it is the same bytes."""
+    folder, model, material = shipped
+    manifest = read_manifest(folder)
+    assert (manifest.material, manifest.form, manifest.layout) == (material.hashed_record, model.form, "packed")
+    assert set(manifest.files) == set(manifest.file_names) == set(FILES)
+    assert manifest.files[NETWORK] == FileRecord((folder / NETWORK).stat().st_size, sha256_of(folder / NETWORK))
+    assert manifest.bytes_on_disk == sum(entry.bytes for entry in manifest.files.values())
+    assert manifest.metrics == {"psnr": {"all": 31.5}} and manifest.rates == manifest_json(folder)["rates"]
+    write_manifest(tmp_path, manifest)
+    assert (tmp_path / MANIFEST).read_bytes() == (folder / MANIFEST).read_bytes()
+
+
 @pytest.mark.parametrize("decoder", [DecoderSpec(2, 16, 0), DecoderSpec(12, 64, 2), DecoderSpec(0, 16, 1, 8)], ids=str)
 def test_decoder_inputs_of_the_manifest_fill_the_first_layer(decoder, make_material, tmp_path):
     material = make_material(8, 8)
     model = make_model([GridSpec(4, 1, 8, 32, "learned"), GridSpec(2, 1, 8, 8)], decoder, material)
-    described = write_export(tmp_path, model, describe_material(material))["decoder"]
+    write_export(tmp_path, model, material.hashed_record)
+    described = manifest_json(tmp_path)["decoder"]
     position = 0
     for group in described["inputs"]:
         assert group["first"] == position and group["count"] > 0
@@ -264,9 +282,9 @@ def test_strange_names_are_kept(make_material, tmp_path):
     material.name = "größe \"x\"\n材质"
     material.files["diffuse"] = "\\weird\u2028.png"
     model = make_model([GridSpec(4, 1, 8, 32)], DecoderSpec(1, 16, 1), material)
-    write_export(tmp_path, model, describe_material(material))
-    described = read_export(tmp_path).manifest["material"]
-    assert described["name"] == material.name and described["maps"][0]["file"] == material.files["diffuse"]
+    write_export(tmp_path, model, material.hashed_record)
+    described = read_export(tmp_path).manifest.material
+    assert described.name == material.name and described.maps[0].file == material.files["diffuse"]
 
 
 # --- images ----------------------------------------------------------------------------------------------------------
@@ -298,9 +316,10 @@ def test_linear_colour_is_encoded_again_in_images(tmp_path):
               "roughness": random.integers(0, 256, (6, 5, 1), dtype=np.uint8)}  # fmt: skip
     material = Material.from_arrays("linear", arrays, linear_color=True)
     model = make_model([GridSpec(4, 2, 8, 32)], DecoderSpec(2, 16, 1), material)
-    write_export(tmp_path, model, describe_material(material))
+    write_export(tmp_path, model, material.hashed_record)
     exported = read_export(tmp_path)
-    decoded, shown = model.decode(0, 5, 6), decode_in_file_space(exported.model, exported.manifest["material"], 0)
+    decoded = model.decode(0, 5, 6)
+    shown = decode_in_file_space(exported.model, exported.manifest.material, 0, decode_lod)
     torch.testing.assert_close(shown[..., :3], linear_to_srgb(decoded[..., :3]))
     torch.testing.assert_close(shown[..., 3:], decoded[..., 3:])
     assert not torch.allclose(shown[..., :3], decoded[..., :3])

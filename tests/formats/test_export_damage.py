@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from common.errors import UserError
 from common.files import sha256_of
-from export import save_images
 from formats.dds import Texture, encode_dds
+from formats.export import save_images
 from formats.manifest import MANIFEST, NETWORK
 from formats.network_file import encode_network, parse_info, read_network
 from formats.textures import read_export

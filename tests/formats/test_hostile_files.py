@@ -20,8 +20,10 @@ import yaml
 
 import train
 from common import safe_load
+from common.config_file import MAX_BYTES as MAX_CONFIG_BYTES
+from common.config_file import load_config_file
 from common.files import parse_json
-from configs import MAX_CONFIG_BYTES, load_config_file, make_config
+from configs import FIELDS, make_config
 from describe.folder import describe_folder
 from export import main as export_main
 from formats.dds import read_dds
@@ -94,20 +96,20 @@ def test_configurations_that_are_more_than_they_look(text, tmp_path, refused):
     path = tmp_path / "my.yaml"
     path.write_text(text)
     with limited_memory(200 << 20), refused() as caught:
-        make_config(load_config_file(str(path)))
+        make_config(load_config_file(str(path), FIELDS))
     assert any(name in str(caught.value) for name in ("my.yaml", "--", "hash_grid_configs"))
 
 
 def test_aliases_that_stay_small_are_welcome(tmp_path):
     (tmp_path / "my.yaml").write_text("hash_grid_configs: [&g {max_resolution: 8}, *g]\nseed: 3\n")
-    assert len(make_config(load_config_file(str(tmp_path / "my.yaml"))).hash_grid_configs) == 2
-    assert yaml.safe_load((tmp_path / "my.yaml").read_text()) == load_config_file(str(tmp_path / "my.yaml"))
+    assert len(make_config(load_config_file(str(tmp_path / "my.yaml"), FIELDS)).hash_grid_configs) == 2
+    assert yaml.safe_load((tmp_path / "my.yaml").read_text()) == load_config_file(str(tmp_path / "my.yaml"), FIELDS)
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/zero"), reason="no such device here")
 def test_a_configuration_without_an_end(refused):
     with limited_memory(200 << 20), refused("/dev/zero"):
-        load_config_file("/dev/zero")
+        load_config_file("/dev/zero", FIELDS)
 
 
 # --- model.pth -------------------------------------------------------------------------------------------------------
@@ -278,10 +280,8 @@ def test_a_cell_of_a_megabyte_in_a_table(folder):
     """Columns are as wide as their longest cell: 500 rows of 200 KB each were to be printed, and more of them would not
     fit into memory."""
 
-    def change(manifest):
-        manifest["grids"] = [{**manifest["grids"][0], "interpolation": "x" * 200_000}] + manifest["grids"][:1] * 500
-
-    edit_manifest(folder, change)
+    lods = [{"lod": lod, "psnr": {"all": 1.0}} for lod in range(501)]
+    edit_manifest(folder, lambda m: m.update(metrics={"psnr": {"x" * 200_000: 1.0}, "lods": lods}))
     with limited_memory(100 << 20):
         lines = describe_folder(folder).lines
     assert max(map(len, lines)) < 2000

@@ -19,13 +19,14 @@ import numpy as np
 import torch
 
 import export
+from common.config_file import load_config_file
 from common.errors import UserError
-from configs import FIELDS, describe, load_config_file, make_config, to_dict
+from configs import FIELDS, describe, make_config, to_dict
 from dataset import Material, load_material
 from describe.folder import describe_folder
 from formats.dds import read_dds, read_dds_info
 from formats.dds_layouts import LAYOUTS, codes_from_textures, grid_file_names, grid_format, layout_problem
-from formats.manifest import MANIFEST, NETWORK, describe_material
+from formats.manifest import MANIFEST, NETWORK
 from formats.network_file import info_fields, parse_info, read_network
 from formats.textures import read_export, write_export
 from maps.images import read_image
@@ -71,7 +72,7 @@ class DdsReader(Reader):
             model = make_model([grid], DecoderSpec(2, 16, 1), material)
             stage = self.folder / "seeds"
             stage.mkdir(exist_ok=True)
-            write_export(stage, model, describe_material(material), None, layout)
+            write_export(stage, model, material.hashed_record, None, layout)
             self.seeds += [(grid, layout, path.read_bytes()) for path in sorted(stage.glob("*.dds"))]
             shutil.rmtree(stage)
 
@@ -105,7 +106,7 @@ class NpzReader(Reader):
         model = make_model(
             [GridSpec(6, 2, 8, 64, "learned"), GridSpec(3, 1, 4, 16)], DecoderSpec(3, 16, 1, 3), small_material()
         )
-        write_export(stage, model, describe_material(small_material()))
+        write_export(stage, model, small_material().hashed_record)
         self.seed = (stage / NETWORK).read_bytes()
         self.info, self.network = read_network(stage / NETWORK)
         shutil.rmtree(stage)
@@ -154,7 +155,7 @@ class ExportReader(Reader):
             [GridSpec(6, 2, 4, 32, "learned"), GridSpec(3, 1, 4, 16)], DecoderSpec(3, 16, 1, 3), small_material()
         )
         metrics = {"psnr": {"all": 31.5, "diffuse": 30.0}, "lods": [{"lod": 0, "psnr": {"all": 31.5}}]}
-        write_export(self.original, model, describe_material(small_material()), metrics)
+        write_export(self.original, model, small_material().hashed_record, metrics)
         self.manifest = json.loads((self.original / MANIFEST).read_text())
         self.target = self.folder / "export"
         shutil.copytree(self.original, self.target)
@@ -340,14 +341,14 @@ class CheckpointReader(Reader):
 
     def resume(self, rng: random.Random) -> None:
         from training.checkpoint import load_checkpoint
-        from training.run import resumed_config
-        from training.trainer import Trainer
+        from training.resume import resumed_config
+        from training.state import Session, TrainingState
 
         checkpoint = load_checkpoint(self.run_folder)
-        config = resumed_config(checkpoint, {"max_iter": 9, "engine": rng.choice(("torch", "auto"))})
+        config = resumed_config(checkpoint, make_config({"max_iter": 9, "engine": rng.choice(("torch", "auto"))}))
         if max(config.batch_size, config.n_neurons**2) <= 1 << 17:
             with np.errstate(all="ignore"):
-                Trainer(config, self.material, torch.device("cpu"), checkpoint, lambda text: None, quiet=True)
+                TrainingState(Session(self.material, torch.device("cpu"), lambda text: None), config, checkpoint)
 
 
 GLOBALS = (
@@ -376,14 +377,14 @@ class ConfigReader(Reader):
     def run(self, rng: random.Random) -> None:
         path = self.write("my config.yaml", yaml_bytes(rng, list(FIELDS)))
         self.names = ("my config.yaml", "--", "hash_grid_configs", "texture_loss_weights")
-        config = make_config(load_config_file(str(path)))
+        config = make_config(load_config_file(str(path), FIELDS))
         make_config(to_dict(config))
         describe(config)
         if rng.random() < 0.2:
             from shape import model_shape
             from training.plan import plan
 
-            model_shape(plan(config, to_dict(config), 64, 48), 64, 48)
+            model_shape(plan(make_config(to_dict(config)), 64, 48), 64, 48)
 
 
 class RatesReader(Reader):

@@ -80,7 +80,7 @@ def test_workers_are_as_many_as_gpus(machine):
 
 def job(tmp_path, name: str) -> Job:
     config = make_config({"data_dir": str(tmp_path / name), "save_dir": str(tmp_path / "out" / name)})
-    return Job(name, "batch", config, {}, "settings", False)
+    return Job(name, "batch", config, "settings", False)
 
 
 def tell_gpu(job: Job) -> Outcome:

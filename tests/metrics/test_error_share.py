@@ -19,7 +19,7 @@ from tests.support.runs import (
     quick,
     save_maps,
 )
-from training.summary import run_summary, trained_channel_counts, weight_advice
+from training.summary import Result, run_summary, trained_channel_counts, weight_advice
 
 EQUAL = dict.fromkeys(MAPS, 1.0)
 RATES = {"grids": 1.5, "network": 0.25, "bpp": 1.75, "all_mips": 2.125}
@@ -112,24 +112,27 @@ def evaluated(material, noise):
 
 def test_the_summary_tells_shares_angle_and_advice(make_material, tmp_path):
     material = make_material(16, 12, ("diffuse", "normal", "roughness"))
-    end = (RATES, 1000, 1.0, 1, tmp_path, tmp_path)
+
+    def summary(metrics, **settings) -> str:
+        return run_summary(Result(tmp_path, 1, metrics, RATES, 1.0), material, make_config(settings), 1000)
+
     metrics, angle = evaluated(material, {"diffuse": 0.02, "normal": 0.02, "roughness": 0.3})
     shares = metrics["lods"][0]["error_share"]
-    lines = run_summary(material, metrics, *end).splitlines()
+    lines = summary(metrics).splitlines()
     assert f"normal {metrics['psnr']['normal']:.2f}, {angle:.2f} degrees off" in lines[0]
     assert lines[1].split() == ["error", *(w for n, s in shares.items() for w in (n, f"{s:.1%}")), "of", "the",
                                 "squared", "error"]  # fmt: skip
     assert lines[2].startswith("advice   roughness has") and lines[2].endswith("texture_loss_weights: {roughness: 2}")
-    weighted = run_summary(material, metrics, *end, {**EQUAL, "roughness": 4.0})
+    weighted = summary(metrics, texture_loss_weights={"roughness": 4.0})
     assert "texture_loss_weights: {roughness: 8}" in weighted
     metrics, _ = evaluated(material, dict.fromkeys(material.present, 0.05))
-    assert "advice" not in run_summary(material, metrics, *end)
+    assert "advice" not in summary(metrics)
 
 
 def test_no_angle_without_a_normal_map(make_material, tmp_path):
     material = make_material(16, 12, ("diffuse", "metallic"))
     metrics, _ = evaluated(material, {"diffuse": 0.1})
-    assert "degrees" not in run_summary(material, metrics, RATES, 1000, 1.0, 1, tmp_path, tmp_path)
+    assert "degrees" not in run_summary(Result(tmp_path, 1, metrics, RATES, 1.0), material, make_config({}), 1000)
 
 
 def test_a_run_writes_shares_and_gives_advice(tmp_path, capsys):

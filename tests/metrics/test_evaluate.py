@@ -13,12 +13,11 @@ import train
 from configs import make_config
 from dataset import Material
 from engine.cpu.decoder import decode_lod
-from formats.manifest import describe_material
 from maps.channels import MAPS, map_slice
 from metrics import decoded_maps, perceptual, tiles
 from metrics import scores as metrics
 from metrics.decoded_maps import decode_in_file_space, decode_maps, to_8_bit
-from metrics.evaluate import evaluate_model, metric_options, missing_metrics
+from metrics.evaluate import evaluate_model, metric_options, prepare_metrics
 from model import NeuralTexture, build_model
 from tests.support.runs import (
     _offline,  # noqa: F401  # autouse
@@ -87,7 +86,7 @@ def test_bands_score_as_whole_images(case, decode, narrow):
     top = got["lods"][0]
     assert (got["iteration"], got["psnr"], got["error_share"]) == (7, top["psnr"], top["error_share"])
     for lod, (width, height) in enumerate(material.lod_sizes):
-        whole = decode_in_file_space(model, describe_material(material), lod, decode)
+        whole = decode_in_file_space(model, material.record, lod, decode)
         assert whole.shape == (height, width, 11)
         want = metrics.evaluate_lod(
             whole, material.texels(lod), material.present, exact=model.constants, with_flip=lod == 0
@@ -104,8 +103,8 @@ def test_decoded_maps_are_the_rounded_image(case, narrow):
     material = material_of(*case)
     model = model_of(material)
     for lod, (width, height) in enumerate(material.lod_sizes):
-        maps = decode_maps(model, describe_material(material), lod)
-        whole = to_8_bit(decode_in_file_space(model, describe_material(material), lod))
+        maps = decode_maps(model, material.record, lod, decode_lod)
+        whole = to_8_bit(decode_in_file_space(model, material.record, lod, decode_lod))
         assert tuple(maps) == material.present
         for name, pixels in maps.items():
             assert pixels.dtype == np.uint8 and pixels.shape == (height, width, MAPS[name])
@@ -124,7 +123,7 @@ def test_rows_are_rows_of_the_whole(decode, rows):
 def test_pictures_get_the_maps_of_each_lod():
     material = material_of(12, 9, {"diffuse": 8, "displacement": 16})
     seen = []
-    evaluate_model(model_of(material), material, 1, on_lod=lambda *arguments: seen.append(arguments))
+    evaluate_model(model_of(material), material, 1, decode=decode_lod, on_lod=lambda *arguments: seen.append(arguments))
     assert [lod for lod, _, _ in seen] == [0, 1, 2, 3]
     for lod, decoded, source in seen:
         assert {name: codes.dtype for name, codes in decoded.items()} == dict.fromkeys(material.present, np.uint8)
@@ -141,12 +140,12 @@ def test_bands_keep_constants_and_unit_normals(narrow):
     assert material.unit_normals and list(material.constants) == [0, 6, 10]
     model = model_of(material)
     for lod in range(material.num_lods):
-        decoded = decode_maps(model, describe_material(material), lod)
+        decoded = decode_maps(model, material.record, lod, decode_lod)
         assert (decoded["diffuse"][..., 0] == 200).all() and (decoded["roughness"] == 77).all()
         assert (decoded["displacement"] == round(12345 / 257)).all()
         length = np.linalg.norm(decoded["normal"] / 255 * 2 - 1, axis=2)
         assert np.abs(length - 1).max() < 0.008  # rounding to 8 bits: at most sqrt(3) / 255
-    for scores in evaluate_model(model, material, 0, with_lpips=False)["lods"]:
+    for scores in evaluate_model(model, material, 0, decode=decode_lod, with_lpips=False)["lods"]:
         assert scores["psnr"]["roughness"] == scores["psnr"]["displacement"] == metrics.MAX_PSNR_DB
         assert scores["error_share"]["roughness"] == scores["error_share"]["displacement"] == 0
         assert sum(scores["error_share"].values()) == pytest.approx(1)
@@ -184,9 +183,9 @@ def test_weights_are_downloaded_only_when_asked_for(monkeypatch):
     asked = []
     reason = "LPIPS is left out: no server"
     monkeypatch.setattr("metrics.evaluate.download_lpips_weights", lambda: asked.append(1) or reason)
-    assert missing_metrics("psnr") == [] and missing_metrics("all")[0].startswith("LPIPS is left out: switched off")
+    assert prepare_metrics("psnr") == [] and prepare_metrics("all")[0].startswith("LPIPS is left out: switched off")
     assert asked == []
-    assert missing_metrics("lpips")[0] == "LPIPS is left out: no server" and asked == [1]
+    assert prepare_metrics("lpips")[0] == "LPIPS is left out: no server" and asked == [1]
 
 
 def test_psnr_alone_from_training_to_infer(tmp_path, capsys):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from PIL import Image as PillowImage
 
 from dataset import UNIT_NORMALS_TOLERANCE, Constant, Material, normal_length_error
 from engine.cpu.decoder import decode_lod
-from formats.manifest import describe_material
+from formats.manifest import material_to_json
 from formats.textures import read_export
 from metrics import file_space
 from metrics.decoded_maps import decode_in_file_space, to_8_bit
@@ -95,7 +96,7 @@ def test_a_constant_z_or_one_that_leaves_no_length_is_left_alone(fixed):
 def test_the_step_is_per_texel_and_touches_normals_only(monkeypatch, shape, at_a_time):
     """Bands of rows, single texels and whole images give the same."""
     monkeypatch.setattr(file_space, "TEXELS_AT_A_TIME", at_a_time)
-    material = describe_material(Material.from_arrays("made", {"normal": sphere(4, 4)}))
+    material = Material.from_arrays("made", {"normal": sphere(4, 4)}).record
     decoded = torch.rand(shape)
     result = in_file_space(decoded.clone(), material, {})
     expected = decoded.clone().reshape(-1, 11)
@@ -106,7 +107,7 @@ def test_the_step_is_per_texel_and_touches_normals_only(monkeypatch, shape, at_a
 
 
 def test_constants_come_last():
-    material = describe_material(Material.from_arrays("made", {"normal": sphere(4, 4)}))
+    material = Material.from_arrays("made", {"normal": sphere(4, 4)}).record
     decoded = torch.rand(6, 5, 11)
     result = in_file_space(decoded.clone(), material, {3: Constant(128, 8)})
     assert (result[..., 3] == np.float32(128 / 255)).all()
@@ -119,7 +120,7 @@ def test_the_file_value_of_a_constant_is_that_of_material_texels(bits):
     for code in {0, 1, 2, 3, 9, 10, 11, 50, 127, 200, 254, 255, 256, 1000, 30000, 65534, 65535} & set(range(top + 1)):
         codes = np.full((3, 2, 3), code, f"uint{bits}")
         material = Material.from_arrays("made", {"diffuse": codes}, linear_color=True)
-        (entry,) = describe_material(material)["maps"]
+        (entry,) = material.record.maps
         value = file_value(material.constants[0], entry)
         assert torch.tensor(value) == material.texels(0)[0, 0, 0]
         assert bits == 16 or value == code / 255  # 8 bits survive the way through 16 bits of linear light
@@ -142,20 +143,20 @@ def test_the_length_error_is_measured(dtype, length, size):
 
 
 def test_what_is_recorded():
-    with_normals = describe_material(Material.from_arrays("made", {"normal": sphere(5, 5)}))
-    assert with_normals["maps"][0]["unit_normals"] is True and json.dumps(with_normals)
+    with_normals = Material.from_arrays("made", {"normal": sphere(5, 5)}).record
+    assert with_normals.maps[0].unit_normals is True and json.dumps(material_to_json(with_normals, {}))
     flattened = sphere(5, 5)
     flattened[..., 2] = 255  # two channels and a filler
-    assert describe_material(Material.from_arrays("made", {"normal": flattened}))["maps"][0]["unit_normals"] is False
+    assert Material.from_arrays("made", {"normal": flattened}).record.maps[0].unit_normals is False
     material = Material.from_arrays("made", {"roughness": np.zeros((2, 2), np.uint8)})
-    assert not material.unit_normals and "unit_normals" not in describe_material(material)["maps"][0]
+    assert not material.unit_normals and "unit_normals" not in material_to_json(material.record, {})["maps"][0]
 
 
 def test_normals_of_another_length_and_old_manifests_are_left_alone():
     model = NeuralTexture([GridSpec(4, 2, 8, 32)], DecoderSpec(2, 16, 1), 3)
-    for length, change in ((0.9, lambda entry: None), (1.0, lambda entry: entry.pop("unit_normals"))):
-        material = describe_material(Material.from_arrays("made", {"normal": sphere(5, 4, length=length)}))
-        change(material["maps"][0])
+    for length, unrecorded in ((0.9, {}), (1.0, {"unit_normals": None})):
+        material = Material.from_arrays("made", {"normal": sphere(5, 4, length=length)}).record
+        material = replace(material, maps=(replace(material.maps[0], **unrecorded),))
         assert torch.equal(decode_in_file_space(model, material, 0, NeuralTexture.decode), model.decode(0, 5, 4))
 
 
@@ -169,19 +170,19 @@ def run(tmp_path_factory):
 
 def test_a_run_ships_and_scores_unit_normals(run):
     exported = read_export(checkpoint_of(run, 25))
-    material = exported.manifest["material"]
-    assert [entry.get("unit_normals") for entry in material["maps"]] == [None, True]
+    material = exported.manifest.material
+    assert [entry.unit_normals for entry in material.maps] == [None, True]
     raw = exported.model.decode(0, 21, 13)
     assert ((raw[..., 3:6] * 2 - 1).norm(dim=2) - 1).abs().mean() > 0.05, "there was something to do"
-    for lod in range(material["num_lods"]):
-        decoded = decode_in_file_space(exported.model, material, lod)
+    for lod in range(material.num_lods):
+        decoded = decode_in_file_space(exported.model, material, lod, decode_lod)
         assert ((decoded[..., 3:6] * 2 - 1).norm(dim=2) - 1).abs().max() < 1e-5
     quick("--mode", "infer", "--load_dir", run)
     with PillowImage.open(run / "infer" / "normal_lod0.png") as picture:
         vectors = np.array(picture) / 255 * 2 - 1
     assert np.abs(np.linalg.norm(vectors, axis=2) - 1).max() < 0.008  # rounding to 8 bits: at most sqrt(3) / 255
     source = Material.from_arrays("made", {"normal": sphere(21, 13), "diffuse": np.zeros((13, 21, 3), np.uint8)})
-    unit = torch.tensor(decode_in_file_space(exported.model, material, 0)[..., 3:6].clamp(0, 1).numpy())
+    unit = torch.tensor(decode_in_file_space(exported.model, material, 0, decode_lod)[..., 3:6].clamp(0, 1).numpy())
     mse = (((unit * 255 + 0.5).floor() / 255 - source.texels(0)[..., 3:6]).double() ** 2).mean().item()
     metrics = json.loads((run / "metrics.json").read_text())
     assert metrics["psnr"]["normal"] == pytest.approx(-10 * math.log10(mse), abs=1e-4)
@@ -195,7 +196,7 @@ def test_the_evaluation_follows_the_source(run):
         lods = []
         evaluate_model(
             model, Material.from_arrays("made", {**arrays, "normal": codes}), 0, with_ssim=False, with_lpips=False,
-            with_flip=False, on_lod=lambda lod, decoded, source, lods=lods: lods.append(decoded),
+            with_flip=False, decode=decode_lod, on_lod=lambda lod, decoded, source, lods=lods: lods.append(decoded),
         )  # fmt: skip
         seen[name] = lods[0]
     assert (seen["short"]["normal"] == to_8_bit(decode_lod(model, 0, 21, 13))[..., 3:6]).all()
@@ -217,8 +218,7 @@ def test_the_flag_decides_over_the_source(length, tmp_path):
     for flag, unit in (("auto", length == 1.0), ("always", True), ("never", False)):
         run = quick("--data_dir", maps, "--save_dir", tmp_path / flag, "--max_iter", 20, "--unit_normals", flag)
         decoded = read_export(checkpoint_of(run, 20))
-        entries = {entry["map"]: entry for entry in decoded.manifest["material"]["maps"]}
-        assert entries["normal"]["unit_normals"] is unit
+        assert decoded.manifest.material.map("normal").unit_normals is unit
         quick("--mode", "infer", "--load_dir", run)
         codes = np.asarray(PillowImage.open(next((run / "infer").glob("normal*0.png"))), dtype=np.float64)
         lengths = np.linalg.norm(codes / 127.5 - 1, axis=2)

@@ -20,7 +20,7 @@ from PIL import Image as PillowImage
 
 import export
 from dataset import Material
-from formats.manifest import describe_material
+from engine.cpu.decoder import decode_lod
 from formats.textures import read_export, write_export
 from metrics.decoded_maps import decode_maps
 from shape import DecoderSpec, GridSpec
@@ -54,7 +54,7 @@ def exported(tmp_path_factory) -> Path:
     with torch.no_grad():  # around the middle of the range, so that images are not black and white
         model.start_biases([0.5] * 11)
     folder = tmp_path_factory.mktemp("guide")
-    write_export(folder, model, describe_material(material))
+    write_export(folder, model, material.hashed_record)
     assert export.main(["--load_dir", str(folder), "--out_dir", str(folder), "--shader", "hlsl,essl"]) == 0
     return folder
 
@@ -110,10 +110,10 @@ def test_the_commands_of_the_guides_run(guide, exported, tmp_path, capsys):
 
 
 def test_flags_of_training_exist():
-    from configs import build_parser
+    from configs import build_export_parser, build_parser
 
     known = {flag for action in build_parser()._actions for flag in action.option_strings}
-    known |= {flag for action in export.build_parser()._actions for flag in action.option_strings}
+    known |= {flag for action in build_export_parser()._actions for flag in action.option_strings}
     for guide in NAMES:
         for flag in re.findall(r"(?<![\w-])(--[a-z_]+)", (GUIDES / guide).read_text(encoding="utf-8")):
             assert flag in known | {"--directory"}, (guide, flag)
@@ -359,7 +359,7 @@ def test_three_js_shows_the_material(web, exported, tmp_path):
     for lod, width, height in lods:
         parts = [np.frombuffer(base64.b64decode(next(answers)), np.uint8).reshape(height, width, 4) for _ in range(3)]
         pixels = np.concatenate(parts, axis=2)[..., :11].astype(int)
-        maps = decode_maps(read.model, read.manifest["material"], lod)
+        maps = decode_maps(read.model, read.manifest.material, lod, decode_lod)
         want = np.concatenate([maps[name] for name in MAPS], axis=2).astype(int)
         assert np.abs(pixels - want).max() <= 1, lod
         assert lod or want.std() > 10

@@ -7,6 +7,7 @@ import itertools
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ import torch
 import export
 from common.errors import run_command
 from formats.textures import read_export
+from maps.record import MaterialRecord
 from shaders.export import shader_source, weight_bytes, weight_columns, write_shaders
 from shaders.languages import LANGUAGES
 
@@ -77,7 +79,7 @@ def test_committed_translations_are_up_to_date():
 def example_shader(language: str, storage: tuple[str, str, str], export_folder: Path, path: Path) -> None:
     """Write a fragment shader around the example of the header."""
     exported = read_export(export_folder)
-    source = shader_source(exported.model, exported.manifest["material"], language, *storage)
+    source = shader_source(exported.model, exported.manifest.material, language, *storage)
     path.write_text(WRAPPERS[language].format(source=source, example=example_of(source)))
 
 
@@ -145,7 +147,7 @@ def test_dxc_refuses_what_is_wrong(shipped, tmp_path):
 
 def test_weights_in_a_uniform_block_compile(shipped, tmp_path):
     exported = read_export(shipped[0])
-    source = shader_source(exported.model, exported.manifest["material"], "essl", "buffer")
+    source = shader_source(exported.model, exported.manifest.material, "essl", "buffer")
     path = tmp_path / "shader.frag"
     text = WRAPPERS["essl"].format(source="#define NT_UNIFORM_WEIGHTS\n" + source, example=example_of(source))
     path.write_text(text)
@@ -157,7 +159,7 @@ def test_weights_in_a_uniform_block_compile(shipped, tmp_path):
 def test_every_name_is_defined(language, storage, shipped):
     """What the translated text takes from the preamble is there, in Metal too, which nothing here compiles."""
     exported = read_export(shipped[0])
-    source = shader_source(exported.model, exported.manifest["material"], language, *storage)
+    source = shader_source(exported.model, exported.manifest.material, language, *storage)
     defined = set(re.findall(r"(?:#define|const) (NT_\w+)", source))
     for_hosts = {"NT_REGISTER", "NT_SAMPLER_REGISTER", "NT_BINDING", "NT_UNIFORM_WEIGHTS"}
     assert set(re.findall(r"\bNT_[A-Z_]+\b", source)) - for_hosts <= defined
@@ -180,7 +182,7 @@ def test_weights_baked_and_in_a_buffer_are_the_model_s(weight_type, shipped):
     stored = np.frombuffer(weight_bytes(model, weight_type), dtype).reshape(-1, 4)
     assert len(stored) % 256 == 0  # rows of the texture for GLSL ES
     np.testing.assert_array_equal(stored[: len(columns)], columns.astype(dtype))
-    source = shader_source(model, {"name": "", "width": 12, "height": 10, "maps": []}, "wgsl", "baked", weight_type)
+    source = shader_source(model, MaterialRecord("", 12, 10, ()), "wgsl", "baked", weight_type)
     table = source.split("ntWeightTable")[1].split(");")[0]
     if weight_type == "float32":
         numbers = np.array(re.findall(r"-?[\d.]+(?:e[-+]\d+)?", table.split("(\n")[1].replace("vec4<f32>", "")), "f4")
@@ -201,7 +203,7 @@ def test_float16_refuses_what_it_cannot_hold(shipped, refused):
 def test_a_hostile_name_stays_in_its_comment(shipped, tmp_path):
     edit = {"name": "a\\\n#error */ \u2028 \x00é"}
     exported = read_export(shipped[0])
-    material = {**exported.manifest["material"], **edit}
+    material = replace(exported.manifest.material, **edit)
     for language in LANGUAGES:
         header = shader_source(exported.model, material, language).split("\n\n")[0].splitlines()
         assert all(line.startswith("//") and line.isascii() and not line.endswith("\\") for line in header)
@@ -216,7 +218,7 @@ def test_the_command_writes_all_languages_twice_the_same(folder, tmp_path):
     for name in names:
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
     exported = read_export(folder)
-    write_shaders(tmp_path / "three", exported.model, exported.manifest["material"], ["hlsl"])
+    write_shaders(tmp_path / "three", exported.model, exported.manifest.material, ["hlsl"])
     assert [path.name for path in (tmp_path / "three").iterdir()] == ["decoder.hlsl"]
 
 
@@ -245,5 +247,5 @@ def test_too_many_frequencies(folder, refused):
 
     model = NeuralTexture([GridSpec(2, 1, 8, 8)], DecoderSpec(40, 16, 1), 1)
     with refused("--shader", "31", "40"):
-        shader_source(model, read_export(folder).manifest["material"], "hlsl")
+        shader_source(model, read_export(folder).manifest.material, "hlsl")
 

@@ -17,9 +17,9 @@ import pytest
 import torch
 
 from dataset import Constant, Material
-from formats.manifest import describe_material
 from formats.textures import read_export, write_export
 from maps.channels import CHANNELS, map_slice
+from maps.record import MaterialRecord
 from model import NeuralTexture
 from quantize import QUANTIZE_BITS, SAVE_BITS
 from shaders.export import shader_source, texture_names, weight_bytes, weight_columns
@@ -109,7 +109,7 @@ CASES |= SAMPLED_CASES  # fmt: skip
 @dataclass
 class Shipped:
     model: NeuralTexture
-    manifest: dict
+    material: MaterialRecord
     folder: Path
     queries: np.ndarray  # (n, 4) float32: u, v, lod, 0
     want: np.ndarray  # (n, 20) float64, see shader_hosts
@@ -127,19 +127,17 @@ def make_queries(num_lods: int, random: np.random.Generator) -> np.ndarray:
     return np.column_stack([uv, np.repeat(lods, 64), np.zeros(n)]).astype(np.float32)
 
 
-def with_helpers(values: np.ndarray, queries: np.ndarray, manifest: dict) -> np.ndarray:
+def with_helpers(values: np.ndarray, queries: np.ndarray, material: MaterialRecord) -> np.ndarray:
     """(n, 11) decoded values -> (n, 20) with the helpers' results."""
-    material = manifest["material"]
-    maps = {entry["map"]: entry for entry in material["maps"]}
     normal = np.broadcast_to([0.0, 0.0, 1.0], (len(values), 3))
-    if "normal" in maps:
+    if material.map("normal"):
         vector = values[:, map_slice("normal")] * 2 - 1
         normal = vector / np.linalg.norm(vector, axis=1, keepdims=True)
     diffuse = values[:, map_slice("diffuse")]
-    if maps.get("diffuse", {}).get("color_space") == "srgb":
+    if material.map("diffuse") and material.map("diffuse").color_space == "srgb":
         c = np.clip(diffuse, 0, 1)
         diffuse = np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4)
-    size = [material["width"], material["height"]]
+    size = [material.width, material.height]
     uv = queries[:, :2].astype(np.float64)
     lengths = [(d * size * d * size).sum(axis=1) for d in (uv / 100, uv[:, ::-1] / 50)]
     lod = 0.5 * np.log2(np.maximum(np.maximum(*lengths), 1e-12))
@@ -166,14 +164,14 @@ def shipped(tmp_path_factory) -> dict[str, Shipped]:
             for parameters in model.grid_parameters:
                 parameters.uniform_(-0.6, 0.6)
         folder = tmp_path_factory.mktemp(name)
-        write_export(folder, model, describe_material(material), layout=case.layout)
+        write_export(folder, model, material.hashed_record, layout=case.layout)
         exported = read_export(folder)
         model = stored_model(model, case.weight_type)
         queries = make_queries(material.num_lods, random)
         with torch.no_grad():
             values = model(torch.from_numpy(queries[:, :2]), torch.from_numpy(queries[:, 2])).numpy().astype(np.float64)
-        want = with_helpers(values, queries, exported.manifest)
-        result[name] = Shipped(exported.model, exported.manifest, folder, queries, want)
+        want = with_helpers(values, queries, exported.manifest.material)
+        result[name] = Shipped(exported.model, exported.manifest.material, folder, queries, want)
     return result
 
 
@@ -195,7 +193,7 @@ def make_job(name: str, case: Case, shipped: Shipped, language: str) -> Job:
     storage = (case.weights, case.weight_type, case.layout)
     return Job(
         name,
-        shader_source(shipped.model, shipped.manifest["material"], language, *storage),
+        shader_source(shipped.model, shipped.material, language, *storage),
         textures,
         weight_bytes(shipped.model, case.weight_type) if case.weights == "buffer" else b"",
         case.weight_type == "float16",
@@ -274,8 +272,8 @@ def test_numpy_from_the_files(name, shipped):
     values = reference.forward(texture, one.queries[:, :2], one.queries[:, 2])
     for channel, constant in case.constants:
         values[:, channel] = constant.code / (2**constant.bit_depth - 1)
-    assert_parity(with_helpers(values, one.queries, one.manifest), one.want)
-    present = [c for entry in one.manifest["material"]["maps"] for c in entry["channels"]]
+    assert_parity(with_helpers(values, one.queries, one.material), one.want)
+    present = one.material.channels
     moving = [c for c in present if c not in dict(case.constants)]
     if one.model.num_lods > 1:
         assert one.want[:, moving].std(axis=0).min() > 0.01  # a decoder of zeros would not pass

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from dataset import Material
-from formats.manifest import MANIFEST, NETWORK, describe_material
+from formats.manifest import MANIFEST, NETWORK
 from formats.textures import write_export
 from model import NeuralTexture
 from shape import DecoderSpec, GridSpec
@@ -63,7 +63,7 @@ def shipped(tmp_path_factory):
     torch.manual_seed(8)
     model = make_model(grids, DecoderSpec(3, 16, 1, 3), material)
     folder = tmp_path_factory.mktemp("shipped")
-    write_export(folder, model, describe_material(material), {"psnr": {"all": 31.5}})
+    write_export(folder, model, material.hashed_record, {"psnr": {"all": 31.5}})
     return folder, model, material
 
 
@@ -76,8 +76,12 @@ def folder(shipped, tmp_path):
     return Path(shutil.copytree(shipped[0], tmp_path / "copy"))
 
 
+def manifest_json(folder: Path) -> dict:
+    return json.loads((folder / MANIFEST).read_text())
+
+
 def edit_manifest(folder: Path, change) -> None:
-    manifest = json.loads((folder / MANIFEST).read_text())
+    manifest = manifest_json(folder)
     change(manifest)
     (folder / MANIFEST).write_text(json.dumps(manifest))
 

@@ -15,6 +15,7 @@ import torch
 from PIL import Image as PillowImage
 
 from common.events import progress_bar, readable_bytes
+from configs import make_config
 from maps.channels import MAPS
 from metrics.scores import evaluate_lod
 from tests.support.runs import (
@@ -24,7 +25,7 @@ from tests.support.runs import (
 from training import pictures, report
 from training.pictures import save_strips
 from training.report import RunLog, save_metrics
-from training.summary import bc7_bytes, run_summary
+from training.summary import Result, bc7_bytes, run_summary
 
 
 def read_events(folder):
@@ -225,7 +226,7 @@ def test_summary(run, make_material, shipped):
     material = make_material(16, 12, ("diffuse", "metallic"))
     metrics = metrics_of(material, 300)
     rates = {"grids": 1.5, "network": 0.25, "bpp": 1.75, "all_mips": 2.125}
-    text = run_summary(material, metrics, rates, shipped, 12.3, 300, run, run / "models" / "train_result_300")
+    text = run_summary(Result(run, 300, metrics, rates, 12.3), material, make_config({}), shipped)
     for name in ("diffuse", "metallic"):
         assert f"{name} {metrics['psnr'][name]:.2f}" in text
     for words in (f"{metrics['psnr']['all']:.2f} dB", "1.75 bpp", "1.50", "0.25", "2.12", "12.3 s", "300", str(run)):

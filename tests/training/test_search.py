@@ -12,6 +12,7 @@ from configs import make_config
 from training import rate_search as search
 from training.plan import HIGHEST_BPP as HIGHEST
 from training.rate_search import SECOND_AIM, STEEPEST, WINDOW, Probe, correction, find_rate, rate_for
+from training.state import Session
 
 LOWEST = 0.5
 
@@ -27,7 +28,7 @@ class Curve:
         rounds = self.refined * (1 + search.LATER_ROUNDS)
         return self.at_one + self.slope * octaves + self.bend * octaves**2 + rounds
 
-    def __call__(self, bpp, share, config, given, material, device) -> tuple[float, float]:
+    def __call__(self, session, bpp, share, config) -> tuple[float, float]:
         """Before and after a round of refining."""
         self.asked.append((bpp, share))
         refined = self.full(bpp) - self.refined * search.LATER_ROUNDS + 1.1 * (1 - share**-search.LEARNING_POWER)
@@ -39,7 +40,8 @@ def find(curve: Curve, target: float, monkeypatch, lines=None) -> tuple[float, f
     monkeypatch.setattr(search, "run_probe", curve)
     material = type("Stub", (), {"name": "stub", "width": 1024, "height": 1024})()
     say = (lambda line: lines.append(line)) if lines is not None else (lambda line: None)
-    bpp, slope, lowest = find_rate(target, make_config({"target_psnr": target}), {}, material, torch.device("cpu"), say)
+    session = Session(material, torch.device("cpu"), say)
+    bpp, slope, lowest = find_rate(session, target, make_config({"target_psnr": target}))
     assert lowest == LOWEST
     return bpp, slope
 
@@ -98,6 +100,6 @@ def test_noise_does_not_turn_the_trend_round():
 def test_the_gain_of_a_full_run_follows_the_learning_curve():
     curve = Curve(30, 3)
     shares = (search.PROBE_SHARE / 2, search.PROBE_SHARE)
-    half, short = (curve(4.0, share, None, None, None, None)[1] for share in shares)
+    half, short = (curve(None, 4.0, share, None)[1] for share in shares)
     assert short + search.gain_of_a_full_run(half, short) == pytest.approx(curve.full(4.0), abs=1e-9)
     assert search.gain_of_a_full_run(30.0, 29.0) == 0

@@ -18,7 +18,7 @@ from common.errors import one_line, run_command
 from common.run_folder import new_stamped_folder
 from configs import make_config, to_dict
 from dataset import load_material
-from formats.manifest import describe_material
+from engine.cpu.decoder import decode_lod
 from formats.textures import read_export
 from maps.channels import MAPS, map_slice
 from metrics.decoded_maps import decode_in_file_space, to_8_bit
@@ -257,7 +257,7 @@ def check_export(run, maps, present, linear_color=False):
     material = load_material(maps, linear_color=linear_color)
     assert material.present == present
     for lod in range(material.num_lods):
-        pair = [decode_in_file_space(m, describe_material(material), lod) for m in (checkpoint.model, exported.model)]
+        pair = [decode_in_file_space(m, material.record, lod, decode_lod) for m in (checkpoint.model, exported.model)]
         assert (to_8_bit(pair[0]) == to_8_bit(pair[1])).all(), lod
     metrics = json.loads((run / "metrics.json").read_text())
     decoded = {name: to_8_bit(pair_of_lod_0(exported, material)[..., map_slice(name)]) / 255 for name in present}
@@ -270,7 +270,7 @@ def check_export(run, maps, present, linear_color=False):
 
 
 def pair_of_lod_0(exported, material):
-    return decode_in_file_space(exported.model, describe_material(material), 0)
+    return decode_in_file_space(exported.model, material.record, 0, decode_lod)
 
 
 @pytest.mark.parametrize("quantize_bits, save_bits", [(8, 32), (4, 64), (2, 16), (1, 8), (16, 64)])
@@ -299,8 +299,8 @@ def test_linear_color(tmp_path):
     maps = save_maps(tmp_path / "maps", 24, 16)
     run = quick("--data_dir", maps, "--save_dir", tmp_path / "out", "--max_iter", 10, "--linear_color")
     exported = check_export(run, maps, ("diffuse", "normal", "roughness"), linear_color=True)
-    entry = exported.manifest["material"]["maps"][0]
-    assert (entry["map"], entry["color_space"], entry["file_color_space"]) == ("diffuse", "linear", "srgb")
+    entry = exported.manifest.material.maps[0]
+    assert (entry.name, entry.color_space, entry.file_color_space) == ("diffuse", "linear", "srgb")
     assert train.main(["--mode", "infer", "--load_dir", str(run)]) == 0
     linear = exported.model.decode(0, 24, 16)[..., :3].clamp(0, 1).double().numpy()
     encoded = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)  # IEC 61966-2-1
@@ -330,7 +330,7 @@ def test_grids_from_a_config_file(tmp_path):
         [24, 3, 8, 64, "learned"], [8, 4, 1, 8, "linear"], [3, 1, 2, 16, "linear"],
     ]  # fmt: skip
     assert (checkpoint_of(run, 10) / "hash_grid_0_p1.dds").is_file()
-    assert exported.manifest["decoder"]["n_texel_frequencies"] == 3
+    assert exported.manifest.form.decoder.n_texel_frequencies == 3
     assert train.main(["--mode", "infer", "--load_dir", str(run)]) == 0
 
 
@@ -343,7 +343,7 @@ def test_without_quantisation_only_the_model_is_saved(tmp_path, capsys):
     assert json.loads((run / "infer" / "metrics.json").read_text()) == metrics
     codes = load_checkpoint(run).model.grid_parameters[0].detach() * 16
     assert (codes - codes.round()).abs().max() > 0.1, "nothing is rounded"
-    by_hand = evaluate_model(load_checkpoint(run).model, load_material(maps), 10)
+    by_hand = evaluate_model(load_checkpoint(run).model, load_material(maps), 10, decode=decode_lod)
     assert by_hand["psnr"] == pytest.approx(metrics["psnr"])
     capsys.readouterr()
 

@@ -14,7 +14,7 @@ from formats.textures import read_export
 from tests.support.runs import offline, save_maps
 from training import plan as rates
 from training.rate_search import best_result
-from training.trainer import Result
+from training.summary import Result
 from transcode import codecs as texture_codecs
 from transcode.codecs import encode_decode, missing_packages
 

@@ -84,7 +84,7 @@ def trained(tmp_path_factory, maps_of_16):
             base = {"data_dir": str(maps_of_16), "save_dir": str(tmp_path_factory.mktemp("knob")), "max_iter": 12,
                     "batch_size": 64, "n_neurons": 16, "wrap_interval": 2, "lr_decay_start": 0.5}  # fmt: skip
             values = {**base, **values}
-            result = start.train_material(make_config(values), values, say=lambda text: None, quiet=True)
+            result = start.train_material(make_config(values), say=lambda text: None, quiet=True)
             state = payload(checkpoint_of(result.run, values["max_iter"]))
             known[key] = state["grids"], state["network"]
         return known[key]

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from maps.record import MapRecord, MaterialRecord
 from transcode.glb import encode_glb, plane, sphere
 from transcode.textures import gltf_maps
 
@@ -121,15 +122,15 @@ def test_the_sphere_keeps_texels_square(width, height, repeats):
 
 def test_maps_as_gltf_wants_them():
     maps = make_maps()
-    entries = [{"map": n, "file_color_space": "linear", "convention": "dx"} for n in maps]
-    result = gltf_maps(maps, {"maps": entries})
+    records = tuple(MapRecord(n, "linear", "linear", convention="dx") for n in maps)
+    result = gltf_maps(maps, MaterialRecord("made", 1, 1, records))
     assert np.array_equal(result["normal"][..., 1], 255 - maps["normal"][..., 1])
     assert np.array_equal(result["normal"][..., [0, 2]], maps["normal"][..., [0, 2]])
     linear = maps["diffuse"] / 255
     want = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055) * 255
     assert np.abs(result["diffuse"] - want).max() <= 0.51
-    entries = [{"map": n, "file_color_space": "srgb", "convention": "gl"} for n in maps]
-    result = gltf_maps(maps, {"maps": entries})
+    records = tuple(MapRecord(n, "srgb", "srgb", convention="gl") for n in maps)
+    result = gltf_maps(maps, MaterialRecord("made", 1, 1, records))
     assert all(np.array_equal(result[name], maps[name]) for name in maps)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,11 @@ from PIL import Image
 
 import export
 from common.errors import UserError, run_command
+from configs import EXPORT_FIELDS, SCALAR_TEXTURES, TEXTURE_FORMATS, build_export_parser
 from dataset import Constant
+from engine.cpu.decoder import decode_lod
 from formats.dds import encode_block_dds
-from formats.manifest import NETWORK, describe_material
+from formats.manifest import NETWORK
 from formats.textures import read_export, write_export
 from maps.channels import MAPS, map_slice
 from metrics.decoded_maps import decode_maps
@@ -60,9 +63,9 @@ def exported(make_material, tmp_path):
         model.constants = constants or {}
         folder = tmp_path / "export"
         folder.mkdir()
-        write_export(folder, model, describe_material(material))
+        write_export(folder, model, material.hashed_record)
         result = read_export(folder)
-        return result.model, result.manifest["material"]
+        return result.model, result.manifest.material
 
     return make
 
@@ -143,10 +146,10 @@ def independent_decode(form: str, blocks: bytes, width: int, height: int) -> np.
 
 
 @pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
-@pytest.mark.parametrize("scalars", module.SCALARS)
+@pytest.mark.parametrize("scalars", SCALAR_TEXTURES)
 def test_every_mip_of_every_texture_is_its_own_lod(size, scalars, encoder, exported, tmp_path):
     model, material = exported(*size)
-    lods = [decode_maps(model, material, lod) for lod in range(material["num_lods"])]
+    lods = [decode_maps(model, material, lod, decode_lod) for lod in range(material.num_lods)]
     out = tmp_path / "out"
     paths = transcode(model, material, out, scalars=scalars, quality="slow")
     assert sorted(paths) == sorted(out.iterdir())
@@ -184,7 +187,7 @@ def test_mips_are_not_smaller_copies_of_level_0(encoder, exported, tmp_path):
     transcode(model, material, tmp_path / "out", ("dds",))
     _, mips = dds_mips((tmp_path / "out" / "diffuse.dds").read_bytes())
     small = mips[0][..., :3].reshape(32, 2, 32, 2, 3).mean(axis=(1, 3))
-    own = decode_maps(model, material, 1)["diffuse"]
+    own = decode_maps(model, material, 1, decode_lod)["diffuse"]
     assert psnr(small, own) < 20 < 34 < psnr(mips[1][..., :3], own)
 
 
@@ -211,7 +214,7 @@ def test_packed_textures_leave_missing_maps_neutral(exported, tmp_path):
     with Image.open(tmp_path / "out" / "orm_lod0.png") as picture:
         pixels = np.asarray(picture)
     assert (pixels[..., 0] == 255).all() and (pixels[..., 2] == 0).all()
-    assert np.array_equal(pixels[..., 1:2], decode_maps(model, material, 0)["roughness"])
+    assert np.array_equal(pixels[..., 1:2], decode_maps(model, material, 0, decode_lod)["roughness"])
 
 
 def test_nothing_to_pack(exported):
@@ -276,10 +279,10 @@ def test_without_the_encoder_png_and_glb_still_work(no_encoder, folder, tmp_path
 
 
 def test_flags_offer_what_there_is():
-    flags = {action.dest: action for action in export.build_parser()._actions}
-    assert flags["transcode_scalars"].choices == module.SCALARS
-    assert flags["transcode_quality"].choices == tuple(module.PROFILES)
-    assert parse_formats(flags["transcode"].const) == module.FORMATS
+    flags = {action.dest: action for action in build_export_parser()._actions}
+    assert EXPORT_FIELDS["transcode_scalars"].metadata["choices"] == SCALAR_TEXTURES
+    assert EXPORT_FIELDS["transcode_quality"].metadata["choices"] == tuple(module.PROFILES)
+    assert parse_formats(flags["transcode"].const) == TEXTURE_FORMATS
 
 
 @pytest.mark.parametrize("arguments", [
@@ -336,7 +339,7 @@ def test_places_that_make_no_folders_are_one_line(flag, folder, capsys):
 )
 def test_the_convention_of_normals_is_told(convention, word, exported, tmp_path):
     model, material = exported(4, 4, present=("normal",))
-    material["maps"][0]["convention"] = convention
+    material = replace(material, maps=(replace(material.maps[0], convention=convention),))
     said = []
     transcode(model, material, tmp_path / "out", ("glb",), say=said.append)
     assert (word is None and not said) or word in said[0]

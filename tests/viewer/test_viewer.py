@@ -18,7 +18,6 @@ import export
 from common.errors import run_command
 from dataset import load_material
 from formats.dds_layouts import grid_textures
-from formats.manifest import describe_material
 from formats.textures import read_export, write_export
 from shaders.export import shader_source, weight_bytes
 from shape import DecoderSpec, GridSpec
@@ -86,7 +85,7 @@ def make_export(folder: Path, maps: Path, learned: bool = False, linear_color: b
     model.constants = dict(material.constants)
     model.start_biases([0.5] * 11)  # most values in [0, 1], where rounding does not hide them
     folder.mkdir(parents=True)
-    write_export(folder, model, describe_material(material), {"psnr": {"all": 31.5}, "lods": []})
+    write_export(folder, model, material.hashed_record, {"psnr": {"all": 31.5}, "lods": []})
     return folder
 
 
@@ -137,9 +136,9 @@ def test_the_page_carries_the_export(one):
     assert page.blob(material["weights"]["blob"]) == weight_bytes(exported.model)
     for language in ("essl", "wgsl"):
         before, after = material["preambles"][language]
-        text = shader_source(exported.model, exported.manifest["material"], language, "buffer")
+        text = shader_source(exported.model, exported.manifest.material, language, "buffer")
         assert before + page.data["cores"][language] + after == text  # one decoder, not a second one
-    assert material["rates"] == exported.manifest["rates"] and material["metrics"]["psnr"]["all"] == 31.5
+    assert material["rates"] == exported.manifest.rates and material["metrics"]["psnr"]["all"] == 31.5
 
 
 def test_the_source_is_lossless(one):
@@ -156,7 +155,7 @@ def test_the_source_is_lossless(one):
 def test_the_page_refers_to_nothing_and_is_small(one):
     _, folder, path = one
     text, page = path.read_text(encoding="utf-8"), read_page(path)
-    own = read_export(folder).manifest["bytes_on_disk"]
+    own = read_export(folder).manifest.bytes_on_disk
     assert path.stat().st_size < 700_000 + own
     assert [link for link in page.links if not link.startswith("data:")] == []
     assert not set(page.tags) & {"iframe", "object", "embed", "base", "img", "audio", "video"}

@@ -15,7 +15,7 @@ import torch
 from PIL import Image as PillowImage
 
 from dataset import load_material
-from export import save_images
+from formats.export import save_images
 from formats.textures import ExportedTexture, read_export
 from tests.support.runs import save_maps
 from tests.support.shader_hosts import chromium
@@ -154,8 +154,8 @@ def test_texels_are_those_of_the_images(name, shown, browser, tmp_path):
     assert_same_texels(browser, images)
     assert (np.concatenate([image.ravel() for image in images.values()]) > 0).mean() > 0.3
     if name == "constants":
-        entries = {entry["map"]: entry for entry in exported.manifest["material"]["maps"]}
-        assert entries["normal"]["unit_normals"] and set(exported.model.constants) == {4, 8}
+        normal = exported.manifest.material.map("normal")
+        assert normal.unit_normals and set(exported.model.constants) == {4, 8}
         assert (browser.read("metallic", 0) == 37).all()
     source = load_material(maps, linear_color=name == "linear_color")
     for map_name in source.present:

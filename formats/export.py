@@ -1,0 +1,72 @@
+"""Exports in a folder that a user names: written and read back, in another layout, decoded to images."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Any
+
+from common.errors import Say, UserError, one_line
+from common.files import make_folder, staged_folder
+from engine.cpu.decoder import decode_lod
+from formats.dds_layouts import check_layout
+from formats.textures import ExportedTexture, read_export, write_export
+from maps.record import MaterialRecord
+from metrics.decoded_maps import decode_maps, save_map_images
+from model import NeuralTexture
+
+
+def export_model(
+    out_dir: Path, model: NeuralTexture, material: MaterialRecord, metrics: Any, layout: str, say: Say = print
+) -> ExportedTexture:
+    """Write the files of a model to `out_dir`, all of them or, on an error, none, and read them back.
+
+    Arguments as of write_export. Raises: UserError for a layout that cannot hold the features.
+    """
+    check_layout(model.grids, layout)  # before a folder is made
+    with staged_folder(out_dir) as stage:
+        write_export(stage, model, material, metrics, layout)
+    exported = read_export(out_dir)
+    for name, entry in exported.manifest.files.items():
+        say(f"{one_line(str(out_dir / name))}  {entry.bytes} bytes")
+    return exported
+
+
+def change_layout(source: Path, layout: str, out_dir: Path, say: Say = print) -> ExportedTexture:
+    """The export in `source`; with another `layout` than its own or another `out_dir` it is written there first.
+
+    Args:
+        layout: one of dds_layouts.LAYOUTS; empty: nothing is written.
+    Raises: UserError for another layout in the same folder.
+    """
+    exported = read_export(source)
+    manifest, in_place = exported.manifest, out_dir.resolve() == source.resolve()
+    if not layout or (layout == manifest.layout and in_place):
+        return exported
+    if in_place:
+        raise UserError(
+            f"--out_dir {out_dir}: expected another folder than --load_dir, whose files have the layout "
+            f"{manifest.layout}; those of {layout} would stand beside them"
+        )
+    return export_model(out_dir, exported.model, manifest.material, manifest.metrics, layout, say)
+
+
+def check_size(source: Path, material: MaterialRecord, max_pixels: int) -> None:
+    """Raise UserError for more texels than `max_pixels`: a manifest of a few bytes can claim gigabytes of images."""
+    width, height = material.lod_size(0)
+    if width * height > max_pixels:
+        raise UserError(
+            f"{source}: expected at most {max_pixels} texels to decode, found {width}x{height} = {width * height}; "
+            "raise --max_pixels if that is right"
+        )
+
+
+def save_images(folder: Path, exported: ExportedTexture, say: Say = print) -> list[Path]:
+    """Decode every LOD of an export and write one PNG per map and LOD; returns their paths."""
+    make_folder(folder)
+    material, paths = exported.manifest.material, []
+    for lod in range(material.num_lods):
+        decoded = decode_maps(exported.model, material, lod, functools.partial(decode_lod, say=say))
+        paths += save_map_images(folder, decoded, lod)
+    say(f"{len(paths)} images in {one_line(str(folder))}")
+    return paths

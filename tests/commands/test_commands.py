@@ -1,0 +1,59 @@
+"""train.py and export.py as commands: importable without side effects, flags that need another one, grouped help."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+import export
+import train
+from common.errors import run_command
+from tests.support.runs import process, refusal
+
+IMPORT = """
+import os, sys, threading
+before = set(os.listdir()), os.getcwd(), threading.active_count(), list(sys.argv)
+import train, export
+assert before == (set(os.listdir()), os.getcwd(), threading.active_count(), list(sys.argv))
+assert callable(train.main) and callable(export.main)
+import torch
+assert not torch.cuda.is_initialized()
+"""
+
+
+def test_importing_the_commands_does_nothing_else(tmp_path):
+    script = tmp_path / "importing.py"
+    script.write_text(IMPORT)
+    folder = tmp_path / "empty"
+    folder.mkdir()
+    result = process(script=script, cwd=folder, environment={"PYTHONPATH": str(train.__file__).rpartition("train")[0]})
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+    assert not list(folder.iterdir())
+
+
+@pytest.mark.parametrize("command", [train, export])
+def test_help_and_bad_flags_end_with_a_code(command, capsys):
+    with pytest.raises(SystemExit) as caught:
+        command.main(["--help"])
+    assert caught.value.code == 0 and "most used:" in capsys.readouterr().out
+    assert run_command(lambda: command.main(["--no_such_flag"])) == 2
+
+
+@pytest.mark.parametrize(
+    ("flags", "needed"),
+    [(["--transcode_quality", "slow"], "--transcode"), (["--transcode_scalars", "bc4"], "--transcode"),
+     (["--weights", "baked"], "--shader"), (["--weight_type", "float16"], "--shader"),
+     (["--data_dir", "maps"], "--viewer"), (["--viewer_source", "0"], "--viewer")],
+)  # fmt: skip
+def test_a_flag_without_the_one_that_it_refines(flags, needed, folder, tmp_path, capsys):
+    line = refusal(capsys, "--load_dir", folder, "--out_dir", tmp_path / "out", "--images", *flags, command="export")
+    assert line.startswith(f"error: {flags[0]}: expected {needed} beside it") and not (tmp_path / "out").exists()
+
+
+def test_help_of_export_is_grouped(capsys):
+    with pytest.raises(SystemExit):
+        export.main(["--help"])
+    first, *others = re.split(r"\n(?=[a-z ,]+:\n)", capsys.readouterr().out)[2:]
+    assert re.findall(r"^  --(\w+)", first, re.MULTILINE)[:3] == ["load_dir", "out_dir", "images"]
+    assert len(others) >= 4

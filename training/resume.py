@@ -1,0 +1,62 @@
+"""What a run that goes on from a checkpoint takes from it, and what it refuses."""
+
+from __future__ import annotations
+
+from common.errors import Say, UserError
+from configs import ARCHITECTURE, CALL, Config, make_config, to_dict
+from dataset import Material
+from maps.record import MaterialRecord
+from training.checkpoint import Checkpoint
+from training.state import rounds_left
+
+WAYS_ON = {"early_stop", "max_iter", "early_stop_psnr_threshold"}  # flags that let a run go on that stopped early
+
+
+def resumed_config(checkpoint: Checkpoint, wanted: Config) -> Config:
+    """The run's own configuration with what the user has chosen in `wanted` on top.
+
+    Raises: UserError for a flag that would make it another model, or for a run with nothing left to do.
+    """
+    check_architecture(checkpoint, wanted)
+    changes = {name: getattr(wanted, name) for name in wanted.chosen if name not in CALL}
+    config = make_config({**to_dict(checkpoint.config), **changes})
+    if rounds_left(checkpoint.training, config):
+        return config
+    if checkpoint.iteration >= config.max_iter:
+        raise UserError(
+            f"--load_dir: iteration {checkpoint.iteration} of {config.max_iter} is already reached; "
+            f"give a larger --max_iter, an earlier --load_iter, or --mode infer to evaluate"
+        )
+    if checkpoint.training.get("stopped") and not WAYS_ON & wanted.chosen:
+        raise UserError(
+            f"--load_dir: this run stopped early at iteration {checkpoint.iteration} because PSNR no longer rose; "
+            "give --early_stop False or a larger --max_iter to go on"
+        )
+    return config
+
+
+def check_architecture(checkpoint: Checkpoint, wanted: Config) -> None:
+    """Refuse chosen flags that contradict what the checkpoint was trained as."""
+    saved, values = to_dict(checkpoint.config), to_dict(wanted)
+    for name in ARCHITECTURE:
+        if name in wanted.chosen and values[name] != saved[name]:
+            raise UserError(
+                f"--{name} {values[name]}: {checkpoint.path} was trained with {saved[name]}, and another value would "
+                "be another model; leave the flag out, or train anew without --load_dir"
+            )
+
+
+def check_same_material(checkpoint: Checkpoint, material: Material, say: Say = print) -> None:
+    """Refuse a material of another shape than the checkpoint's; note one with other pixels."""
+    saved, found = checkpoint.material, material.hashed_record
+
+    def shape(record: MaterialRecord) -> str:
+        return f"{record.width}x{record.height} {' '.join(entry.name for entry in record.maps)}"
+
+    if shape(saved) != shape(found):
+        raise UserError(
+            f"--data_dir {material.name}: {checkpoint.path} was trained on {shape(saved)}, found {shape(found)}; "
+            "give the folder that the run was trained on"
+        )
+    if saved.sha256 != found.sha256:
+        say("note: the source images are not the ones that this run was trained on")

@@ -269,16 +269,22 @@ class Material:
         return self._png_bytes
 
 
-def load_material(folder: str | os.PathLike, linear_color: bool = False, max_pixels: int = MAX_PIXELS) -> Material:
+def load_material(
+    folder: str | os.PathLike,
+    linear_color: bool = False,
+    max_pixels: int = MAX_PIXELS,
+    by_hand: str = "",
+    size: str = "",
+) -> Material:
     """Read the maps of a folder, see `maps.read_maps.read_maps`, and make their mip chain.
 
     Args:
         linear_color: decode an sRGB diffuse to 16-bit linear light; `texels` and `to_file_space` still answer in sRGB.
-        max_pixels: largest image to read.
+        max_pixels, by_hand, size: as in `read_maps`.
     Raises: UserError for a folder or a file that cannot be used.
     """
     folder = Path(folder)
-    found = read_maps(folder, max_pixels)
+    found = read_maps(folder, max_pixels, by_hand, size)
     return Material.from_arrays(
         folder.resolve().name or "material",
         found.arrays,

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from common.errors import UserError, quote
+from maps.by_hand import named_parts
 from maps.channels import MAPS
 from maps.images import IMAGE_SUFFIXES, is_image
 from maps.keywords import GLTF, Part
@@ -49,23 +50,26 @@ class Found(NamedTuple):
 Look = Callable[[Path], Image]
 
 
-def find_maps(folder: str | os.PathLike, look: Look | None = None) -> Found:
+def find_maps(folder: str | os.PathLike, look: Look | None = None, by_hand: str = "") -> Found:
     """Recognise the image files that lie directly in `folder`; hidden files and other files are ignored.
 
     Args:
         look: decodes a file whose name alone does not decide, as wall_metal_roughness: a grey one is a single map.
             None: the name decides.
+        by_hand: a value of --maps; the maps that it names, or maps.yaml in the folder does, are not looked for.
     Raises: UserError when the folder is missing, empty or a file, holds no map, two files for one map, or one file for
         two maps that no convention places.
     """
     folder = Path(folder)
     names = _file_names(folder)
-    images = [name for name in names if _is_image(folder / name)]
+    named = named_parts(folder, by_hand)
+    taken = {entry[0] for entry in named.values() if entry}
+    images = [name for name in names if name not in taken and _is_image(folder / name)]
     unread = [name for name in names if Path(name).suffix.lower() in UNREAD_SUFFIXES]
     readings = recognise_all(images + unread)
     notes = [f"{quote(name)}: skipped, {Path(name).suffix.lower()} files are not read; convert it to PNG or EXR"
              for name in unread if readings[name].parts]  # fmt: skip
-    resolved = {name: _resolve(folder / name, readings[name], look, notes) for name in images}
+    resolved = {name: _resolve(folder / name, readings[name], look, bool(named), notes) for name in images}
     _take_whole_picture_as_diffuse(readings, resolved, notes)
     notes += _notes_on_unused({name: readings[name] for name in images if not resolved[name]})
     candidates = defaultdict(list)
@@ -73,11 +77,27 @@ def find_maps(folder: str | os.PathLike, look: Look | None = None) -> Found:
         for part in resolved[name]:
             candidates[part.map].append(Source(folder / name, part))
     _prefer_opengl(candidates["normal"], notes)
-    sources = {name: _choose(folder, name, candidates[name], notes) for name in MAPS if candidates[name]}
+    found = {name: _choose(folder, name, candidates[name], notes) for name in MAPS
+             if candidates[name] and name not in named}  # fmt: skip
+    found.update({name: Source(folder / entry[0], entry[1]) for name, entry in named.items() if entry})
+    sources = {name: found[name] for name in MAPS if name in found}
     if not sources:
         raise _no_maps(folder, names)
     convention = normal_convention(sources["normal"].path.name) if "normal" in sources else "unknown"
-    return Found(sources, convention, notes, {name: readings[name].because for name in images})
+    because = {name: readings[name].because for name in images} | dict.fromkeys(taken, "named by hand")
+    return Found(sources, convention, notes, because)
+
+
+def describe_found(found: Found) -> list[str]:
+    """One line for each image file: its maps, and what decided."""
+    lines = []
+    width = max(map(len, found.because), default=0)
+    for name in sorted(found.because):
+        parts = [source.part for source in found.sources.values() if source.path.name == name]
+        held = ", ".join(f"{part.map}{'' if part.channels == 'RGB' else f' in {part.channels}'}"
+                         f"{', inverted' if part.inverted else ''}" for part in parts)  # fmt: skip
+        lines.append(f"{quote(name):<{width}}  {held or '-':<28}  {found.because[name]}")
+    return lines + [f"note: {note}" for note in found.notes]
 
 
 def _file_names(folder: Path) -> list[str]:
@@ -96,8 +116,8 @@ def _is_image(path: Path) -> bool:
 # --- what the content decides --------------------------------------------------------------------------------------
 
 
-def _resolve(path: Path, reading: Reading, look: Look | None, notes: list[str]) -> tuple[Part, ...]:
-    """The parts of a file, by its content where the name leaves it open."""
+def _resolve(path: Path, reading: Reading, look: Look | None, lenient: bool, notes: list[str]) -> tuple[Part, ...]:
+    """The parts of a file, by its content where the name leaves it open; lenient: a note on what cannot be placed."""
     parts = reading.parts
     if look is None or not (reading.grey or any(part.channels == "A" for part in parts)):
         return tuple(part for part in parts if parts is not GLTF or part.map != "occlusion")
@@ -105,10 +125,12 @@ def _resolve(path: Path, reading: Reading, look: Look | None, notes: list[str]) 
     if reading.grey and is_grey(image.pixels) and (image.alpha is None or not reading.unclear):
         return (Part(reading.grey),)
     if image.alpha is None and reading.unclear:
-        raise UserError(
-            f"{quote(path)}: expected one map, or colour with another map in alpha, found the name of several "
-            f"({reading.because}) and no alpha; rename it, or {BY_HAND}"
-        )
+        reason = (f"expected one map, or colour with another map in alpha, found the name of several "
+                  f"({reading.because}) and no alpha; rename it, or {BY_HAND}")  # fmt: skip
+        if not lenient:
+            raise UserError(f"{quote(path)}: {reason}")
+        notes.append(f"{quote(path.name)}: not used: {reason}")
+        return ()
     if parts is GLTF and not _holds_occlusion(image.pixels):
         parts = parts[1:]
     lost = [part.map for part in parts if part.channels == "A" and image.alpha is None]

@@ -13,8 +13,9 @@ import torch
 from common.errors import UserError, quote
 from common.parallel import map_threads
 from configs import MAX_PIXELS
+from maps.by_hand import wanted_size
 from maps.channels import MAPS
-from maps.folder import Source, find_maps, is_grey
+from maps.folder import Source, describe_found, find_maps, is_grey
 from maps.images import read_image
 from maps.mips import encode_level, round_to_codes
 from maps.pixels import Image
@@ -63,18 +64,24 @@ class _Images:
             yield name, source, image
 
 
-def read_maps(folder: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> MapArrays:
-    """Read the maps of a folder (see `find_maps`), all at the size of the first one in canonical order.
+def read_maps(
+    folder: str | os.PathLike, max_pixels: int = MAX_PIXELS, by_hand: str = "", size: str = ""
+) -> MapArrays:
+    """Read the maps of a folder (see `find_maps`), all at one size.
 
     A grey diffuse is repeated, an RGB file of a one-channel map averaged; normals of two channels get their third.
     Float files become 16 bits: a diffuse is linear then; signed normals n become 0.5 n + 0.5; a displacement that
     leaves [0, 1], or fills little of it, is scaled from its own range, which `value_range` keeps; whatever else
     leaves [0, 1] is clipped, with a note.
 
+    Args:
+        max_pixels: largest image to read.
+        by_hand: a value of --maps.
+        size: of LOD 0: 'WxH', 'largest', or '' for that of the first map in canonical order.
     Raises: UserError for a folder or a file that cannot be used (see `find_maps` and `images.read_image`).
     """
     images = _Images(max_pixels)
-    found = find_maps(folder, images.look)
+    found = find_maps(folder, images.look, by_hand)
     result = MapArrays(convention=found.convention, notes=found.notes)
     used = {}  # path -> whether alpha is
     for name, source, image in images.each(found.sources):
@@ -85,19 +92,36 @@ def read_maps(folder: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> MapArr
             pixels, result.value_range[name] = _from_float(pixels, name, source.path, result.notes)
             if name == "normal":
                 pixels, _ = _three_axes(Image(pixels), source.path, result.notes)
-        height, width = next(iter(result.arrays.values()), pixels).shape[:2]
-        if pixels.shape[:2] != (height, width):
-            was = f"{pixels.shape[1]}x{pixels.shape[0]}"
-            result.notes.append(
-                f"{quote(source.path)}: {name} resized from {was} to {width}x{height}, the size of the first map"
-            )
-            pixels = _resize(pixels, width, height, "normal" if name == "normal" else "linear")
         result.arrays[name], result.files[name] = pixels, source.label
+    _to_one_size(result, size, max_pixels)
     for path, alpha_used in used.items():
         if not alpha_used:
             result.notes.append(f"{quote(path)}: its alpha channel varies and is not used")
     result.source_bytes = sum(path.stat().st_size for path in used)
     return result
+
+
+def recognised_maps(folder: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> list[str]:
+    """One line for each image file in a folder: the maps it is taken for, and why. Raises: UserError as `read_maps`."""
+    return describe_found(find_maps(folder, _Images(max_pixels).look))
+
+
+def _to_one_size(result: MapArrays, size: str, max_pixels: int) -> None:
+    """Resize the maps to the size that `size` stands for."""
+    sizes = {name: (array.shape[1], array.shape[0]) for name, array in result.arrays.items()}
+    width, height = wanted_size(size, sizes)
+    if width * height > max_pixels:
+        found = f"expected at most {max_pixels} texels, found {width * height}"
+        raise UserError(f"--size {size}: {found}; raise --max_pixels")
+    reason = f"--size {size}" if size else "the size of the first map"
+    for name, (was_wide, was_high) in sizes.items():
+        if (was_wide, was_high) != (width, height):
+            lost = not size and was_wide * was_high > width * height
+            advice = "; --size largest keeps the larger ones" if lost else ""
+            result.notes.append(f"{quote(result.files[name])}: {name} resized from {was_wide}x{was_high} to "
+                                f"{width}x{height}, {reason}{advice}")  # fmt: skip
+            kind = "normal" if name == "normal" else "linear"
+            result.arrays[name] = _resize(result.arrays[name], width, height, kind)
 
 
 def _pixels_of(source: Source, name: str, image: Image, notes: list[str]) -> tuple[np.ndarray, bool]:

@@ -27,7 +27,9 @@ def infer(config: Config, say: Say = print) -> dict[str, Any]:
     device = resolve_device(config)
     data_dir = config.data_dir if "data_dir" in config.chosen else checkpoint.config.data_dir
     max_pixels = config.max_pixels if "max_pixels" in config.chosen else checkpoint.config.max_pixels
-    material = read_material(data_dir, dataclasses.replace(checkpoint.config, max_pixels=max_pixels), say)
+    maps = config.maps if "maps" in config.chosen else checkpoint.config.maps
+    read_as = dataclasses.replace(checkpoint.config, max_pixels=max_pixels, maps=maps)
+    material = read_material(data_dir, read_as, say)
     check_same_material(checkpoint, material, say)
     model = read_export(folder).model if checkpoint.model.quantized else checkpoint.model
     out = part_of_run(folder.parent.parent, "infer")

@@ -175,7 +175,7 @@ class Config:
     )  # fmt: skip
     groups_verbose: bool = knob(False, "show the training log of each material")
     groups_force: bool = knob(False, "train again what an earlier batch has finished, and start over what it began")
-    groups_dry_run: bool = knob(False, "print what would be trained, how long it may take and its size; write nothing")
+    groups_dry_run: bool = knob(False, "print what would be trained and how long it may take; write nothing")
     groups_backend: str = knob("local", "who runs the materials: this machine, or Ray", choices=GROUP_BACKENDS)
     ray_address: str = knob("", "Ray: the cluster's address, or auto; empty: start one here", unit="host:port")
     groups_gpus: float = knob(0.0, "Ray: GPUs that a material needs, shares too", unit="GPUs", low=0, high=64)
@@ -345,8 +345,9 @@ class ExportOptions:
     shader: str = knob("", "write decoders for shaders to out_dir: any of hlsl,glsl,essl,wgsl,metal", unit="languages")
 
     load_iter: int = knob(-1, "iteration; -1: the newest checkpoint", low=-1, section="reading")
-    max_pixels: int = knob(MAX_PIXELS, "largest material to decode, for --images and --transcode: width x height of "
-                           "LOD 0", unit="pixels", low=1, high=MOST_PIXELS)  # fmt: skip
+    max_pixels: int = knob(MAX_PIXELS, "largest material to decode, for --images and --transcode, and largest source "
+                           "map to read, for --viewer: width x height of LOD 0", unit="pixels", low=1,
+                           high=MOST_PIXELS)  # fmt: skip
     assume: str = knob("", "what files without a manifest do not say, for --images: size=WxH, "
                        "sampling=sampler|vertex|aligned, output=none|leaky_relu|hard_swish|hard_gelu, quantize_bits=N",
                        unit="key=value,...")  # fmt: skip

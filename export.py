@@ -43,7 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not options.viewer:
         return 0
     data_dir = Path(options.data_dir) if options.data_dir else None
-    return write_viewer(Path(options.viewer), source, options.load_iter, data_dir, options.viewer_source)
+    return write_viewer(Path(options.viewer), source, options.load_iter, data_dir, options.viewer_source,
+                        options.max_pixels)  # fmt: skip
 
 
 def write_files(source: Path, options: ExportOptions) -> None:

@@ -147,6 +147,10 @@ class ModelForm:
         """(outputs, inputs) of each weight matrix."""
         return layer_sizes(self.inputs, self.decoder)
 
+    @property
+    def n_weights(self) -> int:
+        return sum(outputs * inputs for outputs, inputs in self.layer_sizes)
+
 
 # --- from a configuration ------------------------------------------------------------------------------------------
 

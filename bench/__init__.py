@@ -1,1 +1,1 @@
-"""Measurements that anyone can run: python -m bench.<name> --help. Each prints a table and writes JSON."""
+"""Measurements that anyone can run, `python -m bench.<name> --help`: each prints a table and writes JSON."""

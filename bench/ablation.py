@@ -35,7 +35,8 @@ from common.errors import UserError, run_command
 from configs import Config, to_dict
 from dataset import Material, load_material
 from engine.cpu.decoder import decode_lod
-from engine.cpu.library import KernelsUnavailable, load_kernels
+from engine.cpu.library import load_kernels
+from engine.errors import KernelsUnavailable
 from metrics.decoded_maps import decode_in_file_space
 from metrics.scores import evaluate_lod
 from model import NeuralTexture, build_model

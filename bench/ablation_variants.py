@@ -15,8 +15,8 @@ from torchtyping import TensorType
 
 from configs import Config, make_config
 from dataset import Material
-from engine.cpu.engine import CpuEngine
 from engine.create import create_engine
+from engine.protocol import Engine
 from engine.schedule import Schedule
 from engine.torch_engine import TorchEngine
 from model import NeuralTexture, Noise, build_model, new_model
@@ -177,7 +177,7 @@ class Variant:
     trainer: type[TorchEngine] = TorchEngine
     biases: bool = True
 
-    def start(self, config: Config, material: Material) -> CpuEngine | TorchEngine:
+    def start(self, config: Config, material: Material) -> Engine:
         """An engine at iteration 0 with a fresh model; `config` is what `change` has made."""
         if self.biases:
             model = new_model(config, material)
@@ -187,7 +187,7 @@ class Variant:
         model.__class__ = self.model  # it differs in methods alone, so the same seed gives the same start
         schedule = self.schedule(config)
         if self.engine == "torch":
-            return self.trainer(model, material, schedule, CPU)
+            return self.trainer(model, material, schedule)
         return create_engine(model, material, schedule, CPU)
 
 

@@ -43,7 +43,8 @@ from bench.spirv import KINDS
 from common.errors import UserError, run_command
 from describe.numpy_decoder import decode, read_texture
 from engine.cpu.decoder import decode_lod
-from engine.cpu.library import KernelsUnavailable, load_kernels, thread_count
+from engine.cpu.library import load_kernels, thread_count
+from engine.errors import KernelsUnavailable
 from formats.dds_layouts import LAYOUTS, layout_problem
 from formats.textures import write_textures
 from model import NeuralTexture

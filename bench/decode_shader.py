@@ -22,6 +22,7 @@ import numpy as np
 from bench.spirv import Invocation, Module
 from common.errors import one_line
 from formats.dds_layouts import grid_textures
+from maps.record import MaterialRecord
 from model import NeuralTexture
 from shaders.export import shader_source, texture_names, weight_bytes
 
@@ -40,7 +41,7 @@ def shader_textures(model: NeuralTexture, layout: str) -> dict[str, Levels]:
 
 def decoder_source(model: NeuralTexture, size: tuple[int, int], language: str, layout: str) -> str:
     """The decoder of a material of 11 channels, its weights in a buffer."""
-    material = {"name": "bench", "width": size[0], "height": size[1], "maps": []}
+    material = MaterialRecord("bench", *size, ())
     return shader_source(model, material, language, "buffer", layout=layout)
 
 

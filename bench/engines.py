@@ -26,7 +26,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from ctypes import byref, c_int64
+from ctypes import byref, c_double
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,8 @@ from common.errors import UserError, one_line, run_command
 from common.knobs import parse_bool
 from configs import make_config
 from dataset import Material, load_material
-from engine.cpu.library import KernelsUnavailable, describe_model, load_kernels, thread_count
+from engine.cpu.library import check, describe_model, load_kernels, multiply_adds, thread_count
+from engine.errors import KernelsUnavailable
 
 ROOT = Path(__file__).resolve().parents[1]
 SIZES = (512, 1024, 2048, 4096)
@@ -69,15 +70,14 @@ def measure_steps(material: Material, effort: Effort, n_threads: int = 0, **sett
                     raise
                 print(f"note: {network}: torch.compile does not work here ({first_line(error)})", flush=True)
         check_same_work(list(group.values()))
-    kernels = load_kernels()
     contestants = [contestant for group in groups.values() for contestant in group.values()]
-    peaks = race(contestants, effort, lambda: kernels.nt_multiply_add_peak(effort.peak_s, thread_count(n_threads)))
+    peaks = race(contestants, effort, lambda: peak_rate(effort.peak_s, n_threads))
     rows = []
     for group in groups.values():
         for contestant in group.values():
             row = contestant.row(group["torch"])
             if contestant.name == "cpu":
-                work = multiply_adds(contestant) * contestant.batch_size
+                work = step_work(contestant) * contestant.batch_size
                 shares = [work / (ms / 1000) / peak for ms, peak in zip(contestant.milliseconds, peaks)]
                 row["multiply_adds_per_sample"] = work // contestant.batch_size
                 row["peak_multiply_adds_per_second"] = statistics.median(peaks)
@@ -86,12 +86,17 @@ def measure_steps(material: Material, effort: Effort, n_threads: int = 0, **sett
     return rows
 
 
-def multiply_adds(contestant: Contestant) -> int:
+def step_work(contestant: Contestant) -> int:
     """Multiply-adds of the matrix products of one training sample."""
-    per_sample, per_decode = c_int64(), c_int64()
     shape = describe_model(contestant.model, contestant.material.present_channels.tolist())
-    load_kernels().nt_work(shape, byref(per_sample), byref(per_decode))
-    return per_sample.value
+    return multiply_adds(load_kernels(), shape)
+
+
+def peak_rate(seconds: float, n_threads: int) -> float:
+    """Multiply-adds per second of all threads together, with everything in registers."""
+    kernels, per_second = load_kernels(), c_double()
+    check(kernels, kernels.nt_multiply_add_peak(seconds, thread_count(n_threads), byref(per_second)))
+    return per_second.value
 
 
 def load_average() -> float | None:

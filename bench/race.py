@@ -16,7 +16,7 @@ from bench.devices import Device
 from common.errors import one_line
 from configs import make_config
 from dataset import Material
-from engine.cpu.library import load_kernels
+from engine.adam_state import SWEEP_INTERVAL
 from engine.create import create_engine
 from engine.schedule import Schedule
 from model import build_model
@@ -52,7 +52,7 @@ class Effort:
     @classmethod
     def full(cls, torch_iterations: int = 8) -> Effort:
         turns = 4
-        per_turn = load_kernels().nt_sweep_interval() // turns
+        per_turn = SWEEP_INTERVAL // turns
         return cls(5, turns, {"torch": torch_iterations, "compiled": torch_iterations, "cpu": per_turn})
 
 

@@ -1,4 +1,4 @@
-"""Measures the table behind --bpp: which words, shares and networks are best at each rate. Writes rates.json.
+"""Measures the table behind --bpp: which words, scales and networks are best at each rate. Writes rates.json.
 
     python -m bench.rate_table DIR... [--seconds 6] [--rates 0.5,1.25,2.5,5,10,20] [--write rates.json]
 
@@ -47,6 +47,11 @@ LODS = 5  # whose PSNR is recorded
 LEARNING_RATES = (0.01, 0.01)
 LOW_LEARNING_RATES = (0.014, 0.01)
 LOW_BPP = 2.5  # up to here, in the learned form
+MEASURED = (  # for the table's `origin`
+    "fine, coarse, scale and n_neurons of each row by the mean PSNR of LOD 0, and cost by its time; fine_share, effort "
+    "and the learning rates are set by hand in bench/rate_table.py, and the presets are copied from the table before, "
+    "see Preset in training/plan.py for what they go by"
+)
 
 
 def candidates(bpp: float, decoder: str) -> Iterator[Row]:
@@ -167,7 +172,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         kept = json.loads((path if path.exists() else TABLE).read_text(encoding="utf-8"))
         machine = common.machine()
         origin = {"script": "python -m bench.rate_table", **settings,
-                  **{key: machine[key] for key in ("processor", "cores", "date", "commit")}}  # fmt: skip
+                  **{key: machine[key] for key in ("processor", "cores", "date", "commit")},
+                  "measured": MEASURED}  # fmt: skip
         write_text(path, format_table({**kept, "origin": origin, **table}))
     return 0
 

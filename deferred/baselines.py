@@ -1,4 +1,4 @@
-"""What simple methods make of the same views: a mean image, the nearest view, and textures in closed form."""
+"""Baselines: the mean image, the nearest view, and textures that are fitted in closed form."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from deferred.util import surface_psnr
 from metrics.pictures import display_pixels
 
 CG_STEPS = 60  # of conjugate gradients, at most
-CG_TOLERANCE = 1e-4  # of the residual's norm, by the first one's
-RIDGE = 1e-3  # of a texel's own square: texels that no frame sees become 0
+CG_TOLERANCE = 1e-4  # of the residual's norm, relative to the first one
+RIDGE = 1e-3  # added to the diagonal of the normal equations: texels that no frame sees become 0
 
 
 def mean_direction(frame: Frame) -> np.ndarray:
-    """(3,) the direction of a frame; of one for each pixel their mean."""
+    """The direction of a frame, (3,); if it has one per pixel, their mean."""
     seen = frame.direction if frame.direction.shape[:2] == (1, 1) else frame.direction[frame.mask]
     mean = seen.reshape(-1, 3).mean(axis=0, dtype=np.float64)
     return mean / max(np.linalg.norm(mean), 1e-12)
@@ -32,18 +32,18 @@ def _scored(pairs: Iterator[tuple[np.ndarray, Frame]]) -> float:
 
 
 def same_size(train: FrameSet, held_out: FrameSet) -> bool:
-    """Whether all frames have one size, which comparing images pixel by pixel takes."""
+    """Whether all frames have one size, so that they can be compared pixel by pixel."""
     return len({*train.sizes.values(), *held_out.sizes.values()}) == 1
 
 
 def mean_image_db(train: FrameSet, held_out: FrameSet) -> float:
-    """PSNR of the training frames' mean on the surface of the held-out ones."""
+    """PSNR in dB of the training frames' mean on the surface of the held-out frames."""
     mean = sum(to_values(train.load(number).image).double().numpy() for number in train.ids) / len(train)
     return _scored((mean.astype(np.float32), held_out.load(number)) for number in held_out.ids)
 
 
 def nearest_view_db(train: FrameSet, held_out: FrameSet) -> float:
-    """PSNR of the training frame whose direction is the nearest."""
+    """PSNR in dB of the training frame with the nearest direction, on the surface of the held-out frames."""
     known = np.stack([mean_direction(train.load(number)) for number in train.ids])
 
     def pairs() -> Iterator[tuple[np.ndarray, Frame]]:
@@ -59,9 +59,11 @@ def nearest_view_db(train: FrameSet, held_out: FrameSet) -> float:
 
 
 class LinearTexture:
-    """A texture of height x width texels, sampled bilinearly, with the smallest squared error over all training frames.
+    """The texture, sampled bilinearly, with the smallest squared error over all training frames.
 
-    harmonics: each texel's colour is a sum of nine spherical harmonics of the view direction; else it is one colour.
+    Args:
+        height, width: in texels.
+        harmonics: a texel's colour is a sum of nine spherical harmonics of the view direction; else it is constant.
     """
 
     def __init__(self, train: FrameSet, height: int, width: int, harmonics: bool):
@@ -78,7 +80,7 @@ class LinearTexture:
         return self.height * self.width * self.channels
 
     def _design(self, frame: Frame) -> tuple[torch.Tensor, torch.Tensor]:
-        """Which unknowns the colour of each of a frame's N surface pixels is a sum of, and their weights: (N, k)."""
+        """The k unknowns that each of a frame's N surface pixels depends on, and their weights: (N, k)."""
         uv = torch.from_numpy(frame.uv[frame.mask])
         texels, weights = bilinear_texels(uv, self.height, self.width)
         if self.channels == 1:
@@ -127,9 +129,9 @@ def _sparse(index: torch.Tensor, weight: torch.Tensor, columns: int) -> torch.Te
 
 
 def bilinear_texels(uv: torch.Tensor, height: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """(N, 2) places -> the 4 texels around each, as numbers y * width + x, and their weights, both (N, 4).
+    """(N, 2) uv -> the 4 texels around each, as numbers y * width + x, and their weights, both (N, 4).
 
-    What LaplacianTexture samples on one level, written out.
+    The same sampling as LaplacianTexture's on one level.
     """
     place = uv * torch.tensor([width, height], dtype=uv.dtype) - 0.5
     corner = place.floor()

@@ -1,4 +1,4 @@
-"""Runs and their checkpoints: a model to render with, and everything to go on training it."""
+"""Run folders and checkpoints: a model to render with, and the state to resume training."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from deferred.options import SCRIPTS, fields_of, make_options
 
 VERSION = 1
 KIND = "deferred"
-INTERRUPTED = "interrupted.pt"  # between two epochs' checkpoints; gone once the next is written
+INTERRUPTED = "interrupted.pt"  # written between epoch checkpoints; deleted when the next of them is written
 CONFIG = "config.json"  # of a run folder
 _EPOCH = re.compile(r"epoch_(\d+)\.pt")
 
@@ -30,8 +30,8 @@ _EPOCH = re.compile(r"epoch_(\d+)\.pt")
 class Loaded:
     """A checkpoint that has been read and checked.
 
-    script: the command that wrote it; config: its options; epoch, step, images: how far it was;
-    training: optimiser, generators and the rest of the epoch, for a run that goes on.
+    script: the command that wrote it; config: its options; epoch, step, images: progress so far;
+    training: optimiser, random states and the frames left in the epoch, for resuming.
     """
 
     path: Path
@@ -50,7 +50,7 @@ def epoch_file(epoch: int) -> str:
 
 
 def newest_checkpoint(run: Path) -> Path | None:
-    """A run's last checkpoint, None where it has none."""
+    """The last checkpoint of a run; None if it has none."""
     if (run / INTERRUPTED).is_file():
         return run / INTERRUPTED
     found = {int(match[1]): path for path in run.glob("epoch_*.pt") if (match := _EPOCH.fullmatch(path.name))}
@@ -58,7 +58,7 @@ def newest_checkpoint(run: Path) -> Path | None:
 
 
 def newest_run(parent: Path, scripts: Collection[str]) -> Path:
-    """The newest run in a folder that one of these commands made. Raises: UserError where there is none."""
+    """The newest run in a folder that one of these commands made. Raises: UserError if there is none."""
     runs = [path.parent for path in parent.glob(f"*/{CONFIG}") if newest_checkpoint(path.parent) is not None]
     for run in sorted(runs, key=lambda path: newest_checkpoint(path).stat().st_mtime, reverse=True):
         if _script_of(run) in scripts:
@@ -136,7 +136,7 @@ def load(path: Path) -> Loaded:
 
 
 def _form(text: str) -> Form:
-    """The form of a payload, inside the ranges that the flags have."""
+    """The form in a checkpoint, checked against the ranges of the flags."""
     values, fields = parse_json(text), fields_of("train")
     form = Form(**values)
     for name, value in values.items():
@@ -148,7 +148,7 @@ def _form(text: str) -> Form:
 
 
 def _config(script: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of a payload, by the names that the command still has."""
+    """The options in a checkpoint that the command still has."""
     known = {name: value for name, value in values.items() if name in fields_of(script) and name != "resume"}
     make_options(script, known)
     return known

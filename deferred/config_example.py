@@ -1,7 +1,6 @@
-"""Defaults of every command in this folder. Copy it to config.py beside it and change what you like.
+"""Defaults of every command in this folder. To change some, copy this file to config.py beside it and edit the copy.
 
-Where there is no config.py, this file is used as it is. A setting that your config.py leaves out keeps the value it has
-here, and a flag on the command line wins over both.
+Settings that config.py leaves out keep the values that they have here. A flag on the command line wins over both.
 """
 
 # data and folders; paths are relative to where a command is started
@@ -9,7 +8,7 @@ DATA_DIR = ""  # frame/, uv/ and extrinsics/; empty: the sample, made at first u
 CHECKPOINT_DIR = "outputs/deferred"  # runs, and where --load looks
 LOG_DIR = "outputs/deferred/tensorboard"
 TRAIN_SET = ""  # ids: "0-119", "0,4,8-20", a list of them, or a text file; empty: all but the last seventh
-VALIDATION_SET = ""  # empty: what is not in TRAIN_SET, 20 frames at most
+VALIDATION_SET = ""  # empty: frames that are not in TRAIN_SET, 20 at most
 
 # texture
 TEXTURE_W = 1024

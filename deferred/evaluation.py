@@ -1,4 +1,4 @@
-"""Renders views with a model, and scores them where there is truth."""
+"""Renders views with a model, and scores those that have a frame as ground truth."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from metrics.scores import ssim_per_channel
 
 @dataclass(frozen=True)
 class View:
-    """A rendered view: (H, W, 3) uint8 images, black where there is no surface.
+    """A rendered view: (H, W, 3) uint8 images, black off the surface.
 
-    colour: of the texture alone; image: of the U-Net, or the colour again where there is none.
+    colour: of the texture alone; image: of the U-Net, or the colour again without a U-Net.
     """
 
     number: int
@@ -31,7 +31,7 @@ class View:
 
     @property
     def truth(self) -> np.ndarray | None:
-        """The frame, black where there is no surface."""
+        """The frame, black off the surface; None without one."""
         if self.frame.image is None:
             return None
         return display_pixels(to_values(self.frame.image).numpy()) * self.frame.mask[..., None].astype(np.uint8)
@@ -41,9 +41,9 @@ class View:
 def render_views(
     model: NeuralRenderer, frames: FrameSet, batch: int, device: torch.device, ids: Sequence[int] | None = None
 ) -> Iterator[View]:
-    """Every frame of a set, or those of `ids`, in that order; frames of one size that follow each other together.
+    """Render every frame of a set, or those of `ids`, in order; neighbours of one size form a batch.
 
-    A view does not depend on those that are rendered with it.
+    A view does not depend on the others in its batch.
     """
     waiting: list[int] = []
     for number in [*(frames.ids if ids is None else ids), None]:
@@ -66,14 +66,14 @@ def _render(model: NeuralRenderer, frames: list[tuple[int, Frame]], device: torc
 
 
 def ssim_of(image: np.ndarray, truth: np.ndarray) -> float | None:
-    """Mean of the channels' SSIM over a whole frame; None for one that is too small for its window."""
+    """Mean of the channels' SSIM over a whole frame; None for a frame smaller than its window."""
     found = ssim_per_channel(image, truth)
     return None if found is None else float(np.mean(found))
 
 
 def score(views: Sequence[View]) -> dict[str, float | None]:
-    """PSNR in dB over the pixels with a surface of all views together, of the image and of the texture's colour; and
-    the mean SSIM of whole views."""
+    """psnr and psnr_texture: in dB, of image and colour, over the surface pixels of all views together; ssim: mean SSIM
+    of whole views."""
     ssim = [ssim_of(view.image, view.truth) for view in views]
     return {
         "psnr": surface_psnr((view.image, view.truth, view.frame.mask) for view in views),
@@ -83,7 +83,7 @@ def score(views: Sequence[View]) -> dict[str, float | None]:
 
 
 def simple_scores(train: FrameSet, held_out: FrameSet) -> dict[str, float]:
-    """PSNR of the mean image and the nearest view on the held-out frames; nothing where sizes differ."""
+    """PSNR of the mean image and of the nearest view on the held-out frames; empty if sizes differ."""
     if not same_size(train, held_out):
         return {}
     return {"psnr_mean_image": mean_image_db(train, held_out), "psnr_nearest_view": nearest_view_db(train, held_out)}

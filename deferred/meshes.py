@@ -1,4 +1,4 @@
-"""Triangle meshes: loading, a torus for the sample, and what their surface looks like."""
+"""Triangle meshes: loading them, a built-in torus, and textures as albedo."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MAX_TRIANGLES = 5_000_000
 
 @dataclass(frozen=True)
 class Mesh:
-    """vertices, normals: (V, 3) float64, the normals of unit length; uv: (V, 2), v down; triangles: (T, 3) int64."""
+    """vertices, normals: (V, 3) float64, normals of unit length; uv: (V, 2), v down; triangles: (T, 3) int64."""
 
     vertices: np.ndarray
     normals: np.ndarray
@@ -40,15 +40,15 @@ def torus(rings: int = 48, sides: int = 24, thickness: float = 0.35) -> Mesh:
 
 
 def load_mesh(path: Path) -> tuple[Mesh, np.ndarray | None]:
-    """A mesh of any format that trimesh reads, moved and scaled into the unit sphere; and its own (H, W, 3) uint8
-    texture, None where it has none. Raises: UserError."""
+    """A mesh of any format that trimesh reads, moved and scaled into the unit sphere, and its (H, W, 3) uint8 texture,
+    None if it has none. Raises: UserError."""
     try:
         import trimesh
     except ImportError as error:
         raise UserError(
             f"--mesh {quote(path)}: loading meshes needs trimesh, which is not installed; {ADVICE}"
         ) from error
-    logging.getLogger("trimesh").setLevel(logging.ERROR)  # it warns about packages that it can do without
+    logging.getLogger("trimesh").setLevel(logging.ERROR)  # it warns about missing optional packages
     if not path.is_file():
         raise UserError(
             f"--mesh {quote(path)}: no such file; give an .obj, .glb, .ply or another mesh with uv coordinates"
@@ -59,7 +59,7 @@ def load_mesh(path: Path) -> tuple[Mesh, np.ndarray | None]:
         triangles = np.array(loaded.faces, np.int64).reshape(-1, 3)
         uv = getattr(loaded.visual, "uv", None)
         texture = _own_texture(loaded)
-    except Exception as error:  # its readers raise anything for a file they cannot make sense of
+    except Exception as error:  # its readers can raise any exception for a damaged file
         raise UserError(
             f"--mesh {quote(path)}: trimesh cannot read it ({what_is_wrong(error)}); save it as .obj or .glb"
         ) from error
@@ -94,13 +94,13 @@ def _own_texture(loaded) -> np.ndarray | None:
         picture = getattr(material, name, None)
         if picture is not None:
             pixels = np.asarray(picture.convert("RGB"))
-            if (pixels != pixels[0, 0]).any():  # for a mesh that has none trimesh makes one of a single grey
+            if (pixels != pixels[0, 0]).any():  # without a texture trimesh makes a grey one
                 return pixels
     return None
 
 
 class TextureAlbedo:
-    """Bilinear lookups in an (H, W, 3) uint8 picture, repeated beyond its borders."""
+    """Albedo from an (H, W, 3) uint8 image, sampled bilinearly with repeat addressing."""
 
     def __init__(self, pixels: np.ndarray):
         self.values = pixels.astype(np.float64) / 255

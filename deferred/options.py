@@ -1,4 +1,4 @@
-"""Every option of the commands, once: help, unit, range and which command has it. Defaults come from config.py."""
+"""Every option of the commands: help, unit, range, and which commands have it. Defaults come from config.py."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 
 from common.errors import UserError, brief, quote, what_is_wrong
 from common.files import parse_json
-from common.knobs import OneLineParser, add_flag, check_value, knob
+from common.knobs import OneLineParser, add_flags, check_value, check_values, knob
 from deferred import config_example
 
 SETTINGS_FILE = "settings.json"  # of a data folder
@@ -24,7 +24,7 @@ DEVICES = ("auto", "cpu", "cuda")
 OUT_MODES = ("image", "video")
 NEWEST = "newest"  # --resume without a value
 MAX_TEXTURE = 16384  # texels along a side
-VIEW_CHANNELS = 12  # that a texture needs: three of colour, nine that carry harmonics
+VIEW_CHANNELS = 12  # that --view_direction needs: 3 of colour, 9 for harmonics
 SCRIPTS = ("train", "train_texture", "train_unet")
 
 
@@ -54,13 +54,14 @@ class TrainOptions:
     betas: str = knob("0.9, 0.999", "Adam's decay rates of the two moments")
     l2: str = knob("0.01, 0.001, 0.0001, 0", "weight decay of the texture's levels, finest first")
     eps: float = knob(1e-8, "Adam's term against division by zero", low=1e-16, high=1.0)
-    seed: int = knob(0, "of initial values, order of frames and crops", low=0, high=2**31)
+    seed: int = knob(0, "of random numbers: initial values, order of frames, crops", low=0, high=2**31)
 
     load: str = knob(
         "", "checkpoint to begin with: a file or a run folder, as it is or under --checkpoint", unit="path"
     )
     load_step: int = knob(0, "where the count of images, TensorBoard's axis, begins", unit="images", low=0)
-    resume: str = knob("", "run folder to go on with, exactly; without a value the newest of --checkpoint", unit="path")
+    resume: str = knob("", "run folder to go on with, exactly; without a value the newest of --checkpoint", unit="path",
+                       bare=NEWEST)  # fmt: skip
     epoch_per_checkpoint: int = knob(50, "epochs from one checkpoint to the next", unit="epochs", low=1, high=10**6)
     device: str = knob("auto", "where PyTorch computes", choices=DEVICES)
 
@@ -81,36 +82,36 @@ class RenderOptions:
     device: str = knob("auto", "where PyTorch computes", choices=DEVICES)
 
 
-# Names of the settings in config.py where they are not the flag's in capitals.
+# Flag -> its setting in config.py, if that is not the flag in capitals.
 SETTINGS = {
     "data": "DATA_DIR", "train": "TRAIN_SET", "val": "VALIDATION_SET", "checkpoint": "CHECKPOINT_DIR",
     "logdir": "LOG_DIR", "texturew": "TEXTURE_W", "textureh": "TEXTURE_H", "batch": "BATCH_SIZE", "cropw": "CROP_W",
     "croph": "CROP_H", "lr": "LEARNING_RATE", "l2": "L2_WEIGHT_DECAY", "test": "TEST_SET", "save": "SAVE_DIR",
 }  # fmt: skip
 RENDER_SETTINGS = {"data": "TEST_DATA_DIR", "load": "TEST_LOAD"}
-# What a command has no use for. The colour texture has 3 channels and no view; a frozen one is as its checkpoint says.
+# Options that a command lacks: a colour texture has 3 channels and no view; a frozen one is given by its checkpoint.
 WITHOUT = {
     "train": frozenset(),
     "train_texture": frozenset({"texture_dim", "view_direction", "unet_width", "scale_augmentation"}),
     "train_unet": frozenset({"texturew", "textureh", "use_pyramid", "l2", "load_step"}),
 }
-# What depends on the user rather than on the frames: not in a data folder's settings.json.
+# Options that depend on the user, not on the frames, and may not be in a data folder's settings.json.
 NOT_ADVICE = frozenset({"data", "checkpoint", "logdir", "train", "val", "load", "load_step", "resume", "device", "seed",
                         "epoch_per_checkpoint"})  # fmt: skip
-# What may differ between a run and the command that goes on with it.
+# Options that --resume may change.
 FREE = frozenset({"data", "checkpoint", "logdir", "load", "load_step", "resume", "epoch_per_checkpoint", "device",
                   "epoch", "val"})  # fmt: skip
 
 
 def fields_of(script: str) -> dict[str, dataclasses.Field]:
-    """Name -> field of a command's options: one of SCRIPTS, or anything else for rendering."""
+    """Name -> field of a command's options. script: one of SCRIPTS, else a command that renders."""
     if script not in SCRIPTS:
         return {field.name: field for field in dataclasses.fields(RenderOptions)}
     return {field.name: field for field in dataclasses.fields(TrainOptions) if field.name not in WITHOUT[script]}
 
 
 def setting_name(name: str, script: str) -> str:
-    """The constant of config.py behind a flag; '' for --resume, which only a command line has."""
+    """The setting in config.py for a flag; '' for --resume, which has none."""
     if name == "resume":
         return ""
     own = RENDER_SETTINGS if script not in SCRIPTS else {}
@@ -123,9 +124,9 @@ def read_example() -> dict[str, Any]:
 
 
 def read_settings(path: Path = CONFIG_FILE) -> dict[str, Any]:
-    """The settings of config_example.py with those of the user's config.py, where there is one, on top.
+    """The settings of config_example.py, replaced by those of the user's config.py if there is one.
 
-    Raises: UserError when config.py cannot be run or sets a name that is not known.
+    Raises: UserError if config.py cannot be run or sets an unknown name.
     """
     known = read_example()
     if not path.is_file():
@@ -147,8 +148,9 @@ def read_settings(path: Path = CONFIG_FILE) -> dict[str, Any]:
 
 
 def read_advice(folder: Path, script: str) -> dict[str, Any]:
-    """Name -> value of the options that settings.json of a data folder has for a training command: what suits its
-    frames. Empty where there is no such file. Raises: UserError when it is damaged or has an option that is no such.
+    """Name -> value of the options that settings.json of a data folder recommends for a training command.
+
+    Empty without that file. Raises: UserError if it is damaged or has an unknown option.
     """
     path = Path(folder) / SETTINGS_FILE
     if not path.is_file():
@@ -170,8 +172,10 @@ def read_advice(folder: Path, script: str) -> dict[str, Any]:
 
 
 def defaults(script: str, advice: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Name -> default of each of a command's options, checked: config_example.py's, on top of them those of `advice`
-    (see read_advice), on top of both what the user's config.py has changed. Raises: UserError."""
+    """Name -> default of each of a command's options, checked. Raises: UserError.
+
+    A setting that config.py changes wins over `advice` (see read_advice), which wins over config_example.py.
+    """
     settings, known = read_settings(), read_example()
     values = {}
     for name, field in fields_of(script).items():
@@ -190,19 +194,15 @@ def defaults(script: str, advice: Mapping[str, Any] | None = None) -> dict[str, 
 
 
 def build_parser(script: str, description: str, without: Sequence[str] = (), prog: str = "") -> argparse.ArgumentParser:
-    """A parser with one flag per field but those of `without`; flags that are not given stay out of the namespace."""
+    """A parser with one flag per field except `without`. Flags that are not given are absent from its result."""
     parser = OneLineParser(prog=prog or f"{script}.py", description=description)
-    found = defaults(script)
-    for name, field in fields_of(script).items():
-        if name in without:
-            continue
-        newest = {"nargs": "?", "const": NEWEST, "metavar": "RUN"} if name == "resume" else {}
-        add_flag(parser, name, with_default(field, found.get(name)), **newest)
+    found, fields = defaults(script), fields_of(script)
+    add_flags(parser, {name: with_default(fields[name], found.get(name)) for name in fields if name not in without})
     return parser
 
 
 def with_default(field: dataclasses.Field, value: Any) -> dataclasses.Field:
-    """The field with another default, for its help."""
+    """The field with another default, which its help shows."""
     if value is None:
         return field
     changed = dataclasses.field(default=value, metadata=field.metadata)
@@ -211,12 +211,12 @@ def with_default(field: dataclasses.Field, value: Any) -> dataclasses.Field:
 
 
 def parse_args(script: str, description: str, argv: Sequence[str] | None = None) -> dict[str, Any]:
-    """What the user gave, nothing filled in."""
+    """The flags that the user gave, without defaults."""
     return vars(build_parser(script, description).parse_args(argv))
 
 
 def one_option(script: str, given: Mapping[str, Any], name: str) -> Any:
-    """The value of an option whatever the others are: where data, checkpoints and runs lie. Raises: UserError."""
+    """The value of one option, before the others can be checked. Raises: UserError."""
     value = given[name] if name in given else defaults(script).get(name, "")
     return check_value(f"--{name}", fields_of(script)[name], value)
 
@@ -224,16 +224,16 @@ def one_option(script: str, given: Mapping[str, Any], name: str) -> Any:
 def make_options(
     script: str, given: Mapping[str, Any], advice: Mapping[str, Any] | None = None
 ) -> TrainOptions | RenderOptions:
-    """Validated options of a command: the defaults (see there) with `given` on top. Raises: UserError."""
+    """Validated options of a command: `defaults`, replaced by `given`. Raises: UserError."""
     fields = fields_of(script)
     for name in given:
         if name not in fields:
             raise UserError(f"--{name}: {script}.py has no such option (see --help)")
     wanted = {**defaults(script, advice), **given}
-    values = {name: check_value(f"--{name}", fields[name], value) for name, value in wanted.items()}
+    values = check_values(fields, wanted)
     if script not in SCRIPTS:
         return RenderOptions(**values)
-    if script == "train_texture":  # what it has no flags for
+    if script == "train_texture":  # see WITHOUT
         values.update(texture_dim=3, view_direction=False, scale_augmentation=False)
     options = TrainOptions(**values)
     numbers(options.betas, "--betas", 2, below=1.0)

@@ -1,4 +1,4 @@
-"""report.html of a run: scores, the comparison strip, the texture and the course of the training, in one file."""
+"""report.html of a run: scores, the comparison strip, training curves, the texture and the options, in one file."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MARGIN = 60
 
 
 def chart(title: str, epochs: Sequence[float], values: Sequence[float | None], unit: str) -> str:
-    """An SVG line over the epochs; '' for fewer than two values."""
+    """A line chart over the epochs as SVG; '' for fewer than two values."""
     points = [(epoch, value) for epoch, value in zip(epochs, values) if value is not None]
     if len(points) < 2:
         return ""
@@ -49,14 +49,14 @@ def chart(title: str, epochs: Sequence[float], values: Sequence[float | None], u
 
 
 def picture(pixels: np.ndarray, caption: str) -> str:
-    """(H, W, 3) uint8 as a figure that carries its own PNG."""
+    """(H, W, 3) uint8 as a figure with the PNG inside."""
     data = base64.b64encode(encode_png(np.ascontiguousarray(pixels))).decode("ascii")
     text = escape(caption)
     return f'<figure><img src="data:image/png;base64,{data}" alt="{text}"><figcaption>{text}</figcaption></figure>'
 
 
 def table(rows: Sequence[tuple[str, str]]) -> str:
-    """Two columns: what, and how much."""
+    """Rows of a name and a value as an HTML table."""
     return (
         "<table>"
         + "".join(f'<tr><td>{escape(a)}</td><td class="number">{escape(b)}</td></tr>' for a, b in rows)
@@ -75,7 +75,7 @@ def write_page(path: Path, report: Mapping[str, Any], strip: np.ndarray | None, 
     """Write the page atomically.
 
     Args:
-        report: what report.json holds. strip: the comparison; None without held-out frames. texture: its colours.
+        report: content of report.json. strip: the comparison; None without held-out frames. texture: its colours.
     """
     history = report["history"]
     epochs = [entry["epoch"] for entry in history]

@@ -17,8 +17,8 @@ from metrics.pictures import error_image
 COLUMNS = ("truth", "RGB texture", "ours", "error x4")
 ERROR_GAIN = 4.0
 ROWS = 4  # views of a strip
-TILE = (128, 512)  # smallest and largest longer side of a view on it
-HEADER = 16  # pixels, of the line with the names
+TILE = (128, 512)  # pixels: smallest and largest size of a view's longer side
+HEADER = 16  # pixels: height of the line with the names
 
 
 def strip_row(view: View) -> np.ndarray:
@@ -28,7 +28,7 @@ def strip_row(view: View) -> np.ndarray:
 
 
 def comparison(views: Sequence[View]) -> np.ndarray:
-    """(H, W, 3) uint8: strips of up to ROWS views under each other, with names above; larger where views are small."""
+    """(H, W, 3) uint8: the strips of up to ROWS views below each other, with names above, scaled to TILE."""
     rows = [strip_row(view) for view in views[:: max(1, len(views) // ROWS)][:ROWS]]
     height = max(view.frame.size[0] for view in views)
     longest = max(max(view.frame.size) for view in views)

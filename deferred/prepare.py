@@ -9,25 +9,26 @@ Every option: python prepare.py --help.
 
 from __future__ import annotations
 
-if not __package__:
-    import rooted  # noqa: F401
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":  # imports begin at the repository's root, also where this is started as a file
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
 import common.before_torch  # isort: skip  # noqa: F401  # before torch
 
 import argparse
 import dataclasses
-import io
 import math
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
+from common.arrays import write_array
 from common.errors import Say, UserError, quote, run_command
 from common.events import progress_bar
 from common.files import make_folder, write_bytes, write_json
-from common.knobs import OneLineParser, add_flag, check_value, knob
+from common.knobs import OneLineParser, add_flags, check_values, knob
 from deferred.dataset.frames import FOLDERS, list_ids
 from deferred.meshes import TextureAlbedo, load_mesh, torus
 from deferred.options import SETTINGS_FILE, numbers
@@ -40,7 +41,7 @@ from metrics.pictures import display_pixels
 SAMPLE = Path(__file__).resolve().parent / "data" / "sample"
 PATHS = ("random", "orbit")
 SCENES = ("sphere", "torus")
-# What trains well on 120 views of 64x64 (docs/deferred.md): the original's rates are for 899 frames of a larger size.
+# Settings for the sample's 120 views of 64x64 (docs/deferred.md); the defaults are for 899 larger frames.
 _TEXTURE = {"texturew": 256, "textureh": 128}
 _SHORT = {"batch": 4, "lr": 0.01}
 ADVICE = {
@@ -52,48 +53,47 @@ ADVICE = {
 
 @dataclass(frozen=True)
 class PrepareOptions:
-    """What to render. Field order is the order of `--help`; the defaults are the sample.
+    """What to render. Field order is the order of `--help`; the defaults render the sample.
 
-    Its light, colours and views were chosen so that simple methods get what the project's specification says of them
+    Light, colours and views of the sample were chosen so that the baselines score what the specification gives for them
     (docs/deferred.md).
     """
 
     out: str = knob("", "folder that receives frame/, uv/ and extrinsics/; empty: the sample's", unit="path")
-    scene: str = knob("sphere", "object that comes with the tool", choices=SCENES)
-    mesh: str = knob("", "instead of it a mesh with uv coordinates: .obj, .glb, .ply...", unit="path")
+    scene: str = knob("sphere", "built-in object", choices=SCENES)
+    mesh: str = knob("", "in its place a mesh with uv coordinates: .obj, .glb, .ply...", unit="path")
     texture: str = knob("", "image for the mesh; empty: its own", unit="path")
-    frames: int = knob(140, "views", low=1, high=100_000)
-    width: int = knob(64, "of a view", unit="pixels", low=1, high=8192)
-    height: int = knob(64, "of a view", unit="pixels", low=1, high=8192)
+    frames: int = knob(140, "number of views", low=1, high=100_000)
+    width: int = knob(64, "width of a view", unit="pixels", low=1, high=8192)
+    height: int = knob(64, "height of a view", unit="pixels", low=1, high=8192)
     path: str = knob("random", "random: views from anywhere; orbit: around the object", choices=PATHS)
-    turns: float = knob(1.0, "of an orbit", low=-1000.0, high=1000.0)
-    elevation: str = knob("-11.5, 68.8", "lowest and highest place of the camera above the horizon", unit="degrees")
+    turns: float = knob(1.0, "turns of an orbit", low=-1000.0, high=1000.0)
+    elevation: str = knob("-11.5, 68.8", "lowest and highest elevation of the camera", unit="degrees")
     distance: float = knob(3.0, "of the camera from the centre", unit="radii of the object", low=1.01, high=1000.0)
     fov: float = knob(45.0, "field of view along the height", unit="degrees", low=1.0, high=160.0)
-    light: str = knob("0.3, 0.9, 0.2", "direction to the light: x, y, z; y is up")
+    light: str = knob("0.3, 0.9, 0.2", "direction to the light: x, y, z, with y up")
     ambient: float = knob(0.25, "light from everywhere", low=0.0, high=10.0)
     diffuse: float = knob(0.65, "light of the matte part", low=0.0, high=10.0)
     specular: float = knob(0.5, "light of the glossy part", low=0.0, high=10.0)
-    exponent: float = knob(4.0, "Phong's; higher is sharper", low=0.5, high=10_000.0)
+    exponent: float = knob(4.0, "Phong exponent; higher is sharper", low=0.5, high=10_000.0)
     per_pixel: bool = knob(False, "directions for each pixel instead of one for the view")
-    caster: str = knob("auto", "of meshes; auto: embree where it is installed", choices=CASTERS)
-    seed: int = knob(1, "of random views", low=0, high=2**31)
+    caster: str = knob("auto", "ray caster for meshes; auto: embree if it is installed", choices=CASTERS)
+    seed: int = knob(1, "of random numbers: the views", low=0, high=2**31)
 
 
 FIELDS = {field.name: field for field in dataclasses.fields(PrepareOptions)}
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """A parser with one flag per field; flags that are not given stay out of the namespace."""
+    """A parser with one flag per field. Flags that are not given are absent from its result."""
     parser = OneLineParser(prog="prepare.py", description="Render frames, uv maps and directions of an object.")
-    for name, field in FIELDS.items():
-        add_flag(parser, name, field)
+    add_flags(parser, FIELDS)
     return parser
 
 
 def make_options(given: Mapping[str, object]) -> PrepareOptions:
     """Validated options. Raises: UserError."""
-    options = PrepareOptions(**{name: check_value(f"--{name}", FIELDS[name], value) for name, value in given.items()})
+    options = PrepareOptions(**check_values(FIELDS, given))
     if options.texture and not options.mesh:
         raise UserError(
             "--texture: expected --mesh beside it, found none; the built-in scenes have colours of their own"
@@ -160,27 +160,20 @@ def prepare(options: PrepareOptions, folder: Path, say: Say = print) -> None:
     if options == PrepareOptions(**same):
         write_json(folder / SETTINGS_FILE, ADVICE)
     elif (folder / SETTINGS_FILE).is_file():
-        say(f"note: {quote(folder / SETTINGS_FILE)} is of before, and training takes its settings from it")
+        say(f"note: {quote(folder / SETTINGS_FILE)} is from earlier views, and training takes its settings from it")
     others = [number for number in list_ids(folder) if number >= options.frames]
     if others:
-        say(f"note: {quote(folder)} also holds {len(others)} views of before, from {id_name(others[0])} on")
+        say(f"note: {quote(folder)} also holds {len(others)} earlier views, from {id_name(others[0])} on")
     share = covered / (options.frames * options.height * options.width)
     say(f"{options.frames} views of {options.width}x{options.height} in {quote(folder)}, {share:.0%} of the pixels on "
         "the object")  # fmt: skip
 
 
-def write_array(path: Path, array: np.ndarray) -> None:
-    """Write a .npy file atomically."""
-    stream = io.BytesIO()
-    np.save(stream, array, allow_pickle=False)
-    write_bytes(path, stream.getvalue())
-
-
 def data_folder(given: str, say: Say = print) -> Path:
-    """The folder of --data; for '' the sample, rendered if it is not there."""
+    """The folder of --data; '': that of the sample, which is rendered at the first call."""
     if given:
         return Path(given)
-    if not (SAMPLE / SETTINGS_FILE).is_file():  # the last one written
+    if not (SAMPLE / SETTINGS_FILE).is_file():  # the last file that prepare writes
         say(f"rendering the sample into {quote(SAMPLE)}")
         prepare(PrepareOptions(), SAMPLE, say)
     return SAMPLE

@@ -1,4 +1,4 @@
-"""The first triangle of a mesh that each ray of a camera meets: with Embree where it is installed, else with numpy."""
+"""Casts rays at meshes: finds the first triangle that each ray of a camera hits, with Embree or with numpy."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from deferred.meshes import ADVICE, Mesh
 from deferred.scene import Camera, Hits
 
 CASTERS = ("auto", "embree", "own")
-CANDIDATES = 1 << 20  # pairs of a ray and a triangle that are looked at together; some 200 MB
-EDGE = 1e-9  # of barycentric coordinates: a ray through a shared edge must not pass between two triangles
+CANDIDATES = 1 << 20  # pairs of a ray and a triangle that are tested together; some 200 MB
+EDGE = 1e-9  # tolerance of barycentric coordinates: no ray may pass between two triangles that share an edge
 
 
 class MeshGeometry:
-    """A mesh that can be traced.
+    """A mesh as a Geometry.
 
-    caster: embree, own, or auto for embree where it can be imported. Both give the same hits; Embree's is for meshes of
-    many triangles. Raises: UserError for embree where it cannot.
+    caster: embree, own (numpy), or auto: embree if it can be imported. Both find the same hits; Embree is faster for
+    many triangles. Raises: UserError for embree if it is not installed.
     """
 
     def __init__(self, mesh: Mesh, caster: str = "auto"):
@@ -59,7 +59,7 @@ class MeshGeometry:
         normals = blended(self.mesh.normals)
         normals /= np.linalg.norm(normals, axis=1, keepdims=True).clip(1e-12, None)
         uv = blended(self.mesh.uv)
-        outside = (uv < 0) | (uv > 1)  # a texture that repeats; its own border at 1 stays where it is
+        outside = (uv < 0) | (uv > 1)  # uv beyond the texture repeat it; a border at exactly 1 stays
         uv[outside] %= 1.0
         found = [np.full((*mask.shape, size), np.nan) for size in (2, 3, 3)]
         for array, values in zip(found, (uv, camera.position + distance[:, None] * rays, normals)):
@@ -68,11 +68,12 @@ class MeshGeometry:
 
 
 def intersect(corners: np.ndarray, origin: np.ndarray, rays: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Distance (N,) and barycentric coordinates (N, 3) where rays meet the planes of triangles (Möller and Trumbore
-    1997); NaN or infinite where they are parallel.
+    """Distance (N,) and barycentric coordinates (N, 3) where rays hit the planes of triangles; not finite if parallel.
+
+    Source: Möller and Trumbore 1997.
 
     Args:
-        corners: (N, 3, 3), of the triangle of each ray. rays: (N, 3).
+        corners: (N, 3, 3), the triangle of each ray. rays: (N, 3).
     """
     first, second = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
     p = np.cross(rays, second)
@@ -87,16 +88,16 @@ def intersect(corners: np.ndarray, origin: np.ndarray, rays: np.ndarray) -> tupl
 
 
 def first_triangles(mesh: Mesh, camera: Camera) -> np.ndarray:
-    """(H, W) int64: the triangle that each pixel's ray meets first, -1 for none.
+    """(H, W) int64: the triangle that each pixel's ray hits first, -1 for none.
 
-    Each triangle is tried by the rays of the pixels in its bounding box on the image. The whole mesh must be in front
-    of the camera.
+    Each triangle is tested against the pixels in its bounding box on the image. The whole mesh must be in front of the
+    camera.
     """
     right, up, back = camera.axes
     local = (mesh.vertices - camera.position) @ np.stack([right, up, -back], axis=1)
     x = camera.focal * local[:, 0] / local[:, 2] + 0.5 * camera.width
     y = 0.5 * camera.height - camera.focal * local[:, 1] / local[:, 2]
-    boxes = []  # first and last pixel + 1 whose centre may be inside, for each axis
+    boxes = []  # for each axis: the first pixel whose centre may be inside, and the last one + 1
     for place, size in ((x, camera.width), (y, camera.height)):
         of_triangle = place[mesh.triangles]
         boxes.append(np.floor(of_triangle.min(axis=1) - 0.5).astype(np.int64).clip(0, size))
@@ -118,7 +119,7 @@ def first_triangles(mesh: Mesh, camera: Camera) -> np.ndarray:
         distance, weights = intersect(mesh.vertices[mesh.triangles[triangle]], camera.position, rays[pixel])
         inside = (weights >= -EDGE).all(axis=1) & (distance > 0)
         triangle, pixel, distance = triangle[inside], pixel[inside], distance[inside]
-        order = np.argsort(-distance, kind="stable")  # of several that write to a pixel the last, the nearest, stays
+        order = np.argsort(-distance, kind="stable")  # the nearest last: a pixel keeps its last write
         triangle, pixel, distance = triangle[order], pixel[order], distance[order]
         best, chosen = np.full(depth.size, np.inf), np.full(depth.size, -1, np.int64)
         best[pixel], chosen[pixel] = distance, triangle

@@ -8,11 +8,13 @@ Every option: python render.py --help, or options.py; defaults: config.py, else 
 
 from __future__ import annotations
 
-if not __package__:
-    import rooted  # noqa: F401
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":  # imports begin at the repository's root, also where this is started as a file
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
 import common.before_torch  # isort: skip  # noqa: F401  # before torch
 
-import sys
 from collections.abc import Sequence
 
 from common.device import choose_device
@@ -20,12 +22,10 @@ from common.errors import UserError, quote, run_command
 from deferred.options import make_options, parse_args
 from deferred.rendering import load_model, render
 
-DESCRIPTION = "Render views with a texture and its U-Net, as images or as a video."
-
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; see --help. Returns the exit code."""
-    options = make_options("render", parse_args("render", DESCRIPTION, argv))
+    options = make_options("render", parse_args("render", __doc__.splitlines()[0], argv))
     model, path = load_model(options, ("train", "train_unet"))
     if model.unet is None:
         raise UserError(f"--load {quote(path)}: expected a texture with a U-Net, found a texture alone; render it with "

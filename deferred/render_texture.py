@@ -8,13 +8,14 @@ Every option: python render_texture.py --help, or options.py; defaults: config.p
 
 from __future__ import annotations
 
-if not __package__:
-    import rooted  # noqa: F401
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":  # imports begin at the repository's root, also where this is started as a file
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
 import common.before_torch  # isort: skip  # noqa: F401  # before torch
 
-import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -27,11 +28,9 @@ from deferred.options import SCRIPTS, make_options, parse_args
 from deferred.rendering import load_model, render
 from maps.images import IMAGE_SUFFIXES, read_image
 
-DESCRIPTION = "Render views with a texture alone: the colours of a neural texture, or an RGB image."
-
 
 def image_texture(path: Path) -> NeuralRenderer:
-    """An RGB image as a texture of one level. Raises: UserError."""
+    """A model whose texture is an RGB image, of one level and without a U-Net. Raises: UserError."""
     pixels = read_image(path).pixels
     if pixels.dtype == np.uint16:
         pixels = pixels.astype(np.float32) / np.float32(65535)
@@ -47,7 +46,7 @@ def image_texture(path: Path) -> NeuralRenderer:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; see --help. Returns the exit code."""
-    options = make_options("render_texture", parse_args("render_texture", DESCRIPTION, argv))
+    options = make_options("render_texture", parse_args("render_texture", __doc__.splitlines()[0], argv))
     if Path(options.load).suffix.lower() in IMAGE_SUFFIXES:
         model = image_texture(Path(options.load))
     else:

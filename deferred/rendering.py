@@ -1,4 +1,4 @@
-"""What render.py and render_texture.py share: from flags to image files or a video."""
+"""Shared by render.py and render_texture.py: renders views into image files or a video."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ VIDEO = "render.mp4"
 
 
 def load_model(options: RenderOptions, scripts: tuple[str, ...]) -> tuple[NeuralRenderer, Path]:
-    """The model behind --load, and its file. Raises: UserError."""
+    """The model of --load, and its file. Raises: UserError."""
     loaded = checkpoints.load(checkpoints.find_checkpoint(options.load, Path(options.checkpoint), scripts))
     return loaded.model.eval(), loaded.path
 

@@ -1,4 +1,4 @@
-"""Views of an object: cameras, light, and the image, uv map and directions that a camera sees."""
+"""Renders views of an object, with image, uv map and directions: cameras, light, and the built-in sphere."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Albedo = Callable[[np.ndarray], np.ndarray]  # (N, 2) uv -> (N, 3) colours in [0
 
 @dataclass(frozen=True)
 class Hits:
-    """What the rays of a view meet: (H, W, ...) float64 arrays, NaN where they meet nothing.
+    """What the rays of a view hit: (H, W, ...) float64 arrays, NaN where a ray hits nothing.
 
     uv: (H, W, 2) in [0, 1]; points, normals: (H, W, 3), the normals of unit length.
     """
@@ -25,7 +25,7 @@ class Hits:
 
 
 class Geometry(Protocol):
-    """An object around the origin, of radius 1 at most."""
+    """An object inside the unit sphere."""
 
     def trace(self, camera: Camera) -> Hits: ...
 
@@ -44,7 +44,7 @@ class Camera:
 
     @property
     def axes(self) -> np.ndarray:
-        """(3, 3) rows: right, up, and back to the camera; unit vectors in the world."""
+        """(3, 3): rows are the unit vectors right, up and backwards (from the origin to the camera)."""
         back = self.position / np.linalg.norm(self.position)
         helper = np.array([0.0, 0.0, 1.0]) if abs(back[1]) > 0.9999 else np.array([0.0, 1.0, 0.0])
         right = np.cross(helper, back)
@@ -53,7 +53,7 @@ class Camera:
 
     @property
     def focal(self) -> float:
-        """Pixels from the pinhole to the image."""
+        """Focal length in pixels."""
         return 0.5 * self.height / math.tan(0.5 * self.fov)
 
     def rays(self) -> np.ndarray:
@@ -90,8 +90,10 @@ class Light:
 def render_view(
     geometry: Geometry, albedo: Albedo, light: Light, camera: Camera
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Image (H, W, 3) in [0, 1], black where nothing is; uv (H, W, 2) float32, NaN there; and the unit vectors from
-    the surface to the camera (H, W, 3) float32, NaN there."""
+    """Image (H, W, 3) in [0, 1], uv (H, W, 2) float32, unit vectors from the surface to the camera (H, W, 3) float32.
+
+    Off the surface the image is black, and uv and vectors are NaN.
+    """
     hits = geometry.trace(camera)
     mask = np.isfinite(hits.uv[..., 0])
     to_camera = camera.position - hits.points
@@ -109,7 +111,7 @@ def camera_positions(
 ) -> Iterator[np.ndarray]:
     """(3,) positions at `distance` from the origin.
 
-    random: azimuth and elevation anywhere; orbit: `turns` around the object, up and down between the elevations once.
+    path: "random" draws azimuth and elevation; "orbit" makes `turns` around the object while rising and sinking once.
 
     Args:
         elevations: lowest and highest, in radians above the horizon.

@@ -1,4 +1,4 @@
-"""The learning rates of a run: groups of parameters, and how their rates go over the epochs."""
+"""Optimiser groups and their learning rates over the epochs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch
 from deferred.model.renderer import NeuralRenderer
 from deferred.options import TrainOptions, numbers
 
-UNET_SHARE = 0.1  # of the texture's rate, where both are trained
+UNET_SHARE = 0.1  # of the texture's learning rate, if both are trained
 # Warm-up epochs, then (first epoch, factor): the original's schedules.
 SCHEDULES = {
     "train": (5, ((6, 1.0), (50, 0.1), (100, 0.01))),
@@ -17,27 +17,27 @@ SCHEDULES = {
 
 
 def rate_factor(script: str, epoch: int) -> float:
-    """What every group's own rate is multiplied by in an epoch; epochs count from 1."""
+    """The factor of all learning rates in an epoch; epochs count from 1."""
     warm_up, steps = SCHEDULES[script]
     if epoch <= warm_up:
         return epoch / warm_up
     return next(factor for first, factor in reversed(steps) if epoch >= first)
 
 
-# What a texture has to be able to move by, colours of 0 to 1: with the sample as it was at first, whose closed form had
-# 20 dB, train_texture.py ended at 9.7 dB with 0.16, at 12.7 with 0.9, 16.6 with 1.6 and 19.3 with 4.2.
+# The distance (see `reach`) that a texture needs to learn colours of 0 to 1. Measured on a version of the sample whose
+# closed form had 20 dB: train_texture.py ended at 9.7 dB with 0.16, 12.7 with 0.9, 16.6 with 1.6 and 19.3 with 4.2.
 REACH = 3.0
 
 
 def reach(script: str, lr: float, steps_per_epoch: int, epochs: int, levels: int) -> float:
-    """How far a texel's value can move in a run: Adam moves each level by about the rate in a step at the most."""
+    """The distance that a texel's value can move in a run: an Adam step moves each level by about its rate."""
     return lr * steps_per_epoch * levels * sum(rate_factor(script, epoch) for epoch in range(1, epochs + 1))
 
 
 def make_optimiser(script: str, model: NeuralRenderer, options: TrainOptions) -> torch.optim.Adam:
-    """Adam with one group per texture level, each with its weight decay, and one for the U-Net.
+    """Adam with a group per texture level, each with its weight decay, and one for the U-Net.
 
-    A texture without a pyramid is a coarsest level, with the last of the weight decays.
+    A texture without a pyramid counts as the coarsest level and has the last weight decay.
     """
     betas = numbers(options.betas, "--betas", 2, below=1.0)
     groups = []
@@ -56,7 +56,7 @@ def make_optimiser(script: str, model: NeuralRenderer, options: TrainOptions) ->
 
 
 def set_rates(optimiser: torch.optim.Optimizer, factor: float) -> dict[str, float]:
-    """Give every group `factor` times its own rate; returns the rates by group, one for the whole texture."""
+    """Set every group to `factor` times its initial rate. Returns: the rates of "texture" and "unet"."""
     rates = {}
     for group in optimiser.param_groups:
         group["lr"] = factor * group["initial_lr"]

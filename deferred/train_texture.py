@@ -8,11 +8,13 @@ Every option: python train_texture.py --help, or options.py; defaults: config.py
 
 from __future__ import annotations
 
-if not __package__:
-    import rooted  # noqa: F401
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":  # imports begin at the repository's root, also where this is started as a file
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
 import common.before_torch  # isort: skip  # noqa: F401  # before torch
 
-import sys
 from collections.abc import Sequence
 
 from common.errors import run_command
@@ -22,10 +24,7 @@ from deferred.training import train
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; see --help. Returns the exit code."""
-    return train(
-        "train_texture",
-        parse_args("train_texture", "Train a colour texture alone, of 3 channels, on the frames of a scene.", argv),
-    )
+    return train("train_texture", parse_args("train_texture", __doc__.splitlines()[0], argv))
 
 
 if __name__ == "__main__":

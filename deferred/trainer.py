@@ -1,4 +1,4 @@
-"""The training loop of all three commands: batches, Adam with the schedule, validation, checkpoints, going on."""
+"""The training loop of all three commands: batches, Adam with the schedule, validation, checkpoints, resuming."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ from deferred.schedule import make_optimiser, rate_factor, set_rates
 from deferred.util import masked_l1
 from maps.images import encode_png
 
-SAVE_SECONDS = 300.0  # between the ends of two epochs that a killed run can go on from
-PICTURES = 10  # times in a run that images go to TensorBoard
+SAVE_SECONDS = 300.0  # after which the end of an epoch is saved, for a run that is killed
+PICTURES = 10  # images in TensorBoard over a run
 LOSSES = ("total", "texture", "render")
 
 
@@ -38,8 +38,8 @@ class Trainer:
     """Trains one model.
 
     Args:
-        script: train (texture and U-Net), train_texture, or train_unet (the texture stays as it is).
-        held_out: frames for validation, None for none.
+        script: train (texture and U-Net), train_texture, or train_unet (the texture is frozen).
+        held_out: frames for validation, if any.
     """
 
     def __init__(
@@ -56,18 +56,18 @@ class Trainer:
         smallest = [min(size[axis] for size in frames.sizes.values()) for axis in (0, 1)]
         self.crop = (min(options.croph, smallest[0]), min(options.cropw, smallest[1]))
         self.steps_per_epoch = -(-len(frames) // options.batch)
-        self.epoch, self.step, self.images, self.seconds = 0, 0, options.load_step, 0.0  # epochs: those that are over
-        self.left: list[int] = []  # frames of an epoch that was begun
-        self.sums = [0.0, 0.0, 0.0, 0]  # of its losses, and of their number
-        self.history: list[dict[str, Any]] = []  # one entry an epoch
+        self.epoch, self.step, self.images, self.seconds = 0, 0, options.load_step, 0.0  # epoch: completed ones
+        self.left: list[int] = []  # frames that the current epoch has not seen yet
+        self.sums = [0.0, 0.0, 0.0, 0]  # sums of the epoch's LOSSES, and their number
+        self.history: list[dict[str, Any]] = []  # one entry per epoch
 
     # --- the loop ----------------------------------------------------------------------------------------------
 
     def train(self, run: Path, events: EventFile, stop: StopRequest | None = None, quiet: bool = False,
               on_epoch: Callable[[dict[str, Any]], None] | None = None) -> bool:  # fmt: skip
-        """Train to the last epoch, or until `stop` asks to; the state is saved in `run` either way.
+        """Train to the last epoch or until a stop is requested; either way the state is saved in `run`.
 
-        on_epoch: called with the entry of `history` when an epoch is over.
+        on_epoch: called after each epoch with its entry of `history`.
         Returns: whether the end was reached.
         """
         started, before = time.perf_counter(), self.seconds
@@ -99,7 +99,7 @@ class Trainer:
         return True
 
     def _begin_epoch(self) -> None:
-        """Shuffle the frames, unless an epoch is under way."""
+        """Shuffle the frames, unless an epoch was interrupted."""
         if not self.left:
             self.left = self.random.permutation(self.frames.ids).tolist()
             self.sums = [0.0, 0.0, 0.0, 0]
@@ -122,7 +122,7 @@ class Trainer:
         self.sums = [*(a + b for a, b in zip(self.sums, values)), self.sums[3] + 1]
 
     def losses(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Total, of the texture's colour, of the U-Net's image: mean absolute errors where there is a surface."""
+        """LOSSES of a batch: mean absolute errors, on the surface, of the texture's colour and of the U-Net's image."""
         colour, image = self.model(batch.uv, batch.direction, batch.mask)
         nothing = torch.zeros((), device=self.device)
         texture = nothing if self.script == "train_unet" else masked_l1(colour, batch.image, batch.mask)
@@ -150,7 +150,7 @@ class Trainer:
 
     @torch.no_grad()
     def validate(self) -> dict[str, float | None]:
-        """Scores of the held-out frames, see evaluation.score; None each without such frames."""
+        """Scores of the held-out frames, see evaluation.score; None for each score without such frames."""
         if self.held_out is None:
             return {"psnr": None, "psnr_texture": None, "ssim": None}
         return score(list(render_views(self.model, self.held_out, self.options.batch, self.device)))
@@ -165,7 +165,7 @@ class Trainer:
     # --- files -------------------------------------------------------------------------------------------------
 
     def save(self, path: Path) -> None:
-        """Write a checkpoint with everything to go on with."""
+        """Write a checkpoint with the state to resume from."""
         cuda = torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None
         training = {
             "optimiser": self.optimiser.state_dict(),
@@ -182,7 +182,7 @@ class Trainer:
         return {name: value for name, value in config.items() if name in fields_of(self.script)}
 
     def resume(self, loaded: checkpoints.Loaded) -> None:
-        """Go on where a checkpoint was written. Raises: UserError when it is not of this run."""
+        """Restore the state of a checkpoint. Raises: UserError if it is not of this run."""
         training = loaded.training
         try:
             if list(training["ids"]) != self.frames.ids:
@@ -196,7 +196,7 @@ class Trainer:
                 torch.cuda.set_rng_state(training["generators"]["cuda"], self.device)
             self.left = [int(number) for number in training["left"]]
             if not set(self.left) <= set(self.frames.ids):
-                raise ValueError("frames that there are not")
+                raise ValueError("unknown frames")
             self.sums = [*map(float, training["sums"][:3]), int(training["sums"][3])]
             self.history, self.seconds = list(parse_json(training["history"])), float(training["seconds"])
         except (LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:

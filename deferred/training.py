@@ -1,4 +1,4 @@
-"""What the three training commands share: from flags to a run with a report."""
+"""Shared by the three training commands: makes the run that the flags describe, trains it, and reports."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ REPORT, PAGE, STRIP, TEXTURE = "report.json", "report.html", "comparison.png", "
 
 
 def train(script: str, given: Mapping[str, Any], say: Say = print, quiet: bool = False) -> int:
-    """Train, report and return the exit code. `script`: see Trainer; `given`: the flags that were given."""
+    """Train and report. script: see Trainer; given: the flags that the user gave. Returns: the exit code."""
     options, loaded = start_options(script, given, say)
     device = choose_device(options.device)
     trainer = make_trainer(script, options, loaded, device, say)
@@ -69,7 +69,7 @@ def train(script: str, given: Mapping[str, Any], say: Say = print, quiet: bool =
 
 
 def progress(epochs: int, say: Say) -> Callable[[Mapping[str, Any]], None]:
-    """Says how far a run is, ten times: for those who see no bar."""
+    """A callback that reports the progress of a run ten times, for terminals without a progress bar."""
 
     def tell(entry: Mapping[str, Any]) -> None:
         if entry["epoch"] % max(1, epochs // 10) == 0:
@@ -80,8 +80,8 @@ def progress(epochs: int, say: Say) -> Callable[[Mapping[str, Any]], None]:
 
 
 def options_for(script: str, given: Mapping[str, Any], say: Say = print) -> TrainOptions:
-    """The options of a new run, with what settings.json of its data says for those that were not given; the sample is
-    rendered where it is wanted and not there. Raises: UserError."""
+    """The options of a new run, with the settings that its data folder recommends. The sample is rendered if it is
+    missing. Raises: UserError."""
     folder = data_folder(one_option(script, given, "data"), say)
     advice = read_advice(folder, script)
     options = make_options(script, given, advice)
@@ -96,7 +96,7 @@ def options_for(script: str, given: Mapping[str, Any], say: Say = print) -> Trai
 def start_options(
     script: str, given: Mapping[str, Any], say: Say = print
 ) -> tuple[TrainOptions, checkpoints.Loaded | None]:
-    """The options of a run, and the checkpoint that it begins with or goes on from. Raises: UserError."""
+    """The options of a run, and the checkpoint of --load or --resume. Raises: UserError."""
     parent, resumed = (Path(one_option(script, given, "checkpoint")), one_option(script, given, "resume"))
     if resumed:
         wanted = "" if resumed == NEWEST else resumed
@@ -134,7 +134,10 @@ def make_trainer(script: str, options: TrainOptions, loaded, device: torch.devic
 
 
 def start_model(script: str, options: TrainOptions, loaded: checkpoints.Loaded | None) -> NeuralRenderer:
-    """A new model, or one with what a checkpoint has. Raises: UserError where that does not fit the flags."""
+    """A new model, or that of a checkpoint, or a new one with the checkpoint's colours.
+
+    Raises: UserError if the checkpoint does not fit the flags.
+    """
     width = 0 if script == "train_texture" else options.unet_width
     form = Form(
         options.texture_dim, options.textureh, options.texturew, options.use_pyramid, options.view_direction, width
@@ -142,7 +145,7 @@ def start_model(script: str, options: TrainOptions, loaded: checkpoints.Loaded |
     if loaded is None:
         return new_renderer(form, options.seed)
     own = loaded.model.form
-    if script == "train_unet":  # the texture is as it is
+    if script == "train_unet":  # the texture is frozen
         form = dataclasses.replace(form, textureh=own.textureh, texturew=own.texturew, use_pyramid=own.use_pyramid)
     if own == form:
         return loaded.model
@@ -164,7 +167,7 @@ def start_model(script: str, options: TrainOptions, loaded: checkpoints.Loaded |
 
 
 def describe(trainer: Trainer, run: Path) -> str:
-    """What was found and what will be trained."""
+    """Frames, model and training of a run as text for the terminal."""
     form, frames = trainer.model.form, trainer.frames
     sizes = sorted({f"{width}x{height}" for height, width in frames.sizes.values()})
     counts = [

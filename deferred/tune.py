@@ -3,34 +3,35 @@
     python tune.py --trials 6 --data D --epoch 20            (inside deferred/)
     python -m deferred.tune --trials 6 --data D --epoch 20   (in the repository's root)
 
-Takes every flag of train.py besides its own; those that are searched (--lr, --l2) are not among them. Trials that fall
-behind the median of those before are ended early. Writes tune.json, and the flags of the best trial to the screen.
+Takes the flags of train.py except those that it searches (--lr, --l2). Trials that fall behind the median of earlier
+ones are stopped. Writes tune.json and prints the flags of the best trial.
 """
 
 from __future__ import annotations
 
-if not __package__:
-    import rooted  # noqa: F401
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":  # imports begin at the repository's root, also where this is started as a file
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
 import common.before_torch  # isort: skip  # noqa: F401  # before torch
 
 import dataclasses
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from common.device import choose_device
 from common.errors import Say, UserError, quote, run_command
 from common.events import EventFile
 from common.files import make_folder, write_json
-from common.knobs import check_value, help_text, knob
+from common.knobs import add_flags, check_values, knob
 from common.stop import stop_signals
 from deferred.meshes import ADVICE
 from deferred.options import build_parser
 from deferred.training import make_trainer, options_for
 
-RATES = (1e-4, 3e-2)  # of the learning rate, evenly in its logarithm
+RATES = (1e-4, 3e-2)  # learning rates, searched on a logarithmic scale
 DECAYS = ("0.01, 0.001, 0.0001, 0", "0.001, 0.0001, 0.00001, 0", "0, 0, 0, 0")
 RESULT = "tune.json"
 SEARCHED = ("lr", "l2")
@@ -39,10 +40,10 @@ NOT_HERE = (*SEARCHED, "load", "load_step", "resume", "epoch_per_checkpoint")
 
 @dataclasses.dataclass(frozen=True)
 class TuneOptions:
-    """What the search has of its own."""
+    """Options of the search itself."""
 
-    trials: int = knob(6, "runs to make", low=1, high=10_000)
-    study: str = knob("", "database that keeps the trials: called again, the search goes on; empty: none", unit="path")
+    trials: int = knob(6, "training runs", low=1, high=10_000)
+    study: str = knob("", "database of the trials, with which a search can be continued; empty: none", unit="path")
 
 
 FIELDS = {field.name: field for field in dataclasses.fields(TuneOptions)}
@@ -58,7 +59,7 @@ def import_optuna() -> Any:
 
 
 def tune(own: TuneOptions, given: Mapping[str, Any], say: Say = print) -> dict[str, Any]:
-    """Run the search; returns what tune.json holds. Raises: UserError."""
+    """Run the search. Returns: the content of tune.json. Raises: UserError."""
     optuna = import_optuna()
     options = options_for("train", given, say)
     folder = Path(options.checkpoint)
@@ -113,10 +114,9 @@ def tune(own: TuneOptions, given: Mapping[str, Any], say: Say = print) -> dict[s
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; see --help. Returns the exit code."""
     parser = build_parser("train", __doc__.splitlines()[0], without=NOT_HERE, prog="tune.py")
-    for name, field in FIELDS.items():
-        parser.add_argument(f"--{name}", type=type(field.default), default=field.default, help=help_text(field))
+    add_flags(parser, FIELDS)
     given = vars(parser.parse_args(argv))
-    own = TuneOptions(**{name: check_value(f"--{name}", field, given.pop(name)) for name, field in FIELDS.items()})
+    own = TuneOptions(**check_values(FIELDS, {name: given.pop(name) for name in FIELDS if name in given}))
     tune(own, given)
     return 0
 

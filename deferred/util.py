@@ -1,4 +1,4 @@
-"""Useful procedures: ids and masked errors."""
+"""Frame ids as text, and errors over masked pixels."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ _RANGE = re.compile(r"(\d+)(?:\s*-\s*(\d+))?")
 
 
 def id_name(number: int) -> str:
-    """The name of a frame's files, without a suffix: 7 -> '0007'."""
+    """The name of a frame's files without suffix: 7 -> '0007'."""
     return f"{number:04d}"
 
 
 def parse_ids(text: str, flag: str) -> list[int]:
-    """'0-3, 7' -> [0, 1, 2, 3, 7]; the path of a text file with such lines stands for what is in it.
+    """'0-3, 7' -> [0, 1, 2, 3, 7]; also the path of a text file with such lines, in which # starts a comment.
 
-    Ids may be parted by commas, spaces or lines, and be written with zeros in front; each is taken once, in the order
-    given. In a file, what follows a # is a comment. Raises: UserError.
+    Ids are separated by commas, spaces or lines and may have leading zeros. Each is returned once, in the order given.
+    Raises: UserError.
     """
     source = flag
     if not re.fullmatch(r"[\d\s,\-]+", text):
@@ -67,13 +67,13 @@ def format_ids(ids: Sequence[int]) -> str:
 
 
 def masked_l1(image: torch.Tensor, target: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Mean absolute error of (B, C, H, W) images over the pixels of a (B, H, W) mask; 0 where it has none."""
+    """Mean absolute error of (B, C, H, W) images over the pixels of a (B, H, W) mask; 0 for an empty mask."""
     error = ((image - target).abs() * mask[:, None]).sum()
     return error / (mask.sum() * image.shape[1]).clamp_min(1)
 
 
 def surface_psnr(pairs: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> float:
-    """PSNR in dB of all pixels with a surface together.
+    """PSNR in dB over the surface pixels of all pairs together.
 
     pairs: (image, truth, mask) of each frame: (H, W, 3) uint8 twice and (H, W) bool.
     """

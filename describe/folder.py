@@ -1,7 +1,7 @@
-"""What exported files are, for a reader: `export.py --describe DIR`.
+"""`export.py --describe DIR`: the material, grids, decoder, rates and files of an export, printed and checked.
 
-With a manifest everything is told and every hash compared. Without one, as the ancestor project left its files (`info`
-and `network` in an npz, R8G8B8A8 textures of one level), as much as the files say themselves.
+With a manifest, every file is compared with its hash. Without one, as the ancestor project left its files, only what
+the headers of the DDS files and the npz say can be printed.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 from common.errors import Say, UserError, counted, one_line, quote, what_is_wrong
 from common.files import sha256_of
-from describe.bare_files import WORDS, bare_inputs, layout_of, least_inputs
+from describe.bare_files import bare_inputs, holds_words, least_inputs
 from formats.dds import DdsInfo, read_dds_info
 from formats.dds_layouts import grid_file_names, stored_bits
 from formats.manifest import (
@@ -35,13 +35,12 @@ from metrics.file_space import constant_listing
 from shape import GridSpec, ModelForm
 
 MAX_LISTED = 1000  # files of a folder
-MAX_CELL = 200  # characters; rows are filled up to the longest cell, so one of a megabyte would be in every row
+MAX_CELL = 200  # characters; all rows are padded to the longest cell, so one of a megabyte would multiply
 
 
 @dataclass
 class Description:
-    """lines: for a terminal. problems: one line for each thing that is not as the files themselves say; empty: all is
-    well."""
+    """lines: for a terminal. problems: one line for each contradiction between the files; empty when they agree."""
 
     lines: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
@@ -57,9 +56,9 @@ class Description:
 
 
 def describe_folder(folder: str | Path) -> Description:
-    """Describe the exported files in `folder`; sizes and hashes are compared where a manifest has them.
+    """Describe the exported files in `folder`; with a manifest, sizes and hashes are compared.
 
-    Raises: UserError when there is nothing of an export in it, or the manifest or the network cannot be read.
+    Raises: UserError when the folder has no exported files, or the manifest or the network cannot be read.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -127,11 +126,7 @@ def _span(what: str, first: int, last: int) -> str:
 
 def _grid_rows(manifest: Manifest) -> list[list[str]]:
     return [
-        [
-            *_shape_cells(index, grid),
-            grid.interpolation,
-            ", ".join(grid_file_names(index, grid, manifest.layout)),
-        ]
+        [*_shape_cells(index, grid), grid.interpolation, ", ".join(grid_file_names(index, grid, manifest.layout))]
         for index, grid in enumerate(manifest.form.grids)
     ]
 
@@ -156,7 +151,7 @@ def _decoder_rows(form: ModelForm) -> list[list[str]]:
     rows = [[_span("input", e["first"], e["first"] + e["count"] - 1), e["kind"]] for e in decoder_inputs(form)]
     rows.append(["layers", _layers(form.layer_sizes) + f" ({CHANNELS} of the outputs are used)"])
     rows.append(["between them", f"{activation}, without biases"])
-    rows.append(["weights", f"{_count(form.layer_sizes)} float32"])
+    rows.append(["weights", f"{form.n_weights} float32"])
     return rows
 
 
@@ -164,15 +159,10 @@ def _layers(sizes: Sequence[tuple[int, int]]) -> str:
     return " -> ".join(str(size) for size in [sizes[0][1], *(outputs for outputs, _ in sizes)])
 
 
-def _count(sizes: Sequence[tuple[int, int]]) -> int:
-    """Weights of layers of these (outputs, inputs)."""
-    return sum(outputs * inputs for outputs, inputs in sizes)
-
-
 def _rate_rows(manifest: Manifest) -> list[list[str]]:
     rates, form = manifest.rates, manifest.form
     words = sum(grid.n_texels * stored_bits(grid, manifest.layout) // 8 for grid in form.grids)
-    network = 4 * _count(form.layer_sizes)
+    network = 4 * form.n_weights
     return [
         ["LOD 0", f"{rates['bpp']:.3f} bpp: grids {rates['grids']:.3f}, network {rates['network']:.3f}"],
         ["all mips", f"{rates['all_mips']:.3f} bpp"],
@@ -219,14 +209,13 @@ def _dds_cells(info: DdsInfo) -> list[str]:
 
 def _compare_with_network(folder: Path, form: ModelForm, result: Description) -> None:
     """Add a problem when the npz describes another texture than the manifest does."""
-    if result.problems:  # they say it already, or there is nothing to compare
+    if result.problems:  # a damaged npz is one of them already
         return
     info, network = read_network(folder / NETWORK)
     if info_fields(info, str(folder / NETWORK)).grids != network_info(form).grids:
         result.problems.append(f"{NETWORK} describes other grids than {MANIFEST}")
-    n_weights = _count(form.layer_sizes)
-    if len(network) != n_weights:
-        result.problems.append(f"{NETWORK} holds {len(network)} weights, {MANIFEST} {n_weights}")
+    if len(network) != form.n_weights:
+        result.problems.append(f"{NETWORK} holds {len(network)} weights, {MANIFEST} {form.n_weights}")
 
 
 # --- without a manifest ----------------------------------------------------------------------------------------------
@@ -260,9 +249,8 @@ def _bare_grid_row(index: int, grid: GridInfo, infos: Mapping[str, DdsInfo], res
         result.problems.append(
             f"hash_grid_{index}.dds is {info.width} x {info.height}, info says {finest} x {finest}"
         )
-    if layout_of(info, grid) == WORDS:
+    if holds_words(info, grid):
         return [*row, "words, all levels" if info.mips == grid.n_levels else f"words, {counted(info.mips, 'level')}"]
-    # the ancestor: the finest level alone, a feature in each of four channels, its codes stretched to 0..255
     held = f"the first 4 of {grid.features}" if grid.features > 4 else f"all {grid.features}"
     return [*row, f"the finest level alone, {held} features, a channel each: the ancestor project's layout"]
 
@@ -273,11 +261,11 @@ def _bare_decoder_rows(info: NetworkInfo, n_weights: int, result: Description) -
     if inputs is None:
         result.problems.append(f"{NETWORK}: {n_weights} weights do not fit the {least} inputs and the layers in info")
         return [["layers", "do not fit the number of weights"]]
-    told = f"{waves} triangle waves, {features} features, LOD, ones"
+    kinds = f"{waves} triangle waves, {features} features, LOD, ones"
     if inputs != -(-least // 16) * 16:
-        told += ", and others that only a manifest can tell"
+        kinds += ", and others that only a manifest can tell"
     return [
-        ["inputs", f"{inputs}: {told}"],
+        ["inputs", f"{inputs}: {kinds}"],
         ["layers", _layers(info.layer_sizes(inputs)) + f" (of the outputs the first {CHANNELS} are used)"],
         ["weights", f"{n_weights} float32"],
     ]

@@ -1,7 +1,7 @@
-"""Exported files decoded with numpy alone, the plain way: the README's "decoder in words", a whole LOD at once.
+"""Exported files decoded with numpy alone, in the plainest way, a whole LOD at once.
 
-The other decoders go through model.NeuralTexture; this one starts from the DDS files and network_data.npz, and is what
-bench.decode compares them with and what bare_files decodes the ancestor project's files with.
+The other decoders start from a model.NeuralTexture, this one from the DDS files and network_data.npz: bench.decode
+compares them with it, and bare_files decodes the ancestor project's files with it.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from quantize import unpack_codes
 from shape import TEXEL_OFFSETS, DecoderSpec, GridSpec, ModelForm, aligned
 
 CHUNK = 1 << 15  # texels that are decoded at a time: some hundred bytes each
-# How a position in [0, 1) becomes one in grid texels. sampler: a GPU's, centres at half texels, addressing repeats. The
-# others are the ancestor's trainer, on tiny-cuda-nn's dense grid with its scale R - 1 and offset 0.5 (common_device.h,
-# pos_fract): vertex with uv on texel corners, aligned with positions moved so that they fall on uv * R.
+# From a uv in [0, 1) to a position in grid texels. sampler: as a GPU does, texel centres at + 0.5, repeating. The other
+# two are the ancestor's trainer, whose dense grid of tiny-cuda-nn has scale R - 1 and offset 0.5 (common_device.h,
+# pos_fract): vertex takes uv at texel corners, aligned moves positions so that they fall on uv * R.
 SAMPLINGS = ("sampler", "vertex", "aligned")
 OUTPUT_ACTIVATIONS = ("none", "leaky_relu", "hard_swish", "hard_gelu")
 
 
 @dataclass(frozen=True)
 class FileTexture:
-    """What the files hold, as numbers.
+    """The features and weights of exported files.
 
     grids: per grid its levels, the finest first, each (R, R, features) float32.
-    weights: matrices [out, in] float32; inputs that the others leave over are ones.
-    decoder: its waves and its activation; the widths are those of the weights.
-    learned: per grid whether the network gets its four texels; empty: none does.
+    weights: matrices [out, in] float32; inputs past waves, features and LOD are ones.
+    decoder: its frequencies and activation are read, its widths are those of the weights.
+    learned: per grid whether the network gets its four texels; empty: no grid does.
     """
 
     grids: Sequence[Sequence[np.ndarray]]

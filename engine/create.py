@@ -1,15 +1,10 @@
-"""Who computes a training step (design.md, section 7), who decodes whole LODs, and who searches for better codes.
-
-An engine has `step(n) -> mean loss`, `probe() -> mean squared error`, `iteration`, `chunk` (iterations that a step
-should have at most), `channels` (those that it trains), `sync()` and `reload()` (parameters to and from the model),
-`learning_rates()`, `state()` and `load_state()`.
-"""
+"""Creates the engine, the decoder and the code search that the flags name, or the fastest that work here."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable
+from typing import Protocol
 
 import torch
 
@@ -17,26 +12,36 @@ from common.device import choose_device
 from common.errors import Say, UserError
 from configs import Config
 from dataset import Material
-from engine.cpu import refine as cpu_refine
+from engine.cpu import code_search as cpu_code_search
 from engine.cpu.decoder import decode_lod
 from engine.cpu.engine import CpuEngine
-from engine.cpu.library import KernelsUnavailable, load_kernels
+from engine.cpu.library import load_kernels
 from engine.cuda import decoder as cuda_decoder
 from engine.cuda.engine import CudaEngine
-from engine.cuda.library import KernelsUnavailable as GpuKernelsUnavailable
-from engine.cuda.plan import Unsupported
+from engine.cuda.self_check import check_engine
+from engine.errors import KernelsUnavailable
+from engine.protocol import Engine
 from engine.sampling import learned_channels
 from engine.schedule import Schedule
 from engine.tcnn_engine import TcnnEngine
+from engine.torch_code_search import CodeSearch, search_level
 from engine.torch_engine import TorchEngine
-from engine.torch_refine import refine_level
-from model import NeuralTexture
+from model import DecodedImage, NeuralTexture
+
+
+class Decoder(Protocol):
+    """Decodes rows of one LOD at its texel centres, as model.NeuralTexture.decode does."""
+
+    def __call__(
+        self, model: NeuralTexture, lod: int, width: int, height: int, *, rows: slice = slice(None)
+    ) -> DecodedImage:
+        """Returns: (rows, width, 11) float32, not clamped."""
 
 
 def resolve_device(config: Config) -> torch.device:
-    """The device that --device names, and --num_threads applied.
+    """The device that --device names. Applies --num_threads to PyTorch.
 
-    Raises: UserError when the device is unknown or not there.
+    Raises: UserError when the device is unknown or missing.
     """
     if config.num_threads:
         torch.set_num_threads(config.num_threads)
@@ -45,69 +50,72 @@ def resolve_device(config: Config) -> torch.device:
 
 def create_engine(
     model: NeuralTexture, material: Material, schedule: Schedule, device: torch.device, say: Say = print
-) -> TorchEngine | CpuEngine | CudaEngine:
-    """The engine that --engine names; auto is the fastest one that works here.
+) -> Engine:
+    """The engine that --engine names; with `auto` the fastest one that works here.
 
     Args:
-        say: receives a line when kernels are compiled, or when there are none and auto does without.
+        model: on `device`.
+        say: receives a line when kernels are compiled, or when `auto` falls back to PyTorch.
     Raises: UserError when the engine cannot work here.
     """
-    if not learned_channels(model, material):  # nothing to compile kernels for: such a run ends before its first step
-        return TorchEngine(model, material, schedule, device)
+    if not learned_channels(model, material):  # such a run ends before its first step and needs no kernels
+        return TorchEngine(model, material, schedule)
     name = schedule.config.engine
     if name == "tcnn":
-        return TcnnEngine(model, material, schedule, device)
+        return TcnnEngine(model, material, schedule)
     if name == "cpu" and device.type != "cpu":
         raise UserError(f"--engine cpu: expected --device cpu, found {device}; use --device cpu or --engine auto")
     if name == "cuda" or (name == "auto" and device.type == "cuda"):
         try:
-            return _checked_engine(model, material, schedule, device, say)
-        except (GpuKernelsUnavailable, Unsupported) as error:
+            return _checked_engine(model, material, schedule)
+        except KernelsUnavailable as error:
             if name == "cuda":
                 way_out = "use --engine auto" if device.type == "cuda" else "use --device cuda, or --engine auto"
                 raise UserError(f"--engine cuda: {error}; {way_out}") from error
             say(f"note: {error}; training with PyTorch instead, which is several times slower")
     if name == "torch" or device.type != "cpu":
-        return TorchEngine(model, material, schedule, device)
+        return TorchEngine(model, material, schedule)
     try:
-        return CpuEngine(model, material, schedule, say=say)
+        return CpuEngine(model, material, schedule, say)
     except KernelsUnavailable as error:
         if name == "cpu":
             raise UserError(f"--engine cpu: {error}; or use --engine torch, which is slower") from error
         say(f"note: {error}; training with PyTorch instead, which is several times slower")
-        return TorchEngine(model, material, schedule, device)
+        return TorchEngine(model, material, schedule)
 
 
-def _checked_engine(
-    model: NeuralTexture, material: Material, schedule: Schedule, device: torch.device, say: Say
-) -> CudaEngine:
-    """Raises: GpuKernelsUnavailable, with whose end the engine's memory is free again; Unsupported."""
-    engine = CudaEngine(model, material, schedule, device, say=say)
-    engine.check()
+def _checked_engine(model: NeuralTexture, material: Material, schedule: Schedule) -> CudaEngine:
+    """Raises: KernelsUnavailable; the engine's memory is free again once the exception is handled."""
+    engine = CudaEngine(model, material, schedule)
+    check_engine(engine)
     return engine
 
 
-def create_decoder(config: Config, say: Say | None = None) -> Callable[..., torch.Tensor]:
-    """What decodes whole LODs for this configuration: a function like model.NeuralTexture.decode."""
+def create_decoder(config: Config, say: Say | None = None) -> Decoder:
+    """The decoder of whole LODs for this configuration: kernels, or PyTorch with --engine torch.
+
+    Args:
+        say: receives a line when kernels are compiled.
+    """
     return NeuralTexture.decode if config.engine == "torch" else functools.partial(_decode, config.engine, say)
 
 
 def _decode(
     engine: str, say: Say | None, model: NeuralTexture, lod: int, width: int, height: int, rows: slice = slice(None)
-) -> torch.Tensor:
-    """On the kernels of the model's device, on PyTorch where they do not work."""
+) -> DecodedImage:
+    """Decodes with the kernels of the model's device, and with PyTorch where they do not work."""
     if engine == "cuda" or model.weights[0].device.type == "cuda":
-        with contextlib.suppress(GpuKernelsUnavailable, Unsupported):
+        with contextlib.suppress(KernelsUnavailable):
             return cuda_decoder.decode_checked(model, lod, width, height, rows=rows)
     return decode_lod(model, lod, width, height, say=say, rows=rows)
 
 
-def create_search(config: Config, device: torch.device) -> Callable[..., int]:
-    """What improves the codes of a grid level: a function like torch_refine.refine_level."""
+def create_code_search(config: Config, device: torch.device) -> CodeSearch:
+    """The search that improves the codes of a grid level: kernels on the CPU, else PyTorch."""
     if config.engine == "torch" or device.type != "cpu":
-        return refine_level
+        return search_level
     try:
         load_kernels()
     except KernelsUnavailable:
-        return refine_level
-    return functools.partial(cpu_refine.refine_level, n_threads=config.num_threads)
+        return search_level
+    return functools.partial(cpu_code_search.search_level, n_threads=config.num_threads)

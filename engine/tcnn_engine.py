@@ -69,14 +69,13 @@ class TcnnEngine(TorchEngine):
 
     name = "tcnn"
 
-    def __init__(self, model: NeuralTexture, material: Material, schedule: Schedule, device: torch.device):
-        self._tcnn = load_tinycudann()
+    def __init__(self, model: NeuralTexture, material: Material, schedule: Schedule):
+        self._tcnn, device = load_tinycudann(), model.weights[0].device
         if device.type not in DEVICES:
             raise UserError(f"--engine tcnn: expected --device cuda, found {device}; tiny-cuda-nn runs on NVIDIA GPUs "
                             f"alone: use --device cuda, {OTHERWISE}")  # fmt: skip
         check_model(model)
-        super().__init__(model, material, schedule, device)
-        self._device = device
+        super().__init__(model, material, schedule)
         with self._on_device():
             self._levels = [
                 [grid_encoding(self._tcnn, grid.resolution(level), grid.features) for level in range(grid.n_levels)]
@@ -89,7 +88,7 @@ class TcnnEngine(TorchEngine):
 
     def _on_device(self) -> contextlib.AbstractContextManager:
         """tiny-cuda-nn allocates on CUDA's current device."""
-        return torch.cuda.device(self._device) if self._device.type == "cuda" else contextlib.nullcontext()
+        return torch.cuda.device(self.device) if self.device.type == "cuda" else contextlib.nullcontext()
 
     # --- forward ---------------------------------------------------------------------------------------------------
 
@@ -169,7 +168,7 @@ class TcnnEngine(TorchEngine):
             raise ValueError("loss scale of another kind")
         super().load_state(state)
         if self._scaler.is_enabled():
-            self._scaler = loss_scaler(self._device, scale)
+            self._scaler = loss_scaler(self.device, scale)
             self._scaler.load_state_dict({**self._scaler.state_dict(), "_growth_tracker": age})
 
 

@@ -26,6 +26,8 @@ MAX_MANIFEST_BYTES = 1 << 20
 MAX_FILE_BYTES = 2 << 30  # a chain of 16384 x 16384 texels of 4 bytes takes 1.4 GB; hashing more would take minutes
 MAX_TEXEL_FREQUENCIES = 16
 FILE_NAME = re.compile(r"[a-z0-9_]{1,40}\.(dds|npz)")  # nothing that leads out of the folder
+GRID_FIELDS = ("max_resolution", "base_resolution", "n_levels", "features", "quantize_bits", "save_bits",
+               "interpolation")  # fmt: skip
 RATES = ("grids", "network", "bpp", "all_mips")
 DAMAGE = (LookupError, TypeError, ValueError, AttributeError, OverflowError)  # what reading absurd JSON raises
 
@@ -95,7 +97,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
         "rates": manifest.rates,
         "bytes_on_disk": manifest.bytes_on_disk,
         "metrics": manifest.metrics,
-        "files": {name: {"bytes": entry.bytes, "sha256": entry.sha256} for name, entry in manifest.files.items()},
+        "files": {name: vars(entry) for name, entry in manifest.files.items()},
     }
     write_json(folder / MANIFEST, value)
 
@@ -115,18 +117,8 @@ def material_to_json(material: MaterialRecord, constants: Mapping[int, Constant]
 
 
 def _map_to_json(entry: MapRecord) -> dict[str, Any]:
-    value = {
-        "map": entry.name,
-        "channels": list(entry.channels),
-        "color_space": entry.color_space,
-        "file_color_space": entry.file_color_space,
-        "bit_depth": entry.bit_depth,
-        "file": entry.file,
-        "value_range": list(entry.value_range),
-        "convention": entry.convention,
-        "unit_normals": entry.unit_normals,
-    }
-    return _without_none(value)
+    fields = {key: value for key, value in vars(entry).items() if key != "name"}
+    return _without_none({"map": entry.name, "channels": list(entry.channels), **fields})
 
 
 def _without_none(value: Mapping[str, Any]) -> dict[str, Any]:
@@ -156,13 +148,7 @@ def grids_to_json(grids: Sequence[GridSpec], layout: str) -> list[dict[str, Any]
         {
             "files": grid_file_names(index, grid, layout),
             "format": grid_format(grid, layout),
-            "max_resolution": grid.max_resolution,
-            "base_resolution": grid.base_resolution,
-            "n_levels": grid.n_levels,
-            "features": grid.features,
-            "quantize_bits": grid.quantize_bits,
-            "save_bits": grid.save_bits,
-            "interpolation": grid.interpolation,
+            **{key: getattr(grid, key) for key in GRID_FIELDS},
             **({} if layout == "packed" else {"unorm_to_feature": unorm_to_feature(grid)}),
         }
         for index, grid in enumerate(grids)
@@ -247,7 +233,7 @@ def _manifest_from_json(value: Mapping[str, Any]) -> Manifest:
         material=material,
         form=form,
         layout=layout,
-        rates={name: _number(value["rates"], name) for name in RATES},
+        rates={name: _typed(value["rates"], name, int, float) for name in RATES},
         bytes_on_disk=_integer(value, "bytes_on_disk"),
         metrics=value["metrics"],
         files={name: _file_from_json(name, entry) for name, entry in value["files"].items()},
@@ -255,9 +241,10 @@ def _manifest_from_json(value: Mapping[str, Any]) -> Manifest:
 
 
 def _file_from_json(name: str, entry: Any) -> FileRecord:
-    if not isinstance(entry, dict) or type(entry.get("bytes")) is not int or type(entry.get("sha256")) is not str:
-        raise ValueError(f"size or hash of {brief(name)}")
-    return FileRecord(entry["bytes"], entry["sha256"])
+    try:
+        return FileRecord(_typed(entry, "bytes", int), _typed(entry, "sha256", str))
+    except DAMAGE as error:
+        raise ValueError(f"{brief(name)}: {what_is_wrong(error)}") from error
 
 
 def _grid_from_json(entry: Mapping[str, Any]) -> GridSpec:
@@ -268,8 +255,8 @@ def _grid_from_json(entry: Mapping[str, Any]) -> GridSpec:
 
 
 def _decoder_from_json(entry: Mapping[str, Any]) -> DecoderSpec:
-    slope, layers = entry["negative_slope"], entry["layers"]
-    if type(slope) is not float or not 0 <= slope <= 1:
+    slope, layers = _typed(entry, "negative_slope", float), entry["layers"]
+    if not 0 <= slope <= 1:
         raise ValueError(f"negative_slope {slope!r:.40}")
     return DecoderSpec(
         n_frequencies=_integer(entry, "n_frequencies"),
@@ -292,34 +279,35 @@ def material_from_json(value: Mapping[str, Any]) -> tuple[MaterialRecord, dict[i
         raise ValueError(f"maps {names!r:.80}")
     width, height = (_integer(value, side, 1) for side in ("width", "height"))
     if width * height > MOST_PIXELS:
-        raise ValueError(f"size {brief(width, 40)}x{brief(height, 40)}")
-    sha256 = _text(value, "sha256") if "sha256" in value else None
-    material = MaterialRecord(_text(value, "name"), width, height, maps, sha256)
+        raise ValueError(f"size {width}x{height}")
+    sha256 = _typed(value, "sha256", str) if "sha256" in value else None
+    material = MaterialRecord(_typed(value, "name", str), width, height, maps, sha256)
     if material.num_lods != value["num_lods"]:
         raise ValueError("num_lods does not follow from width and height")
     return material, _constants_from_json(value.get("constants", []), material.channels)
 
 
 def _map_from_json(entry: Mapping[str, Any]) -> MapRecord:
-    name, depth, convention, unit = entry["map"], entry["bit_depth"], entry.get("convention"), entry.get("unit_normals")
-    if name not in MAPS:
-        raise ValueError(f"map {name!r:.40}")
-    spaces = entry["color_space"], entry["file_color_space"]
+    name, spaces, (low, high) = entry["map"], (entry["color_space"], entry["file_color_space"]), entry["value_range"]
+    if name not in MAPS or entry["channels"] != list(range(CHANNELS)[map_slice(name)]):
+        raise ValueError(f"channels of map {brief(name, 40)}")
     if not set(spaces) <= {"srgb", "linear"}:
         raise ValueError(f"color space of {name}")
-    if type(depth) is not int or depth not in (8, 16):
+    if _typed(entry, "bit_depth", int) not in (8, 16):
         raise ValueError(f"bit depth of {name}")
-    if "unit_normals" in entry and type(unit) is not bool:
-        raise ValueError("unit_normals")
-    if "convention" in entry and convention not in CONVENTIONS:
-        raise ValueError(f"convention {brief(convention, 40)}")
-    low, high = entry["value_range"]
-    if not all(type(end) in (int, float) for end in (low, high)):
+    if entry.get("convention", "unknown") not in CONVENTIONS:
+        raise ValueError(f"convention {brief(entry['convention'], 40)}")
+    if {type(low), type(high)} - {int, float}:
         raise ValueError(f"value range of {name}")
-    record = MapRecord(name, *spaces, depth, _text(entry, "file"), (low, high), convention, unit)
-    if entry["channels"] != list(record.channels):
-        raise ValueError(f"channels of {name}")
-    return record
+    return MapRecord(
+        name,
+        *spaces,
+        bit_depth=entry["bit_depth"],
+        file=_typed(entry, "file", str),
+        value_range=(low, high),
+        convention=entry.get("convention"),
+        unit_normals=_typed(entry, "unit_normals", bool) if "unit_normals" in entry else None,
+    )
 
 
 def _constants_from_json(entries: Sequence[Mapping[str, Any]], present: Sequence[int]) -> dict[int, Constant]:
@@ -334,23 +322,16 @@ def _constants_from_json(entries: Sequence[Mapping[str, Any]], present: Sequence
     return constants
 
 
-def _integer(entry: Mapping[str, Any], key: str, low: int = 0, high: int | None = None) -> int:
-    value = entry[key]
-    if type(value) is not int or value < low or (high is not None and value > high):
-        raise ValueError(f"{key} {brief(value, 40)}")
-    return value
+def _typed(entry: Mapping[str, Any], key: str, *types: type) -> Any:
+    """entry[key], which must be exactly of one of these types: in Python a bool is an int too."""
+    if type(entry[key]) not in types:
+        raise ValueError(f"{key} {brief(entry[key], 40)}")
+    return entry[key]
 
 
-def _number(entry: Mapping[str, Any], key: str) -> float:
-    value = entry[key]
-    if type(value) not in (int, float):
-        raise ValueError(f"{key} {brief(value, 40)}")
-    return value
-
-
-def _text(entry: Mapping[str, Any], key: str) -> str:
-    value = entry[key]
-    if type(value) is not str:
+def _integer(entry: Mapping[str, Any], key: str, low: int = 0, high: int = 2**63) -> int:
+    value = _typed(entry, key, int)
+    if not low <= value <= high:
         raise ValueError(f"{key} {brief(value, 40)}")
     return value
 

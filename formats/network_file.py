@@ -95,10 +95,10 @@ def info_fields(info: np.ndarray, name: str) -> NetworkInfo:
 
 
 def parse_any_info(info: np.ndarray, name: str) -> NetworkInfo:
-    """`info_fields`, also of the ancestor project: a feature count that does not fill its word, and 32 outputs, which
-    it writes for 16 channels, pass.
+    """`info_fields` of our files and of the ancestor project's, where features may not fill their word, and outputs are
+    32 for 16 channels.
 
-    Raises: UserError for numbers that no network or grid has.
+    Raises: UserError when its length is wrong, or for numbers that no network or grid has.
     """
     found = info_fields(info, name)
     sane = all(0 <= value <= 65536 for value in found.numbers) and found.n_hidden_layers <= 64
@@ -108,22 +108,15 @@ def parse_any_info(info: np.ndarray, name: str) -> NetworkInfo:
 
 
 def parse_info(info: np.ndarray, name: str) -> NetworkInfo:
-    """`info_fields` of a file of ours. Raises: UserError when its length or a value is impossible."""
-    found = info_fields(info, name)
-    sane = (
-        0 <= found.n_frequencies <= 64
-        and 1 <= found.n_neurons <= 4096
-        and 0 <= found.n_hidden_layers <= 64
-        and found.padded_outputs == PADDED_OUTPUTS
-        and all(
-            grid.quantize_bits in QUANTIZE_BITS
-            and grid.save_bits in SAVE_BITS
-            and grid.features * grid.quantize_bits == grid.save_bits
-            and _possible_levels(grid)
-            for grid in found.grids
-        )
+    """`parse_any_info` of a file of ours. Raises: UserError."""
+    found = parse_any_info(info, name)
+    words = all(
+        grid.quantize_bits in QUANTIZE_BITS
+        and grid.save_bits in SAVE_BITS
+        and grid.features * grid.quantize_bits == grid.save_bits
+        for grid in found.grids
     )
-    if not sane:
+    if not (words and found.n_frequencies <= 64 and found.n_neurons <= 4096 and found.padded_outputs == PADDED_OUTPUTS):
         raise _impossible(info, name)
     return found
 

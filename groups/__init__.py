@@ -1,1 +1,1 @@
-"""Many materials: discovery, journal, workers on this machine or on Ray, and the report of a batch."""
+"""Batches of materials: finding them, training them in processes of this machine or on Ray, recording the results."""

@@ -1,8 +1,8 @@
-"""Many materials: every sub-folder of --groups_batch_dir that holds maps is a group, trained in a process of its own.
+"""Trains every sub-folder of --groups_batch_dir that holds maps (a group) in a process of its own.
 
     python train.py --groups_batching --groups_batch_dir DIR --groups_save_dir DIR [--groups_max_workers N]
 
-A batch that is started again goes on: finished groups are recognised, others continue from their last checkpoint.
+A batch that is started again skips finished groups and continues the others from their last checkpoint.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import uuid
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Union
 
 from tqdm import tqdm
 
@@ -45,18 +46,20 @@ from groups.journal import (
     settings_digest,
 )
 from groups.local import LocalPool, share_threads
+from groups.ray_pool import RayPool, check_cluster
 from groups.report import batch_html
 from groups.worker import Job, Outcome
 from maps.by_hand import MAPS_FILE
 from maps.images import IMAGE_SUFFIXES
 from maps.names import recognise
 
-SHOWN = 20  # names in a list for the eyes; batch.json has all
-TICK_S = 0.2  # between two looks at the groups in work
-QUEUE_LOOK_S = 2.0  # ... and at the records of those that wait at a cluster
+SHOWN = 20  # names in a printed list; batch.json has all
+TICK_S = 0.2  # between two polls of the running groups
+QUEUE_LOOK_S = 2.0  # between two polls of the records of groups that are queued at a cluster
 BATCH_FILES = (BATCH_JSON, BATCH_CSV, BATCH_HTML, BATCH_LOCK)
 GROUP_FILES = (LOG, RECORD, LOCK, TENSORBOARD)
 
+Pool = Union[LocalPool, RayPool]  # of processes on this machine, or of tasks on a cluster
 
 
 # --- discovery -----------------------------------------------------------------------------------------------------
@@ -66,18 +69,18 @@ GROUP_FILES = (LOG, RECORD, LOCK, TENSORBOARD)
 class Group:
     """A sub-folder of the batch folder."""
 
-    name: str  # its path below the batch folder, with /
+    name: str  # path below the batch folder, with /
     source: Path
-    skipped: str = ""  # why it is no group; empty: it is one
-    failed: str = ""  # why nobody can tell
+    skipped: str = ""  # reason why it is no group; empty for a group
+    failed: str = ""  # reason why the folder cannot be read
 
 
 def find_groups(folder: Path, recursive: bool = False, leave_out: Path | None = None) -> list[Group]:
-    """The sub-folders of `folder` in the order of their names, groups and others; hidden ones are left out.
+    """All sub-folders of `folder` but hidden ones, sorted by name; those without maps have the reason in `skipped`.
 
     Args:
         recursive: sub-folders of sub-folders too.
-        leave_out: the save folder, which may lie inside of `folder`: its pictures are no materials.
+        leave_out: the save folder, which may lie inside `folder` and holds pictures that are no materials.
     Raises: UserError when the folder is missing, or no sub-folder holds a map.
     """
     flag = f"--groups_batch_dir {folder}"
@@ -97,7 +100,7 @@ def find_groups(folder: Path, recursive: bool = False, leave_out: Path | None = 
 
 
 def _walk(folder: Path, above: str, recursive: bool, hidden: Path | None, chain: tuple[str, ...]) -> Iterator[Group]:
-    """Groups below `folder`; `chain`: the folders above it, so that a link to one of them is not followed for ever."""
+    """Groups below `folder`; `chain` holds the real paths above it, so that a link to one of them ends the descent."""
     with os.scandir(folder) as entries:
         inside = sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
     for entry in inside:
@@ -116,7 +119,7 @@ def _walk(folder: Path, above: str, recursive: bool, hidden: Path | None, chain:
 
 
 def holds_maps(folder: Path) -> bool:
-    """Whether an image that lies directly in a folder is named after a map."""
+    """Whether a folder itself holds an image named after a map."""
     with os.scandir(folder) as entries:
         return any(
             not entry.name.startswith(".") and not entry.is_dir()
@@ -127,9 +130,9 @@ def holds_maps(folder: Path) -> bool:
 
 
 def check_names(groups: list[Group], batch_dir: Path, save_dir: Path, recursive: bool) -> None:
-    """Refuse groups whose results would lie in one place, or among the files of the batch.
+    """Raise UserError for groups that would share a result folder, or whose folder has the name of a file of the batch.
 
-    Names are compared as Windows and macOS compare them: results are copied there.
+    Names are compared without case, as Windows and macOS do, because results get copied there.
     """
     flag = f"--groups_save_dir {save_dir}"
     if recursive and save_dir.resolve() == batch_dir.resolve():
@@ -171,13 +174,11 @@ def train_groups(config: Config) -> int:
         if config.groups_dry_run:
             return preview(config, found)
         if config.groups_backend == "ray":
-            from groups.ray_pool import check_cluster
-
             check_cluster(config.ray_address)
         with batch_lock(save_dir) as stale:
             if stale:
                 say(f"note: {stale}")
-            tell_names("skipped", [group for group in found if group.skipped], "skipped")
+            list_groups("skipped", [group for group in found if group.skipped], "skipped")
             return Batch(config, found).run(stop)
 
 
@@ -187,8 +188,8 @@ def say(text: str) -> None:
         print(text, flush=True)
 
 
-def tell_names(word: str, groups: list[Group], reason: str) -> None:
-    """One line per group, for the first of them."""
+def list_groups(word: str, groups: list[Group], reason: str) -> None:
+    """Print a line for each of the first SHOWN groups; `reason` names the attribute of Group that holds it."""
     for group in groups[:SHOWN]:
         say(f"{word}: {one_line(group.name)}: {getattr(group, reason)}")
     if len(groups) > SHOWN:
@@ -196,9 +197,9 @@ def tell_names(word: str, groups: list[Group], reason: str) -> None:
 
 
 def make_jobs(config: Config, found: list[Group]) -> tuple[dict[str, Job], int]:
-    """The jobs of the groups, by name, and how many are trained at a time."""
+    """The jobs of the groups by name, and how many are trained at a time (0 on Ray: as many as there is room for)."""
     groups = [group for group in found if not group.skipped and not group.failed]
-    if config.groups_backend == "ray":  # which knows its cores; each group asks for as many as it has threads
+    if config.groups_backend == "ray":  # each group asks Ray for as many CPUs as it has threads
         workers = config.groups_max_workers if "groups_max_workers" in config.chosen else 0
         num_threads = config.num_threads or 1
     else:
@@ -235,8 +236,8 @@ class Batch:
                        group.skipped or group.failed) for group in found]  # fmt: skip
         self.journal = Journal(Path(config.groups_save_dir), Path(config.groups_batch_dir), config, rows, batch_html)
         self.failed = {group.name: group.failed for group in found if group.failed}
-        self.tails: dict[str, LogTail] = {}  # of the groups that are in work, or sent
-        self.queued: dict[str, Job] = {}  # sent to a cluster, and not known to have begun
+        self.tails: dict[str, LogTail] = {}  # of the groups that are running or queued
+        self.queued: dict[str, Job] = {}  # sent to a cluster, not known to have begun
         self.next_look = 0.0
 
     def run(self, stop: StopRequest) -> int:
@@ -248,16 +249,16 @@ class Batch:
             if before:
                 say(f"{before} of {len(self.jobs)} materials were finished before")
             if waiting and not stop.requested:
-                self.work_off(waiting, before, stop)
+                self.train_all(waiting, before, stop)
         finally:
             self.journal.close()
-        self.tell_end()
+        self.print_summary()
         if stop.requested:
             return 128 + stop.signal_number
         return 1 if self.failed else 0
 
     def find_finished(self, stop: StopRequest) -> None:
-        """Mark the groups that an earlier batch has finished with the same sources and settings."""
+        """Mark the groups that an earlier batch finished from the same images with the same settings."""
         if self.config.groups_force:
             return
 
@@ -270,8 +271,8 @@ class Batch:
             if record is not None:
                 self.journal.set(row_of(job.name, "done", record=record))
 
-    def work_off(self, waiting: deque[Job], done: int, stop: StopRequest) -> None:
-        """Train what is waiting until it is done, or a signal comes."""
+    def train_all(self, waiting: deque[Job], done: int, stop: StopRequest) -> None:
+        """Train the waiting groups until all are done or a signal comes; `done` were finished before."""
         bar = tqdm(
             total=len(self.jobs), initial=done, unit="material", disable=not sys.stderr.isatty(), dynamic_ncols=True
         )
@@ -283,7 +284,7 @@ class Batch:
                     pool.stop()
                 while waiting and pool.free and not stopping:
                     self.begin(pool, waiting.popleft())
-                self.describe_work(bar)
+                self.name_running(bar)
                 self.journal.write()
                 for job, outcome in pool.wait(TICK_S):
                     self.end(job, outcome, stopping)
@@ -292,20 +293,18 @@ class Batch:
                 for tail in self.tails.values():
                     tail.show()
 
-    def describe_work(self, bar: tqdm) -> None:
-        """Name the groups that are in work beside the bar."""
+    def name_running(self, bar: tqdm) -> None:
+        """Show the names of the running groups beside the bar."""
         working = [one_line(name) for name in self.tails if name not in self.queued]
         bar.set_description(", ".join(working[:3]) + f" and {len(working) - 3} more" * (len(working) > 3))
 
-    def pool(self):
-        """Who trains the groups."""
+    def pool(self) -> Pool:
+        """The pool that --groups_backend names."""
         if self.config.groups_backend == "ray":
-            from groups.ray_pool import RayPool
-
             return RayPool(self.config, self.workers, say)
         return LocalPool(self.workers, gpus_of(self.config))
 
-    def begin(self, pool, job: Job) -> None:
+    def begin(self, pool: Pool, job: Job) -> None:
         """Start a group."""
         self.tails[job.name] = LogTail(job, self.config.groups_verbose)
         pool.start(job)
@@ -315,7 +314,7 @@ class Batch:
             self.journal.set(row_of(job.name, "running"))
 
     def look_at_queue(self) -> None:
-        """Find out which of the groups that were sent to a cluster have begun: their records are of this batch."""
+        """Mark queued groups as running once their record on disk names this batch."""
         if not self.queued or time.monotonic() < self.next_look:
             return
         for name, job in list(self.queued.items()):
@@ -326,7 +325,7 @@ class Batch:
         self.next_look = time.monotonic() + QUEUE_LOOK_S
 
     def end(self, job: Job, outcome: Outcome, stopping: bool) -> None:
-        """Note how a group went, and say so in a line."""
+        """Record the outcome of a group and print it in a line."""
         self.tails.pop(job.name).show()
         self.queued.pop(job.name, None)
         name, record, reason = one_line(job.name), outcome.record, outcome.reason
@@ -347,8 +346,8 @@ class Batch:
         self.journal.set(row_of(job.name, "failed", reason, record))
         say(f"{name}: failed: {reason}")
 
-    def tell_end(self) -> None:
-        """What there is now; the failures come last."""
+    def print_summary(self) -> None:
+        """Print how many groups are trained, then a line for each failure."""
         total = len(self.journal.rows) - self.journal.count("skipped")
         say(f"{self.journal.count('done')} of {total} materials trained, in {one_line(self.config.groups_save_dir)}")
         if self.journal.problem:
@@ -358,14 +357,14 @@ class Batch:
 
 
 class LogTail:
-    """Shows what comes to a group's log, line by line, with the group's name before it."""
+    """Prints the new lines of a group's log with the group's name before them, for --groups_verbose."""
 
     def __init__(self, job: Job, verbose: bool):
         self.path, self.prefix, self.verbose = job.folder / LOG, f"[{one_line(job.name)}] ", verbose
         self.position = self.path.stat().st_size if verbose and self.path.is_file() else 0
 
     def show(self) -> None:
-        """Print the lines that are complete by now."""
+        """Print the lines that have been completed since the last call."""
         if not self.verbose:
             return
         with contextlib.suppress(OSError), self.path.open("rb") as log:

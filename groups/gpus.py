@@ -1,4 +1,4 @@
-"""Which GPU each process of a batch gets: one material a GPU, of those that CUDA_VISIBLE_DEVICES leaves."""
+"""The GPUs that the processes of a batch are spread over: those that CUDA_VISIBLE_DEVICES leaves."""
 
 from __future__ import annotations
 
@@ -12,19 +12,18 @@ VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
 def gpus_of(config: Config) -> list[str]:
-    """The GPUs that the groups of a batch are spread over, by the names that CUDA_VISIBLE_DEVICES has for them.
+    """The GPUs as CUDA_VISIBLE_DEVICES names them: by number, by UUID, or as a part of a GPU (MIG).
 
-    Numbers, or what the user wrote there: it may also hold UUIDs and parts of a GPU. None where training runs on the
-    CPU, or on one GPU that --device names.
+    Empty where training runs on the CPU, or on the one GPU that --device names.
     """
     if config.device not in ("auto", "cuda") or not torch.cuda.is_available():
         return []
     count = torch.cuda.device_count()
     given = os.environ.get(VISIBLE)
     names = [str(number) for number in range(count)] if given is None else given.split(",")
-    return [name.strip() for name in names][:count]  # CUDA leaves out what follows a name that it does not know
+    return [name.strip() for name in names][:count]  # CUDA ignores the names after one that it does not know
 
 
 def use_gpu(name: str) -> None:
-    """Let this process see one GPU; in time, that is before its first use of CUDA."""
+    """Let this process see one GPU alone. Works only before its first use of CUDA."""
     os.environ[VISIBLE] = name

@@ -1,7 +1,7 @@
-"""What a batch remembers: a record beside the runs of each group, and batch.json and batch.csv of them all.
+"""The state of a batch on disk: group.json in the folder of each group, batch.json, batch.csv and batch.html of all.
 
-The record, group.json, is what a second start goes by. It is written by whoever trains the group, so that nothing
-depends on the process that started the batch, nor on the machine that it runs on.
+A batch that is started again decides by group.json what is left to do. The process that trains a group writes it, so a
+batch whose own process died, or whose machine is gone, loses nothing.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ import re
 import shutil
 import socket
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import filelock
 
-from common.errors import UserError, explain_os_error
+from common.errors import Say, UserError, explain_os_error
 from common.events import TENSORBOARD
 from common.files import make_folder, sha256_of, write_json, write_text
 from configs import CALL, Config, to_dict
@@ -39,39 +39,42 @@ LOG = "log.txt"
 LOCK = "group.lock"
 BATCH_JSON, BATCH_CSV, BATCH_HTML, BATCH_LOCK = "batch.json", "batch.csv", "batch.html", "batch.lock"
 BATCH_FORMAT, BATCH_VERSION = "neural-texture-batch", 1
-RUN_NAME = re.compile(r"\d{4}-\d\d-\d\d-\d\d-\d\d-\d\d(-\d+)?")  # checkpoint.new_stamped_folder
-TEMPORARY = re.compile(r"\..+\.tmp")  # files.atomic_write, checkpoint.save_checkpoint
-REPLACED = re.compile(r"\.(train_result_\d+)\.\d+\.old")  # checkpoint.save_checkpoint
+RUN_NAME = re.compile(r"\d{4}-\d\d-\d\d-\d\d-\d\d-\d\d(-\d+)?")  # of run_folder.new_stamped_folder
+TEMPORARY = re.compile(r"\..+\.tmp")  # of files.atomic_write and checkpoint.save_checkpoint
+REPLACED = re.compile(r"\.(train_result_\d+)\.\d+\.old")  # of checkpoint.save_checkpoint
 MAX_RECORD_BYTES = 1 << 20
-LOCK_WAIT_S = 600  # for a process of an earlier batch that is still saving; an evaluation of 16384² takes minutes
-SHORTEST_PAUSE_S = 1.0  # between two states of batch.json ...
-PAUSE_FACTOR = 20  # ... or so many times as long as writing it takes, whichever is longer
-# What decides neither the result nor whether it is finished: where it comes from and goes to, and who computes it.
+LOCK_WAIT_S = 600  # a process of an earlier batch may still be saving; an evaluation of 16384² takes minutes
+# Between two writes of batch.json: the longer of SHORTEST_PAUSE_S and PAUSE_FACTOR times the last write's duration.
+SHORTEST_PAUSE_S = 1.0
+PAUSE_FACTOR = 20
+# Settings that change no result: where the images are, where results go, and what computes them.
 NO_SETTINGS = (*CALL, "data_dir", "save_dir", "num_threads")
+
+Report = Callable[[Path, Mapping[str, Any], Sequence[Mapping[str, Any]]], str]  # see `Journal`
 
 
 @dataclasses.dataclass
 class Record:
-    """group.json: how far a group is, and what its result was made from."""
+    """group.json: the progress of a group, and the images and settings that its result was made from."""
 
-    status: str  # running, done, failed; running while nobody holds the lock: its process has ended
+    status: str  # running, done, failed; "running" without a process that holds the lock: that process died
     batch: str  # the batch that began it
     settings: str  # settings_digest of its configuration
     sources: dict[str, dict[str, Any]]  # see `source_facts`
-    older: list[str]  # run folders that were there before these settings and sources, and are none of its business
-    host: str  # where its process ran the last time, and the process's number
-    process: int
+    older: list[str]  # run folders from other settings or images; never resumed
+    host: str  # machine of the last process that trained it
+    process: int  # its id
     reason: str = ""
     run: str = ""  # name of the run folder; empty before there is one
     iteration: int = 0
-    sha256: str = ""  # of the manifest, or of model.pth for a run with --quantize False
+    sha256: str = ""  # see `result_digest`
     psnr: dict[str, float | None] = dataclasses.field(default_factory=dict)  # LOD 0: all, and per map, dB
     bpp: float | None = None
     bytes: int | None = None  # of the exported files
     seconds: float = 0.0
 
     def checkpoint(self, folder: Path) -> Path:
-        """Where the result lies in the group's folder."""
+        """The checkpoint folder of the result, in the group's folder."""
         return folder / self.run / MODELS / f"train_result_{self.iteration}"
 
 
@@ -104,22 +107,22 @@ def write_record(folder: Path, record: Record) -> None:
     write_json(folder / RECORD, {"version": RECORD_VERSION, **dataclasses.asdict(record)})
 
 
-# --- what a result was made from -----------------------------------------------------------------------------------
+# --- images, settings and results ------------------------------------------------------------------------------------
 
 
 def settings_digest(config: Config) -> str:
-    """A hash of everything in a configuration that decides a group's result."""
+    """A hash of the settings that decide a group's result."""
     values = {name: value for name, value in to_dict(config).items() if name not in NO_SETTINGS}
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def source_facts(source: Path, known: Mapping[str, Mapping[str, Any]] | None = None) -> dict[str, dict[str, Any]]:
-    """Per file that the maps of a folder are read from: bytes, times in ns, and the SHA-256 of its content.
+    """Bytes, times in ns and SHA-256 of each file that the maps of a folder are read from, by file name.
 
     Args:
-        known: earlier facts. A file with their size and times is not read again: its time of change (ctime), which no
-            program can set, tells of every write.
-    Raises: UserError or OSError when the folder cannot be used.
+        known: earlier facts. A file of the same size and times is not read again: every write changes ctime, which no
+            program can set back.
+    Raises: UserError or OSError when the folder holds no maps or cannot be read.
     """
     facts = {}
     by_hand = source / MAPS_FILE
@@ -137,19 +140,19 @@ def source_facts(source: Path, known: Mapping[str, Mapping[str, Any]] | None = N
 
 
 def changed_sources(known: Mapping[str, Mapping[str, Any]], found: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Names of the files that were added, removed, or hold other bytes."""
+    """Names of the files that were added, removed or changed."""
     digests = [{name: entry.get("sha256") for name, entry in facts.items()} for facts in (known, found)]
     return sorted(name for name in {**digests[0], **digests[1]} if digests[0].get(name) != digests[1].get(name))
 
 
 def result_digest(checkpoint: Path) -> str:
-    """SHA-256 of what vouches for a result: its manifest, or model.pth where nothing is exported."""
+    """SHA-256 of the manifest, which holds those of all other files; of model.pth for a run with --quantize False."""
     manifest = checkpoint / MANIFEST
     return sha256_of(manifest if manifest.is_file() else checkpoint / CHECKPOINT)
 
 
 def damage(folder: Path, record: Record) -> str | None:
-    """Why the finished result of a record does not count, in one line; None when every file has the right hash."""
+    """What is wrong with the files of a finished result, in one line; None when every file has the right hash."""
     checkpoint = record.checkpoint(folder)
     try:
         if not record.run or result_digest(checkpoint) != record.sha256:
@@ -165,7 +168,7 @@ def damage(folder: Path, record: Record) -> str | None:
 def verify_result(checkpoint: Path) -> None:
     """Compare the exported files of a checkpoint, where it has any, with the hashes in their manifest.
 
-    Raises: UserError naming what is missing or differs.
+    Raises: UserError that names the files that are missing or differ.
     """
     if not (checkpoint / MANIFEST).is_file():
         return
@@ -173,10 +176,11 @@ def verify_result(checkpoint: Path) -> None:
 
 
 def finished(folder: Path, source: Path, settings: str, refresh: bool = True) -> Record | None:
-    """The record of a group that needs no work: its files have the right hashes, sources and settings are the same.
+    """The record of a group whose result is intact and was made from these images and settings; None for others.
 
     Args:
-        refresh: write the facts on the sources anew where times have changed and bytes have not.
+        settings: settings_digest of today's configuration.
+        refresh: update the record of images whose times have changed and whose bytes have not.
     """
     record = read_record(folder)
     if record is None or record.status != "done" or record.settings != settings:
@@ -211,7 +215,7 @@ def remove_run(run: Path) -> None:
 
 
 def clean(folder: Path) -> None:
-    """Remove what a killed process left half done in a group's folder; whole checkpoints come back to their names.
+    """Remove the temporary files of a killed process, and rename a checkpoint that it was replacing back to its name.
 
     The caller holds the group's lock.
     """
@@ -237,10 +241,10 @@ def clean(folder: Path) -> None:
 
 @contextlib.contextmanager
 def batch_lock(save_dir: Path) -> Iterator[str | None]:
-    """Keep other batches out of a save folder; the lock ends with this process, however it ends.
+    """Lock a save folder against other batches. The lock is released however this process ends.
 
-    Yields: one line on an earlier batch that did not end by itself, else None.
-    Raises: UserError when another batch works there.
+    Yields: a line about an earlier batch that was killed, else None.
+    Raises: UserError when another batch holds the lock.
     """
     make_folder(save_dir)
     lock = filelock.FileLock(str(save_dir / BATCH_LOCK))
@@ -272,17 +276,17 @@ def _holder(save_dir: Path) -> str:
 
 
 @contextlib.contextmanager
-def group_lock(folder: Path, wait_s: float = LOCK_WAIT_S, say=None) -> Iterator[None]:
-    """Keep other processes from a group's folder: of a batch that was killed and still saves, or of a lost node.
+def group_lock(folder: Path, wait_s: float = LOCK_WAIT_S, say: Say = print) -> Iterator[None]:
+    """Lock a group's folder: a process of a killed batch may still be saving there, or one on a node that Ray lost.
 
-    Raises: UserError when it stays taken for `wait_s` seconds.
+    Raises: UserError when another process holds the lock for more than `wait_s` seconds.
     """
     lock = filelock.FileLock(str(folder / LOCK))
     try:
         try:
             lock.acquire(timeout=0)
         except filelock.Timeout:
-            if say is not None and wait_s:
+            if wait_s:
                 say("waiting for a process of an earlier batch, which is still saving")
             lock.acquire(timeout=wait_s)
     except filelock.Timeout:
@@ -291,6 +295,18 @@ def group_lock(folder: Path, wait_s: float = LOCK_WAIT_S, say=None) -> Iterator[
         yield
     finally:
         lock.release()
+
+
+def settle(folder: Path, reason: str) -> None:
+    """Clean the folder of a group whose process died and record the failure, unless another process has its lock."""
+    with contextlib.suppress(OSError, UserError), group_lock(folder, wait_s=0):
+        clean(folder)
+        with (folder / LOG).open("a", encoding="utf-8", errors="backslashreplace") as log:
+            print(f"failed: {reason}", file=log)
+        record = read_record(folder)
+        if record is not None and record.status == "running":
+            record.status, record.reason = "failed", reason
+            write_record(folder, record)
 
 
 # --- the whole batch -----------------------------------------------------------------------------------------------
@@ -308,7 +324,7 @@ def row_of(name: str, status: str, reason: str = "", record: Record | None = Non
 
 
 def read_batch(save_dir: Path) -> dict[str, Any] | None:
-    """batch.json, or None where there is none of ours."""
+    """The content of batch.json; None where there is no such file of a batch."""
     try:
         values = json.loads((save_dir / BATCH_JSON).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -317,13 +333,16 @@ def read_batch(save_dir: Path) -> dict[str, Any] | None:
 
 
 class Journal:
-    """The state of a batch, kept in batch.json, batch.csv and, where a report is made, batch.html.
+    """The state of a batch, kept in batch.json, batch.csv and batch.html.
 
     Args:
-        report: (save_dir, batch) -> the text of batch.html.
+        rows: entries of the groups, from `row_of`.
+        report: (save_dir, head, rows) -> the text of batch.html.
     """
 
-    def __init__(self, save_dir: Path, batch_dir: Path, config: Config, rows: Sequence[dict[str, Any]], report=None):
+    def __init__(
+        self, save_dir: Path, batch_dir: Path, config: Config, rows: Sequence[dict[str, Any]], report: Report
+    ):
         self.save_dir, self.report = save_dir, report
         settings = {name: value for name, value in to_dict(config).items() if name not in NO_SETTINGS}
         self.started = _now()
@@ -331,11 +350,11 @@ class Journal:
         self.head = {"format": BATCH_FORMAT, "version": BATCH_VERSION, "batch_dir": str(batch_dir), "process": process,
                      "ended": None, "settings": settings}  # fmt: skip
         self.rows = {row["name"]: row for row in rows}
-        self.problem: str | None = None  # why the files could not be written the last time
+        self.problem: str | None = None  # why the last write failed
         self._changed, self._due, self._report_due = True, 0.0, 0.0
 
     def set(self, row: dict[str, Any]) -> None:
-        """A group's new state."""
+        """Replace the entry of a group."""
         self.rows[row["name"]] = row
         self._changed = True
 
@@ -344,15 +363,15 @@ class Journal:
         return sum(row["status"] == status for row in self.rows.values())
 
     def close(self) -> None:
-        """Write the last state."""
+        """Write the final state."""
         self.head["ended"] = _now()
         self._changed, self._due, self._report_due = True, 0.0, 0.0
         self.write()
 
     def write(self) -> None:
-        """Write what has changed, now or at a later call: a state of 10 000 groups is not written for each of them.
+        """Write the files if anything has changed and the pause since the last write is over.
 
-        A full disk ends no batch: the problem is kept, and the files are as they were.
+        A full disk does not end the batch: `problem` holds the reason, and the files stay as they were.
         """
         now = time.monotonic()
         if not self._changed or now < self._due:
@@ -361,7 +380,7 @@ class Journal:
             write_text(self.save_dir / BATCH_JSON, self._json())
             write_text(self.save_dir / BATCH_CSV, batch_csv(self.rows.values()))
             spent = time.monotonic() - now
-            if self.report is not None and now >= self._report_due:
+            if now >= self._report_due:
                 write_text(self.save_dir / BATCH_HTML, self.report(self.save_dir, self.head, list(self.rows.values())))
                 self._report_due = now + max(10 * SHORTEST_PAUSE_S, PAUSE_FACTOR * (time.monotonic() - now))
             self.problem, self._changed = None, False
@@ -371,7 +390,7 @@ class Journal:
             self._due = now + SHORTEST_PAUSE_S
 
     def _json(self) -> str:
-        """The head as any JSON, the groups one a line: json.dumps with an indent would take seconds for 10 000."""
+        """The text of batch.json, one line per group: json.dumps with an indent takes seconds for 10 000 groups."""
         head = json.dumps({**self.head, "updated": _now()}, indent=2, allow_nan=False, ensure_ascii=False)
         rows = ",\n".join("    " + json.dumps(row, allow_nan=False, ensure_ascii=False) for row in self.rows.values())
         return f'{head[:-2]},\n  "groups": [\n{rows}\n  ]\n}}\n'

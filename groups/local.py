@@ -1,4 +1,4 @@
-"""Runs groups in processes of this machine: whatever ends one of them costs that group alone."""
+"""Trains groups in processes of this machine, so that a crash costs one group alone."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from multiprocessing import connection
 from pathlib import Path
 from typing import Any
 
-from common.errors import UserError
 from engine.cpu.library import thread_count
 from groups.gpus import use_gpu
-from groups.journal import LOG, clean, group_lock, read_record, write_record
+from groups.journal import LOG, settle
 from groups.worker import Job, Outcome, train_group
 
-# On Linux a server process imports PyTorch once, seconds, and forks for each group, milliseconds; it never starts a
-# thread, which is what makes that safe. Elsewhere each process begins anew.
+# On Linux a server process imports PyTorch once (seconds) and forks for each group (milliseconds). That is safe because
+# the server starts no threads. Elsewhere each process imports everything itself.
 START_METHOD = "forkserver" if sys.platform.startswith("linux") else "spawn"
-PARENT_GONE_S = 600  # what a process gets to save when its parent has died, before it ends for good
-OOM_SCORE = 500  # the kernel takes a group when memory runs out, not the batch or the server
+PARENT_GONE_S = 600  # time that a process has to save after its parent has died
+OOM_SCORE = 500  # makes the kernel end a group when memory runs out, rather than the batch or the server
 
 
 def share_threads(workers: int, num_threads: int, groups: int, gpus: int = 0) -> tuple[int, int]:
-    """How many groups at a time, and threads for each (0: all cores).
+    """How many groups to train at a time, and threads for each (0: all cores).
 
     Args:
-        workers: --groups_max_workers; 0: one per GPU, or as many as there are cores for, `num_threads` each, or one.
+        workers: --groups_max_workers; 0: one per GPU, else one per `num_threads` cores.
+        num_threads: --num_threads; 0: the cores are shared out between the workers.
         groups: how many there are to train.
-        gpus: how many they are spread over; 0: they are trained on the CPU, or on one GPU.
+        gpus: how many they are spread over; 0: training runs on the CPU, or on one GPU.
     """
     cores = thread_count()
     workers = workers or gpus or max(1, cores // (num_threads or 1))
@@ -42,17 +42,17 @@ def share_threads(workers: int, num_threads: int, groups: int, gpus: int = 0) ->
 
 
 class LocalPool:
-    """Processes that train one group each, at most `workers` of them; a context manager that leaves none behind.
+    """At most `workers` processes that train one group each; a context manager that ends them all.
 
-    Each gets one of `gpus` for itself, or the one that has the fewest where there are more processes; see group_gpus.
+    Each process sees one GPU of `gpus` (names of gpus.gpus_of): the one with the fewest processes.
     """
 
-    queues = False  # a group that was started is at work
+    queues = False  # a started group runs at once
 
     def __init__(self, workers: int, gpus: Sequence[str] = ()):
         self.workers, self.gpus = workers, list(gpus)
         self._context = multiprocessing.get_context(START_METHOD)
-        # by the sentinel of the process; the last is its GPU's index, where there are any
+        # sentinel of the process -> job, process, receiver of its outcome, index of its GPU (None without GPUs)
         self._running: dict[int, tuple[Job, Any, connection.Connection, int | None]] = {}
 
     def __enter__(self) -> LocalPool:
@@ -74,7 +74,7 @@ class LocalPool:
 
     @property
     def busy(self) -> bool:
-        """Whether any group is in work."""
+        """Whether any group is running."""
         return bool(self._running)
 
     @property
@@ -83,7 +83,7 @@ class LocalPool:
         return len(self._running) < self.workers
 
     def start(self, job: Job) -> None:
-        """Begin with a group."""
+        """Start the process of a group."""
         taken = [gpu for *_, gpu in self._running.values()]
         gpu = min(range(len(self.gpus)), key=taken.count, default=None)
         receiver, sender = self._context.Pipe(duplex=False)
@@ -94,7 +94,7 @@ class LocalPool:
         self._running[process.sentinel] = (job, process, receiver, gpu)
 
     def wait(self, timeout_s: float) -> list[tuple[Job, Outcome]]:
-        """The groups that have ended since, after `timeout_s` seconds at the latest."""
+        """Wait up to `timeout_s` seconds for a group to end. Returns: those that have ended since the last call."""
         ended = []
         for sentinel in connection.wait(list(self._running), timeout_s) if self._running else ():
             job, process, receiver, _ = self._running.pop(sentinel)
@@ -105,17 +105,17 @@ class LocalPool:
         return ended
 
     def stop(self) -> None:
-        """Tell every group to save and end; `wait` returns them."""
+        """Signal every group to save and end; `wait` returns them."""
         for _, process, _, _ in self._running.values():
             process.terminate()
 
 
 @contextlib.contextmanager
 def _importable():
-    """Let the server find this code, and nothing of the same name in the folder that the batch was started in.
+    """Let the fork server import this repository, and no module of the same name in the working folder of the batch.
 
-    It looks in its working folder first (unless Python is told not to), then along PYTHONPATH. The groups' processes
-    go back to the batch's working folder and have its paths.
+    The server imports from its working folder first, then from PYTHONPATH; so both are the repository while it starts.
+    The processes of the groups get the working folder of the batch.
     """
     root, before = str(Path(__file__).resolve().parents[1]), os.environ.get("PYTHONPATH")
     try:
@@ -134,7 +134,7 @@ def _importable():
 
 
 def _received(receiver: connection.Connection) -> Outcome | None:
-    """What the process sent before it ended."""
+    """The outcome that the process sent; None when it ended before."""
     try:
         return receiver.recv() if receiver.poll() else None
     except (EOFError, OSError):
@@ -142,7 +142,7 @@ def _received(receiver: connection.Connection) -> Outcome | None:
 
 
 def _died(job: Job, code: int | None) -> Outcome:
-    """The outcome of a process that sent none; its folder is put in order, and its record and log say what happened."""
+    """The outcome of a process that sent none. Its folder is cleaned, the reason goes into its record and log."""
     if code is not None and code < 0:
         name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
         why = ", as by the system when memory runs out" * (name == "SIGKILL")
@@ -151,20 +151,8 @@ def _died(job: Job, code: int | None) -> Outcome:
         reason = f"its process ended with exit code {code} (see {LOG})"
     if code == 128 + signal.SIGTERM:
         return Outcome("stopped", "stopped while it did not train")
-    settle(job, reason)
+    settle(job.folder, reason)
     return Outcome("failed", reason)
-
-
-def settle(job: Job, reason: str) -> None:
-    """Put a group's folder in order after its process has died; nothing is done while another one works there."""
-    with contextlib.suppress(OSError, UserError), group_lock(job.folder, wait_s=0):
-        clean(job.folder)
-        with (job.folder / LOG).open("a", encoding="utf-8", errors="backslashreplace") as log:
-            print(f"failed: {reason}", file=log)
-        record = read_record(job.folder)
-        if record is not None and record.status == "running":
-            record.status, record.reason = "failed", reason
-            write_record(job.folder, record)
 
 
 # --- in the group's process ------------------------------------------------------------------------------------------
@@ -174,14 +162,14 @@ def _work(job: Job, sender: connection.Connection, gpu: str | None) -> None:
     if gpu is not None:
         use_gpu(gpu)
     with contextlib.suppress(OSError, AttributeError):
-        os.setsid()  # a terminal's Ctrl-C goes to the batch, which tells its groups once
+        os.setsid()  # a terminal's Ctrl-C reaches the batch alone, which signals its groups
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(str(OOM_SCORE), encoding="ascii")
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, _end)  # training itself listens in another way, trainer.stop_signals
+    signal.signal(signal.SIGTERM, _end)  # during training common.stop.stop_signals takes its place
     threading.Thread(target=_follow_parent, daemon=True).start()
     outcome = train_group(job)
-    with contextlib.suppress(OSError):  # the batch is gone; the record says it all
+    with contextlib.suppress(OSError):  # the batch has ended; the record has the outcome
         sender.send(outcome)
 
 
@@ -191,7 +179,7 @@ def _end(signal_number: int, frame: Any) -> None:
 
 
 def _follow_parent() -> None:
-    """Save and end when the batch has died."""
+    """Signal this process to save and end when the batch has died."""
     parent = multiprocessing.parent_process()
     if parent is None:
         return

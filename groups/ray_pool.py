@@ -1,8 +1,7 @@
-"""Sends groups to a Ray cluster: the same jobs, trained by the same function as on this machine.
+"""Trains groups on a Ray cluster, by the same function as on this machine.
 
-Ray places them, retries those whose node or process died, and starts machines where it is set up to; nothing of that
-is done here. Nodes need the packages of requirements.txt, and the batch and save folders at the same paths; the code
-travels with the batch.
+Ray places the groups, retries those whose node or process died, and starts machines if it is set up to. Nodes need the
+packages of requirements.txt, and the batch and save folders at the same paths; Ray sends them the code.
 """
 
 from __future__ import annotations
@@ -14,30 +13,30 @@ import socket
 from pathlib import Path
 from typing import Any
 
-from common.errors import UserError, one_line
+from common.errors import Say, UserError, one_line
 from configs import Config
 from engine.cpu.library import thread_count
-from groups.local import settle
+from groups.journal import settle
 from groups.worker import Job, Outcome, train_group
 
 ROOT = Path(__file__).resolve().parents[1]
-PACKAGES = (  # folders of the code that travels to the nodes, beside the root's Python files
-    *("common", "maps", "metrics", "engine", "formats", "shaders", "transcode", "describe", "training", "viewer"),
-    "groups",
-)
-CALLS = 20  # groups that a process trains before a new one takes its place: importing PyTorch takes seconds
-QUEUED = 64  # groups that wait at the cluster, so that one that grows by need sees the need
+CALLS = 20  # groups per process; every new process imports PyTorch, which takes seconds
+QUEUED = 64  # groups queued at the cluster, so that one that grows on demand sees the demand
 CONNECT_S = 10
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 HINT = 'pip install "ray[default]", or leave out --groups_backend ray'
 
 
 class RayPool:
-    """Tasks of a Ray cluster that train one group each; the same interface as groups.local.LocalPool."""
+    """Tasks of a Ray cluster that train one group each; has the members of groups.local.LocalPool.
 
-    queues = True  # a group that was sent may wait for a node
+    Args:
+        limit: most groups at the cluster at a time, queued ones included; 0: twice as many as its CPUs can train.
+    """
 
-    def __init__(self, config: Config, limit: int, say):
+    queues = True  # a started group may wait for a node
+
+    def __init__(self, config: Config, limit: int, say: Say):
         self.config, self.limit, self.say = config, limit, say
         self._running: dict[Any, Job] = {}  # by the reference of the task
         self._ray = import_ray()
@@ -54,7 +53,7 @@ class RayPool:
             self.say(f"note: no node of the cluster has {cpus} CPUs and {gpus:g} GPUs yet; groups wait until one has")
         total = sum(node.get("CPU", 0) for node in nodes)
         self.limit = self.limit or max(QUEUED, 2 * math.ceil(total / cpus))
-        calls = 1 if gpus else CALLS  # a process that has used a GPU keeps it, whatever its next group is given
+        calls = 1 if gpus else CALLS  # CUDA of a process keeps the GPU of its first group
         remote = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=config.groups_retries, max_calls=calls)
         self._task = remote(train_group)
         return self
@@ -62,9 +61,7 @@ class RayPool:
     def _connect(self) -> None:
         ray, address = self._ray, self.config.ray_address
         where = {"address": address} if address else {"num_cpus": thread_count(), "include_dashboard": False}
-        rest = [path.name for path in ROOT.iterdir()
-                if path.name not in PACKAGES and (path.is_dir() or path.suffix != ".py")]  # fmt: skip
-        code = {"working_dir": str(ROOT), "excludes": [*(f"/{name}" for name in rest), "__pycache__"]}
+        code = {"working_dir": str(ROOT), "excludes": [*(f"/{name}" for name in left_behind()), "__pycache__"]}
         handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             ray.init(**where, runtime_env=code, log_to_driver=False, logging_level="ERROR")
@@ -73,7 +70,7 @@ class RayPool:
             reason = one_line(str(error).strip().partition("\n")[0][:200])
             raise UserError(f"{flag}: no cluster there ({reason}); start one with: ray start --head") from error
         finally:
-            for number, handler in handlers.items():  # Ray has taken them; here a signal saves what is in work
+            for number, handler in handlers.items():  # Ray has replaced them; here a signal makes groups save
                 signal.signal(number, handler)
 
     def __exit__(self, *exception) -> None:
@@ -85,7 +82,7 @@ class RayPool:
 
     @property
     def busy(self) -> bool:
-        """Whether any group is in work."""
+        """Whether any group is running or queued."""
         return bool(self._running)
 
     @property
@@ -98,7 +95,7 @@ class RayPool:
         self._running[self._task.options(name=f"group {job.name}").remote(job)] = job
 
     def wait(self, timeout_s: float) -> list[tuple[Job, Outcome]]:
-        """The groups that have ended since, after `timeout_s` seconds at the latest."""
+        """Wait up to `timeout_s` seconds for a group to end. Returns: those that have ended since the last call."""
         if not self._running:
             return []
         ended, _ = self._ray.wait(list(self._running), num_returns=1, timeout=timeout_s)
@@ -113,19 +110,24 @@ class RayPool:
             lines = [line for line in ANSI.sub("", str(error)).splitlines() if line.strip()]
             said = lines[-1] if isinstance(error, self._ray.exceptions.RayTaskError) else lines[0]  # ends a traceback
             reason = one_line(f"{type(error).__name__}: {said.strip()[:300]}")
-            settle(job, reason)
+            settle(job.folder, reason)
             return Outcome("failed", reason)
 
     def stop(self) -> None:
-        """Tell every group to save and end; `wait` returns them."""
+        """Signal every group to save and end; `wait` returns them."""
         for task in self._running:
             self._ray.cancel(task, force=False)
 
 
-def check_cluster(address: str) -> None:
-    """Refuse an address where nobody answers: Ray itself tries for minutes.
+def left_behind() -> list[str]:
+    """Files and folders of the repository that are not sent to the nodes: all but its modules and packages."""
+    return [path.name for path in ROOT.iterdir() if path.suffix != ".py" and not (path / "__init__.py").is_file()]
 
-    Raises: UserError, also where the package is missing.
+
+def check_cluster(address: str) -> None:
+    """Try to connect to a cluster, because Ray itself would try for minutes.
+
+    Raises: UserError when nobody answers, or when the package is missing.
     """
     import_ray()
     host, colon, port = address.rpartition("://")[2].rpartition(":")

@@ -1,4 +1,4 @@
-"""batch.html: the state of a batch for a reader, one file that needs no other."""
+"""batch.html: the state of a batch as one HTML file with sortable columns and thumbnails."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from groups.journal import BATCH_CSV, BATCH_JSON
 from maps.channels import MAPS
 from training.pictures import THUMBNAIL
 
-REFRESH_S = 30  # while the batch works
+REFRESH_S = 30  # the browser reloads the page while the batch is running
 MAX_THUMBNAIL_BYTES = 1 << 16
 
 STYLE = """
@@ -53,11 +53,11 @@ POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-s
 
 
 def batch_html(save_dir: Path, head: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
-    """The page. Every text in it comes from file names or messages, and is escaped.
+    """The text of batch.html. Texts from file names and messages are escaped.
 
     Args:
-        save_dir: where the runs with their thumbnails are, and where the page will be: links are relative to it.
-        head, rows: of batch.json.
+        save_dir: folder of the page and of the runs; links are relative to it.
+        head, rows: content of batch.json.
     """
     maps = [name for name in MAPS if any(name in row["psnr"] for row in rows)]
     titles = [("decoded | source | error × 8", ""), ("material", ""), ("status", ""), ("reason", ""),
@@ -101,7 +101,7 @@ def _row(save_dir: Path, row: Mapping[str, Any], maps: Sequence[str]) -> str:
 
 
 def _text(value: Any) -> str:
-    """Text for HTML, quotes included; characters that no page can hold are escaped as in messages."""
+    """Text for HTML, also inside quotes; characters that no page can hold are escaped as in messages."""
     return html.escape(one_line(str(value)), quote=True)
 
 
@@ -112,12 +112,12 @@ def _number(value: float | None, form: str) -> str:
 
 
 def _address(path: str) -> str:
-    """A relative address of any file name, the byte values of other encodings included."""
+    """A relative URL of a file name in any encoding."""
     return "./" + quote(os.fsencode(path))
 
 
 def _thumbnail(save_dir: Path, row: Mapping[str, Any]) -> str:
-    """The picture as part of the page; empty where there is none."""
+    """An <img> that holds the picture itself; empty where there is none."""
     if row["status"] != "done" or row["run"] is None:
         return ""
     path = save_dir / row["run"] / "media" / THUMBNAIL

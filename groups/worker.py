@@ -1,7 +1,7 @@
-"""Trains one group, wherever it is called: in a process of its own on this machine, or as a task on a cluster.
+"""Trains one group, in a process of this machine or as a task of a cluster.
 
-The folder of the group holds everything that it goes by: a group that was begun before goes on from its last
-checkpoint, and one that is finished is left alone.
+The folder of the group decides what is done: a finished group is left alone, one that was begun continues from its last
+checkpoint.
 """
 
 from __future__ import annotations
@@ -52,28 +52,28 @@ class Job:
     """A group to train."""
 
     name: str  # path below the batch folder, with /
-    batch: str  # names this start of the batch
+    batch: str  # id of this start of the batch
     config: Config  # of the run: data_dir and save_dir are the group's own, and absolute
     settings: str  # settings_digest(config)
-    force: bool  # start over what another batch has begun or finished
+    force: bool  # ignore what other starts of the batch have begun or finished
 
     @property
     def folder(self) -> Path:
-        """Where its runs go."""
+        """The folder of its runs."""
         return Path(self.config.save_dir)
 
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """How it went."""
+    """How the training of a group ended."""
 
-    status: str  # done, failed, or stopped: told to, with a checkpoint to go on from where training had begun
+    status: str  # done, failed, or stopped by a signal (with a checkpoint, if training had begun)
     reason: str = ""
-    record: Record | None = None  # of a group that is done, or was stopped while training
+    record: Record | None = None  # of a group that is done, or was stopped during training
 
 
 def train_group(job: Job) -> Outcome:
-    """Train, or go on; what is said goes to the group's log. Every failure becomes an outcome with one line."""
+    """Train or continue a group; output goes to its log. Every exception becomes an outcome with a one-line reason."""
     try:
         make_folder(job.folder)
         with (job.folder / LOG).open("a", encoding="utf-8", errors="backslashreplace") as log, _streams_to(log):
@@ -83,7 +83,7 @@ def train_group(job: Job) -> Outcome:
 
 
 def _reported(job: Job, log: TextIO) -> Outcome:
-    """`_train`, with failures written to the log and to the record."""
+    """Call `_train`; a failure is written to the log and to the record."""
 
     def say(text: str) -> None:
         print(text, file=log, flush=True)
@@ -92,12 +92,12 @@ def _reported(job: Job, log: TextIO) -> Outcome:
         with group_lock(job.folder, say=say):
             try:
                 return _train(job, say)
-            except SystemExit:  # told to end, anywhere: also between making a temporary file and knowing of it
+            except SystemExit:  # by SIGTERM, which may leave a temporary file anywhere
                 clean(job.folder)
                 raise
             except Exception as error:
                 reason = _reason(error)
-                if not isinstance(error, (UserError, OSError)):  # a bug: it must not cost the others anything
+                if not isinstance(error, (UserError, OSError)):  # a bug: log it, the other groups go on
                     traceback.print_exc(file=log)
                 _record_failure(job, reason)
                 raise
@@ -119,12 +119,12 @@ def _reason(error: Exception) -> str:
 def _record_failure(job: Job, reason: str) -> None:
     record = read_record(job.folder)
     if record is not None and record.batch == job.batch:
-        with contextlib.suppress(OSError):  # on a full disk the record stays as it is: begun, not finished
+        with contextlib.suppress(OSError):  # on a full disk the record stays "running"
             write_record(job.folder, dataclasses.replace(record, status="failed", reason=reason))
 
 
 def _train(job: Job, say: Say) -> Outcome:
-    """The group's result, from where the folder says that it is; the caller holds the lock."""
+    """Bring a group from the state of its folder to its result; the caller holds the lock."""
     started = time.perf_counter()
     folder, source = job.folder, Path(job.config.data_dir)
     clean(folder)
@@ -135,7 +135,7 @@ def _train(job: Job, say: Say) -> Outcome:
     facts = source_facts(source, before.sources if before else None)
     begun = is_begun(job, before, facts)
     older = before.older if begun else [run.name for run in run_folders(folder)]
-    if begun and before.status == "done":  # and yet not finished: damaged since then
+    if begun and before.status == "done":  # but `finished` refused it: its files are damaged
         say(f"note: {damage(folder, before)}; trained again")
         older = [*older, before.run]
     record = Record("running", job.batch, job.settings, facts, older, socket.gethostname(), os.getpid())
@@ -162,27 +162,27 @@ def _train(job: Job, say: Say) -> Outcome:
 
 
 def is_forced(job: Job, before: Record | None) -> bool:
-    """Whether what an earlier batch recorded is to be ignored; a second try within one batch goes on."""
+    """Whether --groups_force discards the record. It keeps that of this batch: Ray may try a group again."""
     return job.force and before is not None and before.batch != job.batch
 
 
 def is_begun(job: Job, before: Record | None, facts: Mapping[str, Any]) -> bool:
-    """Whether the record is of these settings and sources, so that its runs can be continued."""
+    """Whether the record has these settings and images, so that its runs can be continued."""
     return (before is not None and not is_forced(job, before) and before.settings == job.settings
             and not changed_sources(before.sources, facts))  # fmt: skip
 
 
 def _last_checkpoint(job: Job, older: list[str], say: Say) -> Checkpoint | None:
-    """The newest checkpoint that can be read of the runs that are not `older`; runs without any are removed.
+    """The newest readable checkpoint of the runs that are not in `older`; runs without one are removed.
 
-    A search for a rate is not a chain of checkpoints: what was begun of it is removed, and it starts over.
+    A search for a rate (--target_psnr, --match) cannot continue from a checkpoint: its runs are removed.
     """
     for run in reversed([run for run in run_folders(job.folder) if run.name not in older]):
         if not (job.config.target_psnr or job.config.match):
             for iteration in reversed(list_checkpoints(run)):
                 try:
                     checkpoint = load_checkpoint(run, iteration)
-                    if is_complete(checkpoint):  # a result; another is a state to go on from, whatever its export is
+                    if is_complete(checkpoint):  # the export matters only where the checkpoint is the result
                         verify_result(checkpoint.path)
                     return checkpoint
                 except UserError as error:
@@ -192,14 +192,14 @@ def _last_checkpoint(job: Job, older: list[str], say: Say) -> Checkpoint | None:
 
 
 def _continue(job: Job, checkpoint: Checkpoint, say: Say) -> Result:
-    """Train on from a checkpoint of these settings; only the places and the threads are today's."""
+    """Continue a checkpoint of the same settings with the folders and threads of this job."""
     run, today = checkpoint.path.parent.parent, frozenset({"data_dir", "save_dir", "num_threads"})
     config = dataclasses.replace(job.config, load_dir=str(run), load_iter=checkpoint.iteration, chosen=today)
     return train_material(config, say, quiet=True)
 
 
 def _result_of(checkpoint: Checkpoint) -> Result:
-    """What the run of a finished checkpoint returned, or would have: its process ended before it was recorded."""
+    """The result of a complete checkpoint, whose process ended before it was recorded."""
     material = checkpoint.material
     rates = checkpoint.model.bits_per_texel(material.width, material.height)
     run = checkpoint.path.parent.parent
@@ -219,10 +219,8 @@ def _complete(record: Record, folder: Path, result: Result) -> None:
 
 @contextlib.contextmanager
 def _streams_to(log: TextIO) -> Iterator[None]:
-    """Send what libraries, warnings and crashes write to stdout and stderr of this process to the log.
+    """Redirect stdout and stderr of this process to the log, by file descriptor, so that native code is included."""
 
-    By file descriptor, so that native code is heard too.
-    """
     saved = []
     try:
         for stream in (sys.stdout, sys.stderr):

@@ -1,4 +1,4 @@
-"""What a day costs and looks like without networks: frames repeated, blended, averaged; Fourier series; PCA."""
+"""Baselines without networks: the nearest frame, blended frames, the mean, a Fourier series per texel, PCA."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lightmap.data import Day, unit
 from metrics.scores import psnr_of
 
 RANKS = (1, 2, 3, 4, 6, 8, 12, 16, 24)
-FOURIER = 2  # harmonics, as many as F2 is told by default
+FOURIER = 2  # harmonics, the default of --time_harmonics
 FLOAT_BYTES = 4
 
 Stack = TensorType["n", "frames*3"]
@@ -25,12 +25,12 @@ Weights = TensorType["texels", "components"]
 
 
 def stack_of(day: Day, texels: torch.Tensor) -> Stack:
-    """All frames of some texels, float32."""
+    """The colours of some texels in all frames, in [0, 1], float32."""
     return unit(day.frames[texels]).flatten(1)
 
 
 def blended(stack: Stack) -> Stack:
-    """Half way between each frame and the next, the last one's next being the first."""
+    """The mean of each frame and the next; after the last frame comes the first."""
     return (stack + stack.roll(-3, dims=1)) / 2
 
 
@@ -39,7 +39,7 @@ def mean_square(a: torch.Tensor, b: torch.Tensor) -> float:
 
 
 def simple_baselines(day: Day, half: Day | None, texels: torch.Tensor) -> dict[str, dict[str, float | None]]:
-    """PSNR in dB at the hours and half-hours of what needs all frames, or hardly any; None: exact, or not known."""
+    """Baseline -> PSNR in dB at the hours and half-hours. None: exact at the hours, or no half-hours are known."""
     stack = stack_of(day, texels)
     between = None if half is None else stack_of(half, texels)
     mean = stack.view(len(stack), -1, 3).mean(dim=1).repeat(1, day.n_frames)
@@ -60,7 +60,7 @@ def simple_baselines(day: Day, half: Day | None, texels: torch.Tensor) -> dict[s
 
 
 def _fourier(day: Day, stack: Stack) -> tuple[Stack, Stack]:
-    """Least squares of a constant and FOURIER harmonics for each texel and channel, at the hours and half-hours."""
+    """Each texel's least-squares fit of a constant and FOURIER harmonics, evaluated at the hours and half-hours."""
 
     def design(shift: float) -> torch.Tensor:
         features = time_features(torch.tensor(day.times(shift), dtype=torch.float64), FOURIER)
@@ -77,9 +77,9 @@ def _fourier(day: Day, stack: Stack) -> tuple[Stack, Stack]:
 
 @dataclass
 class Pca:
-    """Principal components of the frames: each texel is the mean plus weights times a few days of light.
+    """Principal components: a texel's colours over the day are the mean plus its weights times a few basis days.
 
-    The weights are stored in 8 bits between each component's extremes, at 1/scale of the width and height.
+    Weights are stored as 8-bit codes between the extremes of their component, at 1/scale of the width and height.
     """
 
     day: Day
@@ -92,7 +92,7 @@ class Pca:
 
     @classmethod
     def of(cls, day: Day) -> Pca:
-        """Of the texels in the mask."""
+        """The components of the texels in the mask."""
         columns = day.n_frames * 3
         total, products, count = torch.zeros(columns).double(), torch.zeros(columns, columns).double(), 0
         for part in chunks(day.texels):
@@ -105,12 +105,12 @@ class Pca:
         return cls(day, mean.float(), basis, weights, weights.amin(dim=0), weights.amax(dim=0), {})
 
     def bytes_of(self, rank: int, scale: int) -> int:
-        """Codes, their ranges, the components and the mean, the latter as float32."""
+        """Bytes of the codes and, as float32, of their ranges, the components and the mean."""
         texels = -(-self.day.height // scale) * -(-self.day.width // scale)
         return texels * rank + FLOAT_BYTES * (len(self.mean) * (rank + 1) + 2 * rank)
 
     def rebuilt(self, rank: int, scale: int, texels: torch.Tensor) -> Stack:
-        """All frames of some texels."""
+        """The colours of some texels in all frames, from `rank` components at 1/scale of the size."""
         size = (self.day.height, self.day.width)
         if scale == 1:
             weights = self._stored(self.weights[texels, :rank], self.low[:rank], self.high[:rank])
@@ -123,12 +123,12 @@ class Pca:
 
     @staticmethod
     def _stored(weights: Weights, low: Columns, high: Columns) -> Weights:
-        """Weights as 8 bits between these extremes hold them."""
+        """Weights after rounding to 8-bit codes between these extremes."""
         step = (high - low).clamp_min(1e-12) / 255
         return ((weights - low) / step + 0.5).floor() * step + low
 
     def scores(self, rank: int, scale: int, half: Day | None, texels: torch.Tensor) -> tuple[float, float | None]:
-        """PSNR at the hours and half-hours; kept, since several forms ask for the same."""
+        """PSNR in dB at the hours and half-hours, cached: several forms are compared with the same rank and scale."""
         if (rank, scale) not in self.known:
             rebuilt = self.rebuilt(rank, scale, texels)
             halves = None if half is None else psnr_of(mean_square(blended(rebuilt), stack_of(half, texels)))
@@ -136,7 +136,7 @@ class Pca:
         return self.known[rank, scale]
 
     def best_at(self, n_bytes: int, half: Day | None, texels: torch.Tensor) -> dict[str, Any] | None:
-        """The rank and scale with the highest PSNR at the hours in at most `n_bytes`; None where none is that small."""
+        """The rank and scale with the highest PSNR at the hours in at most `n_bytes`; None if every one is larger."""
         best = None
         for rank in RANKS:
             fitting = (s for s in range(1, max(self.day.height, self.day.width)) if self.bytes_of(rank, s) <= n_bytes)
@@ -151,7 +151,7 @@ class Pca:
 
 
 def evaluation_texels(day: Day, most: int) -> torch.Tensor:
-    """The texels in the mask, or `most` of them, always the same."""
+    """The texels in the mask; of more than `most` a random choice, the same for every call."""
     counted = day.mask.nonzero()[:, 0]
     if len(counted) <= most:
         return counted

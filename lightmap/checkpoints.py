@@ -1,4 +1,4 @@
-"""best.ckpt and last.ckpt: everything to render a day, and to go on training it."""
+"""best.ckpt and last.ckpt: the model of a day, and in last.ckpt the state to resume training."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ VERSION = 1
 class Loaded:
     """A checkpoint that has been read and checked.
 
-    training: what only a run that goes on needs; None in best.ckpt.
+    training: optimiser and random state, which only resuming needs; None in best.ckpt.
     """
 
     model: Compressor
@@ -44,7 +44,7 @@ class Loaded:
 
 
 def describe_day(day: Day) -> dict[str, Any]:
-    """What of a day is kept beside the model, JSON-ready."""
+    """Size, count, depth and encoding of the frames: what a checkpoint holds of them, JSON-ready."""
     return {
         "height": day.height, "width": day.width, "frames": day.n_frames, "bits": day.bits,
         "encoding": dataclasses.asdict(day.encoding),
@@ -55,7 +55,7 @@ def save(
     path: Path, shape: Shape, state: Mapping[str, torch.Tensor], config: Mapping[str, Any], day: Mapping[str, Any],
     *, epoch: int, step: int, held_out_db: float, seconds: float, training: Mapping[str, Any] | None,
 ) -> None:  # fmt: skip
-    """Write a checkpoint atomically. `config`: the options of the run, `training`: see Loaded."""
+    """Write a checkpoint atomically. config: the options of the run; training: see Loaded."""
     payload = {
         "version": VERSION,
         "model": {name: value.detach().cpu().clone() for name, value in state.items()},
@@ -95,7 +95,7 @@ def load(path: str | Path) -> Loaded:
 
 
 def _restore(shape: Shape, state: Mapping[str, torch.Tensor]) -> Compressor:
-    """The model of a state dict. A learned grid is compared with the file's before memory is taken for it."""
+    """The model of a state dict. A learned grid's size is checked before memory is allocated."""
     height, width = shape.latent_size
     if shape.latent_mode == "direct" and tuple(state["grid"].shape) != (height * width, shape.latent_dim):
         raise ValueError(f"a grid of {tuple(state['grid'].shape)} for {width}x{height} latent texels")

@@ -14,9 +14,14 @@ from torchtyping import TensorType
 from lightmap.data import HOURS
 from lightmap.siren import Siren
 
-CHUNK = 1 << 12  # texels that go through a network at a time, in the caches; one value everywhere, for equal bits
+LATENT_MODES = ("f1", "direct")  # a network of the position; a learned grid
+CHUNK = 1 << 12  # texels per network call, which fit the caches; another count would change low bits of the results
 DIRECT_RANGE = 1.0  # latents of a learned grid lie in -1..1
 DIRECT_START = 0.1  # standard deviation of a learned grid at the start
+LARGEST = {  # value of each number of a Shape; the smallest is 1
+    "height": 1 << 16, "width": 1 << 16, "latent_dim": 256, "latent_scale": 64, "latent_bits": 8, "hidden_f1": 1024,
+    "layers_f1": 16, "hidden_f2": 1024, "layers_f2": 16, "time_harmonics": 32,
+}  # fmt: skip
 
 Latents = TensorType["n", "channels"]
 Times = TensorType["n"]
@@ -29,14 +34,14 @@ Rgb = TensorType["n", 3]
 
 @dataclass(frozen=True)
 class Shape:
-    """All that decides about the sizes of a compressor."""
+    """Everything that determines the sizes of a compressor's tensors."""
 
     height: int
     width: int
-    latent_mode: str  # "f1": a network of the position; "direct": a learned grid
+    latent_mode: str  # of LATENT_MODES
     latent_dim: int
-    latent_scale: int  # texels of the lightmap along a side of a latent texel
-    latent_bits: int  # of a code of a learned grid, which training rounds to
+    latent_scale: int  # lightmap texels along a side of a latent texel
+    latent_bits: int  # of a learned grid's codes, to which training rounds
     hidden_f1: int
     layers_f1: int
     hidden_f2: int
@@ -52,7 +57,7 @@ class Shape:
 
 
 def time_features(hours: Times, harmonics: int) -> Features:
-    """sin, cos of 2 pi k t / 24 for k = 1..harmonics, interleaved; float32. Hours of other days are those of one."""
+    """sin, cos of 2 pi k t / 24 for k = 1..harmonics, interleaved, float32. The day repeats: 25 h is 1 h."""
     turns = torch.remainder(hours.double(), HOURS) / HOURS  # 24 is 0 exactly
     angle = 2 * math.pi * turns[:, None] * torch.arange(1, harmonics + 1, device=hours.device)
     return torch.stack([angle.sin(), angle.cos()], dim=2).flatten(1).float()
@@ -61,8 +66,7 @@ def time_features(hours: Times, harmonics: int) -> Features:
 class Compressor(nn.Module):
     """F1 (or a learned grid) and F2 of one day.
 
-    Positions: the centre of latent texel (x, y) is ((x + 0.5) / width, (y + 0.5) / height) * 2 - 1 for F1. Lightmaps do
-    not tile: sampling between latent texels repeats those at the border.
+    Lightmaps do not tile: beyond the centres of the outermost latent texels their values continue (clamp addressing).
     """
 
     def __init__(self, shape: Shape, generator: torch.Generator | None = None):
@@ -85,7 +89,7 @@ class Compressor(nn.Module):
         return self.f2(torch.cat([z, features], dim=1))
 
     def latents(self, texels: Texels) -> Latents:
-        """z at the centres of the lightmap's texels, as a bilinear sampler reads them from the latent map."""
+        """z at the centres of lightmap texels, sampled bilinearly from the latent map."""
         if self.shape.latent_scale == 1:
             return self._latent_texels(texels)
         neighbours, weights = bilinear_neighbours(texels, (self.shape.height, self.shape.width), self.shape.latent_size)
@@ -99,33 +103,33 @@ class Compressor(nn.Module):
         return self.f1(self.positions(texels))
 
     def positions(self, texels: Texels) -> Positions:
-        """The centres of texels of the latent map as F1 sees them, (x, y) in -1..1."""
+        """Input of F1: the centres of latent texels, ((x + 0.5) / width, (y + 0.5) / height) * 2 - 1."""
         height, width = self.shape.latent_size
         x, y = texels % width, torch.div(texels, width, rounding_mode="floor")
         return torch.stack([(x + 0.5) / width, (y + 0.5) / height], dim=1) * 2 - 1
 
     @torch.no_grad()
     def keep_in_range(self) -> None:
-        """Put a learned grid back into -1..1 after a step: rounding passes the gradient beyond it, too."""
+        """Clamp a learned grid to -1..1 after a step: the straight-through gradient can push values beyond."""
         if self.shape.latent_mode == "direct":
             self.grid.clamp_(-DIRECT_RANGE, DIRECT_RANGE)
 
     @torch.no_grad()
     def compute_latent_map(self) -> Latents:
-        """z of every texel of the latent map, row after row, float32; rounded where training rounds."""
+        """z of every latent texel, row by row, float32; those of a learned grid rounded as in training."""
         height, width = self.shape.latent_size
         device = self.f2.omega.device
         return torch.cat([self._latent_texels(part.to(device)).cpu() for part in chunks(height * width)])
 
 
 def chunks(count: int) -> Iterator[Texels]:
-    """0 .. count-1 in runs of CHUNK."""
+    """The numbers 0 to count - 1, CHUNK at a time."""
     for start in range(0, count, CHUNK):
         yield torch.arange(start, min(start + CHUNK, count))
 
 
 def round_latents(z: Latents, bits: int) -> Latents:
-    """Latents as codes of `bits` bits in -1..1 stand for them; the gradient passes as if nothing had been rounded."""
+    """Latents rounded to codes of `bits` bits over -1..1, with a straight-through gradient."""
     top = 2**bits - 1
     codes = ((z.detach().clamp(-DIRECT_RANGE, DIRECT_RANGE) + DIRECT_RANGE) * (top / 2 / DIRECT_RANGE) + 0.5).floor()
     return z + ((codes * 2 - top) / top * DIRECT_RANGE - z).detach()
@@ -134,9 +138,9 @@ def round_latents(z: Latents, bits: int) -> Latents:
 def bilinear_neighbours(
     texels: Texels, size: tuple[int, int], latent_size: tuple[int, int]
 ) -> tuple[Neighbours, Neighbours]:
-    """The four latent texels around the centre of each texel, and how much each weighs.
+    """The four latent texels around the centre of each lightmap texel, and their bilinear weights.
 
-    texels: y * width + x at `size` (height, width). Borders repeat, as in a sampler that clamps.
+    texels: y * width + x at `size` (height, width). Addresses are clamped at the borders.
     """
     (height, width), (rows, columns) = size, latent_size
     # one rounding, as in the shader: ((x + 0.5) / width) * columns - 0.5 in float32
@@ -154,7 +158,7 @@ def bilinear_neighbours(
 def upsample(
     latent: Latents, size: tuple[int, int], latent_size: tuple[int, int], texels: Texels | None = None
 ) -> Latents:
-    """The latent map at the centres of texels of the lightmap, all of them unless some are named."""
+    """The latent map sampled at the centres of these lightmap texels; None: of all."""
     if size == latent_size:
         return latent if texels is None else latent[texels]
     parts = chunks(size[0] * size[1]) if texels is None else texels.split(CHUNK)
@@ -167,7 +171,7 @@ def upsample(
 
 @torch.no_grad()
 def render(f2: Siren, latent: Latents, hour: float, harmonics: int) -> Rgb:
-    """Encoded RGB of latents at one hour, not clamped."""
+    """Encoded RGB of latents at one hour, not clamped, on the CPU."""
     device = f2.omega.device
     features = time_features(torch.tensor([hour], dtype=torch.float64), harmonics).to(device)
     parts = []
@@ -178,14 +182,9 @@ def render(f2: Siren, latent: Latents, hour: float, harmonics: int) -> Rgb:
 
 
 def harmonics_of(f2: Siren, channels: int) -> int | None:
-    """K of an F2 that reads latents of `channels` channels; None when its inputs do not fit them."""
+    """The time harmonics that an F2 reads beside latents of `channels` channels; None if no number of them fits."""
     features = f2.sizes[0] - channels
     return features // 2 if features >= 2 and features % 2 == 0 else None
-
-
-LIMITS = {"height": 1 << 16, "width": 1 << 16, "latent_scale": 64, "latent_bits": 8, "latent_dim": 256, "layers_f1": 16,
-          "layers_f2": 16, "time_harmonics": 32}  # fmt: skip  # others: MAX_HIDDEN
-MAX_HIDDEN = 1024
 
 
 def shape_from(values: dict) -> Shape:
@@ -194,11 +193,11 @@ def shape_from(values: dict) -> Shape:
     for field in dataclasses.fields(Shape):
         value = getattr(shape, field.name)
         if field.name == "latent_mode":
-            good = value in ("f1", "direct")
+            good = value in LATENT_MODES
         elif field.name.startswith("omega"):
             good = type(value) in (int, float) and 0 < value < 1e6
         else:
-            good = type(value) is int and 1 <= value <= LIMITS.get(field.name, MAX_HIDDEN)
+            good = type(value) is int and 1 <= value <= LARGEST[field.name]
         if not good:
             raise ValueError(f"{field.name} is {value!r:.40}")
     return shape

@@ -1,4 +1,4 @@
-"""A folder of lightmaps -> one `Day`: all frames in one tensor, the hour of each, and which texels count."""
+"""Reads a folder of lightmaps into a `Day`: all frames in one tensor, their hours, and the mask."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torchtyping import TensorType
 
+from common.arrays import read_array
 from common.errors import Say, UserError, quote
 from common.files import open_regular
 from common.opencv import import_opencv
@@ -36,31 +37,31 @@ Rgb = TensorType["n", 3]
 
 @dataclass(frozen=True)
 class Encoding:
-    """How stored values become the [0, 1] that is trained on, and back.
+    """Maps values of the files to the range [0, 1] that networks are trained on, and back.
 
-    LDR values are what the files hold, codes by their maximum. HDR values x are log1p(x / scale) / log1p(peak / scale).
+    LDR: a code divided by the largest one. HDR: x becomes log1p(x / scale) / log1p(peak / scale).
     """
 
     hdr: bool = False
-    scale: float = 1.0  # the median of what is above 0
+    scale: float = 1.0  # the median of the values above 0
     peak: float = 1.0  # the day's largest value
 
     def encode(self, values: np.ndarray) -> np.ndarray:
-        """Any shape; negative HDR values count as 0. float32."""
+        """Encoded values, any shape, float32; negative HDR values count as 0."""
         if not self.hdr:
             return values.astype(np.float32, copy=False)
         light = np.maximum(values, 0, dtype=np.float32) / np.float32(self.scale)
         return np.log1p(light) / np.float32(math.log1p(self.peak / self.scale))
 
     def decode(self, values: np.ndarray) -> np.ndarray:
-        """The inverse; LDR saturates outside of [0, 1], HDR below 0."""
+        """The inverse of encode. LDR saturates outside of [0, 1], HDR below 0."""
         if not self.hdr:
             return values.clip(0, 1)
         return np.expm1(values.clip(0, None) * np.float32(math.log1p(self.peak / self.scale))) * np.float32(self.scale)
 
 
 def encoding_of(day: Mapping[str, Any]) -> Encoding:
-    """The encoding in a description of a day that a file holds (checkpoints.describe_day), checked with its depth.
+    """The encoding in a description of a day (checkpoints.describe_day), which may come from a damaged file.
 
     Raises: ValueError, LookupError, TypeError.
     """
@@ -76,10 +77,10 @@ def encoding_of(day: Mapping[str, Any]) -> Encoding:
 class Day:
     """The frames of a day.
 
-    frames: (texels, frames, 3), row after row from the top; uint8 codes of 8-bit files, else float32 in [0, 1] as
-        `encoding` has it. The hours of a texel lie side by side: what is drawn together is read together.
-    mask: (texels,) bool; False is neither trained on nor measured.
-    bits: of a file's channel; 32 for floats.
+    frames: (texels, frames, 3), texels row by row from the top; uint8 codes of 8-bit files, else float32 values that
+        `encoding` has mapped to [0, 1]. The hours of a texel are adjacent in memory, since samples draw texels.
+    mask: (texels,) bool; texels with False are neither trained on nor measured.
+    bits: per channel of the files; 32 for floats.
     """
 
     height: int
@@ -97,7 +98,7 @@ class Day:
 
     @property
     def step(self) -> float:
-        """Hours from one frame to the next; the last one's next is the first."""
+        """Hours from one frame to the next; after the last frame comes the first."""
         return HOURS / self.n_frames
 
     @property
@@ -105,11 +106,11 @@ class Day:
         return self.height * self.width
 
     def times(self, shift: float = 0.0) -> list[float]:
-        """The hour of each frame, `shift` frames later."""
+        """The hour of each frame, plus `shift` times the step between frames."""
         return [(index + shift) * self.step for index in range(self.n_frames)]
 
     def values(self, texels: Numbers, frames: Numbers) -> Rgb:
-        """Values in [0, 1], float32, of frame `frames[i]` at texel `texels[i]`."""
+        """Values in [0, 1], float32: value i is texel `texels[i]` in frame `frames[i]`."""
         return unit(self.frames[texels, frames])
 
     def image(self, frame: int) -> np.ndarray:
@@ -118,12 +119,12 @@ class Day:
 
 
 def unit(codes: torch.Tensor) -> torch.Tensor:
-    """What is stored as uint8 codes or as values, as float32 values."""
+    """uint8 codes as float32 values in [0, 1]; values stay as they are."""
     return codes.float() / 255 if codes.dtype == torch.uint8 else codes
 
 
 def natural_key(name: str) -> tuple[Any, ...]:
-    """A sort key that has tod_2 before tod_10, and does not depend on case."""
+    """A sort key with tod_2 before tod_10, whatever the case of letters."""
     parts = re.split(r"([0-9]+)", name.casefold())  # text and digits in turns
     return tuple(int(part[:18]) if i % 2 else part for i, part in enumerate(parts)), name
 
@@ -132,9 +133,9 @@ def load_day(folder: str | Path, say: Say = print, workers: int = 0, max_pixels:
     """Read the frames of a folder, in the natural order of their names.
 
     Args:
-        say: receives what the user should know.
-        workers: threads that decode files; 0: none but this one.
-    Raises: UserError for a folder without at least two frames, of several sizes or kinds, or with a broken one.
+        say: receives notes for the user.
+        workers: threads that decode files; 0: only the calling one.
+    Raises: UserError for fewer than two frames, for frames of different sizes or depths, and for a damaged one.
     """
     folder = Path(folder)
     paths = find_frames(folder)
@@ -155,9 +156,9 @@ def load_day(folder: str | Path, say: Say = print, workers: int = 0, max_pixels:
 
 
 def load_half_hours(folder: str | Path, day: Day, workers: int = 0, max_pixels: int = MAX_PIXELS) -> Day | None:
-    """The frames half way between those of `day`, from the sub-folder half_hours; None where there is none.
+    """The frames half way between those of `day`, from the sub-folder half_hours; None without that folder.
 
-    Raises: UserError when there are not as many, or of another size or kind.
+    Raises: UserError if their number, size or depth differs from the day's.
     """
     inner = Path(folder) / HALF_HOURS
     if not inner.is_dir():
@@ -177,7 +178,7 @@ def load_half_hours(folder: str | Path, day: Day, workers: int = 0, max_pixels: 
 
 
 def find_frames(folder: Path) -> list[Path]:
-    """The image files of a folder but for the mask, in natural order. Raises: UserError for fewer than two."""
+    """The image files of a folder without the mask, in natural order. Raises: UserError for fewer than two."""
     if not folder.is_dir():
         raise UserError(f"--data_dir {quote(folder)}: no such folder; give one with the frames of a day")
     paths = [path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.name.lower() != MASK]
@@ -207,7 +208,7 @@ def read_mask(folder: Path, height: int, width: int, max_pixels: int = MAX_PIXEL
 
 
 def measure_encoding(frames: np.ndarray, say: Say, folder: Path) -> Encoding:
-    """The encoding of stored frames; floats are of high range."""
+    """The encoding for frames as read; float frames are HDR."""
     if frames.dtype != np.float32:
         return Encoding()
     if frames.min() < 0:
@@ -219,7 +220,7 @@ def measure_encoding(frames: np.ndarray, say: Say, folder: Path) -> Encoding:
 
 
 def _stored(frames: np.ndarray, encoding: Encoding) -> np.ndarray:
-    """Codes of 8 bits as they are, anything else as float32 in [0, 1]."""
+    """Frames as Day.frames holds them: 8-bit codes unchanged, others as float32 in [0, 1]."""
     if frames.dtype == np.uint8:
         return frames
     return frames.astype(np.float32) / np.float32(65535) if frames.dtype == np.uint16 else encoding.encode(frames)
@@ -251,19 +252,8 @@ def _read_npy(path: Path, max_pixels: int) -> np.ndarray:
     return np.ascontiguousarray(pixels[..., :3])
 
 
-def read_array(path: Path) -> np.ndarray:
-    """One .npy file, never unpickled. Raises: UserError."""
-    try:
-        with open_regular(path) as stream:
-            return np.load(stream, allow_pickle=False)
-    except OSError as error:
-        raise UserError(f"{quote(path)}: cannot be read ({error.strerror or error})") from error
-    except Exception as error:  # a damaged header raises anything from ValueError to SyntaxError or MemoryError
-        raise UserError(f"{quote(path)}: expected a .npy file of numbers, found another or a damaged one") from error
-
-
 def _read_radiance(path: Path, max_pixels: int) -> np.ndarray:
-    """(H, W, 3) float32 of a Radiance .hdr file, by OpenCV once the size in its header is known to be sane."""
+    """(H, W, 3) float32 of a Radiance .hdr file, by OpenCV, after the size in its header has been checked."""
     damaged = f"{quote(path)}: expected a Radiance .hdr image, found another or a damaged one; save it again"
     try:
         with open_regular(path) as stream:
@@ -301,10 +291,10 @@ def _check_alike(first: Path, expected: np.ndarray, path: Path, found: np.ndarra
 
 
 def day_bytes(day: Day) -> int:
-    """Bytes of the frames as plain pixels in the depth of their files."""
+    """Bytes of the frames without compression, in the depth of their files."""
     return day.texels * day.n_frames * 3 * day.bits // 8
 
 
 def frame_listing(names: Sequence[str]) -> str:
-    """The first and last file of a day, for the user's eyes."""
+    """The first and last file name of a day, for a message."""
     return f"{quote(names[0])} ... {quote(names[-1])}"

@@ -1,4 +1,4 @@
-"""Export a checkpoint: latent maps, F2 as state dict, TorchScript and ONNX, textures, shaders, a page to look at.
+"""Export a checkpoint: latent maps, F2 as state dict, TorchScript and ONNX, textures, shaders, a viewer page.
 
 python export_latent.py --ckpt runs/day/best.ckpt --out_dir exports/day      (inside lightmap/)
 python -m lightmap.export_latent --ckpt ... --out_dir ...                    (in the repository's root)
@@ -6,14 +6,15 @@ python -m lightmap.export_latent --ckpt ... --out_dir ...                    (in
 
 from __future__ import annotations
 
-if not __package__:
-    import rooted  # noqa: F401
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":  # imports begin at the repository's root, also where this is started as a file
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
 import common.before_torch  # isort: skip  # noqa: F401  # before torch
 
 import json
-import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from common.errors import quote, run_command
@@ -24,7 +25,7 @@ from lightmap.summary import REPORT
 
 
 def read_report(folder: Path) -> dict[str, Any] | None:
-    """The report of the run that a checkpoint belongs to; None where there is none that can be read."""
+    """report.json of a run folder; None if it is missing or damaged."""
     try:
         report = json.loads((folder / REPORT).read_text(encoding="utf-8"))
         return report if isinstance(report, dict) else None

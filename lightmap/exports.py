@@ -1,4 +1,4 @@
-"""Everything that others read of a trained day: latent maps, F2 in several forms, textures, shaders, a page."""
+"""Writes the exports of a trained day: latent maps, F2 in several formats, textures, shaders, a viewer page."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
+from common.arrays import write_array
 from common.errors import UserError
-from common.files import atomic_write, make_folder, sha256_of, write_bytes, write_json, write_text
+from common.files import make_folder, sha256_of, write_bytes, write_json, write_text
 from formats.dds import MAX_SIZE, encode_dds
 from lightmap.compressor import CHUNK, Compressor, Latents, upsample
 from lightmap.data import Encoding
@@ -39,9 +39,9 @@ def write_exports(
     """Write all exports of a model into `folder`.
 
     Args:
-        day: checkpoints.describe_day.
-        report: for the page; None: it shows no scores.
-    Returns: lines for the user: what was left out, and why. Raises: UserError, OSError.
+        day: of checkpoints.describe_day.
+        report: scores for the page; None: it shows none.
+    Returns: lines for the user, which also name what was left out and why. Raises: UserError, OSError.
     """
     make_folder(folder)
     model, encoding, notes = model.cpu().eval(), Encoding(**day["encoding"]), []
@@ -69,23 +69,22 @@ def write_exports(
 
 
 def write_latent_map(path: Path, model: Compressor, latent: Latents) -> None:
-    """(H, W, C) float32 at the lightmap's size, row 0 on top; a smaller latent map is sampled at texel centres."""
+    """Write z of every lightmap texel, (H, W, C) float32, row 0 on top; a smaller latent map is sampled bilinearly."""
     shape = model.shape
     size = (shape.height, shape.width)
     whole = upsample(latent, size, shape.latent_size).view(*size, shape.latent_dim)
-    with atomic_write(path) as stream:
-        np.save(stream, whole.numpy())
+    write_array(path, whole.numpy())
 
 
 def state_bytes(f2: Siren) -> bytes:
-    """F2's state dict as torch.save writes it; through memory, since a file's own name would get into it."""
+    """F2's state dict as torch.save writes it; in memory, because torch.save puts the name of a file into the file."""
     stream = io.BytesIO()
     torch.save({name: value.detach().clone() for name, value in f2.state_dict().items()}, stream)
     return stream.getvalue()
 
 
 def script_bytes(f2: Siren) -> bytes:
-    """F2 as TorchScript, (N, C + 2K) -> (N, 3); PyTorch calls it deprecated, and still writes and reads it."""
+    """F2 as TorchScript, (N, C + 2K) -> (N, 3). PyTorch has deprecated the format, but still writes and reads it."""
     stream = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -97,8 +96,8 @@ def script_bytes(f2: Siren) -> bytes:
 def onnx_bytes(f2: Siren) -> bytes:
     """F2 as ONNX with any batch size: input latent_and_time (N, C + 2K), output rgb (N, 3).
 
-    Written node by node: torch.onnx.export would bring onnxscript with it, and this is a chain of Gemm and Sin.
-    Raises: UserError where the onnx package is missing.
+    Built node by node, as a chain of Gemm and Sin: torch.onnx.export would need onnxscript.
+    Raises: UserError without the onnx package.
     """
     try:
         import onnx
@@ -128,7 +127,7 @@ def onnx_bytes(f2: Siren) -> bytes:
 
 
 def write_decoders(folder: Path, decoder: Decoder, notes: list[str]) -> list[str]:
-    """DDS planes of the quantised latent, and F2 in every shading language; names of what was written."""
+    """Write DDS planes of the quantised latents and F2 in every shading language. Returns: the names of the files."""
     rows, columns = decoder.latent.latent_size
     if max(rows, columns) > MAX_SIZE:
         notes.append(f"note: DDS planes and shaders are left out: {columns}x{rows} is above {MAX_SIZE} texels")
@@ -144,7 +143,7 @@ def write_decoders(folder: Path, decoder: Decoder, notes: list[str]) -> list[str
 
 
 def build_meta(model: Compressor, day: Mapping[str, Any], folder: Path, files: list[str]) -> dict[str, Any]:
-    """f2_meta.json: everything needed to rebuild F2 and to use what lies beside it."""
+    """The content of f2_meta.json: everything needed to rebuild F2 and to use the files beside it."""
     shape = model.shape
     hdr = day["encoding"]["hdr"]
     return {

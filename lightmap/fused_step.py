@@ -1,7 +1,7 @@
-"""A training step with both networks fused into one pass of C++ over small tiles, compiled for this CPU at first use.
+"""A training step in C++: both networks in one pass over small tiles of samples, compiled for this CPU at first use.
 
-Compiled, kept and loaded as the kernels of materials are (engine/cpu/build.py), with their matrix products. PyTorch
-does what is left: Adam on some thousand weights, and reading and rounding a learned grid.
+engine/cpu/build.py compiles, caches and loads the library, which shares the matrix products of the material kernels.
+Adam on some thousand weights, and sampling and rounding a learned grid, stay with PyTorch.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ import torch
 
 from common.errors import Say
 from engine.cpu import build
-from engine.cpu.build import KernelsUnavailable
 from engine.cpu.library import check, pointer, pointers, thread_count
+from engine.errors import KernelsUnavailable
 from lightmap.compressor import Compressor
 from lightmap.sampling import Batch
 from lightmap.siren import Siren
 from lightmap.torch_step import TorchStep
 
 SOURCES = Path(__file__).resolve().parent / "kernels"
-SHARED = ("gemm.cpp", "gemm.h", "pool.h", "vec.h")  # of engine/cpu/src, included by ours
+SHARED = ("failure.h", "gemm.cpp", "gemm.h", "pool.h", "vec.h")  # of engine/cpu/src, included by ours
 
 
 class Network(ctypes.Structure):
@@ -33,7 +33,7 @@ class Network(ctypes.Structure):
 
 
 class _Recipe(build.Recipe):
-    """Our sources, and those that they include: a change in either makes another library."""
+    """Sources whose hash names the library: those in kernels/ and those that they include."""
 
     def read_sources(self) -> dict[str, bytes]:
         try:
@@ -54,6 +54,7 @@ def load_kernels(say: Say | None = None) -> ctypes.CDLL:
         kernels = ctypes.CDLL(str(library))
     except OSError as error:
         raise KernelsUnavailable(f"the compiled CPU kernels cannot be loaded: {error}") from error
+    kernels.nt_failure.restype = ctypes.c_char_p
     network, addresses = POINTER(Network), POINTER(c_void_p)
     kernels.lm_gradients.restype = c_int32
     kernels.lm_gradients.argtypes = [
@@ -64,7 +65,7 @@ def load_kernels(say: Say | None = None) -> ctypes.CDLL:
 
 
 def fused_problem(model: Compressor, device: torch.device) -> str | None:
-    """Why the kernels cannot train this model; None where they can."""
+    """Why the kernels cannot train this model; None if they can."""
     if device.type != "cpu":
         return "they run on the CPU"
     if model.shape.latent_mode == "f1" and model.shape.latent_scale > 1:
@@ -73,10 +74,10 @@ def fused_problem(model: Compressor, device: torch.device) -> str | None:
 
 
 class FusedStep(TorchStep):
-    """TorchStep with loss and gradients from the kernels: the same to float32 rounding, and the same bits for the same
+    """TorchStep with loss and gradients from the kernels: equal to float32 rounding, and deterministic for a given
     number of threads.
 
-    Raises: KernelsUnavailable where nothing can be compiled.
+    Raises: KernelsUnavailable if the kernels cannot be compiled or loaded.
     """
 
     name = "fused"
@@ -87,11 +88,11 @@ class FusedStep(TorchStep):
         self.coordinates: torch.Tensor | None = None
 
     def step(self, batch: Batch, decay: float) -> torch.Tensor:
-        """As TorchStep.step."""
+        """See TorchStep.step."""
         return self.advance(self.gradients(batch), decay)
 
     def gradients(self, batch: Batch) -> torch.Tensor:
-        """Put the gradients into the parameters' .grad; returns the loss, a scalar tensor."""
+        """Write the gradients into the parameters' .grad. Returns: the loss, a scalar tensor."""
         model = self.model
         if model.shape.latent_mode == "f1":
             return self._run(batch, model.positions(batch.texels).contiguous(), None)
@@ -111,12 +112,12 @@ class FusedStep(TorchStep):
             model.shape.time_harmonics, pointer(batch.values.contiguous()), pointer(by_inputs), ctypes.byref(loss),
             min(self.threads, torch.get_num_threads()),
         )  # fmt: skip
-        check(status)
+        check(self.kernels, status)
         return torch.tensor(loss.value)
 
     @staticmethod
     def _described(net: Siren) -> tuple[Network, ctypes.Array, ctypes.Array]:
-        """lm_network, the addresses of the parameters, and those of their gradients, which are made where missing."""
+        """lm_network, the addresses of the parameters, and those of their gradients, allocated at the first step."""
         sizes = net.sizes
         parameters = [value for pair in zip(net.weights, net.biases) for value in pair]
         for value in parameters:

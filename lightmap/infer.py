@@ -9,19 +9,21 @@ As `python -m lightmap.infer` in the repository's root.
 
 from __future__ import annotations
 
-if not __package__:
-    import rooted  # noqa: F401
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":  # imports begin at the repository's root, also where this is started as a file
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
 import common.before_torch  # isort: skip  # noqa: F401  # before torch
 
-import sys
 import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
+from common.arrays import write_array
 from common.errors import UserError, quote, run_command
-from common.files import atomic_write, make_folder, write_bytes
+from common.files import make_folder, write_bytes
 from common.knobs import OneLineParser
 from common.video import write_video
 from lightmap.data import HOURS
@@ -50,8 +52,7 @@ def write_image(path: Path, day: Renderable, hours: float) -> None:
             pixels = (day.light(hours).clip(0, 1) * np.float32(65535) + np.float32(0.5)).astype(np.uint16)
         write_bytes(path, encode_png(pixels))
     elif suffix == ".npy":
-        with atomic_write(path) as stream:
-            np.save(stream, day.light(hours))
+        write_array(path, day.light(hours))
     else:
         write_exr(path, day.light(hours))
 
@@ -85,7 +86,7 @@ def build_parser() -> OneLineParser:
 
 
 def load(arguments) -> Renderable:
-    """What --ckpt, or --latent_path and --f2_path, name. Raises: UserError."""
+    """The day of --ckpt, or of --latent_path and --f2_path. Raises: UserError."""
     pair = (arguments.latent_path, arguments.f2_path)
     if (arguments.ckpt is None) == (pair == (None, None)) or (arguments.ckpt is None and None in pair):
         raise UserError("expected --ckpt, or --latent_path and --f2_path together; see --help")
@@ -93,7 +94,7 @@ def load(arguments) -> Renderable:
 
 
 def check(arguments) -> None:
-    """Refuse what cannot be written before anything is read. Raises: UserError."""
+    """Check all flags before any file is read. Raises: UserError."""
     if (arguments.time is None) != (arguments.out is None):
         raise UserError("--time and --out: expected both, or neither; the one says when, the other where it goes")
     if arguments.out is None and arguments.video is None and arguments.contact_sheet is None:

@@ -1,4 +1,4 @@
-"""Every option of train.py, once: default, help, unit and range. The command line follows from it."""
+"""Every option of train.py: default, help, unit and range, from which the command line is built."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from common.errors import UserError
-from common.knobs import OneLineParser, add_flag, check_value, knob
+from common.knobs import OneLineParser, add_flags, check_values, knob
 from configs import MAX_PIXELS, MOST_PIXELS
-from lightmap.compressor import Shape
+from lightmap.compressor import LARGEST, LATENT_MODES, Shape
 
-LATENT_MODES = ("f1", "direct")
 ENGINES = ("auto", "torch", "fused")
 DEVICES = ("auto", "cpu", "cuda")
-OMEGA_DIRECT = 10.0  # of F2 behind a learned grid, whose values are not small as those of F1 are at the start
+OMEGA_DIRECT = 10.0  # of F2 on a learned grid, whose initial values are larger than F1's
 
 
 @dataclass(frozen=True)
@@ -28,30 +27,30 @@ class TrainOptions:
     compute_latent: bool = knob(False, "write the exports when training ends")
     resume: bool = knob(False, "continue out_dir/last.ckpt with the bits of a run that was never stopped")
 
-    epochs: int = knob(200, "times that the samples of an epoch are drawn", low=1, high=10**6)
-    batch_size: int = knob(65536, "samples (a texel at an hour) of a step", low=16, high=1 << 24)
+    epochs: int = knob(200, "number of epochs", low=1, high=10**6)
+    batch_size: int = knob(65536, "samples of a step; a sample is a texel at an hour", low=16, high=1 << 24)
     samples_per_epoch: int = knob(0, "samples of an epoch; 0: as many as the frames have texels", low=0, high=1 << 40)
     lr: float = knob(1e-3, "Adam's step size at the start; it falls to 0 with a cosine", low=1e-7, high=1.0)
-    lr_grid: float = knob(2e-2, "the same of a learned grid (--latent_mode direct)", low=1e-7, high=1.0)
-    time_blend: bool = knob(True, "draw half of each batch between the hours, against the blend of the two frames")
-    seed: int = knob(42, "of initial values, samples and held-out texels", low=0, high=2**31)
+    lr_grid: float = knob(2e-2, "the same for a learned grid (--latent_mode direct)", low=1e-7, high=1.0)
+    time_blend: bool = knob(True, "draw half of each batch between the hours; the target is the blend of two frames")
+    seed: int = knob(42, "of random numbers: initial values, samples, held-out texels", low=0, high=2**31)
 
     latent_mode: str = knob("f1", "f1: a network gives the latents; direct: a learned grid", choices=LATENT_MODES)
-    latent_dim: int = knob(32, "channels of the latent map", low=1, high=256)
-    latent_scale: int = knob(1, "texels of the lightmap per texel of the latent map, along a side", low=1, high=64)
-    latent_bits: int = knob(8, "bits of a latent of a learned grid, rounded to in training", low=1, high=8)
-    hidden_f1: int = knob(32, "neurons of a layer of F1", low=1, high=1024)
-    layers_f1: int = knob(4, "sine layers of F1", low=1, high=16)
-    hidden_f2: int = knob(64, "neurons of a layer of F2", low=1, high=1024)
-    layers_f2: int = knob(4, "sine layers of F2", low=1, high=16)
-    time_harmonics: int = knob(2, "sine and cosine pairs of the time of day", unit="pairs", low=1, high=32)
+    latent_dim: int = knob(32, "channels of the latent map", low=1, high=LARGEST["latent_dim"])
+    latent_scale: int = knob(1, "lightmap texels along a side of a latent texel", low=1, high=LARGEST["latent_scale"])
+    latent_bits: int = knob(8, "bits of a learned grid's codes", low=1, high=LARGEST["latent_bits"])
+    hidden_f1: int = knob(32, "neurons of a layer of F1", low=1, high=LARGEST["hidden_f1"])
+    layers_f1: int = knob(4, "sine layers of F1", low=1, high=LARGEST["layers_f1"])
+    hidden_f2: int = knob(64, "neurons of a layer of F2", low=1, high=LARGEST["hidden_f2"])
+    layers_f2: int = knob(4, "sine layers of F2", low=1, high=LARGEST["layers_f2"])
+    time_harmonics: int = knob(2, "pairs of sine and cosine of the time of day", low=1, high=LARGEST["time_harmonics"])
     omega: float = knob(30.0, "angular frequency of the sine layers", low=0.01, high=1000.0)
     omega_f2: float = knob(
-        0.0, f"the same of F2; 0: that of --omega, {OMEGA_DIRECT:g} with --latent_mode direct", low=0.0, high=1000.0
+        0.0, f"the same for F2; 0: that of --omega, {OMEGA_DIRECT:g} with --latent_mode direct", low=0.0, high=1000.0
     )
 
     engine: str = knob(
-        "auto", "torch, or fused: C++ kernels on the CPU; auto: fused where they can be had", choices=ENGINES
+        "auto", "torch, or fused: C++ kernels on the CPU; auto: fused if they can be compiled", choices=ENGINES
     )
     device: str = knob("auto", "where PyTorch trains", choices=DEVICES)
     num_threads: int = knob(0, "CPU threads; 0: all", low=0, high=1024)
@@ -68,7 +67,7 @@ class TrainOptions:
 
 
 FIELDS = {field.name: field for field in dataclasses.fields(TrainOptions)}
-# What makes a run the run that it is: a resumed one keeps its own values.
+# Options that --resume cannot change.
 FIXED = frozenset(FIELDS) - {
     "data_dir", "out_dir", "compute_latent", "resume", "engine", "device", "num_threads", "num_workers", "save_every",
     "max_pixels",
@@ -76,24 +75,23 @@ FIXED = frozenset(FIELDS) - {
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """A parser with one flag per field; flags that are not given stay out of the namespace."""
+    """A parser with one flag per field. Flags that the user does not give are absent from its result."""
     parser = OneLineParser(prog="train.py", description="Compress the lightmaps of a day into two small networks.")
-    for name, field in FIELDS.items():
-        add_flag(parser, name, field)
+    add_flags(parser, FIELDS)
     return parser
 
 
 def parse_args(argv: Sequence[str] | None = None) -> dict[str, Any]:
-    """What the user gave, nothing filled in."""
+    """The flags that the user gave, without defaults."""
     return vars(build_parser().parse_args(argv))
 
 
 def make_options(values: Mapping[str, Any]) -> TrainOptions:
-    """Validated options of the defaults with `values` on top. Raises: UserError."""
+    """The defaults with `values` in their place, validated. Raises: UserError."""
     unknown = sorted(set(values) - set(FIELDS))
     if unknown:
         raise UserError(f"--{unknown[0]}: no such option")
-    options = TrainOptions(**{name: check_value(f"--{name}", FIELDS[name], value) for name, value in values.items()})
+    options = TrainOptions(**check_values(FIELDS, values))
     if options.engine == "fused" and options.device == "cuda":
         raise UserError("--engine fused: expected --device cpu beside it, found cuda; the fused kernels run on the CPU")
     return options

@@ -1,7 +1,4 @@
-"""One HTML file that shows a day in a browser: a time slider over F2 in WebGL 2, fed with the exported textures.
-
-Put together as viewer_page.py does it for materials, with the same carrying of bytes and the same WebGL helpers.
-"""
+"""viewer.html: one HTML file with a time slider, which runs F2 in WebGL 2 on the exported textures."""
 
 from __future__ import annotations
 
@@ -10,19 +7,18 @@ from pathlib import Path
 from typing import Any
 
 from common.files import write_text
+from common.html_page import blob_scripts, encode_bytes, fill_template, json_for_html, one_script
 from lightmap.quantised import planes
 from lightmap.shader import Decoder, shader_source, weight_bytes, weight_columns
 from lightmap.summary import FORM_TITLES
 from shaders.languages import WEIGHT_TEXTURE_WIDTH
-from viewer.page import VIEWER, blob_scripts, encode_bytes, fill_template, json_for_html, one_script
 
 OWN = Path(__file__).resolve().parent / "viewer"
-SHARED_SCRIPTS = ("payload", "gl")  # of the material viewer
 SCORES = ("bytes", "of_png", "psnr_hours", "psnr_half_hours")
 
 
 def page_text(decoder: Decoder, report: Mapping[str, Any] | None) -> str:
-    """The page of a day; `report` is summary.build_report's, or None."""
+    """The HTML of a day's page. report: of summary.build_report; None: no scores are shown."""
     blobs = [encode_bytes(plane.tobytes()) for plane in planes(decoder.latent)]
     blobs.append(encode_bytes(weight_bytes(decoder)))
     (rows, columns), (height, width) = decoder.latent.latent_size, decoder.latent.size
@@ -38,14 +34,12 @@ def page_text(decoder: Decoder, report: Mapping[str, Any] | None) -> str:
         "network": " → ".join(map(str, decoder.f2.sizes)),
         "report": _scores(report),
     }  # fmt: skip
-    scripts = [(VIEWER / f"{name}.js").read_text(encoding="utf-8") for name in SHARED_SCRIPTS]
-    scripts.append((OWN / "main.js").read_text(encoding="utf-8"))
     return fill_template((OWN / "page.html").read_text(encoding="utf-8"), {
         "title": f"A day of lightmaps, {width}×{height}",
         "style": (OWN / "style.css").read_text(encoding="utf-8"),
         "blobs": blob_scripts(blobs),
         "data": json_for_html(data),
-        "script": one_script("\n".join(scripts)),
+        "script": one_script([OWN / "main.js"]),
     })  # fmt: skip
 
 
@@ -55,7 +49,7 @@ def write_page(path: Path, decoder: Decoder, report: Mapping[str, Any] | None) -
 
 
 def _scores(report: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """What the page shows of a report; a file that is not one of ours shows nothing."""
+    """The scores that the page shows; None for no report, or for a file with other content."""
     try:
         forms = [{"title": FORM_TITLES[name], **{key: form[key] for key in SCORES}}
                  for name, form in report["forms"].items()]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Pictures of a day: tone mapping, contact sheets, and what TensorBoard shows."""
+"""Pictures of a day: tone mapping, contact sheets, and images for TensorBoard."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ SHEET_TILE = 256  # longest side of a frame on a contact sheet
 def tone_mapped(light: np.ndarray, encoding: Encoding) -> np.ndarray:
     """Decoded values as display values in [0, 1], float32.
 
-    LDR values are display values. Light of high range is compressed so that the day's median becomes MIDDLE_GREY before
-    and the peak 1 after it (Reinhard et al. 2002, "Photographic Tone Reproduction for Digital Images", equation 4), and
+    LDR values are display values already. HDR light is scaled so that the day's median is MIDDLE_GREY, compressed so
+    that the peak becomes 1 (Reinhard et al. 2002, "Photographic Tone Reproduction for Digital Images", equation 4), and
     encoded as sRGB.
     """
     if not encoding.hdr:
@@ -38,7 +38,7 @@ def tone_mapped(light: np.ndarray, encoding: Encoding) -> np.ndarray:
 
 
 def contact_sheet(frames: Sequence[np.ndarray]) -> np.ndarray:
-    """(rows, columns, 3) uint8: (H, W, 3) uint8 frames in rows of SHEET_COLUMNS, made smaller where they are large."""
+    """(rows, columns, 3) uint8: (H, W, 3) uint8 frames in rows of SHEET_COLUMNS, scaled down to SHEET_TILE."""
     height, width = frames[0].shape[:2]
     scale = min(1.0, SHEET_TILE / max(height, width))
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
@@ -52,7 +52,7 @@ def contact_sheet(frames: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def log_pictures(folder: Path, model: Compressor, day: Day, step: int, report: Mapping[str, Any]) -> None:
-    """Add decoded frames beside their source and the error x8, and the scores, to the run's TensorBoard events."""
+    """Log the scores and SHOWN_FRAMES pictures to TensorBoard: decoded frame | source | error x8."""
     events = EventFile(folder / TENSORBOARD)
     size = (day.height, day.width)
     z = upsample(model.compute_latent_map(), size, model.shape.latent_size)

@@ -1,4 +1,4 @@
-"""A latent map in 8 bits a channel: codes with a range per channel, their file, and their DDS planes."""
+"""A latent map as 8-bit codes with a range per channel: quantisation, the .npz file, the DDS planes."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class QuantisedLatent:
 
     @property
     def span(self) -> np.ndarray:
-        """(C,) float32: what one byte of 255 adds to `low`; a sampler of UNORM bytes reads low + span * t."""
+        """(C,) float32. A shader that reads a UNORM value t computes z = low + span * t."""
         return (self.high - self.low) * np.float32(255 / (2**self.bits - 1))
 
     def dequantised(self) -> Latents:
@@ -48,7 +48,7 @@ class QuantisedLatent:
 
 
 def quantise(latent: Latents, latent_size: tuple[int, int], size: tuple[int, int]) -> QuantisedLatent:
-    """Codes of 8 bits between each channel's smallest and largest value."""
+    """8-bit codes between each channel's smallest and largest value."""
     low, high = latent.amin(dim=0), latent.amax(dim=0)
     span = torch.where(high > low, high - low, torch.ones_like(low))
     codes = ((latent - low) / span * 255 + 0.5).floor().clamp(0, 255).to(torch.uint8)
@@ -56,7 +56,7 @@ def quantise(latent: Latents, latent_size: tuple[int, int], size: tuple[int, int
 
 
 def quantise_model(model: Compressor, latent: Latents) -> QuantisedLatent:
-    """The latent map of a model in codes: of a learned grid those that it was trained with, without any loss."""
+    """The codes of a model's latent map. A learned grid was trained with its codes, so they are lossless."""
     shape = model.shape
     size = (shape.height, shape.width)
     if shape.latent_mode == "f1":
@@ -68,7 +68,7 @@ def quantise_model(model: Compressor, latent: Latents) -> QuantisedLatent:
 
 
 def halved(latent: Latents, latent_size: tuple[int, int], size: tuple[int, int]) -> QuantisedLatent:
-    """Codes of the latent map at half its width and height, averaged; what is lost was not trained for."""
+    """Codes of the latent map averaged to half its width and height, which training has not seen."""
     image = latent.view(1, *latent_size, -1).permute(0, 3, 1, 2)
     small = functional.avg_pool2d(image, 2, ceil_mode=True, count_include_pad=False)
     return quantise(small.permute(0, 2, 3, 1).reshape(-1, latent.shape[1]), tuple(small.shape[2:]), size)
@@ -86,7 +86,7 @@ def encode_npz(latent: QuantisedLatent) -> bytes:
 
 
 def read_npz(path: Path) -> QuantisedLatent:
-    """What encode_npz wrote; nothing is unpickled. Raises: UserError."""
+    """Read a file of encode_npz; nothing is unpickled. Raises: UserError."""
     damaged = f"{quote(path)}: expected the latent map that export_latent.py writes (q, lo, hi, bits, size)"
     try:
         with zipfile.ZipFile(path) as archive:
@@ -99,7 +99,7 @@ def read_npz(path: Path) -> QuantisedLatent:
         raise
     except OSError as error:
         raise UserError(f"{quote(path)}: cannot be read ({error.strerror or error})") from error
-    except Exception as error:  # a damaged archive raises anything
+    except Exception as error:  # a damaged archive can raise any exception
         raise UserError(f"{damaged}, found another file or a damaged one") from error
     good = codes.dtype == np.uint8 and codes.ndim == 3 and low.shape == high.shape == codes.shape[2:] and codes.size
     good = good and low.dtype == high.dtype == np.float32 and 1 <= bits <= 8 and len(size) == 2
@@ -117,17 +117,17 @@ def read_npz(path: Path) -> QuantisedLatent:
 
 
 def plane_names(channels: int) -> list[str]:
-    """Files of four channels each: latent_0_3.dds, latent_4_7.dds, ..."""
+    """File names of the planes, of four channels each: latent_0_3.dds, latent_4_7.dds, ..."""
     starts = range(0, channels, PLANE_CHANNELS)
     return [f"latent_{start}_{min(start + PLANE_CHANNELS, channels) - 1}.dds" for start in starts]
 
 
 def planes(latent: QuantisedLatent) -> list[np.ndarray]:
-    """(h, w, 4) uint8 each; channels that the latent does not have are 0."""
+    """The codes in planes of four channels, (h, w, 4) uint8; missing channels of the last plane are 0."""
     padded = np.pad(latent.codes, [(0, 0), (0, 0), (0, -latent.codes.shape[2] % PLANE_CHANNELS)])
     return [np.ascontiguousarray(part) for part in np.split(padded, padded.shape[2] // PLANE_CHANNELS, axis=2)]
 
 
 def textures(latent: QuantisedLatent) -> list[Texture]:
-    """R8G8B8A8_UNORM textures of one level: filtering a latent is not filtering what it stands for."""
+    """R8G8B8A8_UNORM textures of one level: averaged latents (mips) would not decode to averaged colours."""
     return [Texture((plane,)) for plane in planes(latent)]

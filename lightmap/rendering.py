@@ -1,4 +1,4 @@
-"""A day that can be rendered at any hour, from a checkpoint or from exported files."""
+"""Loads a day from a checkpoint or from exported files, and renders it at any hour."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from common.arrays import read_array
 from common.errors import UserError, quote
 from common.files import open_regular, parse_json
 from common.safe_load import read_payload
 from lightmap import checkpoints
 from lightmap.compressor import Compressor, Latents, harmonics_of, render, shape_from, upsample
-from lightmap.data import HOURS, Encoding, encoding_of, read_array
+from lightmap.data import HOURS, Encoding, encoding_of
 from lightmap.exports import F2_META, F2_STATE
 from lightmap.quantised import read_npz
 from lightmap.siren import Siren, siren_from_state
@@ -27,7 +28,7 @@ MAX_META_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class Renderable:
-    """What rendering needs. latent: (H * W, C) float32, at the lightmap's texels."""
+    """A day that can be rendered. latent: (H * W, C) float32, z of every lightmap texel."""
 
     latent: Latents
     size: tuple[int, int]
@@ -37,23 +38,23 @@ class Renderable:
     bits: int
 
     def encoded(self, hours: float) -> np.ndarray:
-        """(H, W, 3) float32, not clamped."""
+        """F2's output at one hour, (H, W, 3) float32, not clamped."""
         return render(self.f2, self.latent, hours, self.harmonics).view(*self.size, 3).numpy()
 
     def light(self, hours: float) -> np.ndarray:
-        """(H, W, 3) float32: values as the frames store them, in [0, 1], or light of high range."""
+        """The frame at one hour, (H, W, 3) float32: values in [0, 1] as LDR files store them, or HDR light."""
         return self.encoding.decode(self.encoded(hours))
 
 
 def from_model(model: Compressor, day: dict[str, Any]) -> Renderable:
-    """Of a trained model and checkpoints.describe_day."""
+    """The day of a trained model. day: of checkpoints.describe_day."""
     size = (model.shape.height, model.shape.width)
     latent = upsample(model.compute_latent_map(), size, model.shape.latent_size)
     return Renderable(latent, size, model.f2, model.shape.time_harmonics, Encoding(**day["encoding"]), day["bits"])
 
 
 def from_checkpoint(path: Path) -> Renderable:
-    """Of best.ckpt or last.ckpt, or of f1_f2.npz. Raises: UserError."""
+    """The day of best.ckpt, last.ckpt or f1_f2.npz. Raises: UserError."""
     if path.suffix.lower() == ".npz":
         return from_model(*unpack_weights(path))
     loaded = checkpoints.load(path)
@@ -61,9 +62,9 @@ def from_checkpoint(path: Path) -> Renderable:
 
 
 def from_exports(latent_path: Path, f2_path: Path) -> Renderable:
-    """Of latent_map.npy or latent_map_q8.npz, and f2_state_dict.pt.
+    """The day of latent_map.npy or latent_map_q8.npz, and f2_state_dict.pt.
 
-    f2_meta.json beside F2 says what the values mean; without it they are those of 8-bit frames. Raises: UserError.
+    The encoding comes from f2_meta.json beside F2; without that file 8-bit frames are assumed. Raises: UserError.
     """
     f2 = read_f2(f2_path)
     latent, size = read_latent(latent_path)
@@ -82,7 +83,7 @@ def from_exports(latent_path: Path, f2_path: Path) -> Renderable:
 
 
 def read_f2(path: Path) -> Siren:
-    """F2 of a state dict. Raises: UserError."""
+    """F2 from a file with its state dict. Raises: UserError."""
     expected = f"--f2_path {quote(path)}: expected {F2_STATE} of export_latent.py"
     if _is_program(path):
         raise UserError(f"{expected}, found TorchScript, which is code to be run; give the {F2_STATE} beside it")
@@ -102,12 +103,12 @@ def _is_program(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             return any(name.partition("/")[2].startswith("code/") for name in archive.namelist())
-    except (OSError, ValueError, zipfile.BadZipFile):  # read_payload says what it is
+    except (OSError, ValueError, zipfile.BadZipFile):  # read_payload reports it
         return False
 
 
 def read_latent(path: Path) -> tuple[Latents, tuple[int, int]]:
-    """(texels, C) float32 and the lightmap's (height, width). Raises: UserError."""
+    """z of every lightmap texel, (texels, C) float32, and the lightmap's (height, width). Raises: UserError."""
     if zipfile.is_zipfile(path):
         stored = read_npz(path)
         return upsample(stored.dequantised(), stored.size, stored.latent_size), stored.size
@@ -121,7 +122,7 @@ def read_latent(path: Path) -> tuple[Latents, tuple[int, int]]:
 
 
 def read_meta(path: Path) -> dict[str, Any] | None:
-    """f2_meta.json, as far as rendering needs it; None where there is none. Raises: UserError for a damaged one."""
+    """The content of f2_meta.json; None without that file. Raises: UserError for a damaged one."""
     if not path.is_file():
         return None
     try:
@@ -137,7 +138,7 @@ def read_meta(path: Path) -> dict[str, Any] | None:
 
 
 def checked_hours(hours: float) -> float:
-    """A time of day in 0 .. 24, of any number. Raises: UserError for what is no number."""
+    """Any finite number of hours as a time of day, 0 to 24. Raises: UserError for NaN and infinity."""
     if not math.isfinite(hours):
         raise UserError(f"--time: expected hours, 0 to 24, got {hours}")
     return hours % HOURS

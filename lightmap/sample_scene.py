@@ -1,39 +1,41 @@
-"""A small scene whose lightmap is known at any time of day: ground, boxes, a soft sun, the sky, two lamps at night.
+"""Renders the sample: boxes on the ground under a soft sun, the sky, and two lamps at night, at any time of day.
 
     python sample_scene.py --out_dir data/sample --size 256
     python -m lightmap.sample_scene --out_dir lightmap/data/sample --size 256
 
-Writes tod_00.png ... tod_23.png, and half_hours/tod_00.png ... (00:30, 01:30, ...) as ground truth between them.
+Writes tod_00.png to tod_23.png, and as ground truth between them half_hours/tod_00.png (00:30) to tod_23.png (23:30).
 """
 
 from __future__ import annotations
 
-if not __package__:
-    import rooted  # noqa: F401
-import argparse
 import sys
-from collections.abc import Sequence
 from pathlib import Path
+
+if __name__ == "__main__":  # imports begin at the repository's root, also where this is started as a file
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+import argparse
+from collections.abc import Sequence
 
 import numpy as np
 
+from common.arrays import write_array
 from common.errors import UserError, quote, run_command
-from common.files import atomic_write, make_folder, write_bytes
+from common.files import make_folder, write_bytes
 from common.knobs import OneLineParser
 from maps.images import encode_png
 
 HOURS = 24
-SUNRISE, SUNSET = 6.0, 18.0  # hours; the lamps are on outside of them
+SUNRISE, SUNSET = 6.0, 18.0  # hours; the lamps are on at night
 SUN_SAMPLES, SKY_SAMPLES = 16, 64
-SUN_RADIUS = 0.03  # half the opening angle as a tangent: some times the real sun's, for penumbrae of several texels
+SUN_RADIUS = 0.03  # tangent of half the opening angle, larger than the real sun's for penumbrae of several texels
 SUN_TILT = -0.45  # how far to the south the sun's path leans
 SUN, SKY, LAMP = np.float32([1.0, 0.93, 0.80]), np.float32([0.30, 0.40, 0.55]), np.float32([1.0, 0.62, 0.28])
-NIGHT_SKY = 0.06  # of the sky's light at noon
+NIGHT_SKY = 0.06  # share of the sky's light at noon
 FORMATS = ("png", "png16", "npy")
 FAR = np.float32(1e6)
-STRIP_TEXELS = 1 << 15  # at a time: what fits the caches
+STRIP_TEXELS = 1 << 15  # texels that are shaded together, small enough for the caches
 
-# x0, y0, x1, y1 on the ground (0..1, y down) and height
+# x0, y0, x1, y1 on the ground (0 to 1, y down) and height
 BOXES = np.float32([
     [0.15, 0.18, 0.35, 0.36, 0.22], [0.58, 0.14, 0.70, 0.44, 0.14], [0.22, 0.62, 0.42, 0.72, 0.10],
     [0.66, 0.62, 0.84, 0.80, 0.30],
@@ -42,7 +44,7 @@ LAMPS = np.float32([[0.47, 0.33, 0.16], [0.53, 0.80, 0.20]])  # x, y, height
 
 
 class Scene:
-    """Light on the scene seen from above, at size x size texels; `light(t)` for any hour t."""
+    """The scene's lightmap, seen from above, of size x size texels."""
 
     def __init__(self, size: int):
         self.size = size
@@ -50,13 +52,13 @@ class Scene:
         x, y = (plane.ravel() for plane in np.meshgrid(axis, axis))
         inside = (x >= BOXES[:, :1]) & (x < BOXES[:, 2:3]) & (y >= BOXES[:, 1:2]) & (y < BOXES[:, 3:4])
         z = np.where(inside, BOXES[:, 4:], 0).max(axis=0)
-        self.points = np.stack([x, y, z + np.float32(1e-4)])  # just above the surface that they lie on
+        self.points = np.stack([x, y, z + np.float32(1e-4)])  # just above the surface, which must not shadow itself
         self.tint = np.where(z > 0, np.float32([[0.85], [0.80], [0.78]]), np.float32([[0.74], [0.76], [0.70]]))
         self.sky = self._open_to(_hemisphere(SKY_SAMPLES))
         self.lamps = self._lamps()
 
     def light(self, t: float) -> np.ndarray:
-        """(size, size, 3) float32, linear, not clipped: the day's brightest is a little above 1.
+        """Light at an hour: (size, size, 3) float32, linear, not clipped; the brightest of the day is a little above 1.
 
         t: hours, any real number; the day repeats.
         """
@@ -74,14 +76,14 @@ class Scene:
         return (light * self.tint).T.reshape(self.size, self.size, 3).astype(np.float32)
 
     def _open_to(self, directions: np.ndarray) -> np.ndarray:
-        """The share of (n, 3) directions in which nothing stands in the way of each point."""
+        """The share of (n, 3) directions in which no box blocks each point."""
         parts = np.arange(STRIP_TEXELS, self.points.shape[1], STRIP_TEXELS)
         strips = np.split(self.points, parts, axis=1)
         count = np.float32(len(directions))
         return np.concatenate([sum(~_blocked(strip, d) for d in directions) / count for strip in strips], axis=0)
 
     def _lamps(self) -> np.ndarray:
-        """Light of the lamps, (3, n): inverse square, Lambert, hard shadows."""
+        """Light of the lamps at each point, (3, n): inverse square law, Lambert, hard shadows."""
         total = np.zeros_like(self.points)
         for lamp in LAMPS:
             to_lamp = lamp[:, None] - self.points
@@ -114,13 +116,13 @@ def _spiral(count: int) -> np.ndarray:
 
 
 def _hemisphere(count: int) -> np.ndarray:
-    """(count, 3) directions above the horizon, as many as the cosine weighs (Malley's method)."""
+    """(count, 3) directions above the horizon, distributed as the cosine of their zenith angle (Malley's method)."""
     disc = _spiral(count)
     return np.column_stack([disc, np.sqrt(1 - (disc**2).sum(axis=1))])
 
 
 def _disc(towards: np.ndarray) -> np.ndarray:
-    """(SUN_SAMPLES, 3) directions to the sun's disc."""
+    """(SUN_SAMPLES, 3) directions to points on the sun's disc."""
     towards = towards / np.linalg.norm(towards)
     across = np.cross(towards, [0.0, 1.0, 0.0])
     across /= np.linalg.norm(across)
@@ -131,7 +133,7 @@ def _disc(towards: np.ndarray) -> np.ndarray:
 def write_day(folder: Path, size: int, kind: str = "png", half_hours: bool = True) -> None:
     """Write the frames of the hours, and of the half-hours into half_hours/.
 
-    kind: png and png16 are clipped to [0, 1]; npy is float32 and brighter by ten, as a bake of high range.
+    kind: png and png16 are clipped to [0, 1]; npy is float32 and ten times brighter, like an HDR bake.
     """
     scene = Scene(size)
     for shift, target in ((0.0, folder), *([(0.5, folder / "half_hours")] if half_hours else [])):
@@ -139,8 +141,7 @@ def write_day(folder: Path, size: int, kind: str = "png", half_hours: bool = Tru
         for hour in range(HOURS):
             light, path = scene.light(hour + shift), target / f"tod_{hour:02}.{kind[:3]}"
             if kind == "npy":
-                with atomic_write(path) as stream:
-                    np.save(stream, light * np.float32(10))
+                write_array(path, light * np.float32(10))
                 continue
             top, dtype = (255, np.uint8) if kind == "png" else (65535, np.uint16)
             write_bytes(path, encode_png((light.clip(0, 1) * top + 0.5).astype(dtype)))

@@ -1,4 +1,4 @@
-"""What a training step sees: random texels at random hours, drawn from one tensor by index."""
+"""Draws the samples of a training step: random texels at random hours."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import torch
 from lightmap.compressor import Rgb, Texels, Times
 from lightmap.data import Day, unit
 
-HELD_OUT_SHARE = 0.01  # of the texels that count
-HELD_OUT_TEXELS = (16, 2048)  # fewest and most; a small image gives up to an eighth of its texels
+HELD_OUT_SHARE = 0.01  # of the texels in the mask
+HELD_OUT_TEXELS = (16, 2048)  # fewest and most, but never more than an eighth of the mask
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Batch:
 
 
 def split_texels(mask: torch.Tensor, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Numbers of the texels to train on, and of those held out, of the ones in the mask; the same for the same seed."""
+    """Numbers of the texels in the mask: those to train on and those held out, the same for the same seed."""
     counted = mask.nonzero()[:, 0]
     fewest, most = HELD_OUT_TEXELS
     wanted = min(max(round(len(counted) * HELD_OUT_SHARE), fewest), most, len(counted) // 8)
@@ -37,7 +37,7 @@ class Sampler:
     Args:
         texels: numbers of the texels to draw from.
         blend: whether half of each batch lies between the hours, with the blend of the two frames as its target.
-        generator: of the CPU; all that is random here comes from it.
+        generator: on the CPU; the only source of randomness here.
     """
 
     def __init__(self, day: Day, texels: torch.Tensor, blend: bool, generator: torch.Generator, device: torch.device):
@@ -45,7 +45,7 @@ class Sampler:
         self.step, self.blend, self.generator, self.device = day.step, blend, generator, device
 
     def draw(self, count: int) -> Batch:
-        """`count` samples; with blending, those from count // 2 on lie between the hours."""
+        """Draw `count` samples; with blending, those from count // 2 on lie between the hours."""
         n_frames = self.frames.shape[1]
         texels = self.texels[self._integers(len(self.texels), count)]
         frames = self._integers(n_frames, count)

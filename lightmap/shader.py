@@ -1,7 +1,4 @@
-"""F2 to include in a shader, for one day: f2.slang in each language, behind a preamble of sizes, textures and weights.
-
-The text is put together as shader_export.py does it for materials, with the same languages.
-"""
+"""The decoder of one day as shader text: f2.slang in each language after a preamble of sizes, textures and weights."""
 
 from __future__ import annotations
 
@@ -16,8 +13,7 @@ from lightmap.data import Encoding
 from lightmap.quantised import PLANE_CHANNELS, QuantisedLatent, plane_names
 from lightmap.siren import Siren
 from lightmap.translate_shader import GENERATED
-from shaders.export import choose_lines, number_text
-from shaders.languages import LANGUAGES, WEIGHT_TEXTURE_WIDTH, Language, Weights
+from shaders.languages import LANGUAGES, WEIGHT_TEXTURE_WIDTH, Language, Weights, choose_lines, number_text
 
 WeightColumns = TensorType["columns", 4]
 
@@ -27,7 +23,7 @@ STEM = "lightmap_decoder"
 
 @dataclass(frozen=True)
 class Decoder:
-    """What a decoder in a shader is made from."""
+    """The parts of a day that its decoder in a shader needs."""
 
     f2: Siren
     latent: QuantisedLatent
@@ -36,12 +32,12 @@ class Decoder:
 
     @property
     def texture_names(self) -> dict[str, str]:
-        """Texture of the shader -> the DDS file that it is, in the order of the bindings."""
+        """Name of a texture in the shader -> its DDS file, in the order of the bindings."""
         return {f"lmLatent{i}": name for i, name in enumerate(plane_names(self.latent.codes.shape[2]))}
 
 
 def weight_columns(decoder: Decoder) -> WeightColumns:
-    """What f2.slang reads as weightColumn(index), float32."""
+    """The columns that f2.slang reads as weightColumn(index), float32: ranges of the latents, then layer by layer."""
     latent = decoder.latent
     pad = -latent.codes.shape[2] % PLANE_CHANNELS
     columns = [np.pad(values, (0, pad)).reshape(-1, BLOCK) for values in (latent.low, latent.span)]
@@ -56,13 +52,13 @@ def weight_columns(decoder: Decoder) -> WeightColumns:
 
 
 def weight_bytes(decoder: Decoder) -> bytes:
-    """weight_columns as the bytes of a buffer, little endian, filled up to whole rows of the texture for GLSL ES."""
+    """weight_columns as little-endian bytes, padded to whole rows of the texture that GLSL ES reads them from."""
     columns = weight_columns(decoder)
     return np.pad(columns, [(0, -len(columns) % WEIGHT_TEXTURE_WIDTH), (0, 0)]).astype("<f4").tobytes()
 
 
 def _constants(decoder: Decoder) -> dict[str, int | str]:
-    """Name -> value of every constant; texts are floats."""
+    """Name -> value of every constant; those that are floats are given as text."""
     sizes, (height, width) = decoder.f2.sizes, decoder.latent.latent_size
     neurons = sizes[1] + -sizes[1] % BLOCK
     encoding = decoder.encoding
@@ -118,7 +114,7 @@ def file_name(language: str) -> str:
 
 
 def shader_source(decoder: Decoder, language: str, baked: bool = True) -> str:
-    """The text to include in a shader of one language, with the weights in it or in a buffer of weight_bytes."""
+    """The text to include in a shader. baked: the weights are part of it; else a buffer of weight_bytes holds them."""
     syntax, textures = LANGUAGES[language], list(decoder.texture_names)
     texts = [[number_text(value) for value in column] for column in weight_columns(decoder).tolist()]
     weights = Weights(texts, half=False, baked=baked)
@@ -137,7 +133,7 @@ def shader_source(decoder: Decoder, language: str, baked: bool = True) -> str:
 
 
 def own_names(text: str) -> str:
-    """`nt` at the start of names, which the material decoder has too, as `lm`."""
+    """Replace the prefix `nt` of names by `lm`, so that a shader can include the material decoder as well."""
     for found, written in (("nt", "lm"), ("Nt", "Lm"), ("NT_", "LM_")):
         text = re.sub(rf"\b{found}(?={'' if found == 'NT_' else '[A-Z]'})", written, text)
     return text

@@ -19,11 +19,11 @@ class Siren(nn.Module):
     """`layers` layers sin(omega (W x + b)) of `hidden` neurons, and a linear one.
 
     First layer: W, b uniform in +-1/inputs; later ones, the last included: +-sqrt(6/inputs)/omega (the paper's section
-    3.2 and appendix 1.5). omega is a buffer, so that a state dict alone says all that is needed to rebuild the network.
+    3.2 and appendix 1.5). omega is a buffer, so that the network can be rebuilt from its state dict alone.
 
     Args:
         omega: angular frequency, the same in all layers; 30 in the paper.
-        generator: of the initial values.
+        generator: for the initial values.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class Siren(nn.Module):
         self.register_buffer("omega", torch.tensor(float(omega)))
 
     def forward(self, x: Inputs) -> Outputs:
-        omega = self.omega  # times the few weights rather than the many values
+        omega = self.omega  # multiplies the weights, of which there are fewer than values
         last = len(self.weights) - 1
         for index, (weight, bias) in enumerate(zip(self.weights, self.biases)):
             if index < last:
@@ -65,9 +65,9 @@ def _uniform(shape: tuple[int, ...], bound: float, generator: torch.Generator | 
 
 
 def siren_from_state(state: Mapping[str, torch.Tensor], prefix: str = "") -> Siren:
-    """The network of a state dict, its sizes read from the weights.
+    """The network of a state dict; its sizes are those of the weights.
 
-    Raises: ValueError when the tensors are not those of a Siren.
+    Raises: ValueError if the tensors are not those of a Siren.
     """
     weights = [state.get(f"{prefix}weights.{index}") for index in range(len(state))]
     weights = weights[: weights.index(None)] if None in weights else weights
@@ -79,7 +79,7 @@ def siren_from_state(state: Mapping[str, torch.Tensor], prefix: str = "") -> Sir
     hidden = len(weights[0]) if len(weights) > 1 else 1
     expected = [(hidden, hidden)] * len(weights)
     expected[0], expected[-1] = (hidden, weights[0].shape[1]), (len(weights[-1]), hidden)
-    if len(weights) > 1 and [tuple(weight.shape) for weight in weights] != expected:  # before memory is taken for them
+    if len(weights) > 1 and [tuple(weight.shape) for weight in weights] != expected:  # before allocating
         raise ValueError("layers of sizes that do not follow from each other")
     made = Siren(weights[0].shape[1], hidden, len(weights) - 1, len(weights[-1]), float(omega))
     own = {name[len(prefix) :]: value for name, value in state.items() if name.startswith(prefix)}

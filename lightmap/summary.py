@@ -1,4 +1,4 @@
-"""report.json: how large each form of a day is, and how good, beside the PNG files and plain baselines."""
+"""report.json: bytes and PSNR of each stored form of a day, beside its PNG files and simple baselines."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lightmap.weight_file import WEIGHT_TYPES, pack_weights
 from maps.images import encode_png
 from metrics.scores import psnr_of, round_to_8_bit, ssim_per_channel
 
-MOST_TEXELS = 1 << 16  # that the forms and baselines are compared on; the model itself is measured on all
+MOST_TEXELS = 1 << 16  # for comparing forms and baselines; the model itself is measured on all texels
 NPY_HEADER = 128
 FLOAT_BYTES = 4
 REPORT = "report.json"
@@ -26,16 +26,16 @@ REPORT = "report.json"
 Decoded = Callable[[float], Latents]  # hour -> (n, 3) encoded RGB
 
 
-def shipped(values: torch.Tensor, bits: int) -> torch.Tensor:
-    """Values as a file of that depth holds them; 16 bits and floats are as good as not rounded."""
+def stored(values: torch.Tensor, bits: int) -> torch.Tensor:
+    """Values as a file of that depth stores them; rounding to 16 bits or to floats is too fine to matter."""
     return round_to_8_bit(values) if bits == 8 else values.clamp(0, None)
 
 
 def frames_error(decoded: Decoded, day: Day, texels: torch.Tensor, shift: float) -> float:
-    """Mean squared error over all frames of some texels."""
+    """Mean squared error of some texels over all frames."""
     squares = [
         float(
-            (shipped(decoded(hour), day.bits) - day.values(texels, torch.full_like(texels, frame)))
+            (stored(decoded(hour), day.bits) - day.values(texels, torch.full_like(texels, frame)))
             .double()
             .square()
             .mean()
@@ -46,11 +46,11 @@ def frames_error(decoded: Decoded, day: Day, texels: torch.Tensor, shift: float)
 
 
 def quality(model: Compressor, latent: Latents, day: Day, shift: float) -> dict[str, float | None]:
-    """PSNR over all texels in the mask, and the mean SSIM of the frames; outside of the mask frames count as equal."""
+    """PSNR over the texels in the mask, and mean SSIM of whole frames, where texels outside it count as equal."""
     size = (day.height, day.width)
     z, squares, similarity = upsample(latent, size, model.shape.latent_size), 0.0, []
     for frame, hour in enumerate(day.times(shift)):
-        image = shipped(render(model.f2, z, hour, model.shape.time_harmonics), day.bits)
+        image = stored(render(model.f2, z, hour, model.shape.time_harmonics), day.bits)
         source = torch.from_numpy(day.image(frame)).view(-1, 3)
         image = torch.where(day.mask[:, None], image, source)
         squares += float((image - source).double().square().sum())
@@ -64,7 +64,7 @@ def quality(model: Compressor, latent: Latents, day: Day, shift: float) -> dict[
 
 
 def png_bytes(day: Day) -> tuple[int, str]:
-    """Bytes of the frames as PNG files, and how that is known."""
+    """Bytes of the frames as PNG files, and where that figure comes from."""
     if day.bits == 32:
         return 0, "no PNG holds floats"
     if all(name.lower().endswith(".png") for name in day.names):
@@ -77,12 +77,12 @@ def png_bytes(day: Day) -> tuple[int, str]:
 def build_report(
     model: Compressor, day: Day, half: Day | None, day_facts: Mapping[str, Any], facts: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Everything that is measured of a day, JSON-ready.
+    """The report of a day, JSON-ready.
 
     Args:
-        half: ground truth at half-hours; None: not known.
-        day_facts: checkpoints.describe_day.
-        facts: of the run, added as they are.
+        half: ground truth at half-hours, if there is any.
+        day_facts: of checkpoints.describe_day.
+        facts: further entries, about the run.
     """
     latent = model.compute_latent_map()
     texels = evaluation_texels(day, MOST_TEXELS)
@@ -123,7 +123,7 @@ def build_report(
 
 
 def _forms(model: Compressor, latent: Latents, day_facts: Mapping[str, Any]) -> dict[str, tuple[int, int, Callable]]:
-    """Name -> bytes on disk, bytes where it is rendered from, and a function texels -> (model, latents)."""
+    """Form -> its bytes on disk, its bytes in memory when rendering, and a function texels -> (model, latents)."""
     shape = model.shape
     size = (shape.height, shape.width)
     f2_bytes = FLOAT_BYTES * sum(value.numel() for value in model.f2.parameters())
@@ -155,7 +155,7 @@ def _forms(model: Compressor, latent: Latents, day_facts: Mapping[str, Any]) -> 
 
 
 def _computed(model: Compressor, weight_type: str) -> Callable:
-    """Of the networks alone: latents are computed from weights of that type."""
+    """A function texels -> (model, latents) for a form that stores both networks with weights of that type."""
 
     def build(texels: torch.Tensor) -> tuple[Compressor, Latents]:
         rounded = copy.deepcopy(model)
@@ -167,7 +167,7 @@ def _computed(model: Compressor, weight_type: str) -> Callable:
     return build
 
 
-# --- for people ------------------------------------------------------------------------------------------------------
+# --- as text ---------------------------------------------------------------------------------------------------------
 
 FORM_TITLES = {
     "f1_f2": "F1 + F2, float32", "f1_f2_float16": "F1 + F2, float16", "latent_f32_f2": "latent map float32 + F2",
@@ -176,7 +176,7 @@ FORM_TITLES = {
 
 
 def describe_report(report: Mapping[str, Any]) -> str:
-    """The report as lines to read."""
+    """The report as text for the terminal."""
     width, height = report["size"]
     png = f"{readable_bytes(report['png_bytes'])} as PNG, " if report["png_bytes"] else ""
     lines = [

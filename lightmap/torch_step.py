@@ -12,7 +12,7 @@ from lightmap.sampling import Batch
 
 
 class TorchStep:
-    """Adam on the mean squared error; the learned grid has a rate of its own."""
+    """Adam on the mean squared error; a learned grid has its own learning rate."""
 
     name = "torch"
 
@@ -26,22 +26,19 @@ class TorchStep:
         self.adam = torch.optim.Adam(groups, betas=(0.9, 0.999), eps=1e-8, foreach=False)
 
     def step(self, batch: Batch, decay: float) -> torch.Tensor:
-        """One step at `decay` times the rates; returns the loss, a scalar tensor."""
+        """One step at `decay` times the learning rates. Returns: the loss, a scalar tensor."""
         self.adam.zero_grad(set_to_none=True)
         loss = functional.mse_loss(self.model(batch.texels, batch.hours), batch.values)
         loss.backward()
         return self.advance(loss.detach(), decay)
 
     def advance(self, loss: torch.Tensor, decay: float) -> torch.Tensor:
-        """Adam's step along the gradients that the parameters hold; passes the loss on."""
+        """Adam's step with the gradients in the parameters' .grad. Returns: `loss`."""
         for group, rate in zip(self.adam.param_groups, self.rates):
             group["lr"] = rate * decay
         self.adam.step()
         self.model.keep_in_range()
         return loss
-
-    def sync(self) -> None:
-        """Nothing to do: the parameters are the model's own."""
 
     def state(self) -> dict[str, Any]:
         """{"steps", "first", "second"}: Adam's moments in the order of the parameters, on the CPU."""
@@ -53,7 +50,7 @@ class TorchStep:
         }
 
     def load(self, state: dict[str, Any]) -> None:
-        """Raises: ValueError when the moments are not those of these parameters."""
+        """Restore what `state` returned. Raises: ValueError for moments of other sizes."""
         for value, first, second in zip(self.parameters, state["first"], state["second"]):
             if first.shape != value.shape or second.shape != value.shape:
                 raise ValueError("moments of other sizes")

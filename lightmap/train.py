@@ -8,14 +8,15 @@ Every option: python train.py --help, or options.py.
 
 from __future__ import annotations
 
-if not __package__:
-    import rooted  # noqa: F401
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":  # imports begin at the repository's root, also where this is started as a file
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
 import common.before_torch  # isort: skip  # noqa: F401  # before torch
 
 import dataclasses
-import sys
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,10 +25,11 @@ from common.device import choose_device
 from common.errors import Say, UserError, quote, run_command
 from common.files import make_folder, write_json
 from common.stop import stop_signals
-from engine.cpu.build import KernelsUnavailable
+from engine.errors import KernelsUnavailable
 from lightmap import checkpoints
 from lightmap.compressor import Compressor
 from lightmap.data import Day, frame_listing, load_day, load_half_hours
+from lightmap.exports import write_exports
 from lightmap.fused_step import FusedStep, fused_problem
 from lightmap.options import FIXED, TrainOptions, make_options, parse_args
 from lightmap.pictures import log_pictures
@@ -41,15 +43,15 @@ SAMPLE_SIZE = 256
 
 
 def sample_folder(say: Say = print) -> Path:
-    """The sample scene's frames, made if they are not there."""
-    if not (SAMPLE / "half_hours" / "tod_23.png").is_file():  # the last one to be written
+    """The folder of the sample scene, which is rendered at the first call."""
+    if not (SAMPLE / "half_hours" / "tod_23.png").is_file():  # the last file that write_day writes
         say(f"making the sample scene in {quote(SAMPLE)}")
         write_day(SAMPLE, SAMPLE_SIZE)
     return SAMPLE
 
 
 def resumed_options(given: Mapping[str, Any], folder: Path) -> TrainOptions:
-    """The run's own options with what may change given now. Raises: UserError for what may not."""
+    """The options of the run in `folder`, with changed flags in their place. Raises: UserError for one of FIXED."""
     saved = checkpoints.load(folder / checkpoints.LAST).config
     for name in FIXED & set(given):
         if name in saved and saved[name] != given[name]:
@@ -61,9 +63,9 @@ def resumed_options(given: Mapping[str, Any], folder: Path) -> TrainOptions:
 
 
 def choose_step(engine: str, device: torch.device, say: Say = print) -> Callable[..., TorchStep]:
-    """What makes the step of a run, called as TorchStep; `auto` falls back to that where kernels cannot be had.
+    """A function with the arguments of TorchStep that makes the step of a run; `auto` falls back to TorchStep.
 
-    Raises (when called): UserError for `fused` where they cannot.
+    The function raises UserError for `fused` if the kernels cannot be used.
     """
     if engine == "torch":
         return TorchStep
@@ -111,7 +113,7 @@ def train(given: Mapping[str, Any], say: Say = print, quiet: bool = False) -> in
 
 
 def describe_run(options: TrainOptions, day: Day, half: Day | None, trainer: Trainer) -> str:
-    """What was found and what will be trained."""
+    """Frames, model and training of a run as text for the terminal."""
     kind = "floats" if day.bits == 32 else f"{day.bits} bits"
     known = "with ground truth at half-hours" if half is not None else "no half_hours folder"
     counts = [sum(value.numel() for value in part.parameters()) for part in (trainer.model, trainer.model.f2)]
@@ -126,7 +128,7 @@ def describe_run(options: TrainOptions, day: Day, half: Day | None, trainer: Tra
 
 
 def finish(trainer: Trainer, day: Day, half: Day | None, folder: Path, options: TrainOptions, say) -> None:
-    """Measure the best state, write report.json and, if asked for, the exports."""
+    """Measure the best checkpoint, write report.json and, with --compute_latent, the exports."""
     loaded = checkpoints.load(folder / checkpoints.BEST)
     model = loaded.model.to(trainer.device)
     facts = {
@@ -140,8 +142,6 @@ def finish(trainer: Trainer, day: Day, half: Day | None, folder: Path, options: 
     say(describe_report(report))
     say(f"time     {trainer.seconds:.1f} s for {trainer.total} steps")
     if options.compute_latent:
-        from lightmap.exports import write_exports
-
         for line in write_exports(folder, model, loaded.day, report):
             say(line)
     say(f"files    {quote(folder)}: {checkpoints.BEST}, {checkpoints.LAST}, {REPORT}"

@@ -1,4 +1,4 @@
-"""The training loop: batches, Adam with cosine decay, held-out texels, checkpoints, going on where a run stopped."""
+"""The training loop: batches, Adam with cosine decay, PSNR of held-out texels, checkpoints, resuming."""
 
 from __future__ import annotations
 
@@ -29,9 +29,7 @@ class Trainer:
     """Trains one day.
 
     Args:
-        options, day: what to train, on what.
-        device: of PyTorch.
-        make_step: (model, lr, lr_grid) -> what computes a step: TorchStep, or a faster one of the same interface.
+        make_step: (model, lr, lr_grid) -> TorchStep, or a subclass.
     """
 
     def __init__(self, options: TrainOptions, day: Day, device: torch.device, say: Say = print, make_step=TorchStep):
@@ -43,7 +41,7 @@ class Trainer:
         train, held_out = split_texels(day.mask, options.seed)
         if not len(held_out):
             raise UserError(f"{day.width}x{day.height}: expected at least 8 texels that count, found {len(train)}")
-        if options.latent_mode == "direct" and options.latent_scale == 1:  # a texel's latent is learned from it alone
+        if options.latent_mode == "direct" and options.latent_scale == 1:  # no other texel trains its latent
             train = torch.cat([train, held_out]).sort().values
         self.sampler = Sampler(day, train, options.time_blend, generator, device)
         self.held_out = _all_hours(day, held_out, device)
@@ -57,7 +55,7 @@ class Trainer:
     # --- the loop ----------------------------------------------------------------------------------------------
 
     def train(self, folder: Path, stop: StopRequest | None = None, quiet: bool = False) -> bool:
-        """Train to the end, or until `stop` asks to; best.ckpt and last.ckpt are in `folder` either way.
+        """Train to the end or until a stop is requested, and write best.ckpt and last.ckpt into `folder`.
 
         Returns: whether the end was reached.
         """
@@ -84,18 +82,17 @@ class Trainer:
 
     @property
     def decay(self) -> float:
-        """Cosine from 1 to 0 over the run."""
+        """Factor of the learning rates: a cosine from 1 to 0 over the run."""
         return 0.5 * (1 + math.cos(math.pi * self.iteration / self.total))
 
     @property
     def epoch(self) -> int:
-        """Epochs that are over."""
+        """Number of completed epochs."""
         return self.iteration // self.steps_per_epoch
 
     def _end_of_epoch(self, folder: Path, events: EventFile, loss: float, bar: Any) -> None:
         if not math.isfinite(loss):
             raise UserError(f"--lr {self.options.lr:g}: training diverged in epoch {self.epoch}; use a smaller one")
-        self.engine.sync()
         found = self.held_out_db()
         if found >= self.best_db:
             self.best_db, self.best_epoch, self.best_state = found, self.epoch, self._state()
@@ -112,7 +109,7 @@ class Trainer:
 
     @torch.no_grad()
     def held_out_db(self) -> float:
-        """PSNR of the texels that training does not see, over all frames."""
+        """PSNR in dB of the held-out texels over all frames."""
         squares = 0.0
         whole = self.held_out
         for texels, hours, values in zip(*(part.split(CHUNK) for part in (whole.texels, whole.hours, whole.values))):
@@ -125,8 +122,7 @@ class Trainer:
     # --- files -------------------------------------------------------------------------------------------------
 
     def save(self, folder: Path) -> None:
-        """Write last.ckpt, and best.ckpt."""
-        self.engine.sync()
+        """Write last.ckpt and best.ckpt."""
         facts = {"config": dataclasses.asdict(self.options), "day": checkpoints.describe_day(self.day)}
         training = {
             "adam": self.engine.state(), "rng": self.generator.get_state(), "best_db": self.best_db,
@@ -140,7 +136,7 @@ class Trainer:
                          training=training)  # fmt: skip
 
     def resume(self, folder: Path) -> None:
-        """Go on from last.ckpt, with best.ckpt's state as the best so far. Raises: UserError."""
+        """Restore the state of last.ckpt, and the best model so far from best.ckpt. Raises: UserError."""
         path = folder / checkpoints.LAST
         last, best = checkpoints.load(path), checkpoints.load(folder / checkpoints.BEST)
         if last.training is None:
@@ -160,7 +156,7 @@ class Trainer:
 
 
 def _all_hours(day: Day, texels: torch.Tensor, device: torch.device) -> Batch:
-    """Every frame of some texels."""
+    """All frames of some texels as one batch."""
     frames = torch.arange(day.n_frames)
     pairs = torch.cartesian_prod(texels, frames)
     values = day.values(pairs[:, 0], pairs[:, 1])

@@ -8,12 +8,13 @@ Only whoever changes f2.slang needs this; see shaders/generate.py, which does th
 
 from __future__ import annotations
 
-if not __package__:
-    import rooted  # noqa: F401
-import functools
 import sys
-from collections.abc import Sequence
 from pathlib import Path
+
+if __name__ == "__main__":  # imports begin at the repository's root, also where this is started as a file
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+import functools
+from collections.abc import Sequence
 
 from shaders.generate import TARGETS, translate_source, write_or_check
 
@@ -22,7 +23,7 @@ GENERATED = SOURCE.parent / "generated"
 
 
 def translated(target: str, slangc: Path) -> str:
-    """The committed text of one language. Raises: RuntimeError."""
+    """f2.slang translated by slangc into one language. Raises: RuntimeError."""
     return translate_source(slangc, SOURCE, target)
 
 

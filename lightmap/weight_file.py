@@ -1,4 +1,4 @@
-"""f1_f2.npz: both networks of a day in one small file, from which a map of any texel is computed at load."""
+"""f1_f2.npz: both networks of a day; F1 computes the latent map when the file is loaded."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def pack_weights(model: Compressor, day: Mapping[str, Any], weight_type: str = "
 
 
 def unpack_weights(path: Path) -> tuple[Compressor, dict[str, Any]]:
-    """The model and what is known of its day. Raises: UserError."""
+    """The model, and the description of its day (checkpoints.describe_day). Raises: UserError."""
     expected = f"{quote(path)}: expected f1_f2.npz of export_latent.py"
     try:
         if path.stat().st_size > MAX_BYTES:
@@ -59,7 +59,7 @@ def unpack_weights(path: Path) -> tuple[Compressor, dict[str, Any]]:
         raise
     except OSError as error:
         raise UserError(f"{quote(path)}: cannot be read ({error.strerror or error})") from error
-    except Exception as error:  # a damaged archive raises anything
+    except Exception as error:  # a damaged archive can raise any exception
         raise UserError(f"{expected}, found another file or a damaged one ({error!s:.80})") from error
     flat = torch.from_numpy(weights.astype(np.float32))
     with torch.no_grad():

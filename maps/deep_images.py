@@ -71,10 +71,15 @@ class _Tags:
     extra: int  # ExtraSamples; 1: premultiplied alpha
     sample_format: int  # 1 unsigned, 2 signed, 3 float
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) of the upright picture."""
+        return (self.height, self.width) if self.orientation >= 5 else (self.width, self.height)
+
 
 def read_tiff(path: Path, max_pixels: int) -> Image | None:
     """A TIFF file's first picture; None for one that Pillow reads right."""
-    tags = _tiff_tags(path)
+    tags = tiff_tags(path)
     turned = tags.orientation >= 5
     known = tags.compression in _TIFF_COMPRESSIONS
     untold = tags.photometric is None and tags.samples == 1
@@ -89,17 +94,16 @@ def read_tiff(path: Path, max_pixels: int) -> Image | None:
             f"found {tags.samples} samples of {tags.bits} bits (SampleFormat {tags.sample_format}, PlanarConfiguration "
             f"{tags.planar}, Photometric {tags.photometric}); save it as 16-bit PNG"
         )
-    width, height = (tags.height, tags.width) if turned else (tags.width, tags.height)
-    check_size(path, width, height, max_pixels)
+    check_size(path, *tags.size, max_pixels)
     premultiplied = tags.samples == 4 and tags.extra == 1
     if not known:
         return _read_tiff_with_imagecodecs(path, tags, premultiplied)
     if untold and tags.bits <= 16:
         return _read_grey_with_pillow(path, tags.bits)
-    return read_with_opencv(path, _Layout(width, height, tags.samples == 1, dtype, premultiplied))
+    return read_with_opencv(path, _Layout(*tags.size, tags.samples == 1, dtype, premultiplied))
 
 
-def _tiff_tags(path: Path) -> _Tags:
+def tiff_tags(path: Path) -> _Tags:
     try:
         with path.open("rb") as stream:
             head = stream.read(8)
@@ -185,13 +189,18 @@ def _without_animation(payload: bytes) -> bytes:
 
 def read_radiance(path: Path, max_pixels: int) -> Image:
     """A Radiance HDR file: float32 RGB, linear."""
+    size = radiance_size(path)
+    check_size(path, *size, max_pixels)
+    return read_with_opencv(path, _Layout(*size, False, np.float32))
+
+
+def radiance_size(path: Path) -> tuple[int, int]:
+    """(width, height) of a Radiance HDR file, from its header."""
     with path.open("rb") as stream:
         size = _HDR_SIZE.search(stream.read(4096))
     if not size:
         raise undecodable(path, "no size of the form -Y height +X width in its header")
-    height, width = map(int, size.groups())
-    check_size(path, width, height, max_pixels)
-    return read_with_opencv(path, _Layout(width, height, False, np.float32))
+    return int(size[2]), int(size[1])
 
 
 def read_jpeg_2000(path: Path, max_pixels: int) -> Image:
@@ -244,13 +253,7 @@ def _image_of(path: Path, pixels: np.ndarray, premultiplied: bool) -> Image:
 
 def read_jpeg_xl(path: Path, max_pixels: int) -> Image:
     """A JPEG XL file, where the imagecodecs package is installed."""
-    with path.open("rb") as stream:
-        head = stream.read(1 << 16)
-    try:
-        width, height = jxl_size(head)
-    except ValueError as error:
-        raise undecodable(path, error) from error
-    check_size(path, width, height, max_pixels)
+    check_size(path, *jpeg_xl_size(path), max_pixels)
     imagecodecs = _import_imagecodecs(path, "JPEG XL files", "convert it to PNG")
     try:
         pixels = np.asarray(imagecodecs.jpegxl_decode(path.read_bytes()))
@@ -261,6 +264,16 @@ def read_jpeg_xl(path: Path, max_pixels: int) -> Image:
     if pixels.dtype not in (np.uint8, np.uint16, np.float32) or not 1 <= pixels.shape[2] <= 4:
         raise undecodable(path, f"{pixels.dtype} {pixels.shape}")
     return _image_of(path, pixels, False)
+
+
+def jpeg_xl_size(path: Path) -> tuple[int, int]:
+    """(width, height) of a JPEG XL file, from its header."""
+    with path.open("rb") as stream:
+        head = stream.read(1 << 16)
+    try:
+        return jxl_size(head)
+    except ValueError as error:
+        raise undecodable(path, error) from error
 
 
 def _import_imagecodecs(path: Path, what: str, otherwise: str) -> Any:

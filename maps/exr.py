@@ -33,11 +33,7 @@ def read_exr(path: Path, max_pixels: int) -> Image:
     if not hasattr(OpenEXR, "File"):
         raise UserError(f"{quote(path)}: reading EXR needs OpenEXR 3.3 or newer; pip install --upgrade OpenEXR")
     try:
-        with open_regular(path) as stream:
-            parts = parse_exr_header(stream.read(MAX_HEADER_BYTES))
-        check_size(path, parts[0].width, parts[0].height, max_pixels)
-        check_size(path, *parts[0].display, max_pixels)
-        _check_exr_bytes(path, parts, max_pixels)
+        parts = exr_parts(path, max_pixels)
         names = _exr_channels(path, parts[0])
         with _exr_print_lock, contextlib.redirect_stdout(io.StringIO()):  # it prints about parts that it leaves out
             file = OpenEXR.File(str(path), separate_channels=True)
@@ -68,8 +64,13 @@ def _in_display_window(pixels: np.ndarray, part: ExrPart) -> np.ndarray:
     return shown
 
 
-def _check_exr_bytes(path: Path, parts: Sequence[ExrPart], max_pixels: int) -> None:
-    """All channels of all parts are decoded, whichever are used: refuse more than `max_pixels` of four floats."""
+def exr_parts(path: Path, max_pixels: int) -> Sequence[ExrPart]:
+    """The parts of a file, the first of which is read. OpenEXR decodes all channels of all parts, whichever are used:
+    more than `max_pixels` of four floats are refused. Raises: UserError, or ValueError for a damaged header."""
+    with open_regular(path) as stream:
+        parts = parse_exr_header(stream.read(MAX_HEADER_BYTES))
+    check_size(path, parts[0].width, parts[0].height, max_pixels)
+    check_size(path, *parts[0].display, max_pixels)
     if any(part.width < 1 or part.height < 1 for part in parts):
         raise ValueError("a part without pixels")
     total = sum(part.nbytes for part in parts)
@@ -79,6 +80,7 @@ def _check_exr_bytes(path: Path, parts: Sequence[ExrPart], max_pixels: int) -> N
             f"in {sum(len(part.channels) for part in parts)} channels of {len(parts)} parts; save the map alone, or "
             "raise --max_pixels"
         )
+    return parts
 
 
 def _exr_channels(path: Path, part: ExrPart) -> list[str]:

@@ -24,13 +24,16 @@ from configs import MAX_PIXELS
 from maps.deep_images import (
     PNG_MAGIC,
     TIFF_MAGIC,
+    jpeg_xl_size,
+    radiance_size,
     read_deep_png,
     read_jpeg_2000,
     read_jpeg_xl,
     read_radiance,
     read_tiff,
+    tiff_tags,
 )
-from maps.exr import read_exr
+from maps.exr import exr_parts, read_exr
 from maps.exr_header import MAGIC as EXR_MAGIC
 from maps.jxl_header import CODESTREAM, CONTAINER
 from maps.pixels import SUPPORTED, Image, check_size, open_with_pillow, split_alpha, undecodable
@@ -46,7 +49,7 @@ MAX_SCANS = 200  # of a JPEG file: ten are usual, each takes as long as a pictur
 # larger than level 6, which takes several times as long (decoded | source | error of Rock058).
 _QUICK = {"compress_level": 1, "compress_type": zlib.Z_RLE}
 
-_PILLOW_FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "DIB", "WEBP", "DDS", "GIF", "PSD", "AVIF")
+_PILLOW_FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "DIB", "WEBP", "DDS", "GIF", "PSD", "AVIF", "JPEG2000")
 _HDR_MAGIC = (b"#?RADIANCE", b"#?RGBE")
 _JPEG_XL_MAGIC = (CODESTREAM, CONTAINER)
 _JPEG_2000_MAGIC = (b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  \r\n\x87\n")
@@ -76,6 +79,30 @@ def read_image(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> Image:
     head = _read_head(path)
     with _quiet_decoders:
         return _read(path, head, max_pixels)
+
+
+def image_size(path: Path, max_pixels: int) -> tuple[int, int]:
+    """(width, height) of the picture that `read_image` decodes, from the header alone.
+
+    Raises: UserError when there is no such header, or when it promises more than `max_pixels`; OSError.
+    """
+    head = _read_head(path)
+    try:
+        if head.startswith(EXR_MAGIC):
+            size = exr_parts(path, max_pixels)[0].display
+        elif head.startswith(_HDR_MAGIC):
+            size = radiance_size(path)
+        elif head.startswith(_JPEG_XL_MAGIC):
+            size = jpeg_xl_size(path)
+        elif head.startswith(TIFF_MAGIC):
+            size = tiff_tags(path).size
+        else:
+            with _open(path) as picture:
+                size = picture.size
+    except ValueError as error:
+        raise undecodable(path, error) from error
+    check_size(path, *size, max_pixels)
+    return size
 
 
 def _read(path: Path, head: bytes, max_pixels: int) -> Image:
@@ -180,11 +207,22 @@ def _check_scans(path: Path) -> None:
         raise UserError(f"{quote(path)}: expected at most {MAX_SCANS} scans, found {scans}; save the JPEG again")
 
 
-def _read_with_pillow(path: Path, max_pixels: int) -> Image:
-    formats = _PILLOW_FORMATS + ("TGA",) * (path.suffix.lower() in TGA_SUFFIXES)
+def _open(path: Path) -> PillowImage.Image:
+    """The picture with its header read. Raises: UserError when Pillow knows no such header."""
     try:
-        picture = open_with_pillow(path, formats)
-        with picture:
+        return open_with_pillow(path, _PILLOW_FORMATS + ("TGA",) * (path.suffix.lower() in TGA_SUFFIXES))
+    except PillowImage.UnidentifiedImageError as error:
+        raise UserError(
+            f"{quote(path)}: expected {SUPPORTED}, found a file of another kind or a broken header; "
+            "save it again in one of these formats, or remove it"
+        ) from error
+    except Exception as error:  # as above
+        raise undecodable(path, error) from error
+
+
+def _read_with_pillow(path: Path, max_pixels: int) -> Image:
+    try:
+        with _open(path) as picture:
             check_size(path, *picture.size, max_pixels)
             if picture.format in ("JPEG", "MPO"):
                 _check_scans(path)
@@ -199,11 +237,6 @@ def _read_with_pillow(path: Path, max_pixels: int) -> Image:
                 raise undecodable(path, f"colour mode {picture.mode}")
     except UserError:
         raise
-    except PillowImage.UnidentifiedImageError as error:
-        raise UserError(
-            f"{quote(path)}: expected {SUPPORTED}, found a file of another kind or a broken header; "
-            "save it again in one of these formats, or remove it"
-        ) from error
     except Exception as error:  # a decoder that meets a broken file raises anything from SyntaxError to struct.error
         raise undecodable(path, error) from error
     return split_alpha(pixels.reshape(pixels.shape[0], pixels.shape[1], -1))

@@ -18,10 +18,7 @@ from torchtyping import TensorType
 
 from common.opencv import import_opencv
 from maps.channels import CHANNELS, MAPS, map_slice
-from metrics.perceptual import (
-    flip,
-    lpips,
-)
+from metrics.perceptual import flip, lpips
 from metrics.tiles import MapImage, map_values, sum_of_tiles
 
 MAX_PSNR_DB = 100.0  # reported for identical images, and for anything above it
@@ -149,12 +146,6 @@ def _mean(values: Sequence[float]) -> float:
 # --- bands of rows -------------------------------------------------------------------------------------------------
 
 
-
-
-
-
-
-
 def round_to_8_bit(image: TensorType) -> TensorType:
     """The values of the 8-bit image that ships, k / 255 in float32; halves round up, as in decoded_maps.to_8_bit."""
     codes = image.to(torch.float32, copy=True, memory_format=torch.contiguous_format)
@@ -178,6 +169,11 @@ def psnr_db(squared_errors: Sequence[float]) -> float:
     """-10 * log10 of the mean of the channels' squared errors, for a peak of 1; at most MAX_PSNR_DB."""
     error = _mean(squared_errors)
     return MAX_PSNR_DB if error == 0 else min(-10 * math.log10(error), MAX_PSNR_DB)
+
+
+def psnr_of(mse: float) -> float:
+    """psnr_db of one mean squared error; 0 when it is not finite, as of a training that diverges."""
+    return psnr_db([mse]) if math.isfinite(mse) else 0.0
 
 
 def error_shares(squared_errors: Mapping[str, float]) -> dict[str, float]:
@@ -222,18 +218,6 @@ def ssim_per_channel(decoded: MapImage, source: MapImage) -> list[float] | None:
     return (total / (decoded.shape[0] * decoded.shape[1])).tolist()
 
 
-# --- LPIPS ---------------------------------------------------------------------------------------------------------
-
-
-
-
-
-
-# --- FLIP ----------------------------------------------------------------------------------------------------------
-
-
-
-
 # --- normals, table, pictures --------------------------------------------------------------------------------------
 
 
@@ -248,10 +232,3 @@ def normal_angle_error(decoded: NormalImage, source: NormalImage) -> float:
         return np.arctan2(cross, ax * bx + ay * by + az * bz).sum()
 
     return math.degrees(sum_of_tiles(measure, decoded) / (decoded.shape[0] * decoded.shape[1]))
-
-
-def psnr_of(mse: float) -> float:
-    """PSNR in dB of a mean squared error of values in [0, 1]; 0 when it is not finite, capped at 100."""
-    if not math.isfinite(mse):
-        return 0.0
-    return min(100.0, -10 * math.log10(max(mse, 1e-10)))

@@ -1,33 +1,36 @@
-"""Score a checkpoint on held-out materials, beside predicting each map's mean over the training materials.
+"""Score a checkpoint on held-out materials, beside a baseline: each map's mean over the training materials.
 
     python evaluate_split.py --checkpoint checkpoints/best_model.pth --input-dir ./data/input --output-dir ./data/output
 
-The split is that of the checkpoint's configuration. Writes the figures to --json too, if given.
+The split is that of the checkpoint's configuration. --json FILE receives the scores.
 """
 
 from __future__ import annotations
 
-import argparse
 import sys
+from pathlib import Path
+
+if __name__ == "__main__":  # imports begin at the repository's root, also where this is started as a file
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+import common.before_torch  # isort: skip  # noqa: F401  # before torch
+
+import argparse
 from collections.abc import Sequence
 
-import core_path  # noqa: F401
-
-import common.before_torch  # isort: skip  # noqa: F401  # before torch
 import torch
-from utils.batches import open_dataset
-from utils.checkpoints import load_generator
-from utils.device import AUTOMATIC
-from utils.maps import MAPS, split_targets, unit
-from utils.metrics import MapMetrics, metrics_table
 
 from common.device import choose_device
 from common.errors import UserError, counted, run_command
 from common.files import write_json
+from neuropbr.utils.batches import open_dataset
+from neuropbr.utils.checkpoints import load_generator
+from neuropbr.utils.device import AUTOMATIC
+from neuropbr.utils.maps import MAPS, split_targets, unit
+from neuropbr.utils.metrics import MapMetrics, metrics_table
 
 
 def training_means(dataset: torch.utils.data.Dataset) -> dict[str, torch.Tensor]:
-    """name -> (1, C, 1, 1), the mean over all texels of the dataset's maps; of normals the mean direction."""
+    """Map -> its mean over all texels of the dataset, (1, C, 1, 1); for normals the mean direction."""
     sums = {name: torch.zeros(channels, dtype=torch.float64) for name, channels in MAPS.items()}
     for _, targets in dataset:
         for name, values in split_targets(targets[None]).items():
@@ -36,7 +39,8 @@ def training_means(dataset: torch.utils.data.Dataset) -> dict[str, torch.Tensor]
     return {**means, "normal": unit(means["normal"], 1)}
 
 
-def run(argv: Sequence[str] | None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; see --help. Returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoint", required=True)
     parser.add_argument("--input-dir", help="renders (default: as trained)")
@@ -68,9 +72,5 @@ def run(argv: Sequence[str] | None) -> int:
     return 0
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    return run_command(lambda: run(argv))
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

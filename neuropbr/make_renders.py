@@ -9,22 +9,21 @@ compressor; a missing metallic map is 0, a missing occlusion map 1).
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":  # imports begin at the repository's root, also where this is started as a file
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
 import argparse
 import io
 import math
 import shutil
-import sys
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
-import core_path  # noqa: F401
 import numpy as np
 import torch
 from PIL import Image as PillowImage
 from torchvision.transforms.v2 import functional as image_ops
-from utils.dataset import METADATA
-from utils.ggx import Camera, Light, render
-from utils.maps import VIEWS, pixels_of, unit, write_maps, write_picture
 
 from common.errors import UserError, counted, quote, run_command
 from common.events import progress_bar
@@ -33,6 +32,9 @@ from dataset import Material, load_material
 from maps.folder import find_maps
 from maps.images import IMAGE_SUFFIXES
 from maps.mips import linear_to_srgb, srgb_to_linear
+from neuropbr.utils.dataset import METADATA
+from neuropbr.utils.ggx import Camera, Light, render
+from neuropbr.utils.maps import VIEWS, pixels_of, unit, write_maps, write_picture
 
 CORE_NAMES = {"albedo": "diffuse", "roughness": "roughness", "metallic": "metallic", "normal": "normal"}
 NEEDED = ("diffuse", "roughness", "normal")
@@ -189,7 +191,8 @@ def clear_set(input_dir: Path, overwrite: bool) -> None:
     path.unlink()
 
 
-def run(argv: Sequence[str] | None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; see --help. Returns the exit code."""
     options = parse_args(argv)
     folders = find_materials(Path(options.data_dir))
     input_dir, output_dir = Path(options.input_dir), Path(options.output_dir)
@@ -217,9 +220,5 @@ def run(argv: Sequence[str] | None) -> int:
     return 0
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    return run_command(lambda: run(argv))
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

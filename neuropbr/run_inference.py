@@ -3,29 +3,32 @@
     python run_inference.py --checkpoint checkpoints/latest.pth --sample-idx 12 --out-dir inference_outputs/sample_12
     python run_inference.py --checkpoint checkpoints/latest.pth --input-dir ./my_renders --out-dir my_material
 
-Writes albedo.png, roughness.png, metallic.png, normal.png, a material that the compressor takes as --data_dir, and
-view_0.png to view_2.png, what the network saw. With --compress ... the compressor runs on the result at once.
+Writes albedo.png, roughness.png, metallic.png and normal.png, a material for --data_dir of the compressor, and the
+network's input as view_0.png to view_2.png. With --compress ... the compressor runs on the result.
 """
 
 from __future__ import annotations
 
-import argparse
 import sys
+from pathlib import Path
+
+if __name__ == "__main__":  # imports begin at the repository's root, also where this is started as a file
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+import common.before_torch  # isort: skip  # noqa: F401  # before torch
+
+import argparse
 from collections.abc import Sequence
 
-import core_path  # noqa: F401
-
-import common.before_torch  # isort: skip  # noqa: F401  # before torch
-from utils.inference import add_inference_options, run_inference
-
 from common.errors import run_command
+from neuropbr.utils.inference import add_inference_options, run_inference
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """The command; see --help. Returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_inference_options(parser, "inference_outputs")
-    return run_command(lambda: run_inference(parser.parse_args(argv), "view_{}.png"))
+    return run_inference(parser.parse_args(argv), "view_{}.png")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

@@ -1,4 +1,4 @@
-"""Predict every sample with a trained teacher and keep the result as shards, which student/train.py learns from.
+"""Predict every sample with a trained teacher and write the maps as shards, which student/train.py learns from.
 
     python teacher_infer.py --checkpoint checkpoints/best_model.pth --data-root ./data \\
         --shards-dir ./data/shards_1024 \\
@@ -7,29 +7,31 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
-import core_path  # noqa: F401
-
+if __name__ == "__main__":  # imports begin at the repository's root, also where this is started as a file
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
 import common.before_torch  # isort: skip  # noqa: F401  # before torch
+
+import argparse
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
-from train_config import TrainConfig, apply_overrides, finalize, load_config
-from utils.batches import open_dataset
-from utils.checkpoints import load_generator, save_checkpoint
-from utils.cli import add_data_options
-from utils.device import AUTOMATIC, Precision
-from utils.maps import MAPS, unit
-from utils.shards import INDEX, SHARD, cut_into_shards, sample_hash, sample_name, write_index
 
 from common.device import choose_device
 from common.errors import EXIT_INTERRUPTED, UserError, counted, quote, run_command
 from common.events import progress_bar, readable_bytes
 from common.files import make_folder, sha256_of
 from common.stop import stop_signals
+from neuropbr.train_config import TrainConfig, apply_overrides, finalize, load_config
+from neuropbr.utils.batches import open_dataset
+from neuropbr.utils.checkpoints import load_generator, save_checkpoint
+from neuropbr.utils.cli import add_data_options
+from neuropbr.utils.device import AUTOMATIC, Precision
+from neuropbr.utils.maps import MAPS, unit
+from neuropbr.utils.shards import INDEX, SHARD, cut_into_shards, sample_hash, sample_name, write_index
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -39,7 +41,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--use-dirty", action="store_true", help="the same as --render-curriculum 2")
     parser.add_argument("--data-root", help="folder with input/ and output/; --input-dir and --output-dir win")
     parser.add_argument("--out-dir", default="teacher_shards", help="receives the shards")
-    parser.add_argument("--shards-dir", help="another name of --out-dir, which wins")
+    parser.add_argument("--shards-dir", help="the same as --out-dir, and wins over it")
     parser.add_argument("--shard-size", type=int, default=8, help="samples per file")
     parser.add_argument("--batch-size", type=int, default=4, help="samples per pass")
     parser.add_argument("--shard-output-size", type=int, help="side that predictions are resized to, pixels")
@@ -52,7 +54,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def choose_data(config: TrainConfig, options: argparse.Namespace) -> None:
-    """Where the samples are, in place: the checkpoint's paths, then --config, --data-root, and the single flags."""
+    """Set the dataset of a checkpoint's configuration in place: --config, then --set, --data-root and the other flags."""
     if options.config:
         config.data = load_config(options.config).data
     apply_overrides(config, options.assignments)
@@ -70,14 +72,15 @@ def choose_data(config: TrainConfig, options: argparse.Namespace) -> None:
 
 
 def resized(maps: dict[str, torch.Tensor], side: int | None) -> dict[str, torch.Tensor]:
-    """Maps (B, C, h, w) at side x side, averaged where that is smaller; None: as they are."""
+    """Maps (B, C, h, w) resized to side x side with antialiasing; None: unchanged."""
     if side is None:
         return maps
     maps = {name: F.interpolate(values, (side, side), mode="bilinear", antialias=True) for name, values in maps.items()}
     return {**maps, "normal": unit(maps["normal"], 1)}
 
 
-def run(argv: Sequence[str] | None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; see --help. Returns the exit code."""
     options = parse_args(argv)
     model, config = load_generator(options.checkpoint)
     choose_data(config, options)
@@ -85,7 +88,7 @@ def run(argv: Sequence[str] | None) -> int:
     dataset, folder = open_dataset(config, None), Path(options.shards_dir or options.out_dir)
     model, precision = model.to(device), Precision(device, config.training.use_amp)
     make_folder(folder)
-    (folder / INDEX).unlink(missing_ok=True)  # from here on the set is not complete
+    (folder / INDEX).unlink(missing_ok=True)  # without it the set counts as incomplete
     for old in folder.glob("shard_*.pt"):
         old.unlink()
     shards, written, size = 0, 0, config.data.output_size
@@ -119,9 +122,5 @@ def run(argv: Sequence[str] | None) -> int:
     return 0
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    return run_command(lambda: run(argv))
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

@@ -8,35 +8,42 @@ torchrun --nproc_per_node 4 train.py --distributed ...
 
 from __future__ import annotations
 
-import argparse
 import sys
+from pathlib import Path
+
+if __name__ == "__main__":  # imports begin at the repository's root, also where this is started as a file
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+elif __name__ == "train":  # imported by a script inside neuropbr/
+    from bare_names import alias
+
+    alias(__name__)
+import common.before_torch  # isort: skip  # noqa: F401  # before torch
+
+import argparse
 from collections.abc import Sequence
 from typing import Any
 
-import core_path  # noqa: F401
-
-import common.before_torch  # isort: skip  # noqa: F401  # before torch
 import torch
-from losses.losses import GANLoss, HybridLoss
-from models.discriminators import build_discriminator, join_maps
-from models.generator import MultiViewPBRGenerator
-from utils.batches import open_splits
-from utils.cli import add_data_options, add_training_options, resolve_config
-from utils.device import compiled
-from utils.logs import log_pictures
-from utils.loop import Loop
-from utils.maps import split_targets
-from utils.parallel_training import distributed, process_group
-from utils.schedule import Schedule, make_optimizer
 
 from common.errors import EXIT_INTERRUPTED, counted, run_command
 from common.stop import stop_signals
+from neuropbr.losses.losses import GANLoss, HybridLoss
+from neuropbr.models.discriminators import build_discriminator, join_maps
+from neuropbr.models.generator import MultiViewPBRGenerator
+from neuropbr.utils.batches import open_splits
+from neuropbr.utils.cli import add_data_options, add_training_options, resolve_config
+from neuropbr.utils.device import compiled
+from neuropbr.utils.logs import log_pictures
+from neuropbr.utils.loop import Loop
+from neuropbr.utils.maps import split_targets
+from neuropbr.utils.parallel_training import distributed, process_group
+from neuropbr.utils.schedule import Schedule, make_optimizer
 
 __all__ = ["MultiViewPBRGenerator", "main"]
 
 
 class TeacherLoop(Loop):
-    """Generator and, from gan_start_epoch on, discriminator; one pass of the generator per step serves both."""
+    """Trains the generator and, from gan_start_epoch on, the discriminator; both use one generator pass per step."""
 
     shown = {"g_loss": "G_loss", "d_loss": "D_loss"}  # noqa: RUF012
 
@@ -51,7 +58,7 @@ class TeacherLoop(Loop):
             generator = generator.to(memory_format=torch.channels_last)
         generator = distributed(generator, processes)
         discriminator = distributed(build_discriminator(config.model).to(device), processes)
-        torch.manual_seed(config.training.seed + rank)  # other dropout in each
+        torch.manual_seed(config.training.seed + rank)  # different dropout in each process
         self.networks = {"generator": generator}
         self.optimizers = {"g_optimizer": make_optimizer(generator.parameters(), config.optimizer, "g")}
         if config.model.use_gan:
@@ -85,7 +92,7 @@ class TeacherLoop(Loop):
             scalars["d_loss"] = loss.detach()
         total, parts = self.loss(prediction, target)
         if adversarial:
-            self.discriminator.requires_grad_(False)  # its own step comes from its own loss alone
+            self.discriminator.requires_grad_(False)  # the generator's loss must not change it
             with self.precision.autocast():
                 fooled = self.gan.generator(self.discriminator(fake))
             total, parts["loss_gan_g"] = total + weights.w_gan * fooled, fooled.detach()
@@ -112,7 +119,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def run(argv: Sequence[str] | None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; see --help. Returns the exit code."""
     options = parse_args(argv)
     with process_group(options.distributed) as (rank, processes):
         config, device = resolve_config(options)
@@ -124,9 +132,5 @@ def run(argv: Sequence[str] | None) -> int:
     return 0 if finished else EXIT_INTERRUPTED
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    return run_command(lambda: run(argv))
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

@@ -1,7 +1,7 @@
 """Every knob of NeuroPBR, its presets, and the checks that run after all edits.
 
-A configuration is data: to_dict() goes into checkpoints, from_dict() comes out of them. Presets and configs/*.py change
-fields freely; `finalize` then checks them and derives what follows from others, so that no preset can be half done.
+Checkpoints hold a configuration as to_dict(), and from_dict() restores it. Presets and configs/*.py change fields in
+any order; `finalize` then checks all of them and derives those that depend on others.
 """
 
 from __future__ import annotations
@@ -10,13 +10,16 @@ import ast
 import dataclasses
 import difflib
 import runpy
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Union
+from typing import Any, ClassVar, Union
 
-import core_path  # noqa: F401
+if __name__ == "train_config":
+    from bare_names import alias
 
+    alias(__name__)
 from common.errors import UserError, brief, quote
 
 RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
@@ -26,9 +29,16 @@ SR_SCALES = (1, 2, 4)  # of the super-resolution head; 1 is written as 0, no hea
 
 
 class Section:
-    """A misspelt field is an error, not a new attribute that nobody reads."""
+    """Assigning to an unknown field is an error that suggests the right name."""
+
+    RETIRED: ClassVar[dict[str, Any]] = {}  # former fields, which may only be set to these values
 
     def __setattr__(self, name: str, value: Any) -> None:
+        if name in self.RETIRED:
+            only = self.RETIRED[name]
+            if (tuple(value) if isinstance(value, list) else value) != only:
+                raise UserError(f"{name}: expected {only}, its only value, found {brief(value)}; drop it")
+            return
         names = [entry.name for entry in dataclasses.fields(self)]
         if name not in names:
             close = difflib.get_close_matches(name, names, 1)
@@ -42,17 +52,17 @@ class DataConfig(Section):
     input_dir: str = "./data/input"
     output_dir: str = "./data/output"
     metadata_path: str | None = None  # None: render_metadata.json of input_dir
-    image_size: Any = (2048, 2048)  # pixels of the network's input: one side, or (height, width)
+    image_size: Any = (2048, 2048)  # pixels of the network's input: one side for both, or (height, width)
     output_size: Any = None  # of the predicted maps; None: image_size
     batch_size: int = 1  # samples, per process
-    num_workers: int = 8  # processes that read images; 0: none
+    num_workers: int = 8  # processes that read images; 0: the training process
     pin_memory: bool = True  # on CUDA
     persistent_workers: bool = True
-    prefetch_factor: int = 2  # batches that each worker reads ahead
+    prefetch_factor: int = 2  # batches that a worker reads ahead
     use_dirty_renders: bool = False  # with curriculum 0 the same as curriculum 2
-    render_curriculum: int = 0  # 0 clean, 1 clean and dirty as they are there, 2 dirty
+    render_curriculum: int = 0  # 0 clean renders, 1 clean and dirty ones, 2 dirty ones
     val_ratio: float = 0.1  # share of the materials; 0: validation on the training set
-    use_augmentation: bool = False  # switches the next three on
+    use_augmentation: bool = False  # enables the next three
     horizontal_flip: bool = True
     vertical_flip: bool = False
     random_rotation: bool = False  # by multiples of 90 degrees
@@ -60,14 +70,16 @@ class DataConfig(Section):
 
 @dataclass
 class ModelConfig(Section):
+    RETIRED: ClassVar[dict[str, Any]] = {"output_channels": (3, 1, 1, 3), "discriminator_in_channels": 8}
+
     encoder_type: str = "resnet"  # resnet, unet, mobilenetv3
     encoder_backbone: str = "resnet50"  # RESNETS, or MOBILENETS
     encoder_in_channels: int = 3
     encoder_stride: int = 1  # of the first layer: 1 keeps the input's size, 2 halves it
     encoder_channels: Any = (64, 128, 256, 512, 1024, 2048)  # of unet, each level half the size of the one before
-    pretrained: bool = True  # ImageNet weights for resnet and mobilenetv3; never asked for with a checkpoint
+    pretrained: bool = True  # ImageNet weights for resnet and mobilenetv3; a checkpoint never needs them
     freeze_backbone: bool = False  # the encoder does not train
-    freeze_bn: bool = False  # the encoder's batch norms keep their statistics, scale and shift
+    freeze_bn: bool = False  # the encoder's batch norms keep statistics, scale and shift
     use_transformer: bool = True  # False: views are fused by a 1x1 convolution
     bottleneck: str = "vit"  # vit, or plk: the ConvAttn student
     transformer_dim: int = 2048
@@ -80,10 +92,8 @@ class ModelConfig(Section):
     plk_blocks: int = 3
     plk_kernel: int = 17  # pixels, odd
     decoder_sr_scale: int = 0  # derived: output_size * encoder_stride / image_size; 0 for 1
-    output_channels: Any = (3, 1, 1, 3)  # of albedo, roughness, metallic, normal: what utils.maps has
     use_gan: bool = True
     discriminator_type: str = "configurable"  # or simple: four strided layers with instance norm
-    discriminator_in_channels: int = 8  # all four maps
     discriminator_ndf: int = 64  # channels of the first layer
     discriminator_n_layers: int = 6  # 1 to 6; fewer where the maps are too small for them
     discriminator_use_sigmoid: bool = False  # for bce only
@@ -126,7 +136,7 @@ class OptimizerConfig(Section):
 @dataclass
 class TrainingConfig(Section):
     epochs: int = 100
-    batch_size: int | None = None  # the same as data.batch_size; wins over it
+    batch_size: int | None = None  # overrides data.batch_size
     device: str = "auto"  # CUDA, MPS, CPU in this order; cuda, cuda:N, mps, cpu
     use_amp: bool = True  # on CUDA: bfloat16, else float16 with a scaler
     compile: bool | None = None  # torch.compile; None: on CUDA, or as USE_TORCH_COMPILE says
@@ -135,7 +145,7 @@ class TrainingConfig(Section):
     d_steps_per_g_step: int = 1
     val_every_n_epochs: int = 1
     val_batches: int | None = None  # at most
-    save_every_n_epochs: int = 5  # checkpoint_epoch_NNNN.pth; latest and best are written in any case
+    save_every_n_epochs: int = 5  # checkpoint_epoch_NNNN.pth; latest and best are always written
     save_best_only: bool = False  # no periodic checkpoints
     checkpoint_dir: str = "./checkpoints"
     log_every_n_steps: int = 10
@@ -158,7 +168,7 @@ class TransformConfig(Section):
 @dataclass
 class DistillationConfig(Section):
     temperature: float = 4.0
-    alpha: float = 0.3  # weight of the teacher; 1 - alpha that of the ground truth
+    alpha: float = 0.3  # weight of the teacher; the ground truth has 1 - alpha
 
 
 @dataclass
@@ -172,7 +182,7 @@ class TrainConfig(Section):
     distillation: DistillationConfig = field(default_factory=DistillationConfig)
 
     def to_dict(self) -> dict[str, dict[str, Any]]:
-        """Plain values only: torch.load(weights_only=True) and JSON take it."""
+        """Sections of plain values, which JSON and torch.load(weights_only=True) can hold."""
         return {
             section.name: {
                 name: list(value) if isinstance(value, tuple) else value
@@ -183,7 +193,7 @@ class TrainConfig(Section):
 
     @classmethod
     def from_dict(cls, values: dict[str, dict[str, Any]]) -> TrainConfig:
-        """The reverse of to_dict. Raises: UserError for a section or field that does not exist."""
+        """The inverse of to_dict. Raises: UserError for an unknown section or field."""
         config = cls()
         if not isinstance(values, dict):
             raise UserError(f"configuration: expected a dict of sections, found {brief(values)}")
@@ -235,6 +245,7 @@ def load_config(name: str) -> TrainConfig:
     path = Path(name)
     if path.suffix != ".py" or not path.is_file():
         raise UserError(f"--config: expected {', '.join(PRESETS)} or a .py file, found {quote(name)}")
+    sys.modules.setdefault("train_config", sys.modules[__name__])  # the name that configurations may import
     try:
         found = runpy.run_path(str(path)).get("get_config")
         config = found() if callable(found) else None
@@ -250,7 +261,7 @@ def load_config(name: str) -> TrainConfig:
 
 
 def apply_overrides(config: TrainConfig, assignments: Sequence[str]) -> None:
-    """--set model.transformer_dim=64 and the like, in place; values as in Python, true and false too, else text."""
+    """Apply --set model.transformer_dim=64 and the like in place. Values are Python literals, true, false, or text."""
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
         section, _, name = key.strip().partition(".")
@@ -270,11 +281,11 @@ def apply_overrides(config: TrainConfig, assignments: Sequence[str]) -> None:
 
 
 def finalize(config: TrainConfig) -> TrainConfig:
-    """Check every field and derive those that follow from others, in place; may run any number of times.
+    """Check every field and derive those that depend on others, in place. Running it again changes nothing.
 
-    Derived: sizes as (height, width); output_size from image_size; data.batch_size from training.batch_size; the
-    curriculum from use_dirty_renders and back; mean and std of ImageNet; decoder_sr_scale from sizes and stride; the
-    discriminator's layers as far as they fit the maps.
+    Derived: sizes as (height, width); output_size from image_size; data.batch_size from training.batch_size; curriculum
+    and use_dirty_renders from each other; mean and std of ImageNet; decoder_sr_scale from sizes and stride; at most as
+    many discriminator layers as the maps' size allows.
     Raises: UserError, one line that names the field.
     """
     _check_data(config)
@@ -297,9 +308,15 @@ def _number(section: Section, name: str, low: float, high: float = float("inf"),
         raise UserError(f"{type(section).__name__}.{name}: expected {kind} {limit}, found {brief(value)}")
 
 
-def _check_data(config: TrainConfig) -> None:
-    from utils.dataset import as_size  # the reader of sizes; it needs torch, which a preset alone does not
+def as_size(value: int | Sequence[int]) -> tuple[int, int]:
+    """(height, width) of one side or two. Raises: UserError."""
+    sides = (value, value) if isinstance(value, int) else tuple(value) if isinstance(value, Sequence) else ()
+    if len(sides) != 2 or not all(isinstance(side, int) and 1 <= side <= 16384 for side in sides):
+        raise UserError(f"image size: expected one side or (height, width), 1 to 16384 pixels, found {brief(value)}")
+    return sides
 
+
+def _check_data(config: TrainConfig) -> None:
     data, transform = config.data, config.transform
     if config.training.batch_size is not None:
         data.batch_size = config.training.batch_size
@@ -349,8 +366,6 @@ def _check_model(config: TrainConfig) -> None:
     widths = model.encoder_channels
     if not isinstance(widths, Sequence) or len(widths) < 2 or not all(isinstance(w, int) and w > 0 for w in widths):
         raise UserError(f"encoder_channels: expected two or more numbers of channels, found {brief(widths)}")
-    if tuple(model.output_channels) != (3, 1, 1, 3):
-        raise UserError(f"output_channels: expected (3, 1, 1, 3), found {brief(model.output_channels)}")
     scales = {out * model.encoder_stride / size for out, size in zip(data.output_size, data.image_size)}
     scale = scales.pop()
     if scales or scale not in SR_SCALES:
@@ -362,12 +377,8 @@ def _check_model(config: TrainConfig) -> None:
     _choice("discriminator_type", model.discriminator_type, ("configurable", "simple"))
     _number(model, "discriminator_n_layers", 1, 6, whole=True)
     _number(model, "discriminator_ndf", 1, 1024, whole=True)
-    if model.discriminator_in_channels != 8:
-        raise UserError(
-            f"discriminator_in_channels: expected 8, all maps, found {brief(model.discriminator_in_channels)}"
-        )
     while model.discriminator_n_layers > 1 and min(data.output_size) < 3 << model.discriminator_n_layers:
-        model.discriminator_n_layers -= 1  # nothing would be left after the last layers
+        model.discriminator_n_layers -= 1  # the last layer would have no outputs
     if model.discriminator_use_sigmoid and config.loss.gan_loss_type != "bce":
         raise UserError("discriminator_use_sigmoid: expected gan_loss_type bce, whose scores are probabilities; "
                         f"found {config.loss.gan_loss_type}")  # fmt: skip
@@ -409,6 +420,6 @@ Config = Union[TrainConfig, dict]
 
 
 def as_config(config: Config) -> TrainConfig:
-    """A finalized TrainConfig of one, or of what a checkpoint holds; the argument stays as it is."""
+    """A finalized copy of a TrainConfig, or of the dict in a checkpoint."""
     values = config if isinstance(config, dict) else config.to_dict()
     return finalize(TrainConfig.from_dict(values))

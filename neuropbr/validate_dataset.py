@@ -1,27 +1,28 @@
-"""Decode every image of a dataset and say which ones are broken; nothing is changed without --fix.
+"""Decode every image of a dataset and report damaged ones; without --fix no file is changed.
 
     python validate_dataset.py --input_dir ./data/input --output_dir ./data/output
 
-Broken files are listed in corrupted_files.json of the working folder. With --fix they are moved to --quarantine, under
-the path that they had. Exit code: 0 when all is well, 1 on findings, 2 for wrong use.
+corrupted_files.json in the working folder lists the findings. With --fix damaged files are moved to --quarantine, under
+their relative path. Exit code: 0 without findings, 1 with findings, 2 for wrong use.
 """
 
 from __future__ import annotations
 
-import argparse
 import sys
+from pathlib import Path
+
+if __name__ == "__main__":  # imports begin at the repository's root, also where this is started as a file
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+import argparse
 import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-
-import core_path  # noqa: F401
-from utils.dataset import METADATA, PBRDataset
 
 from common.errors import UserError, counted, quote, run_command
 from common.events import progress_bar
 from common.files import make_folder, write_json
 from maps.images import read_image
+from neuropbr.utils.dataset import METADATA, PBRDataset
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".exr")
 REPORT = "corrupted_files.json"
@@ -48,7 +49,7 @@ def find_images(folder: Path) -> list[Path]:
 
 
 def problem_of(path: Path) -> str | None:
-    """Why `path` cannot be decoded to its last pixel, None when it can."""
+    """The reason why `path` cannot be decoded to its last pixel; None if it can."""
     try:
         read_image(path)
     except UserError as error:
@@ -57,7 +58,7 @@ def problem_of(path: Path) -> str | None:
 
 
 def structure_problem(input_dir: Path, output_dir: Path) -> dict[str, str] | None:
-    """What PBRDataset says of the layout, as far as there is one."""
+    """The finding about the layout of a dataset that PBRDataset reports; None if it has none."""
     if not (input_dir / METADATA).is_file():
         return {"path": str(input_dir / METADATA), "error": f"no {METADATA}: the dataset cannot be trained on"}
     try:
@@ -72,7 +73,7 @@ def structure_problem(input_dir: Path, output_dir: Path) -> dict[str, str] | Non
 
 
 def move_aside(path: Path, root: Path, quarantine: Path) -> Path:
-    """quarantine/<name of root>/<path below root>; an earlier file of that name stays, the new one gets a number."""
+    """Move a file to quarantine/<name of root>/<path below root>, with a number if that name is taken."""
     wanted = quarantine / (root.resolve().name or "root") / path.relative_to(root)
     make_folder(wanted.parent)
     target, number = wanted, 1
@@ -82,7 +83,8 @@ def move_aside(path: Path, root: Path, quarantine: Path) -> Path:
     return target
 
 
-def run(argv: Sequence[str] | None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; see --help. Returns the exit code."""
     options = parse_args(argv)
     roots = [Path(options.input_dir), Path(options.output_dir)]
     images = [(path, root) for root in roots for path in find_images(root)]
@@ -111,9 +113,5 @@ def run(argv: Sequence[str] | None) -> int:
     return 1 if findings else 0
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    return run_command(lambda: run(argv))
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

@@ -10,7 +10,6 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from torchtyping import TensorType
@@ -23,8 +22,8 @@ from maps.channels import CHANNELS
 from maps.record import MaterialRecord
 from metrics.file_space import constant_listing
 from model import NeuralTexture
-from shaders.languages import LANGUAGES, WEIGHT_TEXTURE_WIDTH, Language, Weights
-from shape import PADDED_OUTPUTS, layer_sizes
+from shaders.languages import LANGUAGES, WEIGHT_TEXTURE_WIDTH, Language, Weights, choose_lines, number_text
+from shape import PADDED_OUTPUTS
 
 WeightColumns = TensorType["columns", 4]
 
@@ -34,7 +33,6 @@ BLOCK = 4  # rows of a weight matrix that one column of four serves
 MAX_TEXTURES = 16  # MAX_TEXTURE_IMAGE_UNITS and maxSampledTexturesPerShaderStage are at least that
 MAX_OCTAVES = 31  # the decoder has 2^octave as a 32-bit integer
 LARGEST_HALF = 65504.0
-SMALLEST_NORMAL = 2.0**-126  # compilers disagree on literals below it
 
 
 # --- weights -------------------------------------------------------------------------------------------------------
@@ -87,12 +85,6 @@ def _weights(model: NeuralTexture, storage: str, weight_type: str) -> Weights:
     return Weights(texts, half=weight_type == "float16", baked=storage == "baked")
 
 
-def number_text(value: float) -> str:
-    """A float32 as a literal that reads back as the same float32 in every language."""
-    text = f"{0.0 if abs(value) < SMALLEST_NORMAL else value:.9g}"
-    return text if "." in text or "e" in text else text + ".0"
-
-
 # --- preamble ------------------------------------------------------------------------------------------------------
 
 
@@ -132,14 +124,8 @@ def _constants(model: NeuralTexture, material: MaterialRecord) -> dict[str, int 
     }
 
 
-def choose_lines(name: str, values: Sequence[Any]) -> list[str]:
-    """Statements that return values[name]: a chain that folds to nothing where `name` is known to the compiler."""
-    lines = [f"if ({name} == {index}) {{ return {value}; }}" for index, value in enumerate(values[:-1])]
-    return [f"return {values[-1]};"] if len(set(values)) == 1 else [*lines, f"return {values[-1]};"]
-
-
 def _choose_texture(textures: Mapping[str, tuple[int, int]], read: Callable[[str], str]) -> list[str]:
-    """The same for textures: name -> (grid, plane); read gives the expression that reads one."""
+    """choose_lines for textures: name -> (grid, plane); read gives the expression that reads one."""
     *others, last = textures
     chain = "if (grid == {} && plane == {}) {{ return {}; }}"
     return [*(chain.format(*textures[name], read(name)) for name in others), f"return {read(last)};"]
@@ -189,7 +175,7 @@ def _header(
     for entry in material.maps:
         space = entry.color_space if entry.name == "diffuse" else entry.convention
         maps.append(entry.name + (f" ({space})" if space else ""))
-    sizes = " -> ".join(str(inputs) for _, inputs in layer_sizes(model.layout, model.decoder))
+    sizes = " -> ".join(str(inputs) for _, inputs in model.form.layer_sizes)
     files = {file: grid for index, grid in enumerate(model.grids) for file in grid_file_names(index, grid, layout)}
     textures = texture_names(model, layout)
     decoded = [(language.material_argument, "material")]

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 WEIGHT_TEXTURE_WIDTH = 256  # texels: GLSL ES 3.00 has no storage buffers and reads weights from a texture
 TABLE = "ntWeightTable"
 SAMPLER = "ntSampler"
+SMALLEST_NORMAL = 2.0**-126  # compilers disagree on literals below it
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,18 @@ class Weights:
     columns: list[list[str]]
     half: bool
     baked: bool
+
+
+def number_text(value: float) -> str:
+    """A float32 as a literal that reads back as the same float32 in every language."""
+    text = f"{0.0 if abs(value) < SMALLEST_NORMAL else value:.9g}"
+    return text if "." in text or "e" in text else text + ".0"
+
+
+def choose_lines(name: str, values: Sequence[Any]) -> list[str]:
+    """Statements that return values[name]: a chain that folds to nothing where `name` is known to the compiler."""
+    lines = [f"if ({name} == {index}) {{ return {value}; }}" for index, value in enumerate(values[:-1])]
+    return [f"return {values[-1]};"] if len(set(values)) == 1 else [*lines, f"return {values[-1]};"]
 
 
 class Language:

@@ -21,7 +21,7 @@ sys.path.insert(0, str(ROOT))
 
 from engine.cpu import build
 
-TESTS = ("tests/test_cpu_kernels.py", "tests/test_cpu_engine.py")
+TESTS = ("tests/engine/test_cpu_kernels.py", "tests/engine/test_cpu_engine.py")
 # other builds have no sanitizer, and neither has what runs in a process without a compiler
 LEFT_OUT = "not other_builds and not avx_512 and not without_a_compiler"
 MACHINE = platform.machine()

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+from tests.support.paths import ROOT
+
 PAGES = sorted([ROOT / "README.md", ROOT / "data/README.md", *ROOT.glob("docs/**/*.md")])
 
 

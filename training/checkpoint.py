@@ -22,7 +22,7 @@ from formats.manifest import build_manifest, material_from_json, material_to_jso
 from formats.textures import ExportedTexture, read_textures, write_textures
 from maps.record import Constant, MaterialRecord
 from model import NeuralTexture, build_model
-from shape import input_layout, layer_sizes, model_shape
+from shape import ModelForm, model_shape
 from training.run_folder import CHECKPOINT, MODELS, find_checkpoint
 
 CHECKPOINT_VERSION = 1
@@ -153,11 +153,10 @@ def _restore_model(
     config: Config, material: MaterialRecord, constants: Mapping[int, Constant], payload: Mapping[str, Any]
 ) -> NeuralTexture:
     """The model of a payload. Sizes are compared before it is made: the file bounds the memory that it can ask for."""
-    width, height = material.width, material.height
-    grids, decoder = model_shape(config, width, height)
-    _check_tensors("grid", payload["grids"], [(grid.n_texels * grid.features,) for grid in grids])
-    _check_tensors("layer", payload["network"], layer_sizes(input_layout(grids, decoder), decoder))
-    model = build_model(config, width, height, material.channels, constants)
+    form = ModelForm(*model_shape(config, material.width, material.height), material.num_lods)
+    _check_tensors("grid", payload["grids"], [(grid.n_texels * grid.features,) for grid in form.grids])
+    _check_tensors("layer", payload["network"], form.layer_sizes)
+    model = build_model(config, material.width, material.height, material.channels, constants)
     with torch.no_grad():
         for parameter, value in zip(model.parameters(), [*payload["grids"], *payload["network"]]):
             parameter.copy_(value)

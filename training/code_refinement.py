@@ -2,7 +2,7 @@
 
 Straight-through rounding leaves codes that a single step improves. Rock058 at 2.5 bpp, 34.24 dB after training: one
 sweep brings 0.43 dB in 1.3 s, rounds of tuning and sweeping 0.67 dB in 15 s, where as many seconds of training bring
-less than 0.1. At 10 bpp the first sweep brings 0.9 dB. See engine/torch_refine.py for the search itself.
+less than 0.1. At 10 bpp the first sweep brings 0.9 dB. See engine/torch_code_search.py for the search itself.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 
 from configs import Config
 from dataset import Material
-from engine.create import create_engine, create_search
+from engine.create import create_code_search, create_engine
 from engine.sampling import channel_loss_weights, learned_channels, lod_shares
 from engine.schedule import Schedule
 from model import NeuralTexture
@@ -54,7 +54,7 @@ class Refinement:
         codes = [grid.n_texels * grid.features * (grid.quantize_bits <= MOST_BITS) for grid in model.grids]
         # per grid: whether every round searches it, or it is trained in between
         self.searched = [count > 0 and count >= SMALL_GRID * max(codes) for count in codes]
-        self.search = create_search(config, self.device)
+        self.search = create_code_search(config, self.device)
 
     @property
     def possible(self) -> bool:

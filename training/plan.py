@@ -29,6 +29,7 @@ LEAST_SHARE, MOST_SHARE = 0.45, 0.93  # of the bits in grids that a fine grid of
 # Small LODs share the last level of a grid that cannot be halved further. With 15 instead, resolutions are so far apart
 # that shares of the bits miss their aim: 0.1 to 0.6 dB less at 3.5 and 20 bpp.
 MOST_BASE = 39
+NETWORK_SHARE = 0.2  # of the bits, that a network wider than 16 neurons may take
 WEAKEST_COARSE = 4  # texels: a coarse grid below this is left out
 SAVE_INTERVAL = 10_000  # iterations: the work of half a minute that a killed run may lose
 
@@ -151,11 +152,16 @@ def row_for(bpp: float, decoder: str) -> Row:
 # --- grids ---------------------------------------------------------------------------------------------------------
 
 
-def network_bits(grids: list[HashGridConfig], config: Config) -> int:
-    """Bits of the weights that these grids and the configuration's network need."""
+def network_bits(row: Row, decoder: str, config: Config) -> int:
+    """Bits of the weights of the configuration's network over a fine and a coarse grid with the row's words."""
+    return bits_of_network([fine_grid(1, row, decoder, 1), coarse_grid(1, row)], config)
+
+
+def bits_of_network(grids: list[HashGridConfig], config: Config) -> int:
+    """Bits of the weights of the configuration's network over these grids, whose resolutions do not matter."""
     specs = [grid_spec(grid) for grid in grids]
-    decoder = decoder_spec(config, specs)
-    return WEIGHT_BITS * sum(outputs * inputs for outputs, inputs in layer_sizes(input_layout(specs, decoder), decoder))
+    form = decoder_spec(config, specs)
+    return WEIGHT_BITS * sum(outputs * inputs for outputs, inputs in layer_sizes(input_layout(specs, form), form))
 
 
 def resolutions(low: float, high: float) -> Iterator[int]:
@@ -179,9 +185,10 @@ def fine_resolutions(row: Row, most_texels: float, side: int) -> list[int]:
     return [size for size in resolutions(ideal * 0.9, max(ideal * 1.1, ideal + 1)) if size != side]
 
 
-def fine_grid(resolution: int, row: Row, interpolation: str, num_lods: int) -> HashGridConfig:
+def fine_grid(resolution: int, row: Row, decoder: str, num_lods: int) -> HashGridConfig:
     """The row's fine grid with `resolution` squared texels and all levels that halve exactly, one for each LOD."""
     features, bits = row.fine
+    interpolation = "learned" if decoder == "learned" else "linear"
     return HashGridConfig(
         max_resolution=resolution, n_levels=min(exact_halvings(resolution) + 1, num_lods), quantize_bits=bits,
         save_bits=features * bits, interpolation=interpolation,
@@ -212,11 +219,9 @@ def choose_grids(
     Raises: UserError when the network alone leaves no bits for grids, or no grids come within 4 %.
     """
     texels, num_lods = width * height, max(width, height).bit_length()
-    interpolation = "learned" if decoder == "learned" else "linear"
     budget, best = bpp * texels, None
     fine_word, coarse_word = math.prod(row.fine), math.prod(row.coarse)
-    like = [fine_grid(16, row, interpolation, num_lods), coarse_grid(16, row)]
-    in_grids = budget - network_bits(like, config)
+    in_grids = budget - network_bits(row, decoder, config)
     if in_grids > 0:
         for fine in fine_resolutions(row, in_grids / fine_word, max(width, height)):
             rest = in_grids - fine * fine * fine_word
@@ -224,17 +229,17 @@ def choose_grids(
             for coarse in {*range(max(round(exact) - 3, 0), round(exact) + 4), 0}:
                 if 0 < coarse < WEAKEST_COARSE or coarse > fine:
                     continue
-                grids = [fine_grid(fine, row, interpolation, num_lods)]
+                grids = [fine_grid(fine, row, decoder, num_lods)]
                 if coarse:
                     grids.append(coarse_grid(coarse, row))
-                spent = network_bits(grids, config) + sum(g.max_resolution**2 * g.save_bits for g in grids)
+                spent = bits_of_network(grids, config) + sum(g.max_resolution**2 * g.save_bits for g in grids)
                 # the share of the fine grid was measured: 6 % of it are worth no more than 1 % of the rate
                 share = fine * fine * fine_word / in_grids
                 cost = abs(spent / budget - 1) + abs(share / row.fine_share - 1) / 6
                 if abs(spent / budget - 1) <= TOLERANCE and (best is None or cost < best[0]):
                     best = (cost, grids)
     if best is None:
-        least = network_bits(like, config) / texels
+        least = network_bits(row, decoder, config) / texels
         ways = ["raise --bpp"] * (least < HIGHEST_BPP) + ["give a smaller --n_neurons"] * (config.n_neurons > 16)
         raise UserError(
             f"--bpp {bpp:g}: a {width}x{height} material needs {least:.2f} bpp for its network of {config.n_neurons} "
@@ -279,7 +284,6 @@ def plan_with(
     values: dict[str, Any] = {
         "decoder": decoder,
         "bpp": bpp,
-        "n_neurons": min(neurons_for(row, bpp, width * height), preset.most_neurons),
         "learning_rate": row.learning_rate * preset.learning_rate_factor,
         "grid_learning_rate": row.grid_learning_rate,
         "lr_decay_start": preset.lr_decay_start,
@@ -296,6 +300,9 @@ def plan_with(
         values.update(activation="hard_swish", n_frequencies=0)
     values = {name: value for name, value in values.items() if name not in config.chosen}
     planned = dataclasses.replace(config, **values)
+    if "n_neurons" not in config.chosen:
+        n_neurons = neurons_for(row, decoder, planned, width * height)
+        planned = dataclasses.replace(planned, n_neurons=min(n_neurons, preset.most_neurons))
     if "eval_interval" not in config.chosen:
         planned = dataclasses.replace(planned, eval_interval=planned.max_iter)
     if "save_interval" not in config.chosen:
@@ -351,10 +358,14 @@ def iterations_for(preset: Preset, row: Row) -> int:
     return max(round(exact / unit) * unit, 1)
 
 
-def neurons_for(row: Row, bpp: float, texels: int) -> int:
-    """The row's network, or a narrower one where that would take more than a fifth of a small material's bits."""
+def neurons_for(row: Row, decoder: str, config: Config, texels: int) -> int:
+    """The row's network, or a narrower one where it would take more than NETWORK_SHARE of a small material's bits.
+
+    Args:
+        config: with everything but its n_neurons planned.
+    """
     for n_neurons in range(row.n_neurons, 16, -16):
-        weights = n_neurons * (48 + n_neurons + 16)
-        if WEIGHT_BITS * weights <= 0.2 * bpp * texels:
+        bits = network_bits(row, decoder, dataclasses.replace(config, n_neurons=n_neurons))
+        if bits <= NETWORK_SHARE * config.bpp * texels:
             return n_neurons
     return 16

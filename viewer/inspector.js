@@ -1,4 +1,4 @@
-// The texel under a click: its 11 values, decoded and of the source.
+// The table of one texel: its 11 channels, decoded and in the source.
 
 let inspected = null;  // {x, y, lod}
 
@@ -38,7 +38,7 @@ async function showTexel(x, y, lod) {
     const m = view.loaded, { decoded, source } = await readTexel(x, y, lod);
     if (inspected !== wanted || m !== view.loaded) return;  // another one was asked for meanwhile
     byId("texel").hidden = byId("texel-move").hidden = false;
-    const apart = source !== null && m.source.lod > lod;  // of different LODs: their difference says nothing
+    const apart = source !== null && m.source.lod > lod;  // no difference between LODs
     const from = apart ? `; the source's values are of LOD ${m.source.lod}` : "";
     byId("texel-note").textContent = `(${x}, ${y}) of LOD ${lod}, codes of 255${from}.`;
     const head = element("tr");

@@ -1,4 +1,6 @@
-// Shading: GGX with an environment that is a function of the direction, no image.
+// Shading and colours. page.py translates this file to WGSL, see wgsl_of there for what it may contain.
+//
+// The material is GGX with an environment that is a function of the direction, no image.
 //
 // The environment is a gradient from the ground over the horizon to the sky, three soft lamps, and a sun. A lamp is a
 // spherical Gaussian, amplitude * exp(sharpness * (dot(axis, direction) - 1)), because that has closed forms for what a
@@ -109,16 +111,54 @@ vec3 shade(vec3 base, vec3 n, vec3 v, vec3 sun, float roughness, float occlusion
 
 /// Linear radiance to display values before sRGB encoding; keeps base colours below 0.76 as they are.
 /// Source: Khronos PBR Neutral tone mapper, 2024.
-vec3 toneMap(vec3 color)
+vec3 toneMap(vec3 radiance)
 {
     const float start = 0.8 - 0.04;
     const float desaturation = 0.15;
-    float low = min(color.r, min(color.g, color.b));
-    color -= low < 0.08 ? low - 6.25 * low * low : 0.04;
+    float low = min(radiance.r, min(radiance.g, radiance.b));
+    float offset = 0.04;
+    if (low < 0.08) { offset = low - 6.25 * low * low; }
+    vec3 color = radiance - offset;
     float peak = max(color.r, max(color.g, color.b));
     if (peak < start) { return color; }
     float d = 1.0 - start;
     float mapped = 1.0 - d * d / (peak + d - start);
     color *= mapped / peak;
     return mix(color, vec3(mapped), 1.0 - 1.0 / (desaturation * (peak - mapped) + 1.0));
+}
+
+vec3 linearToSrgb(vec3 c)
+{
+    vec3 high = 1.055 * pow(max(c, vec3(0.0031308)), vec3(1.0 / 2.4)) - 0.055;
+    return mix(high, c * 12.92, step(c, vec3(0.0031308)));
+}
+
+/// A normal in [0, 1] made one of length 1, as file_space.unit_normals does it; `given`: components that are the same in
+/// every texel, -1 for the others.
+vec3 unitNormal(vec3 value, vec3 given)
+{
+    vec3 open = 1.0 - step(vec3(0.0), given);
+    vec3 constant = (given * 2.0 - 1.0) * (1.0 - open);
+    float room = 1.0 - dot(constant, constant);
+    if (open.z == 0.0 || room <= 0.0) { return value; }
+    vec3 direction = (value * 2.0 - 1.0) * open;
+    float size = length(direction);
+    if (size > 1e-6) { direction = direction / size; } else { direction = vec3(0.0, 0.0, 1.0); }
+    return direction * sqrt(room) * 0.5 + 0.5;
+}
+
+/// 0 .. 1 as black, violet, red, orange, pale yellow; the legend of style.css has the same colours.
+vec3 heat(float x)
+{
+    float at = clamp(x, 0.0, 1.0) * 4.0;
+    vec3 color = mix(vec3(0.0, 0.0, 0.04), vec3(0.34, 0.06, 0.43), clamp(at, 0.0, 1.0));
+    color = mix(color, vec3(0.73, 0.21, 0.33), clamp(at - 1.0, 0.0, 1.0));
+    color = mix(color, vec3(0.98, 0.56, 0.04), clamp(at - 2.0, 0.0, 1.0));
+    return mix(color, vec3(0.99, 1.0, 0.64), clamp(at - 3.0, 0.0, 1.0));
+}
+
+/// The nearest 8-bit codes.
+vec4 rounded(vec4 c)
+{
+    return floor(clamp(c, vec4(0.0), vec4(1.0)) * 255.0 + 0.5) / 255.0;
 }

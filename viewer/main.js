@@ -1,12 +1,12 @@
 // Pointer, keyboard, start; and window.nt for tests and for the browser's console.
 
-const FLICKER_MS = 600;  // below three changes a second, for people who cannot bear more
+const FLICKER_MS = 600;  // below three flashes a second (WCAG 2.3.1)
 
 function step(list, now, by) {
     return list[(list.indexOf(now) + by + list.length) % list.length];
 }
 
-/** What pointers do on a canvas; every renderer may have one of its own. */
+/** Attach the pointer handlers to a canvas; every renderer may have its own canvas. */
 function usePointers(canvas) {
     const pointers = new Map();
     let moved = 0, spread = 0;
@@ -127,7 +127,7 @@ function chooseMaterial(index, name = null) {
     return loading;
 }
 
-/** The same material with another renderer. */
+/** Show the same material with another renderer. */
 function chooseRenderer(name) {
     return loading.catch(() => {}).then(() => name === view.renderer.name && view.loaded ? undefined : chooseMaterial(state.material, name));
 }
@@ -169,7 +169,7 @@ async function start() {
         if (view.renderer === webgl) fail("The graphics driver has stopped; waiting for it.");
     });
     surface.addEventListener("webglcontextrestored", async () => {
-        webgl.forget();  // what was made meanwhile
+        webgl.forget();  // objects that were created while the context was lost
         if (view.renderer !== webgl) return;
         view.loaded = null;
         await chooseMaterial(state.material);

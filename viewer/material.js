@@ -1,4 +1,9 @@
-// One material: what every renderer needs of it, and its part on the GPU.
+// One material: its channels, its levels, and the facts that every renderer uploads.
+
+const MAPS = DATA.maps;  // [name, channels] in canonical order
+const MAP_NAMES = MAPS.map(([name]) => name);
+const FIRST_CHANNEL = MAPS.map((_, i) => MAPS.slice(0, i).reduce((sum, [, count]) => sum + count, 0));
+const CHANNELS = FIRST_CHANNEL.at(-1) + MAPS.at(-1)[1];
 
 const lodSize = (material, lod) => [Math.max(1, material.width >> lod), Math.max(1, material.height >> lod)];
 
@@ -9,7 +14,7 @@ function gridLevels(entry) {
     return entry.sizes.map(([width, height]) => [width, height, bytes.subarray(end, end += width * height * entry.channels)]);
 }
 
-/** What shaders have to know of a material besides its textures; flags are 0 or 1. */
+/** The uniforms of a material that do not change; flags are 0 or 1. */
 function factsOf(material) {
     const entryOf = (name) => material.maps.find((entry) => entry.map === name);
     const diffuse = entryOf("diffuse"), normal = entryOf("normal");
@@ -25,7 +30,7 @@ function factsOf(material) {
     };
 }
 
-/** Upload and compile; rejects with an Error that says what this GPU cannot do. */
+/** Upload a material and compile its decoder. Rejects with an Error that names the GPU limit that it exceeds. */
 async function loadMaterial(material, renderer) {
     const limits = renderer.limits(), needed = material.textures.length + 2;
     if (needed > limits.textures) throw new Error(`the decoder needs ${needed} textures at a time; this GPU takes ${limits.textures}`);

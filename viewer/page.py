@@ -1,9 +1,8 @@
 """A page that decodes a material live in the browser: `export.py --viewer page.html`.
 
-One HTML file without references to anything else. The parts lie in viewer/: page.html with its style and scripts,
-which are put together here, and shaders. The decoders are those of `export.py --shader essl,wgsl --weights buffer`,
-the feature textures are those of the DDS files. Bytes are text of 7 bits a character in UTF-8, which takes 16 % more
-than the bytes; base64 takes 33 %.
+The page is one HTML file that loads nothing else. `assemble` fills page.html with the style, scripts and shaders of
+this folder. The decoders are those of `export.py --shader essl,wgsl --weights buffer`, the feature textures hold the
+texels of the DDS files.
 """
 
 from __future__ import annotations
@@ -12,22 +11,23 @@ import base64
 import functools
 import html
 import io
-import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from PIL import Image as PillowImage
 
 from common.errors import UserError, counted, explain_os_error, one_line, quote
 from common.files import make_folder, write_text
+from common.html_page import blob_scripts, encode_bytes, fill_template, json_for_html, one_script
+from dataset import Material
 from engine.cpu.decoder import decode_lod
 from formats.dds_layouts import grid_textures
 from formats.manifest import MANIFEST, material_to_json
 from formats.textures import ExportedTexture, read_export
-from maps.channels import CHANNELS
+from maps.channels import CHANNELS, MAPS
 from maps.record import MaterialRecord
 from metrics.decoded_maps import decode_maps
 from metrics.file_space import constant_listing, file_values
@@ -39,46 +39,48 @@ from training.run_folder import find_checkpoint, list_checkpoints
 from viewer.source import SourceImages, encode_source, find_source
 
 VIEWER = Path(__file__).resolve().parent
-SCRIPTS = ("payload", "gl", "shapes", "source", "material", "webgl", "webgpu", "renderer", "readback", "panel",
+SCRIPTS = ("shapes", "source", "material", "webgl", "webgpu", "renderer", "readback", "panel",
            "inspector", "main")  # fmt: skip
 SHADERS = ("surface.vert", "view.frag", "light.glsl", "pick.frag", "solid.frag", "present.frag",
-           "surface.wgsl", "view.wgsl", "light.wgsl", "present.wgsl")  # fmt: skip
-LANGUAGES = ("essl", "wgsl")  # of the decoder: WebGL 2 and WebGPU
-PAGE_BYTES = 690_000  # that a page may have above the bytes of its materials' files
-LEAST_SOURCE_ROOM = 60_000  # bytes a material: a large one leaves no room, and still there should be a source to see
-THUMBNAIL_SIZE = 96  # texels
-ENCODING_CHUNK = 7 << 17  # bytes, a multiple of 7
+           "surface.wgsl", "view.wgsl", "present.wgsl")  # fmt: skip
+LANGUAGES = ("essl", "wgsl")  # of the decoder, for WebGL 2 and WebGPU
+PAGE_BYTES = 690_000  # the source maps fill a page up to the bytes of its materials' exported files and these
+LEAST_SOURCE_BYTES = 90_000  # of source maps per material, also where the files alone fill the page
+THUMBNAIL_SIZE = 96  # pixels, the longer side
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A material to show: its name where the page lists several, and the folder of its exported files."""
+    """A material to show."""
 
-    name: str
-    folder: Path
+    name: str  # in a page with several materials
+    folder: Path  # of its exported files
 
 
 @dataclass
 class Page:
-    """What goes into the page besides its fixed parts."""
+    """The data of the materials of a page."""
 
-    materials: list[dict[str, Any]] = field(default_factory=list)
-    blobs: list[str] = field(default_factory=list)
+    materials: list[dict[str, Any]] = field(default_factory=list)  # JSON-ready; bytes are numbers of blobs
+    blobs: list[str] = field(default_factory=list)  # base64
 
     def add_blob(self, payload: bytes) -> int:
-        """Number of the blob."""
+        """Append bytes. Returns: the number by which the scripts find them."""
         self.blobs.append(encode_bytes(payload))
         return len(self.blobs) - 1
 
 
-# --- what to show ----------------------------------------------------------------------------------------------------
+# --- materials to show -----------------------------------------------------------------------------------------------
 
 
 def find_materials(load_dir: Path, load_iter: int = -1) -> list[Entry]:
-    """The materials of a folder: an export, a run (its checkpoint `load_iter`, -1 the newest), or a folder of such.
+    """The materials in a folder: an export, a run, or a folder of these, such as train.py --groups_batching writes.
 
-    In a folder of folders each sub-folder is an export, a run, or holds runs, of which the newest with a checkpoint
-    counts; this is what train.py --groups_batching leaves. Raises: UserError when there is nothing of the kind.
+    Of a sub-folder that holds several runs the newest one with a checkpoint is taken.
+
+    Args:
+        load_iter: checkpoint of a single run; -1: the newest.
+    Raises: UserError when the folder holds none of these.
     """
     if not load_dir.is_dir():
         raise UserError(
@@ -124,7 +126,7 @@ def _read(folder: Path) -> ExportedTexture:
 
 
 def describe_for_page(exported: ExportedTexture, page: Page) -> dict[str, Any]:
-    """What the scripts read of a material, JSON-ready, without its source; its bytes are added to the page."""
+    """A material as the scripts read it, JSON-ready, without source maps; its textures become blobs of `page`."""
     model, manifest = exported.model, exported.manifest
     material = manifest.material
     textures = []
@@ -164,7 +166,7 @@ def describe_for_page(exported: ExportedTexture, page: Page) -> dict[str, Any]:
 
 
 def _preamble(model: NeuralTexture, material: MaterialRecord, language: str) -> list[str]:
-    """What a material's decoder has before and after the core, which the page has once."""
+    """The parts of a material's decoder before and after its core, which all materials of the page share."""
     before, found, after = shader_source(model, material, language, "buffer").partition(decoder_core(language))
     if not found:
         raise AssertionError("the decoder does not contain its core")
@@ -172,7 +174,7 @@ def _preamble(model: NeuralTexture, material: MaterialRecord, language: str) -> 
 
 
 def _scores(metrics: Any) -> dict[str, Any] | None:
-    """PSNR of every LOD, of a manifest's metrics; those may be anything."""
+    """The PSNR of every LOD in a manifest's metrics, None where they have another form: no reader validates them."""
     if not isinstance(metrics, Mapping) or not isinstance(metrics.get("psnr"), Mapping):
         return None
     lods = [{"lod": score["lod"], "psnr": score["psnr"]} for score in metrics.get("lods", [])]
@@ -180,7 +182,7 @@ def _scores(metrics: Any) -> dict[str, Any] | None:
 
 
 def add_source(described: dict[str, Any], page: Page, source: SourceImages | None, why_not: str) -> None:
-    """Add the source, or why there is none, to what describe_for_page returned."""
+    """Add the source maps, or the reason why there are none, to a material of `describe_for_page`."""
     described["source"], described["source_note"] = None, why_not or "No source is embedded"
     if source is None:
         return
@@ -195,7 +197,7 @@ def add_source(described: dict[str, Any], page: Page, source: SourceImages | Non
 
 
 def thumbnail(exported: ExportedTexture) -> str:
-    """A small picture of the decoded diffuse, or of the first map there is, as a data: address."""
+    """A JPEG of the first decoded map (diffuse, if the material has it) as a data: URL."""
     material = exported.manifest.material
     longer = max(material.lod_size(0))
     lod = max((longer // THUMBNAIL_SIZE).bit_length() - 1, 0)
@@ -208,83 +210,65 @@ def thumbnail(exported: ExportedTexture) -> str:
 
 
 def printable(name: Any) -> str:
-    """A name as text that UTF-8 can hold: those of files may have bytes that are no characters, or line breaks."""
+    """A name as one line of valid UTF-8: file names may hold bytes that are no characters, and line breaks."""
     return one_line(str(name).encode("utf-8", "replace").decode())[:200]
 
 
 # --- the page --------------------------------------------------------------------------------------------------------
 
 
-def encode_bytes(payload: bytes) -> str:
-    """Text of 7 bits a character, most significant first, for the inside of a <script> of HTML.
-
-    What HTML changes or ends there (NUL, CR, `</`, `<!`) is moved up by 256; the lowest 7 bits stay. viewer/payload.js
-    reads it.
-    """
-    parts = []
-    for start in range(0, len(payload), ENCODING_CHUNK):
-        bits = np.unpackbits(np.frombuffer(payload[start : start + ENCODING_CHUNK], np.uint8))
-        groups = np.zeros((-(-len(bits) // 7), 8), np.uint8)
-        groups[:, 1:].flat[: len(bits)] = bits
-        parts.append(np.packbits(groups).tobytes())
-    text = b"".join(parts).decode("ascii")
-    for found, written in (("\0", "\u0100"), ("\r", "\u010d"), ("</", "\u013c/"), ("<!", "\u013c!")):
-        text = text.replace(found, written)
-    return text
-
-
-def json_for_html(value: Any) -> str:
-    """JSON for the inside of a <script>: ASCII, without `<`, so that no text of a manifest can end it."""
-    return json.dumps(value, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
-
-
 def assemble(page: Page) -> str:
     """The text of the page."""
     parts = {name: (VIEWER / name).read_text(encoding="utf-8") for name in (*SHADERS, "page.html", "style.css")}
-    scripts = "\n".join((VIEWER / f"{name}.js").read_text(encoding="utf-8") for name in SCRIPTS)
     cores = {language: decoder_core(language) for language in LANGUAGES}
-    data = {"materials": page.materials, "cores": cores, "shaders": {name: parts[name] for name in SHADERS}}
+    shaders = {name: parts[name] for name in SHADERS} | {"light.wgsl": wgsl_of(parts["light.glsl"])}
+    data = {"maps": list(MAPS.items()), "materials": page.materials, "cores": cores, "shaders": shaders}
     names = ", ".join(material["name"] for material in page.materials)
     filled = {
         "title": html.escape(f"{names[:200]} – neural texture"),
         "style": parts["style.css"],
         "blobs": blob_scripts(page.blobs),
         "data": json_for_html(data),
-        "script": one_script(scripts),
+        "script": one_script([VIEWER / f"{name}.js" for name in SCRIPTS]),
     }
     return fill_template(parts["page.html"], filled)
 
 
-def blob_scripts(blobs: Sequence[str]) -> str:
-    """The elements that viewer/payload.js reads, of texts of encode_bytes."""
-    return "\n".join(f'<script type="text/plain" id="blob-{index}">{blob}</script>' for index, blob in enumerate(blobs))
+def wgsl_of(glsl: str) -> str:
+    """light.glsl in WGSL, which has the same operators and built-in functions.
 
-
-def one_script(scripts: str) -> str:
-    """Scripts as one that leaves no names behind."""
-    return '"use strict";\n(() => {\n' + scripts + "})();\n"
-
-
-def fill_template(template: str, filled: Mapping[str, str]) -> str:
-    """A text with every {{name}} replaced; what replaces one is not looked at again."""
-    pieces = template.split("{{")
-    text = [pieces[0]]
-    for piece in pieces[1:]:
-        name, _, rest = piece.partition("}}")
-        text += [filled[name], rest]
-    return "".join(text)
+    That file keeps to what both languages have: no `?:`, no assignment to parameters, a value for every variable where
+    it is declared, a signature in one line.
+    """
+    kind = r"\b(float|int|vec[234]|Lamp)"
+    for pattern, wgsl in (
+        (rf"{kind} (\w+)(?=[,)])", r"\2: \1"),  # parameters
+        (rf"^{kind} (\w+)\((.*)\)$", r"fn \2(\3) -> \1"),
+        (rf"const {kind} (\w+) =", r"const \2 ="),
+        (rf"{kind} (\w+) =", r"var \2 ="),
+        (rf"{kind} (\w+);", r"\2: \1,"),  # members of a struct
+        (r"^};", "}"),
+        (r"\b(vec[234])\b", r"\1<f32>"),
+        (r"\bfloat\b", "f32"),
+        (r"\bint\b", "i32"),
+    ):
+        glsl = re.sub(pattern, wgsl, glsl, flags=re.MULTILINE)
+    return glsl
 
 
 def write_viewer(
-    path: Path, load_dir: Path, load_iter: int = -1, data_dir: Path | None = None, source_side: int | None = None
+    path: Path, load_dir: Path, load_iter: int, data_dir: Path | None, source_side: int | None, max_pixels: int
 ) -> int:
     """Write a page for the material or materials in `load_dir`; see find_materials.
 
     Args:
-        data_dir: folder of the source maps, for several materials the folder of their folders; None: the runs say.
-        source_side: longest side of the source to embed; 0: none; None: at most 512, and what keeps the page small.
-    Returns: 0; 1 when some of several materials could not be read: they are named and left out.
-    Raises: UserError when none can be shown.
+        data_dir: folder of the source maps, for several materials the folder of their folders; None: the folders that
+            the runs were trained on.
+        source_side: longest side of the source maps in the page, texels; 0: none; None: at most 512, and no more than
+            PAGE_BYTES allows.
+        max_pixels: largest source map to read.
+    Returns: the exit code: 1 when some of several materials cannot be read; these are named and left out.
+    Raises: UserError when no material can be shown.
     """
     if path.is_dir():
         raise UserError(f"--viewer {quote(path)}: expected a page to write, found a folder; add a file name")
@@ -296,7 +280,9 @@ def write_viewer(
             exported = _read(entry.folder)
             given = data_dir / entry.name if data_dir is not None and len(entries) > 1 else data_dir
             material = exported.manifest.material
-            source, why_not = (None, "") if source_side == 0 else find_source(entry.folder, material, given)
+            source, why_not = (None, "") if source_side == 0 else find_source(
+                entry.folder, material, given, max_pixels
+            )
         except (UserError, OSError) as error:
             if len(entries) == 1:
                 raise
@@ -321,14 +307,16 @@ def write_viewer(
     return 1 if failed else 0
 
 
-def _add_sources(page: Page, sources: list, own_bytes: int, source_side: int | None) -> None:
-    """Embed the sources in what room PAGE_BYTES leaves, and say which."""
+def _add_sources(
+    page: Page, sources: list[tuple[Material | None, str]], own_bytes: int, source_side: int | None
+) -> None:
+    """Embed the source maps as large as PAGE_BYTES allows, and print a line for each material."""
     for described in page.materials:
         add_source(described, page, None, "")
     used = len(assemble(page).encode()) - own_bytes
-    share = (PAGE_BYTES - used) / len(page.materials) / 1.165  # bytes as text, see encode_bytes
+    share = (PAGE_BYTES - used) / len(page.materials) / 4 * 3  # base64 makes four bytes of three
     for described, (source, why_not) in zip(page.materials, sources):
-        images = encode_source(source, source_side, max(int(share), LEAST_SOURCE_ROOM)) if source else None
+        images = encode_source(source, source_side, max(int(share), LEAST_SOURCE_BYTES)) if source else None
         add_source(described, page, images, why_not)
         note = described["source_note"]
         if images is not None:

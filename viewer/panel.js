@@ -1,4 +1,4 @@
-// The controls and what they say. Texts of the material reach the page as text nodes alone.
+// The panel beside the picture. Texts from a manifest become text nodes only, never HTML.
 
 const byId = (id) => document.getElementById(id);
 
@@ -21,7 +21,7 @@ const KEYS = [
     ["Page up, Page down", "previous and next material"],
 ];
 
-/** Set parts of `state`, tell the controls, draw again. */
+/** Set parts of `state`, update the controls, draw again. */
 function change(parts) {
     Object.assign(state, parts);
     if (!view.loaded) return;
@@ -60,7 +60,7 @@ function bytesText(count) {
     return `${(count / 1024 ** power).toFixed(power ? 1 : 0)} ${units[power]}`;
 }
 
-/** Once: everything that no material changes. */
+/** Build the controls that are the same for all materials. */
 function makePanel() {
     choices("shape", SHAPES.map((name) => [name, title(name)]), (shape) => change({ shape }));
     choices("compare", COMPARE, (compare) => change({ compare }));
@@ -104,7 +104,7 @@ function makeThumbnails() {
     }));
 }
 
-/** After a material has been loaded. */
+/** Fill the panel with the facts of the loaded material. */
 function showMaterial() {
     const m = view.loaded, metrics = m.metrics, scores = metrics?.lods ?? [];
     byId("name").textContent = m.name;
@@ -146,7 +146,7 @@ function showMaterial() {
     clearTexel();
 }
 
-/** The controls as `state` has it. */
+/** Set the controls to `state`. */
 function showState() {
     const m = view.loaded, error = state.compare === "error";
     check("show", state.show);
@@ -184,7 +184,7 @@ function showLabels() {
 function moveSplit(split) {
     state.split = Math.min(1, Math.max(0, split));
     showLabels();
-    present();  // nothing has to be decoded again
+    present();  // the layers stay the same
 }
 
 let theme = "auto";
@@ -244,12 +244,12 @@ function speedText(ms, how) {
     return `${number(ms, ms < 10 ? 2 : 0)} ms a frame of ${sizeText(width, height)} (${how}${parts}), ${number(rate, 2)} million pixels a second`;
 }
 
-/** A view takes a while. */
+/** Called while tiles of a view are drawn. */
 function onProgress(done) {
     byId("status").textContent = `drawing, ${Math.round(100 * done)} %`;
 }
 
-/** A view has been drawn in full. */
+/** Called when a view has been drawn in full. */
 function onFrame() {
     byId("speed").textContent = speedText(view.timing.ms, "drawn");
     byId("status").textContent = "";

@@ -1,5 +1,5 @@
 #version 300 es
-// Where a pixel lies on the texture: uv in tiles and the automatic LOD, as the bits of floats. No float target needed.
+// Writes the uv (in tiles) and the automatic LOD of a pixel as the bits of floats, so that no float target is needed.
 precision highp float;
 precision highp int;
 

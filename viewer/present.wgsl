@@ -15,7 +15,7 @@ struct Put
 @group(0) @binding(3) var coverage: texture_2d<f32>;  // of each pixel by the shape
 @group(0) @binding(4) var blended: sampler;
 
-/// Where a pixel lies on the texture: uv in tiles and the automatic LOD, as the bits of floats. No float target needed.
+/// The uv (in tiles) and the automatic LOD of a pixel as the bits of floats, so that no float target is needed.
 @fragment
 fn pick(at: Surface) -> @location(0) vec4<u32>
 {
@@ -25,7 +25,7 @@ fn pick(at: Surface) -> @location(0) vec4<u32>
     return vec4<u32>(bitcast<vec2<u32>>(at.uv), bitcast<u32>(lod), 1u);
 }
 
-/// The shape as such: with several samples a pixel it says how much of a pixel is covered.
+/// Fills the shape; with several samples per pixel alpha becomes the share of a pixel that the shape covers.
 @fragment
 fn solid() -> @location(0) vec4<f32>
 {

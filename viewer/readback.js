@@ -1,7 +1,7 @@
-// Texels as numbers: whole maps at 1:1, one texel, and which texel a pixel shows.
+// Reads decoded values back: whole maps, one texel, and the texel under a pixel.
 
 const BAND_MS = 150;
-const KEPT_TEXELS = 2 ** 22;  // readMap for one map after the other decodes a LOD once, if it is not larger
+const KEPT_TEXELS = 2 ** 22;  // LODs up to this size are kept, so that readMap decodes them once for all maps
 
 /** The codes of a box of texels of one LOD at their centres: CHANNELS values a texel, rows from the top. */
 async function readBox(x, y, width, height, lod, layer) {
@@ -18,7 +18,7 @@ async function readBox(x, y, width, height, lod, layer) {
 
 let kept = { key: null, codes: null };
 
-/** All channels of one LOD, CHANNELS codes a texel; in bands, so that the page goes on. */
+/** All channels of one LOD, CHANNELS codes a texel; decoded in bands, so that the page stays responsive. */
 async function readLod(lod, layer) {
     const loaded = view.loaded, [width, height] = lodSize(loaded, lod), key = [view.renderer.name, state.material, lod, layer].join();
     if (kept.key === key) return kept.codes;
@@ -48,7 +48,7 @@ async function readMap(name, lod, layer = "decoded") {
     return { width, height, channels, data };
 }
 
-/** The 11 codes of one texel, {decoded: [..], source: [..] or null}; the source's of its own LOD, where that is coarser. */
+/** The 11 codes of one texel, {decoded: [..], source: [..] or null}; from the source's own LOD where that is coarser. */
 async function readTexel(x, y, lod) {
     const decoded = Array.from(await readBox(x, y, 1, 1, lod, "decoded"));
     const source = view.loaded.source ? Array.from(await readBox(x, y, 1, 1, lod, "source")) : null;

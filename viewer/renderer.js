@@ -1,10 +1,10 @@
-// Draws when something changed, never longer at a time than TILE_MS or so: first the whole view coarsely, then tile by
-// tile in full. What a pixel costs is measured on the way, so a fast GPU gets one tile and no coarse view.
+// Draws the view when something has changed. No draw takes much longer than TILE_MS: on a slow GPU the whole view comes
+// first in a low resolution, then in full, tile by tile. The time of a pixel is measured, so a fast GPU draws one tile.
 
 const PREVIEW_MS = 45, TILE_MS = 120, FAST_MS = 30;
-const LEAST_PREVIEW = 64 * 48, LEAST_TILE = 64 * 64;  // pixels: a draw has its price, however small
-const FIRST_COST = 0.02;  // ms a pixel; the first draw is small, and measures it
-const PRESENT_MS = 300;  // between two looks at a view that is not finished
+const LEAST_PREVIEW = 64 * 48, LEAST_TILE = 64 * 64;  // pixels: smaller draws cost no less
+const FIRST_COST = 0.02;  // ms per pixel, assumed before anything is measured; makes the first draw a small one
+const PRESENT_MS = 300;  // between two updates of the canvas while tiles are missing
 const LAYERS = { decoded: 0, source: 1, error: 2 };
 const SAMPLING = { nearest: 0, linear: 1, anywhere: 2 };
 
@@ -18,16 +18,16 @@ const RENDERERS = { webgl, webgpu };
 const view = {
     renderer: webgl,
     loaded: null,  // the material on the GPU
-    generation: 0,  // of what the canvas should show
-    shownGeneration: -1,
+    generation: 0,  // counts changes
+    shownGeneration: -1,  // the one on the canvas, in full
     cost: FIRST_COST,
     flickered: false,
-    presented: 0,  // when the canvas last got something
+    presented: 0,  // time of the last update of the canvas, ms
     timing: { ms: 0, pixels: 0, tiles: 0 },
     listeners: [],
 };
 
-/** Something changed: draw again. */
+/** Draw again, because something has changed. */
 function invalidate() {
     view.generation++;
     view.wake?.();
@@ -40,7 +40,7 @@ function layersWanted() {
 const comparing = () => state.compare !== "decoded" && view.loaded.source !== null;
 const leastLod = () => comparing() ? view.loaded.source.lod : 0;
 
-/** What one draw of the material's shader shows. */
+/** Uniforms of a draw: layer, map, LOD and sampling. */
 function lookOf(layer, lod, map) {
     return {
         layer: LAYERS[layer], map, lod, autoLod: +state.autoLod, leastLod: leastLod(), sampling: SAMPLING[state.sampling],
@@ -48,7 +48,7 @@ function lookOf(layer, lod, map) {
     };
 }
 
-/** Where the shape lies in the canvas, and its light. */
+/** Uniforms of a draw: mesh, camera and light. */
 function placing() {
     const m = view.loaded, flat = state.shape === "flat", aspect = canvas.width / canvas.height, sun = state.light * Math.PI / 180;
     return {
@@ -76,7 +76,7 @@ function fitTargets() {
     if (now?.width !== width || now.height !== height) renderer.makeTargets(width, height);
 }
 
-/** Put the layers, as far as they are, on the canvas. */
+/** Show the layers on the canvas, finished or not. */
 function present() {
     view.presented = performance.now();
     const { renderer } = view;
@@ -88,7 +88,7 @@ function present() {
     if (picture) void copyToPicture();
 }
 
-/** The screen target to the 2D canvas; of several at a time the last one counts. */
+/** Copy the screen target to the 2D canvas, unless a later copy has begun meanwhile. */
 async function copyToPicture() {
     const { width, height } = canvas, number = view.copies = (view.copies ?? 0) + 1;
     const pixels = await view.renderer.screenPixels();
@@ -96,7 +96,7 @@ async function copyToPicture() {
     picture.putImageData(new ImageData(pixels, width, height), 0, 0);
 }
 
-/** One part of a view; resolves to its milliseconds, and corrects what a pixel is thought to cost. */
+/** Draw one part of a view and update view.cost. Resolves to the milliseconds it took. */
 async function timed(pixels, draw) {
     const started = performance.now();
     draw();
@@ -121,7 +121,7 @@ async function drawPreview(layers, generation) {
     present();
 }
 
-/** The part of the canvas that the shape may touch: x, y, width, height. */
+/** Bounding box of the shape on the canvas: x, y, width, height. */
 function shapeBox() {
     const { width, height } = canvas, m = camera.matrix(width / height, state.shape === "flat");
     const corners = [0, 1, 2, 3, 4, 5, 6, 7].map((i) => {
@@ -147,7 +147,7 @@ function tilesOfShape() {
     return boxes.sort((a, b) => away(a) - away(b));
 }
 
-/** All of the view, unless it changes meanwhile. Resolves to whether it was finished. */
+/** Draw the view. Resolves to false when it was abandoned because `generation` is no longer the latest. */
 async function drawView(generation) {
     fitTargets();
     const { renderer } = view;
@@ -194,13 +194,13 @@ async function renderForever() {
     }
 }
 
-/** Resolves when the canvas shows everything in full. */
+/** Resolves when the canvas shows the latest view in full. */
 function settled() {
     if (view.loaded && view.shownGeneration === view.generation) return Promise.resolve();
     return new Promise((resolve) => view.listeners.push(resolve));
 }
 
-/** Milliseconds of a whole frame in full size, of as many as fit into half a second; slow ones from the tiles. */
+/** Milliseconds of a full frame: the mean of as many as fit into half a second; above a second, the sum of its tiles. */
 async function measureFrame() {
     await settled();
     const { width, height } = canvas, layer = layersWanted()[0], box = [0, 0, width, height];

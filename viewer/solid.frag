@@ -1,5 +1,5 @@
 #version 300 es
-// The shape as such: with several samples a pixel it says how much of a pixel is covered.
+// Fills the shape; with several samples per pixel alpha becomes the share of a pixel that the shape covers.
 precision mediump float;
 
 out vec4 color;

@@ -1,9 +1,9 @@
-// The source maps that the page carries: one LOD, from which the coarser ones are averaged as dataset.py does.
+// The source maps in the page: one LOD. The coarser ones are averaged here as maps/mips.py averages them.
 
 const toLinear = (c) => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4;
 const toSrgb = (c) => c <= 0.0031308 ? c * 12.92 : 1.055 * c ** (1 / 2.4) - 0.055;
 
-/** Exact area averages to half as many rows (dataset._halve_rows); `stride` values a row, a row every `stride`. */
+/** Half as many rows by area averages (_halve_rows in maps/mips.py); a row has `stride` values. */
 function halveRows(values, rows, stride) {
     if (rows === 1) return values;
     const half = rows >> 1, result = new Float32Array(half * stride), odd = rows % 2;
@@ -24,7 +24,7 @@ function transpose(values, width, height, channels) {
     return result;
 }
 
-/** 8-bit codes of every LOD from the first one on; `kind` srgb: averaged in linear light, normal: made unit vectors. */
+/** {width, height, codes} of the given LOD and all coarser ones; kind "srgb" is averaged in linear light, "normal" is normalised. */
 function sourceChain(codes, width, height, channels, kind) {
     const levels = [{ width, height, codes }];
     let values = Float32Array.from(codes, kind === "srgb" ? (code) => toLinear(code / 255) : (code) => code);
@@ -48,13 +48,13 @@ function sourceChain(codes, width, height, channels, kind) {
     return levels;
 }
 
-/** The pixels of an image file, RGBA; not through a 2D canvas, which may change them. */
+/** The RGBA pixels of an image file, read through the GPU: a 2D canvas may change them. */
 async function imagePixels(bytes, renderer) {
     const options = { colorSpaceConversion: "none", premultiplyAlpha: "none" };
     return await renderer.imagePixels(await createImageBitmap(new Blob([bytes], { type: "image/webp" }), options));
 }
 
-/** {width, height, layers} of every mip; layers: three times RGBA bytes, channels 4 k .. 4 k + 3 in layer k. Without a source 0. */
+/** {width, height, layers} of every mip; layers[k] holds channels 4 k .. 4 k + 3 as RGBA bytes, zero without a source. */
 async function sourceLevels(material, renderer) {
     const source = material.source, width = source ? source.width : 1, height = source ? source.height : 1;
     const mips = Math.floor(Math.log2(Math.max(width, height))) + 1;

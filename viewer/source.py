@@ -1,4 +1,4 @@
-"""The source maps of a material that a viewer page carries, to compare with: found, checked, made small."""
+"""The source maps that a viewer page holds for comparison: finds, checks and shrinks them."""
 
 from __future__ import annotations
 
@@ -15,32 +15,36 @@ from dataset import Material, load_material
 from maps.record import MaterialRecord
 
 RUN_CONFIG = "config.json"
-LONGEST_SIDE = 512  # of what is embedded unless asked for; a page is to be a page, not an archive
-DEPTHS = (8, 7, 6)  # bits a channel: rounding to 6 costs at most 2 codes of 255, a lossy image format far more
-HOPELESS = 2.5  # times the room: rounding does not save that much
-WEBP_LIMIT = 16383  # texels, of the format
+LONGEST_SIDE = 512  # texels; default limit
+DEPTHS = (8, 7, 6)  # bits per channel; rounding to 6 bits is off by at most 2 codes of 255, a lossy format by far more
+HOPELESS = 2.5  # an LOD that is so many times too large at 8 bits is too large at 6 bits as well
+WEBP_LIMIT = 16383  # texels; longest side that the format allows
 
 
 @dataclass(frozen=True)
 class SourceImages:
-    """One LOD of the source, lossless: map name -> a WebP file whose values are codes of `bits` bits."""
+    """One LOD of the source maps."""
 
     lod: int
-    bits: int
-    images: dict[str, bytes]
+    bits: int  # per channel
+    images: dict[str, bytes]  # map name -> a lossless WebP file whose values are codes of `bits` bits
 
     @property
     def n_bytes(self) -> int:
         return sum(map(len, self.images.values()))
 
 
-def find_source(export: Path, material: MaterialRecord, given: Path | None) -> tuple[Material | None, str]:
-    """(source, "") of an exported material, or (None, why there is none).
+def find_source(
+    export: Path, material: MaterialRecord, given: Path | None, max_pixels: int
+) -> tuple[Material | None, str]:
+    """The source maps that a material was trained on.
 
     Args:
-        export: the folder of the files; of a run's checkpoint the run's config.json says what it was trained on.
-        material: the manifest's.
-        given: a folder that the user names; None: look into the configuration.
+        export: folder of the exported files.
+        material: from the manifest; its hash has to be that of the source.
+        given: folder of the source maps; None: the data_dir in the config.json of the run that `export` belongs to.
+        max_pixels: largest map to read.
+    Returns: (source, ""), or (None, reason why there is none).
     Raises: UserError when `given` cannot be read or holds another material.
     """
     folder = given or _trained_on(export)
@@ -49,7 +53,7 @@ def find_source(export: Path, material: MaterialRecord, given: Path | None) -> t
     diffuse = material.map("diffuse")
     linear = diffuse is not None and diffuse.color_space != diffuse.file_color_space
     try:
-        source = load_material(folder, linear_color=linear)
+        source = load_material(folder, linear_color=linear, max_pixels=max_pixels)
     except (UserError, OSError) as error:
         if given is not None:
             raise
@@ -65,7 +69,7 @@ def find_source(export: Path, material: MaterialRecord, given: Path | None) -> t
 
 
 def _trained_on(export: Path) -> Path | None:
-    """The material folder in the configuration of the run that a checkpoint folder belongs to."""
+    """The data_dir of the run that a checkpoint folder belongs to; None without such a run or folder."""
     path = export.resolve().parent.parent / RUN_CONFIG
     try:
         folder = json.loads(path.read_text(encoding="utf-8"))["data_dir"]
@@ -75,12 +79,12 @@ def _trained_on(export: Path) -> Path | None:
 
 
 def encode_source(source: Material, longest_side: int | None, room: int) -> SourceImages | None:
-    """The finest LOD that fits.
+    """The finest LOD that fits, with as many bits per channel as fit.
 
     Args:
-        longest_side: the largest there may be, taken whatever it costs; None: LONGEST_SIDE, and what fits into `room`.
-        room: bytes.
-    Returns: None for a longest side of 0, or when not even a few texels fit.
+        longest_side: limit in texels, however many bytes that takes; None: LONGEST_SIDE and `room`.
+        room: limit in bytes.
+    Returns: None for a longest side of 0, or when no LOD fits.
     """
     limit = LONGEST_SIDE if longest_side is None else min(longest_side, WEBP_LIMIT)
     fitting = [lod for lod, size in enumerate(source.lod_sizes) if max(size) <= limit]

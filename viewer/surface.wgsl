@@ -1,4 +1,4 @@
-// What all WGSL of the page begins with: the numbers of a draw, and surface.vert.
+// The first part of every WGSL module of the page: the uniforms of a draw, and surface.vert in WGSL.
 
 struct View
 {

@@ -1,4 +1,4 @@
-// What a fragment shows. The material's decoder (export.py --shader essl) and light.glsl stand in front of this text.
+// The colour of a fragment. The material's decoder (export.py --shader essl) and light.glsl precede this text.
 
 const int LIT = -1;  // uMap; 0 .. 6 are the maps in their order
 const int DRAW = 0, READ = 1;  // uTask
@@ -11,9 +11,9 @@ uniform int uMap;
 uniform vec2 uSize;  // of LOD 0
 uniform bool uAutoLod;
 uniform float uLod;
-uniform float uLeastLod;  // where the source starts, when it is compared with
+uniform float uLeastLod;  // finest LOD that may be shown: the source's while it is compared with
 uniform int uSampling;
-uniform ivec2 uFirstTexel;  // to be read: where gl_FragCoord starts
+uniform ivec2 uFirstTexel;  // texel at gl_FragCoord (0, 0), for READ
 uniform vec3 uEye;
 uniform vec3 uSun;
 uniform float uErrorScale;  // the error that the brightest colour stands for, in [0, 1]
@@ -24,7 +24,7 @@ uniform bool uEncodeDiffuse;  // the network returns linear light, the file hold
 uniform bool uUnitNormals;
 uniform float uFixed[11];  // the file's value of a channel that is the same everywhere, -1 for the others
 uniform highp sampler2DArray uSource;  // layer k: channels 4 k .. 4 k + 3
-uniform int uSourceLod;  // of its mip 0
+uniform int uSourceLod;  // LOD of mip 0 of uSource
 
 in vec3 vPosition;
 in vec3 vNormal;
@@ -34,29 +34,7 @@ layout(location = 0) out vec4 color;  // or channels 0 .. 3, when they are read
 layout(location = 1) out vec4 channels4;
 layout(location = 2) out vec4 channels8;
 
-vec3 linearToSrgb(vec3 c)
-{
-    vec3 high = 1.055 * pow(max(c, 0.0031308), vec3(1.0 / 2.4)) - 0.055;
-    return mix(high, c * 12.92, vec3(lessThanEqual(c, vec3(0.0031308))));
-}
-
-/// file_space.unit_normals
-void makeUnitNormal(inout float v[11])
-{
-    vec3 known = vec3(uFixed[3], uFixed[4], uFixed[5]);
-    vec3 free = vec3(lessThan(known, vec3(0.0)));
-    known = (known * 2.0 - 1.0) * (1.0 - free);
-    float room = 1.0 - dot(known, known);
-    if (free.z == 0.0 || room <= 0.0) { return; }
-    vec3 vector = (vec3(v[3], v[4], v[5]) * 2.0 - 1.0) * free;
-    float size = length(vector);
-    vector = (size > 1e-6 ? vector / size : vec3(0.0, 0.0, 1.0)) * sqrt(room);
-    v[3] = vector.x * 0.5 + 0.5;
-    v[4] = vector.y * 0.5 + 0.5;
-    v[5] = vector.z * 0.5 + 0.5;
-}
-
-/// The 11 channels valued as the source files are, what file_space.in_file_space returns; not clamped.
+/// The 11 channels in the file's colour spaces, not clamped: file_space.in_file_space.
 void decodedValues(vec2 uv, float lod, out float v[11])
 {
     NtMaterial m = ntDecode(uv, lod);
@@ -72,7 +50,13 @@ void decodedValues(vec2 uv, float lod, out float v[11])
     v[8] = m.metallic;
     v[9] = m.specular;
     v[10] = m.displacement;
-    if (uUnitNormals) { makeUnitNormal(v); }
+    if (uUnitNormals)
+    {
+        vec3 n = unitNormal(vec3(v[3], v[4], v[5]), vec3(uFixed[3], uFixed[4], uFixed[5]));
+        v[3] = n.x;
+        v[4] = n.y;
+        v[5] = n.z;
+    }
     for (int i = 0; i < 11; i++)
     {
         if (uFixed[i] >= 0.0) { v[i] = uFixed[i]; }
@@ -150,21 +134,6 @@ float difference(float a[11], float b[11])
         count += share;
     }
     return sqrt(sum / max(count, 1.0));
-}
-
-/// 0 .. 1 as black, violet, red, orange, pale yellow; the legend of style.css has the same colours.
-vec3 heat(float x)
-{
-    float at = clamp(x, 0.0, 1.0) * 4.0;
-    vec3 stops[5] = vec3[5](vec3(0.0, 0.0, 0.04), vec3(0.34, 0.06, 0.43), vec3(0.73, 0.21, 0.33), vec3(0.98, 0.56, 0.04),
-                            vec3(0.99, 1.0, 0.64));
-    int first = min(int(at), 3);
-    return mix(stops[first], stops[first + 1], at - float(first));
-}
-
-vec4 rounded(vec4 c)
-{
-    return floor(clamp(c, 0.0, 1.0) * 255.0 + 0.5) / 255.0;
 }
 
 void main()

@@ -1,5 +1,5 @@
-// view.frag in WGSL, function by function. The material's decoder (export.py --shader wgsl), surface.wgsl and light.wgsl
-// stand in front of this text.
+// view.frag in WGSL, function by function. The material's decoder (export.py --shader wgsl), surface.wgsl and the
+// translated light.glsl precede this text.
 
 const LIT = -1;  // map; 0 .. 6 are the maps in their order
 const DECODED = 0;  // layer
@@ -24,38 +24,16 @@ fn known(channel: i32) -> f32
     return view.known[channel / 4][channel % 4];
 }
 
-fn linearToSrgb(c: vec3<f32>) -> vec3<f32>
-{
-    let high = 1.055 * pow(max(c, vec3<f32>(0.0031308)), vec3<f32>(1.0 / 2.4)) - 0.055;
-    return select(high, c * 12.92, c <= vec3<f32>(0.0031308));
-}
-
-/// file_space.unit_normals
-fn makeUnitNormal(v: ptr<function, Channels>)
-{
-    var fixed = vec3<f32>(known(3), known(4), known(5));
-    let free = select(vec3<f32>(0.0), vec3<f32>(1.0), fixed < vec3<f32>(0.0));
-    fixed = (fixed * 2.0 - 1.0) * (1.0 - free);
-    let room = 1.0 - dot(fixed, fixed);
-    if (free.z == 0.0 || room <= 0.0) { return; }
-    var vector = (vec3<f32>((*v)[3], (*v)[4], (*v)[5]) * 2.0 - 1.0) * free;
-    let size = length(vector);
-    if (size > 1e-6) { vector = vector / size; } else { vector = vec3<f32>(0.0, 0.0, 1.0); }
-    vector *= sqrt(room);
-    (*v)[3] = vector.x * 0.5 + 0.5;
-    (*v)[4] = vector.y * 0.5 + 0.5;
-    (*v)[5] = vector.z * 0.5 + 0.5;
-}
-
-/// The 11 channels valued as the source files are, what file_space.in_file_space returns; not clamped.
+/// The 11 channels in the file's colour spaces, not clamped: file_space.in_file_space.
 fn decodedValues(uv: vec2<f32>, lod: f32) -> Channels
 {
     let m = ntDecode(uv, lod);
     var diffuse = m.diffuse;
     if (view.encodeDiffuse == 1) { diffuse = linearToSrgb(diffuse); }
-    var v = Channels(diffuse.r, diffuse.g, diffuse.b, m.normal.x, m.normal.y, m.normal.z, m.roughness, m.occlusion,
+    var normal = m.normal;
+    if (view.unitNormals == 1) { normal = unitNormal(normal, vec3<f32>(known(3), known(4), known(5))); }
+    var v = Channels(diffuse.r, diffuse.g, diffuse.b, normal.x, normal.y, normal.z, m.roughness, m.occlusion,
         m.metallic, m.specular, m.displacement);
-    if (view.unitNormals == 1) { makeUnitNormal(&v); }
     for (var i = 0; i < 11; i++)
     {
         if (known(i) >= 0.0) { v[i] = known(i); }
@@ -132,21 +110,6 @@ fn difference(a: ptr<function, Channels>, b: ptr<function, Channels>) -> f32
         count += share;
     }
     return sqrt(sum / max(count, 1.0));
-}
-
-/// 0 .. 1 as black, violet, red, orange, pale yellow; the legend of style.css has the same colours.
-fn heat(x: f32) -> vec3<f32>
-{
-    let at = clamp(x, 0.0, 1.0) * 4.0;
-    var stops = array<vec3<f32>, 5>(vec3<f32>(0.0, 0.0, 0.04), vec3<f32>(0.34, 0.06, 0.43), vec3<f32>(0.73, 0.21, 0.33),
-        vec3<f32>(0.98, 0.56, 0.04), vec3<f32>(0.99, 1.0, 0.64));
-    let first = min(i32(at), 3);
-    return mix(stops[first], stops[first + 1], at - f32(first));
-}
-
-fn rounded(c: vec4<f32>) -> vec4<f32>
-{
-    return floor(clamp(c, vec4<f32>(0.0), vec4<f32>(1.0)) * 255.0 + 0.5) / 255.0;
 }
 
 fn sizeAt(lod: f32) -> vec2<f32>

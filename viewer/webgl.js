@@ -1,21 +1,21 @@
-// The WebGL 2 renderer: one material on the GPU, its programs, targets, and the texels it reads back.
-// webgpu.js has the same members; they get what to show from renderer.js and readback.js.
+// The WebGL 2 renderer: textures, programs and targets of one material. webgpu.js has the same members, which
+// renderer.js and readback.js call.
 
 const FORMATS = { 1: ["R8", "RED"], 2: ["RG8", "RG"], 4: ["RGBA8", "RGBA"] };
 
 const webgl = {
     name: "webgl", label: "WebGL 2", surface, targets: null, programs: null, pickTarget: null,
 
-    /** Compile what no material changes; again after a lost context. */
+    /** Compile the programs that are the same for all materials; also after a lost context. */
     async start() {
         if (!gl) throw new Error("this browser offers no WebGL 2");
         if (this.programs) return;
         const names = ["present", "solid", "pick"];
-        const made = await Promise.all(names.map((name) => makeProgram(VERTEX(), DATA.shaders[name + ".frag"])));
+        const made = await Promise.all(names.map((name) => makeProgram(DATA.shaders["surface.vert"], DATA.shaders[name + ".frag"])));
         this.programs = Object.fromEntries(names.map((name, i) => [name, made[i]]));
     },
 
-    /** The context is lost, and with it everything on the GPU. */
+    /** Drop the objects of a lost context. */
     forget() {
         Object.assign(this, { targets: null, programs: null, pickTarget: null });
     },
@@ -35,7 +35,7 @@ const webgl = {
         const [before, after] = material.preambles.essl;
         const text = ["#version 300 es", weights.block ? "#define NT_UNIFORM_WEIGHTS" : "", before, DATA.cores.essl, after,
             "precision highp sampler2DArray;", DATA.shaders["light.glsl"], DATA.shaders["view.frag"]].join("\n");
-        const { program, at } = await makeProgram(VERTEX(), text);
+        const { program, at } = await makeProgram(DATA.shaders["surface.vert"], text);
         gl.useProgram(program);
         if (weights.block) gl.uniformBlockBinding(program, gl.getUniformBlockIndex(program, "NtWeights"), 0);
         textures.forEach(({ name }, unit) => gl.uniform1i(at(name), unit));
@@ -111,7 +111,7 @@ const webgl = {
         gl.disable(gl.SCISSOR_TEST);
     },
 
-    /** How much of each pixel the shape covers. Several samples of the decoder itself would cost as many times as much. */
+    /** Measure how much of each pixel the shape covers, with several samples; the decoder itself runs once per pixel. */
     drawCoverage(loaded, look) {
         const { samples, coverage } = this.targets, { width, height } = coverage, { program, at } = this.programs.solid;
         this.clear(samples);
@@ -122,13 +122,13 @@ const webgl = {
         gl.blitFramebuffer(0, 0, width, height, 0, 0, width, height, gl.COLOR_BUFFER_BIT, gl.NEAREST);
     },
 
-    /** The preview, of which `part` holds the picture, to a layer. */
+    /** Scale the preview, whose `part` holds the picture, up to a layer. */
     putPreview(layer, part) {
         const { preview } = this.targets;
         putTextures(this.programs.present, this.targets, layer.frame, preview, preview, preview.width + 9, { part });
     },
 
-    /** Two layers, the second one to the right of `split` in pixels, on the canvas, or where it is a 2D canvas to `screen`. */
+    /** Show two layers, the second one to the right of pixel `split`, on the canvas; for a 2D canvas in the target `screen`. */
     present(first, second, split) {
         const frame = this.targets.screen?.frame ?? null;
         putTextures(this.programs.present, this.targets, frame, first, second, split, { onCanvas: true });
@@ -190,7 +190,7 @@ function gridTexture(entry) {
     return { name: entry.name, texture, kind: gl.TEXTURE_2D };
 }
 
-/** The weights as a uniform block, which is read faster, or where that may not be so large as a texture. */
+/** The weights as a uniform block, which is faster, or as a texture where they exceed the size of a block. */
 function makeWeights(entry) {
     const numbers = new Float32Array(blobBytes(entry.blob).buffer), height = numbers.length / 4 / entry.width;
     if (16 * entry.columns <= gl.getParameter(gl.MAX_UNIFORM_BLOCK_SIZE)) {
@@ -233,7 +233,7 @@ function uploadMesh({ vertices, indices }) {
     return array;
 }
 
-/** Uniforms and textures of one draw of the material's program; `task` is view.frag's. */
+/** Set the uniforms and textures of a draw with the material's program; `task` is uTask of view.frag. */
 function useMaterial(loaded, look, task) {
     const { at } = loaded;
     gl.useProgram(loaded.program);

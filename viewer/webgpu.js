@@ -7,14 +7,14 @@ const VIEW_FLOATS = 60;  // of the struct View in surface.wgsl
 const webgpu = {
     name: "webgpu", label: "WebGPU", surface: null, targets: null, device: null, found: null,
 
-    /** Whether there is an adapter. Not asked before somebody wants to know: Chromium's console says so when there is none. */
+    /** Whether there is an adapter. Called only on demand: Chromium prints a warning to the console when there is none. */
     async offered() {
         this.found ??= await navigator.gpu?.requestAdapter() ?? null;
         const software = this.found?.info?.isFallbackAdapter ?? false;
-        return this.found !== null && !(software && gl && !picture);  // the CPU, where WebGL has a GPU, is no choice
+        return this.found !== null && !(software && gl && !picture);  // no software adapter where WebGL has a GPU
     },
 
-    /** Get the device and compile what no material changes. */
+    /** Get the device and compile the pipelines that are the same for all materials. */
     async start() {
         if (this.device) return;
         if (!await this.offered()) throw new Error("this browser offers WebGPU no adapter");
@@ -53,7 +53,7 @@ const webgpu = {
         this.device = device;
     },
 
-    /** The device is lost: another renderer has to go on. */
+    /** Drop a lost device and go on with WebGL. */
     forget(device, message) {
         if (this.device !== device) return;
         Object.assign(this, { device: null, targets: null });
@@ -163,7 +163,7 @@ const webgpu = {
         this.device.queue.submit([encoder.finish()]);
     },
 
-    /** Fill the struct View; what a draw does not use stays 0. */
+    /** Fill the struct View; members that a draw does not use stay 0. */
     writeView(facts, look, firstTexel = [0, 0]) {
         const floats = new Float32Array(VIEW_FLOATS), flags = new Int32Array(floats.buffer);
         floats.set(look.matrix ?? [], 0);
@@ -271,7 +271,7 @@ const webgpu = {
     },
 };
 
-/** The layouts of bind groups that no material changes. */
+/** The layouts of bind groups that are the same for all materials. */
 function makeLayouts(device) {
     const layout = (...entries) => device.createBindGroupLayout({
         entries: entries.map((entry, binding) => ({ binding, visibility: GPUShaderStage.FRAGMENT, ...entry })),

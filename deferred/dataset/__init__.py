@@ -1,1 +1,1 @@
-"""The data of a scene: files (frames.py), and the crops that a training step is made of (crops.py)."""
+"""The data of a scene: its files (frames.py), and the batches of crops for a training step (crops.py)."""

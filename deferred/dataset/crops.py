@@ -1,4 +1,4 @@
-"""Frames -> batches of crops of one size."""
+"""Makes batches of crops of one size from frames."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import torch
 from deferred.dataset.frames import Frame
 
 SCALES = (-1, 0, 1)  # exponents of 2
-MIN_CROP = 8  # pixels along a side, of what is left at half the size
+MIN_CROP = 8  # pixels along a side of a crop at half the size
 
 
 @dataclass
 class Batch:
     """Crops of B views.
 
-    image: (B, 3, H, W) in [0, 1], or None; uv: (B, H, W, 2); mask: (B, H, W) 1 where there is a surface, else 0;
-    direction: (B, 1, 1, 3), or (B, H, W, 3) where any of the frames has one for each pixel. All float32.
+    image: (B, 3, H, W) in [0, 1], or None; uv: (B, H, W, 2); mask: (B, H, W), 1 on the surface, else 0;
+    direction: (B, 1, 1, 3), or (B, H, W, 3) if any of the frames has one per pixel. All float32.
     """
 
     image: torch.Tensor | None
@@ -35,14 +35,14 @@ class Batch:
 def draw_crops(
     frames: Sequence[Frame], crop: tuple[int, int], random: np.random.Generator, scaled: bool = False
 ) -> Batch:
-    """A crop of each frame, from a random place, all at one random scale out of 1/2, 1 and 2 if `scaled`.
+    """A crop of each frame from a random place; if `scaled`, all at one random scale of 1/2, 1 and 2.
 
-    At half the size every second pixel is taken, at twice the size each is there four times: uv, image and mask of a
-    pixel stay together. Blended uv would cross the seams of a texture, and a blended image the outline of the object.
-    At twice the size half as much is cut out, so that the result is never larger than `crop`.
+    At half the size every second pixel is taken, at twice the size each is repeated: blended uv would cross the seams
+    of a texture, and a blended image the outline of the object. At twice the size the cut is half as large, so that the
+    result is never larger than `crop`.
 
     Args:
-        crop: (height, width), at most that of the smallest frame.
+        crop: (height, width); reduced to the size of the smallest frame.
     """
     height, width = (min(side, *(frame.size[axis] for frame in frames)) for axis, side in enumerate(crop))
     exponent = int(random.choice(SCALES)) if scaled else 0
@@ -66,7 +66,7 @@ def draw_crops(
 
 
 def cut(frame: Frame, rows: slice, columns: slice) -> Frame:
-    """A part of a frame."""
+    """The part of a frame in these rows and columns."""
     image = None if frame.image is None else frame.image[rows, columns]
     direction = frame.direction if frame.direction.shape[:2] == (1, 1) else frame.direction[rows, columns]
     return Frame(image, frame.uv[rows, columns], direction, frame.mask[rows, columns])
@@ -81,7 +81,7 @@ def _doubled(frame: Frame) -> Frame:
 
 
 def collate(frames: Sequence[Frame]) -> Batch:
-    """Frames of one size as a batch; without images where one has none."""
+    """Frames of one size as a batch; without images if one of them has none."""
     per_pixel = any(frame.direction.shape[:2] != (1, 1) for frame in frames)
     directions = [np.broadcast_to(f.direction, (*f.size, 3)) if per_pixel else f.direction for f in frames]
     image = None

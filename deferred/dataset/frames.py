@@ -1,4 +1,4 @@
-"""frame/0000.png, uv/0000.npy and extrinsics/0000.npy -> arrays."""
+"""Reads and checks frame/0000.png, uv/0000.npy and extrinsics/0000.npy."""
 
 from __future__ import annotations
 
@@ -8,27 +8,28 @@ from pathlib import Path
 
 import numpy as np
 
-from common.errors import UserError, quote, what_is_wrong
+from common.arrays import read_array
+from common.errors import UserError, quote
 from configs import MAX_PIXELS
 from deferred.util import format_ids, id_name
 from maps.images import read_image
 
 FOLDERS = {"frame": ".png", "uv": ".npy", "extrinsics": ".npy"}
-CACHE_BYTES = 2 << 30  # of decoded frames; beyond it they are read again each time
-UV_TOLERANCE = 1e-4  # of what may lie above 1, for rounding
+CACHE_BYTES = 2 << 30  # of decoded frames; those that do not fit are read again each time
+UV_TOLERANCE = 1e-4  # by which uv may exceed 1, for rounding
 UNIT_TOLERANCE = 0.01  # of a direction's length
-HELD_OUT_FRAMES = 20  # at most, where --val does not say
-HELD_OUT_SHARE = 7  # every seventh of the frames, where --train does not say
+HELD_OUT_FRAMES = 20  # at most, without --val
+HELD_OUT_SHARE = 7  # the last seventh of the frames is held out without --train
 
 
 @dataclass(frozen=True)
 class Frame:
     """One view.
 
-    image: (H, W, 3) uint8, or float32 in [0, 1] where the file has more bits; None where there is no file.
-    uv: (H, W, 2) float32, u to the right and v down in the texture, in [0, 1]; 0 where there is no surface.
-    direction: unit vectors to the camera, (1, 1, 3) float32 for the frame or (H, W, 3) for each pixel.
-    mask: (H, W) bool, true where there is a surface.
+    image: (H, W, 3) uint8, or float32 in [0, 1] if the file has more than 8 bits; None without a file.
+    uv: (H, W, 2) float32, u to the right and v down in the texture, in [0, 1]; 0 off the surface.
+    direction: unit vectors to the camera, float32, (1, 1, 3) for the frame or (H, W, 3) for each pixel.
+    mask: (H, W) bool, true on the surface.
     """
 
     image: np.ndarray | None
@@ -48,12 +49,12 @@ class Frame:
 
 
 class FrameSet:
-    """Some frames of a data folder, read when they are asked for and kept while there is room.
+    """Some frames of a data folder, read on demand and cached up to CACHE_BYTES.
 
     Args:
         folder: with frame/, uv/ and extrinsics/.
         ids: which frames.
-        with_images: False for views to render, of which frame/ may have some, all or none.
+        with_images: whether every frame needs its image; views to render do not.
     Raises: UserError naming the files that are missing.
     """
 
@@ -87,7 +88,7 @@ class FrameSet:
                 )
 
     def check_surface(self, flag: str) -> None:
-        """Raises: UserError naming `flag` where no frame shows any surface: nothing could be trained or scored."""
+        """Raises: UserError naming `flag` if no frame shows any surface: nothing could be trained or scored."""
         if not any(self.load(number).mask.any() for number in self.ids):
             raise UserError(f"{flag}: expected frames of {quote(self.folder)} with a surface, found {len(self)} whose "
                             "uv is NaN or negative everywhere; name others, or prepare them again")  # fmt: skip
@@ -125,15 +126,15 @@ class FrameSet:
 
 
 def list_ids(folder: Path, kind: str = "uv") -> list[int]:
-    """The ids that a data folder has files of a kind for, in order."""
+    """The ids of a data folder's files of one kind, in order."""
     suffix = FOLDERS[kind]
     names = (path.name[: -len(suffix)] for path in (Path(folder) / kind).glob(f"*{suffix}"))
     return sorted(int(name) for name in names if name.isascii() and name.isdigit() and id_name(int(name)) == name)
 
 
 def split_ids(folder: Path, train: list[int] | None, val: list[int] | None) -> tuple[list[int], list[int]]:
-    """Ids to train on and to validate on; None for what the user left to us. Raises: UserError where there are none."""
-    there = sorted({number for kind in FOLDERS for number in list_ids(folder, kind)})  # one missing is to be named
+    """Ids to train on and to validate on; None: the user gave none. Raises: UserError if there are no frames."""
+    there = sorted({number for kind in FOLDERS for number in list_ids(folder, kind)})  # FrameSet names missing ones
     if not there:
         raise UserError(f"{quote(folder)}: expected frame/0000.png, uv/0000.npy, extrinsics/0000.npy and so on, found "
                         "no uv maps; make some with prepare.py, or leave --data out for the sample")  # fmt: skip
@@ -152,24 +153,6 @@ def split_ids(folder: Path, train: list[int] | None, val: list[int] | None) -> t
 # --- arrays --------------------------------------------------------------------------------------------------------
 
 
-def read_array(path: Path) -> np.ndarray:
-    """A .npy file of real numbers as it is, mapped into memory: a header cannot promise more than the file holds.
-
-    Raises: UserError.
-    """
-    if not path.is_file():
-        raise UserError(f"{quote(path)}: expected a .npy file, found none; prepare it again")
-    try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except Exception as error:  # a damaged header raises anything
-        raise UserError(f"{quote(path)}: expected a .npy file of numbers, found another or a damaged one "
-                        f"({what_is_wrong(error)}); write it again with numpy.save") from error  # fmt: skip
-    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
-        found = getattr(array, "dtype", type(array).__name__)
-        raise UserError(f"{quote(path)}: expected real numbers, found {found}; write it again with numpy.save")
-    return array
-
-
 def _npy_shape(path: Path) -> tuple[int, ...]:
     """The shape of a uv map. Raises: UserError unless it is (H, W, 2)."""
     shape = read_array(path).shape
@@ -180,7 +163,7 @@ def _npy_shape(path: Path) -> tuple[int, ...]:
 
 
 def read_uv(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """(H, W, 2) float32 in [0, 1], 0 where there is no surface; and the (H, W) mask of where there is one."""
+    """The uv map, (H, W, 2) float32 in [0, 1] and 0 off the surface, and the (H, W) mask of the surface."""
     _npy_shape(path)
     uv = np.array(read_array(path), np.float32)
     with np.errstate(invalid="ignore"):
@@ -193,7 +176,7 @@ def read_uv(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def read_direction(path: Path, mask: np.ndarray) -> np.ndarray:
-    """(1, 1, 3) or (H, W, 3) float32 unit vectors; 0 at pixels without a surface."""
+    """Unit vectors, (1, 1, 3) or (H, W, 3) float32, and 0 off the surface."""
     array = np.array(read_array(path), np.float32)
     if array.shape not in ((3,), (*mask.shape, 3)):
         raise UserError(f"{quote(path)}: expected shape (3,), or {(*mask.shape, 3)} as its uv map has, found "

@@ -1,2 +1,1 @@
-"""The networks: a neural texture (texture.py), a view's harmonics (harmonics.py), a U-Net (unet.py), and all of them
-together (renderer.py)."""
+"""The model: a neural texture, spherical harmonics of the view, a U-Net, and all of them together (renderer.py)."""

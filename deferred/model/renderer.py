@@ -14,12 +14,12 @@ from deferred.model.texture import LaplacianTexture
 from deferred.model.unet import UNet
 
 COLOURS = 3  # the first channels of a texture
-VIEW_CHANNELS = slice(COLOURS, COLOURS + N_HARMONICS)  # those that are multiplied by harmonics
+VIEW_CHANNELS = slice(COLOURS, COLOURS + N_HARMONICS)  # multiplied by the harmonics of the view direction
 
 
 @dataclass(frozen=True)
 class Form:
-    """What a model is made of. unet_width: 0 for a texture alone."""
+    """The sizes and parts of a model. unet_width: 0 for a texture alone."""
 
     texture_dim: int
     textureh: int
@@ -41,12 +41,12 @@ class NeuralRenderer(nn.Module):
     def forward(
         self, uv: torch.Tensor, direction: torch.Tensor, mask: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """The colour of the texture, and the U-Net's image (None without one): (B, 3, H, W), 0 outside of `mask`.
+        """The colour of the texture, and the U-Net's image (None without a U-Net): (B, 3, H, W), 0 outside of `mask`.
 
         Args:
             uv: (B, H, W, 2) in [0, 1].
             direction: (B, 1, 1, 3) or (B, H, W, 3), unit vectors to the camera.
-            mask: (B, H, W), 1 where there is a surface.
+            mask: (B, H, W), 1 on the surface, else 0.
         """
         features = self.texture(uv) * mask[:, None]
         colour = features[:, :COLOURS]
@@ -70,7 +70,7 @@ class NeuralRenderer(nn.Module):
 
 
 def new_renderer(form: Form, seed: int) -> NeuralRenderer:
-    """A model with its initial values; the same for the same seed, whatever was drawn before."""
+    """A model with initial values that depend on the seed alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = NeuralRenderer(form)
@@ -79,9 +79,9 @@ def new_renderer(form: Form, seed: int) -> NeuralRenderer:
 
 
 def restore(form: Form, state: Mapping[str, Any]) -> NeuralRenderer:
-    """The model of a state dict, whose own tensors it takes over.
+    """The model of a state dict. Sizes are compared before memory is allocated.
 
-    Sizes are compared before memory is taken. Raises: ValueError, RuntimeError for tensors that do not fit.
+    Raises: ValueError, RuntimeError for tensors that do not fit.
     """
     with torch.device("meta"):
         model = NeuralRenderer(form)
@@ -94,10 +94,10 @@ def restore(form: Form, state: Mapping[str, Any]) -> NeuralRenderer:
 
 
 def place_colours(model: NeuralRenderer, colours: LaplacianTexture, views: bool) -> None:
-    """Put a texture's colours into the first channels of a model's, whose levels have the same sizes.
+    """Copy a texture's colours into the first channels of a model's texture, whose levels have the same sizes.
 
-    views: the channels of the harmonics become 1 and all others 0, so that a U-Net on a colour texture that stays as it
-    is gets the harmonics themselves.
+    views: set the channels of the harmonics to 1 and all others to 0, so that a U-Net on a frozen colour texture gets
+    the harmonics themselves.
     """
     with torch.no_grad():
         for own, given in zip(model.texture.levels, colours.levels):

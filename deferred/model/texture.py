@@ -1,4 +1,4 @@
-"""A texture of learned channels on several levels that are added up."""
+"""A texture with learned channels: the sum of several levels."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ INITIAL_DEVIATION = 0.01  # of the finest level's values
 
 
 class LaplacianTexture(nn.Module):
-    """`channels` values at each place of the texture: the sum of its levels, each sampled bilinearly.
+    """The sum of its levels, each sampled bilinearly; `channels` values at each uv.
 
-    As in a Laplacian pyramid a level adds what the coarser ones below it cannot hold. Weight decay on the finer levels
-    keeps them at 0 where the coarse ones do, so that texels which no frame has seen take on a blurred value.
+    As in a Laplacian pyramid a level adds the detail that coarser ones cannot hold. Weight decay keeps the finer levels
+    at 0 where the coarse ones suffice, so that texels which no frame has seen get a blurred value.
 
     Args:
         height, width: of the finest level, in texels.
@@ -27,20 +27,19 @@ class LaplacianTexture(nn.Module):
         self.levels = nn.ParameterList(nn.Parameter(torch.zeros(channels, *size)) for size in sizes)
 
     def initialise(self, generator: torch.Generator | None = None) -> None:
-        """The coarse levels to 0, the finest to N(0, 0.01)."""
+        """Set the coarse levels to 0, and draw the finest from N(0, INITIAL_DEVIATION)."""
         with torch.no_grad():
             for level in self.levels[1:]:
                 level.zero_()
             self.levels[0].normal_(0, INITIAL_DEVIATION, generator=generator)
 
     def forward(self, uv: torch.Tensor) -> torch.Tensor:
-        """(B, H, W, 2) places in [0, 1], u to the right and v down -> (B, C, H, W).
+        """(B, H, W, 2) uv in [0, 1], u to the right and v down -> (B, C, H, W).
 
-        Texel i covers i / size to (i + 1) / size, its value is that of its centre; beyond the outermost centres their
-        values go on.
+        Texel i covers i / size to (i + 1) / size and has its value at its centre; addresses are clamped at the borders.
         """
         batch, height, width, _ = uv.shape
-        # as one tall image: a texture expanded to the batch would get a gradient of that many times its size
+        # the batch as one tall image: expanding the texture to the batch would multiply the size of its gradient
         grid = (2 * uv - 1).reshape(1, batch * height, width, 2)
         total = None
         for level in self.levels:

@@ -1,4 +1,4 @@
-"""The U-Net that makes an image of sampled features."""
+"""The U-Net that turns sampled features into an image."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from torch import nn
 from torch.nn import functional
 
 STRIDE = 32  # five halvings
-MIN_SIZE = 2 * STRIDE  # the innermost layer then has 2 x 2 values: normalising a single one would leave 0
+MIN_SIZE = 2 * STRIDE  # 2 x 2 values in the innermost layer: instance norm of a single value is 0
 SLOPE = 0.2  # of the leaky ReLU, as in pix2pix (Isola et al. 2017)
 
 
 class UNet(nn.Module):
     """Five halvings and five doublings with skip connections; 4 x 4 convolutions of stride 2.
 
-    Channels: width, 2, 4, 8, 8 times it on the way down, back up the same way. Instance norm follows every layer but
-    the last: after a norm an image could neither be bright nor dark everywhere. The last layer ends in a sigmoid.
+    Channels: 1, 2, 4, 8, 8 times `width` on the way down, in reverse on the way up. Instance norm follows every layer
+    but the last, because a normalised image could not be bright or dark everywhere. The last layer ends in a sigmoid.
 
     Args:
         channels: of the input.
@@ -25,7 +25,7 @@ class UNet(nn.Module):
     def __init__(self, channels: int, width: int = 64):
         super().__init__()
         down = [channels, width, 2 * width, 4 * width, 8 * width, 8 * width]
-        made = [8 * width, 8 * width, 4 * width, 2 * width, 3]  # on the way up; beside each but the first lies a skip
+        made = [8 * width, 8 * width, 4 * width, 2 * width, 3]  # on the way up; all but the first also read a skip
         up = zip([down[5], *(own + down[4 - i] for i, own in enumerate(made))], made)
         self.down = nn.ModuleList(nn.Conv2d(*pair, 4, stride=2, padding=1) for pair in zip(down, down[1:]))
         self.up = nn.ModuleList(nn.ConvTranspose2d(*pair, 4, stride=2, padding=1) for pair in up)
@@ -45,7 +45,7 @@ class UNet(nn.Module):
 
 
 def _padding(size: int) -> int:
-    """Pixels to add to a side: to a multiple of STRIDE, and at least MIN_SIZE."""
+    """Pixels that pad a side to a multiple of STRIDE and to at least MIN_SIZE."""
     return max(MIN_SIZE, -(-size // STRIDE) * STRIDE) - size
 
 

@@ -41,8 +41,8 @@ try:
 except ImportError:  # Windows, where a library that is loaded cannot be removed
     fcntl = None
 
-from common.errors import one_line
 from common.files import sha256_of
+from engine.errors import KernelsUnavailable
 
 APPLICATION = "neural-texture-toolkit"
 SOURCES = Path(__file__).with_name("src")
@@ -76,13 +76,6 @@ CPU_FIELDS = ("model name", "flags", "Features", "CPU implementer", "CPU part")
 _once = threading.Lock()
 _held: dict[Path, int] = {}  # libraries that this process uses: descriptors with a shared lock, see `use`
 _outcome: list[ctypes.CDLL | KernelsUnavailable] = []  # of this process's first load_library
-
-
-class KernelsUnavailable(Exception):
-    """There are no CPU kernels on this machine; the message is one line with the reason."""
-
-    def __init__(self, reason: str):
-        super().__init__(one_line(reason))
 
 
 class UnusableFlags(KernelsUnavailable):

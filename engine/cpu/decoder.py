@@ -9,7 +9,6 @@ import torch
 from torchtyping import TensorType
 
 from engine.cpu.library import (
-    KernelsUnavailable,
     array,
     check,
     describe_model,
@@ -18,6 +17,8 @@ from engine.cpu.library import (
     pointers,
     thread_count,
 )
+from engine.errors import KernelsUnavailable
+from engine.flat_weights import flat_weights, split_weights
 from maps.channels import CHANNELS
 from model import NeuralTexture, Noise
 
@@ -33,12 +34,12 @@ def decode_lod(
 ) -> DecodedImage:  # fmt: skip
     """One LOD at its texel centres: what model.NeuralTexture.decode gives to float tolerance, many times faster.
 
-    Falls back to that on another device than the CPU, and where there are no kernels.
+    Falls back to that function when the model is not on the CPU, or no kernels can be compiled.
 
     Args:
         say: receives a line when the kernels have to be compiled.
-        rows: limits it to rows of the LOD.
-        n_threads: 0 is one per core.
+        rows: the rows of the LOD to decode.
+        n_threads: 0: one per core.
     Returns: (height, width, 11) float32 on the CPU, not clamped.
     """
     if model.weights[0].device.type != "cpu":
@@ -50,8 +51,10 @@ def decode_lod(
     first, last, _ = rows.indices(height)
     image = torch.empty(last - first, width, CHANNELS)
     parameters, weights = model_numbers(model)
-    check(kernels.nt_decode_rows(describe_model(model), pointers(parameters), pointer(weights), lod, width, height,
-                                 first, last - first, thread_count(n_threads), pointer(image)))  # fmt: skip
+    check(kernels, kernels.nt_decode_rows(
+        describe_model(model), pointers(parameters), pointer(weights), lod, width, height, first, last - first,
+        thread_count(n_threads), pointer(image),
+    ))  # fmt: skip
     model.set_constants(image)
     return image
 
@@ -63,9 +66,9 @@ def decode_samples(model: NeuralTexture, uv: Positions, lod: Scalars, n_threads:
     """
     uv, lod = uv.float().contiguous(), lod.float().contiguous()
     out = torch.empty(len(uv), CHANNELS)
-    parameters, weights = model_numbers(model)
-    check(load_kernels().nt_decode(describe_model(model), pointers(parameters), pointer(weights), len(uv), pointer(uv),
-                                   pointer(lod), thread_count(n_threads), pointer(out)))  # fmt: skip
+    kernels, (parameters, weights) = load_kernels(), model_numbers(model)
+    check(kernels, kernels.nt_decode(describe_model(model), pointers(parameters), pointer(weights), len(uv),
+                                     pointer(uv), pointer(lod), thread_count(n_threads), pointer(out)))  # fmt: skip
     model.set_constants(out)
     return out
 
@@ -78,31 +81,24 @@ def differentiate(
 
     Args:
         upstream: (n, 11) derivative of a loss by each decoded channel.
-        channels: outputs that are computed; the others are 0.
+        channels: the outputs to compute; the others are 0.
     Returns: decoded (n, 11), gradients of the weights as in model.weights, gradients of the grids.
     Raises: KernelsUnavailable.
     """
     uv, lod, upstream = uv.float().contiguous(), lod.float().contiguous(), upstream.float().contiguous()
     out = torch.empty(len(uv), CHANNELS)
-    parameters, weights = model_numbers(model)
+    kernels, (parameters, weights) = load_kernels(), model_numbers(model)
     grid_gradients, weight_gradient = [torch.zeros_like(grid) for grid in parameters], torch.zeros_like(weights)
     strength, keys = (noise.strength, noise.keys) if noise else (0.0, [0] * len(parameters))
     steps = [strength / (1 << grid.quantize_bits) for grid in model.grids]
-    check(load_kernels().nt_gradients(
+    check(kernels, kernels.nt_gradients(
         describe_model(model, channels), pointers(parameters), pointer(weights), len(uv), pointer(uv), pointer(lod),
         pointer(upstream), array(c_float, steps), array(c_uint32, [key & 0xFFFFFFFF for key in keys]), pointer(out),
         pointers(grid_gradients), pointer(weight_gradient),
     ))  # fmt: skip
-    return out, split_like(weight_gradient, model.weights), grid_gradients
-
-
-def split_like(flat: torch.Tensor, tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-    """Views of a flat tensor with the shapes of `tensors`, one after the other."""
-    parts = flat.split([tensor.numel() for tensor in tensors])
-    return [part.view(tensor.shape) for part, tensor in zip(parts, tensors)]
+    return out, split_weights(weight_gradient, model), grid_gradients
 
 
 def model_numbers(model: NeuralTexture) -> tuple[list[torch.Tensor], torch.Tensor]:
-    """A model's grids, and its weights as one flat tensor."""
-    grids = [parameters.detach().contiguous() for parameters in model.grid_parameters]
-    return grids, torch.cat([weight.detach().reshape(-1) for weight in model.weights])
+    """The parameters that kernels read: the model's own grids, and a flat copy of its weights."""
+    return [parameters.detach().contiguous() for parameters in model.grid_parameters], flat_weights(model)

@@ -1,21 +1,24 @@
-"""The kernels' C interface (src/nt.h) as Python sees it."""
+"""Declares the kernels' C interface (src/nt.h) to Python, and turns their failures into exceptions."""
 
 from __future__ import annotations
 
 import ctypes
 import os
 from collections.abc import Callable, Sequence
-from ctypes import POINTER, c_double, c_float, c_int32, c_int64, c_uint32, c_void_p
+from ctypes import POINTER, byref, c_char_p, c_double, c_float, c_int32, c_int64, c_uint32, c_void_p
 
 import torch
 
 import dataset
-from engine.cpu.build import KernelsUnavailable, load_library
+from common.errors import UserError
+from engine.cpu.build import load_library
+from engine.errors import KernelsUnavailable
 from maps.channels import CHANNELS
 from model import NeuralTexture
 from shape import ACTIVATIONS
 
-INTERFACE = 3  # NT_INTERFACE of nt.h
+INTERFACE = 4  # NT_INTERFACE of nt.h
+OUT_OF_MEMORY, NO_THREADS = -1, -2
 
 
 class Grid(ctypes.Structure):
@@ -76,11 +79,10 @@ _POINTERS = POINTER(c_void_p)  # to arrays of floats, one per grid
 _SIGNATURES = {
     "nt_interface": (c_int32, []),
     "nt_vector_width": (c_int32, []),
-    "nt_drift_size": (c_int32, []),
-    "nt_sweep_interval": (c_int32, []),
-    "nt_multiply_add_peak": (c_double, [c_double, c_int32]),
-    "nt_work": (None, [POINTER(Model), POINTER(c_int64), POINTER(c_int64)]),
-    "nt_trainer_create": (c_void_p, [POINTER(Model), POINTER(Material), POINTER(Settings)]),
+    "nt_failure": (c_char_p, []),
+    "nt_multiply_add_peak": (c_int32, [c_double, c_int32, POINTER(c_double)]),
+    "nt_work": (c_int32, [POINTER(Model), POINTER(c_int64)]),
+    "nt_trainer_create": (c_int32, [POINTER(Model), POINTER(Material), POINTER(Settings), POINTER(c_void_p)]),
     "nt_trainer_destroy": (None, [c_void_p]),
     "nt_trainer_load_grid": (None, [c_void_p, c_int32, c_int64, c_void_p, c_void_p, c_void_p, c_void_p]),
     "nt_trainer_save_grid": (None, [c_void_p, c_int32, c_void_p, c_void_p, c_void_p, c_void_p]),
@@ -94,16 +96,16 @@ _SIGNATURES = {
     "nt_decode_rows": (c_int32, [POINTER(Model), _POINTERS, c_void_p, *[c_int32] * 6, c_void_p]),
     "nt_gradients": (c_int32, [POINTER(Model), _POINTERS, c_void_p, c_int64, c_void_p, c_void_p, c_void_p,
                                POINTER(c_float), POINTER(c_uint32), c_void_p, _POINTERS, c_void_p]),
-    "nt_refine": (c_int32, [POINTER(Model), POINTER(Material), _POINTERS, *[c_void_p] * 3, *[c_int32] * 3,
-                            POINTER(c_int64)]),
+    "nt_search_codes": (c_int32, [POINTER(Model), POINTER(Material), _POINTERS, *[c_void_p] * 3, *[c_int32] * 3,
+                                  POINTER(c_int64)]),
 }  # fmt: skip
 
 
 def load_kernels(say: Callable[[str], None] | None = None) -> ctypes.CDLL:
-    """The compiled kernels with their signatures.
+    """The compiled kernels with their signatures declared.
 
     Args:
-        say: see build.load_library.
+        say: receives one line when a compiler starts to work.
     Raises: KernelsUnavailable.
     """
     library = load_library(say)
@@ -120,7 +122,7 @@ def load_kernels(say: Callable[[str], None] | None = None) -> ctypes.CDLL:
 
 
 def thread_count(wanted: int = 0) -> int:
-    """How many threads to compute with: `wanted`, or where that is 0 one per core that this process may use."""
+    """Threads to compute with: `wanted`, or if that is 0 one per core that this process may use."""
     if wanted:
         return wanted
     if hasattr(os, "sched_getaffinity"):
@@ -129,7 +131,7 @@ def thread_count(wanted: int = 0) -> int:
 
 
 def describe_model(model: NeuralTexture, channels: Sequence[int] = tuple(range(CHANNELS))) -> Model:
-    """nt_model of a model, computing these of its 11 outputs; it keeps alive what it points to."""
+    """The nt_model of a model that computes these of its 11 outputs. It keeps the arrays alive that it points to."""
     grids = [
         Grid(grid.features, grid.quantize_bits, grid.n_levels, grid.base_resolution, grid.interpolation == "learned")
         for grid in model.grids
@@ -143,7 +145,7 @@ def describe_model(model: NeuralTexture, channels: Sequence[int] = tuple(range(C
 
 
 def describe_material(material: dataset.Material, channels: Sequence[int]) -> Material:
-    """nt_material of a material for a model that computes these channels; `material` has to outlive it."""
+    """The nt_material of a material for a model that computes these channels. `material` has to outlive it."""
     present = material.present_channels.tolist()
     columns = [column for c, column in zip(present, material.stored_columns) if c in channels]
     return Material(
@@ -158,15 +160,22 @@ def describe_material(material: dataset.Material, channels: Sequence[int]) -> Ma
     )
 
 
+def multiply_adds(kernels: ctypes.CDLL, model: Model) -> int:
+    """Multiply-adds of the matrix products for one training sample."""
+    per_sample = c_int64()
+    check(kernels, kernels.nt_work(model, byref(per_sample)))
+    return per_sample.value
+
+
 def array(kind: type, values: Sequence) -> ctypes.Array:
     """A C array of these values."""
     return (kind * len(values))(*values)
 
 
 def pointer(tensor: torch.Tensor | None) -> int | None:
-    """Address of a tensor's numbers.
+    """Address of a tensor's memory; None for None.
 
-    Raises: ValueError unless they are dense and on the CPU, as C reads them.
+    Raises: ValueError unless the tensor is contiguous and on the CPU.
     """
     if tensor is None:
         return None
@@ -176,12 +185,23 @@ def pointer(tensor: torch.Tensor | None) -> int | None:
 
 
 def pointers(tensors: Sequence[torch.Tensor]) -> ctypes.Array:
-    """Addresses of several tensors' numbers."""
+    """Addresses of several tensors' memory."""
     return array(c_void_p, [pointer(tensor) for tensor in tensors])
 
 
-def check(status: int) -> None:
-    """Raise MemoryError for a kernel that ran out of memory."""
-    if status:
-        raise MemoryError("the CPU kernels ran out of memory")
+def check(kernels: ctypes.CDLL, status: int) -> None:
+    """Raise what the status of a kernel call stands for (Status of src/failure.h).
 
+    Raises: MemoryError; UserError when the system gives no more threads; RuntimeError for a bug in the kernels.
+    """
+    if not status:
+        return
+    reason = kernels.nt_failure().decode(errors="replace")
+    if status == OUT_OF_MEMORY:
+        raise MemoryError("the CPU kernels ran out of memory")
+    if status == NO_THREADS:
+        raise UserError(
+            f"the CPU kernels cannot start their threads ({reason}); use fewer with --num_threads, or raise the "
+            "system's limit on processes (ulimit -u)"
+        )
+    raise RuntimeError(f"the CPU kernels failed: {reason}")

@@ -1,4 +1,4 @@
-"""What the GPU holds while it trains: parameters, moments and gradients of the grids, the network, its packed copy."""
+"""GPU memory of a training run: parameters, moments and gradients of the grids, and the network with a packed copy."""
 
 from __future__ import annotations
 
@@ -6,33 +6,30 @@ import math
 
 import torch
 
-from engine.adam_state import ADAM_BETAS, ADAM_EPSILON, MOMENTS
+from engine.adam_state import ADAM_BETAS, ADAM_EPSILON, DRIFT_SIZE, Moments, Pending
 from engine.cuda.plan import KernelPlan
 from quantize import FEATURE_LIMIT
 from shape import GridSpec
 
-DRIFT_SIZE = 1024  # engine/cuda/maths.py
-SWEEP_INTERVAL = 1000  # engine/cpu/src/adam.h: every texel of a lazy grid is brought up to date so often
-
 
 def correction(t: int) -> float:
-    """sqrt(1 - beta2^t), at least that of one step, as engine/cpu/src/adam.h has it."""
+    """Adam's bias correction sqrt(1 - beta2^t), for t = 0 that of t = 1, as in engine/cpu/src/adam.h."""
     return math.sqrt(1 - ADAM_BETAS[1] ** max(t, 1))
 
 
 def step_size(t: int) -> float:
-    """Adam's step along its direction in iteration t, counted from 1, for a learning rate of 1."""
+    """Length of Adam's step along its direction in iteration t, counted from 1, for a learning rate of 1."""
     return correction(t) / (1 - ADAM_BETAS[0] ** t)
 
 
 def small(t: int) -> float:
-    """What Adam's denominator has beside sqrt(moment2)."""
+    """The term of Adam's denominator beside sqrt(moment2): epsilon with its bias correction."""
     return ADAM_EPSILON * correction(t)
 
 
 def fading_tables(device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """What k iterations without a gradient leave: of both moments (2, DRIFT_SIZE) float32, and of a step along the
-    direction (DRIFT_SIZE,) float64. Moments that mean nothing any more are 0, as in engine/cpu/src/adam.cpp."""
+    """Factors after k iterations without a gradient: of both moments, (2, DRIFT_SIZE) float32, and of a step along the
+    direction, (DRIFT_SIZE,) float64. Factors below 1e-22 are 0, as in engine/cpu/src/adam.cpp."""
     ages = torch.arange(DRIFT_SIZE, dtype=torch.float64)
     moments = torch.stack([torch.pow(torch.tensor(beta, dtype=torch.float64), ages) for beta in ADAM_BETAS])
     moments[moments < 1e-22] = 0
@@ -41,10 +38,13 @@ def fading_tables(device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 class GridBuffers:
-    """One grid. Dense: parameters (n,), moments (2, n). Lazy: records and moments, (texels, 2, F), see adam.py.
+    """Memory of one grid. Dense: parameters (n,), moments (2, n). Lazy: records and moments, both (texels, 2, F), see
+    engine/cuda/adam.py.
 
     Args:
-        distance: (DRIFT_SIZE,) float32 and drift float64: views of what the advance kernel keeps.
+        limit: features stay within +- this.
+        fixed_point: see KernelPlan.
+        distance, drift: (DRIFT_SIZE,) float32 and float64, views of the memory that the advance kernel updates.
     """
 
     def __init__(self, grid: GridSpec, lazy: bool, limit: float, fixed_point: float, device: torch.device,
@@ -59,9 +59,9 @@ class GridBuffers:
         self.gradient = torch.zeros(count, dtype=torch.int64 if fixed_point else torch.float32, device=device)
 
     @torch.no_grad()
-    def load(self, iteration: int, values: torch.Tensor, moments: tuple[torch.Tensor, ...] | None,
+    def load(self, iteration: int, values: torch.Tensor, moments: Moments | None,
              stamps: torch.Tensor | None = None, drift: torch.Tensor | None = None) -> None:  # fmt: skip
-        """Parameters, and moments (zeros without) that are as old as `stamps` say, or up to date."""
+        """Set parameters and moments (None: zeros). They are up to date, or for a lazy grid as old as `stamps` say."""
         device = self.parameters.device
         self.gradient.zero_()
         if not self.lazy:
@@ -80,11 +80,11 @@ class GridBuffers:
             return
         for index, moment in enumerate(moments):
             self.moments[:, index].copy_(moment.view(shape))
-        # the same function of the stamp as in training
+        # training computes directions from the same function of the stamp, so a resumed run has the same bits
         smalls = torch.zeros(DRIFT_SIZE)
         for t in range(max(iteration - DRIFT_SIZE + 1, 0), iteration + 1):
             smalls[t % DRIFT_SIZE] = small(t)
-        root = self.moments[:, 1].double().sqrt().float()  # torch's sqrt of float32 is not the nearest one on every CPU
+        root = self.moments[:, 1].double().sqrt().float()  # torch's float32 sqrt is not correctly rounded on every CPU
         denominator = smalls.to(device)[(self.stamps % DRIFT_SIZE).long()][:, None] + root
         torch.div(self.moments[:, 0], denominator, out=self.parameters[:, 1])
 
@@ -98,14 +98,14 @@ class GridBuffers:
         ahead = (self.parameters[:, 0] - self.parameters[:, 1] * moved).clamp_(-self.limit, self.limit)
         return torch.where((self.stamps < now)[:, None], ahead, self.parameters[:, 0]).view(-1)
 
-    def stored_moments(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Both moments, flat, on the CPU, as old as the texels are."""
+    def stored_moments(self) -> Moments:
+        """Both moments, flat, on the CPU; those of a lazy grid are as old as its texels."""
         if self.lazy:
             return self.moments[:, 0].reshape(-1).cpu(), self.moments[:, 1].reshape(-1).cpu()
         return self.moments[0].cpu(), self.moments[1].cpu()
 
-    def pending(self, now: int) -> dict[str, torch.Tensor]:
-        """See CpuEngine.state."""
+    def pending(self, now: int) -> Pending:
+        """See KernelEngine.state."""
         if self.lazy:
             parameters = self.parameters[:, 0].reshape(-1)
             return {"parameters": parameters.cpu(), "stamps": self.stamps.cpu(), "drift": self.drift.cpu()}
@@ -117,7 +117,7 @@ class GridBuffers:
 
 
 class NetworkBuffers:
-    """The network: flat weights and moments as the file has them, and the packed weights that the kernels read."""
+    """Memory of the network: flat weights and moments in the file's order, and the packed weights that kernels read."""
 
     def __init__(self, plan: KernelPlan, device: torch.device):
         self.plan = plan
@@ -131,21 +131,13 @@ class NetworkBuffers:
 
     @torch.no_grad()
     def load(self, weights: torch.Tensor, moments: list[torch.Tensor] | None) -> None:
-        """Flat weights and both moments."""
+        """Set the flat weights, and both moments (None: zeros)."""
         self.weights.copy_(weights)
         self.packed.copy_(self.plan.pack(self.weights))
         for index in range(2):
             self.moments[index].copy_(moments[index]) if moments else self.moments[index].zero_()
 
 
-def optimizer_entries(iteration: int, moments: list[tuple[torch.Tensor, torch.Tensor]]) -> dict:
-    """Moments as torch's optimiser keeps them."""
-    return {
-        index: {"step": torch.tensor(float(iteration)), **dict(zip(MOMENTS, pair))}
-        for index, pair in enumerate(moments)
-    }
-
-
 def feature_limit(quantized: bool) -> float:
-    """Within what features stay."""
+    """Largest magnitude of a feature."""
     return FEATURE_LIMIT if quantized else math.inf

@@ -23,8 +23,9 @@ import torch
 from common.errors import UserError, run_command
 from configs import make_config
 from dataset import Material
-from engine.cuda.library import NO_FUSION, KernelsUnavailable, Launch
+from engine.cuda.library import NO_FUSION, Launch
 from engine.cuda.plan import BLOCKS
+from engine.errors import KernelsUnavailable
 from maps.channels import MAPS
 
 TYPES = {

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 import torch
 from torchtyping import TensorType
 
-from engine.cuda.library import KernelsUnavailable, Launch, check_device, failures, interpreted, load
+from engine.cuda.library import Launch, check_device, failures, interpreted, load
 from engine.cuda.plan import KernelPlan
+from engine.errors import KernelsUnavailable
+from engine.flat_weights import flat_weights, split_weights
 from maps.channels import CHANNELS
 from model import NeuralTexture, texel_centres
 from quantize import _to_int32
@@ -21,23 +23,25 @@ DecodedImage = TensorType["height", "width", CHANNELS]
 
 DECODE_BLOCK = 64  # samples of a program
 DECODE_WARPS = 4
-EXACT = "tf32x3"  # products of tf32 parts, nearly float32, all in registers; as float32 they take 2400 bytes of stack
-CHECKED, DECODE_TOLERANCE = 1024, 1e-4  # texels, and of their norm; nearly float32: 1e-6 is to be expected
+EXACT = "tf32x3"  # three tf32 products, nearly float32, all in registers; float32 products spill 2400 bytes of stack
+CHECKED, DECODE_TOLERANCE = 1024, 1e-4  # texels, and difference relative to their norm; about 1e-6 is expected
 TEXELS_AT_A_TIME = 1 << 22  # 180 MB of decoded values on the GPU
 
 
 class Decoding:
-    """A model's parameters as the decode kernel reads them: grids in place, weights packed."""
+    """A model as the decode kernel reads it: grids in place, weights packed.
+
+    Raises: KernelsUnavailable.
+    """
 
     def __init__(self, model: NeuralTexture, precision: str = EXACT, runs_here: bool = True):
         device = model.weights[0].device
         if runs_here:
             check_device(device)
         self.model, self.device, self.plan = model, device, KernelPlan(model, precision=precision)
-        flat = torch.cat([weight.detach().reshape(-1) for weight in model.weights])
         nothing = torch.zeros(1, dtype=torch.int32, device=device)
         self.arguments = {
-            "weights": self.plan.pack(flat),
+            "weights": self.plan.pack(flat_weights(model)),
             "columns": self.plan.columns.to(device),
             "parameters": tuple(parameters.detach() for parameters in model.grid_parameters),
             "stamps": (nothing,) * len(model.grids),
@@ -49,7 +53,12 @@ class Decoding:
         self, count: int, out: Decoded, first: int = 0, lod: int = 0, width: int = 1, height: int = 1,
         uv: Positions | None = None, lods: Scalars | None = None, blended: bool = False,
     ) -> Launch:  # fmt: skip
-        """Decodes `count` texels of an image from `first` on, or samples."""
+        """The launch that decodes texels `first` .. `first` + `count` of an image of one LOD, or samples.
+
+        Args:
+            out: (count, 11), on the device.
+            uv, lods: samples instead of texels; LODs are whole unless `blended`.
+        """
         given = uv is not None
         arguments = {
             "first": first, "count": count, "lod": lod, "width": width, "height": height,
@@ -66,7 +75,8 @@ def decode_lod(
 ) -> DecodedImage:
     """One LOD at its texel centres: what model.NeuralTexture.decode gives to float tolerance.
 
-    Returns: (height, width, 11) float32 on the CPU, not clamped. Raises: KernelsUnavailable; plan.Unsupported.
+    Returns: (height, width, 11) float32 on the CPU, not clamped.
+    Raises: KernelsUnavailable.
     """
     first, last, _ = rows.indices(height)
     image = torch.empty((last - first) * width, CHANNELS)
@@ -84,9 +94,9 @@ def decode_lod(
 def decode_checked(
     model: NeuralTexture, lod: int, width: int, height: int, rows: slice = slice(None)
 ) -> DecodedImage:  # fmt: skip
-    """decode_lod; the first image of a model of this shape is compared with PyTorch at CHECKED texels.
+    """decode_lod, whose first image for a model of this shape is compared with PyTorch at CHECKED texels.
 
-    Raises: KernelsUnavailable, also where Triton fails, and again for each image of such a model; plan.Unsupported.
+    Raises: KernelsUnavailable, also where Triton fails, and then for every image of a model of this shape.
     """
     key = (str(model.weights[0].device), repr(KernelPlan(model).constants))
     if _checked.get(key):
@@ -99,13 +109,13 @@ def decode_checked(
     except KernelsUnavailable as error:
         _checked[key] = str(error)
         raise
-    except torch.cuda.OutOfMemoryError as error:  # PyTorch decodes in smaller pieces
+    except torch.cuda.OutOfMemoryError as error:  # not remembered: PyTorch decodes in smaller pieces instead
         raise KernelsUnavailable("no memory to decode on the GPU") from error
     _checked[key] = ""
     return image
 
 
-_checked: dict[tuple[str, str], str] = {}  # what is wrong with decoding, by device and shape
+_checked: dict[tuple[str, str], str] = {}  # by device and shape: why the kernels cannot decode it, "" if they can
 
 
 def _compare(model: NeuralTexture, image: DecodedImage, lod: int, width: int, height: int, first_row: int) -> None:
@@ -122,7 +132,7 @@ def _compare(model: NeuralTexture, image: DecodedImage, lod: int, width: int, he
 def decode_samples(model: NeuralTexture, uv: Positions, lod: Scalars, precision: str = EXACT) -> Decoded:
     """Decode at any positions and (fractional) LODs: model.NeuralTexture.forward on the kernels.
 
-    Raises: KernelsUnavailable; plan.Unsupported.
+    Raises: KernelsUnavailable.
     """
     decoding = Decoding(model, precision)
     uv, lod = uv.to(decoding.device).float().contiguous(), lod.to(decoding.device).float().contiguous()
@@ -152,9 +162,11 @@ def differentiate(
     Args:
         upstream: (n, 11) derivative of a loss by each decoded channel.
         strength, seed, iteration: of the training noise.
-        in_memory: where the weights' gradients are summed; None: as in training.
+        precision, fixed_point, moves: see KernelPlan.
+        in_memory: whether the weights' gradients are summed in memory; None: as in training.
+        block, programs: samples that a program computes together, and programs.
     Returns: decoded (n, 11), gradients of the weights as in model.weights, gradients of the grids.
-    Raises: KernelsUnavailable; plan.Unsupported.
+    Raises: KernelsUnavailable.
     """
     device = model.weights[0].device
     plan = KernelPlan(model, moves=tuple(moves) if moves else None, precision=precision, fixed_point=fixed_point)
@@ -182,13 +194,11 @@ def differentiate(
     }  # fmt: skip
     used = min(programs, -(-n // block))
     Launch(load().kernels.step_kernel, (used,), arguments, constants, {"num_warps": 4})()
-    flat = plan.unpack_gradient(partials[:used].sum(dim=0))
-    parts = flat.split([weight.numel() for weight in model.weights])
-    of_weights = [part.view(weight.shape) for part, weight in zip(parts, model.weights)]
+    of_weights = split_weights(plan.unpack_gradient(partials[:used].sum(dim=0)), model)
     of_grids = [g.double().div(fixed_point).float() if fixed_point else g for g in gradients]
     return out[:, :CHANNELS], of_weights, of_grids
 
 
 def kernel_precision(precision: str) -> str:
-    """PRECISION of a kernel; the interpreter cannot multiply bfloat16 and rounds to it instead."""
+    """The kernels' PRECISION constant; Triton's interpreter cannot multiply bfloat16 and rounds to it instead."""
     return "bf16_emulated" if precision == "bf16" and interpreted() else precision

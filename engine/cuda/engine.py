@@ -1,83 +1,78 @@
-"""CudaEngine: trains on the Triton kernels; Python only fills a table of rates and replays a CUDA graph."""
+"""CudaEngine: trains on the Triton kernels. Python fills a table of rates and replays CUDA graphs."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 import numpy as np
 import torch
 
 from dataset import Material
-from engine.adam_state import ADAM_BETAS, MOMENTS, check_adam_state, check_pending, up_to_date
-from engine.cuda import library
-from engine.cuda.buffers import (
+from engine.adam_state import (
+    ADAM_BETAS,
     DRIFT_SIZE,
+    MOMENTS,
     SWEEP_INTERVAL,
-    GridBuffers,
-    NetworkBuffers,
-    fading_tables,
-    feature_limit,
-    optimizer_entries,
-    small,
-    step_size,
+    Moments,
+    Optimizer,
+    Pending,
+    up_to_date,
 )
+from engine.base import KernelEngine
+from engine.cuda import library
+from engine.cuda.buffers import GridBuffers, NetworkBuffers, fading_tables, feature_limit, small, step_size
 from engine.cuda.decoder import kernel_precision
 from engine.cuda.library import Launch
 from engine.cuda.plan import BLOCKS, MOST_LODS, KernelPlan, block_size
-from engine.sampling import PROBE, channel_loss_weights, learned_channels, lod_boundaries
+from engine.flat_weights import flat_weights, split_weights
+from engine.sampling import PROBE, lod_boundaries
 from engine.schedule import Schedule
 from model import NeuralTexture
 from quantize import _to_int32
-from shape import PADDED_OUTPUTS, resolve_grids
+from shape import PADDED_OUTPUTS
 
-CHUNK = 250  # iterations per call: a table of so many rows
+CHUNK = 250  # iterations per call, and rows of the table of rates
 GRAPH = 25  # iterations of a CUDA graph
-# A grid is lazy from so many times the texels on that a batch can touch: by bytes (engine/cuda/adam.py) a dense texel
-# takes 32 F every iteration, a touched one 40 F and twice the bytes in the gather, from scattered places.
+# A grid with at least this many times the texels that a batch can touch is updated lazily. In bytes
+# (engine/cuda/adam.py): a dense texel costs 32 F per iteration; a touched texel of a lazy grid 40 F and twice the bytes
+# in the gather, at scattered addresses.
 LAZY_FROM = 4
-TABLE_HEAD = 3  # columns of the table before the grids' steps: see engine/cuda/adam.py
+TABLE_HEAD = 3  # columns of the table before the step sizes of the grids, see engine/cuda/adam.py
+# Work of one program: samples of the touched kernel, parameters of the dense one, texels of the border and sweep
+# kernels, partial gradients that the network kernel adds up at a time.
 TOUCHED_SAMPLES, DENSE_BLOCK, BORDER_TEXELS, SWEEP_TEXELS, PARTS = 32, 1024, 32, 64, 32
 
 
-class CudaEngine:
+class CudaEngine(KernelEngine):
     """Trains a NeuralTexture on a Material, on an NVIDIA GPU.
 
-    The same samples, noise, loss and optimiser as TorchEngine, to float tolerance (matrix products: see
-    --gpu_precision). Gradients of the grids are summed by float32 atomics, whose order is not fixed: two runs differ in
-    the last bits, unless `deterministic` sums them as 64-bit integers. All other sums have a fixed order.
+    Samples, noise, loss and optimiser are those of TorchEngine, and results agree with it to float tolerance (matrix
+    products: see --gpu_precision). Float32 atomics sum the gradients of the grids in no fixed order, so two runs differ
+    in the last bits; with --deterministic they are summed as 64-bit integers. All other sums have a fixed order.
 
     Args:
-        model: on `device`; its parameters are the starting point, and are up to date after sync().
-        material: the target; its texels are kept in 8 or 16 bits on the device.
-        schedule: learning rates and noise; asked for all iterations of a step at its start.
-        lazy: per grid, see engine/cuda/adam.py; None: by the size of grid and batch.
-    Raises: KernelsUnavailable; plan.Unsupported; ValueError when the model holds every channel as a constant.
+        model: on the GPU.
+        material: its texels are copied to the GPU in 8 or 16 bits.
+        schedule: asked for all iterations of a table before the first.
+        lazy: per grid, whether its texels are updated lazily (engine/cuda/adam.py); None: by sizes of grid and batch.
+        runs_here: False prepares the launches without a GPU, to compile them (engine/cuda/compiled.py).
+    Raises: KernelsUnavailable; ValueError when the model holds every channel as a constant.
     """
 
     name = "cuda"
     chunk = CHUNK
 
     def __init__(
-        self, model: NeuralTexture, material: Material, schedule: Schedule, device: torch.device,
-        say: Callable[[str], None] | None = None, lazy: tuple[bool, ...] | None = None, runs_here: bool = True,
+        self, model: NeuralTexture, material: Material, schedule: Schedule, lazy: tuple[bool, ...] | None = None,
+        runs_here: bool = True,
     ):  # fmt: skip
         if runs_here:
-            library.check_device(device)
+            library.check_device(model.weights[0].device)
         self._kernels = library.load()
+        super().__init__(model, material, schedule)
         config = schedule.config
-        self.model, self.schedule, self.device = model, schedule, device
-        self.material = material.to(device)
-        self.channels = learned_channels(model, material)
-        if not self.channels:
-            raise ValueError("every channel is a constant: there is nothing to train")
-        self.iteration = 0
-        self._rates = [config.learning_rate] + [
-            grid.learning_rate for grid in resolve_grids(config, material.width, material.height)
-        ]
         batch = config.batch_size
         if lazy is None:
             lazy = tuple(grid.n_texels >= LAZY_FROM * 4 * batch for grid in model.grids)
-        moves = tuple(rate > 0 for rate in self._rates[1:])
+        moves = tuple(rate > 0 for rate in self.rates[1:])
         # units of 2**-32 of a sample's share of the loss
         fixed_point = 2.0 ** (32 + (batch - 1).bit_length()) if config.deterministic else 0.0
         precision = "ieee" if config.gpu_precision == "float32" else config.gpu_precision
@@ -116,8 +111,10 @@ class CudaEngine:
         return _to_int32(self.schedule.config.seed)
 
     def _block_and_programs(self, batch: int) -> tuple[int, int]:
-        """Samples that a program of the training kernel looks at together, and programs: as many as the GPU runs at a
-        time. Functions of the GPU, on which the order of the sums of the network's gradients depends."""
+        """Samples per block of the training kernel, and programs: as many as the GPU runs at a time.
+
+        The order in which the network's gradients are summed depends on both, and they depend on the GPU.
+        """
         if self.device.type != "cuda":
             return BLOCKS[0], min(-(-batch // BLOCKS[0]), 3)
         processors = torch.cuda.get_device_properties(self.device).multi_processor_count * (8 // self.plan.warps)
@@ -133,12 +130,9 @@ class CudaEngine:
         boundaries = torch.full((MOST_LODS,), 2.0)  # of a share in [0, 1)
         boundaries[: material.num_lods - 1] = lod_boundaries(material.lod_sizes)
         weights, columns = torch.zeros(PADDED_OUTPUTS), torch.full((PADDED_OUTPUTS,), -1, dtype=torch.int32)
-        weights[self.channels] = channel_loss_weights(
-            material, self.schedule.config.texture_loss_weights, self.channels
-        )
-        present = material.present_channels.tolist()
-        for channel in self.channels:
-            columns[channel] = material.stored_columns[present.index(channel)]
+        weights[self.channels] = self.loss_weights
+        for channel, column in zip(self.channels, self.columns):
+            columns[channel] = material.stored_columns[column]
         self._even_weights = (columns >= 0).float().div(len(self.channels)).to(device)
         self._samples = {
             "boundaries": boundaries.to(device), "lod_sizes": sizes.to(device), "lod_offsets": offsets.to(device),
@@ -161,7 +155,12 @@ class CudaEngine:
         }
 
     def step_launch(self, mode: str, batch: int | None = None) -> Launch:
-        """The training kernel. mode: train, or measure: the loss of the probe's samples."""
+        """The training kernel.
+
+        Args:
+            mode: "train", or "measure" for the mean squared error of the probe's samples.
+            batch: samples; None: as configured.
+        """
         plan, batch = self.plan, batch or self.schedule.config.batch_size
         weights = {"channel_weights": self._even_weights} if mode == "measure" else {}
         nothing = self._losses
@@ -181,7 +180,7 @@ class CudaEngine:
         return Launch(self._kernels.kernels.step_kernel, (programs,), arguments, constants, {"num_warps": plan.warps})
 
     def _build_launches(self) -> None:
-        """Every kernel of an iteration, in order, with what it is called with."""
+        """Every kernel of an iteration, in order, with its arguments."""
         config, adam = self.schedule.config, self._kernels.adam
         self._arguments = self._grid_arguments()
         self.launches = [self.step_launch("train")]
@@ -210,7 +209,7 @@ class CudaEngine:
         self.launches += [self._network_launch(), self._advance_launch(), *borders]
 
     def _adam_launch(self, index: int) -> Launch:
-        """Adam for one grid."""
+        """The kernel that takes Adam's step for one grid."""
         adam, grid, config = self._kernels.adam, self.grids[index], self.schedule.config
         shared = {"progress": self._progress, "table": self._table}
         constants = {
@@ -257,7 +256,7 @@ class CudaEngine:
     # --- training ----------------------------------------------------------------------------------------------------
 
     def step(self, n: int) -> float:
-        """Run `n` iterations; return their mean loss, training noise included."""
+        """See Engine.step."""
         if n == 0:
             return 0.0
         self._loss_sum.zero_()
@@ -275,13 +274,14 @@ class CudaEngine:
         return float(self._loss_sum.item()) / n
 
     def _fill_table(self, count: int) -> None:
-        """Rates and noise of the next `count` iterations, and where the kernels are."""
+        """Write the rates and noise of the next `count` iterations, and the counters that tell the kernels which
+        iteration and row of the table is next."""
         span = range(self.iteration, self.iteration + count)
         factors = np.array([self.schedule.factor(i) * step_size(i + 1) for i in span])
         table = np.zeros((count, self._table.shape[1]), np.float32)
         table[:, 0] = [small(i + 1) for i in span]
         table[:, 1] = [self.schedule.noise_strength(i) for i in span]
-        steps = factors[:, None] * np.array(self._rates)[None, :]
+        steps = factors[:, None] * np.array(self.rates)[None, :]
         table[:, 2:] = steps
         self._table[:count].copy_(torch.from_numpy(table))
         self._grid_steps[:count].copy_(torch.from_numpy(np.ascontiguousarray(steps[:, 1:])))
@@ -291,7 +291,7 @@ class CudaEngine:
         if self.device.type != "cuda":
             self._run_eagerly(count)
             return
-        if not self._graphs:  # kernels are compiled and loaded now: a capture may not do that
+        if not self._graphs:  # the first call compiles and loads the kernels, which a capture must not do
             self._run_eagerly(1)
             self.capture()
             count -= 1
@@ -306,105 +306,54 @@ class CudaEngine:
                 launch()
 
     def capture(self) -> None:
-        """CUDA graphs of GRAPH iterations and of one, after an eager one: the kernels read from memory which they are
-        in. What other threads do with CUDA meanwhile does not end up in them."""
+        """Capture CUDA graphs of GRAPH iterations and of one; the kernels must have run before.
+
+        A counter in device memory tells the kernels which iteration they are in, so every replay is the next one. CUDA
+        calls of other threads stay out of the graphs.
+        """
         for n in (GRAPH, 1):
             self._graphs[n] = torch.cuda.CUDAGraph()
             with library.on_device(self.device), torch.cuda.graph(self._graphs[n], capture_error_mode="thread_local"):
                 self._run_eagerly(n)
 
     def probe(self) -> float:
-        """Mean squared error over the present channels of one fixed batch, without noise; see TorchEngine.probe."""
-        share = len(self.channels) / len(self.material.present_channels)
+        """See Engine.probe."""
         self.probe_launch()
-        return float(self._losses.double().sum()) / self.schedule.config.batch_size * share
-
-    def learning_rates(self) -> dict[str, float]:
-        """Current rate of the network and of each grid."""
-        return self.schedule.named_rates(self._rates, self.iteration)
+        return float(self._losses.double().sum()) / self.schedule.config.batch_size * self.probe_share
 
     # --- parameters and state ----------------------------------------------------------------------------------------
 
     @torch.no_grad()
     def sync(self) -> None:
-        """Leave the trained parameters in the model."""
+        """See Engine.sync."""
         for parameters, grid in zip(self.model.grid_parameters, self.grids):
             parameters.copy_(grid.values(self.iteration))
-        parts = self.network.weights.split([weight.numel() for weight in self.model.weights])
-        for weight, part in zip(self.model.weights, parts):
-            weight.copy_(part.view(weight.shape))
+        for weight, value in zip(self.model.weights, split_weights(self.network.weights, self.model)):
+            weight.copy_(value)
 
-    def state(self) -> dict:
-        """Iteration and optimiser on the CPU, in the torch engine's layout; `pending` as in CpuEngine.state."""
-        if self.iteration == 0:
-            return {"iteration": 0, "optimizer": {}}
-        moments, sizes = self.network.moments.cpu(), [weight.numel() for weight in self.model.weights]
-        parts = [
-            tuple(part.reshape(weight.shape) for part in pair)
-            for weight, *pair in zip(self.model.weights, *(m.split(sizes) for m in moments))
-        ]
-        entries = optimizer_entries(self.iteration, parts + [grid.stored_moments() for grid in self.grids])
-        state = {"iteration": self.iteration, "optimizer": entries}
-        if self.iteration % SWEEP_INTERVAL and any(grid.lazy for grid in self.grids):
-            state["pending"] = [grid.pending(self.iteration) for grid in self.grids]
-        return state
-
-    def load_state(self, state: dict) -> None:
-        """The inverse of state(), also of the other engines'. Raises: ValueError when it is not such a state."""
-        optimizer, pending = state["optimizer"], state.get("pending")
-        check_adam_state(optimizer, [*self.model.weights, *self.model.grid_parameters])
-        iteration = int(state["iteration"])
-        if pending is not None:
-            check_pending(pending, self.model, iteration, SWEEP_INTERVAL, DRIFT_SIZE)
-        recent = up_to_date(state, self.model)
-        self.iteration = iteration
-        self._load_parameters(optimizer, recent, pending)
-
-    def reload(self) -> None:
-        """Go on from the model's parameters, which something else has changed, with the moments that there are."""
-        self._load_parameters(up_to_date(self.state(), self.model))
+    def _stored(self) -> tuple[list[Moments], list[Pending]]:
+        moments = list(zip(*(split_weights(flat, self.model) for flat in self.network.moments.cpu())))
+        lazy = any(grid.lazy for grid in self.grids)
+        pending = [grid.pending(self.iteration) for grid in self.grids] if lazy else []
+        return moments + [grid.stored_moments() for grid in self.grids], pending
 
     def restart(self) -> None:
-        """Begin again from the model's parameters."""
+        """Start again from the model's parameters, without moments."""
         self._load_parameters()
 
-    def _load_parameters(
-        self, optimizer: dict | None = None, recent: dict | None = None, pending: list | None = None
-    ) -> None:
-        """Take over the model's parameters, or the pending ones of lazy grids, and moments.
-
-        recent: moments that are up to date, for dense grids; None: those of `optimizer` are.
-        """
-        model, layers = self.model, len(self.model.weights)
-        recent = recent or optimizer
-        flat = torch.cat([weight.detach().reshape(-1) for weight in model.weights])
-        moments = None
-        if optimizer:
-            moments = [
-                torch.cat([optimizer[i][name].reshape(-1).float().to(self.device) for i in range(layers)])
-                for name in MOMENTS
-            ]
-        self.network.load(flat, moments)
-        for index, (grid, parameters) in enumerate(zip(self.grids, model.grid_parameters)):
+    def _load_parameters(self, optimizer: Optimizer | None = None, pending: list[Pending] | None = None) -> None:
+        """See KernelEngine. Lazy grids keep what is pending, dense grids get it brought up to date."""
+        state = {"iteration": self.iteration, "optimizer": optimizer, "pending": pending}
+        recent = up_to_date(state, self.model) if optimizer else None
+        self.network.load(flat_weights(self.model), self.network_moments(optimizer))
+        for index, (grid, parameters) in enumerate(zip(self.grids, self.model.grid_parameters)):
             older = pending is not None and grid.lazy
             source = optimizer if older else recent
-            found = tuple(source[layers + index][name].float() for name in MOMENTS) if source else None
+            entry = source[len(self.model.weights) + index] if source else None
+            moments = tuple(entry[name].float() for name in MOMENTS) if entry else None
             if older:
                 kept = pending[index]
-                grid.load(self.iteration, kept["parameters"].to(self.device), found, kept["stamps"], kept["drift"])
+                grid.load(self.iteration, kept["parameters"].to(self.device), moments, kept["stamps"], kept["drift"])
             else:
-                grid.load(self.iteration, parameters.detach(), found)
+                grid.load(self.iteration, parameters.detach(), moments)
         self._progress.copy_(torch.tensor([self.iteration, 0, self._seed, 0], dtype=torch.int32))
-
-    # --- self-check --------------------------------------------------------------------------------------------------
-
-    def check(self) -> None:
-        """One small step against autograd on the same samples, and a whole iteration against Adam's formula, which
-        is then forgotten; on a GPU also that its CUDA graph can be captured and replayed.
-
-        Raises: KernelsUnavailable when the kernels fail, or compute something else.
-        """
-        from engine.cuda.self_check import check_engine
-
-        with library.failures():
-            check_engine(self)

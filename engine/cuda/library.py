@@ -1,4 +1,4 @@
-"""Whether the Triton kernels can run here, and their import, which nothing else of the toolkit needs."""
+"""Imports the Triton kernels, checks that they can run here, and launches them. Nothing else imports Triton."""
 
 from __future__ import annotations
 
@@ -13,18 +13,14 @@ from typing import Any
 
 import torch
 
-from engine.cuda.plan import Unsupported
+from engine.errors import KernelsUnavailable
 
-OLDEST = (3, 5)  # of Triton: 3.4 does not know disable_licm of tl.range; 3.5.1, 3.6.0 and 3.9.0 compile all kernels
-NO_FUSION = {"enable_fp_fusion": False}  # positions, noise and rounding with the reference's bits
-
-
-class KernelsUnavailable(Exception):
-    """The Triton kernels cannot be used; one line that says why."""
+OLDEST = (3, 5)  # version of Triton: 3.4 lacks disable_licm of tl.range; 3.5.1, 3.6.0 and 3.9.0 compile all kernels
+NO_FUSION = {"enable_fp_fusion": False}  # so that positions, noise and rounding have the reference's bits
 
 
 def interpreted() -> bool:
-    """Whether TRITON_INTERPRET=1 lets the kernels run on the CPU, operation by operation: for tests."""
+    """Whether Triton interprets the kernels on the CPU (TRITON_INTERPRET=1), as tests do."""
     return os.environ.get("TRITON_INTERPRET") == "1"
 
 
@@ -47,11 +43,11 @@ def check_device(device: torch.device) -> None:
 
 @functools.cache
 def load() -> Any:
-    """The modules with kernels: `.kernels` and `.adam`. Raises: KernelsUnavailable."""
+    """The modules with kernels as attributes: `.kernels` and `.adam`. Raises: KernelsUnavailable."""
     try:
         kernels = importlib.import_module("engine.cuda.kernels")
         adam = importlib.import_module("engine.cuda.adam")
-    except Exception as error:  # an older Triton lacks functions, a broken one fails in any way
+    except Exception as error:  # an older Triton lacks functions, a broken one raises anything
         reason = " ".join(str(error).split())[:200]
         raise KernelsUnavailable(f"Triton's kernels cannot be imported ({type(error).__name__}: {reason})") from error
     found = importlib.import_module("triton").__version__
@@ -63,29 +59,31 @@ def load() -> Any:
 
 @contextlib.contextmanager
 def failures() -> Iterator[None]:
-    """What Triton raises, as KernelsUnavailable of one line: it fails in many ways, as in a compilation that finds no C
-    compiler, for resources that a GPU does not have, or in a launch."""
+    """Turns what Triton raises into KernelsUnavailable with one line, except when the GPU is out of memory.
+
+    Triton raises many types: a compilation finds no C compiler, a GPU lacks a resource, a launch fails.
+    """
     try:
         yield
-    except (KernelsUnavailable, Unsupported, torch.cuda.OutOfMemoryError):
+    except (KernelsUnavailable, torch.cuda.OutOfMemoryError):
         raise
     except Exception as error:
         cause: BaseException = error
         while cause.__cause__ is not None:
             cause = cause.__cause__
-        reason = " ".join(str(cause).split())[-160:]  # a compilation's begins with a listing, its reason comes last
+        reason = " ".join(str(cause).split())[-160:]  # a failed compilation lists its source before the reason
         raise KernelsUnavailable(f"the GPU kernels failed ({type(cause).__name__}: {reason})") from error
 
 
 @dataclasses.dataclass
 class Launch:
-    """A kernel with everything that it is called with: to be run, or to be compiled for a GPU that is not there.
+    """A kernel with all its arguments, ready to be run here or compiled for another GPU (engine/cuda/compiled.py).
 
     Args:
-        grid: programs.
+        grid: number of programs per axis.
         arguments: tensors, numbers and tuples of them, by name.
-        constants: constexprs, by name.
-        options: num_warps and the like.
+        constants: values of the tl.constexpr parameters, by name.
+        options: of the compilation, such as num_warps.
     """
 
     kernel: Any
@@ -100,5 +98,5 @@ class Launch:
 
 
 def on_device(device: torch.device) -> contextlib.AbstractContextManager:
-    """Triton launches on CUDA's current device, wherever the tensors are; --device cuda:1 does not make that one it."""
+    """Makes `device` CUDA's current device, on which Triton launches; --device cuda:1 alone does not."""
     return torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext()

@@ -7,6 +7,7 @@ import math
 
 import torch
 
+from engine.errors import KernelsUnavailable
 from model import NeuralTexture
 from shape import PADDED_OUTPUTS
 
@@ -25,8 +26,8 @@ REGISTER_SUMS = 11_500
 BLOCKS = (64, 32, 16)  # samples that a program of the training kernel looks at together; tl.dot needs 16
 
 
-class Unsupported(Exception):
-    """A shape that the kernels are not written for; one line."""
+class Unsupported(KernelsUnavailable):
+    """The model has a shape beyond the kernels' limits."""
 
 
 def padded(count: int) -> int:

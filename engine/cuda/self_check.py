@@ -1,38 +1,40 @@
-"""Whether the GPU kernels compute here what PyTorch does: a small step's loss and gradients, and an iteration."""
+"""Compares the GPU kernels with PyTorch before a run: loss and gradients of a small step, and one whole iteration."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import torch
 
 from engine.adam_state import ADAM_BETAS
 from engine.cuda.buffers import small, step_size
-from engine.cuda.library import KernelsUnavailable
+from engine.cuda.engine import CudaEngine
+from engine.cuda.library import failures
+from engine.errors import KernelsUnavailable
+from engine.flat_weights import flat_weights, split_weights
 from engine.sampling import STREAM_NOISE, TexelSampler
 from model import Noise
 from quantize import stream_key
 
-if TYPE_CHECKING:
-    from engine.cuda.engine import CudaEngine
-
 SAMPLES = 512
-# Largest distance from the reference, relative: of the loss, and of a gradient by its norm. Largest ones when the
-# products of autograd round their factors (3 seeds of the default form and of --preset preview and best, data/test):
-# tf32 2e-4 and 2e-2, bf16 2e-3 and 8e-2, of which most is leaky ReLU's: a sum that rounding brings to the other side
-# of 0 has another derivative. With factors cut off to tf32: 3e-3 and 4e-2. Samples half a texel off: 8e-4 and 0.5 at
-# least; without noise: 3e-4 and 0.12; channels in another order: 4 and 1.8.
+# Largest relative difference from the reference: of the loss, and of the norm of a gradient. Measured on data/test with
+# autograd's products rounding their factors (3 seeds of the default form and of --preset preview and best): tf32 2e-4
+# and 2e-2, bf16 2e-3 and 8e-2. Most of it comes from leaky ReLU, whose derivative jumps where rounding changes the sign
+# of a sum. Errors differ by more: factors truncated to tf32 by 3e-3 and 4e-2, samples half a texel off by at least 8e-4
+# and 0.5, missing noise by 3e-4 and 0.12, channels in another order by 4 and 1.8.
 TOLERANCE = {"ieee": (1e-4, 1e-2), "tf32": (1e-3, 6e-2), "bf16": (1e-2, 2e-1)}
-MOST_OFF = 1e-3  # share of parameters that may be elsewhere
-STEP_TOLERANCE = 1e-4  # of a parameter, in learning rates: Adam's first step is one of them
-MOST_CHECKED = 1 << 20  # parameters of a grid
+MOST_OFF = 1e-3  # share of the parameters that may miss Adam's formula by more than STEP_TOLERANCE
+STEP_TOLERANCE = 1e-4  # in learning rates; Adam's first step is one learning rate long
+MOST_CHECKED = 1 << 20  # parameters of a grid that are compared
 
 
+@failures()
 def check_engine(engine: CudaEngine) -> None:
-    """Compares one step of SAMPLES samples with autograd and, at the start of a run, an iteration with Adam's formula.
+    """Compare one step of SAMPLES samples with autograd and, at the start of a run, an iteration with Adam's formula.
 
-    Raises: KernelsUnavailable.
+    On a GPU also capture and replay a CUDA graph. The engine is afterwards as it was before.
+
+    Raises: KernelsUnavailable when the kernels fail, or compute something else.
     """
     check_gradients(engine)
     if engine.iteration == 0:
@@ -43,7 +45,7 @@ def check_engine(engine: CudaEngine) -> None:
 
 
 def check_gradients(engine: CudaEngine) -> None:
-    """One step of SAMPLES samples against autograd."""
+    """Compare one step of SAMPLES samples with autograd. Raises: KernelsUnavailable."""
     found_loss, found = kernel_gradients(engine)
     wanted_loss, wanted = reference_gradients(engine)
     tolerance = TOLERANCE[engine.plan.precision]
@@ -60,7 +62,10 @@ def check_gradients(engine: CudaEngine) -> None:
 
 @torch.no_grad()
 def check_iteration(engine: CudaEngine) -> None:
-    """The first iteration, which the caller takes back: parameters, packed weights and the count."""
+    """Run the first iteration and compare parameters, packed weights and the iteration count with Adam's formula.
+
+    The caller has to restart the engine. Raises: KernelsUnavailable.
+    """
     engine._fill_table(1)
     first, *rest = engine.launches
     first()
@@ -70,14 +75,14 @@ def check_iteration(engine: CudaEngine) -> None:
                  for at, grid in zip(places, engine.grids)]  # fmt: skip
     for launch in rest:
         launch()
-    rates = [rate * engine.schedule.factor(0) for rate in engine._rates]
-    before = torch.cat([weight.reshape(-1) for weight in engine.model.weights])
+    rates = [rate * engine.schedule.factor(0) for rate in engine.rates]
+    before = flat_weights(engine.model)
     _compare_step("the network's step", before, network, engine.network.weights, rates[0])
     packed, wanted = engine.network.packed, engine.plan.pack(engine.network.weights)
     if not torch.allclose(packed.float(), wanted, rtol=torch.finfo(packed.dtype).eps, atol=0.0):
         raise KernelsUnavailable("the GPU kernels failed their self-check: the packed weights are others")
     if engine.schedule.config.wrap_boundary and engine.schedule.config.wrap_interval == 1:
-        places = [None] * len(places)  # borders have moved as well
+        places = [None] * len(places)  # this iteration has also moved the borders
     for index, (at, gradient, grid) in enumerate(zip(places, gradients, engine.grids)):
         if at is not None:
             start = engine.model.grid_parameters[index][at]
@@ -94,7 +99,7 @@ def check_iteration(engine: CudaEngine) -> None:
 
 
 def _places(gradient: torch.Tensor) -> torch.Tensor:
-    """Indices of parameters that have a gradient, and of some that may have none."""
+    """Indices of up to MOST_CHECKED parameters with a gradient, and of the first 1024 parameters whether or not."""
     few = torch.arange(min(1024, len(gradient)), device=gradient.device)
     return torch.cat([gradient.nonzero()[:MOST_CHECKED, 0], few])
 
@@ -102,8 +107,11 @@ def _places(gradient: torch.Tensor) -> torch.Tensor:
 def _compare_step(
     what: str, before: torch.Tensor, gradient: torch.Tensor, after: torch.Tensor, rate: float, limit: float = math.inf
 ) -> None:
-    """Adam's first step, which is a whole rate for whatever gradient: one that has no sign but for the order of its sum
-    may go the other way. Raises: KernelsUnavailable."""
+    """Compare Adam's first step with its formula. Raises: KernelsUnavailable.
+
+    The step is a whole learning rate for any gradient, so one that is 0 but for the order of its sum may point either
+    way; MOST_OFF allows for those.
+    """
     one, two = gradient * (1 - ADAM_BETAS[0]), gradient.square() * (1 - ADAM_BETAS[1])
     wanted = (before - rate * step_size(1) * one / (two.sqrt() + small(1))).clamp(-limit, limit)
     off = float(((after - wanted).abs() > STEP_TOLERANCE * rate + 1e-7).float().mean())
@@ -112,20 +120,19 @@ def _compare_step(
 
 
 def as_float(gradient: torch.Tensor, fixed_point: float) -> torch.Tensor:
-    """Gradients of grids as float32; fixed_point: see KernelPlan."""
+    """The float32 gradient of a grid, which may be stored as integers; fixed_point: see KernelPlan."""
     return gradient.double().div(fixed_point).float() if fixed_point else gradient
 
 
 def kernel_gradients(engine: CudaEngine) -> tuple[torch.Tensor, list[torch.Tensor]]:
-    """Loss and gradients by the training kernel, which are then forgotten."""
+    """Loss and gradients (weights, then grids) of the training kernel; its sums are cleared again."""
     engine._fill_table(1)
     launch = engine.step_launch("train", SAMPLES)
     engine._partials.zero_()
     launch()
     programs = launch.grid[0]
     flat = engine.plan.unpack_gradient(engine._partials[:programs].sum(dim=0))
-    parts = flat.split([weight.numel() for weight in engine.model.weights])
-    gradients = [part.view(weight.shape) for part, weight in zip(parts, engine.model.weights)]
+    gradients = split_weights(flat, engine.model)
     for grid in engine.grids:
         gradients.append(as_float(grid.gradient, engine.plan.fixed_point).clone())
         grid.gradient.zero_()
@@ -133,7 +140,7 @@ def kernel_gradients(engine: CudaEngine) -> tuple[torch.Tensor, list[torch.Tenso
 
 
 def reference_gradients(engine: CudaEngine) -> tuple[torch.Tensor, list[torch.Tensor | None]]:
-    """The same by autograd; None for grids that do not move."""
+    """The same by autograd; None for grids that are not trained."""
     model, config, device = engine.model, engine.schedule.config, engine.device
     iteration = engine.iteration
     sampler = TexelSampler(engine.material.lod_sizes, config.seed, SAMPLES, device)
@@ -141,8 +148,7 @@ def reference_gradients(engine: CudaEngine) -> tuple[torch.Tensor, list[torch.Te
     strength = engine.schedule.noise_strength(iteration)
     keys = tuple(stream_key(config.seed, iteration, STREAM_NOISE + g) for g in range(len(model.grids)))
     channels = torch.tensor(engine.channels, device=device)
-    present = engine.material.present_channels.tolist()
-    columns = torch.tensor([present.index(channel) for channel in engine.channels], device=device)
+    columns = torch.tensor(engine.columns, device=device)
     target = engine.material.gather(texel).index_select(1, columns)
     parameters = [*model.weights, *model.grid_parameters]
     with torch.enable_grad():

@@ -2,9 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
-#include <new>
 #include <vector>
 
+#include "../../engine/cpu/src/failure.h"
 #include "../../engine/cpu/src/gemm.h"
 #include "../../engine/cpu/src/pool.h"
 #include "../../engine/cpu/src/vec.h"
@@ -259,7 +259,7 @@ API int32_t lm_gradients(const lm_network* f1, const float* const* f1_parameters
                          const lm_network* f2, const float* const* f2_parameters, float* const* f2_gradients, int64_t n,
                          const float* inputs, const float* hours, int32_t harmonics, const float* targets,
                          float* input_gradient, float* loss, int32_t threads) {
-    try {
+    return guarded([&] {
         std::vector<Network> networks;
         if (f1) networks.emplace_back(*f1, f1_parameters);
         networks.emplace_back(*f2, f2_parameters);
@@ -277,11 +277,10 @@ API int32_t lm_gradients(const lm_network* f1, const float* const* f1_parameters
         *loss = float(sum / (double(n) * f2->outputs));
         if (f1) collect(works, 0, f1_gradients);
         collect(works, networks.size() - 1, f2_gradients);
-        return 0;
-    } catch (const std::bad_alloc&) {
-        return 1;
-    }
+    });
 }
+
+API const char* nt_failure(void) { return failure_text; }
 
 API int32_t nt_self_test(void) {
     for (float turns : {0.0f, 0.1f, -0.37f, 7.25f, -1000.4f}) {

@@ -20,12 +20,13 @@ typedef struct {
 // inputs: (n, f1->inputs), or without f1 (n, channels) with channels = f2->inputs - 2 harmonics.
 // hours: (n); targets: (n, f2->outputs).
 // input_gradient: (n, channels), or null; only without f1.
-// Returns 0, or 1 when memory ran out. The same bits for the same number of threads.
+// Returns 0, or a status of engine/cpu/src/failure.h. The same bits for the same number of threads.
 int32_t lm_gradients(const lm_network* f1, const float* const* f1_parameters, float* const* f1_gradients,
                      const lm_network* f2, const float* const* f2_parameters, float* const* f2_gradients, int64_t n,
                      const float* inputs, const float* hours, int32_t harmonics, const float* targets,
                      float* input_gradient, float* loss, int32_t threads);
 
+const char* nt_failure(void);  // why the last call on this thread failed
 int32_t nt_self_test(void);  // 0 when the kernels work on this CPU; the name that engine/cpu/build.py calls
 
 #if defined(__cplusplus)

@@ -1,6 +1,6 @@
 """ConvAttn student for phones: a pre-computed large kernel in place of attention; 512 in, 1024 out (SR 4x)."""
 
-from train_config import TrainConfig
+from neuropbr.train_config import TrainConfig
 
 
 def get_config():

@@ -1,6 +1,6 @@
 """Rapid experiments: ResNet18 at stride 2, 2 ViT blocks, 50 epochs."""
 
-from train_config import TrainConfig
+from neuropbr.train_config import TrainConfig
 
 
 def get_config():

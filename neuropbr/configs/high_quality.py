@@ -1,6 +1,6 @@
 """Highest fidelity: ResNet101 at stride 2, 6 ViT blocks, 200 epochs."""
 
-from train_config import TrainConfig
+from neuropbr.train_config import TrainConfig
 
 
 def get_config():

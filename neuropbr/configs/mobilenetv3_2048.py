@@ -1,6 +1,6 @@
 """ViT student for desktops: 2048 in, 2048 out."""
 
-from train_config import TrainConfig
+from neuropbr.train_config import TrainConfig
 
 
 def get_config():

@@ -1,6 +1,6 @@
 """ViT student for phones: 512 in, 1024 out. The stem keeps its input's size, as in the model that is exported."""
 
-from train_config import TrainConfig
+from neuropbr.train_config import TrainConfig
 
 
 def get_config():

@@ -1,6 +1,6 @@
 """A template: copy it, change it, and run `python train.py --config configs/my_config.py ...`."""
 
-from train_config import TrainConfig
+from neuropbr.train_config import TrainConfig
 
 
 def get_config():

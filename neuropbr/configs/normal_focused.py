@@ -1,6 +1,6 @@
 """Losses that weigh normals; stride 2, 150 epochs."""
 
-from train_config import TrainConfig
+from neuropbr.train_config import TrainConfig
 
 
 def get_config():

@@ -1,6 +1,6 @@
 """Learn a handful of materials by heart, on a CPU: does the network train at all? Validation is on the training set."""
 
-from train_config import TrainConfig
+from neuropbr.train_config import TrainConfig
 
 
 def get_config():

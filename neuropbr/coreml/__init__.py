@@ -1,3 +1,6 @@
 """The student for Core ML and ONNX."""
 
-import core_path  # noqa: F401
+if __name__ == "coreml":
+    from bare_names import alias
+
+    alias(__name__)

@@ -9,31 +9,31 @@ The suffix of --output says which; --onnx FILE writes ONNX as well. Conversion t
 
 from __future__ import annotations
 
-import argparse
 import sys
+from pathlib import Path
+
+if __name__ == "__main__":  # imports begin at the repository's root, also where this is started as a file
+    sys.path[0] = str(Path(__file__).resolve().parents[2])
+import common.before_torch  # isort: skip  # noqa: F401  # before torch
+
+import argparse
 import tempfile
 import warnings
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-if __name__ == "__main__":  # this folder has a run_inference.py of its own: the one above takes its place
-    sys.path[0] = str(Path(__file__).resolve().parents[1])
-import core_path  # noqa: F401
-
-import common.before_torch  # isort: skip  # noqa: F401  # before torch
 import torch
-from utils.checkpoints import load_generator
-from utils.maps import MAPS
 
 from common.errors import UserError, quote, run_command, what_is_wrong
 from common.events import readable_bytes
 from common.files import make_folder, write_bytes
-from coreml.wrapper import INPUTS, OUTPUTS, ImageModel, mobile_model
+from neuropbr.coreml.wrapper import INPUTS, OUTPUTS, ImageModel, mobile_model
+from neuropbr.utils.checkpoints import load_generator
+from neuropbr.utils.maps import MAPS
 
-WARN_BYTES = 15 * 2**20  # of a package: phones load it at every start
+WARN_BYTES = 15 * 2**20  # bytes of a package, which a phone loads at every start of the app
 EXTRA = "pip install -r requirements/neuropbr-coreml.txt"
-CONST_LIMIT = "1e6"  # values of a constant from which on the pass leaves it to be computed
+CONST_LIMIT = "1e6"  # values; larger constants stay expressions
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -63,7 +63,7 @@ def import_coremltools() -> Any:
         import coremltools
     except ImportError as error:
         raise UserError(f"conversion to Core ML needs coremltools, which is not installed; {EXTRA}") from error
-    except Exception as error:  # it meets numpy or scikit-learn of another time
+    except Exception as error:  # with a numpy or scikit-learn that it does not support
         raise UserError(f"coremltools cannot be imported ({what_is_wrong(error)}); {EXTRA}") from error
     return coremltools
 
@@ -74,10 +74,10 @@ def example_views(side: int) -> tuple[torch.Tensor, ...]:
 
 
 def to_coreml(wrapper: ImageModel, side: int, fp16: bool, palettized: bool) -> Any:
-    """The ML program: three colour images in, two colour and two grey images out. Raises: UserError."""
+    """The ML program, from three colour images to two colour and two grey images. Raises: UserError."""
     ct = import_coremltools()
     with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the tracer, about sizes that it takes for constants: they are
+        warnings.simplefilter("ignore")  # the tracer warns that sizes become constants, as intended
         traced = torch.jit.trace(wrapper, example_views(side), check_trace=False)
     layouts = {3: ct.colorlayout.RGB, 1: ct.colorlayout.GRAYSCALE}
     passes = ct.PassPipeline.DEFAULT
@@ -95,7 +95,7 @@ def to_coreml(wrapper: ImageModel, side: int, fp16: bool, palettized: bool) -> A
             opt = ct.optimize.coreml
             settings = opt.OptimizationConfig(global_config=opt.OpPalettizerConfig(mode="kmeans", nbits=8))
             package = opt.palettize_weights(package, settings)
-    except Exception as error:  # whatever its passes and scikit-learn raise
+    except Exception as error:  # its passes and scikit-learn can raise any exception
         raise UserError(
             f"coremltools: the conversion failed ({what_is_wrong(error)}); {EXTRA} has tested versions"
         ) from error
@@ -104,19 +104,19 @@ def to_coreml(wrapper: ImageModel, side: int, fp16: bool, palettized: bool) -> A
 
 
 def save_package(package: Any, path: Path) -> int:
-    """Write a .mlpackage (a folder), replacing an earlier one when it is whole. Returns its bytes."""
+    """Write a .mlpackage (a folder), and replace an earlier one only when it is complete. Returns: its bytes."""
     make_folder(path.parent)
     with tempfile.TemporaryDirectory(prefix=".staged.", suffix=".tmp", dir=path.parent) as stage:
         staged = Path(stage) / path.name
         package.save(str(staged))
         if path.is_dir():
-            path.rename(Path(stage) / "earlier")  # goes with the stage
+            path.rename(Path(stage) / "earlier")  # deleted with the stage
         staged.rename(path)
     return sum(part.stat().st_size for part in path.rglob("*") if part.is_file())
 
 
 def to_onnx(wrapper: ImageModel, side: int, path: Path) -> int:
-    """Write ONNX with the same names and ranges, float32. Returns its bytes. Raises: UserError without the package."""
+    """Write float32 ONNX with the same names and ranges. Returns: its bytes. Raises: UserError without onnx."""
     try:
         import onnx
     except ImportError as error:
@@ -134,7 +134,8 @@ def to_onnx(wrapper: ImageModel, side: int, path: Path) -> int:
     return path.stat().st_size
 
 
-def run(argv: Sequence[str] | None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; see --help. Returns the exit code."""
     options = parse_args(argv)
     output = Path(options.output)
     if output.suffix == ".mlpackage":
@@ -161,9 +162,5 @@ def run(argv: Sequence[str] | None) -> int:
     return 0
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    return run_command(lambda: run(argv))
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

@@ -5,29 +5,29 @@ python3 coreml/run_inference.py pbr_model.mlpackage --input folder_with_3_images
 
 from __future__ import annotations
 
-import argparse
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
-if __name__ == "__main__":  # as in converter.py
-    sys.path[0] = str(Path(__file__).resolve().parents[1])
-import core_path  # noqa: F401
-
+if __name__ == "__main__":  # imports begin at the repository's root, also where this is started as a file
+    sys.path[0] = str(Path(__file__).resolve().parents[2])
 import common.before_torch  # isort: skip  # noqa: F401  # before torch
+
+import argparse
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from PIL import Image as PillowImage
-from utils.inference import three_pictures
-from utils.maps import pixels_of, read_rgb, write_picture
 
 from common.errors import UserError, quote, run_command, what_is_wrong
 from common.files import make_folder
-from coreml.converter import import_coremltools
-from coreml.wrapper import INPUTS, OUTPUTS
+from neuropbr.coreml.converter import import_coremltools
+from neuropbr.coreml.wrapper import INPUTS, OUTPUTS
+from neuropbr.utils.inference import three_pictures
+from neuropbr.utils.maps import pixels_of, read_rgb, write_picture
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
-FINAL_SIDE = 2048  # pixels: what a phone makes of the model's maps
+FINAL_SIDE = 2048  # pixels, to which an app on a phone scales the maps
 
 
 def read_pictures(folder: Path, side: int) -> list[np.ndarray]:
@@ -68,7 +68,8 @@ def predict_coreml(path: Path, folder: Path) -> dict[str, np.ndarray]:
     return {name: values[..., None] if values.ndim == 2 else values[..., :3] for name, values in arrays.items()}
 
 
-def run(argv: Sequence[str] | None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; see --help. Returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", help=".mlpackage or .onnx")
     parser.add_argument("--input", required=True, help="folder with at least three PNG or JPEG files")
@@ -96,9 +97,5 @@ def run(argv: Sequence[str] | None) -> int:
     return 0
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    return run_command(lambda: run(argv))
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import torch
-from models.generator import MultiViewPBRGenerator
 from torch import nn
-from train_config import TrainConfig
-from utils.maps import MAPS, VIEWS
 
 from common.errors import UserError
+from neuropbr.models.generator import MultiViewPBRGenerator
+from neuropbr.train_config import TrainConfig
+from neuropbr.utils.maps import MAPS, VIEWS
 
 INPUTS = tuple(f"view{i + 1}" for i in range(VIEWS))
 OUTPUTS = tuple(MAPS)

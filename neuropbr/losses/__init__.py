@@ -1,3 +1,6 @@
 """Losses of NeuroPBR: against the ground truth, of the discriminator, and against a teacher."""
 
-import core_path  # noqa: F401
+if __name__ == "losses":
+    from bare_names import alias
+
+    alias(__name__)

@@ -1,4 +1,4 @@
-"""Losses against the ground truth, and of the two players of the GAN. All in float32."""
+"""Losses against the ground truth and against a teacher, and those of the GAN. All in float32."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 from torchmetrics.functional.image import structural_similarity_index_measure
-from utils.maps import MAPS
+
+from neuropbr.utils.maps import MAPS
 
 Maps = Mapping[str, torch.Tensor]
 SSIM_MIN_SIZE = 11  # texels: its window

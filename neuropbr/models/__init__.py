@@ -1,3 +1,6 @@
 """Networks of NeuroPBR: encoders, cross-view fusion, decoder, discriminators, and the generators made of them."""
 
-import core_path  # noqa: F401
+if __name__ == "models":
+    from bare_names import alias
+
+    alias(__name__)

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 import torch
 import torch.nn.functional as F
 from torch import nn
-from utils.maps import FLAT, MAPS, unit
 
-from models.encoders import double_conv
+from neuropbr.models.encoders import double_conv
+from neuropbr.utils.maps import FLAT, MAPS, unit
 
 WIDTH = 64  # channels that the heads read
 

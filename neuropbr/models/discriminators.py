@@ -1,4 +1,4 @@
-"""Judges of patches of all four maps: (B, 8, H, W) -> (B, 1, h, w) scores (Isola et al. 2017)."""
+"""PatchGAN discriminators of all four maps: (B, 8, H, W) -> (B, 1, h, w) scores (Isola et al. 2017)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 from torch import nn
-from utils.maps import MAPS
+
+from neuropbr.utils.maps import MAPS
 
 
 def join_maps(maps: Mapping[str, torch.Tensor]) -> torch.Tensor:
@@ -40,6 +41,5 @@ def build_discriminator(model: Any) -> PatchDiscriminator:
     """The discriminator of a ModelConfig; `simple` has four strided layers, instance norm and one layer less."""
     simple = model.discriminator_type == "simple"
     layers = min(4, model.discriminator_n_layers) if simple else model.discriminator_n_layers
-    return PatchDiscriminator(
-        model.discriminator_in_channels, model.discriminator_ndf, layers, model.discriminator_use_sigmoid, simple
-    )
+    channels = sum(MAPS.values())
+    return PatchDiscriminator(channels, model.discriminator_ndf, layers, model.discriminator_use_sigmoid, simple)

@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 from torchvision.ops import StochasticDepth
-from utils.maps import VIEWS
+
+from neuropbr.utils.maps import VIEWS
 
 
 class Block(nn.Module):

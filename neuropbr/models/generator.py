@@ -7,12 +7,12 @@ from collections.abc import Callable
 import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
-from train_config import Config, as_config
-from utils.maps import VIEWS
 
-from models.decoder import PBRDecoder
-from models.encoders import build_encoder
-from models.fusion import ConvFusion, CrossViewTransformer, LargeKernelFusion
+from neuropbr.models.decoder import PBRDecoder
+from neuropbr.models.encoders import build_encoder
+from neuropbr.models.fusion import ConvFusion, CrossViewTransformer, LargeKernelFusion
+from neuropbr.train_config import Config, as_config
+from neuropbr.utils.maps import VIEWS
 
 VIEW_WEIGHTS = (0.5, 0.25, 0.25)  # of the skips, to start with: view 0 is the one from above, without perspective
 CHECKPOINTING_PIXELS = 1024 * 1024  # of an input, from which on activations are computed twice rather than kept

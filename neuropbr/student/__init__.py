@@ -1,3 +1,6 @@
 """The student: a network for phones that learns from a teacher's shards."""
 
-import core_path  # noqa: F401
+if __name__ == "student":
+    from bare_names import alias
+
+    alias(__name__)

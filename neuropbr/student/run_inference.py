@@ -5,26 +5,26 @@ python student/run_inference.py --checkpoint checkpoints_student/best_student.pt
 
 from __future__ import annotations
 
-import argparse
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
-if __name__ == "__main__":  # this folder has a train.py of its own: the one above takes its place
-    sys.path[0] = str(Path(__file__).resolve().parents[1])
-import core_path  # noqa: F401
-
+if __name__ == "__main__":  # imports begin at the repository's root, also where this is started as a file
+    sys.path[0] = str(Path(__file__).resolve().parents[2])
 import common.before_torch  # isort: skip  # noqa: F401  # before torch
-from utils.inference import add_inference_options, run_inference
+
+import argparse
+from collections.abc import Sequence
 
 from common.errors import run_command
+from neuropbr.utils.inference import add_inference_options, run_inference
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """The command; see --help. Returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_inference_options(parser, "student_inference_outputs")
-    return run_command(lambda: run_inference(parser.parse_args(argv), "input_view_{}.png"))
+    return run_inference(parser.parse_args(argv), "input_view_{}.png")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

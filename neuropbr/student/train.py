@@ -8,34 +8,34 @@ Without shards, --teacher-checkpoint runs the teacher beside the student.
 
 from __future__ import annotations
 
-import argparse
 import sys
-from collections.abc import Sequence
 from pathlib import Path
+
+if __name__ == "__main__":  # imports begin at the repository's root, also where this is started as a file
+    sys.path[0] = str(Path(__file__).resolve().parents[2])
+import common.before_torch  # isort: skip  # noqa: F401  # before torch
+
+import argparse
+from collections.abc import Sequence
 from typing import Any
 
-if __name__ == "__main__":  # this folder has a train.py of its own: the one above takes its place
-    sys.path[0] = str(Path(__file__).resolve().parents[1])
-import core_path  # noqa: F401
-
-import common.before_torch  # isort: skip  # noqa: F401  # before torch
 import torch
 import torch.nn.functional as F
-from losses.losses import DistillationLoss, HybridLoss
-from models.generator import MultiViewPBRGenerator
-from train_config import TrainConfig
-from utils.batches import open_dataset, open_splits
-from utils.checkpoints import load_generator
-from utils.cli import add_data_options, add_training_options, resolve_config
-from utils.device import compiled
-from utils.logs import log_pictures
-from utils.loop import Loop
-from utils.maps import Size, split_targets, unit
-from utils.schedule import Schedule, make_optimizer
-from utils.shards import DistillationShardDataset
 
 from common.errors import EXIT_INTERRUPTED, UserError, counted, run_command
 from common.stop import stop_signals
+from neuropbr.losses.losses import DistillationLoss, HybridLoss
+from neuropbr.models.generator import MultiViewPBRGenerator
+from neuropbr.train_config import TrainConfig
+from neuropbr.utils.batches import open_dataset, open_splits
+from neuropbr.utils.checkpoints import load_generator
+from neuropbr.utils.cli import add_data_options, add_training_options, resolve_config
+from neuropbr.utils.device import compiled
+from neuropbr.utils.logs import log_pictures
+from neuropbr.utils.loop import Loop
+from neuropbr.utils.maps import Size, split_targets, unit
+from neuropbr.utils.schedule import Schedule, make_optimizer
+from neuropbr.utils.shards import DistillationShardDataset
 
 
 def fitted(maps: dict[str, torch.Tensor], size: Size) -> dict[str, torch.Tensor]:
@@ -141,7 +141,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
-def run(argv: Sequence[str] | None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; see --help. Returns the exit code."""
     options = parse_args(argv)
     for name in ("temperature", "alpha"):
         if getattr(options, name) is not None:
@@ -154,9 +155,5 @@ def run(argv: Sequence[str] | None) -> int:
     return 0 if finished else EXIT_INTERRUPTED
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    return run_command(lambda: run(argv))
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

@@ -1,9 +1,6 @@
-"""`python training/run_inference.py` is `python run_inference.py`: the specification writes it so."""
+"""`python training/run_inference.py`, as the specification writes it, is `python run_inference.py`."""
 
 import runpy
-import sys
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parents[1]
-sys.path[0] = str(HERE)
-runpy.run_path(str(HERE / "run_inference.py"), run_name="__main__")
+runpy.run_path(str(Path(__file__).resolve().parents[1] / "run_inference.py"), run_name="__main__")

@@ -1,3 +1,6 @@
 """Data, training loop, metrics, logs and checkpoints of NeuroPBR."""
 
-import core_path  # noqa: F401
+if __name__ == "utils":
+    from bare_names import alias
+
+    alias(__name__)

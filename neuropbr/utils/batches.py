@@ -1,4 +1,4 @@
-"""Which samples come when: an order that depends on seed and epoch alone, so that a run can go on inside an epoch."""
+"""The order of samples, which depends on seed and epoch alone, so that a run can resume inside an epoch."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ import torch
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from common.errors import UserError
-from utils.dataset import Augmentation, PBRDataset
+from neuropbr.utils.dataset import Augmentation, PBRDataset
 
 
 class EpochBatches:
     """Batches of (epoch, position) for DataLoader(batch_sampler=...).
 
     Args:
-        samples: how many there are.
-        groups: None, or the samples' group each: a group's samples come one after the other, in an order of the
-            groups, so that a file with several of them is read once.
-        rank, processes: each process takes every so many batches; the last ones are filled up from the start.
+        samples: their number.
+        groups: None, or the group of each sample: samples of a group follow each other, so that a file with several of
+            them is read once.
+        rank, processes: process `rank` gets every `processes`-th batch; the last batches are filled from the start.
     """
 
     def __init__(self, samples: int, batch_size: int, seed: int, shuffle: bool = True, groups: list[int] | None = None,
                  rank: int = 0, processes: int = 1):  # fmt: skip
         self.samples, self.batch_size, self.seed, self.shuffle = samples, batch_size, seed, shuffle
         self.groups, self.rank, self.processes = groups, rank, processes
-        self.epoch = self.skip = 0  # skip: batches of this epoch that were had before
+        self.epoch = self.skip = 0  # skip: batches of this epoch that are done
 
     def _order(self) -> list[int]:
         order = list(range(self.samples))
@@ -55,7 +55,7 @@ class EpochBatches:
 
 
 class _ErrorsAsItems(Dataset):
-    """A dataset's items, or the UserError that one raised: a worker would put its traceback into the message."""
+    """A dataset whose items may be the UserError that reading one raised: a worker would add its traceback to it."""
 
     def __init__(self, dataset: Dataset):
         self.dataset = dataset
@@ -72,17 +72,17 @@ def _collated(items: list) -> Any:
 
 
 def make_loader(dataset: Dataset, batches: EpochBatches, data: Any, device: torch.device) -> DataLoader:
-    """A DataLoader as DataConfig has it. A batch with a file that cannot be used is a UserError, to be raised."""
+    """The DataLoader of a DataConfig. A batch with an unusable file is a UserError, which the caller raises."""
     workers = min(data.num_workers, len(batches))
     more = {"persistent_workers": data.persistent_workers, "prefetch_factor": data.prefetch_factor} if workers else {}
     pinned = data.pin_memory and device.type == "cuda"
-    own = torch.Generator()  # a DataLoader draws a number for every pass: not from the one that dropout draws from
+    own = torch.Generator()  # a DataLoader draws a number per pass, which must not come from dropout's generator
     return DataLoader(_ErrorsAsItems(dataset), batch_sampler=batches, num_workers=workers, pin_memory=pinned,
                       generator=own, collate_fn=_collated, **more)  # fmt: skip
 
 
 def open_dataset(config: Any, split: str | None) -> PBRDataset:
-    """The PBRDataset of a configuration; augmentation for "train" alone."""
+    """The PBRDataset of a configuration; only the split "train" is augmented."""
     data = config.data
     augmentation = None
     if split == "train" and data.use_augmentation:
@@ -95,6 +95,6 @@ def open_dataset(config: Any, split: str | None) -> PBRDataset:
 
 
 def open_splits(config: Any) -> tuple[PBRDataset, PBRDataset]:
-    """(training, validation); where nothing is held out, both are everything."""
+    """(training, validation); both are all samples if none is held out."""
     train, held_out = open_dataset(config, "train"), open_dataset(config, "val")
     return train, held_out if len(held_out) else open_dataset(config, None)

@@ -1,11 +1,9 @@
-"""Checkpoints: plain values and tensors only, so that torch.load(weights_only=True) reads them."""
+"""Writes and reads checkpoints, which hold plain values and tensors only."""
 
 from __future__ import annotations
 
 import os
-import pickle
 import random
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,12 +11,13 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from train_config import TrainConfig, as_config
 
 from common.errors import UserError, brief, quote, what_is_wrong
 from common.files import atomic_write, make_folder, write_bytes
+from common.safe_load import read_payload
+from neuropbr.train_config import TrainConfig, as_config
 
-WRAPPERS = ("_orig_mod.", "module.")  # what torch.compile and DistributedDataParallel put before a name
+WRAPPERS = ("_orig_mod.", "module.")  # prefixes of names by torch.compile and DistributedDataParallel
 WEIGHTS = ("generator_state_dict", "student_state_dict", "model_state_dict", "state_dict")
 
 
@@ -34,7 +33,7 @@ def unwrapped(module: nn.Module) -> nn.Module:
 
 
 def plain_names(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """A state dict without the prefixes of WRAPPERS: of a compiled model, it loads anywhere."""
+    """A state dict without the prefixes of WRAPPERS, so that any model can load it."""
     plain = {}
     for name, value in weights.items():
         while name.startswith(WRAPPERS):
@@ -62,15 +61,12 @@ def link_checkpoint(written: Path, name: Path) -> None:
 
 
 def load_checkpoint(path: str | os.PathLike) -> dict[str, Any]:
-    """What save_checkpoint wrote, on the CPU. Raises: UserError, also for files that would have to be unpickled."""
+    """Read a file of save_checkpoint, on the CPU, without unpickling objects. Raises: UserError."""
     path = Path(path)
     advice = "expected a checkpoint of train.py or student/train.py"
     if not path.is_file():
         raise UserError(f"{quote(path)}: {advice}, found no such file; check the path")
-    try:
-        values = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, zipfile.BadZipFile, EOFError, KeyError, ValueError, OSError) as error:
-        raise UserError(f"{quote(path)}: {advice}, found one that cannot be read ({what_is_wrong(error)})") from error
+    values = read_payload(path)
     if not isinstance(values, dict):
         raise UserError(f"{quote(path)}: {advice}, found {brief(values)}")
     return values
@@ -87,7 +83,7 @@ def stored_config(values: Mapping[str, Any], path: str | os.PathLike) -> TrainCo
 
 
 def load_weights(module: nn.Module, weights: Any, path: str | os.PathLike) -> None:
-    """Put a state dict into `module`. Raises: UserError when it is of another network."""
+    """Load a state dict into `module`. Raises: UserError if it is of another network."""
     try:
         module.load_state_dict(plain_names(weights))
     except (RuntimeError, AttributeError, TypeError) as error:
@@ -96,8 +92,8 @@ def load_weights(module: nn.Module, weights: Any, path: str | os.PathLike) -> No
 
 
 def load_generator(path: str | os.PathLike) -> tuple[nn.Module, TrainConfig]:
-    """The network of a checkpoint or of an export (README: {config, model_state_dict}), in eval mode, on the CPU."""
-    from models.generator import MultiViewPBRGenerator
+    """The network of a checkpoint, or of an export {config, model_state_dict}, in eval mode, on the CPU."""
+    from neuropbr.models.generator import MultiViewPBRGenerator
 
     values = load_checkpoint(path)
     config = stored_config(values, path)
@@ -113,7 +109,7 @@ def load_generator(path: str | os.PathLike) -> tuple[nn.Module, TrainConfig]:
 
 
 def random_state() -> dict[str, Any]:
-    """Of torch, all its CUDA devices, numpy and Python."""
+    """State of the random generators of torch, its CUDA devices, numpy and Python, as plain values."""
     version, numbers, gauss = random.getstate()
     kind, keys, position, has_gauss, cached = np.random.get_state()  # noqa: NPY002
     return {

@@ -1,4 +1,4 @@
-"""Options that the commands share."""
+"""Command-line options that the commands share, and the configuration that they give."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import argparse
 from typing import Any
 
 import torch
-from train_config import TrainConfig, apply_overrides, finalize, load_config
 
 from common.device import choose_device
 from common.errors import UserError
-from utils.checkpoints import load_checkpoint, stored_config
-from utils.device import AUTOMATIC, automatic_batch_size
+from neuropbr.train_config import TrainConfig, apply_overrides, finalize, load_config
+from neuropbr.utils.checkpoints import load_checkpoint, stored_config
+from neuropbr.utils.device import AUTOMATIC, automatic_batch_size
 
 
 def add_data_options(parser: argparse.ArgumentParser) -> None:

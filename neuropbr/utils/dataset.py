@@ -1,4 +1,4 @@
-"""Renders and maps on disk -> tensors.
+"""Reads renders and maps from disk as tensors.
 
 input/{clean,dirty}/sample_*/{0,1,2}.png      three views of a sample
 input/render_metadata.json                    {"sample_0000": "material folder"}
@@ -20,7 +20,8 @@ from torch.utils.data import Dataset
 
 from common.errors import UserError, brief, counted, quote
 from common.files import parse_json
-from utils.maps import MAPS, VIEWS, Size, read_map, read_rgb, stack_targets
+from neuropbr.train_config import as_size
+from neuropbr.utils.maps import MAPS, VIEWS, read_map, read_rgb, stack_targets
 
 METADATA = "render_metadata.json"
 SOURCES = {0: ("clean",), 1: ("clean", "dirty"), 2: ("dirty",)}  # render curriculum -> folders
@@ -46,7 +47,7 @@ class Sample(NamedTuple):
 
 
 class Augmentation(NamedTuple):
-    """What may happen to views and maps alike; half of the samples for each flip, a quarter for each rotation."""
+    """Allowed changes of views and maps: half of the samples get each flip, a quarter each rotation."""
 
     horizontal_flip: bool = False
     vertical_flip: bool = False
@@ -63,14 +64,14 @@ class PBRDataset(Dataset):
         metadata_path: None: `input_dir`/render_metadata.json.
         image_size, output_size: one side or (height, width) in pixels; output_size None: as image_size.
         use_dirty: with curriculum 0 the same as curriculum 2.
-        curriculum_mode: 0 clean renders, 1 clean and dirty ones as far as there are any, 2 dirty ones.
-        split: "train" or "val" (by material, so that no material is in both), None for everything. Always in the
-            order of the folders' names, clean before dirty.
-        val_ratio: share of the materials in "val"; at least one, where there are two or more, unless it is 0.
-        seed: of the split and of augmentation.
+        curriculum_mode: 0 clean renders, 1 clean and dirty ones, 2 dirty ones.
+        split: "train" or "val" (no material is in both), or None for all samples. They are in the order of the folders'
+            names, clean before dirty.
+        val_ratio: share of the materials in "val"; of two or more at least one, unless the share is 0.
+        seed: for the split and for augmentation.
     Raises: MissingData (a FileNotFoundError), UnmappedSample (a KeyError), UserError.
 
-    Indices are positions, or (epoch, position): augmentation depends on both and on nothing else.
+    Indices are positions, or (epoch, position), which with the seed determine the augmentation.
     """
 
     def __init__(
@@ -103,7 +104,7 @@ class PBRDataset(Dataset):
         everything = self._find_samples()
         self.samples = choose_split(everything, split, val_ratio, seed)
 
-    # --- what is there ---------------------------------------------------------------------------------------------
+    # --- finding samples -------------------------------------------------------------------------------------------
 
     def _read_metadata(self) -> dict[str, str]:
         path = self.metadata_path
@@ -195,16 +196,8 @@ class PBRDataset(Dataset):
         return turned(inputs, *choice), turned_targets(targets, *choice)
 
 
-def as_size(value: int | Sequence[int]) -> Size:
-    """(height, width) of one side or two. Raises: UserError."""
-    sides = (value, value) if isinstance(value, int) else tuple(value) if isinstance(value, Sequence) else ()
-    if len(sides) != 2 or not all(isinstance(side, int) and 1 <= side <= 16384 for side in sides):
-        raise UserError(f"image size: expected one side or (height, width), 1 to 16384 pixels, found {brief(value)}")
-    return sides
-
-
 def choose_split(samples: Sequence[Sample], split: str | None, val_ratio: float, seed: int) -> list[Sample]:
-    """The samples of "train" or "val", see PBRDataset. A material is on one side, whatever renders it has."""
+    """The samples of "train" or "val", see PBRDataset. All renders of a material are on one side."""
     if split is None:
         return list(samples)
     materials = sorted({sample.material for sample in samples})

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import nn
 
-BYTES_PER_SAMPLE = 6 * 2**30  # of a training step at 1024 x 1024 with resnet50, what one sample takes on a GPU
+BYTES_PER_SAMPLE = 6 * 2**30  # of GPU memory in a training step at 1024 x 1024 with resnet50
 RESERVED_BYTES = 2**29  # for the driver and the weights
 CPU_BATCH = 2
-AUTOMATIC = ("cuda", "mps")  # what --device auto takes, the first that is there; else the CPU
+AUTOMATIC = ("cuda", "mps")  # --device auto takes the first available one, else the CPU
 
 
 class Precision:
@@ -28,7 +28,7 @@ class Precision:
 
 
 def compiled(module: nn.Module, device: torch.device, wanted: bool | None) -> nn.Module:
-    """torch.compile where it is wanted; None: on CUDA, unless USE_TORCH_COMPILE says true or false."""
+    """`module` with torch.compile if wanted; None: on CUDA, unless USE_TORCH_COMPILE is true or false."""
     said = os.environ.get("USE_TORCH_COMPILE", "auto").lower()
     if wanted is None:
         wanted = said == "true" or (said != "false" and device.type == "cuda")
@@ -36,7 +36,7 @@ def compiled(module: nn.Module, device: torch.device, wanted: bool | None) -> nn
 
 
 def automatic_batch_size(config: Any, device: torch.device) -> int:
-    """What fits into four fifths of a GPU's memory, by a rule of thumb; CPU_BATCH elsewhere."""
+    """The batch size that fits into four fifths of a GPU's memory, by a rule of thumb; CPU_BATCH elsewhere."""
     if device.type != "cuda":
         return CPU_BATCH
     memory = torch.cuda.get_device_properties(device).total_memory * 0.8 - RESERVED_BYTES

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-from utils.maps import unit
+from neuropbr.utils.maps import unit
 
 MIN_ALPHA = 0.002  # a mirror's highlight of a point would have no width
 DIELECTRIC = 0.04  # reflectance at normal incidence

@@ -1,4 +1,4 @@
-"""What the two run_inference.py commands share: three views -> four PNG files, and on to the compressor."""
+"""Shared by the two run_inference.py commands: predicts four maps from three views, and starts the compressor."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import core_path
 import torch
 from torch import nn
-from train_config import TrainConfig
 
 from common.device import choose_device
 from common.errors import UserError, counted, quote, shell_quote
-from utils.batches import open_dataset
-from utils.checkpoints import load_generator
-from utils.device import AUTOMATIC
-from utils.maps import VIEWS, read_rgb, write_maps, write_picture
+from neuropbr.train_config import TrainConfig
+from neuropbr.utils.batches import open_dataset
+from neuropbr.utils.checkpoints import load_generator
+from neuropbr.utils.device import AUTOMATIC
+from neuropbr.utils.maps import VIEWS, read_rgb, write_maps, write_picture
+
+ROOT = Path(__file__).resolve().parents[2]  # of the repository
 
 
 def add_inference_options(parser: argparse.ArgumentParser, out_dir: str) -> None:
@@ -36,7 +37,7 @@ def add_inference_options(parser: argparse.ArgumentParser, out_dir: str) -> None
 
 
 def three_pictures(folder: Path, suffixes: tuple[str, ...] = (".png",), exactly: bool = True) -> list[Path]:
-    """The views of a folder in order of their names. Raises: UserError for another number of them."""
+    """The three views of a folder in the order of their names. Raises: UserError for another number of files."""
     if not folder.is_dir():
         raise UserError(f"{quote(folder)}: expected a folder with three renders, found none; check --input-dir")
     found = sorted(path for path in folder.iterdir() if path.suffix.lower() in suffixes and path.is_file())
@@ -49,7 +50,7 @@ def three_pictures(folder: Path, suffixes: tuple[str, ...] = (".png",), exactly:
 
 
 def read_views(options: argparse.Namespace, config: TrainConfig) -> torch.Tensor:
-    """(3, 3, H, W), normalised, of --input-dir or of sample --sample-idx. Raises: UserError."""
+    """The views of --input-dir, or of sample --sample-idx, normalised, (3, 3, H, W). Raises: UserError."""
     if options.input_dir:
         mean, std = (torch.tensor(list(v)).reshape(3, 1, 1) for v in (config.transform.mean, config.transform.std))
         views = [read_rgb(path, config.data.image_size) for path in three_pictures(Path(options.input_dir))]
@@ -65,14 +66,14 @@ def read_views(options: argparse.Namespace, config: TrainConfig) -> torch.Tensor
 
 
 def infer(model: nn.Module, views: torch.Tensor, device: torch.device) -> dict[str, torch.Tensor]:
-    """name -> (C, H, W) on the CPU of one sample's views."""
+    """The maps that the model predicts from one sample's views: name -> (C, H, W) on the CPU."""
     with torch.no_grad():
         maps = model.to(device)(views[None].to(device))
     return {name: values[0].float().cpu() for name, values in maps.items()}
 
 
 def run_inference(options: argparse.Namespace, view_name: str) -> int:
-    """The whole command; view_name: of the pictures of the input, such as view_{}.png."""
+    """Run the command. view_name: file name for the input views, such as view_{}.png."""
     device = choose_device(options.device, AUTOMATIC)
     model, config = load_generator(options.checkpoint)
     views = read_views(options, config)
@@ -88,6 +89,6 @@ def run_inference(options: argparse.Namespace, view_name: str) -> int:
 
 def compress(folder: Path, more: list[Any]) -> int:
     """Run the compressor on `folder`, with the same Python; returns its exit code."""
-    command = [sys.executable, str(core_path.ROOT / "train.py"), "--data_dir", str(folder), *more]
+    command = [sys.executable, str(ROOT / "train.py"), "--data_dir", str(folder), *more]
     print(" ".join(shell_quote(word) for word in command), flush=True)
     return subprocess.run(command, check=False).returncode

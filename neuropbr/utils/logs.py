@@ -12,7 +12,7 @@ from torchvision.utils import make_grid
 
 from common.events import EventFile
 from maps.images import encode_png
-from utils.maps import MAPS, as_picture, pixels_of
+from neuropbr.utils.maps import MAPS, as_picture, pixels_of
 
 MAX_SAMPLES = 4  # in a picture
 ERROR_GAIN = 5  # of the heat map: an error of a fifth is full red
@@ -21,7 +21,7 @@ Maps = Mapping[str, torch.Tensor]
 
 
 class Logs:
-    """`folder`/logs for TensorBoard, and a run of wandb where it is asked for. `active` False writes nothing."""
+    """Writes to TensorBoard in `folder`/logs, and to wandb if it is enabled; nothing if not `active`."""
 
     def __init__(self, folder: Path, config: Any, active: bool = True, restart_step: int = 0):
         training = config.training
@@ -34,7 +34,7 @@ class Logs:
         for name, value in values.items():
             if self.events is not None:
                 self.events.scalar(f"{prefix}/{name}", float(value), step)
-        if self.wandb is not None:  # its steps may not go back, and epochs are not steps
+        if self.wandb is not None:  # wandb needs increasing steps, and epochs are not steps
             axis = "epoch" if prefix.startswith("val") else "global_step"
             self.wandb.log({f"{prefix}/{name}": float(value) for name, value in values.items()} | {axis: step})
         self.flush()
@@ -70,7 +70,7 @@ def _start_wandb(training: Any, config: Any) -> Any:
 
 
 def error_heat(prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """(B, 3, H, W): blue where there is no error, red where it is a fifth of the range or more."""
+    """Errors as colours, (B, 3, H, W): blue for none, red for a fifth of the range or more."""
     red = (ERROR_GAIN * (prediction - target).abs().mean(1, keepdim=True)).clamp(max=1)
     return torch.cat([red, torch.zeros_like(red), 1 - red], 1)
 
@@ -79,7 +79,7 @@ def log_pictures(logs: Logs, prefix: str, views: torch.Tensor, prediction: Maps,
                  mean: torch.Tensor, std: torch.Tensor, label: str = "pred") -> None:  # fmt: skip
     """prefix/input_views, /comparison, /<map>_pred, /<map>_target.
 
-    views: (B, 3, 3, H, W) as the network gets them; mean, std: (3, 1, 1), to undo that. label: of the predictions.
+    views: (B, 3, 3, H, W), normalised with mean and std, (3, 1, 1). label: of the predictions.
     """
     shown = views[:MAX_SAMPLES].cpu().float() * std + mean
     logs.image(f"{prefix}/input_views", make_grid(shown.flatten(0, 1).clamp(0, 1), nrow=views.shape[1]), step)

@@ -1,4 +1,4 @@
-"""The loop that teacher and student share: epochs, validation, checkpoints, logs, and going on as if never stopped."""
+"""The training loop of teacher and student: epochs, validation, checkpoints, logs, resuming bit for bit."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from torch import nn
 from common.errors import Say, UserError, counted, quote
 from common.events import progress_bar
 from common.stop import StopRequest
-from utils.batches import EpochBatches, make_loader
-from utils.checkpoints import (
+from neuropbr.utils.batches import EpochBatches, make_loader
+from neuropbr.utils.checkpoints import (
     link_checkpoint,
     load_checkpoint,
     load_weights,
@@ -27,18 +27,18 @@ from utils.checkpoints import (
     stored_config,
     unwrapped,
 )
-from utils.device import Precision
-from utils.logs import Logs
-from utils.metrics import MapMetrics, metrics_table
-from utils.parallel_training import anywhere, from_first
-from utils.schedule import Schedule
+from neuropbr.utils.device import Precision
+from neuropbr.utils.logs import Logs
+from neuropbr.utils.metrics import MapMetrics, metrics_table
+from neuropbr.utils.parallel_training import anywhere, from_first
+from neuropbr.utils.schedule import Schedule
 
-LATEST_SECONDS = 60  # between two latest.pth: an epoch of a few steps takes less time than writing it
+LATEST_SECONDS = 60  # between two latest.pth: writing one can take longer than a short epoch
 
 
 class Loop:
-    """Subclasses fill `networks`, `optimizers` and `schedules`, whose names are the checkpoint's keys, and say what a
-    step is.
+    """Subclasses implement the steps and fill `networks`, `optimizers` and `schedules`, whose names become keys of the
+    checkpoint.
 
     Args:
         config: finalized TrainConfig.
@@ -65,16 +65,16 @@ class Loop:
         self.networks: dict[str, nn.Module] = {}
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
         self.schedules: dict[str, Schedule] = {}
-        self.epoch = self.step_in_epoch = self.global_step = 0  # epochs and steps that are done
+        self.epoch = self.step_in_epoch = self.global_step = 0  # completed ones
         self.sums: dict[str, float] = defaultdict(float)  # of this epoch's losses
         self.val_loss = self.best_val_loss = math.inf
         self.logs: Logs | None = None
         self._saved_at = time.monotonic()
 
-    # --- what a subclass says --------------------------------------------------------------------------------------
+    # --- for subclasses --------------------------------------------------------------------------------------------
 
     def train_step(self, batch: Any) -> dict[str, torch.Tensor]:
-        """One step; scalars for the log, of which those in `shown` are averaged for the terminal."""
+        """Train on a batch. Returns: scalars for the log; those in `shown` are averaged for the terminal."""
         raise NotImplementedError
 
     def val_step(self, batch: Any) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor], torch.Tensor]:
@@ -90,7 +90,7 @@ class Loop:
     # --- running ---------------------------------------------------------------------------------------------------
 
     def run(self, stop: StopRequest) -> bool:
-        """Train until the last epoch or a stop. Returns whether it is finished."""
+        """Train until the last epoch or a stop. Returns: whether the last epoch is done."""
         training = self.config.training
         self.logs = Logs(self.folder, self.config, self.rank == 0, self.global_step)
         try:
@@ -155,7 +155,7 @@ class Loop:
             self.save(self.PERIODIC.format(epoch))
 
     def validate(self) -> float:
-        """Mean loss over the validation samples; metrics and pictures go to the logs."""
+        """Log metrics and pictures of the validation samples. Returns: their mean loss."""
         for network in self.networks.values():
             network.eval()
         metrics, losses, count = MapMetrics(), 0.0, 0
@@ -180,7 +180,7 @@ class Loop:
     # --- checkpoints -----------------------------------------------------------------------------------------------
 
     def state(self) -> dict[str, Any]:
-        """Everything to go on with, in plain values."""
+        """The state to resume from, in plain values."""
         return {
             "epoch": self.epoch, "step_in_epoch": self.step_in_epoch, "global_step": self.global_step,
             "sums": dict(self.sums), "val_loss": self.val_loss, "best_val_loss": self.best_val_loss,
@@ -196,13 +196,13 @@ class Loop:
         if name == self.LATEST:
             save_checkpoint(self.folder / name, self.state())
             self._saved_at = time.monotonic()
-        else:  # the same state, just written: one more name of the file, which the next latest.pth does not touch
+        else:  # the same state as latest.pth, just written: a second link to that file
             link_checkpoint(self.folder / self.LATEST, self.folder / name)
             what = "best model" if name == self.BEST else "checkpoint"
             self.say(f"Saved {what}: {quote(self.folder / name)}")
 
     def resume(self, path: str) -> None:
-        """Take up what `state` saved. Raises: UserError for a checkpoint of another network or without the state."""
+        """Restore what `state` returned. Raises: UserError for another network's checkpoint or one without it."""
         values = load_checkpoint(path)
         missing = [key for key in self.state() if key not in values]
         if missing:
@@ -211,7 +211,7 @@ class Loop:
                 "command, trained with the same parts (model.use_gan)"
             )
         stored = stored_config(values, path).optimizer
-        for name in self.optimizers:  # one would take the state of another kind, and fail in its first step
+        for name in self.optimizers:  # the state of another kind would load, and fail in the first step
             field = name if name[1] == "_" else "g_optimizer"
             then, now = getattr(stored, field), getattr(self.config.optimizer, field)
             if then != now:
@@ -239,7 +239,7 @@ class Loop:
             self.say(f"all {counted(self.config.training.epochs, 'epoch')} are done; --epochs N goes on to epoch N")
 
     def step(self, name: str, loss: torch.Tensor, clip: float = 0.0) -> None:
-        """One step of an optimizer on `loss`, its gradient's norm at most `clip` (0: any)."""
+        """One step of an optimizer on `loss`; clip: largest norm of the gradient, 0 for no limit."""
         optimizer, scaler = self.optimizers[name], self.precision.scaler
         optimizer.zero_grad(set_to_none=True)
         scaler.scale(loss).backward()
@@ -251,7 +251,7 @@ class Loop:
 
 
 def _to(batch: Any, device: torch.device) -> Any:
-    """A batch of make_loader on `device`. Raises: the UserError that it is when a file of it cannot be used."""
+    """A batch of make_loader on `device`. Raises: the UserError that stands for a batch with an unusable file."""
     if isinstance(batch, UserError):
         raise batch
     if isinstance(batch, torch.Tensor):

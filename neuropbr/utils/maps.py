@@ -1,7 +1,7 @@
 """The four maps of a material as tensors and as PNG files.
 
-A stack of maps is a dict name -> (C, H, W) or (B, C, H, W) float32. Albedo (sRGB as the file stores it), roughness and
-metallic are in [0, 1]; a normal is a unit vector, x to the right, y to the top of the image, z to the viewer.
+Maps are a dict name -> (C, H, W) or (B, C, H, W) float32. Albedo (sRGB, as stored), roughness and metallic are in
+[0, 1]. A normal is a unit vector: x to the right, y to the top of the image, z to the viewer.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from common.files import make_folder, write_bytes
 from maps.images import encode_png, read_image
 from metrics.pictures import display_pixels
 
-MAPS = {"albedo": 3, "roughness": 1, "metallic": 1, "normal": 3}  # name -> channels, in the order of everything here
-FLAT = (0.0, 0.0, 1.0)  # the normal where a file has none: a vector of length 0
+MAPS = {"albedo": 3, "roughness": 1, "metallic": 1, "normal": 3}  # name -> channels, in canonical order
+FLAT = (0.0, 0.0, 1.0)  # replaces normals of length 0
 VIEWS = 3
 
 Size = tuple[int, int]  # height, width
 
 
 def read_picture(path: str | os.PathLike) -> torch.Tensor:
-    """(1 or 3, H, W) float32 in [0, 1] of an 8- or 16-bit file. Raises: UserError for what cannot be used."""
+    """Read an 8- or 16-bit image, (1 or 3, H, W) float32 in [0, 1]. Raises: UserError."""
     pixels = read_image(path).pixels
     if pixels.dtype == np.float32:
         raise UserError(f"{quote(path)}: expected integers of 8 or 16 bits, found floats; save it as 16-bit PNG")
@@ -36,12 +36,12 @@ def read_picture(path: str | os.PathLike) -> torch.Tensor:
 
 
 def read_rgb(path: str | os.PathLike, size: Size | None = None) -> torch.Tensor:
-    """(3, H, W) in [0, 1]; a grey file is repeated; `size` (height, width) resizes, None keeps the file's."""
+    """Read an RGB image, (3, H, W) in [0, 1]; grey is repeated. size: (height, width) of the result; None: the file's."""
     return _resized(_channels(read_picture(path), 3), size)
 
 
 def read_map(path: str | os.PathLike, name: str, size: Size | None = None) -> torch.Tensor:
-    """One map of MAPS as this module's docstring has it. An RGB file of a one-channel map gives its mean."""
+    """Read one of MAPS, as described at the top of this module. An RGB file of a one-channel map is averaged."""
     picture = read_picture(path)
     if name == "normal":
         if picture.shape[0] != 3:
@@ -63,7 +63,7 @@ def _resized(picture: torch.Tensor, size: Size | None) -> torch.Tensor:
 
 
 def unit(vectors: torch.Tensor, dim: int) -> torch.Tensor:
-    """`vectors` with length 1 along `dim`; those of length 0 become FLAT."""
+    """`vectors` normalised along `dim`; those of length 0 become FLAT."""
     length = vectors.norm(dim=dim, keepdim=True)
     shape = [1] * vectors.dim()
     shape[dim] = 3
@@ -77,7 +77,7 @@ def as_picture(name: str, values: torch.Tensor) -> torch.Tensor:
 
 
 def pixels_of(picture: torch.Tensor) -> np.ndarray:
-    """(1 or 3, H, W) values in [0, 1] as (H, W, 1 or 3) uint8; halves round up, outside saturates."""
+    """(1 or 3, H, W) values in [0, 1] as (H, W, 1 or 3) uint8; halves round up, values outside saturate."""
     return np.ascontiguousarray(display_pixels(picture.detach().float().cpu().permute(1, 2, 0).numpy()))
 
 
@@ -87,17 +87,17 @@ def write_picture(path: str | os.PathLike, picture: torch.Tensor) -> None:
 
 
 def write_maps(folder: Path, maps: Mapping[str, torch.Tensor]) -> None:
-    """<folder>/<name>.png of each map (C, H, W): a folder that the compressor takes as --data_dir."""
+    """Write <folder>/<name>.png for each map (C, H, W): a folder for --data_dir of the compressor."""
     make_folder(folder)
     for name in MAPS:
         write_picture(folder / f"{name}.png", as_picture(name, maps[name]))
 
 
 def stack_targets(maps: Mapping[str, torch.Tensor]) -> torch.Tensor:
-    """(4, 3, H, W) of the maps of one sample; one-channel maps are repeated."""
+    """The maps of one sample as (4, 3, H, W); one-channel maps are repeated."""
     return torch.stack([maps[name].expand(3, -1, -1) for name in MAPS])
 
 
 def split_targets(targets: torch.Tensor) -> dict[str, torch.Tensor]:
-    """(B, 4, 3, H, W) -> name -> (B, C, H, W)."""
+    """The inverse of stack_targets for a batch: (B, 4, 3, H, W) to name -> (B, C, H, W)."""
     return {name: targets[:, i, :channels] for i, (name, channels) in enumerate(MAPS.items())}

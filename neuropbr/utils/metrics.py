@@ -1,4 +1,4 @@
-"""How far predicted maps are from true ones: PSNR, SSIM, MAE, RMSE per map, and the angles of the normals."""
+"""Metrics of predicted maps: PSNR, SSIM, MAE and RMSE per map, and angles between normals."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ from collections import defaultdict
 from collections.abc import Mapping
 
 import torch
-from losses.losses import SSIM_MIN_SIZE, angles, ssim
 
 from metrics.scores import psnr_db
-from utils.maps import MAPS
+from neuropbr.losses.losses import SSIM_MIN_SIZE, angles, ssim
+from neuropbr.utils.maps import MAPS
 
-QUANTILE_VALUES = 2**20  # of an image's angles that percentiles are taken of: torch.quantile takes 2^24
+QUANTILE_VALUES = 2**20  # angles of an image that percentiles are computed from; torch.quantile allows 2^24
 COLOUR_MAPS = ("albedo", "roughness", "metallic")  # with values in [0, 1]
 
 
 class MapMetrics:
-    """Means over samples, however they are cut into batches."""
+    """Means over samples, independent of how these form batches."""
 
     def __init__(self) -> None:
         self.values: dict[str, list[float]] = defaultdict(list)
 
     @torch.no_grad()
     def add(self, prediction: Mapping[str, torch.Tensor], target: Mapping[str, torch.Tensor]) -> None:
-        """Count in a batch: name -> (B, C, H, W), see utils.maps."""
+        """Add a batch of maps, name -> (B, C, H, W), see utils.maps."""
         for name in MAPS:
             wanted = target[name].float()
             error = (prediction[name].float() - wanted).double()
@@ -53,7 +53,7 @@ class MapMetrics:
 
 
 def metrics_table(means: Mapping[str, float]) -> str:
-    """A few lines for the terminal."""
+    """The means as text for the terminal."""
     lines = []
     for name in COLOUR_MAPS:
         similar = f"  SSIM {means[f'{name}_ssim']:.3f}" if f"{name}_ssim" in means else ""

@@ -1,4 +1,4 @@
-"""Several processes that train one model: `torchrun --nproc_per_node N train.py ...`."""
+"""Training one model with several processes: `torchrun --nproc_per_node N train.py ...`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from common.errors import UserError
 
 @contextlib.contextmanager
 def process_group(demanded: bool) -> Iterator[tuple[int, int]]:
-    """(rank, processes) of this process; (0, 1) without torchrun. Raises: UserError when --distributed demands it."""
+    """(rank, processes) of this process; (0, 1) without torchrun. Raises: UserError without torchrun if `demanded`."""
     if "WORLD_SIZE" not in os.environ:
         if demanded:
             raise UserError("--distributed: expected to be started by torchrun, found no WORLD_SIZE; "
@@ -42,7 +42,7 @@ def distributed(module: nn.Module, processes: int) -> nn.Module:
 
 
 def anywhere(flag: bool, device: torch.device, processes: int) -> bool:
-    """Whether `flag` is set in any process: they must leave a loop together."""
+    """Whether `flag` is set in any process: all must leave a loop together."""
     if processes == 1:
         return flag
     value = torch.tensor([float(flag)], device=device)
@@ -51,7 +51,7 @@ def anywhere(flag: bool, device: torch.device, processes: int) -> bool:
 
 
 def from_first(value: float, device: torch.device, processes: int) -> float:
-    """The first process's `value`, in all of them."""
+    """The `value` of the first process, for all processes."""
     if processes == 1:
         return value
     tensor = torch.tensor([value], device=device, dtype=torch.float32)

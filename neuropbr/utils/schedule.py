@@ -1,4 +1,4 @@
-"""Optimizers and learning rates, by the epoch."""
+"""Optimizers, and learning rates over the epochs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
 
 def make_optimizer(parameters: Iterable[nn.Parameter], settings: Any, prefix: str) -> torch.optim.Optimizer:
-    """The optimizer of OptimizerConfig's fields g_* or d_*, for what is trainable."""
+    """The optimizer of OptimizerConfig's fields g_* or d_*, for the parameters that are trainable."""
     kind, rate, betas, decay = (getattr(settings, f"{prefix}_{name}") for name in
                                 ("optimizer", "lr", "betas", "weight_decay"))  # fmt: skip
     trainable = [parameter for parameter in parameters if parameter.requires_grad]
@@ -24,7 +24,7 @@ def make_optimizer(parameters: Iterable[nn.Parameter], settings: Any, prefix: st
 
 
 class Schedule:
-    """Linear warm-up from a tenth of the rate, then cosine, step, plateau or none; `step` after every epoch."""
+    """Linear warm-up from a tenth of the rate, then cosine, step, plateau or none; call `step` after every epoch."""
 
     def __init__(self, optimizer: torch.optim.Optimizer, settings: Any, epochs: int, warm_up: bool):
         self.warm_up = settings.scheduler_warmup_epochs if warm_up else 0
@@ -52,7 +52,7 @@ class Schedule:
         if self.plateau is not None and self.curve.last_epoch >= self.warm_up:
             self.plateau.step(val_loss)
         else:
-            with warnings.catch_warnings():  # the discriminator's optimizer has made no step before gan_start_epoch
+            with warnings.catch_warnings():  # before gan_start_epoch the discriminator's optimizer makes no step
                 warnings.filterwarnings("ignore", "Detected call of")
                 self.curve.step()
 

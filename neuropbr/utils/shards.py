@@ -1,10 +1,10 @@
-"""A teacher's predictions on disk, and the dataset that pairs them with the renders and maps they were made from.
+"""Shards: a teacher's predictions on disk, and the dataset that pairs them with their renders and maps.
 
     shard_00000.pt   {"indices", "names", "sources", "teacher_outputs": {map: (n, C, h, w) float16}}
-    shards.json      what made them: the dataset's fingerprint, how many shards and samples, the teacher's hash
+    shards.json      fingerprint of the dataset, numbers of shards and samples, hash of the teacher
 
-`names` are "clean/sample_0000", `sources` one hash each of the sample's files, so that a prediction is never paired
-with another sample; shards.json is written last, so that a set without it is not complete.
+`names` are like "clean/sample_0000"; `sources` are hashes of the samples' files, so that a prediction is never paired
+with another sample. shards.json is written last: a set without it is incomplete.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from torch.utils.data import Dataset
 
 from common.errors import UserError, brief, quote
 from common.files import parse_json, sha256_of, write_json
-from utils.checkpoints import load_checkpoint
-from utils.dataset import PBRDataset, Sample
-from utils.maps import MAPS
+from neuropbr.utils.checkpoints import load_checkpoint
+from neuropbr.utils.dataset import PBRDataset, Sample
+from neuropbr.utils.maps import MAPS
 
 INDEX = "shards.json"
 SHARD = "shard_{:05d}.pt"
@@ -33,7 +33,7 @@ def sample_name(sample: Sample) -> str:
 
 
 def sample_hash(dataset: PBRDataset, sample: Sample) -> str:
-    """Of the bytes of its three renders and the name of its material."""
+    """A hash of the sample's three renders and the name of its material."""
     digest = hashlib.sha256(sample.material.encode())
     for path in dataset.views(sample):
         digest.update(bytes.fromhex(sha256_of(path)))
@@ -41,7 +41,7 @@ def sample_hash(dataset: PBRDataset, sample: Sample) -> str:
 
 
 def fingerprint(dataset: PBRDataset, seed: int) -> dict[str, Any]:
-    """What a set of shards belongs to: another curriculum, seed or list of samples is another set."""
+    """Identifies the dataset of a set of shards by its curriculum, seed and list of samples."""
     listing = "\n".join(f"{sample_name(sample)} {sample.material}" for sample in dataset.samples)
     return {
         "render_curriculum": dataset.curriculum_mode,
@@ -52,7 +52,7 @@ def fingerprint(dataset: PBRDataset, seed: int) -> dict[str, Any]:
 
 
 def write_index(folder: Path, dataset: PBRDataset, seed: int, shards: int, size: tuple[int, int], teacher: str) -> None:
-    """shards.json, after the shards. teacher: hash of the checkpoint."""
+    """Write shards.json, after the shards. teacher: hash of its checkpoint."""
     write_json(folder / INDEX, {
         **fingerprint(dataset, seed), "shards": shards, "output_size": list(size), "teacher": teacher,
     })  # fmt: skip
@@ -74,7 +74,7 @@ def read_index(folder: Path) -> dict[str, Any]:
 
 
 def read_shard(path: Path) -> dict[str, Any]:
-    """One shard. Raises: UserError for a file that is damaged or no shard."""
+    """Read one shard. Raises: UserError for a damaged file or another one."""
     shard = load_checkpoint(path)
     outputs = shard.get("teacher_outputs")
     if any(field not in shard for field in FIELDS) or not isinstance(outputs, dict) or set(outputs) != set(MAPS):
@@ -89,10 +89,10 @@ class DistillationShardDataset(Dataset):
     """(inputs, targets, teacher) of a PBRDataset's samples; teacher: name -> (C, h, w) float32.
 
     Args:
-        dataset: the samples to give, of one split.
-        whole: the same dataset with split None, which the shards were made from.
-        seed: that of the configuration; the shards have to be of the same.
-    Raises: UserError when the shards are of another set of samples, or any is missing, damaged or of other files.
+        dataset: samples of one split.
+        whole: the same dataset with split None, from which the shards were made.
+        seed: of the configuration; that of the shards must be equal.
+    Raises: UserError if the shards are of another dataset or of other files, or if one is missing or damaged.
     """
 
     def __init__(self, dataset: PBRDataset, whole: PBRDataset, folder: Path, seed: int):
@@ -123,7 +123,7 @@ class DistillationShardDataset(Dataset):
             )
         self.places = [places[sample_name(sample)] for sample in self.samples]
         order = {path: i for i, path in enumerate(sorted({path for path, _ in self.places}))}
-        self.groups = [order[path] for path, _ in self.places]  # EpochBatches keeps a shard's samples together
+        self.groups = [order[path] for path, _ in self.places]  # for EpochBatches: samples of a shard follow each other
         self._open: tuple[Path, Mapping[str, Any]] | None = None
 
     def __len__(self) -> int:
@@ -138,6 +138,6 @@ class DistillationShardDataset(Dataset):
 
 
 def cut_into_shards(count: int, size: int) -> Iterator[range]:
-    """Positions 0 to count in runs of at most `size`."""
+    """The positions 0 to count - 1 in runs of at most `size`."""
     for start in range(0, count, size):
         yield range(start, min(start + size, count))

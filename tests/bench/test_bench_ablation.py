@@ -17,7 +17,8 @@ from bench.ablation import chosen, compare, run, score, ship, stops
 from bench.ablation_variants import OURS, OURS_TORCH, VARIANTS, NoiseAfter, NoiseOnly, RoundedAfter, recipe
 from common.errors import run_command
 from configs import make_config, to_dict
-from engine.cpu.library import KernelsUnavailable, load_kernels
+from engine.cpu.library import load_kernels
+from engine.errors import KernelsUnavailable
 from model import NeuralTexture, Noise, build_model, new_model
 from quantize import hash_uniform, stream_key
 from shape import DecoderSpec, GridSpec

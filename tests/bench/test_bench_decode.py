@@ -16,7 +16,8 @@ from bench import decode, decode_shader
 from bench.decode_shader import Frame, NoDevice, compile_decoder, count_operations, decoder_source, shader_textures
 from bench.spirv import Invocation, Module
 from common.errors import UserError, run_command
-from engine.cpu.library import KernelsUnavailable, load_kernels
+from engine.cpu.library import load_kernels
+from engine.errors import KernelsUnavailable
 from formats.dds_layouts import LAYOUTS, grid_file_names, layout_problem
 from metrics.decoded_maps import to_8_bit
 from model import NeuralTexture

@@ -14,7 +14,8 @@ from bench import engines, engines_plot, race
 from bench.engines import table, thread_counts
 from bench.race import Contestant, Effort
 from common.errors import run_command
-from engine.cpu.library import KernelsUnavailable, load_kernels
+from engine.cpu.library import load_kernels
+from engine.errors import KernelsUnavailable
 from tests.support.runs import offline, refusal_line, save_maps
 
 TINY = Effort(rounds=2, turns=2, iterations={"torch": 1, "cpu": 3}, peak_s=0.002)

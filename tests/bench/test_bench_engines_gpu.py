@@ -20,7 +20,8 @@ from common.errors import UserError, run_command
 from configs import make_config
 from dataset import Material
 from engine import tcnn_engine
-from engine.cpu.library import KernelsUnavailable, load_kernels
+from engine.cpu.library import load_kernels
+from engine.errors import KernelsUnavailable
 from engine.sampling import lod_shares
 from maps.channels import MAPS
 from model import build_model

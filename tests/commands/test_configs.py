@@ -7,7 +7,6 @@ import dataclasses
 import json
 import pickle
 import re
-from pathlib import Path
 
 import pytest
 
@@ -25,8 +24,8 @@ from configs import (
     to_dict,
 )
 from maps.channels import MAPS
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 SCALARS = [name for name, field in FIELDS.items() if field.default is not dataclasses.MISSING]
 BOOLEANS = [name for name in SCALARS if isinstance(FIELDS[name].default, bool)]
 NUMBERS = [name for name in SCALARS if type(FIELDS[name].default) in (int, float)]

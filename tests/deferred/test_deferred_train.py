@@ -46,8 +46,8 @@ from tests.support.deferred_views import (
     trained,
     write_frame,
 )
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 CPU = torch.device("cpu")
 
 

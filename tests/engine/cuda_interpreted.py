@@ -1,4 +1,4 @@
-"""engine/cuda in Triton's interpreter, against the reference; tests/test_cuda.py runs it with TRITON_INTERPRET=1.
+"""engine/cuda in Triton's interpreter, against the reference; test_cuda.py runs it with TRITON_INTERPRET=1.
 
 An operation of the interpreter takes some 50 microseconds whatever the shape, so cases are few.
 """
@@ -23,13 +23,13 @@ from engine.cuda import adam, inputs, kernels, maths, network, self_check
 from engine.cuda import engine as cuda_engine
 from engine.cuda.decoder import decode_lod, decode_samples, differentiate
 from engine.cuda.engine import CudaEngine
-from engine.cuda.library import KernelsUnavailable
+from engine.errors import KernelsUnavailable
 from engine.sampling import TexelSampler
 from engine.torch_engine import TorchEngine
 from model import Noise
 from quantize import _to_int32, hash_uniform, round_features, stream_key
-from tests.engine.test_cpu_engine import CASES, CPU, GRIDS, LEARNED, assert_same_place, engine_of, material_of, reloaded
-from tests.engine.test_cpu_kernels import (
+from tests.support.engine_cases import CASES, CPU, GRIDS, LEARNED, assert_same_place, engine_of, material_of, reloaded
+from tests.support.kernel_cases import (
     SHAPES,
     assert_close,
     channels_of,
@@ -320,7 +320,7 @@ def test_a_few_steps_equal_the_reference(name):
     values = {**values, **SMALL, **STEPS[name]}
     lazy = list(STEPS).index(name) % 2 == 1
     engine, reference = cuda_engine_of(make(), lazy, **values), engine_of(TorchEngine, make(), **values)
-    engine.check()
+    self_check.check_engine(engine)
     assert engine.probe() == pytest.approx(reference.probe(), rel=2e-6)
     for n in (1, 1):
         assert engine.step(n) == pytest.approx(reference.step(n), rel=3e-6)
@@ -423,14 +423,14 @@ def test_going_on_from_changed_parameters():
 def test_the_self_check_fails_where_a_kernel_is_wrong(monkeypatch):
     engine = engine_of(CudaEngine, material_of(), **SMALL)
     before = engine.network.weights.clone()
-    engine.check()
+    self_check.check_engine(engine)
     assert torch.equal(before, engine.network.weights) and not any(grid.gradient.any() for grid in engine.grids)
     monkeypatch.setattr(inputs, "locate", half_a_texel_off)
     with pytest.raises(KernelsUnavailable, match="self-check"):
-        engine.check()
+        self_check.check_engine(engine)
     monkeypatch.setattr(kernels, "forward", None)
     with pytest.raises(KernelsUnavailable, match="failed"):
-        engine.check()
+        self_check.check_engine(engine)
     assert set(self_check.TOLERANCE) == {"ieee", "tf32", "bf16"}
 
 
@@ -455,7 +455,7 @@ def test_the_self_check_knows_what_rounding_does(precision, monkeypatch):
     engine = engine_of(lazy_cuda, material_of(), **{**NOISY, "gpu_precision": precision})
     buffers = (engine.network.packed, engine.grids[0].parameters, engine.grids[1].moments, engine._progress)
     before = [buffer.float() + 0 for buffer in buffers]
-    engine.check()
+    self_check.check_engine(engine)
     assert differences(before, [buffer.float() for buffer in buffers]) == []
     if precision == "tf32":
         with monkeypatch.context() as patch, pytest.raises(KernelsUnavailable, match="self-check"):

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from engine.cpu import build as module
-from engine.cpu.build import KernelsUnavailable, Recipe, build, find_or_build, load_library
+from engine.cpu.build import Recipe, build, find_or_build, load_library
+from engine.errors import KernelsUnavailable
 from tests.support.kernel_builds import (
     HEADER,
     KERNELS,

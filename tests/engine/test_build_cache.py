@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from engine.cpu import build as module
-from engine.cpu.build import KernelsUnavailable, Recipe, build, find_or_build, load_library
+from engine.cpu.build import Recipe, build, find_or_build, load_library
+from engine.errors import KernelsUnavailable
 from tests.support.kernel_builds import (
-    REPOSITORY,
     _nothing_from_outside,  # noqa: F401  # autouse
     answer_of,
     assert_one_line,
@@ -27,6 +27,7 @@ from tests.support.kernel_builds import (
     script,  # noqa: F401  # fixture
     sources,  # noqa: F401  # fixture
 )
+from tests.support.paths import ROOT
 
 # ruff: noqa: F811  # fixtures are imported
 
@@ -84,7 +85,7 @@ sys.stdin.readline()
 @pytest.mark.skipif(module.fcntl is None, reason="Windows keeps loaded libraries by itself")
 def test_a_library_that_a_process_uses_stays_until_it_ends(cache, tmp_path):
     folders = [old_library(cache, str(used), used) for used in range(1, 8)]
-    arguments = [sys.executable, "-c", USER, str(REPOSITORY), str(folders[0])]
+    arguments = [sys.executable, "-c", USER, str(ROOT), str(folders[0])]
     child = subprocess.Popen(arguments, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     try:
         assert child.stdout.readline() == f"{folders[0] / module.LIBRARY}\n"

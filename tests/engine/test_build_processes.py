@@ -13,7 +13,6 @@ import pytest
 from engine.cpu import build as module
 from engine.cpu.build import Recipe, build, find_or_build
 from tests.support.kernel_builds import (
-    REPOSITORY,
     _nothing_from_outside,  # noqa: F401  # autouse
     answer_of,
     cache,  # noqa: F401  # fixture
@@ -27,6 +26,7 @@ from tests.support.kernel_builds import (
     sources,  # noqa: F401  # fixture
     wait_for,
 )
+from tests.support.paths import ROOT
 
 # ruff: noqa: F811  # fixtures are imported
 
@@ -53,7 +53,7 @@ def start_child(sources, cache):
     children = []
 
     def start(command: list[str]) -> subprocess.Popen:
-        arguments = [sys.executable, "-c", CHILD, str(REPOSITORY), str(sources), str(cache), *command]
+        arguments = [sys.executable, "-c", CHILD, str(ROOT), str(sources), str(cache), *command]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         children.append(subprocess.Popen(arguments, text=True, **pipes))
         return children[-1]

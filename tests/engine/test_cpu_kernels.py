@@ -5,136 +5,33 @@ from __future__ import annotations
 import platform
 import re
 import shutil
-from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
 from engine.cpu import build, decoder, library
-from engine.cpu.build import KernelsUnavailable
 from engine.cpu.decoder import decode_lod, decode_samples, differentiate
+from engine.errors import KernelsUnavailable
 from maps.channels import CHANNELS
-from model import NeuralTexture, Noise
-from quantize import QUANTIZE_BITS, SAVE_BITS, round_features, stream_key
-from shape import DecoderSpec, GridSpec
-
-# Of the largest number of a result. Seen: 1e-6 with four hidden layers, 5e-7 with two (November 2026).
-CLOSE = 4e-6
-
-
-@pytest.fixture(autouse=True)
-def _kernels(request):
-    if "no_kernels" not in request.fixturenames:
-        try:
-            library.load_kernels()
-        except KernelsUnavailable as error:
-            pytest.skip(str(error))
-
-
-@pytest.fixture
-def no_kernels(monkeypatch):
-    def fail(say=None):
-        raise KernelsUnavailable("no C++ compiler found")
-
-    monkeypatch.setattr(library, "load_kernels", fail)
-    monkeypatch.setattr(decoder, "load_kernels", fail)
-
-
-# --- a model, its float64 twin, and samples --------------------------------------------------------------------------
-
-
-def make_model(
-    *grids, lods=4, quantized=True, seamless=True, frequencies=3, texel_frequencies=0, neurons=16, layers=1,
-    channels=tuple(range(CHANNELS)), slope=0.01, activation="leaky_relu",
-) -> NeuralTexture:  # fmt: skip
-    """Features beyond the range of the codes, and weights that keep activations near 1."""
-    spec = DecoderSpec(frequencies, neurons, layers, texel_frequencies, activation, slope)
-    model = NeuralTexture(
-        [GridSpec(*grid) for grid in grids], spec, lods, quantized=quantized, present_channels=channels,
-        seamless=seamless,
-    )  # fmt: skip
-    with torch.no_grad():
-        for parameters in model.grid_parameters:
-            parameters.uniform_(-0.6, 0.6)
-        for weight in model.weights:
-            weight.mul_(2)
-    return model
-
-
-def twin(model: NeuralTexture, noise: Noise | None = None) -> NeuralTexture:
-    """The same texture in float64, its features noisy and rounded already, as float32 rounds them."""
-    other = NeuralTexture(
-        model.grids, model.decoder, model.num_lods, quantized=False, seamless=bool(model.unused_inputs)
-    ).double()
-    with torch.no_grad():
-        for index, grid in enumerate(model.grids):
-            features = model._fetch(index, torch.arange(grid.n_texels), noise)
-            other.grid_parameters[index].copy_(features.reshape(-1))
-        for weight, value in zip(other.weights, model.weights):
-            weight.copy_(value)
-    return other
-
-
-def samples(n: int, lods: int, whole=False) -> tuple[torch.Tensor, torch.Tensor]:
-    """Positions in six tiles of either axis, a third of them on edges and centres of texels, and LODs, half of them
-    between two and some beyond the last. So many bits that float32 places each as float64 does."""
-    uv = torch.randint(-3 << 20, 3 << 20, (n, 2)) / 2.0**20
-    uv[::3] = (uv[::3] * 16).round() / 16
-    lod = torch.randint(-200, 256 * lods + 100, (n,)) / 256
-    lod[::2] = lod[::2].round()
-    return uv, lod.round().clamp(0, lods - 1).long() if whole else lod
-
-
-def assert_close(found: torch.Tensor, wanted: torch.Tensor, tolerance: float = CLOSE):
-    assert found.shape == wanted.shape
-    scale = float(wanted.detach().abs().max())
-    error = float((found.double() - wanted.detach().double()).abs().max()) / scale
-    assert error < tolerance, f"{error:.1e} of {scale:.3g}"
-
-
-def noise_of(model: NeuralTexture, strength: float) -> Noise:
-    return Noise(strength, tuple(stream_key(3, 17, 2 + index) for index in range(len(model.grids))))
-
-
-SHAPES = {
-    "one texel, no waves, no layers": partial(make_model, (1, 1, 4, 32), lods=1, frequencies=0, layers=0),
-    "odd resolution": partial(make_model, (5, 1, 8, 8), lods=3, frequencies=1, neurons=48, layers=3),
-    "three levels of 12": partial(make_model, (12, 3, 4, 32), lods=5, frequencies=12, neurons=64, layers=2),
-    "more levels than LODs": partial(make_model, (16, 5, 4, 16), lods=2, neurons=80),
-    "two grids": partial(make_model, (12, 3, 4, 32), (3, 1, 8, 32), lods=6, frequencies=12, neurons=64, layers=2),
-    "two learned grids": partial(
-        make_model, (8, 3, 4, 32, "learned"), (3, 1, 2, 16, "learned"), texel_frequencies=3, neurons=32, layers=4
-    ),
-    "both kinds": partial(make_model, (8, 2, 4, 16), (12, 3, 2, 8, "learned"), texel_frequencies=3, neurons=48),
-    "three grids": partial(
-        make_model, (6, 2, 8, 64), (4, 3, 16, 16), (2, 1, 1, 64, "learned"), lods=5, frequencies=16, neurons=64,
-        layers=2,
-    ),
-    "texel waves only": partial(make_model, (12, 2, 4, 16), texel_frequencies=8, frequencies=0, layers=2),
-    "floats": partial(make_model, (12, 3, 4, 32), (5, 1, 16, 32, "learned"), quantized=False, layers=2, neurons=32),
-    "not seamless": partial(make_model, (8, 2, 4, 32), seamless=False, frequencies=5, neurons=32, layers=2, lods=2),
-    "three channels": partial(make_model, (8, 2, 4, 32), (4, 1, 8, 8), channels=(1, 6, 10), neurons=32, layers=2),
-    "one channel": partial(make_model, (8, 2, 4, 32, "learned"), channels=(4,), layers=0, lods=3),
-    "steep slope": partial(make_model, (8, 2, 8, 32), slope=0.7, layers=3, neurons=32),
-    "no slope": partial(make_model, (8, 2, 8, 32), slope=0.0, layers=2, neurons=32),
-    "hard swish": partial(make_model, (8, 2, 4, 16), layers=3, neurons=48, activation="hard_swish"),
-    "hard swish of learned grids": partial(
-        make_model, (8, 3, 2, 8, "learned"), (6, 2, 4, 32), texel_frequencies=1, frequencies=0, neurons=32, layers=2,
-        activation="hard_swish",
-    ),
-    "one 1": partial(make_model, (4, 1, 8, 64), frequencies=3, seamless=False),  # beside 6 + 8 + LOD
-    "no ones": partial(make_model, (4, 1, 8, 64), (4, 1, 8, 8), frequencies=3, seamless=False),  # 6 + 9 + LOD
-    "three vectors": partial(make_model, (4, 2, 8, 32), neurons=48, layers=2),
-}  # fmt: skip
-every_shape = pytest.mark.parametrize("name", SHAPES)
-WORDS = [(bits, word) for bits in QUANTIZE_BITS for word in SAVE_BITS if bits <= word]
-every_word = pytest.mark.parametrize(("bits", "word"), WORDS)
-
-
-def channels_of(name: str) -> list[int]:
-    return list(SHAPES[name].keywords.get("channels", range(CHANNELS)))
-
+from model import NeuralTexture
+from quantize import round_features
+from tests.support.engine_cases import CASES, assert_steps_equal_the_reference
+from tests.support.kernel_cases import (  # noqa: F401  # fixtures
+    SHAPES,
+    WORDS,
+    _kernels,
+    assert_close,
+    channels_of,
+    every_shape,
+    every_word,
+    exact_gradients,
+    make_model,
+    no_kernels,
+    noise_of,
+    samples,
+    twin,
+)
 
 # --- decoding --------------------------------------------------------------------------------------------------------
 
@@ -266,7 +163,8 @@ def test_decoded_lods(interpolation, width, height):
         assert_close(decode_lod(model, lod, *size), model.decode(lod, *size))
 
 
-def test_decoded_lods_without_kernels(no_kernels):
+@pytest.mark.usefixtures("no_kernels")
+def test_decoded_lods_without_kernels():
     model = make_model((12, 3, 4, 32))
     said = []
     assert torch.equal(decode_lod(model, 1, 9, 5, said.append), model.decode(1, 9, 5))
@@ -281,16 +179,6 @@ def test_decoded_lods_elsewhere(monkeypatch):
 
 
 # --- gradients -------------------------------------------------------------------------------------------------------
-
-
-def exact_gradients(model, uv, lod, upstream, noise=None):
-    """Decoded values, gradients of weights and of grids, float64, by autograd."""
-    exact = twin(model, noise)
-    out = exact(uv.double(), lod.double())
-    out.backward(upstream.double())
-    for column in model.unused_inputs:
-        exact.weights[0].grad[:, column] = 0
-    return out.detach(), [w.grad for w in exact.weights], [p.grad for p in exact.grid_parameters]
 
 
 def assert_same_gradients(model, uv, lod, upstream, noise=None, channels=range(CHANNELS)):
@@ -436,8 +324,6 @@ def choose_build(name: str, monkeypatch, cache: Path) -> None:
 @pytest.mark.parametrize("name", BUILDS)
 def test_other_builds(name, monkeypatch, tmp_path):
     """The tests that matter most, on vectors of every length and with another compiler."""
-    from tests.engine.test_cpu_engine import CASES, test_a_few_steps_equal_the_reference
-
     choose_build(name, monkeypatch, tmp_path)
     _, instructions, width = BUILDS[name]
     if lacking(instructions):
@@ -450,7 +336,7 @@ def test_other_builds(name, monkeypatch, tmp_path):
     for bits, word in WORDS:
         test_inputs_are_exact(1.7, bits, word)
     for case in CASES:
-        test_a_few_steps_equal_the_reference(case)
+        assert_steps_equal_the_reference(case)
     assert decoder.load_kernels() is used
 
 

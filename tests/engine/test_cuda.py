@@ -17,13 +17,13 @@ from configs import make_config
 from engine import create as engines
 from engine.create import create_decoder, create_engine
 from engine.cuda import decoder, library
-from engine.cuda.library import KernelsUnavailable
 from engine.cuda.plan import BLOCKS, KernelPlan, Unsupported, block_size
+from engine.errors import KernelsUnavailable
 from engine.schedule import Schedule
 from engine.torch_engine import TorchEngine
 from model import build_model
-from tests.engine.test_cpu_engine import CPU, material_of
-from tests.engine.test_cpu_kernels import assert_close, make_model
+from tests.support.engine_cases import CPU, material_of
+from tests.support.kernel_cases import assert_close, make_model
 from tests.support.runs import ROOT, process, refusal_line, save_maps
 
 with_triton = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed")
@@ -119,7 +119,7 @@ def test_auto_does_without(error, monkeypatch, refused):
         raise error
 
     monkeypatch.setattr(engines, "CudaEngine", fail)
-    monkeypatch.setattr(engines, "TorchEngine", lambda model, material, schedule, device: "torch")
+    monkeypatch.setattr(engines, "TorchEngine", lambda model, material, schedule: "torch")
     said = []
     device = type("Device", (), {"type": "cuda"})()
     assert chosen("auto", said.append, device) == "torch"
@@ -130,7 +130,7 @@ def test_auto_does_without(error, monkeypatch, refused):
 
 
 def test_other_devices_go_through_torch(monkeypatch):
-    monkeypatch.setattr(engines, "TorchEngine", lambda model, material, schedule, device: "torch")
+    monkeypatch.setattr(engines, "TorchEngine", lambda model, material, schedule: "torch")
     assert chosen("auto", print, type("Device", (), {"type": "mps"})()) == "torch"
     assert TorchEngine is not engines.TorchEngine
 

@@ -12,12 +12,13 @@ from engine.cpu.engine import CpuEngine
 from engine.create import create_engine
 from engine.cuda.decoder import decode_lod, decode_samples, differentiate
 from engine.cuda.engine import CudaEngine
+from engine.cuda.self_check import check_engine
 from engine.schedule import Schedule
 from engine.torch_engine import TorchEngine
 from model import Noise, build_model
 from quantize import stream_key
-from tests.engine.test_cpu_engine import BASE, LEARNED, material_of
-from tests.engine.test_cpu_kernels import SHAPES, assert_close, channels_of, exact_gradients, make_model, samples
+from tests.support.engine_cases import BASE, LEARNED, material_of
+from tests.support.kernel_cases import SHAPES, assert_close, channels_of, exact_gradients, make_model, samples
 from tests.support.runs import differences
 
 pytestmark = pytest.mark.gpu
@@ -32,7 +33,7 @@ def engine_on(kind, material, device=GPU, lazy=None, **values):
     config = make_config({**BASE, **values})
     model = build_model(config, material.width, material.height, material.present_channels.tolist()).to(device)
     options = {} if lazy is None else {"lazy": lazy}
-    return kind(model, material, Schedule(config), device, **options)
+    return kind(model, material, Schedule(config), **options)
 
 
 @pytest.mark.parametrize("precision", ["ieee", "tf32", "bf16"])
@@ -69,7 +70,7 @@ def test_steps_equal_the_reference(lazy, batch):
     values = {**REAL, "gpu_precision": "float32", "batch_size": batch}
     engine = engine_on(CudaEngine, material_of(512, 300), lazy=(lazy, lazy), **values)
     reference = engine_on(TorchEngine, material_of(512, 300), **values)
-    engine.check()
+    check_engine(engine)
     for iteration in range(30):
         assert engine.step(1) == pytest.approx(reference.step(1), rel=1e-5 if iteration < 5 else 1e-3)
 

@@ -12,8 +12,9 @@ import torch
 from configs import make_config
 from dataset import Material
 from engine.create import create_engine, resolve_device
+from engine.sampling import PROBE, channel_loss_weights
 from engine.schedule import Schedule
-from engine.torch_engine import PROBE, TorchEngine, channel_loss_weights
+from engine.torch_engine import TorchEngine
 from maps.channels import MAPS, map_slice
 from model import Noise, build_model
 from quantize import hash_uniform
@@ -34,7 +35,7 @@ QUIET = {"noise_std": 0.0, "wrap_boundary": False}  # neither noise nor borders,
 def make_engine(material: Material, device=CPU, **values) -> TorchEngine:
     config = make_config({**BASE, **values})
     model = build_model(config, material.width, material.height, material.present_channels.tolist())
-    return TorchEngine(model.to(device), material, Schedule(config), device)
+    return TorchEngine(model.to(device), material, Schedule(config))
 
 
 @pytest.fixture

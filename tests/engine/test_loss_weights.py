@@ -178,7 +178,7 @@ def test_both_engines_take_the_steps_of_the_weighted_loss(make_material):
     losses = []
     for kind in (TorchEngine, CpuEngine):
         model = build_model(config, 21, 10, material.present_channels.tolist(), material.constants)
-        losses.append(kind(model, material, Schedule(config), torch.device("cpu")).step(12))
+        losses.append(kind(model, material, Schedule(config)).step(12))
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
 

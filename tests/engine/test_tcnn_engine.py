@@ -13,8 +13,9 @@ import torch
 from common.errors import UserError
 from configs import make_config
 from engine import tcnn_engine
-from engine.cpu.library import KernelsUnavailable, load_kernels
+from engine.cpu.library import load_kernels
 from engine.create import create_engine
+from engine.errors import KernelsUnavailable
 from engine.schedule import Schedule
 from engine.tcnn_engine import TcnnEngine, grid_coordinates, pack_level
 from engine.torch_engine import TorchEngine
@@ -57,7 +58,7 @@ def make_engine(material, kind=TcnnEngine, **values):
         generator = torch.Generator().manual_seed(1)
         for parameters in model.grid_parameters:  # as large as after training, so that an error of them is seen
             parameters.copy_(torch.rand(parameters.shape, generator=generator) - 0.5)
-    return kind(model, material, Schedule(config), CPU)
+    return kind(model, material, Schedule(config))
 
 
 def samples(model, n=400):
@@ -479,10 +480,10 @@ def test_the_real_package_equals_the_reference(make_material):
     material = make_material(64, 48)
     config = make_config({**BASE, "n_neurons": 64, "hash_grid_configs": GRIDS[:2]})
     model = build_model(config, 64, 48, material.present_channels.tolist()).to(device)
-    engine = TcnnEngine(model, material, Schedule(config), device)
+    engine = TcnnEngine(model, material, Schedule(config))
     uv, lod = (value.to(device) for value in samples(model))
     want, found = model(uv, lod), engine._decode(uv, lod, None)[:, :11]
     assert (want - found).norm() < 0.01 * want.norm()
-    reference = TorchEngine(model, material, Schedule(config), device)
+    reference = TorchEngine(model, material, Schedule(config))
     assert engine.probe() == pytest.approx(reference.probe(), rel=0.02)
     assert math.isfinite(engine.step(20)) and engine.probe() < reference.probe() * 1.01

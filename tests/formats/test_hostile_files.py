@@ -1,4 +1,4 @@
-"""Files made to hurt: what fuzzing (tests/fuzz.py) and reading the readers found, one test for each.
+"""Files made to hurt: what fuzzing (`python -m tests.fuzz`) and reading the readers found, one test for each.
 
 Every refusal is one line that names the file, and costs neither much memory nor much time.
 """

@@ -1,6 +1,6 @@
 """Fuzzing of everything that reads a file: `python -m tests.fuzz [--inputs 100000] [--seed 0] [--readers dds,npz]`.
 
-Valid files are damaged (fuzz_inputs.py) and read (fuzz_readers.py) in a process per reader, which has a limit of
+Valid files are damaged (inputs.py) and read (readers.py) in a process per reader, which has a limit of
 memory. An input is fine when the reader takes it, or refuses it with a UserError of one line that names the file. What
 counts as a finding: any other exception, the death of the process, more time or memory than the reader's limits, a
 byte on stdout or stderr, a file written outside of the reader's folder, an object unpickled, a process or a connection
@@ -25,9 +25,6 @@ import time
 import traceback
 from pathlib import Path
 from typing import Any
-
-ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 SLOTS = struct.Struct("<6q")  # next input, accepted, refused, slowest (ns), its number, highest memory (bytes)
 MAX_FINDINGS = 20  # of a reader, after which it is left
@@ -111,7 +108,8 @@ def reader_class(name: str) -> Any:
 
     import torch
 
-    from engine.cpu.library import KernelsUnavailable, load_kernels
+    from engine.cpu.library import load_kernels
+    from engine.errors import KernelsUnavailable
     from tests.fuzz.readers import READERS
 
     torch.set_num_threads(1)

@@ -1,4 +1,4 @@
-"""What a reader is to tests/fuzz.py, and how its answer to one input is judged. Imports nothing that takes seconds."""
+"""What a reader is to `python -m tests.fuzz`, and how its answer to one input is judged. Imports within a moment."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ NAMES = (
     "bmp",
     "webp",
     "exr",
-)  # of fuzz_readers.READERS
+)  # of readers.READERS
 
 
 class Reader:

@@ -1,4 +1,4 @@
-"""Small valid image files for tests/fuzz.py to damage: one for each way in which a format stores pixels."""
+"""Small valid image files for `python -m tests.fuzz` to damage: one for each way in which a format stores pixels."""
 
 from __future__ import annotations
 

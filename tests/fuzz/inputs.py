@@ -1,4 +1,4 @@
-"""What tests/fuzz.py feeds to the readers: valid files, and ways to break them.
+"""What `python -m tests.fuzz` feeds to the readers: valid files, and ways to break them.
 
 Every choice comes from a `random.Random`, so that a seed, a reader and a number name an input.
 """

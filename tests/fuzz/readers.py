@@ -1,6 +1,6 @@
-"""The readers that tests/fuzz.py feeds: each writes an input into a folder and reads it as the commands do.
+"""The readers that `python -m tests.fuzz` feeds: each writes an input into a folder and reads it as the commands do.
 
-See fuzz_base.Reader for what a reader does.
+See base.Reader for what a reader does.
 """
 
 from __future__ import annotations
@@ -480,4 +480,4 @@ READERS: dict[str, Callable[[Path], Reader]] = {
 }
 
 if tuple(READERS) != READER_NAMES:
-    raise AssertionError(f"fuzz_base.NAMES should be {tuple(READERS)}")
+    raise AssertionError(f"base.NAMES should be {tuple(READERS)}")

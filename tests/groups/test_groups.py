@@ -1,4 +1,4 @@
-"""groups.py: many materials; one that fails costs no other."""
+"""Batches: a material that fails does not stop the others."""
 
 from __future__ import annotations
 

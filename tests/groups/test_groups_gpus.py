@@ -6,6 +6,7 @@ import os
 import sys
 import time
 import types
+from pathlib import Path
 
 import pytest
 import torch
@@ -16,8 +17,9 @@ from groups import gpus as group_gpus
 from groups import local as group_local
 from groups.gpus import gpus_of
 from groups.journal import read_batch
+from groups.ray_pool import left_behind
 from groups.worker import Job, Outcome
-from tests.support.runs import save_maps
+from tests.support.runs import ROOT, save_maps
 
 TOGETHER_S = 20  # how long a process waits for those that should run beside it
 
@@ -184,3 +186,12 @@ def test_ray_gives_every_group_a_process_with_its_gpus(gpus, calls, monkeypatch)
     config = make_config({"groups_backend": "ray", "groups_gpus": gpus, "num_threads": 2})
     with RayPool(config, 0, print):
         assert (asked["num_cpus"], asked["num_gpus"], asked["max_calls"]) == (2, gpus, calls)
+
+
+def test_ray_sends_every_module_that_a_run_imports():
+    """The nodes have none of the repository; what is no code stays here."""
+    left = set(left_behind())
+    loaded = {Path(module.__file__).relative_to(ROOT).parts[0] for module in list(sys.modules.values())
+              if str(getattr(module, "__file__", None) or "").startswith(f"{ROOT}/")}  # fmt: skip
+    assert {"groups", "training", "model.py"} <= loaded and loaded & left <= {"tests"}
+    assert {"data", "docs", "tests"} <= left

@@ -14,7 +14,8 @@ from ray.cluster_utils import Cluster
 
 import train
 from groups.journal import read_batch
-from tests.groups.test_groups_faults import (
+from tests.support.runs import refusal
+from tests.support.user_batches import (
     GOOD,
     _as_users_have_it,  # noqa: F401  # autouse
     at_work,
@@ -26,7 +27,6 @@ from tests.groups.test_groups_faults import (
     undisturbed,  # noqa: F401  # fixture
     until,
 )
-from tests.support.runs import refusal
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""groups.py started again: what is finished is not trained again, what was begun goes on, the rest starts over."""
+"""A batch started again: finished groups are not trained again, begun ones go on, the rest starts over."""
 
 from __future__ import annotations
 

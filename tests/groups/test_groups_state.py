@@ -1,4 +1,4 @@
-"""groups.py: batch.json, batch.csv and batch.html, the lock of the save folder, and threads shared out."""
+"""State of a batch: batch.json, batch.csv and batch.html, the lock of the save folder, and threads shared out."""
 
 from __future__ import annotations
 

@@ -422,7 +422,7 @@ def test_page_shows_what_infer_writes(tmp_path):
     import io
 
     chromium()
-    from tests.viewer.test_viewer_browser import open_browser
+    from tests.support.browser import open_browser
 
     runs = {
         "large": trained(),

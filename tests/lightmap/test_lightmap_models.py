@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from engine.cpu.build import KernelsUnavailable
+from engine.errors import KernelsUnavailable
 from lightmap.baselines import Pca, blended, evaluation_texels, stack_of
 from lightmap.compressor import (
     Compressor,

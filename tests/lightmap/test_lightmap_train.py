@@ -22,8 +22,8 @@ from lightmap.rendering import from_checkpoint
 from lightmap.train import resumed_options, train
 from lightmap.trainer import Trainer
 from tests.support.lightmap_days import TINY, moving_frames, save_frames, scene, scene_folder, tiny, trained
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 CPU = torch.device("cpu")
 
 

@@ -1,4 +1,4 @@
-"""Image files made to hurt: what fuzzing (tests/fuzz.py) and reading the readers found, one test for each."""
+"""Image files made to hurt: what fuzzing (`python -m tests.fuzz`) and reading the readers found, one test for each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""map_files.py: names -> maps, and the folders that hold them."""
+"""maps/names.py: names -> maps, and the folders that hold them."""
 
 from __future__ import annotations
 

@@ -124,7 +124,7 @@ def make_engine(kind, material, **settings):
     config = make_config({**SETTINGS, **settings})
     present = material.present_channels.tolist()
     model = build_model(config, material.width, material.height, present, material.constants)
-    return ENGINES[kind](model, material, Schedule(config), CPU)
+    return ENGINES[kind](model, material, Schedule(config))
 
 
 @pytest.mark.parametrize("kind", ENGINES)
@@ -190,7 +190,7 @@ def test_an_engine_without_channels_does_nothing():
     engine = create_engine(model, material, Schedule(config), CPU)
     assert engine.channels == [] and engine.probe() == 0.0
     with pytest.raises(ValueError, match="nothing to train"):
-        CpuEngine(model, material, Schedule(config), CPU)
+        CpuEngine(model, material, Schedule(config))
 
 
 # --- decoding ------------------------------------------------------------------------------------------------------

@@ -10,9 +10,9 @@ import sys
 
 import pytest
 import torch
-from utils.maps import MAPS
 
 from common.errors import UserError
+from neuropbr.utils.maps import MAPS
 from tests.support import neuropbr_tools as tools
 
 DATA = "--input-dir ./data/input --output-dir ./data/output"

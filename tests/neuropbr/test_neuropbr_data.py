@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image as PillowImage
-from train_config import PRESETS, TrainConfig, apply_overrides, finalize, load_config
-from utils.dataset import Augmentation, PBRDataset, choose_split, turned, turned_targets
-from utils.ggx import Camera, Light, render, shade
-from utils.maps import MAPS, read_map, read_rgb, split_targets, unit
 
 from common.errors import UserError
+from neuropbr.train_config import PRESETS, TrainConfig, apply_overrides, finalize, load_config
+from neuropbr.utils.dataset import Augmentation, PBRDataset, choose_split, turned, turned_targets
+from neuropbr.utils.ggx import Camera, Light, render, shade
+from neuropbr.utils.maps import MAPS, read_map, read_rgb, split_targets, unit
 from tests.support import neuropbr_tools as tools
 
 
@@ -278,6 +278,7 @@ def test_edits_after_a_preset_are_checked():
     ("loss.w_l1=-1", "w_l1"), ("training.epochs=0", "epochs"), ("data.val_ratio=1.5", "val_ratio"),
     ("data.image_size=0", "image size"), ("model.discriminator_use_sigmoid=true", "bce"),
     ("data.batchsize=2", "did you mean batch_size"), ("nothing", "--set"), ("model.encoder_backbone=vgg", "resnet18"),
+    ("model.output_channels=(3,1,1,4)", "output_channels"), ("model.discriminator_in_channels=7", "drop it"),
     ("transform.std=(0,1,1)", "std"), ("loss.w_l1=true", "w_l1"), ("model.plk_kernel=4", "odd"),
 ])  # fmt: skip
 def test_wrong_values_are_named(assignment, word, refused):
@@ -285,6 +286,16 @@ def test_wrong_values_are_named(assignment, word, refused):
     with refused(word):
         apply_overrides(config, [assignment])
         finalize(config)
+
+
+def test_fields_that_were_never_free_may_be_named_with_their_only_value():
+    config = load_config("default")
+    config.model.output_channels, config.model.discriminator_in_channels = (3, 1, 1, 3), 8
+    apply_overrides(config, ["model.output_channels=[3,1,1,3]"])
+    values = finalize(config).to_dict()
+    assert not {"output_channels", "discriminator_in_channels"} & set(values["model"])
+    values["model"].update(output_channels=[3, 1, 1, 3], discriminator_in_channels=8)  # a checkpoint of before
+    assert finalize(TrainConfig.from_dict(values)).to_dict() == config.to_dict()
 
 
 def test_config_files_that_do_not_work_end_in_one_line(tmp_path, refused):

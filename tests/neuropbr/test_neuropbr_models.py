@@ -6,17 +6,17 @@ import urllib.error
 import numpy as np
 import pytest
 import torch
-from losses.losses import DistillationLoss, GANLoss, HybridLoss, angles, ssim
-from models.decoder import PBRDecoder, sub_pixel_conv, super_resolution
-from models.discriminators import PatchDiscriminator
-from models.encoders import UNetEncoder, adapt_stem, build_encoder
-from models.fusion import Block, CrossViewTransformer, LargeKernelFusion
-from models.generator import MultiViewPBRGenerator
-from train_config import LossConfig, ModelConfig, apply_overrides, finalize, load_config
-from utils.maps import MAPS, unit
-from utils.metrics import MapMetrics
 
 from common.errors import UserError
+from neuropbr.losses.losses import DistillationLoss, GANLoss, HybridLoss, angles, ssim
+from neuropbr.models.decoder import PBRDecoder, sub_pixel_conv, super_resolution
+from neuropbr.models.discriminators import PatchDiscriminator
+from neuropbr.models.encoders import UNetEncoder, adapt_stem, build_encoder
+from neuropbr.models.fusion import Block, CrossViewTransformer, LargeKernelFusion
+from neuropbr.models.generator import MultiViewPBRGenerator
+from neuropbr.train_config import LossConfig, ModelConfig, apply_overrides, finalize, load_config
+from neuropbr.utils.maps import MAPS, unit
+from neuropbr.utils.metrics import MapMetrics
 from tests.support import neuropbr_tools as tools
 
 

@@ -7,12 +7,12 @@ import sys
 import numpy as np
 import pytest
 import torch
-from coreml.wrapper import INPUTS, OUTPUTS, ImageModel
 from PIL import Image as PillowImage
-from train_config import finalize, load_config
-from utils.checkpoints import load_generator
-from utils.maps import MAPS
 
+from neuropbr.coreml.wrapper import INPUTS, OUTPUTS, ImageModel
+from neuropbr.train_config import finalize, load_config
+from neuropbr.utils.checkpoints import load_generator
+from neuropbr.utils.maps import MAPS
 from tests.support import neuropbr_tools as tools
 
 TEACHER = {"model__use_gan": False, "data__val_ratio": 0.3}

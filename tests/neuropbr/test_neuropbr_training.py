@@ -7,21 +7,22 @@ import shutil
 import signal
 import subprocess
 import sys
+import zipfile
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from models.generator import MultiViewPBRGenerator
 from PIL import Image as PillowImage
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from train_config import load_config
-from utils.checkpoints import load_generator, plain_names, unwrapped
-from utils.logs import Logs
-from utils.maps import MAPS
-from utils.schedule import Schedule
 
 from common.stop import StopRequest
+from neuropbr.models.generator import MultiViewPBRGenerator
+from neuropbr.train_config import load_config
+from neuropbr.utils.checkpoints import load_checkpoint, load_generator, plain_names, unwrapped
+from neuropbr.utils.logs import Logs
+from neuropbr.utils.maps import MAPS
+from neuropbr.utils.schedule import Schedule
 from tests.support import neuropbr_tools as tools
 
 
@@ -152,6 +153,25 @@ def test_a_compiled_checkpoint_loads_elsewhere(finished, tmp_path):
     again, _ = load_generator(tmp_path / "compiled.pth")
     assert torch.equal(again(views)["albedo"], model(views)["albedo"])
     assert plain_names({"module._orig_mod.a": 1}) == {"a": 1}
+
+
+@pytest.mark.parametrize("change", ["a changed weight", "compressed parts", "an object that unpacks to gigabytes"])
+def test_checkpoints_that_torch_would_load_are_refused(finished, tmp_path, refused, change):
+    path = tmp_path / "changed.pth"
+    if change == "a changed weight":  # torch.load does not compare checksums
+        content = bytearray((finished / "latest.pth").read_bytes())
+        with zipfile.ZipFile(finished / "latest.pth") as archive:
+            largest = max(archive.infolist(), key=lambda entry: entry.file_size)
+        content[largest.header_offset + largest.file_size // 2] ^= 1
+        path.write_bytes(content)
+    elif change == "compressed parts":
+        with zipfile.ZipFile(finished / "latest.pth") as archive, zipfile.ZipFile(path, "w", 8) as deflated:
+            for entry in archive.infolist():
+                deflated.writestr(entry.filename, archive.read(entry))
+    else:
+        torch.save({"config": bytearray(8)}, path)
+    with refused("changed.pth"):
+        load_checkpoint(path)
 
 
 def test_checkpoints_that_would_run_code_are_refused(tmp_path, refused):

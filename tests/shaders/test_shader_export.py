@@ -20,8 +20,8 @@ from formats.textures import read_export
 from maps.record import MaterialRecord
 from shaders.export import shader_source, weight_bytes, weight_columns, write_shaders
 from shaders.languages import LANGUAGES
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 ALL = ",".join(LANGUAGES)
 STORAGES = [
     (weights, kind, layout)

@@ -1,4 +1,4 @@
-"""What the tests of groups.py share: a batch with a broken material, the command that trains it, and signals to it."""
+"""What the tests of batches share: a batch with a broken material, the command that trains it, and signals to it."""
 
 from __future__ import annotations
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from engine.cpu import build as module
-from engine.cpu.build import KernelsUnavailable, find_compilers
+from engine.cpu.build import find_compilers
+from engine.errors import KernelsUnavailable
 
-REPOSITORY = Path(module.__file__).parents[2]
 HEADER = "#define ANSWER 41\n"
 EXPORT = 'extern "C" __attribute__((visibility("default"))) '
 KERNELS = f"""#include "answer.h"

@@ -1,14 +1,9 @@
-"""What the tests of neuropbr/ share: its modules on the path, a tiny set, and its commands in this process or another.
-
-neuropbr/ comes after the repository's root on the path, so that `train` stays the root's; a command is loaded from its
-file under a name of its own.
-"""
+"""What the tests of neuropbr/ share: a tiny set, and its commands in this process or another."""
 
 from __future__ import annotations
 
 import contextlib
-import functools
-import importlib.util
+import importlib
 import json
 import os
 import subprocess
@@ -20,11 +15,10 @@ import numpy as np
 import torch
 from PIL import Image as PillowImage
 
+from common.errors import run_command
+
 ROOT = Path(__file__).resolve().parents[2]
 HOME = ROOT / "neuropbr"
-if str(HOME) not in sys.path:
-    places = [Path(entry or ".").resolve() for entry in sys.path]
-    sys.path.insert(places.index(ROOT) + 1 if ROOT in places else len(sys.path), str(HOME))
 
 # Small and fast, with every part in it: --set flags for any command that takes them.
 SMALL = {
@@ -41,22 +35,16 @@ def sets(**more) -> list[str]:
     return [word for name, value in values.items() for word in ("--set", f"{name}={value}")]
 
 
-@functools.cache
 def script(name: str):
-    """The module of neuropbr/<name>.py, as neuropbr_<name>."""
-    label = "neuropbr_" + name.replace("/", "_")
-    spec = importlib.util.spec_from_file_location(label, HOME / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[label] = module
-    spec.loader.exec_module(module)
-    return module
+    """The module of neuropbr/<name>.py."""
+    return importlib.import_module("neuropbr." + name.replace("/", "."))
 
 
 def run(name: str, *words) -> int:
     """main() of a command in this process; returns its exit code, argparse's too."""
     torch.set_num_threads(1)  # a module's fixtures run before conftest says so, and the bits depend on it
     try:
-        return script(name).main([str(word) for word in words])
+        return run_command(lambda: script(name).main([str(word) for word in words]))
     except SystemExit as ended:
         return ended.code
 
@@ -94,7 +82,6 @@ import contextlib, io, json, os, runpy, sys
 there, results = sys.path[1:], []
 for words in json.load(sys.stdin):
     sys.argv, sys.path[:] = words, [os.path.dirname(os.path.realpath(words[0])), *there]
-    sys.modules.pop("core_path", None)  # it puts the folders on the path, once per process
     out, err, code = io.StringIO(), io.StringIO(), 0
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:

@@ -22,8 +22,8 @@ from engine.cpu.engine import CpuEngine
 from engine.torch_engine import TorchEngine
 from maps.channels import MAPS
 from metrics import perceptual
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 QUICK = ("--batch_size", "64", "--n_neurons", "16", "--n_frequencies", "4")
 
 

@@ -140,7 +140,7 @@ def test_requests_that_make_no_sense(given, words):
 
 def test_the_table_says_where_it_comes_from():
     table = json.loads(TABLE.read_text(encoding="utf-8"))
-    assert {"script", "materials", "seconds", "processor", "date"} <= set(table["origin"])
+    assert {"script", "materials", "seconds", "processor", "date", "measured"} <= set(table["origin"])
     for decoder in ("learned", "reference"):
         rates = [row["bpp"] for row in table[decoder]]
         assert rates[0] == 0.5 and rates == sorted(set(rates))

@@ -1,4 +1,4 @@
-"""texture_codecs.py: rates, channel order, decoders against plain ones, and PSNR as evaluate_lod has it."""
+"""transcode/codecs.py: rates, channel order, decoders against plain ones, and PSNR as evaluate_lod has it."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import re
@@ -14,16 +15,14 @@ import pytest
 import torch
 from PIL import Image as PillowImage
 
-import export
-from common.errors import run_command
 from dataset import load_material
 from formats.dds_layouts import grid_textures
-from formats.textures import read_export, write_export
+from formats.textures import read_export
 from shaders.export import shader_source, weight_bytes
-from shape import DecoderSpec, GridSpec
-from tests.support.exports import edit_manifest, make_model, reseal
+from tests.support.exports import edit_manifest, reseal
 from tests.support.runs import leftovers, quick, refusal, save_maps
-from viewer.page import SCRIPTS, SHADERS, VIEWER, encode_bytes
+from tests.support.viewer_pages import make_export, save_viewer
+from viewer.page import SCRIPTS, SHADERS, VIEWER
 from viewer.source import encode_source
 
 HOSTILE = "</script><script>alert('x')</script> \"quoted\" <!-- & é ✓ \u2028 \udcff"
@@ -58,35 +57,11 @@ class Page(HTMLParser):
         return json.loads(self.scripts["page-data"])
 
     def blob(self, index: int) -> bytes:
-        return decode_text(self.scripts[f"blob-{index}"])
-
-
-def decode_text(text: str) -> bytes:
-    """The inverse of encode_bytes, bit by bit."""
-    bits = "".join(f"{ord(character) & 127:07b}" for character in text)
-    return bytes(int(bits[at : at + 8], 2) for at in range(0, len(bits) - 7, 8))
+        return base64.b64decode(self.scripts[f"blob-{index}"], validate=True)
 
 
 def read_page(path: Path) -> Page:
     return Page(path.read_bytes().decode("utf-8"))
-
-
-def save_viewer(*flags) -> int:
-    return run_command(lambda: export.main([str(flag) for flag in flags]))
-
-
-def make_export(folder: Path, maps: Path, learned: bool = False, linear_color: bool = False) -> Path:
-    """An export of a model with random features for the maps in a folder."""
-    material = load_material(maps, linear_color=linear_color)
-    half = max(material.width, material.height) // 2
-    grids = [GridSpec(half, 2, 4, 16, "learned" if learned else "linear"), GridSpec(4, 1, 8, 32)]
-    decoder = DecoderSpec(0, 16, 1, 3, "hard_swish") if learned else DecoderSpec(4, 16, 2)
-    model = make_model(grids, decoder, material, seed=3)
-    model.constants = dict(material.constants)
-    model.start_biases([0.5] * 11)  # most values in [0, 1], where rounding does not hide them
-    folder.mkdir(parents=True)
-    write_export(folder, model, material.hashed_record, {"psnr": {"all": 31.5}, "lods": []})
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -98,28 +73,6 @@ def one(tmp_path_factory):
     folder = make_export(root / "made", maps)
     assert save_viewer("--load_dir", folder, "--viewer", root / "page.html", "--data_dir", maps) == 0
     return maps, folder, root / "page.html"
-
-
-# --- bytes as text -----------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("size", [0, 1, 6, 7, 8, 13, (7 << 17) - 1, (7 << 17) + 1])
-def test_bytes_survive_html(size):
-    payload = np.random.default_rng(size).integers(0, 256, size, np.uint8).tobytes()
-    text = encode_bytes(payload)
-    assert len(text) == -(-size * 8 // 7) and max(map(ord, text), default=0) < 0x180
-    page = Page(f'<script type="text/plain" id="blob-0">{text}</script>')
-    assert (page.blob(0) if size else b"") == payload
-    assert len(text.encode()) <= 1.17 * size + 2
-
-
-def test_no_word_of_html_in_text():
-    # 0, CR, "</", "<!" and "<" at the end, as groups of 7 bits
-    bits = "".join(f"{ord(c):07b}" for c in "\0\r</script><!--<<")
-    payload = bytes(int(bits[at : at + 8].ljust(8, "0"), 2) for at in range(0, len(bits), 8))
-    text = encode_bytes(payload)
-    assert not re.search("[\0\r]|<[/!]", text)
-    assert decode_text(text) == payload
 
 
 # --- the page ------------------------------------------------------------------------------------------------------
@@ -175,7 +128,7 @@ def test_the_parts_fit_together(one):
     assert {path.stem for path in VIEWER.glob("*.js")} == set(SCRIPTS)
     endings = (".vert", ".frag", ".glsl", ".wgsl")
     assert {path.name for path in VIEWER.iterdir() if path.suffix in endings} == set(SHADERS)
-    assert set(page.data["shaders"]) == set(SHADERS)
+    assert set(page.data["shaders"]) == {*SHADERS, "light.wgsl"}
     assert "</script" not in "".join(scripts.values())
     uniforms = set(re.findall(r"uniform [\w ]+ (u\w+)", "".join(page.data["shaders"].values())))
     asked = set(re.findall(r'at\("(u\w+)"\)', "".join(scripts.values())))
@@ -243,6 +196,14 @@ def test_sources_that_are_not_the_material_s(one, tmp_path, capsys):
     assert "not known" in capsys.readouterr().out
     (material,) = read_page(tmp_path / "p.html").data["materials"]
     assert material["source"] is None and "--data_dir" in material["source_note"]
+
+
+def test_max_pixels_of_the_source(one, tmp_path, capsys):
+    maps, folder, _ = one
+    flags = ("--load_dir", folder, "--viewer", tmp_path / "p.html", "--data_dir", maps)
+    for most in (0, 24 * 16 - 1):
+        assert "--max_pixels" in refusal(capsys, *flags, "--max_pixels", most, command="export")
+    assert save_viewer(*flags, "--max_pixels", 24 * 16) == 0
 
 
 # --- runs and batches ------------------------------------------------------------------------------------------------

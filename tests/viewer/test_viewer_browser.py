@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import contextlib
-import io
-import subprocess
-import threading
 from pathlib import Path
 
 import numpy as np
@@ -15,24 +10,12 @@ import torch
 from PIL import Image as PillowImage
 
 from dataset import load_material
-from formats.export import save_images
-from formats.textures import ExportedTexture, read_export
+from formats.textures import read_export
+from tests.support.browser import Browser, open_browser
 from tests.support.runs import save_maps
-from tests.support.shader_hosts import chromium
-from tests.viewer.test_viewer import make_export, save_viewer
+from tests.support.viewer_pages import images_of, make_export, save_viewer
 
-MOST_SECONDS = 600  # of one browser: several times what the tests of a file take
-FLAGS = [
-    "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update",
-    "--disable-sync", "--enable-unsafe-swiftshader",
-]  # fmt: skip
 MATERIALS = ("constants", "learned", "linear_color", "reference")  # sorted, as the page lists them
-READ_MAP = """async ([map, lod, layer]) => {
-    const { width, height, channels, data } = await nt.readMap(map, lod, layer);
-    return [height, width, channels, btoa(String.fromCharCode(...data))];
-}"""
-
-
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory):
     """{name: (maps, export)} of four materials, and the page with all of them."""
@@ -72,65 +55,10 @@ def make_constant(maps: Path) -> None:
     PillowImage.fromarray(np.full((20, 12), 37, np.uint8)).save(maps / "made_metallic.png")
 
 
-class Browser:
-    """One tab of a headless Chromium, and what it said."""
-
-    def __init__(self, context):
-        self.tab, self.said, self.asked = context.new_page(), [], []
-        self.tab.on("console", lambda message: self.said.append(message.text))
-        self.tab.on("pageerror", lambda error: self.said.append(str(error)))
-        self.tab.on("request", lambda request: self.asked.append(request.url))
-
-    def open(self, page: Path) -> None:
-        self.tab.goto(page.as_uri())
-        if not self.tab.evaluate("nt.ready.then(() => !!nt.data && document.querySelector('#name').textContent)"):
-            pytest.skip(f"this Chromium has no WebGL 2: {self.tab.inner_text('#status')}")
-
-    def read(self, map_name: str, lod: int, layer: str = "decoded") -> np.ndarray:
-        *shape, data = self.tab.evaluate(READ_MAP, [map_name, lod, layer])
-        return np.frombuffer(base64.b64decode(data), np.uint8).reshape(shape).astype(int)
-
-    def screenshot(self, **clip) -> np.ndarray:
-        self.tab.evaluate("nt.settled()")
-        self.tab.wait_for_timeout(150)  # the picture is copied to the canvas after that
-        return np.asarray(PillowImage.open(io.BytesIO(self.tab.screenshot(**clip))).convert("RGB")).astype(int)
-
-
-@contextlib.contextmanager
-def open_browser(profile: Path, *flags: str):
-    """A tab of a headless Chromium with more flags; skips the test where there is none."""
-    api = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install playwright")
-    executable = chromium()
-    with api.sync_playwright() as playwright:
-        context = playwright.chromium.launch_persistent_context(
-            str(profile), executable_path=executable, headless=True, args=[*FLAGS, *flags],
-            viewport={"width": 770, "height": 280}, color_scheme="dark",
-        )  # fmt: skip
-        context.set_default_timeout(60_000)
-        # Playwright waits for scripts for ever, and a crash of the browser's GPU process leaves one without an end.
-        watchdog = threading.Timer(MOST_SECONDS, subprocess.run, [["pkill", "-KILL", "-f", str(profile)]])
-        watchdog.start()
-        try:
-            yield Browser(context)
-        finally:
-            watchdog.cancel()
-        context.close()
-
-
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
     with open_browser(tmp_path_factory.mktemp("profile")) as opened:
         yield opened
-
-
-def images_of(folder: Path, exported: ExportedTexture) -> dict[tuple[str, int], np.ndarray]:
-    """What export.py --images writes: (map, LOD) -> (H, W, C)."""
-    images = {}
-    for path in save_images(folder, exported):
-        name, _, lod = path.stem.rpartition("_lod")
-        pixels = np.asarray(PillowImage.open(path)).astype(int)
-        images[name, int(lod)] = pixels if pixels.ndim == 3 else pixels[..., None]
-    return images
 
 
 def assert_same_texels(browser: Browser, images: dict) -> None:

@@ -10,9 +10,9 @@ import torch
 
 from dataset import load_material
 from formats.textures import read_export
+from tests.support.browser import Browser, open_browser
 from tests.support.runs import save_maps
-from tests.viewer.test_viewer import make_export, save_viewer
-from tests.viewer.test_viewer_browser import Browser, images_of, open_browser
+from tests.support.viewer_pages import images_of, make_export, save_viewer
 
 MATERIALS = {"learned": (32, 16), "reference": (17, 28)}
 MAPS = ("diffuse", "normal", "roughness", "metallic")

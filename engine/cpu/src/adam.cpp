@@ -105,7 +105,7 @@ void GridStore::load(const Fading& fading, int64_t iteration, const float* param
     const int n = grid.features;
     clear_drift();
     // the same function of the stamp as in training, so that a resumed run goes on with the same bits
-    std::vector<float> small(DRIFT_SIZE);
+    float small[DRIFT_SIZE] = {};
     for (int64_t t = iteration; t > iteration - DRIFT_SIZE && t >= 0; t--)
         small[t & (DRIFT_SIZE - 1)] = fading.adam.small(t);
     for (int64_t texel = 0; texel < grid.texels; texel++) {

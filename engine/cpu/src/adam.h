@@ -22,8 +22,8 @@
 
 namespace nt {
 
-// All texels are brought up to date every so many iterations; below DRIFT_SIZE.
-constexpr int SWEEP_INTERVAL = 1000;
+constexpr int SWEEP_INTERVAL = NT_SWEEP_INTERVAL;
+static_assert(SWEEP_INTERVAL < DRIFT_SIZE && (DRIFT_SIZE & (DRIFT_SIZE - 1)) == 0, "an age below DRIFT_SIZE, by masking");
 
 struct AdamConstants {
     double beta1, beta2, epsilon;

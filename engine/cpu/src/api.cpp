@@ -4,32 +4,22 @@
 #include <algorithm>
 #include <cmath>
 #include <memory>
-#include <new>
+#include <stdexcept>
 
+#include "code_search.h"
 #include "evaluate.h"
+#include "failure.h"
 #include "gemm.h"
 #include "pool.h"
-#include "refine.h"
 #include "trainer.h"
 
 using namespace nt;
 
 namespace {
 
-constexpr long DECODE_TASK = 32 * BLOCK;  // samples that a thread decodes before it asks for more
+constexpr long DECODE_TASK = 32 * BLOCK;  // samples of a task
 
-// Memory is the only thing that can run out.
-template <class Function>
-int32_t guarded(Function&& function) {
-    try {
-        function();
-        return 0;
-    } catch (...) {
-        return -1;
-    }
-}
-
-// Decodes n samples on n_threads threads; position(first, count, uv, lod) says where they are.
+// Decodes n samples on n_threads threads; position(first, count, uv, lod) writes where samples first .. first + count are.
 template <class Position>
 void decode_all(const Frozen& model, int64_t n, int32_t n_threads, float* out, Position&& position) {
     std::vector<std::unique_ptr<Evaluation>> evaluations(n_threads);
@@ -54,33 +44,29 @@ int32_t nt_interface(void) { return NT_INTERFACE; }
 
 int32_t nt_vector_width(void) { return V; }
 
-int32_t nt_drift_size(void) { return DRIFT_SIZE; }
+const char* nt_failure(void) { return failure_text; }
 
-int32_t nt_sweep_interval(void) { return SWEEP_INTERVAL; }
-
-double nt_multiply_add_peak(double seconds, int32_t n_threads) {
-    std::vector<double> peaks(n_threads);
-    run_threads(n_threads, [&](int thread) { peaks[thread] = multiply_add_peak(seconds); });
-    double sum = 0;
-    for (double peak : peaks) sum += peak;
-    return sum;
+int32_t nt_multiply_add_peak(double seconds, int32_t n_threads, double* per_second) {
+    return guarded([&] {
+        std::vector<double> peaks(n_threads);
+        run_threads(n_threads, [&](int thread) { peaks[thread] = multiply_add_peak(seconds); });
+        *per_second = 0;
+        for (double peak : peaks) *per_second += peak;
+    });
 }
 
-void nt_work(const nt_model* model, int64_t* per_sample, int64_t* per_decode) {
-    const Shape shape(*model);
-    *per_sample = *per_decode = 0;
-    for (const Layer& layer : shape.layers) {
-        *per_decode += int64_t(layer.inputs) * layer.outputs;
-        *per_sample += int64_t(2 * layer.inputs + layer.gradient_columns) * layer.outputs;
-    }
+int32_t nt_work(const nt_model* model, int64_t* per_sample) {
+    return guarded([&] {
+        const Shape shape(*model);
+        *per_sample = 0;
+        for (const Layer& layer : shape.layers)
+            *per_sample += int64_t(2 * layer.inputs + layer.gradient_columns) * layer.outputs;
+    });
 }
 
-nt_trainer* nt_trainer_create(const nt_model* model, const nt_material* material, const nt_settings* settings) {
-    try {
-        return new nt_trainer(*model, *material, *settings);
-    } catch (...) {
-        return nullptr;
-    }
+int32_t nt_trainer_create(const nt_model* model, const nt_material* material, const nt_settings* settings,
+                          nt_trainer** trainer) {
+    return guarded([&] { *trainer = new nt_trainer(*model, *material, *settings); });
 }
 
 void nt_trainer_destroy(nt_trainer* trainer) { delete trainer; }
@@ -177,12 +163,12 @@ int32_t nt_gradients(const nt_model* model, const float* const* parameters, cons
     });
 }
 
-int32_t nt_refine(const nt_model* model, const nt_material* material, float* const* parameters, const float* weights,
-                  const float* channel_weights, const float* lod_weights, int32_t index, int32_t level,
-                  int32_t n_threads, int64_t* changed) {
+int32_t nt_search_codes(const nt_model* model, const nt_material* material, float* const* parameters,
+                        const float* weights, const float* channel_weights, const float* lod_weights, int32_t index,
+                        int32_t level, int32_t n_threads, int64_t* changed) {
     return guarded([&] {
-        Refinement refinement(*model, *material, parameters, weights, channel_weights, lod_weights, index, level);
-        *changed = refinement.sweep(n_threads);
+        CodeSearch search(*model, *material, parameters, weights, channel_weights, lod_weights, index, level);
+        *changed = search.sweep(n_threads);
     });
 }
 
@@ -201,13 +187,12 @@ int32_t nt_self_test(void) {
         nt_trainer trainer(model, material, settings);
         for (size_t i = 0; i < trainer.weights.size(); i++)
             trainer.weights[i] = hash_uniform(uint32_t(i), 7) * 0.5f - 0.25f;
-        for (float& weight : trainer.weights)  // the rows of outputs that are not there
-            if (&weight >= trainer.weights.data() + trainer.shape.layers.back().file_offset) weight = 0;
+        std::fill(trainer.weights.begin() + trainer.shape.layers.back().file_offset, trainer.weights.end(), 0.0f);
         std::vector<double> factors(60, 1.0), noise(60, 0.5);
         const double before = trainer.probe(-1);
         trainer.step(60, factors.data(), noise.data());
         const double after = trainer.probe(-1);
-        if (!(after < 0.5 * before) || !std::isfinite(after)) throw std::bad_alloc();
+        if (!(after < 0.5 * before) || !std::isfinite(after)) throw std::runtime_error("a small run does not learn");
     });
 }
 

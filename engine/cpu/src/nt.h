@@ -1,7 +1,8 @@
 /* The C interface of the fused CPU kernels; engine/cpu/library.py declares the same structures to Python.
  *
- * Everything is described by plain arrays that the caller owns. Functions that can fail return 0, or -1 when memory
- * runs out (nt_trainer_create: a null pointer); sizes and shapes are the caller's promise, Python has checked them.
+ * All arrays belong to the caller. Functions that can fail return a status: 0 for success, -1 when memory has run out,
+ * -2 when a thread cannot be started, -3 for any other failure; nt_failure has the reason. Sizes and shapes are not
+ * checked here: Python has done so.
  */
 #ifndef NT_H
 #define NT_H
@@ -9,13 +10,13 @@
 #include <stdint.h>
 
 #define NT_API __attribute__((visibility("default")))
-#define NT_INTERFACE 3 /* changes with every change of this file that a caller could notice */
+#define NT_INTERFACE 4 /* to be raised with every change of this file that a caller could notice */
 
 #ifdef __cplusplus
 extern "C" {
 #endif
 
-/* One grid: see model.GridSpec. */
+/* One grid: see shape.GridSpec. */
 typedef struct nt_grid {
     int32_t features; /* per texel */
     int32_t bits;     /* per feature */
@@ -24,7 +25,7 @@ typedef struct nt_grid {
     int32_t learned; /* 1: the network interpolates; 0: bilinear */
 } nt_grid;
 
-/* A NeuralTexture without its numbers: see model.NeuralTexture. */
+/* The shape of a model.NeuralTexture. */
 typedef struct nt_model {
     const nt_grid* grids;
     int32_t n_grids;
@@ -34,14 +35,14 @@ typedef struct nt_model {
     int32_t n_hidden_layers;
     int32_t num_lods;
     int32_t quantized;
-    int32_t seamless; /* 1: the first wave of each axis is not used */
+    int32_t seamless; /* 1: the first wave of each axis is unused */
     int32_t n_channels;
-    const int32_t* channels; /* outputs of the network that are computed, ascending; the others are 0 */
+    const int32_t* channels; /* outputs of the network to compute, ascending; the others are 0 */
     int32_t activation; /* 0: leaky ReLU with negative_slope; 1: hard swish */
     float negative_slope;
 } nt_model;
 
-/* The target: see dataset.Material. Channels are those of the model, in its order. */
+/* The target, a dataset.Material with the channels of the model, in its order. */
 typedef struct nt_material {
     const int32_t* widths;  /* per LOD */
     const int32_t* heights; /* per LOD */
@@ -52,12 +53,12 @@ typedef struct nt_material {
     const int32_t* columns; /* per channel: its column in codes8 | codes16 */
 } nt_material;
 
-/* What a training run needs to know beside its model and its material. */
+/* The settings of a training run. */
 typedef struct nt_settings {
     int64_t batch_size;
     uint32_t seed;
     int32_t n_threads;
-    const float* lod_shares;     /* num_lods - 1 ascending: where the next LOD begins on [0, 1) */
+    const float* lod_shares;     /* num_lods - 1, ascending: where on [0, 1) the share of the next LOD begins */
     const float* channel_weights; /* per channel, summing to 1 */
     double network_rate;
     const double* grid_rates; /* per grid */
@@ -69,41 +70,47 @@ typedef struct nt_settings {
 
 typedef struct nt_trainer nt_trainer;
 
-/* The same for every build of the same sources. */
+/* NT_INTERFACE of this build. */
 NT_API int32_t nt_interface(void);
+/* Why the last function that failed on this thread did so; valid until the next one fails. */
+NT_API const char* nt_failure(void);
 /* Floats per vector of this build. */
 NT_API int32_t nt_vector_width(void);
-/* 0 when a small training step runs and learns; a CPU without this build's instructions dies here. */
+/* A small training run that has to learn. On a CPU without this build's instructions it ends the process. */
 NT_API int32_t nt_self_test(void);
 /* Multiply-adds per second of n_threads together with everything in registers, measured for `seconds`. */
-NT_API double nt_multiply_add_peak(double seconds, int32_t n_threads);
-/* Multiply-adds of the matrix products of one training sample and of one decoded one. */
-NT_API void nt_work(const nt_model* model, int64_t* per_sample, int64_t* per_decode);
+NT_API int32_t nt_multiply_add_peak(double seconds, int32_t n_threads, double* per_second);
+/* Multiply-adds of the matrix products for one training sample. */
+NT_API int32_t nt_work(const nt_model* model, int64_t* per_sample);
 
 /* Training. Material and settings arrays must live as long as the trainer; `model` is copied. */
-NT_API nt_trainer* nt_trainer_create(const nt_model* model, const nt_material* material, const nt_settings* settings);
+NT_API int32_t nt_trainer_create(const nt_model* model, const nt_material* material, const nt_settings* settings,
+                                 nt_trainer** trainer);
 NT_API void nt_trainer_destroy(nt_trainer* trainer);
 /* Parameters and Adam's moments of grid `index` after `iteration` updates, each (texels * features) floats; moments may
- * be null (0). `stamps` (texels): iteration that each texel was last brought up to; null: all are at `iteration`. */
+ * be null: zeros. `stamps` (texels): the iteration that each texel was last brought up to; null: all are at
+ * `iteration`. */
 NT_API void nt_trainer_load_grid(nt_trainer* trainer, int32_t index, int64_t iteration, const float* parameters,
                                  const float* moments1, const float* moments2, const int32_t* stamps);
-/* The inverse. With `stamps` the numbers as they are stored, without (null) brought up to date; any may be null. */
+/* The inverse. With `stamps` the numbers are those stored, without (null) they are brought up to date. Any array may be
+ * null. */
 NT_API void nt_trainer_save_grid(nt_trainer* trainer, int32_t index, float* parameters, float* moments1,
                                  float* moments2, int32_t* stamps);
-/* Weights and moments, all layers one after the other, each row-major (outputs, inputs) as in model.layer_sizes. */
+/* Weights and moments, all layers one after the other, each row-major (outputs, inputs), padded as in the file. */
 NT_API void nt_trainer_load_network(nt_trainer* trainer, int64_t iteration, const float* weights,
                                     const float* moments1, const float* moments2);
 NT_API void nt_trainer_save_network(nt_trainer* trainer, float* weights, float* moments1, float* moments2);
-/* How far texels of grid `index` with old stamps still have to move: nt_drift_size() doubles. Load it after the grid. */
-NT_API int32_t nt_drift_size(void);
+/* All texels are brought up to date after every NT_SWEEP_INTERVAL iterations. */
+#define NT_SWEEP_INTERVAL 1000
+/* How far texels of grid `index` with older stamps still have to move: NT_DRIFT_SIZE doubles, that of a stamp at the
+ * stamp modulo the size, which is a power of two above NT_SWEEP_INTERVAL. Load it after the grid. */
+#define NT_DRIFT_SIZE 1024
 NT_API void nt_trainer_load_drift(nt_trainer* trainer, int32_t index, const double* drift);
 NT_API void nt_trainer_save_drift(nt_trainer* trainer, int32_t index, double* drift);
-/* All texels are brought up to date after every so many iterations. */
-NT_API int32_t nt_sweep_interval(void);
-/* Iterations in a row; factors: of the learning rates, noise: strength, per iteration. Mean loss into *loss. */
+/* Runs n iterations. Per iteration, factors: of the learning rates; noise: its strength. *loss: mean over iterations. */
 NT_API int32_t nt_trainer_step(nt_trainer* trainer, int64_t n, const double* factors, const double* noise,
                                double* loss);
-/* Mean squared error over all channels, without noise, of the samples that `iteration` (may be -1) would draw. */
+/* Mean squared error over the channels, without noise, of the samples that `iteration` (may be -1) draws. */
 NT_API int32_t nt_trainer_probe(nt_trainer* trainer, int64_t iteration, double* mse);
 
 /* Decoding. `parameters`: one array per grid, (texels * features). `out`: (n, 11). */
@@ -114,28 +121,28 @@ NT_API int32_t nt_decode_rows(const nt_model* model, const float* const* paramet
                               int32_t width, int32_t height, int32_t first_row, int32_t rows, int32_t n_threads,
                               float* out);
 
-/* Loss and gradients at given samples, for tests and experiments: forward and backward of the training kernels.
+/* Forward and backward of the training kernels at given samples, for tests and experiments.
  *
- * uv (n, 2), lod (n) may be fractional, upstream (n, 11): derivative of the loss by each decoded channel. noise_step
- * per grid: strength / 2^bits, 0 for none; noise_keys per grid. out (n, 11) decoded values; grid_gradients: one array
- * per grid; weight_gradients as in nt_trainer_load_network. Gradients are added to what the arrays hold. */
+ * uv (n, 2); lod (n), may be fractional; upstream (n, 11): derivative of the loss by each decoded channel. Per grid,
+ * noise_steps: strength / 2^bits, 0 for no noise; noise_keys. out: (n, 11) decoded values; grid_gradients: one array
+ * per grid; weight_gradients: as in nt_trainer_load_network. Gradients are added to those arrays. */
 NT_API int32_t nt_gradients(const nt_model* model, const float* const* parameters, const float* weights, int64_t n,
                             const float* uv, const float* lod, const float* upstream, const float* noise_steps,
                             const uint32_t* noise_keys, float* out, float* const* grid_gradients,
                             float* weight_gradients);
 
-/* Features of a texel that nt_refine tries, how many failures in a row end that, and how many texels of the material
- * may read it: the constants of engine/torch_refine.py. */
-#define NT_REFINE_TRIED 8
-#define NT_REFINE_FAILURES 2
-#define NT_REFINE_REACH 4096
-/* One sweep over the texels of a level of grid `index` of a quantised model: see refine.py, which does the same.
+/* Code search, with the constants of engine/torch_code_search.py: most features of a texel that are tried, failures in
+ * a row that end its search, and most texels of the material that may read it. */
+#define NT_SEARCH_TRIED 8
+#define NT_SEARCH_FAILURES 2
+#define NT_SEARCH_REACH 4096
+/* One sweep over the texels of a level of grid `index` of a quantised model, as engine/torch_code_search.py does it.
  *
- * channel_weights: per channel. lod_weights: per LOD, of one of its texels. Changed codes are written to `parameters` as
- * the features that they stand for; *changed says how many. */
-NT_API int32_t nt_refine(const nt_model* model, const nt_material* material, float* const* parameters,
-                         const float* weights, const float* channel_weights, const float* lod_weights, int32_t index,
-                         int32_t level, int32_t n_threads, int64_t* changed);
+ * channel_weights: per channel. lod_weights: per LOD, of one of its texels. New codes are written to `parameters` as
+ * the features that they stand for; *changed is their number. */
+NT_API int32_t nt_search_codes(const nt_model* model, const nt_material* material, float* const* parameters,
+                               const float* weights, const float* channel_weights, const float* lod_weights,
+                               int32_t index, int32_t level, int32_t n_threads, int64_t* changed);
 
 #ifdef __cplusplus
 }

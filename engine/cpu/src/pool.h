@@ -1,16 +1,17 @@
-// A few threads that go through the same phases together.
+// Threads that run the same work together, and a barrier between its phases.
 #pragma once
 
 #include <atomic>
 #include <condition_variable>
 #include <exception>
+#include <future>
 #include <mutex>
 #include <thread>
 #include <vector>
 
 namespace nt {
 
-// Threads wait here for each other; the last one to arrive first does what must be done alone.
+// Each of `count` threads waits here for all others; the last one to arrive runs alone() before any goes on.
 class Barrier {
   public:
     explicit Barrier(int count) : count_(count) {}
@@ -28,7 +29,7 @@ class Barrier {
             changed_.notify_all();
             return;
         }
-        // Phases take about a millisecond: a short spin catches threads that finish together, and a sleep after it
+        // Phases take about a millisecond: a short spin is enough for threads that finish together. Sleeping after it
         // leaves the core to other programs.
         for (int i = 0; i < SPINS; i++) {
             if (generation_.load(std::memory_order_acquire) != generation) return;
@@ -56,12 +57,15 @@ class Barrier {
     std::condition_variable changed_;
 };
 
-// Runs work(thread) on n threads, the caller's among them; the first exception is thrown again here.
+// Runs work(thread) on n threads, the caller's among them, and throws the first exception of work() again.
+//
+// No thread begins before all have started, as the work may contain a barrier for n threads. When one cannot be started,
+// none begins, and its std::system_error is thrown.
 template <class Work>
 void run_threads(int n, Work&& work) {
     std::exception_ptr failure;
     std::mutex mutex;
-    const auto guarded = [&](int thread) {
+    const auto run = [&](int thread) {
         try {
             work(thread);
         } catch (...) {
@@ -69,14 +73,25 @@ void run_threads(int n, Work&& work) {
             if (!failure) failure = std::current_exception();
         }
     };
+    std::promise<bool> starting;
+    const std::shared_future<bool> all_started = starting.get_future().share();
     std::vector<std::thread> others;
-    for (int thread = 1; thread < n; thread++) others.emplace_back(guarded, thread);
-    guarded(0);
+    try {
+        for (int thread = 1; thread < n; thread++)
+            others.emplace_back([&run, all_started, thread] {
+                if (all_started.get()) run(thread);
+            });
+    } catch (...) {  // a thread that is destroyed without being joined would end the process
+        failure = std::current_exception();
+    }
+    const bool started = !failure;
+    starting.set_value(started);
+    if (started) run(0);
     for (std::thread& other : others) other.join();
     if (failure) std::rethrow_exception(failure);
 }
 
-// Calls task(index, thread) for every index below `count`, on n threads, in any order.
+// Calls task(index, thread) once for every index below `count`, on n threads, in any order.
 template <class Task>
 void run_tasks(int n, long count, Task&& task) {
     std::atomic<long> next{0};

@@ -59,7 +59,7 @@ struct Stored {
     }
 };
 
-constexpr int DRIFT_SIZE = 1024;  // a power of two, above the largest age of a texel
+constexpr int DRIFT_SIZE = NT_DRIFT_SIZE;
 
 // Training: a record of four rows of F floats per texel, parameter | direction | moment 1 | moment 2, as of iteration
 // stamps[texel]. Since then no gradient has come, so Adam has moved the parameter along `direction` by a distance that

@@ -1,9 +1,6 @@
-"""`python training/coreml/converter.py` is `python coreml/converter.py`: the specification writes it so."""
+"""`python training/coreml/converter.py`, as the specification writes it, is `python coreml/converter.py`."""
 
 import runpy
-import sys
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parents[2]
-sys.path[0] = str(HERE)
-runpy.run_path(str(HERE / "coreml/converter.py"), run_name="__main__")
+runpy.run_path(str(Path(__file__).resolve().parents[2] / "coreml/converter.py"), run_name="__main__")

@@ -23,8 +23,6 @@ function showSurface(next) {
     canvas = next;
 }
 
-const VERTEX = () => DATA.shaders["surface.vert"];
-
 const pause = (ms = 0) => new Promise((resolve) => setTimeout(resolve, ms));
 const nextFrame = () => new Promise((resolve) => requestAnimationFrame(resolve));
 

@@ -1,4 +1,4 @@
-#include "refine.h"
+#include "code_search.h"
 
 #include <algorithm>
 #include <atomic>
@@ -9,7 +9,7 @@
 namespace nt {
 namespace {
 
-constexpr int TRIED = NT_REFINE_TRIED, FAILURES = NT_REFINE_FAILURES;
+constexpr int TRIED = NT_SEARCH_TRIED, FAILURES = NT_SEARCH_FAILURES;
 
 // Neighbours along an axis share texels of the material: every other index, and the last of an odd number by itself.
 std::vector<std::vector<int>> classes(int resolution) {
@@ -26,8 +26,8 @@ inline float wanted(const nt_material& material, int64_t texel, int column) {
 }  // namespace
 
 // What a thread knows of the texel that it is looking at.
-struct Refinement::Searcher {
-    explicit Searcher(const Refinement& of)
+struct CodeSearch::Searcher {
+    explicit Searcher(const CodeSearch& of)
         : work(of.shape_), corners(BLOCK * of.shape_.grids.size()), gradient(align_up(of.shape_.feature_columns, V) * BLOCK) {}
 
     struct Place {
@@ -44,7 +44,7 @@ struct Refinement::Searcher {
     std::vector<int> order;
 };
 
-Refinement::Axis::Axis(const Level& level, int size) : starts(level.resolution + 1) {
+CodeSearch::Axis::Axis(const Level& level, int size) : starts(level.resolution + 1) {
     std::vector<int32_t> cell(size);
     for (int i = 0; i < size; i++) {
         const float centre = (float(i) + 0.5f) / float(size);
@@ -57,7 +57,7 @@ Refinement::Axis::Axis(const Level& level, int size) : starts(level.resolution +
     for (int i = 0; i < size; i++) members[next[cell[i]]++] = i;
 }
 
-Refinement::Refinement(const nt_model& model, const nt_material& material, float* const* parameters,
+CodeSearch::CodeSearch(const nt_model& model, const nt_material& material, float* const* parameters,
                        const float* weights, const float* channel_weights, const float* lod_weights, int grid,
                        int level)
     : shape_(model),
@@ -76,7 +76,7 @@ Refinement::Refinement(const nt_model& model, const nt_material& material, float
             lods_.push_back({lod, Axis(level_, material.widths[lod]), Axis(level_, material.heights[lod])});
 }
 
-int64_t Refinement::sweep(int n_threads) {
+int64_t CodeSearch::sweep(int n_threads) {
     std::atomic<int64_t> changed{0};
     std::vector<std::unique_ptr<Searcher>> searchers(n_threads);
     for (const std::vector<int>& rows : classes(level_.resolution))
@@ -85,14 +85,14 @@ int64_t Refinement::sweep(int n_threads) {
                 auto& searcher = searchers[thread];
                 if (!searcher) searcher = std::make_unique<Searcher>(*this);
                 int64_t here = 0;
-                for (const int x : columns) here += refine_texel(x, rows[task], *searcher);
+                for (const int x : columns) here += search_texel(x, rows[task], *searcher);
                 changed.fetch_add(here, std::memory_order_relaxed);
             });
     return changed;
 }
 
 // The texels of the material that read texel (x, y): those between it and the texels before and after it.
-void Refinement::collect(int x, int y, Searcher& searcher) const {
+void CodeSearch::collect(int x, int y, Searcher& searcher) const {
     const int r = level_.resolution, n_cells = r > 1 ? 2 : 1;
     const int xs[2] = {x, (x + r - 1) % r}, ys[2] = {y, (y + r - 1) % r};
     searcher.places.clear();
@@ -112,7 +112,7 @@ void Refinement::collect(int x, int y, Searcher& searcher) const {
 
 // The error as it is: leaves the first layer's sums at all places, what the texel feeds where, and the gradient of the
 // error by its features.
-double Refinement::look(uint32_t texel, Searcher& searcher) const {
+double CodeSearch::look(uint32_t texel, Searcher& searcher) const {
     const long n_grids = long(shape_.grids.size()), n_places = long(searcher.places.size());
     const Layer& layer = shape_.layers[0];
     const long stride = align_up(shape_.feature_columns, V);
@@ -168,7 +168,7 @@ double Refinement::look(uint32_t texel, Searcher& searcher) const {
 }
 
 // The error at places first .. first + n, at most a block, from the first layer's sums in `tried`.
-double Refinement::error_of(long first, long n, Searcher& searcher, bool for_backward) const {
+double CodeSearch::error_of(long first, long n, Searcher& searcher, bool for_backward) const {
     Workspace& work = searcher.work;
     activate(shape_, searcher.tried.data() + first * shape_.layers[0].out_stride, work, n);
     forward(network_, work, n, for_backward, {}, 1);
@@ -191,7 +191,7 @@ double Refinement::error_of(long first, long n, Searcher& searcher, bool for_bac
 }
 
 // The error with a feature of the texel moved by `step`; `tried` keeps the first layer's sums.
-double Refinement::try_step(int feature, float step, Searcher& searcher) const {
+double CodeSearch::try_step(int feature, float step, Searcher& searcher) const {
     const long stride = shape_.layers[0].out_stride, n_places = long(searcher.places.size());
     const float* columns = network_.layers[0].by_input.data();
     double error = 0;
@@ -214,9 +214,9 @@ double Refinement::try_step(int feature, float step, Searcher& searcher) const {
     return error;
 }
 
-int64_t Refinement::refine_texel(int x, int y, Searcher& searcher) const {
+int64_t CodeSearch::search_texel(int x, int y, Searcher& searcher) const {
     collect(x, y, searcher);
-    if (searcher.places.empty() || searcher.places.size() > NT_REFINE_REACH) return 0;
+    if (searcher.places.empty() || searcher.places.size() > NT_SEARCH_REACH) return 0;
     const uint32_t texel = level_.offset + uint32_t(y) * level_.resolution + x;
     double least = look(texel, searcher);
     float* const features = parameters_ + size_t(texel) * grid_.features;

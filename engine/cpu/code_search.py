@@ -1,4 +1,4 @@
-"""Sweeps over codes on the kernels: the same search as engine/torch_refine.py, many times faster."""
+"""Code search on the CPU kernels: the search of engine/torch_code_search.py, many times faster."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ Weights = TensorType["learned"]
 LodWeights = TensorType["lods"]
 
 
-def refine_level(
+def search_level(
     model: NeuralTexture, material: Material, index: int, level: int, channels: Sequence[int],
     channel_weights: Weights, lod_weights: LodWeights, n_threads: int = 0,
 ) -> int:  # fmt: skip
-    """See engine.torch_refine.refine_level. The model is on the CPU.
+    """One sweep, see engine.torch_code_search.search_level, for a model on the CPU.
 
     Raises: KernelsUnavailable.
     """
     kernels, changed = load_kernels(), c_int64()
-    parameters, weights = model_numbers(model)  # the grids are the model's own memory: sweeps write into it
-    check(kernels.nt_refine(
+    parameters, weights = model_numbers(model)  # the grids are the model's own memory, which the sweep changes
+    check(kernels, kernels.nt_search_codes(
         describe_model(model, channels), describe_material(material, channels), pointers(parameters), pointer(weights),
         pointer(channel_weights), pointer(lod_weights), index, level, thread_count(n_threads), byref(changed),
     ))  # fmt: skip

@@ -1,17 +1,19 @@
-"""Better codes for a trained model, by search: the reference, for any device.
+"""Code search, the reference for any device: improves the codes of a trained model one at a time.
 
-Training with straight-through rounding stops at codes that a single step can often improve. A sweep looks at each texel
-of a grid level. Of its features, those that the gradient of the squared error names first move one code up or down, as
-the gradient says; what lowers the error of the texels of the material that read it stays, and the next feature is tried
-on top of it. It is coordinate descent on the error that is measured, so no sweep can make it larger.
+Training with straight-through rounding ends at codes that a single step can often improve. A sweep visits each texel of
+a grid level and tries its features in order of the size of their gradient. A try moves one code up or down, against the
+gradient, and stays if it lowers the squared error of those texels of the material that read the grid texel. This is
+coordinate descent on the very error that is measured, so a sweep never makes it larger.
 
-Texels that share none of these texels of the material are looked at together: every other column and row, and the last
-one of an odd number by itself. The result does not depend on their order, so every engine finds the same.
+Texels of a grid that no texel of the material reads together are searched at the same time: every other column and row,
+and the last one of an odd number by itself. The result does not depend on the order within such a class, so all
+implementations find the same codes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import torch
 from torchtyping import TensorType
@@ -27,25 +29,36 @@ Errors = TensorType["n"]
 PerTexel = TensorType["y", "x"]
 Features = TensorType["y", "x", "features"]
 
-# Features of a texel that are tried, and failures in a row after which no further one is: NT_REFINE_TRIED and
-# NT_REFINE_FAILURES of engine/cpu/src/nt.h. Rock058: they find as much as 4 tries without a limit of failures, 34.67 dB
-# at 2.5 bpp and 41.38 at 10, and the second sweep at 10 bpp takes a fifth less time.
+# Most features of a texel that are tried, and failures in a row that end its search: NT_SEARCH_TRIED and
+# NT_SEARCH_FAILURES of engine/cpu/src/nt.h. On Rock058 this finds as much as 4 tries with any number of failures,
+# 34.67 dB at 2.5 bpp and 41.38 at 10, and the second sweep at 10 bpp takes a fifth less time.
 FEATURES_TRIED, FAILURES = 8, 2
-REACH = 4096  # texels of the material that may read one of a grid; coarser levels are left alone: NT_REFINE_REACH
+REACH = 4096  # a grid texel that more texels of the material read is left as it is: NT_SEARCH_REACH
 CHUNK = 1 << 16  # texels of the material decoded at a time
 
 
-def refine_level(
+class CodeSearch(Protocol):
+    """One sweep over a grid level: search_level, or an implementation of it."""
+
+    def __call__(
+        self, model: NeuralTexture, material: Material, index: int, level: int, channels: Sequence[int],
+        channel_weights: Weights, lod_weights: LodWeights,
+    ) -> int:  # fmt: skip
+        """See search_level."""
+
+
+def search_level(
     model: NeuralTexture, material: Material, index: int, level: int, channels: Sequence[int],
     channel_weights: Weights, lod_weights: LodWeights,
 ) -> int:  # fmt: skip
-    """One sweep over a level of grid `index`; the model's parameters become better.
+    """One sweep over a level of grid `index`, which changes the model's parameters.
 
     Args:
         material: on the model's device.
-        channels: canonical ones that count, with their weights.
-        lod_weights: what the squared error of a texel of each LOD counts.
-    Returns: how many codes have changed.
+        channels: the canonical channels whose error counts.
+        channel_weights: of each of `channels`.
+        lod_weights: of the squared error of one texel of each LOD.
+    Returns: the number of changed codes.
     """
     search = _Search(model, material, index, level, channels, channel_weights, lod_weights)
     classes = _classes(search.resolution)
@@ -53,14 +66,14 @@ def refine_level(
 
 
 def _classes(resolution: int) -> list[list[int]]:
-    """Indices along an axis none of which are neighbours, addressing repeated."""
+    """Indices along an axis in classes without neighbours; the first and last index are neighbours, too."""
     last = [resolution - 1] if resolution % 2 else []
     even, odd = ([i for i in range(start, resolution, 2) if i not in last] for start in (0, 1))
     return [group for group in (even, odd, last) if group]
 
 
 class _Search:
-    """What a sweep needs to know of one level."""
+    """The state of a sweep over one level."""
 
     def __init__(
         self, model: NeuralTexture, material: Material, index: int, level: int, channels: Sequence[int],
@@ -81,7 +94,7 @@ class _Search:
         self.within_reach = (readers > 0) & (readers <= REACH)
 
     def _cells(self, lod: int) -> tuple[Indices, Indices]:
-        """Between which rows, and which columns, of the level the texels of a LOD lie: the index of the first."""
+        """For each row, and each column, of a LOD: the first of the two of the level that its centre lies between."""
         width, height = self.material.lod_sizes[lod]
         device = self.values.device
         across = texel_centres(torch.arange(width, device=device), width, 1)[:, 0]
@@ -90,19 +103,19 @@ class _Search:
         return cells[0], cells[1]
 
     def _around(self, by_cell: PerTexel) -> PerTexel:
-        """Sums over the cells beside each texel, from sums in each cell."""
+        """Sums over the four cells around each texel of the level, from the sums of each cell."""
         for axis in (0, 1):
             if self.resolution > 1:
                 by_cell = by_cell + by_cell.roll(1, axis)
         return by_cell
 
     def _readers(self, lod: int) -> PerTexel:
-        """How many texels of a LOD read each texel of the level."""
+        """For each texel of the level, the number of texels of a LOD that read it."""
         counts = [torch.bincount(cells, minlength=self.resolution) for cells in self._cells(lod)]
         return self._around(counts[0][:, None] * counts[1][None, :])
 
     def error(self, lod: int, texel: Indices) -> Errors:
-        """Weighted squared error of texels of a LOD, by their index in it."""
+        """Weighted squared error of texels of a LOD, given by their index in it."""
         width, height = self.material.lod_sizes[lod]
         decoded = self.model(texel_centres(texel, width, height), torch.full_like(texel, lod))[:, self.channels]
         wanted = self.material.gather(texel + self.material.lod_offsets[lod])[:, self.columns]
@@ -114,7 +127,10 @@ class _Search:
 
     @torch.no_grad()
     def errors(self) -> PerTexel:
-        """Of the texels of the material that read each texel of the level, summed, float64 (float32 without it)."""
+        """For each texel of the level, the summed error of the texels of the material that read it.
+
+        float64, on devices without it float32.
+        """
         exact = torch.float32 if self.values.device.type == "mps" else torch.float64
         by_cell = torch.zeros(self.resolution**2, dtype=exact, device=self.values.device)
         for lod in self.lods:
@@ -126,7 +142,7 @@ class _Search:
         return self._around(by_cell.view(self.resolution, self.resolution))
 
     def gradient(self) -> Features:
-        """Of all errors by the features."""
+        """Gradient of the summed error by the features of the level."""
         parameters = self.model.grid_parameters[self.index]
         total = torch.zeros_like(self.values)
         with torch.enable_grad():
@@ -138,7 +154,7 @@ class _Search:
         return total
 
     def sweep_class(self, rows: list[int], columns: list[int]) -> int:
-        """Tries the features of these texels; returns how many codes have changed."""
+        """Search the texels of these rows and columns; returns the number of changed codes."""
         bits, n = self.grid.quantize_bits, 1 << self.grid.quantize_bits
         mine = torch.zeros_like(self.within_reach)
         mine[torch.tensor(rows)[:, None], torch.tensor(columns)[None, :]] = True

@@ -15,9 +15,9 @@ namespace nt {
 // A sweep goes through the texels in classes, none of whose members reach the same texel of the material, so they can
 // be looked at in any order and by any thread with the same result. Of each texel the features are tried that the
 // gradient of the squared error names first, one code up or down as it says; what lowers the error stays.
-class Refinement {
+class CodeSearch {
   public:
-    Refinement(const nt_model& model, const nt_material& material, float* const* parameters, const float* weights,
+    CodeSearch(const nt_model& model, const nt_material& material, float* const* parameters, const float* weights,
                const float* channel_weights, const float* lod_weights, int grid, int level);
 
     // Returns how many codes have changed.
@@ -35,7 +35,7 @@ class Refinement {
     };
     struct Searcher;
 
-    int64_t refine_texel(int x, int y, Searcher& searcher) const;
+    int64_t search_texel(int x, int y, Searcher& searcher) const;
     void collect(int x, int y, Searcher& searcher) const;
     double look(uint32_t texel, Searcher& searcher) const;
     double error_of(long first, long n, Searcher& searcher, bool for_backward) const;

@@ -1,4 +1,4 @@
-"""engine/torch_refine.py against plain loops, engine/cpu/refine.py against both, and the rounds of refine.py."""
+"""engine/torch_code_search.py against plain loops, engine/cpu/code_search.py against both, and --refine."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ import torch
 import train
 from configs import make_config
 from engine.adam_state import up_to_date
-from engine.cpu import refine as cpu_refine
+from engine.cpu import code_search as cpu_code_search
 from engine.cpu.decoder import decode_lod
 from engine.create import create_engine
 from engine.sampling import channel_loss_weights
 from engine.schedule import Schedule
-from engine.torch_refine import FAILURES, FEATURES_TRIED, REACH, refine_level
+from engine.torch_code_search import FAILURES, FEATURES_TRIED, REACH, search_level
 from maps.channels import MAPS
 from metrics.evaluate import metric_options, score_lod
 from model import new_model
 from quantize import codes_from_features
 from shape import DecoderSpec, GridSpec
-from tests.engine.test_cpu_engine import material_of
-from tests.engine.test_cpu_kernels import _kernels, no_kernels  # noqa: F401  # fixtures
 from tests.support import reference
+from tests.support.engine_cases import material_of
 from tests.support.exports import make_model
+from tests.support.kernel_cases import _kernels, no_kernels  # noqa: F401  # fixtures
 from tests.support.runs import (
     QUICK,
     checkpoint_differences,
@@ -46,7 +46,7 @@ from tests.support.runs import (
 )
 from training import code_refinement as refine
 
-SEARCHES = {"torch": refine_level, "cpu": cpu_refine.refine_level}
+SEARCHES = {"torch": search_level, "cpu": cpu_code_search.search_level}
 LINEAR, LEARNED = GridSpec(6, 2, 2, 8), GridSpec(6, 2, 2, 8, "learned")
 COARSE = GridSpec(3, 1, 4, 16)
 SWISH = DecoderSpec(2, 16, 1, 3, "hard_swish")
@@ -103,7 +103,7 @@ def levels_of(model):
 
 
 def plain_sweep(model, arguments, index: int, level: int) -> None:
-    """The search of engine/torch_refine.py, one texel after the other, on the error of the whole material."""
+    """The search of engine/torch_code_search.py, one texel after the other, on the error of the whole material."""
     grid, r = model.grids[index], model.grids[index].resolution(level)
     view = model.level(index, level).detach()
     step = 1 / 2**grid.quantize_bits
@@ -211,7 +211,7 @@ def test_kernels_find_the_same_on_any_number_of_threads(case):
     for n_threads in (1, 2, 5):
         model, (material, channels, weights, lod_weights) = setting(case, seed=3)
         for index, level in levels_of(model):
-            cpu_refine.refine_level(model, material, index, level, channels, weights, lod_weights, n_threads)
+            cpu_code_search.search_level(model, material, index, level, channels, weights, lod_weights, n_threads)
         found.append(codes_of(model))
     for other in found[1:]:
         assert all((one == two).all() for one, two in zip(found[0], other))

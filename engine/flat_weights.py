@@ -1,0 +1,21 @@
+"""The decoder's weights as one flat tensor: layer after layer, each (outputs, inputs) row by row, as in the file."""
+
+from __future__ import annotations
+
+import torch
+from torchtyping import TensorType
+
+from model import NeuralTexture
+
+Flat = TensorType["weights"]
+
+
+def flat_weights(model: NeuralTexture) -> Flat:
+    """A copy of all weights, detached, on the model's device."""
+    return torch.cat([weight.detach().reshape(-1) for weight in model.weights])
+
+
+def split_weights(flat: Flat, model: NeuralTexture) -> list[torch.Tensor]:
+    """Views of a flat tensor with the shapes of `model.weights`."""
+    parts = flat.split([weight.numel() for weight in model.weights])
+    return [part.view(weight.shape) for part, weight in zip(parts, model.weights)]

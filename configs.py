@@ -43,7 +43,7 @@ SHADER_WEIGHT_TYPES = ("float32", "float16")
 
 @dataclass(frozen=True)
 class HashGridConfig:
-    """One entry of `hash_grid_configs`. What is left out (None) comes from the flags and the material's size."""
+    """One entry of `hash_grid_configs`. None: taken from the flags and the material's size, see shape.resolve_grids."""
 
     max_resolution: int | None = knob(None, "finest level's width and height", unit="grid texels", low=1, high=16384)
     n_levels: int | None = knob(None, "levels, each half the next; None: as many as halve exactly", low=1, high=15)
@@ -186,15 +186,15 @@ class Config:
     chosen: frozenset[str] = dataclasses.field(default=frozenset(), compare=False)
 
 
-AIMS = ("bpp", "target_psnr", "match")  # what decides a run's rate
+AIMS = ("bpp", "target_psnr", "match")  # each of them decides a run's rate
 LOSS_WEIGHT = knob(1.0, "share of the loss", low=0.0)
 FIELDS = {field.name: field for field in dataclasses.fields(Config) if field.metadata}
-# What a checkpoint fixes: another value would be another model.
+# Fields that a checkpoint fixes: with another value its parameters would not fit.
 ARCHITECTURE = (
     "quantize", "quantize_bits", "save_bits", "hash_grid_configs", "linear_color", *AIMS, "preset", "decoder",
     "n_frequencies", "n_texel_frequencies", "n_neurons", "n_hidden_layers", "activation",
 )  # fmt: skip
-# What belongs to one call rather than to the run.
+# Fields of one call of the command, which the run does not keep.
 CALL = ("mode", "load_dir", "load_iter") + tuple(n for n in FIELDS if n.startswith("groups_") or n == "ray_address")
 
 
@@ -210,7 +210,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def parse_args(argv: Sequence[str] | None = None) -> dict[str, Any]:
-    """The values that the user gave, from the config file and, on top of it, the flags. Nothing is filled in."""
+    """The values that the user chose: those of the config file, replaced by flags. Defaults are not filled in."""
     given = vars(build_parser().parse_args(argv))
     path = given.pop("config")
     return {**(load_config_file(path, FIELDS) if path else {}), **given}
@@ -251,7 +251,7 @@ def _grid_entry(index: int, entry: Any) -> HashGridConfig:
 
 
 def _loss_weights(weights: dict | str) -> dict[str, float] | str:
-    """Every map's weight; 'auto' stays: it is resolved when the material is known."""
+    """Every map's weight, 1 where none is given; 'auto' stays, as its weights depend on the material."""
     if weights == "auto":
         return weights
     merged = dict.fromkeys(MAPS, 1.0)
@@ -265,7 +265,7 @@ def _loss_weights(weights: dict | str) -> dict[str, float] | str:
 
 
 def _check_combinations(config: Config) -> None:
-    """Refuse what makes no sense together, before any work starts."""
+    """Raise UserError for fields that contradict each other or lack one that they need."""
     if config.n_neurons % 16:
         raise UserError(f"--n_neurons: expected a multiple of 16, got {config.n_neurons}")
     if config.size not in ("", "largest") and not re.fullmatch(r"[1-9]\d{0,4}x[1-9]\d{0,4}", config.size):
@@ -301,7 +301,7 @@ def _check_combinations(config: Config) -> None:
 
 
 def to_dict(config: Config) -> dict[str, Any]:
-    """Plain values of a configuration, for JSON and for a checkpoint; make_config reads them back."""
+    """The fields as plain values for JSON and checkpoints; make_config reads them back. `chosen` is not among them."""
     values = dataclasses.asdict(config)
     del values["chosen"]
     values["hash_grid_configs"] = [
@@ -360,7 +360,7 @@ class ExportOptions:
     )  # fmt: skip
 
     transcode_scalars: str = knob("bc4", "a BC4 texture for each scalar map, or occlusion, roughness and metallic in "
-                                  "a BC7 or BC1", choices=SCALAR_TEXTURES, section="ordinary textures")  # fmt: skip
+                                  "one BC7 or BC1", choices=SCALAR_TEXTURES, section="ordinary textures")  # fmt: skip
     transcode_quality: str = knob("normal", "effort of the BC7 encoder", choices=BC7_EFFORTS)
 
     weights: str = knob("baked", "part of the shader, or in decoder_weights.bin", choices=SHADER_WEIGHTS,

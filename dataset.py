@@ -23,8 +23,8 @@ from maps.record import Constant, MapRecord, MaterialRecord
 
 PNG_SAMPLE_TEXELS = 2**19  # of a map; of larger ones `Material.png_bytes` encodes every PNG_SAMPLE_STEP-th band
 PNG_SAMPLE_ROWS, PNG_SAMPLE_STEP = 16, 4
-# Mean difference of a normal's length from 1 up to which a normal map counts as unit vectors. Rounding to 8 bits alone
-# makes 0.0019. Decoded unit vectors cost PSNR where the source has others, measured at LOD 0: Metal055A (0.006) 1.0 dB
+# Mean difference of a normal's length from 1 up to which a normal map counts as unit vectors; rounding to 8 bits alone
+# gives 0.0019. Decoded unit vectors cost PSNR where the source has others, measured at LOD 0: Metal055A (0.006) 1.0 dB
 # of the normals' 48.0, Facade005 (0.022) 2.3 dB of 34.2, Rock058 (0.046) 1.9 dB of 30.6; data/test (0.0019) gains 0.1.
 UNIT_NORMALS_TOLERANCE = 0.004
 
@@ -41,7 +41,7 @@ def to_file_space(values: DecodedValues) -> DecodedValues:
 
 
 def _uniform_columns(codes: np.ndarray) -> list[int]:
-    """Columns of (texels, C) codes in which all are equal. A column that varies early costs nothing."""
+    """Columns of (texels, C) codes with one value throughout; a column is read up to the first block that varies."""
     alike = np.arange(codes.shape[1])
     for first in range(0, len(codes), 2**18):
         if not len(alike):
@@ -71,13 +71,13 @@ class Material:
     width: int  # of LOD 0, texels
     height: int
     present: tuple[str, ...]  # map names, canonical order; the keys of the dicts below
-    color_space: dict[str, str]  # 'srgb' or 'linear': what `gather` returns and the network learns
-    file_color_space: dict[str, str]  # ... and what the files hold; another one for a diffuse that was decoded
-    bit_depth: dict[str, int]  # 8 or 16, as stored here
-    file_bit_depth: dict[str, int]  # ... and in the files; float files count as the 16 that they are converted to
+    color_space: dict[str, str]  # 'srgb' or 'linear': of the values that `gather` returns and the network learns
+    file_color_space: dict[str, str]  # of the files; differs for a diffuse that was decoded to linear light
+    bit_depth: dict[str, int]  # 8 or 16, of the codes stored here
+    file_bit_depth: dict[str, int]  # of the files; 16 for float files, which are converted to 16 bits
     codes8: torch.Tensor  # (texels of all LODs, channels of the 8-bit maps) uint8
-    codes16: torch.Tensor  # (the same, of the 16-bit maps) int16 with the bits of uint16, which torch half supports
-    value_range: dict[str, tuple[float, float]]  # what 0 and 1 mean in the file's own units; (0, 1) but for floats
+    codes16: torch.Tensor  # (the same, of the 16-bit maps) int16 with the bits of uint16, which torch supports in part
+    value_range: dict[str, tuple[float, float]]  # what 0 and 1 mean in the file's own units; (0, 1) except for floats
     files: dict[str, str]  # file name; of a packed file with the channel: brick_arm.png:G
     normal_convention: str  # 'gl', 'dx' or 'unknown'
     warnings: list[str]
@@ -229,7 +229,7 @@ class Material:
         return codes if bits == 8 else codes.view(np.uint16)
 
     def file_codes(self, lod: int, map_name: str, rows: slice = slice(None)) -> np.ndarray:
-        """`stored`, but in the colour space and bit depth of the file."""
+        """(H, W, C) codes as of `stored`, in the colour space and bit depth of the file."""
         codes = self.stored(lod, map_name, rows)
         if self.color_space[map_name] == self.file_color_space[map_name]:
             return codes
@@ -255,8 +255,8 @@ class Material:
     def png_bytes(self) -> int:
         """Bytes of all maps of LOD 0 as PNG files with the files' bit depth.
 
-        Of maps above PNG_SAMPLE_TEXELS a quarter of the rows is encoded, in bands, and scaled up: 0.7 to 1.2 % more
-        than the whole for three real materials of 1024 x 1024, and seconds sooner at 4096 x 4096. The result is kept.
+        For maps above PNG_SAMPLE_TEXELS an estimate from a quarter of the rows, in bands: 0.7 to 1.2 % too large for
+        three real materials of 1024 x 1024, and seconds sooner at 4096 x 4096. The result is kept.
         """
         rows = [slice(0, self.height)]
         if self.width * self.height > PNG_SAMPLE_TEXELS:
@@ -279,7 +279,7 @@ def load_material(
     """Read the maps of a folder, see `maps.read_maps.read_maps`, and make their mip chain.
 
     Args:
-        linear_color: decode an sRGB diffuse to 16-bit linear light; `texels` and `to_file_space` still answer in sRGB.
+        linear_color: decode an sRGB diffuse to 16-bit linear light; `texels` and `to_file_space` still return sRGB.
         max_pixels, by_hand, size: as in `read_maps`.
     Raises: UserError for a folder or a file that cannot be used.
     """

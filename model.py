@@ -1,6 +1,6 @@
 """NeuralTexture: dense multi-level feature grids and a small decoder, the reference maths (design.md, section 4).
 
-Everything that trains, exports or renders is compared with the functions of this file. Positions are uv, u to the
+Engines, exports and shaders are tested against the functions of this file. Positions are uv, u to the
 right and v down, one period of the texture per unit; lod 0 is the full-size image.
 """
 
@@ -40,7 +40,7 @@ DecodedImage = TensorType["height", "width", CHANNELS]
 Codes = TensorType["texels", "features"]
 GridLevel = TensorType["y", "x", "features"]
 
-# Where each is the identity, see start_biases: hard swish from 3 on, and its derivative jumps there.
+# A value at which the activation is the identity, see start_biases; hard swish is from 3 on, where its slope jumps.
 BIAS_NEURON = {"leaky_relu": 1.0, "hard_swish": 4.0}
 # Measured on three real materials, 1500 iterations: gain 0.6 is 0.05 to 0.35 dB better than 0.8 and 1.0, and 0.4 is
 # no better; features spread over the whole range cost 0.1 to 0.25 dB.
@@ -67,10 +67,10 @@ def triangle_waves(coordinate: Scalars, n_frequencies: int) -> Inputs:
 
 
 def sawtooth_waves(position: Scalars, n_frequencies: int) -> Inputs:
-    """Where a position in texels lies inside 1, 2, 4, ... of them: 2*(x - floor(x)) - 1, x = position / 2**i.
+    """The place of a position inside blocks of 1, 2, 4, ... texels: 2*(x - floor(x)) - 1, x = position / 2**i.
 
-    In [-1, 1). The first is what a bilinear filter would weigh the texels with. Triangle waves cannot take its place:
-    at the centres of a material twice the grid's size, half of them are the same on both sides of a texel.
+    In [-1, 1). The first wave holds the weights of a bilinear filter. Triangle waves cannot replace it: at the texel
+    centres of a material twice the grid's size, half of them are equal on both sides of a grid texel.
     """
     octave = torch.arange(n_frequencies, dtype=torch.float32, device=position.device)
     x = position[:, None] * torch.exp2(-octave)
@@ -85,9 +85,9 @@ class NeuralTexture(nn.Module):
         decoder: the network's shape.
         num_lods: LODs of the material, 1 or more.
         quantized: False keeps float features (nothing is rounded, nothing can be exported).
-        present_channels: canonical channels that the material has; the network's other outputs stay exactly 0.
-        seamless: leave out the position wave of each axis that jumps at the border of the tile. Its period is two
-            tiles, and with it the gradient across the border of a real material came out 1.6 times that inside.
+        present_channels: channels that the material has; the network's other outputs stay exactly 0.
+        seamless: leave out the position wave of each axis whose period is two tiles: it jumps at the border of the
+            tile, and with it the gradient across the border of a real material was 1.6 times that inside.
         seed: for the initial values.
         constants: channels with one value everywhere. They are decoded to exactly that, and the network's outputs for
             them stay exactly 0.
@@ -112,7 +112,7 @@ class NeuralTexture(nn.Module):
         self.quantized = quantized
         self.constants = dict(constants or {})
         self.layout = input_layout(self.grids, decoder)
-        # Inputs whose weights are 0 and stay 0: an engine gives them no gradient. They keep their places in the file.
+        # Inputs whose weights are 0 and stay 0, since engines give them no gradient; the file keeps their columns.
         self.unused_inputs = [0, decoder.n_frequencies] if seamless and decoder.n_frequencies else []
         for index, grid in enumerate(self.grids):
             levels = [grid.level_of(lod) for lod in range(num_lods)]
@@ -150,14 +150,14 @@ class NeuralTexture(nn.Module):
 
     @torch.no_grad()
     def start_biases(self, means: Sequence[float]) -> None:
-        """Give a fresh network the biases that it has no place for: later layers, and the mean of each channel.
+        """Emulate biases in a fresh network, which has none: for the later layers, and for the mean of each channel.
 
-        The first neuron of each hidden layer becomes a constant, fed by the first layer's ones, and what the next layer
-        gives it for a weight is that layer's bias. It may learn to be something else; the files need no new field.
+        The first neuron of each hidden layer becomes a constant, fed by the first layer's ones; the next layer's
+        weights of that neuron are its biases. Training may change it; the files need no new field.
         Measured over three materials, 1200 iterations: +0.26 dB (hard swish, learned grid), +0.7 (leaky, linear).
 
         Args:
-            means: (11,) what the network decodes before it has learned anything else.
+            means: (11,) what the network decodes before training.
         """
         ones = [column for first, count in self.layout.ones for column in range(first, first + count)]
         if not ones:
@@ -201,8 +201,8 @@ class NeuralTexture(nn.Module):
     def _inputs(
         self, uv: Positions, lod: Scalars, lod_value: Scalars, noise: Noise | None
     ) -> Inputs:
-        """The decoder's inputs, see InputLayout. `lod` picks the levels, `lod_value` is what the network is told."""
-        uv = uv - uv.floor()  # waves of half a period would differ from tile to tile otherwise
+        """The decoder's inputs, see InputLayout. `lod` selects the levels, `lod_value` is the input for the LOD."""
+        uv = uv - uv.floor()  # the wave with a period of two tiles would differ from tile to tile
         n = len(uv)
         frequencies = self.decoder.n_frequencies
         parts = [triangle_waves(uv[:, 0], frequencies), triangle_waves(uv[:, 1], frequencies)]
@@ -221,10 +221,10 @@ class NeuralTexture(nn.Module):
     def _sample(
         self, index: int, uv: Positions, lod: Scalars, noise: Noise | None
     ) -> Inputs:
-        """What grid `index` feeds to the decoder: bilinear at p = uv*R - 0.5, or the four texels side by side.
+        """The inputs from grid `index`: its features blended bilinearly at p = uv*R - 0.5, or four texels side by side.
 
-        Addressing repeats, as a GPU sampler with Wrap does. Features are rounded before they are blended, so a
-        trained value is an exported value.
+        Addressing repeats, as a GPU sampler with Wrap does. Features are rounded before they are blended, so trained
+        values equal exported values.
         """
         grid = self.grids[index]
         resolution = self.get_buffer(f"lod_resolution_{index}")[lod]
@@ -244,14 +244,14 @@ class NeuralTexture(nn.Module):
         return (features * weights).sum(dim=1)
 
     def _fetch(self, index: int, texel: Scalars, noise: Noise | None) -> Inputs:
-        """Features of grid texels as the exported file will hold them, with training noise before the rounding."""
+        """Features (n, features) of some texels of grid `index`, see `as_exported`."""
         grid = self.grids[index]
         features = self.grid_parameters[index].view(-1, grid.features).index_select(0, texel)
-        return self.shipped(index, features, texel, noise)
+        return self.as_exported(index, features, texel, noise)
 
-    def shipped(self, index: int, features: Inputs, texel: Scalars, noise: Noise | None) -> Inputs:
-        """Parameters of these texels of grid `index` as the exported file will hold them, with training noise before
-        the rounding: (n, features), as they come in."""
+    def as_exported(self, index: int, features: Inputs, texel: Scalars, noise: Noise | None) -> Inputs:
+        """Parameters (n, features) of these texels of grid `index`, rounded as in the exported file; training noise is
+        added before."""
         grid = self.grids[index]
         if not self.quantized:
             return features
@@ -271,7 +271,7 @@ class NeuralTexture(nn.Module):
         return decoded
 
     def set_constants(self, decoded: DecodedImage) -> None:
-        """Write the constants into (..., 11) values that something else than `forward` has decoded."""
+        """Write the constants into (..., 11) values that another decoder than `forward` has made."""
         for channel, constant in self.constants.items():
             decoded[..., channel] = constant.value
 
@@ -288,8 +288,7 @@ class NeuralTexture(nn.Module):
     ) -> DecodedImage:
         """Decode one LOD at its texel centres: (height, width, 11) float32 on the CPU, not clamped.
 
-        `chunk` texels are decoded at a time, so that memory does not grow with the image. `rows` limits it to rows of
-        the LOD.
+        `chunk` texels are decoded at a time, which bounds the memory. `rows` limits the result to rows of the LOD.
         """
         first, last, _ = rows.indices(height)
         image = torch.empty((last - first) * width, CHANNELS)
@@ -304,7 +303,7 @@ class NeuralTexture(nn.Module):
 
     @torch.no_grad()
     def codes(self, index: int, texels: slice = slice(None)) -> Codes:
-        """Integer codes of grid `index`, (texels, features) int32 on the CPU, level after level; `texels`: of these."""
+        """Codes of grid `index`, or of some `texels` of it: (texels, features) int32 on the CPU, level after level."""
         grid = self.grids[index]
         parameters = self.grid_parameters[index].detach().view(-1, grid.features)[texels]
         return codes_from_features(parameters, grid.quantize_bits).cpu()
@@ -355,7 +354,7 @@ class NeuralTexture(nn.Module):
     def bits_per_texel(self, width: int, height: int, word_bits: Sequence[int] | None = None) -> dict[str, float]:
         """Bits per LOD-0 texel: `grids` (finest levels), `network` (float32), `bpp` (their sum) and `all_mips`.
 
-        word_bits: of a texel of each grid; None: those of its word, or of float32 features where not quantised.
+        word_bits: bits of a texel of each grid; None: its word, or float32 features in a model that is not quantised.
         """
         texels = width * height
         if word_bits is None:
@@ -374,8 +373,8 @@ def texel_centres(texel: Scalars, width: int, height: int) -> Positions:
     """uv of texels given by their index in a row-by-row image: ((x + 0.5) / width, (y + 0.5) / height)."""
     x = texel % width
     y = torch.div(texel, width, rounding_mode="floor")
-    # By tensors: CUDA multiplies by the reciprocal of a number, which rounds to the other side of a grid's texel where
-    # an image and a learned grid share their texel centres.
+    # Divided by a tensor: CUDA divides by a number through its reciprocal, whose rounding can fall on the other side of
+    # a grid texel where an image and a learned grid share their texel centres.
     size = torch.tensor((width, height), dtype=torch.float32, device=texel.device)
     return (torch.stack((x, y), dim=1) + 0.5) / size
 
@@ -399,7 +398,7 @@ def build_model(
 
 
 def new_model(config: Config, material: Material) -> NeuralTexture:
-    """A model that is about to be trained on `material`: its first guess is the mean of each channel."""
+    """A fresh model to train on `material`; it starts by decoding the mean of each channel."""
     present = material.present_channels.tolist()
     model = build_model(config, material.width, material.height, present, material.constants)
     smallest = material.gather(torch.tensor([material.lod_offsets[-1]], device=material.codes8.device))[0].tolist()

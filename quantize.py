@@ -1,6 +1,6 @@
 """Features and codes: rounding, training noise, and the packing of codes into texel words (design.md, section 5).
 
-A grid with `bits` bits per feature knows N = 2**bits feature values, the centres of N equal cells on [-0.5, 0.5].
+A grid with `bits` bits per feature has N = 2**bits feature values, the centres of N equal cells on [-0.5, 0.5].
 Code c stands for the feature c/N - (N-1)/(2N). All of it is exact in float32 up to 16 bits.
 """
 
@@ -53,7 +53,7 @@ def features_from_codes(codes: TensorType, bits: int) -> TensorType:
 
 
 class _RoundStraightThrough(torch.autograd.Function):
-    """Round to the nearest feature value; the gradient passes as if nothing had happened (Bengio et al. 2013)."""
+    """Round to the nearest feature value; the gradient passes unchanged (Bengio et al. 2013)."""
 
     @staticmethod
     def forward(ctx, features, bits):
@@ -95,8 +95,8 @@ def _mix(x: TensorType) -> TensorType:
 def stream_key(seed: int, iteration: int, stream: int) -> int:
     """A 32-bit key for one independent random stream of one training iteration, as a signed int32.
 
-    The same mixing as `_mix`, on Python integers: a key is needed several times per iteration, and a dozen tensor
-    operations on one number would take longer than the number is worth.
+    The same mixing as `_mix`, on Python integers: keys are needed several times per iteration, and a dozen tensor
+    operations on a single number would take much longer.
     """
     key = seed & 0xFFFFFFFF
     for word in (iteration, stream):
@@ -110,10 +110,10 @@ def stream_key(seed: int, iteration: int, stream: int) -> int:
 
 
 def hash_uniform(index: TensorType, key: int) -> TensorType:
-    """Uniform numbers in [0, 1) that depend on nothing but (index, key): the random source of every engine.
+    """Uniform numbers in [0, 1) that depend on (index, key) alone: the random source of every engine.
 
-    A number is a function of its index, not of the order in which numbers are drawn, so a resumed run, another
-    device and a fused kernel all see the same ones without a generator state to carry along.
+    A number does not depend on the order in which numbers are drawn, so a resumed run, another device and a fused
+    kernel draw the same ones, and there is no generator state to save.
 
     Args:
         index: any shape, int32 or int64; the low 32 bits count.

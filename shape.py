@@ -1,4 +1,4 @@
-"""The shapes of a neural texture: grids, decoder, and where the decoder's inputs stand (design.md, section 4)."""
+"""The shapes of a neural texture: grids, decoder, and the order of the decoder's inputs (design.md, section 4)."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class DecoderSpec:
 
 @dataclass(frozen=True)
 class InputLayout:
-    """Where each group of decoder inputs starts; recorded in the manifest, read by every decoder.
+    """The groups of decoder inputs, in order; recorded in the manifest, followed by every decoder.
 
     position waves | features of grid 0, 1, ... | normalised LOD | ones to a multiple of 16
     | texel waves | ones to a multiple of 16 (only when there are texel waves)
@@ -154,7 +154,7 @@ class ModelForm:
 
 # --- from a configuration ------------------------------------------------------------------------------------------
 
-DEFAULT_DIVISORS = (2, 8)  # of the longer side: where the two default grids stand
+DEFAULT_DIVISORS = (2, 8)  # the resolutions of the two default grids are the longer side divided by these
 LEARNED_TEXEL_FREQUENCIES = 3  # of 1, 2, 3, 4, 8: 3 is 0.3 (Rock058) and 1.4 dB (Facade005) better than 1 at 2.5 bpp
 
 
@@ -171,10 +171,10 @@ def exact_halvings(resolution: int) -> int:
 
 
 def default_grids(longer: int) -> list[HashGridConfig]:
-    """The grids of a material with so many texels along its longer side, for whom no others are given.
+    """The grids where the configuration has none; `longer`: texels along the material's longer side.
 
-    All LODs share one level of the coarse grid, so that small ones have more features per texel than LOD 0. With a
-    level for each LOD, LODs 3 to 7 of data/test and Metal055A end 3 to 9 dB lower, LODs 0 and 1 up to 0.3 dB.
+    All LODs share one level of the coarse grid, so small LODs have more features per texel than LOD 0. With a level
+    for each LOD, LODs 3 to 7 of data/test and Metal055A end 3 to 9 dB lower, LODs 0 and 1 up to 0.3 dB.
     """
     fine, coarse = (default_resolution(longer / divisor) for divisor in DEFAULT_DIVISORS)
     return [HashGridConfig(max_resolution=fine), HashGridConfig(max_resolution=coarse, n_levels=1)]

@@ -14,11 +14,10 @@ from collections.abc import Sequence
 
 from common.errors import run_command
 from configs import LIST_MAPS, make_config, parse_args
+from groups.batch import train_groups
 from maps.read_maps import recognised_maps
 from training.infer import infer
 from training.start import train_material
-
-# --- command -------------------------------------------------------------------------------------------------------
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -28,8 +27,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("\n".join(recognised_maps(config.data_dir, config.max_pixels)))
         return 0
     if config.groups_batching:
-        from groups.batch import train_groups
-
         return train_groups(config)
     if config.mode == "infer":
         infer(config)

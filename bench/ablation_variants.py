@@ -18,7 +18,7 @@ from dataset import Material
 from engine.create import create_engine
 from engine.protocol import Engine
 from engine.schedule import Schedule
-from engine.torch_engine import TorchEngine
+from engine.torch.engine import TorchEngine
 from model import NeuralTexture, Noise, build_model, new_model
 from quantize import hash_uniform, round_features
 from shape import model_shape

@@ -99,7 +99,7 @@ def measure(row: Row, decoder: str, material: Material, seconds: float) -> dict[
         aim = make_config({"decoder": decoder, "bpp": row.bpp, "num_threads": torch.get_num_threads()})
         effort = dataclasses.replace(load_table()["presets"]["balanced"], iterations=iterations, batch_size=BATCH_SIZE,
                                      most_neurons=row.n_neurons, refine=0, patient=False)  # fmt: skip
-        return plan_with(row, effort, row.bpp, decoder, aim, material.width, material.height)
+        return plan_with(row, effort, aim, material.width, material.height)
 
     _, took = train(planned(TIMED_ITERATIONS), material)
     config = planned(max(round(seconds / took * TIMED_ITERATIONS), 1))

@@ -1,4 +1,4 @@
-"""The error a user can act on, and how a command reports it."""
+"""What a command says to its user: text on one line, and errors that can be acted on."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def counted(count: int, noun: str) -> str:
 def brief(value: Any, limit: int = 80) -> str:
     """At most `limit` characters of repr(value), in a time that does not depend on the value.
 
-    What YAML and pickles hold may refer to the same list many times over: a few hundred bytes whose repr has no end.
+    YAML and pickles of a few hundred bytes can hold one list in so many places that its repr fills the memory.
     """
     shortener = reprlib.Repr()
     shortener.maxlevel = 3
@@ -57,7 +57,7 @@ def brief(value: Any, limit: int = 80) -> str:
 
 
 def what_is_wrong(error: Exception) -> str:
-    """What a reader that met `error` in a file says of it: a KeyError alone would name no more than a word."""
+    """A reader's explanation of an exception that a damaged file caused; str() of a KeyError is a bare word."""
     if isinstance(error, KeyError):
         return f"no entry {brief(error.args[0])}" if error.args else "an entry is missing"
     return one_line(str(error)[:120]) or type(error).__name__
@@ -66,8 +66,8 @@ def what_is_wrong(error: Exception) -> str:
 class UserError(Exception):
     """Bad input or a machine that cannot do what was asked.
 
-    The message is one line that names the file or flag, what was expected, what was found, and the way out.
-    Everything else that is raised is a bug and keeps its traceback.
+    The message is one line that names the file or flag, what was expected, what was found, and the way out. Any other
+    exception is a bug and keeps its traceback.
     """
 
     def __init__(self, message: str):
@@ -77,11 +77,11 @@ class UserError(Exception):
 def run_command(command: Callable[[], int]) -> int:
     """Run `command` and turn errors that are not bugs into one line on stderr and exit code 2."""
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # a name that the terminal cannot show must not end a run
+        if hasattr(stream, "reconfigure"):  # else a name that the terminal cannot show ends a run
             stream.reconfigure(errors="backslashreplace")
     try:
         return command()
-    except BrokenPipeError:  # `train.py ... | head`: nobody listens any more
+    except BrokenPipeError:  # `train.py ... | head`: the reader has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_BROKEN_PIPE
     except KeyboardInterrupt:
@@ -103,7 +103,7 @@ def run_command(command: Callable[[], int]) -> int:
 
 
 def explain_os_error(error: OSError) -> str | None:
-    """One line for the failures a file system can produce, None for those that point to a bug."""
+    """One line for a failure of the file system or the disk; None for errors that point to a bug."""
     where = one_line(str(error.filename or "a file"))
     advice = {
         errno.ENOSPC: "the disk is full; free some space or choose another --save_dir",

@@ -14,14 +14,14 @@ from tensorboardX.proto import event_pb2, summary_pb2
 from tqdm import tqdm
 
 TENSORBOARD = "tensorboard"
-TENSORBOARD_IMAGE_SIZE = 512  # longest side of logged images: event files would outgrow the checkpoints otherwise
+TENSORBOARD_IMAGE_SIZE = 512  # longest side of logged images; larger ones make event files outgrow the checkpoints
 
 
 class EventFile:
-    """A TensorBoard event file that is written at once, in the caller's thread.
+    """A TensorBoard event file that the caller's thread writes.
 
-    tensorboardX's own SummaryWriter writes in a second thread: on a full disk that thread dies with a traceback and
-    the training waits for it forever. Here the OSError reaches the caller.
+    tensorboardX's own SummaryWriter writes in a second thread; on a full disk that thread dies with a traceback and the
+    training waits for it forever. Here the OSError reaches the caller.
     """
 
     def __init__(self, folder: Path):
@@ -30,7 +30,7 @@ class EventFile:
         self._writer = EventsWriter(str(folder.absolute() / "events"), f".{os.getpid()}")
 
     def restart(self, step: int) -> None:
-        """Tell TensorBoard to forget the events of `step` and later that an earlier life of the run wrote."""
+        """Make TensorBoard drop the events of `step` and later that the run wrote before it was interrupted."""
         log = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
         self._writer.write_event(event_pb2.Event(wall_time=time.time(), step=step, session_log=log))
 
@@ -38,7 +38,7 @@ class EventFile:
         self._write(summary.scalar(tag, value), step)
 
     def image(self, tag: str, height: int, width: int, channels: int, png: bytes, step: int) -> None:
-        """Add a PNG file of this shape: tensorboardX's own writer of images spends most of an evaluation in zlib."""
+        """Add a PNG file of this shape. Encoding it in tensorboardX would take most of an evaluation's time."""
         content = summary_pb2.Summary.Image(height=height, width=width, colorspace=channels, encoded_image_string=png)
         self._write(summary_pb2.Summary(value=[summary_pb2.Summary.Value(tag=tag, image=content)]), step)
 
@@ -53,7 +53,7 @@ class EventFile:
 
 
 def progress_bar(total: int, initial: int, quiet: bool = False) -> tqdm:
-    """A bar with iteration, it/s and ETA on stderr; silent where nobody watches."""
+    """A bar with iteration, it/s and ETA on stderr; hidden where stderr is no terminal."""
     return tqdm(
         total=total,
         initial=initial,

@@ -12,7 +12,7 @@ from typing import Any
 
 from common.errors import UserError, brief
 
-MOST_INT = 2**53  # of any number; Python does not print those of thousands of digits
+MOST_INT = 2**53  # largest number accepted; Python refuses to print numbers of thousands of digits
 
 
 def knob(default: Any, help: str, *, unit: str = "", low: float | None = None, high: float | None = None, choices=(),
@@ -84,9 +84,7 @@ def add_flags(parser: argparse.ArgumentParser, fields: Mapping[str, dataclasses.
 
 
 def add_flag(parser: Any, name: str, field: dataclasses.Field, **changes: Any) -> None:
-    """Add --name for a field, of its type and with its help; not given, it stays out of the namespace.
-
-    A flag of True or False may be given without a value, which is True.
+    """Add --name for a field. A flag that is not given stays out of the namespace; a bare boolean flag means True.
 
     Args:
         parser: an ArgumentParser or a group of one.
@@ -159,7 +157,7 @@ def _kind(field: dataclasses.Field) -> type:
 
 
 def _given(value: Any) -> str:
-    """A number or a word as it was given, or the start of it."""
+    """A value for an error message, cut where it is long."""
     return value[:80] if isinstance(value, str) else brief(value)
 
 

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a request that a loop can look at."""
+"""Ctrl-C and SIGTERM as a request to stop, which a loop asks for when it can stop cleanly."""
 
 from __future__ import annotations
 
@@ -6,11 +6,9 @@ import contextlib
 import signal
 from collections.abc import Iterator
 
-# --- interrupts ----------------------------------------------------------------------------------------------------
-
 
 class StopRequest:
-    """Set by Ctrl-C and SIGTERM; the loop ends at the next chunk. A second Ctrl-C does not wait."""
+    """Whether a signal asked the program to stop, and which. A second one raises KeyboardInterrupt at once."""
 
     def __init__(self):
         self.signal_number = 0
@@ -27,7 +25,7 @@ class StopRequest:
 
 @contextlib.contextmanager
 def stop_signals() -> Iterator[StopRequest]:
-    """Route SIGINT and SIGTERM to a StopRequest; other threads than the main one cannot."""
+    """Route SIGINT and SIGTERM to a StopRequest. Other threads than the main one leave signals as they are."""
     stop = StopRequest()
     before = {}
     try:

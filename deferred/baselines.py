@@ -6,12 +6,16 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
+from torchtyping import TensorType
 
 from deferred.dataset.crops import to_values
 from deferred.dataset.frames import Frame, FrameSet
 from deferred.model.harmonics import spherical_harmonics
 from deferred.util import surface_psnr
 from metrics.pictures import display_pixels
+
+Places = TensorType["n", 2]
+Corners = TensorType["n", 4]
 
 CG_STEPS = 60  # of conjugate gradients, at most
 CG_TOLERANCE = 1e-4  # of the residual's norm, relative to the first one
@@ -128,7 +132,7 @@ def _sparse(index: torch.Tensor, weight: torch.Tensor, columns: int) -> torch.Te
     return torch.sparse_coo_tensor(places, weight.flatten(), size, check_invariants=False).coalesce()
 
 
-def bilinear_texels(uv: torch.Tensor, height: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
+def bilinear_texels(uv: Places, height: int, width: int) -> tuple[Corners, Corners]:
     """(N, 2) uv -> the 4 texels around each, as numbers y * width + x, and their weights, both (N, 4).
 
     The same sampling as LaplacianTexture's on one level.

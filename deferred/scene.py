@@ -27,7 +27,8 @@ class Hits:
 class Geometry(Protocol):
     """An object inside the unit sphere."""
 
-    def trace(self, camera: Camera) -> Hits: ...
+    def trace(self, camera: Camera) -> Hits:
+        """What the rays of a camera hit."""
 
 
 @dataclass(frozen=True)

@@ -118,7 +118,9 @@ def start_options(
     return options, None
 
 
-def make_trainer(script: str, options: TrainOptions, loaded, device: torch.device, say: Say = print) -> Trainer:
+def make_trainer(
+    script: str, options: TrainOptions, loaded: checkpoints.Loaded | None, device: torch.device, say: Say = print
+) -> Trainer:
     """The frames and the model of a run. Raises: UserError."""
     folder = data_folder(options.data, say)
     wanted = [parse_ids(text, flag) if text.strip() else None

@@ -50,6 +50,7 @@ FIELDS = {field.name: field for field in dataclasses.fields(TuneOptions)}
 
 
 def import_optuna() -> Any:
+    """The optuna package. Raises: UserError if it is not installed."""
     try:
         import optuna
     except ImportError as error:

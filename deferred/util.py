@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from common.errors import UserError, brief, quote
+from deferred.tensors import Images, Masks
 from metrics.scores import psnr_db
 
 MAX_ID = 99_999_999
@@ -66,7 +67,7 @@ def format_ids(ids: Sequence[int]) -> str:
     return ", ".join(f"{first}-{last}" if last > first else str(first) for first, last in runs)
 
 
-def masked_l1(image: torch.Tensor, target: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+def masked_l1(image: Images, target: Images, mask: Masks) -> torch.Tensor:
     """Mean absolute error of (B, C, H, W) images over the pixels of a (B, H, W) mask; 0 for an empty mask."""
     error = ((image - target).abs() * mask[:, None]).sum()
     return error / (mask.sum() * image.shape[1]).clamp_min(1)

@@ -21,7 +21,7 @@ from configs import MAX_PIXELS
 from describe.numpy_decoder import OUTPUT_ACTIVATIONS, SAMPLINGS, FileTexture, decode, features_of, read_texture
 from formats.dds import MAX_SIZE, DdsInfo, read_dds_info
 from formats.manifest import MANIFEST, NETWORK
-from formats.network_file import GridInfo, NetworkInfo, parse_any_info, read_network, split_weights
+from formats.network_file import GridInfo, NetworkInfo, parse_any_info, parse_info, read_network, split_weights
 from maps.channels import CHANNELS, MAPS
 from maps.record import MapRecord, MaterialRecord
 from metrics.decoded_maps import decode_maps, save_map_images
@@ -127,7 +127,9 @@ def read_bare_files(folder: Path, given: Assumptions, max_pixels: int = MAX_PIXE
     reason = "" if given.size else ": twice grid 0" if ours else ": as large as grid 0"
     size = f"size {width} x {height}{reason}"
     if ours:
-        texture = _our_texture(folder, info, given, material.num_lods)
+        texture = read_texture(folder, parse_info(numbers, str(path)).reference_form(material.num_lods))
+        sampling, output = given.sampling or texture.sampling, given.output or texture.output_activation
+        texture = replace(texture, sampling=sampling, output_activation=output)
         return BareTexture(texture, material, material.num_lods, [size, *_OUR_FORM])
     if any(words):
         name = textures[words.index(True)]
@@ -145,11 +147,6 @@ def read_bare_files(folder: Path, given: Assumptions, max_pixels: int = MAX_PIXE
     if not flat:
         assumed.append("LOD 0 alone is decoded: the levels that other LODs read are not in these files")
     return BareTexture(texture, material, material.num_lods if flat else 1, assumed)
-
-
-def _our_texture(folder: Path, info: NetworkInfo, given: Assumptions, num_lods: int) -> FileTexture:
-    texture = read_texture(folder, info.reference_form(num_lods))
-    return replace(texture, sampling=given.sampling or texture.sampling, output_activation=given.output or "none")
 
 
 _OUR_FORM = (

@@ -24,8 +24,8 @@ from engine.protocol import Engine
 from engine.sampling import learned_channels
 from engine.schedule import Schedule
 from engine.tcnn_engine import TcnnEngine
-from engine.torch_code_search import CodeSearch, search_level
-from engine.torch_engine import TorchEngine
+from engine.torch.code_search import CodeSearch, search_level
+from engine.torch.engine import TorchEngine
 from model import DecodedImage, NeuralTexture
 
 

@@ -1,4 +1,4 @@
-"""How much each map counts in the loss: the weights of a configuration, or those that balance a material's maps."""
+"""Weights of the maps in the loss: as configured, or balanced by the contrast of each map."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from dataset import Material
 from maps.channels import CHANNELS, MAPS, map_slice
 
-# Below it a map is nearly flat, and what varies is mostly noise of the file: without a floor it would get all the bits.
+# A map below this variance is nearly flat and varies mostly by noise; without a floor it would take most of the bits.
 LEAST_VARIANCE = 0.02**2  # of values in [0, 1]: 5 steps of 8 bits
 TEXELS_AT_A_TIME = 2**20
 
@@ -25,12 +25,11 @@ def resolve_loss_weights(material: Material, setting: Mapping[str, float] | str)
 
 
 def balanced_weights(material: Material) -> dict[str, float]:
-    """Weights that count each map's error relative to the map's own contrast.
+    """Weights that make each map's error count relative to the map's own contrast.
 
-    The weight of a map is proportional to 1 / max(v, 0.02²), v the variance of its values in [0, 1] at LOD 0, as they
-    are trained, averaged over its channels. The mean weight of the maps is 1; weights are rounded to 4 digits, so that
-    what a user reads is what was used. Channels with one value take no part; maps without others, and missing ones,
-    keep 1, which has no effect.
+    The weight of a map is proportional to 1 / max(v, 0.02²), where v is the variance of its trained values in [0, 1] at
+    LOD 0, averaged over its channels. The mean weight is 1. Weights are rounded to 4 digits, so that the printed values
+    are those in use. Constant channels are left out; a map that has no others, or is missing, gets 1 without effect.
     """
     inverse = {}
     for name in material.present:
@@ -43,7 +42,7 @@ def balanced_weights(material: Material) -> dict[str, float]:
 
 
 def channel_variances(material: Material, map_name: str) -> list[float]:
-    """Variance of each channel of one map at LOD 0, of values in [0, 1] as they are trained."""
+    """Variance of the trained values, in [0, 1], of each channel of one map at LOD 0."""
     width, height = material.lod_sizes[0]
     step, codes = max(1, TEXELS_AT_A_TIME // width), np.arange(2 ** material.bit_depth[map_name])
     histograms = np.zeros((MAPS[map_name], len(codes)), np.int64)

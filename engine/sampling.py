@@ -1,4 +1,4 @@
-"""Which texels and LODs a training iteration looks at: a function of (seed, iteration), the same in every engine."""
+"""Draws the texels and LODs of an iteration from seed and iteration alone, so that all engines see the same."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ Indices = TensorType["samples"]
 Positions = TensorType["samples", 2]
 Weights = TensorType["learned"]
 
-PROBE = -1  # the "iteration" whose samples an engine's probe() looks at
+PROBE = -1  # the iteration number from which Engine.probe draws its samples
 STREAM_LOD = 0
 STREAM_TEXEL = 1
 STREAM_NOISE = 2  # grid g draws from STREAM_NOISE + g
 
-# Of the batch, spread evenly over the LODs, so that the small ones are seen at all. 2.5 bpp, two materials, 2500
-# iterations: 0.05 costs 0.12 dB of LOD 0; without any, LODs of 16 texels and less end 3.5 dB below LOD 0.
+# Share of the batch that is spread evenly over the LODs, so that small ones are trained at all. Two materials at 2.5
+# bpp, 2500 iterations: a share of 0.05 costs 0.12 dB at LOD 0; without any, LODs of at most 16 texels end 3.5 dB below
+# LOD 0.
 UNIFORM_LOD_SHARE = 0.02
 
 
@@ -40,13 +41,15 @@ def lod_shares(texel_counts: Sequence[int]) -> Shares:
 
 
 def lod_boundaries(lod_sizes: Sequence[tuple[int, int]]) -> Shares:
-    """Where on [0, 1) the share of the next LOD begins: one float32 less than there are LODs, ascending."""
+    """Points on [0, 1) at which the share of the next LOD begins: (LODs - 1) float32, ascending."""
     return lod_shares([width * height for width, height in lod_sizes]).cumsum(0)[:-1].to(torch.float32)
 
 
 def learned_channels(model: NeuralTexture, material: Material) -> list[int]:
-    """The channels that are trained, ascending: all that the material has, without those that the model holds as
-    constants. The model decides: one from before there were constants goes on as it began."""
+    """The trained channels, ascending: those present in the material that the model does not hold as constants.
+
+    A model saved before constants existed has none, and still trains all of them.
+    """
     return [channel for channel in material.present_channels.tolist() if channel not in model.constants]
 
 
@@ -56,8 +59,8 @@ def channel_loss_weights(
     """Weight of each of `channels`, summing to 1, so that equal weights give the plain mean squared error.
 
     Args:
-        texture_loss_weights: per map, or a word: see loss_weights.resolve_loss_weights.
-        channels: canonical ones, such as learned_channels; None: all that the material has.
+        texture_loss_weights: per map, or 'auto', see loss_weights.resolve_loss_weights.
+        channels: canonical ones, such as learned_channels; None: all that are present.
     Raises: UserError when all of them have weight 0.
     """
     per_map = resolve_loss_weights(material, texture_loss_weights)

@@ -1,24 +1,24 @@
 """TcnnEngine: the reference form on tiny-cuda-nn's grid encoding and networks (tinycudann, an optional package).
 
-What it relies on, in tiny-cuda-nn's own terms, with the files that say so (versions 1.7 and 2.0):
+It relies on these facts about tiny-cuda-nn 1.7 and 2.0, given in its terms and with its files:
 
 - Grid of type Dense with one level (encodings/grid.h, common_device.h). `base_resolution` V counts vertices: scale =
   V - 1, position = fma(scale, x, 0.5), cell = floor(position). Entry (i, j), i along the first coordinate, lies at
-  i + j*V, its features together; the number of entries is rounded up to a multiple of 8. So a level of ours is a level
-  of tiny-cuda-nn's, bit for bit, but for that rest.
-- An index beyond the last column is the next row's first entry, and one before the first column the end of the row
-  above: tiny-cuda-nn does not repeat a tile. A grid here therefore has V = R + 1 vertices an axis: the first column
-  and row of our level once more at the far side, and positions below 0 moved by a period. A texel centre is to be a
-  vertex, uv*R - 0.5 = position; that is x = (uv*R - 1) / (V - 1).
+  i + j*V, its features together; the number of entries is rounded up to a multiple of 8. Apart from those additional
+  entries, one of our levels is bit for bit one of tiny-cuda-nn's.
+- It does not address with repeat: an index beyond the last column is the first entry of the next row, one before the
+  first column the end of the row above. A grid here therefore has V = R + 1 vertices per axis: the first column and row
+  of our level are repeated at the far side, and positions below 0 are moved by a period. Texel centres are vertices,
+  position = uv*R - 0.5, so x = (uv*R - 1) / (V - 1).
 - TriangleWave (encodings/triangle_wave.h): all frequencies of u, then those of v; value and phase as in
   model.triangle_waves.
-- Network (network_with_input_encoding.h): inputs are padded with ones, outputs with rows that nobody reads, both to
-  multiples of 16; matrices one after the other, each row by row, [outputs, inputs]. LeakyReLU has the slope 0.01.
-  FullyFusedMLP knows four widths and needs a hidden layer; CutlassMLP takes any.
-- Both take parameters and give gradients in their own precision, which for networks is half on GPUs with tensor cores.
+- Network (network_with_input_encoding.h): inputs are padded with ones, outputs with unused rows, both to multiples of
+  16; matrices one after the other, each row by row, [outputs, inputs]. LeakyReLU has the slope 0.01.
+  FullyFusedMLP supports four widths and needs a hidden layer; CutlassMLP takes any.
+- Parameters and gradients have the precision of the module, for networks half precision on GPUs with tensor cores.
 
-Ours stay float32 and in our layout: what tiny-cuda-nn gets is made of them in every iteration, rounded and with noise
-as the reference does it, and gradients come back the same way. A checkpoint is that of any other engine.
+Our parameters stay float32 and in our layout. Every iteration applies noise and rounding as the reference does, then
+converts the result to tiny-cuda-nn's layout; gradients take the way back. Checkpoints are those of any other engine.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from common.errors import UserError, one_line
 from dataset import Material
 from engine.sampling import Indices, Positions
 from engine.schedule import Schedule
-from engine.torch_engine import TorchEngine
+from engine.torch.engine import TorchEngine
 from model import Decoded, GridLevel, NeuralTexture, Noise, sawtooth_waves
 from shape import PADDED_OUTPUTS, aligned
 
@@ -48,11 +48,11 @@ DEVICES = ("cuda",)
 FEATURES = (1, 2, 4, 8)  # per entry, grid.h
 FUSED_WIDTHS = (16, 32, 64, 128)  # network.cu
 ENTRIES_ALIGNED = 8  # grid.h
-# Gradients in half precision: a loss of one in a batch of thousands is below what half knows. The factor grows until
-# something overflows; that iteration is left out, and the factor halved.
+# The loss is scaled up, since gradients of one sample in a batch of thousands are too small for half precision. The
+# factor grows until something overflows; then that iteration is skipped and the factor halved.
 FIRST_LOSS_SCALE = 2.0**10
 LOSS_SCALE_GROWTH_INTERVAL = 1000  # iterations
-LOSS_SCALE_RANGE = (2.0**-24, 2.0**48)  # of a state that can be believed
+LOSS_SCALE_RANGE = (2.0**-24, 2.0**48)  # plausible in a saved state
 
 Entries = TensorType["entries"]
 Coordinates = TensorType["n", 2]
@@ -60,11 +60,9 @@ Inputs = TensorType["n", "inputs"]
 
 
 class TcnnEngine(TorchEngine):
-    """Trains a NeuralTexture on a Material; samples, noise, loss and optimiser are those of TorchEngine.
+    """Trains a NeuralTexture on a Material with samples, noise, loss and optimiser of TorchEngine.
 
-    Args:
-        model: on `device`; its parameters are updated in place.
-    Raises: UserError where tinycudann is missing, or cannot do what the model needs.
+    Raises: UserError when tinycudann is missing, the model is not on a GPU, or its shape is not supported.
     """
 
     name = "tcnn"
@@ -87,15 +85,15 @@ class TcnnEngine(TorchEngine):
         self._scaler = loss_scaler(device, FIRST_LOSS_SCALE, enabled=half)
 
     def _on_device(self) -> contextlib.AbstractContextManager:
-        """tiny-cuda-nn allocates on CUDA's current device."""
+        """Makes the model's device CUDA's current one, on which tiny-cuda-nn allocates."""
         return torch.cuda.device(self.device) if self.device.type == "cuda" else contextlib.nullcontext()
 
     # --- forward ---------------------------------------------------------------------------------------------------
 
     def _decode(self, uv: Positions, lod: Indices, noise: Noise | None) -> Decoded:
-        """NeuralTexture.forward for whole LODs, constants left out; in the precision of tiny-cuda-nn's network.
+        """NeuralTexture.forward for whole LODs, without constant channels, in the precision of tiny-cuda-nn's network.
 
-        Samples go sorted by LOD, so that each level of a grid gets those that read it in one piece.
+        Samples are sorted by LOD, so that those that read one level of a grid are adjacent.
         """
         model = self.model
         order = torch.argsort(lod, stable=True)
@@ -113,11 +111,11 @@ class TcnnEngine(TorchEngine):
         return torch.empty_like(decoded).index_copy(0, order, decoded).float()
 
     def _features(self, index: int, uv: Positions, counts: list[int], noise: Noise | None) -> Inputs:
-        """What grid `index` feeds to the decoder; `counts` samples of each LOD, one LOD after the other."""
+        """The decoder's inputs from grid `index`; counts: samples of each LOD, whose `uv` are sorted by LOD."""
         model, grid = self.model, self.model.grids[index]
         parameters = model.grid_parameters[index].view(-1, grid.features)
-        shipped = model.shipped(index, parameters, torch.arange(grid.n_texels, device=uv.device), noise)
-        levels = shipped.split([grid.resolution(level) ** 2 for level in range(grid.n_levels)])
+        exported = model.as_exported(index, parameters, torch.arange(grid.n_texels, device=uv.device), noise)
+        levels = exported.split([grid.resolution(level) ** 2 for level in range(grid.n_levels)])
         parts, first = [], 0
         for level in reversed(range(grid.n_levels)):  # the finest belongs to LOD 0
             n = sum(count for lod, count in enumerate(counts) if grid.level_of(lod) == level)
@@ -130,7 +128,7 @@ class TcnnEngine(TorchEngine):
         return torch.cat(parts)
 
     def _texel_waves(self, uv: Positions, lod: Indices) -> list[Inputs]:
-        """The ones and the waves that follow the LOD; the ones at the very end are tiny-cuda-nn's."""
+        """The ones and the texel waves that follow the LOD; tiny-cuda-nn appends the ones at the end."""
         model = self.model
         reference, frequencies = model.layout.reference_inputs, model.decoder.n_texel_frequencies
         position = uv * model.get_buffer("lod_resolution_0")[lod].to(torch.float32)[:, None] - 0.5
@@ -148,12 +146,12 @@ class TcnnEngine(TorchEngine):
     # --- parameters and state --------------------------------------------------------------------------------------
 
     def sync(self) -> None:
-        """The model has the parameters all the time; an evaluation gets the memory that tiny-cuda-nn does not need."""
+        """See Engine.sync. Parameters are the model's own; tiny-cuda-nn frees its temporary memory for evaluations."""
         with self._on_device():
             self._tcnn.free_temporary_memory()
 
     def state(self) -> dict:
-        """As TorchEngine.state, with the factor of the loss where gradients have half precision."""
+        """See Engine.state; with the factor of the loss where gradients have half precision."""
         state = super().state()
         if self._scaler.is_enabled():
             scaling = self._scaler.state_dict()
@@ -161,7 +159,7 @@ class TcnnEngine(TorchEngine):
         return state
 
     def load_state(self, state: dict) -> None:
-        """The inverse of state(), also of other engines'. Raises: ValueError when it is not such a state."""
+        """See Engine.load_state. Raises: ValueError for another layout."""
         scale, age = state.get("loss_scale", FIRST_LOSS_SCALE), state.get("loss_scale_age", 0)
         low, high = LOSS_SCALE_RANGE
         if type(scale) is not float or not low <= scale <= high or type(age) is not int or age < 0:
@@ -176,7 +174,7 @@ class TcnnEngine(TorchEngine):
 
 
 def load_tinycudann() -> Any:
-    """The package. Raises: UserError with the way to get it where it is missing, or does not fit the GPU."""
+    """Import the package. Raises: UserError that says how to install it, when it is missing or does not fit the GPU."""
     try:
         return importlib.import_module(PACKAGE)
     except ModuleNotFoundError as error:
@@ -204,7 +202,7 @@ def _reason(error: Exception) -> str:
 
 
 def check_model(model: NeuralTexture) -> None:
-    """Raise UserError for a model that tiny-cuda-nn cannot compute; the line names the flag and the way out."""
+    """Raise UserError, which names the flag to change, for a model that tiny-cuda-nn cannot compute."""
     for index, grid in enumerate(model.grids):
         if grid.interpolation != "linear":
             raise UserError(f"--engine tcnn: grid {index} has {grid.interpolation} interpolation, expected linear; use "
@@ -220,14 +218,14 @@ def check_model(model: NeuralTexture) -> None:
 
 
 def loss_scaler(device: torch.device, scale: float, enabled: bool = True) -> Any:
-    """PyTorch's loss scaling, which decides on the GPU whether an iteration is left out."""
+    """PyTorch's loss scaling, which decides on the GPU whether an iteration is skipped."""
     options = {"init_scale": scale, "growth_interval": LOSS_SCALE_GROWTH_INTERVAL, "enabled": enabled}
     if hasattr(torch.amp, "GradScaler"):
         return torch.amp.GradScaler(device.type, **options)
     return torch.cuda.amp.GradScaler(**options)  # PyTorch before 2.3
 
 
-# --- what is built of it ---------------------------------------------------------------------------------------------
+# --- modules ---------------------------------------------------------------------------------------------------------
 
 
 def grid_encoding(tcnn: Any, resolution: int, features: int) -> nn.Module:
@@ -247,11 +245,11 @@ def grid_encoding(tcnn: Any, resolution: int, features: int) -> nn.Module:
 
 
 def wave_encoding(tcnn: Any, n_frequencies: int) -> nn.Module | None:
-    """tiny-cuda-nn's triangle waves of two coordinates; None without any."""
+    """tiny-cuda-nn's triangle waves of u and v; None for 0 frequencies."""
     if not n_frequencies:
         return None
     waves = tcnn.Encoding(2, {"otype": "TriangleWave", "n_frequencies": n_frequencies}, dtype=torch.float32)
-    return waves.requires_grad_(False)  # it has parameters, none of them; a gradient would be computed for nothing
+    return waves.requires_grad_(False)  # its empty parameter tensor would cost a backward pass
 
 
 def decoder_network(tcnn: Any, model: NeuralTexture) -> nn.Module:
@@ -281,9 +279,9 @@ def decoder_network(tcnn: Any, model: NeuralTexture) -> nn.Module:
 
 
 def _hollow(module: nn.Module, expected: int, what: str) -> nn.Module:
-    """A module without its parameters, which are given to it with every call.
+    """The module without its parameters, which every call passes in.
 
-    Raises: UserError when it has another number of them than this file's layout.
+    Raises: UserError when their number differs from this file's layout.
     """
     found = module.params.numel()
     if found != expected:

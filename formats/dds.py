@@ -1,4 +1,4 @@
-"""DDS files: writer and reader of uncompressed 8-bit and 4-bit channels, writer of BCn blocks, and what any DDS says.
+"""DDS files: writer and reader of uncompressed 8-bit and 4-bit channels, writer of BCn blocks, reader of any header.
 
 Source of every field: Microsoft, "Programming Guide for DDS" and the DXGI_FORMAT enumeration.
 """
@@ -33,12 +33,12 @@ _HEADER = struct.Struct("<7I44x8I5I")  # size, flags, height, width, pitch, dept
 _DX10 = struct.Struct("<5I")
 _MIP_COUNT = 0x20000
 _FLAGS = 0x1 | 0x2 | 0x4 | 0x1000 | _MIP_COUNT  # caps, height, width, pixel format, mip count
-_PITCH, _LINEAR_SIZE = 0x8, 0x80000  # what the field behind the width holds: bytes of a row, or of the first level
+_PITCH, _LINEAR_SIZE = 0x8, 0x80000  # flags: the field after the width holds the bytes of a row, or of level 0
 _FOURCC, _RGB = 0x4, 0x40
 _CAPS = 0x1000 | 0x8 | 0x400000  # texture, complex, mipmap
 _CAPS_ONE_LEVEL = 0x1000
 _TEXTURE_2D = 3
-_TEXEL_FORMATS = {  # other ones that a reader may meet: DXGI format -> (name, bytes of a texel)
+_TEXEL_FORMATS = {  # ours, and others that a header may name: DXGI format -> (name, bytes of a texel)
     **{dxgi: (name, TEXEL_BYTES[name]) for dxgi, name in FORMAT_NAMES.items()},
     29: ("R8G8B8A8_UNORM_SRGB", 4), 87: ("B8G8R8A8_UNORM", 4), 91: ("B8G8R8A8_UNORM_SRGB", 4),
 }  # fmt: skip
@@ -116,7 +116,7 @@ def encode_block_dds(width: int, height: int, dxgi_format: int, levels: Sequence
 
 
 def _encode_header(height: int, width: int, kind: int, size: int, mips: int, dxgi_format: int) -> bytes:
-    """Magic, header and DX10 header; `kind` is _PITCH or _LINEAR_SIZE and says what `size` is."""
+    """Magic, header and DX10 header; `kind` is _PITCH or _LINEAR_SIZE, the meaning of `size`."""
     caps = _CAPS if mips > 1 else _CAPS_ONE_LEVEL
     pixel_format = (32, _FOURCC, int.from_bytes(b"DX10", "little"), 0, 0, 0, 0, 0)
     header = _HEADER.pack(124, _FLAGS | kind, height, width, size, 0, mips, *pixel_format, caps, 0, 0, 0, 0)
@@ -130,7 +130,7 @@ def _level_bytes(width: int, height: int, dxgi_format: int) -> int:
 
 
 def decode_dds(payload: bytes, name: str = "DDS") -> Texture:
-    """Read what encode_dds writes; `name` is the file named in errors.
+    """The inverse of encode_dds; `name` is the file in errors.
 
     Raises: UserError when it is not such a file, is cut short, or has bytes left over.
     """
@@ -175,20 +175,20 @@ def read_dds(path: str | Path) -> Texture:
 
 @dataclass(frozen=True)
 class DdsInfo:
-    """What the header of a DDS file says, whoever wrote it."""
+    """The header of a DDS file, of any program."""
 
     width: int  # of level 0, texels
     height: int
     mips: int
-    format: str  # its DXGI name, or what the header holds in its place
-    dx10: bool  # has a DX10 header, which alone can tell sRGB and names newer formats
-    counts_mips: bool  # says how many mips there are, as every file of this module does
+    format: str  # its DXGI name, or the header's own fields where it has none
+    dx10: bool  # has a DX10 header, without which a DDS cannot name sRGB or newer formats
+    counts_mips: bool  # the header holds the number of mips, as in every file of this module
     bytes: int  # of the whole file
-    expected_bytes: int | None  # the same as the header has it; None for formats that this module has no sizes for
+    expected_bytes: int | None  # of the whole file by its header; None for formats whose size is not known here
 
 
 def read_dds_info(path: str | Path) -> DdsInfo:
-    """Read the header of any DDS file, with or without a DX10 header; the texels are not looked at.
+    """Read the header of any DDS file, with or without a DX10 header, and not its texels.
 
     Raises: UserError when it cannot be read or is not a DDS file.
     """

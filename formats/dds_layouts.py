@@ -1,12 +1,12 @@
-"""How the codes of a grid lie in DDS files: as the contract's words, or a channel for each feature (design.md, 5, 6).
+"""The layouts of codes in DDS files: packed words, or a channel for each feature (design.md, sections 5 and 6).
 
-packed      a texel's codes one after the other, most significant first, as the bytes of a word. The smallest; a shader
-            unpacks before it filters.
+packed      a texel's codes one after the other, most significant first, as the bytes of a word: the fewest bytes,
+            but a shader has to unpack before it filters.
 filterable  an 8-bit channel for each feature, four features a file. Code c of b bits is stored as c * 255 / (2^b - 1),
             a whole number for 1, 2, 4 and 8 bits, so a sampler reads t = c / (2^b - 1).
 bgra4       the same with 4-bit channels: B4G4R4A4_UNORM, code c is stored as c. For grids of 4-bit features.
 
-The feature is scale * t + offset (see unorm_to_feature), an affine map, so it may follow the sampler's filter.
+The feature is scale * t + offset (see unorm_to_feature): an affine map, so it can be applied after the filter.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ CODE_CHUNK = 1 << 18  # texels of a grid that are packed or unpacked at a time
 
 
 def layout_problem(grids: Sequence[GridSpec], layout: str) -> str | None:
-    """Why grids cannot be stored in a layout: what it expects and what was found; None where they can."""
+    """Why grids cannot be stored in a layout, as "expected ..., found ..."; None where they can."""
     for index, grid in enumerate(grids):
         found = f"found {grid.quantize_bits}-bit ones in grid {index}"
         if layout == "bgra4" and grid.quantize_bits != 4:
@@ -38,7 +38,7 @@ def layout_problem(grids: Sequence[GridSpec], layout: str) -> str | None:
 
 
 def check_layout(grids: Sequence[GridSpec], layout: str) -> None:
-    """Raises: UserError when a grid cannot be stored in the layout that the user asks for."""
+    """Raise UserError when a grid cannot be stored in the layout that the user chose."""
     problem = layout_problem(grids, layout)
     if problem:
         others = [name for name in LAYOUTS if layout_problem(grids, name) is None]
@@ -65,7 +65,7 @@ def stored_bits(grid: GridSpec, layout: str) -> int:
 
 
 def grid_file_names(index: int, grid: GridSpec, layout: str = "packed") -> list[str]:
-    """The DDS files of one grid; those of single features are named after the first and the last one that they hold."""
+    """The DDS files of one grid; with a channel per feature they are named after their first and last feature."""
     firsts = range(0, grid_channels(grid, layout), PLANE_CHANNELS)
     if layout == "packed":
         return [f"hash_grid_{index}{f'_p{plane}' if plane else ''}.dds" for plane in range(len(firsts))]
@@ -75,18 +75,18 @@ def grid_file_names(index: int, grid: GridSpec, layout: str = "packed") -> list[
 
 
 def grid_format(grid: GridSpec, layout: str) -> str:
-    """The DXGI name of its DDS files' format: one for all of them, as a texel has 1, 2 or a multiple of 4 channels."""
+    """The DXGI name of its DDS files' format; one for all, since a texel has 1, 2 or a multiple of 4 channels."""
     return FORMAT_NAMES[DXGI_FORMATS[min(grid_channels(grid, layout), PLANE_CHANNELS), channel_bits(layout)]]
 
 
 def unorm_to_feature(grid: GridSpec) -> dict[str, float]:
-    """What makes a feature of the t in [0, 1] that a sampler reads from a channel of its own: scale * t + offset."""
+    """`scale` and `offset` of the feature scale * t + offset, t in [0, 1] as a sampler reads the feature's channel."""
     n = 1 << grid.quantize_bits
     return {"scale": (n - 1) / n, "offset": -(n - 1) / (2 * n)}
 
 
 def texel_chunks(grid: GridSpec) -> Iterator[slice]:
-    """All texels of a grid, some at a time: between words, codes and features lie several copies of several bytes."""
+    """All texels of a grid in slices: converting words, codes and features takes several copies of each."""
     for start in range(0, grid.n_texels, CODE_CHUNK):
         yield slice(start, min(start + CODE_CHUNK, grid.n_texels))
 
@@ -116,7 +116,7 @@ def _codes_from_channels(channels: np.ndarray, grid: GridSpec, layout: str) -> n
 
 
 def _step(grid: GridSpec) -> int:
-    """Between the 8-bit values of two neighbouring codes."""
+    """The difference between the 8-bit values of neighbouring codes."""
     return 255 // ((1 << grid.quantize_bits) - 1)
 
 

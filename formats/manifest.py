@@ -1,4 +1,4 @@
-"""manifest.json: what an export says about itself, read once and checked into records (design.md, section 6)."""
+"""manifest.json, the description of an export: typed records, written as JSON and read back (design.md, section 6)."""
 
 from __future__ import annotations
 
@@ -48,18 +48,22 @@ class Manifest:
     form: ModelForm
     layout: str  # of the DDS files, one of dds_layouts.LAYOUTS
     rates: Mapping[str, float]  # bits per texel of LOD 0, see NeuralTexture.bits_per_texel
-    bytes_on_disk: int  # of all files but the manifest
-    metrics: Any  # the evaluation as evaluate_model returns it, None without one; not checked
+    metrics: Any  # what evaluate_model returned, None without an evaluation; not checked
     files: Mapping[str, FileRecord]  # by name
 
     @property
+    def bytes_on_disk(self) -> int:
+        """Bytes of all files but the manifest."""
+        return sum(entry.bytes for entry in self.files.values())
+
+    @property
     def file_names(self) -> list[str]:
-        """The files that an export of this form and layout has."""
+        """The files that an export of this form and layout has, apart from the manifest."""
         return export_file_names(self.form.grids, self.layout)
 
 
 def export_file_names(grids: Sequence[GridSpec], layout: str) -> list[str]:
-    """The files of an export beside its manifest: the DDS files of all grids, and the network."""
+    """The DDS files of all grids, and the network."""
     return [name for index, grid in enumerate(grids) for name in grid_file_names(index, grid, layout)] + [NETWORK]
 
 
@@ -71,15 +75,8 @@ def build_manifest(
     files = {name: FileRecord((folder / name).stat().st_size, sha256_of(folder / name)) for name in names}
     word_bits = [stored_bits(grid, layout) for grid in model.grids]
     rates = model.bits_per_texel(material.width, material.height, word_bits)
-    return Manifest(
-        material=material,
-        form=model.form,
-        layout=layout,
-        rates={name: round(rate, 6) for name, rate in rates.items()},
-        bytes_on_disk=sum(entry.bytes for entry in files.values()),
-        metrics=metrics,
-        files=files,
-    )
+    rates = {name: round(rate, 6) for name, rate in rates.items()}
+    return Manifest(material, model.form, layout, rates, metrics, files)
 
 
 # --- records as JSON -------------------------------------------------------------------------------------------------
@@ -103,7 +100,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 
 
 def material_to_json(material: MaterialRecord, constants: Mapping[int, Constant]) -> dict[str, Any]:
-    """The entry on a material, in manifests and checkpoints, with the constants of the model trained on it."""
+    """A material with the constants of the model trained on it, as manifests and checkpoints have it."""
     value = {
         "name": material.name,
         "width": material.width,
@@ -126,10 +123,10 @@ def _without_none(value: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _constants_to_json(constants: Mapping[int, Constant]) -> list[dict[str, Any]]:
-    """An entry per channel with one value: the network's output for it is 0, `value` is what it decodes to.
+    """An entry per constant channel: the network's output for it is 0, `value` is what it decodes to.
 
-    `code` of `bit_depth` bits is the same as an integer, and `value` is in the map's `color_space`. For a diffuse that
-    was decoded to linear light both differ from the file's, which are got by encoding and rounding to its bits.
+    `value`, in the map's `color_space`, is `code` of `bit_depth` bits. For a diffuse that was decoded to linear light,
+    encoding it and rounding to the file's bits gives the file's value.
     """
     map_of = [name for name in MAPS for _ in range(CHANNELS)[map_slice(name)]]
     return [
@@ -141,8 +138,8 @@ def _constants_to_json(constants: Mapping[int, Constant]) -> list[dict[str, Any]
 def grids_to_json(grids: Sequence[GridSpec], layout: str) -> list[dict[str, Any]]:
     """An entry per grid: its files, their format, and its shape.
 
-    Where a feature has a channel of its own, `unorm_to_feature` says what scale * t + offset makes it of the channel's
-    t in [0, 1].
+    In layouts with a channel per feature, `unorm_to_feature` gives the feature as scale * t + offset of the channel's t
+    in [0, 1].
     """
     return [
         {
@@ -156,7 +153,7 @@ def grids_to_json(grids: Sequence[GridSpec], layout: str) -> list[dict[str, Any]
 
 
 def decoder_to_json(form: ModelForm) -> dict[str, Any]:
-    """The entry on the network: inputs, layers, activation."""
+    """The network: inputs, layers, activation."""
     return {
         "inputs": decoder_inputs(form),
         "n_frequencies": form.decoder.n_frequencies,
@@ -171,7 +168,7 @@ def decoder_to_json(form: ModelForm) -> dict[str, Any]:
 
 
 def decoder_inputs(form: ModelForm) -> list[dict[str, Any]]:
-    """Where each group of decoder inputs starts, for people and programs that write a decoder."""
+    """First input and count of each group of decoder inputs, for people and programs that write a decoder."""
     layout = form.inputs
     groups = [("triangle_waves_of_uv", layout.position_waves)]
     groups += [(f"grid_{index}", count) for index, count in enumerate(layout.features)]
@@ -218,7 +215,7 @@ def read_manifest(folder: Path) -> Manifest:
 
 def _manifest_from_json(value: Mapping[str, Any]) -> Manifest:
     material, constants = material_from_json(value["material"])
-    layout = value.get("dds_layout", "packed")  # a manifest without the entry is older than the other layouts
+    layout = value.get("dds_layout", "packed")  # manifests from before the other layouts have no such entry
     if layout not in LAYOUTS:
         raise ValueError(f"dds_layout {layout!r:.40}")
     grids, decoder = value["grids"], value["decoder"]
@@ -229,15 +226,9 @@ def _manifest_from_json(value: Mapping[str, Any]) -> Manifest:
         raise ValueError(f"dds_layout {layout}: {problem}")
     if not specs or (grids, decoder) != (grids_to_json(specs, layout), decoder_to_json(form)):
         raise ValueError("grids and decoder contradict each other")
-    return Manifest(
-        material=material,
-        form=form,
-        layout=layout,
-        rates={name: _typed(value["rates"], name, int, float) for name in RATES},
-        bytes_on_disk=_integer(value, "bytes_on_disk"),
-        metrics=value["metrics"],
-        files={name: _file_from_json(name, entry) for name, entry in value["files"].items()},
-    )
+    rates = {name: _typed(value["rates"], name, int, float) for name in RATES}
+    files = {name: _file_from_json(name, entry) for name, entry in value["files"].items()}
+    return Manifest(material, form, layout, rates, value["metrics"], files)
 
 
 def _file_from_json(name: str, entry: Any) -> FileRecord:
@@ -269,7 +260,7 @@ def _decoder_from_json(entry: Mapping[str, Any]) -> DecoderSpec:
 
 
 def material_from_json(value: Mapping[str, Any]) -> tuple[MaterialRecord, dict[int, Constant]]:
-    """What material_to_json wrote, or an earlier version of it.
+    """The inverse of material_to_json; entries that earlier versions did not write may be missing.
 
     Raises: LookupError, TypeError or ValueError when it is damaged.
     """
@@ -323,7 +314,7 @@ def _constants_from_json(entries: Sequence[Mapping[str, Any]], present: Sequence
 
 
 def _typed(entry: Mapping[str, Any], key: str, *types: type) -> Any:
-    """entry[key], which must be exactly of one of these types: in Python a bool is an int too."""
+    """entry[key], checked to be of one of these types, and not of a derived one: in Python a bool is an int."""
     if type(entry[key]) not in types:
         raise ValueError(f"{key} {brief(entry[key], 40)}")
     return entry[key]
@@ -340,9 +331,9 @@ def _integer(entry: Mapping[str, Any], key: str, low: int = 0, high: int = 2**63
 
 
 def listing_problem(folder: Path, name: str) -> str | None:
-    """Why a file that a manifest in `folder` lists is none of its own, so that it is not opened; None for one that is.
+    """Why a file that a manifest in `folder` lists must not be opened; None where it may be.
 
-    Links to files elsewhere count: what an export says of itself must not depend on what happens to lie on a machine.
+    Links to other folders are refused too: what an export describes must not depend on other files of a machine.
     """
     if not FILE_NAME.fullmatch(name):
         return "is no name of a file beside it"
@@ -357,7 +348,7 @@ def listing_problem(folder: Path, name: str) -> str | None:
 
 
 def verify_files(folder: Path, manifest: Manifest) -> None:
-    """Compare the files of an export with the sizes and hashes in its manifest, which must list just these.
+    """Compare the files of an export with the sizes and hashes in its manifest, which must list exactly these.
 
     Raises: UserError naming the first file that is missing or differs.
     """

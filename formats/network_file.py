@@ -1,4 +1,4 @@
-"""network_data.npz: what a decoder's network and grids are, in two vectors (design.md, section 6)."""
+"""network_data.npz: the shapes of the grids and the network, and the weights, as two vectors (design.md, section 6)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _NPY_HEADER = re.compile(rb"\{'descr': '(<[if]4)', 'fortran_order': False, 'shap
 
 
 class GridInfo(NamedTuple):
-    """One grid as `info` lists it."""
+    """One grid in `info`."""
 
     base_resolution: int
     n_levels: int
@@ -43,7 +43,7 @@ class GridInfo(NamedTuple):
 
 
 class NetworkInfo(NamedTuple):
-    """The `info` vector of network_data.npz: the shapes of the reference form, see design.md."""
+    """The `info` vector of network_data.npz by names."""
 
     grids: tuple[GridInfo, ...]
     n_frequencies: int
@@ -62,13 +62,13 @@ class NetworkInfo(NamedTuple):
         return list(zip(widths[1:], widths))
 
     def reference_form(self, num_lods: int) -> ModelForm:
-        """The model that these numbers alone describe: linear grids, LeakyReLU, no further inputs, no constants."""
+        """The model of these shapes with linear grids, LeakyReLU, no texel waves and no constants."""
         grids = tuple(GridSpec(g.max_resolution, g.n_levels, g.quantize_bits, g.save_bits) for g in self.grids)
         return ModelForm(grids, DecoderSpec(self.n_frequencies, self.n_neurons, self.n_hidden_layers), num_lods)
 
 
 def network_info(form: ModelForm) -> NetworkInfo:
-    """What network_data.npz says of a model."""
+    """The `info` of a model."""
     grids = (GridInfo(g.base_resolution, g.n_levels, g.features, g.quantize_bits, g.save_bits) for g in form.grids)
     decoder = form.decoder
     return NetworkInfo(
@@ -82,7 +82,7 @@ def network_weights(model: NeuralTexture) -> np.ndarray:
 
 
 def info_fields(info: np.ndarray, name: str) -> NetworkInfo:
-    """The numbers of an `info` vector under their names, whatever they are; `name` is the file in errors.
+    """The numbers of an `info` vector by their names, not checked; `name` is the file in errors.
 
     Raises: UserError when it has another length than its number of grids asks for.
     """
@@ -95,10 +95,10 @@ def info_fields(info: np.ndarray, name: str) -> NetworkInfo:
 
 
 def parse_any_info(info: np.ndarray, name: str) -> NetworkInfo:
-    """`info_fields` of our files and of the ancestor project's, where features may not fill their word, and outputs are
-    32 for 16 channels.
+    """`info_fields`, checked for numbers that no network or grid has.
 
-    Raises: UserError when its length is wrong, or for numbers that no network or grid has.
+    The ancestor project's files pass: their features need not fill the word, and they have 32 outputs for 16 channels.
+    Raises: UserError.
     """
     found = info_fields(info, name)
     sane = all(0 <= value <= 65536 for value in found.numbers) and found.n_hidden_layers <= 64
@@ -108,7 +108,7 @@ def parse_any_info(info: np.ndarray, name: str) -> NetworkInfo:
 
 
 def parse_info(info: np.ndarray, name: str) -> NetworkInfo:
-    """`parse_any_info` of a file of ours. Raises: UserError."""
+    """`info_fields`, checked for what this project writes. Raises: UserError."""
     found = parse_any_info(info, name)
     words = all(
         grid.quantize_bits in QUANTIZE_BITS
@@ -139,7 +139,7 @@ def encode_network(model: NeuralTexture) -> bytes:
 def read_network(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
     """(info int32, network float32) of a network_data.npz.
 
-    Sizes are checked before anything is unpacked and nothing is unpickled, so a hostile file costs nothing.
+    Sizes are checked before anything is unpacked, and nothing is unpickled: a hostile file cannot take memory or run.
     Raises: UserError when the file is damaged or holds anything else.
     """
     path = Path(path)
@@ -171,9 +171,9 @@ def read_network(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def read_weights(path: Path, form: ModelForm) -> tuple[ModelForm, list[np.ndarray]]:
-    """The weight matrices [out, in] of a model whose form is known, float32.
+    """(form, weight matrices [out, in] float32) of a model whose form a manifest gives.
 
-    Returns: the form as well. Without hidden layers a manifest does not tell `n_neurons`; then it comes from the file.
+    Without hidden layers a manifest does not hold `n_neurons`; the form is returned with that of the file.
     Raises: UserError when the file is damaged, or of another model.
     """
     info, network = read_network(path)
@@ -202,7 +202,7 @@ def split_weights(network: np.ndarray, sizes: Sequence[tuple[int, int]]) -> list
 def _parse_npy(payload: bytes) -> np.ndarray:
     """A .npy file (version 1.0) of one vector of int32 or float32, little endian.
 
-    numpy's reader hands the header to Python's tokenizer and allocates what it claims; these vectors need neither.
+    numpy's own reader passes the header to Python's tokenizer and allocates the size that it claims.
     Source: numpy.lib.format, "Format Version 1.0".
     """
     if payload[:8] != b"\x93NUMPY\x01\x00":

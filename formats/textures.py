@@ -1,4 +1,4 @@
-"""A trained NeuralTexture as DDS, npz and manifest files, and back (design.md, section 6)."""
+"""Write a trained NeuralTexture as DDS, npz and manifest files, and read it back (design.md, section 6)."""
 
 from __future__ import annotations
 
@@ -27,13 +27,10 @@ from shape import ModelForm
 
 @dataclass(frozen=True)
 class ExportedTexture:
-    """What the files of one export hold."""
+    """An export that has been read."""
 
     model: NeuralTexture
     manifest: Manifest
-
-
-# --- whole exports -------------------------------------------------------------------------------------------------
 
 
 def write_export(
@@ -42,7 +39,7 @@ def write_export(
     """Write the DDS files, network_data.npz and manifest.json into `folder`; return the manifest.
 
     Args:
-        material: `Material.hashed_record`, or of an export that is written again its own.
+        material: `Material.hashed_record`, or that of the export which is written again.
         metrics: the evaluation to record, or None.
         layout: of the DDS files, one of dds_layouts.LAYOUTS.
     Raises: ValueError for a model that is not quantised, UserError for a layout that cannot hold its features.
@@ -56,7 +53,7 @@ def write_export(
 
 
 def write_textures(folder: Path, model: NeuralTexture, layout: str = "packed") -> None:
-    """Write the DDS files and network_data.npz: what an engine loads."""
+    """Write the DDS files and network_data.npz, the files that an engine loads."""
     check_layout(model.grids, layout)
     for index, grid in enumerate(model.grids):
         for name, texture in zip(grid_file_names(index, grid, layout), grid_textures(model, index, layout)):
@@ -80,7 +77,7 @@ def read_textures(folder: Path, form: ModelForm, layout: str = "packed") -> Neur
 
     Raises: UserError when a file is missing, damaged or does not fit the form.
     """
-    # sizes are compared before the model takes its memory: the files bound how large it can be
+    # Sizes are compared before the model is made, so that it cannot take more memory than the files justify.
     form, matrices = read_weights(folder / NETWORK, form)
     codes = []
     for index, grid in enumerate(form.grids):

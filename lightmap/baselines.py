@@ -34,7 +34,8 @@ def blended(stack: Stack) -> Stack:
     return (stack + stack.roll(-3, dims=1)) / 2
 
 
-def mean_square(a: torch.Tensor, b: torch.Tensor) -> float:
+def mean_square(a: Stack, b: Stack) -> float:
+    """Mean squared difference, with `a` clamped to [0, 1]."""
     return float((a.clamp(0, 1) - b).double().square().mean())
 
 

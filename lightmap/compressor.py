@@ -86,6 +86,7 @@ class Compressor(nn.Module):
         return self.decode(self.latents(texels), time_features(hours, self.shape.time_harmonics))
 
     def decode(self, z: Latents, features: Features) -> Rgb:
+        """F2 of latents and time features."""
         return self.f2(torch.cat([z, features], dim=1))
 
     def latents(self, texels: Texels) -> Latents:

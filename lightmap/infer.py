@@ -16,6 +16,7 @@ if __name__ == "__main__":  # imports begin at the repository's root, also where
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 import common.before_torch  # isort: skip  # noqa: F401  # before torch
 
+import argparse
 import tempfile
 from collections.abc import Sequence
 
@@ -71,6 +72,7 @@ def write_exr(path: Path, pixels: np.ndarray) -> None:
 
 
 def build_parser() -> OneLineParser:
+    """The parser of infer.py."""
     parser = OneLineParser(prog="infer.py", description="Render a day of lightmaps at any hour.")
     parser.add_argument("--ckpt", type=Path, help="best.ckpt or last.ckpt of a run, or f1_f2.npz of an export")
     parser.add_argument("--latent_path", type=Path, help="latent_map.npy or latent_map_q8.npz of an export")
@@ -85,7 +87,7 @@ def build_parser() -> OneLineParser:
     return parser
 
 
-def load(arguments) -> Renderable:
+def load(arguments: argparse.Namespace) -> Renderable:
     """The day of --ckpt, or of --latent_path and --f2_path. Raises: UserError."""
     pair = (arguments.latent_path, arguments.f2_path)
     if (arguments.ckpt is None) == (pair == (None, None)) or (arguments.ckpt is None and None in pair):
@@ -93,7 +95,7 @@ def load(arguments) -> Renderable:
     return from_checkpoint(arguments.ckpt) if arguments.ckpt else from_exports(*pair)
 
 
-def check(arguments) -> None:
+def check(arguments: argparse.Namespace) -> None:
     """Check all flags before any file is read. Raises: UserError."""
     if (arguments.time is None) != (arguments.out is None):
         raise UserError("--time and --out: expected both, or neither; the one says when, the other where it goes")

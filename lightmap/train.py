@@ -127,7 +127,7 @@ def describe_run(options: TrainOptions, day: Day, half: Day | None, trainer: Tra
     ])  # fmt: skip
 
 
-def finish(trainer: Trainer, day: Day, half: Day | None, folder: Path, options: TrainOptions, say) -> None:
+def finish(trainer: Trainer, day: Day, half: Day | None, folder: Path, options: TrainOptions, say: Say) -> None:
     """Measure the best checkpoint, write report.json and, with --compute_latent, the exports."""
     loaded = checkpoints.load(folder / checkpoints.BEST)
     model = loaded.model.to(trainer.device)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,8 @@ class Trainer:
         make_step: (model, lr, lr_grid) -> TorchStep, or a subclass.
     """
 
-    def __init__(self, options: TrainOptions, day: Day, device: torch.device, say: Say = print, make_step=TorchStep):
+    def __init__(self, options: TrainOptions, day: Day, device: torch.device, say: Say = print,
+                 make_step: Callable[..., TorchStep] = TorchStep):  # fmt: skip
         self.options, self.day, self.device, self.say = options, day, device, say
         self.shape: Shape = options.shape(day.height, day.width)
         generator = torch.Generator().manual_seed(options.seed)

@@ -1,8 +1,7 @@
-"""The header of an OpenEXR file, as far as it says what decoding takes. Source: OpenEXR, "Technical Introduction" and
-"OpenEXR File Layout".
+"""The sizes and channels in the header of an OpenEXR file, checked before OpenEXR's own reader opens it.
 
-OpenEXR's own readers are asked afterwards: its Python module ends the process on some damaged headers (InputFile, seen
-with 3.5.3), and decodes every channel of every part at once, however large they are.
+Its Python module ends the process on some damaged headers (InputFile, seen with 3.5.3), and decodes every channel of
+every part at once, however large they are. Source: OpenEXR, "Technical Introduction" and "OpenEXR File Layout".
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ class ExrPart:
 
     @property
     def nbytes(self) -> int:
-        """Of the decoded pixels."""
+        """Bytes of the decoded pixels."""
         return self.width * self.height * sum(size for size, _, _ in self.channels.values())
 
 
@@ -78,7 +77,7 @@ def _attributes(payload: bytes, place: int) -> tuple[dict[bytes, bytes], int]:
 
 
 def _text(payload: bytes, place: int) -> tuple[bytes, int]:
-    """The bytes up to the next 0, and where it goes on."""
+    """The bytes up to the next 0, and the place after it."""
     end = payload.find(b"\0", place, place + 256)
     if end < 0:
         raise ValueError("its header ends within a name")

@@ -1,4 +1,4 @@
-"""One image file -> one array, with every bit that the file stores (design.md, section 3)."""
+"""Read image files at their full bit depth, and write PNG (design.md, section 3)."""
 
 from __future__ import annotations
 
@@ -129,10 +129,10 @@ def is_image(path: Path) -> bool:
 
 
 class _QuietDecoders:
-    """While it is entered, in however many threads, what is written to stderr goes nowhere.
+    """Context in which the process's stderr is discarded; any number of threads may be inside.
 
-    libpng, libtiff and OpenEXR print their own lines about a damaged file, past Python and past any handler; ours is
-    the one that names the file and a way out.
+    libpng, libtiff and OpenEXR print lines about a damaged file from native code; the UserError names the file and a
+    remedy.
     """
 
     def __init__(self):

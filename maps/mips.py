@@ -69,9 +69,9 @@ def _halve_rows(rows: np.ndarray, first: int, total: int) -> np.ndarray:
 
 
 def mip_chain(codes: np.ndarray, kind: str) -> Iterator[tuple[int, np.ndarray]]:
-    """(flat index of the first texel, (texels, C) codes): LOD 0, then band by band the averages of the level before.
+    """Yield (flat index of the first texel, (texels, C) codes): LOD 0, then each level from the one before it.
 
-    Thanks to the bands a level itself, a quarter of its source, is the only float array of full size.
+    Levels come in bands. A level, a quarter of its source, is the only float array of full size.
     """
     top = np.iinfo(codes.dtype).max
     decode = srgb_to_linear(np.arange(top + 1) / top).astype(np.float32)

@@ -1,4 +1,4 @@
-"""A model's LODs as 8-bit maps valued as the source files are: what is scored, and written as images."""
+"""A model's LODs as 8-bit maps with the values of the source files: these are scored, and written as images."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DECODE_CHUNK = 1 << 18  # texels of a LOD that are decoded at a time; 44 bytes e
 
 
 class Decode(Protocol):
-    """model.NeuralTexture.decode and its like."""
+    """model.NeuralTexture.decode, or another decoder with its arguments."""
 
     def __call__(
         self, model: NeuralTexture, lod: int, width: int, height: int, *, rows: slice
@@ -39,7 +39,7 @@ def image_name(map_name: str, lod: int) -> str:
 
 
 def save_map_images(folder: Path, decoded: Mapping[str, np.ndarray], lod: int) -> list[Path]:
-    """Write one 8-bit PNG per map of a decoded LOD: map name -> (H, W, C) uint8, what `decode_maps` returns."""
+    """Write one 8-bit PNG per map of a LOD that `decode_maps` returned. Returns: their paths."""
     paths = [folder / image_name(name, lod) for name in decoded]
     encoded = map_threads(lambda pixels: encode_png(pixels, quick=True), decoded.values())
     for path, payload in zip(paths, encoded):
@@ -50,18 +50,18 @@ def save_map_images(folder: Path, decoded: Mapping[str, np.ndarray], lod: int) -
 def decode_in_file_space(
     model: NeuralTexture, material: MaterialRecord, lod: int, decode: Decode, rows: slice = slice(None)
 ) -> DecodedImage:
-    """One LOD valued as the source files are, see file_space, or rows of it.
+    """One LOD, or rows of it, with the values of the source files, see file_space.
 
-    Missing channels are 0; not clamped.
+    Channels of absent maps are 0. Values are not clamped.
     """
     width, height = material.lod_size(lod)
     return in_file_space(decode(model, lod, width, height, rows=rows), material, model.constants)
 
 
 def decode_maps(model: NeuralTexture, material: MaterialRecord, lod: int, decode: Decode) -> dict[str, np.ndarray]:
-    """One LOD in 8 bits: map name -> (H, W, C) uint8, valued as the source files are, see file_space.
+    """One LOD in 8 bits: map name -> (H, W, C) uint8 with the values of the source files, see file_space.
 
-    Decoded by bands of rows: no float image of the whole LOD exists, which would take 740 MB at 4096 x 4096.
+    Decoded in bands of rows: a float image of the whole LOD would take 740 MB at 4096 x 4096.
     """
     width, height = material.lod_size(lod)
     parts = {entry.name: map_slice(entry.name) for entry in material.maps}

@@ -1,4 +1,4 @@
-"""Scores a model against its material, LOD by LOD, and shows it."""
+"""The scores of a model against its material, LOD by LOD."""
 
 from __future__ import annotations
 
@@ -19,22 +19,17 @@ OnLod = Callable[[int, Maps, Maps], None]
 
 
 def evaluate_model(
-    model: NeuralTexture,
-    material: Material,
-    iteration: int,
-    *,
-    decode: Decode,
-    on_lod: OnLod | None = None,
+    model: NeuralTexture, material: Material, iteration: int, *, decode: Decode, on_lod: OnLod | None = None,
     **options: bool,
-) -> dict[str, Any]:
+) -> dict[str, Any]:  # fmt: skip
     """Metrics of every LOD, JSON-ready.
 
     Args:
         decode: such as NeuralTexture.decode, or an engine's faster one.
-        on_lod: called with (lod, decoded, source) for saving pictures, both map name -> (H, W, C), valued as the files
-            are; decoded uint8, source uint8 or uint16.
-        options: with_ssim, with_lpips, with_flip of metrics.evaluate_maps. FLIP is of LOD 0 alone: it says what an eye
-            sees at one distance, and takes longer than everything else together.
+        on_lod: called with (lod, decoded, source) to save pictures; both are map name -> (H, W, C) with the values of
+            the files, decoded uint8, source uint8 or uint16.
+        options: with_ssim, with_lpips, with_flip of scores.evaluate_maps. FLIP is computed for LOD 0 alone: it models
+            an eye at one distance, and takes longer than all other metrics together.
     Returns: {"iteration", "psnr": LOD 0's PSNR in dB, all and per map, "error_share": each map's of LOD 0's squared
         error, "lods": [per LOD: size and every metric]}.
     """
@@ -50,8 +45,8 @@ def score_lod(
 ) -> dict[str, Any]:
     """Metrics of one LOD, JSON-ready; arguments as of `evaluate_model`.
 
-    Constant channels are scored as the numbers that an engine has, everything else in 8 bits.
-    Returns: {"lod", "width", "height", and what metrics.evaluate_maps returns}.
+    Constant channels are scored as the exact numbers that an engine has, all others in 8 bits.
+    Returns: {"lod", "width", "height", and what scores.evaluate_maps returns}.
     """
     record = material.record
     decoded = decode_maps(model, record, lod, decode)
@@ -67,7 +62,7 @@ def metric_options(eval_metrics: str, ending: bool = True) -> dict[str, bool]:
     """The options of `evaluate_model` for a value of --eval_metrics.
 
     Args:
-        ending: False for an evaluation on the way: FLIP and LPIPS take most of its time and are read of the end result.
+        ending: False during a run, where FLIP and LPIPS are left out: they would take most of an evaluation's time.
     """
     slow = eval_metrics != "psnr"
     return {"with_ssim": slow, "with_flip": slow and ending, "with_lpips": slow and ending}

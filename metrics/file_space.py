@@ -1,4 +1,4 @@
-"""The last steps of a decode, texel by texel: from what the network says to the values of the source files."""
+"""The last steps of a decode, texel by texel: from the network's outputs to values as the source files have them."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ Vectors = TensorType["n", 3]
 
 NORMAL = map_slice("normal")
 TEXELS_AT_A_TIME = 2**20
-SHORTEST = 1e-6  # a vector below it has no direction
+SHORTEST = 1e-6  # length below which a vector has no direction
 
 
 def in_file_space(decoded: Decoded, material: MaterialRecord, constants: Mapping[int, Constant]) -> Decoded:
-    """Decoded values as they ship, and as they are scored.
+    """Decoded values as they are scored, and written as images.
 
     In this order: an sRGB diffuse that was trained in linear light is encoded again; where the source's normals are
-    unit vectors, so are the decoded ones; constant channels get exactly the files' value.
+    unit vectors, decoded ones are made unit vectors; constant channels get exactly the files' value.
 
     Args:
         decoded: (..., 11) float32; its numbers may be overwritten.
@@ -47,7 +47,7 @@ def in_file_space(decoded: Decoded, material: MaterialRecord, constants: Mapping
 
 
 def file_values(constants: Mapping[int, Constant], material: MaterialRecord) -> dict[int, float]:
-    """channel -> `file_value` of those constants whose map the material has; arguments as of in_file_space."""
+    """channel -> `file_value` of each constant whose map the material has."""
     return {
         channel: file_value(constant, entry)
         for entry in material.maps
@@ -57,7 +57,7 @@ def file_values(constants: Mapping[int, Constant], material: MaterialRecord) -> 
 
 
 def file_value(constant: Constant, entry: MapRecord) -> float:
-    """The value in [0, 1] that the file has for a constant: of its own bits where training has others."""
+    """The value in [0, 1] of a constant in the file, which may have other bits than training: see `linear_color`."""
     if entry.color_space == entry.file_color_space:
         return constant.value
     top = 2**entry.bit_depth - 1
@@ -70,8 +70,8 @@ def unit_normals(values: Vectors, fixed: Mapping[int, float] | None = None) -> V
 
     Args:
         values: (n, 3) float32, nominally in [0, 1].
-        fixed: axis -> value in [0, 1] of an axis that is known. The others then share what is left of the length.
-            Nothing is done where z is known: near 1, a rounding of it is more than the length of x and y.
+        fixed: axis -> value in [0, 1] of an axis that is constant; the others are scaled to the rest of the length.
+            With z constant all stay as they are: near 1, its rounding error exceeds the length of x and y.
     """
     fixed = fixed or {}
     free = [axis for axis in range(3) if axis not in fixed]
@@ -88,7 +88,7 @@ def unit_normals(values: Vectors, fixed: Mapping[int, float] | None = None) -> V
 
 
 def constant_listing(constants: Mapping[int, Constant]) -> str:
-    """'metallic 255, normal z 32768/65535': the constants for a reader, 16-bit codes with their top; '' for none."""
+    """'metallic 255, normal z 32768/65535': constants as text, 16-bit codes with their maximum; '' for none."""
     parts = []
     for name in MAPS:
         channels = range(CHANNELS)[map_slice(name)]

@@ -1,4 +1,4 @@
-"""LPIPS and FLIP: what an eye sees. Where their weights or packages are missing, why, and how the weights get here."""
+"""LPIPS and FLIP, the metrics modelled on an eye: their values, their packages, and the download of their weights."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ from metrics.tiles import MapImage, map_values, row_tiles
 
 LPIPS_MIN_SIZE = 32  # texels: AlexNet's two poolings leave nothing of 30 or less
 FLIP_HALO = 10  # FLIP's widest filter: ceil(3 * sqrt(0.04 / (2 * pi^2)) * 67.02 pixels per degree)
-FLIP_TILE_VALUES = 2**21  # ... and FLIP about 80, and its halo is wide
-LPIPS_TILE = 2048  # texels; LPIPS needs about 1 GB for a tile
-NETWORK_SECONDS = 10  # until a server that does not answer is given up
+FLIP_TILE_VALUES = 2**21  # of an image in one tile, about 80 bytes each; larger than TILE_VALUES for the wide halo
+LPIPS_TILE = 2048  # texels, the longest side of a tile; LPIPS needs about 1 GB for one
+NETWORK_SECONDS = 10  # the longest wait for a server
 WEIGHTS_ONLY = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"  # environment variable of torch.load
 WEIGHTS_PATTERN = "alexnet-owt-*.pth"  # torchvision's name of the file; the star is the start of its hash
 
 
 def lpips_unavailable_reason() -> str | None:
-    """Why LPIPS is None on this machine, in one line; None when it works. The first call loads the network.
+    """Why LPIPS cannot be computed on this machine, in one line; None when it can. The first call loads the network.
 
-    The AlexNet weights come from the torch hub cache ($TORCH_HOME/hub/checkpoints). Nothing is downloaded here, and
-    without them nothing is imported: see `download_lpips_weights`.
+    The AlexNet weights come from the torch hub cache ($TORCH_HOME/hub/checkpoints); only `download_lpips_weights` puts
+    them there. Without them nothing is imported.
     """
     return _lpips_network()[1]
 
 
 @functools.cache
 def download_lpips_weights() -> str | None:
-    """Fill the torch hub cache with the AlexNet weights unless they are there; call it before anything else of LPIPS.
+    """Download the AlexNet weights into the torch hub cache unless they are there.
 
-    One attempt per process, given up when the server does not answer within NETWORK_SECONDS.
-    Returns: why it failed, in one line, or None.
+    To be called before any other function of LPIPS. One attempt per process, for at most NETWORK_SECONDS without an
+    answer. Returns: why it failed, in one line, or None.
     """
     weights = "the AlexNet weights"
     try:
@@ -65,7 +65,7 @@ def _hub_folder() -> Path:
 def _lpips_network() -> tuple[Any, str | None]:
     """(torchmetrics' LPIPS module, None), or (None, the reason)."""
     folder = _hub_folder()
-    if not any(folder.glob(WEIGHTS_PATTERN)):  # torchvision takes 1.5 s to import, which would come to the same
+    if not any(folder.glob(WEIGHTS_PATTERN)):  # found without importing torchvision, which takes 1.5 s
         missing = f"no AlexNet weights ({WEIGHTS_PATTERN}) in {folder}"
         return None, f"LPIPS is left out: {missing}; --eval_metrics lpips downloads them"
     weights = f"AlexNet weights in {folder}"
@@ -86,7 +86,7 @@ def _lpips_network() -> tuple[Any, str | None]:
 
 @contextlib.contextmanager
 def _load_settings() -> Iterator[None]:
-    """While the network loads: no endless wait, no pickled code, and the training's random numbers stay as they are."""
+    """Settings while the network loads: limited waits, no pickled code, the training's random numbers unchanged."""
     timeout, forced = socket.getdefaulttimeout(), os.environ.get(WEIGHTS_ONLY, "0")
     socket.setdefaulttimeout(NETWORK_SECONDS)
     os.environ[WEIGHTS_ONLY] = "1"  # torchvision asks for a full unpickling of the file
@@ -99,7 +99,7 @@ def _load_settings() -> Iterator[None]:
 
 
 def _fetch(url: str, path: Path) -> None:
-    """Download `url` to `path` unless it is there, checked against the hash in its name; quiet, all or nothing."""
+    """Download `url` to `path` unless it exists; the file is checked against the hash in its name."""
     if path.exists():
         return
     _check_answers(url)
@@ -108,7 +108,7 @@ def _fetch(url: str, path: Path) -> None:
 
 
 def _check_answers(url: str) -> None:
-    """Raise unless the server answers in time; a socket's own limit starts anew per address, after the name lookup."""
+    """Raise unless the server answers in time. A socket's own limit is per address, and leaves out the name lookup."""
     problems: list[Exception] = [TimeoutError(f"no answer within {NETWORK_SECONDS} s")]
 
     def ask() -> None:
@@ -118,7 +118,7 @@ def _check_answers(url: str) -> None:
         except Exception as error:
             problems.append(error)
 
-    thread = threading.Thread(target=ask, daemon=True)  # a stuck lookup does not hold up the end of the process
+    thread = threading.Thread(target=ask, daemon=True)  # so that a stuck lookup does not delay the end of the process
     thread.start()
     thread.join(NETWORK_SECONDS)
     if problems:
@@ -126,7 +126,7 @@ def _check_answers(url: str) -> None:
 
 
 def flip_unavailable_reason() -> str | None:
-    """Why FLIP is None on this machine, in one line; None when it works."""
+    """Why FLIP cannot be computed on this machine, in one line; None when it can."""
     return _flip_evaluator()[1]
 
 
@@ -148,7 +148,7 @@ def lpips(decoded: MapImage, source: MapImage) -> float | None:
 
     One channel is replicated to three. Images above LPIPS_TILE are cut into equal tiles and averaged by area, which
     differs from the whole image by the padding at the cuts: 0.1 % at 4096 x 4096 (noise, random weights).
-    None, too, where the network is not to be had: see `lpips_unavailable_reason`.
+    None as well where the network is missing, see `lpips_unavailable_reason`.
     """
     if min(decoded.shape[:2]) < LPIPS_MIN_SIZE or lpips_unavailable_reason() is not None:
         return None
@@ -165,7 +165,7 @@ def lpips(decoded: MapImage, source: MapImage) -> float | None:
 
 
 def _even_cuts(size: int) -> list[slice]:
-    """0..size in runs of at most LPIPS_TILE, none narrower than the others by more than a texel."""
+    """0..size in slices of at most LPIPS_TILE whose lengths differ by at most 1."""
     count = -(-size // LPIPS_TILE)
     return [slice(i * size // count, (i + 1) * size // count) for i in range(count)]
 
@@ -180,7 +180,7 @@ def flip(decoded: MapImage, source: MapImage) -> float | None:
     evaluate, total = _flip_evaluator()[0], 0.0
     for rows, own in row_tiles(decoded, FLIP_HALO, FLIP_TILE_VALUES):
         tiles = (map_values(image, rows).clip(0, 1) for image in (source, decoded))
-        # Its own mean adds up in float32: 2.7 % off at 4096 x 4096.
+        # The package's own mean sums in float32 and is 2.7 % off at 4096 x 4096.
         error, _, _ = evaluate(*tiles, "LDR", inputsRGB=True, applyMagma=False, computeMeanError=False)
         total += error[own].sum(dtype=np.float64)
     return float(total / (decoded.shape[0] * decoded.shape[1]))

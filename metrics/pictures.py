@@ -15,7 +15,7 @@ def error_image(decoded: MapImage, source: MapImage, gain: float = 8.0) -> np.nd
 
 
 def picture(image: MapImage) -> np.ndarray:
-    """An image as an 8-bit picture, (H, W, C) uint8; 8-bit codes are what they are."""
+    """An image as an 8-bit picture, (H, W, C) uint8; 8-bit codes stay as they are."""
     if isinstance(image, np.ndarray) and image.dtype == np.uint8:
         return image
     return _joined(lambda rows: display_pixels(map_values(image, rows)), image)
@@ -23,10 +23,10 @@ def picture(image: MapImage) -> np.ndarray:
 
 def strip_bands(decoded: MapImage, source: MapImage) -> Iterator[np.ndarray]:
     """decoded | source | error x 8 of one map side by side, in bands (rows, 3 W, C) uint8 from the top."""
-    shipped = picture(decoded)
+    pixels = picture(decoded)
     for rows, _ in row_tiles(decoded):
-        drawn = [display_pixels(values) for values in (map_values(source, rows), _error(shipped, source, rows, 8.0))]
-        yield np.concatenate([shipped[rows], *drawn], axis=1)
+        drawn = [display_pixels(values) for values in (map_values(source, rows), _error(pixels, source, rows, 8.0))]
+        yield np.concatenate([pixels[rows], *drawn], axis=1)
 
 
 def _joined(draw: Callable[[slice], np.ndarray], image: MapImage) -> np.ndarray:

@@ -1,8 +1,8 @@
 """PSNR, SSIM, LPIPS and FLIP of a decoded material, per map, one LOD at a time (design.md, section 8).
 
 The functions of one map take two images (H, W, C): tensors or arrays with values in [0, 1], or arrays of 8- or 16-bit
-codes, which stand for code / 255 and code / 65535. They go through in bands of rows, several at a time in threads, so
-that beside the images themselves, which may be codes, some tens of MB are needed whatever their size.
+codes, which stand for code / 255 and code / 65535. Images are processed in bands of rows, in several threads; beside
+the images this takes some tens of MB, for any size.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ NormalImage = Union[NormalTensor, np.ndarray]
 def evaluate_lod(
     decoded: MaterialImage, source: MaterialImage, present: Sequence[str], *, exact: Iterable[int] = (), **options
 ) -> dict[str, Any]:
-    """Every metric of one LOD that is there as two whole images.
+    """Every metric of one LOD, from two whole images of all channels.
 
     Args:
         decoded: (H, W, 11) float in [0, 1]; rounded to 8 bits here (outside saturates, NaN becomes 0).
@@ -48,11 +48,11 @@ def evaluate_lod(
     Raises: ValueError when the shapes differ, `source` is not finite, or `present` is empty or names an unknown map.
     """
     _check_material_images(decoded, source, present)
-    shipped, original = round_to_8_bit(decoded.detach()), source.detach().to(torch.float32)
+    rounded, original = round_to_8_bit(decoded.detach()), source.detach().to(torch.float32)
     for channel in exact:
-        shipped[..., channel] = decoded[..., channel]
+        rounded[..., channel] = decoded[..., channel]
     names = [name for name in MAPS if name in present]
-    images = ({name: image[..., map_slice(name)].cpu() for name in names} for image in (shipped, original))
+    images = ({name: image[..., map_slice(name)].cpu() for name in names} for image in (rounded, original))
     return evaluate_maps(*images, **options)
 
 
@@ -68,17 +68,17 @@ def evaluate_maps(
     """Every metric of one LOD, map by map, ready for strict JSON.
 
     Args:
-        decoded: map name -> (H, W, C) as it ships, 8-bit codes or their values.
+        decoded: map name -> (H, W, C) in 8 bits, as codes or their values.
         source: the same maps as the files store them, 8- or 16-bit codes or their values.
         with_ssim, with_lpips, with_flip: False leaves that metric None.
-        exact: canonical channel -> value in [0, 1] that is scored there in place of the decoded codes, because an
-            engine has it as a number: file_space.file_values. Channels of other maps do not matter.
+        exact: channel -> value in [0, 1] that replaces the decoded codes there, see file_space.file_values: an engine
+            has it as a number. Channels of absent maps are ignored.
     Returns: {"psnr": {"all", <map>...}, "ssim": {"all", <map>...}, "lpips": {"all", <map>...}, "flip": {"diffuse"},
         "error_share": {<map>...}, "normal_degrees"}. PSNR in dB, "all" from the mean squared error over all channels;
-        "all" of SSIM and LPIPS is the mean over maps; "error_share" see error_shares. A value that does not exist is
-        None: the LOD is too small for the metric, or the metric is not available here (`lpips_unavailable_reason`,
-        `flip_unavailable_reason`). "flip" is empty without a diffuse map, "normal_degrees" is there when a normal map
-        is. FLIP takes diffuse as sRGB.
+        "all" of SSIM and LPIPS is the mean over maps; "error_share" see error_shares. A value is None
+        where the LOD is too small for the metric, or the metric is not available here (`lpips_unavailable_reason`,
+        `flip_unavailable_reason`). "flip" is empty without a diffuse map, "normal_degrees" exists with a normal map
+        only. FLIP takes diffuse as sRGB.
     Raises: ValueError when `source` is not finite.
     """
     scores: dict[str, Any] = {"psnr": {"all": None}, "ssim": {"all": None}, "lpips": {"all": None}, "flip": {}}
@@ -106,10 +106,7 @@ def evaluate_maps(
 
 @dataclass(frozen=True)
 class _ExactChannels:
-    """An image some of whose channels have one value: what the functions of one map read of it, no copy of the whole.
-
-    The value may be one between two 8-bit codes.
-    """
+    """An image with some channels replaced by one value each, which need not be an 8-bit code; not a copy of it."""
 
     image: MapImage
     values: Mapping[int, float]  # by channel of this image
@@ -143,11 +140,8 @@ def _mean(values: Sequence[float]) -> float:
     return math.fsum(values) / len(values)
 
 
-# --- bands of rows -------------------------------------------------------------------------------------------------
-
-
 def round_to_8_bit(image: TensorType) -> TensorType:
-    """The values of the 8-bit image that ships, k / 255 in float32; halves round up, as in decoded_maps.to_8_bit."""
+    """Values rounded to 8 bits, k / 255 in float32; halves round up, as in decoded_maps.to_8_bit."""
     codes = image.to(torch.float32, copy=True, memory_format=torch.contiguous_format)
     return codes.nan_to_num_(nan=0.0).clamp_(0, 1).mul_(255).add_(0.5).floor_().div_(255)
 
@@ -177,7 +171,7 @@ def psnr_of(mse: float) -> float:
 
 
 def error_shares(squared_errors: Mapping[str, float]) -> dict[str, float]:
-    """Each map's share of the squared error, 0 to 1: the sum over its channels by that over all channels.
+    """Each map's share of the squared error, 0 to 1: the sum over its channels divided by that over all channels.
 
     squared_errors: map name -> `mean_squared_error` over its channels. Without any error all shares are 0.
     """
@@ -187,11 +181,11 @@ def error_shares(squared_errors: Mapping[str, float]) -> dict[str, float]:
 
 
 def ssim_per_channel(decoded: MapImage, source: MapImage) -> list[float] | None:
-    """Structural similarity of each channel; None when a side is below SSIM_MIN_SIZE. A map's is the mean of its own.
+    """Structural similarity of each channel; None when a side is below SSIM_MIN_SIZE.
 
-    Gaussian windows of 11 x 11, sigma 1.5, K1 0.01, K2 0.03, range 1, averaged over every texel with mirrored borders:
-    what torchmetrics (since 1.5) returns for the whole image, whatever the tiles. A Gaussian is the product of one
-    along x and one along y, so OpenCV's separable filter takes a twentieth of the time of that full convolution.
+    Gaussian windows of 11 x 11, sigma 1.5, K1 0.01, K2 0.03, range 1, averaged over every texel with mirrored borders,
+    as torchmetrics (since 1.5) does. A Gaussian is the product of one along x and one along y, so OpenCV's separable
+    filter takes a twentieth of the time of the full convolution.
     Source: Wang et al. 2004, equation 13. On a real material within 4e-7 of torchmetrics in float64 (in float32: 9e-5).
     """
     if min(decoded.shape[:2]) < SSIM_MIN_SIZE:
@@ -218,7 +212,7 @@ def ssim_per_channel(decoded: MapImage, source: MapImage) -> list[float] | None:
     return (total / (decoded.shape[0] * decoded.shape[1])).tolist()
 
 
-# --- normals, table, pictures --------------------------------------------------------------------------------------
+# --- normals -------------------------------------------------------------------------------------------------------
 
 
 def normal_angle_error(decoded: NormalImage, source: NormalImage) -> float:

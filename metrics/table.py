@@ -7,7 +7,7 @@ from typing import Any
 
 
 def format_table(metrics: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> str:
-    """A table to read, one line per LOD and map, '-' for None.
+    """A text table, one line per LOD and map, '-' for None.
 
     metrics: results of `evaluate_lod`, LOD 0 first, or a mapping that holds them under "lods".
     """

@@ -1,4 +1,4 @@
-"""Images of maps, worked on a band of rows at a time, so that float copies of a whole LOD never exist."""
+"""Map images processed a band of rows at a time, so that no float copy of a whole LOD exists."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from common.parallel import map_threads
 MapTensor = TensorType["H", "W", "C"]
 MapImage = Union[MapTensor, np.ndarray]
 
-TILE_VALUES = 2**19  # of an image at a time; SSIM needs about 60 bytes for each
+TILE_VALUES = 2**19  # of an image in one tile; SSIM needs about 60 bytes for each
 
 
 def row_tiles(image: MapImage, halo: int = 0, values: int = 0) -> Iterator[tuple[slice, slice]]:
-    """Cut an image into runs of rows: (rows to read, halo included; which of those are the tile's own)."""
+    """Cut an image into bands of rows: (rows to read, with `halo` more on each side; the band's own among these)."""
     height, width, channels = image.shape
     rows = max((values or TILE_VALUES) // (width * channels), 1)
     for start in range(0, height, rows):
@@ -27,7 +27,7 @@ def row_tiles(image: MapImage, halo: int = 0, values: int = 0) -> Iterator[tuple
 
 
 def sum_of_tiles(measure: Callable[[slice, slice], Any], image: MapImage, halo: int = 0) -> np.ndarray:
-    """The sum of measure(rows, own) over all tiles, float64; in the order of the tiles, whatever the threads."""
+    """The sum of measure(rows, own) over all tiles, float64; added in their order, so threads do not change it."""
     return np.sum(list(map_threads(lambda tile: measure(*tile), row_tiles(image, halo))), axis=0, dtype=np.float64)
 
 

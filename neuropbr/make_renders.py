@@ -1,4 +1,4 @@
-"""Render three views of PBR materials: a training set for train.py from materials that you have.
+"""Render three views of PBR materials as a training set for train.py.
 
     python make_renders.py --data-dir ../data --crops 2 --size 256       the tiny set of this repository
     python make_renders.py --data-dir my_materials --samples 8
@@ -46,11 +46,11 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--input-dir", default="./data/input", help="receives the renders")
     parser.add_argument("--output-dir", default="./data/output", help="receives the maps")
     parser.add_argument("--size", type=int, default=0, help="side of renders and maps, pixels; 0: the crop's own")
-    parser.add_argument("--crops", type=int, default=1, help="cut each material into N x N materials of their own")
+    parser.add_argument("--crops", type=int, default=1, help="cut each material into N x N materials")
     parser.add_argument("--samples", type=int, default=1, help="samples per material, each in another light")
     parser.add_argument("--no-dirty", action="store_true", help="clean renders only")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--overwrite", action="store_true", help="replace the set that is there")
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing set")
     options = parser.parse_args(argv)
     for name, least, most in (("size", 0, 8192), ("crops", 1, 16), ("samples", 1, 10000), ("seed", 0, 2**31)):
         if not least <= getattr(options, name) <= most:
@@ -87,7 +87,7 @@ def find_materials(folder: Path) -> list[Path]:
 
 
 def material_maps(material: Material) -> dict[str, torch.Tensor]:
-    """name -> (C, H, W) as utils.maps has it, and occlusion where there is one."""
+    """The maps of a material as in utils.maps, and its occlusion if it has one: name -> (C, H, W)."""
     wanted = {**CORE_NAMES, "occlusion": "occlusion"}
     maps = {}
     for name, core_name in wanted.items():
@@ -103,7 +103,7 @@ def material_maps(material: Material) -> dict[str, torch.Tensor]:
 
 
 def cut(maps: dict[str, torch.Tensor], crops: int, size: int) -> Iterator[dict[str, torch.Tensor]]:
-    """crops x crops squares of the maps, each at side `size` (0: as they are)."""
+    """Cut the maps into crops x crops squares, each resized to side `size` (0: not resized)."""
     height, width = maps["normal"].shape[-2:]
     side = min(height, width) // crops
     if side < 1:
@@ -122,7 +122,7 @@ def cut(maps: dict[str, torch.Tensor], crops: int, size: int) -> Iterator[dict[s
 
 
 def random_scene(dice: np.random.Generator, view: int) -> tuple[Camera, Light]:
-    """View 0 looks straight down, the others from 8 to 20 degrees off, a third of a turn or so apart."""
+    """A random camera and lamp. View 0 looks straight down, the others 8 to 20 degrees off, about 120 degrees apart."""
     tilt = 0.0 if view == 0 else math.radians(dice.uniform(8, 20))
     camera = Camera(tilt, 2 * math.pi * view / VIEWS + dice.uniform(-0.5, 0.5))
     azimuth, elevation, distance = (
@@ -136,12 +136,12 @@ def random_scene(dice: np.random.Generator, view: int) -> tuple[Camera, Light]:
 
 
 def photograph(radiance: torch.Tensor) -> torch.Tensor:
-    """What a camera makes of linear radiance: clipped and sRGB-encoded, (3, H, W) in [0, 1]."""
+    """Linear radiance as a camera stores it: clipped and sRGB-encoded, (3, H, W) in [0, 1]."""
     return linear_to_srgb(radiance.clamp(0, 1))
 
 
 def dirtied(radiance: torch.Tensor, dice: np.random.Generator) -> torch.Tensor:
-    """The photograph of a hasty camera: wrong exposure and white balance, vignette, blur, noise, JPEG."""
+    """A bad photograph: wrong exposure and white balance, vignette, blur, noise, JPEG."""
     side = radiance.shape[-1]
     gain = 2 ** dice.uniform(-0.6, 0.5) * torch.tensor(dice.uniform(0.88, 1.12, 3), dtype=torch.float32)
     away = torch.linspace(-1, 1, side) ** 2
@@ -158,7 +158,7 @@ def dirtied(radiance: torch.Tensor, dice: np.random.Generator) -> torch.Tensor:
 
 
 def write_sample(maps: dict[str, torch.Tensor], folders: dict[str, Path], seed: Sequence[int]) -> None:
-    """Three views into each of `folders` ("clean", "dirty"): same cameras and lamps."""
+    """Write three views into each of `folders` ("clean", "dirty"), with the same cameras and lamps."""
     linear = {**maps, "albedo": srgb_to_linear(maps["albedo"])}
     for folder in folders.values():
         make_folder(folder)
@@ -172,7 +172,7 @@ def write_sample(maps: dict[str, torch.Tensor], folders: dict[str, Path], seed: 
 
 
 def clear_set(input_dir: Path, overwrite: bool) -> None:
-    """Remove the renders of an earlier set, as far as its metadata lists them. Raises: UserError without overwrite."""
+    """Remove the renders that an earlier set's metadata lists. Raises: UserError without `overwrite`."""
     path = input_dir / METADATA
     if not path.exists():
         return
@@ -214,7 +214,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                     write_sample(piece, where, (options.seed, len(metadata)))
                     metadata[sample] = name
                     bar.update()
-    write_json(input_dir / METADATA, metadata)  # last: a set without it is not complete
+    write_json(input_dir / METADATA, metadata)  # last: a set without it is incomplete
     print(f"{counted(len(metadata), 'sample')} of {counted(len(set(metadata.values())), 'material')}, "
           f"{' and '.join(sources)}: {quote(input_dir)}, {quote(output_dir)}")  # fmt: skip
     return 0

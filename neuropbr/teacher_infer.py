@@ -54,7 +54,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def choose_data(config: TrainConfig, options: argparse.Namespace) -> None:
-    """Set the dataset of a checkpoint's configuration in place: --config, then --set, --data-root and the other flags."""
+    """Set the dataset in a checkpoint's configuration: --config, then --set, --data-root and the other flags."""
     if options.config:
         config.data = load_config(options.config).data
     apply_overrides(config, options.assignments)

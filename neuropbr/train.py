@@ -30,6 +30,7 @@ from common.stop import stop_signals
 from neuropbr.losses.losses import GANLoss, HybridLoss
 from neuropbr.models.discriminators import build_discriminator, join_maps
 from neuropbr.models.generator import MultiViewPBRGenerator
+from neuropbr.train_config import TrainConfig
 from neuropbr.utils.batches import open_splits
 from neuropbr.utils.cli import add_data_options, add_training_options, resolve_config
 from neuropbr.utils.device import compiled
@@ -47,7 +48,7 @@ class TeacherLoop(Loop):
 
     shown = {"g_loss": "G_loss", "d_loss": "D_loss"}  # noqa: RUF012
 
-    def __init__(self, config: Any, device: torch.device, rank: int = 0, processes: int = 1):
+    def __init__(self, config: TrainConfig, device: torch.device, rank: int = 0, processes: int = 1):
         train, held_out = open_splits(config)
         super().__init__(config, device, train, held_out, rank=rank, processes=processes)
         fresh = config.training.resume_from is None

@@ -1,8 +1,8 @@
-"""A decoder to include in a shader, for one material (design.md, section 4).
+"""A decoder for one material, as text to include in a shader (design.md, section 4).
 
-The decoder is shaders/decoder.slang, translated once per language into shaders/generated/. What a material adds is a
-preamble in front of that text: sizes, textures and weights under the names that the translated text uses. So no
-compiler is needed here, and every material runs the same decoder.
+The decoder is shaders/decoder.slang, translated once per language into shaders/generated/. A material adds a preamble
+before that text: sizes, textures and weights under the names that the text uses. So no compiler is needed here, and all
+materials run the same decoder.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ WeightColumns = TensorType["columns", 4]
 GENERATED = Path(__file__).resolve().parent / "generated"
 WEIGHT_FILE = "decoder_weights.bin"
 BLOCK = 4  # rows of a weight matrix that one column of four serves
-MAX_TEXTURES = 16  # MAX_TEXTURE_IMAGE_UNITS and maxSampledTexturesPerShaderStage are at least that
-MAX_OCTAVES = 31  # the decoder has 2^octave as a 32-bit integer
+MAX_TEXTURES = 16  # guaranteed: the least MAX_TEXTURE_IMAGE_UNITS and maxSampledTexturesPerShaderStage
+MAX_OCTAVES = 31  # the decoder computes 2^octave as a 32-bit integer
 LARGEST_HALF = 65504.0
 
 
@@ -41,9 +41,9 @@ LARGEST_HALF = 65504.0
 def weight_columns(model: NeuralTexture) -> WeightColumns:
     """The weights in the order in which the decoder reads them, float32.
 
-    Matrix after matrix, four rows at a time: the four weights of input 0, of input 1, ... Hidden layers whose width is
-    not a multiple of 4 get neurons without weights.
-    Returns: (columns, 4), as many columns as all matrices have numbers, divided by 4.
+    Matrix after matrix, four rows at a time: the four weights of input 0, of input 1, ... Hidden layers are padded to a
+    multiple of 4 neurons with weights of 0.
+    Returns: (columns, 4).
     """
     columns = []
     for index, weight in enumerate(model.weights):
@@ -89,7 +89,7 @@ def _weights(model: NeuralTexture, storage: str, weight_type: str) -> Weights:
 
 
 def texture_names(model: NeuralTexture, layout: str = "packed") -> dict[str, str]:
-    """Texture of the shader -> the DDS file that it is, in the order of the bindings."""
+    """Name of each texture in the shader -> its DDS file, in the order of the bindings."""
     names = {}
     for index, grid in enumerate(model.grids):
         for plane, file in enumerate(grid_file_names(index, grid, layout)):
@@ -98,7 +98,7 @@ def texture_names(model: NeuralTexture, layout: str = "packed") -> dict[str, str
 
 
 def _constants(model: NeuralTexture, material: MaterialRecord) -> dict[str, int | str]:
-    """Name -> value of every constant; texts are floats."""
+    """Name -> value of every constant of the preamble; floats are texts."""
     layout, decoder = model.layout, model.decoder
     neurons = decoder.n_neurons + -decoder.n_neurons % BLOCK if decoder.n_hidden_layers else 0
     diffuse = material.map("diffuse")
@@ -227,7 +227,7 @@ def _header(
 
 
 def _reading_notes(model: NeuralTexture, language: Language, layout: str, bound: int) -> list[str]:
-    """How texels are read; `bound` textures and buffers are."""
+    """Notes on how texels are read; `bound`: the number of textures and buffers."""
     if layout == "packed":
         return ["No sampler is needed: texels are loaded one by one, unpacked and filtered here."]
     notes = ["Each channel is a feature and the sampler filters; most hardware blends with weights of 8 bits."]
@@ -245,20 +245,16 @@ def _reading_notes(model: NeuralTexture, language: Language, layout: str, bound:
 
 
 def shader_source(
-    model: NeuralTexture,
-    material: MaterialRecord,
-    language: str,
-    weights: str = "baked",
-    weight_type: str = "float32",
+    model: NeuralTexture, material: MaterialRecord, language: str, weights: str = "baked", weight_type: str = "float32",
     layout: str = "packed",
-) -> str:
+) -> str:  # fmt: skip
     """The text to include in a shader of one language.
 
     Args:
         model: quantised; its grids are in the DDS files that textures.write_textures writes in the same layout.
         language: a key of languages.LANGUAGES.
         weights: `baked` into the text, or in a `buffer` of weight_bytes.
-        weight_type: how they are stored, `float32` or `float16`; the decoder computes with float32.
+        weight_type: `float32` or `float16`, of the stored weights; the decoder computes with float32.
         layout: one of dds_layouts.LAYOUTS; in all but `packed` the decoder uses a sampler.
     Raises: UserError for a network that the decoder cannot run, or a layout that cannot hold its features.
     """
@@ -279,20 +275,15 @@ def shader_source(
 
 
 def decoder_core(language: str, sampled: bool = False) -> str:
-    """The part of the text that all materials have in common."""
+    """The part of the text that is the same for all materials."""
     name = f"decoder{'_filterable' if sampled else ''}.{LANGUAGES[language].core}"
     return (GENERATED / name).read_text(encoding="utf-8").rstrip("\n")
 
 
 def write_shaders(
-    folder: Path,
-    model: NeuralTexture,
-    material: MaterialRecord,
-    languages: Sequence[str],
-    weights: str = "baked",
-    weight_type: str = "float32",
-    layout: str = "packed",
-) -> list[Path]:
+    folder: Path, model: NeuralTexture, material: MaterialRecord, languages: Sequence[str], weights: str = "baked",
+    weight_type: str = "float32", layout: str = "packed",
+) -> list[Path]:  # fmt: skip
     """Write one file per language into `folder`, and the buffer of weights where they are not baked in.
 
     Arguments as of shader_source. Returns: the paths. Raises: UserError as shader_source does.

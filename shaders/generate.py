@@ -2,8 +2,8 @@
 
     python shaders/generate.py [--slangc PATH] [--check]
 
-Only whoever changes decoder.slang needs this, and with it Slang's compiler: `pip install --no-deps slangtorch`
-carries one. The results are committed, and shader_export.py puts a material's preamble in front of them.
+Needed only after a change of decoder.slang, and with it Slang's compiler, which `pip install --no-deps slangtorch`
+contains. The results are committed; shaders/export.py puts a material's preamble before them.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ HERE = Path(__file__).resolve().parent
 SOURCE = HERE / "decoder.slang"
 GENERATED = HERE / "generated"
 SLANG_VERSION = "2026.14.1"  # of slangtorch 1.3.22: another one may write other, equally right, text
-# GLSL ES 3.00 takes the text of GLSL 450: what differs between them is in the preamble.
+# GLSL ES 3.00 uses the text of GLSL 450: the preamble holds their differences.
 TARGETS = {"hlsl": ["-profile", "sm_5_0"], "glsl": ["-profile", "glsl_450"], "wgsl": [], "metal": []}
-# How features are read -> FILTERABLE in decoder.slang; the file of packed features has no word for it in its name.
+# How features are read -> FILTERABLE in decoder.slang, and part of the file's name except for packed.
 READINGS = {"packed": 0, "filterable": 1}
 LAYER_WIDTH = "7013"  # WIDTH in decoder.slang
 FIELDS = ("diffuse", "normal", "roughness", "occlusion", "metallic", "specular", "displacement")
@@ -51,7 +51,7 @@ def find_slangc() -> Path | None:
 
 
 def version_of(slangc: Path) -> str:
-    """What `slangc -version` says, for example 2026.14.1."""
+    """The output of `slangc -version`, for example 2026.14.1."""
     done = subprocess.run([slangc, "-version"], capture_output=True, text=True, check=True)
     return (done.stdout + done.stderr).strip()
 
@@ -67,7 +67,7 @@ def translate(slangc: Path, target: str, reading: str = "packed") -> str:
 
 
 def translate_source(slangc: Path, source: Path, target: str, flags: Sequence[str] = ()) -> str:
-    """A Slang file as the text of one language, tidied; it is written as decoder.slang is, and ends in `entry`.
+    """A Slang file, written like decoder.slang and ending in `entry`, as the tidied text of one language.
 
     Raises: RuntimeError when Slang refuses or its output looks unfamiliar.
     """
@@ -82,7 +82,7 @@ def translate_source(slangc: Path, source: Path, target: str, flags: Sequence[st
 
 
 def tidy(text: str, target: str, source: str = SOURCE.name) -> str:
-    """Slang's output without its entry point, with names that stay: those that users and the preamble rely on.
+    """Slang's output without its entry point, with the names on which users and the preamble rely.
 
     source: the file's name, for the comment on top.
     Raises: RuntimeError when the output does not look as it should.

@@ -1,6 +1,6 @@
-"""How each shading language says what the preamble of a decoder says: constants, lookups, textures, weights.
+"""The syntax of each shading language for the preamble of a decoder: constants, lookups, textures, weights.
 
-shader_export.py puts the pieces together; the decoder itself is shaders/decoder.slang.
+shaders/export.py puts the pieces together; the decoder itself is shaders/decoder.slang.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def choose_lines(name: str, values: Sequence[Any]) -> list[str]:
 
 
 class Language:
-    """C with vector types: what HLSL, GLSL and Metal share. Each language replaces what it says in another way."""
+    """The syntax that HLSL, GLSL and Metal share, C with vector types; each language overrides where it differs."""
 
     name: str
     file_name: str
@@ -52,7 +52,7 @@ class Language:
     uint_suffix = "u"
 
     def opening(self) -> list[str]:
-        """What comes before the constants."""
+        """Lines before the constants."""
         return []
 
     def constant(self, name: str, value: str, kind: str = "int") -> str:
@@ -79,7 +79,7 @@ class Language:
         raise NotImplementedError
 
     def closing(self) -> list[str]:
-        """What comes after the decoder."""
+        """Lines after the decoder."""
         return []
 
     def fetch(self, texture: str) -> str:
@@ -91,15 +91,15 @@ class Language:
         return f"textureLod({texture}, uv, lod)"
 
     def sampler_statements(self) -> list[str]:
-        """What a function that samples begins with."""
+        """The first statements of a function that samples."""
         return []
 
     def sampler_note(self, index: int) -> str:
-        """For people: what has to be set for textures to be filtered; `index` is the next free binding."""
+        """A note: the sampler settings that filtering needs; `index` is the next free binding."""
         return "Set on each texture: REPEAT, LINEAR_MIPMAP_LINEAR, magnification LINEAR."
 
     def bgra4_note(self) -> str:
-        """For people: what DXGI's B4G4R4A4_UNORM is where this language is used; blue lies in its lowest four bits."""
+        """A note: the name of DXGI's B4G4R4A4_UNORM, blue in the lowest four bits, in APIs of this language."""
         raise NotImplementedError
 
     def weight_column(self, weights: Weights) -> list[str]:
@@ -115,7 +115,7 @@ class Language:
         return f"vec4(unpackHalf2x16({word}.x), unpackHalf2x16({word}.y))"
 
     def weight_buffer(self, weights: Weights) -> str:
-        """For people: what a buffer of weights is called and what it has to be bound as."""
+        """A note: the name and the kind of the binding for a buffer of weights."""
         return f"{TABLE}, a storage buffer of {self.type('uint2' if weights.half else 'float4')}"
 
     def example(self, textures: Sequence[str], weights: Weights) -> list[str]:

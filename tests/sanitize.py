@@ -60,8 +60,8 @@ int main() {
     const nt_model model = {grids, 2, 6, 3, 32, 2, 7, 1, 1, 4, channels, 1, 0.01f};
     const nt_material material = {widths, heights, offsets, codes8.data(), codes16.data(), 3, 1, columns};
     const nt_settings settings = {4096, 1, 4, shares, weights, 0.01, rates, 0.9, 0.99, 1e-12, 2, 0, 0.1f};
-    nt_trainer* trainer = nt_trainer_create(&model, &material, &settings);
-    if (!trainer) return 1;
+    nt_trainer* trainer = nullptr;
+    if (nt_trainer_create(&model, &material, &settings, &trainer)) return 1;
     const int inputs = 16 * ((2 * 6 + 4 + 32 + 1 + 15) / 16) + 16;
     std::vector<float> network(inputs * 32 + 32 * 32 + 32 * 16);
     for (size_t i = 0; i < network.size(); i++) network[i] = float(i * 37 % 101) / 250 - 0.2f;

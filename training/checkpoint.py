@@ -1,4 +1,4 @@
-"""Run folders and their checkpoints: everything needed to continue as if never stopped (design.md, section 6)."""
+"""Checkpoints: saved and loaded with everything needed to continue as if never stopped (design.md, section 6)."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ CHECKPOINT_VERSION = 1
 
 @dataclass
 class Checkpoint:
-    """What a checkpoint folder holds."""
+    """A checkpoint that has been read."""
 
     path: Path  # models/train_result_<iter>
     iteration: int
     config: Config
-    material: MaterialRecord  # that it was trained on
+    material: MaterialRecord  # of the material it was trained on
     model: NeuralTexture
     training: dict[str, Any]  # engine, schedule and early-stopping state
     metrics: Any  # the evaluation made when it was saved, or None
@@ -45,23 +45,18 @@ class Checkpoint:
 
 
 def save_checkpoint(
-    run: Path,
-    iteration: int,
-    model: NeuralTexture,
-    config: Config,
-    material: MaterialRecord,
-    training: Callable[[], Mapping[str, Any]],
-    evaluate: Callable[[NeuralTexture], Any] | None = None,
+    run: Path, iteration: int, model: NeuralTexture, config: Config, material: MaterialRecord,
+    training: Callable[[], Mapping[str, Any]], evaluate: Callable[[NeuralTexture], Any] | None = None,
     metrics: Any = None,
-) -> tuple[Path, Any]:
+) -> tuple[Path, Any]:  # fmt: skip
     """Write models/train_result_<iteration> of a run: model.pth and, when quantised, the exported files.
 
-    The folder is made under a temporary name and renamed when complete, so that it is whole or not there.
+    The folder is made under a temporary name and renamed when complete, so that a reader never sees part of it.
 
     Args:
-        training: gives the state to continue from; called last, when an evaluation no longer needs the memory.
-        evaluate: called with the model that the written files hold (the model itself when not quantised); what it
-            returns is recorded. None: `metrics`, an earlier evaluation, is recorded instead.
+        training: returns the state to continue from; called after the evaluation, which needs the memory.
+        evaluate: called with the model as read back from the exported files (the model itself when not quantised); its
+            result is recorded. None: `metrics`, an earlier evaluation, is recorded instead.
     Returns: the folder, and the metrics recorded.
     """
     folder = part_of_run(run, MODELS) / f"train_result_{iteration}"
@@ -152,7 +147,7 @@ def load_checkpoint(run: str | Path, iteration: int = -1) -> Checkpoint:
 def _restore_model(
     config: Config, material: MaterialRecord, constants: Mapping[int, Constant], payload: Mapping[str, Any]
 ) -> NeuralTexture:
-    """The model of a payload. Sizes are compared before it is made: the file bounds the memory that it can ask for."""
+    """The model of a payload. Sizes are compared before it is made, so that a file bounds the memory."""
     form = ModelForm(*model_shape(config, material.width, material.height), material.num_lods)
     _check_tensors("grid", payload["grids"], [(grid.n_texels * grid.features,) for grid in form.grids])
     _check_tensors("layer", payload["network"], form.layer_sizes)
@@ -166,7 +161,7 @@ def _restore_model(
 def _check_training(training: Mapping[str, Any]) -> None:
     """Raise ValueError unless the parts of a training state that the schedule and the loop read are plain numbers.
 
-    What an engine saves is checked by the engine.
+    The engine checks its own part.
     """
     if not isinstance(training, dict) or not isinstance(training["engine"], dict):
         raise ValueError("training state of another kind")
@@ -182,7 +177,7 @@ def _check_training(training: Mapping[str, Any]) -> None:
 
 
 def _check_sizes(payload: Mapping[str, Any], most_bytes: int) -> None:
-    """Raise ValueError for tensors that have more numbers than the file: views of few of them, repeated or shared."""
+    """Raise ValueError for tensors with more numbers than the file has: views that repeat or share a few."""
     seen: dict[int, Any] = {}
     waiting: list[Any] = [payload]
     while waiting:  # a pickle may hold one list in many places, or in itself

@@ -1,8 +1,9 @@
-"""After training: better codes by search, and the network tuned to them, by turns.
+"""--refine, after training: rounds that tune the network to the codes and search for better codes.
 
-Straight-through rounding leaves codes that a single step improves. Rock058 at 2.5 bpp, 34.24 dB after training: one
-sweep brings 0.43 dB in 1.3 s, rounds of tuning and sweeping 0.67 dB in 15 s, where as many seconds of training bring
-less than 0.1. At 10 bpp the first sweep brings 0.9 dB. See engine/torch_code_search.py for the search itself.
+Training with straight-through rounding leaves codes that become better by one step up or down. Rock058 at 2.5 bpp,
+34.24 dB after training: one sweep of the search gains 0.43 dB in 1.3 s, and rounds of tuning and sweeping 0.67 dB in
+15 s, in which training gains less than 0.1. At 10 bpp the first sweep gains 0.9 dB. The search
+itself is in engine/torch/code_search.py.
 """
 
 from __future__ import annotations
@@ -20,26 +21,24 @@ from engine.schedule import Schedule
 from model import NeuralTexture
 from shape import resolve_grids
 
-# One step of a code of 8 or 16 bits is nothing; there is no error left that a step could lower.
-MOST_BITS = 4
-# A sweep takes as long for any grid. One with fewer codes than this share of the most that a searched grid has is
-# trained between the sweeps and has its own in the last round: for 0.03 dB it would take as long as a whole round,
-# which brings 0.1.
+MOST_BITS = 4  # above 4 bits one code step is below the remaining error
+# A sweep takes as long for a small grid as for a large one. A grid with fewer codes than this share of the largest one
+# is therefore tuned with the network, and searched in the last round alone: a sweep of it gains 0.03 dB, a round 0.1.
 SMALL_GRID = 0.2
-# Tuning: what was best of 250 or 500 iterations, 0.003 or 0.006 for the network, 0, 0.002 or 0.005 for small grids.
+# Tuning: the best of 250 and 500 iterations, of rates 0.003 and 0.006 for the network, 0, 0.002 and 0.005 for grids
 TUNE_ITERATIONS = 500
 TUNE_BATCH = 8192
-NETWORK_FACTOR = 0.3  # of the rates that the run began with
+NETWORK_FACTOR = 0.3  # learning rate over the one that training began with
 GRID_FACTOR = 0.13
 
 
 class Refinement:
-    """Rounds of searching and tuning for a trained model, on the model's own device.
+    """Rounds of tuning and code search for a trained model, on the model's device.
 
     Args:
         model: its parameters change in place.
         material: what it was trained on.
-        config: of its training; `refine` says how many rounds there will be.
+        config: of its training; `refine` is the number of rounds.
     """
 
     def __init__(self, model: NeuralTexture, material: Material, config: Config):
@@ -50,19 +49,19 @@ class Refinement:
         self.channel_weights = channel_loss_weights(material, config.texture_loss_weights, self.channels)
         texels = torch.tensor([width * height for width, height in material.lod_sizes])
         shares = lod_shares(texels.tolist())
-        self.lod_weights = (shares / texels * texels[0]).to(torch.float32)  # of one texel, as often as it was trained
+        self.lod_weights = (shares / texels * texels[0]).to(torch.float32)  # of a texel: how often training samples it
         codes = [grid.n_texels * grid.features * (grid.quantize_bits <= MOST_BITS) for grid in model.grids]
-        # per grid: whether every round searches it, or it is trained in between
+        # per grid: True: each round searches it; False: each round tunes it
         self.searched = [count > 0 and count >= SMALL_GRID * max(codes) for count in codes]
         self.search = create_code_search(config, self.device)
 
     @property
     def possible(self) -> bool:
-        """Whether there are codes, and a step of them means something."""
+        """Whether a round can change anything: a grid of at most MOST_BITS bits, and a channel that is learned."""
         return self.model.quantized and any(self.searched) and bool(self.channels)
 
     def round(self, index: int) -> int:
-        """Round `index` of config.refine: tunes, but for the first, and sweeps. Returns how many codes have changed."""
+        """Round `index` of config.refine: tune, except in round 0, then search. Returns how many codes have changed."""
         if index > 0:
             self._tune(index)
         last = 0 < index == self.config.refine - 1
@@ -76,7 +75,7 @@ class Refinement:
         return changed
 
     def _tune(self, index: int) -> None:
-        """Train the network and the grids that are not searched a little, the codes of the others as they are."""
+        """Train the network and the grids that are not searched; searched grids keep their codes."""
         config, before = self.config, [parameters.detach().clone() for parameters in self.model.parameters()]
         resolved = resolve_grids(config, self.material.width, self.material.height)
         grids = [
@@ -91,7 +90,7 @@ class Refinement:
         engine = create_engine(self.model, self.material, Schedule(tuning), self.device)
         while engine.iteration < TUNE_ITERATIONS:
             loss = engine.step(min(engine.chunk, TUNE_ITERATIONS - engine.iteration))
-            if not math.isfinite(loss):  # what there is, is better than nothing
+            if not math.isfinite(loss):  # tuning diverged: keep the parameters from before it
                 for parameters, values in zip(self.model.parameters(), before):
                     parameters.data.copy_(values)
                 return

@@ -1,4 +1,4 @@
-"""When a run has learned enough."""
+"""Decides when PSNR no longer rises: then the rates fall, the noise ends, or the run stops."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from engine.schedule import Schedule
 
 @dataclass
 class EarlyStopping:
-    """Compares the mean PSNR of one segment of iterations with that of the segment before.
+    """Compares the mean PSNR of each segment of iterations with that of the segment before.
 
-    A gain below the threshold lowers the rates first where the scheduler is `plateau`. Once they have decayed it ends
-    the noise, which would hide what is still to be gained, and when that no longer helps either, the run.
+    A gain below --early_stop_psnr_threshold lowers the learning rates where the scheduler is `plateau`. Once the rates
+    have decayed, such a gain ends the noise, which hides further gains, and after that it ends the run.
     """
 
     config: Config
@@ -24,10 +24,10 @@ class EarlyStopping:
     count: int = 0
 
     def observe(self, iteration: int, psnr_db: float, n: int) -> str:
-        """Take in `n` iterations of mean PSNR that end at `iteration`.
+        """Add `n` iterations that end at `iteration` and whose mean PSNR is `psnr_db`.
 
-        Returns: "go on", "lowered" (the rates were), "quiet" (the noise has been ended) or "stop". A segment ends
-            where `iteration` is a multiple of config.early_stop_interval; call it at least there.
+        A segment ends where `iteration` is a multiple of config.early_stop_interval; call this at least there.
+        Returns: "go on", "lowered" (the learning rates fall), "quiet" (the noise has ended) or "stop".
         """
         self.sum_db += psnr_db * n
         self.count += n

@@ -20,20 +20,22 @@ from training.run import read_material
 
 
 def infer(config: Config, say: Say = print) -> dict[str, Any]:
-    """Evaluate every LOD of a checkpoint from its exported files; write infer/ in the run folder."""
+    """Evaluate every LOD of a checkpoint from its exported files; write infer/ in the run folder.
+
+    The run's own settings hold, except for those that the user has chosen. Returns: the metrics of evaluate_model.
+    Raises: UserError for another material, or flags that contradict the run.
+    """
     checkpoint = load_checkpoint(config.load_dir, config.load_iter)
     folder = checkpoint.path
     check_architecture(checkpoint, config)
     device = resolve_device(config)
-    data_dir = config.data_dir if "data_dir" in config.chosen else checkpoint.config.data_dir
-    max_pixels = config.max_pixels if "max_pixels" in config.chosen else checkpoint.config.max_pixels
-    maps = config.maps if "maps" in config.chosen else checkpoint.config.maps
-    read_as = dataclasses.replace(checkpoint.config, max_pixels=max_pixels, maps=maps)
-    material = read_material(data_dir, read_as, say)
+    kept = config.chosen & {"data_dir", "max_pixels", "maps", "eval_metrics"}
+    chosen = {name: getattr(config, name) for name in kept}
+    run_config = dataclasses.replace(checkpoint.config, **chosen)
+    material = read_material(run_config.data_dir, run_config, say)
     check_same_material(checkpoint, material, say)
     model = read_export(folder).model if checkpoint.model.quantized else checkpoint.model
     out = part_of_run(folder.parent.parent, "infer")
-    eval_metrics = config.eval_metrics if "eval_metrics" in config.chosen else checkpoint.config.eval_metrics
 
     def on_lod(lod: int, decoded: Maps, source: Maps) -> None:
         save_map_images(out, decoded, lod)
@@ -42,7 +44,7 @@ def infer(config: Config, say: Say = print) -> dict[str, Any]:
         say(f"LOD {lod} decoded")
 
     decode = create_decoder(config, say)
-    missing, options = prepare_metrics(eval_metrics), metric_options(eval_metrics)
+    missing, options = prepare_metrics(run_config.eval_metrics), metric_options(run_config.eval_metrics)
     metrics = evaluate_model(model.to(device), material, checkpoint.iteration, on_lod=on_lod, decode=decode, **options)
     save_metrics(out, metrics)
     say((out / "metrics.txt").read_text(encoding="utf-8"))

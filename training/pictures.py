@@ -1,4 +1,4 @@
-"""Pictures of a finished run: strips per map, and a thumbnail."""
+"""Pictures of a finished run in media/: a strip per map, and a thumbnail."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from metrics.evaluate import Maps
 from metrics.pictures import error_image, picture, strip_bands
 
 THUMBNAIL, THUMBNAIL_SIZE = "thumbnail.jpg", 96  # longest side of each of its three pictures
-LARGE_VALUES = 2**24  # of a map: from here on one strip at a time, for the memory's sake
+LARGE_VALUES = 2**24  # of a map; above it strips are made one at a time, which bounds the memory
 
 
 def picture_lod(config: Config, material: Material) -> int:
@@ -41,11 +41,11 @@ def save_thumbnail(folder: Path, decoded: Maps, source: Maps) -> None:
     """decoded | source | error x8 of the first map in a few kilobytes; see metrics.evaluate.OnLod for the maps."""
     shown, wanted = next(iter(decoded.values())), next(iter(source.values()))
     height, width = shown.shape[:2]
-    step = max(1, max(height, width) // (4 * THUMBNAIL_SIZE))  # every so many texels; the rest is averaged below
+    step = max(1, max(height, width) // (4 * THUMBNAIL_SIZE))  # skips texels of a large map; the rest is averaged below
     shown, wanted = shown[::step, ::step], wanted[::step, ::step]
     strip = np.concatenate([picture(shown), picture(wanted), error_image(shown, wanted)], axis=1)
     image = PillowImage.fromarray(strip if strip.shape[2] == 3 else strip[..., 0])
-    scale = min(THUMBNAIL_SIZE / max(shown.shape[:2]), 8)  # a material of a few texels is not blown up without end
+    scale = min(THUMBNAIL_SIZE / max(shown.shape[:2]), 8)  # a material of a few texels is enlarged 8 times at most
     height, width = (max(1, round(size * scale)) for size in shown.shape[:2])
     kind = PillowImage.Resampling.BOX if scale < 1 else PillowImage.Resampling.NEAREST
     with atomic_write(folder / THUMBNAIL) as stream:

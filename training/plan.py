@@ -1,7 +1,8 @@
-"""From what a user asks for (bits per texel, an effort) to grids, a network and a recipe.
+"""Plans a run: from --bpp, --preset and --decoder to grids, a network and training settings.
 
-The choice is data: rates.json, measured by `python -m bench.rate_table`. Each of its rows says what to do from its rate
-up to the next row's: the words of a fine and a coarse grid, how the bits are shared out between them, and the network.
+The choices are a table, rates.json, which `python -m bench.rate_table` writes; its `origin` says which of them were
+measured. A row holds from its rate up to the next row's: the words of a fine and a coarse grid, how the bits are shared
+between them, and the network.
 """
 
 from __future__ import annotations
@@ -23,50 +24,50 @@ TABLE = Path(__file__).with_name("rates.json")
 MAX_TABLE_BYTES = 1 << 20
 DEFAULT_BPP = 5.0  # of --preset or --decoder learned without a rate
 LOWEST_BPP, HIGHEST_BPP = 0.5, 20.0
-TOLERANCE = 0.04  # of the rate asked for
-WEIGHT_BITS = 32  # network_data.npz holds float32
-LEAST_SHARE, MOST_SHARE = 0.45, 0.93  # of the bits in grids that a fine grid of the row's own scale may take
-# Small LODs share the last level of a grid that cannot be halved further. With 15 instead, resolutions are so far apart
-# that shares of the bits miss their aim: 0.1 to 0.6 dB less at 3.5 and 20 bpp.
+TOLERANCE = 0.04  # a plan's rate may differ from the one asked for by this share of it
+WEIGHT_BITS = 32  # of a weight in network_data.npz
+LEAST_SHARE, MOST_SHARE = 0.45, 0.93  # of the bits in grids, that a fine grid at the row's scale may take
+# Largest resolution of a grid's coarsest level, which all smaller LODs share. With 15 the resolutions to choose from
+# are so far apart that the shares of the bits miss their aim: 0.1 to 0.6 dB less at 3.5 and 20 bpp.
 MOST_BASE = 39
 NETWORK_SHARE = 0.2  # of the bits, that a network wider than 16 neurons may take
-WEAKEST_COARSE = 4  # texels: a coarse grid below this is left out
-SAVE_INTERVAL = 10_000  # iterations: the work of half a minute that a killed run may lose
+LEAST_COARSE = 4  # texels along a side; a smaller coarse grid is left out
+SAVE_INTERVAL = 10_000  # iterations, half a minute's, that a killed run can lose
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """What to do from `bpp` on. Words are (features, bits)."""
+    """The plan from the rate `bpp` on. Words are (features, bits of each)."""
 
     bpp: float
     fine: tuple[int, int]
     coarse: tuple[int, int]
-    scale: float  # the fine grid's side over the material's longer one; 0: whatever `fine_share` makes it
-    fine_share: float  # of the bits in grids, where the scale is open or does not fit the material
+    scale: float  # the fine grid's side over the material's longer one; 0: `fine_share` decides
+    fine_share: float  # of the bits in grids, where the scale is 0 or does not fit the material
     n_neurons: int
     learning_rate: float
     grid_learning_rate: float
     cost: float  # time of an iteration, relative to the first row's
-    effort: float  # how much longer than at the first row's rate a run may take: high rates have more to learn
+    effort: float  # factor on the time of a run, over the first row's: high rates have more to learn
 
 
 @dataclasses.dataclass(frozen=True)
 class Preset:
-    """An effort: iterations at the first row's cost, texels in each, hidden layers, and what is measured at the end.
+    """An effort. `iterations` is at the first row's cost, `batch_size` the texels of each.
 
     Rock058 at 2.5 bpp, in dB: in the time of `balanced`, batches of 4096 are 0.08 better than of 8192 or 2048; in that
     of `best`, batches of 8192 are 0.03 better. Four times the samples gain 0.07, a third hidden layer 0.09 at equal
-    samples. For `refine` see refine.py.
+    samples. For `refine` see code_refinement.py.
 
     Short runs lack steps, not samples: 4400 iterations of 2048 texels at 0.02 for the network, falling from 0.3 of the
     run on, instead of 2400 of 4096 at 0.01 from 0.5 on, bring 3.1 dB on Facade005, 0.1 on Rock058 and 0 on Metal055A in
     `preview` at 2.5 bpp, 1.0, 0.15 and 0.03 at 5, 1.6, 0.3 and 0.3 at 10; in `fast` at 2.5 bpp 1.7, -0.03 and 0.08. In
     `balanced` they bring nothing.
 
-    most_neurons: what a row's network is narrowed to.
-    learning_rate_factor: times a row's rate for the network.
-    picture_lod: of `preview` LOD 1, since PNGs of LOD 0 take a tenth of its time.
-    patient: whether it may take a row's `effort`, rather than the same time at every rate.
+    most_neurons: limit on the width of a row's network.
+    learning_rate_factor: on a row's learning rate for the network.
+    picture_lod: 1 for `preview`, since PNGs of LOD 0 take a tenth of its time.
+    patient: whether a row's `effort` lengthens a run, rather than the same time at every rate.
     """
 
     iterations: int
@@ -111,7 +112,7 @@ def read_table(path: Path) -> dict[str, Any]:
 
 
 def _row(entry: Mapping[str, Any]) -> Row:
-    """Raises: TypeError or ValueError for what is no row."""
+    """Raises: TypeError or ValueError for a row that cannot be planned with."""
     row = Row(**{**entry, "fine": tuple(entry["fine"]), "coarse": tuple(entry["coarse"])})
     for features, bits in (row.fine, row.coarse):
         if bits not in QUANTIZE_BITS or type(features) is not int or features * bits not in SAVE_BITS:
@@ -125,7 +126,7 @@ def _row(entry: Mapping[str, Any]) -> Row:
 
 
 def _preset(entry: Mapping[str, Any]) -> Preset:
-    """Raises: TypeError or ValueError for what is no preset."""
+    """Raises: TypeError or ValueError for values that a run cannot have."""
     preset = Preset(**entry)
     if type(preset.patient) is not bool:
         raise ValueError("patient should be true or false")
@@ -152,9 +153,9 @@ def row_for(bpp: float, decoder: str) -> Row:
 # --- grids ---------------------------------------------------------------------------------------------------------
 
 
-def network_bits(row: Row, decoder: str, config: Config) -> int:
+def network_bits(row: Row, config: Config) -> int:
     """Bits of the weights of the configuration's network over a fine and a coarse grid with the row's words."""
-    return bits_of_network([fine_grid(1, row, decoder, 1), coarse_grid(1, row)], config)
+    return bits_of_network([fine_grid(1, row, config.decoder, 1), coarse_grid(1, row)], config)
 
 
 def bits_of_network(grids: list[HashGridConfig], config: Config) -> int:
@@ -172,11 +173,12 @@ def resolutions(low: float, high: float) -> Iterator[int]:
 
 
 def fine_resolutions(row: Row, most_texels: float, side: int) -> list[int]:
-    """Resolutions to try for a fine grid that may have `most_texels` if there is no other.
+    """Resolutions to try for a fine grid, for which all the bits in grids would buy `most_texels`.
 
-    At half the material's side every texel has one of four places between the grid's, which a network learns better
-    than many: 0.3 to 0.5 dB. The whole side is left out: with only one place the network knows nothing of others
-    (Rock058, 10 bpp: 31.0 dB at random positions, 36.0 with a grid of 960), and float32 may round it to either side.
+    At half the material's side a texel has one of four places between grid texels, which a network learns better than
+    many places: 0.3 to 0.5 dB. The whole side is never tried: the network would see one place only and decode the
+    others badly (Rock058, 10 bpp: 31.0 dB at random positions, 36.0 with a grid of 960), and float32 may round that
+    place to either side.
     """
     aligned = round(row.scale * side)
     if aligned and aligned == row.scale * side and LEAST_SHARE <= aligned * aligned / most_texels <= MOST_SHARE:
@@ -196,9 +198,9 @@ def fine_grid(resolution: int, row: Row, decoder: str, num_lods: int) -> HashGri
 
 
 def coarse_grid(resolution: int, row: Row) -> HashGridConfig:
-    """The row's coarse grid: one level that all LODs share.
+    """The row's coarse grid: one level that all LODs share, so that small LODs have more features per texel than LOD 0.
 
-    Small LODs have more features per texel than LOD 0 then, at no cost. Two materials, 2.5 bpp, 2500 iterations: LODs 1
+    Two materials, 2.5 bpp, 2500 iterations: LODs 1
     to 4 end at +0.1, +1.0, +3.7, +6.1 dB relative to LOD 0; with a level for each, at -0.4, -0.5, -0.7, -1.5 dB.
     """
     features, bits = row.coarse
@@ -207,39 +209,37 @@ def coarse_grid(resolution: int, row: Row) -> HashGridConfig:
     )
 
 
-def choose_grids(
-    row: Row, bpp: float, width: int, height: int, decoder: str, config: Config
-) -> list[HashGridConfig]:
-    """Grids whose bits, with the network's, come closest to `bpp` per texel of a width x height material.
+def choose_grids(row: Row, config: Config, width: int, height: int) -> list[HashGridConfig]:
+    """Grids whose bits, with the network's, come closest to config.bpp per texel of a width x height material.
 
     Args:
         row: the words, and how to share out the bits.
-        decoder: "learned" or "reference", the form of the finest grid.
-        config: its n_neurons, n_hidden_layers, n_frequencies and n_texel_frequencies say how large the network is.
+        config: `decoder` is the form of the finest grid; n_neurons, n_hidden_layers, n_frequencies and
+            n_texel_frequencies decide how large the network is.
     Raises: UserError when the network alone leaves no bits for grids, or no grids come within 4 %.
     """
-    texels, num_lods = width * height, max(width, height).bit_length()
+    texels, num_lods, bpp = width * height, max(width, height).bit_length(), config.bpp
     budget, best = bpp * texels, None
     fine_word, coarse_word = math.prod(row.fine), math.prod(row.coarse)
-    in_grids = budget - network_bits(row, decoder, config)
+    in_grids = budget - network_bits(row, config)
     if in_grids > 0:
         for fine in fine_resolutions(row, in_grids / fine_word, max(width, height)):
             rest = in_grids - fine * fine * fine_word
             exact = math.sqrt(rest / coarse_word) if rest > 0 else 0
             for coarse in {*range(max(round(exact) - 3, 0), round(exact) + 4), 0}:
-                if 0 < coarse < WEAKEST_COARSE or coarse > fine:
+                if 0 < coarse < LEAST_COARSE or coarse > fine:
                     continue
-                grids = [fine_grid(fine, row, decoder, num_lods)]
+                grids = [fine_grid(fine, row, config.decoder, num_lods)]
                 if coarse:
                     grids.append(coarse_grid(coarse, row))
                 spent = bits_of_network(grids, config) + sum(g.max_resolution**2 * g.save_bits for g in grids)
-                # the share of the fine grid was measured: 6 % of it are worth no more than 1 % of the rate
+                # 1 % of the rate counts as much as 6 % of the fine grid's share, which matters little
                 share = fine * fine * fine_word / in_grids
                 cost = abs(spent / budget - 1) + abs(share / row.fine_share - 1) / 6
                 if abs(spent / budget - 1) <= TOLERANCE and (best is None or cost < best[0]):
                     best = (cost, grids)
     if best is None:
-        least = network_bits(row, decoder, config) / texels
+        least = network_bits(row, config) / texels
         ways = ["raise --bpp"] * (least < HIGHEST_BPP) + ["give a smaller --n_neurons"] * (config.n_neurons > 16)
         raise UserError(
             f"--bpp {bpp:g}: a {width}x{height} material needs {least:.2f} bpp for its network of {config.n_neurons} "
@@ -256,34 +256,31 @@ def wants_plan(config: Config) -> bool:
     return bool(config.bpp or config.target_psnr or config.match or config.preset or config.decoder == "learned")
 
 
-def plan(
-    config: Config, width: int, height: int, row_bpp: float = 0.0
-) -> Config:
+def plan(config: Config, width: int, height: int, row_bpp: float = 0.0) -> Config:
     """The configuration with what --bpp, --preset and --decoder decide filled in; chosen flags stay as they are.
 
-    `row_bpp`: the rate whose row of the table is taken, where that row can have the one asked for: with one row PSNR
-    follows the rate smoothly.
+    Args:
+        row_bpp: take the table's row of this rate, unless its network is too large for the rate asked for. Within one
+            row PSNR rises smoothly with the rate. 0: the row of the rate asked for.
     Raises: UserError when the rate cannot be met.
     """
     if not wants_plan(config):
         return config
+    chosen = {name: getattr(config, name) for name in config.chosen & {"decoder", "bpp"}}
     decoder = config.decoder if config.decoder != "auto" else "learned"
-    bpp = config.bpp or DEFAULT_BPP
+    config = dataclasses.replace(config, decoder=decoder, bpp=config.bpp or DEFAULT_BPP)
     preset = load_table()["presets"][config.preset or "balanced"]
     if row_bpp:
         with contextlib.suppress(UserError):
-            return plan_with(row_for(row_bpp, decoder), preset, bpp, decoder, config, width, height)
-    return plan_with(row_for(bpp, decoder), preset, bpp, decoder, config, width, height)
+            planned = plan_with(row_for(row_bpp, decoder), preset, config, width, height)
+            return dataclasses.replace(planned, **chosen)
+    planned = plan_with(row_for(config.bpp, decoder), preset, config, width, height)
+    return dataclasses.replace(planned, **chosen)
 
 
-def plan_with(
-    row: Row, preset: Preset, bpp: float, decoder: str, config: Config, width: int,
-    height: int,
-) -> Config:  # fmt: skip
-    """`plan` with a row and an effort of the caller's."""
+def plan_with(row: Row, preset: Preset, config: Config, width: int, height: int) -> Config:
+    """`plan` with a given row and effort, for a configuration that has a rate and a decoder form."""
     values: dict[str, Any] = {
-        "decoder": decoder,
-        "bpp": bpp,
         "learning_rate": row.learning_rate * preset.learning_rate_factor,
         "grid_learning_rate": row.grid_learning_rate,
         "lr_decay_start": preset.lr_decay_start,
@@ -296,25 +293,22 @@ def plan_with(
         "picture_lod": preset.picture_lod,
         "early_stop": False,
     }
-    if decoder == "learned":
+    if config.decoder == "learned":
         values.update(activation="hard_swish", n_frequencies=0)
-    values = {name: value for name, value in values.items() if name not in config.chosen}
-    planned = dataclasses.replace(config, **values)
-    if "n_neurons" not in config.chosen:
-        n_neurons = neurons_for(row, decoder, planned, width * height)
-        planned = dataclasses.replace(planned, n_neurons=min(n_neurons, preset.most_neurons))
-    if "eval_interval" not in config.chosen:
-        planned = dataclasses.replace(planned, eval_interval=planned.max_iter)
-    if "save_interval" not in config.chosen:
-        planned = dataclasses.replace(planned, save_interval=min(SAVE_INTERVAL, planned.max_iter))
+    planned = dataclasses.replace(config, **{name: v for name, v in values.items() if name not in config.chosen})
+    values = {  # these follow from the others
+        "n_neurons": min(neurons_for(row, planned, width * height), preset.most_neurons),
+        "eval_interval": planned.max_iter,
+        "save_interval": min(SAVE_INTERVAL, planned.max_iter),
+    }
+    planned = dataclasses.replace(planned, **{name: v for name, v in values.items() if name not in config.chosen})
     if not config.hash_grid_configs:
-        grids = choose_grids(row, bpp, width, height, decoder, planned)
-        planned = dataclasses.replace(planned, hash_grid_configs=grids)
+        planned = dataclasses.replace(planned, hash_grid_configs=choose_grids(row, planned, width, height))
     return dataclasses.replace(make_config(to_dict(planned)), chosen=config.chosen)
 
 
 def least_rate(config: Config, width: int, height: int) -> float:
-    """The lowest rate from 0.5 bpp on, in steps of 3 %, that a material of this size can have.
+    """The lowest rate, in steps of 3 % from 0.5 bpp, that can be planned for a material of this size.
 
     Raises: UserError where even 20 bpp are too few: its network alone takes more.
     """
@@ -333,11 +327,12 @@ def least_rate(config: Config, width: int, height: int) -> float:
 def lower_rate_alike(
     wanted: float, first: float, config: Config, width: int, height: int
 ) -> float:
-    """`wanted`, or a rate towards `first` whose finest grid stands to the texels as that of `first` does.
+    """`wanted`, or the nearest rate towards `first` whose finest grid has half the material's side if that of `first`
+    has, and another side if not.
 
-    Where it leaves half the material's side, PSNR falls at once: data/test has 33.9 dB at 5.1 bpp, 32.1 at 4.15. Just
-    before it does, little is left for the coarse grid (32.99 dB at 4.44, 33.46 at 4.49, 33.37 at 4.55), so it goes
-    an eighth of the way back.
+    Where the finest grid leaves half the side, PSNR drops: data/test has 33.9 dB at 5.1 bpp, 32.1 at 4.15. Just before
+    that little is left for the coarse grid (32.99 dB at 4.44, 33.46 at 4.49, 33.37 at 4.55), so the rate that is
+    returned lies an eighth of the way back.
     """
 
     def on_half(bpp: float) -> bool:
@@ -358,14 +353,14 @@ def iterations_for(preset: Preset, row: Row) -> int:
     return max(round(exact / unit) * unit, 1)
 
 
-def neurons_for(row: Row, decoder: str, config: Config, texels: int) -> int:
+def neurons_for(row: Row, config: Config, texels: int) -> int:
     """The row's network, or a narrower one where it would take more than NETWORK_SHARE of a small material's bits.
 
     Args:
-        config: with everything but its n_neurons planned.
+        config: planned, except for n_neurons and grids.
     """
     for n_neurons in range(row.n_neurons, 16, -16):
-        bits = network_bits(row, decoder, dataclasses.replace(config, n_neurons=n_neurons))
+        bits = network_bits(row, dataclasses.replace(config, n_neurons=n_neurons))
         if bits <= NETWORK_SHARE * config.bpp * texels:
             return n_neurons
     return 16

@@ -20,53 +20,54 @@ from training.run import train_on
 from training.state import Session
 from training.summary import Result
 
-PROBE_SHARE = 0.15  # of a full run's iterations
-LEARNING_POWER = 0.5  # of iterations, by which a run's distance to an endless one's PSNR shrinks
-MAX_PROBES = 3  # with their halves 0.7 of a full run, so that two full ones can follow within the time of three
-DB_PER_OCTAVE = 2.8  # of the rate, before two probes say it; eight materials of the trial: 1.9 to 3.5
-CLOSE_OCTAVES = 0.35  # probes this near to the answer need no further one
-LATER_ROUNDS = 0.25  # of what the first round of refining brings, for all others; 0.10 of 0.43 dB, 0.27 of 0.86
-AIM_ABOVE = 0.12  # dB above the target: a prediction is off by about as much
-SECOND_AIM = 0.18  # of the last run, which has none after it that would mend a miss
-STEEPEST = 4.0  # dB per octave between full runs; short ones, further from their end the higher the rate, suggest more
-WINDOW = 0.3  # dB above the target within which a result counts as found
-
-
+PROBE_SHARE = 0.15  # of a full run's iterations that a probe takes
+LEARNING_POWER = 0.5  # the distance to an endless run's PSNR falls with iterations ** -LEARNING_POWER
+MAX_PROBES = 3  # with their halves 0.7 of a full run: three full runs' time has room for two full runs as well
+DB_PER_OCTAVE = 2.8  # dB per doubling of the rate, until two probes measure it; eight materials: 1.9 to 3.5
+CLOSE_OCTAVES = 0.35  # a probe whose rate is this near to the predicted one is the last
+LATER_ROUNDS = 0.25  # gain of all later rounds of --refine over that of the first; measured: 0.10 dB after 0.43, 0.27
+#                      after 0.86
+AIM_ABOVE = 0.12  # dB above the target for the first run; predictions are off by about as much
+SECOND_AIM = 0.18  # dB above target for the second and last run; no further run can correct a miss
+STEEPEST = 4.0  # dB per octave between full runs; probes overestimate it, as they are less trained at high rates
+WINDOW = 0.3  # dB above the target within which a result counts as reached
 
 
 @dataclasses.dataclass(frozen=True)
 class Probe:
-    """A run at `bpp`: LOD 0's PSNR of all channels."""
+    """What a full run at `bpp` is predicted to reach, from short runs."""
 
     bpp: float
-    psnr: float
+    psnr: float  # of all channels at LOD 0, dB
 
 
 def gain_of_a_full_run(half: float, short: float) -> float:
-    """What a full run will have over a short one, in dB, from a run of half the short one's length and the short one.
+    """The dB that a full run gains over a short one, predicted from the PSNR of a run of half that length and the short
+    run's.
 
     The distance to the PSNR of an endless run falls about with iterations ** -0.5 (Rock058 at 2.5 bpp: 900, 2500, 8000
-    iterations give 32.7, 33.6, 34.2 dB), so a difference at the start tells the one at the end.
+    iterations give 32.7, 33.6, 34.2 dB), so the gain of the second half of a short run predicts the rest.
     """
     left = [share**-LEARNING_POWER for share in (PROBE_SHARE / 2, PROBE_SHARE, 1)]
     return max(short - half, 0) * (left[1] - left[2]) / (left[0] - left[1])
 
 
 def rate_for(target: float, probes: list[Probe]) -> tuple[float, float]:
-    """(bpp, dB per octave) at which a line through the two probes nearest to `target` reaches it; bpp unlimited."""
+    """Where a line through the two probes nearest to `target` reaches it: (bpp, dB per octave). bpp is not limited to
+    the rates that exist."""
     nearest = sorted(probes, key=lambda probe: abs(probe.psnr - target))[:2]
     slope = DB_PER_OCTAVE
     if len(nearest) == 2 and nearest[0].bpp != nearest[1].bpp:
         octaves = math.log2(nearest[0].bpp / nearest[1].bpp)
-        slope = min(max((nearest[0].psnr - nearest[1].psnr) / octaves, 0.5), 8.0)  # noise must not turn it round
+        slope = min(max((nearest[0].psnr - nearest[1].psnr) / octaves, 0.5), 8.0)  # noise must not reverse it
     return nearest[0].bpp * 2 ** ((target - nearest[0].psnr) / slope), slope
 
 
 def find_rate(session: Session, target: float, config: Config) -> tuple[float, float, float]:
-    """Where a full run should reach `target`, a little above it.
+    """Predict from short runs the rate at which a full run ends AIM_ABOVE `target`, in dB.
 
     Returns: (bpp up to 20, dB per octave of the rate there, lowest rate that this material can have).
-    Raises: UserError when 20 bpp are predicted to stay far below: by more than the prediction can be wrong.
+    Raises: UserError when the prediction for 20 bpp is below the target by more than its own error.
     """
     material, say = session.material, session.say
     probes: list[Probe] = []
@@ -99,8 +100,8 @@ def find_rate(session: Session, target: float, config: Config) -> tuple[float, f
 
 
 def run_probe(session: Session, bpp: float, share: float, config: Config) -> tuple[float, float]:
-    """PSNR of LOD 0 after a run of `share` of the full one's iterations that leaves nothing on disk: before and after
-    its first round of refining, if there is one."""
+    """PSNR of LOD 0 after `share` of a full run's iterations, before and after the first round of --refine; equal where
+    there is none. Nothing is written."""
     material = session.material
     aimed = dataclasses.replace(config, bpp=bpp, target_psnr=0.0, match="")
     full = plan(aimed, material.width, material.height)
@@ -119,8 +120,8 @@ def run_probe(session: Session, bpp: float, share: float, config: Config) -> tup
 
 
 def correction(target: float, bpp: float, psnr: float, slope: float, lowest: float) -> float | None:
-    """The rate of a second full run after one at `bpp` ended at `psnr`; None where that was within the window, or where
-    the rates end."""
+    """The rate of a second full run after one at `bpp` reached `psnr`; None where that is within WINDOW of the target,
+    or no other rate is left."""
     missed = psnr - target
     if 0 <= missed <= WINDOW:
         return None
@@ -129,9 +130,9 @@ def correction(target: float, bpp: float, psnr: float, slope: float, lowest: flo
 
 
 def train_to_target(session: Session, config: Config) -> Result:
-    """Find the smallest rate that reaches --target_psnr, or the PSNR of the codec to --match, and train there.
+    """Find the smallest rate that reaches --target_psnr, or the PSNR of the --match codec, and train there.
 
-    One full run, and a second where the first one ends outside of the window above the target; both stay on disk.
+    One full run, and a second where the first one misses WINDOW above the target; both stay on disk.
     """
     material, say, target = session.material, session.say, config.target_psnr
     if config.match:
@@ -141,7 +142,7 @@ def train_to_target(session: Session, config: Config) -> Result:
         target = rival.psnr["all"]
         say(f"{config.match}: {target:.2f} dB at {rival.bpp:.2f} bpp on {one_line(material.name)}")
     bpp, slope, lowest = find_rate(session, target, config)
-    row_bpp = bpp  # a second run differs from the first in the grids' sizes alone, so that the slope holds
+    row_bpp = bpp  # both runs take the same row of the table, so that only grid sizes differ and the slope holds
     aimed = dataclasses.replace(config, target_psnr=0.0, match="")
     results: list[Result] = []
     while True:
@@ -166,7 +167,7 @@ def train_to_target(session: Session, config: Config) -> Result:
 
 
 def best_result(results: Sequence[Result], target: float) -> Result:
-    """The one of the smallest rate that reaches the target, else the one that comes nearest."""
+    """The result of the smallest rate that reaches the target, else the one of the highest PSNR."""
     reached = [result for result in results if result.metrics["psnr"]["all"] >= target]
     if reached:
         return min(reached, key=lambda result: result.rates["bpp"])

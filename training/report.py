@@ -1,4 +1,4 @@
-"""What a user sees of a run: TensorBoard, pictures, the progress bar and the summary at the end."""
+"""The log of a run: scalars and images for TensorBoard, and the last evaluation as files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from metrics.evaluate import Maps
 from metrics.pictures import error_image, picture
 from metrics.table import format_table
 
-FLUSH_SECONDS = 10  # how far TensorBoard may lag behind
+FLUSH_SECONDS = 10  # TensorBoard may lag behind by that much
 
 
 class RunLog:
@@ -25,7 +25,7 @@ class RunLog:
 
     Args:
         run: the run folder.
-        start_iteration: events after it, of an earlier life of the run, are dropped.
+        start_iteration: of a resumed run; TensorBoard drops what the run logged after it before it was interrupted.
     """
 
     def __init__(self, run: Path, start_iteration: int = 0):
@@ -60,7 +60,10 @@ class RunLog:
         self._events.flush()
 
     def pictures(self, iteration: int, lod: int, decoded: Maps, source: Maps, material: Material) -> None:
-        """Log decoded, source and error x8 of every map, of the first LOD that is small enough; see evaluate.OnLod."""
+        """Log decoded, source and error x8 of every map, for the first LOD that TENSORBOARD_IMAGE_SIZE allows.
+
+        Other LODs are ignored. Arguments as of metrics.evaluate.OnLod.
+        """
         sizes = material.lod_sizes
         shown = next((l for l, size in enumerate(sizes) if max(size) <= TENSORBOARD_IMAGE_SIZE), len(sizes) - 1)
         if lod != shown:
@@ -75,7 +78,7 @@ class RunLog:
             self._events.image(tag, *pixels.shape, png, iteration)
 
     def close(self) -> None:
-        """Flush and close the event file; a disk that is full by now has been reported by whatever filled it."""
+        """Flush and close the event file. A full disk is not reported here: the write that failed first has done so."""
         with contextlib.suppress(OSError):
             self._events.close()
 

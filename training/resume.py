@@ -9,7 +9,7 @@ from maps.record import MaterialRecord
 from training.checkpoint import Checkpoint
 from training.state import rounds_left
 
-WAYS_ON = {"early_stop", "max_iter", "early_stop_psnr_threshold"}  # flags that let a run go on that stopped early
+WAYS_ON = frozenset({"early_stop", "max_iter", "early_stop_psnr_threshold"})  # one of them resumes an early stop
 
 
 def resumed_config(checkpoint: Checkpoint, wanted: Config) -> Config:

@@ -25,7 +25,7 @@ def list_checkpoints(run: Path) -> dict[int, Path]:
 def find_checkpoint(run: Path, iteration: int = -1) -> Path:
     """The folder of one checkpoint; -1 is the newest.
 
-    Raises: UserError naming what is there.
+    Raises: UserError that lists the checkpoints that exist.
     """
     if not run.is_dir():
         raise UserError(f"--load_dir {run}: no such folder; give a run folder such as outputs/2026-01-31-12-00-00")
@@ -42,7 +42,7 @@ def find_checkpoint(run: Path, iteration: int = -1) -> Path:
 
 
 def supersede_later(run: Path, iteration: int) -> list[int]:
-    """Move checkpoints beyond `iteration` out of the way of a run that continues from there; return which."""
+    """Move the checkpoints past `iteration`, where a run continues, to models/superseded; return their iterations."""
     later = {i: path for i, path in list_checkpoints(run).items() if i > iteration}
     if later:
         target = new_stamped_folder(part_of_run(run, MODELS, SUPERSEDED))

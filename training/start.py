@@ -34,8 +34,9 @@ def train_material(config: Config, say: Say = print, quiet: bool = False) -> Res
     if checkpoint is not None:
         check_same_material(checkpoint, material, say)
         material = dataclasses.replace(material, constants=checkpoint.model.constants)  # the run goes on as it began
-        return train_on(Session(material, device, say, quiet), config, checkpoint)
     session = Session(material, device, say, quiet)
+    if checkpoint is not None:
+        return train_on(session, config, checkpoint)
     if config.target_psnr or config.match:
         return train_to_target(session, config)
     return train_on(session, plan(config, material.width, material.height))

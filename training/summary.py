@@ -39,9 +39,9 @@ class Result:
 
 
 def bc7_bytes(material: Material) -> tuple[int, int]:
-    """(textures, bytes) of the material as an engine would pack it in BC7: colour, normal, three scalars a texture.
+    """(textures, bytes) of the material in BC7 with all mips: colour, normal, and three scalar maps per texture.
 
-    BC7 takes 16 bytes per 4x4 block; full mip chains.
+    BC7 takes 16 bytes per 4x4 block.
     """
     scalars = sum(1 for name in material.present if MAPS[name] == 1)
     textures = len(material.present) - scalars + -(-scalars // 3)
@@ -52,11 +52,11 @@ def bc7_bytes(material: Material) -> tuple[int, int]:
 def weight_advice(
     shares: Mapping[str, float], channels: Mapping[str, int], weights: Mapping[str, float]
 ) -> str | None:
-    """One sentence with a line for the config file, when one map holds more than half of the squared error and more
-    than twice its share of the channels; None otherwise, and for a map that was given weight 0.
+    """A sentence with a line for the config file, for a map with more than half of the squared error and more than
+    twice its share of the channels; None without one, or when its weight is 0.
 
     Args:
-        shares: map -> share of the squared error, see metrics.error_shares.
+        shares: map -> share of the squared error, see scores.error_shares.
         channels: map -> channels that were trained.
         weights: map -> Config.texture_loss_weights of the run, as resolved.
     """
@@ -73,7 +73,7 @@ def weight_advice(
 
 
 def trained_channel_counts(material: Material) -> dict[str, int]:
-    """Per present map: its channels that are not constants."""
+    """Map name -> number of its channels that are not constant."""
     return {
         name: sum(channel not in material.constants for channel in range(CHANNELS)[map_slice(name)])
         for name in material.present

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import signal
 from collections.abc import Callable
@@ -38,7 +39,7 @@ class Trainer:
         self.log = RunLog(run, state.engine.iteration)
 
     def train(self, stop: StopRequest) -> Result:
-        """Go on to max_iter, to an early stop, or until `stop` is requested; always leaves a checkpoint."""
+        """Go on to max_iter, an early stop, or a request to stop; always save, and score a run that ended."""
         state, say = self.state, self.session.say
         nothing_to_train = not state.engine.channels  # every channel is a constant: exact before the first iteration
         try:
@@ -46,7 +47,7 @@ class Trainer:
                 self._train(stop)
             completed = nothing_to_train or (state.trained and self._refine(stop))
             missing = prepare_metrics(self.config.eval_metrics) if completed else []
-            folder = self._save(self._final_evaluation if completed else None)  # an interrupted run saves at once
+            folder = self._save(functools.partial(self._evaluate, final=True) if completed else None)
         finally:
             self.log.close()
         material, iteration = self.session.material, state.engine.iteration
@@ -136,9 +137,6 @@ class Trainer:
         psnr = state.metrics["psnr"]["all"]
         self.session.say(f"iteration {iteration}: PSNR {psnr:.2f} dB at LOD 0, {state.seconds:.0f} s")
         return state.metrics
-
-    def _final_evaluation(self, model: NeuralTexture) -> dict[str, Any]:
-        return self._evaluate(model, final=True)
 
     def _save(self, evaluate: Callable[[NeuralTexture], dict[str, Any]] | None) -> Path:
         """Save a checkpoint, with a new evaluation or the last one; returns its folder."""

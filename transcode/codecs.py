@@ -1,4 +1,4 @@
-"""What other codecs make of a material's LOD 0: BC1..BC7 and ASTC as an engine packs them, AVIF and JPEG XL as files.
+"""A material's LOD 0 in other codecs, to compare with: BC1..BC7 and ASTC as engines use them, AVIF and JPEG XL.
 
 An optional extra, requirements/codecs.txt. (Not `codecs.py`: Python has a module of that name and never lets go of it.)
 """
@@ -47,12 +47,12 @@ Coded = tuple[int, Planes]  # bytes, and what a reader gets back
 
 @dataclasses.dataclass(frozen=True)
 class CodecResult:
-    """What a codec made of a material.
+    """A material encoded and decoded by a codec.
 
     decoded: (H, W, 11) float32 in [0, 1], in the files' colour spaces; missing maps are 0.
     bytes, bpp: of LOD 0, all maps together; bits per texel of the material.
     seconds: encoding alone, without decoding and without packing maps into images.
-    psnr: dB, "all" and per map, as metrics.evaluate_lod has it.
+    psnr: dB, "all" and per map, as scores.evaluate_lod has it.
     """
 
     codec: str
@@ -68,9 +68,8 @@ class CodecResult:
 def encode_decode(material: Material, codec: str, quality: int | None = None) -> CodecResult:
     """Encode LOD 0 of `material`, decode it again, and compare it with the source.
 
-    16-bit maps are rounded to 8 bits first, which is all that these formats take here; the comparison is with the 16
-    bits. Coding takes memory for one image of three channels at a time, the result 44 bytes a texel, and the comparison
-    that of metrics.evaluate_lod.
+    16-bit maps are rounded to 8 bits before encoding, but compared at 16 bits. Coding takes memory for one image of
+    three channels at a time, the result 44 bytes a texel, and the comparison that of scores.evaluate_lod.
 
     Args:
         codec: one of CODECS.
@@ -103,7 +102,7 @@ def encode_decode(material: Material, codec: str, quality: int | None = None) ->
 def interpolate_at_rate(rates: Sequence[float], values: Sequence[float], bpp: float) -> float | None:
     """A measure at `bpp`, linear in the logarithm of the rate between the two measured rates around it.
 
-    A measurement that another one beats with fewer bits does not take part: nobody would use it (JPEG XL has such).
+    Measurements that another one beats with fewer bits are left out, as nobody would use them (JPEG XL has such).
 
     Args:
         rates: bpp of each measurement, in any order.
@@ -116,7 +115,7 @@ def interpolate_at_rate(rates: Sequence[float], values: Sequence[float], bpp: fl
     for rate, value in sorted(zip(rates, values), key=lambda point: (point[0], -point[1])):
         if value > max(points.values(), default=-math.inf):
             points[rate] = value
-    # beyond the last of them (a beaten one was the most expensive) the last is still to be had
+    # past the last point, where only beaten measurements were, the last one's value holds
     return float(np.interp(math.log(bpp), [math.log(rate) for rate in points], list(points.values())))
 
 
@@ -126,8 +125,8 @@ def interpolate_at_rate(rates: Sequence[float], values: Sequence[float], bpp: fl
 def image_layout(present: Sequence[str], codec: str) -> list[tuple[tuple[str, ...], int]]:
     """The images that a codec stores for the maps `present`: (map names, channels) of each.
 
-    Block codecs get colour, normal, and up to three scalar maps an image. A scalar that is alone in its image, and each
-    one of the image codecs and BC4, is a grey plane: unrelated maps in R, G and B would cost a colour transform dearly.
+    Block codecs get colour, normal, and up to three scalar maps per image. A scalar map that is alone in its image is a
+    grey plane, and so is every one of the image codecs and BC4: their colour transforms suit no unrelated maps.
     """
     per_image = SCALARS_PER_IMAGE if codec in BLOCK_CODECS and codec != "bc7+bc5+bc4" else 1
     scalars = [name for name in MAPS if name in present and MAPS[name] == 1]
@@ -168,7 +167,7 @@ def _pad(pixels: Planes, block: int) -> Planes:
 
 
 class _Timer:
-    """Seconds spent in what it runs."""
+    """Adds up the seconds of the calls that it runs."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
@@ -268,7 +267,7 @@ def _astc(pixels: Planes, block: int, timer: _Timer) -> Coded:
     """LDR (not sRGB: the codes are data) ASTC with astcenc, which pads by repeating edges itself."""
     astc = _package("astc_encoder")
     height, width = pixels.shape[:2]
-    # GPUs return 8 bits where they are asked to (VK_EXT_astc_decode_mode); the encoder can aim at that rounding
+    # GPUs can return 8 bits (VK_EXT_astc_decode_mode), and the encoder can optimise for that rounding
     flags = astc.ASTCConfigFlags.USE_DECODE_UNORM8
     config = astc.ASTCConfig(astc.ASTCProfile.LDR, block, block, 1, ASTC_QUALITY, flags)
     context = astc.ASTCContext(config, thread_count())

@@ -17,7 +17,7 @@ from maps.images import encode_png
 
 GENERATOR = "neural texture toolkit"
 SPHERE_SEGMENTS, SPHERE_RINGS = 96, 48
-GAP = 0.125  # from the middle to the plane and to the sphere, in radii of the sphere
+GAP = 0.125  # radii of the sphere from x = 0 to the plane, and to the sphere
 
 _FLOAT, _UINT16 = 5126, 5123
 _VERTICES, _INDICES = 34962, 34963  # buffer view targets
@@ -31,8 +31,8 @@ Mesh = dict[str, np.ndarray]
 def encode_glb(name: str, maps: Maps) -> bytes:
     """The bytes of a .glb file.
 
-    The plane is as wide as the texture is in comparison with its height; the sphere repeats it around its equator as
-    often as that keeps the texels square.
+    The plane has the aspect ratio of the texture; the sphere repeats it around the equator so that texels are nearly
+    square.
 
     Args:
         name: of the material.

@@ -1,6 +1,6 @@
-"""Ordinary textures from a neural one, for engines without a neural path: `export.py --transcode`.
+"""Ordinary textures decoded from a neural one, for engines that cannot decode it: `export.py --transcode`.
 
-Every mip is decoded at its own LOD; none is a smaller copy of another.
+Every mip is decoded at its own LOD and not averaged from another.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ Maps = Mapping[str, np.ndarray]  # map name -> (H, W, C) uint8
 
 @dataclass(frozen=True)
 class TexturePlan:
-    """One texture to write: the name of its files, its block format, whether its colour is sRGB, the maps it holds."""
+    """One texture to write: the name of its files, its block format, whether it is sRGB, and the maps in it."""
 
     name: str
     form: str
@@ -64,7 +64,7 @@ def parse_formats(text: str) -> tuple[str, ...]:
 
 
 def check_packages(formats: Sequence[str]) -> None:
-    """Raise UserError when a format needs a package that is not installed: before anything is decoded or written."""
+    """Raise UserError when a format needs a package that is not installed; called before anything is decoded."""
     if not _with_blocks(formats):
         return
     try:
@@ -78,7 +78,7 @@ def _with_blocks(formats: Sequence[str]) -> bool:
 
 
 def plan_textures(material: MaterialRecord, scalars: str = "bc4") -> list[TexturePlan]:
-    """The textures for the maps of a material.
+    """The textures to write for the maps of a material.
 
     Diffuse is BC7, sRGB where the file is; a normal BC5, which holds x and y; each scalar map BC4. `scalars` orm_bc7 or
     orm_bc1 packs occlusion, roughness and metallic into one texture, in R, G, B.
@@ -172,12 +172,12 @@ def _notes(material: MaterialRecord, formats: Sequence[str]) -> Iterator[str]:
 
 
 def _printable(name: str) -> str:
-    """A name that UTF-8 can hold: those of files may have bytes that are no characters."""
+    """A name that UTF-8 can encode: file names may have bytes that are no characters."""
     return name.encode("utf-8", "replace").decode()
 
 
 def gltf_maps(decoded: Maps, material: MaterialRecord) -> dict[str, np.ndarray]:
-    """Decoded maps as glTF wants them: diffuse sRGB encoded, y of normals up."""
+    """Decoded maps in glTF's conventions: diffuse sRGB encoded, y of normals up."""
     diffuse, normal = material.map("diffuse"), material.map("normal")
     maps = dict(decoded)
     if diffuse and diffuse.file_color_space == "linear":
@@ -191,7 +191,7 @@ def gltf_maps(decoded: Maps, material: MaterialRecord) -> dict[str, np.ndarray]:
 
 
 def summary(paths: Sequence[Path], material: MaterialRecord, formats: Sequence[str], scalars: str) -> list[str]:
-    """One line per texture and format, with its size: what the command prints."""
+    """Lines for the user: the block formats with their bits per texel, and the files and bytes of each format."""
     lines = []
     if _with_blocks(formats):
         width, height = material.lod_size(0)

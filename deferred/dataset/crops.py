@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from deferred.dataset.frames import Frame
+from deferred.tensors import Colours, Directions, Images, Masks, Uv
 
 SCALES = (-1, 0, 1)  # exponents of 2
 MIN_CROP = 8  # pixels along a side of a crop at half the size
@@ -22,12 +23,13 @@ class Batch:
     direction: (B, 1, 1, 3), or (B, H, W, 3) if any of the frames has one per pixel. All float32.
     """
 
-    image: torch.Tensor | None
-    uv: torch.Tensor
-    direction: torch.Tensor
-    mask: torch.Tensor
+    image: Images | None
+    uv: Uv
+    direction: Directions
+    mask: Masks
 
     def to(self, device: torch.device) -> Batch:
+        """The batch on a device."""
         image = None if self.image is None else self.image.to(device)
         return Batch(image, self.uv.to(device), self.direction.to(device), self.mask.to(device))
 
@@ -95,7 +97,7 @@ def collate(frames: Sequence[Frame]) -> Batch:
     )
 
 
-def to_values(image: np.ndarray) -> torch.Tensor:
+def to_values(image: np.ndarray) -> Colours:
     """uint8 codes or float32 values as float32 in [0, 1]."""
     values = torch.from_numpy(np.ascontiguousarray(image))
     return values.float() / 255 if image.dtype == np.uint8 else values

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 
 import torch
+from torchtyping import TensorType
 
 N_HARMONICS = 9
 _C0 = 1 / (2 * math.sqrt(math.pi))
 
 
-def spherical_harmonics(direction: torch.Tensor) -> torch.Tensor:
+def spherical_harmonics(direction: TensorType[..., 3]) -> TensorType[..., 9]:
     """(..., 3) unit vectors -> (..., 9): 1; y, z, x; xy, yz, 3z^2 - 1, zx, x^2 - y^2, each with the factor that makes
     the set orthonormal over the sphere (Sloan 2008, "Stupid Spherical Harmonics Tricks", without alternating signs).
     """

@@ -12,6 +12,7 @@ from torch import nn
 from deferred.model.harmonics import N_HARMONICS, spherical_harmonics
 from deferred.model.texture import LaplacianTexture
 from deferred.model.unet import UNet
+from deferred.tensors import Colours, Directions, Images, Masks, Uv
 
 COLOURS = 3  # the first channels of a texture
 VIEW_CHANNELS = slice(COLOURS, COLOURS + N_HARMONICS)  # multiplied by the harmonics of the view direction
@@ -38,9 +39,7 @@ class NeuralRenderer(nn.Module):
         self.texture = LaplacianTexture(form.texture_dim, form.textureh, form.texturew, form.use_pyramid)
         self.unet = UNet(form.texture_dim, form.unet_width) if form.unet_width else None
 
-    def forward(
-        self, uv: torch.Tensor, direction: torch.Tensor, mask: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+    def forward(self, uv: Uv, direction: Directions, mask: Masks) -> tuple[Images, Images | None]:
         """The colour of the texture, and the U-Net's image (None without a U-Net): (B, 3, H, W), 0 outside of `mask`.
 
         Args:
@@ -58,7 +57,7 @@ class NeuralRenderer(nn.Module):
             features = torch.cat([colour, seen, features[:, VIEW_CHANNELS.stop :]], dim=1)
         return colour, self.unet(features) * mask[:, None]
 
-    def texture_image(self) -> torch.Tensor:
+    def texture_image(self) -> Colours:
         """(H, W, 3): the colour of the texture at the centres of its finest texels, in [0, 1]."""
         height, width = self.form.textureh, self.form.texturew
         weight = self.texture.levels[0]

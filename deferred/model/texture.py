@@ -6,6 +6,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from deferred.tensors import Images, Uv
+
 LEVELS = 4  # of a pyramid: 1, 1/2, 1/4, 1/8 of the size
 INITIAL_DEVIATION = 0.01  # of the finest level's values
 
@@ -33,7 +35,7 @@ class LaplacianTexture(nn.Module):
                 level.zero_()
             self.levels[0].normal_(0, INITIAL_DEVIATION, generator=generator)
 
-    def forward(self, uv: torch.Tensor) -> torch.Tensor:
+    def forward(self, uv: Uv) -> Images:
         """(B, H, W, 2) uv in [0, 1], u to the right and v down -> (B, C, H, W).
 
         Texel i covers i / size to (i + 1) / size and has its value at its centre; addresses are clamped at the borders.

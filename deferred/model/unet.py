@@ -6,6 +6,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from deferred.tensors import Images
+
 STRIDE = 32  # five halvings
 MIN_SIZE = 2 * STRIDE  # 2 x 2 values in the innermost layer: instance norm of a single value is 0
 SLOPE = 0.2  # of the leaky ReLU, as in pix2pix (Isola et al. 2017)
@@ -30,7 +32,7 @@ class UNet(nn.Module):
         self.down = nn.ModuleList(nn.Conv2d(*pair, 4, stride=2, padding=1) for pair in zip(down, down[1:]))
         self.up = nn.ModuleList(nn.ConvTranspose2d(*pair, 4, stride=2, padding=1) for pair in up)
 
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
+    def forward(self, features: Images) -> Images:
         """(B, channels, H, W) of any size -> (B, 3, H, W) in [0, 1]."""
         height, width = features.shape[-2:]
         x = functional.pad(features, (0, _padding(width), 0, _padding(height)))

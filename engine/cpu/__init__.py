@@ -1,5 +1,5 @@
-"""The fused CPU engine: one pass of C++ from the drawing of samples to Adam, compiled for the machine at hand.
+"""The fused CPU engine: C++ kernels that draw samples, compute gradients and take Adam's steps in one pass.
 
-`src` holds the kernels (start with nt.h), `build` compiles them, `library` declares them to Python, `decoder` decodes
-with them, `engine` trains with them.
+`src` holds the kernels (start with nt.h), `build` compiles them for this machine, `library` declares them to Python,
+`engine` trains, `decoder` decodes and `code_search` improves codes with them.
 """

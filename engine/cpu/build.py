@@ -1,4 +1,4 @@
-"""Compiles the CPU kernels once per machine, keeps the library, and loads it with ctypes.
+"""Compiles the CPU kernels once per machine, keeps the library in a cache, and loads it with ctypes.
 
 Why a plain compiler call, compared with what libraries offer:
 - torch.utils.cpp_extension has one set of flags for all files (contraction differs per file here), needs ninja and
@@ -8,8 +8,8 @@ Why a plain compiler call, compared with what libraries offer:
 - scikit-build-core makes wheels: an install step, and a wheel cannot hold -march=native. This runs from a checkout.
 - cppyy brings Cling and LLVM in a wheel of 48 MB, and has none for Linux on ARM (cppyy issue 123); numba brings LLVM
   too, and lags behind new Python versions.
-Plain C functions need none of it. What is easy to get wrong comes from small libraries: `platformdirs` knows where a
-cache belongs, and `filelock` keeps processes apart with locks that vanish with the process that holds them.
+Plain C functions need none of it. Two small libraries do what is easy to get wrong: `platformdirs` knows where a cache
+belongs, and `filelock` has locks that vanish with the process that holds them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ import re
 import shlex
 import shutil
 import signal
-import stat
 import subprocess
 import sys
 import tempfile
@@ -34,20 +33,11 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
-import platformdirs
-
-try:
-    import fcntl
-except ImportError:  # Windows, where a library that is loaded cannot be removed
-    fcntl = None
-
 from common.files import sha256_of
+from engine.cpu.cache import DIGEST, LIBRARY, private_folder, prune, use, user_cache
 from engine.errors import KernelsUnavailable
 
-APPLICATION = "neural-texture-toolkit"
 SOURCES = Path(__file__).with_name("src")
-LIBRARY = "kernels.so"  # dlopen asks for no particular ending, on macOS neither
-DIGEST = "sha256"  # the library's, in a file beside it
 
 COMPILERS = ("c++", "g++", "clang++")
 COMPILE_FLAGS = (
@@ -55,42 +45,40 @@ COMPILE_FLAGS = (
     "-pthread",
 )  # fmt: skip
 LINK_FLAGS = ("-shared", "-pthread", "-lm")
-ARCHITECTURE_FLAGS = (("-march=native",), ("-mcpu=native",), ())  # the second is what older clang has on ARM
-# Positions must round as PyTorch rounds them: a fused multiply-add would move a sample to the next texel now and then.
-# Matrix products are sums without steps, and fused multiply-adds are what they are made of.
+ARCHITECTURE_FLAGS = (("-march=native",), ("-mcpu=native",), ())  # the second is for older clang on ARM
+# Positions must round as in PyTorch: fused multiply-adds would now and then move a sample to the next texel. Matrix
+# products have no such jumps, and need fused multiply-adds for their speed.
 CONTRACTION = {"gemm.cpp": "-ffp-contract=fast"}
 NO_CONTRACTION = "-ffp-contract=off"
 
-KEPT_LIBRARIES = 4  # in a cache, by their last use: of other versions of the sources, compilers, CPUs
-COMPILE_TIMEOUT_S = 120  # of one file; seconds are usual
+COMPILE_TIMEOUT_S = 120  # of one file, which usually takes seconds
 SELF_TEST_TIMEOUT_S = 60
-LOCK_TIMEOUT_S = 600  # a holder that is stopped, not ended, must not stop everybody else
+LOCK_TIMEOUT_S = 600  # a suspended process that holds the lock must not block all others for ever
 SELF_TEST = (
     "import ctypes, sys; code = ctypes.CDLL(sys.argv[1]).nt_self_test(); "
     "sys.exit(f'nt_self_test returned {code}' if code else 0)"
 )
 DISK_FULL = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT))
-# The lines of /proc/cpuinfo that name a CPU's instructions, on x86 and on ARM; others (clock, core number) change.
+# Lines of /proc/cpuinfo that identify a CPU's instructions, on x86 and ARM; other lines (clock, core number) vary.
 CPU_FIELDS = ("model name", "flags", "Features", "CPU implementer", "CPU part")
 
 _once = threading.Lock()
-_held: dict[Path, int] = {}  # libraries that this process uses: descriptors with a shared lock, see `use`
-_outcome: list[ctypes.CDLL | KernelsUnavailable] = []  # of this process's first load_library
+_outcome: list[ctypes.CDLL | KernelsUnavailable] = []  # what the first load_library of this process returned or raised
 
 
 class UnusableFlags(KernelsUnavailable):
-    """The compiler refused, or the CPU cannot run what it made; other flags may do."""
+    """The compiler refused these flags, or this CPU cannot run the result; other flags may work."""
 
 
 def load_library(say: Callable[[str], None] | None = None) -> ctypes.CDLL:
-    """The kernels, compiled if that has not been done here. A failure is remembered as a success is.
+    """The kernels, compiled if the cache does not have them. The process remembers success and failure alike.
 
-    Environment: CXX, a compiler and its arguments, instead of the first that works of c++, g++ and clang++;
-    NTC_CXXFLAGS, appended to the flags, and instead of those for this CPU; NTC_CACHE, the folder of libraries. Empty
-    is the same as not set.
+    Environment variables, of which an empty one counts as unset: CXX, a compiler and its arguments, in place of the
+    first of c++, g++ and clang++ that works; NTC_CXXFLAGS, appended to the flags, and in place of those for this CPU;
+    NTC_CACHE, the folder of the cache.
 
     Args:
-        say: receives one line when, and only when, a compiler starts to work.
+        say: receives one line when, and only when, a compiler starts.
     Raises: KernelsUnavailable.
     """
     with _once:
@@ -117,7 +105,7 @@ def _load(say: Callable[[str], None] | None) -> ctypes.CDLL:
 
 
 def split_variable(name: str) -> list[str]:
-    """The words of an environment variable, as a shell splits them."""
+    """The words of an environment variable, split as a shell does. Raises: KernelsUnavailable for an open quote."""
     try:
         return shlex.split(os.environ.get(name, ""))
     except ValueError as error:
@@ -125,7 +113,10 @@ def split_variable(name: str) -> list[str]:
 
 
 def find_compilers() -> list[list[str]]:
-    """The commands to try, best first: CXX alone where it is set, else every different compiler in PATH."""
+    """The compiler commands to try, best first: CXX alone if it is set, else every different compiler in PATH.
+
+    Raises: KernelsUnavailable without any.
+    """
     chosen = split_variable("CXX")
     if chosen:
         program = shutil.which(chosen[0])
@@ -144,12 +135,13 @@ def find_compilers() -> list[list[str]]:
 
 
 class Recipe:
-    """All that decides about a library.
+    """Everything that a compiled library depends on.
 
     Args:
-        sources: a folder; every *.cpp in it is a translation unit, *.h can be included.
+        sources: a folder, whose *.cpp are the translation units and whose *.h they may include.
         compiler: program (absolute path) and arguments.
-        extra: the user's flags; with any, no flags for this CPU are tried.
+        extra: the user's flags, which replace those for this CPU.
+    Raises: KernelsUnavailable when there are no sources.
     """
 
     def __init__(self, sources: Path, compiler: Sequence[str], extra: Sequence[str] = ()):
@@ -162,7 +154,7 @@ class Recipe:
             raise KernelsUnavailable(f"no C++ files in {self.sources}")
 
     def read_sources(self) -> dict[str, bytes]:
-        """File name -> content, sorted; without the hidden files that editors make."""
+        """File name -> content, sorted, without hidden files, which editors make."""
         try:
             paths = sorted(path for path in self.sources.glob("[!.]*") if path.suffix in (".cpp", ".h"))
             return {path.name: path.read_bytes() for path in paths}
@@ -171,10 +163,10 @@ class Recipe:
 
     @functools.cached_property
     def version(self) -> str:
-        """What the compiler says to --version.
+        """The compiler's output for --version.
 
-        Size and time of the program would spare a short process, but what is called g++ can be a wrapper that stays the
-        same while the compiler behind it is replaced (ccache, Xcode).
+        Size and time of the program file would not do: g++ can be a wrapper (ccache, Xcode), which stays the same when
+        the compiler behind it is replaced.
         """
         try:
             command = [*self.compiler, "--version"]
@@ -192,7 +184,7 @@ class Recipe:
 
     @functools.cached_property
     def folder_name(self) -> str:
-        """The library's folder in a cache: another name as soon as anything that can change the library is another."""
+        """Name of the library's folder in a cache; it differs whenever the library could differ."""
         program = str(Path(self.compiler[0]).resolve())
         flags = (COMPILE_FLAGS, LINK_FLAGS, CONTRACTION, NO_CONTRACTION, self.flag_sets)
         everything = (self.contents, program, self.compiler, self.version, flags, platform.machine(), cpu_identity())
@@ -200,7 +192,7 @@ class Recipe:
 
 
 def cpu_identity() -> str:
-    """Names this CPU's instructions: machines may share a home folder, and -march=native differs between them."""
+    """Text that identifies this CPU's instructions, since machines that share a home folder may differ in them."""
     if sys.platform == "darwin":
         with contextlib.suppress(OSError, subprocess.SubprocessError):
             command = ["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"]
@@ -212,88 +204,7 @@ def cpu_identity() -> str:
     return "\n".join(line for line in first.splitlines() if line.partition(":")[0].strip() in CPU_FIELDS)
 
 
-# --- where libraries are kept ----------------------------------------------------------------------------------------
-
-
-def user_cache() -> Path:
-    """NTC_CACHE, or this user's folder for what can be made again."""
-    chosen = os.environ.get("NTC_CACHE")
-    folder = Path(chosen or platformdirs.user_cache_dir(APPLICATION, appauthor=False))
-    if not chosen and not folder.is_absolute():  # a user without a home: `~` stays as it is
-        raise OSError(errno.ENOENT, "no home folder", str(folder))
-    return folder.absolute()
-
-
-def private_folder() -> Path:
-    """A folder in the system's temporary one that nobody else can write to: what lies in it is loaded and run.
-
-    Raises: OSError when another user has taken its name.
-    """
-    user = str(os.getuid()) if hasattr(os, "getuid") else ""  # on Windows the temporary folder is the user's own
-    folder = Path(tempfile.gettempdir()) / f"{APPLICATION}-{user}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    status = folder.lstat()
-    shared = user and (status.st_uid != os.getuid() or status.st_mode & 0o077)
-    if shared or not stat.S_ISDIR(status.st_mode):
-        raise OSError(errno.EPERM, "not a private folder of this user", str(folder))
-    return folder
-
-
-def whole_library(folder: Path) -> Path | None:
-    """The library in `folder`, if it is as it was written: loading half a library can end a process."""
-    with contextlib.suppress(OSError):
-        if (folder / DIGEST).read_bytes() == sha256_of(folder / LIBRARY).encode():
-            return folder / LIBRARY
-    return None
-
-
-def use(folder: Path) -> Path | None:
-    """`whole_library`, marked as used now; `prune` of another process leaves it alone for as long as this one lives.
-
-    None, too, while that process is about to remove it.
-    """
-    try:
-        descriptor = os.open(folder / DIGEST, os.O_RDONLY)
-    except OSError:
-        return None
-    if fcntl is not None:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
-            return None
-        except OSError:  # a file system without locks, where `prune` removes nothing
-            pass
-    before, _held[folder] = _held.get(folder), descriptor
-    if before is not None:
-        os.close(before)
-    with contextlib.suppress(OSError):  # the cache of somebody else, to be read only
-        os.utime(folder / DIGEST)
-    return whole_library(folder)
-
-
-def prune(cache: Path, target: Path) -> None:
-    """Remove libraries beyond the KEPT_LIBRARIES last used ones, `target` among them, that no process uses.
-
-    The caller holds the cache's lock.
-    """
-
-    def last_use(folder: Path) -> int:
-        with contextlib.suppress(OSError):
-            return (folder / DIGEST).stat().st_mtime_ns
-        return 0
-
-    others = (folder for folder in cache.glob("kernels-*") if folder != target)
-    for folder in sorted(others, key=last_use, reverse=True)[KEPT_LIBRARIES - 1 :]:
-        with contextlib.ExitStack() as stack, contextlib.suppress(OSError):
-            if (folder / DIGEST).exists():  # nobody loads one without
-                descriptor = os.open(folder / DIGEST, os.O_RDONLY)
-                stack.callback(os.close, descriptor)
-                if fcntl is not None:
-                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails while a process uses it
-                else:
-                    (folder / LIBRARY).unlink()  # as does this
-            shutil.rmtree(folder, ignore_errors=True)
+# --- found or built ---------------------------------------------------------------------------------------------------
 
 
 def find_or_build(
@@ -312,8 +223,10 @@ def find_or_build(
 
 
 def find(recipes: Sequence[Recipe], cache: Path) -> Path | None:
-    """The library of any recipe in `cache`. Nothing is compiled before all are looked up: that one of two compilers is
-    broken is then found out once, not at every start."""
+    """The library of the first recipe that has one in `cache`.
+
+    All recipes are looked up before any is built, so that a broken first compiler does not cost time at every start.
+    """
     for recipe in recipes:
         with contextlib.suppress(KernelsUnavailable):  # a compiler without a version
             library = use(cache / recipe.folder_name)
@@ -323,7 +236,7 @@ def find(recipes: Sequence[Recipe], cache: Path) -> Path | None:
 
 
 def build_first(recipes: Sequence[Recipe], cache: Path, say: Callable[[str], None] | None) -> Path:
-    """Build the first recipe that can be built. Where none can, the first has the reason that matters most."""
+    """Build the first recipe that can be built. Raises: the first recipe's KernelsUnavailable when none can."""
     failures = []
     for recipe in recipes:
         try:
@@ -337,14 +250,14 @@ def build_first(recipes: Sequence[Recipe], cache: Path, say: Callable[[str], Non
 
 
 def build(recipe: Recipe, cache: Path, say: Callable[[str], None] | None = None) -> Path:
-    """The library of `recipe` in `cache`, compiled if it is not there; one of several processes does it.
+    """The library of `recipe` in `cache`, compiled if it is missing; of several processes only one compiles.
 
-    It is made in a folder of its own and put in its place by a rename, so readers need no lock. What killed builds have
-    left is removed: whoever holds the lock is the only one to build.
+    It is made in a temporary folder and moved to its place by a rename, so readers need no lock. The lock's holder is
+    the only builder, and removes what killed builds have left.
 
     Raises: KernelsUnavailable, and OSError when `cache` cannot be written.
     """
-    from filelock import FileLock  # 10 ms that a start does without when the library is there
+    from filelock import FileLock  # this import takes 10 ms, which a start with a cached library saves
 
     cache.mkdir(mode=0o700, parents=True, exist_ok=True)
     target = cache / recipe.folder_name
@@ -373,7 +286,7 @@ def build(recipe: Recipe, cache: Path, say: Callable[[str], None] | None = None)
 
 
 def compile_library(recipe: Recipe, work: Path) -> Path:
-    """Compile, link and test in `work`, with the best flags that work."""
+    """Compile, link and test in the folder `work`, with the first set of flags that works."""
     library = work / LIBRARY
     objects = [str(work / f"{unit}.o") for unit in recipe.units]
     for flags in recipe.flag_sets:
@@ -389,17 +302,19 @@ def compile_library(recipe: Recipe, work: Path) -> Path:
         except UnusableFlags as error:
             failure = error
             continue
-        if recipe.read_sources() != recipe.contents:  # it would be kept under the name of other sources
+        if recipe.read_sources() != recipe.contents:  # the cache would have it under the name of the old ones
             raise KernelsUnavailable("the sources of the CPU kernels changed while they were compiled; start again")
         return library
     raise failure
 
 
 def run_together(commands: Sequence[Sequence[str]], recipe: Recipe, work: Path) -> None:
-    """Run compiler commands, as many at a time as there are cores. The first failure, or Ctrl-C, ends all of them.
+    """Run compiler commands, one per core at a time. The first failure, or Ctrl-C, ends all of them.
 
-    They run in the folder of the sources, so that messages have short names; their messages are searched, so they are
-    in English; their temporary files go where they will be removed; and each has a session, for `end`.
+    They run in the folder of the sources, so that messages name files only; in English, as their messages are searched;
+    with temporary files in `work`, which is removed; and each in a session of its own, for `end`.
+
+    Raises: UnusableFlags; KernelsUnavailable; OSError when the disk is full.
     """
     environment = {**os.environ, "LC_ALL": "C", "TMPDIR": str(work)}
     pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
@@ -412,7 +327,7 @@ def run_together(commands: Sequence[Sequence[str]], recipe: Recipe, work: Path) 
         except OSError as error:
             raise KernelsUnavailable(f"{recipe.title} does not start: {error}") from error
         running.append(process)
-        if stopped.is_set():  # while this one started and was not in the list
+        if stopped.is_set():  # set before this process was in the list
             end(process)
         try:
             output = process.communicate(timeout=COMPILE_TIMEOUT_S)[0].decode(errors="replace")
@@ -439,27 +354,27 @@ def run_together(commands: Sequence[Sequence[str]], recipe: Recipe, work: Path) 
 
 
 def end(process: subprocess.Popen) -> None:
-    """Kill a compiler and the processes it has started: g++ itself only calls others."""
+    """Kill a compiler and the processes it has started, which do the work of g++."""
     with contextlib.suppress(OSError):
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL) if hasattr(os, "killpg") else process.kill()
 
 
 def first_error(output: str, code: int) -> str:
-    """The line of a compiler's output that says what is wrong, at most 200 characters of it."""
+    """The first line of a compiler's output that reports an error, cut off after 200 characters."""
     lines = [line.strip() for line in output.splitlines() if line.strip()] or [f"failed with code {code}"]
     telling = [line for line in lines if re.search(r"\berror\b|\bundefined (reference|symbol)", line, re.IGNORECASE)]
     return (telling or lines)[0][:200]
 
 
 def self_test(library: Path, recipe: Recipe, flags: Sequence[str]) -> None:
-    """Let another process load the library and call nt_self_test: should this CPU not have one of the instructions, as
-    in emulators and virtual machines that hide some, it is that process that dies.
+    """Load the library and call nt_self_test in another process, which dies in place of this one if the CPU lacks an
+    instruction: emulators and virtual machines hide some.
 
     Raises: UnusableFlags.
     """
     command = [sys.executable, "-S", "-c", SELF_TEST, str(library)]
-    try:  # in the library's folder: nothing is imported from the user's current one, and a core dump will be removed
+    try:  # in the library's folder: no module of the current folder is imported, and a core dump gets removed
         done = subprocess.run(command, cwd=library.parent, capture_output=True, timeout=SELF_TEST_TIMEOUT_S)
     except subprocess.TimeoutExpired:
         reason = f"it took longer than {SELF_TEST_TIMEOUT_S} s"

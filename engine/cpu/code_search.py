@@ -1,4 +1,4 @@
-"""Code search on the CPU kernels: the search of engine/torch_code_search.py, many times faster."""
+"""Code search on the CPU kernels: the search of engine/torch/code_search.py, many times faster."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def search_level(
     model: NeuralTexture, material: Material, index: int, level: int, channels: Sequence[int],
     channel_weights: Weights, lod_weights: LodWeights, n_threads: int = 0,
 ) -> int:  # fmt: skip
-    """One sweep, see engine.torch_code_search.search_level, for a model on the CPU.
+    """One sweep, see engine.torch.code_search.search_level, for a model on the CPU.
 
     Raises: KernelsUnavailable.
     """

@@ -1,12 +1,12 @@
-"""The kernels that take Adam's steps: grids as a whole, grids texel by texel, and the network.
+"""The kernels that take Adam's steps: of dense grids, of lazy grids, and of the network.
 
-A grid of which an iteration touches much is `dense`: every parameter is read and written every time. One of which it
-touches little is `lazy`, with the maths of engine/cpu/src/adam.h: a texel without a gradient moves along a direction
-that no longer changes, by a distance that depends only on when it was last updated, so it is left alone until it is
-looked at. Its record is F parameters and F directions, moment1 / (sqrt(moment2) + small); `moments` has both moments.
+A grid is `dense` if a batch touches much of it: every iteration reads and writes all its parameters. It is `lazy` if a
+batch touches little of it. By the maths of engine/cpu/src/adam.h, a texel without a gradient moves along a fixed
+direction, by a distance that depends only on the iteration of its last update, so it can wait until it is read. The
+record of a texel is F parameters and F directions, moment1 / (sqrt(moment2) + small); `moments` holds both moments.
 
-Of a parameter, facts from the layouts: dense 16 bytes read and 16 written every iteration (its gradient and the zero
-for it included); lazy 20 read and 20 written (8 more bytes per texel) where a texel was touched, nothing elsewhere.
+Memory traffic per parameter, from the layouts: dense 16 bytes read and 16 written every iteration, gradient included;
+lazy 20 read and 20 written, and 8 more per texel, for touched texels alone.
 """
 
 import triton
@@ -20,13 +20,13 @@ SMALL, NETWORK_STEP, GRID_STEPS = tl.constexpr(0), tl.constexpr(2), tl.constexpr
 
 @triton.jit
 def now_of(progress):
-    """The iteration that is being taken, counted from 1."""
+    """The number of this iteration, counted from 1."""
     return tl.load(progress) + 1
 
 
 @triton.jit
 def direction(one, two, small):
-    """Adam's direction, rounded as torch rounds it, so that a resumed run has the bits of one that was not stopped."""
+    """Adam's direction, rounded as in GridBuffers.load, so that a resumed run has the bits of one never stopped."""
     return tl.div_rn(one, tl.sqrt_rn(two) + small)
 
 
@@ -36,7 +36,7 @@ def dense_kernel(
     GRID: tl.constexpr, TABLE: tl.constexpr, QUANTIZED: tl.constexpr, FIXED_POINT: tl.constexpr, BETA1: tl.constexpr,
     BETA2: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Adam for all of a grid; its gradient becomes 0. moments: those of count parameters, then the second ones."""
+    """Adam's step for a dense grid, whose gradient is cleared. moments: (2, count)."""
     row = table + tl.load(progress + 1) * TABLE
     small, size = tl.load(row + SMALL), tl.load(row + GRID_STEPS + GRID)
     index = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
@@ -54,7 +54,7 @@ def dense_kernel(
 @triton.jit
 def bring_up(records, moments, stamps, distance, fading, texel, f, mask, now, small, F: tl.constexpr,
              QUANTIZED: tl.constexpr):  # fmt: skip
-    """Texels (n, 1) of a lazy grid at iteration `now`: parameters, and both moments, (n, F). Nothing is written."""
+    """Texels (n, 1) of a lazy grid at iteration `now`: parameters and both moments, each (n, F). Writes nothing."""
     record, moment = records + texel.to(tl.int64) * (2 * F) + f, moments + texel.to(tl.int64) * (2 * F) + f
     stamp = tl.load(stamps + texel, mask=mask, other=0)
     age = tl.maximum(now - stamp, 0)
@@ -68,7 +68,7 @@ def bring_up(records, moments, stamps, distance, fading, texel, f, mask, now, sm
 
 @triton.jit
 def keep(records, moments, texel, f, mask, value, one, two, small, F: tl.constexpr):
-    """Writes texels back, with their new directions."""
+    """Write texels back, with their new directions."""
     record, moment = records + texel.to(tl.int64) * (2 * F) + f, moments + texel.to(tl.int64) * (2 * F) + f
     tl.store(record, value, mask=mask)
     tl.store(record + F, direction(one, two, small), mask=mask)
@@ -83,8 +83,11 @@ def touched_kernel(
     GRID: tl.constexpr, TABLE: tl.constexpr, F: tl.constexpr, QUANTIZED: tl.constexpr, FIXED_POINT: tl.constexpr,
     BETA1: tl.constexpr, BETA2: tl.constexpr, SAMPLES: tl.constexpr,
 ):  # fmt: skip
-    """Adam for the texels of a lazy grid that this iteration's samples touch. Who first raises a texel's stamp to this
-    iteration has it to itself: its gradient is complete, and no list of texels is needed."""
+    """Adam's step for the texels of a lazy grid that this iteration's samples touch.
+
+    Several samples may touch a texel. The one that first raises its stamp to this iteration updates it, so no list of
+    touched texels is needed; gradients are complete before this kernel starts.
+    """
     row = table + tl.load(progress + 1) * TABLE
     small, size = tl.load(row + SMALL), tl.load(row + GRID_STEPS + GRID)
     now, seed = now_of(progress), tl.load(progress + 2).to(tl.uint32)
@@ -94,7 +97,7 @@ def touched_kernel(
     x0, x1, row0, row1, _, _ = locate(levels, lod, u, v)
     texel = tl.where(corner // 2 == 1, row1, row0) + tl.where(corner % 2 == 1, x1, x0)
     alive = slot < batch
-    # the parameter of a texel that another program is updating is read here as well, and not used
+    # texels that another program is updating are read as well, but masked out
     before = tl.atomic_max(stamps + texel, now, mask=alive, sem="relaxed")
     mine = alive & (before < now)
     f = tl.arange(0, F)[None, :]
@@ -119,7 +122,7 @@ def sweep_kernel(
     progress, table, count, records, moments, stamps, distance, fading,
     TABLE: tl.constexpr, F: tl.constexpr, QUANTIZED: tl.constexpr, TEXELS: tl.constexpr,
 ):  # fmt: skip
-    """Brings every texel of a lazy grid up to the iteration that the run is at; the caller clears the distances."""
+    """Brings every texel of a lazy grid up to the current iteration; the caller clears the distances."""
     now = tl.load(progress)
     small = tl.load(table + tl.maximum(tl.load(progress + 1) - 1, 0) * TABLE + SMALL)
     at = tl.program_id(0) * TEXELS + tl.arange(0, TEXELS)
@@ -135,7 +138,7 @@ def sweep_kernel(
 
 @triton.jit
 def lerp(a, b, weight):
-    """torch.lerp, which keeps whichever end is nearer exact."""
+    """torch.lerp, which is exact at the nearer end."""
     return tl.where(weight < 0.5, a + weight * (b - a), b - (b - a) * (1 - weight))
 
 
@@ -164,9 +167,10 @@ def border_kernel(
     progress, table, interval, strength, levels, records, moments, stamps, distance, fading,
     TABLE: tl.constexpr, F: tl.constexpr, QUANTIZED: tl.constexpr, LAZY: tl.constexpr, TEXELS: tl.constexpr,
 ):  # fmt: skip
-    """model.sync_wrap_boundary every `interval` iterations, on levels (n, 2): resolution, first texel.
+    """model.sync_wrap_boundary every `interval` iterations. levels: (n, 2), resolution and first texel.
 
-    Programs: (levels, blocks of TEXELS rows and columns). Sides without their ends and the corners share no texel.
+    Programs: (levels, blocks of TEXELS rows and columns). Sides are tied without their ends, so that they share no
+    texel with the corners.
     """
     now = tl.load(progress)
     if now % interval == 0:
@@ -205,12 +209,12 @@ def network_kernel(
     TABLE: tl.constexpr, SIZE: tl.constexpr, INPUTS: tl.constexpr, ONE: tl.constexpr, PARTS: tl.constexpr,
     BETA1: tl.constexpr, BETA2: tl.constexpr, PACKED: tl.constexpr,
 ):  # fmt: skip
-    """Adam for one row of one layer of the network per program, and the row packed for the other kernels.
+    """Adam's step for one row of one layer per program, which also packs the row for the other kernels.
 
-    rows: (n, 4) int32: the row's place in `weights`, its inputs, its place in `packed`, 1 in the first layer, else 0.
-    input_map: first layer: where its inputs stand in a packed row; -1: nowhere, they have no gradient.
-    ONE: the packed column that all ones share; its weight is the sum of theirs. PACKED: the precision of `operand` that
-    packed weights have.
+    rows: (n, 4) int32: offset of the row in `weights`, number of inputs, offset in `packed`, 1 for the first layer.
+    input_map: packed column of each input of the first layer; -1: unused, and without a gradient.
+    ONE: the packed column that all constant inputs of 1 share; its weight is the sum of theirs.
+    PACKED: the precision of `operand` to which packed weights are rounded.
     """
     line = table + tl.load(progress + 1) * TABLE
     small, size = tl.load(line + SMALL), tl.load(line + NETWORK_STEP)
@@ -239,7 +243,7 @@ def network_kernel(
     shared = used & (column == one_column)
     kind: tl.constexpr = packed.dtype.element_ty
     tl.store(packed + packed_place + column, operand(value, PACKED).to(kind), mask=used & (column != one_column))
-    # in float64, so that the order does not matter: plan.pack has to give the same bits
+    # summed in float64, so that plan.pack gets the same bits in another order
     bias = tl.sum(tl.where(shared, value, 0.0).to(tl.float64), axis=0).to(tl.float32)
     if one_column >= 0:
         tl.store(packed + packed_place + ONE, operand(bias, PACKED).to(kind))
@@ -250,10 +254,10 @@ def advance_kernel(
     progress, grid_steps, losses, n_partials, loss_sum, batch, drift, distance, directions,
     N_GRIDS: tl.constexpr, SWEEP: tl.constexpr, LOSSES: tl.constexpr,
 ):  # fmt: skip
-    """The end of an iteration: loss, the distances that texels without a gradient have moved, and the count.
+    """Ends an iteration: adds its loss, updates the distances of texels without a gradient, and counts it.
 
-    grid_steps: (rows, N_GRIDS) float64, Adam's step sizes; drift (N_GRIDS, 1024) float64 and, rounded, distance, by the
-    iteration that a texel is at; directions (1024,) float64: what is left of a direction after so many iterations.
+    grid_steps: (rows, N_GRIDS) float64, Adam's step sizes. drift: (N_GRIDS, 1024) float64, and distance the same as
+    float32: by the stamp of a texel. directions: (1024,) float64, the factor of a direction after so many iterations.
     """
     iteration, row = tl.load(progress), tl.load(progress + 1)
     now = iteration + 1

@@ -1,8 +1,8 @@
-"""Compiles the kernels for GPUs that are not there, and says what each of them takes: registers, spills, shared memory.
+"""Compiles the kernels without a GPU, and lists what each of them uses: registers, spills, shared memory.
 
     python -m engine.cuda.compiled [--targets 80 90] [--precision tf32 bf16] [--forms 'learned 2x64' ...] [--block 16]
 
-Triton ships ptxas, so this needs no GPU; it says nothing about time.
+Triton contains ptxas, which compiles for any GPU. This measures no time.
 """
 
 from __future__ import annotations
@@ -23,10 +23,14 @@ import torch
 from common.errors import UserError, run_command
 from configs import make_config
 from dataset import Material
+from engine.cuda.decoder import Decoding
+from engine.cuda.engine import CudaEngine
 from engine.cuda.library import NO_FUSION, Launch
 from engine.cuda.plan import BLOCKS
 from engine.errors import KernelsUnavailable
+from engine.schedule import Schedule
 from maps.channels import MAPS
+from model import build_model
 
 TYPES = {
     torch.float32: "fp32", torch.float64: "fp64", torch.bfloat16: "bf16", torch.int64: "i64", torch.int32: "i32",
@@ -36,8 +40,11 @@ TYPES = {
 
 @dataclasses.dataclass(frozen=True)
 class Facts:
-    """What one kernel takes on one GPU: registers and bytes of stack (what did not fit into registers) per thread, and
-    per program bytes of shared memory, and warps."""
+    """What one kernel uses on one GPU.
+
+    Per thread: registers, and `spilled` bytes of stack that did not fit into them. Per program: bytes of shared memory
+    and warps.
+    """
 
     kernel: str
     target: int  # compute capability times 10
@@ -68,8 +75,8 @@ def signature_of(value: Any) -> Any:
 
 
 def compile_launch(launch: Launch, target: int) -> Any:
-    """Triton's compiled kernel for a GPU of compute capability target / 10, with what the launcher would assume of the
-    arguments: pointers are divisible by 16."""
+    """Triton's compiled kernel for a GPU of compute capability target / 10. Pointers count as divisible by 16, as they
+    do when the kernel is launched."""
     import triton
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
@@ -93,7 +100,7 @@ def compile_launch(launch: Launch, target: int) -> Any:
 
 
 def facts_of(launch: Launch, target: int) -> Facts:
-    """Compiles a kernel and asks ptxas about it. Raises: KernelsUnavailable without ptxas."""
+    """Compile a kernel and read its resource usage. Raises: KernelsUnavailable without Triton and its tools."""
     compiled = compile_launch(launch, target)
     with tempfile.TemporaryDirectory() as folder:
         cubin = Path(folder) / "kernel.cubin"
@@ -108,7 +115,7 @@ def facts_of(launch: Launch, target: int) -> Facts:
 
 
 def cuobjdump() -> str:
-    """Path of the tool that Triton brings. Raises: KernelsUnavailable."""
+    """Path of Triton's own cuobjdump. Raises: KernelsUnavailable."""
     try:
         import triton
     except ImportError as error:
@@ -124,7 +131,7 @@ def cuobjdump() -> str:
 _FINE = {"max_resolution": 256, "quantize_bits": 2, "save_bits": 16, "interpolation": "learned"}
 _COARSE = {"max_resolution": 45, "n_levels": 1, "quantize_bits": 4, "save_bits": 32}
 _LEARNED = {"hash_grid_configs": [_FINE, _COARSE], "activation": "hard_swish"}
-# the default forms, and those that --bpp 5 chooses at 4096 x 4096, small
+# the default forms, and small versions of those that --bpp 5 chooses at 4096 x 4096
 FORMS: dict[str, dict[str, Any]] = {
     "reference 1x16": {"n_hidden_layers": 1, "n_neurons": 16},
     "reference 2x64": {},
@@ -136,13 +143,11 @@ FORMS: dict[str, dict[str, Any]] = {
 
 
 def launches_of(values: dict[str, Any], lazy: bool = True) -> list[Launch]:
-    """Every kernel of a run with this configuration, called with small arrays on the CPU; lazy: whether the first grid
-    is (engine/cuda/adam.py)."""
-    from engine.cuda.decoder import Decoding
-    from engine.cuda.engine import CudaEngine
-    from engine.schedule import Schedule
-    from model import build_model
+    """Every kernel of a run with this configuration, with small arrays on the CPU as arguments.
 
+    Args:
+        lazy: whether the first grid is updated lazily (engine/cuda/adam.py); the others are not.
+    """
     arrays = {name: np.zeros((8, 8, MAPS[name]), np.uint8) for name in ("diffuse", "normal", "roughness", "metallic")}
     for array in arrays.values():
         array[0, 0] = 255  # a constant would not be trained
@@ -150,13 +155,13 @@ def launches_of(values: dict[str, Any], lazy: bool = True) -> list[Launch]:
     config = make_config(values)
     model = build_model(config, 512, 512, material.present_channels.tolist())
     chosen = (lazy,) + (False,) * (len(model.grids) - 1)
-    engine = CudaEngine(model, material, Schedule(config), torch.device("cpu"), lazy=chosen, runs_here=False)
+    engine = CudaEngine(model, material, Schedule(config), lazy=chosen, runs_here=False)
     decoding = Decoding(model, runs_here=False).launch(64, torch.zeros(64, 11), width=8, height=8)
     return [*engine.launches, *engine.sweeps, engine.probe_launch, decoding]
 
 
 def with_block(launch: Launch, block: int) -> Launch:
-    """The training kernel as small batches have it, see plan.block_size; other kernels as they are."""
+    """The training kernel with the block of a small batch (plan.block_size); other kernels unchanged."""
     if "MODE" not in launch.constants:
         return launch
     return dataclasses.replace(launch, constants={**launch.constants, "BLOCK": block})
@@ -164,8 +169,8 @@ def with_block(launch: Launch, block: int) -> Launch:
 
 def table(
     targets: Sequence[int], precisions: Sequence[str], forms: Sequence[str], block: int = BLOCKS[0]
-) -> list[Facts]:  # fmt: skip
-    """Prints one line per kernel, and returns their facts."""
+) -> list[Facts]:
+    """Print one line per kernel; returns what they say."""
     print(f"{'form':15} {'precision':9} {'kernel':14} sm  warps registers stack shared programs instructions")
     found = []
     for form in forms:

@@ -1,8 +1,8 @@
-"""Device functions from a sample to the network's inputs: drawing, the four texels around it, features, waves.
+"""Device functions that turn samples into inputs of the network: drawing, surrounding texels, features, waves.
 
-The network's inputs come in groups of 16, 32 or 64 columns, each one matrix product (engine/cuda/plan.py says which).
-Group 0 is the position: waves, LOD, texel waves and a one, whose weight is the bias. Every other group is what one grid
-feeds to the network, or a part of it; less than 16 columns are laid side by side with those of another grid, or with 0.
+The inputs form groups of 16, 32 or 64 columns, one matrix product each (engine/cuda/plan.py chooses them). Group 0 is
+the position: waves, LOD, texel waves and a constant 1, whose weight is the bias. Every other group holds the inputs
+from one grid, or a part of them; fewer than 16 columns are interleaved with those of another grid, or with zeros.
 """
 
 import triton
@@ -21,7 +21,7 @@ from engine.cuda.maths import (
 )
 
 MOST_LODS = tl.constexpr(16)
-# kinds of columns of the position group, in plan.COLUMNS
+# kinds of columns of the position group: plan.WAVE and so on
 WAVE = tl.constexpr(1.0)
 TEXEL_WAVE = tl.constexpr(2.0)
 LOD = tl.constexpr(3.0)
@@ -51,10 +51,10 @@ def draw(slot, seed, iteration, boundaries, lod_sizes, lod_offsets):
 
 @triton.jit
 def locate(levels, lod, u, v):
-    """Where samples lie in a grid: p = uv * R - 0.5 with repeat addressing, u and v in [0, 1].
+    """The texels around samples: p = uv * R - 0.5 with repeat addressing, u and v in [0, 1].
 
-    levels: (LODs, 2) int32 resolution and first texel. Returns: columns x0, x1, first texels of rows y0, y1 (int32, and
-    0 <= texel < 2**31), weights of x1 and y1.
+    levels: (LODs, 2) int32, resolution and first texel. Returns: columns x0 and x1, the first texels of rows y0 and y1
+    (int32, below 2**31), weights of x1 and y1.
     """
     resolution, first = tl.load(levels + 2 * lod), tl.load(levels + 2 * lod + 1)
     size = resolution.to(tl.float32)
@@ -75,10 +75,9 @@ def feature(
     parameters, stamps, distance, texel, f, key, noise,
     F: tl.constexpr, BITS: tl.constexpr, LAZY: tl.constexpr, QUANTIZED: tl.constexpr, NOISY: tl.constexpr,
 ):  # fmt: skip
-    """Features f of texels as the exported file will hold them, with training noise before the rounding.
+    """Features f of texels as the exported file holds them, with training noise added before rounding.
 
-    texel: (..., 1); f: (1, ..., F). A lazy grid's record is F parameters and F directions, see engine/cuda/adam.py.
-    noise: strength / 2**BITS.
+    texel: (..., 1); f: (1, ..., F). Records of a lazy grid: see engine/cuda/adam.py. noise: strength / 2**BITS.
     """
     if LAZY:
         record = parameters + texel.to(tl.int64) * (2 * F) + f
@@ -96,7 +95,7 @@ def feature(
 
 @triton.jit
 def corner_texels(levels, lod, u, v, CORNER: tl.constexpr, COUNT: tl.constexpr):
-    """The texels CORNER .. CORNER + COUNT of the four around samples, (samples, COUNT) int32."""
+    """Texels CORNER .. CORNER + COUNT of the four around each sample, (samples, COUNT) int32."""
     x0, x1, row0, row1, _, _ = locate(levels, lod, u, v)
     corner = (CORNER + tl.arange(0, COUNT))[None, :]
     row = tl.where(corner // 2 == 1, row1[:, None], row0[:, None])
@@ -105,7 +104,7 @@ def corner_texels(levels, lod, u, v, CORNER: tl.constexpr, COUNT: tl.constexpr):
 
 @triton.jit
 def settle(x):
-    """x, as something that was computed: Triton 3.9 fails on a matrix product of what was only reshaped (sm_90)."""
+    """x itself, but computed: Triton 3.9 fails on a matrix product of a merely reshaped tensor (sm_90)."""
     return x + 0.0
 
 
@@ -115,8 +114,10 @@ def gather(
     GRID: tl.constexpr, CORNER: tl.constexpr, WIDTH: tl.constexpr, F: tl.constexpr, BITS: tl.constexpr,
     LEARNED: tl.constexpr, LAZY: tl.constexpr, QUANTIZED: tl.constexpr, NOISY: tl.constexpr,
 ):  # fmt: skip
-    """What one grid feeds to the network, (samples, WIDTH): the blended features (WIDTH is F), or those of the four
-    texels side by side from CORNER on (WIDTH is F times as many texels as fit)."""
+    """Inputs of the network from one grid, (samples, WIDTH).
+
+    Linear: the blended features, WIDTH = F. Learned: those of WIDTH / F surrounding texels from CORNER on.
+    """
     if NOISY:
         key, noise = stream_key(seed, iteration, STREAM_NOISE + GRID), strength * (1.0 / (1 << BITS))
     else:
@@ -145,7 +146,7 @@ def scatter(
     gradients, upstream, levels, lod, u, v, alive,
     CORNER: tl.constexpr, WIDTH: tl.constexpr, F: tl.constexpr, LEARNED: tl.constexpr, FIXED_POINT: tl.constexpr,
 ):  # fmt: skip
-    """The gradient of `gather`: rounding passes it straight through. alive: (samples,) which ones there are."""
+    """The gradient of `gather`, which passes straight through the rounding. alive: (samples,), which ones exist."""
     if LEARNED:
         COUNT: tl.constexpr = WIDTH // F
         texel = corner_texels(levels, lod, u, v, CORNER, COUNT)[:, :, None]
@@ -166,7 +167,7 @@ def scatter(
 
 @triton.jit
 def side_by_side(a, b):
-    """Two (n, w) as (n, 2 w): a0 b0 a1 b1 and so on, which costs no more than two columns per thread."""
+    """Two (n, w) interleaved as (n, 2 w): a0 b0 a1 b1 ..., which only needs two columns in the same thread."""
     return settle(tl.reshape(tl.join(a, b), (a.shape[0], 2 * a.shape[1])))
 
 
@@ -178,9 +179,9 @@ def apart(x):
 
 @triton.jit
 def position_inputs(columns, levels, lod, u, v, lod_value, WIDTH: tl.constexpr, TEXEL_WAVES: tl.constexpr):
-    """The position group, (samples, WIDTH). columns: (4, WIDTH) float32: factor of u, of v, shift, kind.
+    """The position group, (samples, WIDTH). columns: (4, WIDTH) float32: factors of u and v, shift, kind.
 
-    levels: of grid 0, whose texels the texel waves count; lod_value: the LOD over the last one.
+    levels: of grid 0, whose texels are the unit of the texel waves. lod_value: LOD / (LODs - 1).
     """
     c = tl.arange(0, WIDTH)
     of_u, of_v = tl.load(columns + c)[None, :], tl.load(columns + WIDTH + c)[None, :]

@@ -1,11 +1,11 @@
-"""The kernels that look at samples: one fused training step, and decoding.
+"""The kernels that compute samples: one fused training step, and decoding.
 
-A program takes blocks of samples in turns. For each it draws texels and LODs, gathers features, runs the network, takes
-the loss, goes back through the network and scatters the grids' gradients; nothing of a sample is ever written to
-memory. The gradient of the weights stays in registers over all blocks of a program (or, for wide networks, in the
-program's own slab of memory) and is written once; engine/cuda/adam.py adds the programs' parts in a fixed order.
+Each program works through several blocks of samples. For a block it draws texels and LODs, gathers features, runs the
+network forward, takes the loss, runs the network backward and scatters the gradients of the grids; no value of a sample
+is written to memory. The gradient of the weights stays in registers over all blocks of a program (for wide networks in
+a slab of memory per program) and is written once; engine/cuda/adam.py adds up the programs' parts in a fixed order.
 
-Of a sample, facts from the shapes, not measurements; F features per texel, 4 bytes each:
+Costs of one sample, computed from the shapes and not measured; F features per texel, 4 bytes each:
 
   read     the target: one byte per 8-bit channel, two per 16-bit one, in 1 or 2 sectors of 32 bytes;
            4 texels of each grid: 16 F bytes, twice that and 4 stamps for a lazy grid
@@ -13,9 +13,9 @@ Of a sample, facts from the shapes, not measurements; F features per texel, 4 by
   weights  4 bytes each (2 in bf16) for the forward and again for the backward pass, once per block of samples, from L1
   compute  3 multiply-adds per weight
 
-At 4096², 9 channels, two learned grids of 8 features, 2 x 64 neurons: 9 + 512 bytes read, 256 bytes added, the same
-again for Adam's records of texels that are seen once, and 3 x 11 000 multiply-adds. Two hashes for the place, one for
-each noisy feature.
+For 4096², 9 channels, two learned grids of 8 features and 2 x 64 neurons: 9 + 512 bytes read, 256 bytes added, the same
+again for Adam's records of texels that are seen once, and 3 x 11 000 multiply-adds. Two hashes draw the position, and
+one the noise of each feature.
 """
 
 import triton
@@ -29,7 +29,7 @@ CHANNELS = tl.constexpr(11)
 
 @triton.jit
 def target_values(codes8, codes16, target_columns, texel, COLUMNS8: tl.constexpr, COLUMNS16: tl.constexpr):
-    """What the outputs should be, (samples, 16) in [0, 1]; 0 for outputs without a column (-1)."""
+    """The material's values at samples, (samples, 16) in [0, 1]; 0 for outputs without a column (-1)."""
     column = tl.load(target_columns + tl.arange(0, PADDED_OUTPUTS))[None, :]
     row = texel[:, None]
     value = tl.zeros((texel.shape[0], PADDED_OUTPUTS), tl.float32)
@@ -57,8 +57,11 @@ def step_kernel(
     QUANTIZED: tl.constexpr, SIZE: tl.constexpr, IN_MEMORY: tl.constexpr, FIXED_POINT: tl.constexpr,
     PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """One iteration of training up to the gradients: those of the grids are added to `gradients`, of the weights left
-    in partials (programs, SIZE), the sum of the programs' samples' losses in losses (programs,)."""
+    """One iteration of training up to the gradients.
+
+    Gradients of the grids are added to `gradients`. Each program leaves its gradient of the weights in a row of
+    `partials` (programs, SIZE), and the summed loss of its samples in `losses` (programs,).
+    """
     iteration, seed = tl.load(progress).to(tl.uint32), tl.load(progress + 2).to(tl.uint32)
     strength = tl.load(table + tl.load(progress + 1) * TABLE + 1)
     program = tl.program_id(0)
@@ -114,9 +117,9 @@ def decode_kernel(
     LAYERS: tl.constexpr, HARD_SWISH: tl.constexpr, SLOPE: tl.constexpr, TEXEL_WAVES: tl.constexpr,
     QUANTIZED: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """Decodes texels first .. first + count of an image, or GIVEN positions and LODs, into out (count, 11).
+    """Decodes texels first .. first + count of an image, or with GIVEN samples, into out (count, 11).
 
-    BLENDED: LODs are floats and the inputs of the two nearest are blended; else integers.
+    BLENDED: LODs may be fractional, and the inputs at the two nearest are blended; otherwise LODs are whole numbers.
     """
     index = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     alive = index < count
@@ -125,22 +128,22 @@ def decode_kernel(
         u = tl.load(samples_uv + 2 * index, mask=alive, other=0.0)
         v = tl.load(samples_uv + 2 * index + 1, mask=alive, other=0.0)
         u, v = u - tl.floor(u), v - tl.floor(v)
-        told = tl.load(samples_lod + index, mask=alive, other=0.0)
-        lower = tl.minimum(tl.maximum(tl.floor(told), 0.0), NUM_LODS - 1.0)
+        sample_lod = tl.load(samples_lod + index, mask=alive, other=0.0)
+        lower = tl.minimum(tl.maximum(tl.floor(sample_lod), 0.0), NUM_LODS - 1.0)
         near = lower.to(tl.int32)
         if BLENDED:
             far = tl.minimum(near + 1, NUM_LODS - 1)
-            blend = tl.minimum(tl.maximum(told - lower, 0.0), 1.0)
+            blend = tl.minimum(tl.maximum(sample_lod - lower, 0.0), 1.0)
         else:
-            told = lower
+            sample_lod = lower
     else:
         texel = tl.where(alive, first + index, 0)
         wide, high = width.to(tl.float32), height.to(tl.float32)
         u = tl.div_rn((texel % width).to(tl.float32) + 0.5, tl.zeros((BLOCK,), tl.float32) + wide)
         v = tl.div_rn((texel // width).to(tl.float32) + 0.5, tl.zeros((BLOCK,), tl.float32) + high)
         near = tl.zeros((BLOCK,), tl.int32) + lod
-        told = near.to(tl.float32)
-    lod_value = tl.div_rn(told, tl.zeros_like(u) + (NUM_LODS - 1 if NUM_LODS > 1 else 1))
+        sample_lod = near.to(tl.float32)
+    lod_value = tl.div_rn(sample_lod, tl.zeros_like(u) + (NUM_LODS - 1 if NUM_LODS > 1 else 1))
     decoded, _, _ = forward(
         weights, columns, parameters, stamps, distance, levels, near, u, v, lod_value, far, blend, 0, 0, 0.0, GRIDS,
         GROUPS, N_GROUPS, K, H0, NP, LAYERS, HARD_SWISH, SLOPE, TEXEL_WAVES, QUANTIZED, False, BLENDED, PRECISION,

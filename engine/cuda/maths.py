@@ -1,7 +1,7 @@
-"""Device functions that every kernel shares: random numbers, rounding, activations, matrix products.
+"""Device functions that all kernels share: random numbers, rounding, activations, matrix products.
 
-They are the formulas of quantize.py and model.py; all run on float32 and uint32 without fused multiply-adds (the
-kernels are compiled with enable_fp_fusion=False), so that positions, noise and rounding have the reference's bits.
+The formulas are those of quantize.py and model.py, on float32 and uint32. The kernels are compiled without fused
+multiply-adds (enable_fp_fusion=False), so that positions, noise and rounding have the reference's bits.
 """
 
 import triton
@@ -10,7 +10,7 @@ import triton.language as tl
 STREAM_LOD = tl.constexpr(0)  # engine/sampling.py
 STREAM_TEXEL = tl.constexpr(1)
 STREAM_NOISE = tl.constexpr(2)
-DRIFT_SIZE = tl.constexpr(1024)  # engine/cpu/src/texels.h: a power of two, above the largest age of a texel
+DRIFT_SIZE = tl.constexpr(1024)  # NT_DRIFT_SIZE of engine/cpu/src/nt.h
 LIMIT = tl.constexpr(0.5)  # quantize.FEATURE_LIMIT
 
 
@@ -54,7 +54,7 @@ def round_feature(value, BITS: tl.constexpr):
 
 @triton.jit
 def clamp_feature(value, QUANTIZED: tl.constexpr):
-    """Where codes can reach it; float features go anywhere."""
+    """The nearest value in the range of the codes; features that are not quantised have no range."""
     if QUANTIZED:
         value = tl.minimum(tl.maximum(value, -LIMIT), LIMIT)
     return value
@@ -65,8 +65,11 @@ def clamp_feature(value, QUANTIZED: tl.constexpr):
 
 @triton.jit
 def operand(a, PRECISION: tl.constexpr):
-    """`a` as the tensor cores see it. A float32 is rounded to tf32 here: they would cut it off, always towards zero,
-    which moves what a trained network decodes by 8e-4 instead of 2e-4 (data/test, 2.5 bpp, all channels too dark)."""
+    """`a` in the precision of the tensor cores.
+
+    They truncate float32 to tf32, always towards zero, which changes decoded values by 8e-4 and makes all channels too
+    dark; rounding here changes them by 2e-4 (data/test, 2.5 bpp).
+    """
     if PRECISION == "bf16":
         return a.to(tl.bfloat16)
     elif PRECISION == "bf16_emulated":  # Triton's interpreter cannot multiply bfloat16, and cuts off to it
@@ -80,9 +83,9 @@ def operand(a, PRECISION: tl.constexpr):
 
 @triton.jit
 def product(a, b, sum, PRECISION: tl.constexpr):
-    """sum + a @ b in float32. PRECISION: how the tensor cores see a and b; ieee: as float32, without tensor cores.
+    """sum + a @ b, summed in float32. PRECISION: of a and b; ieee: float32, without tensor cores.
 
-    a and b are `operand`s, or weights, which are rounded to tf32 where they are packed: here it would cost registers.
+    a and b come from `operand`, or are weights, which are rounded when they are packed: rounding here costs registers.
     """
     if PRECISION == "bf16":
         return tl.dot(a, b.to(tl.bfloat16), sum)
@@ -102,7 +105,7 @@ def activate(z, HARD_SWISH: tl.constexpr, SLOPE: tl.constexpr):
 
 @triton.jit
 def activate_back(upstream, seen, HARD_SWISH: tl.constexpr, SLOPE: tl.constexpr):
-    """Gradient by the argument of `activate`. seen: the argument (hard swish), or the result or argument (leaky)."""
+    """Gradient by the argument of `activate`. seen: that argument; for leaky ReLU its result serves as well."""
     if HARD_SWISH:
         inside = tl.where(seen <= 3, upstream * (seen * (1.0 / 3) + 0.5), upstream)
         return tl.where(seen < -3, 0.0, inside)
@@ -115,7 +118,8 @@ def activate_back(upstream, seen, HARD_SWISH: tl.constexpr, SLOPE: tl.constexpr)
 
 @triton.jit
 def add_gradient(pointers, value, mask, FIXED_POINT: tl.constexpr):
-    """Scatter: a float32 atomic, or one on int64 multiples of 1 / FIXED_POINT, whose sum has no order."""
+    """Add to a gradient atomically: as float32, or as int64 multiples of 1 / FIXED_POINT, whose sum is the same in any
+    order."""
     if FIXED_POINT > 0.0:
         most: tl.constexpr = 9007199254740992.0  # 2**53: int64 holds sums of a thousand of these
         limited = tl.minimum(tl.maximum(value * FIXED_POINT, -most), most)
@@ -126,7 +130,7 @@ def add_gradient(pointers, value, mask, FIXED_POINT: tl.constexpr):
 
 @triton.jit
 def gradient_value(stored, FIXED_POINT: tl.constexpr):
-    """What add_gradient has summed, as float32."""
+    """The sum of add_gradient as float32."""
     if FIXED_POINT > 0.0:
         return (stored.to(tl.float64) * (1.0 / FIXED_POINT)).to(tl.float32)
     else:

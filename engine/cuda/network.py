@@ -1,9 +1,9 @@
-"""Device functions of the network: forward, backward, and its gradients.
+"""Device functions of the network: forward, backward, gradients of the weights.
 
-All weights stand in one packed array, padded to what tl.dot needs: the first layer (H0, K), H0 the padded width of the
-hidden layers or 16 without any, then (NP, NP) for each further hidden layer, then (16, NP). GROUPS says for each group
-of inputs: a grid (-1: it is the position) and its first corner, another grid (-1: none) and its corner, the columns of
-each, the columns of the group, its first column in the first layer.
+One packed array holds all weights, padded for tl.dot: the first layer (H0, K), then (NP, NP) for each further hidden
+layer, then (16, NP). NP is the padded width of the hidden layers; H0 equals it, or 16 without hidden layers. GROUPS has
+seven numbers per group of inputs: a grid (-1: the position) and its first corner, a second grid (-1: none) and its
+first corner, columns per grid, columns of the group, and its first column in the first layer.
 """
 
 import triton
@@ -34,7 +34,7 @@ def piece_inputs(
     INDEX: tl.constexpr, CORNER: tl.constexpr, WIDTH: tl.constexpr, GRIDS: tl.constexpr, QUANTIZED: tl.constexpr,
     NOISY: tl.constexpr,
 ):  # fmt: skip
-    """What one grid gives to a group of inputs, (samples, WIDTH); zeros without a grid."""
+    """The columns of one grid in a group of inputs, (samples, WIDTH); zeros without a grid."""
     if INDEX < 0:
         return zeros(u.shape[0], WIDTH)
     else:
@@ -76,9 +76,9 @@ def forward(
     NP: tl.constexpr, LAYERS: tl.constexpr, HARD_SWISH: tl.constexpr, SLOPE: tl.constexpr, TEXEL_WAVES: tl.constexpr,
     QUANTIZED: tl.constexpr, NOISY: tl.constexpr, BLENDED: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """The network at samples. BLENDED: between the inputs at `lod` and at `far_lod`.
+    """Runs the network on samples. BLENDED: on inputs blended between `lod` and `far_lod`.
 
-    Returns: decoded (samples, 16), the groups of inputs, and per hidden layer what `activate_back` wants to see.
+    Returns: decoded (samples, 16), the groups of inputs, and per hidden layer the argument `seen` of activate_back.
     """
     z = zeros(u.shape[0], H0)
     inputs = ()
@@ -115,7 +115,7 @@ def forward(
 @triton.jit
 def weight_gradient(upstream, inputs, sum, partial, first, STRIDE: tl.constexpr, ROWS: tl.constexpr,
                     COLUMNS: tl.constexpr, IN_MEMORY: tl.constexpr, PRECISION: tl.constexpr):  # fmt: skip
-    """sum + upstream^T inputs; IN_MEMORY: added to this program's own `partial` instead, `first` replaces it."""
+    """sum + upstream^T inputs. IN_MEMORY: the product is added to the program's `partial` instead; `first`: stored."""
     if IN_MEMORY:
         place = partial + tile(STRIDE, ROWS, COLUMNS)
         before = tl.load(place, mask=tl.full((ROWS, COLUMNS), 1, tl.int1) & (first == 0), other=0.0)
@@ -128,7 +128,7 @@ def weight_gradient(upstream, inputs, sum, partial, first, STRIDE: tl.constexpr,
 @triton.jit
 def start_sums(GROUPS: tl.constexpr, N_GROUPS: tl.constexpr, H0: tl.constexpr, NP: tl.constexpr,
                LAYERS: tl.constexpr, IN_MEMORY: tl.constexpr):  # fmt: skip
-    """Zeros for what `backward` adds up: from the last layer to the second, then the groups of the first."""
+    """Zeros for the sums of `backward`: from the last layer to the second, then the groups of the first."""
     sums = ()
     for i in tl.static_range(LAYERS):
         if IN_MEMORY:  # only one side is compiled
@@ -150,7 +150,7 @@ def store_sums(
     partial, sums, GROUPS: tl.constexpr, N_GROUPS: tl.constexpr, K: tl.constexpr, H0: tl.constexpr, NP: tl.constexpr,
     LAYERS: tl.constexpr,
 ):  # fmt: skip
-    """Leaves a program's sums where the packed weights stand."""
+    """Stores a program's sums in the layout of the packed weights."""
     for i in tl.static_range(LAYERS):
         place = partial + H0 * K + (LAYERS - 1 - i) * NP * NP
         if i == 0:
@@ -201,7 +201,7 @@ def piece_backward(
     by_input, gradients, levels, lod, u, v, alive,
     INDEX: tl.constexpr, CORNER: tl.constexpr, WIDTH: tl.constexpr, GRIDS: tl.constexpr, FIXED_POINT: tl.constexpr,
 ):  # fmt: skip
-    """Scatters the gradient of what one grid gave to a group, if there is a grid, and it moves."""
+    """Scatters the gradient of one grid's columns in a group, if there is a grid and it is trained."""
     if INDEX >= 0:  # noqa: SIM102
         if GRIDS[GRID * INDEX + 4]:
             scatter(gradients[INDEX], by_input, levels + INDEX * 2 * MOST_LODS, lod, u, v, alive, CORNER, WIDTH,

@@ -1,4 +1,4 @@
-"""How a model's shape becomes the constants and tables of the kernels: plain Python, importable everywhere."""
+"""Turns the shape of a model into constants and tables of the kernels. Plain Python, which needs no Triton."""
 
 from __future__ import annotations
 
@@ -12,18 +12,17 @@ from model import NeuralTexture
 from shape import PADDED_OUTPUTS
 
 MOST_LODS = 16
-MOST_NEURONS = 128  # two operands of 256 x 256 do not fit into shared memory
+MOST_NEURONS = 128  # the next size, two operands of 256 x 256, does not fit into shared memory
 MOST_GRIDS = 4
-SMALLEST, LARGEST = 16, 64  # columns of a group: what tl.dot needs, and what registers hold
+SMALLEST, LARGEST = 16, 64  # columns of a group: the least that tl.dot accepts, and the most that registers hold
 WAVE, TEXEL_WAVE, LOD, ONE = 1.0, 2.0, 3.0, 4.0  # engine/cuda/inputs.py
 PRECISIONS = ("tf32", "bf16", "ieee")
 
-# Weight gradients that a program of 4 warps keeps in registers; more go to a slab of memory per program. Read off
-# `python -m engine.cuda.compiled`: the largest without spills.
+# Most weight gradients that a program of 4 warps keeps in registers; more go to a slab of memory per program. By
+# `python -m engine.cuda.compiled` the largest number without spills.
 REGISTER_SUMS = 11_500
 
-
-BLOCKS = (64, 32, 16)  # samples that a program of the training kernel looks at together; tl.dot needs 16
+BLOCKS = (64, 32, 16)  # samples that a program of the training kernel computes together; tl.dot needs 16
 
 
 class Unsupported(KernelsUnavailable):
@@ -36,8 +35,10 @@ def padded(count: int) -> int:
 
 
 def block_size(batch: int, processors: int) -> int:
-    """The smallest of BLOCKS with which programs, one per processor, take as few turns as with the largest: a batch of
-    2048 is 32 blocks of 64, which would leave 100 of 132 processors idle, or 128 of 16."""
+    """The smallest of BLOCKS that needs no more turns than the largest, with one program per processor.
+
+    A batch of 2048 is 32 blocks of 64, which would leave 100 of 132 processors idle, or 128 blocks of 16.
+    """
 
     def turns(block: int) -> int:
         return -(-batch // (block * processors))
@@ -47,13 +48,13 @@ def block_size(batch: int, processors: int) -> int:
 
 @dataclasses.dataclass(frozen=True)
 class Group:
-    """Some inputs of the network: `piece` columns of a grid, (-1, 0) for the position, and as many of another, or 0."""
+    """A group of inputs: `piece` columns of grid `one`, (-1, 0): the position, and as many of `other` or zeros."""
 
-    one: tuple[int, int]  # grid, its first corner (of a learned grid)
+    one: tuple[int, int]  # grid and, if it is learned, its first corner
     other: tuple[int, int]
     piece: int
     width: int
-    column: int  # where it begins
+    column: int  # first packed column
 
     def column_of(self, index: int, slot: int) -> int:
         """Packed column of input `index` of the first (slot 0) or the other (slot 1) grid, see inputs.side_by_side."""
@@ -63,12 +64,12 @@ class Group:
 
 
 class KernelPlan:
-    """The kernels' view of a model.
+    """How the kernels lay out a model: groups of inputs, packed weights, constants.
 
     Args:
-        lazy: per grid, whether Adam leaves its untouched texels alone (engine/cuda/adam.py).
-        moves: per grid, whether it is trained at all.
-        precision: tf32, bf16 or ieee: how matrix products see their inputs.
+        lazy: per grid, whether texels without a gradient wait for their Adam steps (engine/cuda/adam.py).
+        moves: per grid, whether it is trained.
+        precision: to which matrix products round their factors: tf32, bf16 or ieee (float32).
         fixed_point: gradients of the grids are summed as multiples of 1 / fixed_point; 0: as float32.
     Raises: Unsupported.
     """
@@ -109,7 +110,7 @@ class KernelPlan:
         return self.groups[-1].column + self.groups[-1].width
 
     def _offset(self, layer: int) -> int:
-        """Where the packed weights of a layer begin."""
+        """Offset of a layer in the packed weights."""
         return 0 if layer == 0 else self.first_outputs * self.inputs + (layer - 1) * self.neurons**2
 
     @property
@@ -136,7 +137,7 @@ class KernelPlan:
         }
 
     def rows(self) -> torch.Tensor:
-        """(rows of all layers, 4) int32: place in the flat weights, inputs, place in the packed ones, first layer."""
+        """(rows of all layers, 4) int32: offset in the flat weights, inputs, offset in the packed ones, first layer."""
         rows, place = [], 0
         for layer, weight in enumerate(self.model.weights):
             outputs, inputs = weight.shape
@@ -152,7 +153,7 @@ class KernelPlan:
         return padded(max(weight.shape[1] for weight in self.model.weights))
 
     def places(self) -> torch.Tensor:
-        """Where each of the flat weights stands in the packed ones, int64; -1: nowhere. Ones share a place."""
+        """Index of each flat weight in the packed ones, int64; -1: unused. Constant inputs of 1 share an index."""
         parts = []
         for _, inputs, packed, first in self.rows().tolist():
             columns = self.input_map.long() if first else torch.arange(inputs)
@@ -160,7 +161,7 @@ class KernelPlan:
         return torch.cat(parts)
 
     def pack(self, weights: torch.Tensor) -> torch.Tensor:
-        """Packed weights, (size,) float32, of flat ones on their device; for tf32 rounded as maths.operand does."""
+        """Packed weights, (size,) float32 on the device of the flat ones; for tf32 rounded as maths.operand does."""
         places = self.places().to(weights.device)
         kept = places >= 0
         packed = torch.zeros(self.size, dtype=torch.float64, device=weights.device)  # see adam.network_kernel
@@ -170,7 +171,7 @@ class KernelPlan:
         return packed
 
     def unpack_gradient(self, packed: torch.Tensor) -> torch.Tensor:
-        """Gradient of the flat weights from that of the packed ones; 0 for inputs that have none."""
+        """Gradient of the flat weights from that of the packed ones; 0 for unused inputs."""
         places = self.places().to(packed.device)
         return torch.where(places >= 0, packed[places.clamp(min=0)], torch.zeros_like(packed[0]))
 
@@ -198,8 +199,10 @@ def check_supported(model: NeuralTexture) -> None:
 
 
 def _pairs(model: NeuralTexture) -> list[tuple[tuple[int, int, int, int], tuple[int, int, int, int]]]:
-    """What the grids feed to the network in pieces of at most LARGEST inputs, those of less than SMALLEST in pairs of
-    the same size: (grid, first corner, inputs, first input of the file), (-1, 0, 0, 0) for none."""
+    """Inputs from the grids in pieces of at most LARGEST; pieces below SMALLEST are paired with one of the same size.
+
+    A piece is (grid, first corner, inputs, first input of the file); (-1, 0, 0, 0): none.
+    """
     nothing, pairs = (-1, 0, 0, 0), []
     at = model.layout.position_waves
     for index, grid in enumerate(model.grids):
@@ -217,8 +220,11 @@ def _pairs(model: NeuralTexture) -> list[tuple[tuple[int, int, int, int], tuple[
 
 
 def _position_columns(model: NeuralTexture) -> tuple[torch.Tensor, int, list[tuple[int, int]]]:
-    """Columns of the position group, (4, width) float32: factor of u, of v, shift, kind; the column that stands for
-    all ones, -1 without any; and for each input of the file the column that is it."""
+    """The position group.
+
+    Returns: columns (4, width) float32: factors of u and v, shift, kind; the column of the constant 1, -1 without one;
+    pairs of an input of the file and its column.
+    """
     decoder, layout = model.decoder, model.layout
     columns: list[tuple[float, float, float, float]] = []
     inputs: list[tuple[int, int]] = []

@@ -3,7 +3,7 @@
 from neuropbr.train_config import TrainConfig
 
 
-def get_config():
+def get_config() -> TrainConfig:
     cfg = TrainConfig()
     cfg.model.encoder_backbone = "resnet101"
     cfg.model.encoder_stride = 2

@@ -3,7 +3,7 @@
 from neuropbr.train_config import TrainConfig
 
 
-def get_config():
+def get_config() -> TrainConfig:
     cfg = TrainConfig()
     cfg.data.image_size, cfg.data.output_size, cfg.data.batch_size = (2048, 2048), (2048, 2048), 2
     cfg.model.encoder_type, cfg.model.encoder_backbone = "mobilenetv3", "mobilenet_v3_large"

@@ -1,9 +1,9 @@
-"""ViT student for phones: 512 in, 1024 out. The stem keeps its input's size, as in the model that is exported."""
+"""ViT student for phones: 512 in, 1024 out. The stem keeps the input's size, as in the exported model."""
 
 from neuropbr.train_config import TrainConfig
 
 
-def get_config():
+def get_config() -> TrainConfig:
     cfg = TrainConfig()
     cfg.data.image_size, cfg.data.output_size, cfg.data.batch_size = (512, 512), (1024, 1024), 8
     cfg.model.encoder_type, cfg.model.encoder_backbone = "mobilenetv3", "mobilenet_v3_large"

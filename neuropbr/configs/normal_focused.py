@@ -3,7 +3,7 @@
 from neuropbr.train_config import TrainConfig
 
 
-def get_config():
+def get_config() -> TrainConfig:
     cfg = TrainConfig()
     cfg.model.encoder_stride = 2
     cfg.loss.w_ssim, cfg.loss.w_normal, cfg.loss.w_gan = 0.2, 1.5, 0.08

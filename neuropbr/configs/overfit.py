@@ -1,9 +1,9 @@
-"""Learn a handful of materials by heart, on a CPU: does the network train at all? Validation is on the training set."""
+"""Overfit a handful of materials on a CPU, to check that the network trains. Validation uses the training set."""
 
 from neuropbr.train_config import TrainConfig
 
 
-def get_config():
+def get_config() -> TrainConfig:
     cfg = TrainConfig()
     cfg.data.image_size, cfg.data.batch_size, cfg.data.num_workers, cfg.data.val_ratio = 128, 4, 0, 0.0
     cfg.model.encoder_backbone, cfg.model.encoder_stride, cfg.model.pretrained = "resnet18", 2, False

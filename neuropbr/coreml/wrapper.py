@@ -1,4 +1,4 @@
-"""The network as a phone has it: three RGB images in, four images out, all in 0 to 255, normalisation within."""
+"""The network for phones: from three RGB images to four images, all in 0 to 255, with normalisation inside."""
 
 from __future__ import annotations
 
@@ -36,10 +36,11 @@ class ImageModel(nn.Module):
 def mobile_model(
     model: MultiViewPBRGenerator, config: TrainConfig, side: int | None, use_sr: bool
 ) -> tuple[ImageModel, int]:
-    """(the wrapper in eval mode, the input's side in pixels). Geometry and weights stay those that were trained.
+    """(the wrapper in eval mode, the input's side in pixels), with the weights as trained.
 
-    side: --test-resolution, None: the input size of the training; `use_sr` keeps the super-resolution head for it,
-        otherwise it is left out and the result has the size of the decoder's features.
+    Args:
+        side: --test-resolution; None: the input size of the training.
+        use_sr: keep the super-resolution head with `side`; else the maps have the size of the decoder's features.
     Raises: UserError for an input that is not square.
     """
     height, width = config.data.image_size

@@ -8,26 +8,30 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 from torchmetrics.functional.image import structural_similarity_index_measure
+from torchtyping import TensorType
 
-from neuropbr.utils.maps import MAPS
+from neuropbr.train_config import LossConfig
+from neuropbr.utils.maps import MAPS, Pictures
 
 Maps = Mapping[str, torch.Tensor]
+PerSample = TensorType["batch"]
+PerTexel = TensorType["batch", "height", "width"]
 SSIM_MIN_SIZE = 11  # texels: its window
 
 
-def ssim(prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+def ssim(prediction: Pictures, target: Pictures) -> PerSample:
     """(B,) mean structural similarity of (B, C, H, W) in [0, 1]: 11 x 11 Gaussian windows, sigma 1.5."""
     return structural_similarity_index_measure(
         prediction.float(), target.float(), sigma=1.5, kernel_size=11, data_range=1.0, reduction="none"
     ).reshape(-1)
 
 
-def cosine(prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+def cosine(prediction: Pictures, target: Pictures) -> PerTexel:
     """(B, H, W) cosine of the angle between unit vectors (B, 3, H, W)."""
     return (prediction * target).sum(1).clamp(-1, 1)
 
 
-def angles(prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+def angles(prediction: Pictures, target: Pictures) -> PerTexel:
     """(B, H, W) degrees between unit vectors (B, 3, H, W): 2 asin(|a - b| / 2), exact for small angles too."""
     return torch.rad2deg(2 * torch.asin(((prediction - target).norm(dim=1) / 2).clamp(max=1)))
 
@@ -38,9 +42,9 @@ class HybridLoss(nn.Module):
     Returns the total, which has a gradient also where all weights are 0, and its parts for the log.
     """
 
-    def __init__(self, loss):
+    def __init__(self, loss: LossConfig):
         super().__init__()
-        self.loss = loss  # LossConfig
+        self.loss = loss
         names = ("w_albedo", "w_roughness", "w_metallic", "w_normal_map")
         self.weights = {name: getattr(loss, weight) for name, weight in zip(MAPS, names)}
 

@@ -1,4 +1,4 @@
-"""Fused latent and skips -> features at the encoder's first size, super-resolution, and four heads."""
+"""The decoder: from the fused latent and skips to features, super-resolution, and a head per map."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import nn
 from neuropbr.models.encoders import double_conv
 from neuropbr.utils.maps import FLAT, MAPS, unit
 
-WIDTH = 64  # channels that the heads read
+WIDTH = 64  # channels of the heads' input
 
 
 def conv(in_channels: int, out_channels: int, size: int = 3) -> nn.Sequential:
@@ -27,7 +27,7 @@ def grown(x: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
 
 
 class UpBlock(nn.Module):
-    """To the skip's size, then both together."""
+    """Upsample to the size of the skip, then convolve both together."""
 
     def __init__(self, in_channels: int, skip: int):
         super().__init__()
@@ -73,11 +73,11 @@ class PBRDecoder(nn.Module):
         self.widen = nn.Conv2d(latent, WIDTH, 1) if latent != WIDTH else nn.Identity()
         self.sr = super_resolution(self.scale)
         self.heads = nn.ModuleDict({name: nn.Conv2d(WIDTH, channels, 1) for name, channels in MAPS.items()})
-        with torch.no_grad():  # the length of a normal near 0 would be divided by
+        with torch.no_grad():  # keeps the length of initial normals away from 0
             self.heads["normal"].bias.copy_(torch.tensor(FLAT))
 
     def head_values(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
-        """All heads in one convolution: each alone would read the largest tensor of the network again."""
+        """All heads as one convolution, which reads the network's largest tensor once instead of four times."""
         weight, bias = (torch.cat([getattr(head, kind) for head in self.heads.values()]) for kind in ("weight", "bias"))
         values = F.conv2d(x, weight, bias).float()
         return dict(zip(self.heads, values.split([MAPS[name] for name in self.heads], 1)))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import nn
 
+from neuropbr.train_config import ModelConfig
 from neuropbr.utils.maps import MAPS
 
 
@@ -37,7 +37,7 @@ class PatchDiscriminator(nn.Module):
         return self.layers(maps)
 
 
-def build_discriminator(model: Any) -> PatchDiscriminator:
+def build_discriminator(model: ModelConfig) -> PatchDiscriminator:
     """The discriminator of a ModelConfig; `simple` has four strided layers, instance norm and one layer less."""
     simple = model.discriminator_type == "simple"
     layers = min(4, model.discriminator_n_layers) if simple else model.discriminator_n_layers

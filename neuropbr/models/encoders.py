@@ -6,13 +6,13 @@ Each has `skip_channels` and `latent_channels`, so that the decoder is built wit
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 import torchvision
 from torch import nn
 
 from common.errors import UserError, what_is_wrong
+from neuropbr.train_config import ModelConfig
 
 Features = tuple[list[torch.Tensor], torch.Tensor]
 
@@ -115,7 +115,7 @@ class UNetEncoder(Encoder):
         self.skip_channels, self.latent_channels = tuple(channels[:-1]), channels[-1]
 
 
-def build_encoder(model: Any, pretrained: bool) -> Encoder:
+def build_encoder(model: ModelConfig, pretrained: bool) -> Encoder:
     """The encoder of a ModelConfig."""
     stride, inputs = model.encoder_stride, model.encoder_in_channels
     if model.encoder_type == "unet":

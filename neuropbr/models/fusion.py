@@ -1,4 +1,4 @@
-"""Three views' latents -> one: attention across views, a 1x1 convolution, or the ConvAttn student's large kernel.
+"""Fuses the latents of three views: by attention, a 1x1 convolution, or the ConvAttn student's large kernel.
 
 Latents are (B, 3, C, h, w), the fused one (B, C, h, w).
 """
@@ -37,7 +37,7 @@ class Block(nn.Module):
 
 
 def grid_waves(height: int, width: int, dim: int, like: torch.Tensor) -> torch.Tensor:
-    """(height * width, dim): sines and cosines of y and x, so that any size has its positions (Vaswani et al. 2017)."""
+    """Position codes for any size: sines and cosines of y and x, (height * width, dim) (Vaswani et al. 2017)."""
     rates = torch.exp(-torch.arange(dim // 4, device=like.device) / (dim // 4) * 9.21)  # 1 down to 1e-4 per texel
     y, x = (torch.arange(n, device=like.device)[:, None] * rates for n in (height, width))
     y, x = y[:, None].expand(-1, width, -1), x[None].expand(height, -1, -1)
@@ -45,7 +45,7 @@ def grid_waves(height: int, width: int, dim: int, like: torch.Tensor) -> torch.T
 
 
 class CrossViewTransformer(nn.Module):
-    """All tokens of all views attend to each other; then each place merges its three views."""
+    """Attention among all tokens of all views, after which each place merges its three views."""
 
     def __init__(self, dim: int, depth: int, heads: int, mlp_ratio: float, proj_drop: float, attn_drop: float,
                  drop_path: float):  # fmt: skip
@@ -66,7 +66,7 @@ class CrossViewTransformer(nn.Module):
 
 
 class ConvFusion(nn.Module):
-    """The views' channels side by side through a 1x1 convolution."""
+    """A 1x1 convolution of the concatenated channels of all views."""
 
     def __init__(self, dim: int):
         super().__init__()
@@ -102,7 +102,7 @@ class LargeKernelBlock(nn.Module):
 
 
 class LargeKernelFusion(nn.Module):
-    """ConvAttn: views merged by convolutions, then blocks that share one large kernel; memory grows with the texels.
+    """ConvAttn: views merged by convolutions, then blocks that share one large kernel; memory is linear in texels.
 
     The kernel (dim, 1, K, K) is learned, starts as exp(-distance / (K / 4)), and is divided by its absolute sum.
     """

@@ -1,4 +1,4 @@
-"""Three views -> four maps: the teacher, and the students, which differ in encoder and fusion alone."""
+"""The network from three views to four maps: the teacher, and students, which differ in encoder and fusion alone."""
 
 from __future__ import annotations
 
@@ -7,15 +7,18 @@ from collections.abc import Callable
 import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
+from torchtyping import TensorType
 
 from neuropbr.models.decoder import PBRDecoder
 from neuropbr.models.encoders import build_encoder
 from neuropbr.models.fusion import ConvFusion, CrossViewTransformer, LargeKernelFusion
 from neuropbr.train_config import Config, as_config
-from neuropbr.utils.maps import VIEWS
+from neuropbr.utils.maps import VIEWS, Pictures
 
-VIEW_WEIGHTS = (0.5, 0.25, 0.25)  # of the skips, to start with: view 0 is the one from above, without perspective
-CHECKPOINTING_PIXELS = 1024 * 1024  # of an input, from which on activations are computed twice rather than kept
+Views = TensorType["batch", 3, 3, "height", "width"]
+
+VIEW_WEIGHTS = (0.5, 0.25, 0.25)  # initial weights of the views' skips; view 0 is from above, without perspective
+CHECKPOINTING_PIXELS = 1024 * 1024  # larger inputs recompute activations in the backward pass to save memory
 
 
 class MultiViewPBRGenerator(nn.Module):
@@ -25,9 +28,9 @@ class MultiViewPBRGenerator(nn.Module):
     output_size / image_size.
 
     Args:
-        config: a TrainConfig, or the dict that a checkpoint holds.
-        pretrained: load ImageNet weights into the encoder; None: as a TrainConfig says, and not for a dict, which
-            comes with weights of its own.
+        config: a TrainConfig, or the dict in a checkpoint.
+        pretrained: load ImageNet weights into the encoder; None: as a TrainConfig sets it, and never for a dict, since
+            a checkpoint has weights.
     """
 
     def __init__(self, config: Config, pretrained: bool | None = None):
@@ -61,9 +64,10 @@ class MultiViewPBRGenerator(nn.Module):
         return [part for part in self.encoder.modules() if isinstance(part, nn.BatchNorm2d)]
 
     def train(self, mode: bool = True) -> MultiViewPBRGenerator:
+        """nn.Module.train, which leaves frozen batch norms in eval mode."""
         super().train(mode)
         if mode and (self.config.model.freeze_bn or self.config.model.freeze_backbone):
-            for norm in self._encoder_norms():  # running statistics would move on in train mode
+            for norm in self._encoder_norms():  # train mode would update running statistics
                 norm.eval()
         return self
 
@@ -75,7 +79,7 @@ class MultiViewPBRGenerator(nn.Module):
             return lambda module, *inputs: checkpoint(module, *inputs, use_reentrant=False)
         return lambda module, *inputs: module(*inputs)
 
-    def forward(self, views: torch.Tensor) -> dict[str, torch.Tensor]:
+    def forward(self, views: Views) -> dict[str, Pictures]:
         if views.dim() != 5 or views.shape[1] != VIEWS:
             raise ValueError(f"views: expected (B, {VIEWS}, 3, H, W), found {tuple(views.shape)}")
         batch, (height, width) = views.shape[0], views.shape[-2:]

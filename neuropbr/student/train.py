@@ -39,7 +39,7 @@ from neuropbr.utils.shards import DistillationShardDataset
 
 
 def fitted(maps: dict[str, torch.Tensor], size: Size) -> dict[str, torch.Tensor]:
-    """Maps (B, C, h, w) at `size`, normals of length 1 again."""
+    """Maps (B, C, h, w) resized to `size`; normals are normalised again."""
     if tuple(maps["albedo"].shape[-2:]) == tuple(size):
         return maps
     maps = {name: F.interpolate(values.float(), size, mode="bilinear", antialias=True) for name, values in maps.items()}
@@ -47,7 +47,7 @@ def fitted(maps: dict[str, torch.Tensor], size: Size) -> dict[str, torch.Tensor]
 
 
 class StudentLoop(Loop):
-    """(1 - alpha) * the loss against the truth + alpha * the distance from the teacher; there is no GAN."""
+    """Trains with (1 - alpha) * loss against the ground truth + alpha * distance from the teacher, without a GAN."""
 
     LATEST, BEST, PERIODIC = "latest_student.pth", "best_student.pth", "student_epoch_{:04d}.pth"
     PREFIX = "val_student"
@@ -95,7 +95,7 @@ class StudentLoop(Loop):
             torch.tensor(list(v), device=self.device).reshape(3, 1, 1)
             for v in (own.mean, own.std, other.mean, other.std)
         )
-        views = (batch[0] * own_std + own_mean - mean) / std  # it was trained on other statistics, maybe, and size
+        views = (batch[0] * own_std + own_mean - mean) / std  # the teacher may have other statistics and another size
         sized = F.interpolate(views.flatten(0, 1), self.teacher_config.data.image_size, mode="bilinear", antialias=True)
         with torch.no_grad(), self.precision.autocast():
             maps = self.teacher(sized.reshape(*views.shape[:3], *sized.shape[-2:]))
@@ -130,7 +130,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_data_options(parser)
     add_training_options(parser)
-    parser.add_argument("--shards-dir", help="what teacher_infer.py wrote")
+    parser.add_argument("--shards-dir", help="folder of the shards that teacher_infer.py wrote")
     parser.add_argument("--teacher-checkpoint", help="runs the teacher instead of reading shards")
     parser.add_argument("--temperature", type=float, help="of the teacher's softened maps (default 4)")
     parser.add_argument("--alpha", type=float, help="weight of the teacher, 0 to 1 (default 0.3)")

@@ -10,6 +10,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from common.errors import UserError
+from neuropbr.train_config import DataConfig, TrainConfig
 from neuropbr.utils.dataset import Augmentation, PBRDataset
 
 
@@ -71,7 +72,7 @@ def _collated(items: list) -> Any:
     return next((item for item in items if isinstance(item, UserError)), None) or default_collate(items)
 
 
-def make_loader(dataset: Dataset, batches: EpochBatches, data: Any, device: torch.device) -> DataLoader:
+def make_loader(dataset: Dataset, batches: EpochBatches, data: DataConfig, device: torch.device) -> DataLoader:
     """The DataLoader of a DataConfig. A batch with an unusable file is a UserError, which the caller raises."""
     workers = min(data.num_workers, len(batches))
     more = {"persistent_workers": data.persistent_workers, "prefetch_factor": data.prefetch_factor} if workers else {}
@@ -81,7 +82,7 @@ def make_loader(dataset: Dataset, batches: EpochBatches, data: Any, device: torc
                       generator=own, collate_fn=_collated, **more)  # fmt: skip
 
 
-def open_dataset(config: Any, split: str | None) -> PBRDataset:
+def open_dataset(config: TrainConfig, split: str | None) -> PBRDataset:
     """The PBRDataset of a configuration; only the split "train" is augmented."""
     data = config.data
     augmentation = None
@@ -94,7 +95,7 @@ def open_dataset(config: Any, split: str | None) -> PBRDataset:
     )  # fmt: skip
 
 
-def open_splits(config: Any) -> tuple[PBRDataset, PBRDataset]:
+def open_splits(config: TrainConfig) -> tuple[PBRDataset, PBRDataset]:
     """(training, validation); both are all samples if none is held out."""
     train, held_out = open_dataset(config, "train"), open_dataset(config, "val")
     return train, held_out if len(held_out) else open_dataset(config, None)

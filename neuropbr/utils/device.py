@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-from typing import Any
 
 import torch
 from torch import nn
+
+from neuropbr.train_config import TrainConfig
 
 BYTES_PER_SAMPLE = 6 * 2**30  # of GPU memory in a training step at 1024 x 1024 with resnet50
 RESERVED_BYTES = 2**29  # for the driver and the weights
@@ -24,6 +25,7 @@ class Precision:
         self.scaler = torch.amp.GradScaler("cuda", enabled=self.enabled and self.dtype == torch.float16)
 
     def autocast(self) -> contextlib.AbstractContextManager:
+        """The context for forward passes."""
         return torch.autocast("cuda", self.dtype) if self.enabled else contextlib.nullcontext()
 
 
@@ -35,7 +37,7 @@ def compiled(module: nn.Module, device: torch.device, wanted: bool | None) -> nn
     return torch.compile(module) if wanted else module
 
 
-def automatic_batch_size(config: Any, device: torch.device) -> int:
+def automatic_batch_size(config: TrainConfig, device: torch.device) -> int:
     """The batch size that fits into four fifths of a GPU's memory, by a rule of thumb; CPU_BATCH elsewhere."""
     if device.type != "cuda":
         return CPU_BATCH

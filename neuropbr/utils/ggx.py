@@ -17,7 +17,7 @@ import torch.nn.functional as F
 
 from neuropbr.utils.maps import unit
 
-MIN_ALPHA = 0.002  # a mirror's highlight of a point would have no width
+MIN_ALPHA = 0.002  # a mirror would show no highlight of a point light
 DIELECTRIC = 0.04  # reflectance at normal incidence
 SUPERSAMPLING = 2
 
@@ -26,9 +26,9 @@ Vector = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Camera:
-    """Looks at the origin from `distance`, `tilt` radians off the normal towards `azimuth` (0 is +x, pi/2 is +y).
+    """A camera that looks at the origin, `tilt` radians off the normal towards `azimuth` (0 is +x, pi/2 is +y).
 
-    At tilt 0 the picture is exactly the material's square.
+    At tilt 0 the image shows exactly the material's square.
     """
 
     tilt: float

@@ -12,6 +12,7 @@ from torchvision.utils import make_grid
 
 from common.events import EventFile
 from maps.images import encode_png
+from neuropbr.train_config import TrainConfig
 from neuropbr.utils.maps import MAPS, as_picture, pixels_of
 
 MAX_SAMPLES = 4  # in a picture
@@ -23,7 +24,7 @@ Maps = Mapping[str, torch.Tensor]
 class Logs:
     """Writes to TensorBoard in `folder`/logs, and to wandb if it is enabled; nothing if not `active`."""
 
-    def __init__(self, folder: Path, config: Any, active: bool = True, restart_step: int = 0):
+    def __init__(self, folder: Path, config: TrainConfig, active: bool = True, restart_step: int = 0):
         training = config.training
         self.events = EventFile(folder / "logs") if training.use_tensorboard and active else None
         if self.events is not None and restart_step:

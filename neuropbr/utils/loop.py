@@ -15,6 +15,7 @@ from torch import nn
 from common.errors import Say, UserError, counted, quote
 from common.events import progress_bar
 from common.stop import StopRequest
+from neuropbr.train_config import TrainConfig
 from neuropbr.utils.batches import EpochBatches, make_loader
 from neuropbr.utils.checkpoints import (
     link_checkpoint,
@@ -50,8 +51,8 @@ class Loop:
     LATEST, BEST, PERIODIC = "latest.pth", "best_model.pth", "checkpoint_epoch_{:04d}.pth"
     PREFIX = "val"
 
-    def __init__(self, config: Any, device: torch.device, train: Any, held_out: Any, groups: list[int] | None = None,
-                 rank: int = 0, processes: int = 1, say: Say = print):  # fmt: skip
+    def __init__(self, config: TrainConfig, device: torch.device, train: Any, held_out: Any,
+                 groups: list[int] | None = None, rank: int = 0, processes: int = 1, say: Say = print):  # fmt: skip
         self.config, self.device, self.rank, self.processes = config, device, rank, processes
         self.say = say if rank == 0 else lambda text: None
         self.folder = Path(config.training.checkpoint_dir)

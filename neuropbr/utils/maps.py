@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torchtyping import TensorType
 from torchvision.transforms.v2 import functional as image_ops
 
 from common.errors import UserError, quote
@@ -24,9 +25,13 @@ FLAT = (0.0, 0.0, 1.0)  # replaces normals of length 0
 VIEWS = 3
 
 Size = tuple[int, int]  # height, width
+Picture = TensorType["channels", "height", "width"]
+Pictures = TensorType["batch", "channels", "height", "width"]
+Targets = TensorType[4, 3, "height", "width"]
+TargetBatch = TensorType["batch", 4, 3, "height", "width"]
 
 
-def read_picture(path: str | os.PathLike) -> torch.Tensor:
+def read_picture(path: str | os.PathLike) -> Picture:
     """Read an 8- or 16-bit image, (1 or 3, H, W) float32 in [0, 1]. Raises: UserError."""
     pixels = read_image(path).pixels
     if pixels.dtype == np.float32:
@@ -35,12 +40,12 @@ def read_picture(path: str | os.PathLike) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(values.transpose(2, 0, 1)))
 
 
-def read_rgb(path: str | os.PathLike, size: Size | None = None) -> torch.Tensor:
-    """Read an RGB image, (3, H, W) in [0, 1]; grey is repeated. size: (height, width) of the result; None: the file's."""
+def read_rgb(path: str | os.PathLike, size: Size | None = None) -> Picture:
+    """Read an RGB image, (3, H, W) in [0, 1]; grey is repeated. size: (height, width) to resize to, if any."""
     return _resized(_channels(read_picture(path), 3), size)
 
 
-def read_map(path: str | os.PathLike, name: str, size: Size | None = None) -> torch.Tensor:
+def read_map(path: str | os.PathLike, name: str, size: Size | None = None) -> Picture:
     """Read one of MAPS, as described at the top of this module. An RGB file of a one-channel map is averaged."""
     picture = read_picture(path)
     if name == "normal":
@@ -76,28 +81,28 @@ def as_picture(name: str, values: torch.Tensor) -> torch.Tensor:
     return ((values + 1) / 2 if name == "normal" else values).clamp(0, 1)
 
 
-def pixels_of(picture: torch.Tensor) -> np.ndarray:
+def pixels_of(picture: Picture) -> np.ndarray:
     """(1 or 3, H, W) values in [0, 1] as (H, W, 1 or 3) uint8; halves round up, values outside saturate."""
     return np.ascontiguousarray(display_pixels(picture.detach().float().cpu().permute(1, 2, 0).numpy()))
 
 
-def write_picture(path: str | os.PathLike, picture: torch.Tensor) -> None:
+def write_picture(path: str | os.PathLike, picture: Picture) -> None:
     """Write (1 or 3, H, W) values in [0, 1] as an 8-bit PNG, atomically; see pixels_of."""
     write_bytes(path, encode_png(pixels_of(picture)))
 
 
-def write_maps(folder: Path, maps: Mapping[str, torch.Tensor]) -> None:
+def write_maps(folder: Path, maps: Mapping[str, Picture]) -> None:
     """Write <folder>/<name>.png for each map (C, H, W): a folder for --data_dir of the compressor."""
     make_folder(folder)
     for name in MAPS:
         write_picture(folder / f"{name}.png", as_picture(name, maps[name]))
 
 
-def stack_targets(maps: Mapping[str, torch.Tensor]) -> torch.Tensor:
+def stack_targets(maps: Mapping[str, Picture]) -> Targets:
     """The maps of one sample as (4, 3, H, W); one-channel maps are repeated."""
     return torch.stack([maps[name].expand(3, -1, -1) for name in MAPS])
 
 
-def split_targets(targets: torch.Tensor) -> dict[str, torch.Tensor]:
+def split_targets(targets: TargetBatch) -> dict[str, Pictures]:
     """The inverse of stack_targets for a batch: (B, 4, 3, H, W) to name -> (B, C, H, W)."""
     return {name: targets[:, i, :channels] for i, (name, channels) in enumerate(MAPS.items())}

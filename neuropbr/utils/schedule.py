@@ -11,8 +11,10 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
+from neuropbr.train_config import OptimizerConfig
 
-def make_optimizer(parameters: Iterable[nn.Parameter], settings: Any, prefix: str) -> torch.optim.Optimizer:
+
+def make_optimizer(parameters: Iterable[nn.Parameter], settings: OptimizerConfig, prefix: str) -> torch.optim.Optimizer:
     """The optimizer of OptimizerConfig's fields g_* or d_*, for the parameters that are trainable."""
     kind, rate, betas, decay = (getattr(settings, f"{prefix}_{name}") for name in
                                 ("optimizer", "lr", "betas", "weight_decay"))  # fmt: skip
@@ -26,7 +28,7 @@ def make_optimizer(parameters: Iterable[nn.Parameter], settings: Any, prefix: st
 class Schedule:
     """Linear warm-up from a tenth of the rate, then cosine, step, plateau or none; call `step` after every epoch."""
 
-    def __init__(self, optimizer: torch.optim.Optimizer, settings: Any, epochs: int, warm_up: bool):
+    def __init__(self, optimizer: torch.optim.Optimizer, settings: OptimizerConfig, epochs: int, warm_up: bool):
         self.warm_up = settings.scheduler_warmup_epochs if warm_up else 0
         base, least = optimizer.param_groups[0]["lr"], settings.scheduler_min_lr
         left = max(epochs - self.warm_up, 1)

@@ -211,6 +211,19 @@ def test_a_single_level_is_ours_by_its_header(make_material, tmp_path):
     np.testing.assert_allclose(found, model.decode(0, 8, 8), atol=1e-5)
 
 
+@pytest.mark.parametrize("info", [[1, 4, 1, 8, 3, 32, 1, 16, 1, 16], [1, 4, 1, 7, 4, 32, 1, 16, 1, 16],
+                                  [1, 4, 1, 8, 4, 32, 1, 16, 1, 32],
+                                  [1, 4, 1, 8, 4, 24, 1, 16, 1, 16]], ids=str)  # fmt: skip
+def test_our_files_with_an_impossible_info_are_one_line(info, make_material, tmp_path, refused):
+    model = make_model([GridSpec(4, 1, 4, 32)], DecoderSpec(1, 16, 1), make_material(8, 8))
+    write_export(tmp_path, model, make_material(8, 8).hashed_record)
+    (tmp_path / MANIFEST).unlink()
+    network = np.zeros(16 * 16 * 2, np.float32)
+    (tmp_path / NETWORK).write_bytes(npz({"info.npy": npy(np.array(info, np.int32)), "network.npy": npy(network)}))
+    with refused(NETWORK, "impossible"):
+        read_bare_files(tmp_path, Assumptions())
+
+
 def test_what_only_a_manifest_can_tell(folder, tmp_path, capsys):
     (folder / MANIFEST).unlink()
     line = refusal(capsys, "--load_dir", folder, "--images", "--out_dir", tmp_path / "o", command="export")

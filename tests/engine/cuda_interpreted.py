@@ -25,7 +25,7 @@ from engine.cuda.decoder import decode_lod, decode_samples, differentiate
 from engine.cuda.engine import CudaEngine
 from engine.errors import KernelsUnavailable
 from engine.sampling import TexelSampler
-from engine.torch_engine import TorchEngine
+from engine.torch.engine import TorchEngine
 from model import Noise
 from quantize import _to_int32, hash_uniform, round_features, stream_key
 from tests.support.engine_cases import CASES, CPU, GRIDS, LEARNED, assert_same_place, engine_of, material_of, reloaded

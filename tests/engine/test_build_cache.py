@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from engine.cpu import build as module
+from engine.cpu import cache as libraries
 from engine.cpu.build import Recipe, build, find_or_build, load_library
 from engine.errors import KernelsUnavailable
 from tests.support.kernel_builds import (
@@ -38,9 +39,9 @@ def old_library(cache: Path, name: str, used: int) -> Path:
     """A library folder as an earlier version of the sources has left it, last used at second `used` of 1970."""
     folder = cache / f"kernels-{name}"
     folder.mkdir(parents=True)
-    (folder / module.LIBRARY).write_bytes(name.encode())
-    (folder / module.DIGEST).write_text(module.sha256_of(folder / module.LIBRARY))
-    os.utime(folder / module.DIGEST, (used, used))
+    (folder / libraries.LIBRARY).write_bytes(name.encode())
+    (folder / libraries.DIGEST).write_text(libraries.sha256_of(folder / libraries.LIBRARY))
+    os.utime(folder / libraries.DIGEST, (used, used))
     return folder
 
 
@@ -50,22 +51,22 @@ def test_a_build_keeps_the_libraries_used_last(sources, cache, compiler):
     (cache / "kernels-broken").mkdir()  # without a digest, nobody loads it
     built = build(Recipe(sources, compiler), cache).parent
     assert names_in(cache) == sorted([built.name, "kernels-9", "kernels-7", "kernels-5", "lock"])
-    assert answer_of(built / module.LIBRARY) == 41
+    assert answer_of(built / libraries.LIBRARY) == 41
 
 
 def test_to_load_a_library_is_to_use_it(sources, cache, compiler):
     first = build(Recipe(sources, compiler), cache).parent
-    os.utime(first / module.DIGEST, (1, 1))
+    os.utime(first / libraries.DIGEST, (1, 1))
     find_or_build([Recipe(sources, compiler)], [lambda: cache])
-    assert (first / module.DIGEST).stat().st_mtime > time.time() - 100
+    assert (first / libraries.DIGEST).stat().st_mtime > time.time() - 100
 
 
 def test_a_cache_without_too_many_is_left_alone(cache):
     folders = [old_library(cache, str(used), used) for used in range(4)]
-    module.prune(cache, folders[0])
-    assert all(module.whole_library(folder) for folder in folders)
+    libraries.prune(cache, folders[0])
+    assert all(libraries.whole_library(folder) for folder in folders)
     old_library(cache, "4", 4)
-    module.prune(cache, folders[0])  # the one that was just built stays, however old it looks
+    libraries.prune(cache, folders[0])  # the one that was just built stays, however old it looks
     assert names_in(cache) == [f"kernels-{used}" for used in (0, 2, 3, 4)]
 
 
@@ -82,45 +83,45 @@ sys.stdin.readline()
 """
 
 
-@pytest.mark.skipif(module.fcntl is None, reason="Windows keeps loaded libraries by itself")
+@pytest.mark.skipif(libraries.fcntl is None, reason="Windows keeps loaded libraries by itself")
 def test_a_library_that_a_process_uses_stays_until_it_ends(cache, tmp_path):
     folders = [old_library(cache, str(used), used) for used in range(1, 8)]
     arguments = [sys.executable, "-c", USER, str(ROOT), str(folders[0])]
     child = subprocess.Popen(arguments, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     try:
-        assert child.stdout.readline() == f"{folders[0] / module.LIBRARY}\n"
-        os.utime(folders[0] / module.DIGEST, (1, 1))  # used long ago, and still in use
-        module.prune(cache, folders[6])
+        assert child.stdout.readline() == f"{folders[0] / libraries.LIBRARY}\n"
+        os.utime(folders[0] / libraries.DIGEST, (1, 1))  # used long ago, and still in use
+        libraries.prune(cache, folders[6])
         assert names_in(cache) == [f"kernels-{used}" for used in (1, 4, 5, 6, 7)]
-        assert module.whole_library(folders[0])
+        assert libraries.whole_library(folders[0])
     finally:
         child.communicate("end\n")
-    module.prune(cache, folders[6])
+    libraries.prune(cache, folders[6])
     assert names_in(cache) == [f"kernels-{used}" for used in (4, 5, 6, 7)]
 
 
-@pytest.mark.skipif(module.fcntl is None, reason="Windows keeps loaded libraries by itself")
+@pytest.mark.skipif(libraries.fcntl is None, reason="Windows keeps loaded libraries by itself")
 def test_a_library_that_is_being_removed_is_not_used(cache):
     folder = old_library(cache, "1", 1)
-    with (folder / module.DIGEST).open() as stream:
-        module.fcntl.flock(stream, module.fcntl.LOCK_EX)
-        assert module.use(folder) is None
-    assert module.use(folder) == folder / module.LIBRARY
-    assert module.use(folder) == folder / module.LIBRARY  # a second time, with one descriptor
-    assert list(module._held).count(folder) == 1
+    with (folder / libraries.DIGEST).open() as stream:
+        libraries.fcntl.flock(stream, libraries.fcntl.LOCK_EX)
+        assert libraries.use(folder) is None
+    assert libraries.use(folder) == folder / libraries.LIBRARY
+    assert libraries.use(folder) == folder / libraries.LIBRARY  # a second time, with one descriptor
+    assert list(libraries._held).count(folder) == 1
 
 
 def test_a_file_system_without_locks_loses_nothing(cache, monkeypatch):
-    if module.fcntl is None:
+    if libraries.fcntl is None:
         pytest.skip("no fcntl here")
     folders = [old_library(cache, str(used), used) for used in range(6)]
 
     def refuse(*_):
         raise OSError("no locks available")
 
-    monkeypatch.setattr(module.fcntl, "flock", refuse)
-    module.prune(cache, folders[5])
-    assert all(module.use(folder) for folder in folders)
+    monkeypatch.setattr(libraries.fcntl, "flock", refuse)
+    libraries.prune(cache, folders[5])
+    assert all(libraries.use(folder) for folder in folders)
 
 
 # --- caches: damaged, not to be written, full ------------------------------------------------------------------------
@@ -214,7 +215,7 @@ def test_a_temporary_folder_that_others_can_write_to_is_refused(
     else:
         other = os.getuid() + 1
         (tmp_path / "tmp" / f"neural-texture-toolkit-{other}").mkdir(mode=0o700)
-        monkeypatch.setattr(module.os, "getuid", lambda: other)
+        monkeypatch.setattr(libraries.os, "getuid", lambda: other)
     monkeypatch.setattr(module, "SOURCES", sources)
     command = script("echo g++ 1.0")
     monkeypatch.setenv("CXX", command[0])
@@ -237,7 +238,7 @@ def test_a_full_disk_is_no_fault_of_the_sources(sources, cache, compiler, script
 
 
 def test_a_user_without_a_home(sources, compiler, tmp_path, monkeypatch):
-    monkeypatch.setattr(module.platformdirs, "user_cache_dir", lambda *a, **o: "~/.cache/x")
+    monkeypatch.setattr(libraries.platformdirs, "user_cache_dir", lambda *a, **o: "~/.cache/x")
     monkeypatch.setattr(module, "SOURCES", sources)
     monkeypatch.chdir(tmp_path)
     assert load_library().answer() == 41
@@ -245,7 +246,8 @@ def test_a_user_without_a_home(sources, compiler, tmp_path, monkeypatch):
 
 
 def test_the_users_cache_is_where_the_system_has_caches(monkeypatch, tmp_path):
-    assert module.user_cache() == Path(module.platformdirs.user_cache_dir("neural-texture-toolkit", appauthor=False))
+    name = "neural-texture-toolkit"
+    assert libraries.user_cache() == Path(libraries.platformdirs.user_cache_dir(name, appauthor=False))
     monkeypatch.setenv("NTC_CACHE", "mine")
     monkeypatch.chdir(tmp_path)
-    assert module.user_cache() == tmp_path / "mine"
+    assert libraries.user_cache() == tmp_path / "mine"

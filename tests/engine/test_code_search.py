@@ -1,4 +1,4 @@
-"""engine/torch_code_search.py against plain loops, engine/cpu/code_search.py against both, and --refine."""
+"""engine/torch/code_search.py against plain loops, engine/cpu/code_search.py against both, and --refine."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from engine.cpu.decoder import decode_lod
 from engine.create import create_engine
 from engine.sampling import channel_loss_weights
 from engine.schedule import Schedule
-from engine.torch_code_search import FAILURES, FEATURES_TRIED, REACH, search_level
+from engine.torch.code_search import FAILURES, FEATURES_TRIED, REACH, search_level
 from maps.channels import MAPS
 from metrics.evaluate import metric_options, score_lod
 from model import new_model
@@ -103,7 +103,7 @@ def levels_of(model):
 
 
 def plain_sweep(model, arguments, index: int, level: int) -> None:
-    """The search of engine/torch_code_search.py, one texel after the other, on the error of the whole material."""
+    """The search of engine/torch/code_search.py, one texel after the other, on the error of the whole material."""
     grid, r = model.grids[index], model.grids[index].resolution(level)
     view = model.level(index, level).detach()
     step = 1 / 2**grid.quantize_bits

@@ -14,7 +14,7 @@ from engine.cpu.engine import CHUNKS, CpuEngine
 from engine.create import create_engine
 from engine.sampling import TexelSampler
 from engine.schedule import Schedule
-from engine.torch_engine import TorchEngine
+from engine.torch.engine import TorchEngine
 from model import NeuralTexture, build_model
 from tests.support.engine_cases import (
     BASE,

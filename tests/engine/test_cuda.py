@@ -20,7 +20,7 @@ from engine.cuda import decoder, library
 from engine.cuda.plan import BLOCKS, KernelPlan, Unsupported, block_size
 from engine.errors import KernelsUnavailable
 from engine.schedule import Schedule
-from engine.torch_engine import TorchEngine
+from engine.torch.engine import TorchEngine
 from model import build_model
 from tests.support.engine_cases import CPU, material_of
 from tests.support.kernel_cases import assert_close, make_model

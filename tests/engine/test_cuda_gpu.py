@@ -14,7 +14,7 @@ from engine.cuda.decoder import decode_lod, decode_samples, differentiate
 from engine.cuda.engine import CudaEngine
 from engine.cuda.self_check import check_engine
 from engine.schedule import Schedule
-from engine.torch_engine import TorchEngine
+from engine.torch.engine import TorchEngine
 from model import Noise, build_model
 from quantize import stream_key
 from tests.support.engine_cases import BASE, LEARNED, material_of

@@ -14,7 +14,7 @@ from dataset import Material
 from engine.create import create_engine, resolve_device
 from engine.sampling import PROBE, channel_loss_weights
 from engine.schedule import Schedule
-from engine.torch_engine import TorchEngine
+from engine.torch.engine import TorchEngine
 from maps.channels import MAPS, map_slice
 from model import Noise, build_model
 from quantize import hash_uniform

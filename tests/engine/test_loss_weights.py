@@ -16,7 +16,7 @@ from engine.cpu.engine import CpuEngine
 from engine.loss_weights import balanced_weights, channel_variances, resolve_loss_weights
 from engine.sampling import channel_loss_weights
 from engine.schedule import Schedule
-from engine.torch_engine import TorchEngine
+from engine.torch.engine import TorchEngine
 from maps.channels import MAPS
 from model import build_model
 from tests.support.runs import (

@@ -18,7 +18,7 @@ from engine.create import create_engine
 from engine.errors import KernelsUnavailable
 from engine.schedule import Schedule
 from engine.tcnn_engine import TcnnEngine, grid_coordinates, pack_level
-from engine.torch_engine import TorchEngine
+from engine.torch.engine import TorchEngine
 from model import Noise, build_model
 from quantize import stream_key
 from tests.support import tcnn_standin

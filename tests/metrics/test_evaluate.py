@@ -132,6 +132,12 @@ def test_pictures_get_the_maps_of_each_lod():
         assert source["displacement"].dtype == np.uint16
 
 
+def test_scores_need_no_hash_of_the_material(monkeypatch):
+    material = material_of(12, 9, {"diffuse": 8, "normal": 8})
+    monkeypatch.setattr(Material, "sha256", property(lambda self: pytest.fail("all of LOD 0 was hashed")))
+    evaluate_model(model_of(material), material, 0, decode=decode_lod)
+
+
 def test_bands_keep_constants_and_unit_normals(narrow):
     """Against the definitions, not against the same step on the whole image."""
     constants = {0: 200, 6: 77, 10: 12345}

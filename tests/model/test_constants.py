@@ -19,7 +19,7 @@ from engine.cpu.engine import CpuEngine
 from engine.create import create_engine
 from engine.sampling import PROBE, TexelSampler
 from engine.schedule import Schedule
-from engine.torch_engine import TorchEngine
+from engine.torch.engine import TorchEngine
 from formats.textures import read_export
 from maps.channels import CHANNELS, MAPS, map_slice
 from maps.mips import mip_sizes

@@ -13,7 +13,7 @@ from dataset import Material
 from engine.adam_state import up_to_date
 from engine.cpu.engine import CpuEngine
 from engine.schedule import Schedule
-from engine.torch_engine import TorchEngine
+from engine.torch.engine import TorchEngine
 from maps.channels import MAPS
 from model import build_model
 from tests.support.kernel_cases import assert_close

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from engine.cpu import build as module
+from engine.cpu import cache as libraries
 from engine.cpu.build import find_compilers
 from engine.errors import KernelsUnavailable
 
@@ -32,7 +33,7 @@ def _nothing_from_outside(monkeypatch, tmp_path):
     for name in ("CXX", "NTC_CXXFLAGS", "NTC_CACHE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(module, "_outcome", [])
-    monkeypatch.setattr(module, "_held", {})
+    monkeypatch.setattr(libraries, "_held", {})
     (tmp_path / "tmp").mkdir()
     monkeypatch.setattr(module.tempfile, "tempdir", str(tmp_path / "tmp"))
 

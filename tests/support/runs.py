@@ -19,7 +19,7 @@ import export
 import train
 from common.errors import EXIT_BAD_INPUT, run_command
 from engine.cpu.engine import CpuEngine
-from engine.torch_engine import TorchEngine
+from engine.torch.engine import TorchEngine
 from maps.channels import MAPS
 from metrics import perceptual
 from tests.support.paths import ROOT

@@ -91,6 +91,14 @@ def test_what_is_given_wins():
     assert plan(make_config(grids), 256, 256).hash_grid_configs == [HashGridConfig(max_resolution=16)]
 
 
+def test_chosen_defaults_stay_as_they_are():
+    """A run keeps them, and the same flags resume it."""
+    planned = plan(make_config({"preset": "fast", "decoder": "auto", "bpp": 0.0, "max_iter": 10000}), 256, 256)
+    assert (planned.decoder, planned.bpp, planned.max_iter) == ("auto", 0.0, 10000)
+    assert planned.hash_grid_configs == plan(make_config({"preset": "fast"}), 256, 256).hash_grid_configs
+    assert planned.chosen == {"preset", "decoder", "bpp", "max_iter"}
+
+
 def test_presets_are_ordered_by_effort():
     presets = load_table()["presets"]
     assert list(presets) == ["preview", "fast", "balanced", "best"]

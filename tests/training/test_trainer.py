@@ -1,4 +1,4 @@
-"""trainer.py: seeds, every knob, what is shown meanwhile, when it stops early, which checkpoints are kept."""
+"""The loop of a run: seeds, every knob, what is shown meanwhile, when it stops early, which checkpoints are kept."""
 
 from __future__ import annotations
 

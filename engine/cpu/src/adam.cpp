@@ -8,7 +8,7 @@ namespace nt {
 Fading::Fading(const AdamConstants& adam_) : adam(adam_) {
     for (int age = 0; age < DRIFT_SIZE; age++) {
         direction[age] = std::pow(adam.beta1 / std::sqrt(adam.beta2), age);
-        // a faded moment that means nothing any more must not become a denormal number, which processors are slow at
+        // negligible moments become 0, since arithmetic on denormal numbers is slow
         const double one = std::pow(adam.beta1, age), two = std::pow(adam.beta2, age);
         moment1[age] = one < 1e-22 ? 0.0f : float(one);
         moment2[age] = two < 1e-22 ? 0.0f : float(two);
@@ -64,7 +64,7 @@ void GridStore::sweep(const Fading& fading, int64_t now, int64_t first, int64_t 
 
 namespace {
 
-// torch.lerp, which keeps whichever end is nearer exact
+// torch.lerp, which is exact at the nearer end
 inline float lerp(float a, float b, float weight) {
     return weight < 0.5f ? a + weight * (b - a) : b - (b - a) * (1 - weight);
 }
@@ -104,7 +104,7 @@ void GridStore::load(const Fading& fading, int64_t iteration, const float* param
                      const float* moments2, const int32_t* given) {
     const int n = grid.features;
     clear_drift();
-    // the same function of the stamp as in training, so that a resumed run goes on with the same bits
+    // training computes directions from the same function of the stamp, so a resumed run has the same bits
     float small[DRIFT_SIZE] = {};
     for (int64_t t = iteration; t > iteration - DRIFT_SIZE && t >= 0; t--)
         small[t & (DRIFT_SIZE - 1)] = fading.adam.small(t);

@@ -1,15 +1,15 @@
-// Adam without touching what has no gradient (Kingma & Ba 2015).
+// Adam (Kingma & Ba 2015) with lazy updates of grid texels that have no gradient.
 //
-// A training step sees a few thousand of millions of grid texels, yet Adam moves all of them at each step: a moment
-// fades slowly after its gradient. Doing so would cost more memory traffic than all the rest. But as long as no
-// gradient comes, the path of a parameter is known: after k more steps from iteration t on,
+// An iteration reads a few thousand of millions of grid texels, yet Adam moves all of them, since moments fade slowly
+// after a gradient. Updating all would cost more memory traffic than everything else. But while a parameter has no
+// gradient its path is known: k iterations after iteration t,
 //
 //   moment1 = beta1^k m,  moment2 = beta2^k v,
 //   parameter = p - q sum_{j=1..k} c(t+j) r^j,   q = m / (sqrt(v) + e),  r = beta1 / sqrt(beta2),
 //   c(s) = rate(s) sqrt(1 - beta2^s) / (1 - beta1^s),  e = epsilon sqrt(1 - beta2^t)
 //
-// (exact but for epsilon, 1e-12, whose share in the denominator is taken as it was at t). So a texel is brought up to
-// date when it is looked at, and the sum is the same for all texels of a grid that were last updated at t: `GridStore::drift`.
+// (exact except for epsilon, 1e-12, whose term in the denominator stays as it was at t). So a texel is brought up to
+// date when it is read. The sum is the same for all texels of a grid that were last updated at t: `GridStore::drift`.
 #pragma once
 
 #include <cmath>
@@ -23,19 +23,19 @@
 namespace nt {
 
 constexpr int SWEEP_INTERVAL = NT_SWEEP_INTERVAL;
-static_assert(SWEEP_INTERVAL < DRIFT_SIZE && (DRIFT_SIZE & (DRIFT_SIZE - 1)) == 0, "an age below DRIFT_SIZE, by masking");
+static_assert(SWEEP_INTERVAL < DRIFT_SIZE && (DRIFT_SIZE & (DRIFT_SIZE - 1)) == 0, "see NT_DRIFT_SIZE");
 
 struct AdamConstants {
     double beta1, beta2, epsilon;
 
-    // sqrt(1 - beta2^t), at least that of one step, so that nothing is divided by 0 before the first
+    // sqrt(1 - beta2^t); for t = 0 that of t = 1, since it is a divisor
     double correction(int64_t t) const { return std::sqrt(1 - std::pow(beta2, double(t < 1 ? 1 : t))); }
     // c(t) for a learning rate of 1
     double step_size(int64_t t) const { return correction(t) / (1 - std::pow(beta1, double(t))); }
     float small(int64_t t) const { return float(epsilon * correction(t)); }
 };
 
-// What k iterations without a gradient do to a texel.
+// The factors of moments and directions after k iterations without a gradient.
 struct Fading {
     explicit Fading(const AdamConstants& adam);
 
@@ -51,11 +51,11 @@ class GridStore {
 
     Tracked tracked() const { return {records.data(), stamps.data(), distance, limit}; }
 
-    // Iteration t has been taken at this factor of the learning rate.
+    // Adds iteration t, taken at this factor of the learning rate, to the distances.
     void advance(const Fading& fading, int64_t t, double factor);
-    // Bring texels first..last to iteration `now`; when all are there, no distance is left.
+    // Brings texels first .. last up to iteration `now`. Once all are, clear_drift() must follow.
     void sweep(const Fading& fading, int64_t now, int64_t first, int64_t last);
-    // Ties opposite borders and corners of the levels from `first_level` on; everything there is brought to `now`.
+    // Pulls opposite borders and the corners of the levels from `first_level` on together, and brings them up to `now`.
     void sync_borders(const Fading& fading, int64_t now, int first_level, float strength);
 
     void load(const Fading& fading, int64_t iteration, const float* parameters, const float* moments1,
@@ -65,13 +65,13 @@ class GridStore {
 
     const Grid& grid;
     const double rate;
-    bool moves() const { return rate > 0; }  // a grid of rate 0 is given, and takes no time
+    bool moves() const { return rate > 0; }  // a grid of rate 0 is not trained
     const float limit;
     Buffer<float> records;   // (texels, 4, features)
     Buffer<int32_t> stamps;  // (texels)
-    // How far a parameter has moved along its direction since its stamp, by stamp % DRIFT_SIZE.
+    // Distance that parameters have moved along their direction since their stamp, at stamp % DRIFT_SIZE.
     double drift[DRIFT_SIZE];
-    float distance[DRIFT_SIZE];  // the same, rounded
+    float distance[DRIFT_SIZE];  // drift, rounded to float
     void load_drift(const double* from);
     void clear_drift();
 
@@ -93,19 +93,19 @@ inline typename Lanes<W>::floats clamped_lanes(typename Lanes<W>::floats x, floa
 // Adam's direction, m / (sqrt(v) + small).
 inline float direction(float m, float v, float small) { return m / (__builtin_sqrtf(v) + small); }
 
-// What Adam's step is the same for in all texels of a grid that were brought up to date at the same time.
+// How texels with the same stamp follow Adam up to the current iteration.
 struct Follow {
-    float distance;      // moved since then, along the direction
-    float fade1, fade2;  // of the moments, to the iteration that is being taken
+    float distance;      // along the direction
+    float fade1, fade2;  // factors of the moments
 };
 
 struct Step {
     float share1, share2;  // 1 - beta
-    float small, size;     // of the denominator; of the step along the direction
+    float small, size;     // epsilon's term in the denominator; length of the step along the direction
     float limit;
 };
 
-// One texel's step from the sum of its gradients: first it follows to the iteration before.
+// Brings a texel up to the iteration before, then takes Adam's step along the sum of its gradients.
 template <int F>
 inline void update_record(float* record, const float* gradient, const Follow& follow, const Step& step) {
     constexpr int W = F < V ? F : V;

@@ -19,7 +19,7 @@ namespace {
 
 constexpr long DECODE_TASK = 32 * BLOCK;  // samples of a task
 
-// Decodes n samples on n_threads threads; position(first, count, uv, lod) writes where samples first .. first + count are.
+// Decodes n samples on n_threads threads; position(first, count, uv, lod) writes the positions of some of them.
 template <class Position>
 void decode_all(const Frozen& model, int64_t n, int32_t n_threads, float* out, Position&& position) {
     std::vector<std::unique_ptr<Evaluation>> evaluations(n_threads);

@@ -11,7 +11,7 @@ namespace {
 
 constexpr int TRIED = NT_SEARCH_TRIED, FAILURES = NT_SEARCH_FAILURES;
 
-// Neighbours along an axis share texels of the material: every other index, and the last of an odd number by itself.
+// Indices without neighbours along an axis: every other one, and the last of an odd number by itself.
 std::vector<std::vector<int>> classes(int resolution) {
     std::vector<std::vector<int>> found(3);
     for (int i = 0; i < resolution; i++) found[resolution % 2 && i == resolution - 1 ? 2 : i % 2].push_back(i);
@@ -25,21 +25,21 @@ inline float wanted(const nt_material& material, int64_t texel, int column) {
 
 }  // namespace
 
-// What a thread knows of the texel that it is looking at.
+// The memory of one thread for the texel that it searches.
 struct CodeSearch::Searcher {
     explicit Searcher(const CodeSearch& of)
         : work(of.shape_), corners(BLOCK * of.shape_.grids.size()), gradient(align_up(of.shape_.feature_columns, V) * BLOCK) {}
 
     struct Place {
         int32_t x, y, lod;
-        float share[4];  // of the texel in what each corner feeds to the network
+        float share[4];  // of the searched texel in each corner's inputs of the network
     };
     Workspace work;
     std::vector<Corner> corners;
     Buffer<float> gradient;            // of a block's features
-    std::vector<Place> places;         // texels of the material that read it
+    std::vector<Place> places;         // texels of the material that read the searched one
     std::vector<float> targets;        // (places, channels)
-    std::vector<float> first, tried;   // (places, out_stride of the first layer): what its activation is taken of
+    std::vector<float> first, tried;   // (places, out_stride of the first layer): the arguments of its activation
     std::vector<float> by_feature;     // gradient of the error
     std::vector<int> order;
 };
@@ -91,7 +91,7 @@ int64_t CodeSearch::sweep(int n_threads) {
     return changed;
 }
 
-// The texels of the material that read texel (x, y): those between it and the texels before and after it.
+// Lists the texels of the material that read texel (x, y): those in the cells around it.
 void CodeSearch::collect(int x, int y, Searcher& searcher) const {
     const int r = level_.resolution, n_cells = r > 1 ? 2 : 1;
     const int xs[2] = {x, (x + r - 1) % r}, ys[2] = {y, (y + r - 1) % r};
@@ -110,8 +110,8 @@ void CodeSearch::collect(int x, int y, Searcher& searcher) const {
                     }
 }
 
-// The error as it is: leaves the first layer's sums at all places, what the texel feeds where, and the gradient of the
-// error by its features.
+// Returns the current error of all places. Stores the first layer's sums there, the texel's share of each corner, and
+// the gradient of the error by the texel's features.
 double CodeSearch::look(uint32_t texel, Searcher& searcher) const {
     const long n_grids = long(shape_.grids.size()), n_places = long(searcher.places.size());
     const Layer& layer = shape_.layers[0];
@@ -167,7 +167,7 @@ double CodeSearch::look(uint32_t texel, Searcher& searcher) const {
     return error;
 }
 
-// The error at places first .. first + n, at most a block, from the first layer's sums in `tried`.
+// Returns the error of places first .. first + n, at most a block, from the first layer's sums in `tried`.
 double CodeSearch::error_of(long first, long n, Searcher& searcher, bool for_backward) const {
     Workspace& work = searcher.work;
     activate(shape_, searcher.tried.data() + first * shape_.layers[0].out_stride, work, n);
@@ -190,7 +190,7 @@ double CodeSearch::error_of(long first, long n, Searcher& searcher, bool for_bac
     return error;
 }
 
-// The error with a feature of the texel moved by `step`; `tried` keeps the first layer's sums.
+// Returns the error after a feature of the texel moves by `step`; leaves the first layer's sums in `tried`.
 double CodeSearch::try_step(int feature, float step, Searcher& searcher) const {
     const long stride = shape_.layers[0].out_stride, n_places = long(searcher.places.size());
     const float* columns = network_.layers[0].by_input.data();

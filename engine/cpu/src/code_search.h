@@ -1,4 +1,4 @@
-// Better codes for a trained model: each texel of a grid level takes the steps that lower the error around it.
+// Code search: improves the codes of a trained model, as engine/torch/code_search.py does.
 #pragma once
 
 #include <vector>
@@ -10,21 +10,21 @@
 
 namespace nt {
 
-// One level of one grid, and the texels of the material that read it.
+// The search on one level of one grid.
 //
-// A sweep goes through the texels in classes, none of whose members reach the same texel of the material, so they can
-// be looked at in any order and by any thread with the same result. Of each texel the features are tried that the
-// gradient of the squared error names first, one code up or down as it says; what lowers the error stays.
+// A sweep takes the texels of the level in classes. No texel of the material reads two texels of a class, so any order
+// and any thread gives the same result. For each texel, features are tried in order of the size of the gradient of the
+// squared error: one code up or down, against the gradient. What lowers the error stays.
 class CodeSearch {
   public:
     CodeSearch(const nt_model& model, const nt_material& material, float* const* parameters, const float* weights,
                const float* channel_weights, const float* lod_weights, int grid, int level);
 
-    // Returns how many codes have changed.
+    // Returns the number of changed codes.
     int64_t sweep(int n_threads);
 
   private:
-    // Columns (or rows) of a LOD by the cell between two texels of the level that their centres lie in.
+    // Columns (or rows) of a LOD, grouped by the two neighbouring texels of the level that their centres lie between.
     struct Axis {
         Axis(const Level& level, int size);
         std::vector<int32_t> starts, members;  // of cell c: members[starts[c]] .. members[starts[c + 1]]

@@ -26,7 +26,7 @@ Evaluation::Evaluation(const Frozen& model, const Noise* noise)
     input_gradient_.resize(BLOCK * gradient_stride_);
 }
 
-// model.NeuralTexture.forward: the two LODs around each sample, and how far it is from the lower one.
+// The two LODs around each sample, and its distance from the lower one, as in model.NeuralTexture.forward.
 void Evaluation::locate_samples(long n, const float* uv, const float* lod) {
     const float last = float(model_.shape.num_lods - 1);
     blending_ = false;
@@ -56,7 +56,7 @@ void Evaluation::fill_inputs(long n, const int32_t* lod, const float* lod_value,
     }
 }
 
-// Linear grids blend inputs of two LODs; with a learned grid each LOD has its own pass through the network.
+// Without learned grids the inputs of two LODs are blended; with one, each LOD passes through the network by itself.
 void Evaluation::prepare_inputs(long n, bool upper) {
     const Shape& shape = model_.shape;
     float* inputs = work_.inputs.data();
@@ -117,7 +117,7 @@ void Evaluation::scatter(long n, const std::vector<Corner>& corners, const float
     }
 }
 
-// Backward from `upstream`, of which the pass of the upper or lower LOD of a learned grid has a share.
+// Backward from `upstream`; with a learned grid, from its share for the upper or lower LOD.
 void Evaluation::propagate(long n, const float* upstream, bool upper, float* const* grid_gradients,
                            float* weight_gradient) {
     const Shape& shape = model_.shape;

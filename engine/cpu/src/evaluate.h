@@ -7,7 +7,7 @@
 
 namespace nt {
 
-// A model that is not being trained.
+// A model with fixed parameters.
 struct Frozen {
     Frozen(const nt_model& model, const float* const* parameters, const float* weights);
 
@@ -16,14 +16,15 @@ struct Frozen {
     std::vector<Stored> grids;
 };
 
-// A block of up to BLOCK samples of a frozen model.
+// Decodes and differentiates a frozen model, up to BLOCK samples at a time.
 class Evaluation {
   public:
     Evaluation(const Frozen& model, const Noise* noise);
 
     // Decodes samples; lod may be fractional. out: (n, 11).
     void decode(long n, const float* uv, const float* lod, float* out, bool for_backward = false);
-    // Decodes, and adds the gradients that `upstream` (n, 11) leads to. weight_gradient: see Layer::gradient_offset.
+    // Decodes, and adds the gradients for `upstream` (n, 11), the derivative by `out`. Layout of weight_gradient:
+    // Layer::gradient_offset.
     void differentiate(long n, const float* uv, const float* lod, const float* upstream, float* out,
                        float* const* grid_gradients, float* weight_gradient);
 

@@ -1,4 +1,4 @@
-// The matrix products. This file alone is compiled with fused multiply-adds, see build.py.
+// The matrix products. Only this file is compiled with fused multiply-adds, see build.py.
 #include "gemm.h"
 
 #include <array>
@@ -10,8 +10,9 @@
 namespace nt {
 namespace {
 
-// A tile of ROWS x WIDTH vectors of the result stays in registers while k runs: per k, WIDTH loads and ROWS broadcasts
-// feed ROWS * WIDTH multiply-adds. Two of those start per cycle and take four, so there must be eight at least.
+// A tile of ROWS x WIDTH vectors of the result stays in registers during the loop over k. Each k needs WIDTH loads and
+// ROWS broadcasts for ROWS * WIDTH multiply-adds. Two of these start per cycle and each takes four cycles, so a tile
+// needs at least eight.
 constexpr int MAX_WIDTH = NT_REGISTERS >= 32 ? 4 : 2;  // 4 x 3 vectors fill 16 registers to the last, and gcc spills
 constexpr int MAX_ROWS = 12;
 
@@ -105,7 +106,7 @@ void gemm(const Gemm& job) {
     const long column_parts = (job.vectors + MAX_WIDTH - 1) / MAX_WIDTH;
     const int widest = int(part(job.vectors, column_parts, 0));
     const long row_parts = (job.rows + rows_of(widest) - 1) / rows_of(widest);
-    // rows outside: b stays in the first-level cache, and every row of a and c passes through it once
+    // the outer loop is over rows: b stays in the first-level cache, and each row of a and c passes through it once
     long row = 0;
     for (long i = 0; i < row_parts; i++) {
         const long rows = part(job.rows, row_parts, i);
@@ -127,7 +128,7 @@ double multiply_add_peak(double seconds) {
     for (int i = 0; i < CHAINS; i++)
         for (int lane = 0; lane < V; lane++) sum[i][lane] = float(i + lane);
     vfloat factor = vfloat{} + 0.9999f, shift = vfloat{} + 1e-3f;
-    asm volatile("" : "+m"(factor), "+m"(shift));  // unknown to the optimiser
+    asm volatile("" : "+m"(factor), "+m"(shift));  // the optimiser must not know their values
     double best = 0;
     const auto end = clock::now() + std::chrono::duration<double>(seconds);
     do {

@@ -1,11 +1,11 @@
-// Products of small row-major matrices, with what a network layer does to the result on its way to memory.
+// Products of small row-major matrices, which apply the operation of a network layer before they store the result.
 #pragma once
 
 #include "vec.h"
 
 namespace nt {
 
-// Static: gemm.cpp is compiled with other flags than the rest.
+// Static, since gemm.cpp is compiled with other flags than the rest.
 static inline vfloat leaky(vfloat x, float slope) { return x > 0 ? x : x * slope; }
 
 static inline vfloat hard_swish(vfloat x) {
@@ -19,11 +19,11 @@ enum class Finish {
     accumulate,  // c += a b
     leaky,       // c = x > 0 ? x : slope x, with x = a b
     mask,        // c = h > 0 ? x : slope x, with x = a b: the derivative of `leaky` at its result h
-    hard_swish,  // z = x, if there is a z, and c = x min(max(x + 3, 0), 6) / 6, with x = a b
+    hard_swish,  // z = x, unless z is null, and c = x min(max(x + 3, 0), 6) / 6, with x = a b
     hard_swish_back,  // c = x times the derivative of `hard_swish` at its argument h, with x = a b
 };
 
-// Called after each tile of a product, some hundred cycles: time to ask for memory that will be needed later.
+// Called after each tile of a product, every few hundred cycles; serves to prefetch memory.
 struct Idle {
     void (*work)(void*) = nullptr;
     void* state = nullptr;

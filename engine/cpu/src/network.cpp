@@ -71,7 +71,7 @@ void encode(const Shape& shape, const float* u, const float* v, const int32_t* l
     const float lod_range = shape.num_lods > 1 ? float(shape.num_lods - 1) : 1.0f;
     for (long s = 0; s < n; s++) {
         float* row = inputs + s * shape.input_stride;
-        // rows are written from left to right: a vector may reach into what comes next, or into the next row
+        // rows are written from left to right, since a vector may overwrite what follows it, even in the next row
         waves(shape.scale_u.data(), shape.scale_v.data(), shape.shift.data(), shape.n_waves, u[s], v[s],
               row + shape.first_wave);
         row[shape.lod_column] = lod_value[s] / lod_range;

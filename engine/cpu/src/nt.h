@@ -107,7 +107,7 @@ NT_API void nt_trainer_save_network(nt_trainer* trainer, float* weights, float* 
 #define NT_DRIFT_SIZE 1024
 NT_API void nt_trainer_load_drift(nt_trainer* trainer, int32_t index, const double* drift);
 NT_API void nt_trainer_save_drift(nt_trainer* trainer, int32_t index, double* drift);
-/* Runs n iterations. Per iteration, factors: of the learning rates; noise: its strength. *loss: mean over iterations. */
+/* Runs n iterations, with a factor of the learning rates and a noise strength for each. *loss: their mean loss. */
 NT_API int32_t nt_trainer_step(nt_trainer* trainer, int64_t n, const double* factors, const double* noise,
                                double* loss);
 /* Mean squared error over the channels, without noise, of the samples that `iteration` (may be -1) draws. */
@@ -131,12 +131,12 @@ NT_API int32_t nt_gradients(const nt_model* model, const float* const* parameter
                             const uint32_t* noise_keys, float* out, float* const* grid_gradients,
                             float* weight_gradients);
 
-/* Code search, with the constants of engine/torch_code_search.py: most features of a texel that are tried, failures in
+/* Code search, with the constants of engine/torch/code_search.py: most features of a texel that are tried, failures in
  * a row that end its search, and most texels of the material that may read it. */
 #define NT_SEARCH_TRIED 8
 #define NT_SEARCH_FAILURES 2
 #define NT_SEARCH_REACH 4096
-/* One sweep over the texels of a level of grid `index` of a quantised model, as engine/torch_code_search.py does it.
+/* One sweep over the texels of a level of grid `index` of a quantised model, as engine/torch/code_search.py does it.
  *
  * channel_weights: per channel. lod_weights: per LOD, of one of its texels. New codes are written to `parameters` as
  * the features that they stand for; *changed is their number. */

@@ -59,8 +59,8 @@ class Barrier {
 
 // Runs work(thread) on n threads, the caller's among them, and throws the first exception of work() again.
 //
-// No thread begins before all have started, as the work may contain a barrier for n threads. When one cannot be started,
-// none begins, and its std::system_error is thrown.
+// No thread begins before all have started, as the work may contain a barrier for n threads. When one cannot be
+// started, none begins, and its std::system_error is thrown.
 template <class Work>
 void run_threads(int n, Work&& work) {
     std::exception_ptr failure;

@@ -1,4 +1,4 @@
-// The counter-based random numbers of quantize.py: a number is a function of (index, key), whoever asks.
+// The counter-based random numbers of quantize.py: each is a function of (index, key) alone.
 #pragma once
 
 #include <cstdint>
@@ -17,7 +17,7 @@ inline T mix(T x) {
     return x;
 }
 
-// What a stream of random numbers is for, as in engine/sampling.py; grid g draws from STREAM_NOISE + g.
+// Streams of random numbers, as in engine/sampling.py; grid g draws from STREAM_NOISE + g.
 constexpr uint32_t STREAM_LOD = 0, STREAM_TEXEL = 1, STREAM_NOISE = 2;
 
 inline uint32_t stream_key(uint32_t seed, int64_t iteration, uint32_t stream) {

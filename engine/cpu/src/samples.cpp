@@ -1,11 +1,11 @@
-// The samples of an iteration: drawn, ordered by band, placed in the batch, and their memory asked for ahead of time.
+// The samples of an iteration: drawn, ordered by band, placed in the batch, and their memory prefetched.
 #include <algorithm>
 
 #include "trainer.h"
 
 using namespace nt;
 
-// engine/sampling.py, TexelSampler.draw, for one slice of the batch, which is then ordered by band.
+// Draws one slice of the batch, as TexelSampler.draw of engine/sampling.py does, and orders it by band.
 void nt_trainer::draw_slice(long slice, int64_t draw_iteration) {
     const uint32_t lod_key = stream_key(settings.seed, draw_iteration, STREAM_LOD);
     const uint32_t texel_key = stream_key(settings.seed, draw_iteration, STREAM_TEXEL);
@@ -18,7 +18,7 @@ void nt_trainer::draw_slice(long slice, int64_t draw_iteration) {
     float shares[PART], x_shares[PART], y_shares[PART];
     const auto draw = [&](long from, long count, auto&& use) {
         const uint32_t start = uint32_t(first + from), n_draws = uint32_t(count);
-        for (uint32_t i = 0; i < n_draws; i++) {  // loops of a kind that compilers make vectors of
+        for (uint32_t i = 0; i < n_draws; i++) {  // compilers vectorise this loop and the next
             shares[i] = hash_uniform(start + i, lod_key);
             x_shares[i] = hash_uniform(2 * (start + i), texel_key);
             y_shares[i] = hash_uniform(2 * (start + i) + 1, texel_key);
@@ -43,7 +43,7 @@ void nt_trainer::draw_slice(long slice, int64_t draw_iteration) {
     for (int band = 0; band < n_bands; band++) starts[band + 1] += starts[band];
     uint32_t at[MAX_BANDS];
     std::copy(starts, starts + n_bands, at);
-    if (n <= PART) {  // still there
+    if (n <= PART) {  // all samples are still in `sample`
         for (long i = 0; i < n; i++) drawn[first + at[bands[i]]++] = sample[i];
         return;
     }
@@ -51,7 +51,7 @@ void nt_trainer::draw_slice(long slice, int64_t draw_iteration) {
         draw(from, std::min(PART, n - from), [&](long i) { drawn[first + at[bands[i]]++] = sample[i]; });
 }
 
-// Gives each band its place in the batch.
+// Sets the range of the batch that belongs to each band.
 void nt_trainer::share_out() {
     long first = 0;
     for (int band = 0; band < n_bands; band++) {
@@ -65,7 +65,7 @@ void nt_trainer::share_out() {
     }
 }
 
-// Collects the samples of a band from all slices and says where they read.
+// Collects the samples of a band from all slices, and computes their positions and grid texels.
 void nt_trainer::place_samples(int band) {
     const long n_grids = long(grids.size());
     long s = chunks[band].first;
@@ -85,7 +85,7 @@ void nt_trainer::place_samples(int band) {
     }
 }
 
-// Asks for the memory of one sample in one grid, so that it is there when its turn comes.
+// Prefetches the memory that one sample reads in one grid and, with the first grid, in the material.
 inline void nt_trainer::prefetch(long s, long g) const {
     const GridStore& grid = *grids[g];
     const long floats = 4 * grid.grid.features;

@@ -26,7 +26,7 @@ Grid make_grid(const nt_grid& spec, int num_lods, int column) {
     return grid;
 }
 
-// Waves of tiny-cuda-nn's TriangleWave encoding from `first` on: x = coordinate * 2^(i-1) + i/4, per axis.
+// The waves of tiny-cuda-nn's TriangleWave encoding from `first` on: x = coordinate * 2^(i-1) + i/4, per axis.
 void add_waves(int first, int count, std::vector<float>& u, std::vector<float>& v, std::vector<float>& shift) {
     for (int axis = 0; axis < 2; axis++)
         for (int i = first; i < count; i++) {
@@ -38,7 +38,7 @@ void add_waves(int first, int count, std::vector<float>& u, std::vector<float>& 
     for (auto* list : {&u, &v, &shift}) list->resize(align_up(list->size(), V) + V, 0.0f);
 }
 
-// model.sawtooth_waves: the position in texels over 1, 2, 4, ..., per axis. Powers of two keep the position's own bits.
+// model.sawtooth_waves: the position in texels divided by 1, 2, 4, ..., per axis. Powers of two divide it exactly.
 void add_sawtooths(int count, std::vector<float>& u, std::vector<float>& v, std::vector<float>& shift) {
     for (int axis = 0; axis < 2; axis++)
         for (int i = 0; i < count; i++) {

@@ -1,4 +1,4 @@
-// The shape of a model as the kernels see it: levels per LOD, inputs and layers without what is constant or unused.
+// The shape of a model for the kernels: levels per LOD, inputs and layers, without constant and unused inputs.
 #pragma once
 
 #include <cstdint>
@@ -22,15 +22,15 @@ struct Grid {
     int features, bits;
     bool learned;
     int inputs;    // of the network
-    int column;    // where they start
+    int column;    // first of them
     int n_levels, base_resolution;
     int64_t texels;
     std::vector<Level> lods;    // the level that each LOD reads
     std::vector<Level> levels;  // all of them, coarsest first
 };
 
-// One matrix. Rows are outputs. The network's file pads inputs with ones and outputs with zeros and has inputs that
-// are not used; here only what matters is left. source_row and source_columns lead back.
+// One weight matrix; rows are outputs. The file's matrix also has padding (inputs of 1, outputs of 0) and unused
+// inputs; file_row and column map between the two.
 struct Layer {
     int inputs, outputs;
     long in_stride, out_stride;  // rounded up to vectors
@@ -38,8 +38,8 @@ struct Layer {
     int64_t file_offset;            // floats before it in the file's order
     int64_t gradient_offset;        // ... and in a gradient buffer of (outputs, in_stride) matrices
     std::vector<int> file_row;      // per output
-    std::vector<int> column;        // per file input: our column, -1 for unused; several are one: the ones
-    int gradient_columns;           // inputs from the first on that want a gradient
+    std::vector<int> column;        // per file input: our column; -1: unused; inputs of 1 share a column
+    int gradient_columns;           // the first inputs, whose gradient is needed
 };
 
 struct Shape {
@@ -53,7 +53,7 @@ struct Shape {
     std::vector<Grid> grids;
     int feature_columns;           // the first inputs
     int first_wave, n_waves;       // then position waves of u and v
-    int lod_column, ones_column;   // then the LOD, then 1 (-1 when the file has no padding)
+    int lod_column, ones_column;   // then texel waves, then the constant 1 (-1 when the file has no padding)
     int first_texel_wave, n_texel_waves;
     // per wave: value = triangle(u * scale_u + v * scale_v + shift), with (u, v) in texels for the second kind;
     // padded with zeros to whole vectors

@@ -1,4 +1,4 @@
-// Features of grids: where a sample lies, the rounded features around it, and how a texel follows Adam.
+// Features of grids: the texels around a sample, and their rounded features, from a model or from training records.
 #pragma once
 
 #include <cmath>
@@ -10,7 +10,7 @@
 
 namespace nt {
 
-// The four texels around a sample, order (0,0) (1,0) (0,1) (1,1), and how far it is from the first, in texels.
+// The four texels around a sample, in the order (0,0) (1,0) (0,1) (1,1), and its distance from the first, in texels.
 struct Corner {
     uint32_t texel[4];
     float x, y;
@@ -46,7 +46,7 @@ struct Noise {
 
 // --- where parameters come from ------------------------------------------------------------------------------------
 
-// An array as the model holds it.
+// Parameters as the model holds them.
 struct Stored {
     const float* parameters;
 
@@ -61,16 +61,16 @@ struct Stored {
 
 constexpr int DRIFT_SIZE = NT_DRIFT_SIZE;
 
-// Training: a record of four rows of F floats per texel, parameter | direction | moment 1 | moment 2, as of iteration
-// stamps[texel]. Since then no gradient has come, so Adam has moved the parameter along `direction` by a distance that
-// depends on nothing but the stamp: drift[stamp % DRIFT_SIZE].
+// Training records: per texel four rows of F floats, parameter | direction | moment 1 | moment 2, of iteration
+// stamps[texel]. The texel has had no gradient since, so Adam has moved the parameter along `direction` by a distance
+// that depends on the stamp alone: drift[stamp % DRIFT_SIZE].
 struct Tracked {
     const float* records;
     const int32_t* stamps;
     const float* drift;
     float limit;  // features stay within +- limit
 
-    // Asks for a texel that is needed in a moment.
+    // Prefetches a texel that is needed soon.
     template <int F>
     void ahead(uint32_t texel) const {
         prefetch_next(records + size_t(texel) * (4 * F));
@@ -102,7 +102,7 @@ inline typename Lanes<W>::floats round_feature(typename Lanes<W>::floats x, int 
 
 enum class Rounding { none, plain, noisy };
 
-// W features of a texel from `first` on, as the exported file will hold them.
+// W features of a texel from `first` on, as the exported file holds them.
 template <int F, int W, Rounding ROUNDING, class Source>
 inline typename Lanes<W>::floats feature(const Source& source, uint32_t texel, int first, int bits, const Noise& noise) {
     using floats = typename Lanes<W>::floats;
@@ -148,7 +148,7 @@ void gather(const Grid& grid, const Source& source, const Noise& noise, const Co
     }
 }
 
-// Calls function.template operator()<F>() for the grid's number of features.
+// Calls function(std::integral_constant<int, features>()).
 template <class Function>
 inline void with_features(int features, Function&& function) {
     switch (features) {

@@ -7,10 +7,10 @@ using namespace nt;
 
 namespace {
 
-constexpr int SAMPLES_PER_BAND = 256;  // about: what these touch stays in the second-level cache
+constexpr int SAMPLES_PER_BAND = 256;  // about; the memory that these touch stays in the second-level cache
 constexpr int WEIGHT_ROWS = 16;        // rows of a matrix that are updated together
 constexpr long SWEEP_TEXELS = 1 << 14;
-constexpr long RECORDS_AHEAD = 8;  // border records or texels whose memory is on its way
+constexpr long RECORDS_AHEAD = 8;  // distance of prefetching, in border records or texels
 
 int band_count(int64_t batch_size) {
     return int(std::min<int64_t>(std::max<int64_t>(batch_size / SAMPLES_PER_BAND, 1), MAX_BANDS));
@@ -22,8 +22,8 @@ long block_size(long n) {
     return std::min(align_up((n + blocks - 1) / blocks, BLOCK_UNIT), n);
 }
 
-// Tasks of the rows of a level. A sample at v touches the rows around v R - 0.5, so those that touch row y lie in
-// ((y - 0.5) / R, (y + 1.5) / R); a quarter of a row more on both sides is for rounding.
+// The task of each row of a level. A sample at v touches the rows around v R - 0.5, so samples that touch row y lie in
+// ((y - 0.5) / R, (y + 1.5) / R); a quarter of a row on both sides allows for rounding.
 std::vector<uint8_t> tasks_of_rows(int64_t resolution, int64_t n_bands) {
     std::vector<uint8_t> tasks(resolution);
     for (int64_t row = 0; row < resolution; row++) {
@@ -94,7 +94,7 @@ std::vector<std::unique_ptr<nt_trainer::Thread>> nt_trainer::make_threads() cons
         thread.codes8.resize(BLOCK * material.columns8);
         thread.codes16.resize(BLOCK * material.columns16);
         thread.targets.resize(BLOCK * (material.columns8 + material.columns16) + PADDED_OUTPUTS);
-        thread.gradients.reset(new float[(most_touched + 1) * most_features]);  // not zeroed: pages come when used
+        thread.gradients.reset(new float[(most_touched + 1) * most_features]);  // not zeroed: unused pages are free
         thread.sum.resize(shape.widest);
     }
     return threads;
@@ -111,7 +111,7 @@ void nt_trainer::forward_block(long first, long n, Workspace& work, const Noise*
     forward(network, work, n, true, idle);
 }
 
-// Sum over samples and channels of (weighted) squared errors; their gradient goes to work.upstream[0].
+// Sum over samples and channels of the (weighted) squared errors. Their gradient goes to work.upstream[0].
 double nt_trainer::loss_block(long first, long n, Thread& thread, bool weighted) const {
     const long columns8 = material.columns8, columns16 = material.columns16, columns = columns8 + columns16;
     uint8_t* const codes8 = thread.codes8.data();
@@ -122,7 +122,7 @@ double nt_trainer::loss_block(long first, long n, Thread& thread, bool weighted)
         if (columns8) memcpy(codes8 + s * columns8, material.codes8 + texel * columns8, columns8);
         if (columns16) memcpy(codes16 + s * columns16, material.codes16 + texel * columns16, 2 * columns16);
     }
-    // one kind of map is the rule; with both, the second kind stands behind the first in every row
+    // mostly all maps have 8 bits; 16-bit columns follow the 8-bit ones in each row
     if (columns16 == 0) {
         for (long i = 0; i < n * columns8; i++) targets[i] = float(codes8[i]) / 255.0f;
     } else {
@@ -152,7 +152,7 @@ double nt_trainer::loss_block(long first, long n, Thread& thread, bool weighted)
             for (int c = 0; c < shape.n_channels; c++) ordered[c] = wanted[column_of[c]];
             wanted = ordered;
         }
-        // a vector may reach into the next row: what is there has share 0
+        // a vector may extend into the next row, whose values have share 0
         constexpr int W = PADDED_OUTPUTS < V ? PADDED_OUTPUTS : V;
         typename Lanes<W>::floats sum{};
         for (long c = 0; c < last.out_stride; c += W) {
@@ -167,7 +167,8 @@ double nt_trainer::loss_block(long first, long n, Thread& thread, bool weighted)
     return loss;
 }
 
-// Samples of `band` and of `upcoming`, the thread's next one, are in place; the first block of `upcoming` is asked for.
+// Phase 1 for one chunk. The samples of `band` and `upcoming`, the thread's next chunk, must have been placed; memory
+// of the first block of `upcoming` is prefetched.
 void nt_trainer::train_chunk(int band, int upcoming, Thread& thread) {
     Chunk& chunk = chunks[band];
     chunk.loss = 0;
@@ -195,7 +196,7 @@ void nt_trainer::train_chunk(int band, int upcoming, Thread& thread) {
     sort_borders(band, n_borders);
 }
 
-// Updates the rows that no other band touches, and lists the records of the others; returns how many there are now.
+// Updates the rows that no other band touches and lists the border records of the others; returns their new number.
 template <int F>
 uint32_t nt_trainer::update_own_rows(int g, int band, uint32_t n_borders, Thread& thread) {
     const Chunk& chunk = chunks[band];
@@ -242,7 +243,7 @@ void nt_trainer::update_border(int g, int task, Thread& thread) {
         const long begin = chunk.border_starts[g * n_bands + task];
         const long end = chunk.border_starts[g * n_bands + task + 1];
         for (long i = begin; i < end; i++) {
-            if (i + 2 * RECORDS_AHEAD < end) {  // another core may have written these last
+            if (i + 2 * RECORDS_AHEAD < end) {  // they may be in the cache of another core
                 const uint32_t later = records[i + 2 * RECORDS_AHEAD];
                 prefetch_later(&corners[(later / 2) * n_grids + g]);
                 prefetch_later(feature_gradient.data() + (later / 2) * feature_stride + store.grid.column);
@@ -267,7 +268,7 @@ inline void nt_trainer::add_record(int g, long sample, int row, Thread& thread) 
     for (int j = 2 * row; j < 2 * row + 2; j++) {
         const float* from = store_.grid.learned ? gradient + j * F : gradient;
         const float share = store_.grid.learned ? 1.0f : corner.weight(j);
-        // without a branch: whether a texel has been touched before is as good as random
+        // without a branch, which could not be predicted: texels are touched again at random
         int32_t& stamp = store_.stamps[corner.texel[j]];
         const bool fresh = stamp >= 0;
         const size_t place = fresh ? thread.n_touched : size_t(-1 - stamp);
@@ -283,7 +284,7 @@ inline void nt_trainer::add_record(int g, long sample, int row, Thread& thread) 
     }
 }
 
-// Takes Adam's step for the texels that got a gradient.
+// Takes Adam's step for the texels with a gradient.
 template <int F>
 inline void nt_trainer::update_touched(int g, Thread& thread) {
     GridStore& store = *grids[g];
@@ -358,7 +359,7 @@ void nt_trainer::finish_iteration() {
 
 double nt_trainer::step(int64_t n, const double* factors, const double* noise) {
     if (n == 0) return 0;
-    // everything is allocated here: a thread that failed half-way would leave the others waiting
+    // all memory is allocated here: a thread that failed later would leave the others waiting at the barrier
     const auto threads = make_threads();
     Barrier barrier(settings.n_threads);
     std::atomic<long> next{0};
@@ -375,7 +376,7 @@ double nt_trainer::step(int64_t n, const double* factors, const double* noise) {
         for (int64_t i = 0; i < n; i++) {
             long band = next.fetch_add(1);
             if (band < n_bands) place_samples(int(band));
-            while (band < n_bands) {  // a chunk is claimed while the one before is computed, to have its memory ready
+            while (band < n_bands) {  // the next chunk is claimed before this one is computed, to prefetch its memory
                 const long upcoming = next.fetch_add(1);
                 if (upcoming < n_bands) place_samples(int(upcoming));
                 train_chunk(int(band), int(std::min<long>(upcoming, n_bands)), thread);

@@ -1,14 +1,14 @@
 // The training step: samples, forward, loss, backward, scatter and Adam, on all threads.
 //
-// Who does what, so that nothing races, memory is read once, and the result does not depend on the threads at all:
-//   - Samples of an iteration are a function of its number. They are drawn while the iteration before ends, in slices
-//     of the batch, and sorted by the band of the texture (a range of v) that they lie in.
-//   - Phase 1: a chunk is the samples of one band. One thread takes it from the features to their gradients, then adds
-//     these up and takes Adam's step for the grid texels that no other band can reach, while they are in its cache.
-//     (Texels without a gradient follow later, see adam.h.) Gradients of the weights go to the chunk's own buffer.
-//   - Phase 2: what is left. The rows of texels that two bands share are updated, each by one thread, adding up the
-//     chunks in order; the chunks' gradients of the weights are summed in order, too, and the weights updated.
-// Chunks and other tasks are handed out first come first served; the order of every sum is fixed by the batch.
+// The division of work avoids races, reads memory once, and makes the result independent of the number of threads:
+//   - The samples of an iteration are a function of its number. They are drawn while the previous iteration ends, in
+//     slices of the batch, and sorted by band (a range of v of the texture).
+//   - Phase 1: a chunk is the samples of one band. One thread computes the gradients of its features, adds them up per
+//     texel and takes Adam's step for the grid texels that no other band can reach, while they are in its cache.
+//     (Texels without a gradient follow later, see adam.h.) Gradients of the weights go to a buffer of the chunk.
+//   - Phase 2: the rows of texels that two bands share are updated, each by one thread, which adds up the chunks in
+//     order; the chunks' gradients of the weights are summed in order, too, and the weights updated.
+// Any thread takes the next chunk or task; the batch alone fixes the order of every sum.
 #pragma once
 
 #include <memory>
@@ -28,15 +28,15 @@ struct Drawn {
 
 constexpr int MAX_BANDS = 128;  // each has a buffer for the gradients of all weights
 
-// Who updates a row of texels: the one band whose samples can touch it, or a task of phase 2.
+// Marks a row of texels that the samples of one band alone can touch; other rows have the number of a phase-2 task.
 constexpr uint8_t OWN_ROW = 255;
 
 // The samples of one band.
 struct Chunk {
     long first = 0, n = 0;  // in the batch, which is ordered by band
     Buffer<float> weight_gradient;
-    std::vector<uint32_t> border_starts;  // (grids * bands + 1): of the border records by grid and task
-    std::vector<uint32_t> cursor;         // of their sorting
+    std::vector<uint32_t> border_starts;  // (grids * bands + 1): first border record of each grid and task
+    std::vector<uint32_t> cursor;         // while they are sorted
     double loss = 0;
 };
 
@@ -45,9 +45,9 @@ struct Chunk {
 struct nt_trainer {
     nt_trainer(const nt_model& model, const nt_material& material, const nt_settings& settings);
 
-    // n iterations; returns their mean loss
+    // Runs n iterations; returns their mean loss.
     double step(int64_t n, const double* factors, const double* noise);
-    // mean squared error, without noise, of the samples of `iteration`
+    // Mean squared error, without noise, of the samples of `iteration`.
     double probe(int64_t iteration);
 
     const nt::Shape shape;
@@ -57,17 +57,17 @@ struct nt_trainer {
     std::vector<float> weights, moments1, moments2;  // in the file's order
     std::vector<std::unique_ptr<nt::GridStore>> grids;
     const nt::Fading fading;
-    int64_t iteration = 0;  // updates taken
+    int64_t iteration = 0;  // updates done
     bool any_moving = false;  // whether any grid is trained
 
   private:
-    // Asks for the memory of the next block while one is computed, little by little: a core has room for some twenty
-    // lines on their way, and drops what goes beyond.
+    // Prefetches the memory of the next block in small portions while a block is computed: a core keeps track of some
+    // twenty cache lines at a time and drops further requests.
     class Ahead {
       public:
         explicit Ahead(const nt_trainer& trainer) : trainer_(trainer), n_grids_(long(trainer.grids.size())) {}
-        void begin(long first, long last);  // samples first..last come next
-        void finish();                      // asks for what is left of them
+        void begin(long first, long last);  // samples first .. last come next
+        void finish();                      // prefetches the rest of them
         nt::Idle idle() { return {[](void* self) { static_cast<Ahead*>(self)->some(); }, this}; }
 
       private:
@@ -76,12 +76,12 @@ struct nt_trainer {
         const nt_trainer& trainer_;
         const long n_grids_;
         long at_ = 0, end_ = 0;  // sample * grids + grid
-        long calls_ = 0;         // of some() in a block; all blocks have about the same
+        long calls_ = 0;         // of some() in a block, about the same for all blocks
         float per_call_ = 0, credit_ = 0;
     };
     struct Touched {
         uint32_t texel;
-        int32_t stamp;  // its own
+        int32_t stamp;  // before it was touched
     };
     struct Thread {
         explicit Thread(const nt_trainer& trainer) : work(trainer.shape), ahead(trainer) {}
@@ -90,9 +90,9 @@ struct nt_trainer {
         nt::Buffer<uint8_t> codes8;     // of a block, (BLOCK, columns8)
         nt::Buffer<uint16_t> codes16;
         nt::Buffer<float> targets;      // of a block, (BLOCK, columns8 + columns16), as stored
-        // Texels of one grid that got a gradient, and the sums of these. While they are collected, the stamp of a
-        // texel is -1 - its place here.
-        std::vector<Touched> touched;  // the first n_touched of them
+        // Texels of one grid with a gradient, and the sums of their gradients. While they are collected, the stamp of
+        // such a texel is -1 minus its index here.
+        std::vector<Touched> touched;  // the first n_touched are in use
         size_t n_touched = 0;
         std::unique_ptr<float[]> gradients;
         std::vector<float> sum;         // of a row of weight gradients
@@ -130,22 +130,22 @@ struct nt_trainer {
     const long feature_stride;
     const long slice_size;
     const int n_slices, n_bands;
-    std::vector<std::vector<std::vector<uint8_t>>> row_tasks;  // per grid, LOD and row: OWN_ROW or a task
+    std::vector<std::vector<std::vector<uint8_t>>> row_tasks;  // per grid, LOD and row: OWN_ROW or a task of phase 2
     std::vector<nt::Chunk> chunks;                             // per band
     std::vector<WeightTask> weight_tasks;
-    // the samples of the iteration that is being drawn: slice after slice, in each ordered by band
+    // samples of the iteration being drawn: slice after slice, each ordered by band
     std::vector<nt::Drawn> drawn;
     std::vector<uint32_t> slice_starts;  // (slices, bands + 1) within the slice
-    // the samples of the iteration that is being trained, ordered by band, then as drawn
+    // samples of the iteration being trained, ordered by band, then as drawn
     std::vector<float> u, v, lod_value;
     std::vector<int32_t> lod;
     std::vector<int64_t> target;      // index in the material
     std::vector<nt::Corner> corners;  // (batch, grids)
     nt::Buffer<float> feature_gradient;  // (batch, feature_stride)
-    // Border records, 2 * sample + row, as they come and the grid and task of each; then ordered by these.
+    // Border records, 2 * sample + row: as found, with the grid and task of each; then ordered by grid and task.
     std::vector<uint32_t> borders_found, borders;
     std::vector<uint16_t> border_tasks;
-    // of this iteration
+    // of the current iteration
     std::vector<nt::Noise> noise_;
     double factor_ = 1, step_size_ = 0;
     float small_ = 0;

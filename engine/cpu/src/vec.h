@@ -10,8 +10,8 @@
 #include <sys/mman.h>
 #endif
 
-// One source for every instruction set: a vector is as wide as the widest register of the target. A build may choose
-// another width (the compiler then splits or pads), which is how the 64-byte code is tested without AVX-512.
+// A vector is as wide as the widest register of the target. A build may choose another width, for which the compiler
+// splits or pads vectors: so the 64-byte code is tested without AVX-512.
 #if !defined(NT_VECTOR_BYTES)
 #if defined(__AVX512F__)
 #define NT_VECTOR_BYTES 64
@@ -66,10 +66,10 @@ inline typename Lanes<W>::floats square_root(typename Lanes<W>::floats x) {
     return x;
 }
 
-// Asks for a line of memory: into the second-level cache, for later, or all the way, for what comes next.
+// Prefetch a cache line: into the second-level cache, for later, or into the first, for the next reads.
 inline void prefetch_later(const void* address) {
     __builtin_prefetch(address, 0, 2);
-    asm volatile("" : : "r"(address));  // gcc takes loops that only prefetch for loops without effect, and drops them
+    asm volatile("" : : "r"(address));  // gcc would remove loops that only prefetch
 }
 
 inline void prefetch_next(const void* address) {

@@ -9,8 +9,8 @@ import signal
 
 import pytest
 
-import dataset
 from groups.journal import LOG, RECORD, read_batch, read_record, run_folders
+from maps import read_maps
 from tests.support.batches import (
     _forked,  # noqa: F401  # autouse
     batch,  # noqa: F401  # fixture

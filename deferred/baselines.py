@@ -35,11 +35,6 @@ def _scored(pairs: Iterator[tuple[np.ndarray, Frame]]) -> float:
     )
 
 
-def same_size(train: FrameSet, held_out: FrameSet) -> bool:
-    """Whether all frames have one size, so that they can be compared pixel by pixel."""
-    return len({*train.sizes.values(), *held_out.sizes.values()}) == 1
-
-
 def mean_image_db(train: FrameSet, held_out: FrameSet) -> float:
     """PSNR in dB of the training frames' mean on the surface of the held-out frames."""
     mean = sum(to_values(train.load(number).image).double().numpy() for number in train.ids) / len(train)

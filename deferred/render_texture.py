@@ -17,28 +17,22 @@ import common.before_torch  # isort: skip  # noqa: F401  # before torch
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 
 from common.device import choose_device
-from common.errors import UserError, quote, run_command
+from common.errors import run_command
 from deferred.dataset.crops import to_values
+from deferred.dataset.frames import read_colours
 from deferred.model.renderer import COLOURS, Form, NeuralRenderer
 from deferred.options import SCRIPTS, make_options, parse_args
 from deferred.rendering import load_model, render
-from maps.images import IMAGE_SUFFIXES, read_image
+from maps.images import IMAGE_SUFFIXES
 
 
 def image_texture(path: Path) -> NeuralRenderer:
     """A model whose texture is an RGB image, of one level and without a U-Net. Raises: UserError."""
-    pixels = read_image(path).pixels
-    if pixels.dtype == np.uint16:
-        pixels = pixels.astype(np.float32) / np.float32(65535)
-    if pixels.dtype == np.float32 and not (pixels.min() >= 0 and pixels.max() <= 1):
-        raise UserError(f"--load {quote(path)}: expected values in [0, 1], found {pixels.min():g} to {pixels.max():g}; "
-                        "save it as a PNG")  # fmt: skip
-    values = to_values(np.array(np.broadcast_to(pixels, (*pixels.shape[:2], COLOURS))))
-    model = NeuralRenderer(Form(COLOURS, *pixels.shape[:2], use_pyramid=False, view_direction=False, unet_width=0))
+    values = to_values(read_colours(path))
+    model = NeuralRenderer(Form(COLOURS, *values.shape[:2], use_pyramid=False, view_direction=False, unet_width=0))
     with torch.no_grad():
         model.texture.levels[0].copy_(values.permute(2, 0, 1))
     return model

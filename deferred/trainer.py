@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 import time
@@ -174,12 +173,9 @@ class Trainer:
             "left": list(self.left), "sums": list(self.sums), "history": json.dumps(self.history),
             "seconds": self.seconds, "ids": list(self.frames.ids),
         }  # fmt: skip
-        config = {name: value for name, value in dataclasses.asdict(self.options).items() if name != "resume"}
-        checkpoints.save(path, self.script, self.model, self._own(config), epoch=self.epoch, step=self.step,
-                         images=self.images, training=training)  # fmt: skip
-
-    def _own(self, config: dict[str, Any]) -> dict[str, Any]:
-        return {name: value for name, value in config.items() if name in fields_of(self.script)}
+        config = {name: getattr(self.options, name) for name in fields_of(self.script) if name != "resume"}
+        checkpoints.save(path, self.script, self.model, config, epoch=self.epoch, step=self.step, images=self.images,
+                         training=training)  # fmt: skip
 
     def resume(self, loaded: checkpoints.Loaded) -> None:
         """Restore the state of a checkpoint. Raises: UserError if it is not of this run."""

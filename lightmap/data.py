@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -288,13 +288,3 @@ def _check_alike(first: Path, expected: np.ndarray, path: Path, found: np.ndarra
     if found.shape[:2] != expected.shape[:2] or found.dtype != expected.dtype:
         raise UserError(f"{quote(path)}: expected {_kind(expected)} as {quote(first.name)}, found {_kind(found)}; "
                         "all frames of a day have one size and one depth")  # fmt: skip
-
-
-def day_bytes(day: Day) -> int:
-    """Bytes of the frames without compression, in the depth of their files."""
-    return day.texels * day.n_frames * 3 * day.bits // 8
-
-
-def frame_listing(names: Sequence[str]) -> str:
-    """The first and last file name of a day, for a message."""
-    return f"{quote(names[0])} ... {quote(names[-1])}"

@@ -12,7 +12,7 @@ import torch
 from common.events import readable_bytes
 from lightmap.baselines import Pca, evaluation_texels, simple_baselines
 from lightmap.compressor import CHUNK, Compressor, Latents, render, upsample
-from lightmap.data import HOURS, Day, day_bytes
+from lightmap.data import HOURS, Day
 from lightmap.quantised import QuantisedLatent, encode_npz, halved, quantise_model
 from lightmap.weight_file import WEIGHT_TYPES, pack_weights
 from maps.images import encode_png
@@ -87,7 +87,7 @@ def build_report(
     latent = model.compute_latent_map()
     texels = evaluation_texels(day, MOST_TEXELS)
     png, source = png_bytes(day)
-    raw = day_bytes(day)
+    raw = day.texels * day.n_frames * 3 * day.bits // 8  # bytes without compression, in the depth of the files
     hours = quality(model, latent, day, 0)
     halves = None if half is None else quality(model, latent, half, 0.5)
     pca = Pca.of(day)

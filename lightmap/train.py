@@ -28,7 +28,7 @@ from common.stop import stop_signals
 from engine.errors import KernelsUnavailable
 from lightmap import checkpoints
 from lightmap.compressor import Compressor
-from lightmap.data import Day, frame_listing, load_day, load_half_hours
+from lightmap.data import Day, load_day, load_half_hours
 from lightmap.exports import write_exports
 from lightmap.fused_step import FusedStep, fused_problem
 from lightmap.options import FIXED, TrainOptions, make_options, parse_args
@@ -120,7 +120,8 @@ def describe_run(options: TrainOptions, day: Day, half: Day | None, trainer: Tra
     latent_height, latent_width = trainer.shape.latent_size
     origin = "F1" if options.latent_mode == "f1" else "a learned grid"
     return "\n".join([
-        f"day      {day.n_frames} frames of {day.width}x{day.height}, {kind}: {frame_listing(day.names)}; {known}",
+        f"day      {day.n_frames} frames of {day.width}x{day.height}, {kind}: {quote(day.names[0])} ... "
+        f"{quote(day.names[-1])}; {known}",
         f"model    latent {latent_width}x{latent_height}x{options.latent_dim} from {origin} of {counts[0] - counts[1]} "
         f"numbers, F2 of {counts[1]}",
         f"training {trainer.total} steps of {options.batch_size} samples, engine {trainer.engine.name}",

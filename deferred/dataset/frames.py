@@ -109,20 +109,25 @@ class FrameSet:
         direction = read_direction(path, mask)
         image, path = None, self.path("frame", number)
         if self.with_images or path.is_file():
-            image = read_image(path).pixels
+            image = read_colours(path)
             if image.shape[:2] != mask.shape:
                 raise UserError(
                     f"{quote(path)}: expected {mask.shape[1]}x{mask.shape[0]} pixels as "
                     f"{quote(self.path('uv', number))} has, found {image.shape[1]}x{image.shape[0]}; render or "
                     "resize one of them again"
                 )
-            if image.dtype == np.uint16:
-                image = image.astype(np.float32) / np.float32(65535)
-            if image.dtype == np.float32 and (image.min() < 0 or image.max() > 1):
-                raise UserError(f"{quote(path)}: expected values in [0, 1], found {image.min():g} to {image.max():g}; "
-                                "save it as an 8- or 16-bit PNG")  # fmt: skip
-            image = np.array(np.broadcast_to(image, (*mask.shape, 3)))
         return Frame(image, uv, direction, mask)
+
+
+def read_colours(path: Path) -> np.ndarray:
+    """An image as (H, W, 3) uint8, or float32 in [0, 1] if it has more than 8 bits. Raises: UserError."""
+    pixels = read_image(path).pixels
+    if pixels.dtype == np.uint16:
+        pixels = pixels.astype(np.float32) / np.float32(65535)
+    if pixels.dtype == np.float32 and not (pixels.min() >= 0 and pixels.max() <= 1):
+        raise UserError(f"{quote(path)}: expected values in [0, 1], found {pixels.min():g} to {pixels.max():g}; save "
+                        "it as an 8- or 16-bit PNG")  # fmt: skip
+    return np.array(np.broadcast_to(pixels, (*pixels.shape[:2], 3)))
 
 
 def list_ids(folder: Path, kind: str = "uv") -> list[int]:

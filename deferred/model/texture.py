@@ -28,12 +28,12 @@ class LaplacianTexture(nn.Module):
         sizes = [(max(1, height >> level), max(1, width >> level)) for level in range(LEVELS if pyramid else 1)]
         self.levels = nn.ParameterList(nn.Parameter(torch.zeros(channels, *size)) for size in sizes)
 
-    def initialise(self, generator: torch.Generator | None = None) -> None:
+    def initialise(self) -> None:
         """Set the coarse levels to 0, and draw the finest from N(0, INITIAL_DEVIATION)."""
         with torch.no_grad():
             for level in self.levels[1:]:
                 level.zero_()
-            self.levels[0].normal_(0, INITIAL_DEVIATION, generator=generator)
+            self.levels[0].normal_(0, INITIAL_DEVIATION)
 
     def forward(self, uv: Uv) -> Images:
         """(B, H, W, 2) uv in [0, 1], u to the right and v down -> (B, C, H, W).

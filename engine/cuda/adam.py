@@ -52,7 +52,7 @@ def dense_kernel(
 
 
 @triton.jit
-def bring_up(records, moments, stamps, distance, fading, texel, f, mask, now, small, F: tl.constexpr,
+def bring_up(records, moments, stamps, distance, fading, texel, f, mask, now, F: tl.constexpr,
              QUANTIZED: tl.constexpr):  # fmt: skip
     """Texels (n, 1) of a lazy grid at iteration `now`: parameters and both moments, each (n, F). Writes nothing."""
     record, moment = records + texel.to(tl.int64) * (2 * F) + f, moments + texel.to(tl.int64) * (2 * F) + f
@@ -130,7 +130,7 @@ def sweep_kernel(
     texel = at[:, None]
     behind = (at < count) & (tl.load(stamps + at, mask=at < count, other=0) < now)
     mask = behind[:, None] & (f < F)
-    value, one, two = bring_up(records, moments, stamps, distance, fading, texel, f, mask, now, small, F, QUANTIZED)
+    value, one, two = bring_up(records, moments, stamps, distance, fading, texel, f, mask, now, F, QUANTIZED)
     keep(records, moments, texel, f, mask, value, one, two, small, F)
     tl.debug_barrier()
     tl.store(stamps + at, now + tl.zeros((TEXELS,), tl.int32), mask=behind)
@@ -143,10 +143,10 @@ def lerp(a, b, weight):
 
 
 @triton.jit
-def border_texels(records, moments, stamps, distance, fading, texel, f, mask, now, small, F: tl.constexpr,
+def border_texels(records, moments, stamps, distance, fading, texel, f, mask, now, F: tl.constexpr,
                   QUANTIZED: tl.constexpr, LAZY: tl.constexpr):  # fmt: skip
     if LAZY:
-        return bring_up(records, moments, stamps, distance, fading, texel, f, mask, now, small, F, QUANTIZED)
+        return bring_up(records, moments, stamps, distance, fading, texel, f, mask, now, F, QUANTIZED)
     else:
         value = tl.load(records + texel.to(tl.int64) * F + f, mask=mask, other=0.0)
         return value, value, value
@@ -184,10 +184,10 @@ def border_kernel(
         for side in tl.static_range(2):
             near = first + (at * resolution if side == 0 else at)
             far = near + (last if side == 0 else last * resolution)
-            a, a1, a2 = border_texels(records, moments, stamps, distance, fading, near, f, inside, now, small, F,
-                                      QUANTIZED, LAZY)  # fmt: skip
-            b, b1, b2 = border_texels(records, moments, stamps, distance, fading, far, f, inside, now, small, F,
-                                      QUANTIZED, LAZY)  # fmt: skip
+            a, a1, a2 = border_texels(records, moments, stamps, distance, fading, near, f, inside, now, F, QUANTIZED,
+                                      LAZY)  # fmt: skip
+            b, b1, b2 = border_texels(records, moments, stamps, distance, fading, far, f, inside, now, F, QUANTIZED,
+                                      LAZY)  # fmt: skip
             mean = (a + b) * 0.5
             tl.debug_barrier()  # every stamp has been read
             keep_border(records, moments, stamps, near, f, inside, lerp(a, mean, strength), a1, a2, now, small, F, LAZY)
@@ -196,7 +196,7 @@ def border_kernel(
         texel = first + (corner % 2) * last + (corner // 2) * last * resolution
         features = F * (resolution > 1).to(tl.int32) * (tl.program_id(1) == 0).to(tl.int32)
         ends = (corner >= 0) & (f < features)
-        c, c1, c2 = border_texels(records, moments, stamps, distance, fading, texel, f, ends, now, small, F, QUANTIZED,
+        c, c1, c2 = border_texels(records, moments, stamps, distance, fading, texel, f, ends, now, F, QUANTIZED,
                                   LAZY)  # fmt: skip
         mean = (tl.sum(c, axis=0) * 0.25)[None, :] + tl.zeros_like(c)
         tl.debug_barrier()

@@ -12,15 +12,12 @@ function isSoftware() {
 
 // Where the CPU draws, Chromium may read a WebGL canvas back for every look at it, and complains about that in the console.
 // There the page copies finished pictures to a 2D canvas itself, without waiting for them; else WebGL's own is the canvas.
-let canvas = document.getElementById("canvas");
-let picture = gl && isSoftware() ? canvas.getContext("2d") : null;
-
-/** Make a renderer's own canvas the one of the page, where the page has no 2D canvas for all of them. */
-function showSurface(next) {
-    if (picture || next === canvas) return;
-    for (const name of ["id", "tabindex", "role", "aria-label"]) next.setAttribute(name, canvas.getAttribute(name));
-    canvas.replaceWith(next);
-    canvas = next;
+const placeholder = document.getElementById("canvas");
+const picture = gl && isSoftware() ? placeholder.getContext("2d") : null;
+const canvas = gl && !picture ? surface : placeholder;
+if (canvas !== placeholder) {
+    for (const { name, value } of placeholder.attributes) canvas.setAttribute(name, value);
+    placeholder.replaceWith(canvas);
 }
 
 const pause = (ms = 0) => new Promise((resolve) => setTimeout(resolve, ms));

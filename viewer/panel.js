@@ -78,9 +78,6 @@ function makePanel() {
     byId("theme").addEventListener("click", nextTheme);
     byId("measure").addEventListener("click", measure);
     byId("keys").append(...KEYS.flatMap(([keys, what]) => [element("dt", keys), element("dd", what)]));
-    byId("renderers").hidden = !navigator.gpu;
-    byId("renderers").addEventListener("toggle", () => void offerRenderers());
-    showRenderer();
     const moves = [["←", -1, 0], ["→", 1, 0], ["↑", 0, -1], ["↓", 0, 1]];
     byId("texel-move").append(...moves.map(([arrow, x, y]) => {
         const button = element("button", arrow, { type: "button", "aria-label": "next texel " + arrow });
@@ -212,22 +209,6 @@ function showOneToOne() {
     const fit = 0.94 * Math.min(1, canvas.width / canvas.height) * canvas.height / 2;  // pixels a unit at zoom 1
     camera.zoom = longer / (2 * state.tiling) / fit;
     change({ sampling: "nearest" });
-}
-
-/** Look for WebGPU and offer the choice where there is an adapter. Resolves to whether there is one. */
-async function offerRenderers() {
-    const offered = await webgpu.offered();
-    if (offered && !byId("renderer").children.length) {
-        choices("renderer", Object.values(RENDERERS).map(({ name, label }) => [name, label]), (name) => void chooseRenderer(name).catch(() => {}));
-    }
-    byId("renderer-note").textContent = offered ? "" : "This browser offers WebGPU no adapter.";
-    showRenderer();
-    return offered;
-}
-
-function showRenderer() {
-    byId("renderer-name").textContent = view.renderer.label;
-    check("renderer", view.renderer.name, (name) => name !== "webgl" || gl !== null);
 }
 
 async function measure() {

@@ -5,10 +5,10 @@ const KEPT_TEXELS = 2 ** 22;  // LODs up to this size are kept, so that readMap 
 
 /** The codes of a box of texels of one LOD at their centres: CHANNELS values a texel, rows from the top. */
 async function readBox(x, y, width, height, lod, layer) {
-    const codes = new Uint8Array(width * height * CHANNELS), { renderer, loaded } = view;
+    const codes = new Uint8Array(width * height * CHANNELS), { loaded } = view;
     let targets;
-    await timed(width * height, () => { targets = renderer.drawTexels(loaded.gpu, x, y, width, height, lookOf(layer, lod, 0)); });
-    (await renderer.readTexels(targets)).forEach((part, k) => {
+    await timed(width * height, () => { targets = webgl.drawTexels(loaded.gpu, x, y, width, height, lookOf(layer, lod, 0)); });
+    (await webgl.readTexels(targets)).forEach((part, k) => {
         for (let i = 0; i < width * height; i++) {
             for (let c = 4 * k; c < Math.min(4 * k + 4, CHANNELS); c++) codes[i * CHANNELS + c] = part[4 * i + c - 4 * k];
         }
@@ -20,7 +20,7 @@ let kept = { key: null, codes: null };
 
 /** All channels of one LOD, CHANNELS codes a texel; decoded in bands, so that the page stays responsive. */
 async function readLod(lod, layer) {
-    const loaded = view.loaded, [width, height] = lodSize(loaded, lod), key = [view.renderer.name, state.material, lod, layer].join();
+    const loaded = view.loaded, [width, height] = lodSize(loaded, lod), key = [state.material, lod, layer].join();
     if (kept.key === key) return kept.codes;
     const codes = new Uint8Array(width * height * CHANNELS);
     for (let first = 0, rows; first < height; first += rows) {
@@ -58,7 +58,7 @@ async function readTexel(x, y, lod) {
 /** What lies under a pixel of the canvas (from its top left): {u, v, lod} or null; uv in tiles. */
 async function pick(px, py) {
     const { width, height } = canvas;
-    const bits = await view.renderer.pickPixel(view.loaded.gpu, Math.floor(px), Math.floor(py), width, height, placing());
+    const bits = await webgl.pickPixel(view.loaded.gpu, Math.floor(px), Math.floor(py), width, height, placing());
     const [u, v, lod] = new Float32Array(bits.buffer);
     return bits[3] ? { u, v, lod } : null;
 }

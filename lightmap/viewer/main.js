@@ -201,7 +201,6 @@ async function start() {
     describe();
     if (!gl) throw new Error("This page needs WebGL 2, which this browser does not offer");
     await prepare();
-    if (!picture) showSurface(surface);
     connect();
     await setTime(12);
     return true;

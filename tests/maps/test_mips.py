@@ -144,3 +144,12 @@ def test_a_flat_normal_stays_flat(flat):
     codes = np.broadcast_to(np.uint8(flat), (8, 4, 3)).copy()
     for _, texels in list(mip_chain(codes, "normal"))[1:]:
         assert np.abs(texels.astype(int) - flat).max() <= 1
+
+
+def test_a_flat_half_stays_flat_beside_normals():
+    codes = np.full((8, 8, 3), 128, np.uint8)
+    codes[:, 4:] = (200, 128, 230)
+    wanted = np.uint8([(128, 128, 128), (200, 128, 230)])
+    level = list(mip_chain(codes, "normal"))[1][1].reshape(4, 4, 3)
+    assert np.array_equal(level[:, :2], np.broadcast_to(wanted[0], (4, 2, 3)))
+    assert np.abs(level[:, 2:].astype(int) - wanted[1]).max() <= 2

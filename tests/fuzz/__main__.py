@@ -1,4 +1,4 @@
-"""python -m tests.fuzz. The tool is run.py: processes that it starts do not find functions of a __main__ of a package."""
+"""python -m tests.fuzz: run.py. Processes that a package's __main__ starts do not find the functions in it."""
 
 from __future__ import annotations
 

@@ -369,8 +369,8 @@ class ExportOptions:
 
     data_dir: str = knob("", "source maps to compare with; of a batch folder the folder of their folders; not given: "
                          "those of the run", unit="path", section="page")  # fmt: skip
-    viewer_source: int | None = knob(None, "longest side of the source maps in the page, 0: none; not given: at most "
-                                     "512, less where the page would grow past 700 kB and its materials",
+    viewer_source: int | None = knob(None, "longest side of the source maps in the page, 0: none; not given: LOD 0, "
+                                     "coarser where all materials of the page would take more than 16 MB",
                                      unit="texels", low=0)  # fmt: skip
 
     chosen: frozenset[str] = dataclasses.field(default=frozenset())  # names of the flags that were given

@@ -107,14 +107,15 @@ function chooseMaterial(index) {
     if (!(index >= 0 && index < DATA.materials.length)) return loading;
     wanted = index;
     loading = loading.catch(() => {}).then(async () => {
-        byId("status").textContent = "compiling the decoder of " + DATA.materials[index].name;
+        const material = DATA.materials[index], reading = material.source ? " and reading its source maps" : "";
+        byId("status").textContent = `compiling the decoder of ${material.name}${reading}; some drivers take seconds`;
         await unlessLost(nextFrame());
         await webgl.start();
-        const loaded = await loadMaterial(DATA.materials[index]), before = view.loaded;
+        const loaded = await loadMaterial(material), before = view.loaded;
         state.material = index;
         view.loaded = loaded;
         if (before) webgl.free(before.gpu);
-        byId("status").textContent = "";
+        byId("status").textContent = "drawing";
         showMaterial();
         change({});
     });

@@ -37,7 +37,6 @@ async function loadMaterial(material) {
     const widest = Math.max(...material.textures.flatMap((entry) => entry.sizes[0]));
     if (widest > side) throw new Error(`a grid is ${widest} texels wide; this GPU takes ${side}`);
     const facts = factsOf(material), meshes = makeMeshes(material.width, material.height);
-    const levels = await sourceLevels(material);
-    const gpu = await webgl.load(material, facts, levels, [...new Set(Object.values(meshes))]);
+    const gpu = await webgl.load(material, facts, [...new Set(Object.values(meshes))]);
     return { ...material, has: facts.has, meshes, gpu };
 }

@@ -41,8 +41,7 @@ VIEWER = Path(__file__).resolve().parent
 SCRIPTS = ("shapes", "source", "material", "webgl", "renderer", "readback", "panel", "inspector", "main")
 SHADERS = ("surface.vert", "view.frag", "light.glsl", "pick.frag", "solid.frag", "present.frag")
 LANGUAGE = "essl"  # of the decoder
-PAGE_BYTES = 690_000  # the source maps fill a page up to the bytes of its materials' exported files and these
-LEAST_SOURCE_BYTES = 90_000  # of source maps per material, also where the files alone fill the page
+SOURCE_BYTES = 16_000_000  # of the source maps in a page, by default; base64 makes a third more of them
 THUMBNAIL_SIZE = 96  # pixels, the longer side
 
 
@@ -186,7 +185,6 @@ def add_source(described: dict[str, Any], page: Page, source: SourceImages | Non
     srgb = {entry["map"] for entry in described["maps"] if entry["file_color_space"] == "srgb"}
     described["source"] = {
         "lod": source.lod,
-        "bits": source.bits,
         "width": max(described["width"] >> source.lod, 1),
         "height": max(described["height"] >> source.lod, 1),
         "maps": [{"map": n, "srgb": n in srgb, "blob": page.add_blob(image)} for n, image in source.images.items()],
@@ -238,8 +236,7 @@ def write_viewer(
     Args:
         data_dir: folder of the source maps, for several materials the folder of their folders; None: the folders that
             the runs were trained on.
-        source_side: longest side of the source maps in the page, texels; 0: none; None: at most 512, and no more than
-            PAGE_BYTES allows.
+        source_side: longest side of the source maps in the page, texels; 0: none; None: what SOURCE_BYTES allows.
         max_pixels: largest source map to read.
     Returns: the exit code: 1 when some of several materials cannot be read; these are named and left out.
     Raises: UserError when no material can be shown.
@@ -272,7 +269,7 @@ def write_viewer(
         sources.append((source, why_not))
     if not page.materials:
         raise UserError(f"--load_dir {quote(load_dir)}: none of its {len(entries)} materials can be read, see above")
-    _add_sources(page, sources, own_bytes, source_side)
+    _add_sources(page, sources, source_side)
     text = assemble(page)
     write_text(path, text)
     code = len(text.encode()) - sum(len(blob.encode()) for blob in page.blobs)
@@ -281,20 +278,14 @@ def write_viewer(
     return 1 if failed else 0
 
 
-def _add_sources(
-    page: Page, sources: list[tuple[Material | None, str]], own_bytes: int, source_side: int | None
-) -> None:
-    """Embed the source maps as large as PAGE_BYTES allows, and print a line for each material."""
-    for described in page.materials:
-        add_source(described, page, None, "")
-    used = len(assemble(page).encode()) - own_bytes
-    share = (PAGE_BYTES - used) / len(page.materials) / 4 * 3  # base64 makes four bytes of three
+def _add_sources(page: Page, sources: list[tuple[Material | None, str]], source_side: int | None) -> None:
+    """Embed the source maps, as large as SOURCE_BYTES allows, and print a line for each material."""
+    room = SOURCE_BYTES // max(sum(source is not None for source, _ in sources), 1)
     for described, (source, why_not) in zip(page.materials, sources):
-        images = encode_source(source, source_side, max(int(share), LEAST_SOURCE_BYTES)) if source else None
+        images = encode_source(source, source_side, room) if source else None
         add_source(described, page, images, why_not)
         note = described["source_note"]
         if images is not None:
             size = f"{described['source']['width']}x{described['source']['height']}"
-            rounded = "" if images.bits == 8 else f", rounded to {images.bits} bits"
-            note = f"source embedded at {size} (LOD {images.lod}{rounded}), {images.n_bytes} bytes"
+            note = f"source embedded at {size} (LOD {images.lod}), {images.n_bytes} bytes"
         print(f"{described['name']}: {note}")

@@ -113,7 +113,6 @@ function showMaterial() {
     byId("lod").max = m.num_lods - 1;
     const source = m.source;
     const parts = source ? [`Source embedded at ${sizeText(source.width, source.height)} (LOD ${source.lod})`] : [m.source_note];
-    if (source && source.bits < 8) parts.push(`rounded to ${source.bits} bits a channel`);
     if (source && source.lod) parts.push(`comparisons are at LOD ${source.lod} and coarser`);
     byId("compare-note").textContent = parts.join("; ") + ".";
     for (const [index, button] of [...byId("materials").children].entries()) {

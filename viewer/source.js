@@ -1,25 +1,21 @@
 // The source maps in the page: one LOD. The coarser ones are averaged here as maps/mips.py averages them.
 
-const toLinear = (c) => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4;
+const LINEAR = Float32Array.from({ length: 256 }, (_, code) => code <= 10 ? code / 255 / 12.92 : ((code / 255 + 0.055) / 1.055) ** 2.4);
 const toSrgb = (c) => c <= 0.0031308 ? c * 12.92 : 1.055 * c ** (1 / 2.4) - 0.055;
 
-/** Half as many rows by area averages (_halve_rows in maps/mips.py); a row has `stride` values. */
-function halveRows(values, rows, stride) {
-    if (rows === 1) return values;
-    const half = rows >> 1, result = new Float32Array(half * stride), odd = rows % 2;
-    for (let j = 0; j < half; j++) {
-        const shares = odd ? [1 - j / half, 1, (j + 1) / half].map((share) => share * half / rows) : [0.5, 0.5];
-        for (let k = 0; k < stride; k++) {
-            shares.forEach((share, i) => { result[j * stride + k] += share * values[(2 * j + i) * stride + k]; });
+/**
+ * Area averages of pairs along one axis (_halve_rows in maps/mips.py). `values` are (outer, size, inner) numbers. An odd
+ * size 2 m + 1 becomes m averages of 2 + 1 / m each.
+ */
+function halve(values, outer, size, inner) {
+    if (size === 1) return values;
+    const half = size >> 1, odd = size % 2, result = new Float32Array(outer * half * inner);
+    for (let o = 0; o < outer; o++) for (let j = 0; j < half; j++) {
+        const share = odd ? half / size : 0.5, first = odd ? share * (1 - j / half) : share, last = share * (j + 1) / half;
+        let from = (o * size + 2 * j) * inner, to = (o * half + j) * inner;
+        for (const end = to + inner; to < end; from++, to++) {
+            result[to] = first * values[from] + share * values[from + inner] + (odd ? last * values[from + 2 * inner] : 0);
         }
-    }
-    return result;
-}
-
-function transpose(values, width, height, channels) {
-    const result = new Float32Array(values.length);
-    for (let y = 0; y < height; y++) for (let x = 0; x < width; x++) for (let c = 0; c < channels; c++) {
-        result[(x * height + y) * channels + c] = values[(y * width + x) * channels + c];
     }
     return result;
 }
@@ -27,23 +23,25 @@ function transpose(values, width, height, channels) {
 /** {width, height, codes} of the given LOD and all coarser ones; kind "srgb" is averaged in linear light, "normal" is normalised. */
 function sourceChain(codes, width, height, channels, kind) {
     const levels = [{ width, height, codes }];
-    let values = Float32Array.from(codes, kind === "srgb" ? (code) => toLinear(code / 255) : (code) => code);
+    let values = new Float32Array(codes);
+    if (kind === "srgb") for (let i = 0; i < codes.length; i++) values[i] = LINEAR[codes[i]];
     while (width > 1 || height > 1) {
-        values = halveRows(values, height, width * channels);
+        values = halve(values, 1, height, width * channels);
         height = Math.max(1, height >> 1);
-        values = transpose(values, width, height, channels);
-        values = halveRows(values, width, height * channels);
+        values = halve(values, height, width, channels);
         width = Math.max(1, width >> 1);
-        values = transpose(values, height, width, channels);
-        const shown = Float32Array.from(values, kind === "srgb" ? (value) => toSrgb(value) * 255 : (value) => value);
+        const shown = values.slice();
+        if (kind === "srgb") for (let i = 0; i < shown.length; i++) shown[i] = toSrgb(values[i]) * 255;
         if (kind === "normal") {
             for (let i = 0; i < shown.length; i += 3) {
-                const vector = [0, 1, 2].map((k) => shown[i + k] * 2 / 255 - 1);
-                const size = Math.sqrt(dot(vector, vector));
-                for (let k = 0; k < 3; k++) shown[i + k] = ((size > 1e-6 ? vector[k] / size : +(k === 2)) * 0.5 + 0.5) * 255;
+                const x = shown[i] * 2 / 255 - 1, y = shown[i + 1] * 2 / 255 - 1, z = shown[i + 2] * 2 / 255 - 1;
+                const size = Math.sqrt(x * x + y * y + z * z), unit = size > 1e-6 ? [x / size, y / size, z / size] : [0, 0, 1];
+                for (let k = 0; k < 3; k++) shown[i + k] = (unit[k] * 0.5 + 0.5) * 255;
             }
         }
-        levels.push({ width, height, codes: Uint8Array.from(shown, (value) => Math.min(255, Math.max(0, Math.floor(value + 0.5)))) });
+        const rounded = new Uint8Array(shown.length);
+        for (let i = 0; i < shown.length; i++) rounded[i] = Math.min(255, Math.max(0, Math.floor(shown[i] + 0.5)));
+        levels.push({ width, height, codes: rounded });
     }
     return levels;
 }
@@ -63,12 +61,9 @@ async function sourceLevels(material) {
         return { width: w, height: h, layers: [0, 1, 2].map(() => new Uint8Array(4 * w * h)) };
     });
     for (const entry of source ? source.maps : []) {
-        const [, channels] = MAPS[MAP_NAMES.indexOf(entry.map)], top = 2 ** source.bits - 1;
-        const pixels = await imagePixels(blobBytes(entry.blob));
+        const [, channels] = MAPS[MAP_NAMES.indexOf(entry.map)], pixels = await imagePixels(blobBytes(entry.blob));
         const codes = new Uint8Array(width * height * channels);
-        for (let i = 0; i < codes.length; i++) {
-            codes[i] = Math.round(pixels[4 * Math.floor(i / channels) + i % channels] * 255 / top);
-        }
+        for (let i = 0, at = 0; i < pixels.length; i += 4) for (let c = 0; c < channels; c++) codes[at++] = pixels[i + c];
         const kind = entry.map === "normal" ? "normal" : entry.srgb ? "srgb" : "linear";
         const first = FIRST_CHANNEL[MAP_NAMES.indexOf(entry.map)];
         sourceChain(codes, width, height, channels, kind).forEach((level, mip) => {

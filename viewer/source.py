@@ -1,4 +1,4 @@
-"""The source maps that a viewer page holds for comparison: finds, checks and shrinks them."""
+"""The source maps that a viewer page holds for comparison: finds, checks and encodes them."""
 
 from __future__ import annotations
 
@@ -11,13 +11,11 @@ import numpy as np
 from PIL import Image as PillowImage
 
 from common.errors import UserError, quote
+from common.parallel import map_threads
 from dataset import Material, load_material
 from maps.record import MaterialRecord
 
 RUN_CONFIG = "config.json"
-LONGEST_SIDE = 512  # texels; default limit
-DEPTHS = (8, 7, 6)  # bits per channel; rounding to 6 bits is off by at most 2 codes of 255, a lossy format by far more
-HOPELESS = 2.5  # an LOD that is so many times too large at 8 bits is too large at 6 bits as well
 WEBP_LIMIT = 16383  # texels; longest side that the format allows
 
 
@@ -26,8 +24,7 @@ class SourceImages:
     """One LOD of the source maps."""
 
     lod: int
-    bits: int  # per channel
-    images: dict[str, bytes]  # map name -> a lossless WebP file whose values are codes of `bits` bits
+    images: dict[str, bytes]  # map name -> a lossless WebP file of 8-bit codes
 
     @property
     def n_bytes(self) -> int:
@@ -79,31 +76,35 @@ def _trained_on(export: Path) -> Path | None:
 
 
 def encode_source(source: Material, longest_side: int | None, room: int) -> SourceImages | None:
-    """The finest LOD that fits, with as many bits per channel as fit.
+    """The finest LOD that fits.
 
     Args:
-        longest_side: limit in texels, however many bytes that takes; None: LONGEST_SIDE and `room`.
+        longest_side: limit in texels, however many bytes that takes; None: `room` is the limit.
         room: limit in bytes.
     Returns: None for a longest side of 0, or when no LOD fits.
     """
-    limit = LONGEST_SIDE if longest_side is None else min(longest_side, WEBP_LIMIT)
+    limit = WEBP_LIMIT if longest_side is None else min(longest_side, WEBP_LIMIT)
     fitting = [lod for lod, size in enumerate(source.lod_sizes) if max(size) <= limit]
-    for lod in fitting:
-        for bits in DEPTHS:
-            images = {name: _encode(source.file_codes(lod, name), bits) for name in source.present}
-            found = SourceImages(lod, bits, images)
-            if longest_side is not None or found.n_bytes <= room:
-                return found
-            if found.n_bytes > HOPELESS * room:
-                break
-    return None
+    if longest_side is not None:
+        return _encode_lod(source, fitting[0]) if fitting else None
+    found = None
+    for lod in reversed(fitting):  # from the coarsest: the time spent on an LOD that is too large stays small
+        finer = _encode_lod(source, lod)
+        if finer.n_bytes > room:
+            break
+        found = finer
+    return found
 
 
-def _encode(codes: np.ndarray, bits: int) -> bytes:
-    """(H, W, C) uint8 or uint16 as a lossless WebP file of codes of `bits` bits, halves rounded up."""
+def _encode_lod(source: Material, lod: int) -> SourceImages:
+    files = map_threads(lambda name: _encode(source.file_codes(lod, name)), source.present)
+    return SourceImages(lod, dict(zip(source.present, files)))
+
+
+def _encode(codes: np.ndarray) -> bytes:
+    """(H, W, C) uint8 or uint16 as a lossless WebP file of 8-bit codes, halves rounded up."""
     top = np.iinfo(codes.dtype).max
-    table = np.floor(np.arange(top + 1) * (2**bits - 1) / top + 0.5).astype(np.uint8)
-    small = table[codes]
+    small = codes if top == 255 else np.floor(np.arange(top + 1) * 255 / top + 0.5).astype(np.uint8)[codes]
     stream = io.BytesIO()
     picture = PillowImage.fromarray(small[..., 0] if small.shape[2] == 1 else small)
     picture.save(stream, "WEBP", lossless=True, method=4)

@@ -20,16 +20,16 @@ const webgl = {
 
     // --- a material ---------------------------------------------------------------------------------------------------
 
-    /** Upload and compile; `levels` is the source (source.js), `facts` and `meshes` are those of material.js. */
-    async load(material, facts, levels, meshes) {
+    /** Upload and compile; `facts` and `meshes` are those of material.js. Drivers compile while the source is read. */
+    async load(material, facts, meshes) {
         const textures = material.textures.map(gridTexture);
         const weights = makeWeights(material.weights);
         if (weights.texture) textures.push(weights);
-        textures.push({ name: "uSource", texture: sourceTexture(levels), kind: gl.TEXTURE_2D_ARRAY });
         const [before, after] = material.preamble;
         const text = ["#version 300 es", weights.block ? "#define NT_UNIFORM_WEIGHTS" : "", before, DATA.core, after,
             "precision highp sampler2DArray;", DATA.shaders["light.glsl"], DATA.shaders["view.frag"]].join("\n");
-        const { program, at } = await makeProgram(DATA.shaders["surface.vert"], text);
+        const [{ program, at }, levels] = await Promise.all([makeProgram(DATA.shaders["surface.vert"], text), sourceLevels(material)]);
+        textures.push({ name: "uSource", texture: sourceTexture(levels), kind: gl.TEXTURE_2D_ARRAY });
         gl.useProgram(program);
         if (weights.block) gl.uniformBlockBinding(program, gl.getUniformBlockIndex(program, "NtWeights"), 0);
         textures.forEach(({ name }, unit) => gl.uniform1i(at(name), unit));

@@ -322,6 +322,7 @@ def choose_build(name: str, monkeypatch, cache: Path) -> None:
 
 
 @pytest.mark.parametrize("name", BUILDS)
+@pytest.mark.timeout(300)
 def test_other_builds(name, monkeypatch, tmp_path):
     """The tests that matter most, on vectors of every length and with another compiler."""
     choose_build(name, monkeypatch, tmp_path)

@@ -64,6 +64,7 @@ def alive(process):
     return True
 
 
+@pytest.mark.timeout(300)
 def test_kill_9_of_a_worker_and_of_the_batch_then_sigterm(batch, undisturbed, tmp_path, capsys):
     out = tmp_path / "out"
     with started(batch, out) as process:

@@ -40,6 +40,7 @@ def render(*flags) -> int:
 
 
 @pytest.mark.parametrize("n", [1, 2, 1000])
+@pytest.mark.timeout(300)
 def test_script_onnx_and_state_agree_with_the_checkpoint(n):
     runtime = pytest.importorskip("onnxruntime", reason="needs onnxruntime: pip install onnxruntime")
     folder = trained()

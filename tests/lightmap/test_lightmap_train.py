@@ -186,6 +186,7 @@ def test_damaged_checkpoints_end_in_one_line(tmp_path, refused):
 
 
 @pytest.mark.parametrize("form", ["inside", "module"])
+@pytest.mark.timeout(300)
 def test_commands_run_from_inside_and_as_modules(tmp_path, form):
     data = save_frames(tmp_path / "data", moving_frames())
     start = ["train.py"] if form == "inside" else ["-m", "lightmap.train"]

@@ -119,6 +119,7 @@ def test_resume_alone(trained):
     assert torch.load(trained / "checkpoints" / "latest.pth")["epoch"] == 2
 
 
+@pytest.mark.timeout(300)
 def test_snippets(trained):
     """Dataset verification, export for inference, inline inference: one process, which takes seconds to start."""
     done = tools.in_process(trained, "-", stdin=VERIFICATION + EXPORT)

@@ -333,6 +333,7 @@ def essl(shipped) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.parametrize("name", CASES)
+@pytest.mark.timeout(300)
 def test_glsl_es_in_webgl(name, shipped, essl):
     assert_parity(essl[name], shipped[name].want)
 
@@ -350,6 +351,7 @@ def webgpu(shipped) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.parametrize("name", CASES)
+@pytest.mark.timeout(300)
 def test_wgsl_in_webgpu(name, shipped, webgpu):
     assert_parity(webgpu[name], shipped[name].want)
 

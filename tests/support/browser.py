@@ -22,7 +22,7 @@ START_S = 30  # for the browser to start
 VIEWPORT = {"width": 770, "height": 280}
 FLAGS = [  # no timer slows down in a tab that no one looks at
     *CHROMIUM_FLAGS, "--disable-background-timer-throttling", "--disable-backgrounding-occluded-windows",
-    "--disable-renderer-backgrounding", "--force-color-profile=srgb", "--remote-debugging-port=0",
+    "--disable-renderer-backgrounding", "--force-color-profile=srgb", "--hide-scrollbars", "--remote-debugging-port=0",
 ]  # fmt: skip
 READ_MAP = """async ([map, lod, layer]) => {
     const { width, height, channels, data } = await nt.readMap(map, lod, layer);

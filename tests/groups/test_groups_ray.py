@@ -28,6 +28,8 @@ from tests.support.user_batches import (
     until,
 )
 
+pytestmark = pytest.mark.timeout(300)  # a cluster has to start, and its processes import PyTorch
+
 
 @pytest.fixture(scope="module")
 def cluster():
@@ -69,8 +71,11 @@ def test_a_signal_and_then_the_loss_of_a_node(batch, undisturbed, cluster, tmp_p
     said = capsys.readouterr().out
     assert "interrupted" in said
     assert {row["status"] for row in read_batch(out)["groups"]} <= {"done", "waiting", "skipped", "failed"}
-    before = check_finished(out)
-    assert before < 3
+    assert check_finished(out) < 3
+    assert train.main(on_cluster(batch, out, cluster)) == 1
+    check_complete(out, undisturbed, capsys.readouterr().out)
+
+    out = tmp_path / "out of a new batch"  # in which two groups are at work for long enough to be seen
 
     def lose_node():
         until(lambda: len(at_work(out)) == 2 and any(record_of(out, n).status == "running" for n in GOOD), "two groups")

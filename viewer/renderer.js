@@ -14,7 +14,7 @@ const state = {
 };
 
 const view = {
-    loaded: null,  // the material on the GPU
+    loaded: null,  // the material on the GPU; null before the first one and while the context is lost
     generation: 0,  // counts changes
     shownGeneration: -1,  // the one on the canvas, in full
     cost: FIRST_COST,

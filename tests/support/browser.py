@@ -17,8 +17,7 @@ from PIL import Image as PillowImage
 
 from tests.support.shader_hosts import CHROMIUM_FLAGS, chromium
 
-LIMIT_S = 50  # for one test: below the limit of pytest.ini, whose exception would leave Playwright unusable
-START_S = 30  # for the browser to start
+LIMIT_S = 50  # for one test, and for the start of a browser; pytest-timeout would leave Playwright unusable
 VIEWPORT = {"width": 770, "height": 280}
 FLAGS = [  # no timer slows down in a tab that no one looks at
     *CHROMIUM_FLAGS, "--disable-background-timer-throttling", "--disable-backgrounding-occluded-windows",
@@ -43,9 +42,8 @@ class Browser:
         )
         try:
             port = self._port(profile / "DevToolsActivePort")
-            context = playwright.chromium.connect_over_cdp(f"http://127.0.0.1:{port}").new_context(
-                viewport=VIEWPORT, color_scheme="dark"
-            )
+            connected = playwright.chromium.connect_over_cdp(f"http://127.0.0.1:{port}", timeout=1000 * LIMIT_S)
+            context = connected.new_context(viewport=VIEWPORT, color_scheme="dark")
             self.tab, self.said, self.asked = context.new_page(), [], []
         except BaseException:
             self.end()
@@ -55,7 +53,7 @@ class Browser:
         self.tab.on("request", lambda request: self.asked.append(request.url))
 
     def _port(self, path: Path) -> str:
-        for _ in range(START_S * 20):
+        for _ in range(LIMIT_S * 20):
             if path.is_file() and path.read_text():
                 return path.read_text().splitlines()[0]
             time.sleep(0.05)

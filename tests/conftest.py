@@ -15,6 +15,7 @@ from dataset import Material
 from engine.cpu import engine as cpu_engine
 from maps.channels import MAPS
 from tests.support.browser import (
+    LIMIT_S,
     browser,  # noqa: F401  # fixtures of the tests of pages
     open_browsers,  # noqa: F401  # fixtures of the tests of pages
 )
@@ -42,6 +43,8 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if item.get_closest_marker("gpu") and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(600))  # kernels are compiled
+        if "open_browsers" in item.fixturenames:
+            item.add_marker(pytest.mark.timeout(3 * LIMIT_S))  # the fixture's own limit comes first
 
 
 def pytest_runtest_setup(item):

@@ -100,7 +100,8 @@ function useKeys() {
     });
 }
 
-let loading = Promise.resolve(), wanted = 0;
+let loading = Promise.resolve();
+let wanted = 0;  // the material to show when a lost context is back
 
 /** Show material number `index`; a second call waits for the first. Rejects when this GPU cannot show it. */
 function chooseMaterial(index) {
@@ -119,7 +120,10 @@ function chooseMaterial(index) {
         showMaterial();
         change({});
     });
-    loading.catch(fail);
+    loading.catch((error) => {
+        if (!gl.isContextLost()) wanted = state.material;  // this GPU cannot show the other one
+        fail(error);
+    });
     return loading;
 }
 

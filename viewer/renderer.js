@@ -14,7 +14,7 @@ const state = {
 };
 
 const view = {
-    loaded: null,  // the material on the GPU
+    loaded: null,  // the material on the GPU; null before the first one and while the context is lost
     generation: 0,  // counts changes
     shownGeneration: -1,  // the one on the canvas, in full
     cost: FIRST_COST,
@@ -176,10 +176,10 @@ async function drawView(generation) {
 
 /** Draw whenever the view has changed. An error, such as a lost context, ends a frame, never the loop. */
 async function renderForever() {
-    const change = () => new Promise((resolve) => { view.wake = resolve; });
+    const nextChange = () => new Promise((resolve) => { view.wake = resolve; });
     for (;;) {
         try {
-            while (view.shownGeneration === view.generation || !view.loaded) await change();
+            while (view.shownGeneration === view.generation || !view.loaded) await nextChange();
             await unlessLost(nextFrame());
             const generation = view.generation;
             if (!await drawView(generation)) continue;
@@ -189,7 +189,7 @@ async function renderForever() {
         } catch (error) {
             fail(error);
             view.listeners.splice(0).forEach(([, reject]) => reject(error));
-            await change();
+            await nextChange();
         }
     }
 }

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 import os
 import signal
-import subprocess
 import threading
-import time
 from pathlib import Path
 
 import numpy as np
@@ -17,13 +16,8 @@ from PIL import Image as PillowImage
 
 from tests.support.shader_hosts import CHROMIUM_FLAGS, chromium
 
-LIMIT_S = 50  # for one test: below the limit of pytest.ini, whose exception would leave Playwright unusable
-START_S = 30  # for the browser to start
+LIMIT_S = 50  # for one test, and for the start of a browser; pytest-timeout would leave Playwright unusable
 VIEWPORT = {"width": 770, "height": 280}
-FLAGS = [  # no timer slows down in a tab that no one looks at
-    *CHROMIUM_FLAGS, "--disable-background-timer-throttling", "--disable-backgrounding-occluded-windows",
-    "--disable-renderer-backgrounding", "--force-color-profile=srgb", "--hide-scrollbars", "--remote-debugging-port=0",
-]  # fmt: skip
 READ_MAP = """async ([map, lod, layer]) => {
     const { width, height, channels, data } = await nt.readMap(map, lod, layer);
     let text = "";
@@ -36,37 +30,22 @@ class Browser:
     """One tab of a Chromium of its own, and what it said."""
 
     def __init__(self, playwright, profile: Path):
-        self.ended = False
-        command = [chromium(), *FLAGS, f"--user-data-dir={profile}"]
-        self._process = subprocess.Popen(
-            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-        )
-        try:
-            port = self._port(profile / "DevToolsActivePort")
-            context = playwright.chromium.connect_over_cdp(f"http://127.0.0.1:{port}").new_context(
-                viewport=VIEWPORT, color_scheme="dark"
-            )
-            self.tab, self.said, self.asked = context.new_page(), [], []
-        except BaseException:
-            self.end()
-            raise
+        context = playwright.chromium.launch_persistent_context(
+            str(profile), executable_path=chromium(), args=CHROMIUM_FLAGS, timeout=1000 * LIMIT_S,
+            viewport=VIEWPORT, color_scheme="dark",
+        )  # fmt: skip
+        self._process = int(os.readlink(profile / "SingletonLock").rpartition("-")[2])  # Chromium writes its id there
+        self.tab, self.said, self.asked, self.ended = context.new_page(), [], [], False
         self.tab.on("console", lambda message: self.said.append(message.text))
         self.tab.on("pageerror", lambda error: self.said.append(str(error)))
         self.tab.on("request", lambda request: self.asked.append(request.url))
-
-    def _port(self, path: Path) -> str:
-        for _ in range(START_S * 20):
-            if path.is_file() and path.read_text():
-                return path.read_text().splitlines()[0]
-            time.sleep(0.05)
-        raise TimeoutError("the browser does not start")
 
     def end(self) -> None:
         """End all processes of this browser; whatever waits for it raises."""
         if not self.ended:
             self.ended = True
-            os.killpg(self._process.pid, signal.SIGKILL)  # not reaped yet, so the id is not another's
-            self._process.wait()
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process, signal.SIGKILL)  # Playwright starts every browser as a group of its own
 
     def open(self, page: Path) -> None:
         self.said.clear()

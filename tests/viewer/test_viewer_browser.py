@@ -124,6 +124,18 @@ def test_a_lost_context_comes_back(alone, browser):
     assert browser.said == []
 
 
+def test_a_loss_before_the_first_picture(alone, browser, tmp_path):
+    lossy = """const first = chooseMaterial(0), loss = gl.getExtension("WEBGL_lose_context");
+        loss.loseContext();
+        setTimeout(() => loss.restoreContext(), 50);
+        await first;"""
+    browser.tab.goto(changed_page(alone[1], tmp_path, ("await chooseMaterial(0);", lossy)).as_uri())
+    assert "driver has stopped" in browser.tab.evaluate("nt.ready.catch((error) => error.message)")
+    browser.tab.wait_for_function("nt.view.loaded")
+    browser.tab.evaluate("nt.settled()")
+    assert browser.tab.inner_text("#status") == "" and browser.read("roughness", 0).std() > 1
+
+
 # Loses the context `count` times in a call of the function `point` of WebGL, each time before or after what it does.
 LOSE = """async ([point, count]) => {
     const { gl } = nt, loss = gl.getExtension("WEBGL_lose_context"), plain = gl[point];

@@ -104,6 +104,10 @@ SAMPLED_CASES = {  # through the hardware's sampler
     ),
 }
 CASES |= SAMPLED_CASES  # fmt: skip
+CASES["rgba8"] = Case(  # words of 8, 16 and 64 bits, a wide one beside small ones
+    (GridSpec(16, 3, 4, 8), GridSpec(8, 2, 2, 16, "learned"), GridSpec(4, 1, 8, 64)), DecoderSpec(1, 16, 1),
+    weights="buffer", layout="rgba8",
+)
 
 
 @dataclass

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 
+from configs import WORD_LAYOUTS
 from dataset import Constant, Material
 from formats.textures import read_export, write_export
 from maps.channels import CHANNELS, map_slice
@@ -202,7 +203,7 @@ def make_job(name: str, case: Case, shipped: Shipped, language: str) -> Job:
         weight_bytes(shipped.model, case.weight_type) if case.weights == "buffer" else b"",
         case.weight_type == "float16",
         shipped.queries,
-        case.layout != "packed",
+        case.layout not in WORD_LAYOUTS,
     )
 
 

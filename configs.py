@@ -33,7 +33,8 @@ GPU_PRECISIONS = ("tf32", "bf16", "float32")
 LIST_MAPS = "list"  # what --maps alone means
 GROUP_BACKENDS = ("local", "ray")
 EVAL_METRICS = ("all", "psnr", "lpips")
-LAYOUTS = ("packed", "filterable", "bgra4")
+LAYOUTS = ("packed", "filterable", "bgra4", "rgba8")
+WORD_LAYOUTS = ("packed", "rgba8")  # those whose texels are words, to unpack before filtering
 TEXTURE_FORMATS = ("dds", "ktx2", "png", "glb")
 SCALAR_TEXTURES = ("bc4", "orm_bc7", "orm_bc1")
 BC7_EFFORTS = ("fast", "normal", "slow")
@@ -355,7 +356,8 @@ class ExportOptions:
     dds_layout: str = knob(
         "", "of the DDS files, and of the decoder that --shader writes for them. packed: words of several features; "
         "filterable: an 8-bit channel per feature, for the hardware's filter; bgra4: the same for 4-bit features in "
-        "half the memory; not given: that of an export in --load_dir, else packed", choices=("", *LAYOUTS),
+        "half the memory; rgba8: packed, small words widened to R8G8B8A8; not given: that of an export in --load_dir, "
+        "else packed", choices=("", *LAYOUTS),
         section="feature textures",
     )  # fmt: skip
 

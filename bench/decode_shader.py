@@ -21,6 +21,7 @@ import numpy as np
 
 from bench.spirv import Invocation, Module
 from common.errors import one_line
+from configs import WORD_LAYOUTS
 from formats.dds_layouts import grid_textures
 from maps.record import MaterialRecord
 from model import NeuralTexture
@@ -162,7 +163,7 @@ class Frame:
         storage = wgpu.BufferUsage.STORAGE | wgpu.BufferUsage.COPY_SRC
         bound = [self._texture(wgpu, levels) for levels in shader_textures(model, layout).values()]
         bound.append({"buffer": self.device.create_buffer_with_data(data=weight_bytes(model), usage=storage)})
-        if layout != "packed":
+        if layout not in WORD_LAYOUTS:
             modes = dict.fromkeys(("address_mode_u", "address_mode_v"), "repeat")
             filters = dict.fromkeys(("mag_filter", "min_filter", "mipmap_filter"), "linear")
             bound.append(self.device.create_sampler(**modes, **filters))

@@ -15,7 +15,7 @@ from common.errors import Say, UserError, counted, one_line, quote, what_is_wron
 from common.files import sha256_of
 from describe.bare_files import bare_inputs, holds_words, least_inputs
 from formats.dds import DdsInfo, read_dds_info
-from formats.dds_layouts import grid_file_names, stored_bits
+from formats.dds_layouts import grid_file_names, grid_format, stored_bits
 from formats.manifest import (
     DAMAGE,
     FORMAT,
@@ -34,6 +34,12 @@ from maps.record import MapRecord
 from metrics.file_space import constant_listing
 from shape import GridSpec, ModelForm
 
+ENGINES = {  # format of a grid's files -> engines whose guide (docs/engines) loads every channel in its place
+    "R8G8B8A8_UNORM": "Unreal, Unity, Godot, three.js",
+    "R8G8_UNORM": "Unity, three.js; not Godot (luminance and alpha), Unreal by version: --dds_layout rgba8 suits all",
+    "R8_UNORM": "Unity, three.js, Godot; Unreal by version: --dds_layout rgba8 suits all",
+    "B4G4R4A4_UNORM": "Direct3D 11.1 and 12, Vulkan, Metal; no guide: --dds_layout filterable suits all",
+}
 MAX_LISTED = 1000  # files of a folder
 MAX_CELL = 200  # characters; all rows are padded to the longest cell, so one of a megabyte would multiply
 
@@ -95,6 +101,8 @@ def _describe_export(folder: Path, manifest: Manifest) -> Description:
     constants = constant_listing(form.constants)
     result.section("channels with one value at every texel", [[constants]] if constants else [])
     result.section(f"grids, {manifest.layout}", _grid_rows(manifest))
+    formats = dict.fromkeys(grid_format(grid, manifest.layout) for grid in form.grids)
+    result.section("formats that engines load", [[name, ENGINES[name]] for name in formats])
     result.section("decoder", _decoder_rows(form))
     result.section("rates", _rate_rows(manifest))
     try:

@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from common.errors import UserError
+from configs import WORD_LAYOUTS
 from formats.dds import read_dds
-from formats.dds_layouts import grid_file_names
+from formats.dds_layouts import grid_channels, grid_file_names
 from formats.manifest import NETWORK
 from formats.network_file import read_weights
 from maps.channels import CHANNELS
@@ -56,12 +57,12 @@ class FileTexture:
 def read_texture(folder: Path, form: ModelForm, layout: str = "packed") -> FileTexture:
     """The texture of a known form in a folder of exported files; hashes are not looked at.
 
-    Raises: UserError when a file is missing, damaged or does not fit the form, or the layout is not packed.
+    Raises: UserError when a file is missing, damaged or does not fit the form, or the layout has no words.
     """
-    if layout != "packed":
+    if layout not in WORD_LAYOUTS:
         raise UserError(f"{folder}: expected files of the layout packed, found {layout}; use --dds_layout")
     form, weights = read_weights(folder / NETWORK, form)
-    grids = [_read_grid(folder, index, grid) for index, grid in enumerate(form.grids)]
+    grids = [_read_grid(folder, index, grid, layout) for index, grid in enumerate(form.grids)]
     learned = [grid.interpolation == "learned" for grid in form.grids]
     return FileTexture(grids, weights, form.num_lods, form.decoder, learned, form.constants)
 
@@ -72,11 +73,11 @@ def features_of(codes: np.ndarray, bits: int) -> np.ndarray:
     return ((codes.astype(np.float32) - np.float32((n - 1) / 2)) / np.float32(n)).astype(np.float32)
 
 
-def _read_grid(folder: Path, index: int, grid: GridSpec) -> list[np.ndarray]:
+def _read_grid(folder: Path, index: int, grid: GridSpec, layout: str) -> list[np.ndarray]:
     """The levels of a grid of packed words, the finest first."""
     planes = []
-    names = grid_file_names(index, grid)
-    expected = [(side, side, grid.save_bits // 8 // len(names)) for side in grid.mip_sides[: grid.n_levels]]
+    names = grid_file_names(index, grid, layout)
+    expected = [(side, side, grid_channels(grid, layout) // len(names)) for side in grid.mip_sides[: grid.n_levels]]
     for name in names:
         levels = read_dds(folder / name).levels[: grid.n_levels]  # the others are never read
         found = [level.shape for level in levels]
@@ -88,7 +89,7 @@ def _read_grid(folder: Path, index: int, grid: GridSpec) -> list[np.ndarray]:
         planes.append(levels)
     images = []
     for parts in zip(*planes):
-        words = np.concatenate(parts, axis=2)
+        words = np.concatenate(parts, axis=2)[..., : grid.save_bits // 8]
         codes = unpack_codes(words.reshape(-1, words.shape[2]), grid.quantize_bits, grid.save_bits)
         images.append(features_of(codes, grid.quantize_bits).reshape(*words.shape[:2], -1))
     return images

@@ -5,8 +5,11 @@ packed      a texel's codes one after the other, most significant first, as the 
 filterable  an 8-bit channel for each feature, four features a file. Code c of b bits is stored as c * 255 / (2^b - 1),
             a whole number for 1, 2, 4 and 8 bits, so a sampler reads t = c / (2^b - 1).
 bgra4       the same with 4-bit channels: B4G4R4A4_UNORM, code c is stored as c. For grids of 4-bit features.
+rgba8       packed, with words of 8 and 16 bits widened to R8G8B8A8, for engines that load R8 or R8G8 as grey and alpha.
+            The bytes of the word come first, the others are 255.
 
-The feature is scale * t + offset (see unorm_to_feature): an affine map, so it can be applied after the filter.
+In filterable and bgra4 the feature is scale * t + offset (see unorm_to_feature): an affine map, so it can be applied
+after the filter.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from common.errors import UserError
-from configs import LAYOUTS
+from configs import LAYOUTS, WORD_LAYOUTS
 from formats.dds import DXGI_FORMATS, FORMAT_NAMES, Texture
 from model import NeuralTexture
 from quantize import pack_codes, unpack_codes
@@ -52,8 +55,8 @@ def channel_bits(layout: str) -> int:
 
 def grid_channels(grid: GridSpec, layout: str) -> int:
     """Channels of a texel, of all files of a grid together."""
-    if layout == "packed":
-        return grid.save_bits // 8
+    if layout in WORD_LAYOUTS:
+        return max(grid.save_bits // 8, PLANE_CHANNELS if layout == "rgba8" else 1)
     if layout == "filterable":
         return grid.features
     return grid.features + -grid.features % PLANE_CHANNELS  # the format has four
@@ -67,7 +70,7 @@ def stored_bits(grid: GridSpec, layout: str) -> int:
 def grid_file_names(index: int, grid: GridSpec, layout: str = "packed") -> list[str]:
     """The DDS files of one grid; with a channel per feature they are named after their first and last feature."""
     firsts = range(0, grid_channels(grid, layout), PLANE_CHANNELS)
-    if layout == "packed":
+    if layout in WORD_LAYOUTS:
         return [f"hash_grid_{index}{f'_p{plane}' if plane else ''}.dds" for plane in range(len(firsts))]
     kind = "features" if layout == "filterable" else layout
     lasts = [min(first + PLANE_CHANNELS, grid.features) - 1 for first in firsts]
@@ -96,8 +99,10 @@ def texel_chunks(grid: GridSpec) -> Iterator[slice]:
 
 def _channels_from_codes(codes: np.ndarray, grid: GridSpec, layout: str) -> np.ndarray:
     """(T, features) codes -> (T, grid_channels) uint8."""
-    if layout == "packed":
-        return pack_codes(codes, grid.quantize_bits, grid.save_bits)
+    if layout in WORD_LAYOUTS:
+        words = pack_codes(codes, grid.quantize_bits, grid.save_bits)
+        missing = grid_channels(grid, layout) - words.shape[1]
+        return np.pad(words, [(0, 0), (0, missing)], constant_values=255)
     if layout == "filterable":
         return (codes * _step(grid)).astype(np.uint8)
     return np.pad(codes.astype(np.uint8), [(0, 0), (0, -grid.features % PLANE_CHANNELS)])
@@ -105,8 +110,8 @@ def _channels_from_codes(codes: np.ndarray, grid: GridSpec, layout: str) -> np.n
 
 def _codes_from_channels(channels: np.ndarray, grid: GridSpec, layout: str) -> np.ndarray:
     """The inverse: (T, features) uint16. Raises: ValueError for channels that no code makes."""
-    if layout == "packed":
-        return unpack_codes(channels, grid.quantize_bits, grid.save_bits)
+    if layout in WORD_LAYOUTS:
+        return unpack_codes(channels[:, : grid.save_bits // 8], grid.quantize_bits, grid.save_bits)
     values = channels[:, : grid.features].astype(np.uint16)
     if layout == "filterable":
         values, rest = np.divmod(values, np.uint16(_step(grid)))

@@ -10,7 +10,7 @@ from typing import Any
 
 from common.errors import UserError, brief, what_is_wrong
 from common.files import leads_out, open_regular, parse_json, sha256_of, write_json
-from configs import MOST_PIXELS
+from configs import MOST_PIXELS, WORD_LAYOUTS
 from formats.dds import MAX_SIZE
 from formats.dds_layouts import LAYOUTS, grid_file_names, grid_format, layout_problem, stored_bits, unorm_to_feature
 from maps.channels import CHANNELS, MAPS, map_slice
@@ -147,7 +147,7 @@ def grids_to_json(grids: Sequence[GridSpec], layout: str) -> list[dict[str, Any]
             "format": grid_format(grid, layout),
             **{key: getattr(grid, key) for key in GRID_FIELDS},
             "mips": len(grid.mip_sides),
-            **({} if layout == "packed" else {"unorm_to_feature": unorm_to_feature(grid)}),
+            **({} if layout in WORD_LAYOUTS else {"unorm_to_feature": unorm_to_feature(grid)}),
         }
         for index, grid in enumerate(grids)
     ]

@@ -16,6 +16,7 @@ from torchtyping import TensorType
 
 from common.errors import Say, UserError, one_line
 from common.files import make_folder, write_bytes, write_text
+from configs import WORD_LAYOUTS
 from formats.dds_layouts import check_layout, grid_file_names, grid_format
 from formats.textures import ExportedTexture
 from maps.channels import CHANNELS
@@ -148,7 +149,7 @@ def _functions(model: NeuralTexture, language: Language, weights: Weights, layou
     named = dict(zip(texture_names(model, layout), textures))
     of_texel = [("int", "grid"), ("int", "plane"), ("int2", "texel"), ("int", "mip")]
     lines += language.function("float4", "ntFetchTexel", of_texel, _choose_texture(named, language.fetch))
-    if layout != "packed":
+    if layout not in WORD_LAYOUTS:
         of_position = [("int", "grid"), ("int", "plane"), ("float2", "uv"), ("float", "lod")]
         body = [*language.sampler_statements(), *_choose_texture(named, language.sample)]
         lines += language.function("float4", "ntSampleTexel", of_position, body)
@@ -215,7 +216,7 @@ def _header(
         text.append(f"  {index}  {name}  {file}, {grid_format(grid, layout)}, {size}")
     if not weights.baked:
         text.append(f"  {len(files)}  {language.weight_buffer(weights)}: {WEIGHT_FILE}")
-    if layout != "packed":
+    if layout not in WORD_LAYOUTS:
         text.append(language.sampler_note(len(files) + (not weights.baked)))
     text.append("Import the textures without sRGB, without compression and without generating mips.")
     text += _reading_notes(model, language, layout, len(files) + (not weights.baked))
@@ -229,7 +230,7 @@ def _header(
 
 def _reading_notes(model: NeuralTexture, language: Language, layout: str, bound: int) -> list[str]:
     """Notes on how texels are read; `bound`: the number of textures and buffers."""
-    if layout == "packed":
+    if layout in WORD_LAYOUTS:
         return ["No sampler is needed: texels are loaded one by one, unpacked and filtered here."]
     notes = ["Each channel is a feature and the sampler filters; most hardware blends with weights of 8 bits."]
     learned = [str(index) for index, grid in enumerate(model.grids) if grid.interpolation == "learned"]
@@ -256,14 +257,14 @@ def shader_source(
         language: a key of languages.LANGUAGES.
         weights: `baked` into the text, or in a `buffer` of weight_bytes.
         weight_type: `float32` or `float16`, of the stored weights; the decoder computes with float32.
-        layout: one of dds_layouts.LAYOUTS; in all but `packed` the decoder uses a sampler.
+        layout: one of dds_layouts.LAYOUTS; in all but WORD_LAYOUTS the decoder uses a sampler.
     Raises: UserError for a network that the decoder cannot run, or a layout that cannot hold its features.
     """
     check_layout(model.grids, layout)
     if max(model.decoder.n_frequencies, model.decoder.n_texel_frequencies) > MAX_OCTAVES:
         raise UserError(f"--shader: expected at most {MAX_OCTAVES} frequencies, found {model.decoder.n_frequencies}")
     syntax, stored = LANGUAGES[language], _weights(model, weights, weight_type)
-    sampled = layout != "packed"
+    sampled = layout not in WORD_LAYOUTS
     lines = [*_header(model, material, syntax, stored, layout), "", *syntax.opening()]
     for name, value in _constants(model, material).items():
         lines.append(syntax.constant(name, str(value), "float" if isinstance(value, str) else "int"))

@@ -12,8 +12,8 @@ import pytest
 import export
 from common.errors import run_command
 from dataset import Constant
-from describe.folder import describe_folder
-from formats.dds import encode_block_dds, read_dds_info
+from describe.folder import ENGINES, describe_folder
+from formats.dds import FORMAT_NAMES, encode_block_dds, read_dds_info
 from formats.manifest import MANIFEST, NETWORK
 from formats.textures import write_export
 from shape import DecoderSpec, GridSpec
@@ -38,6 +38,9 @@ def test_everything_of_an_export(shipped):
     assert cells(result.lines, "roughness")[:4] == ["roughness", "channel", "6", "linear"]
     assert "grid 0  6 x 6 to 3 x 3, 2 levels  8 features of 8 bits in words of 64  learned  mips 0 to 1 trained" in text
     assert "grid 1  3 x 3, 1 level            4 features of 4 bits in words of 16  linear   mip 0 trained" in text
+    assert "R8G8B8A8_UNORM  Unreal, Unity, Godot, three.js" in text
+    assert "R8G8_UNORM      Unity, three.js; not Godot (luminance and alpha)" in text and "--dds_layout rgba8" in text
+    assert set(ENGINES) == set(FORMAT_NAMES.values())
     assert "64 -> 16 -> 16 (11 of the outputs are used)" in text and "1280 float32" in text
     words = (36 + 9 + 1) * 8 + (9 + 1) * 2
     assert f"in memory  {words + 1280 * 4} bytes: grids {words}, network 5120" in text

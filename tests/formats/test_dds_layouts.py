@@ -133,6 +133,31 @@ def test_files_of_the_trained_levels_alone_are_read(make_material, tmp_path):
     assert decode(read_texture(tmp_path, model.form), 1, 7, 5).shape == (5, 7, 11)
 
 
+@pytest.mark.parametrize(("word", "left"), [(8, 3), (16, 2), (32, 0), (64, 0)])
+def test_rgba8_has_the_word_in_front(word, left, make_material, tmp_path):
+    """R8G8 is luminance and alpha to Godot; in R8G8B8A8 the bytes are where the decoder looks for them."""
+    grid = GridSpec(6, 2, 4, word)
+    model, material = made((grid,), make_material)
+    for layout in ("packed", "rgba8"):
+        (tmp_path / layout).mkdir()
+        write_export(tmp_path / layout, model, material, layout=layout)
+    names = grid_file_names(0, grid, "rgba8")
+    assert names == grid_file_names(0, grid)
+    for name in names:
+        wide, packed = (reference.parse_dds((tmp_path / layout / name).read_bytes()) for layout in ("rgba8", "packed"))
+        assert wide["dxgiFormat"] == 28 and len(wide["levels"]) == 3
+        for one, other in zip(wide["levels"], packed["levels"]):
+            assert one.shape[2] == 4 and (one[..., : 4 - left] == other).all() and (one[..., 4 - left :] == 255).all()
+        with Image.open(tmp_path / "rgba8" / name) as picture:
+            assert picture.mode == "RGBA" and (np.asarray(picture) == wide["levels"][0]).all()
+    exported = read_export(tmp_path / "rgba8")
+    assert torch.equal(exported.model.codes(0), model.codes(0))
+    assert exported.manifest.rates["grids"] == pytest.approx(36 * max(word, 32) / 140, abs=1e-6)
+    both = [read_texture(tmp_path / layout, model.form, layout) for layout in ("packed", "rgba8")]
+    one, other = (decode(texture, 0, 14, 10) for texture in both)
+    assert (one == other).all() and not describe_folder(tmp_path / "rgba8").problems
+
+
 def test_pillow_shows_the_features(make_material, tmp_path):
     model, material = made(FOUR_BITS, make_material)
     write_export(tmp_path, model, material, layout="filterable")
@@ -186,6 +211,17 @@ def run(*arguments) -> int:
     return run_command(lambda: export.main([str(argument) for argument in arguments]))
 
 
+def test_the_command_widens_small_words_and_back(make_material, tmp_path):
+    first, wide, back = (tmp_path / name for name in ("first", "wide", "back"))
+    first.mkdir()
+    write_export(first, *made((GridSpec(6, 2, 4, 16),), make_material))
+    assert run("--load_dir", first, "--out_dir", wide, "--dds_layout", "rgba8", "--shader", "essl") == 0
+    text = (wide / "decoder.es.glsl").read_text()
+    assert "hash_grid_0.dds, R8G8B8A8_UNORM, 6x6, 3 mips, the first 2 are read" in text and "texelFetch" in text
+    assert run("--load_dir", wide, "--out_dir", back, "--dds_layout", "packed") == 0
+    assert all((back / path.name).read_bytes() == path.read_bytes() for path in first.iterdir())
+
+
 @pytest.mark.parametrize("layout", ["filterable", "bgra4"])
 def test_an_export_in_another_layout_and_back(layout, four_bits, tmp_path):
     other, back = tmp_path / "other", tmp_path / "back"
@@ -207,7 +243,7 @@ def test_an_export_in_another_layout_and_back(layout, four_bits, tmp_path):
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (["--dds_layout", "bgra4"], ["--dds_layout bgra4", "4-bit", "8-bit", "grid 0", "packed or filterable"]),
+        (["--dds_layout", "bgra4"], ["--dds_layout bgra4", "4-bit", "8-bit", "packed or filterable or rgba8"]),
         (["--dds_layout", "rgba"], ["--dds_layout", "got rgba", "filterable"]),
     ],
     ids=str,

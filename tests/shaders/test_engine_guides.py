@@ -229,10 +229,10 @@ def test_the_header_that_the_guides_read(exported):
     """Width, height, mips, format and the first texel, where the C# and the JavaScript look for them."""
     dds = (exported / "hash_grid_0.dds").read_bytes()
     words = np.frombuffer(dds[:148], "<u4")
-    assert (words[3], words[4], words[7], words[32]) == (16, 16, 3, 28)  # of the JavaScript
+    assert (words[3], words[4], words[7], words[32]) == (16, 16, 5, 28)  # of the JavaScript
     source = snippet("unity.md", "NeuralTexture.cs")
     assert [int(offset) // 4 for offset in re.findall(r"ToInt32\(dds, (\d+)\)", source)] == [3, 4, 7, 32]
-    assert len(dds) - 148 == 4 * (16 * 16 + 8 * 8 + 4 * 4) and "dds.Length - 148" in source
+    assert len(dds) - 148 == 4 * (16 * 16 + 8 * 8 + 4 * 4 + 2 * 2 + 1) and "dds.Length - 148" in source
 
 
 # --- Godot -----------------------------------------------------------------------------------------------------------

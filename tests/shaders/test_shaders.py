@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 
+from configs import WORD_LAYOUTS
 from dataset import Constant, Material
 from formats.textures import read_export, write_export
 from maps.channels import CHANNELS, map_slice
@@ -104,6 +105,10 @@ SAMPLED_CASES = {  # through the hardware's sampler
     ),
 }
 CASES |= SAMPLED_CASES  # fmt: skip
+CASES["rgba8"] = Case(  # words of 8, 16 and 64 bits, a wide one beside small ones
+    (GridSpec(16, 3, 4, 8), GridSpec(8, 2, 2, 16, "learned"), GridSpec(4, 1, 8, 64)), DecoderSpec(1, 16, 1),
+    weights="buffer", layout="rgba8",
+)
 
 
 @dataclass
@@ -198,7 +203,7 @@ def make_job(name: str, case: Case, shipped: Shipped, language: str) -> Job:
         weight_bytes(shipped.model, case.weight_type) if case.weights == "buffer" else b"",
         case.weight_type == "float16",
         shipped.queries,
-        case.layout != "packed",
+        case.layout not in WORD_LAYOUTS,
     )
 
 

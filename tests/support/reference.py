@@ -178,7 +178,7 @@ def load_export(
         base, n_levels, features, quantize_bits, save_bits = info[at : at + 5]
         at += 5
         interpolation = interpolations[g] if interpolations else "linear"
-        if layout != "packed":
+        if layout not in ("packed", "rgba8"):
             levels = load_channels(folder, g, features, quantize_bits, layout)[:n_levels][::-1]
             grids.append(Grid(levels, interpolation))
             continue
@@ -191,7 +191,7 @@ def load_export(
             image = np.empty((resolution, resolution, features))
             for y in range(resolution):
                 for x in range(resolution):
-                    word = b"".join(plane[n_levels - 1 - k][y, x].tobytes() for plane in planes)
+                    word = b"".join(plane[n_levels - 1 - k][y, x].tobytes() for plane in planes)[: save_bits // 8]
                     codes = unpack_word(word, quantize_bits)
                     image[y, x] = [feature_of(code, quantize_bits) for code in codes]
             levels.append(image)

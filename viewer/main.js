@@ -106,8 +106,8 @@ let wanted = 0;  // the material to show when a lost context is back
 /** Show material number `index`; a second call waits for the first. Rejects when this GPU cannot show it. */
 function chooseMaterial(index) {
     if (!(index >= 0 && index < DATA.materials.length)) return loading;
-    wanted = index;
     loading = loading.catch(() => {}).then(async () => {
+        wanted = index;
         const material = DATA.materials[index], reading = material.source ? " and reading its source maps" : "";
         byId("status").textContent = `compiling the decoder of ${material.name}${reading}; some drivers take seconds`;
         await unlessLost(nextFrame());

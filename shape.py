@@ -60,8 +60,12 @@ class GridSpec:
 
     @property
     def mip_sides(self) -> list[int]:
-        """Sides of all mips of its texture, down to 1. The first `n_levels` are trained, the finest level first."""
-        return [self.max_resolution >> mip for mip in range(self.max_resolution.bit_length())]
+        """Sides of all mips of its texture, the finest first. The first `n_levels` are trained.
+
+        A chain goes down to 1, since engines refuse one that ends before; a single level is a texture without mips.
+        """
+        mips = self.max_resolution.bit_length() if self.n_levels > 1 else 1
+        return [self.max_resolution >> mip for mip in range(mips)]
 
     @property
     def stored_texels(self) -> int:

@@ -145,12 +145,12 @@ def grid_textures(model: NeuralTexture, index: int, layout: str = "packed") -> l
 
 
 def full_chain(texture: Texture) -> Texture:
-    """The texture with all mips down to 1x1, which engines ask for.
+    """The texture with all mips down to 1x1, see GridSpec.mip_sides.
 
     A mip that is added has every other texel of the one before. No decoder reads it.
     """
     levels = list(texture.levels)
-    while len(levels[-1]) > 1:
+    while len(levels) > 1 and len(levels[-1]) > 1:
         end = len(levels[-1]) // 2 * 2
         levels.append(levels[-1][:end:2, :end:2])
     return Texture(tuple(levels), texture.bits)

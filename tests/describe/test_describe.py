@@ -42,7 +42,7 @@ def test_everything_of_an_export(shipped):
     assert "R8G8_UNORM      Unity, three.js; not Godot (luminance and alpha)" in text and "--dds_layout rgba8" in text
     assert set(ENGINES) == set(FORMAT_NAMES.values())
     assert "64 -> 16 -> 16 (11 of the outputs are used)" in text and "1280 float32" in text
-    words = (36 + 9 + 1) * 8 + (9 + 1) * 2
+    words = (36 + 9 + 1) * 8 + 9 * 2
     assert f"in memory  {words + 1280 * 4} bytes: grids {words}, network 5120" in text
     disk = sum((folder / name).stat().st_size for name in FILES)
     assert f"on disk    {disk} bytes" in text

@@ -101,7 +101,7 @@ def test_texel_waves_come_with_learned_interpolation(interpolation, flag, expect
 
 
 def test_rates_by_hand():
-    """8x8 to 1x1 words of 32 bits, 3x3 and 1x1 of 16; weights 16 x 16 (4 + 4 + 4 + 1 inputs, padded) and 16 x 16."""
+    """8x8 to 1x1 words of 32 bits, 3x3 of 16; weights 16 x 16 (4 + 4 + 4 + 1 inputs, padded) and 16 x 16."""
     grids = [GridSpec(8, 2, 8, 32), GridSpec(3, 1, 4, 16)]
     model = NeuralTexture(grids, DecoderSpec(2, 16, 1), 4)
     rates = model.bits_per_texel(20, 10)
@@ -109,4 +109,4 @@ def test_rates_by_hand():
     finest = (64 * 32 + 9 * 16) / 200
     assert rates["grids"] == pytest.approx(finest) and rates["network"] == pytest.approx(network)
     assert rates["bpp"] == pytest.approx(finest + network)
-    assert rates["all_mips"] == pytest.approx(((64 + 16 + 4 + 1) * 32 + (9 + 1) * 16) / 200 + network)
+    assert rates["all_mips"] == pytest.approx(((64 + 16 + 4 + 1) * 32 + 9 * 16) / 200 + network)

@@ -11,9 +11,12 @@ File formats: design.md, section 6.
 
 from __future__ import annotations
 
+import sys
+
+if __name__ == "__main__" and getattr(sys.flags, "safe_path", False):  # PYTHONSAFEPATH leaves the script's folder out
+    sys.path.insert(0, __file__.rpartition("/")[0] or ".")
 import common.before_torch  # isort: skip  # noqa: F401  # before torch
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -83,4 +86,4 @@ def write_files(source: Path, options: ExportOptions) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(main))
+    sys.exit(run_command(main, less_memory="export a smaller material, or end other programs"))

@@ -33,6 +33,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
+from common.cores import usable_cores
 from common.files import sha256_of
 from engine.cpu.cache import DIGEST, LIBRARY, private_folder, prune, use, user_cache
 from engine.errors import KernelsUnavailable
@@ -94,11 +95,7 @@ def load_library(say: Callable[[str], None] | None = None) -> ctypes.CDLL:
 
 def _load(say: Callable[[str], None] | None) -> ctypes.CDLL:
     recipes = [Recipe(SOURCES, compiler, split_variable("NTC_CXXFLAGS")) for compiler in find_compilers()]
-    library = find_or_build(recipes, (user_cache, private_folder), say)
-    try:
-        return ctypes.CDLL(str(library))
-    except OSError as error:
-        raise KernelsUnavailable(f"the compiled CPU kernels cannot be loaded: {error}") from error
+    return ctypes.CDLL(str(find_or_build(recipes, (user_cache, private_folder), say)))
 
 
 # --- what is compiled, and with what ---------------------------------------------------------------------------------
@@ -210,15 +207,26 @@ def cpu_identity() -> str:
 def find_or_build(
     recipes: Sequence[Recipe], caches: Sequence[Callable[[], Path]], say: Callable[[str], None] | None = None
 ) -> Path:
-    """The library of the first recipe that works, in the first cache that can be used."""
+    """The library of the first recipe that works, in the first cache where it can be kept and run.
+
+    A folder whose file system runs no code (noexec) lets a compiler do all its work, and fails only then.
+    Raises: KernelsUnavailable.
+    """
+    failures: list[KernelsUnavailable] = []
     for locate in caches:
         try:
             cache = locate()
-            return find(recipes, cache) or build_first(recipes, cache, say)
+            library = find(recipes, cache) or build_first(recipes, cache, say)
+            ctypes.CDLL(str(library))
+            return library
         except BrokenPipeError:  # of `say`: nobody reads what the program says
             raise
+        except KernelsUnavailable as error:
+            failures.append(error)
         except (OSError, NotImplementedError) as error:  # the latter from filelock: a file system without locks
             problem = error
+    if failures:
+        raise failures[0]
     raise KernelsUnavailable(f"no folder to keep the compiled CPU kernels in ({problem}); set NTC_CACHE to one")
 
 
@@ -340,7 +348,7 @@ def run_together(commands: Sequence[Sequence[str]], recipe: Recipe, work: Path) 
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(work))
             raise UnusableFlags(f"{recipe.title}: {first_error(output, process.returncode)}")
 
-    pool = ThreadPoolExecutor(os.cpu_count())
+    pool = ThreadPoolExecutor(usable_cores())
     try:
         for future in as_completed([pool.submit(run, command) for command in commands]):
             future.result()

@@ -34,8 +34,11 @@ _held: dict[Path, int] = {}  # folders of the libraries in use by this process, 
 def user_cache() -> Path:
     """NTC_CACHE, or the user's cache folder. Raises: OSError when the user has no home."""
     chosen = os.environ.get("NTC_CACHE")
-    folder = Path(chosen or platformdirs.user_cache_dir(APPLICATION, appauthor=False))
-    if not chosen and not folder.is_absolute():  # without a home, `~` is not expanded
+    try:
+        folder = Path(chosen or platformdirs.user_cache_dir(APPLICATION, appauthor=False))
+    except RuntimeError as error:  # platformdirs since 4.14, for a user without a home
+        raise OSError(errno.ENOENT, "no home folder") from error
+    if not chosen and not folder.is_absolute():  # its earlier versions leave the `~`
         raise OSError(errno.ENOENT, "no home folder", str(folder))
     return folder.absolute()
 

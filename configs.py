@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +30,7 @@ UNIT_NORMALS = ("auto", "always", "never")
 SCHEDULERS = ("plateau", "cosine", "steplr", "poly")
 ENGINES = ("auto", "torch", "cpu", "cuda", "tcnn")
 GPU_PRECISIONS = ("tf32", "bf16", "float32")
+LIST_MAPS = "list"  # what --maps alone means
 GROUP_BACKENDS = ("local", "ray")
 EVAL_METRICS = ("all", "psnr", "lpips")
 LAYOUTS = ("packed", "filterable", "bgra4")
@@ -72,6 +74,11 @@ class Config:
 
     load_iter: int = knob(-1, "iteration to load from --load_dir; -1: its newest checkpoint", unit="iterations", low=-1,
                           section="reading")  # fmt: skip
+    maps: str = knob(
+        "", "which file is which map, where the names do not say it: diffuse=a.png,roughness=pack.png:g,specular=none; "
+        "alone: print what each file of --data_dir is taken for, and train nothing", unit="map=file", bare=LIST_MAPS,
+    )  # fmt: skip
+    size: str = knob("", "texels of LOD 0: WxH, or largest: of the largest map; empty: of the first map", unit="WxH")
     linear_color: bool = knob(False, "train diffuse in linear light instead of the file's sRGB")
     max_pixels: int = knob(
         MAX_PIXELS, "largest image to read: a file of a few bytes may unpack to gigabytes", unit="pixels", low=1,
@@ -207,7 +214,7 @@ def parse_args(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """The values that the user chose: those of the config file, replaced by flags. Defaults are not filled in."""
     given = vars(build_parser().parse_args(argv))
     path = given.pop("config")
-    return {**(load_config_file(path, FIELDS, RECORDED) if path else {}), **given}
+    return {**(load_config_file(path, FIELDS, ignored=RECORDED) if path else {}), **given}
 
 
 # --- values --------------------------------------------------------------------------------------------------------
@@ -262,6 +269,8 @@ def _check_combinations(config: Config) -> None:
     """Raise UserError for fields that contradict each other or lack one that they need."""
     if config.n_neurons % 16:
         raise UserError(f"--n_neurons: expected a multiple of 16, got {config.n_neurons}")
+    if config.size not in ("", "largest") and not re.fullmatch(r"[1-9]\d{0,4}x[1-9]\d{0,4}", config.size):
+        raise UserError(f"--size: expected WxH in texels, as 1024x512, or largest, got {brief(config.size)}")
     if config.quantize_bits > config.save_bits:
         raise UserError(
             f"--quantize_bits {config.quantize_bits} does not fit into --save_bits {config.save_bits}; "

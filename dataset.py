@@ -13,13 +13,12 @@ import numpy as np
 import torch
 from torchtyping import TensorType
 
-from common.errors import UserError, quote
 from common.parallel import map_threads
 from configs import MAX_PIXELS
 from maps.channels import CHANNELS, MAPS, map_slice
-from maps.images import encode_png, read_image
-from maps.mips import encode_level, linear_to_srgb, mip_chain, mip_sizes, round_to_codes, srgb_to_linear
-from maps.names import find_maps
+from maps.images import encode_png
+from maps.mips import linear_to_srgb, mip_chain, mip_sizes, round_to_codes, srgb_to_linear
+from maps.read_maps import read_maps
 from maps.record import Constant, MapRecord, MaterialRecord
 
 PNG_SAMPLE_TEXELS = 2**19  # of a map; of larger ones `Material.png_bytes` encodes every PNG_SAMPLE_STEP-th band
@@ -270,89 +269,30 @@ class Material:
         return self._png_bytes
 
 
-def load_material(folder: str | os.PathLike, linear_color: bool = False, max_pixels: int = MAX_PIXELS) -> Material:
-    """Read the maps of a folder (see `find_maps`), all at the size of the first one in canonical order.
-
-    A grey diffuse is repeated to RGB, an RGB file of a one-channel map averaged. Float files become 16 bits: a diffuse
-    is linear then; signed normals n become 0.5 n + 0.5; a displacement outside [0, 1] is scaled from its own range,
-    which `value_range` keeps; other values outside [0, 1] are clipped, with a warning.
+def load_material(
+    folder: str | os.PathLike,
+    linear_color: bool = False,
+    max_pixels: int = MAX_PIXELS,
+    by_hand: str = "",
+    size: str = "",
+) -> Material:
+    """Read the maps of a folder, see `maps.read_maps.read_maps`, and make their mip chain.
 
     Args:
         linear_color: decode an sRGB diffuse to 16-bit linear light; `texels` and `to_file_space` still return sRGB.
-        max_pixels: largest image to read.
-    Raises: UserError for a folder or a file that cannot be used (see `find_maps` and `images.read_image`).
+        max_pixels, by_hand, size: as in `read_maps`.
+    Raises: UserError for a folder or a file that cannot be used.
     """
     folder = Path(folder)
-    sources, normal_convention, warnings = find_maps(folder)
-    arrays, spaces, ranges, files = {}, {}, {}, {}
-    paths = list(dict.fromkeys(path for path, _ in sources.values()))  # a packed file is read once
-    reading, images = map_threads(lambda path: read_image(path, max_pixels), paths), {}
-    for name, (path, channel) in sources.items():
-        if path not in images:
-            images[path] = next(reading)
-        image = images[path]
-        if channel is None:
-            del images[path]
-        pixels, files[name] = image.pixels, path.name
-        if channel is not None:
-            if pixels.shape[2] != 3:
-                raise UserError(f"{quote(path)}: expected three maps packed in RGB, found a grey file; rename it")
-            pixels, files[name] = pixels[..., channel : channel + 1], f"{path.name}:{'RGB'[channel]}"
-        pixels = _fit_channels(pixels, name, path, warnings)
-        if image.is_float:
-            spaces[name] = "linear"
-            pixels, ranges[name] = _from_float(pixels, name, path, warnings)
-        height, width = next(iter(arrays.values()), pixels).shape[:2]
-        if pixels.shape[:2] != (height, width):
-            was = f"{pixels.shape[1]}x{pixels.shape[0]}"
-            warnings.append(f"{quote(path)}: {name} resized from {was} to {width}x{height}, the size of the first map")
-            pixels = _resize(pixels, width, height, "normal" if name == "normal" else "linear")
-        arrays[name] = pixels
-    facts = {"files": files, "normal_convention": normal_convention, "value_range": ranges, "warnings": warnings}
-    facts["source_bytes"] = sum(path.stat().st_size for path in {path for path, _ in sources.values()})
-    label = folder.resolve().name or "material"
-    return Material.from_arrays(label, arrays, color_space=spaces, linear_color=linear_color, **facts)
-
-
-def _fit_channels(pixels: np.ndarray, name: str, path: Path, warnings: list[str]) -> np.ndarray:
-    """The pixels with the channels of the map: grey repeated, colour averaged."""
-    if pixels.shape[2] == MAPS[name]:
-        return pixels
-    if name == "normal":
-        raise UserError(f"{quote(path)}: expected an RGB normal map, found a grey file; name a height map as such")
-    if name == "diffuse":
-        return np.repeat(pixels, 3, axis=2)
-    if pixels.dtype == np.float32:
-        return pixels.mean(axis=2, keepdims=True, dtype=np.float64).astype(np.float32)  # a sum may leave float32
-    spread = (pixels.max(axis=2) - pixels.min(axis=2)).max()
-    if spread > np.iinfo(pixels.dtype).max // 16:  # JPEG moves the channels of a grey picture apart by less
-        warnings.append(f"{quote(path)}: R, G and B differ; {name} is one channel, their mean was taken")
-    return ((2 * pixels.sum(axis=2, keepdims=True, dtype=np.uint32) + 3) // 6).astype(pixels.dtype)  # halves up
-
-
-def _from_float(pixels: np.ndarray, name: str, path: Path, warnings: list[str]) -> tuple[np.ndarray, tuple]:
-    """uint16 codes of a float map, and the values that 0 and 65535 stand for."""
-    low, high = float(pixels.min()), float(pixels.max())
-    span = (0.0, 1.0)
-    # x and y of signed normals lie around 0, of unsigned ones around 0.5 where a filter may dip just below 0
-    if name == "normal" and (low < -0.01 or pixels[..., :2].mean(dtype=np.float64) < 0.25):
-        span = (-1.0, 1.0)
-    elif name == "displacement" and (low < 0 or high > 1):
-        span = (low, high)
-        warnings.append(f"{quote(path)}: displacement scaled from [{low:g}, {high:g}] to [0, 1]; value_range keeps it")
-    outside = int(((pixels < span[0]) | (pixels > span[1])).any(axis=2).sum())
-    if outside:
-        warnings.append(f"{quote(path)}: {outside} texels of {name} lay outside {list(span)} and were clipped")
-    with np.errstate(over="ignore"):  # infinite is clipped as well
-        scaled = (pixels - np.float32(span[0])) * np.float32(65535 / ((span[1] - span[0]) or 1))
-        return round_to_codes(scaled, np.uint16), span
-
-
-def _resize(codes: np.ndarray, width: int, height: int, kind: str) -> np.ndarray:
-    """Resize bilinearly, widening the filter when shrinking (no aliasing); normals get unit length."""
-    resized = np.empty((height, width, codes.shape[2]), np.float32)
-    for channel in range(codes.shape[2]):  # one at a time: a float copy of the whole file could be large
-        plane = torch.from_numpy(codes[None, None, ..., channel].astype(np.float32))
-        plane = torch.nn.functional.interpolate(plane, (height, width), mode="bilinear", antialias=True)
-        resized[..., channel] = plane[0, 0].numpy()
-    return encode_level(resized, kind, codes.dtype)
+    found = read_maps(folder, max_pixels, by_hand, size)
+    return Material.from_arrays(
+        folder.resolve().name or "material",
+        found.arrays,
+        color_space=found.color_space,
+        linear_color=linear_color,
+        value_range=found.value_range,
+        files=found.files,
+        normal_convention=found.convention,
+        warnings=found.notes,
+        source_bytes=found.source_bytes,
+    )

@@ -11,10 +11,11 @@ File formats: design.md, section 6.
 
 from __future__ import annotations
 
+import os
 import sys
 
 if __name__ == "__main__" and getattr(sys.flags, "safe_path", False):  # PYTHONSAFEPATH leaves the script's folder out
-    sys.path.insert(0, __file__.rpartition("/")[0] or ".")
+    sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import common.before_torch  # isort: skip  # noqa: F401  # before torch
 
 from collections.abc import Sequence

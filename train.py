@@ -7,17 +7,19 @@ Every flag: python train.py --help, or configs.py.
 
 from __future__ import annotations
 
+import os
 import sys
 
 if __name__ == "__main__" and getattr(sys.flags, "safe_path", False):  # PYTHONSAFEPATH leaves the script's folder out
-    sys.path.insert(0, __file__.rpartition("/")[0] or ".")
+    sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import common.before_torch  # isort: skip  # noqa: F401  # before torch
 
 from collections.abc import Sequence
 
 from common.errors import run_command
-from configs import make_config, parse_args
+from configs import LIST_MAPS, make_config, parse_args
 from groups.batch import train_groups
+from maps.read_maps import recognised_maps
 from training.infer import infer
 from training.start import train_material
 
@@ -25,6 +27,9 @@ from training.start import train_material
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; see --help. Returns the exit code."""
     config = make_config(parse_args(argv))
+    if config.maps == LIST_MAPS:
+        print("\n".join(recognised_maps(config.data_dir, config.max_pixels)))
+        return 0
     if config.groups_batching:
         return train_groups(config)
     if config.mode == "infer":

@@ -58,20 +58,20 @@ def stops(iterations: int, points: int) -> list[int]:
     return np.unique(np.geomspace(max(iterations // EARLIEST, 1), iterations, points).round().astype(int)).tolist()
 
 
-def ship(trained: NeuralTexture, shipped: NeuralTexture) -> None:
-    """Let `shipped`, a plain model of the same shape, hold what an export of `trained` would hold."""
+def export_into(trained: NeuralTexture, exported: NeuralTexture) -> None:
+    """Fill `exported`, a plain model of the same shape, with the codes and weights of `trained`."""
     for index in range(len(trained.grids)):
-        shipped.load_codes(index, trained.codes(index))
+        exported.load_codes(index, trained.codes(index))
     with torch.no_grad():
-        for mine, theirs in zip(shipped.weights, trained.weights):
+        for mine, theirs in zip(exported.weights, trained.weights):
             mine.copy_(theirs)
 
 
-def score(shipped: NeuralTexture, material: Material) -> float:
+def score(exported: NeuralTexture, material: Material) -> float:
     """PSNR in dB over all channels of LOD 0, of 8-bit images in the files' colour spaces."""
-    decoded = decode_in_file_space(shipped, material.record, 0, decode_lod)
+    decoded = decode_in_file_space(exported, material.record, 0, decode_lod)
     scores = evaluate_lod(decoded, material.texels(0), material.present, with_ssim=False, with_lpips=False,
-                          with_flip=False, exact=shipped.constants)  # fmt: skip
+                          with_flip=False, exact=exported.constants)  # fmt: skip
     return scores["psnr"]["all"]
 
 
@@ -85,7 +85,7 @@ def run(variant: Variant, ours: Config, material: Material, points: int = POINTS
     config = variant.change(ours, material.width, material.height)
     engine = variant.start(config, material)
     present = material.present_channels.tolist()
-    shipped = build_model(config, material.width, material.height, present, material.constants)
+    exported = build_model(config, material.width, material.height, present, material.constants)
     curve: list[dict[str, float]] = []
     seconds = processor_seconds = 0.0
     for stop in stops(config.max_iter, points):
@@ -95,21 +95,21 @@ def run(variant: Variant, ours: Config, material: Material, points: int = POINTS
         seconds += time.perf_counter() - started
         processor_seconds += time.process_time() - processor_started
         engine.sync()
-        ship(engine.model, shipped)
+        export_into(engine.model, exported)
         curve.append({"iteration": stop, "seconds": seconds, "processor_seconds": processor_seconds,
-                      "psnr": score(shipped, material)})  # fmt: skip
+                      "psnr": score(exported, material)})  # fmt: skip
     # what a subclass trains in its own way is refined as a plain model: it is what will be decoded
-    refined = engine.model if type(engine.model) is NeuralTexture else shipped
+    refined = engine.model if type(engine.model) is NeuralTexture else exported
     refinement = Refinement(refined, material, config)
     for index in range(config.refine if refinement.possible else 0):
         started, processor_started = time.perf_counter(), time.process_time()
         refinement.round(index)
         seconds += time.perf_counter() - started
         processor_seconds += time.process_time() - processor_started
-        if refined is not shipped:
-            ship(refined, shipped)
+        if refined is not exported:
+            export_into(refined, exported)
         curve.append({"iteration": config.max_iter, "seconds": seconds, "processor_seconds": processor_seconds,
-                      "psnr": score(shipped, material)})  # fmt: skip
+                      "psnr": score(exported, material)})  # fmt: skip
     return {
         "material": material.name,
         "width": material.width,
@@ -118,7 +118,7 @@ def run(variant: Variant, ours: Config, material: Material, points: int = POINTS
         "says": variant.says,
         "engine": engine.name,
         "threads": config.num_threads or torch.get_num_threads(),
-        "bpp": shipped.bits_per_texel(material.width, material.height)["bpp"],
+        "bpp": exported.bits_per_texel(material.width, material.height)["bpp"],
         "iterations": config.max_iter,
         "batch_size": config.batch_size,
         "seconds": seconds,
@@ -165,7 +165,7 @@ def chosen(names: str | None) -> list[Variant]:
 
 
 def load_materials(folders: Iterable[str]) -> list[Material]:
-    """All of them, so that whatever is wrong with one is told before anything is trained."""
+    """All of them, so that what is wrong with one is reported before anything is trained."""
     materials = [load_material(folder) for folder in folders]
     names = [material.name for material in materials]
     if len(set(names)) < len(names):
@@ -176,7 +176,7 @@ def load_materials(folders: Iterable[str]) -> list[Material]:
     return materials
 
 
-# --- what is told --------------------------------------------------------------------------------------------------
+# --- report --------------------------------------------------------------------------------------------------------
 
 
 def table(entries: Sequence[Entry]) -> str:

@@ -30,7 +30,7 @@ Inputs = TensorType["n", "inputs"]
 
 CPU = torch.device("cpu")
 LARGE_BATCH = 16384  # random samples: the ancestors' batch
-DEFAULT_BETAS, DEFAULT_EPSILON = (0.9, 0.999), 1e-8  # Kingma & Ba 2015, and torch.optim.Adam unless told otherwise
+DEFAULT_BETAS, DEFAULT_EPSILON = (0.9, 0.999), 1e-8  # Kingma & Ba 2015, and the defaults of torch.optim.Adam
 
 
 def recipe(

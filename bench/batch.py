@@ -28,7 +28,7 @@ from PIL import Image as PillowImage
 from bench import common
 from common.errors import UserError, run_command
 from engine.cpu.library import thread_count
-from maps.names import find_maps
+from maps.folder import find_maps
 
 ROOT = Path(__file__).resolve().parents[1]
 SINGLE_RUNS = 3  # that are timed
@@ -40,7 +40,7 @@ def make_groups(material: Path, folder: Path, count: int, size: int) -> None:
     """`count` folders with the maps of a material scaled to size x size, each its own copy."""
     first = folder / "group 000"
     first.mkdir(parents=True)
-    for path in {path for path, _ in find_maps(material)[0].values()}:
+    for path in {source.path for source in find_maps(material).sources.values()}:
         with PillowImage.open(path) as image:
             image.resize((size, size)).save(first / f"{path.stem}.png")
     for index in range(1, count):

@@ -196,7 +196,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def chosen_codecs(arguments: argparse.Namespace) -> dict[str, Sequence[int | None]]:
-    """Codec -> qualities, without those whose packages are missing; each of these is told."""
+    """Codec -> qualities, without those whose packages are missing, which are reported."""
     codecs = dict(QUICK_CODECS if arguments.quick else ALL_CODECS)
     if arguments.codecs is not None:
         names = [name for name in arguments.codecs.split(",") if name]
@@ -239,7 +239,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     use_threads(arguments.num_threads)
     if arguments.quick:
         arguments.folders = arguments.folders[:1]
-    names = [load_material(folder).name for folder in arguments.folders]  # whatever is wrong with one is told at once
+    names = [load_material(folder).name for folder in arguments.folders]  # reports what is wrong with any of them first
     if len(set(names)) < len(names):
         raise UserError(f"expected materials of different names, found {', '.join(names)}; rename a folder")
     codecs = chosen_codecs(arguments)

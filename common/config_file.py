@@ -14,37 +14,40 @@ MAX_BYTES = 64 << 10  # of a file; one with every field has 4 KiB, and PyYAML re
 MAX_NODES = 10_000  # entries, keys and values of a file
 
 
-def load_config_file(path: str, fields: Mapping[str, Any], ignored: Collection[str] = ()) -> dict[str, Any]:
+def load_config_file(
+    path: str | Path, fields: Mapping[str, Any], where: str = "", ignored: Collection[str] = ()
+) -> dict[str, Any]:
     """Read a YAML (or JSON, which is YAML) mapping of field names to values; the values are not checked.
 
     Args:
+        where: what errors call it, in place of --config and its path.
         ignored: names that may be there too, and are left out.
-
     Raises: UserError when it cannot be read, is not a mapping, or names something else than `fields`.
     """
+    where = where or f"--config {path}"
     try:
         with Path(path).open("rb") as stream:  # a pipe is welcome: --config <(...)
             payload = stream.read(MAX_BYTES + 1)
         text = payload.decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        raise UserError(f"--config {path}: cannot be read ({reason}); give the path of a YAML file") from error
+        raise UserError(f"{where}: cannot be read ({reason}); give the path of a YAML file") from error
     if len(payload) > MAX_BYTES:
-        raise UserError(f"--config {path}: over {MAX_BYTES >> 10} KiB, which no configuration needs")
+        raise UserError(f"{where}: over {MAX_BYTES >> 10} KiB, which no configuration needs")
     try:
         values = _parse_yaml(text)
     except Exception as error:  # PyYAML raises anything for odd scalars, an IndexError for '!!int _'
         reason = str(getattr(error, "problem_mark", "") or error or type(error).__name__)
-        where = f"{' '.join(reason.split()):.200}"
-        raise UserError(f"--config {path}: not valid YAML ({where}); write one 'field: value' per line") from error
+        place = f"{' '.join(reason.split()):.200}"
+        raise UserError(f"{where}: not valid YAML ({place}); write one 'field: value' per line") from error
     if values is None:
         return {}
     if not isinstance(values, dict):
-        raise UserError(f"--config {path}: expected 'field: value' lines, found a {type(values).__name__}")
+        raise UserError(f"{where}: expected 'field: value' lines, found a {type(values).__name__}")
     values = {name: value for name, value in values.items() if name not in ignored}
     for name in values:
         if name not in fields:
-            raise UserError(f"--config {path}: unknown field {brief(name)}{suggest(name, fields)}")
+            raise UserError(f"{where}: unknown field {brief(name)}{suggest(name, fields)}")
     return values
 
 

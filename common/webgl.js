@@ -12,19 +12,39 @@ function isSoftware() {
 
 // Where the CPU draws, Chromium may read a WebGL canvas back for every look at it, and complains about that in the console.
 // There the page copies finished pictures to a 2D canvas itself, without waiting for them; else WebGL's own is the canvas.
-let canvas = document.getElementById("canvas");
-let picture = gl && isSoftware() ? canvas.getContext("2d") : null;
-
-/** Make a renderer's own canvas the one of the page, where the page has no 2D canvas for all of them. */
-function showSurface(next) {
-    if (picture || next === canvas) return;
-    for (const name of ["id", "tabindex", "role", "aria-label"]) next.setAttribute(name, canvas.getAttribute(name));
-    canvas.replaceWith(next);
-    canvas = next;
+const placeholder = document.getElementById("canvas");
+const picture = gl && isSoftware() ? placeholder.getContext("2d") : null;
+const canvas = gl && !picture ? surface : placeholder;
+if (canvas !== placeholder) {
+    for (const { name, value } of placeholder.attributes) canvas.setAttribute(name, value);
+    placeholder.replaceWith(canvas);
 }
 
 const pause = (ms = 0) => new Promise((resolve) => setTimeout(resolve, ms));
 const nextFrame = () => new Promise((resolve) => requestAnimationFrame(resolve));
+
+const waits = new Set();  // the rejecting functions of all that waits for the present context
+const lostError = () => new Error("The graphics driver has stopped; waiting for it.");
+
+/** The result of a promise. Rejects when the context is lost before: no code goes on with objects of a lost context. */
+function unlessLost(promise) {
+    return new Promise((resolve, reject) => {
+        if (gl.isContextLost()) reject(lostError());
+        waits.add(reject);
+        promise.then(resolve, reject).finally(() => waits.delete(reject));
+    });
+}
+
+/** Resolves when `ready()` holds, which is asked every `ms` milliseconds. Rejects when the context is lost before. */
+async function until(ready, ms = 0) {
+    while (!ready() || gl.isContextLost()) await unlessLost(pause(ms));
+}
+
+surface.addEventListener("webglcontextlost", (e) => {
+    e.preventDefault();  // else the browser never restores it
+    waits.forEach((reject) => reject(lostError()));
+    waits.clear();
+});
 
 /** Compile and link without holding up the page where the browser can do that; resolves to {program, at(name)}. */
 async function makeProgram(vertexText, fragmentText) {
@@ -38,8 +58,8 @@ async function makeProgram(vertexText, fragmentText) {
         return shader;
     });
     gl.linkProgram(program);
-    while (parallel && !gl.isContextLost() && !gl.getProgramParameter(program, parallel.COMPLETION_STATUS_KHR)) await pause(10);
-    if (!gl.getProgramParameter(program, gl.LINK_STATUS) && !gl.isContextLost()) {
+    await until(() => !parallel || gl.getProgramParameter(program, parallel.COMPLETION_STATUS_KHR), 10);
+    if (!gl.getProgramParameter(program, gl.LINK_STATUS)) {
         const logs = [...shaders.map((shader) => gl.getShaderInfoLog(shader)), gl.getProgramInfoLog(program)];
         throw new Error("the shader does not compile: " + logs.filter(Boolean).join(" ").slice(0, 600));
     }
@@ -91,15 +111,11 @@ function freeTarget(target) {
     gl.deleteRenderbuffer(target.buffer ?? null);
 }
 
-/** Resolves when the GPU has done what it was told so far, to the milliseconds since `started`. */
+/** Resolves when the GPU has run all commands so far, to the milliseconds since `started`. */
 async function gpuDone(started) {
     const sync = gl.fenceSync(gl.SYNC_GPU_COMMANDS_COMPLETE, 0);
     gl.flush();
-    while (sync && !gl.isContextLost()) {
-        const status = gl.clientWaitSync(sync, 0, 0);
-        if (status === gl.ALREADY_SIGNALED || status === gl.CONDITION_SATISFIED || status === gl.WAIT_FAILED) break;
-        await pause();
-    }
+    await until(() => gl.clientWaitSync(sync, 0, 0) !== gl.TIMEOUT_EXPIRED);
     gl.deleteSync(sync);
     return performance.now() - started;
 }

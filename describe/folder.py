@@ -222,7 +222,7 @@ def _compare_with_network(folder: Path, form: ModelForm, result: Description) ->
 
 
 def _describe_bare_files(folder: Path, textures: Sequence[Path]) -> Description:
-    result = Description([f"{folder}: no {MANIFEST}; told from the files alone, nothing to compare hashes with"])
+    result = Description([f"{folder}: no {MANIFEST}; read from the files alone, nothing to compare hashes with"])
     infos = {path.name: read_dds_info(path) for path in textures}
     path = folder / NETWORK
     if path.is_file():
@@ -235,7 +235,7 @@ def _describe_bare_files(folder: Path, textures: Sequence[Path]) -> Description:
     if path.is_file():
         result.lines.append(f"  {NETWORK}: {len(numbers)} numbers in info, {len(network)} in network")
         unknown = f"the material's size and maps ({', '.join(MAPS)} are the usual ones), colour spaces and PSNR"
-        result.lines += ["", f"not told by these files: {unknown}"]
+        result.lines += ["", f"not in these files: {unknown}"]
     return result
 
 

@@ -49,6 +49,7 @@ from groups.local import LocalPool, share_threads
 from groups.ray_pool import RayPool, check_cluster
 from groups.report import batch_html
 from groups.worker import Job, Outcome
+from maps.by_hand import MAPS_FILE
 from maps.images import IMAGE_SUFFIXES
 from maps.names import recognise
 
@@ -121,8 +122,10 @@ def holds_maps(folder: Path) -> bool:
     """Whether a folder itself holds an image named after a map."""
     with os.scandir(folder) as entries:
         return any(
-            not entry.name.startswith(".") and os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES
-            and recognise(entry.name) is not None and not entry.is_dir() for entry in entries
+            not entry.name.startswith(".") and not entry.is_dir()
+            and (entry.name == MAPS_FILE
+                 or (os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES and recognise(entry.name).parts))
+            for entry in entries
         )  # fmt: skip
 
 

@@ -17,8 +17,9 @@ from engine.create import create_engine, resolve_device
 from engine.schedule import Schedule
 from groups.journal import finished, read_record, run_folders, source_facts
 from groups.worker import Job, is_begun, is_forced
+from maps.by_hand import wanted_size
+from maps.folder import find_maps
 from maps.images import image_size
-from maps.names import find_maps
 from model import new_model
 from training.plan import plan
 from training.run import fit_to_material, read_material
@@ -75,8 +76,9 @@ def look_ahead(job: Job) -> Prospect:
         before = read_record(job.folder)
         if not is_forced(job, before) and finished(job.folder, source, job.settings, refresh=False) is not None:
             return Prospect(job, "finished", before.run)
-        paths = dict.fromkeys(path for path, _ in find_maps(source)[0].values())
-        size, *_ = [image_size(path, job.config.max_pixels) for path in paths]
+        paths = dict.fromkeys(found.path for found in find_maps(source, by_hand=job.config.maps).sources.values())
+        sizes = [image_size(path, job.config.max_pixels) for path in paths]
+        size = wanted_size(job.config.size, dict(enumerate(sizes)))
         config = plan(job.config, *size)
         prospect = Prospect(job, "train", "", *size, config, config.max_iter)
         if before is not None and is_begun(job, before, source_facts(source, before.sources)):

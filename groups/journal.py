@@ -28,8 +28,9 @@ from common.events import TENSORBOARD
 from common.files import make_folder, sha256_of, write_json, write_text
 from configs import CALL, Config, to_dict
 from formats.manifest import MANIFEST, read_manifest, verify_files
+from maps.by_hand import MAPS_FILE
 from maps.channels import MAPS
-from maps.names import find_maps
+from maps.folder import find_maps
 from training.run_folder import CHECKPOINT, MODELS, SUPERSEDED
 
 RECORD = "group.json"
@@ -124,7 +125,9 @@ def source_facts(source: Path, known: Mapping[str, Mapping[str, Any]] | None = N
     Raises: UserError or OSError when the folder holds no maps or cannot be read.
     """
     facts = {}
-    for path in sorted({path for path, _ in find_maps(source)[0].values()}):
+    by_hand = source / MAPS_FILE
+    paths = {found.path for found in find_maps(source).sources.values()} | ({by_hand} if by_hand.is_file() else set())
+    for path in sorted(paths):
         state = path.stat()
         entry = {"bytes": state.st_size, "mtime_ns": state.st_mtime_ns, "ctime_ns": state.st_ctime_ns}
         before = (known or {}).get(path.name)

@@ -20,12 +20,21 @@ _WINDOW = struct.Struct("<4i")  # x and y of the first and of the last pixel
 
 @dataclass(frozen=True)
 class ExrPart:
-    """One picture of the file. `channels`: name -> (bytes of a pixel, x sampling, y sampling), in the file's order."""
+    """One picture of the file.
+
+    Fields:
+        width, height: of the data window, whose pixels are stored.
+        channels: name -> (bytes of a pixel, x sampling, y sampling), in the file's order.
+        place: column and row of the data window's first pixel in the display window; may be negative.
+        display: width and height of the display window, which is the picture.
+    """
 
     width: int
     height: int
     channels: dict[str, tuple[int, int, int]]
     deep: bool
+    place: tuple[int, int] = (0, 0)
+    display: tuple[int, int] = (0, 0)
 
     @property
     def nbytes(self) -> int:
@@ -90,4 +99,8 @@ def _part(attributes: dict[bytes, bytes], deep: bool) -> ExrPart:
             raise ValueError(f"a channel of type {kind}")
         channels[name.decode("utf-8")] = (_PIXEL_BYTES[kind], across, down)
         place += _CHANNEL.size
-    return ExrPart(right - left + 1, bottom - top + 1, channels, deep or b"deep" in attributes.get(b"type", b""))
+    shown = attributes.get(b"displayWindow", window)
+    shown = _WINDOW.unpack(shown) if len(shown) == _WINDOW.size else (left, top, right, bottom)
+    display = (shown[2] - shown[0] + 1, shown[3] - shown[1] + 1)
+    deep = deep or b"deep" in attributes.get(b"type", b"")
+    return ExrPart(right - left + 1, bottom - top + 1, channels, deep, (left - shown[0], top - shown[1]), display)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 FloatArray = Union[torch.Tensor, np.ndarray]
+SHORTEST_NORMAL = 0.02  # per axis; a shorter vector has no direction: rounding to 8 bits makes (128, 128, 128) of zero
 
 
 def srgb_to_linear(values: FloatArray) -> FloatArray:
@@ -39,16 +40,19 @@ def round_to_codes(values: np.ndarray, dtype: Any) -> np.ndarray:
     return np.clip(np.floor(values + 0.5), 0, np.iinfo(dtype).max).astype(dtype)
 
 
-def encode_level(values: np.ndarray, kind: str, dtype: np.dtype) -> np.ndarray:
-    """(H, W, C) averages -> codes. `kind` srgb: values are linear light in [0, 1]; normal, linear: in code units."""
+def encode_level(values: np.ndarray, kind: str, dtype: np.dtype, undirected: np.ndarray | bool = False) -> np.ndarray:
+    """(H, W, C) averages -> codes. `kind` srgb: values are linear light in [0, 1]; normal, linear: in code units.
+
+    undirected: (H, W, 1) where a normal stays as it is instead of getting unit length.
+    """
     top = float(np.iinfo(dtype).max)
     if kind == "srgb":
         values = linear_to_srgb(values) * top
     elif kind == "normal":
         vector = values * (2 / top) - 1
         length = np.sqrt((vector * vector).sum(axis=-1, keepdims=True))
-        vector = np.where(length > 1e-6, vector / np.maximum(length, 1e-6), np.float32([0, 0, 1]))
-        values = (vector * 0.5 + 0.5) * top
+        unit = np.where(length > 1e-6, vector / np.maximum(length, 1e-6), np.float32([0, 0, 1]))
+        values = np.where(undirected, values, (unit * 0.5 + 0.5) * top)
     return round_to_codes(values, dtype)
 
 
@@ -75,8 +79,10 @@ def mip_chain(codes: np.ndarray, kind: str) -> Iterator[tuple[int, np.ndarray]]:
     source_height, source_width, channels = codes.shape
     yield 0, codes.reshape(-1, channels)
     source, index = codes, source_height * source_width
+    if kind == "normal" and (undirected := _undirected(codes)).any():  # one more channel: the share of such texels
+        source = codes = np.concatenate([codes, (undirected * top).astype(codes.dtype)], axis=2)
     for width, height in mip_sizes(source_width, source_height)[1:]:
-        level = np.empty((height, width, channels), np.float32)
+        level = np.empty((height, width, source.shape[2]), np.float32)
         band = max(1, 2**18 // width)
         for first in range(0, height, band):
             rows = source[2 * first : 2 * (first + band) + source_height % 2]
@@ -87,7 +93,15 @@ def mip_chain(codes: np.ndarray, kind: str) -> Iterator[tuple[int, np.ndarray]]:
             if source_width > 1:
                 rows = _halve_rows(rows.swapaxes(0, 1), 0, width).swapaxes(0, 1)
             level[first : first + band] = rows
-            block = encode_level(level[first : first + band], kind, codes.dtype).reshape(-1, channels)
-            yield index, block
-            index += len(block)
+            values = level[first : first + band]
+            mostly = values[..., channels:] > top / 2 if values.shape[2] > channels else False
+            block = encode_level(values[..., :channels], kind, codes.dtype, mostly)
+            yield index, block.reshape(-1, channels)
+            index += block.shape[0] * block.shape[1]
         source, source_height, source_width = level, height, width
+
+
+def _undirected(codes: np.ndarray) -> np.ndarray:
+    """(H, W, 1) whether a texel of a normal map is too short for a direction."""
+    half = np.iinfo(codes.dtype).max / 2
+    return (np.abs(codes - np.float32(half)) < np.float32(SHORTEST_NORMAL * half)).all(axis=2, keepdims=True)

@@ -1,142 +1,341 @@
-"""The map that an image file holds, recognised by its name, and the maps of a folder (design.md, section 3)."""
+"""What image files hold, judged by their names: one map, several in its channels, or none (design.md, section 3)."""
 
 from __future__ import annotations
 
-import os
+import functools
 import re
 import unicodedata
-from collections import defaultdict
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from common.errors import UserError, quote
 from maps.channels import MAPS
-from maps.images import IMAGE_SUFFIXES
-
-_KEYWORDS = {  # an underscore separates two words; a keyword may also be a run of letters such as AmbientOcclusion
-    "diffuse": ("diffuse", "albedo", "color", "colour", "diff", "basecolor", "base_color", "col"),
-    "normal": ("normal", "nor_gl", "nor_dx", "normalgl", "normaldx"),
-    "roughness": ("roughness", "rough"),
-    "occlusion": ("occlusion", "ao", "ambient", "ambientocclusion"),
-    "metallic": ("metallic", "metalness", "metal"),
-    "specular": ("specular", "specular_color", "spec"),
-    "displacement": ("displacement", "disp", "height"),
-}
-_PACKED = {  # maps in R, G and B
-    "arm": ("occlusion", "roughness", "metallic"),
-    "orm": ("occlusion", "roughness", "metallic"),
-    "rma": ("roughness", "metallic", "occlusion"),
-    "occlusionroughnessmetallic": ("occlusion", "roughness", "metallic"),
-    "metallicroughness": (None, "roughness", "metallic"),  # glTF 2.0, 5.22 metallicRoughnessTexture: R is not used
-}
-_OTHER = (  # maps outside the 11 channels; if they were not known, rough_plaster_bump would be a roughness
-    *("bump", "cavity", "curvature", "gloss", "glossiness", "fuzz", "opacity", "alpha", "mask", "translucency"),
-    *("transmission", "thickness", "emission", "emissive", "sheen", "clearcoat", "anisotropy", "preview", "thumbnail"),
-    *("emission_color", "emissive_color", "sheen_color", "subsurface_color", "transmission_color", "vertex_color"),
+from maps.keywords import (
+    GLTF,
+    INITIALS,
+    LONGEST_PHRASE,
+    METALLIC_SMOOTHNESS,
+    NOISE,
+    TERMS,
+    WHOLE_WORDS_ONLY,
+    Part,
+    Term,
+    in_order,
 )
-_TARGETS: dict[str, Any] = {key: name for name in MAPS for key in _KEYWORDS[name]} | _PACKED | dict.fromkeys(_OTHER)
-_WHOLE_WORDS_ONLY = {"col", "spec", "metal", "ao", *_PACKED}  # too short, or common in the names of materials
-_UNREAD_SUFFIXES = {".dds", ".hdr", ".psd", ".gif", ".ktx", ".ktx2", ".avif", ".jxl", ".heic", ".jp2"}
+
+PICTURE_OF_ALL = "a picture of the whole material, by its name"
+WORKFLOWS = frozenset({"metalness", "metallic", "specular", "roughness", "gloss", "glossiness"})
 
 
-def get_texture_config() -> dict[str, tuple[int, tuple[str, ...]]]:
-    """Map name -> (channels, keywords that name it in a file name), in canonical order."""
-    return {name: (channels, _KEYWORDS[name]) for name, channels in MAPS.items()}
+@dataclass(frozen=True)
+class Reading:
+    """What a file's name says.
 
-
-def recognise(file_name: str) -> str | tuple[str | None, ...] | None:
-    """The map that a file holds, recognised by its name without folder and suffix.
-
-    Words end at non-letters, digits and camelCase humps. Of the keywords that are whole words the last one counts,
-    because the type is a suffix: Rough_Wood_Albedo is diffuse. `metal` more often names a material and counts only
-    without another keyword. Where no word is a keyword, the last one inside a word does: brickalbedo is diffuse.
-
-    Returns: a map name; for a packed file the map names of R, G and B (None: unused); None for an unknown file.
+    Fields:
+        parts: the maps that the file holds and where; empty for none.
+        because: the words that decided, or why the file holds no map, for the user.
+        grey: the map of the whole file where its content is grey, so that the name cannot mean a packing; '' if it can.
+        unclear: the name has two maps, and no convention says which channels hold which, unless alpha varies.
     """
-    stem = unicodedata.normalize("NFC", Path(file_name).stem)  # macOS decomposes accents, which would split words
-    words = _words(stem)
-    runs = [(run[0].lower(), *run.span()) for run in re.finditer(r"[^\W\d_]+", stem)]
-    phrases = words + runs + [(f"{a[0]}_{b[0]}", a[1], b[2]) for a, b in zip(words, words[1:])]
-    # (end, length, keyword): the last wins, of those that end together the longest
-    hits = [(end, end - start, text) for text, start, end in phrases if text in _TARGETS and text != "metal"]
-    if not hits:
-        lower = stem.lower()
-        inside = [keyword for keyword in _TARGETS if keyword not in _WHOLE_WORDS_ONLY and keyword in lower]
-        hits = [(lower.rindex(keyword) + len(keyword), len(keyword), keyword) for keyword in inside]
-        hits += [(end, 2, "ao") for text, _, end in runs if text.endswith("ao")]  # brickao, but not chaos
-        hits += [(end, 5, "metal") for text, _, end in words if text == "metal"]
-    return _TARGETS[max(hits)[2]] if hits else None
+
+    parts: tuple[Part, ...] = ()
+    because: str = ""
+    grey: str = ""
+    unclear: bool = False
 
 
-def _words(stem: str) -> list[tuple[str, int, int]]:
-    """The words of a name as (lower-case text, start, end)."""
-    return [(word[0].lower(), *word.span()) for word in re.finditer(r"[A-Z]+(?![a-z])|[A-Z]?[^\W\d_A-Z]+|\d+", stem)]
+@dataclass(frozen=True)
+class _Word:
+    text: str  # lower case
+    joined: bool  # to the word before it: NormalHeight, and not normal_height
 
 
-def _normal_convention(file_name: str) -> str:
+@dataclass(frozen=True)
+class _Found:
+    """A term of the vocabulary in a name."""
+
+    term: Term
+    text: str
+    place: int  # counted in words that say something
+    joined: bool
+
+
+def recognise(file_name: str) -> Reading:
+    """What a file holds, judged by its own name alone; `recognise_all` knows more."""
+    return _read(_words(file_name))
+
+
+def recognise_all(file_names: Sequence[str]) -> dict[str, Reading]:
+    """What each image file of a folder holds, judged by the names of all.
+
+    Words that all files share name the material or the workflow, and are left out; so is a map's word at the end of
+    several names that have another one before it: COL_2K_METALNESS is a colour. A file whose name has nothing else is a
+    picture of the whole.
+    """
+    words = {name: _words(name) for name in file_names}
+    telling = [name for name in file_names if _names_a_map(words[name])]
+    shared = _shared([words[name] for name in telling]) if len(telling) > 1 else Counter()
+    own = {name: _without(words[name], shared) for name in file_names}
+    workflow = _workflow(own.values())
+    for name, left in own.items():
+        found, rest = _terms_of(left), _without_last_term(left)
+        if found and found[-1].text in workflow and _read(rest).parts:
+            own[name] = rest
+    readings = {name: _read(left) for name, left in own.items()}
+    if not any(reading.parts for reading in readings.values()):
+        return {name: _read(words[name]) for name in file_names}
+    for name, left in own.items():
+        if not readings[name].parts and not _says_something(left) and _says_something(words[name]):
+            whole = _read(words[name])
+            strong = any(not found.term.weak and not found.term.short for found in _terms_of(words[name]))
+            readings[name] = whole if strong else Reading(because=PICTURE_OF_ALL)
+    return readings
+
+
+def normal_convention(file_name: str) -> str:
     """'gl' (green up), 'dx' (green down) or 'unknown'."""
-    text = "_".join(word for word, _, _ in _words(Path(file_name).stem))
+    text = "_".join(word.text for word in _words(file_name))
     gl, dx = (re.search(rf"(^|_|nor|normal)({kind})(_|$)", text) for kind in ("(open_?|o)?gl", "dx|direct_?x"))
     return "gl" if gl else "dx" if dx else "unknown"
 
 
-def find_maps(folder: str | os.PathLike) -> tuple[dict[str, tuple[Path, int | None]], str, list[str]]:
-    """Recognise the image files that lie directly in `folder`; hidden files and other files are ignored.
+# --- words ---------------------------------------------------------------------------------------------------------
 
-    Returns: map name -> (path, channel 0..2 of a packed file, else None) in canonical order; the normal map's
-        convention, 'gl', 'dx' or 'unknown'; one line for each choice made and each file skipped.
-    Raises: UserError when the folder is missing, empty or a file, holds no map, or two files for one map.
+
+def _words(file_name: str) -> tuple[_Word, ...]:
+    """The words of a name without folder and ending: they end at non-letters, digits and camelCase humps.
+
+    A word of several keywords is cut into them: metallicroughness is metallic and roughness, joined.
     """
-    folder = Path(folder)
-    try:
-        names = sorted(entry.name for entry in folder.iterdir() if entry.name[0] != "." and not entry.is_dir())
-    except OSError as error:
-        reason = f"expected a folder of texture maps, found {error.strerror}"
-        raise UserError(f"{quote(folder)}: {reason}; give the folder that holds the image files") from error
-    own, packed, unknown, notes = defaultdict(list), defaultdict(list), [], []
-    for name in names:
-        suffix, target = Path(name).suffix.lower(), recognise(name)
-        if suffix in _UNREAD_SUFFIXES and target:
-            notes.append(f"{quote(name)}: skipped, {suffix} files are not read; convert it to PNG or EXR")
-        elif suffix in IMAGE_SUFFIXES and not target:
-            unknown.append(name)
-        elif suffix in IMAGE_SUFFIXES and isinstance(target, str):
-            own[target].append((name, None))
-        elif suffix in IMAGE_SUFFIXES:
-            for channel, map_name in enumerate(target):
-                packed[map_name].append((name, channel))
-    if unknown:
-        notes.append(f"skipped {_listing(unknown)}: no keyword of a map in the name")
-    conventions = [_normal_convention(name) for name, _ in own["normal"]]
-    if sorted(conventions) == ["dx", "gl"]:
-        left_out, _ = own["normal"].pop(conventions.index("dx"))
-        notes.append(f"{quote(left_out)}: not used, the OpenGL normal map {quote(own['normal'][0][0])} was taken")
-    sources = {}
-    for map_name in MAPS:
-        choices = own[map_name] or packed[map_name]
-        files = _listing(name for name, _ in choices)
-        if len(choices) > 1:
-            reason = f"{quote(folder)}: expected one file for {map_name}, found {files}"
-            raise UserError(f"{reason}; move all but one out of the folder, or rename what is something else")
-        if choices:
-            sources[map_name] = (folder / choices[0][0], choices[0][1])
-        if own[map_name] and packed[map_name]:
-            unused = _listing(name for name, _ in packed[map_name])
-            notes.append(f"{map_name}: taken from {files}, not from the packed {unused}")
-    if not sources:
-        reason = f"{quote(folder)}: expected image files named after their map, such as wood_albedo.png"
-        if names:
-            raise UserError(f"{reason}, found {_listing(names)}; rename them or give another folder")
-        folders = sorted(entry.name for entry in folder.iterdir() if entry.name[0] != "." and entry.is_dir())
-        if not folders:
-            raise UserError(f"{reason}, found an empty folder; give another one")
-        advice = "give one of them, or train all with --groups_batching --groups_batch_dir"
-        raise UserError(f"{reason}, found only folders: {_listing(folders, 3)}; {advice}")
-    return sources, _normal_convention(own["normal"][0][0]) if own["normal"] else "unknown", notes
+    stem = unicodedata.normalize("NFC", Path(file_name).stem)  # macOS decomposes accents, which would split words
+    result, end = [], -1
+    for match in re.finditer(r"[A-Z]+(?![a-z])|[A-Z]?[^\W\d_A-Z]+|\d+", stem):
+        joined = match.start() == end
+        for text in _cut(match[0].lower()):
+            result.append(_Word(text, joined))
+            joined = True
+        end = match.end()
+    return tuple(result)
 
 
-def _listing(names: Iterable[str], limit: int = 20) -> str:
-    """File names for a message."""
-    quoted = [quote(name) for name in names]
-    return ", ".join(quoted[:limit]) + (f" and {len(quoted) - limit} more" if len(quoted) > limit else "")
+@functools.lru_cache(maxsize=1024)
+def _cut(text: str) -> tuple[str, ...]:
+    """`text` as the fewest keywords that it consists of; itself where it does not."""
+    if text in TERMS or text in NOISE or len(text) > 40:
+        return (text,)
+    pieces = [word for word, term in TERMS.items() if len(word) > 3 and "_" not in word and not term.short]
+    pieces += ["ao", "met", "occ", "map", "gl", "dx"]
+    best: list[tuple[str, ...] | None] = [()] + [None] * len(text)
+    for end in range(1, len(text) + 1):
+        for piece in pieces:
+            before = best[end - len(piece)] if end >= len(piece) and text.endswith(piece, 0, end) else None
+            if before is not None and (best[end] is None or len(before) + 1 < len(best[end])):
+                best[end] = (*before, piece)
+    return best[-1] or (text,)
+
+
+def _says_something(words: Iterable[_Word]) -> bool:
+    return any(word.text not in NOISE and not word.text.isdecimal() for word in words)
+
+
+def _shared(names: Sequence[Sequence[_Word]]) -> Counter:
+    """The words that all names have, as often as all have them."""
+    return functools.reduce(lambda a, b: a & b, (Counter(word.text for word in words) for words in names))
+
+
+def _without(words: Sequence[_Word], shared: Counter) -> tuple[_Word, ...]:
+    """A name without the words that all share: every one of the material's, of a keyword as many as all have.
+
+    An exporter joins names: in mat_Metallic-mat_Roughness both `mat` go. In METALNESS_2K_METALNESS, where all names
+    end with METALNESS, the last goes.
+    """
+    left, count = [], Counter(shared)
+    for word in reversed(words):
+        if count[word.text] and word.text in TERMS:
+            count[word.text] -= 1
+        elif not shared[word.text] or word.text in TERMS or word.text in NOISE:
+            left.append(word)
+    return tuple(reversed(left))
+
+
+def _workflow(names: Iterable[Sequence[_Word]]) -> frozenset[str]:
+    """The words at the end of two or more names, each behind another map, that say how the material was made."""
+    ends = Counter()
+    for words in names:
+        found, left = _terms_of(words), _without_last_term(words)
+        apart = left and found[-1].text in WORKFLOWS and not found[-1].joined and not _is_packing(found)
+        if apart and _read(left).parts:
+            ends[found[-1].text] += 1
+    return frozenset(text for text, count in ends.items() if count > 1)
+
+
+def _without_last_term(words: Sequence[_Word]) -> tuple[_Word, ...]:
+    found = _terms_of(words)
+    places = [index for index, word in enumerate(words) if found and word.text == found[-1].text]
+    return tuple(words[: places[-1]]) + tuple(words[places[-1] + 1 :]) if places else ()
+
+
+# --- terms ---------------------------------------------------------------------------------------------------------
+
+
+def _terms_of(words: Sequence[_Word]) -> list[_Found]:
+    """The terms of the vocabulary in a name, the longest phrase first; short ones where they can count."""
+    found, index, place = [], 0, 0
+    while index < len(words):
+        for length in range(min(LONGEST_PHRASE, len(words) - index), 0, -1):
+            text = "_".join(word.text for word in words[index : index + length])
+            if text in TERMS and (length > 1 or text not in NOISE):
+                found.append(_Found(TERMS[text], text, place, words[index].joined))
+                break
+        else:
+            length = 1
+        if _says_something(words[index : index + length]) or text in TERMS:
+            place += 1
+        index += length
+    last = place - 1
+    return [entry for i, entry in enumerate(found) if not entry.term.short or _short_counts(found, i, last)]
+
+
+def _short_counts(found: Sequence[_Found], index: int, last: int) -> bool:
+    """A short word is a term at the end of a name, or, of two letters and more, beside another scalar map."""
+    entry = found[index]
+    if entry.place == last and not (entry.joined and len(entry.text) < 2):
+        return True
+    beside = [found[i] for i in (index - 1, index + 1) if 0 <= i < len(found)]
+    return len(entry.text) > 1 and _is_scalar(entry) and any(
+        abs(other.place - entry.place) == 1 and _is_scalar(other) for other in beside
+    )  # fmt: skip
+
+
+def _names_a_map(words: Sequence[_Word]) -> bool:
+    return any(found.term.kind in ("map", "packed", "gloss") for found in _terms_of(words)) or bool(_read_inside(words))
+
+
+def _is_scalar(entry: _Found) -> bool:
+    return entry.term.kind == "map" and MAPS[entry.term.map] == 1
+
+
+def _is_colour(entry: _Found) -> bool:
+    return entry.term.kind == "map" and MAPS[entry.term.map] == 3
+
+
+def _is_packing(found: Sequence[_Found]) -> bool:
+    """Whether a name ends with two scalar maps side by side."""
+    if len(found) < 2 or not all(map(_is_scalar, found[-2:])) or found[-1].term.map == found[-2].term.map:
+        return False
+    return found[-1].place - found[-2].place == 1
+
+
+# --- readings ------------------------------------------------------------------------------------------------------
+
+
+def _read(words: Sequence[_Word]) -> Reading:
+    """The maps that these words say. The last term counts, because the type of a map is a suffix."""
+    found = _terms_of(words)
+    strong = [entry for entry in found if not entry.term.weak]
+    if not strong:
+        return _read_weak(words, found)
+    last = _last_of_run(found, strong[-1])
+    run = _run(found, last)
+    before = found[found.index(run[0]) - 1] if found.index(run[0]) else None
+    if before and before.term.kind == "layer" and run[0].place - before.place == 1:
+        return Reading(because=f"{before.text}: a map of another layer")
+    if last.term.kind == "packed":
+        return Reading(INITIALS[last.text], f"{last.text.upper()}: packed")
+    if last.term.kind == "map":
+        return _read_maps(run)
+    return _read_qualified(found, last)
+
+
+def _last_of_run(found: Sequence[_Found], strong: _Found) -> _Found:
+    """The weak word behind `strong` that belongs to a packing, else `strong`: OcclusionRoughMetal, metallic_smooth."""
+    index = found.index(strong)
+    after = found[index + 1] if index + 1 < len(found) and found[index + 1].place - strong.place == 1 else None
+    if after is None or strong.term.kind != "map":
+        return strong
+    if after.term.kind == "gloss":
+        return after if strong.term.map in ("metallic", "diffuse", "specular") else strong
+    packing = _is_scalar(after) and _is_scalar(strong) and (after.joined or len(_run(found, strong)) > 1)
+    return after if packing else strong
+
+
+def _run(found: Sequence[_Found], last: _Found) -> list[_Found]:
+    """The maps side by side that end with `last`: scalar ones, of any kind where joined, or a colour and a scalar."""
+    run = [last]
+    for entry in reversed(found[: found.index(last)]):
+        beside = run[0].place - entry.place == 1 and entry.term.kind == "map" and last.term.kind == "map"
+        scalars = _is_scalar(entry) and all(map(_is_scalar, run))
+        pair = _is_colour(entry) and len(run) == 1 and _is_scalar(last)
+        if not beside or not (run[0].joined or scalars or pair):
+            break
+        run.insert(0, entry)
+    maps = [entry.term.map for entry in run]
+    while len(set(maps)) < len(maps):  # a map named twice: Rough_Roughness
+        run, maps = run[1:], maps[1:]
+    return run
+
+
+def _read_maps(run: Sequence[_Found]) -> Reading:
+    """One map, or several side by side."""
+    maps = tuple(entry.term.map for entry in run)
+    words, last = " and ".join(entry.text for entry in run), maps[-1]
+    if len(maps) == 1:
+        return Reading((Part(last),), words)
+    colours = [name for name in maps if MAPS[name] == 3]
+    if not colours and set(maps) == {"roughness", "metallic"}:
+        return Reading(GLTF, f"{words}: packed as in glTF", grey=_strongest(run))
+    if not colours:
+        return Reading(in_order(maps[:4]), f"{words}: packed in this order", grey=_strongest(run))
+    if len(colours) == 1 and len(maps) == 2:
+        other = next(name for name in maps if name not in colours)
+        return Reading((Part(colours[0]), Part(other, "A")), f"{words}: colour and alpha", grey=last, unclear=True)
+    return Reading(tuple(Part(name) for name in maps), words, grey=last, unclear=True)
+
+
+def _strongest(run: Sequence[_Found]) -> str:
+    """The map of a grey file with these words: the last of them that names no material as often."""
+    return next((entry.term.map for entry in reversed(run) if not entry.term.weak), run[-1].term.map)
+
+
+def _read_qualified(found: Sequence[_Found], last: _Found) -> Reading:
+    """A name that ends with gloss, alpha, another map or a layer: with what stands before it, or alone."""
+    index = found.index(last)
+    before = found[index - 1] if index and last.place - found[index - 1].place == 1 else None
+    if last.term.kind == "gloss":
+        if before and before.term.map == "metallic":
+            return Reading(METALLIC_SMOOTHNESS, f"{before.text} and {last.text}: packed as in Unity", grey="metallic")
+        if before and before.term.map in ("diffuse", "specular"):
+            parts = (Part(before.term.map), Part("roughness", "A", True))
+            return Reading(parts, f"{before.text} and {last.text}: colour and alpha")
+        return Reading((Part("roughness", inverted=True),), f"{last.text}: 1 - roughness")
+    if last.term.kind == "alpha" and before and before.term.map == "diffuse":
+        return Reading((Part("diffuse"),), f"{before.text}, with {last.text} in alpha")
+    return Reading(because=f"{last.text}: no map of the {len(MAPS)}")
+
+
+def _read_weak(words: Sequence[_Word], found: Sequence[_Found]) -> Reading:
+    """A name without a word that counts: keywords inside words, then words that are as common in materials' names."""
+    inside = _read_inside(words)
+    if inside:
+        return Reading((Part(inside),), f"a word of {inside} inside the name")
+    if found and found[-1].term.kind == "map":
+        return Reading((Part(found[-1].term.map),), found[-1].text)
+    if found and found[-1].term.kind == "gloss":
+        return Reading((Part("roughness", inverted=True),), f"{found[-1].text}: 1 - roughness")
+    return Reading(because="no keyword of a map in the name")
+
+
+def _read_inside(words: Sequence[_Word]) -> str:
+    """The map whose keyword is the last inside a word: brickalbedo is diffuse, brickao occlusion, chaos nothing."""
+    for word in reversed(words):
+        hits = [
+            (word.text.rindex(keyword) + len(keyword), len(keyword), keyword)
+            for keyword, term in TERMS.items()
+            if len(keyword) > 3 and "_" not in keyword and keyword not in WHOLE_WORDS_ONLY and not term.short
+            and not term.weak and term.kind != "packed" and keyword in word.text
+        ]  # fmt: skip
+        hits += [(len(word.text), 2, "ao")] if word.text.endswith("ao") else []
+        if hits:
+            return TERMS[max(hits)[2]].map
+    return ""

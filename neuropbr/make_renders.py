@@ -29,9 +29,9 @@ from common.errors import UserError, counted, quote, run_command
 from common.events import progress_bar
 from common.files import make_folder, parse_json, write_json
 from dataset import Material, load_material
+from maps.folder import find_maps
 from maps.images import IMAGE_SUFFIXES
 from maps.mips import linear_to_srgb, srgb_to_linear
-from maps.names import find_maps
 from neuropbr.utils.dataset import METADATA
 from neuropbr.utils.ggx import Camera, Light, render
 from neuropbr.utils.maps import VIEWS, pixels_of, unit, write_maps, write_picture
@@ -71,7 +71,7 @@ def find_materials(folder: Path) -> list[Path]:
         if not any(entry.suffix.lower() in IMAGE_SUFFIXES for entry in path.iterdir() if entry.is_file()):
             continue
         try:
-            missing = [name for name in NEEDED if name not in find_maps(path)[0]]
+            missing = [name for name in NEEDED if name not in find_maps(path).sources]
         except UserError as error:
             problems.append(str(error))
             continue

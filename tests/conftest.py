@@ -14,6 +14,10 @@ from common.errors import UserError
 from dataset import Material
 from engine.cpu import engine as cpu_engine
 from maps.channels import MAPS
+from tests.support.browser import (
+    browser,  # noqa: F401  # fixtures of the tests of pages
+    open_browsers,  # noqa: F401  # fixtures of the tests of pages
+)
 from tests.support.exports import (
     folder,  # noqa: F401  # fixtures of the tests of exports
     shipped,  # noqa: F401  # fixtures of the tests of exports

@@ -17,7 +17,8 @@ START = re.compile(r'^if __name__ == "__main__":\n    sys\.exit', re.M)
 COMMANDS = [path.relative_to(ROOT) for path in FILES if START.search(path.read_text(encoding="utf-8"))]
 MODULES = [".".join(command.with_suffix("").parts) for command in COMMANDS]
 ABOVE = ("training", "groups", "viewer", "train", "export", "describe", "transcode")
-ENGINE = {"engine", "engine.errors", "engine.cpu", "engine.cpu.build", "engine.cpu.library"}  # compile C++ kernels
+# Of the engines a companion may load what compiles and declares C++ kernels.
+ENGINE = {"engine", "engine.errors", *(f"engine.cpu{part}" for part in ("", ".build", ".cache", ".library"))}
 
 # Runs commands one after the other in one process, since importing torch takes longer than all of them; before each,
 # the modules of the repository are forgotten. Prints {name: [exit code, modules of the repository, output, and which of

@@ -35,7 +35,8 @@ def command_of(text: str, page: str, folder: Path) -> Command | None:
     """The first program of Python in a shell command; None where there is none, or one that is not ours."""
     found = re.search(r"(?:^|[\s/])python3? (.*)$", text)
     words = shlex.split(re.sub(r"[\[\]]", " ", found[1]), comments=True) if found else []
-    words = [PLACEHOLDERS.get(word, word) for word in words[: words.index("&&") if "&&" in words else None]]
+    words = words[: words.index("&&") if "&&" in words else None]
+    words = [PLACEHOLDERS.get(word, word) for word in words if word != "…"]
     program = tuple(words[:2] if words[:1] == ["-m"] else words[:1])
     ours = program and (
         (ROOT / program[1].replace(".", "/")).exists() or (ROOT / f"{program[1].replace('.', '/')}.py").exists()
@@ -124,12 +125,12 @@ def test_every_flag_in_the_texts_exists(answers):
 
 def test_commands_that_are_not_understood_are_found(tmp_path):
     page = tmp_path / "page.md"
-    lines = ["python train.py --no_such_flag 1", "python export.py --dds_layout none", "python gone.py"]
+    lines = ["python train.py --no_such_flag 1", "python export.py --load_iter none", "python gone.py"]
     lines.append("python -m bench.lods")
     page.write_text("```bash\n" + "\n".join(lines) + "\n```\n")
     found = [command_of(line, "page.md", ROOT) for line in lines]
     refused, _ = refusals(found)
-    words = ["--no_such_flag", "none", "gone.py", "the following arguments are required"]
+    words = ["--no_such_flag", "invalid int value", "gone.py", "the following arguments are required"]
     assert len(refused) == 4 and all(word in line for word, line in zip(words, refused))
 
 

@@ -27,7 +27,7 @@ from training.trainer import Trainer
 
 def read_material(data_dir: str, config: Config, say: Say) -> Material:
     """The material in a folder, with --linear_color, --max_pixels and --unit_normals applied."""
-    material = load_material(data_dir, linear_color=config.linear_color, max_pixels=config.max_pixels)
+    material = load_material(data_dir, config.linear_color, config.max_pixels, config.maps, config.size)
     for warning in material.warnings:
         say(f"note: {warning}")
     if config.unit_normals != "auto":

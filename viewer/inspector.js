@@ -27,7 +27,7 @@ async function inspect(x, y) {
 }
 
 function moveTexel(across, down) {
-    if (!inspected) return Promise.resolve();
+    if (!inspected || !view.loaded) return Promise.resolve();
     const [width, height] = lodSize(view.loaded, inspected.lod);
     byId("marker").hidden = true;
     return showTexel((inspected.x + across + width) % width, (inspected.y + down + height) % height, inspected.lod);

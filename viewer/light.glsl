@@ -1,4 +1,4 @@
-// Shading and colours. page.py translates this file to WGSL, see wgsl_of there for what it may contain.
+// Shading and colours.
 //
 // The material is GGX with an environment that is a function of the direction, no image.
 //

@@ -6,8 +6,7 @@ function step(list, now, by) {
     return list[(list.indexOf(now) + by + list.length) % list.length];
 }
 
-/** Attach the pointer handlers to a canvas; every renderer may have its own canvas. */
-function usePointers(canvas) {
+function usePointers() {
     const pointers = new Map();
     let moved = 0, spread = 0;
     const middle = () => {
@@ -37,7 +36,7 @@ function usePointers(canvas) {
     });
     const up = (e) => {
         if (!pointers.delete(e.pointerId)) return;
-        if (e.type === "pointerup" && !pointers.size && moved < 4 && view.loaded) void inspect(e.offsetX, e.offsetY);
+        if (e.type === "pointerup" && !pointers.size && moved < 4 && view.loaded) inspect(e.offsetX, e.offsetY).catch(fail);
         if (pointers.size) moved = 4;
         spread = spreadNow();
     };
@@ -101,49 +100,26 @@ function useKeys() {
     });
 }
 
-let loading = Promise.resolve();
+let loading = Promise.resolve(), wanted = 0;
 
-/** Show material number `index` with a renderer; a second call waits for the first. Rejects when this GPU cannot show it. */
-function chooseMaterial(index, name = null) {
+/** Show material number `index`; a second call waits for the first. Rejects when this GPU cannot show it. */
+function chooseMaterial(index) {
     if (!(index >= 0 && index < DATA.materials.length)) return loading;
+    wanted = index;
     loading = loading.catch(() => {}).then(async () => {
-        const last = view.renderer, renderer = RENDERERS[name ?? last.name], before = view.loaded;
         byId("status").textContent = "compiling the decoder of " + DATA.materials[index].name;
-        await nextFrame();
-        await renderer.start();
-        const loaded = await loadMaterial(DATA.materials[index], renderer);
+        await unlessLost(nextFrame());
+        await webgl.start();
+        const loaded = await loadMaterial(DATA.materials[index]), before = view.loaded;
         state.material = index;
         view.loaded = loaded;
-        if (before) last.free(before.gpu);
-        if (last !== renderer || !before) useRenderer(renderer, last);
+        if (before) webgl.free(before.gpu);
         byId("status").textContent = "";
         showMaterial();
         change({});
     });
-    loading.catch((error) => {
-        fail(error);
-        showRenderer();
-    });
+    loading.catch(fail);
     return loading;
-}
-
-/** Show the same material with another renderer. */
-function chooseRenderer(name) {
-    return loading.catch(() => {}).then(() => name === view.renderer.name && view.loaded ? undefined : chooseMaterial(state.material, name));
-}
-
-const resized = new ResizeObserver(invalidate), known = new Set();
-
-function useRenderer(renderer, last) {
-    if (last !== renderer) last.freeTargets();
-    Object.assign(view, { renderer, cost: FIRST_COST });
-    showSurface(renderer.surface);
-    if (!known.has(canvas)) {
-        known.add(canvas);
-        usePointers(canvas);
-        resized.observe(canvas);
-    }
-    showRenderer();
 }
 
 function fail(error) {
@@ -152,9 +128,9 @@ function fail(error) {
 
 async function start() {
     makePanel();
-    if (!gl && !await webgpu.offered()) {
-        return fail("This page needs WebGL 2 or WebGPU, which this browser does not offer (switched off, or no graphics driver).");
-    }
+    if (!gl) return fail("This page needs WebGL 2, which this browser does not offer (switched off, or no graphics driver).");
+    usePointers();
+    new ResizeObserver(invalidate).observe(canvas);
     useDivider();
     useKeys();
     setInterval(() => {
@@ -163,19 +139,16 @@ async function start() {
         showLabels();
         present();
     }, FLICKER_MS);
-    surface.addEventListener("webglcontextlost", (e) => {
-        e.preventDefault();
-        webgl.forget();
-        if (view.renderer === webgl) fail("The graphics driver has stopped; waiting for it.");
-    });
-    surface.addEventListener("webglcontextrestored", async () => {
-        webgl.forget();  // objects that were created while the context was lost
-        if (view.renderer !== webgl) return;
+    surface.addEventListener("webglcontextlost", () => {
         view.loaded = null;
-        await chooseMaterial(state.material);
+        fail(lostError());
+    });
+    surface.addEventListener("webglcontextrestored", () => {
+        webgl.forget();
+        void chooseMaterial(wanted);
     });
     renderForever();
-    await chooseMaterial(0, gl ? "webgl" : "webgpu");
+    await chooseMaterial(0);
 }
 
 const started = start();
@@ -183,9 +156,9 @@ started.catch(fail);
 
 /**
  * For tests: await nt.ready; nt.set({show, shape, compare, ...}) (see `state` in renderer.js); await nt.settled();
- * await nt.readMap("normal", 2); await nt.readMap("normal", 2, "source"); nt.inspect(x, y) in CSS pixels; await nt.chooseRenderer("webgpu").
+ * await nt.readMap("normal", 2); await nt.readMap("normal", 2, "source"); nt.inspect(x, y) in CSS pixels.
  */
 window.nt = {
-    ready: started, state, view, camera, set: change, settled, readMap, inspect, readTexel, chooseMaterial, chooseRenderer,
-    offerRenderers, measureFrame, gl, data: DATA,
+    ready: started, state, view, camera, set: change, settled, readMap, inspect, readTexel, chooseMaterial, measureFrame, gl,
+    data: DATA,
 };

@@ -1,4 +1,4 @@
-// One material: its channels, its levels, and the facts that every renderer uploads.
+// One material: its channels, its levels, and the facts that become uniforms.
 
 const MAPS = DATA.maps;  // [name, channels] in canonical order
 const MAP_NAMES = MAPS.map(([name]) => name);
@@ -31,13 +31,13 @@ function factsOf(material) {
 }
 
 /** Upload a material and compile its decoder. Rejects with an Error that names the GPU limit that it exceeds. */
-async function loadMaterial(material, renderer) {
-    const limits = renderer.limits(), needed = material.textures.length + 2;
-    if (needed > limits.textures) throw new Error(`the decoder needs ${needed} textures at a time; this GPU takes ${limits.textures}`);
+async function loadMaterial(material) {
+    const needed = material.textures.length + 2, units = gl.getParameter(gl.MAX_TEXTURE_IMAGE_UNITS), side = gl.getParameter(gl.MAX_TEXTURE_SIZE);
+    if (needed > units) throw new Error(`the decoder needs ${needed} textures at a time; this GPU takes ${units}`);
     const widest = Math.max(...material.textures.flatMap((entry) => entry.sizes[0]));
-    if (widest > limits.side) throw new Error(`a grid is ${widest} texels wide; this GPU takes ${limits.side}`);
+    if (widest > side) throw new Error(`a grid is ${widest} texels wide; this GPU takes ${side}`);
     const facts = factsOf(material), meshes = makeMeshes(material.width, material.height);
-    const levels = await sourceLevels(material, renderer);
-    const gpu = await renderer.load(material, facts, levels, [...new Set(Object.values(meshes))]);
+    const levels = await sourceLevels(material);
+    const gpu = await webgl.load(material, facts, levels, [...new Set(Object.values(meshes))]);
     return { ...material, has: facts.has, meshes, gpu };
 }

@@ -1,8 +1,8 @@
 """A page that decodes a material live in the browser: `export.py --viewer page.html`.
 
 The page is one HTML file that loads nothing else. `assemble` fills page.html with the style, scripts and shaders of
-this folder. The decoders are those of `export.py --shader essl,wgsl --weights buffer`, the feature textures hold the
-texels of the DDS files.
+this folder. The decoder is that of `export.py --shader essl --weights buffer`, the feature textures hold the texels of
+the DDS files.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import base64
 import functools
 import html
 import io
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,11 +38,9 @@ from training.run_folder import find_checkpoint, list_checkpoints
 from viewer.source import SourceImages, encode_source, find_source
 
 VIEWER = Path(__file__).resolve().parent
-SCRIPTS = ("shapes", "source", "material", "webgl", "webgpu", "renderer", "readback", "panel",
-           "inspector", "main")  # fmt: skip
-SHADERS = ("surface.vert", "view.frag", "light.glsl", "pick.frag", "solid.frag", "present.frag",
-           "surface.wgsl", "view.wgsl", "present.wgsl")  # fmt: skip
-LANGUAGES = ("essl", "wgsl")  # of the decoder, for WebGL 2 and WebGPU
+SCRIPTS = ("shapes", "source", "material", "webgl", "renderer", "readback", "panel", "inspector", "main")
+SHADERS = ("surface.vert", "view.frag", "light.glsl", "pick.frag", "solid.frag", "present.frag")
+LANGUAGE = "essl"  # of the decoder
 PAGE_BYTES = 690_000  # the source maps fill a page up to the bytes of its materials' exported files and these
 LEAST_SOURCE_BYTES = 90_000  # of source maps per material, also where the files alone fill the page
 THUMBNAIL_SIZE = 96  # pixels, the longer side
@@ -159,15 +156,15 @@ def describe_for_page(exported: ExportedTexture, page: Page) -> dict[str, Any]:
         "metrics": _scores(manifest.metrics),
         "grids": grids,
         "network": f"{network}, {model.decoder.activation}",
-        "preambles": {language: _preamble(model, material, language) for language in LANGUAGES},
+        "preamble": _preamble(model, material),
         "textures": textures,
         "weights": weights,
     }
 
 
-def _preamble(model: NeuralTexture, material: MaterialRecord, language: str) -> list[str]:
+def _preamble(model: NeuralTexture, material: MaterialRecord) -> list[str]:
     """The parts of a material's decoder before and after its core, which all materials of the page share."""
-    before, found, after = shader_source(model, material, language, "buffer").partition(decoder_core(language))
+    before, found, after = shader_source(model, material, LANGUAGE, "buffer").partition(decoder_core(LANGUAGE))
     if not found:
         raise AssertionError("the decoder does not contain its core")
     return [before, after]
@@ -220,9 +217,8 @@ def printable(name: Any) -> str:
 def assemble(page: Page) -> str:
     """The text of the page."""
     parts = {name: (VIEWER / name).read_text(encoding="utf-8") for name in (*SHADERS, "page.html", "style.css")}
-    cores = {language: decoder_core(language) for language in LANGUAGES}
-    shaders = {name: parts[name] for name in SHADERS} | {"light.wgsl": wgsl_of(parts["light.glsl"])}
-    data = {"maps": list(MAPS.items()), "materials": page.materials, "cores": cores, "shaders": shaders}
+    shaders = {name: parts[name] for name in SHADERS}
+    data = {"maps": list(MAPS.items()), "materials": page.materials, "core": decoder_core(LANGUAGE), "shaders": shaders}
     names = ", ".join(material["name"] for material in page.materials)
     filled = {
         "title": html.escape(f"{names[:200]} – neural texture"),
@@ -232,28 +228,6 @@ def assemble(page: Page) -> str:
         "script": one_script([VIEWER / f"{name}.js" for name in SCRIPTS]),
     }
     return fill_template(parts["page.html"], filled)
-
-
-def wgsl_of(glsl: str) -> str:
-    """light.glsl in WGSL, which has the same operators and built-in functions.
-
-    That file keeps to what both languages have: no `?:`, no assignment to parameters, a value for every variable where
-    it is declared, a signature in one line.
-    """
-    kind = r"\b(float|int|vec[234]|Lamp)"
-    for pattern, wgsl in (
-        (rf"{kind} (\w+)(?=[,)])", r"\2: \1"),  # parameters
-        (rf"^{kind} (\w+)\((.*)\)$", r"fn \2(\3) -> \1"),
-        (rf"const {kind} (\w+) =", r"const \2 ="),
-        (rf"{kind} (\w+) =", r"var \2 ="),
-        (rf"{kind} (\w+);", r"\2: \1,"),  # members of a struct
-        (r"^};", "}"),
-        (r"\b(vec[234])\b", r"\1<f32>"),
-        (r"\bfloat\b", "f32"),
-        (r"\bint\b", "i32"),
-    ):
-        glsl = re.sub(pattern, wgsl, glsl, flags=re.MULTILINE)
-    return glsl
 
 
 def write_viewer(

@@ -78,13 +78,10 @@ function makePanel() {
     byId("theme").addEventListener("click", nextTheme);
     byId("measure").addEventListener("click", measure);
     byId("keys").append(...KEYS.flatMap(([keys, what]) => [element("dt", keys), element("dd", what)]));
-    byId("renderers").hidden = !navigator.gpu;
-    byId("renderers").addEventListener("toggle", () => void offerRenderers());
-    showRenderer();
     const moves = [["←", -1, 0], ["→", 1, 0], ["↑", 0, -1], ["↓", 0, 1]];
     byId("texel-move").append(...moves.map(([arrow, x, y]) => {
         const button = element("button", arrow, { type: "button", "aria-label": "next texel " + arrow });
-        button.addEventListener("click", () => moveTexel(x, y));
+        button.addEventListener("click", () => moveTexel(x, y).catch(fail));
         return button;
     }));
     applyTheme();
@@ -207,6 +204,7 @@ function resetView() {
 
 /** Flat, one texel of LOD 0 a pixel of the canvas. */
 function showOneToOne() {
+    if (!view.loaded) return;
     change({ shape: "flat" });
     const m = view.loaded, longer = Math.max(m.width, m.height);
     const fit = 0.94 * Math.min(1, canvas.width / canvas.height) * canvas.height / 2;  // pixels a unit at zoom 1
@@ -214,26 +212,9 @@ function showOneToOne() {
     change({ sampling: "nearest" });
 }
 
-/** Look for WebGPU and offer the choice where there is an adapter. Resolves to whether there is one. */
-async function offerRenderers() {
-    const offered = await webgpu.offered();
-    if (offered && !byId("renderer").children.length) {
-        choices("renderer", Object.values(RENDERERS).map(({ name, label }) => [name, label]), (name) => void chooseRenderer(name).catch(() => {}));
-    }
-    byId("renderer-note").textContent = offered ? "" : "This browser offers WebGPU no adapter.";
-    showRenderer();
-    return offered;
-}
-
-function showRenderer() {
-    byId("renderer-name").textContent = view.renderer.label;
-    check("renderer", view.renderer.name, (name) => name !== "webgl" || gl !== null);
-}
-
 async function measure() {
     byId("measure").disabled = true;
-    const ms = await measureFrame();
-    byId("speed").textContent = speedText(ms, "measured");
+    await measureFrame().then((ms) => { byId("speed").textContent = speedText(ms, "measured"); }, fail);
     byId("measure").disabled = false;
 }
 

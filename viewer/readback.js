@@ -5,10 +5,10 @@ const KEPT_TEXELS = 2 ** 22;  // LODs up to this size are kept, so that readMap 
 
 /** The codes of a box of texels of one LOD at their centres: CHANNELS values a texel, rows from the top. */
 async function readBox(x, y, width, height, lod, layer) {
-    const codes = new Uint8Array(width * height * CHANNELS), { renderer, loaded } = view;
+    const codes = new Uint8Array(width * height * CHANNELS), { loaded } = view;
     let targets;
-    await timed(width * height, () => { targets = renderer.drawTexels(loaded.gpu, x, y, width, height, lookOf(layer, lod, 0)); });
-    (await renderer.readTexels(targets)).forEach((part, k) => {
+    await timed(width * height, () => { targets = webgl.drawTexels(loaded.gpu, x, y, width, height, lookOf(layer, lod, 0)); });
+    (await webgl.readTexels(targets)).forEach((part, k) => {
         for (let i = 0; i < width * height; i++) {
             for (let c = 4 * k; c < Math.min(4 * k + 4, CHANNELS); c++) codes[i * CHANNELS + c] = part[4 * i + c - 4 * k];
         }
@@ -16,11 +16,17 @@ async function readBox(x, y, width, height, lod, layer) {
     return codes;
 }
 
+/** The material on the GPU. Throws while there is none: a lost context, or none has been loaded yet. */
+function shownMaterial() {
+    if (!view.loaded) throw new Error("no material is shown");
+    return view.loaded;
+}
+
 let kept = { key: null, codes: null };
 
 /** All channels of one LOD, CHANNELS codes a texel; decoded in bands, so that the page stays responsive. */
 async function readLod(lod, layer) {
-    const loaded = view.loaded, [width, height] = lodSize(loaded, lod), key = [view.renderer.name, state.material, lod, layer].join();
+    const loaded = view.loaded, [width, height] = lodSize(loaded, lod), key = [state.material, lod, layer].join();
     if (kept.key === key) return kept.codes;
     const codes = new Uint8Array(width * height * CHANNELS);
     for (let first = 0, rows; first < height; first += rows) {
@@ -37,7 +43,7 @@ async function readLod(lod, layer) {
  * Resolves to {width, height, channels, data}: rows from the top, Uint8Array of channels values a texel.
  */
 async function readMap(name, lod, layer = "decoded") {
-    const map = MAP_NAMES.indexOf(name), { source, num_lods: lods } = view.loaded;
+    const map = MAP_NAMES.indexOf(name), { source, num_lods: lods } = shownMaterial();
     if (map < 0 || !(Number.isInteger(lod) && lod >= 0 && lod < lods)) throw new Error(`no map ${name} at LOD ${lod}`);
     if (layer === "source" && !(source && lod >= source.lod)) throw new Error(`no source at LOD ${lod}`);
     const [width, height] = lodSize(view.loaded, lod), [, channels] = MAPS[map], data = new Uint8Array(width * height * channels);
@@ -58,7 +64,7 @@ async function readTexel(x, y, lod) {
 /** What lies under a pixel of the canvas (from its top left): {u, v, lod} or null; uv in tiles. */
 async function pick(px, py) {
     const { width, height } = canvas;
-    const bits = await view.renderer.pickPixel(view.loaded.gpu, Math.floor(px), Math.floor(py), width, height, placing());
+    const bits = await webgl.pickPixel(shownMaterial().gpu, Math.floor(px), Math.floor(py), width, height, placing());
     const [u, v, lod] = new Float32Array(bits.buffer);
     return bits[3] ? { u, v, lod } : null;
 }

@@ -13,10 +13,7 @@ const state = {
     light: 40, split: 0.5, errorScale: 32,
 };
 
-const RENDERERS = { webgl, webgpu };
-
 const view = {
-    renderer: webgl,
     loaded: null,  // the material on the GPU
     generation: 0,  // counts changes
     shownGeneration: -1,  // the one on the canvas, in full
@@ -64,34 +61,33 @@ function placing() {
 /** Draw the shape into a target; `box` limits it to x, y, width, height. */
 function drawShape(target, width, height, layer, box) {
     const look = { ...lookOf(layer, state.lod, MAP_NAMES.indexOf(state.show)), ...placing() };  // -1: lit
-    view.renderer.drawShape(view.loaded.gpu, target, width, height, box, look);
+    webgl.drawShape(view.loaded.gpu, target, width, height, box, look);
 }
 
 /** Targets of the canvas's size; the canvas takes the size of its element. */
 function fitTargets() {
-    const ratio = Math.min(window.devicePixelRatio || 1, 2), { renderer } = view;
+    const ratio = Math.min(window.devicePixelRatio || 1, 2);
     const width = Math.max(1, Math.round(canvas.clientWidth * ratio)), height = Math.max(1, Math.round(canvas.clientHeight * ratio));
     if (canvas.width !== width || canvas.height !== height) [canvas.width, canvas.height] = [width, height];
-    const now = renderer.targets?.coverage;
-    if (now?.width !== width || now.height !== height) renderer.makeTargets(width, height);
+    const now = webgl.targets?.coverage;
+    if (now?.width !== width || now.height !== height) webgl.makeTargets(width, height);
 }
 
 /** Show the layers on the canvas, finished or not. */
 function present() {
     view.presented = performance.now();
-    const { renderer } = view;
-    if (!renderer.targets) return;
-    const [first, second] = renderer.targets.layers;
+    if (!webgl.targets) return;
+    const [first, second] = webgl.targets.layers;
     const shown = state.compare === "flicker" && view.flickered ? second : first;
     const split = state.compare === "split" ? Math.round(state.split * canvas.width) : canvas.width + 9;
-    renderer.present(shown, second, split);
-    if (picture) void copyToPicture();
+    webgl.present(shown, second, split);
+    if (picture) copyToPicture().catch(() => {});  // a lost context: the view is drawn again when it is back
 }
 
 /** Copy the screen target to the 2D canvas, unless a later copy has begun meanwhile. */
 async function copyToPicture() {
     const { width, height } = canvas, number = view.copies = (view.copies ?? 0) + 1;
-    const pixels = await view.renderer.screenPixels();
+    const pixels = await webgl.screenPixels();
     if (number !== view.copies || pixels.length !== 4 * width * height || canvas.width !== width) return;
     picture.putImageData(new ImageData(pixels, width, height), 0, 0);
 }
@@ -100,23 +96,23 @@ async function copyToPicture() {
 async function timed(pixels, draw) {
     const started = performance.now();
     draw();
-    const ms = await view.renderer.done(started);
+    const ms = await gpuDone(started);
     const cost = Math.min(4 * view.cost, Math.max(view.cost / 4, ms / pixels));
     view.cost = 0.5 * view.cost + 0.5 * cost;
     return ms;
 }
 
 async function drawPreview(layers, generation) {
-    const { width, height } = canvas, { preview, layers: targets } = view.renderer.targets;
+    const { width, height } = canvas, { preview, layers: targets } = webgl.targets;
     const pixels = Math.max(LEAST_PREVIEW, PREVIEW_MS / view.cost / layers.length);
     const scale = Math.min(1, Math.sqrt(pixels / (width * height)));
     const w = Math.max(1, Math.round(width * scale)), h = Math.max(1, Math.round(height * scale));
     for (const [index, layer] of layers.entries()) {
         await timed(w * h, () => {
             drawShape(preview, w, h, layer, [0, 0, w, h]);
-            view.renderer.putPreview(targets[index], [w / width, h / height]);
+            webgl.putPreview(targets[index], [w / width, h / height]);
         });
-        if (view.generation !== generation || view.renderer.lost()) return;
+        if (view.generation !== generation) return;
     }
     present();
 }
@@ -150,21 +146,20 @@ function tilesOfShape() {
 /** Draw the view. Resolves to false when it was abandoned because `generation` is no longer the latest. */
 async function drawView(generation) {
     fitTargets();
-    const { renderer } = view;
-    renderer.drawCoverage(view.loaded.gpu, placing());
+    webgl.drawCoverage(view.loaded.gpu, placing());
     const layers = layersWanted(), { width, height } = canvas, [, , w, h] = shapeBox();
     const slow = view.cost * w * h * layers.length > FAST_MS;
     if (slow) {
         await drawPreview(layers, generation);
-        if (view.generation !== generation || renderer.lost()) return false;
+        if (view.generation !== generation) return false;
     }
     const timing = { ms: 0, pixels: width * height, tiles: 0 };
     for (const [index, layer] of layers.entries()) {
-        const boxes = tilesOfShape(), target = renderer.targets.layers[index];
-        if (boxes.length === 1) renderer.clear(target);  // no tile of an earlier view stays
+        const boxes = tilesOfShape(), target = webgl.targets.layers[index];
+        if (boxes.length === 1) webgl.clear(target);  // no tile of an earlier view stays
         for (const box of boxes) {
             const ms = await timed(box[2] * box[3], () => drawShape(target, width, height, layer, box));
-            if (view.generation !== generation || renderer.lost()) return false;
+            if (view.generation !== generation) return false;
             if (performance.now() - view.presented > PRESENT_MS) {
                 present();
                 onProgress((index + boxes.indexOf(box) / boxes.length) / layers.length);
@@ -179,25 +174,30 @@ async function drawView(generation) {
     return true;
 }
 
+/** Draw whenever the view has changed. An error, such as a lost context, ends a frame, never the loop. */
 async function renderForever() {
+    const change = () => new Promise((resolve) => { view.wake = resolve; });
     for (;;) {
-        if (view.shownGeneration === view.generation || !view.loaded || view.renderer.lost()) {
-            await new Promise((resolve) => { view.wake = resolve; });
-            continue;
+        try {
+            while (view.shownGeneration === view.generation || !view.loaded) await change();
+            await unlessLost(nextFrame());
+            const generation = view.generation;
+            if (!await drawView(generation)) continue;
+            view.shownGeneration = generation;
+            view.listeners.splice(0).forEach(([resolve]) => resolve());
+            onFrame();
+        } catch (error) {
+            fail(error);
+            view.listeners.splice(0).forEach(([, reject]) => reject(error));
+            await change();
         }
-        await nextFrame();
-        const generation = view.generation;
-        if (!view.loaded || !await drawView(generation)) continue;
-        view.shownGeneration = generation;
-        view.listeners.splice(0).forEach((listener) => listener());
-        onFrame();
     }
 }
 
-/** Resolves when the canvas shows the latest view in full. */
+/** Resolves when the canvas shows the latest view in full. Rejects when the context is lost or a draw fails before. */
 function settled() {
     if (view.loaded && view.shownGeneration === view.generation) return Promise.resolve();
-    return new Promise((resolve) => view.listeners.push(resolve));
+    return unlessLost(new Promise((...both) => view.listeners.push(both)));
 }
 
 /** Milliseconds of a full frame: the mean of as many as fit into half a second; above a second, the sum of its tiles. */
@@ -207,8 +207,8 @@ async function measureFrame() {
     if (view.timing.ms > 1000) return view.timing.ms;
     const drawTimes = (count) => {
         const started = performance.now();
-        for (let i = 0; i < count; i++) drawShape(view.renderer.targets.preview, width, height, layer, box);
-        return view.renderer.done(started);
+        for (let i = 0; i < count; i++) drawShape(webgl.targets.preview, width, height, layer, box);
+        return gpuDone(started);
     };
     const count = Math.max(1, Math.min(500, Math.floor(500 / await drawTimes(1))));
     return await drawTimes(count) / count;

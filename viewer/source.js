@@ -49,13 +49,13 @@ function sourceChain(codes, width, height, channels, kind) {
 }
 
 /** The RGBA pixels of an image file, read through the GPU: a 2D canvas may change them. */
-async function imagePixels(bytes, renderer) {
+async function imagePixels(bytes) {
     const options = { colorSpaceConversion: "none", premultiplyAlpha: "none" };
-    return await renderer.imagePixels(await createImageBitmap(new Blob([bytes], { type: "image/webp" }), options));
+    return await webgl.imagePixels(await unlessLost(createImageBitmap(new Blob([bytes], { type: "image/webp" }), options)));
 }
 
 /** {width, height, layers} of every mip; layers[k] holds channels 4 k .. 4 k + 3 as RGBA bytes, zero without a source. */
-async function sourceLevels(material, renderer) {
+async function sourceLevels(material) {
     const source = material.source, width = source ? source.width : 1, height = source ? source.height : 1;
     const mips = Math.floor(Math.log2(Math.max(width, height))) + 1;
     const levels = Array.from({ length: mips }, (_, mip) => {
@@ -64,7 +64,7 @@ async function sourceLevels(material, renderer) {
     });
     for (const entry of source ? source.maps : []) {
         const [, channels] = MAPS[MAP_NAMES.indexOf(entry.map)], top = 2 ** source.bits - 1;
-        const pixels = await imagePixels(blobBytes(entry.blob), renderer);
+        const pixels = await imagePixels(blobBytes(entry.blob));
         const codes = new Uint8Array(width * height * channels);
         for (let i = 0; i < codes.length; i++) {
             codes[i] = Math.round(pixels[4 * Math.floor(i / channels) + i % channels] * 255 / top);

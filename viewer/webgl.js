@@ -1,14 +1,12 @@
-// The WebGL 2 renderer: textures, programs and targets of one material. webgpu.js has the same members, which
-// renderer.js and readback.js call.
+// Textures, programs and targets of one material, and the draws with them.
 
 const FORMATS = { 1: ["R8", "RED"], 2: ["RG8", "RG"], 4: ["RGBA8", "RGBA"] };
 
 const webgl = {
-    name: "webgl", label: "WebGL 2", surface, targets: null, programs: null, pickTarget: null,
+    targets: null, programs: null, pickTarget: null,
 
     /** Compile the programs that are the same for all materials; also after a lost context. */
     async start() {
-        if (!gl) throw new Error("this browser offers no WebGL 2");
         if (this.programs) return;
         const names = ["present", "solid", "pick"];
         const made = await Promise.all(names.map((name) => makeProgram(DATA.shaders["surface.vert"], DATA.shaders[name + ".frag"])));
@@ -20,10 +18,6 @@ const webgl = {
         Object.assign(this, { targets: null, programs: null, pickTarget: null });
     },
 
-    lost: () => gl.isContextLost(),
-    done: gpuDone,
-    limits: () => ({ side: gl.getParameter(gl.MAX_TEXTURE_SIZE), textures: gl.getParameter(gl.MAX_TEXTURE_IMAGE_UNITS) }),
-
     // --- a material ---------------------------------------------------------------------------------------------------
 
     /** Upload and compile; `levels` is the source (source.js), `facts` and `meshes` are those of material.js. */
@@ -32,8 +26,8 @@ const webgl = {
         const weights = makeWeights(material.weights);
         if (weights.texture) textures.push(weights);
         textures.push({ name: "uSource", texture: sourceTexture(levels), kind: gl.TEXTURE_2D_ARRAY });
-        const [before, after] = material.preambles.essl;
-        const text = ["#version 300 es", weights.block ? "#define NT_UNIFORM_WEIGHTS" : "", before, DATA.cores.essl, after,
+        const [before, after] = material.preamble;
+        const text = ["#version 300 es", weights.block ? "#define NT_UNIFORM_WEIGHTS" : "", before, DATA.core, after,
             "precision highp sampler2DArray;", DATA.shaders["light.glsl"], DATA.shaders["view.frag"]].join("\n");
         const { program, at } = await makeProgram(DATA.shaders["surface.vert"], text);
         gl.useProgram(program);

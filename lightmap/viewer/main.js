@@ -48,6 +48,7 @@ async function prepare() {
     gl.bindVertexArray(gl.createVertexArray());
     gl.enable(gl.SCISSOR_TEST);
     full = makeTarget(width, height, gl.RGBA8, gl.NEAREST);
+    coarse = null;
 }
 
 /** Draw into a target in bands of rows, as many at a time as the GPU does in BAND_MS; false when `current` ends it. */
@@ -201,11 +202,14 @@ async function start() {
     describe();
     if (!gl) throw new Error("This page needs WebGL 2, which this browser does not offer");
     await prepare();
-    if (!picture) showSurface(surface);
+    surface.addEventListener("webglcontextrestored", () => {
+        working = working.then(prepare);
+        void show(wanted);
+    });
     connect();
     await setTime(12);
     return true;
 }
 
-globalThis.lm = { read, setTime, settled: () => working, data: DATA };
+globalThis.lm = { read, setTime, settled: () => working, gl, data: DATA };
 lm.ready = start().catch((error) => { element("status").textContent = String(error.message ?? error); return false; });

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from bench import ablation, ablation_plot, ablation_variants
-from bench.ablation import chosen, compare, run, score, ship, stops
+from bench.ablation import chosen, compare, export_into, run, score, stops
 from bench.ablation_variants import OURS, OURS_TORCH, VARIANTS, NoiseAfter, NoiseOnly, RoundedAfter, recipe
 from common.errors import run_command
 from configs import make_config, to_dict
@@ -198,19 +198,19 @@ def test_what_is_scored_is_rounded_and_has_8_bits(make_material):
     with torch.no_grad():
         for parameters in trained.grid_parameters:
             parameters.uniform_(-0.5, 0.5)
-    shipped = build_model(config, 13, 7, material.present_channels.tolist(), material.constants)
-    ship(trained, shipped)
-    assert type(shipped) is NeuralTexture
-    for grid, mine, theirs in zip(trained.grids, shipped.grid_parameters, trained.grid_parameters):
+    exported = build_model(config, 13, 7, material.present_channels.tolist(), material.constants)
+    export_into(trained, exported)
+    assert type(exported) is NeuralTexture
+    for grid, mine, theirs in zip(trained.grids, exported.grid_parameters, trained.grid_parameters):
         n = 2**grid.quantize_bits
         rounded = (np.floor(theirs.detach().numpy() * n + n / 2).clip(0, n - 1) - (n - 1) / 2) / n
         assert np.array_equal(mine.detach().numpy(), rounded) and not np.array_equal(rounded, theirs.detach().numpy())
-    for mine, theirs in zip(shipped.weights, trained.weights):
+    for mine, theirs in zip(exported.weights, trained.weights):
         assert torch.equal(mine, theirs) and mine is not theirs
     present = material.present_channels
-    decoded = (shipped.decode(0, 13, 7)[..., present].clamp(0, 1).numpy() * 255).round() / 255
+    decoded = (exported.decode(0, 13, 7)[..., present].clamp(0, 1).numpy() * 255).round() / 255
     error = ((decoded - material.texels(0)[..., present].numpy()) ** 2).mean()
-    assert score(shipped, material) == pytest.approx(-10 * math.log10(error), abs=1e-3)
+    assert score(exported, material) == pytest.approx(-10 * math.log10(error), abs=1e-3)
 
 
 @pytest.mark.parametrize("iterations", [1, 2, 7, 60, 1500])

@@ -143,7 +143,7 @@ def test_the_ancestors_files(ancestor, capsys):
     assert "48 -> 64 -> 64 -> 16" in text and "48: 24 triangle waves, 12 features" in text
     assert "R8G8B8A8_UNORM, 64 x 64, 1 mip, DX10 header" in text
     assert "R8G8B8A8_UNORM, 16 x 16, 1 mip, no DX10 header" in text
-    assert "not told by these files" in text
+    assert "not in these files" in text
 
 
 def test_an_export_without_its_manifest(folder):

@@ -9,8 +9,8 @@ import signal
 
 import pytest
 
-import dataset
 from groups.journal import LOG, RECORD, read_batch, read_record, run_folders
+from maps import read_maps
 from tests.support.batches import (
     _forked,  # noqa: F401  # autouse
     batch,  # noqa: F401  # fixture
@@ -194,13 +194,13 @@ def test_sources_that_change_while_it_trains(mended, tmp_path, monkeypatch, caps
 
 
 def test_a_folder_that_disappears_while_it_is_read(mended, tmp_path, monkeypatch, capsys):
-    def read_image(path, *args, read=dataset.read_image):
+    def read_image(path, *args, read=read_maps.read_image):
         if path.parent.name == "b broken":
             shutil.rmtree(path.parent, ignore_errors=True)
         return read(path, *args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(dataset, "read_image", read_image)
+        patch.setattr(read_maps, "read_image", read_image)
         assert train_batch(mended) == 1
     out = capsys.readouterr().out.splitlines()
     assert "1 of 2" in out[-2] and out[-1].startswith("failed: b broken: ") and "made_" in out[-1]

@@ -29,7 +29,7 @@ from shaders.generate import SLANG_VERSION, TARGETS, find_slangc, version_of
 from shaders.languages import LANGUAGES
 from tests.support.lightmap_days import tiny, trained
 from tests.support.metal_host import run_metal
-from tests.support.shader_hosts import Job, chromium, wgpu_device
+from tests.support.shader_hosts import Job, wgpu_device
 
 RUNS = [("f1", 1, "png"), ("f1", 2, "png"), ("direct", 1, "png"), ("direct", 2, "png"), ("f1", 1, "npy")]
 HOURS = (0.0, 5.25, 12.0, 23.9)
@@ -416,43 +416,53 @@ READ = """async (hours) => {
 }"""
 
 
-def test_page_shows_what_infer_writes(tmp_path):
+def test_page_shows_what_infer_writes(tmp_path, browser):
     """Texels of the page, read back, and the picture on the screen; a day of high range is tone-mapped alike."""
     import base64
     import io
-
-    chromium()
-    from tests.support.browser import open_browser
 
     runs = {
         "large": trained(),
         **{f"{kind}{scale}": tiny("f1", scale, kind) for kind, scale in (("png", 2), ("npy", 1))},
     }
-    with open_browser(tmp_path / "profile") as browser:
-        for name, folder in runs.items():
-            browser.tab.goto((folder / "viewer.html").as_uri())
-            if not browser.tab.evaluate("lm.ready"):
-                pytest.skip(f"this Chromium has no WebGL 2: {browser.tab.inner_text('#status')}")
-            for hours in (16.25, 24.0):
-                out = tmp_path / f"{name}.png"
-                files = ["--latent_path", folder / "latent_map_q8.npz", "--f2_path", folder / "f2_state_dict.pt"]
-                assert render(*files, "--time", hours, "--out", out) == 0
-                want = np.asarray(PillowImage.open(out)).astype(int)
-                height, width, data = browser.tab.evaluate(READ, hours)
-                got = np.frombuffer(base64.b64decode(data), np.uint8).reshape(height, width, 3).astype(int)
-                assert got.shape == want.shape and np.abs(got - want).max() <= 1
-                assert (got != want).mean() < 0.05
-        browser.tab.goto((trained() / "viewer.html").as_uri())
-        browser.tab.evaluate("lm.ready")
-        shown = []
-        for hours in (0, 12):
-            browser.tab.locator("#time").fill(str(hours))  # as a hand on the slider
-            browser.tab.evaluate("lm.settled()")
-            picture = browser.tab.locator("#canvas").screenshot()
-            shown.append(np.asarray(PillowImage.open(io.BytesIO(picture)).convert("RGB")).mean())
-        assert shown[1] > 4 * shown[0] and browser.tab.inner_text("#clock") == "12:00"
-        assert "dB" in browser.tab.inner_text("#quality") and "F1 + F2" in browser.tab.inner_text("#forms")
-        assert browser.said == [] and all(url.startswith("file:") for url in browser.asked)
+    for name, folder in runs.items():
+        browser.tab.goto((folder / "viewer.html").as_uri())
+        if not browser.tab.evaluate("lm.ready"):
+            pytest.skip(f"this Chromium has no WebGL 2: {browser.tab.inner_text('#status')}")
+        for hours in (16.25, 24.0):
+            out = tmp_path / f"{name}.png"
+            files = ["--latent_path", folder / "latent_map_q8.npz", "--f2_path", folder / "f2_state_dict.pt"]
+            assert render(*files, "--time", hours, "--out", out) == 0
+            want = np.asarray(PillowImage.open(out)).astype(int)
+            height, width, data = browser.tab.evaluate(READ, hours)
+            got = np.frombuffer(base64.b64decode(data), np.uint8).reshape(height, width, 3).astype(int)
+            assert got.shape == want.shape and np.abs(got - want).max() <= 1
+            assert (got != want).mean() < 0.05
+    browser.tab.goto((trained() / "viewer.html").as_uri())
+    browser.tab.evaluate("lm.ready")
+    shown = []
+    for hours in (0, 12):
+        browser.tab.locator("#time").fill(str(hours))  # as a hand on the slider
+        browser.tab.evaluate("lm.settled()")
+        picture = browser.tab.locator("#canvas").screenshot()
+        shown.append(np.asarray(PillowImage.open(io.BytesIO(picture)).convert("RGB")).mean())
+    assert shown[1] > 4 * shown[0] and browser.tab.inner_text("#clock") == "12:00"
+    assert "dB" in browser.tab.inner_text("#quality") and "F1 + F2" in browser.tab.inner_text("#forms")
+    # a context that is lost while the hour changes comes back
+    browser.tab.evaluate("""async () => {
+        const { gl } = lm, loss = gl.getExtension("WEBGL_lose_context");
+        const event = (name) => new Promise((resolve) => gl.canvas.addEventListener(name, resolve));
+        const lost = event("webglcontextlost"), restored = event("webglcontextrestored"), shown = lm.setTime(13);
+        loss.loseContext();
+        await Promise.all([lost, shown]);
+        await new Promise((resolve) => setTimeout(resolve));
+        loss.restoreContext();
+        await restored;
+        await lm.settled();
+    }""")
+    picture = browser.tab.locator("#canvas").screenshot()
+    assert np.asarray(PillowImage.open(io.BytesIO(picture)).convert("RGB")).mean() > 3 * shown[0]
+    assert browser.said == [] and all(url.startswith("file:") for url in browser.asked)
 
 
 def test_time_features_and_shader_agree_on_the_order():

@@ -237,7 +237,12 @@ def test_exr_rgb(tmp_path, dtype, alpha):
     pixels = (np.random.default_rng(2).random((H, W, 4)) * 8 - 2).astype(dtype)
     channels = dict(zip("RGBA" if alpha else "RGB", np.moveaxis(pixels, 2, 0).copy()))
     image = read_image(write_exr(tmp_path / "a.exr", channels))
-    assert image.is_float and np.array_equal(image.pixels, pixels[..., :3].astype(np.float32))
+    expected = pixels[..., :3].astype(np.float64)
+    if alpha:  # EXR's colours are premultiplied; where alpha is 0 or below there is nothing to divide by
+        plane = pixels[..., 3:].astype(np.float64)
+        expected = np.where(plane > 0, expected / np.where(plane > 0, plane, 1), expected)
+        assert np.array_equal(image.alpha, pixels[..., 3:].astype(np.float32))
+    assert image.is_float and np.array_equal(image.pixels, expected.astype(np.float32))
 
 
 @pytest.mark.parametrize(

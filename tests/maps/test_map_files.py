@@ -6,7 +6,9 @@ import pytest
 
 from dataset import load_material
 from maps.channels import CHANNELS, MAPS, map_slice
-from maps.names import find_maps, get_texture_config, recognise
+from maps.folder import find_maps
+from maps.keywords import get_texture_config
+from maps.names import recognise
 from tests.support.map_images import (
     ARM,
     failure,
@@ -70,7 +72,7 @@ FILE_NAMES = {
     "xyz_2K_Specular.jpg": "specular",
     "xyz_2K_Metalness.jpg": "metallic",
     "xyz_2K_Cavity.jpg": None,
-    "xyz_2K_Gloss.jpg": None,
+    "xyz_2K_Gloss.jpg": "1 - roughness",
     "xyz_2K_Fuzz.jpg": None,
     "xyz_2K_Bump.jpg": None,
     # Substance, glTF
@@ -88,8 +90,8 @@ FILE_NAMES = {
     "mat_specular_color.png": "specular",
     "mat_emissive_color.png": None,
     "mat_OcclusionRoughnessMetallic.png": ARM,
-    "mat_metallicRoughness.png": (None, "roughness", "metallic"),
-    "mat_Metallic_Roughness.png": "roughness",
+    "mat_metallicRoughness.png": ARM,
+    "mat_Metallic_Roughness.png": ARM,
     "T_Wall_ORM.tga": ARM,
     "wall-rma.png": ("roughness", "metallic", "occlusion"),
     # words inside other words, and materials that are called like maps
@@ -98,7 +100,7 @@ FILE_NAMES = {
     "Chaos_Metal.png": "metallic",
     "Chaos.png": None,
     "Rough_Wood_Albedo.png": "diffuse",
-    "wood_color_ao.png": "occlusion",
+    "wood_color_ao.png": ("diffuse", "occlusion in alpha"),
     "Wood_Rough_Color_4k.png": "diffuse",
     "Colorado_Normal.png": "normal",
     "Colony_Cavity.png": None,
@@ -136,9 +138,16 @@ def test_table_is_as_long_as_promised():
     assert len(FILE_NAMES) >= 60
 
 
+def maps_of(file_name):
+    """A map name, the maps of R, G and B, or None."""
+    parts = recognise(file_name).parts
+    said = [("1 - " if part.inverted else "") + part.map + " in alpha" * (part.channels == "A") for part in parts]
+    return None if not said else said[0] if len(said) == 1 else tuple(said)
+
+
 @pytest.mark.parametrize("file_name", FILE_NAMES)
 def test_recognise(file_name):
-    assert recognise(file_name) == FILE_NAMES[file_name]
+    assert maps_of(file_name) == FILE_NAMES[file_name]
 
 
 def test_canonical_order():
@@ -150,7 +159,7 @@ def test_canonical_order():
     assert list(config) == ["diffuse", "normal", "roughness", "occlusion", "metallic", "specular", "displacement"]
     for name, (channels, keywords) in config.items():
         assert channels == MAPS[name]
-        assert all(recognise(f"thing_{keyword}.png") == name for keyword in keywords)
+        assert all(maps_of(f"thing_{keyword}.png") == name for keyword in keywords)
 
 
 def test_find_maps(folder):
@@ -161,11 +170,11 @@ def test_find_maps(folder):
     (folder / "old_ao.png").mkdir()
     (folder / "textures").mkdir()
     (folder / "textures" / "b_ao.png").write_bytes(b"")
-    sources, convention, notes = find_maps(folder)
-    assert sources == {
-        "diffuse": (folder / "b_diff_1k.jpg", None),
-        "normal": (folder / "b_nor_gl_1k.exr", None),
-        "roughness": (folder / "b_rough_1k.jpg", None),
+    sources, convention, notes, _ = find_maps(folder)
+    assert {name: source.path for name, source in sources.items()} == {
+        "diffuse": folder / "b_diff_1k.jpg",
+        "normal": folder / "b_nor_gl_1k.exr",
+        "roughness": folder / "b_rough_1k.jpg",
     }
     assert list(sources) == ["diffuse", "normal", "roughness"]
     assert convention == "gl"
@@ -189,8 +198,8 @@ def test_normal_convention(folder, name, convention):
 def test_opengl_normal_is_taken(folder, gl, dx):
     for name in (gl, dx):
         (folder / name).write_bytes(b"")
-    sources, convention, notes = find_maps(folder)
-    assert sources == {"normal": (folder / gl, None)} and convention == "gl"
+    sources, convention, notes, _ = find_maps(folder)
+    assert list(sources) == ["normal"] and sources["normal"].path == folder / gl and convention == "gl"
     assert len(notes) == 1 and gl in notes[0] and dx in notes[0]
 
 
@@ -213,10 +222,10 @@ def test_two_files_for_one_map(folder):
 def test_packed_and_own_files(folder):
     for name in ("a_arm_1k.png", "a_rough_1k.png", "a_diff_1k.png"):
         (folder / name).write_bytes(b"")
-    sources, _, notes = find_maps(folder)
-    assert sources["occlusion"] == (folder / "a_arm_1k.png", 0)
-    assert sources["roughness"] == (folder / "a_rough_1k.png", None)
-    assert sources["metallic"] == (folder / "a_arm_1k.png", 2)
+    sources, _, notes, _ = find_maps(folder)
+    assert sources["occlusion"].label == "a_arm_1k.png:R"
+    assert sources["roughness"].label == "a_rough_1k.png"
+    assert sources["metallic"].label == "a_arm_1k.png:B"
     assert len(notes) == 1 and "roughness" in notes[0] and "a_arm_1k.png" in notes[0]
     (folder / "a_orm.png").write_bytes(b"")
     message = failure(find_maps, folder)
@@ -234,7 +243,7 @@ def test_folder_errors(folder, tmp_path):
 
 
 def test_image_formats_that_are_not_read_are_named(folder):
-    for name in ("a_albedo.png", "a_normal.dds", "photo.gif"):
+    for name in ("a_albedo.png", "a_normal.ktx2", "photo.heic"):
         (folder / name).write_bytes(b"")
     notes = find_maps(folder)[2]
-    assert len(notes) == 1 and "a_normal.dds" in notes[0]
+    assert len(notes) == 1 and "a_normal.ktx2" in notes[0] and "convert" in notes[0]

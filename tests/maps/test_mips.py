@@ -10,7 +10,7 @@ import torch
 
 from dataset import Material
 from maps.channels import MAPS
-from maps.mips import linear_to_srgb, mip_sizes, srgb_to_linear
+from maps.mips import linear_to_srgb, mip_chain, mip_sizes, srgb_to_linear
 from tests.support.map_images import randoms, reference_shrink
 
 # ---- colour ----
@@ -137,3 +137,19 @@ def test_normals():
     tilted = np.array([[[255, 128, 128], [128, 255, 128]]], np.uint8)
     x, y, z = (Material.from_arrays("m", {"normal": tilted}).stored(1, "normal")[0, 0] / 255 * 2 - 1).tolist()
     assert x == y and abs(math.hypot(x, y, z) - 1) < 0.01
+
+
+@pytest.mark.parametrize("flat", [(128, 128, 255), (127, 127, 255), (128, 128, 128), (127, 128, 127)])
+def test_a_flat_normal_stays_flat(flat):
+    codes = np.broadcast_to(np.uint8(flat), (8, 4, 3)).copy()
+    for _, texels in list(mip_chain(codes, "normal"))[1:]:
+        assert np.abs(texels.astype(int) - flat).max() <= 1
+
+
+def test_a_flat_half_stays_flat_beside_normals():
+    codes = np.full((8, 8, 3), 128, np.uint8)
+    codes[:, 4:] = (200, 128, 230)
+    wanted = np.uint8([(128, 128, 128), (200, 128, 230)])
+    level = list(mip_chain(codes, "normal"))[1][1].reshape(4, 4, 3)
+    assert np.array_equal(level[:, :2], np.broadcast_to(wanted[0], (4, 2, 3)))
+    assert np.abs(level[:, 2:].astype(int) - wanted[1]).max() <= 2

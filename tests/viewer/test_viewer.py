@@ -87,10 +87,9 @@ def test_the_page_carries_the_export(one):
         assert page.blob(entry["blob"]) == b"".join(level.tobytes() for level in chain)
         assert entry["sizes"] == [[level.shape[1], level.shape[0]] for level in chain]
     assert page.blob(material["weights"]["blob"]) == weight_bytes(exported.model)
-    for language in ("essl", "wgsl"):
-        before, after = material["preambles"][language]
-        text = shader_source(exported.model, exported.manifest.material, language, "buffer")
-        assert before + page.data["cores"][language] + after == text  # one decoder, not a second one
+    before, after = material["preamble"]
+    text = shader_source(exported.model, exported.manifest.material, "essl", "buffer")
+    assert before + page.data["core"] + after == text  # one decoder, not a second one
     assert material["rates"] == exported.manifest.rates and material["metrics"]["psnr"]["all"] == 31.5
 
 
@@ -126,9 +125,9 @@ def test_the_parts_fit_together(one):
     used = {name for text in scripts.values() for name in re.findall(r'(?:byId|choices|check|bind)\("([\w-]+)"', text)}
     assert used <= ids, used - ids
     assert {path.stem for path in VIEWER.glob("*.js")} == set(SCRIPTS)
-    endings = (".vert", ".frag", ".glsl", ".wgsl")
+    endings = (".vert", ".frag", ".glsl")
     assert {path.name for path in VIEWER.iterdir() if path.suffix in endings} == set(SHADERS)
-    assert set(page.data["shaders"]) == {*SHADERS, "light.wgsl"}
+    assert set(page.data["shaders"]) == set(SHADERS)
     assert "</script" not in "".join(scripts.values())
     uniforms = set(re.findall(r"uniform [\w ]+ (u\w+)", "".join(page.data["shaders"].values())))
     asked = set(re.findall(r'at\("(u\w+)"\)', "".join(scripts.values())))

@@ -1,0 +1,141 @@
+"""The words by which file names say what an image holds: maps, packings, other layers, and what means nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from maps.channels import MAPS
+
+# Keywords that count anywhere in a name. An underscore separates two words of the name.
+KEYWORDS = {
+    "diffuse": ("diffuse", "albedo", "color", "colour", "diff", "basecolor", "base_color", "col"),
+    "normal": ("normal", "nor_gl", "nor_dx", "normalgl", "normaldx"),
+    "roughness": ("roughness", "rough"),
+    "occlusion": ("occlusion", "ao", "ambient", "ambientocclusion"),
+    "metallic": ("metallic", "metalness", "metal"),
+    "specular": ("specular", "specular_color", "spec"),
+    "displacement": ("displacement", "disp", "height"),
+}
+_MORE = {  # other spellings of the same
+    "diffuse": ("basecolour", "base_colour", "diffusecolor", "diffuse_color", "albedocolor", "albedo_color"),
+    "normal": ("normals", "normalmap", "tangent_normal"),
+    "occlusion": ("ambient_occlusion", "mixed_ao"),
+    "metallic": ("metalic", "metallness", "metalicness", "metallicness"),
+    "specular": ("specularcolor", "specularlevel", "specular_level", "reflectivity"),
+    "displacement": ("heightmap", "displace"),
+}
+SHORT = {  # these count as the last word of a name, and beside another scalar map: rock_n, Stone_001_OCC, ao_met_rough
+    "diffuse": ("bc", "d", "dif", "alb", "albd", "basecol", "base"),
+    "normal": ("n", "nm", "nor", "nrm", "norm", "nrml", "nml"),
+    "roughness": ("r", "rgh", "rou", "rgn", "roug"),
+    "occlusion": ("occ", "occl", "ambocc", "amb"),
+    "metallic": ("m", "met", "mtl", "metl", "mtal"),
+    "specular": ("spc", "refl"),
+    "displacement": ("h", "hgt", "ht", "dsp", "displ", "hght"),
+}
+GLOSS = ("gloss", "glossiness", "smoothness", "smooth")  # 1 - roughness
+SHORT_GLOSS = ("g", "gls", "smth")
+ALPHA = ("alpha", "opacity", "transparency", "transparent", "opac")  # behind a colour: what its alpha channel holds
+# Maps that the channels have no place for: without them rough_plaster_bump would be a roughness.
+OTHER = (
+    *("bump", "cavity", "curvature", "fuzz", "mask", "thickness", "emission", "emissive", "emit", "glow", "anisotropy"),
+    *("preview", "thumbnail", "thumb", "render", "sphere", "emission_color", "emissive_color", "vertex_color", "id"),
+    *("position", "detail", "flow", "ior", "idmap", "id_map", "material_id", "world_normal", "object_normal"),
+)
+# A second layer of the material: what follows such a word is not a map of the base.
+LAYERS = (
+    *("coat", "clearcoat", "clear_coat", "coating", "sheen", "subsurface", "sss", "scattering", "scatter"),
+    *("transmission", "translucency", "translucent", "iridescence", "anisotropic", "refraction", "backface"),
+)
+# Words that are as common in the names of materials as in those of maps: they count where no other does.
+WEAK = frozenset({"metal", "smooth", "glow", "render", "sphere", "coating", "base", "position", "detail", "flow"})
+# Not searched for inside other words: too short, or parts of common ones (Protocol, Spectacle, Metallica, Chaos).
+WHOLE_WORDS_ONLY = frozenset(
+    {
+        *("col", "spec", "metal", "ao", "emit", "glow", "render", "thumb", "coat", "ior", "sss", "id", "mask", "flow"),
+        *("fuzz", "scatter", "smooth", "detail", "sheen", "opac"),
+    }
+)
+CONVENTION = frozenset({"gl", "dx", "ogl", "opengl", "directx", "open", "direct", "x"})  # of normal maps
+NOISE = CONVENTION | frozenset(
+    [
+        *("map", "maps", "tex", "texture", "textures", "img", "image", "bitmap", "final", "baked", "bake", "copy", "k"),
+        *("png", "jpg", "jpeg", "tif", "tiff", "exr", "tga", "bmp", "webp", "bit", "bits", "px", "hd", "uhd", "sd"),
+        *("srgb", "linear", "lin", "raw", "nc", "acescg", "udim", "v", "lod", "mip", "low", "high", "hires", "lowres"),
+        *("u", "var", "variant", "ue", "ue4", "ue5", "unity", "unreal", "blender", "mobile", "pc", "new", "old"),
+    ]
+)
+
+
+class Part(NamedTuple):
+    """One map of a file."""
+
+    map: str
+    channels: str = "RGB"  # RGB: the file's colour, or its grey; else one of R, G, B, A
+    inverted: bool = False  # 1 - value: gloss and smoothness
+
+
+GLTF = (Part("occlusion", "R"), Part("roughness", "G"), Part("metallic", "B"))  # glTF 2.0, 5.22: R is not its own
+MASK_MAP = (Part("metallic", "R"), Part("occlusion", "G"), Part("roughness", "A", True))  # Unity HDRP's MaskMap
+METALLIC_SMOOTHNESS = (Part("metallic", "R"), Part("roughness", "A", True))  # Unity's Standard shader
+MASK_MAPS = ("maskmap", "mask_map", "hdrp_mask", "hdrpmask")
+
+
+def in_order(maps: tuple[str, ...]) -> tuple[Part, ...]:
+    """Maps packed in R, G, B and A, in this order."""
+    return tuple(Part(name, channel) for name, channel in zip(maps, "RGBA"))
+
+
+def _initials() -> Iterator[tuple[str, tuple[Part, ...]]]:
+    """'orm', 'arm', 'mrao', 'ormh', ...: occlusion, roughness and metallic in any order, with or without height."""
+    letters = {"o": "occlusion", "a": "occlusion", "ao": "occlusion", "r": "roughness", "m": "metallic",
+               "h": "displacement"}  # fmt: skip
+    english = {"arom", "harm", "roam", "mar", "ram", "mor", "rom", "mora", "roma"}
+    for occlusion in ("o", "a", "ao"):
+        for kinds in ((occlusion, "r", "m"), (occlusion, "r", "m", "h")):
+            for order in _orders(kinds):
+                text = "".join(order)
+                if text not in english:
+                    yield text, in_order(tuple(letters[letter] for letter in order))
+
+
+def _orders(items: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    if not items:
+        yield ()
+    for index, item in enumerate(items):
+        for rest in _orders(items[:index] + items[index + 1 :]):
+            yield (item, *rest)
+
+
+INITIALS = dict(_initials()) | {"mr": GLTF, "rm": GLTF} | dict.fromkeys(MASK_MAPS, MASK_MAP)
+
+
+class Term(NamedTuple):
+    """What a word of a file name means."""
+
+    kind: str  # map, gloss, alpha, other, layer, packed
+    map: str = ""  # of kind map
+    short: bool = False  # counts as the last word, or beside another scalar map
+    weak: bool = False  # counts where no other term does
+
+
+def _terms() -> dict[str, Term]:
+    terms = {}
+    for kind, words in (("other", OTHER), ("layer", LAYERS), ("alpha", ALPHA), ("gloss", GLOSS)):
+        terms.update({word: Term(kind, weak=word in WEAK) for word in words})
+    terms.update({word: Term("gloss", short=True) for word in SHORT_GLOSS})
+    for name in MAPS:
+        terms.update({word: Term("map", name, short=True) for word in SHORT[name]})
+        terms.update({word: Term("map", name, weak=word in WEAK) for word in KEYWORDS[name] + _MORE.get(name, ())})
+    terms.update({word: Term("packed", short=len(word) == 2) for word in INITIALS})
+    return terms
+
+
+TERMS = _terms()
+LONGEST_PHRASE = max(word.count("_") + 1 for word in TERMS)
+
+
+def get_texture_config() -> dict[str, tuple[int, tuple[str, ...]]]:
+    """Map name -> (channels, keywords that name it in a file name), in canonical order."""
+    return {name: (channels, KEYWORDS[name]) for name, channels in MAPS.items()}

@@ -1,0 +1,97 @@
+"""The pixels of one image file, and the checks that every reader makes."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from PIL import Image as PillowImage
+
+from common.errors import UserError, quote
+
+MAX_BYTES_PER_PIXEL = 32  # of a file: four 64-bit floats; with MAX_OVERHEAD for what else is in it
+MAX_OVERHEAD = 64 << 20
+SUPPORTED = "an image (PNG, JPEG, TIFF, TGA, BMP, WebP, EXR, HDR, DDS, PSD, GIF, AVIF, JPEG XL or JPEG 2000)"
+_pillow_limit_lock = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Image:
+    """The decoded pixels of one file.
+
+    pixels: (H, W, C), C is 1 (grey) or 3 (R, G, B); uint8 or uint16 as the file stores them, float32 for EXR, HDR and
+        float TIFF, finite but of any range. Row 0 is the top.
+    alpha: (H, W, 1) of the same type; None where the file has none, or one of a single value.
+    """
+
+    pixels: np.ndarray
+    alpha: np.ndarray | None = None
+
+    @property
+    def is_float(self) -> bool:
+        return self.pixels.dtype == np.float32
+
+
+def split_alpha(pixels: np.ndarray) -> Image:
+    """(H, W, 1 to 4) pixels of which the second or fourth channel is alpha."""
+    colours = pixels.shape[2] - (pixels.shape[2] % 2 == 0)
+    alpha = np.ascontiguousarray(pixels[..., colours:]) if colours < pixels.shape[2] else None
+    if alpha is not None and alpha.min() == alpha.max():
+        alpha = None
+    return Image(np.ascontiguousarray(pixels[..., :colours]), alpha)
+
+
+def undo_premultiplication(pixels: np.ndarray) -> np.ndarray:
+    """(H, W, 2 or 4) colours that were multiplied with alpha, as they were; where alpha is 0 they stay."""
+    alpha = pixels[..., -1:].astype(np.float64)
+    top = 1.0 if pixels.dtype.kind == "f" else float(np.iinfo(pixels.dtype).max)
+    colours = np.where(alpha > 0, pixels[..., :-1] * (top / np.where(alpha > 0, alpha, 1)), pixels[..., :-1])
+    if pixels.dtype.kind != "f":
+        colours = np.floor(np.minimum(colours, top) + 0.5)
+    return np.concatenate([colours.astype(pixels.dtype), pixels[..., -1:]], axis=2)
+
+
+def check_size(path: Path, width: int, height: int, max_pixels: int) -> None:
+    if width < 1 or height < 1:
+        raise UserError(f"{quote(path)}: expected at least one pixel, found {width}x{height}; save the image again")
+    if width * height > max_pixels:
+        raise UserError(
+            f"{quote(path)}: expected at most {max_pixels} pixels, found {width}x{height} = {width * height}; "
+            "scale the image down, or raise --max_pixels if it is what it should be"
+        )
+    found = path.stat().st_size
+    if found > width * height * MAX_BYTES_PER_PIXEL + MAX_OVERHEAD:
+        raise UserError(
+            f"{quote(path)}: expected far fewer bytes for {width}x{height} pixels, found {found}; save the image again"
+        )
+
+
+def undecodable(path: Path, reason: object) -> UserError:
+    reason = " ".join(str(reason).split()) or type(reason).__name__  # decoders put line breaks into their messages
+    return UserError(
+        f"{quote(path)}: expected {SUPPORTED}, found one that cannot be decoded ({reason}); "
+        "save or copy it again, or remove it"
+    )
+
+
+def check_finite(path: Path, pixels: np.ndarray) -> np.ndarray:
+    if not np.isfinite(pixels).all():
+        count = int((~np.isfinite(pixels)).any(axis=-1).sum())
+        raise UserError(
+            f"{quote(path)}: expected finite values, found NaN, infinity or values beyond float32 in {count} of "
+            f"{pixels.shape[0] * pixels.shape[1]} pixels; repair them in an image editor"
+        )
+    return pixels
+
+
+def open_with_pillow(path: Path | BinaryIO, formats: tuple[str, ...]) -> PillowImage.Image:
+    with _pillow_limit_lock:
+        # Pillow's own limit is below MAX_PIXELS; ours is checked on the header before anything is decoded.
+        limit, PillowImage.MAX_IMAGE_PIXELS = PillowImage.MAX_IMAGE_PIXELS, None
+        try:
+            return PillowImage.open(path, formats=formats)
+        finally:
+            PillowImage.MAX_IMAGE_PIXELS = limit

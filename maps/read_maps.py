@@ -1,0 +1,227 @@
+"""The files of a folder -> one integer array per map, all of one size."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from common.errors import UserError, quote
+from common.parallel import map_threads
+from configs import MAX_PIXELS
+from maps.by_hand import wanted_size
+from maps.channels import MAPS
+from maps.folder import Source, describe_found, find_maps, is_grey
+from maps.images import read_image
+from maps.mips import encode_level, round_to_codes
+from maps.pixels import Image
+
+SMALL_RANGE = 0.4  # of float heights: below it 8-bit decodes keep under 100 steps, so they are scaled to their range
+EMPTY_SPREAD = 1 / 64  # of a channel's range: what varies less holds nothing of a normal
+
+
+@dataclass
+class MapArrays:
+    """What the files of a folder hold, by map name in canonical order."""
+
+    arrays: dict[str, np.ndarray] = field(default_factory=dict)  # (H, W, C) uint8 or uint16, of one size
+    color_space: dict[str, str] = field(default_factory=dict)  # 'linear' for float files
+    value_range: dict[str, tuple[float, float]] = field(default_factory=dict)  # of float files: what 0 and 1 stand for
+    files: dict[str, str] = field(default_factory=dict)  # name, with the channel of a packed file: brick_arm.png:G
+    convention: str = "unknown"  # of the normal map: 'gl', 'dx' or 'unknown'
+    notes: list[str] = field(default_factory=list)  # one line for each choice made
+    source_bytes: int = 0  # of the files used, on disk
+
+
+class _Images:
+    """Decoded files, each read once, ahead in threads, and let go where no map needs it any more."""
+
+    def __init__(self, max_pixels: int):
+        self.max_pixels, self.kept = max_pixels, {}
+
+    def look(self, path: Path) -> Image:
+        """One file, which stays in memory until it is taken."""
+        if path not in self.kept:
+            self.kept[path] = read_image(path, self.max_pixels)
+        return self.kept[path]
+
+    def each(self, sources: Mapping[str, Source]):
+        """(map name, source, image) of every map."""
+        wanted = [source.path for source in sources.values()]
+        paths = [path for path in dict.fromkeys(wanted) if path not in self.kept]
+        self.kept = {path: image for path, image in self.kept.items() if path in wanted}
+        reading = map_threads(lambda path: read_image(path, self.max_pixels), paths)
+        for index, (name, source) in enumerate(sources.items()):
+            if source.path not in self.kept:
+                self.kept[source.path] = next(reading)
+            image = self.kept[source.path]
+            if source.path not in wanted[index + 1 :]:
+                del self.kept[source.path]
+            yield name, source, image
+
+
+def read_maps(
+    folder: str | os.PathLike, max_pixels: int = MAX_PIXELS, by_hand: str = "", size: str = ""
+) -> MapArrays:
+    """Read the maps of a folder (see `find_maps`), all at one size.
+
+    A grey diffuse is repeated, an RGB file of a one-channel map averaged; normals of two channels get their third.
+    Float files become 16 bits: a diffuse is linear then; signed normals n become 0.5 n + 0.5; a displacement that
+    leaves [0, 1], or fills little of it, is scaled from its own range, which `value_range` keeps; whatever else
+    leaves [0, 1] is clipped, with a note.
+
+    Args:
+        max_pixels: largest image to read.
+        by_hand: a value of --maps.
+        size: of LOD 0: 'WxH', 'largest', or '' for that of the first map in canonical order.
+    Raises: UserError for a folder or a file that cannot be used (see `find_maps` and `images.read_image`).
+    """
+    images = _Images(max_pixels)
+    found = find_maps(folder, images.look, by_hand)
+    result = MapArrays(convention=found.convention, notes=found.notes)
+    used = {}  # path -> whether alpha is
+    for name, source, image in images.each(found.sources):
+        pixels, from_alpha = _pixels_of(source, name, image, result.notes)
+        used[source.path] = used.get(source.path, image.alpha is None) or from_alpha or image.alpha is None
+        if pixels.dtype == np.float32:
+            result.color_space[name] = "linear"
+            pixels, result.value_range[name] = _from_float(pixels, name, source.path, result.notes)
+            if name == "normal":
+                pixels, _ = _three_axes(Image(pixels), source.path, result.notes)
+        result.arrays[name], result.files[name] = pixels, source.label
+    _to_one_size(result, size, max_pixels)
+    for path, alpha_used in used.items():
+        if not alpha_used:
+            result.notes.append(f"{quote(path)}: its alpha channel varies and is not used")
+    result.source_bytes = sum(path.stat().st_size for path in used)
+    return result
+
+
+def recognised_maps(folder: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> list[str]:
+    """One line for each image file in a folder: the maps it is taken for, and why. Raises: UserError as `read_maps`."""
+    return describe_found(find_maps(folder, _Images(max_pixels).look))
+
+
+def _to_one_size(result: MapArrays, size: str, max_pixels: int) -> None:
+    """Resize the maps to the size that `size` stands for."""
+    sizes = {name: (array.shape[1], array.shape[0]) for name, array in result.arrays.items()}
+    width, height = wanted_size(size, sizes)
+    if width * height > max_pixels:
+        found = f"expected at most {max_pixels} texels, found {width * height}"
+        raise UserError(f"--size {size}: {found}; raise --max_pixels")
+    reason = f"--size {size}" if size else "the size of the first map"
+    for name, (was_wide, was_high) in sizes.items():
+        if (was_wide, was_high) != (width, height):
+            lost = not size and was_wide * was_high > width * height
+            advice = "; --size largest keeps the larger ones" if lost else ""
+            result.notes.append(f"{quote(result.files[name])}: {name} resized from {was_wide}x{was_high} to "
+                                f"{width}x{height}, {reason}{advice}")  # fmt: skip
+            kind = "normal" if name == "normal" else "linear"
+            result.arrays[name] = _resize(result.arrays[name], width, height, kind)
+
+
+def _pixels_of(source: Source, name: str, image: Image, notes: list[str]) -> tuple[np.ndarray, bool]:
+    """(H, W, C) pixels of one map, and whether its values come from alpha."""
+    path, part = source
+    pixels, from_alpha = image.pixels, part.channels == "A"
+    if from_alpha:
+        pixels = image.alpha
+        if pixels is None:
+            raise UserError(f"{quote(path)}: expected {name} in alpha, found none that varies; rename the file")
+    elif part.channels != "RGB":
+        if pixels.shape[2] != 3:
+            raise UserError(f"{quote(path)}: expected maps packed in RGB, found a grey file; rename it")
+        channel = "RGB".index(part.channels)
+        pixels = pixels[..., channel : channel + 1]
+    elif name == "normal":
+        pixels, from_alpha = _three_axes(image, path, notes)
+    pixels = _fit_channels(pixels, name, path, notes)
+    if part.inverted:
+        pixels = (np.float32(1) if pixels.dtype == np.float32 else np.iinfo(pixels.dtype).max) - pixels
+    return pixels, from_alpha
+
+
+# --- normals -------------------------------------------------------------------------------------------------------
+
+
+def _three_axes(image: Image, path: Path, notes: list[str]) -> tuple[np.ndarray, bool]:
+    """A normal map with x, y and z, and whether x came from alpha.
+
+    Two-channel forms: x in alpha and y in green (DXT5nm: red has one value), x and y with an empty blue (BC5, or cut
+    off by an exporter). z = sqrt(1 - x^2 - y^2).
+    """
+    pixels = image.pixels
+    if pixels.shape[2] != 3 or pixels.dtype == np.float32:
+        return pixels, False
+    x, y = pixels[..., 0], pixels[..., 1]
+    from_alpha = image.alpha is not None and _is_empty(x) and not _is_empty(y)
+    if from_alpha:
+        x = image.alpha[..., 0]
+    elif not _is_empty(pixels[..., 2]) or (_is_empty(x) and _is_empty(y)):
+        return pixels, False
+    where = "alpha" if from_alpha else "red"
+    notes.append(f"{quote(path)}: a normal map of two channels, x in {where} and y in green; z is calculated")
+    return with_z(x, y), from_alpha
+
+
+def _is_empty(plane: np.ndarray) -> bool:
+    """Whether a channel holds nothing but, at most, what compression makes of one value."""
+    return int(plane.max()) - int(plane.min()) <= np.iinfo(plane.dtype).max * EMPTY_SPREAD
+
+
+def with_z(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """(H, W, 3) codes of unit normals with z >= 0 from (H, W) codes of x and y."""
+    top = float(np.iinfo(x.dtype).max)
+    squares = ((2 / top) * x - 1) ** 2 + ((2 / top) * y - 1) ** 2
+    z = round_to_codes((np.sqrt(np.maximum(1 - squares, 0)) + 1) * (top / 2), x.dtype)
+    return np.stack([x, y, z], axis=2)
+
+
+# --- values --------------------------------------------------------------------------------------------------------
+
+
+def _fit_channels(pixels: np.ndarray, name: str, path: Path, notes: list[str]) -> np.ndarray:
+    """As many channels as the map has."""
+    if pixels.shape[2] == MAPS[name]:
+        return pixels
+    if name == "normal":
+        raise UserError(f"{quote(path)}: expected an RGB normal map, found a grey file; name a height map as such")
+    if name == "diffuse":
+        return np.repeat(pixels, 3, axis=2)
+    if pixels.dtype == np.float32:
+        return pixels.mean(axis=2, keepdims=True, dtype=np.float64).astype(np.float32)  # a sum may leave float32
+    if not is_grey(pixels):
+        notes.append(f"{quote(path)}: R, G and B differ; {name} is one channel, their mean was taken")
+    return ((2 * pixels.sum(axis=2, keepdims=True, dtype=np.uint32) + 3) // 6).astype(pixels.dtype)  # halves up
+
+
+def _from_float(pixels: np.ndarray, name: str, path: Path, notes: list[str]) -> tuple[np.ndarray, tuple[float, float]]:
+    """uint16 codes of a float map and the values that 0 and 65535 stand for."""
+    low, high = float(pixels.min()), float(pixels.max())
+    span = (0.0, 1.0)
+    # x and y of signed normals lie around 0, of unsigned ones around 0.5 where a filter may dip just below 0
+    if name == "normal" and (low < -0.01 or pixels[..., :2].mean(dtype=np.float64) < 0.25):
+        span = (-1.0, 1.0)
+    elif name == "displacement" and (low < 0 or high > 1 or 0 < high - low < SMALL_RANGE):
+        span = (low, high)
+        notes.append(f"{quote(path)}: displacement scaled from [{low:g}, {high:g}] to [0, 1]; value_range keeps it")
+    outside = int(((pixels < span[0]) | (pixels > span[1])).any(axis=2).sum())
+    if outside:
+        notes.append(f"{quote(path)}: {outside} texels of {name} lay outside {list(span)} and were clipped")
+    with np.errstate(over="ignore"):  # infinite is clipped as well
+        scaled = (pixels - np.float32(span[0])) * np.float32(65535 / ((span[1] - span[0]) or 1))
+        return round_to_codes(scaled, np.uint16), span
+
+
+def _resize(codes: np.ndarray, width: int, height: int, kind: str) -> np.ndarray:
+    """Bilinear, with the filter widened where it shrinks (no aliasing); normals come out with unit length."""
+    resized = np.empty((height, width, codes.shape[2]), np.float32)
+    for channel in range(codes.shape[2]):  # one at a time: a float copy of the whole file could be large
+        plane = torch.from_numpy(codes[None, None, ..., channel].astype(np.float32))
+        plane = torch.nn.functional.interpolate(plane, (height, width), mode="bilinear", antialias=True)
+        resized[..., channel] = plane[0, 0].numpy()
+    return encode_level(resized, kind, codes.dtype)

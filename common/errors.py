@@ -121,7 +121,7 @@ def explain(error: Exception, less_memory: str = LESS_MEMORY, where: str = "") -
     if type(error).__name__ == "OutOfMemoryError":  # torch's, which this module does not import
         return f"the GPU is out of memory ({text[:120]}); {less_memory}, or use --device cpu"
     if isinstance(error, MemoryError) or any(sign in text for sign in OUT_OF_MEMORY):
-        reason = text.rpartition("enforce fail at")[2].rpartition("] . ")[2] or "an allocation failed"
+        reason = text.rpartition("DefaultCPUAllocator: ")[2] or "an allocation failed"
         return f"out of memory ({reason[:120]}); {less_memory}"
     return None
 

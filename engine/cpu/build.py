@@ -35,7 +35,7 @@ from pathlib import Path
 
 from common.cores import usable_cores
 from common.files import sha256_of
-from engine.cpu.cache import DIGEST, LIBRARY, private_folder, prune, use, user_cache
+from engine.cpu.cache import DIGEST, LIBRARY, check_runs_code, private_folder, prune, use, user_cache
 from engine.errors import KernelsUnavailable
 
 SOURCES = Path(__file__).with_name("src")
@@ -209,7 +209,6 @@ def find_or_build(
 ) -> Path:
     """The library of the first recipe that works, in the first cache where it can be kept and run.
 
-    A folder whose file system runs no code (noexec) lets a compiler do all its work, and fails only then.
     Raises: KernelsUnavailable.
     """
     failures: list[KernelsUnavailable] = []
@@ -268,6 +267,7 @@ def build(recipe: Recipe, cache: Path, say: Callable[[str], None] | None = None)
     from filelock import FileLock  # this import takes 10 ms, which a start with a cached library saves
 
     cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+    check_runs_code(cache)
     target = cache / recipe.folder_name
     with FileLock(str(cache / "lock"), timeout=LOCK_TIMEOUT_S):
         library = use(target)

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import mmap
 import os
 import shutil
 import stat
+import sys
 import tempfile
 from pathlib import Path
 
@@ -56,6 +58,15 @@ def private_folder() -> Path:
     if shared or not stat.S_ISDIR(status.st_mode):
         raise OSError(errno.EPERM, "not a private folder of this user", str(folder))
     return folder
+
+
+def check_runs_code(folder: Path) -> None:
+    """Raise OSError for a folder on Linux whose file system runs no code (noexec), before a compiler works in vain."""
+    if sys.platform.startswith("linux"):
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(mmap.PAGESIZE))
+            file.flush()
+            mmap.mmap(file.fileno(), mmap.PAGESIZE, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_EXEC).close()
 
 
 def whole_library(folder: Path) -> Path | None:

@@ -242,7 +242,7 @@ def test_a_cache_that_cannot_run_code(maps, tmp_path):
     places = {"NTC_CACHE": str(cache), "TMPDIR": str(tmp_path / "tmp"), "XDG_CACHE_HOME": ""}
     try:
         flags = [*QUICK, "--data_dir", maps, "--save_dir", tmp_path / "out", "--max_iter", 5, "--eval_metrics", "psnr"]
-        done = process(*flags, "--engine", "cpu", environment=places)
+        done = process(*flags, "--engine", "cpu", environment=places, timeout=400)
         if "no C++ compiler" in done.stderr:
             pytest.skip("no C++ compiler")
         assert done.returncode == 0, done.stderr

@@ -61,12 +61,13 @@ def private_folder() -> Path:
 
 
 def check_runs_code(folder: Path) -> None:
-    """Raise OSError on Linux for a folder whose file system runs no code (noexec): no compiler works in vain."""
+    """Raise OSError, on Linux, for a folder whose file system runs no code (noexec): compiling there is in vain."""
     if sys.platform.startswith("linux"):
         with tempfile.TemporaryFile(dir=folder) as file:
             file.write(bytes(mmap.PAGESIZE))
             file.flush()
-    """Raise OSError, on Linux, for a folder whose file system runs no code (noexec): compiling there is in vain."""
+            protection = mmap.PROT_READ | mmap.PROT_EXEC
+            mmap.mmap(file.fileno(), mmap.PAGESIZE, flags=mmap.MAP_PRIVATE, prot=protection).close()
 
 
 def whole_library(folder: Path) -> Path | None:

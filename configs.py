@@ -195,6 +195,7 @@ ARCHITECTURE = (
     "quantize", "quantize_bits", "save_bits", "hash_grid_configs", "linear_color", *AIMS, "preset", "decoder",
     "n_frequencies", "n_texel_frequencies", "n_neurons", "n_hidden_layers", "activation",
 )  # fmt: skip
+RECORDED = ("resolved_grids", "environment")  # what config.json of a run holds besides the fields
 # Fields of one call of the command, which the run does not keep.
 CALL = ("mode", "load_dir", "load_iter") + tuple(n for n in FIELDS if n.startswith("groups_") or n == "ray_address")
 
@@ -214,7 +215,7 @@ def parse_args(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """The values that the user chose: those of the config file, replaced by flags. Defaults are not filled in."""
     given = vars(build_parser().parse_args(argv))
     path = given.pop("config")
-    return {**(load_config_file(path, FIELDS) if path else {}), **given}
+    return {**(load_config_file(path, FIELDS, ignored=RECORDED) if path else {}), **given}
 
 
 # --- values --------------------------------------------------------------------------------------------------------

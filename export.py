@@ -11,9 +11,13 @@ File formats: design.md, section 6.
 
 from __future__ import annotations
 
+import os
+import sys
+
+if __name__ == "__main__" and getattr(sys.flags, "safe_path", False):  # PYTHONSAFEPATH leaves the script's folder out
+    sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import common.before_torch  # isort: skip  # noqa: F401  # before torch
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -83,4 +87,4 @@ def write_files(source: Path, options: ExportOptions) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(main))
+    sys.exit(run_command(main, less_memory="export a smaller material, or end other programs"))

@@ -7,9 +7,13 @@ Every flag: python train.py --help, or configs.py.
 
 from __future__ import annotations
 
+import os
+import sys
+
+if __name__ == "__main__" and getattr(sys.flags, "safe_path", False):  # PYTHONSAFEPATH leaves the script's folder out
+    sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import common.before_torch  # isort: skip  # noqa: F401  # before torch
 
-import sys
 from collections.abc import Sequence
 
 from common.errors import run_command
@@ -36,4 +40,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(main))
+    sys.exit(run_command(main, goes_on=True))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,14 @@ MAX_BYTES = 64 << 10  # of a file; one with every field has 4 KiB, and PyYAML re
 MAX_NODES = 10_000  # entries, keys and values of a file
 
 
-def load_config_file(path: str | Path, fields: Mapping[str, Any], where: str = "") -> dict[str, Any]:
+def load_config_file(
+    path: str | Path, fields: Mapping[str, Any], where: str = "", ignored: Collection[str] = ()
+) -> dict[str, Any]:
     """Read a YAML (or JSON, which is YAML) mapping of field names to values; the values are not checked.
 
     Args:
         where: what errors call it, in place of --config and its path.
+        ignored: names that may be there too, and are left out.
     Raises: UserError when it cannot be read, is not a mapping, or names something else than `fields`.
     """
     where = where or f"--config {path}"
@@ -41,6 +44,7 @@ def load_config_file(path: str | Path, fields: Mapping[str, Any], where: str = "
         return {}
     if not isinstance(values, dict):
         raise UserError(f"{where}: expected 'field: value' lines, found a {type(values).__name__}")
+    values = {name: value for name, value in values.items() if name not in ignored}
     for name in values:
         if name not in fields:
             raise UserError(f"{where}: unknown field {brief(name)}{suggest(name, fields)}")

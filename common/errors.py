@@ -10,11 +10,16 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from common.streams import safe_streams
+
 Say = Callable[[str], None]  # receives lines that are meant for the user; print by default
 
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 EXIT_BROKEN_PIPE = 141  # 128 + SIGPIPE
+LESS_MEMORY = "lower --batch_size, or use smaller images"
+# Parts of the messages of PyTorch's CPU allocator, OpenCV, C++ and Python's threads, whose exceptions have no own type.
+OUT_OF_MEMORY = ("DefaultCPUAllocator", "Insufficient memory", "std::bad_alloc", "can't start new thread")
 
 
 def one_line(text: str) -> str:
@@ -74,40 +79,63 @@ class UserError(Exception):
         super().__init__(one_line(message))
 
 
-def run_command(command: Callable[[], int]) -> int:
-    """Run `command` and turn errors that are not bugs into one line on stderr and exit code 2."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # else a name that the terminal cannot show ends a run
-            stream.reconfigure(errors="backslashreplace")
-    try:
-        return command()
-    except BrokenPipeError:  # `train.py ... | head`: the reader has gone
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_BROKEN_PIPE
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return EXIT_INTERRUPTED
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-    except OSError as error:
-        explanation = explain_os_error(error)
-        if explanation is None:
-            raise
-        print(f"error: {explanation}", file=sys.stderr)
-    except RuntimeError as error:
-        if type(error).__name__ != "OutOfMemoryError":  # torch's, which this module does not import
-            raise
-        reason = one_line(str(error).strip().partition(". GPU")[0][:120])
-        print(f"error: the GPU is out of memory ({reason}); lower --batch_size, or use --device cpu", file=sys.stderr)
-    return EXIT_BAD_INPUT
+def run_command(command: Callable[[], int], goes_on: bool = False, less_memory: str = LESS_MEMORY) -> int:
+    """Run `command` and turn errors that are not bugs into one line on stderr and exit code 2.
+
+    Args:
+        goes_on: the command's product is files: where its output cannot be written any more, it works on without.
+        less_memory: what a user whose memory does not suffice can do.
+    """
+    with safe_streams(give_up=goes_on) as output:
+        try:
+            code = command()
+            output.flush()
+            if output.failure is not None:
+                print(f"note: the output was lost ({output.failure.strerror}); the files are complete", file=sys.stderr)
+            return code
+        except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr)
+            return EXIT_INTERRUPTED
+        except BrokenPipeError:  # `export.py --describe ... | head`: the reader has gone
+            return EXIT_BROKEN_PIPE
+        except Exception as error:
+            where = "the output" if error is output.failure else ""
+            explanation = explain(error, less_memory, where)
+            if explanation is None:
+                raise
+            print(f"error: {explanation}", file=sys.stderr)
+            return EXIT_BAD_INPUT
 
 
-def explain_os_error(error: OSError) -> str | None:
-    """One line for a failure of the file system or the disk; None for errors that point to a bug."""
-    where = one_line(str(error.filename or "a file"))
+def explain(error: Exception, less_memory: str = LESS_MEMORY, where: str = "") -> str | None:
+    """One line for an error that is not a bug: of the user, the file system, or for want of memory; None for others.
+
+    Args:
+        where: what an OSError that names no file is about.
+    """
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, OSError):
+        return explain_os_error(error, where)
+    text = one_line(str(error).strip().partition(". GPU")[0])
+    if type(error).__name__ == "OutOfMemoryError":  # torch's, which this module does not import
+        return f"the GPU is out of memory ({text[:120]}); {less_memory}, or use --device cpu"
+    if isinstance(error, MemoryError) or any(sign in text for sign in OUT_OF_MEMORY):
+        reason = text.rpartition("DefaultCPUAllocator: ")[2] or "an allocation failed"
+        return f"out of memory ({reason[:120]}); {less_memory}"
+    return None
+
+
+def explain_os_error(error: OSError, where: str = "") -> str | None:
+    """One line for a failure of the file system or the disk; None for errors that point to a bug.
+
+    Args:
+        where: what an error that names no file is about.
+    """
+    where = one_line(str(error.filename or where or "a file"))
     advice = {
-        errno.ENOSPC: "the disk is full; free some space or choose another --save_dir",
-        errno.EDQUOT: "the disk quota is used up; free some space or choose another --save_dir",
+        errno.ENOSPC: "the disk is full; free some space or choose another folder",
+        errno.EDQUOT: "the disk quota is used up; free some space or choose another folder",
         errno.EROFS: "the file system is read-only; choose another folder",
         errno.EACCES: "permission denied; choose another folder or change its permissions",
         errno.EPERM: "operation not permitted; choose another folder or change its permissions",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +29,24 @@ class EventFile:
     def __init__(self, folder: Path):
         folder.mkdir(parents=True, exist_ok=True)
         # absolute: the writer takes what stands before a colon, as in s3:maps, for the name of a storage service
-        self._writer = EventsWriter(str(folder.absolute() / "events"), f".{os.getpid()}")
+        self._folder = folder.absolute()
+        with self._named():
+            self._writer = EventsWriter(str(self._folder / "events"), f".{os.getpid()}")
+
+    @contextlib.contextmanager
+    def _named(self) -> Iterator[None]:
+        """Add the folder to an OSError that names no file."""
+        try:
+            yield
+        except OSError as error:
+            error.filename = error.filename or str(self._folder)
+            raise
 
     def restart(self, step: int) -> None:
         """Make TensorBoard drop the events of `step` and later that the run wrote before it was interrupted."""
         log = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
-        self._writer.write_event(event_pb2.Event(wall_time=time.time(), step=step, session_log=log))
+        with self._named():
+            self._writer.write_event(event_pb2.Event(wall_time=time.time(), step=step, session_log=log))
 
     def scalar(self, tag: str, value: float, step: int) -> None:
         self._write(summary.scalar(tag, value), step)
@@ -43,10 +57,12 @@ class EventFile:
         self._write(summary_pb2.Summary(value=[summary_pb2.Summary.Value(tag=tag, image=content)]), step)
 
     def _write(self, content: Any, step: int) -> None:
-        self._writer.write_event(event_pb2.Event(wall_time=time.time(), step=step, summary=content))
+        with self._named():
+            self._writer.write_event(event_pb2.Event(wall_time=time.time(), step=step, summary=content))
 
     def flush(self) -> None:
-        self._writer.flush()
+        with self._named():
+            self._writer.flush()
 
     def close(self) -> None:
         self._writer.close()

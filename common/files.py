@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import io
 import json
 import math
 import os
@@ -30,7 +31,8 @@ def atomic_write(path: str | os.PathLike) -> Iterator[BinaryIO]:
     path = Path(path)
     descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     try:
-        with os.fdopen(descriptor, "wb") as stream:
+        raw = _RememberingFile(descriptor, "wb")
+        with io.BufferedWriter(raw) as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
@@ -39,9 +41,24 @@ def atomic_write(path: str | os.PathLike) -> Iterator[BinaryIO]:
     except BaseException as error:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
+        if isinstance(error, RuntimeError) and raw.failure is not None:
+            error = raw.failure  # torch.save makes a RuntimeError of it, which does not say that the disk is full
         if isinstance(error, OSError) and error.filename in (None, temporary):
             error.filename = str(path)  # name the file the user knows, not the temporary one
-        raise
+        raise error
+
+
+class _RememberingFile(io.FileIO):
+    """A file that keeps the OSError of a write that failed."""
+
+    failure: OSError | None = None
+
+    def write(self, block: Any) -> int | None:
+        try:
+            return super().write(block)
+        except OSError as error:
+            self.failure = error
+            raise
 
 
 def _umask() -> int:

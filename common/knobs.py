@@ -7,11 +7,13 @@ import contextlib
 import dataclasses
 import difflib
 import math
+import os
 from collections.abc import Mapping
 from typing import Any
 
 from common.errors import UserError, brief
 
+FEW_NAMES = 8  # as many as an error lists
 MOST_INT = 2**53  # largest number accepted; Python refuses to print numbers of thousands of digits
 
 
@@ -101,9 +103,15 @@ def add_flag(parser: Any, name: str, field: dataclasses.Field, **changes: Any) -
 
 
 def suggest(name: Any, known: Mapping) -> str:
-    """The end of an error about an unknown name: the known one that looks like it, or all of them."""
-    close = difflib.get_close_matches(brief(name).strip("'"), list(known), n=1)
-    return f"; did you mean {close[0]!r}?" if close else f"; known fields are {', '.join(known)}"
+    """The end of an error about an unknown name: the known ones that look most like it, or all if they are few."""
+    word = brief(name).strip("'")
+    close = difflib.get_close_matches(word, list(known), n=1)
+    if close:
+        return f"; did you mean {close[0]!r}?"
+    if len(known) <= FEW_NAMES:
+        return f"; known fields are {', '.join(known)}"
+    nearest = difflib.get_close_matches(word, list(known), n=3, cutoff=0.0)
+    return f"; the nearest known fields are {', '.join(nearest)} (see --help)"
 
 
 def check_values(fields: Mapping[str, dataclasses.Field], values: Mapping[str, Any]) -> dict[str, Any]:
@@ -133,6 +141,8 @@ def check_value(flag: str, field: dataclasses.Field, value: Any) -> Any:
         raise UserError(f"{flag}: expected {_kind_name(kind)}, got {brief(value)}")
     if kind is str and "\0" in value:
         raise UserError(f"{flag}: expected text without null characters, got {brief(value)}")
+    if facts["unit"] == "path":  # a shell leaves the ~ of --data_dir=~/maps alone
+        value = os.path.expanduser(value)
     if kind is float and not math.isfinite(value):
         raise UserError(f"{flag}: expected a finite number, got {value}")
     if facts["choices"] and value not in facts["choices"]:

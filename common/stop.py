@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a request to stop, which a loop asks for when it can stop cleanly."""
+"""Ctrl-C, SIGTERM and a lost terminal as a request that a loop can look at."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from collections.abc import Iterator
 
 
 class StopRequest:
-    """Whether a signal asked the program to stop, and which. A second one raises KeyboardInterrupt at once."""
+    """Set by SIGINT, SIGTERM or SIGHUP; the loop ends at the next chunk. A second Ctrl-C ends it at once.
+
+    Other signals may come twice: `timeout` sends SIGTERM to its command and then to the command's process group.
+    """
 
     def __init__(self):
         self.signal_number = 0
@@ -18,18 +21,25 @@ class StopRequest:
         return self.signal_number != 0
 
     def __call__(self, signal_number, frame) -> None:
-        if self.requested:
+        if self.requested and signal_number == signal.SIGINT:
             raise KeyboardInterrupt
-        self.signal_number = signal_number
+        self.signal_number = self.signal_number or signal_number
 
 
 @contextlib.contextmanager
 def stop_signals() -> Iterator[StopRequest]:
-    """Route SIGINT and SIGTERM to a StopRequest. Other threads than the main one leave signals as they are."""
+    """Route SIGINT, SIGTERM and, unless it is ignored as by nohup, SIGHUP to a StopRequest.
+
+    Outside the main thread signals stay as they are.
+    """
     stop = StopRequest()
     before = {}
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    hangup = getattr(signal, "SIGHUP", None)  # Windows has none
+    if hangup is not None and signal.getsignal(hangup) != signal.SIG_IGN:
+        numbers.append(hangup)
     try:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in numbers:
             before[number] = signal.signal(number, stop)
     except ValueError:
         pass

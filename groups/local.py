@@ -14,7 +14,7 @@ from multiprocessing import connection
 from pathlib import Path
 from typing import Any
 
-from engine.cpu.library import thread_count
+from common.cores import usable_cores
 from groups.gpus import use_gpu
 from groups.journal import LOG, settle
 from groups.worker import Job, Outcome, train_group
@@ -22,6 +22,8 @@ from groups.worker import Job, Outcome, train_group
 # On Linux a server process imports PyTorch once (seconds) and forks for each group (milliseconds). That is safe because
 # the server starts no threads. Elsewhere each process imports everything itself.
 START_METHOD = "forkserver" if sys.platform.startswith("linux") else "spawn"
+# What GNU timeout, systemd and Slurm send to whole process groups, and a terminal that closes.
+GROUP_SIGNALS = (signal.SIGTERM, signal.SIGHUP) if START_METHOD == "forkserver" else ()
 PARENT_GONE_S = 600  # time that a process has to save after its parent has died
 OOM_SCORE = 500  # makes the kernel end a group when memory runs out, rather than the batch or the server
 
@@ -35,7 +37,7 @@ def share_threads(workers: int, num_threads: int, groups: int, gpus: int = 0) ->
         groups: how many there are to train.
         gpus: how many they are spread over; 0: training runs on the CPU, or on one GPU.
     """
-    cores = thread_count()
+    cores = usable_cores()
     workers = workers or gpus or max(1, cores // (num_threads or 1))
     workers = max(1, min(workers, groups))
     return workers, num_threads or (0 if workers == 1 else max(1, cores // workers))
@@ -60,7 +62,7 @@ class LocalPool:
             from multiprocessing import forkserver
 
             self._context.set_forkserver_preload([train_group.__module__])
-            with _importable():
+            with _importable(), _signals_blocked():
                 forkserver.ensure_running()
         return self
 
@@ -108,6 +110,19 @@ class LocalPool:
         """Signal every group to save and end; `wait` returns them."""
         for _, process, _, _ in self._running.values():
             process.terminate()
+
+
+@contextlib.contextmanager
+def _signals_blocked():
+    """Start a server that no signal to the batch's process group ends: its groups could not report how they ended.
+
+    A process inherits what is blocked; `_work` unblocks it for its group. Here a signal is only late.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, GROUP_SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextlib.contextmanager
@@ -167,6 +182,9 @@ def _work(job: Job, sender: connection.Connection, gpu: str | None) -> None:
         Path("/proc/self/oom_score_adj").write_text(str(OOM_SCORE), encoding="ascii")
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _end)  # during training common.stop.stop_signals takes its place
+    if GROUP_SIGNALS:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the batch has it too, and sends SIGTERM
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, GROUP_SIGNALS)
     threading.Thread(target=_follow_parent, daemon=True).start()
     outcome = train_group(job)
     with contextlib.suppress(OSError):  # the batch has ended; the record has the outcome

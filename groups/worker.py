@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
-from common.errors import Say, UserError, explain_os_error, one_line
+from common.errors import Say, UserError, explain, one_line
 from common.files import make_folder
 from configs import Config
 from formats.manifest import MANIFEST, read_manifest
@@ -97,7 +97,7 @@ def _reported(job: Job, log: TextIO) -> Outcome:
                 raise
             except Exception as error:
                 reason = _reason(error)
-                if not isinstance(error, (UserError, OSError)):  # a bug: log it, the other groups go on
+                if not isinstance(error, OSError) and explain(error) is None:  # a bug: log it, the other groups go on
                     traceback.print_exc(file=log)
                 _record_failure(job, reason)
                 raise
@@ -109,11 +109,8 @@ def _reported(job: Job, log: TextIO) -> Outcome:
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, UserError):
-        return str(error)
-    if isinstance(error, OSError):
-        return explain_os_error(error) or one_line(f"{type(error).__name__}: {error}")
-    return one_line(f"{type(error).__name__}: {error} (see {LOG})")
+    hint = "" if isinstance(error, OSError) else f" (see {LOG})"
+    return explain(error) or one_line(f"{type(error).__name__}: {error}{hint}")
 
 
 def _record_failure(job: Job, reason: str) -> None:

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 if __name__ == "__main__":  # imports begin at the repository's root, also where this is started as a file
-    sys.path[0] = str(Path(__file__).resolve().parents[1])
+    sys.path[: not getattr(sys.flags, "safe_path", False)] = [str(Path(__file__).resolve().parents[1])]
 import common.before_torch  # isort: skip  # noqa: F401  # before torch
 
 import dataclasses
@@ -155,4 +155,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(main))
+    sys.exit(run_command(main, goes_on=True))

@@ -58,13 +58,20 @@ def download_lpips_weights() -> str | None:
 
 
 def _hub_folder() -> Path:
-    return Path(torch.hub.get_dir(), "checkpoints")
+    """Raises: OSError for a user without a home, for whom the folder would be one named ~ in the current one."""
+    folder = Path(torch.hub.get_dir(), "checkpoints")
+    if folder.parts[0] == "~":
+        raise FileNotFoundError(f"this user has no home for {folder}; set TORCH_HOME")
+    return folder
 
 
 @functools.cache
 def _lpips_network() -> tuple[Any, str | None]:
     """(torchmetrics' LPIPS module, None), or (None, the reason)."""
-    folder = _hub_folder()
+    try:
+        folder = _hub_folder()
+    except OSError as error:
+        return None, f"LPIPS is left out: {error}"
     if not any(folder.glob(WEIGHTS_PATTERN)):  # found without importing torchvision, which takes 1.5 s
         missing = f"no AlexNet weights ({WEIGHTS_PATTERN}) in {folder}"
         return None, f"LPIPS is left out: {missing}; --eval_metrics lpips downloads them"

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 if __name__ == "__main__":  # imports begin at the repository's root, also where this is started as a file
-    sys.path[0] = str(Path(__file__).resolve().parents[1])
+    sys.path[: not getattr(sys.flags, "safe_path", False)] = [str(Path(__file__).resolve().parents[1])]
 import argparse
 import io
 import math

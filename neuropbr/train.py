@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 if __name__ == "__main__":  # imports begin at the repository's root, also where this is started as a file
-    sys.path[0] = str(Path(__file__).resolve().parents[1])
+    sys.path[: not getattr(sys.flags, "safe_path", False)] = [str(Path(__file__).resolve().parents[1])]
 elif __name__ == "train":  # imported by a script inside neuropbr/
     from bare_names import alias
 
@@ -134,4 +134,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(main))
+    sys.exit(run_command(main, goes_on=True, less_memory="lower --batch-size, or --set data.image_size"))

@@ -19,7 +19,7 @@ from engine.loss_weights import resolve_loss_weights
 from metrics.file_space import constant_listing
 from shape import DEFAULT_DIVISORS, resolve_grids
 from training.checkpoint import Checkpoint
-from training.run_folder import supersede_later
+from training.run_folder import run_lock, supersede_later
 from training.state import Session, TrainingState
 from training.summary import Result
 from training.trainer import Trainer
@@ -46,11 +46,13 @@ def train_on(session: Session, config: Config, checkpoint: Checkpoint | None = N
     config = fit_to_material(config, material)
     grids = resolve_grids(config, material.width, material.height)
     state = TrainingState(session, config, checkpoint)
-    run = prepare_run(config, grids, checkpoint, say)  # the first thing that is written
-    say(f"configuration, all of it in {one_line(str(run / 'config.json'))}; other than the defaults:")
-    say(describe(config) or "  nothing")
-    say(describe_inputs(material, grids))
-    with stop_signals() as stop:
+    # The first thing that is written. The folder's own name also names its TensorBoard folder, so it is resolved.
+    run = new_stamped_folder(Path(config.save_dir)) if checkpoint is None else checkpoint.path.parent.parent.resolve()
+    with run_lock(run), stop_signals() as stop:
+        prepare_run(run, config, grids, checkpoint, say)
+        say(f"configuration, all of it in {one_line(str(run / 'config.json'))}; other than the defaults:")
+        say(describe(config) or "  nothing")
+        say(describe_inputs(material, grids))
         return Trainer(session, state, run).train(stop)
 
 
@@ -64,12 +66,11 @@ def fit_to_material(config: Config, material: Material) -> Config:
     return dataclasses.replace(config, texture_loss_weights=weights, hash_grid_configs=grids)
 
 
-def prepare_run(config: Config, grids: Sequence[HashGridConfig], checkpoint: Checkpoint | None, say: Say) -> Path:
-    """The run folder, new or the checkpoint's, with config.json written."""
-    if checkpoint is None:
-        run = new_stamped_folder(Path(config.save_dir))
-    else:
-        run = checkpoint.path.parent.parent.resolve()  # the run folder's own name also names its TensorBoard folder
+def prepare_run(
+    run: Path, config: Config, grids: Sequence[HashGridConfig], checkpoint: Checkpoint | None, say: Say
+) -> None:
+    """Write config.json; set aside what a run that continues has after its checkpoint."""
+    if checkpoint is not None:
         moved = supersede_later(run, checkpoint.iteration)
         if moved:
             say(f"note: checkpoints {', '.join(map(str, moved))} of the earlier run are now in models/superseded")
@@ -83,7 +84,6 @@ def prepare_run(config: Config, grids: Sequence[HashGridConfig], checkpoint: Che
     }
     resolved = [dataclasses.asdict(grid) for grid in grids]
     write_json(run / "config.json", {**to_dict(config), "resolved_grids": resolved, "environment": environment})
-    return run
 
 
 def describe_inputs(material: Material, grids: Sequence[HashGridConfig]) -> str:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
-from common.errors import UserError
+import filelock
+
+from common.errors import UserError, explain_os_error
 from common.files import remove_folder
 from common.run_folder import new_stamped_folder, part_of_run
 
@@ -13,6 +17,29 @@ CHECKPOINT = "model.pth"
 MODELS = "models"
 CHECKPOINT_FOLDER = re.compile(r"train_result_(\d+)")
 SUPERSEDED = "superseded"
+LOCK = "run.lock"
+
+
+@contextlib.contextmanager
+def run_lock(run: Path) -> Iterator[None]:
+    """Lock a run against other processes that would train it too; a lock ends with its process, however that ends.
+
+    A file system without locks goes without. Raises: UserError where another process trains the run.
+    """
+    lock = filelock.FileLock(str(run / LOCK))
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        raise UserError(f"--load_dir {run}: another process is training this run; wait for its end") from None
+    except NotImplementedError:
+        pass
+    except OSError as error:
+        if explain_os_error(error):
+            raise
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def list_checkpoints(run: Path) -> dict[int, Path]:

@@ -12,11 +12,14 @@ from common.errors import one_line, shell_quote
 from common.events import TENSORBOARD, readable_bytes
 from configs import Config
 from dataset import PNG_SAMPLE_TEXELS, Material
+from engine.loss_weights import channel_variances
 from formats.manifest import read_manifest
 from maps.channels import CHANNELS, MAPS, map_slice
+from metrics.scores import psnr_db
 from training.pictures import picture_lod
 from training.run_folder import MODELS
 
+FALL_DB = 6.0  # between the best batch of a run and its end: twice the error; batches alone differ by less
 SUMMARY_LODS = 8  # a line has room for these; the smallest have a handful of texels
 
 
@@ -72,6 +75,27 @@ def weight_advice(
     return None
 
 
+def failure_advice(psnr: float, material: Material, config: Config, best_probe: float) -> list[str]:
+    """A line where a training has failed: worse than the mean colour, or than it was itself before.
+
+    Args:
+        psnr: dB at LOD 0, at the end.
+        best_probe: dB of the run's best batch.
+    """
+    mean_colour = psnr_db([v for name in material.present for v in channel_variances(material, name)])
+    if psnr < mean_colour:
+        found = f"less than the {mean_colour:.2f} dB of the maps' mean colours"
+    elif psnr < best_probe - FALL_DB:
+        found = f"after {best_probe:.2f} dB during the run"
+    else:
+        return []
+    return [
+        f"warning: training failed: PSNR is {psnr:.2f} dB, {found}; lower --learning_rate, now "
+        f"{config.learning_rate:g}, or --grid_learning_rate, now {config.grid_learning_rate:g}, or raise --max_iter, "
+        f"now {config.max_iter}"
+    ]
+
+
 def trained_channel_counts(material: Material) -> dict[str, int]:
     """Map name -> number of its channels that are not constant."""
     return {
@@ -81,12 +105,13 @@ def trained_channel_counts(material: Material) -> dict[str, int]:
 
 
 def end_of_run(
-    result: Result, material: Material, config: Config, stopped_early: bool, missing: Sequence[str]
+    result: Result, material: Material, config: Config, stopped_early: bool, missing: Sequence[str], best_probe: float
 ) -> str:  # fmt: skip
     """What a user reads at the end of a run: why it ended, what could not be measured, and the summary.
 
     Args:
         missing: one line for each metric that was asked for and that this machine cannot compute.
+        best_probe: the highest PSNR, in dB, that a batch had.
     """
     lines = []
     if stopped_early:
@@ -96,6 +121,8 @@ def end_of_run(
         lines.append("every channel has one value, which the manifest keeps: there is nothing to train")
     lines += [f"note: {reason}" for reason in missing]
     exported_bytes = read_manifest(result.checkpoint).bytes_on_disk if config.quantize else None
+    if any(trained_channel_counts(material).values()):
+        lines += failure_advice(result.metrics["psnr"]["all"], material, config, best_probe)
     return "\n".join([*lines, run_summary(result, material, config, exported_bytes)])
 
 

@@ -37,6 +37,7 @@ class Trainer:
     def __init__(self, session: Session, state: TrainingState, run: Path):
         self.session, self.state, self.run, self.config = session, state, run, state.config
         self.log = RunLog(run, state.engine.iteration)
+        self.best_probe = 0.0  # PSNR of a batch, the highest of this call
 
     def train(self, stop: StopRequest) -> Result:
         """Go on to max_iter, an early stop, or a request to stop; always save, and score a run that ended."""
@@ -54,7 +55,7 @@ class Trainer:
         rates = state.model.bits_per_texel(material.width, material.height)
         result = Result(self.run, iteration, state.metrics, rates, state.seconds, completed, stop.signal_number)
         if completed:
-            say(end_of_run(result, material, self.config, state.stopped, missing))
+            say(end_of_run(result, material, self.config, state.stopped, missing, self.best_probe))
         else:
             name = signal.Signals(stop.signal_number).name
             say(f"stopped by {name} at iteration {iteration}; saved {one_line(str(folder))}")
@@ -69,6 +70,7 @@ class Trainer:
                 n = next_boundary(engine.iteration, config, engine.chunk) - engine.iteration
                 loss = engine.step(n)
                 psnr = psnr_of(engine.probe())
+                self.best_probe = max(self.best_probe, psnr)
                 bar.set_postfix_str(f"PSNR {psnr:.2f} dB", refresh=False)
                 bar.update(n)
                 if not math.isfinite(loss):

@@ -33,8 +33,9 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
+from common.cores import usable_cores
 from common.files import sha256_of
-from engine.cpu.cache import DIGEST, LIBRARY, private_folder, prune, use, user_cache
+from engine.cpu.cache import DIGEST, LIBRARY, check_runs_code, private_folder, prune, use, user_cache
 from engine.errors import KernelsUnavailable
 
 SOURCES = Path(__file__).with_name("src")
@@ -94,11 +95,7 @@ def load_library(say: Callable[[str], None] | None = None) -> ctypes.CDLL:
 
 def _load(say: Callable[[str], None] | None) -> ctypes.CDLL:
     recipes = [Recipe(SOURCES, compiler, split_variable("NTC_CXXFLAGS")) for compiler in find_compilers()]
-    library = find_or_build(recipes, (user_cache, private_folder), say)
-    try:
-        return ctypes.CDLL(str(library))
-    except OSError as error:
-        raise KernelsUnavailable(f"the compiled CPU kernels cannot be loaded: {error}") from error
+    return ctypes.CDLL(str(find_or_build(recipes, (user_cache, private_folder), say)))
 
 
 # --- what is compiled, and with what ---------------------------------------------------------------------------------
@@ -210,15 +207,25 @@ def cpu_identity() -> str:
 def find_or_build(
     recipes: Sequence[Recipe], caches: Sequence[Callable[[], Path]], say: Callable[[str], None] | None = None
 ) -> Path:
-    """The library of the first recipe that works, in the first cache that can be used."""
+    """The library of the first recipe that works, in the first cache where it can be kept and run.
+
+    Raises: KernelsUnavailable.
+    """
+    failures: list[KernelsUnavailable] = []
     for locate in caches:
         try:
             cache = locate()
-            return find(recipes, cache) or build_first(recipes, cache, say)
+            library = find(recipes, cache) or build_first(recipes, cache, say)
+            ctypes.CDLL(str(library))
+            return library
         except BrokenPipeError:  # of `say`: nobody reads what the program says
             raise
+        except KernelsUnavailable as error:
+            failures.append(error)
         except (OSError, NotImplementedError) as error:  # the latter from filelock: a file system without locks
             problem = error
+    if failures:
+        raise failures[0]
     raise KernelsUnavailable(f"no folder to keep the compiled CPU kernels in ({problem}); set NTC_CACHE to one")
 
 
@@ -260,6 +267,7 @@ def build(recipe: Recipe, cache: Path, say: Callable[[str], None] | None = None)
     from filelock import FileLock  # this import takes 10 ms, which a start with a cached library saves
 
     cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+    check_runs_code(cache)
     target = cache / recipe.folder_name
     with FileLock(str(cache / "lock"), timeout=LOCK_TIMEOUT_S):
         library = use(target)
@@ -340,7 +348,7 @@ def run_together(commands: Sequence[Sequence[str]], recipe: Recipe, work: Path) 
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(work))
             raise UnusableFlags(f"{recipe.title}: {first_error(output, process.returncode)}")
 
-    pool = ThreadPoolExecutor(os.cpu_count())
+    pool = ThreadPoolExecutor(usable_cores())
     try:
         for future in as_completed([pool.submit(run, command) for command in commands]):
             future.result()

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import mmap
 import os
 import shutil
 import stat
+import sys
 import tempfile
 from pathlib import Path
 
@@ -34,8 +36,11 @@ _held: dict[Path, int] = {}  # folders of the libraries in use by this process, 
 def user_cache() -> Path:
     """NTC_CACHE, or the user's cache folder. Raises: OSError when the user has no home."""
     chosen = os.environ.get("NTC_CACHE")
-    folder = Path(chosen or platformdirs.user_cache_dir(APPLICATION, appauthor=False))
-    if not chosen and not folder.is_absolute():  # without a home, `~` is not expanded
+    try:
+        folder = Path(chosen or platformdirs.user_cache_dir(APPLICATION, appauthor=False))
+    except RuntimeError as error:  # platformdirs since 4.14, for a user without a home
+        raise OSError(errno.ENOENT, "no home folder") from error
+    if not chosen and not folder.is_absolute():  # its earlier versions leave the `~`
         raise OSError(errno.ENOENT, "no home folder", str(folder))
     return folder.absolute()
 
@@ -53,6 +58,16 @@ def private_folder() -> Path:
     if shared or not stat.S_ISDIR(status.st_mode):
         raise OSError(errno.EPERM, "not a private folder of this user", str(folder))
     return folder
+
+
+def check_runs_code(folder: Path) -> None:
+    """Raise OSError, on Linux, for a folder whose file system runs no code (noexec): compiling there is in vain."""
+    if sys.platform.startswith("linux"):
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(mmap.PAGESIZE))
+            file.flush()
+            protection = mmap.PROT_READ | mmap.PROT_EXEC
+            mmap.mmap(file.fileno(), mmap.PAGESIZE, flags=mmap.MAP_PRIVATE, prot=protection).close()
 
 
 def whole_library(folder: Path) -> Path | None:

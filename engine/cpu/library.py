@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import ctypes
-import os
 from collections.abc import Callable, Sequence
 from ctypes import POINTER, byref, c_char_p, c_double, c_float, c_int32, c_int64, c_uint32, c_void_p
 
 import torch
 
 import dataset
+from common.cores import usable_cores
 from common.errors import UserError
 from engine.cpu.build import load_library
 from engine.errors import KernelsUnavailable
@@ -123,11 +123,7 @@ def load_kernels(say: Callable[[str], None] | None = None) -> ctypes.CDLL:
 
 def thread_count(wanted: int = 0) -> int:
     """Threads to compute with: `wanted`, or if that is 0 one per core that this process may use."""
-    if wanted:
-        return wanted
-    if hasattr(os, "sched_getaffinity"):
-        return max(1, len(os.sched_getaffinity(0)))
-    return os.cpu_count() or 1
+    return wanted or usable_cores()
 
 
 def describe_model(model: NeuralTexture, channels: Sequence[int] = tuple(range(CHANNELS))) -> Model:

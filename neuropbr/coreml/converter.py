@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 if __name__ == "__main__":  # imports begin at the repository's root, also where this is started as a file
-    sys.path[0] = str(Path(__file__).resolve().parents[2])
+    sys.path[: not getattr(sys.flags, "safe_path", False)] = [str(Path(__file__).resolve().parents[2])]
 import common.before_torch  # isort: skip  # noqa: F401  # before torch
 
 import argparse

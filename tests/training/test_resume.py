@@ -259,7 +259,9 @@ def test_from_inside_the_run_folder(undisturbed, tmp_path, monkeypatch):
     monkeypatch.chdir(run)
     quick("--load_dir", ".")
     assert checkpoint_of(run, 60).is_dir()
-    assert {path.name for path in run.iterdir()} == {"config.json", "metrics.json", "metrics.txt", "media", "models"}
+    assert {path.name for path in run.iterdir()} == {
+        "config.json", "metrics.json", "metrics.txt", "media", "models", "run.lock",
+    }  # fmt: skip
     assert (tmp_path / "tensorboard" / run.name).is_dir()
 
 

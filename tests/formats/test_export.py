@@ -247,7 +247,7 @@ def test_manifest_by_hand(shipped):
     assert rates["grids"] == pytest.approx((36 * 64 + 9 * 16) / texels)
     assert rates["network"] == pytest.approx(network / texels)
     assert rates["bpp"] == pytest.approx((36 * 64 + 9 * 16 + network) / texels)
-    assert rates["all_mips"] == pytest.approx(((36 + 9 + 1) * 64 + (9 + 1) * 16 + network) / texels)
+    assert rates["all_mips"] == pytest.approx(((36 + 9 + 1) * 64 + 9 * 16 + network) / texels)
     assert manifest["metrics"] == {"psnr": {"all": 31.5}}
 
 

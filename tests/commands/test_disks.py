@@ -14,6 +14,7 @@ import pytest
 import train
 from common import files
 from common.errors import run_command
+from tests.support.disks import mounted
 from tests.support.finished_runs import (
     finished,  # noqa: F401  # fixture
     maps,  # noqa: F401  # fixture
@@ -89,17 +90,6 @@ def test_disk_full_in_a_new_run(maps, tmp_path, capsys):
         line = refusal(capsys, *QUICK, "--data_dir", maps, "--save_dir", tmp_path, "--max_iter", 3)
     assert "full" in line and leftovers(tmp_path) == []
     assert list(tmp_path.glob("*/models/*")) == []
-
-
-def mounted(folder, options):
-    folder.mkdir(exist_ok=True)
-    command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
-    try:
-        result = subprocess.run(command, capture_output=True, text=True)
-    except FileNotFoundError:
-        pytest.skip("no mount command")
-    if result.returncode:
-        pytest.skip(f"cannot mount a tmpfs here: {result.stderr.strip()}")
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands.test_disks import mounted
+from tests.support.disks import mounted
 from tests.support.finished_runs import maps  # noqa: F401  # fixture
 from tests.support.paths import ROOT
 from tests.support.runs import OFFLINE, QUICK, leftovers, newest_run, process, refusal_line, save_maps
@@ -22,7 +22,10 @@ from training.checkpoint import load_checkpoint
 
 # ruff: noqa: F811  # fixtures are imported
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="signals, mounts and descriptors as Linux has them")
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="signals, mounts and descriptors as Linux has them"),
+    pytest.mark.timeout(300),  # processes that import PyTorch, several a test, and one compiles kernels twice
+]
 SHORT = (*QUICK, "--eval_metrics", "psnr", "--engine", "torch", "--num_threads", "1")
 LONG = (*SHORT, "--max_iter", "100000", "--save_interval", "100000", "--early_stop", "False")
 TIMEOUT_S = 400  # a first start may have to compile the kernels, on a busy machine

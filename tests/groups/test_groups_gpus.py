@@ -34,7 +34,7 @@ def machine(monkeypatch):
     def make(gpus: int, visible: str | None = None):
         monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
         monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
-        monkeypatch.setattr(group_local, "thread_count", lambda: 8)
+        monkeypatch.setattr(group_local, "usable_cores", lambda: 8)
         if visible is None:
             monkeypatch.delenv(group_gpus.VISIBLE, raising=False)
         else:

@@ -116,7 +116,7 @@ def test_a_stale_lock_is_recognised(mended, tmp_path, capsys):
 
 
 def test_threads_are_shared_out(monkeypatch):
-    monkeypatch.setattr(group_local, "thread_count", lambda: 8)
+    monkeypatch.setattr(group_local, "usable_cores", lambda: 8)
     assert group_local.share_threads(1, 0, 50) == (1, 0)
     assert group_local.share_threads(1, 3, 50) == (1, 3)
     assert group_local.share_threads(2, 0, 50) == (2, 4)

@@ -152,9 +152,12 @@ def _three_axes(image: Image, path: Path, notes: list[str]) -> tuple[np.ndarray,
     """A normal map with x, y and z, and whether x came from alpha.
 
     Two-channel forms: x in alpha and y in green (DXT5nm: red has one value), x and y with an empty blue (BC5, or cut
-    off by an exporter). z = sqrt(1 - x^2 - y^2).
+    off by an exporter), x in grey and y in alpha (a file of two channels). z = sqrt(1 - x^2 - y^2).
     """
     pixels = image.pixels
+    if pixels.shape[2] == 1 and image.alpha is not None and pixels.dtype != np.float32:
+        notes.append(f"{quote(path)}: a normal map of two channels, x in grey and y in alpha; z is calculated")
+        return with_z(pixels[..., 0], image.alpha[..., 0]), True
     if pixels.shape[2] != 3 or pixels.dtype == np.float32:
         return pixels, False
     x, y = pixels[..., 0], pixels[..., 1]

@@ -84,10 +84,26 @@ PACKINGS = {
 }
 
 
+PACKINGS |= {
+    "mat_AO_R_M": ("occlusion", "roughness", "metallic"),
+    "mat-r-m-ao": ("roughness", "metallic", "occlusion"),
+    "mat_metal_and_rough_with_ao": ("metallic", "roughness", "occlusion"),
+    "mat_4K_ORDp": ("occlusion", "roughness", "displacement"),
+}
+
+
 @pytest.mark.parametrize("name", PACKINGS)
 def test_packings(folder, name):
     maps = [entry for entry in PACKINGS[name] if isinstance(entry, str)]
     check(write(folder, mat_BaseColor="diffuse", **{name: stack(*PACKINGS[name])}), "diffuse", *maps)
+
+
+@pytest.mark.parametrize("name", ["m_ao_gloss_metal", "m_OcclusionSmoothnessMetallic", "m_SmoothnessMetallic"])
+def test_gloss_in_a_packing_is_inverted(folder, name):
+    gloss = 255 - P["roughness"]
+    planes = (gloss, "metallic", NONE) if name == "m_SmoothnessMetallic" else ("occlusion", gloss, "metallic")
+    maps = [entry for entry in planes if isinstance(entry, str)]
+    check(write(folder, m_bc="diffuse", **{name: stack(*planes)}), "diffuse", "roughness", *maps)
 
 
 def test_gltf_keeps_occlusion_in_red(folder):
@@ -168,6 +184,27 @@ def test_a_preview_is_no_map(folder):
     assert len(material.warnings) == 1 and "Metal055A.png" in material.warnings[0]
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["world_space_normals", "WSNormal", "NormalOS", "object_space_normal", "BentNormal", "DetailNormal",
+     "detail_normal", "micro_normal", "IDColor", "SpecularTint"],
+)  # fmt: skip
+def test_normals_and_colours_of_other_kinds(folder, name):
+    material = write(folder, m_basecolor="diffuse", m_normal="normal", m_spec="specular", **{f"m_{name}": "diffuse"})
+    check(material, "diffuse", "normal", "specular")
+    assert len(material.warnings) == 1 and f"m_{name}.png" in material.warnings[0]
+
+
+def test_base_is_a_colour_only_where_no_other_word_is(folder):
+    check(write(folder, low_normal_base="normal", low_ao_base="occlusion"), "normal", "occlusion")
+    check(write(folder, w_Base="diffuse", w_spec_col="specular"), "diffuse", "normal", "occlusion", "specular")
+
+
+def test_a_material_called_arm_is_no_packing(folder):
+    check(write(folder, robot_arm="diffuse", robot_arm_n="normal", robot_arm_ARM=ORM),
+          "diffuse", "normal", "occlusion", "roughness", "metallic")  # fmt: skip
+
+
 def test_a_file_without_a_word_is_the_colour_where_no_other_is(folder):
     material = write(folder, rock="diffuse", rock_n="normal", rock_r="roughness")
     check(material, "diffuse", "normal", "roughness")
@@ -201,6 +238,32 @@ def test_normals_of_two_channels(folder):
     assert material.warnings == [] and (material.stored(3, "normal") == (127, 127, 255)).all()
 
 
+def test_normals_of_grey_and_alpha(folder):
+    material = write(folder, w_normal=stack(X, Y))
+    check(material, "normal", tolerance=1)
+    assert len(material.warnings) == 1 and "two channels" in material.warnings[0]
+
+
+@pytest.mark.parametrize("names", ["RG", "XY", "XYZ"])
+@pytest.mark.parametrize("signed", [True, False])
+def test_normals_of_two_channels_in_exr(folder, names, signed):
+    planes = [(entry / 127.5 - 1 if signed else entry / 255).astype(np.float32) for entry in (X, Y, Z)]
+    channels = dict(zip(names, planes))
+    OpenEXR.File({"type": OpenEXR.scanlineimage}, channels).write(str(folder / "w_normal.exr"))
+    found = np.round(load_material(folder).stored(0, "normal") / 257)
+    assert np.abs(found - P["normal"]).max() <= 1
+
+
+@pytest.mark.parametrize("kind", ["P", "RGB"])
+def test_transparency_of_a_png_is_alpha(folder, kind):
+    picture = PillowImage.fromarray(P["diffuse"]).quantize(16).convert(kind)
+    hidden = 3 if kind == "P" else picture.getpixel((0, 0))
+    picture.save(folder / "w_albedo.png", transparency=hidden)
+    material = load_material(folder)
+    assert np.array_equal(material.stored(0, "diffuse"), np.asarray(picture.convert("RGB")))
+    assert len(material.warnings) == 1 and "alpha" in material.warnings[0]
+
+
 # --- file forms ----------------------------------------------------------------------------------------------------
 
 
@@ -224,6 +287,28 @@ def test_other_formats(folder, kind):
     decoded = read_image(path).pixels.astype(float) * (255 if kind == "hdr" else 1)
     assert decoded.shape == pixels.shape
     assert np.abs(decoded - pixels).mean() < (8 if kind in ("gif", "avif", "webp") else 3)
+
+
+@pytest.mark.parametrize("code, plain", [(72, 71), (75, 74), (78, 77)])
+def test_srgb_dds(tmp_path, code, plain):
+    pixels = np.dstack([P["diffuse"], P["specular"]])
+    kind = {71: "DXT1", 74: "DXT3", 77: "DXT5"}[plain]
+    PillowImage.fromarray(pixels).save(tmp_path / "a.dds", pixel_format=kind)
+    payload = (tmp_path / "a.dds").read_bytes()
+    extended = payload[:84] + b"DX10" + payload[88:128] + struct.pack("<5I", code, 3, 0, 1, 0) + payload[128:]
+    (tmp_path / "b.dds").write_bytes(extended)
+    assert np.array_equal(read_image(tmp_path / "b.dds").pixels, read_image(tmp_path / "a.dds").pixels)
+
+
+@pytest.mark.parametrize("code", [61, 87, 88, 91, 93])
+def test_uncompressed_dds(tmp_path, code):
+    pixels = P["roughness"][..., None] if code == 61 else stack("diffuse", "specular")[..., [2, 1, 0, 3]]
+    head = struct.pack("<7I44x", 124, 0x1007, H, W, pixels.size, 0, 1) + struct.pack("<II4s5I", 32, 4, b"DX10", *[0] * 5)
+    payload = b"DDS " + head + struct.pack("<5I", 0x1000, 0, 0, 0, 0) + struct.pack("<5I", code, 3, 0, 1, 0)
+    (tmp_path / "a.dds").write_bytes(payload + pixels.tobytes())
+    image = read_image(tmp_path / "a.dds")
+    assert np.array_equal(image.pixels, pixels if code == 61 else P["diffuse"])
+    assert (image.alpha is not None) == (code in (87, 91))
 
 
 @pytest.mark.parametrize("size", [(H, W), (5, 7), (1, 1), (300, 513)])

@@ -42,7 +42,8 @@ def read_exr(path: Path, max_pixels: int) -> Image:
         channels = file.channels(0)
         alpha = [name for name in parts[0].channels if name.rpartition(".")[2].upper() == "A"][:1]
         empty = np.zeros((parts[0].height, parts[0].width), np.float32)
-        pixels = np.stack([channels[name].pixels.astype(np.float32) if name else empty for name in names + alpha], axis=-1)
+        planes = [channels[name].pixels.astype(np.float32) if name else empty for name in names + alpha]
+        pixels = np.stack(planes, axis=-1)
         if pixels.shape[:2] != (parts[0].height, parts[0].width):
             raise ValueError(f"{pixels.shape} instead of {parts[0].height} x {parts[0].width} pixels")
     except UserError:
@@ -95,8 +96,8 @@ def _exr_channels(path: Path, part: ExrPart) -> list[str]:
         names = ["R", "G", "B"]
     elif len(found) in (2, 3):
         by_letter = {name.rpartition(".")[2].upper(): name for name in found}
-        letters = next((letters for letters in ("RGB", "XYZ") if set(by_letter) in (set(letters), set(letters[:2]))), "")
-        names = [by_letter.get(letter, "") for letter in letters]
+        fitting = [letters for letters in ("RGB", "XYZ") if set(by_letter) in (set(letters), set(letters[:2]))]
+        names = [by_letter.get(letter, "") for letters in fitting for letter in letters]
     deep = part.deep
     subsampled = any((across, down) != (1, 1) for _, across, down in part.channels.values())
     if len(names) not in (1, 3) or deep or subsampled:

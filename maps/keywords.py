@@ -66,7 +66,8 @@ NOISE = CONVENTION | frozenset(
         *("map", "maps", "tex", "texture", "textures", "img", "image", "bitmap", "final", "baked", "bake", "copy", "k"),
         *("png", "jpg", "jpeg", "tif", "tiff", "exr", "tga", "bmp", "webp", "bit", "bits", "px", "hd", "uhd", "sd"),
         *("srgb", "linear", "lin", "raw", "nc", "acescg", "udim", "v", "lod", "mip", "low", "high", "hires", "lowres"),
-        *("u", "and", "with", "var", "variant", "ue", "ue4", "ue5", "unity", "unreal", "blender", "mobile", "pc", "new", "old"),
+        *("u", "var", "variant", "ue", "ue4", "ue5", "unity", "unreal", "blender", "mobile", "pc", "new", "old"),
+        *("and", "with"),
     ]
 )
 

@@ -75,7 +75,9 @@ def recognise_all(file_names: Sequence[str]) -> dict[str, Reading]:
     """
     words = {name: _words(name) for name in file_names}
     telling = [name for name in file_names if _names_a_map(words[name])]
-    shared = _shared([words[name] for name in telling]) if len(telling) > 1 else Counter()
+    shared = _shared([words[name] for name in telling]) if telling else Counter()
+    if len(telling) == 1:  # rock_n.png beside rock.png: its words but for the map's
+        shared = Counter({word: count for word, count in shared.items() if word not in TERMS})
     own = {name: _without(words[name], shared) for name in file_names}
     workflow = _workflow(own.values())
     for name, left in own.items():
@@ -297,7 +299,8 @@ def _read_maps(run: Sequence[_Found]) -> Reading:
         return Reading(parts, f"{words}: packed in this order", grey=grey)
     if len(colours) == 1 and len(maps) == 2:
         other = next(name for name in maps if name not in colours)
-        return Reading((Part(colours[0]), Part(other, "A", other in gloss)), f"{words}: colour and alpha", grey=last, unclear=True)
+        parts = (Part(colours[0]), Part(other, "A", other in gloss))
+        return Reading(parts, f"{words}: colour and alpha", grey=last, unclear=True)
     return Reading(tuple(Part(name) for name in maps), words, grey=last, unclear=True)
 
 

@@ -184,6 +184,12 @@ def test_a_preview_is_no_map(folder):
     assert len(material.warnings) == 1 and "Metal055A.png" in material.warnings[0]
 
 
+def test_the_colour_of_a_game_material(folder):
+    material = write(folder, rock="diffuse", rock_n="normal", rock_s="specular")
+    check(material, "diffuse", "normal")
+    assert any("rock_s.png" in note for note in material.warnings)
+
+
 @pytest.mark.parametrize(
     "name",
     ["world_space_normals", "WSNormal", "NormalOS", "object_space_normal", "BentNormal", "DetailNormal",
@@ -234,6 +240,16 @@ def test_normals_of_two_channels(folder):
         material = write(folder, w_albedo="diffuse", w_normal=pixels)
         check(material, "diffuse", "normal", tolerance=1)
         assert len(material.warnings) == 1 and "two channels" in material.warnings[0], name
+    noise = np.random.default_rng(5).integers(247, 256, (H, W)).astype(np.uint8)
+    for pixels in (stack(Y, Y, Y, X), stack(noise, Y, noise, X)):
+        check(write(folder, w_normal=pixels), "diffuse", "normal", tolerance=1)
+    flat = stack(FULL // 2, Y, FULL, "displacement")  # grooves along x, with their height in alpha
+    assert np.array_equal(write(folder, w_normal=flat).stored(0, "normal")[..., :2], flat[..., :2])
+    (folder / "w_normal.png").unlink()
+    PillowImage.fromarray(stack(X, Y, NONE)).save(folder / "w_normal.jpg", quality=90)  # blue is not quite empty
+    decoded = load_material(folder).stored(0, "normal").astype(int)
+    assert (decoded[..., 2] > 127).all() and np.abs(decoded[..., :2] - P["normal"][..., :2]).mean() < 16
+    (folder / "w_normal.jpg").unlink()
     material = write(folder, w_normal=stack(FULL // 2, FULL // 2, FULL))
     assert material.warnings == [] and (material.stored(3, "normal") == (127, 127, 255)).all()
 
@@ -303,7 +319,7 @@ def test_srgb_dds(tmp_path, code, plain):
 @pytest.mark.parametrize("code", [61, 87, 88, 91, 93])
 def test_uncompressed_dds(tmp_path, code):
     pixels = P["roughness"][..., None] if code == 61 else stack("diffuse", "specular")[..., [2, 1, 0, 3]]
-    head = struct.pack("<7I44x", 124, 0x1007, H, W, pixels.size, 0, 1) + struct.pack("<II4s5I", 32, 4, b"DX10", *[0] * 5)
+    head = struct.pack("<7I44xII4s5I", 124, 0x1007, H, W, pixels.size, 0, 1, 32, 4, b"DX10", *[0] * 5)
     payload = b"DDS " + head + struct.pack("<5I", 0x1000, 0, 0, 0, 0) + struct.pack("<5I", code, 3, 0, 1, 0)
     (tmp_path / "a.dds").write_bytes(payload + pixels.tobytes())
     image = read_image(tmp_path / "a.dds")

@@ -39,20 +39,23 @@ SHORT_GLOSS = ("g", "gls", "smth")
 ALPHA = ("alpha", "opacity", "transparency", "transparent", "opac")  # behind a colour: what its alpha channel holds
 # Maps that the channels have no place for: without them rough_plaster_bump would be a roughness.
 OTHER = (
-    *("bump", "cavity", "curvature", "fuzz", "mask", "thickness", "emission", "emissive", "emit", "glow", "anisotropy"),
+    *("bump", "cavity", "curvature", "mask", "thickness", "emission", "emissive", "emit", "glow", "anisotropy"),
     *("preview", "thumbnail", "thumb", "render", "sphere", "emission_color", "emissive_color", "vertex_color", "id"),
-    *("position", "detail", "flow", "ior", "idmap", "id_map", "material_id", "id_color", "specular_tint"),
+    *("position", "flow", "ior", "idmap", "id_map", "material_id", "id_color", "specular_tint"),
     *(f"{space}_{word}" for word in ("normal", "normals")
-      for space in ("world", "object", "world_space", "object_space", "ws", "os", "bent", "detail", "micro")),
+      for space in ("world", "object", "world_space", "object_space", "ws", "os", "bent")),
     *(f"{word}_{space}" for word in ("normal", "normals") for space in ("world", "object", "ws", "os")),
 )  # fmt: skip
 # A second layer of the material: what follows such a word is not a map of the base.
 LAYERS = (
     *("coat", "clearcoat", "clear_coat", "coating", "sheen", "subsurface", "sss", "scattering", "scatter"),
     *("transmission", "translucency", "translucent", "iridescence", "anisotropic", "refraction", "backface"),
+    *("fuzz", "flake", "flakes", "topcoat", "secondary", "detail", "micro", "macro"),
 )
 # Words that are as common in the names of materials as in those of maps: they count where no other does.
-WEAK = frozenset({"metal", "smooth", "glow", "render", "sphere", "coating", "base", "position", "detail", "flow"})
+WEAK = frozenset(
+    {"metal", "smooth", "glow", "render", "sphere", "coating", "base", "position", "detail", "flow", "micro", "macro"}
+)
 # Not searched for inside other words: too short, or parts of common ones (Protocol, Spectacle, Metallica, Chaos).
 WHOLE_WORDS_ONLY = frozenset(
     {

@@ -90,10 +90,9 @@ def recognise_all(file_names: Sequence[str]) -> dict[str, Reading]:
     for name, left in own.items():
         if not readings[name].parts and not _says_something(left) and _says_something(words[name]):
             whole = _read(words[name])
-            strong = any(
-                found.term.kind != "packed" and not found.term.weak and not found.term.short
-                for found in _terms_of(words[name])
-            )  # robot_arm.png beside robot_arm_normal.png is no packing
+            named = [found for found in _terms_of(words[name]) if not found.term.weak and not found.term.short]
+            # wall_diffuse.png beside wall_diffuse_normal.png; but Rough_Metal.png is no roughness, robot_arm.png no ARM
+            strong = named and (named[-1].term.map == "diffuse" or named[-1].text in WORKFLOWS)
             readings[name] = whole if strong else Reading(because=PICTURE_OF_ALL)
     return readings
 

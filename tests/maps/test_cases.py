@@ -165,7 +165,10 @@ def test_short_name_beside_a_packing(folder):
     check(write(folder, T_Metal_D="diffuse", T_Metal_ORM=ORM), "diffuse", "occlusion", "roughness", "metallic")
 
 
-@pytest.mark.parametrize("layer", ["Coat", "ClearCoat", "sheen", "subsurface", "transmission", "Scattering"])
+@pytest.mark.parametrize(
+    "layer",
+    ["Coat", "ClearCoat", "sheen", "subsurface", "transmission", "Scattering", "fuzz", "Flake", "detail", "Micro"],
+)  # fmt: skip
 def test_maps_of_another_layer(folder, layer):
     material = write(folder, m_Base_color="diffuse", m_roughness="roughness", **{f"m_{layer}_roughness": "metallic"})
     check(material, "diffuse", "roughness")
@@ -209,6 +212,15 @@ def test_base_is_a_colour_only_where_no_other_word_is(folder):
 def test_a_material_called_arm_is_no_packing(folder):
     check(write(folder, robot_arm="diffuse", robot_arm_n="normal", robot_arm_ARM=ORM),
           "diffuse", "normal", "occlusion", "roughness", "metallic")  # fmt: skip
+
+
+def test_a_preview_is_no_packing(folder):
+    files = {f"Metal_Rough_01_{word}": name for word, name in {"Color": "diffuse", "Normal": "normal"}.items()}
+    check(write(folder, Metal_Rough_01=P["diffuse"][::-1], **files), "diffuse", "normal")
+    for path in folder.iterdir():
+        path.unlink()
+    check(write(folder, w_diffuse="diffuse", w_diffuse_normal="normal", w_diffuse_ao="occlusion"),
+          "diffuse", "normal", "occlusion")  # fmt: skip
 
 
 def test_a_file_without_a_word_is_the_colour_where_no_other_is(folder):

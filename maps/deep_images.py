@@ -256,8 +256,7 @@ def read_jpeg_xl(path: Path, max_pixels: int) -> Image:
     check_size(path, *jpeg_xl_size(path), max_pixels)
     imagecodecs = _import_imagecodecs(path, "JPEG XL files", "convert it to PNG")
     try:
-        pixels = np.asarray(imagecodecs.jpegxl_decode(path.read_bytes()))
-        pixels = pixels[0] if pixels.ndim == 4 else pixels  # of an animation the first picture
+        pixels = np.asarray(imagecodecs.jpegxl_decode(path.read_bytes(), index=0))  # of an animation the first picture
     except Exception as error:  # as above
         raise undecodable(path, error) from error
     pixels = pixels[..., None] if pixels.ndim == 2 else pixels

@@ -41,7 +41,9 @@ def read_exr(path: Path, max_pixels: int) -> Image:
             raise ValueError(f"{len(file.parts)} of its {len(parts)} parts can be read")
         channels = file.channels(0)
         alpha = [name for name in parts[0].channels if name.rpartition(".")[2].upper() == "A"][:1]
-        pixels = np.stack([channels[name].pixels.astype(np.float32) for name in names + alpha], axis=-1)
+        empty = np.zeros((parts[0].height, parts[0].width), np.float32)
+        planes = [channels[name].pixels.astype(np.float32) if name else empty for name in names + alpha]
+        pixels = np.stack(planes, axis=-1)
         if pixels.shape[:2] != (parts[0].height, parts[0].width):
             raise ValueError(f"{pixels.shape} instead of {parts[0].height} x {parts[0].width} pixels")
     except UserError:
@@ -84,14 +86,18 @@ def exr_parts(path: Path, max_pixels: int) -> Sequence[ExrPart]:
 
 
 def _exr_channels(path: Path, part: ExrPart) -> list[str]:
-    """Names of the channels to read: R, G, B, else those of the only layer, else the only one besides alpha."""
+    """Names of the channels to read: R, G, B, else those of the only layer, else the only one besides alpha.
+
+    X, Y and Z stand for R, G and B. Of a normal map that stores x and y alone, the third name is ''.
+    """
     found = [name for name in part.channels if name.rpartition(".")[2].upper() != "A"]
     names = found
     if {"R", "G", "B"} <= set(found):
         names = ["R", "G", "B"]
-    elif len(found) == 3:
+    elif len(found) in (2, 3):
         by_letter = {name.rpartition(".")[2].upper(): name for name in found}
-        names = [by_letter[letter] for letter in "RGB" if letter in by_letter]
+        fitting = [letters for letters in ("RGB", "XYZ") if set(by_letter) in (set(letters), set(letters[:2]))]
+        names = [by_letter.get(letter, "") for letters in fitting for letter in letters]
     deep = part.deep
     subsampled = any((across, down) != (1, 1) for _, across, down in part.channels.values())
     if len(names) not in (1, 3) or deep or subsampled:

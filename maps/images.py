@@ -21,6 +21,8 @@ from common.errors import UserError, quote
 from common.files import open_regular
 from common.opencv import import_opencv
 from configs import MAX_PIXELS
+from maps.dds_header import MAGIC as DDS_MAGIC
+from maps.dds_header import readable_dds
 from maps.deep_images import (
     PNG_MAGIC,
     TIFF_MAGIC,
@@ -54,7 +56,7 @@ _HDR_MAGIC = (b"#?RADIANCE", b"#?RGBE")
 _JPEG_XL_MAGIC = (CODESTREAM, CONTAINER)
 _JPEG_2000_MAGIC = (b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  \r\n\x87\n")
 # First bytes of image files; RIFF is WebP, ftyp at byte 4 AVIF (see `is_image`).
-_MAGIC = (EXR_MAGIC, PNG_MAGIC, b"\xff\xd8\xff", b"BM", b"DDS ", b"GIF8", b"8BPS", *TIFF_MAGIC, *_HDR_MAGIC,
+_MAGIC = (EXR_MAGIC, PNG_MAGIC, b"\xff\xd8\xff", b"BM", DDS_MAGIC, b"GIF8", b"8BPS", *TIFF_MAGIC, *_HDR_MAGIC,
           *_JPEG_XL_MAGIC, *_JPEG_2000_MAGIC)  # fmt: skip
 _GREY_MODES = ("1", "L", "LA")
 _COLOUR_MODES = ("RGB", "RGBA", "RGBX", "P", "PA", "CMYK", "YCbCr")
@@ -210,7 +212,8 @@ def _check_scans(path: Path) -> None:
 def _open(path: Path) -> PillowImage.Image:
     """The picture with its header read. Raises: UserError when Pillow knows no such header."""
     try:
-        return open_with_pillow(path, _PILLOW_FORMATS + ("TGA",) * (path.suffix.lower() in TGA_SUFFIXES))
+        formats = _PILLOW_FORMATS + ("TGA",) * (path.suffix.lower() in TGA_SUFFIXES)
+        return open_with_pillow(readable_dds(path), formats)
     except PillowImage.UnidentifiedImageError as error:
         raise UserError(
             f"{quote(path)}: expected {SUPPORTED}, found a file of another kind or a broken header; "
@@ -227,11 +230,11 @@ def _read_with_pillow(path: Path, max_pixels: int) -> Image:
             if picture.format in ("JPEG", "MPO"):
                 _check_scans(path)
             picture.load()
-            picture.info.pop("transparency", None)  # else Pillow warns when it turns a palette into RGB
+            alpha = "transparency" in picture.info or picture.mode in ("LA", "RGBA", "PA")
             if picture.mode in _GREY_MODES:
-                pixels = np.array(picture.convert("LA" if picture.mode == "LA" else "L"))
+                pixels = np.array(picture.convert("LA" if alpha else "L"))
             elif picture.mode in _COLOUR_MODES:
-                mode = "RGBA" if picture.mode in ("RGBA", "PA") else "RGB"
+                mode = "RGBA" if alpha else "RGB"
                 pixels = np.array(picture if picture.mode == mode else picture.convert(mode))
             else:
                 raise undecodable(path, f"colour mode {picture.mode}")

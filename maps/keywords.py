@@ -22,7 +22,7 @@ _MORE = {  # other spellings of the same
     "normal": ("normals", "normalmap", "tangent_normal"),
     "occlusion": ("ambient_occlusion", "mixed_ao"),
     "metallic": ("metalic", "metallness", "metalicness", "metallicness"),
-    "specular": ("specularcolor", "specularlevel", "specular_level", "reflectivity"),
+    "specular": ("specularcolor", "specularlevel", "specular_level", "reflectivity", "spec_color", "spec_col"),
     "displacement": ("heightmap", "displace"),
 }
 SHORT = {  # these count as the last word of a name, and beside another scalar map: rock_n, Stone_001_OCC, ao_met_rough
@@ -39,17 +39,23 @@ SHORT_GLOSS = ("g", "gls", "smth")
 ALPHA = ("alpha", "opacity", "transparency", "transparent", "opac")  # behind a colour: what its alpha channel holds
 # Maps that the channels have no place for: without them rough_plaster_bump would be a roughness.
 OTHER = (
-    *("bump", "cavity", "curvature", "fuzz", "mask", "thickness", "emission", "emissive", "emit", "glow", "anisotropy"),
+    *("bump", "cavity", "curvature", "mask", "thickness", "emission", "emissive", "emit", "glow", "anisotropy"),
     *("preview", "thumbnail", "thumb", "render", "sphere", "emission_color", "emissive_color", "vertex_color", "id"),
-    *("position", "detail", "flow", "ior", "idmap", "id_map", "material_id", "world_normal", "object_normal"),
-)
+    *("position", "flow", "ior", "idmap", "id_map", "material_id", "id_color", "specular_tint"),
+    *(f"{space}_{word}" for word in ("normal", "normals")
+      for space in ("world", "object", "world_space", "object_space", "ws", "os", "bent")),
+    *(f"{word}_{space}" for word in ("normal", "normals") for space in ("world", "object", "ws", "os")),
+)  # fmt: skip
 # A second layer of the material: what follows such a word is not a map of the base.
 LAYERS = (
     *("coat", "clearcoat", "clear_coat", "coating", "sheen", "subsurface", "sss", "scattering", "scatter"),
     *("transmission", "translucency", "translucent", "iridescence", "anisotropic", "refraction", "backface"),
+    *("fuzz", "flake", "flakes", "topcoat", "secondary", "detail", "micro", "macro"),
 )
 # Words that are as common in the names of materials as in those of maps: they count where no other does.
-WEAK = frozenset({"metal", "smooth", "glow", "render", "sphere", "coating", "base", "position", "detail", "flow"})
+WEAK = frozenset(
+    {"metal", "smooth", "glow", "render", "sphere", "coating", "base", "position", "detail", "flow", "micro", "macro"}
+)
 # Not searched for inside other words: too short, or parts of common ones (Protocol, Spectacle, Metallica, Chaos).
 WHOLE_WORDS_ONLY = frozenset(
     {
@@ -64,6 +70,7 @@ NOISE = CONVENTION | frozenset(
         *("png", "jpg", "jpeg", "tif", "tiff", "exr", "tga", "bmp", "webp", "bit", "bits", "px", "hd", "uhd", "sd"),
         *("srgb", "linear", "lin", "raw", "nc", "acescg", "udim", "v", "lod", "mip", "low", "high", "hires", "lowres"),
         *("u", "var", "variant", "ue", "ue4", "ue5", "unity", "unreal", "blender", "mobile", "pc", "new", "old"),
+        *("and", "with"),
     ]
 )
 
@@ -88,16 +95,17 @@ def in_order(maps: tuple[str, ...]) -> tuple[Part, ...]:
 
 
 def _initials() -> Iterator[tuple[str, tuple[Part, ...]]]:
-    """'orm', 'arm', 'mrao', 'ormh', ...: occlusion, roughness and metallic in any order, with or without height."""
+    """'orm', 'arm', 'mrao', 'o_r_m', ...: occlusion, roughness and metallic in any order, with or without height."""
     letters = {"o": "occlusion", "a": "occlusion", "ao": "occlusion", "r": "roughness", "m": "metallic",
                "h": "displacement"}  # fmt: skip
     english = {"arom", "harm", "roam", "mar", "ram", "mor", "rom", "mora", "roma"}
     for occlusion in ("o", "a", "ao"):
         for kinds in ((occlusion, "r", "m"), (occlusion, "r", "m", "h")):
             for order in _orders(kinds):
-                text = "".join(order)
-                if text not in english:
-                    yield text, in_order(tuple(letters[letter] for letter in order))
+                parts = in_order(tuple(letters[letter] for letter in order))
+                yield "_".join(order), parts
+                if "".join(order) not in english:
+                    yield "".join(order), parts
 
 
 def _orders(items: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
@@ -108,25 +116,28 @@ def _orders(items: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
             yield (item, *rest)
 
 
-INITIALS = dict(_initials()) | {"mr": GLTF, "rm": GLTF} | dict.fromkeys(MASK_MAPS, MASK_MAP)
+MEGASCANS = in_order(("occlusion", "roughness", "displacement"))  # ORDp
+INITIALS = dict(_initials()) | {"mr": GLTF, "rm": GLTF, "ordp": MEGASCANS, "or_dp": MEGASCANS}
+INITIALS |= dict.fromkeys(MASK_MAPS, MASK_MAP) | {"dp_r": in_order(("displacement", "roughness"))}
 
 
 class Term(NamedTuple):
     """What a word of a file name means."""
 
     kind: str  # map, gloss, alpha, other, layer, packed
-    map: str = ""  # of kind map
+    map: str = ""  # of kind map and gloss
     short: bool = False  # counts as the last word, or beside another scalar map
     weak: bool = False  # counts where no other term does
 
 
 def _terms() -> dict[str, Term]:
     terms = {}
-    for kind, words in (("other", OTHER), ("layer", LAYERS), ("alpha", ALPHA), ("gloss", GLOSS)):
+    for kind, words in (("other", OTHER), ("layer", LAYERS), ("alpha", ALPHA)):
         terms.update({word: Term(kind, weak=word in WEAK) for word in words})
-    terms.update({word: Term("gloss", short=True) for word in SHORT_GLOSS})
+    terms.update({word: Term("gloss", "roughness", weak=word in WEAK) for word in GLOSS})
+    terms.update({word: Term("gloss", "roughness", True) for word in SHORT_GLOSS})
     for name in MAPS:
-        terms.update({word: Term("map", name, short=True) for word in SHORT[name]})
+        terms.update({word: Term("map", name, True, word in WEAK) for word in SHORT[name]})
         terms.update({word: Term("map", name, weak=word in WEAK) for word in KEYWORDS[name] + _MORE.get(name, ())})
     terms.update({word: Term("packed", short=len(word) == 2) for word in INITIALS})
     return terms

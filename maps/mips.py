@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any, Union
 
@@ -104,4 +105,10 @@ def mip_chain(codes: np.ndarray, kind: str) -> Iterator[tuple[int, np.ndarray]]:
 def _undirected(codes: np.ndarray) -> np.ndarray:
     """(H, W, 1) whether a texel of a normal map is too short for a direction."""
     half = np.iinfo(codes.dtype).max / 2
-    return (np.abs(codes - np.float32(half)) < np.float32(SHORTEST_NORMAL * half)).all(axis=2, keepdims=True)
+    low, high = math.floor(half * (1 - SHORTEST_NORMAL)) + 1, math.ceil(half * (1 + SHORTEST_NORMAL)) - 1
+    short = np.ones((*codes.shape[:2], 1), bool)
+    for channel in range(codes.shape[2]):  # integers, one channel at a time: floats of all would be four times the file
+        plane = codes[..., channel : channel + 1]
+        short &= plane >= low
+        short &= plane <= high
+    return short

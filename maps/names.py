@@ -75,7 +75,9 @@ def recognise_all(file_names: Sequence[str]) -> dict[str, Reading]:
     """
     words = {name: _words(name) for name in file_names}
     telling = [name for name in file_names if _names_a_map(words[name])]
-    shared = _shared([words[name] for name in telling]) if len(telling) > 1 else Counter()
+    shared = _shared([words[name] for name in telling]) if telling else Counter()
+    if len(telling) == 1:  # rock_n.png beside rock.png: its words but for the map's
+        shared = Counter({word: count for word, count in shared.items() if word not in TERMS})
     own = {name: _without(words[name], shared) for name in file_names}
     workflow = _workflow(own.values())
     for name, left in own.items():
@@ -88,7 +90,9 @@ def recognise_all(file_names: Sequence[str]) -> dict[str, Reading]:
     for name, left in own.items():
         if not readings[name].parts and not _says_something(left) and _says_something(words[name]):
             whole = _read(words[name])
-            strong = any(not found.term.weak and not found.term.short for found in _terms_of(words[name]))
+            named = [found for found in _terms_of(words[name]) if not found.term.weak and not found.term.short]
+            # wall_diffuse.png beside wall_diffuse_normal.png; but Rough_Metal.png is no roughness, robot_arm.png no ARM
+            strong = named and (named[-1].term.map == "diffuse" or named[-1].text in WORKFLOWS)
             readings[name] = whole if strong else Reading(because=PICTURE_OF_ALL)
     return readings
 
@@ -213,7 +217,7 @@ def _names_a_map(words: Sequence[_Word]) -> bool:
 
 
 def _is_scalar(entry: _Found) -> bool:
-    return entry.term.kind == "map" and MAPS[entry.term.map] == 1
+    return entry.term.kind in ("map", "gloss") and MAPS[entry.term.map] == 1
 
 
 def _is_colour(entry: _Found) -> bool:
@@ -243,7 +247,8 @@ def _read(words: Sequence[_Word]) -> Reading:
         return Reading(because=f"{before.text}: a map of another layer")
     if last.term.kind == "packed":
         return Reading(INITIALS[last.text], f"{last.text.upper()}: packed")
-    if last.term.kind == "map":
+    unity = len(run) == 2 and run[0].term.map in ("metallic", "diffuse", "specular")
+    if last.term.kind == "map" or (last.term.kind == "gloss" and len(run) > 1 and not unity):
         return _read_maps(run)
     return _read_qualified(found, last)
 
@@ -252,7 +257,7 @@ def _last_of_run(found: Sequence[_Found], strong: _Found) -> _Found:
     """The weak word behind `strong` that belongs to a packing, else `strong`: OcclusionRoughMetal, metallic_smooth."""
     index = found.index(strong)
     after = found[index + 1] if index + 1 < len(found) and found[index + 1].place - strong.place == 1 else None
-    if after is None or strong.term.kind != "map":
+    if after is None or strong.term.kind not in ("map", "gloss"):
         return strong
     if after.term.kind == "gloss":
         return after if strong.term.map in ("metallic", "diffuse", "specular") else strong
@@ -264,7 +269,8 @@ def _run(found: Sequence[_Found], last: _Found) -> list[_Found]:
     """The maps side by side that end with `last`: scalar ones, of any kind where joined, or a colour and a scalar."""
     run = [last]
     for entry in reversed(found[: found.index(last)]):
-        beside = run[0].place - entry.place == 1 and entry.term.kind == "map" and last.term.kind == "map"
+        beside = run[0].place - entry.place == 1 and {entry.term.kind, last.term.kind} <= {"map", "gloss"}
+        beside = beside and (run[0].joined or not (entry.term.kind == "gloss" and entry.term.weak))
         scalars = _is_scalar(entry) and all(map(_is_scalar, run))
         pair = _is_colour(entry) and len(run) == 1 and _is_scalar(last)
         if not beside or not (run[0].joined or scalars or pair):
@@ -283,13 +289,17 @@ def _read_maps(run: Sequence[_Found]) -> Reading:
     if len(maps) == 1:
         return Reading((Part(last),), words)
     colours = [name for name in maps if MAPS[name] == 3]
-    if not colours and set(maps) == {"roughness", "metallic"}:
+    gloss = {entry.term.map for entry in run if entry.term.kind == "gloss"}
+    if not colours and set(maps) == {"roughness", "metallic"} and not gloss:
         return Reading(GLTF, f"{words}: packed as in glTF", grey=_strongest(run))
     if not colours:
-        return Reading(in_order(maps[:4]), f"{words}: packed in this order", grey=_strongest(run))
+        parts = tuple(part._replace(inverted=part.map in gloss) for part in in_order(maps[:4]))
+        grey = "" if _strongest(run) in gloss else _strongest(run)
+        return Reading(parts, f"{words}: packed in this order", grey=grey)
     if len(colours) == 1 and len(maps) == 2:
         other = next(name for name in maps if name not in colours)
-        return Reading((Part(colours[0]), Part(other, "A")), f"{words}: colour and alpha", grey=last, unclear=True)
+        parts = (Part(colours[0]), Part(other, "A", other in gloss))
+        return Reading(parts, f"{words}: colour and alpha", grey=last, unclear=True)
     return Reading(tuple(Part(name) for name in maps), words, grey=last, unclear=True)
 
 
@@ -337,5 +347,6 @@ def _read_inside(words: Sequence[_Word]) -> str:
         ]  # fmt: skip
         hits += [(len(word.text), 2, "ao")] if word.text.endswith("ao") else []
         if hits:
-            return TERMS[max(hits)[2]].map
+            term = TERMS[max(hits)[2]]
+            return term.map if term.kind == "map" else ""
     return ""

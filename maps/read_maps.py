@@ -22,6 +22,7 @@ from maps.pixels import Image
 
 SMALL_RANGE = 0.4  # of float heights: below it 8-bit decodes keep under 100 steps, so they are scaled to their range
 EMPTY_SPREAD = 1 / 64  # of a channel's range: what varies less holds nothing of a normal
+LOSSY_SPREAD = 1 / 24  # of one at an end of the range, where x of a normal map cannot lie throughout
 
 
 @dataclass
@@ -134,7 +135,8 @@ def _pixels_of(source: Source, name: str, image: Image, notes: list[str]) -> tup
             raise UserError(f"{quote(path)}: expected {name} in alpha, found none that varies; rename the file")
     elif part.channels != "RGB":
         if pixels.shape[2] != 3:
-            raise UserError(f"{quote(path)}: expected maps packed in RGB, found a grey file; rename it")
+            reason = "expected maps packed in RGB, found a grey file; name it after one map, without a channel"
+            raise UserError(f"{quote(path)}: {reason}")
         channel = "RGB".index(part.channels)
         pixels = pixels[..., channel : channel + 1]
     elif name == "normal":
@@ -151,26 +153,41 @@ def _pixels_of(source: Source, name: str, image: Image, notes: list[str]) -> tup
 def _three_axes(image: Image, path: Path, notes: list[str]) -> tuple[np.ndarray, bool]:
     """A normal map with x, y and z, and whether x came from alpha.
 
-    Two-channel forms: x in alpha and y in green (DXT5nm: red has one value), x and y with an empty blue (BC5, or cut
-    off by an exporter). z = sqrt(1 - x^2 - y^2).
+    Two-channel forms: x in alpha and y in green (DXT5nm: red has one value at an end of the range, or R, G and B are
+    equal), x and y with an empty blue (BC5, or cut off by an exporter), x in grey and y in alpha (a file of two
+    channels). z = sqrt(1 - x^2 - y^2).
     """
     pixels = image.pixels
+    if pixels.shape[2] == 1 and image.alpha is not None and pixels.dtype != np.float32:
+        notes.append(f"{quote(path)}: a normal map of two channels, x in grey and y in alpha; z is calculated")
+        return with_z(pixels[..., 0], image.alpha[..., 0]), True
     if pixels.shape[2] != 3 or pixels.dtype == np.float32:
         return pixels, False
     x, y = pixels[..., 0], pixels[..., 1]
-    from_alpha = image.alpha is not None and _is_empty(x) and not _is_empty(y)
+    unused = (_is_extreme(x) and _is_empty(x, LOSSY_SPREAD)) or (is_grey(pixels) and not _is_empty(y))
+    from_alpha = image.alpha is not None and unused
     if from_alpha:
         x = image.alpha[..., 0]
-    elif not _is_empty(pixels[..., 2]) or (_is_empty(x) and _is_empty(y)):
+    elif not (_is_empty(pixels[..., 2]) or _is_dark(pixels[..., 2])) or (_is_empty(x) and _is_empty(y)):
         return pixels, False
     where = "alpha" if from_alpha else "red"
     notes.append(f"{quote(path)}: a normal map of two channels, x in {where} and y in green; z is calculated")
     return with_z(x, y), from_alpha
 
 
-def _is_empty(plane: np.ndarray) -> bool:
+def _is_empty(plane: np.ndarray, spread: float = EMPTY_SPREAD) -> bool:
     """Whether a channel holds nothing but, at most, what compression makes of one value."""
-    return int(plane.max()) - int(plane.min()) <= np.iinfo(plane.dtype).max * EMPTY_SPREAD
+    return int(plane.max()) - int(plane.min()) <= np.iinfo(plane.dtype).max * spread
+
+
+def _is_dark(plane: np.ndarray) -> bool:
+    """Whether a channel is below what z of a normal that points outward can be, in all texels."""
+    return int(plane.max()) <= np.iinfo(plane.dtype).max / 4
+
+
+def _is_extreme(plane: np.ndarray) -> bool:
+    """Whether a channel is far from the middle, where x of a flat normal lies."""
+    return abs(int(plane.flat[0]) / np.iinfo(plane.dtype).max - 0.5) > 0.25
 
 
 def with_z(x: np.ndarray, y: np.ndarray) -> np.ndarray:

@@ -6,6 +6,7 @@ import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image as PillowImage
@@ -44,13 +45,15 @@ def find_source(
     Returns: (source, ""), or (None, reason why there is none).
     Raises: UserError when `given` cannot be read or holds another material.
     """
-    folder = given or _trained_on(export)
+    config = _run_config(export)
+    folder = given or _trained_on(config)
     if folder is None:
         return None, "The source is not known; export.py --viewer --data_dir names it"
     diffuse = material.map("diffuse")
     linear = diffuse is not None and diffuse.color_space != diffuse.file_color_space
     try:
-        source = load_material(folder, linear_color=linear, max_pixels=max_pixels)
+        by_hand, size = (str(config.get(field) or "") for field in ("maps", "size"))  # as the run read them
+        source = load_material(folder, linear, max_pixels, by_hand, size)
     except (UserError, OSError) as error:
         if given is not None:
             raise
@@ -65,13 +68,21 @@ def find_source(
     return source, ""
 
 
-def _trained_on(export: Path) -> Path | None:
-    """The data_dir of the run that a checkpoint folder belongs to; None without such a run or folder."""
-    path = export.resolve().parent.parent / RUN_CONFIG
+def _run_config(export: Path) -> dict[str, Any]:
+    """The configuration of the run that a checkpoint folder belongs to; empty without one."""
     try:
-        folder = json.loads(path.read_text(encoding="utf-8"))["data_dir"]
+        config = json.loads((export.resolve().parent.parent / RUN_CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return config if isinstance(config, dict) else {}
+
+
+def _trained_on(config: dict[str, Any]) -> Path | None:
+    """The data_dir of a run; None where there is no such folder."""
+    folder = config.get("data_dir")
+    try:
         return Path(folder) if folder and Path(folder).is_dir() else None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, TypeError):
         return None
 
 

@@ -29,6 +29,13 @@ NAMES = (
     "bmp",
     "webp",
     "exr",
+    "gif",
+    "avif",
+    "jp2",
+    "psd",
+    "hdr",
+    "jxl",
+    "image_dds",
 )  # of readers.READERS
 
 

@@ -71,9 +71,37 @@ def image_seeds() -> dict[str, list[bytes]]:
         ],
         ".exr": exr_seeds(floats),
     }
+    seeds |= {
+        ".gif": [saved(colour, "GIF"), saved(colour, "GIF", save_all=True, append_images=[colour.transpose(1)])],
+        ".dds": [saved(picture, "DDS") for picture in (colour, grey, alpha)]
+        + [saved(alpha, "DDS", pixel_format=kind) for kind in ("DXT1", "DXT3", "DXT5", "BC2", "BC3")]
+        + [saved(colour, "DDS", pixel_format="BC5")],
+        ".avif": [saved(wide, "AVIF"), saved(wide.convert("RGBA"), "AVIF")],
+        ".jp2": [saved(colour, "JPEG2000"), saved(alpha, "JPEG2000"), saved(grey, "JPEG2000")],
+        ".psd": [_psd(rgb), _psd(rgb[..., :1]), _psd(np.asarray(alpha))],
+        ".hdr": [with_opencv(floats, ".hdr")],
+        ".jxl": jpeg_xl_seeds(rgb, deep),
+    }
     seeds[".png"] += [with_opencv(deep, ".png"), with_opencv(deep[..., 0], ".png")]
     seeds[".bmp"].append(_rle_bmp())
     return seeds
+
+
+def _psd(pixels: np.ndarray) -> bytes:
+    """A flattened picture of (H, W, 1, 3 or 4) bytes, plane after plane, which Pillow reads and does not write."""
+    height, width, channels = pixels.shape
+    head = struct.pack(">H6xHIIHH", 1, channels, height, width, 8, 1 if channels == 1 else 3)
+    return b"8BPS" + head + bytes(12) + b"\0\0" + np.ascontiguousarray(np.moveaxis(pixels, 2, 0)).tobytes()
+
+
+def jpeg_xl_seeds(rgb: np.ndarray, deep: np.ndarray) -> list[bytes]:
+    """Lossless and lossy, 8 and 16 bits; none without the package."""
+    try:
+        import imagecodecs
+    except ImportError:
+        return []
+    encode = imagecodecs.jpegxl_encode
+    return [encode(rgb, lossless=True), encode(deep, lossless=True), encode(rgb, level=60)]
 
 
 def _exif() -> PillowImage.Exif:

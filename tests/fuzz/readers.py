@@ -466,7 +466,7 @@ def _image_reader(suffix: str) -> type[ImageReader]:
     return type(f"{suffix[1:].title()}Reader", (ImageReader,), {"suffix": suffix, "__doc__": ImageReader.__doc__})
 
 
-SUFFIXES = (".png", ".jpg", ".tif", ".tga", ".bmp", ".webp", ".exr")
+SUFFIXES = (".png", ".jpg", ".tif", ".tga", ".bmp", ".webp", ".exr", ".gif", ".avif", ".jp2", ".psd", ".hdr", ".jxl")
 READERS: dict[str, Callable[[Path], Reader]] = {
     "dds": DdsReader,
     "npz": NpzReader,
@@ -477,6 +477,7 @@ READERS: dict[str, Callable[[Path], Reader]] = {
     "rates": RatesReader,
     "names": NamesReader,
     **{suffix[1:]: _image_reader(suffix) for suffix in SUFFIXES},
+    "image_dds": _image_reader(".dds"),
 }
 
 if tuple(READERS) != READER_NAMES:

@@ -84,10 +84,26 @@ PACKINGS = {
 }
 
 
+PACKINGS |= {
+    "mat_AO_R_M": ("occlusion", "roughness", "metallic"),
+    "mat-r-m-ao": ("roughness", "metallic", "occlusion"),
+    "mat_metal_and_rough_with_ao": ("metallic", "roughness", "occlusion"),
+    "mat_4K_ORDp": ("occlusion", "roughness", "displacement"),
+}
+
+
 @pytest.mark.parametrize("name", PACKINGS)
 def test_packings(folder, name):
     maps = [entry for entry in PACKINGS[name] if isinstance(entry, str)]
     check(write(folder, mat_BaseColor="diffuse", **{name: stack(*PACKINGS[name])}), "diffuse", *maps)
+
+
+@pytest.mark.parametrize("name", ["m_ao_gloss_metal", "m_OcclusionSmoothnessMetallic", "m_SmoothnessMetallic"])
+def test_gloss_in_a_packing_is_inverted(folder, name):
+    gloss = 255 - P["roughness"]
+    planes = (gloss, "metallic", NONE) if name == "m_SmoothnessMetallic" else ("occlusion", gloss, "metallic")
+    maps = [entry for entry in planes if isinstance(entry, str)]
+    check(write(folder, m_bc="diffuse", **{name: stack(*planes)}), "diffuse", "roughness", *maps)
 
 
 def test_gltf_keeps_occlusion_in_red(folder):
@@ -149,7 +165,10 @@ def test_short_name_beside_a_packing(folder):
     check(write(folder, T_Metal_D="diffuse", T_Metal_ORM=ORM), "diffuse", "occlusion", "roughness", "metallic")
 
 
-@pytest.mark.parametrize("layer", ["Coat", "ClearCoat", "sheen", "subsurface", "transmission", "Scattering"])
+@pytest.mark.parametrize(
+    "layer",
+    ["Coat", "ClearCoat", "sheen", "subsurface", "transmission", "Scattering", "fuzz", "Flake", "detail", "Micro"],
+)  # fmt: skip
 def test_maps_of_another_layer(folder, layer):
     material = write(folder, m_Base_color="diffuse", m_roughness="roughness", **{f"m_{layer}_roughness": "metallic"})
     check(material, "diffuse", "roughness")
@@ -166,6 +185,42 @@ def test_a_preview_is_no_map(folder):
     material = write(folder, Metal055A=P["diffuse"][::-1], **files)
     check(material, *names.values())
     assert len(material.warnings) == 1 and "Metal055A.png" in material.warnings[0]
+
+
+def test_the_colour_of_a_game_material(folder):
+    material = write(folder, rock="diffuse", rock_n="normal", rock_s="specular")
+    check(material, "diffuse", "normal")
+    assert any("rock_s.png" in note for note in material.warnings)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["world_space_normals", "WSNormal", "NormalOS", "object_space_normal", "BentNormal", "DetailNormal",
+     "detail_normal", "micro_normal", "IDColor", "SpecularTint"],
+)  # fmt: skip
+def test_normals_and_colours_of_other_kinds(folder, name):
+    material = write(folder, m_basecolor="diffuse", m_normal="normal", m_spec="specular", **{f"m_{name}": "diffuse"})
+    check(material, "diffuse", "normal", "specular")
+    assert len(material.warnings) == 1 and f"m_{name}.png" in material.warnings[0]
+
+
+def test_base_is_a_colour_only_where_no_other_word_is(folder):
+    check(write(folder, low_normal_base="normal", low_ao_base="occlusion"), "normal", "occlusion")
+    check(write(folder, w_Base="diffuse", w_spec_col="specular"), "diffuse", "normal", "occlusion", "specular")
+
+
+def test_a_material_called_arm_is_no_packing(folder):
+    check(write(folder, robot_arm="diffuse", robot_arm_n="normal", robot_arm_ARM=ORM),
+          "diffuse", "normal", "occlusion", "roughness", "metallic")  # fmt: skip
+
+
+def test_a_preview_is_no_packing(folder):
+    files = {f"Metal_Rough_01_{word}": name for word, name in {"Color": "diffuse", "Normal": "normal"}.items()}
+    check(write(folder, Metal_Rough_01=P["diffuse"][::-1], **files), "diffuse", "normal")
+    for path in folder.iterdir():
+        path.unlink()
+    check(write(folder, w_diffuse="diffuse", w_diffuse_normal="normal", w_diffuse_ao="occlusion"),
+          "diffuse", "normal", "occlusion")  # fmt: skip
 
 
 def test_a_file_without_a_word_is_the_colour_where_no_other_is(folder):
@@ -197,8 +252,44 @@ def test_normals_of_two_channels(folder):
         material = write(folder, w_albedo="diffuse", w_normal=pixels)
         check(material, "diffuse", "normal", tolerance=1)
         assert len(material.warnings) == 1 and "two channels" in material.warnings[0], name
+    noise = np.random.default_rng(5).integers(247, 256, (H, W)).astype(np.uint8)
+    for pixels in (stack(Y, Y, Y, X), stack(noise, Y, noise, X)):
+        check(write(folder, w_normal=pixels), "diffuse", "normal", tolerance=1)
+    flat = stack(FULL // 2, Y, FULL, "displacement")  # grooves along x, with their height in alpha
+    assert np.array_equal(write(folder, w_normal=flat).stored(0, "normal")[..., :2], flat[..., :2])
+    (folder / "w_normal.png").unlink()
+    PillowImage.fromarray(stack(X, Y, NONE)).save(folder / "w_normal.jpg", quality=90)  # blue is not quite empty
+    decoded = load_material(folder).stored(0, "normal").astype(int)
+    assert (decoded[..., 2] > 127).all() and np.abs(decoded[..., :2] - P["normal"][..., :2]).mean() < 16
+    (folder / "w_normal.jpg").unlink()
     material = write(folder, w_normal=stack(FULL // 2, FULL // 2, FULL))
     assert material.warnings == [] and (material.stored(3, "normal") == (127, 127, 255)).all()
+
+
+def test_normals_of_grey_and_alpha(folder):
+    material = write(folder, w_normal=stack(X, Y))
+    check(material, "normal", tolerance=1)
+    assert len(material.warnings) == 1 and "two channels" in material.warnings[0]
+
+
+@pytest.mark.parametrize("names", ["RG", "XY", "XYZ"])
+@pytest.mark.parametrize("signed", [True, False])
+def test_normals_of_two_channels_in_exr(folder, names, signed):
+    planes = [(entry / 127.5 - 1 if signed else entry / 255).astype(np.float32) for entry in (X, Y, Z)]
+    channels = dict(zip(names, planes))
+    OpenEXR.File({"type": OpenEXR.scanlineimage}, channels).write(str(folder / "w_normal.exr"))
+    found = np.round(load_material(folder).stored(0, "normal") / 257)
+    assert np.abs(found - P["normal"]).max() <= 1
+
+
+@pytest.mark.parametrize("kind", ["P", "RGB"])
+def test_transparency_of_a_png_is_alpha(folder, kind):
+    picture = PillowImage.fromarray(P["diffuse"]).quantize(16).convert(kind)
+    hidden = 3 if kind == "P" else picture.getpixel((0, 0))
+    picture.save(folder / "w_albedo.png", transparency=hidden)
+    material = load_material(folder)
+    assert np.array_equal(material.stored(0, "diffuse"), np.asarray(picture.convert("RGB")))
+    assert len(material.warnings) == 1 and "alpha" in material.warnings[0]
 
 
 # --- file forms ----------------------------------------------------------------------------------------------------
@@ -224,6 +315,28 @@ def test_other_formats(folder, kind):
     decoded = read_image(path).pixels.astype(float) * (255 if kind == "hdr" else 1)
     assert decoded.shape == pixels.shape
     assert np.abs(decoded - pixels).mean() < (8 if kind in ("gif", "avif", "webp") else 3)
+
+
+@pytest.mark.parametrize("code, plain", [(72, 71), (75, 74), (78, 77)])
+def test_srgb_dds(tmp_path, code, plain):
+    pixels = np.dstack([P["diffuse"], P["specular"]])
+    kind = {71: "DXT1", 74: "DXT3", 77: "DXT5"}[plain]
+    PillowImage.fromarray(pixels).save(tmp_path / "a.dds", pixel_format=kind)
+    payload = (tmp_path / "a.dds").read_bytes()
+    extended = payload[:84] + b"DX10" + payload[88:128] + struct.pack("<5I", code, 3, 0, 1, 0) + payload[128:]
+    (tmp_path / "b.dds").write_bytes(extended)
+    assert np.array_equal(read_image(tmp_path / "b.dds").pixels, read_image(tmp_path / "a.dds").pixels)
+
+
+@pytest.mark.parametrize("code", [61, 87, 88, 91, 93])
+def test_uncompressed_dds(tmp_path, code):
+    pixels = P["roughness"][..., None] if code == 61 else stack("diffuse", "specular")[..., [2, 1, 0, 3]]
+    head = struct.pack("<7I44xII4s5I", 124, 0x1007, H, W, pixels.size, 0, 1, 32, 4, b"DX10", *[0] * 5)
+    payload = b"DDS " + head + struct.pack("<5I", 0x1000, 0, 0, 0, 0) + struct.pack("<5I", code, 3, 0, 1, 0)
+    (tmp_path / "a.dds").write_bytes(payload + pixels.tobytes())
+    image = read_image(tmp_path / "a.dds")
+    assert np.array_equal(image.pixels, pixels if code == 61 else P["diffuse"])
+    assert (image.alpha is not None) == (code in (87, 91))
 
 
 @pytest.mark.parametrize("size", [(H, W), (5, 7), (1, 1), (300, 513)])

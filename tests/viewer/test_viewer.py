@@ -231,6 +231,16 @@ def test_a_run_brings_its_source(run, tmp_path, capsys):
     assert "--load_iter 5" in line
 
 
+def test_a_source_is_read_as_the_run_read_it(tmp_path):
+    maps = save_maps(tmp_path / "maps")
+    diffuse = next(path.name for path in sorted(maps.iterdir()) if "diffuse" in path.name)
+    flags = ("--data_dir", maps, "--maps", f"diffuse={diffuse},normal=none", "--size", "8x8", "--max_iter", 2)
+    folder = quick(*flags, "--save_dir", tmp_path / "outputs", "--eval_interval", 2, "--eval_metrics", "psnr")
+    assert save_viewer("--load_dir", folder, "--viewer", tmp_path / "page.html") == 0
+    (material,) = read_page(tmp_path / "page.html").data["materials"]
+    assert (material["source"]["width"], material["source"]["height"]) == (8, 8)
+
+
 def test_a_batch_folder(run, one, tmp_path, capsys):
     """Exports, folders of runs, one of them broken, and folders that are something else."""
     batch = tmp_path / "batch"

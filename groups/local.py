@@ -59,8 +59,9 @@ class LocalPool:
 
     def __enter__(self) -> LocalPool:
         if START_METHOD == "forkserver":
-            from multiprocessing import forkserver
+            from multiprocessing import forkserver, resource_tracker
 
+            resource_tracker.ensure_running()  # first: where it starts, it unblocks SIGTERM
             self._context.set_forkserver_preload([train_group.__module__])
             with _importable(), _signals_blocked():
                 forkserver.ensure_running()

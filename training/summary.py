@@ -90,7 +90,7 @@ def failure_advice(psnr: float, material: Material, config: Config, best_probe: 
     else:
         return []
     return [
-        f"warning: training failed: PSNR is {psnr:.2f} dB, {found}; lower --learning_rate, now "
+        f"warning: little was learned: PSNR is {psnr:.2f} dB, {found}; lower --learning_rate, now "
         f"{config.learning_rate:g}, or --grid_learning_rate, now {config.grid_learning_rate:g}, or raise --max_iter, "
         f"now {config.max_iter}"
     ]

@@ -82,7 +82,8 @@ def test_layout(finished):
     exported = ["hash_grid_0.dds", "hash_grid_1.dds", "manifest.json", "model.pth", "network_data.npz"]
     files = {name for name in tree(run) if not name.endswith("/") and not name.startswith("infer/")}
     assert files == {
-        "config.json", "metrics.json", "metrics.txt", "run.lock", *(f"media/{name}.png" for name in PRESENT), "media/thumbnail.jpg",
+        *("config.json", "metrics.json", "metrics.txt", "run.lock", "media/thumbnail.jpg"),
+        *(f"media/{name}.png" for name in PRESENT),
         *(f"models/train_result_{i}/{name}" for i in (20, 40) for name in exported),
     }  # fmt: skip
     assert re.fullmatch(r"\d{4}-\d\d-\d\d-\d\d-\d\d-\d\d(-\d+)?", run.name)

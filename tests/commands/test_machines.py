@@ -62,6 +62,14 @@ def saved_iteration(run: Path) -> int:
 # --- a user without a home -------------------------------------------------------------------------------------------
 
 
+@pytest.fixture(autouse=True)
+def _hangup_ends_processes():
+    """As from a terminal: under nohup the tests, and so the processes that they start, would ignore it."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 @pytest.fixture
 def public():
     """A folder that every user may write to; other sessions of pytest close those of tmp_path to others again."""

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+pytestmark = pytest.mark.timeout(300)  # every command of the companions starts
 COMPANIONS = ("lightmap", "deferred", "neuropbr")
 FILES = [path for name in COMPANIONS for path in sorted((ROOT / name).rglob("*.py"))]
 START = re.compile(r'^if __name__ == "__main__":\n    sys\.exit', re.M)

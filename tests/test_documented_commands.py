@@ -21,7 +21,10 @@ PLACEHOLDERS = {"LAYOUT": "filterable", "N": "1"}
 # Flags of other programs: pip, npm, ray, torchrun, pytest, xcode-select.
 OTHERS = {"--no-build-isolation", "--nproc_per_node", "--directory", "--head", "--address", "--help", "--dist",
           "--maxprocesses", "--logdir", "--install"}  # fmt: skip
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+pytestmark = [
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork"),
+    pytest.mark.timeout(300),  # starts every program of the repository
+]
 
 
 class Command(NamedTuple):

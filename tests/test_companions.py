@@ -30,7 +30,8 @@ root, form, names = json.load(sys.stdin)
 path, found = list(sys.path), {}
 bare = ("utils", "models", "losses", "student", "coreml", "train_config", "options", "siren", "scene", "trainer")
 in_root = lambda module: (getattr(module, "__file__", None) or "").startswith(root + os.sep)
-own = lambda: sorted(name for name, module in sys.modules.items() if in_root(module))
+installed = lambda module: f"{os.sep}site-packages{os.sep}" in module.__file__  # an environment may lie in the checkout
+own = lambda: sorted(name for name, module in sys.modules.items() if in_root(module) and not installed(module))
 for name in names:
     for module in own():
         del sys.modules[module]

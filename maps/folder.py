@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -16,7 +17,7 @@ from maps.channels import MAPS
 from maps.images import IMAGE_SUFFIXES, is_image
 from maps.keywords import GLTF, Part
 from maps.names import PICTURE_OF_ALL, Reading, normal_convention, recognise_all
-from maps.pixels import Image
+from maps.pixels import Image, bands_of
 
 UNREAD_SUFFIXES = {
     *(".ktx", ".ktx2", ".basis", ".crn", ".blp", ".heic", ".heif", ".xcf", ".kra", ".psb", ".sbsar", ".svg", ".pcx"),
@@ -143,8 +144,12 @@ def is_grey(pixels: np.ndarray) -> bool:
     """Whether (H, W, C) pixels have one channel, or three that are equal but for what JPEG makes of them."""
     if pixels.shape[2] == 1:
         return True
-    top = 1.0 if pixels.dtype.kind == "f" else np.iinfo(pixels.dtype).max
-    return bool((pixels.max(axis=2) - pixels.min(axis=2)).max() <= top / GREY_SPREAD)
+    limit = (1.0 if pixels.dtype.kind == "f" else np.iinfo(pixels.dtype).max) / GREY_SPREAD
+    for rows in bands_of(pixels):  # most coloured files are told by their first rows
+        planes = [rows[..., channel] for channel in range(rows.shape[2])]
+        if (functools.reduce(np.maximum, planes) - functools.reduce(np.minimum, planes)).max() > limit:
+            return False
+    return True
 
 
 def _holds_occlusion(pixels: np.ndarray) -> bool:

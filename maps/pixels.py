@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -15,6 +16,7 @@ from common.errors import UserError, quote
 MAX_BYTES_PER_PIXEL = 32  # of a file: four 64-bit floats; with MAX_OVERHEAD for what else is in it
 MAX_OVERHEAD = 64 << 20
 SUPPORTED = "an image (PNG, JPEG, TIFF, TGA, BMP, WebP, EXR, HDR, DDS, PSD, GIF, AVIF, JPEG XL or JPEG 2000)"
+BAND_TEXELS = 2**18
 _pillow_limit_lock = threading.Lock()
 
 
@@ -33,6 +35,12 @@ class Image:
     @property
     def is_float(self) -> bool:
         return self.pixels.dtype == np.float32
+
+
+def bands_of(pixels: np.ndarray) -> Iterator[np.ndarray]:
+    """The rows of (H, W, ...) pixels, in bands of about BAND_TEXELS, without copies."""
+    step = max(1, BAND_TEXELS // pixels.shape[1])
+    return (pixels[first : first + step] for first in range(0, len(pixels), step))
 
 
 def split_alpha(pixels: np.ndarray) -> Image:

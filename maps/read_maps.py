@@ -18,7 +18,7 @@ from maps.channels import MAPS
 from maps.folder import Source, describe_found, find_maps, is_grey
 from maps.images import read_image
 from maps.mips import encode_level, round_to_codes
-from maps.pixels import Image
+from maps.pixels import Image, bands_of
 
 SMALL_RANGE = 0.4  # of float heights: below it 8-bit decodes keep under 100 steps, so they are scaled to their range
 EMPTY_SPREAD = 1 / 64  # of a channel's range: what varies less holds nothing of a normal
@@ -177,12 +177,17 @@ def _three_axes(image: Image, path: Path, notes: list[str]) -> tuple[np.ndarray,
 
 def _is_empty(plane: np.ndarray, spread: float = EMPTY_SPREAD) -> bool:
     """Whether a channel holds nothing but, at most, what compression makes of one value."""
-    return int(plane.max()) - int(plane.min()) <= np.iinfo(plane.dtype).max * spread
+    low = high = int(plane[0, 0])
+    for rows in bands_of(plane):  # most channels are told by their first rows
+        low, high = min(low, int(rows.min())), max(high, int(rows.max()))
+        if high - low > np.iinfo(plane.dtype).max * spread:
+            return False
+    return True
 
 
 def _is_dark(plane: np.ndarray) -> bool:
     """Whether a channel is below what z of a normal that points outward can be, in all texels."""
-    return int(plane.max()) <= np.iinfo(plane.dtype).max / 4
+    return all(int(rows.max()) <= np.iinfo(plane.dtype).max / 4 for rows in bands_of(plane))
 
 
 def _is_extreme(plane: np.ndarray) -> bool:

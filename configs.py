@@ -33,6 +33,7 @@ GPU_PRECISIONS = ("tf32", "bf16", "float32")
 LIST_MAPS = "list"  # what --maps alone means
 GROUP_BACKENDS = ("local", "ray")
 EVAL_METRICS = ("all", "psnr", "lpips")
+STORAGES = ("packed", "bc1")
 LAYOUTS = ("packed", "filterable", "bgra4", "rgba8")
 WORD_LAYOUTS = ("packed", "rgba8")  # those whose texels are words, to unpack before filtering
 TEXTURE_FORMATS = ("dds", "ktx2", "png", "glb")
@@ -55,6 +56,9 @@ class HashGridConfig:
     )
     interpolation: str = knob(
         "linear", "linear: features are blended; learned: the network blends", choices=INTERPOLATIONS
+    )
+    storage: str = knob(
+        "packed", "packed: codes in words; bc1: three features a texel as an ordinary BC1 texture", choices=STORAGES
     )
 
 

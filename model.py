@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import nn
 from torchtyping import TensorType
 
+import blocks
 from configs import Config
 from dataset import Material
 from maps.channels import CHANNELS
@@ -124,10 +125,7 @@ class NeuralTexture(nn.Module):
         self.register_buffer("_constant_values", torch.tensor(values), persistent=False)  # nan: not a constant
         generator = torch.Generator().manual_seed(seed)
         self.grid_parameters = nn.ParameterList(
-            nn.Parameter(
-                torch.rand(grid.n_texels * grid.features, generator=generator).sub_(0.5).mul_(INITIAL_FEATURE_RANGE)
-            )
-            for grid in self.grids
+            nn.Parameter(_initial_features(grid, generator)) for grid in self.grids
         )
         learned = sorted(set(present_channels) - set(self.constants))
         self.weights = nn.ParameterList(nn.Parameter(w) for w in self._initial_weights(generator, learned))
@@ -234,7 +232,7 @@ class NeuralTexture(nn.Module):
         weight = position - corner
         x = torch.remainder(corner[:, 0].long()[:, None] + _offsets(0, uv.device), resolution[:, None])
         y = torch.remainder(corner[:, 1].long()[:, None] + _offsets(1, uv.device), resolution[:, None])
-        texel = (offset[:, None] + y * resolution[:, None] + x).reshape(-1)
+        texel = (offset[:, None] + _texel_in_level(grid, resolution[:, None], x, y)).reshape(-1)
         features = self._fetch(index, texel, noise).view(len(uv), len(TEXEL_OFFSETS), grid.features)
         if grid.interpolation == "learned":
             return features.reshape(len(uv), grid.decoder_inputs)
@@ -246,8 +244,20 @@ class NeuralTexture(nn.Module):
     def _fetch(self, index: int, texel: Scalars, noise: Noise | None) -> Inputs:
         """Features (n, features) of some texels of grid `index`, see `as_exported`."""
         grid = self.grids[index]
+        if grid.compressed:
+            return self._fetch_blocks(index, texel, noise)
         features = self.grid_parameters[index].view(-1, grid.features).index_select(0, texel)
         return self.as_exported(index, features, texel, noise)
+
+    def _fetch_blocks(self, index: int, texel: Scalars, noise: Noise | None) -> Inputs:
+        """`_fetch` of a grid of blocks."""
+        block = torch.div(texel, blocks.TEXELS, rounding_mode="floor")
+        parameters = self.grid_parameters[index].view(-1, blocks.BLOCK_PARAMETERS).index_select(0, block)
+        if self.quantized and noise is not None and noise.strength > 0:
+            columns = torch.arange(blocks.BLOCK_PARAMETERS, device=texel.device)
+            shift = hash_uniform(block[:, None] * blocks.BLOCK_PARAMETERS + columns, noise.keys[index]) - 0.5
+            parameters = parameters + shift * (blocks.rounding_steps(texel.device) * noise.strength)
+        return blocks.block_features(parameters, texel % blocks.TEXELS, self.quantized)
 
     def as_exported(self, index: int, features: Inputs, texel: Scalars, noise: Noise | None) -> Inputs:
         """Parameters (n, features) of these texels of grid `index`, rounded as in the exported file; training noise is
@@ -317,6 +327,10 @@ class NeuralTexture(nn.Module):
             self.grid_parameters[index].device
         )
 
+    def block_parameters(self, index: int) -> blocks.Parameters:
+        """A view of the parameters of a grid of blocks."""
+        return self.grid_parameters[index].detach().view(-1, blocks.BLOCK_PARAMETERS)
+
     @torch.no_grad()
     def sync_wrap_boundary(self, index: int, strength: float, n_levels: int = 0) -> None:
         """Move opposite borders of grid `index`, and its four corners, towards their common mean.
@@ -331,6 +345,9 @@ class NeuralTexture(nn.Module):
             resolution = grid.resolution(level)
             if resolution < 2:
                 continue
+            if grid.compressed:
+                blocks.tie_borders(self.level(index, level), resolution, strength)
+                continue
             image = self.level(index, level)
             sides = [image[:, 0], image[:, -1]], [image[0], image[-1]]
             for one, other in sides:
@@ -344,12 +361,12 @@ class NeuralTexture(nn.Module):
                 corner.lerp_(mean, strength)
 
     def level(self, index: int, level: int) -> GridLevel:
-        """A view of one level of a grid's parameters, (R, R, features)."""
+        """A view of one level of a grid's parameters: (R, R, features), of blocks (R / 4, R / 4, 22), rounded up."""
         grid = self.grids[index]
-        resolution = grid.resolution(level)
-        start = grid.level_offset(level) * grid.features
-        parameters = self.grid_parameters[index][start : start + resolution**2 * grid.features]
-        return parameters.view(resolution, resolution, grid.features)
+        units = self.grid_parameters[index].view(grid.n_units, grid.unit_parameters)
+        first, last = (grid.level_offset(k) // grid.unit_texels for k in (level, level + 1))
+        side = math.isqrt(last - first)
+        return units[first:last].view(side, side, grid.unit_parameters)
 
     def bits_per_texel(self, width: int, height: int, word_bits: Sequence[int] | None = None) -> dict[str, float]:
         """Bits per LOD-0 texel: `grids` (finest levels), `network` (float32), `bpp` (their sum) and `all_mips`.
@@ -359,10 +376,25 @@ class NeuralTexture(nn.Module):
         texels = width * height
         if word_bits is None:
             word_bits = [grid.save_bits if self.quantized else 32 * grid.features for grid in self.grids]
-        finest = sum(grid.max_resolution**2 * bits for grid, bits in zip(self.grids, word_bits)) / texels
+        finest = sum(grid.texels_of(grid.max_resolution) * bits for grid, bits in zip(self.grids, word_bits)) / texels
         every = sum(grid.stored_texels * bits for grid, bits in zip(self.grids, word_bits)) / texels
         network = sum(weight.numel() for weight in self.weights) * 32 / texels
         return {"grids": finest, "network": network, "bpp": finest + network, "all_mips": every + network}
+
+
+def _initial_features(grid: GridSpec, generator: torch.Generator) -> torch.Tensor:
+    if grid.compressed:
+        return blocks.initial_parameters(grid.n_units, generator).view(-1)
+    return torch.rand(grid.n_parameters, generator=generator).sub_(0.5).mul_(INITIAL_FEATURE_RANGE)
+
+
+def _texel_in_level(grid: GridSpec, resolution: TensorType, x: TensorType, y: TensorType) -> TensorType:
+    """Number of a texel in its level, see GridSpec; arguments broadcast."""
+    if not grid.compressed:
+        return y * resolution + x
+    side, across = blocks.SIDE, torch.div(resolution + blocks.SIDE - 1, blocks.SIDE, rounding_mode="floor")
+    block = (y >> 2) * across + (x >> 2)
+    return block * blocks.TEXELS + (y & 3) * side + (x & 3)
 
 
 def _offsets(axis: int, device: torch.device) -> TensorType[4]:

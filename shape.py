@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import blocks
 from common.errors import UserError
-from configs import ACTIVATIONS, INTERPOLATIONS, Config, HashGridConfig
+from configs import ACTIVATIONS, INTERPOLATIONS, STORAGES, Config, HashGridConfig
 from maps.record import Constant
 from quantize import features_per_texel
 
 ALIGNMENT = 16  # tiny-cuda-nn pads inputs and outputs of its networks to multiples of 16
 PADDED_OUTPUTS = 16
+BC1_BITS = (0, 4)  # quantize_bits and save_bits of a grid of BC1 blocks: no codes per feature, 4 bits a texel
 TEXEL_OFFSETS = ((0, 0), (1, 0), (0, 1), (1, 1))  # (x, y) order of the four texels around a sample
 
 
@@ -22,16 +24,27 @@ def aligned(count: int) -> int:
 
 @dataclass(frozen=True)
 class GridSpec:
-    """The shape of one grid. Level k is a square of base_resolution * 2**k texels; the last level is the finest."""
+    """The shape of one grid. Level k is a square of base_resolution * 2**k texels; the last level is the finest.
+
+    Parameters come in units: a texel of a `packed` grid has its features, a block of 4x4 texels of a `bc1` grid has
+    blocks.BLOCK_PARAMETERS. Texels are numbered unit after unit, level after level, so those of a block follow each
+    other. Blocks at the right and lower border may reach beyond the level; nothing reads what lies there.
+    """
 
     max_resolution: int
     n_levels: int
-    quantize_bits: int
-    save_bits: int
+    quantize_bits: int  # of a feature; 0 with `bc1`
+    save_bits: int  # of a texel, as stored
     interpolation: str = "linear"
+    storage: str = "packed"
 
     def __post_init__(self):
-        features_per_texel(self.quantize_bits, self.save_bits)
+        if self.storage not in STORAGES:
+            raise ValueError(f"storage must be one of {STORAGES}, got {self.storage!r:.40}")
+        if self.storage == "packed":
+            features_per_texel(self.quantize_bits, self.save_bits)
+        elif (self.quantize_bits, self.save_bits) != BC1_BITS:
+            raise ValueError("storage bc1 has 4 bits a texel; leave out quantize_bits and save_bits")
         if self.interpolation not in INTERPOLATIONS:
             raise ValueError(f"interpolation must be one of {INTERPOLATIONS}, got {self.interpolation!r}")
         if self.n_levels < 1 or self.max_resolution < 1 or self.max_resolution % (1 << (self.n_levels - 1)):
@@ -40,12 +53,19 @@ class GridSpec:
             )
 
     @property
+    def compressed(self) -> bool:
+        """Whether it is stored in blocks."""
+        return self.storage != "packed"
+
+    @property
     def base_resolution(self) -> int:
         return self.max_resolution >> (self.n_levels - 1)
 
     @property
     def features(self) -> int:
         """Features per texel."""
+        if self.compressed:
+            return blocks.FEATURES
         return features_per_texel(self.quantize_bits, self.save_bits)
 
     @property
@@ -55,8 +75,27 @@ class GridSpec:
 
     @property
     def n_texels(self) -> int:
-        """Texels of all levels."""
+        """Texels of all levels, with those in blocks that lie beyond a level."""
         return self.level_offset(self.n_levels)
+
+    @property
+    def unit_texels(self) -> int:
+        """Texels that share their parameters."""
+        return blocks.TEXELS if self.compressed else 1
+
+    @property
+    def unit_parameters(self) -> int:
+        """Parameters of a unit."""
+        return blocks.BLOCK_PARAMETERS if self.compressed else self.features
+
+    @property
+    def n_units(self) -> int:
+        """Units of all levels."""
+        return self.n_texels // self.unit_texels
+
+    @property
+    def n_parameters(self) -> int:
+        return self.n_units * self.unit_parameters
 
     @property
     def mip_sides(self) -> list[int]:
@@ -69,15 +108,19 @@ class GridSpec:
 
     @property
     def stored_texels(self) -> int:
-        """Texels of all mips of its texture."""
-        return sum(side**2 for side in self.mip_sides)
+        """Texels of all mips of its texture, with those in blocks that lie beyond a mip."""
+        return sum(self.texels_of(side) for side in self.mip_sides)
+
+    def texels_of(self, side: int) -> int:
+        """Texels that a level of this side takes, with those in blocks that lie beyond it."""
+        return (-(-side // blocks.SIDE) * blocks.SIDE) ** 2 if self.compressed else side**2
 
     def resolution(self, level: int) -> int:
         return self.base_resolution << level
 
     def level_offset(self, level: int) -> int:
-        """Texels before `level` in the flat parameter tensor: base**2 * (1 + 4 + ... + 4**(level-1))."""
-        return self.base_resolution**2 * ((4**level - 1) // 3)
+        """Texels before `level`."""
+        return sum(self.texels_of(self.resolution(below)) for below in range(level))
 
     def level_of(self, lod: int) -> int:
         """The level that a material's LOD reads."""
@@ -206,13 +249,15 @@ def resolve_grids(config: Config, width: int, height: int) -> list[HashGridConfi
     for index, entry in enumerate(entries):
         divisor = DEFAULT_DIVISORS[min(index, len(DEFAULT_DIVISORS) - 1)]
         resolution = entry.max_resolution or default_resolution(longer / divisor)
+        default_bits = BC1_BITS if entry.storage == "bc1" else (config.quantize_bits, config.save_bits)
         filled = HashGridConfig(
             max_resolution=resolution,
             n_levels=entry.n_levels or min(exact_halvings(resolution) + 1, num_lods),
-            quantize_bits=entry.quantize_bits or config.quantize_bits,
-            save_bits=entry.save_bits or config.save_bits,
+            quantize_bits=entry.quantize_bits or default_bits[0],
+            save_bits=entry.save_bits or default_bits[1],
             learning_rate=config.grid_learning_rate if entry.learning_rate is None else entry.learning_rate,
             interpolation=entry.interpolation,
+            storage=entry.storage,
         )
         try:
             grid_spec(filled)
@@ -224,7 +269,9 @@ def resolve_grids(config: Config, width: int, height: int) -> list[HashGridConfi
 
 def grid_spec(grid: HashGridConfig) -> GridSpec:
     """The shape of a resolved grid entry."""
-    return GridSpec(grid.max_resolution, grid.n_levels, grid.quantize_bits, grid.save_bits, grid.interpolation)
+    return GridSpec(
+        grid.max_resolution, grid.n_levels, grid.quantize_bits, grid.save_bits, grid.interpolation, grid.storage
+    )
 
 
 def model_shape(config: Config, width: int, height: int) -> tuple[list[GridSpec], DecoderSpec]:

@@ -58,7 +58,7 @@ def check_pending(pending: Any, model: NeuralTexture, iteration: int, oldest: in
         raise ValueError(f"pending updates of {len(model.grids)} grids expected")
     types = {"parameters": torch.float32, "stamps": torch.int32, "drift": torch.float64}
     for index, (grid, parameters) in enumerate(zip(model.grids, model.grid_parameters)):
-        shapes = {"parameters": tuple(parameters.shape), "stamps": (grid.n_texels,), "drift": (DRIFT_SIZE,)}
+        shapes = {"parameters": tuple(parameters.shape), "stamps": (grid.n_units,), "drift": (DRIFT_SIZE,)}
         for name in PENDING:
             value = pending[index].get(name) if isinstance(pending[index], dict) else None
             if not isinstance(value, torch.Tensor) or value.dtype != types[name] or value.shape != shapes[name]:
@@ -87,7 +87,7 @@ def up_to_date(state: dict[str, Any], model: NeuralTexture) -> Optimizer:
         age = (state["iteration"] - pending[index]["stamps"]).float()[:, None]
         moments = dict(optimizer[len(model.weights) + index])
         for name, beta in zip(MOMENTS, ADAM_BETAS):
-            faded = moments[name].view(-1, grid.features) * torch.exp(age * math.log(beta))
+            faded = moments[name].view(-1, grid.unit_parameters) * torch.exp(age * math.log(beta))
             moments[name] = faded.view(-1)
         optimizer[len(model.weights) + index] = moments
     return optimizer

@@ -149,7 +149,7 @@ def _restore_model(
 ) -> NeuralTexture:
     """The model of a payload. Sizes are compared before it is made, so that a file bounds the memory."""
     form = ModelForm(*model_shape(config, material.width, material.height), material.num_lods)
-    _check_tensors("grid", payload["grids"], [(grid.n_texels * grid.features,) for grid in form.grids])
+    _check_tensors("grid", payload["grids"], [(grid.n_parameters,) for grid in form.grids])
     _check_tensors("layer", payload["network"], form.layer_sizes)
     model = build_model(config, material.width, material.height, material.channels, constants)
     with torch.no_grad():

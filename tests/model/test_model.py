@@ -50,7 +50,7 @@ def test_forward_with_noise_equals_the_reference(case):
     np.testing.assert_allclose(got, reference.forward(reference.of_model(model, noise), uv.numpy(), lod.numpy()),
                                rtol=0, atol=FORWARD_TOLERANCE)  # fmt: skip
     assert (model(uv, lod, Noise(0.0, noise.keys)) == model(uv, lod)).all()
-    if min(grid.quantize_bits for grid in model.grids) < 8:
+    if min(grid.quantize_bits or 2 for grid in model.grids) < 8:
         assert np.abs(got - model(uv, lod).detach().numpy()).max() > 1e-4
 
 
@@ -184,6 +184,8 @@ def test_gradients_equal_finite_differences(case, kind):
     arguments = (uv.numpy(), lod.numpy(), upstream.double().numpy())
     random = np.random.default_rng(0)
     for index, grid in enumerate(texture.grids):
+        if model.grids[index].compressed:
+            continue  # see test_gradients_of_blocks_equal_finite_differences
         got = reference.split_levels(
             model.grid_parameters[index].grad.double().numpy(), len(grid.levels[0]), len(grid.levels),
             grid.levels[0].shape[2],
@@ -203,6 +205,36 @@ def test_gradients_equal_finite_differences(case, kind):
         want = numeric_gradient(texture, weight, chosen, *arguments)
         assert np.abs(want).sum() > 0
         np.testing.assert_allclose(got[chosen], want, rtol=0, atol=GRADIENT_TOLERANCE * np.abs(got).max())
+
+
+@pytest.mark.parametrize("kind", ["rounded", "noisy", "float"])
+@pytest.mark.parametrize("case", ["blocks", "learned blocks"])
+def test_gradients_of_blocks_equal_finite_differences(case, kind):
+    """Of the straight-through model: the derivative by a parameter is that by what it is rounded to."""
+    model = make_model(case, quantized=kind != "float")
+    noise = Noise(1.0, tuple(range(1, 1 + len(model.grids)))) if kind == "noisy" else None
+    uv, lod = positions(model, 20), lods_of(model, 20, True)
+    upstream = torch.randn(20, 11)
+    model(uv, lod, noise).backward(upstream)
+    texture, upstream = reference.of_model(model, noise), upstream.double().numpy()
+    for index, grid in enumerate(model.grids):
+        if not grid.compressed:
+            continue
+        flat = model.grid_parameters[index].detach().numpy()
+        units = reference.of_blocks(grid, flat, noise, noise.keys[index] if noise else 0, model.quantized)
+        got = model.grid_parameters[index].grad.double().numpy()
+        read = np.flatnonzero(got)
+        assert len(read) > 6
+        for i in [*np.random.default_rng(0).permutation(read)[:8], *range(4)]:
+            ends, value = [], units.flat[i]
+            for step in (1e-6, -1e-6):
+                units.flat[i] = value + step
+                texture.grids[index].levels = reference.block_levels(units, grid.base_resolution, grid.n_levels)
+                ends.append((upstream * reference.forward(texture, uv.numpy(), lod.numpy())).sum())
+            units.flat[i] = value
+            texture.grids[index].levels = reference.block_levels(units, grid.base_resolution, grid.n_levels)
+            want = (ends[0] - ends[1]) / 2e-6
+            np.testing.assert_allclose(got[i], want, rtol=0, atol=GRADIENT_TOLERANCE * np.abs(got).max() + 1e-6)
 
 
 def test_only_texels_that_are_read_receive_gradient():

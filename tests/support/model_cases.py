@@ -24,6 +24,13 @@ CASES = {
     "one LOD": ([GridSpec(4, 2, 8, 16)], DecoderSpec(2, 16, 1), 1),
     "1x1 grids": ([GridSpec(1, 1, 8, 32), GridSpec(1, 1, 4, 8, "learned")], DecoderSpec(2, 16, 1, 1), 1),
     "hard swish": ([GridSpec(4, 2, 2, 8, "learned")], DecoderSpec(2, 16, 2, 1, "hard_swish"), 3),
+    "blocks": (
+        [GridSpec(24, 3, 0, 4, "linear", "bc1"), GridSpec(7, 1, 0, 4, "linear", "bc1")], DecoderSpec(2, 16, 1), 5,
+    ),
+    "learned blocks": (
+        [GridSpec(12, 3, 0, 4, "learned", "bc1"), GridSpec(5, 1, 4, 16), GridSpec(2, 2, 0, 4, "linear", "bc1")],
+        DecoderSpec(0, 32, 2, 3, "hard_swish"), 4,
+    ),
     "steep leak": ([GridSpec(4, 2, 8, 16)], DecoderSpec(2, 16, 2, 0, "leaky_relu", 0.2), 3),
 }  # fmt: skip
 every_case = pytest.mark.parametrize("case", CASES)

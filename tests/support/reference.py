@@ -220,16 +220,64 @@ def split_levels(flat: np.ndarray, base: int, n_levels: int, features: int) -> l
     return levels
 
 
+BC1_STEPS = [1 / 31, 1 / 63, 1 / 31] * 2 + [1 / 3] * 16  # of a block's parameters
+
+
+def rounded_block(parameters) -> list[float]:
+    """A block's 22 parameters -> both end points, 0 to 1 as an 8-bit texture returns them, and 16 places 0 to 1."""
+    values = []
+    for p, step in zip(parameters, BC1_STEPS):
+        top = round(1 / step)
+        steps_up = math.floor((np.float32(p) + np.float32(0.5)) * np.float32(top) + np.float32(0.5))
+        code = min(max(steps_up, 0), top)
+        bits = format(code, f"0{top.bit_length()}b")
+        values.append(code / 3 if top == 3 else int((bits + bits)[:8], 2) / 255)
+    return values
+
+
+def block_levels(units: np.ndarray, base: int, n_levels: int) -> list[np.ndarray]:
+    """Blocks as of rounded_block, level after level, row by row -> features of the levels, (R, R, 3)."""
+    levels, at = [], 0
+    for k in range(n_levels):
+        resolution = base * 2**k
+        across = math.ceil(resolution / 4)
+        image = np.empty((resolution, resolution, 3))
+        for y in range(resolution):
+            for x in range(resolution):
+                block = units[at + y // 4 * across + x // 4]
+                place = block[6 + y % 4 * 4 + x % 4]
+                image[y, x] = (1 - place) * block[:3] + place * block[3:6] - 0.5
+        levels.append(image)
+        at += across * across
+    assert at == len(units), "blocks are left over"
+    return levels
+
+
+def of_blocks(grid, flat: np.ndarray, noise, key: int, quantized: bool) -> np.ndarray:
+    """(blocks, 22) end points and places of a grid's flat parameters."""
+    if noise is not None and quantized:
+        random = np.array([hash_uniform(i, key) for i in range(len(flat))], np.float32)
+        steps = np.tile(np.array(BC1_STEPS, np.float32), len(flat) // 22)
+        flat = flat + (random - np.float32(0.5)) * (steps * np.float32(noise.strength))
+    units = flat.reshape(-1, 22)
+    return np.array([rounded_block(unit) for unit in units]) if quantized else units.astype(np.float64) + 0.5
+
+
 def of_model(model, noise=None) -> Texture:
     """A texture from a NeuralTexture's flat parameters as they are now, with training noise when given."""
     grids = []
     for index, grid in enumerate(model.grids):
         flat = model.grid_parameters[index].detach().cpu().numpy()
+        base = grid.max_resolution // 2 ** (grid.n_levels - 1)
+        if grid.storage == "bc1":
+            units = of_blocks(grid, flat, noise, noise.keys[index] if noise else 0, model.quantized)
+            grids.append(Grid(block_levels(units, base, grid.n_levels), grid.interpolation))
+            continue
         if noise is not None and model.quantized:
             random = np.array([hash_uniform(i, noise.keys[index]) for i in range(len(flat))], np.float32)
             flat = flat + (random - np.float32(0.5)) * np.float32(noise.strength / 2**grid.quantize_bits)
         flat = rounded(flat, grid.quantize_bits) if model.quantized else flat.astype(np.float64)
-        base, features = grid.max_resolution // 2 ** (grid.n_levels - 1), grid.save_bits // grid.quantize_bits
+        features = grid.save_bits // grid.quantize_bits
         grids.append(Grid(split_levels(flat, base, grid.n_levels, features), grid.interpolation))
     weights = [weight.detach().cpu().double().numpy() for weight in model.weights]
     decoder = model.decoder

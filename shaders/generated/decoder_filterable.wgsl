@@ -6,218 +6,167 @@ fn ntTriangleWave( coordinate_0 : f32,  octave_0 : i32) -> f32
     return 4.0f * abs(x_0 - floor(x_0) - 0.5f) - 1.0f;
 }
 
-fn ntFeaturesOf( channels_0 : vec4<f32>,  bits_0 : i32) -> vec4<f32>
+fn ntMipOf( grid_0 : i32,  lod_0 : i32) -> i32
 {
-    var n_0 : f32 = f32((u32(1) << (u32(bits_0))));
-    return (channels_0 - vec4<f32>(0.5f)) * vec4<f32>(((n_0 - 1.0f) / n_0));
-}
-
-fn ntAddSampledFeatures( inputs_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>,  uv_0 : vec2<f32>,  lod_0 : f32)
-{
-    var k_0 : i32;
-    var _S1 : i32 = i32(2) * NT_NUM_FREQUENCIES;
-    var grid_0 : i32 = i32(0);
-    var first_0 : i32 = _S1;
-    while(grid_0 < NT_NUM_GRIDS)
-    {
-        var learned_0 : bool = (ntGridLearned((grid_0))) == i32(1);
-        var features_0 : i32 = (ntGridFeatures((grid_0)));
-        var _S2 : f32 = min(lod_0, f32((ntGridMips((grid_0))) - i32(1)));
-        var _S3 : i32;
-        if(learned_0)
-        {
-            _S3 = i32(0);
-        }
-        else
-        {
-            _S3 = (ntGridPlanes((grid_0)));
-        }
-        var plane_0 : i32 = i32(0);
-        while(plane_0 < _S3)
-        {
-            var _S4 : vec4<f32> = ntFeaturesOf((ntSampleTexel((grid_0), (plane_0), (uv_0), (_S2))), (ntGridBits((grid_0))));
-            var _S5 : i32 = i32(4) * plane_0;
-            var _S6 : i32 = min(i32(4), features_0 - _S5);
-            k_0 = i32(0);
-            while(k_0 < _S6)
-            {
-                (*inputs_0)[first_0 + _S5 + k_0] = (*inputs_0)[first_0 + _S5 + k_0] + _S4[k_0];
-                k_0 = k_0 + i32(1);
-            }
-            plane_0 = plane_0 + i32(1);
-        }
-        if(learned_0)
-        {
-            k_0 = i32(4) * features_0;
-        }
-        else
-        {
-            k_0 = features_0;
-        }
-        var first_1 : i32 = first_0 + k_0;
-        grid_0 = grid_0 + i32(1);
-        first_0 = first_1;
-    }
-    return;
-}
-
-fn ntMipOf( grid_1 : i32,  lod_1 : i32) -> i32
-{
-    return min(lod_1, (ntGridMips((grid_1))) - i32(1));
+    return min(lod_0, (ntGridMips((grid_0))) - i32(1));
 }
 
 fn ntWrap( texel_0 : i32,  resolution_0 : i32) -> i32
 {
-    var _S7 : i32;
+    var _S1 : i32;
     if(texel_0 < i32(0))
     {
-        _S7 = texel_0 + resolution_0;
+        _S1 = texel_0 + resolution_0;
     }
     else
     {
         if(texel_0 >= resolution_0)
         {
-            _S7 = texel_0 - resolution_0;
+            _S1 = texel_0 - resolution_0;
         }
         else
         {
-            _S7 = texel_0;
+            _S1 = texel_0;
         }
     }
-    return _S7;
+    return _S1;
 }
 
-fn ntAddFeatures( inputs_1 : ptr<function, array<f32, NT_LAYER_WIDTH>>,  uv_1 : vec2<f32>,  lod_2 : i32,  share_0 : f32)
+fn ntFeaturesOf( channels_0 : vec4<f32>,  grid_1 : i32) -> vec4<f32>
+{
+    return (channels_0 - vec4<f32>(0.5f)) * vec4<f32>((ntGridScale((grid_1))));
+}
+
+fn ntAddFeatures( inputs_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>,  uv_0 : vec2<f32>,  lod_1 : i32,  share_0 : f32)
 {
     var octave_1 : i32;
-    var _S8 : i32;
-    var _S9 : i32 = i32(2) * NT_NUM_FREQUENCIES;
+    var _S2 : i32;
+    var _S3 : i32 = i32(2) * NT_NUM_FREQUENCIES;
     var grid_2 : i32 = i32(0);
-    var first_2 : i32 = _S9;
+    var first_0 : i32 = _S3;
     while(grid_2 < NT_NUM_GRIDS)
     {
-        var mip_0 : i32 = ntMipOf(grid_2, lod_2);
+        var mip_0 : i32 = ntMipOf(grid_2, lod_1);
         var resolution_1 : i32 = ((ntGridResolution((grid_2))) >> (u32(mip_0)));
-        var position_0 : vec2<f32> = uv_1 * vec2<f32>(f32(resolution_1)) - vec2<f32>(0.5f);
+        var position_0 : vec2<f32> = uv_0 * vec2<f32>(f32(resolution_1)) - vec2<f32>(0.5f);
         var corner_0 : vec2<f32> = floor(position_0);
-        var _S10 : vec2<f32> = position_0 - corner_0;
-        var features_1 : i32 = (ntGridFeatures((grid_2)));
-        var _S11 : i32 = (ntGridBits((grid_2)));
-        var learned_1 : bool = (ntGridLearned((grid_2))) == i32(1);
-        if(!learned_1)
+        var _S4 : vec2<f32> = position_0 - corner_0;
+        var features_0 : i32 = (ntGridFeatures((grid_2)));
+        var learned_0 : bool = (ntGridLearned((grid_2))) == i32(1);
+        if(learned_0)
         {
-            octave_1 = i32(0);
+            octave_1 = i32(4);
         }
         else
         {
-            octave_1 = i32(4);
+            octave_1 = i32(0);
         }
         var which_0 : i32 = i32(0);
         while(which_0 < octave_1)
         {
-            var _S12 : i32 = (which_0 & (i32(1)));
-            var _S13 : i32 = (which_0 >> (u32(1)));
-            var texel_1 : vec2<i32> = vec2<i32>(corner_0) + vec2<i32>(_S12, _S13);
+            var _S5 : i32 = (which_0 & (i32(1)));
+            var _S6 : i32 = (which_0 >> (u32(1)));
+            var texel_1 : vec2<i32> = vec2<i32>(corner_0) + vec2<i32>(_S5, _S6);
             var texel_2 : vec2<i32> = vec2<i32>(ntWrap(texel_1.x, resolution_1), ntWrap(texel_1.y, resolution_1));
             var across_0 : f32;
-            if(_S12 == i32(0))
+            if(_S5 == i32(0))
             {
-                across_0 = 1.0f - _S10.x;
+                across_0 = 1.0f - _S4.x;
             }
             else
             {
-                across_0 = _S10.x;
+                across_0 = _S4.x;
             }
             var down_0 : f32;
-            if(_S13 == i32(0))
+            if(_S6 == i32(0))
             {
-                down_0 = 1.0f - _S10.y;
+                down_0 = 1.0f - _S4.y;
             }
             else
             {
-                down_0 = _S10.y;
+                down_0 = _S4.y;
             }
-            var _S14 : f32;
-            if(learned_1)
+            var _S7 : f32;
+            if(learned_0)
             {
-                _S14 = share_0;
-            }
-            else
-            {
-                _S14 = share_0 * (across_0 * down_0);
-            }
-            if(learned_1)
-            {
-                _S8 = first_2 + which_0 * features_1;
+                _S7 = share_0;
             }
             else
             {
-                _S8 = first_2;
+                _S7 = share_0 * (across_0 * down_0);
             }
-            var plane_1 : i32 = i32(0);
-            while(plane_1 < (ntGridPlanes((grid_2))))
+            if(learned_0)
             {
-                var _S15 : vec4<f32> = ntFeaturesOf((ntFetchTexel((grid_2), (plane_1), (texel_2), (mip_0))), _S11);
-                var _S16 : i32 = i32(4) * plane_1;
-                var _S17 : i32 = min(i32(4), features_1 - _S16);
-                var k_1 : i32 = i32(0);
-                while(k_1 < _S17)
+                _S2 = first_0 + which_0 * features_0;
+            }
+            else
+            {
+                _S2 = first_0;
+            }
+            var plane_0 : i32 = i32(0);
+            while(plane_0 < (ntGridPlanes((grid_2))))
+            {
+                var _S8 : vec4<f32> = ntFeaturesOf((ntFetchTexel((grid_2), (plane_0), (texel_2), (mip_0))), grid_2);
+                var _S9 : i32 = i32(4) * plane_0;
+                var _S10 : i32 = min(i32(4), features_0 - _S9);
+                var k_0 : i32 = i32(0);
+                while(k_0 < _S10)
                 {
-                    (*inputs_1)[_S8 + _S16 + k_1] = (*inputs_1)[_S8 + _S16 + k_1] + _S14 * _S15[k_1];
-                    k_1 = k_1 + i32(1);
+                    (*inputs_0)[_S2 + _S9 + k_0] = (*inputs_0)[_S2 + _S9 + k_0] + _S7 * _S8[k_0];
+                    k_0 = k_0 + i32(1);
                 }
-                plane_1 = plane_1 + i32(1);
+                plane_0 = plane_0 + i32(1);
             }
             which_0 = which_0 + i32(1);
         }
-        if(learned_1)
+        if(learned_0)
         {
-            _S8 = i32(4) * features_1;
+            _S2 = i32(4) * features_0;
         }
         else
         {
-            _S8 = features_1;
+            _S2 = features_0;
         }
-        var first_3 : i32 = first_2 + _S8;
+        var first_1 : i32 = first_0 + _S2;
         grid_2 = grid_2 + i32(1);
-        first_2 = first_3;
+        first_0 = first_1;
     }
-    var _S18 : i32 = NT_NUM_TEXEL_FREQUENCIES;
-    if(_S18 > i32(0))
+    var _S11 : i32 = NT_NUM_TEXEL_FREQUENCIES;
+    if(_S11 > i32(0))
     {
-        var _S19 : vec2<f32> = uv_1 * vec2<f32>(f32(((ntGridResolution((i32(0)))) >> (u32(ntMipOf(i32(0), lod_2)))))) - vec2<f32>(0.5f);
+        var _S12 : vec2<f32> = uv_0 * vec2<f32>(f32(((ntGridResolution((i32(0)))) >> (u32(ntMipOf(i32(0), lod_1)))))) - vec2<f32>(0.5f);
         octave_1 = i32(0);
-        while(octave_1 < _S18)
+        while(octave_1 < _S11)
         {
-            var x_1 : vec2<f32> = _S19 / vec2<f32>(f32((u32(1) << (u32(octave_1)))));
+            var x_1 : vec2<f32> = _S12 / vec2<f32>(f32((u32(1) << (u32(octave_1)))));
             var wave_0 : vec2<f32> = vec2<f32>(2.0f) * (x_1 - floor(x_1)) - vec2<f32>(1.0f);
-            var _S20 : i32 = NT_FIRST_TEXEL_WAVE;
-            (*inputs_1)[_S20 + octave_1] = (*inputs_1)[_S20 + octave_1] + share_0 * wave_0.x;
-            (*inputs_1)[_S20 + _S18 + octave_1] = (*inputs_1)[_S20 + _S18 + octave_1] + share_0 * wave_0.y;
+            var _S13 : i32 = NT_FIRST_TEXEL_WAVE;
+            (*inputs_0)[_S13 + octave_1] = (*inputs_0)[_S13 + octave_1] + share_0 * wave_0.x;
+            (*inputs_0)[_S13 + _S11 + octave_1] = (*inputs_0)[_S13 + _S11 + octave_1] + share_0 * wave_0.y;
             octave_1 = octave_1 + i32(1);
         }
     }
     return;
 }
 
-fn ntDecoderInputs( inputs_2 : ptr<function, array<f32, NT_LAYER_WIDTH>>,  uv_2 : vec2<f32>,  near_0 : i32,  far_0 : i32,  blend_0 : f32,  lod_3 : f32)
+fn ntDecoderInputs( inputs_1 : ptr<function, array<f32, NT_LAYER_WIDTH>>,  uv_1 : vec2<f32>,  near_0 : i32,  far_0 : i32,  blend_0 : f32,  lod_2 : f32)
 {
-    var _S21 : f32;
-    var _S22 : i32 = NT_FIRST_TEXEL_WAVE;
-    var _S23 : i32 = _S22 + i32(2) * NT_NUM_TEXEL_FREQUENCIES;
+    var _S14 : f32;
+    var _S15 : i32 = NT_FIRST_TEXEL_WAVE;
+    var _S16 : i32 = _S15 + i32(2) * NT_NUM_TEXEL_FREQUENCIES;
     var i_0 : i32 = i32(0);
     while(i_0 < NT_LAYER_WIDTH)
     {
         var one_0 : bool;
         if(i_0 >= NT_NUM_REFERENCE_INPUTS)
         {
-            if(i_0 < _S22)
+            if(i_0 < _S15)
             {
                 one_0 = true;
             }
             else
             {
-                one_0 = i_0 >= _S23;
+                one_0 = i_0 >= _S16;
             }
         }
         else
@@ -226,25 +175,24 @@ fn ntDecoderInputs( inputs_2 : ptr<function, array<f32, NT_LAYER_WIDTH>>,  uv_2 
         }
         if(one_0)
         {
-            _S21 = 1.0f;
+            _S14 = 1.0f;
         }
         else
         {
-            _S21 = 0.0f;
+            _S14 = 0.0f;
         }
-        (*inputs_2)[i_0] = _S21;
+        (*inputs_1)[i_0] = _S14;
         i_0 = i_0 + i32(1);
     }
-    var _S24 : i32 = NT_NUM_FREQUENCIES;
+    var _S17 : i32 = NT_NUM_FREQUENCIES;
     var octave_2 : i32 = i32(0);
-    while(octave_2 < _S24)
+    while(octave_2 < _S17)
     {
-        (*inputs_2)[octave_2] = ntTriangleWave(uv_2.x, octave_2);
-        (*inputs_2)[_S24 + octave_2] = ntTriangleWave(uv_2.y, octave_2);
+        (*inputs_1)[octave_2] = ntTriangleWave(uv_1.x, octave_2);
+        (*inputs_1)[_S17 + octave_2] = ntTriangleWave(uv_1.y, octave_2);
         octave_2 = octave_2 + i32(1);
     }
-    (*inputs_2)[NT_NUM_REFERENCE_INPUTS - i32(1)] = lod_3 / f32(max(NT_NUM_LODS - i32(1), i32(1)));
-    ntAddSampledFeatures(&((*inputs_2)), uv_2, f32(near_0) + blend_0);
+    (*inputs_1)[NT_NUM_REFERENCE_INPUTS - i32(1)] = lod_2 / f32(max(NT_NUM_LODS - i32(1), i32(1)));
     if(blend_0 > 0.0f)
     {
         i_0 = i32(2);
@@ -256,8 +204,8 @@ fn ntDecoderInputs( inputs_2 : ptr<function, array<f32, NT_LAYER_WIDTH>>,  uv_2 
     var i_1 : i32 = i32(0);
     while(i_1 < i_0)
     {
-        var _S25 : bool = i_1 == i32(0);
-        if(_S25)
+        var _S18 : bool = i_1 == i32(0);
+        if(_S18)
         {
             octave_2 = near_0;
         }
@@ -265,16 +213,88 @@ fn ntDecoderInputs( inputs_2 : ptr<function, array<f32, NT_LAYER_WIDTH>>,  uv_2 
         {
             octave_2 = far_0;
         }
-        if(_S25)
+        if(_S18)
         {
-            _S21 = 1.0f - blend_0;
+            _S14 = 1.0f - blend_0;
         }
         else
         {
-            _S21 = blend_0;
+            _S14 = blend_0;
         }
-        ntAddFeatures(&((*inputs_2)), uv_2, octave_2, _S21);
+        ntAddFeatures(&((*inputs_1)), uv_1, octave_2, _S14);
         i_1 = i_1 + i32(1);
+    }
+    return;
+}
+
+fn ntSample( grid_3 : i32,  plane_1 : i32,  uv_2 : vec2<f32>,  mip_1 : f32,  footprint_0 : vec3<f32>) -> vec4<f32>
+{
+    var _S19 : f32 = footprint_0.z;
+    if(_S19 < 1.0f)
+    {
+        return (ntSampleTexel((grid_3), (plane_1), (uv_2), (mip_1)));
+    }
+    var resolution_2 : f32 = f32((ntGridResolution((grid_3))));
+    var narrow_0 : f32 = exp2(mip_1);
+    var axis_0 : vec2<f32> = footprint_0.xy * vec2<f32>(resolution_2);
+    var size_0 : f32 = length(axis_0);
+    var direction_0 : vec2<f32>;
+    if(size_0 > 0.0f)
+    {
+        direction_0 = axis_0 / vec2<f32>(size_0);
+    }
+    else
+    {
+        direction_0 = vec2<f32>(1.0f, 0.0f);
+    }
+    return (ntSampleTexelGrad((grid_3), (plane_1), (uv_2), (direction_0 * vec2<f32>((clamp(size_0, narrow_0, narrow_0 * _S19) / resolution_2))), (vec2<f32>(- direction_0.y, direction_0.x) * vec2<f32>((narrow_0 / resolution_2)))));
+}
+
+fn ntAddSampledFeatures( inputs_2 : ptr<function, array<f32, NT_LAYER_WIDTH>>,  uv_3 : vec2<f32>,  lod_3 : f32,  footprint_1 : vec3<f32>)
+{
+    var k_1 : i32;
+    var _S20 : i32 = i32(2) * NT_NUM_FREQUENCIES;
+    var grid_4 : i32 = i32(0);
+    var first_2 : i32 = _S20;
+    while(grid_4 < NT_NUM_GRIDS)
+    {
+        var learned_1 : bool = (ntGridLearned((grid_4))) == i32(1);
+        var features_1 : i32 = (ntGridFeatures((grid_4)));
+        var _S21 : f32 = min(lod_3, f32((ntGridMips((grid_4))) - i32(1)));
+        var _S22 : i32;
+        if(learned_1)
+        {
+            _S22 = i32(0);
+        }
+        else
+        {
+            _S22 = (ntGridPlanes((grid_4)));
+        }
+        var plane_2 : i32 = i32(0);
+        while(plane_2 < _S22)
+        {
+            var _S23 : vec4<f32> = ntFeaturesOf(ntSample(grid_4, plane_2, uv_3, _S21, footprint_1), grid_4);
+            var _S24 : i32 = i32(4) * plane_2;
+            var _S25 : i32 = min(i32(4), features_1 - _S24);
+            k_1 = i32(0);
+            while(k_1 < _S25)
+            {
+                (*inputs_2)[first_2 + _S24 + k_1] = (*inputs_2)[first_2 + _S24 + k_1] + _S23[k_1];
+                k_1 = k_1 + i32(1);
+            }
+            plane_2 = plane_2 + i32(1);
+        }
+        if(learned_1)
+        {
+            k_1 = i32(4) * features_1;
+        }
+        else
+        {
+            k_1 = features_1;
+        }
+        var first_3 : i32 = first_2 + k_1;
+        grid_4 = grid_4 + i32(1);
+        first_2 = first_3;
     }
     return;
 }
@@ -370,11 +390,11 @@ struct NtMaterial
      displacement : f32,
 };
 
-fn ntDecode( uv_3 : vec2<f32>,  lod_4 : f32) -> NtMaterial
+fn ntDecodeFootprint( uv_4 : vec2<f32>,  lod_4 : f32,  footprint_2 : vec3<f32>) -> NtMaterial
 {
     var _S30 : i32 = NT_NUM_LODS - i32(1);
     var level_0 : f32 = clamp(lod_4, 0.0f, f32(_S30));
-    var _S31 : vec2<f32> = uv_3 - floor(uv_3);
+    var _S31 : vec2<f32> = uv_4 - floor(uv_4);
     var near_1 : i32 = i32(level_0);
     var _S32 : i32 = min(near_1 + i32(1), _S30);
     var blend_1 : f32 = level_0 - f32(near_1);
@@ -431,20 +451,30 @@ fn ntDecode( uv_3 : vec2<f32>,  lod_4 : f32) -> NtMaterial
             _S36 = level_0;
         }
         ntDecoderInputs(&(values_1), _S31, lower_0, _S32, _S35, _S36);
+        var _S37 : f32;
+        if(twice_0)
+        {
+            _S37 = f32(lower_0);
+        }
+        else
+        {
+            _S37 = level_0;
+        }
+        ntAddSampledFeatures(&(values_1), _S31, _S37, footprint_2);
         ntNetwork(&(values_1));
         var i_3 : i32 = i32(0);
         while(i_3 < i32(16))
         {
-            var _S37 : f32;
+            var _S38 : f32;
             if(_S34)
             {
-                _S37 = values_1[i_3];
+                _S38 = values_1[i_3];
             }
             else
             {
-                _S37 = decoded_0[i_3] + blend_1 * (values_1[i_3] - decoded_0[i_3]);
+                _S38 = decoded_0[i_3] + blend_1 * (values_1[i_3] - decoded_0[i_3]);
             }
-            decoded_0[i_3] = _S37;
+            decoded_0[i_3] = _S38;
             i_3 = i_3 + i32(1);
         }
         pass_0 = pass_0 + i32(1);
@@ -469,29 +499,34 @@ fn ntDecode( uv_3 : vec2<f32>,  lod_4 : f32) -> NtMaterial
     return material_0;
 }
 
+fn ntDecode( uv_5 : vec2<f32>,  lod_5 : f32) -> NtMaterial
+{
+    return ntDecodeFootprint(uv_5, lod_5, vec3<f32>(0.0f, 0.0f, 0.0f));
+}
+
 fn ntUnitNormal( material_1 : NtMaterial) -> vec3<f32>
 {
     var vector_0 : vec3<f32> = material_1.normal * vec3<f32>(2.0f) - vec3<f32>(1.0f);
-    var size_0 : f32 = length(vector_0);
-    var _S38 : bool;
+    var size_1 : f32 = length(vector_0);
+    var _S39 : bool;
     if(NT_HAS_NORMAL == i32(1))
     {
-        _S38 = size_0 > 9.99999997475242708e-07f;
+        _S39 = size_1 > 9.99999997475242708e-07f;
     }
     else
     {
-        _S38 = false;
+        _S39 = false;
     }
-    var _S39 : vec3<f32>;
-    if(_S38)
+    var _S40 : vec3<f32>;
+    if(_S39)
     {
-        _S39 = vector_0 / vec3<f32>(size_0);
+        _S40 = vector_0 / vec3<f32>(size_1);
     }
     else
     {
-        _S39 = vec3<f32>(0.0f, 0.0f, 1.0f);
+        _S40 = vec3<f32>(0.0f, 0.0f, 1.0f);
     }
-    return _S39;
+    return _S40;
 }
 
 fn ntSrgbToLinear( color_0 : vec3<f32>) -> vec3<f32>
@@ -499,62 +534,82 @@ fn ntSrgbToLinear( color_0 : vec3<f32>) -> vec3<f32>
     var c_0 : vec3<f32> = clamp(color_0, vec3<f32>(0.0f, 0.0f, 0.0f), vec3<f32>(1.0f, 1.0f, 1.0f));
     var low_0 : vec3<f32> = c_0 / vec3<f32>(12.92000007629394531f);
     var high_0 : vec3<f32> = pow((c_0 + vec3<f32>(0.05499999970197678f)) / vec3<f32>(1.0549999475479126f), vec3<f32>(2.40000009536743164f, 2.40000009536743164f, 2.40000009536743164f));
-    var _S40 : f32;
+    var _S41 : f32;
     if((c_0.x) <= 0.04044999927282333f)
     {
-        _S40 = low_0.x;
+        _S41 = low_0.x;
     }
     else
     {
-        _S40 = high_0.x;
-    }
-    var _S41 : f32;
-    if((c_0.y) <= 0.04044999927282333f)
-    {
-        _S41 = low_0.y;
-    }
-    else
-    {
-        _S41 = high_0.y;
+        _S41 = high_0.x;
     }
     var _S42 : f32;
-    if((c_0.z) <= 0.04044999927282333f)
+    if((c_0.y) <= 0.04044999927282333f)
     {
-        _S42 = low_0.z;
+        _S42 = low_0.y;
     }
     else
     {
-        _S42 = high_0.z;
+        _S42 = high_0.y;
     }
-    return vec3<f32>(_S40, _S41, _S42);
+    var _S43 : f32;
+    if((c_0.z) <= 0.04044999927282333f)
+    {
+        _S43 = low_0.z;
+    }
+    else
+    {
+        _S43 = high_0.z;
+    }
+    return vec3<f32>(_S41, _S42, _S43);
 }
 
 fn ntLinearDiffuse( material_2 : NtMaterial) -> vec3<f32>
 {
-    var _S43 : vec3<f32>;
+    var _S44 : vec3<f32>;
     if(NT_DIFFUSE_IS_SRGB == i32(1))
     {
-        _S43 = ntSrgbToLinear(material_2.diffuse);
+        _S44 = ntSrgbToLinear(material_2.diffuse);
     }
     else
     {
-        _S43 = material_2.diffuse;
+        _S44 = material_2.diffuse;
     }
-    return _S43;
+    return _S44;
 }
 
 fn ntLod( across_1 : vec2<f32>,  down_1 : vec2<f32>) -> f32
 {
-    var size_1 : vec2<f32> = vec2<f32>(NT_MATERIAL_WIDTH, NT_MATERIAL_HEIGHT);
-    var a_0 : vec2<f32> = across_1 * size_1;
-    var b_0 : vec2<f32> = down_1 * size_1;
+    var size_2 : vec2<f32> = vec2<f32>(NT_MATERIAL_WIDTH, NT_MATERIAL_HEIGHT);
+    var a_0 : vec2<f32> = across_1 * size_2;
+    var b_0 : vec2<f32> = down_1 * size_2;
     return 0.5f * log2(max(max(dot(a_0, a_0), dot(b_0, b_0)), 9.999999960041972e-13f));
 }
 
-fn ntTexelCentre( uv_4 : vec2<f32>,  lod_5 : f32,  random_0 : vec2<f32>) -> vec2<f32>
+fn ntDecodeGrad( uv_6 : vec2<f32>,  across_2 : vec2<f32>,  down_2 : vec2<f32>,  anisotropy_0 : f32) -> NtMaterial
 {
-    var _S44 : u32 = u32(i32(clamp(lod_5, 0.0f, f32(NT_NUM_LODS - i32(1))) + 0.5f));
-    var size_2 : vec2<f32> = vec2<f32>(f32(max((i32(NT_MATERIAL_WIDTH) >> (_S44)), i32(1))), f32(max((i32(NT_MATERIAL_HEIGHT) >> (_S44)), i32(1))));
-    var _S45 : vec2<f32> = vec2<f32>(0.5f);
-    return (floor(uv_4 * size_2 - _S45 + random_0) + _S45) / size_2;
+    var size_3 : vec2<f32> = vec2<f32>(NT_MATERIAL_WIDTH, NT_MATERIAL_HEIGHT);
+    var _S45 : f32 = max(length(across_2 * size_3), 9.99999997475242708e-07f);
+    var _S46 : f32 = max(length(down_2 * size_3), 9.99999997475242708e-07f);
+    var _S47 : f32 = max(_S45, _S46);
+    var _S48 : f32 = max(min(_S45, _S46), _S47 / max(anisotropy_0, 1.0f));
+    var _S49 : f32 = log2(_S48);
+    var _S50 : vec2<f32>;
+    if(_S45 < _S46)
+    {
+        _S50 = down_2;
+    }
+    else
+    {
+        _S50 = across_2;
+    }
+    return ntDecodeFootprint(uv_6, _S49, vec3<f32>(_S50, _S47 / _S48));
+}
+
+fn ntTexelCentre( uv_7 : vec2<f32>,  lod_6 : f32,  random_0 : vec2<f32>) -> vec2<f32>
+{
+    var _S51 : u32 = u32(i32(clamp(lod_6, 0.0f, f32(NT_NUM_LODS - i32(1))) + 0.5f));
+    var size_4 : vec2<f32> = vec2<f32>(f32(max((i32(NT_MATERIAL_WIDTH) >> (_S51)), i32(1))), f32(max((i32(NT_MATERIAL_HEIGHT) >> (_S51)), i32(1))));
+    var _S52 : vec2<f32> = vec2<f32>(0.5f);
+    return (floor(uv_7 * size_4 - _S52 + random_0) + _S52) / size_4;
 }

@@ -38,6 +38,7 @@ ENGINES = {  # format of a grid's files -> engines whose guide (docs/engines) lo
     "R8G8B8A8_UNORM": "Unreal, Unity, Godot, three.js",
     "R8G8_UNORM": "Unity, three.js; not Godot (luminance and alpha), Unreal by version: --dds_layout rgba8 suits all",
     "R8_UNORM": "Unity, three.js, Godot; Unreal by version: --dds_layout rgba8 suits all",
+    "BC1_UNORM": "all on desktops and consoles, as it is: not sRGB, not compressed again; few phones have BC1",
     "B4G4R4A4_UNORM": "Direct3D 11.1 and 12, Vulkan, Metal; no guide: --dds_layout filterable suits all",
 }
 MAX_LISTED = 1000  # files of a folder
@@ -142,11 +143,10 @@ def _grid_rows(manifest: Manifest) -> list[list[str]]:
 
 
 def _shape_cells(index: int, grid: GridSpec | GridInfo) -> list[str]:
-    return [
-        f"grid {index}",
-        _levels(grid.max_resolution, grid.base_resolution, grid.n_levels),
-        f"{grid.features} features of {grid.quantize_bits} bits in words of {grid.save_bits}",
-    ]
+    texel = f"{grid.features} features of {grid.quantize_bits} bits in words of {grid.save_bits}"
+    if grid.storage == "bc1":
+        texel = f"{grid.features} features in BC1, {grid.save_bits} bits a texel"
+    return [f"grid {index}", _levels(grid.max_resolution, grid.base_resolution, grid.n_levels), texel]
 
 
 def _levels(finest: int, coarsest: int, count: int) -> str:
@@ -260,7 +260,9 @@ def _bare_grid_row(index: int, grid: GridInfo, infos: Mapping[str, DdsInfo], res
             f"hash_grid_{index}.dds is {info.width} x {info.height}, info says {finest} x {finest}"
         )
     if holds_words(info, grid):
-        return [*row, "words, all levels" if info.mips >= grid.n_levels else f"words, {counted(info.mips, 'level')}"]
+        held = "blocks" if grid.storage == "bc1" else "words"
+        levels = "all levels" if info.mips >= grid.n_levels else counted(info.mips, "level")
+        return [*row, f"{held}, {levels}"]
     held = f"the first 4 of {grid.features}" if grid.features > 4 else f"all {grid.features}"
     return [*row, f"the finest level alone, {held} features, a channel each: the ancestor project's layout"]
 

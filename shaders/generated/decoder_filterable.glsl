@@ -230,7 +230,7 @@ void ntDecoderInputs(out float  inputs_1[NT_LAYER_WIDTH], vec2 uv_1, int near_0,
 vec4 ntSample(int grid_3, int plane_1, vec2 uv_2, float mip_1, vec3 footprint_0)
 {
     float _S19 = footprint_0.z;
-    if(_S19 < 1.0)
+    if(_S19 < 0.5)
     {
         return (ntSampleTexel((grid_3), (plane_1), (uv_2), (mip_1)));
     }

@@ -230,7 +230,7 @@ void ntDecoderInputs(out float  inputs_1[NT_LAYER_WIDTH], float2 uv_1, int near_
 float4 ntSample(int grid_3, int plane_1, float2 uv_2, float mip_1, float3 footprint_0)
 {
     float _S19 = footprint_0.z;
-    if(_S19 < 1.0f)
+    if(_S19 < 0.5f)
     {
         return (ntSampleTexel((grid_3), (plane_1), (uv_2), (mip_1)));
     }

@@ -230,7 +230,7 @@ fn ntDecoderInputs( inputs_1 : ptr<function, array<f32, NT_LAYER_WIDTH>>,  uv_1 
 fn ntSample( grid_3 : i32,  plane_1 : i32,  uv_2 : vec2<f32>,  mip_1 : f32,  footprint_0 : vec3<f32>) -> vec4<f32>
 {
     var _S19 : f32 = footprint_0.z;
-    if(_S19 < 1.0f)
+    if(_S19 < 0.5f)
     {
         return (ntSampleTexel((grid_3), (plane_1), (uv_2), (mip_1)));
     }

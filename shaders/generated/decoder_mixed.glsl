@@ -292,7 +292,7 @@ void ntDecoderInputs(out float  inputs_1[NT_LAYER_WIDTH], vec2 uv_1, int near_0,
 vec4 ntSample(int grid_4, int plane_3, vec2 uv_2, float mip_2, vec3 footprint_0)
 {
     float _S24 = footprint_0.z;
-    if(_S24 < 1.0)
+    if(_S24 < 0.5)
     {
         return (ntSampleTexel((grid_4), (plane_3), (uv_2), (mip_2)));
     }

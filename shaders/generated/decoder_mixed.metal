@@ -292,7 +292,7 @@ void ntDecoderInputs(array<float, NT_LAYER_WIDTH> thread* inputs_1, float2 uv_1,
 float4 ntSample(int grid_4, int plane_3, float2 uv_2, float mip_2, float3 footprint_0)
 {
     float _S24 = footprint_0.z;
-    if(_S24 < 1.0f)
+    if(_S24 < 0.5f)
     {
         return (ntSampleTexel((grid_4), (plane_3), (uv_2), (mip_2)));
     }

@@ -292,7 +292,7 @@ fn ntDecoderInputs( inputs_1 : ptr<function, array<f32, NT_LAYER_WIDTH>>,  uv_1 
 fn ntSample( grid_4 : i32,  plane_3 : i32,  uv_2 : vec2<f32>,  mip_2 : f32,  footprint_0 : vec3<f32>) -> vec4<f32>
 {
     var _S24 : f32 = footprint_0.z;
-    if(_S24 < 1.0f)
+    if(_S24 < 0.5f)
     {
         return (ntSampleTexel((grid_4), (plane_3), (uv_2), (mip_2)));
     }

@@ -227,16 +227,14 @@ void ntDecoderInputs(array<float, NT_LAYER_WIDTH> thread* inputs_1, float2 uv_1,
     return;
 }
 
-float4 ntSample(int grid_3, int plane_1, float2 uv_2, float mip_1, float3 footprint_0)
+float4 ntSample(int grid_3, int plane_1, float2 uv_2, float mip_1, float2 axis_0, float ratio_0)
 {
-    float _S19 = footprint_0.z;
-    if(_S19 < 0.5f)
+    if(ratio_0 < 0.5f)
     {
         return (ntSampleTexel((grid_3), (plane_1), (uv_2), (mip_1)));
     }
     float resolution_2 = float((ntGridResolution((grid_3))));
     float narrow_0 = exp2(mip_1);
-    float2 axis_0 = footprint_0.xy * float2(resolution_2) ;
     float size_0 = length(axis_0);
     float2 direction_0;
     if(size_0 > 0.0f)
@@ -247,39 +245,39 @@ float4 ntSample(int grid_3, int plane_1, float2 uv_2, float mip_1, float3 footpr
     {
         direction_0 = float2(1.0f, 0.0f);
     }
-    return (ntSampleTexelGrad((grid_3), (plane_1), (uv_2), (direction_0 * float2((clamp(size_0, narrow_0, narrow_0 * _S19) / resolution_2)) ), (float2(- direction_0.y, direction_0.x) * float2((narrow_0 / resolution_2)) )));
+    return (ntSampleTexelGrad((grid_3), (plane_1), (uv_2), (direction_0 * float2((clamp(size_0 * resolution_2, narrow_0, narrow_0 * ratio_0) / resolution_2)) ), (float2(- direction_0.y, direction_0.x) * float2((narrow_0 / resolution_2)) )));
 }
 
-void ntAddSampledFeatures(array<float, NT_LAYER_WIDTH> thread* inputs_2, float2 uv_3, float lod_3, float3 footprint_1)
+void ntAddSampledFeatures(array<float, NT_LAYER_WIDTH> thread* inputs_2, float2 uv_3, float lod_3, float2 axis_1, float ratio_1)
 {
     int k_1;
-    int _S20 = int(2) * NT_NUM_FREQUENCIES;
+    int _S19 = int(2) * NT_NUM_FREQUENCIES;
     int grid_4 = int(0);
-    int first_2 = _S20;
+    int first_2 = _S19;
     while(grid_4 < NT_NUM_GRIDS)
     {
         bool learned_1 = (ntGridLearned((grid_4))) == int(1);
         int features_1 = (ntGridFeatures((grid_4)));
-        float _S21 = min(lod_3, float((ntGridMips((grid_4))) - int(1)));
-        int _S22;
+        float _S20 = min(lod_3, float((ntGridMips((grid_4))) - int(1)));
+        int _S21;
         if(learned_1)
         {
-            _S22 = int(0);
+            _S21 = int(0);
         }
         else
         {
-            _S22 = (ntGridPlanes((grid_4)));
+            _S21 = (ntGridPlanes((grid_4)));
         }
         int plane_2 = int(0);
-        while(plane_2 < _S22)
+        while(plane_2 < _S21)
         {
-            float4 _S23 = ntFeaturesOf(ntSample(grid_4, plane_2, uv_3, _S21, footprint_1), grid_4);
-            int _S24 = int(4) * plane_2;
-            int _S25 = min(int(4), features_1 - _S24);
+            float4 _S22 = ntFeaturesOf(ntSample(grid_4, plane_2, uv_3, _S20, axis_1, ratio_1), grid_4);
+            int _S23 = int(4) * plane_2;
+            int _S24 = min(int(4), features_1 - _S23);
             k_1 = int(0);
-            while(k_1 < _S25)
+            while(k_1 < _S24)
             {
-                (*inputs_2)[first_2 + _S24 + k_1] = (*inputs_2)[first_2 + _S24 + k_1] + _S23[k_1];
+                (*inputs_2)[first_2 + _S23 + k_1] = (*inputs_2)[first_2 + _S23 + k_1] + _S22[k_1];
                 k_1 = k_1 + int(1);
             }
             plane_2 = plane_2 + int(1);
@@ -305,28 +303,28 @@ float ntActivate(float x_2)
     {
         return x_2 * clamp(x_2 + 3.0f, 0.0f, 6.0f) / 6.0f;
     }
-    float _S26;
+    float _S25;
     if(x_2 > 0.0f)
     {
-        _S26 = x_2;
+        _S25 = x_2;
     }
     else
     {
-        _S26 = NT_NEGATIVE_SLOPE * x_2;
+        _S25 = NT_NEGATIVE_SLOPE * x_2;
     }
-    return _S26;
+    return _S25;
 }
 
 void ntNetwork(array<float, NT_LAYER_WIDTH> thread* values_0)
 {
     int i_2;
-    int _S27 = NT_NUM_HIDDEN_LAYERS + int(1);
+    int _S26 = NT_NUM_HIDDEN_LAYERS + int(1);
     int inputCount_0 = NT_NUM_INPUTS;
     int layer_0 = int(0);
     int column_0 = int(0);
-    while(layer_0 < _S27)
+    while(layer_0 < _S26)
     {
-        bool last_0 = layer_0 == (_S27 - int(1));
+        bool last_0 = layer_0 == (_S26 - int(1));
         int outputCount_0;
         if(last_0)
         {
@@ -340,9 +338,9 @@ void ntNetwork(array<float, NT_LAYER_WIDTH> thread* values_0)
         int row_0 = int(0);
         while(row_0 < outputCount_0)
         {
-            float4 _S28 = float4(0.0f, 0.0f, 0.0f, 0.0f);
+            float4 _S27 = float4(0.0f, 0.0f, 0.0f, 0.0f);
             i_2 = int(0);
-            float4 sum_0 = _S28;
+            float4 sum_0 = _S27;
             while(i_2 < inputCount_0)
             {
                 float4 sum_1 = sum_0 + (ntWeights((column_0 + i_2))) * float4((*values_0)[i_2]) ;
@@ -372,9 +370,9 @@ void ntNetwork(array<float, NT_LAYER_WIDTH> thread* values_0)
             (*values_0)[i_2] = outputs_0[i_2];
             i_2 = i_2 + int(1);
         }
-        int _S29 = layer_0 + int(1);
+        int _S28 = layer_0 + int(1);
         inputCount_0 = outputCount_0;
-        layer_0 = _S29;
+        layer_0 = _S28;
     }
     return;
 }
@@ -390,26 +388,26 @@ struct NtMaterial
     float displacement;
 };
 
-NtMaterial ntDecodeFootprint(float2 uv_4, float lod_4, float3 footprint_2)
+NtMaterial ntDecodeFootprint(float2 uv_4, float lod_4, float2 axis_2, float ratio_2)
 {
-    int _S30 = NT_NUM_LODS - int(1);
-    float level_0 = clamp(lod_4, 0.0f, float(_S30));
-    float2 _S31 = uv_4 - floor(uv_4);
+    int _S29 = NT_NUM_LODS - int(1);
+    float level_0 = clamp(lod_4, 0.0f, float(_S29));
+    float2 _S30 = uv_4 - floor(uv_4);
     int near_1 = int(level_0);
-    int _S32 = min(near_1 + int(1), _S30);
+    int _S31 = min(near_1 + int(1), _S29);
     float blend_1 = level_0 - float(near_1);
     bool twice_0 = NT_BLEND_OUTPUTS == int(1);
-    bool _S33;
+    bool _S32;
     if(twice_0)
     {
-        _S33 = blend_1 > 0.0f;
+        _S32 = blend_1 > 0.0f;
     }
     else
     {
-        _S33 = false;
+        _S32 = false;
     }
     int channel_0;
-    if(_S33)
+    if(_S32)
     {
         channel_0 = int(2);
     }
@@ -421,26 +419,36 @@ NtMaterial ntDecodeFootprint(float2 uv_4, float lod_4, float3 footprint_2)
     int pass_0 = int(0);
     while(pass_0 < channel_0)
     {
-        bool _S34 = pass_0 == int(0);
+        bool _S33 = pass_0 == int(0);
         int lower_0;
-        if(_S34)
+        if(_S33)
         {
             lower_0 = near_1;
         }
         else
         {
-            lower_0 = _S32;
+            lower_0 = _S31;
         }
         thread array<float, NT_LAYER_WIDTH> values_1;
-        float _S35;
+        float _S34;
         if(twice_0)
         {
-            _S35 = 0.0f;
+            _S34 = 0.0f;
         }
         else
         {
-            _S35 = blend_1;
+            _S34 = blend_1;
         }
+        float _S35;
+        if(twice_0)
+        {
+            _S35 = float(lower_0);
+        }
+        else
+        {
+            _S35 = level_0;
+        }
+        ntDecoderInputs(&values_1, _S30, lower_0, _S31, _S34, _S35);
         float _S36;
         if(twice_0)
         {
@@ -450,31 +458,21 @@ NtMaterial ntDecodeFootprint(float2 uv_4, float lod_4, float3 footprint_2)
         {
             _S36 = level_0;
         }
-        ntDecoderInputs(&values_1, _S31, lower_0, _S32, _S35, _S36);
-        float _S37;
-        if(twice_0)
-        {
-            _S37 = float(lower_0);
-        }
-        else
-        {
-            _S37 = level_0;
-        }
-        ntAddSampledFeatures(&values_1, _S31, _S37, footprint_2);
+        ntAddSampledFeatures(&values_1, _S30, _S36, axis_2, ratio_2);
         ntNetwork(&values_1);
         int i_3 = int(0);
         while(i_3 < int(16))
         {
-            float _S38;
-            if(_S34)
+            float _S37;
+            if(_S33)
             {
-                _S38 = values_1[i_3];
+                _S37 = values_1[i_3];
             }
             else
             {
-                _S38 = decoded_0[i_3] + blend_1 * (values_1[i_3] - decoded_0[i_3]);
+                _S37 = decoded_0[i_3] + blend_1 * (values_1[i_3] - decoded_0[i_3]);
             }
-            decoded_0[i_3] = _S38;
+            decoded_0[i_3] = _S37;
             i_3 = i_3 + int(1);
         }
         pass_0 = pass_0 + int(1);
@@ -501,32 +499,32 @@ NtMaterial ntDecodeFootprint(float2 uv_4, float lod_4, float3 footprint_2)
 
 NtMaterial ntDecode(float2 uv_5, float lod_5)
 {
-    return ntDecodeFootprint(uv_5, lod_5, float3(0.0f, 0.0f, 0.0f));
+    return ntDecodeFootprint(uv_5, lod_5, float2(0.0f, 0.0f), 0.0f);
 }
 
 float3 ntUnitNormal(const NtMaterial thread* material_1)
 {
     float3 vector_0 = material_1->normal * float3(2.0f)  - float3(1.0f) ;
     float size_1 = length(vector_0);
-    bool _S39;
+    bool _S38;
     if(NT_HAS_NORMAL == int(1))
     {
-        _S39 = size_1 > 9.99999997475242708e-07f;
+        _S38 = size_1 > 9.99999997475242708e-07f;
     }
     else
     {
-        _S39 = false;
+        _S38 = false;
     }
-    float3 _S40;
-    if(_S39)
+    float3 _S39;
+    if(_S38)
     {
-        _S40 = vector_0 / float3(size_1) ;
+        _S39 = vector_0 / float3(size_1) ;
     }
     else
     {
-        _S40 = float3(0.0f, 0.0f, 1.0f);
+        _S39 = float3(0.0f, 0.0f, 1.0f);
     }
-    return _S40;
+    return _S39;
 }
 
 float3 ntSrgbToLinear(float3 color_0)
@@ -534,48 +532,48 @@ float3 ntSrgbToLinear(float3 color_0)
     float3 c_0 = clamp(color_0, float3(0.0f, 0.0f, 0.0f), float3(1.0f, 1.0f, 1.0f));
     float3 low_0 = c_0 / float3(12.92000007629394531f) ;
     float3 high_0 = pow((c_0 + float3(0.05499999970197678f) ) / float3(1.0549999475479126f) , float3(2.40000009536743164f, 2.40000009536743164f, 2.40000009536743164f));
-    float _S41;
+    float _S40;
     if((c_0.x) <= 0.04044999927282333f)
     {
-        _S41 = low_0.x;
+        _S40 = low_0.x;
     }
     else
     {
-        _S41 = high_0.x;
+        _S40 = high_0.x;
     }
-    float _S42;
+    float _S41;
     if((c_0.y) <= 0.04044999927282333f)
     {
-        _S42 = low_0.y;
+        _S41 = low_0.y;
     }
     else
     {
-        _S42 = high_0.y;
+        _S41 = high_0.y;
     }
-    float _S43;
+    float _S42;
     if((c_0.z) <= 0.04044999927282333f)
     {
-        _S43 = low_0.z;
+        _S42 = low_0.z;
     }
     else
     {
-        _S43 = high_0.z;
+        _S42 = high_0.z;
     }
-    return float3(_S41, _S42, _S43);
+    return float3(_S40, _S41, _S42);
 }
 
 float3 ntLinearDiffuse(const NtMaterial thread* material_2)
 {
-    float3 _S44;
+    float3 _S43;
     if(NT_DIFFUSE_IS_SRGB == int(1))
     {
-        _S44 = ntSrgbToLinear(material_2->diffuse);
+        _S43 = ntSrgbToLinear(material_2->diffuse);
     }
     else
     {
-        _S44 = material_2->diffuse;
+        _S43 = material_2->diffuse;
     }
-    return _S44;
+    return _S43;
 }
 
 float ntLod(float2 across_1, float2 down_1)
@@ -589,27 +587,27 @@ float ntLod(float2 across_1, float2 down_1)
 NtMaterial ntDecodeGrad(float2 uv_6, float2 across_2, float2 down_2, float anisotropy_0)
 {
     float2 size_3 = float2(NT_MATERIAL_WIDTH, NT_MATERIAL_HEIGHT);
-    float _S45 = max(length(across_2 * size_3), 9.99999997475242708e-07f);
-    float _S46 = max(length(down_2 * size_3), 9.99999997475242708e-07f);
-    float _S47 = max(_S45, _S46);
-    float _S48 = max(min(_S45, _S46), _S47 / max(anisotropy_0, 1.0f));
-    float _S49 = log2(_S48);
-    float2 _S50;
-    if(_S45 < _S46)
+    float _S44 = max(length(across_2 * size_3), 9.99999997475242708e-07f);
+    float _S45 = max(length(down_2 * size_3), 9.99999997475242708e-07f);
+    float _S46 = max(_S44, _S45);
+    float _S47 = max(min(_S44, _S45), _S46 / max(anisotropy_0, 1.0f));
+    float _S48 = log2(_S47);
+    float2 _S49;
+    if(_S44 < _S45)
     {
-        _S50 = down_2;
+        _S49 = down_2;
     }
     else
     {
-        _S50 = across_2;
+        _S49 = across_2;
     }
-    return ntDecodeFootprint(uv_6, _S49, float3(_S50, _S47 / _S48));
+    return ntDecodeFootprint(uv_6, _S48, _S49, _S46 / _S47);
 }
 
 float2 ntTexelCentre(float2 uv_7, float lod_6, float2 random_0)
 {
-    uint _S51 = uint(int(clamp(lod_6, 0.0f, float(NT_NUM_LODS - int(1))) + 0.5f));
-    float2 size_4 = float2(float(max(int(NT_MATERIAL_WIDTH) >> _S51, int(1))), float(max(int(NT_MATERIAL_HEIGHT) >> _S51, int(1))));
-    float2 _S52 = float2(0.5f) ;
-    return (floor(uv_7 * size_4 - _S52 + random_0) + _S52) / size_4;
+    uint _S50 = uint(int(clamp(lod_6, 0.0f, float(NT_NUM_LODS - int(1))) + 0.5f));
+    float2 size_4 = float2(float(max(int(NT_MATERIAL_WIDTH) >> _S50, int(1))), float(max(int(NT_MATERIAL_HEIGHT) >> _S50, int(1))));
+    float2 _S51 = float2(0.5f) ;
+    return (floor(uv_7 * size_4 - _S51 + random_0) + _S51) / size_4;
 }

@@ -227,16 +227,14 @@ fn ntDecoderInputs( inputs_1 : ptr<function, array<f32, NT_LAYER_WIDTH>>,  uv_1 
     return;
 }
 
-fn ntSample( grid_3 : i32,  plane_1 : i32,  uv_2 : vec2<f32>,  mip_1 : f32,  footprint_0 : vec3<f32>) -> vec4<f32>
+fn ntSample( grid_3 : i32,  plane_1 : i32,  uv_2 : vec2<f32>,  mip_1 : f32,  axis_0 : vec2<f32>,  ratio_0 : f32) -> vec4<f32>
 {
-    var _S19 : f32 = footprint_0.z;
-    if(_S19 < 0.5f)
+    if(ratio_0 < 0.5f)
     {
         return (ntSampleTexel((grid_3), (plane_1), (uv_2), (mip_1)));
     }
     var resolution_2 : f32 = f32((ntGridResolution((grid_3))));
     var narrow_0 : f32 = exp2(mip_1);
-    var axis_0 : vec2<f32> = footprint_0.xy * vec2<f32>(resolution_2);
     var size_0 : f32 = length(axis_0);
     var direction_0 : vec2<f32>;
     if(size_0 > 0.0f)
@@ -247,39 +245,39 @@ fn ntSample( grid_3 : i32,  plane_1 : i32,  uv_2 : vec2<f32>,  mip_1 : f32,  foo
     {
         direction_0 = vec2<f32>(1.0f, 0.0f);
     }
-    return (ntSampleTexelGrad((grid_3), (plane_1), (uv_2), (direction_0 * vec2<f32>((clamp(size_0, narrow_0, narrow_0 * _S19) / resolution_2))), (vec2<f32>(- direction_0.y, direction_0.x) * vec2<f32>((narrow_0 / resolution_2)))));
+    return (ntSampleTexelGrad((grid_3), (plane_1), (uv_2), (direction_0 * vec2<f32>((clamp(size_0 * resolution_2, narrow_0, narrow_0 * ratio_0) / resolution_2))), (vec2<f32>(- direction_0.y, direction_0.x) * vec2<f32>((narrow_0 / resolution_2)))));
 }
 
-fn ntAddSampledFeatures( inputs_2 : ptr<function, array<f32, NT_LAYER_WIDTH>>,  uv_3 : vec2<f32>,  lod_3 : f32,  footprint_1 : vec3<f32>)
+fn ntAddSampledFeatures( inputs_2 : ptr<function, array<f32, NT_LAYER_WIDTH>>,  uv_3 : vec2<f32>,  lod_3 : f32,  axis_1 : vec2<f32>,  ratio_1 : f32)
 {
     var k_1 : i32;
-    var _S20 : i32 = i32(2) * NT_NUM_FREQUENCIES;
+    var _S19 : i32 = i32(2) * NT_NUM_FREQUENCIES;
     var grid_4 : i32 = i32(0);
-    var first_2 : i32 = _S20;
+    var first_2 : i32 = _S19;
     while(grid_4 < NT_NUM_GRIDS)
     {
         var learned_1 : bool = (ntGridLearned((grid_4))) == i32(1);
         var features_1 : i32 = (ntGridFeatures((grid_4)));
-        var _S21 : f32 = min(lod_3, f32((ntGridMips((grid_4))) - i32(1)));
-        var _S22 : i32;
+        var _S20 : f32 = min(lod_3, f32((ntGridMips((grid_4))) - i32(1)));
+        var _S21 : i32;
         if(learned_1)
         {
-            _S22 = i32(0);
+            _S21 = i32(0);
         }
         else
         {
-            _S22 = (ntGridPlanes((grid_4)));
+            _S21 = (ntGridPlanes((grid_4)));
         }
         var plane_2 : i32 = i32(0);
-        while(plane_2 < _S22)
+        while(plane_2 < _S21)
         {
-            var _S23 : vec4<f32> = ntFeaturesOf(ntSample(grid_4, plane_2, uv_3, _S21, footprint_1), grid_4);
-            var _S24 : i32 = i32(4) * plane_2;
-            var _S25 : i32 = min(i32(4), features_1 - _S24);
+            var _S22 : vec4<f32> = ntFeaturesOf(ntSample(grid_4, plane_2, uv_3, _S20, axis_1, ratio_1), grid_4);
+            var _S23 : i32 = i32(4) * plane_2;
+            var _S24 : i32 = min(i32(4), features_1 - _S23);
             k_1 = i32(0);
-            while(k_1 < _S25)
+            while(k_1 < _S24)
             {
-                (*inputs_2)[first_2 + _S24 + k_1] = (*inputs_2)[first_2 + _S24 + k_1] + _S23[k_1];
+                (*inputs_2)[first_2 + _S23 + k_1] = (*inputs_2)[first_2 + _S23 + k_1] + _S22[k_1];
                 k_1 = k_1 + i32(1);
             }
             plane_2 = plane_2 + i32(1);
@@ -305,28 +303,28 @@ fn ntActivate( x_2 : f32) -> f32
     {
         return x_2 * clamp(x_2 + 3.0f, 0.0f, 6.0f) / 6.0f;
     }
-    var _S26 : f32;
+    var _S25 : f32;
     if(x_2 > 0.0f)
     {
-        _S26 = x_2;
+        _S25 = x_2;
     }
     else
     {
-        _S26 = NT_NEGATIVE_SLOPE * x_2;
+        _S25 = NT_NEGATIVE_SLOPE * x_2;
     }
-    return _S26;
+    return _S25;
 }
 
 fn ntNetwork( values_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>)
 {
     var i_2 : i32;
-    var _S27 : i32 = NT_NUM_HIDDEN_LAYERS + i32(1);
+    var _S26 : i32 = NT_NUM_HIDDEN_LAYERS + i32(1);
     var inputCount_0 : i32 = NT_NUM_INPUTS;
     var layer_0 : i32 = i32(0);
     var column_0 : i32 = i32(0);
-    while(layer_0 < _S27)
+    while(layer_0 < _S26)
     {
-        var last_0 : bool = layer_0 == (_S27 - i32(1));
+        var last_0 : bool = layer_0 == (_S26 - i32(1));
         var outputCount_0 : i32;
         if(last_0)
         {
@@ -340,9 +338,9 @@ fn ntNetwork( values_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>)
         var row_0 : i32 = i32(0);
         while(row_0 < outputCount_0)
         {
-            const _S28 : vec4<f32> = vec4<f32>(0.0f, 0.0f, 0.0f, 0.0f);
+            const _S27 : vec4<f32> = vec4<f32>(0.0f, 0.0f, 0.0f, 0.0f);
             i_2 = i32(0);
-            var sum_0 : vec4<f32> = _S28;
+            var sum_0 : vec4<f32> = _S27;
             while(i_2 < inputCount_0)
             {
                 var sum_1 : vec4<f32> = sum_0 + (ntWeights((column_0 + i_2))) * vec4<f32>((*values_0)[i_2]);
@@ -372,9 +370,9 @@ fn ntNetwork( values_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>)
             (*values_0)[i_2] = outputs_0[i_2];
             i_2 = i_2 + i32(1);
         }
-        var _S29 : i32 = layer_0 + i32(1);
+        var _S28 : i32 = layer_0 + i32(1);
         inputCount_0 = outputCount_0;
-        layer_0 = _S29;
+        layer_0 = _S28;
     }
     return;
 }
@@ -390,26 +388,26 @@ struct NtMaterial
      displacement : f32,
 };
 
-fn ntDecodeFootprint( uv_4 : vec2<f32>,  lod_4 : f32,  footprint_2 : vec3<f32>) -> NtMaterial
+fn ntDecodeFootprint( uv_4 : vec2<f32>,  lod_4 : f32,  axis_2 : vec2<f32>,  ratio_2 : f32) -> NtMaterial
 {
-    var _S30 : i32 = NT_NUM_LODS - i32(1);
-    var level_0 : f32 = clamp(lod_4, 0.0f, f32(_S30));
-    var _S31 : vec2<f32> = uv_4 - floor(uv_4);
+    var _S29 : i32 = NT_NUM_LODS - i32(1);
+    var level_0 : f32 = clamp(lod_4, 0.0f, f32(_S29));
+    var _S30 : vec2<f32> = uv_4 - floor(uv_4);
     var near_1 : i32 = i32(level_0);
-    var _S32 : i32 = min(near_1 + i32(1), _S30);
+    var _S31 : i32 = min(near_1 + i32(1), _S29);
     var blend_1 : f32 = level_0 - f32(near_1);
     var twice_0 : bool = NT_BLEND_OUTPUTS == i32(1);
-    var _S33 : bool;
+    var _S32 : bool;
     if(twice_0)
     {
-        _S33 = blend_1 > 0.0f;
+        _S32 = blend_1 > 0.0f;
     }
     else
     {
-        _S33 = false;
+        _S32 = false;
     }
     var channel_0 : i32;
-    if(_S33)
+    if(_S32)
     {
         channel_0 = i32(2);
     }
@@ -421,26 +419,36 @@ fn ntDecodeFootprint( uv_4 : vec2<f32>,  lod_4 : f32,  footprint_2 : vec3<f32>) 
     var pass_0 : i32 = i32(0);
     while(pass_0 < channel_0)
     {
-        var _S34 : bool = pass_0 == i32(0);
+        var _S33 : bool = pass_0 == i32(0);
         var lower_0 : i32;
-        if(_S34)
+        if(_S33)
         {
             lower_0 = near_1;
         }
         else
         {
-            lower_0 = _S32;
+            lower_0 = _S31;
         }
         var values_1 : array<f32, NT_LAYER_WIDTH>;
-        var _S35 : f32;
+        var _S34 : f32;
         if(twice_0)
         {
-            _S35 = 0.0f;
+            _S34 = 0.0f;
         }
         else
         {
-            _S35 = blend_1;
+            _S34 = blend_1;
         }
+        var _S35 : f32;
+        if(twice_0)
+        {
+            _S35 = f32(lower_0);
+        }
+        else
+        {
+            _S35 = level_0;
+        }
+        ntDecoderInputs(&(values_1), _S30, lower_0, _S31, _S34, _S35);
         var _S36 : f32;
         if(twice_0)
         {
@@ -450,31 +458,21 @@ fn ntDecodeFootprint( uv_4 : vec2<f32>,  lod_4 : f32,  footprint_2 : vec3<f32>) 
         {
             _S36 = level_0;
         }
-        ntDecoderInputs(&(values_1), _S31, lower_0, _S32, _S35, _S36);
-        var _S37 : f32;
-        if(twice_0)
-        {
-            _S37 = f32(lower_0);
-        }
-        else
-        {
-            _S37 = level_0;
-        }
-        ntAddSampledFeatures(&(values_1), _S31, _S37, footprint_2);
+        ntAddSampledFeatures(&(values_1), _S30, _S36, axis_2, ratio_2);
         ntNetwork(&(values_1));
         var i_3 : i32 = i32(0);
         while(i_3 < i32(16))
         {
-            var _S38 : f32;
-            if(_S34)
+            var _S37 : f32;
+            if(_S33)
             {
-                _S38 = values_1[i_3];
+                _S37 = values_1[i_3];
             }
             else
             {
-                _S38 = decoded_0[i_3] + blend_1 * (values_1[i_3] - decoded_0[i_3]);
+                _S37 = decoded_0[i_3] + blend_1 * (values_1[i_3] - decoded_0[i_3]);
             }
-            decoded_0[i_3] = _S38;
+            decoded_0[i_3] = _S37;
             i_3 = i_3 + i32(1);
         }
         pass_0 = pass_0 + i32(1);
@@ -501,32 +499,32 @@ fn ntDecodeFootprint( uv_4 : vec2<f32>,  lod_4 : f32,  footprint_2 : vec3<f32>) 
 
 fn ntDecode( uv_5 : vec2<f32>,  lod_5 : f32) -> NtMaterial
 {
-    return ntDecodeFootprint(uv_5, lod_5, vec3<f32>(0.0f, 0.0f, 0.0f));
+    return ntDecodeFootprint(uv_5, lod_5, vec2<f32>(0.0f, 0.0f), 0.0f);
 }
 
 fn ntUnitNormal( material_1 : NtMaterial) -> vec3<f32>
 {
     var vector_0 : vec3<f32> = material_1.normal * vec3<f32>(2.0f) - vec3<f32>(1.0f);
     var size_1 : f32 = length(vector_0);
-    var _S39 : bool;
+    var _S38 : bool;
     if(NT_HAS_NORMAL == i32(1))
     {
-        _S39 = size_1 > 9.99999997475242708e-07f;
+        _S38 = size_1 > 9.99999997475242708e-07f;
     }
     else
     {
-        _S39 = false;
+        _S38 = false;
     }
-    var _S40 : vec3<f32>;
-    if(_S39)
+    var _S39 : vec3<f32>;
+    if(_S38)
     {
-        _S40 = vector_0 / vec3<f32>(size_1);
+        _S39 = vector_0 / vec3<f32>(size_1);
     }
     else
     {
-        _S40 = vec3<f32>(0.0f, 0.0f, 1.0f);
+        _S39 = vec3<f32>(0.0f, 0.0f, 1.0f);
     }
-    return _S40;
+    return _S39;
 }
 
 fn ntSrgbToLinear( color_0 : vec3<f32>) -> vec3<f32>
@@ -534,48 +532,48 @@ fn ntSrgbToLinear( color_0 : vec3<f32>) -> vec3<f32>
     var c_0 : vec3<f32> = clamp(color_0, vec3<f32>(0.0f, 0.0f, 0.0f), vec3<f32>(1.0f, 1.0f, 1.0f));
     var low_0 : vec3<f32> = c_0 / vec3<f32>(12.92000007629394531f);
     var high_0 : vec3<f32> = pow((c_0 + vec3<f32>(0.05499999970197678f)) / vec3<f32>(1.0549999475479126f), vec3<f32>(2.40000009536743164f, 2.40000009536743164f, 2.40000009536743164f));
-    var _S41 : f32;
+    var _S40 : f32;
     if((c_0.x) <= 0.04044999927282333f)
     {
-        _S41 = low_0.x;
+        _S40 = low_0.x;
     }
     else
     {
-        _S41 = high_0.x;
+        _S40 = high_0.x;
     }
-    var _S42 : f32;
+    var _S41 : f32;
     if((c_0.y) <= 0.04044999927282333f)
     {
-        _S42 = low_0.y;
+        _S41 = low_0.y;
     }
     else
     {
-        _S42 = high_0.y;
+        _S41 = high_0.y;
     }
-    var _S43 : f32;
+    var _S42 : f32;
     if((c_0.z) <= 0.04044999927282333f)
     {
-        _S43 = low_0.z;
+        _S42 = low_0.z;
     }
     else
     {
-        _S43 = high_0.z;
+        _S42 = high_0.z;
     }
-    return vec3<f32>(_S41, _S42, _S43);
+    return vec3<f32>(_S40, _S41, _S42);
 }
 
 fn ntLinearDiffuse( material_2 : NtMaterial) -> vec3<f32>
 {
-    var _S44 : vec3<f32>;
+    var _S43 : vec3<f32>;
     if(NT_DIFFUSE_IS_SRGB == i32(1))
     {
-        _S44 = ntSrgbToLinear(material_2.diffuse);
+        _S43 = ntSrgbToLinear(material_2.diffuse);
     }
     else
     {
-        _S44 = material_2.diffuse;
+        _S43 = material_2.diffuse;
     }
-    return _S44;
+    return _S43;
 }
 
 fn ntLod( across_1 : vec2<f32>,  down_1 : vec2<f32>) -> f32
@@ -589,27 +587,27 @@ fn ntLod( across_1 : vec2<f32>,  down_1 : vec2<f32>) -> f32
 fn ntDecodeGrad( uv_6 : vec2<f32>,  across_2 : vec2<f32>,  down_2 : vec2<f32>,  anisotropy_0 : f32) -> NtMaterial
 {
     var size_3 : vec2<f32> = vec2<f32>(NT_MATERIAL_WIDTH, NT_MATERIAL_HEIGHT);
-    var _S45 : f32 = max(length(across_2 * size_3), 9.99999997475242708e-07f);
-    var _S46 : f32 = max(length(down_2 * size_3), 9.99999997475242708e-07f);
-    var _S47 : f32 = max(_S45, _S46);
-    var _S48 : f32 = max(min(_S45, _S46), _S47 / max(anisotropy_0, 1.0f));
-    var _S49 : f32 = log2(_S48);
-    var _S50 : vec2<f32>;
-    if(_S45 < _S46)
+    var _S44 : f32 = max(length(across_2 * size_3), 9.99999997475242708e-07f);
+    var _S45 : f32 = max(length(down_2 * size_3), 9.99999997475242708e-07f);
+    var _S46 : f32 = max(_S44, _S45);
+    var _S47 : f32 = max(min(_S44, _S45), _S46 / max(anisotropy_0, 1.0f));
+    var _S48 : f32 = log2(_S47);
+    var _S49 : vec2<f32>;
+    if(_S44 < _S45)
     {
-        _S50 = down_2;
+        _S49 = down_2;
     }
     else
     {
-        _S50 = across_2;
+        _S49 = across_2;
     }
-    return ntDecodeFootprint(uv_6, _S49, vec3<f32>(_S50, _S47 / _S48));
+    return ntDecodeFootprint(uv_6, _S48, _S49, _S46 / _S47);
 }
 
 fn ntTexelCentre( uv_7 : vec2<f32>,  lod_6 : f32,  random_0 : vec2<f32>) -> vec2<f32>
 {
-    var _S51 : u32 = u32(i32(clamp(lod_6, 0.0f, f32(NT_NUM_LODS - i32(1))) + 0.5f));
-    var size_4 : vec2<f32> = vec2<f32>(f32(max((i32(NT_MATERIAL_WIDTH) >> (_S51)), i32(1))), f32(max((i32(NT_MATERIAL_HEIGHT) >> (_S51)), i32(1))));
-    var _S52 : vec2<f32> = vec2<f32>(0.5f);
-    return (floor(uv_7 * size_4 - _S52 + random_0) + _S52) / size_4;
+    var _S50 : u32 = u32(i32(clamp(lod_6, 0.0f, f32(NT_NUM_LODS - i32(1))) + 0.5f));
+    var size_4 : vec2<f32> = vec2<f32>(f32(max((i32(NT_MATERIAL_WIDTH) >> (_S50)), i32(1))), f32(max((i32(NT_MATERIAL_HEIGHT) >> (_S50)), i32(1))));
+    var _S51 : vec2<f32> = vec2<f32>(0.5f);
+    return (floor(uv_7 * size_4 - _S51 + random_0) + _S51) / size_4;
 }

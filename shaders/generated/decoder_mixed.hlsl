@@ -289,16 +289,14 @@ void ntDecoderInputs(out float  inputs_1[NT_LAYER_WIDTH], float2 uv_1, int near_
     return;
 }
 
-float4 ntSample(int grid_4, int plane_3, float2 uv_2, float mip_2, float3 footprint_0)
+float4 ntSample(int grid_4, int plane_3, float2 uv_2, float mip_2, float2 axis_0, float ratio_0)
 {
-    float _S24 = footprint_0.z;
-    if(_S24 < 0.5f)
+    if(ratio_0 < 0.5f)
     {
         return (ntSampleTexel((grid_4), (plane_3), (uv_2), (mip_2)));
     }
     float resolution_2 = float((ntGridResolution((grid_4))));
     float narrow_0 = (exp2((mip_2)));
-    float2 axis_0 = footprint_0.xy * resolution_2;
     float size_0 = length(axis_0);
     float2 direction_0;
     if(size_0 > 0.0f)
@@ -309,48 +307,48 @@ float4 ntSample(int grid_4, int plane_3, float2 uv_2, float mip_2, float3 footpr
     {
         direction_0 = float2(1.0f, 0.0f);
     }
-    return (ntSampleTexelGrad((grid_4), (plane_3), (uv_2), (direction_0 * (clamp(size_0, narrow_0, narrow_0 * _S24) / resolution_2)), (float2(- direction_0.y, direction_0.x) * (narrow_0 / resolution_2))));
+    return (ntSampleTexelGrad((grid_4), (plane_3), (uv_2), (direction_0 * (clamp(size_0 * resolution_2, narrow_0, narrow_0 * ratio_0) / resolution_2)), (float2(- direction_0.y, direction_0.x) * (narrow_0 / resolution_2))));
 }
 
-void ntAddSampledFeatures(inout float  inputs_2[NT_LAYER_WIDTH], float2 uv_3, float lod_3, float3 footprint_1)
+void ntAddSampledFeatures(inout float  inputs_2[NT_LAYER_WIDTH], float2 uv_3, float lod_3, float2 axis_1, float ratio_1)
 {
     int k_1;
-    int _S25 = int(2) * NT_NUM_FREQUENCIES;
+    int _S24 = int(2) * NT_NUM_FREQUENCIES;
     int grid_5 = int(0);
-    int first_3 = _S25;
+    int first_3 = _S24;
     while(grid_5 < NT_NUM_GRIDS)
     {
         bool learned_1 = (ntGridLearned((grid_5))) == int(1);
         int features_1 = (ntGridFeatures((grid_5)));
-        float _S26 = min(lod_3, float((ntGridMips((grid_5))) - int(1)));
-        bool _S27;
+        float _S25 = min(lod_3, float((ntGridMips((grid_5))) - int(1)));
+        bool _S26;
         if(learned_1)
         {
-            _S27 = true;
+            _S26 = true;
         }
         else
         {
-            _S27 = (ntGridWords((grid_5))) == int(1);
+            _S26 = (ntGridWords((grid_5))) == int(1);
         }
-        int _S28;
-        if(_S27)
+        int _S27;
+        if(_S26)
         {
-            _S28 = int(0);
+            _S27 = int(0);
         }
         else
         {
-            _S28 = (ntGridPlanes((grid_5)));
+            _S27 = (ntGridPlanes((grid_5)));
         }
         int plane_4 = int(0);
-        while(plane_4 < _S28)
+        while(plane_4 < _S27)
         {
-            float4 _S29 = ntFeaturesOf(ntSample(grid_5, plane_4, uv_3, _S26, footprint_1), grid_5);
-            int _S30 = int(4) * plane_4;
-            int _S31 = min(int(4), features_1 - _S30);
+            float4 _S28 = ntFeaturesOf(ntSample(grid_5, plane_4, uv_3, _S25, axis_1, ratio_1), grid_5);
+            int _S29 = int(4) * plane_4;
+            int _S30 = min(int(4), features_1 - _S29);
             k_1 = int(0);
-            while(k_1 < _S31)
+            while(k_1 < _S30)
             {
-                inputs_2[first_3 + _S30 + k_1] = inputs_2[first_3 + _S30 + k_1] + _S29[k_1];
+                inputs_2[first_3 + _S29 + k_1] = inputs_2[first_3 + _S29 + k_1] + _S28[k_1];
                 k_1 = k_1 + int(1);
             }
             plane_4 = plane_4 + int(1);
@@ -376,28 +374,28 @@ float ntActivate(float x_2)
     {
         return x_2 * clamp(x_2 + 3.0f, 0.0f, 6.0f) / 6.0f;
     }
-    float _S32;
+    float _S31;
     if(x_2 > 0.0f)
     {
-        _S32 = x_2;
+        _S31 = x_2;
     }
     else
     {
-        _S32 = NT_NEGATIVE_SLOPE * x_2;
+        _S31 = NT_NEGATIVE_SLOPE * x_2;
     }
-    return _S32;
+    return _S31;
 }
 
 void ntNetwork(inout float  values_0[NT_LAYER_WIDTH])
 {
     int i_2;
-    int _S33 = NT_NUM_HIDDEN_LAYERS + int(1);
+    int _S32 = NT_NUM_HIDDEN_LAYERS + int(1);
     int inputCount_0 = NT_NUM_INPUTS;
     int layer_0 = int(0);
     int column_0 = int(0);
-    while(layer_0 < _S33)
+    while(layer_0 < _S32)
     {
-        bool last_0 = layer_0 == (_S33 - int(1));
+        bool last_0 = layer_0 == (_S32 - int(1));
         int outputCount_0;
         if(last_0)
         {
@@ -411,9 +409,9 @@ void ntNetwork(inout float  values_0[NT_LAYER_WIDTH])
         int row_0 = int(0);
         while(row_0 < outputCount_0)
         {
-            float4 _S34 = float4(0.0f, 0.0f, 0.0f, 0.0f);
+            float4 _S33 = float4(0.0f, 0.0f, 0.0f, 0.0f);
             i_2 = int(0);
-            float4 sum_0 = _S34;
+            float4 sum_0 = _S33;
             while(i_2 < inputCount_0)
             {
                 float4 sum_1 = sum_0 + (ntWeights((column_0 + i_2))) * values_0[i_2];
@@ -443,9 +441,9 @@ void ntNetwork(inout float  values_0[NT_LAYER_WIDTH])
             values_0[i_2] = outputs_0[i_2];
             i_2 = i_2 + int(1);
         }
-        int _S35 = layer_0 + int(1);
+        int _S34 = layer_0 + int(1);
         inputCount_0 = outputCount_0;
-        layer_0 = _S35;
+        layer_0 = _S34;
     }
     return;
 }
@@ -461,26 +459,26 @@ struct NtMaterial
     float displacement;
 };
 
-NtMaterial ntDecodeFootprint(float2 uv_4, float lod_4, float3 footprint_2)
+NtMaterial ntDecodeFootprint(float2 uv_4, float lod_4, float2 axis_2, float ratio_2)
 {
-    int _S36 = NT_NUM_LODS - int(1);
-    float level_0 = clamp(lod_4, 0.0f, float(_S36));
-    float2 _S37 = uv_4 - floor(uv_4);
+    int _S35 = NT_NUM_LODS - int(1);
+    float level_0 = clamp(lod_4, 0.0f, float(_S35));
+    float2 _S36 = uv_4 - floor(uv_4);
     int near_1 = int(level_0);
-    int _S38 = min(near_1 + int(1), _S36);
+    int _S37 = min(near_1 + int(1), _S35);
     float blend_1 = level_0 - float(near_1);
     bool twice_0 = NT_BLEND_OUTPUTS == int(1);
-    bool _S39;
+    bool _S38;
     if(twice_0)
     {
-        _S39 = blend_1 > 0.0f;
+        _S38 = blend_1 > 0.0f;
     }
     else
     {
-        _S39 = false;
+        _S38 = false;
     }
     int channel_0;
-    if(_S39)
+    if(_S38)
     {
         channel_0 = int(2);
     }
@@ -492,26 +490,36 @@ NtMaterial ntDecodeFootprint(float2 uv_4, float lod_4, float3 footprint_2)
     int pass_0 = int(0);
     while(pass_0 < channel_0)
     {
-        bool _S40 = pass_0 == int(0);
+        bool _S39 = pass_0 == int(0);
         int lower_0;
-        if(_S40)
+        if(_S39)
         {
             lower_0 = near_1;
         }
         else
         {
-            lower_0 = _S38;
+            lower_0 = _S37;
         }
         float  values_1[NT_LAYER_WIDTH];
-        float _S41;
+        float _S40;
         if(twice_0)
         {
-            _S41 = 0.0f;
+            _S40 = 0.0f;
         }
         else
         {
-            _S41 = blend_1;
+            _S40 = blend_1;
         }
+        float _S41;
+        if(twice_0)
+        {
+            _S41 = float(lower_0);
+        }
+        else
+        {
+            _S41 = level_0;
+        }
+        ntDecoderInputs(values_1, _S36, lower_0, _S37, _S40, _S41);
         float _S42;
         if(twice_0)
         {
@@ -521,31 +529,21 @@ NtMaterial ntDecodeFootprint(float2 uv_4, float lod_4, float3 footprint_2)
         {
             _S42 = level_0;
         }
-        ntDecoderInputs(values_1, _S37, lower_0, _S38, _S41, _S42);
-        float _S43;
-        if(twice_0)
-        {
-            _S43 = float(lower_0);
-        }
-        else
-        {
-            _S43 = level_0;
-        }
-        ntAddSampledFeatures(values_1, _S37, _S43, footprint_2);
+        ntAddSampledFeatures(values_1, _S36, _S42, axis_2, ratio_2);
         ntNetwork(values_1);
         int i_3 = int(0);
         while(i_3 < int(16))
         {
-            float _S44;
-            if(_S40)
+            float _S43;
+            if(_S39)
             {
-                _S44 = values_1[i_3];
+                _S43 = values_1[i_3];
             }
             else
             {
-                _S44 = decoded_0[i_3] + blend_1 * (values_1[i_3] - decoded_0[i_3]);
+                _S43 = decoded_0[i_3] + blend_1 * (values_1[i_3] - decoded_0[i_3]);
             }
-            decoded_0[i_3] = _S44;
+            decoded_0[i_3] = _S43;
             i_3 = i_3 + int(1);
         }
         pass_0 = pass_0 + int(1);
@@ -572,32 +570,32 @@ NtMaterial ntDecodeFootprint(float2 uv_4, float lod_4, float3 footprint_2)
 
 NtMaterial ntDecode(float2 uv_5, float lod_5)
 {
-    return ntDecodeFootprint(uv_5, lod_5, float3(0.0f, 0.0f, 0.0f));
+    return ntDecodeFootprint(uv_5, lod_5, float2(0.0f, 0.0f), 0.0f);
 }
 
 float3 ntUnitNormal(NtMaterial material_1)
 {
     float3 vector_0 = material_1.normal * 2.0f - 1.0f;
     float size_1 = length(vector_0);
-    bool _S45;
+    bool _S44;
     if(NT_HAS_NORMAL == int(1))
     {
-        _S45 = size_1 > 9.99999997475242708e-07f;
+        _S44 = size_1 > 9.99999997475242708e-07f;
     }
     else
     {
-        _S45 = false;
+        _S44 = false;
     }
-    float3 _S46;
-    if(_S45)
+    float3 _S45;
+    if(_S44)
     {
-        _S46 = vector_0 / size_1;
+        _S45 = vector_0 / size_1;
     }
     else
     {
-        _S46 = float3(0.0f, 0.0f, 1.0f);
+        _S45 = float3(0.0f, 0.0f, 1.0f);
     }
-    return _S46;
+    return _S45;
 }
 
 float3 ntSrgbToLinear(float3 color_0)
@@ -605,48 +603,48 @@ float3 ntSrgbToLinear(float3 color_0)
     float3 c_0 = clamp(color_0, float3(0.0f, 0.0f, 0.0f), float3(1.0f, 1.0f, 1.0f));
     float3 low_0 = c_0 / 12.92000007629394531f;
     float3 high_0 = pow((c_0 + 0.05499999970197678f) / 1.0549999475479126f, float3(2.40000009536743164f, 2.40000009536743164f, 2.40000009536743164f));
-    float _S47;
+    float _S46;
     if((c_0.x) <= 0.04044999927282333f)
     {
-        _S47 = low_0.x;
+        _S46 = low_0.x;
     }
     else
     {
-        _S47 = high_0.x;
+        _S46 = high_0.x;
     }
-    float _S48;
+    float _S47;
     if((c_0.y) <= 0.04044999927282333f)
     {
-        _S48 = low_0.y;
+        _S47 = low_0.y;
     }
     else
     {
-        _S48 = high_0.y;
+        _S47 = high_0.y;
     }
-    float _S49;
+    float _S48;
     if((c_0.z) <= 0.04044999927282333f)
     {
-        _S49 = low_0.z;
+        _S48 = low_0.z;
     }
     else
     {
-        _S49 = high_0.z;
+        _S48 = high_0.z;
     }
-    return float3(_S47, _S48, _S49);
+    return float3(_S46, _S47, _S48);
 }
 
 float3 ntLinearDiffuse(NtMaterial material_2)
 {
-    float3 _S50;
+    float3 _S49;
     if(NT_DIFFUSE_IS_SRGB == int(1))
     {
-        _S50 = ntSrgbToLinear(material_2.diffuse);
+        _S49 = ntSrgbToLinear(material_2.diffuse);
     }
     else
     {
-        _S50 = material_2.diffuse;
+        _S49 = material_2.diffuse;
     }
-    return _S50;
+    return _S49;
 }
 
 float ntLod(float2 across_1, float2 down_1)
@@ -660,21 +658,21 @@ float ntLod(float2 across_1, float2 down_1)
 NtMaterial ntDecodeGrad(float2 uv_6, float2 across_2, float2 down_2, float anisotropy_0)
 {
     float2 size_3 = float2(NT_MATERIAL_WIDTH, NT_MATERIAL_HEIGHT);
-    float _S51 = max(length(across_2 * size_3), 9.99999997475242708e-07f);
-    float _S52 = max(length(down_2 * size_3), 9.99999997475242708e-07f);
-    float _S53 = max(_S51, _S52);
-    float _S54 = max(min(_S51, _S52), _S53 / max(anisotropy_0, 1.0f));
-    float _S55 = log2(_S54);
-    float2 _S56;
-    if(_S51 < _S52)
+    float _S50 = max(length(across_2 * size_3), 9.99999997475242708e-07f);
+    float _S51 = max(length(down_2 * size_3), 9.99999997475242708e-07f);
+    float _S52 = max(_S50, _S51);
+    float _S53 = max(min(_S50, _S51), _S52 / max(anisotropy_0, 1.0f));
+    float _S54 = log2(_S53);
+    float2 _S55;
+    if(_S50 < _S51)
     {
-        _S56 = down_2;
+        _S55 = down_2;
     }
     else
     {
-        _S56 = across_2;
+        _S55 = across_2;
     }
-    return ntDecodeFootprint(uv_6, _S55, float3(_S56, _S53 / _S54));
+    return ntDecodeFootprint(uv_6, _S54, _S55, _S52 / _S53);
 }
 
 float2 ntTexelCentre(float2 uv_7, float lod_6, float2 random_0)

@@ -289,16 +289,14 @@ fn ntDecoderInputs( inputs_1 : ptr<function, array<f32, NT_LAYER_WIDTH>>,  uv_1 
     return;
 }
 
-fn ntSample( grid_4 : i32,  plane_3 : i32,  uv_2 : vec2<f32>,  mip_2 : f32,  footprint_0 : vec3<f32>) -> vec4<f32>
+fn ntSample( grid_4 : i32,  plane_3 : i32,  uv_2 : vec2<f32>,  mip_2 : f32,  axis_0 : vec2<f32>,  ratio_0 : f32) -> vec4<f32>
 {
-    var _S24 : f32 = footprint_0.z;
-    if(_S24 < 0.5f)
+    if(ratio_0 < 0.5f)
     {
         return (ntSampleTexel((grid_4), (plane_3), (uv_2), (mip_2)));
     }
     var resolution_2 : f32 = f32((ntGridResolution((grid_4))));
     var narrow_0 : f32 = exp2(mip_2);
-    var axis_0 : vec2<f32> = footprint_0.xy * vec2<f32>(resolution_2);
     var size_0 : f32 = length(axis_0);
     var direction_0 : vec2<f32>;
     if(size_0 > 0.0f)
@@ -309,48 +307,48 @@ fn ntSample( grid_4 : i32,  plane_3 : i32,  uv_2 : vec2<f32>,  mip_2 : f32,  foo
     {
         direction_0 = vec2<f32>(1.0f, 0.0f);
     }
-    return (ntSampleTexelGrad((grid_4), (plane_3), (uv_2), (direction_0 * vec2<f32>((clamp(size_0, narrow_0, narrow_0 * _S24) / resolution_2))), (vec2<f32>(- direction_0.y, direction_0.x) * vec2<f32>((narrow_0 / resolution_2)))));
+    return (ntSampleTexelGrad((grid_4), (plane_3), (uv_2), (direction_0 * vec2<f32>((clamp(size_0 * resolution_2, narrow_0, narrow_0 * ratio_0) / resolution_2))), (vec2<f32>(- direction_0.y, direction_0.x) * vec2<f32>((narrow_0 / resolution_2)))));
 }
 
-fn ntAddSampledFeatures( inputs_2 : ptr<function, array<f32, NT_LAYER_WIDTH>>,  uv_3 : vec2<f32>,  lod_3 : f32,  footprint_1 : vec3<f32>)
+fn ntAddSampledFeatures( inputs_2 : ptr<function, array<f32, NT_LAYER_WIDTH>>,  uv_3 : vec2<f32>,  lod_3 : f32,  axis_1 : vec2<f32>,  ratio_1 : f32)
 {
     var k_1 : i32;
-    var _S25 : i32 = i32(2) * NT_NUM_FREQUENCIES;
+    var _S24 : i32 = i32(2) * NT_NUM_FREQUENCIES;
     var grid_5 : i32 = i32(0);
-    var first_3 : i32 = _S25;
+    var first_3 : i32 = _S24;
     while(grid_5 < NT_NUM_GRIDS)
     {
         var learned_1 : bool = (ntGridLearned((grid_5))) == i32(1);
         var features_1 : i32 = (ntGridFeatures((grid_5)));
-        var _S26 : f32 = min(lod_3, f32((ntGridMips((grid_5))) - i32(1)));
-        var _S27 : bool;
+        var _S25 : f32 = min(lod_3, f32((ntGridMips((grid_5))) - i32(1)));
+        var _S26 : bool;
         if(learned_1)
         {
-            _S27 = true;
+            _S26 = true;
         }
         else
         {
-            _S27 = (ntGridWords((grid_5))) == i32(1);
+            _S26 = (ntGridWords((grid_5))) == i32(1);
         }
-        var _S28 : i32;
-        if(_S27)
+        var _S27 : i32;
+        if(_S26)
         {
-            _S28 = i32(0);
+            _S27 = i32(0);
         }
         else
         {
-            _S28 = (ntGridPlanes((grid_5)));
+            _S27 = (ntGridPlanes((grid_5)));
         }
         var plane_4 : i32 = i32(0);
-        while(plane_4 < _S28)
+        while(plane_4 < _S27)
         {
-            var _S29 : vec4<f32> = ntFeaturesOf(ntSample(grid_5, plane_4, uv_3, _S26, footprint_1), grid_5);
-            var _S30 : i32 = i32(4) * plane_4;
-            var _S31 : i32 = min(i32(4), features_1 - _S30);
+            var _S28 : vec4<f32> = ntFeaturesOf(ntSample(grid_5, plane_4, uv_3, _S25, axis_1, ratio_1), grid_5);
+            var _S29 : i32 = i32(4) * plane_4;
+            var _S30 : i32 = min(i32(4), features_1 - _S29);
             k_1 = i32(0);
-            while(k_1 < _S31)
+            while(k_1 < _S30)
             {
-                (*inputs_2)[first_3 + _S30 + k_1] = (*inputs_2)[first_3 + _S30 + k_1] + _S29[k_1];
+                (*inputs_2)[first_3 + _S29 + k_1] = (*inputs_2)[first_3 + _S29 + k_1] + _S28[k_1];
                 k_1 = k_1 + i32(1);
             }
             plane_4 = plane_4 + i32(1);
@@ -376,28 +374,28 @@ fn ntActivate( x_2 : f32) -> f32
     {
         return x_2 * clamp(x_2 + 3.0f, 0.0f, 6.0f) / 6.0f;
     }
-    var _S32 : f32;
+    var _S31 : f32;
     if(x_2 > 0.0f)
     {
-        _S32 = x_2;
+        _S31 = x_2;
     }
     else
     {
-        _S32 = NT_NEGATIVE_SLOPE * x_2;
+        _S31 = NT_NEGATIVE_SLOPE * x_2;
     }
-    return _S32;
+    return _S31;
 }
 
 fn ntNetwork( values_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>)
 {
     var i_2 : i32;
-    var _S33 : i32 = NT_NUM_HIDDEN_LAYERS + i32(1);
+    var _S32 : i32 = NT_NUM_HIDDEN_LAYERS + i32(1);
     var inputCount_0 : i32 = NT_NUM_INPUTS;
     var layer_0 : i32 = i32(0);
     var column_0 : i32 = i32(0);
-    while(layer_0 < _S33)
+    while(layer_0 < _S32)
     {
-        var last_0 : bool = layer_0 == (_S33 - i32(1));
+        var last_0 : bool = layer_0 == (_S32 - i32(1));
         var outputCount_0 : i32;
         if(last_0)
         {
@@ -411,9 +409,9 @@ fn ntNetwork( values_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>)
         var row_0 : i32 = i32(0);
         while(row_0 < outputCount_0)
         {
-            const _S34 : vec4<f32> = vec4<f32>(0.0f, 0.0f, 0.0f, 0.0f);
+            const _S33 : vec4<f32> = vec4<f32>(0.0f, 0.0f, 0.0f, 0.0f);
             i_2 = i32(0);
-            var sum_0 : vec4<f32> = _S34;
+            var sum_0 : vec4<f32> = _S33;
             while(i_2 < inputCount_0)
             {
                 var sum_1 : vec4<f32> = sum_0 + (ntWeights((column_0 + i_2))) * vec4<f32>((*values_0)[i_2]);
@@ -443,9 +441,9 @@ fn ntNetwork( values_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>)
             (*values_0)[i_2] = outputs_0[i_2];
             i_2 = i_2 + i32(1);
         }
-        var _S35 : i32 = layer_0 + i32(1);
+        var _S34 : i32 = layer_0 + i32(1);
         inputCount_0 = outputCount_0;
-        layer_0 = _S35;
+        layer_0 = _S34;
     }
     return;
 }
@@ -461,26 +459,26 @@ struct NtMaterial
      displacement : f32,
 };
 
-fn ntDecodeFootprint( uv_4 : vec2<f32>,  lod_4 : f32,  footprint_2 : vec3<f32>) -> NtMaterial
+fn ntDecodeFootprint( uv_4 : vec2<f32>,  lod_4 : f32,  axis_2 : vec2<f32>,  ratio_2 : f32) -> NtMaterial
 {
-    var _S36 : i32 = NT_NUM_LODS - i32(1);
-    var level_0 : f32 = clamp(lod_4, 0.0f, f32(_S36));
-    var _S37 : vec2<f32> = uv_4 - floor(uv_4);
+    var _S35 : i32 = NT_NUM_LODS - i32(1);
+    var level_0 : f32 = clamp(lod_4, 0.0f, f32(_S35));
+    var _S36 : vec2<f32> = uv_4 - floor(uv_4);
     var near_1 : i32 = i32(level_0);
-    var _S38 : i32 = min(near_1 + i32(1), _S36);
+    var _S37 : i32 = min(near_1 + i32(1), _S35);
     var blend_1 : f32 = level_0 - f32(near_1);
     var twice_0 : bool = NT_BLEND_OUTPUTS == i32(1);
-    var _S39 : bool;
+    var _S38 : bool;
     if(twice_0)
     {
-        _S39 = blend_1 > 0.0f;
+        _S38 = blend_1 > 0.0f;
     }
     else
     {
-        _S39 = false;
+        _S38 = false;
     }
     var channel_0 : i32;
-    if(_S39)
+    if(_S38)
     {
         channel_0 = i32(2);
     }
@@ -492,26 +490,36 @@ fn ntDecodeFootprint( uv_4 : vec2<f32>,  lod_4 : f32,  footprint_2 : vec3<f32>) 
     var pass_0 : i32 = i32(0);
     while(pass_0 < channel_0)
     {
-        var _S40 : bool = pass_0 == i32(0);
+        var _S39 : bool = pass_0 == i32(0);
         var lower_0 : i32;
-        if(_S40)
+        if(_S39)
         {
             lower_0 = near_1;
         }
         else
         {
-            lower_0 = _S38;
+            lower_0 = _S37;
         }
         var values_1 : array<f32, NT_LAYER_WIDTH>;
-        var _S41 : f32;
+        var _S40 : f32;
         if(twice_0)
         {
-            _S41 = 0.0f;
+            _S40 = 0.0f;
         }
         else
         {
-            _S41 = blend_1;
+            _S40 = blend_1;
         }
+        var _S41 : f32;
+        if(twice_0)
+        {
+            _S41 = f32(lower_0);
+        }
+        else
+        {
+            _S41 = level_0;
+        }
+        ntDecoderInputs(&(values_1), _S36, lower_0, _S37, _S40, _S41);
         var _S42 : f32;
         if(twice_0)
         {
@@ -521,31 +529,21 @@ fn ntDecodeFootprint( uv_4 : vec2<f32>,  lod_4 : f32,  footprint_2 : vec3<f32>) 
         {
             _S42 = level_0;
         }
-        ntDecoderInputs(&(values_1), _S37, lower_0, _S38, _S41, _S42);
-        var _S43 : f32;
-        if(twice_0)
-        {
-            _S43 = f32(lower_0);
-        }
-        else
-        {
-            _S43 = level_0;
-        }
-        ntAddSampledFeatures(&(values_1), _S37, _S43, footprint_2);
+        ntAddSampledFeatures(&(values_1), _S36, _S42, axis_2, ratio_2);
         ntNetwork(&(values_1));
         var i_3 : i32 = i32(0);
         while(i_3 < i32(16))
         {
-            var _S44 : f32;
-            if(_S40)
+            var _S43 : f32;
+            if(_S39)
             {
-                _S44 = values_1[i_3];
+                _S43 = values_1[i_3];
             }
             else
             {
-                _S44 = decoded_0[i_3] + blend_1 * (values_1[i_3] - decoded_0[i_3]);
+                _S43 = decoded_0[i_3] + blend_1 * (values_1[i_3] - decoded_0[i_3]);
             }
-            decoded_0[i_3] = _S44;
+            decoded_0[i_3] = _S43;
             i_3 = i_3 + i32(1);
         }
         pass_0 = pass_0 + i32(1);
@@ -572,32 +570,32 @@ fn ntDecodeFootprint( uv_4 : vec2<f32>,  lod_4 : f32,  footprint_2 : vec3<f32>) 
 
 fn ntDecode( uv_5 : vec2<f32>,  lod_5 : f32) -> NtMaterial
 {
-    return ntDecodeFootprint(uv_5, lod_5, vec3<f32>(0.0f, 0.0f, 0.0f));
+    return ntDecodeFootprint(uv_5, lod_5, vec2<f32>(0.0f, 0.0f), 0.0f);
 }
 
 fn ntUnitNormal( material_1 : NtMaterial) -> vec3<f32>
 {
     var vector_0 : vec3<f32> = material_1.normal * vec3<f32>(2.0f) - vec3<f32>(1.0f);
     var size_1 : f32 = length(vector_0);
-    var _S45 : bool;
+    var _S44 : bool;
     if(NT_HAS_NORMAL == i32(1))
     {
-        _S45 = size_1 > 9.99999997475242708e-07f;
+        _S44 = size_1 > 9.99999997475242708e-07f;
     }
     else
     {
-        _S45 = false;
+        _S44 = false;
     }
-    var _S46 : vec3<f32>;
-    if(_S45)
+    var _S45 : vec3<f32>;
+    if(_S44)
     {
-        _S46 = vector_0 / vec3<f32>(size_1);
+        _S45 = vector_0 / vec3<f32>(size_1);
     }
     else
     {
-        _S46 = vec3<f32>(0.0f, 0.0f, 1.0f);
+        _S45 = vec3<f32>(0.0f, 0.0f, 1.0f);
     }
-    return _S46;
+    return _S45;
 }
 
 fn ntSrgbToLinear( color_0 : vec3<f32>) -> vec3<f32>
@@ -605,48 +603,48 @@ fn ntSrgbToLinear( color_0 : vec3<f32>) -> vec3<f32>
     var c_0 : vec3<f32> = clamp(color_0, vec3<f32>(0.0f, 0.0f, 0.0f), vec3<f32>(1.0f, 1.0f, 1.0f));
     var low_0 : vec3<f32> = c_0 / vec3<f32>(12.92000007629394531f);
     var high_0 : vec3<f32> = pow((c_0 + vec3<f32>(0.05499999970197678f)) / vec3<f32>(1.0549999475479126f), vec3<f32>(2.40000009536743164f, 2.40000009536743164f, 2.40000009536743164f));
-    var _S47 : f32;
+    var _S46 : f32;
     if((c_0.x) <= 0.04044999927282333f)
     {
-        _S47 = low_0.x;
+        _S46 = low_0.x;
     }
     else
     {
-        _S47 = high_0.x;
+        _S46 = high_0.x;
     }
-    var _S48 : f32;
+    var _S47 : f32;
     if((c_0.y) <= 0.04044999927282333f)
     {
-        _S48 = low_0.y;
+        _S47 = low_0.y;
     }
     else
     {
-        _S48 = high_0.y;
+        _S47 = high_0.y;
     }
-    var _S49 : f32;
+    var _S48 : f32;
     if((c_0.z) <= 0.04044999927282333f)
     {
-        _S49 = low_0.z;
+        _S48 = low_0.z;
     }
     else
     {
-        _S49 = high_0.z;
+        _S48 = high_0.z;
     }
-    return vec3<f32>(_S47, _S48, _S49);
+    return vec3<f32>(_S46, _S47, _S48);
 }
 
 fn ntLinearDiffuse( material_2 : NtMaterial) -> vec3<f32>
 {
-    var _S50 : vec3<f32>;
+    var _S49 : vec3<f32>;
     if(NT_DIFFUSE_IS_SRGB == i32(1))
     {
-        _S50 = ntSrgbToLinear(material_2.diffuse);
+        _S49 = ntSrgbToLinear(material_2.diffuse);
     }
     else
     {
-        _S50 = material_2.diffuse;
+        _S49 = material_2.diffuse;
     }
-    return _S50;
+    return _S49;
 }
 
 fn ntLod( across_1 : vec2<f32>,  down_1 : vec2<f32>) -> f32
@@ -660,27 +658,27 @@ fn ntLod( across_1 : vec2<f32>,  down_1 : vec2<f32>) -> f32
 fn ntDecodeGrad( uv_6 : vec2<f32>,  across_2 : vec2<f32>,  down_2 : vec2<f32>,  anisotropy_0 : f32) -> NtMaterial
 {
     var size_3 : vec2<f32> = vec2<f32>(NT_MATERIAL_WIDTH, NT_MATERIAL_HEIGHT);
-    var _S51 : f32 = max(length(across_2 * size_3), 9.99999997475242708e-07f);
-    var _S52 : f32 = max(length(down_2 * size_3), 9.99999997475242708e-07f);
-    var _S53 : f32 = max(_S51, _S52);
-    var _S54 : f32 = max(min(_S51, _S52), _S53 / max(anisotropy_0, 1.0f));
-    var _S55 : f32 = log2(_S54);
-    var _S56 : vec2<f32>;
-    if(_S51 < _S52)
+    var _S50 : f32 = max(length(across_2 * size_3), 9.99999997475242708e-07f);
+    var _S51 : f32 = max(length(down_2 * size_3), 9.99999997475242708e-07f);
+    var _S52 : f32 = max(_S50, _S51);
+    var _S53 : f32 = max(min(_S50, _S51), _S52 / max(anisotropy_0, 1.0f));
+    var _S54 : f32 = log2(_S53);
+    var _S55 : vec2<f32>;
+    if(_S50 < _S51)
     {
-        _S56 = down_2;
+        _S55 = down_2;
     }
     else
     {
-        _S56 = across_2;
+        _S55 = across_2;
     }
-    return ntDecodeFootprint(uv_6, _S55, vec3<f32>(_S56, _S53 / _S54));
+    return ntDecodeFootprint(uv_6, _S54, _S55, _S52 / _S53);
 }
 
 fn ntTexelCentre( uv_7 : vec2<f32>,  lod_6 : f32,  random_0 : vec2<f32>) -> vec2<f32>
 {
-    var _S57 : u32 = u32(i32(clamp(lod_6, 0.0f, f32(NT_NUM_LODS - i32(1))) + 0.5f));
-    var size_4 : vec2<f32> = vec2<f32>(f32(max((i32(NT_MATERIAL_WIDTH) >> (_S57)), i32(1))), f32(max((i32(NT_MATERIAL_HEIGHT) >> (_S57)), i32(1))));
-    var _S58 : vec2<f32> = vec2<f32>(0.5f);
-    return (floor(uv_7 * size_4 - _S58 + random_0) + _S58) / size_4;
+    var _S56 : u32 = u32(i32(clamp(lod_6, 0.0f, f32(NT_NUM_LODS - i32(1))) + 0.5f));
+    var size_4 : vec2<f32> = vec2<f32>(f32(max((i32(NT_MATERIAL_WIDTH) >> (_S56)), i32(1))), f32(max((i32(NT_MATERIAL_HEIGHT) >> (_S56)), i32(1))));
+    var _S57 : vec2<f32> = vec2<f32>(0.5f);
+    return (floor(uv_7 * size_4 - _S57 + random_0) + _S57) / size_4;
 }

@@ -18,6 +18,7 @@ from configs import EXPORT_FIELDS, SCALAR_TEXTURES, TEXTURE_FORMATS, build_expor
 from dataset import Constant, load_material
 from engine.cpu.decoder import decode_lod
 from formats.dds import encode_block_dds
+from formats.ktx2 import encode_ktx2
 from formats.manifest import NETWORK
 from formats.textures import read_export, write_export
 from maps.channels import MAPS, map_slice
@@ -27,7 +28,6 @@ from tests.support.exports import edit_manifest, make_model
 from tests.support.map_images import write_exr
 from transcode import codecs as texture_codecs
 from transcode import textures as module
-from transcode.ktx2 import encode_ktx2
 from transcode.textures import parse_formats, plan_textures, transcode
 
 SIZES = [(64, 64), (37, 10), (5, 3), (2, 1), (1, 1), (1, 9)]

@@ -14,7 +14,7 @@ from typing import Any
 from common.errors import Say, UserError, counted, one_line, quote, what_is_wrong
 from common.files import sha256_of
 from describe.bare_files import bare_inputs, holds_words, least_inputs
-from formats.dds import DdsInfo, read_dds_info
+from formats.dds import BLOCK, DdsInfo, read_dds_info
 from formats.dds_layouts import grid_file_names, grid_format, stored_bits
 from formats.manifest import (
     DAMAGE,
@@ -102,8 +102,7 @@ def _describe_export(folder: Path, manifest: Manifest) -> Description:
     constants = constant_listing(form.constants)
     result.section("channels with one value at every texel", [[constants]] if constants else [])
     result.section(f"grids, {manifest.layout}", _grid_rows(manifest))
-    formats = dict.fromkeys(grid_format(grid, manifest.layout) for grid in form.grids)
-    result.section("formats that engines load", [[name, ENGINES[name]] for name in formats])
+    result.section("formats that engines load", _format_rows(manifest))
     result.section("decoder", _decoder_rows(form))
     result.section("rates", _rate_rows(manifest))
     try:
@@ -139,6 +138,16 @@ def _grid_rows(manifest: Manifest) -> list[list[str]]:
         trained = f"{_span('mip', 0, grid.n_levels - 1)} trained"
         files = ", ".join(grid_file_names(index, grid, manifest.layout))
         rows.append([*_shape_cells(index, grid), grid.interpolation, trained, files])
+    return rows
+
+
+def _format_rows(manifest: Manifest) -> list[list[str]]:
+    grids = manifest.form.grids
+    formats = dict.fromkeys(grid_format(grid, manifest.layout) for grid in grids)
+    cut = [f"grid {index}" for index, grid in enumerate(grids) if grid.compressed and grid.max_resolution % BLOCK]
+    rows = [[name, ENGINES[name]] for name in formats]
+    if cut:
+        rows.append(["but", f"{', '.join(cut)}: no multiple of {BLOCK} texels, which Direct3D 11 and WebGL refuse"])
     return rows
 
 

@@ -149,7 +149,7 @@ def decode_dds(payload: bytes, name: str = "DDS") -> Texture:
 
     Raises: UserError when it is not such a file, is cut short, or has bytes left over.
     """
-    dxgi_format, parts = _split_levels(payload, FORMAT_NAMES, name)
+    dxgi_format, parts = split_levels(payload, FORMAT_NAMES, name)
     channels, bits = {value: key for key, value in DXGI_FORMATS.items()}[dxgi_format]
     return Texture(tuple(_texels(stored, *size, channels, bits) for size, stored in parts), bits)
 
@@ -160,15 +160,21 @@ def decode_block_dds(payload: bytes, dxgi_format: int, name: str = "DDS") -> Blo
     Raises: UserError as decode_dds.
     """
     block_name, block_bytes = BLOCK_FORMATS[dxgi_format]
-    _, parts = _split_levels(payload, {dxgi_format: block_name}, name)
+    _, parts = split_levels(payload, {dxgi_format: block_name}, name)
     (height, width), _ = parts[0]
     return BlockTexture(width, height, tuple(stored.reshape(-1, block_bytes) for _, stored in parts))
 
 
-def _split_levels(
+def split_levels(
     payload: bytes, formats: Mapping[int, str], name: str
 ) -> tuple[int, list[tuple[tuple[int, int], np.ndarray]]]:
-    """The DXGI format, one of `formats`, and of each level its (height, width) and its bytes as uint8."""
+    """What a DDS file with a DX10 header holds; `name` is the file in errors.
+
+    Args:
+        formats: DXGI formats that it may have, with their names.
+    Returns: its format, and for each level its (height, width) in texels and its bytes as uint8.
+    Raises: UserError when it is not such a file, is cut short, or has bytes left over.
+    """
     if len(payload) < HEADER_BYTES or payload[:4] != _MAGIC:
         raise UserError(f"{name}: expected a DDS file with a DX10 header, found {len(payload)} bytes of something else")
     fields = _HEADER.unpack_from(payload, 4)

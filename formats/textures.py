@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,16 +58,22 @@ def write_export(
 
 def write_textures(folder: Path, model: NeuralTexture, layout: str = "packed") -> None:
     """Write the DDS files and network_data.npz, the files that an engine loads."""
+    for name, payload in encoded_grids(model, layout):
+        write_bytes(folder / name, payload)
+    write_bytes(folder / NETWORK, encode_network(model))
+
+
+def encoded_grids(model: NeuralTexture, layout: str = "packed") -> Iterator[tuple[str, bytes]]:
+    """The name and the bytes of each DDS file. Raises: UserError for a layout that cannot hold the features."""
     check_layout(model.grids, layout)
     for index, grid in enumerate(model.grids):
         names = grid_file_names(index, grid, layout)
         if grid.compressed:
             levels = [level.tobytes() for level in grid_blocks(model, index)]
-            write_bytes(folder / names[0], encode_block_dds(grid.max_resolution, grid.max_resolution, BC1, levels))
-            continue
-        for name, texture in zip(names, grid_textures(model, index, layout)):
-            write_bytes(folder / name, encode_dds(full_chain(texture)))
-    write_bytes(folder / NETWORK, encode_network(model))
+            yield names[0], encode_block_dds(grid.max_resolution, grid.max_resolution, BC1, levels)
+        else:
+            for name, texture in zip(names, grid_textures(model, index, layout)):
+                yield name, encode_dds(full_chain(texture))
 
 
 def read_export(folder: str | Path) -> ExportedTexture:

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from torchtyping import TensorType
 
+from blocks import SIDE
 from common.errors import Say, UserError, one_line
 from common.files import make_folder, write_bytes, write_text
 from formats.dds_layouts import check_layout, grid_file_names, grid_format, has_channels, unorm_to_feature
@@ -281,6 +282,9 @@ def _import_notes(grids: Sequence[GridSpec]) -> list[str]:
     notes = []
     if any(grid.compressed for grid in grids):
         notes.append("Import the BC1 textures as they are, with their own mips: not as sRGB, not compressed again.")
+    cut = [str(index) for index, grid in enumerate(grids) if grid.compressed and grid.max_resolution % SIDE]
+    if cut:
+        notes.append(f"Grid {', '.join(cut)}: Direct3D 11, WebGL and WebGPU want a multiple of 4 as the side of BC1.")
     if not all(grid.compressed for grid in grids):
         which = "other " if notes else ""
         notes.append(f"Import the {which}textures without sRGB, without compression and without generating mips.")

@@ -1,5 +1,6 @@
 // Textures, programs and targets of one material, and the draws with them.
 
+const ANISOTROPY = 8;
 const FORMATS = { 1: ["R8", "RED"], 2: ["RG8", "RG"], 4: ["RGBA8", "RGBA"] };
 
 const webgl = {
@@ -26,7 +27,8 @@ const webgl = {
         const weights = makeWeights(material.weights);
         if (weights.texture) textures.push(weights);
         const [before, after] = material.preamble;
-        const text = ["#version 300 es", weights.block ? "#define NT_UNIFORM_WEIGHTS" : "", before, DATA.core, after,
+        const text = ["#version 300 es", weights.block ? "#define NT_UNIFORM_WEIGHTS" : "",
+            material.reading === "packed" ? "" : "#define NT_SAMPLED", before, DATA.cores[material.reading], after,
             "precision highp sampler2DArray;", DATA.shaders["light.glsl"], DATA.shaders["view.frag"]].join("\n");
         const [{ program, at }, levels] = await Promise.all([makeProgram(DATA.shaders["surface.vert"], text), sourceLevels(material)]);
         textures.push({ name: "uSource", texture: sourceTexture(levels), kind: gl.TEXTURE_2D_ARRAY });
@@ -41,6 +43,7 @@ const webgl = {
         gl.uniform1i(at("uEncodeDiffuse"), facts.encodeDiffuse);
         gl.uniform1i(at("uUnitNormals"), facts.unitNormals);
         gl.uniform1i(at("uSourceLod"), facts.sourceLod);
+        gl.uniform1f(at("uAnisotropy"), anisotropy());
         return { textures, block: weights.block ?? null, program, at, size: facts.size, arrays: new Map(meshes.map((mesh) => [mesh, uploadMesh(mesh)])) };
     },
 
@@ -175,12 +178,30 @@ const webgl = {
     },
 };
 
+/** How long the footprint of a pixel may be beside its width. */
+function anisotropy() {
+    const extension = gl.getExtension("EXT_texture_filter_anisotropic");
+    return extension ? Math.min(ANISOTROPY, gl.getParameter(extension.MAX_TEXTURE_MAX_ANISOTROPY_EXT)) : 1;
+}
+
 function gridTexture(entry) {
-    const [internal, format] = FORMATS[entry.channels], [width, height] = entry.sizes[0];
-    const texture = texture2D(gl[internal], width, height, entry.sizes.length, gl.NEAREST);
+    const s3tc = entry.blocks ? blockFormat(entry.sizes[0]) : null, [width, height] = entry.sizes[0];
+    const [internal, format] = FORMATS[entry.channels ?? 4], stored = s3tc?.COMPRESSED_RGB_S3TC_DXT1_EXT;
+    const texture = texture2D(stored ?? gl[internal], width, height, entry.sizes.length, gl.NEAREST);
     gl.pixelStorei(gl.UNPACK_ALIGNMENT, 1);
-    gridLevels(entry).forEach(([w, h, bytes], mip) =>
-        gl.texSubImage2D(gl.TEXTURE_2D, mip, 0, 0, w, h, gl[format], gl.UNSIGNED_BYTE, bytes));
+    gridLevels(entry).forEach(([w, h, bytes], mip) => {
+        const box = [gl.TEXTURE_2D, mip, 0, 0, w, h];
+        if (s3tc) gl.compressedTexSubImage2D(...box, stored, bytes);
+        else gl.texSubImage2D(...box, gl[format], gl.UNSIGNED_BYTE, entry.blocks ? decodeBlocks(bytes, w, h) : bytes);
+    });
+    if (entry.filtered) {
+        gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_MIN_FILTER, gl.LINEAR_MIPMAP_LINEAR);
+        gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_MAG_FILTER, gl.LINEAR);
+        gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_WRAP_S, gl.REPEAT);
+        gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_WRAP_T, gl.REPEAT);
+        const { TEXTURE_MAX_ANISOTROPY_EXT: limit } = gl.getExtension("EXT_texture_filter_anisotropic") ?? {};
+        if (limit) gl.texParameterf(gl.TEXTURE_2D, limit, anisotropy());
+    }
     return { name: entry.name, texture, kind: gl.TEXTURE_2D };
 }
 

@@ -584,24 +584,29 @@ float ntLod(vec2 across_1, vec2 down_1)
     return 0.5 * log2(max(max(dot(a_0, a_0), dot(b_0, b_0)), 9.999999960041972e-13));
 }
 
-NtMaterial ntDecodeGrad(vec2 uv_6, vec2 across_2, vec2 down_2, float anisotropy_0)
+vec4 ntFootprint(vec2 across_2, vec2 down_2, float anisotropy_0)
 {
     vec2 size_3 = vec2(NT_MATERIAL_WIDTH, NT_MATERIAL_HEIGHT);
     float _S44 = max(length(across_2 * size_3), 9.99999997475242708e-07);
     float _S45 = max(length(down_2 * size_3), 9.99999997475242708e-07);
     float _S46 = max(_S44, _S45);
     float _S47 = max(min(_S44, _S45), _S46 / max(anisotropy_0, 1.0));
-    float _S48 = log2(_S47);
-    vec2 _S49;
+    vec2 axis_3;
     if(_S44 < _S45)
     {
-        _S49 = down_2;
+        axis_3 = down_2;
     }
     else
     {
-        _S49 = across_2;
+        axis_3 = across_2;
     }
-    return ntDecodeFootprint(uv_6, _S48, _S49, _S46 / _S47);
+    return vec4(axis_3.x, axis_3.y, _S46 / _S47, log2(_S47));
+}
+
+NtMaterial ntDecodeGrad(vec2 uv_6, vec2 across_3, vec2 down_3, float anisotropy_1)
+{
+    vec4 footprint_0 = ntFootprint(across_3, down_3, anisotropy_1);
+    return ntDecodeFootprint(uv_6, footprint_0.w, vec2(footprint_0.x, footprint_0.y), footprint_0.z);
 }
 
 vec2 ntTexelCentre(vec2 uv_7, float lod_6, vec2 random_0)

@@ -584,30 +584,35 @@ float ntLod(float2 across_1, float2 down_1)
     return 0.5f * log2(max(max(dot(a_0, a_0), dot(b_0, b_0)), 9.999999960041972e-13f));
 }
 
-NtMaterial ntDecodeGrad(float2 uv_6, float2 across_2, float2 down_2, float anisotropy_0)
+float4 ntFootprint(float2 across_2, float2 down_2, float anisotropy_0)
 {
     float2 size_3 = float2(NT_MATERIAL_WIDTH, NT_MATERIAL_HEIGHT);
     float _S44 = max(length(across_2 * size_3), 9.99999997475242708e-07f);
     float _S45 = max(length(down_2 * size_3), 9.99999997475242708e-07f);
     float _S46 = max(_S44, _S45);
     float _S47 = max(min(_S44, _S45), _S46 / max(anisotropy_0, 1.0f));
-    float _S48 = log2(_S47);
-    float2 _S49;
+    float2 axis_3;
     if(_S44 < _S45)
     {
-        _S49 = down_2;
+        axis_3 = down_2;
     }
     else
     {
-        _S49 = across_2;
+        axis_3 = across_2;
     }
-    return ntDecodeFootprint(uv_6, _S48, _S49, _S46 / _S47);
+    return float4(axis_3.x, axis_3.y, _S46 / _S47, log2(_S47));
+}
+
+NtMaterial ntDecodeGrad(float2 uv_6, float2 across_3, float2 down_3, float anisotropy_1)
+{
+    float4 footprint_0 = ntFootprint(across_3, down_3, anisotropy_1);
+    return ntDecodeFootprint(uv_6, footprint_0.w, float2(footprint_0.x, footprint_0.y), footprint_0.z);
 }
 
 float2 ntTexelCentre(float2 uv_7, float lod_6, float2 random_0)
 {
-    uint _S50 = uint(int(clamp(lod_6, 0.0f, float(NT_NUM_LODS - int(1))) + 0.5f));
-    float2 size_4 = float2(float(max(int(NT_MATERIAL_WIDTH) >> _S50, int(1))), float(max(int(NT_MATERIAL_HEIGHT) >> _S50, int(1))));
-    float2 _S51 = float2(0.5f) ;
-    return (floor(uv_7 * size_4 - _S51 + random_0) + _S51) / size_4;
+    uint _S48 = uint(int(clamp(lod_6, 0.0f, float(NT_NUM_LODS - int(1))) + 0.5f));
+    float2 size_4 = float2(float(max(int(NT_MATERIAL_WIDTH) >> _S48, int(1))), float(max(int(NT_MATERIAL_HEIGHT) >> _S48, int(1))));
+    float2 _S49 = float2(0.5f) ;
+    return (floor(uv_7 * size_4 - _S49 + random_0) + _S49) / size_4;
 }

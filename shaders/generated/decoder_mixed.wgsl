@@ -655,30 +655,35 @@ fn ntLod( across_1 : vec2<f32>,  down_1 : vec2<f32>) -> f32
     return 0.5f * log2(max(max(dot(a_0, a_0), dot(b_0, b_0)), 9.999999960041972e-13f));
 }
 
-fn ntDecodeGrad( uv_6 : vec2<f32>,  across_2 : vec2<f32>,  down_2 : vec2<f32>,  anisotropy_0 : f32) -> NtMaterial
+fn ntFootprint( across_2 : vec2<f32>,  down_2 : vec2<f32>,  anisotropy_0 : f32) -> vec4<f32>
 {
     var size_3 : vec2<f32> = vec2<f32>(NT_MATERIAL_WIDTH, NT_MATERIAL_HEIGHT);
     var _S50 : f32 = max(length(across_2 * size_3), 9.99999997475242708e-07f);
     var _S51 : f32 = max(length(down_2 * size_3), 9.99999997475242708e-07f);
     var _S52 : f32 = max(_S50, _S51);
     var _S53 : f32 = max(min(_S50, _S51), _S52 / max(anisotropy_0, 1.0f));
-    var _S54 : f32 = log2(_S53);
-    var _S55 : vec2<f32>;
+    var axis_3 : vec2<f32>;
     if(_S50 < _S51)
     {
-        _S55 = down_2;
+        axis_3 = down_2;
     }
     else
     {
-        _S55 = across_2;
+        axis_3 = across_2;
     }
-    return ntDecodeFootprint(uv_6, _S54, _S55, _S52 / _S53);
+    return vec4<f32>(axis_3.x, axis_3.y, _S52 / _S53, log2(_S53));
+}
+
+fn ntDecodeGrad( uv_6 : vec2<f32>,  across_3 : vec2<f32>,  down_3 : vec2<f32>,  anisotropy_1 : f32) -> NtMaterial
+{
+    var footprint_0 : vec4<f32> = ntFootprint(across_3, down_3, anisotropy_1);
+    return ntDecodeFootprint(uv_6, footprint_0.w, vec2<f32>(footprint_0.x, footprint_0.y), footprint_0.z);
 }
 
 fn ntTexelCentre( uv_7 : vec2<f32>,  lod_6 : f32,  random_0 : vec2<f32>) -> vec2<f32>
 {
-    var _S56 : u32 = u32(i32(clamp(lod_6, 0.0f, f32(NT_NUM_LODS - i32(1))) + 0.5f));
-    var size_4 : vec2<f32> = vec2<f32>(f32(max((i32(NT_MATERIAL_WIDTH) >> (_S56)), i32(1))), f32(max((i32(NT_MATERIAL_HEIGHT) >> (_S56)), i32(1))));
-    var _S57 : vec2<f32> = vec2<f32>(0.5f);
-    return (floor(uv_7 * size_4 - _S57 + random_0) + _S57) / size_4;
+    var _S54 : u32 = u32(i32(clamp(lod_6, 0.0f, f32(NT_NUM_LODS - i32(1))) + 0.5f));
+    var size_4 : vec2<f32> = vec2<f32>(f32(max((i32(NT_MATERIAL_WIDTH) >> (_S54)), i32(1))), f32(max((i32(NT_MATERIAL_HEIGHT) >> (_S54)), i32(1))));
+    var _S55 : vec2<f32> = vec2<f32>(0.5f);
+    return (floor(uv_7 * size_4 - _S55 + random_0) + _S55) / size_4;
 }

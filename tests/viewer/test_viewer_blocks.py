@@ -1,4 +1,4 @@
-"""Pages of materials with grids of BC1 blocks, in a headless Chromium, with WEBGL_compressed_texture_s3tc and without."""
+"""Pages with grids of BC1 blocks, in a headless Chromium, with WEBGL_compressed_texture_s3tc and without it."""
 
 from __future__ import annotations
 

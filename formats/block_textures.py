@@ -73,6 +73,7 @@ def blocks_from_texture(grid: GridSpec, texture: BlockTexture, name: str) -> Seq
     return texture.levels[: grid.n_levels][::-1]
 
 
+@torch.no_grad()
 def load_blocks(model: NeuralTexture, index: int, levels: Sequence[np.ndarray], name: str) -> None:
     """Set one grid to the blocks of `blocks_from_texture`; `name` is the file in errors.
 

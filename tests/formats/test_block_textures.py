@@ -201,6 +201,12 @@ def test_the_manifest_says_how_to_decode(mixed):
     assert manifest["bytes_on_disk"] == sizes and (folder / "hash_grid_0.dds").stat().st_size == 148 + 8 * 40
 
 
+def test_rates_of_a_model_that_is_not_rounded():
+    """22 float32 numbers a block, of whole blocks: 2 x 2 of them for 6 x 6 texels."""
+    model = NeuralTexture([bc1(6, 1)], DecoderSpec(2, 16, 1), 5, quantized=False)
+    assert model.bits_per_texel(22, 14)["grids"] == 4 * 22 * 32 / (22 * 14)
+
+
 def test_the_network_file_says_it_too(mixed):
     info, _ = read_network(mixed[0] / NETWORK)
     assert info.tolist() == [4, 5, 3, 3, 0, 4, 3, 2, 4, 4, 16, 3, 2, 3, 0, 4, 5, 1, 3, 0, 4, 2, 16, 1, 16]

@@ -177,7 +177,18 @@ class Hlsl(Language):
         if not weights.baked:
             kind = "uint2" if weights.half else "float4"
             lines.append(f"StructuredBuffer<{kind}> {TABLE} : NT_REGISTER({len(textures)});")
-        return [*lines, f"SamplerState {SAMPLER} : NT_SAMPLER_REGISTER;"] if sampled else lines
+        return [*lines, *self._sampler()] if sampled else lines
+
+    @staticmethod
+    def _sampler() -> list[str]:
+        return [
+            "// The sampler: define NT_SAMPLER as NT_TEXTURE, for example",
+            "// #define NT_SAMPLER(name) SamplerState name",
+            "#ifndef NT_SAMPLER",
+            "#define NT_SAMPLER(name) SamplerState name : NT_SAMPLER_REGISTER",
+            "#endif",
+            f"NT_SAMPLER({SAMPLER});",
+        ]
 
     def fetch(self, texture):
         return f"{texture}.Load(int3(texel, mip))"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+import viewer.page
 from dataset import load_material
 from formats.textures import write_export
 from model import NeuralTexture
@@ -20,7 +22,7 @@ from tests.support.browser import Browser
 from tests.support.exports import make_model
 from tests.support.runs import save_maps
 from tests.support.shader_cases import bc1, uploads
-from tests.support.viewer_pages import save_viewer
+from tests.support.viewer_pages import make_export, save_viewer
 
 SIZE = 32
 FORMS = {  # the last grid of `mixed` has no whole blocks, so WebGL does not take it
@@ -178,3 +180,25 @@ def test_any_position_is_one_filtered_decode(shown, browser):
     nearest = browser.screenshot(clip=stage)[inside]
     assert min(np.percentile(np.abs(nearest - want), 99) for want in wanted) > 3
     assert browser.said == []
+
+
+def test_one_page_of_blocks_and_words(shown, browser, tmp_path, monkeypatch):
+    """Each material has the decoder that reads its textures."""
+    maps = save_maps(tmp_path / "maps", SIZE, SIZE, present=("diffuse", "normal", "metallic"))
+    make_export(tmp_path / "batch" / "words", maps)
+    for name in FORMS:
+        shutil.copytree(shown[name].folder, tmp_path / "batch" / name)
+    monkeypatch.setattr(viewer.page, "thumbnail", lambda exported: "data:,")
+    page = tmp_path / "page.html"
+    assert save_viewer("--load_dir", tmp_path / "batch", "--viewer", page, "--viewer_source", 0) == 0
+    browser.open(page)
+    assert sorted(browser.tab.evaluate("Object.keys(nt.data.cores)")) == ["filterable", "mixed", "packed"]
+    found = {}
+    for index, name in enumerate(sorted([*FORMS, "words"])):
+        browser.tab.evaluate(f"nt.chooseMaterial({index})")
+        assert browser.tab.inner_text("#name") == name
+        found[name] = page_codes(browser, 0)
+    for name, one in shown.items():
+        browser.open(one.pages["blocks"])
+        np.testing.assert_array_equal(found[name], page_codes(browser, 0))
+    assert found["words"].std() > 1 and browser.said == []

@@ -16,7 +16,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "texels.h"
+#include "blocks.h"
 #include "shape.h"
 #include "vec.h"
 
@@ -53,7 +53,7 @@ class GridStore {
 
     // Adds iteration t, taken at this factor of the learning rate, to the distances.
     void advance(const Fading& fading, int64_t t, double factor);
-    // Brings texels first .. last up to iteration `now`. Once all are, clear_drift() must follow.
+    // Brings units first .. last up to iteration `now`. Once all are, clear_drift() must follow.
     void sweep(const Fading& fading, int64_t now, int64_t first, int64_t last);
     // Pulls opposite borders and the corners of the levels from `first_level` on together, and brings them up to `now`.
     void sync_borders(const Fading& fading, int64_t now, int first_level, float strength);
@@ -67,8 +67,9 @@ class GridStore {
     const double rate;
     bool moves() const { return rate > 0; }  // a grid of rate 0 is not trained
     const float limit;
-    Buffer<float> records;   // (texels, 4, features)
-    Buffer<int32_t> stamps;  // (texels)
+    const int row;           // floats of a unit in each row of its record
+    Buffer<float> records;   // (units, 4, row)
+    Buffer<int32_t> stamps;  // (units)
     // Distance that parameters have moved along their direction since their stamp, at stamp % DRIFT_SIZE.
     double drift[DRIFT_SIZE];
     float distance[DRIFT_SIZE];  // drift, rounded to float
@@ -76,9 +77,10 @@ class GridStore {
     void clear_drift();
 
   private:
-    float* record(int64_t texel) { return records.data() + texel * 4 * grid.features; }
-    const float* record(int64_t texel) const { return records.data() + texel * 4 * grid.features; }
-    void bring_up(const Fading& fading, int64_t now, float small, int64_t texel);
+    float* record(int64_t unit) { return records.data() + unit * 4 * row; }
+    const float* record(int64_t unit) const { return records.data() + unit * 4 * row; }
+    void bring_up(const Fading& fading, int64_t now, float small, int64_t unit);
+    void tie_blocks(const Fading& fading, int64_t now, const Level& level, float strength);
 };
 
 inline float clamped(float x, float limit) { return x > limit ? limit : x < -limit ? -limit : x; }
@@ -93,7 +95,7 @@ inline typename Lanes<W>::floats clamped_lanes(typename Lanes<W>::floats x, floa
 // Adam's direction, m / (sqrt(v) + small).
 inline float direction(float m, float v, float small) { return m / (__builtin_sqrtf(v) + small); }
 
-// How texels with the same stamp follow Adam up to the current iteration.
+// How units with the same stamp follow Adam up to the current iteration.
 struct Follow {
     float distance;      // along the direction
     float fade1, fade2;  // factors of the moments
@@ -105,10 +107,10 @@ struct Step {
     float limit;
 };
 
-// Brings a texel up to the iteration before, then takes Adam's step along the sum of its gradients.
+// Brings a unit up to the iteration before, then takes Adam's step along the sum of its gradients.
 template <int F>
 inline void update_record(float* record, const float* gradient, const Follow& follow, const Step& step) {
-    constexpr int W = F < V ? F : V;
+    constexpr int W = F < V ? F : F % V ? 8 : V;
     for (int f = 0; f < F; f += W, record += W, gradient += W) {
         const auto g = load<W>(gradient);
         const auto m = load<W>(record + 2 * F) * follow.fade1 + g * step.share1;

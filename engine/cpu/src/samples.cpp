@@ -88,12 +88,18 @@ void nt_trainer::place_samples(int band) {
 // Prefetches the memory that one sample reads in one grid and, with the first grid, in the material.
 inline void nt_trainer::prefetch(long s, long g) const {
     const GridStore& grid = *grids[g];
-    const long floats = 4 * grid.grid.features;
+    const long floats = 4 * grid.row;
     const Corner& corner = corners[s * long(grids.size()) + g];
-    for (uint32_t texel : corner.texel)
-        for (long i = 0; i < floats; i += 16) prefetch_later(grid.records.data() + size_t(texel) * floats + i);
-    prefetch_later(grid.stamps.data() + corner.texel[0]);
-    prefetch_later(grid.stamps.data() + corner.texel[2]);
+    const uint32_t per_unit = uint32_t(grid.grid.unit_texels);
+    uint32_t before = ~0u;
+    for (uint32_t texel : corner.texel) {
+        const uint32_t unit = texel / per_unit;
+        if (unit == before) continue;
+        before = unit;
+        for (long i = 0; i < floats; i += 16) prefetch_later(grid.records.data() + size_t(unit) * floats + i);
+    }
+    prefetch_later(grid.stamps.data() + corner.texel[0] / per_unit);
+    prefetch_later(grid.stamps.data() + corner.texel[2] / per_unit);
     if (g == 0 && material.columns8) prefetch_later(material.codes8 + target[s] * material.columns8);
     if (g == 0 && material.columns16) prefetch_later(material.codes16 + target[s] * material.columns16);
 }

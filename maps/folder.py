@@ -21,6 +21,7 @@ from maps.pixels import Image, bands_of
 
 UNREAD_SUFFIXES = {
     *(".ktx", ".ktx2", ".basis", ".crn", ".blp", ".heic", ".heif", ".xcf", ".kra", ".psb", ".sbsar", ".svg", ".pcx"),
+    *(".vtf", ".pvr", ".astc", ".uasset"),
     *(".pict", ".sgi", ".cin", ".dpx", ".pfm", ".ppm", ".pgm", ".iff", ".ai", ".clip", ".afphoto", ".cr2", ".dng"),
 }
 BY_HAND = "--maps MAP=FILE says by hand which file is which map"
@@ -133,6 +134,8 @@ def _resolve(path: Path, reading: Reading, look: Look | None, lenient: bool, not
         notes.append(f"{quote(path.name)}: {held}, {BY_HAND}")
         return parts
     unity = len(parts) == 3 and parts[2].inverted and parts[2].channels == "B"  # MetallicAOSmoothness
+    if reading.because == "m" and path.suffix.lower() == ".dds":
+        notes.append(f"{quote(path.name)}: taken as metallic; in some games it is where reflections show, {BY_HAND}")
     if look is None or not (reading.grey or unity or any(part.channels == "A" for part in parts)):
         return tuple(part for part in parts if parts is not GLTF or part.map != "occlusion")
     image = look(path)

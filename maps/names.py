@@ -27,6 +27,7 @@ from maps.keywords import (
 
 PICTURE_OF_ALL = "a picture of the whole material, by its name"
 LETTER_OF_COLOUR = "a letter that may stand for its colour or for another map"
+CHANNEL_LABEL = re.compile(r"\([RGBA]\)|(?<![^\W_])[RGBA]-(?=[^\W_]{2})", re.IGNORECASE)  # AO(R)_Rough(G), R-AO_G-Rough
 CHANNEL_OF_A_FILE = re.compile(r"@channels=([RGBA]+)$")  # as Sketchfab and others cut the files of a glTF
 WORKFLOWS = frozenset({"metalness", "metallic", "specular", "roughness", "gloss", "glossiness"})
 
@@ -82,8 +83,7 @@ def recognise_all(file_names: Sequence[str]) -> dict[str, Reading]:
     words = {name: _words(name) for name in file_names}
     telling = [name for name in file_names if _names_a_map(words[name])]
     shared = _shared([words[name] for name in telling]) if telling else Counter()
-    if any(left and _terms_of(words[name])[-1:] and not _terms_of(left) and all(len(word.text) == 1 for word in left)
-           for name in telling if (left := _without(words[name], shared))):  # BaseColor_R beside BaseColor_L
+    if any(_loses_its_map(words[name], _without(words[name], shared)) for name in telling):
         shared = Counter({word: count for word, count in shared.items() if word not in TERMS})
     if len(telling) == 1:  # rock_n.png beside rock.png: its words but for the map's
         shared = Counter({word: count for word, count in shared.items() if word not in TERMS})
@@ -132,6 +132,9 @@ def _words(file_name: str) -> tuple[_Word, ...]:
     A word of several keywords is cut into them: metallicroughness is metallic and roughness, joined.
     """
     stem = CHANNEL_OF_A_FILE.sub("", Path(file_name).stem)
+    labels = "".join(re.sub(r"[()-]", "", label) for label in CHANNEL_LABEL.findall(stem))
+    if len(labels) > 1 and "RGBA".startswith(labels.upper()):
+        stem = CHANNEL_LABEL.sub(" ", stem)
     stem = unicodedata.normalize("NFC", stem)  # macOS decomposes accents, which would split words
     result, end = [], -1
     for match in re.finditer(r"[A-Z]+(?![a-z])|[A-Z]?[^\W\d_A-Z]+|\d+", stem):
@@ -181,6 +184,13 @@ def _without(words: Sequence[_Word], shared: Counter) -> tuple[_Word, ...]:
         elif not shared[word.text] or word.text in TERMS or word.text in NOISE:
             left.append(word)
     return tuple(reversed(left))
+
+
+def _loses_its_map(words: Sequence[_Word], left: Sequence[_Word]) -> bool:
+    """Whether nothing but a letter is left of a name without its shared words: BaseColor_L beside BaseColor_R."""
+    found = _terms_of(words)
+    letter = len(left) == 1 and len(left[0].text) == 1 and not _terms_of(left) and words[-1] == left[0]
+    return letter and bool(found) and _is_colour(found[-1]) and not found[-1].term.weak
 
 
 def _workflow(names: Iterable[Sequence[_Word]]) -> frozenset[str]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from PIL import Image as PillowImage
 
+from dataset import load_material
 from tests.maps.test_cases import FULL, NONE, P, check, stack, write
 from tests.support.map_images import folder  # noqa: F401  # fixture
 
@@ -113,3 +115,41 @@ def test_a_coloured_glow_is_no_gloss(folder):
 def test_a_mean_of_channels_has_a_way_out(folder):
     material = write(folder, wall_D="diffuse", wall_M=stack(FULL, "metallic", NONE))
     assert len(material.warnings) == 1 and "--maps metallic=" in material.warnings[0]
+
+
+def test_packings_of_single_sources(folder):
+    check(write(folder, T_x_4K_D="diffuse", T_x_4K_ORT=stack("occlusion", "roughness", FULL)),
+          "diffuse", "occlusion", "roughness")  # fmt: skip
+    (folder / "T_x_4K_ORT.png").unlink()
+    check(write(folder, T_x_4K_DpRA=stack("displacement", "roughness", "occlusion")),
+          "diffuse", "displacement", "roughness", "occlusion")  # fmt: skip
+    (folder / "T_x_4K_DpRA.png").unlink()
+    check(write(folder, T_x_ddna=stack("normal", SMOOTH)), "diffuse", "normal", "roughness")
+
+
+def test_textures_of_a_game_are_noted_where_their_letters_say_other_things(folder):
+    material = write(folder, rock="diffuse", rock_n="normal")
+    PillowImage.fromarray(P["metallic"]).save(folder / "rock_m.dds")
+    (folder / "rock_height.vtf").write_bytes(b"VTF\0")
+    material = load_material(folder)
+    check(material, "diffuse", "normal", "metallic")
+    assert any("rock_m.dds" in note and "--maps" in note for note in material.warnings)
+    assert any("rock_height.vtf" in note and "convert" in note for note in material.warnings)
+
+
+@pytest.mark.parametrize("name", ["wall_AO(R)_Rough(G)_Metal(B)", "wall_R-AO_G-Rough_B-Metal", "wall_AO (r) Rough (g)"])
+def test_channels_that_the_name_says(folder, name):
+    maps = ("occlusion", "roughness", "metallic")[: 2 if name.endswith("(g)") else 3]
+    check(write(folder, wall_Color="diffuse", **{name: stack(*maps, *[NONE] * (3 - len(maps)))}), "diffuse", *maps)
+
+
+def test_the_mask_map_in_words(folder):
+    packed = stack("metallic", "occlusion", NONE, SMOOTH)
+    material = write(folder, wall_Color="diffuse", wall_MetallicOcclusionDetailSmoothness=packed)
+    check(material, "diffuse", "metallic", "occlusion", "roughness")
+
+
+def test_a_word_of_the_material_before_a_letter_is_no_map(folder):
+    material = write(folder, Smooth_Stone_N="normal", Smooth_Stone_S="specular", Smooth_Stone_C="diffuse")
+    check(material, "normal", "diffuse")
+    assert len(material.warnings) == 2

@@ -163,7 +163,7 @@ def _parts_of_letter(reading: Reading, image: Image) -> tuple[Part, ...]:
     grey = is_grey(image.pixels)
     if reading.grey and grey and (image.alpha is None or not reading.unclear):
         return (Part(reading.grey),)
-    if reading.letter == "G" and len(reading.parts) == 1:  # gloss is grey, a glow is coloured
+    if reading.letter == "G" and [part.inverted for part in reading.parts] == [True]:  # gloss is grey, a glow is not
         return reading.parts if grey else ()
     if reading.unclear:
         return reading.parts if image.alpha is not None else reading.parts[:1]

@@ -233,7 +233,9 @@ def _terms_of(words: Sequence[_Word]) -> list[_Found]:
 
 def _short_counts(found: Sequence[_Found], index: int, last: int) -> bool:
     """A short word is a term at the end of a name, or, of two letters and more, beside another scalar map."""
-    entry = found[index]
+    entry, before = found[index], found[index - 1] if index else None
+    if entry.term.kind == "alpha":
+        return entry.place == last and bool(before) and before.term.map == "diffuse" and before.place == last - 1
     if entry.place == last and not (entry.joined and len(entry.text) < 2):
         return True
     beside = [found[i] for i in (index - 1, index + 1) if 0 <= i < len(found)]
@@ -275,6 +277,9 @@ def _read(words: Sequence[_Word]) -> Reading:
     strong = [entry for entry in found if not entry.term.weak]
     if not strong:
         return _read_weak(words, found)
+    packed = next((entry for entry in reversed(found) if entry.term.kind == "packed"), None)
+    if packed and [word.text for word in words][-2:] in ([packed.text, letter] for letter in "rgb"):
+        return _read_channel(packed, words[-1].text.upper())
     last = _last_of_run(found, strong[-1])
     run = _run(found, last)
     before = found[found.index(run[0]) - 1] if found.index(run[0]) else None
@@ -351,6 +356,12 @@ def _read_letter(run: Sequence[_Found]) -> Reading:
     return replace(reading, grey=grey, letter=letter)
 
 
+def _read_channel(packed: _Found, letter: str) -> Reading:
+    """ORM_R: one channel of a packing where the file is grey, else a packing of the right door."""
+    part = next((part for part in INITIALS[packed.text] if part.channels == letter and not part.inverted), None)
+    return Reading(INITIALS[packed.text], f"{packed.text.upper()}: packed", part.map if part else "", letter=letter)
+
+
 def _strongest(run: Sequence[_Found]) -> str:
     """The map of a grey file with these words: the last of them that names no material as often."""
     return next((entry.term.map for entry in reversed(run) if not entry.term.weak), run[-1].term.map)
@@ -367,9 +378,9 @@ def _read_qualified(found: Sequence[_Found], last: _Found) -> Reading:
             parts = (Part(before.term.map), Part("roughness", "A", True))
             return Reading(parts, f"{before.text} and {last.text}: colour and alpha")
         letter = last.text.upper() if len(last.text) == 1 else ""  # G: gloss, or glow
+        if letter and before and before.term.map == "roughness":
+            return Reading((Part("roughness"),), before.text, grey="roughness", letter=letter)
         return Reading((Part("roughness", inverted=True),), f"{last.text}: 1 - roughness", letter=letter)
-    if len(last.text) == 1 and last.term.kind == "alpha" and not before:
-        return Reading(because=LETTER_OF_COLOUR)
     if last.term.kind == "alpha" and before and before.term.map == "diffuse":
         return Reading((Part("diffuse"),), f"{before.text}, with {last.text} in alpha")
     return Reading(because=f"{last.text}: no map of the {len(MAPS)}")

@@ -153,3 +153,25 @@ def test_a_word_of_the_material_before_a_letter_is_no_map(folder):
     material = write(folder, Smooth_Stone_N="normal", Smooth_Stone_S="specular", Smooth_Stone_C="diffuse")
     check(material, "normal", "diffuse")
     assert len(material.warnings) == 2
+
+
+def test_one_channel_of_a_packing_in_a_file_of_its_own(folder):
+    channels = {"wall_ORM_R": "occlusion", "wall_ORM_G": "roughness", "wall_ORM_B": "metallic"}
+    material = write(folder, wall_D="diffuse", **channels)
+    check(material, "diffuse", *channels.values())
+    assert len(material.warnings) == 3 and all("--maps" in note for note in material.warnings)
+    for name in channels:
+        (folder / f"{name}.png").unlink()
+    packed = write(folder, door_ORM_R=stack(*channels.values()))  # of the right door
+    check(packed, "diffuse", *channels.values())
+
+
+@pytest.mark.parametrize("name", ["wall_Roughness_G", "wall_Roughness_A", "wall_Roughness_B"])
+def test_a_letter_does_not_turn_a_keyword_over(folder, name):
+    check(write(folder, wall_D="diffuse", **{name: "roughness"}), "diffuse", "roughness")
+
+
+def test_a_letter_of_alpha_counts_behind_a_colour_only(folder):
+    files = {"wall_Metallic_A": "metallic", "wall_Normal_A": "normal", "wall_ORM_A": stack(*["occlusion"] * 3)}
+    material = write(folder, wall_BC_A="diffuse", **files)
+    assert set(material.present) == {"diffuse", "normal", "metallic", "occlusion", "roughness"}

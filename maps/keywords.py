@@ -140,15 +140,17 @@ INITIALS = dict(_with_smoothness()) | dict(_initials()) | {"mr": GLTF, "rm": GLT
 INITIALS |= {"ordp": MEGASCANS, "or_dp": MEGASCANS}
 for _letter, _map in (("r", "roughness"), ("o", "occlusion"), ("m", "metallic"), ("h", "displacement")):
     INITIALS[f"bc{_letter}"] = (Part("diffuse"), Part(_map, "A"))
+for _letter, _map in (("r", "roughness"), ("m", "metallic")):  # MAO, AOR: two maps, in this order
+    INITIALS[f"{_letter}ao"] = in_order((_map, "occlusion"))
+    INITIALS[f"ao{_letter}"] = in_order(("occlusion", _map))
 for _map in ("occlusion", "ao"):
     INITIALS[f"metallic_{_map}_detail_smoothness"] = MASK_MAP
 INITIALS["bca"] = (Part("diffuse"),)
 INITIALS["ort"] = in_order(("occlusion", "roughness"))  # and translucency, of Fab's Megascans
 INITIALS["dp_ra"] = in_order(("displacement", "roughness", "occlusion"))
 INITIALS["ddna"] = (Part("normal"), Part("roughness", "A", True))  # CryEngine
-SHORT_INITIALS = frozenset(
-    [*dict(_with_smoothness()), *(word for word in INITIALS if len(word) == 2 or word[:2] == "bc")]
-)
+SHORT_INITIALS = frozenset(dict(_with_smoothness())) | {"rao", "aor", "mao", "aom"}
+SHORT_INITIALS |= {word for word in INITIALS if len(word) == 2 or word[:2] == "bc"}
 INITIALS |= dict.fromkeys(MASK_MAPS, MASK_MAP) | {"dp_r": in_order(("displacement", "roughness"))}
 
 

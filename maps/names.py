@@ -286,7 +286,9 @@ def _read(words: Sequence[_Word]) -> Reading:
     if before and before.term.kind == "layer" and run[0].place - before.place == 1:
         return Reading(because=f"{before.text}: a map of another layer")
     if last.term.kind == "packed":
-        return Reading(INITIALS[last.text], f"{last.text.upper()}: packed")
+        parts = INITIALS[last.text]
+        grey = "occlusion" if len(last.text) == 3 and len(parts) == 2 and "ao" in last.text else ""  # MAO, brickao
+        return Reading(parts, f"{last.text.upper()}: packed", grey=grey)
     unity = len(run) == 2 and run[0].term.map in ("metallic", "diffuse", "specular")
     if last.term.kind == "map" and len(last.text) == 1 and len(run) > 1:
         return _read_letter(run)

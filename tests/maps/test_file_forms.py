@@ -13,12 +13,10 @@ from PIL import Image as PillowImage
 from common.errors import UserError
 from dataset import load_material
 from maps.images import read_image
-from tests.maps.test_cases import P, stack, tiff
+from tests.support.cases import H, P, W, stack, tiff
 from tests.support.map_images import folder  # noqa: F401  # fixture
 
 # ruff: noqa: F811  # fixtures are imported
-
-H, W = 24, 32
 
 
 def write_exr(path, pixels):

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image as PillowImage
 
 from dataset import load_material
-from tests.maps.test_cases import FULL, NONE, P, check, stack, write
+from tests.support.cases import FULL, NONE, P, check, stack, write
 from tests.support.map_images import folder  # noqa: F401  # fixture
 
 # ruff: noqa: F811  # fixtures are imported
@@ -175,3 +175,11 @@ def test_a_letter_of_alpha_counts_behind_a_colour_only(folder):
     files = {"wall_Metallic_A": "metallic", "wall_Normal_A": "normal", "wall_ORM_A": stack(*["occlusion"] * 3)}
     material = write(folder, wall_BC_A="diffuse", **files)
     assert set(material.present) == {"diffuse", "normal", "metallic", "occlusion", "roughness"}
+
+
+@pytest.mark.parametrize("name", ["MAO", "AOM", "RAO", "AOR"])
+def test_a_letter_joined_with_occlusion(folder, name):
+    other = {"M": "metallic", "R": "roughness"}[name.strip("AO")]
+    planes = ("occlusion", other) if name.startswith("AO") else (other, "occlusion")
+    check(write(folder, wall_D="diffuse", **{f"wall_{name}": stack(*planes, NONE)}), "diffuse", *planes)
+    check(write(folder, **{f"wall_{name}": "occlusion"}), "diffuse", "occlusion")

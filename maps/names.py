@@ -290,7 +290,7 @@ def _read(words: Sequence[_Word]) -> Reading:
         grey = "occlusion" if len(last.text) == 3 and len(parts) == 2 and "ao" in last.text else ""  # MAO, brickao
         return Reading(parts, f"{last.text.upper()}: packed", grey=grey)
     unity = len(run) == 2 and run[0].term.map in ("metallic", "diffuse", "specular")
-    if last.term.kind == "map" and len(last.text) == 1 and len(run) > 1:
+    if len(last.text) == 1 and len(run) > 1 and (last.term.kind == "map" or (last.term.kind == "gloss" and not unity)):
         return _read_letter(run)
     if last.term.kind == "map" or (last.term.kind == "gloss" and len(run) > 1 and not unity):
         return _read_maps(run)

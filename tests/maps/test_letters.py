@@ -183,3 +183,9 @@ def test_a_letter_joined_with_occlusion(folder, name):
     planes = ("occlusion", other) if name.startswith("AO") else (other, "occlusion")
     check(write(folder, wall_D="diffuse", **{f"wall_{name}": stack(*planes, NONE)}), "diffuse", *planes)
     check(write(folder, **{f"wall_{name}": "occlusion"}), "diffuse", "occlusion")
+
+
+def test_g_behind_another_map(folder):
+    material = write(folder, wall_D="diffuse", wall_AO_G="occlusion", wall_Normal_G="normal")
+    check(material, "diffuse", "occlusion", "normal")
+    assert len(material.warnings) == 2 and all("--maps" in note for note in material.warnings)

@@ -107,21 +107,39 @@ struct Step {
     float limit;
 };
 
-// Brings a unit up to the iteration before, then takes Adam's step along the sum of its gradients.
+// W parameters of a unit with rows of F floats, brought up to the iteration before.
+template <int F, int W>
+inline typename Lanes<W>::floats followed(const float* record, const Follow& follow, const Step& step) {
+    return clamped_lanes<W>(load<W>(record) - load<W>(record + F) * follow.distance, step.limit);
+}
+
+// Takes Adam's step for W of them from `p`, what followed() gave, along the sum `g` of their gradients.
+template <int F, int W>
+inline void update_lanes(float* record, typename Lanes<W>::floats p, typename Lanes<W>::floats g, const Follow& follow,
+                         const Step& step) {
+    const auto m = load<W>(record + 2 * F) * follow.fade1 + g * step.share1;
+    const auto v = load<W>(record + 3 * F) * follow.fade2 + g * g * step.share2;
+    const auto q = m / (square_root<W>(v) + step.small);
+    store<W>(record, clamped_lanes<W>(p - q * step.size, step.limit));
+    store<W>(record + F, q);
+    store<W>(record + 2 * F, m);
+    store<W>(record + 3 * F, v);
+}
+
 template <int F>
 inline void update_record(float* record, const float* gradient, const Follow& follow, const Step& step) {
-    constexpr int W = F < V ? F : F % V ? 8 : V;
-    for (int f = 0; f < F; f += W, record += W, gradient += W) {
-        const auto g = load<W>(gradient);
-        const auto m = load<W>(record + 2 * F) * follow.fade1 + g * step.share1;
-        const auto v = load<W>(record + 3 * F) * follow.fade2 + g * g * step.share2;
-        const auto q = m / (square_root<W>(v) + step.small);
-        const auto p = clamped_lanes<W>(load<W>(record) - load<W>(record + F) * follow.distance, step.limit);
-        store<W>(record, clamped_lanes<W>(p - q * step.size, step.limit));
-        store<W>(record + F, q);
-        store<W>(record + 2 * F, m);
-        store<W>(record + 3 * F, v);
-    }
+    constexpr int W = F < V ? F : V;
+    for (int f = 0; f < F; f += W)
+        update_lanes<F, W>(record + f, followed<F, W>(record + f, follow, step), load<W>(gradient + f), follow, step);
+}
+
+inline void update_block(float* record, uint32_t block, bool quantized, const Noise& noise, const float* of_texels,
+                         const Follow& follow, const Step& step) {
+    BlockRow row;
+    for (int i = 0; i < 3; i++) row.part[i] = followed<Blocks::ROW, 8>(record + 8 * i, follow, step);
+    const BlockRow gradient = block_gradient(quantized, row, block, noise, of_texels);
+    for (int i = 0; i < 3; i++)
+        update_lanes<Blocks::ROW, 8>(record + 8 * i, row.part[i], gradient.part[i], follow, step);
 }
 
 }  // namespace nt

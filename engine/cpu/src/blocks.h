@@ -18,7 +18,7 @@ constexpr Lanes<8>::uints END_PARAMETER = {0, 1, 2, 2, 3, 4, 5, 5};  // which pa
 // v << 3 | v >> 2 of 5 bits and v << 2 | v >> 4 of 6, as products: v * UP + (v * DOWN >> 8)
 constexpr Lanes<8>::ints EXPAND_UP = {8, 4, 8, 0, 8, 4, 8, 0}, EXPAND_DOWN = {64, 16, 64, 0, 64, 16, 64, 0};
 
-// feature = (start + code * span) * scale - shift, where `code` is that of the texel's weight.
+// feature = (start + code * span) / 765 - 0.5, where `code` is that of the texel's weight; unrounded, without the latter.
 struct Ends {
     four start, span;
 };
@@ -46,48 +46,41 @@ inline Ends block_ends(eight p, uint32_t block, const Noise& noise) {
     return {ROUNDING == Rounding::none ? first : first * 3.0f, second - first};
 }
 
-// Codes 0 .. 3 of W weights from `place` on as floats; unrounded, from 0 to 1.
+// Codes 0 .. 3 of weights as floats; unrounded, from 0 to 1. index: which parameters of the grid they are.
 template <Rounding ROUNDING, int W>
-inline typename Lanes<W>::floats weight_codes(typename Lanes<W>::floats w, uint32_t block, int place, const Noise& noise) {
+inline typename Lanes<W>::floats weight_codes(typename Lanes<W>::floats w, typename Lanes<W>::uints index,
+                                              const Noise& noise) {
     using floats = typename Lanes<W>::floats;
     if (ROUNDING == Rounding::none) return w + 0.5f;
-    if (ROUNDING == Rounding::noisy) {
-        typename Lanes<W>::uints index{};
-        for (int i = 0; i < W; i++) index[i] = block * uint32_t(BLOCK_PARAMETERS) + FIRST_WEIGHT + uint32_t(place + i);
-        w += uniform_noise<W>(index, noise) * (1 / 3.0f * noise.step);
-    }
+    if (ROUNDING == Rounding::noisy) w += uniform_noise<W>(index, noise) * (1 / 3.0f * noise.step);
     floats x = (w + 0.5f) * 3.0f + 0.5f;
     x = x > 0 ? x : floats{};
     x = x < 3.0f ? x : floats{} + 3.0f;
     return __builtin_convertvector(__builtin_convertvector(x, typename Lanes<W>::ints), floats);
 }
 
-template <Rounding ROUNDING, class Source>
-inline four block_feature(const Source& source, uint32_t texel, const Ends& ends, const Noise& noise) {
-    const uint32_t block = texel / BLOCK_TEXELS;
-    const int place = int(texel % BLOCK_TEXELS);
-    const Lanes<1>::floats weight = {source.weight(block, place)};
-    const float code = weight_codes<ROUNDING, 1>(weight, block, place, noise)[0];
-    const four whole = ends.start + ends.span * code;
-    return ROUNDING == Rounding::none ? whole : whole * (1 / 765.0f) - 0.5f;
-}
-
 template <Rounding ROUNDING, bool LEARNED, class Source>
 void gather_blocks(const Grid& grid, const Source& source, const Noise& noise, const Corner* corners,
                    long corner_stride, long n, float* inputs, long input_stride) {
+    constexpr float SCALE = ROUNDING == Rounding::none ? 1 : 1 / 765.0f, SHIFT = ROUNDING == Rounding::none ? 0 : 0.5f;
     for (long s = 0; s < n; s++) {
         const Corner& corner = corners[s * corner_stride];
         const Corner& later = corners[(s + AHEAD < n ? s + AHEAD : s) * corner_stride];
         source.ahead_block(later.texel[0] / BLOCK_TEXELS);
         source.ahead_block(later.texel[3] / BLOCK_TEXELS);
         float* to = inputs + s * input_stride + grid.column;
-        uint32_t current = ~0u;
+        Lanes<4>::uints block, place;
+        memcpy(&block, corner.texel, sizeof block);
+        place = block % BLOCK_TEXELS;
+        block /= BLOCK_TEXELS;
+        const four codes = weight_codes<ROUNDING, 4>(source.weights(block, place),
+                                                     block * BLOCK_PARAMETERS + FIRST_WEIGHT + place, noise);
         Ends ends{};
         four sum{};
         for (int i = 0; i < 4; i++) {
-            const uint32_t block = corner.texel[i] / BLOCK_TEXELS;
-            if (block != current) ends = block_ends<ROUNDING>(source.ends(current = block), block, noise);
-            const four feature = block_feature<ROUNDING>(source, corner.texel[i], ends, noise);
+            if (i == 0 || block[i] != block[i - 1])
+                ends = block_ends<ROUNDING>(source.ends(block[i]), block[i], noise);
+            const four feature = (ends.start + ends.span * codes[i]) * SCALE - SHIFT;
             if (LEARNED)
                 for (int f = 0; f < BLOCK_FEATURES; f++) to[i * BLOCK_FEATURES + f] = feature[f];
             else
@@ -126,36 +119,54 @@ inline void gather_grid(const Grid& grid, bool quantized, const Source& source, 
     });
 }
 
-// The gradient of a block's parameters, in a record's row, from that of the features of its texels, (16, 4).
-// Rounding passes it unchanged; factors are those after rounding, as in blocks.py.
-template <Rounding ROUNDING>
-inline void block_gradient(const float* row, uint32_t block, const Noise& noise, const float* of_texels, float* to) {
-    constexpr float CODES = ROUNDING == Rounding::none ? 1 : 3;
-    const Ends ends = block_ends<ROUNDING>(load<8>(row), block, noise);
-    const four span = ROUNDING == Rounding::none ? ends.span : ends.span * (1 / 255.0f);
-    four all{}, second{};
-    for (int half = 0; half < 2; half++) {
-        const eight share = weight_codes<ROUNDING, 8>(load<8>(row + 8 + 8 * half), block, 8 * half, noise) * (1 / CODES);
-        for (int t = 0; t < 8; t++) {
-            const four gradient = load<4>(of_texels + 4 * (8 * half + t));
-            all += gradient;
-            second += gradient * share[t];
-            const four product = gradient * span;
-            to[8 + 8 * half + t] = product[0] + product[1] + product[2];
-        }
-    }
-    store<4>(to, all - second);
-    store<4>(to + 4, second);
+// A block's row in registers: end points, then the weights of the upper and the lower half.
+struct BlockRow {
+    eight part[3];
+};
+
+// The sums of the lanes of three vectors, and 0.
+inline four lane_sums(eight a, eight b, eight c) {
+    float lanes[3][8], halves[3][4];
+    store<8>(lanes[0], a);
+    store<8>(lanes[1], b);
+    store<8>(lanes[2], c);
+    for (int f = 0; f < 3; f++) store<4>(halves[f], load<4>(lanes[f]) + load<4>(lanes[f] + 4));
+    four sum{};
+    for (int i = 0; i < 4; i++) sum += four{halves[0][i], halves[1][i], halves[2][i], 0};
+    return sum;
 }
 
-inline void block_gradient(bool quantized, const float* row, uint32_t block, const Noise& noise, const float* of_texels,
-                           float* to) {
-    if (!quantized)
-        block_gradient<Rounding::none>(row, block, noise, of_texels, to);
-    else if (noise.step > 0)
-        block_gradient<Rounding::noisy>(row, block, noise, of_texels, to);
-    else
-        block_gradient<Rounding::plain>(row, block, noise, of_texels, to);
+// The gradient of a block's parameters from that of the features of its texels, see Blocks::SUM. Rounding passes it
+// unchanged; factors are those after rounding, as in blocks.py.
+template <Rounding ROUNDING>
+inline BlockRow block_gradient(const BlockRow& row, uint32_t block, const Noise& noise, const float* of_texels) {
+    constexpr float CODES = ROUNDING == Rounding::none ? 1 : 3;
+    const four span = block_ends<ROUNDING>(row.part[0], block, noise).span * (ROUNDING == Rounding::none ? 1 : 1 / 255.0f);
+    eight all[BLOCK_FEATURES] = {}, second[BLOCK_FEATURES] = {};
+    BlockRow found{};
+    for (int half = 0; half < 2; half++) {
+        const auto index = block * BLOCK_PARAMETERS + FIRST_WEIGHT + 8 * half + Lanes<8>::uints{0, 1, 2, 3, 4, 5, 6, 7};
+        const eight share = weight_codes<ROUNDING, 8>(row.part[1 + half], index, noise) * (1 / CODES);
+        for (int f = 0; f < BLOCK_FEATURES; f++) {
+            const eight gradient = load<8>(of_texels + BLOCK_TEXELS * f + 8 * half);
+            all[f] += gradient;
+            second[f] += gradient * share;
+            found.part[1 + half] += gradient * span[f];
+        }
+    }
+    float ends[8];
+    const four of_second = lane_sums(second[0], second[1], second[2]);
+    store<4>(ends, lane_sums(all[0], all[1], all[2]) - of_second);
+    store<4>(ends + 4, of_second);
+    found.part[0] = load<8>(ends);
+    return found;
+}
+
+inline BlockRow block_gradient(bool quantized, const BlockRow& row, uint32_t block, const Noise& noise,
+                               const float* of_texels) {
+    if (!quantized) return block_gradient<Rounding::none>(row, block, noise, of_texels);
+    if (noise.step > 0) return block_gradient<Rounding::noisy>(row, block, noise, of_texels);
+    return block_gradient<Rounding::plain>(row, block, noise, of_texels);
 }
 
 }  // namespace nt

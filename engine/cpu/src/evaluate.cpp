@@ -105,12 +105,15 @@ void Evaluation::scatter_blocks(int g, const Corner& corner, const float* from, 
     for (int i = 0; i < 4; i++) {
         const uint32_t block = corner.texel[i] / BLOCK_TEXELS;
         const float weight = share * (grid.learned ? 1.0f : corner.weight(i));
-        float row[Blocks::ROW], of_texels[Blocks::SUM] = {}, gradient[Blocks::ROW];
+        float of_texels[Blocks::SUM] = {}, gradient[Blocks::ROW];
         for (int f = 0; f < BLOCK_FEATURES; f++)
-            of_texels[4 * (corner.texel[i] % BLOCK_TEXELS) + f] =
+            of_texels[BLOCK_TEXELS * f + corner.texel[i] % BLOCK_TEXELS] =
                 weight * from[(grid.learned ? i * BLOCK_FEATURES : 0) + f];
-        model_.grids[g].row(block, row);
-        block_gradient(model_.shape.quantized, row, block, noise_[g], of_texels, gradient);
+        const Stored& stored = model_.grids[g];
+        const float* weights = stored.all_weights(block);
+        const BlockRow row = {{stored.ends(block), load<8>(weights), load<8>(weights + 8)}};
+        const BlockRow found = block_gradient(model_.shape.quantized, row, block, noise_[g], of_texels);
+        for (int part = 0; part < 3; part++) store<8>(gradient + 8 * part, found.part[part]);
         for (int k = 0; k < BLOCK_PARAMETERS; k++)
             to[size_t(block) * BLOCK_PARAMETERS + k] += gradient[row_column(grid, k)];
     }

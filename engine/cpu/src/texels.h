@@ -57,9 +57,9 @@ struct Words {
     static uint32_t unit(uint32_t texel) { return texel; }
 };
 
-// A block's row: first end point, 0, second end point, 0, weights. Its sum: four floats for each texel, the last 0.
+// A block's row: first end point, 0, second end point, 0, weights. Its sum: of R of its texels, then of G, then of B.
 struct Blocks {
-    static constexpr int ROW = 24, SUM = 4 * BLOCK_TEXELS;
+    static constexpr int ROW = 24, SUM = 3 * BLOCK_TEXELS;
     static constexpr bool BLOCKS = true;
     static uint32_t unit(uint32_t texel) { return texel / BLOCK_TEXELS; }
 };
@@ -88,19 +88,18 @@ struct Stored {
         return load<W>(parameters + size_t(texel) * F + first);
     }
 
-    // A block's end points as in a row, one of its weights, and its whole row.
+    // A block's end points as in a row, one weight each of four blocks, and all weights of a block.
     void ahead_block(uint32_t) const {}
     Lanes<8>::floats ends(uint32_t block) const {
         const float* p = parameters + size_t(block) * BLOCK_PARAMETERS;
         return Lanes<8>::floats{p[0], p[1], p[2], 0, p[3], p[4], p[5], 0};
     }
-    float weight(uint32_t block, int place) const {
-        return parameters[size_t(block) * BLOCK_PARAMETERS + FIRST_WEIGHT + place];
+    Lanes<4>::floats weights(Lanes<4>::uints block, Lanes<4>::uints place) const {
+        Lanes<4>::floats found{};
+        for (int i = 0; i < 4; i++) found[i] = parameters[size_t(block[i]) * BLOCK_PARAMETERS + FIRST_WEIGHT + place[i]];
+        return found;
     }
-    void row(uint32_t block, float* to) const {
-        store<8>(to, ends(block));
-        for (int place = 0; place < BLOCK_TEXELS; place++) to[8 + place] = weight(block, place);
-    }
+    const float* all_weights(uint32_t block) const { return parameters + size_t(block) * BLOCK_PARAMETERS + FIRST_WEIGHT; }
 };
 
 constexpr int DRIFT_SIZE = NT_DRIFT_SIZE;
@@ -134,7 +133,16 @@ struct Tracked {
         prefetch_next(stamps + block);
     }
     Lanes<8>::floats ends(uint32_t block) const { return fetch<Blocks::ROW, 8>(block, 0); }
-    float weight(uint32_t block, int place) const { return fetch<Blocks::ROW, 1>(block, 8 + place)[0]; }
+    Lanes<4>::floats weights(Lanes<4>::uints block, Lanes<4>::uints place) const {
+        Lanes<4>::floats parameter{}, direction{}, moved{};
+        for (int i = 0; i < 4; i++) {
+            const float* record = records + size_t(block[i]) * (4 * Blocks::ROW) + 8 + place[i];
+            parameter[i] = record[0];
+            direction[i] = record[Blocks::ROW];
+            moved[i] = drift[stamps[block[i]] & (DRIFT_SIZE - 1)];
+        }
+        return within<4>(parameter - direction * moved);
+    }
 
   private:
     template <int W>

@@ -284,9 +284,8 @@ inline void nt_trainer::add_record(int g, long sample, int row, Thread& thread) 
         float* to = thread.gradients.get() + place * SUM;
         if constexpr (Kind::BLOCKS) {
             if (fresh) std::fill(to, to + SUM, 0.0f);
-            to += 4 * (corner.texel[j] % BLOCK_TEXELS);
-            const four added = {from[0], from[1], from[2], 0};
-            store<4>(to, load<4>(to) + added * share);
+            to += corner.texel[j] % BLOCK_TEXELS;
+            for (int f = 0; f < BLOCK_FEATURES; f++) to[BLOCK_TEXELS * f] += from[f] * share;
             continue;
         }
         const typename Lanes<W>::ints kept = typename Lanes<W>::ints{} + (fresh ? 0 : -1);
@@ -316,16 +315,10 @@ inline void nt_trainer::update_touched(int g, Thread& thread) {
                                fading.moment1[now - touched.stamp], fading.moment2[now - touched.stamp]};
         float* record = store.records.data() + size_t(touched.unit) * 4 * ROW;
         const float* gradient = thread.gradients.get() + i * Kind::SUM;
-        if constexpr (Kind::BLOCKS) {
-            float row[ROW], of_parameters[ROW];
-            for (int f = 0; f < ROW; f += 8)
-                nt::store<8>(row + f, clamped_lanes<8>(load<8>(record + f) - load<8>(record + ROW + f) * follow.distance,
-                                                       step.limit));
-            block_gradient(shape.quantized, row, touched.unit, noise_[g], gradient, of_parameters);
-            update_record<ROW>(record, of_parameters, follow, step);
-        } else {
+        if constexpr (Kind::BLOCKS)
+            update_block(record, touched.unit, shape.quantized, noise_[g], gradient, follow, step);
+        else
             update_record<ROW>(record, gradient, follow, step);
-        }
         store.stamps[touched.unit] = now;
     }
     thread.n_touched = 0;

@@ -26,11 +26,12 @@ import filelock
 from common.errors import Say, UserError, explain_os_error
 from common.events import TENSORBOARD
 from common.files import make_folder, sha256_of, write_json, write_text
-from configs import CALL, Config, to_dict
+from configs import CALL, FIELDS, Config, to_dict
 from formats.manifest import MANIFEST, read_manifest, verify_files
 from maps.by_hand import MAPS_FILE
 from maps.channels import MAPS
 from maps.folder import find_maps
+from training.plan import kept_defaults
 from training.run_folder import CHECKPOINT, MODELS, SUPERSEDED
 
 RECORD = "group.json"
@@ -49,6 +50,7 @@ SHORTEST_PAUSE_S = 1.0
 PAUSE_FACTOR = 20
 # Settings that change no result: where the images are, where results go, and what computes them.
 NO_SETTINGS = (*CALL, "data_dir", "save_dir", "num_threads")
+NEWER = ("maps", "size")  # settings that the records of earlier versions do not know
 
 Report = Callable[[Path, Mapping[str, Any], Sequence[Mapping[str, Any]]], str]  # see `Journal`
 
@@ -111,8 +113,11 @@ def write_record(folder: Path, record: Record) -> None:
 
 
 def settings_digest(config: Config) -> str:
-    """A hash of the settings that decide a group's result."""
+    """A hash of the settings that decide a group's result, the same as in earlier versions where they had them all."""
     values = {name: value for name, value in to_dict(config).items() if name not in NO_SETTINGS}
+    values = {name: value for name, value in values.items() if name not in NEWER or value != FIELDS[name].default}
+    if kept := kept_defaults(config):
+        values["kept_defaults"] = kept
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from common.errors import UserError
 from common.files import open_regular, parse_json
-from configs import PRESETS, QUANTIZE_BITS, SAVE_BITS, Config, HashGridConfig, make_config, to_dict
+from configs import FIELDS, PRESETS, QUANTIZE_BITS, SAVE_BITS, Config, HashGridConfig, make_config, to_dict
 from shape import decoder_spec, exact_halvings, grid_spec, input_layout, layer_sizes
 
 TABLE = Path(__file__).with_name("rates.json")
@@ -25,6 +25,12 @@ MAX_TABLE_BYTES = 1 << 20
 DEFAULT_BPP = 5.0  # of --preset or --decoder learned without a rate
 LOWEST_BPP, HIGHEST_BPP = 0.5, 20.0
 TOLERANCE = 0.04  # a plan's rate may differ from the one asked for by this share of it
+# What `plan_with` decides of the fields that the user left out; the second with a learned decoder only.
+PLANNED = frozenset((
+    "learning_rate", "grid_learning_rate", "lr_decay_start", "noise_std", "max_iter", "batch_size", "n_hidden_layers",
+    "refine", "eval_metrics", "picture_lod", "early_stop", "n_neurons", "eval_interval", "save_interval",
+))  # fmt: skip
+PLANNED_LEARNED = frozenset(("activation", "n_frequencies"))
 WEIGHT_BITS = 32  # of a weight in network_data.npz
 LEAST_SHARE, MOST_SHARE = 0.45, 0.93  # of the bits in grids, that a fine grid at the row's scale may take
 # Largest resolution of a grid's coarsest level, which all smaller LODs share. With 15 the resolutions to choose from
@@ -254,6 +260,13 @@ def choose_grids(row: Row, config: Config, width: int, height: int) -> list[Hash
 def wants_plan(config: Config) -> bool:
     """Whether the user asked for a rate, a quality, an effort or a decoder form rather than for the plain defaults."""
     return bool(config.bpp or config.target_psnr or config.match or config.preset or config.decoder == "learned")
+
+
+def kept_defaults(config: Config) -> list[str]:
+    """The fields that a plan would decide and that the user set to their defaults: not the same as leaving them out."""
+    planned = PLANNED if config.decoder == "reference" else PLANNED | PLANNED_LEARNED
+    given = config.chosen & planned if wants_plan(config) else ()
+    return sorted(name for name in given if getattr(config, name) == FIELDS[name].default)
 
 
 def plan(config: Config, width: int, height: int, row_bpp: float = 0.0) -> Config:

@@ -127,7 +127,7 @@ def test_other_settings_train_again_in_a_new_folder(flags, mended, tmp_path, cap
 
 
 def test_a_default_that_a_plan_would_replace_is_another_setting(tmp_path, capsys):
-    """--preset decides the noise; `--noise_std 1`, the default, keeps the plan from it. --quantize True says nothing."""
+    """--preset decides the noise; `--noise_std 1`, the default, keeps it from that. `--quantize True` says nothing."""
     folder = save_maps(tmp_path / "batch" / "one", 128, 128, ("diffuse",)).parent  # the preset's rate needs room
     assert train_batch(folder, "--preset", "preview") == 0
     capsys.readouterr()

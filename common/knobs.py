@@ -46,8 +46,19 @@ def parse_bool(text: str) -> bool:
     return words[text.strip().lower()]
 
 
-class OneLineParser(argparse.ArgumentParser):
-    """argparse, with errors as one line and without abbreviated flags."""
+class HomeParser(argparse.ArgumentParser):
+    """argparse, with the user's home for a leading `~`, which a shell leaves alone in --data-dir=~/x."""
+
+    def parse_known_args(self, args=None, namespace=None):
+        found, rest = super().parse_known_args(args, namespace)
+        for name, value in vars(found).items():
+            if isinstance(value, (str, os.PathLike)) and str(value).startswith("~"):
+                setattr(found, name, type(value)(os.path.expanduser(value)))
+        return found, rest
+
+
+class OneLineParser(HomeParser):
+    """HomeParser, with errors as one line and without abbreviated flags."""
 
     def __init__(self, **options: Any):
         super().__init__(allow_abbrev=False, **options)

@@ -121,17 +121,21 @@ def settings_digest(config: Config) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
-def source_facts(source: Path, known: Mapping[str, Mapping[str, Any]] | None = None) -> dict[str, dict[str, Any]]:
+def source_facts(
+    source: Path, by_hand: str, known: Mapping[str, Mapping[str, Any]] | None = None
+) -> dict[str, dict[str, Any]]:
     """Bytes, times in ns and SHA-256 of each file that the maps of a folder are read from, by file name.
 
     Args:
+        by_hand: the value of --maps.
         known: earlier facts. A file of the same size and times is not read again: every write changes ctime, which no
             program can set back.
     Raises: UserError or OSError when the folder holds no maps or cannot be read.
     """
     facts = {}
-    by_hand = source / MAPS_FILE
-    paths = {found.path for found in find_maps(source).sources.values()} | ({by_hand} if by_hand.is_file() else set())
+    named = source / MAPS_FILE
+    paths = {found.path for found in find_maps(source, by_hand=by_hand).sources.values()}
+    paths |= {named} if named.is_file() else set()
     for path in sorted(paths):
         state = path.stat()
         entry = {"bytes": state.st_size, "mtime_ns": state.st_mtime_ns, "ctime_ns": state.st_ctime_ns}
@@ -180,10 +184,11 @@ def verify_result(checkpoint: Path) -> None:
     verify_files(checkpoint, read_manifest(checkpoint))
 
 
-def finished(folder: Path, source: Path, settings: str, refresh: bool = True) -> Record | None:
+def finished(folder: Path, source: Path, by_hand: str, settings: str, refresh: bool = True) -> Record | None:
     """The record of a group whose result is intact and was made from these images and settings; None for others.
 
     Args:
+        by_hand: the value of --maps.
         settings: settings_digest of today's configuration.
         refresh: update the record of images whose times have changed and whose bytes have not.
     """
@@ -191,7 +196,7 @@ def finished(folder: Path, source: Path, settings: str, refresh: bool = True) ->
     if record is None or record.status != "done" or record.settings != settings:
         return None
     try:
-        facts = source_facts(source, record.sources)
+        facts = source_facts(source, by_hand, record.sources)
         if changed_sources(record.sources, facts) or damage(folder, record):
             return None
         if facts != record.sources and refresh:

@@ -1,15 +1,17 @@
-"""Too little memory, and Python in its safe-path mode."""
+"""Too little memory, Python in its safe-path mode, and two processes at one run."""
 
 from __future__ import annotations
 
 import shutil
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
 from tests.support.finished_runs import maps  # noqa: F401  # fixture
-from tests.support.machines import MARKS, SHORT, TIMEOUT_S
+from tests.support.machines import MARKS, SHORT, TIMEOUT_S, command, saved_iteration, shell
 from tests.support.paths import ROOT
 from tests.support.runs import newest_run, process, refusal_line
 
@@ -74,3 +76,27 @@ def test_python_in_safe_path_mode(maps, tmp_path):
     for script in ("lightmap/train.py", "deferred/render.py", "neuropbr/train.py", "neuropbr/student/train.py"):
         done = process("--help", script=script, environment={**safe, "PYTHONPATH": str(tmp_path)}, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
+
+
+def test_two_resumes_of_one_run_at_once(maps, tmp_path):
+    assert shell('"$@"', *command(maps, tmp_path, "--max_iter", 20)).returncode == 0
+    folder = newest_run(tmp_path)
+    flags = ["--load_dir", str(folder), "--max_iter", "100000", "--early_stop", "False"]
+    words = [sys.executable, str(ROOT / "train.py"), *flags]
+    size = sum(path.stat().st_size for path in tmp_path.glob("tensorboard/*/*"))
+    first = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+    try:
+        end = time.monotonic() + TIMEOUT_S
+        while sum(path.stat().st_size for path in tmp_path.glob("tensorboard/*/*")) < size + 1000:
+            assert first.poll() is None and time.monotonic() < end
+            time.sleep(0.05)
+        second = subprocess.run(words, capture_output=True, text=True, timeout=TIMEOUT_S)
+        line = refusal_line(second.returncode, second.stderr)
+        assert str(folder) in line and "another process" in line
+        first.send_signal(signal.SIGTERM)
+        assert first.wait(TIMEOUT_S) == 128 + signal.SIGTERM
+    finally:
+        first.kill()
+        first.communicate()
+    assert saved_iteration(folder) > 20
+    assert process("--load_dir", folder, "--max_iter", saved_iteration(folder) + 5).returncode == 0

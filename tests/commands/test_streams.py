@@ -1,4 +1,4 @@
-"""Streams that are missing, lost or full, terminals that close, signals, and two processes at one run."""
+"""Streams that are missing, lost or full, terminals that close, and signals."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 from tests.support.finished_runs import maps  # noqa: F401  # fixture
 from tests.support.machines import LONG, MARKS, SHORT, TIMEOUT_S, command, saved_iteration, shell, wait_for_training
 from tests.support.paths import ROOT
-from tests.support.runs import newest_run, process, refusal_line
+from tests.support.runs import newest_run, refusal_line
 
 # ruff: noqa: F811  # fixtures are imported
 
@@ -146,27 +146,3 @@ def test_a_signal_to_the_process_group_of_a_batch(number, maps, tmp_path):
         run.wait()
     assert run.returncode == 128 + number, said + errors
     assert "failed" not in said and len(re.findall(r"interrupted at iteration \d+; saved", said)) == 2, said + errors
-
-
-def test_two_resumes_of_one_run_at_once(maps, tmp_path):
-    assert shell('"$@"', *command(maps, tmp_path, "--max_iter", 20)).returncode == 0
-    folder = newest_run(tmp_path)
-    flags = ["--load_dir", str(folder), "--max_iter", "100000", "--early_stop", "False"]
-    words = [sys.executable, str(ROOT / "train.py"), *flags]
-    size = sum(path.stat().st_size for path in tmp_path.glob("tensorboard/*/*"))
-    first = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
-    try:
-        end = time.monotonic() + TIMEOUT_S
-        while sum(path.stat().st_size for path in tmp_path.glob("tensorboard/*/*")) < size + 1000:
-            assert first.poll() is None and time.monotonic() < end
-            time.sleep(0.05)
-        second = subprocess.run(words, capture_output=True, text=True, timeout=TIMEOUT_S)
-        line = refusal_line(second.returncode, second.stderr)
-        assert str(folder) in line and "another process" in line
-        first.send_signal(signal.SIGTERM)
-        assert first.wait(TIMEOUT_S) == 128 + signal.SIGTERM
-    finally:
-        first.kill()
-        first.communicate()
-    assert saved_iteration(folder) > 20
-    assert process("--load_dir", folder, "--max_iter", saved_iteration(folder) + 5).returncode == 0

@@ -17,7 +17,7 @@ from typing import Any
 
 from common.errors import UserError
 from common.files import open_regular, parse_json
-from configs import FIELDS, PRESETS, QUANTIZE_BITS, SAVE_BITS, Config, HashGridConfig, make_config, to_dict
+from configs import AIMS, FIELDS, PRESETS, QUANTIZE_BITS, SAVE_BITS, Config, HashGridConfig, make_config, to_dict
 from shape import decoder_spec, exact_halvings, grid_spec, input_layout, layer_sizes
 
 TABLE = Path(__file__).with_name("rates.json")
@@ -245,13 +245,26 @@ def choose_grids(row: Row, config: Config, width: int, height: int) -> list[Hash
                 if abs(spent / budget - 1) <= TOLERANCE and (best is None or cost < best[0]):
                     best = (cost, grids)
     if best is None:
-        least = network_bits(row, config) / texels
-        ways = ["raise --bpp"] * (least < HIGHEST_BPP) + ["give a smaller --n_neurons"] * (config.n_neurons > 16)
-        raise UserError(
-            f"--bpp {bpp:g}: a {width}x{height} material needs {least:.2f} bpp for its network of {config.n_neurons} "
-            f"neurons alone, and no grids fill the rest within 4 %; {', '.join([*ways, 'or leave --bpp out'])}"
-        )
+        raise _no_grids(network_bits(row, config) / texels, config, f"{width}x{height}")
     return best[1]
+
+
+def _no_grids(least: float, config: Config, size: str) -> UserError:
+    """For a rate that no grids meet; the message names the flag that asked for it.
+
+    Args:
+        least: bits per texel of the network alone.
+    """
+    asked = next((name for name in (*AIMS, "preset", "decoder") if name in config.chosen), "bpp")
+    value, rate, way = f" {config.bpp:g}", "", "raise --bpp"
+    if asked != "bpp":
+        value, rate, way = "", f" at {config.bpp:g} bpp", f"give a --bpp above {least:.2f}"
+    ways = [way] * (least < HIGHEST_BPP) + ["give a smaller --n_neurons"] * (config.n_neurons > 16)
+    return UserError(
+        f"--{asked}{value}: a {size} material{rate} needs {least:.2f} bpp for its network of {config.n_neurons} neurons "
+        "alone, and no grids fill the rest within 4 %; "
+        f"{', or '.join([*ways, f'leave --{asked} out'])}"
+    )
 
 
 # --- the whole configuration ---------------------------------------------------------------------------------------

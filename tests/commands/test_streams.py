@@ -46,13 +46,16 @@ def test_closed_streams(closed, maps, tmp_path):
 
 
 @pytest.mark.parametrize("module", ["common.before_torch", "common.errors; common.errors.run_command(lambda: 0)"])
-def test_no_file_gets_the_number_of_a_closed_stream(module, tmp_path):
+@pytest.mark.parametrize("closed", ["2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_no_file_gets_the_number_of_a_closed_stream(closed, module, tmp_path):
+    """Neither here nor in a process that this one starts, to which closed descriptors would be closed too."""
     program = (
         f"import sys; sys.path.insert(0, {str(ROOT)!r}); import {module}; import os\n"
         f"file = open({str(tmp_path / 'file')!r}, 'w')\n"
-        "assert file.fileno() > 2; os.write(1, b'stray'); os.write(2, b'stray'); print('stray', file=sys.stderr)"
+        "assert file.fileno() > 2; os.write(1, b'stray'); os.write(2, b'stray'); print('stray', file=sys.stderr)\n"
+        "import subprocess; subprocess.run(['sh', '-c', 'echo stray && echo stray >&2'], check=True)"
     )
-    done = shell('"$@" >&- 2>&-', sys.executable, "-c", program)
+    done = shell(f'"$@" {closed}', sys.executable, "-c", program)
     assert done.returncode == 0
     assert (tmp_path / "file").read_bytes() == b""
 

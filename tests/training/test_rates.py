@@ -158,6 +158,12 @@ def test_a_small_material_gets_a_narrow_network():
 def test_a_material_that_is_too_small_for_its_rate_is_refused():
     with pytest.raises(UserError, match=r"--bpp 0.5: a 64x64 material needs .* for its network"):
         plan(make_config({"bpp": 0.5}), 64, 64)
+    for given in ({"preset": "fast"}, {"decoder": "learned"}):  # the way out is one of flags that were given
+        (name,) = given
+        with pytest.raises(UserError, match=f"^--{name}: a 64x64 material at 5 bpp needs .*or leave --{name} out$"):
+            plan(make_config(given), 64, 64)
+    with pytest.raises(UserError, match=r"^--target_psnr: a 16x16 material at 20 bpp .*; leave --target_psnr out$"):
+        least_rate(make_config({"target_psnr": 30.0, "n_neurons": 16}), 16, 16)
 
 
 @pytest.mark.parametrize(

@@ -152,7 +152,7 @@ def check_value(flag: str, field: dataclasses.Field, value: Any) -> Any:
         raise UserError(f"{flag}: expected {_kind_name(kind)}, got {brief(value)}")
     if kind is str and "\0" in value:
         raise UserError(f"{flag}: expected text without null characters, got {brief(value)}")
-    if facts["unit"] == "path":  # a shell leaves the ~ of --data_dir=~/maps alone
+    if facts["unit"] == "path":  # in a config file; HomeParser has done it for flags
         value = os.path.expanduser(value)
     if kind is float and not math.isfinite(value):
         raise UserError(f"{flag}: expected a finite number, got {value}")

@@ -261,8 +261,8 @@ def _no_grids(least: float, config: Config, size: str) -> UserError:
         value, rate, way = "", f" at {config.bpp:g} bpp", f"give a --bpp above {least:.2f}"
     ways = [way] * (least < HIGHEST_BPP) + ["give a smaller --n_neurons"] * (config.n_neurons > 16)
     return UserError(
-        f"--{asked}{value}: a {size} material{rate} needs {least:.2f} bpp for its network of {config.n_neurons} neurons "
-        "alone, and no grids fill the rest within 4 %; "
+        f"--{asked}{value}: a {size} material{rate} needs {least:.2f} bpp for its network of {config.n_neurons} "
+        "neurons alone, and no grids fill the rest within 4 %; "
         f"{', or '.join([*ways, f'leave --{asked} out'])}"
     )
 

@@ -90,6 +90,7 @@ def test_two_resumes_of_one_run_at_once(maps, tmp_path):
         while sum(path.stat().st_size for path in tmp_path.glob("tensorboard/*/*")) < size + 1000:
             assert first.poll() is None and time.monotonic() < end
             time.sleep(0.05)
+        words[-3] = "40"  # without a lock it would soon be done
         second = subprocess.run(words, capture_output=True, text=True, timeout=TIMEOUT_S)
         line = refusal_line(second.returncode, second.stderr)
         assert str(folder) in line and "another process" in line

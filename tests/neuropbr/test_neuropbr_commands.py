@@ -220,6 +220,7 @@ def test_the_roots_modules_are_not_disturbed():
     assert train.__file__ == str(tools.ROOT / "train.py") and configs.__file__ == str(tools.ROOT / "configs.py")
 
 
+@pytest.mark.timeout(300)  # seven programs
 def test_homes_behind_an_equals_sign(tmp_path):
     """A shell leaves the ~ of --data-dir=~/maps alone."""
     save_maps(tmp_path / "maps", 64, 64)

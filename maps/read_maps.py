@@ -106,9 +106,9 @@ def read_maps(
     return result
 
 
-def recognised_maps(folder: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> list[str]:
-    """One line for each image file in a folder: the maps it is taken for, and why. Raises: UserError as `read_maps`."""
-    return describe_found(find_maps(folder, _Images(max_pixels).look))
+def recognised_maps(folder: str | os.PathLike, max_pixels: int = MAX_PIXELS, by_hand: str = "") -> list[str]:
+    """One line for each image file in a folder: the maps it is taken for, and why. Arguments as of `read_maps`."""
+    return describe_found(find_maps(folder, _Images(max_pixels).look, by_hand))
 
 
 def _to_one_size(result: MapArrays, size: str, max_pixels: int) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 
 from common.errors import UserError
 from common.files import open_regular, parse_json
-from configs import PRESETS, QUANTIZE_BITS, SAVE_BITS, Config, HashGridConfig, make_config, to_dict
+from configs import AIMS, FIELDS, PRESETS, QUANTIZE_BITS, SAVE_BITS, Config, HashGridConfig, make_config, to_dict
 from shape import decoder_spec, exact_halvings, grid_spec, input_layout, layer_sizes
 
 TABLE = Path(__file__).with_name("rates.json")
@@ -25,6 +25,12 @@ MAX_TABLE_BYTES = 1 << 20
 DEFAULT_BPP = 5.0  # of --preset or --decoder learned without a rate
 LOWEST_BPP, HIGHEST_BPP = 0.5, 20.0
 TOLERANCE = 0.04  # a plan's rate may differ from the one asked for by this share of it
+# What `plan_with` decides of the fields that the user left out; the second with a learned decoder only.
+PLANNED = frozenset((
+    "learning_rate", "grid_learning_rate", "lr_decay_start", "noise_std", "max_iter", "batch_size", "n_hidden_layers",
+    "refine", "eval_metrics", "picture_lod", "early_stop", "n_neurons", "eval_interval", "save_interval",
+))  # fmt: skip
+PLANNED_LEARNED = frozenset(("activation", "n_frequencies"))
 WEIGHT_BITS = 32  # of a weight in network_data.npz
 LEAST_SHARE, MOST_SHARE = 0.45, 0.93  # of the bits in grids, that a fine grid at the row's scale may take
 # Largest resolution of a grid's coarsest level, which all smaller LODs share. With 15 the resolutions to choose from
@@ -239,13 +245,26 @@ def choose_grids(row: Row, config: Config, width: int, height: int) -> list[Hash
                 if abs(spent / budget - 1) <= TOLERANCE and (best is None or cost < best[0]):
                     best = (cost, grids)
     if best is None:
-        least = network_bits(row, config) / texels
-        ways = ["raise --bpp"] * (least < HIGHEST_BPP) + ["give a smaller --n_neurons"] * (config.n_neurons > 16)
-        raise UserError(
-            f"--bpp {bpp:g}: a {width}x{height} material needs {least:.2f} bpp for its network of {config.n_neurons} "
-            f"neurons alone, and no grids fill the rest within 4 %; {', '.join([*ways, 'or leave --bpp out'])}"
-        )
+        raise _no_grids(network_bits(row, config) / texels, config, f"{width}x{height}")
     return best[1]
+
+
+def _no_grids(least: float, config: Config, size: str) -> UserError:
+    """For a rate that no grids meet; the message names the flag that asked for it.
+
+    Args:
+        least: bits per texel of the network alone.
+    """
+    asked = next((name for name in (*AIMS, "preset", "decoder") if name in config.chosen), "bpp")
+    value, rate, way = f" {config.bpp:g}", "", "raise --bpp"
+    if asked != "bpp":
+        value, rate, way = "", f" at {config.bpp:g} bpp", f"give a --bpp above {least:.2f}"
+    ways = [way] * (least < HIGHEST_BPP) + ["give a smaller --n_neurons"] * (config.n_neurons > 16)
+    return UserError(
+        f"--{asked}{value}: a {size} material{rate} needs {least:.2f} bpp for its network of {config.n_neurons} "
+        "neurons alone, and no grids fill the rest within 4 %; "
+        f"{', or '.join([*ways, f'leave --{asked} out'])}"
+    )
 
 
 # --- the whole configuration ---------------------------------------------------------------------------------------
@@ -254,6 +273,13 @@ def choose_grids(row: Row, config: Config, width: int, height: int) -> list[Hash
 def wants_plan(config: Config) -> bool:
     """Whether the user asked for a rate, a quality, an effort or a decoder form rather than for the plain defaults."""
     return bool(config.bpp or config.target_psnr or config.match or config.preset or config.decoder == "learned")
+
+
+def kept_defaults(config: Config) -> list[str]:
+    """The fields that a plan would decide and that the user set to their defaults: not the same as leaving them out."""
+    planned = PLANNED if config.decoder == "reference" else PLANNED | PLANNED_LEARNED
+    given = config.chosen & planned if wants_plan(config) else ()
+    return sorted(name for name in given if getattr(config, name) == FIELDS[name].default)
 
 
 def plan(config: Config, width: int, height: int, row_bpp: float = 0.0) -> Config:

@@ -36,6 +36,7 @@ EVAL_METRICS = ("all", "psnr", "lpips")
 STORAGES = ("packed", "bc1")
 LAYOUTS = ("packed", "filterable", "bgra4", "rgba8")
 WORD_LAYOUTS = ("packed", "rgba8")  # those whose texels are words, to unpack before filtering
+LATENTS_FORMATS = ("dds", "ktx2")
 TEXTURE_FORMATS = ("dds", "ktx2", "png", "glb")
 SCALAR_TEXTURES = ("bc4", "orm_bc7", "orm_bc1")
 BC7_EFFORTS = ("fast", "normal", "slow")
@@ -362,9 +363,11 @@ class ExportOptions:
         "", "of the DDS files, and of the decoder that --shader writes for them. packed: words of several features; "
         "filterable: an 8-bit channel per feature, for the hardware's filter; bgra4: the same for 4-bit features in "
         "half the memory; rgba8: packed, small words widened to R8G8B8A8; not given: that of an export in --load_dir, "
-        "else packed", choices=("", *LAYOUTS),
+        "else packed. Grids of BC1 blocks are the same in each", choices=("", *LAYOUTS),
         section="feature textures",
     )  # fmt: skip
+    latents_format: str = knob("dds", "dds; ktx2: KTX2 files of the same textures beside the DDS ones",
+                               choices=LATENTS_FORMATS)  # fmt: skip
 
     transcode_scalars: str = knob("bc4", "a BC4 texture for each scalar map, or occlusion, roughness and metallic in "
                                   "one BC7 or BC1", choices=SCALAR_TEXTURES, section="ordinary textures")  # fmt: skip
@@ -385,7 +388,8 @@ class ExportOptions:
     @property
     def made_of_files(self) -> bool:
         """Whether a flag asks for something that is made of exported files and goes into out_dir."""
-        return bool(self.images or self.shader or self.dds_layout or "transcode" in self.chosen)
+        asked = self.images or self.shader or self.dds_layout or self.latents_format != "dds"
+        return bool(asked or "transcode" in self.chosen)
 
 
 EXPORT_FIELDS = {field.name: field for field in dataclasses.fields(ExportOptions) if field.metadata}

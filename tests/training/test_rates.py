@@ -198,7 +198,7 @@ def test_the_least_rate_of_a_size():
     small = least_rate(make_config({"target_psnr": 30.0}), 128, 96)
     assert 3.3 < small < 4.5  # 16 neurons take 3.33 bpp
     assert plan(make_config({"bpp": small}), 128, 96).hash_grid_configs
-    with pytest.raises(UserError, match="--bpp 20"):
+    with pytest.raises(UserError, match="--target_psnr: a 16x16 material at 20 bpp needs"):
         least_rate(make_config({"target_psnr": 30.0}), 16, 16)
 
 

@@ -34,6 +34,7 @@ LIST_MAPS = "list"  # what --maps alone means
 GROUP_BACKENDS = ("local", "ray")
 EVAL_METRICS = ("all", "psnr", "lpips")
 STORAGES = ("packed", "bc1")
+LATENTS = STORAGES  # of all grids of a plan
 LAYOUTS = ("packed", "filterable", "bgra4", "rgba8")
 WORD_LAYOUTS = ("packed", "rgba8")  # those whose texels are words, to unpack before filtering
 LATENTS_FORMATS = ("dds", "ktx2")
@@ -101,6 +102,12 @@ class Config:
         "per bit; auto: learned where a rate, quality or preset is asked for",
         choices=DECODERS, section="feature grids and decoder",
     )  # fmt: skip
+    latents: str = knob(
+        "packed",
+        "packed: codes in words, the best per bit; bc1: ordinary BC1 textures, which an engine loads, streams and "
+        "filters as any other",
+        choices=LATENTS,
+    )
     quantize: bool = knob(True, "train with rounded features and export them; False: float features, model.pth only")
     quantize_bits: int = knob(4, "bits per feature", unit="bits", choices=QUANTIZE_BITS)
     save_bits: int = knob(32, "bits per grid texel: save_bits / quantize_bits features", choices=SAVE_BITS)
@@ -198,7 +205,7 @@ FIELDS = {field.name: field for field in dataclasses.fields(Config) if field.met
 # Fields that a checkpoint fixes: with another value its parameters would not fit.
 ARCHITECTURE = (
     "quantize", "quantize_bits", "save_bits", "hash_grid_configs", "linear_color", *AIMS, "preset", "decoder",
-    "n_frequencies", "n_texel_frequencies", "n_neurons", "n_hidden_layers", "activation",
+    "latents", "n_frequencies", "n_texel_frequencies", "n_neurons", "n_hidden_layers", "activation",
 )  # fmt: skip
 RECORDED = ("resolved_grids", "environment")  # what config.json of a run holds besides the fields
 # Fields of one call of the command, which the run does not keep.

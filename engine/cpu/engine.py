@@ -121,7 +121,7 @@ class CpuEngine(KernelEngine):
         pending = []
         for index, (grid, parameters) in enumerate(zip(model.grids, model.grid_parameters)):
             stored, first, second = (torch.empty_like(parameters).detach() for _ in range(3))
-            stamps = torch.empty(grid.n_texels, dtype=torch.int32)
+            stamps = torch.empty(grid.n_units, dtype=torch.int32)
             drift = torch.empty(DRIFT_SIZE, dtype=torch.float64)
             kernels.nt_trainer_save_grid(self._trainer, index, *map(pointer, (stored, first, second, stamps)))
             kernels.nt_trainer_save_drift(self._trainer, index, pointer(drift))

@@ -115,6 +115,24 @@ CASES = {
          "lr_scheduler": "cosine", "lr_decay_start": 0.0, "max_iter": 6, "noise_anneal_fraction": 0.5},
     ),
 }  # fmt: skip
+BLOCKS = [
+    {"max_resolution": 20, "n_levels": 3, "storage": "bc1"},
+    {"max_resolution": 6, "n_levels": 1, "storage": "bc1"},
+]
+LEARNED_BLOCKS = [{**BLOCKS[0], "interpolation": "learned"}, GRIDS[1], BLOCKS[1]]
+FINE_BLOCKS = [{"max_resolution": 96, "n_levels": 2, "storage": "bc1"}, {**BLOCKS[0], "interpolation": "learned"}]
+BLOCK_CASES = {
+    "blocks": (material_of, {"hash_grid_configs": BLOCKS, "noise_std": 0.0}),
+    "learned blocks": (material_of, {"hash_grid_configs": LEARNED_BLOCKS, "noise_std": 0.0}),
+    "blocks in bands": (lambda: material_of(61, 90), {"hash_grid_configs": FINE_BLOCKS, "batch_size": 3000}),
+    "blocks, noise": (material_of, {"hash_grid_configs": BLOCKS, "noise_std": 1.0}),
+    "blocks, ties": (
+        material_of, {"hash_grid_configs": LEARNED_BLOCKS, "wrap_interval": 1, "wrap_strength": 0.5},
+    ),
+    "blocks as floats": (material_of, {"hash_grid_configs": BLOCKS, "quantize": False}),
+    "far blocks": (material_of, {"hash_grid_configs": BLOCKS, "spread": 0.5, "grid_learning_rate": 0.1}),
+}  # fmt: skip
+CASES |= BLOCK_CASES
 
 
 def assert_steps_equal_the_reference(name: str):

@@ -3,7 +3,7 @@
 
 #include <vector>
 
-#include "texels.h"
+#include "blocks.h"
 #include "gemm.h"
 #include "shape.h"
 #include "vec.h"

@@ -10,7 +10,7 @@
 #include <stdint.h>
 
 #define NT_API __attribute__((visibility("default")))
-#define NT_INTERFACE 4 /* to be raised with every change of this file that a caller could notice */
+#define NT_INTERFACE 5 /* to be raised with every change of this file that a caller could notice */
 
 #ifdef __cplusplus
 extern "C" {
@@ -23,6 +23,7 @@ typedef struct nt_grid {
     int32_t n_levels;
     int32_t base_resolution;
     int32_t learned; /* 1: the network interpolates; 0: bilinear */
+    int32_t blocks;  /* 1: BC1 blocks of 22 parameters, see blocks.py; features is 3 and bits 0 then */
 } nt_grid;
 
 /* The shape of a model.NeuralTexture. */
@@ -87,9 +88,9 @@ NT_API int32_t nt_work(const nt_model* model, int64_t* per_sample);
 NT_API int32_t nt_trainer_create(const nt_model* model, const nt_material* material, const nt_settings* settings,
                                  nt_trainer** trainer);
 NT_API void nt_trainer_destroy(nt_trainer* trainer);
-/* Parameters and Adam's moments of grid `index` after `iteration` updates, each (texels * features) floats; moments may
- * be null: zeros. `stamps` (texels): the iteration that each texel was last brought up to; null: all are at
- * `iteration`. */
+/* Parameters and Adam's moments of grid `index` after `iteration` updates, each (texels * features) or (blocks * 22)
+ * floats; moments may be null: zeros. `stamps` (texels or blocks): the iteration that each was last brought up to; null:
+ * all are at `iteration`. */
 NT_API void nt_trainer_load_grid(nt_trainer* trainer, int32_t index, int64_t iteration, const float* parameters,
                                  const float* moments1, const float* moments2, const int32_t* stamps);
 /* The inverse. With `stamps` the numbers are those stored, without (null) they are brought up to date. Any array may be
@@ -113,7 +114,7 @@ NT_API int32_t nt_trainer_step(nt_trainer* trainer, int64_t n, const double* fac
 /* Mean squared error over the channels, without noise, of the samples that `iteration` (may be -1) draws. */
 NT_API int32_t nt_trainer_probe(nt_trainer* trainer, int64_t iteration, double* mse);
 
-/* Decoding. `parameters`: one array per grid, (texels * features). `out`: (n, 11). */
+/* Decoding. `parameters`: one array per grid, as in nt_trainer_load_grid. `out`: (n, 11). */
 NT_API int32_t nt_decode(const nt_model* model, const float* const* parameters, const float* weights, int64_t n,
                          const float* uv, const float* lod, int32_t n_threads, float* out);
 /* Rows first_row .. first_row + rows of a LOD of width x height texels; out: (rows, width, 11). */

@@ -88,12 +88,14 @@ void nt_trainer::place_samples(int band) {
 // Prefetches the memory that one sample reads in one grid and, with the first grid, in the material.
 inline void nt_trainer::prefetch(long s, long g) const {
     const GridStore& grid = *grids[g];
-    const long floats = 4 * grid.grid.features;
+    const long floats = 4 * grid.row;
     const Corner& corner = corners[s * long(grids.size()) + g];
-    for (uint32_t texel : corner.texel)
-        for (long i = 0; i < floats; i += 16) prefetch_later(grid.records.data() + size_t(texel) * floats + i);
-    prefetch_later(grid.stamps.data() + corner.texel[0]);
-    prefetch_later(grid.stamps.data() + corner.texel[2]);
+    const bool blocks = grid.grid.blocks;  // two corners reach all blocks but for one sample in 16
+    for (int i = 0; i < 4; i += blocks ? 3 : 1) {
+        const size_t unit = blocks ? corner.texel[i] / BLOCK_TEXELS : corner.texel[i];
+        for (long f = 0; f < floats; f += 16) prefetch_later(grid.records.data() + unit * floats + f);
+        if (blocks || i % 2 == 0) prefetch_later(grid.stamps.data() + unit);
+    }
     if (g == 0 && material.columns8) prefetch_later(material.codes8 + target[s] * material.columns8);
     if (g == 0 && material.columns16) prefetch_later(material.codes16 + target[s] * material.columns16);
 }

@@ -9,7 +9,7 @@ namespace {
 
 constexpr int SAMPLES_PER_BAND = 256;  // about; the memory that these touch stays in the second-level cache
 constexpr int WEIGHT_ROWS = 16;        // rows of a matrix that are updated together
-constexpr long SWEEP_TEXELS = 1 << 14;
+constexpr long SWEEP_UNITS = 1 << 14;
 constexpr long RECORDS_AHEAD = 8;  // distance of prefetching, in border records or texels
 
 int band_count(int64_t batch_size) {
@@ -22,14 +22,15 @@ long block_size(long n) {
     return std::min(align_up((n + blocks - 1) / blocks, BLOCK_UNIT), n);
 }
 
-// The task of each row of a level. A sample at v touches the rows around v R - 0.5, so samples that touch row y lie in
-// ((y - 0.5) / R, (y + 1.5) / R); a quarter of a row on both sides allows for rounding.
-std::vector<uint8_t> tasks_of_rows(int64_t resolution, int64_t n_bands) {
-    std::vector<uint8_t> tasks(resolution);
-    for (int64_t row = 0; row < resolution; row++) {
-        const int64_t band = row * n_bands / resolution;
-        const bool own = (4 * row - 3) * n_bands >= 4 * band * resolution &&
-                         (4 * row + 7) * n_bands <= 4 * (band + 1) * resolution;
+// The task of each row of units of a level. A sample at v touches the texels around v R - 0.5, so samples that touch
+// texel y lie in ((y - 0.5) / R, (y + 1.5) / R); a quarter of a texel on both sides allows for rounding.
+std::vector<uint8_t> tasks_of_rows(const Level& level, int64_t n_bands) {
+    const int64_t resolution = level.resolution, height = level.across ? BLOCK_SIDE : 1;
+    std::vector<uint8_t> tasks(level.rows());
+    for (int64_t row = 0; row < level.rows(); row++) {
+        const int64_t first = row * height, band = first * n_bands / resolution;
+        const bool own = (4 * first - 3) * n_bands >= 4 * band * resolution &&
+                         (4 * (first + height) + 3) * n_bands <= 4 * (band + 1) * resolution;
         tasks[row] = own ? OWN_ROW : uint8_t(band);
     }
     return tasks;
@@ -58,7 +59,7 @@ nt_trainer::nt_trainer(const nt_model& model, const nt_material& material_, cons
         grids.push_back(std::make_unique<GridStore>(grid, settings.grid_rates[g], shape.quantized));
         any_moving = any_moving || grids.back()->moves();
         row_tasks.emplace_back();
-        for (const Level& level : grid.lods) row_tasks.back().push_back(tasks_of_rows(level.resolution, n_bands));
+        for (const Level& level : grid.lods) row_tasks.back().push_back(tasks_of_rows(level, n_bands));
     }
     for (Chunk& chunk : chunks) {
         chunk.weight_gradient.resize(shape.gradient_size);
@@ -82,10 +83,13 @@ nt_trainer::nt_trainer(const nt_model& model, const nt_material& material_, cons
 
 std::vector<std::unique_ptr<nt_trainer::Thread>> nt_trainer::make_threads() const {
     std::vector<std::unique_ptr<Thread>> threads;
-    int64_t most_touched = 0, most_features = 0;
+    int64_t most_touched = 0, most_floats = 0;  // touched units of a grid, and floats in the sums of their gradients
     for (const Grid& grid : shape.grids) {
-        most_touched = std::max(most_touched, std::min<int64_t>(grid.texels, 4 * settings.batch_size));
-        most_features = std::max<int64_t>(most_features, grid.features);
+        const int64_t touched = std::min<int64_t>(grid.units, 4 * settings.batch_size);
+        most_touched = std::max(most_touched, touched);
+        with_kind(grid, [&](auto kind) {
+            most_floats = std::max<int64_t>(most_floats, (touched + 1) * decltype(kind)::SUM);
+        });
     }
     for (int i = 0; i < settings.n_threads; i++) {
         threads.push_back(std::make_unique<Thread>(*this));
@@ -94,7 +98,7 @@ std::vector<std::unique_ptr<nt_trainer::Thread>> nt_trainer::make_threads() cons
         thread.codes8.resize(BLOCK * material.columns8);
         thread.codes16.resize(BLOCK * material.columns16);
         thread.targets.resize(BLOCK * (material.columns8 + material.columns16) + PADDED_OUTPUTS);
-        thread.gradients.reset(new float[(most_touched + 1) * most_features]);  // not zeroed: unused pages are free
+        thread.gradients.reset(new float[most_floats]);  // not zeroed: unused pages are free
         thread.sum.resize(shape.widest);
     }
     return threads;
@@ -190,14 +194,14 @@ void nt_trainer::train_chunk(int band, int upcoming, Thread& thread) {
     ahead.finish();
     uint32_t n_borders = 0;
     for (int g = 0; g < int(grids.size()); g++)
-        if (grids[g]->moves()) with_features(shape.grids[g].features, [&](auto features) {
-            n_borders = update_own_rows<decltype(features)::value>(g, band, n_borders, thread);
+        if (grids[g]->moves()) with_kind(shape.grids[g], [&](auto kind) {
+            n_borders = update_own_rows<decltype(kind)>(g, band, n_borders, thread);
         });
     sort_borders(band, n_borders);
 }
 
 // Updates the rows that no other band touches and lists the border records of the others; returns their new number.
-template <int F>
+template <class Kind>
 uint32_t nt_trainer::update_own_rows(int g, int band, uint32_t n_borders, Thread& thread) {
     const Chunk& chunk = chunks[band];
     const long n_grids = long(grids.size());
@@ -209,14 +213,14 @@ uint32_t nt_trainer::update_own_rows(int g, int band, uint32_t n_borders, Thread
         for (int row = 0; row < 2; row++) {
             const uint8_t task = row_task[corner.row[row]];
             if (task == OWN_ROW) {
-                add_record<F>(g, s, row, thread);
+                add_record<Kind>(g, s, row, thread);
             } else {
                 found[n_borders] = uint32_t(2 * s + row);
                 tasks[n_borders++] = uint16_t(g * n_bands + task);
             }
         }
     }
-    update_touched<F>(g, thread);
+    update_touched<Kind>(g, thread);
     return n_borders;
 }
 
@@ -234,7 +238,7 @@ void nt_trainer::sort_borders(int band, uint32_t n_borders) {
 
 // --- phase 2 -------------------------------------------------------------------------------------------------------
 
-template <int F>
+template <class Kind>
 void nt_trainer::update_border(int g, int task, Thread& thread) {
     const long n_grids = long(grids.size());
     const GridStore& store = *grids[g];
@@ -250,18 +254,19 @@ void nt_trainer::update_border(int g, int task, Thread& thread) {
             }
             if (i + RECORDS_AHEAD < end) {
                 const uint32_t later = records[i + RECORDS_AHEAD];
-                prefetch_later(store.stamps.data() + corners[(later / 2) * n_grids + g].texel[2 * (later % 2)]);
+                const uint32_t texel = corners[(later / 2) * n_grids + g].texel[2 * (later % 2)];
+                prefetch_later(store.stamps.data() + Kind::unit(texel));
             }
-            add_record<F>(g, records[i] / 2, int(records[i] % 2), thread);
+            add_record<Kind>(g, records[i] / 2, int(records[i] % 2), thread);
         }
     }
-    update_touched<F>(g, thread);
+    update_touched<Kind>(g, thread);
 }
 
 // Adds a sample's gradient to the two texels of one of its rows.
-template <int F>
+template <class Kind>
 inline void nt_trainer::add_record(int g, long sample, int row, Thread& thread) {
-    constexpr int W = F < V ? F : V;
+    constexpr int SUM = Kind::SUM, F = Kind::BLOCKS ? BLOCK_FEATURES : SUM, W = SUM < V ? SUM : V;
     GridStore& store_ = *grids[g];
     const Corner& corner = corners[sample * long(grids.size()) + g];
     const float* gradient = feature_gradient.data() + sample * feature_stride + store_.grid.column;
@@ -269,13 +274,20 @@ inline void nt_trainer::add_record(int g, long sample, int row, Thread& thread) 
         const float* from = store_.grid.learned ? gradient + j * F : gradient;
         const float share = store_.grid.learned ? 1.0f : corner.weight(j);
         // without a branch, which could not be predicted: texels are touched again at random
-        int32_t& stamp = store_.stamps[corner.texel[j]];
+        const uint32_t unit = Kind::unit(corner.texel[j]);
+        int32_t& stamp = store_.stamps[unit];
         const bool fresh = stamp >= 0;
         const size_t place = fresh ? thread.n_touched : size_t(-1 - stamp);
-        thread.touched[thread.n_touched] = {corner.texel[j], stamp};
+        thread.touched[thread.n_touched] = {unit, stamp};
         thread.n_touched += fresh;
         stamp = -1 - int32_t(place);
-        float* to = thread.gradients.get() + place * F;
+        float* to = thread.gradients.get() + place * SUM;
+        if constexpr (Kind::BLOCKS) {
+            if (fresh) std::fill(to, to + SUM, 0.0f);
+            to += corner.texel[j] % BLOCK_TEXELS;
+            for (int f = 0; f < BLOCK_FEATURES; f++) to[BLOCK_TEXELS * f] += from[f] * share;
+            continue;
+        }
         const typename Lanes<W>::ints kept = typename Lanes<W>::ints{} + (fresh ? 0 : -1);
         for (int f = 0; f < F; f += W) {
             const auto sum = (typename Lanes<W>::floats)((typename Lanes<W>::ints)load<W>(to + f) & kept);
@@ -284,9 +296,10 @@ inline void nt_trainer::add_record(int g, long sample, int row, Thread& thread) 
     }
 }
 
-// Takes Adam's step for the texels with a gradient.
-template <int F>
+// Takes Adam's step for the units with a gradient.
+template <class Kind>
 inline void nt_trainer::update_touched(int g, Thread& thread) {
+    constexpr int ROW = Kind::ROW;
     GridStore& store = *grids[g];
     const int32_t now = int32_t(iteration + 1);
     const Step step = {float(1 - settings.beta1), float(1 - settings.beta2), small_,
@@ -294,15 +307,19 @@ inline void nt_trainer::update_touched(int g, Thread& thread) {
     const size_t count = thread.n_touched;
     for (size_t i = 0; i < count; i++) {
         if (i + RECORDS_AHEAD < count) {
-            const float* later = store.records.data() + size_t(thread.touched[i + RECORDS_AHEAD].texel) * 4 * F;
-            for (int f = 0; f < 4 * F; f += 16) prefetch_later(later + f);
+            const float* later = store.records.data() + size_t(thread.touched[i + RECORDS_AHEAD].unit) * 4 * ROW;
+            for (int f = 0; f < 4 * ROW; f += 16) prefetch_later(later + f);
         }
         const Touched& touched = thread.touched[i];
         const Follow follow = {store.distance[touched.stamp & (DRIFT_SIZE - 1)],
                                fading.moment1[now - touched.stamp], fading.moment2[now - touched.stamp]};
-        update_record<F>(store.records.data() + size_t(touched.texel) * 4 * F, thread.gradients.get() + i * F, follow,
-                         step);
-        store.stamps[touched.texel] = now;
+        float* record = store.records.data() + size_t(touched.unit) * 4 * ROW;
+        const float* gradient = thread.gradients.get() + i * Kind::SUM;
+        if constexpr (Kind::BLOCKS)
+            update_block(record, touched.unit, shape.quantized, noise_[g], gradient, follow, step);
+        else
+            update_record<ROW>(record, gradient, follow, step);
+        store.stamps[touched.unit] = now;
     }
     thread.n_touched = 0;
 }
@@ -394,8 +411,8 @@ double nt_trainer::step(int64_t n, const double* factors, const double* noise) {
                 if (task < n_weight_tasks)
                     update_weights(weight_tasks[task], thread.sum);
                 else if (border < n_border_tasks)
-                    with_features(shape.grids[border / n_bands].features, [&](auto features) {
-                        update_border<decltype(features)::value>(int(border / n_bands), int(border % n_bands), thread);
+                    with_kind(shape.grids[border / n_bands], [&](auto kind) {
+                        update_border<decltype(kind)>(int(border / n_bands), int(border % n_bands), thread);
                     });
                 else
                     draw_slice(border - n_border_tasks, iteration + 1);
@@ -407,9 +424,9 @@ double nt_trainer::step(int64_t n, const double* factors, const double* noise) {
             });
             if (iteration % SWEEP_INTERVAL) continue;
             for (auto& grid : grids) {
-                const int64_t texels = grid->grid.texels;
-                for (int64_t first; (first = next.fetch_add(SWEEP_TEXELS)) < texels;)
-                    grid->sweep(fading, iteration, first, std::min<int64_t>(first + SWEEP_TEXELS, texels));
+                const int64_t units = grid->grid.units;
+                for (int64_t first; (first = next.fetch_add(SWEEP_UNITS)) < units;)
+                    grid->sweep(fading, iteration, first, std::min<int64_t>(first + SWEEP_UNITS, units));
                 barrier.wait([&] {
                     grid->clear_drift();
                     next = 0;

@@ -28,7 +28,7 @@ struct Drawn {
 
 constexpr int MAX_BANDS = 128;  // each has a buffer for the gradients of all weights
 
-// Marks a row of texels that the samples of one band alone can touch; other rows have the number of a phase-2 task.
+// Marks a row of units that the samples of one band alone can touch; other rows have the number of a phase-2 task.
 constexpr uint8_t OWN_ROW = 255;
 
 // The samples of one band.
@@ -80,7 +80,7 @@ struct nt_trainer {
         float per_call_ = 0, credit_ = 0;
     };
     struct Touched {
-        uint32_t texel;
+        uint32_t unit;
         int32_t stamp;  // before it was touched
     };
     struct Thread {
@@ -90,8 +90,8 @@ struct nt_trainer {
         nt::Buffer<uint8_t> codes8;     // of a block, (BLOCK, columns8)
         nt::Buffer<uint16_t> codes16;
         nt::Buffer<float> targets;      // of a block, (BLOCK, columns8 + columns16), as stored
-        // Texels of one grid with a gradient, and the sums of their gradients. While they are collected, the stamp of
-        // such a texel is -1 minus its index here.
+        // Units of one grid with a gradient, and the sums of their gradients. While they are collected, the stamp of
+        // such a unit is -1 minus its index here.
         std::vector<Touched> touched;  // the first n_touched are in use
         size_t n_touched = 0;
         std::unique_ptr<float[]> gradients;
@@ -111,17 +111,17 @@ struct nt_trainer {
     void forward_block(long first, long n, nt::Workspace& work, const nt::Noise* noise, const nt::Idle& idle = {}) const;
     double loss_block(long first, long n, Thread& thread, bool weighted) const;
     void train_chunk(int band, int upcoming, Thread& thread);
-    template <int F>
+    template <class Kind>
     uint32_t update_own_rows(int g, int band, uint32_t n_borders, Thread& thread);
     void sort_borders(int band, uint32_t n_borders);
     // phase 2
-    template <int F>
+    template <class Kind>
     void update_border(int g, int task, Thread& thread);
     void update_weights(const WeightTask& task, std::vector<float>& sum);
     // both
-    template <int F>
+    template <class Kind>
     void add_record(int g, long sample, int row, Thread& thread);
-    template <int F>
+    template <class Kind>
     void update_touched(int g, Thread& thread);
     // alone, between iterations
     void prepare_iteration(double factor, double noise_strength);

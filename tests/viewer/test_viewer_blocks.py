@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 
-import viewer.page
 from dataset import load_material
 from formats.textures import write_export
 from model import NeuralTexture
@@ -182,13 +181,12 @@ def test_any_position_is_one_filtered_decode(shown, browser):
     assert browser.said == []
 
 
-def test_one_page_of_blocks_and_words(shown, browser, tmp_path, monkeypatch):
+def test_one_page_of_blocks_and_words(shown, browser, tmp_path):
     """Each material has the decoder that reads its textures."""
     maps = save_maps(tmp_path / "maps", SIZE, SIZE, present=("diffuse", "normal", "metallic"))
     make_export(tmp_path / "batch" / "words", maps)
     for name in FORMS:
         shutil.copytree(shown[name].folder, tmp_path / "batch" / name)
-    monkeypatch.setattr(viewer.page, "thumbnail", lambda exported: "data:,")
     page = tmp_path / "page.html"
     assert save_viewer("--load_dir", tmp_path / "batch", "--viewer", page, "--viewer_source", 0) == 0
     browser.open(page)

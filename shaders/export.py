@@ -23,7 +23,7 @@ from maps.channels import CHANNELS
 from maps.record import MaterialRecord
 from metrics.file_space import constant_listing
 from model import NeuralTexture
-from shaders.languages import LANGUAGES, WEIGHT_TEXTURE_WIDTH, Language, Weights, choose_lines, number_text
+from shaders.languages import LANGUAGES, WEIGHT_TEXTURE_WIDTH, Language, LayeredEssl, Weights, choose_lines, number_text
 from shape import PADDED_OUTPUTS, GridSpec
 
 WeightColumns = TensorType["columns", 4]
@@ -318,7 +318,7 @@ def _reading_notes(model: NeuralTexture, language: Language, layout: str, bound:
 
 def shader_source(
     model: NeuralTexture, material: MaterialRecord, language: str, weights: str = "baked", weight_type: str = "float32",
-    layout: str = "packed",
+    layout: str = "packed", layers: Mapping[str, tuple[str, int]] | None = None,
 ) -> str:  # fmt: skip
     """The text to include in a shader of one language.
 
@@ -328,12 +328,14 @@ def shader_source(
         weights: `baked` into the text, or in a `buffer` of weight_bytes.
         weight_type: `float32` or `float16`, of the stored weights; the decoder computes with float32.
         layout: one of dds_layouts.LAYOUTS; the decoder uses a sampler where a grid has_channels.
+        layers: in GLSL ES, textures that are layers of arrays, see LayeredEssl.
     Raises: UserError for a network that the decoder cannot run, or a layout that cannot hold its features.
     """
     check_layout(model.grids, layout)
     if max(model.decoder.n_frequencies, model.decoder.n_texel_frequencies) > MAX_OCTAVES:
         raise UserError(f"--shader: expected at most {MAX_OCTAVES} frequencies, found {model.decoder.n_frequencies}")
-    syntax, stored = LANGUAGES[language], _weights(model, weights, weight_type)
+    syntax = LayeredEssl(layers) if layers else LANGUAGES[language]
+    stored = _weights(model, weights, weight_type)
     way = reading(model.grids, layout)
     lines = [*_header(model, material, syntax, stored, layout), "", *syntax.opening()]
     for name, value in _constants(model, material).items():

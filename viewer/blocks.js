@@ -1,6 +1,7 @@
 // Feature textures of BC1 blocks: uploaded as they are, or decoded here where the GPU does not take them.
 
 const BLOCK = 4, BLOCK_BYTES = 8;  // texels, the side of a block
+const ANISOTROPY = 8;
 const PLACES = [0, 3, 1, 2];  // of each index, in thirds from the first colour to the second
 
 const blocksAcross = (texels) => Math.ceil(texels / BLOCK);
@@ -32,4 +33,32 @@ function decodeBlocks(bytes, width, height) {
         }
     }
     return texels;
+}
+
+/** How long the footprint of a pixel may be beside its width. */
+function anisotropy() {
+    const extension = gl.getExtension("EXT_texture_filter_anisotropic");
+    return extension ? Math.min(ANISOTROPY, gl.getParameter(extension.MAX_TEXTURE_MAX_ANISOTROPY_EXT)) : 1;
+}
+
+/** The grids of an entry as the layers of an array. */
+function blockTexture(entry) {
+    const s3tc = blockFormat(entry.sizes[0]), [width, height] = entry.sizes[0], kind = gl.TEXTURE_2D_ARRAY;
+    const texture = gl.createTexture(), internal = s3tc ? s3tc.COMPRESSED_RGB_S3TC_DXT1_EXT : gl.RGBA8;
+    gl.activeTexture(gl.TEXTURE0);
+    gl.bindTexture(kind, texture);
+    gl.texStorage3D(kind, entry.sizes.length, internal, width, height, entry.layers);
+    gl.texParameteri(kind, gl.TEXTURE_MIN_FILTER, entry.filtered ? gl.LINEAR_MIPMAP_LINEAR : gl.NEAREST_MIPMAP_NEAREST);
+    gl.texParameteri(kind, gl.TEXTURE_MAG_FILTER, entry.filtered ? gl.LINEAR : gl.NEAREST);  // addressing repeats by default
+    const { TEXTURE_MAX_ANISOTROPY_EXT: limit } = gl.getExtension("EXT_texture_filter_anisotropic") ?? {};
+    if (limit && entry.filtered) gl.texParameterf(kind, limit, anisotropy());
+    gl.pixelStorei(gl.UNPACK_ALIGNMENT, 1);
+    const bytes = blobBytes(entry.blob);
+    for (let layer = 0, end = 0; layer < entry.layers; layer++) entry.sizes.forEach(([w, h], mip) => {
+        const blocks = bytes.subarray(end, end += BLOCK_BYTES * blocksAcross(w) * blocksAcross(h));
+        const box = [kind, mip, 0, 0, layer, w, h, 1];
+        if (s3tc) gl.compressedTexSubImage3D(...box, internal, blocks);
+        else gl.texSubImage3D(...box, gl.RGBA, gl.UNSIGNED_BYTE, decodeBlocks(blocks, w, h));
+    });
+    return { name: entry.name, texture, kind };
 }

@@ -11,9 +11,7 @@ const lodSize = (material, lod) => [Math.max(1, material.width >> lod), Math.max
 function gridLevels(entry) {
     const bytes = blobBytes(entry.blob);
     let end = 0;
-    const size = (width, height) => entry.blocks
-        ? BLOCK_BYTES * blocksAcross(width) * blocksAcross(height) : width * height * entry.channels;
-    return entry.sizes.map(([width, height]) => [width, height, bytes.subarray(end, end += size(width, height))]);
+    return entry.sizes.map(([width, height]) => [width, height, bytes.subarray(end, end += width * height * entry.channels)]);
 }
 
 /** The uniforms of a material that do not change; flags are 0 or 1. */

@@ -126,8 +126,7 @@ def describe_for_page(exported: ExportedTexture, page: Page) -> dict[str, Any]:
     """A material as the scripts read it, JSON-ready, without source maps; its textures become blobs of `page`."""
     model, manifest = exported.model, exported.manifest
     material = manifest.material
-    planes = [plane for grid in range(len(model.grids)) for plane in _grid_entries(model, grid, page)]
-    textures = [{"name": name, **plane} for name, plane in zip(texture_names(model), planes)]
+    textures = _word_textures(model, page) + _block_textures(model, page)
     weights = {"name": TABLE, "width": WEIGHT_TEXTURE_WIDTH, "columns": len(weight_columns(model)),
                "blob": page.add_blob(weight_bytes(model))}  # fmt: skip
     grids = [
@@ -158,19 +157,42 @@ def describe_for_page(exported: ExportedTexture, page: Page) -> dict[str, Any]:
     }
 
 
-def _grid_entries(model: NeuralTexture, index: int, page: Page) -> list[dict[str, Any]]:
-    """The textures of one grid as the scripts read them, but for their names: trained levels, the finest first."""
-    grid = model.grids[index]
-    if grid.compressed:
-        levels = grid_blocks(model, index)[: grid.n_levels]
-        blob = page.add_blob(b"".join(level.tobytes() for level in levels))
-        sizes = [[side, side] for side in grid.mip_sides[: grid.n_levels]]
-        return [{"blocks": True, "filtered": grid.interpolation == "linear", "sizes": sizes, "blob": blob}]
+def _word_textures(model: NeuralTexture, page: Page) -> list[dict[str, Any]]:
+    """The textures of packed grids as the scripts read them: trained levels, the finest first."""
+    indices = [index for index, grid in enumerate(model.grids) if not grid.compressed]
+    planes = [texture for index in indices for texture in grid_textures(model, index)]
+    names = [name for name in texture_names(model) if name not in _layers(model)]
     entries = []
-    for texture in grid_textures(model, index):
+    for name, texture in zip(names, planes):
         sizes = [[level.shape[1], level.shape[0]] for level in texture.levels]
         blob = page.add_blob(b"".join(level.tobytes() for level in texture.levels))
-        entries.append({"channels": texture.levels[0].shape[2], "sizes": sizes, "blob": blob})
+        entries.append({"name": name, "channels": texture.levels[0].shape[2], "sizes": sizes, "blob": blob})
+    return entries
+
+
+def _layers(model: NeuralTexture) -> dict[str, tuple[str, int]]:
+    """Texture of a grid of blocks -> (array, layer): grids of one shape are an array, since texture units are few."""
+    arrays: dict[GridSpec, list[str]] = {}
+    for index, grid in enumerate(model.grids):
+        if grid.compressed:
+            arrays.setdefault(grid, []).append(f"ntGrid{index}")
+    grouped = enumerate(arrays.values())
+    return {name: (f"ntBlocks{array}", layer) for array, names in grouped for layer, name in enumerate(names)}
+
+
+def _block_textures(model: NeuralTexture, page: Page) -> list[dict[str, Any]]:
+    """The arrays of `_layers` as the scripts read them: layer after layer, each as in `_word_textures`."""
+    layers: dict[str, list[int]] = {}
+    for name, (array, _) in _layers(model).items():
+        layers.setdefault(array, []).append(int(name.removeprefix("ntGrid")))
+    entries = []
+    for array, indices in layers.items():
+        grid = model.grids[indices[0]]
+        levels = [level for index in indices for level in grid_blocks(model, index)[: grid.n_levels]]
+        sizes = [[side, side] for side in grid.mip_sides[: grid.n_levels]]
+        blob = page.add_blob(b"".join(level.tobytes() for level in levels))
+        filtered = grid.interpolation == "linear"
+        entries.append({"name": array, "layers": len(indices), "filtered": filtered, "sizes": sizes, "blob": blob})
     return entries
 
 
@@ -181,7 +203,8 @@ def _texel_text(grid: GridSpec) -> str:
 def _preamble(model: NeuralTexture, material: MaterialRecord) -> list[str]:
     """The parts of a material's decoder before and after its core, which materials of the same reading share."""
     core = decoder_core(LANGUAGE, reading(model.grids))
-    before, found, after = shader_source(model, material, LANGUAGE, "buffer").partition(core)
+    text = shader_source(model, material, LANGUAGE, "buffer", layers=_layers(model))
+    before, found, after = text.partition(core)
     if not found:
         raise AssertionError("the decoder does not contain its core")
     return [before, after]

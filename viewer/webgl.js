@@ -1,6 +1,5 @@
 // Textures, programs and targets of one material, and the draws with them.
 
-const ANISOTROPY = 8;
 const FORMATS = { 1: ["R8", "RED"], 2: ["RG8", "RG"], 4: ["RGBA8", "RGBA"] };
 
 const webgl = {
@@ -178,30 +177,13 @@ const webgl = {
     },
 };
 
-/** How long the footprint of a pixel may be beside its width. */
-function anisotropy() {
-    const extension = gl.getExtension("EXT_texture_filter_anisotropic");
-    return extension ? Math.min(ANISOTROPY, gl.getParameter(extension.MAX_TEXTURE_MAX_ANISOTROPY_EXT)) : 1;
-}
-
 function gridTexture(entry) {
-    const s3tc = entry.blocks ? blockFormat(entry.sizes[0]) : null, [width, height] = entry.sizes[0];
-    const [internal, format] = FORMATS[entry.channels ?? 4], stored = s3tc?.COMPRESSED_RGB_S3TC_DXT1_EXT;
-    const texture = texture2D(stored ?? gl[internal], width, height, entry.sizes.length, gl.NEAREST);
+    if (entry.layers) return blockTexture(entry);
+    const [internal, format] = FORMATS[entry.channels], [width, height] = entry.sizes[0];
+    const texture = texture2D(gl[internal], width, height, entry.sizes.length, gl.NEAREST);
     gl.pixelStorei(gl.UNPACK_ALIGNMENT, 1);
-    gridLevels(entry).forEach(([w, h, bytes], mip) => {
-        const box = [gl.TEXTURE_2D, mip, 0, 0, w, h];
-        if (s3tc) gl.compressedTexSubImage2D(...box, stored, bytes);
-        else gl.texSubImage2D(...box, gl[format], gl.UNSIGNED_BYTE, entry.blocks ? decodeBlocks(bytes, w, h) : bytes);
-    });
-    if (entry.filtered) {
-        gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_MIN_FILTER, gl.LINEAR_MIPMAP_LINEAR);
-        gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_MAG_FILTER, gl.LINEAR);
-        gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_WRAP_S, gl.REPEAT);
-        gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_WRAP_T, gl.REPEAT);
-        const { TEXTURE_MAX_ANISOTROPY_EXT: limit } = gl.getExtension("EXT_texture_filter_anisotropic") ?? {};
-        if (limit) gl.texParameterf(gl.TEXTURE_2D, limit, anisotropy());
-    }
+    gridLevels(entry).forEach(([w, h, bytes], mip) =>
+        gl.texSubImage2D(gl.TEXTURE_2D, mip, 0, 0, w, h, gl[format], gl.UNSIGNED_BYTE, bytes));
     return { name: entry.name, texture, kind: gl.TEXTURE_2D };
 }
 

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 
-import viewer.page
 from dataset import load_material
 from formats.textures import write_export
 from model import NeuralTexture
@@ -25,19 +24,24 @@ from tests.support.shader_cases import bc1, uploads
 from tests.support.viewer_pages import make_export, save_viewer
 
 SIZE = 32
-FORMS = {  # the last grid of `mixed` has no whole blocks, so WebGL does not take it
+FORMS = {  # the third grid of `mixed` has no whole blocks, so WebGL does not take it
     "linear": ([bc1(32, 6), bc1(16, 3)], DecoderSpec(0, 16, 2, 0, "hard_swish")),
     "learned": ([bc1(16, 5, "learned"), bc1(8, 1)], DecoderSpec(0, 16, 1, 3, "hard_swish")),
-    "mixed": ([GridSpec(16, 2, 4, 16), bc1(20, 3), bc1(6, 2)], DecoderSpec(2, 16, 1)),
+    "many": ([*[bc1(16, 2)] * 8, *[bc1(8, 1)] * 8], DecoderSpec(0, 16, 1)),  # more than the 16 textures of WebGL
+    "mixed": ([GridSpec(16, 2, 4, 16), bc1(20, 3), bc1(6, 2), bc1(20, 3)], DecoderSpec(2, 16, 1)),
 }
 EXTENSION = 'gl.getExtension("WEBGL_compressed_texture_s3tc")'
-READ_TEXELS = """([unit, mip, side]) => {
-    const { gl } = nt, { texture } = nt.view.loaded.gpu.textures[unit], program = gl.createProgram();
+READ_TEXELS = """([name, layer, mip, side]) => {
+    const { gl } = nt, program = gl.createProgram();
+    const { texture } = nt.view.loaded.gpu.textures.find((each) => each.name === name);
     for (const [type, text] of [
         [gl.VERTEX_SHADER, `void main() {
             gl_Position = vec4(vec2(gl_VertexID & 1, gl_VertexID >> 1) * 4.0 - 1.0, 0.0, 1.0); }`],
-        [gl.FRAGMENT_SHADER, `precision highp float; uniform highp sampler2D grid; uniform int mip; out vec4 texel;
-            void main() { texel = texelFetch(grid, ivec2(gl_FragCoord.xy), mip); }`],
+        [gl.FRAGMENT_SHADER, `precision highp float;
+            uniform highp sampler2DArray grid;
+            uniform ivec2 at;
+            out vec4 texel;
+            void main() { texel = texelFetch(grid, ivec3(gl_FragCoord.xy, at.x), at.y); }`],
     ]) {
         const shader = gl.createShader(type);
         gl.shaderSource(shader, "#version 300 es\\n" + text);
@@ -46,14 +50,14 @@ READ_TEXELS = """([unit, mip, side]) => {
     }
     gl.linkProgram(program);
     gl.useProgram(program);
-    gl.uniform1i(gl.getUniformLocation(program, "mip"), mip);
+    gl.uniform2i(gl.getUniformLocation(program, "at"), layer, mip);
     gl.activeTexture(gl.TEXTURE0);
     const target = gl.createTexture();
     gl.bindTexture(gl.TEXTURE_2D, target);
     gl.texStorage2D(gl.TEXTURE_2D, 1, gl.RGBA8, side, side);
     gl.bindFramebuffer(gl.FRAMEBUFFER, gl.createFramebuffer());
     gl.framebufferTexture2D(gl.FRAMEBUFFER, gl.COLOR_ATTACHMENT0, gl.TEXTURE_2D, target, 0);
-    gl.bindTexture(gl.TEXTURE_2D, texture);
+    gl.bindTexture(gl.TEXTURE_2D_ARRAY, texture);
     gl.viewport(0, 0, side, side);
     gl.disable(gl.CULL_FACE);
     gl.bindVertexArray(null);
@@ -148,12 +152,12 @@ def test_the_upload_is_what_was_trained(shown, browser):
     grid, which WebGL does not take, is decoded by the page and rounded to the nearest."""
     one = shown["mixed"]
     browser.open(one.pages["blocks"])
-    for index, rounding in ((1, "down"), (2, "nearest")):
+    for index, array, layer, rounding in ((1, 0, 0, "down"), (2, 1, 0, "nearest"), (3, 0, 1, "down")):
         spec, levels = one.model.grids[index], reference.of_model(one.model).grids[index].levels[::-1]
         for mip, level in enumerate(levels):
             side = spec.max_resolution >> mip
             thirds = np.round((level + 0.5) * 765)
-            error, data = browser.tab.evaluate(READ_TEXELS, [index, mip, side])
+            error, data = browser.tab.evaluate(READ_TEXELS, [f"ntBlocks{array}", layer, mip, side])
             texels = np.frombuffer(base64.b64decode(data), np.uint8).reshape(side, side, 4)
             assert error == 0 and (texels[..., 3] == 255).all()
             np.testing.assert_array_equal(texels[..., :3], (thirds + (rounding == "nearest")) // 3)
@@ -182,13 +186,12 @@ def test_any_position_is_one_filtered_decode(shown, browser):
     assert browser.said == []
 
 
-def test_one_page_of_blocks_and_words(shown, browser, tmp_path, monkeypatch):
+def test_one_page_of_blocks_and_words(shown, browser, tmp_path):
     """Each material has the decoder that reads its textures."""
     maps = save_maps(tmp_path / "maps", SIZE, SIZE, present=("diffuse", "normal", "metallic"))
     make_export(tmp_path / "batch" / "words", maps)
     for name in FORMS:
         shutil.copytree(shown[name].folder, tmp_path / "batch" / name)
-    monkeypatch.setattr(viewer.page, "thumbnail", lambda exported: "data:,")
     page = tmp_path / "page.html"
     assert save_viewer("--load_dir", tmp_path / "batch", "--viewer", page, "--viewer_source", 0) == 0
     browser.open(page)

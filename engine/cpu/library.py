@@ -17,7 +17,7 @@ from maps.channels import CHANNELS
 from model import NeuralTexture
 from shape import ACTIVATIONS
 
-INTERFACE = 5  # NT_INTERFACE of nt.h
+INTERFACE = 6  # NT_INTERFACE of nt.h
 OUT_OF_MEMORY, NO_THREADS = -1, -2
 
 
@@ -72,6 +72,9 @@ class Settings(ctypes.Structure):
         ("wrap_interval", c_int32),
         ("wrap_levels", c_int32),
         ("wrap_strength", c_float),
+        ("filtered", c_int32),
+        ("fraction_start", c_float),
+        ("fraction_scale", c_float),
     ]
 
 

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from torchtyping import TensorType
 
+from engine.cuda.blocks.launches import gradient_launch
+from engine.cuda.buffers import GridBuffers
 from engine.cuda.library import Launch, check_device, failures, interpreted, load
 from engine.cuda.plan import KernelPlan
 from engine.errors import KernelsUnavailable
@@ -174,8 +176,8 @@ def differentiate(
     padded = torch.zeros(n, PADDED_OUTPUTS, device=device)
     padded[:, :CHANNELS] = upstream
     out = torch.zeros(n, PADDED_OUTPUTS, device=device)
-    kind = torch.int64 if fixed_point else torch.float32
-    gradients = tuple(torch.zeros(p.numel(), dtype=kind, device=device) for p in model.grid_parameters)
+    nowhere = torch.zeros(1, device=device)
+    grids = [GridBuffers(grid, False, 0.0, fixed_point, device, nowhere, nowhere) for grid in model.grids]
     partials = torch.full((programs, plan.size), float("nan"), device=device)
     nothing = torch.zeros(1, dtype=torch.int32, device=device)
     progress = torch.tensor([iteration, 0, _to_int32(seed)], dtype=torch.int32, device=device)
@@ -184,7 +186,8 @@ def differentiate(
         "boundaries": nothing, "lod_sizes": nothing, "lod_offsets": nothing, "codes8": nothing, "codes16": nothing,
         "target_columns": nothing, "channel_weights": nothing,
         "given_uv": uv.float().contiguous(), "given_lod": lod.to(torch.int32).contiguous(), "given_upstream": padded,
-        "given_out": out, **decoding.arguments, "gradients": gradients, "partials": partials,
+        "given_out": out, **decoding.arguments, "gradients": tuple(grid.scattered for grid in grids),
+        "partials": partials,
         "losses": torch.zeros(programs, device=device),
     }  # fmt: skip
     constants = {
@@ -195,8 +198,12 @@ def differentiate(
     used = min(programs, -(-n // block))
     Launch(load().kernels.step_kernel, (used,), arguments, constants, {"num_warps": 4})()
     of_weights = split_weights(plan.unpack_gradient(partials[:used].sum(dim=0)), model)
-    of_grids = [g.double().div(fixed_point).float() if fixed_point else g for g in gradients]
-    return out[:, :CHANNELS], of_weights, of_grids
+    names = ("progress", "table", "boundaries", "lod_sizes", "lod_offsets", "levels")
+    for index, grid in enumerate(grids):
+        if grid.grid.compressed:
+            grid.parameters = decoding.arguments["parameters"][index]
+            gradient_launch(index, grid, {name: arguments[name] for name in names}, model.quantized)()
+    return out[:, :CHANNELS], of_weights, [grid.float_gradient() for grid in grids]
 
 
 def kernel_precision(precision: str) -> str:

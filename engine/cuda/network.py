@@ -14,7 +14,7 @@ from engine.cuda.maths import activate, activate_back, operand, product
 
 PADDED_OUTPUTS = tl.constexpr(16)
 GROUP = tl.constexpr(7)  # numbers of a group in GROUPS
-GRID = tl.constexpr(5)  # numbers of a grid in GRIDS: features, bits, learned, lazy, moves
+GRID = tl.constexpr(5)  # numbers of a grid in GRIDS: columns of a texel, bits, learned, lazy, moves
 
 
 @triton.jit
@@ -205,7 +205,7 @@ def piece_backward(
     if INDEX >= 0:  # noqa: SIM102
         if GRIDS[GRID * INDEX + 4]:
             scatter(gradients[INDEX], by_input, levels + INDEX * 2 * MOST_LODS, lod, u, v, alive, CORNER, WIDTH,
-                    GRIDS[GRID * INDEX], GRIDS[GRID * INDEX + 2], FIXED_POINT)  # fmt: skip
+                    GRIDS[GRID * INDEX], GRIDS[GRID * INDEX + 1], GRIDS[GRID * INDEX + 2], FIXED_POINT)  # fmt: skip
 
 
 @triton.jit

@@ -9,11 +9,11 @@ import torch
 
 from engine.errors import KernelsUnavailable
 from model import NeuralTexture
-from shape import PADDED_OUTPUTS
+from shape import PADDED_OUTPUTS, GridSpec
 
 MOST_LODS = 16
 MOST_NEURONS = 128  # the next size, two operands of 256 x 256, does not fit into shared memory
-MOST_GRIDS = 4
+MOST_GRIDS = 16
 SMALLEST, LARGEST = 16, 64  # columns of a group: the least that tl.dot accepts, and the most that registers hold
 WAVE, TEXEL_WAVE, LOD, ONE = 1.0, 2.0, 3.0, 4.0  # engine/cuda/inputs.py
 PRECISIONS = ("tf32", "bf16", "ieee")
@@ -29,9 +29,14 @@ class Unsupported(KernelsUnavailable):
     """The model has a shape beyond the kernels' limits."""
 
 
+def power_of_two(count: int) -> int:
+    """The smallest power of two that is not less."""
+    return 1 << max(count - 1, 0).bit_length()
+
+
 def padded(count: int) -> int:
     """The next power of two, at least what tl.dot needs."""
-    return max(SMALLEST, 1 << max(count - 1, 0).bit_length())
+    return max(SMALLEST, power_of_two(count))
 
 
 def block_size(batch: int, processors: int) -> int:
@@ -95,9 +100,8 @@ class KernelPlan:
             (a, first, count, _), (b, other, _, _) = pair
             group = Group((a, first), (b, other), count, max(count, SMALLEST), self.inputs)
             self.groups.append(group)
-            for slot, (grid, _, _, at) in enumerate(pair):
-                if grid >= 0:
-                    inputs.update({at + i: group.column_of(i, slot) for i in range(count)})
+            for slot, (_, _, _, of_file) in enumerate(pair):
+                inputs.update({at: group.column_of(i, slot) for i, at in enumerate(of_file) if at >= 0})
         self.input_map = torch.tensor([inputs.get(i, -1) for i in range(layout.total)], dtype=torch.int32)
         last = self.neurons if self.layers else self.inputs
         self.size = self._offset(self.layers) + PADDED_OUTPUTS * last
@@ -120,7 +124,7 @@ class KernelPlan:
         grids = []
         for grid, lazy, moves in zip(model.grids, self.lazy, self.moves):
             learned = int(grid.interpolation == "learned")
-            grids += [grid.features, grid.quantize_bits, learned, int(lazy), int(moves)]
+            grids += [texel_columns(grid), grid.quantize_bits, learned, int(lazy), int(moves)]
         return {
             "NUM_LODS": model.num_lods,
             "GRIDS": tuple(grids),
@@ -198,17 +202,34 @@ def check_supported(model: NeuralTexture) -> None:
             raise Unsupported(f"the GPU kernels count texels of a grid in 31 bits, found {grid.n_texels}")
 
 
-def _pairs(model: NeuralTexture) -> list[tuple[tuple[int, int, int, int], tuple[int, int, int, int]]]:
+def texel_columns(grid: GridSpec) -> int:
+    """Columns of a texel's features, a power of two: a grid of blocks has one more, of zeros."""
+    return power_of_two(grid.features)
+
+
+def touched_units(grid: GridSpec) -> float:
+    """Units of a grid that a sample touches: four texels, which lie in (1 + 1/4)**2 blocks on average."""
+    return 25 / 16 if grid.compressed else 4
+
+
+Piece = tuple[int, int, int, list[int]]
+
+
+def _pairs(model: NeuralTexture) -> list[tuple[Piece, Piece]]:
     """Inputs from the grids in pieces of at most LARGEST; pieces below SMALLEST are paired with one of the same size.
 
-    A piece is (grid, first corner, inputs, first input of the file); (-1, 0, 0, 0): none.
+    A piece is (grid, first corner, columns, the file's input of each, -1 for one of zeros); (-1, 0, 0, []): none.
     """
-    nothing, pairs = (-1, 0, 0, 0), []
+    nothing: Piece = (-1, 0, 0, [])
+    pairs: list[tuple[Piece, Piece]] = []
     at = model.layout.position_waves
     for index, grid in enumerate(model.grids):
-        count = min(grid.decoder_inputs, LARGEST)
-        for first in range(0, grid.decoder_inputs, count):
-            piece = (index, first // grid.features, count, at + first)
+        width, corners = texel_columns(grid), grid.decoder_inputs // grid.features
+        of_file = [at + corner * grid.features + f if f < grid.features else -1
+                   for corner in range(corners) for f in range(width)]  # fmt: skip
+        count = min(len(of_file), LARGEST)
+        for first in range(0, len(of_file), count):
+            piece: Piece = (index, first // width, count, of_file[first : first + count])
             alone = next((i for i, (one, other) in enumerate(pairs)
                           if other == nothing and one[2] == count < SMALLEST), None)  # fmt: skip
             if alone is None:

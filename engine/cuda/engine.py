@@ -40,6 +40,7 @@ TABLE_HEAD = 3  # columns of the table before the step sizes of the grids, see e
 # Work of one program: samples of the touched kernel, parameters of the dense one, texels of the border and sweep
 # kernels, partial gradients that the network kernel adds up at a time.
 TOUCHED_SAMPLES, DENSE_BLOCK, BORDER_TEXELS, SWEEP_TEXELS, PARTS = 32, 1024, 32, 64, 32
+TOUCHED_BLOCK_SAMPLES, SWEEP_BLOCKS = 8, 16  # of blocks, each of which has 22 parameters
 
 
 class CudaEngine(KernelEngine):
@@ -214,10 +215,11 @@ class CudaEngine(KernelEngine):
 
     def _sweep_launch(self, index: int) -> Launch:
         arguments, constants = self._stored_in(index)
-        count = self.grids[index].grid.n_units
-        constants |= {"UNIT": power_of_two(constants["F"]), "TEXELS": SWEEP_TEXELS}
-        return Launch(self._kernels.adam.sweep_kernel, (-(-count // SWEEP_TEXELS),), {**arguments, "count": count},
-                      constants)  # fmt: skip
+        spec = self.grids[index].grid
+        at_a_time = SWEEP_BLOCKS if spec.compressed else SWEEP_TEXELS
+        constants |= {"UNIT": power_of_two(constants["F"]), "TEXELS": at_a_time}
+        return Launch(self._kernels.adam.sweep_kernel, (-(-spec.n_units // at_a_time),),
+                      {**arguments, "count": spec.n_units}, constants)  # fmt: skip
 
     def _border_launches(self, index: int) -> list[Launch]:
         """The kernels that tie the borders of one grid, if the configuration wants it."""
@@ -254,10 +256,9 @@ class CudaEngine(KernelEngine):
             "records": grid.parameters, "moments": grid.moments, "stamps": grid.stamps, "distance": grid.distance,
             "fading": self._fading, "gradients": grid.gradient, "by_texel": grid.scattered,
         }  # fmt: skip
-        width = grid.grid.unit_parameters
-        constants |= {"F": width, "UNIT": power_of_two(width), "BITS": grid.grid.quantize_bits,
-                      "SAMPLES": TOUCHED_SAMPLES}  # fmt: skip
-        return Launch(adam.touched_kernel, (-(-config.batch_size // TOUCHED_SAMPLES),), arguments, constants)
+        width, samples = grid.grid.unit_parameters, TOUCHED_BLOCK_SAMPLES if grid.grid.compressed else TOUCHED_SAMPLES
+        constants |= {"F": width, "UNIT": power_of_two(width), "BITS": grid.grid.quantize_bits, "SAMPLES": samples}
+        return Launch(adam.touched_kernel, (-(-config.batch_size // samples),), arguments, constants)
 
     def _network_launch(self) -> Launch:
         network, plan = self.network, self.plan

@@ -28,6 +28,13 @@ FINE = [
     {"max_resolution": 96, "n_levels": 2, "quantize_bits": 4, "save_bits": 16},
     {"max_resolution": 64, "n_levels": 3, "quantize_bits": 8, "save_bits": 16, "interpolation": "learned"},
 ]
+# Sides that are no multiple of 4, levels down to 3x3 and 1x1, a packed grid beside them.
+BLOCKS = [
+    {"max_resolution": 12, "n_levels": 3, "storage": "bc1"},
+    {"max_resolution": 6, "n_levels": 2, "storage": "bc1"},
+    {"max_resolution": 1, "n_levels": 1, "storage": "bc1"},
+]
+LEARNED_BLOCKS = [{**BLOCKS[0], "interpolation": "learned"}, GRIDS[1], {"max_resolution": 2, "storage": "bc1"}]
 BASE = {
     "batch_size": 256, "max_iter": 60, "n_neurons": 16, "n_hidden_layers": 1, "n_frequencies": 3, "num_threads": 2,
     "hash_grid_configs": GRIDS, "seed": 5,
@@ -115,6 +122,23 @@ CASES = {
          "lr_scheduler": "cosine", "lr_decay_start": 0.0, "max_iter": 6, "noise_anneal_fraction": 0.5},
     ),
 }  # fmt: skip
+
+# at the rate that blocks are trained at, so that a few steps change what a decoder returns
+BLOCK_CASES = {
+    "blocks": (material_of, {"hash_grid_configs": BLOCKS, "grid_learning_rate": 0.02}),
+    "learned blocks": (material_of, {"hash_grid_configs": LEARNED_BLOCKS, "grid_learning_rate": 0.02}),
+    "blocks, ties": (
+        material_of,
+        {"hash_grid_configs": [BLOCKS[0], {"max_resolution": 8, "n_levels": 4, "storage": "bc1"}],
+         "wrap_interval": 1, "wrap_strength": 0.5, "grid_learning_rate": 0.02},
+    ),
+    "blocks, noise": (
+        material_of,
+        {"hash_grid_configs": BLOCKS, "noise_std": 4.0, "spread": 0.5, "grid_learning_rate": 0.1},
+    ),
+    "blocks as floats": (material_of, {"hash_grid_configs": BLOCKS[:2], "quantize": False, "wrap_interval": 1}),
+}  # fmt: skip
+CASES |= BLOCK_CASES
 
 
 def assert_steps_equal_the_reference(name: str):

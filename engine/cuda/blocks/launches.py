@@ -16,7 +16,7 @@ from shape import GridSpec
 
 # Work of one program: blocks of the gradient kernel and of the one that brings borders up to date, groups of texels of
 # the one that ties them.
-GRADIENT_UNITS, BORDER_BLOCKS, TIED_GROUPS = 32, 64, 64
+GRADIENT_UNITS, BORDER_BLOCKS, TIED_GROUPS = 32, 16, 64
 
 Groups = TensorType["groups", 4]
 

@@ -105,7 +105,7 @@ def block_feature(
 
 @triton.jit
 def texel_places(block, channel):
-    """Offsets of the texels of blocks in their gradients: block (n, 1), channel (1, COLUMNS) -> (n, TEXELS, COLUMNS)."""
+    """Offsets of the gradients of texels: block (n, 1) and channel (1, COLUMNS) -> (n, TEXELS, COLUMNS)."""
     texel = tl.arange(0, TEXELS)[None, :]
     place = block.to(tl.int64) * (TEXELS * COLUMNS) + texel * COLUMNS
     return place[:, :, None] + channel[:, None, :]

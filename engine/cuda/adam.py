@@ -5,7 +5,7 @@ batch touches little of it. By the maths of engine/cpu/src/adam.h, a texel witho
 direction, by a distance that depends only on the iteration of its last update, so it can wait until it is read. The
 record of a texel is F parameters and F directions, moment1 / (sqrt(moment2) + small); `moments` holds both moments.
 
-What holds for texels here holds for the blocks of a grid of BC1 blocks (BITS = 0, F = 22), whose parameters have their
+What holds for texels here holds for the blocks of a grid of BC1 blocks (F = 22), whose parameters have their
 gradients from engine/cuda/blocks/kernels.py. UNIT is the power of two from F on.
 
 Memory traffic per parameter, from the layouts: dense 16 bytes read and 16 written every iteration, gradient included;
@@ -84,7 +84,7 @@ def keep(records, moments, texel, f, mask, value, one, two, small, F: tl.constex
 def touched_kernel(
     progress, table, batch, boundaries, lod_sizes, lod_offsets, levels, records, moments, stamps, distance, fading,
     gradients, by_texel,
-    GRID: tl.constexpr, TABLE: tl.constexpr, F: tl.constexpr, UNIT: tl.constexpr, BITS: tl.constexpr,
+    GRID: tl.constexpr, TABLE: tl.constexpr, F: tl.constexpr, UNIT: tl.constexpr, BLOCKS: tl.constexpr,
     QUANTIZED: tl.constexpr, FIXED_POINT: tl.constexpr, BETA1: tl.constexpr, BETA2: tl.constexpr,
     SAMPLES: tl.constexpr,
 ):  # fmt: skip
@@ -99,8 +99,8 @@ def touched_kernel(
     read = tl.arange(0, 4 * SAMPLES)
     slot, corner = tl.program_id(0) * SAMPLES + read // 4, read % 4
     _, lod, u, v = draw(slot.to(tl.uint32), seed, (now - 1).to(tl.uint32), boundaries, lod_sizes, lod_offsets)
-    texel, again = touched_units(levels, lod, u, v, corner, BITS)
-    alive = (slot < batch) & ~again if BITS == 0 else slot < batch
+    texel, again = touched_units(levels, lod, u, v, corner, BLOCKS)
+    alive = (slot < batch) & ~again if BLOCKS else slot < batch
     # texels that another program is updating are read as well, but masked out
     before = tl.atomic_max(stamps + texel, now, mask=alive, sem="relaxed")
     mine = alive & (before < now)
@@ -119,7 +119,7 @@ def touched_kernel(
     value = clamp_feature(value, QUANTIZED) - size * direction(one, two, small)
     keep(records, moments, texel, f, mask, clamp_feature(value, QUANTIZED), one, two, small, F)
     tl.store(place, tl.zeros((4 * SAMPLES, UNIT), gradients.dtype.element_ty), mask=mask)
-    if BITS == 0:
+    if BLOCKS:
         clear_texels(by_texel, texel, mine[:, None])
 
 

@@ -19,7 +19,7 @@ from engine.adam_state import (
 from engine.base import KernelEngine
 from engine.cuda import library
 from engine.cuda.blocks.launches import gradient_launch, tie_launches
-from engine.cuda.buffers import GridBuffers, NetworkBuffers, fading_tables, feature_limit, small, step_size
+from engine.cuda.buffers import NetworkBuffers, allocate_grids, fading_tables, small, step_size
 from engine.cuda.decoder import kernel_precision
 from engine.cuda.library import Launch
 from engine.cuda.plan import BLOCKS, MOST_LODS, KernelPlan, block_size, power_of_two, touched_units
@@ -87,15 +87,11 @@ class CudaEngine(KernelEngine):
     # --- memory ------------------------------------------------------------------------------------------------------
 
     def _allocate(self) -> None:
-        model, device, batch = self.model, self.device, self.schedule.config.batch_size
-        plan, n_grids = self.plan, len(self.model.grids)
+        plan, device, batch = self.plan, self.device, self.schedule.config.batch_size
+        n_grids = len(self.model.grids)
         self._drift = torch.zeros(n_grids, DRIFT_SIZE, dtype=torch.float64, device=device)
         self._distance = torch.zeros(n_grids, DRIFT_SIZE, device=device)
-        limit = feature_limit(model.quantized)
-        self.grids = [
-            GridBuffers(grid, plan.lazy[i], limit, plan.fixed_point, device, self._distance[i], self._drift[i])
-            for i, grid in enumerate(model.grids)
-        ]
+        self.grids, self._stacked = allocate_grids(plan, device, self._distance, self._drift)
         self.network = NetworkBuffers(plan, device)
         self._fading, self._directions = fading_tables(device)
         self._progress = torch.zeros(4, dtype=torch.int32, device=device)
@@ -149,11 +145,8 @@ class CudaEngine(KernelEngine):
     def _grid_arguments(self) -> dict:
         return {
             "columns": self.plan.columns.to(self.device),
-            "parameters": tuple(grid.parameters for grid in self.grids),
-            "stamps": tuple(grid.stamps for grid in self.grids),
-            "distance": tuple(grid.distance for grid in self.grids),
+            **self._stacked,
             "levels": self.plan.lod_levels().to(self.device),
-            "gradients": tuple(grid.scattered for grid in self.grids),
         }
 
     def step_launch(self, mode: str, batch: int | None = None) -> Launch:
@@ -257,7 +250,7 @@ class CudaEngine(KernelEngine):
             "fading": self._fading, "gradients": grid.gradient, "by_texel": grid.scattered,
         }  # fmt: skip
         width, samples = grid.grid.unit_parameters, TOUCHED_BLOCK_SAMPLES if grid.grid.compressed else TOUCHED_SAMPLES
-        constants |= {"F": width, "UNIT": power_of_two(width), "BITS": grid.grid.quantize_bits, "SAMPLES": samples}
+        constants |= {"F": width, "UNIT": power_of_two(width), "BLOCKS": grid.grid.compressed, "SAMPLES": samples}
         return Launch(adam.touched_kernel, (-(-config.batch_size // samples),), arguments, constants)
 
     def _network_launch(self) -> Launch:

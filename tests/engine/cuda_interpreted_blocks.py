@@ -58,7 +58,7 @@ def test_samples_and_gradients(name):
 
 @pytest.fixture
 def case():
-    model = make_model((6, 2, 0, 4, "learned", "bc1"), (5, 1, 0, 4, "linear", "bc1"), layers=1)
+    model = make_model(*[(6, 2, 0, 4, "learned", "bc1")] * 2, (5, 1, 0, 4, "linear", "bc1"), layers=1)
     uv, lod = samples(70, model.num_lods, whole=True)
     return model, uv, lod, torch.randn(70, 11)
 
@@ -86,7 +86,7 @@ def test_decoded_lods(interpolation, width, height):
 
 # --- sabotage ---------------------------------------------------------------------------------------------------------
 
-rounded_end, end_points, place_between = block_maths.rounded_end, block_maths.end_points, block_maths.place_between
+rounded_end, rounded_block, numbered_key = block_maths.rounded_end, block_maths.rounded_block, block_maths.numbered_key
 
 
 @triton.jit
@@ -100,23 +100,39 @@ def weight_as_it_is(value):
 
 
 @triton.jit
-def points_swapped(parameters, block, channel, moved, key, strength, LAZY: tl.constexpr, QUANTIZED: tl.constexpr,
-                   NOISY: tl.constexpr):  # fmt: skip
-    first, second = end_points(parameters, block, channel, moved, key, strength, LAZY, QUANTIZED, NOISY)
-    return second, first
+def points_swapped(
+    parameters, stamps, distance, block, plane, units, channel, texel, seed, iteration, strength,
+    GRID: tl.constexpr, LAZY: tl.constexpr, QUANTIZED: tl.constexpr, NOISY: tl.constexpr,
+):  # fmt: skip
+    first, second, place = rounded_block(
+        parameters, stamps, distance, block, plane, units, channel, texel, seed, iteration, strength, GRID, LAZY,
+        QUANTIZED, NOISY,
+    )  # fmt: skip
+    return second, first, place
 
 
 @triton.jit
-def quiet_place(parameters, block, texel, moved, key, strength, LAZY: tl.constexpr, QUANTIZED: tl.constexpr,
-                   NOISY: tl.constexpr):  # fmt: skip
-    return place_between(parameters, block, texel, moved, key, strength * 0.0, LAZY, QUANTIZED, NOISY)
+def quiet_gradient(
+    parameters, stamps, distance, block, plane, units, channel, texel, seed, iteration, strength,
+    GRID: tl.constexpr, LAZY: tl.constexpr, QUANTIZED: tl.constexpr, NOISY: tl.constexpr,
+):  # fmt: skip
+    return rounded_block(
+        parameters, stamps, distance, block, plane, units, channel, texel, seed, iteration, strength, GRID, LAZY,
+        QUANTIZED, False,
+    )  # fmt: skip
+
+
+@triton.jit
+def same_noise(seed, iteration, stream):
+    return numbered_key(seed, iteration, stream * 0 + 2)
 
 
 SABOTAGE = {
     "green with 5 bits": (block_maths, "rounded_end", never_green),
     "no rounding": (block_maths, "rounded_weight", weight_as_it_is),
-    "gradients of the other end": (block_kernels, "end_points", points_swapped),
-    "gradients without noise": (block_kernels, "place_between", quiet_place),
+    "one noise for all planes": (block_maths, "numbered_key", same_noise),
+    "gradients of the other end": (block_kernels, "rounded_block", points_swapped),
+    "gradients without noise": (block_kernels, "rounded_block", quiet_gradient),
 }
 
 
@@ -241,7 +257,7 @@ def test_the_self_check_knows_what_is_wrong_with_blocks(precision, monkeypatch):
     self_check.check_engine(engine)
     if precision == "tf32":
         with monkeypatch.context() as patch, pytest.raises(KernelsUnavailable, match="grid 0"):
-            patch.setattr(block_kernels, "end_points", points_swapped)
+            patch.setattr(block_kernels, "rounded_block", points_swapped)
             self_check.check_gradients(engine)
     else:
         monkeypatch.setattr(block_kernels, "clear_texels", not_cleared)

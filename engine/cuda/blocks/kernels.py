@@ -16,13 +16,11 @@ from engine.cuda.blocks.maths import (
     TEXELS,
     WEIGHT,
     clear_texels,
-    end_points,
-    moved_since,
-    place_between,
+    rounded_block,
     texel_places,
 )
 from engine.cuda.inputs import draw, touched_units
-from engine.cuda.maths import STREAM_NOISE, gradient_value, stream_key
+from engine.cuda.maths import gradient_value
 
 SHORTEST = tl.constexpr(1e-6)  # blocks.SHORTEST
 
@@ -45,17 +43,17 @@ def gradient_kernel(
     if TOUCHED:
         slot, corner = at // 4, at % 4
         _, lod, u, v = draw(slot.to(tl.uint32), seed, iteration, boundaries, lod_sizes, lod_offsets)
-        at, again = touched_units(levels, lod, u, v, corner, 0)
+        at, again = touched_units(levels, lod, u, v, corner, True)
         alive = ((slot < count) & ~again)[:, None]
         block = at[:, None]
     else:
         alive = (at < count)[:, None]
         block = tl.where(alive, at[:, None], 0)
     channel, texel = tl.arange(0, COLUMNS)[None, :], tl.arange(0, TEXELS)[None, :]
-    key = stream_key(seed, iteration, STREAM_NOISE + GRID)
-    moved = moved_since(stamps, distance, block, LAZY)
-    first, second = end_points(parameters, block, channel, moved, key, strength, LAZY, QUANTIZED, True)
-    share = place_between(parameters, block, texel, moved, key, strength, LAZY, QUANTIZED, True)
+    first, second, share = rounded_block(
+        parameters, stamps, distance, block, tl.zeros_like(block), 0, channel, texel, seed, iteration, strength, GRID,
+        LAZY, QUANTIZED, True,
+    )  # fmt: skip
     span = tl.where(channel < FEATURES, second - first, 0.0)
     if QUANTIZED:
         share, span = share * (1.0 / 3), span * (1.0 / 255)

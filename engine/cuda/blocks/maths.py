@@ -3,7 +3,7 @@
 import triton
 import triton.language as tl
 
-from engine.cuda.maths import DRIFT_SIZE, clamp_feature, hash_uniform
+from engine.cuda.maths import DRIFT_SIZE, STREAM_NOISE, clamp_feature, hash_uniform, numbered_key
 
 FEATURES = tl.constexpr(3)
 COLUMNS = tl.constexpr(4)  # of a texel's features, the last one 0: tl.arange knows powers of two alone
@@ -28,73 +28,69 @@ def rounded_weight(value):
 
 
 @triton.jit
-def moved_since(stamps, distance, block, LAZY: tl.constexpr):
-    """How far blocks of a lazy grid have moved along their directions since their last update."""
-    if LAZY:
-        return tl.load(distance + (tl.load(stamps + block) & (DRIFT_SIZE - 1)))
-    else:
-        return 0.0
-
-
-@triton.jit
 def parameter(
-    parameters, block, column, moved, key, noise, LAZY: tl.constexpr, QUANTIZED: tl.constexpr, NOISY: tl.constexpr
+    parameters, unit, column, moved, index, key, noise, LAZY: tl.constexpr, QUANTIZED: tl.constexpr,
+    NOISY: tl.constexpr,
 ):  # fmt: skip
-    """Parameters of blocks before rounding, with training noise. noise: the strength times the step of this column."""
+    """Parameters of units before rounding, with training noise.
+
+    index: that of the block's first parameter in its grid; noise: the strength times the step of this column.
+    """
     if LAZY:
-        record = parameters + block.to(tl.int64) * (2 * PARAMETERS) + column
+        record = parameters + unit.to(tl.int64) * (2 * PARAMETERS) + column
         value = clamp_feature(tl.load(record) - tl.load(record + PARAMETERS) * moved, QUANTIZED)
     else:
-        value = tl.load(parameters + block.to(tl.int64) * PARAMETERS + column)
+        value = tl.load(parameters + unit.to(tl.int64) * PARAMETERS + column)
     if QUANTIZED:  # noqa: SIM102  # two constants
         if NOISY:
-            index = block.to(tl.uint32) * PARAMETERS + column.to(tl.uint32)
-            value += (hash_uniform(index, key) - 0.5) * noise
+            value += (hash_uniform(index + column.to(tl.uint32), key) - 0.5) * noise
     return value
 
 
 @triton.jit
-def end_points(
-    parameters, block, channel, moved, key, strength, LAZY: tl.constexpr, QUANTIZED: tl.constexpr, NOISY: tl.constexpr
+def rounded_block(
+    parameters, stamps, distance, block, plane, units, channel, texel, seed, iteration, strength,
+    GRID: tl.constexpr, LAZY: tl.constexpr, QUANTIZED: tl.constexpr, NOISY: tl.constexpr,
 ):  # fmt: skip
-    """Both end points of blocks, 0 to 255 after rounding; as they are, -0.5 to 0.5, in a grid that is not quantised.
+    """Both end points of blocks by channel, and the places of some of their texels between them.
 
-    channel: 0 to 3, of which the last one means nothing.
+    After rounding end points are 0 to 255 and places 0 to 3; in a model that is not quantised end points are as they
+    are, -0.5 to 0.5, and places 0 to 1. The last channel means nothing.
+
+    Args (of shapes that can be broadcast): block: of a grid; plane: of the stack (plan.stacks) whose first grid is
+        GRID, with `units` blocks to a grid; channel: 0 to 3; texel: 0 to 15.
     """
+    unit = block + plane * units
+    if LAZY:  # noqa: SIM108  # only one side is compiled
+        moved = tl.load(distance + plane * DRIFT_SIZE + (tl.load(stamps + unit) & (DRIFT_SIZE - 1)))
+    else:
+        moved = 0.0
+    index = block.to(tl.uint32) * PARAMETERS
+    key = numbered_key(seed, iteration, (plane + (STREAM_NOISE + GRID)).to(tl.uint32)) if NOISY else 0
     noise = tl.where(channel == 1, strength * (1.0 / 63), strength * (1.0 / 31))
-    first = parameter(parameters, block, channel, moved, key, noise, LAZY, QUANTIZED, NOISY)
-    second = parameter(parameters, block, channel + FEATURES, moved, key, noise, LAZY, QUANTIZED, NOISY)
+    first = parameter(parameters, unit, channel, moved, index, key, noise, LAZY, QUANTIZED, NOISY)
+    second = parameter(parameters, unit, channel + FEATURES, moved, index, key, noise, LAZY, QUANTIZED, NOISY)
+    noise = strength * (1.0 / 3)
+    place = parameter(parameters, unit, texel + WEIGHT, moved, index, key, noise, LAZY, QUANTIZED, NOISY)
     if QUANTIZED:
-        return rounded_end(first, channel), rounded_end(second, channel)
+        return rounded_end(first, channel), rounded_end(second, channel), rounded_weight(place)
     else:
-        return first, second
-
-
-@triton.jit
-def place_between(
-    parameters, block, texel, moved, key, strength, LAZY: tl.constexpr, QUANTIZED: tl.constexpr, NOISY: tl.constexpr
-):  # fmt: skip
-    """Place of texels 0 to 15 of blocks between their end points: 0 to 3 after rounding, else from 0 to 1."""
-    value = parameter(parameters, block, texel + WEIGHT, moved, key, strength * (1.0 / 3), LAZY, QUANTIZED, NOISY)
-    if QUANTIZED:
-        return rounded_weight(value)
-    else:
-        return value + 0.5
+        return first, second, place + 0.5
 
 
 @triton.jit
 def block_feature(
-    parameters, stamps, distance, texel, channel, key, strength, LAZY: tl.constexpr, QUANTIZED: tl.constexpr,
-    NOISY: tl.constexpr,
+    parameters, stamps, distance, texel, plane, units, channel, seed, iteration, strength,
+    GRID: tl.constexpr, LAZY: tl.constexpr, QUANTIZED: tl.constexpr, NOISY: tl.constexpr,
 ):  # fmt: skip
-    """Features of texels as a decoder of the file returns them, less 0.5: (..., COLUMNS).
+    """Features of texels as a decoder of the file returns them, less 0.5; those of the last channel are 0.
 
-    texel: (..., 1), block after block; channel: (1, ..., COLUMNS).
+    texel: (..., 1, 1), block after block; plane: (1, ..., planes, 1); channel: (1, ..., 1, COLUMNS).
     """
-    block = texel >> 4
-    moved = moved_since(stamps, distance, block, LAZY)
-    first, second = end_points(parameters, block, channel, moved, key, strength, LAZY, QUANTIZED, NOISY)
-    place = place_between(parameters, block, texel & 15, moved, key, strength, LAZY, QUANTIZED, NOISY)
+    first, second, place = rounded_block(
+        parameters, stamps, distance, texel >> 4, plane, units, channel, texel & 15, seed, iteration, strength, GRID,
+        LAZY, QUANTIZED, NOISY,
+    )  # fmt: skip
     if QUANTIZED:
         sum = (3.0 - place) * first + place * second
         value = tl.div_rn(sum, tl.zeros_like(sum) + 765.0) - 0.5

@@ -13,31 +13,37 @@ from engine.cuda.maths import add_gradient
 
 
 @triton.jit
+def stack_columns(PLANES: tl.constexpr):
+    """Planes (1, 1, planes, 1) and channels (1, 1, 1, COLUMNS) of a stack; before them go samples and corners."""
+    return tl.arange(0, PLANES)[None, None, :, None], tl.arange(0, COLUMNS)[None, None, None, :]
+
+
+@triton.jit
+def corner_weights(levels, lod, u, v):
+    """Bilinear weights of the four texels around samples, (samples, 4, 1, 1)."""
+    _, _, _, _, wx, wy = locate(levels, lod, u, v, True)
+    corner = tl.arange(0, 4)[None, :]
+    wx, wy = wx[:, None], wy[:, None]
+    weight = tl.where(corner // 2 == 1, wy, 1 - wy) * tl.where(corner % 2 == 1, wx, 1 - wx)
+    return weight[:, :, None, None]
+
+
+@triton.jit
 def gather_blocks(
     parameters, stamps, distance, levels, lod, u, v, seed, iteration, strength,
     GRID: tl.constexpr, CORNER: tl.constexpr, WIDTH: tl.constexpr, F: tl.constexpr, LEARNED: tl.constexpr,
     LAZY: tl.constexpr, QUANTIZED: tl.constexpr, NOISY: tl.constexpr,
 ):  # fmt: skip
     """Inputs of the network from one stack, (samples, WIDTH): see inputs.gather. F: columns of its texels."""
-    PLANES: tl.constexpr = F // COLUMNS
-    units = tl.load(levels + 2 * MOST_LODS)
-    if LEARNED:
-        COUNT: tl.constexpr = WIDTH // F
-        texel = corner_texels(levels, lod, u, v, CORNER, COUNT, True)[:, :, None, None]
-        plane, channel = tl.arange(0, PLANES)[None, None, :, None], tl.arange(0, COLUMNS)[None, None, None, :]
-        value = block_feature(parameters, stamps, distance, texel, plane, units, channel, seed, iteration, strength,
-                              GRID, LAZY, QUANTIZED, NOISY)  # fmt: skip
-    else:
-        x0, x1, row0, row1, wx, wy = locate(levels, lod, u, v, True)
-        plane, channel = tl.arange(0, PLANES)[None, :, None], tl.arange(0, COLUMNS)[None, None, :]
-        value = tl.zeros((u.shape[0], PLANES, COLUMNS), tl.float32)
-        for corner in tl.static_range(4):
-            texel = ((row1 if corner // 2 else row0) + (x1 if corner % 2 else x0))[:, None, None]
-            weight = (wy if corner // 2 else 1 - wy) * (wx if corner % 2 else 1 - wx)
-            value += weight[:, None, None] * block_feature(
-                parameters, stamps, distance, texel, plane, units, channel, seed, iteration, strength, GRID, LAZY,
-                QUANTIZED, NOISY,
-            )  # fmt: skip
+    COUNT: tl.constexpr = WIDTH // F if LEARNED else 4
+    plane, channel = stack_columns(F // COLUMNS)
+    texel = corner_texels(levels, lod, u, v, CORNER, COUNT, True)[:, :, None, None]
+    value = block_feature(
+        parameters, stamps, distance, texel, plane, tl.load(levels + 2 * MOST_LODS), channel, seed, iteration, strength,
+        GRID, LAZY, QUANTIZED, NOISY,
+    )  # fmt: skip
+    if not LEARNED:
+        value = tl.sum(value * corner_weights(levels, lod, u, v), axis=1)
     return settle(tl.reshape(value, (u.shape[0], WIDTH)))
 
 
@@ -47,23 +53,13 @@ def scatter_blocks(
     CORNER: tl.constexpr, WIDTH: tl.constexpr, F: tl.constexpr, LEARNED: tl.constexpr, FIXED_POINT: tl.constexpr,
 ):  # fmt: skip
     """The gradient of `gather_blocks` by the features of texels. alive: (samples,), which ones exist."""
-    PLANES: tl.constexpr = F // COLUMNS
+    COUNT: tl.constexpr = WIDTH // F if LEARNED else 4
+    plane, channel = stack_columns(F // COLUMNS)
+    texel = corner_texels(levels, lod, u, v, CORNER, COUNT, True)[:, :, None, None]
+    value = tl.reshape(upstream, (u.shape[0], COUNT if LEARNED else 1, F // COLUMNS, COLUMNS))
+    if not LEARNED:
+        value = value * corner_weights(levels, lod, u, v)
     units = tl.load(levels + 2 * MOST_LODS).to(tl.int64)
-    if LEARNED:
-        COUNT: tl.constexpr = WIDTH // F
-        texel = corner_texels(levels, lod, u, v, CORNER, COUNT, True)[:, :, None, None]
-        plane, channel = tl.arange(0, PLANES)[None, None, :, None], tl.arange(0, COLUMNS)[None, None, None, :]
-        value = tl.reshape(upstream, (u.shape[0], COUNT, PLANES, COLUMNS))
-        place = (plane * units * TEXELS + texel) * COLUMNS + channel
-        mask = alive[:, None, None, None] & (channel < FEATURES) & (place >= 0)
-        add_gradient(gradients + place, value, mask, FIXED_POINT)
-    else:
-        x0, x1, row0, row1, wx, wy = locate(levels, lod, u, v, True)
-        plane, channel = tl.arange(0, PLANES)[None, :, None], tl.arange(0, COLUMNS)[None, None, :]
-        value = tl.reshape(upstream, (u.shape[0], PLANES, COLUMNS))
-        for corner in tl.static_range(4):
-            texel = ((row1 if corner // 2 else row0) + (x1 if corner % 2 else x0))[:, None, None]
-            weight = (wy if corner // 2 else 1 - wy) * (wx if corner % 2 else 1 - wx)
-            place = (plane * units * TEXELS + texel) * COLUMNS + channel
-            mask = alive[:, None, None] & (channel < FEATURES) & (place >= 0)
-            add_gradient(gradients + place, value * weight[:, None, None], mask, FIXED_POINT)
+    place = (plane * units * TEXELS + texel) * COLUMNS + channel
+    mask = alive[:, None, None, None] & (channel < FEATURES) & (place >= 0)
+    add_gradient(gradients + place, value, mask, FIXED_POINT)

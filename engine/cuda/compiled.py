@@ -152,7 +152,7 @@ def launches_of(values: dict[str, Any], lazy: bool = True) -> list[Launch]:
     """Every kernel of a run with this configuration, with small arrays on the CPU as arguments.
 
     Args:
-        lazy: whether the first grid is updated lazily (engine/cuda/adam.py); the others are not.
+        lazy: whether the first grid and its like are updated lazily (engine/cuda/adam.py); the others are not.
     """
     arrays = {name: np.zeros((8, 8, MAPS[name]), np.uint8) for name in ("diffuse", "normal", "roughness", "metallic")}
     for array in arrays.values():
@@ -160,7 +160,7 @@ def launches_of(values: dict[str, Any], lazy: bool = True) -> list[Launch]:
     material = Material.from_arrays("made", arrays)
     config = make_config(values)
     model = build_model(config, 512, 512, material.present_channels.tolist())
-    chosen = (lazy,) + (False,) * (len(model.grids) - 1)
+    chosen = tuple(lazy and grid == model.grids[0] for grid in model.grids)
     engine = CudaEngine(model, material, Schedule(config), lazy=chosen, runs_here=False)
     decoding = Decoding(model, runs_here=False).launch(64, torch.zeros(64, 11), width=8, height=8)
     return [*engine.launches, *engine.sweeps, engine.probe_launch, decoding]

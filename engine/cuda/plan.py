@@ -108,7 +108,8 @@ class KernelPlan:
         last = self.neurons if self.layers else self.inputs
         self.size = self._offset(self.layers) + PADDED_OUTPUTS * last
         self.in_memory = self.size > REGISTER_SUMS
-        self.warps = 8 if self.neurons > 16 else 4  # of a program of the training kernel
+        blocks = any(grid.compressed for grid in model.grids)
+        self.warps = 8 if self.neurons > 16 or blocks else 4  # of a program of the training kernel
 
     @property
     def inputs(self) -> int:

@@ -7,6 +7,7 @@ import torch
 import triton
 import triton.language as tl
 
+import blocks
 from engine.cuda import engine as cuda_engine
 from engine.cuda import self_check
 from engine.cuda.blocks import kernels as block_kernels
@@ -44,6 +45,28 @@ def test_features_are_exact():
     learned = [*range(12), *range(15, 27)]
     assert torch.equal(found[:, learned], wanted[:, learned])
     torch.testing.assert_close(found, wanted, rtol=0, atol=1e-6)
+
+
+@triton.jit
+def feature_kernel(parameters, nothing, out, N: tl.constexpr):
+    block = tl.arange(0, N)[:, None, None]
+    channel = tl.arange(0, 4)[None, None, :]
+    value = block_maths.block_feature(parameters, nothing, nothing, block * 16, block * 0, 0, channel, 0, 0, 0.0, 0,
+                                      False, True, False)  # fmt: skip
+    tl.store(out + block * 4 + channel, value)
+
+
+def test_every_feature_that_a_block_can_have():
+    """All pairs of end points of 6 bits with all places, and with them all of 5 bits: the bits of the reference."""
+    ends, places = torch.arange(64) / 63 - 0.5, torch.arange(4) / 3 - 0.5
+    parameters = torch.zeros(1 << 14, 22)
+    pairs = torch.cartesian_prod(ends, ends, places)
+    parameters[:, :3], parameters[:, 3:6], parameters[:, 6] = pairs[:, :1], pairs[:, 1:2], pairs[:, 2]
+    out = torch.empty(1 << 14, 4)
+    feature_kernel[(1,)](parameters, torch.zeros(1, dtype=torch.int32), out, 1 << 14)
+    wanted = blocks.block_features(parameters, torch.zeros(1 << 14, dtype=torch.int64))
+    assert torch.equal(out[:, :3], wanted) and not out[:, 3].any()
+    assert len(wanted[:, 1].unique()) > 400
 
 
 @pytest.mark.parametrize("name", BLOCK_SHAPES)

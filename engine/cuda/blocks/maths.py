@@ -92,8 +92,8 @@ def block_feature(
         LAZY, QUANTIZED, NOISY,
     )  # fmt: skip
     if QUANTIZED:
-        sum = (3.0 - place) * first + place * second
-        value = tl.div_rn(sum, tl.zeros_like(sum) + 765.0) - 0.5
+        # a product, since for each of the 766 sums it has the bits of the reference's division
+        value = ((3.0 - place) * first + place * second) * (1.0 / 765) - 0.5
     else:
         value = first + place * (second - first)
     return tl.where(channel < FEATURES, value, 0.0)

@@ -34,8 +34,11 @@ LIST_MAPS = "list"  # what --maps alone means
 GROUP_BACKENDS = ("local", "ray")
 EVAL_METRICS = ("all", "psnr", "lpips")
 STORAGES = ("packed", "bc1")
+LATENTS = STORAGES  # of all grids of a plan
+POSITIONS = ("centres", "filtered")
 LAYOUTS = ("packed", "filterable", "bgra4", "rgba8")
 WORD_LAYOUTS = ("packed", "rgba8")  # those whose texels are words, to unpack before filtering
+LATENTS_FORMATS = ("dds", "ktx2")
 TEXTURE_FORMATS = ("dds", "ktx2", "png", "glb")
 SCALAR_TEXTURES = ("bc4", "orm_bc7", "orm_bc1")
 BC7_EFFORTS = ("fast", "normal", "slow")
@@ -100,6 +103,12 @@ class Config:
         "per bit; auto: learned where a rate, quality or preset is asked for",
         choices=DECODERS, section="feature grids and decoder",
     )  # fmt: skip
+    latents: str = knob(
+        "packed",
+        "packed: codes in words, the best per bit; bc1: ordinary BC1 textures, which an engine loads, streams and "
+        "filters as any other",
+        choices=LATENTS,
+    )
     quantize: bool = knob(True, "train with rounded features and export them; False: float features, model.pth only")
     quantize_bits: int = knob(4, "bits per feature", unit="bits", choices=QUANTIZE_BITS)
     save_bits: int = knob(32, "bits per grid texel: save_bits / quantize_bits features", choices=SAVE_BITS)
@@ -113,6 +122,11 @@ class Config:
     activation: str = knob("leaky_relu", "what follows each hidden layer", choices=ACTIVATIONS)
 
     batch_size: int = knob(8192, "texels per iteration", unit="texels", low=1, high=1 << 22, section="training")
+    positions: str = knob(
+        "centres", "where texels are drawn. centres: at texel centres and whole LODs; filtered: at any uv and LOD, "
+        "against the source as a GPU filters it, so that one decode with a hardware sampler is the filtered material",
+        choices=POSITIONS,
+    )  # fmt: skip
     learning_rate: float = knob(0.01, "Adam step size of the network", low=1e-7, high=10.0)
     grid_learning_rate: float = knob(0.01, "Adam step size of the grids", low=1e-7, high=10.0)
     lr_scheduler: str = knob("poly", "how learning rates fall over the run", choices=SCHEDULERS)
@@ -197,7 +211,7 @@ FIELDS = {field.name: field for field in dataclasses.fields(Config) if field.met
 # Fields that a checkpoint fixes: with another value its parameters would not fit.
 ARCHITECTURE = (
     "quantize", "quantize_bits", "save_bits", "hash_grid_configs", "linear_color", *AIMS, "preset", "decoder",
-    "n_frequencies", "n_texel_frequencies", "n_neurons", "n_hidden_layers", "activation",
+    "latents", "n_frequencies", "n_texel_frequencies", "n_neurons", "n_hidden_layers", "activation",
 )  # fmt: skip
 RECORDED = ("resolved_grids", "environment")  # what config.json of a run holds besides the fields
 # Fields of one call of the command, which the run does not keep.
@@ -362,9 +376,11 @@ class ExportOptions:
         "", "of the DDS files, and of the decoder that --shader writes for them. packed: words of several features; "
         "filterable: an 8-bit channel per feature, for the hardware's filter; bgra4: the same for 4-bit features in "
         "half the memory; rgba8: packed, small words widened to R8G8B8A8; not given: that of an export in --load_dir, "
-        "else packed", choices=("", *LAYOUTS),
+        "else packed. Grids of BC1 blocks are the same in each", choices=("", *LAYOUTS),
         section="feature textures",
     )  # fmt: skip
+    latents_format: str = knob("dds", "dds; ktx2: KTX2 files of the same textures beside the DDS ones",
+                               choices=LATENTS_FORMATS)  # fmt: skip
 
     transcode_scalars: str = knob("bc4", "a BC4 texture for each scalar map, or occlusion, roughness and metallic in "
                                   "one BC7 or BC1", choices=SCALAR_TEXTURES, section="ordinary textures")  # fmt: skip
@@ -385,7 +401,8 @@ class ExportOptions:
     @property
     def made_of_files(self) -> bool:
         """Whether a flag asks for something that is made of exported files and goes into out_dir."""
-        return bool(self.images or self.shader or self.dds_layout or "transcode" in self.chosen)
+        asked = self.images or self.shader or self.dds_layout or self.latents_format != "dds"
+        return bool(asked or "transcode" in self.chosen)
 
 
 EXPORT_FIELDS = {field.name: field for field in dataclasses.fields(ExportOptions) if field.metadata}

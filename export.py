@@ -2,7 +2,8 @@
 
     python export.py --load_dir outputs/<run> [--load_iter N] --out_dir DIR [--images]
     python export.py --load_dir outputs/<run> --out_dir DIR --transcode [FORMATS]
-    python export.py --load_dir outputs/<run> --out_dir DIR [--dds_layout LAYOUT] [--shader hlsl,wgsl]
+    python export.py --load_dir outputs/<run> --out_dir DIR [--dds_layout LAYOUT] [--latents_format ktx2]
+    python export.py --load_dir outputs/<run> --out_dir DIR --shader hlsl,wgsl
     python export.py --load_dir outputs/<run> --viewer page.html
     python export.py --describe DIR [--images --out_dir DIR]
 
@@ -25,7 +26,7 @@ from common.errors import UserError, run_command
 from configs import ExportOptions, parse_export_options
 from describe.bare_files import decode_bare_files, is_bare
 from describe.folder import print_description
-from formats.export import change_layout, check_size, save_images
+from formats.export import change_layout, check_size, save_images, save_ktx2
 from formats.manifest import MANIFEST
 from shaders.export import export_shaders, parse_languages
 from training.checkpoint import export_checkpoint
@@ -60,7 +61,8 @@ def write_files(source: Path, options: ExportOptions) -> None:
     languages = parse_languages(options.shader) if options.shader else []
     check_packages(formats)  # everything that can be refused is, before the first file is written
     if is_bare(source):
-        if not options.images or formats or languages or options.dds_layout:
+        others = formats or languages or options.dds_layout or options.latents_format != "dds"
+        if not options.images or others:
             raise UserError(f"{source}: expected {MANIFEST}, without which --images alone can be had, found none")
         decode_bare_files(source, out_dir / "images", options.assume, options.max_pixels)
         return
@@ -72,9 +74,11 @@ def write_files(source: Path, options: ExportOptions) -> None:
         exported = change_layout(source, options.dds_layout, out_dir)
     else:
         raise UserError(
-            f"--load_dir {source}: already an export; add --images, --transcode, --shader, --dds_layout or "
-            "--viewer, or give a run folder"
+            f"--load_dir {source}: already an export; add --images, --transcode, --shader, --dds_layout, "
+            "--latents_format or --viewer, or give a run folder"
         )
+    if options.latents_format == "ktx2":
+        save_ktx2(out_dir, exported)
     if options.images or formats:
         check_size(source, exported.manifest.material, options.max_pixels)
     if options.images:

@@ -371,11 +371,14 @@ class NeuralTexture(nn.Module):
     def bits_per_texel(self, width: int, height: int, word_bits: Sequence[int] | None = None) -> dict[str, float]:
         """Bits per LOD-0 texel: `grids` (finest levels), `network` (float32), `bpp` (their sum) and `all_mips`.
 
-        word_bits: bits of a texel of each grid; None: its word, or float32 features in a model that is not quantised.
+        word_bits: bits of a texel of each grid; None: as it is stored, or float32 in a model that is not quantised.
         """
         texels = width * height
         if word_bits is None:
-            word_bits = [grid.save_bits if self.quantized else 32 * grid.features for grid in self.grids]
+            word_bits = [
+                grid.save_bits if self.quantized else 32 * grid.unit_parameters / grid.unit_texels
+                for grid in self.grids
+            ]
         finest = sum(grid.texels_of(grid.max_resolution) * bits for grid, bits in zip(self.grids, word_bits)) / texels
         every = sum(grid.stored_texels * bits for grid, bits in zip(self.grids, word_bits)) / texels
         network = sum(weight.numel() for weight in self.weights) * 32 / texels

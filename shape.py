@@ -269,9 +269,8 @@ def resolve_grids(config: Config, width: int, height: int) -> list[HashGridConfi
 
 def grid_spec(grid: HashGridConfig) -> GridSpec:
     """The shape of a resolved grid entry."""
-    return GridSpec(
-        grid.max_resolution, grid.n_levels, grid.quantize_bits, grid.save_bits, grid.interpolation, grid.storage
-    )
+    bits = BC1_BITS if grid.storage == "bc1" else (grid.quantize_bits, grid.save_bits)
+    return GridSpec(grid.max_resolution, grid.n_levels, *bits, grid.interpolation, grid.storage)
 
 
 def model_shape(config: Config, width: int, height: int) -> tuple[list[GridSpec], DecoderSpec]:

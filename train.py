@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from common.errors import run_command
 from configs import LIST_MAPS, make_config, parse_args
 from groups.batch import train_groups
-from maps.read_maps import recognised_maps
+from groups.listing import list_maps
 from training.infer import infer
 from training.start import train_material
 
@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command; see --help. Returns the exit code."""
     config = make_config(parse_args(argv))
     if config.maps == LIST_MAPS:
-        print("\n".join(recognised_maps(config.data_dir, config.max_pixels)))
+        list_maps(config)
         return 0
     if config.groups_batching:
         return train_groups(config)

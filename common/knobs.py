@@ -46,8 +46,19 @@ def parse_bool(text: str) -> bool:
     return words[text.strip().lower()]
 
 
-class OneLineParser(argparse.ArgumentParser):
-    """argparse, with errors as one line and without abbreviated flags."""
+class HomeParser(argparse.ArgumentParser):
+    """argparse, with the user's home for a leading `~`, which a shell leaves alone in --data-dir=~/x."""
+
+    def parse_known_args(self, args=None, namespace=None):
+        found, rest = super().parse_known_args(args, namespace)
+        for name, value in vars(found).items():
+            if isinstance(value, (str, os.PathLike)) and str(value).startswith("~"):
+                setattr(found, name, type(value)(os.path.expanduser(value)))
+        return found, rest
+
+
+class OneLineParser(HomeParser):
+    """HomeParser, with errors as one line and without abbreviated flags."""
 
     def __init__(self, **options: Any):
         super().__init__(allow_abbrev=False, **options)
@@ -141,7 +152,7 @@ def check_value(flag: str, field: dataclasses.Field, value: Any) -> Any:
         raise UserError(f"{flag}: expected {_kind_name(kind)}, got {brief(value)}")
     if kind is str and "\0" in value:
         raise UserError(f"{flag}: expected text without null characters, got {brief(value)}")
-    if facts["unit"] == "path":  # a shell leaves the ~ of --data_dir=~/maps alone
+    if facts["unit"] == "path":  # in a config file; HomeParser has done it for flags
         value = os.path.expanduser(value)
     if kind is float and not math.isfinite(value):
         raise UserError(f"{flag}: expected a finite number, got {value}")

@@ -14,7 +14,7 @@ from typing import Any
 from common.errors import Say, UserError, counted, one_line, quote, what_is_wrong
 from common.files import sha256_of
 from describe.bare_files import bare_inputs, holds_words, least_inputs
-from formats.dds import DdsInfo, read_dds_info
+from formats.dds import BLOCK, DdsInfo, read_dds_info
 from formats.dds_layouts import grid_file_names, grid_format, stored_bits
 from formats.manifest import (
     DAMAGE,
@@ -38,6 +38,7 @@ ENGINES = {  # format of a grid's files -> engines whose guide (docs/engines) lo
     "R8G8B8A8_UNORM": "Unreal, Unity, Godot, three.js",
     "R8G8_UNORM": "Unity, three.js; not Godot (luminance and alpha), Unreal by version: --dds_layout rgba8 suits all",
     "R8_UNORM": "Unity, three.js, Godot; Unreal by version: --dds_layout rgba8 suits all",
+    "BC1_UNORM": "Unity, Godot, three.js on desktops, as it is: not sRGB, not compressed again; Unreal refuses blocks",
     "B4G4R4A4_UNORM": "Direct3D 11.1 and 12, Vulkan, Metal; no guide: --dds_layout filterable suits all",
 }
 MAX_LISTED = 1000  # files of a folder
@@ -101,8 +102,7 @@ def _describe_export(folder: Path, manifest: Manifest) -> Description:
     constants = constant_listing(form.constants)
     result.section("channels with one value at every texel", [[constants]] if constants else [])
     result.section(f"grids, {manifest.layout}", _grid_rows(manifest))
-    formats = dict.fromkeys(grid_format(grid, manifest.layout) for grid in form.grids)
-    result.section("formats that engines load", [[name, ENGINES[name]] for name in formats])
+    result.section("formats that engines load", _format_rows(manifest))
     result.section("decoder", _decoder_rows(form))
     result.section("rates", _rate_rows(manifest))
     try:
@@ -141,12 +141,21 @@ def _grid_rows(manifest: Manifest) -> list[list[str]]:
     return rows
 
 
+def _format_rows(manifest: Manifest) -> list[list[str]]:
+    grids = manifest.form.grids
+    formats = dict.fromkeys(grid_format(grid, manifest.layout) for grid in grids)
+    cut = [f"grid {index}" for index, grid in enumerate(grids) if grid.compressed and grid.max_resolution % BLOCK]
+    rows = [[name, ENGINES[name]] for name in formats]
+    if cut:
+        rows.append(["but", f"{', '.join(cut)}: no multiple of {BLOCK} texels, which Direct3D 11 and WebGL refuse"])
+    return rows
+
+
 def _shape_cells(index: int, grid: GridSpec | GridInfo) -> list[str]:
-    return [
-        f"grid {index}",
-        _levels(grid.max_resolution, grid.base_resolution, grid.n_levels),
-        f"{grid.features} features of {grid.quantize_bits} bits in words of {grid.save_bits}",
-    ]
+    texel = f"{grid.features} features of {grid.quantize_bits} bits in words of {grid.save_bits}"
+    if grid.storage == "bc1":
+        texel = f"{grid.features} features in BC1, {grid.save_bits} bits a texel"
+    return [f"grid {index}", _levels(grid.max_resolution, grid.base_resolution, grid.n_levels), texel]
 
 
 def _levels(finest: int, coarsest: int, count: int) -> str:
@@ -260,7 +269,9 @@ def _bare_grid_row(index: int, grid: GridInfo, infos: Mapping[str, DdsInfo], res
             f"hash_grid_{index}.dds is {info.width} x {info.height}, info says {finest} x {finest}"
         )
     if holds_words(info, grid):
-        return [*row, "words, all levels" if info.mips >= grid.n_levels else f"words, {counted(info.mips, 'level')}"]
+        held = "blocks" if grid.storage == "bc1" else "words"
+        levels = "all levels" if info.mips >= grid.n_levels else counted(info.mips, "level")
+        return [*row, f"{held}, {levels}"]
     held = f"the first 4 of {grid.features}" if grid.features > 4 else f"all {grid.features}"
     return [*row, f"the finest level alone, {held} features, a channel each: the ancestor project's layout"]
 

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
+import blocks
 from common.errors import UserError
 from configs import WORD_LAYOUTS
-from formats.dds import read_dds
-from formats.dds_layouts import grid_channels, grid_file_names
+from formats.dds import read_block_dds, read_dds
+from formats.dds_layouts import BC1, grid_channels, grid_file_names
 from formats.manifest import NETWORK
 from formats.network_file import read_weights
 from maps.channels import CHANNELS
@@ -59,7 +60,7 @@ def read_texture(folder: Path, form: ModelForm, layout: str = "packed") -> FileT
 
     Raises: UserError when a file is missing, damaged or does not fit the form, or the layout has no words.
     """
-    if layout not in WORD_LAYOUTS:
+    if layout not in WORD_LAYOUTS and not all(grid.compressed for grid in form.grids):
         raise UserError(f"{folder}: expected files of the layout packed, found {layout}; use --dds_layout")
     form, weights = read_weights(folder / NETWORK, form)
     grids = [_read_grid(folder, index, grid, layout) for index, grid in enumerate(form.grids)]
@@ -74,9 +75,11 @@ def features_of(codes: np.ndarray, bits: int) -> np.ndarray:
 
 
 def _read_grid(folder: Path, index: int, grid: GridSpec, layout: str) -> list[np.ndarray]:
-    """The levels of a grid of packed words, the finest first."""
+    """The levels of a grid of packed words or of blocks, the finest first."""
     planes = []
     names = grid_file_names(index, grid, layout)
+    if grid.compressed:
+        return _read_blocks(folder / names[0], grid)
     expected = [(side, side, grid_channels(grid, layout) // len(names)) for side in grid.mip_sides[: grid.n_levels]]
     for name in names:
         levels = read_dds(folder / name).levels[: grid.n_levels]  # the others are never read
@@ -93,6 +96,34 @@ def _read_grid(folder: Path, index: int, grid: GridSpec, layout: str) -> list[np
         codes = unpack_codes(words.reshape(-1, words.shape[2]), grid.quantize_bits, grid.save_bits)
         images.append(features_of(codes, grid.quantize_bits).reshape(*words.shape[:2], -1))
     return images
+
+
+def _read_blocks(path: Path, grid: GridSpec) -> list[np.ndarray]:
+    """The levels of a grid of BC1 blocks, the finest first."""
+    texture, side = read_block_dds(path, BC1), grid.max_resolution
+    found, expected = (texture.width, texture.height, len(texture.levels)), (side, side, len(grid.mip_sides))
+    if found != expected:
+        raise UserError(f"{path}: expected (width, height, mips) {expected} as the network file says, found {found}")
+    levels = []
+    for mip, level in enumerate(texture.levels[: grid.n_levels]):
+        try:
+            levels.append(block_features(*blocks.split_blocks(level), side >> mip))
+        except ValueError as error:
+            raise UserError(f"{path}: mip {mip}: {error}; the file is damaged") from error
+    return levels
+
+
+def block_features(ends: np.ndarray, places: np.ndarray, side: int) -> np.ndarray:
+    """What blocks.split_blocks returns as features t - 0.5 of a level: (side, side, 3) float32.
+
+    The thirds are exact, as in training; GPUs round them, each in its own way.
+    """
+    ends = (ends << [3, 2, 3] | ends >> [2, 4, 2]).astype(np.float32)
+    places = places[:, :, None].astype(np.float32)
+    texels = ((3 - places) * ends[:, None, 0] + places * ends[:, None, 1]) / np.float32(765)
+    across = -(-side // 4)
+    image = texels.reshape(across, across, 4, 4, 3).swapaxes(1, 2).reshape(4 * across, 4 * across, 3)
+    return image[:side, :side] - np.float32(0.5)
 
 
 # --- decoding ------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""DDS files: writer and reader of uncompressed 8-bit and 4-bit channels, writer of BCn blocks, reader of any header.
+"""DDS files: writer and reader of uncompressed 8-bit and 4-bit channels and of BCn blocks, reader of any header.
 
 Source of every field: Microsoft, "Programming Guide for DDS" and the DXGI_FORMAT enumeration.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,6 +60,16 @@ class Texture:
     @property
     def dxgi_format(self) -> int:
         return DXGI_FORMATS[self.levels[0].shape[2], self.bits]
+
+
+@dataclass(frozen=True)
+class BlockTexture:
+    """A 2-D texture of blocks of 4x4 texels. `levels` are (blocks, bytes of a block) uint8, row by row, the largest
+    first, each half the one before; blocks on the right and lower edge reach beyond a level."""
+
+    width: int  # of level 0, texels
+    height: int
+    levels: tuple[np.ndarray, ...]
 
 
 # B4G4R4A4 is named from the lowest bits up: blue in bits 0 to 3 of a little-endian 16-bit word, alpha in bits 12 to 15.
@@ -139,6 +149,32 @@ def decode_dds(payload: bytes, name: str = "DDS") -> Texture:
 
     Raises: UserError when it is not such a file, is cut short, or has bytes left over.
     """
+    dxgi_format, parts = split_levels(payload, FORMAT_NAMES, name)
+    channels, bits = {value: key for key, value in DXGI_FORMATS.items()}[dxgi_format]
+    return Texture(tuple(_texels(stored, *size, channels, bits) for size, stored in parts), bits)
+
+
+def decode_block_dds(payload: bytes, dxgi_format: int, name: str = "DDS") -> BlockTexture:
+    """The inverse of encode_block_dds, for files of one format; `name` is the file in errors.
+
+    Raises: UserError as decode_dds.
+    """
+    block_name, block_bytes = BLOCK_FORMATS[dxgi_format]
+    _, parts = split_levels(payload, {dxgi_format: block_name}, name)
+    (height, width), _ = parts[0]
+    return BlockTexture(width, height, tuple(stored.reshape(-1, block_bytes) for _, stored in parts))
+
+
+def split_levels(
+    payload: bytes, formats: Mapping[int, str], name: str
+) -> tuple[int, list[tuple[tuple[int, int], np.ndarray]]]:
+    """What a DDS file with a DX10 header holds; `name` is the file in errors.
+
+    Args:
+        formats: DXGI formats that it may have, with their names.
+    Returns: its format, and for each level its (height, width) in texels and its bytes as uint8.
+    Raises: UserError when it is not such a file, is cut short, or has bytes left over.
+    """
     if len(payload) < HEADER_BYTES or payload[:4] != _MAGIC:
         raise UserError(f"{name}: expected a DDS file with a DX10 header, found {len(payload)} bytes of something else")
     fields = _HEADER.unpack_from(payload, 4)
@@ -147,35 +183,43 @@ def decode_dds(payload: bytes, name: str = "DDS") -> Texture:
     dxgi_format, dimension, misc, array_size, _ = _DX10.unpack_from(payload, 128)
     if (size, format_size) != (124, 32) or not format_flags & _FOURCC or fourcc.to_bytes(4, "little") != b"DX10":
         raise UserError(f"{name}: expected a DX10 header, found another kind of DDS; export the texture again")
-    channels, bits = {value: key for key, value in DXGI_FORMATS.items()}.get(dxgi_format, (0, 0))
-    if not channels:
-        raise UserError(f"{name}: expected format {FORMAT_NAMES}, found DXGI format {dxgi_format}")
+    if dxgi_format not in formats:
+        raise UserError(f"{name}: expected format {formats}, found DXGI format {dxgi_format}")
     if (dimension, misc, array_size) != (_TEXTURE_2D, 0, 1):
         raise UserError(f"{name}: expected one 2-D texture, found dimension {dimension}, {array_size} slices")
     if not (1 <= width <= MAX_SIZE and 1 <= height <= MAX_SIZE and 1 <= mips <= max(width, height).bit_length()):
         raise UserError(f"{name}: impossible size {width}x{height} with {mips} mips; the file is damaged")
-    levels, position = [], HEADER_BYTES
     sizes = [(max(height >> k, 1), max(width >> k, 1)) for k in range(mips)]
     counts = [_level_bytes(w, h, dxgi_format) for h, w in sizes]
     expected = HEADER_BYTES + sum(counts)
     if len(payload) != expected:
         found = len(payload) if len(payload) < expected else "more"
         raise UserError(f"{name}: expected {expected} bytes for {width}x{height}, {mips} mips; found {found}")
+    parts, position = [], HEADER_BYTES
     for size, count in zip(sizes, counts):
-        levels.append(_texels(np.frombuffer(payload, np.uint8, count, position), *size, channels, bits))
+        parts.append((size, np.frombuffer(payload, np.uint8, count, position)))
         position += count
-    return Texture(tuple(levels), bits)
+    return dxgi_format, parts
 
 
 def read_dds(path: str | Path) -> Texture:
     """decode_dds of a file. Raises: UserError when it cannot be read or is not such a file."""
+    return decode_dds(_read_payload(path), str(path))
+
+
+def read_block_dds(path: str | Path, dxgi_format: int) -> BlockTexture:
+    """decode_block_dds of a file. Raises: UserError when it cannot be read or is not such a file."""
+    return decode_block_dds(_read_payload(path), dxgi_format, str(path))
+
+
+def _read_payload(path: str | Path) -> bytes:
+    """The bytes of a DDS file, and no more than one too many where it is longer than its header says."""
     expected = read_dds_info(path).expected_bytes
     try:
         with open_regular(path) as stream:
-            payload = stream.read(HEADER_BYTES if expected is None else expected + 1)  # one more than there should be
+            return stream.read(HEADER_BYTES if expected is None else expected + 1)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from error
-    return decode_dds(payload, str(path))
 
 
 @dataclass(frozen=True)

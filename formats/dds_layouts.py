@@ -10,6 +10,8 @@ rgba8       packed, with words of 8 and 16 bits widened to R8G8B8A8, for engines
 
 In filterable and bgra4 the feature is scale * t + offset (see unorm_to_feature): an affine map, so it can be applied
 after the filter.
+
+Grids of BC1 blocks look the same in every layout: one texture, see block_textures.
 """
 
 from __future__ import annotations
@@ -20,18 +22,21 @@ import numpy as np
 
 from common.errors import UserError
 from configs import LAYOUTS, WORD_LAYOUTS
-from formats.dds import DXGI_FORMATS, FORMAT_NAMES, Texture
+from formats.dds import BLOCK_FORMATS, DXGI_FORMATS, FORMAT_NAMES, Texture
 from model import NeuralTexture
 from quantize import pack_codes, unpack_codes
 from shape import GridSpec
 
 PLANE_CHANNELS = 4  # of a texel that one DDS file holds
+BC1 = 71  # DXGI_FORMAT_BC1_UNORM, never the _SRGB one
 CODE_CHUNK = 1 << 18  # texels of a grid that are packed or unpacked at a time
 
 
 def layout_problem(grids: Sequence[GridSpec], layout: str) -> str | None:
     """Why grids cannot be stored in a layout, as "expected ..., found ..."; None where they can."""
     for index, grid in enumerate(grids):
+        if grid.compressed:
+            continue
         found = f"found {grid.quantize_bits}-bit ones in grid {index}"
         if layout == "bgra4" and grid.quantize_bits != 4:
             return f"expected 4-bit features, which its channels have, {found}"
@@ -54,7 +59,7 @@ def channel_bits(layout: str) -> int:
 
 
 def grid_channels(grid: GridSpec, layout: str) -> int:
-    """Channels of a texel, of all files of a grid together."""
+    """Channels of a texel, of all files of a packed grid together."""
     if layout in WORD_LAYOUTS:
         return max(grid.save_bits // 8, PLANE_CHANNELS if layout == "rgba8" else 1)
     if layout == "filterable":
@@ -64,11 +69,15 @@ def grid_channels(grid: GridSpec, layout: str) -> int:
 
 def stored_bits(grid: GridSpec, layout: str) -> int:
     """Bits of a texel in the DDS files."""
+    if grid.compressed:
+        return grid.save_bits
     return grid_channels(grid, layout) * channel_bits(layout)
 
 
 def grid_file_names(index: int, grid: GridSpec, layout: str = "packed") -> list[str]:
     """The DDS files of one grid; with a channel per feature they are named after their first and last feature."""
+    if grid.compressed:
+        return [f"hash_grid_{index}.dds"]
     firsts = range(0, grid_channels(grid, layout), PLANE_CHANNELS)
     if layout in WORD_LAYOUTS:
         return [f"hash_grid_{index}{f'_p{plane}' if plane else ''}.dds" for plane in range(len(firsts))]
@@ -79,17 +88,26 @@ def grid_file_names(index: int, grid: GridSpec, layout: str = "packed") -> list[
 
 def grid_format(grid: GridSpec, layout: str) -> str:
     """The DXGI name of its DDS files' format; one for all, since a texel has 1, 2 or a multiple of 4 channels."""
+    if grid.compressed:
+        return BLOCK_FORMATS[BC1][0]
     return FORMAT_NAMES[DXGI_FORMATS[min(grid_channels(grid, layout), PLANE_CHANNELS), channel_bits(layout)]]
+
+
+def has_channels(grid: GridSpec, layout: str) -> bool:
+    """Whether each of its features has a channel of its DDS files, and none has to be unpacked from words."""
+    return grid.compressed or layout not in WORD_LAYOUTS
 
 
 def unorm_to_feature(grid: GridSpec) -> dict[str, float]:
     """`scale` and `offset` of the feature scale * t + offset, t in [0, 1] as a sampler reads the feature's channel."""
+    if grid.compressed:
+        return {"scale": 1.0, "offset": -0.5}
     n = 1 << grid.quantize_bits
     return {"scale": (n - 1) / n, "offset": -(n - 1) / (2 * n)}
 
 
 def texel_chunks(grid: GridSpec) -> Iterator[slice]:
-    """All texels of a grid in slices: converting words, codes and features takes several copies of each."""
+    """All texels of a packed grid in slices: converting words, codes and features takes several copies of each."""
     for start in range(0, grid.n_texels, CODE_CHUNK):
         yield slice(start, min(start + CODE_CHUNK, grid.n_texels))
 
@@ -129,7 +147,7 @@ def _step(grid: GridSpec) -> int:
 
 
 def grid_textures(model: NeuralTexture, index: int, layout: str = "packed") -> list[Texture]:
-    """The codes of one grid as textures of its trained levels, one per file; mip 0 is the finest level."""
+    """The codes of one packed grid as textures of its trained levels, one per file; mip 0 is the finest level."""
     grid = model.grids[index]
     channels = np.empty((grid.n_texels, grid_channels(grid, layout)), np.uint8)
     for texels in texel_chunks(grid):

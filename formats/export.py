@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import Say, UserError, one_line
-from common.files import make_folder, staged_folder
+from common.files import make_folder, staged_folder, write_bytes
 from engine.cpu.decoder import decode_lod
 from formats.dds_layouts import check_layout
-from formats.textures import ExportedTexture, read_export, write_export
+from formats.ktx2 import ktx2_from_dds
+from formats.textures import ExportedTexture, encoded_grids, read_export, write_export
 from maps.record import MaterialRecord
 from metrics.decoded_maps import decode_maps, save_map_images
 from model import NeuralTexture
@@ -49,6 +50,17 @@ def change_layout(source: Path, layout: str, out_dir: Path, say: Say = print) ->
             f"{manifest.layout}; those of {layout} would stand beside them"
         )
     return export_model(out_dir, exported.model, manifest.material, manifest.metrics, layout, say)
+
+
+def save_ktx2(out_dir: Path, exported: ExportedTexture, say: Say = print) -> None:
+    """Write the grids of an export once more as KTX2 files, for engines that load these: hash_grid_<g>.ktx2 has the
+    levels of hash_grid_<g>.dds. This toolkit itself reads the DDS files."""
+    with staged_folder(out_dir) as stage:
+        for name, payload in encoded_grids(exported.model, exported.manifest.layout):
+            path = Path(name).with_suffix(".ktx2")
+            encoded = ktx2_from_dds(payload, name)
+            write_bytes(stage / path, encoded)
+            say(f"{one_line(str(out_dir / path))}  {len(encoded)} bytes")
 
 
 def check_size(source: Path, material: MaterialRecord, max_pixels: int) -> None:

@@ -10,9 +10,17 @@ from typing import Any
 
 from common.errors import UserError, brief, what_is_wrong
 from common.files import leads_out, open_regular, parse_json, sha256_of, write_json
-from configs import MOST_PIXELS, WORD_LAYOUTS
+from configs import MOST_PIXELS
 from formats.dds import MAX_SIZE
-from formats.dds_layouts import LAYOUTS, grid_file_names, grid_format, layout_problem, stored_bits, unorm_to_feature
+from formats.dds_layouts import (
+    LAYOUTS,
+    grid_file_names,
+    grid_format,
+    has_channels,
+    layout_problem,
+    stored_bits,
+    unorm_to_feature,
+)
 from maps.channels import CHANNELS, MAPS, map_slice
 from maps.record import CONVENTIONS, Constant, MapRecord, MaterialRecord
 from model import NeuralTexture
@@ -138,16 +146,18 @@ def _constants_to_json(constants: Mapping[int, Constant]) -> list[dict[str, Any]
 def grids_to_json(grids: Sequence[GridSpec], layout: str) -> list[dict[str, Any]]:
     """An entry per grid: its files, their format, its shape, and the `mips` of each file, `n_levels` of them trained.
 
-    In layouts with a channel per feature, `unorm_to_feature` gives the feature as scale * t + offset of the channel's t
-    in [0, 1].
+    Where each feature has a channel, `unorm_to_feature` gives it as scale * t + offset of the channel's t in [0, 1]: in
+    layouts with a channel per feature, and for grids of blocks, whose features are R, G and B. These alone have an
+    entry `storage`.
     """
     return [
         {
             "files": grid_file_names(index, grid, layout),
             "format": grid_format(grid, layout),
             **{key: getattr(grid, key) for key in GRID_FIELDS},
+            **({"storage": grid.storage} if grid.compressed else {}),
             "mips": len(grid.mip_sides),
-            **({} if layout in WORD_LAYOUTS else {"unorm_to_feature": unorm_to_feature(grid)}),
+            **({"unorm_to_feature": unorm_to_feature(grid)} if has_channels(grid, layout) else {}),
         }
         for index, grid in enumerate(grids)
     ]
@@ -246,7 +256,7 @@ def _grid_from_json(entry: Mapping[str, Any]) -> GridSpec:
     n_levels = _integer(entry, "n_levels", 1, MAX_SIZE.bit_length())  # before anything is shifted by it
     finest = _integer(entry, "max_resolution", 1, MAX_SIZE)
     bits = _integer(entry, "quantize_bits"), _integer(entry, "save_bits")
-    return GridSpec(finest, n_levels, *bits, entry["interpolation"])
+    return GridSpec(finest, n_levels, *bits, entry["interpolation"], entry.get("storage", "packed"))
 
 
 def _decoder_from_json(entry: Mapping[str, Any]) -> DecoderSpec:

@@ -15,13 +15,14 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+import blocks
 from common.errors import UserError
 from common.files import open_regular
 from configs import MAX_GRIDS
 from formats.dds import MAX_SIZE
 from model import NeuralTexture
 from quantize import QUANTIZE_BITS, SAVE_BITS
-from shape import PADDED_OUTPUTS, DecoderSpec, GridSpec, ModelForm
+from shape import BC1_BITS, PADDED_OUTPUTS, DecoderSpec, GridSpec, ModelForm
 
 MAX_NETWORK_BYTES = 64 << 20
 MAX_LEVELS = MAX_SIZE.bit_length()
@@ -40,6 +41,11 @@ class GridInfo(NamedTuple):
     @property
     def max_resolution(self) -> int:
         return self.base_resolution << (self.n_levels - 1)
+
+    @property
+    def storage(self) -> str:
+        """How its texels are stored, see GridSpec; only blocks have no bits per feature."""
+        return "bc1" if (self.quantize_bits, self.save_bits) == BC1_BITS else "packed"
 
 
 class NetworkInfo(NamedTuple):
@@ -63,7 +69,9 @@ class NetworkInfo(NamedTuple):
 
     def reference_form(self, num_lods: int) -> ModelForm:
         """The model of these shapes with linear grids, LeakyReLU, no texel waves and no constants."""
-        grids = tuple(GridSpec(g.max_resolution, g.n_levels, g.quantize_bits, g.save_bits) for g in self.grids)
+        grids = tuple(
+            GridSpec(g.max_resolution, g.n_levels, g.quantize_bits, g.save_bits, storage=g.storage) for g in self.grids
+        )
         return ModelForm(grids, DecoderSpec(self.n_frequencies, self.n_neurons, self.n_hidden_layers), num_lods)
 
 
@@ -110,13 +118,8 @@ def parse_any_info(info: np.ndarray, name: str) -> NetworkInfo:
 def parse_info(info: np.ndarray, name: str) -> NetworkInfo:
     """`info_fields`, checked for what this project writes. Raises: UserError."""
     found = parse_any_info(info, name)
-    words = all(
-        grid.quantize_bits in QUANTIZE_BITS
-        and grid.save_bits in SAVE_BITS
-        and grid.features * grid.quantize_bits == grid.save_bits
-        for grid in found.grids
-    )
-    if not (words and found.n_frequencies <= 64 and found.n_neurons <= 4096 and found.padded_outputs == PADDED_OUTPUTS):
+    sizes = found.n_frequencies <= 64 and found.n_neurons <= 4096 and found.padded_outputs == PADDED_OUTPUTS
+    if not (sizes and all(map(_possible_texels, found.grids))):
         raise _impossible(info, name)
     return found
 
@@ -127,6 +130,13 @@ def _impossible(info: np.ndarray, name: str) -> UserError:
 
 def _possible_levels(grid: GridInfo) -> bool:
     return 1 <= grid.n_levels <= MAX_LEVELS and 1 <= grid.base_resolution <= MAX_SIZE >> (grid.n_levels - 1)
+
+
+def _possible_texels(grid: GridInfo) -> bool:
+    if grid.storage == "bc1":
+        return grid.features == blocks.FEATURES
+    words = grid.quantize_bits in QUANTIZE_BITS and grid.save_bits in SAVE_BITS
+    return words and grid.features * grid.quantize_bits == grid.save_bits
 
 
 def encode_network(model: NeuralTexture) -> bytes:

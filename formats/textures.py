@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,10 @@ import numpy as np
 import torch
 
 from common.files import write_bytes
-from formats.dds import encode_dds, read_dds
+from formats.block_textures import blocks_from_texture, grid_blocks, load_blocks
+from formats.dds import encode_block_dds, encode_dds, read_block_dds, read_dds
 from formats.dds_layouts import (
+    BC1,
     check_layout,
     codes_from_textures,
     full_chain,
@@ -23,7 +26,7 @@ from formats.manifest import NETWORK, Manifest, build_manifest, read_manifest, v
 from formats.network_file import encode_network, read_weights
 from maps.record import MaterialRecord
 from model import NeuralTexture
-from shape import ModelForm
+from shape import GridSpec, ModelForm
 
 
 @dataclass(frozen=True)
@@ -55,11 +58,22 @@ def write_export(
 
 def write_textures(folder: Path, model: NeuralTexture, layout: str = "packed") -> None:
     """Write the DDS files and network_data.npz, the files that an engine loads."""
+    for name, payload in encoded_grids(model, layout):
+        write_bytes(folder / name, payload)
+    write_bytes(folder / NETWORK, encode_network(model))
+
+
+def encoded_grids(model: NeuralTexture, layout: str = "packed") -> Iterator[tuple[str, bytes]]:
+    """The name and the bytes of each DDS file. Raises: UserError for a layout that cannot hold the features."""
     check_layout(model.grids, layout)
     for index, grid in enumerate(model.grids):
-        for name, texture in zip(grid_file_names(index, grid, layout), grid_textures(model, index, layout)):
-            write_bytes(folder / name, encode_dds(full_chain(texture)))
-    write_bytes(folder / NETWORK, encode_network(model))
+        names = grid_file_names(index, grid, layout)
+        if grid.compressed:
+            levels = [level.tobytes() for level in grid_blocks(model, index)]
+            yield names[0], encode_block_dds(grid.max_resolution, grid.max_resolution, BC1, levels)
+        else:
+            for name, texture in zip(names, grid_textures(model, index, layout)):
+                yield name, encode_dds(full_chain(texture))
 
 
 def read_export(folder: str | Path) -> ExportedTexture:
@@ -80,15 +94,29 @@ def read_textures(folder: Path, form: ModelForm, layout: str = "packed") -> Neur
     """
     # Sizes are compared before the model is made, so that it cannot take more memory than the files justify.
     form, matrices = read_weights(folder / NETWORK, form)
-    codes = []
-    for index, grid in enumerate(form.grids):
-        names = [str(folder / name) for name in grid_file_names(index, grid, layout)]
-        codes.append(codes_from_textures(grid, [read_dds(name) for name in names], names, layout))
+    stored = [_read_grid(folder, index, grid, layout) for index, grid in enumerate(form.grids)]
     model = NeuralTexture(form.grids, form.decoder, form.num_lods, constants=form.constants)
     with torch.no_grad():
-        for index, grid_codes in enumerate(codes):
-            for texels in texel_chunks(form.grids[index]):
-                model.load_codes(index, torch.from_numpy(grid_codes[texels].astype(np.int32)), texels)
+        for index, values in enumerate(stored):
+            _load_grid(model, index, values, str(folder / grid_file_names(index, form.grids[index], layout)[0]))
         for weight, matrix in zip(model.weights, matrices):
             weight.copy_(torch.from_numpy(matrix.copy()))
     return model
+
+
+def _read_grid(folder: Path, index: int, grid: GridSpec, layout: str) -> np.ndarray | Sequence[np.ndarray]:
+    """The codes of a packed grid, see codes_from_textures, or the blocks of blocks_from_texture."""
+    names = [str(folder / name) for name in grid_file_names(index, grid, layout)]
+    if grid.compressed:
+        return blocks_from_texture(grid, read_block_dds(names[0], BC1), names[0])
+    return codes_from_textures(grid, [read_dds(name) for name in names], names, layout)
+
+
+def _load_grid(model: NeuralTexture, index: int, stored: np.ndarray | Sequence[np.ndarray], name: str) -> None:
+    """Set a grid to what `_read_grid` has returned."""
+    grid = model.grids[index]
+    if grid.compressed:
+        load_blocks(model, index, stored, name)
+        return
+    for texels in texel_chunks(grid):
+        model.load_codes(index, torch.from_numpy(stored[texels].astype(np.int32)), texels)

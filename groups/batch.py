@@ -49,7 +49,7 @@ from groups.local import LocalPool, share_threads
 from groups.ray_pool import RayPool, check_cluster
 from groups.report import batch_html
 from groups.worker import Job, Outcome
-from maps.by_hand import MAPS_FILE
+from maps.by_hand import MAPS_FILE, named_files
 from maps.images import IMAGE_SUFFIXES
 from maps.names import recognise
 
@@ -75,32 +75,42 @@ class Group:
     failed: str = ""  # reason why the folder cannot be read
 
 
-def find_groups(folder: Path, recursive: bool = False, leave_out: Path | None = None) -> list[Group]:
+def find_groups(
+    folder: Path, recursive: bool = False, leave_out: Path | None = None, by_hand: str = ""
+) -> list[Group]:
     """All sub-folders of `folder` but hidden ones, sorted by name; those without maps have the reason in `skipped`.
 
     Args:
         recursive: sub-folders of sub-folders too.
         leave_out: the save folder, which may lie inside `folder` and holds pictures that are no materials.
+        by_hand: the value of --maps.
     Raises: UserError when the folder is missing, or no sub-folder holds a map.
     """
     flag = f"--groups_batch_dir {folder}"
     if not folder.is_dir():
         raise UserError(f"{flag}: no such folder; give one with a sub-folder per material")
     hidden = leave_out.resolve() if leave_out is not None else None
-    groups = list(_walk(folder, "", recursive, hidden, (os.path.realpath(folder),)))
+    groups = list(_walk(folder, "", recursive, hidden, (os.path.realpath(folder),), named_files(by_hand)))
     if not groups:
         raise UserError(f"{flag}: no sub-folders; put the maps of each material into one")
     if all(group.skipped for group in groups):
         deeper = "" if recursive else ", or give --groups_recursive if they lie deeper"
         raise UserError(
             f"{flag}: none of its {len(groups)} sub-folders holds an image named after a map, such as "
-            f"wood_albedo.png; rename the images{deeper}"
+            f"wood_albedo.png; rename the images, say which is which with --maps or a maps.yaml{deeper}"
         )
     return groups
 
 
-def _walk(folder: Path, above: str, recursive: bool, hidden: Path | None, chain: tuple[str, ...]) -> Iterator[Group]:
-    """Groups below `folder`; `chain` holds the real paths above it, so that a link to one of them ends the descent."""
+def _walk(
+    folder: Path, above: str, recursive: bool, hidden: Path | None, chain: tuple[str, ...], named: frozenset[str]
+) -> Iterator[Group]:
+    """Groups below `folder`.
+
+    Args:
+        chain: the real paths above it, so that a link to one of them ends the descent.
+        named: files that make a folder a material, whatever their names say.
+    """
     with os.scandir(folder) as entries:
         inside = sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
     for entry in inside:
@@ -111,19 +121,19 @@ def _walk(folder: Path, above: str, recursive: bool, hidden: Path | None, chain:
         if real in chain or (hidden is not None and real == str(hidden)):
             continue
         try:
-            yield Group(name, path, skipped="" if holds_maps(path) else "no image named after a map")
+            yield Group(name, path, skipped="" if holds_maps(path, named) else "no image named after a map")
             if recursive:
-                yield from _walk(path, f"{name}/", recursive, hidden, (*chain, real))
+                yield from _walk(path, f"{name}/", recursive, hidden, (*chain, real), named)
         except OSError as error:
             yield Group(name, path, failed=explain_os_error(error) or one_line(f"cannot be read: {error.strerror}"))
 
 
-def holds_maps(folder: Path) -> bool:
-    """Whether a folder itself holds an image named after a map."""
+def holds_maps(folder: Path, named: frozenset[str] = frozenset()) -> bool:
+    """Whether a folder itself holds an image named after a map, maps.yaml, or a file of one of these names."""
     with os.scandir(folder) as entries:
         return any(
             not entry.name.startswith(".") and not entry.is_dir()
-            and (entry.name == MAPS_FILE
+            and (entry.name == MAPS_FILE or entry.name in named
                  or (os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES and recognise(entry.name).parts))
             for entry in entries
         )  # fmt: skip
@@ -169,7 +179,7 @@ def train_groups(config: Config) -> int:
     """
     batch_dir, save_dir = Path(config.groups_batch_dir), Path(config.groups_save_dir)
     with stop_signals() as stop:
-        found = find_groups(batch_dir, config.groups_recursive, save_dir)
+        found = find_groups(batch_dir, config.groups_recursive, save_dir, config.maps)
         check_names([group for group in found if not group.skipped], batch_dir, save_dir, config.groups_recursive)
         if config.groups_dry_run:
             return preview(config, found)
@@ -263,7 +273,7 @@ class Batch:
             return
 
         def look(job: Job) -> tuple[Job, Record | None]:
-            return job, finished(job.folder, Path(job.config.data_dir), job.settings)
+            return job, finished(job.folder, Path(job.config.data_dir), job.config.maps, job.settings)
 
         for job, record in map_threads(look, self.jobs.values()):
             if stop.requested:

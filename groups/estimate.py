@@ -71,17 +71,18 @@ def dry_run(jobs: Sequence[Job], workers: int, say: Say) -> int:
 
 def look_ahead(job: Job) -> Prospect:
     """What a batch would do with a group, from the headers of its images and the records in its folder."""
-    source = Path(job.config.data_dir)
+    source, by_hand = Path(job.config.data_dir), job.config.maps
     try:
         before = read_record(job.folder)
-        if not is_forced(job, before) and finished(job.folder, source, job.settings, refresh=False) is not None:
+        done = None if is_forced(job, before) else finished(job.folder, source, by_hand, job.settings, refresh=False)
+        if done is not None:
             return Prospect(job, "finished", before.run)
-        paths = dict.fromkeys(found.path for found in find_maps(source, by_hand=job.config.maps).sources.values())
+        paths = dict.fromkeys(found.path for found in find_maps(source, by_hand=by_hand).sources.values())
         sizes = [image_size(path, job.config.max_pixels) for path in paths]
         size = wanted_size(job.config.size, dict(enumerate(sizes)))
         config = plan(job.config, *size)
         prospect = Prospect(job, "train", "", *size, config, config.max_iter)
-        if before is not None and is_begun(job, before, source_facts(source, before.sources)):
+        if before is not None and is_begun(job, before, source_facts(source, by_hand, before.sources)):
             mine = [run for run in run_folders(job.folder) if run.name not in before.older]
             saved = list_checkpoints(mine[-1]) if mine and not (job.config.target_psnr or job.config.match) else {}
             if saved:

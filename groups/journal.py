@@ -26,11 +26,12 @@ import filelock
 from common.errors import Say, UserError, explain_os_error
 from common.events import TENSORBOARD
 from common.files import make_folder, sha256_of, write_json, write_text
-from configs import CALL, Config, to_dict
+from configs import CALL, FIELDS, Config, to_dict
 from formats.manifest import MANIFEST, read_manifest, verify_files
 from maps.by_hand import MAPS_FILE
 from maps.channels import MAPS
 from maps.folder import find_maps
+from training.plan import kept_defaults
 from training.run_folder import CHECKPOINT, MODELS, SUPERSEDED
 
 RECORD = "group.json"
@@ -49,6 +50,7 @@ SHORTEST_PAUSE_S = 1.0
 PAUSE_FACTOR = 20
 # Settings that change no result: where the images are, where results go, and what computes them.
 NO_SETTINGS = (*CALL, "data_dir", "save_dir", "num_threads")
+NEWER = ("maps", "size", "latents")  # settings that the records of earlier versions do not know
 
 Report = Callable[[Path, Mapping[str, Any], Sequence[Mapping[str, Any]]], str]  # see `Journal`
 
@@ -111,22 +113,29 @@ def write_record(folder: Path, record: Record) -> None:
 
 
 def settings_digest(config: Config) -> str:
-    """A hash of the settings that decide a group's result."""
+    """A hash of the settings that decide a group's result, the same as in earlier versions where they had them all."""
     values = {name: value for name, value in to_dict(config).items() if name not in NO_SETTINGS}
+    values = {name: value for name, value in values.items() if name not in NEWER or value != FIELDS[name].default}
+    if kept := kept_defaults(config):
+        values["kept_defaults"] = kept
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
-def source_facts(source: Path, known: Mapping[str, Mapping[str, Any]] | None = None) -> dict[str, dict[str, Any]]:
+def source_facts(
+    source: Path, by_hand: str, known: Mapping[str, Mapping[str, Any]] | None = None
+) -> dict[str, dict[str, Any]]:
     """Bytes, times in ns and SHA-256 of each file that the maps of a folder are read from, by file name.
 
     Args:
+        by_hand: the value of --maps.
         known: earlier facts. A file of the same size and times is not read again: every write changes ctime, which no
             program can set back.
     Raises: UserError or OSError when the folder holds no maps or cannot be read.
     """
     facts = {}
-    by_hand = source / MAPS_FILE
-    paths = {found.path for found in find_maps(source).sources.values()} | ({by_hand} if by_hand.is_file() else set())
+    named = source / MAPS_FILE
+    paths = {found.path for found in find_maps(source, by_hand=by_hand).sources.values()}
+    paths |= {named} if named.is_file() else set()
     for path in sorted(paths):
         state = path.stat()
         entry = {"bytes": state.st_size, "mtime_ns": state.st_mtime_ns, "ctime_ns": state.st_ctime_ns}
@@ -175,10 +184,11 @@ def verify_result(checkpoint: Path) -> None:
     verify_files(checkpoint, read_manifest(checkpoint))
 
 
-def finished(folder: Path, source: Path, settings: str, refresh: bool = True) -> Record | None:
+def finished(folder: Path, source: Path, by_hand: str, settings: str, refresh: bool = True) -> Record | None:
     """The record of a group whose result is intact and was made from these images and settings; None for others.
 
     Args:
+        by_hand: the value of --maps.
         settings: settings_digest of today's configuration.
         refresh: update the record of images whose times have changed and whose bytes have not.
     """
@@ -186,7 +196,7 @@ def finished(folder: Path, source: Path, settings: str, refresh: bool = True) ->
     if record is None or record.status != "done" or record.settings != settings:
         return None
     try:
-        facts = source_facts(source, record.sources)
+        facts = source_facts(source, by_hand, record.sources)
         if changed_sources(record.sources, facts) or damage(folder, record):
             return None
         if facts != record.sources and refresh:

@@ -31,6 +31,11 @@ def parse_maps(text: str) -> dict[str, str]:
     return named
 
 
+def named_files(text: str) -> frozenset[str]:
+    """The file names in a value of --maps, without channels."""
+    return frozenset(re.sub(r":[rgba]$", "", file, flags=re.IGNORECASE) for file in parse_maps(text).values())
+
+
 def named_parts(folder: Path, text: str = "") -> dict[str, tuple[str, Part] | None]:
     """Map name -> (file name, part) of the maps that --maps, or else maps.yaml in `folder`, names; None for 'none'.
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import io
 import re
 import struct
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from PIL import TiffImagePlugin
 
 from common.errors import UserError, quote
 from common.opencv import import_opencv
+from maps.dds_header import HEADER_BYTES
 from maps.jxl_header import jxl_size
 from maps.pixels import (
     Image,
@@ -24,7 +27,6 @@ from maps.pixels import (
     open_with_pillow,
     split_alpha,
     undecodable,
-    undo_premultiplication,
 )
 
 TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # TIFF 6.0 and BigTIFF, both byte orders
@@ -207,11 +209,25 @@ def read_jpeg_2000(path: Path, max_pixels: int) -> Image:
     """A JPEG 2000 file of 8 or 16 bits."""
     try:
         with open_with_pillow(path, ("JPEG2000",)) as picture:
-            (width, height), grey = picture.size, picture.mode in ("L", "LA", "I;16")
+            (width, height), mode = picture.size, picture.mode
+            grey = mode in ("L", "LA", "I;16")
+            check_size(path, width, height, max_pixels)
+            if mode == "LA" and _jpeg_2000_bits(path) <= 8:
+                return split_alpha(np.array(picture))
+    except UserError:
+        raise
     except Exception as error:  # as above
         raise undecodable(path, error) from error
-    check_size(path, width, height, max_pixels)
+    if mode == "LA":  # OpenCV reads no two channels, Pillow only 8 bits of them
+        imagecodecs = _import_imagecodecs(path, "JPEG 2000 files of 16-bit grey and alpha", "save it as 16-bit PNG")
+        return _decoded(path, imagecodecs.jpeg2k_decode)
     return read_with_opencv(path, _Layout(width, height, grey, np.integer))
+
+
+def _jpeg_2000_bits(path: Path) -> int:
+    """Bits of the first channel. Source: ISO/IEC 15444-1, A.5.1: Ssiz in the marker segment SIZ."""
+    payload = path.read_bytes()
+    return (payload[payload.index(b"\xff\x4f\xff\x51") + 42] & 0x7F) + 1
 
 
 def read_with_opencv(path: Path, layout: _Layout, payload: np.ndarray | None = None) -> Image:
@@ -245,7 +261,7 @@ def read_with_opencv(path: Path, layout: _Layout, payload: np.ndarray | None = N
 def _image_of(path: Path, pixels: np.ndarray, premultiplied: bool) -> Image:
     if pixels.dtype.kind == "f":
         pixels = check_finite(path, pixels.astype(np.float32))
-    return split_alpha(undo_premultiplication(pixels) if premultiplied else pixels)
+    return split_alpha(pixels, premultiplied)
 
 
 # --- through imagecodecs -------------------------------------------------------------------------------------------
@@ -255,14 +271,36 @@ def read_jpeg_xl(path: Path, max_pixels: int) -> Image:
     """A JPEG XL file, where the imagecodecs package is installed."""
     check_size(path, *jpeg_xl_size(path), max_pixels)
     imagecodecs = _import_imagecodecs(path, "JPEG XL files", "convert it to PNG")
+    return _decoded(path, functools.partial(imagecodecs.jpegxl_decode, index=0))  # of an animation the first picture
+
+
+def _decoded(path: Path, decode: Callable[[bytes], Any]) -> Image:
+    """What a decoder of imagecodecs makes of a file."""
     try:
-        pixels = np.asarray(imagecodecs.jpegxl_decode(path.read_bytes(), index=0))  # of an animation the first picture
+        pixels = np.asarray(decode(path.read_bytes()))
     except Exception as error:  # as above
         raise undecodable(path, error) from error
     pixels = pixels[..., None] if pixels.ndim == 2 else pixels
     if pixels.dtype not in (np.uint8, np.uint16, np.float32) or not 1 <= pixels.shape[2] <= 4:
         raise undecodable(path, f"{pixels.dtype} {pixels.shape}")
     return _image_of(path, pixels, False)
+
+
+def read_bc6h(path: Path, sign: int, max_pixels: int) -> Image | None:
+    """A DDS file of BC6H, unsigned or signed (sign -1), as float; None where imagecodecs is not installed."""
+    try:
+        imagecodecs = importlib.import_module("imagecodecs")
+    except ImportError:
+        return None
+    payload = path.read_bytes()
+    height, width = struct.unpack_from("<2I", payload, 12)
+    check_size(path, width, height, max_pixels)
+    rows, columns = -(-height // 4), -(-width // 4)  # blocks of 4x4 texels, 16 bytes each
+    blocks = payload[HEADER_BYTES : HEADER_BYTES + rows * columns * 16]
+    if len(blocks) < rows * columns * 16:
+        raise undecodable(path, "truncated data")
+    pixels = imagecodecs.bcn_decode(blocks, sign * 6, shape=(rows * 4, columns * 4, 3))
+    return _image_of(path, pixels[:height, :width], False)
 
 
 def jpeg_xl_size(path: Path) -> tuple[int, int]:

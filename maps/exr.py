@@ -13,7 +13,7 @@ import numpy as np
 from common.errors import UserError, quote
 from common.files import open_regular
 from maps.exr_header import MAX_HEADER_BYTES, ExrPart, parse_exr_header
-from maps.pixels import Image, check_finite, check_size, split_alpha, undecodable, undo_premultiplication
+from maps.pixels import Image, check_finite, check_size, split_alpha, undecodable
 
 EXR_BYTES_PER_PIXEL = 16  # of all its channels: four floats; with every pixel that --max_pixels allows
 _exr_print_lock = threading.Lock()  # sys.stdout is the whole process's
@@ -22,7 +22,7 @@ _exr_print_lock = threading.Lock()  # sys.stdout is the whole process's
 def read_exr(path: Path, max_pixels: int) -> Image:
     """float32 pixels of the first part's display window: 0 outside of the data window, which may also reach beyond.
 
-    Colours of a part with alpha are premultiplied (OpenEXR, "Technical Introduction"), and divided by it.
+    Colours of a part with alpha are premultiplied (OpenEXR, "Technical Introduction").
     """
     try:
         import OpenEXR
@@ -51,7 +51,7 @@ def read_exr(path: Path, max_pixels: int) -> Image:
     except Exception as error:  # as above
         raise undecodable(path, error) from error
     pixels = check_finite(path, _in_display_window(pixels, parts[0]))
-    return split_alpha(undo_premultiplication(pixels) if alpha else pixels)
+    return split_alpha(pixels, bool(alpha))
 
 
 def _in_display_window(pixels: np.ndarray, part: ExrPart) -> np.ndarray:

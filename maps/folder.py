@@ -16,11 +16,12 @@ from maps.by_hand import named_parts
 from maps.channels import MAPS
 from maps.images import IMAGE_SUFFIXES, is_image
 from maps.keywords import GLTF, Part
-from maps.names import PICTURE_OF_ALL, Reading, normal_convention, recognise_all
+from maps.names import LETTER_OF_COLOUR, PICTURE_OF_ALL, Reading, normal_convention, recognise_all
 from maps.pixels import Image, bands_of
 
 UNREAD_SUFFIXES = {
     *(".ktx", ".ktx2", ".basis", ".crn", ".blp", ".heic", ".heif", ".xcf", ".kra", ".psb", ".sbsar", ".svg", ".pcx"),
+    *(".vtf", ".pvr", ".astc", ".uasset"),
     *(".pict", ".sgi", ".cin", ".dpx", ".pfm", ".ppm", ".pgm", ".iff", ".ai", ".clip", ".afphoto", ".cr2", ".dng"),
 }
 BY_HAND = "--maps MAP=FILE says by hand which file is which map"
@@ -72,7 +73,10 @@ def find_maps(folder: str | os.PathLike, look: Look | None = None, by_hand: str 
              for name in unread if readings[name].parts]  # fmt: skip
     resolved = {name: _resolve(folder / name, readings[name], look, bool(named), notes) for name in images}
     _take_whole_picture_as_diffuse(readings, resolved, notes)
-    notes += _notes_on_unused({name: readings[name] for name in images if not resolved[name]})
+    if look is not None:
+        _take_colour_by_its_letter(folder, readings, resolved, look, notes)
+    unused = [name for name in images if not (resolved[name] or readings[name].letter)]
+    notes += _notes_on_unused({name: readings[name] for name in unused})
     candidates = defaultdict(list)
     for name in images:
         for part in resolved[name]:
@@ -95,10 +99,14 @@ def describe_found(found: Found) -> list[str]:
     width = max(map(len, found.because), default=0)
     for name in sorted(found.because):
         parts = [source.part for source in found.sources.values() if source.path.name == name]
-        held = ", ".join(f"{part.map}{'' if part.channels == 'RGB' else f' in {part.channels}'}"
-                         f"{', inverted' if part.inverted else ''}" for part in parts)  # fmt: skip
-        lines.append(f"{quote(name):<{width}}  {held or '-':<28}  {found.because[name]}")
+        lines.append(f"{quote(name):<{width}}  {_held(parts) or '-':<28}  {found.because[name]}")
     return lines + [f"note: {note}" for note in found.notes]
+
+
+def _held(parts: Iterable[Part]) -> str:
+    """roughness in A, inverted"""
+    return ", ".join(f"{part.map}{'' if part.channels == 'RGB' else f' in {part.channels}'}"
+                     f"{', inverted' if part.inverted else ''}" for part in parts)  # fmt: skip
 
 
 def _file_names(folder: Path) -> list[str]:
@@ -120,9 +128,19 @@ def _is_image(path: Path) -> bool:
 def _resolve(path: Path, reading: Reading, look: Look | None, lenient: bool, notes: list[str]) -> tuple[Part, ...]:
     """The parts of a file, by its content where the name leaves it open; lenient: a note on what cannot be placed."""
     parts = reading.parts
-    if look is None or not (reading.grey or any(part.channels == "A" for part in parts)):
+    if look is not None and reading.letter:
+        parts = _parts_of_letter(reading, look(path))
+        held = f"taken as {_held(parts) or 'no map'}; the letter {reading.letter} may mean another thing"
+        notes.append(f"{quote(path.name)}: {held}, {BY_HAND}")
+        return parts
+    unity = len(parts) == 3 and parts[2].inverted and parts[2].channels == "B"  # MetallicAOSmoothness
+    if reading.because == "m" and path.suffix.lower() == ".dds":
+        notes.append(f"{quote(path.name)}: taken as metallic; in some games it is where reflections show, {BY_HAND}")
+    if look is None or not (reading.grey or unity or any(part.channels == "A" for part in parts)):
         return tuple(part for part in parts if parts is not GLTF or part.map != "occlusion")
     image = look(path)
+    if unity and image.alpha is not None:  # where its shaders have it; without alpha the order counts
+        parts = (*parts[:2], parts[2]._replace(channels="A"))
     if reading.grey and is_grey(image.pixels) and (image.alpha is None or not reading.unclear):
         return (Part(reading.grey),)
     if image.alpha is None and reading.unclear:
@@ -138,6 +156,18 @@ def _resolve(path: Path, reading: Reading, look: Look | None, lenient: bool, not
     if lost:
         notes.append(f"{quote(path.name)}: {', '.join(lost)} would be in alpha, which has one value; left out")
     return tuple(part for part in parts if part.map not in lost)
+
+
+def _parts_of_letter(reading: Reading, image: Image) -> tuple[Part, ...]:
+    """The parts of R_AO, AO_R, BaseColor_R or G: packed where the channels differ, or alpha varies behind a colour."""
+    grey = is_grey(image.pixels)
+    if reading.grey and grey and (image.alpha is None or not reading.unclear):
+        return (Part(reading.grey),)
+    if reading.letter == "G" and [part.inverted for part in reading.parts] == [True]:  # gloss is grey, a glow is not
+        return reading.parts if grey else ()
+    if reading.unclear:
+        return reading.parts if image.alpha is not None else reading.parts[:1]
+    return reading.parts[1:] if reading.parts is GLTF and not _holds_occlusion(image.pixels) else reading.parts
 
 
 def is_grey(pixels: np.ndarray) -> bool:
@@ -171,6 +201,17 @@ def _take_whole_picture_as_diffuse(readings: dict[str, Reading], resolved: dict[
     if len(whole) == 1 and not any(part.map == "diffuse" for parts in resolved.values() for part in parts):
         resolved[whole[0]] = (Part("diffuse"),)
         notes.append(f"{quote(whole[0])}: taken as diffuse, which no other file is")
+
+
+def _take_colour_by_its_letter(folder: Path, readings: dict, resolved: dict, look: Look, notes: list[str]) -> None:
+    """rock_B.png is the colour where no other file is, and where it is coloured: a bump map is grey."""
+    if any(part.map == "diffuse" for parts in resolved.values() for part in parts):
+        return
+    letters = [name for name in resolved if readings[name].because == LETTER_OF_COLOUR]
+    coloured = [name for name in letters if not is_grey(look(folder / name).pixels)]
+    if len(coloured) == 1:
+        resolved[coloured[0]] = (Part("diffuse"),)
+        notes.append(f"{quote(coloured[0])}: taken as diffuse, which no other file is; otherwise {BY_HAND}")
 
 
 def _notes_on_unused(readings: dict[str, Reading]) -> list[str]:

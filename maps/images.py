@@ -11,6 +11,7 @@ import threading
 import warnings
 import zlib
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -21,13 +22,14 @@ from common.errors import UserError, quote
 from common.files import open_regular
 from common.opencv import import_opencv
 from configs import MAX_PIXELS
+from maps.dds_header import HEADER_BYTES, bc6h_sign, dds_note, readable_dds
 from maps.dds_header import MAGIC as DDS_MAGIC
-from maps.dds_header import readable_dds
 from maps.deep_images import (
     PNG_MAGIC,
     TIFF_MAGIC,
     jpeg_xl_size,
     radiance_size,
+    read_bc6h,
     read_deep_png,
     read_jpeg_2000,
     read_jpeg_xl,
@@ -64,13 +66,14 @@ _COLOUR_MODES = ("RGB", "RGBA", "RGBX", "P", "PA", "CMYK", "YCbCr")
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 
-def read_image(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> Image:
+def read_image(path: str | os.PathLike, max_pixels: int = MAX_PIXELS, straight: bool = True) -> Image:
     """Decode the first picture of `path`.
 
     The content decides the format, not the suffix (TGA has no signature and does need its suffix). Colours are kept as
-    they are under alpha; premultiplied ones (TIFF ExtraSamples 1, EXR) are divided by it. Palettes, CMYK and YCbCr
-    become RGB; 1-bit becomes 0 and 255. No colour profile, gamma tag or EXIF orientation is applied: a texture's values
-    are data. (TIFF's own Orientation tag, which says where row 0 is stored, is obeyed.)
+    they are under alpha; premultiplied ones (TIFF ExtraSamples 1, EXR) are divided by it, if
+    `straight`. Palettes, CMYK and YCbCr become RGB; 1-bit becomes 0 and 255. No colour profile, gamma tag or EXIF
+    orientation is applied: a texture's values are data. (TIFF's own Orientation tag, which says where row 0 is stored,
+    is obeyed.)
 
     Args:
         max_pixels: largest width x height to decode, checked on the header.
@@ -80,7 +83,8 @@ def read_image(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> Image:
     path = Path(path)
     head = _read_head(path)
     with _quiet_decoders:
-        return _read(path, head, max_pixels)
+        image = _read(path, head, max_pixels)
+        return image.straight if straight else image
 
 
 def image_size(path: Path, max_pixels: int) -> tuple[int, int]:
@@ -116,8 +120,20 @@ def _read(path: Path, head: bytes, max_pixels: int) -> Image:
         return read_jpeg_xl(path, max_pixels)
     if head.startswith(_JPEG_2000_MAGIC):
         return read_jpeg_2000(path, max_pixels)
+    if head.startswith(DDS_MAGIC):
+        return _read_dds(path, head, max_pixels)
     special = read_tiff(path, max_pixels) if head.startswith(TIFF_MAGIC) else read_deep_png(path, head, max_pixels)
     return special or _read_with_pillow(path, max_pixels)
+
+
+def _read_dds(path: Path, head: bytes, max_pixels: int) -> Image:
+    """The first picture; BC6H as float where the imagecodecs package is installed."""
+    note, sign = dds_note(head), bc6h_sign(head)
+    image = read_bc6h(path, sign, max_pixels) if sign else None
+    if sign and not image:
+        clipped = "BC6H, clipped to 8 bits; pip install -r requirements/codecs.txt reads it as float"
+        note = f"{note}; {clipped}" if note else clipped
+    return replace(image or _read_with_pillow(path, max_pixels), note=note)
 
 
 def is_image(path: Path) -> bool:
@@ -162,8 +178,6 @@ class _QuietDecoders:
 _quiet_decoders = _QuietDecoders()
 
 
-
-
 def encode_png(pixels: np.ndarray, quick: bool = False) -> bytes:
     """(H, W, 1 or 3) uint8 or uint16 -> the bytes of a PNG file; `quick` spends less time on making it small."""
     if pixels.dtype == np.uint16 and pixels.shape[2] == 3:  # the one kind that Pillow cannot write
@@ -186,12 +200,10 @@ def write_png(stream: BinaryIO, height: int, width: int, bands: Iterable[np.ndar
     picture.save(stream, "PNG", **_QUICK)
 
 
-
-
 def _read_head(path: Path) -> bytes:
     try:
         with open_regular(path) as stream:
-            head = stream.read(32)
+            head = stream.read(HEADER_BYTES)
     except OSError as error:
         raise UserError(
             f"{quote(path)}: expected {SUPPORTED}, but it cannot be opened ({error.strerror}); "
@@ -243,5 +255,3 @@ def _read_with_pillow(path: Path, max_pixels: int) -> Image:
     except Exception as error:  # a decoder that meets a broken file raises anything from SyntaxError to struct.error
         raise undecodable(path, error) from error
     return split_alpha(pixels.reshape(pixels.shape[0], pixels.shape[1], -1))
-
-

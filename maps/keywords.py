@@ -37,6 +37,8 @@ SHORT = {  # these count as the last word of a name, and beside another scalar m
 GLOSS = ("gloss", "glossiness", "smoothness", "smooth")  # 1 - roughness
 SHORT_GLOSS = ("g", "gls", "smth")
 ALPHA = ("alpha", "opacity", "transparency", "transparent", "opac")  # behind a colour: what its alpha channel holds
+SHORT_ALPHA = ("a",)
+COLOUR_LETTERS = ("a", "b", "c")  # albedo, base colour, colour; but also alpha, bump, cavity
 # Maps that the channels have no place for: without them rough_plaster_bump would be a roughness.
 OTHER = (
     *("bump", "cavity", "curvature", "mask", "thickness", "emission", "emissive", "emit", "glow", "anisotropy"),
@@ -108,6 +110,23 @@ def _initials() -> Iterator[tuple[str, tuple[Part, ...]]]:
                     yield "".join(order), parts
 
 
+def _with_smoothness() -> Iterator[tuple[str, tuple[Part, ...]]]:
+    """'mas', 'mos', 'mods', 'mra', 'srm', ...: metallic and occlusion with smoothness, metallic and roughness with
+    specular; a letter of Unity's detail mask, of emission or of height as the third."""
+    maps = {"m": "metallic", **dict.fromkeys(("o", "a", "ao"), "occlusion"), "r": "roughness", "h": "displacement"}
+    kinds = [("m", occlusion, gloss) for occlusion in ("o", "a", "ao") for gloss in "sg"]
+    english = {"sam", "gem", "mag", "gam", "ago", "mog", "gom", "mags", "maos", "goam"}
+    orders = [order for kind in kinds for order in _orders(kind)]
+    orders += [(*kind[:2], third, kind[2]) for kind in kinds for third in "deh"]
+    for order in orders + list(_orders(("m", "r", "s"))):
+        last = ("specular", False) if "r" in order else ("roughness", True)
+        said = {**{letter: (name, False) for letter, name in maps.items()}, "s": last, "g": last}
+        parts = [Part(said[letter][0], channel, said[letter][1])
+                 for letter, channel in zip(order, "RGBA") if letter in said]  # fmt: skip
+        if "".join(order) not in english:
+            yield "".join(order), tuple(parts)
+
+
 def _orders(items: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
     if not items:
         yield ()
@@ -117,7 +136,21 @@ def _orders(items: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
 
 
 MEGASCANS = in_order(("occlusion", "roughness", "displacement"))  # ORDp
-INITIALS = dict(_initials()) | {"mr": GLTF, "rm": GLTF, "ordp": MEGASCANS, "or_dp": MEGASCANS}
+INITIALS = dict(_with_smoothness()) | dict(_initials()) | {"mr": GLTF, "rm": GLTF}
+INITIALS |= {"ordp": MEGASCANS, "or_dp": MEGASCANS}
+for _letter, _map in (("r", "roughness"), ("o", "occlusion"), ("m", "metallic"), ("h", "displacement")):
+    INITIALS[f"bc{_letter}"] = (Part("diffuse"), Part(_map, "A"))
+for _letter, _map in (("r", "roughness"), ("m", "metallic")):  # MAO, AOR: two maps, in this order
+    INITIALS[f"{_letter}ao"] = in_order((_map, "occlusion"))
+    INITIALS[f"ao{_letter}"] = in_order(("occlusion", _map))
+for _map in ("occlusion", "ao"):
+    INITIALS[f"metallic_{_map}_detail_smoothness"] = MASK_MAP
+INITIALS["bca"] = (Part("diffuse"),)
+INITIALS["ort"] = in_order(("occlusion", "roughness"))  # and translucency, of Fab's Megascans
+INITIALS["dp_ra"] = in_order(("displacement", "roughness", "occlusion"))
+INITIALS["ddna"] = (Part("normal"), Part("roughness", "A", True))  # CryEngine
+SHORT_INITIALS = frozenset(dict(_with_smoothness())) | {"rao", "aor", "mao", "aom"}
+SHORT_INITIALS |= {word for word in INITIALS if len(word) == 2 or word[:2] == "bc"}
 INITIALS |= dict.fromkeys(MASK_MAPS, MASK_MAP) | {"dp_r": in_order(("displacement", "roughness"))}
 
 
@@ -136,10 +169,11 @@ def _terms() -> dict[str, Term]:
         terms.update({word: Term(kind, weak=word in WEAK) for word in words})
     terms.update({word: Term("gloss", "roughness", weak=word in WEAK) for word in GLOSS})
     terms.update({word: Term("gloss", "roughness", True) for word in SHORT_GLOSS})
+    terms.update({word: Term("alpha", short=True) for word in SHORT_ALPHA})
     for name in MAPS:
         terms.update({word: Term("map", name, True, word in WEAK) for word in SHORT[name]})
         terms.update({word: Term("map", name, weak=word in WEAK) for word in KEYWORDS[name] + _MORE.get(name, ())})
-    terms.update({word: Term("packed", short=len(word) == 2) for word in INITIALS})
+    terms.update({word: Term("packed", short=word in SHORT_INITIALS) for word in INITIALS})
     return terms
 
 

@@ -7,11 +7,12 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from maps.channels import MAPS
 from maps.keywords import (
+    COLOUR_LETTERS,
     GLTF,
     INITIALS,
     LONGEST_PHRASE,
@@ -25,6 +26,9 @@ from maps.keywords import (
 )
 
 PICTURE_OF_ALL = "a picture of the whole material, by its name"
+LETTER_OF_COLOUR = "a letter that may stand for its colour or for another map"
+CHANNEL_LABEL = re.compile(r"\([RGBA]\)|(?<![^\W_])[RGBA]-(?=[^\W_]{2})", re.IGNORECASE)  # AO(R)_Rough(G), R-AO_G-Rough
+CHANNEL_OF_A_FILE = re.compile(r"@channels=([RGBA]+)$")  # as Sketchfab and others cut the files of a glTF
 WORKFLOWS = frozenset({"metalness", "metallic", "specular", "roughness", "gloss", "glossiness"})
 
 
@@ -37,12 +41,14 @@ class Reading:
         because: the words that decided, or why the file holds no map, for the user.
         grey: the map of the whole file where its content is grey, so that the name cannot mean a packing; '' if it can.
         unclear: the name has two maps, and no convention says which channels hold which, unless alpha varies.
+        letter: the single letter at the end, or before the last word, that may say a map or something else: 'R'.
     """
 
     parts: tuple[Part, ...] = ()
     because: str = ""
     grey: str = ""
     unclear: bool = False
+    letter: str = ""
 
 
 @dataclass(frozen=True)
@@ -73,9 +79,12 @@ def recognise_all(file_names: Sequence[str]) -> dict[str, Reading]:
     several names that have another one before it: COL_2K_METALNESS is a colour. A file whose name has nothing else is a
     picture of the whole.
     """
+    channels = {name: CHANNEL_OF_A_FILE.search(Path(name).stem) for name in file_names}
     words = {name: _words(name) for name in file_names}
     telling = [name for name in file_names if _names_a_map(words[name])]
     shared = _shared([words[name] for name in telling]) if telling else Counter()
+    if any(_loses_its_map(words[name], _without(words[name], shared)) for name in telling):
+        shared = Counter({word: count for word, count in shared.items() if word not in TERMS})
     if len(telling) == 1:  # rock_n.png beside rock.png: its words but for the map's
         shared = Counter({word: count for word, count in shared.items() if word not in TERMS})
     own = {name: _without(words[name], shared) for name in file_names}
@@ -94,7 +103,17 @@ def recognise_all(file_names: Sequence[str]) -> dict[str, Reading]:
             # wall_diffuse.png beside wall_diffuse_normal.png; but Rough_Metal.png is no roughness, robot_arm.png no ARM
             strong = named and (named[-1].term.map == "diffuse" or named[-1].text in WORKFLOWS)
             readings[name] = whole if strong else Reading(because=PICTURE_OF_ALL)
-    return readings
+    return {name: _cut_out(reading, channels[name][1]) if channels[name] else reading
+            for name, reading in readings.items()}  # fmt: skip
+
+
+def _cut_out(reading: Reading, channels: str) -> Reading:
+    """The reading of a file that holds only one of the channels, or only the colour, of what the name says."""
+    parts = [part for part in reading.parts if part.channels in (channels, channels[:3])]
+    if len(reading.parts) == 1 and MAPS[reading.parts[0].map] == 1:
+        parts = [reading.parts[0]]
+    because = f"{reading.because}, its channel {channels}"
+    return Reading(tuple(part._replace(channels="RGB") for part in parts[:1]), because)
 
 
 def normal_convention(file_name: str) -> str:
@@ -112,7 +131,11 @@ def _words(file_name: str) -> tuple[_Word, ...]:
 
     A word of several keywords is cut into them: metallicroughness is metallic and roughness, joined.
     """
-    stem = unicodedata.normalize("NFC", Path(file_name).stem)  # macOS decomposes accents, which would split words
+    stem = CHANNEL_OF_A_FILE.sub("", Path(file_name).stem)
+    labels = "".join(re.sub(r"[()-]", "", label) for label in CHANNEL_LABEL.findall(stem))
+    if len(labels) > 1 and "RGBA".startswith(labels.upper()):
+        stem = CHANNEL_LABEL.sub(" ", stem)
+    stem = unicodedata.normalize("NFC", stem)  # macOS decomposes accents, which would split words
     result, end = [], -1
     for match in re.finditer(r"[A-Z]+(?![a-z])|[A-Z]?[^\W\d_A-Z]+|\d+", stem):
         joined = match.start() == end
@@ -163,6 +186,13 @@ def _without(words: Sequence[_Word], shared: Counter) -> tuple[_Word, ...]:
     return tuple(reversed(left))
 
 
+def _loses_its_map(words: Sequence[_Word], left: Sequence[_Word]) -> bool:
+    """Whether nothing but a letter is left of a name without its shared words: BaseColor_L beside BaseColor_R."""
+    found = _terms_of(words)
+    letter = len(left) == 1 and len(left[0].text) == 1 and not _terms_of(left) and words[-1] == left[0]
+    return letter and bool(found) and _is_colour(found[-1]) and not found[-1].term.weak
+
+
 def _workflow(names: Iterable[Sequence[_Word]]) -> frozenset[str]:
     """The words at the end of two or more names, each behind another map, that say how the material was made."""
     ends = Counter()
@@ -203,10 +233,17 @@ def _terms_of(words: Sequence[_Word]) -> list[_Found]:
 
 def _short_counts(found: Sequence[_Found], index: int, last: int) -> bool:
     """A short word is a term at the end of a name, or, of two letters and more, beside another scalar map."""
-    entry = found[index]
+    entry, before = found[index], found[index - 1] if index else None
+    if entry.term.kind == "alpha":
+        return entry.place == last and bool(before) and before.term.map == "diffuse" and before.place == last - 1
     if entry.place == last and not (entry.joined and len(entry.text) < 2):
         return True
     beside = [found[i] for i in (index - 1, index + 1) if 0 <= i < len(found)]
+    after = found[index + 1] if index + 1 < len(found) else None
+    if after and after.place == last == entry.place + 1 and not entry.joined:  # R_AO, BC_A, N_H
+        colour = _is_colour(entry) and (after.term.kind == "alpha" or _is_scalar(after)) and len(after.text) == 1
+        if colour or (len(entry.text) == 1 and _is_scalar(entry) and _is_scalar(after)):
+            return True
     return len(entry.text) > 1 and _is_scalar(entry) and any(
         abs(other.place - entry.place) == 1 and _is_scalar(other) for other in beside
     )  # fmt: skip
@@ -240,14 +277,21 @@ def _read(words: Sequence[_Word]) -> Reading:
     strong = [entry for entry in found if not entry.term.weak]
     if not strong:
         return _read_weak(words, found)
+    packed = next((entry for entry in reversed(found) if entry.term.kind == "packed"), None)
+    if packed and [word.text for word in words][-2:] in ([packed.text, letter] for letter in "rgb"):
+        return _read_channel(packed, words[-1].text.upper())
     last = _last_of_run(found, strong[-1])
     run = _run(found, last)
     before = found[found.index(run[0]) - 1] if found.index(run[0]) else None
     if before and before.term.kind == "layer" and run[0].place - before.place == 1:
         return Reading(because=f"{before.text}: a map of another layer")
     if last.term.kind == "packed":
-        return Reading(INITIALS[last.text], f"{last.text.upper()}: packed")
+        parts = INITIALS[last.text]
+        grey = "occlusion" if len(last.text) == 3 and len(parts) == 2 and "ao" in last.text else ""  # MAO, brickao
+        return Reading(parts, f"{last.text.upper()}: packed", grey=grey)
     unity = len(run) == 2 and run[0].term.map in ("metallic", "diffuse", "specular")
+    if len(last.text) == 1 and len(run) > 1 and (last.term.kind == "map" or (last.term.kind == "gloss" and not unity)):
+        return _read_letter(run)
     if last.term.kind == "map" or (last.term.kind == "gloss" and len(run) > 1 and not unity):
         return _read_maps(run)
     return _read_qualified(found, last)
@@ -288,19 +332,36 @@ def _read_maps(run: Sequence[_Found]) -> Reading:
     words, last = " and ".join(entry.text for entry in run), maps[-1]
     if len(maps) == 1:
         return Reading((Part(last),), words)
+    letter = next((entry.text.upper() for entry in run if len(entry.text) == 1), "")
     colours = [name for name in maps if MAPS[name] == 3]
     gloss = {entry.term.map for entry in run if entry.term.kind == "gloss"}
     if not colours and set(maps) == {"roughness", "metallic"} and not gloss:
-        return Reading(GLTF, f"{words}: packed as in glTF", grey=_strongest(run))
+        return Reading(GLTF, f"{words}: packed as in glTF", grey=_strongest(run), letter=letter)
     if not colours:
         parts = tuple(part._replace(inverted=part.map in gloss) for part in in_order(maps[:4]))
         grey = "" if _strongest(run) in gloss else _strongest(run)
-        return Reading(parts, f"{words}: packed in this order", grey=grey)
+        return Reading(parts, f"{words}: packed in this order", grey=grey, letter=letter)
     if len(colours) == 1 and len(maps) == 2:
         other = next(name for name in maps if name not in colours)
         parts = (Part(colours[0]), Part(other, "A", other in gloss))
         return Reading(parts, f"{words}: colour and alpha", grey=last, unclear=True)
     return Reading(tuple(Part(name) for name in maps), words, grey=last, unclear=True)
+
+
+def _read_letter(run: Sequence[_Found]) -> Reading:
+    """A keyword with one letter behind it: AO_R and BaseColor_R may be packed, or of the right door."""
+    reading, letter = _read_maps(run), run[-1].text.upper()
+    keyword = next((entry for entry in reversed(run[:-1]) if not entry.term.weak), None)
+    if keyword is None:
+        return reading
+    grey = keyword.term.map if _is_scalar(keyword) else reading.grey
+    return replace(reading, grey=grey, letter=letter)
+
+
+def _read_channel(packed: _Found, letter: str) -> Reading:
+    """ORM_R: one channel of a packing where the file is grey, else a packing of the right door."""
+    part = next((part for part in INITIALS[packed.text] if part.channels == letter and not part.inverted), None)
+    return Reading(INITIALS[packed.text], f"{packed.text.upper()}: packed", part.map if part else "", letter=letter)
 
 
 def _strongest(run: Sequence[_Found]) -> str:
@@ -318,7 +379,10 @@ def _read_qualified(found: Sequence[_Found], last: _Found) -> Reading:
         if before and before.term.map in ("diffuse", "specular"):
             parts = (Part(before.term.map), Part("roughness", "A", True))
             return Reading(parts, f"{before.text} and {last.text}: colour and alpha")
-        return Reading((Part("roughness", inverted=True),), f"{last.text}: 1 - roughness")
+        letter = last.text.upper() if len(last.text) == 1 else ""  # G: gloss, or glow
+        if letter and before and before.term.map == "roughness":
+            return Reading((Part("roughness"),), before.text, grey="roughness", letter=letter)
+        return Reading((Part("roughness", inverted=True),), f"{last.text}: 1 - roughness", letter=letter)
     if last.term.kind == "alpha" and before and before.term.map == "diffuse":
         return Reading((Part("diffuse"),), f"{before.text}, with {last.text} in alpha")
     return Reading(because=f"{last.text}: no map of the {len(MAPS)}")
@@ -333,7 +397,9 @@ def _read_weak(words: Sequence[_Word], found: Sequence[_Found]) -> Reading:
         return Reading((Part(found[-1].term.map),), found[-1].text)
     if found and found[-1].term.kind == "gloss":
         return Reading((Part("roughness", inverted=True),), f"{found[-1].text}: 1 - roughness")
-    return Reading(because="no keyword of a map in the name")
+    named = [word.text for word in words if word.text not in NOISE and not word.text.isdecimal()]
+    colour = named and named[-1] in COLOUR_LETTERS and not any(entry.term.kind != "map" for entry in found)
+    return Reading(because=LETTER_OF_COLOUR if colour else "no keyword of a map in the name")
 
 
 def _read_inside(words: Sequence[_Word]) -> str:

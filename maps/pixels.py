@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -27,14 +27,30 @@ class Image:
     pixels: (H, W, C), C is 1 (grey) or 3 (R, G, B); uint8 or uint16 as the file stores them, float32 for EXR, HDR and
         float TIFF, finite but of any range. Row 0 is the top.
     alpha: (H, W, 1) of the same type; None where the file has none, or one of a single value.
+    divisor: the alpha that the pixels are multiplied with; None where they are not, or not any more.
+    note: what of the file is not in the pixels, for the user; mostly ''.
     """
 
     pixels: np.ndarray
     alpha: np.ndarray | None = None
+    divisor: np.ndarray | None = None
+    note: str = ""
 
     @property
     def is_float(self) -> bool:
         return self.pixels.dtype == np.float32
+
+    @property
+    def straight(self) -> Image:
+        """The image with its colours as they were before they were multiplied with alpha; where that is 0 they stay."""
+        if self.divisor is None:
+            return self
+        alpha, pixels = self.divisor.astype(np.float64), self.pixels
+        top = 1.0 if self.is_float else float(np.iinfo(pixels.dtype).max)
+        colours = np.where(alpha > 0, pixels * (top / np.where(alpha > 0, alpha, 1)), pixels)
+        if not self.is_float:
+            colours = np.floor(np.minimum(colours, top) + 0.5)
+        return replace(self, pixels=colours.astype(pixels.dtype), divisor=None)
 
 
 def bands_of(pixels: np.ndarray) -> Iterator[np.ndarray]:
@@ -43,23 +59,14 @@ def bands_of(pixels: np.ndarray) -> Iterator[np.ndarray]:
     return (pixels[first : first + step] for first in range(0, len(pixels), step))
 
 
-def split_alpha(pixels: np.ndarray) -> Image:
-    """(H, W, 1 to 4) pixels of which the second or fourth channel is alpha."""
+def split_alpha(pixels: np.ndarray, premultiplied: bool = False) -> Image:
+    """(H, W, 1 to 4) pixels of which the second or fourth channel is alpha, and whether colours are times that."""
     colours = pixels.shape[2] - (pixels.shape[2] % 2 == 0)
     alpha = np.ascontiguousarray(pixels[..., colours:]) if colours < pixels.shape[2] else None
+    divisor = alpha if premultiplied else None
     if alpha is not None and alpha.min() == alpha.max():
         alpha = None
-    return Image(np.ascontiguousarray(pixels[..., :colours]), alpha)
-
-
-def undo_premultiplication(pixels: np.ndarray) -> np.ndarray:
-    """(H, W, 2 or 4) colours that were multiplied with alpha, as they were; where alpha is 0 they stay."""
-    alpha = pixels[..., -1:].astype(np.float64)
-    top = 1.0 if pixels.dtype.kind == "f" else float(np.iinfo(pixels.dtype).max)
-    colours = np.where(alpha > 0, pixels[..., :-1] * (top / np.where(alpha > 0, alpha, 1)), pixels[..., :-1])
-    if pixels.dtype.kind != "f":
-        colours = np.floor(np.minimum(colours, top) + 0.5)
-    return np.concatenate([colours.astype(pixels.dtype), pixels[..., -1:]], axis=2)
+    return Image(np.ascontiguousarray(pixels[..., :colours]), alpha, divisor)
 
 
 def check_size(path: Path, width: int, height: int, max_pixels: int) -> None:

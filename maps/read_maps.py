@@ -47,7 +47,7 @@ class _Images:
     def look(self, path: Path) -> Image:
         """One file, which stays in memory until it is taken."""
         if path not in self.kept:
-            self.kept[path] = read_image(path, self.max_pixels)
+            self.kept[path] = read_image(path, self.max_pixels, False)
         return self.kept[path]
 
     def each(self, sources: Mapping[str, Source]):
@@ -55,7 +55,7 @@ class _Images:
         wanted = [source.path for source in sources.values()]
         paths = [path for path in dict.fromkeys(wanted) if path not in self.kept]
         self.kept = {path: image for path, image in self.kept.items() if path in wanted}
-        reading = map_threads(lambda path: read_image(path, self.max_pixels), paths)
+        reading = map_threads(lambda path: read_image(path, self.max_pixels, False), paths)
         for index, (name, source) in enumerate(sources.items()):
             if source.path not in self.kept:
                 self.kept[source.path] = next(reading)
@@ -85,7 +85,11 @@ def read_maps(
     found = find_maps(folder, images.look, by_hand)
     result = MapArrays(convention=found.convention, notes=found.notes)
     used = {}  # path -> whether alpha is
+    data = {source.path for source in found.sources.values() if source.part.channels != "RGB"}  # not a colour
     for name, source, image in images.each(found.sources):
+        image = image if source.path in data else image.straight
+        if image.note and source.path not in used:
+            result.notes.append(f"{quote(source.path)}: {image.note}")
         pixels, from_alpha = _pixels_of(source, name, image, result.notes)
         used[source.path] = used.get(source.path, image.alpha is None) or from_alpha or image.alpha is None
         if pixels.dtype == np.float32:
@@ -102,9 +106,9 @@ def read_maps(
     return result
 
 
-def recognised_maps(folder: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> list[str]:
-    """One line for each image file in a folder: the maps it is taken for, and why. Raises: UserError as `read_maps`."""
-    return describe_found(find_maps(folder, _Images(max_pixels).look))
+def recognised_maps(folder: str | os.PathLike, max_pixels: int = MAX_PIXELS, by_hand: str = "") -> list[str]:
+    """One line for each image file in a folder: the maps it is taken for, and why. Arguments as of `read_maps`."""
+    return describe_found(find_maps(folder, _Images(max_pixels).look, by_hand))
 
 
 def _to_one_size(result: MapArrays, size: str, max_pixels: int) -> None:
@@ -214,10 +218,11 @@ def _fit_channels(pixels: np.ndarray, name: str, path: Path, notes: list[str]) -
         raise UserError(f"{quote(path)}: expected an RGB normal map, found a grey file; name a height map as such")
     if name == "diffuse":
         return np.repeat(pixels, 3, axis=2)
+    if not is_grey(pixels):
+        advice = f"--maps {name}=FILE:CHANNEL takes one of them"
+        notes.append(f"{quote(path)}: R, G and B differ; {name} is one channel, their mean was taken; {advice}")
     if pixels.dtype == np.float32:
         return pixels.mean(axis=2, keepdims=True, dtype=np.float64).astype(np.float32)  # a sum may leave float32
-    if not is_grey(pixels):
-        notes.append(f"{quote(path)}: R, G and B differ; {name} is one channel, their mean was taken")
     return ((2 * pixels.sum(axis=2, keepdims=True, dtype=np.uint32) + 3) // 6).astype(pixels.dtype)  # halves up
 
 

@@ -22,6 +22,7 @@ import torch
 from common.device import choose_device
 from common.errors import UserError, counted, run_command
 from common.files import write_json
+from common.knobs import HomeParser
 from neuropbr.utils.batches import open_dataset
 from neuropbr.utils.checkpoints import load_generator
 from neuropbr.utils.device import AUTOMATIC
@@ -41,7 +42,7 @@ def training_means(dataset: torch.utils.data.Dataset) -> dict[str, torch.Tensor]
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; see --help. Returns the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = HomeParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoint", required=True)
     parser.add_argument("--input-dir", help="renders (default: as trained)")
     parser.add_argument("--output-dir", help="maps (default: as trained)")

@@ -28,6 +28,7 @@ from torchvision.transforms.v2 import functional as image_ops
 from common.errors import UserError, counted, quote, run_command
 from common.events import progress_bar
 from common.files import make_folder, parse_json, write_json
+from common.knobs import HomeParser
 from dataset import Material, load_material
 from maps.folder import find_maps
 from maps.images import IMAGE_SUFFIXES
@@ -41,7 +42,7 @@ NEEDED = ("diffuse", "roughness", "normal")
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = HomeParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data-dir", default="../data", help="a material's folder, or a folder of such folders")
     parser.add_argument("--input-dir", default="./data/input", help="receives the renders")
     parser.add_argument("--output-dir", default="./data/output", help="receives the maps")

@@ -24,6 +24,7 @@ from common.device import choose_device
 from common.errors import EXIT_INTERRUPTED, UserError, counted, quote, run_command
 from common.events import progress_bar, readable_bytes
 from common.files import make_folder, sha256_of
+from common.knobs import HomeParser
 from common.stop import stop_signals
 from neuropbr.train_config import TrainConfig, apply_overrides, finalize, load_config
 from neuropbr.utils.batches import open_dataset
@@ -35,7 +36,7 @@ from neuropbr.utils.shards import INDEX, SHARD, cut_into_shards, sample_hash, sa
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = HomeParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoint", required=True, help="of a teacher; its configuration is taken over")
     add_data_options(parser)
     parser.add_argument("--use-dirty", action="store_true", help="the same as --render-curriculum 2")

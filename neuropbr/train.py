@@ -26,6 +26,7 @@ from typing import Any
 import torch
 
 from common.errors import EXIT_INTERRUPTED, counted, run_command
+from common.knobs import HomeParser
 from common.stop import stop_signals
 from neuropbr.losses.losses import GANLoss, HybridLoss
 from neuropbr.models.discriminators import build_discriminator, join_maps
@@ -112,7 +113,7 @@ class TeacherLoop(Loop):
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = HomeParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_data_options(parser)
     add_training_options(parser)
     parser.add_argument("--use-dirty", action="store_true", help="the same as --render-curriculum 2")

@@ -21,6 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from common.errors import UserError, counted, quote, run_command
 from common.events import progress_bar
 from common.files import make_folder, write_json
+from common.knobs import HomeParser
 from maps.images import read_image
 from neuropbr.utils.dataset import METADATA, PBRDataset
 
@@ -29,7 +30,7 @@ REPORT = "corrupted_files.json"
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = HomeParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--input_dir", "--input-dir", required=True, help="renders")
     parser.add_argument("--output_dir", "--output-dir", required=True, help="maps")
     parser.add_argument("--workers", type=int, default=8, help="threads")

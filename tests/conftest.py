@@ -22,6 +22,7 @@ from tests.support.browser import (
 from tests.support.exports import (
     folder,  # noqa: F401  # fixtures of the tests of exports
     shipped,  # noqa: F401  # fixtures of the tests of exports
+    shipped_blocks,  # noqa: F401  # fixtures of the tests of exports
 )
 
 

@@ -92,12 +92,16 @@ def describe_inputs(material: Material, grids: Sequence[HashGridConfig]) -> str:
         f"{name} ({one_line(material.files[name])}, {material.bit_depth[name]} bit)" for name in material.present
     )
     shapes = "  ".join(
-        f"{g.max_resolution}² texels of {g.save_bits // g.quantize_bits} x {g.quantize_bits} bits, "
-        f"{counted(g.n_levels, 'level')}"
-        for g in grids
+        f"{g.max_resolution}² texels of {_texel_words(g)}, {counted(g.n_levels, 'level')}" for g in grids
     )
     size = f"{material.width}x{material.height}, {material.num_lods} LODs"
     lines = [f"material {one_line(material.name)}: {size}: {maps}"]
     if material.constants:
         lines.append(f"constant channels, not trained and kept exactly: {constant_listing(material.constants)}")
     return "\n".join([*lines, f"grids {shapes}"])
+
+
+def _texel_words(grid: HashGridConfig) -> str:
+    if grid.storage == "bc1":
+        return "BC1, three channels"
+    return f"{grid.save_bits // grid.quantize_bits} x {grid.quantize_bits} bits"

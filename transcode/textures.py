@@ -17,6 +17,7 @@ from common.files import staged_folder, write_bytes
 from configs import TEXTURE_FORMATS
 from engine.cpu.decoder import decode_lod
 from formats.dds import BLOCK_BYTES, encode_block_dds
+from formats.ktx2 import encode_ktx2
 from formats.textures import ExportedTexture
 from maps.channels import MAPS
 from maps.images import encode_png
@@ -26,7 +27,6 @@ from metrics.decoded_maps import decode_maps, image_name
 from model import NeuralTexture
 from transcode import codecs as texture_codecs
 from transcode.glb import encode_glb, packed_orm
-from transcode.ktx2 import encode_ktx2
 
 BLOCK_FORMATS = ("dds", "ktx2")
 PROFILES = {"fast": "veryfast", "normal": "basic", "slow": "slow"}  # --transcode_quality -> BC7 profile of the encoder

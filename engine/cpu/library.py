@@ -17,14 +17,14 @@ from maps.channels import CHANNELS
 from model import NeuralTexture
 from shape import ACTIVATIONS
 
-INTERFACE = 4  # NT_INTERFACE of nt.h
+INTERFACE = 6  # NT_INTERFACE of nt.h
 OUT_OF_MEMORY, NO_THREADS = -1, -2
 
 
 class Grid(ctypes.Structure):
     """nt_grid"""
 
-    _fields_ = [(name, c_int32) for name in ("features", "bits", "n_levels", "base_resolution", "learned")]
+    _fields_ = [(name, c_int32) for name in ("features", "bits", "n_levels", "base_resolution", "learned", "blocks")]
 
 
 class Model(ctypes.Structure):
@@ -72,6 +72,9 @@ class Settings(ctypes.Structure):
         ("wrap_interval", c_int32),
         ("wrap_levels", c_int32),
         ("wrap_strength", c_float),
+        ("filtered", c_int32),
+        ("fraction_start", c_float),
+        ("fraction_scale", c_float),
     ]
 
 
@@ -129,9 +132,10 @@ def thread_count(wanted: int = 0) -> int:
 def describe_model(model: NeuralTexture, channels: Sequence[int] = tuple(range(CHANNELS))) -> Model:
     """The nt_model of a model that computes these of its 11 outputs. It keeps the arrays alive that it points to."""
     grids = [
-        Grid(grid.features, grid.quantize_bits, grid.n_levels, grid.base_resolution, grid.interpolation == "learned")
+        Grid(grid.features, grid.quantize_bits, grid.n_levels, grid.base_resolution, grid.interpolation == "learned",
+             grid.compressed)
         for grid in model.grids
-    ]
+    ]  # fmt: skip
     decoder = model.decoder
     return Model(
         (Grid * len(grids))(*grids), len(grids), decoder.n_frequencies, decoder.n_texel_frequencies, decoder.n_neurons,

@@ -22,7 +22,7 @@ from engine.cuda.blocks.launches import gradient_launch, tie_launches
 from engine.cuda.buffers import NetworkBuffers, allocate_grids, fading_tables, small, step_size
 from engine.cuda.decoder import kernel_precision
 from engine.cuda.library import Launch
-from engine.cuda.plan import BLOCKS, MOST_LODS, KernelPlan, block_size, power_of_two, touched_units
+from engine.cuda.plan import BLOCKS, MOST_LODS, KernelPlan, Unsupported, block_size, power_of_two, touched_units
 from engine.flat_weights import flat_weights, split_weights
 from engine.sampling import PROBE, lod_boundaries
 from engine.schedule import Schedule
@@ -66,6 +66,8 @@ class CudaEngine(KernelEngine):
         self, model: NeuralTexture, material: Material, schedule: Schedule, lazy: tuple[bool, ...] | None = None,
         runs_here: bool = True,
     ):  # fmt: skip
+        if schedule.config.positions != "centres":
+            raise Unsupported(f"the GPU kernels train at --positions centres, found {schedule.config.positions}")
         if runs_here:
             library.check_device(model.weights[0].device)
         self._kernels = library.load()

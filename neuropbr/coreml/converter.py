@@ -27,6 +27,7 @@ import torch
 from common.errors import UserError, quote, run_command, what_is_wrong
 from common.events import readable_bytes
 from common.files import make_folder, write_bytes
+from common.knobs import HomeParser
 from neuropbr.coreml.wrapper import INPUTS, OUTPUTS, ImageModel, mobile_model
 from neuropbr.utils.checkpoints import load_generator
 from neuropbr.utils.maps import MAPS
@@ -37,7 +38,7 @@ CONST_LIMIT = "1e6"  # values; larger constants stay expressions
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = HomeParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint", help="of student/train.py (or of train.py)")
     parser.add_argument("--output", default="pbr_model.mlpackage", help=".mlpackage, or .onnx")
     parser.add_argument("--onnx", help="write this ONNX file too")

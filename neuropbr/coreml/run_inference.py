@@ -21,6 +21,7 @@ from PIL import Image as PillowImage
 
 from common.errors import UserError, quote, run_command, what_is_wrong
 from common.files import make_folder
+from common.knobs import HomeParser
 from neuropbr.coreml.converter import import_coremltools
 from neuropbr.coreml.wrapper import INPUTS, OUTPUTS
 from neuropbr.utils.inference import three_pictures
@@ -70,7 +71,7 @@ def predict_coreml(path: Path, folder: Path) -> dict[str, np.ndarray]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; see --help. Returns the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = HomeParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", help=".mlpackage or .onnx")
     parser.add_argument("--input", required=True, help="folder with at least three PNG or JPEG files")
     parser.add_argument("--output", default="coreml_output", help="receives the maps")

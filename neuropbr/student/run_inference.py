@@ -16,12 +16,13 @@ import argparse
 from collections.abc import Sequence
 
 from common.errors import run_command
+from common.knobs import HomeParser
 from neuropbr.utils.inference import add_inference_options, run_inference
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; see --help. Returns the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = HomeParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_inference_options(parser, "student_inference_outputs")
     return run_inference(parser.parse_args(argv), "input_view_{}.png")
 

@@ -23,6 +23,7 @@ import torch
 import torch.nn.functional as F
 
 from common.errors import EXIT_INTERRUPTED, UserError, counted, run_command
+from common.knobs import HomeParser
 from common.stop import stop_signals
 from neuropbr.losses.losses import DistillationLoss, HybridLoss
 from neuropbr.models.generator import MultiViewPBRGenerator
@@ -127,7 +128,7 @@ class StudentLoop(Loop):
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = HomeParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_data_options(parser)
     add_training_options(parser)
     parser.add_argument("--shards-dir", help="folder of the shards that teacher_infer.py wrote")

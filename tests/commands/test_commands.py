@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
@@ -9,7 +10,11 @@ import pytest
 import export
 import train
 from common.errors import run_command
-from tests.support.runs import process, refusal
+from tests.support.finished_runs import maps  # noqa: F401  # fixture
+from tests.support.machines import SHORT
+from tests.support.runs import newest_run, process, refusal, save_maps
+
+# ruff: noqa: F811  # fixtures are imported
 
 IMPORT = """
 import os, sys, threading
@@ -57,3 +62,25 @@ def test_help_of_export_is_grouped(capsys):
     first, *others = re.split(r"\n(?=[a-z ,]+:\n)", capsys.readouterr().out)[2:]
     assert re.findall(r"^  --(\w+)", first, re.MULTILINE)[:3] == ["load_dir", "out_dir", "images"]
     assert len(others) >= 4
+
+
+@pytest.mark.parametrize("rate", [10, 0.01])
+def test_a_training_that_fails_says_so(rate, maps, tmp_path):
+    done = process(*SHORT, "--data_dir", maps, "--save_dir", tmp_path, "--max_iter", 200, "--learning_rate", rate)
+    assert done.returncode == 0
+    warned = [line for line in done.stdout.splitlines() if line.startswith("warning: little was learned")]
+    assert len(warned) == (rate == 10)
+    if warned:
+        assert "--learning_rate, now 10," in warned[0] and "mean colour" in warned[0]
+
+
+@pytest.mark.parametrize("flags", [[], ["--bpp", 12], ["--preset", "preview"]], ids=str)
+def test_the_configuration_that_a_run_wrote_is_accepted(flags, tmp_path):
+    maps = save_maps(tmp_path / "maps", 128, 128, ("diffuse",))  # a rate needs room
+    done = process(*SHORT[2:], *flags, "--data_dir", maps, "--save_dir", tmp_path / "out", "--max_iter", 5)
+    assert done.returncode == 0, done.stderr
+    config = newest_run(tmp_path / "out") / "config.json"
+    done = process("--config", config, "--save_dir", tmp_path / "again")
+    assert done.returncode == 0, done.stderr
+    again, before = (json.loads(path.read_text()) for path in (newest_run(tmp_path / "again") / "config.json", config))
+    assert again == {**before, "save_dir": str(tmp_path / "again")}

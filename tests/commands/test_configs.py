@@ -432,3 +432,12 @@ def test_a_knob_that_is_only_mentioned_is_not_read():
 def test_every_flag_is_a_field_and_every_field_of_a_scalar_or_a_word_a_flag():
     flags = {option[2:] for action in build_parser()._actions for option in action.option_strings if option[1] == "-"}
     assert flags == {*SCALARS, "texture_loss_weights", "config", "help"}
+
+
+def test_homes_in_config_files(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    path = tmp_path / "config.yaml"
+    path.write_text("data_dir: ~/maps\n")
+    config = make_config(parse_args(["--config=~/config.yaml"]))
+    assert config.data_dir == str(tmp_path / "maps")

@@ -20,6 +20,7 @@ from tests.support.finished_runs import (
     maps,  # noqa: F401  # fixture
     run,  # noqa: F401  # fixture
 )
+from tests.support.machines import SHORT
 from tests.support.runs import (
     QUICK,
     _offline,  # noqa: F401  # autouse
@@ -37,6 +38,8 @@ from training.checkpoint import load_checkpoint
 from training.run_folder import list_checkpoints
 
 # ruff: noqa: F811  # fixtures are imported
+
+SIZES_KB = (4, 8, 12, 16, 24, 32, 48, 64, 80, 100, 120, 150, 200, 260, 340, 450, 600, 900, 1400, 2048)
 
 
 class Failing:
@@ -112,6 +115,23 @@ def test_a_disk_that_is_really_full(maps, small_disk):
     assert len(saved) >= 2 and leftovers(small_disk) == []
     for iteration in saved:
         assert load_checkpoint(run, iteration).iteration == iteration
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_a_disk_that_fills_up_at_any_size(part, maps, tmp_path):
+    """4 kB to 2 MB: the folder, the log, a texture, the inside of model.pth, ... do not fit any more."""
+    for size in SIZES_KB[part::4]:
+        disk = tmp_path / f"disk{size}"
+        mounted(disk, f"size={size}k")
+        try:
+            flags = ["--data_dir", maps, "--save_dir", disk / "out", "--max_iter", 6, "--save_interval", 2]
+            result = process(*SHORT[:2], *SHORT[6:], *flags)
+            if result.returncode:
+                line = refusal_line(result.returncode, result.stderr)
+                assert "full" in line and str(disk) in line, f"{size} kB: {line}"
+            assert leftovers(disk) == [], f"{size} kB"
+        finally:
+            subprocess.run(["umount", "-l", str(disk)], check=False)
 
 
 def test_a_read_only_disk(finished, maps, tmp_path, capsys):

@@ -24,6 +24,8 @@ CASES = {
     "learned, two planes": ([GridSpec(10, 2, 8, 64, "learned"), GridSpec(4, 3, 1, 16)],
                             DecoderSpec(0, 16, 1, 3, "hard_swish")),
     "codes of 16 bits, no hidden layer": ([GridSpec(5, 1, 16, 32)], DecoderSpec(1, 16, 0, negative_slope=0.2)),
+    "blocks and words": ([GridSpec(10, 2, 0, 4, "learned", "bc1"), GridSpec(8, 3, 0, 4, "linear", "bc1"),
+                          GridSpec(3, 1, 4, 8)], DecoderSpec(2, 16, 1, 2)),
     "as large as the material": ([GridSpec(12, 2, 8, 32)], DecoderSpec(2, 16, 1)),
 }  # fmt: skip
 

@@ -43,7 +43,9 @@ def test_a_few_steps_equal_the_reference(name):
     assert_steps_equal_the_reference(name)
 
 
-@pytest.mark.parametrize("name", ["two bit depths", "1x1", "weights", "learned", "floats", "as they come", "ties"])
+@pytest.mark.parametrize(
+    "name", ["two bit depths", "1x1", "weights", "learned", "floats", "as they come", "ties", "blocks", "blocks, ties"]
+)
 def test_fifty_losses_equal_the_reference(name):
     """Seen (November 2026): 7e-7, at 1x1 3e-6. In the end a feature is rounded to another code: hence the margin."""
     make, values = CASES[name]
@@ -230,7 +232,7 @@ def contents(engine: CpuEngine) -> list:
 
 
 @pytest.mark.parametrize("at", [0, 1, 13, 999, 1000, 1017, 2040])
-@pytest.mark.parametrize("name", ["learned", "ties", "floats"])
+@pytest.mark.parametrize("name", ["learned", "ties", "floats", "blocks, ties"])
 def test_a_resumed_run_goes_on_bit_for_bit(name, at):
     values = {**CASES[name][1], "batch_size": 20, "max_iter": 2100, "seed": 3}
     whole = engine_of(CpuEngine, material_of(), **values)

@@ -88,6 +88,11 @@ OTHER_FORMS = {
     "no waves, no hidden layer": ([GridSpec(8, 1, 1, 8)], DecoderSpec(0, 16, 0)),
     "sixteen grids": ([GridSpec(2, 2, 8, 8)] * 16, DecoderSpec(12, 64, 4)),
     "hard swish": ([GridSpec(8, 2, 2, 8, "learned")], DecoderSpec(0, 16, 2, 1, "hard_swish")),
+    "blocks": ([GridSpec(20, 3, 0, 4, "linear", "bc1"), GridSpec(7, 1, 0, 4, "linear", "bc1")], DecoderSpec(3, 16, 2)),
+    "blocks and words": (
+        [GridSpec(12, 3, 0, 4, "learned", "bc1"), GridSpec(6, 2, 2, 64, "learned"),
+         GridSpec(1, 1, 0, 4, "linear", "bc1")], DecoderSpec(3, 16, 1, 1),
+    ),
     "another leak": ([GridSpec(8, 2, 8, 16)], DecoderSpec(3, 16, 2, 0, "leaky_relu", 0.25)),
 }  # fmt: skip
 
@@ -108,7 +113,9 @@ def test_other_forms_survive_too(form, make_material, tmp_path):
     )
 
 
-@pytest.mark.parametrize("form", ["learned", "mixed", "linear with texel waves", "hard swish"])
+@pytest.mark.parametrize(
+    "form", ["learned", "mixed", "linear with texel waves", "hard swish", "blocks", "blocks and words"]
+)
 def test_the_reference_decodes_other_forms_with_what_the_manifest_says(form, make_material, tmp_path):
     material = make_material(23, 9)
     model = make_model(*OTHER_FORMS[form], material)

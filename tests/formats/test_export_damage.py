@@ -15,6 +15,7 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from blocks import encode_blocks
 from common.errors import UserError
 from common.files import sha256_of
 from formats.dds import Texture, encode_dds
@@ -224,18 +225,31 @@ def leaves(value, path=()):
         yield from leaves(value[key], (*path, key))
 
 
+def stored(model: NeuralTexture, index: int) -> list:
+    """The codes or the blocks of a grid."""
+    if model.grids[index].compressed:
+        return encode_blocks(model.block_parameters(index)).tolist()
+    return model.codes(index).tolist()
+
+
 def same_texture(one: NeuralTexture, other: NeuralTexture) -> bool:
     return (
         (one.grids, one.decoder, one.num_lods) == (other.grids, other.decoder, other.num_lods)
-        and all(torch.equal(one.codes(index), other.codes(index)) for index in range(len(one.grids)))
+        and all(stored(one, index) == stored(other, index) for index in range(len(one.grids)))
         and all(torch.equal(a, b) for a, b in zip(one.weights, other.weights))
     )
 
 
-@pytest.mark.parametrize("part", ["material", "grids", "decoder", "rates", "bytes_on_disk", "metrics", "files"])
-def test_absurd_manifest_values_are_refused_or_change_nothing(part, shipped, folder):
+PARTS = ["material", "grids", "decoder", "rates", "bytes_on_disk", "metrics", "files"]
+
+
+@pytest.mark.parametrize(
+    ("part", "export"), [*((part, "shipped") for part in PARTS), ("grids", "shipped_blocks")], ids=str
+)
+def test_absurd_manifest_values_are_refused_or_change_nothing(part, export, request, tmp_path):
     """Whatever is put in whatever place: one clear line, or the very same texture; never another one, never a crash."""
-    _, model, _ = shipped
+    source, model, _ = request.getfixturevalue(export)
+    folder = Path(shutil.copytree(source, tmp_path / "copy"))
     original = json.loads((folder / MANIFEST).read_text())
     n_refused, wrong = 0, []
     for path in leaves(original):
@@ -357,6 +371,26 @@ def test_random_damage_to_the_other_files(name, edits, cut, sealed, shipped, scr
     finally:
         (scratch / name).write_bytes(original)
         shutil.copy(shipped[0] / MANIFEST, scratch / MANIFEST)
+
+
+@pytest.fixture(scope="module")
+def scratch_blocks(shipped_blocks, tmp_path_factory):
+    return Path(shutil.copytree(shipped_blocks[0], tmp_path_factory.mktemp("scratch") / "copy"))
+
+
+@settings(max_examples=60, deadline=None)
+@given(name=st.sampled_from(["hash_grid_0.dds", "hash_grid_1.dds"]), edits=changes, cut=st.sampled_from([0, 0, 0, 8]))
+def test_random_damage_to_blocks(name, edits, cut, shipped_blocks, scratch_blocks):
+    """With the hash of the damaged file in the manifest: other blocks of four colours, or one line."""
+    original = (shipped_blocks[0] / name).read_bytes()
+    (scratch_blocks / name).write_bytes(damaged(original, edits, cut))
+    try:
+        reseal(scratch_blocks)
+        exported = one_line_or_fine(read_export, scratch_blocks)
+        assert exported is None or not cut
+    finally:
+        (scratch_blocks / name).write_bytes(original)
+        shutil.copy(shipped_blocks[0] / MANIFEST, scratch_blocks / MANIFEST)
 
 
 @settings(max_examples=60, deadline=None)

@@ -24,13 +24,15 @@ from common.errors import UserError
 from configs import FIELDS, describe, make_config, to_dict
 from dataset import Material, load_material
 from describe.folder import describe_folder
-from formats.dds import read_dds, read_dds_info
-from formats.dds_layouts import LAYOUTS, codes_from_textures, grid_file_names, grid_format, layout_problem
+from formats.block_textures import blocks_from_texture, load_blocks
+from formats.dds import read_block_dds, read_dds, read_dds_info
+from formats.dds_layouts import BC1, LAYOUTS, codes_from_textures, grid_file_names, grid_format, layout_problem
 from formats.manifest import MANIFEST, NETWORK
 from formats.network_file import info_fields, parse_info, read_network
 from formats.textures import read_export, write_export
 from maps.images import read_image
 from maps.names import recognise
+from model import NeuralTexture
 from shape import DecoderSpec, GridSpec
 from tests.fuzz.base import NAMES as READER_NAMES
 from tests.fuzz.base import Reader
@@ -67,8 +69,9 @@ class DdsReader(Reader):
             (2, 8, "packed"),
             (4, 32, "bgra4"),
             (2, 16, "filterable"),
+            (0, 4, "packed"),
         ):
-            grid = GridSpec(6, 2, quantize_bits, save_bits)
+            grid = GridSpec(6, 2, quantize_bits, save_bits, storage="packed" if quantize_bits else "bc1")
             model = make_model([grid], DecoderSpec(2, 16, 1), material)
             stage = self.folder / "seeds"
             stage.mkdir(exist_ok=True)
@@ -85,16 +88,21 @@ class DdsReader(Reader):
             read_dds_info(path)
         except UserError as error:
             refusals.append(error)
-        texture = read_dds(path)
         if rng.random() < 0.5:
             grid = rng.choice(self.seeds)[0]
-        if rng.random() < 0.3:
-            layout = rng.choice(LAYOUTS)
+        if grid.compressed:
+            levels = blocks_from_texture(grid, read_block_dds(path, BC1), str(path))
+            load_blocks(NeuralTexture([grid], DecoderSpec(2, 16, 1), 3), 0, levels, str(path))
+        else:
+            self.read_codes(grid, rng.choice(LAYOUTS) if rng.random() < 0.3 else layout, path)
+        if refusals:
+            raise refusals[0]
+
+    def read_codes(self, grid: GridSpec, layout: str, path: Path) -> None:
+        texture = read_dds(path)
         if layout_problem([grid], layout) is None:
             grid_format(grid, layout)
             codes_from_textures(grid, [texture] * len(grid_file_names(0, grid, layout)), [str(path)] * 9, layout)
-        if refusals:
-            raise refusals[0]
 
 
 class NpzReader(Reader):
@@ -104,7 +112,8 @@ class NpzReader(Reader):
         stage = self.folder / "seeds"
         stage.mkdir(exist_ok=True)
         model = make_model(
-            [GridSpec(6, 2, 8, 64, "learned"), GridSpec(3, 1, 4, 16)], DecoderSpec(3, 16, 1, 3), small_material()
+            [GridSpec(6, 2, 8, 64, "learned"), GridSpec(3, 1, 4, 16), GridSpec(5, 1, 0, 4, storage="bc1")],
+            DecoderSpec(3, 16, 1, 3), small_material(),
         )
         write_export(stage, model, small_material().hashed_record)
         self.seed = (stage / NETWORK).read_bytes()

@@ -185,7 +185,7 @@ def test_progress_of_the_batch_on_a_terminal_only(batch, monkeypatch, capsys):
 
 
 def test_a_sub_folder_that_cannot_be_read_fails_alone(batch, monkeypatch, capsys):
-    def holds_maps(folder):
+    def holds_maps(folder, named):
         if folder.name == "b broken":
             raise PermissionError(errno.EACCES, "Permission denied", str(folder))
         return True

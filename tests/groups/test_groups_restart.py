@@ -9,7 +9,8 @@ import signal
 
 import pytest
 
-from groups.journal import LOG, RECORD, read_batch, read_record, run_folders
+from configs import make_config
+from groups.journal import LOG, RECORD, read_batch, read_record, run_folders, settings_digest
 from maps import read_maps
 from tests.support.batches import (
     _forked,  # noqa: F401  # autouse
@@ -123,6 +124,33 @@ def test_other_settings_train_again_in_a_new_folder(flags, mended, tmp_path, cap
     kept = {name for name in before if "train_result" in name}
     assert kept and all(after[name] == before[name] for name in kept)
     assert (tmp_path / "out" / "a brick" / LOG).read_text(encoding="utf-8").count("configuration, all of it in") == 2
+
+
+def test_a_default_that_a_plan_would_replace_is_another_setting(tmp_path, capsys):
+    """--preset decides the noise; `--noise_std 1`, the default, keeps it from that. `--quantize True` says nothing."""
+    folder = save_maps(tmp_path / "batch" / "one", 128, 128, ("diffuse",)).parent  # the preset's rate needs room
+    assert train_batch(folder, "--preset", "preview") == 0
+    capsys.readouterr()
+    assert train_batch(folder, "--preset", "preview", "--quantize", "True") == 0
+    assert "1 of 1 materials were finished before" in capsys.readouterr().out
+    assert train_batch(folder, "--preset", "preview", "--noise_std", 1) == 0
+    assert "finished before" not in capsys.readouterr().out
+    configs = [json.loads((run / "config.json").read_text()) for run in run_folders(tmp_path / "out" / "one")]
+    assert [config["noise_std"] for config in configs] == [0.0, 1.0]
+
+
+@pytest.mark.parametrize("values, digest", [
+    ({}, "0b840782553e99836829cf3bf89dbbcc16cbcf1201e29b14f8db873d04deb968"),
+    ({"preset": "fast", "seed": 3}, "406a67ec3b9f09a09021335cf0effa8bd3a5443fced89fd02862ff5ab3412dca"),
+    ({"bpp": 2.5, "decoder": "reference", "quantize_bits": 2, "texture_loss_weights": "auto"},
+     "97644fe2ef912e4e9bbda6617ce72a93f5e71ef251d4679bc4bc68d7a7353f8f"),
+])  # fmt: skip
+def test_records_of_the_version_before_are_recognised(values, digest):
+    """The hashes are those that it wrote into group.json."""
+    assert settings_digest(make_config(values)) == digest
+    assert settings_digest(make_config({**values, "maps": "", "size": "", "quantize": True})) == digest
+    for other in ({"size": "largest"}, {"maps": "normal=a.png"}):
+        assert settings_digest(make_config({**values, **other})) != digest
 
 
 @pytest.mark.parametrize("lose", ["nothing", "newest"])

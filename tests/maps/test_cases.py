@@ -15,49 +15,10 @@ from PIL import Image as PillowImage
 from common.errors import UserError
 from dataset import load_material
 from maps.images import read_image
-from maps.mips import round_to_codes
+from tests.support.cases import FULL, NONE, H, P, W, X, Y, Z, check, stack, tiff, write
 from tests.support.map_images import folder  # noqa: F401  # fixture
 
 # ruff: noqa: F811  # fixtures are imported
-
-H, W = 24, 32
-MAPS = ("roughness", "occlusion", "metallic", "displacement", "specular")
-
-
-def plane(seed, height=H, width=W):
-    """A smooth plane that fills 0 to 255."""
-    y, x = np.mgrid[:height, :width]
-    values = np.sin(x * 0.21 * (1 + seed % 3) + seed) + np.cos(y * 0.17 * (1 + seed % 2) + 2 * seed)
-    return np.round((values - values.min()) * (255 / np.ptp(values))).astype(np.uint8)
-
-
-P = {name: plane(seed) for seed, name in enumerate(MAPS, 3)}
-P["diffuse"] = np.stack([plane(10), plane(11), plane(12)], axis=2)
-X, Y = 64 + plane(13) // 2, 64 + plane(14) // 2
-Z = round_to_codes((np.sqrt(1 - (X / 127.5 - 1) ** 2 - (Y / 127.5 - 1) ** 2) + 1) * 127.5, np.uint8)
-P["normal"] = np.stack([X, Y, Z], axis=2)
-FULL, NONE = np.full((H, W), 255, np.uint8), np.zeros((H, W), np.uint8)
-
-
-def stack(*planes):
-    return np.dstack([P[entry] if isinstance(entry, str) else entry for entry in planes])
-
-
-def write(folder, **files):
-    """name=pixels, with .png behind it; returns the material."""
-    for name, pixels in files.items():
-        pixels = P[pixels] if isinstance(pixels, str) else pixels
-        PillowImage.fromarray(pixels).save(folder / f"{name}.png")
-    return load_material(folder)
-
-
-def check(material, *names, tolerance=0):
-    """The material has just these maps, with the values that they stand for."""
-    assert set(material.present) == set(names)
-    for name in names:
-        wanted = P[name] if P[name].ndim == 3 else P[name][..., None]
-        assert np.abs(material.stored(0, name).astype(int) - wanted).max() <= tolerance, name
-
 
 # --- packings ------------------------------------------------------------------------------------------------------
 
@@ -347,26 +308,6 @@ def test_jpeg_xl_sizes(tmp_path, size, depth):
     assert np.array_equal(read_image(tmp_path / "a.jxl").pixels, pixels)
     with pytest.raises(UserError, match=f"{size[1]}x{size[0]}") if size != (1, 1) else pytest.raises(UserError):
         read_image(tmp_path / "a.jxl", max_pixels=size[0] * size[1] - 1)
-
-
-def tiff(pixels, tags, orientation=1, photometric=1):
-    """An uncompressed TIFF of one strip, little endian; photometric None: without that tag."""
-    payload = pixels.tobytes()
-    samples = 1 if pixels.ndim == 2 else pixels.shape[2]
-    fields = {256: pixels.shape[1], 257: pixels.shape[0], 258: pixels.itemsize * 8, 259: 1, 262: photometric, 273: 8,
-              274: orientation, 277: samples, 278: pixels.shape[0], 279: len(payload), **tags}  # fmt: skip
-    fields = {tag: value for tag, value in sorted(fields.items()) if value is not None}
-    start = 8 + len(payload) + len(payload) % 2
-    extra = b""
-    entries = b""
-    for tag, value in fields.items():
-        count, data = 1, struct.pack("<I", value)
-        if tag == 258 and samples > 2:
-            count, data = samples, struct.pack("<I", start + 6 + 12 * len(fields))
-            extra = struct.pack(f"<{samples}H", *[value] * samples)
-        entries += struct.pack("<HHI", tag, 3 if tag in (258, 259, 262, 274, 277, 338, 339) else 4, count) + data
-    head = b"II*\0" + struct.pack("<I", start) + payload + b"\0" * (len(payload) % 2)
-    return head + struct.pack("<H", len(fields)) + entries + struct.pack("<I", 0) + extra
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

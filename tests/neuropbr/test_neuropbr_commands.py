@@ -14,6 +14,7 @@ import torch
 from common.errors import UserError
 from neuropbr.utils.maps import MAPS
 from tests.support import neuropbr_tools as tools
+from tests.support.runs import process, save_maps
 
 DATA = "--input-dir ./data/input --output-dir ./data/output"
 FAST = {"training__gan_start_epoch": 0}
@@ -217,3 +218,21 @@ def test_the_roots_modules_are_not_disturbed():
     import train
 
     assert train.__file__ == str(tools.ROOT / "train.py") and configs.__file__ == str(tools.ROOT / "configs.py")
+
+
+@pytest.mark.timeout(300)  # seven programs
+def test_homes_behind_an_equals_sign(tmp_path):
+    """A shell leaves the ~ of --data-dir=~/maps alone."""
+    save_maps(tmp_path / "maps", 64, 64)
+    home = {"HOME": str(tmp_path), "USERPROFILE": str(tmp_path)}
+    flags = ["--data-dir=~/maps", "--input-dir=~/in", "--output-dir=~/out", "--size", 64]
+    done = process(*flags, script="neuropbr/make_renders.py", environment=home, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    done = process("--input-dir=~/in", "--output-dir=~/out", script="neuropbr/validate_dataset.py", environment=home)
+    assert done.returncode == 0, done.stderr
+    assert not (tmp_path / "~").exists() and list((tmp_path / "in").iterdir())
+    for script, flag in (("train", "resume"), ("student/train", "teacher-checkpoint"), ("teacher_infer", "checkpoint"),
+                         ("run_inference", "checkpoint"), ("evaluate_split", "checkpoint")):  # fmt: skip
+        words = [f"--{flag}=~/none.pth", "--input-dir=~/in"]
+        done = process(*words, script=f"neuropbr/{script}.py", environment=home, cwd=tmp_path)
+        assert done.returncode == 2 and str(tmp_path) in done.stderr and "~" not in done.stderr, done.stderr

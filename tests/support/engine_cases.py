@@ -28,13 +28,6 @@ FINE = [
     {"max_resolution": 96, "n_levels": 2, "quantize_bits": 4, "save_bits": 16},
     {"max_resolution": 64, "n_levels": 3, "quantize_bits": 8, "save_bits": 16, "interpolation": "learned"},
 ]
-# Sides that are no multiple of 4, levels down to 3x3 and 1x1, a packed grid beside them.
-BLOCKS = [
-    {"max_resolution": 12, "n_levels": 3, "storage": "bc1"},
-    {"max_resolution": 6, "n_levels": 2, "storage": "bc1"},
-    {"max_resolution": 1, "n_levels": 1, "storage": "bc1"},
-]
-LEARNED_BLOCKS = [{**BLOCKS[0], "interpolation": "learned"}, GRIDS[1], {"max_resolution": 2, "storage": "bc1"}]
 BASE = {
     "batch_size": 256, "max_iter": 60, "n_neurons": 16, "n_hidden_layers": 1, "n_frequencies": 3, "num_threads": 2,
     "hash_grid_configs": GRIDS, "seed": 5,
@@ -122,23 +115,55 @@ CASES = {
          "lr_scheduler": "cosine", "lr_decay_start": 0.0, "max_iter": 6, "noise_anneal_fraction": 0.5},
     ),
 }  # fmt: skip
-
-# at the rate that blocks are trained at, so that a few steps change what a decoder returns
+BLOCKS = [
+    {"max_resolution": 20, "n_levels": 3, "storage": "bc1"},
+    {"max_resolution": 6, "n_levels": 1, "storage": "bc1"},
+]
+LEARNED_BLOCKS = [{**BLOCKS[0], "interpolation": "learned"}, GRIDS[1], BLOCKS[1]]
+FINE_BLOCKS = [{"max_resolution": 96, "n_levels": 2, "storage": "bc1"}, {**BLOCKS[0], "interpolation": "learned"}]
 BLOCK_CASES = {
-    "blocks": (material_of, {"hash_grid_configs": BLOCKS, "grid_learning_rate": 0.02}),
-    "learned blocks": (material_of, {"hash_grid_configs": LEARNED_BLOCKS, "grid_learning_rate": 0.02}),
+    "blocks": (material_of, {"hash_grid_configs": BLOCKS, "noise_std": 0.0}),
+    "learned blocks": (material_of, {"hash_grid_configs": LEARNED_BLOCKS, "noise_std": 0.0}),
+    "blocks in bands": (lambda: material_of(61, 90), {"hash_grid_configs": FINE_BLOCKS, "batch_size": 3000}),
+    "blocks, noise": (material_of, {"hash_grid_configs": BLOCKS, "noise_std": 1.0}),
     "blocks, ties": (
-        material_of,
-        {"hash_grid_configs": [BLOCKS[0], {"max_resolution": 8, "n_levels": 4, "storage": "bc1"}],
-         "wrap_interval": 1, "wrap_strength": 0.5, "grid_learning_rate": 0.02},
+        material_of, {"hash_grid_configs": LEARNED_BLOCKS, "wrap_interval": 1, "wrap_strength": 0.5},
     ),
-    "blocks, noise": (
-        material_of,
-        {"hash_grid_configs": BLOCKS, "noise_std": 4.0, "spread": 0.5, "grid_learning_rate": 0.1},
-    ),
-    "blocks as floats": (material_of, {"hash_grid_configs": BLOCKS[:2], "quantize": False, "wrap_interval": 1}),
+    "blocks as floats": (material_of, {"hash_grid_configs": BLOCKS, "quantize": False}),
+    "far blocks": (material_of, {"hash_grid_configs": BLOCKS, "spread": 0.5, "grid_learning_rate": 0.1}),
 }  # fmt: skip
 CASES |= BLOCK_CASES
+FILTERED = {"positions": "filtered"}
+WITHOUT_A_LEVEL = [{**GRIDS[0], "n_levels": 2}, {**GRIDS[1], "quantize_bits": 4}]  # coarse LODs share their levels
+FILTERED_CASES = {
+    "filtered": (material_of, FILTERED),
+    "filtered, one bit depth": (lambda: material_of(22, 10, diffuse=8, roughness=8), FILTERED),
+    "filtered, 16 bits first": (lambda: material_of(16, 16, diffuse=16, roughness=8), FILTERED),
+    "filtered 1x1": (lambda: material_of(1, 1), FILTERED),
+    "filtered 2x2": (lambda: material_of(2, 2), {**FILTERED, "hash_grid_configs": BLOCKS}),
+    "filtered 3x1": (lambda: material_of(3, 1), {**FILTERED, "hash_grid_configs": LEARNED}),
+    "filtered 1x5": (lambda: material_of(1, 5), FILTERED),
+    "filtered, few levels": (material_of, {**FILTERED, "hash_grid_configs": WITHOUT_A_LEVEL}),
+    "filtered, learned": (material_of, {**FILTERED, "hash_grid_configs": LEARNED}),
+    "filtered, learned in bands": (
+        lambda: material_of(61, 90), {**FILTERED, "hash_grid_configs": [FINE[1], GRIDS[0]], "batch_size": 3000, "seed": 1},
+    ),
+    "filtered, texel waves": (material_of, {**FILTERED, "n_texel_frequencies": 3}),
+    "filtered in bands": (material_of, {**FILTERED, "batch_size": 3000, "noise_std": 0.0}),
+    "filtered blocks": (material_of, {**FILTERED, "hash_grid_configs": BLOCKS, "noise_std": 0.0}),
+    "filtered blocks in bands": (
+        lambda: material_of(61, 90), {**FILTERED, "hash_grid_configs": FINE_BLOCKS[:1] + BLOCKS, "batch_size": 3000},
+    ),
+    "filtered learned blocks": (material_of, {**FILTERED, "hash_grid_configs": LEARNED_BLOCKS}),
+    "filtered, one sample": (material_of, {**FILTERED, "batch_size": 1}),
+    "filtered, floats": (material_of, {**FILTERED, "quantize": False}),
+    "filtered, no layers": (material_of, {**FILTERED, "n_hidden_layers": 0, "n_frequencies": 0}),
+    "filtered, ties": (material_of, {**FILTERED, "wrap_interval": 1, "wrap_strength": 0.5, "wrap_levels": 1}),
+    "filtered, weights": (
+        material_of, {**FILTERED, "texture_loss_weights": {"diffuse": 3.0, "normal": 0.0, "roughness": 0.25}},
+    ),
+}  # fmt: skip
+CASES |= FILTERED_CASES
 
 
 def assert_steps_equal_the_reference(name: str):

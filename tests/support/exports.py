@@ -51,20 +51,29 @@ def limited_memory(extra_bytes=400 << 20):
         resource.setrlimit(resource.RLIMIT_AS, before)
 
 
-@pytest.fixture(scope="module")
-def shipped(tmp_path_factory):
-    """(folder, model, material) of one small export: a grid with two planes, one with R8G8 texels; 12x10, two maps."""
+def _ship(folder: Path, grids) -> tuple[Path, NeuralTexture, Material]:
     torch.set_num_threads(1)
     random = np.random.default_rng(4)
     arrays = {"diffuse": random.integers(0, 256, (10, 12, 3), dtype=np.uint8),
               "roughness": random.integers(0, 256, (10, 12, 1), dtype=np.uint8)}  # fmt: skip
     material = Material.from_arrays("made", arrays)
-    grids = [GridSpec(6, 2, 8, 64, "learned"), GridSpec(3, 1, 4, 16)]
     torch.manual_seed(8)
     model = make_model(grids, DecoderSpec(3, 16, 1, 3), material)
-    folder = tmp_path_factory.mktemp("shipped")
     write_export(folder, model, material.hashed_record, {"psnr": {"all": 31.5}})
     return folder, model, material
+
+
+@pytest.fixture(scope="module")
+def shipped(tmp_path_factory):
+    """(folder, model, material) of one small export: a grid with two planes, one with R8G8 texels; 12x10, two maps."""
+    return _ship(tmp_path_factory.mktemp("shipped"), [GridSpec(6, 2, 8, 64, "learned"), GridSpec(3, 1, 4, 16)])
+
+
+@pytest.fixture(scope="module")
+def shipped_blocks(tmp_path_factory):
+    """The same of grids of BC1 blocks: three levels and two mips more, a single level, and one of words."""
+    grids = [GridSpec(20, 3, 0, 4, "learned", "bc1"), GridSpec(5, 1, 0, 4, "linear", "bc1"), GridSpec(3, 1, 4, 16)]
+    return _ship(tmp_path_factory.mktemp("shipped_blocks"), grids)
 
 
 FILES = ["hash_grid_0.dds", "hash_grid_0_p1.dds", "hash_grid_1.dds", NETWORK]

@@ -63,15 +63,20 @@ def twin(model: NeuralTexture, noise: Noise | None = None) -> NeuralTexture:
     with torch.no_grad():
         for index, grid in enumerate(model.grids):
             if grid.compressed:
-                flat, key = model.grid_parameters[index].detach().numpy(), noise.keys[index] if noise else 0
-                units = torch.from_numpy(reference.of_blocks(grid, flat, noise, key, model.quantized))
-                other.grid_parameters[index].copy_((units - 0.5).view(-1))
+                other.grid_parameters[index].copy_(_rounded_blocks(model, index, noise).reshape(-1))
                 continue
             features = model._fetch(index, torch.arange(grid.n_texels), noise)
             other.grid_parameters[index].copy_(features.reshape(-1))
         for weight, value in zip(other.weights, model.weights):
             weight.copy_(value)
     return other
+
+
+def _rounded_blocks(model: NeuralTexture, index: int, noise: Noise | None) -> torch.Tensor:
+    """(blocks, 22) parameters that stand, unrounded, for what those of the model are rounded to."""
+    flat = model.grid_parameters[index].detach().numpy()
+    units = reference.of_blocks(model.grids[index], flat, noise, noise.keys[index] if noise else 0, model.quantized)
+    return torch.from_numpy(units - 0.5)
 
 
 def samples(n: int, lods: int, whole=False) -> tuple[torch.Tensor, torch.Tensor]:
@@ -108,6 +113,14 @@ SHAPES = {
     "three grids": partial(
         make_model, (6, 2, 8, 64), (4, 3, 16, 16), (2, 1, 1, 64, "learned"), lods=5, frequencies=16, neurons=64,
         layers=2,
+    ),
+    "blocks": partial(make_model, (12, 3, 0, 4, "linear", "bc1"), (7, 1, 0, 4, "linear", "bc1"), layers=2, lods=5),
+    "learned blocks": partial(
+        make_model, (20, 2, 0, 4, "learned", "bc1"), (3, 1, 8, 32), (2, 2, 0, 4, "linear", "bc1"), texel_frequencies=3,
+        neurons=32, activation="hard_swish",
+    ),
+    "blocks as floats": partial(
+        make_model, (6, 2, 0, 4, "linear", "bc1"), (1, 1, 0, 4, "learned", "bc1"), quantized=False
     ),
     "texel waves only": partial(make_model, (12, 2, 4, 16), texel_frequencies=8, frequencies=0, layers=2),
     "floats": partial(make_model, (12, 3, 4, 32), (5, 1, 16, 32, "learned"), quantized=False, layers=2, neurons=32),

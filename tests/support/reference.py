@@ -86,7 +86,8 @@ def stream_key(seed: int, iteration: int, stream: int) -> int:
 def parse_dds(payload: bytes) -> dict:
     """Every field of the DDS and DX10 headers under Microsoft's names, and the levels as (H, W, C) uint8.
 
-    B4G4R4A4 texels are also left as they are: `words`, (H, W) uint16 per level.
+    B4G4R4A4 texels are also left as they are: `words`, (H, W) uint16 per level. Levels of BC1 are (H, W, 3) float64 in
+    0..255, with exact thirds.
     """
 
     def dword(offset: int) -> int:
@@ -101,9 +102,14 @@ def parse_dds(payload: bytes) -> dict:
     names += ("dwCaps", "dwCaps2", "dwCaps3", "dwCaps4", "dwReserved2")
     names += ("dxgiFormat", "resourceDimension", "miscFlag", "arraySize", "miscFlags2")
     header.update({name: dword(76 + 4 * i) for i, name in enumerate(names)})
-    texel_bytes = {28: 4, 49: 2, 61: 1, 115: 2}[header["dxgiFormat"]]
     width, height, position, levels, words = header["dwWidth"], header["dwHeight"], 148, [], []
-    for _ in range(header["dwMipMapCount"]):
+    for _ in range(header["dwMipMapCount"] if header["dxgiFormat"] == 71 else 0):
+        size = 8 * math.ceil(width / 4) * math.ceil(height / 4)
+        levels.append(bc1_level(payload[position : position + size], width, height))
+        position += size
+        width, height = max(1, width // 2), max(1, height // 2)
+    texel_bytes = {28: 4, 49: 2, 61: 1, 115: 2, 71: 0}[header["dxgiFormat"]]
+    for _ in range(header["dwMipMapCount"] if texel_bytes else 0):
         stored = np.frombuffer(payload[position : position + width * height * texel_bytes], np.uint8)
         level = stored.reshape(height, width, texel_bytes)
         if header["dxgiFormat"] == 115:  # green and blue in the first byte, alpha and red in the second
@@ -115,6 +121,24 @@ def parse_dds(payload: bytes) -> dict:
         width, height = max(1, width // 2), max(1, height // 2)
     assert position == len(payload), "bytes are left over"
     return {**header, "levels": levels, **({"words": words} if words else {})}
+
+
+def bc1_level(stored: bytes, width: int, height: int) -> np.ndarray:
+    """Blocks of four colours, row by row, as (H, W, 3) float64 in 0..255; Khronos Data Format 1.3, 18.1."""
+    image = np.empty((height, width, 3))
+    for y in range(height):
+        for x in range(width):
+            number = y // 4 * math.ceil(width / 4) + x // 4
+            word0, word1, indices = struct.unpack_from("<HHI", stored, 8 * number)
+            assert word0 > word1 or (word0 == word1 and indices == 0), "three colours"
+            colours = []
+            for word in (word0, word1):
+                bits = f"{word:016b}"
+                colours.append(np.array([int((part * 2)[:8], 2) for part in (bits[:5], bits[5:11], bits[11:])]))
+            a, b = colours
+            index = indices >> 2 * (y % 4 * 4 + x % 4) & 3
+            image[y, x] = [a, b, (2 * a + b) / 3, (a + 2 * b) / 3][index]
+    return image
 
 
 def parse_npz(payload: bytes) -> dict[str, np.ndarray]:
@@ -178,6 +202,13 @@ def load_export(
         base, n_levels, features, quantize_bits, save_bits = info[at : at + 5]
         at += 5
         interpolation = interpolations[g] if interpolations else "linear"
+        if (features, quantize_bits, save_bits) == (3, 0, 4):
+            image = parse_dds((folder / f"hash_grid_{g}.dds").read_bytes())
+            assert image["dxgiFormat"] == 71
+            levels = [level / 255 - 0.5 for level in image["levels"][:n_levels][::-1]]
+            assert [len(level) for level in levels] == [base * 2**k for k in range(n_levels)]
+            grids.append(Grid(levels, interpolation))
+            continue
         if layout not in ("packed", "rgba8"):
             levels = load_channels(folder, g, features, quantize_bits, layout)[:n_levels][::-1]
             grids.append(Grid(levels, interpolation))

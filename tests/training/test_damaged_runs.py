@@ -194,6 +194,8 @@ LAYOUTS = {
     "config bad value": with_config(n_neurons="many"),
     "other network": with_config(n_neurons=32),
     "other grids": with_config(hash_grid_configs=[{"max_resolution": 8}]),
+    "grids of blocks": with_config(hash_grid_configs=[{"storage": "bc1"}, {"storage": "bc1"}]),
+    "unknown storage": with_config(hash_grid_configs=[{"storage": "bc9"}, {}]),
     "impossible grids": with_config(hash_grid_configs=[{"max_resolution": 24, "n_levels": 9}]),
     "other size": with_material(width=64, height=64, num_lods=7),
     "no size": with_material(width=0),

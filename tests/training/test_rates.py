@@ -9,9 +9,19 @@ import math
 import pytest
 
 from common.errors import UserError
-from configs import HashGridConfig, make_config, to_dict
+from configs import FIELDS, PRESETS, HashGridConfig, make_config, to_dict
 from model import build_model
-from training.plan import TABLE, least_rate, load_table, lower_rate_alike, plan, resolutions, row_for, wants_plan
+from training.plan import (
+    TABLE,
+    kept_defaults,
+    least_rate,
+    load_table,
+    lower_rate_alike,
+    plan,
+    resolutions,
+    row_for,
+    wants_plan,
+)
 
 SIZES = [(512, 512), (1024, 1024), (2048, 1024), (1024, 2048), (4096, 4096), (1000, 1000), (1536, 768)]
 RATES = (0.5, 0.8, 1.25, 1.9, 2.5, 3.5, 5, 7, 10, 14, 20)
@@ -39,6 +49,33 @@ def test_a_rate_is_met_within_four_percent(size, decoder):
             continue
         assert rate_of(planned, *size) == pytest.approx(bpp, rel=0.04), planned.hash_grid_configs
         assert 1 <= len(planned.hash_grid_configs) <= 3
+
+
+@pytest.mark.parametrize("decoder", ["learned", "reference"])
+@pytest.mark.parametrize("size", [*SIZES, (256, 256), (300, 200), (2048, 128)], ids=str)
+def test_planes_of_bc1_cost_what_was_asked_for(size, decoder):
+    met = 0
+    for bpp in RATES:
+        try:
+            planned = plan(make_config({"bpp": bpp, "decoder": decoder, "latents": "bc1"}), *size)
+        except UserError as error:
+            assert "bpp for its network" in str(error)
+            continue
+        met += 1
+        model = build_model(planned, *size, [0])
+        assert model.bits_per_texel(*size)["bpp"] == pytest.approx(bpp, rel=0.04)
+        assert len(model.grids) <= 16  # textures that WebGL 2 promises to a fragment shader
+        for grid in model.grids:
+            assert grid.storage == "bc1" and grid.max_resolution % 4 == 0 and grid.max_resolution != max(size)
+            assert grid.interpolation == ("learned" if decoder == "learned" and grid.n_levels > 1 else "linear")
+    assert met >= 8
+
+
+def test_bc1_alone_asks_for_a_plan():
+    planned = plan(make_config({"latents": "bc1"}), 256, 256)
+    assert planned.decoder == "learned" and {grid.storage for grid in planned.hash_grid_configs} == {"bc1"}
+    assert plan(make_config({"latents": "packed"}), 256, 256).hash_grid_configs == []
+    assert make_config(to_dict(planned)).hash_grid_configs == planned.hash_grid_configs  # config.json reads back
 
 
 def test_the_model_says_the_same_rate():
@@ -99,6 +136,22 @@ def test_chosen_defaults_stay_as_they_are():
     assert planned.chosen == {"preset", "decoder", "bpp", "max_iter"}
 
 
+@pytest.mark.parametrize("decoder", ["learned", "reference"])
+def test_the_defaults_that_keep_a_plan_from_deciding(decoder):
+    """They are those with which some plan becomes another one, and the grids' rate: today's table has the default."""
+    changing, usual = set(), make_config({})
+    requests = [{"decoder": decoder, "preset": preset, "bpp": 10.0} for preset in PRESETS if preset]
+    for request in requests:
+        planned = plan(make_config(request), 256, 256)
+        for name in FIELDS.keys() - request.keys():
+            given = plan(make_config({**request, name: getattr(usual, name)}), 256, 256)
+            changing |= {name} if given != planned else set()  # equal apart from what was chosen
+    everything = {name: getattr(usual, name) for name in FIELDS.keys() - requests[0].keys()}
+    assert set(kept_defaults(make_config({**requests[0], **everything}))) == changing | {"grid_learning_rate"}
+    assert kept_defaults(make_config({**requests[0], "max_iter": 77, "seed": 0})) == []
+    assert kept_defaults(make_config({"max_iter": usual.max_iter})) == [], "nothing is planned"
+
+
 def test_presets_are_ordered_by_effort():
     presets = load_table()["presets"]
     assert list(presets) == ["preview", "fast", "balanced", "best"]
@@ -132,6 +185,12 @@ def test_a_small_material_gets_a_narrow_network():
 def test_a_material_that_is_too_small_for_its_rate_is_refused():
     with pytest.raises(UserError, match=r"--bpp 0.5: a 64x64 material needs .* for its network"):
         plan(make_config({"bpp": 0.5}), 64, 64)
+    for given in ({"preset": "fast"}, {"decoder": "learned"}):  # the way out is one of flags that were given
+        (name,) = given
+        with pytest.raises(UserError, match=f"^--{name}: a 64x64 material at 5 bpp needs .*or leave --{name} out$"):
+            plan(make_config(given), 64, 64)
+    with pytest.raises(UserError, match=r"^--target_psnr: a 16x16 material at 20 bpp .*; leave --target_psnr out$"):
+        least_rate(make_config({"target_psnr": 30.0, "n_neurons": 16}), 16, 16)
 
 
 @pytest.mark.parametrize(
@@ -149,7 +208,7 @@ def test_requests_that_make_no_sense(given, words):
 def test_the_table_says_where_it_comes_from():
     table = json.loads(TABLE.read_text(encoding="utf-8"))
     assert {"script", "materials", "seconds", "processor", "date", "measured"} <= set(table["origin"])
-    for decoder in ("learned", "reference"):
+    for decoder in ("learned", "reference", "bc1_learned", "bc1_linear"):
         rates = [row["bpp"] for row in table[decoder]]
         assert rates[0] == 0.5 and rates == sorted(set(rates))
 
@@ -166,7 +225,7 @@ def test_the_least_rate_of_a_size():
     small = least_rate(make_config({"target_psnr": 30.0}), 128, 96)
     assert 3.3 < small < 4.5  # 16 neurons take 3.33 bpp
     assert plan(make_config({"bpp": small}), 128, 96).hash_grid_configs
-    with pytest.raises(UserError, match="--bpp 20"):
+    with pytest.raises(UserError, match="--target_psnr: a 16x16 material at 20 bpp needs"):
         least_rate(make_config({"target_psnr": 30.0}), 16, 16)
 
 

@@ -214,6 +214,23 @@ def test_learned_grids_resume_too(maps, tmp_path):
         assert checkpoint_differences(checkpoint_of(whole, 20), checkpoint_of(run, 20)) == []
 
 
+def test_grids_of_blocks_resume_too(maps, tmp_path, capsys):
+    first = "{max_resolution: 8, storage: bc1, interpolation: learned}"
+    grids = f"hash_grid_configs: [{first}, {{max_resolution: 6, storage: %s}}]"
+    (tmp_path / "my.yaml").write_text(grids % "bc1")
+    flags = ["--config", tmp_path / "my.yaml", "--data_dir", maps, "--max_iter", 20, "--save_interval", 10]
+    whole = quick(*flags, "--engine", "torch", "--refine", 0, "--save_dir", tmp_path / "a", quiet=False)
+    said = capsys.readouterr().out
+    assert "grids 8² texels of BC1, three channels, 4 levels  6² texels of BC1, three channels, 2 levels" in said
+    assert [texture.name for texture in checkpoint_of(whole, 20).glob("*.dds")] != []
+    run = copy_until(whole, tmp_path / "b", 10)
+    (tmp_path / "other.yaml").write_text(grids % "packed")
+    assert "hash_grid_configs" in refusal(capsys, "--load_dir", run, "--config", tmp_path / "other.yaml")
+    quick("--load_dir", run, "--config", tmp_path / "my.yaml")
+    assert checkpoint_differences(checkpoint_of(whole, 20), checkpoint_of(run, 20)) == []
+    assert train.main(["--mode", "infer", "--load_dir", str(run)]) == 0
+
+
 # --- which checkpoint ----------------------------------------------------------------------------------------------
 
 
@@ -273,14 +290,16 @@ def test_from_inside_the_run_folder(undisturbed, tmp_path, monkeypatch):
     [(["--quantize_bits", 8], "quantize_bits"), (["--save_bits", 64], "save_bits"), (["--quantize", "no"], "quantize"),
      (["--n_neurons", 32], "n_neurons"), (["--n_hidden_layers", 3], "n_hidden_layers"),
      (["--linear_color"], "linear_color"), (["--n_frequencies", 12], "n_frequencies"),
-     (["--n_texel_frequencies", 2], "n_texel_frequencies"), (["--config", "GRIDS"], "hash_grid_configs")],
+     (["--n_texel_frequencies", 2], "n_texel_frequencies"), (["--config", "GRIDS"], "hash_grid_configs"),
+     (["--config", "BLOCKS"], "hash_grid_configs")],
     ids=str,
 )  # fmt: skip
 @pytest.mark.parametrize("mode", ["train", "infer"])
 def test_flags_that_contradict_the_checkpoint(flags, name, mode, undisturbed, tmp_path, capsys):
     run = undisturbed("poly")
-    if "GRIDS" in flags:
-        (tmp_path / "my.yaml").write_text("hash_grid_configs: [{max_resolution: 8}]")
+    if "--config" in flags:
+        grids = {"GRIDS": "[{max_resolution: 8}]", "BLOCKS": "[{storage: bc1}, {}]"}[flags[1]]
+        (tmp_path / "my.yaml").write_text(f"hash_grid_configs: {grids}")
         flags = ["--config", tmp_path / "my.yaml"]
     before = tree(run)
     line = refusal(capsys, "--mode", mode, "--load_dir", run, "--load_iter", 15, *flags)

@@ -18,6 +18,7 @@ from configs import EXPORT_FIELDS, SCALAR_TEXTURES, TEXTURE_FORMATS, build_expor
 from dataset import Constant, load_material
 from engine.cpu.decoder import decode_lod
 from formats.dds import encode_block_dds
+from formats.ktx2 import encode_ktx2
 from formats.manifest import NETWORK
 from formats.textures import read_export, write_export
 from maps.channels import MAPS, map_slice
@@ -25,18 +26,12 @@ from metrics.decoded_maps import decode_maps
 from shape import DecoderSpec, GridSpec
 from tests.support.exports import edit_manifest, make_model
 from tests.support.map_images import write_exr
+from tests.support.texture_files import dds_mips, independent_decode, ktx2_levels
 from transcode import codecs as texture_codecs
 from transcode import textures as module
-from transcode.ktx2 import encode_ktx2
 from transcode.textures import parse_formats, plan_textures, transcode
 
 SIZES = [(64, 64), (37, 10), (5, 3), (2, 1), (1, 1), (1, 9)]
-DXGI_NAMES = {71: "BC1", 80: "BC4", 83: "BC5", 98: "BC7", 99: "BC7"}
-# VkFormat -> colour model, bytes of a block, (channel, first bit, bits) of the samples, transfer function
-VK = {
-    131: (128, 8, [(0, 0, 64)], 1), 139: (131, 8, [(0, 0, 64)], 1), 141: (132, 16, [(0, 0, 64), (1, 64, 64)], 1),
-    145: (134, 16, [(0, 0, 128)], 1), 146: (134, 16, [(0, 0, 128)], 2),
-}  # fmt: skip
 
 
 @pytest.fixture
@@ -73,74 +68,6 @@ def exported(make_material, tmp_path):
 
 def psnr(one: np.ndarray, other: np.ndarray) -> float:
     return -10 * np.log10(max(np.mean((one / 255.0 - other / 255.0) ** 2), 1e-10))
-
-
-def dds_mips(payload: bytes) -> tuple[dict, list[np.ndarray]]:
-    """(header, mips as (H, W, C)) by Pillow, which reads the first level only: each becomes the first of a file."""
-    assert payload[:4] == b"DDS " and payload[84:88] == b"DX10"
-    flags, height, width, size, _, mips = struct.unpack_from("<6I", payload, 8)
-    dxgi, dimension, misc, slices, _ = struct.unpack_from("<5I", payload, 128)
-    assert (dimension, misc, slices) == (3, 0, 1) and flags & 0x80000 and mips == max(width, height).bit_length()
-    block = 8 if DXGI_NAMES[dxgi] in ("BC1", "BC4") else 16
-    at, images = 148, []
-    for mip in range(mips):
-        w, h = max(width >> mip, 1), max(height >> mip, 1)
-        count = -(-w // 4) * -(-h // 4) * block
-        assert mip > 0 or size == count
-        # Pillow is given whole blocks, and what lies beyond the level's edge is cut off again
-        head = bytearray(payload[:148])
-        struct.pack_into("<6I", head, 8, flags, -(-h // 4) * 4, -(-w // 4) * 4, count, 0, 1)
-        with Image.open(io.BytesIO(bytes(head) + payload[at : at + count])) as picture:
-            images.append(np.asarray(picture).reshape(-(-h // 4) * 4, -(-w // 4) * 4, -1)[:h, :w])
-        at += count
-    assert at == len(payload)
-    with Image.open(io.BytesIO(payload)) as picture:  # the file as it is
-        assert np.array_equal(np.asarray(picture).reshape(height, width, -1), images[0])
-    return {"dxgi": dxgi, "width": width, "height": height}, images
-
-
-def ktx2_levels(payload: bytes) -> tuple[dict, list[bytes]]:
-    """Every rule of the specification that such a file has to keep, then (header, levels, the largest first)."""
-    assert payload[:12] == bytes.fromhex("AB4B5458203230BB0D0A1A0A")
-    vk, type_size, width, height, depth, layers, faces, count, scheme = struct.unpack_from("<9I", payload, 12)
-    assert (type_size, depth, layers, faces, scheme) == (1, 0, 0, 1, 0) and count == max(width, height).bit_length()
-    dfd_at, dfd_size, kvd_at, kvd_size = struct.unpack_from("<4I", payload, 48)
-    assert struct.unpack_from("<2Q", payload, 64) == (0, 0)
-    index = [struct.unpack_from("<3Q", payload, 80 + 24 * level) for level in range(count)]
-    assert dfd_at == 80 + 24 * count and kvd_at == dfd_at + dfd_size and dfd_at % 4 == kvd_at % 4 == 0
-    model, block, samples, transfer = VK[vk]
-    total, vendor_type, version, size = struct.unpack_from("<IIHH", payload, dfd_at)
-    assert (total, vendor_type, version, size) == (dfd_size, 0, 2, dfd_size - 4) and size == 24 + 16 * len(samples)
-    assert list(payload[dfd_at + 12 : dfd_at + 28]) == [model, 1, transfer, 0, 3, 3, 0, 0, block, *[0] * 7]
-    for i, (channel, bit, bits) in enumerate(samples):
-        sample = struct.unpack_from("<HBB4BII", payload, dfd_at + 28 + 16 * i)
-        assert sample == (bit, bits - 1, channel, 0, 0, 0, 0, 0, 0xFFFFFFFF)
-    at, values = kvd_at, {}
-    while at < kvd_at + kvd_size:
-        (length,) = struct.unpack_from("<I", payload, at)
-        key, _, value = payload[at + 4 : at + 4 + length].partition(b"\0")
-        values[key] = value
-        at += 4 + length + -length % 4
-    assert at == kvd_at + kvd_size and list(values) == sorted(values) and values[b"KTXorientation"] == b"rd\0"
-    end = at
-    for level in reversed(range(count)):  # the smallest lies first, without gaps but for the alignment
-        offset, length, plain = index[level]
-        blocks = -(-max(width >> level, 1) // 4) * -(-max(height >> level, 1) // 4)
-        assert length == plain == blocks * block and offset % block == 0 and 0 <= offset - end < block
-        assert not any(payload[end:offset])
-        end = offset + length
-    assert end == len(payload)
-    header = {"vk": vk, "width": width, "height": height}
-    return header, [payload[offset : offset + length] for offset, length, _ in index]
-
-
-def independent_decode(form: str, blocks: bytes, width: int, height: int) -> np.ndarray:
-    """(H, W, C) by texture2ddecoder, whose pixels are B, G, R, A."""
-    decoder = pytest.importorskip("texture2ddecoder", reason="not installed (pip install -r requirements-test.txt)")
-    w, h = -(-width // 4) * 4, -(-height // 4) * 4
-    pixels = np.frombuffer(getattr(decoder, f"decode_{form}")(blocks, w, h), np.uint8).reshape(h, w, 4)
-    channels = {"bc4": [2], "bc5": [2, 1]}.get(form, [2, 1, 0])
-    return pixels[:height, :width, channels]
 
 
 # --- whole transcodes ------------------------------------------------------------------------------------------------

@@ -1,7 +1,9 @@
 #include "adam.h"
 
 #include <algorithm>
+#include <initializer_list>
 #include <limits>
+#include <utility>
 
 namespace nt {
 
@@ -19,8 +21,9 @@ GridStore::GridStore(const Grid& grid_, double rate_, bool quantized)
     : grid(grid_),
       rate(rate_),
       limit(quantized ? 0.5f : std::numeric_limits<float>::infinity()),
-      records(size_t(grid_.texels) * 4 * grid_.features),
-      stamps(grid_.texels) {
+      row(row_floats(grid_)),
+      records(size_t(grid_.units) * 4 * row),
+      stamps(grid_.units) {
     clear_drift();
 }
 
@@ -41,25 +44,25 @@ void GridStore::load_drift(const double* from) {
     for (int i = 0; i < DRIFT_SIZE; i++) distance[i] = float(drift[i] = from[i]);
 }
 
-void GridStore::bring_up(const Fading& fading, int64_t now, float small, int64_t texel) {
-    const int64_t age = now - stamps[texel];
+void GridStore::bring_up(const Fading& fading, int64_t now, float small, int64_t unit) {
+    const int64_t age = now - stamps[unit];
     if (age == 0) return;
-    const float moved = distance[stamps[texel] & (DRIFT_SIZE - 1)];
+    const float moved = distance[stamps[unit] & (DRIFT_SIZE - 1)];
     const float fade1 = fading.moment1[age], fade2 = fading.moment2[age];
-    float* p = record(texel);
-    const int n = grid.features;
+    float* p = record(unit);
+    const int n = row;
     for (int f = 0; f < n; f++) {
         p[f] = clamped(p[f] - p[n + f] * moved, limit);
         p[2 * n + f] *= fade1;
         p[3 * n + f] *= fade2;
         p[n + f] = direction(p[2 * n + f], p[3 * n + f], small);
     }
-    stamps[texel] = int32_t(now);
+    stamps[unit] = int32_t(now);
 }
 
 void GridStore::sweep(const Fading& fading, int64_t now, int64_t first, int64_t last) {
     const float small = fading.adam.small(now);
-    for (int64_t texel = first; texel < last; texel++) bring_up(fading, now, small, texel);
+    for (int64_t unit = first; unit < last; unit++) bring_up(fading, now, small, unit);
 }
 
 namespace {
@@ -78,6 +81,10 @@ void GridStore::sync_borders(const Fading& fading, int64_t now, int first_level,
         const Level& level = grid.levels[l];
         const int64_t r = level.resolution, last = r - 1;
         if (r < 2) continue;
+        if (grid.blocks) {
+            tie_blocks(fading, now, level, strength);
+            continue;
+        }
         const auto at = [&](int64_t x, int64_t y) {
             const int64_t texel = level.offset + y * r + x;
             bring_up(fading, now, small, texel);
@@ -100,40 +107,81 @@ void GridStore::sync_borders(const Fading& fading, int64_t now, int first_level,
     }
 }
 
+// blocks.tie_borders: moves the weights of border texels.
+void GridStore::tie_blocks(const Fading& fading, int64_t now, const Level& level, float strength) {
+    constexpr float SHORTEST = 1e-6f;  // as in blocks.py
+    const float small = fading.adam.small(now);
+    const auto tie = [&](std::initializer_list<std::pair<int, int>> texels) {
+        float features[4][BLOCK_FEATURES], mean[BLOCK_FEATURES] = {};
+        float* rows[4];
+        float* weights[4];
+        int n = 0;
+        for (const auto& [x, y] : texels) {
+            const int64_t unit =
+                level.offset / BLOCK_TEXELS + int64_t(y / BLOCK_SIDE) * level.across + x / BLOCK_SIDE;
+            bring_up(fading, now, small, unit);
+            rows[n] = record(unit);
+            weights[n] = rows[n] + 8 + y % BLOCK_SIDE * BLOCK_SIDE + x % BLOCK_SIDE;
+            for (int f = 0; f < BLOCK_FEATURES; f++) {
+                features[n][f] = rows[n][f] + (*weights[n] + 0.5f) * (rows[n][4 + f] - rows[n][f]);
+                mean[f] += features[n][f] / float(texels.size());
+            }
+            n++;
+        }
+        for (int i = 0; i < n; i++) {
+            float length = 0, wanted = 0;
+            for (int f = 0; f < BLOCK_FEATURES; f++) {
+                const float span = rows[i][4 + f] - rows[i][f];
+                length += span * span;
+                wanted += (mean[f] - features[i][f]) * span;
+            }
+            if (length > SHORTEST) *weights[i] = clamped(*weights[i] + strength * wanted / length, 0.5f);
+        }
+    };
+    const int last = level.resolution - 1;
+    for (int i = 1; i < last; i++) {
+        tie({{0, i}, {last, i}});
+        tie({{i, 0}, {i, last}});
+    }
+    tie({{0, 0}, {0, last}, {last, 0}, {last, last}});
+}
+
 void GridStore::load(const Fading& fading, int64_t iteration, const float* parameters, const float* moments1,
                      const float* moments2, const int32_t* given) {
-    const int n = grid.features;
+    const int n = grid.unit_parameters;
     clear_drift();
     // training computes directions from the same function of the stamp, so a resumed run has the same bits
     float small[DRIFT_SIZE] = {};
     for (int64_t t = iteration; t > iteration - DRIFT_SIZE && t >= 0; t--)
         small[t & (DRIFT_SIZE - 1)] = fading.adam.small(t);
-    for (int64_t texel = 0; texel < grid.texels; texel++) {
-        float* to = record(texel);
-        stamps[texel] = given ? given[texel] : int32_t(iteration);
-        for (int f = 0; f < n; f++) {
-            const float m = moments1 ? moments1[texel * n + f] : 0, v = moments2 ? moments2[texel * n + f] : 0;
-            to[f] = parameters[texel * n + f];
-            to[n + f] = direction(m, v, small[stamps[texel] & (DRIFT_SIZE - 1)]);
-            to[2 * n + f] = m;
-            to[3 * n + f] = v;
+    for (int64_t unit = 0; unit < grid.units; unit++) {
+        float* to = record(unit);
+        stamps[unit] = given ? given[unit] : int32_t(iteration);
+        for (int i = 0; i < n; i++) {
+            const float m = moments1 ? moments1[unit * n + i] : 0, v = moments2 ? moments2[unit * n + i] : 0;
+            const int f = row_column(grid, i);
+            to[f] = parameters[unit * n + i];
+            to[row + f] = direction(m, v, small[stamps[unit] & (DRIFT_SIZE - 1)]);
+            to[2 * row + f] = m;
+            to[3 * row + f] = v;
         }
     }
 }
 
 void GridStore::save(const Fading& fading, int64_t now, float* parameters, float* moments1, float* moments2,
                      int32_t* to_stamps) const {
-    const int n = grid.features;
-    for (int64_t texel = 0; texel < grid.texels; texel++) {
-        const float* from = record(texel);
-        const int64_t age = to_stamps ? 0 : now - stamps[texel];
-        const float moved = age ? distance[stamps[texel] & (DRIFT_SIZE - 1)] : 0;
-        for (int f = 0; f < n; f++) {
-            if (parameters) parameters[texel * n + f] = age ? clamped(from[f] - from[n + f] * moved, limit) : from[f];
-            if (moments1) moments1[texel * n + f] = from[2 * n + f] * fading.moment1[age];
-            if (moments2) moments2[texel * n + f] = from[3 * n + f] * fading.moment2[age];
+    const int n = grid.unit_parameters;
+    for (int64_t unit = 0; unit < grid.units; unit++) {
+        const float* from = record(unit);
+        const int64_t age = to_stamps ? 0 : now - stamps[unit];
+        const float moved = age ? distance[stamps[unit] & (DRIFT_SIZE - 1)] : 0;
+        for (int i = 0; i < n; i++) {
+            const int f = row_column(grid, i);
+            if (parameters) parameters[unit * n + i] = age ? clamped(from[f] - from[row + f] * moved, limit) : from[f];
+            if (moments1) moments1[unit * n + i] = from[2 * row + f] * fading.moment1[age];
+            if (moments2) moments2[unit * n + i] = from[3 * row + f] * fading.moment2[age];
         }
-        if (to_stamps) to_stamps[texel] = stamps[texel];
+        if (to_stamps) to_stamps[unit] = stamps[unit];
     }
 }
 

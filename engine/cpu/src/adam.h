@@ -16,7 +16,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "texels.h"
+#include "blocks.h"
 #include "shape.h"
 #include "vec.h"
 
@@ -53,7 +53,7 @@ class GridStore {
 
     // Adds iteration t, taken at this factor of the learning rate, to the distances.
     void advance(const Fading& fading, int64_t t, double factor);
-    // Brings texels first .. last up to iteration `now`. Once all are, clear_drift() must follow.
+    // Brings units first .. last up to iteration `now`. Once all are, clear_drift() must follow.
     void sweep(const Fading& fading, int64_t now, int64_t first, int64_t last);
     // Pulls opposite borders and the corners of the levels from `first_level` on together, and brings them up to `now`.
     void sync_borders(const Fading& fading, int64_t now, int first_level, float strength);
@@ -67,8 +67,9 @@ class GridStore {
     const double rate;
     bool moves() const { return rate > 0; }  // a grid of rate 0 is not trained
     const float limit;
-    Buffer<float> records;   // (texels, 4, features)
-    Buffer<int32_t> stamps;  // (texels)
+    const int row;           // floats of a unit in each row of its record
+    Buffer<float> records;   // (units, 4, row)
+    Buffer<int32_t> stamps;  // (units)
     // Distance that parameters have moved along their direction since their stamp, at stamp % DRIFT_SIZE.
     double drift[DRIFT_SIZE];
     float distance[DRIFT_SIZE];  // drift, rounded to float
@@ -76,9 +77,10 @@ class GridStore {
     void clear_drift();
 
   private:
-    float* record(int64_t texel) { return records.data() + texel * 4 * grid.features; }
-    const float* record(int64_t texel) const { return records.data() + texel * 4 * grid.features; }
-    void bring_up(const Fading& fading, int64_t now, float small, int64_t texel);
+    float* record(int64_t unit) { return records.data() + unit * 4 * row; }
+    const float* record(int64_t unit) const { return records.data() + unit * 4 * row; }
+    void bring_up(const Fading& fading, int64_t now, float small, int64_t unit);
+    void tie_blocks(const Fading& fading, int64_t now, const Level& level, float strength);
 };
 
 inline float clamped(float x, float limit) { return x > limit ? limit : x < -limit ? -limit : x; }
@@ -93,7 +95,7 @@ inline typename Lanes<W>::floats clamped_lanes(typename Lanes<W>::floats x, floa
 // Adam's direction, m / (sqrt(v) + small).
 inline float direction(float m, float v, float small) { return m / (__builtin_sqrtf(v) + small); }
 
-// How texels with the same stamp follow Adam up to the current iteration.
+// How units with the same stamp follow Adam up to the current iteration.
 struct Follow {
     float distance;      // along the direction
     float fade1, fade2;  // factors of the moments
@@ -105,21 +107,39 @@ struct Step {
     float limit;
 };
 
-// Brings a texel up to the iteration before, then takes Adam's step along the sum of its gradients.
+// W parameters of a unit with rows of F floats, brought up to the iteration before.
+template <int F, int W>
+inline typename Lanes<W>::floats followed(const float* record, const Follow& follow, const Step& step) {
+    return clamped_lanes<W>(load<W>(record) - load<W>(record + F) * follow.distance, step.limit);
+}
+
+// Takes Adam's step for W of them from `p`, what followed() gave, along the sum `g` of their gradients.
+template <int F, int W>
+inline void update_lanes(float* record, typename Lanes<W>::floats p, typename Lanes<W>::floats g, const Follow& follow,
+                         const Step& step) {
+    const auto m = load<W>(record + 2 * F) * follow.fade1 + g * step.share1;
+    const auto v = load<W>(record + 3 * F) * follow.fade2 + g * g * step.share2;
+    const auto q = m / (square_root<W>(v) + step.small);
+    store<W>(record, clamped_lanes<W>(p - q * step.size, step.limit));
+    store<W>(record + F, q);
+    store<W>(record + 2 * F, m);
+    store<W>(record + 3 * F, v);
+}
+
 template <int F>
 inline void update_record(float* record, const float* gradient, const Follow& follow, const Step& step) {
     constexpr int W = F < V ? F : V;
-    for (int f = 0; f < F; f += W, record += W, gradient += W) {
-        const auto g = load<W>(gradient);
-        const auto m = load<W>(record + 2 * F) * follow.fade1 + g * step.share1;
-        const auto v = load<W>(record + 3 * F) * follow.fade2 + g * g * step.share2;
-        const auto q = m / (square_root<W>(v) + step.small);
-        const auto p = clamped_lanes<W>(load<W>(record) - load<W>(record + F) * follow.distance, step.limit);
-        store<W>(record, clamped_lanes<W>(p - q * step.size, step.limit));
-        store<W>(record + F, q);
-        store<W>(record + 2 * F, m);
-        store<W>(record + 3 * F, v);
-    }
+    for (int f = 0; f < F; f += W)
+        update_lanes<F, W>(record + f, followed<F, W>(record + f, follow, step), load<W>(gradient + f), follow, step);
+}
+
+inline void update_block(float* record, uint32_t block, bool quantized, const Noise& noise, const float* of_texels,
+                         const Follow& follow, const Step& step) {
+    BlockRow row;
+    for (int i = 0; i < 3; i++) row.part[i] = followed<Blocks::ROW, 8>(record + 8 * i, follow, step);
+    const BlockRow gradient = block_gradient(quantized, row, block, noise, of_texels);
+    for (int i = 0; i < 3; i++)
+        update_lanes<Blocks::ROW, 8>(record + 8 * i, row.part[i], gradient.part[i], follow, step);
 }
 
 }  // namespace nt

@@ -173,16 +173,16 @@ int32_t nt_search_codes(const nt_model* model, const nt_material* material, floa
 }
 
 int32_t nt_self_test(void) {
-    const nt_grid grids[2] = {{8, 4, 2, 4, 0}, {2, 8, 1, 3, 1}};
+    const nt_grid grids[3] = {{8, 4, 2, 4, 0, 0}, {2, 8, 1, 3, 1, 0}, {3, 0, 1, 6, 0, 1}};
     const int32_t channels[2] = {0, 4}, columns[2] = {0, 1}, widths[2] = {5, 2}, heights[2] = {3, 1};
     const int64_t offsets[2] = {0, 15};
     uint8_t codes[17 * 2];
     for (int i = 0; i < 34; i++) codes[i] = uint8_t(80 + 5 * (i % 13));
     const float shares[1] = {0.8f}, channel_weights[2] = {0.5f, 0.5f};
-    const double rates[2] = {0.01, 0.01};
-    nt_model model = {grids, 2, 3, 2, 16, 1, 2, 1, 1, 2, channels, 0, 0.01f};
+    const double rates[3] = {0.01, 0.01, 0.01};
+    nt_model model = {grids, 3, 3, 2, 16, 1, 2, 1, 1, 2, channels, 0, 0.01f};
     nt_material material = {widths, heights, offsets, codes, nullptr, 2, 0, columns};
-    nt_settings settings = {100, 1, 2, shares, channel_weights, 0.01, rates, 0.9, 0.99, 1e-12, 10, 0, 0.1f};
+    nt_settings settings = {100, 1, 2, shares, channel_weights, 0.01, rates, 0.9, 0.99, 1e-12, 10, 0, 0.1f, 0, 0, 0};
     return guarded([&] {
         nt_trainer trainer(model, material, settings);
         for (size_t i = 0; i < trainer.weights.size(); i++)

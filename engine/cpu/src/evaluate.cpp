@@ -67,12 +67,8 @@ void Evaluation::prepare_inputs(long n, bool upper) {
     }
     fill_inputs(n, lower_.data(), lod_.data(), near_, inputs);
     if (!blending_) return;
-    float* other = work_.other_inputs.data();
-    fill_inputs(n, upper_.data(), lod_.data(), far_, other);
-    for (long s = 0; s < n; s++)
-        for (long i = s * shape.input_stride; i < s * shape.input_stride + shape.layers[0].inputs; i++)
-            inputs[i] = blend_[s] < 0.5f ? inputs[i] + blend_[s] * (other[i] - inputs[i])
-                                         : other[i] - rest_[s] * (other[i] - inputs[i]);
+    fill_inputs(n, upper_.data(), lod_.data(), far_, work_.other_inputs.data());
+    blend_inputs(shape, work_, n, blend_.data());
 }
 
 void Evaluation::decode(long n, const float* uv, const float* lod, float* out, bool for_backward) {
@@ -99,6 +95,26 @@ void Evaluation::decode(long n, const float* uv, const float* lod, float* out, b
     }
 }
 
+// Adds a sample's gradient to that of the parameters of the blocks around it.
+void Evaluation::scatter_blocks(int g, const Corner& corner, const float* from, float share, float* to) {
+    const Grid& grid = model_.shape.grids[g];
+    for (int i = 0; i < 4; i++) {
+        const uint32_t block = corner.texel[i] / BLOCK_TEXELS;
+        const float weight = share * (grid.learned ? 1.0f : corner.weight(i));
+        float of_texels[Blocks::SUM] = {}, gradient[Blocks::ROW];
+        for (int f = 0; f < BLOCK_FEATURES; f++)
+            of_texels[BLOCK_TEXELS * f + corner.texel[i] % BLOCK_TEXELS] =
+                weight * from[(grid.learned ? i * BLOCK_FEATURES : 0) + f];
+        const Stored& stored = model_.grids[g];
+        const float* weights = stored.all_weights(block);
+        const BlockRow row = {{stored.ends(block), load<8>(weights), load<8>(weights + 8)}};
+        const BlockRow found = block_gradient(model_.shape.quantized, row, block, noise_[g], of_texels);
+        for (int part = 0; part < 3; part++) store<8>(gradient + 8 * part, found.part[part]);
+        for (int k = 0; k < BLOCK_PARAMETERS; k++)
+            to[size_t(block) * BLOCK_PARAMETERS + k] += gradient[row_column(grid, k)];
+    }
+}
+
 void Evaluation::scatter(long n, const std::vector<Corner>& corners, const float* share,
                          float* const* grid_gradients) {
     const Shape& shape = model_.shape;
@@ -108,6 +124,10 @@ void Evaluation::scatter(long n, const std::vector<Corner>& corners, const float
         for (long s = 0; s < n; s++) {
             const Corner& corner = corners[s * n_grids + g];
             const float* from = input_gradient_.data() + s * gradient_stride_ + grid.column;
+            if (grid.blocks) {
+                scatter_blocks(int(g), corner, from, share[s], grid_gradients[g]);
+                continue;
+            }
             for (int i = 0; i < 4; i++) {
                 float* to = grid_gradients[g] + size_t(corner.texel[i]) * grid.features;
                 const float weight = share[s] * (grid.learned ? 1.0f : corner.weight(i));

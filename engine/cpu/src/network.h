@@ -3,7 +3,7 @@
 
 #include <vector>
 
-#include "texels.h"
+#include "blocks.h"
 #include "gemm.h"
 #include "shape.h"
 #include "vec.h"
@@ -47,6 +47,10 @@ struct Workspace {
 // Position waves, LOD and ones of the inputs of `n` samples; u and v in [0, 1].
 void encode(const Shape& shape, const float* u, const float* v, const int32_t* lod, const float* lod_value, long n,
             float* inputs);
+
+// Blends the inputs of the workspace with its other ones, which lie `blend` of the way to the next LOD; with texel waves
+// all inputs, else only the features: the others are the same.
+void blend_inputs(const Shape& shape, Workspace& work, long n, const float* blend);
 
 // Computes outputs.back() of the workspace from its inputs, or from the inputs of layer `first`. for_backward: keeps
 // what backward() reads.

@@ -10,7 +10,7 @@
 #include <stdint.h>
 
 #define NT_API __attribute__((visibility("default")))
-#define NT_INTERFACE 4 /* to be raised with every change of this file that a caller could notice */
+#define NT_INTERFACE 6 /* to be raised with every change of this file that a caller could notice */
 
 #ifdef __cplusplus
 extern "C" {
@@ -23,6 +23,7 @@ typedef struct nt_grid {
     int32_t n_levels;
     int32_t base_resolution;
     int32_t learned; /* 1: the network interpolates; 0: bilinear */
+    int32_t blocks;  /* 1: BC1 blocks of 22 parameters, see blocks.py; features is 3 and bits 0 then */
 } nt_grid;
 
 /* The shape of a model.NeuralTexture. */
@@ -66,6 +67,9 @@ typedef struct nt_settings {
     int32_t wrap_interval; /* iterations; 0: borders are never synced */
     int32_t wrap_levels;   /* from the finest; 0: all */
     float wrap_strength;
+    int32_t filtered;      /* 1: any uv and LOD against the filtered material; 0: texel centres and whole LODs */
+    float fraction_start;  /* filtered: a uniform x is the fraction max(x - start, 0) * scale of a LOD */
+    float fraction_scale;  /* 0: whole LODs; it has to be 0 with a learned grid */
 } nt_settings;
 
 typedef struct nt_trainer nt_trainer;
@@ -87,9 +91,9 @@ NT_API int32_t nt_work(const nt_model* model, int64_t* per_sample);
 NT_API int32_t nt_trainer_create(const nt_model* model, const nt_material* material, const nt_settings* settings,
                                  nt_trainer** trainer);
 NT_API void nt_trainer_destroy(nt_trainer* trainer);
-/* Parameters and Adam's moments of grid `index` after `iteration` updates, each (texels * features) floats; moments may
- * be null: zeros. `stamps` (texels): the iteration that each texel was last brought up to; null: all are at
- * `iteration`. */
+/* Parameters and Adam's moments of grid `index` after `iteration` updates, each (texels * features) or (blocks * 22)
+ * floats; moments may be null: zeros. `stamps` (texels or blocks): the iteration that each was last brought up to; null:
+ * all are at `iteration`. */
 NT_API void nt_trainer_load_grid(nt_trainer* trainer, int32_t index, int64_t iteration, const float* parameters,
                                  const float* moments1, const float* moments2, const int32_t* stamps);
 /* The inverse. With `stamps` the numbers are those stored, without (null) they are brought up to date. Any array may be
@@ -110,10 +114,10 @@ NT_API void nt_trainer_save_drift(nt_trainer* trainer, int32_t index, double* dr
 /* Runs n iterations, with a factor of the learning rates and a noise strength for each. *loss: their mean loss. */
 NT_API int32_t nt_trainer_step(nt_trainer* trainer, int64_t n, const double* factors, const double* noise,
                                double* loss);
-/* Mean squared error over the channels, without noise, of the samples that `iteration` (may be -1) draws. */
+/* Mean squared error over the channels, without noise, of the texel centres that `iteration` (may be -1) draws. */
 NT_API int32_t nt_trainer_probe(nt_trainer* trainer, int64_t iteration, double* mse);
 
-/* Decoding. `parameters`: one array per grid, (texels * features). `out`: (n, 11). */
+/* Decoding. `parameters`: one array per grid, as in nt_trainer_load_grid. `out`: (n, 11). */
 NT_API int32_t nt_decode(const nt_model* model, const float* const* parameters, const float* weights, int64_t n,
                          const float* uv, const float* lod, int32_t n_threads, float* out);
 /* Rows first_row .. first_row + rows of a LOD of width x height texels; out: (rows, width, 11). */

@@ -11,6 +11,9 @@ Grid make_grid(const nt_grid& spec, int num_lods, int column) {
     grid.features = spec.features;
     grid.bits = spec.bits;
     grid.learned = spec.learned != 0;
+    grid.blocks = spec.blocks != 0;
+    grid.unit_texels = grid.blocks ? BLOCK_TEXELS : 1;
+    grid.unit_parameters = grid.blocks ? BLOCK_PARAMETERS : grid.features;
     grid.inputs = spec.features * (grid.learned ? 4 : 1);
     grid.column = column;
     grid.n_levels = spec.n_levels;
@@ -18,10 +21,11 @@ Grid make_grid(const nt_grid& spec, int num_lods, int column) {
     int64_t offset = 0;
     for (int level = 0; level < spec.n_levels; level++) {
         const int64_t resolution = int64_t(spec.base_resolution) << level;
-        grid.levels.push_back({int32_t(resolution), uint32_t(offset)});
-        offset += resolution * resolution;
+        const int64_t across = grid.blocks ? (resolution + BLOCK_SIDE - 1) / BLOCK_SIDE : 0;
+        grid.levels.push_back({int32_t(resolution), uint32_t(offset), int32_t(across)});
+        offset += grid.blocks ? across * across * BLOCK_TEXELS : resolution * resolution;
     }
-    grid.texels = offset;
+    grid.units = offset / grid.unit_texels;
     for (int lod = 0; lod < num_lods; lod++) grid.lods.push_back(grid.levels[std::max(spec.n_levels - 1 - lod, 0)]);
     return grid;
 }

@@ -13,18 +13,26 @@ constexpr int CHANNELS = 11;        // of a decoded texel
 constexpr int PADDED_OUTPUTS = 16;  // of the network
 constexpr int ALIGNMENT = 16;       // of the network's inputs
 
+constexpr int BLOCK_SIDE = 4, BLOCK_TEXELS = 16;
+constexpr int FIRST_WEIGHT = 6, BLOCK_PARAMETERS = FIRST_WEIGHT + BLOCK_TEXELS;  // of a block, see blocks.py
+
 struct Level {
     int32_t resolution;
     uint32_t offset;  // texels before it
+    int32_t across;   // blocks in a row; 0: texels are not in blocks
+
+    int32_t rows() const { return across ? across : resolution; }  // of units
 };
 
+// Parameters come in units, a texel or a block. Texels are numbered unit after unit, level after level.
 struct Grid {
     int features, bits;
-    bool learned;
+    bool learned, blocks;
+    int unit_texels, unit_parameters;
+    int64_t units;
     int inputs;    // of the network
     int column;    // first of them
     int n_levels, base_resolution;
-    int64_t texels;
     std::vector<Level> lods;    // the level that each LOD reads
     std::vector<Level> levels;  // all of them, coarsest first
 };

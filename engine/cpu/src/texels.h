@@ -1,4 +1,5 @@
 // Features of grids: the texels around a sample, and their rounded features, from a model or from training records.
+// Those of BC1 blocks are in blocks.h.
 #pragma once
 
 #include <cmath>
@@ -14,7 +15,7 @@ namespace nt {
 struct Corner {
     uint32_t texel[4];
     float x, y;
-    uint16_t row[2];  // of texels 0 and 1, of texels 2 and 3
+    uint16_t row[2];  // of the units of texels 0 and 1, of texels 2 and 3
 
     float weight(int i) const { return (i < 2 ? 1 - y : y) * (i % 2 ? x : 1 - x); }
 };
@@ -24,19 +25,63 @@ inline int floor_int(float x) {
     return i - (x < static_cast<float>(i));
 }
 
-// p = uv * R - 0.5 with repeat addressing; u and v in [0, 1].
+// The two texels on an axis of `size` texels, and the distance from the first: p = u * size - 0.5 with repeat
+// addressing; u in [0, 1].
+struct Neighbours {
+    Neighbours(int size, float u) {
+        const float p = u * static_cast<float>(size) - 0.5f;
+        const int floored = floor_int(p);
+        first = floored < 0 ? size - 1 : floored;
+        second = floored + 1 == size ? 0 : floored + 1;
+        share = p - static_cast<float>(floored);
+    }
+    uint32_t first, second;
+    float share;
+};
+
+// Texels of an image whose rows lie one after the other, the first at `offset`.
+inline Corner locate_in_image(uint32_t offset, int width, int height, float u, float v) {
+    const Neighbours x(width, u), y(height, v);
+    const uint32_t row0 = offset + y.first * width, row1 = offset + y.second * width;
+    return {{row0 + x.first, row0 + x.second, row1 + x.first, row1 + x.second},
+            x.share,
+            y.share,
+            {uint16_t(y.first), uint16_t(y.second)}};
+}
+
 inline Corner locate(const Level& level, float u, float v) {
     const int r = level.resolution;
-    const float px = u * static_cast<float>(r) - 0.5f, py = v * static_cast<float>(r) - 0.5f;
-    const int left = floor_int(px), top = floor_int(py);
-    const uint32_t x0 = left < 0 ? r - 1 : left, x1 = left + 1 == r ? 0 : left + 1;
-    const uint32_t y0 = top < 0 ? r - 1 : top, y1 = top + 1 == r ? 0 : top + 1;
-    const uint32_t row0 = level.offset + y0 * r, row1 = level.offset + y1 * r;
-    return {{row0 + x0, row0 + x1, row1 + x0, row1 + x1},
-            px - static_cast<float>(left),
-            py - static_cast<float>(top),
-            {uint16_t(y0), uint16_t(y1)}};
+    if (!level.across) return locate_in_image(level.offset, r, r, u, v);
+    const Neighbours x(r, u), y(r, v);
+    const auto row = [&](uint32_t y) {
+        return level.offset + (y / BLOCK_SIDE * level.across) * BLOCK_TEXELS + y % BLOCK_SIDE * BLOCK_SIDE;
+    };
+    const auto column = [](uint32_t x) { return x / BLOCK_SIDE * BLOCK_TEXELS + x % BLOCK_SIDE; };
+    const uint32_t row0 = row(y.first), row1 = row(y.second), column0 = column(x.first), column1 = column(x.second);
+    return {{row0 + column0, row0 + column1, row1 + column0, row1 + column1},
+            x.share,
+            y.share,
+            {uint16_t(y.first / BLOCK_SIDE), uint16_t(y.second / BLOCK_SIDE)}};
 }
+
+// Kinds of grids. ROW: floats of a unit in each row of its training record; SUM: of a sum of its gradients.
+template <int FEATURES>
+struct Words {
+    static constexpr int ROW = FEATURES, SUM = FEATURES;
+    static constexpr bool BLOCKS = false;
+    static uint32_t unit(uint32_t texel) { return texel; }
+};
+
+// A block's row: first end point, 0, second end point, 0, weights. Its sum: of R of its texels, then of G, then of B.
+struct Blocks {
+    static constexpr int ROW = 24, SUM = 3 * BLOCK_TEXELS;
+    static constexpr bool BLOCKS = true;
+    static uint32_t unit(uint32_t texel) { return texel / BLOCK_TEXELS; }
+};
+
+// Where parameter i of a unit stands in a row.
+inline int row_column(const Grid& grid, int i) { return grid.blocks ? i + (i >= 3) + (i >= FIRST_WEIGHT) : i; }
+inline int row_floats(const Grid& grid) { return grid.blocks ? Blocks::ROW : grid.features; }
 
 // Uniform noise of +- half of `step` on each parameter before rounding; step 0: none.
 struct Noise {
@@ -57,12 +102,25 @@ struct Stored {
     typename Lanes<W>::floats fetch(uint32_t texel, int first) const {
         return load<W>(parameters + size_t(texel) * F + first);
     }
+
+    // A block's end points as in a row, one weight each of four blocks, and all weights of a block.
+    void ahead_block(uint32_t) const {}
+    Lanes<8>::floats ends(uint32_t block) const {
+        const float* p = parameters + size_t(block) * BLOCK_PARAMETERS;
+        return Lanes<8>::floats{p[0], p[1], p[2], 0, p[3], p[4], p[5], 0};
+    }
+    Lanes<4>::floats weights(Lanes<4>::uints block, Lanes<4>::uints place) const {
+        Lanes<4>::floats found{};
+        for (int i = 0; i < 4; i++) found[i] = parameters[size_t(block[i]) * BLOCK_PARAMETERS + FIRST_WEIGHT + place[i]];
+        return found;
+    }
+    const float* all_weights(uint32_t block) const { return parameters + size_t(block) * BLOCK_PARAMETERS + FIRST_WEIGHT; }
 };
 
 constexpr int DRIFT_SIZE = NT_DRIFT_SIZE;
 
-// Training records: per texel four rows of F floats, parameter | direction | moment 1 | moment 2, of iteration
-// stamps[texel]. The texel has had no gradient since, so Adam has moved the parameter along `direction` by a distance
+// Training records: per unit four rows of floats, parameter | direction | moment 1 | moment 2, of iteration
+// stamps[unit]. The unit has had no gradient since, so Adam has moved the parameter along `direction` by a distance
 // that depends on the stamp alone: drift[stamp % DRIFT_SIZE].
 struct Tracked {
     const float* records;
@@ -81,6 +139,29 @@ struct Tracked {
     typename Lanes<W>::floats fetch(uint32_t texel, int first) const {
         const float* record = records + size_t(texel) * (4 * F) + first;
         auto value = load<W>(record) - load<W>(record + F) * drift[stamps[texel] & (DRIFT_SIZE - 1)];
+        return within<W>(value);
+    }
+
+    void ahead_block(uint32_t block) const {
+        const float* record = records + size_t(block) * (4 * Blocks::ROW);
+        for (int i = 0; i < 2 * Blocks::ROW; i += 16) prefetch_next(record + i);
+        prefetch_next(stamps + block);
+    }
+    Lanes<8>::floats ends(uint32_t block) const { return fetch<Blocks::ROW, 8>(block, 0); }
+    Lanes<4>::floats weights(Lanes<4>::uints block, Lanes<4>::uints place) const {
+        Lanes<4>::floats parameter{}, direction{}, moved{};
+        for (int i = 0; i < 4; i++) {
+            const float* record = records + size_t(block[i]) * (4 * Blocks::ROW) + 8 + place[i];
+            parameter[i] = record[0];
+            direction[i] = record[Blocks::ROW];
+            moved[i] = drift[stamps[block[i]] & (DRIFT_SIZE - 1)];
+        }
+        return within<4>(parameter - direction * moved);
+    }
+
+  private:
+    template <int W>
+    typename Lanes<W>::floats within(typename Lanes<W>::floats value) const {
         value = value > limit ? (typename Lanes<W>::floats{} + limit) : value;
         return value < -limit ? (typename Lanes<W>::floats{} - limit) : value;
     }
@@ -148,42 +229,20 @@ void gather(const Grid& grid, const Source& source, const Noise& noise, const Co
     }
 }
 
-// Calls function(std::integral_constant<int, features>()).
+// Calls function(Words<features>()) or function(Blocks()).
 template <class Function>
-inline void with_features(int features, Function&& function) {
-    switch (features) {
-        case 1: function(std::integral_constant<int, 1>()); break;
-        case 2: function(std::integral_constant<int, 2>()); break;
-        case 4: function(std::integral_constant<int, 4>()); break;
-        case 8: function(std::integral_constant<int, 8>()); break;
-        case 16: function(std::integral_constant<int, 16>()); break;
-        case 32: function(std::integral_constant<int, 32>()); break;
-        case 64: function(std::integral_constant<int, 64>()); break;
+inline void with_kind(const Grid& grid, Function&& function) {
+    if (grid.blocks) return function(Blocks());
+    switch (grid.features) {
+        case 1: function(Words<1>()); break;
+        case 2: function(Words<2>()); break;
+        case 4: function(Words<4>()); break;
+        case 8: function(Words<8>()); break;
+        case 16: function(Words<16>()); break;
+        case 32: function(Words<32>()); break;
+        case 64: function(Words<64>()); break;
         default: break;
     }
-}
-
-template <class Source>
-inline void gather_grid(const Grid& grid, bool quantized, const Source& source, const Noise& noise,
-                        const Corner* corners, long corner_stride, long n, float* inputs, long input_stride) {
-    const auto call = [&](auto features, auto rounding, auto learned) {
-        gather<decltype(features)::value, decltype(rounding)::value, decltype(learned)::value>(
-            grid, source, noise, corners, corner_stride, n, inputs, input_stride);
-    };
-    const auto with_rounding = [&](auto features, auto learned) {
-        if (!quantized)
-            call(features, std::integral_constant<Rounding, Rounding::none>(), learned);
-        else if (noise.step > 0)
-            call(features, std::integral_constant<Rounding, Rounding::noisy>(), learned);
-        else
-            call(features, std::integral_constant<Rounding, Rounding::plain>(), learned);
-    };
-    with_features(grid.features, [&](auto features) {
-        if (grid.learned)
-            with_rounding(features, std::true_type());
-        else
-            with_rounding(features, std::false_type());
-    });
 }
 
 }  // namespace nt

@@ -9,7 +9,7 @@ namespace {
 
 constexpr int SAMPLES_PER_BAND = 256;  // about; the memory that these touch stays in the second-level cache
 constexpr int WEIGHT_ROWS = 16;        // rows of a matrix that are updated together
-constexpr long SWEEP_TEXELS = 1 << 14;
+constexpr long SWEEP_UNITS = 1 << 14;
 constexpr long RECORDS_AHEAD = 8;  // distance of prefetching, in border records or texels
 
 int band_count(int64_t batch_size) {
@@ -22,14 +22,15 @@ long block_size(long n) {
     return std::min(align_up((n + blocks - 1) / blocks, BLOCK_UNIT), n);
 }
 
-// The task of each row of a level. A sample at v touches the rows around v R - 0.5, so samples that touch row y lie in
-// ((y - 0.5) / R, (y + 1.5) / R); a quarter of a row on both sides allows for rounding.
-std::vector<uint8_t> tasks_of_rows(int64_t resolution, int64_t n_bands) {
-    std::vector<uint8_t> tasks(resolution);
-    for (int64_t row = 0; row < resolution; row++) {
-        const int64_t band = row * n_bands / resolution;
-        const bool own = (4 * row - 3) * n_bands >= 4 * band * resolution &&
-                         (4 * row + 7) * n_bands <= 4 * (band + 1) * resolution;
+// The task of each row of units of a level. A sample at v touches the texels around v R - 0.5, so samples that touch
+// texel y lie in ((y - 0.5) / R, (y + 1.5) / R); a quarter of a texel on both sides allows for rounding.
+std::vector<uint8_t> tasks_of_rows(const Level& level, int64_t n_bands) {
+    const int64_t resolution = level.resolution, height = level.across ? BLOCK_SIDE : 1;
+    std::vector<uint8_t> tasks(level.rows());
+    for (int64_t row = 0; row < level.rows(); row++) {
+        const int64_t first = row * height, band = first * n_bands / resolution;
+        const bool own = (4 * first - 3) * n_bands >= 4 * band * resolution &&
+                         (4 * (first + height) + 3) * n_bands <= 4 * (band + 1) * resolution;
         tasks[row] = own ? OWN_ROW : uint8_t(band);
     }
     return tasks;
@@ -46,6 +47,7 @@ nt_trainer::nt_trainer(const nt_model& model, const nt_material& material_, cons
       moments1(shape.file_weights),
       moments2(shape.file_weights),
       fading({settings_.beta1, settings_.beta2, settings_.epsilon}),
+      n_looks(settings_.filtered && settings_.fraction_scale > 0 ? 2 : 1),
       feature_stride(align_up(shape.feature_columns, V)),
       slice_size(std::min<int64_t>(std::max<int64_t>(settings_.batch_size / 32, 256), settings_.batch_size)),
       n_slices(int((settings_.batch_size + slice_size - 1) / slice_size)),
@@ -58,7 +60,7 @@ nt_trainer::nt_trainer(const nt_model& model, const nt_material& material_, cons
         grids.push_back(std::make_unique<GridStore>(grid, settings.grid_rates[g], shape.quantized));
         any_moving = any_moving || grids.back()->moves();
         row_tasks.emplace_back();
-        for (const Level& level : grid.lods) row_tasks.back().push_back(tasks_of_rows(level.resolution, n_bands));
+        for (const Level& level : grid.lods) row_tasks.back().push_back(tasks_of_rows(level, n_bands));
     }
     for (Chunk& chunk : chunks) {
         chunk.weight_gradient.resize(shape.gradient_size);
@@ -70,22 +72,31 @@ nt_trainer::nt_trainer(const nt_model& model, const nt_material& material_, cons
             weight_tasks.push_back({int(l), row, std::min(row + WEIGHT_ROWS, shape.layers[l].outputs)});
     drawn.resize(batch);
     slice_starts.resize(size_t(n_slices) * (n_bands + 1));
+    const size_t looks = n_looks * batch;
     for (auto* list : {&u, &v, &lod_value}) list->resize(batch);
-    lod.resize(batch);
+    lod.resize(looks);
+    if (settings.filtered) {
+        drawn_lods.resize(batch);
+        lod_share.resize(looks);
+        material_corners.resize(looks);
+    }
     target.resize(batch);
-    corners.resize(batch * n_grids);
+    corners.resize(looks * n_grids);
     feature_gradient.resize(batch * feature_stride);
-    borders_found.resize(2 * batch * n_grids);
-    borders.resize(2 * batch * n_grids);
-    border_tasks.resize(2 * batch * n_grids);
+    borders_found.resize(2 * looks * n_grids);
+    borders.resize(2 * looks * n_grids);
+    border_tasks.resize(2 * looks * n_grids);
 }
 
 std::vector<std::unique_ptr<nt_trainer::Thread>> nt_trainer::make_threads() const {
     std::vector<std::unique_ptr<Thread>> threads;
-    int64_t most_touched = 0, most_features = 0;
+    int64_t most_touched = 0, most_floats = 0;  // touched units of a grid, and floats in the sums of their gradients
     for (const Grid& grid : shape.grids) {
-        most_touched = std::max(most_touched, std::min<int64_t>(grid.texels, 4 * settings.batch_size));
-        most_features = std::max<int64_t>(most_features, grid.features);
+        const int64_t touched = std::min<int64_t>(grid.units, 4 * n_looks * settings.batch_size);
+        most_touched = std::max(most_touched, touched);
+        with_kind(grid, [&](auto kind) {
+            most_floats = std::max<int64_t>(most_floats, (touched + 1) * decltype(kind)::SUM);
+        });
     }
     for (int i = 0; i < settings.n_threads; i++) {
         threads.push_back(std::make_unique<Thread>(*this));
@@ -94,7 +105,7 @@ std::vector<std::unique_ptr<nt_trainer::Thread>> nt_trainer::make_threads() cons
         thread.codes8.resize(BLOCK * material.columns8);
         thread.codes16.resize(BLOCK * material.columns16);
         thread.targets.resize(BLOCK * (material.columns8 + material.columns16) + PADDED_OUTPUTS);
-        thread.gradients.reset(new float[(most_touched + 1) * most_features]);  // not zeroed: unused pages are free
+        thread.gradients.reset(new float[most_floats]);  // not zeroed: unused pages are free
         thread.sum.resize(shape.widest);
     }
     return threads;
@@ -102,36 +113,29 @@ std::vector<std::unique_ptr<nt_trainer::Thread>> nt_trainer::make_threads() cons
 
 // --- phase 1 -------------------------------------------------------------------------------------------------------
 
-void nt_trainer::forward_block(long first, long n, Workspace& work, const Noise* noise, const Idle& idle) const {
-    const long n_grids = long(grids.size());
-    encode(shape, &u[first], &v[first], &lod[first], &lod_value[first], n, work.inputs.data());
+// The network's inputs of n looks; those that are no features only with `waves`.
+void nt_trainer::fill_inputs(long first_look, long n, const Noise* noise, bool waves, float* inputs) const {
+    const long n_grids = long(grids.size()), first = sample_of(first_look);
+    if (waves) encode(shape, &u[first], &v[first], &lod[first_look], &lod_value[first], n, inputs);
     for (long g = 0; g < n_grids; g++)
         gather_grid(shape.grids[g], shape.quantized, grids[g]->tracked(), noise ? noise[g] : Noise{0, 0},
-                    &corners[first * n_grids + g], n_grids, n, work.inputs.data(), shape.input_stride);
+                    &corners[first_look * n_grids + g], n_grids, n, inputs, shape.input_stride);
+}
+
+void nt_trainer::forward_block(long first, long n, Workspace& work, const Noise* noise, int looks,
+                               const Idle& idle) const {
+    fill_inputs(first, n, noise, true, work.inputs.data());
+    if (looks == 2) {
+        const long far = long(settings.batch_size) + first;
+        fill_inputs(far, n, noise, shape.n_texel_waves > 0, work.other_inputs.data());
+        blend_inputs(shape, work, n, &lod_share[far]);
+    }
     forward(network, work, n, true, idle);
 }
 
 // Sum over samples and channels of the (weighted) squared errors. Their gradient goes to work.upstream[0].
-double nt_trainer::loss_block(long first, long n, Thread& thread, bool weighted) const {
-    const long columns8 = material.columns8, columns16 = material.columns16, columns = columns8 + columns16;
-    uint8_t* const codes8 = thread.codes8.data();
-    uint16_t* const codes16 = thread.codes16.data();
-    float* const targets = thread.targets.data();
-    for (long s = 0; s < n; s++) {
-        const int64_t texel = target[first + s];
-        if (columns8) memcpy(codes8 + s * columns8, material.codes8 + texel * columns8, columns8);
-        if (columns16) memcpy(codes16 + s * columns16, material.codes16 + texel * columns16, 2 * columns16);
-    }
-    // mostly all maps have 8 bits; 16-bit columns follow the 8-bit ones in each row
-    if (columns16 == 0) {
-        for (long i = 0; i < n * columns8; i++) targets[i] = float(codes8[i]) / 255.0f;
-    } else {
-        for (long s = 0; s < n; s++) {
-            for (long i = 0; i < columns8; i++) targets[s * columns + i] = float(codes8[s * columns8 + i]) / 255.0f;
-            for (long i = 0; i < columns16; i++)
-                targets[s * columns + columns8 + i] = float(codes16[s * columns16 + i]) / 65535.0f;
-        }
-    }
+double nt_trainer::loss_block(long n, Thread& thread, bool weighted) const {
+    const long columns = material.columns8 + material.columns16;
     const Layer& last = shape.layers.back();
     float share[PADDED_OUTPUTS] = {};
     int32_t column_of[PADDED_OUTPUTS] = {};
@@ -147,7 +151,7 @@ double nt_trainer::loss_block(long first, long n, Thread& thread, bool weighted)
     for (long s = 0; s < n; s++) {
         const float* decoded = thread.work.outputs.back().data() + s * last.out_stride;
         float* gradient = thread.work.upstream[0].data() + s * shape.widest;
-        const float* wanted = targets + s * columns;
+        const float* wanted = thread.targets.data() + s * columns;
         if (!in_order) {
             for (int c = 0; c < shape.n_channels; c++) ordered[c] = wanted[column_of[c]];
             wanted = ordered;
@@ -182,47 +186,55 @@ void nt_trainer::train_chunk(int band, int upcoming, Thread& thread) {
             ahead.begin(next, std::min(next + size, end));
         else if (upcoming < n_bands)
             ahead.begin(chunks[upcoming].first, chunks[upcoming].first + block_size(chunks[upcoming].n));
-        forward_block(first, n, thread.work, noise_.data(), ahead.idle());
-        chunk.loss += loss_block(first, n, thread, true);
+        forward_block(first, n, thread.work, noise_.data(), n_looks, ahead.idle());
+        if (settings.filtered)
+            filter_targets(first, n, thread);
+        else
+            read_targets(first, n, thread);
+        chunk.loss += loss_block(n, thread, true);
         backward(network, thread.work, n, chunk.weight_gradient.data(), first == chunk.first,
                  any_moving ? feature_gradient.data() + first * feature_stride : nullptr, feature_stride, ahead.idle());
     }
     ahead.finish();
     uint32_t n_borders = 0;
     for (int g = 0; g < int(grids.size()); g++)
-        if (grids[g]->moves()) with_features(shape.grids[g].features, [&](auto features) {
-            n_borders = update_own_rows<decltype(features)::value>(g, band, n_borders, thread);
+        if (grids[g]->moves()) with_kind(shape.grids[g], [&](auto kind) {
+            n_borders = update_own_rows<decltype(kind)>(g, band, n_borders, thread);
         });
     sort_borders(band, n_borders);
 }
 
 // Updates the rows that no other band touches and lists the border records of the others; returns their new number.
-template <int F>
+template <class Kind>
 uint32_t nt_trainer::update_own_rows(int g, int band, uint32_t n_borders, Thread& thread) {
     const Chunk& chunk = chunks[band];
     const long n_grids = long(grids.size());
-    uint32_t* const found = borders_found.data() + 2 * n_grids * chunk.first;
-    uint16_t* const tasks = border_tasks.data() + 2 * n_grids * chunk.first;
-    for (long s = chunk.first; s < chunk.first + chunk.n; s++) {
-        const Corner& corner = corners[s * n_grids + g];
-        const uint8_t* row_task = row_tasks[g][lod[s]].data();
-        for (int row = 0; row < 2; row++) {
-            const uint8_t task = row_task[corner.row[row]];
-            if (task == OWN_ROW) {
-                add_record<F>(g, s, row, thread);
-            } else {
-                found[n_borders] = uint32_t(2 * s + row);
-                tasks[n_borders++] = uint16_t(g * n_bands + task);
+    uint32_t* const found = borders_found.data() + 2 * n_looks * n_grids * chunk.first;
+    uint16_t* const tasks = border_tasks.data() + 2 * n_looks * n_grids * chunk.first;
+    for (int k = 0; k < n_looks; k++) {
+        const long first = k * long(settings.batch_size) + chunk.first;
+        for (long look = first; look < first + chunk.n; look++) {
+            if (n_looks == 2 && lod_share[look] == 0) continue;
+            const Corner& corner = corners[look * n_grids + g];
+            const uint8_t* row_task = row_tasks[g][lod[look]].data();
+            for (int row = 0; row < 2; row++) {
+                const uint8_t task = row_task[corner.row[row]];
+                if (task == OWN_ROW) {
+                    add_record<Kind>(g, look, row, thread);
+                } else {
+                    found[n_borders] = uint32_t(2 * look + row);
+                    tasks[n_borders++] = uint16_t(g * n_bands + task);
+                }
             }
         }
     }
-    update_touched<F>(g, thread);
+    update_touched<Kind>(g, thread);
     return n_borders;
 }
 
 void nt_trainer::sort_borders(int band, uint32_t n_borders) {
     Chunk& chunk = chunks[band];
-    const size_t offset = 2 * grids.size() * chunk.first;
+    const size_t offset = 2 * n_looks * grids.size() * chunk.first;
     std::vector<uint32_t>& starts = chunk.border_starts;
     std::fill(starts.begin(), starts.end(), 0u);
     for (uint32_t i = 0; i < n_borders; i++) starts[border_tasks[offset + i] + 1]++;
@@ -234,48 +246,57 @@ void nt_trainer::sort_borders(int band, uint32_t n_borders) {
 
 // --- phase 2 -------------------------------------------------------------------------------------------------------
 
-template <int F>
+template <class Kind>
 void nt_trainer::update_border(int g, int task, Thread& thread) {
     const long n_grids = long(grids.size());
     const GridStore& store = *grids[g];
     for (const Chunk& chunk : chunks) {
-        const uint32_t* records = borders.data() + 2 * n_grids * chunk.first;
+        const uint32_t* records = borders.data() + 2 * n_looks * n_grids * chunk.first;
         const long begin = chunk.border_starts[g * n_bands + task];
         const long end = chunk.border_starts[g * n_bands + task + 1];
         for (long i = begin; i < end; i++) {
             if (i + 2 * RECORDS_AHEAD < end) {  // they may be in the cache of another core
                 const uint32_t later = records[i + 2 * RECORDS_AHEAD];
                 prefetch_later(&corners[(later / 2) * n_grids + g]);
-                prefetch_later(feature_gradient.data() + (later / 2) * feature_stride + store.grid.column);
+                prefetch_later(feature_gradient.data() + sample_of(later / 2) * feature_stride + store.grid.column);
             }
             if (i + RECORDS_AHEAD < end) {
                 const uint32_t later = records[i + RECORDS_AHEAD];
-                prefetch_later(store.stamps.data() + corners[(later / 2) * n_grids + g].texel[2 * (later % 2)]);
+                const uint32_t texel = corners[(later / 2) * n_grids + g].texel[2 * (later % 2)];
+                prefetch_later(store.stamps.data() + Kind::unit(texel));
             }
-            add_record<F>(g, records[i] / 2, int(records[i] % 2), thread);
+            add_record<Kind>(g, records[i] / 2, int(records[i] % 2), thread);
         }
     }
-    update_touched<F>(g, thread);
+    update_touched<Kind>(g, thread);
 }
 
-// Adds a sample's gradient to the two texels of one of its rows.
-template <int F>
-inline void nt_trainer::add_record(int g, long sample, int row, Thread& thread) {
-    constexpr int W = F < V ? F : V;
+// Adds a look's share of its sample's gradient to the two texels of one of its rows.
+template <class Kind>
+inline void nt_trainer::add_record(int g, long look, int row, Thread& thread) {
+    constexpr int SUM = Kind::SUM, F = Kind::BLOCKS ? BLOCK_FEATURES : SUM, W = SUM < V ? SUM : V;
     GridStore& store_ = *grids[g];
-    const Corner& corner = corners[sample * long(grids.size()) + g];
-    const float* gradient = feature_gradient.data() + sample * feature_stride + store_.grid.column;
+    const Corner& corner = corners[look * long(grids.size()) + g];
+    const float* gradient = feature_gradient.data() + sample_of(look) * feature_stride + store_.grid.column;
+    const float look_share = n_looks == 2 ? lod_share[look] : 1.0f;
     for (int j = 2 * row; j < 2 * row + 2; j++) {
         const float* from = store_.grid.learned ? gradient + j * F : gradient;
-        const float share = store_.grid.learned ? 1.0f : corner.weight(j);
+        const float share = store_.grid.learned ? 1.0f : corner.weight(j) * look_share;
         // without a branch, which could not be predicted: texels are touched again at random
-        int32_t& stamp = store_.stamps[corner.texel[j]];
+        const uint32_t unit = Kind::unit(corner.texel[j]);
+        int32_t& stamp = store_.stamps[unit];
         const bool fresh = stamp >= 0;
         const size_t place = fresh ? thread.n_touched : size_t(-1 - stamp);
-        thread.touched[thread.n_touched] = {corner.texel[j], stamp};
+        thread.touched[thread.n_touched] = {unit, stamp};
         thread.n_touched += fresh;
         stamp = -1 - int32_t(place);
-        float* to = thread.gradients.get() + place * F;
+        float* to = thread.gradients.get() + place * SUM;
+        if constexpr (Kind::BLOCKS) {
+            if (fresh) std::fill(to, to + SUM, 0.0f);
+            to += corner.texel[j] % BLOCK_TEXELS;
+            for (int f = 0; f < BLOCK_FEATURES; f++) to[BLOCK_TEXELS * f] += from[f] * share;
+            continue;
+        }
         const typename Lanes<W>::ints kept = typename Lanes<W>::ints{} + (fresh ? 0 : -1);
         for (int f = 0; f < F; f += W) {
             const auto sum = (typename Lanes<W>::floats)((typename Lanes<W>::ints)load<W>(to + f) & kept);
@@ -284,9 +305,10 @@ inline void nt_trainer::add_record(int g, long sample, int row, Thread& thread) 
     }
 }
 
-// Takes Adam's step for the texels with a gradient.
-template <int F>
+// Takes Adam's step for the units with a gradient.
+template <class Kind>
 inline void nt_trainer::update_touched(int g, Thread& thread) {
+    constexpr int ROW = Kind::ROW;
     GridStore& store = *grids[g];
     const int32_t now = int32_t(iteration + 1);
     const Step step = {float(1 - settings.beta1), float(1 - settings.beta2), small_,
@@ -294,15 +316,19 @@ inline void nt_trainer::update_touched(int g, Thread& thread) {
     const size_t count = thread.n_touched;
     for (size_t i = 0; i < count; i++) {
         if (i + RECORDS_AHEAD < count) {
-            const float* later = store.records.data() + size_t(thread.touched[i + RECORDS_AHEAD].texel) * 4 * F;
-            for (int f = 0; f < 4 * F; f += 16) prefetch_later(later + f);
+            const float* later = store.records.data() + size_t(thread.touched[i + RECORDS_AHEAD].unit) * 4 * ROW;
+            for (int f = 0; f < 4 * ROW; f += 16) prefetch_later(later + f);
         }
         const Touched& touched = thread.touched[i];
         const Follow follow = {store.distance[touched.stamp & (DRIFT_SIZE - 1)],
                                fading.moment1[now - touched.stamp], fading.moment2[now - touched.stamp]};
-        update_record<F>(store.records.data() + size_t(touched.texel) * 4 * F, thread.gradients.get() + i * F, follow,
-                         step);
-        store.stamps[touched.texel] = now;
+        float* record = store.records.data() + size_t(touched.unit) * 4 * ROW;
+        const float* gradient = thread.gradients.get() + i * Kind::SUM;
+        if constexpr (Kind::BLOCKS)
+            update_block(record, touched.unit, shape.quantized, noise_[g], gradient, follow, step);
+        else
+            update_record<ROW>(record, gradient, follow, step);
+        store.stamps[touched.unit] = now;
     }
     thread.n_touched = 0;
 }
@@ -364,21 +390,25 @@ double nt_trainer::step(int64_t n, const double* factors, const double* noise) {
     Barrier barrier(settings.n_threads);
     std::atomic<long> next{0};
     const long n_weight_tasks = long(weight_tasks.size()), n_border_tasks = long(grids.size()) * n_bands;
+    const auto draw = [&](long slice, int64_t i) {
+        settings.filtered ? draw_slice<true>(slice, i) : draw_slice<false>(slice, i);
+    };
+    const auto place = [&](int band) { settings.filtered ? place_samples<true>(band) : place_samples<false>(band); };
     double total = 0;
     network.pack_all(weights.data());
     run_threads(settings.n_threads, [&](int id) {
         Thread& thread = *threads[id];
-        for (long slice; (slice = next.fetch_add(1)) < n_slices;) draw_slice(slice, iteration);
+        for (long slice; (slice = next.fetch_add(1)) < n_slices;) draw(slice, iteration);
         barrier.wait([&] {
             prepare_iteration(factors[0], noise[0]);
             next = 0;
         });
         for (int64_t i = 0; i < n; i++) {
             long band = next.fetch_add(1);
-            if (band < n_bands) place_samples(int(band));
+            if (band < n_bands) place(int(band));
             while (band < n_bands) {  // the next chunk is claimed before this one is computed, to prefetch its memory
                 const long upcoming = next.fetch_add(1);
-                if (upcoming < n_bands) place_samples(int(upcoming));
+                if (upcoming < n_bands) place(int(upcoming));
                 train_chunk(int(band), int(std::min<long>(upcoming, n_bands)), thread);
                 band = upcoming;
             }
@@ -394,11 +424,11 @@ double nt_trainer::step(int64_t n, const double* factors, const double* noise) {
                 if (task < n_weight_tasks)
                     update_weights(weight_tasks[task], thread.sum);
                 else if (border < n_border_tasks)
-                    with_features(shape.grids[border / n_bands].features, [&](auto features) {
-                        update_border<decltype(features)::value>(int(border / n_bands), int(border % n_bands), thread);
+                    with_kind(shape.grids[border / n_bands], [&](auto kind) {
+                        update_border<decltype(kind)>(int(border / n_bands), int(border % n_bands), thread);
                     });
                 else
-                    draw_slice(border - n_border_tasks, iteration + 1);
+                    draw(border - n_border_tasks, iteration + 1);
             }
             barrier.wait([&] {
                 finish_iteration();
@@ -407,9 +437,9 @@ double nt_trainer::step(int64_t n, const double* factors, const double* noise) {
             });
             if (iteration % SWEEP_INTERVAL) continue;
             for (auto& grid : grids) {
-                const int64_t texels = grid->grid.texels;
-                for (int64_t first; (first = next.fetch_add(SWEEP_TEXELS)) < texels;)
-                    grid->sweep(fading, iteration, first, std::min<int64_t>(first + SWEEP_TEXELS, texels));
+                const int64_t units = grid->grid.units;
+                for (int64_t first; (first = next.fetch_add(SWEEP_UNITS)) < units;)
+                    grid->sweep(fading, iteration, first, std::min<int64_t>(first + SWEEP_UNITS, units));
                 barrier.wait([&] {
                     grid->clear_drift();
                     next = 0;
@@ -423,17 +453,18 @@ double nt_trainer::step(int64_t n, const double* factors, const double* noise) {
 double nt_trainer::probe(int64_t draw_iteration) {
     const auto threads = make_threads();
     network.pack_all(weights.data());
-    run_tasks(settings.n_threads, n_slices, [&](long slice, int) { draw_slice(slice, draw_iteration); });
+    run_tasks(settings.n_threads, n_slices, [&](long slice, int) { draw_slice<false>(slice, draw_iteration); });
     share_out();
     run_tasks(settings.n_threads, n_bands, [&](long band, int id) {
         Chunk& chunk = chunks[band];
         chunk.loss = 0;
-        place_samples(int(band));
+        place_samples<false>(int(band));
         const long end = chunk.first + chunk.n;
         for (long first = chunk.first; first < end; first += BLOCK) {
             const long n = std::min<long>(BLOCK, end - first);
-            forward_block(first, n, threads[id]->work, nullptr);
-            chunk.loss += loss_block(first, n, *threads[id], false);
+            forward_block(first, n, threads[id]->work, nullptr, 1);
+            read_targets(first, n, *threads[id]);
+            chunk.loss += loss_block(n, *threads[id], false);
         }
     });
     double sum = 0;

@@ -17,14 +17,11 @@ from groups.journal import read_batch
 from tests.support.runs import refusal
 from tests.support.user_batches import (
     GOOD,
-    _as_users_have_it,  # noqa: F401  # autouse
     at_work,
-    batch,  # noqa: F401  # fixture
     check_complete,
     check_finished,
     flags,
     record_of,
-    undisturbed,  # noqa: F401  # fixture
     until,
 )
 
@@ -38,7 +35,7 @@ def cluster():
     found.shutdown()
 
 
-def on_cluster(batch, out, cluster, *more):  # noqa: F811
+def on_cluster(batch, out, cluster, *more):
     return flags(batch, out, "--groups_backend", "ray", "--ray_address", cluster.address, *more)
 
 
@@ -62,7 +59,7 @@ def beside(action):
     return end
 
 
-def test_a_signal_and_then_the_loss_of_a_node(batch, undisturbed, cluster, tmp_path, capsys):  # noqa: F811
+def test_a_signal_and_then_the_loss_of_a_node(batch, undisturbed, cluster, tmp_path, capsys):
     out = tmp_path / "out"
     node = cluster.add_node(num_cpus=1)
     end = beside(lambda: (until(lambda: at_work(out), "a group at work"), os.kill(os.getpid(), signal.SIGTERM)))
@@ -88,7 +85,7 @@ def test_a_signal_and_then_the_loss_of_a_node(batch, undisturbed, cluster, tmp_p
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "127.0.0.1:port", "no such host:6379"])
-def test_an_address_without_a_cluster(address, batch, tmp_path, capsys):  # noqa: F811
+def test_an_address_without_a_cluster(address, batch, tmp_path, capsys):
     line = refusal(capsys, *flags(batch, tmp_path / "out", "--groups_backend", "ray", "--ray_address", address))
     assert f"--ray_address {address}" in line and "ray start --head" in line
     assert list(tmp_path.iterdir()) == []

@@ -17,19 +17,11 @@ from engine.errors import KernelsUnavailable
 from tests.support.kernel_builds import (
     HEADER,
     KERNELS,
-    _nothing_from_outside,  # noqa: F401  # autouse
     answer_of,
-    cache,  # noqa: F401  # fixture
     compiled_units,
-    compiler,  # noqa: F401  # fixture
-    counting,  # noqa: F401  # fixture
     names_in,
     needs_scripts,
-    script,  # noqa: F401  # fixture
-    sources,  # noqa: F401  # fixture
 )
-
-# ruff: noqa: F811  # fixtures are imported
 
 
 @needs_scripts

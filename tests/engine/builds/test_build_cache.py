@@ -16,21 +16,13 @@ from engine.cpu import cache as libraries
 from engine.cpu.build import Recipe, build, find_or_build, load_library
 from engine.errors import KernelsUnavailable
 from tests.support.kernel_builds import (
-    _nothing_from_outside,  # noqa: F401  # autouse
     answer_of,
     assert_one_line,
-    cache,  # noqa: F401  # fixture
     compiled_units,
-    compiler,  # noqa: F401  # fixture
-    counting,  # noqa: F401  # fixture
     names_in,
     needs_scripts,
-    script,  # noqa: F401  # fixture
-    sources,  # noqa: F401  # fixture
 )
 from tests.support.paths import ROOT
-
-# ruff: noqa: F811  # fixtures are imported
 
 # --- old libraries ---------------------------------------------------------------------------------------------------
 

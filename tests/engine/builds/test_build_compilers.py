@@ -18,21 +18,14 @@ from engine.cpu.build import Recipe, build, find_compilers, find_or_build, load_
 from engine.errors import KernelsUnavailable
 from tests.support.kernel_builds import (
     EXPORT,
-    _nothing_from_outside,  # noqa: F401  # autouse
     answer_of,
     assert_one_line,
-    cache,  # noqa: F401  # fixture
     compiled_units,
-    compiler,  # noqa: F401  # fixture
     is_running,
     names_in,
     needs_scripts,
-    script,  # noqa: F401  # fixture
-    sources,  # noqa: F401  # fixture
     wait_for,
 )
-
-# ruff: noqa: F811  # fixtures are imported
 
 # --- what this CPU can run -------------------------------------------------------------------------------------------
 

@@ -13,22 +13,14 @@ import pytest
 from engine.cpu import build as module
 from engine.cpu.build import Recipe, build, find_or_build
 from tests.support.kernel_builds import (
-    _nothing_from_outside,  # noqa: F401  # autouse
     answer_of,
-    cache,  # noqa: F401  # fixture
     compiled_units,
-    compiler,  # noqa: F401  # fixture
-    counting,  # noqa: F401  # fixture
     is_running,
     names_in,
     needs_scripts,
-    script,  # noqa: F401  # fixture
-    sources,  # noqa: F401  # fixture
     wait_for,
 )
 from tests.support.paths import ROOT
-
-# ruff: noqa: F811  # fixtures are imported
 
 # The module alone: the package around it imports torch, and that takes seconds.
 CHILD = """

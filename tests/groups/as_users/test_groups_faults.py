@@ -21,20 +21,18 @@ from tests.support.runs import OFFLINE, ROOT, leftovers, refusal, tree
 from tests.support.user_batches import (
     GOOD,
     PATIENCE_S,
-    _as_users_have_it,  # noqa: F401  # autouse
     at_work,
-    batch,  # noqa: F401  # fixture
     check_complete,
     check_finished,
     flags,
     record_of,
-    undisturbed,  # noqa: F401  # fixture
     until,
 )
 from training.run_folder import list_checkpoints
 
-# ruff: noqa: F811  # fixtures are imported
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a POSIX system")
+
+
 @contextlib.contextmanager
 def started(batch, out, *more):
     """`python train.py --groups_batching ...`; what is left of it is killed."""

@@ -1,0 +1,39 @@
+"""--maps alone: what each file of a folder, of a run's folder, or of every material of a batch is taken for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from common.errors import UserError, explain_os_error, one_line
+from configs import Config
+from groups.batch import find_groups
+from maps.read_maps import recognised_maps
+from training.checkpoint import load_checkpoint
+
+
+def list_maps(config: Config) -> None:
+    """Print the files of --groups_batch_dir with --groups_batching, else of --data_dir, or of --load_dir's material.
+
+    Raises: UserError for a folder that cannot be used. A material of a batch that cannot be gets a line.
+    """
+    if config.groups_batching:
+        _list_groups(config)
+        return
+    folder, by_hand = config.data_dir, ""
+    if config.load_dir and "data_dir" not in config.chosen:
+        run = load_checkpoint(config.load_dir, config.load_iter).config
+        folder, by_hand = run.data_dir, run.maps
+    print("\n".join(recognised_maps(folder, config.max_pixels, by_hand)))
+
+
+def _list_groups(config: Config) -> None:
+    for group in find_groups(Path(config.groups_batch_dir), config.groups_recursive, Path(config.groups_save_dir)):
+        lines = [group.skipped or group.failed]
+        if not any(lines):
+            try:
+                lines = recognised_maps(group.source, config.max_pixels)
+            except UserError as error:
+                lines = [str(error)]
+            except OSError as error:
+                lines = [explain_os_error(error) or one_line(str(error))]
+        print("\n  ".join([f"{one_line(group.name)}:", *lines]))

@@ -152,7 +152,8 @@ FILTERED_CASES = {
     "filtered, few levels": (material_of, {**FILTERED, "hash_grid_configs": WITHOUT_A_LEVEL}),
     "filtered, learned": (material_of, {**FILTERED, "hash_grid_configs": LEARNED}),
     "filtered, learned in bands": (
-        lambda: material_of(61, 90), {**FILTERED, "hash_grid_configs": [FINE[1], GRIDS[0]], "batch_size": 3000, "seed": 1},
+        lambda: material_of(61, 90),
+        {**FILTERED, "hash_grid_configs": [FINE[1], GRIDS[0]], "batch_size": 3000, "seed": 1},
     ),
     "filtered, texel waves": (material_of, {**FILTERED, "n_texel_frequencies": 3}),
     "filtered in bands": (material_of, {**FILTERED, "batch_size": 3000, "noise_std": 0.0}),

@@ -308,7 +308,8 @@ def tsnc_planes(row: Row, config: Config, width: int, height: int) -> list[HashG
     longer, texels = max(width, height), width * height
     network, num_lods = network_bits(row, config), longer.bit_length()
     rate_of = {}
-    for side in range(2 * SIDE_UNIT, min(HIGHEST_SIDE, 2 * longer) + 1, 2 * SIDE_UNIT):
+    sides = range(2 * SIDE_UNIT, min(HIGHEST_SIDE, 2 * longer) + 1, 2 * SIDE_UNIT)
+    for side in sides if config.bpp * texels > network else ():
         spent = network + BC1_BITS[1] * (row.fine[0] * side**2 + row.coarse[0] * (side // 2) ** 2)
         if abs(spent / (config.bpp * texels) - 1) <= TOLERANCE:
             rate_of[side] = spent / texels

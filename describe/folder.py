@@ -136,6 +136,8 @@ def _grid_rows(manifest: Manifest) -> list[list[str]]:
     rows = []
     for index, grid in enumerate(manifest.form.grids):
         trained = f"{_span('mip', 0, grid.n_levels - 1)} trained"
+        if grid.finest_lods > 1:
+            trained += f", {_span('LOD', 0, grid.finest_lods - 1)} at mip 0"
         files = ", ".join(grid_file_names(index, grid, manifest.layout))
         rows.append([*_shape_cells(index, grid), grid.interpolation, trained, files])
     return rows
@@ -166,7 +168,7 @@ def _levels(finest: int, coarsest: int, count: int) -> str:
 def _decoder_rows(form: ModelForm) -> list[list[str]]:
     activation = form.decoder.activation
     if activation == "leaky_relu":
-        activation += f" {form.decoder.negative_slope:g}"
+        activation = f"{activation} {form.decoder.negative_slope:g}" if form.decoder.negative_slope else "relu"
     rows = [[_span("input", e["first"], e["first"] + e["count"] - 1), e["kind"]] for e in decoder_inputs(form)]
     rows.append(["layers", _layers(form.layer_sizes) + f" ({CHANNELS} of the outputs are used)"])
     rows.append(["between them", f"{activation}, without biases"])

@@ -17,17 +17,29 @@ from typing import Any
 
 from common.errors import UserError
 from common.files import open_regular, parse_json
-from configs import AIMS, FIELDS, PRESETS, QUANTIZE_BITS, SAVE_BITS, Config, HashGridConfig, make_config, to_dict
+from configs import (
+    AIMS,
+    FIELDS,
+    PRESETS,
+    QUANTIZE_BITS,
+    SAVE_BITS,
+    TSNC_NETWORK,
+    Config,
+    HashGridConfig,
+    make_config,
+    to_dict,
+)
 from shape import BC1_BITS, decoder_spec, exact_halvings, grid_spec, input_layout, layer_sizes
 
 TABLE = Path(__file__).with_name("rates.json")
 MAX_TABLE_BYTES = 1 << 20
 ROWS = {  # (decoder, latents) -> the name of their rows
     ("learned", "packed"): "learned", ("reference", "packed"): "reference",
-    ("learned", "bc1"): "bc1_learned", ("reference", "bc1"): "bc1_linear",
+    ("learned", "bc1"): "bc1_learned", ("reference", "bc1"): "bc1_linear", ("tsnc", "bc1"): "bc1_tsnc",
 }  # fmt: skip
 MOST_PLANES = 16
 SIDE_UNIT = 4  # texels of a block
+HIGHEST_SIDE = 16384  # of a grid
 DEFAULT_BPP = 5.0  # of --preset or --decoder learned without a rate
 LOWEST_BPP, HIGHEST_BPP = 0.5, 20.0
 TOLERANCE = 0.04  # a plan's rate may differ from the one asked for by this share of it
@@ -192,7 +204,7 @@ def finest_bits(grid: HashGridConfig) -> int:
 
 def resolutions(low: float, high: float) -> Iterator[int]:
     """Grid resolutions in [low, high] that can be halved down to MOST_BASE texels or fewer, ascending."""
-    for size in range(max(math.ceil(low), 1), min(math.floor(high), 16384) + 1):
+    for size in range(max(math.ceil(low), 1), min(math.floor(high), HIGHEST_SIDE) + 1):
         if size >> exact_halvings(size) <= MOST_BASE:
             yield size
 
@@ -258,6 +270,8 @@ def choose_grids(row: Row, config: Config, width: int, height: int) -> list[Hash
             n_texel_frequencies decide how large the network is.
     Raises: UserError when the network alone leaves no bits for grids, or no grids come within 4 %.
     """
+    if config.decoder == "tsnc":
+        return tsnc_planes(row, config, width, height)
     texels, num_lods, bpp = width * height, max(width, height).bit_length(), config.bpp
     budget, best = bpp * texels, None
     fine_word, coarse_word = math.prod(row.fine), math.prod(row.coarse)
@@ -284,6 +298,30 @@ def choose_grids(row: Row, config: Config, width: int, height: int) -> list[Hash
     return best[1]
 
 
+def tsnc_planes(row: Row, config: Config, width: int, height: int) -> list[HashGridConfig]:
+    """Two BC1 planes, and two of half their side, whose bits with the network's are within 4 % of config.bpp.
+
+    They are what the sample loads: all levels are whole blocks, since it halves blocks, and an LOD reads the mip that a
+    GPU chooses, in the half planes one less. The whole side of the material is taken where it fits, else the side that
+    halves most often. Raises: UserError when no planes fit the rate.
+    """
+    longer, texels = max(width, height), width * height
+    network, num_lods = network_bits(row, config), longer.bit_length()
+    rate_of = {}
+    sides = range(2 * SIDE_UNIT, min(HIGHEST_SIDE, 2 * longer) + 1, 2 * SIDE_UNIT)
+    for side in sides if config.bpp * texels > network else ():
+        spent = network + BC1_BITS[1] * (row.fine[0] * side**2 + row.coarse[0] * (side // 2) ** 2)
+        if abs(spent / (config.bpp * texels) - 1) <= TOLERANCE:
+            rate_of[side] = spent / texels
+    if not rate_of:
+        raise _no_grids(network / texels, config, f"{width}x{height}")
+    side = min(rate_of, key=lambda s: (s != longer, -exact_halvings(s), abs(rate_of[s] - config.bpp)))
+    levels = exact_halvings(side // SIDE_UNIT) + 1
+    fine = HashGridConfig(side, min(levels, num_lods), storage="bc1")
+    coarse = HashGridConfig(side // 2, min(levels - 1, num_lods), finest_lods=2, storage="bc1")
+    return [fine] * row.fine[0] + [coarse] * row.coarse[0]
+
+
 def _no_grids(least: float, config: Config, size: str) -> UserError:
     """For a rate that no grids meet; the message names the flag that asked for it.
 
@@ -294,7 +332,8 @@ def _no_grids(least: float, config: Config, size: str) -> UserError:
     value, rate, way = f" {config.bpp:g}", "", "raise --bpp"
     if asked != "bpp":
         value, rate, way = "", f" at {config.bpp:g} bpp", f"give a --bpp above {least:.2f}"
-    ways = [way] * (least < HIGHEST_BPP) + ["give a smaller --n_neurons"] * (config.n_neurons > 16)
+    narrower = config.n_neurons > 16 and config.decoder != "tsnc"
+    ways = [way] * (least < HIGHEST_BPP) + ["give a smaller --n_neurons"] * narrower
     return UserError(
         f"--{asked}{value}: a {size} material{rate} needs {least:.2f} bpp for its network of {config.n_neurons} "
         "neurons alone, and no grids fill the rest within 4 %; "
@@ -357,11 +396,14 @@ def plan_with(row: Row, preset: Preset, config: Config, width: int, height: int)
     }
     if config.decoder == "learned":
         values.update(activation="hard_swish", n_frequencies=0)
+    fixed = TSNC_NETWORK if config.decoder == "tsnc" else {}
+    values.update(fixed)
     planned = dataclasses.replace(config, **{name: v for name, v in values.items() if name not in config.chosen})
     values = {  # these follow from the others
         "n_neurons": min(neurons_for(row, planned.bpp, width * height), preset.most_neurons),
         "eval_interval": planned.max_iter,
         "save_interval": min(SAVE_INTERVAL, planned.max_iter),
+        **fixed,
     }
     planned = dataclasses.replace(planned, **{name: v for name, v in values.items() if name not in config.chosen})
     if not config.hash_grid_configs:

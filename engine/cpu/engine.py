@@ -147,8 +147,8 @@ class CpuEngine(KernelEngine):
         return moments, pending
 
     def load_state(self, state: State) -> None:
-        """See KernelEngine.load_state. Where an engine's pending updates differ between grids that are planes of one here,
-        all are brought up to date instead."""
+        """See KernelEngine.load_state. Where pending updates of another engine differ between grids that are planes of one
+        here, all are brought up to date instead."""
         pending = state.get("pending")
         if pending is not None:
             check_pending(pending, self.model, int(state["iteration"]), SWEEP_INTERVAL)
@@ -159,8 +159,8 @@ class CpuEngine(KernelEngine):
     def _planes_agree(self, pending: list[Pending]) -> bool:
         """Whether successive grids of blocks with one shape, which the kernels may take together, have equal stamps."""
         grids = self.model.grids
-        pairs = [index for index in range(1, len(grids)) if grids[index].compressed and grids[index] == grids[index - 1]]
-        return all(torch.equal(pending[i]["stamps"], pending[i - 1]["stamps"]) for i in pairs)
+        alike = [i for i in range(1, len(grids)) if grids[i].compressed and grids[i] == grids[i - 1]]
+        return all(torch.equal(pending[i]["stamps"], pending[i - 1]["stamps"]) for i in alike)
 
     def _load_parameters(self, optimizer: Optimizer | None = None, pending: list[Pending] | None = None) -> None:
         kernels, trainer, nothing = self._kernels, self._trainer, [None, None]

@@ -122,6 +122,9 @@ SHAPES = {
     "blocks as floats": partial(
         make_model, (6, 2, 0, 4, "linear", "bc1"), (1, 1, 0, 4, "learned", "bc1"), quantized=False
     ),
+    "LODs that share the finest level": partial(
+        make_model, (12, 3, 4, 32, "linear", "packed", 2), (8, 2, 0, 4, "linear", "bc1", 3), texel_frequencies=2, lods=6
+    ),
     "texel waves only": partial(make_model, (12, 2, 4, 16), texel_frequencies=8, frequencies=0, layers=2),
     "floats": partial(make_model, (12, 3, 4, 32), (5, 1, 16, 32, "learned"), quantized=False, layers=2, neurons=32),
     "not seamless": partial(make_model, (8, 2, 4, 32), seamless=False, frequencies=5, neurons=32, layers=2, lods=2),

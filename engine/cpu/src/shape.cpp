@@ -32,7 +32,10 @@ Grid make_grid(const nt_grid& spec, int num_lods, int column, int first, int pla
         offset += grid.blocks ? across * across * BLOCK_TEXELS : resolution * resolution;
     }
     grid.units = offset / grid.unit_texels;
-    for (int lod = 0; lod < num_lods; lod++) grid.lods.push_back(grid.levels[std::max(spec.n_levels - 1 - lod, 0)]);
+    for (int lod = 0; lod < num_lods; lod++) {
+        const int mip = std::min(std::max(lod - spec.finest_lods + 1, 0), spec.n_levels - 1);
+        grid.lods.push_back(grid.levels[spec.n_levels - 1 - mip]);
+    }
     return grid;
 }
 

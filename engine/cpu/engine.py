@@ -147,8 +147,10 @@ class CpuEngine(KernelEngine):
         return moments, pending
 
     def load_state(self, state: State) -> None:
-        """See KernelEngine.load_state. Where pending updates of another engine differ between grids that are planes of one
-        here, all are brought up to date instead."""
+        """See KernelEngine.load_state.
+
+        Where another engine's pending updates differ between planes of one grid, all are brought up to date instead.
+        """
         pending = state.get("pending")
         if pending is not None:
             check_pending(pending, self.model, int(state["iteration"]), SWEEP_INTERVAL)

@@ -7,7 +7,8 @@ namespace nt {
 namespace {
 
 bool same_shape(const nt_grid& a, const nt_grid& b) {
-    return a.n_levels == b.n_levels && a.base_resolution == b.base_resolution && a.learned == b.learned;
+    return a.n_levels == b.n_levels && a.base_resolution == b.base_resolution && a.learned == b.learned &&
+           a.finest_lods == b.finest_lods;
 }
 
 Grid make_grid(const nt_grid& spec, int num_lods, int column, int first, int planes) {

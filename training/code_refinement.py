@@ -50,7 +50,7 @@ class Refinement:
         texels = torch.tensor([width * height for width, height in material.lod_sizes])
         shares = lod_shares(texels.tolist())
         self.lod_weights = (shares / texels * texels[0]).to(torch.float32)  # of a texel: how often training samples it
-        codes = [grid.n_texels * grid.features * (grid.quantize_bits <= MOST_BITS) for grid in model.grids]
+        codes = [grid.n_parameters * (grid.quantize_bits <= MOST_BITS) for grid in model.grids]
         # per grid: True: each round searches it; False: each round tunes it
         self.searched = [count > 0 and count >= SMALL_GRID * max(codes) for count in codes]
         self.search = create_code_search(config, self.device)

@@ -5,8 +5,8 @@
 
 namespace nt {
 
-// The search of BC1 blocks. For each block, codes are tried in order of what the gradient of the squared error promises:
-// one up or down, against the gradient. What lowers the error stays.
+// The search of BC1 blocks. For each block, weights and then end points are tried in order of what the gradient of the
+// squared error promises: one code up or down, against the gradient. What lowers the error stays.
 class BlockSearch : public LevelSearch {
   public:
     using LevelSearch::LevelSearch;
@@ -18,6 +18,8 @@ class BlockSearch : public LevelSearch {
     struct Block;
     struct Step;
 
+    Block look_at(uint32_t block, Searcher& searcher) const;
+    void take(const Step& step, Searcher& searcher) const;
     bool try_step(const Step& step, Searcher& searcher) const;
 };
 

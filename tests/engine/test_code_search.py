@@ -311,9 +311,31 @@ def test_rounds_lower_the_error_and_leave_to_each_round_what_is_its_own(engine_n
     assert swept == [(0, 0), (0, 0), (1, 0), (1, 0), (2, 0), (2, 0), (2, 1)]
 
 
-def test_tuning_leaves_the_codes_of_large_grids(engine_name, monkeypatch):
+BLOCK_PLANES = [
+    {"max_resolution": 12, "n_levels": 2, "storage": "bc1", "interpolation": "learned"},
+    {"max_resolution": 3, "n_levels": 1, "storage": "bc1"},
+]
+
+
+def test_rounds_improve_the_blocks_that_a_file_has(engine_name, monkeypatch):
     monkeypatch.setattr(refine, "TUNE_ITERATIONS", 60)
-    model, material, config, _ = trained(engine_name, refine=3)
+    model, material, config, _ = trained(engine_name, refine=2, hash_grid_configs=BLOCK_PLANES)
+    refinement = refine.Refinement(model, material, config)
+    assert refinement.possible and refinement.searched == [True, False]
+    scores = [psnr_of_lod_0(model, material)]
+    for index in range(2):
+        assert refinement.round(index) > 0
+        for number in range(2):  # as it is read back from a file
+            parameters = model.block_parameters(number)
+            parameters.copy_(blocks.decode_blocks(blocks.encode_blocks(parameters)))
+        scores.append(psnr_of_lod_0(model, material))
+    assert scores[1] > scores[0] + 0.1 and scores[2] > scores[1]
+
+
+@pytest.mark.parametrize("values", [{}, {"hash_grid_configs": BLOCK_PLANES}], ids=["packed", "bc1"])
+def test_tuning_leaves_the_codes_of_large_grids(engine_name, values, monkeypatch):
+    monkeypatch.setattr(refine, "TUNE_ITERATIONS", 60)
+    model, material, config, _ = trained(engine_name, refine=3, **values)
     before, parameters = codes_of(model), [p.detach().clone() for p in model.grid_parameters]
     refine.Refinement(model, material, config)._tune(1)
     assert torch.equal(model.grid_parameters[0].detach(), parameters[0])

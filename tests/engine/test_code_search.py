@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+import blocks
 import train
 from configs import make_config
 from engine.adam_state import up_to_date
@@ -22,7 +23,9 @@ from engine.cpu.decoder import decode_lod
 from engine.create import create_engine
 from engine.sampling import channel_loss_weights
 from engine.schedule import Schedule
-from engine.torch.code_search import FAILURES, FEATURES_TRIED, REACH, search_level
+from engine.torch.block_search import END_FAILURES
+from engine.torch.code_search import FEATURES_TRIED, search_level
+from engine.torch.level_search import FAILURES, REACH
 from maps.channels import MAPS
 from metrics.evaluate import metric_options, score_lod
 from model import new_model
@@ -48,6 +51,7 @@ from training import code_refinement as refine
 
 SEARCHES = {"torch": search_level, "cpu": cpu_code_search.search_level}
 LINEAR, LEARNED = GridSpec(6, 2, 2, 8), GridSpec(6, 2, 2, 8, "learned")
+BLOCKS, LEARNED_BLOCKS = GridSpec(10, 2, 0, 4, "linear", "bc1"), GridSpec(12, 3, 0, 4, "learned", "bc1")
 COARSE = GridSpec(3, 1, 4, 16)
 SWISH = DecoderSpec(2, 16, 1, 3, "hard_swish")
 CASES = {
@@ -58,6 +62,9 @@ CASES = {
     "one texel": ([GridSpec(1, 1, 2, 8, "learned"), GridSpec(2, 2, 2, 8)], SWISH, 3, 5),
     "more texels than the material": ([GridSpec(16, 1, 2, 8)], DecoderSpec(3, 16, 1), 6, 5),
     "three layers": ([GridSpec(7, 1, 4, 32, "learned")], DecoderSpec(0, 16, 3, 3, "hard_swish"), 16, 16),
+    "blocks": ([BLOCKS, COARSE], DecoderSpec(3, 16, 2), 26, 14),
+    "learned blocks": ([LEARNED_BLOCKS, BLOCKS], SWISH, 21, 24),
+    "one block": ([GridSpec(3, 1, 0, 4, "linear", "bc1"), GridSpec(1, 1, 0, 4, "learned", "bc1")], SWISH, 7, 6),
     "steep leaky": ([GridSpec(4, 1, 2, 8)], DecoderSpec(2, 16, 2, negative_slope=0.0), 8, 8),
 }
 
@@ -90,7 +97,18 @@ def total_error(model, material, channels, weights, lod_weights) -> float:
 
 
 def codes_of(model) -> list[np.ndarray]:
-    return [model.codes(index).numpy() for index in range(len(model.grids))]
+    """Codes (units, parameters) of each grid; of blocks before their end points are put in order."""
+    return [
+        codes_of_units(grid, parameters.detach().view(-1, grid.unit_parameters))
+        for grid, parameters in zip(model.grids, model.grid_parameters)
+    ]
+
+
+def codes_of_units(grid: GridSpec, parameters) -> np.ndarray:
+    if not grid.compressed:
+        return codes_from_features(parameters, grid.quantize_bits).numpy()
+    ends = [blocks.end_point_codes(parameters[:, c : c + 3]) for c in (0, 3)]
+    return torch.cat([*ends, blocks.weight_codes(parameters[:, 6:])], dim=1).int().numpy()
 
 
 def search(name: str, model, arguments, index: int, level: int) -> int:
@@ -103,48 +121,54 @@ def levels_of(model):
 
 
 def plain_sweep(model, arguments, index: int, level: int) -> None:
-    """The search of engine/torch/code_search.py, one texel after the other, on the error of the whole material."""
-    grid, r = model.grids[index], model.grids[index].resolution(level)
-    view = model.level(index, level).detach()
-    step = 1 / 2**grid.quantize_bits
+    """The search of engine/torch/code_search.py, one unit after the other, on the error of the whole material."""
+    grid, view = model.grids[index], model.level(index, level).detach()
+    step = blocks.rounding_steps().tolist() if grid.compressed else [1 / 2**grid.quantize_bits] * grid.features
+    parts = [(range(grid.features), FEATURES_TRIED, FAILURES)]  # parameters, tries, failures in a row
+    if grid.compressed:
+        parts = [(range(6, 22), 16, FAILURES), (range(6), 6, END_FAILURES)]
+    n = len(view)
 
     def place(i):
-        return 2 if r % 2 and i == r - 1 else i % 2
+        return 2 if n % 2 and i == n - 1 else i % 2
 
-    order = sorted(itertools.product(range(r), range(r)), key=lambda yx: (place(yx[0]), place(yx[1])))
+    order = sorted(itertools.product(range(n), range(n)), key=lambda yx: (place(yx[0]), place(yx[1])))
     for y, x in order:
-        least, slopes = total_error(model, *arguments), []
-        kept = view[y, x].clone()
-        values = (codes_from_features(kept, grid.quantize_bits).double() + 0.5) * step - 0.5
-        for feature in range(grid.features):
-            slopes.append(slope_of(model, arguments, view, y, x, feature, float(values[feature])))
-        tried = failures = 0
-        for feature in sorted(range(grid.features), key=lambda f: -abs(slopes[f])):
-            moved = float(values[feature]) - math.copysign(step, slopes[feature])
-            if tried == FEATURES_TRIED or failures == FAILURES or slopes[feature] == 0:
-                break
-            if abs(moved) > 0.5:
-                continue
-            tried += 1
-            before = float(view[y, x, feature])
-            view[y, x, feature] = moved
-            error = total_error(model, *arguments)
-            failures += 1
-            if error < least:
-                least, failures = error, 0
-            else:
-                view[y, x, feature] = before
+        least = total_error(model, *arguments)
+        codes = codes_of_units(grid, view[y, x][None])[0]
+        slopes = [slope_of(model, arguments, view, y, x, i) * step[i] for i in range(grid.unit_parameters)]
+        for parameters, most_tried, most_failures in parts:
+            tried = failures = 0
+            for i in sorted(parameters, key=lambda i: -abs(slopes[i])):
+                code = codes[i] - math.copysign(1, slopes[i])
+                if tried == most_tried or failures == most_failures or slopes[i] == 0:
+                    break
+                if not 0 <= code < 1 / step[i] + grid.compressed * 0.5:
+                    continue
+                tried += 1
+                before = float(view[y, x, i])
+                view[y, x, i] = code * step[i] - 0.5 + (0 if grid.compressed else step[i] / 2)
+                error = total_error(model, *arguments)
+                failures += 1
+                if error < least:
+                    least, failures = error, 0
+                else:
+                    view[y, x, i] = before
 
 
-def slope_of(model, arguments, view, y, x, feature, value, epsilon=1e-4) -> float:
-    """Derivative of the error by one feature, with nothing rounded, by a central difference."""
+def slope_of(model, arguments, view, y, x, parameter, epsilon=1e-4) -> float:
+    """Derivative of the error by one parameter, where all stand for their codes, by a central difference."""
     exact, before = model.quantized, [parameters.detach().clone() for parameters in model.grid_parameters]
-    for index in range(len(model.grids)):
-        model.load_codes(index, model.codes(index))
-    errors = []
+    for index, grid in enumerate(model.grids):
+        if grid.compressed:
+            shown = reference.of_blocks(grid, before[index].numpy(), None, 0, True) - 0.5
+            model.block_parameters(index).copy_(torch.from_numpy(shown))
+        else:
+            model.load_codes(index, model.codes(index))
+    errors, value = [], float(view[y, x, parameter])
     model.quantized = False
     for side in (-1, 1):
-        view[y, x, feature] = value + side * epsilon
+        view[y, x, parameter] = value + side * epsilon
         errors.append(total_error(model, *arguments))
     model.quantized = exact
     for parameters, values in zip(model.grid_parameters, before):
@@ -152,7 +176,7 @@ def slope_of(model, arguments, view, y, x, feature, value, epsilon=1e-4) -> floa
     return (errors[1] - errors[0]) / (2 * epsilon)
 
 
-@pytest.mark.parametrize("case", ["linear", "learned", "one texel", "steep leaky"])
+@pytest.mark.parametrize("case", ["linear", "learned", "one texel", "blocks", "learned blocks", "steep leaky"])
 def test_a_sweep_is_what_plain_loops_find(case):
     model, arguments = setting(case)
     other, _ = setting(case)
@@ -180,13 +204,14 @@ def test_every_sweep_lowers_the_error_and_touches_one_level_only(case, search_na
         after = total_error(model, *arguments)
         assert after < before if changed else after == before
         for other in range(len(model.grids)):
-            moved = (model.grid_parameters[other].detach() != parameters[other]).view(-1, model.grids[other].features)
-            first = model.grids[other].level_offset(level)
-            inside = slice(first, first + model.grids[other].resolution(level) ** 2) if other == index else slice(0, 0)
+            grid = model.grids[other]
+            moved = (model.grid_parameters[other].detach() != parameters[other]).view(-1, grid.unit_parameters)
+            first, last = (grid.level_offset(k) // grid.unit_texels for k in (level, level + 1))
+            inside = slice(first, last) if other == index else slice(0, 0)
             outside = moved.clone()
             outside[inside] = False
             assert not outside.any()
-        assert bool((model.codes(index).int() >= 0).all())
+        assert (codes_of(model)[index] >= 0).all()
     assert total_error(model, *arguments) < 0.99 * start
 
 
@@ -205,7 +230,7 @@ def test_kernels_find_what_torch_finds(case):
 
 
 @pytest.mark.usefixtures("_kernels")
-@pytest.mark.parametrize("case", ["linear", "learned", "one bit, many features"])
+@pytest.mark.parametrize("case", ["linear", "learned", "one bit, many features", "blocks", "learned blocks"])
 def test_kernels_find_the_same_on_any_number_of_threads(case):
     found = []
     for n_threads in (1, 2, 5):
@@ -286,9 +311,31 @@ def test_rounds_lower_the_error_and_leave_to_each_round_what_is_its_own(engine_n
     assert swept == [(0, 0), (0, 0), (1, 0), (1, 0), (2, 0), (2, 0), (2, 1)]
 
 
-def test_tuning_leaves_the_codes_of_large_grids(engine_name, monkeypatch):
+BLOCK_PLANES = [
+    {"max_resolution": 12, "n_levels": 2, "storage": "bc1", "interpolation": "learned"},
+    {"max_resolution": 3, "n_levels": 1, "storage": "bc1"},
+]
+
+
+def test_rounds_improve_the_blocks_that_a_file_has(engine_name, monkeypatch):
     monkeypatch.setattr(refine, "TUNE_ITERATIONS", 60)
-    model, material, config, _ = trained(engine_name, refine=3)
+    model, material, config, _ = trained(engine_name, refine=2, hash_grid_configs=BLOCK_PLANES)
+    refinement = refine.Refinement(model, material, config)
+    assert refinement.possible and refinement.searched == [True, False]
+    scores = [psnr_of_lod_0(model, material)]
+    for index in range(2):
+        assert refinement.round(index) > 0
+        for number in range(2):  # as it is read back from a file
+            parameters = model.block_parameters(number)
+            parameters.copy_(blocks.decode_blocks(blocks.encode_blocks(parameters)))
+        scores.append(psnr_of_lod_0(model, material))
+    assert scores[1] > scores[0] + 0.1 and scores[2] > scores[1]
+
+
+@pytest.mark.parametrize("values", [{}, {"hash_grid_configs": BLOCK_PLANES}], ids=["packed", "bc1"])
+def test_tuning_leaves_the_codes_of_large_grids(engine_name, values, monkeypatch):
+    monkeypatch.setattr(refine, "TUNE_ITERATIONS", 60)
+    model, material, config, _ = trained(engine_name, refine=3, **values)
     before, parameters = codes_of(model), [p.detach().clone() for p in model.grid_parameters]
     refine.Refinement(model, material, config)._tune(1)
     assert torch.equal(model.grid_parameters[0].detach(), parameters[0])

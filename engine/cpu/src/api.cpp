@@ -6,6 +6,7 @@
 #include <memory>
 #include <stdexcept>
 
+#include "block_search.h"
 #include "code_search.h"
 #include "evaluate.h"
 #include "failure.h"
@@ -171,8 +172,11 @@ int32_t nt_search_codes(const nt_model* model, const nt_material* material, floa
                         const float* weights, const float* channel_weights, const float* lod_weights, int32_t index,
                         int32_t level, int32_t n_threads, int64_t* changed) {
     return guarded([&] {
-        CodeSearch search(*model, *material, parameters, weights, channel_weights, lod_weights, index, level);
-        *changed = search.sweep(n_threads);
+        const auto sweep = [&](auto&& search) { *changed = search.sweep(n_threads); };
+        if (model->grids[index].blocks)
+            sweep(BlockSearch(*model, *material, parameters, weights, channel_weights, lod_weights, index, level));
+        else
+            sweep(CodeSearch(*model, *material, parameters, weights, channel_weights, lod_weights, index, level));
     });
 }
 

@@ -1,0 +1,26 @@
+// Block search: improves the end points and indices of BC1 blocks, as engine/torch/block_search.py does.
+#pragma once
+
+#include "level_search.h"
+
+namespace nt {
+
+// The search of BC1 blocks. For each block, weights and then end points are tried in order of what the gradient of the
+// squared error promises: one code up or down, against the gradient. What lowers the error stays.
+class BlockSearch : public LevelSearch {
+  public:
+    using LevelSearch::LevelSearch;
+
+  protected:
+    int64_t search_unit(int x, int y, Searcher& searcher) const override;
+
+  private:
+    struct Block;
+    struct Step;
+
+    Block look_at(uint32_t block, Searcher& searcher) const;
+    void take(const Step& step, Searcher& searcher) const;
+    bool try_step(const Step& step, Searcher& searcher) const;
+};
+
+}  // namespace nt

@@ -1,0 +1,198 @@
+#include "level_search.h"
+
+#include <algorithm>
+#include <atomic>
+#include <memory>
+#include <numeric>
+
+#include "pool.h"
+
+namespace nt {
+namespace {
+
+// Indices without neighbours along an axis: every other one, and the last of an odd number by itself.
+std::vector<std::vector<int>> classes(int count) {
+    std::vector<std::vector<int>> found(3);
+    for (int i = 0; i < count; i++) found[count % 2 && i == count - 1 ? 2 : i % 2].push_back(i);
+    return found;
+}
+
+inline float wanted(const nt_material& material, int64_t texel, int column) {
+    if (column < material.columns8) return float(material.codes8[texel * material.columns8 + column]) / 255.0f;
+    return float(material.codes16[texel * material.columns16 + column - material.columns8]) / 65535.0f;
+}
+
+}  // namespace
+
+LevelSearch::Searcher::Searcher(const Shape& shape)
+    : work(shape), corners(BLOCK * shape.grids.size()), gradient(align_up(shape.feature_columns, V) * BLOCK) {}
+
+LevelSearch::Axis::Axis(const Level& level, int size) : starts(level.resolution + 1) {
+    const Level in_rows{level.resolution, 0, 0};
+    std::vector<int32_t> cell(size);
+    for (int i = 0; i < size; i++) {
+        const float centre = (float(i) + 0.5f) / float(size);
+        cell[i] = int32_t(locate(in_rows, centre, centre).texel[0]) % level.resolution;
+        starts[cell[i] + 1]++;
+    }
+    for (size_t c = 0; c + 1 < starts.size(); c++) starts[c + 1] += starts[c];
+    members.resize(size);
+    std::vector<int32_t> next(starts.begin(), starts.end() - 1);
+    for (int i = 0; i < size; i++) members[next[cell[i]]++] = i;
+}
+
+LevelSearch::LevelSearch(const nt_model& model, const nt_material& material, float* const* parameters,
+                         const float* weights, const float* channel_weights, const float* lod_weights, int grid,
+                         int level)
+    : shape_(model),
+      network_(shape_),
+      parameters_(parameters[grid]),
+      grid_(shape_.grids[grid]),
+      level_(grid_.levels[level]),
+      material_(material),
+      channel_weights_(channel_weights, channel_weights + model.n_channels),
+      lod_weights_(lod_weights, lod_weights + model.num_lods),
+      grid_index_(grid) {
+    network_.pack_all(weights);
+    for (int g = 0; g < model.n_grids; g++) sources_.push_back({parameters[g]});
+    for (int lod = 0; lod < model.num_lods; lod++)
+        if (grid_.lods[lod].offset == level_.offset)
+            lods_.push_back({lod, Axis(level_, material.widths[lod]), Axis(level_, material.heights[lod])});
+}
+
+int64_t LevelSearch::sweep(int n_threads) {
+    std::atomic<int64_t> changed{0};
+    std::vector<std::unique_ptr<Searcher>> searchers(n_threads);
+    for (const std::vector<int>& rows : classes(level_.rows()))
+        for (const std::vector<int>& columns : classes(level_.rows()))
+            run_tasks(n_threads, columns.empty() ? 0 : long(rows.size()), [&](long task, int thread) {
+                auto& searcher = searchers[thread];
+                if (!searcher) searcher = std::make_unique<Searcher>(shape_);
+                int64_t here = 0;
+                for (const int x : columns) {
+                    collect(x, rows[task], *searcher);
+                    if (!searcher->places.empty() && searcher->places.size() <= NT_SEARCH_REACH)
+                        here += search_unit(x, rows[task], *searcher);
+                }
+                changed.fetch_add(here, std::memory_order_relaxed);
+            });
+    return changed;
+}
+
+// The cells of an axis that read a column (or row) of units: its own texels, and the one before, if it is not of them.
+std::vector<int> LevelSearch::cells(int unit) const {
+    const int r = level_.resolution, side = grid_.blocks ? BLOCK_SIDE : 1, first = unit * side;
+    std::vector<int> found;
+    for (int cell = first; cell < std::min(first + side, r); cell++) found.push_back(cell);
+    if (level_.rows() > 1) found.push_back((first + r - 1) % r);
+    return found;
+}
+
+// Lists the texels of the material that read the unit in column x of row y.
+void LevelSearch::collect(int x, int y, Searcher& searcher) const {
+    const std::vector<int> xs = cells(x), ys = cells(y);
+    searcher.places.clear();
+    searcher.targets.clear();
+    for (const Lod& lod : lods_)
+        for (const int j : ys)
+            for (int32_t row = lod.rows.starts[j]; row < lod.rows.starts[j + 1]; row++)
+                for (const int i : xs)
+                    for (int32_t column = lod.columns.starts[i]; column < lod.columns.starts[i + 1]; column++) {
+                        const int px = lod.columns.members[column], py = lod.rows.members[row];
+                        const int64_t texel = material_.offsets[lod.index] + int64_t(py) * material_.widths[lod.index] + px;
+                        searcher.places.push_back({px, py, lod.index, {}, {}});
+                        for (int c = 0; c < shape_.n_channels; c++)
+                            searcher.targets.push_back(wanted(material_, texel, material_.columns[c]));
+                    }
+    const size_t n_places = searcher.places.size();
+    if (searcher.all.size() < n_places) {
+        searcher.all.resize(n_places);
+        std::iota(searcher.all.begin(), searcher.all.end(), 0);
+    }
+}
+
+double LevelSearch::look(uint32_t first_texel, Searcher& searcher) const {
+    const long n_grids = long(shape_.grids.size()), n_places = long(searcher.places.size());
+    const Layer& layer = shape_.layers[0];
+    const long stride = align_up(shape_.feature_columns, V);
+    const uint32_t unit_texels = grid_.unit_texels;
+    float u[BLOCK], v[BLOCK], lod_value[BLOCK];
+    int32_t lod[BLOCK];
+    searcher.first.resize(n_places * layer.out_stride);
+    searcher.tried.resize(n_places * layer.out_stride);
+    searcher.errors.resize(n_places);
+    searcher.tried_errors.resize(n_places);
+    searcher.by_feature.assign(grid_.features * unit_texels, 0.0f);
+    double error = 0;
+    for (long begin = 0; begin < n_places; begin += BLOCK) {
+        const long n = std::min<long>(BLOCK, n_places - begin);
+        for (long s = 0; s < n; s++) {
+            const Place& place = searcher.places[begin + s];
+            lod[s] = place.lod;
+            lod_value[s] = float(place.lod);
+            u[s] = (float(place.x) + 0.5f) / float(material_.widths[place.lod]);
+            v[s] = (float(place.y) + 0.5f) / float(material_.heights[place.lod]);
+            for (long g = 0; g < n_grids; g++)
+                searcher.corners[s * n_grids + g] = locate(shape_.grids[g].lods[lod[s]], u[s], v[s]);
+        }
+        float* inputs = searcher.work.inputs.data();
+        encode(shape_, u, v, lod, lod_value, n, inputs);
+        for (long g = 0; g < n_grids; g++)
+            gather_grid(shape_.grids[g], true, sources_[g], Noise{0, 0}, &searcher.corners[g], n_grids, n, inputs,
+                        shape_.input_stride);
+        Gemm job{};
+        job.a = inputs;
+        job.lda = layer.in_stride;
+        job.b = network_.layers[0].by_input.data();
+        job.ldb = layer.out_stride;
+        job.c = searcher.first.data() + begin * layer.out_stride;
+        job.ldc = layer.out_stride;
+        job.rows = n;
+        job.depth = layer.inputs;
+        job.vectors = layer.out_stride / V;
+        gemm(job);
+        error += error_of(&searcher.all[begin], job.c, n, searcher, &searcher.errors[begin], true);
+        backward(network_, searcher.work, n, nullptr, false, searcher.gradient.data(), stride);
+        for (long s = 0; s < n; s++) {
+            Place& place = searcher.places[begin + s];
+            const Corner& corner = searcher.corners[s * n_grids + grid_index_];
+            const float* from = searcher.gradient.data() + s * stride + grid_.column;
+            for (int i = 0; i < 4; i++) {
+                const uint32_t texel = corner.texel[i] - first_texel;
+                place.share[i] = texel >= unit_texels ? 0.0f : grid_.learned ? 1.0f : corner.weight(i);
+                if (place.share[i] == 0) continue;
+                place.texel[i] = uint8_t(texel);
+                const float* part = from + (grid_.learned ? i * grid_.features : 0);
+                for (int f = 0; f < grid_.features; f++)
+                    searcher.by_feature[f * unit_texels + texel] += place.share[i] * part[f];
+            }
+        }
+    }
+    return error;
+}
+
+double LevelSearch::error_of(const int32_t* places, const float* sums, long n, Searcher& searcher, double* errors,
+                             bool for_backward) const {
+    Workspace& work = searcher.work;
+    activate(shape_, sums, work, n);
+    forward(network_, work, n, for_backward, {}, 1);
+    const Layer& last = shape_.layers.back();
+    double error = 0;
+    for (long s = 0; s < n; s++) {
+        const float* decoded = work.outputs.back().data() + s * last.out_stride;
+        const float* target = searcher.targets.data() + long(places[s]) * shape_.n_channels;
+        const float weight = lod_weights_[searcher.places[places[s]].lod];
+        float sum = 0;
+        for (int c = 0; c < shape_.n_channels; c++) {
+            const float shown = std::min(std::max(decoded[c], 0.0f), 1.0f), off = shown - target[c];
+            sum += channel_weights_[c] * off * off;
+            if (for_backward)
+                work.upstream[0][s * shape_.widest + c] = shown == decoded[c] ? 2 * weight * channel_weights_[c] * off : 0.0f;
+        }
+        errors[s] = double(weight) * sum;
+        error += errors[s];
+    }
+    return error;
+}
+
+}  // namespace nt

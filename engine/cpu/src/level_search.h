@@ -1,0 +1,89 @@
+// What the searches of code_search.h and block_search.h share: the texels of the material that read a unit of a level,
+// a texel or a block, and their error.
+#pragma once
+
+#include <vector>
+
+#include "network.h"
+#include "nt.h"
+#include "shape.h"
+#include "texels.h"
+
+namespace nt {
+
+// The search on one level of one grid.
+//
+// A sweep takes the units of the level in classes. No texel of the material reads two units of a class, so any order
+// and any thread gives the same result.
+class LevelSearch {
+  public:
+    LevelSearch(const nt_model& model, const nt_material& material, float* const* parameters, const float* weights,
+                const float* channel_weights, const float* lod_weights, int grid, int level);
+    virtual ~LevelSearch() = default;
+
+    // Returns the number of changed codes.
+    int64_t sweep(int n_threads);
+
+  protected:
+    // A texel of the material that reads the searched unit.
+    struct Place {
+        int32_t x, y, lod;
+        float share[4];    // of each corner in the inputs of the network that it has; 0: the corner is in another unit
+        uint8_t texel[4];  // of the unit
+    };
+    // The memory of one thread for the unit that it searches.
+    struct Searcher {
+        explicit Searcher(const Shape& shape);
+
+        Workspace work;
+        std::vector<Corner> corners;
+        Buffer<float> gradient;           // of a block's features
+        std::vector<Place> places;
+        std::vector<int32_t> all;         // 0, 1, ... for all places
+        std::vector<float> targets;       // (places, channels)
+        std::vector<double> errors;       // of each place
+        std::vector<float> first, tried;  // (places, out_stride of the first layer): the arguments of its activation
+        std::vector<float> by_feature;    // gradient of the error: (features, texels of the unit)
+        std::vector<int> order;
+        std::vector<int32_t> readers;     // places of a try
+        std::vector<double> tried_errors;
+    };
+
+    // Searches the unit in column x of row y, whose places are listed; returns the number of changed codes.
+    virtual int64_t search_unit(int x, int y, Searcher& searcher) const = 0;
+
+    // Returns the current error of all places. Stores the first layer's sums there, the unit's share of each corner, and
+    // the gradient of the error by the unit's features. first_texel: of the unit.
+    double look(uint32_t first_texel, Searcher& searcher) const;
+    // Returns the error of n places, at most a block, from the first layer's sums of each, and stores that of each.
+    double error_of(const int32_t* places, const float* sums, long n, Searcher& searcher, double* errors,
+                    bool for_backward) const;
+
+    const Shape shape_;
+    Network network_;
+    float* const parameters_;
+    const Grid& grid_;
+    const Level level_;
+
+  private:
+    // Columns (or rows) of a LOD, grouped by the two neighbouring texels of the level that their centres lie between.
+    struct Axis {
+        Axis(const Level& level, int size);
+        std::vector<int32_t> starts, members;  // of cell c: members[starts[c]] .. members[starts[c + 1]]
+    };
+    struct Lod {
+        int index;
+        Axis columns, rows;
+    };
+
+    std::vector<int> cells(int unit) const;
+    void collect(int x, int y, Searcher& searcher) const;
+
+    const nt_material& material_;
+    std::vector<Stored> sources_;
+    const std::vector<float> channel_weights_, lod_weights_;
+    const int grid_index_;
+    std::vector<Lod> lods_;
+};
+
+}  // namespace nt

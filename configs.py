@@ -19,11 +19,15 @@ MAPS = {"diffuse": 3, "normal": 3, "roughness": 1, "occlusion": 1, "metallic": 1
 QUANTIZE_BITS = (1, 2, 4, 8, 16)  # of a feature
 SAVE_BITS = (8, 16, 32, 64)  # of a grid texel
 INTERPOLATIONS = ("linear", "learned")
-ACTIVATIONS = ("leaky_relu", "hard_swish")
+ACTIVATIONS = ("leaky_relu", "hard_swish", "relu")
 MAX_GRIDS = 16  # of a material, in network_data.npz too
 MAX_PIXELS = 2**26  # 8192 x 8192. The seven maps of a material of that size, decoded at once, take some 3 GB
 MOST_PIXELS = 2**30  # 32768 x 32768: what --max_pixels can allow
-DECODERS = ("auto", "reference", "learned")
+DECODERS = ("auto", "reference", "learned", "tsnc")
+# What `--decoder tsnc` fixes, since the sample that reads its files knows one network (docs/export.md).
+TSNC_NETWORK = {
+    "activation": "relu", "n_frequencies": 0, "n_texel_frequencies": 0, "n_neurons": 64, "n_hidden_layers": 2,
+}  # fmt: skip
 PRESETS = ("", "preview", "fast", "balanced", "best")
 MATCHES = ("", "bc1", "bc7", "astc6x6", "astc8x8", "astc12x12")
 UNIT_NORMALS = ("auto", "always", "never")
@@ -34,6 +38,7 @@ LIST_MAPS = "list"  # what --maps alone means
 GROUP_BACKENDS = ("local", "ray")
 EVAL_METRICS = ("all", "psnr", "lpips")
 STORAGES = ("packed", "bc1")
+LATENTS = STORAGES  # of all grids of a plan
 POSITIONS = ("centres", "filtered")
 LAYOUTS = ("packed", "filterable", "bgra4", "rgba8")
 WORD_LAYOUTS = ("packed", "rgba8")  # those whose texels are words, to unpack before filtering
@@ -62,6 +67,10 @@ class HashGridConfig:
     storage: str = knob(
         "packed", "packed: codes in words; bc1: three features a texel as an ordinary BC1 texture", choices=STORAGES
     )
+    finest_lods: int = knob(
+        1, "LODs, from 0 on, that read the finest level; 2: a texture of half the material's side, as GPUs choose mips",
+        unit="LODs", low=1, high=15,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -99,9 +108,16 @@ class Config:
     decoder: str = knob(
         "auto",
         "reference: linear grids and leaky ReLU, as the FNTC plug-in reads; learned: the network interpolates, better "
-        "per bit; auto: learned where a rate, quality or preset is asked for",
+        "per bit; tsnc: what Intel's sample of texture set neural compression loads; auto: learned where a rate, "
+        "quality or preset is asked for",
         choices=DECODERS, section="feature grids and decoder",
     )  # fmt: skip
+    latents: str = knob(
+        "packed",
+        "packed: codes in words, the best per bit; bc1: ordinary BC1 textures, which an engine loads, streams and "
+        "filters as any other",
+        choices=LATENTS,
+    )
     quantize: bool = knob(True, "train with rounded features and export them; False: float features, model.pth only")
     quantize_bits: int = knob(4, "bits per feature", unit="bits", choices=QUANTIZE_BITS)
     save_bits: int = knob(32, "bits per grid texel: save_bits / quantize_bits features", choices=SAVE_BITS)
@@ -204,7 +220,7 @@ FIELDS = {field.name: field for field in dataclasses.fields(Config) if field.met
 # Fields that a checkpoint fixes: with another value its parameters would not fit.
 ARCHITECTURE = (
     "quantize", "quantize_bits", "save_bits", "hash_grid_configs", "linear_color", *AIMS, "preset", "decoder",
-    "n_frequencies", "n_texel_frequencies", "n_neurons", "n_hidden_layers", "activation",
+    "latents", "n_frequencies", "n_texel_frequencies", "n_neurons", "n_hidden_layers", "activation",
 )  # fmt: skip
 RECORDED = ("resolved_grids", "environment")  # what config.json of a run holds besides the fields
 # Fields of one call of the command, which the run does not keep.
@@ -290,6 +306,7 @@ def _check_combinations(config: Config) -> None:
         )
     if 0 < config.bpp < 0.5:
         raise UserError(f"--bpp: expected 0.5 to 20 bits per texel, got {config.bpp:g}")
+    _check_tsnc(config)
     aims = [f"--{name}" for name in AIMS if getattr(config, name)]
     if len(aims) > 1:
         raise UserError(f"{' and '.join(aims)}: each of them chooses the rate; give one")
@@ -308,6 +325,18 @@ def _check_combinations(config: Config) -> None:
             raise UserError(f"--{name}: expected --groups_backend ray beside it, found {config.groups_backend}")
     if config.texture_loss_weights != "auto" and not any(config.texture_loss_weights.values()):
         raise UserError("texture_loss_weights: every map has weight 0, so there is nothing to train")
+
+
+def _check_tsnc(config: Config) -> None:
+    """Raise UserError for fields that make another form than --decoder tsnc names."""
+    if config.decoder != "tsnc":
+        return
+    if config.latents != "bc1" and not config.load_dir:
+        raise UserError(f"--decoder tsnc: expected --latents bc1 beside it, found {config.latents}")
+    for name, value in TSNC_NETWORK.items():
+        if name in config.chosen and getattr(config, name) != value:
+            found = getattr(config, name)
+            raise UserError(f"--{name}: expected {value} with --decoder tsnc, found {found}; leave --{name} out")
 
 
 # --- as files ------------------------------------------------------------------------------------------------------
@@ -355,6 +384,8 @@ class ExportOptions:
     transcode: str = knob("", f"write ordinary textures of the decoded maps to out_dir/transcoded: some of "
                           f"{', '.join(TEXTURE_FORMATS)}; without a value all of them", unit="formats",
                           bare=",".join(TEXTURE_FORMATS))  # fmt: skip
+    tsnc: str = knob("", "write the files that Intel's sample of texture set neural compression loads, of a run with "
+                     "--latents bc1 --decoder tsnc", unit="path")  # fmt: skip
     shader: str = knob("", "write decoders for shaders to out_dir: any of hlsl,glsl,essl,wgsl,metal", unit="languages")
 
     load_iter: int = knob(-1, "iteration; -1: the newest checkpoint", low=-1, section="reading")

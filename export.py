@@ -5,6 +5,7 @@
     python export.py --load_dir outputs/<run> --out_dir DIR [--dds_layout LAYOUT] [--latents_format ktx2]
     python export.py --load_dir outputs/<run> --out_dir DIR --shader hlsl,wgsl
     python export.py --load_dir outputs/<run> --viewer page.html
+    python export.py --load_dir outputs/<run> --tsnc DIR
     python export.py --describe DIR [--images --out_dir DIR]
 
 File formats: design.md, section 6.
@@ -28,6 +29,8 @@ from describe.bare_files import decode_bare_files, is_bare
 from describe.folder import print_description
 from formats.export import change_layout, check_size, save_images, save_ktx2
 from formats.manifest import MANIFEST
+from formats.textures import read_export
+from formats.tsnc import save_tsnc
 from shaders.export import export_shaders, parse_languages
 from training.checkpoint import export_checkpoint
 from training.run_folder import MODELS, find_checkpoint
@@ -43,7 +46,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if (source / MODELS).is_dir() and not (source / MANIFEST).is_file():
             source = find_checkpoint(source, options.load_iter)
         print_description(source)
-    if options.made_of_files or (options.out_dir if options.viewer else not options.describe):
+    if options.tsnc:
+        found = source if (source / MANIFEST).is_file() else find_checkpoint(source, options.load_iter)
+        save_tsnc(Path(options.tsnc), read_export(found))
+    if options.made_of_files or (options.out_dir if options.viewer or options.tsnc else not options.describe):
         write_files(source, options)
     if not options.viewer:
         return 0

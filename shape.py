@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 
 import blocks
 from common.errors import UserError
-from configs import ACTIVATIONS, INTERPOLATIONS, STORAGES, Config, HashGridConfig
+from configs import INTERPOLATIONS, STORAGES, Config, HashGridConfig
 from maps.record import Constant
 from quantize import features_per_texel
 
 ALIGNMENT = 16  # tiny-cuda-nn pads inputs and outputs of its networks to multiples of 16
 PADDED_OUTPUTS = 16
 BC1_BITS = (0, 4)  # quantize_bits and save_bits of a grid of BC1 blocks: no codes per feature, 4 bits a texel
+ACTIVATIONS = ("leaky_relu", "hard_swish")  # of networks; --activation relu is leaky_relu without a slope
 TEXEL_OFFSETS = ((0, 0), (1, 0), (0, 1), (1, 1))  # (x, y) order of the four texels around a sample
 
 
@@ -37,8 +38,11 @@ class GridSpec:
     save_bits: int  # of a texel, as stored
     interpolation: str = "linear"
     storage: str = "packed"
+    finest_lods: int = 1  # LODs, from 0 on, that read the finest level
 
     def __post_init__(self):
+        if self.finest_lods < 1:
+            raise ValueError(f"finest_lods must be 1 or more, got {self.finest_lods}")
         if self.storage not in STORAGES:
             raise ValueError(f"storage must be one of {STORAGES}, got {self.storage!r:.40}")
         if self.storage == "packed":
@@ -124,7 +128,11 @@ class GridSpec:
 
     def level_of(self, lod: int) -> int:
         """The level that a material's LOD reads."""
-        return max(self.n_levels - 1 - lod, 0)
+        return self.n_levels - 1 - self.mip_of(lod)
+
+    def mip_of(self, lod: int) -> int:
+        """The mip of its texture that a material's LOD reads."""
+        return min(max(lod - self.finest_lods + 1, 0), self.n_levels - 1)
 
 
 @dataclass(frozen=True)
@@ -257,6 +265,7 @@ def resolve_grids(config: Config, width: int, height: int) -> list[HashGridConfi
             save_bits=entry.save_bits or default_bits[1],
             learning_rate=config.grid_learning_rate if entry.learning_rate is None else entry.learning_rate,
             interpolation=entry.interpolation,
+            finest_lods=entry.finest_lods,
             storage=entry.storage,
         )
         try:
@@ -269,9 +278,9 @@ def resolve_grids(config: Config, width: int, height: int) -> list[HashGridConfi
 
 def grid_spec(grid: HashGridConfig) -> GridSpec:
     """The shape of a resolved grid entry."""
-    return GridSpec(
-        grid.max_resolution, grid.n_levels, grid.quantize_bits, grid.save_bits, grid.interpolation, grid.storage
-    )
+    bits = BC1_BITS if grid.storage == "bc1" else (grid.quantize_bits, grid.save_bits)
+    shape = (grid.max_resolution, grid.n_levels, *bits, grid.interpolation)
+    return GridSpec(*shape, grid.storage, grid.finest_lods)
 
 
 def model_shape(config: Config, width: int, height: int) -> tuple[list[GridSpec], DecoderSpec]:
@@ -291,5 +300,6 @@ def decoder_spec(config: Config, grids: Sequence[GridSpec]) -> DecoderSpec:
         n_neurons=config.n_neurons,
         n_hidden_layers=config.n_hidden_layers,
         n_texel_frequencies=frequencies,
-        activation=config.activation,
+        activation="leaky_relu" if config.activation == "relu" else config.activation,
+        negative_slope=0.0 if config.activation == "relu" else DecoderSpec.negative_slope,
     )

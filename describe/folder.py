@@ -38,7 +38,7 @@ ENGINES = {  # format of a grid's files -> engines whose guide (docs/engines) lo
     "R8G8B8A8_UNORM": "Unreal, Unity, Godot, three.js",
     "R8G8_UNORM": "Unity, three.js; not Godot (luminance and alpha), Unreal by version: --dds_layout rgba8 suits all",
     "R8_UNORM": "Unity, three.js, Godot; Unreal by version: --dds_layout rgba8 suits all",
-    "BC1_UNORM": "all on desktops and consoles, as it is: not sRGB, not compressed again; few phones have BC1",
+    "BC1_UNORM": "Unity, Godot, three.js on desktops, as it is: not sRGB, not compressed again; Unreal refuses blocks",
     "B4G4R4A4_UNORM": "Direct3D 11.1 and 12, Vulkan, Metal; no guide: --dds_layout filterable suits all",
 }
 MAX_LISTED = 1000  # files of a folder
@@ -136,6 +136,8 @@ def _grid_rows(manifest: Manifest) -> list[list[str]]:
     rows = []
     for index, grid in enumerate(manifest.form.grids):
         trained = f"{_span('mip', 0, grid.n_levels - 1)} trained"
+        if grid.finest_lods > 1:
+            trained += f", {_span('LOD', 0, grid.finest_lods - 1)} at mip 0"
         files = ", ".join(grid_file_names(index, grid, manifest.layout))
         rows.append([*_shape_cells(index, grid), grid.interpolation, trained, files])
     return rows
@@ -166,7 +168,7 @@ def _levels(finest: int, coarsest: int, count: int) -> str:
 def _decoder_rows(form: ModelForm) -> list[list[str]]:
     activation = form.decoder.activation
     if activation == "leaky_relu":
-        activation += f" {form.decoder.negative_slope:g}"
+        activation = f"{activation} {form.decoder.negative_slope:g}" if form.decoder.negative_slope else "relu"
     rows = [[_span("input", e["first"], e["first"] + e["count"] - 1), e["kind"]] for e in decoder_inputs(form)]
     rows.append(["layers", _layers(form.layer_sizes) + f" ({CHANNELS} of the outputs are used)"])
     rows.append(["between them", f"{activation}, without biases"])

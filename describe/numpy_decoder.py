@@ -64,6 +64,7 @@ def read_texture(folder: Path, form: ModelForm, layout: str = "packed") -> FileT
         raise UserError(f"{folder}: expected files of the layout packed, found {layout}; use --dds_layout")
     form, weights = read_weights(folder / NETWORK, form)
     grids = [_read_grid(folder, index, grid, layout) for index, grid in enumerate(form.grids)]
+    grids = [levels[:1] * (grid.finest_lods - 1) + levels for levels, grid in zip(grids, form.grids)]
     learned = [grid.interpolation == "learned" for grid in form.grids]
     return FileTexture(grids, weights, form.num_lods, form.decoder, learned, form.constants)
 

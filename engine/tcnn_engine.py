@@ -215,8 +215,9 @@ def check_model(model: NeuralTexture) -> None:
                 f"--engine tcnn: grid {index} has {grid.features} features per texel, expected 1, 2, 4 or 8; choose "
                 f"--quantize_bits and --save_bits so that save_bits / quantize_bits is one of them, {OTHERWISE}"
             )
-    if model.decoder.activation != "leaky_relu":
-        raise UserError(f"--engine tcnn: expected --activation leaky_relu, found {model.decoder.activation}; use "
+    activation = "relu" if not model.decoder.negative_slope else model.decoder.activation
+    if activation != "leaky_relu":
+        raise UserError(f"--engine tcnn: expected --activation leaky_relu, found {activation}; use "
                         f"--decoder reference, {OTHERWISE}")  # fmt: skip
 
 

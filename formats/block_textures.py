@@ -18,15 +18,18 @@ WHITE = 255 * blocks.THIRDS  # of a channel in thirds of an 8-bit step, the unit
 
 
 @torch.no_grad()
-def grid_blocks(model: NeuralTexture, index: int) -> list[np.ndarray]:
-    """The blocks of one grid, (blocks, 8) uint8 for each mip of its texture (GridSpec.mip_sides), the finest first.
+def grid_blocks(model: NeuralTexture, index: int, mips: int | None = None) -> list[np.ndarray]:
+    """The blocks of one grid, (blocks, 8) uint8 for each mip of its texture, the finest first.
+
+    mips: how many, from `n_levels` on; None: those of GridSpec.mip_sides.
 
     Mips past the trained levels are halved from the coarsest of these. No decoder reads them.
     """
     grid = model.grids[index]
     units = [model.level(index, level).reshape(-1, blocks.BLOCK_PARAMETERS) for level in range(grid.n_levels)]
     levels = [np.concatenate([blocks.encode_blocks(part) for part in level.split(CHUNK)]) for level in reversed(units)]
-    padding = grid.mip_sides[grid.n_levels :]
+    sides = grid.mip_sides if mips is None else [max(grid.max_resolution >> mip, 1) for mip in range(mips)]
+    padding = sides[grid.n_levels :]
     image = _texels(levels[-1], grid.base_resolution) if padding else None
     for side in padding:
         image = image[: 2 * side, : 2 * side].reshape(side, 2, side, 2, blocks.FEATURES).mean(axis=(1, 3))

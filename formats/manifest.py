@@ -148,7 +148,7 @@ def grids_to_json(grids: Sequence[GridSpec], layout: str) -> list[dict[str, Any]
 
     Where each feature has a channel, `unorm_to_feature` gives it as scale * t + offset of the channel's t in [0, 1]: in
     layouts with a channel per feature, and for grids of blocks, whose features are R, G and B. These alone have an
-    entry `storage`.
+    entry `storage`. `finest_lods` stands where more LODs than the first read mip 0.
     """
     return [
         {
@@ -156,6 +156,7 @@ def grids_to_json(grids: Sequence[GridSpec], layout: str) -> list[dict[str, Any]
             "format": grid_format(grid, layout),
             **{key: getattr(grid, key) for key in GRID_FIELDS},
             **({"storage": grid.storage} if grid.compressed else {}),
+            **({"finest_lods": grid.finest_lods} if grid.finest_lods > 1 else {}),
             "mips": len(grid.mip_sides),
             **({"unorm_to_feature": unorm_to_feature(grid)} if has_channels(grid, layout) else {}),
         }
@@ -256,7 +257,8 @@ def _grid_from_json(entry: Mapping[str, Any]) -> GridSpec:
     n_levels = _integer(entry, "n_levels", 1, MAX_SIZE.bit_length())  # before anything is shifted by it
     finest = _integer(entry, "max_resolution", 1, MAX_SIZE)
     bits = _integer(entry, "quantize_bits"), _integer(entry, "save_bits")
-    return GridSpec(finest, n_levels, *bits, entry["interpolation"], entry.get("storage", "packed"))
+    shared = _integer({"finest_lods": 1, **entry}, "finest_lods", 1, MAX_SIZE.bit_length())
+    return GridSpec(finest, n_levels, *bits, entry["interpolation"], entry.get("storage", "packed"), shared)
 
 
 def _decoder_from_json(entry: Mapping[str, Any]) -> DecoderSpec:

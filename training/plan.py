@@ -1,8 +1,8 @@
 """Plans a run: from --bpp, --preset and --decoder to grids, a network and training settings.
 
 The choices are a table, rates.json, which `python -m bench.rate_table` writes; its `origin` says which of them were
-measured. A row holds from its rate up to the next row's: the words of a fine and a coarse grid, how the bits are shared
-between them, and the network.
+measured. A row holds from its rate up to the next row's: the words of a fine and a coarse grid, or the numbers of fine
+and coarse BC1 planes (--latents bc1), how the bits are shared between them, and the network.
 """
 
 from __future__ import annotations
@@ -11,17 +11,35 @@ import contextlib
 import dataclasses
 import functools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
 from common.files import open_regular, parse_json
-from configs import AIMS, FIELDS, PRESETS, QUANTIZE_BITS, SAVE_BITS, Config, HashGridConfig, make_config, to_dict
-from shape import decoder_spec, exact_halvings, grid_spec, input_layout, layer_sizes
+from configs import (
+    AIMS,
+    FIELDS,
+    PRESETS,
+    QUANTIZE_BITS,
+    SAVE_BITS,
+    TSNC_NETWORK,
+    Config,
+    HashGridConfig,
+    make_config,
+    to_dict,
+)
+from shape import BC1_BITS, decoder_spec, exact_halvings, grid_spec, input_layout, layer_sizes
 
 TABLE = Path(__file__).with_name("rates.json")
 MAX_TABLE_BYTES = 1 << 20
+ROWS = {  # (decoder, latents) -> the name of their rows
+    ("learned", "packed"): "learned", ("reference", "packed"): "reference",
+    ("learned", "bc1"): "bc1_learned", ("reference", "bc1"): "bc1_linear", ("tsnc", "bc1"): "bc1_tsnc",
+}  # fmt: skip
+MOST_PLANES = 16
+SIDE_UNIT = 4  # texels of a block
+HIGHEST_SIDE = 16384  # of a grid
 DEFAULT_BPP = 5.0  # of --preset or --decoder learned without a rate
 LOWEST_BPP, HIGHEST_BPP = 0.5, 20.0
 TOLERANCE = 0.04  # a plan's rate may differ from the one asked for by this share of it
@@ -43,7 +61,7 @@ SAVE_INTERVAL = 10_000  # iterations, half a minute's, that a killed run can los
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """The plan from the rate `bpp` on. Words are (features, bits of each)."""
+    """The plan from the rate `bpp` on. Words are (features, bits of each), of BC1 (planes, bits of a texel)."""
 
     bpp: float
     fine: tuple[int, int]
@@ -55,6 +73,7 @@ class Row:
     grid_learning_rate: float
     cost: float  # time of an iteration, relative to the first row's
     effort: float  # factor on the time of a run, over the first row's: high rates have more to learn
+    latents: str = "packed"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,7 +109,10 @@ class Preset:
 
 @functools.cache
 def load_table() -> dict[str, Any]:
-    """rates.json: {"origin", "presets", "learned": rows, "reference": rows}, rows as `Row`, ascending."""
+    """rates.json: {"origin", "presets", "learned": rows, "reference": rows, ...}, rows as `Row`, ascending.
+
+    The other names of rows are those of `ROWS`.
+    """
     return read_table(TABLE)
 
 
@@ -102,10 +124,10 @@ def read_table(path: Path) -> dict[str, Any]:
     try:
         with open_regular(path) as stream:
             table = parse_json(stream.read(MAX_TABLE_BYTES).decode("utf-8"))
-        for decoder in ("learned", "reference"):
-            table[decoder] = [_row(row) for row in table[decoder]]
-            if not table[decoder] or table[decoder] != sorted(table[decoder], key=lambda row: row.bpp):
-                raise ValueError(f"rows of {decoder} should ascend")
+        for (_, latents), name in ROWS.items():
+            table[name] = [_row(row, latents) for row in table[name]]
+            if not table[name] or table[name] != sorted(table[name], key=lambda row: row.bpp):
+                raise ValueError(f"rows of {name} should ascend")
         table["presets"] = {name: _preset(table["presets"][name]) for name in PRESETS if name}
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); restore it from the repository") from error
@@ -117,11 +139,14 @@ def read_table(path: Path) -> dict[str, Any]:
     return table
 
 
-def _row(entry: Mapping[str, Any]) -> Row:
+def _row(entry: Mapping[str, Any], latents: str) -> Row:
     """Raises: TypeError or ValueError for a row that cannot be planned with."""
-    row = Row(**{**entry, "fine": tuple(entry["fine"]), "coarse": tuple(entry["coarse"])})
+    row = Row(**{**entry, "fine": tuple(entry["fine"]), "coarse": tuple(entry["coarse"]), "latents": latents})
     for features, bits in (row.fine, row.coarse):
-        if bits not in QUANTIZE_BITS or type(features) is not int or features * bits not in SAVE_BITS:
+        if latents == "bc1":
+            if type(features) is not int or not 1 <= features <= MOST_PLANES or bits != BC1_BITS[1]:
+                raise ValueError(f"{features!r:.40} planes of {bits!r:.40} bits a texel")
+        elif bits not in QUANTIZE_BITS or type(features) is not int or features * bits not in SAVE_BITS:
             raise ValueError(f"no word has {features!r:.40} features of {bits!r:.40} bits")
     _check_numbers(row, low=0, high=1000)
     if type(row.n_neurons) is not int or not 16 <= row.n_neurons <= 256 or row.n_neurons % 16:
@@ -150,9 +175,9 @@ def _check_numbers(entry: Row | Preset, low: float, high: float) -> None:
             raise ValueError(f"{name} should be a number from {low} to {high}, is {value!r:.40}")
 
 
-def row_for(bpp: float, decoder: str) -> Row:
+def row_for(bpp: float, decoder: str, latents: str = "packed") -> Row:
     """The row of the largest rate that is not above `bpp`, else the first."""
-    rows = load_table()[decoder]
+    rows = load_table()[ROWS[decoder, latents]]
     return next((row for row in reversed(rows) if row.bpp <= bpp * 1.0001), rows[0])
 
 
@@ -161,7 +186,7 @@ def row_for(bpp: float, decoder: str) -> Row:
 
 def network_bits(row: Row, config: Config) -> int:
     """Bits of the weights of the configuration's network over a fine and a coarse grid with the row's words."""
-    return bits_of_network([fine_grid(1, row, config.decoder, 1), coarse_grid(1, row)], config)
+    return bits_of_network([*fine_grids(1, row, config.decoder, 1), *coarse_grids(1, row)], config)
 
 
 def bits_of_network(grids: list[HashGridConfig], config: Config) -> int:
@@ -171,11 +196,22 @@ def bits_of_network(grids: list[HashGridConfig], config: Config) -> int:
     return WEIGHT_BITS * sum(outputs * inputs for outputs, inputs in layer_sizes(input_layout(specs, form), form))
 
 
+def finest_bits(grid: HashGridConfig) -> int:
+    """Bits of its finest level."""
+    spec = grid_spec(grid)
+    return spec.texels_of(spec.max_resolution) * spec.save_bits
+
+
 def resolutions(low: float, high: float) -> Iterator[int]:
     """Grid resolutions in [low, high] that can be halved down to MOST_BASE texels or fewer, ascending."""
-    for size in range(max(math.ceil(low), 1), min(math.floor(high), 16384) + 1):
+    for size in range(max(math.ceil(low), 1), min(math.floor(high), HIGHEST_SIDE) + 1):
         if size >> exact_halvings(size) <= MOST_BASE:
             yield size
+
+
+def whole_blocks(sizes: Iterable[int]) -> list[int]:
+    """Those of these sizes that are whole blocks, which Direct3D and WebGL ask for of BC1 textures."""
+    return [size for size in sizes if size % SIDE_UNIT == 0]
 
 
 def fine_resolutions(row: Row, most_texels: float, side: int) -> list[int]:
@@ -187,32 +223,42 @@ def fine_resolutions(row: Row, most_texels: float, side: int) -> list[int]:
     place to either side.
     """
     aligned = round(row.scale * side)
+    if row.latents == "bc1" and aligned % SIDE_UNIT:
+        aligned = 0
     if aligned and aligned == row.scale * side and LEAST_SHARE <= aligned * aligned / most_texels <= MOST_SHARE:
         return [aligned]
     ideal = math.sqrt(most_texels * row.fine_share)
-    return [size for size in resolutions(ideal * 0.9, max(ideal * 1.1, ideal + 1)) if size != side]
+    sizes = [size for size in resolutions(ideal * 0.9, max(ideal * 1.1, ideal + 1)) if size != side]
+    return sizes if row.latents == "packed" else whole_blocks(sizes)
 
 
-def fine_grid(resolution: int, row: Row, decoder: str, num_lods: int) -> HashGridConfig:
-    """The row's fine grid with `resolution` squared texels and all levels that halve exactly, one for each LOD."""
-    features, bits = row.fine
+def fine_grids(resolution: int, row: Row, decoder: str, num_lods: int) -> list[HashGridConfig]:
+    """The row's fine grid, or planes, with `resolution` squared texels and all levels that halve exactly, one for each
+    LOD."""
     interpolation = "learned" if decoder == "learned" else "linear"
-    return HashGridConfig(
-        max_resolution=resolution, n_levels=min(exact_halvings(resolution) + 1, num_lods), quantize_bits=bits,
-        save_bits=features * bits, interpolation=interpolation,
-    )  # fmt: skip
+    return _grids(row.fine, row.latents, resolution, min(exact_halvings(resolution) + 1, num_lods), interpolation)
 
 
-def coarse_grid(resolution: int, row: Row) -> HashGridConfig:
-    """The row's coarse grid: one level that all LODs share, so that small LODs have more features per texel than LOD 0.
+def coarse_grids(resolution: int, row: Row) -> list[HashGridConfig]:
+    """The row's coarse grid, or planes: one level that all LODs share, so that small LODs have more features per texel
+    than LOD 0.
 
-    Two materials, 2.5 bpp, 2500 iterations: LODs 1
-    to 4 end at +0.1, +1.0, +3.7, +6.1 dB relative to LOD 0; with a level for each, at -0.4, -0.5, -0.7, -1.5 dB.
+    Two materials, 2.5 bpp, 2500 iterations: LODs 1 to 4 end at +0.1, +1.0, +3.7, +6.1 dB relative to LOD 0; with a
+    level for each, at -0.4, -0.5, -0.7, -1.5 dB. BC1 planes of Rock058, 3000 iterations: LODs 0 to 3 at 32.9, 32.3,
+    33.6, 35.0 dB, with a level for each at 33.0, 31.8, 31.6, 31.5.
     """
-    features, bits = row.coarse
-    return HashGridConfig(
-        max_resolution=resolution, n_levels=1, quantize_bits=bits, save_bits=features * bits, interpolation="linear"
-    )
+    return _grids(row.coarse, row.latents, resolution, 1, "linear")
+
+
+def _grids(
+    word: tuple[int, int], latents: str, resolution: int, n_levels: int, interpolation: str
+) -> list[HashGridConfig]:
+    """One grid with this word, or as many planes as it says."""
+    count, bits = word
+    shape = {"max_resolution": resolution, "n_levels": n_levels, "interpolation": interpolation}
+    if latents == "bc1":
+        return [HashGridConfig(**shape, storage="bc1")] * count
+    return [HashGridConfig(**shape, quantize_bits=bits, save_bits=count * bits)]
 
 
 def choose_grids(row: Row, config: Config, width: int, height: int) -> list[HashGridConfig]:
@@ -224,6 +270,8 @@ def choose_grids(row: Row, config: Config, width: int, height: int) -> list[Hash
             n_texel_frequencies decide how large the network is.
     Raises: UserError when the network alone leaves no bits for grids, or no grids come within 4 %.
     """
+    if config.decoder == "tsnc":
+        return tsnc_planes(row, config, width, height)
     texels, num_lods, bpp = width * height, max(width, height).bit_length(), config.bpp
     budget, best = bpp * texels, None
     fine_word, coarse_word = math.prod(row.fine), math.prod(row.coarse)
@@ -232,13 +280,14 @@ def choose_grids(row: Row, config: Config, width: int, height: int) -> list[Hash
         for fine in fine_resolutions(row, in_grids / fine_word, max(width, height)):
             rest = in_grids - fine * fine * fine_word
             exact = math.sqrt(rest / coarse_word) if rest > 0 else 0
-            for coarse in {*range(max(round(exact) - 3, 0), round(exact) + 4), 0}:
+            nearby = range(max(round(exact) - 3, 0), round(exact) + 4)
+            for coarse in {*(nearby if row.latents == "packed" else whole_blocks(nearby)), 0}:
                 if 0 < coarse < LEAST_COARSE or coarse > fine:
                     continue
-                grids = [fine_grid(fine, row, config.decoder, num_lods)]
+                grids = fine_grids(fine, row, config.decoder, num_lods)
                 if coarse:
-                    grids.append(coarse_grid(coarse, row))
-                spent = bits_of_network(grids, config) + sum(g.max_resolution**2 * g.save_bits for g in grids)
+                    grids += coarse_grids(coarse, row)
+                spent = bits_of_network(grids, config) + sum(finest_bits(grid) for grid in grids)
                 # 1 % of the rate counts as much as 6 % of the fine grid's share, which matters little
                 share = fine * fine * fine_word / in_grids
                 cost = abs(spent / budget - 1) + abs(share / row.fine_share - 1) / 6
@@ -247,6 +296,30 @@ def choose_grids(row: Row, config: Config, width: int, height: int) -> list[Hash
     if best is None:
         raise _no_grids(network_bits(row, config) / texels, config, f"{width}x{height}")
     return best[1]
+
+
+def tsnc_planes(row: Row, config: Config, width: int, height: int) -> list[HashGridConfig]:
+    """Two BC1 planes, and two of half their side, whose bits with the network's are within 4 % of config.bpp.
+
+    They are what the sample loads: all levels are whole blocks, since it halves blocks, and an LOD reads the mip that a
+    GPU chooses, in the half planes one less. The whole side of the material is taken where it fits, else the side that
+    halves most often. Raises: UserError when no planes fit the rate.
+    """
+    longer, texels = max(width, height), width * height
+    network, num_lods = network_bits(row, config), longer.bit_length()
+    rate_of = {}
+    sides = range(2 * SIDE_UNIT, min(HIGHEST_SIDE, 2 * longer) + 1, 2 * SIDE_UNIT)
+    for side in sides if config.bpp * texels > network else ():
+        spent = network + BC1_BITS[1] * (row.fine[0] * side**2 + row.coarse[0] * (side // 2) ** 2)
+        if abs(spent / (config.bpp * texels) - 1) <= TOLERANCE:
+            rate_of[side] = spent / texels
+    if not rate_of:
+        raise _no_grids(network / texels, config, f"{width}x{height}")
+    side = min(rate_of, key=lambda s: (s != longer, -exact_halvings(s), abs(rate_of[s] - config.bpp)))
+    levels = exact_halvings(side // SIDE_UNIT) + 1
+    fine = HashGridConfig(side, min(levels, num_lods), storage="bc1")
+    coarse = HashGridConfig(side // 2, min(levels - 1, num_lods), finest_lods=2, storage="bc1")
+    return [fine] * row.fine[0] + [coarse] * row.coarse[0]
 
 
 def _no_grids(least: float, config: Config, size: str) -> UserError:
@@ -259,7 +332,8 @@ def _no_grids(least: float, config: Config, size: str) -> UserError:
     value, rate, way = f" {config.bpp:g}", "", "raise --bpp"
     if asked != "bpp":
         value, rate, way = "", f" at {config.bpp:g} bpp", f"give a --bpp above {least:.2f}"
-    ways = [way] * (least < HIGHEST_BPP) + ["give a smaller --n_neurons"] * (config.n_neurons > 16)
+    narrower = config.n_neurons > 16 and config.decoder != "tsnc"
+    ways = [way] * (least < HIGHEST_BPP) + ["give a smaller --n_neurons"] * narrower
     return UserError(
         f"--{asked}{value}: a {size} material{rate} needs {least:.2f} bpp for its network of {config.n_neurons} "
         "neurons alone, and no grids fill the rest within 4 %; "
@@ -272,7 +346,8 @@ def _no_grids(least: float, config: Config, size: str) -> UserError:
 
 def wants_plan(config: Config) -> bool:
     """Whether the user asked for a rate, a quality, an effort or a decoder form rather than for the plain defaults."""
-    return bool(config.bpp or config.target_psnr or config.match or config.preset or config.decoder == "learned")
+    return bool(config.bpp or config.target_psnr or config.match or config.preset
+                or config.decoder == "learned" or config.latents != "packed")  # fmt: skip
 
 
 def kept_defaults(config: Config) -> list[str]:
@@ -298,9 +373,9 @@ def plan(config: Config, width: int, height: int, row_bpp: float = 0.0) -> Confi
     preset = load_table()["presets"][config.preset or "balanced"]
     if row_bpp:
         with contextlib.suppress(UserError):
-            planned = plan_with(row_for(row_bpp, decoder), preset, config, width, height)
+            planned = plan_with(row_for(row_bpp, decoder, config.latents), preset, config, width, height)
             return dataclasses.replace(planned, **chosen)
-    planned = plan_with(row_for(config.bpp, decoder), preset, config, width, height)
+    planned = plan_with(row_for(config.bpp, decoder, config.latents), preset, config, width, height)
     return dataclasses.replace(planned, **chosen)
 
 
@@ -321,11 +396,14 @@ def plan_with(row: Row, preset: Preset, config: Config, width: int, height: int)
     }
     if config.decoder == "learned":
         values.update(activation="hard_swish", n_frequencies=0)
+    fixed = TSNC_NETWORK if config.decoder == "tsnc" else {}
+    values.update(fixed)
     planned = dataclasses.replace(config, **{name: v for name, v in values.items() if name not in config.chosen})
     values = {  # these follow from the others
         "n_neurons": min(neurons_for(row, planned.bpp, width * height), preset.most_neurons),
         "eval_interval": planned.max_iter,
         "save_interval": min(SAVE_INTERVAL, planned.max_iter),
+        **fixed,
     }
     planned = dataclasses.replace(planned, **{name: v for name, v in values.items() if name not in config.chosen})
     if not config.hash_grid_configs:

@@ -24,7 +24,10 @@ OUT_OF_MEMORY, NO_THREADS = -1, -2
 class Grid(ctypes.Structure):
     """nt_grid"""
 
-    _fields_ = [(name, c_int32) for name in ("features", "bits", "n_levels", "base_resolution", "learned", "blocks")]
+    _fields_ = [
+        (name, c_int32)
+        for name in ("features", "bits", "n_levels", "base_resolution", "learned", "blocks", "finest_lods")
+    ]
 
 
 class Model(ctypes.Structure):
@@ -133,7 +136,7 @@ def describe_model(model: NeuralTexture, channels: Sequence[int] = tuple(range(C
     """The nt_model of a model that computes these of its 11 outputs. It keeps the arrays alive that it points to."""
     grids = [
         Grid(grid.features, grid.quantize_bits, grid.n_levels, grid.base_resolution, grid.interpolation == "learned",
-             grid.compressed)
+             grid.compressed, grid.finest_lods)
         for grid in model.grids
     ]  # fmt: skip
     decoder = model.decoder

@@ -26,6 +26,10 @@ CASES = {
     "codes of 16 bits, no hidden layer": ([GridSpec(5, 1, 16, 32)], DecoderSpec(1, 16, 0, negative_slope=0.2)),
     "blocks and words": ([GridSpec(10, 2, 0, 4, "learned", "bc1"), GridSpec(8, 3, 0, 4, "linear", "bc1"),
                           GridSpec(3, 1, 4, 8)], DecoderSpec(2, 16, 1, 2)),
+    "LODs that share the finest level": (
+        [GridSpec(8, 3, 4, 32, finest_lods=2), GridSpec(8, 2, 0, 4, "linear", "bc1", 3)],
+        DecoderSpec(2, 16, 1, 1, negative_slope=0.0),
+    ),
     "as large as the material": ([GridSpec(12, 2, 8, 32)], DecoderSpec(2, 16, 1)),
 }  # fmt: skip
 
@@ -49,6 +53,8 @@ def test_every_lod_is_the_reference_s(written):
         form.decoder.activation,
     )
     plain.negative_slope = form.decoder.negative_slope
+    for read, grid in zip(plain.grids, form.grids):
+        read.finest_lods = grid.finest_lods
     for lod in range(model.num_lods):
         width, height = max(12 >> lod, 1), max(7 >> lod, 1)
         found = decode(texture, lod, width, height)

@@ -93,6 +93,10 @@ OTHER_FORMS = {
         [GridSpec(12, 3, 0, 4, "learned", "bc1"), GridSpec(6, 2, 2, 64, "learned"),
          GridSpec(1, 1, 0, 4, "linear", "bc1")], DecoderSpec(3, 16, 1, 1),
     ),
+    "relu, LODs that share the finest level": (
+        [GridSpec(8, 2, 8, 16, finest_lods=2), GridSpec(8, 2, 0, 4, "linear", "bc1", 3)],
+        DecoderSpec(0, 16, 2, 0, "leaky_relu", 0.0),
+    ),
     "another leak": ([GridSpec(8, 2, 8, 16)], DecoderSpec(3, 16, 2, 0, "leaky_relu", 0.25)),
 }  # fmt: skip
 

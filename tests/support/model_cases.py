@@ -31,6 +31,9 @@ CASES = {
         [GridSpec(12, 3, 0, 4, "learned", "bc1"), GridSpec(5, 1, 4, 16), GridSpec(2, 2, 0, 4, "linear", "bc1")],
         DecoderSpec(0, 32, 2, 3, "hard_swish"), 4,
     ),
+    "LODs that share the finest level": (
+        [GridSpec(8, 3, 4, 16, finest_lods=2), GridSpec(8, 2, 0, 4, "linear", "bc1", 3)], DecoderSpec(2, 16, 1, 2), 5,
+    ),
     "steep leak": ([GridSpec(4, 2, 8, 16)], DecoderSpec(2, 16, 2, 0, "leaky_relu", 0.2), 3),
 }  # fmt: skip
 every_case = pytest.mark.parametrize("case", CASES)

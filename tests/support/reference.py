@@ -160,10 +160,15 @@ def parse_npz(payload: bytes) -> dict[str, np.ndarray]:
 
 @dataclass
 class Grid:
-    """levels[k]: (R, R, F) float64 features, the coarsest first."""
+    """levels[k]: (R, R, F) float64 features, the coarsest first; LODs below `finest_lods` read the last one."""
 
     levels: list[np.ndarray]
     interpolation: str = "linear"
+    finest_lods: int = 1
+
+    def image(self, lod: int) -> np.ndarray:
+        mip = max(lod - (self.finest_lods - 1), 0)
+        return self.levels[max(len(self.levels) - 1 - mip, 0)]
 
 
 @dataclass
@@ -302,14 +307,15 @@ def of_model(model, noise=None) -> Texture:
         base = grid.max_resolution // 2 ** (grid.n_levels - 1)
         if grid.storage == "bc1":
             units = of_blocks(grid, flat, noise, noise.keys[index] if noise else 0, model.quantized)
-            grids.append(Grid(block_levels(units, base, grid.n_levels), grid.interpolation))
+            grids.append(Grid(block_levels(units, base, grid.n_levels), grid.interpolation, grid.finest_lods))
             continue
         if noise is not None and model.quantized:
             random = np.array([hash_uniform(i, noise.keys[index]) for i in range(len(flat))], np.float32)
             flat = flat + (random - np.float32(0.5)) * np.float32(noise.strength / 2**grid.quantize_bits)
         flat = rounded(flat, grid.quantize_bits) if model.quantized else flat.astype(np.float64)
         features = grid.save_bits // grid.quantize_bits
-        grids.append(Grid(split_levels(flat, base, grid.n_levels, features), grid.interpolation))
+        levels = split_levels(flat, base, grid.n_levels, features)
+        grids.append(Grid(levels, grid.interpolation, grid.finest_lods))
     weights = [weight.detach().cpu().double().numpy() for weight in model.weights]
     decoder = model.decoder
     shape = (decoder.n_frequencies, decoder.n_texel_frequencies, decoder.activation, decoder.negative_slope)
@@ -351,15 +357,14 @@ def decoder_inputs(texture: Texture, uv: np.ndarray, level_lod: np.ndarray, lod:
         for l in range(texture.num_lods):
             chosen = level_lod == l
             if chosen.any():
-                image = grid.levels[max(len(grid.levels) - 1 - l, 0)]
+                image = grid.image(l)
                 features[chosen] = sample(image, grid.interpolation, uv[chosen])
         columns.append(features)
     columns.append((lod / max(texture.num_lods - 1, 1))[:, None])
     count = sum(column.shape[1] for column in columns)
     columns.append(np.ones((n, -count % 16)))
     if texture.n_texel_frequencies:  # the position inside 1, 2, 4, ... texels of the level of grid 0 that is read
-        levels = texture.grids[0].levels
-        resolution = np.array([len(levels[max(len(levels) - 1 - l, 0)]) for l in level_lod])
+        resolution = np.array([len(texture.grids[0].image(l)) for l in level_lod])
         for axis in (0, 1):
             position = uv[:, axis] * resolution - 0.5
             for i in range(texture.n_texel_frequencies):
@@ -411,7 +416,7 @@ def point_inputs(texture: Texture, u: float, v: float, level_lod: int, lod: floa
     u, v = u - math.floor(u), v - math.floor(v)
     values = [wave(u, i) for i in range(texture.n_frequencies)] + [wave(v, i) for i in range(texture.n_frequencies)]
     for grid in texture.grids:
-        image = grid.levels[max(len(grid.levels) - 1 - level_lod, 0)]
+        image = grid.image(level_lod)
         r = len(image)
         px, py = u * r - 0.5, v * r - 0.5
         x0, y0 = math.floor(px), math.floor(py)
@@ -430,8 +435,7 @@ def point_inputs(texture: Texture, u: float, v: float, level_lod: int, lod: floa
     while len(values) % 16:
         values.append(1.0)
     if texture.n_texel_frequencies:
-        levels = texture.grids[0].levels
-        r = len(levels[max(len(levels) - 1 - level_lod, 0)])
+        r = len(texture.grids[0].image(level_lod))
         for coordinate in (u, v):
             for i in range(texture.n_texel_frequencies):
                 inside = ((coordinate * r - 0.5) % 2**i) / 2**i

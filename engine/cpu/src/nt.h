@@ -24,6 +24,7 @@ typedef struct nt_grid {
     int32_t base_resolution;
     int32_t learned; /* 1: the network interpolates; 0: bilinear */
     int32_t blocks;  /* 1: BC1 blocks of 22 parameters, see blocks.py; features is 3 and bits 0 then */
+    int32_t finest_lods; /* LODs, from 0 on, that read the finest level */
 } nt_grid;
 
 /* The shape of a model.NeuralTexture. */

@@ -68,7 +68,7 @@ void Evaluation::prepare_inputs(long n, bool upper) {
     fill_inputs(n, lower_.data(), lod_.data(), near_, inputs);
     if (!blending_) return;
     fill_inputs(n, upper_.data(), lod_.data(), far_, work_.other_inputs.data());
-    blend_inputs(shape, work_, n, blend_.data());
+    for (long s = 0; s < n; s++) blend_inputs(shape, work_, s, s, blend_[s]);
 }
 
 void Evaluation::decode(long n, const float* uv, const float* lod, float* out, bool for_backward) {

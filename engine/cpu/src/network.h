@@ -48,9 +48,9 @@ struct Workspace {
 void encode(const Shape& shape, const float* u, const float* v, const int32_t* lod, const float* lod_value, long n,
             float* inputs);
 
-// Blends the inputs of the workspace with its other ones, which lie `blend` of the way to the next LOD; with texel waves
-// all inputs, else only the features: the others are the same.
-void blend_inputs(const Shape& shape, Workspace& work, long n, const float* blend);
+// Moves row `near` of the workspace's inputs by `blend` towards row `far` of its other ones, which are those at the next
+// LOD; with texel waves all inputs, else only the features: the others are the same.
+void blend_inputs(const Shape& shape, Workspace& work, long near, long far, float blend);
 
 // Computes outputs.back() of the workspace from its inputs, or from the inputs of layer `first`. for_backward: keeps
 // what backward() reads.

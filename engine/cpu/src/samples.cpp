@@ -84,13 +84,15 @@ void nt_trainer::share_out() {
 template <bool FILTERED>
 void nt_trainer::place_samples(int band) {
     const long n_grids = long(grids.size());
-    long s = chunks[band].first;
+    Chunk& chunk = chunks[band];
+    chunk.n_far = 0;
+    long s = chunk.first;
     for (long slice = 0; slice < n_slices; slice++) {
         const uint32_t* starts = &slice_starts[slice * (n_bands + 1)];
         for (uint32_t i = starts[band]; i < starts[band + 1]; i++, s++) {
             const Drawn& sample = drawn[slice * slice_size + i];
             if (FILTERED) {
-                place_anywhere(s, sample, drawn_lods[slice * slice_size + i]);
+                place_anywhere(s, sample, drawn_lods[slice * slice_size + i], chunk);
                 continue;
             }
             const uint32_t l = sample.lod;
@@ -108,23 +110,35 @@ void nt_trainer::place_samples(int band) {
 template void nt_trainer::place_samples<false>(int);
 template void nt_trainer::place_samples<true>(int);
 
-// A sample at any position and LOD: its texels in the grids and in the material, of one LOD or of two.
-void nt_trainer::place_anywhere(long s, const Drawn& sample, float drawn_lod) {
-    const long n_grids = long(grids.size()), batch = long(settings.batch_size);
+// A sample at any position and LOD: a look at each LOD around it.
+void nt_trainer::place_anywhere(long s, const Drawn& sample, float drawn_lod, Chunk& chunk) {
     const int lower = int(drawn_lod);
     const float blend = drawn_lod - float(lower);
     u[s] = float(sample.x) / POSITIONS;
     v[s] = float(sample.y) / POSITIONS;
     lod_value[s] = drawn_lod;
-    for (int k = 0; k < n_looks; k++) {
-        const long look = k * batch + s;
-        const int l = k && blend > 0 ? lower + 1 : lower;  // where nothing is read, the addresses are near ones
-        lod[look] = l;
-        lod_share[look] = k ? blend : 1 - blend;
-        material_corners[look] =
-            locate_in_image(uint32_t(material.offsets[l]), material.widths[l], material.heights[l], u[s], v[s]);
-        for (long g = 0; g < n_grids; g++) corners[look * n_grids + g] = locate(shape.grids[g].lods[l], u[s], v[s]);
+    lod_share[s] = 1 - blend;
+    place_look(s, lower);
+    if (n_looks == 1) return;
+    if (blend > 0) {
+        const long far = chunk.first + chunk.n_far++, look = long(settings.batch_size) + far;
+        far_sample[far] = uint32_t(s);
+        u[look] = u[s];
+        v[look] = v[s];
+        lod_value[look] = drawn_lod;
+        lod_share[look] = blend;
+        place_look(look, lower + 1);
     }
+    far_end[s] = uint32_t(chunk.first + chunk.n_far);
+}
+
+inline void nt_trainer::place_look(long look, int l) {
+    const long n_grids = long(grids.size());
+    lod[look] = l;
+    material_corners[look] =
+        locate_in_image(uint32_t(material.offsets[l]), material.widths[l], material.heights[l], u[look], v[look]);
+    for (long g = 0; g < n_grids; g++)
+        corners[look * n_grids + g] = locate(shape.grids[g].lods[l], u[look], v[look]);
 }
 
 // The values of the material at the texels of a block, as stored: 16-bit columns follow the 8-bit ones in each row.
@@ -152,22 +166,22 @@ void nt_trainer::read_targets(long first, long n, Thread& thread) const {
 // The same at positions anywhere, filtered: dataset.Material.filtered.
 void nt_trainer::filter_targets(long first, long n, Thread& thread) const {
     const long columns8 = material.columns8, columns16 = material.columns16;
-    for (long s = 0; s < n; s++) {
-        float* const target8 = thread.targets.data() + s * (columns8 + columns16);
+    for (long s = first; s < first + n; s++) {
+        float* const target8 = thread.targets.data() + (s - first) * (columns8 + columns16);
         float* const target16 = target8 + columns8;
         std::fill(target8, target16 + columns16, 0.0f);
-        for (int k = 0; k < n_looks; k++) {
-            const long look = k * long(settings.batch_size) + first + s;
-            if (lod_share[look] == 0) continue;
+        const auto add = [&](long look) {
+            const Corner& corner = material_corners[look];
             for (int i = 0; i < 4; i++) {
-                const Corner& corner = material_corners[look];
                 const float share = lod_share[look] * corner.weight(i);
                 const uint8_t* codes8 = material.codes8 + size_t(corner.texel[i]) * columns8;
                 const uint16_t* codes16 = material.codes16 + size_t(corner.texel[i]) * columns16;
                 for (long c = 0; c < columns8; c++) target8[c] += share * float(codes8[c]);
                 for (long c = 0; c < columns16; c++) target16[c] += share * float(codes16[c]);
             }
-        }
+        };
+        add(s);
+        if (blends(s)) add(far_look(s));
         for (long c = 0; c < columns8; c++) target8[c] /= 255.0f;
         for (long c = 0; c < columns16; c++) target16[c] /= 65535.0f;
     }
@@ -176,11 +190,12 @@ void nt_trainer::filter_targets(long first, long n, Thread& thread) const {
 // Prefetches the memory that one sample reads in one grid and, with the first grid, in the material.
 inline void nt_trainer::prefetch(long s, long g) const {
     if (!settings.filtered) return prefetch_look(s, g, uint64_t(target[s]));
-    for (int k = 0; k < n_looks; k++) {
-        const long look = k * long(settings.batch_size) + s;
-        prefetch_look(look, g, material_corners[look].texel[0]);
-        if (g == 0) prefetch_target(material_corners[look].texel[2]);
-    }
+    prefetch_look(s, g, material_corners[s].texel[0]);
+    if (g == 0) prefetch_target(material_corners[s].texel[2]);
+    if (!blends(s)) return;
+    const long far = far_look(s);
+    prefetch_look(far, g, material_corners[far].texel[0]);
+    if (g == 0) prefetch_target(material_corners[far].texel[2]);
 }
 
 inline void nt_trainer::prefetch_target(uint64_t texel) const {

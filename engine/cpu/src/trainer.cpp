@@ -75,12 +75,14 @@ nt_trainer::nt_trainer(const nt_model& model, const nt_material& material_, cons
     drawn.resize(batch);
     slice_starts.resize(size_t(n_slices) * (n_bands + 1));
     const size_t looks = n_looks * batch;
-    for (auto* list : {&u, &v, &lod_value}) list->resize(batch);
+    for (auto* list : {&u, &v, &lod_value}) list->resize(looks);
     lod.resize(looks);
     if (settings.filtered) {
         drawn_lods.resize(batch);
         lod_share.resize(looks);
         material_corners.resize(looks);
+        far_sample.resize(batch);
+        far_end.resize(batch);
     }
     target.resize(batch);
     corners.resize(looks * n_grids);
@@ -117,22 +119,20 @@ std::vector<std::unique_ptr<nt_trainer::Thread>> nt_trainer::make_threads() cons
 
 // The network's inputs of n looks; those that are no features only with `waves`.
 void nt_trainer::fill_inputs(long first_look, long n, const Noise* noise, bool waves, float* inputs) const {
-    const long n_grids = long(grids.size()), first = sample_of(first_look);
-    if (waves) encode(shape, &u[first], &v[first], &lod[first_look], &lod_value[first], n, inputs);
+    const long n_grids = long(grids.size());
+    if (waves) encode(shape, &u[first_look], &v[first_look], &lod[first_look], &lod_value[first_look], n, inputs);
     for (long g = 0; g < n_grids; g++)
         gather_planes(shape.grids[g], shape.quantized, &tracked_[shape.grids[g].first], noise + shape.grids[g].first,
                       &corners[first_look * n_grids + g], n_grids, n, inputs, shape.input_stride);
 }
 
-void nt_trainer::forward_block(long first, long n, Workspace& work, const Noise* noise, int looks,
-                               const Idle& idle) const {
-    fill_inputs(first, n, noise, true, work.inputs.data());
-    if (looks == 2) {
-        const long far = long(settings.batch_size) + first;
-        fill_inputs(far, n, noise, shape.n_texel_waves > 0, work.other_inputs.data());
-        blend_inputs(shape, work, n, &lod_share[far]);
-    }
-    forward(network, work, n, true, idle);
+// Blends the inputs of a block's samples between two LODs with those of the upper one.
+void nt_trainer::blend_block(const Chunk& chunk, long first, long n, Workspace& work, const Noise* noise) const {
+    const long start = first == chunk.first ? first : far_end[first - 1], end = far_end[first + n - 1];
+    fill_inputs(long(settings.batch_size) + start, end - start, noise, shape.n_texel_waves > 0,
+                work.other_inputs.data());
+    for (long far = start; far < end; far++)
+        blend_inputs(shape, work, far_sample[far] - first, far - start, lod_share[settings.batch_size + far]);
 }
 
 // Sum over samples and channels of the (weighted) squared errors. Their gradient goes to work.upstream[0].
@@ -188,7 +188,9 @@ void nt_trainer::train_chunk(int band, int upcoming, Thread& thread) {
             ahead.begin(next, std::min(next + size, end));
         else if (upcoming < n_bands)
             ahead.begin(chunks[upcoming].first, chunks[upcoming].first + block_size(chunks[upcoming].n));
-        forward_block(first, n, thread.work, noise_.data(), n_looks, ahead.idle());
+        fill_inputs(first, n, noise_.data(), true, thread.work.inputs.data());
+        if (n_looks == 2) blend_block(chunk, first, n, thread.work, noise_.data());
+        forward(network, thread.work, n, true, ahead.idle());
         if (settings.filtered)
             filter_targets(first, n, thread);
         else
@@ -215,8 +217,7 @@ uint32_t nt_trainer::update_own_rows(int g, int band, uint32_t n_borders, Thread
     uint16_t* const tasks = border_tasks.data() + 2 * n_looks * n_grids * chunk.first;
     for (int k = 0; k < n_looks; k++) {
         const long first = k * long(settings.batch_size) + chunk.first;
-        for (long look = first; look < first + chunk.n; look++) {
-            if (n_looks == 2 && lod_share[look] == 0) continue;
+        for (long look = first; look < first + (k ? chunk.n_far : chunk.n); look++) {
             const Corner& corner = corners[look * n_grids + g];
             const uint8_t* row_task = row_tasks[g][lod[look]].data();
             for (int row = 0; row < 2; row++) {
@@ -474,7 +475,8 @@ double nt_trainer::probe(int64_t draw_iteration) {
         const long end = chunk.first + chunk.n;
         for (long first = chunk.first; first < end; first += BLOCK) {
             const long n = std::min<long>(BLOCK, end - first);
-            forward_block(first, n, threads[id]->work, silence_.data(), 1);
+            fill_inputs(first, n, silence_.data(), true, threads[id]->work.inputs.data());
+            forward(network, threads[id]->work, n, true);
             read_targets(first, n, *threads[id]);
             chunk.loss += loss_block(n, *threads[id], false);
         }

@@ -36,6 +36,7 @@ constexpr uint8_t OWN_ROW = 255;
 // The samples of one band.
 struct Chunk {
     long first = 0, n = 0;  // in the batch, which is ordered by band
+    long n_far = 0;         // far looks, see nt_trainer::sample_of
     Buffer<float> weight_gradient;
     std::vector<uint32_t> border_starts;  // (grids * bands + 1): first border record of each grid and task
     std::vector<uint32_t> cursor;         // while they are sorted
@@ -112,18 +113,24 @@ struct nt_trainer {
     void share_out();
     template <bool FILTERED>
     void place_samples(int band);
-    void place_anywhere(long sample, const nt::Drawn& drawn, float drawn_lod);
+    void place_anywhere(long sample, const nt::Drawn& drawn, float drawn_lod, nt::Chunk& chunk);
+    void place_look(long look, int l);
     void read_targets(long first, long n, Thread& thread) const;
     void filter_targets(long first, long n, Thread& thread) const;
     void prefetch(long sample, long g) const;
     void prefetch_look(long look, long g, uint64_t texel) const;
     void prefetch_target(uint64_t texel) const;
-    // A look is a sample at one LOD: look k * batch_size + s is sample s at its k-th LOD.
-    long sample_of(long look) const { return look < long(settings.batch_size) ? look : look - long(settings.batch_size); }
+    // A look is a sample at one LOD. Look s is that of sample s at its own or its lower LOD; those at the upper LODs,
+    // of the samples between two, lie from batch_size on: of a chunk one after the other from batch_size + first.
+    bool blends(long sample) const { return n_looks == 2 && lod_share[sample] < 1; }
+    long far_look(long sample) const { return long(settings.batch_size) + far_end[sample] - 1; }
+    long sample_of(long look) const {
+        const long batch = long(settings.batch_size);
+        return look < batch ? look : long(far_sample[look - batch]);
+    }
     // phase 1
     void fill_inputs(long first_look, long n, const nt::Noise* noise, bool waves, float* inputs) const;
-    void forward_block(long first, long n, nt::Workspace& work, const nt::Noise* noise, int looks,
-                       const nt::Idle& idle = {}) const;
+    void blend_block(const nt::Chunk& chunk, long first, long n, nt::Workspace& work, const nt::Noise* noise) const;
     double loss_block(long n, Thread& thread, bool weighted) const;
     void train_chunk(int band, int upcoming, Thread& thread);
     template <class Kind>
@@ -142,7 +149,7 @@ struct nt_trainer {
     void prepare_iteration(double factor, double noise_strength);
     void finish_iteration();
 
-    const int n_looks;  // at a sample while training: LODs whose features are blended
+    const int n_looks;  // most of a sample while training
     const long feature_stride;
     const long slice_size;
     const int n_slices, n_bands;
@@ -154,11 +161,12 @@ struct nt_trainer {
     std::vector<float> drawn_lods;  // filtered only, as the next two of looks
     std::vector<uint32_t> slice_starts;  // (slices, bands + 1) within the slice
     // samples of the iteration being trained, ordered by band, then as drawn
-    std::vector<float> u, v, lod_value;
-    std::vector<int32_t> lod;         // of looks
+    std::vector<float> u, v, lod_value;  // of looks, as all until `corners`
+    std::vector<int32_t> lod;
     std::vector<float> lod_share;
     std::vector<nt::Corner> material_corners;
-    std::vector<int64_t> target;      // index in the material; filtered: only in probe()
+    std::vector<uint32_t> far_sample, far_end;  // of far looks; of samples: far looks until then, from the batch's first
+    std::vector<int64_t> target;      // of samples: index in the material; filtered: only in probe()
     std::vector<nt::Corner> corners;  // (looks, grids)
     nt::Buffer<float> feature_gradient;  // (batch, feature_stride)
     // Border records, 2 * look + row: as found, with the grid and task of each; then ordered by grid and task.

@@ -39,6 +39,7 @@ GROUP_BACKENDS = ("local", "ray")
 EVAL_METRICS = ("all", "psnr", "lpips")
 STORAGES = ("packed", "bc1")
 LATENTS = STORAGES  # of all grids of a plan
+POSITIONS = ("centres", "filtered")
 LAYOUTS = ("packed", "filterable", "bgra4", "rgba8")
 WORD_LAYOUTS = ("packed", "rgba8")  # those whose texels are words, to unpack before filtering
 LATENTS_FORMATS = ("dds", "ktx2")
@@ -130,6 +131,11 @@ class Config:
     activation: str = knob("leaky_relu", "what follows each hidden layer", choices=ACTIVATIONS)
 
     batch_size: int = knob(8192, "texels per iteration", unit="texels", low=1, high=1 << 22, section="training")
+    positions: str = knob(
+        "centres", "where texels are drawn. centres: at texel centres and whole LODs; filtered: at any uv and LOD, "
+        "against the source as a GPU filters it, so that one decode with a hardware sampler is the filtered material",
+        choices=POSITIONS,
+    )  # fmt: skip
     learning_rate: float = knob(0.01, "Adam step size of the network", low=1e-7, high=10.0)
     grid_learning_rate: float = knob(0.01, "Adam step size of the grids", low=1e-7, high=10.0)
     lr_scheduler: str = knob("poly", "how learning rates fall over the run", choices=SCHEDULERS)

@@ -30,6 +30,8 @@ UNIT_NORMALS_TOLERANCE = 0.004
 
 TexelIndex = TensorType["texels", torch.int64]
 PresentValues = TensorType["texels", "present", torch.float32]
+Positions = TensorType["texels", 2]
+Lods = TensorType["texels"]
 DecodedValues = TensorType[..., CHANNELS]
 LevelValues = TensorType["height", "width", CHANNELS, torch.float32]
 
@@ -215,6 +217,36 @@ class Material:
             parts.append((self.codes16.index_select(0, index).int() & 0xFFFF).float().div_(65535))
         values = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
         return values if self._order is None else values.index_select(1, self._order)
+
+    def filtered(self, uv: Positions, lod: Lods) -> PresentValues:
+        """What a GPU's sampler with Wrap makes of `gather`'s values: bilinear between the texels of each of the two
+        LODs around `lod`, linear between the LODs.
+
+        Args:
+            uv: (n, 2) float32, any real number.
+            lod: (n,) float32; beyond the first or last LOD: that LOD.
+        """
+        lod = lod.clamp(0, self.num_lods - 1)
+        lower = lod.long()  # truncated
+        near = self._bilinear(uv, lower)
+        far = self._bilinear(uv, (lower + 1).clamp(max=self.num_lods - 1))
+        return torch.lerp(near, far, (lod - lower)[:, None])
+
+    def _bilinear(self, uv: Positions, lod: TexelIndex) -> PresentValues:
+        """Samples of whole LODs."""
+        size = torch.tensor(self.lod_sizes, device=uv.device)[lod]
+        position = (uv - uv.floor()) * size - 0.5
+        corner = position.floor()
+        right, down = (position - corner).unbind(1)
+        left, top = torch.remainder(corner.long(), size).unbind(1)
+        after, below = torch.remainder(corner.long() + 1, size).unbind(1)
+        first = torch.tensor(self.lod_offsets, device=uv.device)[lod]
+
+        def between(y: TexelIndex) -> PresentValues:
+            row = first + y * size[:, 0]
+            return torch.lerp(self.gather(row + left), self.gather(row + after), right[:, None])
+
+        return torch.lerp(between(top), between(below), down[:, None])
 
     def stored(self, lod: int, map_name: str, rows: slice = slice(None)) -> np.ndarray:
         """(H, W, C) uint8 or uint16 codes of one map at one LOD, as stored; `rows` limits them to rows of the LOD."""

@@ -94,6 +94,7 @@ def our_run(folder: str, bpp: float, preset: str, save_dir: str, **settings: Any
         target_bpp=bpp,
         bytes=exported.manifest.bytes_on_disk,
         lods=[lod["psnr"]["all"] for lod in result.metrics["lods"]],
+        psnr_filtered=result.metrics["psnr_filtered"]["all"],
         settings={"preset": preset, "iterations": result.iteration, "bpp_all_mips": result.rates["all_mips"],
                   "training_seconds": result.seconds},
     )  # fmt: skip
@@ -218,6 +219,7 @@ def quick_summary(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
     def short(entry: Mapping[str, Any]) -> dict[str, Any]:
         row = {key: entry[key] for key in ("material", "codec", "quality", "bpp", "seconds", "flip")}
+        row["psnr_filtered"] = entry.get("psnr_filtered")  # None of the other codecs
         return {**row, "psnr": entry["psnr"]["all"], "ssim": entry["ssim"]["all"], "psnr_maps": entry["psnr"]}
 
     ours = [entry for entry in entries if entry["codec"] == "ours"]

@@ -31,7 +31,7 @@ from engine.create import create_engine
 from engine.schedule import Schedule
 from metrics.evaluate import metric_options, score_lod
 from model import new_model
-from training.plan import TABLE, Row, load_table, plan_with
+from training.plan import ROWS, TABLE, Row, load_table, plan_with
 
 RATES = (0.5, 1.25, 2.5, 3.5, 5.0, 7.0, 10.0, 14.0, 20.0)
 TIMED_ITERATIONS = 60  # that tell how long a candidate's iterations take
@@ -54,9 +54,12 @@ MEASURED = (  # for the table's `origin`
 )
 
 
-def candidates(bpp: float, decoder: str) -> Iterator[Row]:
+def candidates(bpp: float, decoder: str, latents: str = "packed") -> Iterator[Row]:
     """What is tried at a rate."""
     neurons = (32,) if bpp < 4 else (32, 64) if bpp < 8 else (64,)
+    if latents == "bc1":
+        yield from _planes(bpp, decoder, neurons)
+        return
     if decoder == "learned":
         words, scales = ((4, 2), (8, 1), (8, 2), (16, 2)), (0, 0.5)
     else:
@@ -71,6 +74,20 @@ def candidates(bpp: float, decoder: str) -> Iterator[Row]:
                 continue  # fewer features on a finer grid have always been better
             for n_neurons in neurons:
                 yield Row(bpp, fine, (8, 4), scale, 0.82, n_neurons, *rates, 1.0, 1.0)
+
+
+def _planes(bpp: float, decoder: str, neurons: Sequence[int]) -> Iterator[Row]:
+    """BC1: fine planes at half the material's side where they take 0.6 to 1 of the rate, else at the side that their
+    bits buy; and coarse ones."""
+    rates = LOW_LEARNING_RATES if decoder == "learned" and bpp <= LOW_BPP else LEARNING_RATES
+    for fine in (1, 2, 4, 8):
+        for scale in (0, 0.5):
+            side = math.sqrt(0.82 * bpp / (4 * fine))
+            if not (0.35 < side < 1 and (not scale or 0.6 < scale**2 * 4 * fine / bpp < 1)):
+                continue
+            for coarse in (2, 4):
+                for n_neurons in neurons if decoder == "learned" else (64,):
+                    yield Row(bpp, (fine, 4), (coarse, 4), scale, 0.82, n_neurons, *rates, 1.0, 1.0, "bc1")
 
 
 def patience(bpp: float) -> float:
@@ -96,7 +113,8 @@ def measure(row: Row, decoder: str, material: Material, seconds: float) -> dict[
     """A candidate on a material, for so many processor seconds."""
 
     def planned(iterations: int) -> Config:
-        aim = make_config({"decoder": decoder, "bpp": row.bpp, "num_threads": torch.get_num_threads()})
+        aim = make_config({"decoder": decoder, "latents": row.latents, "bpp": row.bpp,
+                           "num_threads": torch.get_num_threads()})  # fmt: skip
         effort = dataclasses.replace(load_table()["presets"]["balanced"], iterations=iterations, batch_size=BATCH_SIZE,
                                      most_neurons=row.n_neurons, refine=0, patient=False)  # fmt: skip
         return plan_with(row, effort, aim, material.width, material.height)
@@ -104,7 +122,9 @@ def measure(row: Row, decoder: str, material: Material, seconds: float) -> dict[
     _, took = train(planned(TIMED_ITERATIONS), material)
     config = planned(max(round(seconds / took * TIMED_ITERATIONS), 1))
     psnr, took = train(config, material)
-    grids = [f"{g.max_resolution}x{g.save_bits // g.quantize_bits}x{g.quantize_bits}" for g in config.hash_grid_configs]
+    grids = [f"{g.max_resolution}x" + (g.storage if row.latents == "bc1" else
+                                       f"{g.save_bits // g.quantize_bits}x{g.quantize_bits}")
+             for g in config.hash_grid_configs]  # fmt: skip
     return {
         "material": material.name, "decoder": decoder, **dataclasses.asdict(row), "grids": "+".join(grids),
         "n_neurons": config.n_neurons, "iterations": config.max_iter, "seconds": took, "psnr": psnr,
@@ -128,7 +148,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = common.parser("Measure which grids and networks are best at each rate.")
     parser.add_argument("--seconds", type=float, default=6.0, help="processor seconds of a run at low rates")
     parser.add_argument("--rates", default=",".join(map(str, RATES)), help="bits per texel, ascending")
-    parser.add_argument("--decoders", default="learned,reference", help="forms to measure")
+    parser.add_argument("--decoders", default=",".join(ROWS.values()), help="rows to measure")
     parser.add_argument("--write", default="", help="the table to write; empty: only the JSON of all results")
     arguments = parser.parse_args(argv)
     try:
@@ -137,19 +157,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise UserError(f"--rates {arguments.rates}: expected numbers with commas between, as in 1.25,2.5") from error
     if rates != sorted(set(rates)) or not 0.5 <= rates[0] <= rates[-1] <= 20:
         raise UserError(f"--rates {arguments.rates}: expected ascending rates from 0.5 to 20")
-    decoders = arguments.decoders.split(",")
-    if not set(decoders) <= {"learned", "reference"}:
-        raise UserError(f"--decoders {arguments.decoders}: expected learned, reference or both with a comma between")
+    forms = arguments.decoders.split(",")
+    if not set(forms) <= set(ROWS.values()):
+        names = ",".join(ROWS.values())
+        raise UserError(f"--decoders {arguments.decoders}: expected some of {names}, with commas between")
     common.use_threads(arguments.num_threads)
     materials = [load_material(folder) for folder in arguments.folders]
     entries: list[dict[str, Any]] = []
     table: dict[str, Any] = {"presets": {n: dataclasses.asdict(p) for n, p in load_table()["presets"].items()}}
-    for decoder in decoders:
+    for (decoder, latents), form in ROWS.items():
+        if form not in forms:
+            continue
         rows, first_pace = [], 0.0
         for low, bpp in zip(boundaries(rates), rates):
             results: dict[Row, list[dict[str, Any]]] = {}
             seconds = arguments.seconds * patience(bpp)
-            for row in candidates(bpp, decoder):
+            for row in candidates(bpp, decoder, latents):
                 try:
                     results[row] = [measure(row, decoder, material, seconds) for material in materials]
                 except UserError:
@@ -163,8 +186,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             first_pace = first_pace or pace
             best = dataclasses.replace(best, cost=round(pace / first_pace, 2), effort=patience(bpp))
             rows.append({**dataclasses.asdict(best), "bpp": low})
-            print(f"{decoder} {bpp:g} bpp: {rows[-1]}", flush=True)
-        table[decoder] = rows
+            del rows[-1]["latents"]
+            print(f"{form} {bpp:g} bpp: {rows[-1]}", flush=True)
+        table[form] = rows
     settings = {"seconds": arguments.seconds, "materials": [material.name for material in materials]}
     print(common.save("rate_table", arguments.out, settings, entries))
     if arguments.write:
@@ -192,9 +216,9 @@ def format_table(table: Mapping[str, Any]) -> str:
     parts = [f'  "origin": {json.dumps(table["origin"])}']
     presets = ",\n".join(f"    {json.dumps(name)}: {json.dumps(preset)}" for name, preset in table["presets"].items())
     parts.append(f'  "presets": {{\n{presets}\n  }}')
-    for decoder in ("learned", "reference"):
-        rows = ",\n".join(f"    {json.dumps(row)}" for row in table[decoder])
-        parts.append(f'  "{decoder}": [\n{rows}\n  ]')
+    for form in ROWS.values():
+        rows = ",\n".join(f"    {json.dumps(row)}" for row in table[form])
+        parts.append(f'  "{form}": [\n{rows}\n  ]')
     return "{\n" + ",\n".join(parts) + "\n}\n"
 
 

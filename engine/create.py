@@ -13,7 +13,7 @@ from common.errors import Say, UserError
 from configs import Config
 from dataset import Material
 from engine.cpu import code_search as cpu_code_search
-from engine.cpu.decoder import decode_lod
+from engine.cpu.decoder import decode_lod, decode_samples
 from engine.cpu.engine import CpuEngine
 from engine.cpu.library import load_kernels
 from engine.cuda import decoder as cuda_decoder
@@ -21,12 +21,14 @@ from engine.cuda.engine import CudaEngine
 from engine.cuda.self_check import check_engine
 from engine.errors import KernelsUnavailable
 from engine.protocol import Engine
-from engine.sampling import learned_channels
+from engine.sampling import Lods, Positions, learned_channels
 from engine.schedule import Schedule
 from engine.tcnn_engine import TcnnEngine
 from engine.torch.code_search import CodeSearch, search_level
 from engine.torch.engine import TorchEngine
-from model import DecodedImage, NeuralTexture
+from metrics.filtered import DecodeSamples
+from metrics.filtered import decode_samples as decode_with_torch
+from model import Decoded, DecodedImage, NeuralTexture
 
 
 class Decoder(Protocol):
@@ -108,6 +110,18 @@ def _decode(
         with contextlib.suppress(KernelsUnavailable):
             return cuda_decoder.decode_checked(model, lod, width, height, rows=rows)
     return decode_lod(model, lod, width, height, say=say, rows=rows)
+
+
+def create_sample_decoder(config: Config) -> DecodeSamples:
+    """The decoder at any position for this configuration: the CPU's kernels, or PyTorch."""
+    return decode_with_torch if config.engine == "torch" else _decode_samples
+
+
+def _decode_samples(model: NeuralTexture, uv: Positions, lod: Lods) -> Decoded:
+    if model.weights[0].device.type == "cpu":
+        with contextlib.suppress(KernelsUnavailable):
+            return decode_samples(model, uv, lod)
+    return decode_with_torch(model, uv, lod)
 
 
 def create_code_search(config: Config, device: torch.device) -> CodeSearch:

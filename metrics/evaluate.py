@@ -10,6 +10,7 @@ import numpy as np
 from dataset import Material
 from metrics.decoded_maps import Decode, decode_maps
 from metrics.file_space import file_values
+from metrics.filtered import DecodeSamples, decode_samples, filtered_psnr
 from metrics.perceptual import download_lpips_weights, flip_unavailable_reason, lpips_unavailable_reason
 from metrics.scores import evaluate_maps
 from model import NeuralTexture
@@ -19,25 +20,29 @@ OnLod = Callable[[int, Maps, Maps], None]
 
 
 def evaluate_model(
-    model: NeuralTexture, material: Material, iteration: int, *, decode: Decode, on_lod: OnLod | None = None,
-    **options: bool,
+    model: NeuralTexture, material: Material, iteration: int, *, decode: Decode,
+    decode_positions: DecodeSamples = decode_samples, on_lod: OnLod | None = None, **options: bool,
 ) -> dict[str, Any]:  # fmt: skip
     """Metrics of every LOD, JSON-ready.
 
     Args:
         decode: such as NeuralTexture.decode, or an engine's faster one.
+        decode_positions: the same at any position, for `psnr_filtered`.
         on_lod: called with (lod, decoded, source) to save pictures; both are map name -> (H, W, C) with the values of
             the files, decoded uint8, source uint8 or uint16.
         options: with_ssim, with_lpips, with_flip of scores.evaluate_maps. FLIP is computed for LOD 0 alone: it models
             an eye at one distance, and takes longer than all other metrics together.
-    Returns: {"iteration", "psnr": LOD 0's PSNR in dB, all and per map, "error_share": each map's of LOD 0's squared
-        error, "lods": [per LOD: size and every metric]}.
+    Returns: {"iteration", "psnr": LOD 0's PSNR in dB at texel centres, all and per map, "psnr_filtered": see
+        filtered.filtered_psnr, "error_share": each map's of LOD 0's squared error, "lods": [per LOD: size and every
+        metric]}.
     """
     lods = []
     for lod in range(material.num_lods):
         slow = {**options, "with_flip": options.get("with_flip", True) and lod == 0}
         lods.append(score_lod(model, material, lod, decode=decode, on_lod=on_lod, **slow))
-    return {"iteration": iteration, "psnr": lods[0]["psnr"], "error_share": lods[0]["error_share"], "lods": lods}
+    filtered = filtered_psnr(model, material, decode_positions)
+    first = {name: lods[0][name] for name in ("psnr", "error_share")}
+    return {"iteration": iteration, **first, "psnr_filtered": filtered, "lods": lods}
 
 
 def score_lod(

@@ -14,17 +14,17 @@ from pathlib import Path
 import numpy as np
 from torchtyping import TensorType
 
+from blocks import SIDE
 from common.errors import Say, UserError, one_line
 from common.files import make_folder, write_bytes, write_text
-from configs import WORD_LAYOUTS
-from formats.dds_layouts import check_layout, grid_file_names, grid_format
+from formats.dds_layouts import check_layout, grid_file_names, grid_format, has_channels, unorm_to_feature
 from formats.textures import ExportedTexture
 from maps.channels import CHANNELS
 from maps.record import MaterialRecord
 from metrics.file_space import constant_listing
 from model import NeuralTexture
-from shaders.languages import LANGUAGES, WEIGHT_TEXTURE_WIDTH, Language, Weights, choose_lines, number_text
-from shape import PADDED_OUTPUTS
+from shaders.languages import LANGUAGES, WEIGHT_TEXTURE_WIDTH, Language, LayeredEssl, Weights, choose_lines, number_text
+from shape import PADDED_OUTPUTS, GridSpec
 
 WeightColumns = TensorType["columns", 4]
 
@@ -89,6 +89,12 @@ def _weights(model: NeuralTexture, storage: str, weight_type: str) -> Weights:
 # --- preamble ------------------------------------------------------------------------------------------------------
 
 
+def reading(grids: Sequence[GridSpec], layout: str = "packed") -> str:
+    """How the decoder reads the textures of these grids: `packed` words, channels (`filterable`), or `mixed`."""
+    ways = {has_channels(grid, layout) for grid in grids}
+    return "mixed" if len(ways) > 1 else "filterable" if True in ways else "packed"
+
+
 def texture_names(model: NeuralTexture, layout: str = "packed") -> dict[str, str]:
     """Name of each texture in the shader -> its DDS file, in the order of the bindings."""
     names = {}
@@ -132,27 +138,46 @@ def _choose_texture(textures: Mapping[str, tuple[int, int]], read: Callable[[str
     return [*(chain.format(*textures[name], read(name)) for name in others), f"return {read(last)};"]
 
 
-def _functions(model: NeuralTexture, language: Language, weights: Weights, layout: str) -> list[str]:
-    grids, planes = model.grids, [len(grid_file_names(0, grid, layout)) for grid in model.grids]
+def _lookups(grids: Sequence[GridSpec], layout: str) -> dict[str, list[int | str]]:
+    """Name -> the value for each grid of the functions that take a grid; floats are texts."""
+    way = reading(grids, layout)
     lookups = {
         "ntGridResolution": [grid.max_resolution for grid in grids],
         "ntGridMips": [grid.n_levels for grid in grids],
+        "ntGridSharedLods": [grid.finest_lods - 1 for grid in grids],
         "ntGridFeatures": [grid.features for grid in grids],
-        "ntGridBits": [grid.quantize_bits for grid in grids],
-        "ntGridLearned": [int(grid.interpolation == "learned") for grid in grids],
-        "ntGridPlanes": planes,
     }
+    if way == "mixed":
+        lookups["ntGridWords"] = [int(not has_channels(grid, layout)) for grid in grids]
+    if way != "filterable":
+        lookups["ntGridBits"] = [grid.quantize_bits for grid in grids]
+    if way != "packed":
+        lookups["ntGridScale"] = [number_text(unorm_to_feature(grid)["scale"]) for grid in grids]
+    lookups["ntGridLearned"] = [int(grid.interpolation == "learned") for grid in grids]
+    lookups["ntGridPlanes"] = [len(grid_file_names(0, grid, layout)) for grid in grids]
+    return lookups
+
+
+def _functions(model: NeuralTexture, language: Language, weights: Weights, layout: str) -> list[str]:
+    lookups = _lookups(model.grids, layout)
     lines = []
     for name, values in lookups.items():
-        lines += language.function("int", name, [("int", "grid")], choose_lines("grid", values))
-    textures = [(grid, plane) for grid, count in enumerate(planes) for plane in range(count)]
+        kind = "float" if isinstance(values[0], str) else "int"
+        lines += language.function(kind, name, [("int", "grid")], choose_lines("grid", values))
+    textures = [(grid, plane) for grid, count in enumerate(lookups["ntGridPlanes"]) for plane in range(count)]
     named = dict(zip(texture_names(model, layout), textures))
     of_texel = [("int", "grid"), ("int", "plane"), ("int2", "texel"), ("int", "mip")]
     lines += language.function("float4", "ntFetchTexel", of_texel, _choose_texture(named, language.fetch))
-    if layout not in WORD_LAYOUTS:
-        of_position = [("int", "grid"), ("int", "plane"), ("float2", "uv"), ("float", "lod")]
-        body = [*language.sampler_statements(), *_choose_texture(named, language.sample)]
-        lines += language.function("float4", "ntSampleTexel", of_position, body)
+    if reading(model.grids, layout) != "packed":
+        sampled = {name: place for name, place in named.items() if has_channels(model.grids[place[0]], layout)}
+        of_position = [("int", "grid"), ("int", "plane"), ("float2", "uv")]
+        forms = {
+            "ntSampleTexel": ([("float", "lod")], language.sample),
+            "ntSampleTexelGrad": ([("float2", "across"), ("float2", "down")], language.sample_grad),
+        }
+        for name, (choice, read) in forms.items():
+            body = [*language.sampler_statements(), *_choose_texture(sampled, read)]
+            lines += language.function("float4", name, of_position + choice, body)
     lines += language.function("float4", "ntWeights", [("int", "index")], language.weight_column(weights))
     known = [int(channel in model.constants) for channel in range(CHANNELS)]
     values = [number_text(np.float32(model.constants[c].value)) if known[c] else "0.0" for c in range(CHANNELS)]
@@ -188,6 +213,7 @@ def _header(
         "      The maps as trained. uv: any, the texture repeats; u to the right, v down.",
         f"      lod: 0 (full size, {material.width}x{material.height}) .. {model.num_lods - 1}, clamped;"
         " a fractional one blends its neighbours.",
+        *_grad_lines(model, language, layout),
         "  " + language.signature("float3", "ntUnitNormal", decoded),
         "      The tangent-space normal, length 1.",
         "  " + language.signature("float3", "ntLinearDiffuse", decoded),
@@ -197,7 +223,7 @@ def _header(
         "  " + language.signature(
             "float2", "ntTexelCentre", [("float2", "uv"), ("float", "lod"), ("float2", "random")]
         ),
-        "      The decoder is trained at texel centres, and some dB worse between them, where a fine pattern may show.",
+        *_centre_lines(model),
         "      For random = (0.5, 0.5) this is the centre of the texel that uv lies in. For random numbers below 1,",
         "      new for each pixel and frame, it is that of one of the four texels around uv, as often as a bilinear",
         "      filter weighs it: the mean, as temporal antialiasing takes it, is the filtered material.",
@@ -216,23 +242,68 @@ def _header(
         text.append(f"  {index}  {name}  {file}, {grid_format(grid, layout)}, {size}")
     if not weights.baked:
         text.append(f"  {len(files)}  {language.weight_buffer(weights)}: {WEIGHT_FILE}")
-    if layout not in WORD_LAYOUTS:
+    if reading(model.grids, layout) != "packed":
         text.append(language.sampler_note(len(files) + (not weights.baked)))
-    text.append("Import the textures without sRGB, without compression and without generating mips.")
+    text += _import_notes(model.grids)
     text += _reading_notes(model, language, layout, len(files) + (not weights.baked))
     text += [
         "",
         "Example, in a fragment shader:",
-        *(f"  {line}" for line in language.example(list(textures), weights)),
+        *(f"  {line}" for line in language.example(list(textures), weights, _filtered(model.grids))),
     ]
     return [f"{language.comment} {line}".rstrip() for line in text]
 
 
+def _filtered(grids: Sequence[GridSpec]) -> bool:
+    """Whether one decode of filtered features is nearly the filtered material, see docs: linear grids of BC1 blocks."""
+    return all(grid.compressed and grid.interpolation == "linear" for grid in grids)
+
+
+def _grad_lines(model: NeuralTexture, language: Language, layout: str) -> list[str]:
+    """What the header says of ntDecodeGrad, where there is a sampler."""
+    if reading(model.grids, layout) == "packed":
+        return []
+    parameters = [("float2", "uv"), ("float2", "across"), ("float2", "down"), ("float", "anisotropy")]
+    return [
+        "  " + language.signature("NtMaterial", "ntDecodeGrad", parameters),
+        "      The same for a pixel: across and down are the screen-space derivatives of uv, which choose the lod.",
+        "      anisotropy: how much longer than wide a pixel's footprint may be, at most the sampler's limit; 1: off.",
+    ]
+
+
+def _centre_lines(model: NeuralTexture) -> list[str]:
+    if _filtered(model.grids):
+        return ["      For hosts that want single texels of the material."]
+    where = "at texel centres, and some dB worse between them, where a fine pattern may show."
+    return [f"      The decoder is trained {where}"]
+
+
+def _import_notes(grids: Sequence[GridSpec]) -> list[str]:
+    """Notes on what an engine's import must leave alone."""
+    notes = []
+    if any(grid.compressed for grid in grids):
+        notes.append("Import the BC1 textures as they are, with their own mips: not as sRGB, not compressed again.")
+    cut = [str(index) for index, grid in enumerate(grids) if grid.compressed and grid.max_resolution % SIDE]
+    if cut:
+        notes.append(f"Grid {', '.join(cut)}: Direct3D 11, WebGL and WebGPU want a multiple of 4 as the side of BC1.")
+    if not all(grid.compressed for grid in grids):
+        which = "other " if notes else ""
+        notes.append(f"Import the {which}textures without sRGB, without compression and without generating mips.")
+    return notes
+
+
 def _reading_notes(model: NeuralTexture, language: Language, layout: str, bound: int) -> list[str]:
     """Notes on how texels are read; `bound`: the number of textures and buffers."""
-    if layout in WORD_LAYOUTS:
+    way = reading(model.grids, layout)
+    if way == "packed":
         return ["No sampler is needed: texels are loaded one by one, unpacked and filtered here."]
-    notes = ["Each channel is a feature and the sampler filters; most hardware blends with weights of 8 bits."]
+    if way == "filterable":
+        notes = ["Each channel is a feature and the sampler filters; most hardware blends with weights of 8 bits."]
+    else:
+        notes = [
+            "Each channel of a BC1 texture is a feature and the sampler filters; most hardware blends with weights of",
+            "8 bits. The texels of the others are loaded one by one, unpacked and filtered here.",
+        ]
     learned = [str(index) for index, grid in enumerate(model.grids) if grid.interpolation == "learned"]
     if learned:
         notes.append(f"Of grid {', '.join(learned)} the network gets all four texels, which are loaded one by one.")
@@ -248,7 +319,7 @@ def _reading_notes(model: NeuralTexture, language: Language, layout: str, bound:
 
 def shader_source(
     model: NeuralTexture, material: MaterialRecord, language: str, weights: str = "baked", weight_type: str = "float32",
-    layout: str = "packed",
+    layout: str = "packed", layers: Mapping[str, tuple[str, int]] | None = None,
 ) -> str:  # fmt: skip
     """The text to include in a shader of one language.
 
@@ -257,34 +328,30 @@ def shader_source(
         language: a key of languages.LANGUAGES.
         weights: `baked` into the text, or in a `buffer` of weight_bytes.
         weight_type: `float32` or `float16`, of the stored weights; the decoder computes with float32.
-        layout: one of dds_layouts.LAYOUTS; in all but WORD_LAYOUTS the decoder uses a sampler.
+        layout: one of dds_layouts.LAYOUTS; the decoder uses a sampler where a grid has_channels.
+        layers: in GLSL ES, textures that are layers of arrays, see LayeredEssl.
     Raises: UserError for a network that the decoder cannot run, or a layout that cannot hold its features.
     """
     check_layout(model.grids, layout)
     if max(model.decoder.n_frequencies, model.decoder.n_texel_frequencies) > MAX_OCTAVES:
         raise UserError(f"--shader: expected at most {MAX_OCTAVES} frequencies, found {model.decoder.n_frequencies}")
-    for index, grid in enumerate(model.grids):
-        if grid.finest_lods > 1 and grid.n_levels > 1:  # decoder.slang reads mip l at LOD l
-            raise UserError(
-                f"--shader, --viewer: grid {index} has {grid.finest_lods} LODs at its finest level, expected 1 "
-                "(--decoder tsnc makes 2); use export.py --tsnc, --images or --transcode"
-            )
-    syntax, stored = LANGUAGES[language], _weights(model, weights, weight_type)
-    sampled = layout not in WORD_LAYOUTS
+    syntax = LayeredEssl(layers) if layers else LANGUAGES[language]
+    stored = _weights(model, weights, weight_type)
+    way = reading(model.grids, layout)
     lines = [*_header(model, material, syntax, stored, layout), "", *syntax.opening()]
     for name, value in _constants(model, material).items():
         lines.append(syntax.constant(name, str(value), "float" if isinstance(value, str) else "int"))
     if stored.baked:
         kind = "uint2" if stored.half else "float4"
         lines += ["", *syntax.baked_table(kind, syntax.rows(kind, stored.columns, stored.half))]
-    lines += ["", *syntax.bindings(list(texture_names(model, layout)), stored, sampled)]
+    lines += ["", *syntax.bindings(list(texture_names(model, layout)), stored, way != "packed")]
     lines += ["", *_functions(model, syntax, stored, layout), ""]
-    return "\n".join([*lines, decoder_core(language, sampled), *syntax.closing()]) + "\n"
+    return "\n".join([*lines, decoder_core(language, way), *syntax.closing()]) + "\n"
 
 
-def decoder_core(language: str, sampled: bool = False) -> str:
-    """The part of the text that is the same for all materials."""
-    name = f"decoder{'_filterable' if sampled else ''}.{LANGUAGES[language].core}"
+def decoder_core(language: str, way: str = "packed") -> str:
+    """The part of the text that is the same for all materials whose `reading` is this."""
+    name = f"decoder{'' if way == 'packed' else f'_{way}'}.{LANGUAGES[language].core}"
     return (GENERATED / name).read_text(encoding="utf-8").rstrip("\n")
 
 

@@ -1,4 +1,5 @@
-"""Translate shaders/decoder.slang into shaders/generated/, two files per language: features packed, and filterable.
+"""Translate shaders/decoder.slang into shaders/generated/, three files per language: features packed in words, in
+channels that a sampler filters, or both.
 
     python shaders/generate.py [--slangc PATH] [--check]
 
@@ -26,8 +27,8 @@ GENERATED = HERE / "generated"
 SLANG_VERSION = "2026.14.1"  # of slangtorch 1.3.22: another one may write other, equally right, text
 # GLSL ES 3.00 uses the text of GLSL 450: the preamble holds their differences.
 TARGETS = {"hlsl": ["-profile", "sm_5_0"], "glsl": ["-profile", "glsl_450"], "wgsl": [], "metal": []}
-# How features are read -> FILTERABLE in decoder.slang, and part of the file's name except for packed.
-READINGS = {"packed": 0, "filterable": 1}
+# How features are read -> READING in decoder.slang, and part of the file's name except for packed.
+READINGS = {"packed": 0, "filterable": 1, "mixed": 2}
 LAYER_WIDTH = "7013"  # WIDTH in decoder.slang
 FIELDS = ("diffuse", "normal", "roughness", "occlusion", "metallic", "specular", "displacement")
 ENTRY = re.compile(r"^(?:\[(?:shader|numthreads|\[kernel)|layout\(local_size_x|@compute)", re.MULTILINE)
@@ -63,7 +64,7 @@ def file_name(target: str, reading: str) -> str:
 
 def translate(slangc: Path, target: str, reading: str = "packed") -> str:
     """The committed text of one language and one of READINGS. Raises: as translate_source."""
-    return translate_source(slangc, SOURCE, target, [f"-DFILTERABLE={READINGS[reading]}"])
+    return translate_source(slangc, SOURCE, target, [f"-DREADING={READINGS[reading]}"])
 
 
 def translate_source(slangc: Path, source: Path, target: str, flags: Sequence[str] = ()) -> str:

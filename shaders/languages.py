@@ -5,7 +5,7 @@ shaders/export.py puts the pieces together; the decoder itself is shaders/decode
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,6 +90,10 @@ class Language:
         """An expression: the texture at `uv` and the fractional mip `lod`, filtered, four floats."""
         return f"textureLod({texture}, uv, lod)"
 
+    def sample_grad(self, texture: str) -> str:
+        """An expression: the texture at `uv`, at the mip of the derivatives `across` and `down`, four floats."""
+        return f"textureGrad({texture}, uv, across, down)"
+
     def sampler_statements(self) -> list[str]:
         """The first statements of a function that samples."""
         return []
@@ -118,16 +122,23 @@ class Language:
         """A note: the name and the kind of the binding for a buffer of weights."""
         return f"{TABLE}, a storage buffer of {self.type('uint2' if weights.half else 'float4')}"
 
-    def example(self, textures: Sequence[str], weights: Weights) -> list[str]:
-        """Lines of code that call the decoder."""
-        return [
+    def example(self, textures: Sequence[str], weights: Weights, filtered: bool) -> list[str]:
+        """Lines of code that call the decoder; `filtered`: with what the sampler filters, else at a texel's centre."""
+        at_centre = [
             f"float lod = floor(max(ntLod({self.dx}(uv), {self.dy}(uv)), 0.0) + 0.5);",
             f"NtMaterial material = ntDecode(ntTexelCentre(uv, lod, {self.float2}(0.5, 0.5)), lod);",
+        ]
+        return [
+            *([f"NtMaterial material = ntDecodeGrad({self.gradients()});"] if filtered else at_centre),
             f"{self.float3} albedo = ntLinearDiffuse(material);",
             f"{self.float3} normal = ntUnitNormal(material);  // tangent space",
         ]
 
     dx, dy = "dFdx", "dFdy"
+
+    def gradients(self) -> str:
+        """Arguments of ntDecodeGrad for the example."""
+        return f"uv, {self.dx}(uv), {self.dy}(uv), 8.0"
 
     def rows(self, kind: str, columns: Sequence[Sequence[str]], unsigned: bool) -> list[str]:
         """Vectors as constructor calls."""
@@ -166,13 +177,27 @@ class Hlsl(Language):
         if not weights.baked:
             kind = "uint2" if weights.half else "float4"
             lines.append(f"StructuredBuffer<{kind}> {TABLE} : NT_REGISTER({len(textures)});")
-        return [*lines, f"SamplerState {SAMPLER} : NT_SAMPLER_REGISTER;"] if sampled else lines
+        return [*lines, *self._sampler()] if sampled else lines
+
+    @staticmethod
+    def _sampler() -> list[str]:
+        return [
+            "// The sampler: define NT_SAMPLER as NT_TEXTURE, for example",
+            "// #define NT_SAMPLER(name) SamplerState name",
+            "#ifndef NT_SAMPLER",
+            "#define NT_SAMPLER(name) SamplerState name : NT_SAMPLER_REGISTER",
+            "#endif",
+            f"NT_SAMPLER({SAMPLER});",
+        ]
 
     def fetch(self, texture):
         return f"{texture}.Load(int3(texel, mip))"
 
     def sample(self, texture):
         return f"{texture}.SampleLevel({SAMPLER}, uv, lod)"
+
+    def sample_grad(self, texture):
+        return f"{texture}.SampleGrad({SAMPLER}, uv, across, down)"
 
     def sampler_note(self, index):
         return f"  s0  {SAMPLER}: MIN_MAG_MIP_LINEAR, WRAP in u and v"
@@ -254,6 +279,35 @@ class Essl(Glsl):
         return f"{TABLE}, a texture of {kind}, {WEIGHT_TEXTURE_WIDTH}x{rows}, filter NEAREST, no mips{block}"
 
 
+class LayeredEssl(Essl):
+    """GLSL ES with some textures as layers of arrays: WebGL 2 promises 16 texture units.
+
+    places: name of a texture -> (name of its array, layer).
+    """
+
+    def __init__(self, places: Mapping[str, tuple[str, int]]):
+        self.places = places
+
+    def bindings(self, textures, weights, sampled):
+        arrays = dict.fromkeys(array for array, _ in self.places.values())
+        single = [name for name in textures if name not in self.places]
+        lines = [f"uniform highp sampler2DArray {array};" for array in arrays]
+        return [*lines, *super().bindings(single, weights, sampled)]
+
+    def fetch(self, texture):
+        array, layer = self.places.get(texture, (None, 0))
+        return f"texelFetch({array}, ivec3(texel, {layer}), mip)" if array else super().fetch(texture)
+
+    def sample(self, texture):
+        array, layer = self.places.get(texture, (None, 0))
+        return f"textureLod({array}, vec3(uv, {layer}.0), lod)" if array else super().sample(texture)
+
+    def sample_grad(self, texture):
+        array, layer = self.places.get(texture, (None, 0))
+        place = f"vec3(uv, {layer}.0)"
+        return f"textureGrad({array}, {place}, across, down)" if array else super().sample_grad(texture)
+
+
 class Wgsl(Language):
     name, file_name, core = "WGSL", "decoder.wgsl", "wgsl"
     int2, uint2, float2, float3, float4 = "vec2<i32>", "vec2<u32>", "vec2<f32>", "vec3<f32>", "vec4<f32>"
@@ -291,6 +345,9 @@ class Wgsl(Language):
     def sample(self, texture):
         return f"textureSampleLevel({texture}, {SAMPLER}, uv, lod)"
 
+    def sample_grad(self, texture):
+        return f"textureSampleGrad({texture}, {SAMPLER}, uv, across, down)"
+
     def sampler_note(self, index):
         return f'  {index}  {SAMPLER}: addressModeU and V "repeat", magFilter, minFilter and mipmapFilter "linear"'
 
@@ -300,10 +357,13 @@ class Wgsl(Language):
     def unpacked(self, word):
         return f"vec4<f32>(unpack2x16float({word}.x), unpack2x16float({word}.y))"
 
-    def example(self, textures, weights):
-        return [
+    def example(self, textures, weights, filtered):
+        at_centre = [
             "let lod = floor(max(ntLod(dpdx(uv), dpdy(uv)), 0.0) + 0.5);",
             "let material = ntDecode(ntTexelCentre(uv, lod, vec2<f32>(0.5, 0.5)), lod);",
+        ]
+        return [
+            *([f"let material = ntDecodeGrad({self.gradients()});"] if filtered else at_centre),
             "let albedo = ntLinearDiffuse(material);",
             "let normal = ntUnitNormal(material);  // tangent space",
         ]
@@ -338,8 +398,12 @@ class Metal(Language):
     def sample(self, texture):
         return f"{texture}.sample({SAMPLER}, uv, level(lod))"
 
+    def sample_grad(self, texture):
+        return f"{texture}.sample({SAMPLER}, uv, gradient2d(across, down))"
+
     def sampler_statements(self):
-        return [f"constexpr sampler {SAMPLER}(coord::normalized, address::repeat, filter::linear, mip_filter::linear);"]
+        settings = "coord::normalized, address::repeat, filter::linear, mip_filter::linear, max_anisotropy(16)"
+        return [f"constexpr sampler {SAMPLER}({settings});"]
 
     def sampler_note(self, index):
         return "The sampler is declared in the decoder."
@@ -353,12 +417,16 @@ class Metal(Language):
     def weight_buffer(self, weights):
         return f"{TABLE}, a device buffer of {'uint2' if weights.half else 'float4'}"
 
-    def example(self, textures, weights):
+    def example(self, textures, weights, filtered):
         members = ", ".join([*textures, *([] if weights.baked else [TABLE])])
-        return [
-            f"NtDecoder decoder = {{{members}}};  // arguments of the shader function",
+        at_centre = [
             "float lod = floor(max(decoder.ntLod(dfdx(uv), dfdy(uv)), 0.0) + 0.5);",
             "NtDecoder::NtMaterial material = decoder.ntDecode(decoder.ntTexelCentre(uv, lod, float2(0.5, 0.5)), lod);",
+        ]
+        of_pixel = [f"NtDecoder::NtMaterial material = decoder.ntDecodeGrad({self.gradients()});"]
+        return [
+            f"NtDecoder decoder = {{{members}}};  // arguments of the shader function",
+            *(of_pixel if filtered else at_centre),
             "float3 albedo = decoder.ntLinearDiffuse(&material);",
             "float3 normal = decoder.ntUnitNormal(&material);  // tangent space",
         ]

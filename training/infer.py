@@ -8,7 +8,7 @@ from typing import Any
 from common.errors import Say, one_line
 from common.run_folder import part_of_run
 from configs import Config
-from engine.create import create_decoder, resolve_device
+from engine.create import create_decoder, create_sample_decoder, resolve_device
 from formats.textures import read_export
 from metrics.decoded_maps import save_map_images
 from metrics.evaluate import Maps, evaluate_model, metric_options, prepare_metrics
@@ -43,9 +43,9 @@ def infer(config: Config, say: Say = print) -> dict[str, Any]:
             save_strips(part_of_run(folder.parent.parent, "infer", "compare"), decoded, source)
         say(f"LOD {lod} decoded")
 
-    decode = create_decoder(config, say)
+    decoders = {"decode": create_decoder(config, say), "decode_positions": create_sample_decoder(config)}
     missing, options = prepare_metrics(run_config.eval_metrics), metric_options(run_config.eval_metrics)
-    metrics = evaluate_model(model.to(device), material, checkpoint.iteration, on_lod=on_lod, decode=decode, **options)
+    metrics = evaluate_model(model.to(device), material, checkpoint.iteration, on_lod=on_lod, **decoders, **options)
     save_metrics(out, metrics)
     say((out / "metrics.txt").read_text(encoding="utf-8"))
     for reason in missing:

@@ -56,6 +56,8 @@ class RunLog:
         for name, value in metrics["psnr"].items():
             if name != "all" and value is not None:
                 self._events.scalar(f"PSNR_map/{name}", value, iteration)
+        for name, value in metrics["psnr_filtered"].items():
+            self._events.scalar(f"PSNR_filtered/{name}", value, iteration)
         save_metrics(self.run, metrics)
         self._events.flush()
 
@@ -86,4 +88,5 @@ class RunLog:
 def save_metrics(folder: Path, metrics: Mapping[str, Any]) -> None:
     """Write metrics.json and, for reading, metrics.txt."""
     write_json(folder / "metrics.json", metrics)
-    write_text(folder / "metrics.txt", format_table(metrics["lods"]) + "\n")
+    filtered = "  ".join(f"{name} {value:.2f}" for name, value in metrics["psnr_filtered"].items())
+    write_text(folder / "metrics.txt", f"{format_table(metrics['lods'])}\n\nfiltered PSNR dB  {filtered}\n")

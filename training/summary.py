@@ -148,6 +148,9 @@ def run_summary(result: Result, material: Material, config: Config, exported_byt
     advice = weight_advice(shares, trained_channel_counts(material), config.texture_loss_weights)
     if advice:
         lines.insert(2, f"advice   {advice}")
+    filtered = metrics.get("psnr_filtered")  # metrics in a checkpoint of an earlier version have none
+    if filtered:
+        lines.insert(1, f"filtered {filtered['all']:.2f} dB at any position and LOD, against the filtered source")
     if len(metrics["lods"]) > 1:
         each = [f"{lod}: {scores['psnr']['all']:.2f}" for lod, scores in enumerate(metrics["lods"][:SUMMARY_LODS])]
         lines.insert(1, "LODs     " + "  ".join(each) + " dB")

@@ -14,7 +14,7 @@ from common.events import progress_bar
 from common.run_folder import part_of_run
 from common.stop import StopRequest
 from configs import Config
-from engine.create import create_decoder
+from engine.create import create_decoder, create_sample_decoder
 from metrics.evaluate import Maps, evaluate_model, metric_options, prepare_metrics
 from metrics.scores import psnr_of
 from model import NeuralTexture
@@ -134,7 +134,8 @@ class Trainer:
 
         options = metric_options(self.config.eval_metrics, final)
         decode = create_decoder(self.config)
-        state.metrics = evaluate_model(model, material, iteration, on_lod=on_lod, decode=decode, **options)
+        decoders = {"decode": decode, "decode_positions": create_sample_decoder(self.config)}
+        state.metrics = evaluate_model(model, material, iteration, on_lod=on_lod, **decoders, **options)
         self.log.evaluation(state.metrics)
         psnr = state.metrics["psnr"]["all"]
         self.session.say(f"iteration {iteration}: PSNR {psnr:.2f} dB at LOD 0, {state.seconds:.0f} s")

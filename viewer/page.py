@@ -23,6 +23,7 @@ from common.files import make_folder, write_text
 from common.html_page import blob_scripts, encode_bytes, fill_template, json_for_html, one_script
 from dataset import Material
 from engine.cpu.decoder import decode_lod
+from formats.block_textures import grid_blocks
 from formats.dds_layouts import grid_textures
 from formats.manifest import MANIFEST, material_to_json
 from formats.textures import ExportedTexture, read_export
@@ -31,14 +32,14 @@ from maps.record import MaterialRecord
 from metrics.decoded_maps import decode_maps
 from metrics.file_space import constant_listing, file_values
 from model import NeuralTexture
-from shaders.export import decoder_core, shader_source, texture_names, weight_bytes, weight_columns
+from shaders.export import decoder_core, reading, shader_source, texture_names, weight_bytes, weight_columns
 from shaders.languages import TABLE, WEIGHT_TEXTURE_WIDTH
-from shape import layer_sizes
+from shape import GridSpec, layer_sizes
 from training.run_folder import find_checkpoint, list_checkpoints
 from viewer.source import SourceImages, encode_source, find_source
 
 VIEWER = Path(__file__).resolve().parent
-SCRIPTS = ("shapes", "source", "material", "webgl", "renderer", "readback", "panel", "inspector", "main")
+SCRIPTS = ("shapes", "source", "material", "blocks", "webgl", "renderer", "readback", "panel", "inspector", "main")
 SHADERS = ("surface.vert", "view.frag", "light.glsl", "pick.frag", "solid.frag", "present.frag")
 LANGUAGE = "essl"  # of the decoder
 SOURCE_BYTES = 16_000_000  # of the source maps in a page, by default; base64 makes a third more of them
@@ -125,17 +126,11 @@ def describe_for_page(exported: ExportedTexture, page: Page) -> dict[str, Any]:
     """A material as the scripts read it, JSON-ready, without source maps; its textures become blobs of `page`."""
     model, manifest = exported.model, exported.manifest
     material = manifest.material
-    textures = []
-    planes = [texture for grid in range(len(model.grids)) for texture in grid_textures(model, grid)]
-    for name, texture in zip(texture_names(model), planes):
-        sizes = [[level.shape[1], level.shape[0]] for level in texture.levels]
-        blob = page.add_blob(b"".join(level.tobytes() for level in texture.levels))
-        textures.append({"name": name, "channels": texture.levels[0].shape[2], "sizes": sizes, "blob": blob})
+    textures = _word_textures(model, page) + _block_textures(model, page)
     weights = {"name": TABLE, "width": WEIGHT_TEXTURE_WIDTH, "columns": len(weight_columns(model)),
                "blob": page.add_blob(weight_bytes(model))}  # fmt: skip
     grids = [
-        f"{grid.max_resolution}² texels of {grid.features} × {grid.quantize_bits} bits, "
-        f"{counted(grid.n_levels, 'level')}, {grid.interpolation}"
+        f"{grid.max_resolution}² texels of {_texel_text(grid)}, {counted(grid.n_levels, 'level')}, {grid.interpolation}"
         for grid in model.grids
     ]
     layers = layer_sizes(model.layout, model.decoder)
@@ -156,14 +151,60 @@ def describe_for_page(exported: ExportedTexture, page: Page) -> dict[str, Any]:
         "grids": grids,
         "network": f"{network}, {model.decoder.activation}",
         "preamble": _preamble(model, material),
+        "reading": reading(model.grids),
         "textures": textures,
         "weights": weights,
     }
 
 
+def _word_textures(model: NeuralTexture, page: Page) -> list[dict[str, Any]]:
+    """The textures of packed grids as the scripts read them: trained levels, the finest first."""
+    indices = [index for index, grid in enumerate(model.grids) if not grid.compressed]
+    planes = [texture for index in indices for texture in grid_textures(model, index)]
+    names = [name for name in texture_names(model) if name not in _layers(model)]
+    entries = []
+    for name, texture in zip(names, planes):
+        sizes = [[level.shape[1], level.shape[0]] for level in texture.levels]
+        blob = page.add_blob(b"".join(level.tobytes() for level in texture.levels))
+        entries.append({"name": name, "channels": texture.levels[0].shape[2], "sizes": sizes, "blob": blob})
+    return entries
+
+
+def _layers(model: NeuralTexture) -> dict[str, tuple[str, int]]:
+    """Texture of a grid of blocks -> (array, layer): grids of one shape are an array, since texture units are few."""
+    arrays: dict[GridSpec, list[str]] = {}
+    for index, grid in enumerate(model.grids):
+        if grid.compressed:
+            arrays.setdefault(grid, []).append(f"ntGrid{index}")
+    grouped = enumerate(arrays.values())
+    return {name: (f"ntBlocks{array}", layer) for array, names in grouped for layer, name in enumerate(names)}
+
+
+def _block_textures(model: NeuralTexture, page: Page) -> list[dict[str, Any]]:
+    """The arrays of `_layers` as the scripts read them: layer after layer, each as in `_word_textures`."""
+    layers: dict[str, list[int]] = {}
+    for name, (array, _) in _layers(model).items():
+        layers.setdefault(array, []).append(int(name.removeprefix("ntGrid")))
+    entries = []
+    for array, indices in layers.items():
+        grid = model.grids[indices[0]]
+        levels = [level for index in indices for level in grid_blocks(model, index)[: grid.n_levels]]
+        sizes = [[side, side] for side in grid.mip_sides[: grid.n_levels]]
+        blob = page.add_blob(b"".join(level.tobytes() for level in levels))
+        filtered = grid.interpolation == "linear"
+        entries.append({"name": array, "layers": len(indices), "filtered": filtered, "sizes": sizes, "blob": blob})
+    return entries
+
+
+def _texel_text(grid: GridSpec) -> str:
+    return f"{grid.features} features in BC1" if grid.compressed else f"{grid.features} × {grid.quantize_bits} bits"
+
+
 def _preamble(model: NeuralTexture, material: MaterialRecord) -> list[str]:
-    """The parts of a material's decoder before and after its core, which all materials of the page share."""
-    before, found, after = shader_source(model, material, LANGUAGE, "buffer").partition(decoder_core(LANGUAGE))
+    """The parts of a material's decoder before and after its core, which materials of the same reading share."""
+    core = decoder_core(LANGUAGE, reading(model.grids))
+    text = shader_source(model, material, LANGUAGE, "buffer", layers=_layers(model))
+    before, found, after = text.partition(core)
     if not found:
         raise AssertionError("the decoder does not contain its core")
     return [before, after]
@@ -216,7 +257,8 @@ def assemble(page: Page) -> str:
     """The text of the page."""
     parts = {name: (VIEWER / name).read_text(encoding="utf-8") for name in (*SHADERS, "page.html", "style.css")}
     shaders = {name: parts[name] for name in SHADERS}
-    data = {"maps": list(MAPS.items()), "materials": page.materials, "core": decoder_core(LANGUAGE), "shaders": shaders}
+    cores = {way: decoder_core(LANGUAGE, way) for way in sorted({material["reading"] for material in page.materials})}
+    data = {"maps": list(MAPS.items()), "materials": page.materials, "cores": cores, "shaders": shaders}
     names = ", ".join(material["name"] for material in page.materials)
     filled = {
         "title": html.escape(f"{names[:200]} – neural texture"),

@@ -13,6 +13,7 @@ uniform bool uAutoLod;
 uniform float uLod;
 uniform float uLeastLod;  // finest LOD that may be shown: the source's while it is compared with
 uniform int uSampling;
+uniform float uAnisotropy;  // of the sampler
 uniform ivec2 uFirstTexel;  // texel at gl_FragCoord (0, 0), for READ
 uniform vec3 uEye;
 uniform vec3 uSun;
@@ -34,10 +35,14 @@ layout(location = 0) out vec4 color;  // or channels 0 .. 3, when they are read
 layout(location = 1) out vec4 channels4;
 layout(location = 2) out vec4 channels8;
 
-/// The 11 channels in the file's colour spaces, not clamped: file_space.in_file_space.
-void decodedValues(vec2 uv, float lod, out float v[11])
+/// The 11 channels in the file's colour spaces, not clamped: file_space.in_file_space. footprint: see ntFootprint.
+void decodedValues(vec2 uv, float lod, vec4 footprint, out float v[11])
 {
+#ifdef NT_SAMPLED
+    NtMaterial m = ntDecodeFootprint(uv, lod, footprint.xy, footprint.z);
+#else
     NtMaterial m = ntDecode(uv, lod);
+#endif
     vec3 diffuse = uEncodeDiffuse ? linearToSrgb(m.diffuse) : m.diffuse;
     v[0] = diffuse.r;
     v[1] = diffuse.g;
@@ -141,9 +146,17 @@ void main()
     channels4 = channels8 = vec4(0.0);
     float lod = uLod;
     vec2 uv = vUv;
+    vec4 footprint = vec4(0.0);
     if (uTask == DRAW)
     {
         float own = max(ntLod(dFdx(vUv), dFdy(vUv)), 0.0);
+#ifdef NT_SAMPLED
+        if (uSampling == ANYWHERE && uAutoLod)
+        {
+            footprint = ntFootprint(dFdx(vUv), dFdy(vUv), uAnisotropy);
+            own = max(footprint.w, 0.0);
+        }
+#endif
         lod = clamp(uAutoLod ? own : uLod, uLeastLod, max(uLeastLod, float(NT_NUM_LODS - 1)));
         lod = uSampling == ANYWHERE ? lod : floor(lod + 0.5);
     }
@@ -164,7 +177,7 @@ void main()
             vec2 part = mix(1.0 - weight, weight, offset);
             vec2 at = centred ? (mod(corner + offset, size) + 0.5) / size : uv;
             float one[11];
-            decodedValues(at, lod, one);
+            decodedValues(at, lod, footprint, one);
             for (int i = 0; i < 11; i++) { decoded[i] += (linear ? part.x * part.y : 1.0) * one[i]; }
         }
     }

@@ -26,7 +26,8 @@ const webgl = {
         const weights = makeWeights(material.weights);
         if (weights.texture) textures.push(weights);
         const [before, after] = material.preamble;
-        const text = ["#version 300 es", weights.block ? "#define NT_UNIFORM_WEIGHTS" : "", before, DATA.core, after,
+        const text = ["#version 300 es", weights.block ? "#define NT_UNIFORM_WEIGHTS" : "",
+            material.reading === "packed" ? "" : "#define NT_SAMPLED", before, DATA.cores[material.reading], after,
             "precision highp sampler2DArray;", DATA.shaders["light.glsl"], DATA.shaders["view.frag"]].join("\n");
         const [{ program, at }, levels] = await Promise.all([makeProgram(DATA.shaders["surface.vert"], text), sourceLevels(material)]);
         textures.push({ name: "uSource", texture: sourceTexture(levels), kind: gl.TEXTURE_2D_ARRAY });
@@ -41,6 +42,7 @@ const webgl = {
         gl.uniform1i(at("uEncodeDiffuse"), facts.encodeDiffuse);
         gl.uniform1i(at("uUnitNormals"), facts.unitNormals);
         gl.uniform1i(at("uSourceLod"), facts.sourceLod);
+        gl.uniform1f(at("uAnisotropy"), anisotropy());
         return { textures, block: weights.block ?? null, program, at, size: facts.size, arrays: new Map(meshes.map((mesh) => [mesh, uploadMesh(mesh)])) };
     },
 
@@ -176,6 +178,7 @@ const webgl = {
 };
 
 function gridTexture(entry) {
+    if (entry.layers) return blockTexture(entry);
     const [internal, format] = FORMATS[entry.channels], [width, height] = entry.sizes[0];
     const texture = texture2D(gl[internal], width, height, entry.sizes.length, gl.NEAREST);
     gl.pixelStorei(gl.UNPACK_ALIGNMENT, 1);

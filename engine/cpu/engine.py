@@ -14,7 +14,7 @@ from engine.base import KernelEngine
 from engine.cpu import library
 from engine.cpu.library import array, check, pointer, thread_count
 from engine.flat_weights import flat_weights, split_weights
-from engine.sampling import PROBE, lod_boundaries
+from engine.sampling import PROBE, fraction_of_draw, lod_boundaries, whole_lod_share
 from engine.schedule import Schedule
 from model import NeuralTexture
 
@@ -67,6 +67,7 @@ class CpuEngine(KernelEngine):
 
     def _describe_settings(self) -> library.Settings:
         config = self.schedule.config
+        fraction_start, fraction_scale = fraction_of_draw(whole_lod_share(self.model))
         return library.Settings(
             batch_size=config.batch_size,
             seed=config.seed,
@@ -81,6 +82,9 @@ class CpuEngine(KernelEngine):
             wrap_interval=config.wrap_interval if config.wrap_boundary else 0,
             wrap_levels=config.wrap_levels,
             wrap_strength=config.wrap_strength,
+            filtered=config.positions == "filtered",
+            fraction_start=fraction_start,
+            fraction_scale=fraction_scale,
         )
 
     # --- training --------------------------------------------------------------------------------------------------

@@ -75,6 +75,9 @@ class Settings(ctypes.Structure):
         ("wrap_interval", c_int32),
         ("wrap_levels", c_int32),
         ("wrap_strength", c_float),
+        ("filtered", c_int32),
+        ("fraction_start", c_float),
+        ("fraction_scale", c_float),
     ]
 
 

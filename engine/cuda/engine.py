@@ -21,7 +21,7 @@ from engine.cuda import library
 from engine.cuda.buffers import GridBuffers, NetworkBuffers, fading_tables, feature_limit, small, step_size
 from engine.cuda.decoder import kernel_precision
 from engine.cuda.library import Launch
-from engine.cuda.plan import BLOCKS, MOST_LODS, KernelPlan, block_size
+from engine.cuda.plan import BLOCKS, MOST_LODS, KernelPlan, Unsupported, block_size
 from engine.flat_weights import flat_weights, split_weights
 from engine.sampling import PROBE, lod_boundaries
 from engine.schedule import Schedule
@@ -64,6 +64,8 @@ class CudaEngine(KernelEngine):
         self, model: NeuralTexture, material: Material, schedule: Schedule, lazy: tuple[bool, ...] | None = None,
         runs_here: bool = True,
     ):  # fmt: skip
+        if schedule.config.positions != "centres":
+            raise Unsupported(f"the GPU kernels train at --positions centres, found {schedule.config.positions}")
         if runs_here:
             library.check_device(model.weights[0].device)
         self._kernels = library.load()

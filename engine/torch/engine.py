@@ -10,7 +10,16 @@ from dataset import Material, PresentValues
 from engine.adam_state import ADAM_BETAS, ADAM_EPSILON, up_to_date
 from engine.base import BaseEngine
 from engine.protocol import State
-from engine.sampling import PROBE, STREAM_NOISE, Indices, Positions, TexelSampler
+from engine.sampling import (
+    PROBE,
+    STREAM_NOISE,
+    FilteredSampler,
+    Indices,
+    Lods,
+    Positions,
+    TexelSampler,
+    whole_lod_share,
+)
 from engine.schedule import Schedule
 from model import Decoded, NeuralTexture, Noise
 from quantize import FEATURE_LIMIT, stream_key
@@ -31,7 +40,11 @@ class TorchEngine(BaseEngine):
     def __init__(self, model: NeuralTexture, material: Material, schedule: Schedule):
         super().__init__(model, material, schedule)
         config, present = schedule.config, material.present_channels
-        self.sampler = TexelSampler(material.lod_sizes, config.seed, config.batch_size, self.device)
+        drawn = material.lod_sizes, config.seed, config.batch_size, self.device
+        self.sampler = TexelSampler(*drawn)
+        whole_lods, filtered = whole_lod_share(model), config.positions == "filtered"
+        self._filtered = FilteredSampler(*drawn, whole_lods) if filtered else None
+        self._whole_lods = whole_lods == 1  # then the network runs once a sample
         self._probe = self.sampler.draw(PROBE)
         self._learned = torch.tensor(self.channels, dtype=torch.int64, device=self.device)
         columns = torch.tensor(self.columns, dtype=torch.int64, device=self.device)
@@ -58,15 +71,25 @@ class TorchEngine(BaseEngine):
 
     def _target(self, texel: Indices) -> PresentValues:
         """The material's values of the trained channels at these texels."""
-        values = self.material.gather(texel)
+        return self._trained(self.material.gather(texel))
+
+    def _trained(self, values: PresentValues) -> PresentValues:
         return values if self._columns is None else values.index_select(1, self._columns)
+
+    def _draw(self) -> tuple[Positions, Indices | Lods, PresentValues]:
+        """uv, LOD and target of the samples of this iteration."""
+        if self._filtered is not None:
+            uv, lod = self._filtered.draw_positions(self.iteration)
+            target = self._trained(self.material.filtered(uv, lod))
+            return uv, lod.long() if self._whole_lods else lod, target
+        texel, lod, uv = self.sampler.draw(self.iteration)
+        return uv, lod, self._target(texel)
 
     def _iterate(self) -> torch.Tensor:
         factor = self.schedule.factor(self.iteration)
         for group, rate in zip(self.optimizer.param_groups, self.rates):
             group["lr"] = rate * factor
-        texel, lod, uv = self.sampler.draw(self.iteration)
-        target = self._target(texel)
+        uv, lod, target = self._draw()
         decoded = self._decode(uv, lod, self._noise()).index_select(1, self._learned)
         error = (decoded - target).square().mean(dim=0)
         loss = (error * self.loss_weights).sum()
@@ -75,7 +98,7 @@ class TorchEngine(BaseEngine):
         self._constrain()
         return loss.detach()
 
-    def _decode(self, uv: Positions, lod: Indices, noise: Noise | None) -> Decoded:
+    def _decode(self, uv: Positions, lod: Indices | Lods, noise: Noise | None) -> Decoded:
         """The decoded samples. Only the trained channels have to be right."""
         return self.model(uv, lod, noise)
 

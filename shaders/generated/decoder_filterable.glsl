@@ -6,218 +6,167 @@ float ntTriangleWave(float coordinate_0, int octave_0)
     return 4.0 * abs(x_0 - floor(x_0) - 0.5) - 1.0;
 }
 
-vec4 ntFeaturesOf(vec4 channels_0, int bits_0)
+int ntMipOf(int grid_0, int lod_0)
 {
-    float n_0 = float(1U << uint(bits_0));
-    return (channels_0 - 0.5) * ((n_0 - 1.0) / n_0);
-}
-
-void ntAddSampledFeatures(inout float  inputs_0[NT_LAYER_WIDTH], vec2 uv_0, float lod_0)
-{
-    int k_0;
-    int _S1 = 2 * NT_NUM_FREQUENCIES;
-    int grid_0 = 0;
-    int first_0 = _S1;
-    while(grid_0 < NT_NUM_GRIDS)
-    {
-        bool learned_0 = (ntGridLearned((grid_0))) == 1;
-        int features_0 = (ntGridFeatures((grid_0)));
-        float _S2 = min(lod_0, float((ntGridMips((grid_0))) - 1));
-        int _S3;
-        if(learned_0)
-        {
-            _S3 = 0;
-        }
-        else
-        {
-            _S3 = (ntGridPlanes((grid_0)));
-        }
-        int plane_0 = 0;
-        while(plane_0 < _S3)
-        {
-            vec4 _S4 = ntFeaturesOf((ntSampleTexel((grid_0), (plane_0), (uv_0), (_S2))), (ntGridBits((grid_0))));
-            int _S5 = 4 * plane_0;
-            int _S6 = min(4, features_0 - _S5);
-            k_0 = 0;
-            while(k_0 < _S6)
-            {
-                inputs_0[first_0 + _S5 + k_0] = inputs_0[first_0 + _S5 + k_0] + _S4[k_0];
-                k_0 = k_0 + 1;
-            }
-            plane_0 = plane_0 + 1;
-        }
-        if(learned_0)
-        {
-            k_0 = 4 * features_0;
-        }
-        else
-        {
-            k_0 = features_0;
-        }
-        int first_1 = first_0 + k_0;
-        grid_0 = grid_0 + 1;
-        first_0 = first_1;
-    }
-    return;
-}
-
-int ntMipOf(int grid_1, int lod_1)
-{
-    return min(lod_1, (ntGridMips((grid_1))) - 1);
+    return min(max(lod_0 - (ntGridSharedLods((grid_0))), 0), (ntGridMips((grid_0))) - 1);
 }
 
 int ntWrap(int texel_0, int resolution_0)
 {
-    int _S7;
+    int _S1;
     if(texel_0 < 0)
     {
-        _S7 = texel_0 + resolution_0;
+        _S1 = texel_0 + resolution_0;
     }
     else
     {
         if(texel_0 >= resolution_0)
         {
-            _S7 = texel_0 - resolution_0;
+            _S1 = texel_0 - resolution_0;
         }
         else
         {
-            _S7 = texel_0;
+            _S1 = texel_0;
         }
     }
-    return _S7;
+    return _S1;
 }
 
-void ntAddFeatures(inout float  inputs_1[NT_LAYER_WIDTH], vec2 uv_1, int lod_2, float share_0)
+vec4 ntFeaturesOf(vec4 channels_0, int grid_1)
+{
+    return (channels_0 - 0.5) * (ntGridScale((grid_1)));
+}
+
+void ntAddFeatures(inout float  inputs_0[NT_LAYER_WIDTH], vec2 uv_0, int lod_1, float share_0)
 {
     int octave_1;
-    int _S8;
-    int _S9 = 2 * NT_NUM_FREQUENCIES;
+    int _S2;
+    int _S3 = 2 * NT_NUM_FREQUENCIES;
     int grid_2 = 0;
-    int first_2 = _S9;
+    int first_0 = _S3;
     while(grid_2 < NT_NUM_GRIDS)
     {
-        int mip_0 = ntMipOf(grid_2, lod_2);
+        int mip_0 = ntMipOf(grid_2, lod_1);
         int resolution_1 = (ntGridResolution((grid_2))) >> mip_0;
-        vec2 position_0 = uv_1 * float(resolution_1) - 0.5;
+        vec2 position_0 = uv_0 * float(resolution_1) - 0.5;
         vec2 corner_0 = floor(position_0);
-        vec2 _S10 = position_0 - corner_0;
-        int features_1 = (ntGridFeatures((grid_2)));
-        int _S11 = (ntGridBits((grid_2)));
-        bool learned_1 = (ntGridLearned((grid_2))) == 1;
-        if(!learned_1)
+        vec2 _S4 = position_0 - corner_0;
+        int features_0 = (ntGridFeatures((grid_2)));
+        bool learned_0 = (ntGridLearned((grid_2))) == 1;
+        if(learned_0)
         {
-            octave_1 = 0;
+            octave_1 = 4;
         }
         else
         {
-            octave_1 = 4;
+            octave_1 = 0;
         }
         int which_0 = 0;
         while(which_0 < octave_1)
         {
-            int _S12 = which_0 & 1;
-            int _S13 = which_0 >> 1;
-            ivec2 texel_1 = ivec2(corner_0) + ivec2(_S12, _S13);
+            int _S5 = which_0 & 1;
+            int _S6 = which_0 >> 1;
+            ivec2 texel_1 = ivec2(corner_0) + ivec2(_S5, _S6);
             ivec2 texel_2 = ivec2(ntWrap(texel_1.x, resolution_1), ntWrap(texel_1.y, resolution_1));
             float across_0;
-            if(_S12 == 0)
+            if(_S5 == 0)
             {
-                across_0 = 1.0 - _S10.x;
+                across_0 = 1.0 - _S4.x;
             }
             else
             {
-                across_0 = _S10.x;
+                across_0 = _S4.x;
             }
             float down_0;
-            if(_S13 == 0)
+            if(_S6 == 0)
             {
-                down_0 = 1.0 - _S10.y;
+                down_0 = 1.0 - _S4.y;
             }
             else
             {
-                down_0 = _S10.y;
+                down_0 = _S4.y;
             }
-            float _S14;
-            if(learned_1)
+            float _S7;
+            if(learned_0)
             {
-                _S14 = share_0;
-            }
-            else
-            {
-                _S14 = share_0 * (across_0 * down_0);
-            }
-            if(learned_1)
-            {
-                _S8 = first_2 + which_0 * features_1;
+                _S7 = share_0;
             }
             else
             {
-                _S8 = first_2;
+                _S7 = share_0 * (across_0 * down_0);
             }
-            int plane_1 = 0;
-            while(plane_1 < (ntGridPlanes((grid_2))))
+            if(learned_0)
             {
-                vec4 _S15 = ntFeaturesOf((ntFetchTexel((grid_2), (plane_1), (texel_2), (mip_0))), _S11);
-                int _S16 = 4 * plane_1;
-                int _S17 = min(4, features_1 - _S16);
-                int k_1 = 0;
-                while(k_1 < _S17)
+                _S2 = first_0 + which_0 * features_0;
+            }
+            else
+            {
+                _S2 = first_0;
+            }
+            int plane_0 = 0;
+            while(plane_0 < (ntGridPlanes((grid_2))))
+            {
+                vec4 _S8 = ntFeaturesOf((ntFetchTexel((grid_2), (plane_0), (texel_2), (mip_0))), grid_2);
+                int _S9 = 4 * plane_0;
+                int _S10 = min(4, features_0 - _S9);
+                int k_0 = 0;
+                while(k_0 < _S10)
                 {
-                    inputs_1[_S8 + _S16 + k_1] = inputs_1[_S8 + _S16 + k_1] + _S14 * _S15[k_1];
-                    k_1 = k_1 + 1;
+                    inputs_0[_S2 + _S9 + k_0] = inputs_0[_S2 + _S9 + k_0] + _S7 * _S8[k_0];
+                    k_0 = k_0 + 1;
                 }
-                plane_1 = plane_1 + 1;
+                plane_0 = plane_0 + 1;
             }
             which_0 = which_0 + 1;
         }
-        if(learned_1)
+        if(learned_0)
         {
-            _S8 = 4 * features_1;
+            _S2 = 4 * features_0;
         }
         else
         {
-            _S8 = features_1;
+            _S2 = features_0;
         }
-        int first_3 = first_2 + _S8;
+        int first_1 = first_0 + _S2;
         grid_2 = grid_2 + 1;
-        first_2 = first_3;
+        first_0 = first_1;
     }
-    int _S18 = NT_NUM_TEXEL_FREQUENCIES;
-    if(_S18 > 0)
+    int _S11 = NT_NUM_TEXEL_FREQUENCIES;
+    if(_S11 > 0)
     {
-        vec2 _S19 = uv_1 * float((ntGridResolution((0))) >> (ntMipOf(0, lod_2))) - 0.5;
+        vec2 _S12 = uv_0 * float((ntGridResolution((0))) >> (ntMipOf(0, lod_1))) - 0.5;
         octave_1 = 0;
-        while(octave_1 < _S18)
+        while(octave_1 < _S11)
         {
-            vec2 x_1 = _S19 / float(1U << uint(octave_1));
+            vec2 x_1 = _S12 / float(1U << uint(octave_1));
             vec2 wave_0 = 2.0 * (x_1 - floor(x_1)) - 1.0;
-            int _S20 = NT_FIRST_TEXEL_WAVE;
-            inputs_1[_S20 + octave_1] = inputs_1[_S20 + octave_1] + share_0 * wave_0.x;
-            inputs_1[_S20 + _S18 + octave_1] = inputs_1[_S20 + _S18 + octave_1] + share_0 * wave_0.y;
+            int _S13 = NT_FIRST_TEXEL_WAVE;
+            inputs_0[_S13 + octave_1] = inputs_0[_S13 + octave_1] + share_0 * wave_0.x;
+            inputs_0[_S13 + _S11 + octave_1] = inputs_0[_S13 + _S11 + octave_1] + share_0 * wave_0.y;
             octave_1 = octave_1 + 1;
         }
     }
     return;
 }
 
-void ntDecoderInputs(out float  inputs_2[NT_LAYER_WIDTH], vec2 uv_2, int near_0, int far_0, float blend_0, float lod_3)
+void ntDecoderInputs(out float  inputs_1[NT_LAYER_WIDTH], vec2 uv_1, int near_0, int far_0, float blend_0, float lod_2)
 {
-    float _S21;
-    int _S22 = NT_FIRST_TEXEL_WAVE;
-    int _S23 = _S22 + 2 * NT_NUM_TEXEL_FREQUENCIES;
+    float _S14;
+    int _S15 = NT_FIRST_TEXEL_WAVE;
+    int _S16 = _S15 + 2 * NT_NUM_TEXEL_FREQUENCIES;
     int i_0 = 0;
     while(i_0 < NT_LAYER_WIDTH)
     {
         bool one_0;
         if(i_0 >= NT_NUM_REFERENCE_INPUTS)
         {
-            if(i_0 < _S22)
+            if(i_0 < _S15)
             {
                 one_0 = true;
             }
             else
             {
-                one_0 = i_0 >= _S23;
+                one_0 = i_0 >= _S16;
             }
         }
         else
@@ -226,25 +175,24 @@ void ntDecoderInputs(out float  inputs_2[NT_LAYER_WIDTH], vec2 uv_2, int near_0,
         }
         if(one_0)
         {
-            _S21 = 1.0;
+            _S14 = 1.0;
         }
         else
         {
-            _S21 = 0.0;
+            _S14 = 0.0;
         }
-        inputs_2[i_0] = _S21;
+        inputs_1[i_0] = _S14;
         i_0 = i_0 + 1;
     }
-    int _S24 = NT_NUM_FREQUENCIES;
+    int _S17 = NT_NUM_FREQUENCIES;
     int octave_2 = 0;
-    while(octave_2 < _S24)
+    while(octave_2 < _S17)
     {
-        inputs_2[octave_2] = ntTriangleWave(uv_2.x, octave_2);
-        inputs_2[_S24 + octave_2] = ntTriangleWave(uv_2.y, octave_2);
+        inputs_1[octave_2] = ntTriangleWave(uv_1.x, octave_2);
+        inputs_1[_S17 + octave_2] = ntTriangleWave(uv_1.y, octave_2);
         octave_2 = octave_2 + 1;
     }
-    inputs_2[NT_NUM_REFERENCE_INPUTS - 1] = lod_3 / float(max(NT_NUM_LODS - 1, 1));
-    ntAddSampledFeatures(inputs_2, uv_2, float(near_0) + blend_0);
+    inputs_1[NT_NUM_REFERENCE_INPUTS - 1] = lod_2 / float(max(NT_NUM_LODS - 1, 1));
     if(blend_0 > 0.0)
     {
         i_0 = 2;
@@ -256,8 +204,8 @@ void ntDecoderInputs(out float  inputs_2[NT_LAYER_WIDTH], vec2 uv_2, int near_0,
     int i_1 = 0;
     while(i_1 < i_0)
     {
-        bool _S25 = i_1 == 0;
-        if(_S25)
+        bool _S18 = i_1 == 0;
+        if(_S18)
         {
             octave_2 = near_0;
         }
@@ -265,16 +213,86 @@ void ntDecoderInputs(out float  inputs_2[NT_LAYER_WIDTH], vec2 uv_2, int near_0,
         {
             octave_2 = far_0;
         }
-        if(_S25)
+        if(_S18)
         {
-            _S21 = 1.0 - blend_0;
+            _S14 = 1.0 - blend_0;
         }
         else
         {
-            _S21 = blend_0;
+            _S14 = blend_0;
         }
-        ntAddFeatures(inputs_2, uv_2, octave_2, _S21);
+        ntAddFeatures(inputs_1, uv_1, octave_2, _S14);
         i_1 = i_1 + 1;
+    }
+    return;
+}
+
+vec4 ntSample(int grid_3, int plane_1, vec2 uv_2, float mip_1, vec2 axis_0, float ratio_0)
+{
+    if(ratio_0 < 0.5)
+    {
+        return (ntSampleTexel((grid_3), (plane_1), (uv_2), (mip_1)));
+    }
+    float resolution_2 = float((ntGridResolution((grid_3))));
+    float narrow_0 = (exp2((mip_1)));
+    float size_0 = length(axis_0);
+    vec2 direction_0;
+    if(size_0 > 0.0)
+    {
+        direction_0 = axis_0 / size_0;
+    }
+    else
+    {
+        direction_0 = vec2(1.0, 0.0);
+    }
+    return (ntSampleTexelGrad((grid_3), (plane_1), (uv_2), (direction_0 * (clamp(size_0 * resolution_2, narrow_0, narrow_0 * ratio_0) / resolution_2)), (vec2(- direction_0.y, direction_0.x) * (narrow_0 / resolution_2))));
+}
+
+void ntAddSampledFeatures(inout float  inputs_2[NT_LAYER_WIDTH], vec2 uv_3, float lod_3, vec2 axis_1, float ratio_1)
+{
+    int k_1;
+    int _S19 = 2 * NT_NUM_FREQUENCIES;
+    int grid_4 = 0;
+    int first_2 = _S19;
+    while(grid_4 < NT_NUM_GRIDS)
+    {
+        bool learned_1 = (ntGridLearned((grid_4))) == 1;
+        int features_1 = (ntGridFeatures((grid_4)));
+        float _S20 = min(max(lod_3 - float((ntGridSharedLods((grid_4)))), 0.0), float((ntGridMips((grid_4))) - 1));
+        int _S21;
+        if(learned_1)
+        {
+            _S21 = 0;
+        }
+        else
+        {
+            _S21 = (ntGridPlanes((grid_4)));
+        }
+        int plane_2 = 0;
+        while(plane_2 < _S21)
+        {
+            vec4 _S22 = ntFeaturesOf(ntSample(grid_4, plane_2, uv_3, _S20, axis_1, ratio_1), grid_4);
+            int _S23 = 4 * plane_2;
+            int _S24 = min(4, features_1 - _S23);
+            k_1 = 0;
+            while(k_1 < _S24)
+            {
+                inputs_2[first_2 + _S23 + k_1] = inputs_2[first_2 + _S23 + k_1] + _S22[k_1];
+                k_1 = k_1 + 1;
+            }
+            plane_2 = plane_2 + 1;
+        }
+        if(learned_1)
+        {
+            k_1 = 4 * features_1;
+        }
+        else
+        {
+            k_1 = features_1;
+        }
+        int first_3 = first_2 + k_1;
+        grid_4 = grid_4 + 1;
+        first_2 = first_3;
     }
     return;
 }
@@ -285,28 +303,28 @@ float ntActivate(float x_2)
     {
         return x_2 * clamp(x_2 + 3.0, 0.0, 6.0) / 6.0;
     }
-    float _S26;
+    float _S25;
     if(x_2 > 0.0)
     {
-        _S26 = x_2;
+        _S25 = x_2;
     }
     else
     {
-        _S26 = NT_NEGATIVE_SLOPE * x_2;
+        _S25 = NT_NEGATIVE_SLOPE * x_2;
     }
-    return _S26;
+    return _S25;
 }
 
 void ntNetwork(inout float  values_0[NT_LAYER_WIDTH])
 {
     int i_2;
-    int _S27 = NT_NUM_HIDDEN_LAYERS + 1;
+    int _S26 = NT_NUM_HIDDEN_LAYERS + 1;
     int inputCount_0 = NT_NUM_INPUTS;
     int layer_0 = 0;
     int column_0 = 0;
-    while(layer_0 < _S27)
+    while(layer_0 < _S26)
     {
-        bool last_0 = layer_0 == (_S27 - 1);
+        bool last_0 = layer_0 == (_S26 - 1);
         int outputCount_0;
         if(last_0)
         {
@@ -320,9 +338,9 @@ void ntNetwork(inout float  values_0[NT_LAYER_WIDTH])
         int row_0 = 0;
         while(row_0 < outputCount_0)
         {
-            const vec4 _S28 = vec4(0.0, 0.0, 0.0, 0.0);
+            const vec4 _S27 = vec4(0.0, 0.0, 0.0, 0.0);
             i_2 = 0;
-            vec4 sum_0 = _S28;
+            vec4 sum_0 = _S27;
             while(i_2 < inputCount_0)
             {
                 vec4 sum_1 = sum_0 + (ntWeights((column_0 + i_2))) * values_0[i_2];
@@ -352,9 +370,9 @@ void ntNetwork(inout float  values_0[NT_LAYER_WIDTH])
             values_0[i_2] = outputs_0[i_2];
             i_2 = i_2 + 1;
         }
-        int _S29 = layer_0 + 1;
+        int _S28 = layer_0 + 1;
         inputCount_0 = outputCount_0;
-        layer_0 = _S29;
+        layer_0 = _S28;
     }
     return;
 }
@@ -370,26 +388,26 @@ struct NtMaterial
     float displacement;
 };
 
-NtMaterial ntDecode(vec2 uv_3, float lod_4)
+NtMaterial ntDecodeFootprint(vec2 uv_4, float lod_4, vec2 axis_2, float ratio_2)
 {
-    int _S30 = NT_NUM_LODS - 1;
-    float level_0 = clamp(lod_4, 0.0, float(_S30));
-    vec2 _S31 = uv_3 - floor(uv_3);
+    int _S29 = NT_NUM_LODS - 1;
+    float level_0 = clamp(lod_4, 0.0, float(_S29));
+    vec2 _S30 = uv_4 - floor(uv_4);
     int near_1 = int(level_0);
-    int _S32 = min(near_1 + 1, _S30);
+    int _S31 = min(near_1 + 1, _S29);
     float blend_1 = level_0 - float(near_1);
     bool twice_0 = NT_BLEND_OUTPUTS == 1;
-    bool _S33;
+    bool _S32;
     if(twice_0)
     {
-        _S33 = blend_1 > 0.0;
+        _S32 = blend_1 > 0.0;
     }
     else
     {
-        _S33 = false;
+        _S32 = false;
     }
     int channel_0;
-    if(_S33)
+    if(_S32)
     {
         channel_0 = 2;
     }
@@ -401,26 +419,36 @@ NtMaterial ntDecode(vec2 uv_3, float lod_4)
     int pass_0 = 0;
     while(pass_0 < channel_0)
     {
-        bool _S34 = pass_0 == 0;
+        bool _S33 = pass_0 == 0;
         int lower_0;
-        if(_S34)
+        if(_S33)
         {
             lower_0 = near_1;
         }
         else
         {
-            lower_0 = _S32;
+            lower_0 = _S31;
         }
         float  values_1[NT_LAYER_WIDTH];
-        float _S35;
+        float _S34;
         if(twice_0)
         {
-            _S35 = 0.0;
+            _S34 = 0.0;
         }
         else
         {
-            _S35 = blend_1;
+            _S34 = blend_1;
         }
+        float _S35;
+        if(twice_0)
+        {
+            _S35 = float(lower_0);
+        }
+        else
+        {
+            _S35 = level_0;
+        }
+        ntDecoderInputs(values_1, _S30, lower_0, _S31, _S34, _S35);
         float _S36;
         if(twice_0)
         {
@@ -430,13 +458,13 @@ NtMaterial ntDecode(vec2 uv_3, float lod_4)
         {
             _S36 = level_0;
         }
-        ntDecoderInputs(values_1, _S31, lower_0, _S32, _S35, _S36);
+        ntAddSampledFeatures(values_1, _S30, _S36, axis_2, ratio_2);
         ntNetwork(values_1);
         int i_3 = 0;
         while(i_3 < 16)
         {
             float _S37;
-            if(_S34)
+            if(_S33)
             {
                 _S37 = values_1[i_3];
             }
@@ -469,14 +497,19 @@ NtMaterial ntDecode(vec2 uv_3, float lod_4)
     return material_0;
 }
 
+NtMaterial ntDecode(vec2 uv_5, float lod_5)
+{
+    return ntDecodeFootprint(uv_5, lod_5, vec2(0.0, 0.0), 0.0);
+}
+
 vec3 ntUnitNormal(NtMaterial material_1)
 {
     vec3 vector_0 = material_1.normal * 2.0 - 1.0;
-    float size_0 = length(vector_0);
+    float size_1 = length(vector_0);
     bool _S38;
     if(NT_HAS_NORMAL == 1)
     {
-        _S38 = size_0 > 9.99999997475242708e-07;
+        _S38 = size_1 > 9.99999997475242708e-07;
     }
     else
     {
@@ -485,7 +518,7 @@ vec3 ntUnitNormal(NtMaterial material_1)
     vec3 _S39;
     if(_S38)
     {
-        _S39 = vector_0 / size_0;
+        _S39 = vector_0 / size_1;
     }
     else
     {
@@ -545,15 +578,40 @@ vec3 ntLinearDiffuse(NtMaterial material_2)
 
 float ntLod(vec2 across_1, vec2 down_1)
 {
-    vec2 size_1 = vec2(NT_MATERIAL_WIDTH, NT_MATERIAL_HEIGHT);
-    vec2 a_0 = across_1 * size_1;
-    vec2 b_0 = down_1 * size_1;
+    vec2 size_2 = vec2(NT_MATERIAL_WIDTH, NT_MATERIAL_HEIGHT);
+    vec2 a_0 = across_1 * size_2;
+    vec2 b_0 = down_1 * size_2;
     return 0.5 * log2(max(max(dot(a_0, a_0), dot(b_0, b_0)), 9.999999960041972e-13));
 }
 
-vec2 ntTexelCentre(vec2 uv_4, float lod_5, vec2 random_0)
+vec4 ntFootprint(vec2 across_2, vec2 down_2, float anisotropy_0)
 {
-    int level_1 = int(clamp(lod_5, 0.0, float(NT_NUM_LODS - 1)) + 0.5);
-    vec2 size_2 = vec2(float(max(int(NT_MATERIAL_WIDTH) >> level_1, 1)), float(max(int(NT_MATERIAL_HEIGHT) >> level_1, 1)));
-    return (floor(uv_4 * size_2 - 0.5 + random_0) + 0.5) / size_2;
+    vec2 size_3 = vec2(NT_MATERIAL_WIDTH, NT_MATERIAL_HEIGHT);
+    float _S44 = max(length(across_2 * size_3), 9.99999997475242708e-07);
+    float _S45 = max(length(down_2 * size_3), 9.99999997475242708e-07);
+    float _S46 = max(_S44, _S45);
+    float _S47 = max(min(_S44, _S45), _S46 / max(anisotropy_0, 1.0));
+    vec2 axis_3;
+    if(_S44 < _S45)
+    {
+        axis_3 = down_2;
+    }
+    else
+    {
+        axis_3 = across_2;
+    }
+    return vec4(axis_3.x, axis_3.y, _S46 / _S47, log2(_S47));
+}
+
+NtMaterial ntDecodeGrad(vec2 uv_6, vec2 across_3, vec2 down_3, float anisotropy_1)
+{
+    vec4 footprint_0 = ntFootprint(across_3, down_3, anisotropy_1);
+    return ntDecodeFootprint(uv_6, footprint_0.w, vec2(footprint_0.x, footprint_0.y), footprint_0.z);
+}
+
+vec2 ntTexelCentre(vec2 uv_7, float lod_6, vec2 random_0)
+{
+    int level_1 = int(clamp(lod_6, 0.0, float(NT_NUM_LODS - 1)) + 0.5);
+    vec2 size_4 = vec2(float(max(int(NT_MATERIAL_WIDTH) >> level_1, 1)), float(max(int(NT_MATERIAL_HEIGHT) >> level_1, 1)));
+    return (floor(uv_7 * size_4 - 0.5 + random_0) + 0.5) / size_4;
 }

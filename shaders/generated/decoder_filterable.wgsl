@@ -6,218 +6,167 @@ fn ntTriangleWave( coordinate_0 : f32,  octave_0 : i32) -> f32
     return 4.0f * abs(x_0 - floor(x_0) - 0.5f) - 1.0f;
 }
 
-fn ntFeaturesOf( channels_0 : vec4<f32>,  bits_0 : i32) -> vec4<f32>
+fn ntMipOf( grid_0 : i32,  lod_0 : i32) -> i32
 {
-    var n_0 : f32 = f32((u32(1) << (u32(bits_0))));
-    return (channels_0 - vec4<f32>(0.5f)) * vec4<f32>(((n_0 - 1.0f) / n_0));
-}
-
-fn ntAddSampledFeatures( inputs_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>,  uv_0 : vec2<f32>,  lod_0 : f32)
-{
-    var k_0 : i32;
-    var _S1 : i32 = i32(2) * NT_NUM_FREQUENCIES;
-    var grid_0 : i32 = i32(0);
-    var first_0 : i32 = _S1;
-    while(grid_0 < NT_NUM_GRIDS)
-    {
-        var learned_0 : bool = (ntGridLearned((grid_0))) == i32(1);
-        var features_0 : i32 = (ntGridFeatures((grid_0)));
-        var _S2 : f32 = min(lod_0, f32((ntGridMips((grid_0))) - i32(1)));
-        var _S3 : i32;
-        if(learned_0)
-        {
-            _S3 = i32(0);
-        }
-        else
-        {
-            _S3 = (ntGridPlanes((grid_0)));
-        }
-        var plane_0 : i32 = i32(0);
-        while(plane_0 < _S3)
-        {
-            var _S4 : vec4<f32> = ntFeaturesOf((ntSampleTexel((grid_0), (plane_0), (uv_0), (_S2))), (ntGridBits((grid_0))));
-            var _S5 : i32 = i32(4) * plane_0;
-            var _S6 : i32 = min(i32(4), features_0 - _S5);
-            k_0 = i32(0);
-            while(k_0 < _S6)
-            {
-                (*inputs_0)[first_0 + _S5 + k_0] = (*inputs_0)[first_0 + _S5 + k_0] + _S4[k_0];
-                k_0 = k_0 + i32(1);
-            }
-            plane_0 = plane_0 + i32(1);
-        }
-        if(learned_0)
-        {
-            k_0 = i32(4) * features_0;
-        }
-        else
-        {
-            k_0 = features_0;
-        }
-        var first_1 : i32 = first_0 + k_0;
-        grid_0 = grid_0 + i32(1);
-        first_0 = first_1;
-    }
-    return;
-}
-
-fn ntMipOf( grid_1 : i32,  lod_1 : i32) -> i32
-{
-    return min(lod_1, (ntGridMips((grid_1))) - i32(1));
+    return min(max(lod_0 - (ntGridSharedLods((grid_0))), i32(0)), (ntGridMips((grid_0))) - i32(1));
 }
 
 fn ntWrap( texel_0 : i32,  resolution_0 : i32) -> i32
 {
-    var _S7 : i32;
+    var _S1 : i32;
     if(texel_0 < i32(0))
     {
-        _S7 = texel_0 + resolution_0;
+        _S1 = texel_0 + resolution_0;
     }
     else
     {
         if(texel_0 >= resolution_0)
         {
-            _S7 = texel_0 - resolution_0;
+            _S1 = texel_0 - resolution_0;
         }
         else
         {
-            _S7 = texel_0;
+            _S1 = texel_0;
         }
     }
-    return _S7;
+    return _S1;
 }
 
-fn ntAddFeatures( inputs_1 : ptr<function, array<f32, NT_LAYER_WIDTH>>,  uv_1 : vec2<f32>,  lod_2 : i32,  share_0 : f32)
+fn ntFeaturesOf( channels_0 : vec4<f32>,  grid_1 : i32) -> vec4<f32>
+{
+    return (channels_0 - vec4<f32>(0.5f)) * vec4<f32>((ntGridScale((grid_1))));
+}
+
+fn ntAddFeatures( inputs_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>,  uv_0 : vec2<f32>,  lod_1 : i32,  share_0 : f32)
 {
     var octave_1 : i32;
-    var _S8 : i32;
-    var _S9 : i32 = i32(2) * NT_NUM_FREQUENCIES;
+    var _S2 : i32;
+    var _S3 : i32 = i32(2) * NT_NUM_FREQUENCIES;
     var grid_2 : i32 = i32(0);
-    var first_2 : i32 = _S9;
+    var first_0 : i32 = _S3;
     while(grid_2 < NT_NUM_GRIDS)
     {
-        var mip_0 : i32 = ntMipOf(grid_2, lod_2);
+        var mip_0 : i32 = ntMipOf(grid_2, lod_1);
         var resolution_1 : i32 = ((ntGridResolution((grid_2))) >> (u32(mip_0)));
-        var position_0 : vec2<f32> = uv_1 * vec2<f32>(f32(resolution_1)) - vec2<f32>(0.5f);
+        var position_0 : vec2<f32> = uv_0 * vec2<f32>(f32(resolution_1)) - vec2<f32>(0.5f);
         var corner_0 : vec2<f32> = floor(position_0);
-        var _S10 : vec2<f32> = position_0 - corner_0;
-        var features_1 : i32 = (ntGridFeatures((grid_2)));
-        var _S11 : i32 = (ntGridBits((grid_2)));
-        var learned_1 : bool = (ntGridLearned((grid_2))) == i32(1);
-        if(!learned_1)
+        var _S4 : vec2<f32> = position_0 - corner_0;
+        var features_0 : i32 = (ntGridFeatures((grid_2)));
+        var learned_0 : bool = (ntGridLearned((grid_2))) == i32(1);
+        if(learned_0)
         {
-            octave_1 = i32(0);
+            octave_1 = i32(4);
         }
         else
         {
-            octave_1 = i32(4);
+            octave_1 = i32(0);
         }
         var which_0 : i32 = i32(0);
         while(which_0 < octave_1)
         {
-            var _S12 : i32 = (which_0 & (i32(1)));
-            var _S13 : i32 = (which_0 >> (u32(1)));
-            var texel_1 : vec2<i32> = vec2<i32>(corner_0) + vec2<i32>(_S12, _S13);
+            var _S5 : i32 = (which_0 & (i32(1)));
+            var _S6 : i32 = (which_0 >> (u32(1)));
+            var texel_1 : vec2<i32> = vec2<i32>(corner_0) + vec2<i32>(_S5, _S6);
             var texel_2 : vec2<i32> = vec2<i32>(ntWrap(texel_1.x, resolution_1), ntWrap(texel_1.y, resolution_1));
             var across_0 : f32;
-            if(_S12 == i32(0))
+            if(_S5 == i32(0))
             {
-                across_0 = 1.0f - _S10.x;
+                across_0 = 1.0f - _S4.x;
             }
             else
             {
-                across_0 = _S10.x;
+                across_0 = _S4.x;
             }
             var down_0 : f32;
-            if(_S13 == i32(0))
+            if(_S6 == i32(0))
             {
-                down_0 = 1.0f - _S10.y;
+                down_0 = 1.0f - _S4.y;
             }
             else
             {
-                down_0 = _S10.y;
+                down_0 = _S4.y;
             }
-            var _S14 : f32;
-            if(learned_1)
+            var _S7 : f32;
+            if(learned_0)
             {
-                _S14 = share_0;
-            }
-            else
-            {
-                _S14 = share_0 * (across_0 * down_0);
-            }
-            if(learned_1)
-            {
-                _S8 = first_2 + which_0 * features_1;
+                _S7 = share_0;
             }
             else
             {
-                _S8 = first_2;
+                _S7 = share_0 * (across_0 * down_0);
             }
-            var plane_1 : i32 = i32(0);
-            while(plane_1 < (ntGridPlanes((grid_2))))
+            if(learned_0)
             {
-                var _S15 : vec4<f32> = ntFeaturesOf((ntFetchTexel((grid_2), (plane_1), (texel_2), (mip_0))), _S11);
-                var _S16 : i32 = i32(4) * plane_1;
-                var _S17 : i32 = min(i32(4), features_1 - _S16);
-                var k_1 : i32 = i32(0);
-                while(k_1 < _S17)
+                _S2 = first_0 + which_0 * features_0;
+            }
+            else
+            {
+                _S2 = first_0;
+            }
+            var plane_0 : i32 = i32(0);
+            while(plane_0 < (ntGridPlanes((grid_2))))
+            {
+                var _S8 : vec4<f32> = ntFeaturesOf((ntFetchTexel((grid_2), (plane_0), (texel_2), (mip_0))), grid_2);
+                var _S9 : i32 = i32(4) * plane_0;
+                var _S10 : i32 = min(i32(4), features_0 - _S9);
+                var k_0 : i32 = i32(0);
+                while(k_0 < _S10)
                 {
-                    (*inputs_1)[_S8 + _S16 + k_1] = (*inputs_1)[_S8 + _S16 + k_1] + _S14 * _S15[k_1];
-                    k_1 = k_1 + i32(1);
+                    (*inputs_0)[_S2 + _S9 + k_0] = (*inputs_0)[_S2 + _S9 + k_0] + _S7 * _S8[k_0];
+                    k_0 = k_0 + i32(1);
                 }
-                plane_1 = plane_1 + i32(1);
+                plane_0 = plane_0 + i32(1);
             }
             which_0 = which_0 + i32(1);
         }
-        if(learned_1)
+        if(learned_0)
         {
-            _S8 = i32(4) * features_1;
+            _S2 = i32(4) * features_0;
         }
         else
         {
-            _S8 = features_1;
+            _S2 = features_0;
         }
-        var first_3 : i32 = first_2 + _S8;
+        var first_1 : i32 = first_0 + _S2;
         grid_2 = grid_2 + i32(1);
-        first_2 = first_3;
+        first_0 = first_1;
     }
-    var _S18 : i32 = NT_NUM_TEXEL_FREQUENCIES;
-    if(_S18 > i32(0))
+    var _S11 : i32 = NT_NUM_TEXEL_FREQUENCIES;
+    if(_S11 > i32(0))
     {
-        var _S19 : vec2<f32> = uv_1 * vec2<f32>(f32(((ntGridResolution((i32(0)))) >> (u32(ntMipOf(i32(0), lod_2)))))) - vec2<f32>(0.5f);
+        var _S12 : vec2<f32> = uv_0 * vec2<f32>(f32(((ntGridResolution((i32(0)))) >> (u32(ntMipOf(i32(0), lod_1)))))) - vec2<f32>(0.5f);
         octave_1 = i32(0);
-        while(octave_1 < _S18)
+        while(octave_1 < _S11)
         {
-            var x_1 : vec2<f32> = _S19 / vec2<f32>(f32((u32(1) << (u32(octave_1)))));
+            var x_1 : vec2<f32> = _S12 / vec2<f32>(f32((u32(1) << (u32(octave_1)))));
             var wave_0 : vec2<f32> = vec2<f32>(2.0f) * (x_1 - floor(x_1)) - vec2<f32>(1.0f);
-            var _S20 : i32 = NT_FIRST_TEXEL_WAVE;
-            (*inputs_1)[_S20 + octave_1] = (*inputs_1)[_S20 + octave_1] + share_0 * wave_0.x;
-            (*inputs_1)[_S20 + _S18 + octave_1] = (*inputs_1)[_S20 + _S18 + octave_1] + share_0 * wave_0.y;
+            var _S13 : i32 = NT_FIRST_TEXEL_WAVE;
+            (*inputs_0)[_S13 + octave_1] = (*inputs_0)[_S13 + octave_1] + share_0 * wave_0.x;
+            (*inputs_0)[_S13 + _S11 + octave_1] = (*inputs_0)[_S13 + _S11 + octave_1] + share_0 * wave_0.y;
             octave_1 = octave_1 + i32(1);
         }
     }
     return;
 }
 
-fn ntDecoderInputs( inputs_2 : ptr<function, array<f32, NT_LAYER_WIDTH>>,  uv_2 : vec2<f32>,  near_0 : i32,  far_0 : i32,  blend_0 : f32,  lod_3 : f32)
+fn ntDecoderInputs( inputs_1 : ptr<function, array<f32, NT_LAYER_WIDTH>>,  uv_1 : vec2<f32>,  near_0 : i32,  far_0 : i32,  blend_0 : f32,  lod_2 : f32)
 {
-    var _S21 : f32;
-    var _S22 : i32 = NT_FIRST_TEXEL_WAVE;
-    var _S23 : i32 = _S22 + i32(2) * NT_NUM_TEXEL_FREQUENCIES;
+    var _S14 : f32;
+    var _S15 : i32 = NT_FIRST_TEXEL_WAVE;
+    var _S16 : i32 = _S15 + i32(2) * NT_NUM_TEXEL_FREQUENCIES;
     var i_0 : i32 = i32(0);
     while(i_0 < NT_LAYER_WIDTH)
     {
         var one_0 : bool;
         if(i_0 >= NT_NUM_REFERENCE_INPUTS)
         {
-            if(i_0 < _S22)
+            if(i_0 < _S15)
             {
                 one_0 = true;
             }
             else
             {
-                one_0 = i_0 >= _S23;
+                one_0 = i_0 >= _S16;
             }
         }
         else
@@ -226,25 +175,24 @@ fn ntDecoderInputs( inputs_2 : ptr<function, array<f32, NT_LAYER_WIDTH>>,  uv_2 
         }
         if(one_0)
         {
-            _S21 = 1.0f;
+            _S14 = 1.0f;
         }
         else
         {
-            _S21 = 0.0f;
+            _S14 = 0.0f;
         }
-        (*inputs_2)[i_0] = _S21;
+        (*inputs_1)[i_0] = _S14;
         i_0 = i_0 + i32(1);
     }
-    var _S24 : i32 = NT_NUM_FREQUENCIES;
+    var _S17 : i32 = NT_NUM_FREQUENCIES;
     var octave_2 : i32 = i32(0);
-    while(octave_2 < _S24)
+    while(octave_2 < _S17)
     {
-        (*inputs_2)[octave_2] = ntTriangleWave(uv_2.x, octave_2);
-        (*inputs_2)[_S24 + octave_2] = ntTriangleWave(uv_2.y, octave_2);
+        (*inputs_1)[octave_2] = ntTriangleWave(uv_1.x, octave_2);
+        (*inputs_1)[_S17 + octave_2] = ntTriangleWave(uv_1.y, octave_2);
         octave_2 = octave_2 + i32(1);
     }
-    (*inputs_2)[NT_NUM_REFERENCE_INPUTS - i32(1)] = lod_3 / f32(max(NT_NUM_LODS - i32(1), i32(1)));
-    ntAddSampledFeatures(&((*inputs_2)), uv_2, f32(near_0) + blend_0);
+    (*inputs_1)[NT_NUM_REFERENCE_INPUTS - i32(1)] = lod_2 / f32(max(NT_NUM_LODS - i32(1), i32(1)));
     if(blend_0 > 0.0f)
     {
         i_0 = i32(2);
@@ -256,8 +204,8 @@ fn ntDecoderInputs( inputs_2 : ptr<function, array<f32, NT_LAYER_WIDTH>>,  uv_2 
     var i_1 : i32 = i32(0);
     while(i_1 < i_0)
     {
-        var _S25 : bool = i_1 == i32(0);
-        if(_S25)
+        var _S18 : bool = i_1 == i32(0);
+        if(_S18)
         {
             octave_2 = near_0;
         }
@@ -265,16 +213,86 @@ fn ntDecoderInputs( inputs_2 : ptr<function, array<f32, NT_LAYER_WIDTH>>,  uv_2 
         {
             octave_2 = far_0;
         }
-        if(_S25)
+        if(_S18)
         {
-            _S21 = 1.0f - blend_0;
+            _S14 = 1.0f - blend_0;
         }
         else
         {
-            _S21 = blend_0;
+            _S14 = blend_0;
         }
-        ntAddFeatures(&((*inputs_2)), uv_2, octave_2, _S21);
+        ntAddFeatures(&((*inputs_1)), uv_1, octave_2, _S14);
         i_1 = i_1 + i32(1);
+    }
+    return;
+}
+
+fn ntSample( grid_3 : i32,  plane_1 : i32,  uv_2 : vec2<f32>,  mip_1 : f32,  axis_0 : vec2<f32>,  ratio_0 : f32) -> vec4<f32>
+{
+    if(ratio_0 < 0.5f)
+    {
+        return (ntSampleTexel((grid_3), (plane_1), (uv_2), (mip_1)));
+    }
+    var resolution_2 : f32 = f32((ntGridResolution((grid_3))));
+    var narrow_0 : f32 = exp2(mip_1);
+    var size_0 : f32 = length(axis_0);
+    var direction_0 : vec2<f32>;
+    if(size_0 > 0.0f)
+    {
+        direction_0 = axis_0 / vec2<f32>(size_0);
+    }
+    else
+    {
+        direction_0 = vec2<f32>(1.0f, 0.0f);
+    }
+    return (ntSampleTexelGrad((grid_3), (plane_1), (uv_2), (direction_0 * vec2<f32>((clamp(size_0 * resolution_2, narrow_0, narrow_0 * ratio_0) / resolution_2))), (vec2<f32>(- direction_0.y, direction_0.x) * vec2<f32>((narrow_0 / resolution_2)))));
+}
+
+fn ntAddSampledFeatures( inputs_2 : ptr<function, array<f32, NT_LAYER_WIDTH>>,  uv_3 : vec2<f32>,  lod_3 : f32,  axis_1 : vec2<f32>,  ratio_1 : f32)
+{
+    var k_1 : i32;
+    var _S19 : i32 = i32(2) * NT_NUM_FREQUENCIES;
+    var grid_4 : i32 = i32(0);
+    var first_2 : i32 = _S19;
+    while(grid_4 < NT_NUM_GRIDS)
+    {
+        var learned_1 : bool = (ntGridLearned((grid_4))) == i32(1);
+        var features_1 : i32 = (ntGridFeatures((grid_4)));
+        var _S20 : f32 = min(max(lod_3 - f32((ntGridSharedLods((grid_4)))), 0.0f), f32((ntGridMips((grid_4))) - i32(1)));
+        var _S21 : i32;
+        if(learned_1)
+        {
+            _S21 = i32(0);
+        }
+        else
+        {
+            _S21 = (ntGridPlanes((grid_4)));
+        }
+        var plane_2 : i32 = i32(0);
+        while(plane_2 < _S21)
+        {
+            var _S22 : vec4<f32> = ntFeaturesOf(ntSample(grid_4, plane_2, uv_3, _S20, axis_1, ratio_1), grid_4);
+            var _S23 : i32 = i32(4) * plane_2;
+            var _S24 : i32 = min(i32(4), features_1 - _S23);
+            k_1 = i32(0);
+            while(k_1 < _S24)
+            {
+                (*inputs_2)[first_2 + _S23 + k_1] = (*inputs_2)[first_2 + _S23 + k_1] + _S22[k_1];
+                k_1 = k_1 + i32(1);
+            }
+            plane_2 = plane_2 + i32(1);
+        }
+        if(learned_1)
+        {
+            k_1 = i32(4) * features_1;
+        }
+        else
+        {
+            k_1 = features_1;
+        }
+        var first_3 : i32 = first_2 + k_1;
+        grid_4 = grid_4 + i32(1);
+        first_2 = first_3;
     }
     return;
 }
@@ -285,28 +303,28 @@ fn ntActivate( x_2 : f32) -> f32
     {
         return x_2 * clamp(x_2 + 3.0f, 0.0f, 6.0f) / 6.0f;
     }
-    var _S26 : f32;
+    var _S25 : f32;
     if(x_2 > 0.0f)
     {
-        _S26 = x_2;
+        _S25 = x_2;
     }
     else
     {
-        _S26 = NT_NEGATIVE_SLOPE * x_2;
+        _S25 = NT_NEGATIVE_SLOPE * x_2;
     }
-    return _S26;
+    return _S25;
 }
 
 fn ntNetwork( values_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>)
 {
     var i_2 : i32;
-    var _S27 : i32 = NT_NUM_HIDDEN_LAYERS + i32(1);
+    var _S26 : i32 = NT_NUM_HIDDEN_LAYERS + i32(1);
     var inputCount_0 : i32 = NT_NUM_INPUTS;
     var layer_0 : i32 = i32(0);
     var column_0 : i32 = i32(0);
-    while(layer_0 < _S27)
+    while(layer_0 < _S26)
     {
-        var last_0 : bool = layer_0 == (_S27 - i32(1));
+        var last_0 : bool = layer_0 == (_S26 - i32(1));
         var outputCount_0 : i32;
         if(last_0)
         {
@@ -320,9 +338,9 @@ fn ntNetwork( values_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>)
         var row_0 : i32 = i32(0);
         while(row_0 < outputCount_0)
         {
-            const _S28 : vec4<f32> = vec4<f32>(0.0f, 0.0f, 0.0f, 0.0f);
+            const _S27 : vec4<f32> = vec4<f32>(0.0f, 0.0f, 0.0f, 0.0f);
             i_2 = i32(0);
-            var sum_0 : vec4<f32> = _S28;
+            var sum_0 : vec4<f32> = _S27;
             while(i_2 < inputCount_0)
             {
                 var sum_1 : vec4<f32> = sum_0 + (ntWeights((column_0 + i_2))) * vec4<f32>((*values_0)[i_2]);
@@ -352,9 +370,9 @@ fn ntNetwork( values_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>)
             (*values_0)[i_2] = outputs_0[i_2];
             i_2 = i_2 + i32(1);
         }
-        var _S29 : i32 = layer_0 + i32(1);
+        var _S28 : i32 = layer_0 + i32(1);
         inputCount_0 = outputCount_0;
-        layer_0 = _S29;
+        layer_0 = _S28;
     }
     return;
 }
@@ -370,26 +388,26 @@ struct NtMaterial
      displacement : f32,
 };
 
-fn ntDecode( uv_3 : vec2<f32>,  lod_4 : f32) -> NtMaterial
+fn ntDecodeFootprint( uv_4 : vec2<f32>,  lod_4 : f32,  axis_2 : vec2<f32>,  ratio_2 : f32) -> NtMaterial
 {
-    var _S30 : i32 = NT_NUM_LODS - i32(1);
-    var level_0 : f32 = clamp(lod_4, 0.0f, f32(_S30));
-    var _S31 : vec2<f32> = uv_3 - floor(uv_3);
+    var _S29 : i32 = NT_NUM_LODS - i32(1);
+    var level_0 : f32 = clamp(lod_4, 0.0f, f32(_S29));
+    var _S30 : vec2<f32> = uv_4 - floor(uv_4);
     var near_1 : i32 = i32(level_0);
-    var _S32 : i32 = min(near_1 + i32(1), _S30);
+    var _S31 : i32 = min(near_1 + i32(1), _S29);
     var blend_1 : f32 = level_0 - f32(near_1);
     var twice_0 : bool = NT_BLEND_OUTPUTS == i32(1);
-    var _S33 : bool;
+    var _S32 : bool;
     if(twice_0)
     {
-        _S33 = blend_1 > 0.0f;
+        _S32 = blend_1 > 0.0f;
     }
     else
     {
-        _S33 = false;
+        _S32 = false;
     }
     var channel_0 : i32;
-    if(_S33)
+    if(_S32)
     {
         channel_0 = i32(2);
     }
@@ -401,26 +419,36 @@ fn ntDecode( uv_3 : vec2<f32>,  lod_4 : f32) -> NtMaterial
     var pass_0 : i32 = i32(0);
     while(pass_0 < channel_0)
     {
-        var _S34 : bool = pass_0 == i32(0);
+        var _S33 : bool = pass_0 == i32(0);
         var lower_0 : i32;
-        if(_S34)
+        if(_S33)
         {
             lower_0 = near_1;
         }
         else
         {
-            lower_0 = _S32;
+            lower_0 = _S31;
         }
         var values_1 : array<f32, NT_LAYER_WIDTH>;
-        var _S35 : f32;
+        var _S34 : f32;
         if(twice_0)
         {
-            _S35 = 0.0f;
+            _S34 = 0.0f;
         }
         else
         {
-            _S35 = blend_1;
+            _S34 = blend_1;
         }
+        var _S35 : f32;
+        if(twice_0)
+        {
+            _S35 = f32(lower_0);
+        }
+        else
+        {
+            _S35 = level_0;
+        }
+        ntDecoderInputs(&(values_1), _S30, lower_0, _S31, _S34, _S35);
         var _S36 : f32;
         if(twice_0)
         {
@@ -430,13 +458,13 @@ fn ntDecode( uv_3 : vec2<f32>,  lod_4 : f32) -> NtMaterial
         {
             _S36 = level_0;
         }
-        ntDecoderInputs(&(values_1), _S31, lower_0, _S32, _S35, _S36);
+        ntAddSampledFeatures(&(values_1), _S30, _S36, axis_2, ratio_2);
         ntNetwork(&(values_1));
         var i_3 : i32 = i32(0);
         while(i_3 < i32(16))
         {
             var _S37 : f32;
-            if(_S34)
+            if(_S33)
             {
                 _S37 = values_1[i_3];
             }
@@ -469,14 +497,19 @@ fn ntDecode( uv_3 : vec2<f32>,  lod_4 : f32) -> NtMaterial
     return material_0;
 }
 
+fn ntDecode( uv_5 : vec2<f32>,  lod_5 : f32) -> NtMaterial
+{
+    return ntDecodeFootprint(uv_5, lod_5, vec2<f32>(0.0f, 0.0f), 0.0f);
+}
+
 fn ntUnitNormal( material_1 : NtMaterial) -> vec3<f32>
 {
     var vector_0 : vec3<f32> = material_1.normal * vec3<f32>(2.0f) - vec3<f32>(1.0f);
-    var size_0 : f32 = length(vector_0);
+    var size_1 : f32 = length(vector_0);
     var _S38 : bool;
     if(NT_HAS_NORMAL == i32(1))
     {
-        _S38 = size_0 > 9.99999997475242708e-07f;
+        _S38 = size_1 > 9.99999997475242708e-07f;
     }
     else
     {
@@ -485,7 +518,7 @@ fn ntUnitNormal( material_1 : NtMaterial) -> vec3<f32>
     var _S39 : vec3<f32>;
     if(_S38)
     {
-        _S39 = vector_0 / vec3<f32>(size_0);
+        _S39 = vector_0 / vec3<f32>(size_1);
     }
     else
     {
@@ -545,16 +578,41 @@ fn ntLinearDiffuse( material_2 : NtMaterial) -> vec3<f32>
 
 fn ntLod( across_1 : vec2<f32>,  down_1 : vec2<f32>) -> f32
 {
-    var size_1 : vec2<f32> = vec2<f32>(NT_MATERIAL_WIDTH, NT_MATERIAL_HEIGHT);
-    var a_0 : vec2<f32> = across_1 * size_1;
-    var b_0 : vec2<f32> = down_1 * size_1;
+    var size_2 : vec2<f32> = vec2<f32>(NT_MATERIAL_WIDTH, NT_MATERIAL_HEIGHT);
+    var a_0 : vec2<f32> = across_1 * size_2;
+    var b_0 : vec2<f32> = down_1 * size_2;
     return 0.5f * log2(max(max(dot(a_0, a_0), dot(b_0, b_0)), 9.999999960041972e-13f));
 }
 
-fn ntTexelCentre( uv_4 : vec2<f32>,  lod_5 : f32,  random_0 : vec2<f32>) -> vec2<f32>
+fn ntFootprint( across_2 : vec2<f32>,  down_2 : vec2<f32>,  anisotropy_0 : f32) -> vec4<f32>
 {
-    var _S44 : u32 = u32(i32(clamp(lod_5, 0.0f, f32(NT_NUM_LODS - i32(1))) + 0.5f));
-    var size_2 : vec2<f32> = vec2<f32>(f32(max((i32(NT_MATERIAL_WIDTH) >> (_S44)), i32(1))), f32(max((i32(NT_MATERIAL_HEIGHT) >> (_S44)), i32(1))));
-    var _S45 : vec2<f32> = vec2<f32>(0.5f);
-    return (floor(uv_4 * size_2 - _S45 + random_0) + _S45) / size_2;
+    var size_3 : vec2<f32> = vec2<f32>(NT_MATERIAL_WIDTH, NT_MATERIAL_HEIGHT);
+    var _S44 : f32 = max(length(across_2 * size_3), 9.99999997475242708e-07f);
+    var _S45 : f32 = max(length(down_2 * size_3), 9.99999997475242708e-07f);
+    var _S46 : f32 = max(_S44, _S45);
+    var _S47 : f32 = max(min(_S44, _S45), _S46 / max(anisotropy_0, 1.0f));
+    var axis_3 : vec2<f32>;
+    if(_S44 < _S45)
+    {
+        axis_3 = down_2;
+    }
+    else
+    {
+        axis_3 = across_2;
+    }
+    return vec4<f32>(axis_3.x, axis_3.y, _S46 / _S47, log2(_S47));
+}
+
+fn ntDecodeGrad( uv_6 : vec2<f32>,  across_3 : vec2<f32>,  down_3 : vec2<f32>,  anisotropy_1 : f32) -> NtMaterial
+{
+    var footprint_0 : vec4<f32> = ntFootprint(across_3, down_3, anisotropy_1);
+    return ntDecodeFootprint(uv_6, footprint_0.w, vec2<f32>(footprint_0.x, footprint_0.y), footprint_0.z);
+}
+
+fn ntTexelCentre( uv_7 : vec2<f32>,  lod_6 : f32,  random_0 : vec2<f32>) -> vec2<f32>
+{
+    var _S48 : u32 = u32(i32(clamp(lod_6, 0.0f, f32(NT_NUM_LODS - i32(1))) + 0.5f));
+    var size_4 : vec2<f32> = vec2<f32>(f32(max((i32(NT_MATERIAL_WIDTH) >> (_S48)), i32(1))), f32(max((i32(NT_MATERIAL_HEIGHT) >> (_S48)), i32(1))));
+    var _S49 : vec2<f32> = vec2<f32>(0.5f);
+    return (floor(uv_7 * size_4 - _S49 + random_0) + _S49) / size_4;
 }

@@ -38,9 +38,10 @@ def test_a_table_that_the_toolkit_can_read(tmp_path, monkeypatch, capsys):
     table = tmp_path / "rates.json"
     monkeypatch.setattr(rate_table, "TIMED_ITERATIONS", 2)
     flags = ["--seconds", "0.01", "--rates", "16,20", "--write", str(table), "--out", str(tmp_path / "out")]
-    assert rate_table.main([str(maps), *flags, "--decoders", "learned", "--num_threads", "1"]) == 0
+    assert rate_table.main([str(maps), *flags, "--decoders", "learned,bc1_linear", "--num_threads", "1"]) == 0
     written, kept = json.loads(table.read_text()), json.loads(rates.TABLE.read_text())
     assert [row["bpp"] for row in written["learned"]] == [16.0, 17.889]
+    assert [row["coarse"][1] for row in written["bc1_linear"]] == [4, 4]
     assert written["reference"] == kept["reference"] and written["presets"] == kept["presets"]
     assert written["origin"]["materials"] == ["maps"]
     found = json.loads((tmp_path / "out" / "rate_table.json").read_text())["entries"]

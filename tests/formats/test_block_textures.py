@@ -224,7 +224,7 @@ def test_the_description(mixed):
     folder = mixed[0]
     text = "\n".join(describe_folder(folder).lines)
     assert "grid 0  20 x 20 to 5 x 5, 3 levels  3 features in BC1, 4 bits a texel    learned  mips 0 to 2" in text
-    assert "BC1_UNORM   all on desktops and consoles, as it is: not sRGB" in text
+    assert "BC1_UNORM   Unity, Godot, three.js on desktops, as it is: not sRGB" in text
     assert "grid 2, grid 3: no multiple of 4 texels, which Direct3D 11 and WebGL refuse" in text
     grids = 8 * (25 + 9 + 4 + 1 + 1 + 4 + 1 + 1 + 4) + 2 * (36 + 9 + 1)
     assert f"grids {grids}, network" in text and "BC1_UNORM, 20 x 20, 5 mips, DX10 header" in text

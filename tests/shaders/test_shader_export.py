@@ -16,11 +16,14 @@ import torch
 
 import export
 from common.errors import run_command
-from formats.textures import read_export
+from formats.textures import read_export, write_export
 from maps.record import MaterialRecord
 from shaders.export import shader_source, weight_bytes, weight_columns, write_shaders
 from shaders.languages import LANGUAGES
+from shape import DecoderSpec, GridSpec
+from tests.support.exports import make_model
 from tests.support.paths import ROOT
+from tests.support.shader_cases import bc1
 
 ALL = ",".join(LANGUAGES)
 STORAGES = [
@@ -157,9 +160,12 @@ def test_weights_in_a_uniform_block_compile(shipped, tmp_path):
 @pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("storage", STORAGES, ids=STORAGE_IDS)
 def test_every_name_is_defined(language, storage, shipped):
-    """What the translated text takes from the preamble is there, in Metal too, which nothing here compiles."""
     exported = read_export(shipped[0])
-    source = shader_source(exported.model, exported.manifest.material, language, *storage)
+    assert_every_name_is_defined(shader_source(exported.model, exported.manifest.material, language, *storage))
+
+
+def assert_every_name_is_defined(source: str) -> None:
+    """What the translated text takes from the preamble is there, in Metal too, which nothing here compiles."""
     defined = set(re.findall(r"(?:#define|const) (NT_\w+)", source))
     for_hosts = {"NT_REGISTER", "NT_SAMPLER_REGISTER", "NT_BINDING", "NT_UNIFORM_WEIGHTS"}
     assert set(re.findall(r"\bNT_[A-Z_]+\b", source)) - for_hosts <= defined
@@ -168,6 +174,56 @@ def test_every_name_is_defined(language, storage, shipped):
     for bracket in ("()", "[]", "{}"):
         assert source.count(bracket[0]) == source.count(bracket[1])
     assert max(map(len, source.split("\n\n")[0].splitlines())) <= 140
+
+
+# --- grids of BC1 blocks ---------------------------------------------------------------------------------------------
+
+BLOCK_FORMS = {
+    "linear": [bc1(16, 5), bc1(8, 1)],
+    "learned": [bc1(16, 3, "learned"), bc1(10, 2)],
+    "mixed": [GridSpec(16, 3, 4, 16), bc1(8, 4), GridSpec(4, 1, 8, 64, "learned")],
+}
+
+
+@pytest.fixture(scope="module")
+def block_exports(shipped, tmp_path_factory) -> dict[str, Path]:
+    """Exports of such materials by name."""
+    material, folders = shipped[2], {}
+    for name, grids in BLOCK_FORMS.items():
+        folders[name] = tmp_path_factory.mktemp(name)
+        write_export(folders[name], make_model(grids, DecoderSpec(2, 16, 1), material), material.hashed_record)
+    return folders
+
+
+@pytest.mark.parametrize("weights", ["baked", "buffer"])
+@pytest.mark.parametrize("name", BLOCK_FORMS)
+def test_decoders_of_blocks_compile(name, weights, block_exports, tmp_path):
+    for language in WRAPPERS:
+        example_shader(language, (weights, "float32", "packed"), block_exports[name], tmp_path / f"{language}.frag")
+        compile_with_glslang(language, tmp_path / f"{language}.frag")
+    done = compile_with_dxc(tmp_path / "hlsl.frag")
+    assert done.returncode == 0 and "error" not in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("name", BLOCK_FORMS)
+def test_headers_of_blocks(name, language, block_exports):
+    """The example is one filtered decode where all grids are linear blocks; words never reach the sampler."""
+    exported = read_export(block_exports[name])
+    source = shader_source(exported.model, exported.manifest.material, language)
+    assert_every_name_is_defined(source)
+    header, example = source.split("\n\n")[0], example_of(source)
+    assert ("ntDecodeGrad" in example) == (name == "linear") and "ntDecodeGrad" in header
+    assert header.count("BC1_UNORM") == sum(grid.compressed for grid in BLOCK_FORMS[name])
+    assert ("as they are" in header) and ("without compression" in header) == (name == "mixed")
+    assert ("multiple of 4" in header) == (name == "learned")  # of which one is 10 texels wide
+    text = source[: source.index("ntWeights(")]
+    sampled = text[text.index("ntSampleTexel(") :]
+    packed = [f"ntGrid{index}" for index, grid in enumerate(BLOCK_FORMS[name]) if not grid.compressed]
+    assert not any(texture in sampled for texture in packed)
+
+
+# --- weights and flags -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("weight_type", ["float32", "float16"])

@@ -133,6 +133,37 @@ BLOCK_CASES = {
     "far blocks": (material_of, {"hash_grid_configs": BLOCKS, "spread": 0.5, "grid_learning_rate": 0.1}),
 }  # fmt: skip
 CASES |= BLOCK_CASES
+FILTERED = {"positions": "filtered"}
+WITHOUT_A_LEVEL = [{**GRIDS[0], "n_levels": 2}, {**GRIDS[1], "quantize_bits": 4}]  # coarse LODs share their levels
+FILTERED_CASES = {
+    "filtered": (material_of, FILTERED),
+    "filtered, one bit depth": (lambda: material_of(22, 10, diffuse=8, roughness=8), FILTERED),
+    "filtered, 16 bits first": (lambda: material_of(16, 16, diffuse=16, roughness=8), FILTERED),
+    "filtered 1x1": (lambda: material_of(1, 1), FILTERED),
+    "filtered 2x2": (lambda: material_of(2, 2), {**FILTERED, "hash_grid_configs": BLOCKS}),
+    "filtered 3x1": (lambda: material_of(3, 1), {**FILTERED, "hash_grid_configs": LEARNED}),
+    "filtered 1x5": (lambda: material_of(1, 5), FILTERED),
+    "filtered, few levels": (material_of, {**FILTERED, "hash_grid_configs": WITHOUT_A_LEVEL}),
+    "filtered, learned": (material_of, {**FILTERED, "hash_grid_configs": LEARNED}),
+    "filtered, learned in bands": (
+        lambda: material_of(61, 90), {**FILTERED, "hash_grid_configs": [FINE[1], GRIDS[0]], "batch_size": 3000, "seed": 1},
+    ),
+    "filtered, texel waves": (material_of, {**FILTERED, "n_texel_frequencies": 3}),
+    "filtered in bands": (material_of, {**FILTERED, "batch_size": 3000, "noise_std": 0.0}),
+    "filtered blocks": (material_of, {**FILTERED, "hash_grid_configs": BLOCKS, "noise_std": 0.0}),
+    "filtered blocks in bands": (
+        lambda: material_of(61, 90), {**FILTERED, "hash_grid_configs": FINE_BLOCKS[:1] + BLOCKS, "batch_size": 3000},
+    ),
+    "filtered learned blocks": (material_of, {**FILTERED, "hash_grid_configs": LEARNED_BLOCKS}),
+    "filtered, one sample": (material_of, {**FILTERED, "batch_size": 1}),
+    "filtered, floats": (material_of, {**FILTERED, "quantize": False}),
+    "filtered, no layers": (material_of, {**FILTERED, "n_hidden_layers": 0, "n_frequencies": 0}),
+    "filtered, ties": (material_of, {**FILTERED, "wrap_interval": 1, "wrap_strength": 0.5, "wrap_levels": 1}),
+    "filtered, weights": (
+        material_of, {**FILTERED, "texture_loss_weights": {"diffuse": 3.0, "normal": 0.0, "roughness": 0.25}},
+    ),
+}  # fmt: skip
+CASES |= FILTERED_CASES
 
 
 def assert_steps_equal_the_reference(name: str):

@@ -29,7 +29,7 @@ int main(int, char** files)
         for (auto& image : levels) {
             image.width = value<int>(in), image.height = value<int>(in), image.channels = value<int>(in);
             image.texels.resize(size_t(image.width) * image.height * image.channels);
-            in.read(reinterpret_cast<char*>(image.texels.data()), image.texels.size());
+            in.read(reinterpret_cast<char*>(image.texels.data()), 4 * image.texels.size());
         }
     }
     std::vector<char> weights(value<int>(in));
@@ -46,7 +46,7 @@ QUERY
 """
 
 # What a query is turned into, an array `results`.
-MATERIAL_QUERY = """        NtDecoder::NtMaterial m = decoder.ntDecode(float2(query.x, query.y), query.z);
+MATERIAL_QUERY = """        NtDecoder::NtMaterial m = DECODE;
         float3 normal = decoder.ntUnitNormal(&m), linear = decoder.ntLinearDiffuse(&m);
         float lod = decoder.ntLod(float2(query.x, query.y) / 100.0f, float2(query.y, query.x) / 50.0f);
         float2 centre = decoder.ntTexelCentre(
@@ -67,7 +67,12 @@ def run_metal(
     arguments = [f"{{&textures[{index}]}}" for index in range(len(job.textures))]
     if job.weights:
         arguments.append(f"reinterpret_cast<const {'uint2' if job.half else 'float4'}*>(weights.data())")
+    call = "decoder.ntDecode(float2(query.x, query.y), query.z)"
+    if job.anisotropy:
+        axes = f"float2(0.8f, 0.6f) * query.z, float2(-0.6f, 0.8f) * query.w, {job.anisotropy}.0f"
+        call = f"decoder.ntDecodeGrad(float2(query.x, query.y), {axes})"
     main = MAIN.replace("ARGUMENTS", ", ".join(arguments)).replace("DECODER", decoder).replace("QUERY\n", query)
+    main = main.replace("DECODE;", f"{call};")
     program, inputs, outputs = folder / "decoder", folder / "inputs", folder / "outputs"
     (folder / "decoder.cpp").write_text(job.source + main)
     command = [*compiler, "-std=c++17", "-O1", "-Wall", "-Werror", f"-I{Path(__file__).parent / 'metal'}"]
@@ -79,7 +84,8 @@ def run_metal(
             stream.write(struct.pack("<i", len(levels)))
             for level in levels:
                 height, width, channels = level.shape
-                stream.write(struct.pack("<3i", width, height, channels) + level.tobytes())
+                texels = level if level.dtype == np.float32 else level / np.float32(255)
+                stream.write(struct.pack("<3i", width, height, channels) + texels.tobytes())
         stream.write(struct.pack("<i", len(job.weights)) + job.weights)
         stream.write(struct.pack("<i", len(job.queries)) + job.queries.tobytes())
     subprocess.run([program, inputs, outputs], check=True, timeout=60)

@@ -37,7 +37,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>)
 {
     if (id.x >= arrayLength(&queries)) { return; }
     let query = queries[id.x];
-    let m = ntDecode(query.xy, query.z);
+    let m = DECODE;
     let normal = ntUnitNormal(m);
     let at = id.x * 5u;
     results[at] = vec4<f32>(m.diffuse, m.normal.x);
@@ -60,7 +60,7 @@ layout(location = 4) out vec4 result4;
 void main()
 {
     vec4 query = texelFetch(queries, ivec2(gl_FragCoord.xy), 0);
-    NtMaterial m = ntDecode(query.xy, query.z);
+    NtMaterial m = DECODE;
     vec3 normal = ntUnitNormal(m);
     result0 = vec4(m.diffuse, m.normal.x);
     result1 = vec4(m.normal.yz, m.roughness, m.occlusion);
@@ -78,15 +78,43 @@ class Job:
 
     name: str
     source: str  # what the exporter wrote
-    # name in the shader -> levels, the largest first: (H, W, C) uint8, or (H, W) uint16 texels of B4G4R4A4
+    # name in the shader -> levels, the largest first: (H, W, C) uint8, (H, W) uint16 texels of B4G4R4A4, (H, W, 4)
+    # float32, or blocks of BC1 (H / 4, W / 4, 8) uint8
     textures: dict[str, list[np.ndarray]]
     weights: bytes  # of the buffer, empty when they are baked in
     half: bool  # float16 in the buffer
     queries: np.ndarray  # (n, 4) float32
     sampled: bool = False  # the decoder uses a sampler
+    # The anisotropy of ntDecodeGrad, and of the sampler. With it a query is (u, v, a, b), and the derivatives of uv are
+    # a (0.8, 0.6) and b (-0.6, 0.8). 0: ntDecode.
+    anisotropy: int = 0
 
 
-WEBGPU_FORMATS = {1: "r8unorm", 2: "rg8unorm", 4: "rgba8unorm"}  # by channels
+WEBGPU_FORMATS = {1: "r8unorm", 2: "rg8unorm", 4: "rgba8unorm", 8: "bc1-rgba-unorm"}  # by channels, bytes of a block
+BLOCK = 4  # texels, the side of a block
+WEBGPU_FEATURES = ("float32-filterable", "texture-compression-bc")  # asked for where the device has them
+
+
+def decode_call(source: str, job: Job, float2: str) -> str:
+    """An entry point's text with ntDecodeGrad where the job wants it."""
+    axes = f"query.z * {float2}(0.8, 0.6), query.w * {float2}(-0.6, 0.8), {job.anisotropy}.0"
+    call = f"ntDecodeGrad(query.xy, {axes})" if job.anisotropy else "ntDecode(query.xy, query.z)"
+    return source.replace("DECODE", call)
+
+
+def texels_of(levels: list[np.ndarray]) -> list[tuple[int, int]]:
+    """(width, height) of each level in texels; the first one of blocks has whole blocks."""
+    side = BLOCK if is_blocks(levels[0]) else 1
+    height, width = (side * length for length in levels[0].shape[:2])
+    return [(max(width >> mip, 1), max(height >> mip, 1)) for mip in range(len(levels))]
+
+
+def is_blocks(level: np.ndarray) -> bool:
+    return level.ndim == 3 and level.shape[2] == 8
+
+
+def webgpu_format(level: np.ndarray) -> str:
+    return "rgba32float" if level.dtype == np.float32 else WEBGPU_FORMATS[level.shape[2]]
 
 
 # --- wgpu ------------------------------------------------------------------------------------------------------------
@@ -99,14 +127,15 @@ def wgpu_device():
     with contextlib.suppress(ImportError):
         import triton  # noqa: F401  # before lavapipe: of two LLVMs in a process the one that comes later crashes
     try:
-        return wgpu.gpu.request_adapter_sync(power_preference="low-power").request_device_sync()
+        adapter = wgpu.gpu.request_adapter_sync(power_preference="low-power")
+        return adapter.request_device_sync(required_features=[f for f in WEBGPU_FEATURES if f in adapter.features])
     except Exception as error:
         pytest.skip(f"wgpu finds no device ({error}); apt install mesa-vulkan-drivers")
 
 
 def without_4_bits(levels: list[np.ndarray]) -> list[np.ndarray]:
     """B4G4R4A4 as R8G8B8A8, which has the same UNORM values: WebGPU has no formats of 4 bits."""
-    if levels[0].dtype == np.uint8:
+    if levels[0].dtype != np.uint16:
         return levels
     channels = ([level >> shift & 15 for shift in (8, 4, 0, 12)] for level in levels)  # R, G, B, A
     return [np.stack(level, axis=2).astype(np.uint8) * 17 for level in channels]
@@ -116,27 +145,29 @@ def run_wgsl(job: Job) -> np.ndarray:
     import wgpu
 
     device = wgpu_device()
-    module = device.create_shader_module(code=job.source + WGSL_ENTRY)
+    code = job.source + decode_call(WGSL_ENTRY, job, "vec2<f32>")
+    module = device.create_shader_module(code=code)
     pipeline = device.create_compute_pipeline(layout="auto", compute={"module": module, "entry_point": "main"})
     entries = []
     for levels in map(without_4_bits, job.textures.values()):
-        height, width, channels = levels[0].shape
         texture = device.create_texture(
-            size=(width, height, 1),
+            size=(*texels_of(levels)[0], 1),
             mip_level_count=len(levels),
-            format=WEBGPU_FORMATS[channels],
+            format=webgpu_format(levels[0]),
             usage=wgpu.TextureUsage.TEXTURE_BINDING | wgpu.TextureUsage.COPY_DST,
         )
-        for mip, level in enumerate(levels):
-            size = (level.shape[1], level.shape[0], 1)
-            layout = {"bytes_per_row": level.shape[1] * channels, "rows_per_image": level.shape[0]}
-            device.queue.write_texture({"texture": texture, "mip_level": mip}, level.tobytes(), layout, size)
+        for mip, (level, (width, height)) in enumerate(zip(levels, texels_of(levels))):
+            if is_blocks(level):  # of a level that is no multiple of 4, whole blocks are written
+                width, height = BLOCK * level.shape[1], BLOCK * level.shape[0]
+            layout = {"bytes_per_row": level[0].nbytes, "rows_per_image": len(level)}
+            into = {"texture": texture, "mip_level": mip}
+            device.queue.write_texture(into, level.tobytes(), layout, (width, height, 1))
         entries.append(texture.create_view())
     usage = wgpu.BufferUsage.STORAGE | wgpu.BufferUsage.COPY_SRC
     if job.weights:
         entries.append({"buffer": device.create_buffer_with_data(data=job.weights, usage=usage)})
     if job.sampled:
-        entries.append(device.create_sampler(**SAMPLER))
+        entries.append(device.create_sampler(**SAMPLER, max_anisotropy=max(job.anisotropy, 1)))
     queries = device.create_buffer_with_data(data=job.queries.tobytes(), usage=usage)
     results = device.create_buffer(size=len(job.queries) * RESULTS * 4, usage=usage)
     encoder = device.create_command_encoder()
@@ -162,15 +193,24 @@ void main() { gl_Position = vec4(vec2(gl_VertexID & 1, gl_VertexID >> 1) * 4.0 -
 const gl = document.createElement("canvas").getContext("webgl2");
 gl?.pixelStorei(gl.UNPACK_ALIGNMENT, 1);
 
-function texture(unit, format, levels, sampled) {
+const s3tc = gl?.getExtension("WEBGL_compressed_texture_s3tc"), filtered = gl?.getExtension("OES_texture_float_linear");
+const anisotropic = gl?.getExtension("EXT_texture_filter_anisotropic");
+
+function texture(unit, format, levels, sampled, anisotropy) {
     gl.activeTexture(gl.TEXTURE0 + unit);
     gl.bindTexture(gl.TEXTURE_2D, gl.createTexture());
-    gl.texStorage2D(gl.TEXTURE_2D, levels.length, gl[format.internal], levels[0].width, levels[0].height);
+    const internal = gl[format.internal] ?? s3tc[format.internal];
+    gl.texStorage2D(gl.TEXTURE_2D, levels.length, internal, levels[0].width, levels[0].height);
     const min = sampled ? gl.LINEAR_MIPMAP_LINEAR : gl.NEAREST_MIPMAP_NEAREST;  // REPEAT is the default
     gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_MIN_FILTER, min);
     gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_MAG_FILTER, sampled ? gl.LINEAR : gl.NEAREST);
-    levels.forEach((level, mip) => gl.texSubImage2D(gl.TEXTURE_2D, mip, 0, 0, level.width, level.height,
-        gl[format.format], gl[format.type], new globalThis[format.array](bytes(level.data).buffer)));
+    if (anisotropy) gl.texParameteri(gl.TEXTURE_2D, anisotropic.TEXTURE_MAX_ANISOTROPY_EXT, anisotropy);
+    levels.forEach((level, mip) => {
+        const box = [gl.TEXTURE_2D, mip, 0, 0, level.width, level.height];
+        if (!format.array) return gl.compressedTexSubImage2D(...box, internal, bytes(level.data));
+        const data = new globalThis[format.array](bytes(level.data).buffer);
+        gl.texSubImage2D(...box, gl[format.format], gl[format.type], data);
+    });
 }
 
 function run(job) {
@@ -186,7 +226,7 @@ function run(job) {
     if (!gl.getProgramParameter(program, gl.LINK_STATUS)) throw gl.getProgramInfoLog(program);
     gl.useProgram(program);
     job.textures.forEach((t, unit) => {
-        texture(unit, t.format, t.levels, t.sampled);
+        texture(unit, t.format, t.levels, t.sampled, t.sampled && job.anisotropy);
         gl.uniform1i(gl.getUniformLocation(program, t.name), unit);
     });
     gl.bindFramebuffer(gl.FRAMEBUFFER, gl.createFramebuffer());
@@ -216,7 +256,7 @@ function run(job) {
 }
 
 const answers = {};
-if (gl && gl.getExtension("EXT_color_buffer_float")) {
+if (gl && s3tc && filtered && anisotropic && gl.getExtension("EXT_color_buffer_float")) {
     for (const job of jobs) {
         try { answers[job.name] = run(job); } catch (error) { answers[job.name] = "error: " + error; }
     }
@@ -266,16 +306,23 @@ def run_essl(jobs: list[Job]) -> dict[str, np.ndarray]:
             if levels[0].dtype == np.uint16:  # as the header of the shader says
                 of = {"internal": "RGBA4", "format": "RGBA", "type": "UNSIGNED_SHORT_4_4_4_4", "array": "Uint16Array"}
                 levels = [(level << 4) | (level >> 12) for level in levels]
+            elif levels[0].dtype == np.float32:
+                of = {"internal": "RGBA32F", "format": "RGBA", "type": "FLOAT", "array": "Float32Array"}
+            elif is_blocks(levels[0]):
+                of = {"internal": "COMPRESSED_RGB_S3TC_DXT1_EXT"}
             else:
                 internal, kind = FORMATS[levels[0].shape[2]]
                 of = {"internal": internal, "format": kind, "type": "UNSIGNED_BYTE", "array": "Uint8Array"}
-            stored = [_level(level.tobytes(), level.shape[1], level.shape[0]) for level in levels]
+            stored = [_level(level.tobytes(), *size) for level, size in zip(levels, texels_of(levels))]
             textures.append({"name": name, "format": of, "levels": stored, "sampled": job.sampled})
         if job.weights:
             textures.append(_float_texture("ntWeightTable", job.weights, 256, job.half))
         textures.append(_float_texture("queries", job.queries.tobytes(), len(job.queries)))
-        source = "#version 300 es\n" + job.source + ESSL_ENTRY
-        described.append({"name": job.name, "source": source, "textures": textures, "count": len(job.queries)})
+        source = "#version 300 es\n" + job.source + decode_call(ESSL_ENTRY, job, "vec2")
+        described.append(
+            {"name": job.name, "source": source, "textures": textures, "count": len(job.queries),
+             "anisotropy": job.anisotropy}
+        )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         page = Path(folder) / "page.html"
         script = json.dumps(described).replace("</", "<\\/")
@@ -322,8 +369,11 @@ async function run(device, job) {
         const {width, height} = texture.levels[0];
         const made = device.createTexture({size: [width, height], mipLevelCount: texture.levels.length,
             format: texture.format, usage: GPUTextureUsage.TEXTURE_BINDING | GPUTextureUsage.COPY_DST});
-        texture.levels.forEach((level, mipLevel) => device.queue.writeTexture({texture: made, mipLevel},
-            bytes(level.data), {bytesPerRow: level.width * texture.channels}, [level.width, level.height]));
+        texture.levels.forEach((level, mipLevel) => {
+            const stored = (side) => texture.blocks ? 4 * Math.ceil(side / 4) : side;  // whole blocks are written
+            device.queue.writeTexture({texture: made, mipLevel}, bytes(level.data), {bytesPerRow: level.rowBytes},
+                [stored(level.width), stored(level.height)]);
+        });
         return made.createView();
     });
     if (job.weights) first.push({buffer: buffer(device, bytes(job.weights), GPUBufferUsage.STORAGE)});
@@ -355,7 +405,8 @@ async function all() {
     const answers = {};
     const adapter = await navigator.gpu?.requestAdapter();
     if (!adapter) return answers;
-    const device = await adapter.requestDevice();
+    const requiredFeatures = FEATURES.filter((name) => adapter.features.has(name));
+    const device = await adapter.requestDevice({requiredFeatures});
     for (const job of jobs) {
         try { answers[job.name] = await run(device, job); } catch (error) { answers[job.name] = "error: " + error; }
     }
@@ -370,7 +421,8 @@ all().catch((error) => ({page: "error: " + error})).then(
 def run_webgpu(jobs: list[Job], timeout: float = 240) -> dict[str, np.ndarray]:
     """All jobs in one page, by name. WebGPU answers later than a page's load event: the page posts its answers."""
     script = json.dumps([_webgpu_job(job) for job in jobs]).replace("</", "<\\/")
-    answers = _posted_answers(WEBGPU_PAGE.replace("const jobs = JOBS", f"const jobs = {script}", 1), timeout)
+    page = WEBGPU_PAGE.replace("FEATURES", json.dumps(WEBGPU_FEATURES))
+    answers = _posted_answers(page.replace("const jobs = JOBS", f"const jobs = {script}", 1), timeout)
     if not answers:
         pytest.skip("this Chromium has no WebGPU adapter")
     return _decoded(answers)
@@ -379,13 +431,15 @@ def run_webgpu(jobs: list[Job], timeout: float = 240) -> dict[str, np.ndarray]:
 def _webgpu_job(job: Job) -> dict:
     textures = []
     for levels in map(without_4_bits, job.textures.values()):
-        channels = levels[0].shape[2]
-        stored = [_level(level.tobytes(), level.shape[1], level.shape[0]) for level in levels]
-        textures.append({"format": WEBGPU_FORMATS[channels], "channels": channels, "levels": stored})
+        stored = [_level(level.tobytes(), *size) for level, size in zip(levels, texels_of(levels))]
+        for entry, level in zip(stored, levels):
+            entry["rowBytes"] = level[0].nbytes
+        textures.append({"format": webgpu_format(levels[0]), "blocks": is_blocks(levels[0]), "levels": stored})
     sampler = {re.sub("_(.)", lambda found: found[1].upper(), name): value for name, value in SAMPLER.items()}
+    sampler["maxAnisotropy"] = max(job.anisotropy, 1)
     return {
         "name": job.name,
-        "source": job.source + WGSL_ENTRY,
+        "source": job.source + decode_call(WGSL_ENTRY, job, "vec2<f32>"),
         "textures": textures,
         "weights": base64.b64encode(job.weights).decode(),
         "queries": base64.b64encode(job.queries.tobytes()).decode(),

@@ -51,6 +51,33 @@ def test_a_rate_is_met_within_four_percent(size, decoder):
         assert 1 <= len(planned.hash_grid_configs) <= 3
 
 
+@pytest.mark.parametrize("decoder", ["learned", "reference"])
+@pytest.mark.parametrize("size", [*SIZES, (256, 256), (300, 200), (2048, 128)], ids=str)
+def test_planes_of_bc1_cost_what_was_asked_for(size, decoder):
+    met = 0
+    for bpp in RATES:
+        try:
+            planned = plan(make_config({"bpp": bpp, "decoder": decoder, "latents": "bc1"}), *size)
+        except UserError as error:
+            assert "bpp for its network" in str(error)
+            continue
+        met += 1
+        model = build_model(planned, *size, [0])
+        assert model.bits_per_texel(*size)["bpp"] == pytest.approx(bpp, rel=0.04)
+        assert len(model.grids) <= 16  # textures that WebGL 2 promises to a fragment shader
+        for grid in model.grids:
+            assert grid.storage == "bc1" and grid.max_resolution % 4 == 0 and grid.max_resolution != max(size)
+            assert grid.interpolation == ("learned" if decoder == "learned" and grid.n_levels > 1 else "linear")
+    assert met >= 8
+
+
+def test_bc1_alone_asks_for_a_plan():
+    planned = plan(make_config({"latents": "bc1"}), 256, 256)
+    assert planned.decoder == "learned" and {grid.storage for grid in planned.hash_grid_configs} == {"bc1"}
+    assert plan(make_config({"latents": "packed"}), 256, 256).hash_grid_configs == []
+    assert make_config(to_dict(planned)).hash_grid_configs == planned.hash_grid_configs  # config.json reads back
+
+
 def test_the_model_says_the_same_rate():
     planned = plan(make_config({"bpp": 2.5}), 256, 128)
     model = build_model(planned, 256, 128, [0, 1, 2])
@@ -181,7 +208,7 @@ def test_requests_that_make_no_sense(given, words):
 def test_the_table_says_where_it_comes_from():
     table = json.loads(TABLE.read_text(encoding="utf-8"))
     assert {"script", "materials", "seconds", "processor", "date", "measured"} <= set(table["origin"])
-    for decoder in ("learned", "reference"):
+    for decoder in ("learned", "reference", "bc1_learned", "bc1_linear"):
         rates = [row["bpp"] for row in table[decoder]]
         assert rates[0] == 0.5 and rates == sorted(set(rates))
 

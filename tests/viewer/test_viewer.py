@@ -89,7 +89,7 @@ def test_the_page_carries_the_export(one):
     assert page.blob(material["weights"]["blob"]) == weight_bytes(exported.model)
     before, after = material["preamble"]
     text = shader_source(exported.model, exported.manifest.material, "essl", "buffer")
-    assert before + page.data["core"] + after == text  # one decoder, not a second one
+    assert before + page.data["cores"]["packed"] + after == text  # one decoder, not a second one
     assert material["rates"] == exported.manifest.rates and material["metrics"]["psnr"]["all"] == 31.5
 
 

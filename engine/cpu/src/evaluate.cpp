@@ -67,12 +67,8 @@ void Evaluation::prepare_inputs(long n, bool upper) {
     }
     fill_inputs(n, lower_.data(), lod_.data(), near_, inputs);
     if (!blending_) return;
-    float* other = work_.other_inputs.data();
-    fill_inputs(n, upper_.data(), lod_.data(), far_, other);
-    for (long s = 0; s < n; s++)
-        for (long i = s * shape.input_stride; i < s * shape.input_stride + shape.layers[0].inputs; i++)
-            inputs[i] = blend_[s] < 0.5f ? inputs[i] + blend_[s] * (other[i] - inputs[i])
-                                         : other[i] - rest_[s] * (other[i] - inputs[i]);
+    fill_inputs(n, upper_.data(), lod_.data(), far_, work_.other_inputs.data());
+    blend_inputs(shape, work_, n, blend_.data());
 }
 
 void Evaluation::decode(long n, const float* uv, const float* lod, float* out, bool for_backward) {

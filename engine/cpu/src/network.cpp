@@ -84,6 +84,18 @@ void encode(const Shape& shape, const float* u, const float* v, const int32_t* l
     }
 }
 
+void blend_inputs(const Shape& shape, Workspace& work, long n, const float* blend) {
+    const long count = shape.n_texel_waves ? shape.layers[0].inputs : shape.feature_columns;
+    for (long s = 0; s < n; s++) {
+        float* near = work.inputs.data() + s * shape.input_stride;
+        const float* far = work.other_inputs.data() + s * shape.input_stride;
+        if (blend[s] < 0.5f)  // as torch.lerp
+            for (long i = 0; i < count; i++) near[i] += blend[s] * (far[i] - near[i]);
+        else
+            for (long i = 0; i < count; i++) near[i] = far[i] - (1 - blend[s]) * (far[i] - near[i]);
+    }
+}
+
 void activate(const Shape& shape, const float* sums, Workspace& work, long n) {
     const long count = n * shape.layers[0].out_stride;
     float* to = work.outputs[0].data();

@@ -48,6 +48,10 @@ struct Workspace {
 void encode(const Shape& shape, const float* u, const float* v, const int32_t* lod, const float* lod_value, long n,
             float* inputs);
 
+// Blends the inputs of the workspace with its other ones, which lie `blend` of the way to the next LOD; with texel waves
+// all inputs, else only the features: the others are the same.
+void blend_inputs(const Shape& shape, Workspace& work, long n, const float* blend);
+
 // Computes outputs.back() of the workspace from its inputs, or from the inputs of layer `first`. for_backward: keeps
 // what backward() reads.
 void forward(const Network& network, Workspace& work, long n, bool for_backward, const Idle& idle = {}, size_t first = 0);

@@ -68,6 +68,9 @@ typedef struct nt_settings {
     int32_t wrap_interval; /* iterations; 0: borders are never synced */
     int32_t wrap_levels;   /* from the finest; 0: all */
     float wrap_strength;
+    int32_t filtered;      /* 1: any uv and LOD against the filtered material; 0: texel centres and whole LODs */
+    float fraction_start;  /* filtered: a uniform x is the fraction max(x - start, 0) * scale of a LOD */
+    float fraction_scale;  /* 0: whole LODs; it has to be 0 with a learned grid */
 } nt_settings;
 
 typedef struct nt_trainer nt_trainer;
@@ -112,7 +115,7 @@ NT_API void nt_trainer_save_drift(nt_trainer* trainer, int32_t index, double* dr
 /* Runs n iterations, with a factor of the learning rates and a noise strength for each. *loss: their mean loss. */
 NT_API int32_t nt_trainer_step(nt_trainer* trainer, int64_t n, const double* factors, const double* noise,
                                double* loss);
-/* Mean squared error over the channels, without noise, of the samples that `iteration` (may be -1) draws. */
+/* Mean squared error over the channels, without noise, of the texel centres that `iteration` (may be -1) draws. */
 NT_API int32_t nt_trainer_probe(nt_trainer* trainer, int64_t iteration, double* mse);
 
 /* Decoding. `parameters`: one array per grid, as in nt_trainer_load_grid. `out`: (n, 11). */

@@ -18,7 +18,7 @@ inline T mix(T x) {
 }
 
 // Streams of random numbers, as in engine/sampling.py; grid g draws from STREAM_NOISE + g.
-constexpr uint32_t STREAM_LOD = 0, STREAM_TEXEL = 1, STREAM_NOISE = 2;
+constexpr uint32_t STREAM_LOD = 0, STREAM_TEXEL = 1, STREAM_NOISE = 2, STREAM_FRACTION = 64;
 
 inline uint32_t stream_key(uint32_t seed, int64_t iteration, uint32_t stream) {
     uint32_t key = seed;

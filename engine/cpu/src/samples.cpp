@@ -5,17 +5,20 @@
 
 using namespace nt;
 
-// Draws one slice of the batch, as TexelSampler.draw of engine/sampling.py does, and orders it by band.
+// Draws one slice of the batch, as TexelSampler.draw of engine/sampling.py does or, FILTERED, as
+// FilteredSampler.draw_positions, and orders it by band.
+template <bool FILTERED>
 void nt_trainer::draw_slice(long slice, int64_t draw_iteration) {
     const uint32_t lod_key = stream_key(settings.seed, draw_iteration, STREAM_LOD);
     const uint32_t texel_key = stream_key(settings.seed, draw_iteration, STREAM_TEXEL);
+    const uint32_t fraction_key = stream_key(settings.seed, draw_iteration, STREAM_FRACTION);
     const long first = slice * slice_size, n = std::min<long>(slice_size, long(settings.batch_size) - first);
     uint32_t* starts = &slice_starts[slice * (n_bands + 1)];
     constexpr long PART = 256;
     Drawn sample[PART];
     uint8_t bands[PART];
     uint32_t lods[PART];
-    float shares[PART], x_shares[PART], y_shares[PART];
+    float shares[PART], x_shares[PART], y_shares[PART], lod_values[PART];
     const auto draw = [&](long from, long count, auto&& use) {
         const uint32_t start = uint32_t(first + from), n_draws = uint32_t(count);
         for (uint32_t i = 0; i < n_draws; i++) {  // compilers vectorise this loop and the next
@@ -30,10 +33,15 @@ void nt_trainer::draw_slice(long slice, int64_t draw_iteration) {
         }
         for (long i = 0; i < count; i++) {
             const uint32_t l = lods[i];
-            const float height = float(material.heights[l]);
+            const float width = FILTERED ? POSITIONS : float(material.widths[l]);
+            const float height = FILTERED ? POSITIONS : float(material.heights[l]);
             const uint32_t y = uint32_t(int32_t(y_shares[i] * height));
-            sample[i] = {uint32_t(int32_t(x_shares[i] * float(material.widths[l]))), y, l};
-            bands[i] = uint8_t((float(y) + 0.5f) / height * float(n_bands));
+            sample[i] = {uint32_t(int32_t(x_shares[i] * width)), y, l};
+            bands[i] = uint8_t((float(y) + (FILTERED ? 0.0f : 0.5f)) / height * float(n_bands));
+            if (!FILTERED) continue;
+            const float drawn_fraction = hash_uniform(start + uint32_t(i), fraction_key);
+            const float fraction = std::max(drawn_fraction - settings.fraction_start, 0.0f) * settings.fraction_scale;
+            lod_values[i] = float(l) + (int(l) + 1 < shape.num_lods ? fraction : 0.0f);
         }
         for (long i = 0; i < count; i++) use(i);
     };
@@ -43,13 +51,20 @@ void nt_trainer::draw_slice(long slice, int64_t draw_iteration) {
     for (int band = 0; band < n_bands; band++) starts[band + 1] += starts[band];
     uint32_t at[MAX_BANDS];
     std::copy(starts, starts + n_bands, at);
+    const auto put = [&](long i) {
+        const long to = first + at[bands[i]]++;
+        drawn[to] = sample[i];
+        if (FILTERED) drawn_lods[to] = lod_values[i];
+    };
     if (n <= PART) {  // all samples are still in `sample`
-        for (long i = 0; i < n; i++) drawn[first + at[bands[i]]++] = sample[i];
+        for (long i = 0; i < n; i++) put(i);
         return;
     }
-    for (long from = 0; from < n; from += PART)
-        draw(from, std::min(PART, n - from), [&](long i) { drawn[first + at[bands[i]]++] = sample[i]; });
+    for (long from = 0; from < n; from += PART) draw(from, std::min(PART, n - from), put);
 }
+
+template void nt_trainer::draw_slice<false>(long, int64_t);
+template void nt_trainer::draw_slice<true>(long, int64_t);
 
 // Sets the range of the batch that belongs to each band.
 void nt_trainer::share_out() {
@@ -66,6 +81,7 @@ void nt_trainer::share_out() {
 }
 
 // Collects the samples of a band from all slices, and computes their positions and grid texels.
+template <bool FILTERED>
 void nt_trainer::place_samples(int band) {
     const long n_grids = long(grids.size());
     long s = chunks[band].first;
@@ -73,6 +89,10 @@ void nt_trainer::place_samples(int band) {
         const uint32_t* starts = &slice_starts[slice * (n_bands + 1)];
         for (uint32_t i = starts[band]; i < starts[band + 1]; i++, s++) {
             const Drawn& sample = drawn[slice * slice_size + i];
+            if (FILTERED) {
+                place_anywhere(s, sample, drawn_lods[slice * slice_size + i]);
+                continue;
+            }
             const uint32_t l = sample.lod;
             const float width = float(material.widths[l]), height = float(material.heights[l]);
             lod[s] = int32_t(l);
@@ -85,19 +105,100 @@ void nt_trainer::place_samples(int band) {
     }
 }
 
+template void nt_trainer::place_samples<false>(int);
+template void nt_trainer::place_samples<true>(int);
+
+// A sample at any position and LOD: its texels in the grids and in the material, of one LOD or of two.
+void nt_trainer::place_anywhere(long s, const Drawn& sample, float drawn_lod) {
+    const long n_grids = long(grids.size()), batch = long(settings.batch_size);
+    const int lower = int(drawn_lod);
+    const float blend = drawn_lod - float(lower);
+    u[s] = float(sample.x) / POSITIONS;
+    v[s] = float(sample.y) / POSITIONS;
+    lod_value[s] = drawn_lod;
+    for (int k = 0; k < n_looks; k++) {
+        const long look = k * batch + s;
+        const int l = k && blend > 0 ? lower + 1 : lower;  // where nothing is read, the addresses are near ones
+        lod[look] = l;
+        lod_share[look] = k ? blend : 1 - blend;
+        material_corners[look] =
+            locate_in_image(uint32_t(material.offsets[l]), material.widths[l], material.heights[l], u[s], v[s]);
+        for (long g = 0; g < n_grids; g++) corners[look * n_grids + g] = locate(shape.grids[g].lods[l], u[s], v[s]);
+    }
+}
+
+// The values of the material at the texels of a block, as stored: 16-bit columns follow the 8-bit ones in each row.
+void nt_trainer::read_targets(long first, long n, Thread& thread) const {
+    const long columns8 = material.columns8, columns16 = material.columns16, columns = columns8 + columns16;
+    uint8_t* const codes8 = thread.codes8.data();
+    uint16_t* const codes16 = thread.codes16.data();
+    float* const targets = thread.targets.data();
+    for (long s = 0; s < n; s++) {
+        const int64_t texel = target[first + s];
+        if (columns8) memcpy(codes8 + s * columns8, material.codes8 + texel * columns8, columns8);
+        if (columns16) memcpy(codes16 + s * columns16, material.codes16 + texel * columns16, 2 * columns16);
+    }
+    if (columns16 == 0) {  // mostly all maps have 8 bits
+        for (long i = 0; i < n * columns8; i++) targets[i] = float(codes8[i]) / 255.0f;
+        return;
+    }
+    for (long s = 0; s < n; s++) {
+        for (long i = 0; i < columns8; i++) targets[s * columns + i] = float(codes8[s * columns8 + i]) / 255.0f;
+        for (long i = 0; i < columns16; i++)
+            targets[s * columns + columns8 + i] = float(codes16[s * columns16 + i]) / 65535.0f;
+    }
+}
+
+// The same at positions anywhere, filtered: dataset.Material.filtered.
+void nt_trainer::filter_targets(long first, long n, Thread& thread) const {
+    const long columns8 = material.columns8, columns16 = material.columns16;
+    for (long s = 0; s < n; s++) {
+        float* const target8 = thread.targets.data() + s * (columns8 + columns16);
+        float* const target16 = target8 + columns8;
+        std::fill(target8, target16 + columns16, 0.0f);
+        for (int k = 0; k < n_looks; k++) {
+            const long look = k * long(settings.batch_size) + first + s;
+            if (lod_share[look] == 0) continue;
+            for (int i = 0; i < 4; i++) {
+                const Corner& corner = material_corners[look];
+                const float share = lod_share[look] * corner.weight(i);
+                const uint8_t* codes8 = material.codes8 + size_t(corner.texel[i]) * columns8;
+                const uint16_t* codes16 = material.codes16 + size_t(corner.texel[i]) * columns16;
+                for (long c = 0; c < columns8; c++) target8[c] += share * float(codes8[c]);
+                for (long c = 0; c < columns16; c++) target16[c] += share * float(codes16[c]);
+            }
+        }
+        for (long c = 0; c < columns8; c++) target8[c] /= 255.0f;
+        for (long c = 0; c < columns16; c++) target16[c] /= 65535.0f;
+    }
+}
+
 // Prefetches the memory that one sample reads in one grid and, with the first grid, in the material.
 inline void nt_trainer::prefetch(long s, long g) const {
+    if (!settings.filtered) return prefetch_look(s, g, uint64_t(target[s]));
+    for (int k = 0; k < n_looks; k++) {
+        const long look = k * long(settings.batch_size) + s;
+        prefetch_look(look, g, material_corners[look].texel[0]);
+        if (g == 0) prefetch_target(material_corners[look].texel[2]);
+    }
+}
+
+inline void nt_trainer::prefetch_target(uint64_t texel) const {
+    if (material.columns8) prefetch_later(material.codes8 + texel * material.columns8);
+    if (material.columns16) prefetch_later(material.codes16 + texel * material.columns16);
+}
+
+inline void nt_trainer::prefetch_look(long look, long g, uint64_t texel) const {
     const GridStore& grid = *grids[g];
     const long floats = 4 * grid.row;
-    const Corner& corner = corners[s * long(grids.size()) + g];
+    const Corner& corner = corners[look * long(grids.size()) + g];
     const bool blocks = grid.grid.blocks;  // two corners reach all blocks but for one sample in 16
     for (int i = 0; i < 4; i += blocks ? 3 : 1) {
         const size_t unit = blocks ? corner.texel[i] / BLOCK_TEXELS : corner.texel[i];
         for (long f = 0; f < floats; f += 16) prefetch_later(grid.records.data() + unit * floats + f);
         if (blocks || i % 2 == 0) prefetch_later(grid.stamps.data() + unit);
     }
-    if (g == 0 && material.columns8) prefetch_later(material.codes8 + target[s] * material.columns8);
-    if (g == 0 && material.columns16) prefetch_later(material.codes16 + target[s] * material.columns16);
+    if (g == 0) prefetch_target(texel);
 }
 
 void nt_trainer::Ahead::begin(long first, long last) {

@@ -25,28 +25,43 @@ inline int floor_int(float x) {
     return i - (x < static_cast<float>(i));
 }
 
-// p = uv * R - 0.5 with repeat addressing; u and v in [0, 1].
+// The two texels on an axis of `size` texels, and the distance from the first: p = u * size - 0.5 with repeat
+// addressing; u in [0, 1].
+struct Neighbours {
+    Neighbours(int size, float u) {
+        const float p = u * static_cast<float>(size) - 0.5f;
+        const int floored = floor_int(p);
+        first = floored < 0 ? size - 1 : floored;
+        second = floored + 1 == size ? 0 : floored + 1;
+        share = p - static_cast<float>(floored);
+    }
+    uint32_t first, second;
+    float share;
+};
+
+// Texels of an image whose rows lie one after the other, the first at `offset`.
+inline Corner locate_in_image(uint32_t offset, int width, int height, float u, float v) {
+    const Neighbours x(width, u), y(height, v);
+    const uint32_t row0 = offset + y.first * width, row1 = offset + y.second * width;
+    return {{row0 + x.first, row0 + x.second, row1 + x.first, row1 + x.second},
+            x.share,
+            y.share,
+            {uint16_t(y.first), uint16_t(y.second)}};
+}
+
 inline Corner locate(const Level& level, float u, float v) {
     const int r = level.resolution;
-    const float px = u * static_cast<float>(r) - 0.5f, py = v * static_cast<float>(r) - 0.5f;
-    const int left = floor_int(px), top = floor_int(py);
-    const uint32_t x0 = left < 0 ? r - 1 : left, x1 = left + 1 == r ? 0 : left + 1;
-    const uint32_t y0 = top < 0 ? r - 1 : top, y1 = top + 1 == r ? 0 : top + 1;
-    if (level.across) {
-        const uint32_t block0 = level.offset + (y0 / BLOCK_SIDE * level.across) * BLOCK_TEXELS + y0 % BLOCK_SIDE * BLOCK_SIDE;
-        const uint32_t block1 = level.offset + (y1 / BLOCK_SIDE * level.across) * BLOCK_TEXELS + y1 % BLOCK_SIDE * BLOCK_SIDE;
-        const uint32_t at0 = x0 / BLOCK_SIDE * BLOCK_TEXELS + x0 % BLOCK_SIDE;
-        const uint32_t at1 = x1 / BLOCK_SIDE * BLOCK_TEXELS + x1 % BLOCK_SIDE;
-        return {{block0 + at0, block0 + at1, block1 + at0, block1 + at1},
-                px - static_cast<float>(left),
-                py - static_cast<float>(top),
-                {uint16_t(y0 / BLOCK_SIDE), uint16_t(y1 / BLOCK_SIDE)}};
-    }
-    const uint32_t row0 = level.offset + y0 * r, row1 = level.offset + y1 * r;
-    return {{row0 + x0, row0 + x1, row1 + x0, row1 + x1},
-            px - static_cast<float>(left),
-            py - static_cast<float>(top),
-            {uint16_t(y0), uint16_t(y1)}};
+    if (!level.across) return locate_in_image(level.offset, r, r, u, v);
+    const Neighbours x(r, u), y(r, v);
+    const auto row = [&](uint32_t y) {
+        return level.offset + (y / BLOCK_SIDE * level.across) * BLOCK_TEXELS + y % BLOCK_SIDE * BLOCK_SIDE;
+    };
+    const auto column = [](uint32_t x) { return x / BLOCK_SIDE * BLOCK_TEXELS + x % BLOCK_SIDE; };
+    const uint32_t row0 = row(y.first), row1 = row(y.second), column0 = column(x.first), column1 = column(x.second);
+    return {{row0 + column0, row0 + column1, row1 + column0, row1 + column1},
+            x.share,
+            y.share,
+            {uint16_t(y.first / BLOCK_SIDE), uint16_t(y.second / BLOCK_SIDE)}};
 }
 
 // Kinds of grids. ROW: floats of a unit in each row of its training record; SUM: of a sum of its gradients.

@@ -47,6 +47,7 @@ nt_trainer::nt_trainer(const nt_model& model, const nt_material& material_, cons
       moments1(shape.file_weights),
       moments2(shape.file_weights),
       fading({settings_.beta1, settings_.beta2, settings_.epsilon}),
+      n_looks(settings_.filtered && settings_.fraction_scale > 0 ? 2 : 1),
       feature_stride(align_up(shape.feature_columns, V)),
       slice_size(std::min<int64_t>(std::max<int64_t>(settings_.batch_size / 32, 256), settings_.batch_size)),
       n_slices(int((settings_.batch_size + slice_size - 1) / slice_size)),
@@ -71,21 +72,27 @@ nt_trainer::nt_trainer(const nt_model& model, const nt_material& material_, cons
             weight_tasks.push_back({int(l), row, std::min(row + WEIGHT_ROWS, shape.layers[l].outputs)});
     drawn.resize(batch);
     slice_starts.resize(size_t(n_slices) * (n_bands + 1));
+    const size_t looks = n_looks * batch;
     for (auto* list : {&u, &v, &lod_value}) list->resize(batch);
-    lod.resize(batch);
+    lod.resize(looks);
+    if (settings.filtered) {
+        drawn_lods.resize(batch);
+        lod_share.resize(looks);
+        material_corners.resize(looks);
+    }
     target.resize(batch);
-    corners.resize(batch * n_grids);
+    corners.resize(looks * n_grids);
     feature_gradient.resize(batch * feature_stride);
-    borders_found.resize(2 * batch * n_grids);
-    borders.resize(2 * batch * n_grids);
-    border_tasks.resize(2 * batch * n_grids);
+    borders_found.resize(2 * looks * n_grids);
+    borders.resize(2 * looks * n_grids);
+    border_tasks.resize(2 * looks * n_grids);
 }
 
 std::vector<std::unique_ptr<nt_trainer::Thread>> nt_trainer::make_threads() const {
     std::vector<std::unique_ptr<Thread>> threads;
     int64_t most_touched = 0, most_floats = 0;  // touched units of a grid, and floats in the sums of their gradients
     for (const Grid& grid : shape.grids) {
-        const int64_t touched = std::min<int64_t>(grid.units, 4 * settings.batch_size);
+        const int64_t touched = std::min<int64_t>(grid.units, 4 * n_looks * settings.batch_size);
         most_touched = std::max(most_touched, touched);
         with_kind(grid, [&](auto kind) {
             most_floats = std::max<int64_t>(most_floats, (touched + 1) * decltype(kind)::SUM);
@@ -106,36 +113,29 @@ std::vector<std::unique_ptr<nt_trainer::Thread>> nt_trainer::make_threads() cons
 
 // --- phase 1 -------------------------------------------------------------------------------------------------------
 
-void nt_trainer::forward_block(long first, long n, Workspace& work, const Noise* noise, const Idle& idle) const {
-    const long n_grids = long(grids.size());
-    encode(shape, &u[first], &v[first], &lod[first], &lod_value[first], n, work.inputs.data());
+// The network's inputs of n looks; those that are no features only with `waves`.
+void nt_trainer::fill_inputs(long first_look, long n, const Noise* noise, bool waves, float* inputs) const {
+    const long n_grids = long(grids.size()), first = sample_of(first_look);
+    if (waves) encode(shape, &u[first], &v[first], &lod[first_look], &lod_value[first], n, inputs);
     for (long g = 0; g < n_grids; g++)
         gather_grid(shape.grids[g], shape.quantized, grids[g]->tracked(), noise ? noise[g] : Noise{0, 0},
-                    &corners[first * n_grids + g], n_grids, n, work.inputs.data(), shape.input_stride);
+                    &corners[first_look * n_grids + g], n_grids, n, inputs, shape.input_stride);
+}
+
+void nt_trainer::forward_block(long first, long n, Workspace& work, const Noise* noise, int looks,
+                               const Idle& idle) const {
+    fill_inputs(first, n, noise, true, work.inputs.data());
+    if (looks == 2) {
+        const long far = long(settings.batch_size) + first;
+        fill_inputs(far, n, noise, shape.n_texel_waves > 0, work.other_inputs.data());
+        blend_inputs(shape, work, n, &lod_share[far]);
+    }
     forward(network, work, n, true, idle);
 }
 
 // Sum over samples and channels of the (weighted) squared errors. Their gradient goes to work.upstream[0].
-double nt_trainer::loss_block(long first, long n, Thread& thread, bool weighted) const {
-    const long columns8 = material.columns8, columns16 = material.columns16, columns = columns8 + columns16;
-    uint8_t* const codes8 = thread.codes8.data();
-    uint16_t* const codes16 = thread.codes16.data();
-    float* const targets = thread.targets.data();
-    for (long s = 0; s < n; s++) {
-        const int64_t texel = target[first + s];
-        if (columns8) memcpy(codes8 + s * columns8, material.codes8 + texel * columns8, columns8);
-        if (columns16) memcpy(codes16 + s * columns16, material.codes16 + texel * columns16, 2 * columns16);
-    }
-    // mostly all maps have 8 bits; 16-bit columns follow the 8-bit ones in each row
-    if (columns16 == 0) {
-        for (long i = 0; i < n * columns8; i++) targets[i] = float(codes8[i]) / 255.0f;
-    } else {
-        for (long s = 0; s < n; s++) {
-            for (long i = 0; i < columns8; i++) targets[s * columns + i] = float(codes8[s * columns8 + i]) / 255.0f;
-            for (long i = 0; i < columns16; i++)
-                targets[s * columns + columns8 + i] = float(codes16[s * columns16 + i]) / 65535.0f;
-        }
-    }
+double nt_trainer::loss_block(long n, Thread& thread, bool weighted) const {
+    const long columns = material.columns8 + material.columns16;
     const Layer& last = shape.layers.back();
     float share[PADDED_OUTPUTS] = {};
     int32_t column_of[PADDED_OUTPUTS] = {};
@@ -151,7 +151,7 @@ double nt_trainer::loss_block(long first, long n, Thread& thread, bool weighted)
     for (long s = 0; s < n; s++) {
         const float* decoded = thread.work.outputs.back().data() + s * last.out_stride;
         float* gradient = thread.work.upstream[0].data() + s * shape.widest;
-        const float* wanted = targets + s * columns;
+        const float* wanted = thread.targets.data() + s * columns;
         if (!in_order) {
             for (int c = 0; c < shape.n_channels; c++) ordered[c] = wanted[column_of[c]];
             wanted = ordered;
@@ -186,8 +186,12 @@ void nt_trainer::train_chunk(int band, int upcoming, Thread& thread) {
             ahead.begin(next, std::min(next + size, end));
         else if (upcoming < n_bands)
             ahead.begin(chunks[upcoming].first, chunks[upcoming].first + block_size(chunks[upcoming].n));
-        forward_block(first, n, thread.work, noise_.data(), ahead.idle());
-        chunk.loss += loss_block(first, n, thread, true);
+        forward_block(first, n, thread.work, noise_.data(), n_looks, ahead.idle());
+        if (settings.filtered)
+            filter_targets(first, n, thread);
+        else
+            read_targets(first, n, thread);
+        chunk.loss += loss_block(n, thread, true);
         backward(network, thread.work, n, chunk.weight_gradient.data(), first == chunk.first,
                  any_moving ? feature_gradient.data() + first * feature_stride : nullptr, feature_stride, ahead.idle());
     }
@@ -205,18 +209,22 @@ template <class Kind>
 uint32_t nt_trainer::update_own_rows(int g, int band, uint32_t n_borders, Thread& thread) {
     const Chunk& chunk = chunks[band];
     const long n_grids = long(grids.size());
-    uint32_t* const found = borders_found.data() + 2 * n_grids * chunk.first;
-    uint16_t* const tasks = border_tasks.data() + 2 * n_grids * chunk.first;
-    for (long s = chunk.first; s < chunk.first + chunk.n; s++) {
-        const Corner& corner = corners[s * n_grids + g];
-        const uint8_t* row_task = row_tasks[g][lod[s]].data();
-        for (int row = 0; row < 2; row++) {
-            const uint8_t task = row_task[corner.row[row]];
-            if (task == OWN_ROW) {
-                add_record<Kind>(g, s, row, thread);
-            } else {
-                found[n_borders] = uint32_t(2 * s + row);
-                tasks[n_borders++] = uint16_t(g * n_bands + task);
+    uint32_t* const found = borders_found.data() + 2 * n_looks * n_grids * chunk.first;
+    uint16_t* const tasks = border_tasks.data() + 2 * n_looks * n_grids * chunk.first;
+    for (int k = 0; k < n_looks; k++) {
+        const long first = k * long(settings.batch_size) + chunk.first;
+        for (long look = first; look < first + chunk.n; look++) {
+            if (n_looks == 2 && lod_share[look] == 0) continue;
+            const Corner& corner = corners[look * n_grids + g];
+            const uint8_t* row_task = row_tasks[g][lod[look]].data();
+            for (int row = 0; row < 2; row++) {
+                const uint8_t task = row_task[corner.row[row]];
+                if (task == OWN_ROW) {
+                    add_record<Kind>(g, look, row, thread);
+                } else {
+                    found[n_borders] = uint32_t(2 * look + row);
+                    tasks[n_borders++] = uint16_t(g * n_bands + task);
+                }
             }
         }
     }
@@ -226,7 +234,7 @@ uint32_t nt_trainer::update_own_rows(int g, int band, uint32_t n_borders, Thread
 
 void nt_trainer::sort_borders(int band, uint32_t n_borders) {
     Chunk& chunk = chunks[band];
-    const size_t offset = 2 * grids.size() * chunk.first;
+    const size_t offset = 2 * n_looks * grids.size() * chunk.first;
     std::vector<uint32_t>& starts = chunk.border_starts;
     std::fill(starts.begin(), starts.end(), 0u);
     for (uint32_t i = 0; i < n_borders; i++) starts[border_tasks[offset + i] + 1]++;
@@ -243,14 +251,14 @@ void nt_trainer::update_border(int g, int task, Thread& thread) {
     const long n_grids = long(grids.size());
     const GridStore& store = *grids[g];
     for (const Chunk& chunk : chunks) {
-        const uint32_t* records = borders.data() + 2 * n_grids * chunk.first;
+        const uint32_t* records = borders.data() + 2 * n_looks * n_grids * chunk.first;
         const long begin = chunk.border_starts[g * n_bands + task];
         const long end = chunk.border_starts[g * n_bands + task + 1];
         for (long i = begin; i < end; i++) {
             if (i + 2 * RECORDS_AHEAD < end) {  // they may be in the cache of another core
                 const uint32_t later = records[i + 2 * RECORDS_AHEAD];
                 prefetch_later(&corners[(later / 2) * n_grids + g]);
-                prefetch_later(feature_gradient.data() + (later / 2) * feature_stride + store.grid.column);
+                prefetch_later(feature_gradient.data() + sample_of(later / 2) * feature_stride + store.grid.column);
             }
             if (i + RECORDS_AHEAD < end) {
                 const uint32_t later = records[i + RECORDS_AHEAD];
@@ -263,16 +271,17 @@ void nt_trainer::update_border(int g, int task, Thread& thread) {
     update_touched<Kind>(g, thread);
 }
 
-// Adds a sample's gradient to the two texels of one of its rows.
+// Adds a look's share of its sample's gradient to the two texels of one of its rows.
 template <class Kind>
-inline void nt_trainer::add_record(int g, long sample, int row, Thread& thread) {
+inline void nt_trainer::add_record(int g, long look, int row, Thread& thread) {
     constexpr int SUM = Kind::SUM, F = Kind::BLOCKS ? BLOCK_FEATURES : SUM, W = SUM < V ? SUM : V;
     GridStore& store_ = *grids[g];
-    const Corner& corner = corners[sample * long(grids.size()) + g];
-    const float* gradient = feature_gradient.data() + sample * feature_stride + store_.grid.column;
+    const Corner& corner = corners[look * long(grids.size()) + g];
+    const float* gradient = feature_gradient.data() + sample_of(look) * feature_stride + store_.grid.column;
+    const float look_share = n_looks == 2 ? lod_share[look] : 1.0f;
     for (int j = 2 * row; j < 2 * row + 2; j++) {
         const float* from = store_.grid.learned ? gradient + j * F : gradient;
-        const float share = store_.grid.learned ? 1.0f : corner.weight(j);
+        const float share = store_.grid.learned ? 1.0f : corner.weight(j) * look_share;
         // without a branch, which could not be predicted: texels are touched again at random
         const uint32_t unit = Kind::unit(corner.texel[j]);
         int32_t& stamp = store_.stamps[unit];
@@ -381,21 +390,25 @@ double nt_trainer::step(int64_t n, const double* factors, const double* noise) {
     Barrier barrier(settings.n_threads);
     std::atomic<long> next{0};
     const long n_weight_tasks = long(weight_tasks.size()), n_border_tasks = long(grids.size()) * n_bands;
+    const auto draw = [&](long slice, int64_t i) {
+        settings.filtered ? draw_slice<true>(slice, i) : draw_slice<false>(slice, i);
+    };
+    const auto place = [&](int band) { settings.filtered ? place_samples<true>(band) : place_samples<false>(band); };
     double total = 0;
     network.pack_all(weights.data());
     run_threads(settings.n_threads, [&](int id) {
         Thread& thread = *threads[id];
-        for (long slice; (slice = next.fetch_add(1)) < n_slices;) draw_slice(slice, iteration);
+        for (long slice; (slice = next.fetch_add(1)) < n_slices;) draw(slice, iteration);
         barrier.wait([&] {
             prepare_iteration(factors[0], noise[0]);
             next = 0;
         });
         for (int64_t i = 0; i < n; i++) {
             long band = next.fetch_add(1);
-            if (band < n_bands) place_samples(int(band));
+            if (band < n_bands) place(int(band));
             while (band < n_bands) {  // the next chunk is claimed before this one is computed, to prefetch its memory
                 const long upcoming = next.fetch_add(1);
-                if (upcoming < n_bands) place_samples(int(upcoming));
+                if (upcoming < n_bands) place(int(upcoming));
                 train_chunk(int(band), int(std::min<long>(upcoming, n_bands)), thread);
                 band = upcoming;
             }
@@ -415,7 +428,7 @@ double nt_trainer::step(int64_t n, const double* factors, const double* noise) {
                         update_border<decltype(kind)>(int(border / n_bands), int(border % n_bands), thread);
                     });
                 else
-                    draw_slice(border - n_border_tasks, iteration + 1);
+                    draw(border - n_border_tasks, iteration + 1);
             }
             barrier.wait([&] {
                 finish_iteration();
@@ -440,17 +453,18 @@ double nt_trainer::step(int64_t n, const double* factors, const double* noise) {
 double nt_trainer::probe(int64_t draw_iteration) {
     const auto threads = make_threads();
     network.pack_all(weights.data());
-    run_tasks(settings.n_threads, n_slices, [&](long slice, int) { draw_slice(slice, draw_iteration); });
+    run_tasks(settings.n_threads, n_slices, [&](long slice, int) { draw_slice<false>(slice, draw_iteration); });
     share_out();
     run_tasks(settings.n_threads, n_bands, [&](long band, int id) {
         Chunk& chunk = chunks[band];
         chunk.loss = 0;
-        place_samples(int(band));
+        place_samples<false>(int(band));
         const long end = chunk.first + chunk.n;
         for (long first = chunk.first; first < end; first += BLOCK) {
             const long n = std::min<long>(BLOCK, end - first);
-            forward_block(first, n, threads[id]->work, nullptr);
-            chunk.loss += loss_block(first, n, *threads[id], false);
+            forward_block(first, n, threads[id]->work, nullptr, 1);
+            read_targets(first, n, *threads[id]);
+            chunk.loss += loss_block(n, *threads[id], false);
         }
     });
     double sum = 0;

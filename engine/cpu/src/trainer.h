@@ -23,8 +23,10 @@
 namespace nt {
 
 struct Drawn {
-    uint32_t x, y, lod;
+    uint32_t x, y, lod;  // x and y: of a texel, or of a position in units of 1 / POSITIONS
 };
+
+constexpr float POSITIONS = 0x1p24f;  // that can be drawn on an axis
 
 constexpr int MAX_BANDS = 128;  // each has a buffer for the gradients of all weights
 
@@ -47,7 +49,7 @@ struct nt_trainer {
 
     // Runs n iterations; returns their mean loss.
     double step(int64_t n, const double* factors, const double* noise);
-    // Mean squared error, without noise, of the samples of `iteration`.
+    // Mean squared error, without noise, of the texel centres that `iteration` draws.
     double probe(int64_t iteration);
 
     const nt::Shape shape;
@@ -103,13 +105,24 @@ struct nt_trainer {
 
     std::vector<std::unique_ptr<Thread>> make_threads() const;
     // samples, in samples.cpp
+    template <bool FILTERED>
     void draw_slice(long slice, int64_t draw_iteration);
     void share_out();
+    template <bool FILTERED>
     void place_samples(int band);
+    void place_anywhere(long sample, const nt::Drawn& drawn, float drawn_lod);
+    void read_targets(long first, long n, Thread& thread) const;
+    void filter_targets(long first, long n, Thread& thread) const;
     void prefetch(long sample, long g) const;
+    void prefetch_look(long look, long g, uint64_t texel) const;
+    void prefetch_target(uint64_t texel) const;
+    // A look is a sample at one LOD: look k * batch_size + s is sample s at its k-th LOD.
+    long sample_of(long look) const { return look < long(settings.batch_size) ? look : look - long(settings.batch_size); }
     // phase 1
-    void forward_block(long first, long n, nt::Workspace& work, const nt::Noise* noise, const nt::Idle& idle = {}) const;
-    double loss_block(long first, long n, Thread& thread, bool weighted) const;
+    void fill_inputs(long first_look, long n, const nt::Noise* noise, bool waves, float* inputs) const;
+    void forward_block(long first, long n, nt::Workspace& work, const nt::Noise* noise, int looks,
+                       const nt::Idle& idle = {}) const;
+    double loss_block(long n, Thread& thread, bool weighted) const;
     void train_chunk(int band, int upcoming, Thread& thread);
     template <class Kind>
     uint32_t update_own_rows(int g, int band, uint32_t n_borders, Thread& thread);
@@ -120,13 +133,14 @@ struct nt_trainer {
     void update_weights(const WeightTask& task, std::vector<float>& sum);
     // both
     template <class Kind>
-    void add_record(int g, long sample, int row, Thread& thread);
+    void add_record(int g, long look, int row, Thread& thread);
     template <class Kind>
     void update_touched(int g, Thread& thread);
     // alone, between iterations
     void prepare_iteration(double factor, double noise_strength);
     void finish_iteration();
 
+    const int n_looks;  // at a sample while training: LODs whose features are blended
     const long feature_stride;
     const long slice_size;
     const int n_slices, n_bands;
@@ -135,14 +149,17 @@ struct nt_trainer {
     std::vector<WeightTask> weight_tasks;
     // samples of the iteration being drawn: slice after slice, each ordered by band
     std::vector<nt::Drawn> drawn;
+    std::vector<float> drawn_lods;  // filtered only, as the next two of looks
     std::vector<uint32_t> slice_starts;  // (slices, bands + 1) within the slice
     // samples of the iteration being trained, ordered by band, then as drawn
     std::vector<float> u, v, lod_value;
-    std::vector<int32_t> lod;
-    std::vector<int64_t> target;      // index in the material
-    std::vector<nt::Corner> corners;  // (batch, grids)
+    std::vector<int32_t> lod;         // of looks
+    std::vector<float> lod_share;
+    std::vector<nt::Corner> material_corners;
+    std::vector<int64_t> target;      // index in the material; filtered: only in probe()
+    std::vector<nt::Corner> corners;  // (looks, grids)
     nt::Buffer<float> feature_gradient;  // (batch, feature_stride)
-    // Border records, 2 * sample + row: as found, with the grid and task of each; then ordered by grid and task.
+    // Border records, 2 * look + row: as found, with the grid and task of each; then ordered by grid and task.
     std::vector<uint32_t> borders_found, borders;
     std::vector<uint16_t> border_tasks;
     // of the current iteration

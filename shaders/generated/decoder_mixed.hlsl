@@ -1,0 +1,688 @@
+// Generated from shaders/decoder.slang by shaders/generate.py; do not edit.
+
+float ntTriangleWave(float coordinate_0, int octave_0)
+{
+    float x_0 = coordinate_0 * (0.5f * float(1U << uint(octave_0))) + 0.25f * float(octave_0);
+    return 4.0f * abs(x_0 - floor(x_0) - 0.5f) - 1.0f;
+}
+
+int ntMipOf(int grid_0, int lod_0)
+{
+    return min(max(lod_0 - (ntGridSharedLods((grid_0))), int(0)), (ntGridMips((grid_0))) - int(1));
+}
+
+int ntWrap(int texel_0, int resolution_0)
+{
+    int _S1;
+    if(texel_0 < int(0))
+    {
+        _S1 = texel_0 + resolution_0;
+    }
+    else
+    {
+        if(texel_0 >= resolution_0)
+        {
+            _S1 = texel_0 - resolution_0;
+        }
+        else
+        {
+            _S1 = texel_0;
+        }
+    }
+    return _S1;
+}
+
+float4 ntFeaturesOf(float4 channels_0, int grid_1)
+{
+    return (channels_0 - 0.5f) * (ntGridScale((grid_1)));
+}
+
+uint2 ntLoadWord(int grid_2, int2 texel_1, int mip_0)
+{
+    uint2 word_0 = uint2(0U, 0U);
+    int plane_0 = int(0);
+    while(plane_0 < (ntGridPlanes((grid_2))))
+    {
+        uint4 _S2 = uint4((ntFetchTexel((grid_2), (plane_0), (texel_1), (mip_0))) * 255.0f + 0.5f);
+        uint packed_0 = ((((_S2.x) << 24U) | ((_S2.y) << 16U)) | ((_S2.z) << 8U)) | (_S2.w);
+        if(plane_0 == int(0))
+        {
+            word_0[int(0)] = packed_0;
+        }
+        else
+        {
+            word_0[int(1)] = packed_0;
+        }
+        plane_0 = plane_0 + int(1);
+    }
+    return word_0;
+}
+
+float ntFeatureOf(uint2 word_1, int index_0, int bits_0)
+{
+    int first_0 = index_0 * bits_0;
+    uint plane_1;
+    if(first_0 < int(32))
+    {
+        plane_1 = word_1.x;
+    }
+    else
+    {
+        plane_1 = word_1.y;
+    }
+    uint _S3 = 1U << uint(bits_0);
+    float n_0 = float(_S3);
+    return (float((plane_1 >> uint(int(32) - bits_0 - (first_0 & int(31)))) & (_S3 - 1U)) - (n_0 - 1.0f) * 0.5f) / n_0;
+}
+
+void ntAddFeatures(inout float  inputs_0[NT_LAYER_WIDTH], float2 uv_0, int lod_1, float share_0)
+{
+    int octave_1;
+    int _S4;
+    int _S5 = int(2) * NT_NUM_FREQUENCIES;
+    int grid_3 = int(0);
+    int first_1 = _S5;
+    while(grid_3 < NT_NUM_GRIDS)
+    {
+        int mip_1 = ntMipOf(grid_3, lod_1);
+        int resolution_1 = (ntGridResolution((grid_3))) >> mip_1;
+        float2 position_0 = uv_0 * float(resolution_1) - 0.5f;
+        float2 corner_0 = floor(position_0);
+        float2 _S6 = position_0 - corner_0;
+        int features_0 = (ntGridFeatures((grid_3)));
+        int _S7 = (ntGridBits((grid_3)));
+        bool learned_0 = (ntGridLearned((grid_3))) == int(1);
+        bool _S8;
+        if(learned_0)
+        {
+            _S8 = true;
+        }
+        else
+        {
+            _S8 = (ntGridWords((grid_3))) == int(1);
+        }
+        if(_S8)
+        {
+            octave_1 = int(4);
+        }
+        else
+        {
+            octave_1 = int(0);
+        }
+        int which_0 = int(0);
+        while(which_0 < octave_1)
+        {
+            int _S9 = which_0 & int(1);
+            int _S10 = which_0 >> int(1);
+            int2 texel_2 = int2(corner_0) + int2(_S9, _S10);
+            int2 texel_3 = int2(ntWrap(texel_2.x, resolution_1), ntWrap(texel_2.y, resolution_1));
+            float across_0;
+            if(_S9 == int(0))
+            {
+                across_0 = 1.0f - _S6.x;
+            }
+            else
+            {
+                across_0 = _S6.x;
+            }
+            float down_0;
+            if(_S10 == int(0))
+            {
+                down_0 = 1.0f - _S6.y;
+            }
+            else
+            {
+                down_0 = _S6.y;
+            }
+            float _S11;
+            if(learned_0)
+            {
+                _S11 = share_0;
+            }
+            else
+            {
+                _S11 = share_0 * (across_0 * down_0);
+            }
+            if(learned_0)
+            {
+                _S4 = first_1 + which_0 * features_0;
+            }
+            else
+            {
+                _S4 = first_1;
+            }
+            int plane_2;
+            if(!((ntGridWords((grid_3))) == int(1)))
+            {
+                plane_2 = int(0);
+                while(plane_2 < (ntGridPlanes((grid_3))))
+                {
+                    float4 _S12 = ntFeaturesOf((ntFetchTexel((grid_3), (plane_2), (texel_3), (mip_1))), grid_3);
+                    int _S13 = int(4) * plane_2;
+                    int _S14 = min(int(4), features_0 - _S13);
+                    int k_0 = int(0);
+                    while(k_0 < _S14)
+                    {
+                        inputs_0[_S4 + _S13 + k_0] = inputs_0[_S4 + _S13 + k_0] + _S11 * _S12[k_0];
+                        k_0 = k_0 + int(1);
+                    }
+                    plane_2 = plane_2 + int(1);
+                }
+            }
+            else
+            {
+                uint2 _S15 = ntLoadWord(grid_3, texel_3, mip_1);
+                plane_2 = int(0);
+                while(plane_2 < features_0)
+                {
+                    inputs_0[_S4 + plane_2] = inputs_0[_S4 + plane_2] + _S11 * ntFeatureOf(_S15, plane_2, _S7);
+                    plane_2 = plane_2 + int(1);
+                }
+            }
+            which_0 = which_0 + int(1);
+        }
+        if(learned_0)
+        {
+            _S4 = int(4) * features_0;
+        }
+        else
+        {
+            _S4 = features_0;
+        }
+        int first_2 = first_1 + _S4;
+        grid_3 = grid_3 + int(1);
+        first_1 = first_2;
+    }
+    int _S16 = NT_NUM_TEXEL_FREQUENCIES;
+    if(_S16 > int(0))
+    {
+        float2 _S17 = uv_0 * float((ntGridResolution((int(0)))) >> (ntMipOf(int(0), lod_1))) - 0.5f;
+        octave_1 = int(0);
+        while(octave_1 < _S16)
+        {
+            float2 x_1 = _S17 / float(1U << uint(octave_1));
+            float2 wave_0 = 2.0f * (x_1 - floor(x_1)) - 1.0f;
+            int _S18 = NT_FIRST_TEXEL_WAVE;
+            inputs_0[_S18 + octave_1] = inputs_0[_S18 + octave_1] + share_0 * wave_0.x;
+            inputs_0[_S18 + _S16 + octave_1] = inputs_0[_S18 + _S16 + octave_1] + share_0 * wave_0.y;
+            octave_1 = octave_1 + int(1);
+        }
+    }
+    return;
+}
+
+void ntDecoderInputs(out float  inputs_1[NT_LAYER_WIDTH], float2 uv_1, int near_0, int far_0, float blend_0, float lod_2)
+{
+    float _S19;
+    int _S20 = NT_FIRST_TEXEL_WAVE;
+    int _S21 = _S20 + int(2) * NT_NUM_TEXEL_FREQUENCIES;
+    int i_0 = int(0);
+    while(i_0 < NT_LAYER_WIDTH)
+    {
+        bool one_0;
+        if(i_0 >= NT_NUM_REFERENCE_INPUTS)
+        {
+            if(i_0 < _S20)
+            {
+                one_0 = true;
+            }
+            else
+            {
+                one_0 = i_0 >= _S21;
+            }
+        }
+        else
+        {
+            one_0 = false;
+        }
+        if(one_0)
+        {
+            _S19 = 1.0f;
+        }
+        else
+        {
+            _S19 = 0.0f;
+        }
+        inputs_1[i_0] = _S19;
+        i_0 = i_0 + int(1);
+    }
+    int _S22 = NT_NUM_FREQUENCIES;
+    int octave_2 = int(0);
+    while(octave_2 < _S22)
+    {
+        inputs_1[octave_2] = ntTriangleWave(uv_1.x, octave_2);
+        inputs_1[_S22 + octave_2] = ntTriangleWave(uv_1.y, octave_2);
+        octave_2 = octave_2 + int(1);
+    }
+    inputs_1[NT_NUM_REFERENCE_INPUTS - int(1)] = lod_2 / float(max(NT_NUM_LODS - int(1), int(1)));
+    if(blend_0 > 0.0f)
+    {
+        i_0 = int(2);
+    }
+    else
+    {
+        i_0 = int(1);
+    }
+    int i_1 = int(0);
+    while(i_1 < i_0)
+    {
+        bool _S23 = i_1 == int(0);
+        if(_S23)
+        {
+            octave_2 = near_0;
+        }
+        else
+        {
+            octave_2 = far_0;
+        }
+        if(_S23)
+        {
+            _S19 = 1.0f - blend_0;
+        }
+        else
+        {
+            _S19 = blend_0;
+        }
+        ntAddFeatures(inputs_1, uv_1, octave_2, _S19);
+        i_1 = i_1 + int(1);
+    }
+    return;
+}
+
+float4 ntSample(int grid_4, int plane_3, float2 uv_2, float mip_2, float2 axis_0, float ratio_0)
+{
+    if(ratio_0 < 0.5f)
+    {
+        return (ntSampleTexel((grid_4), (plane_3), (uv_2), (mip_2)));
+    }
+    float resolution_2 = float((ntGridResolution((grid_4))));
+    float narrow_0 = (exp2((mip_2)));
+    float size_0 = length(axis_0);
+    float2 direction_0;
+    if(size_0 > 0.0f)
+    {
+        direction_0 = axis_0 / size_0;
+    }
+    else
+    {
+        direction_0 = float2(1.0f, 0.0f);
+    }
+    return (ntSampleTexelGrad((grid_4), (plane_3), (uv_2), (direction_0 * (clamp(size_0 * resolution_2, narrow_0, narrow_0 * ratio_0) / resolution_2)), (float2(- direction_0.y, direction_0.x) * (narrow_0 / resolution_2))));
+}
+
+void ntAddSampledFeatures(inout float  inputs_2[NT_LAYER_WIDTH], float2 uv_3, float lod_3, float2 axis_1, float ratio_1)
+{
+    int k_1;
+    int _S24 = int(2) * NT_NUM_FREQUENCIES;
+    int grid_5 = int(0);
+    int first_3 = _S24;
+    while(grid_5 < NT_NUM_GRIDS)
+    {
+        bool learned_1 = (ntGridLearned((grid_5))) == int(1);
+        int features_1 = (ntGridFeatures((grid_5)));
+        float _S25 = min(max(lod_3 - float((ntGridSharedLods((grid_5)))), 0.0f), float((ntGridMips((grid_5))) - int(1)));
+        bool _S26;
+        if(learned_1)
+        {
+            _S26 = true;
+        }
+        else
+        {
+            _S26 = (ntGridWords((grid_5))) == int(1);
+        }
+        int _S27;
+        if(_S26)
+        {
+            _S27 = int(0);
+        }
+        else
+        {
+            _S27 = (ntGridPlanes((grid_5)));
+        }
+        int plane_4 = int(0);
+        while(plane_4 < _S27)
+        {
+            float4 _S28 = ntFeaturesOf(ntSample(grid_5, plane_4, uv_3, _S25, axis_1, ratio_1), grid_5);
+            int _S29 = int(4) * plane_4;
+            int _S30 = min(int(4), features_1 - _S29);
+            k_1 = int(0);
+            while(k_1 < _S30)
+            {
+                inputs_2[first_3 + _S29 + k_1] = inputs_2[first_3 + _S29 + k_1] + _S28[k_1];
+                k_1 = k_1 + int(1);
+            }
+            plane_4 = plane_4 + int(1);
+        }
+        if(learned_1)
+        {
+            k_1 = int(4) * features_1;
+        }
+        else
+        {
+            k_1 = features_1;
+        }
+        int first_4 = first_3 + k_1;
+        grid_5 = grid_5 + int(1);
+        first_3 = first_4;
+    }
+    return;
+}
+
+float ntActivate(float x_2)
+{
+    if(NT_HARD_SWISH == int(1))
+    {
+        return x_2 * clamp(x_2 + 3.0f, 0.0f, 6.0f) / 6.0f;
+    }
+    float _S31;
+    if(x_2 > 0.0f)
+    {
+        _S31 = x_2;
+    }
+    else
+    {
+        _S31 = NT_NEGATIVE_SLOPE * x_2;
+    }
+    return _S31;
+}
+
+void ntNetwork(inout float  values_0[NT_LAYER_WIDTH])
+{
+    int i_2;
+    int _S32 = NT_NUM_HIDDEN_LAYERS + int(1);
+    int inputCount_0 = NT_NUM_INPUTS;
+    int layer_0 = int(0);
+    int column_0 = int(0);
+    while(layer_0 < _S32)
+    {
+        bool last_0 = layer_0 == (_S32 - int(1));
+        int outputCount_0;
+        if(last_0)
+        {
+            outputCount_0 = int(16);
+        }
+        else
+        {
+            outputCount_0 = NT_NUM_NEURONS;
+        }
+        float  outputs_0[NT_LAYER_WIDTH];
+        int row_0 = int(0);
+        while(row_0 < outputCount_0)
+        {
+            float4 _S33 = float4(0.0f, 0.0f, 0.0f, 0.0f);
+            i_2 = int(0);
+            float4 sum_0 = _S33;
+            while(i_2 < inputCount_0)
+            {
+                float4 sum_1 = sum_0 + (ntWeights((column_0 + i_2))) * values_0[i_2];
+                i_2 = i_2 + int(1);
+                sum_0 = sum_1;
+            }
+            int column_1 = column_0 + inputCount_0;
+            float4 sum_2;
+            if(!last_0)
+            {
+                sum_2 = float4(ntActivate(sum_0.x), ntActivate(sum_0.y), ntActivate(sum_0.z), ntActivate(sum_0.w));
+            }
+            else
+            {
+                sum_2 = sum_0;
+            }
+            outputs_0[row_0] = sum_2.x;
+            outputs_0[row_0 + int(1)] = sum_2.y;
+            outputs_0[row_0 + int(2)] = sum_2.z;
+            outputs_0[row_0 + int(3)] = sum_2.w;
+            row_0 = row_0 + int(4);
+            column_0 = column_1;
+        }
+        i_2 = int(0);
+        while(i_2 < outputCount_0)
+        {
+            values_0[i_2] = outputs_0[i_2];
+            i_2 = i_2 + int(1);
+        }
+        int _S34 = layer_0 + int(1);
+        inputCount_0 = outputCount_0;
+        layer_0 = _S34;
+    }
+    return;
+}
+
+struct NtMaterial
+{
+    float3 diffuse;
+    float3 normal;
+    float roughness;
+    float occlusion;
+    float metallic;
+    float specular;
+    float displacement;
+};
+
+NtMaterial ntDecodeFootprint(float2 uv_4, float lod_4, float2 axis_2, float ratio_2)
+{
+    int _S35 = NT_NUM_LODS - int(1);
+    float level_0 = clamp(lod_4, 0.0f, float(_S35));
+    float2 _S36 = uv_4 - floor(uv_4);
+    int near_1 = int(level_0);
+    int _S37 = min(near_1 + int(1), _S35);
+    float blend_1 = level_0 - float(near_1);
+    bool twice_0 = NT_BLEND_OUTPUTS == int(1);
+    bool _S38;
+    if(twice_0)
+    {
+        _S38 = blend_1 > 0.0f;
+    }
+    else
+    {
+        _S38 = false;
+    }
+    int channel_0;
+    if(_S38)
+    {
+        channel_0 = int(2);
+    }
+    else
+    {
+        channel_0 = int(1);
+    }
+    float  decoded_0[int(16)];
+    int pass_0 = int(0);
+    while(pass_0 < channel_0)
+    {
+        bool _S39 = pass_0 == int(0);
+        int lower_0;
+        if(_S39)
+        {
+            lower_0 = near_1;
+        }
+        else
+        {
+            lower_0 = _S37;
+        }
+        float  values_1[NT_LAYER_WIDTH];
+        float _S40;
+        if(twice_0)
+        {
+            _S40 = 0.0f;
+        }
+        else
+        {
+            _S40 = blend_1;
+        }
+        float _S41;
+        if(twice_0)
+        {
+            _S41 = float(lower_0);
+        }
+        else
+        {
+            _S41 = level_0;
+        }
+        ntDecoderInputs(values_1, _S36, lower_0, _S37, _S40, _S41);
+        float _S42;
+        if(twice_0)
+        {
+            _S42 = float(lower_0);
+        }
+        else
+        {
+            _S42 = level_0;
+        }
+        ntAddSampledFeatures(values_1, _S36, _S42, axis_2, ratio_2);
+        ntNetwork(values_1);
+        int i_3 = int(0);
+        while(i_3 < int(16))
+        {
+            float _S43;
+            if(_S39)
+            {
+                _S43 = values_1[i_3];
+            }
+            else
+            {
+                _S43 = decoded_0[i_3] + blend_1 * (values_1[i_3] - decoded_0[i_3]);
+            }
+            decoded_0[i_3] = _S43;
+            i_3 = i_3 + int(1);
+        }
+        pass_0 = pass_0 + int(1);
+    }
+    channel_0 = int(0);
+    while(channel_0 < int(11))
+    {
+        if((ntIsConstant((channel_0))) == int(1))
+        {
+            decoded_0[channel_0] = (ntConstantValue((channel_0)));
+        }
+        channel_0 = channel_0 + int(1);
+    }
+    NtMaterial material_0;
+    material_0.diffuse = float3(decoded_0[int(0)], decoded_0[int(1)], decoded_0[int(2)]);
+    material_0.normal = float3(decoded_0[int(3)], decoded_0[int(4)], decoded_0[int(5)]);
+    material_0.roughness = decoded_0[int(6)];
+    material_0.occlusion = decoded_0[int(7)];
+    material_0.metallic = decoded_0[int(8)];
+    material_0.specular = decoded_0[int(9)];
+    material_0.displacement = decoded_0[int(10)];
+    return material_0;
+}
+
+NtMaterial ntDecode(float2 uv_5, float lod_5)
+{
+    return ntDecodeFootprint(uv_5, lod_5, float2(0.0f, 0.0f), 0.0f);
+}
+
+float3 ntUnitNormal(NtMaterial material_1)
+{
+    float3 vector_0 = material_1.normal * 2.0f - 1.0f;
+    float size_1 = length(vector_0);
+    bool _S44;
+    if(NT_HAS_NORMAL == int(1))
+    {
+        _S44 = size_1 > 9.99999997475242708e-07f;
+    }
+    else
+    {
+        _S44 = false;
+    }
+    float3 _S45;
+    if(_S44)
+    {
+        _S45 = vector_0 / size_1;
+    }
+    else
+    {
+        _S45 = float3(0.0f, 0.0f, 1.0f);
+    }
+    return _S45;
+}
+
+float3 ntSrgbToLinear(float3 color_0)
+{
+    float3 c_0 = clamp(color_0, float3(0.0f, 0.0f, 0.0f), float3(1.0f, 1.0f, 1.0f));
+    float3 low_0 = c_0 / 12.92000007629394531f;
+    float3 high_0 = pow((c_0 + 0.05499999970197678f) / 1.0549999475479126f, float3(2.40000009536743164f, 2.40000009536743164f, 2.40000009536743164f));
+    float _S46;
+    if((c_0.x) <= 0.04044999927282333f)
+    {
+        _S46 = low_0.x;
+    }
+    else
+    {
+        _S46 = high_0.x;
+    }
+    float _S47;
+    if((c_0.y) <= 0.04044999927282333f)
+    {
+        _S47 = low_0.y;
+    }
+    else
+    {
+        _S47 = high_0.y;
+    }
+    float _S48;
+    if((c_0.z) <= 0.04044999927282333f)
+    {
+        _S48 = low_0.z;
+    }
+    else
+    {
+        _S48 = high_0.z;
+    }
+    return float3(_S46, _S47, _S48);
+}
+
+float3 ntLinearDiffuse(NtMaterial material_2)
+{
+    float3 _S49;
+    if(NT_DIFFUSE_IS_SRGB == int(1))
+    {
+        _S49 = ntSrgbToLinear(material_2.diffuse);
+    }
+    else
+    {
+        _S49 = material_2.diffuse;
+    }
+    return _S49;
+}
+
+float ntLod(float2 across_1, float2 down_1)
+{
+    float2 size_2 = float2(NT_MATERIAL_WIDTH, NT_MATERIAL_HEIGHT);
+    float2 a_0 = across_1 * size_2;
+    float2 b_0 = down_1 * size_2;
+    return 0.5f * log2(max(max(dot(a_0, a_0), dot(b_0, b_0)), 9.999999960041972e-13f));
+}
+
+float4 ntFootprint(float2 across_2, float2 down_2, float anisotropy_0)
+{
+    float2 size_3 = float2(NT_MATERIAL_WIDTH, NT_MATERIAL_HEIGHT);
+    float _S50 = max(length(across_2 * size_3), 9.99999997475242708e-07f);
+    float _S51 = max(length(down_2 * size_3), 9.99999997475242708e-07f);
+    float _S52 = max(_S50, _S51);
+    float _S53 = max(min(_S50, _S51), _S52 / max(anisotropy_0, 1.0f));
+    float2 axis_3;
+    if(_S50 < _S51)
+    {
+        axis_3 = down_2;
+    }
+    else
+    {
+        axis_3 = across_2;
+    }
+    return float4(axis_3.x, axis_3.y, _S52 / _S53, log2(_S53));
+}
+
+NtMaterial ntDecodeGrad(float2 uv_6, float2 across_3, float2 down_3, float anisotropy_1)
+{
+    float4 footprint_0 = ntFootprint(across_3, down_3, anisotropy_1);
+    return ntDecodeFootprint(uv_6, footprint_0.w, float2(footprint_0.x, footprint_0.y), footprint_0.z);
+}
+
+float2 ntTexelCentre(float2 uv_7, float lod_6, float2 random_0)
+{
+    int level_1 = int(clamp(lod_6, 0.0f, float(NT_NUM_LODS - int(1))) + 0.5f);
+    float2 size_4 = float2(float(max(int(NT_MATERIAL_WIDTH) >> level_1, int(1))), float(max(int(NT_MATERIAL_HEIGHT) >> level_1, int(1))));
+    return (floor(uv_7 * size_4 - 0.5f + random_0) + 0.5f) / size_4;
+}

@@ -32,6 +32,7 @@ SHORTEST = 1e-6  # squared length of e1 - e0 below which a weight cannot move it
 Parameters = TensorType["blocks", BLOCK_PARAMETERS]
 LevelBlocks = TensorType["down", "across", BLOCK_PARAMETERS]
 Features = TensorType["n", FEATURES]
+Groups = TensorType["texels", 2, "groups"]  # int64: x and y of the texels that belong together
 Places = TensorType["n"]  # int64, 0..15: of a texel in its block
 
 
@@ -114,22 +115,26 @@ def block_features(parameters: Parameters, place: Places, quantized: bool = True
 # --- the constraint at the border of the texture -------------------------------------------------------------------
 
 
+def border_groups(resolution: int, device: torch.device | str = "cpu") -> list[Groups]:
+    """Texels of a level of at least 2x2 that are tied together: opposite borders without their ends, then corners."""
+    last = resolution - 1
+    inner = torch.arange(1, last, device=device)
+    ends = torch.zeros_like(inner), torch.full_like(inner, last)
+    corner = torch.tensor([0, last], device=device)
+    return [
+        torch.stack([torch.stack([ends[0], inner]), torch.stack([ends[1], inner])]),
+        torch.stack([torch.stack([inner, ends[0]]), torch.stack([inner, ends[1]])]),
+        torch.cartesian_prod(corner, corner)[:, :, None],
+    ]
+
+
 def tie_borders(level: LevelBlocks, resolution: int, strength: float) -> None:
     """Move the texels on opposite borders of one level, and its four corners, towards their common mean, in place.
 
     Only weights move, since a block's end points belong to its other texels too: each by what brings its texel closest
     to the mean, times `strength`.
     """
-    last = resolution - 1
-    inner = torch.arange(1, last, device=level.device)
-    ends = torch.zeros_like(inner), torch.full_like(inner, last)
-    corner = torch.tensor([0, last], device=level.device)
-    groups = [
-        torch.stack([torch.stack([ends[0], inner]), torch.stack([ends[1], inner])]),  # (texels of a group, xy, groups)
-        torch.stack([torch.stack([inner, ends[0]]), torch.stack([inner, ends[1]])]),
-        torch.cartesian_prod(corner, corner)[:, :, None],
-    ]
-    for group in groups:
+    for group in border_groups(resolution, level.device):
         x, y = group[:, 0], group[:, 1]
         column = WEIGHT + y % SIDE * SIDE + x % SIDE
         parameters = level[y // SIDE, x // SIDE]

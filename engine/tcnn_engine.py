@@ -73,8 +73,9 @@ class TcnnEngine(TorchEngine):
             raise UserError(f"--engine tcnn: expected --device cuda, found {device}; tiny-cuda-nn runs on NVIDIA GPUs "
                             f"alone: use --device cuda, {OTHERWISE}")  # fmt: skip
         check_model(model)
-        if schedule.config.positions != "centres":
-            raise UserError(f"--engine tcnn: expected --positions centres, found {schedule.config.positions}; {OTHERWISE}")
+        positions = schedule.config.positions
+        if positions != "centres":
+            raise UserError(f"--engine tcnn: expected --positions centres, found {positions}; {OTHERWISE}")
         super().__init__(model, material, schedule)
         with self._on_device():
             self._levels = [

@@ -56,8 +56,7 @@ class RunLog:
         for name, value in metrics["psnr"].items():
             if name != "all" and value is not None:
                 self._events.scalar(f"PSNR_map/{name}", value, iteration)
-        for name, value in metrics["psnr_filtered"].items():
-            self._events.scalar(f"PSNR_filtered/{name}", value, iteration)
+        self._events.scalar("PSNR/filtered", metrics["psnr_filtered"]["all"], iteration)
         save_metrics(self.run, metrics)
         self._events.flush()
 

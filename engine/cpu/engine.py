@@ -9,11 +9,24 @@ from ctypes import byref, c_double, c_float, c_void_p
 import torch
 
 from dataset import Material
-from engine.adam_state import ADAM_BETAS, ADAM_EPSILON, DRIFT_SIZE, MOMENTS, PENDING, Moments, Optimizer, Pending
+from engine.adam_state import (
+    ADAM_BETAS,
+    ADAM_EPSILON,
+    DRIFT_SIZE,
+    MOMENTS,
+    PENDING,
+    SWEEP_INTERVAL,
+    Moments,
+    Optimizer,
+    Pending,
+    check_pending,
+    up_to_date,
+)
 from engine.base import KernelEngine
 from engine.cpu import library
 from engine.cpu.library import array, check, pointer, thread_count
 from engine.flat_weights import flat_weights, split_weights
+from engine.protocol import State
 from engine.sampling import PROBE, fraction_of_draw, lod_boundaries, whole_lod_share
 from engine.schedule import Schedule
 from model import NeuralTexture
@@ -132,6 +145,24 @@ class CpuEngine(KernelEngine):
             moments.append((first, second))
             pending.append({"parameters": stored, "stamps": stamps, "drift": drift})
         return moments, pending
+
+    def load_state(self, state: State) -> None:
+        """See KernelEngine.load_state.
+
+        Where another engine's pending updates differ between planes of one grid, all are brought up to date instead.
+        """
+        pending = state.get("pending")
+        if pending is not None:
+            check_pending(pending, self.model, int(state["iteration"]), SWEEP_INTERVAL)
+        if pending is not None and not self._planes_agree(pending):
+            state = {"iteration": state["iteration"], "optimizer": up_to_date(state, self.model)}
+        super().load_state(state)
+
+    def _planes_agree(self, pending: list[Pending]) -> bool:
+        """Whether successive grids of blocks with one shape, which the kernels may take together, have equal stamps."""
+        grids = self.model.grids
+        alike = [i for i in range(1, len(grids)) if grids[i].compressed and grids[i] == grids[i - 1]]
+        return all(torch.equal(pending[i]["stamps"], pending[i - 1]["stamps"]) for i in alike)
 
     def _load_parameters(self, optimizer: Optimizer | None = None, pending: list[Pending] | None = None) -> None:
         kernels, trainer, nothing = self._kernels, self._trainer, [None, None]

@@ -5,6 +5,9 @@ batch touches little of it. By the maths of engine/cpu/src/adam.h, a texel witho
 direction, by a distance that depends only on the iteration of its last update, so it can wait until it is read. The
 record of a texel is F parameters and F directions, moment1 / (sqrt(moment2) + small); `moments` holds both moments.
 
+What holds for texels here holds for the blocks of a grid of BC1 blocks (F = 22), whose parameters have their
+gradients from engine/cuda/blocks/kernels.py. UNIT is the power of two from F on.
+
 Memory traffic per parameter, from the layouts: dense 16 bytes read and 16 written every iteration, gradient included;
 lazy 20 read and 20 written, and 8 more per texel, for touched texels alone.
 """
@@ -12,7 +15,8 @@ lazy 20 read and 20 written, and 8 more per texel, for touched texels alone.
 import triton
 import triton.language as tl
 
-from engine.cuda.inputs import draw, locate
+from engine.cuda.blocks.maths import clear_texels
+from engine.cuda.inputs import draw, touched_units
 from engine.cuda.maths import DRIFT_SIZE, clamp_feature, gradient_value, operand
 
 SMALL, NETWORK_STEP, GRID_STEPS = tl.constexpr(0), tl.constexpr(2), tl.constexpr(3)  # columns of the table
@@ -79,11 +83,12 @@ def keep(records, moments, texel, f, mask, value, one, two, small, F: tl.constex
 @triton.jit(do_not_specialize=["batch"])
 def touched_kernel(
     progress, table, batch, boundaries, lod_sizes, lod_offsets, levels, records, moments, stamps, distance, fading,
-    gradients,
-    GRID: tl.constexpr, TABLE: tl.constexpr, F: tl.constexpr, QUANTIZED: tl.constexpr, FIXED_POINT: tl.constexpr,
-    BETA1: tl.constexpr, BETA2: tl.constexpr, SAMPLES: tl.constexpr,
+    gradients, by_texel,
+    GRID: tl.constexpr, TABLE: tl.constexpr, F: tl.constexpr, UNIT: tl.constexpr, BLOCKS: tl.constexpr,
+    QUANTIZED: tl.constexpr, FIXED_POINT: tl.constexpr, BETA1: tl.constexpr, BETA2: tl.constexpr,
+    SAMPLES: tl.constexpr,
 ):  # fmt: skip
-    """Adam's step for the texels of a lazy grid that this iteration's samples touch.
+    """Adam's step for the texels of a lazy grid that this iteration's samples touch, whose gradients are cleared.
 
     Several samples may touch a texel. The one that first raises its stamp to this iteration updates it, so no list of
     touched texels is needed; gradients are complete before this kernel starts.
@@ -94,13 +99,12 @@ def touched_kernel(
     read = tl.arange(0, 4 * SAMPLES)
     slot, corner = tl.program_id(0) * SAMPLES + read // 4, read % 4
     _, lod, u, v = draw(slot.to(tl.uint32), seed, (now - 1).to(tl.uint32), boundaries, lod_sizes, lod_offsets)
-    x0, x1, row0, row1, _, _ = locate(levels, lod, u, v)
-    texel = tl.where(corner // 2 == 1, row1, row0) + tl.where(corner % 2 == 1, x1, x0)
-    alive = slot < batch
+    texel, again = touched_units(levels, lod, u, v, corner, BLOCKS)
+    alive = (slot < batch) & ~again if BLOCKS else slot < batch
     # texels that another program is updating are read as well, but masked out
     before = tl.atomic_max(stamps + texel, now, mask=alive, sem="relaxed")
     mine = alive & (before < now)
-    f = tl.arange(0, F)[None, :]
+    f = tl.arange(0, UNIT)[None, :]
     texel, mask = texel[:, None], mine[:, None] & (f < F)
     record, moment = records + texel.to(tl.int64) * (2 * F) + f, moments + texel.to(tl.int64) * (2 * F) + f
     age = tl.where(mine, now - before, 0)
@@ -114,26 +118,35 @@ def touched_kernel(
     two = tl.load(moment + F, mask=mask, other=0.0) * fade2 + gradient * gradient * (1 - BETA2)
     value = clamp_feature(value, QUANTIZED) - size * direction(one, two, small)
     keep(records, moments, texel, f, mask, clamp_feature(value, QUANTIZED), one, two, small, F)
-    tl.store(place, tl.zeros((4 * SAMPLES, F), gradients.dtype.element_ty), mask=mask)
+    tl.store(place, tl.zeros((4 * SAMPLES, UNIT), gradients.dtype.element_ty), mask=mask)
+    if BLOCKS:
+        clear_texels(by_texel, texel, mine[:, None])
+
+
+@triton.jit
+def sweep(progress, table, at, alive, records, moments, stamps, distance, fading, TABLE: tl.constexpr, F: tl.constexpr,
+          UNIT: tl.constexpr, QUANTIZED: tl.constexpr):  # fmt: skip
+    """Brings texels `at` (n,), each of them once, up to the current iteration."""
+    now = tl.load(progress)
+    small = tl.load(table + tl.maximum(tl.load(progress + 1) - 1, 0) * TABLE + SMALL)
+    f = tl.arange(0, UNIT)[None, :]
+    texel = at[:, None]
+    behind = alive & (tl.load(stamps + at, mask=alive, other=0) < now)
+    mask = behind[:, None] & (f < F)
+    value, one, two = bring_up(records, moments, stamps, distance, fading, texel, f, mask, now, F, QUANTIZED)
+    keep(records, moments, texel, f, mask, value, one, two, small, F)
+    tl.debug_barrier()
+    tl.store(stamps + at, now + tl.zeros_like(at), mask=behind)
 
 
 @triton.jit(do_not_specialize=["count"])
 def sweep_kernel(
     progress, table, count, records, moments, stamps, distance, fading,
-    TABLE: tl.constexpr, F: tl.constexpr, QUANTIZED: tl.constexpr, TEXELS: tl.constexpr,
+    TABLE: tl.constexpr, F: tl.constexpr, UNIT: tl.constexpr, QUANTIZED: tl.constexpr, TEXELS: tl.constexpr,
 ):  # fmt: skip
     """Brings every texel of a lazy grid up to the current iteration; the caller clears the distances."""
-    now = tl.load(progress)
-    small = tl.load(table + tl.maximum(tl.load(progress + 1) - 1, 0) * TABLE + SMALL)
     at = tl.program_id(0) * TEXELS + tl.arange(0, TEXELS)
-    f = tl.arange(0, F)[None, :]
-    texel = at[:, None]
-    behind = (at < count) & (tl.load(stamps + at, mask=at < count, other=0) < now)
-    mask = behind[:, None] & (f < F)
-    value, one, two = bring_up(records, moments, stamps, distance, fading, texel, f, mask, now, F, QUANTIZED)
-    keep(records, moments, texel, f, mask, value, one, two, small, F)
-    tl.debug_barrier()
-    tl.store(stamps + at, now + tl.zeros((TEXELS,), tl.int32), mask=behind)
+    sweep(progress, table, at, at < count, records, moments, stamps, distance, fading, TABLE, F, UNIT, QUANTIZED)
 
 
 @triton.jit

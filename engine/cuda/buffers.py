@@ -7,7 +7,7 @@ import math
 import torch
 
 from engine.adam_state import ADAM_BETAS, ADAM_EPSILON, DRIFT_SIZE, Moments, Pending
-from engine.cuda.plan import KernelPlan
+from engine.cuda.plan import KernelPlan, stacked_units, texel_columns
 from quantize import FEATURE_LIMIT
 from shape import GridSpec
 
@@ -37,39 +37,91 @@ def fading_tables(device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
     return moments.float().to(device), directions.to(device)
 
 
+class StackMemory:
+    """Memory of the grids of a stack (KernelPlan.stacks), a row for each: parameters or records, stamps, and what the
+    training kernel adds gradients to."""
+
+    def __init__(self, grid: GridSpec, count: int, lazy: bool, fixed_point: float, device: torch.device):
+        units = stacked_units(grid) if grid.compressed else grid.n_units
+        self.parameters = torch.zeros(count, units * grid.unit_parameters * (1 + lazy), device=device)
+        self.stamps = torch.zeros(count, units if lazy else 1, dtype=torch.int32, device=device)
+        columns = units * grid.unit_texels * texel_columns(grid)
+        self.scattered = torch.zeros(
+            count, columns, dtype=torch.int64 if fixed_point else torch.float32, device=device
+        )  # fmt: skip
+
+
+def allocate_grids(plan: KernelPlan, device: torch.device, distance: torch.Tensor, drift: torch.Tensor) -> tuple[
+    list[GridBuffers], dict[str, tuple[torch.Tensor, ...]]
+]:  # fmt: skip
+    """Memory of all grids, and what the training kernel reads and writes of it, by stack.
+
+    Args:
+        distance, drift: (grids, DRIFT_SIZE).
+    """
+    model, limit = plan.model, feature_limit(plan.model.quantized)
+    grids: list[GridBuffers] = []
+    memory = []
+    for stack in plan.stacks:
+        grid, lazy = model.grids[stack[0]], plan.lazy[stack[0]]
+        memory.append(StackMemory(grid, len(stack), lazy, plan.fixed_point, device))
+        grids += [GridBuffers(grid, lazy, limit, plan.fixed_point, device, distance[index], drift[index], memory[-1],
+                              plane) for plane, index in enumerate(stack)]  # fmt: skip
+    arguments = {
+        "parameters": tuple(stack.parameters for stack in memory), "stamps": tuple(stack.stamps for stack in memory),
+        "distance": tuple(distance[stack[0]] for stack in plan.stacks),
+        "gradients": tuple(stack.scattered for stack in memory),
+    }  # fmt: skip
+    return grids, arguments
+
+
 class GridBuffers:
-    """Memory of one grid. Dense: parameters (n,), moments (2, n). Lazy: records and moments, both (texels, 2, F), see
-    engine/cuda/adam.py.
+    """Memory of one grid. Dense: parameters (n,), moments (2, n). Lazy: records and moments, both (units, 2, F), see
+    engine/cuda/adam.py. `scattered` is what the training kernel adds gradients to: for a grid of blocks those of texels
+    (texels * COLUMNS,), otherwise `gradient` itself, that of the parameters. Both are sums of multiples of 1 /
+    scattered_point and 1 / gradient_point, or float32 where these are 0, as the gradient of blocks always is.
 
     Args:
         limit: features stay within +- this.
         fixed_point: see KernelPlan.
         distance, drift: (DRIFT_SIZE,) float32 and float64, views of the memory that the advance kernel updates.
+        stack, plane: the memory of its stack, and its place there.
     """
 
     def __init__(self, grid: GridSpec, lazy: bool, limit: float, fixed_point: float, device: torch.device,
-                 distance: torch.Tensor, drift: torch.Tensor):  # fmt: skip
+                 distance: torch.Tensor, drift: torch.Tensor, stack: StackMemory, plane: int):  # fmt: skip
         self.grid, self.lazy, self.limit = grid, lazy, limit
         self.distance, self.drift = distance, drift
-        count = grid.n_texels * grid.features
-        shape = (grid.n_texels, 2, grid.features) if lazy else (count,)
-        self.parameters = torch.zeros(shape, device=device)
+        count = grid.n_parameters
+        shape = (grid.n_units, 2, grid.unit_parameters) if lazy else (count,)
+        self.parameters = stack.parameters[plane, : grid.n_parameters * (1 + lazy)].view(shape)
         self.moments = torch.zeros(shape if lazy else (2, count), device=device)
-        self.stamps = torch.zeros(grid.n_texels if lazy else 1, dtype=torch.int32, device=device)
-        self.gradient = torch.zeros(count, dtype=torch.int64 if fixed_point else torch.float32, device=device)
+        self.stamps = stack.stamps[plane, : grid.n_units if lazy else 1]
+        self.scattered = stack.scattered[plane, : grid.n_texels * texel_columns(grid)]
+        self.gradient = torch.zeros(count, device=device) if grid.compressed else self.scattered
+        self.scattered_point, self.gradient_point = fixed_point, 0.0 if grid.compressed else fixed_point
+
+    def clear_gradient(self) -> None:
+        self.scattered.zero_()
+        self.gradient.zero_()
+
+    def float_gradient(self, at: torch.Tensor | slice = slice(None)) -> torch.Tensor:
+        """The gradient of the parameters, or of those at some places, as float32."""
+        stored = self.gradient[at]
+        return stored.double().div(self.gradient_point).float() if self.gradient_point else stored.clone()
 
     @torch.no_grad()
     def load(self, iteration: int, values: torch.Tensor, moments: Moments | None,
              stamps: torch.Tensor | None = None, drift: torch.Tensor | None = None) -> None:  # fmt: skip
         """Set parameters and moments (None: zeros). They are up to date, or for a lazy grid as old as `stamps` say."""
         device = self.parameters.device
-        self.gradient.zero_()
+        self.clear_gradient()
         if not self.lazy:
             self.parameters.copy_(values)
             for place, moment in zip(self.moments, moments or (0.0, 0.0)):
                 place.copy_(moment) if isinstance(moment, torch.Tensor) else place.zero_()
             return
-        shape = (self.grid.n_texels, self.grid.features)
+        shape = (self.grid.n_units, self.grid.unit_parameters)
         self.drift.zero_() if drift is None else self.drift.copy_(drift)
         self.distance.copy_(self.drift.float())
         self.stamps.fill_(iteration) if stamps is None else self.stamps.copy_(stamps)
@@ -111,7 +163,7 @@ class GridBuffers:
             return {"parameters": parameters.cpu(), "stamps": self.stamps.cpu(), "drift": self.drift.cpu()}
         return {
             "parameters": self.parameters.cpu(),
-            "stamps": torch.full((self.grid.n_texels,), now, dtype=torch.int32),
+            "stamps": torch.full((self.grid.n_units,), now, dtype=torch.int32),
             "drift": torch.zeros(DRIFT_SIZE, dtype=torch.float64),
         }
 

@@ -131,6 +131,9 @@ def cuobjdump() -> str:
 _FINE = {"max_resolution": 256, "quantize_bits": 2, "save_bits": 16, "interpolation": "learned"}
 _COARSE = {"max_resolution": 45, "n_levels": 1, "quantize_bits": 4, "save_bits": 32}
 _LEARNED = {"hash_grid_configs": [_FINE, _COARSE], "activation": "hard_swish"}
+_HALF, _QUARTER = ({"max_resolution": side, "storage": "bc1"} for side in (256, 128))
+_PLANES = [_HALF, _HALF, _QUARTER, _QUARTER]
+_LEARNED_PLANES = [{**_HALF, "interpolation": "learned"}] * 2 + [_QUARTER] * 2
 # the default forms, and small versions of those that --bpp 5 chooses at 4096 x 4096
 FORMS: dict[str, dict[str, Any]] = {
     "reference 1x16": {"n_hidden_layers": 1, "n_neurons": 16},
@@ -139,6 +142,9 @@ FORMS: dict[str, dict[str, Any]] = {
     "learned 2x64": _LEARNED,
     "learned 3x64": {**_LEARNED, "n_hidden_layers": 3},
     "learned 2x128": {**_LEARNED, "n_neurons": 128},
+    "blocks 2x64": {**_LEARNED, "hash_grid_configs": _PLANES},
+    "learned blocks 2x64": {**_LEARNED, "hash_grid_configs": _LEARNED_PLANES},
+    "learned blocks, 10 bpp": {**_LEARNED, "hash_grid_configs": [_LEARNED_PLANES[0]] * 8 + [_QUARTER] * 8},
 }
 
 
@@ -146,7 +152,7 @@ def launches_of(values: dict[str, Any], lazy: bool = True) -> list[Launch]:
     """Every kernel of a run with this configuration, with small arrays on the CPU as arguments.
 
     Args:
-        lazy: whether the first grid is updated lazily (engine/cuda/adam.py); the others are not.
+        lazy: whether the first grid and its like are updated lazily (engine/cuda/adam.py); the others are not.
     """
     arrays = {name: np.zeros((8, 8, MAPS[name]), np.uint8) for name in ("diffuse", "normal", "roughness", "metallic")}
     for array in arrays.values():
@@ -154,7 +160,7 @@ def launches_of(values: dict[str, Any], lazy: bool = True) -> list[Launch]:
     material = Material.from_arrays("made", arrays)
     config = make_config(values)
     model = build_model(config, 512, 512, material.present_channels.tolist())
-    chosen = (lazy,) + (False,) * (len(model.grids) - 1)
+    chosen = tuple(lazy and grid == model.grids[0] for grid in model.grids)
     engine = CudaEngine(model, material, Schedule(config), lazy=chosen, runs_here=False)
     decoding = Decoding(model, runs_here=False).launch(64, torch.zeros(64, 11), width=8, height=8)
     return [*engine.launches, *engine.sweeps, engine.probe_launch, decoding]
@@ -171,7 +177,7 @@ def table(
     targets: Sequence[int], precisions: Sequence[str], forms: Sequence[str], block: int = BLOCKS[0]
 ) -> list[Facts]:
     """Print one line per kernel; returns what they say."""
-    print(f"{'form':15} {'precision':9} {'kernel':14} sm  warps registers stack shared programs instructions")
+    print(f"{'form':22} {'precision':9} {'kernel':16} sm  warps registers stack shared programs instructions")
     found = []
     for form in forms:
         for precision in precisions:
@@ -181,7 +187,7 @@ def table(
                     found.append(facts)
                     name = f"{facts.kernel.replace('_kernel', '')} {launch.constants.get('MODE', '')}"
                     print(
-                        f"{form:15} {precision:9} {name:14} {target}  {facts.warps:5} {facts.registers:9} "
+                        f"{form:22} {precision:9} {name:16} {target}  {facts.warps:5} {facts.registers:9} "
                         f"{facts.spilled:5} {facts.shared:6} {facts.programs:8} {facts.instructions:12}", flush=True
                     )  # fmt: skip
     return found

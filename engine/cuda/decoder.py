@@ -7,8 +7,10 @@ from collections.abc import Sequence
 import torch
 from torchtyping import TensorType
 
+from engine.cuda.blocks.launches import gradient_launch
+from engine.cuda.buffers import allocate_grids
 from engine.cuda.library import Launch, check_device, failures, interpreted, load
-from engine.cuda.plan import KernelPlan
+from engine.cuda.plan import KernelPlan, stacked_units
 from engine.errors import KernelsUnavailable
 from engine.flat_weights import flat_weights, split_weights
 from maps.channels import CHANNELS
@@ -43,11 +45,22 @@ class Decoding:
         self.arguments = {
             "weights": self.plan.pack(flat_weights(model)),
             "columns": self.plan.columns.to(device),
-            "parameters": tuple(parameters.detach() for parameters in model.grid_parameters),
-            "stamps": (nothing,) * len(model.grids),
-            "distance": (nothing.float(),) * len(model.grids),
+            "parameters": tuple(self._stacked(stack) for stack in self.plan.stacks),
+            "stamps": (nothing,) * len(self.plan.stacks),
+            "distance": (nothing.float(),) * len(self.plan.stacks),
             "levels": self.plan.lod_levels().to(device),
         }
+
+    def _stacked(self, stack: range) -> torch.Tensor:
+        """Parameters of the grids of a stack; of one grid those of the model itself."""
+        parts = [self.model.grid_parameters[index].detach() for index in stack]
+        if len(parts) == 1:
+            return parts[0]
+        grid = self.model.grids[stack[0]]
+        memory = parts[0].new_zeros(len(parts), stacked_units(grid), grid.unit_parameters)
+        for place, part in zip(memory, parts):
+            place[: grid.n_units].copy_(part.view(grid.n_units, grid.unit_parameters))
+        return memory
 
     def launch(
         self, count: int, out: Decoded, first: int = 0, lod: int = 0, width: int = 1, height: int = 1,
@@ -174,8 +187,10 @@ def differentiate(
     padded = torch.zeros(n, PADDED_OUTPUTS, device=device)
     padded[:, :CHANNELS] = upstream
     out = torch.zeros(n, PADDED_OUTPUTS, device=device)
-    kind = torch.int64 if fixed_point else torch.float32
-    gradients = tuple(torch.zeros(p.numel(), dtype=kind, device=device) for p in model.grid_parameters)
+    nowhere = torch.zeros(len(model.grids), 1, device=device)
+    grids, stacked = allocate_grids(plan, device, nowhere, nowhere)
+    for grid, parameters in zip(grids, model.grid_parameters):
+        grid.load(iteration, parameters.detach(), None)
     partials = torch.full((programs, plan.size), float("nan"), device=device)
     nothing = torch.zeros(1, dtype=torch.int32, device=device)
     progress = torch.tensor([iteration, 0, _to_int32(seed)], dtype=torch.int32, device=device)
@@ -184,8 +199,8 @@ def differentiate(
         "boundaries": nothing, "lod_sizes": nothing, "lod_offsets": nothing, "codes8": nothing, "codes16": nothing,
         "target_columns": nothing, "channel_weights": nothing,
         "given_uv": uv.float().contiguous(), "given_lod": lod.to(torch.int32).contiguous(), "given_upstream": padded,
-        "given_out": out, **decoding.arguments, "gradients": gradients, "partials": partials,
-        "losses": torch.zeros(programs, device=device),
+        "given_out": out, **decoding.arguments, **stacked, "weights": plan.pack(flat_weights(model)),
+        "partials": partials, "losses": torch.zeros(programs, device=device),
     }  # fmt: skip
     constants = {
         "MODE": "given", "TABLE": 3, "BLOCK": block, "COLUMNS8": 0, "COLUMNS16": 0, **plan.constants, "SIZE": plan.size,
@@ -195,8 +210,11 @@ def differentiate(
     used = min(programs, -(-n // block))
     Launch(load().kernels.step_kernel, (used,), arguments, constants, {"num_warps": 4})()
     of_weights = split_weights(plan.unpack_gradient(partials[:used].sum(dim=0)), model)
-    of_grids = [g.double().div(fixed_point).float() if fixed_point else g for g in gradients]
-    return out[:, :CHANNELS], of_weights, of_grids
+    names = ("progress", "table", "boundaries", "lod_sizes", "lod_offsets", "levels")
+    for index, grid in enumerate(grids):
+        if grid.grid.compressed:
+            gradient_launch(index, grid, {name: arguments[name] for name in names}, model.quantized)()
+    return out[:, :CHANNELS], of_weights, [grid.float_gradient() for grid in grids]
 
 
 def kernel_precision(precision: str) -> str:

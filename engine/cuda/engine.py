@@ -18,10 +18,11 @@ from engine.adam_state import (
 )
 from engine.base import KernelEngine
 from engine.cuda import library
-from engine.cuda.buffers import GridBuffers, NetworkBuffers, fading_tables, feature_limit, small, step_size
+from engine.cuda.blocks.launches import gradient_launch, tie_launches
+from engine.cuda.buffers import NetworkBuffers, allocate_grids, fading_tables, small, step_size
 from engine.cuda.decoder import kernel_precision
 from engine.cuda.library import Launch
-from engine.cuda.plan import BLOCKS, MOST_LODS, KernelPlan, Unsupported, block_size
+from engine.cuda.plan import BLOCKS, MOST_LODS, KernelPlan, Unsupported, block_size, power_of_two, touched_units
 from engine.flat_weights import flat_weights, split_weights
 from engine.sampling import PROBE, lod_boundaries
 from engine.schedule import Schedule
@@ -31,7 +32,7 @@ from shape import PADDED_OUTPUTS
 
 CHUNK = 250  # iterations per call, and rows of the table of rates
 GRAPH = 25  # iterations of a CUDA graph
-# A grid with at least this many times the texels that a batch can touch is updated lazily. In bytes
+# A grid with at least this many times the texels (or blocks) that a batch can touch is updated lazily. In bytes
 # (engine/cuda/adam.py): a dense texel costs 32 F per iteration; a touched texel of a lazy grid 40 F and twice the bytes
 # in the gather, at scattered addresses.
 LAZY_FROM = 4
@@ -39,6 +40,7 @@ TABLE_HEAD = 3  # columns of the table before the step sizes of the grids, see e
 # Work of one program: samples of the touched kernel, parameters of the dense one, texels of the border and sweep
 # kernels, partial gradients that the network kernel adds up at a time.
 TOUCHED_SAMPLES, DENSE_BLOCK, BORDER_TEXELS, SWEEP_TEXELS, PARTS = 32, 1024, 32, 64, 32
+TOUCHED_BLOCK_SAMPLES, SWEEP_BLOCKS = 8, 16  # of blocks, each of which has 22 parameters
 
 
 class CudaEngine(KernelEngine):
@@ -73,7 +75,7 @@ class CudaEngine(KernelEngine):
         config = schedule.config
         batch = config.batch_size
         if lazy is None:
-            lazy = tuple(grid.n_texels >= LAZY_FROM * 4 * batch for grid in model.grids)
+            lazy = tuple(grid.n_units >= LAZY_FROM * touched_units(grid) * batch for grid in model.grids)
         moves = tuple(rate > 0 for rate in self.rates[1:])
         # units of 2**-32 of a sample's share of the loss
         fixed_point = 2.0 ** (32 + (batch - 1).bit_length()) if config.deterministic else 0.0
@@ -87,15 +89,11 @@ class CudaEngine(KernelEngine):
     # --- memory ------------------------------------------------------------------------------------------------------
 
     def _allocate(self) -> None:
-        model, device, batch = self.model, self.device, self.schedule.config.batch_size
-        plan, n_grids = self.plan, len(self.model.grids)
+        plan, device, batch = self.plan, self.device, self.schedule.config.batch_size
+        n_grids = len(self.model.grids)
         self._drift = torch.zeros(n_grids, DRIFT_SIZE, dtype=torch.float64, device=device)
         self._distance = torch.zeros(n_grids, DRIFT_SIZE, device=device)
-        limit = feature_limit(model.quantized)
-        self.grids = [
-            GridBuffers(grid, plan.lazy[i], limit, plan.fixed_point, device, self._distance[i], self._drift[i])
-            for i, grid in enumerate(model.grids)
-        ]
+        self.grids, self._stacked = allocate_grids(plan, device, self._distance, self._drift)
         self.network = NetworkBuffers(plan, device)
         self._fading, self._directions = fading_tables(device)
         self._progress = torch.zeros(4, dtype=torch.int32, device=device)
@@ -149,11 +147,8 @@ class CudaEngine(KernelEngine):
     def _grid_arguments(self) -> dict:
         return {
             "columns": self.plan.columns.to(self.device),
-            "parameters": tuple(grid.parameters for grid in self.grids),
-            "stamps": tuple(grid.stamps for grid in self.grids),
-            "distance": tuple(grid.distance for grid in self.grids),
+            **self._stacked,
             "levels": self.plan.lod_levels().to(self.device),
-            "gradients": tuple(grid.gradient for grid in self.grids),
         }
 
     def step_launch(self, mode: str, batch: int | None = None) -> Launch:
@@ -182,33 +177,60 @@ class CudaEngine(KernelEngine):
         return Launch(self._kernels.kernels.step_kernel, (programs,), arguments, constants, {"num_warps": plan.warps})
 
     def _build_launches(self) -> None:
-        """Every kernel of an iteration, in order, with its arguments."""
-        config, adam = self.schedule.config, self._kernels.adam
+        """Every kernel of an iteration, in order, with its arguments; the first of them compute gradients."""
         self._arguments = self._grid_arguments()
-        self.launches = [self.step_launch("train")]
         self.probe_launch = self.step_launch("measure")
-        self.sweeps, borders = [], []
-        shared = {"progress": self._progress, "table": self._table}
-        for index, (grid, moves) in enumerate(zip(self.grids, self.plan.moves)):
-            if moves:
-                self.launches.append(self._adam_launch(index))
-            lazy = {"stamps": grid.stamps, "distance": grid.distance, "fading": self._fading}
-            stored = {"records": grid.parameters, "moments": grid.moments, **lazy}
-            constants = {"TABLE": self._table.shape[1], "F": grid.grid.features, "QUANTIZED": self.model.quantized}
-            if grid.lazy:
-                programs = (-(-grid.grid.n_texels // SWEEP_TEXELS),)
-                swept = {**shared, "count": grid.grid.n_texels, **stored}
-                self.sweeps.append(Launch(adam.sweep_kernel, programs, swept, {**constants, "TEXELS": SWEEP_TEXELS}))
-            if moves and config.wrap_boundary:
-                spec = grid.grid
-                first = max(spec.n_levels - config.wrap_levels, 0) if config.wrap_levels else 0
-                levels = [(spec.resolution(k), spec.level_offset(k)) for k in range(first, spec.n_levels)]
-                tied = {"interval": config.wrap_interval, "strength": config.wrap_strength,
-                        "levels": torch.tensor(levels, dtype=torch.int32, device=self.device)}  # fmt: skip
-                programs = (len(levels), max(1, -(-(spec.max_resolution - 2) // BORDER_TEXELS)))
-                borders.append(Launch(adam.border_kernel, programs, {**shared, **tied, **stored},
-                                      {**constants, "LAZY": grid.lazy, "TEXELS": BORDER_TEXELS}))  # fmt: skip
-        self.launches += [self._network_launch(), self._advance_launch(), *borders]
+        moving = [index for index, moves in enumerate(self.plan.moves) if moves]
+        self.gradient_launches = [self.step_launch("train")]
+        for index in moving:
+            if self.grids[index].grid.compressed:
+                batch = self.schedule.config.batch_size if self.grids[index].lazy else None
+                self.gradient_launches.append(self.block_gradient_launch(index, batch))
+        self.launches = [*self.gradient_launches, *map(self._adam_launch, moving), self._network_launch(),
+                         self._advance_launch()]  # fmt: skip
+        for index in moving:
+            self.launches += self._border_launches(index)
+        self.sweeps = [self._sweep_launch(index) for index, grid in enumerate(self.grids) if grid.lazy]
+
+    def block_gradient_launch(self, index: int, batch: int | None) -> Launch:
+        """See blocks.launches.gradient_launch."""
+        arguments = {"progress": self._progress, "table": self._table, **self._samples,
+                     "levels": self._arguments["levels"][index]}  # fmt: skip
+        return gradient_launch(index, self.grids[index], arguments, self.model.quantized, batch)
+
+    def _stored_in(self, index: int) -> tuple[dict, dict]:
+        """Arguments and constants that the kernels of grids share which go through all of their texels or blocks."""
+        grid = self.grids[index]
+        arguments = {
+            "progress": self._progress, "table": self._table, "records": grid.parameters, "moments": grid.moments,
+            "stamps": grid.stamps, "distance": grid.distance, "fading": self._fading,
+        }  # fmt: skip
+        constants = {"TABLE": self._table.shape[1], "F": grid.grid.unit_parameters, "QUANTIZED": self.model.quantized}
+        return arguments, constants
+
+    def _sweep_launch(self, index: int) -> Launch:
+        arguments, constants = self._stored_in(index)
+        spec = self.grids[index].grid
+        at_a_time = SWEEP_BLOCKS if spec.compressed else SWEEP_TEXELS
+        constants |= {"UNIT": power_of_two(constants["F"]), "TEXELS": at_a_time}
+        return Launch(self._kernels.adam.sweep_kernel, (-(-spec.n_units // at_a_time),),
+                      {**arguments, "count": spec.n_units}, constants)  # fmt: skip
+
+    def _border_launches(self, index: int) -> list[Launch]:
+        """The kernels that tie the borders of one grid, if the configuration wants it."""
+        config, spec = self.schedule.config, self.grids[index].grid
+        if not config.wrap_boundary:
+            return []
+        levels = range(max(spec.n_levels - config.wrap_levels, 0) if config.wrap_levels else 0, spec.n_levels)
+        arguments, constants = self._stored_in(index)
+        arguments |= {"interval": config.wrap_interval, "strength": config.wrap_strength}
+        if spec.compressed:
+            return tie_launches(self.grids[index], arguments, constants, levels)
+        table = [(spec.resolution(level), spec.level_offset(level)) for level in levels]
+        arguments["levels"] = torch.tensor(table, dtype=torch.int32, device=self.device)
+        programs = (len(levels), max(1, -(-(spec.max_resolution - 2) // BORDER_TEXELS)))
+        constants |= {"LAZY": self.grids[index].lazy, "TEXELS": BORDER_TEXELS}
+        return [Launch(self._kernels.adam.border_kernel, programs, arguments, constants)]
 
     def _adam_launch(self, index: int) -> Launch:
         """The kernel that takes Adam's step for one grid."""
@@ -216,7 +238,7 @@ class CudaEngine(KernelEngine):
         shared = {"progress": self._progress, "table": self._table}
         constants = {
             "GRID": index, "TABLE": self._table.shape[1], "QUANTIZED": self.model.quantized,
-            "FIXED_POINT": self.plan.fixed_point, "BETA1": ADAM_BETAS[0], "BETA2": ADAM_BETAS[1],
+            "FIXED_POINT": grid.gradient_point, "BETA1": ADAM_BETAS[0], "BETA2": ADAM_BETAS[1],
         }  # fmt: skip
         if not grid.lazy:
             count = len(grid.parameters)
@@ -227,10 +249,11 @@ class CudaEngine(KernelEngine):
         arguments = {
             **shared, "batch": config.batch_size, **self._samples, "levels": self._arguments["levels"][index],
             "records": grid.parameters, "moments": grid.moments, "stamps": grid.stamps, "distance": grid.distance,
-            "fading": self._fading, "gradients": grid.gradient,
+            "fading": self._fading, "gradients": grid.gradient, "by_texel": grid.scattered,
         }  # fmt: skip
-        constants |= {"F": grid.grid.features, "SAMPLES": TOUCHED_SAMPLES}
-        return Launch(adam.touched_kernel, (-(-config.batch_size // TOUCHED_SAMPLES),), arguments, constants)
+        width, samples = grid.grid.unit_parameters, TOUCHED_BLOCK_SAMPLES if grid.grid.compressed else TOUCHED_SAMPLES
+        constants |= {"F": width, "UNIT": power_of_two(width), "BLOCKS": grid.grid.compressed, "SAMPLES": samples}
+        return Launch(adam.touched_kernel, (-(-config.batch_size // samples),), arguments, constants)
 
     def _network_launch(self) -> Launch:
         network, plan = self.network, self.plan

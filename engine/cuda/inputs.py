@@ -50,11 +50,12 @@ def draw(slot, seed, iteration, boundaries, lod_sizes, lod_offsets):
 
 
 @triton.jit
-def locate(levels, lod, u, v):
+def locate(levels, lod, u, v, BLOCKS: tl.constexpr):
     """The texels around samples: p = uv * R - 0.5 with repeat addressing, u and v in [0, 1].
 
     levels: (LODs, 2) int32, resolution and first texel. Returns: columns x0 and x1, the first texels of rows y0 and y1
-    (int32, below 2**31), weights of x1 and y1.
+    (int32, below 2**31), weights of x1 and y1. A texel's number is the sum of its column and its row, also in a grid of
+    BLOCKS, whose texels are numbered block after block (shape.GridSpec).
     """
     resolution, first = tl.load(levels + 2 * lod), tl.load(levels + 2 * lod + 1)
     size = resolution.to(tl.float32)
@@ -67,6 +68,11 @@ def locate(levels, lod, u, v):
     y1 = tl.where(y1 == resolution, 0, y1)
     x0 = tl.where(x0 < 0, x0 + resolution, x0)
     y0 = tl.where(y0 < 0, y0 + resolution, y0)
+    if BLOCKS:
+        stride = ((resolution + 3) >> 2) * 16  # texels of a row of blocks
+        x0, x1 = ((x0 >> 2) << 4) + (x0 & 3), ((x1 >> 2) << 4) + (x1 & 3)
+        row0, row1 = (y0 >> 2) * stride + ((y0 & 3) << 2), (y1 >> 2) * stride + ((y1 & 3) << 2)
+        return x0, x1, first + row0, first + row1, wx, wy
     return x0, x1, first + y0 * resolution, first + y1 * resolution, wx, wy
 
 
@@ -94,9 +100,9 @@ def feature(
 
 
 @triton.jit
-def corner_texels(levels, lod, u, v, CORNER: tl.constexpr, COUNT: tl.constexpr):
+def corner_texels(levels, lod, u, v, CORNER: tl.constexpr, COUNT: tl.constexpr, BLOCKS: tl.constexpr):
     """Texels CORNER .. CORNER + COUNT of the four around each sample, (samples, COUNT) int32."""
-    x0, x1, row0, row1, _, _ = locate(levels, lod, u, v)
+    x0, x1, row0, row1, _, _ = locate(levels, lod, u, v, BLOCKS)
     corner = (CORNER + tl.arange(0, COUNT))[None, :]
     row = tl.where(corner // 2 == 1, row1[:, None], row0[:, None])
     return row + tl.where(corner % 2 == 1, x1[:, None], x0[:, None])
@@ -124,12 +130,12 @@ def gather(
         key, noise = 0, 0.0
     if LEARNED:
         COUNT: tl.constexpr = WIDTH // F
-        texel = corner_texels(levels, lod, u, v, CORNER, COUNT)[:, :, None]
+        texel = corner_texels(levels, lod, u, v, CORNER, COUNT, False)[:, :, None]
         f = tl.arange(0, F)[None, None, :]
         value = feature(parameters, stamps, distance, texel, f, key, noise, F, BITS, LAZY, QUANTIZED, NOISY)
         return settle(tl.reshape(value, (u.shape[0], WIDTH)))
     else:
-        x0, x1, row0, row1, wx, wy = locate(levels, lod, u, v)
+        x0, x1, row0, row1, wx, wy = locate(levels, lod, u, v, False)
         f = tl.arange(0, F)[None, :]
         value = tl.zeros((u.shape[0], F), tl.float32)
         for corner in tl.static_range(4):
@@ -149,13 +155,13 @@ def scatter(
     """The gradient of `gather`, which passes straight through the rounding. alive: (samples,), which ones exist."""
     if LEARNED:
         COUNT: tl.constexpr = WIDTH // F
-        texel = corner_texels(levels, lod, u, v, CORNER, COUNT)[:, :, None]
+        texel = corner_texels(levels, lod, u, v, CORNER, COUNT, False)[:, :, None]
         f = tl.arange(0, F)[None, None, :]
         value = tl.reshape(upstream, (u.shape[0], COUNT, F))
         mask = alive[:, None, None] & (texel >= 0) & (f < F)
         add_gradient(gradients + texel.to(tl.int64) * F + f, value, mask, FIXED_POINT)
     else:
-        x0, x1, row0, row1, wx, wy = locate(levels, lod, u, v)
+        x0, x1, row0, row1, wx, wy = locate(levels, lod, u, v, False)
         f = tl.arange(0, F)[None, :]
         mask = alive[:, None] & (f < F)
         for corner in tl.static_range(4):
@@ -163,6 +169,19 @@ def scatter(
             weight = (wy if corner // 2 else 1 - wy) * (wx if corner % 2 else 1 - wx)
             place = gradients + texel.to(tl.int64)[:, None] * F + f
             add_gradient(place, upstream * weight[:, None], mask, FIXED_POINT)
+
+
+@triton.jit
+def touched_units(levels, lod, u, v, corner, BLOCKS: tl.constexpr):
+    """The texels around samples, one `corner` (0 to 3) of each, or their blocks; and which of them repeat the block of
+    an earlier corner."""
+    x0, x1, row0, row1, _, _ = locate(levels, lod, u, v, BLOCKS)
+    texel = tl.where(corner // 2 == 1, row1, row0) + tl.where(corner % 2 == 1, x1, x0)
+    if BLOCKS:
+        across = (corner % 2 == 1) & (x0 >> 4 == x1 >> 4)
+        down = (corner // 2 == 1) & (row0 >> 4 == row1 >> 4)
+        return texel >> 4, across | down
+    return texel, corner < 0
 
 
 @triton.jit

@@ -43,10 +43,11 @@ def check_device(device: torch.device) -> None:
 
 @functools.cache
 def load() -> Any:
-    """The modules with kernels as attributes: `.kernels` and `.adam`. Raises: KernelsUnavailable."""
+    """The modules with kernels as attributes: `.kernels`, `.adam` and `.blocks`. Raises: KernelsUnavailable."""
     try:
         kernels = importlib.import_module("engine.cuda.kernels")
         adam = importlib.import_module("engine.cuda.adam")
+        blocks = importlib.import_module("engine.cuda.blocks.kernels")
     except Exception as error:  # an older Triton lacks functions, a broken one raises anything
         reason = " ".join(str(error).split())[:200]
         raise KernelsUnavailable(f"Triton's kernels cannot be imported ({type(error).__name__}: {reason})") from error
@@ -54,7 +55,7 @@ def load() -> Any:
     if tuple(int(part) for part in found.split(".")[:2]) < OLDEST:
         oldest = ".".join(map(str, OLDEST))
         raise KernelsUnavailable(f"expected Triton {oldest} or more, which PyTorch 2.9 brings, found {found}")
-    return dataclasses.make_dataclass("Kernels", ["kernels", "adam"])(kernels, adam)
+    return dataclasses.make_dataclass("Kernels", ["kernels", "adam", "blocks"])(kernels, adam, blocks)
 
 
 @contextlib.contextmanager

@@ -35,6 +35,13 @@ def stream_key(seed, iteration, STREAM: tl.constexpr):
 
 
 @triton.jit
+def numbered_key(seed, iteration, stream):
+    """stream_key of a uint32 tensor of streams."""
+    key = mix(seed ^ (iteration * 0x9E3779B9 + 0x7F4A7C15))
+    return mix(key ^ (stream * 0x9E3779B9 + 0x7F4A7C15))
+
+
+@triton.jit
 def hash_uniform(index, key):
     """quantize.hash_uniform of uint32 indices: float32 in [0, 1), 24 bits."""
     bits = mix((index * 0x9E3779B1) ^ key) >> 8

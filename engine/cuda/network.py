@@ -2,19 +2,22 @@
 
 One packed array holds all weights, padded for tl.dot: the first layer (H0, K), then (NP, NP) for each further hidden
 layer, then (16, NP). NP is the padded width of the hidden layers; H0 equals it, or 16 without hidden layers. GROUPS has
-seven numbers per group of inputs: a grid (-1: the position) and its first corner, a second grid (-1: none) and its
-first corner, columns per grid, columns of the group, and its first column in the first layer.
+seven numbers per group of inputs: a stack of grids (-1: the position) and its first corner, a second stack (-1: none)
+and its first corner, columns per stack, columns of the group, and its first column in the first layer. Stacks (see
+plan.stacks) are numbered as in GRIDS and in the tuples `parameters`, `stamps`, `distance` and `gradients`.
 """
 
 import triton
 import triton.language as tl
 
+from engine.cuda.blocks.samples import gather_blocks, scatter_blocks
 from engine.cuda.inputs import MOST_LODS, apart, gather, position_inputs, scatter, side_by_side
 from engine.cuda.maths import activate, activate_back, operand, product
 
+LEVELS = 2 * (MOST_LODS + 1)  # numbers of a grid in `levels`, see plan.lod_levels
 PADDED_OUTPUTS = tl.constexpr(16)
 GROUP = tl.constexpr(7)  # numbers of a group in GROUPS
-GRID = tl.constexpr(5)  # numbers of a grid in GRIDS: features, bits, learned, lazy, moves
+GRID = tl.constexpr(6)  # numbers of a stack in GRIDS: columns of a texel, bits, learned, lazy, moves, first grid
 
 
 @triton.jit
@@ -38,10 +41,17 @@ def piece_inputs(
     if INDEX < 0:
         return zeros(u.shape[0], WIDTH)
     else:
+        FIRST: tl.constexpr = GRIDS[GRID * INDEX + 5]
+        if GRIDS[GRID * INDEX + 1] == 0:
+            return gather_blocks(
+                parameters[INDEX], stamps[INDEX], distance[INDEX], levels + FIRST * LEVELS, lod, u, v, seed,
+                iteration, strength, FIRST, CORNER, WIDTH, GRIDS[GRID * INDEX], GRIDS[GRID * INDEX + 2],
+                GRIDS[GRID * INDEX + 3], QUANTIZED, NOISY,
+            )  # fmt: skip
         return gather(
-            parameters[INDEX], stamps[INDEX], distance[INDEX], levels + INDEX * 2 * MOST_LODS, lod, u, v, seed,
-            iteration, strength, INDEX, CORNER, WIDTH, GRIDS[GRID * INDEX], GRIDS[GRID * INDEX + 1],
-            GRIDS[GRID * INDEX + 2], GRIDS[GRID * INDEX + 3], QUANTIZED, NOISY,
+            parameters[INDEX], stamps[INDEX], distance[INDEX], levels + FIRST * LEVELS, lod, u, v, seed, iteration,
+            strength, FIRST, CORNER, WIDTH, GRIDS[GRID * INDEX], GRIDS[GRID * INDEX + 1], GRIDS[GRID * INDEX + 2],
+            GRIDS[GRID * INDEX + 3], QUANTIZED, NOISY,
         )  # fmt: skip
 
 
@@ -204,8 +214,13 @@ def piece_backward(
     """Scatters the gradient of one grid's columns in a group, if there is a grid and it is trained."""
     if INDEX >= 0:  # noqa: SIM102
         if GRIDS[GRID * INDEX + 4]:
-            scatter(gradients[INDEX], by_input, levels + INDEX * 2 * MOST_LODS, lod, u, v, alive, CORNER, WIDTH,
-                    GRIDS[GRID * INDEX], GRIDS[GRID * INDEX + 2], FIXED_POINT)  # fmt: skip
+            place = levels + GRIDS[GRID * INDEX + 5] * LEVELS
+            if GRIDS[GRID * INDEX + 1] == 0:
+                scatter_blocks(gradients[INDEX], by_input, place, lod, u, v, alive, CORNER, WIDTH, GRIDS[GRID * INDEX],
+                               GRIDS[GRID * INDEX + 2], FIXED_POINT)  # fmt: skip
+            else:
+                scatter(gradients[INDEX], by_input, place, lod, u, v, alive, CORNER, WIDTH, GRIDS[GRID * INDEX],
+                        GRIDS[GRID * INDEX + 2], FIXED_POINT)  # fmt: skip
 
 
 @triton.jit

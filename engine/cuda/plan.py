@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 
 import torch
 
 from engine.errors import KernelsUnavailable
 from model import NeuralTexture
-from shape import PADDED_OUTPUTS
+from shape import PADDED_OUTPUTS, GridSpec
 
 MOST_LODS = 16
 MOST_NEURONS = 128  # the next size, two operands of 256 x 256, does not fit into shared memory
-MOST_GRIDS = 4
+MOST_GRIDS = 16
 SMALLEST, LARGEST = 16, 64  # columns of a group: the least that tl.dot accepts, and the most that registers hold
 WAVE, TEXEL_WAVE, LOD, ONE = 1.0, 2.0, 3.0, 4.0  # engine/cuda/inputs.py
 PRECISIONS = ("tf32", "bf16", "ieee")
@@ -29,9 +30,14 @@ class Unsupported(KernelsUnavailable):
     """The model has a shape beyond the kernels' limits."""
 
 
+def power_of_two(count: int) -> int:
+    """The smallest power of two that is not less."""
+    return 1 << max(count - 1, 0).bit_length()
+
+
 def padded(count: int) -> int:
     """The next power of two, at least what tl.dot needs."""
-    return max(SMALLEST, 1 << max(count - 1, 0).bit_length())
+    return max(SMALLEST, power_of_two(count))
 
 
 def block_size(batch: int, processors: int) -> int:
@@ -48,16 +54,16 @@ def block_size(batch: int, processors: int) -> int:
 
 @dataclasses.dataclass(frozen=True)
 class Group:
-    """A group of inputs: `piece` columns of grid `one`, (-1, 0): the position, and as many of `other` or zeros."""
+    """A group of inputs: `piece` columns of stack `one`, (-1, 0): the position, and as many of `other` or zeros."""
 
-    one: tuple[int, int]  # grid and, if it is learned, its first corner
+    one: tuple[int, int]  # stack of grids and, if it is learned, its first corner
     other: tuple[int, int]
     piece: int
     width: int
     column: int  # first packed column
 
     def column_of(self, index: int, slot: int) -> int:
-        """Packed column of input `index` of the first (slot 0) or the other (slot 1) grid, see inputs.side_by_side."""
+        """Packed column of input `index` of the first (slot 0) or the other (slot 1) stack, see inputs.side_by_side."""
         if self.piece == self.width:
             return self.column + index
         return self.column + (2 * index + slot) * (self.width // (2 * self.piece))
@@ -87,22 +93,23 @@ class KernelPlan:
         self.first_outputs = self.neurons if self.layers else PADDED_OUTPUTS
         self.lazy = lazy or (False,) * len(model.grids)
         self.moves = moves or (True,) * len(model.grids)
+        self.stacks = _stacks(model, self.lazy, self.moves)
         self.columns, self.one, positions = _position_columns(model)
         width = self.columns.shape[1]
         self.groups = [Group((-1, 0), (-1, 0), width, width, 0)]
         inputs = dict(positions)  # file input -> packed column
-        for pair in _pairs(model):
+        for pair in _pairs(model, self.stacks):
             (a, first, count, _), (b, other, _, _) = pair
             group = Group((a, first), (b, other), count, max(count, SMALLEST), self.inputs)
             self.groups.append(group)
-            for slot, (grid, _, _, at) in enumerate(pair):
-                if grid >= 0:
-                    inputs.update({at + i: group.column_of(i, slot) for i in range(count)})
+            for slot, (_, _, _, of_file) in enumerate(pair):
+                inputs.update({at: group.column_of(i, slot) for i, at in enumerate(of_file) if at >= 0})
         self.input_map = torch.tensor([inputs.get(i, -1) for i in range(layout.total)], dtype=torch.int32)
         last = self.neurons if self.layers else self.inputs
         self.size = self._offset(self.layers) + PADDED_OUTPUTS * last
         self.in_memory = self.size > REGISTER_SUMS
-        self.warps = 8 if self.neurons > 16 else 4  # of a program of the training kernel
+        blocks = any(grid.compressed for grid in model.grids)
+        self.warps = 8 if self.neurons > 16 or blocks else 4  # of a program of the training kernel
 
     @property
     def inputs(self) -> int:
@@ -118,9 +125,11 @@ class KernelPlan:
         """The constexprs that all kernels with a network share."""
         model = self.model
         grids = []
-        for grid, lazy, moves in zip(model.grids, self.lazy, self.moves):
+        for stack in self.stacks:
+            grid, first = model.grids[stack[0]], stack[0]
             learned = int(grid.interpolation == "learned")
-            grids += [grid.features, grid.quantize_bits, learned, int(lazy), int(moves)]
+            grids += [texel_columns(grid) * len(stack), grid.quantize_bits, learned, int(self.lazy[first]),
+                      int(self.moves[first]), first]  # fmt: skip
         return {
             "NUM_LODS": model.num_lods,
             "GRIDS": tuple(grids),
@@ -176,12 +185,14 @@ class KernelPlan:
         return torch.where(places >= 0, packed[places.clamp(min=0)], torch.zeros_like(packed[0]))
 
     def lod_levels(self) -> torch.Tensor:
-        """(grids, MOST_LODS, 2) int32: resolution and first texel of the level that each LOD reads."""
-        table = torch.zeros(len(self.model.grids), MOST_LODS, 2, dtype=torch.int32)
-        for index in range(len(self.model.grids)):
+        """(grids, MOST_LODS + 1, 2) int32: resolution and first texel of the level that each LOD reads; in the last row
+        the distance between the grids of a stack of blocks, in blocks."""
+        table = torch.zeros(len(self.model.grids), MOST_LODS + 1, 2, dtype=torch.int32)
+        for index, grid in enumerate(self.model.grids):
             lods = self.model.num_lods
             table[index, :lods, 0] = self.model.get_buffer(f"lod_resolution_{index}")
             table[index, :lods, 1] = self.model.get_buffer(f"lod_offset_{index}")
+            table[index, -1, 0] = stacked_units(grid) if grid.compressed else 0
         return table
 
 
@@ -198,24 +209,64 @@ def check_supported(model: NeuralTexture) -> None:
             raise Unsupported(f"the GPU kernels count texels of a grid in 31 bits, found {grid.n_texels}")
 
 
-def _pairs(model: NeuralTexture) -> list[tuple[tuple[int, int, int, int], tuple[int, int, int, int]]]:
-    """Inputs from the grids in pieces of at most LARGEST; pieces below SMALLEST are paired with one of the same size.
+def texel_columns(grid: GridSpec) -> int:
+    """Columns of a texel's features, a power of two: a grid of blocks has one more, of zeros."""
+    return power_of_two(grid.features)
 
-    A piece is (grid, first corner, inputs, first input of the file); (-1, 0, 0, 0): none.
+
+def touched_units(grid: GridSpec) -> float:
+    """Units of a grid that a sample touches: four texels, which lie in (1 + 1/4)**2 blocks on average."""
+    return 25 / 16 if grid.compressed else 4
+
+
+def stacked_units(grid: GridSpec) -> int:
+    """Units from one grid of a stack to the next: a multiple of 4, so that each begins at a multiple of 16 bytes."""
+    return -(-grid.n_units // 4) * 4
+
+
+def _stacks(model: NeuralTexture, lazy: Sequence[bool], moves: Sequence[bool]) -> list[range]:
+    """Grids that the kernels treat as one: 1, 2, 4, 8 or 16 successive grids of blocks of the same shape.
+
+    Compiling takes a time that grows with the square of the operations and more: with each of 16 planes by itself, ten
+    times that of two grids.
     """
-    nothing, pairs = (-1, 0, 0, 0), []
-    at = model.layout.position_waves
-    for index, grid in enumerate(model.grids):
-        count = min(grid.decoder_inputs, LARGEST)
-        for first in range(0, grid.decoder_inputs, count):
-            piece = (index, first // grid.features, count, at + first)
+    stacks, start = [], 0
+    kinds = list(zip(model.grids, lazy, moves))
+    while start < len(kinds):
+        count = 1
+        while kinds[start][0].compressed and kinds[start : start + 2 * count] == [kinds[start]] * (2 * count):
+            count *= 2
+        stacks.append(range(start, start + count))
+        start += count
+    return stacks
+
+
+Piece = tuple[int, int, int, list[int]]
+
+
+def _pairs(model: NeuralTexture, stacks: list[range]) -> list[tuple[Piece, Piece]]:
+    """Inputs from the stacks in pieces of at most LARGEST; pieces below SMALLEST are paired with one of the same size.
+
+    A piece is (stack, first corner, columns, the file's input of each, -1 for one of zeros); (-1, 0, 0, []): none.
+    """
+    nothing: Piece = (-1, 0, 0, [])
+    pairs: list[tuple[Piece, Piece]] = []
+    inputs = [grid.decoder_inputs for grid in model.grids]
+    starts = [model.layout.position_waves + sum(inputs[:index]) for index in range(len(inputs))]
+    for index, stack in enumerate(stacks):
+        grid = model.grids[stack[0]]
+        width, corners = texel_columns(grid), grid.decoder_inputs // grid.features
+        of_file = [starts[plane] + corner * grid.features + f if f < grid.features else -1
+                   for corner in range(corners) for plane in stack for f in range(width)]  # fmt: skip
+        count = min(len(of_file), LARGEST)
+        for first in range(0, len(of_file), count):
+            piece: Piece = (index, first // (width * len(stack)), count, of_file[first : first + count])
             alone = next((i for i, (one, other) in enumerate(pairs)
                           if other == nothing and one[2] == count < SMALLEST), None)  # fmt: skip
             if alone is None:
                 pairs.append((piece, nothing))
             else:
                 pairs[alone] = (pairs[alone][0], piece)
-        at += grid.decoder_inputs
     return pairs
 
 

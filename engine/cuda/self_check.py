@@ -67,13 +67,13 @@ def check_iteration(engine: CudaEngine) -> None:
     The caller has to restart the engine. Raises: KernelsUnavailable.
     """
     engine._fill_table(1)
-    first, *rest = engine.launches
-    first()
+    for launch in engine.gradient_launches:
+        launch()
     network = engine.plan.unpack_gradient(engine._partials.sum(dim=0))
     places = [_places(grid.gradient) if moves else None for grid, moves in zip(engine.grids, engine.plan.moves)]
-    gradients = [None if at is None else as_float(grid.gradient[at], engine.plan.fixed_point)
+    gradients = [None if at is None else grid.float_gradient(at)
                  for at, grid in zip(places, engine.grids)]  # fmt: skip
-    for launch in rest:
+    for launch in engine.launches[len(engine.gradient_launches) :]:
         launch()
     rates = [rate * engine.schedule.factor(0) for rate in engine.rates]
     before = flat_weights(engine.model)
@@ -87,7 +87,7 @@ def check_iteration(engine: CudaEngine) -> None:
         if at is not None:
             start = engine.model.grid_parameters[index][at]
             _compare_step(f"grid {index}'s step", start, gradient, grid.values(1)[at], rates[1 + index], grid.limit)
-            if grid.gradient.any():
+            if grid.gradient.any() or grid.scattered.any():
                 raise KernelsUnavailable(f"the GPU kernels failed their self-check: grid {index} keeps its gradient")
     if engine.device.type == "cuda":
         engine._progress.copy_(torch.tensor([0, 0, engine._seed, 0], dtype=torch.int32))
@@ -119,11 +119,6 @@ def _compare_step(
         raise KernelsUnavailable(f"the GPU kernels failed their self-check: {what}: {off:.1%} of it is another")
 
 
-def as_float(gradient: torch.Tensor, fixed_point: float) -> torch.Tensor:
-    """The float32 gradient of a grid, which may be stored as integers; fixed_point: see KernelPlan."""
-    return gradient.double().div(fixed_point).float() if fixed_point else gradient
-
-
 def kernel_gradients(engine: CudaEngine) -> tuple[torch.Tensor, list[torch.Tensor]]:
     """Loss and gradients (weights, then grids) of the training kernel; its sums are cleared again."""
     engine._fill_table(1)
@@ -133,9 +128,11 @@ def kernel_gradients(engine: CudaEngine) -> tuple[torch.Tensor, list[torch.Tenso
     programs = launch.grid[0]
     flat = engine.plan.unpack_gradient(engine._partials[:programs].sum(dim=0))
     gradients = split_weights(flat, engine.model)
-    for grid in engine.grids:
-        gradients.append(as_float(grid.gradient, engine.plan.fixed_point).clone())
-        grid.gradient.zero_()
+    for index, grid in enumerate(engine.grids):
+        if grid.grid.compressed:
+            engine.block_gradient_launch(index, None)()
+        gradients.append(grid.float_gradient())
+        grid.clear_gradient()
     return engine._losses[:programs].sum() / SAMPLES, gradients
 
 

@@ -179,7 +179,8 @@ def test_quick_ends_with_a_line_of_json(tmp_path, monkeypatch, capsys):
     assert [entry["target_bpp"] for entry in found["entries"]] == [2.5, 5]
     for entry in found["entries"]:
         assert entry["material"] == "first"
-        assert all(math.isfinite(entry[key]) and entry[key] > 0 for key in ("bpp", "psnr", "seconds", "ssim", "flip"))
+        scores = ("bpp", "psnr", "psnr_filtered", "seconds", "ssim", "flip")
+        assert all(math.isfinite(entry[key]) and entry[key] > 0 for key in scores)
     assert [entry["codec"] for entry in found["codecs"]] == ["astc12x12", "avif", "avif"]
     assert (tmp_path / "out" / "rate_quick.json").is_file() and (tmp_path / "out" / "rate_quick.html").is_file()
 

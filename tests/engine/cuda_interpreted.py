@@ -5,17 +5,13 @@ An operation of the interpreter takes some 50 microseconds whatever the shape, s
 
 from __future__ import annotations
 
-import functools
-import inspect
 import json
 import math
-from types import SimpleNamespace
 
 import pytest
 import torch
 import triton
 import triton.language as tl
-from triton.runtime import interpreter
 
 import train
 from engine.cpu.engine import CpuEngine
@@ -26,39 +22,18 @@ from engine.cuda.engine import CudaEngine
 from engine.errors import KernelsUnavailable
 from engine.sampling import TexelSampler
 from engine.torch.engine import TorchEngine
-from model import Noise
 from quantize import _to_int32, hash_uniform, round_features, stream_key
-from tests.support.engine_cases import CASES, CPU, GRIDS, LEARNED, assert_same_place, engine_of, material_of, reloaded
-from tests.support.kernel_cases import (
-    SHAPES,
-    assert_close,
-    channels_of,
-    exact_gradients,
-    make_model,
-    noise_of,
-    samples,
-)
+from tests.support.engine_cases import CASES, CPU, GRIDS, LEARNED, assert_same_place, engine_of, material_of
+from tests.support.kernel_cases import SHAPES, assert_close, channels_of, exact_gradients, make_model, noise_of, samples
 from tests.support.runs import differences, newest_run, save_maps
-
-# The interpreter lists everything in triton.language again for each call of a device function: a third of its time.
-interpreter.inspect = SimpleNamespace(**{**vars(inspect), "getmembers": functools.cache(inspect.getmembers)})
-
-
-@triton.jit
-def loop_kernel(out, n):
-    for i in tl.range(tl.program_id(0), n, 2):
-        tl.store(out + i, 1.0)
-
-
-@pytest.fixture(autouse=True, scope="session")
-def _loops():
-    out = torch.zeros(4)
-    try:
-        loop_kernel[(1,)](out, 4)
-    except Exception as error:  # seen with Triton 3.6 and NumPy 2.4
-        pytest.skip(f"the interpreter of Triton {triton.__version__} cannot loop with this NumPy: {error}")
-    assert out.tolist() == [1, 0, 1, 0]
-
+from tests.support.triton_cases import (  # noqa: F401
+    SMALL,
+    _loops,
+    compare_gradients,
+    cuda_engine_of,
+    resumed,
+    seen_inputs,
+)
 
 # --- random numbers, samples, rounding: bit for bit -------------------------------------------------------------------
 
@@ -123,20 +98,6 @@ def test_factors_are_rounded_to_nearest(precision, kept):
     assert ((out.double() - values.double()).abs() <= unit / 2).all() and (out.double() % unit == 0).all()
 
 
-def seen_inputs(model, uv, lod, strength):
-    """See test_cpu_kernels.seen_inputs: the network's inputs through networks without layers."""
-    parts, count = [], model.weights[0].shape[1]
-    for first in range(0, count, 11):
-        columns = range(first, min(first + 11, count))
-        with torch.no_grad():
-            model.weights[0].zero_()
-            for row, column in enumerate(columns):
-                model.weights[0][row, column] = 1
-        out = differentiate(model, uv, lod, torch.zeros(len(uv), 11), strength, 3, 17)[0]
-        parts.append(out[:, : len(columns)])
-    return torch.cat(parts, dim=1)
-
-
 @pytest.mark.parametrize(("bits", "word"), [(4, 32), (1, 8), (16, 16)])
 def test_inputs_are_exact(bits, word):
     """Waves, LOD, ones and noisy rounded features of learned grids, bit for bit; linear ones to the order of a sum."""
@@ -170,19 +131,6 @@ def test_samples_and_gradients(name):
     upstream = torch.zeros(70, 11)
     upstream[:, channels] = torch.randn(70, len(channels))
     compare_gradients(model, uv, lod, upstream, 1.3)
-
-
-def compare_gradients(model, uv, lod, upstream, strength, tolerance=4e-6, **options):
-    noise = Noise(strength, tuple(stream_key(3, 17, 2 + i) for i in range(len(model.grids)))) if strength else None
-    out, of_weights, of_grids = differentiate(model, uv, lod, upstream, strength, 3, 17, **options)
-    wanted, exact_weights, exact_grids = exact_gradients(model, uv, lod, upstream, noise)
-    assert_close(out, wanted, tolerance)
-    for found, exact in zip([*of_weights, *of_grids], [*exact_weights, *exact_grids]):
-        assert exact.abs().max() > 0
-        assert_close(found, exact, tolerance)
-    for found, exact in zip(of_grids, exact_grids):
-        assert torch.equal(found != 0, exact != 0)  # no texel got a gradient but those that were looked at
-    return [*of_weights, *of_grids]
 
 
 @pytest.fixture
@@ -241,13 +189,13 @@ locate, position_inputs, gather = inputs.locate, inputs.position_inputs, network
 
 
 @triton.jit
-def half_a_texel_off(levels, lod, u, v):
-    return locate(levels, lod, u + 0.5 / tl.load(levels + 2 * lod).to(tl.float32) * (u < 0.5), v)
+def half_a_texel_off(levels, lod, u, v, BITS: tl.constexpr):
+    return locate(levels, lod, u + 0.5 / tl.load(levels + 2 * lod).to(tl.float32) * (u < 0.5), v, BITS)
 
 
 @triton.jit
-def rows_swapped(levels, lod, u, v):
-    x0, x1, row0, row1, wx, wy = locate(levels, lod, u, v)
+def rows_swapped(levels, lod, u, v, BITS: tl.constexpr):
+    x0, x1, row0, row1, wx, wy = locate(levels, lod, u, v, BITS)
     return x0, x1, row1, row0, wx, wy
 
 
@@ -301,16 +249,10 @@ def test_sabotage_is_caught(name, case, monkeypatch):
 
 # --- whole steps ------------------------------------------------------------------------------------------------------
 
-SMALL = {"batch_size": 70, "gpu_precision": "float32"}
 STEPS = {
     "two bit depths": {}, "learned": {"n_hidden_layers": 0}, "ties": {"n_hidden_layers": 0}, "1x1": {"batch_size": 20},
     "floats": {"wrap_interval": 2}, "weights": {"n_hidden_layers": 0}, "rates": {"n_hidden_layers": 2},
 }  # fmt: skip
-
-
-def cuda_engine_of(material, lazy, **values) -> CudaEngine:
-    grids = len(values.get("hash_grid_configs", GRIDS))
-    return engine_of(lambda *arguments: CudaEngine(*arguments, lazy=(lazy,) * grids), material, **values)
 
 
 @pytest.mark.parametrize("name", STEPS)
@@ -361,16 +303,6 @@ def test_a_grid_of_rate_0_stays():
 
 RESUMED = {"batch_size": 20, "hash_grid_configs": LEARNED, "wrap_interval": 4, "gpu_precision": "float32",
            "deterministic": True, "n_hidden_layers": 0}  # fmt: skip
-
-
-def resumed(kind, engine, **values):
-    """A new engine that goes on from another's parameters and state, as they come from a file."""
-    engine.sync()
-    saved = reloaded({"model": engine.model.state_dict(), "engine": engine.state()})
-    other = engine_of(kind, engine.material, **values)
-    other.model.load_state_dict(saved["model"])
-    other.load_state(saved["engine"])
-    return other
 
 
 def lazy_cuda(*arguments):

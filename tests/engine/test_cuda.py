@@ -34,8 +34,9 @@ with_triton = pytest.mark.skipif(importlib.util.find_spec("triton") is None, rea
 
 @with_triton
 @pytest.mark.timeout(300)
-def test_in_the_interpreter():
-    tests = ROOT / "tests/engine/cuda_interpreted.py"
+@pytest.mark.parametrize("name", ["cuda_interpreted", "cuda_interpreted_blocks"])
+def test_in_the_interpreter(name):
+    tests = ROOT / f"tests/engine/{name}.py"
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tests)]
     environment = {**os.environ, "TRITON_INTERPRET": "1"}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=280)
@@ -47,10 +48,15 @@ def test_in_the_interpreter():
 # --- compiled ahead of time -------------------------------------------------------------------------------------------
 
 
-@with_triton
-@pytest.mark.parametrize("target", [80, 90])
-def test_every_kernel_compiles(target, tmp_path, monkeypatch):
-    """For A100 and H100/H200: tensor cores where there are products, and what a thread has fits into registers."""
+# two planes in a stack and one by itself
+SMALL_BLOCKS = [{"max_resolution": 64, "storage": "bc1", "interpolation": "learned"}] * 2 + [
+    {"max_resolution": 20, "n_levels": 1, "storage": "bc1"}
+]
+
+
+@pytest.fixture
+def compiled(tmp_path, monkeypatch):
+    """The module, where it works."""
     pytest.importorskip("triton.backends.compiler")
     from engine.cuda import compiled
 
@@ -59,16 +65,31 @@ def test_every_kernel_compiles(target, tmp_path, monkeypatch):
         compiled.cuobjdump()
     except KernelsUnavailable as error:
         pytest.skip(str(error))
+    return compiled
+
+
+@with_triton
+@pytest.mark.parametrize("target", [80, 90])
+@pytest.mark.parametrize("form", ["packed", "blocks"])
+def test_every_kernel_compiles(form, target, compiled):
+    """For A100 and H100/H200: tensor cores where there are products, and what a thread has fits into registers."""
     deterministic = target == 80
-    launches = compiled.launches_of({**compiled.FORMS["reference 1x16"], "deterministic": deterministic})
+    values = {**compiled.FORMS["reference 1x16"], "deterministic": deterministic}
+    names = {"step_kernel", "dense_kernel", "touched_kernel", "network_kernel", "advance_kernel", "sweep_kernel",
+             "decode_kernel"}  # fmt: skip
+    if form == "blocks":
+        values["hash_grid_configs"] = SMALL_BLOCKS
+        names |= {"gradient_kernel", "listed_kernel", "tie_kernel"}
+    else:
+        names |= {"border_kernel"}
+    launches = compiled.launches_of(values)
     small = compiled.with_block(launches[0], BLOCKS[-1])
     found = [compiled.facts_of(launch, target) for launch in (*launches, small)]
-    names = {facts.kernel for facts in found}
-    assert names == {"step_kernel", "dense_kernel", "touched_kernel", "network_kernel", "advance_kernel",
-                     "border_kernel", "sweep_kernel", "decode_kernel"}  # fmt: skip
+    assert {facts.kernel for facts in found} == names
     for facts in found:
         assert facts.tensor_cores == (facts.kernel in ("step_kernel", "decode_kernel")), facts
-        assert facts.registers <= 255 and facts.programs >= 1 and facts.spilled <= 8, facts  # sm_90: 8
+        most = 32 if form == "blocks" else 8  # seen: blocks on sm_80 24, packed on sm_90 8
+        assert facts.registers <= 255 and facts.programs >= 1 and facts.spilled <= most, facts
 
 
 # --- choosing, and refusing -------------------------------------------------------------------------------------------
@@ -239,7 +260,7 @@ def test_unsupported_shapes(values):
     with pytest.raises(Unsupported, match="at most"):
         KernelPlan(make_model((4, 1, 4, 16), **values))
     with pytest.raises(Unsupported, match="grids"):
-        KernelPlan(make_model(*[(4, 1, 4, 16)] * 5))
+        KernelPlan(make_model(*[(4, 1, 4, 16)] * 17))
 
 
 def test_small_grids_share_a_product():
@@ -248,6 +269,30 @@ def test_small_grids_share_a_product():
     pair, alone = plan.groups[1:]
     assert (pair.one, pair.other, pair.piece, pair.width) == ((0, 0), (1, 0), 8, 16) and alone.other == (-1, 0)
     assert plan.input_map[:17].tolist() == [*range(16, 32, 2), *range(17, 32, 2), 32]
+
+
+PLANE, OTHER = (8, 2, 0, 4, "linear", "bc1"), (8, 2, 0, 4, "learned", "bc1")
+
+
+def test_grids_of_blocks_of_one_shape_make_stacks():
+    """Of as many grids as a power of two; what is trained otherwise, or has another shape, stands by itself."""
+    model = make_model(PLANE, PLANE, PLANE, OTHER, (4, 1, 4, 16), (4, 1, 4, 16), *[PLANE] * 7, frequencies=0)
+    stacks = KernelPlan(model).stacks
+    assert [(s.start, len(s)) for s in stacks] == [(0, 2), (2, 1), (3, 1), (4, 1), (5, 1), (6, 4), (10, 2), (12, 1)]
+    lazy, moves = (True,) + (False,) * 12, (True,) * 11 + (False,) * 2
+    assert [len(s) for s in KernelPlan(model, lazy, moves).stacks] == [1, 2, 1, 1, 1, 4, 1, 2]
+
+
+def test_columns_of_blocks():
+    """A texel of a plane has three inputs and a column of zeros; corners, then planes, then features."""
+    plan = KernelPlan(make_model(PLANE, OTHER, OTHER, frequencies=0))
+    plane, others = plan.groups[1:]
+    assert (plane.piece, plane.width, others.piece, others.width) == (4, 16, 32, 32)
+    assert plan.input_map[:3].tolist() == [plane.column + 4 * f for f in range(3)]
+    for at, of_plane in ((3, 0), (15, 4)):
+        wanted = [others.column + 8 * corner + of_plane + f for corner in range(4) for f in range(3)]
+        assert plan.input_map[at : at + 12].tolist() == wanted
+    assert plan.constants["GRIDS"][:6] == (4, 0, 0, 0, 1, 0) and plan.constants["GRIDS"][6:] == (8, 0, 1, 0, 1, 1)
 
 
 def test_packed_weights():

@@ -18,7 +18,15 @@ from engine.torch.engine import TorchEngine
 from model import Noise, build_model
 from quantize import stream_key
 from tests.support.engine_cases import BASE, LEARNED, material_of
-from tests.support.kernel_cases import SHAPES, assert_close, channels_of, exact_gradients, make_model, samples
+from tests.support.kernel_cases import (
+    BLOCK_SHAPES,
+    SHAPES,
+    assert_close,
+    channels_of,
+    exact_gradients,
+    make_model,
+    samples,
+)
 from tests.support.runs import differences
 
 pytestmark = pytest.mark.gpu
@@ -27,6 +35,10 @@ REAL = {"batch_size": 8192, "n_neurons": 64, "n_hidden_layers": 2, "n_frequencie
         "hash_grid_configs": [{"max_resolution": 256, "n_levels": 8, "quantize_bits": 2, "save_bits": 16,
                                "interpolation": "learned"},
                               {"max_resolution": 90, "n_levels": 1, "quantize_bits": 4, "save_bits": 32}]}  # fmt: skip
+
+HALF, QUARTER = ({"max_resolution": side, "storage": "bc1"} for side in (256, 128))
+BLOCKS = {**REAL, "hash_grid_configs": [{**HALF, "interpolation": "learned"}] * 2 + [QUARTER] * 2,
+          "grid_learning_rate": 0.02}  # fmt: skip
 
 
 def engine_on(kind, material, device=GPU, lazy=None, **values):
@@ -37,11 +49,12 @@ def engine_on(kind, material, device=GPU, lazy=None, **values):
 
 
 @pytest.mark.parametrize("precision", ["ieee", "tf32", "bf16"])
-@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize("name", [*SHAPES, *BLOCK_SHAPES])
 def test_gradients(name, precision):
     """Against float64; tf32 keeps 10 bits of each factor, bf16 7, and sums that end on the other side of 0 have
     another derivative. Not measured yet: the tolerances are a guess."""
-    model, channels = SHAPES[name](), channels_of(name)
+    model = {**SHAPES, **BLOCK_SHAPES}[name]()
+    channels = channels_of(name) if name in SHAPES else list(range(11))
     uv, lod = samples(5000, model.num_lods, whole=True)
     upstream = torch.zeros(5000, 11)
     upstream[:, channels] = torch.randn(5000, len(channels))
@@ -64,11 +77,28 @@ def test_decoding(interpolation):
     assert_close(decode_samples(model, uv, lod), model(uv, lod), 2e-5)
 
 
+def test_decoding_blocks():
+    model = make_model(*[(48, 5, 0, 4, "learned", "bc1")] * 2, (20, 1, 0, 4, "linear", "bc1"), lods=9).to(GPU)
+    assert_close(decode_lod(model, 0, 400, 130), model.decode(0, 400, 130), 2e-5)
+    uv, lod = (value.to(GPU) for value in samples(5000, 9))
+    assert_close(decode_samples(model, uv, lod), model(uv, lod), 2e-5)
+
+
 @pytest.mark.parametrize(("lazy", "batch"), [(False, 8192), (True, 8192), (True, 2048), (False, 300)])
 def test_steps_equal_the_reference(lazy, batch):
     """With large and with small blocks of samples, see plan.block_size."""
     values = {**REAL, "gpu_precision": "float32", "batch_size": batch}
     engine = engine_on(CudaEngine, material_of(512, 300), lazy=(lazy, lazy), **values)
+    reference = engine_on(TorchEngine, material_of(512, 300), **values)
+    check_engine(engine)
+    for iteration in range(30):
+        assert engine.step(1) == pytest.approx(reference.step(1), rel=1e-5 if iteration < 5 else 1e-3)
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_steps_of_blocks_equal_the_reference(lazy):
+    values = {**BLOCKS, "gpu_precision": "float32"}
+    engine = engine_on(CudaEngine, material_of(512, 300), lazy=(lazy,) * 4, **values)
     reference = engine_on(TorchEngine, material_of(512, 300), **values)
     check_engine(engine)
     for iteration in range(30):
@@ -104,8 +134,9 @@ def test_a_graph_is_the_same_as_its_kernels(monkeypatch):
     assert differences(*runs) == []
 
 
-def test_deterministic_runs_are_equal():
-    values = {**REAL, "deterministic": True}
+@pytest.mark.parametrize("form", [REAL, BLOCKS], ids=["packed", "blocks"])
+def test_deterministic_runs_are_equal(form):
+    values = {**form, "deterministic": True}
     runs = []
     for parts in ((90,), (40, 50)):
         engine = engine_on(CudaEngine, material_of(200, 300), **values)

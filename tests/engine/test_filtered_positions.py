@@ -1,4 +1,4 @@
-"""--positions filtered: where samples are drawn, and what training there promises. Steps: FILTERED_CASES of engine_cases."""
+"""--positions filtered: where samples are drawn, and what training there promises; its steps are in engine_cases.py."""
 
 from __future__ import annotations
 

@@ -125,6 +125,12 @@ BLOCK_CASES = {
     "blocks": (material_of, {"hash_grid_configs": BLOCKS, "noise_std": 0.0}),
     "learned blocks": (material_of, {"hash_grid_configs": LEARNED_BLOCKS, "noise_std": 0.0}),
     "blocks in bands": (lambda: material_of(61, 90), {"hash_grid_configs": FINE_BLOCKS, "batch_size": 3000}),
+    "planes": (material_of, {"hash_grid_configs": [*BLOCKS[:1] * 3, *BLOCKS[1:] * 2], "noise_std": 1.0}),
+    "learned planes": (
+        lambda: material_of(61, 90),
+        {"hash_grid_configs": [*FINE_BLOCKS[1:] * 2, *FINE_BLOCKS[:1] * 2, {**FINE_BLOCKS[0], "learning_rate": 0.003}],
+         "batch_size": 3000, "wrap_interval": 2},
+    ),
     "blocks, noise": (material_of, {"hash_grid_configs": BLOCKS, "noise_std": 1.0}),
     "blocks, ties": (
         material_of, {"hash_grid_configs": LEARNED_BLOCKS, "wrap_interval": 1, "wrap_strength": 0.5},
@@ -146,7 +152,8 @@ FILTERED_CASES = {
     "filtered, few levels": (material_of, {**FILTERED, "hash_grid_configs": WITHOUT_A_LEVEL}),
     "filtered, learned": (material_of, {**FILTERED, "hash_grid_configs": LEARNED}),
     "filtered, learned in bands": (
-        lambda: material_of(61, 90), {**FILTERED, "hash_grid_configs": [FINE[1], GRIDS[0]], "batch_size": 3000, "seed": 1},
+        lambda: material_of(61, 90),
+        {**FILTERED, "hash_grid_configs": [FINE[1], GRIDS[0]], "batch_size": 3000, "seed": 1},
     ),
     "filtered, texel waves": (material_of, {**FILTERED, "n_texel_frequencies": 3}),
     "filtered in bands": (material_of, {**FILTERED, "batch_size": 3000, "noise_std": 0.0}),

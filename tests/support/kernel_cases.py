@@ -56,7 +56,7 @@ def make_model(
 
 
 def twin(model: NeuralTexture, noise: Noise | None = None) -> NeuralTexture:
-    """The same texture in float64, its features noisy and rounded already, as float32 rounds them."""
+    """The same texture in float64, its features, or what its blocks hold, noisy and rounded already as in float32."""
     other = NeuralTexture(
         model.grids, model.decoder, model.num_lods, quantized=False, seamless=bool(model.unused_inputs)
     ).double()
@@ -140,6 +140,20 @@ SHAPES = {
     "one 1": partial(make_model, (4, 1, 8, 64), frequencies=3, seamless=False),  # beside 6 + 8 + LOD
     "no ones": partial(make_model, (4, 1, 8, 64), (4, 1, 8, 8), frequencies=3, seamless=False),  # 6 + 9 + LOD
     "three vectors": partial(make_model, (4, 2, 8, 32), neurons=48, layers=2),
+}  # fmt: skip
+BLOCK_SHAPES = {
+    "blocks": partial(
+        make_model, (12, 3, 0, 4, "linear", "bc1"), (7, 1, 0, 4, "linear", "bc1"), (2, 2, 0, 4, "linear", "bc1"), lods=5
+    ),
+    "learned blocks": partial(
+        make_model, (10, 2, 0, 4, "learned", "bc1"), (5, 1, 4, 16), (1, 1, 0, 4, "learned", "bc1"), frequencies=0,
+        texel_frequencies=3, neurons=32, layers=2, activation="hard_swish",
+    ),
+    "blocks as floats": partial(
+        make_model, (9, 1, 0, 4, "linear", "bc1"), (8, 4, 0, 4, "learned", "bc1"), quantized=False, neurons=32
+    ),
+    "sixteen planes": partial(make_model, *[(4, 1, 0, 4, "learned", "bc1")] * 8, *[(2, 1, 0, 4, "linear", "bc1")] * 8,
+                              lods=3, layers=0),
 }  # fmt: skip
 every_shape = pytest.mark.parametrize("name", SHAPES)
 WORDS = [(bits, word) for bits in QUANTIZE_BITS for word in SAVE_BITS if bits <= word]

@@ -40,7 +40,8 @@ def metrics_of(material, iteration, noise=0.1):
         source = material.texels(lod)
         scores = evaluate_lod(source + noise * torch.randn(source.shape), source, material.present)
         lods.append({"lod": lod, "width": width, "height": height, **scores})
-    return {"iteration": iteration, "psnr": lods[0]["psnr"], "lods": lods}
+    filtered = {name: 31 + value / 7 for name, value in lods[0]["psnr"].items()}
+    return {"iteration": iteration, "psnr": lods[0]["psnr"], "psnr_filtered": filtered, "lods": lods}
 
 
 def codes_of(material, lod):
@@ -78,6 +79,7 @@ def test_events(run, make_material):
         for name in ("psnr", "ssim", "lpips"):
             tag, value = f"{name.upper()}/LOD{lod}", scores[name]["all"]
             assert got.get(tag) == (None if value is None else [(50, pytest.approx(value, rel=1e-6))]), tag
+    assert got["PSNR/filtered"] == [(50, pytest.approx(metrics["psnr_filtered"]["all"], rel=1e-6))]
     per_map = {tag: value for tag, value in got.items() if re.search(r"^PSNR_?map", tag, re.IGNORECASE)}
     assert len(per_map) == 2
     assert set(events.Tags()["images"]) == {f"{m}/{kind}" for m in ("diffuse", "roughness")
@@ -151,6 +153,8 @@ def test_save_metrics(run, make_material):
     for scores in metrics["lods"]:
         for name in ("all", "diffuse", "normal"):
             assert f"{scores['psnr'][name]:.2f}" in table
+    for name, value in metrics["psnr_filtered"].items():
+        assert f"{name} {value:.2f}" in table.splitlines()[-1]
     assert {path.name for path in run.iterdir()} == {"metrics.json", "metrics.txt"} and leftovers(run) == []
 
 
@@ -229,10 +233,13 @@ def test_summary(run, make_material, shipped):
     text = run_summary(Result(run, 300, metrics, rates, 12.3), material, make_config({}), shipped)
     for name in ("diffuse", "metallic"):
         assert f"{name} {metrics['psnr'][name]:.2f}" in text
+    assert f"filtered {metrics['psnr_filtered']['all']:.2f} dB" in text
     for words in (f"{metrics['psnr']['all']:.2f} dB", "1.75 bpp", "1.50", "0.25", "2.12", "12.3 s", "300", str(run)):
         assert words in text
     assert str(run / "models" / "train_result_300") in text and str(run.parent / "tensorboard") in text
     png, bc7 = material.png_bytes(), bc7_bytes(material)[1]
+    del metrics["psnr_filtered"]  # of a checkpoint of an earlier version
+    assert "filtered" not in run_summary(Result(run, 300, metrics, rates, 12.3), material, make_config({}), shipped)
     if shipped is None:
         assert "BC7" not in text
     else:

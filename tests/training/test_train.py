@@ -23,6 +23,7 @@ from formats.textures import read_export
 from maps.channels import MAPS, map_slice
 from metrics.decoded_maps import decode_in_file_space, to_8_bit
 from metrics.evaluate import evaluate_model
+from metrics.filtered import filtered_psnr
 from tests.support.runs import (
     QUICK,
     _offline,  # noqa: F401  # autouse
@@ -122,6 +123,8 @@ def test_metrics_equal_recomputation_by_hand(finished, maps):
     assert metrics["iteration"] == 40
     source = {name: picture(maps / f"made_{name}.png") for name in PRESENT}
     by_hand = psnr_by_hand(pictures(run / "infer", 0), source)
+    filtered = filtered_psnr(load_checkpoint(run).model, load_material(maps))
+    assert metrics["psnr_filtered"] == pytest.approx(filtered, abs=1e-3)
     assert metrics["psnr"] == metrics["lods"][0]["psnr"]
     assert metrics["psnr"] == pytest.approx(by_hand, abs=1e-4)  # float32 images; worst seen 1.1e-5, of 16-bit texels
     material = load_material(maps)
@@ -201,7 +204,7 @@ def test_tensorboard(finished):
     metrics = json.loads((run / "metrics.json").read_text())
     lods = range(len(metrics["lods"]))
     expected = {"Loss/train", "Noise/strength", "LearningRate/network", "LearningRate/grid_0", "LearningRate/grid_1"}
-    expected |= {f"PSNR/LOD{lod}" for lod in lods} | {"SSIM/LOD0", "SSIM/LOD1"}
+    expected |= {f"PSNR/LOD{lod}" for lod in lods} | {"SSIM/LOD0", "SSIM/LOD1", "PSNR/filtered"}
     tags = set(events.Tags()["scalars"])
     assert expected <= tags and not tags & {"SSIM/LOD2", "LPIPS/LOD0"}
     per_map = {tag for tag in tags - expected if re.search("(?i)psnr", tag)}

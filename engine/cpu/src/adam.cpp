@@ -22,7 +22,7 @@ GridStore::GridStore(const Grid& grid_, double rate_, bool quantized)
       rate(rate_),
       limit(quantized ? 0.5f : std::numeric_limits<float>::infinity()),
       row(row_floats(grid_)),
-      records(size_t(grid_.units) * 4 * row),
+      records(size_t(grid_.units) * grid_.planes * 4 * row),
       stamps(grid_.units) {
     clear_drift();
 }
@@ -51,12 +51,13 @@ void GridStore::bring_up(const Fading& fading, int64_t now, float small, int64_t
     const float fade1 = fading.moment1[age], fade2 = fading.moment2[age];
     float* p = record(unit);
     const int n = row;
-    for (int f = 0; f < n; f++) {
-        p[f] = clamped(p[f] - p[n + f] * moved, limit);
-        p[2 * n + f] *= fade1;
-        p[3 * n + f] *= fade2;
-        p[n + f] = direction(p[2 * n + f], p[3 * n + f], small);
-    }
+    for (int plane = 0; plane < grid.planes; plane++, p += 4 * n)
+        for (int f = 0; f < n; f++) {
+            p[f] = clamped(p[f] - p[n + f] * moved, limit);
+            p[2 * n + f] *= fade1;
+            p[3 * n + f] *= fade2;
+            p[n + f] = direction(p[2 * n + f], p[3 * n + f], small);
+        }
     stamps[unit] = int32_t(now);
 }
 
@@ -111,7 +112,7 @@ void GridStore::sync_borders(const Fading& fading, int64_t now, int first_level,
 void GridStore::tie_blocks(const Fading& fading, int64_t now, const Level& level, float strength) {
     constexpr float SHORTEST = 1e-6f;  // as in blocks.py
     const float small = fading.adam.small(now);
-    const auto tie = [&](std::initializer_list<std::pair<int, int>> texels) {
+    const auto tie_plane = [&](int plane, std::initializer_list<std::pair<int, int>> texels) {
         float features[4][BLOCK_FEATURES], mean[BLOCK_FEATURES] = {};
         float* rows[4];
         float* weights[4];
@@ -120,7 +121,7 @@ void GridStore::tie_blocks(const Fading& fading, int64_t now, const Level& level
             const int64_t unit =
                 level.offset / BLOCK_TEXELS + int64_t(y / BLOCK_SIDE) * level.across + x / BLOCK_SIDE;
             bring_up(fading, now, small, unit);
-            rows[n] = record(unit);
+            rows[n] = record(unit, plane);
             weights[n] = rows[n] + 8 + y % BLOCK_SIDE * BLOCK_SIDE + x % BLOCK_SIDE;
             for (int f = 0; f < BLOCK_FEATURES; f++) {
                 features[n][f] = rows[n][f] + (*weights[n] + 0.5f) * (rows[n][4 + f] - rows[n][f]);
@@ -138,6 +139,9 @@ void GridStore::tie_blocks(const Fading& fading, int64_t now, const Level& level
             if (length > SHORTEST) *weights[i] = clamped(*weights[i] + strength * wanted / length, 0.5f);
         }
     };
+    const auto tie = [&](std::initializer_list<std::pair<int, int>> texels) {
+        for (int plane = 0; plane < grid.planes; plane++) tie_plane(plane, texels);
+    };
     const int last = level.resolution - 1;
     for (int i = 1; i < last; i++) {
         tie({{0, i}, {last, i}});
@@ -146,7 +150,7 @@ void GridStore::tie_blocks(const Fading& fading, int64_t now, const Level& level
     tie({{0, 0}, {0, last}, {last, 0}, {last, last}});
 }
 
-void GridStore::load(const Fading& fading, int64_t iteration, const float* parameters, const float* moments1,
+void GridStore::load(const Fading& fading, int plane, int64_t iteration, const float* parameters, const float* moments1,
                      const float* moments2, const int32_t* given) {
     const int n = grid.unit_parameters;
     clear_drift();
@@ -155,7 +159,7 @@ void GridStore::load(const Fading& fading, int64_t iteration, const float* param
     for (int64_t t = iteration; t > iteration - DRIFT_SIZE && t >= 0; t--)
         small[t & (DRIFT_SIZE - 1)] = fading.adam.small(t);
     for (int64_t unit = 0; unit < grid.units; unit++) {
-        float* to = record(unit);
+        float* to = record(unit, plane);
         stamps[unit] = given ? given[unit] : int32_t(iteration);
         for (int i = 0; i < n; i++) {
             const float m = moments1 ? moments1[unit * n + i] : 0, v = moments2 ? moments2[unit * n + i] : 0;
@@ -168,11 +172,11 @@ void GridStore::load(const Fading& fading, int64_t iteration, const float* param
     }
 }
 
-void GridStore::save(const Fading& fading, int64_t now, float* parameters, float* moments1, float* moments2,
+void GridStore::save(const Fading& fading, int plane, int64_t now, float* parameters, float* moments1, float* moments2,
                      int32_t* to_stamps) const {
     const int n = grid.unit_parameters;
     for (int64_t unit = 0; unit < grid.units; unit++) {
-        const float* from = record(unit);
+        const float* from = record(unit, plane);
         const int64_t age = to_stamps ? 0 : now - stamps[unit];
         const float moved = age ? distance[stamps[unit] & (DRIFT_SIZE - 1)] : 0;
         for (int i = 0; i < n; i++) {

@@ -44,12 +44,15 @@ struct Fading {
     double direction[DRIFT_SIZE];                    // r^k
 };
 
-// Parameters, directions and moments of one grid while it is trained; see texels.h, Tracked.
+// Parameters, directions and moments of one grid while it is trained; see texels.h, Tracked. Its planes share the stamps.
 class GridStore {
   public:
     GridStore(const Grid& grid, double rate, bool quantized);
 
-    Tracked tracked() const { return {records.data(), stamps.data(), distance, limit}; }
+    Tracked tracked(int plane) const {
+        return {records.data() + plane * 4 * row, stamps.data(), distance, limit, unit_floats()};
+    }
+    long unit_floats() const { return long(grid.planes) * 4 * row; }
 
     // Adds iteration t, taken at this factor of the learning rate, to the distances.
     void advance(const Fading& fading, int64_t t, double factor);
@@ -58,9 +61,10 @@ class GridStore {
     // Pulls opposite borders and the corners of the levels from `first_level` on together, and brings them up to `now`.
     void sync_borders(const Fading& fading, int64_t now, int first_level, float strength);
 
-    void load(const Fading& fading, int64_t iteration, const float* parameters, const float* moments1,
+    // Of the model's grid that a plane is. Stamps are those of all planes.
+    void load(const Fading& fading, int plane, int64_t iteration, const float* parameters, const float* moments1,
               const float* moments2, const int32_t* stamps);
-    void save(const Fading& fading, int64_t now, float* parameters, float* moments1, float* moments2,
+    void save(const Fading& fading, int plane, int64_t now, float* parameters, float* moments1, float* moments2,
               int32_t* stamps) const;
 
     const Grid& grid;
@@ -68,7 +72,7 @@ class GridStore {
     bool moves() const { return rate > 0; }  // a grid of rate 0 is not trained
     const float limit;
     const int row;           // floats of a unit in each row of its record
-    Buffer<float> records;   // (units, 4, row)
+    Buffer<float> records;   // (units, planes, 4, row)
     Buffer<int32_t> stamps;  // (units)
     // Distance that parameters have moved along their direction since their stamp, at stamp % DRIFT_SIZE.
     double drift[DRIFT_SIZE];
@@ -77,8 +81,10 @@ class GridStore {
     void clear_drift();
 
   private:
-    float* record(int64_t unit) { return records.data() + unit * 4 * row; }
-    const float* record(int64_t unit) const { return records.data() + unit * 4 * row; }
+    float* record(int64_t unit, int plane = 0) { return records.data() + unit * unit_floats() + plane * 4 * row; }
+    const float* record(int64_t unit, int plane) const {
+        return records.data() + unit * unit_floats() + plane * 4 * row;
+    }
     void bring_up(const Fading& fading, int64_t now, float small, int64_t unit);
     void tie_blocks(const Fading& fading, int64_t now, const Level& level, float strength);
 };

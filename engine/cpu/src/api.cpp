@@ -74,12 +74,15 @@ void nt_trainer_destroy(nt_trainer* trainer) { delete trainer; }
 void nt_trainer_load_grid(nt_trainer* trainer, int32_t index, int64_t iteration, const float* parameters,
                           const float* moments1, const float* moments2, const int32_t* stamps) {
     trainer->iteration = iteration;
-    trainer->grids[index]->load(trainer->fading, iteration, parameters, moments1, moments2, stamps);
+    GridStore& store = trainer->store_of(index);
+    store.load(trainer->fading, index - store.grid.first, iteration, parameters, moments1, moments2, stamps);
 }
 
 void nt_trainer_save_grid(nt_trainer* trainer, int32_t index, float* parameters, float* moments1, float* moments2,
                           int32_t* stamps) {
-    trainer->grids[index]->save(trainer->fading, trainer->iteration, parameters, moments1, moments2, stamps);
+    const GridStore& store = trainer->store_of(index);
+    const int plane = index - store.grid.first;
+    store.save(trainer->fading, plane, trainer->iteration, parameters, moments1, moments2, stamps);
 }
 
 void nt_trainer_load_network(nt_trainer* trainer, int64_t iteration, const float* weights, const float* moments1,
@@ -100,11 +103,12 @@ void nt_trainer_save_network(nt_trainer* trainer, float* weights, float* moments
 }
 
 void nt_trainer_load_drift(nt_trainer* trainer, int32_t index, const double* drift) {
-    trainer->grids[index]->load_drift(drift);
+    trainer->store_of(index).load_drift(drift);
 }
 
 void nt_trainer_save_drift(nt_trainer* trainer, int32_t index, double* drift) {
-    std::copy(trainer->grids[index]->drift, trainer->grids[index]->drift + DRIFT_SIZE, drift);
+    const GridStore& store = trainer->store_of(index);
+    std::copy(store.drift, store.drift + DRIFT_SIZE, drift);
 }
 
 int32_t nt_trainer_step(nt_trainer* trainer, int64_t n, const double* factors, const double* noise, double* loss) {

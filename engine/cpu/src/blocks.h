@@ -59,54 +59,63 @@ inline typename Lanes<W>::floats weight_codes(typename Lanes<W>::floats w, typen
     return __builtin_convertvector(__builtin_convertvector(x, typename Lanes<W>::ints), floats);
 }
 
+// sources, noises: one for each of the grid's planes.
 template <Rounding ROUNDING, bool LEARNED, class Source>
-void gather_blocks(const Grid& grid, const Source& source, const Noise& noise, const Corner* corners,
+void gather_blocks(const Grid& grid, const Source* sources, const Noise* noises, const Corner* corners,
                    long corner_stride, long n, float* inputs, long input_stride) {
     constexpr float SCALE = ROUNDING == Rounding::none ? 1 : 1 / 765.0f, SHIFT = ROUNDING == Rounding::none ? 0 : 0.5f;
     for (long s = 0; s < n; s++) {
         const Corner& corner = corners[s * corner_stride];
         const Corner& later = corners[(s + AHEAD < n ? s + AHEAD : s) * corner_stride];
-        source.ahead_block(later.texel[0] / BLOCK_TEXELS);
-        source.ahead_block(later.texel[3] / BLOCK_TEXELS);
+        for (int plane = 0; plane < grid.planes; plane++) {
+            sources[plane].ahead_block(later.texel[0] / BLOCK_TEXELS);
+            sources[plane].ahead_block(later.texel[3] / BLOCK_TEXELS);
+        }
         float* to = inputs + s * input_stride + grid.column;
         Lanes<4>::uints block, place;
         memcpy(&block, corner.texel, sizeof block);
         place = block % BLOCK_TEXELS;
         block /= BLOCK_TEXELS;
-        const four codes = weight_codes<ROUNDING, 4>(source.weights(block, place),
-                                                     block * BLOCK_PARAMETERS + FIRST_WEIGHT + place, noise);
-        Ends ends{};
-        four sum{};
-        for (int i = 0; i < 4; i++) {
-            if (i == 0 || block[i] != block[i - 1])
-                ends = block_ends<ROUNDING>(source.ends(block[i]), block[i], noise);
-            const four feature = (ends.start + ends.span * codes[i]) * SCALE - SHIFT;
-            if (LEARNED)
-                for (int f = 0; f < BLOCK_FEATURES; f++) to[i * BLOCK_FEATURES + f] = feature[f];
-            else
-                sum += feature * corner.weight(i);
+        for (int plane = 0; plane < grid.planes; plane++) {
+            const Source& source = sources[plane];
+            const Noise& noise = noises[plane];
+            const four codes = weight_codes<ROUNDING, 4>(source.weights(block, place),
+                                                         block * BLOCK_PARAMETERS + FIRST_WEIGHT + place, noise);
+            Ends ends{};
+            four sum{};
+            for (int i = 0; i < 4; i++) {
+                if (i == 0 || block[i] != block[i - 1])
+                    ends = block_ends<ROUNDING>(source.ends(block[i]), block[i], noise);
+                const four feature = (ends.start + ends.span * codes[i]) * SCALE - SHIFT;
+                if (LEARNED)
+                    for (int f = 0; f < BLOCK_FEATURES; f++) *to++ = feature[f];
+                else
+                    sum += feature * corner.weight(i);
+            }
+            if (!LEARNED)
+                for (int f = 0; f < BLOCK_FEATURES; f++) *to++ = sum[f];
         }
-        if (!LEARNED)
-            for (int f = 0; f < BLOCK_FEATURES; f++) to[f] = sum[f];
     }
 }
 
+// The inputs from a grid; sources, noises: one for each of its planes.
 template <class Source>
-inline void gather_grid(const Grid& grid, bool quantized, const Source& source, const Noise& noise,
-                        const Corner* corners, long corner_stride, long n, float* inputs, long input_stride) {
+inline void gather_planes(const Grid& grid, bool quantized, const Source* sources, const Noise* noises,
+                          const Corner* corners, long corner_stride, long n, float* inputs, long input_stride) {
     const auto call = [&](auto kind, auto rounding, auto learned) {
         using Kind = decltype(kind);
         constexpr Rounding ROUNDING = decltype(rounding)::value;
         constexpr bool LEARNED = decltype(learned)::value;
         if constexpr (Kind::BLOCKS)
-            gather_blocks<ROUNDING, LEARNED>(grid, source, noise, corners, corner_stride, n, inputs, input_stride);
+            gather_blocks<ROUNDING, LEARNED>(grid, sources, noises, corners, corner_stride, n, inputs, input_stride);
         else
-            gather<Kind::ROW, ROUNDING, LEARNED>(grid, source, noise, corners, corner_stride, n, inputs, input_stride);
+            gather<Kind::ROW, ROUNDING, LEARNED>(grid, *sources, *noises, corners, corner_stride, n, inputs,
+                                                 input_stride);
     };
     const auto with_rounding = [&](auto kind, auto learned) {
         if (!quantized)
             call(kind, std::integral_constant<Rounding, Rounding::none>(), learned);
-        else if (noise.step > 0)
+        else if (noises->step > 0)
             call(kind, std::integral_constant<Rounding, Rounding::noisy>(), learned);
         else
             call(kind, std::integral_constant<Rounding, Rounding::plain>(), learned);
@@ -117,6 +126,13 @@ inline void gather_grid(const Grid& grid, bool quantized, const Source& source, 
         else
             with_rounding(kind, std::false_type());
     });
+}
+
+// The same for a grid of one plane.
+template <class Source>
+inline void gather_grid(const Grid& grid, bool quantized, const Source& source, const Noise& noise,
+                        const Corner* corners, long corner_stride, long n, float* inputs, long input_stride) {
+    gather_planes(grid, quantized, &source, &noise, corners, corner_stride, n, inputs, input_stride);
 }
 
 // A block's row in registers: end points, then the weights of the upper and the lower half.

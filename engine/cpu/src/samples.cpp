@@ -190,7 +190,7 @@ inline void nt_trainer::prefetch_target(uint64_t texel) const {
 
 inline void nt_trainer::prefetch_look(long look, long g, uint64_t texel) const {
     const GridStore& grid = *grids[g];
-    const long floats = 4 * grid.row;
+    const long floats = grid.unit_floats();
     const Corner& corner = corners[look * long(grids.size()) + g];
     const bool blocks = grid.grid.blocks;  // two corners reach all blocks but for one sample in 16
     for (int i = 0; i < 4; i += blocks ? 3 : 1) {

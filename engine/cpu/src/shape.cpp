@@ -6,15 +6,22 @@
 namespace nt {
 namespace {
 
-Grid make_grid(const nt_grid& spec, int num_lods, int column) {
+bool same_shape(const nt_grid& a, const nt_grid& b) {
+    return a.n_levels == b.n_levels && a.base_resolution == b.base_resolution && a.learned == b.learned &&
+           a.finest_lods == b.finest_lods;
+}
+
+Grid make_grid(const nt_grid& spec, int num_lods, int column, int first, int planes) {
     Grid grid{};
+    grid.first = first;
+    grid.planes = planes;
     grid.features = spec.features;
     grid.bits = spec.bits;
     grid.learned = spec.learned != 0;
     grid.blocks = spec.blocks != 0;
     grid.unit_texels = grid.blocks ? BLOCK_TEXELS : 1;
     grid.unit_parameters = grid.blocks ? BLOCK_PARAMETERS : grid.features;
-    grid.inputs = spec.features * (grid.learned ? 4 : 1);
+    grid.inputs = planes * spec.features * (grid.learned ? 4 : 1);
     grid.column = column;
     grid.n_levels = spec.n_levels;
     grid.base_resolution = spec.base_resolution;
@@ -59,7 +66,13 @@ void add_sawtooths(int count, std::vector<float>& u, std::vector<float>& v, std:
 
 }  // namespace
 
-Shape::Shape(const nt_model& model)
+const Grid& Shape::grid_of(int model_grid) const {
+    size_t g = 0;
+    while (g + 1 < grids.size() && grids[g + 1].first <= model_grid) g++;
+    return grids[g];
+}
+
+Shape::Shape(const nt_model& model, const double* rates)
     : num_lods(model.num_lods),
       n_channels(model.n_channels),
       quantized(model.quantized != 0),
@@ -68,8 +81,12 @@ Shape::Shape(const nt_model& model)
       negative_slope(model.negative_slope),
       channels(model.channels, model.channels + model.n_channels) {
     int column = 0;
-    for (int g = 0; g < model.n_grids; g++) {
-        grids.push_back(make_grid(model.grids[g], num_lods, column));
+    for (int g = 0; g < model.n_grids; g += grids.back().planes) {
+        int planes = 1;
+        while (rates && model.grids[g].blocks && g + planes < model.n_grids && model.grids[g + planes].blocks &&
+               same_shape(model.grids[g], model.grids[g + planes]) && rates[g] == rates[g + planes])
+            planes++;
+        grids.push_back(make_grid(model.grids[g], num_lods, column, g, planes));
         column += grids.back().inputs;
         any_learned = any_learned || grids.back().learned;
     }

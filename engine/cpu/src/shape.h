@@ -26,7 +26,9 @@ struct Level {
 
 // Parameters come in units, a texel or a block. Texels are numbered unit after unit, level after level.
 struct Grid {
-    int features, bits;
+    int first;   // of the model's grids that it stands for
+    int planes;  // how many
+    int features, bits;  // of one of them
     bool learned, blocks;
     int unit_texels, unit_parameters;
     int64_t units;
@@ -51,7 +53,11 @@ struct Layer {
 };
 
 struct Shape {
-    explicit Shape(const nt_model& model);
+    // rates: of the model's grids; successive grids of blocks with one shape and one rate become planes of one grid. Null:
+    // each grid stands for itself.
+    explicit Shape(const nt_model& model, const double* rates = nullptr);
+
+    const Grid& grid_of(int model_grid) const;
 
     int num_lods, n_channels;
     bool quantized, any_learned;

@@ -126,7 +126,8 @@ struct Tracked {
     const float* records;
     const int32_t* stamps;
     const float* drift;
-    float limit;  // features stay within +- limit
+    float limit;       // features stay within +- limit
+    long block_stride; // floats from block to block, where several planes share their stamps
 
     // Prefetches a texel that is needed soon.
     template <int F>
@@ -143,15 +144,19 @@ struct Tracked {
     }
 
     void ahead_block(uint32_t block) const {
-        const float* record = records + size_t(block) * (4 * Blocks::ROW);
+        const float* record = records + size_t(block) * block_stride;
         for (int i = 0; i < 2 * Blocks::ROW; i += 16) prefetch_next(record + i);
         prefetch_next(stamps + block);
     }
-    Lanes<8>::floats ends(uint32_t block) const { return fetch<Blocks::ROW, 8>(block, 0); }
+    Lanes<8>::floats ends(uint32_t block) const {
+        const float* record = records + size_t(block) * block_stride;
+        const float moved = drift[stamps[block] & (DRIFT_SIZE - 1)];
+        return within<8>(load<8>(record) - load<8>(record + Blocks::ROW) * moved);
+    }
     Lanes<4>::floats weights(Lanes<4>::uints block, Lanes<4>::uints place) const {
         Lanes<4>::floats parameter{}, direction{}, moved{};
         for (int i = 0; i < 4; i++) {
-            const float* record = records + size_t(block[i]) * (4 * Blocks::ROW) + 8 + place[i];
+            const float* record = records + size_t(block[i]) * block_stride + 8 + place[i];
             parameter[i] = record[0];
             direction[i] = record[Blocks::ROW];
             moved[i] = drift[stamps[block[i]] & (DRIFT_SIZE - 1)];

@@ -39,7 +39,7 @@ std::vector<uint8_t> tasks_of_rows(const Level& level, int64_t n_bands) {
 }  // namespace
 
 nt_trainer::nt_trainer(const nt_model& model, const nt_material& material_, const nt_settings& settings_)
-    : shape(model),
+    : shape(model, settings_.grid_rates),
       material(material_),
       settings(settings_),
       network(shape),
@@ -53,11 +53,13 @@ nt_trainer::nt_trainer(const nt_model& model, const nt_material& material_, cons
       n_slices(int((settings_.batch_size + slice_size - 1) / slice_size)),
       n_bands(band_count(settings_.batch_size)),
       chunks(n_bands),
-      noise_(shape.grids.size()) {
+      noise_(model.n_grids),
+      silence_(model.n_grids, Noise{0, 0}) {
     const size_t batch = settings.batch_size, n_grids = shape.grids.size();
     for (size_t g = 0; g < n_grids; g++) {
         const Grid& grid = shape.grids[g];
-        grids.push_back(std::make_unique<GridStore>(grid, settings.grid_rates[g], shape.quantized));
+        grids.push_back(std::make_unique<GridStore>(grid, settings.grid_rates[grid.first], shape.quantized));
+        for (int plane = 0; plane < grid.planes; plane++) tracked_.push_back(grids.back()->tracked(plane));
         any_moving = any_moving || grids.back()->moves();
         row_tasks.emplace_back();
         for (const Level& level : grid.lods) row_tasks.back().push_back(tasks_of_rows(level, n_bands));
@@ -95,7 +97,7 @@ std::vector<std::unique_ptr<nt_trainer::Thread>> nt_trainer::make_threads() cons
         const int64_t touched = std::min<int64_t>(grid.units, 4 * n_looks * settings.batch_size);
         most_touched = std::max(most_touched, touched);
         with_kind(grid, [&](auto kind) {
-            most_floats = std::max<int64_t>(most_floats, (touched + 1) * decltype(kind)::SUM);
+            most_floats = std::max<int64_t>(most_floats, (touched + 1) * grid.planes * decltype(kind)::SUM);
         });
     }
     for (int i = 0; i < settings.n_threads; i++) {
@@ -118,8 +120,8 @@ void nt_trainer::fill_inputs(long first_look, long n, const Noise* noise, bool w
     const long n_grids = long(grids.size()), first = sample_of(first_look);
     if (waves) encode(shape, &u[first], &v[first], &lod[first_look], &lod_value[first], n, inputs);
     for (long g = 0; g < n_grids; g++)
-        gather_grid(shape.grids[g], shape.quantized, grids[g]->tracked(), noise ? noise[g] : Noise{0, 0},
-                    &corners[first_look * n_grids + g], n_grids, n, inputs, shape.input_stride);
+        gather_planes(shape.grids[g], shape.quantized, &tracked_[shape.grids[g].first], noise + shape.grids[g].first,
+                      &corners[first_look * n_grids + g], n_grids, n, inputs, shape.input_stride);
 }
 
 void nt_trainer::forward_block(long first, long n, Workspace& work, const Noise* noise, int looks,
@@ -280,7 +282,7 @@ inline void nt_trainer::add_record(int g, long look, int row, Thread& thread) {
     const float* gradient = feature_gradient.data() + sample_of(look) * feature_stride + store_.grid.column;
     const float look_share = n_looks == 2 ? lod_share[look] : 1.0f;
     for (int j = 2 * row; j < 2 * row + 2; j++) {
-        const float* from = store_.grid.learned ? gradient + j * F : gradient;
+        const float* from = store_.grid.learned ? gradient + j * F : gradient;  // of the first plane
         const float share = store_.grid.learned ? 1.0f : corner.weight(j) * look_share;
         // without a branch, which could not be predicted: texels are touched again at random
         const uint32_t unit = Kind::unit(corner.texel[j]);
@@ -290,13 +292,18 @@ inline void nt_trainer::add_record(int g, long look, int row, Thread& thread) {
         thread.touched[thread.n_touched] = {unit, stamp};
         thread.n_touched += fresh;
         stamp = -1 - int32_t(place);
-        float* to = thread.gradients.get() + place * SUM;
         if constexpr (Kind::BLOCKS) {
-            if (fresh) std::fill(to, to + SUM, 0.0f);
+            const int planes = store_.grid.planes;
+            const long plane_inputs = BLOCK_FEATURES * (store_.grid.learned ? 4 : 1);
+            float* to = thread.gradients.get() + place * (SUM * planes);
+            if (fresh) std::fill(to, to + SUM * planes, 0.0f);
             to += corner.texel[j] % BLOCK_TEXELS;
-            for (int f = 0; f < BLOCK_FEATURES; f++) to[BLOCK_TEXELS * f] += from[f] * share;
+            for (int plane = 0; plane < planes; plane++, to += SUM)
+                for (int f = 0; f < BLOCK_FEATURES; f++)
+                    to[BLOCK_TEXELS * f] += from[plane * plane_inputs + f] * share;
             continue;
         }
+        float* to = thread.gradients.get() + place * SUM;
         const typename Lanes<W>::ints kept = typename Lanes<W>::ints{} + (fresh ? 0 : -1);
         for (int f = 0; f < F; f += W) {
             const auto sum = (typename Lanes<W>::floats)((typename Lanes<W>::ints)load<W>(to + f) & kept);
@@ -310,22 +317,26 @@ template <class Kind>
 inline void nt_trainer::update_touched(int g, Thread& thread) {
     constexpr int ROW = Kind::ROW;
     GridStore& store = *grids[g];
+    const int planes = Kind::BLOCKS ? store.grid.planes : 1;
+    const long unit_floats = planes * 4 * ROW;
     const int32_t now = int32_t(iteration + 1);
     const Step step = {float(1 - settings.beta1), float(1 - settings.beta2), small_,
                        float(store.rate * factor_ * step_size_), store.limit};
     const size_t count = thread.n_touched;
     for (size_t i = 0; i < count; i++) {
         if (i + RECORDS_AHEAD < count) {
-            const float* later = store.records.data() + size_t(thread.touched[i + RECORDS_AHEAD].unit) * 4 * ROW;
-            for (int f = 0; f < 4 * ROW; f += 16) prefetch_later(later + f);
+            const float* later = store.records.data() + size_t(thread.touched[i + RECORDS_AHEAD].unit) * unit_floats;
+            for (long f = 0; f < unit_floats; f += 16) prefetch_later(later + f);
         }
         const Touched& touched = thread.touched[i];
         const Follow follow = {store.distance[touched.stamp & (DRIFT_SIZE - 1)],
                                fading.moment1[now - touched.stamp], fading.moment2[now - touched.stamp]};
-        float* record = store.records.data() + size_t(touched.unit) * 4 * ROW;
-        const float* gradient = thread.gradients.get() + i * Kind::SUM;
+        float* record = store.records.data() + size_t(touched.unit) * unit_floats;
+        const float* gradient = thread.gradients.get() + i * (Kind::SUM * planes);
         if constexpr (Kind::BLOCKS)
-            update_block(record, touched.unit, shape.quantized, noise_[g], gradient, follow, step);
+            for (int plane = 0; plane < planes; plane++)
+                update_block(record + plane * 4 * ROW, touched.unit, shape.quantized, noise_[store.grid.first + plane],
+                             gradient + plane * Kind::SUM, follow, step);
         else
             update_record<ROW>(record, gradient, follow, step);
         store.stamps[touched.unit] = now;
@@ -365,8 +376,9 @@ void nt_trainer::prepare_iteration(double factor, double strength) {
     factor_ = factor;
     step_size_ = fading.adam.step_size(iteration + 1);
     small_ = fading.adam.small(iteration + 1);
-    for (size_t g = 0; g < grids.size(); g++) {
-        const double step = shape.quantized && strength > 0 ? strength / double(1 << shape.grids[g].bits) : 0;
+    for (size_t g = 0; g < noise_.size(); g++) {
+        const int bits = shape.grid_of(int(g)).bits;
+        const double step = shape.quantized && strength > 0 ? strength / double(1 << bits) : 0;
         noise_[g] = {float(step), stream_key(settings.seed, iteration, STREAM_NOISE + uint32_t(g))};
     }
     share_out();
@@ -462,7 +474,7 @@ double nt_trainer::probe(int64_t draw_iteration) {
         const long end = chunk.first + chunk.n;
         for (long first = chunk.first; first < end; first += BLOCK) {
             const long n = std::min<long>(BLOCK, end - first);
-            forward_block(first, n, threads[id]->work, nullptr, 1);
+            forward_block(first, n, threads[id]->work, silence_.data(), 1);
             read_targets(first, n, *threads[id]);
             chunk.loss += loss_block(n, *threads[id], false);
         }

@@ -59,6 +59,8 @@ struct nt_trainer {
     std::vector<float> weights, moments1, moments2;  // in the file's order
     std::vector<std::unique_ptr<nt::GridStore>> grids;
     const nt::Fading fading;
+    // The store of a grid of the model.
+    nt::GridStore& store_of(int model_grid) const { return *grids[&shape.grid_of(model_grid) - shape.grids.data()]; }
     int64_t iteration = 0;  // updates done
     bool any_moving = false;  // whether any grid is trained
 
@@ -163,7 +165,9 @@ struct nt_trainer {
     std::vector<uint32_t> borders_found, borders;
     std::vector<uint16_t> border_tasks;
     // of the current iteration
-    std::vector<nt::Noise> noise_;
+    std::vector<nt::Noise> noise_;  // per grid of the model, as the next two
+    const std::vector<nt::Noise> silence_;
+    std::vector<nt::Tracked> tracked_;
     double factor_ = 1, step_size_ = 0;
     float small_ = 0;
 };

@@ -1,0 +1,85 @@
+"""Launches of the kernels of grids of BC1 blocks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torchtyping import TensorType
+
+from blocks import BLOCK_PARAMETERS, TEXELS, border_groups
+from engine.cuda.buffers import GridBuffers
+from engine.cuda.library import Launch, load
+from engine.cuda.plan import power_of_two
+from model import _texel_in_level
+from shape import GridSpec
+
+# Work of one program: blocks of the gradient kernel and of the one that brings borders up to date, groups of texels of
+# the one that ties them.
+GRADIENT_UNITS, BORDER_BLOCKS, TIED_GROUPS = 32, 16, 64
+
+Groups = TensorType["groups", 4]
+
+
+def gradient_launch(
+    index: int, grid: GridBuffers, arguments: dict[str, Any], quantized: bool, batch: int | None = None
+) -> Launch:
+    """The kernel that computes the gradients of the parameters of a grid from those of its texels.
+
+    Args:
+        index: of the grid.
+        arguments: progress, table, boundaries, lod_sizes, lod_offsets, and the `levels` of this grid.
+        batch: samples, whose blocks alone are computed; None: all blocks, and the gradients of texels are cleared.
+    """
+    touched = batch is not None
+    threads, count = (4 * batch, batch) if touched else (grid.grid.n_units, grid.grid.n_units)
+    arguments = {
+        **arguments, "count": count, "parameters": grid.parameters, "stamps": grid.stamps, "distance": grid.distance,
+        "by_texel": grid.scattered, "gradients": grid.gradient,
+    }  # fmt: skip
+    constants = {
+        "GRID": index, "TABLE": arguments["table"].shape[1], "TOUCHED": touched, "LAZY": grid.lazy,
+        "QUANTIZED": quantized, "FIXED_POINT": grid.scattered_point, "UNITS": GRADIENT_UNITS,
+    }  # fmt: skip
+    return Launch(load().blocks.gradient_kernel, (-(-threads // GRADIENT_UNITS),), arguments, constants)
+
+
+def tie_launches(
+    grid: GridBuffers, arguments: dict[str, Any], constants: dict[str, Any], levels: range
+) -> list[Launch]:  # fmt: skip
+    """The kernels that tie the borders of some levels of a grid.
+
+    Args:
+        arguments: progress, table, interval, strength, records, moments, stamps, distance, fading.
+        constants: TABLE, F, QUANTIZED.
+    """
+    groups = tied_texels(grid.grid, levels).to(grid.parameters.device)
+    if not len(groups):
+        return []
+    kernels, launches = load().blocks, []
+    if grid.lazy:
+        listed = (groups[groups >= 0] // TEXELS).unique()
+        given = {name: value for name, value in arguments.items() if name != "strength"}
+        constants = {**constants, "UNIT": power_of_two(constants["F"]), "TEXELS": BORDER_BLOCKS}
+        launches.append(Launch(kernels.listed_kernel, (-(-len(listed) // BORDER_BLOCKS),),
+                               {**given, "count": len(listed), "listed": listed}, constants))  # fmt: skip
+    given = {name: arguments[name] for name in ("progress", "interval", "strength", "records")}
+    stride = BLOCK_PARAMETERS * (2 if grid.lazy else 1)
+    launches.append(Launch(kernels.tie_kernel, (-(-len(groups) // TIED_GROUPS),),
+                           {**given, "count": len(groups), "groups": groups},
+                           {"STRIDE": stride, "GROUPS": TIED_GROUPS}))  # fmt: skip
+    return launches
+
+
+def tied_texels(grid: GridSpec, levels: range) -> Groups:
+    """Texels on opposite borders, and the four corners, of some levels of a grid of blocks; -1 beside pairs; int32."""
+    parts = [torch.empty(0, 4, dtype=torch.int64)]
+    for level in levels:
+        resolution = grid.resolution(level)
+        if resolution < 2:
+            continue
+        for group in border_groups(resolution):
+            x, y = group[:, 0].T, group[:, 1].T
+            texels = grid.level_offset(level) + _texel_in_level(grid, torch.tensor(resolution), x, y)
+            parts.append(torch.nn.functional.pad(texels, (0, 4 - texels.shape[1]), value=-1))
+    return torch.cat(parts).to(torch.int32)

@@ -144,6 +144,7 @@ def _lookups(grids: Sequence[GridSpec], layout: str) -> dict[str, list[int | str
     lookups = {
         "ntGridResolution": [grid.max_resolution for grid in grids],
         "ntGridMips": [grid.n_levels for grid in grids],
+        "ntGridSharedLods": [grid.finest_lods - 1 for grid in grids],
         "ntGridFeatures": [grid.features for grid in grids],
     }
     if way == "mixed":
@@ -334,12 +335,6 @@ def shader_source(
     check_layout(model.grids, layout)
     if max(model.decoder.n_frequencies, model.decoder.n_texel_frequencies) > MAX_OCTAVES:
         raise UserError(f"--shader: expected at most {MAX_OCTAVES} frequencies, found {model.decoder.n_frequencies}")
-    for index, grid in enumerate(model.grids):
-        if grid.finest_lods > 1 and grid.n_levels > 1:  # decoder.slang reads mip l at LOD l
-            raise UserError(
-                f"--shader, --viewer: grid {index} has {grid.finest_lods} LODs at its finest level, expected 1 "
-                "(--decoder tsnc makes 2); use export.py --tsnc, --images or --transcode"
-            )
     syntax = LayeredEssl(layers) if layers else LANGUAGES[language]
     stored = _weights(model, weights, weight_type)
     way = reading(model.grids, layout)

@@ -8,7 +8,7 @@ float ntTriangleWave(float coordinate_0, int octave_0)
 
 int ntMipOf(int grid_0, int lod_0)
 {
-    return min(lod_0, (ntGridMips((grid_0))) - 1);
+    return min(max(lod_0 - (ntGridSharedLods((grid_0))), 0), (ntGridMips((grid_0))) - 1);
 }
 
 int ntWrap(int texel_0, int resolution_0)

@@ -8,7 +8,7 @@ fn ntTriangleWave( coordinate_0 : f32,  octave_0 : i32) -> f32
 
 fn ntMipOf( grid_0 : i32,  lod_0 : i32) -> i32
 {
-    return min(lod_0, (ntGridMips((grid_0))) - i32(1));
+    return min(max(lod_0 - (ntGridSharedLods((grid_0))), i32(0)), (ntGridMips((grid_0))) - i32(1));
 }
 
 fn ntWrap( texel_0 : i32,  resolution_0 : i32) -> i32

@@ -8,7 +8,7 @@ float ntTriangleWave(float coordinate_0, int octave_0)
 
 int ntMipOf(int grid_0, int lod_0)
 {
-    return min(lod_0, (ntGridMips((grid_0))) - 1);
+    return min(max(lod_0 - (ntGridSharedLods((grid_0))), 0), (ntGridMips((grid_0))) - 1);
 }
 
 int ntWrap(int texel_0, int resolution_0)
@@ -320,7 +320,7 @@ void ntAddSampledFeatures(inout float  inputs_2[NT_LAYER_WIDTH], vec2 uv_3, floa
     {
         bool learned_1 = (ntGridLearned((grid_5))) == 1;
         int features_1 = (ntGridFeatures((grid_5)));
-        float _S25 = min(lod_3, float((ntGridMips((grid_5))) - 1));
+        float _S25 = min(max(lod_3 - float((ntGridSharedLods((grid_5)))), 0.0), float((ntGridMips((grid_5))) - 1));
         bool _S26;
         if(learned_1)
         {

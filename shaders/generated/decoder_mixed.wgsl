@@ -8,7 +8,7 @@ fn ntTriangleWave( coordinate_0 : f32,  octave_0 : i32) -> f32
 
 fn ntMipOf( grid_0 : i32,  lod_0 : i32) -> i32
 {
-    return min(lod_0, (ntGridMips((grid_0))) - i32(1));
+    return min(max(lod_0 - (ntGridSharedLods((grid_0))), i32(0)), (ntGridMips((grid_0))) - i32(1));
 }
 
 fn ntWrap( texel_0 : i32,  resolution_0 : i32) -> i32
@@ -320,7 +320,7 @@ fn ntAddSampledFeatures( inputs_2 : ptr<function, array<f32, NT_LAYER_WIDTH>>,  
     {
         var learned_1 : bool = (ntGridLearned((grid_5))) == i32(1);
         var features_1 : i32 = (ntGridFeatures((grid_5)));
-        var _S25 : f32 = min(lod_3, f32((ntGridMips((grid_5))) - i32(1)));
+        var _S25 : f32 = min(max(lod_3 - f32((ntGridSharedLods((grid_5)))), 0.0f), f32((ntGridMips((grid_5))) - i32(1)));
         var _S26 : bool;
         if(learned_1)
         {

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from bench import rate_table
-from bench.rate_table import TIE, boundaries, winner
+from bench.rate_table import TIE, boundaries, candidates, winner
 from common.errors import UserError
 from tests.support.runs import save_maps
 from training import plan as rates
@@ -53,6 +53,14 @@ def test_a_table_that_the_toolkit_can_read(tmp_path, monkeypatch, capsys):
     finally:
         rates.load_table.cache_clear()
     assert "learned" in capsys.readouterr().out
+
+
+def test_the_form_of_intels_sample_has_one_candidate():
+    for bpp in (0.5, 5.0, 20.0):
+        (row,) = candidates(bpp, "tsnc", "bc1")
+        assert (row.fine, row.coarse, row.n_neurons, row.latents) == ((2, 4), (2, 4), 64, "bc1")
+    shipped = [(row.learning_rate, row.grid_learning_rate) for row in rates.load_table()["bc1_tsnc"]]
+    assert set(shipped) == {(row.learning_rate, row.grid_learning_rate)}
 
 
 def test_a_rate_that_no_grids_meet(tmp_path):

@@ -198,12 +198,6 @@ def test_nothing_is_half_written(make_material, tmp_path, monkeypatch):
     assert tree(files) == {"tex0_0.bc1": b"older"}
 
 
-def test_shaders_say_why_they_cannot(make_material, tmp_path, capsys):
-    source = written(tmp_path / "source", make_material(32, 32), planes(32, 4, 3))
-    line = refusal(capsys, "--load_dir", source, "--out_dir", tmp_path / "out", "--shader", "wgsl", command="export")
-    assert "grid 2 has 2 LODs at its finest level, expected 1" in line and "--tsnc" in line
-
-
 # --- a run -----------------------------------------------------------------------------------------------------------
 
 

@@ -102,6 +102,14 @@ BLOCK_CASES = {  # BC1: as many levels as LODs or fewer, sides that are no multi
         (GridSpec(16, 5, 2, 16), bc1(32, 6), bc1(4, 1, "learned")), DecoderSpec(1, 16, 1), weights="buffer",
         layout="filterable",
     ),
+    "bc1_tsnc": Case(  # LODs that share the finest level, and ReLU
+        (bc1(64, 5), dataclasses.replace(bc1(32, 4), finest_lods=2)), DecoderSpec(0, 16, 2, negative_slope=0.0),
+        weights="buffer",
+    ),
+    "bc1_shared_lods": Case(
+        (GridSpec(16, 3, 4, 16, finest_lods=3), dataclasses.replace(bc1(16, 3), finest_lods=2)),
+        DecoderSpec(1, 16, 1, 2),
+    ),
     "bc1_bgra4": Case((bc1(32, 6), GridSpec(16, 5, 4, 16)), DecoderSpec(1, 16, 1), weights="buffer", layout="bgra4"),
     "bc1_rgba8": Case((bc1(16, 5), GridSpec(16, 3, 4, 8)), DecoderSpec(1, 16, 1), layout="rgba8"),
 }  # fmt: skip
@@ -177,6 +185,8 @@ def test_numpy_from_the_files(name, shipped):
         case.decoder.n_texel_frequencies, case.decoder.activation, case.layout,
     )  # fmt: skip
     texture.negative_slope = case.decoder.negative_slope
+    for read, grid in zip(texture.grids, case.grids):
+        read.finest_lods = grid.finest_lods
     if case.weight_type == "float16":
         texture.weights = [weight.astype(np.float16).astype(np.float64) for weight in texture.weights]
     values = reference.forward(texture, one.queries[:, :2], one.queries[:, 2])

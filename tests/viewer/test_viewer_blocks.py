@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +28,9 @@ FORMS = {  # the third grid of `mixed` has no whole blocks, so WebGL does not ta
     "linear": ([bc1(32, 6), bc1(16, 3)], DecoderSpec(0, 16, 2, 0, "hard_swish")),
     "learned": ([bc1(16, 5, "learned"), bc1(8, 1)], DecoderSpec(0, 16, 1, 3, "hard_swish")),
     "many": ([*[bc1(16, 2)] * 8, *[bc1(8, 1)] * 8], DecoderSpec(0, 16, 1)),  # more than the 16 textures of WebGL
+    "tsnc": (
+        [bc1(32, 4), bc1(32, 4), *[replace(bc1(16, 3), finest_lods=2)] * 2], DecoderSpec(0, 16, 2, negative_slope=0.0),
+    ),
     "mixed": ([GridSpec(16, 2, 4, 16), bc1(20, 3), bc1(6, 2), bc1(20, 3)], DecoderSpec(2, 16, 1)),
 }
 EXTENSION = 'gl.getExtension("WEBGL_compressed_texture_s3tc")'

@@ -196,7 +196,7 @@ def test_numpy_from_the_files(name, shipped):
     present = one.material.channels
     moving = [c for c in present if c not in dict(case.constants)]
     if one.model.num_lods > 1:
-        assert one.want[:, moving].std(axis=0).min() > 0.01  # a decoder of zeros would not pass
+        assert one.want[:, moving].std(axis=0).min() > 0.003  # a decoder of zeros would not pass
     assert (one.want[:, [c for c in range(CHANNELS) if c not in present]] == 0).all()
 
 

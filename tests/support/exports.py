@@ -27,9 +27,10 @@ def make_model(grids, decoder, material: Material, seed=0) -> NeuralTexture:
     model = NeuralTexture(
         grids, decoder, material.num_lods, present_channels=material.present_channels.tolist(), seed=seed
     )
+    generator = torch.Generator().manual_seed(seed + 1)
     with torch.no_grad():
         for parameters in model.grid_parameters:
-            parameters.uniform_(-0.6, 0.6)
+            parameters.uniform_(-0.6, 0.6, generator=generator)
     return model
 
 

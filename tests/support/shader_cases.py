@@ -94,9 +94,10 @@ def ship(name: str, case: Case, folder: Path, seed: int) -> Shipped:
         case.grids, case.decoder, material.num_lods, seed=seed, seamless=False, constants=dict(case.constants),
         present_channels=material.present_channels.tolist(),
     )  # fmt: skip
+    generator = torch.Generator().manual_seed(seed + 1)
     with torch.no_grad():
         for parameters in model.grid_parameters:
-            parameters.uniform_(-0.6, 0.6)
+            parameters.uniform_(-0.6, 0.6, generator=generator)
     write_export(folder, model, material.hashed_record, layout=case.layout)
     exported = read_export(folder)
     model = stored_model(model, case.weight_type)

@@ -33,14 +33,16 @@ RUNTIMES = {  # gcc's and clang's
 FLAGS = ("-O1", "-g", "-fno-omit-frame-pointer", "-fno-sanitize-recover=all")
 FINDING = 66  # exit code of a sanitizer that has found something
 
-# Every phase of the training step on four threads: chunks, borders, ties, draws and a sweep (iteration 1000).
+# Every phase of the training step on four threads: chunks, borders, ties, draws and a sweep (iteration 1000). Then
+# again at positions between the texels and LODs, with linear grids.
 PROGRAM = r"""
 #include <cstdio>
 #include <vector>
 #include "nt.h"
 
-int main() {
-    const nt_grid grids[2] = {{4, 4, 5, 4, 0}, {8, 4, 3, 12, 1}};
+int train(int filtered) {
+    const int learned = !filtered;
+    const nt_grid grids[2] = {{4, 4, 5, 4, 0}, {8, 4, 3, 12, learned}};
     const int64_t texels[2] = {16 + 64 + 256 + 1024 + 4096, 144 + 576 + 2304};
     const int32_t channels[4] = {0, 1, 2, 10}, columns[4] = {0, 1, 2, 3};
     int32_t widths[7], heights[7];
@@ -59,10 +61,11 @@ int main() {
     const double rates[2] = {0.01, 0.02};
     const nt_model model = {grids, 2, 6, 3, 32, 2, 7, 1, 1, 4, channels, 1, 0.01f};
     const nt_material material = {widths, heights, offsets, codes8.data(), codes16.data(), 3, 1, columns};
-    const nt_settings settings = {4096, 1, 4, shares, weights, 0.01, rates, 0.9, 0.99, 1e-12, 2, 0, 0.1f};
+    const nt_settings settings = {4096, 1, 4, shares, weights, 0.01, rates, 0.9, 0.99, 1e-12, 2, 0, 0.1f,
+                                  filtered, 0.5f, 2.0f};
     nt_trainer* trainer = nullptr;
     if (nt_trainer_create(&model, &material, &settings, &trainer)) return 1;
-    const int inputs = 16 * ((2 * 6 + 4 + 32 + 1 + 15) / 16) + 16;
+    const int inputs = 16 * ((2 * 6 + 4 + (learned ? 32 : 8) + 1 + 15) / 16) + 16;
     std::vector<float> network(inputs * 32 + 32 * 32 + 32 * 16);
     for (size_t i = 0; i < network.size(); i++) network[i] = float(i * 37 % 101) / 250 - 0.2f;
     nt_trainer_load_network(trainer, 996, network.data(), nullptr, nullptr);
@@ -91,6 +94,8 @@ int main() {
     std::printf("loss %.6f, probe %.6f, mean of the image %.6f\n", loss, mse, sum / double(image.size()));
     return loss > 0 && loss < 1 ? 0 : 1;
 }
+
+int main() { return train(0) || train(1); }
 """
 
 

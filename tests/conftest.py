@@ -13,6 +13,8 @@ import torch
 from common.errors import UserError
 from dataset import Material
 from engine.cpu import engine as cpu_engine
+from engine.cpu.library import load_kernels
+from engine.errors import KernelsUnavailable
 from maps.channels import MAPS
 from tests.support.browser import (
     LIMIT_S,
@@ -38,6 +40,13 @@ def _short_chunks():
     before, cpu_engine.CHUNKS = cpu_engine.CHUNKS, (25,)
     yield
     cpu_engine.CHUNKS = before
+
+
+def pytest_sessionstart(session):
+    """Compile the kernels before the workers start: the first test that needs them has a minute, like any other."""
+    if not hasattr(session.config, "workerinput"):
+        with contextlib.suppress(KernelsUnavailable):
+            load_kernels()
 
 
 def pytest_collection_modifyitems(items):

@@ -50,7 +50,7 @@ SHORTEST_PAUSE_S = 1.0
 PAUSE_FACTOR = 20
 # Settings that change no result: where the images are, where results go, and what computes them.
 NO_SETTINGS = (*CALL, "data_dir", "save_dir", "num_threads")
-NEWER = ("maps", "size", "latents")  # settings that the records of earlier versions do not know
+NEWER = ("maps", "size", "latents", "positions")  # settings that the records of earlier versions do not know
 
 Report = Callable[[Path, Mapping[str, Any], Sequence[Mapping[str, Any]]], str]  # see `Journal`
 

@@ -7,7 +7,7 @@ between them. Rounding takes colours to 5, 6 and 5 bits, expanded to 8 by repeat
 
     feature = ((3 - k) e0 + k e1) / 765 - 0.5,   e0 and e1 in 0..255, k in 0..3
 
-The sum is a whole number, so every engine and every reader of the file has the same feature to the bit.
+The sum is a whole number: swapping the end points and mirroring k, as files need, leaves a feature as it is to the bit.
 Source of the format: Microsoft, "Texture Block Compression in Direct3D 11", BC1; Khronos Data Format 1.3, 18.1.
 """
 

@@ -327,10 +327,6 @@ class NeuralTexture(nn.Module):
             self.grid_parameters[index].device
         )
 
-    def block_parameters(self, index: int) -> blocks.Parameters:
-        """A view of the parameters of a grid of blocks."""
-        return self.grid_parameters[index].detach().view(-1, blocks.BLOCK_PARAMETERS)
-
     @torch.no_grad()
     def sync_wrap_boundary(self, index: int, strength: float, n_levels: int = 0) -> None:
         """Move opposite borders of grid `index`, and its four corners, towards their common mean.

@@ -162,7 +162,7 @@ def slope_of(model, arguments, view, y, x, parameter, epsilon=1e-4) -> float:
     for index, grid in enumerate(model.grids):
         if grid.compressed:
             shown = reference.of_blocks(grid, before[index].numpy(), None, 0, True) - 0.5
-            model.block_parameters(index).copy_(torch.from_numpy(shown))
+            model.grid_parameters[index].detach().view(-1, 22).copy_(torch.from_numpy(shown))
         else:
             model.load_codes(index, model.codes(index))
     errors, value = [], float(view[y, x, parameter])
@@ -327,7 +327,7 @@ def test_rounds_improve_the_blocks_that_a_file_has(engine_name, monkeypatch):
     for index in range(2):
         assert refinement.round(index) > 0
         for number in range(2):  # as it is read back from a file
-            parameters = model.block_parameters(number)
+            parameters = model.grid_parameters[number].detach().view(-1, 22)
             parameters.copy_(blocks.decode_blocks(blocks.encode_blocks(parameters)))
         scores.append(psnr_of_lod_0(model, material))
     assert scores[1] > scores[0] + 0.1 and scores[2] > scores[1]

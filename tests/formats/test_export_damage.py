@@ -228,7 +228,7 @@ def leaves(value, path=()):
 def stored(model: NeuralTexture, index: int) -> list:
     """The codes or the blocks of a grid."""
     if model.grids[index].compressed:
-        return encode_blocks(model.block_parameters(index)).tolist()
+        return encode_blocks(model.grid_parameters[index].detach().view(-1, 22)).tolist()
     return model.codes(index).tolist()
 
 

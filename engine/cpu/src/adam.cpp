@@ -22,7 +22,7 @@ GridStore::GridStore(const Grid& grid_, double rate_, bool quantized)
       rate(rate_),
       limit(quantized ? 0.5f : std::numeric_limits<float>::infinity()),
       row(row_floats(grid_)),
-      records(size_t(grid_.units) * grid_.planes * 4 * row),
+      records(size_t(grid_.units) * 4 * row),
       stamps(grid_.units) {
     clear_drift();
 }
@@ -51,13 +51,12 @@ void GridStore::bring_up(const Fading& fading, int64_t now, float small, int64_t
     const float fade1 = fading.moment1[age], fade2 = fading.moment2[age];
     float* p = record(unit);
     const int n = row;
-    for (int plane = 0; plane < grid.planes; plane++, p += 4 * n)
-        for (int f = 0; f < n; f++) {
-            p[f] = clamped(p[f] - p[n + f] * moved, limit);
-            p[2 * n + f] *= fade1;
-            p[3 * n + f] *= fade2;
-            p[n + f] = direction(p[2 * n + f], p[3 * n + f], small);
-        }
+    for (int f = 0; f < n; f++) {
+        p[f] = clamped(p[f] - p[n + f] * moved, limit);
+        p[2 * n + f] *= fade1;
+        p[3 * n + f] *= fade2;
+        p[n + f] = direction(p[2 * n + f], p[3 * n + f], small);
+    }
     stamps[unit] = int32_t(now);
 }
 
@@ -113,18 +112,19 @@ void GridStore::tie_blocks(const Fading& fading, int64_t now, const Level& level
     constexpr float SHORTEST = 1e-6f;  // as in blocks.py
     const float small = fading.adam.small(now);
     const auto tie_plane = [&](int plane, std::initializer_list<std::pair<int, int>> texels) {
-        float features[4][BLOCK_FEATURES], mean[BLOCK_FEATURES] = {};
-        float* rows[4];
+        float features[4][BLOCK_FEATURES], spans[4][BLOCK_FEATURES], mean[BLOCK_FEATURES] = {};
         float* weights[4];
         int n = 0;
         for (const auto& [x, y] : texels) {
             const int64_t unit =
                 level.offset / BLOCK_TEXELS + int64_t(y / BLOCK_SIDE) * level.across + x / BLOCK_SIDE;
             bring_up(fading, now, small, unit);
-            rows[n] = record(unit, plane);
-            weights[n] = rows[n] + 8 + y % BLOCK_SIDE * BLOCK_SIDE + x % BLOCK_SIDE;
+            const int texel = y % BLOCK_SIDE * BLOCK_SIDE + x % BLOCK_SIDE;
+            weights[n] = record(unit) + row_column(grid, plane, FIRST_WEIGHT + texel);
             for (int f = 0; f < BLOCK_FEATURES; f++) {
-                features[n][f] = rows[n][f] + (*weights[n] + 0.5f) * (rows[n][4 + f] - rows[n][f]);
+                const float first = record(unit)[row_column(grid, plane, f)];
+                spans[n][f] = record(unit)[row_column(grid, plane, BLOCK_FEATURES + f)] - first;
+                features[n][f] = first + (*weights[n] + 0.5f) * spans[n][f];
                 mean[f] += features[n][f] / float(texels.size());
             }
             n++;
@@ -132,9 +132,8 @@ void GridStore::tie_blocks(const Fading& fading, int64_t now, const Level& level
         for (int i = 0; i < n; i++) {
             float length = 0, wanted = 0;
             for (int f = 0; f < BLOCK_FEATURES; f++) {
-                const float span = rows[i][4 + f] - rows[i][f];
-                length += span * span;
-                wanted += (mean[f] - features[i][f]) * span;
+                length += spans[i][f] * spans[i][f];
+                wanted += (mean[f] - features[i][f]) * spans[i][f];
             }
             if (length > SHORTEST) *weights[i] = clamped(*weights[i] + strength * wanted / length, 0.5f);
         }
@@ -159,11 +158,11 @@ void GridStore::load(const Fading& fading, int plane, int64_t iteration, const f
     for (int64_t t = iteration; t > iteration - DRIFT_SIZE && t >= 0; t--)
         small[t & (DRIFT_SIZE - 1)] = fading.adam.small(t);
     for (int64_t unit = 0; unit < grid.units; unit++) {
-        float* to = record(unit, plane);
+        float* to = record(unit);
         stamps[unit] = given ? given[unit] : int32_t(iteration);
         for (int i = 0; i < n; i++) {
             const float m = moments1 ? moments1[unit * n + i] : 0, v = moments2 ? moments2[unit * n + i] : 0;
-            const int f = row_column(grid, i);
+            const int f = row_column(grid, plane, i);
             to[f] = parameters[unit * n + i];
             to[row + f] = direction(m, v, small[stamps[unit] & (DRIFT_SIZE - 1)]);
             to[2 * row + f] = m;
@@ -176,11 +175,11 @@ void GridStore::save(const Fading& fading, int plane, int64_t now, float* parame
                      int32_t* to_stamps) const {
     const int n = grid.unit_parameters;
     for (int64_t unit = 0; unit < grid.units; unit++) {
-        const float* from = record(unit, plane);
+        const float* from = record(unit);
         const int64_t age = to_stamps ? 0 : now - stamps[unit];
         const float moved = age ? distance[stamps[unit] & (DRIFT_SIZE - 1)] : 0;
         for (int i = 0; i < n; i++) {
-            const int f = row_column(grid, i);
+            const int f = row_column(grid, plane, i);
             if (parameters) parameters[unit * n + i] = age ? clamped(from[f] - from[row + f] * moved, limit) : from[f];
             if (moments1) moments1[unit * n + i] = from[2 * row + f] * fading.moment1[age];
             if (moments2) moments2[unit * n + i] = from[3 * row + f] * fading.moment2[age];

@@ -49,10 +49,8 @@ class GridStore {
   public:
     GridStore(const Grid& grid, double rate, bool quantized);
 
-    Tracked tracked(int plane) const {
-        return {records.data() + plane * 4 * row, stamps.data(), distance, limit, unit_floats()};
-    }
-    long unit_floats() const { return long(grid.planes) * 4 * row; }
+    Tracked tracked() const { return {records.data(), stamps.data(), distance, limit}; }
+    long unit_floats() const { return 4 * row; }
 
     // Adds iteration t, taken at this factor of the learning rate, to the distances.
     void advance(const Fading& fading, int64_t t, double factor);
@@ -72,7 +70,7 @@ class GridStore {
     bool moves() const { return rate > 0; }  // a grid of rate 0 is not trained
     const float limit;
     const int row;           // floats of a unit in each row of its record
-    Buffer<float> records;   // (units, planes, 4, row)
+    Buffer<float> records;   // (units, 4, row)
     Buffer<int32_t> stamps;  // (units)
     // Distance that parameters have moved along their direction since their stamp, at stamp % DRIFT_SIZE.
     double drift[DRIFT_SIZE];
@@ -81,10 +79,8 @@ class GridStore {
     void clear_drift();
 
   private:
-    float* record(int64_t unit, int plane = 0) { return records.data() + unit * unit_floats() + plane * 4 * row; }
-    const float* record(int64_t unit, int plane) const {
-        return records.data() + unit * unit_floats() + plane * 4 * row;
-    }
+    float* record(int64_t unit) { return records.data() + unit * unit_floats(); }
+    const float* record(int64_t unit) const { return records.data() + unit * unit_floats(); }
     void bring_up(const Fading& fading, int64_t now, float small, int64_t unit);
     void tie_blocks(const Fading& fading, int64_t now, const Level& level, float strength);
 };
@@ -139,13 +135,15 @@ inline void update_record(float* record, const float* gradient, const Follow& fo
         update_lanes<F, W>(record + f, followed<F, W>(record + f, follow, step), load<W>(gradient + f), follow, step);
 }
 
-inline void update_block(float* record, uint32_t block, bool quantized, const Noise& noise, const float* of_texels,
+template <int P>
+inline void update_block(float* record, uint32_t block, bool quantized, const PlaneNoise& noise, const float* of_texels,
                          const Follow& follow, const Step& step) {
-    BlockRow row;
-    for (int i = 0; i < 3; i++) row.part[i] = followed<Blocks::ROW, 8>(record + 8 * i, follow, step);
-    const BlockRow gradient = block_gradient(quantized, row, block, noise, of_texels);
-    for (int i = 0; i < 3; i++)
-        update_lanes<Blocks::ROW, 8>(record + 8 * i, row.part[i], gradient.part[i], follow, step);
+    constexpr int ROW = Blocks<P>::ROW, W = BLOCK_LANES<P>;
+    float row[ROW], gradient[ROW];
+    for (int i = 0; i < ROW; i += W) store<W>(row + i, followed<ROW, W>(record + i, follow, step));
+    block_gradient<P>(quantized, row, block, noise, of_texels, gradient);
+    for (int i = 0; i < ROW; i += W)
+        update_lanes<ROW, W>(record + i, load<W>(row + i), load<W>(gradient + i), follow, step);
 }
 
 }  // namespace nt

@@ -61,16 +61,15 @@ struct BlockSearch::Step {
 
 BlockSearch::Block BlockSearch::look_at(uint32_t block, Searcher& searcher) const {
     look(block * BLOCK_TEXELS, searcher);
-    const Stored stored{parameters_};
-    const float *parameters = parameters_ + size_t(block) * BLOCK_PARAMETERS, *weights = stored.all_weights(block);
-    const BlockRow row = {{stored.ends(block), load<8>(weights), load<8>(weights + 8)}};
-    const BlockRow found = block_gradient(true, row, block, Noise{0, 0}, searcher.by_feature.data());
-    float gradient[Blocks::ROW];
-    for (int i = 0; i < 3; i++) store<8>(gradient + 8 * i, found.part[i]);
+    const float* parameters = parameters_ + size_t(block) * BLOCK_PARAMETERS;
+    const Noise silence{0, 0};
+    float row[Blocks<1>::ROW], gradient[Blocks<1>::ROW];
+    Stored{parameters_}.block_row(block, row);
+    block_gradient<1>(true, row, block, PlaneNoise(&silence, 1), searcher.by_feature.data(), gradient);
     Block result;
     for (int i = 0; i < BLOCK_PARAMETERS; i++) {
         result.codes[i] = code_of(parameters[i], top_code(i));
-        result.promise[i] = gradient[row_column(grid_, i)] / float(top_code(i));
+        result.promise[i] = gradient[row_column(grid_, 0, i)] / float(top_code(i));
     }
     return result;
 }
@@ -91,7 +90,7 @@ void BlockSearch::take(const Step& step, Searcher& searcher) const {
         for (int i = 0; i < 4; i++) {
             if (!step.moves(place, i)) continue;
             for (int f = step.first_feature; f < step.first_feature + step.n_features; f++) {
-                const float* column = columns + ((grid_.learned ? i * BLOCK_FEATURES : 0) + f) * stride;
+                const float* column = columns + grid_.input(i, f) * stride;
                 const float by = place.share[i] * step.by[f][place.texel[i]];
                 for (long k = 0; k < stride; k += V) store(to + k, load(to + k) + load(column + k) * by);
             }

@@ -1,4 +1,7 @@
-// Grids of BC1 blocks, see blocks.py: features of a texel from its block's parameters, and gradients back to those.
+// Grids of BC1 blocks, see blocks.py: features of texels from their blocks' parameters, and gradients back to those.
+//
+// Planes of one shape have their texels in the same places, so everything here is done for P planes at once: what a
+// formula names once is a vector with a lane for each plane.
 #pragma once
 
 #include <algorithm>
@@ -8,108 +11,200 @@
 namespace nt {
 
 constexpr int BLOCK_FEATURES = 3;
-using four = Lanes<4>::floats;
-using eight = Lanes<8>::floats;
+constexpr int END_LANES = 8;  // of a block in a row: R, G, B, 0 of both end points
 
-// Both end points as in a record's row: R, G, B, 0.
-constexpr eight END_TOP = {31, 63, 31, 0, 31, 63, 31, 0};  // largest codes
-constexpr eight END_STEP = {1 / 31.0f, 1 / 63.0f, 1 / 31.0f, 0, 1 / 31.0f, 1 / 63.0f, 1 / 31.0f, 0};
-constexpr Lanes<8>::uints END_PARAMETER = {0, 1, 2, 2, 3, 4, 5, 5};  // which parameter of the block each lane is
-// v << 3 | v >> 2 of 5 bits and v << 2 | v >> 4 of 6, as products: v * UP + (v * DOWN >> 8)
-constexpr Lanes<8>::ints EXPAND_UP = {8, 4, 8, 0, 8, 4, 8, 0}, EXPAND_DOWN = {64, 16, 64, 0, 64, 16, 64, 0};
+// Vectors over several parameters of P planes have this many lanes.
+template <int P>
+constexpr int BLOCK_LANES = P == 1 || V < 16 ? 8 : 16;
 
-// feature = (start + code * span) / 765 - 0.5, where `code` is that of the texel's weight; unrounded, without the latter.
-struct Ends {
-    four start, span;
+// What rounding an end point takes, for each of the first lanes of a row.
+template <int P>
+struct EndTables {
+    float top[END_LANES * P] = {}, step[END_LANES * P] = {};  // largest codes and their inverses
+    uint32_t parameter[END_LANES * P] = {};                    // which of the block each lane is
+    // v << 3 | v >> 2 of 5 bits and v << 2 | v >> 4 of 6, as products: v * up + (v * down >> 8)
+    int32_t up[END_LANES * P] = {}, down[END_LANES * P] = {};
+
+    constexpr EndTables() {
+        for (int lane = 0; lane < END_LANES * P; lane++) {
+            const int place = lane / P, f = place % 4;
+            parameter[lane] = uint32_t(place / 4 * BLOCK_FEATURES + (f < BLOCK_FEATURES ? f : BLOCK_FEATURES - 1));
+            if (f == BLOCK_FEATURES) continue;
+            const bool green = f == 1;
+            top[lane] = green ? 63 : 31;
+            step[lane] = 1 / top[lane];
+            up[lane] = green ? 4 : 8;
+            down[lane] = green ? 16 : 64;
+        }
+    }
 };
 
-template <int W>
-inline typename Lanes<W>::floats uniform_noise(typename Lanes<W>::uints index, const Noise& noise) {
-    const auto hash = hash24<typename Lanes<W>::uints>(index, noise.key);
-    return __builtin_convertvector((typename Lanes<W>::ints)hash, typename Lanes<W>::floats) * 0x1p-24f - 0.5f;
-}
+template <int P>
+constexpr EndTables<P> END_TABLES{};
 
-template <Rounding ROUNDING>
-inline Ends block_ends(eight p, uint32_t block, const Noise& noise) {
-    if (ROUNDING == Rounding::noisy)
-        p += uniform_noise<8>(END_PARAMETER + block * uint32_t(BLOCK_PARAMETERS), noise) * (END_STEP * noise.step);
-    if (ROUNDING != Rounding::none) {
-        eight x = (p + 0.5f) * END_TOP + 0.5f;
-        x = x > 0 ? x : eight{};  // NaN becomes 0
-        x = x < END_TOP ? x : END_TOP;
-        const auto code = __builtin_convertvector(x, Lanes<8>::ints);
-        p = __builtin_convertvector(code * EXPAND_UP + (code * EXPAND_DOWN >> 8), eight);
+// The noise of P planes, whose keys repeat along a vector.
+struct PlaneNoise {
+    PlaneNoise(const Noise* noises, int planes) : step(noises->step) {
+        for (int lane = 0; lane < 16; lane++) keys[lane] = noises[lane % planes].key;
     }
-    float lanes[8];
-    store<8>(lanes, p);
-    const four first = load<4>(lanes), second = load<4>(lanes + 4);
-    return {ROUNDING == Rounding::none ? first : first * 3.0f, second - first};
+
+    // Uniform in +- half of a step, of parameters `index`.
+    template <int W>
+    typename Lanes<W>::floats at(typename Lanes<W>::uints index) const {
+        typename Lanes<W>::uints lanes_keys;
+        memcpy(&lanes_keys, keys, sizeof lanes_keys);
+        const auto hash = hash24<typename Lanes<W>::uints>(index, lanes_keys);
+        return __builtin_convertvector((typename Lanes<W>::ints)hash, typename Lanes<W>::floats) * 0x1p-24f - 0.5f;
+    }
+
+    float step;
+    uint32_t keys[16];
+};
+
+// feature = (start + code * span) / 765 - 0.5, where `code` is that of the texel's weight; unrounded, without the latter.
+template <int P>
+struct Ends {
+    typename Lanes<P>::floats start[BLOCK_FEATURES], span[BLOCK_FEATURES];
+};
+
+// parameters(first): BLOCK_LANES of the block's end points, from lane `first` of its row on.
+template <int P, Rounding ROUNDING, class Parameters>
+inline Ends<P> block_ends(const Parameters& parameters, uint32_t block, const PlaneNoise& noise) {
+    constexpr int W = BLOCK_LANES<P>;
+    constexpr const EndTables<P>& tables = END_TABLES<P>;
+    float lanes[END_LANES * P];
+    for (int first = 0; first < END_LANES * P; first += W) {
+        typename Lanes<W>::floats p = parameters(first);
+        if (ROUNDING == Rounding::noisy) {
+            typename Lanes<W>::uints index;
+            memcpy(&index, tables.parameter + first, sizeof index);
+            p += noise.at<W>(index + block * uint32_t(BLOCK_PARAMETERS)) * (load<W>(tables.step + first) * noise.step);
+        }
+        if (ROUNDING != Rounding::none) {
+            const auto top = load<W>(tables.top + first);
+            typename Lanes<W>::ints up, down;
+            memcpy(&up, tables.up + first, sizeof up);
+            memcpy(&down, tables.down + first, sizeof down);
+            typename Lanes<W>::floats x = (p + 0.5f) * top + 0.5f;
+            x = x > 0 ? x : typename Lanes<W>::floats{};  // NaN becomes 0
+            x = x < top ? x : top;
+            const auto code = __builtin_convertvector(x, typename Lanes<W>::ints);
+            p = __builtin_convertvector(code * up + (code * down >> 8), typename Lanes<W>::floats);
+        }
+        store<W>(lanes + first, p);
+    }
+    Ends<P> ends;
+    for (int f = 0; f < BLOCK_FEATURES; f++) {
+        const auto first = load<P>(lanes + f * P);
+        ends.start[f] = ROUNDING == Rounding::none ? first : first * 3.0f;
+        ends.span[f] = load<P>(lanes + (f + 4) * P) - first;
+    }
+    return ends;
 }
 
 // Codes 0 .. 3 of weights as floats; unrounded, from 0 to 1. index: which parameters of the grid they are.
 template <Rounding ROUNDING, int W>
 inline typename Lanes<W>::floats weight_codes(typename Lanes<W>::floats w, typename Lanes<W>::uints index,
-                                              const Noise& noise) {
+                                              const PlaneNoise& noise) {
     using floats = typename Lanes<W>::floats;
     if (ROUNDING == Rounding::none) return w + 0.5f;
-    if (ROUNDING == Rounding::noisy) w += uniform_noise<W>(index, noise) * (1 / 3.0f * noise.step);
+    if (ROUNDING == Rounding::noisy) w += noise.at<W>(index) * (1 / 3.0f * noise.step);
     floats x = (w + 0.5f) * 3.0f + 0.5f;
     x = x > 0 ? x : floats{};
     x = x < 3.0f ? x : floats{} + 3.0f;
     return __builtin_convertvector(__builtin_convertvector(x, typename Lanes<W>::ints), floats);
 }
 
-// sources, noises: one for each of the grid's planes.
-template <Rounding ROUNDING, bool LEARNED, class Source>
-void gather_blocks(const Grid& grid, const Source* sources, const Noise* noises, const Corner* corners,
-                   long corner_stride, long n, float* inputs, long input_stride) {
-    constexpr float SCALE = ROUNDING == Rounding::none ? 1 : 1 / 765.0f, SHIFT = ROUNDING == Rounding::none ? 0 : 0.5f;
-    for (long s = 0; s < n; s++) {
-        const Corner& corner = corners[s * corner_stride];
-        const Corner& later = corners[(s + AHEAD < n ? s + AHEAD : s) * corner_stride];
-        for (int plane = 0; plane < grid.planes; plane++) {
-            sources[plane].ahead_block(later.texel[0] / BLOCK_TEXELS);
-            sources[plane].ahead_block(later.texel[3] / BLOCK_TEXELS);
-        }
-        float* to = inputs + s * input_stride + grid.column;
-        Lanes<4>::uints block, place;
-        memcpy(&block, corner.texel, sizeof block);
-        place = block % BLOCK_TEXELS;
-        block /= BLOCK_TEXELS;
-        for (int plane = 0; plane < grid.planes; plane++) {
-            const Source& source = sources[plane];
-            const Noise& noise = noises[plane];
-            const four codes = weight_codes<ROUNDING, 4>(source.weights(block, place),
-                                                         block * BLOCK_PARAMETERS + FIRST_WEIGHT + place, noise);
-            Ends ends{};
-            four sum{};
-            for (int i = 0; i < 4; i++) {
-                if (i == 0 || block[i] != block[i - 1])
-                    ends = block_ends<ROUNDING>(source.ends(block[i]), block[i], noise);
-                const four feature = (ends.start + ends.span * codes[i]) * SCALE - SHIFT;
-                if (LEARNED)
-                    for (int f = 0; f < BLOCK_FEATURES; f++) *to++ = feature[f];
-                else
-                    sum += feature * corner.weight(i);
-            }
-            if (!LEARNED)
-                for (int f = 0; f < BLOCK_FEATURES; f++) *to++ = sum[f];
-        }
+// The lanes of a vector added up to P.
+template <int P, int W>
+inline typename Lanes<P>::floats folded(typename Lanes<W>::floats x) {
+    if constexpr (W == P) {
+        return x;
+    } else {
+        float lanes[W];
+        store<W>(lanes, x);
+        return folded<P, W / 2>(load<W / 2>(lanes) + load<W / 2>(lanes + W / 2));
     }
 }
 
-// The inputs from a grid; sources, noises: one for each of its planes.
+// Which parameters the weights of two texels of P planes are.
+template <int P>
+inline typename Lanes<2 * P>::uints weight_index(uint32_t left, uint32_t right) {
+    typename Lanes<2 * P>::uints index;
+    for (int lane = 0; lane < 2 * P; lane++) {
+        const uint32_t texel = lane < P ? left : right;
+        index[lane] = texel / BLOCK_TEXELS * BLOCK_PARAMETERS + FIRST_WEIGHT + texel % BLOCK_TEXELS;
+    }
+    return index;
+}
+
+// Both texels of a row at once. noises: one for each of the grid's planes. For the inputs' order see Grid::input.
+template <int P, Rounding ROUNDING, bool LEARNED, class Source>
+void gather_blocks(const Grid& grid, const Source& source, const Noise* noises, const Corner* corners,
+                   long corner_stride, long n, float* inputs, long input_stride) {
+    using floats = typename Lanes<2 * P>::floats;
+    constexpr float SCALE = ROUNDING == Rounding::none ? 1 : 1 / 765.0f, SHIFT = ROUNDING == Rounding::none ? 0 : 0.5f;
+    const PlaneNoise noise(noises, P);
+    for (long s = 0; s < n; s++) {
+        const Corner& corner = corners[s * corner_stride];
+        const Corner& later = corners[(s + AHEAD < n ? s + AHEAD : s) * corner_stride];
+        source.template ahead_block<P>(later.texel[0]);
+        if (later.texel[3] / BLOCK_TEXELS != later.texel[0] / BLOCK_TEXELS)
+            source.template ahead_block<P>(later.texel[3]);
+        float* const to = inputs + s * input_stride + grid.column;
+        const bool adjacent = corner.texel[1] == corner.texel[0] + 1 && corner.texel[1] % BLOCK_SIDE;
+        const bool high = corner.texel[2] / BLOCK_TEXELS != corner.texel[0] / BLOCK_TEXELS;
+        const auto ends_of = [&](uint32_t block) {
+            const auto parameters = [&](int first) {
+                return source.template ends<P, BLOCK_LANES<P>>(block, first);
+            };
+            return block_ends<P, ROUNDING>(parameters, block, noise);
+        };
+        floats start[BLOCK_FEATURES], span[BLOCK_FEATURES], sum[BLOCK_FEATURES] = {};
+        for (int row = 0; row < 2; row++) {
+            const uint32_t left = corner.texel[2 * row], right = corner.texel[2 * row + 1];
+            if (row == 0 || high) {
+                const Ends<P> ends = ends_of(left / BLOCK_TEXELS);
+                const Ends<P> others = adjacent ? ends : ends_of(right / BLOCK_TEXELS);
+                for (int f = 0; f < BLOCK_FEATURES; f++) {
+                    start[f] = joined<P>(ends.start[f], others.start[f]);
+                    span[f] = joined<P>(ends.span[f], others.span[f]);
+                }
+            }
+            floats weights;
+            if (adjacent)
+                weights = source.template weights<P, 2 * P>(left);
+            else
+                weights = joined<P>(source.template weights<P, P>(left), source.template weights<P, P>(right));
+            const floats codes = weight_codes<ROUNDING, 2 * P>(weights, weight_index<P>(left, right), noise);
+            const floats share = joined<P>(typename Lanes<P>::floats{} + corner.weight(2 * row),
+                                           typename Lanes<P>::floats{} + corner.weight(2 * row + 1));
+            for (int f = 0; f < BLOCK_FEATURES; f++) {
+                const floats feature = (start[f] + span[f] * codes) * SCALE - SHIFT;
+                if (LEARNED)
+                    store<2 * P>(to + (row * BLOCK_FEATURES + f) * 2 * P, feature);
+                else
+                    sum[f] += feature * share;
+            }
+        }
+        if (!LEARNED)
+            for (int f = 0; f < BLOCK_FEATURES; f++) store<P>(to + f * P, folded<P, 2 * P>(sum[f]));
+    }
+}
+
+// The inputs from a grid; noises: one for each of its planes.
 template <class Source>
-inline void gather_planes(const Grid& grid, bool quantized, const Source* sources, const Noise* noises,
-                          const Corner* corners, long corner_stride, long n, float* inputs, long input_stride) {
+inline void gather_grid(const Grid& grid, bool quantized, const Source& source, const Noise* noises,
+                        const Corner* corners, long corner_stride, long n, float* inputs, long input_stride) {
     const auto call = [&](auto kind, auto rounding, auto learned) {
         using Kind = decltype(kind);
         constexpr Rounding ROUNDING = decltype(rounding)::value;
         constexpr bool LEARNED = decltype(learned)::value;
         if constexpr (Kind::BLOCKS)
-            gather_blocks<ROUNDING, LEARNED>(grid, sources, noises, corners, corner_stride, n, inputs, input_stride);
+            gather_blocks<Kind::PLANES, ROUNDING, LEARNED>(grid, source, noises, corners, corner_stride, n, inputs,
+                                                           input_stride);
         else
-            gather<Kind::ROW, ROUNDING, LEARNED>(grid, *sources, *noises, corners, corner_stride, n, inputs,
+            gather<Kind::ROW, ROUNDING, LEARNED>(grid, source, *noises, corners, corner_stride, n, inputs,
                                                  input_stride);
     };
     const auto with_rounding = [&](auto kind, auto learned) {
@@ -120,7 +215,7 @@ inline void gather_planes(const Grid& grid, bool quantized, const Source* source
         else
             call(kind, std::integral_constant<Rounding, Rounding::plain>(), learned);
     };
-    with_kind(grid, [&](auto kind) {
+    with_kind<Source::MOST_PLANES>(grid, [&](auto kind) {
         if (grid.learned)
             with_rounding(kind, std::true_type());
         else
@@ -128,61 +223,50 @@ inline void gather_planes(const Grid& grid, bool quantized, const Source* source
     });
 }
 
-// The same for a grid of one plane.
-template <class Source>
-inline void gather_grid(const Grid& grid, bool quantized, const Source& source, const Noise& noise,
-                        const Corner* corners, long corner_stride, long n, float* inputs, long input_stride) {
-    gather_planes(grid, quantized, &source, &noise, corners, corner_stride, n, inputs, input_stride);
-}
-
-// A block's row in registers: end points, then the weights of the upper and the lower half.
-struct BlockRow {
-    eight part[3];
-};
-
-// The sums of the lanes of three vectors, and 0.
-inline four lane_sums(eight a, eight b, eight c) {
-    float lanes[3][8], halves[3][4];
-    store<8>(lanes[0], a);
-    store<8>(lanes[1], b);
-    store<8>(lanes[2], c);
-    for (int f = 0; f < 3; f++) store<4>(halves[f], load<4>(lanes[f]) + load<4>(lanes[f] + 4));
-    four sum{};
-    for (int i = 0; i < 4; i++) sum += four{halves[0][i], halves[1][i], halves[2][i], 0};
-    return sum;
-}
-
-// The gradient of a block's parameters from that of the features of its texels, see Blocks::SUM. Rounding passes it
-// unchanged; factors are those after rounding, as in blocks.py.
-template <Rounding ROUNDING>
-inline BlockRow block_gradient(const BlockRow& row, uint32_t block, const Noise& noise, const float* of_texels) {
-    constexpr float CODES = ROUNDING == Rounding::none ? 1 : 3;
-    const four span = block_ends<ROUNDING>(row.part[0], block, noise).span * (ROUNDING == Rounding::none ? 1 : 1 / 255.0f);
-    eight all[BLOCK_FEATURES] = {}, second[BLOCK_FEATURES] = {};
-    BlockRow found{};
-    for (int half = 0; half < 2; half++) {
-        const auto index = block * BLOCK_PARAMETERS + FIRST_WEIGHT + 8 * half + Lanes<8>::uints{0, 1, 2, 3, 4, 5, 6, 7};
-        const eight share = weight_codes<ROUNDING, 8>(row.part[1 + half], index, noise) * (1 / CODES);
-        for (int f = 0; f < BLOCK_FEATURES; f++) {
-            const eight gradient = load<8>(of_texels + BLOCK_TEXELS * f + 8 * half);
-            all[f] += gradient;
-            second[f] += gradient * share;
-            found.part[1 + half] += gradient * span[f];
-        }
+// The gradient of P blocks' parameters, a row, from that of the features of their texels, see Blocks::SUM. Rounding
+// passes it unchanged; factors are those after rounding, as in blocks.py.
+template <int P, Rounding ROUNDING>
+inline void block_gradient(const float* row, uint32_t block, const PlaneNoise& noise, const float* of_texels,
+                           float* gradient) {
+    constexpr int W = BLOCK_LANES<P>, TILED = W / P;  // texels in a vector
+    using floats = typename Lanes<W>::floats;
+    constexpr float CODES = ROUNDING == Rounding::none ? 1 : 3, LEVELS = ROUNDING == Rounding::none ? 1 : 255;
+    const Ends<P> ends =
+        block_ends<P, ROUNDING>([&](int first) { return load<W>(row + first); }, block, noise);
+    floats span[BLOCK_FEATURES], all[BLOCK_FEATURES] = {}, second[BLOCK_FEATURES] = {};
+    for (int f = 0; f < BLOCK_FEATURES; f++) {
+        float lanes[W];
+        for (int tile = 0; tile < TILED; tile++) store<P>(lanes + tile * P, ends.span[f] * (1 / LEVELS));
+        span[f] = load<W>(lanes);
     }
-    float ends[8];
-    const four of_second = lane_sums(second[0], second[1], second[2]);
-    store<4>(ends, lane_sums(all[0], all[1], all[2]) - of_second);
-    store<4>(ends + 4, of_second);
-    found.part[0] = load<8>(ends);
-    return found;
+    typename Lanes<W>::uints index;
+    for (int lane = 0; lane < W; lane++) index[lane] = block * uint32_t(BLOCK_PARAMETERS) + FIRST_WEIGHT + lane / P;
+    for (int first = 0; first < BLOCK_TEXELS * P; first += W, index += uint32_t(TILED)) {
+        const floats share =
+            weight_codes<ROUNDING, W>(load<W>(row + END_LANES * P + first), index, noise) * (1 / CODES);
+        floats of_weights{};
+        for (int f = 0; f < BLOCK_FEATURES; f++) {
+            const floats of_texel = load<W>(of_texels + BLOCK_TEXELS * P * f + first);
+            all[f] += of_texel;
+            second[f] += of_texel * share;
+            of_weights += of_texel * span[f];
+        }
+        store<W>(gradient + END_LANES * P + first, of_weights);
+    }
+    for (int f = 0; f < 4; f++) {
+        typename Lanes<P>::floats of_all{}, of_second{};
+        if (f < BLOCK_FEATURES) of_all = folded<P, W>(all[f]), of_second = folded<P, W>(second[f]);
+        store<P>(gradient + f * P, of_all - of_second);
+        store<P>(gradient + (f + 4) * P, of_second);
+    }
 }
 
-inline BlockRow block_gradient(bool quantized, const BlockRow& row, uint32_t block, const Noise& noise,
-                               const float* of_texels) {
-    if (!quantized) return block_gradient<Rounding::none>(row, block, noise, of_texels);
-    if (noise.step > 0) return block_gradient<Rounding::noisy>(row, block, noise, of_texels);
-    return block_gradient<Rounding::plain>(row, block, noise, of_texels);
+template <int P>
+inline void block_gradient(bool quantized, const float* row, uint32_t block, const PlaneNoise& noise,
+                           const float* of_texels, float* gradient) {
+    if (!quantized) return block_gradient<P, Rounding::none>(row, block, noise, of_texels, gradient);
+    if (noise.step > 0) return block_gradient<P, Rounding::noisy>(row, block, noise, of_texels, gradient);
+    return block_gradient<P, Rounding::plain>(row, block, noise, of_texels, gradient);
 }
 
 }  // namespace nt

@@ -23,7 +23,7 @@ double CodeSearch::try_step(int feature, float step, Searcher& searcher) const {
             for (int i = 0; i < 4; i++) {
                 const float share = searcher.places[s].share[i];
                 if (share == 0) continue;
-                const long column = grid_.column + (grid_.learned ? i * grid_.features : 0) + feature;
+                const long column = grid_.column + grid_.input(i, feature);
                 for (long k = 0; k < stride; k += V)
                     store(to + k, load(to + k) + load(columns + column * stride + k) * (share * step));
             }

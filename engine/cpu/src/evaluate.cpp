@@ -51,7 +51,7 @@ void Evaluation::fill_inputs(long n, const int32_t* lod, const float* lod_value,
     encode(shape, u_.data(), v_.data(), lod, lod_value, n, inputs);
     for (long g = 0; g < n_grids; g++) {
         for (long s = 0; s < n; s++) corners[s * n_grids + g] = locate(shape.grids[g].lods[lod[s]], u_[s], v_[s]);
-        gather_grid(shape.grids[g], shape.quantized, model_.grids[g], noise_[g], &corners[g], n_grids, n, inputs,
+        gather_grid(shape.grids[g], shape.quantized, model_.grids[g], &noise_[g], &corners[g], n_grids, n, inputs,
                     shape.input_stride);
     }
 }
@@ -101,17 +101,14 @@ void Evaluation::scatter_blocks(int g, const Corner& corner, const float* from, 
     for (int i = 0; i < 4; i++) {
         const uint32_t block = corner.texel[i] / BLOCK_TEXELS;
         const float weight = share * (grid.learned ? 1.0f : corner.weight(i));
-        float of_texels[Blocks::SUM] = {}, gradient[Blocks::ROW];
+        float of_texels[Blocks<1>::SUM] = {}, row[Blocks<1>::ROW], gradient[Blocks<1>::ROW];
         for (int f = 0; f < BLOCK_FEATURES; f++)
             of_texels[BLOCK_TEXELS * f + corner.texel[i] % BLOCK_TEXELS] =
-                weight * from[(grid.learned ? i * BLOCK_FEATURES : 0) + f];
-        const Stored& stored = model_.grids[g];
-        const float* weights = stored.all_weights(block);
-        const BlockRow row = {{stored.ends(block), load<8>(weights), load<8>(weights + 8)}};
-        const BlockRow found = block_gradient(model_.shape.quantized, row, block, noise_[g], of_texels);
-        for (int part = 0; part < 3; part++) store<8>(gradient + 8 * part, found.part[part]);
+                weight * from[grid.input(i, f)];
+        model_.grids[g].block_row(block, row);
+        block_gradient<1>(model_.shape.quantized, row, block, PlaneNoise(&noise_[g], 1), of_texels, gradient);
         for (int k = 0; k < BLOCK_PARAMETERS; k++)
-            to[size_t(block) * BLOCK_PARAMETERS + k] += gradient[row_column(grid, k)];
+            to[size_t(block) * BLOCK_PARAMETERS + k] += gradient[row_column(grid, 0, k)];
     }
 }
 
@@ -131,7 +128,7 @@ void Evaluation::scatter(long n, const std::vector<Corner>& corners, const float
             for (int i = 0; i < 4; i++) {
                 float* to = grid_gradients[g] + size_t(corner.texel[i]) * grid.features;
                 const float weight = share[s] * (grid.learned ? 1.0f : corner.weight(i));
-                for (int f = 0; f < grid.features; f++) to[f] += weight * from[(grid.learned ? i * grid.features : 0) + f];
+                for (int f = 0; f < grid.features; f++) to[f] += weight * from[grid.input(i, f)];
             }
         }
     }

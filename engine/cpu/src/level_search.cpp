@@ -135,10 +135,11 @@ double LevelSearch::look(uint32_t first_texel, Searcher& searcher) const {
             for (long g = 0; g < n_grids; g++)
                 searcher.corners[s * n_grids + g] = locate(shape_.grids[g].lods[lod[s]], u[s], v[s]);
         }
+        const Noise silence{0, 0};
         float* inputs = searcher.work.inputs.data();
         encode(shape_, u, v, lod, lod_value, n, inputs);
         for (long g = 0; g < n_grids; g++)
-            gather_grid(shape_.grids[g], true, sources_[g], Noise{0, 0}, &searcher.corners[g], n_grids, n, inputs,
+            gather_grid(shape_.grids[g], true, sources_[g], &silence, &searcher.corners[g], n_grids, n, inputs,
                         shape_.input_stride);
         Gemm job{};
         job.a = inputs;
@@ -162,9 +163,8 @@ double LevelSearch::look(uint32_t first_texel, Searcher& searcher) const {
                 place.share[i] = texel >= unit_texels ? 0.0f : grid_.learned ? 1.0f : corner.weight(i);
                 if (place.share[i] == 0) continue;
                 place.texel[i] = uint8_t(texel);
-                const float* part = from + (grid_.learned ? i * grid_.features : 0);
                 for (int f = 0; f < grid_.features; f++)
-                    searcher.by_feature[f * unit_texels + texel] += place.share[i] * part[f];
+                    searcher.by_feature[f * unit_texels + texel] += place.share[i] * from[grid_.input(i, f)];
             }
         }
     }

@@ -29,9 +29,9 @@ inline uint32_t stream_key(uint32_t seed, int64_t iteration, uint32_t stream) {
     return key;
 }
 
-// 24 random bits of each index.
-template <class T>
-inline T hash24(T index, uint32_t key) {
+// 24 random bits of each index. K: uint32_t, or a vector of one for each.
+template <class T, class K>
+inline T hash24(T index, K key) {
     return mix((index * 0x9E3779B1u) ^ key) >> 8;
 }
 

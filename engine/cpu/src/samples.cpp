@@ -207,11 +207,17 @@ inline void nt_trainer::prefetch_look(long look, long g, uint64_t texel) const {
     const GridStore& grid = *grids[g];
     const long floats = grid.unit_floats();
     const Corner& corner = corners[look * long(grids.size()) + g];
-    const bool blocks = grid.grid.blocks;  // two corners reach all blocks but for one sample in 16
-    for (int i = 0; i < 4; i += blocks ? 3 : 1) {
-        const size_t unit = blocks ? corner.texel[i] / BLOCK_TEXELS : corner.texel[i];
+    const int unit_texels = grid.grid.unit_texels;
+    const auto prefetch_unit = [&](size_t unit, bool stamp) {
         for (long f = 0; f < floats; f += 16) prefetch_later(grid.records.data() + unit * floats + f);
-        if (blocks || i % 2 == 0) prefetch_later(grid.stamps.data() + unit);
+        if (stamp) prefetch_later(grid.stamps.data() + unit);
+    };
+    if (grid.grid.blocks) {  // two corners reach all blocks but for one sample in 16
+        const size_t first = corner.texel[0] / unit_texels, last = corner.texel[3] / unit_texels;
+        prefetch_unit(first, true);
+        if (last != first) prefetch_unit(last, true);
+    } else {
+        for (int i = 0; i < 4; i++) prefetch_unit(corner.texel[i], i % 2 == 0);
     }
     if (g == 0) prefetch_target(texel);
 }

@@ -11,6 +11,20 @@ bool same_shape(const nt_grid& a, const nt_grid& b) {
            a.finest_lods == b.finest_lods;
 }
 
+// The largest power of two that is not above n, at most MOST_PLANES.
+int whole_lanes(int n) {
+    int lanes = 1;
+    while (2 * lanes <= std::min(n, MOST_PLANES)) lanes *= 2;
+    return lanes;
+}
+
+// The columns of the inputs from a grid, which come in the file's order: plane, corner, feature.
+void add_columns(const Grid& grid, int* columns) {
+    for (int plane = 0; plane < grid.planes; plane++)
+        for (int corner = 0; corner < (grid.learned ? 4 : 1); corner++)
+            for (int f = 0; f < grid.features; f++) *columns++ = grid.column + grid.input(corner, f, plane);
+}
+
 Grid make_grid(const nt_grid& spec, int num_lods, int column, int first, int planes) {
     Grid grid{};
     grid.first = first;
@@ -86,6 +100,7 @@ Shape::Shape(const nt_model& model, const double* rates)
         while (rates && model.grids[g].blocks && g + planes < model.n_grids && model.grids[g + planes].blocks &&
                same_shape(model.grids[g], model.grids[g + planes]) && rates[g] == rates[g + planes])
             planes++;
+        planes = whole_lanes(planes);
         grids.push_back(make_grid(model.grids[g], num_lods, column, g, planes));
         column += grids.back().inputs;
         any_learned = any_learned || grids.back().learned;
@@ -110,7 +125,7 @@ Shape::Shape(const nt_model& model, const double* rates)
         for (int i = 0; i < model.n_frequencies; i++)
             columns[axis * model.n_frequencies + i] =
                 i < skipped ? -1 : first_wave + axis * (model.n_frequencies - skipped) + i - skipped;
-    for (int i = 0; i < feature_columns; i++) columns[2 * model.n_frequencies + i] = i;
+    for (const Grid& grid : grids) add_columns(grid, &columns[2 * model.n_frequencies + grid.column]);
     columns[reference_inputs - 1] = lod_column;
     for (int i = 0; i < n_texel_waves; i++) columns[padded + i] = first_texel_wave + i;
 

@@ -16,6 +16,8 @@ constexpr int ALIGNMENT = 16;       // of the network's inputs
 constexpr int BLOCK_SIDE = 4, BLOCK_TEXELS = 16;
 constexpr int FIRST_WEIGHT = 6, BLOCK_PARAMETERS = FIRST_WEIGHT + BLOCK_TEXELS;  // of a block, see blocks.py
 
+constexpr int MOST_PLANES = 8;  // of a Grid
+
 struct Level {
     int32_t resolution;
     uint32_t offset;  // texels before it
@@ -27,13 +29,20 @@ struct Level {
 // Parameters come in units, a texel or a block. Texels are numbered unit after unit, level after level.
 struct Grid {
     int first;   // of the model's grids that it stands for
-    int planes;  // how many
+    int planes;  // how many: 1, 2, 4 or MOST_PLANES
     int features, bits;  // of one of them
     bool learned, blocks;
     int unit_texels, unit_parameters;
     int64_t units;
     int inputs;    // of the network
     int column;    // first of them
+    // Which of its inputs is a feature of a corner, of bilinear grids that of all corners together. In blocks the two
+    // corners of a row lie side by side, as their weights do.
+    int input(int corner, int feature, int plane = 0) const {
+        if (!blocks) return (learned ? corner * features : 0) + feature;
+        return (learned ? (corner / 2 * features + feature) * 2 + corner % 2 : feature) * planes + plane;
+    }
+
     int n_levels, base_resolution;
     std::vector<Level> lods;    // the level that each LOD reads
     std::vector<Level> levels;  // all of them, coarsest first

@@ -72,16 +72,20 @@ struct Words {
     static uint32_t unit(uint32_t texel) { return texel; }
 };
 
-// A block's row: first end point, 0, second end point, 0, weights. Its sum: of R of its texels, then of G, then of B.
+// A block's row: first end point, 0, second end point, 0, weights, each of all planes side by side. Its sum: of R of its
+// texels, then of G, then of B, likewise.
+template <int P>
 struct Blocks {
-    static constexpr int ROW = 24, SUM = 3 * BLOCK_TEXELS;
+    static constexpr int PLANES = P, ROW = 24 * P, SUM = 3 * BLOCK_TEXELS * P;
     static constexpr bool BLOCKS = true;
     static uint32_t unit(uint32_t texel) { return texel / BLOCK_TEXELS; }
 };
 
-// Where parameter i of a unit stands in a row.
-inline int row_column(const Grid& grid, int i) { return grid.blocks ? i + (i >= 3) + (i >= FIRST_WEIGHT) : i; }
-inline int row_floats(const Grid& grid) { return grid.blocks ? Blocks::ROW : grid.features; }
+// Where parameter i of a unit of a plane stands in a row.
+inline int row_column(const Grid& grid, int plane, int i) {
+    return grid.blocks ? (i + (i >= 3) + (i >= FIRST_WEIGHT)) * grid.planes + plane : i;
+}
+inline int row_floats(const Grid& grid) { return grid.blocks ? Blocks<1>::ROW * grid.planes : grid.features; }
 
 // Uniform noise of +- half of `step` on each parameter before rounding; step 0: none.
 struct Noise {
@@ -93,6 +97,7 @@ struct Noise {
 
 // Parameters as the model holds them.
 struct Stored {
+    static constexpr int MOST_PLANES = 1;
     const float* parameters;
 
     template <int F>
@@ -103,18 +108,25 @@ struct Stored {
         return load<W>(parameters + size_t(texel) * F + first);
     }
 
-    // A block's end points as in a row, one weight each of four blocks, and all weights of a block.
+    // Of a block: its end points as in a row, the weights of a texel and the next, and a whole row.
+    template <int P>
     void ahead_block(uint32_t) const {}
-    Lanes<8>::floats ends(uint32_t block) const {
+    template <int P, int W>
+    typename Lanes<W>::floats ends(uint32_t block, int) const {
+        static_assert(P == 1, "planes of a model are not side by side");
         const float* p = parameters + size_t(block) * BLOCK_PARAMETERS;
         return Lanes<8>::floats{p[0], p[1], p[2], 0, p[3], p[4], p[5], 0};
     }
-    Lanes<4>::floats weights(Lanes<4>::uints block, Lanes<4>::uints place) const {
-        Lanes<4>::floats found{};
-        for (int i = 0; i < 4; i++) found[i] = parameters[size_t(block[i]) * BLOCK_PARAMETERS + FIRST_WEIGHT + place[i]];
-        return found;
+    template <int P, int W>
+    typename Lanes<W>::floats weights(uint32_t texel) const {
+        const size_t block = texel / BLOCK_TEXELS;
+        return load<W>(parameters + block * BLOCK_PARAMETERS + FIRST_WEIGHT + texel % BLOCK_TEXELS);
     }
-    const float* all_weights(uint32_t block) const { return parameters + size_t(block) * BLOCK_PARAMETERS + FIRST_WEIGHT; }
+    void block_row(uint32_t block, float* row) const {
+        store<8>(row, ends<1, 8>(block, 0));
+        const float* weights = parameters + size_t(block) * BLOCK_PARAMETERS + FIRST_WEIGHT;
+        memcpy(row + 8, weights, BLOCK_TEXELS * sizeof *weights);
+    }
 };
 
 constexpr int DRIFT_SIZE = NT_DRIFT_SIZE;
@@ -123,11 +135,11 @@ constexpr int DRIFT_SIZE = NT_DRIFT_SIZE;
 // stamps[unit]. The unit has had no gradient since, so Adam has moved the parameter along `direction` by a distance
 // that depends on the stamp alone: drift[stamp % DRIFT_SIZE].
 struct Tracked {
+    static constexpr int MOST_PLANES = nt::MOST_PLANES;
     const float* records;
     const int32_t* stamps;
     const float* drift;
-    float limit;       // features stay within +- limit
-    long block_stride; // floats from block to block, where several planes share their stamps
+    float limit;  // features stay within +- limit
 
     // Prefetches a texel that is needed soon.
     template <int F>
@@ -143,25 +155,23 @@ struct Tracked {
         return within<W>(value);
     }
 
-    void ahead_block(uint32_t block) const {
-        const float* record = records + size_t(block) * block_stride;
-        for (int i = 0; i < 2 * Blocks::ROW; i += 16) prefetch_next(record + i);
-        prefetch_next(stamps + block);
-    }
-    Lanes<8>::floats ends(uint32_t block) const {
-        const float* record = records + size_t(block) * block_stride;
-        const float moved = drift[stamps[block] & (DRIFT_SIZE - 1)];
-        return within<8>(load<8>(record) - load<8>(record + Blocks::ROW) * moved);
-    }
-    Lanes<4>::floats weights(Lanes<4>::uints block, Lanes<4>::uints place) const {
-        Lanes<4>::floats parameter{}, direction{}, moved{};
-        for (int i = 0; i < 4; i++) {
-            const float* record = records + size_t(block[i]) * block_stride + 8 + place[i];
-            parameter[i] = record[0];
-            direction[i] = record[Blocks::ROW];
-            moved[i] = drift[stamps[block[i]] & (DRIFT_SIZE - 1)];
+    template <int P>
+    void ahead_block(uint32_t texel) const {
+        const float* record = records + size_t(texel / BLOCK_TEXELS) * (4 * Blocks<P>::ROW);
+        const float* weights = record + (8 + texel % BLOCK_TEXELS) * P;
+        for (const int row : {0, Blocks<P>::ROW}) {
+            for (int i = 0; i < 8 * P; i += 16) prefetch_next(record + row + i);
+            prefetch_next(weights + row);
         }
-        return within<4>(parameter - direction * moved);
+        prefetch_next(stamps + texel / BLOCK_TEXELS);
+    }
+    template <int P, int W>
+    typename Lanes<W>::floats ends(uint32_t block, int first) const {
+        return fetch<Blocks<P>::ROW, W>(block, first);
+    }
+    template <int P, int W>
+    typename Lanes<W>::floats weights(uint32_t texel) const {
+        return fetch<Blocks<P>::ROW, W>(texel / BLOCK_TEXELS, int(8 + texel % BLOCK_TEXELS) * P);
     }
 
   private:
@@ -234,10 +244,18 @@ void gather(const Grid& grid, const Source& source, const Noise& noise, const Co
     }
 }
 
-// Calls function(Words<features>()) or function(Blocks()).
-template <class Function>
+// Calls function(Words<features>()) or function(Blocks<planes>()), for grids of no more than so many planes.
+template <int MOST = MOST_PLANES, class Function>
 inline void with_kind(const Grid& grid, Function&& function) {
-    if (grid.blocks) return function(Blocks());
+    if constexpr (MOST > 1) {
+        switch (grid.blocks ? grid.planes : 0) {
+            case 2: return function(Blocks<2>());
+            case 4: return function(Blocks<4>());
+            case 8: return function(Blocks<8>());
+            default: break;
+        }
+    }
+    if (grid.blocks) return function(Blocks<1>());
     switch (grid.features) {
         case 1: function(Words<1>()); break;
         case 2: function(Words<2>()); break;

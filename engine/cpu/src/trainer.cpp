@@ -59,7 +59,7 @@ nt_trainer::nt_trainer(const nt_model& model, const nt_material& material_, cons
     for (size_t g = 0; g < n_grids; g++) {
         const Grid& grid = shape.grids[g];
         grids.push_back(std::make_unique<GridStore>(grid, settings.grid_rates[grid.first], shape.quantized));
-        for (int plane = 0; plane < grid.planes; plane++) tracked_.push_back(grids.back()->tracked(plane));
+        tracked_.push_back(grids.back()->tracked());
         any_moving = any_moving || grids.back()->moves();
         row_tasks.emplace_back();
         for (const Level& level : grid.lods) row_tasks.back().push_back(tasks_of_rows(level, n_bands));
@@ -94,12 +94,13 @@ nt_trainer::nt_trainer(const nt_model& model, const nt_material& material_, cons
 
 std::vector<std::unique_ptr<nt_trainer::Thread>> nt_trainer::make_threads() const {
     std::vector<std::unique_ptr<Thread>> threads;
-    int64_t most_touched = 0, most_floats = 0;  // touched units of a grid, and floats in the sums of their gradients
+    int64_t most_touched = 0, most_floats[2] = {};  // touched units of a grid, and floats in Thread's sums
     for (const Grid& grid : shape.grids) {
         const int64_t touched = std::min<int64_t>(grid.units, 4 * n_looks * settings.batch_size);
         most_touched = std::max(most_touched, touched);
         with_kind(grid, [&](auto kind) {
-            most_floats = std::max<int64_t>(most_floats, (touched + 1) * grid.planes * decltype(kind)::SUM);
+            int64_t& most = most_floats[grid.blocks];
+            most = std::max<int64_t>(most, (touched + 1) * decltype(kind)::SUM);
         });
     }
     for (int i = 0; i < settings.n_threads; i++) {
@@ -109,7 +110,8 @@ std::vector<std::unique_ptr<nt_trainer::Thread>> nt_trainer::make_threads() cons
         thread.codes8.resize(BLOCK * material.columns8);
         thread.codes16.resize(BLOCK * material.columns16);
         thread.targets.resize(BLOCK * (material.columns8 + material.columns16) + PADDED_OUTPUTS);
-        thread.gradients.reset(new float[most_floats]);  // not zeroed: unused pages are free
+        thread.word_sums = std::make_unique<ZeroPages>(most_floats[0]);
+        thread.block_sums = std::make_unique<ZeroPages>(most_floats[1]);
         thread.sum.resize(shape.widest);
     }
     return threads;
@@ -122,8 +124,8 @@ void nt_trainer::fill_inputs(long first_look, long n, const Noise* noise, bool w
     const long n_grids = long(grids.size());
     if (waves) encode(shape, &u[first_look], &v[first_look], &lod[first_look], &lod_value[first_look], n, inputs);
     for (long g = 0; g < n_grids; g++)
-        gather_planes(shape.grids[g], shape.quantized, &tracked_[shape.grids[g].first], noise + shape.grids[g].first,
-                      &corners[first_look * n_grids + g], n_grids, n, inputs, shape.input_stride);
+        gather_grid(shape.grids[g], shape.quantized, tracked_[g], noise + shape.grids[g].first,
+                    &corners[first_look * n_grids + g], n_grids, n, inputs, shape.input_stride);
 }
 
 // Blends the inputs of a block's samples between two LODs with those of the upper one.
@@ -274,41 +276,61 @@ void nt_trainer::update_border(int g, int task, Thread& thread) {
     update_touched<Kind>(g, thread);
 }
 
+// Where the sum of the gradients of a unit is; lists it if it is new.
+template <class Kind>
+inline nt_trainer::Sum nt_trainer::sum_of(GridStore& store, uint32_t unit, Thread& thread) {
+    // without a branch, which could not be predicted: units are touched again at random
+    int32_t& stamp = store.stamps[unit];
+    const bool fresh = stamp >= 0;
+    const size_t place = fresh ? thread.n_touched : size_t(-1 - stamp);
+    thread.touched[thread.n_touched] = {unit, stamp};
+    thread.n_touched += fresh;
+    stamp = -1 - int32_t(place);
+    return {thread.sums<Kind>() + place * Kind::SUM, fresh};
+}
+
 // Adds a look's share of its sample's gradient to the two texels of one of its rows.
 template <class Kind>
 inline void nt_trainer::add_record(int g, long look, int row, Thread& thread) {
-    constexpr int SUM = Kind::SUM, F = Kind::BLOCKS ? BLOCK_FEATURES : SUM, W = SUM < V ? SUM : V;
     GridStore& store_ = *grids[g];
     const Corner& corner = corners[look * long(grids.size()) + g];
     const float* gradient = feature_gradient.data() + sample_of(look) * feature_stride + store_.grid.column;
     const float look_share = n_looks == 2 ? lod_share[look] : 1.0f;
-    for (int j = 2 * row; j < 2 * row + 2; j++) {
-        const float* from = store_.grid.learned ? gradient + j * F : gradient;  // of the first plane
-        const float share = store_.grid.learned ? 1.0f : corner.weight(j) * look_share;
-        // without a branch, which could not be predicted: texels are touched again at random
-        const uint32_t unit = Kind::unit(corner.texel[j]);
-        int32_t& stamp = store_.stamps[unit];
-        const bool fresh = stamp >= 0;
-        const size_t place = fresh ? thread.n_touched : size_t(-1 - stamp);
-        thread.touched[thread.n_touched] = {unit, stamp};
-        thread.n_touched += fresh;
-        stamp = -1 - int32_t(place);
-        if constexpr (Kind::BLOCKS) {
-            const int planes = store_.grid.planes;
-            const long plane_inputs = BLOCK_FEATURES * (store_.grid.learned ? 4 : 1);
-            float* to = thread.gradients.get() + place * (SUM * planes);
-            if (fresh) std::fill(to, to + SUM * planes, 0.0f);
-            to += corner.texel[j] % BLOCK_TEXELS;
-            for (int plane = 0; plane < planes; plane++, to += SUM)
-                for (int f = 0; f < BLOCK_FEATURES; f++)
-                    to[BLOCK_TEXELS * f] += from[plane * plane_inputs + f] * share;
-            continue;
+    const bool learned = store_.grid.learned;
+    if constexpr (Kind::BLOCKS) {
+        constexpr int P = Kind::PLANES;
+        const uint32_t left = corner.texel[2 * row], right = corner.texel[2 * row + 1];
+        float both[BLOCK_FEATURES][2 * P];  // of left and right
+        for (int f = 0; f < BLOCK_FEATURES; f++) {
+            const float* from = gradient + store_.grid.input(2 * row, f);
+            for (int side = 0; side < 2; side++) {
+                const float share = learned ? 1.0f : corner.weight(2 * row + side) * look_share;
+                store<P>(both[f] + side * P, load<P>(from + (learned ? side * P : 0)) * share);
+            }
         }
-        float* to = thread.gradients.get() + place * SUM;
-        const typename Lanes<W>::ints kept = typename Lanes<W>::ints{} + (fresh ? 0 : -1);
-        for (int f = 0; f < F; f += W) {
-            const auto sum = (typename Lanes<W>::floats)((typename Lanes<W>::ints)load<W>(to + f) & kept);
-            store<W>(to + f, sum + load<W>(from + f) * share);
+        const auto add = [&](uint32_t texel, int first, auto lanes) {
+            constexpr int W = decltype(lanes)::value;
+            float* to = sum_of<Kind>(store_, Kind::unit(texel), thread).values + texel % BLOCK_TEXELS * P;
+            for (int f = 0; f < BLOCK_FEATURES; f++, to += BLOCK_TEXELS * P)
+                store<W>(to, load<W>(to) + load<W>(both[f] + first));
+        };
+        if (right == left + 1 && right % BLOCK_SIDE) {
+            add(left, 0, std::integral_constant<int, 2 * P>());
+        } else {
+            add(left, 0, std::integral_constant<int, P>());
+            add(right, P, std::integral_constant<int, P>());
+        }
+    } else {
+        constexpr int F = Kind::SUM, W = F < V ? F : V;
+        for (int j = 2 * row; j < 2 * row + 2; j++) {
+            const float* from = learned ? gradient + j * F : gradient;
+            const float share = learned ? 1.0f : corner.weight(j) * look_share;
+            const Sum sum = sum_of<Kind>(store_, corner.texel[j], thread);
+            const typename Lanes<W>::ints kept = typename Lanes<W>::ints{} + (sum.fresh ? 0 : -1);
+            for (int f = 0; f < F; f += W) {
+                const auto before = (typename Lanes<W>::floats)((typename Lanes<W>::ints)load<W>(sum.values + f) & kept);
+                store<W>(sum.values + f, before + load<W>(from + f) * share);
+            }
         }
     }
 }
@@ -318,27 +340,26 @@ template <class Kind>
 inline void nt_trainer::update_touched(int g, Thread& thread) {
     constexpr int ROW = Kind::ROW;
     GridStore& store = *grids[g];
-    const int planes = Kind::BLOCKS ? store.grid.planes : 1;
-    const long unit_floats = planes * 4 * ROW;
+    constexpr long UNIT = 4 * ROW;
     const int32_t now = int32_t(iteration + 1);
     const Step step = {float(1 - settings.beta1), float(1 - settings.beta2), small_,
                        float(store.rate * factor_ * step_size_), store.limit};
+    const PlaneNoise noise(&noise_[store.grid.first], store.grid.planes);
     const size_t count = thread.n_touched;
     for (size_t i = 0; i < count; i++) {
         if (i + RECORDS_AHEAD < count) {
-            const float* later = store.records.data() + size_t(thread.touched[i + RECORDS_AHEAD].unit) * unit_floats;
-            for (long f = 0; f < unit_floats; f += 16) prefetch_later(later + f);
+            const float* later = store.records.data() + size_t(thread.touched[i + RECORDS_AHEAD].unit) * UNIT;
+            for (long f = 0; f < UNIT; f += 16) prefetch_later(later + f);
         }
         const Touched& touched = thread.touched[i];
         const Follow follow = {store.distance[touched.stamp & (DRIFT_SIZE - 1)],
                                fading.moment1[now - touched.stamp], fading.moment2[now - touched.stamp]};
-        float* record = store.records.data() + size_t(touched.unit) * unit_floats;
-        const float* gradient = thread.gradients.get() + i * (Kind::SUM * planes);
-        if constexpr (Kind::BLOCKS)
-            for (int plane = 0; plane < planes; plane++)
-                update_block(record + plane * 4 * ROW, touched.unit, shape.quantized, noise_[store.grid.first + plane],
-                             gradient + plane * Kind::SUM, follow, step);
-        else
+        float* record = store.records.data() + size_t(touched.unit) * UNIT;
+        float* gradient = thread.sums<Kind>() + i * Kind::SUM;
+        if constexpr (Kind::BLOCKS) {
+            update_block<Kind::PLANES>(record, touched.unit, shape.quantized, noise, gradient, follow, step);
+            std::fill(gradient, gradient + Kind::SUM, 0.0f);
+        } else
             update_record<ROW>(record, gradient, follow, step);
         store.stamps[touched.unit] = now;
     }

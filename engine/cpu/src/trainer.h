@@ -99,7 +99,11 @@ struct nt_trainer {
         // such a unit is -1 minus its index here.
         std::vector<Touched> touched;  // the first n_touched are in use
         size_t n_touched = 0;
-        std::unique_ptr<float[]> gradients;
+        std::unique_ptr<nt::ZeroPages> word_sums, block_sums;  // the latter of touched units only differ from 0
+        template <class Kind>
+        float* sums() const {
+            return (Kind::BLOCKS ? block_sums : word_sums)->data();
+        }
         std::vector<float> sum;         // of a row of weight gradients
     };
     struct WeightTask {
@@ -141,6 +145,12 @@ struct nt_trainer {
     void update_border(int g, int task, Thread& thread);
     void update_weights(const WeightTask& task, std::vector<float>& sum);
     // both
+    struct Sum {
+        float* values;
+        bool fresh;  // whether nothing has been added to it
+    };
+    template <class Kind>
+    Sum sum_of(nt::GridStore& store, uint32_t unit, Thread& thread);
     template <class Kind>
     void add_record(int g, long look, int row, Thread& thread);
     template <class Kind>

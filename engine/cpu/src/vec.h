@@ -4,7 +4,9 @@
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <memory>
 #include <new>
+#include <utility>
 
 #if defined(__linux__)
 #include <sys/mman.h>
@@ -66,6 +68,29 @@ inline typename Lanes<W>::floats square_root(typename Lanes<W>::floats x) {
     return x;
 }
 
+#if defined(__clang__) || __GNUC__ >= 12
+// Lanes LANE... of one vector followed by another.
+template <int W, class From, size_t... LANE>
+inline typename Lanes<W>::floats shuffled(const From& x, const From& y, std::index_sequence<LANE...>) {
+    return __builtin_shufflevector(x, y, LANE...);
+}
+
+// The lanes of one vector, then those of another.
+template <int W>
+inline typename Lanes<2 * W>::floats joined(typename Lanes<W>::floats x, typename Lanes<W>::floats y) {
+    return shuffled<2 * W>(x, y, std::make_index_sequence<2 * W>());
+}
+
+#else
+template <int W>
+inline typename Lanes<2 * W>::floats joined(typename Lanes<W>::floats x, typename Lanes<W>::floats y) {
+    typename Lanes<2 * W>::floats both;
+    memcpy(&both, &x, sizeof x);
+    memcpy(reinterpret_cast<char*>(&both) + sizeof x, &y, sizeof y);
+    return both;
+}
+#endif
+
 // Prefetch a cache line: into the second-level cache, for later, or into the first, for the next reads.
 inline void prefetch_later(const void* address) {
     __builtin_prefetch(address, 0, 2);
@@ -78,6 +103,20 @@ inline void prefetch_next(const void* address) {
 }
 
 constexpr long align_up(long count, long unit) { return (count + unit - 1) / unit * unit; }
+
+// Floats on cache lines, all 0; pages that are never used cost nothing.
+class ZeroPages {
+  public:
+    explicit ZeroPages(size_t count) : memory_(std::calloc(count + 16, sizeof(float)), std::free) {
+        if (!memory_) throw std::bad_alloc();
+    }
+    float* data() const {
+        return reinterpret_cast<float*>((reinterpret_cast<uintptr_t>(memory_.get()) + 63) & ~uintptr_t(63));
+    }
+
+  private:
+    std::unique_ptr<void, void (*)(void*)> memory_;
+};
 
 // Zeroed memory on cache lines; large blocks on huge pages where the system has them, since training reads at random.
 template <class T>

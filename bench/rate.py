@@ -1,6 +1,7 @@
 """Rate and distortion: neural textures at several rates against block codecs, AVIF and JPEG XL.
 
     python -m bench.rate DIR... [--rates 1.25,2.5,5,10] [--preset balanced]     tables, plots, JSON and an HTML report
+    python -m bench.rate DIR... --latents packed,bc1 --decoders learned,reference    our forms beside each other, too
     python -m bench.rate DIR --quick      2.5 and 5 bpp and few codecs, less than two minutes; the last line is JSON
 
 Everybody gets LOD 0 of the same material, and is scored by the same functions on the 8-bit images that come back, ours
@@ -18,7 +19,7 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,17 +27,19 @@ import numpy as np
 
 from bench import rate_plot, rate_report
 from bench.common import RESULTS, machine, save, use_threads
-from bench.rate_summary import gains, gains_table, label_of, material_table
+from bench.cost import pixel_cost
+from bench.rate_summary import PLAIN, forms_of, forms_table, gains, gains_table, label_of, material_table
 from common.errors import UserError, one_line, run_command
 from common.files import write_text
 from common.knobs import OneLineParser
-from configs import PRESETS, make_config
+from configs import LATENTS, PRESETS, make_config
 from dataset import Material, load_material
 from engine.cpu.decoder import decode_lod
 from formats.textures import read_export
 from maps.channels import map_slice
 from metrics.decoded_maps import decode_in_file_space, to_8_bit
 from metrics.scores import MaterialImage, evaluate_lod
+from training.plan import ROWS, plan
 from training.run_folder import find_checkpoint
 from transcode.codecs import CODECS, QUALITIES, encode_decode, missing_packages
 
@@ -45,9 +48,11 @@ QUICK_RATES = (2.5, 5.0)
 QUICK_PRESET = "fast"
 QUICK_CODECS = {"astc8x8": (None,), "astc12x12": (None,), "avif": (25, 70)}
 ALL_CODECS = {codec: QUALITIES.get(codec, (None,)) for codec in CODECS}
+DECODERS = tuple(dict.fromkeys(decoder for decoder, _ in ROWS))
 CROP = 384  # texels that the report shows of each material, from its middle
 
 Crops = dict[str, np.ndarray]  # map name -> (h, w, C) uint8
+Run = tuple[float, str, str]  # bits per texel, --latents, --decoder
 
 
 @dataclasses.dataclass
@@ -61,12 +66,38 @@ class Measured:
 # --- ours ----------------------------------------------------------------------------------------------------------
 
 
-def run_settings(bpp: float, preset: str) -> dict[str, Any]:
-    """The flags of train.py for a rate and a preset."""
-    return {"bpp": bpp, "preset": preset}
+def run_settings(run: Run, preset: str) -> dict[str, Any]:
+    """The flags of train.py for a rate, a form and a preset; what a --bpp alone means is left out."""
+    bpp, *form = run
+    flags = {name: value for name, value, plain in zip(("latents", "decoder"), form, PLAIN) if value != plain}
+    return {"bpp": bpp, "preset": preset, **flags}
 
 
-def our_run(folder: str, bpp: float, preset: str, save_dir: str, **settings: Any) -> dict[str, Any]:
+def planned_runs(
+    size: tuple[int, int], forms: Sequence[tuple[str, str]], rates: Sequence[float], preset: str
+) -> list[Run]:
+    """The runs that a material of this (width, height) can have, rate after rate; the others are reported.
+
+    Raises: UserError for a rate that no form can have.
+    """
+    runs = []
+    for bpp in rates:
+        refusals = []
+        for form in forms:
+            try:
+                plan(make_config(run_settings((bpp, *form), preset)), *size)
+            except UserError as error:
+                refusals.append((form, error))
+            else:
+                runs.append((bpp, *form))
+        if len(refusals) == len(forms):
+            raise refusals[0][1]
+        for form, error in refusals:
+            print(f"note: {' '.join(form)} is left out ({error})", flush=True)
+    return runs
+
+
+def our_run(folder: str, run: Run, preset: str, save_dir: str, **settings: Any) -> dict[str, Any]:
     """Train `folder` at a rate exactly as the command does, and score what its exported files decode to.
 
     Args:
@@ -78,25 +109,28 @@ def our_run(folder: str, bpp: float, preset: str, save_dir: str, **settings: Any
     from training.start import train_material
 
     material = load_material(folder)
-    given = {**run_settings(bpp, preset), **settings, "data_dir": folder,
-             "save_dir": save_dir}  # fmt: skip
+    given = {**run_settings(run, preset), **settings, "data_dir": folder, "save_dir": save_dir}
     started = time.perf_counter()
     result = train_material(make_config(given), say=lambda text: None, quiet=True)
     seconds = time.perf_counter() - started
     if not result.completed:
         raise KeyboardInterrupt
+    config = json.loads((result.run / "config.json").read_text(encoding="utf-8"))  # as planned
     exported = read_export(find_checkpoint(result.run, result.iteration))
     decoded = decode_in_file_space(exported.model, exported.manifest.material, 0, decode_lod).cpu()
     source, exact = material.texels(0).cpu(), exported.model.constants
     scores = evaluate_lod(decoded, source, material.present, exact=exact, with_lpips=False)
     entry = entry_of(material, "ours", scores, result.rates["bpp"], seconds)
     entry.update(
-        target_bpp=bpp,
+        target_bpp=run[0],
+        latents=run[1],
+        decoder=run[2],
+        **pixel_cost(exported.model.form),
         bytes=exported.manifest.bytes_on_disk,
         lods=[lod["psnr"]["all"] for lod in result.metrics["lods"]],
         psnr_filtered=result.metrics["psnr_filtered"]["all"],
         settings={"preset": preset, "iterations": result.iteration, "bpp_all_mips": result.rates["all_mips"],
-                  "training_seconds": result.seconds},
+                  "training_seconds": result.seconds, "positions": config["positions"]},
     )  # fmt: skip
     return {**entry, "decoded": decoded}
 
@@ -146,16 +180,16 @@ def crops_of(decoded: MaterialImage, present: Sequence[str], crop: tuple[slice, 
 
 
 def measure_material(
-    folder: str, codecs: Mapping[str, Sequence[int | None]], arguments: argparse.Namespace
+    folder: str, runs: Sequence[Run], codecs: Mapping[str, Sequence[int | None]], arguments: argparse.Namespace
 ) -> Iterator[Measured]:
-    """The source (an entry without rate and scores), ours at every rate, and the codecs, as they come."""
+    """The source (an entry without rate and scores), our runs, and the codecs, as they come."""
     material = load_material(folder)
     crop = middle(material, arguments.crop)
     source = {"material": material.name, "codec": "source", "crop": [crop[1].start, crop[0].start]}
     yield Measured(source, crops_of(material.texels(0).cpu(), material.present, crop))
-    for bpp in arguments.rates:
+    for run in runs:
         with tempfile.TemporaryDirectory() as save_dir:
-            entry = our_run(folder, bpp, arguments.preset, save_dir, num_threads=arguments.num_threads)
+            entry = our_run(folder, run, arguments.preset, save_dir, num_threads=arguments.num_threads)
         decoded = entry.pop("decoded")
         yield Measured(entry, crops_of(decoded, material.present, crop))
         del decoded
@@ -178,6 +212,30 @@ def parse_rates(text: str) -> tuple[float, ...]:
     return tuple(rates)
 
 
+def words_of(allowed: Sequence[str]) -> Callable[[str], tuple[str, ...]]:
+    """A type for argparse: some of these words, commas between them."""
+
+    def parse(text: str) -> tuple[str, ...]:
+        words = tuple(dict.fromkeys(text.split(",")))
+        if not set(words) <= set(allowed):
+            raise argparse.ArgumentTypeError(f"expected some of {','.join(allowed)}, got {text!r:.80}")
+        return words
+
+    return parse
+
+
+def chosen_forms(arguments: argparse.Namespace) -> list[tuple[str, str]]:
+    """(latents, decoder) that --latents and --decoders name and that there are. Raises: UserError for a decoder that no
+    latents go with."""
+    for decoder in arguments.decoders:
+        latents = [latents for other, latents in ROWS if other == decoder]
+        if not set(latents) & set(arguments.latents):
+            raise UserError(f"--decoders {decoder}: expected --latents {' or '.join(latents)}, "
+                            f"found {','.join(arguments.latents)}")  # fmt: skip
+    return [(latents, decoder) for latents in arguments.latents for decoder in arguments.decoders
+            if (decoder, latents) in ROWS]  # fmt: skip
+
+
 def build_parser() -> argparse.ArgumentParser:
     parser = OneLineParser(
         description=__doc__.splitlines()[0],
@@ -186,6 +244,10 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("folders", nargs="+", help="material folders; --quick takes the first")
     parser.add_argument("--rates", type=parse_rates, help="our rates, bits per texel  [1.25,2.5,5,10]")
+    latents = f"forms of our runs, with commas between: {', '.join(LATENTS)}"
+    parser.add_argument("--latents", type=words_of(LATENTS), default=PLAIN[:1], help=latents)
+    decoders = f"with each of them, where there is such a form, with commas between: {', '.join(DECODERS)}"
+    parser.add_argument("--decoders", type=words_of(DECODERS), default=PLAIN[1:], help=decoders)
     preset = f"effort of our runs  [balanced; --quick: {QUICK_PRESET}]"
     parser.add_argument("--preset", choices=[name for name in PRESETS if name], help=preset)
     parser.add_argument("--codecs", help="codecs to compare with, commas between them  [all]")
@@ -219,7 +281,8 @@ def quick_summary(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
     def short(entry: Mapping[str, Any]) -> dict[str, Any]:
         row = {key: entry[key] for key in ("material", "codec", "quality", "bpp", "seconds", "flip")}
-        row["psnr_filtered"] = entry.get("psnr_filtered")  # None of the other codecs
+        of_ours = ("psnr_filtered", "latents", "decoder", "texture_fetches", "filtered_fetches", "multiply_adds")
+        row.update((key, entry.get(key)) for key in of_ours)  # None of the other codecs
         return {**row, "psnr": entry["psnr"]["all"], "ssim": entry["ssim"]["all"], "psnr_maps": entry["psnr"]}
 
     ours = [entry for entry in entries if entry["codec"] == "ours"]
@@ -241,16 +304,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     use_threads(arguments.num_threads)
     if arguments.quick:
         arguments.folders = arguments.folders[:1]
-    names = [load_material(folder).name for folder in arguments.folders]  # reports what is wrong with any of them first
+    forms, names, sizes = chosen_forms(arguments), [], {}
+    for folder in arguments.folders:  # reports what is wrong with any of them first
+        material = load_material(folder)
+        names.append(material.name)
+        sizes[folder] = material.width, material.height
     if len(set(names)) < len(names):
         raise UserError(f"expected materials of different names, found {', '.join(names)}; rename a folder")
     codecs = chosen_codecs(arguments)
+    runs = {folder: planned_runs(size, forms, arguments.rates, arguments.preset) for folder, size in sizes.items()}
     name, out = "rate_quick" if arguments.quick else "rate", Path(arguments.out)
-    settings = {**vars(arguments), "codecs": {codec: list(qualities) for codec, qualities in codecs.items()}}
+    settings = {**vars(arguments), "codecs": {codec: list(qualities) for codec, qualities in codecs.items()},
+                "forms": [" ".join(form) for form in forms]}  # fmt: skip
     entries: list[dict[str, Any]] = []
     pictures: dict[str, dict[str, Crops]] = {}
     for folder in arguments.folders:
-        for measured in measure_material(folder, codecs, arguments):
+        for measured in measure_material(folder, runs[folder], codecs, arguments):
             entry = measured.entry
             pictures.setdefault(entry["material"], {})[label_of(entry)] = measured.crops
             if entry["codec"] != "source":
@@ -261,6 +330,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     for material in names:
         print(f"\n{material_table([entry for entry in entries if entry['material'] == material])}")
     print(f"\n{gains_table(found)}\n")
+    if len(forms_of(entries)) > 1:
+        print(f"{forms_table(entries, found)}\n")
     result = json.loads(path.read_text(encoding="utf-8"))
     print(path)
     for line in rate_plot.plot(path):

@@ -20,6 +20,10 @@ from transcode.codecs import IMAGE_CODECS
 
 STYLES = {  # colour (readable on white and on near-black), marker, line
     "ours": ("#d9480f", "o", "-"),
+    "ours packed reference": ("#d9480f", "o", "--"),
+    "ours bc1 learned": ("#c2255c", "^", "-"),
+    "ours bc1 reference": ("#c2255c", "^", "--"),
+    "ours bc1 tsnc": ("#c2255c", "^", ":"),
     "astc": ("#1c7ed6", "s", "-"),
     "avif": ("#2b9348", "", "-"),
     "jxl": ("#9c5fd6", "", "--"),
@@ -56,7 +60,8 @@ def draw(curves: Curves, title: str, ink: str = "black") -> Any:
     for name, (colour, marker, line) in STYLES.items():
         if name in curves:
             rates, values = zip(*curves[name])
-            emphasis = {"linewidth": 2.4, "markersize": 7, "zorder": 4} if name == "ours" else {"linewidth": 1.5}
+            ours = name.startswith("ours")
+            emphasis = {"linewidth": 2.4, "markersize": 7, "zorder": 4} if ours else {"linewidth": 1.5}
             label = TITLES[name] if name != "ours" else "neural texture (this toolkit)"
             marker = marker or ("." if name in IMAGE_CODECS and len(rates) < 12 else "")
             axes.plot(rates, values, color=colour, marker=marker, linestyle=line, label=label, **emphasis)

@@ -16,7 +16,18 @@ from PIL import Image as PillowImage
 from PIL import features
 
 from bench.rate_plot import curves_of, subjects, svg
-from bench.rate_summary import Entry, gain_rows, label_of, materials_of, table_rows, verdicts
+from bench.rate_summary import (
+    Entry,
+    form_of,
+    form_rows,
+    forms_of,
+    gain_rows,
+    label_of,
+    line_of,
+    materials_of,
+    table_rows,
+    verdicts,
+)
 from maps.images import encode_png
 from transcode.codecs import ASTC_QUALITY, AVIF_SPEED, BC7_PROFILE, BLOCK_CODECS, IMAGE_CODECS, JPEG_XL_EFFORT
 
@@ -40,6 +51,7 @@ def render(result: Mapping[str, Any], found: Sequence[Mapping[str, Any]], pictur
         "verdicts": "".join(f"<li>{html.escape(line)}</li>" for line in verdicts(found)),
         "plots": plots(entries),
         "gains": table(gain_rows(found), "gains") if found else "<p>There was nothing to compare with.</p>",
+        "forms": forms(entries, found),
         "tables": "".join(details(entries, name) for name in materials_of(entries)),
         "settings": codec_settings(),
         "size": f"{len(payload) / 2**20:.1f} MiB",
@@ -62,7 +74,7 @@ def facts(machine: Mapping[str, Any], settings: Mapping[str, Any], entries: Sequ
         "Software": f"{machine['system']}, Python {machine['python']}, PyTorch {machine['torch']}",
         "Commit, date": f"{machine['commit'] or 'unknown'}, {machine['date']}",
         "Our runs": f"preset {settings['preset']}, at {', '.join(f'{rate:g}' for rate in settings['rates'])} "
-                    "bits per texel",
+                    "bits per texel" + "".join(f"; {form}" for form in settings.get("forms", ())),
         "Materials": "; ".join(f"{name} ({text})" for name, text in maps.items()),
     }  # fmt: skip
     return "".join(f"<dt>{html.escape(k)}</dt><dd>{html.escape(str(v))}</dd>" for k, v in rows.items())
@@ -74,6 +86,17 @@ def codec_settings() -> str:
         f"{ASTC_QUALITY} (medium), LDR. AVIF: libavif at speed {AVIF_SPEED}, 4:4:4, scalars as grey pictures. JPEG XL: "
         f"libjxl at effort {JPEG_XL_EFFORT}, scalars as grey pictures."
     )
+
+
+def forms(entries: Sequence[Entry], found: Sequence[Mapping[str, Any]]) -> str:
+    """Our forms beside each other; nothing where there is one."""
+    if len(forms_of(entries)) < 2:
+        return ""
+    text = ("Latents and decoder of each run, mean over the materials. <em>filtered</em> is the PSNR of one decode at "
+            "random positions and LODs against the source as a sampler filters it; <em>over ASTC</em> is at equal "
+            "rate. Fetches and multiply-adds are those of one pixel at a whole LOD; a sample that the hardware filters "
+            "counts as one fetch.")  # fmt: skip
+    return f"<h3>Our forms</h3>{table(form_rows(entries, found), 'all')}<p>{text}</p>"
 
 
 def table(rows: Sequence[Sequence[str]], kind: str, highlight: str = "\0") -> str:
@@ -131,9 +154,9 @@ def viewer_material(entries: Sequence[Entry], material: str, crops: Mapping[str,
     chosen, pairs = shown(group)
     first = next(iter(crops["source"].values()))
     variants = [{"label": "source", "text": "source", "psnr": {}, "images": _uris(crops["source"])}]
-    for entry in sorted(chosen, key=lambda e: (e["codec"] != "ours", e["bpp"])):
+    for entry in sorted(chosen, key=lambda e: (e["codec"] != "ours", form_of(e), e["bpp"])):
         label = label_of(entry)
-        text = f"{label} · {entry['bpp']:.2f} bpp" if entry["codec"] != "ours" else f"ours · {entry['bpp']:.2f} bpp"
+        text = f"{line_of(entry) if entry['codec'] == 'ours' else label} · {entry['bpp']:.2f} bpp"
         psnr = {name: round(value, 2) for name, value in entry["psnr"].items()}
         variants.append({"label": label, "text": text, "psnr": psnr, "images": _uris(crops[label])})
     size = [first.shape[1], first.shape[0]]
@@ -145,7 +168,7 @@ def shown(group: Sequence[Entry]) -> tuple[list[Entry], list[dict[str, Any]]]:
 
     Returns: (entries, [{"rate", "ours": label, "rival": label of the nearest block codec, or of any}]).
     """
-    ours = sorted((entry for entry in group if entry["codec"] == "ours"), key=lambda e: e["bpp"])
+    ours = sorted((entry for entry in group if entry["codec"] == "ours"), key=lambda e: (form_of(e), e["bpp"]))
     chosen, pairs = {label_of(entry): entry for entry in ours}, []
     for entry in ours:
         rivals = []
@@ -157,7 +180,8 @@ def shown(group: Sequence[Entry]) -> tuple[list[Entry], list[dict[str, Any]]]:
                     round(abs(math.log(e["bpp"] / bpp)), 6), -e["psnr"]["all"])))  # fmt: skip
         chosen.update((label_of(rival), rival) for rival in rivals)
         rival = label_of(rivals[0]) if rivals else "source"
-        pairs.append({"rate": f"{entry['target_bpp']:g}", "ours": label_of(entry), "rival": rival})
+        rate = f"{form_of(entry)} {entry['target_bpp']:g}".strip()
+        pairs.append({"rate": rate, "ours": label_of(entry), "rival": rival})
     return list(chosen.values()), pairs
 
 

@@ -15,8 +15,17 @@ import torch
 from PIL import Image as PillowImage
 
 from bench import rate, rate_plot, rate_report
-from bench.rate_summary import gains, gains_table, label_of, material_table, mean_entries, verdicts
-from common.errors import run_command
+from bench.rate_summary import (
+    form_rows,
+    forms_table,
+    gains,
+    gains_table,
+    label_of,
+    material_table,
+    mean_entries,
+    verdicts,
+)
+from common.errors import UserError, run_command
 from configs import make_config
 from dataset import load_material
 from maps.channels import map_slice
@@ -36,9 +45,15 @@ def _codecs():
         pytest.skip(f"not installed: {', '.join(missing)} (pip install -r requirements/codecs.txt)")
 
 
-def tiny_settings(bpp, preset):
+def tiny_settings(run, preset):
     """Grids that grow with the rate, in runs of an instant."""
-    return {**TINY, "hash_grid_configs": [{"max_resolution": 8 if bpp < 4 else 16}, {"max_resolution": 4}]}
+    bpp, latents, decoder = run
+    interpolation = {"interpolation": "learned"} if decoder == "learned" else {}
+    fine, coarse = {"max_resolution": 8 if bpp < 4 else 16}, {"max_resolution": 4}
+    grids = [{**fine, **interpolation, "storage": latents}, {**coarse, "storage": latents}]
+    if latents == "packed":
+        grids[0]["quantize_bits"], grids[0]["save_bits"] = 2, 8
+    return {**TINY, "hash_grid_configs": grids}
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +124,9 @@ def test_the_json_has_every_measurement(measured):
     for entry in ours:
         assert len(entry["lods"]) == max(entry["width"], entry["height"]).bit_length()
         assert entry["lods"][0] == pytest.approx(entry["psnr"]["all"], abs=1e-6)  # the run said the same
-        assert entry["settings"]["iterations"] == 20
+        assert entry["settings"]["iterations"] == 20 and entry["settings"]["positions"] == "centres"
+        assert (entry["latents"], entry["decoder"]) == ("packed", "learned")
+        assert (entry["texture_fetches"], entry["filtered_fetches"]) == (8, 0)
     assert ours[0]["bpp"] < ours[1]["bpp"]
 
 
@@ -191,7 +208,7 @@ def test_our_run_scores_the_exported_files(tmp_path, monkeypatch):
     PillowImage.fromarray(np.full((16, 24), 12345, np.uint16)).save(folder / "made_displacement.png")
     with offline():
         torch.set_num_threads(1)
-        entry = rate.our_run(str(folder), 2.0, "fast", str(tmp_path / "runs"))
+        entry = rate.our_run(str(folder), (2.0, "packed", "learned"), "fast", str(tmp_path / "runs"))
     material, decoded = load_material(folder), entry.pop("decoded")
     scores = evaluate_lod(decoded, material.texels(0), material.present, exact=[10], with_lpips=False)
     assert entry["psnr"]["displacement"] == 100, "a constant is not rounded to 8 bits"
@@ -206,8 +223,11 @@ def test_our_run_scores_the_exported_files(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("preset", ["preview", "fast", "balanced", "best"])
 def test_settings_are_a_configuration(preset):
-    config = make_config(rate.run_settings(2.5, preset))
-    assert (config.bpp, config.preset) == (2.5, preset)
+    plain = make_config(rate.run_settings((2.5, "packed", "learned"), preset))
+    assert (plain.bpp, plain.preset, plain.chosen) == (2.5, preset, {"bpp", "preset"})
+    for run in ((2.5, "bc1", "reference"), (5.0, "packed", "reference"), (10.0, "bc1", "tsnc")):
+        config = make_config(rate.run_settings(run, preset))
+        assert (config.bpp, config.latents, config.decoder) == run
 
 
 # --- refusals --------------------------------------------------------------------------------------------------------
@@ -221,6 +241,9 @@ def test_settings_are_a_configuration(preset):
     (["--preset", "slow"], ["--preset", "slow"]),
     (["--crop", "3"], ["--crop", "3"]),
     (["--num_threads", "-1"], ["--num_threads", "-1"]),
+    (["--latents", "packed,bc7"], ["--latents", "packed,bc7"]),
+    (["--decoders", "linear"], ["--decoders", "linear", "reference"]),
+    (["--decoders", "tsnc"], ["--decoders tsnc", "--latents bc1", "packed"]),
 ])  # fmt: skip
 def test_flags_are_checked(flags, words, tmp_path, capsys):
     folder = save_maps(tmp_path / "made", 8, 8)
@@ -243,6 +266,91 @@ def test_a_codec_without_its_package_is_left_out(capsys, monkeypatch):
     arguments = rate.build_parser().parse_args(["x", "--codecs", "bc1,avif"])
     assert list(rate.chosen_codecs(arguments)) == ["avif"]
     assert "note: bc1 is left out, nowhere" in capsys.readouterr().out
+
+
+# --- forms -----------------------------------------------------------------------------------------------------------
+
+FORMS = [("packed", "learned"), ("packed", "reference"), ("bc1", "learned"), ("bc1", "reference")]
+
+
+def test_forms_stand_beside_each_other(tmp_path, monkeypatch, capsys):
+    """One material, two rates, four forms: entries with what a pixel costs, tables, curves and the report."""
+    for package in [*missing_packages("astc12x12"), "matplotlib"]:
+        pytest.importorskip(package)
+    monkeypatch.setattr(rate, "run_settings", tiny_settings)
+    folder = save_maps(tmp_path / "made", 24, 24, ("diffuse",))
+    flags = ["--rates", "2,8", "--codecs", "astc12x12", "--out", str(tmp_path / "out"), "--crop", "16"]
+    with offline():
+        torch.set_num_threads(1)
+        command = [str(folder), *flags, "--latents", "packed,bc1", "--decoders", "learned,reference"]
+        assert rate.main(command) == 0
+    lines = capsys.readouterr().out.splitlines()
+    result = json.loads((tmp_path / "out" / "rate.json").read_text(), parse_constant=pytest.fail)
+    ours = [entry for entry in result["entries"] if entry["codec"] == "ours"]
+    assert [(e["target_bpp"], e["latents"], e["decoder"]) for e in ours] == [(r, *f) for r in (2, 8) for f in FORMS]
+    # a fine grid of 4 features of 2 bits, or of 3 channels; a coarse one of 8 features of 4 bits, or of 3 channels
+    reads = {FORMS[0]: (8, 0), FORMS[1]: (8, 0), FORMS[2]: (4 + 1, 1), FORMS[3]: (2, 2)}
+    inputs = {FORMS[0]: (8 + 16 + 8 + 1, 6), FORMS[1]: (8 + 4 + 8 + 1, 0), FORMS[2]: (8 + 12 + 3 + 1, 6),
+              FORMS[3]: (8 + 3 + 3 + 1, 0)}  # fmt: skip
+    for entry in ours:
+        form = entry["latents"], entry["decoder"]
+        assert (entry["texture_fetches"], entry["filtered_fetches"]) == reads[form]
+        padded = sum(-(-count // 16) * 16 for count in inputs[form])
+        assert entry["multiply_adds"] == 16 * (padded + 16 + 16)
+        assert 0 < entry["psnr_filtered"] < 100
+    assert len({entry["psnr"]["all"] for entry in ours}) == len(ours)
+    start = next(i for i, line in enumerate(lines) if line.startswith("our forms"))
+    assert [line.split()[:3] for line in lines[start + 2 : start + 10]] == [
+        [*form, rate] for form in FORMS for rate in ("2", "8")
+    ]
+    text = (tmp_path / "out" / "rate.html").read_text(encoding="utf-8")
+    page = Page(text)
+    assert not page.open and "Our forms" in page.text and "slot:" not in text
+    (material,) = json.loads(page.scripts["data"])["materials"]
+    assert {f"ours {latents} {decoder} 8 bpp" for latents, decoder in FORMS[1:]} < {
+        variant["label"] for variant in material["variants"]
+    }
+    assert [pair["rate"] for pair in material["pairs"]][:4] == ["2", "8", "bc1 learned 2", "bc1 learned 8"]
+    labels = {line.get_label() for line in rate_plot.draw(rate_plot.curves_of(ours, "made"), "").axes[0].lines}
+    assert labels == {"neural texture (this toolkit)", *(f"this toolkit, {' '.join(form)}" for form in FORMS[1:])}
+
+
+def test_a_form_that_cannot_have_a_rate_is_left_out(capsys):
+    """The network of 64 neurons is too large for 256 x 256 at 1.25 bpp where nothing else is allowed."""
+    runs = rate.planned_runs((256, 256), [("packed", "learned"), ("bc1", "tsnc")], [1.25, 10.0], "fast")
+    assert runs == [(1.25, "packed", "learned"), (10.0, "packed", "learned"), (10.0, "bc1", "tsnc")]
+    note = capsys.readouterr().out
+    assert note.count("\n") == 1 and "bc1 tsnc is left out" in note and "--bpp 1.25" in note
+    with pytest.raises(UserError, match=r"--bpp 1\.25"):
+        rate.planned_runs((256, 256), [("bc1", "tsnc")], [1.25, 10.0], "fast")
+
+
+def of_form(material, rate, psnr, latents="packed", decoder="learned", **cost):
+    entry = made(material, "ours", rate, psnr, target=rate)
+    return {**entry, "latents": latents, "decoder": decoder, "psnr_filtered": psnr - 4, **cost}
+
+
+def test_gains_and_costs_of_each_form():
+    bc1 = [of_form("a", 2.0, 33.0, "bc1", "reference", texture_fetches=4, multiply_adds=6144),
+           of_form("b", 2.0, 32.0, "bc1", "reference", texture_fetches=6, multiply_adds=6144)]  # fmt: skip
+    entries = [*ENTRIES, *bc1]
+    found = gains(entries)
+    assert [gain for gain in found if not gain["form"]] == gains(ENTRIES)  # the others are what they were
+    (astc,) = [gain for gain in found if gain["form"] and gain["rival"] == "astc"]
+    assert astc["form"] == "bc1 reference" and astc["mean"] == pytest.approx(0.5)  # 33 and 32 against 32 and 32 dB
+    assert astc["mean_without_best"] == pytest.approx(0)
+    assert mean_entries(entries)["ours bc1 reference"] == [(2.0, 32.5)]
+    assert mean_entries(entries)["ours"] == mean_entries(ENTRIES)["ours"]
+    assert label_of(bc1[0]) == "ours bc1 reference 2 bpp"
+    rows = form_rows(entries, found)[1:]
+    assert rows[0] == ["packed learned", "2", "34.50", "-", "+2.50", "+1.00", "-", "-", "1.0"]  # of an earlier version
+    assert rows[2] == ["bc1 reference", "2", "32.50", "28.50", "+0.50", "+0.00", "4 to 6", "6144", "1.0"]
+    assert len({len(line) for line in forms_table(entries, found).splitlines()[1:]}) == 1
+    assert any(line.startswith("This toolkit (bc1 reference) is ahead of ASTC") for line in verdicts(found))
+    rows = [line.split() for line in gains_table(found).splitlines()]
+    assert ["bc1", "reference", "2", "ASTC", "x", "1.00", "+0.50", "+0.00", "1", "of", "2"] in rows
+    only = [entry for entry in entries if entry["codec"] != "ours"] + bc1[:1]
+    assert form_rows(only, [])[1][4:8] == ["-", "-", "4", "6144"]
 
 
 # --- gains and means -------------------------------------------------------------------------------------------------

@@ -4,6 +4,9 @@
 
 At a rate every candidate gets the same processor time on every material, and the best mean PSNR of LOD 0 wins it. All
 results, those of LODs 1 to 4 too, go to bench/results/rate_table.json.
+
+--write with some of the --decoders replaces their rows and leaves all others as they are; `origin` is then about the
+rows that it names, and what was there before is kept in it as `earlier`.
 """
 
 from __future__ import annotations
@@ -31,7 +34,7 @@ from engine.create import create_engine
 from engine.schedule import Schedule
 from metrics.evaluate import metric_options, score_lod
 from model import new_model
-from training.plan import ROWS, TABLE, Row, load_table, plan_with
+from training.plan import ROWS, TABLE, Row, load_table, plan_with, row_for
 
 RATES = (0.5, 1.25, 2.5, 3.5, 5.0, 7.0, 10.0, 14.0, 20.0)
 TIMED_ITERATIONS = 60  # that tell how long a candidate's iterations take
@@ -51,10 +54,11 @@ LOW_BPP = 2.5  # up to here, in the learned form
 # 45.70, with 0.01 33.00 and 45.70, and LODs 4 to 7 lose up to 1.2. Rock058: 0.002 33.15, 0.02 for the grids 33.07.
 TSNC_LEARNING_RATES = (0.003, 0.01)
 MEASURED = (  # for the table's `origin`
-    "fine, coarse, scale and n_neurons of each row by the mean PSNR of LOD 0, and cost by its time; fine_share, effort "
-    "and the learning rates are set by hand in bench/rate_table.py, and the presets are copied from the table before, "
-    "see Preset in training/plan.py for what they go by"
+    "fine, coarse, scale and n_neurons of each row by the mean PSNR of LOD 0, and cost by its time (of BC1: over that "
+    "of a packed row of cost 1); fine_share, effort and the learning rates are set by hand in bench/rate_table.py, and "
+    "the presets are copied from the table before, see Preset in training/plan.py for what they go by"
 )
+MOST_TEXTURES = 16  # fine and coarse planes together: WebGL 2 and WebGPU promise no more
 
 
 def candidates(bpp: float, decoder: str, latents: str = "packed") -> Iterator[Row]:
@@ -80,18 +84,20 @@ def candidates(bpp: float, decoder: str, latents: str = "packed") -> Iterator[Ro
 
 
 def _planes(bpp: float, decoder: str, neurons: Sequence[int]) -> Iterator[Row]:
-    """BC1: fine planes at half the material's side where they take 0.6 to 1 of the rate, else at the side that their
-    bits buy; and coarse ones. Of the form tsnc alone what it fixes."""
+    """BC1: fine planes at half the material's side where they take 0.6 to 1 of the rate, and at the side that their
+    bits buy, 0.3 to 0.8 of the material's; and coarse ones. Of the form tsnc alone what it fixes."""
     if decoder == "tsnc":
         yield Row(bpp, (2, 4), (2, 4), 0, 0.8, 64, *TSNC_LEARNING_RATES, 1.0, 1.0, "bc1")
         return
     rates = LOW_LEARNING_RATES if decoder == "learned" and bpp <= LOW_BPP else LEARNING_RATES
-    for fine in (1, 2, 4, 8):
+    for fine in (1, 2, 4, 8, 12):
         for scale in (0, 0.5):
             side = math.sqrt(0.82 * bpp / (4 * fine))
-            if not (0.35 < side < 1 and (not scale or 0.6 < scale**2 * 4 * fine / bpp < 1)):
+            if not (0.3 < side < 0.8 and (not scale or 0.6 < scale**2 * 4 * fine / bpp < 1)):
                 continue
             for coarse in (2, 4):
+                if fine + coarse > MOST_TEXTURES:
+                    continue
                 for n_neurons in neurons if decoder == "learned" else (64,):
                     yield Row(bpp, (fine, 4), (coarse, 4), scale, 0.82, n_neurons, *rates, 1.0, 1.0, "bc1")
 
@@ -116,7 +122,7 @@ def train(config: Config, material: Material) -> tuple[list[float], float]:
 
 
 def measure(row: Row, decoder: str, material: Material, seconds: float) -> dict[str, Any]:
-    """A candidate on a material, for so many processor seconds."""
+    """A candidate on a material, for so many processor seconds. Raises: UserError where it is not near its rate."""
 
     def planned(iterations: int) -> Config:
         aim = make_config({"decoder": decoder, "latents": row.latents, "bpp": row.bpp,
@@ -138,15 +144,83 @@ def measure(row: Row, decoder: str, material: Material, seconds: float) -> dict[
 
 
 def winner(results: Mapping[Row, list[dict[str, Any]]]) -> Row:
-    """The candidate with the best mean PSNR of LOD 0; of those within TIE of it the smallest network."""
+    """The candidate with the best mean PSNR of LOD 0; of those within TIE of it the smallest network, then the fewest
+    fine features or planes, then the fewest coarse ones."""
     mean = {row: sum(entry["psnr"][0] for entry in entries) / len(entries) for row, entries in results.items()}
     tied = [row for row in results if mean[row] >= max(mean.values()) - TIE]
-    return min(tied, key=lambda row: (row.n_neurons, row.fine[0], -mean[row]))
+    return min(tied, key=lambda row: (row.n_neurons, row.fine[0], row.coarse[0], -mean[row]))
 
 
 def boundaries(rates: Sequence[float]) -> list[float]:
     """From where on each rate's row holds: half way to the rate before, in octaves."""
     return [rates[0]] + [round(math.sqrt(low * high), 3) for low, high in zip(rates, rates[1:])]
+
+
+def pace_of(results: Sequence[Mapping[str, Any]]) -> float:
+    """Processor seconds of an iteration on each material, added up."""
+    return sum(entry["seconds"] / entry["iterations"] for entry in results)
+
+
+def measure_form(
+    decoder: str, latents: str, rates: Sequence[float], materials: Sequence[Material], seconds: float,
+    entries: list[dict[str, Any]],
+) -> list[dict[str, Any]]:  # fmt: skip
+    """The rows of one form.
+
+    Args:
+        seconds: processor seconds of a run at low rates.
+        entries: receives all results.
+    Raises: UserError for a rate that no candidate comes near.
+    """
+    rows, unit = [], packed_pace(decoder, rates[0], materials, seconds, entries) if latents == "bc1" else 0.0
+    for low, bpp in zip(boundaries(rates), rates):
+        results: dict[Row, list[dict[str, Any]]] = {}
+        for row in candidates(bpp, decoder, latents):
+            try:
+                results[row] = [measure(row, decoder, material, seconds * patience(bpp)) for material in materials]
+            except UserError:
+                continue  # no grids of this kind come near the rate
+            entries += results[row]
+            print(line(row, decoder, results[row]), flush=True)
+        if not results:
+            raise UserError(f"--rates {bpp:g}: no grids come near it on these materials; leave it out")
+        best = winner(results)
+        unit = unit or pace_of(results[best])
+        best = dataclasses.replace(best, cost=round(pace_of(results[best]) / unit, 2), effort=patience(bpp))
+        rows.append({**dataclasses.asdict(best), "bpp": low})
+        del rows[-1]["latents"]
+        print(f"{ROWS[decoder, latents]} {bpp:g} bpp: {rows[-1]}", flush=True)
+    return rows
+
+
+def packed_pace(
+    decoder: str, bpp: float, materials: Sequence[Material], seconds: float, entries: list[dict[str, Any]]
+) -> float:
+    """What a cost of 1 is to rows of BC1: the pace of packed grids of that cost, whose iterations the presets have."""
+    decoder = decoder if (decoder, "packed") in ROWS else "learned"
+    row = dataclasses.replace(row_for(bpp, decoder), bpp=bpp)
+    try:
+        results = [measure(row, decoder, material, seconds) for material in materials]
+    except UserError as error:
+        raise UserError(f"--rates {bpp:g}: no packed grids, whose time BC1 is compared with, come near it; leave it "
+                        "out") from error  # fmt: skip
+    entries += results
+    print(line(row, decoder, results), flush=True)
+    return pace_of(results) / row.cost
+
+
+def write_table(path: Path, table: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+    """Replace the rows in `path`, or in the toolkit's own table if there is no such file, by those of `table`."""
+    kept = json.loads((path if path.exists() else TABLE).read_text(encoding="utf-8"))
+    machine, before = common.machine(), kept["origin"]
+    facts = {key: machine[key] for key in ("processor", "cores", "date", "commit")}
+    origin = {"script": "python -m bench.rate_table", "rows": list(table), **settings, **facts, "measured": MEASURED}
+    earlier = [{key: before[key] for key in before if key != "earlier"}, *before.get("earlier", [])]
+    # an origin without `rows` was about all that there were
+    earlier = [one for one in earlier if not set(one.get("rows", ROWS.values())) <= set(table)]
+    if earlier:
+        origin["earlier"] = earlier
+    write_text(path, format_table({**kept, "origin": origin, **table}))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -170,41 +244,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     common.use_threads(arguments.num_threads)
     materials = [load_material(folder) for folder in arguments.folders]
     entries: list[dict[str, Any]] = []
-    table: dict[str, Any] = {"presets": {n: dataclasses.asdict(p) for n, p in load_table()["presets"].items()}}
-    for (decoder, latents), form in ROWS.items():
-        if form not in forms:
-            continue
-        rows, first_pace = [], 0.0
-        for low, bpp in zip(boundaries(rates), rates):
-            results: dict[Row, list[dict[str, Any]]] = {}
-            seconds = arguments.seconds * patience(bpp)
-            for row in candidates(bpp, decoder, latents):
-                try:
-                    results[row] = [measure(row, decoder, material, seconds) for material in materials]
-                except UserError:
-                    continue  # no grids of this kind come near the rate
-                entries += results[row]
-                print(line(row, decoder, results[row]), flush=True)
-            if not results:
-                raise UserError(f"--rates {bpp:g}: no grids come near it on these materials; leave it out")
-            best = winner(results)
-            pace = sum(entry["seconds"] / entry["iterations"] for entry in results[best])
-            first_pace = first_pace or pace
-            best = dataclasses.replace(best, cost=round(pace / first_pace, 2), effort=patience(bpp))
-            rows.append({**dataclasses.asdict(best), "bpp": low})
-            del rows[-1]["latents"]
-            print(f"{form} {bpp:g} bpp: {rows[-1]}", flush=True)
-        table[form] = rows
+    table = {form: measure_form(*kind, rates, materials, arguments.seconds, entries)
+             for kind, form in ROWS.items() if form in forms}  # fmt: skip
     settings = {"seconds": arguments.seconds, "materials": [material.name for material in materials]}
     print(common.save("rate_table", arguments.out, settings, entries))
     if arguments.write:
-        path = Path(arguments.write)
-        kept = json.loads((path if path.exists() else TABLE).read_text(encoding="utf-8"))
-        machine = common.machine()
-        origin = {"script": "python -m bench.rate_table", **settings,
-                  **{key: machine[key] for key in ("processor", "cores", "date", "commit")},
-                  "measured": MEASURED}  # fmt: skip
-        write_text(path, format_table({**kept, "origin": origin, **table}))
+        write_table(Path(arguments.write), table, settings)
     return 0
 
 

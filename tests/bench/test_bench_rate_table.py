@@ -7,15 +7,15 @@ import json
 import pytest
 
 from bench import rate_table
-from bench.rate_table import TIE, boundaries, candidates, winner
+from bench.rate_table import RATES, TIE, boundaries, candidates, winner
 from common.errors import UserError
 from tests.support.runs import save_maps
 from training import plan as rates
 from training.plan import Row
 
 
-def row_of(fine=(4, 2), n_neurons=32) -> Row:
-    return Row(5.0, fine, (8, 4), 0, 0.82, n_neurons, 0.01, 0.015, 1.0, 1.0)
+def row_of(fine=(4, 2), n_neurons=32, coarse=(8, 4)) -> Row:
+    return Row(5.0, fine, coarse, 0, 0.82, n_neurons, 0.01, 0.015, 1.0, 1.0)
 
 
 def entries(*psnr: float) -> list[dict]:
@@ -27,6 +27,9 @@ def test_the_best_mean_wins_and_the_smaller_network_of_a_tie():
     assert winner({small: entries(30, 40), wide: entries(31, 40)}) == wide
     assert winner({wide: entries(30, 40), small: entries(30 - TIE, 40)}) == small
     assert winner({words: entries(30.01, 40), small: entries(30, 40)}) == small
+    fewer = row_of(coarse=(2, 4))
+    assert winner({small: entries(30.01, 40), fewer: entries(30, 40)}) == fewer
+    assert winner({small: entries(30 + 3 * TIE, 40), fewer: entries(30, 40)}) == small
 
 
 def test_rows_begin_half_way_in_octaves():
@@ -43,9 +46,19 @@ def test_a_table_that_the_toolkit_can_read(tmp_path, monkeypatch, capsys):
     assert [row["bpp"] for row in written["learned"]] == [16.0, 17.889]
     assert [row["coarse"][1] for row in written["bc1_linear"]] == [4, 4]
     assert written["reference"] == kept["reference"] and written["presets"] == kept["presets"]
-    assert written["origin"]["materials"] == ["maps"]
+    assert written["origin"]["materials"] == ["maps"] and written["origin"]["rows"] == ["learned", "bc1_linear"]
+    assert written["learned"][0]["cost"] == 1
     found = json.loads((tmp_path / "out" / "rate_table.json").read_text())["entries"]
     assert {entry["bpp"] for entry in found} == {16.0, 20.0} and all(entry["seconds"] > 0 for entry in found)
+    kinds = [(entry["decoder"], entry["latents"]) for entry in found]
+    assert set(kinds) == {("learned", "packed"), ("reference", "packed"), ("reference", "bc1")}
+    # over packed grids of the reference form at the same rate, which are measured beside them, once
+    (packed,) = [entry for entry in found if (entry["decoder"], entry["latents"]) == ("reference", "packed")]
+    pace = packed["seconds"] / packed["iterations"] / packed["cost"]
+    first = written["bc1_linear"][0]
+    (of_first,) = [entry for entry in found if (entry["bpp"], entry["latents"]) == (16.0, "bc1") and
+                   all(entry[name] == first[name] for name in ("fine", "coarse", "scale"))]  # fmt: skip
+    assert first["cost"] == pytest.approx(of_first["seconds"] / of_first["iterations"] / pace, abs=0.006)
     monkeypatch.setattr(rates, "TABLE", table)
     rates.load_table.cache_clear()
     try:
@@ -53,6 +66,38 @@ def test_a_table_that_the_toolkit_can_read(tmp_path, monkeypatch, capsys):
     finally:
         rates.load_table.cache_clear()
     assert "learned" in capsys.readouterr().out
+
+
+def test_other_rows_stay_to_the_byte_and_the_origin_names_what_was_measured(tmp_path, monkeypatch):
+    here = dict.fromkeys(("processor", "cores", "date", "commit"), "x")
+    monkeypatch.setattr(rate_table.common, "machine", lambda: here)
+    before, table = rates.TABLE.read_text(), tmp_path / "rates.json"
+    shipped = json.loads(before)
+    row = {**shipped["bc1_learned"][1], "n_neurons": 48}
+    rate_table.write_table(table, {"bc1_learned": [row]}, {"seconds": 1.0, "materials": ["one"]})
+    changed = [line for line in table.read_text().splitlines() if line not in before.splitlines()]
+    assert len(changed) == 2 and changed[0].startswith('  "origin"') and '"n_neurons": 48' in changed[1]
+    origin = json.loads(table.read_text())["origin"]
+    assert (origin["rows"], origin["materials"], origin["date"]) == (["bc1_learned"], ["one"], "x")
+    assert origin["earlier"][0] == {key: shipped["origin"][key] for key in shipped["origin"] if key != "earlier"}
+    rate_table.write_table(table, {"bc1_linear": [row]}, {"seconds": 2.0, "materials": ["two"]})
+    rate_table.write_table(table, {"bc1_learned": [row]}, {"seconds": 3.0, "materials": ["three"]})
+    origin = json.loads(table.read_text())["origin"]
+    told = [(one["rows"], one["materials"]) for one in (origin, *origin["earlier"]) if "rows" in one]
+    assert told[:2] == [(["bc1_learned"], ["three"]), (["bc1_linear"], ["two"])] and "one" not in str(told)
+    assert rates.read_table(table)["bc1_learned"][0].n_neurons == 48
+    rate_table.write_table(table, {form: [row] for form in rates.ROWS.values()}, {"seconds": 4.0, "materials": []})
+    assert "earlier" not in json.loads(table.read_text())["origin"]
+
+
+def test_every_rate_has_candidates_of_blocks():
+    """As many textures as a browser promises, half-side planes among them where they fit."""
+    for decoder in ("learned", "reference"):
+        for bpp in RATES:
+            found = list(candidates(bpp, decoder, "bc1"))
+            assert found and all(row.fine[0] + row.coarse[0] <= 16 for row in found)
+        assert {(2, 0.5), (2, 0)} <= {(row.fine[0], row.scale) for row in candidates(2.5, decoder, "bc1")}
+        assert {(8, 0.5), (12, 0)} <= {(row.fine[0], row.scale) for row in candidates(10.0, decoder, "bc1")}
 
 
 def test_the_form_of_intels_sample_has_one_candidate():

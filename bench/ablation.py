@@ -23,6 +23,7 @@ import json
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,7 @@ from dataset import Material, load_material
 from engine.cpu.decoder import decode_lod
 from engine.cpu.library import load_kernels
 from engine.errors import KernelsUnavailable
+from formats.block_textures import grid_blocks, load_blocks
 from metrics.decoded_maps import decode_in_file_space
 from metrics.scores import evaluate_lod
 from model import NeuralTexture, build_model
@@ -59,9 +61,12 @@ def stops(iterations: int, points: int) -> list[int]:
 
 
 def export_into(trained: NeuralTexture, exported: NeuralTexture) -> None:
-    """Fill `exported`, a plain model of the same shape, with the codes and weights of `trained`."""
-    for index in range(len(trained.grids)):
-        exported.load_codes(index, trained.codes(index))
+    """Fill `exported`, a plain model of the same shape, with the codes or blocks, and the weights, of `trained`."""
+    for index, grid in enumerate(trained.grids):
+        if grid.compressed:
+            load_blocks(exported, index, grid_blocks(trained, index, grid.n_levels)[::-1], f"plane {index}")
+        else:
+            exported.load_codes(index, trained.codes(index))
     with torch.no_grad():
         for mine, theirs in zip(exported.weights, trained.weights):
             mine.copy_(theirs)
@@ -144,7 +149,8 @@ def compare(entries: Sequence[Entry]) -> None:
 
 
 def chosen(names: str | None) -> list[Variant]:
-    """The variants of --variants in their own order, and ours on each engine that they need; None: all.
+    """The variants of --variants in their own order, and ours on each engine that they need; None: all. One whose
+    package is missing is left out with a note.
 
     Without kernels everything is PyTorch's, and there is one `ours`.
     """
@@ -154,6 +160,10 @@ def chosen(names: str | None) -> list[Variant]:
             raise UserError(f"--variants: expected some of {','.join(VARIANTS)}; got {name!r:.80}")
     if not wanted:
         raise UserError(f"--variants: expected some of {','.join(VARIANTS)}; got none")
+    for name in [name for name in wanted if VARIANTS[name].needs and not find_spec(VARIANTS[name].needs)]:
+        print(f"note: {name} is left out, {VARIANTS[name].needs} cannot be imported; "
+              "pip install -r requirements/codecs.txt", flush=True)  # fmt: skip
+        wanted.remove(name)
     try:
         load_kernels(print)
     except KernelsUnavailable as error:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torchtyping import TensorType
 
+from bench.ablation_blocks import EncodedAfter
 from configs import Config, make_config
 from dataset import Material
 from engine.create import create_engine
@@ -34,18 +35,22 @@ DEFAULT_BETAS, DEFAULT_EPSILON = (0.9, 0.999), 1e-8  # Kingma & Ba 2015, and the
 
 
 def recipe(
-    bpp: float, width: int, height: int, iterations: int | None = None, n_threads: int = 0, decoder: str = "auto"
-) -> Config:
+    bpp: float, width: int, height: int, iterations: int | None = None, n_threads: int = 0, decoder: str = "auto",
+    latents: str = "packed",
+) -> Config:  # fmt: skip
     """What `train.py --bpp B --preset balanced` does with a material of this size.
 
     Args:
         iterations: of the run, whose schedules end there; None: the preset's.
         decoder: auto is learned; reference is the FNTC plug-in's form at the same rate.
+        latents: as of --latents.
     Raises: UserError when the rate cannot be met.
     """
     given: dict[str, Any] = {"bpp": bpp, "preset": "balanced", "num_threads": n_threads}
     if decoder != "auto":  # a flag that is given is not the plan's to decide
         given["decoder"] = decoder
+    if latents != "packed":
+        given["latents"] = latents
     if iterations is not None:
         given["max_iter"] = iterations
     return rates.plan(make_config(given), width, height)
@@ -153,6 +158,12 @@ def ancestors(config: Config, width: int, height: int) -> Config:
     return no_search(constant_rates(large_batch(form, width, height), width, height), width, height)
 
 
+def bc1_planes(config: Config, width: int, height: int) -> Config:
+    """Linear planes without the search, which is part of training with blocks in the loop."""
+    return no_search(recipe(config.bpp, width, height, config.max_iter, config.num_threads, "reference", "bc1"), width,
+                     height)  # fmt: skip
+
+
 # --- variants ------------------------------------------------------------------------------------------------------
 
 
@@ -166,6 +177,8 @@ class Variant:
         change: makes its configuration of our recipe.
         model: how it looks at features while it trains; what it is scored by is always a plain NeuralTexture.
         biases: whether model.NeuralTexture.start_biases is called.
+        whole: trains in a way of its own instead of `engine`, `model`, `schedule` and `trainer`.
+        needs: a package of requirements/codecs.txt, without which it is left out.
     """
 
     name: str
@@ -176,9 +189,13 @@ class Variant:
     schedule: type[Schedule] = Schedule
     trainer: type[TorchEngine] = TorchEngine
     biases: bool = True
+    whole: Callable[[Config, Material], Any] | None = None
+    needs: str = ""
 
     def start(self, config: Config, material: Material) -> Engine:
         """An engine at iteration 0 with a fresh model; `config` is what `change` has made."""
+        if self.whole:
+            return self.whole(config, material)
         if self.biases:
             model = new_model(config, material)
         else:
@@ -212,4 +229,8 @@ VARIANTS = {variant.name: variant for variant in (
     Variant("ancestors", "linear grids, leaky ReLU, 12 waves, no biases, constant rates, large batch, noise on "
             "interpolated features, rounded only at the export, no search", "torch", ancestors, NoiseAfter, SteadyNoise,
             biases=False),
+    Variant("bc1", "linear BC1 planes, learned with their blocks in the loop, no search", change=bc1_planes),
+    Variant("bc1_after", "the planes of bc1 as free 8-bit features, encoded by ISPC Texture Compressor after four "
+            "fifths of the iterations, then the network alone; to be compared with bc1",
+            change=bc1_planes, whole=EncodedAfter, needs="ispc_texcomp"),
 )}  # fmt: skip

@@ -7,13 +7,14 @@ import dataclasses
 import io
 import json
 import math
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
 import torch
 
 from bench import ablation, ablation_plot, ablation_variants
-from bench.ablation import chosen, compare, export_into, run, score, stops
+from bench.ablation import compare, export_into, run, score, stops
 from bench.ablation_variants import OURS, OURS_TORCH, VARIANTS, NoiseAfter, NoiseOnly, RoundedAfter, recipe
 from common.errors import run_command
 from configs import make_config, to_dict
@@ -31,15 +32,20 @@ SIZE = (24, 16)
 ITERATIONS = 20
 
 
-def tiny_recipe(bpp, width, height, iterations=None, n_threads=0, decoder="auto"):
+def tiny_recipe(bpp, width, height, iterations=None, n_threads=0, decoder="auto", latents="packed"):
     """A recipe for runs of an instant: a learned grid of few bits and a linear one, or the reference form."""
     form = {"n_frequencies": 4} if decoder == "reference" else {"n_frequencies": 0, "activation": "hard_swish"}
     grids = [{"max_resolution": 16, "quantize_bits": 2, "save_bits": 8}, {"max_resolution": 6}]
     if decoder != "reference":
         grids[0]["interpolation"] = "learned"
+    if latents == "bc1":
+        grids = [{"max_resolution": side, "storage": "bc1", "n_levels": n} for side, n in ((12, 3), (12, 3), (6, 1))]
     return make_config({"bpp": bpp, "batch_size": 256, "n_neurons": 16, "noise_std": 0.0, "learning_rate": 0.02,
                         "grid_learning_rate": 0.03, "max_iter": iterations or ITERATIONS, "hash_grid_configs": grids,
                         "num_threads": n_threads, "early_stop": False, **form})  # fmt: skip
+
+
+RUN = [name for name in VARIANTS if not VARIANTS[name].needs or find_spec(VARIANTS[name].needs)]
 
 
 def need_kernels():
@@ -94,7 +100,7 @@ def test_every_variant_has_a_curve(measured):
     result, _, _ = measured
     assert result["benchmark"] == "ablation" and result["machine"]["processor"] and result["settings"]["bpp"] == 2.5
     names = [(entry["material"], entry["variant"]) for entry in result["entries"]]
-    assert names == [(material, name) for material in ("one", "two") for name in VARIANTS]
+    assert names == [(material, name) for material in ("one", "two") for name in RUN]
     for entry in result["entries"]:
         curve = entry["curve"]
         assert entry["engine"] == ("torch" if entry["variant"] in ON_TORCH else "cpu")
@@ -114,7 +120,7 @@ def test_no_variant_is_ours_by_mistake(measured):
         ours = entries[material, OURS]
         assert ours["difference"] == entries[material, OURS_TORCH]["difference"] == 0
         assert entries[material, OURS_TORCH]["psnr"] == pytest.approx(ours["psnr"], abs=1e-3)  # same maths, two engines
-        for name in set(VARIANTS) - {OURS, OURS_TORCH}:
+        for name in set(RUN) - {OURS, OURS_TORCH}:
             reference = entries[material, OURS_TORCH if name in ON_TORCH else OURS]
             entry = entries[material, name]
             assert entry["difference"] == pytest.approx(entry["psnr"] - reference["psnr"])
@@ -126,12 +132,12 @@ def test_tables_and_files_are_told(measured):
     assert str(base / "ablation.json") in lines and str(base / "ablation.png") in lines
     for material in ("one", "two"):
         start = lines.index(f"{material}, 24x16")
-        rows = lines[start + 2 : start + 2 + len(VARIANTS)]
-        assert [row.split()[0] for row in rows] == list(VARIANTS) and len({len(row) for row in rows}) == 1
+        rows = lines[start + 2 : start + 2 + len(RUN)]
+        assert [row.split()[0] for row in rows] == RUN and len({len(row) for row in rows}) == 1
         entries = [entry for entry in result["entries"] if entry["material"] == material]
         assert [row.split()[1] for row in rows] == [f"{entry['psnr']:.2f}" for entry in entries]
-    means = lines[lines.index(next(line for line in lines if line.startswith("to ours, dB"))) + 1 :][: len(VARIANTS)]
-    for name, row in zip(VARIANTS, means):
+    means = lines[lines.index(next(line for line in lines if line.startswith("to ours, dB"))) + 1 :][: len(RUN)]
+    for name, row in zip(RUN, means):
         both = [entry["difference"] for entry in result["entries"] if entry["variant"] == name]
         assert row.split() == [name, f"{sum(both) / 2:+.2f}", *(f"{difference:+.2f}" for difference in both)]
 
@@ -142,9 +148,9 @@ def test_the_plot_shows_every_curve(measured):
     assert len(figure.axes) == 4 and ablation_plot.plot(base / "ablation.json") == str(base / "ablation.png")
     for axes, column in zip(figure.axes, ["seconds", "iteration"] * 2):
         lines = {line.get_label(): line for line in axes.lines}
-        assert list(lines) == list(VARIANTS) and axes.get_xscale() == "log"
-        entries = result["entries"][len(VARIANTS) * (len(figure.axes) - 2) // 2 * (axes in figure.axes[2:]) :]
-        for entry in entries[: len(VARIANTS)]:
+        assert list(lines) == RUN and axes.get_xscale() == "log"
+        entries = result["entries"][len(RUN) * (len(figure.axes) - 2) // 2 * (axes in figure.axes[2:]) :]
+        for entry in entries[: len(RUN)]:
             x, y = lines[entry["variant"]].get_data()
             assert list(x) == [point[column] for point in entry["curve"]]
             assert list(y) == [point["psnr"] for point in entry["curve"]]
@@ -259,6 +265,7 @@ def test_each_variant_changes_one_part(_tiny):
     assert set(changes("ancestors")) == {
         "lr_floor", "batch_size", "activation", "n_frequencies", "hash_grid_configs", "refine"
     }  # fmt: skip
+    assert changes("bc1") == changes("bc1_after")  # they differ in how they are trained alone
 
 
 def test_as_many_samples():
@@ -291,7 +298,7 @@ def test_no_biases(started):
 
 def test_the_same_seed_gives_the_same_start(started):
     ours = started(OURS)[0].model
-    for name in set(VARIANTS) - {"linear", "leaky_relu", "no_biases", "ancestors"}:
+    for name in set(VARIANTS) - {"linear", "leaky_relu", "no_biases", "ancestors", "bc1", "bc1_after"}:
         model = started(name)[0].model
         for mine, theirs in zip([*model.weights, *model.grid_parameters], [*ours.weights, *ours.grid_parameters]):
             assert torch.equal(mine, theirs), name
@@ -476,16 +483,6 @@ def test_folders_are_checked_before_anything_is_trained(tmp_path, capsys, monkey
     missing = tmp_path / "nothing.json"
     line = refusal_line(run_command(lambda: ablation_plot.main([str(missing)])), capsys.readouterr().err)
     assert str(missing) in line
-
-
-def test_without_kernels_everything_is_pytorch(monkeypatch, capsys):
-    def unavailable(say=None):
-        raise KernelsUnavailable("no compiler here")
-
-    monkeypatch.setattr(ablation, "load_kernels", unavailable)
-    assert [variant.name for variant in chosen(None)] == [name for name in VARIANTS if name != OURS_TORCH]
-    assert [variant.name for variant in chosen("linear")] == [OURS, "linear"]
-    assert "note: no compiler here" in capsys.readouterr().out
 
 
 def test_plot_says_what_it_needs(tmp_path, monkeypatch):

@@ -21,7 +21,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ import numpy as np
 import torch
 
 from bench.common import RESULTS, median_ratio, save, table, use_threads
+from bench.cost import pixel_cost
 from bench.decode_shader import (
     LODS,
     Frame,
@@ -48,14 +49,15 @@ from engine.errors import KernelsUnavailable
 from formats.dds_layouts import LAYOUTS, layout_problem
 from formats.textures import write_textures
 from model import NeuralTexture
-from shape import DecoderSpec, GridSpec, exact_halvings
+from shape import BC1_BITS, DecoderSpec, GridSpec, exact_halvings
 
 SIZES = (1024, 2048, 4096)
 FRAME = (1920, 1080)
 FRAME_MATERIAL = 1024  # width and height of what a frame shows
-FORMS = ("reference", "learned")
+FORMS = ("reference", "learned", "bc1_linear", "bc1_learned")
 NETWORKS = ((1, 16), (1, 32), (2, 32), (2, 64))  # hidden layers, neurons
-OF_FORM = {"reference": (2, 64), "learned": (2, 32)}  # the defaults, without and with --bpp 2.5
+# The defaults, without and with --bpp 2.5, and of --latents bc1 at that rate.
+OF_FORM = {"reference": (2, 64), "learned": (2, 32), "bc1_linear": (2, 64), "bc1_learned": (2, 32)}
 TOLERANCE = 1e-4
 LARGEST_TURN = 1 << 20  # texels
 
@@ -63,23 +65,38 @@ BandDecoder = Callable[[int, int], Any]  # (first row, rows) -> their texels
 
 
 def make_model(form: str, size: int, network: tuple[int, int]) -> NeuralTexture:
-    """A square material's texture: grids as train.py chooses them for this form, see rates.json for the learned one."""
-    half, eighth = max(size // 2, 1), max(size // 8, 1)
+    """A square material's texture: grids as train.py chooses them for this form, see rates.json for all but reference;
+    of BC1 two fine planes and two coarse ones."""
+    half, quarter, eighth = (max(size // part, 1) for part in (2, 4, 8))
     levels = exact_halvings(half) + 1
-    if form == "reference":
-        grids = [GridSpec(half, levels, 4, 32), GridSpec(eighth, 1, 4, 32)]
-        decoder = DecoderSpec(12, *reversed(network))
+    learned = form in ("learned", "bc1_learned")
+    if form.startswith("bc1"):
+        fine = GridSpec(half, levels, *BC1_BITS, "learned" if learned else "linear", "bc1")
+        grids = [fine, fine, *[GridSpec(quarter, 1, *BC1_BITS, storage="bc1")] * 2]
     else:
-        grids = [GridSpec(half, levels, 2, 8, "learned"), GridSpec(eighth, 1, 4, 32)]
-        decoder = DecoderSpec(0, *reversed(network), 3, "hard_swish")
+        fine = GridSpec(half, levels, 2, 8, "learned") if learned else GridSpec(half, levels, 4, 32)
+        grids = [fine, GridSpec(eighth, 1, 4, 32)]
+    waves = (0, *reversed(network), 3, "hard_swish") if learned else (12, *reversed(network))
+    decoder = DecoderSpec(*waves)
     model = NeuralTexture(grids, decoder, size.bit_length(), seed=0)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for parameters in model.grid_parameters:
             parameters.uniform_(-0.5, 0.5, generator=generator)
-        for index in range(len(grids)):  # what the files hold
-            model.load_codes(index, model.codes(index))
+        for index, grid in enumerate(grids):
+            if not grid.compressed:  # what the files hold; a block is rounded whenever it is read
+                model.load_codes(index, model.codes(index))
     return model
+
+
+def shader_kinds(forms: Iterable[str]) -> list[tuple[str, str, str]]:
+    """(name in the tables, layout of the files, form): the forms in every layout that their grids can have, those of
+    BC1 once, as blocks look the same in all layouts; last, since a device may lack them."""
+    grids = {form: make_model(form, 8, NETWORKS[0]).grids for form in forms}
+    packed = [form for form in grids if not form.startswith("bc1")]
+    kinds = [(layout, layout, form) for layout in LAYOUTS for form in packed
+             if layout_problem(grids[form], layout) is None]  # fmt: skip
+    return [*kinds, *(("bc1", "packed", form) for form in grids if form not in packed)]
 
 
 def network_name(network: tuple[int, int]) -> str:
@@ -191,46 +208,39 @@ def measure_shader(networks: Sequence[tuple[int, int]], material: int = 64) -> l
         return []
     compiled_by = "glslang" + (", spirv-opt -O" if optimiser else "")
     rows = []
-    for layout in LAYOUTS:
-        for form in FORMS:
-            for network in networks:
-                model = make_model(form, material, network)
-                if layout_problem(model.grids, layout):
-                    continue
-                source = decoder_source(model, (material, material), "glsl", layout)
-                binary = compile_decoder(source, optimise=bool(optimiser))
-                for lod in LODS:
-                    uv = (20.5 / material, 9.5 / material)  # not at a border, where nothing wraps around
-                    counts, decoded = count_operations(binary, model, layout, uv, lod)
-                    with torch.no_grad():
-                        wanted = model(torch.tensor([uv]), torch.tensor([lod]))[0].numpy()
-                    check_same({"the model": wanted, f"the shader ({layout}, {form})": decoded})
-                    rows.append({
-                        "part": "shader", "layout": layout, "form": form, "network": network_name(network), "lod": lod,
-                        "compiled_by": compiled_by, "multiply_adds": sum(w.numel() for w in model.weights),
-                        "weight_bytes": 4 * counts.get("weights", 0),
-                        **{kind: counts.get(kind, 0) for kind in KINDS},
-                    })  # fmt: skip
+    for name, layout, form in shader_kinds(FORMS):
+        for network in networks:
+            model = make_model(form, material, network)
+            source = decoder_source(model, (material, material), "glsl", layout)
+            binary = compile_decoder(source, optimise=bool(optimiser))
+            for lod in LODS:
+                uv = (20.5 / material, 9.5 / material)  # not at a border, where nothing wraps around
+                counts, decoded = count_operations(binary, model, layout, uv, lod)
+                with torch.no_grad():
+                    wanted = model(torch.tensor([uv]), torch.tensor([lod]))[0].numpy()
+                check_same({"the model": wanted, f"the shader ({name}, {form})": decoded})
+                rows.append({
+                    "part": "shader", "layout": name, "form": form, "network": network_name(network), "lod": lod,
+                    "compiled_by": compiled_by, **pixel_cost(model.form, layout),
+                    "weight_bytes": 4 * counts.get("weights", 0), **{kind: counts.get(kind, 0) for kind in KINDS},
+                })  # fmt: skip
     return rows
 
 
 def measure_frames(
     size: tuple[int, int], rounds: int, turn_s: float, form_networks: Mapping[str, tuple[int, int]]
 ) -> list[dict[str, Any]]:
-    """A frame of each layout and form; nothing, and a note, where there is no device."""
+    """A frame of each layout and form; nothing, and a note, where there is no device, or none that has BC1."""
     rows = []
-    for layout in LAYOUTS:
-        for form, network in form_networks.items():
-            model = make_model(form, FRAME_MATERIAL, network)
-            if layout_problem(model.grids, layout):
-                continue
-            try:
-                frame = Frame(model, (FRAME_MATERIAL, FRAME_MATERIAL), size, layout)
-            except NoDevice as error:
-                print(f"note: no frames: {error}", flush=True)
-                return rows
-            labels = {"part": "frame", "layout": layout, "form": form, "network": network_name(network)}
-            rows.append({**labels, **measure_frame(frame, rounds, turn_s)})
+    for name, layout, form in shader_kinds(form_networks):
+        model = make_model(form, FRAME_MATERIAL, form_networks[form])
+        try:
+            frame = Frame(model, (FRAME_MATERIAL, FRAME_MATERIAL), size, layout)
+        except NoDevice as error:
+            print(f"note: no {'more ' if rows else ''}frames: {error}", flush=True)
+            return rows
+        labels = {"part": "frame", "layout": name, "form": form, "network": network_name(form_networks[form])}
+        rows.append({**labels, **measure_frame(frame, rounds, turn_s)})
     return rows
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
 import os
 import shutil
 import statistics
@@ -19,25 +20,52 @@ from typing import Any
 
 import numpy as np
 
+import blocks
 from bench.spirv import Invocation, Module
 from common.errors import one_line
-from configs import WORD_LAYOUTS
+from describe.numpy_decoder import block_features
+from formats.block_textures import grid_blocks
 from formats.dds_layouts import grid_textures
 from maps.record import MaterialRecord
 from model import NeuralTexture
-from shaders.export import shader_source, texture_names, weight_bytes
+from shaders.export import reading, shader_source, texture_names, weight_bytes
 
 LODS = (0.0, 0.5)  # a whole one, and one between two
 WORKGROUP = 8  # width and height, of the frame's shader
 
-Levels = Sequence[np.ndarray]  # (H, W, C) uint8, the largest first
+BC_FEATURE = "texture-compression-bc"  # of a WebGPU device
+
+# (H, W, C) uint8, or blocks of BC1, (H / 4, W / 4, 8) uint8; the largest first, of blocks a multiple of 4 texels
+Levels = Sequence[np.ndarray]
 
 
 def shader_textures(model: NeuralTexture, layout: str) -> dict[str, Levels]:
     """The textures of a layout under their names in the shader; channels of 4 bits as the 8 that mean the same."""
-    textures = [texture for index in range(len(model.grids)) for texture in grid_textures(model, index, layout)]
-    levels = [[level * (17 if texture.bits == 4 else 1) for level in texture.levels] for texture in textures]
+    levels: list[Levels] = []
+    for index, grid in enumerate(model.grids):
+        if grid.compressed:
+            chain = grid_blocks(model, index, grid.n_levels)
+            levels.append([level.reshape(math.isqrt(len(level)), -1, blocks.BLOCK_BYTES) for level in chain])
+            continue
+        for texture in grid_textures(model, index, layout):
+            levels.append([level * (17 if texture.bits == 4 else 1) for level in texture.levels])
     return dict(zip(texture_names(model, layout), levels))
+
+
+def is_blocks(level: np.ndarray) -> bool:
+    return level.shape[2] == blocks.BLOCK_BYTES
+
+
+def unorm(levels: Levels) -> tuple[np.ndarray, ...]:
+    """What a fetch returns, (H, W, 4) float of each level; of BC1 with exact thirds."""
+    if not is_blocks(levels[0]):
+        return tuple(np.pad(level, [(0, 0), (0, 0), (0, 4 - level.shape[2])]) / 255 for level in levels)
+    found = []
+    for mip, level in enumerate(levels):
+        split = blocks.split_blocks(level.reshape(-1, blocks.BLOCK_BYTES))
+        colours = block_features(*split, max(len(levels[0]) * blocks.SIDE >> mip, 1)) + 0.5
+        found.append(np.pad(colours.astype(np.float64), [(0, 0), (0, 0), (0, 1)], constant_values=1.0))
+    return tuple(found)
 
 
 def decoder_source(model: NeuralTexture, size: tuple[int, int], language: str, layout: str) -> str:
@@ -95,9 +123,7 @@ def count_operations(
     Returns: bench.spirv.KINDS -> count; the 11 values.
     """
     resources: dict[str, Any] = {"Texel": [[*uv, lod, 0.0], [[0.0] * 4 for _ in range(3)]]}
-    for name, levels in shader_textures(model, layout).items():
-        filled = [np.pad(level, [(0, 0), (0, 0), (0, 4 - level.shape[2])]) / 255 for level in levels]
-        resources[name] = tuple(filled)
+    resources.update((name, unorm(levels)) for name, levels in shader_textures(model, layout).items())
     columns = np.frombuffer(weight_bytes(model), "<f4").reshape(-1, 4)
     resources["NtWeights"] = [columns.astype(np.float64).tolist()]
     invocation = Invocation(Module(binary), resources, ["NtWeights"])
@@ -126,7 +152,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>)
 
 
 class NoDevice(Exception):
-    """There is nothing to draw a frame with; the message says what is missing."""
+    """There is nothing to draw a frame with, or to draw these textures; the message says what is missing."""
 
 
 @functools.lru_cache
@@ -139,7 +165,7 @@ def open_device() -> tuple[Any, str, bool]:
         import wgpu
 
         adapter = wgpu.gpu.request_adapter_sync(power_preference="high-performance")
-        device = adapter.request_device_sync()
+        device = adapter.request_device_sync(required_features={BC_FEATURE} & set(adapter.features))
     except Exception as error:  # a missing package, library, driver: whatever a binding can run into
         raise NoDevice(f"{one_line(str(error))[:120]}; pip install wgpu, apt install mesa-vulkan-drivers") from error
     return device, str(adapter.info["device"]), adapter.info["adapter_type"] == "CPU"
@@ -153,6 +179,8 @@ class Frame:
 
     def __init__(self, model: NeuralTexture, material: tuple[int, int], size: tuple[int, int], layout: str):
         self.device, self.name, self.is_cpu = open_device()
+        if any(grid.compressed for grid in model.grids) and BC_FEATURE not in self.device.features:
+            raise NoDevice(f"{self.name} has no {BC_FEATURE}")
         self.size = size
         import wgpu  # after open_device, which says what to do where it is missing
 
@@ -163,7 +191,7 @@ class Frame:
         storage = wgpu.BufferUsage.STORAGE | wgpu.BufferUsage.COPY_SRC
         bound = [self._texture(wgpu, levels) for levels in shader_textures(model, layout).values()]
         bound.append({"buffer": self.device.create_buffer_with_data(data=weight_bytes(model), usage=storage)})
-        if layout not in WORD_LAYOUTS:
+        if reading(model.grids, layout) != "packed":
             modes = dict.fromkeys(("address_mode_u", "address_mode_v"), "repeat")
             filters = dict.fromkeys(("mag_filter", "min_filter", "mipmap_filter"), "linear")
             bound.append(self.device.create_sampler(**modes, **filters))
@@ -172,14 +200,15 @@ class Frame:
 
     def _texture(self, wgpu: Any, levels: Levels) -> Any:
         usage = wgpu.TextureUsage.TEXTURE_BINDING | wgpu.TextureUsage.COPY_DST
+        side = blocks.SIDE if is_blocks(levels[0]) else 1  # texels of what has the last axis of an array
         height, width, channels = levels[0].shape
+        formats = {1: "r8unorm", 2: "rg8unorm", 4: "rgba8unorm", blocks.BLOCK_BYTES: "bc1-rgba-unorm"}
         texture = self.device.create_texture(
-            size=(width, height, 1), mip_level_count=len(levels), usage=usage,
-            format={1: "r8unorm", 2: "rg8unorm", 4: "rgba8unorm"}[channels],
-        )  # fmt: skip
+            size=(width * side, height * side, 1), mip_level_count=len(levels), usage=usage, format=formats[channels]
+        )
         for mip, level in enumerate(levels):
             rows = {"bytes_per_row": level.shape[1] * channels, "rows_per_image": level.shape[0]}
-            extent = (level.shape[1], level.shape[0], 1)
+            extent = (level.shape[1] * side, level.shape[0] * side, 1)  # whole blocks, also of smaller levels
             self.device.queue.write_texture({"texture": texture, "mip_level": mip}, level.tobytes(), rows, extent)
         return texture.create_view()
 

@@ -28,8 +28,10 @@ from tests.support.runs import refusal_line
 
 needs_glslang = pytest.mark.skipif(not shutil.which("glslangValidator"), reason="needs glslangValidator: apt install "
                                    "glslang-tools")  # fmt: skip
-# Layouts and forms: the grids of the learned one have features of 2 bits.
-SHADERS = [(layout, form) for layout in LAYOUTS for form in decode.FORMS if (layout, form) != ("bgra4", "learned")]
+PACKED, BC1 = ("reference", "learned"), ("bc1_linear", "bc1_learned")
+# Layouts and forms: the grids of the learned one have features of 2 bits; blocks look the same in all layouts.
+SHADERS = [(layout, form) for layout in LAYOUTS for form in PACKED if (layout, form) != ("bgra4", "learned")]
+SHADERS += [("bc1", form) for form in BC1]
 OPTIMISE = [False] + [True] * bool(shutil.which("spirv-opt"))
 
 
@@ -46,7 +48,7 @@ def has_kernels() -> bool:
 
 def test_quick_fills_tables_and_json(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(decode, "NETWORKS", ((1, 16),))
-    monkeypatch.setattr(decode, "OF_FORM", {"reference": (1, 16), "learned": (1, 16)})
+    monkeypatch.setattr(decode, "OF_FORM", dict.fromkeys(decode.FORMS, (1, 16)))
     monkeypatch.setattr(decode, "FRAME_MATERIAL", 32)
     command = ["--quick", "--sizes", "24", "--frame", "24", "16", "--num_threads", "1", "--out", str(tmp_path)]
     assert decode.main(command) == 0
@@ -67,10 +69,18 @@ def test_quick_fills_tables_and_json(tmp_path, monkeypatch, capsys):
         found = [(row["layout"], row["form"], row["lod"]) for row in shader]
         assert found == [(layout, form, lod) for layout, form in SHADERS for lod in (0.0, 0.5)]
         assert [row["fetch"] for row in shader if row["layout"] == "packed"] == [8, 16, 8, 16]
+        # four planes: one sample of each, also between two LODs, or four texels of two and everything twice
+        reads = [(row["fetch"], row["sample"]) for row in shader if row["layout"] == "bc1"]
+        assert reads == [(0, 4), (0, 4), (8, 2), (16, 4)]
+        for row in shader:
+            if row["lod"] == 0:  # what the shapes say is what the program does
+                assert row["texture_fetches"] == row["fetch"] + row["sample"], row
+                assert row["filtered_fetches"] == row["sample"] and row["multiply_adds"] == row["weight_bytes"] / 4
     else:
         assert not shader and "needs glslangValidator" in out
     frames = [entry for entry in written["entries"] if entry["part"] == "frame"]
-    assert [(row["layout"], row["form"]) for row in frames] == SHADERS or "no frames" in out
+    drawn = [(row["layout"], row["form"]) for row in frames]
+    assert drawn == SHADERS or ("no frames" in out and not drawn) or ("no more frames" in out and drawn == SHADERS[:-2])
     for row in frames:
         assert row["texels_per_second"] * row["milliseconds"] == pytest.approx(1000 * 24 * 16)
         assert row["device"].endswith("(a CPU)") == row["is_cpu"] and 8 <= row["rows"] <= 16
@@ -172,14 +182,16 @@ def test_multiply_adds_are_those_of_the_matrices(form, network, optimise):
     uv = (10.5 / 32, 5.5 / 32)
     counts, decoded = count_operations(binary, model, "packed", uv, 0.0)
     weights = sum(weight.numel() for weight in model.weights)
-    assert counts["weights"] == weights and counts["fetch"] == 8
+    assert counts["weights"] == weights and (counts.get("fetch", 0), counts.get("sample", 0)) == {
+        "reference": (8, 0), "learned": (8, 0), "bc1_linear": (0, 4), "bc1_learned": (8, 2)
+    }[form]  # fmt: skip
     assert 2 * weights < counts["float"] < 2 * weights + 60 * network[1] + 1500
     np.testing.assert_allclose(decoded, model(torch.tensor([uv]), torch.tensor([0.0]))[0].detach(), atol=1e-5)
 
 
 @needs_glslang
 @pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("form", decode.FORMS)
+@pytest.mark.parametrize("form", PACKED)
 def test_every_layout_decodes_the_same(layout, form):
     model = decode.make_model(form, 32, (1, 16))
     if layout_problem(model.grids, layout):
@@ -293,7 +305,22 @@ def test_a_frame_shows_the_material(form):
     assert row["rows"] == 8  # any time is enough
     frame.draw(19)
     found, want = frame.pixels().astype(int), to_8_bit(model.decode(0, 16, 16)).astype(int)
+    # BC1: a device has filter weights and thirds of its own; lavapipe was off by 1
+    worst = 3 if form in BC1 else 1
     for y in range(19):
         for x in range(24):
-            assert np.abs(found[y, x] - want[y % 16, x % 16]).max() <= 1, (x, y)
+            assert np.abs(found[y, x] - want[y % 16, x % 16]).max() <= worst, (x, y)
     assert want.std() > 5
+
+
+def test_a_device_without_bc1_draws_the_other_frames(monkeypatch, capsys):
+    def frame(model, material, size, layout):
+        if model.grids[0].compressed:
+            raise NoDevice("this one has no texture-compression-bc")
+        return model
+
+    monkeypatch.setattr(decode, "Frame", frame)
+    monkeypatch.setattr(decode, "measure_frame", lambda *arguments: {"rows": 8})
+    rows = decode.measure_frames((16, 16), 1, 0.01, dict.fromkeys(decode.FORMS, (1, 16)))
+    assert [(row["layout"], row["form"]) for row in rows] == SHADERS[:-2]
+    assert "note: no more frames: this one has no" in capsys.readouterr().out

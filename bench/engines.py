@@ -22,7 +22,6 @@ import json
 import os
 import platform
 import statistics
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -36,15 +35,15 @@ from bench import common, engines_gpu
 from bench.common import RESULTS, machine, median_ratio, save, use_threads
 from bench.engines_plot import plot
 from bench.materials import grids_of, smooth_material
+from bench.memory import WorkerFailed, in_new_process, peak_above
 from bench.race import NETWORKS, SETTINGS, Contestant, Effort, check_same_work, first_line, race
-from common.errors import UserError, one_line, run_command
+from common.errors import UserError, run_command
 from common.knobs import parse_bool
-from configs import make_config
+from configs import LATENTS, make_config
 from dataset import Material, load_material
 from engine.cpu.library import check, describe_model, load_kernels, multiply_adds, thread_count
 from engine.errors import KernelsUnavailable
 
-ROOT = Path(__file__).resolve().parents[1]
 SIZES = (512, 1024, 2048, 4096)
 COST_OF = 1024  # what the other sizes are compared with
 MIB = 1 << 20
@@ -133,15 +132,21 @@ def summary(rows: Sequence[dict[str, Any]], load: float | None) -> dict[str, Any
 # --- 2: size -------------------------------------------------------------------------------------------------------
 
 
-def measure_sizes(sizes: Sequence[int], effort: Effort, n_threads: int = 0, **settings: Any) -> list[dict[str, Any]]:
-    """Both engines on materials of these sizes with as many bits per texel."""
-    groups = []
+def measure_sizes(
+    sizes: Sequence[int], effort: Effort, n_threads: int = 0, latents: str = "packed", **settings: Any
+) -> list[dict[str, Any]]:
+    """Both engines on materials of these sizes with as many bits per texel; with other latents than packed the cpu
+    engine with packed grids races, too, over which `of_packed` is."""
+    groups, packed = [], []
     for size in sizes:
-        material = smooth_material(size)
-        given = {**settings, "hash_grid_configs": grids_of(size), "num_threads": n_threads}
-        groups.append([Contestant(engine, material, given, part="size", size=size) for engine in ("torch", "cpu")])
+        material, given = smooth_material(size), {**settings, "num_threads": n_threads}
+        grids, labels = {"hash_grid_configs": grids_of(size, latents)}, {"part": "size", "size": size}
+        groups.append([Contestant(engine, material, {**given, **grids}, **labels, latents=latents)
+                       for engine in ("torch", "cpu")])  # fmt: skip
         check_same_work(groups[-1])
-    race([contestant for group in groups for contestant in group], effort)
+        if latents != "packed":
+            packed.append(Contestant("cpu", material, {**given, "hash_grid_configs": grids_of(size)}))
+    race([*(contestant for group in groups for contestant in group), *packed], effort)
     rows = []
     for column in range(2):
         base = next((group[column] for group in groups if group[column].labels["size"] == COST_OF), None)
@@ -149,53 +154,35 @@ def measure_sizes(sizes: Sequence[int], effort: Effort, n_threads: int = 0, **se
             contestant = group[column]
             row = contestant.row(group[0])
             row["cost"] = median_ratio(contestant.milliseconds, base.milliseconds) if base else None
+            beside = packed[groups.index(group)] if packed and contestant.name == "cpu" else None
+            row["of_packed"] = median_ratio(beside.milliseconds, contestant.milliseconds) if beside else None
             row["bits_per_texel"] = contestant.model.bits_per_texel(row["width"], row["height"])["grids"]
             rows.append(row)
     return sorted(rows, key=lambda row: row["size"])
 
 
-# VmHWM rather than getrusage: ru_maxrss of a new process starts at what the process that started it had.
-WORKER = """
-import sys, common.before_torch, torch
-with open("/proc/self/status") as status:
-    after_torch = status.read()
-from bench.engines import memory_worker
-memory_worker(after_torch, *sys.argv[1:])
-"""
-
-
-def measure_memory(engine: str, size: int, n_threads: int = 0) -> dict[str, int | None]:
+def measure_memory(engine: str, size: int, n_threads: int = 0, latents: str = "packed") -> dict[str, int | None]:
     """Bytes above `import torch` that a fresh process needs to make the material, and to train on it.
 
     The columns are None where it cannot be measured: elsewhere than on Linux, or when memory runs out.
     """
     if platform.system() == "Linux":
-        command = [sys.executable, "-c", WORKER, engine, str(size), str(n_threads)]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-        if done.returncode == 0:
-            return json.loads(done.stdout.splitlines()[-1])
-        reason = (done.stderr.strip().splitlines() or [f"ended with code {done.returncode}"])[-1]
-        print(f"note: {size}, {engine}: memory could not be measured ({one_line(reason)[:200]})", flush=True)
+        try:
+            return in_new_process("bench.engines", "memory_worker", engine, size, n_threads, latents)
+        except WorkerFailed as error:
+            print(f"note: {size}, {engine}: memory could not be measured ({error})", flush=True)
     return {"material_bytes": None, "peak_bytes": None}
 
 
-def memory_worker(after_torch: str, engine: str, size: str, n_threads: str) -> None:
+def memory_worker(after_torch: str, engine: str, size: str, n_threads: str, latents: str) -> None:
     """Train for a moment, and print what it took."""
     if int(n_threads):
         torch.set_num_threads(int(n_threads))
-    start = memory_of(after_torch, "VmRSS")
     material = smooth_material(int(size))
-    made = memory_of(Path("/proc/self/status").read_text(), "VmHWM")
-    given = {"hash_grid_configs": grids_of(int(size)), "num_threads": int(n_threads)}
+    made = peak_above(after_torch)
+    given = {"hash_grid_configs": grids_of(int(size), latents), "num_threads": int(n_threads)}
     Contestant(engine, material, given)
-    peak = memory_of(Path("/proc/self/status").read_text(), "VmHWM")
-    print(json.dumps({"material_bytes": made - start, "peak_bytes": peak - start}))
-
-
-def memory_of(status: str, name: str) -> int:
-    """Bytes in a line of /proc/self/status: VmRSS (now) or VmHWM (at most so far)."""
-    line = next(line for line in status.splitlines() if line.startswith(f"{name}:"))
-    return int(line.split()[1]) * 1024
+    print(json.dumps({"material_bytes": made, "peak_bytes": peak_above(after_torch)}))
 
 
 # --- 3: threads ----------------------------------------------------------------------------------------------------
@@ -250,8 +237,8 @@ COLUMNS = {  # heading, key, format
     "step": (("network", "network", "{}"), ("engine", "engine", "{}"), *TIMES, ("x torch", "speedup", "{:.2f}"),
              ("% of peak", "peak_share", "{:.1f}")),
     "size": (("size", "size", "{}"), ("engine", "engine", "{}"), *TIMES, ("x torch", "speedup", "{:.2f}"),
-             (f"cost of {COST_OF}", "cost", "{:.2f}"), ("bpp", "bits_per_texel", "{:.2f}"),
-             ("MiB", "peak_bytes", "{:.0f}")),
+             (f"cost of {COST_OF}", "cost", "{:.2f}"), ("x packed", "of_packed", "{:.2f}"),
+             ("bpp", "bits_per_texel", "{:.2f}"), ("MiB", "peak_bytes", "{:.0f}")),
     "threads": (*TIMES, ("x 1 thread", "speedup", "{:.2f}")),
     "run": (("material", "material", "{}"), ("engine", "engine", "{}"), ("iterations", "iteration", "{:d}"),
             ("seconds", "seconds", "{:.1f}"), ("PSNR dB", "psnr", "{:.2f}")),
@@ -260,7 +247,13 @@ COLUMNS = {  # heading, key, format
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
     """The rows of one part, aligned, with a heading."""
-    return common.table(rows, COLUMNS[rows[0]["part"]], UNITS)
+    columns = [column for column in COLUMNS[rows[0]["part"]] if column[1] != "of_packed" or any(map(_raced, rows))]
+    return common.table(rows, columns, UNITS)
+
+
+def _raced(row: dict[str, Any]) -> bool:
+    """Whether packed grids raced beside this row's."""
+    return row.get("of_packed") is not None
 
 
 # --- command -------------------------------------------------------------------------------------------------------
@@ -276,8 +269,9 @@ def measure_all(arguments: argparse.Namespace) -> Iterator[list[dict[str, Any]]]
         return
     if arguments.sizes:
         print("one iteration by size, 2x64; MiB: what training needs above `import torch`", flush=True)
-        rows = measure_sizes(arguments.sizes, Effort.full(torch_iterations=2), n_threads)
-        yield [{**row, **measure_memory(row["engine"], row["size"], n_threads)} for row in rows]
+        latents = arguments.latents
+        rows = measure_sizes(arguments.sizes, Effort.full(torch_iterations=2), n_threads, latents)
+        yield [{**row, **measure_memory(row["engine"], row["size"], n_threads, latents)} for row in rows]
     print(f"{material.name}: the cpu engine by threads, 2x64", flush=True)
     yield measure_threads(material, Effort.full(), thread_counts(thread_count(n_threads)))
     if arguments.full_runs:
@@ -297,6 +291,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--quick", action="store_true", help="step speed; on a GPU also the profile and one size")
     parser.add_argument("--sizes", type=int, nargs="*", help=f"widths of the square materials; default: {SIZES}, on a "
                         f"GPU {engines_gpu.SIZES}")  # fmt: skip
+    parser.add_argument("--latents", choices=LATENTS, default="packed", help="grids of the sizes, on the CPU")
     parser.add_argument("--full_runs", type=parse_bool, nargs="?", const=True, default=True, help="with whole runs")
     return parser
 
@@ -307,6 +302,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if min(arguments.sizes or [1]) < 1:
         raise UserError(f"--sizes: expected widths of 1 texel or more, got {min(arguments.sizes)}")
     if arguments.device != "cpu":
+        if arguments.latents != "packed":
+            raise UserError(f"--latents {arguments.latents}: expected --device cpu, found {arguments.device}")
         return engines_gpu.command(arguments)
     if arguments.sizes is None:
         arguments.sizes = list(SIZES)

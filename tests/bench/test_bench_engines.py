@@ -10,7 +10,7 @@ import sys
 import pytest
 import torch
 
-from bench import engines, engines_plot, race
+from bench import engines, engines_plot, memory, race
 from bench.engines import table, thread_counts
 from bench.race import Contestant, Effort
 from common.errors import run_command
@@ -91,6 +91,9 @@ def test_without_kernels_there_is_one_line(tmp_path, monkeypatch, capsys):
 def test_sizes_have_to_be_sizes(tmp_path, capsys):
     code = run_command(lambda: engines.main(["--sizes", "64", "0", "--out", str(tmp_path)]))
     assert "--sizes" in refusal_line(code, capsys.readouterr().err)
+    code = run_command(lambda: engines.main(["--latents", "bc1", "--device", "cuda", "--out", str(tmp_path)]))
+    line = refusal_line(code, capsys.readouterr().err)
+    assert "--latents bc1" in line and "--device cpu" in line
 
 
 # --- parts -----------------------------------------------------------------------------------------------------------
@@ -100,10 +103,16 @@ def test_sizes_have_to_be_sizes(tmp_path, capsys):
 def test_sizes_and_threads_have_complete_rows(make_material, monkeypatch):
     monkeypatch.setattr(engines, "COST_OF", 32)
     rows = engines.measure_sizes((16, 32), TINY, 1, **SMALL)
-    check_rows(rows, 4, missing=["peak_bytes"])
+    check_rows(rows, 4, missing=["peak_bytes", "of_packed"])
     assert [(row["size"], row["engine"]) for row in rows] == [(s, e) for s in (16, 32) for e in ("torch", "cpu")]
-    assert [row["cost"] for row in rows[2:]] == [1, 1]
+    assert [row["cost"] for row in rows[2:]] == [1, 1] and {row["of_packed"] for row in rows} == {None}
+    assert "packed" not in table(rows)
     assert {row["bits_per_texel"] for row in rows} == {4.5}
+    rows = engines.measure_sizes((16, 32), TINY, 1, "bc1", **SMALL)
+    check_rows(rows, 4, missing=["peak_bytes", "of_packed"])
+    assert {row["latents"] for row in rows} == {"bc1"} and {row["bits_per_texel"] for row in rows} == {4.5}
+    assert [row["of_packed"] is not None for row in rows] == [False, True, False, True]  # the cpu engine's
+    assert "x packed" in table(rows)
     rows = engines.measure_threads(make_material(16, 16), TINY, [1, 2], **SMALL)
     check_rows(rows, 2)
     assert [row["threads"] for row in rows] == [1, 2] and rows[0]["speedup"] == 1
@@ -137,7 +146,9 @@ def test_engines_that_do_not_do_the_same_are_not_compared(make_material):
 def test_memory_is_that_of_a_fresh_process(capsys):
     found = engines.measure_memory("cpu", 64, 1)
     assert 0 < found["material_bytes"] <= found["peak_bytes"], capsys.readouterr().out
-    assert engines.memory_of("Name:\tpython\nVmHWM:\t  20 kB\nVmRSS:\t   12 kB\n", "VmRSS") == 12288
+    blocks = engines.measure_memory("cpu", 64, 1, "bc1")
+    assert 0 < blocks["material_bytes"] <= blocks["peak_bytes"], capsys.readouterr().out
+    assert memory.memory_of("Name:\tpython\nVmHWM:\t  20 kB\nVmRSS:\t   12 kB\n", "VmRSS") == 12288
 
 
 @pytest.mark.usefixtures("_kernels")

@@ -36,10 +36,12 @@ from maps.images import encode_png
 from training.plan import ROWS, plan
 
 SIZE, BPP, PRESET = 4096, 5.0, "fast"
-COLUMNS = (("size", "size", "{}²"), ("latents", "latents", "{}"), ("decoder", "decoder", "{}"),
-           ("bpp", "bpp", "{:.2f}"), ("iterations", "iterations", "{:d}"), ("PSNR dB", "psnr", "{:.2f}"), ("filtered", "psnr_filtered", "{:.2f}"),
-           ("seconds", "seconds", "{:.1f}"), ("of training", "training_seconds", "{:.1f}"),
-           ("cpu s", "processor_seconds", "{:.1f}"), ("MiB", "peak_bytes", "{:.0f}"))  # fmt: skip
+COLUMNS = (
+    ("size", "size", "{}²"), ("latents", "latents", "{}"), ("decoder", "decoder", "{}"), ("bpp", "bpp", "{:.2f}"),
+    ("iterations", "iterations", "{:d}"), ("PSNR dB", "psnr", "{:.2f}"), ("filtered", "psnr_filtered", "{:.2f}"),
+    ("seconds", "seconds", "{:.1f}"), ("of training", "training_seconds", "{:.1f}"),
+    ("cpu s", "processor_seconds", "{:.1f}"), ("MiB", "peak_bytes", "{:.0f}"),
+)  # fmt: skip
 
 
 def write_maps(material: Material, folder: Path) -> None:

@@ -108,14 +108,26 @@ def test_sizes_and_threads_have_complete_rows(make_material, monkeypatch):
     assert [row["cost"] for row in rows[2:]] == [1, 1] and {row["of_packed"] for row in rows} == {None}
     assert "packed" not in table(rows)
     assert {row["bits_per_texel"] for row in rows} == {4.5}
+    rows = engines.measure_threads(make_material(16, 16), TINY, [1, 2], **SMALL)
+    check_rows(rows, 2)
+    assert [row["threads"] for row in rows] == [1, 2] and rows[0]["speedup"] == 1
+
+
+@pytest.mark.usefixtures("_kernels")
+def test_packed_grids_race_beside_blocks(monkeypatch):
+    raced = []
+
+    def watched(engine, material, given, **labels):
+        raced.append((engine, {grid.get("storage", "packed") for grid in given["hash_grid_configs"]}))
+        return Contestant(engine, material, given, **labels)
+
+    monkeypatch.setattr(engines, "Contestant", watched)
     rows = engines.measure_sizes((16, 32), TINY, 1, "bc1", **SMALL)
+    assert raced == [("torch", {"bc1"}), ("cpu", {"bc1"}), ("cpu", {"packed"})] * 2
     check_rows(rows, 4, missing=["peak_bytes", "of_packed"])
     assert {row["latents"] for row in rows} == {"bc1"} and {row["bits_per_texel"] for row in rows} == {4.5}
     assert [row["of_packed"] is not None for row in rows] == [False, True, False, True]  # the cpu engine's
     assert "x packed" in table(rows)
-    rows = engines.measure_threads(make_material(16, 16), TINY, [1, 2], **SMALL)
-    check_rows(rows, 2)
-    assert [row["threads"] for row in rows] == [1, 2] and rows[0]["speedup"] == 1
 
 
 @pytest.mark.usefixtures("_kernels")

@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image as PillowImage
 
-from bench import rate, rate_plot, rate_report
+from bench import rate, rate_plot, rate_report, rate_summary
 from bench.rate_summary import (
     form_rows,
     forms_table,
@@ -311,6 +311,7 @@ def test_forms_stand_beside_each_other(tmp_path, monkeypatch, capsys):
         variant["label"] for variant in material["variants"]
     }
     assert [pair["rate"] for pair in material["pairs"]][:4] == ["2", "8", "bc1 learned 2", "bc1 learned 8"]
+    assert {f"ours {form}".strip() for form in rate_summary.FORMS} <= set(rate_plot.STYLES)
     labels = {line.get_label() for line in rate_plot.draw(rate_plot.curves_of(ours, "made"), "").axes[0].lines}
     assert labels == {"neural texture (this toolkit)", *(f"this toolkit, {' '.join(form)}" for form in FORMS[1:])}
 

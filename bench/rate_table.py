@@ -14,6 +14,7 @@ from __future__ import annotations
 import common.before_torch  # isort: skip  # before torch
 
 import dataclasses
+import itertools
 import json
 import math
 import sys
@@ -49,7 +50,7 @@ LODS = 5  # whose PSNR is recorded
 # and -0.17.
 LEARNING_RATES = (0.01, 0.01)
 LOW_LEARNING_RATES = (0.014, 0.01)
-LOW_BPP = 2.5  # up to here, in the learned form
+LOW_BPP = 2.5  # up to here, in the learned form and with BC1
 # Rock058 and Metal055A, 5 bpp, 4000 iterations of 4096 texels: 33.17 and 45.76 dB; with 0.006 for the network 33.11 and
 # 45.70, with 0.01 33.00 and 45.70, and LODs 4 to 7 lose up to 1.2. Rock058: 0.002 33.15, 0.02 for the grids 33.07.
 TSNC_LEARNING_RATES = (0.003, 0.01)
@@ -89,7 +90,7 @@ def _planes(bpp: float, decoder: str, neurons: Sequence[int]) -> Iterator[Row]:
     if decoder == "tsnc":
         yield Row(bpp, (2, 4), (2, 4), 0, 0.8, 64, *TSNC_LEARNING_RATES, 1.0, 1.0, "bc1")
         return
-    rates = LOW_LEARNING_RATES if decoder == "learned" and bpp <= LOW_BPP else LEARNING_RATES
+    rates = LOW_LEARNING_RATES if bpp <= LOW_BPP else LEARNING_RATES
     for fine in (1, 2, 4, 8, 12):
         for scale in (0, 0.5):
             side = math.sqrt(0.82 * bpp / (4 * fine))
@@ -121,26 +122,34 @@ def train(config: Config, material: Material) -> tuple[list[float], float]:
     return [lod["psnr"]["all"] for lod in scores], seconds
 
 
+def planned(row: Row, decoder: str, material: Material, iterations: int) -> Config:
+    """A candidate's run of so many iterations. Raises: UserError where it is not near its rate."""
+    aim = make_config({"decoder": decoder, "latents": row.latents, "bpp": row.bpp,
+                       "num_threads": torch.get_num_threads()})  # fmt: skip
+    effort = dataclasses.replace(load_table()["presets"]["balanced"], iterations=iterations, batch_size=BATCH_SIZE,
+                                 most_neurons=row.n_neurons, refine=0, patient=False)  # fmt: skip
+    return plan_with(row, effort, aim, material.width, material.height)
+
+
 def measure(row: Row, decoder: str, material: Material, seconds: float) -> dict[str, Any]:
-    """A candidate on a material, for so many processor seconds. Raises: UserError where it is not near its rate."""
-
-    def planned(iterations: int) -> Config:
-        aim = make_config({"decoder": decoder, "latents": row.latents, "bpp": row.bpp,
-                           "num_threads": torch.get_num_threads()})  # fmt: skip
-        effort = dataclasses.replace(load_table()["presets"]["balanced"], iterations=iterations, batch_size=BATCH_SIZE,
-                                     most_neurons=row.n_neurons, refine=0, patient=False)  # fmt: skip
-        return plan_with(row, effort, aim, material.width, material.height)
-
-    _, took = train(planned(TIMED_ITERATIONS), material)
-    config = planned(max(round(seconds / took * TIMED_ITERATIONS), 1))
+    """A candidate on a material, for so many processor seconds. Raises: UserError as `planned`."""
+    _, took = train(planned(row, decoder, material, TIMED_ITERATIONS), material)
+    config = planned(row, decoder, material, max(round(seconds / took * TIMED_ITERATIONS), 1))
     psnr, took = train(config, material)
-    grids = [f"{g.max_resolution}x" + (g.storage if row.latents == "bc1" else
-                                       f"{g.save_bits // g.quantize_bits}x{g.quantize_bits}")
-             for g in config.hash_grid_configs]  # fmt: skip
     return {
-        "material": material.name, "decoder": decoder, **dataclasses.asdict(row), "grids": "+".join(grids),
+        "material": material.name, "decoder": decoder, **dataclasses.asdict(row), "grids": grids_text(config),
         "n_neurons": config.n_neurons, "iterations": config.max_iter, "seconds": took, "psnr": psnr,
     }  # fmt: skip
+
+
+def grids_text(config: Config) -> str:
+    """'512x4x2+160x8x4': side, features and bits of each grid; '512xbc1x2+160xbc1x4': side and number of planes."""
+    texts = []
+    for grid, alike in itertools.groupby(config.hash_grid_configs):
+        count = len(list(alike))
+        words = f"{grid.save_bits // grid.quantize_bits}x{grid.quantize_bits}" if grid.storage == "packed" else ""
+        texts += [f"{grid.max_resolution}x{words}"] * count if words else [f"{grid.max_resolution}xbc1x{count}"]
+    return "+".join(texts)
 
 
 def winner(results: Mapping[Row, list[dict[str, Any]]]) -> Row:
@@ -175,8 +184,14 @@ def measure_form(
     rows, unit = [], packed_pace(decoder, rates[0], materials, seconds, entries) if latents == "bc1" else 0.0
     for low, bpp in zip(boundaries(rates), rates):
         results: dict[Row, list[dict[str, Any]]] = {}
-        for row in candidates(bpp, decoder, latents):
+        seen = []
+        # of two candidates that are the same on these materials the one that says which scale it has
+        for row in sorted(candidates(bpp, decoder, latents), key=lambda row: -row.scale):
             try:
+                shape = [planned(row, decoder, material, TIMED_ITERATIONS) for material in materials]
+                if shape in seen:
+                    continue
+                seen.append(shape)
                 results[row] = [measure(row, decoder, material, seconds * patience(bpp)) for material in materials]
             except UserError:
                 continue  # no grids of this kind come near the rate

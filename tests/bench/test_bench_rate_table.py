@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
@@ -88,6 +89,28 @@ def test_other_rows_stay_to_the_byte_and_the_origin_names_what_was_measured(tmp_
     assert rates.read_table(table)["bc1_learned"][0].n_neurons == 48
     rate_table.write_table(table, {form: [row] for form in rates.ROWS.values()}, {"seconds": 4.0, "materials": []})
     assert "earlier" not in json.loads(table.read_text())["origin"]
+
+
+def test_the_same_grids_are_measured_once(monkeypatch, capsys):
+    """Planes that fill a rate at half the side come out of both scales; the row keeps the scale that says so."""
+    material = SimpleNamespace(width=1024, height=1024)
+    twice = [Row(2.5, (2, 4), (2, 4), scale, 0.82, 32, 0.01, 0.01, 1.0, 1.0, "bc1") for scale in (0, 0.5)]
+    other = Row(2.5, (1, 4), (4, 4), 0, 0.82, 32, 0.01, 0.01, 1.0, 1.0, "bc1")
+    plans = [rate_table.planned(row, "learned", material, 1) for row in twice]
+    assert plans[0] == plans[1], "the test has no point: choose another rate"
+    assert rate_table.grids_text(plans[0]).startswith("512xbc1x2+")
+    measured = []
+
+    def measure(row, decoder, material, seconds):
+        measured.append((row.latents, row.scale, row.fine))
+        return {"material": "made", "grids": "", "n_neurons": 32, "iterations": 1, "seconds": 1.0, "psnr": [30.0]}
+
+    monkeypatch.setattr(rate_table, "measure", measure)
+    monkeypatch.setattr(rate_table, "candidates", lambda *arguments: iter([*twice, other]))
+    (row,) = rate_table.measure_form("learned", "bc1", [2.5], [material], 1.0, [])
+    assert measured[1:] == [("bc1", 0.5, (2, 4)), ("bc1", 0, (1, 4))] and measured[0][0] == "packed"
+    assert row["fine"] == (1, 4)  # a tie: the fewest planes
+    capsys.readouterr()
 
 
 def test_every_rate_has_candidates_of_blocks():

@@ -331,7 +331,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"\n{material_table([entry for entry in entries if entry['material'] == material])}")
     print(f"\n{gains_table(found)}\n")
     if len(forms_of(entries)) > 1:
-        print(f"{forms_table(entries, found)}\n")
+        print(f"{forms_table(entries)}\n")
     result = json.loads(path.read_text(encoding="utf-8"))
     print(path)
     for line in rate_plot.plot(path):

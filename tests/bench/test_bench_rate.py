@@ -343,15 +343,17 @@ def test_gains_and_costs_of_each_form():
     assert mean_entries(entries)["ours bc1 reference"] == [(2.0, 32.5)]
     assert mean_entries(entries)["ours"] == mean_entries(ENTRIES)["ours"]
     assert label_of(bc1[0]) == "ours bc1 reference 2 bpp"
-    rows = form_rows(entries, found)[1:]
+    rows = form_rows(entries)[1:]
     assert rows[0] == ["packed learned", "2", "34.50", "-", "+2.50", "+1.00", "-", "-", "1.0"]  # of an earlier version
     assert rows[2] == ["bc1 reference", "2", "32.50", "28.50", "+0.50", "+0.00", "4 to 6", "6144", "1.0"]
-    assert len({len(line) for line in forms_table(entries, found).splitlines()[1:]}) == 1
+    assert len({len(line) for line in forms_table(entries).splitlines()[1:]}) == 1
     assert any(line.startswith("This toolkit (bc1 reference) is ahead of ASTC") for line in verdicts(found))
     rows = [line.split() for line in gains_table(found).splitlines()]
     assert ["bc1", "reference", "2", "ASTC", "x", "1.00", "+0.50", "+0.00", "1", "of", "2"] in rows
-    only = [entry for entry in entries if entry["codec"] != "ours"] + bc1[:1]
-    assert form_rows(only, [])[1][4:8] == ["-", "-", "4", "6144"]
+    low = of_form("a", 0.5, 31.5, "bc1", "reference", texture_fetches=4, multiply_adds=6144)
+    assert gains([*ENTRIES, low])[-1]["rival"] == "nearest", "nothing is interpolated below the lowest rate of ASTC"
+    assert form_rows([*ENTRIES, low])[-1][4:8] == ["+1.50", "-", "4", "6144"]  # 30 dB at 1 bpp
+    assert form_rows([low])[1][4:6] == ["-", "-"]
 
 
 # --- gains and means -------------------------------------------------------------------------------------------------

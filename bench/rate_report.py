@@ -67,6 +67,7 @@ def render(result: Mapping[str, Any], found: Sequence[Mapping[str, Any]], pictur
 
 def facts(machine: Mapping[str, Any], settings: Mapping[str, Any], entries: Sequence[Entry]) -> str:
     """Machine, date and settings as a definition list."""
+    ours = settings.get("forms", ())
     maps = {entry["material"]: f"{entry['width']}×{entry['height']}, {len(entry['maps'])} maps" for entry in entries}
     rows = {
         "Machine": f"{machine['processor']}, {machine['cores']} cores" + (
@@ -74,7 +75,7 @@ def facts(machine: Mapping[str, Any], settings: Mapping[str, Any], entries: Sequ
         "Software": f"{machine['system']}, Python {machine['python']}, PyTorch {machine['torch']}",
         "Commit, date": f"{machine['commit'] or 'unknown'}, {machine['date']}",
         "Our runs": f"preset {settings['preset']}, at {', '.join(f'{rate:g}' for rate in settings['rates'])} "
-                    "bits per texel" + "".join(f"; {form}" for form in settings.get("forms", ())),
+                    "bits per texel" + (f"; {', '.join(ours)}" if len(ours) > 1 else ""),
         "Materials": "; ".join(f"{name} ({text})" for name, text in maps.items()),
     }  # fmt: skip
     return "".join(f"<dt>{html.escape(k)}</dt><dd>{html.escape(str(v))}</dd>" for k, v in rows.items())

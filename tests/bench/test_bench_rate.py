@@ -153,6 +153,7 @@ def test_the_report_holds_everything(measured):
     identities = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
     assert len(identities) == len(set(identities))
     assert sum(tag == "svg" for tag, _ in page.elements) == 3
+    assert "preset fast, at 2, 8 bits per texel" in page.text and "Our forms" not in page.text  # there is one
     assert "slot:" not in (out / "rate.html").read_text(encoding="utf-8")
     assert any("two <b>" in text for text in page.text) and not any(tag == "b" for tag, _ in page.elements)
     data = json.loads(page.scripts["data"], parse_constant=pytest.fail)
@@ -305,6 +306,7 @@ def test_forms_stand_beside_each_other(tmp_path, monkeypatch, capsys):
     ]
     text = (tmp_path / "out" / "rate.html").read_text(encoding="utf-8")
     page = Page(text)
+    assert "preset balanced, at 2, 8 bits per texel; " + ", ".join(" ".join(form) for form in FORMS) in page.text
     assert not page.open and "Our forms" in page.text and "slot:" not in text
     (material,) = json.loads(page.scripts["data"])["materials"]
     assert {f"ours {latents} {decoder} 8 bpp" for latents, decoder in FORMS[1:]} < {

@@ -52,6 +52,8 @@ from training import code_refinement as refine
 SEARCHES = {"torch": search_level, "cpu": cpu_code_search.search_level}
 LINEAR, LEARNED = GridSpec(6, 2, 2, 8), GridSpec(6, 2, 2, 8, "learned")
 BLOCKS, LEARNED_BLOCKS = GridSpec(10, 2, 0, 4, "linear", "bc1"), GridSpec(12, 3, 0, 4, "learned", "bc1")
+TINY_BLOCKS = [GridSpec(7, 1, 0, 4, "learned", "bc1"), GridSpec(5, 1, 0, 4, storage="bc1"),
+               GridSpec(2, 2, 0, 4, storage="bc1")]  # fmt: skip
 COARSE = GridSpec(3, 1, 4, 16)
 SWISH = DecoderSpec(2, 16, 1, 3, "hard_swish")
 CASES = {
@@ -65,6 +67,10 @@ CASES = {
     "blocks": ([BLOCKS, COARSE], DecoderSpec(3, 16, 2), 26, 14),
     "learned blocks": ([LEARNED_BLOCKS, BLOCKS], SWISH, 21, 24),
     "one block": ([GridSpec(3, 1, 0, 4, "linear", "bc1"), GridSpec(1, 1, 0, 4, "learned", "bc1")], SWISH, 7, 6),
+    "blocks of 5x7": (TINY_BLOCKS, SWISH, 5, 7),
+    "blocks of 12x4": (TINY_BLOCKS[1:], DecoderSpec(0, 16, 2), 12, 4),
+    "blocks of 2x2": (TINY_BLOCKS, SWISH, 2, 2),
+    "blocks of 1x1": (TINY_BLOCKS, SWISH, 1, 1),
     "steep leaky": ([GridSpec(4, 1, 2, 8)], DecoderSpec(2, 16, 2, negative_slope=0.0), 8, 8),
 }
 

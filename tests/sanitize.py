@@ -164,6 +164,17 @@ def find_runtime(compiler: list[str], name: str) -> Path:
     sys.exit(f"{compiler[0]} has no runtime for -fsanitize={name} ({wanted}); install it, or set CXX")
 
 
+def preloaded(compiler: list[str], name: str) -> str:
+    """What a Python with the sanitizer loads before all else: its runtime, and the C++ library.
+
+    Python has no C++ library, and a runtime that finds none when it starts ends the process at the first C++ exception:
+    the import of Triton throws one.
+    """
+    asked = [*compiler, "-print-file-name=libstdc++.so.6"]
+    library = Path(subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip())
+    return " ".join(str(path) for path in (find_runtime(compiler, name), library) if path.is_file())
+
+
 def run(command, log: Path, **environment: str) -> int:
     """Run a command in the repository; then show what sanitizers wrote to files that begin like `log`."""
     print("+", *(f"{name}='{value}'" for name, value in environment.items()), *command, flush=True)
@@ -182,7 +193,7 @@ def test_kernels(compiler: list[str], name: str, folder: Path) -> int:
     environment = {
         "CXX": " ".join(compiler), "NTC_CACHE": str(folder / name),
         "NTC_CXXFLAGS": " ".join([*FLAGS, f"-fsanitize={name}", *shared]),
-        "LD_PRELOAD": str(find_runtime(compiler, name)), "ASAN_OPTIONS": options, "UBSAN_OPTIONS": options,
+        "LD_PRELOAD": preloaded(compiler, name), "ASAN_OPTIONS": options, "UBSAN_OPTIONS": options,
     }  # fmt: skip
     # without kernels all tests would be skipped, which looks like success
     code = run([sys.executable, "-c", "from engine.cpu.library import load_kernels; load_kernels(print)"], log,

@@ -216,12 +216,12 @@ def test_learned_grids_resume_too(maps, tmp_path):
 
 def test_grids_of_blocks_resume_too(maps, tmp_path, capsys):
     first = "{max_resolution: 8, storage: bc1, interpolation: learned}"
-    grids = f"hash_grid_configs: [{first}, {{max_resolution: 6, storage: %s}}]"
+    grids = f"hash_grid_configs: [{first}, {first}, {{max_resolution: 6, storage: %s}}]"
     (tmp_path / "my.yaml").write_text(grids % "bc1")
     flags = ["--config", tmp_path / "my.yaml", "--data_dir", maps, "--max_iter", 20, "--save_interval", 10]
     whole = quick(*flags, "--engine", "torch", "--refine", 0, "--save_dir", tmp_path / "a", quiet=False)
     said = capsys.readouterr().out
-    assert "grids 8² texels of BC1, three channels, 4 levels  6² texels of BC1, three channels, 2 levels" in said
+    assert "grids 2 of 8² texels of BC1, three channels, 4 levels  6² texels of BC1, three channels, 2 levels" in said
     assert [texture.name for texture in checkpoint_of(whole, 20).glob("*.dds")] != []
     run = copy_until(whole, tmp_path / "b", 10)
     (tmp_path / "other.yaml").write_text(grids % "packed")

@@ -321,8 +321,16 @@ def _check_combinations(config: Config) -> None:
     aims = [f"--{name}" for name in AIMS if getattr(config, name)]
     if len(aims) > 1:
         raise UserError(f"{' and '.join(aims)}: each of them chooses the rate; give one")
-    if aims and not config.quantize:
-        raise UserError(f"{aims[0]}: a rate counts rounded features; leave out --quantize False")
+    asks = aims + [f"--{name} {getattr(config, name)}" for name in ("preset", "latents", "decoder")
+                   if getattr(config, name) not in (FIELDS[name].default, "reference")]  # fmt: skip
+    if asks and not config.quantize:
+        raise UserError(f"{asks[0]}: a rate counts rounded features; leave out --quantize False")
+    for index, grid in enumerate(config.hash_grid_configs):
+        if config.latents != "packed" and grid.storage != config.latents:
+            raise UserError(
+                f"--latents {config.latents}: expected storage {config.latents} in all hash_grid_configs, found "
+                f"{grid.storage} in hash_grid_configs[{index}]; change it there, or leave out --latents"
+            )
     if config.mode == "infer" and not config.load_dir:
         raise UserError("--mode infer: expected --load_dir outputs/<run>, the run to evaluate; it was not given")
     if config.load_iter >= 0 and not config.load_dir:

@@ -50,7 +50,9 @@ from training.run_folder import list_checkpoints
                                          "BC1 31.3 dB, BC7 30.4"]),
      (["--latents", "BC4"], ["got BC4; BC1 is better at equal bits", "29.5"]),
      (["--latents", "astc8x8"], ["got astc8x8; ASTC grids cannot be trained"]),
-     (["--latents", "bc9"], ["expected one of packed, bc1, got bc9"])],
+     (["--latents", "bc9"], ["expected one of packed, bc1, got bc9"]),
+     (["--latents", "bc1", "--quantize", "False"], ["--latents bc1: a rate counts rounded features"]),
+     (["--preset", "fast", "--quantize", "False"], ["--preset fast: a rate counts"])],
     ids=str,
 )  # fmt: skip
 def test_flags(flags, words, maps, tmp_path, capsys):
@@ -80,6 +82,13 @@ def test_grids_that_cannot_be_built(grids, words, maps, tmp_path, capsys):
     line = refusal(capsys, "--config", tmp_path / "my.yaml", "--data_dir", maps, "--save_dir", tmp_path / "out")
     assert all(word in line for word in words)
     assert [path.name for path in tmp_path.iterdir()] == ["my.yaml"], "refused before any work starts"
+
+
+def test_words_among_grids_of_blocks(maps, tmp_path, capsys):
+    (tmp_path / "my.yaml").write_text("hash_grid_configs: [{storage: bc1}, {max_resolution: 8}]")
+    flags = ["--config", tmp_path / "my.yaml", "--data_dir", maps, "--save_dir", tmp_path / "out", "--latents", "bc1"]
+    line = refusal(capsys, *flags)
+    assert "--latents bc1: expected storage bc1" in line and "found packed in hash_grid_configs[1]" in line
 
 
 def test_no_present_map_has_a_weight(maps, tmp_path, capsys):

@@ -68,7 +68,7 @@ CASES = {
     "learned blocks": ([LEARNED_BLOCKS, BLOCKS], SWISH, 21, 24),
     "one block": ([GridSpec(3, 1, 0, 4, "linear", "bc1"), GridSpec(1, 1, 0, 4, "learned", "bc1")], SWISH, 7, 6),
     "blocks of 5x7": (TINY_BLOCKS[::2], SWISH, 5, 7),
-    "blocks of 12x4": (TINY_BLOCKS[1:2], DecoderSpec(0, 16, 2), 12, 4),
+    "blocks of 12x4": (TINY_BLOCKS[1:], DecoderSpec(0, 16, 2), 12, 4),
     "blocks of 2x2": (TINY_BLOCKS[1:], SWISH, 2, 2),
     "blocks of 1x1": (TINY_BLOCKS[::2], SWISH, 1, 1),
     "steep leaky": ([GridSpec(4, 1, 2, 8)], DecoderSpec(2, 16, 2, negative_slope=0.0), 8, 8),

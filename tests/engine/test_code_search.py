@@ -231,8 +231,11 @@ def test_kernels_find_what_torch_finds(case):
         assert search("torch", model, arguments, index, level) == pytest.approx(
             search("cpu", other, arguments, index, level), rel=0.1, abs=2
         )
-    for one, two in zip(codes_of(model), codes_of(other)):
-        assert np.mean(one == two) > 0.97
+    for grid, one, two in zip(model.grids, codes_of(model), codes_of(other)):
+        assert np.mean(one == two) > 0.97  # seen: all of them (November 2026)
+        if grid.compressed:  # few are tried, so their order matters
+            ends = one[:, :6] != two[:, :6]
+            assert ends.sum() <= 1 + 0.015 * ends.size
     assert total_error(model, *arguments) == pytest.approx(total_error(other, *arguments), rel=0.01)
 
 

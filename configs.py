@@ -39,6 +39,16 @@ GROUP_BACKENDS = ("local", "ray")
 EVAL_METRICS = ("all", "psnr", "lpips")
 STORAGES = ("packed", "bc1")
 LATENTS = STORAGES  # of all grids of a plan
+# Why not; the figures are a trial's with linear planes, of BC7 at half the side with BC1 at a quarter.
+_LESS_THAN_BC1 = "BC1 is better at equal bits (Rock058 at 2.5 bpp: BC1 31.3 dB, {})"
+REFUSED_STORAGES = {
+    "bc7": _LESS_THAN_BC1.format("BC7 30.4"),
+    **dict.fromkeys(("bc4", "bc5"), _LESS_THAN_BC1.format("BC4 and BC5 29.5")),
+    **dict.fromkeys(
+        ("astc", *(codec for codec in MATCHES if codec.startswith("astc"))),
+        "ASTC grids cannot be trained, and for devices that lack BC1, as phones do, packed is better per bit",
+    ),
+}
 POSITIONS = ("centres", "filtered")
 LAYOUTS = ("packed", "filterable", "bgra4", "rgba8")
 WORD_LAYOUTS = ("packed", "rgba8")  # those whose texels are words, to unpack before filtering
@@ -65,8 +75,9 @@ class HashGridConfig:
         "linear", "linear: features are blended; learned: the network blends", choices=INTERPOLATIONS
     )
     storage: str = knob(
-        "packed", "packed: codes in words; bc1: three features a texel as an ordinary BC1 texture", choices=STORAGES
-    )
+        "packed", "packed: codes in words; bc1: three features a texel as an ordinary BC1 texture", choices=STORAGES,
+        refused=REFUSED_STORAGES,
+    )  # fmt: skip
     finest_lods: int = knob(
         1, "LODs, from 0 on, that read the finest level; 2: a texture of half the material's side, as GPUs choose mips",
         unit="LODs", low=1, high=15,
@@ -116,8 +127,8 @@ class Config:
         "packed",
         "packed: codes in words, the best per bit; bc1: ordinary BC1 textures, which an engine loads, streams and "
         "filters as any other",
-        choices=LATENTS,
-    )
+        choices=LATENTS, refused=REFUSED_STORAGES,
+    )  # fmt: skip
     quantize: bool = knob(True, "train with rounded features and export them; False: float features, model.pth only")
     quantize_bits: int = knob(4, "bits per feature", unit="bits", choices=QUANTIZE_BITS)
     save_bits: int = knob(32, "bits per grid texel: save_bits / quantize_bits features", choices=SAVE_BITS)
@@ -310,8 +321,16 @@ def _check_combinations(config: Config) -> None:
     aims = [f"--{name}" for name in AIMS if getattr(config, name)]
     if len(aims) > 1:
         raise UserError(f"{' and '.join(aims)}: each of them chooses the rate; give one")
-    if aims and not config.quantize:
-        raise UserError(f"{aims[0]}: a rate counts rounded features; leave out --quantize False")
+    asks = aims + [f"--{name} {getattr(config, name)}" for name in ("preset", "latents", "decoder")
+                   if getattr(config, name) not in (FIELDS[name].default, "reference")]  # fmt: skip
+    if asks and not config.quantize:
+        raise UserError(f"{asks[0]}: a rate counts rounded features; leave out --quantize False")
+    for index, grid in enumerate(config.hash_grid_configs):
+        if config.latents != "packed" and grid.storage != config.latents:
+            raise UserError(
+                f"--latents {config.latents}: expected storage {config.latents} in all hash_grid_configs, found "
+                f"{grid.storage} in hash_grid_configs[{index}]; change it there, or leave out --latents"
+            )
     if config.mode == "infer" and not config.load_dir:
         raise UserError("--mode infer: expected --load_dir outputs/<run>, the run to evaluate; it was not given")
     if config.load_iter >= 0 and not config.load_dir:

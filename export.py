@@ -76,12 +76,12 @@ def write_files(source: Path, options: ExportOptions) -> None:
         raise UserError("--assume: expected only for files without a manifest; these say all of it")
     if not (source / MANIFEST).is_file():
         exported = export_checkpoint(source, options.load_iter, out_dir, options.dds_layout or "packed")
-    elif options.made_of_files or options.viewer:
+    elif options.made_of_files or options.viewer or options.tsnc:
         exported = change_layout(source, options.dds_layout, out_dir)
     else:
         raise UserError(
             f"--load_dir {source}: already an export; add --images, --transcode, --shader, --dds_layout, "
-            "--latents_format or --viewer, or give a run folder"
+            "--latents_format, --tsnc or --viewer, or give a run folder"
         )
     if options.latents_format == "ktx2":
         save_ktx2(out_dir, exported)

@@ -277,8 +277,9 @@ def resolve_grids(config: Config, width: int, height: int) -> list[HashGridConfi
 
 
 def grid_spec(grid: HashGridConfig) -> GridSpec:
-    """The shape of a resolved grid entry."""
-    bits = BC1_BITS if grid.storage == "bc1" else (grid.quantize_bits, grid.save_bits)
+    """The shape of a grid entry that is resolved, but for the bits of blocks, which have one value."""
+    default = BC1_BITS if grid.storage == "bc1" else (0, 0)
+    bits = (grid.quantize_bits or default[0], grid.save_bits or default[1])
     shape = (grid.max_resolution, grid.n_levels, *bits, grid.interpolation)
     return GridSpec(*shape, grid.storage, grid.finest_lods)
 

@@ -18,18 +18,19 @@ MOST_INT = 2**53  # largest number accepted; Python refuses to print numbers of 
 
 
 def knob(default: Any, help: str, *, unit: str = "", low: float | None = None, high: float | None = None, choices=(),
-         words=(), bare: Any = None, section: str = "") -> Any:  # fmt: skip
+         refused: Mapping[str, str] | None = None, words=(), bare: Any = None, section: str = "") -> Any:  # fmt: skip
     """A dataclass field with what the command line, the validation and the documentation need to know about it.
 
     Args:
         low, high: the range of a number, both included; None: without a limit.
         choices: the values that it can have.
+        refused: values that a user may well expect among the choices, and the reason why they are not, for the error.
         words: values that it can have instead of a mapping; the command line takes only these.
         bare: the value of the flag when it is given without one; None: a value is required.
         section: heading in --help of this field and of those after it.
     """
     metadata = {"help": help, "unit": unit, "low": low, "high": high, "choices": tuple(choices),
-                "words": tuple(words), "bare": bare, "section": section}  # fmt: skip
+                "refused": dict(refused or {}), "words": tuple(words), "bare": bare, "section": section}  # fmt: skip
     if isinstance(default, (dict, list)):
         return dataclasses.field(default_factory=lambda: type(default)(default), metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
@@ -158,7 +159,8 @@ def check_value(flag: str, field: dataclasses.Field, value: Any) -> Any:
         raise UserError(f"{flag}: expected a finite number, got {value}")
     if facts["choices"] and value not in facts["choices"]:
         names = ", ".join(str(choice) for choice in facts["choices"] if choice != "")
-        raise UserError(f"{flag}: expected one of {names}, got {_given(value)}")
+        reason = facts["refused"].get(value.lower(), "") if isinstance(value, str) else ""
+        raise UserError(f"{flag}: expected one of {names}, got {_given(value)}{reason and f'; {reason}'}")
     if kind is int and abs(value) > MOST_INT:
         raise UserError(f"{flag}: expected a number of at most {MOST_INT}, got {brief(value)}")
     low, high = facts["low"], facts["high"]

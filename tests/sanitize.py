@@ -21,7 +21,7 @@ sys.path.insert(0, str(ROOT))
 
 from engine.cpu import build
 
-TESTS = ("tests/engine/test_cpu_kernels.py", "tests/engine/test_cpu_engine.py")
+TESTS = tuple(f"tests/engine/test_{name}.py" for name in ("cpu_kernels", "cpu_engine", "code_search"))
 # other builds have no sanitizer, and neither has what runs in a process without a compiler
 LEFT_OUT = "not other_builds and not avx_512 and not without_a_compiler"
 MACHINE = platform.machine()
@@ -30,72 +30,126 @@ RUNTIMES = {  # gcc's and clang's
     "undefined": ("libubsan.so", f"libclang_rt.ubsan_standalone-{MACHINE}.so"),
     "thread": ("libtsan.so", f"libclang_rt.tsan-{MACHINE}.a"),
 }
-FLAGS = ("-O1", "-g", "-fno-omit-frame-pointer", "-fno-sanitize-recover=all")
+FLAGS = ("-O1", "-g", "-march=native", "-fno-omit-frame-pointer", "-fno-sanitize-recover=all")
 FINDING = 66  # exit code of a sanitizer that has found something
 
-# Every phase of the training step on four threads: chunks, borders, ties, draws and a sweep (iteration 1000). Then
-# again at positions between the texels and LODs, with linear grids.
+# Every phase of the training step on four threads: chunks, borders, ties, draws and a sweep (iteration 1000), at texel
+# centres and between texels and LODs, with codes and with blocks; then the search of every level, and a decoded LOD.
 PROGRAM = r"""
+#include <algorithm>
 #include <cstdio>
 #include <vector>
 #include "nt.h"
 
-int train(int filtered) {
-    const int learned = !filtered;
-    const nt_grid grids[2] = {{4, 4, 5, 4, 0}, {8, 4, 3, 12, learned}};
-    const int64_t texels[2] = {16 + 64 + 256 + 1024 + 4096, 144 + 576 + 2304};
-    const int32_t channels[4] = {0, 1, 2, 10}, columns[4] = {0, 1, 2, 3};
-    int32_t widths[7], heights[7];
-    int64_t offsets[7], count = 0;
-    for (int l = 0; l < 7; l++) {
-        widths[l] = 96 >> l ? 96 >> l : 1;
-        heights[l] = 64 >> l ? 64 >> l : 1;
-        offsets[l] = count;
-        count += int64_t(widths[l]) * heights[l];
+using Floats = std::vector<float>;
+constexpr int LODS = 7, WIDTH = 96, HEIGHT = 64, INPUT = 6;
+
+struct Case {
+    const char* name;
+    nt_grid grids[2];
+    int filtered;
+};
+const Case CASES[] = {
+    {"codes", {{4, 4, 5, 4, 0, 0, 1}, {8, 4, 3, 12, 1, 0, 1}}, 0},
+    {"codes, filtered", {{4, 4, 5, 4, 0, 0, 1}, {8, 4, 3, 12, 0, 0, 2}}, 1},
+    {"blocks", {{3, 0, 5, 4, 1, 1, 1}, {3, 0, 1, 7, 0, 1, 1}}, 0},
+    {"blocks, filtered", {{3, 0, 5, 4, 0, 1, 1}, {3, 0, 3, 5, 0, 1, 2}}, 1},
+};
+
+struct Material {
+    int32_t widths[LODS], heights[LODS];
+    int64_t offsets[LODS];
+    std::vector<uint8_t> codes8;
+    std::vector<uint16_t> codes16;
+    const int32_t columns[4] = {0, 1, 2, 3};
+    nt_material view;
+
+    Material() {
+        int64_t count = 0;
+        for (int l = 0; l < LODS; l++) {
+            widths[l] = std::max(WIDTH >> l, 1), heights[l] = std::max(HEIGHT >> l, 1), offsets[l] = count;
+            count += int64_t(widths[l]) * heights[l];
+        }
+        for (int64_t i = 0; i < count * 3; i++) codes8.push_back(uint8_t(i * 7 % 251));
+        for (int64_t i = 0; i < count; i++) codes16.push_back(uint16_t(i * 977));
+        view = {widths, heights, offsets, codes8.data(), codes16.data(), 3, 1, columns};
     }
-    std::vector<uint8_t> codes8(count * 3);
-    std::vector<uint16_t> codes16(count);
-    for (size_t i = 0; i < codes8.size(); i++) codes8[i] = uint8_t(i * 7 % 251);
-    for (size_t i = 0; i < codes16.size(); i++) codes16[i] = uint16_t(i * 977);
-    const float shares[6] = {0.6f, 0.8f, 0.9f, 0.94f, 0.96f, 0.98f}, weights[4] = {0.25f, 0.25f, 0.25f, 0.25f};
+};
+
+size_t parameters_of(const nt_grid& grid) {
+    size_t count = 0;
+    for (int level = 0; level < grid.n_levels; level++) {
+        const size_t side = size_t(grid.base_resolution) << level, across = (side + 3) / 4;
+        count += grid.blocks ? across * across * 22 : side * side * grid.features;
+    }
+    return count;
+}
+
+int train(const nt_model& model, const Material& material, int filtered, Floats& network, Floats (&grids)[2]) {
+    const float shares[LODS - 1] = {0.6f, 0.8f, 0.9f, 0.94f, 0.96f, 0.98f}, weights[4] = {0.25f, 0.25f, 0.25f, 0.25f};
     const double rates[2] = {0.01, 0.02};
-    const nt_model model = {grids, 2, 6, 3, 32, 2, 7, 1, 1, 4, channels, 1, 0.01f};
-    const nt_material material = {widths, heights, offsets, codes8.data(), codes16.data(), 3, 1, columns};
     const nt_settings settings = {4096, 1, 4, shares, weights, 0.01, rates, 0.9, 0.99, 1e-12, 2, 0, 0.1f,
                                   filtered, 0.5f, 2.0f};
     nt_trainer* trainer = nullptr;
-    if (nt_trainer_create(&model, &material, &settings, &trainer)) return 1;
-    const int inputs = 16 * ((2 * 6 + 4 + (learned ? 32 : 8) + 1 + 15) / 16) + 16;
-    std::vector<float> network(inputs * 32 + 32 * 32 + 32 * 16);
-    for (size_t i = 0; i < network.size(); i++) network[i] = float(i * 37 % 101) / 250 - 0.2f;
+    if (nt_trainer_create(&model, &material.view, &settings, &trainer)) return 1;
     nt_trainer_load_network(trainer, 996, network.data(), nullptr, nullptr);
-    std::vector<std::vector<float>> parameters;
-    for (int g = 0; g < 2; g++) {
-        parameters.emplace_back(texels[g] * grids[g].features);
-        for (size_t i = 0; i < parameters[g].size(); i++) parameters[g][i] = float(i * 59 % 997) / 1000 - 0.5f;
-        nt_trainer_load_grid(trainer, g, 996, parameters[g].data(), nullptr, nullptr, nullptr);
-    }
+    for (int g = 0; g < 2; g++) nt_trainer_load_grid(trainer, g, 996, grids[g].data(), nullptr, nullptr, nullptr);
     const std::vector<double> factors(7, 1.0), noise(7, 0.5);
-    double loss = 0, mse = 0, sum = 0;
+    double loss = 0, mse = 0;
     for (int n : {3, 7, 1}) {
         if (nt_trainer_step(trainer, n, factors.data(), noise.data(), &loss)) return 1;
         if (nt_trainer_probe(trainer, -1, &mse)) return 1;
     }
     nt_trainer_save_network(trainer, network.data(), nullptr, nullptr);
-    const float* arrays[2];
-    for (int g = 0; g < 2; g++) {
-        nt_trainer_save_grid(trainer, g, parameters[g].data(), nullptr, nullptr, nullptr);
-        arrays[g] = parameters[g].data();
-    }
+    for (int g = 0; g < 2; g++) nt_trainer_save_grid(trainer, g, grids[g].data(), nullptr, nullptr, nullptr);
     nt_trainer_destroy(trainer);
-    std::vector<float> image(size_t(96) * 64 * 11);
-    if (nt_decode_rows(&model, arrays, network.data(), 0, 96, 64, 0, 64, 4, image.data())) return 1;
-    for (float value : image) sum += value;
-    std::printf("loss %.6f, probe %.6f, mean of the image %.6f\n", loss, mse, sum / double(image.size()));
+    std::printf("loss %.6f, probe %.6f, ", loss, mse);
     return loss > 0 && loss < 1 ? 0 : 1;
 }
 
-int main() { return train(0) || train(1); }
+int search(const nt_model& model, const Material& material, const Floats& network, float* const* grids) {
+    const float weights[4] = {0.25f, 0.25f, 0.25f, 0.25f}, lod_weights[LODS] = {1, 1, 1, 1, 1, 1, 1};
+    int64_t all = 0;
+    for (int g = 0; g < 2; g++)
+        for (int level = 0; level < model.grids[g].n_levels; level++) {
+            int64_t changed = 0;
+            if (nt_search_codes(&model, &material.view, grids, network.data(), weights, lod_weights, g, level, 4,
+                                &changed))
+                return 1;
+            all += changed;
+        }
+    std::printf("codes that the search changes %lld, ", (long long)all);
+    return all > 0 ? 0 : 1;
+}
+
+int run(const Case& one, const Material& material) {
+    const int32_t channels[4] = {0, 1, 2, 10};
+    const nt_model model = {one.grids, 2, INPUT, 3, 32, 2, LODS, 1, 1, 4, channels, 1, 0.01f};
+    int inputs = 2 * INPUT + 1;
+    for (const nt_grid& grid : one.grids) inputs += grid.features * (grid.learned ? 4 : 1);
+    inputs = 16 * ((inputs + 15) / 16) + 16;
+    Floats network(inputs * 32 + 32 * 32 + 32 * 16), grids[2];
+    for (size_t i = 0; i < network.size(); i++) network[i] = float(i * 37 % 101) / 250 - 0.2f;
+    for (int g = 0; g < 2; g++)
+        for (size_t i = 0; i < parameters_of(one.grids[g]); i++) grids[g].push_back(float(i * 59 % 997) / 1000 - 0.5f);
+    std::printf("%s: ", one.name);
+    if (train(model, material, one.filtered, network, grids)) return 1;
+    float* const arrays[2] = {grids[0].data(), grids[1].data()};
+    if (search(model, material, network, arrays)) return 1;
+    Floats image(size_t(WIDTH) * HEIGHT * 11);
+    if (nt_decode_rows(&model, arrays, network.data(), 0, WIDTH, HEIGHT, 0, HEIGHT, 4, image.data())) return 1;
+    double sum = 0;
+    for (float value : image) sum += value;
+    std::printf("mean of the image %.6f\n", sum / double(image.size()));
+    return 0;
+}
+
+int main() {
+    const Material material;
+    for (const Case& one : CASES)
+        if (run(one, material)) return 1;
+    return 0;
+}
 """
 
 
@@ -108,6 +162,17 @@ def find_runtime(compiler: list[str], name: str) -> Path:
             return path.resolve()
     wanted = " or ".join(RUNTIMES[name])
     sys.exit(f"{compiler[0]} has no runtime for -fsanitize={name} ({wanted}); install it, or set CXX")
+
+
+def preloaded(compiler: list[str], name: str) -> str:
+    """What a Python with the sanitizer loads before all else: its runtime, and the C++ library.
+
+    Python has no C++ library, and a runtime that finds none when it starts ends the process at the first C++ exception:
+    the import of Triton throws one.
+    """
+    asked = [*compiler, "-print-file-name=libstdc++.so.6"]
+    library = Path(subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip())
+    return " ".join(str(path) for path in (find_runtime(compiler, name), library) if path.is_file())
 
 
 def run(command, log: Path, **environment: str) -> int:
@@ -127,8 +192,8 @@ def test_kernels(compiler: list[str], name: str, folder: Path) -> int:
     options = f"detect_leaks=0:print_stacktrace=1:log_path={log}:exitcode={FINDING}"
     environment = {
         "CXX": " ".join(compiler), "NTC_CACHE": str(folder / name),
-        "NTC_CXXFLAGS": " ".join([*FLAGS, "-march=native", f"-fsanitize={name}", *shared]),
-        "LD_PRELOAD": str(find_runtime(compiler, name)), "ASAN_OPTIONS": options, "UBSAN_OPTIONS": options,
+        "NTC_CXXFLAGS": " ".join([*FLAGS, f"-fsanitize={name}", *shared]),
+        "LD_PRELOAD": preloaded(compiler, name), "ASAN_OPTIONS": options, "UBSAN_OPTIONS": options,
     }  # fmt: skip
     # without kernels all tests would be skipped, which looks like success
     code = run([sys.executable, "-c", "from engine.cpu.library import load_kernels; load_kernels(print)"], log,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from common.errors import Say, UserError
+from collections.abc import Sequence
+
+from common.errors import Say, UserError, counted
 from configs import ARCHITECTURE, CALL, Config, make_config, to_dict
 from dataset import Material
 from maps.record import MaterialRecord
@@ -40,10 +42,24 @@ def check_architecture(checkpoint: Checkpoint, wanted: Config) -> None:
     saved, values = to_dict(checkpoint.config), to_dict(wanted)
     for name in ARCHITECTURE:
         if name in wanted.chosen and values[name] != saved[name]:
+            flag, found = f"--{name} {values[name]}", saved[name]
+            if name == "hash_grid_configs":
+                flag, found = _first_difference(values[name], saved[name])
             raise UserError(
-                f"--{name} {values[name]}: {checkpoint.path} was trained with {saved[name]}, and another value would "
-                "be another model; leave the flag out, or train anew without --load_dir"
+                f"{flag}: {checkpoint.path} was trained with {found}, and another value would be another model; leave "
+                "it out, or train anew without --load_dir"
             )
+
+
+def _first_difference(given: Sequence[dict], saved: Sequence[dict]) -> tuple[str, str]:
+    """The first of the given grids that differs, and what the checkpoint has there, or both numbers of grids."""
+    for index, (one, other) in enumerate(zip(given, saved)):
+        names = [name for name in {**one, **other} if one.get(name) != other.get(name)]
+        if names:
+            texts = [", ".join(f"{name} {grid.get(name, 'not given')}" for name in names) for grid in (one, other)]
+            return f"hash_grid_configs[{index}] with {texts[0]}", texts[1]
+    counts = [counted(len(grids), "grid") if grids else "the default grids" for grids in (given, saved)]
+    return f"hash_grid_configs of {counts[0]}", counts[1]
 
 
 def check_same_material(checkpoint: Checkpoint, material: Material, say: Say = print) -> None:

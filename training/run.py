@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import platform
 from collections.abc import Sequence
 from pathlib import Path
@@ -91,14 +92,14 @@ def describe_inputs(material: Material, grids: Sequence[HashGridConfig]) -> str:
     maps = "  ".join(
         f"{name} ({one_line(material.files[name])}, {material.bit_depth[name]} bit)" for name in material.present
     )
-    shapes = "  ".join(
-        f"{g.max_resolution}² texels of {_texel_words(g)}, {counted(g.n_levels, 'level')}" for g in grids
-    )
+    shapes = [f"{g.max_resolution}² texels of {_texel_words(g)}, {counted(g.n_levels, 'level')}" for g in grids]
+    alike = [(shape, len(list(group))) for shape, group in itertools.groupby(shapes)]  # planes
+    listing = "  ".join(f"{count} of {shape}" if count > 1 else shape for shape, count in alike)
     size = f"{material.width}x{material.height}, {material.num_lods} LODs"
     lines = [f"material {one_line(material.name)}: {size}: {maps}"]
     if material.constants:
         lines.append(f"constant channels, not trained and kept exactly: {constant_listing(material.constants)}")
-    return "\n".join([*lines, f"grids {shapes}"])
+    return "\n".join([*lines, f"grids {listing}"])
 
 
 def _texel_words(grid: HashGridConfig) -> str:

@@ -53,7 +53,7 @@ class LevelSearch(ABC):
         self.channel_weights = channel_weights.to(device)
         self.lods = [lod for lod in range(model.num_lods) if self.grid.level_of(lod) == level]
         self.lod_weights = lod_weights.tolist()
-        readers = sum((self._readers(lod) for lod in self.lods), torch.zeros((), device=device))
+        readers = sum((self._readers(lod) for lod in self.lods), torch.zeros(self.values.shape[:2], device=device))
         self.within_reach = (readers > 0) & (readers <= REACH)
 
     def sweep(self) -> int:

@@ -45,7 +45,14 @@ from training.run_folder import list_checkpoints
      (["--device", "cuda:99"], ["--device"]),
      (["--device", "banana"], ["--device"]), (["--device", "meta"], ["--device"]), (["--device", ""], ["--device"]),
      (["--config", "none.yaml"], ["--config"]), (["--groups_max_workers", -1], ["--groups_max_workers", "0 to 1024"]),
-     (["--lr_scheduler", "step\nlr"], ["--lr_scheduler"])],
+     (["--lr_scheduler", "step\nlr"], ["--lr_scheduler"]),
+     (["--latents", "bc7", "--bpp", 5], ["--latents: expected one of packed, bc1, got bc7; BC1 is better at equal bits",
+                                         "BC1 31.3 dB, BC7 30.4"]),
+     (["--latents", "BC4"], ["got BC4; BC1 is better at equal bits", "29.5"]),
+     (["--latents", "astc8x8"], ["got astc8x8; ASTC grids cannot be trained"]),
+     (["--latents", "bc9"], ["expected one of packed, bc1, got bc9"]),
+     (["--latents", "bc1", "--quantize", "False"], ["--latents bc1: a rate counts rounded features"]),
+     (["--preset", "fast", "--quantize", "False"], ["--preset fast: a rate counts"])],
     ids=str,
 )  # fmt: skip
 def test_flags(flags, words, maps, tmp_path, capsys):
@@ -65,13 +72,23 @@ def test_a_process(tmp_path):
 @pytest.mark.parametrize(
     "grids, words",
     [("{max_resolution: 24, n_levels: 5}", ["24"]), ("{quantize_bits: 16, save_bits: 8}", ["16"]),
-     ("{}, {quantize_bits: 16, save_bits: 8}", ["hash_grid_configs[1]"])],
+     ("{}, {quantize_bits: 16, save_bits: 8}", ["hash_grid_configs[1]"]),
+     ("{}, {storage: bc4}", ["hash_grid_configs[1].storage: expected one of packed, bc1, got bc4; BC1 is better"]),
+     ("{storage: bc1, quantize_bits: 4}", ["hash_grid_configs[0]", "leave out quantize_bits and save_bits"]),
+     ("{storage: bc1, save_bits: 32}", ["hash_grid_configs[0]", "4 bits a texel"])],
 )  # fmt: skip
 def test_grids_that_cannot_be_built(grids, words, maps, tmp_path, capsys):
     (tmp_path / "my.yaml").write_text(f"hash_grid_configs: [{grids}]")
     line = refusal(capsys, "--config", tmp_path / "my.yaml", "--data_dir", maps, "--save_dir", tmp_path / "out")
     assert all(word in line for word in words)
     assert [path.name for path in tmp_path.iterdir()] == ["my.yaml"], "refused before any work starts"
+
+
+def test_words_among_grids_of_blocks(maps, tmp_path, capsys):
+    (tmp_path / "my.yaml").write_text("hash_grid_configs: [{storage: bc1}, {max_resolution: 8}]")
+    flags = ["--config", tmp_path / "my.yaml", "--data_dir", maps, "--save_dir", tmp_path / "out", "--latents", "bc1"]
+    line = refusal(capsys, *flags)
+    assert "--latents bc1: expected storage bc1" in line and "found packed in hash_grid_configs[1]" in line
 
 
 def test_no_present_map_has_a_weight(maps, tmp_path, capsys):

@@ -52,6 +52,8 @@ from training import code_refinement as refine
 SEARCHES = {"torch": search_level, "cpu": cpu_code_search.search_level}
 LINEAR, LEARNED = GridSpec(6, 2, 2, 8), GridSpec(6, 2, 2, 8, "learned")
 BLOCKS, LEARNED_BLOCKS = GridSpec(10, 2, 0, 4, "linear", "bc1"), GridSpec(12, 3, 0, 4, "learned", "bc1")
+TINY_BLOCKS = [GridSpec(7, 1, 0, 4, "learned", "bc1"), GridSpec(5, 1, 0, 4, storage="bc1"),
+               GridSpec(2, 2, 0, 4, storage="bc1")]  # fmt: skip
 COARSE = GridSpec(3, 1, 4, 16)
 SWISH = DecoderSpec(2, 16, 1, 3, "hard_swish")
 CASES = {
@@ -65,6 +67,10 @@ CASES = {
     "blocks": ([BLOCKS, COARSE], DecoderSpec(3, 16, 2), 26, 14),
     "learned blocks": ([LEARNED_BLOCKS, BLOCKS], SWISH, 21, 24),
     "one block": ([GridSpec(3, 1, 0, 4, "linear", "bc1"), GridSpec(1, 1, 0, 4, "learned", "bc1")], SWISH, 7, 6),
+    "blocks of 5x7": (TINY_BLOCKS[::2], SWISH, 5, 7),
+    "blocks of 12x4": (TINY_BLOCKS[1:], DecoderSpec(0, 16, 2), 12, 4),
+    "blocks of 2x2": (TINY_BLOCKS[1:], SWISH, 2, 2),
+    "blocks of 1x1": (TINY_BLOCKS[::2], SWISH, 1, 1),
     "steep leaky": ([GridSpec(4, 1, 2, 8)], DecoderSpec(2, 16, 2, negative_slope=0.0), 8, 8),
 }
 
@@ -225,8 +231,11 @@ def test_kernels_find_what_torch_finds(case):
         assert search("torch", model, arguments, index, level) == pytest.approx(
             search("cpu", other, arguments, index, level), rel=0.1, abs=2
         )
-    for one, two in zip(codes_of(model), codes_of(other)):
-        assert np.mean(one == two) > 0.97
+    for grid, one, two in zip(model.grids, codes_of(model), codes_of(other)):
+        assert np.mean(one == two) > 0.97  # seen: all of them (November 2026)
+        if grid.compressed:  # few are tried, so their order matters
+            ends = one[:, :6] != two[:, :6]
+            assert ends.sum() <= 1 + 0.015 * ends.size
     assert total_error(model, *arguments) == pytest.approx(total_error(other, *arguments), rel=0.01)
 
 
@@ -393,6 +402,14 @@ def test_a_model_stays_as_it_was_when_tuning_diverges(engine_name, monkeypatch):
     monkeypatch.setattr(refine, "NETWORK_FACTOR", 1e30)
     refine.Refinement(model, material, config)._tune(1)
     assert all(torch.equal(p, b) for p, b in zip(model.parameters(), before))
+
+
+def test_planes_of_a_quarter_of_the_texels_are_left_to_the_last_round():
+    """Packed grids of that size are not: they have more codes than a fifth."""
+    for word, searched in (({"storage": "bc1"}, [True, False]), ({"quantize_bits": 4, "save_bits": 8}, [True, True])):
+        grids = [{"max_resolution": side, "n_levels": 1, **word} for side in (24, 12)]
+        config, material = make_config({**SHAPE, "hash_grid_configs": grids}), material_of(24, 20)
+        assert refine.Refinement(new_model(config, material), material, config).searched == searched
 
 
 def test_nothing_to_refine_without_codes_or_with_fine_ones():

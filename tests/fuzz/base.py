@@ -18,6 +18,8 @@ NAMES = (
     "npz",
     "manifest",
     "export",
+    "block_dds",
+    "block_export",
     "checkpoint",
     "config",
     "rates",

@@ -18,24 +18,20 @@ from pathlib import Path
 import numpy as np
 import torch
 
-import export
 from common.config_file import load_config_file
 from common.errors import UserError
 from configs import FIELDS, describe, make_config, to_dict
-from dataset import Material, load_material
+from dataset import load_material
 from describe.folder import describe_folder
-from formats.block_textures import blocks_from_texture, load_blocks
-from formats.dds import read_block_dds, read_dds, read_dds_info
-from formats.dds_layouts import BC1, LAYOUTS, codes_from_textures, grid_file_names, grid_format, layout_problem
-from formats.manifest import MANIFEST, NETWORK
+from formats.manifest import NETWORK
 from formats.network_file import info_fields, parse_info, read_network
-from formats.textures import read_export, write_export
+from formats.textures import write_export
 from maps.images import read_image
 from maps.names import recognise
-from model import NeuralTexture
 from shape import DecoderSpec, GridSpec
 from tests.fuzz.base import NAMES as READER_NAMES
 from tests.fuzz.base import Reader
+from tests.fuzz.exports import BlockExportReader, ExportFilesReader, ExportReader
 from tests.fuzz.images import image_seeds, repaired_png
 from tests.fuzz.inputs import (
     ABSURD,
@@ -49,60 +45,13 @@ from tests.fuzz.inputs import (
     zip_members,
     zipped,
 )
-from tests.support.exports import edit_manifest, make_model, reseal
+from tests.fuzz.textures import BlockReader, DdsReader, small_material
+from tests.support.exports import make_model
 from tests.support.runs import quick, save_maps
 from training import plan as rates
 
 MAX_PIXELS = 2**18  # of the images here: what is accepted must not take seconds
 MATERIAL = {"n_frequencies": 3, "n_neurons": 16}
-
-
-class DdsReader(Reader):
-    """A DDS file: its levels, its codes in each layout, and its header alone."""
-
-    def prepare(self) -> None:
-        self.seeds = []
-        material = small_material()
-        for quantize_bits, save_bits, layout in (
-            (8, 64, "packed"),
-            (4, 16, "packed"),
-            (2, 8, "packed"),
-            (4, 32, "bgra4"),
-            (2, 16, "filterable"),
-            (0, 4, "packed"),
-        ):
-            grid = GridSpec(6, 2, quantize_bits, save_bits, storage="packed" if quantize_bits else "bc1")
-            model = make_model([grid], DecoderSpec(2, 16, 1), material)
-            stage = self.folder / "seeds"
-            stage.mkdir(exist_ok=True)
-            write_export(stage, model, material.hashed_record, None, layout)
-            self.seeds += [(grid, layout, path.read_bytes()) for path in sorted(stage.glob("*.dds"))]
-            shutil.rmtree(stage)
-
-    def run(self, rng: random.Random) -> None:
-        grid, layout, seed = rng.choice(self.seeds)
-        payload = seed if rng.random() < 0.02 else mutate_bytes(seed, rng, [payload for _, _, payload in self.seeds])
-        path = self.write(f"{rng.randrange(4)}.dds", payload)
-        refusals = []
-        try:
-            read_dds_info(path)
-        except UserError as error:
-            refusals.append(error)
-        if rng.random() < 0.5:
-            grid = rng.choice(self.seeds)[0]
-        if grid.compressed:
-            levels = blocks_from_texture(grid, read_block_dds(path, BC1), str(path))
-            load_blocks(NeuralTexture([grid], DecoderSpec(2, 16, 1), 3), 0, levels, str(path))
-        else:
-            self.read_codes(grid, rng.choice(LAYOUTS) if rng.random() < 0.3 else layout, path)
-        if refusals:
-            raise refusals[0]
-
-    def read_codes(self, grid: GridSpec, layout: str, path: Path) -> None:
-        texture = read_dds(path)
-        if layout_problem([grid], layout) is None:
-            grid_format(grid, layout)
-            codes_from_textures(grid, [texture] * len(grid_file_names(0, grid, layout)), [str(path)] * 9, layout)
 
 
 class NpzReader(Reader):
@@ -140,99 +89,6 @@ class NpzReader(Reader):
         info, _ = read_network(path)
         info_fields(info, str(path))
         parse_info(info, str(path))
-
-
-def small_material() -> Material:
-    random_ = np.random.default_rng(4)
-    shapes = {"diffuse": 3, "normal": 3, "roughness": 1}
-    return Material.from_arrays(
-        "made", {name: random_.integers(0, 256, (10, 12, count), dtype=np.uint8) for name, count in shapes.items()}
-    )
-
-
-class ExportReader(Reader):
-    """A whole export: a manifest with other values, or other files with hashes that fit. Read, described, and in one
-    of eight cases decoded, transcoded, turned into shaders and into another layout."""
-
-    limit_s = 10.0
-    part = "manifest"
-
-    def prepare(self) -> None:
-        self.original = self.folder / "original"
-        self.original.mkdir()
-        model = make_model(
-            [GridSpec(6, 2, 4, 32, "learned"), GridSpec(3, 1, 4, 16)], DecoderSpec(3, 16, 1, 3), small_material()
-        )
-        metrics = {"psnr": {"all": 31.5, "diffuse": 30.0}, "lods": [{"lod": 0, "psnr": {"all": 31.5}}]}
-        write_export(self.original, model, small_material().hashed_record, metrics)
-        self.manifest = json.loads((self.original / MANIFEST).read_text())
-        self.target = self.folder / "export"
-        shutil.copytree(self.original, self.target)
-        self.files = {path.name: path.read_bytes() for path in sorted(self.original.iterdir())}
-
-    def run(self, rng: random.Random) -> None:
-        self.names = (*self.files, "export")
-        self.damage(rng)
-        try:
-            self.read(rng)
-        finally:
-            for name, payload in self.files.items():
-                (self.target / name).write_bytes(payload)
-
-    def damage(self, rng: random.Random) -> None:
-        kind = rng.random()
-        if kind < 0.2:
-            payload = mutate_bytes(self.files[MANIFEST], rng)
-        else:
-            tree = mutate_tree(self.manifest, rng)
-            if rng.random() < 0.3:  # where a value is looked at rather than compared
-                for key in ("name", "width", "height", "num_lods"):
-                    if rng.random() < 0.4 and isinstance(tree.get("material"), dict):
-                        tree["material"][key] = rng.choice((*ABSURD, *NAMES, 1, 5, 4096, 16384))
-            payload = json_bytes(tree)
-        (self.target / MANIFEST).write_bytes(payload)
-
-    def read(self, rng: random.Random) -> None:
-        refused = None
-        try:
-            description = describe_folder(self.target)
-        except UserError as error:
-            refused = error
-        else:
-            for line in description.lines:
-                line.encode("utf-8", "backslashreplace")
-        read_export(self.target)
-        if rng.random() < 0.125:
-            out = self.folder / "out"
-            flags = ["--load_dir", str(self.target), "--out_dir", str(out)]
-            kinds = (
-                ["--images"],
-                ["--transcode", "png,glb"],
-                ["--shader", "hlsl,glsl,essl,wgsl,metal"],
-                ["--dds_layout", "filterable"],
-            )
-            try:
-                with contextlib.redirect_stdout(io.StringIO()):
-                    export.main([*flags, *rng.choice(kinds), *self.limit_flags])
-            finally:
-                shutil.rmtree(out, ignore_errors=True)
-        if refused is not None:
-            raise refused
-
-    limit_flags = ()
-
-
-class ExportFilesReader(ExportReader):
-    """The same with damaged DDS and npz files, whose hashes fit."""
-
-    def damage(self, rng: random.Random) -> None:
-        name = rng.choice([name for name in self.files if name != MANIFEST])
-        mutate = mutate_zip if name == NETWORK else mutate_bytes
-        (self.target / name).write_bytes(mutate(self.files[name], rng))
-        if rng.random() < 0.9:
-            reseal(self.target)
-        if rng.random() < 0.1:
-            edit_manifest(self.target, lambda manifest: manifest.update(dds_layout=rng.choice(LAYOUTS)))
 
 
 class CheckpointReader(Reader):
@@ -481,6 +337,8 @@ READERS: dict[str, Callable[[Path], Reader]] = {
     "npz": NpzReader,
     "manifest": ExportReader,
     "export": ExportFilesReader,
+    "block_dds": BlockReader,
+    "block_export": BlockExportReader,
     "checkpoint": CheckpointReader,
     "config": ConfigReader,
     "rates": RatesReader,

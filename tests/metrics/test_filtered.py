@@ -94,6 +94,35 @@ def test_the_score_is_that_of_one_rounded_decode(grids, decode):
         first += MAPS[name]
 
 
+def test_both_sides_are_compared_as_the_files_have_them():
+    """The decode is 0.8 of the filtered light, and normals half as long: sRGB, and unit vectors, on both sides."""
+    random = np.random.default_rng(2)
+    vectors = random.normal(size=(8, 8, 3)) + [0, 0, 3]
+    vectors /= np.linalg.norm(vectors, axis=2, keepdims=True)
+    arrays = {"diffuse": random.integers(0, 256, (8, 8, 3)), "normal": (vectors + 1) / 2 * 255 + 0.5}
+    arrays = {name: values.astype(np.uint8) for name, values in arrays.items()}
+    material = Material.from_arrays("made", arrays, linear_color=True)
+    assert material.unit_normals
+    uv, lod = filtered_samples(material)
+    light = material.filtered(uv, lod)[:, :3].double().numpy()
+
+    def decode(model, uv, lod):
+        decoded = torch.zeros(len(uv), 11)
+        decoded[:, :6] = material.filtered(uv, lod)
+        decoded[:, :3] *= 0.8
+        decoded[:, 3:6] = 0.5 + 0.5 * (decoded[:, 3:6] - 0.5)
+        return decoded
+
+    def srgb(linear):
+        return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+
+    model = new_model(make_config({"hash_grid_configs": [{"max_resolution": 4}], "n_neurons": 16}), material)
+    found = filtered_psnr(model, material, decode)
+    assert found["normal"] == pytest.approx(10 * math.log10(12 * 255**2), abs=0.3)  # the 8 bits alone
+    wanted = ((srgb(0.8 * light) * 255).round() / 255 - srgb(light)) ** 2
+    assert found["diffuse"] == pytest.approx(-10 * math.log10(wanted.mean()), abs=0.01)
+
+
 def test_constants_and_unit_normals_are_exact():
     """A material with one value everywhere, whose normals are (0, 0, 1) of any length: nothing is left to miss."""
     arrays = {

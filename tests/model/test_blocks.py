@@ -104,6 +104,19 @@ def test_borders_come_as_close_as_their_end_points_allow(resolution, strength):
             assert level[index] == before[index]
 
 
+def test_borders_that_cannot_meet_stop_at_their_end_points():
+    """Dark blocks on the left, bright ones on the right; a short way between end points is a way, none is none."""
+    level = torch.zeros(2, 2, 22)
+    level[:, 0, :3], level[:, 0, 3:6] = -0.5, -0.45
+    level[:, 1, :3], level[:, 1, 3:6] = 0.45, 0.5
+    level[1, 1, 3:6] = level[1, 1, :3]
+    before = level.clone()
+    blocks.tie_borders(level, 8, 1.0)
+    middle = 6 + 4 * torch.arange(1, 4)  # of the left column; texel 0 of these is a corner
+    assert (level[0, 0, middle] == 0.5).all() and (level[0, 1, middle + 3] == -0.5).all()
+    assert (level[1, 0, middle - 4] == 0.5).all() and torch.equal(level[1, 1], before[1, 1])
+
+
 def test_shapes_count_whole_blocks():
     grid = GridSpec(20, 3, 0, 4, "linear", "bc1")  # 5, 10, 20 texels: 2, 3, 5 blocks a side
     assert (grid.n_units, grid.n_texels, grid.n_parameters) == (4 + 9 + 25, 16 * 38, 22 * 38)

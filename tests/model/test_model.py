@@ -168,6 +168,16 @@ def numeric_gradient(texture: reference.Texture, array: np.ndarray, indices, uv,
     return np.array(gradient)
 
 
+def backward_at_samples(case: str, kind: str):
+    """(model with its gradients, noise, uv, lod, upstream gradient), the latter three as arrays."""
+    model = make_model(case, quantized=kind != "float")
+    noise = Noise(1.0, tuple(range(1, 1 + len(model.grids)))) if kind == "noisy" else None
+    uv, lod = positions(model, 20), lods_of(model, 20, True)
+    upstream = torch.randn(20, 11)
+    model(uv, lod, noise).backward(upstream)
+    return model, noise, uv.numpy(), lod.numpy(), upstream.double().numpy()
+
+
 @pytest.mark.parametrize(
     ("case", "kind"),
     [(case, "rounded") for case in CASES]
@@ -175,13 +185,8 @@ def numeric_gradient(texture: reference.Texture, array: np.ndarray, indices, uv,
 )
 def test_gradients_equal_finite_differences(case, kind):
     """Of the straight-through model: the derivative by a parameter is the derivative by its rounded feature."""
-    model = make_model(case, quantized=kind != "float")
-    noise = Noise(1.0, tuple(range(1, 1 + len(model.grids)))) if kind == "noisy" else None
-    uv, lod = positions(model, 20), lods_of(model, 20, True)
-    upstream = torch.randn(20, 11)
-    model(uv, lod, noise).backward(upstream)
+    model, noise, *arguments = backward_at_samples(case, kind)
     texture = reference.of_model(model, noise)
-    arguments = (uv.numpy(), lod.numpy(), upstream.double().numpy())
     random = np.random.default_rng(0)
     for index, grid in enumerate(texture.grids):
         if model.grids[index].compressed:
@@ -211,12 +216,8 @@ def test_gradients_equal_finite_differences(case, kind):
 @pytest.mark.parametrize("case", ["blocks", "learned blocks"])
 def test_gradients_of_blocks_equal_finite_differences(case, kind):
     """Of the straight-through model: the derivative by a parameter is that by what it is rounded to."""
-    model = make_model(case, quantized=kind != "float")
-    noise = Noise(1.0, tuple(range(1, 1 + len(model.grids)))) if kind == "noisy" else None
-    uv, lod = positions(model, 20), lods_of(model, 20, True)
-    upstream = torch.randn(20, 11)
-    model(uv, lod, noise).backward(upstream)
-    texture, upstream = reference.of_model(model, noise), upstream.double().numpy()
+    model, noise, uv, lod, upstream = backward_at_samples(case, kind)
+    texture = reference.of_model(model, noise)
     for index, grid in enumerate(model.grids):
         if not grid.compressed:
             continue
@@ -230,7 +231,7 @@ def test_gradients_of_blocks_equal_finite_differences(case, kind):
             for step in (1e-6, -1e-6):
                 units.flat[i] = value + step
                 texture.grids[index].levels = reference.block_levels(units, grid.base_resolution, grid.n_levels)
-                ends.append((upstream * reference.forward(texture, uv.numpy(), lod.numpy())).sum())
+                ends.append((upstream * reference.forward(texture, uv, lod)).sum())
             units.flat[i] = value
             texture.grids[index].levels = reference.block_levels(units, grid.base_resolution, grid.n_levels)
             want = (ends[0] - ends[1]) / 2e-6

@@ -120,6 +120,10 @@ BLOCKS = [
     {"max_resolution": 6, "n_levels": 1, "storage": "bc1"},
 ]
 LEARNED_BLOCKS = [{**BLOCKS[0], "interpolation": "learned"}, GRIDS[1], BLOCKS[1]]
+TINY_BLOCKS = [  # sides of one texel, of half a block, and of a block and one texel or three more
+    {"max_resolution": 2, "n_levels": 2, "storage": "bc1"},
+    *({"max_resolution": side, "n_levels": 1, "storage": "bc1"} for side in (5, 7)),
+]
 FINE_BLOCKS = [{"max_resolution": 96, "n_levels": 2, "storage": "bc1"}, {**BLOCKS[0], "interpolation": "learned"}]
 BLOCK_CASES = {
     "blocks": (material_of, {"hash_grid_configs": BLOCKS, "noise_std": 0.0}),
@@ -148,6 +152,12 @@ FILTERED_CASES = {
     "filtered 1x1": (lambda: material_of(1, 1), FILTERED),
     "filtered 2x2": (lambda: material_of(2, 2), {**FILTERED, "hash_grid_configs": BLOCKS}),
     "filtered 3x1": (lambda: material_of(3, 1), {**FILTERED, "hash_grid_configs": LEARNED}),
+    "filtered 12x4": (lambda: material_of(12, 4), {**FILTERED, "hash_grid_configs": TINY_BLOCKS, "wrap_interval": 1}),
+    "filtered 5x7": (
+        lambda: material_of(5, 7),
+        {**FILTERED, "hash_grid_configs": [{**TINY_BLOCKS[2], "interpolation": "learned"}, *TINY_BLOCKS]},
+    ),
+    "filtered 1x1, blocks": (lambda: material_of(1, 1), {**FILTERED, "hash_grid_configs": TINY_BLOCKS}),
     "filtered 1x5": (lambda: material_of(1, 5), FILTERED),
     "filtered, few levels": (material_of, {**FILTERED, "hash_grid_configs": WITHOUT_A_LEVEL}),
     "filtered, learned": (material_of, {**FILTERED, "hash_grid_configs": LEARNED}),

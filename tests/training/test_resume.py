@@ -216,16 +216,21 @@ def test_learned_grids_resume_too(maps, tmp_path):
 
 def test_grids_of_blocks_resume_too(maps, tmp_path, capsys):
     first = "{max_resolution: 8, storage: bc1, interpolation: learned}"
-    grids = f"hash_grid_configs: [{first}, {{max_resolution: 6, storage: %s}}]"
+    grids = f"hash_grid_configs: [{first}, {first}, {{max_resolution: 6, storage: %s}}]"
     (tmp_path / "my.yaml").write_text(grids % "bc1")
     flags = ["--config", tmp_path / "my.yaml", "--data_dir", maps, "--max_iter", 20, "--save_interval", 10]
     whole = quick(*flags, "--engine", "torch", "--refine", 0, "--save_dir", tmp_path / "a", quiet=False)
     said = capsys.readouterr().out
-    assert "grids 8² texels of BC1, three channels, 4 levels  6² texels of BC1, three channels, 2 levels" in said
+    assert "grids 2 of 8² texels of BC1, three channels, 4 levels  6² texels of BC1, three channels, 2 levels" in said
     assert [texture.name for texture in checkpoint_of(whole, 20).glob("*.dds")] != []
     run = copy_until(whole, tmp_path / "b", 10)
     (tmp_path / "other.yaml").write_text(grids % "packed")
-    assert "hash_grid_configs" in refusal(capsys, "--load_dir", run, "--config", tmp_path / "other.yaml")
+    line = refusal(capsys, "--load_dir", run, "--config", tmp_path / "other.yaml")
+    assert "hash_grid_configs[2] with storage packed: " in line
+    assert "was trained with storage bc1, and" in line
+    (tmp_path / "fewer.yaml").write_text(f"hash_grid_configs: [{first}]")
+    line = refusal(capsys, "--load_dir", run, "--config", tmp_path / "fewer.yaml")
+    assert "hash_grid_configs of 1 grid: " in line and "was trained with 3 grids" in line
     quick("--load_dir", run, "--config", tmp_path / "my.yaml")
     assert checkpoint_differences(checkpoint_of(whole, 20), checkpoint_of(run, 20)) == []
     assert train.main(["--mode", "infer", "--load_dir", str(run)]) == 0
@@ -303,7 +308,7 @@ def test_flags_that_contradict_the_checkpoint(flags, name, mode, undisturbed, tm
         flags = ["--config", tmp_path / "my.yaml"]
     before = tree(run)
     line = refusal(capsys, "--mode", mode, "--load_dir", run, "--load_iter", 15, *flags)
-    assert f"--{name} " in line and "train_result_15" in line
+    assert (name if "--config" in flags else f"--{name} ") in line and "train_result_15" in line
     assert tree(run) == before
 
 

@@ -18,15 +18,16 @@ from model import NeuralTexture
 
 
 def export_model(
-    out_dir: Path, model: NeuralTexture, material: MaterialRecord, metrics: Any, layout: str, say: Say = print
-) -> ExportedTexture:
+    out_dir: Path, model: NeuralTexture, material: MaterialRecord, metrics: Any, layout: str, positions: str,
+    say: Say = print,
+) -> ExportedTexture:  # fmt: skip
     """Write the files of a model to `out_dir`, all of them or, on an error, none, and read them back.
 
     Arguments as of write_export. Raises: UserError for a layout that cannot hold the features.
     """
     check_layout(model.grids, layout)  # before a folder is made
     with staged_folder(out_dir) as stage:
-        write_export(stage, model, material, metrics, layout)
+        write_export(stage, model, material, metrics, layout, positions)
     exported = read_export(out_dir)
     for name, entry in exported.manifest.files.items():
         say(f"{one_line(str(out_dir / name))}  {entry.bytes} bytes")
@@ -49,7 +50,9 @@ def change_layout(source: Path, layout: str, out_dir: Path, say: Say = print) ->
             f"--out_dir {out_dir}: expected another folder than --load_dir, whose files have the layout "
             f"{manifest.layout}; those of {layout} would stand beside them"
         )
-    return export_model(out_dir, exported.model, manifest.material, manifest.metrics, layout, say)
+    return export_model(
+        out_dir, exported.model, manifest.material, manifest.metrics, layout, manifest.positions, say
+    )
 
 
 def save_ktx2(out_dir: Path, exported: ExportedTexture, say: Say = print) -> None:

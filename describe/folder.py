@@ -38,7 +38,8 @@ ENGINES = {  # format of a grid's files -> engines whose guide (docs/engines) lo
     "R8G8B8A8_UNORM": "Unreal, Unity, Godot, three.js",
     "R8G8_UNORM": "Unity, three.js; not Godot (luminance and alpha), Unreal by version: --dds_layout rgba8 suits all",
     "R8_UNORM": "Unity, three.js, Godot; Unreal by version: --dds_layout rgba8 suits all",
-    "BC1_UNORM": "Unity, Godot, three.js on desktops, as it is: not sRGB, not compressed again; Unreal refuses blocks",
+    "BC1_UNORM": "Unity, Godot, three.js on desktops, as it is: not sRGB, not compressed again; Unreal refuses blocks: "
+    "--latents_format rgba8",
     "B4G4R4A4_UNORM": "Direct3D 11.1 and 12, Vulkan, Metal; no guide: --dds_layout filterable suits all",
 }
 TRAINED_AT = {  # `positions` of a manifest -> what that means to a decoder

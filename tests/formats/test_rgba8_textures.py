@@ -48,7 +48,7 @@ def test_they_hold_the_texels_of_the_blocks(exported, tmp_path):
 
 
 def test_an_encoder_finds_the_blocks_again(exported, tmp_path):
-    """Nearly: what an engine encodes of them is what was trained, random blocks to an 8-bit step or two, trained ones to a fraction."""
+    """Nearly: random blocks to an 8-bit step or two; those of a trained material to half a step."""
     encoder = pytest.importorskip("ispc_texcomp", reason="not installed (pip install -r requirements/codecs.txt)")
     assert run("--load_dir", exported, "--out_dir", tmp_path / "out", "--latents_format", "rgba8") == 0
     image = reference.parse_dds((tmp_path / "out" / "hash_grid_3_rgba8.dds").read_bytes())["levels"][0]

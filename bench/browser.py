@@ -70,7 +70,11 @@ def draw(jobs: Sequence[Job]) -> list[np.ndarray]:
     threading.Thread(target=server.serve_forever, daemon=True).start()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         command = [browser, *FLAGS, f"--user-data-dir={folder}", f"http://127.0.0.1:{server.server_port}/"]
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        except OSError as error:
+            server.shutdown()
+            raise UserError(f"CHROMIUM: {browser}: expected a browser, it does not start ({error.strerror})") from error
         try:
             return [_picture(job, *answers.get(timeout=LIMIT_S)) for job in jobs]
         except queue.Empty:

@@ -220,6 +220,23 @@ def test_any_position_blends_decodes_where_the_network_knows_texel_centres(lod, 
     assert browser.said == []
 
 
+def test_the_source_is_filtered_as_the_decoder_s_textures(shown, browser):
+    """Along the footprints of a tilted plane, where the material was trained at any position; else at their longer axis,
+    which leaves less of it."""
+    contrasts = {}
+    for name in ("linear", "many"):
+        browser.open(shown[name].pages["blocks"])
+        browser.tab.evaluate("nt.camera.yaw = 1.25; nt.camera.pitch = 0")
+        browser.tab.evaluate("nt.set", {"shape": "plane", "show": "diffuse", "compare": "source", "tiling": 8,
+                                        "sampling": "anywhere"})  # fmt: skip
+        stage = browser.tab.locator("#canvas").bounding_box()
+        picture = browser.screenshot(clip=stage)
+        y, x = (length // 2 for length in picture.shape[:2])
+        contrasts[name] = picture[y - 40 : y + 40, x - 15 : x + 15].std(axis=(0, 1)).mean()
+        assert browser.said == []
+    assert contrasts["linear"] > 1.3 * contrasts["many"] > 1, contrasts
+
+
 def test_materials_are_shown_where_they_were_trained(shown, browser, tmp_path):
     """At first; what the user chooses stays while the next material was trained at the same positions."""
     for name in ("linear", "many", "tsnc"):

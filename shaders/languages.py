@@ -108,7 +108,10 @@ class Language:
 
     def sampler_note(self, index: int) -> str:
         """A note: the sampler settings that filtering needs; `index` is the next free binding."""
-        return "Set on each texture: REPEAT, LINEAR_MIPMAP_LINEAR, magnification LINEAR."
+        return (
+            "Set on each texture: REPEAT, LINEAR_MIPMAP_LINEAR, magnification LINEAR; TEXTURE_MAX_ANISOTROPY for "
+            "ntDecodeGrad."
+        )
 
     def bgra4_note(self) -> str:
         """A note: the name of DXGI's B4G4R4A4_UNORM, blue in the lowest four bits, in APIs of this language."""
@@ -205,7 +208,7 @@ class Hlsl(Language):
         return f"{texture}.SampleGrad({SAMPLER}, uv, across, down)"
 
     def sampler_note(self, index):
-        return f"  s0  {SAMPLER}: MIN_MAG_MIP_LINEAR, WRAP in u and v"
+        return f"  s0  {SAMPLER}: MIN_MAG_MIP_LINEAR, or ANISOTROPIC for ntDecodeGrad; WRAP in u and v"
 
     def bgra4_note(self):
         return "Direct3D 12, and 11.1 where it is supported, read B4G4R4A4_UNORM as it is."
@@ -354,7 +357,8 @@ class Wgsl(Language):
         return f"textureSampleGrad({texture}, {SAMPLER}, uv, across, down)"
 
     def sampler_note(self, index):
-        return f'  {index}  {SAMPLER}: addressModeU and V "repeat", magFilter, minFilter and mipmapFilter "linear"'
+        filters = 'magFilter, minFilter and mipmapFilter "linear", maxAnisotropy for ntDecodeGrad'
+        return f'  {index}  {SAMPLER}: addressModeU and V "repeat", {filters}'
 
     def bgra4_note(self):
         return "WebGPU has no 4-bit channels: upload B4G4R4A4_UNORM as rgba8unorm, each of R, G, B, A times 17."

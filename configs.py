@@ -52,7 +52,7 @@ REFUSED_STORAGES = {
 POSITIONS = ("centres", "filtered")
 LAYOUTS = ("packed", "filterable", "bgra4", "rgba8")
 WORD_LAYOUTS = ("packed", "rgba8")  # those whose texels are words, to unpack before filtering
-LATENTS_FORMATS = ("dds", "ktx2")
+LATENTS_FORMATS = ("dds", "ktx2", "rgba8")
 TEXTURE_FORMATS = ("dds", "ktx2", "png", "glb")
 SCALAR_TEXTURES = ("bc4", "orm_bc7", "orm_bc1")
 BC7_EFFORTS = ("fast", "normal", "slow")
@@ -422,8 +422,10 @@ class ExportOptions:
         "else packed. Grids of BC1 blocks are the same in each", choices=("", *LAYOUTS),
         section="feature textures",
     )  # fmt: skip
-    latents_format: str = knob("dds", "dds; ktx2: KTX2 files of the same textures beside the DDS ones",
-                               choices=LATENTS_FORMATS)  # fmt: skip
+    latents_format: str = knob(
+        "dds", "dds; ktx2: KTX2 files of the same textures beside the DDS ones; rgba8: beside those of BC1 the same "
+        "texels in R8G8B8A8, for importers that refuse blocks and encode themselves", choices=LATENTS_FORMATS,
+    )  # fmt: skip
 
     transcode_scalars: str = knob("bc4", "a BC4 texture for each scalar map, or occlusion, roughness and metallic in "
                                   "one BC7 or BC1", choices=SCALAR_TEXTURES, section="ordinary textures")  # fmt: skip

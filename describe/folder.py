@@ -38,8 +38,13 @@ ENGINES = {  # format of a grid's files -> engines whose guide (docs/engines) lo
     "R8G8B8A8_UNORM": "Unreal, Unity, Godot, three.js",
     "R8G8_UNORM": "Unity, three.js; not Godot (luminance and alpha), Unreal by version: --dds_layout rgba8 suits all",
     "R8_UNORM": "Unity, three.js, Godot; Unreal by version: --dds_layout rgba8 suits all",
-    "BC1_UNORM": "Unity, Godot, three.js on desktops, as it is: not sRGB, not compressed again; Unreal refuses blocks",
+    "BC1_UNORM": "Unity, Godot, three.js on desktops, as it is: not sRGB, not compressed again; Unreal refuses blocks: "
+    "--latents_format rgba8",
     "B4G4R4A4_UNORM": "Direct3D 11.1 and 12, Vulkan, Metal; no guide: --dds_layout filterable suits all",
+}
+TRAINED_AT = {  # `positions` of a manifest -> what that means to a decoder
+    "centres": "texel centres and whole LODs (positions centres): decode there",
+    "filtered": "any position and LOD (positions filtered): one decode of filtered features is the filtered material",
 }
 MAX_LISTED = 1000  # files of a folder
 MAX_CELL = 200  # characters; all rows are padded to the longest cell, so one of a megabyte would multiply
@@ -103,7 +108,7 @@ def _describe_export(folder: Path, manifest: Manifest) -> Description:
     result.section("channels with one value at every texel", [[constants]] if constants else [])
     result.section(f"grids, {manifest.layout}", _grid_rows(manifest))
     result.section("formats that engines load", _format_rows(manifest))
-    result.section("decoder", _decoder_rows(form))
+    result.section("decoder", _decoder_rows(form) + [["trained at", TRAINED_AT[manifest.positions]]])
     result.section("rates", _rate_rows(manifest))
     try:
         result.section("PSNR recorded, dB", _psnr_rows(manifest.metrics))

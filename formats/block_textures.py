@@ -37,6 +37,14 @@ def grid_blocks(model: NeuralTexture, index: int, mips: int | None = None) -> li
     return levels
 
 
+def grid_texels(model: NeuralTexture, index: int) -> list[np.ndarray]:
+    """The texels of `grid_blocks`, (side, side, 4) uint8 for each mip: thirds rounded to the nearest, alpha 255."""
+    sides = model.grids[index].mip_sides
+    images = [_texels(level, side) for level, side in zip(grid_blocks(model, index), sides)]
+    rounded = [((image + blocks.THIRDS // 2) // blocks.THIRDS).astype(np.uint8) for image in images]
+    return [np.pad(image, [(0, 0), (0, 0), (0, 1)], constant_values=255) for image in rounded]
+
+
 def _texels(level: np.ndarray, side: int) -> np.ndarray:
     """The texels of a level's blocks: (side, side, 3) uint16, 0..WHITE."""
     ends, places = blocks.split_blocks(level)

@@ -9,6 +9,8 @@ from typing import Any
 from common.errors import Say, UserError, one_line
 from common.files import make_folder, staged_folder, write_bytes
 from engine.cpu.decoder import decode_lod
+from formats.block_textures import grid_texels
+from formats.dds import Texture, encode_dds
 from formats.dds_layouts import check_layout
 from formats.ktx2 import ktx2_from_dds
 from formats.textures import ExportedTexture, encoded_grids, read_export, write_export
@@ -18,15 +20,16 @@ from model import NeuralTexture
 
 
 def export_model(
-    out_dir: Path, model: NeuralTexture, material: MaterialRecord, metrics: Any, layout: str, say: Say = print
-) -> ExportedTexture:
+    out_dir: Path, model: NeuralTexture, material: MaterialRecord, metrics: Any, layout: str, positions: str,
+    say: Say = print,
+) -> ExportedTexture:  # fmt: skip
     """Write the files of a model to `out_dir`, all of them or, on an error, none, and read them back.
 
     Arguments as of write_export. Raises: UserError for a layout that cannot hold the features.
     """
     check_layout(model.grids, layout)  # before a folder is made
     with staged_folder(out_dir) as stage:
-        write_export(stage, model, material, metrics, layout)
+        write_export(stage, model, material, metrics, layout, positions)
     exported = read_export(out_dir)
     for name, entry in exported.manifest.files.items():
         say(f"{one_line(str(out_dir / name))}  {entry.bytes} bytes")
@@ -49,7 +52,9 @@ def change_layout(source: Path, layout: str, out_dir: Path, say: Say = print) ->
             f"--out_dir {out_dir}: expected another folder than --load_dir, whose files have the layout "
             f"{manifest.layout}; those of {layout} would stand beside them"
         )
-    return export_model(out_dir, exported.model, manifest.material, manifest.metrics, layout, say)
+    return export_model(
+        out_dir, exported.model, manifest.material, manifest.metrics, layout, manifest.positions, say
+    )
 
 
 def save_ktx2(out_dir: Path, exported: ExportedTexture, say: Say = print) -> None:
@@ -61,6 +66,26 @@ def save_ktx2(out_dir: Path, exported: ExportedTexture, say: Say = print) -> Non
             encoded = ktx2_from_dds(payload, name)
             write_bytes(stage / path, encoded)
             say(f"{one_line(str(out_dir / path))}  {len(encoded)} bytes")
+
+
+def save_rgba8(out_dir: Path, exported: ExportedTexture, say: Say = print) -> None:
+    """Write the grids of BC1 blocks once more as hash_grid_<g>_rgba8.dds in R8G8B8A8_UNORM, with the same mips: for
+    engines that import texels only. An encoder finds the blocks again, or nearly. This toolkit reads the blocks.
+
+    Raises: UserError for an export without such grids.
+    """
+    compressed = [index for index, grid in enumerate(exported.model.grids) if grid.compressed]
+    if not compressed:
+        raise UserError(
+            "--latents_format rgba8: expected grids of BC1 (train.py --latents bc1), found words alone; "
+            "--dds_layout rgba8 widens these"
+        )
+    with staged_folder(out_dir) as stage:
+        for index in compressed:
+            name = f"hash_grid_{index}_rgba8.dds"
+            payload = encode_dds(Texture(tuple(grid_texels(exported.model, index))))
+            write_bytes(stage / name, payload)
+            say(f"{one_line(str(out_dir / name))}  {len(payload)} bytes")
 
 
 def check_size(source: Path, material: MaterialRecord, max_pixels: int) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from common.errors import UserError, brief, what_is_wrong
 from common.files import leads_out, open_regular, parse_json, sha256_of, write_json
-from configs import MOST_PIXELS
+from configs import MOST_PIXELS, POSITIONS
 from formats.dds import MAX_SIZE
 from formats.dds_layouts import (
     LAYOUTS,
@@ -58,6 +58,7 @@ class Manifest:
     rates: Mapping[str, float]  # bits per texel of LOD 0, see NeuralTexture.bits_per_texel
     metrics: Any  # what evaluate_model returned, None without an evaluation; not checked
     files: Mapping[str, FileRecord]  # by name
+    positions: str = "centres"  # that it was trained at, one of configs.POSITIONS
 
     @property
     def bytes_on_disk(self) -> int:
@@ -76,22 +77,23 @@ def export_file_names(grids: Sequence[GridSpec], layout: str) -> list[str]:
 
 
 def build_manifest(
-    model: NeuralTexture, material: MaterialRecord, metrics: Any, folder: Path, layout: str = "packed"
-) -> Manifest:
+    model: NeuralTexture, material: MaterialRecord, metrics: Any, folder: Path, layout: str = "packed",
+    positions: str = "centres",
+) -> Manifest:  # fmt: skip
     """The manifest of an export whose other files are already in `folder`."""
     names = export_file_names(model.grids, layout)
     files = {name: FileRecord((folder / name).stat().st_size, sha256_of(folder / name)) for name in names}
     word_bits = [stored_bits(grid, layout) for grid in model.grids]
     rates = model.bits_per_texel(material.width, material.height, word_bits)
     rates = {name: round(rate, 6) for name, rate in rates.items()}
-    return Manifest(material, model.form, layout, rates, metrics, files)
+    return Manifest(material, model.form, layout, rates, metrics, files, positions)
 
 
 # --- records as JSON -------------------------------------------------------------------------------------------------
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Write manifest.json."""
+    """Write manifest.json. `positions` stands in it where it is not `centres`, so that all others stay as they were."""
     value = {
         "format": FORMAT,
         "version": FORMAT_VERSION,
@@ -99,6 +101,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
         "dds_layout": manifest.layout,
         "grids": grids_to_json(manifest.form.grids, manifest.layout),
         "decoder": decoder_to_json(manifest.form),
+        **({"positions": manifest.positions} if manifest.positions != "centres" else {}),
         "rates": manifest.rates,
         "bytes_on_disk": manifest.bytes_on_disk,
         "metrics": manifest.metrics,
@@ -243,7 +246,10 @@ def _manifest_from_json(value: Mapping[str, Any]) -> Manifest:
         raise ValueError("grids and decoder contradict each other")
     rates = {name: _typed(value["rates"], name, int, float) for name in RATES}
     files = {name: _file_from_json(name, entry) for name, entry in value["files"].items()}
-    return Manifest(material, form, layout, rates, value["metrics"], files)
+    positions = value.get("positions", "centres")
+    if positions not in POSITIONS:
+        raise ValueError(f"positions {positions!r:.40}")
+    return Manifest(material, form, layout, rates, value["metrics"], files, positions)
 
 
 def _file_from_json(name: str, entry: Any) -> FileRecord:

@@ -38,20 +38,22 @@ class ExportedTexture:
 
 
 def write_export(
-    folder: Path, model: NeuralTexture, material: MaterialRecord, metrics: Any = None, layout: str = "packed"
-) -> Manifest:
+    folder: Path, model: NeuralTexture, material: MaterialRecord, metrics: Any = None, layout: str = "packed",
+    positions: str = "centres",
+) -> Manifest:  # fmt: skip
     """Write the DDS files, network_data.npz and manifest.json into `folder`; return the manifest.
 
     Args:
         material: `Material.hashed_record`, or that of the export which is written again.
         metrics: the evaluation to record, or None.
         layout: of the DDS files, one of dds_layouts.LAYOUTS.
+        positions: that the model was trained at, one of configs.POSITIONS.
     Raises: ValueError for a model that is not quantised, UserError for a layout that cannot hold its features.
     """
     if not model.quantized:
         raise ValueError("only a quantised model has codes to export")
     write_textures(folder, model, layout)
-    manifest = build_manifest(model, material, metrics, folder, layout)
+    manifest = build_manifest(model, material, metrics, folder, layout, positions)
     write_manifest(folder, manifest)
     return manifest
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
 import torch
@@ -9,6 +10,7 @@ from torchtyping import TensorType
 
 from dataset import Material
 from maps.channels import CHANNELS, MAPS, map_slice
+from maps.record import Constant
 from metrics.file_space import file_values, in_file_space
 from metrics.scores import psnr_db, round_to_8_bit
 from model import NeuralTexture
@@ -65,10 +67,20 @@ def filtered_psnr(model: NeuralTexture, material: Material, decode: DecodeSample
     device = material.codes8.device
     source = torch.zeros(len(uv), CHANNELS)
     source[:, material.present_channels.cpu()] = material.filtered(uv.to(device), lod.to(device)).cpu()
+    return psnr_against(source, decode(model, uv, lod), model.constants, material)
+
+
+def psnr_against(
+    source: Decoded, decoded: Decoded, constants: Mapping[int, Constant], material: Material
+) -> dict[str, float]:
+    """`filtered_psnr` of samples that have been filtered and decoded, both in the material's colour space.
+
+    constants: of the model. Both tensors may be overwritten.
+    """
     source = in_file_space(source, material.record, {})
-    decoded = in_file_space(decode(model, uv, lod), material.record, model.constants)
+    decoded = in_file_space(decoded, material.record, constants)
     rounded = round_to_8_bit(decoded)
-    for channel in file_values(model.constants, material.record):
+    for channel in file_values(constants, material.record):
         rounded[:, channel] = decoded[:, channel]
     errors = (rounded - source).double().square().mean(dim=0)
     by_map = {name: errors[map_slice(name)].mean().item() for name in material.present}

@@ -195,7 +195,7 @@ def comment_text(text: str) -> str:
 
 
 def _header(
-    model: NeuralTexture, material: MaterialRecord, language: Language, weights: Weights, layout: str
+    model: NeuralTexture, material: MaterialRecord, language: Language, weights: Weights, layout: str, positions: str
 ) -> list[str]:
     maps = []
     for entry in material.maps:
@@ -223,7 +223,7 @@ def _header(
         "  " + language.signature(
             "float2", "ntTexelCentre", [("float2", "uv"), ("float", "lod"), ("float2", "random")]
         ),
-        *_centre_lines(model),
+        *_centre_lines(positions),
         "      For random = (0.5, 0.5) this is the centre of the texel that uv lies in. For random numbers below 1,",
         "      new for each pixel and frame, it is that of one of the four texels around uv, as often as a bilinear",
         "      filter weighs it: the mean, as temporal antialiasing takes it, is the filtered material.",
@@ -246,17 +246,18 @@ def _header(
         text.append(language.sampler_note(len(files) + (not weights.baked)))
     text += _import_notes(model.grids)
     text += _reading_notes(model, language, layout, len(files) + (not weights.baked))
-    text += [
-        "",
-        "Example, in a fragment shader:",
-        *(f"  {line}" for line in language.example(list(textures), weights, _filtered(model.grids))),
-    ]
+    example = language.example(list(textures), weights, example_of(model.grids, layout, positions))
+    text += ["", "Example, in a fragment shader:", *(f"  {line}" for line in example)]
     return [f"{language.comment} {line}".rstrip() for line in text]
 
 
-def _filtered(grids: Sequence[GridSpec]) -> bool:
-    """Whether one decode of filtered features is nearly the filtered material, see docs: linear grids of BC1 blocks."""
-    return all(grid.compressed and grid.interpolation == "linear" for grid in grids)
+def example_of(grids: Sequence[GridSpec], layout: str, positions: str) -> str:
+    """How the header's example decodes a pixel, a key of languages.EXAMPLES. One decode at the pixel's own position is
+    the filtered material only if it was trained at such positions; else it is that of the nearest texel centre."""
+    if positions == "centres":
+        return "texel"
+    sampled = all(has_channels(grid, layout) and grid.interpolation == "linear" for grid in grids)
+    return "pixel" if sampled else "position"
 
 
 def _grad_lines(model: NeuralTexture, language: Language, layout: str) -> list[str]:
@@ -271,11 +272,17 @@ def _grad_lines(model: NeuralTexture, language: Language, layout: str) -> list[s
     ]
 
 
-def _centre_lines(model: NeuralTexture) -> list[str]:
-    if _filtered(model.grids):
-        return ["      For hosts that want single texels of the material."]
-    where = "at texel centres, and some dB worse between them, where a fine pattern may show."
-    return [f"      The decoder is trained {where}"]
+def _centre_lines(positions: str) -> list[str]:
+    if positions == "filtered":
+        return [
+            "      For single texels of the material. The decoder is trained at any uv and lod, against the filtered",
+            "      source: one decode where the pixel lies is the filtered material.",
+        ]
+    return [
+        "      The decoder is trained at texel centres, and some dB worse between them, where a fine pattern may show.",
+        "      To filter, decode at the four centres of random = (0, 0), (1, 0), (0, 1), (1, 1), and blend the results",
+        "      by fract(uv * size of that lod - 0.5).",
+    ]
 
 
 def _import_notes(grids: Sequence[GridSpec]) -> list[str]:
@@ -319,7 +326,7 @@ def _reading_notes(model: NeuralTexture, language: Language, layout: str, bound:
 
 def shader_source(
     model: NeuralTexture, material: MaterialRecord, language: str, weights: str = "baked", weight_type: str = "float32",
-    layout: str = "packed", layers: Mapping[str, tuple[str, int]] | None = None,
+    layout: str = "packed", layers: Mapping[str, tuple[str, int]] | None = None, positions: str = "centres",
 ) -> str:  # fmt: skip
     """The text to include in a shader of one language.
 
@@ -330,6 +337,7 @@ def shader_source(
         weight_type: `float32` or `float16`, of the stored weights; the decoder computes with float32.
         layout: one of dds_layouts.LAYOUTS; the decoder uses a sampler where a grid has_channels.
         layers: in GLSL ES, textures that are layers of arrays, see LayeredEssl.
+        positions: that the model was trained at, see Manifest; the example decodes there.
     Raises: UserError for a network that the decoder cannot run, or a layout that cannot hold its features.
     """
     check_layout(model.grids, layout)
@@ -338,7 +346,7 @@ def shader_source(
     syntax = LayeredEssl(layers) if layers else LANGUAGES[language]
     stored = _weights(model, weights, weight_type)
     way = reading(model.grids, layout)
-    lines = [*_header(model, material, syntax, stored, layout), "", *syntax.opening()]
+    lines = [*_header(model, material, syntax, stored, layout, positions), "", *syntax.opening()]
     for name, value in _constants(model, material).items():
         lines.append(syntax.constant(name, str(value), "float" if isinstance(value, str) else "int"))
     if stored.baked:
@@ -357,7 +365,7 @@ def decoder_core(language: str, way: str = "packed") -> str:
 
 def write_shaders(
     folder: Path, model: NeuralTexture, material: MaterialRecord, languages: Sequence[str], weights: str = "baked",
-    weight_type: str = "float32", layout: str = "packed",
+    weight_type: str = "float32", layout: str = "packed", positions: str = "centres",
 ) -> list[Path]:  # fmt: skip
     """Write one file per language into `folder`, and the buffer of weights where they are not baked in.
 
@@ -367,7 +375,8 @@ def write_shaders(
     paths = []
     for language in languages:
         paths.append(folder / LANGUAGES[language].file_name)
-        write_text(paths[-1], shader_source(model, material, language, weights, weight_type, layout))
+        text = shader_source(model, material, language, weights, weight_type, layout, positions=positions)
+        write_text(paths[-1], text)
     if weights == "buffer":
         paths.append(folder / WEIGHT_FILE)
         write_bytes(paths[-1], weight_bytes(model, weight_type))
@@ -379,7 +388,7 @@ def export_shaders(
 ) -> None:
     """write_shaders of an export, with a line on each file."""
     manifest = exported.manifest
-    storage = weights, weight_type, manifest.layout
+    storage = weights, weight_type, manifest.layout, manifest.positions
     for path in write_shaders(folder, exported.model, manifest.material, languages, *storage):
         say(f"{one_line(str(path))}  {path.stat().st_size} bytes")
 

@@ -13,6 +13,14 @@ WEIGHT_TEXTURE_WIDTH = 256  # texels: GLSL ES 3.00 has no storage buffers and re
 TABLE = "ntWeightTable"
 SAMPLER = "ntSampler"
 SMALLEST_NORMAL = 2.0**-126  # compilers disagree on literals below it
+EXAMPLES = {  # where an example decodes -> its lines, of the declarations and names that Language.decoding fills in
+    "texel": (  # the nearest texel of the nearest LOD
+        "{lod} = floor(max({nt}ntLod({dx}(uv), {dy}(uv)), 0.0) + 0.5);",
+        "{material} = {nt}ntDecode({nt}ntTexelCentre(uv, lod, {float2}(0.5, 0.5)), lod);",
+    ),
+    "position": ("{material} = {nt}ntDecode(uv, max({nt}ntLod({dx}(uv), {dy}(uv)), 0.0));",),
+    "pixel": ("{material} = {nt}ntDecodeGrad(uv, {dx}(uv), {dy}(uv), 8.0);",),  # along its footprint, by a sampler
+}
 
 
 @dataclass(frozen=True)
@@ -100,7 +108,10 @@ class Language:
 
     def sampler_note(self, index: int) -> str:
         """A note: the sampler settings that filtering needs; `index` is the next free binding."""
-        return "Set on each texture: REPEAT, LINEAR_MIPMAP_LINEAR, magnification LINEAR."
+        return (
+            "Set on each texture: REPEAT, LINEAR_MIPMAP_LINEAR, magnification LINEAR; TEXTURE_MAX_ANISOTROPY for "
+            "ntDecodeGrad."
+        )
 
     def bgra4_note(self) -> str:
         """A note: the name of DXGI's B4G4R4A4_UNORM, blue in the lowest four bits, in APIs of this language."""
@@ -122,23 +133,20 @@ class Language:
         """A note: the name and the kind of the binding for a buffer of weights."""
         return f"{TABLE}, a storage buffer of {self.type('uint2' if weights.half else 'float4')}"
 
-    def example(self, textures: Sequence[str], weights: Weights, filtered: bool) -> list[str]:
-        """Lines of code that call the decoder; `filtered`: with what the sampler filters, else at a texel's centre."""
-        at_centre = [
-            f"float lod = floor(max(ntLod({self.dx}(uv), {self.dy}(uv)), 0.0) + 0.5);",
-            f"NtMaterial material = ntDecode(ntTexelCentre(uv, lod, {self.float2}(0.5, 0.5)), lod);",
-        ]
+    dx, dy = "dFdx", "dFdy"
+
+    def example(self, textures: Sequence[str], weights: Weights, way: str) -> list[str]:
+        """Lines of code that decode a fragment; `way`: a key of EXAMPLES."""
         return [
-            *([f"NtMaterial material = ntDecodeGrad({self.gradients()});"] if filtered else at_centre),
+            *self.decoding(way, "NtMaterial material", "float lod", ""),
             f"{self.float3} albedo = ntLinearDiffuse(material);",
             f"{self.float3} normal = ntUnitNormal(material);  // tangent space",
         ]
 
-    dx, dy = "dFdx", "dFdy"
-
-    def gradients(self) -> str:
-        """Arguments of ntDecodeGrad for the example."""
-        return f"uv, {self.dx}(uv), {self.dy}(uv), 8.0"
+    def decoding(self, way: str, material: str, lod: str, owner: str) -> list[str]:
+        """The lines of an example that decode, with these declarations; `owner`: what precedes the functions' names."""
+        words = {"dx": self.dx, "dy": self.dy, "float2": self.float2, "material": material, "lod": lod, "nt": owner}
+        return [line.format(**words) for line in EXAMPLES[way]]
 
     def rows(self, kind: str, columns: Sequence[Sequence[str]], unsigned: bool) -> list[str]:
         """Vectors as constructor calls."""
@@ -200,7 +208,7 @@ class Hlsl(Language):
         return f"{texture}.SampleGrad({SAMPLER}, uv, across, down)"
 
     def sampler_note(self, index):
-        return f"  s0  {SAMPLER}: MIN_MAG_MIP_LINEAR, WRAP in u and v"
+        return f"  s0  {SAMPLER}: MIN_MAG_MIP_LINEAR, or ANISOTROPIC for ntDecodeGrad; WRAP in u and v"
 
     def bgra4_note(self):
         return "Direct3D 12, and 11.1 where it is supported, read B4G4R4A4_UNORM as it is."
@@ -349,7 +357,8 @@ class Wgsl(Language):
         return f"textureSampleGrad({texture}, {SAMPLER}, uv, across, down)"
 
     def sampler_note(self, index):
-        return f'  {index}  {SAMPLER}: addressModeU and V "repeat", magFilter, minFilter and mipmapFilter "linear"'
+        filters = 'magFilter, minFilter and mipmapFilter "linear", maxAnisotropy for ntDecodeGrad'
+        return f'  {index}  {SAMPLER}: addressModeU and V "repeat", {filters}'
 
     def bgra4_note(self):
         return "WebGPU has no 4-bit channels: upload B4G4R4A4_UNORM as rgba8unorm, each of R, G, B, A times 17."
@@ -357,13 +366,9 @@ class Wgsl(Language):
     def unpacked(self, word):
         return f"vec4<f32>(unpack2x16float({word}.x), unpack2x16float({word}.y))"
 
-    def example(self, textures, weights, filtered):
-        at_centre = [
-            "let lod = floor(max(ntLod(dpdx(uv), dpdy(uv)), 0.0) + 0.5);",
-            "let material = ntDecode(ntTexelCentre(uv, lod, vec2<f32>(0.5, 0.5)), lod);",
-        ]
+    def example(self, textures, weights, way):
         return [
-            *([f"let material = ntDecodeGrad({self.gradients()});"] if filtered else at_centre),
+            *self.decoding(way, "let material", "let lod", ""),
             "let albedo = ntLinearDiffuse(material);",
             "let normal = ntUnitNormal(material);  // tangent space",
         ]
@@ -417,16 +422,11 @@ class Metal(Language):
     def weight_buffer(self, weights):
         return f"{TABLE}, a device buffer of {'uint2' if weights.half else 'float4'}"
 
-    def example(self, textures, weights, filtered):
+    def example(self, textures, weights, way):
         members = ", ".join([*textures, *([] if weights.baked else [TABLE])])
-        at_centre = [
-            "float lod = floor(max(decoder.ntLod(dfdx(uv), dfdy(uv)), 0.0) + 0.5);",
-            "NtDecoder::NtMaterial material = decoder.ntDecode(decoder.ntTexelCentre(uv, lod, float2(0.5, 0.5)), lod);",
-        ]
-        of_pixel = [f"NtDecoder::NtMaterial material = decoder.ntDecodeGrad({self.gradients()});"]
         return [
             f"NtDecoder decoder = {{{members}}};  // arguments of the shader function",
-            *(of_pixel if filtered else at_centre),
+            *self.decoding(way, "NtDecoder::NtMaterial material", "float lod", "decoder."),
             "float3 albedo = decoder.ntLinearDiffuse(&material);",
             "float3 normal = decoder.ntUnitNormal(&material);  // tangent space",
         ]

@@ -72,7 +72,8 @@ def save_checkpoint(
             metrics = evaluate(exported)
         del exported
         if model.quantized:
-            write_manifest(temporary, build_manifest(model, material, metrics, temporary))
+            manifest = build_manifest(model, material, metrics, temporary, positions=config.positions)
+            write_manifest(temporary, manifest)
         with atomic_write(temporary / CHECKPOINT) as stream:
             torch.save(_payload(iteration, model, config, material, training(), metrics), stream)
         if folder.exists():
@@ -217,4 +218,6 @@ def export_checkpoint(run: Path, iteration: int, out_dir: Path, layout: str, say
             f"{checkpoint.path}: trained with --quantize False, which has no codes to export; "
             "train with --quantize True"
         )
-    return export_model(out_dir, checkpoint.model, checkpoint.material, checkpoint.metrics, layout, say)
+    return export_model(
+        out_dir, checkpoint.model, checkpoint.material, checkpoint.metrics, layout, checkpoint.config.positions, say
+    )

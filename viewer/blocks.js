@@ -41,6 +41,12 @@ function anisotropy() {
     return extension ? Math.min(ANISOTROPY, gl.getParameter(extension.MAX_TEXTURE_MAX_ANISOTROPY_EXT)) : 1;
 }
 
+/** Let the sampler of the bound texture filter along footprints that are `ratio` times as long as wide. */
+function allowAnisotropy(kind, ratio) {
+    const { TEXTURE_MAX_ANISOTROPY_EXT: limit } = gl.getExtension("EXT_texture_filter_anisotropic") ?? {};
+    if (limit) gl.texParameterf(kind, limit, ratio);
+}
+
 /** The grids of an entry as the layers of an array. */
 function blockTexture(entry) {
     const s3tc = blockFormat(entry.sizes[0]), [width, height] = entry.sizes[0], kind = gl.TEXTURE_2D_ARRAY;
@@ -50,8 +56,7 @@ function blockTexture(entry) {
     gl.texStorage3D(kind, entry.sizes.length, internal, width, height, entry.layers);
     gl.texParameteri(kind, gl.TEXTURE_MIN_FILTER, entry.filtered ? gl.LINEAR_MIPMAP_LINEAR : gl.NEAREST_MIPMAP_NEAREST);
     gl.texParameteri(kind, gl.TEXTURE_MAG_FILTER, entry.filtered ? gl.LINEAR : gl.NEAREST);  // addressing repeats by default
-    const { TEXTURE_MAX_ANISOTROPY_EXT: limit } = gl.getExtension("EXT_texture_filter_anisotropic") ?? {};
-    if (limit && entry.filtered) gl.texParameterf(kind, limit, anisotropy());
+    if (entry.filtered) allowAnisotropy(kind, anisotropy());
     gl.pixelStorei(gl.UNPACK_ALIGNMENT, 1);
     const bytes = blobBytes(entry.blob);
     for (let layer = 0, end = 0; layer < entry.layers; layer++) entry.sizes.forEach(([w, h], mip) => {

@@ -114,6 +114,8 @@ function chooseMaterial(index) {
         await webgl.start();
         const loaded = await loadMaterial(material), before = view.loaded;
         state.material = index;
+        if (loaded.positions !== state.positions) state.sampling = firstSampling(loaded);  // else as it was chosen
+        state.positions = loaded.positions;
         view.loaded = loaded;
         if (before) webgl.free(before.gpu);
         byId("status").textContent = "drawing";

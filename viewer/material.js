@@ -25,6 +25,7 @@ function factsOf(material) {
         normalUp: normal && normal.convention === "dx" ? -1 : 1,
         diffuseInSrgb: +(diffuse?.file_color_space === "srgb"),
         encodeDiffuse: +(diffuse !== undefined && diffuse.file_color_space !== diffuse.color_space),
+        filtered: +(material.positions === "filtered"),
         unitNormals: +(normal?.unit_normals === true),
         sourceLod: material.source ? material.source.lod : 0,
     };

@@ -152,6 +152,8 @@ def describe_for_page(exported: ExportedTexture, page: Page) -> dict[str, Any]:
         "network": f"{network}, {model.decoder.activation}",
         "preamble": _preamble(model, material),
         "reading": reading(model.grids),
+        "positions": manifest.positions,
+        "sampled": all(grid.compressed and grid.interpolation == "linear" for grid in model.grids),
         "textures": textures,
         "weights": weights,
     }

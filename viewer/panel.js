@@ -11,6 +11,10 @@ function element(name, text = "", attributes = {}) {
 
 const COMPARE = [["decoded", "Decoded"], ["source", "Source"], ["split", "Split"], ["flicker", "Flicker"], ["error", "Error"]];
 const SAMPLINGS = [["nearest", "Nearest"], ["linear", "Linear, 4 decodes"], ["anywhere", "Any position"]];
+const TRAINED_AT = {
+    centres: "texel centres: Any position blends four decodes, or eight between two LODs",
+    filtered: "any position and LOD: Any position is one decode",
+};
 const ERROR_SCALES = [4, 8, 16, 32, 64, 128];
 const THEMES = ["auto", "dark", "light"];
 const KEYS = [
@@ -125,6 +129,7 @@ function showMaterial() {
         ["files", bytesText(m.bytes_on_disk)],
         ["grids", m.grids.join("; ")],
         ["network", m.network],
+        ["trained at", TRAINED_AT[m.positions]],
         ["PSNR", psnr ? `${number(psnr, 2)} dB over all channels of LOD 0` : "not measured"],
     ];
     if (m.constants) facts.push(["the same everywhere", m.constants]);

@@ -10,6 +10,7 @@ const SAMPLING = { nearest: 0, linear: 1, anywhere: 2 };
 
 const state = {
     material: 0, show: "lit", shape: "sphere", compare: "decoded", tiling: 1, autoLod: true, lod: 0, sampling: "nearest",
+    positions: "",  // that the material shown was trained at
     light: 40, split: 0.5, errorScale: 32,
 };
 
@@ -36,6 +37,9 @@ function layersWanted() {
 
 const comparing = () => state.compare !== "decoded" && view.loaded.source !== null;
 const leastLod = () => comparing() ? view.loaded.source.lod : 0;
+
+/** How a material is shown at first: at any position if its network was trained there, at texel centres otherwise. */
+const firstSampling = (material) => material.positions === "filtered" ? "anywhere" : "nearest";
 
 /** Uniforms of a draw: layer, map, LOD and sampling. */
 function lookOf(layer, lod, map) {

@@ -3,7 +3,8 @@
 const int LIT = -1;  // uMap; 0 .. 6 are the maps in their order
 const int DRAW = 0, READ = 1;  // uTask
 const int DECODED = 0, SOURCE = 1, ERROR = 2;  // uLayer
-const int NEAREST = 0, LINEAR = 1, ANYWHERE = 2;  // uSampling: one texel, four texels blended, wherever the pixel lies
+// uSampling: one texel; four texels blended; filtered where the pixel lies, also between LODs
+const int NEAREST = 0, LINEAR = 1, ANYWHERE = 2;
 
 uniform int uTask;
 uniform int uLayer;
@@ -13,6 +14,7 @@ uniform bool uAutoLod;
 uniform float uLod;
 uniform float uLeastLod;  // finest LOD that may be shown: the source's while it is compared with
 uniform int uSampling;
+uniform bool uFiltered;  // the network was trained at any position and LOD, so that ANYWHERE is one decode
 uniform float uAnisotropy;  // of the sampler
 uniform ivec2 uFirstTexel;  // texel at gl_FragCoord (0, 0), for READ
 uniform vec3 uEye;
@@ -68,8 +70,33 @@ void decodedValues(vec2 uv, float lod, vec4 footprint, out float v[11])
     }
 }
 
-void sourceValues(vec2 uv, float lod, out float v[11])
+/// decodedValues as uSampling wants them: at a texel's centre, of texels blended, or at uv itself.
+void decodedAt(vec2 uv, float lod, vec4 footprint, out float v[11])
 {
+    bool one = uTask == READ || (uSampling == ANYWHERE && uFiltered);
+    bool linear = !one && uSampling != NEAREST;
+    float finer = one ? lod : floor(lod);
+    int texels = linear ? 4 : 1, decodes = lod > finer ? 2 * texels : texels;
+    for (int i = 0; i < 11; i++) { v[i] = 0.0; }
+    for (int which = 0; which < decodes; which++)
+    {
+        float level = which < texels ? finer : finer + 1.0;
+        vec2 size = vec2(max(ivec2(uSize) >> int(level), 1));
+        vec2 position = fract(uv) * size - (linear ? 0.5 : 0.0);
+        vec2 corner = floor(position), weight = position - corner;
+        vec2 offset = linear ? vec2(which & 1, which >> 1 & 1) : vec2(0.0);
+        vec2 part = mix(1.0 - weight, weight, offset);
+        float share = linear ? part.x * part.y * (1.0 - abs(lod - level)) : 1.0;
+        float texel[11];
+        decodedValues(one ? uv : (mod(corner + offset, size) + 0.5) / size, one ? lod : level, footprint, texel);
+        for (int i = 0; i < 11; i++) { v[i] += share * texel[i]; }
+    }
+}
+
+/// footprint: of the pixel; where it is one, the sampler filters along it.
+void sourceValues(vec2 uv, float lod, vec4 footprint, out float v[11])
+{
+    vec2 across = dFdx(uv), down = dFdy(uv);
     float level = max(lod - float(uSourceLod), 0.0);
     vec4 parts[3];
     for (int k = 0; k < 3; k++)
@@ -80,6 +107,10 @@ void sourceValues(vec2 uv, float lod, out float v[11])
             ivec3 size = textureSize(uSource, mip);
             ivec2 texel = min(ivec2(fract(uv) * vec2(size.xy)), size.xy - 1);
             parts[k] = texelFetch(uSource, ivec3(texel, k), mip);
+        }
+        else if (footprint.z > 0.0)
+        {
+            parts[k] = textureGrad(uSource, vec3(uv, float(k)), across, down);
         }
         else
         {
@@ -151,7 +182,7 @@ void main()
     {
         float own = max(ntLod(dFdx(vUv), dFdy(vUv)), 0.0);
 #ifdef NT_SAMPLED
-        if (uSampling == ANYWHERE && uAutoLod)
+        if (uSampling == ANYWHERE && uFiltered && uAutoLod)
         {
             footprint = ntFootprint(dFdx(vUv), dFdy(vUv), uAnisotropy);
             own = max(footprint.w, 0.0);
@@ -162,26 +193,9 @@ void main()
     }
     vec2 size = vec2(max(ivec2(uSize) >> int(lod), 1));
     if (uTask == READ) { uv = (vec2(uFirstTexel) + floor(gl_FragCoord.xy) + 0.5) / size; }
-    bool linear = uTask == DRAW && uSampling == LINEAR;
-    bool centred = uTask == DRAW && uSampling != ANYWHERE;
-    vec2 position = fract(uv) * size - (linear ? 0.5 : 0.0);
-    vec2 corner = floor(position), weight = position - corner;
     float decoded[11], source[11];
-    for (int i = 0; i < 11; i++) { decoded[i] = 0.0; }
-    if (uLayer != SOURCE)
-    {
-        int texels = linear ? 4 : 1;
-        for (int which = 0; which < texels; which++)
-        {
-            vec2 offset = vec2(which & 1, which >> 1);
-            vec2 part = mix(1.0 - weight, weight, offset);
-            vec2 at = centred ? (mod(corner + offset, size) + 0.5) / size : uv;
-            float one[11];
-            decodedValues(at, lod, footprint, one);
-            for (int i = 0; i < 11; i++) { decoded[i] += (linear ? part.x * part.y : 1.0) * one[i]; }
-        }
-    }
-    if (uLayer != DECODED) { sourceValues(uv, lod, source); }
+    if (uLayer != SOURCE) { decodedAt(uv, lod, footprint, decoded); }
+    if (uLayer != DECODED) { sourceValues(uv, lod, footprint, source); }
     if (uLayer == SOURCE) { decoded = source; }
     if (uTask == READ)
     {

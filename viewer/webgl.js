@@ -30,7 +30,8 @@ const webgl = {
             material.reading === "packed" ? "" : "#define NT_SAMPLED", before, DATA.cores[material.reading], after,
             "precision highp sampler2DArray;", DATA.shaders["light.glsl"], DATA.shaders["view.frag"]].join("\n");
         const [{ program, at }, levels] = await Promise.all([makeProgram(DATA.shaders["surface.vert"], text), sourceLevels(material)]);
-        textures.push({ name: "uSource", texture: sourceTexture(levels), kind: gl.TEXTURE_2D_ARRAY });
+        const ratio = material.sampled ? anisotropy() : 1;
+        textures.push({ name: "uSource", texture: sourceTexture(levels, ratio), kind: gl.TEXTURE_2D_ARRAY });
         gl.useProgram(program);
         if (weights.block) gl.uniformBlockBinding(program, gl.getUniformBlockIndex(program, "NtWeights"), 0);
         textures.forEach(({ name }, unit) => gl.uniform1i(at(name), unit));
@@ -42,7 +43,8 @@ const webgl = {
         gl.uniform1i(at("uEncodeDiffuse"), facts.encodeDiffuse);
         gl.uniform1i(at("uUnitNormals"), facts.unitNormals);
         gl.uniform1i(at("uSourceLod"), facts.sourceLod);
-        gl.uniform1f(at("uAnisotropy"), anisotropy());
+        gl.uniform1i(at("uFiltered"), facts.filtered);
+        gl.uniform1f(at("uAnisotropy"), ratio);
         return { textures, block: weights.block ?? null, program, at, size: facts.size, arrays: new Map(meshes.map((mesh) => [mesh, uploadMesh(mesh)])) };
     },
 
@@ -201,13 +203,14 @@ function makeWeights(entry) {
     return { name: entry.name, texture, kind: gl.TEXTURE_2D };
 }
 
-/** The source as a texture array. */
-function sourceTexture(levels) {
+/** The source as a texture array, filtered along footprints as the grids are. */
+function sourceTexture(levels, ratio) {
     const texture = gl.createTexture(), [{ width, height }] = levels;
     gl.activeTexture(gl.TEXTURE0);
     gl.bindTexture(gl.TEXTURE_2D_ARRAY, texture);
     gl.texStorage3D(gl.TEXTURE_2D_ARRAY, levels.length, gl.RGBA8, width, height, 3);
     gl.texParameteri(gl.TEXTURE_2D_ARRAY, gl.TEXTURE_MIN_FILTER, gl.LINEAR_MIPMAP_LINEAR);
+    allowAnisotropy(gl.TEXTURE_2D_ARRAY, ratio);
     gl.pixelStorei(gl.UNPACK_ALIGNMENT, 1);
     levels.forEach((level, mip) => level.layers.forEach((bytes, layer) =>
         gl.texSubImage3D(gl.TEXTURE_2D_ARRAY, mip, 0, 0, layer, level.width, level.height, 1, gl.RGBA, gl.UNSIGNED_BYTE, bytes)));

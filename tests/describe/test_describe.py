@@ -49,6 +49,7 @@ def test_everything_of_an_export(shipped):
     bpp = (36 * 64 + 9 * 16 + 1280 * 32) / 120
     assert f"LOD 0      {bpp:.3f} bpp" in text
     assert "LOD 0  all 31.50" in text
+    assert cells(result.lines, "trained at")[2:6] == ["texel", "centres", "and", "whole"]
     assert cells(result.lines, "hash_grid_1.dds")[:6] == [
         "hash_grid_1.dds", "sha256", "ok", f"{(folder / 'hash_grid_1.dds').stat().st_size}", "bytes", "R8G8_UNORM,",
     ]  # fmt: skip
@@ -64,6 +65,13 @@ def test_constants_and_conventions_are_told(make_material, tmp_path):
     text = "\n".join(describe_folder(tmp_path).lines)
     assert "normal z 255" in text and "convention dx" in text and "hard_swish" in text
     assert "none: exported without an evaluation" in text
+
+
+def test_filtered_positions_are_told(make_material, tmp_path):
+    material = make_material(8, 8)
+    model = make_model([GridSpec(4, 1, 8, 32)], DecoderSpec(1, 16, 1), material)
+    write_export(tmp_path, model, material.hashed_record, positions="filtered")
+    assert "positions filtered" in " ".join(cells(describe_folder(tmp_path).lines, "trained at"))
 
 
 @pytest.mark.parametrize("name", FILES)

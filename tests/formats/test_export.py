@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 import export
-from common.errors import run_command
+from common.errors import UserError, run_command
 from common.files import sha256_of
 from dataset import Material
 from engine.cpu.decoder import decode_lod
@@ -28,7 +28,8 @@ from model import NeuralTexture
 from quantize import QUANTIZE_BITS, SAVE_BITS
 from shape import DecoderSpec, GridSpec
 from tests.support import reference
-from tests.support.exports import FILES, limited_memory, make_model, manifest_json
+from tests.support.exports import FILES, edit_manifest, limited_memory, make_model, manifest_json
+from tests.support.runs import checkpoint_of, offline, quick, save_maps
 
 PAIRS = [(q, s) for q in QUANTIZE_BITS for s in SAVE_BITS if q <= s]
 SIZES = {(64, 64): (16, 5, 6, 2), (40, 24): (20, 3, 5, 1), (1, 1): (1, 1, 1, 1)}  # two grids' resolutions and levels
@@ -273,6 +274,31 @@ def test_a_manifest_is_read_into_records(shipped, tmp_path):
     assert manifest.metrics == {"psnr": {"all": 31.5}} and manifest.rates == manifest_json(folder)["rates"]
     write_manifest(tmp_path, manifest)
     assert (tmp_path / MANIFEST).read_bytes() == (folder / MANIFEST).read_bytes()
+
+
+def test_positions_are_told_where_they_are_not_centres(shipped, tmp_path):
+    """A manifest without them is of a model trained at texel centres, and still the same bytes."""
+    folder, model, material = shipped
+    assert "positions" not in manifest_json(folder) and read_manifest(folder).positions == "centres"
+    write_export(tmp_path, model, material.hashed_record, {"psnr": {"all": 31.5}}, positions="filtered")
+    told = manifest_json(tmp_path)
+    assert told == {**manifest_json(folder), "positions": "filtered"}
+    assert read_manifest(tmp_path).positions == "filtered"
+    again = tmp_path / "again"
+    export.main(["--load_dir", str(tmp_path), "--out_dir", str(again), "--dds_layout", "filterable"])
+    assert manifest_json(again)["positions"] == "filtered"
+    edit_manifest(tmp_path, lambda manifest: manifest.update(positions=["filtered"]))
+    with pytest.raises(UserError, match="positions"):
+        read_manifest(tmp_path)
+
+
+@pytest.mark.parametrize("positions", ["centres", "filtered"])
+def test_checkpoints_tell_the_positions_of_their_run(positions, tmp_path):
+    maps = save_maps(tmp_path / "maps", 16, 16, present=("diffuse",))
+    with offline():
+        run = quick("--data_dir", maps, "--save_dir", tmp_path / "outputs", "--positions", positions, "--max_iter", 2)
+    assert export.main(["--load_dir", str(run), "--out_dir", str(tmp_path / "out")]) == 0
+    assert [read_manifest(folder).positions for folder in (checkpoint_of(run, 2), tmp_path / "out")] == [positions] * 2
 
 
 @pytest.mark.parametrize("decoder", [DecoderSpec(2, 16, 0), DecoderSpec(12, 64, 2), DecoderSpec(0, 16, 1, 8)], ids=str)

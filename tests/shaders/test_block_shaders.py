@@ -6,6 +6,7 @@ test_shaders.py has the parity of such grids with unrounded thirds, which float3
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +16,9 @@ import torch
 from PIL import Image
 
 from dataset import Material
-from engine.torch.engine import TorchEngine
+from engine.cpu.engine import CpuEngine
+from engine.cpu.library import load_kernels
+from engine.errors import KernelsUnavailable
 from formats.block_textures import grid_blocks
 from formats.textures import read_export, write_export
 from model import NeuralTexture
@@ -37,7 +40,7 @@ CASES = {
     "affine": Case((bc1(64, 7), bc1(16, 3)), DecoderSpec(0, 16, 0), weights="buffer"),  # the mean of inputs is decoded
 }
 CHANNELS = slice(0, 11)
-SIDE = 128  # texels of the trained material
+SIDE = 256  # texels of the trained material
 HOSTS: dict[str, tuple[str, Callable[[Job, Path], np.ndarray]]] = {  # the language and how to run it
     "wgpu": ("wgsl", lambda job, _: run_wgsl(job)),
     "webgl": ("essl", lambda job, _: run_essl([job])[job.name]),
@@ -110,16 +113,20 @@ def test_blocks_that_the_host_decodes(host, name, shipped, tmp_path):
 
 @pytest.fixture(scope="module")
 def trained() -> tuple[NeuralTexture, Material]:
-    """A corner of the sample material, trained at texel centres with unrounded thirds, in 10 seconds."""
+    """A corner of the sample material, trained at filtered positions with unrounded thirds, in 10 seconds."""
+    try:
+        load_kernels()
+    except KernelsUnavailable as error:
+        pytest.skip(f"needs the kernels, PyTorch would take minutes: {error}")
     maps = {"diffuse": "Test_Albedo.png", "normal": "Test_Normal.png"}
     images = {name: np.asarray(Image.open(ROOT / "data/test" / file).convert("RGB")) for name, file in maps.items()}
     material = Material.from_arrays("crop", {name: image[:SIDE, :SIDE] for name, image in images.items()})
-    fine, coarse = ({"max_resolution": side, "n_levels": 5, "storage": "bc1"} for side in (SIDE // 2, SIDE // 4))
+    fine, coarse = ({"max_resolution": side, "n_levels": 6, "storage": "bc1"} for side in (SIDE // 2, SIDE // 4))
     engine = engine_of(
-        TorchEngine, material, None, hash_grid_configs=[fine, fine, coarse, coarse], batch_size=2048, max_iter=500,
-        n_neurons=32, n_hidden_layers=2, n_frequencies=0, grid_learning_rate=0.02,
+        CpuEngine, material, None, hash_grid_configs=[fine, fine, coarse, coarse], batch_size=4096, max_iter=1500,
+        n_neurons=32, n_hidden_layers=2, n_frequencies=0, grid_learning_rate=0.02, positions="filtered",
     )  # fmt: skip
-    engine.step(500)
+    engine.step(1500)
     engine.sync()
     return engine.model, material
 
@@ -134,25 +141,36 @@ def psnr(values: np.ndarray, source: np.ndarray) -> float:
     return -10 * np.log10(((values - source) ** 2).mean())
 
 
+def seen_through(model: NeuralTexture, decode: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """(texels, 6) of LOD 0, 0 to 1, of grids whose blocks are decoded so, see decode_bc1."""
+    texture = reference.of_model(model)
+    for index, grid in enumerate(texture.grids):
+        side = model.grids[index].max_resolution
+        grid.levels[-1] = decode(grid_blocks(model, index)[0].reshape(side // 4, side // 4, 8)) / 255 - 0.5
+    y, x = np.mgrid[:SIDE, :SIDE].reshape(2, -1)
+    uv = (np.stack([x, y], axis=1) + 0.5) / SIDE
+    return np.clip(reference.forward(texture, uv, np.zeros(len(uv)))[:, :6], 0, 1)
+
+
 def test_the_roundings_of_gpus_hardly_change_the_error(trained):
     """A trained material, seen through the thirds of GPUs: less than 0.01 dB, from 8-bit decodes of LOD 0.
 
-    NVIDIA's green costs most, 0.004 to 0.006 dB here.
+    Two things change PSNR: what is added to the squared error, which is the mean square of the move, and how the move
+    happens to lie to the error that was there, which averages out over many texels only: on crops of 64² and 96² up to
+    0.012 dB were seen. So the first is bounded too: NVIDIA's green moves values most, by 0.3 to 0.4 of an 8-bit step.
+    On whole materials of 1024² (three, 2.5 bpp, linear) PSNR moved by at most 0.006 dB.
     """
     model, material = trained
-    texture = reference.of_model(model)
-    y, x = np.mgrid[:SIDE, :SIDE].reshape(2, -1)
-    uv, source, found = (np.stack([x, y], axis=1) + 0.5) / SIDE, source_levels(material)[0].reshape(-1, 6), {}
-    for rounding in ROUNDINGS:
-        for index, grid in enumerate(texture.grids):
-            side = model.grids[index].max_resolution
-            blocks = grid_blocks(model, index)[0].reshape(side // 4, side // 4, 8)
-            grid.levels[-1] = decode_bc1(blocks, rounding) / 255 - 0.5
-        values = np.round(np.clip(reference.forward(texture, uv, np.zeros(len(uv)))[:, :6], 0, 1) * 255) / 255
-        found[rounding] = psnr(values, source)
+    source = source_levels(material)[0].reshape(-1, 6)
+    values = {name: seen_through(model, functools.partial(decode_bc1, rounding=name)) for name in ROUNDINGS}
+    found = {name: psnr(np.round(seen * 255) / 255, source) for name, seen in values.items()}
+    moves = {name: 255 * np.sqrt(((seen - values["exact"]) ** 2).mean()) for name, seen in values.items()}
     assert found["exact"] > 26  # trained: the mean colour alone is below 18 dB
-    assert len(set(found.values())) == len(ROUNDINGS)  # there is something to see
-    assert max(abs(found[rounding] - found["exact"]) for rounding in ROUNDINGS) < 0.01, found
+    assert max(abs(found[name] - found["exact"]) for name in ROUNDINGS) < 0.01, found
+    assert max(moves.values()) < 0.5 and sorted(moves, key=moves.get)[0] == "exact", moves
+    assert min(move for name, move in moves.items() if name != "exact") > 0.02  # there is something to see
+    narrow = seen_through(model, lambda blocks: decode_bc1(blocks, "exact") * 248 / 255)  # as no GPU does
+    assert found["exact"] - psnr(np.round(narrow * 255) / 255, source) > 0.05  # so it would be seen
 
 
 # --- ntDecodeGrad ----------------------------------------------------------------------------------------------------
@@ -243,11 +261,11 @@ def filtered_source(levels: list[np.ndarray], uv: np.ndarray, lod: float) -> np.
 
 # LOD of the shorter axis, the longer axis over it; the least gain over the nearest texel of the nearest LOD, dB.
 # 60 degrees of tilt make the footprint twice as long as wide.
-@pytest.mark.parametrize(("lod", "ratio", "gain"), [(-2, 1, 0.3), (0, 2, 3), (0.5, 2, 3), (1, 2, 3), (0, 4, 3)])
+@pytest.mark.parametrize(("lod", "ratio", "gain"), [(-2, 1, 0.5), (0, 2, 4), (0.5, 2, 4), (1, 2, 4), (0, 4, 4)])
 def test_one_filtered_decode_is_the_filtered_material(lod, ratio, gain, trained, tmp_path):
     """Of blocks that the browser decodes and filters, with anisotropy 8, against the source filtered the same way."""
     model, material = trained
-    write_export(tmp_path, model, material.hashed_record)
+    write_export(tmp_path, model, material.hashed_record, positions="filtered")
     exported = read_export(tmp_path)
     size = 2.0**lod / SIDE
     uv = np.random.default_rng(3).random((2048, 2))

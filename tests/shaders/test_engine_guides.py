@@ -20,6 +20,7 @@ from PIL import Image as PillowImage
 
 import export
 from dataset import Material
+from formats.dds import read_dds_info
 from formats.textures import read_export, write_export
 from metrics.decoded_maps import decode_maps
 from model import NeuralTexture
@@ -64,7 +65,8 @@ def export_of(folder: Path, grids: list[GridSpec]) -> Path:
     model = make_model(grids, DecoderSpec(2, 16, 1), material)
     with torch.no_grad():  # around the middle of the range, so that images are not black and white
         model.start_biases([0.5] * 11)
-    write_export(folder, model, material.hashed_record)
+    positions = "filtered" if grids[0].compressed else "centres"
+    write_export(folder, model, material.hashed_record, positions=positions)
     assert export.main(["--load_dir", str(folder), "--out_dir", str(folder), "--shader", "hlsl,essl"]) == 0
     return folder
 
@@ -106,12 +108,23 @@ def test_every_guide_stands_on_its_own(guide):
 
 
 @pytest.mark.parametrize("guide", NAMES)
-def test_the_commands_of_the_guides_run(guide, exported, tmp_path, capsys):
+def test_the_short_way_is_at_most_half_as_long(guide):
+    """In lines that say something, against the sections on packed grids."""
     text = (GUIDES / guide).read_text(encoding="utf-8")
-    commands = re.findall(r"(?:^|`)python export\.py (.*?)(?:$|`)", text, re.MULTILINE)
-    assert any("--shader" in command for command in commands)
-    for command in commands:
-        replaced = {"outputs/<run>": str(exported), "exported/rock": str(exported), "DIR": str(exported)}
+    start, packed, end = (text.index(f"\n## {title}") for title in ("The short way: BC1", "1. ", "Texel centres"))
+    short, long = ([line for line in part.splitlines() if line] for part in (text[start:packed], text[packed:end]))
+    assert 10 < len(short) <= len(long) / 2
+    assert "--latents bc1 --decoder reference --positions filtered" in text[start:packed]
+
+
+@pytest.mark.parametrize("guide", NAMES)
+def test_the_commands_of_the_guides_run(guide, exported, exported_bc1, tmp_path, capsys):
+    text = (GUIDES / guide).read_text(encoding="utf-8")
+    commands = list(re.finditer(r"(?:^|`)python export\.py (.*?)(?:$|`)", text, re.MULTILINE))
+    assert any("--shader" in command[1] for command in commands)
+    for found in commands:
+        command, source = found[1], exported_bc1 if found.start() < text.index("## 1. ") else exported
+        replaced = {"outputs/<run>": str(source), "exported/rock": str(source), "DIR": str(source)}
         words = [replaced.get(word, word) for word in command.split()]
         if "--out_dir" in words:
             words[words.index("--out_dir") + 1] = str(tmp_path / "out")
@@ -159,12 +172,12 @@ float4 main(float2 uv : TEXCOORD0) : SV_Target
 """
 
 
-def unreal(folder: Path, exported: Path, change=lambda code: code) -> Path:
-    node = snippet("ue5.md", "RockNode.ush")
+def unreal(folder: Path, exported: Path, change=lambda code: code, of: str = "") -> Path:
+    node = snippet("ue5.md", "RockNode.ush" + of)
     assert '#include "/Project/Rock.ush"' in node
     shutil.copy(exported / "decoder.hlsl", folder / "Rock.ush")
     (folder / "RockNode.ush").write_text(node.replace("/Project/", "").replace("#pragma once\n", ""))
-    code = change(snippet("ue5.md", "custom node"))
+    code = change(snippet("ue5.md", "custom node" + of))
     (folder / "node.hlsl").write_text(UNREAL.format(include='#include "RockNode.ush"', code=code))
     return folder / "node.hlsl"
 
@@ -180,6 +193,25 @@ def test_unreal_by_glslang(exported, tmp_path):
 def test_unreal_by_dxc(exported, tmp_path):
     done = dxc(unreal(tmp_path, exported))
     assert done.returncode == 0, done.stderr
+
+
+def test_unreal_with_bc1(exported_bc1, tmp_path):
+    path = unreal(tmp_path, exported_bc1, of=" of BC1")
+    done = glslang(path, *HLSL)
+    assert done.returncode == 0 and "ERROR" not in done.stdout, done.stdout
+    done = dxc(path)
+    assert done.returncode == 0, done.stderr
+
+
+def test_what_unreal_imports_of_bc1(exported_bc1, tmp_path):
+    """The files that the guide names, with all mips, in a format that the importers take."""
+    command = "--shader hlsl --latents_format rgba8"
+    assert command in (GUIDES / "ue5.md").read_text(encoding="utf-8")
+    assert export.main(["--load_dir", str(exported_bc1), "--out_dir", str(tmp_path), *command.split()]) == 0
+    infos = [read_dds_info(path) for path in sorted(tmp_path.glob("hash_grid_*_rgba8.dds"))]
+    assert [(info.format, info.width, info.mips) for info in infos] == [
+        ("R8G8B8A8_UNORM", 16, 5), ("R8G8B8A8_UNORM", 8, 1),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("change", [

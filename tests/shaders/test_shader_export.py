@@ -79,10 +79,12 @@ def test_committed_translations_are_up_to_date():
     assert {path.name for path in generate.GENERATED.iterdir()} == names
 
 
-def example_shader(language: str, storage: tuple[str, str, str], export_folder: Path, path: Path) -> None:
+def example_shader(
+    language: str, storage: tuple[str, str, str], export_folder: Path, path: Path, positions: str = "centres"
+) -> None:
     """Write a fragment shader around the example of the header."""
     exported = read_export(export_folder)
-    source = shader_source(exported.model, exported.manifest.material, language, *storage)
+    source = shader_source(exported.model, exported.manifest.material, language, *storage, positions=positions)
     path.write_text(WRAPPERS[language].format(source=source, example=example_of(source)))
 
 
@@ -195,11 +197,12 @@ def block_exports(shipped, tmp_path_factory) -> dict[str, Path]:
     return folders
 
 
-@pytest.mark.parametrize("weights", ["baked", "buffer"])
+@pytest.mark.parametrize(("weights", "positions"), [("baked", "filtered"), ("buffer", "centres")])
 @pytest.mark.parametrize("name", BLOCK_FORMS)
-def test_decoders_of_blocks_compile(name, weights, block_exports, tmp_path):
+def test_decoders_of_blocks_compile(name, weights, positions, block_exports, tmp_path):
+    storage = weights, "float32", "packed"
     for language in WRAPPERS:
-        example_shader(language, (weights, "float32", "packed"), block_exports[name], tmp_path / f"{language}.frag")
+        example_shader(language, storage, block_exports[name], tmp_path / f"{language}.frag", positions)
         compile_with_glslang(language, tmp_path / f"{language}.frag")
     done = compile_with_dxc(tmp_path / "hlsl.frag")
     assert done.returncode == 0 and "error" not in done.stderr, done.stderr
@@ -208,12 +211,11 @@ def test_decoders_of_blocks_compile(name, weights, block_exports, tmp_path):
 @pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("name", BLOCK_FORMS)
 def test_headers_of_blocks(name, language, block_exports):
-    """The example is one filtered decode where all grids are linear blocks; words never reach the sampler."""
+    """Words never reach the sampler, and the header says what an import must leave alone."""
     exported = read_export(block_exports[name])
     source = shader_source(exported.model, exported.manifest.material, language)
     assert_every_name_is_defined(source)
-    header, example = source.split("\n\n")[0], example_of(source)
-    assert ("ntDecodeGrad" in example) == (name == "linear") and "ntDecodeGrad" in header
+    header = source.split("\n\n")[0]
     assert header.count("BC1_UNORM") == sum(grid.compressed for grid in BLOCK_FORMS[name])
     assert ("as they are" in header) and ("without compression" in header) == (name == "mixed")
     assert ("multiple of 4" in header) == (name == "learned")  # of which one is 10 texels wide
@@ -221,6 +223,38 @@ def test_headers_of_blocks(name, language, block_exports):
     sampled = text[text.index("ntSampleTexel(") :]
     packed = [f"ntGrid{index}" for index, grid in enumerate(BLOCK_FORMS[name]) if not grid.compressed]
     assert not any(texture in sampled for texture in packed)
+
+
+# --- where the example decodes ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("name", [*BLOCK_FORMS, "words", "channels"])
+def test_the_example_decodes_where_the_model_was_trained(name, language, block_exports, shipped):
+    """At texel centres; or once at the pixel's position, along its footprint if a sampler filters all the grids."""
+    exported = read_export(block_exports.get(name, shipped[0]))
+    model, material = exported.model, exported.manifest.material
+    if name == "channels":
+        model = make_model([GridSpec(8, 2, 8, 32)], DecoderSpec(2, 16, 1), shipped[2])
+    layout = "filterable" if name == "channels" else "packed"
+    for positions in ("centres", "filtered"):
+        source = shader_source(model, material, language, layout=layout, positions=positions)
+        assert_every_name_is_defined(source)
+        calls = re.findall(r"nt(?:Decode\w*|TexelCentre)(?=\()", example_of(source))
+        filtered = ["ntDecodeGrad" if name in ("linear", "channels") else "ntDecode"]
+        assert calls == (filtered if positions == "filtered" else ["ntDecode", "ntTexelCentre"])
+        header = source.split("Bindings:")[0]
+        assert ("one decode" in header, "four centres" in header) == (positions == "filtered", positions == "centres")
+
+
+def test_the_command_writes_the_example_of_the_manifest(shipped, tmp_path):
+    folder = tmp_path / "filtered"
+    folder.mkdir()
+    write_export(folder, shipped[1], shipped[2].hashed_record, positions="filtered")
+    for source, expected in ((folder, False), (shipped[0], True)):
+        out = tmp_path / "out"
+        export.main(["--load_dir", str(source), "--shader", "hlsl", "--out_dir", str(out)])
+        assert ("ntTexelCentre" in example_of((out / "decoder.hlsl").read_text())) == expected
 
 
 # --- weights and flags -----------------------------------------------------------------------------------------------

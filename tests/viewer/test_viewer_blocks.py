@@ -33,6 +33,7 @@ FORMS = {  # the third grid of `mixed` has no whole blocks, so WebGL does not ta
     ),
     "mixed": ([GridSpec(16, 2, 4, 16), bc1(20, 3), bc1(6, 2), bc1(20, 3)], DecoderSpec(2, 16, 1)),
 }
+FILTERED = ("linear",)  # said to be trained at any position
 EXTENSION = 'gl.getExtension("WEBGL_compressed_texture_s3tc")'
 READ_TEXELS = """([name, layer, mip, side]) => {
     const { gl } = nt, program = gl.createProgram();
@@ -89,7 +90,8 @@ def shown(tmp_path_factory) -> dict[str, Shown]:
         model = make_model(grids, decoder, material, seed=3)
         model.start_biases([0.5] * 11)
         (root / name).mkdir()
-        write_export(root / name, model, material.hashed_record)
+        positions = "filtered" if name in FILTERED else "centres"
+        write_export(root / name, model, material.hashed_record, positions=positions)
         page, phone = root / f"{name}.html", root / f"{name}_phone.html"
         assert save_viewer("--load_dir", root / name, "--viewer", page, "--data_dir", maps) == 0
         text = page.read_text(encoding="utf-8")
@@ -166,12 +168,9 @@ def test_the_upload_is_what_was_trained(shown, browser):
             np.testing.assert_array_equal(texels[..., :3], (thirds + (rounding == "nearest")) // 3)
 
 
-def test_any_position_is_one_filtered_decode(shown, browser):
-    """Magnified, every pixel of the screen: what the sampler returns there, decoded once."""
-    one = shown["linear"]
-    browser.open(one.pages["blocks"])
-    look = {"shape": "flat", "show": "diffuse", "compare": "decoded", "sampling": "anywhere", "autoLod": True}
-    browser.tab.evaluate("nt.set", look)
+def magnified(browser: Browser, **look) -> tuple[np.ndarray, np.ndarray]:
+    """The pixels of the flat view inside the material, over 4 a texel, and where they lie: (n, 3) codes, (n, 2) uv."""
+    browser.tab.evaluate("nt.set", {"shape": "flat", "show": "diffuse", "compare": "decoded", **look})
     stage = browser.tab.locator("#canvas").bounding_box()
     picture = browser.screenshot(clip=stage)
     texel = 0.94 * min(stage["width"], stage["height"]) / SIZE
@@ -180,13 +179,77 @@ def test_any_position_is_one_filtered_decode(shown, browser):
     y, x = np.mgrid[:height, :width]
     uv = (np.stack([x, y], axis=2) + 0.5 - [stage["width"] / 2, stage["height"] / 2]) / (texel * SIZE) + 0.5
     inside = (uv > 0.02).all(axis=2) & (uv < 0.98).all(axis=2)
-    got = picture[inside]
-    wanted = [codes_at(as_seen(one, rounding), uv[inside], 0)[:, :3] for rounding in ROUNDINGS]
+    return picture[inside], uv[inside]
+
+
+def blended_codes(texture: reference.Texture, uv: np.ndarray, lod: float) -> np.ndarray:
+    """(n, 11) 8-bit codes of four texels of both LODs around, decoded at their centres and blended."""
+    result = np.zeros((len(uv), 11))
+    for level, share in ((int(lod), 1 - lod % 1), (int(lod) + 1, lod % 1)):
+        side = SIZE >> level
+        corner, weight = np.divmod(uv * side - 0.5, 1)
+        for offset in np.ndindex(2, 2):
+            parts = np.where(np.array(offset) == 1, weight, 1 - weight).prod(axis=1, keepdims=True)
+            centre = ((corner + offset) % side + 0.5) / side
+            result += share * parts * reference.forward(texture, centre, np.full(len(uv), float(level)))
+    return np.round(np.clip(result, 0, 1) * 255)
+
+
+def test_any_position_is_one_filtered_decode(shown, browser):
+    """Magnified, every pixel of the screen: what the sampler returns there, decoded once."""
+    one = shown["linear"]
+    browser.open(one.pages["blocks"])
+    got, uv = magnified(browser)  # as it is shown at first
+    wanted = [codes_at(as_seen(one, rounding), uv, 0)[:, :3] for rounding in ROUNDINGS]
     assert min(np.percentile(np.abs(got - want), 99) for want in wanted) <= 1 and got.std() > 20
-    browser.tab.evaluate("nt.set", {"sampling": "nearest"})
-    nearest = browser.screenshot(clip=stage)[inside]
+    nearest, _ = magnified(browser, sampling="nearest")
     assert min(np.percentile(np.abs(nearest - want), 99) for want in wanted) > 3
     assert browser.said == []
+
+
+@pytest.mark.parametrize("lod", [0, 0.5])
+def test_any_position_blends_decodes_where_the_network_knows_texel_centres(lod, shown, browser):
+    one = shown["tsnc"]
+    browser.open(one.pages["blocks"])
+    assert browser.tab.evaluate("nt.state.sampling") == "nearest"
+    got, uv = magnified(browser, sampling="anywhere", autoLod=False, lod=lod)
+    textures = [as_seen(one, rounding) for rounding in ROUNDINGS]
+    off = min(np.percentile(np.abs(got - blended_codes(texture, uv, lod)[:, :3]), 99) for texture in textures)
+    once = min(np.percentile(np.abs(got - codes_at(texture, uv, lod)[:, :3]), 99) for texture in textures)
+    assert off <= 1 < once and got.std() > 4
+    assert browser.said == []
+
+
+def test_the_source_is_filtered_as_the_decoder_s_textures(shown, browser):
+    """Along the footprints of a tilted plane, where the material was trained at any position. Else at the LOD of their
+    longer axis, which leaves less of it; at that of their shorter one, 0 here, it would alias."""
+    contrasts = {}
+    for name, look in (("linear", {"autoLod": True}), ("many", {"autoLod": True}), ("linear", {"autoLod": False})):
+        browser.open(shown[name].pages["blocks"])
+        browser.tab.evaluate("nt.camera.yaw = 1.25; nt.camera.pitch = 0")
+        look = {**look, "shape": "plane", "show": "diffuse", "compare": "source", "tiling": 8, "sampling": "anywhere"}
+        browser.tab.evaluate("nt.set", look)
+        picture = browser.screenshot(clip=browser.tab.locator("#canvas").bounding_box())
+        y, x = (length // 2 for length in picture.shape[:2])
+        contrasts[name, look["autoLod"]] = picture[y - 40 : y + 40, x - 15 : x + 15].std(axis=(0, 1)).mean()
+        assert browser.said == []
+    assert 1.2 * contrasts["many", True] < contrasts["linear", True] < 0.93 * contrasts["linear", False], contrasts
+
+
+def test_materials_are_shown_where_they_were_trained(shown, browser, tmp_path):
+    """At first; what the user chooses stays while the next material was trained at the same positions."""
+    for name in ("linear", "many", "tsnc"):
+        shutil.copytree(shown[name].folder, tmp_path / "batch" / name)
+    page = tmp_path / "page.html"
+    assert save_viewer("--load_dir", tmp_path / "batch", "--viewer", page, "--viewer_source", 0) == 0
+    browser.open(page)
+    sampling = lambda: browser.tab.evaluate("nt.state.sampling")  # noqa: E731
+    assert sampling() == "anywhere" and "one decode" in browser.tab.inner_text("#facts")
+    browser.tab.evaluate("nt.chooseMaterial(1)")
+    assert sampling() == "nearest" and "four decodes" in browser.tab.inner_text("#facts")
+    browser.tab.evaluate("nt.set", {"sampling": "linear"})
+    browser.tab.evaluate("nt.chooseMaterial(2)")
+    assert sampling() == "linear" and browser.said == []
 
 
 def test_one_page_of_blocks_and_words(shown, browser, tmp_path):

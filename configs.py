@@ -23,7 +23,7 @@ ACTIVATIONS = ("leaky_relu", "hard_swish", "relu")
 MAX_GRIDS = 16  # of a material, in network_data.npz too
 MAX_PIXELS = 2**26  # 8192 x 8192. The seven maps of a material of that size, decoded at once, take some 3 GB
 MOST_PIXELS = 2**30  # 32768 x 32768: what --max_pixels can allow
-DECODERS = ("auto", "reference", "learned", "tsnc")
+DECODERS = ("auto", "reference", "learned", "linear", "tsnc")
 # What `--decoder tsnc` fixes, since the sample that reads its files knows one network (docs/export.md).
 TSNC_NETWORK = {
     "activation": "relu", "n_frequencies": 0, "n_texel_frequencies": 0, "n_neurons": 64, "n_hidden_layers": 2,
@@ -119,8 +119,9 @@ class Config:
     decoder: str = knob(
         "auto",
         "reference: linear grids and leaky ReLU, as the FNTC plug-in reads; learned: the network interpolates, better "
-        "per bit; tsnc: what Intel's sample of texture set neural compression loads; auto: learned where a rate, "
-        "quality or preset is asked for",
+        "per bit; linear: linear grids and hard swish without waves, the cheapest in a shader, where a sampler filters "
+        "the planes of --latents bc1; tsnc: what Intel's sample of texture set neural compression loads; auto: learned "
+        "where a rate, quality or preset is asked for, linear with --latents bc1",
         choices=DECODERS, section="feature grids and decoder",
     )  # fmt: skip
     latents: str = knob(

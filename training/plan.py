@@ -34,8 +34,8 @@ from shape import BC1_BITS, decoder_spec, exact_halvings, grid_spec, input_layou
 TABLE = Path(__file__).with_name("rates.json")
 MAX_TABLE_BYTES = 1 << 20
 ROWS = {  # (decoder, latents) -> the name of their rows
-    ("learned", "packed"): "learned", ("reference", "packed"): "reference",
-    ("learned", "bc1"): "bc1_learned", ("reference", "bc1"): "bc1_linear", ("tsnc", "bc1"): "bc1_tsnc",
+    ("learned", "packed"): "learned", ("reference", "packed"): "reference", ("linear", "packed"): "linear",
+    ("learned", "bc1"): "bc1_learned", ("linear", "bc1"): "bc1_linear", ("tsnc", "bc1"): "bc1_tsnc",
 }  # fmt: skip
 MOST_PLANES = 16
 SIDE_UNIT = 4  # texels of a block
@@ -43,12 +43,15 @@ HIGHEST_SIDE = 16384  # of a grid
 DEFAULT_BPP = 5.0  # of --preset or --decoder learned without a rate
 LOWEST_BPP, HIGHEST_BPP = 0.5, 20.0
 TOLERANCE = 0.04  # a plan's rate may differ from the one asked for by this share of it
-# What `plan_with` decides of the fields that the user left out; the second with a learned decoder only.
+# What `plan_with` decides of the fields that the user left out; the second but for the reference form.
 PLANNED = frozenset((
     "learning_rate", "grid_learning_rate", "lr_decay_start", "noise_std", "max_iter", "batch_size", "n_hidden_layers",
     "refine", "eval_metrics", "picture_lod", "early_stop", "n_neurons", "eval_interval", "save_interval",
 ))  # fmt: skip
-PLANNED_LEARNED = frozenset(("activation", "n_frequencies"))
+PLANNED_FORM = frozenset(("activation", "n_frequencies", "positions"))
+# Time of an iteration at filtered positions over one at centres. Rock058 on two cores: packed grids 1.2 to 1.4, BC1
+# planes 1.3 to 1.5.
+FILTERED_COST = 1.35
 WEIGHT_BITS = 32  # of a weight in network_data.npz
 LEAST_SHARE, MOST_SHARE = 0.45, 0.93  # of the bits in grids, that a fine grid at the row's scale may take
 # Largest resolution of a grid's coarsest level, which all smaller LODs share. With 15 the resolutions to choose from
@@ -177,7 +180,7 @@ def _check_numbers(entry: Row | Preset, low: float, high: float) -> None:
 
 def row_for(bpp: float, decoder: str, latents: str = "packed") -> Row:
     """The row of the largest rate that is not above `bpp`, else the first."""
-    rows = load_table()[ROWS[decoder, latents]]
+    rows = load_table()[ROWS.get((decoder, latents), ROWS["linear", latents])]  # of reference planes those of linear
     return next((row for row in reversed(rows) if row.bpp <= bpp * 1.0001), rows[0])
 
 
@@ -225,7 +228,10 @@ def fine_resolutions(row: Row, most_texels: float, side: int) -> list[int]:
     aligned = round(row.scale * side)
     if row.latents == "bc1" and aligned % SIDE_UNIT:
         aligned = 0
-    if aligned and aligned == row.scale * side and LEAST_SHARE <= aligned * aligned / most_texels <= MOST_SHARE:
+    # planes of half the side that left more bits than coarse planes of their own size take would waste them
+    equal = math.prod(row.fine) / (math.prod(row.fine) + math.prod(row.coarse))
+    least = LEAST_SHARE if row.latents == "packed" else max(LEAST_SHARE, equal)
+    if aligned and aligned == row.scale * side and least <= aligned * aligned / most_texels <= MOST_SHARE:
         return [aligned]
     ideal = math.sqrt(most_texels * row.fine_share)
     sizes = [size for size in resolutions(ideal * 0.9, max(ideal * 1.1, ideal + 1)) if size != side]
@@ -328,7 +334,7 @@ def _no_grids(least: float, config: Config, size: str) -> UserError:
     Args:
         least: bits per texel of the network alone.
     """
-    asked = next((name for name in (*AIMS, "preset", "decoder") if name in config.chosen), "bpp")
+    asked = next((name for name in (*AIMS, "preset", "decoder", "latents") if name in config.chosen), "bpp")
     value, rate, way = f" {config.bpp:g}", "", "raise --bpp"
     if asked != "bpp":
         value, rate, way = "", f" at {config.bpp:g} bpp", f"give a --bpp above {least:.2f}"
@@ -347,12 +353,12 @@ def _no_grids(least: float, config: Config, size: str) -> UserError:
 def wants_plan(config: Config) -> bool:
     """Whether the user asked for a rate, a quality, an effort or a decoder form rather than for the plain defaults."""
     return bool(config.bpp or config.target_psnr or config.match or config.preset
-                or config.decoder == "learned" or config.latents != "packed")  # fmt: skip
+                or config.decoder in ("learned", "linear") or config.latents != "packed")  # fmt: skip
 
 
 def kept_defaults(config: Config) -> list[str]:
     """The fields that a plan would decide and that the user set to their defaults: not the same as leaving them out."""
-    planned = PLANNED if config.decoder == "reference" else PLANNED | PLANNED_LEARNED
+    planned = PLANNED if config.decoder == "reference" else PLANNED | PLANNED_FORM
     given = config.chosen & planned if wants_plan(config) else ()
     return sorted(name for name in given if getattr(config, name) == FIELDS[name].default)
 
@@ -368,7 +374,7 @@ def plan(config: Config, width: int, height: int, row_bpp: float = 0.0) -> Confi
     if not wants_plan(config):
         return config
     chosen = {name: getattr(config, name) for name in config.chosen & {"decoder", "bpp"}}
-    decoder = config.decoder if config.decoder != "auto" else "learned"
+    decoder = config.decoder if config.decoder != "auto" else "linear" if config.latents == "bc1" else "learned"
     config = dataclasses.replace(config, decoder=decoder, bpp=config.bpp or DEFAULT_BPP)
     preset = load_table()["presets"][config.preset or "balanced"]
     if row_bpp:
@@ -386,7 +392,6 @@ def plan_with(row: Row, preset: Preset, config: Config, width: int, height: int)
         "grid_learning_rate": row.grid_learning_rate,
         "lr_decay_start": preset.lr_decay_start,
         "noise_std": 0.0,
-        "max_iter": iterations_for(preset, row),
         "batch_size": preset.batch_size,
         "n_hidden_layers": preset.n_hidden_layers,
         "refine": preset.refine,
@@ -394,11 +399,16 @@ def plan_with(row: Row, preset: Preset, config: Config, width: int, height: int)
         "picture_lod": preset.picture_lod,
         "early_stop": False,
     }
-    if config.decoder == "learned":
+    if config.decoder in ("learned", "linear"):
         values.update(activation="hard_swish", n_frequencies=0)
+    if config.decoder == "linear" and config.latents == "bc1":
+        # Rock058 at 2.5 bpp: a tenth of a dB or two at texel centres for three at any position, see docs/training.md
+        values["positions"] = "filtered"
     fixed = TSNC_NETWORK if config.decoder == "tsnc" else {}
     values.update(fixed)
     planned = dataclasses.replace(config, **{name: v for name, v in values.items() if name not in config.chosen})
+    if "max_iter" not in config.chosen:
+        planned = dataclasses.replace(planned, max_iter=iterations_for(preset, row, planned.positions))
     values = {  # these follow from the others
         "n_neurons": min(neurons_for(row, planned.bpp, width * height), preset.most_neurons),
         "eval_interval": planned.max_iter,
@@ -450,9 +460,10 @@ def lower_rate_alike(
     return wanted if lowest <= wanted else lowest * (first / lowest) ** 0.125
 
 
-def iterations_for(preset: Preset, row: Row) -> int:
+def iterations_for(preset: Preset, row: Row, positions: str = "centres") -> int:
     """A preset's iterations at a row's rate, to two digits."""
-    exact = preset.iterations / row.cost * (row.effort if preset.patient else 1)
+    cost = row.cost * (FILTERED_COST if positions == "filtered" else 1)
+    exact = preset.iterations / cost * (row.effort if preset.patient else 1)
     unit = 10 ** max(math.floor(math.log10(exact)) - 1, 0)
     return max(round(exact / unit) * unit, 1)
 

@@ -51,7 +51,7 @@ PLANNED = frozenset((
 PLANNED_FORM = frozenset(("activation", "n_frequencies", "positions"))
 # Time of an iteration at filtered positions over one at centres. Rock058 on two cores: packed grids 1.2 to 1.4, BC1
 # planes 1.3 to 1.5.
-FILTERED_COST = 1.35
+FILTERED_COST = 1.5
 WEIGHT_BITS = 32  # of a weight in network_data.npz
 LEAST_SHARE, MOST_SHARE = 0.45, 0.93  # of the bits in grids, that a fine grid at the row's scale may take
 # Largest resolution of a grid's coarsest level, which all smaller LODs share. With 15 the resolutions to choose from

@@ -22,7 +22,16 @@ from engine.cuda.blocks.launches import gradient_launch, tie_launches
 from engine.cuda.buffers import NetworkBuffers, allocate_grids, fading_tables, small, step_size
 from engine.cuda.decoder import kernel_precision
 from engine.cuda.library import Launch
-from engine.cuda.plan import BLOCKS, MOST_LODS, KernelPlan, Unsupported, block_size, power_of_two, touched_units
+from engine.cuda.plan import (
+    BLOCKS,
+    CENTRES,
+    MOST_LODS,
+    KernelPlan,
+    SamplePositions,
+    block_size,
+    power_of_two,
+    touched_units,
+)
 from engine.flat_weights import flat_weights, split_weights
 from engine.sampling import PROBE, lod_boundaries
 from engine.schedule import Schedule
@@ -66,16 +75,16 @@ class CudaEngine(KernelEngine):
         self, model: NeuralTexture, material: Material, schedule: Schedule, lazy: tuple[bool, ...] | None = None,
         runs_here: bool = True,
     ):  # fmt: skip
-        if schedule.config.positions != "centres":
-            raise Unsupported(f"the GPU kernels train at --positions centres, found {schedule.config.positions}")
         if runs_here:
             library.check_device(model.weights[0].device)
         self._kernels = library.load()
         super().__init__(model, material, schedule)
         config = schedule.config
         batch = config.batch_size
+        self.positions = SamplePositions.of(model, config.positions)
         if lazy is None:
-            lazy = tuple(grid.n_units >= LAZY_FROM * touched_units(grid) * batch for grid in model.grids)
+            looks = self.positions.mean_looks * batch
+            lazy = tuple(grid.n_units >= LAZY_FROM * touched_units(grid) * looks for grid in model.grids)
         moves = tuple(rate > 0 for rate in self.rates[1:])
         # units of 2**-32 of a sample's share of the loss
         fixed_point = 2.0 ** (32 + (batch - 1).bit_length()) if config.deterministic else 0.0
@@ -155,7 +164,7 @@ class CudaEngine(KernelEngine):
         """The training kernel.
 
         Args:
-            mode: "train", or "measure" for the mean squared error of the probe's samples.
+            mode: "train", or "measure" for the mean squared error of the probe's samples, which are at texel centres.
             batch: samples; None: as configured.
         """
         plan, batch = self.plan, batch or self.schedule.config.batch_size
@@ -172,6 +181,7 @@ class CudaEngine(KernelEngine):
             "COLUMNS16": self.material.codes16.shape[1], **plan.constants, "SIZE": plan.size,
             "IN_MEMORY": plan.in_memory, "FIXED_POINT": plan.fixed_point,
             "PRECISION": kernel_precision(plan.precision),
+            "POSITIONS": (CENTRES if mode == "measure" else self.positions).constant,
         }  # fmt: skip
         programs = min(self.programs, -(-batch // self.block))
         return Launch(self._kernels.kernels.step_kernel, (programs,), arguments, constants, {"num_warps": plan.warps})
@@ -196,7 +206,8 @@ class CudaEngine(KernelEngine):
         """See blocks.launches.gradient_launch."""
         arguments = {"progress": self._progress, "table": self._table, **self._samples,
                      "levels": self._arguments["levels"][index]}  # fmt: skip
-        return gradient_launch(index, self.grids[index], arguments, self.model.quantized, batch)
+        return gradient_launch(index, self.grids[index], arguments, self.model.quantized, batch,
+                               self.positions)  # fmt: skip
 
     def _stored_in(self, index: int) -> tuple[dict, dict]:
         """Arguments and constants that the kernels of grids share which go through all of their texels or blocks."""
@@ -252,8 +263,10 @@ class CudaEngine(KernelEngine):
             "fading": self._fading, "gradients": grid.gradient, "by_texel": grid.scattered,
         }  # fmt: skip
         width, samples = grid.grid.unit_parameters, TOUCHED_BLOCK_SAMPLES if grid.grid.compressed else TOUCHED_SAMPLES
-        constants |= {"F": width, "UNIT": power_of_two(width), "BLOCKS": grid.grid.compressed, "SAMPLES": samples}
-        return Launch(adam.touched_kernel, (-(-config.batch_size // samples),), arguments, constants)
+        constants |= {"F": width, "UNIT": power_of_two(width), "BLOCKS": grid.grid.compressed, "SAMPLES": samples,
+                      "POSITIONS": self.positions.constant}  # fmt: skip
+        looks = config.batch_size * self.positions.looks
+        return Launch(adam.touched_kernel, (-(-looks // samples),), arguments, constants)
 
     def _network_launch(self) -> Launch:
         network, plan = self.network, self.plan

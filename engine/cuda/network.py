@@ -173,10 +173,10 @@ def store_sums(
 
 @triton.jit
 def backward(
-    upstream, inputs, seen, sums, weights, partial, first, gradients, levels, lod, u, v, alive,
+    upstream, inputs, seen, sums, weights, partial, first, gradients, levels, lod, u, v, far_lod, blend, alive,
     GRIDS: tl.constexpr, GROUPS: tl.constexpr, N_GROUPS: tl.constexpr, K: tl.constexpr, H0: tl.constexpr,
     NP: tl.constexpr, LAYERS: tl.constexpr, HARD_SWISH: tl.constexpr, SLOPE: tl.constexpr, IN_MEMORY: tl.constexpr,
-    FIXED_POINT: tl.constexpr, PRECISION: tl.constexpr,
+    FIXED_POINT: tl.constexpr, BLENDED: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """Adds the gradient of the weights to `sums` (or `partial`) and scatters that of the grids. Returns the sums."""
     new = ()
@@ -199,36 +199,50 @@ def backward(
         new = new + (weight_gradient(upstream, inputs[g], sums[LAYERS + g], partial + GROUPS[GROUP * g + 6], first, K,
                                      H0, GROUPS[GROUP * g + 5], IN_MEMORY, PRECISION),)  # fmt: skip
         group_backward(
-            upstream, weights + GROUPS[GROUP * g + 6], gradients, levels, lod, u, v, alive, GROUPS[GROUP * g],
-            GROUPS[GROUP * g + 1], GROUPS[GROUP * g + 2], GROUPS[GROUP * g + 3], GROUPS[GROUP * g + 4],
-            GROUPS[GROUP * g + 5], GRIDS, K, H0, FIXED_POINT, PRECISION,
+            upstream, weights + GROUPS[GROUP * g + 6], gradients, levels, lod, u, v, far_lod, blend, alive,
+            GROUPS[GROUP * g], GROUPS[GROUP * g + 1], GROUPS[GROUP * g + 2], GROUPS[GROUP * g + 3],
+            GROUPS[GROUP * g + 4], GROUPS[GROUP * g + 5], GRIDS, K, H0, FIXED_POINT, BLENDED, PRECISION,
         )  # fmt: skip
     return new
 
 
 @triton.jit
-def piece_backward(
+def scatter_look(
     by_input, gradients, levels, lod, u, v, alive,
     INDEX: tl.constexpr, CORNER: tl.constexpr, WIDTH: tl.constexpr, GRIDS: tl.constexpr, FIXED_POINT: tl.constexpr,
+):  # fmt: skip
+    """Scatters the gradient of one grid's columns in a group at whole LODs."""
+    place = levels + GRIDS[GRID * INDEX + 5] * LEVELS
+    if GRIDS[GRID * INDEX + 1] == 0:
+        scatter_blocks(gradients[INDEX], by_input, place, lod, u, v, alive, CORNER, WIDTH, GRIDS[GRID * INDEX],
+                       GRIDS[GRID * INDEX + 2], FIXED_POINT)  # fmt: skip
+    else:
+        scatter(gradients[INDEX], by_input, place, lod, u, v, alive, CORNER, WIDTH, GRIDS[GRID * INDEX],
+                GRIDS[GRID * INDEX + 2], FIXED_POINT)  # fmt: skip
+
+
+@triton.jit
+def piece_backward(
+    by_input, gradients, levels, lod, u, v, far_lod, blend, alive,
+    INDEX: tl.constexpr, CORNER: tl.constexpr, WIDTH: tl.constexpr, GRIDS: tl.constexpr, FIXED_POINT: tl.constexpr,
+    BLENDED: tl.constexpr,
 ):  # fmt: skip
     """Scatters the gradient of one grid's columns in a group, if there is a grid and it is trained."""
     if INDEX >= 0:  # noqa: SIM102
         if GRIDS[GRID * INDEX + 4]:
-            place = levels + GRIDS[GRID * INDEX + 5] * LEVELS
-            if GRIDS[GRID * INDEX + 1] == 0:
-                scatter_blocks(gradients[INDEX], by_input, place, lod, u, v, alive, CORNER, WIDTH, GRIDS[GRID * INDEX],
-                               GRIDS[GRID * INDEX + 2], FIXED_POINT)  # fmt: skip
-            else:
-                scatter(gradients[INDEX], by_input, place, lod, u, v, alive, CORNER, WIDTH, GRIDS[GRID * INDEX],
-                        GRIDS[GRID * INDEX + 2], FIXED_POINT)  # fmt: skip
+            if BLENDED:
+                scatter_look(by_input * blend[:, None], gradients, levels, far_lod, u, v, alive & (blend > 0), INDEX,
+                             CORNER, WIDTH, GRIDS, FIXED_POINT)  # fmt: skip
+                by_input = by_input * (1 - blend)[:, None]
+            scatter_look(by_input, gradients, levels, lod, u, v, alive, INDEX, CORNER, WIDTH, GRIDS, FIXED_POINT)
 
 
 @triton.jit
 def group_backward(
-    upstream, weights, gradients, levels, lod, u, v, alive,
+    upstream, weights, gradients, levels, lod, u, v, far_lod, blend, alive,
     A: tl.constexpr, CORNER_A: tl.constexpr, B: tl.constexpr, CORNER_B: tl.constexpr, PIECE: tl.constexpr,
     WIDTH: tl.constexpr, GRIDS: tl.constexpr, K: tl.constexpr, H0: tl.constexpr, FIXED_POINT: tl.constexpr,
-    PRECISION: tl.constexpr,
+    BLENDED: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """Scatters the gradient of one group of inputs."""
     if A >= 0:
@@ -242,5 +256,7 @@ def group_backward(
             x, _ = apart(x)
         if PIECE < WIDTH:
             x, other = apart(x)
-            piece_backward(other, gradients, levels, lod, u, v, alive, B, CORNER_B, PIECE, GRIDS, FIXED_POINT)
-        piece_backward(x, gradients, levels, lod, u, v, alive, A, CORNER_A, PIECE, GRIDS, FIXED_POINT)
+            piece_backward(other, gradients, levels, lod, u, v, far_lod, blend, alive, B, CORNER_B, PIECE, GRIDS,
+                           FIXED_POINT, BLENDED)  # fmt: skip
+        piece_backward(x, gradients, levels, lod, u, v, far_lod, blend, alive, A, CORNER_A, PIECE, GRIDS, FIXED_POINT,
+                       BLENDED)  # fmt: skip

@@ -82,6 +82,15 @@ def around(lod):
 
 
 @triton.jit
+def look_at(look, lod, far_lod, blend):
+    """The LODs of the first or second look (0 or 1, the same for all) of samples between two, and its shares.
+
+    Both go through one loop that is not unrolled: side by side they would need twice the registers, and spill.
+    """
+    return tl.where(look == 0, lod, far_lod), tl.where(look == 0, 1 - blend, blend)
+
+
+@triton.jit
 def draw_look(look, seed, iteration, batch, boundaries, lod_sizes, lod_offsets, POSITIONS: tl.constexpr):
     """Looks of the samples of a batch at whole LODs: one of each, or two where samples may lie between two LODs.
 

@@ -21,7 +21,7 @@ one the noise of each feature.
 import triton
 import triton.language as tl
 
-from engine.cuda.inputs import ANYWHERE, SCALE, around, draw, draw_anywhere, neighbours
+from engine.cuda.inputs import ANYWHERE, SCALE, around, draw, draw_anywhere, look_at, neighbours
 from engine.cuda.network import PADDED_OUTPUTS, backward, forward, start_sums, store_sums
 
 CHANNELS = tl.constexpr(11)
@@ -121,12 +121,14 @@ def step_kernel(
             tl.store(given_out + place, decoded, mask=alive[:, None] & (output < PADDED_OUTPUTS))
         else:
             column = tl.load(target_columns + output)
-            if POSITIONS[ANYWHERE] > 0:
+            if POSITIONS[SCALE] > 0:
+                wanted = tl.zeros((BLOCK, PADDED_OUTPUTS), tl.float32)
+                for look in tl.range(0, 2, num_stages=1):
+                    at, part = look_at(look, lod, far_lod, blend)
+                    wanted += part[:, None] * filtered_codes(codes8, codes16, column, lod_sizes, lod_offsets, at, u, v,
+                                                             COLUMNS8, COLUMNS16)  # fmt: skip
+            elif POSITIONS[ANYWHERE] > 0:
                 wanted = filtered_codes(codes8, codes16, column, lod_sizes, lod_offsets, lod, u, v, COLUMNS8, COLUMNS16)
-                if POSITIONS[SCALE] > 0:
-                    far = filtered_codes(codes8, codes16, column, lod_sizes, lod_offsets, far_lod, u, v, COLUMNS8,
-                                         COLUMNS16)  # fmt: skip
-                    wanted += blend[:, None] * (far - wanted)
             else:
                 wanted = stored_codes(codes8, codes16, column, texel, COLUMNS8, COLUMNS16)
             wanted = values_of(wanted, column, COLUMNS8, COLUMNS16)

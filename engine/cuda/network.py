@@ -11,7 +11,7 @@ import triton
 import triton.language as tl
 
 from engine.cuda.blocks.samples import gather_blocks, scatter_blocks
-from engine.cuda.inputs import MOST_LODS, apart, gather, position_inputs, scatter, side_by_side
+from engine.cuda.inputs import MOST_LODS, apart, gather, look_at, position_inputs, scatter, side_by_side
 from engine.cuda.maths import activate, activate_back, operand, product
 
 LEVELS = 2 * (MOST_LODS + 1)  # numbers of a grid in `levels`, see plan.lod_levels
@@ -93,18 +93,21 @@ def forward(
     z = zeros(u.shape[0], H0)
     inputs = ()
     for g in tl.static_range(N_GROUPS):
-        x = group_inputs(
-            columns, parameters, stamps, distance, levels, lod, u, v, lod_value, seed, iteration, strength,
-            GROUPS[GROUP * g], GROUPS[GROUP * g + 1], GROUPS[GROUP * g + 2], GROUPS[GROUP * g + 3],
-            GROUPS[GROUP * g + 4], GROUPS[GROUP * g + 5], GRIDS, TEXEL_WAVES, QUANTIZED, NOISY,
-        )  # fmt: skip
-        if BLENDED:
-            far = group_inputs(
-                columns, parameters, stamps, distance, levels, far_lod, u, v, lod_value, seed, iteration, strength,
+        if BLENDED and (TEXEL_WAVES or GROUPS[GROUP * g] >= 0):  # other inputs are the same at both LODs
+            x = zeros(u.shape[0], GROUPS[GROUP * g + 5])
+            for look in tl.range(0, 2, num_stages=1):
+                at, share = look_at(look, lod, far_lod, blend)
+                x += share[:, None] * group_inputs(
+                    columns, parameters, stamps, distance, levels, at, u, v, lod_value, seed, iteration, strength,
+                    GROUPS[GROUP * g], GROUPS[GROUP * g + 1], GROUPS[GROUP * g + 2], GROUPS[GROUP * g + 3],
+                    GROUPS[GROUP * g + 4], GROUPS[GROUP * g + 5], GRIDS, TEXEL_WAVES, QUANTIZED, NOISY,
+                )  # fmt: skip
+        else:
+            x = group_inputs(
+                columns, parameters, stamps, distance, levels, lod, u, v, lod_value, seed, iteration, strength,
                 GROUPS[GROUP * g], GROUPS[GROUP * g + 1], GROUPS[GROUP * g + 2], GROUPS[GROUP * g + 3],
-            GROUPS[GROUP * g + 4], GROUPS[GROUP * g + 5], GRIDS, TEXEL_WAVES, QUANTIZED, NOISY,
+                GROUPS[GROUP * g + 4], GROUPS[GROUP * g + 5], GRIDS, TEXEL_WAVES, QUANTIZED, NOISY,
             )  # fmt: skip
-            x = x + blend[:, None] * (far - x)
         x = operand(x, PRECISION)
         w = tl.load(weights + GROUPS[GROUP * g + 6] + tile(K, H0, GROUPS[GROUP * g + 5]))
         z = product(x, tl.trans(w), z, PRECISION)
@@ -231,10 +234,12 @@ def piece_backward(
     if INDEX >= 0:  # noqa: SIM102
         if GRIDS[GRID * INDEX + 4]:
             if BLENDED:
-                scatter_look(by_input * blend[:, None], gradients, levels, far_lod, u, v, alive & (blend > 0), INDEX,
-                             CORNER, WIDTH, GRIDS, FIXED_POINT)  # fmt: skip
-                by_input = by_input * (1 - blend)[:, None]
-            scatter_look(by_input, gradients, levels, lod, u, v, alive, INDEX, CORNER, WIDTH, GRIDS, FIXED_POINT)
+                for look in tl.range(0, 2, num_stages=1):
+                    at, share = look_at(look, lod, far_lod, blend)
+                    scatter_look(by_input * share[:, None], gradients, levels, at, u, v, alive & (share > 0), INDEX,
+                                 CORNER, WIDTH, GRIDS, FIXED_POINT)  # fmt: skip
+            else:
+                scatter_look(by_input, gradients, levels, lod, u, v, alive, INDEX, CORNER, WIDTH, GRIDS, FIXED_POINT)
 
 
 @triton.jit

@@ -16,6 +16,9 @@ Costs of one sample, computed from the shapes and not measured; F features per t
 For 4096², 9 channels, two learned grids of 8 features and 2 x 64 neurons: 9 + 512 bytes read, 256 bytes added, the same
 again for Adam's records of texels that are seen once, and 3 x 11 000 multiply-adds. Two hashes draw the position, and
 one the noise of each feature.
+
+With --positions filtered a target is four texels of the material. Of a model of linear grids half of the samples lie
+between two LODs (sampling.whole_lod_share), and read and add at both of them; the network runs once for each sample.
 """
 
 import triton
@@ -52,10 +55,10 @@ def values_of(codes, column, COLUMNS8: tl.constexpr, COLUMNS16: tl.constexpr):
 
 
 @triton.jit
-def filtered_codes(
+def bilinear_codes(
     codes8, codes16, column, lod_sizes, lod_offsets, lod, u, v, COLUMNS8: tl.constexpr, COLUMNS16: tl.constexpr
 ):
-    """stored_codes between the texels of whole LODs, blended bilinearly."""
+    """stored_codes between the texels of whole LODs."""
     width, height = tl.load(lod_sizes + 2 * lod), tl.load(lod_sizes + 2 * lod + 1)
     x0, x1, y0, y1, wx, wy = neighbours(u, v, width, height)
     first = tl.load(lod_offsets + lod)
@@ -64,6 +67,22 @@ def filtered_codes(
         texel = first + (y1 if corner // 2 else y0).to(tl.int64) * width + (x1 if corner % 2 else x0)
         weight = (wy if corner // 2 else 1 - wy) * (wx if corner % 2 else 1 - wx)
         found += weight[:, None] * stored_codes(codes8, codes16, column, texel, COLUMNS8, COLUMNS16)
+    return found
+
+
+@triton.jit
+def filtered_codes(
+    codes8, codes16, column, lod_sizes, lod_offsets, lod, u, v, far_lod, blend,
+    BLENDED: tl.constexpr, COLUMNS8: tl.constexpr, COLUMNS16: tl.constexpr,
+):  # fmt: skip
+    """stored_codes at any position: what values_of makes of them is dataset.Material.filtered."""
+    if not BLENDED:
+        return bilinear_codes(codes8, codes16, column, lod_sizes, lod_offsets, lod, u, v, COLUMNS8, COLUMNS16)
+    found = tl.zeros((u.shape[0], PADDED_OUTPUTS), tl.float32)
+    for look in tl.range(0, 2, num_stages=1):
+        at, share = look_at(look, lod, far_lod, blend)
+        codes = bilinear_codes(codes8, codes16, column, lod_sizes, lod_offsets, at, u, v, COLUMNS8, COLUMNS16)
+        found += share[:, None] * codes
     return found
 
 
@@ -121,17 +140,12 @@ def step_kernel(
             tl.store(given_out + place, decoded, mask=alive[:, None] & (output < PADDED_OUTPUTS))
         else:
             column = tl.load(target_columns + output)
-            if POSITIONS[SCALE] > 0:
-                wanted = tl.zeros((BLOCK, PADDED_OUTPUTS), tl.float32)
-                for look in tl.range(0, 2, num_stages=1):
-                    at, part = look_at(look, lod, far_lod, blend)
-                    wanted += part[:, None] * filtered_codes(codes8, codes16, column, lod_sizes, lod_offsets, at, u, v,
-                                                             COLUMNS8, COLUMNS16)  # fmt: skip
-            elif POSITIONS[ANYWHERE] > 0:
-                wanted = filtered_codes(codes8, codes16, column, lod_sizes, lod_offsets, lod, u, v, COLUMNS8, COLUMNS16)
+            if POSITIONS[ANYWHERE] > 0:
+                codes = filtered_codes(codes8, codes16, column, lod_sizes, lod_offsets, lod, u, v, far_lod, blend,
+                                       POSITIONS[SCALE] > 0, COLUMNS8, COLUMNS16)  # fmt: skip
             else:
-                wanted = stored_codes(codes8, codes16, column, texel, COLUMNS8, COLUMNS16)
-            wanted = values_of(wanted, column, COLUMNS8, COLUMNS16)
+                codes = stored_codes(codes8, codes16, column, texel, COLUMNS8, COLUMNS16)
+            wanted = values_of(codes, column, COLUMNS8, COLUMNS16)
             share = tl.load(channel_weights + output)
             error = tl.where(alive[:, None] & (share != 0), decoded - wanted, 0.0)
             loss += tl.sum(error * error * share, axis=1)

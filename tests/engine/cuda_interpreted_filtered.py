@@ -85,32 +85,35 @@ def test_draws_are_those_of_the_sampler(whole, seed, iteration):
 
 
 @triton.jit
-def target_kernel(codes8, codes16, columns, sizes, offsets, lod, uv, out, N: tl.constexpr, C8: tl.constexpr,
-                  C16: tl.constexpr):  # fmt: skip
+def target_kernel(codes8, codes16, columns, sizes, offsets, lod, uv, out, N: tl.constexpr, BLENDED: tl.constexpr,
+                  C8: tl.constexpr, C16: tl.constexpr):  # fmt: skip
     at = tl.arange(0, N)
     column = tl.load(columns + tl.arange(0, 16))[None, :]
-    codes = kernels.filtered_codes(codes8, codes16, column, sizes, offsets, tl.load(lod + at), tl.load(uv + 2 * at),
-                                   tl.load(uv + 2 * at + 1), C8, C16)  # fmt: skip
+    near, far, share = inputs.around(tl.load(lod + at))
+    codes = kernels.filtered_codes(codes8, codes16, column, sizes, offsets, near, tl.load(uv + 2 * at),
+                                   tl.load(uv + 2 * at + 1), far, share, BLENDED, C8, C16)  # fmt: skip
     tl.store(out + at[:, None] * 16 + tl.arange(0, 16)[None, :], kernels.values_of(codes, column, C8, C16))
 
 
+@pytest.mark.parametrize("blended", [True, False])
 @pytest.mark.parametrize(
     ("width", "height", "bits"),
     [(37, 21, {}), (1, 1, {}), (1, 5, {"diffuse": 8}), (16, 8, {"diffuse": 16, "roughness": 8}),
      (9, 9, {"normal": 16})],
 )  # fmt: skip
-def test_targets_are_the_filtered_source(width, height, bits):
-    """Across the borders, at texel centres and anywhere."""
+def test_targets_are_the_filtered_source(width, height, bits, blended):
+    """Across the borders, at texel centres and anywhere, at whole LODs and between."""
     material, n = material_of(width, height, **bits), 64
     engine = engine_of(CudaEngine, material)
-    uv, lod = torch.rand(n, 2), torch.randint(0, material.num_lods, (n,), dtype=torch.int32)
+    uv, lod = torch.rand(n, 2), torch.rand(n) * (material.num_lods - 1)
+    lod = torch.where(torch.arange(n) % 3 > 0, lod, lod.round()) if blended else lod.round()
     uv[:8] = torch.tensor([0.0, 0.5 / width, 1 - 2**-24, 0.5]).repeat(2)[:, None]
     out = torch.zeros(n, 16)
     target_kernel[(1,)](material.codes8, material.codes16, engine._target["target_columns"],
-                        engine._samples["lod_sizes"], engine._samples["lod_offsets"], lod, uv, out, n,
+                        engine._samples["lod_sizes"], engine._samples["lod_offsets"], lod, uv, out, n, blended,
                         material.codes8.shape[1], material.codes16.shape[1])  # fmt: skip
     present = material.present_channels.tolist()
-    torch.testing.assert_close(out[:, present], material.filtered(uv, lod.float()), rtol=0, atol=1e-6)
+    torch.testing.assert_close(out[:, present], material.filtered(uv, lod), rtol=0, atol=1e-6)
     assert not out[:, [c for c in range(16) if c not in present]].any()
 
 
@@ -169,7 +172,7 @@ def test_integer_sums_have_no_order(name):
 
 # --- sabotage ---------------------------------------------------------------------------------------------------------
 
-around, scatter, filtered_codes = inputs.around, network.scatter, kernels.filtered_codes
+around, scatter, bilinear_codes = inputs.around, network.scatter, kernels.bilinear_codes
 
 
 @triton.jit
@@ -194,14 +197,14 @@ def nothing_far(gradients, upstream, levels, lod, u, v, alive, CORNER: tl.conste
 def nearest_codes(codes8, codes16, column, lod_sizes, lod_offsets, lod, u, v, C8: tl.constexpr, C16: tl.constexpr):
     width, height = tl.load(lod_sizes + 2 * lod).to(tl.float32), tl.load(lod_sizes + 2 * lod + 1).to(tl.float32)
     u, v = (tl.floor(u * width) + 0.5) / width, (tl.floor(v * height) + 0.5) / height
-    return filtered_codes(codes8, codes16, column, lod_sizes, lod_offsets, lod, u, v, C8, C16)
+    return bilinear_codes(codes8, codes16, column, lod_sizes, lod_offsets, lod, u, v, C8, C16)
 
 
 SABOTAGE = {
     "LODs are not blended": (kernels, "around", always_near),
     "one LOD is read": (kernels, "around", far_is_near),
     "one LOD is trained": (network, "scatter", nothing_far),
-    "the source is not filtered": (kernels, "filtered_codes", nearest_codes),
+    "the source is not filtered": (kernels, "bilinear_codes", nearest_codes),
 }
 
 

@@ -17,7 +17,7 @@ from configs import make_config
 from engine import create as engines
 from engine.create import create_decoder, create_engine
 from engine.cuda import decoder, library
-from engine.cuda.plan import BLOCKS, KernelPlan, Unsupported, block_size
+from engine.cuda.plan import BLOCKS, CENTRES, KernelPlan, Unsupported, block_size
 from engine.errors import KernelsUnavailable
 from engine.schedule import Schedule
 from engine.torch.engine import TorchEngine
@@ -34,7 +34,7 @@ with_triton = pytest.mark.skipif(importlib.util.find_spec("triton") is None, rea
 
 @with_triton
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("name", ["cuda_interpreted", "cuda_interpreted_blocks"])
+@pytest.mark.parametrize("name", ["cuda_interpreted", "cuda_interpreted_blocks", "cuda_interpreted_filtered"])
 def test_in_the_interpreter(name):
     tests = ROOT / f"tests/engine/{name}.py"
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tests)]
@@ -90,6 +90,22 @@ def test_every_kernel_compiles(form, target, compiled):
         assert facts.tensor_cores == (facts.kernel in ("step_kernel", "decode_kernel")), facts
         most = 32 if form == "blocks" else 8  # seen: blocks on sm_80 24, packed on sm_90 8
         assert facts.registers <= 255 and facts.programs >= 1 and facts.spilled <= most, facts
+
+
+@with_triton
+@pytest.mark.parametrize(("form", "target"), [("packed", 90), ("blocks", 80)])
+def test_kernels_of_filtered_positions_compile(form, target, compiled):
+    """Those of linear grids, which read two LODs, keep to the registers of those at texel centres."""
+    values = {**compiled.FORMS["reference 1x16"], "positions": "filtered"}
+    if form == "blocks":
+        values["hash_grid_configs"] = [{**plane, "interpolation": "linear"} for plane in SMALL_BLOCKS]
+    found = []
+    for launch in compiled.launches_of(values):
+        if launch.constants.get("POSITIONS", CENTRES.constant) != CENTRES.constant:
+            found.append(compiled.facts_of(launch, target))
+            assert found[-1].programs >= 1 and found[-1].spilled <= 32, found[-1]  # seen: 0
+    names = ["step_kernel", *["gradient_kernel"] * 3, *["touched_kernel"] * 2]
+    assert [facts.kernel for facts in found] == (names if form == "blocks" else ["step_kernel", "touched_kernel"])
 
 
 # --- choosing, and refusing -------------------------------------------------------------------------------------------

@@ -86,7 +86,7 @@ def touched_kernel(
     gradients, by_texel,
     GRID: tl.constexpr, TABLE: tl.constexpr, F: tl.constexpr, UNIT: tl.constexpr, BLOCKS: tl.constexpr,
     QUANTIZED: tl.constexpr, FIXED_POINT: tl.constexpr, BETA1: tl.constexpr, BETA2: tl.constexpr,
-    SAMPLES: tl.constexpr, POSITIONS: tl.constexpr,
+    LOOKS: tl.constexpr, POSITIONS: tl.constexpr,
 ):  # fmt: skip
     """Adam's step for the texels of a lazy grid that this iteration's samples touch, whose gradients are cleared.
 
@@ -96,8 +96,8 @@ def touched_kernel(
     row = table + tl.load(progress + 1) * TABLE
     small, size = tl.load(row + SMALL), tl.load(row + GRID_STEPS + GRID)
     now, seed = now_of(progress), tl.load(progress + 2).to(tl.uint32)
-    read = tl.arange(0, 4 * SAMPLES)
-    look, corner = tl.program_id(0) * SAMPLES + read // 4, read % 4
+    read = tl.arange(0, 4 * LOOKS)
+    look, corner = tl.program_id(0) * LOOKS + read // 4, read % 4
     lod, u, v, alive = draw_look(look, seed, (now - 1).to(tl.uint32), batch, boundaries, lod_sizes, lod_offsets,
                                  POSITIONS)  # fmt: skip
     texel, again = touched_units(levels, lod, u, v, corner, BLOCKS)
@@ -119,7 +119,7 @@ def touched_kernel(
     two = tl.load(moment + F, mask=mask, other=0.0) * fade2 + gradient * gradient * (1 - BETA2)
     value = clamp_feature(value, QUANTIZED) - size * direction(one, two, small)
     keep(records, moments, texel, f, mask, clamp_feature(value, QUANTIZED), one, two, small, F)
-    tl.store(place, tl.zeros((4 * SAMPLES, UNIT), gradients.dtype.element_ty), mask=mask)
+    tl.store(place, tl.zeros((4 * LOOKS, UNIT), gradients.dtype.element_ty), mask=mask)
     if BLOCKS:
         clear_texels(by_texel, texel, mine[:, None])
 

@@ -46,10 +46,10 @@ GRAPH = 25  # iterations of a CUDA graph
 # in the gather, at scattered addresses.
 LAZY_FROM = 4
 TABLE_HEAD = 3  # columns of the table before the step sizes of the grids, see engine/cuda/adam.py
-# Work of one program: samples of the touched kernel, parameters of the dense one, texels of the border and sweep
-# kernels, partial gradients that the network kernel adds up at a time.
-TOUCHED_SAMPLES, DENSE_BLOCK, BORDER_TEXELS, SWEEP_TEXELS, PARTS = 32, 1024, 32, 64, 32
-TOUCHED_BLOCK_SAMPLES, SWEEP_BLOCKS = 8, 16  # of blocks, each of which has 22 parameters
+# Work of one program: looks (inputs.draw_look) of the touched kernel, parameters of the dense one, texels of the border
+# and sweep kernels, partial gradients that the network kernel adds up at a time.
+TOUCHED_LOOKS, DENSE_BLOCK, BORDER_TEXELS, SWEEP_TEXELS, PARTS = 32, 1024, 32, 64, 32
+TOUCHED_BLOCK_LOOKS, SWEEP_BLOCKS = 8, 16  # of blocks, each of which has 22 parameters
 
 
 class CudaEngine(KernelEngine):
@@ -262,11 +262,11 @@ class CudaEngine(KernelEngine):
             "records": grid.parameters, "moments": grid.moments, "stamps": grid.stamps, "distance": grid.distance,
             "fading": self._fading, "gradients": grid.gradient, "by_texel": grid.scattered,
         }  # fmt: skip
-        width, samples = grid.grid.unit_parameters, TOUCHED_BLOCK_SAMPLES if grid.grid.compressed else TOUCHED_SAMPLES
-        constants |= {"F": width, "UNIT": power_of_two(width), "BLOCKS": grid.grid.compressed, "SAMPLES": samples,
+        width, at_a_time = grid.grid.unit_parameters, TOUCHED_BLOCK_LOOKS if grid.grid.compressed else TOUCHED_LOOKS
+        constants |= {"F": width, "UNIT": power_of_two(width), "BLOCKS": grid.grid.compressed, "LOOKS": at_a_time,
                       "POSITIONS": self.positions.constant}  # fmt: skip
         looks = config.batch_size * self.positions.looks
-        return Launch(adam.touched_kernel, (-(-looks // samples),), arguments, constants)
+        return Launch(adam.touched_kernel, (-(-looks // at_a_time),), arguments, constants)
 
     def _network_launch(self) -> Launch:
         network, plan = self.network, self.plan

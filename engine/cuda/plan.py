@@ -94,6 +94,7 @@ class SamplePositions:
 
     @property
     def mean_looks(self) -> float:
+        """LODs at which a sample looks on average."""
         return 2 - self.fraction[0]
 
     @property

@@ -17,7 +17,7 @@ from configs import make_config
 from engine import create as engines
 from engine.create import create_decoder, create_engine
 from engine.cuda import decoder, library
-from engine.cuda.plan import BLOCKS, CENTRES, KernelPlan, Unsupported, block_size
+from engine.cuda.plan import BLOCKS, CENTRES, KernelPlan, SamplePositions, Unsupported, block_size
 from engine.errors import KernelsUnavailable
 from engine.schedule import Schedule
 from engine.torch.engine import TorchEngine
@@ -285,6 +285,15 @@ def test_small_grids_share_a_product():
     pair, alone = plan.groups[1:]
     assert (pair.one, pair.other, pair.piece, pair.width) == ((0, 0), (1, 0), 8, 16) and alone.other == (-1, 0)
     assert plan.input_map[:17].tolist() == [*range(16, 32, 2), *range(17, 32, 2), 32]
+
+
+def test_looks_of_samples():
+    """Linear grids are read at two LODs by half of the samples, as whole_lod_share has it; others at one."""
+    linear, learned = make_model((8, 2, 4, 32)), make_model((8, 2, 4, 32), (8, 2, 4, 16, "learned"))
+    found = {form: SamplePositions.of(model, "filtered") for form, model in (("linear", linear), ("learned", learned))}
+    assert found["linear"].constant == (1, 0.5, 2.0) and found["learned"].constant == (1, 1.0, 0.0)
+    assert [(p.looks, p.mean_looks) for p in found.values()] == [(2, 1.5), (1, 1.0)]
+    assert SamplePositions.of(linear, "centres") == CENTRES and (CENTRES.looks, CENTRES.mean_looks) == (1, 1.0)
 
 
 PLANE, OTHER = (8, 2, 0, 4, "linear", "bc1"), (8, 2, 0, 4, "learned", "bc1")

@@ -16,7 +16,7 @@ import triton
 import triton.language as tl
 
 from engine.cuda.blocks.maths import clear_texels
-from engine.cuda.inputs import draw, touched_units
+from engine.cuda.inputs import draw_look, touched_units
 from engine.cuda.maths import DRIFT_SIZE, clamp_feature, gradient_value, operand
 
 SMALL, NETWORK_STEP, GRID_STEPS = tl.constexpr(0), tl.constexpr(2), tl.constexpr(3)  # columns of the table
@@ -86,7 +86,7 @@ def touched_kernel(
     gradients, by_texel,
     GRID: tl.constexpr, TABLE: tl.constexpr, F: tl.constexpr, UNIT: tl.constexpr, BLOCKS: tl.constexpr,
     QUANTIZED: tl.constexpr, FIXED_POINT: tl.constexpr, BETA1: tl.constexpr, BETA2: tl.constexpr,
-    SAMPLES: tl.constexpr,
+    LOOKS: tl.constexpr, POSITIONS: tl.constexpr,
 ):  # fmt: skip
     """Adam's step for the texels of a lazy grid that this iteration's samples touch, whose gradients are cleared.
 
@@ -96,11 +96,12 @@ def touched_kernel(
     row = table + tl.load(progress + 1) * TABLE
     small, size = tl.load(row + SMALL), tl.load(row + GRID_STEPS + GRID)
     now, seed = now_of(progress), tl.load(progress + 2).to(tl.uint32)
-    read = tl.arange(0, 4 * SAMPLES)
-    slot, corner = tl.program_id(0) * SAMPLES + read // 4, read % 4
-    _, lod, u, v = draw(slot.to(tl.uint32), seed, (now - 1).to(tl.uint32), boundaries, lod_sizes, lod_offsets)
+    read = tl.arange(0, 4 * LOOKS)
+    look, corner = tl.program_id(0) * LOOKS + read // 4, read % 4
+    lod, u, v, alive = draw_look(look, seed, (now - 1).to(tl.uint32), batch, boundaries, lod_sizes, lod_offsets,
+                                 POSITIONS)  # fmt: skip
     texel, again = touched_units(levels, lod, u, v, corner, BLOCKS)
-    alive = (slot < batch) & ~again if BLOCKS else slot < batch
+    alive = alive & ~again if BLOCKS else alive
     # texels that another program is updating are read as well, but masked out
     before = tl.atomic_max(stamps + texel, now, mask=alive, sem="relaxed")
     mine = alive & (before < now)
@@ -118,7 +119,7 @@ def touched_kernel(
     two = tl.load(moment + F, mask=mask, other=0.0) * fade2 + gradient * gradient * (1 - BETA2)
     value = clamp_feature(value, QUANTIZED) - size * direction(one, two, small)
     keep(records, moments, texel, f, mask, clamp_feature(value, QUANTIZED), one, two, small, F)
-    tl.store(place, tl.zeros((4 * SAMPLES, UNIT), gradients.dtype.element_ty), mask=mask)
+    tl.store(place, tl.zeros((4 * LOOKS, UNIT), gradients.dtype.element_ty), mask=mask)
     if BLOCKS:
         clear_texels(by_texel, texel, mine[:, None])
 

@@ -144,6 +144,9 @@ FORMS: dict[str, dict[str, Any]] = {
     "learned 2x128": {**_LEARNED, "n_neurons": 128},
     "blocks 2x64": {**_LEARNED, "hash_grid_configs": _PLANES},
     "learned blocks 2x64": {**_LEARNED, "hash_grid_configs": _LEARNED_PLANES},
+    "filtered 2x64": {"positions": "filtered"},
+    "filtered learned 2x64": {**_LEARNED, "positions": "filtered"},
+    "filtered blocks 2x64": {**_LEARNED, "hash_grid_configs": _PLANES, "positions": "filtered"},
     "learned blocks, 10 bpp": {**_LEARNED, "hash_grid_configs": [_LEARNED_PLANES[0]] * 8 + [_QUARTER] * 8},
 }
 

@@ -10,7 +10,7 @@ from torchtyping import TensorType
 from engine.cuda.blocks.launches import gradient_launch
 from engine.cuda.buffers import allocate_grids
 from engine.cuda.library import Launch, check_device, failures, interpreted, load
-from engine.cuda.plan import KernelPlan, stacked_units
+from engine.cuda.plan import BETWEEN_LODS, CENTRES, KernelPlan, stacked_units
 from engine.errors import KernelsUnavailable
 from engine.flat_weights import flat_weights, split_weights
 from maps.channels import CHANNELS
@@ -170,9 +170,10 @@ def differentiate(
     iteration: int = 0, precision: str = "ieee", fixed_point: float = 0.0, in_memory: bool | None = None,
     block: int = 64, programs: int = 3, moves: Sequence[bool] | None = None,
 ) -> tuple[Decoded, list[torch.Tensor], list[torch.Tensor]]:  # fmt: skip
-    """Forward and backward of the training kernel at given samples of whole LODs.
+    """Forward and backward of the training kernel at given samples.
 
     Args:
+        lod: (n,) LODs of the model: integers, or floats, which may be fractional, of a model without learned grids.
         upstream: (n, 11) derivative of a loss by each decoded channel.
         strength, seed, iteration: of the training noise.
         precision, fixed_point, moves: see KernelPlan.
@@ -183,7 +184,7 @@ def differentiate(
     """
     device = model.weights[0].device
     plan = KernelPlan(model, moves=tuple(moves) if moves else None, precision=precision, fixed_point=fixed_point)
-    decoding, n = Decoding(model, precision), len(uv)
+    decoding, n, between = Decoding(model, precision), len(uv), lod.is_floating_point()
     padded = torch.zeros(n, PADDED_OUTPUTS, device=device)
     padded[:, :CHANNELS] = upstream
     out = torch.zeros(n, PADDED_OUTPUTS, device=device)
@@ -198,14 +199,15 @@ def differentiate(
         "progress": progress, "table": torch.tensor([[0.0, strength, 0.0]], device=device), "batch": n,
         "boundaries": nothing, "lod_sizes": nothing, "lod_offsets": nothing, "codes8": nothing, "codes16": nothing,
         "target_columns": nothing, "channel_weights": nothing,
-        "given_uv": uv.float().contiguous(), "given_lod": lod.to(torch.int32).contiguous(), "given_upstream": padded,
+        "given_uv": uv.float().contiguous(),
+        "given_lod": lod.to(torch.float32 if between else torch.int32).contiguous(), "given_upstream": padded,
         "given_out": out, **decoding.arguments, **stacked, "weights": plan.pack(flat_weights(model)),
         "partials": partials, "losses": torch.zeros(programs, device=device),
     }  # fmt: skip
     constants = {
         "MODE": "given", "TABLE": 3, "BLOCK": block, "COLUMNS8": 0, "COLUMNS16": 0, **plan.constants, "SIZE": plan.size,
         "IN_MEMORY": plan.in_memory if in_memory is None else in_memory, "FIXED_POINT": fixed_point,
-        "PRECISION": kernel_precision(precision),
+        "PRECISION": kernel_precision(precision), "POSITIONS": (BETWEEN_LODS if between else CENTRES).constant,
     }  # fmt: skip
     used = min(programs, -(-n // block))
     Launch(load().kernels.step_kernel, (used,), arguments, constants, {"num_warps": 4})()

@@ -22,7 +22,16 @@ from engine.cuda.blocks.launches import gradient_launch, tie_launches
 from engine.cuda.buffers import NetworkBuffers, allocate_grids, fading_tables, small, step_size
 from engine.cuda.decoder import kernel_precision
 from engine.cuda.library import Launch
-from engine.cuda.plan import BLOCKS, MOST_LODS, KernelPlan, Unsupported, block_size, power_of_two, touched_units
+from engine.cuda.plan import (
+    BLOCKS,
+    CENTRES,
+    MOST_LODS,
+    KernelPlan,
+    SamplePositions,
+    block_size,
+    power_of_two,
+    touched_units,
+)
 from engine.flat_weights import flat_weights, split_weights
 from engine.sampling import PROBE, lod_boundaries
 from engine.schedule import Schedule
@@ -37,10 +46,10 @@ GRAPH = 25  # iterations of a CUDA graph
 # in the gather, at scattered addresses.
 LAZY_FROM = 4
 TABLE_HEAD = 3  # columns of the table before the step sizes of the grids, see engine/cuda/adam.py
-# Work of one program: samples of the touched kernel, parameters of the dense one, texels of the border and sweep
-# kernels, partial gradients that the network kernel adds up at a time.
-TOUCHED_SAMPLES, DENSE_BLOCK, BORDER_TEXELS, SWEEP_TEXELS, PARTS = 32, 1024, 32, 64, 32
-TOUCHED_BLOCK_SAMPLES, SWEEP_BLOCKS = 8, 16  # of blocks, each of which has 22 parameters
+# Work of one program: looks (inputs.draw_look) of the touched kernel, parameters of the dense one, texels of the border
+# and sweep kernels, partial gradients that the network kernel adds up at a time.
+TOUCHED_LOOKS, DENSE_BLOCK, BORDER_TEXELS, SWEEP_TEXELS, PARTS = 32, 1024, 32, 64, 32
+TOUCHED_BLOCK_LOOKS, SWEEP_BLOCKS = 8, 16  # of blocks, each of which has 22 parameters
 
 
 class CudaEngine(KernelEngine):
@@ -66,16 +75,16 @@ class CudaEngine(KernelEngine):
         self, model: NeuralTexture, material: Material, schedule: Schedule, lazy: tuple[bool, ...] | None = None,
         runs_here: bool = True,
     ):  # fmt: skip
-        if schedule.config.positions != "centres":
-            raise Unsupported(f"the GPU kernels train at --positions centres, found {schedule.config.positions}")
         if runs_here:
             library.check_device(model.weights[0].device)
         self._kernels = library.load()
         super().__init__(model, material, schedule)
         config = schedule.config
         batch = config.batch_size
+        self.positions = SamplePositions.of(model, config.positions)
         if lazy is None:
-            lazy = tuple(grid.n_units >= LAZY_FROM * touched_units(grid) * batch for grid in model.grids)
+            looks = self.positions.mean_looks * batch
+            lazy = tuple(grid.n_units >= LAZY_FROM * touched_units(grid) * looks for grid in model.grids)
         moves = tuple(rate > 0 for rate in self.rates[1:])
         # units of 2**-32 of a sample's share of the loss
         fixed_point = 2.0 ** (32 + (batch - 1).bit_length()) if config.deterministic else 0.0
@@ -155,7 +164,7 @@ class CudaEngine(KernelEngine):
         """The training kernel.
 
         Args:
-            mode: "train", or "measure" for the mean squared error of the probe's samples.
+            mode: "train", or "measure" for the mean squared error of the probe's samples, which are at texel centres.
             batch: samples; None: as configured.
         """
         plan, batch = self.plan, batch or self.schedule.config.batch_size
@@ -172,6 +181,7 @@ class CudaEngine(KernelEngine):
             "COLUMNS16": self.material.codes16.shape[1], **plan.constants, "SIZE": plan.size,
             "IN_MEMORY": plan.in_memory, "FIXED_POINT": plan.fixed_point,
             "PRECISION": kernel_precision(plan.precision),
+            "POSITIONS": (CENTRES if mode == "measure" else self.positions).constant,
         }  # fmt: skip
         programs = min(self.programs, -(-batch // self.block))
         return Launch(self._kernels.kernels.step_kernel, (programs,), arguments, constants, {"num_warps": plan.warps})
@@ -196,7 +206,8 @@ class CudaEngine(KernelEngine):
         """See blocks.launches.gradient_launch."""
         arguments = {"progress": self._progress, "table": self._table, **self._samples,
                      "levels": self._arguments["levels"][index]}  # fmt: skip
-        return gradient_launch(index, self.grids[index], arguments, self.model.quantized, batch)
+        return gradient_launch(index, self.grids[index], arguments, self.model.quantized, batch,
+                               self.positions)  # fmt: skip
 
     def _stored_in(self, index: int) -> tuple[dict, dict]:
         """Arguments and constants that the kernels of grids share which go through all of their texels or blocks."""
@@ -251,9 +262,11 @@ class CudaEngine(KernelEngine):
             "records": grid.parameters, "moments": grid.moments, "stamps": grid.stamps, "distance": grid.distance,
             "fading": self._fading, "gradients": grid.gradient, "by_texel": grid.scattered,
         }  # fmt: skip
-        width, samples = grid.grid.unit_parameters, TOUCHED_BLOCK_SAMPLES if grid.grid.compressed else TOUCHED_SAMPLES
-        constants |= {"F": width, "UNIT": power_of_two(width), "BLOCKS": grid.grid.compressed, "SAMPLES": samples}
-        return Launch(adam.touched_kernel, (-(-config.batch_size // samples),), arguments, constants)
+        width, at_a_time = grid.grid.unit_parameters, TOUCHED_BLOCK_LOOKS if grid.grid.compressed else TOUCHED_LOOKS
+        constants |= {"F": width, "UNIT": power_of_two(width), "BLOCKS": grid.grid.compressed, "LOOKS": at_a_time,
+                      "POSITIONS": self.positions.constant}  # fmt: skip
+        looks = config.batch_size * self.positions.looks
+        return Launch(adam.touched_kernel, (-(-looks // at_a_time),), arguments, constants)
 
     def _network_launch(self) -> Launch:
         network, plan = self.network, self.plan

@@ -10,6 +10,7 @@ import triton.language as tl
 
 from engine.cuda.maths import (
     DRIFT_SIZE,
+    STREAM_FRACTION,
     STREAM_LOD,
     STREAM_NOISE,
     STREAM_TEXEL,
@@ -26,19 +27,30 @@ WAVE = tl.constexpr(1.0)
 TEXEL_WAVE = tl.constexpr(2.0)
 LOD = tl.constexpr(3.0)
 ONE = tl.constexpr(4.0)
+# places in POSITIONS, see plan.SamplePositions
+ANYWHERE = tl.constexpr(0)
+WHOLE = tl.constexpr(1)
+SCALE = tl.constexpr(2)
+
+
+@triton.jit
+def draw_lod(slot, seed, iteration, boundaries):
+    """The LODs of uint32 slots of a batch, and the last LOD there is, int32. boundaries: (MOST_LODS,) float32, padded
+    with 2."""
+    share = hash_uniform(slot, stream_key(seed, iteration, STREAM_LOD))
+    limits = tl.load(boundaries + tl.arange(0, MOST_LODS))
+    return tl.sum((share[:, None] >= limits[None, :]).to(tl.int32), axis=1), tl.sum((limits < 2).to(tl.int32), axis=0)
 
 
 @triton.jit
 def draw(slot, seed, iteration, boundaries, lod_sizes, lod_offsets):
     """engine/sampling.TexelSampler.draw for uint32 slots of a batch.
 
-    boundaries: (MOST_LODS,) float32, padded with 2; lod_sizes: (LODs, 2) int32 width, height; lod_offsets: int64.
+    boundaries: see draw_lod; lod_sizes: (LODs, 2) int32 width, height; lod_offsets: int64.
     Returns: index of the texel int64, lod int32, u, v float32.
     """
     texel_key = stream_key(seed, iteration, STREAM_TEXEL)
-    share = hash_uniform(slot, stream_key(seed, iteration, STREAM_LOD))
-    limits = tl.load(boundaries + tl.arange(0, MOST_LODS))
-    lod = tl.sum((share[:, None] >= limits[None, :]).to(tl.int32), axis=1)
+    lod, _ = draw_lod(slot, seed, iteration, boundaries)
     width, height = tl.load(lod_sizes + 2 * lod), tl.load(lod_sizes + 2 * lod + 1)
     wide, high = width.to(tl.float32), height.to(tl.float32)
     x = (hash_uniform(slot * 2, texel_key) * wide).to(tl.int32)
@@ -50,24 +62,82 @@ def draw(slot, seed, iteration, boundaries, lod_sizes, lod_offsets):
 
 
 @triton.jit
+def draw_anywhere(slot, seed, iteration, boundaries, POSITIONS: tl.constexpr):
+    """engine/sampling.FilteredSampler.draw_positions for uint32 slots of a batch: lod, u, v float32."""
+    texel_key = stream_key(seed, iteration, STREAM_TEXEL)
+    u, v = hash_uniform(slot * 2, texel_key), hash_uniform(slot * 2 + 1, texel_key)
+    lod, last = draw_lod(slot, seed, iteration, boundaries)
+    drawn = hash_uniform(slot, stream_key(seed, iteration, STREAM_FRACTION))
+    fraction = tl.maximum(drawn - POSITIONS[WHOLE], 0.0) * POSITIONS[SCALE]
+    return lod.to(tl.float32) + tl.where(lod < last, fraction, 0.0), u, v
+
+
+@triton.jit
+def around(lod):
+    """The two whole LODs around LODs of the material, int32, and the share of the second. Of a whole one, both are it:
+    what is read of the second then costs nothing."""
+    first, share = tl.floor(lod), lod - tl.floor(lod)
+    near = first.to(tl.int32)
+    return near, near + (share > 0).to(tl.int32), share
+
+
+@triton.jit
+def look_at(look, lod, far_lod, blend):
+    """The LODs of the first or second look (0 or 1, the same for all) of samples between two, and its shares.
+
+    Both go through one loop that is not unrolled: side by side they would need twice the registers, and spill.
+    """
+    return tl.where(look == 0, lod, far_lod), tl.where(look == 0, 1 - blend, blend)
+
+
+@triton.jit
+def draw_look(look, seed, iteration, batch, boundaries, lod_sizes, lod_offsets, POSITIONS: tl.constexpr):
+    """Looks of the samples of a batch at whole LODs: one of each, or two where samples may lie between two LODs.
+
+    look: (n,) int32, number of the look; those of a sample follow each other. Returns: lod int32, u, v, and whether
+    there is such a look.
+    """
+    if POSITIONS[SCALE] > 0:
+        slot, second = look // 2, look % 2 == 1
+        position, u, v = draw_anywhere(slot.to(tl.uint32), seed, iteration, boundaries, POSITIONS)
+        near, far, share = around(position)
+        return tl.where(second, far, near), u, v, (slot < batch) & ((share > 0) | ~second)
+    if POSITIONS[ANYWHERE] > 0:
+        position, u, v = draw_anywhere(look.to(tl.uint32), seed, iteration, boundaries, POSITIONS)
+        lod = position.to(tl.int32)
+    else:
+        _, lod, u, v = draw(look.to(tl.uint32), seed, iteration, boundaries, lod_sizes, lod_offsets)
+    return lod, u, v, look < batch
+
+
+@triton.jit
+def neighbours(u, v, width, height):
+    """Texels around positions of images: p = uv * size - 0.5 with repeat addressing, u and v in [0, 1].
+
+    Returns: columns x0, x1 and rows y0, y1 int32, weights of x1 and y1.
+    """
+    px, py = u * width.to(tl.float32) - 0.5, v * height.to(tl.float32) - 0.5
+    left, top = tl.floor(px), tl.floor(py)
+    wx, wy = px - left, py - top
+    x0, y0 = left.to(tl.int32), top.to(tl.int32)
+    x1, y1 = x0 + 1, y0 + 1
+    x1 = tl.where(x1 == width, 0, x1)
+    y1 = tl.where(y1 == height, 0, y1)
+    x0 = tl.where(x0 < 0, x0 + width, x0)
+    y0 = tl.where(y0 < 0, y0 + height, y0)
+    return x0, x1, y0, y1, wx, wy
+
+
+@triton.jit
 def locate(levels, lod, u, v, BLOCKS: tl.constexpr):
-    """The texels around samples: p = uv * R - 0.5 with repeat addressing, u and v in [0, 1].
+    """The texels around samples in a grid, see neighbours.
 
     levels: (LODs, 2) int32, resolution and first texel. Returns: columns x0 and x1, the first texels of rows y0 and y1
     (int32, below 2**31), weights of x1 and y1. A texel's number is the sum of its column and its row, also in a grid of
     BLOCKS, whose texels are numbered block after block (shape.GridSpec).
     """
     resolution, first = tl.load(levels + 2 * lod), tl.load(levels + 2 * lod + 1)
-    size = resolution.to(tl.float32)
-    px, py = u * size - 0.5, v * size - 0.5
-    left, top = tl.floor(px), tl.floor(py)
-    wx, wy = px - left, py - top
-    x0, y0 = left.to(tl.int32), top.to(tl.int32)
-    x1, y1 = x0 + 1, y0 + 1
-    x1 = tl.where(x1 == resolution, 0, x1)
-    y1 = tl.where(y1 == resolution, 0, y1)
-    x0 = tl.where(x0 < 0, x0 + resolution, x0)
-    y0 = tl.where(y0 < 0, y0 + resolution, y0)
+    x0, x1, y0, y1, wx, wy = neighbours(u, v, resolution, resolution)
     if BLOCKS:
         stride = ((resolution + 3) >> 2) * 16  # texels of a row of blocks
         x0, x1 = ((x0 >> 2) << 4) + (x0 & 3), ((x1 >> 2) << 4) + (x1 & 3)

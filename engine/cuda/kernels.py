@@ -16,32 +16,74 @@ Costs of one sample, computed from the shapes and not measured; F features per t
 For 4096², 9 channels, two learned grids of 8 features and 2 x 64 neurons: 9 + 512 bytes read, 256 bytes added, the same
 again for Adam's records of texels that are seen once, and 3 x 11 000 multiply-adds. Two hashes draw the position, and
 one the noise of each feature.
+
+With --positions filtered a target is four texels of the material. Of a model of linear grids half of the samples lie
+between two LODs (sampling.whole_lod_share), and read and add at both of them; the network runs once for each sample.
 """
 
 import triton
 import triton.language as tl
 
-from engine.cuda.inputs import draw
+from engine.cuda.inputs import ANYWHERE, SCALE, around, draw, draw_anywhere, look_at, neighbours
 from engine.cuda.network import PADDED_OUTPUTS, backward, forward, start_sums, store_sums
 
 CHANNELS = tl.constexpr(11)
 
 
 @triton.jit
-def target_values(codes8, codes16, target_columns, texel, COLUMNS8: tl.constexpr, COLUMNS16: tl.constexpr):
-    """The material's values at samples, (samples, 16) in [0, 1]; 0 for outputs without a column (-1)."""
-    column = tl.load(target_columns + tl.arange(0, PADDED_OUTPUTS))[None, :]
+def stored_codes(codes8, codes16, column, texel, COLUMNS8: tl.constexpr, COLUMNS16: tl.constexpr):
+    """What the material stores at texels (samples,), as float32 (samples, 16); 0 for outputs without a column (-1)."""
     row = texel[:, None]
-    value = tl.zeros((texel.shape[0], PADDED_OUTPUTS), tl.float32)
+    found = tl.zeros((texel.shape[0], PADDED_OUTPUTS), tl.float32)
     if COLUMNS8:
         mask = (column >= 0) & (column < COLUMNS8) & (row >= 0)
-        code = tl.load(codes8 + row * COLUMNS8 + column, mask=mask, other=0)
-        value = tl.div_rn(code.to(tl.float32), value + 255.0)
+        found = tl.load(codes8 + row * COLUMNS8 + column, mask=mask, other=0).to(tl.float32)
     if COLUMNS16:
         deep = (column >= COLUMNS8) & (row >= 0)
         code = tl.load(codes16 + row * COLUMNS16 + (column - COLUMNS8), mask=deep, other=0).to(tl.int32) & 0xFFFF
-        value = tl.where(deep, tl.div_rn(code.to(tl.float32), tl.zeros_like(value) + 65535.0), value)
-    return value
+        found = tl.where(deep, code.to(tl.float32), found)
+    return found
+
+
+@triton.jit
+def values_of(codes, column, COLUMNS8: tl.constexpr, COLUMNS16: tl.constexpr):
+    """Values in [0, 1] that stored_codes stand for."""
+    unit = tl.zeros_like(codes) + 255.0
+    if COLUMNS16:
+        unit = tl.where(column < COLUMNS8, unit, 65535.0)
+    return tl.div_rn(codes, unit)
+
+
+@triton.jit
+def bilinear_codes(
+    codes8, codes16, column, lod_sizes, lod_offsets, lod, u, v, COLUMNS8: tl.constexpr, COLUMNS16: tl.constexpr
+):
+    """stored_codes between the texels of whole LODs."""
+    width, height = tl.load(lod_sizes + 2 * lod), tl.load(lod_sizes + 2 * lod + 1)
+    x0, x1, y0, y1, wx, wy = neighbours(u, v, width, height)
+    first = tl.load(lod_offsets + lod)
+    found = tl.zeros((u.shape[0], PADDED_OUTPUTS), tl.float32)
+    for corner in tl.static_range(4):
+        texel = first + (y1 if corner // 2 else y0).to(tl.int64) * width + (x1 if corner % 2 else x0)
+        weight = (wy if corner // 2 else 1 - wy) * (wx if corner % 2 else 1 - wx)
+        found += weight[:, None] * stored_codes(codes8, codes16, column, texel, COLUMNS8, COLUMNS16)
+    return found
+
+
+@triton.jit
+def filtered_codes(
+    codes8, codes16, column, lod_sizes, lod_offsets, lod, u, v, far_lod, blend,
+    BLENDED: tl.constexpr, COLUMNS8: tl.constexpr, COLUMNS16: tl.constexpr,
+):  # fmt: skip
+    """stored_codes at any position: what values_of makes of them is dataset.Material.filtered."""
+    if not BLENDED:
+        return bilinear_codes(codes8, codes16, column, lod_sizes, lod_offsets, lod, u, v, COLUMNS8, COLUMNS16)
+    found = tl.zeros((u.shape[0], PADDED_OUTPUTS), tl.float32)
+    for look in tl.range(0, 2, num_stages=1):
+        at, share = look_at(look, lod, far_lod, blend)
+        codes = bilinear_codes(codes8, codes16, column, lod_sizes, lod_offsets, at, u, v, COLUMNS8, COLUMNS16)
+        found += share[:, None] * codes
+    return found
 
 
 @triton.jit(do_not_specialize=["batch"])
@@ -55,7 +97,7 @@ def step_kernel(
     GRIDS: tl.constexpr, GROUPS: tl.constexpr, N_GROUPS: tl.constexpr, K: tl.constexpr, H0: tl.constexpr,
     NP: tl.constexpr, LAYERS: tl.constexpr, HARD_SWISH: tl.constexpr, SLOPE: tl.constexpr, TEXEL_WAVES: tl.constexpr,
     QUANTIZED: tl.constexpr, SIZE: tl.constexpr, IN_MEMORY: tl.constexpr, FIXED_POINT: tl.constexpr,
-    PRECISION: tl.constexpr,
+    PRECISION: tl.constexpr, POSITIONS: tl.constexpr,
 ):  # fmt: skip
     """One iteration of training up to the gradients.
 
@@ -76,13 +118,20 @@ def step_kernel(
             v = tl.load(given_uv + 2 * slot + 1, mask=alive, other=0.0)
             u, v = u - tl.floor(u), v - tl.floor(v)
             lod = tl.load(given_lod + slot, mask=alive, other=0)
+        elif POSITIONS[ANYWHERE] > 0:
+            lod, u, v = draw_anywhere(slot.to(tl.uint32), seed, iteration, boundaries, POSITIONS)
         else:
             texel, lod, u, v = draw(slot.to(tl.uint32), seed, iteration, boundaries, lod_sizes, lod_offsets)
         lod_value = tl.div_rn(lod.to(tl.float32), tl.zeros_like(u) + (NUM_LODS - 1 if NUM_LODS > 1 else 1))
+        if POSITIONS[SCALE] > 0:
+            lod, far_lod, blend = around(lod)
+        else:
+            lod = lod.to(tl.int32)
+            far_lod, blend = lod, u
         decoded, inputs, seen = forward(
-            weights, columns, parameters, stamps, distance, levels, lod, u, v, lod_value, lod, u, seed, iteration,
-            strength, GRIDS, GROUPS, N_GROUPS, K, H0, NP, LAYERS, HARD_SWISH, SLOPE, TEXEL_WAVES, QUANTIZED,
-            MODE != "measure", False, PRECISION,
+            weights, columns, parameters, stamps, distance, levels, lod, u, v, lod_value, far_lod, blend, seed,
+            iteration, strength, GRIDS, GROUPS, N_GROUPS, K, H0, NP, LAYERS, HARD_SWISH, SLOPE, TEXEL_WAVES, QUANTIZED,
+            MODE != "measure", POSITIONS[SCALE] > 0, PRECISION,
         )  # fmt: skip
         output = tl.arange(0, PADDED_OUTPUTS)[None, :]
         if MODE == "given":
@@ -90,15 +139,22 @@ def step_kernel(
             upstream = tl.load(given_upstream + place, mask=alive[:, None] & (output < PADDED_OUTPUTS), other=0.0)
             tl.store(given_out + place, decoded, mask=alive[:, None] & (output < PADDED_OUTPUTS))
         else:
-            wanted = target_values(codes8, codes16, target_columns, texel, COLUMNS8, COLUMNS16)
+            column = tl.load(target_columns + output)
+            if POSITIONS[ANYWHERE] > 0:
+                codes = filtered_codes(codes8, codes16, column, lod_sizes, lod_offsets, lod, u, v, far_lod, blend,
+                                       POSITIONS[SCALE] > 0, COLUMNS8, COLUMNS16)  # fmt: skip
+            else:
+                codes = stored_codes(codes8, codes16, column, texel, COLUMNS8, COLUMNS16)
+            wanted = values_of(codes, column, COLUMNS8, COLUMNS16)
             share = tl.load(channel_weights + output)
             error = tl.where(alive[:, None] & (share != 0), decoded - wanted, 0.0)
             loss += tl.sum(error * error * share, axis=1)
             upstream = error * share * (2.0 / batch.to(tl.float32))
         if MODE != "measure":
             sums = backward(
-                upstream, inputs, seen, sums, weights, partial, block == program, gradients, levels, lod, u, v, alive,
-                GRIDS, GROUPS, N_GROUPS, K, H0, NP, LAYERS, HARD_SWISH, SLOPE, IN_MEMORY, FIXED_POINT, PRECISION,
+                upstream, inputs, seen, sums, weights, partial, block == program, gradients, levels, lod, u, v,
+                far_lod, blend, alive, GRIDS, GROUPS, N_GROUPS, K, H0, NP, LAYERS, HARD_SWISH, SLOPE, IN_MEMORY,
+                FIXED_POINT, POSITIONS[SCALE] > 0, PRECISION,
             )  # fmt: skip
         if IN_MEMORY:  # only one side is compiled
             tl.debug_barrier()  # other threads than those that wrote a sum may read it for the next block

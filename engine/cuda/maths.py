@@ -10,6 +10,7 @@ import triton.language as tl
 STREAM_LOD = tl.constexpr(0)  # engine/sampling.py
 STREAM_TEXEL = tl.constexpr(1)
 STREAM_NOISE = tl.constexpr(2)
+STREAM_FRACTION = tl.constexpr(64)
 DRIFT_SIZE = tl.constexpr(1024)  # NT_DRIFT_SIZE of engine/cpu/src/nt.h
 LIMIT = tl.constexpr(0.5)  # quantize.FEATURE_LIMIT
 

@@ -11,7 +11,7 @@ import triton
 import triton.language as tl
 
 from engine.cuda.blocks.samples import gather_blocks, scatter_blocks
-from engine.cuda.inputs import MOST_LODS, apart, gather, position_inputs, scatter, side_by_side
+from engine.cuda.inputs import MOST_LODS, apart, gather, look_at, position_inputs, scatter, side_by_side
 from engine.cuda.maths import activate, activate_back, operand, product
 
 LEVELS = 2 * (MOST_LODS + 1)  # numbers of a grid in `levels`, see plan.lod_levels
@@ -93,18 +93,21 @@ def forward(
     z = zeros(u.shape[0], H0)
     inputs = ()
     for g in tl.static_range(N_GROUPS):
-        x = group_inputs(
-            columns, parameters, stamps, distance, levels, lod, u, v, lod_value, seed, iteration, strength,
-            GROUPS[GROUP * g], GROUPS[GROUP * g + 1], GROUPS[GROUP * g + 2], GROUPS[GROUP * g + 3],
-            GROUPS[GROUP * g + 4], GROUPS[GROUP * g + 5], GRIDS, TEXEL_WAVES, QUANTIZED, NOISY,
-        )  # fmt: skip
-        if BLENDED:
-            far = group_inputs(
-                columns, parameters, stamps, distance, levels, far_lod, u, v, lod_value, seed, iteration, strength,
+        if BLENDED and (TEXEL_WAVES or GROUPS[GROUP * g] >= 0):  # other inputs are the same at both LODs
+            x = zeros(u.shape[0], GROUPS[GROUP * g + 5])
+            for look in tl.range(0, 2, num_stages=1):
+                at, share = look_at(look, lod, far_lod, blend)
+                x += share[:, None] * group_inputs(
+                    columns, parameters, stamps, distance, levels, at, u, v, lod_value, seed, iteration, strength,
+                    GROUPS[GROUP * g], GROUPS[GROUP * g + 1], GROUPS[GROUP * g + 2], GROUPS[GROUP * g + 3],
+                    GROUPS[GROUP * g + 4], GROUPS[GROUP * g + 5], GRIDS, TEXEL_WAVES, QUANTIZED, NOISY,
+                )  # fmt: skip
+        else:
+            x = group_inputs(
+                columns, parameters, stamps, distance, levels, lod, u, v, lod_value, seed, iteration, strength,
                 GROUPS[GROUP * g], GROUPS[GROUP * g + 1], GROUPS[GROUP * g + 2], GROUPS[GROUP * g + 3],
-            GROUPS[GROUP * g + 4], GROUPS[GROUP * g + 5], GRIDS, TEXEL_WAVES, QUANTIZED, NOISY,
+                GROUPS[GROUP * g + 4], GROUPS[GROUP * g + 5], GRIDS, TEXEL_WAVES, QUANTIZED, NOISY,
             )  # fmt: skip
-            x = x + blend[:, None] * (far - x)
         x = operand(x, PRECISION)
         w = tl.load(weights + GROUPS[GROUP * g + 6] + tile(K, H0, GROUPS[GROUP * g + 5]))
         z = product(x, tl.trans(w), z, PRECISION)
@@ -173,10 +176,10 @@ def store_sums(
 
 @triton.jit
 def backward(
-    upstream, inputs, seen, sums, weights, partial, first, gradients, levels, lod, u, v, alive,
+    upstream, inputs, seen, sums, weights, partial, first, gradients, levels, lod, u, v, far_lod, blend, alive,
     GRIDS: tl.constexpr, GROUPS: tl.constexpr, N_GROUPS: tl.constexpr, K: tl.constexpr, H0: tl.constexpr,
     NP: tl.constexpr, LAYERS: tl.constexpr, HARD_SWISH: tl.constexpr, SLOPE: tl.constexpr, IN_MEMORY: tl.constexpr,
-    FIXED_POINT: tl.constexpr, PRECISION: tl.constexpr,
+    FIXED_POINT: tl.constexpr, BLENDED: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """Adds the gradient of the weights to `sums` (or `partial`) and scatters that of the grids. Returns the sums."""
     new = ()
@@ -199,36 +202,52 @@ def backward(
         new = new + (weight_gradient(upstream, inputs[g], sums[LAYERS + g], partial + GROUPS[GROUP * g + 6], first, K,
                                      H0, GROUPS[GROUP * g + 5], IN_MEMORY, PRECISION),)  # fmt: skip
         group_backward(
-            upstream, weights + GROUPS[GROUP * g + 6], gradients, levels, lod, u, v, alive, GROUPS[GROUP * g],
-            GROUPS[GROUP * g + 1], GROUPS[GROUP * g + 2], GROUPS[GROUP * g + 3], GROUPS[GROUP * g + 4],
-            GROUPS[GROUP * g + 5], GRIDS, K, H0, FIXED_POINT, PRECISION,
+            upstream, weights + GROUPS[GROUP * g + 6], gradients, levels, lod, u, v, far_lod, blend, alive,
+            GROUPS[GROUP * g], GROUPS[GROUP * g + 1], GROUPS[GROUP * g + 2], GROUPS[GROUP * g + 3],
+            GROUPS[GROUP * g + 4], GROUPS[GROUP * g + 5], GRIDS, K, H0, FIXED_POINT, BLENDED, PRECISION,
         )  # fmt: skip
     return new
 
 
 @triton.jit
-def piece_backward(
+def scatter_look(
     by_input, gradients, levels, lod, u, v, alive,
     INDEX: tl.constexpr, CORNER: tl.constexpr, WIDTH: tl.constexpr, GRIDS: tl.constexpr, FIXED_POINT: tl.constexpr,
+):  # fmt: skip
+    """Scatters the gradient of one grid's columns in a group at whole LODs."""
+    place = levels + GRIDS[GRID * INDEX + 5] * LEVELS
+    if GRIDS[GRID * INDEX + 1] == 0:
+        scatter_blocks(gradients[INDEX], by_input, place, lod, u, v, alive, CORNER, WIDTH, GRIDS[GRID * INDEX],
+                       GRIDS[GRID * INDEX + 2], FIXED_POINT)  # fmt: skip
+    else:
+        scatter(gradients[INDEX], by_input, place, lod, u, v, alive, CORNER, WIDTH, GRIDS[GRID * INDEX],
+                GRIDS[GRID * INDEX + 2], FIXED_POINT)  # fmt: skip
+
+
+@triton.jit
+def piece_backward(
+    by_input, gradients, levels, lod, u, v, far_lod, blend, alive,
+    INDEX: tl.constexpr, CORNER: tl.constexpr, WIDTH: tl.constexpr, GRIDS: tl.constexpr, FIXED_POINT: tl.constexpr,
+    BLENDED: tl.constexpr,
 ):  # fmt: skip
     """Scatters the gradient of one grid's columns in a group, if there is a grid and it is trained."""
     if INDEX >= 0:  # noqa: SIM102
         if GRIDS[GRID * INDEX + 4]:
-            place = levels + GRIDS[GRID * INDEX + 5] * LEVELS
-            if GRIDS[GRID * INDEX + 1] == 0:
-                scatter_blocks(gradients[INDEX], by_input, place, lod, u, v, alive, CORNER, WIDTH, GRIDS[GRID * INDEX],
-                               GRIDS[GRID * INDEX + 2], FIXED_POINT)  # fmt: skip
+            if BLENDED:
+                for look in tl.range(0, 2, num_stages=1):
+                    at, share = look_at(look, lod, far_lod, blend)
+                    scatter_look(by_input * share[:, None], gradients, levels, at, u, v, alive & (share > 0), INDEX,
+                                 CORNER, WIDTH, GRIDS, FIXED_POINT)  # fmt: skip
             else:
-                scatter(gradients[INDEX], by_input, place, lod, u, v, alive, CORNER, WIDTH, GRIDS[GRID * INDEX],
-                        GRIDS[GRID * INDEX + 2], FIXED_POINT)  # fmt: skip
+                scatter_look(by_input, gradients, levels, lod, u, v, alive, INDEX, CORNER, WIDTH, GRIDS, FIXED_POINT)
 
 
 @triton.jit
 def group_backward(
-    upstream, weights, gradients, levels, lod, u, v, alive,
+    upstream, weights, gradients, levels, lod, u, v, far_lod, blend, alive,
     A: tl.constexpr, CORNER_A: tl.constexpr, B: tl.constexpr, CORNER_B: tl.constexpr, PIECE: tl.constexpr,
     WIDTH: tl.constexpr, GRIDS: tl.constexpr, K: tl.constexpr, H0: tl.constexpr, FIXED_POINT: tl.constexpr,
-    PRECISION: tl.constexpr,
+    BLENDED: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """Scatters the gradient of one group of inputs."""
     if A >= 0:
@@ -242,5 +261,7 @@ def group_backward(
             x, _ = apart(x)
         if PIECE < WIDTH:
             x, other = apart(x)
-            piece_backward(other, gradients, levels, lod, u, v, alive, B, CORNER_B, PIECE, GRIDS, FIXED_POINT)
-        piece_backward(x, gradients, levels, lod, u, v, alive, A, CORNER_A, PIECE, GRIDS, FIXED_POINT)
+            piece_backward(other, gradients, levels, lod, u, v, far_lod, blend, alive, B, CORNER_B, PIECE, GRIDS,
+                           FIXED_POINT, BLENDED)  # fmt: skip
+        piece_backward(x, gradients, levels, lod, u, v, far_lod, blend, alive, A, CORNER_A, PIECE, GRIDS, FIXED_POINT,
+                       BLENDED)  # fmt: skip

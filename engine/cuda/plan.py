@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import torch
 
 from engine.errors import KernelsUnavailable
+from engine.sampling import fraction_of_draw, whole_lod_share
 from model import NeuralTexture
 from shape import PADDED_OUTPUTS, GridSpec
 
@@ -67,6 +68,43 @@ class Group:
         if self.piece == self.width:
             return self.column + index
         return self.column + (2 * index + slot) * (self.width // (2 * self.piece))
+
+
+@dataclasses.dataclass(frozen=True)
+class SamplePositions:
+    """Where the samples of an iteration lie: at texel centres, or at any position.
+
+    Args:
+        anywhere: at any position.
+        fraction: of their way to the next LOD, see sampling.fraction_of_draw; a scale of 0: they lie at whole LODs.
+    """
+
+    anywhere: bool = False
+    fraction: tuple[float, float] = (1.0, 0.0)
+
+    @classmethod
+    def of(cls, model: NeuralTexture, positions: str) -> SamplePositions:
+        """Those of a run with this value of --positions."""
+        return cls(True, fraction_of_draw(whole_lod_share(model))) if positions == "filtered" else cls()
+
+    @property
+    def looks(self) -> int:
+        """Most LODs at which a sample looks."""
+        return 2 if self.fraction[1] else 1
+
+    @property
+    def mean_looks(self) -> float:
+        """LODs at which a sample looks on average."""
+        return 2 - self.fraction[0]
+
+    @property
+    def constant(self) -> tuple[int, float, float]:
+        """The kernels' POSITIONS."""
+        return (int(self.anywhere), *self.fraction)
+
+
+CENTRES = SamplePositions()
+BETWEEN_LODS = SamplePositions(True, (0.0, 1.0))
 
 
 class KernelPlan:

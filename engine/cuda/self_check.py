@@ -6,13 +6,22 @@ import math
 
 import torch
 
+from dataset import PresentValues
 from engine.adam_state import ADAM_BETAS
 from engine.cuda.buffers import small, step_size
 from engine.cuda.engine import CudaEngine
 from engine.cuda.library import failures
 from engine.errors import KernelsUnavailable
 from engine.flat_weights import flat_weights, split_weights
-from engine.sampling import STREAM_NOISE, TexelSampler
+from engine.sampling import (
+    STREAM_NOISE,
+    FilteredSampler,
+    Indices,
+    Lods,
+    Positions,
+    TexelSampler,
+    whole_lod_share,
+)
 from model import Noise
 from quantize import stream_key
 
@@ -136,17 +145,28 @@ def kernel_gradients(engine: CudaEngine) -> tuple[torch.Tensor, list[torch.Tenso
     return engine._losses[:programs].sum() / SAMPLES, gradients
 
 
+def _drawn(engine: CudaEngine) -> tuple[Positions, Indices | Lods, PresentValues]:
+    """uv, LOD and the material's values of SAMPLES samples of the iteration."""
+    config, material = engine.schedule.config, engine.material
+    drawn = material.lod_sizes, config.seed, SAMPLES, engine.device
+    if config.positions == "filtered":
+        whole = whole_lod_share(engine.model)
+        uv, lod = FilteredSampler(*drawn, whole).draw_positions(engine.iteration)
+        return uv, lod.long() if whole == 1 else lod, material.filtered(uv, lod)
+    texel, lod, uv = TexelSampler(*drawn).draw(engine.iteration)
+    return uv, lod, material.gather(texel)
+
+
 def reference_gradients(engine: CudaEngine) -> tuple[torch.Tensor, list[torch.Tensor | None]]:
     """The same by autograd; None for grids that are not trained."""
     model, config, device = engine.model, engine.schedule.config, engine.device
     iteration = engine.iteration
-    sampler = TexelSampler(engine.material.lod_sizes, config.seed, SAMPLES, device)
-    texel, lod, uv = sampler.draw(iteration)
+    uv, lod, values = _drawn(engine)
     strength = engine.schedule.noise_strength(iteration)
     keys = tuple(stream_key(config.seed, iteration, STREAM_NOISE + g) for g in range(len(model.grids)))
     channels = torch.tensor(engine.channels, device=device)
     columns = torch.tensor(engine.columns, device=device)
-    target = engine.material.gather(texel).index_select(1, columns)
+    target = values.index_select(1, columns)
     parameters = [*model.weights, *model.grid_parameters]
     with torch.enable_grad():
         decoded = model(uv, lod, Noise(strength, keys) if strength > 0 else None).index_select(1, channels)

@@ -17,7 +17,7 @@ from configs import make_config
 from engine import create as engines
 from engine.create import create_decoder, create_engine
 from engine.cuda import decoder, library
-from engine.cuda.plan import BLOCKS, KernelPlan, Unsupported, block_size
+from engine.cuda.plan import BLOCKS, CENTRES, KernelPlan, SamplePositions, Unsupported, block_size
 from engine.errors import KernelsUnavailable
 from engine.schedule import Schedule
 from engine.torch.engine import TorchEngine
@@ -34,7 +34,7 @@ with_triton = pytest.mark.skipif(importlib.util.find_spec("triton") is None, rea
 
 @with_triton
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("name", ["cuda_interpreted", "cuda_interpreted_blocks"])
+@pytest.mark.parametrize("name", ["cuda_interpreted", "cuda_interpreted_blocks", "cuda_interpreted_filtered"])
 def test_in_the_interpreter(name):
     tests = ROOT / f"tests/engine/{name}.py"
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tests)]
@@ -90,6 +90,22 @@ def test_every_kernel_compiles(form, target, compiled):
         assert facts.tensor_cores == (facts.kernel in ("step_kernel", "decode_kernel")), facts
         most = 32 if form == "blocks" else 8  # seen: blocks on sm_80 24, packed on sm_90 8
         assert facts.registers <= 255 and facts.programs >= 1 and facts.spilled <= most, facts
+
+
+@with_triton
+@pytest.mark.parametrize(("form", "target"), [("packed", 90), ("blocks", 80)])
+def test_kernels_of_filtered_positions_compile(form, target, compiled):
+    """Those of linear grids, which read two LODs, keep to the registers of those at texel centres."""
+    values = {**compiled.FORMS["reference 1x16"], "positions": "filtered"}
+    if form == "blocks":
+        values["hash_grid_configs"] = [{**plane, "interpolation": "linear"} for plane in SMALL_BLOCKS]
+    found = []
+    for launch in compiled.launches_of(values):
+        if launch.constants.get("POSITIONS", CENTRES.constant) != CENTRES.constant:
+            found.append(compiled.facts_of(launch, target))
+            assert found[-1].programs >= 1 and found[-1].spilled <= 32, found[-1]  # seen: 0
+    names = ["step_kernel", *["gradient_kernel"] * 3, *["touched_kernel"] * 2]
+    assert [facts.kernel for facts in found] == (names if form == "blocks" else ["step_kernel", "touched_kernel"])
 
 
 # --- choosing, and refusing -------------------------------------------------------------------------------------------
@@ -269,6 +285,15 @@ def test_small_grids_share_a_product():
     pair, alone = plan.groups[1:]
     assert (pair.one, pair.other, pair.piece, pair.width) == ((0, 0), (1, 0), 8, 16) and alone.other == (-1, 0)
     assert plan.input_map[:17].tolist() == [*range(16, 32, 2), *range(17, 32, 2), 32]
+
+
+def test_looks_of_samples():
+    """Linear grids are read at two LODs by half of the samples, as whole_lod_share has it; others at one."""
+    linear, learned = make_model((8, 2, 4, 32)), make_model((8, 2, 4, 32), (8, 2, 4, 16, "learned"))
+    found = {form: SamplePositions.of(model, "filtered") for form, model in (("linear", linear), ("learned", learned))}
+    assert found["linear"].constant == (1, 0.5, 2.0) and found["learned"].constant == (1, 1.0, 0.0)
+    assert [(p.looks, p.mean_looks) for p in found.values()] == [(2, 1.5), (1, 1.0)]
+    assert SamplePositions.of(linear, "centres") == CENTRES and (CENTRES.looks, CENTRES.mean_looks) == (1, 1.0)
 
 
 PLANE, OTHER = (8, 2, 0, 4, "linear", "bc1"), (8, 2, 0, 4, "learned", "bc1")

@@ -39,6 +39,12 @@ REAL = {"batch_size": 8192, "n_neurons": 64, "n_hidden_layers": 2, "n_frequencie
 HALF, QUARTER = ({"max_resolution": side, "storage": "bc1"} for side in (256, 128))
 BLOCKS = {**REAL, "hash_grid_configs": [{**HALF, "interpolation": "learned"}] * 2 + [QUARTER] * 2,
           "grid_learning_rate": 0.02}  # fmt: skip
+FILTERED = {  # words that are blended between LODs, learned ones, which are not, and blocks
+    "words": {**REAL, "positions": "filtered", "hash_grid_configs": [{**REAL["hash_grid_configs"][0],
+                                                                      "interpolation": "linear"}]},
+    "learned": {**REAL, "positions": "filtered"},
+    "blocks": {**BLOCKS, "positions": "filtered", "hash_grid_configs": [HALF] * 2 + [QUARTER] * 2},
+}  # fmt: skip
 
 
 def engine_on(kind, material, device=GPU, lazy=None, **values):
@@ -64,6 +70,22 @@ def test_gradients(name, precision):
     found = differentiate(model, uv.to(GPU), lod.to(GPU), upstream.to(GPU), 1.3, 3, 17, precision, programs=40)
     for one, other in zip([found[0], *found[1], *found[2]], [wanted, *of_weights, *of_grids]):
         assert other.abs().max() > 0
+        apart = float((one.cpu().double() - other).norm() / other.norm())
+        assert apart < {"ieee": 5e-3, "tf32": 6e-2, "bf16": 0.25}[precision], apart
+
+
+@pytest.mark.parametrize("precision", ["ieee", "tf32", "bf16"])
+@pytest.mark.parametrize("name", ["two grids", "three levels of 12", "texel waves only", "blocks"])
+def test_gradients_between_lods(name, precision):
+    """Of linear grids, as in test_gradients."""
+    model = SHAPES[name]()
+    uv, lod = samples(5000, model.num_lods)
+    lod, upstream = lod.clamp(0, model.num_lods - 1), torch.randn(5000, 11)
+    noise = Noise(1.3, tuple(stream_key(3, 17, 2 + i) for i in range(len(model.grids))))
+    wanted, of_weights, of_grids = exact_gradients(model, uv, lod, upstream, noise)
+    model = model.to(GPU)
+    found = differentiate(model, uv.to(GPU), lod.to(GPU), upstream.to(GPU), 1.3, 3, 17, precision, programs=40)
+    for one, other in zip([found[0], *found[1], *found[2]], [wanted, *of_weights, *of_grids]):
         apart = float((one.cpu().double() - other).norm() / other.norm())
         assert apart < {"ieee": 5e-3, "tf32": 6e-2, "bf16": 0.25}[precision], apart
 
@@ -105,6 +127,24 @@ def test_steps_of_blocks_equal_the_reference(lazy):
         assert engine.step(1) == pytest.approx(reference.step(1), rel=1e-5 if iteration < 5 else 1e-3)
 
 
+@pytest.mark.parametrize("lazy", [False, True])
+@pytest.mark.parametrize("form", FILTERED)
+def test_filtered_steps_equal_the_reference(form, lazy):
+    values = {**FILTERED[form], "gpu_precision": "float32"}
+    lazy = (lazy,) * len(values["hash_grid_configs"])
+    engine = engine_on(CudaEngine, material_of(512, 300), lazy=lazy, **values)
+    reference = engine_on(TorchEngine, material_of(512, 300), **values)
+    check_engine(engine)
+    for iteration in range(30):
+        assert engine.step(1) == pytest.approx(reference.step(1), rel=1e-5 if iteration < 5 else 1e-3)
+
+
+@pytest.mark.parametrize("form", FILTERED)
+@pytest.mark.parametrize("precision", ["tf32", "bf16"])
+def test_the_self_check_passes_at_filtered_positions(precision, form):
+    check_engine(engine_on(CudaEngine, material_of(512, 300), **FILTERED[form], gpu_precision=precision))
+
+
 @pytest.mark.parametrize("precision", ["tf32", "bf16"])
 def test_psnr_of_a_run(precision):
     """Within 0.1 dB of the cpu engine at equal samples."""
@@ -134,7 +174,8 @@ def test_a_graph_is_the_same_as_its_kernels(monkeypatch):
     assert differences(*runs) == []
 
 
-@pytest.mark.parametrize("form", [REAL, BLOCKS], ids=["packed", "blocks"])
+@pytest.mark.parametrize("form", [REAL, BLOCKS, *FILTERED.values()],
+                         ids=["packed", "blocks", *(f"filtered {name}" for name in FILTERED)])  # fmt: skip
 def test_deterministic_runs_are_equal(form):
     values = {**form, "deterministic": True}
     runs = []

@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
-
-import numpy as np
 import pytest
 import torch
 
 from configs import make_config
 from engine.cpu.engine import CpuEngine
-from engine.create import create_engine
-from engine.cuda.engine import CudaEngine
-from engine.cuda.plan import Unsupported
 from engine.sampling import FilteredSampler, lod_shares, whole_lod_share
-from engine.schedule import Schedule
 from engine.torch.engine import TorchEngine
 from maps.mips import mip_sizes
 from metrics.filtered import filtered_psnr
@@ -151,23 +144,7 @@ def test_a_resumed_run_goes_on_bit_for_bit(grids, kind):
     assert differences(one, two) == []
 
 
-# --- other engines ---------------------------------------------------------------------------------------------------
-
-
-def test_the_gpu_kernels_say_that_they_cannot(monkeypatch, refused):
-    with pytest.raises(Unsupported, match="--positions centres"):
-        engine_of(CudaEngine, material_of(), **FILTERED)
-    made = engine_of(TorchEngine, material_of(), **FILTERED)
-    config, said = made.schedule.config, []
-    for name, device in (("auto", torch.device("cuda")), ("cuda", CPU)):
-        schedule = Schedule(dataclasses.replace(config, engine=name))
-        if name == "cuda":
-            with refused("--engine cuda", "--positions centres"):
-                create_engine(made.model, material_of(), schedule, device, said.append)
-            continue
-        engine = create_engine(made.model, material_of(), schedule, device, said.append)
-        assert type(engine) is TorchEngine and np.isfinite(engine.step(1))
-    assert len(said) == 1 and "--positions centres" in said[0] and "PyTorch" in said[0]
+# --- refusals --------------------------------------------------------------------------------------------------------
 
 
 def test_unknown_positions_are_refused(refused):

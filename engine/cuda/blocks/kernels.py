@@ -19,7 +19,7 @@ from engine.cuda.blocks.maths import (
     rounded_block,
     texel_places,
 )
-from engine.cuda.inputs import draw, touched_units
+from engine.cuda.inputs import draw_look, touched_units
 from engine.cuda.maths import gradient_value
 
 SHORTEST = tl.constexpr(1e-6)  # blocks.SHORTEST
@@ -30,7 +30,7 @@ def gradient_kernel(
     progress, table, count, boundaries, lod_sizes, lod_offsets, levels, parameters, stamps, distance, by_texel,
     gradients,
     GRID: tl.constexpr, TABLE: tl.constexpr, TOUCHED: tl.constexpr, LAZY: tl.constexpr, QUANTIZED: tl.constexpr,
-    FIXED_POINT: tl.constexpr, UNITS: tl.constexpr,
+    FIXED_POINT: tl.constexpr, UNITS: tl.constexpr, POSITIONS: tl.constexpr,
 ):  # fmt: skip
     """Gradients of the parameters of blocks (blocks, PARAMETERS) from those of their texels.
 
@@ -41,10 +41,10 @@ def gradient_kernel(
     strength = tl.load(table + tl.load(progress + 1) * TABLE + 1)
     at = tl.program_id(0) * UNITS + tl.arange(0, UNITS)
     if TOUCHED:
-        slot, corner = at // 4, at % 4
-        _, lod, u, v = draw(slot.to(tl.uint32), seed, iteration, boundaries, lod_sizes, lod_offsets)
+        look, corner = at // 4, at % 4
+        lod, u, v, alive = draw_look(look, seed, iteration, count, boundaries, lod_sizes, lod_offsets, POSITIONS)
         at, again = touched_units(levels, lod, u, v, corner, True)
-        alive = ((slot < count) & ~again)[:, None]
+        alive = (alive & ~again)[:, None]
         block = at[:, None]
     else:
         alive = (at < count)[:, None]

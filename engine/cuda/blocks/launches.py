@@ -10,7 +10,7 @@ from torchtyping import TensorType
 from blocks import BLOCK_PARAMETERS, TEXELS, border_groups
 from engine.cuda.buffers import GridBuffers
 from engine.cuda.library import Launch, load
-from engine.cuda.plan import power_of_two
+from engine.cuda.plan import CENTRES, SamplePositions, power_of_two
 from model import _texel_in_level
 from shape import GridSpec
 
@@ -22,17 +22,19 @@ Groups = TensorType["groups", 4]
 
 
 def gradient_launch(
-    index: int, grid: GridBuffers, arguments: dict[str, Any], quantized: bool, batch: int | None = None
-) -> Launch:
+    index: int, grid: GridBuffers, arguments: dict[str, Any], quantized: bool, batch: int | None = None,
+    positions: SamplePositions = CENTRES,
+) -> Launch:  # fmt: skip
     """The kernel that computes the gradients of the parameters of a grid from those of its texels.
 
     Args:
         index: of the grid.
         arguments: progress, table, boundaries, lod_sizes, lod_offsets, and the `levels` of this grid.
         batch: samples, whose blocks alone are computed; None: all blocks, and the gradients of texels are cleared.
+        positions: where these samples are.
     """
     touched = batch is not None
-    threads, count = (4 * batch, batch) if touched else (grid.grid.n_units, grid.grid.n_units)
+    threads, count = (4 * batch * positions.looks, batch) if touched else (grid.grid.n_units, grid.grid.n_units)
     arguments = {
         **arguments, "count": count, "parameters": grid.parameters, "stamps": grid.stamps, "distance": grid.distance,
         "by_texel": grid.scattered, "gradients": grid.gradient,
@@ -40,6 +42,7 @@ def gradient_launch(
     constants = {
         "GRID": index, "TABLE": arguments["table"].shape[1], "TOUCHED": touched, "LAZY": grid.lazy,
         "QUANTIZED": quantized, "FIXED_POINT": grid.scattered_point, "UNITS": GRADIENT_UNITS,
+        "POSITIONS": positions.constant,
     }  # fmt: skip
     return Launch(load().blocks.gradient_kernel, (-(-threads // GRADIENT_UNITS),), arguments, constants)
 

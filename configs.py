@@ -119,15 +119,15 @@ class Config:
     decoder: str = knob(
         "auto",
         "reference: linear grids and leaky ReLU, as the FNTC plug-in reads; learned: the network interpolates, better "
-        "per bit; linear: linear grids and hard swish without waves, the cheapest in a shader, where a sampler filters "
-        "the planes of --latents bc1; tsnc: what Intel's sample of texture set neural compression loads; auto: learned "
-        "where a rate, quality or preset is asked for, linear with --latents bc1",
+        "per bit; linear: linear grids, hard swish, no waves finer than 4 texels; tsnc: what Intel's sample of texture "
+        "set neural compression loads; auto: learned where a rate, quality or preset is asked for, linear with "
+        "--latents bc1",
         choices=DECODERS, section="feature grids and decoder",
     )  # fmt: skip
     latents: str = knob(
         "packed",
-        "packed: codes in words, the best per bit; bc1: ordinary BC1 textures, which an engine loads, streams and "
-        "filters as any other",
+        "packed: codes in words, the best per bit; bc1: ordinary BC1 textures, which an engine loads and streams and, "
+        "of linear grids, filters as any other",
         choices=LATENTS, refused=REFUSED_STORAGES,
     )  # fmt: skip
     quantize: bool = knob(True, "train with rounded features and export them; False: float features, model.pth only")

@@ -73,7 +73,7 @@ def test_planes_of_bc1_cost_what_was_asked_for(size, decoder):
 
 def test_bc1_alone_asks_for_a_plan():
     planned = plan(make_config({"latents": "bc1"}), 256, 256)
-    assert planned.decoder == "learned" and {grid.storage for grid in planned.hash_grid_configs} == {"bc1"}
+    assert planned.decoder == "linear" and {grid.storage for grid in planned.hash_grid_configs} == {"bc1"}
     assert plan(make_config({"latents": "packed"}), 256, 256).hash_grid_configs == []
     assert make_config(to_dict(planned)).hash_grid_configs == planned.hash_grid_configs  # config.json reads back
 
@@ -136,7 +136,34 @@ def test_chosen_defaults_stay_as_they_are():
     assert planned.chosen == {"preset", "decoder", "bpp", "max_iter"}
 
 
-@pytest.mark.parametrize("decoder", ["learned", "reference"])
+@pytest.mark.parametrize("latents", ["packed", "bc1"])
+def test_the_linear_form(latents):
+    """Its waves have no period below four texels; BC1 planes are there to be filtered."""
+    planned = plan(make_config({"decoder": "linear", "latents": latents}), 256, 128)
+    assert {grid.interpolation for grid in planned.hash_grid_configs} == {"linear"}
+    assert planned.activation == "hard_swish"
+    assert 256 / 2 ** (planned.n_frequencies - 2) == 4  # wave i has a period of 2^(1 - i)
+    assert planned.positions == ("filtered" if latents == "bc1" else "centres")
+    given = {"decoder": "linear", "latents": latents, "positions": "centres", "n_frequencies": 12}
+    centres = plan(make_config(given), 256, 128)
+    assert (centres.positions, centres.n_frequencies) == ("centres", 12)
+    # a preset is an amount of time, and iterations at filtered positions take longer
+    assert (centres.max_iter > 1.3 * planned.max_iter) == (latents == "bc1")
+
+
+@pytest.mark.parametrize("side", [256, 512, 1024, 2048, 4096])
+@pytest.mark.parametrize("decoder", ["learned", "linear"])
+def test_planes_for_every_rate(decoder, side):
+    """Half-side planes give way to others before their rest needs more than their own size."""
+    for step in range(49):
+        bpp = 0.5 * 40 ** (step / 48)
+        try:
+            plan(make_config({"bpp": bpp, "decoder": decoder, "latents": "bc1"}), side, side)
+        except UserError as error:
+            assert side == 256 and bpp < 1, error  # whole blocks and the network leave gaps there
+
+
+@pytest.mark.parametrize("decoder", ["learned", "reference", "linear"])
 def test_the_defaults_that_keep_a_plan_from_deciding(decoder):
     """They are those with which some plan becomes another one, and the grids' rate: today's table has the default."""
     changing, usual = set(), make_config({})

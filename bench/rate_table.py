@@ -68,10 +68,9 @@ def candidates(bpp: float, decoder: str, latents: str = "packed") -> Iterator[Ro
     if latents == "bc1":
         yield from _planes(bpp, decoder, neurons)
         return
-    if decoder == "learned":
-        words, scales = ((4, 2), (8, 1), (8, 2), (16, 2)), (0, 0.5)
-    else:
-        words, scales, neurons = ((8, 1), (16, 1), (16, 2), (8, 4)), (0, 0.5), (64,)
+    scales = (0, 0.5)
+    words = ((4, 2), (8, 1), (8, 2), (16, 2)) if decoder == "learned" else ((8, 1), (16, 1), (16, 2), (8, 4))
+    neurons = (64,) if decoder == "reference" else neurons
     rates = LOW_LEARNING_RATES if decoder == "learned" and bpp <= LOW_BPP else LEARNING_RATES
     for fine in words:
         for scale in scales:
@@ -99,7 +98,7 @@ def _planes(bpp: float, decoder: str, neurons: Sequence[int]) -> Iterator[Row]:
             for coarse in (2, 4):
                 if fine + coarse > MOST_TEXTURES:
                     continue
-                for n_neurons in neurons if decoder == "learned" else (64,):
+                for n_neurons in neurons:
                     yield Row(bpp, (fine, 4), (coarse, 4), scale, 0.82, n_neurons, *rates, 1.0, 1.0, "bc1")
 
 
@@ -124,7 +123,7 @@ def train(config: Config, material: Material) -> tuple[list[float], float]:
 
 def planned(row: Row, decoder: str, material: Material, iterations: int) -> Config:
     """A candidate's run of so many iterations. Raises: UserError where it is not near its rate."""
-    aim = make_config({"decoder": decoder, "latents": row.latents, "bpp": row.bpp,
+    aim = make_config({"decoder": decoder, "latents": row.latents, "bpp": row.bpp, "positions": "centres",
                        "num_threads": torch.get_num_threads()})  # fmt: skip
     effort = dataclasses.replace(load_table()["presets"]["balanced"], iterations=iterations, batch_size=BATCH_SIZE,
                                  most_neurons=row.n_neurons, refine=0, patient=False)  # fmt: skip

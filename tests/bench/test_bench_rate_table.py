@@ -52,9 +52,9 @@ def test_a_table_that_the_toolkit_can_read(tmp_path, monkeypatch, capsys):
     found = json.loads((tmp_path / "out" / "rate_table.json").read_text())["entries"]
     assert {entry["bpp"] for entry in found} == {16.0, 20.0} and all(entry["seconds"] > 0 for entry in found)
     kinds = [(entry["decoder"], entry["latents"]) for entry in found]
-    assert set(kinds) == {("learned", "packed"), ("reference", "packed"), ("reference", "bc1")}
-    # over packed grids of the reference form at the same rate, which are measured beside them, once
-    (packed,) = [entry for entry in found if (entry["decoder"], entry["latents"]) == ("reference", "packed")]
+    assert set(kinds) == {("learned", "packed"), ("linear", "packed"), ("linear", "bc1")}
+    # over packed grids of the same form at the same rate, which are measured beside them, once
+    (packed,) = [entry for entry in found if (entry["decoder"], entry["latents"]) == ("linear", "packed")]
     pace = packed["seconds"] / packed["iterations"] / packed["cost"]
     first = written["bc1_linear"][0]
     (of_first,) = [entry for entry in found if (entry["bpp"], entry["latents"]) == (16.0, "bc1") and
@@ -115,7 +115,7 @@ def test_the_same_grids_are_measured_once(monkeypatch, capsys):
 
 def test_every_rate_has_candidates_of_blocks():
     """As many textures as a browser promises, half-side planes among them where they fit."""
-    for decoder in ("learned", "reference"):
+    for decoder in ("learned", "linear"):
         for bpp in RATES:
             found = list(candidates(bpp, decoder, "bc1"))
             assert found and all(row.fine[0] + row.coarse[0] <= 16 for row in found)
@@ -137,7 +137,7 @@ def test_a_rate_that_no_grids_meet(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "flags", [["--rates", "5,2"], ["--rates", "x"], ["--decoders", "linear"], ["--num_threads", "-1"]]
+    "flags", [["--rates", "5,2"], ["--rates", "x"], ["--decoders", "cubic"], ["--num_threads", "-1"]]
 )
 def test_refusals(flags, tmp_path):
     with pytest.raises(UserError, match=flags[0]):

@@ -119,7 +119,7 @@ class Config:
     decoder: str = knob(
         "auto",
         "reference: linear grids and leaky ReLU, as the FNTC plug-in reads; learned: the network interpolates, better "
-        "per bit; linear: linear grids, hard swish, no waves finer than 4 texels; tsnc: what Intel's sample of texture "
+        "per bit; linear: linear grids, hard swish, no waves finer than 8 texels; tsnc: what Intel's sample of texture "
         "set neural compression loads; auto: learned where a rate, quality or preset is asked for, linear with "
         "--latents bc1",
         choices=DECODERS, section="feature grids and decoder",

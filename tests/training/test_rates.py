@@ -138,11 +138,11 @@ def test_chosen_defaults_stay_as_they_are():
 
 @pytest.mark.parametrize("latents", ["packed", "bc1"])
 def test_the_linear_form(latents):
-    """Its waves have no period below four texels; BC1 planes are there to be filtered."""
+    """Its waves have no period below eight texels; BC1 planes are there to be filtered."""
     planned = plan(make_config({"decoder": "linear", "latents": latents}), 256, 128)
     assert {grid.interpolation for grid in planned.hash_grid_configs} == {"linear"}
     assert planned.activation == "hard_swish"
-    assert 256 / 2 ** (planned.n_frequencies - 2) == 4  # wave i has a period of 2^(1 - i)
+    assert 256 / 2 ** (planned.n_frequencies - 2) == 8  # wave i has a period of 2^(1 - i)
     assert planned.positions == ("filtered" if latents == "bc1" else "centres")
     given = {"decoder": "linear", "latents": latents, "positions": "centres", "n_frequencies": 12}
     centres = plan(make_config(given), 256, 128)

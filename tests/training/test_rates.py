@@ -151,16 +151,12 @@ def test_the_linear_form(latents):
     assert (centres.max_iter > 1.3 * planned.max_iter) == (latents == "bc1")
 
 
-@pytest.mark.parametrize("side", [256, 512, 1024, 2048, 4096])
+@pytest.mark.parametrize("side", [512, 1024, 4096])
 @pytest.mark.parametrize("decoder", ["learned", "linear"])
 def test_planes_for_every_rate(decoder, side):
     """Half-side planes give way to others before their rest needs more than their own size."""
-    for step in range(49):
-        bpp = 0.5 * 40 ** (step / 48)
-        try:
-            plan(make_config({"bpp": bpp, "decoder": decoder, "latents": "bc1"}), side, side)
-        except UserError as error:
-            assert side == 256 and bpp < 1, error  # whole blocks and the network leave gaps there
+    for step in range(17):
+        plan(make_config({"bpp": 0.5 * 40 ** (step / 16), "decoder": decoder, "latents": "bc1"}), side, side)
 
 
 @pytest.mark.parametrize("decoder", ["learned", "reference", "linear"])

@@ -52,7 +52,7 @@ REFUSED_STORAGES = {
 POSITIONS = ("centres", "filtered")
 LAYOUTS = ("packed", "filterable", "bgra4", "rgba8")
 WORD_LAYOUTS = ("packed", "rgba8")  # those whose texels are words, to unpack before filtering
-LATENTS_FORMATS = ("dds", "ktx2", "rgba8")
+LATENTS_FORMATS = ("dds", "ktx2", "rgba8", "astc")
 TEXTURE_FORMATS = ("dds", "ktx2", "png", "glb")
 SCALAR_TEXTURES = ("bc4", "orm_bc7", "orm_bc1")
 BC7_EFFORTS = ("fast", "normal", "slow")
@@ -425,7 +425,8 @@ class ExportOptions:
     )  # fmt: skip
     latents_format: str = knob(
         "dds", "dds; ktx2: KTX2 files of the same textures beside the DDS ones; rgba8: beside those of BC1 the same "
-        "texels in R8G8B8A8, for importers that refuse blocks and encode themselves", choices=LATENTS_FORMATS,
+        "texels in R8G8B8A8, for importers that refuse blocks and encode themselves; astc: beside those of BC1 the "
+        "same blocks as ASTC 4x4 in KTX2, for phones", choices=LATENTS_FORMATS,
     )  # fmt: skip
 
     transcode_scalars: str = knob("bc4", "a BC4 texture for each scalar map, or occlusion, roughness and metallic in "

@@ -2,7 +2,7 @@
 
     python export.py --load_dir outputs/<run> [--load_iter N] --out_dir DIR [--images]
     python export.py --load_dir outputs/<run> --out_dir DIR --transcode [FORMATS]
-    python export.py --load_dir outputs/<run> --out_dir DIR [--dds_layout LAYOUT] [--latents_format ktx2|rgba8]
+    python export.py --load_dir outputs/<run> --out_dir DIR [--dds_layout LAYOUT] [--latents_format ktx2|rgba8|astc]
     python export.py --load_dir outputs/<run> --out_dir DIR --shader hlsl,wgsl
     python export.py --load_dir outputs/<run> --viewer page.html
     python export.py --load_dir outputs/<run> --tsnc DIR
@@ -27,7 +27,7 @@ from common.errors import UserError, run_command
 from configs import ExportOptions, parse_export_options
 from describe.bare_files import decode_bare_files, is_bare
 from describe.folder import print_description
-from formats.export import change_layout, check_size, save_images, save_ktx2, save_rgba8
+from formats.export import change_layout, check_size, save_astc, save_images, save_ktx2, save_rgba8
 from formats.manifest import MANIFEST
 from formats.textures import read_export
 from formats.tsnc import save_tsnc
@@ -87,6 +87,8 @@ def write_files(source: Path, options: ExportOptions) -> None:
         save_ktx2(out_dir, exported)
     elif options.latents_format == "rgba8":
         save_rgba8(out_dir, exported)
+    elif options.latents_format == "astc":
+        save_astc(out_dir, exported)
     if options.images or formats:
         check_size(source, exported.manifest.material, options.max_pixels)
     if options.images:

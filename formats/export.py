@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from common.errors import Say, UserError, one_line
 from common.files import make_folder, staged_folder, write_bytes
 from engine.cpu.decoder import decode_lod
-from formats.block_textures import grid_texels
+from formats.astc import blocks_from_bc1
+from formats.block_textures import grid_blocks, grid_texels
 from formats.dds import Texture, encode_dds
 from formats.dds_layouts import check_layout
-from formats.ktx2 import ktx2_from_dds
+from formats.ktx2 import encode_ktx2, ktx2_from_dds
 from formats.textures import ExportedTexture, encoded_grids, read_export, write_export
 from maps.record import MaterialRecord
 from metrics.decoded_maps import decode_maps, save_map_images
@@ -74,16 +76,41 @@ def save_rgba8(out_dir: Path, exported: ExportedTexture, say: Say = print) -> No
 
     Raises: UserError for an export without such grids.
     """
+    def encode(index: int) -> bytes:
+        return encode_dds(Texture(tuple(grid_texels(exported.model, index))))
+
+    _save_blocks(out_dir, exported, "rgba8", ".dds", encode, say)
+
+
+def save_astc(out_dir: Path, exported: ExportedTexture, say: Say = print) -> None:
+    """Write the grids of BC1 blocks once more as hash_grid_<g>_astc.ktx2 in ASTC 4x4, with the same mips: for phones,
+    few of which sample BC1. A texel moves by 1.33 steps of 8 bits or less, see formats/astc.py.
+
+    Raises: UserError for an export without such grids.
+    """
+
+    def encode(index: int) -> bytes:
+        levels = [blocks_from_bc1(level).tobytes() for level in grid_blocks(exported.model, index)]
+        side = exported.model.grids[index].max_resolution
+        return encode_ktx2(side, side, "astc4x4", False, levels)
+
+    _save_blocks(out_dir, exported, "astc", ".ktx2", encode, say)
+
+
+def _save_blocks(
+    out_dir: Path, exported: ExportedTexture, form: str, suffix: str, encode: Callable[[int], bytes], say: Say
+) -> None:
+    """Write what `encode` makes of each grid of blocks, by its number, as hash_grid_<g>_<form><suffix>."""
     compressed = [index for index, grid in enumerate(exported.model.grids) if grid.compressed]
     if not compressed:
+        ways = "; --dds_layout rgba8 widens these" if form == "rgba8" else ""
         raise UserError(
-            "--latents_format rgba8: expected grids of BC1 (train.py --latents bc1), found words alone; "
-            "--dds_layout rgba8 widens these"
+            f"--latents_format {form}: expected grids of BC1 (train.py --latents bc1), found words alone{ways}"
         )
     with staged_folder(out_dir) as stage:
         for index in compressed:
-            name = f"hash_grid_{index}_rgba8.dds"
-            payload = encode_dds(Texture(tuple(grid_texels(exported.model, index))))
+            name = f"hash_grid_{index}_{form}{suffix}"
+            payload = encode(index)
             write_bytes(stage / name, payload)
             say(f"{one_line(str(out_dir / name))}  {len(payload)} bytes")
 

@@ -1,4 +1,4 @@
-"""KTX 2.0 files of BCn blocks or of uncompressed texels: one 2-D texture with its mips, not supercompressed.
+"""KTX 2.0 files of blocks or of uncompressed texels: one 2-D texture with its mips, not supercompressed.
 
 Source: Khronos, "KTX File Format Specification" 2.0; "Khronos Data Format Specification" 1.3, 5 and 20.
 """
@@ -20,6 +20,7 @@ VK_FORMATS = {
     ("bc1", False): 131, ("bc1", True): 132, ("bc4", False): 139, ("bc5", False): 141, ("bc7", False): 145,
     ("bc7", True): 146, ("r8", False): 9, ("r8g8", False): 16, ("r8g8b8a8", False): 37,
     ("a4r4g4b4", False): 1000340000,  # which DXGI calls B4G4R4A4
+    ("astc4x4", False): 157,
 }  # fmt: skip
 
 
@@ -40,6 +41,7 @@ _R, _G, _B, _A = 0, 1, 2, 15  # channels of _RGBSDA
 _UNITS = {
     "bc1": _Unit(4, 8, 128, ((0, 0, 64),), _WHOLE), "bc4": _Unit(4, 8, 131, ((0, 0, 64),), _WHOLE),
     "bc5": _Unit(4, 16, 132, ((0, 0, 64), (1, 64, 64)), _WHOLE), "bc7": _Unit(4, 16, 134, ((0, 0, 128),), _WHOLE),
+    "astc4x4": _Unit(4, 16, 162, ((0, 0, 128),), _WHOLE),
     "r8": _Unit(1, 1, _RGBSDA, ((_R, 0, 8),), 255), "r8g8": _Unit(1, 2, _RGBSDA, ((_R, 0, 8), (_G, 8, 8)), 255),
     "r8g8b8a8": _Unit(1, 4, _RGBSDA, ((_R, 0, 8), (_G, 8, 8), (_B, 16, 8), (_A, 24, 8)), 255),
     "a4r4g4b4": _Unit(1, 2, _RGBSDA, ((_B, 0, 4), (_G, 4, 4), (_R, 8, 4), (_A, 12, 4)), 15, word=2),
@@ -55,7 +57,7 @@ def encode_ktx2(width: int, height: int, form: str, srgb: bool, levels: Sequence
 
     Args:
         width, height: of level 0, texels.
-        form: 'bc1', 'bc4', 'bc5', 'bc7', 'r8', 'r8g8', 'r8g8b8a8' or 'a4r4g4b4'.
+        form: 'bc1', 'bc4', 'bc5', 'bc7', 'astc4x4', 'r8', 'r8g8', 'r8g8b8a8' or 'a4r4g4b4'.
         srgb: whether colour is sRGB encoded; only bc1 and bc7 have such a kind.
         levels: the blocks or texels of each level, row by row, the largest first, each half the one before, rounded
             down.

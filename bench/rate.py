@@ -1,7 +1,7 @@
 """Rate and distortion: neural textures at several rates against block codecs, AVIF and JPEG XL.
 
     python -m bench.rate DIR... [--rates 1.25,2.5,5,10] [--preset balanced]     tables, plots, JSON and an HTML report
-    python -m bench.rate DIR... --latents packed,bc1 --decoders learned,reference    our forms beside each other, too
+    python -m bench.rate DIR... --latents packed,bc1 --decoders learned,linear    our forms beside each other, too
     python -m bench.rate DIR --quick      2.5 and 5 bpp and few codecs, less than two minutes; the last line is JSON
 
 Everybody gets LOD 0 of the same material, and is scored by the same functions on the 8-bit images that come back, ours

@@ -20,9 +20,10 @@ from transcode.codecs import IMAGE_CODECS
 
 STYLES = {  # colour (readable on white and on near-black), marker, line
     "ours": ("#d9480f", "o", "-"),
-    "ours packed reference": ("#d9480f", "o", "--"),
+    "ours packed reference": ("#d9480f", "o", ":"),
+    "ours packed linear": ("#d9480f", "o", "--"),
     "ours bc1 learned": ("#c2255c", "^", "-"),
-    "ours bc1 reference": ("#c2255c", "^", "--"),
+    "ours bc1 linear": ("#c2255c", "^", "--"),
     "ours bc1 tsnc": ("#c2255c", "^", ":"),
     "astc": ("#1c7ed6", "s", "-"),
     "avif": ("#2b9348", "", "-"),

@@ -398,7 +398,7 @@ def plan_with(row: Row, preset: Preset, config: Config, width: int, height: int)
         "noise_std": 0.0,
         "batch_size": preset.batch_size,
         "n_hidden_layers": preset.n_hidden_layers,
-        "refine": preset.refine,
+        "refine": rounds_for(preset, row),
         "eval_metrics": preset.eval_metrics,
         "picture_lod": preset.picture_lod,
         "early_stop": False,
@@ -485,6 +485,14 @@ def iterations_for(preset: Preset, row: Row, positions: str = "centres") -> int:
     exact = preset.iterations / cost * (row.effort if preset.patient else 1)
     unit = 10 ** max(math.floor(math.log10(exact)) - 1, 0)
     return max(round(exact / unit) * unit, 1)
+
+
+def rounds_for(preset: Preset, row: Row) -> int:
+    """A preset's rounds of search at a row's rate. One of four BC1 planes or more takes as long as half the training:
+    Rock058 at 10 bpp, eight planes: 38.97 dB in 34 s with two rounds, 38.66 in 23 with one, where packed grids take 16.
+    """
+    many = row.latents == "bc1" and row.fine[0] >= 4
+    return (preset.refine + 1) // 2 if many else preset.refine
 
 
 def neurons_for(row: Row, bpp: float, texels: int) -> int:

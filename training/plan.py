@@ -48,9 +48,7 @@ PLANNED = frozenset((
     "learning_rate", "grid_learning_rate", "lr_decay_start", "noise_std", "max_iter", "batch_size", "n_hidden_layers",
     "refine", "eval_metrics", "picture_lod", "early_stop", "n_neurons", "eval_interval", "save_interval",
 ))  # fmt: skip
-# Time of an iteration at filtered positions over one at centres. Rock058 on two cores: packed grids 1.2 to 1.4, BC1
-# planes 1.3 to 1.5.
-FILTERED_COST = 1.5
+FILTERED_COST = 1.5  # of an iteration over one at centres: packed grids 1.2 to 1.4, BC1 planes 1.5 to 1.65 (two cores)
 WEIGHT_BITS = 32  # of a weight in network_data.npz
 LEAST_SHARE, MOST_SHARE = 0.45, 0.93  # of the bits in grids, that a fine grid at the row's scale may take
 # Largest resolution of a grid's coarsest level, which all smaller LODs share. With 15 the resolutions to choose from
@@ -337,8 +335,8 @@ def _no_grids(least: float, config: Config, size: str) -> UserError:
     value, rate, way = f" {config.bpp:g}", "", "raise --bpp"
     if asked != "bpp":
         value, rate, way = "", f" at {config.bpp:g} bpp", f"give a --bpp above {least:.2f}"
-    narrower = config.n_neurons > 16 and config.decoder != "tsnc"
-    ways = [way] * (least < HIGHEST_BPP) + ["give a smaller --n_neurons"] * narrower
+    ways = [way] * (least < HIGHEST_BPP)
+    ways += ["give a smaller --n_neurons"] * (config.n_neurons > 16 and config.decoder != "tsnc")
     return UserError(
         f"--{asked}{value}: a {size} material{rate} needs {least:.2f} bpp for its network of {config.n_neurons} "
         "neurons alone, and no grids fill the rest within 4 %; "
@@ -424,13 +422,12 @@ def plan_with(row: Row, preset: Preset, config: Config, width: int, height: int)
 def form_values(config: Config, side: int) -> dict[str, Any]:
     """What the decoder's form decides: its activation, its waves, and where it is trained.
 
-    The waves of linear grids end at eight texels of the material, of `side` texels. With finer ones a network that is
-    trained at texel centres decodes other places worse: Rock058 in BC1 planes at 2.5 bpp, `fast`, filtered PSNR 34.9 dB
-    with 9 waves, 34.0 with 12. Facade005, which repeats: 47.4 dB at centres with 9 waves, 48.0 with 10, 39.0 without.
-    With 9 the inputs of four planes are 31, one less than a whole row of the network's matrix.
+    The waves of linear grids end at eight of the material's `side` texels. With finer ones a network that is trained at
+    texel centres decodes other places worse: Rock058 in BC1 planes at 2.5 bpp, `fast`, filtered PSNR 34.9 dB with 9
+    waves, 34.0 with 12. Facade005, which repeats: 47.4 dB at centres with 9 waves, 48.0 with 10, 39.0 without.
 
-    BC1 planes of linear grids are there to be filtered, so they are trained for it: Rock058 loses 0.3 dB at centres and
-    gains 0.3 of filtered PSNR, Facade005 loses 9.3 and gains 18.2.
+    BC1 planes of linear grids are there to be filtered, so they are trained for it: Rock058 at 2.5 bpp loses 0.4 dB at
+    centres and gains 0.3 of filtered PSNR, Facade005 loses 7.9 and gains 17.6.
     """
     if config.decoder == "learned":
         return {"activation": "hard_swish", "n_frequencies": 0}
@@ -488,11 +485,9 @@ def iterations_for(preset: Preset, row: Row, positions: str = "centres") -> int:
 
 
 def rounds_for(preset: Preset, row: Row) -> int:
-    """A preset's rounds of search at a row's rate. One of four BC1 planes or more takes as long as half the training:
-    Rock058 at 10 bpp, eight planes: 38.97 dB in 34 s with two rounds, 38.66 in 23 with one, where packed grids take 16.
-    """
-    many = row.latents == "bc1" and row.fine[0] >= 4
-    return (preset.refine + 1) // 2 if many else preset.refine
+    """A preset's rounds of search at a row's rate: half where one takes as long as half the training. Rock058 at 10 bpp
+    in eight BC1 planes: 38.97 dB in 34 s with two rounds, 38.66 in 23 with one; packed grids take 16."""
+    return (preset.refine + 1) // 2 if row.latents == "bc1" and row.fine[0] >= 4 else preset.refine
 
 
 def neurons_for(row: Row, bpp: float, texels: int) -> int:

@@ -46,7 +46,7 @@ REFUSED_STORAGES = {
     **dict.fromkeys(("bc4", "bc5"), _LESS_THAN_BC1.format("BC4 and BC5 29.5")),
     **dict.fromkeys(
         ("astc", *(codec for codec in MATCHES if codec.startswith("astc"))),
-        "ASTC grids cannot be trained, and for devices that lack BC1, as phones do, packed is better per bit",
+        "ASTC grids cannot be trained; for phones train bc1, which export.py --latents_format astc writes as ASTC 4x4",
     ),
 }
 POSITIONS = ("centres", "filtered")

@@ -143,6 +143,10 @@ BLOCK_CASES = {
     "far blocks": (material_of, {"hash_grid_configs": BLOCKS, "spread": 0.5, "grid_learning_rate": 0.1}),
 }  # fmt: skip
 CASES |= BLOCK_CASES
+CASES |= {  # eight, four and one plane of a kind: each number has kernels of its own in the fused engine
+    "13 planes": (material_of, {"hash_grid_configs": BLOCKS[:1] * 13, "noise_std": 1.0, "wrap_interval": 2}),
+    "12 learned planes": (material_of, {"hash_grid_configs": LEARNED_BLOCKS[:1] * 12, "noise_std": 0.0}),
+}  # fmt: skip
 FILTERED = {"positions": "filtered"}
 WITHOUT_A_LEVEL = [{**GRIDS[0], "n_levels": 2}, {**GRIDS[1], "quantize_bits": 4}]  # coarse LODs share their levels
 FILTERED_CASES = {

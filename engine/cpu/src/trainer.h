@@ -137,14 +137,17 @@ struct nt_trainer {
     void blend_block(const nt::Chunk& chunk, long first, long n, nt::Workspace& work, const nt::Noise* noise) const;
     double loss_block(long n, Thread& thread, bool weighted) const;
     void train_chunk(int band, int upcoming, Thread& thread);
-    template <class Kind>
+    // updates, in updates.cpp: of phase 1
     uint32_t update_own_rows(int g, int band, uint32_t n_borders, Thread& thread);
-    void sort_borders(int band, uint32_t n_borders);
-    // phase 2
     template <class Kind>
+    uint32_t update_own_rows_of(int g, int band, uint32_t n_borders, Thread& thread);
+    void sort_borders(int band, uint32_t n_borders);
+    // of phase 2
     void update_border(int g, int task, Thread& thread);
+    template <class Kind>
+    void update_border_of(int g, int task, Thread& thread);
     void update_weights(const WeightTask& task, std::vector<float>& sum);
-    // both
+    // of both
     struct Sum {
         float* values;
         bool fresh;  // whether nothing has been added to it

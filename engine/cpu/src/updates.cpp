@@ -1,0 +1,206 @@
+// What a training step changes: gradients are added up for each unit of the grids, Adam's step is taken, and the weights
+// of the network follow.
+#include <algorithm>
+
+#include "trainer.h"
+
+using namespace nt;
+
+namespace {
+
+constexpr long RECORDS_AHEAD = 8;  // distance of prefetching, in border records or texels
+
+}  // namespace
+
+// Updates the rows that no other band touches and lists the border records of the others; returns their new number.
+uint32_t nt_trainer::update_own_rows(int g, int band, uint32_t n_borders, Thread& thread) {
+    with_kind(shape.grids[g], [&](auto kind) {
+        n_borders = update_own_rows_of<decltype(kind)>(g, band, n_borders, thread);
+    });
+    return n_borders;
+}
+
+template <class Kind>
+inline uint32_t nt_trainer::update_own_rows_of(int g, int band, uint32_t n_borders, Thread& thread) {
+    const Chunk& chunk = chunks[band];
+    const long n_grids = long(grids.size());
+    uint32_t* const found = borders_found.data() + 2 * n_looks * n_grids * chunk.first;
+    uint16_t* const tasks = border_tasks.data() + 2 * n_looks * n_grids * chunk.first;
+    for (int k = 0; k < n_looks; k++) {
+        const long first = k * long(settings.batch_size) + chunk.first;
+        for (long look = first; look < first + (k ? chunk.n_far : chunk.n); look++) {
+            const Corner& corner = corners[look * n_grids + g];
+            const uint8_t* row_task = row_tasks[g][lod[look]].data();
+            for (int row = 0; row < 2; row++) {
+                const uint8_t task = row_task[corner.row[row]];
+                if (task == OWN_ROW) {
+                    add_record<Kind>(g, look, row, thread);
+                } else {
+                    found[n_borders] = uint32_t(2 * look + row);
+                    tasks[n_borders++] = uint16_t(g * n_bands + task);
+                }
+            }
+        }
+    }
+    update_touched<Kind>(g, thread);
+    return n_borders;
+}
+
+void nt_trainer::sort_borders(int band, uint32_t n_borders) {
+    Chunk& chunk = chunks[band];
+    const size_t offset = 2 * n_looks * grids.size() * chunk.first;
+    std::vector<uint32_t>& starts = chunk.border_starts;
+    std::fill(starts.begin(), starts.end(), 0u);
+    for (uint32_t i = 0; i < n_borders; i++) starts[border_tasks[offset + i] + 1]++;
+    for (size_t i = 0; i + 1 < starts.size(); i++) starts[i + 1] += starts[i];
+    std::copy(starts.begin(), starts.end() - 1, chunk.cursor.begin());
+    for (uint32_t i = 0; i < n_borders; i++)
+        borders[offset + chunk.cursor[border_tasks[offset + i]]++] = borders_found[offset + i];
+}
+
+// --- phase 2 -------------------------------------------------------------------------------------------------------
+
+void nt_trainer::update_border(int g, int task, Thread& thread) {
+    with_kind(shape.grids[g], [&](auto kind) { update_border_of<decltype(kind)>(g, task, thread); });
+}
+
+template <class Kind>
+inline void nt_trainer::update_border_of(int g, int task, Thread& thread) {
+    const long n_grids = long(grids.size());
+    const GridStore& store = *grids[g];
+    for (const Chunk& chunk : chunks) {
+        const uint32_t* records = borders.data() + 2 * n_looks * n_grids * chunk.first;
+        const long begin = chunk.border_starts[g * n_bands + task];
+        const long end = chunk.border_starts[g * n_bands + task + 1];
+        for (long i = begin; i < end; i++) {
+            if (i + 2 * RECORDS_AHEAD < end) {  // they may be in the cache of another core
+                const uint32_t later = records[i + 2 * RECORDS_AHEAD];
+                prefetch_later(&corners[(later / 2) * n_grids + g]);
+                prefetch_later(feature_gradient.data() + sample_of(later / 2) * feature_stride + store.grid.column);
+            }
+            if (i + RECORDS_AHEAD < end) {
+                const uint32_t later = records[i + RECORDS_AHEAD];
+                const uint32_t texel = corners[(later / 2) * n_grids + g].texel[2 * (later % 2)];
+                prefetch_later(store.stamps.data() + Kind::unit(texel));
+            }
+            add_record<Kind>(g, records[i] / 2, int(records[i] % 2), thread);
+        }
+    }
+    update_touched<Kind>(g, thread);
+}
+
+// Where the sum of the gradients of a unit is; lists it if it is new.
+template <class Kind>
+inline nt_trainer::Sum nt_trainer::sum_of(GridStore& store, uint32_t unit, Thread& thread) {
+    // without a branch, which could not be predicted: units are touched again at random
+    int32_t& stamp = store.stamps[unit];
+    const bool fresh = stamp >= 0;
+    const size_t place = fresh ? thread.n_touched : size_t(-1 - stamp);
+    thread.touched[thread.n_touched] = {unit, stamp};
+    thread.n_touched += fresh;
+    stamp = -1 - int32_t(place);
+    return {thread.sums<Kind>() + place * Kind::SUM, fresh};
+}
+
+// Adds a look's share of its sample's gradient to the two texels of one of its rows.
+template <class Kind>
+inline void nt_trainer::add_record(int g, long look, int row, Thread& thread) {
+    GridStore& store_ = *grids[g];
+    const Corner& corner = corners[look * long(grids.size()) + g];
+    const float* gradient = feature_gradient.data() + sample_of(look) * feature_stride + store_.grid.column;
+    const float look_share = n_looks == 2 ? lod_share[look] : 1.0f;
+    const bool learned = store_.grid.learned;
+    if constexpr (Kind::BLOCKS) {
+        constexpr int P = Kind::PLANES;
+        const uint32_t left = corner.texel[2 * row], right = corner.texel[2 * row + 1];
+        float both[BLOCK_FEATURES][2 * P];  // of left and right
+        for (int f = 0; f < BLOCK_FEATURES; f++) {
+            const float* from = gradient + store_.grid.input(2 * row, f);
+            for (int side = 0; side < 2; side++) {
+                const float share = learned ? 1.0f : corner.weight(2 * row + side) * look_share;
+                store<P>(both[f] + side * P, load<P>(from + (learned ? side * P : 0)) * share);
+            }
+        }
+        const auto add = [&](uint32_t texel, int first, auto lanes) {
+            constexpr int W = decltype(lanes)::value;
+            float* to = sum_of<Kind>(store_, Kind::unit(texel), thread).values + texel % BLOCK_TEXELS * P;
+            for (int f = 0; f < BLOCK_FEATURES; f++, to += BLOCK_TEXELS * P)
+                store<W>(to, load<W>(to) + load<W>(both[f] + first));
+        };
+        if (right == left + 1 && right % BLOCK_SIDE) {
+            add(left, 0, std::integral_constant<int, 2 * P>());
+        } else {
+            add(left, 0, std::integral_constant<int, P>());
+            add(right, P, std::integral_constant<int, P>());
+        }
+    } else {
+        constexpr int F = Kind::SUM, W = F < V ? F : V;
+        for (int j = 2 * row; j < 2 * row + 2; j++) {
+            const float* from = learned ? gradient + j * F : gradient;
+            const float share = learned ? 1.0f : corner.weight(j) * look_share;
+            const Sum sum = sum_of<Kind>(store_, corner.texel[j], thread);
+            const typename Lanes<W>::ints kept = typename Lanes<W>::ints{} + (sum.fresh ? 0 : -1);
+            for (int f = 0; f < F; f += W) {
+                const auto before = (typename Lanes<W>::floats)((typename Lanes<W>::ints)load<W>(sum.values + f) & kept);
+                store<W>(sum.values + f, before + load<W>(from + f) * share);
+            }
+        }
+    }
+}
+
+// Takes Adam's step for the units with a gradient.
+template <class Kind>
+inline void nt_trainer::update_touched(int g, Thread& thread) {
+    constexpr int ROW = Kind::ROW;
+    GridStore& store = *grids[g];
+    constexpr long UNIT = 4 * ROW;
+    const int32_t now = int32_t(iteration + 1);
+    const Step step = {float(1 - settings.beta1), float(1 - settings.beta2), small_,
+                       float(store.rate * factor_ * step_size_), store.limit};
+    const PlaneNoise noise(&noise_[store.grid.first], store.grid.planes);
+    const size_t count = thread.n_touched;
+    for (size_t i = 0; i < count; i++) {
+        if (i + RECORDS_AHEAD < count) {
+            const float* later = store.records.data() + size_t(thread.touched[i + RECORDS_AHEAD].unit) * UNIT;
+            for (long f = 0; f < UNIT; f += 16) prefetch_later(later + f);
+        }
+        const Touched& touched = thread.touched[i];
+        const Follow follow = {store.distance[touched.stamp & (DRIFT_SIZE - 1)],
+                               fading.moment1[now - touched.stamp], fading.moment2[now - touched.stamp]};
+        float* record = store.records.data() + size_t(touched.unit) * UNIT;
+        float* gradient = thread.sums<Kind>() + i * Kind::SUM;
+        if constexpr (Kind::BLOCKS) {
+            update_block<Kind::PLANES>(record, touched.unit, shape.quantized, noise, gradient, follow, step);
+            std::fill(gradient, gradient + Kind::SUM, 0.0f);
+        } else
+            update_record<ROW>(record, gradient, follow, step);
+        store.stamps[touched.unit] = now;
+    }
+    thread.n_touched = 0;
+}
+
+void nt_trainer::update_weights(const WeightTask& task, std::vector<float>& sum) {
+    const Layer& layer = shape.layers[task.layer];
+    const float rate = float(settings.network_rate * factor_ * step_size_);
+    const float share1 = float(1 - settings.beta1), share2 = float(1 - settings.beta2);
+    const float keep1 = float(settings.beta1), keep2 = float(settings.beta2);
+    for (int row = task.first_row; row < task.last_row; row++) {
+        std::fill(sum.begin(), sum.end(), 0.0f);
+        const int64_t offset = layer.gradient_offset + row * layer.in_stride;
+        for (const Chunk& chunk : chunks) {
+            const float* from = chunk.weight_gradient.data() + offset;
+            for (long i = 0; i < layer.in_stride; i++) sum[i] += from[i];
+        }
+        const int64_t at = layer.file_offset + int64_t(layer.file_row[row]) * layer.file_inputs;
+        for (int i = 0; i < layer.file_inputs; i++) {
+            if (layer.column[i] < 0) continue;
+            const float g = sum[layer.column[i]];
+            float& m = moments1[at + i];
+            float& v2 = moments2[at + i];
+            m = keep1 * m + share1 * g;
+            v2 = keep2 * v2 + share2 * g * g;
+            weights[at + i] -= rate * direction(m, v2, small_);
+        }
+    }
+    network.pack(task.layer, task.first_row, task.last_row, weights.data());
+}

@@ -48,7 +48,8 @@ PLANNED = frozenset((
     "learning_rate", "grid_learning_rate", "lr_decay_start", "noise_std", "max_iter", "batch_size", "n_hidden_layers",
     "refine", "eval_metrics", "picture_lod", "early_stop", "n_neurons", "eval_interval", "save_interval",
 ))  # fmt: skip
-FILTERED_COST = 1.5  # of an iteration over one at centres: packed grids 1.2 to 1.4, BC1 planes 1.5 to 1.65 (two cores)
+# Time of an iteration at filtered positions over one at centres (two cores: packed grids 1.2 to 1.4, BC1 1.5 to 1.65).
+FILTERED_COST = {"packed": 1.3, "bc1": 1.5}
 WEIGHT_BITS = 32  # of a weight in network_data.npz
 LEAST_SHARE, MOST_SHARE = 0.45, 0.93  # of the bits in grids, that a fine grid at the row's scale may take
 # Largest resolution of a grid's coarsest level, which all smaller LODs share. With 15 the resolutions to choose from
@@ -225,7 +226,7 @@ def fine_resolutions(row: Row, most_texels: float, side: int) -> list[int]:
     aligned = round(row.scale * side)
     if row.latents == "bc1" and aligned % SIDE_UNIT:
         aligned = 0
-    # planes of half the side that left more bits than coarse planes of their own size take would waste them
+    # coarse planes are not larger than fine ones: half the side fits only where they can take the rest of the bits
     equal = math.prod(row.fine) / (math.prod(row.fine) + math.prod(row.coarse))
     least = LEAST_SHARE if row.latents == "packed" else max(LEAST_SHARE, equal)
     if aligned and aligned == row.scale * side and least <= aligned * aligned / most_texels <= MOST_SHARE:
@@ -478,7 +479,7 @@ def lower_rate_alike(
 
 def iterations_for(preset: Preset, row: Row, positions: str = "centres") -> int:
     """A preset's iterations at a row's rate, to two digits."""
-    cost = row.cost * (FILTERED_COST if positions == "filtered" else 1)
+    cost = row.cost * (FILTERED_COST[row.latents] if positions == "filtered" else 1)
     exact = preset.iterations / cost * (row.effort if preset.patient else 1)
     unit = 10 ** max(math.floor(math.log10(exact)) - 1, 0)
     return max(round(exact / unit) * unit, 1)

@@ -135,6 +135,17 @@ class GridSpec:
         return min(max(lod - self.finest_lods + 1, 0), self.n_levels - 1)
 
 
+def planes_of(grids: Sequence[GridSpec]) -> list[range]:
+    """The grids in ranges: successive ones of BC1 blocks with one shape, read in the same places; others alone."""
+    ranges: list[range] = []
+    for index, grid in enumerate(grids):
+        if grid.compressed and ranges and grids[ranges[-1][0]] == grid:
+            ranges[-1] = range(ranges[-1][0], index + 1)
+        else:
+            ranges.append(range(index, index + 1))
+    return ranges
+
+
 @dataclass(frozen=True)
 class DecoderSpec:
     """The shape of the decoder network."""

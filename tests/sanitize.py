@@ -113,7 +113,7 @@ int search(const nt_model& model, const Material& material, const Floats& networ
     for (int g = 0; g < 2; g++)
         for (int level = 0; level < model.grids[g].n_levels; level++) {
             int64_t changed = 0;
-            if (nt_search_codes(&model, &material.view, grids, network.data(), weights, lod_weights, g, level, 4,
+            if (nt_search_codes(&model, &material.view, grids, network.data(), weights, lod_weights, g, 1, level, 4,
                                 &changed))
                 return 1;
             all += changed;

@@ -25,7 +25,7 @@ LodWeights = TensorType["lods"]
 
 
 def search_level(
-    model: NeuralTexture, material: Material, index: int, level: int, channels: Sequence[int],
+    model: NeuralTexture, material: Material, planes: range, level: int, channels: Sequence[int],
     channel_weights: Weights, lod_weights: LodWeights, n_threads: int = 0,
 ) -> int:  # fmt: skip
     """One sweep, see engine.torch.code_search.search_level, for a model on the CPU.
@@ -36,6 +36,7 @@ def search_level(
     parameters, weights = model_numbers(model)  # the grids are the model's own memory, which the sweep changes
     check(kernels, kernels.nt_search_codes(
         describe_model(model, channels), describe_material(material, channels), pointers(parameters), pointer(weights),
-        pointer(channel_weights), pointer(lod_weights), index, level, thread_count(n_threads), byref(changed),
+        pointer(channel_weights), pointer(lod_weights), planes[0], len(planes), level,
+        thread_count(n_threads), byref(changed),
     ))  # fmt: skip
     return changed.value

@@ -19,7 +19,7 @@ import torch
 
 from dataset import Material
 from engine.torch.block_search import BlockSearch
-from engine.torch.level_search import FAILURES, LevelSearch, LodWeights, PerUnit, Weights
+from engine.torch.level_search import LevelSearch, LodWeights, PerUnit, Weights
 from model import NeuralTexture
 from quantize import codes_from_features, features_from_codes
 
@@ -27,33 +27,35 @@ from quantize import codes_from_features, features_from_codes
 # much as 4 tries with any number of failures, 34.67 dB at 2.5 bpp and 41.38 at 10, and the second sweep at 10 bpp takes
 # a fifth less time.
 FEATURES_TRIED = 8
+FAILURES = 2  # in a row that end the search of a texel: NT_SEARCH_FAILURES
 
 
 class CodeSearch(Protocol):
     """One sweep over a grid level: search_level, or an implementation of it."""
 
     def __call__(
-        self, model: NeuralTexture, material: Material, index: int, level: int, channels: Sequence[int],
+        self, model: NeuralTexture, material: Material, planes: range, level: int, channels: Sequence[int],
         channel_weights: Weights, lod_weights: LodWeights,
     ) -> int:  # fmt: skip
         """See search_level."""
 
 
 def search_level(
-    model: NeuralTexture, material: Material, index: int, level: int, channels: Sequence[int],
+    model: NeuralTexture, material: Material, planes: range, level: int, channels: Sequence[int],
     channel_weights: Weights, lod_weights: LodWeights,
 ) -> int:  # fmt: skip
-    """One sweep over a level of grid `index`, which changes the model's parameters.
+    """One sweep over a level of a grid, or of successive grids of one shape, which changes the model's parameters.
 
     Args:
+        planes: which grids, see shape.planes_of.
         material: on the model's device.
         channels: the canonical channels whose error counts.
         channel_weights: of each of `channels`.
         lod_weights: of the squared error of one texel of each LOD.
     Returns: the number of changed codes.
     """
-    kind = BlockSearch if model.grids[index].compressed else _TexelSearch
-    return kind(model, material, index, level, channels, channel_weights, lod_weights).sweep()
+    kind = BlockSearch if model.grids[planes[0]].compressed else _TexelSearch
+    return kind(model, material, planes, level, channels, channel_weights, lod_weights).sweep()
 
 
 class _TexelSearch(LevelSearch):
@@ -61,12 +63,12 @@ class _TexelSearch(LevelSearch):
 
     def search(self, mine: PerUnit) -> int:
         bits, n = self.grid.quantize_bits, 1 << self.grid.quantize_bits
-        gradient, least = self.gradient(), self.errors()
-        codes = codes_from_features(self.values, bits)
+        (values,), (gradient,), least = self.planes, self.gradients(), self.errors()
+        codes = codes_from_features(values, bits)
         moved = codes - gradient.sign().to(codes.dtype)
         possible = (moved >= 0) & (moved < n) & (gradient != 0) & mine[..., None]
         order = torch.where(possible, gradient.abs(), -1.0).sort(dim=-1, descending=True, stable=True).indices
         _, changed = self.descend(
-            least, order[..., :FEATURES_TRIED], features_from_codes(moved, bits), possible, FAILURES
+            values, least, order[..., :FEATURES_TRIED], features_from_codes(moved, bits), possible, FAILURES
         )
         return changed

@@ -24,8 +24,6 @@ Possible = TensorType["down", "across", "parameters"]  # bool
 
 REACH = 4096  # a unit that more texels of the material read is left as it is: NT_SEARCH_REACH
 CHUNK = 1 << 16  # texels of the material decoded at a time
-# Failures in a row that end the search of a texel, or of a block's weights: NT_SEARCH_FAILURES of engine/cpu/src/nt.h.
-FAILURES = 2
 
 
 def classes(count: int) -> list[list[int]]:
@@ -36,16 +34,20 @@ def classes(count: int) -> list[list[int]]:
 
 
 class LevelSearch(ABC):
-    """The state of a sweep over one level."""
+    """The state of a sweep over one level of successive grids of one shape, planes.
+
+    A texel of the material reads the same units of all planes, so their gradients and errors are taken once.
+    """
 
     def __init__(
-        self, model: NeuralTexture, material: Material, index: int, level: int, channels: Sequence[int],
+        self, model: NeuralTexture, material: Material, planes: range, level: int, channels: Sequence[int],
         channel_weights: Weights, lod_weights: LodWeights,
     ):  # fmt: skip
         device = model.weights[0].device
-        self.model, self.index, self.grid = model, index, model.grids[index]
+        self.model, self.indices, self.grid = model, planes, model.grids[planes[0]]
         self.resolution = self.grid.resolution(level)
-        self.values = model.level(index, level).detach()  # a view of the model's parameters
+        self.planes = [model.level(index, level).detach() for index in planes]  # views of the model's parameters
+        shape = self.planes[0].shape[:2]
         self.first = self.grid.level_offset(level) // self.grid.unit_texels * self.grid.unit_parameters
         present = material.present_channels.tolist()
         self.columns = [present.index(channel) for channel in channels]
@@ -53,12 +55,12 @@ class LevelSearch(ABC):
         self.channel_weights = channel_weights.to(device)
         self.lods = [lod for lod in range(model.num_lods) if self.grid.level_of(lod) == level]
         self.lod_weights = lod_weights.tolist()
-        readers = sum((self._readers(lod) for lod in self.lods), torch.zeros(self.values.shape[:2], device=device))
+        readers = sum((self._readers(lod) for lod in self.lods), torch.zeros(shape, device=device))
         self.within_reach = (readers > 0) & (readers <= REACH)
 
     def sweep(self) -> int:
         """Search all units of the level; returns the number of changed codes."""
-        groups = classes(len(self.values))
+        groups = classes(len(self.within_reach))
         return sum(self._sweep_class(rows, columns) for rows in groups for columns in groups)
 
     def _sweep_class(self, rows: list[int], columns: list[int]) -> int:
@@ -71,11 +73,13 @@ class LevelSearch(ABC):
         """Search these units, of which no texel of the material reads two; returns the number of changed codes."""
 
     def descend(
-        self, errors: PerUnit, order: Parameters, moved: Parameters, possible: Possible, failures: int
-    ) -> tuple[PerUnit, int]:
+        self, values: Parameters, errors: PerUnit, order: Parameters, moved: Parameters, possible: Possible,
+        failures: int,
+    ) -> tuple[PerUnit, int]:  # fmt: skip
         """Try new values of parameters, one of each unit at a time, and keep those that lower its error.
 
         Args:
+            values: of a plane, which change in place.
             errors: of the units now.
             order: of each unit, which parameters to try, one after the other.
             moved: the new value of each parameter.
@@ -83,27 +87,27 @@ class LevelSearch(ABC):
             failures: in a row that end the search of a unit.
         Returns: the errors afterwards, and the number of changed parameters.
         """
-        best, changed = self.values.clone(), 0
+        best, changed = values.clone(), 0
         failed = torch.zeros_like(errors, dtype=torch.int8)
         for rank in range(order.shape[-1]):
             parameter = order[..., rank : rank + 1]
             trying = possible.gather(-1, parameter) & (failed < failures)[..., None]
             if not trying.any():
                 break
-            self.values.copy_(torch.where(trying, best.scatter(-1, parameter, moved.gather(-1, parameter)), best))
+            values.copy_(torch.where(trying, best.scatter(-1, parameter, moved.gather(-1, parameter)), best))
             tried = self.errors()
             better = trying[..., 0] & (tried < errors)
             errors = torch.where(better, tried, errors)
-            best = torch.where(better[..., None], self.values, best)
+            best = torch.where(better[..., None], values, best)
             failed = torch.where(better, 0, failed + 1)
             changed += int(better.sum())
-        self.values.copy_(best)
+        values.copy_(best)
         return errors, changed
 
     def _cells(self, lod: int) -> tuple[Indices, Indices]:
         """For each row, and each column, of a LOD: the first of the two of the level that its centre lies between."""
         width, height = self.material.lod_sizes[lod]
-        device = self.values.device
+        device = self.planes[0].device
         across = texel_centres(torch.arange(width, device=device), width, 1)[:, 0]
         down = texel_centres(torch.arange(height, device=device), 1, height)[:, 1]
         cells = [(axis * self.resolution - 0.5).floor().long() % self.resolution for axis in (down, across)]
@@ -116,7 +120,7 @@ class LevelSearch(ABC):
         first, second = cell // side, (cell + 1) % self.resolution // side  # the units that a cell lies in
         two = first != second
         for axis in (0, 1):
-            shape = [len(self.values) if other == axis else length for other, length in enumerate(by_cell.shape)]
+            shape = [len(self.planes[0]) if other == axis else length for other, length in enumerate(by_cell.shape)]
             sums = by_cell.new_zeros(shape).index_add_(axis, first, by_cell)
             by_cell = sums.index_add_(axis, second[two], by_cell.index_select(axis, cell[two]))
         return by_cell
@@ -135,7 +139,7 @@ class LevelSearch(ABC):
 
     def _chunks(self, lod: int) -> list[Indices]:
         width, height = self.material.lod_sizes[lod]
-        return list(torch.arange(width * height, device=self.values.device).split(CHUNK))
+        return list(torch.arange(width * height, device=self.planes[0].device).split(CHUNK))
 
     @torch.no_grad()
     def errors(self) -> PerUnit:
@@ -143,8 +147,8 @@ class LevelSearch(ABC):
 
         float64, on devices without it float32.
         """
-        exact = torch.float32 if self.values.device.type == "mps" else torch.float64
-        by_cell = torch.zeros(self.resolution**2, dtype=exact, device=self.values.device)
+        exact = torch.float32 if self.planes[0].device.type == "mps" else torch.float64
+        by_cell = torch.zeros(self.resolution**2, dtype=exact, device=self.planes[0].device)
         for lod in self.lods:
             rows, columns = self._cells(lod)
             width = len(columns)
@@ -153,13 +157,14 @@ class LevelSearch(ABC):
                 by_cell.index_add_(0, cell, self.error(lod, texel).to(exact))
         return self._by_unit(by_cell.view(self.resolution, self.resolution))
 
-    def gradient(self) -> Parameters:
-        """Gradient of the summed error by the parameters of the level."""
-        parameters = self.model.grid_parameters[self.index]
-        total = torch.zeros_like(self.values)
+    def gradients(self) -> list[Parameters]:
+        """Gradient of the summed error by the parameters of the level, of each plane."""
+        parameters = [self.model.grid_parameters[index] for index in self.indices]
+        totals = [torch.zeros_like(plane) for plane in self.planes]
         with torch.enable_grad():
             for lod in self.lods:
                 for texel in self._chunks(lod):
-                    (part,) = torch.autograd.grad(self.error(lod, texel).sum(), parameters)
-                    total += part[self.first : self.first + total.numel()].view_as(total)
-        return total
+                    parts = torch.autograd.grad(self.error(lod, texel).sum(), parameters)
+                    for total, part in zip(totals, parts):
+                        total += part[self.first : self.first + total.numel()].view_as(total)
+        return totals

@@ -23,14 +23,14 @@ from engine.cpu.decoder import decode_lod
 from engine.create import create_engine
 from engine.sampling import channel_loss_weights
 from engine.schedule import Schedule
-from engine.torch.block_search import END_FAILURES
-from engine.torch.code_search import FEATURES_TRIED, search_level
-from engine.torch.level_search import FAILURES, REACH
+from engine.torch.block_search import END_FAILURES, WEIGHT_FAILURES
+from engine.torch.code_search import FAILURES, FEATURES_TRIED, search_level
+from engine.torch.level_search import REACH
 from maps.channels import MAPS
 from metrics.evaluate import metric_options, score_lod
 from model import new_model
 from quantize import codes_from_features
-from shape import DecoderSpec, GridSpec
+from shape import DecoderSpec, GridSpec, planes_of
 from tests.support import reference
 from tests.support.engine_cases import material_of
 from tests.support.exports import make_model
@@ -66,6 +66,8 @@ CASES = {
     "three layers": ([GridSpec(7, 1, 4, 32, "learned")], DecoderSpec(0, 16, 3, 3, "hard_swish"), 16, 16),
     "blocks": ([BLOCKS, COARSE], DecoderSpec(3, 16, 2), 26, 14),
     "learned blocks": ([LEARNED_BLOCKS, BLOCKS], SWISH, 21, 24),
+    "planes": ([BLOCKS, BLOCKS, COARSE], DecoderSpec(3, 16, 2), 26, 14),
+    "learned planes": ([BLOCKS, *[LEARNED_BLOCKS] * 3], SWISH, 21, 24),
     "one block": ([GridSpec(3, 1, 0, 4, "linear", "bc1"), GridSpec(1, 1, 0, 4, "learned", "bc1")], SWISH, 7, 6),
     "blocks of 5x7": (TINY_BLOCKS[::2], SWISH, 5, 7),
     "blocks of 12x4": (TINY_BLOCKS[1:], DecoderSpec(0, 16, 2), 12, 4),
@@ -76,7 +78,7 @@ CASES = {
 
 
 def setting(case: str, seed=0):
-    """(model, search arguments without index and level)."""
+    """(model, search arguments without planes and level)."""
     grids, decoder, width, height = CASES[case]
     material = material_of(width, height, seed=seed)
     torch.manual_seed(seed)
@@ -117,23 +119,23 @@ def codes_of_units(grid: GridSpec, parameters) -> np.ndarray:
     return torch.cat([*ends, blocks.weight_codes(parameters[:, 6:])], dim=1).int().numpy()
 
 
-def search(name: str, model, arguments, index: int, level: int) -> int:
+def search(name: str, model, arguments, planes: range, level: int) -> int:
     material, channels, weights, lod_weights = arguments
-    return SEARCHES[name](model, material, index, level, channels, weights, lod_weights)
+    return SEARCHES[name](model, material, planes, level, channels, weights, lod_weights)
 
 
 def levels_of(model):
-    return [(index, level) for index, grid in enumerate(model.grids) for level in range(grid.n_levels)]
+    return [(planes, level) for planes in planes_of(model.grids) for level in range(model.grids[planes[0]].n_levels)]
 
 
-def plain_sweep(model, arguments, index: int, level: int) -> None:
+def plain_sweep(model, arguments, planes: range, level: int) -> None:
     """The search of engine/torch/code_search.py, one unit after the other, on the error of the whole material."""
-    grid, view = model.grids[index], model.level(index, level).detach()
+    grid, views = model.grids[planes[0]], [model.level(index, level).detach() for index in planes]
     step = blocks.rounding_steps().tolist() if grid.compressed else [1 / 2**grid.quantize_bits] * grid.features
     parts = [(range(grid.features), FEATURES_TRIED, FAILURES)]  # parameters, tries, failures in a row
     if grid.compressed:
-        parts = [(range(6, 22), 16, FAILURES), (range(6), 6, END_FAILURES)]
-    n = len(view)
+        parts = [(range(6, 22), 16, WEIGHT_FAILURES), (range(6), 6, END_FAILURES)]
+    n = len(views[0])
 
     def place(i):
         return 2 if n % 2 and i == n - 1 else i % 2
@@ -141,9 +143,11 @@ def plain_sweep(model, arguments, index: int, level: int) -> None:
     order = sorted(itertools.product(range(n), range(n)), key=lambda yx: (place(yx[0]), place(yx[1])))
     for y, x in order:
         least = total_error(model, *arguments)
-        codes = codes_of_units(grid, view[y, x][None])[0]
-        slopes = [slope_of(model, arguments, view, y, x, i) * step[i] for i in range(grid.unit_parameters)]
-        for parameters, most_tried, most_failures in parts:
+        found = [  # all promises are of before the first step
+            [slope_of(model, arguments, view, y, x, i) * step[i] for i in range(grid.unit_parameters)] for view in views
+        ]
+        for (view, slopes), (parameters, most_tried, most_failures) in itertools.product(zip(views, found), parts):
+            codes = codes_of_units(grid, view[y, x][None])[0]
             tried = failures = 0
             for i in sorted(parameters, key=lambda i: -abs(slopes[i])):
                 code = codes[i] - math.copysign(1, slopes[i])
@@ -182,18 +186,19 @@ def slope_of(model, arguments, view, y, x, parameter, epsilon=1e-4) -> float:
     return (errors[1] - errors[0]) / (2 * epsilon)
 
 
-@pytest.mark.parametrize("case", ["linear", "learned", "one texel", "blocks", "learned blocks", "steep leaky"])
+@pytest.mark.parametrize("case", ["linear", "learned", "one texel", "learned blocks", "planes", "steep leaky"])
 def test_a_sweep_is_what_plain_loops_find(case):
     model, arguments = setting(case)
     other, _ = setting(case)
-    index, level = 0, model.grids[0].n_levels - 1
+    planes, level = planes_of(model.grids)[0], model.grids[0].n_levels - 1
     before = codes_of(model)
-    changed = search("torch", model, arguments, index, level)
+    changed = search("torch", model, arguments, planes, level)
     with torch.no_grad():
-        plain_sweep(other, arguments, index, level)
-    agree = np.mean(codes_of(model)[index] == codes_of(other)[index])
-    assert agree > 0.97  # gradients of kinks, and differences of float32, turn single codes
-    assert changed == np.abs(codes_of(model)[index] - before[index]).sum() > 0
+        plain_sweep(other, arguments, planes, level)
+    for index in planes:
+        agree = np.mean(codes_of(model)[index] == codes_of(other)[index])
+        assert agree > 0.97  # gradients of kinks, and differences of float32, turn single codes
+    assert changed == sum(np.abs(codes_of(model)[index] - before[index]).sum() for index in planes) > 0
     assert total_error(model, *arguments) <= total_error(other, *arguments) * 1.01
 
 
@@ -204,20 +209,20 @@ def test_every_sweep_lowers_the_error_and_touches_one_level_only(case, search_na
         request.getfixturevalue("_kernels")
     model, arguments = setting(case, seed=1)
     start = total_error(model, *arguments)
-    for index, level in levels_of(model):
+    for planes, level in levels_of(model):
         before, parameters = total_error(model, *arguments), [p.detach().clone() for p in model.grid_parameters]
-        changed = search(search_name, model, arguments, index, level)
+        changed = search(search_name, model, arguments, planes, level)
         after = total_error(model, *arguments)
         assert after < before if changed else after == before
         for other in range(len(model.grids)):
             grid = model.grids[other]
             moved = (model.grid_parameters[other].detach() != parameters[other]).view(-1, grid.unit_parameters)
             first, last = (grid.level_offset(k) // grid.unit_texels for k in (level, level + 1))
-            inside = slice(first, last) if other == index else slice(0, 0)
+            inside = slice(first, last) if other in planes else slice(0, 0)
             outside = moved.clone()
             outside[inside] = False
             assert not outside.any()
-        assert (codes_of(model)[index] >= 0).all()
+        assert all((codes >= 0).all() for codes in codes_of(model))
     least = 0.998 if case == "one block" else 0.99  # ten texels cannot follow 42 of noise
     assert total_error(model, *arguments) < least * start
 
@@ -227,9 +232,9 @@ def test_every_sweep_lowers_the_error_and_touches_one_level_only(case, search_na
 def test_kernels_find_what_torch_finds(case):
     model, arguments = setting(case, seed=2)
     other, _ = setting(case, seed=2)
-    for index, level in levels_of(model):
-        assert search("torch", model, arguments, index, level) == pytest.approx(
-            search("cpu", other, arguments, index, level), rel=0.1, abs=2
+    for planes, level in levels_of(model):
+        assert search("torch", model, arguments, planes, level) == pytest.approx(
+            search("cpu", other, arguments, planes, level), rel=0.1, abs=2
         )
     for grid, one, two in zip(model.grids, codes_of(model), codes_of(other)):
         assert np.mean(one == two) > 0.97  # seen: all of them (November 2026)
@@ -240,13 +245,13 @@ def test_kernels_find_what_torch_finds(case):
 
 
 @pytest.mark.usefixtures("_kernels")
-@pytest.mark.parametrize("case", ["linear", "learned", "one bit, many features", "blocks", "learned blocks"])
+@pytest.mark.parametrize("case", ["linear", "learned", "one bit, many features", "blocks", "learned planes"])
 def test_kernels_find_the_same_on_any_number_of_threads(case):
     found = []
     for n_threads in (1, 2, 5):
         model, (material, channels, weights, lod_weights) = setting(case, seed=3)
-        for index, level in levels_of(model):
-            cpu_code_search.search_level(model, material, index, level, channels, weights, lod_weights, n_threads)
+        for planes, level in levels_of(model):
+            cpu_code_search.search_level(model, material, planes, level, channels, weights, lod_weights, n_threads)
         found.append(codes_of(model))
     for other in found[1:]:
         assert all((one == two).all() for one, two in zip(found[0], other))
@@ -263,7 +268,7 @@ def test_a_texel_that_all_of_a_large_material_reads_is_left_alone(search_name, r
     weights = channel_loss_weights(material, dict.fromkeys(MAPS, 1.0), channels)
     lod_weights = torch.ones(material.num_lods)
     before = codes_of(model)
-    assert SEARCHES[search_name](model, material, 0, 0, channels, weights, lod_weights) == 0
+    assert SEARCHES[search_name](model, material, range(1), 0, channels, weights, lod_weights) == 0
     assert (codes_of(model)[0] == before[0]).all()
 
 
@@ -309,7 +314,7 @@ def test_rounds_lower_the_error_and_leave_to_each_round_what_is_its_own(engine_n
     scores, codes, weights = [psnr_of_lod_0(model, material)], [codes_of(model)], [model.weights[0].detach().clone()]
     swept = []
     search_ = refinement.search
-    monkeypatch.setattr(refinement, "search", lambda *a: (swept.append((index, a[2])), search_(*a))[1])
+    monkeypatch.setattr(refinement, "search", lambda *a: (swept.append((index, *a[2])), search_(*a))[1])
     for index in range(3):
         assert refinement.round(index) > 0
         scores.append(psnr_of_lod_0(model, material))

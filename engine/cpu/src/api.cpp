@@ -169,14 +169,15 @@ int32_t nt_gradients(const nt_model* model, const float* const* parameters, cons
 }
 
 int32_t nt_search_codes(const nt_model* model, const nt_material* material, float* const* parameters,
-                        const float* weights, const float* channel_weights, const float* lod_weights, int32_t index,
-                        int32_t level, int32_t n_threads, int64_t* changed) {
+                        const float* weights, const float* channel_weights, const float* lod_weights, int32_t first_grid,
+                        int32_t planes, int32_t level, int32_t n_threads, int64_t* changed) {
     return guarded([&] {
         const auto sweep = [&](auto&& search) { *changed = search.sweep(n_threads); };
-        if (model->grids[index].blocks)
-            sweep(BlockSearch(*model, *material, parameters, weights, channel_weights, lod_weights, index, level));
+        if (model->grids[first_grid].blocks)
+            sweep(BlockSearch(*model, *material, parameters, weights, channel_weights, lod_weights, first_grid, planes,
+                              level));
         else
-            sweep(CodeSearch(*model, *material, parameters, weights, channel_weights, lod_weights, index, level));
+            sweep(CodeSearch(*model, *material, parameters, weights, channel_weights, lod_weights, first_grid, 1, level));
     });
 }
 

@@ -7,7 +7,7 @@
 namespace nt {
 namespace {
 
-constexpr int FAILURES[2] = {NT_SEARCH_END_FAILURES, NT_SEARCH_FAILURES};  // of end points, of weights
+constexpr int FAILURES[2] = {NT_SEARCH_END_FAILURES, NT_SEARCH_WEIGHT_FAILURES};  // of end points, of weights
 constexpr int END_TOP_CODES[BLOCK_FEATURES] = {31, 63, 31};
 
 constexpr bool is_weight(int parameter) { return parameter >= FIRST_WEIGHT; }
@@ -59,25 +59,25 @@ struct BlockSearch::Step {
     }
 };
 
-BlockSearch::Block BlockSearch::look_at(uint32_t block, Searcher& searcher) const {
-    look(block * BLOCK_TEXELS, searcher);
-    const float* parameters = parameters_ + size_t(block) * BLOCK_PARAMETERS;
+BlockSearch::Block BlockSearch::block_of(int plane, uint32_t block, const Searcher& searcher) const {
+    const float* of_block = parameters(plane) + size_t(block) * BLOCK_PARAMETERS;
+    const float* by_feature = searcher.by_feature.data() + size_t(plane) * BLOCK_FEATURES * BLOCK_TEXELS;
     const Noise silence{0, 0};
     float row[Blocks<1>::ROW], gradient[Blocks<1>::ROW];
-    Stored{parameters_}.block_row(block, row);
-    block_gradient<1>(true, row, block, PlaneNoise(&silence, 1), searcher.by_feature.data(), gradient);
+    Stored{parameters(plane)}.block_row(block, row);
+    block_gradient<1>(true, row, block, PlaneNoise(&silence, 1), by_feature, gradient);
     Block result;
     for (int i = 0; i < BLOCK_PARAMETERS; i++) {
-        result.codes[i] = code_of(parameters[i], top_code(i));
+        result.codes[i] = code_of(of_block[i], top_code(i));
         result.promise[i] = gradient[row_column(grid_, 0, i)] / float(top_code(i));
     }
     return result;
 }
 
 // Moves the first layer's sums of the places that the step reaches, and lists those as readers.
-void BlockSearch::take(const Step& step, Searcher& searcher) const {
+void BlockSearch::take(int plane, const Step& step, Searcher& searcher) const {
     const long stride = shape_.layers[0].out_stride;
-    const float* columns = network_.layers[0].by_input.data() + long(grid_.column) * stride;
+    const float* columns = network_.layers[0].by_input.data() + long(this->plane(plane).column) * stride;
     float* to = searcher.tried.data();
     searcher.readers.clear();
     for (int32_t s = 0; s < int32_t(searcher.places.size()); s++) {
@@ -100,8 +100,8 @@ void BlockSearch::take(const Step& step, Searcher& searcher) const {
 }
 
 // Whether the step lowers the error; if so, the first layer's sums and errors are those after it.
-bool BlockSearch::try_step(const Step& step, Searcher& searcher) const {
-    take(step, searcher);
+bool BlockSearch::try_step(int plane, const Step& step, Searcher& searcher) const {
+    take(plane, step, searcher);
     const long stride = shape_.layers[0].out_stride, n_readers = long(searcher.readers.size());
     double before = 0, after = 0;
     for (const int32_t s : searcher.readers) before += searcher.errors[s];
@@ -118,9 +118,16 @@ bool BlockSearch::try_step(const Step& step, Searcher& searcher) const {
 }
 
 int64_t BlockSearch::search_unit(int x, int y, Searcher& searcher) const {
-    const uint32_t number = level_.offset / BLOCK_TEXELS + uint32_t(y) * level_.across + x;
-    float* const parameters = parameters_ + size_t(number) * BLOCK_PARAMETERS;
-    Block block = look_at(number, searcher);
+    const uint32_t block = level_.offset / BLOCK_TEXELS + uint32_t(y) * level_.across + x;
+    look(block * BLOCK_TEXELS, searcher);
+    int64_t changed = 0;
+    for (int plane = 0; plane < planes_; plane++) changed += search_block(plane, block, searcher);
+    return changed;
+}
+
+int64_t BlockSearch::search_block(int plane, uint32_t number, Searcher& searcher) const {
+    float* const of_block = parameters(plane) + size_t(number) * BLOCK_PARAMETERS;
+    Block block = block_of(plane, number, searcher);
     searcher.order.clear();
     for (int i = 0; i < BLOCK_PARAMETERS; i++) searcher.order.push_back(i);
     std::stable_sort(searcher.order.begin(), searcher.order.end(), [&](int a, int b) {
@@ -133,10 +140,10 @@ int64_t BlockSearch::search_unit(int x, int y, Searcher& searcher) const {
         const int top = top_code(i), moved = block.codes[i] + (block.promise[i] > 0 ? -1 : 1);
         if (block.promise[i] == 0 || moved < 0 || moved > top || failures[is_weight(i)] == FAILURES[is_weight(i)]) continue;
         failures[is_weight(i)]++;
-        if (!try_step(Step(block, i, moved), searcher)) continue;
+        if (!try_step(plane, Step(block, i, moved), searcher)) continue;
         failures[is_weight(i)] = 0;
         block.codes[i] = moved;
-        parameters[i] = float(moved) / float(top) - 0.5f;
+        of_block[i] = float(moved) / float(top) - 0.5f;
         changed++;
     }
     return changed;

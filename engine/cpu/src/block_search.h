@@ -6,7 +6,8 @@
 namespace nt {
 
 // The search of BC1 blocks. For each block, weights and then end points are tried in order of what the gradient of the
-// squared error promises: one code up or down, against the gradient. What lowers the error stays.
+// squared error promises: one code up or down, against the gradient. What lowers the error stays. Blocks of several planes
+// in one place follow one another; the promises of all are of before the first.
 class BlockSearch : public LevelSearch {
   public:
     using LevelSearch::LevelSearch;
@@ -18,9 +19,10 @@ class BlockSearch : public LevelSearch {
     struct Block;
     struct Step;
 
-    Block look_at(uint32_t block, Searcher& searcher) const;
-    void take(const Step& step, Searcher& searcher) const;
-    bool try_step(const Step& step, Searcher& searcher) const;
+    Block block_of(int plane, uint32_t block, const Searcher& searcher) const;
+    int64_t search_block(int plane, uint32_t block, Searcher& searcher) const;
+    void take(int plane, const Step& step, Searcher& searcher) const;
+    bool try_step(int plane, const Step& step, Searcher& searcher) const;
 };
 
 }  // namespace nt

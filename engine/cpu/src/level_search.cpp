@@ -42,17 +42,18 @@ LevelSearch::Axis::Axis(const Level& level, int size) : starts(level.resolution 
 }
 
 LevelSearch::LevelSearch(const nt_model& model, const nt_material& material, float* const* parameters,
-                         const float* weights, const float* channel_weights, const float* lod_weights, int grid,
-                         int level)
+                         const float* weights, const float* channel_weights, const float* lod_weights,
+                         int first_grid, int planes, int level)
     : shape_(model),
       network_(shape_),
-      parameters_(parameters[grid]),
-      grid_(shape_.grids[grid]),
+      planes_(planes),
+      grid_(shape_.grids[first_grid]),
       level_(grid_.levels[level]),
+      first_grid_(first_grid),
+      parameters_(parameters),
       material_(material),
       channel_weights_(channel_weights, channel_weights + model.n_channels),
-      lod_weights_(lod_weights, lod_weights + model.num_lods),
-      grid_index_(grid) {
+      lod_weights_(lod_weights, lod_weights + model.num_lods) {
     network_.pack_all(weights);
     for (int g = 0; g < model.n_grids; g++) sources_.push_back({parameters[g]});
     for (int lod = 0; lod < model.num_lods; lod++)
@@ -122,7 +123,8 @@ double LevelSearch::look(uint32_t first_texel, Searcher& searcher) const {
     searcher.tried.resize(n_places * layer.out_stride);
     searcher.errors.resize(n_places);
     searcher.tried_errors.resize(n_places);
-    searcher.by_feature.assign(grid_.features * unit_texels, 0.0f);
+    const long plane_features = long(grid_.features) * unit_texels;
+    searcher.by_feature.assign(planes_ * plane_features, 0.0f);
     double error = 0;
     for (long begin = 0; begin < n_places; begin += BLOCK) {
         const long n = std::min<long>(BLOCK, n_places - begin);
@@ -156,15 +158,18 @@ double LevelSearch::look(uint32_t first_texel, Searcher& searcher) const {
         backward(network_, searcher.work, n, nullptr, false, searcher.gradient.data(), stride);
         for (long s = 0; s < n; s++) {
             Place& place = searcher.places[begin + s];
-            const Corner& corner = searcher.corners[s * n_grids + grid_index_];
-            const float* from = searcher.gradient.data() + s * stride + grid_.column;
+            const Corner& corner = searcher.corners[s * n_grids + first_grid_];
+            const float* from = searcher.gradient.data() + s * stride;
             for (int i = 0; i < 4; i++) {
                 const uint32_t texel = corner.texel[i] - first_texel;
                 place.share[i] = texel >= unit_texels ? 0.0f : grid_.learned ? 1.0f : corner.weight(i);
                 if (place.share[i] == 0) continue;
                 place.texel[i] = uint8_t(texel);
-                for (int f = 0; f < grid_.features; f++)
-                    searcher.by_feature[f * unit_texels + texel] += place.share[i] * from[grid_.input(i, f)];
+                for (int p = 0; p < planes_; p++) {
+                    float* to = searcher.by_feature.data() + p * plane_features;
+                    for (int f = 0; f < grid_.features; f++)
+                        to[f * unit_texels + texel] += place.share[i] * from[plane(p).column + grid_.input(i, f)];
+                }
             }
         }
     }

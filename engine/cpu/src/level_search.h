@@ -11,14 +11,15 @@
 
 namespace nt {
 
-// The search on one level of one grid.
+// The search on one level of a grid, or of successive grids of one shape, planes: a material's texel reads the same units
+// of all of them, so that one look at a unit's place serves them all.
 //
 // A sweep takes the units of the level in classes. No texel of the material reads two units of a class, so any order
 // and any thread gives the same result.
 class LevelSearch {
   public:
     LevelSearch(const nt_model& model, const nt_material& material, float* const* parameters, const float* weights,
-                const float* channel_weights, const float* lod_weights, int grid, int level);
+                const float* channel_weights, const float* lod_weights, int first_grid, int planes, int level);
     virtual ~LevelSearch() = default;
 
     // Returns the number of changed codes.
@@ -43,17 +44,17 @@ class LevelSearch {
         std::vector<float> targets;       // (places, channels)
         std::vector<double> errors;       // of each place
         std::vector<float> first, tried;  // (places, out_stride of the first layer): the arguments of its activation
-        std::vector<float> by_feature;    // gradient of the error: (features, texels of the unit)
+        std::vector<float> by_feature;    // gradient of the error: (planes, features, texels of the unit)
         std::vector<int> order;
         std::vector<int32_t> readers;     // places of a try
         std::vector<double> tried_errors;
     };
 
-    // Searches the unit in column x of row y, whose places are listed; returns the number of changed codes.
+    // Searches the unit in column x of row y of each plane, whose places are listed; returns the number of changed codes.
     virtual int64_t search_unit(int x, int y, Searcher& searcher) const = 0;
 
     // Returns the current error of all places. Stores the first layer's sums there, the unit's share of each corner, and
-    // the gradient of the error by the unit's features. first_texel: of the unit.
+    // the gradient of the error by its features in each plane. first_texel: of the unit.
     double look(uint32_t first_texel, Searcher& searcher) const;
     // Returns the error of n places, at most a block, from the first layer's sums of each, and stores that of each.
     double error_of(const int32_t* places, const float* sums, long n, Searcher& searcher, double* errors,
@@ -61,9 +62,11 @@ class LevelSearch {
 
     const Shape shape_;
     Network network_;
-    float* const parameters_;
-    const Grid& grid_;
+    const int planes_;
+    const Grid& grid_;  // the first plane
     const Level level_;
+    float* parameters(int plane) const { return parameters_[first_grid_ + plane]; }
+    const Grid& plane(int index) const { return shape_.grids[first_grid_ + index]; }
 
   private:
     // Columns (or rows) of a LOD, grouped by the two neighbouring texels of the level that their centres lie between.
@@ -79,10 +82,11 @@ class LevelSearch {
     std::vector<int> cells(int unit) const;
     void collect(int x, int y, Searcher& searcher) const;
 
+    const int first_grid_;
+    float* const* const parameters_;
     const nt_material& material_;
     std::vector<Stored> sources_;
     const std::vector<float> channel_weights_, lod_weights_;
-    const int grid_index_;
     std::vector<Lod> lods_;
 };
 

@@ -137,19 +137,21 @@ NT_API int32_t nt_gradients(const nt_model* model, const float* const* parameter
                             float* weight_gradients);
 
 /* Code search, with the constants of engine/torch/code_search.py and block_search.py: most features of a texel that are
- * tried, failures in a row that end its search or that of a block's weights, and of a block's end points, and most texels
- * of the material that may read it. */
+ * tried, failures in a row that end its search, that of a block's weights, and that of a block's end points, and most texels of
+ * the material that may read it. */
 #define NT_SEARCH_TRIED 8
 #define NT_SEARCH_FAILURES 2
+#define NT_SEARCH_WEIGHT_FAILURES 3
 #define NT_SEARCH_END_FAILURES 1
 #define NT_SEARCH_REACH 4096
-/* One sweep over a level of grid `index` of a quantised model, as engine/torch/code_search.py does it.
+/* One sweep over a level of a grid of a quantised model, as engine/torch/code_search.py does it; of BC1 blocks, over
+ * `planes` successive grids of one shape at once.
  *
  * channel_weights: per channel. lod_weights: per LOD, of one of its texels. New codes are written to `parameters` as
  * what they stand for; *changed is their number. */
 NT_API int32_t nt_search_codes(const nt_model* model, const nt_material* material, float* const* parameters,
                                const float* weights, const float* channel_weights, const float* lod_weights,
-                               int32_t index, int32_t level, int32_t n_threads, int64_t* changed);
+                               int32_t first_grid, int32_t planes, int32_t level, int32_t n_threads, int64_t* changed);
 
 #ifdef __cplusplus
 }

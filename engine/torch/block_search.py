@@ -18,8 +18,8 @@ import blocks
 from engine.torch.level_search import LevelSearch, Parameters, PerUnit
 
 # Failures in a row that end the search of a block's weights, and of its end points: NT_SEARCH_WEIGHT_FAILURES and
-# NT_SEARCH_END_FAILURES of engine/cpu/src/nt.h. A try of an end point costs as much as six of weights. In eight planes at
-# 10 bpp, where the promises of the later ones are old, three failures find 0.03 dB more than two in the same time.
+# NT_SEARCH_END_FAILURES of engine/cpu/src/nt.h. A try of an end point costs as much as six of weights. In eight planes
+# at 10 bpp, where the promises of the later ones are old, three failures find 0.03 dB more than two in the same time.
 WEIGHT_FAILURES = 3
 END_FAILURES = 1
 

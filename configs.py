@@ -16,6 +16,7 @@ from common.knobs import OneLineParser, add_flags, check_value, check_values, kn
 
 # The maps of a material in canonical order, and how many channels each has (design.md, section 3).
 MAPS = {"diffuse": 3, "normal": 3, "roughness": 1, "occlusion": 1, "metallic": 1, "specular": 1, "displacement": 1}
+EXTRA_MAPS = {"opacity": 1, "emissive": 3}  # after them, in the outputs that were padding; then the one of --extra_map
 QUANTIZE_BITS = (1, 2, 4, 8, 16)  # of a feature
 SAVE_BITS = (8, 16, 32, 64)  # of a grid texel
 INTERPOLATIONS = ("linear", "learned")

@@ -1,4 +1,4 @@
-"""A folder of PBR maps -> a `Material`: 11 channels and their mips, valued as in the files (design.md, section 3)."""
+"""A folder of PBR maps -> a `Material`: their channels and mips, valued as in the files (design.md, section 3)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torchtyping import TensorType
 
 from common.parallel import map_threads
 from configs import MAX_PIXELS
-from maps.channels import CHANNELS, MAPS, map_slice
+from maps.channels import NAMED_CHANNEL, canonical, channel_count, map_channels, map_size, map_slice
 from maps.images import encode_png
 from maps.mips import linear_to_srgb, mip_chain, mip_sizes, round_to_codes, srgb_to_linear
 from maps.read_maps import read_maps
@@ -32,8 +32,8 @@ TexelIndex = TensorType["texels", torch.int64]
 PresentValues = TensorType["texels", "present", torch.float32]
 Positions = TensorType["texels", 2]
 Lods = TensorType["texels"]
-DecodedValues = TensorType[..., CHANNELS]
-LevelValues = TensorType["height", "width", CHANNELS, torch.float32]
+DecodedValues = TensorType[..., "channels"]
+LevelValues = TensorType["height", "width", "channels", torch.float32]
 
 
 def to_file_space(values: DecodedValues) -> DecodedValues:
@@ -66,7 +66,7 @@ class Material:
     """All maps of one material and their mip chain, as integers; made by `load_material` or `Material.from_arrays`.
 
     A texel is named by its index in the flat chain, lod_offsets[l] + y * (width of LOD l) + x. Channels are those of
-    the maps in `present`, in canonical order: `present_channels` holds the P of the 11.
+    the maps in `present`, in canonical order: `present_channels` holds the P of the 11, or of 16 with an extra map.
     """
 
     name: str
@@ -93,7 +93,7 @@ class Material:
         ends = np.cumsum([0] + [width * height for width, height in self.lod_sizes]).tolist()
         self.lod_offsets, self.num_texels = ends[:-1], ends[-1]
         stored = sorted(self.present, key=self.bit_depth.get)
-        columns = [c for name in stored for c in range(CHANNELS)[map_slice(name)]]  # of codes8 | codes16
+        columns = [c for name in stored for c in map_channels(name)]  # of codes8 | codes16
         self.present_channels = torch.tensor(sorted(columns), device=self.codes8.device)  # (P,) int64
         self.stored_columns = np.argsort(columns).tolist()  # per present channel: where it stands in codes8 | codes16
         order = torch.tensor(self.stored_columns, device=self.codes8.device)
@@ -123,11 +123,14 @@ class Material:
         """
         planes = {n: array if array.ndim == 3 else array[..., None] for n, array in arrays.items()}
         for n, array in planes.items():
-            if MAPS.get(n) != array.shape[-1] or array.dtype not in (np.uint8, np.uint16) or not array.size:
-                raise ValueError(f"{n}: expected uint8 or uint16 of {MAPS}, found {array.dtype} {array.shape}")
+            if map_size(n) != array.shape[-1] or array.dtype not in (np.uint8, np.uint16) or not array.size:
+                wanted = f"uint8 or uint16 of {map_size(n)} channels"
+                raise ValueError(f"{n}: expected {wanted}, found {array.dtype} {array.shape}")
+        if len(named := [n for n in planes if map_slice(n).start == NAMED_CHANNEL]) > 1:
+            raise ValueError(f"expected one map of a name that is not ours, found {', '.join(named)}")
         if len({array.shape[:2] for array in planes.values()}) != 1:
             raise ValueError(f"expected maps of one size, found {[(n, a.shape) for n, a in planes.items()]}")
-        present = tuple(n for n in MAPS if n in planes)
+        present = tuple(canonical(planes))
         file_spaces = {n: (color_space or {}).get(n, "srgb" if n == "diffuse" else "linear") for n in present}
         file_depths = {n: planes[n].itemsize * 8 for n in present}
         spaces = dict(file_spaces)
@@ -141,11 +144,11 @@ class Material:
         chains, tasks = {}, []
         for bits, dtype in ((8, np.uint8), (16, np.uint16)):
             stored = [n for n in present if depths[n] == bits]
-            chains[bits] = np.empty((texels, sum(MAPS[n] for n in stored)), dtype)
+            chains[bits] = np.empty((texels, sum(map(map_size, stored))), dtype)
             column = 0
             for n in stored:
-                tasks.append((n, chains[bits][:, column : column + MAPS[n]]))
-                column += MAPS[n]
+                tasks.append((n, chains[bits][:, column : column + map_size(n)]))
+                column += map_size(n)
 
         def fill(task: tuple[str, np.ndarray]) -> None:
             n, chain = task
@@ -155,7 +158,7 @@ class Material:
         list(map_threads(fill, tasks))
         constants = {}
         for bits, chain in chains.items():
-            columns = [c for n in present if depths[n] == bits for c in range(CHANNELS)[map_slice(n)]]
+            columns = [c for n in present if depths[n] == bits for c in map_channels(n)]
             constants.update({columns[i]: Constant(int(chain[0, i]), bits) for i in _uniform_columns(chain)})
         unit_normals = "normal" in planes and normal_length_error(planes["normal"]) <= UNIT_NORMALS_TOLERANCE
         return cls(
@@ -170,6 +173,11 @@ class Material:
             constants=dict(sorted(constants.items())),
             unit_normals=unit_normals,
         )
+
+    @property
+    def channels(self) -> int:
+        """11, or 16 with an extra map."""
+        return channel_count(self.present)
 
     def to(self, device: str | torch.device) -> Material:
         """The same material with its texels on `device`."""
@@ -252,12 +260,12 @@ class Material:
         """(H, W, C) uint8 or uint16 codes of one map at one LOD, as stored; `rows` limits them to rows of the LOD."""
         bits = self.bit_depth[map_name]
         before = self.present[: self.present.index(map_name)]
-        column = sum(MAPS[name] for name in before if self.bit_depth[name] == bits)
+        column = sum(map_size(name) for name in before if self.bit_depth[name] == bits)
         width, height = self.lod_sizes[lod]
         first, last, _ = rows.indices(height)
         texels = slice(self.lod_offsets[lod] + first * width, self.lod_offsets[lod] + last * width)
-        codes = (self.codes8 if bits == 8 else self.codes16)[texels, column : column + MAPS[map_name]]
-        codes = codes.reshape(last - first, width, MAPS[map_name]).cpu().numpy()
+        codes = (self.codes8 if bits == 8 else self.codes16)[texels, column : column + map_size(map_name)]
+        codes = codes.reshape(last - first, width, map_size(map_name)).cpu().numpy()
         return codes if bits == 8 else codes.view(np.uint16)
 
     def file_codes(self, lod: int, map_name: str, rows: slice = slice(None)) -> np.ndarray:
@@ -274,7 +282,8 @@ class Material:
         At LOD 0 they are exactly the files' values (also after `linear_color` where the file has 8 bits). `rows`
         limits them to rows of the LOD: a whole 4096x4096 one takes 740 MB.
         """
-        values = np.zeros((len(range(self.lod_sizes[lod][1])[rows]), self.lod_sizes[lod][0], CHANNELS), np.float32)
+        width, height = self.lod_sizes[lod]
+        values = np.zeros((len(range(height)[rows]), width, self.channels), np.float32)
         for name in self.present:
             codes = self.file_codes(lod, name, rows)
             values[..., map_slice(name)] = codes.astype(np.float32) / np.float32(np.iinfo(codes.dtype).max)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import blocks
 from common.errors import UserError
 from configs import INTERPOLATIONS, STORAGES, Config, HashGridConfig
+from maps.channels import CHANNELS
 from maps.record import Constant
 from quantize import features_per_texel
 
@@ -156,6 +157,7 @@ class DecoderSpec:
     n_texel_frequencies: int = 0
     activation: str = "leaky_relu"
     negative_slope: float = 0.01  # of leaky_relu
+    outputs: int = CHANNELS  # in use: 11, or 16 with extra maps
 
     def __post_init__(self):
         if self.activation not in ACTIVATIONS:

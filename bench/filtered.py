@@ -38,7 +38,6 @@ from dataset import Material
 from formats.block_textures import grid_blocks
 from formats.dds_layouts import grid_textures
 from formats.textures import ExportedTexture, read_export
-from maps.channels import CHANNELS
 from metrics.filtered import decode_samples, psnr_against
 from shaders.export import reading, shader_source, texture_names, weight_bytes
 from shaders.languages import EXAMPLES, LANGUAGES, TABLE, WEIGHT_TEXTURE_WIDTH
@@ -201,10 +200,10 @@ def magnified_uv(material: Material, crop: int) -> torch.Tensor:
 def measure_view(
     view: str, exported: ExportedTexture, material: Material, crop: int
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """An entry of one view, and its pictures by name, (H, W, 11)."""
+    """An entry of one view, and its pictures by name, (H, W, channels)."""
     jobs = jobs_of(view, exported, material, crop)
-    pictures = {name: picture[..., :CHANNELS] for name, picture in zip(jobs, draw(list(jobs.values())))}
-    flat = {name: torch.from_numpy(picture.reshape(-1, CHANNELS).copy()) for name, picture in pictures.items()}
+    pictures = {name: picture[..., : material.channels] for name, picture in zip(jobs, draw(list(jobs.values())))}
+    flat = {name: torch.from_numpy(picture.reshape(-1, material.channels).copy()) for name, picture in pictures.items()}
     present, entry = material.present_channels.cpu().numpy(), {"view": view}
     for name in ("one", "four", "nearest"):
         entry[name] = psnr_against(flat["source"].clone(), flat[name], exported.model.constants, material)["all"]

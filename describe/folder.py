@@ -175,7 +175,7 @@ def _decoder_rows(form: ModelForm) -> list[list[str]]:
     if activation == "leaky_relu":
         activation = f"{activation} {form.decoder.negative_slope:g}" if form.decoder.negative_slope else "relu"
     rows = [[_span("input", e["first"], e["first"] + e["count"] - 1), e["kind"]] for e in decoder_inputs(form)]
-    rows.append(["layers", _layers(form.layer_sizes) + f" ({CHANNELS} of the outputs are used)"])
+    rows.append(["layers", _layers(form.layer_sizes) + f" ({form.decoder.outputs} of the outputs are used)"])
     rows.append(["between them", f"{activation}, without biases"])
     rows.append(["weights", f"{form.n_weights} float32"])
     return rows

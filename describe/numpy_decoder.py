@@ -19,7 +19,6 @@ from formats.dds import read_block_dds, read_dds
 from formats.dds_layouts import BC1, grid_channels, grid_file_names
 from formats.manifest import NETWORK
 from formats.network_file import read_weights
-from maps.channels import CHANNELS
 from maps.record import Constant
 from quantize import unpack_codes
 from shape import TEXEL_OFFSETS, DecoderSpec, GridSpec, ModelForm, aligned
@@ -38,7 +37,7 @@ class FileTexture:
 
     grids: per grid its levels, the finest first, each (R, R, features) float32.
     weights: matrices [out, in] float32; inputs past waves, features and LOD are ones.
-    decoder: its frequencies and activation are read, its widths are those of the weights.
+    decoder: its frequencies, activation and outputs are read, its widths are those of the weights.
     learned: per grid whether the network gets its four texels; empty: no grid does.
     """
 
@@ -131,17 +130,18 @@ def block_features(ends: np.ndarray, places: np.ndarray, side: int) -> np.ndarra
 
 
 def decode(texture: FileTexture, lod: int, width: int, height: int, rows: slice = slice(None)) -> np.ndarray:
-    """One LOD, or rows of it, at its texel centres: (rows, width, 11) float32, not clamped."""
+    """One LOD, or rows of it, at its texel centres: (rows, width, channels) float32, not clamped."""
     first, last, _ = rows.indices(height)
-    image = np.empty((last - first, width, CHANNELS), np.float32)
+    channels = texture.decoder.outputs
+    image = np.empty((last - first, width, channels), np.float32)
     offset = np.float32(0 if texture.sampling == "vertex" else 0.5)  # its trainer had u = x / width
     band = max(CHUNK // width, 1)
     for start in range(first, last, band):
         stop = min(start + band, last)
         y, x = np.mgrid[start:stop, :width].astype(np.float32).reshape(2, -1)
         uv = np.stack(((x + offset) / np.float32(width), (y + offset) / np.float32(height)), axis=1)
-        values = _network(texture, _inputs(texture, uv, lod))[:, :CHANNELS]
-        image[start - first : stop - first] = values.reshape(stop - start, width, CHANNELS)
+        values = _network(texture, _inputs(texture, uv, lod))[:, :channels]
+        image[start - first : stop - first] = values.reshape(stop - start, width, channels)
     for channel, constant in texture.constants.items():
         image[..., channel] = constant.value
     return image

@@ -3,20 +3,46 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+import torch
+from torchtyping import TensorType
 
 from dataset import Material
-from maps.channels import CHANNELS, MAPS, map_slice
+from maps.channels import MAPS, map_channels, map_size, map_slice
 
 # A map below this variance is nearly flat and varies mostly by noise; without a floor it would take most of the bits.
 LEAST_VARIANCE = 0.02**2  # of values in [0, 1]: 5 steps of 8 bits
 TEXELS_AT_A_TIME = 2**20
+# What a texel without coverage counts in maps other than opacity, as NT_COVERAGE_FLOOR of engine/cpu/src/nt.h: nobody
+# sees it, but a filter reaches it from its neighbours.
+COVERAGE_FLOOR = 0.05
+
+Values = TensorType["samples", "learned"]
+
+
+def coverage_of(channels: Sequence[int]) -> int:
+    """Which of these channels is the coverage of the others; -1: none."""
+    opacity = map_slice("opacity").start
+    return list(channels).index(opacity) if opacity in channels else -1
+
+
+def coverage_weights(target: Values, coverage: int) -> Values:
+    """What samples count in each channel: COVERAGE_FLOOR + (1 - COVERAGE_FLOOR) * coverage, in the coverage itself 1.
+
+    Args:
+        target: the values that the samples should have.
+        coverage: the channel that is the coverage.
+    """
+    weights = COVERAGE_FLOOR + (1 - COVERAGE_FLOOR) * target[:, coverage, None]
+    own = torch.zeros(target.shape[1], dtype=torch.bool, device=target.device)
+    own[coverage] = True
+    return torch.where(own, 1.0, weights)
 
 
 def resolve_loss_weights(material: Material, setting: Mapping[str, float] | str) -> dict[str, float]:
-    """The weight of every map.
+    """The weight of every map; those that are not listed have 1.
 
     Args:
         setting: Config.texture_loss_weights: the weights themselves, or 'auto' for those of `balanced_weights`.
@@ -33,19 +59,20 @@ def balanced_weights(material: Material) -> dict[str, float]:
     """
     inverse = {}
     for name in material.present:
-        varying = [i for i, c in enumerate(range(CHANNELS)[map_slice(name)]) if c not in material.constants]
+        varying = [i for i, c in enumerate(map_channels(name)) if c not in material.constants]
         if varying:
             variance = math.fsum(channel_variances(material, name)[i] for i in varying) / len(varying)
             inverse[name] = 1 / max(variance, LEAST_VARIANCE)
     mean = math.fsum(inverse.values()) / max(len(inverse), 1)
-    return {name: float(f"{inverse[name] / mean:.4g}") if name in inverse else 1.0 for name in MAPS}
+    return {name: float(f"{inverse[name] / mean:.4g}") if name in inverse else 1.0
+            for name in dict.fromkeys([*MAPS, *material.present])}  # fmt: skip
 
 
 def channel_variances(material: Material, map_name: str) -> list[float]:
     """Variance of the trained values, in [0, 1], of each channel of one map at LOD 0."""
     width, height = material.lod_sizes[0]
     step, codes = max(1, TEXELS_AT_A_TIME // width), np.arange(2 ** material.bit_depth[map_name])
-    histograms = np.zeros((MAPS[map_name], len(codes)), np.int64)
+    histograms = np.zeros((map_size(map_name), len(codes)), np.int64)
     for first in range(0, height, step):
         block = material.stored(0, map_name, slice(first, first + step))
         for channel, histogram in enumerate(histograms):

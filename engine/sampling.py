@@ -10,7 +10,7 @@ from torchtyping import TensorType
 from common.errors import UserError
 from dataset import Material
 from engine.loss_weights import resolve_loss_weights
-from maps.channels import CHANNELS, MAPS, map_slice
+from maps.channels import map_channels
 from model import NeuralTexture
 from quantize import hash_uniform, stream_key
 
@@ -81,9 +81,9 @@ def channel_loss_weights(
     Raises: UserError when all of them have weight 0.
     """
     per_map = resolve_loss_weights(material, texture_loss_weights)
-    map_of = [name for name in MAPS for _ in range(CHANNELS)[map_slice(name)]]
-    names = [map_of[channel] for channel in (material.present_channels.tolist() if channels is None else channels)]
-    weights = [per_map[name] for name in names]
+    map_of = {channel: name for name in material.present for channel in map_channels(name)}
+    names = [map_of[channel] for channel in (map_of if channels is None else channels)]
+    weights = [per_map.get(name, 1.0) for name in names]
     total = sum(weights)
     if weights and total == 0:
         listing = ", ".join(dict.fromkeys(names))

@@ -21,7 +21,7 @@ from formats.dds_layouts import (
     stored_bits,
     unorm_to_feature,
 )
-from maps.channels import CHANNELS, MAPS, map_slice
+from maps.channels import ALL_CHANNELS, CHANNELS, canonical, is_map_name, map_channels
 from maps.record import CONVENTIONS, Constant, MapRecord, MaterialRecord
 from model import NeuralTexture
 from shape import PADDED_OUTPUTS, DecoderSpec, GridSpec, ModelForm
@@ -119,7 +119,7 @@ def material_to_json(material: MaterialRecord, constants: Mapping[int, Constant]
         "num_lods": material.num_lods,
         "maps": [_map_to_json(entry) for entry in material.maps],
         "sha256": material.sha256,
-        "constants": _constants_to_json(constants),
+        "constants": _constants_to_json(constants, material.maps),
     }
     return _without_none(value)
 
@@ -133,13 +133,13 @@ def _without_none(value: Mapping[str, Any]) -> dict[str, Any]:
     return {key: item for key, item in value.items() if item is not None}
 
 
-def _constants_to_json(constants: Mapping[int, Constant]) -> list[dict[str, Any]]:
+def _constants_to_json(constants: Mapping[int, Constant], maps: Sequence[MapRecord]) -> list[dict[str, Any]]:
     """An entry per constant channel: the network's output for it is 0, `value` is what it decodes to.
 
     `value`, in the map's `color_space`, is `code` of `bit_depth` bits. For a diffuse that was decoded to linear light,
     encoding it and rounding to the file's bits gives the file's value.
     """
-    map_of = [name for name in MAPS for _ in range(CHANNELS)[map_slice(name)]]
+    map_of = {channel: entry.name for entry in maps for channel in entry.channels}
     return [
         {"map": map_of[c], "channel": c, "code": k.code, "bit_depth": k.bit_depth, "value": k.value}
         for c, k in constants.items()
@@ -177,7 +177,7 @@ def decoder_to_json(form: ModelForm) -> dict[str, Any]:
         "activation": form.decoder.activation,
         "negative_slope": form.decoder.negative_slope,
         "biases": False,
-        "outputs": CHANNELS,
+        "outputs": form.decoder.outputs,
         "padded_outputs": PADDED_OUTPUTS,
     }
 
@@ -239,6 +239,8 @@ def _manifest_from_json(value: Mapping[str, Any]) -> Manifest:
     problem = layout_problem(specs, layout)
     if problem:
         raise ValueError(f"dds_layout {layout}: {problem}")
+    if form.decoder.outputs != material.n_channels:
+        raise ValueError("outputs and maps contradict each other")
     expected = grids_to_json(specs, layout)
     # `mips` is missing in manifests of versions whose files had the trained levels alone
     grids = [{"mips": full["mips"], **entry} for full, entry in zip(expected, grids)]
@@ -278,6 +280,7 @@ def _decoder_from_json(entry: Mapping[str, Any]) -> DecoderSpec:
         n_texel_frequencies=_integer(entry, "n_texel_frequencies", 0, MAX_TEXEL_FREQUENCIES),
         activation=entry["activation"],
         negative_slope=slope,
+        outputs=CHANNELS if _integer(entry, "outputs") == CHANNELS else ALL_CHANNELS,
     )
 
 
@@ -288,7 +291,7 @@ def material_from_json(value: Mapping[str, Any]) -> tuple[MaterialRecord, dict[i
     """
     maps = tuple(_map_from_json(entry) for entry in value["maps"])
     names = [entry.name for entry in maps]
-    if not names or names != [name for name in MAPS if name in names]:
+    if not names or len(set(names)) < len(names) or names != canonical(names):
         raise ValueError(f"maps {names!r:.80}")
     width, height = (_integer(value, side, 1) for side in ("width", "height"))
     if width * height > MOST_PIXELS:
@@ -297,12 +300,12 @@ def material_from_json(value: Mapping[str, Any]) -> tuple[MaterialRecord, dict[i
     material = MaterialRecord(_typed(value, "name", str), width, height, maps, sha256)
     if material.num_lods != value["num_lods"]:
         raise ValueError("num_lods does not follow from width and height")
-    return material, _constants_from_json(value.get("constants", []), material.channels)
+    return material, _constants_from_json(value.get("constants", []), maps)
 
 
 def _map_from_json(entry: Mapping[str, Any]) -> MapRecord:
     name, spaces, (low, high) = entry["map"], (entry["color_space"], entry["file_color_space"]), entry["value_range"]
-    if name not in MAPS or entry["channels"] != list(range(CHANNELS)[map_slice(name)]):
+    if not is_map_name(name) or entry["channels"] != list(map_channels(name)):
         raise ValueError(f"channels of map {brief(name, 40)}")
     if not set(spaces) <= {"srgb", "linear"}:
         raise ValueError(f"color space of {name}")
@@ -318,19 +321,21 @@ def _map_from_json(entry: Mapping[str, Any]) -> MapRecord:
         bit_depth=entry["bit_depth"],
         file=_typed(entry, "file", str),
         value_range=(low, high),
+        log_scale=_typed(entry, "log_scale", int, float) if "log_scale" in entry else None,
         convention=entry.get("convention"),
         unit_normals=_typed(entry, "unit_normals", bool) if "unit_normals" in entry else None,
     )
 
 
-def _constants_from_json(entries: Sequence[Mapping[str, Any]], present: Sequence[int]) -> dict[int, Constant]:
+def _constants_from_json(entries: Sequence[Mapping[str, Any]], maps: Sequence[MapRecord]) -> dict[int, Constant]:
+    present = [channel for entry in maps for channel in entry.channels]
     constants = {e["channel"]: Constant(e["code"], e["bit_depth"]) for e in entries}
     for channel, (code, bits) in constants.items():
         if type(channel) is not int or channel not in present:
             raise ValueError(f"constant channel {channel!r:.40}")
         if type(bits) is not int or bits not in (8, 16) or type(code) is not int or not 0 <= code < 2**bits:
             raise ValueError(f"constant {code!r:.40} of {bits!r:.40} bits")
-    if entries != _constants_to_json(dict(sorted(constants.items()))):
+    if entries != _constants_to_json(dict(sorted(constants.items())), maps):
         raise ValueError("constants out of order, or with values that do not follow from their codes")
     return constants
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from maps.channels import CHANNELS, map_slice
+from maps.channels import channel_count, map_channels
 
 CONVENTIONS = ("gl", "dx", "unknown")  # of normal maps: y up, y down
 
@@ -26,7 +26,7 @@ class Constant(NamedTuple):
 class MapRecord:
     """One map of a material, and how its decoded values become those of its file."""
 
-    name: str  # a key of channels.MAPS
+    name: str  # of channels.MAPS or EXTRA_MAPS, or the one of --extra_map
     color_space: str  # 'srgb' or 'linear': of the values that the network learns
     file_color_space: str  # ... and of the file; another one for a diffuse that was decoded to linear light
     bit_depth: int = 8  # of the file, 8 or 16
@@ -34,11 +34,13 @@ class MapRecord:
     value_range: tuple[float, float] = (0.0, 1.0)  # what 0 and 1 mean in the file's own units
     convention: str | None = None  # one of CONVENTIONS; None for maps other than normals
     unit_normals: bool | None = None  # whether LOD 0 holds unit vectors; None where there is no record of it
+    # s, of light above 1: t means s (2^(t log2(1 + high / s)) - 1). None: it means low + t (high - low).
+    log_scale: float | None = None
 
     @property
     def channels(self) -> range:
-        """Its places among the 11 channels."""
-        return range(CHANNELS)[map_slice(self.name)]
+        """Its places among the material's channels."""
+        return map_channels(self.name)
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,11 @@ class MaterialRecord:
     def channels(self) -> list[int]:
         """The channels of all its maps, ascending."""
         return [channel for entry in self.maps for channel in entry.channels]
+
+    @property
+    def n_channels(self) -> int:
+        """11, or 16 with an extra map."""
+        return channel_count(entry.name for entry in self.maps)
 
     def lod_size(self, lod: int) -> tuple[int, int]:
         """(width, height) of one LOD."""

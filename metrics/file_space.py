@@ -8,12 +8,13 @@ import numpy as np
 import torch
 from torchtyping import TensorType
 
+from configs import EXTRA_MAPS, MAPS
 from dataset import to_file_space
-from maps.channels import CHANNELS, MAPS, map_slice
+from maps.channels import map_channels, map_slice
 from maps.mips import linear_to_srgb, round_to_codes
 from maps.record import Constant, MapRecord, MaterialRecord
 
-Decoded = TensorType[..., CHANNELS]
+Decoded = TensorType[..., "channels"]
 Vectors = TensorType["n", 3]
 
 NORMAL = map_slice("normal")
@@ -28,16 +29,16 @@ def in_file_space(decoded: Decoded, material: MaterialRecord, constants: Mapping
     unit vectors, decoded ones are made unit vectors; constant channels get exactly the files' value.
 
     Args:
-        decoded: (..., 11) float32; its numbers may be overwritten.
+        decoded: (..., channels) float32; its numbers may be overwritten.
         constants: NeuralTexture.constants.
-    Returns: (..., 11), not clamped.
+    Returns: (..., channels), not clamped.
     """
     diffuse, normal = material.map("diffuse"), material.map("normal")
     values = to_file_space(decoded) if diffuse and diffuse.color_space != diffuse.file_color_space else decoded
     fixed = file_values(constants, material)
     if normal and normal.unit_normals:
-        axes = {channel - NORMAL.start: fixed[channel] for channel in range(CHANNELS)[NORMAL] if channel in fixed}
-        texels = values.reshape(-1, CHANNELS)  # a copy, where the values do not lie one after the other
+        axes = {channel - NORMAL.start: fixed[channel] for channel in map_channels("normal") if channel in fixed}
+        texels = values.reshape(-1, values.shape[-1])  # a copy, where the values do not lie one after the other
         for block in texels.split(TEXELS_AT_A_TIME):
             block[:, NORMAL] = unit_normals(block[:, NORMAL], axes)
         values = texels.view(values.shape)
@@ -90,9 +91,9 @@ def unit_normals(values: Vectors, fixed: Mapping[int, float] | None = None) -> V
 def constant_listing(constants: Mapping[int, Constant]) -> str:
     """'metallic 255, normal z 32768/65535': constants as text, 16-bit codes with their maximum; '' for none."""
     parts = []
-    for name in MAPS:
-        channels = range(CHANNELS)[map_slice(name)]
-        names = [name] if len(channels) == 1 else [f"{name} {axis}" for axis in ("rgb" if name == "diffuse" else "xyz")]
+    for name in (*MAPS, *EXTRA_MAPS, "extra"):
+        channels = map_channels(name)
+        names = [name] if len(channels) == 1 else [f"{name} {axis}" for axis in ("xyz" if name == "normal" else "rgb")]
         for label, channel in zip(names, channels):
             if channel in constants:
                 code, bits = constants[channel]

@@ -9,7 +9,7 @@ import torch
 from torchtyping import TensorType
 
 from dataset import Material
-from maps.channels import CHANNELS, MAPS, map_slice
+from maps.channels import map_size, map_slice
 from maps.record import Constant
 from metrics.file_space import file_values, in_file_space
 from metrics.scores import psnr_db, round_to_8_bit
@@ -26,7 +26,7 @@ CHUNK = 2**15  # samples that PyTorch decodes at a time
 
 Positions = TensorType["n", 2]
 Lods = TensorType["n"]
-Decoded = TensorType["n", CHANNELS]
+Decoded = TensorType["n", "channels"]
 
 
 class DecodeSamples(Protocol):
@@ -37,7 +37,7 @@ class DecodeSamples(Protocol):
 
 @torch.no_grad()
 def decode_samples(model: NeuralTexture, uv: Positions, lod: Lods) -> Decoded:
-    """NeuralTexture.forward in chunks, on the model's device; (n, 11) on the CPU."""
+    """NeuralTexture.forward in chunks, on the model's device; (n, channels) on the CPU."""
     device = model.weights[0].device
     return torch.cat([model(*(part.to(device) for part in parts)).cpu()
                       for parts in zip(uv.split(CHUNK), lod.split(CHUNK))])  # fmt: skip
@@ -65,7 +65,7 @@ def filtered_psnr(model: NeuralTexture, material: Material, decode: DecodeSample
     """
     uv, lod = filtered_samples(material)
     device = material.codes8.device
-    source = torch.zeros(len(uv), CHANNELS)
+    source = torch.zeros(len(uv), material.channels)
     source[:, material.present_channels.cpu()] = material.filtered(uv.to(device), lod.to(device)).cpu()
     return psnr_against(source, decode(model, uv, lod), model.constants, material)
 
@@ -84,5 +84,5 @@ def psnr_against(
         rounded[:, channel] = decoded[:, channel]
     errors = (rounded - source).double().square().mean(dim=0)
     by_map = {name: errors[map_slice(name)].mean().item() for name in material.present}
-    every = [error for name, error in by_map.items() for _ in range(MAPS[name])]
+    every = [error for name, error in by_map.items() for _ in range(map_size(name))]
     return {"all": psnr_db(every), **{name: psnr_db([error]) for name, error in by_map.items()}}

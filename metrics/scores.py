@@ -17,7 +17,7 @@ import torch
 from torchtyping import TensorType
 
 from common.opencv import import_opencv
-from maps.channels import CHANNELS, MAPS, map_slice
+from maps.channels import canonical, channel_count, map_channels, map_size, map_slice
 from metrics.perceptual import flip, lpips
 from metrics.tiles import MapImage, map_values, sum_of_tiles
 
@@ -27,7 +27,7 @@ SSIM_SIGMA = 1.5  # texels, of that window
 SSIM_C1, SSIM_C2 = 0.01**2, 0.03**2  # (K1 L)^2 and (K2 L)^2 for values in [0, 1]
 SSIM_HALO = 5  # rows beside a tile that its windows reach
 
-MaterialImage = TensorType["H", "W", CHANNELS]
+MaterialImage = TensorType["H", "W", "channels"]
 NormalTensor = TensorType["H", "W", 3]
 NormalImage = Union[NormalTensor, np.ndarray]
 
@@ -39,19 +39,19 @@ def evaluate_lod(
     """Every metric of one LOD, from two whole images of all channels.
 
     Args:
-        decoded: (H, W, 11) float in [0, 1]; rounded to 8 bits here (outside saturates, NaN becomes 0).
-        source: (H, W, 11) float in [0, 1], as the files store it: 16-bit values stay 16-bit.
+        decoded: (H, W, channels) float in [0, 1]; rounded to 8 bits here (outside saturates, NaN becomes 0).
+        source: (H, W, channels) float in [0, 1], as the files store it: 16-bit values stay 16-bit.
         present: the maps that exist; the others are left out of everything.
         exact: channels that are not rounded, because an engine has them as numbers: NeuralTexture.constants.
         options: with_ssim, with_lpips, with_flip of `evaluate_maps`.
     Returns: what `evaluate_maps` returns.
-    Raises: ValueError when the shapes differ, `source` is not finite, or `present` is empty or names an unknown map.
+    Raises: ValueError when the shapes differ, `source` is not finite, or `present` is empty.
     """
     _check_material_images(decoded, source, present)
     rounded, original = round_to_8_bit(decoded.detach()), source.detach().to(torch.float32)
     for channel in exact:
         rounded[..., channel] = decoded[..., channel]
-    names = [name for name in MAPS if name in present]
+    names = canonical(present)
     images = ({name: image[..., map_slice(name)].cpu() for name in names} for image in (rounded, original))
     return evaluate_maps(*images, **options)
 
@@ -96,7 +96,7 @@ def evaluate_maps(
             scores["flip"][name] = flip(*pair) if with_flip else None
         if name == "normal":
             scores["normal_degrees"] = normal_angle_error(*pair)
-    scores["psnr"]["all"] = psnr_db([error for name, error in errors.items() for _ in range(MAPS[name])])
+    scores["psnr"]["all"] = psnr_db([error for name, error in errors.items() for _ in range(map_size(name))])
     scores["error_share"] = error_shares(errors)
     for metric in ("ssim", "lpips"):
         values = [value for name, value in scores[metric].items() if name != "all"]
@@ -123,17 +123,18 @@ class _ExactChannels:
 
 
 def _with_exact(image: MapImage, name: str, exact: Mapping[int, float]) -> MapImage:
-    channels = range(CHANNELS)[map_slice(name)]
+    channels = map_channels(name)
     values = {channels.index(channel): value for channel, value in exact.items() if channel in channels}
     return _ExactChannels(image, values) if values else image
 
 
 def _check_material_images(decoded: MaterialImage, source: MaterialImage, present: Sequence[str]) -> None:
-    if decoded.shape != source.shape or decoded.dim() != 3 or decoded.shape[2] != CHANNELS or not decoded.numel():
+    channels = channel_count(present)
+    if decoded.shape != source.shape or decoded.dim() != 3 or decoded.shape[2] != channels or not decoded.numel():
         shapes = f"decoded {tuple(decoded.shape)} and source {tuple(source.shape)}"
-        raise ValueError(f"{shapes} must have one shape, (H, W, {CHANNELS}) with no zero in it")
-    if not present or not set(present) <= set(MAPS):
-        raise ValueError(f"present must name some of {', '.join(MAPS)}; got {list(present)}")
+        raise ValueError(f"{shapes} must have one shape, (H, W, {channels}) with no zero in it")
+    if not present:
+        raise ValueError("present must name some maps")
 
 
 def _mean(values: Sequence[float]) -> float:
@@ -175,7 +176,7 @@ def error_shares(squared_errors: Mapping[str, float]) -> dict[str, float]:
 
     squared_errors: map name -> `mean_squared_error` over its channels. Without any error all shares are 0.
     """
-    sums = {name: error * MAPS[name] for name, error in squared_errors.items()}
+    sums = {name: error * map_size(name) for name, error in squared_errors.items()}
     total = math.fsum(sums.values())
     return {name: error / total if total else 0.0 for name, error in sums.items()}
 

@@ -19,7 +19,6 @@ from common.errors import Say, UserError, one_line
 from common.files import make_folder, write_bytes, write_text
 from formats.dds_layouts import check_layout, grid_file_names, grid_format, has_channels, unorm_to_feature
 from formats.textures import ExportedTexture
-from maps.channels import CHANNELS
 from maps.record import MaterialRecord
 from metrics.file_space import constant_listing
 from model import NeuralTexture
@@ -179,8 +178,9 @@ def _functions(model: NeuralTexture, language: Language, weights: Weights, layou
             body = [*language.sampler_statements(), *_choose_texture(sampled, read)]
             lines += language.function("float4", name, of_position + choice, body)
     lines += language.function("float4", "ntWeights", [("int", "index")], language.weight_column(weights))
-    known = [int(channel in model.constants) for channel in range(CHANNELS)]
-    values = [number_text(np.float32(model.constants[c].value)) if known[c] else "0.0" for c in range(CHANNELS)]
+    outputs = range(model.decoder.outputs)
+    known = [int(channel in model.constants) for channel in outputs]
+    values = [number_text(np.float32(model.constants[c].value)) if known[c] else "0.0" for c in outputs]
     lines += language.function("int", "ntIsConstant", [("int", "channel")], choose_lines("channel", known))
     lines += language.function("float", "ntConstantValue", [("int", "channel")], choose_lines("channel", values))
     return lines
@@ -234,7 +234,7 @@ def _header(
     if model.constants:
         listing = f"The same everywhere: {constant_listing(model.constants)} (codes)."
         text += textwrap.wrap(listing, 110, subsequent_indent="    ")
-    text += [f"Network: {sizes} -> {CHANNELS} values, {model.decoder.activation}.", "", "Bindings:"]
+    text += [f"Network: {sizes} -> {model.decoder.outputs} values, {model.decoder.activation}.", "", "Bindings:"]
     for index, (name, file) in enumerate(textures.items()):
         grid = files[file]
         read = f"the first {grid.n_levels} are read" if grid.n_levels > 1 else "the first is read"

@@ -124,7 +124,7 @@ int search(const nt_model& model, const Material& material, const Floats& networ
 
 int run(const Case& one, const Material& material) {
     const int32_t channels[4] = {0, 1, 2, 10};
-    const nt_model model = {one.grids, 2, INPUT, 3, 32, 2, LODS, 1, 1, 4, channels, 1, 0.01f};
+    const nt_model model = {one.grids, 2, INPUT, 3, 32, 2, LODS, 1, 1, 4, channels, 1, 0.01f, 11, -1};
     int inputs = 2 * INPUT + 1;
     for (const nt_grid& grid : one.grids) inputs += grid.features * (grid.learned ? 4 : 1);
     inputs = 16 * ((inputs + 15) / 16) + 16;

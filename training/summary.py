@@ -14,7 +14,7 @@ from configs import Config
 from dataset import PNG_SAMPLE_TEXELS, Material
 from engine.loss_weights import channel_variances
 from formats.manifest import read_manifest
-from maps.channels import CHANNELS, MAPS, map_slice
+from maps.channels import map_channels, map_size
 from metrics.scores import psnr_db
 from training.pictures import picture_lod
 from training.run_folder import MODELS
@@ -46,7 +46,7 @@ def bc7_bytes(material: Material) -> tuple[int, int]:
 
     BC7 takes 16 bytes per 4x4 block.
     """
-    scalars = sum(1 for name in material.present if MAPS[name] == 1)
+    scalars = sum(1 for name in material.present if map_size(name) == 1)
     textures = len(material.present) - scalars + -(-scalars // 3)
     blocks = sum(-(-width // 4) * -(-height // 4) for width, height in material.lod_sizes)
     return textures, textures * blocks * 16
@@ -99,7 +99,7 @@ def failure_advice(psnr: float, material: Material, config: Config, best_probe: 
 def trained_channel_counts(material: Material) -> dict[str, int]:
     """Map name -> number of its channels that are not constant."""
     return {
-        name: sum(channel not in material.constants for channel in range(CHANNELS)[map_slice(name)])
+        name: sum(channel not in material.constants for channel in map_channels(name))
         for name in material.present
     }
 

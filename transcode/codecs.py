@@ -21,7 +21,7 @@ import torch
 from common.errors import UserError
 from dataset import Material
 from formats.dds import BLOCK_BYTES
-from maps.channels import CHANNELS, MAPS, map_slice
+from maps.channels import MAPS, map_slice
 from metrics.scores import MaterialImage, evaluate_lod
 from transcode.opaque_bc7 import opaque_blocks
 
@@ -86,7 +86,7 @@ def encode_decode(material: Material, codec: str, quality: int | None = None) ->
         if not 0 <= quality <= 100:
             raise UserError(f"codec {codec}: expected a quality from 0 to 100, got {quality}")
     timer = _Timer()
-    decoded = torch.zeros(material.height, material.width, CHANNELS)
+    decoded = torch.zeros(material.height, material.width, material.channels)
     size, settings = 0, {}
     for names, channels in image_layout(material.present, codec):
         pixels = _pack(material, names, channels)

@@ -27,7 +27,7 @@ from formats.block_textures import grid_blocks
 from formats.dds_layouts import grid_textures
 from formats.manifest import MANIFEST, material_to_json
 from formats.textures import ExportedTexture, read_export
-from maps.channels import CHANNELS, MAPS
+from maps.channels import MAPS
 from maps.record import MaterialRecord
 from metrics.decoded_maps import decode_maps
 from metrics.file_space import constant_listing, file_values
@@ -134,7 +134,7 @@ def describe_for_page(exported: ExportedTexture, page: Page) -> dict[str, Any]:
         for grid in model.grids
     ]
     layers = layer_sizes(model.layout, model.decoder)
-    network = " → ".join(str(inputs) for _, inputs in layers) + f" → {CHANNELS}"
+    network = " → ".join(str(inputs) for _, inputs in layers) + f" → {model.decoder.outputs}"
     keys = ("map", "color_space", "file_color_space", "convention", "unit_normals")
     maps = material_to_json(material, {})["maps"]
     return {

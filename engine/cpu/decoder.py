@@ -19,13 +19,12 @@ from engine.cpu.library import (
 )
 from engine.errors import KernelsUnavailable
 from engine.flat_weights import flat_weights, split_weights
-from maps.channels import CHANNELS
 from model import NeuralTexture, Noise
 
 Positions = TensorType["n", 2]
 Scalars = TensorType["n"]
-Decoded = TensorType["n", CHANNELS]
-DecodedImage = TensorType["height", "width", CHANNELS]
+Decoded = TensorType["n", "channels"]
+DecodedImage = TensorType["height", "width", "channels"]
 
 
 def decode_lod(
@@ -40,7 +39,7 @@ def decode_lod(
         say: receives a line when the kernels have to be compiled.
         rows: the rows of the LOD to decode.
         n_threads: 0: one per core.
-    Returns: (height, width, 11) float32 on the CPU, not clamped.
+    Returns: (height, width, channels) float32 on the CPU, not clamped.
     """
     if model.weights[0].device.type != "cpu":
         return model.decode(lod, width, height, rows=rows)
@@ -49,7 +48,7 @@ def decode_lod(
     except KernelsUnavailable:
         return model.decode(lod, width, height, rows=rows)
     first, last, _ = rows.indices(height)
-    image = torch.empty(last - first, width, CHANNELS)
+    image = torch.empty(last - first, width, model.decoder.outputs)
     parameters, weights = model_numbers(model)
     check(kernels, kernels.nt_decode_rows(
         describe_model(model), pointers(parameters), pointer(weights), lod, width, height, first, last - first,
@@ -65,7 +64,7 @@ def decode_samples(model: NeuralTexture, uv: Positions, lod: Scalars, n_threads:
     Raises: KernelsUnavailable.
     """
     uv, lod = uv.float().contiguous(), lod.float().contiguous()
-    out = torch.empty(len(uv), CHANNELS)
+    out = torch.empty(len(uv), model.decoder.outputs)
     kernels, (parameters, weights) = load_kernels(), model_numbers(model)
     check(kernels, kernels.nt_decode(describe_model(model), pointers(parameters), pointer(weights), len(uv),
                                      pointer(uv), pointer(lod), thread_count(n_threads), pointer(out)))  # fmt: skip
@@ -75,18 +74,18 @@ def decode_samples(model: NeuralTexture, uv: Positions, lod: Scalars, n_threads:
 
 def differentiate(
     model: NeuralTexture, uv: Positions, lod: Scalars, upstream: Decoded, noise: Noise | None = None,
-    channels: Sequence[int] = tuple(range(CHANNELS)),
+    channels: Sequence[int] | None = None,
 ) -> tuple[Decoded, list[torch.Tensor], list[torch.Tensor]]:  # fmt: skip
     """Forward and backward of the training kernels at given samples.
 
     Args:
-        upstream: (n, 11) derivative of a loss by each decoded channel.
-        channels: the outputs to compute; the others are 0.
-    Returns: decoded (n, 11), gradients of the weights as in model.weights, gradients of the grids.
+        upstream: (n, channels) derivative of a loss by each decoded channel.
+        channels: the outputs to compute, None: all; the others are 0.
+    Returns: decoded (n, channels), gradients of the weights as in model.weights, gradients of the grids.
     Raises: KernelsUnavailable.
     """
     uv, lod, upstream = uv.float().contiguous(), lod.float().contiguous(), upstream.float().contiguous()
-    out = torch.empty(len(uv), CHANNELS)
+    out = torch.empty(len(uv), model.decoder.outputs)
     kernels, (parameters, weights) = load_kernels(), model_numbers(model)
     grid_gradients, weight_gradient = [torch.zeros_like(grid) for grid in parameters], torch.zeros_like(weights)
     strength, keys = (noise.strength, noise.keys) if noise else (0.0, [0] * len(parameters))

@@ -13,11 +13,11 @@ from common.cores import usable_cores
 from common.errors import UserError
 from engine.cpu.build import load_library
 from engine.errors import KernelsUnavailable
-from maps.channels import CHANNELS
+from engine.loss_weights import coverage_of
 from model import NeuralTexture
 from shape import ACTIVATIONS
 
-INTERFACE = 6  # NT_INTERFACE of nt.h
+INTERFACE = 7  # NT_INTERFACE of nt.h
 OUT_OF_MEMORY, NO_THREADS = -1, -2
 
 
@@ -40,6 +40,8 @@ class Model(ctypes.Structure):
         ("channels", POINTER(c_int32)),
         ("activation", c_int32),
         ("negative_slope", c_float),
+        ("n_decoded", c_int32),
+        ("coverage", c_int32),
     ]  # fmt: skip
 
 
@@ -132,8 +134,10 @@ def thread_count(wanted: int = 0) -> int:
     return wanted or usable_cores()
 
 
-def describe_model(model: NeuralTexture, channels: Sequence[int] = tuple(range(CHANNELS))) -> Model:
-    """The nt_model of a model that computes these of its 11 outputs. It keeps the arrays alive that it points to."""
+def describe_model(model: NeuralTexture, channels: Sequence[int] | None = None) -> Model:
+    """The nt_model of a model that computes these of its outputs, or all. It keeps alive what it points to."""
+    if channels is None:
+        channels = range(model.decoder.outputs)
     grids = [
         Grid(grid.features, grid.quantize_bits, grid.n_levels, grid.base_resolution, grid.interpolation == "learned",
              grid.compressed, grid.finest_lods)
@@ -144,6 +148,7 @@ def describe_model(model: NeuralTexture, channels: Sequence[int] = tuple(range(C
         (Grid * len(grids))(*grids), len(grids), decoder.n_frequencies, decoder.n_texel_frequencies, decoder.n_neurons,
         decoder.n_hidden_layers, model.num_lods, model.quantized, bool(model.unused_inputs), len(channels),
         array(c_int32, channels), ACTIVATIONS.index(decoder.activation), decoder.negative_slope,
+        decoder.outputs, coverage_of(channels),
     )  # fmt: skip
 
 

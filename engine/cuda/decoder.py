@@ -13,15 +13,14 @@ from engine.cuda.library import Launch, check_device, failures, interpreted, loa
 from engine.cuda.plan import BETWEEN_LODS, CENTRES, KernelPlan, stacked_units
 from engine.errors import KernelsUnavailable
 from engine.flat_weights import flat_weights, split_weights
-from maps.channels import CHANNELS
 from model import NeuralTexture, texel_centres
 from quantize import _to_int32
 from shape import PADDED_OUTPUTS
 
 Positions = TensorType["n", 2]
 Scalars = TensorType["n"]
-Decoded = TensorType["n", CHANNELS]
-DecodedImage = TensorType["height", "width", CHANNELS]
+Decoded = TensorType["n", "channels"]
+DecodedImage = TensorType["height", "width", "channels"]
 
 DECODE_BLOCK = 64  # samples of a program
 DECODE_WARPS = 4
@@ -69,7 +68,7 @@ class Decoding:
         """The launch that decodes texels `first` .. `first` + `count` of an image of one LOD, or samples.
 
         Args:
-            out: (count, 11), on the device.
+            out: (count, channels), on the device.
             uv, lods: samples instead of texels; LODs are whole unless `blended`.
         """
         given = uv is not None
@@ -78,7 +77,7 @@ class Decoding:
             "samples_uv": uv if given else out, "samples_lod": lods if given else out, "out": out, **self.arguments,
         }  # fmt: skip
         constants = {"GIVEN": given, "BLENDED": blended, "BLOCK": DECODE_BLOCK, **self.plan.constants,
-                     "PRECISION": kernel_precision(self.plan.precision)}  # fmt: skip
+                     "PRECISION": kernel_precision(self.plan.precision), "CHANNELS": out.shape[1]}  # fmt: skip
         grid = (-(-count // DECODE_BLOCK),)
         return Launch(load().kernels.decode_kernel, grid, arguments, constants, {"num_warps": DECODE_WARPS})
 
@@ -88,18 +87,18 @@ def decode_lod(
 ) -> DecodedImage:
     """One LOD at its texel centres: what model.NeuralTexture.decode gives to float tolerance.
 
-    Returns: (height, width, 11) float32 on the CPU, not clamped.
+    Returns: (height, width, channels) float32 on the CPU, not clamped.
     Raises: KernelsUnavailable.
     """
     first, last, _ = rows.indices(height)
-    image = torch.empty((last - first) * width, CHANNELS)
+    image = torch.empty((last - first) * width, model.decoder.outputs)
     decoding = Decoding(model, precision)
     for start in range(0, len(image), TEXELS_AT_A_TIME):
         count = min(TEXELS_AT_A_TIME, len(image) - start)
-        out = torch.empty(count, CHANNELS, device=decoding.device)
+        out = torch.empty(count, model.decoder.outputs, device=decoding.device)
         decoding.launch(count, out, first * width + start, lod, width, height)()
         image[start : start + count] = out.cpu()
-    image = image.view(last - first, width, CHANNELS)
+    image = image.view(last - first, width, model.decoder.outputs)
     model.set_constants(image)
     return image
 
@@ -132,7 +131,7 @@ _checked: dict[tuple[str, str], str] = {}  # by device and shape: why the kernel
 
 
 def _compare(model: NeuralTexture, image: DecodedImage, lod: int, width: int, height: int, first_row: int) -> None:
-    found = image.view(-1, CHANNELS)
+    found = image.view(-1, image.shape[-1])
     texel = torch.linspace(0, len(found) - 1, min(CHECKED, len(found)), dtype=torch.float64).long()
     with torch.no_grad():
         at = (texel + first_row * width).to(model.weights[0].device)
@@ -151,7 +150,7 @@ def decode_samples(model: NeuralTexture, uv: Positions, lod: Scalars, precision:
     uv, lod = uv.to(decoding.device).float().contiguous(), lod.to(decoding.device).float().contiguous()
 
     def decode(lods: Scalars, blended: bool) -> Decoded:
-        out = torch.empty(len(uv), CHANNELS, device=decoding.device)
+        out = torch.empty(len(uv), model.decoder.outputs, device=decoding.device)
         decoding.launch(len(uv), out, uv=uv, lods=lods, blended=blended)()
         return out
 
@@ -174,19 +173,19 @@ def differentiate(
 
     Args:
         lod: (n,) LODs of the model: integers, or floats, which may be fractional, of a model without learned grids.
-        upstream: (n, 11) derivative of a loss by each decoded channel.
+        upstream: (n, channels) derivative of a loss by each decoded channel.
         strength, seed, iteration: of the training noise.
         precision, fixed_point, moves: see KernelPlan.
         in_memory: whether the weights' gradients are summed in memory; None: as in training.
         block, programs: samples that a program computes together, and programs.
-    Returns: decoded (n, 11), gradients of the weights as in model.weights, gradients of the grids.
+    Returns: decoded (n, channels), gradients of the weights as in model.weights, gradients of the grids.
     Raises: KernelsUnavailable.
     """
     device = model.weights[0].device
     plan = KernelPlan(model, moves=tuple(moves) if moves else None, precision=precision, fixed_point=fixed_point)
     decoding, n, between = Decoding(model, precision), len(uv), lod.is_floating_point()
     padded = torch.zeros(n, PADDED_OUTPUTS, device=device)
-    padded[:, :CHANNELS] = upstream
+    padded[:, : upstream.shape[1]] = upstream
     out = torch.zeros(n, PADDED_OUTPUTS, device=device)
     nowhere = torch.zeros(len(model.grids), 1, device=device)
     grids, stacked = allocate_grids(plan, device, nowhere, nowhere)
@@ -208,6 +207,7 @@ def differentiate(
         "MODE": "given", "TABLE": 3, "BLOCK": block, "COLUMNS8": 0, "COLUMNS16": 0, **plan.constants, "SIZE": plan.size,
         "IN_MEMORY": plan.in_memory if in_memory is None else in_memory, "FIXED_POINT": fixed_point,
         "PRECISION": kernel_precision(precision), "POSITIONS": (BETWEEN_LODS if between else CENTRES).constant,
+        "COVERAGE": -1,
     }  # fmt: skip
     used = min(programs, -(-n // block))
     Launch(load().kernels.step_kernel, (used,), arguments, constants, {"num_warps": 4})()
@@ -216,7 +216,7 @@ def differentiate(
     for index, grid in enumerate(grids):
         if grid.grid.compressed:
             gradient_launch(index, grid, {name: arguments[name] for name in names}, model.quantized)()
-    return out[:, :CHANNELS], of_weights, [grid.float_gradient() for grid in grids]
+    return out[:, : model.decoder.outputs], of_weights, [grid.float_gradient() for grid in grids]
 
 
 def kernel_precision(precision: str) -> str:

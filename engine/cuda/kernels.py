@@ -26,8 +26,9 @@ import triton.language as tl
 
 from engine.cuda.inputs import ANYWHERE, SCALE, around, draw, draw_anywhere, look_at, neighbours
 from engine.cuda.network import PADDED_OUTPUTS, backward, forward, start_sums, store_sums
+from engine.loss_weights import COVERAGE_FLOOR as FLOOR
 
-CHANNELS = tl.constexpr(11)
+COVERAGE_FLOOR = tl.constexpr(FLOOR)
 
 
 @triton.jit
@@ -97,12 +98,13 @@ def step_kernel(
     GRIDS: tl.constexpr, GROUPS: tl.constexpr, N_GROUPS: tl.constexpr, K: tl.constexpr, H0: tl.constexpr,
     NP: tl.constexpr, LAYERS: tl.constexpr, HARD_SWISH: tl.constexpr, SLOPE: tl.constexpr, TEXEL_WAVES: tl.constexpr,
     QUANTIZED: tl.constexpr, SIZE: tl.constexpr, IN_MEMORY: tl.constexpr, FIXED_POINT: tl.constexpr,
-    PRECISION: tl.constexpr, POSITIONS: tl.constexpr,
+    PRECISION: tl.constexpr, POSITIONS: tl.constexpr, COVERAGE: tl.constexpr,
 ):  # fmt: skip
     """One iteration of training up to the gradients.
 
     Gradients of the grids are added to `gradients`. Each program leaves its gradient of the weights in a row of
     `partials` (programs, SIZE), and the summed loss of its samples in `losses` (programs,).
+    COVERAGE: the output that says how much a sample counts in the others; -1: none. See loss_weights.coverage_weights.
     """
     iteration, seed = tl.load(progress).to(tl.uint32), tl.load(progress + 2).to(tl.uint32)
     strength = tl.load(table + tl.load(progress + 1) * TABLE + 1)
@@ -147,6 +149,9 @@ def step_kernel(
                 codes = stored_codes(codes8, codes16, column, texel, COLUMNS8, COLUMNS16)
             wanted = values_of(codes, column, COLUMNS8, COLUMNS16)
             share = tl.load(channel_weights + output)
+            if COVERAGE >= 0 and MODE == "train":
+                covered = tl.sum(tl.where(output == COVERAGE, wanted, 0.0), axis=1)[:, None]
+                share *= tl.where(output == COVERAGE, 1.0, COVERAGE_FLOOR + (1 - COVERAGE_FLOOR) * covered)
             error = tl.where(alive[:, None] & (share != 0), decoded - wanted, 0.0)
             loss += tl.sum(error * error * share, axis=1)
             upstream = error * share * (2.0 / batch.to(tl.float32))
@@ -171,9 +176,9 @@ def decode_kernel(
     GIVEN: tl.constexpr, BLENDED: tl.constexpr, BLOCK: tl.constexpr, NUM_LODS: tl.constexpr, GRIDS: tl.constexpr,
     GROUPS: tl.constexpr, N_GROUPS: tl.constexpr, K: tl.constexpr, H0: tl.constexpr, NP: tl.constexpr,
     LAYERS: tl.constexpr, HARD_SWISH: tl.constexpr, SLOPE: tl.constexpr, TEXEL_WAVES: tl.constexpr,
-    QUANTIZED: tl.constexpr, PRECISION: tl.constexpr,
+    QUANTIZED: tl.constexpr, PRECISION: tl.constexpr, CHANNELS: tl.constexpr,
 ):  # fmt: skip
-    """Decodes texels first .. first + count of an image, or with GIVEN samples, into out (count, 11).
+    """Decodes texels first .. first + count of an image, or with GIVEN samples, into out (count, CHANNELS).
 
     BLENDED: LODs may be fractional, and the inputs at the two nearest are blended; otherwise LODs are whole numbers.
     """

@@ -9,6 +9,7 @@ import torch
 from dataset import Material, PresentValues
 from engine.adam_state import ADAM_BETAS, ADAM_EPSILON, up_to_date
 from engine.base import BaseEngine
+from engine.loss_weights import coverage_of, coverage_weights
 from engine.protocol import State
 from engine.sampling import (
     PROBE,
@@ -50,6 +51,7 @@ class TorchEngine(BaseEngine):
         columns = torch.tensor(self.columns, dtype=torch.int64, device=self.device)
         self._columns = None if len(columns) == len(present) else columns
         self.loss_weights = self.loss_weights.to(self.device)
+        self._coverage = coverage_of(self.channels)
         self.optimizer = _adam([{"params": list(model.weights)}, *({"params": [p]} for p in model.grid_parameters)])
 
     def step(self, n: int) -> float:
@@ -91,8 +93,10 @@ class TorchEngine(BaseEngine):
             group["lr"] = rate * factor
         uv, lod, target = self._draw()
         decoded = self._decode(uv, lod, self._noise()).index_select(1, self._learned)
-        error = (decoded - target).square().mean(dim=0)
-        loss = (error * self.loss_weights).sum()
+        error = (decoded - target).square()
+        if self._coverage >= 0:
+            error = error * coverage_weights(target, self._coverage)
+        loss = (error.mean(dim=0) * self.loss_weights).sum()
         self.optimizer.zero_grad(set_to_none=True)
         self._descend(loss)
         self._constrain()

@@ -11,6 +11,7 @@ import torch
 from torchtyping import TensorType
 
 from dataset import Material
+from engine.loss_weights import coverage_of, coverage_weights
 from model import NeuralTexture, texel_centres
 
 Weights = TensorType["learned"]
@@ -52,6 +53,7 @@ class LevelSearch(ABC):
         present = material.present_channels.tolist()
         self.columns = [present.index(channel) for channel in channels]
         self.channels, self.material = list(channels), material
+        self.coverage = coverage_of(channels)
         self.channel_weights = channel_weights.to(device)
         self.lods = [lod for lod in range(model.num_lods) if self.grid.level_of(lod) == level]
         self.lod_weights = lod_weights.tolist()
@@ -135,7 +137,10 @@ class LevelSearch(ABC):
         width, height = self.material.lod_sizes[lod]
         decoded = self.model(texel_centres(texel, width, height), torch.full_like(texel, lod))[:, self.channels]
         wanted = self.material.gather(texel + self.material.lod_offsets[lod])[:, self.columns]
-        return self.lod_weights[lod] * ((decoded.clamp(0, 1) - wanted).square() * self.channel_weights).sum(dim=1)
+        squares = (decoded.clamp(0, 1) - wanted).square() * self.channel_weights
+        if self.coverage >= 0:
+            squares = squares * coverage_weights(wanted, self.coverage)
+        return self.lod_weights[lod] * squares.sum(dim=1)
 
     def _chunks(self, lod: int) -> list[Indices]:
         width, height = self.material.lod_sizes[lod]

@@ -126,7 +126,8 @@ def test_a_chain_costs_four_thirds():
     [
         {"diffuse": np.zeros((4, 4, 1), np.uint8)},
         {"roughness": np.zeros((4, 4, 3), np.uint8)},
-        {"gloss": np.zeros((4, 4, 1), np.uint8)},
+        {"sheen": np.zeros((4, 4, 3), np.uint8)},
+        {"sheen": np.zeros((4, 4, 1), np.uint8), "thickness": np.zeros((4, 4, 1), np.uint8)},
         {"roughness": np.zeros((4, 4), np.float32)},
         {"roughness": np.zeros((0, 4), np.uint8)},
         {"roughness": np.zeros((4, 4), np.uint8), "metallic": np.zeros((4, 5), np.uint8)},

@@ -181,7 +181,7 @@ def test_switches_leave_none():
         (torch.zeros(4, 4, 3), torch.zeros(4, 4, 3), ALL, "(4, 4, 3)"),
         (torch.zeros(0, 4, 11), torch.zeros(0, 4, 11), ALL, "(0, 4, 11)"),
         (torch.zeros(4, 4, 11), torch.zeros(4, 4, 11), [], "present"),
-        (torch.zeros(4, 4, 11), torch.zeros(4, 4, 11), ["albedo"], "albedo"),
+        (torch.zeros(4, 4, 11), torch.zeros(4, 4, 11), ["sheen"], "(H, W, 16)"),
         (torch.zeros(4, 4, 11), torch.full((4, 4, 11), math.nan), ALL, "finite"),
     ],
 )

@@ -32,7 +32,7 @@ void decode_all(const Frozen& model, int64_t n, int32_t n_threads, float* out, P
         for (int64_t first = task * DECODE_TASK; first < end; first += BLOCK) {
             const long count = long(std::min<int64_t>(BLOCK, end - first));
             position(first, count, uv, lod);
-            evaluation->decode(count, uv, lod, out + first * CHANNELS);
+            evaluation->decode(count, uv, lod, out + first * model.shape.n_decoded);
         }
     });
 }
@@ -159,8 +159,9 @@ int32_t nt_gradients(const nt_model* model, const float* const* parameters, cons
         Buffer<float> weight_gradient(frozen.shape.gradient_size);
         for (int64_t first = 0; first < n; first += BLOCK) {
             const long count = long(std::min<int64_t>(BLOCK, n - first));
-            evaluation.differentiate(count, uv + 2 * first, lod + first, upstream + first * CHANNELS,
-                                     out + first * CHANNELS, grid_gradients, weight_gradient.data());
+            const int64_t value = first * frozen.shape.n_decoded;
+            evaluation.differentiate(count, uv + 2 * first, lod + first, upstream + value, out + value, grid_gradients,
+                                     weight_gradient.data());
         }
         for (size_t l = 0; l < frozen.shape.layers.size(); l++)
             unpack_gradient(frozen.shape, int(l), 0, frozen.shape.layers[l].outputs, weight_gradient.data(),
@@ -189,7 +190,7 @@ int32_t nt_self_test(void) {
     for (int i = 0; i < 34; i++) codes[i] = uint8_t(80 + 5 * (i % 13));
     const float shares[1] = {0.8f}, channel_weights[2] = {0.5f, 0.5f};
     const double rates[3] = {0.01, 0.01, 0.01};
-    nt_model model = {grids, 3, 3, 2, 16, 1, 2, 1, 1, 2, channels, 0, 0.01f};
+    nt_model model = {grids, 3, 3, 2, 16, 1, 2, 1, 1, 2, channels, 0, 0.01f, 11, -1};
     nt_material material = {widths, heights, offsets, codes, nullptr, 2, 0, columns};
     nt_settings settings = {100, 1, 2, shares, channel_weights, 0.01, rates, 0.9, 0.99, 1e-12, 10, 0, 0.1f, 0, 0, 0};
     return guarded([&] {

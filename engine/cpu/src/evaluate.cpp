@@ -81,8 +81,8 @@ void Evaluation::decode(long n, const float* uv, const float* lod, float* out, b
         forward(model_.network, work_, n, for_backward);
         for (long s = 0; s < n; s++) {
             const float* from = work_.outputs.back().data() + s * stride;
-            float* to = out + s * CHANNELS;
-            if (pass == 0) std::fill(to, to + CHANNELS, 0.0f);
+            float* to = out + s * shape.n_decoded;
+            if (pass == 0) std::fill(to, to + shape.n_decoded, 0.0f);
             for (int c = 0; c < shape.n_channels; c++) {
                 float& value = to[shape.channels[c]];
                 if (pass == 0)
@@ -141,7 +141,7 @@ void Evaluation::propagate(long n, const float* upstream, bool upper, float* con
     for (long s = 0; s < n; s++)
         for (int c = 0; c < shape.n_channels; c++)
             work_.upstream[0][s * shape.widest + c] =
-                upstream[s * CHANNELS + shape.channels[c]] *
+                upstream[s * shape.n_decoded + shape.channels[c]] *
                 (shape.any_learned ? (upper ? blend_[s] : rest_[s]) : 1.0f);
     backward(model_.network, work_, n, weight_gradient, false, input_gradient_.data(), gradient_stride_);
     if (shape.any_learned) {

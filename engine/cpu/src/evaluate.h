@@ -21,9 +21,9 @@ class Evaluation {
   public:
     Evaluation(const Frozen& model, const Noise* noise);
 
-    // Decodes samples; lod may be fractional. out: (n, 11).
+    // Decodes samples; lod may be fractional. out: (n, n_decoded).
     void decode(long n, const float* uv, const float* lod, float* out, bool for_backward = false);
-    // Decodes, and adds the gradients for `upstream` (n, 11), the derivative by `out`. Layout of weight_gradient:
+    // Decodes, and adds the gradients for `upstream` (n, n_decoded), the derivative by `out`. Layout of weight_gradient:
     // Layer::gradient_offset.
     void differentiate(long n, const float* uv, const float* lod, const float* upstream, float* out,
                        float* const* grid_gradients, float* weight_gradient);

@@ -186,13 +186,14 @@ double LevelSearch::error_of(const int32_t* places, const float* sums, long n, S
     for (long s = 0; s < n; s++) {
         const float* decoded = work.outputs.back().data() + s * last.out_stride;
         const float* target = searcher.targets.data() + long(places[s]) * shape_.n_channels;
-        const float weight = lod_weights_[searcher.places[places[s]].lod];
+        const float weight = lod_weights_[searcher.places[places[s]].lod], covered = shape_.weight_of(target);
         float sum = 0;
         for (int c = 0; c < shape_.n_channels; c++) {
             const float shown = std::min(std::max(decoded[c], 0.0f), 1.0f), off = shown - target[c];
-            sum += channel_weights_[c] * off * off;
+            const float counts = channel_weights_[c] * (c == shape_.coverage ? 1.0f : covered);
+            sum += counts * off * off;
             if (for_backward)
-                work.upstream[0][s * shape_.widest + c] = shown == decoded[c] ? 2 * weight * channel_weights_[c] * off : 0.0f;
+                work.upstream[0][s * shape_.widest + c] = shown == decoded[c] ? 2 * weight * counts * off : 0.0f;
         }
         errors[s] = double(weight) * sum;
         error += errors[s];

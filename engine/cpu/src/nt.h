@@ -10,7 +10,7 @@
 #include <stdint.h>
 
 #define NT_API __attribute__((visibility("default")))
-#define NT_INTERFACE 6 /* to be raised with every change of this file that a caller could notice */
+#define NT_INTERFACE 7 /* to be raised with every change of this file that a caller could notice */
 
 #ifdef __cplusplus
 extern "C" {
@@ -42,7 +42,13 @@ typedef struct nt_model {
     const int32_t* channels; /* outputs of the network to compute, ascending; the others are 0 */
     int32_t activation; /* 0: leaky ReLU with negative_slope; 1: hard swish */
     float negative_slope;
+    int32_t n_decoded; /* values of a decoded texel: 11, or 16 with extra maps */
+    int32_t coverage;  /* which of `channels` says how much the others count in the loss, see NT_COVERAGE_FLOOR; -1: none */
 } nt_model;
+
+/* A sample counts NT_COVERAGE_FLOOR + (1 - NT_COVERAGE_FLOOR) * its coverage in all channels but the coverage itself:
+ * COVERAGE_FLOOR of engine/loss_weights.py. */
+#define NT_COVERAGE_FLOOR 0.05f
 
 /* The target, a dataset.Material with the channels of the model, in its order. */
 typedef struct nt_material {
@@ -118,18 +124,18 @@ NT_API int32_t nt_trainer_step(nt_trainer* trainer, int64_t n, const double* fac
 /* Mean squared error over the channels, without noise, of the texel centres that `iteration` (may be -1) draws. */
 NT_API int32_t nt_trainer_probe(nt_trainer* trainer, int64_t iteration, double* mse);
 
-/* Decoding. `parameters`: one array per grid, as in nt_trainer_load_grid. `out`: (n, 11). */
+/* Decoding. `parameters`: one array per grid, as in nt_trainer_load_grid. `out`: (n, n_decoded). */
 NT_API int32_t nt_decode(const nt_model* model, const float* const* parameters, const float* weights, int64_t n,
                          const float* uv, const float* lod, int32_t n_threads, float* out);
-/* Rows first_row .. first_row + rows of a LOD of width x height texels; out: (rows, width, 11). */
+/* Rows first_row .. first_row + rows of a LOD of width x height texels; out: (rows, width, n_decoded). */
 NT_API int32_t nt_decode_rows(const nt_model* model, const float* const* parameters, const float* weights, int32_t lod,
                               int32_t width, int32_t height, int32_t first_row, int32_t rows, int32_t n_threads,
                               float* out);
 
 /* Forward and backward of the training kernels at given samples, for tests and experiments.
  *
- * uv (n, 2); lod (n), may be fractional; upstream (n, 11): derivative of the loss by each decoded channel. Per grid,
- * noise_steps: strength / 2^bits, 0 for no noise; noise_keys. out: (n, 11) decoded values; grid_gradients: one array
+ * uv (n, 2); lod (n), may be fractional; upstream (n, n_decoded): derivative of the loss by each decoded channel. Per grid,
+ * noise_steps: strength / 2^bits, 0 for no noise; noise_keys. out: (n, n_decoded) decoded values; grid_gradients: one array
  * per grid; weight_gradients: as in nt_trainer_load_network. Gradients are added to those arrays. */
 NT_API int32_t nt_gradients(const nt_model* model, const float* const* parameters, const float* weights, int64_t n,
                             const float* uv, const float* lod, const float* upstream, const float* noise_steps,

@@ -89,6 +89,8 @@ const Grid& Shape::grid_of(int model_grid) const {
 Shape::Shape(const nt_model& model, const double* rates)
     : num_lods(model.num_lods),
       n_channels(model.n_channels),
+      n_decoded(model.n_decoded),
+      coverage(model.coverage),
       quantized(model.quantized != 0),
       any_learned(false),
       hard_swish(model.activation == 1),

@@ -9,7 +9,6 @@
 
 namespace nt {
 
-constexpr int CHANNELS = 11;        // of a decoded texel
 constexpr int PADDED_OUTPUTS = 16;  // of the network
 constexpr int ALIGNMENT = 16;       // of the network's inputs
 
@@ -68,7 +67,14 @@ struct Shape {
 
     const Grid& grid_of(int model_grid) const;
 
+    // How much a sample counts in channels other than the coverage; wanted: (channels) what it should be.
+    float weight_of(const float* wanted) const {
+        return coverage < 0 ? 1.0f : NT_COVERAGE_FLOOR + (1 - NT_COVERAGE_FLOOR) * wanted[coverage];
+    }
+
     int num_lods, n_channels;
+    int n_decoded;  // values of a decoded texel
+    int coverage;   // which channel says how much the others count; -1: none
     bool quantized, any_learned;
     bool hard_swish;  // instead of leaky ReLU
     float negative_slope;

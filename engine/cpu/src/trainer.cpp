@@ -140,13 +140,14 @@ void nt_trainer::blend_block(const Chunk& chunk, long first, long n, Workspace& 
 double nt_trainer::loss_block(long n, Thread& thread, bool weighted) const {
     const long columns = material.columns8 + material.columns16;
     const Layer& last = shape.layers.back();
-    float share[PADDED_OUTPUTS] = {};
+    float share[PADDED_OUTPUTS] = {}, always[PADDED_OUTPUTS] = {};  // always: 1 where coverage does not count
     int32_t column_of[PADDED_OUTPUTS] = {};
     bool in_order = true;
     for (int c = 0; c < shape.n_channels; c++) {
         share[c] = weighted ? settings.channel_weights[c] : 1.0f;
         column_of[c] = material.columns[c];
         in_order = in_order && column_of[c] == c;
+        always[c] = !weighted || c == shape.coverage;
     }
     const float scale = 2 / float(settings.batch_size);
     float ordered[PADDED_OUTPUTS] = {};
@@ -159,11 +160,13 @@ double nt_trainer::loss_block(long n, Thread& thread, bool weighted) const {
             for (int c = 0; c < shape.n_channels; c++) ordered[c] = wanted[column_of[c]];
             wanted = ordered;
         }
+        const float weight = shape.weight_of(wanted);
         // a vector may extend into the next row, whose values have share 0
         constexpr int W = PADDED_OUTPUTS < V ? PADDED_OUTPUTS : V;
         typename Lanes<W>::floats sum{};
         for (long c = 0; c < last.out_stride; c += W) {
-            const auto error = load<W>(decoded + c) - load<W>(wanted + c), weighted_error = error * load<W>(share + c);
+            const auto counts = load<W>(share + c) * (load<W>(always + c) * (1 - weight) + weight);
+            const auto error = load<W>(decoded + c) - load<W>(wanted + c), weighted_error = error * counts;
             sum += error * weighted_error;
             store<W>(gradient + c, weighted_error * scale);
         }

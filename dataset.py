@@ -16,6 +16,7 @@ from torchtyping import TensorType
 from common.parallel import map_threads
 from configs import MAX_PIXELS
 from maps.channels import NAMED_CHANNEL, canonical, channel_count, map_channels, map_size, map_slice
+from maps.coverage import Coverage, coverage_of, opacity_chain
 from maps.images import encode_png
 from maps.mips import linear_to_srgb, mip_chain, mip_sizes, round_to_codes, srgb_to_linear
 from maps.read_maps import read_maps
@@ -50,6 +51,22 @@ def _uniform_columns(codes: np.ndarray) -> list[int]:
             break
         alike = alike[(codes[first : first + 2**18, alike] == codes[0, alike]).all(axis=0)]
     return alike.tolist()
+
+
+def _fill_chain(chain: np.ndarray, codes: np.ndarray, name: str, kind: str, coverage: Coverage | None) -> None:
+    """Write the LODs of a map, (H, W, C) codes, to (texels of all LODs, C); see maps.coverage for opacity."""
+    if name == "opacity":
+        parts = opacity_chain(codes)
+    else:
+        parts = mip_chain(codes, kind, coverage.weights if coverage else None)
+    for first, part in parts:
+        chain[first : first + len(part)] = part
+    if coverage and name != "opacity":
+        height, width, channels = codes.shape
+        sizes = mip_sizes(width, height)
+        ends = np.cumsum([w * h for w, h in sizes])
+        levels = [texels.reshape(h, w, channels) for texels, (w, h) in zip(np.split(chain, ends[:-1]), sizes)]
+        coverage.fill(levels, kind)
 
 
 def normal_length_error(codes: np.ndarray) -> float:
@@ -150,17 +167,21 @@ class Material:
                 tasks.append((n, chains[bits][:, column : column + map_size(n)]))
                 column += map_size(n)
 
+        coverage = coverage_of(planes["opacity"]) if "opacity" in planes else None
+
         def fill(task: tuple[str, np.ndarray]) -> None:
             n, chain = task
-            for first, codes in mip_chain(planes[n], "normal" if n == "normal" else spaces[n]):
-                chain[first : first + len(codes)] = codes
+            _fill_chain(chain, planes[n], n, "normal" if n == "normal" else spaces[n], coverage)
 
         list(map_threads(fill, tasks))
         constants = {}
         for bits, chain in chains.items():
             columns = [c for n in present if depths[n] == bits for c in map_channels(n)]
             constants.update({columns[i]: Constant(int(chain[0, i]), bits) for i in _uniform_columns(chain)})
-        unit_normals = "normal" in planes and normal_length_error(planes["normal"]) <= UNIT_NORMALS_TOLERANCE
+        normals = dict(tasks).get("normal")  # as filled: what lies under transparent texels need not be unit vectors
+        unit_normals = normals is not None and (
+            normal_length_error(normals[: height * width].reshape(height, width, -1)) <= UNIT_NORMALS_TOLERANCE
+        )
         return cls(
             *(name, width, height, present, spaces, file_spaces, depths, file_depths),
             codes8=torch.from_numpy(chains[8]),

@@ -63,13 +63,14 @@ def weight_advice(
     Args:
         shares: map -> share of the squared error, see scores.error_shares.
         channels: map -> channels that were trained.
-        weights: map -> Config.texture_loss_weights of the run, as resolved.
+        weights: map -> Config.texture_loss_weights of the run, as resolved; those that are not listed have 1.
     """
     total = sum(channels.values())
     for name, share in shares.items():
-        if share > 0.5 and channels[name] and share > 2 * channels[name] / total and weights[name]:
+        weight = weights.get(name, 1.0)
+        if share > 0.5 and channels[name] and share > 2 * channels[name] / total and weight:
             changed = {n: weight for n, weight in weights.items() if weight != 1 and n in channels}
-            line = ", ".join(f"{n}: {weight:.3g}" for n, weight in {**changed, name: 2 * weights[name]}.items())
+            line = ", ".join(f"{n}: {weight:.3g}" for n, weight in {**changed, name: 2 * weight}.items())
             return (
                 f"{name} has {share:.0%} of the squared error in {channels[name]} of {total} trained channels; to "
                 f"move bits to it, train with this line in a --config file: texture_loss_weights: {{{line}}}"

@@ -133,6 +133,8 @@ class Material:
     ) -> Material:
         """Build the mip chain of `arrays`: map name -> (H, W, C) or (H, W) uint8 or uint16, one size for all.
 
+        What an opacity hides in the other maps is replaced, see maps.coverage.
+
         Args:
             color_space: 'srgb' or 'linear' where it is not the default (diffuse srgb, the rest linear).
             linear_color: decode an sRGB diffuse to 16-bit linear light.
@@ -300,8 +302,8 @@ class Material:
     def texels(self, lod: int, rows: slice = slice(None)) -> LevelValues:
         """Values in [0, 1], in `file_color_space`, of one LOD: the reference of every metric; missing maps are 0.
 
-        At LOD 0 they are exactly the files' values (also after `linear_color` where the file has 8 bits). `rows`
-        limits them to rows of the LOD: a whole 4096x4096 one takes 740 MB.
+        At LOD 0 they are exactly the files' values (also after `linear_color` where the file has 8 bits), except under
+        transparent texels, see maps.coverage. `rows` limits them to rows of the LOD: a whole 4096x4096 one takes 740 MB.
         """
         width, height = self.lod_sizes[lod]
         values = np.zeros((len(range(height)[rows]), width, self.channels), np.float32)

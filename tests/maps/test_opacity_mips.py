@@ -48,7 +48,7 @@ def test_an_opacity_of_one_value_changes_nothing(opacity):
     extra = {} if opacity is None else {"opacity": np.full((50, 37), opacity, np.uint8)}
     material = Material.from_arrays("m", {**arrays, **extra})
     for name, codes in arrays.items():
-        kind = {"diffuse": "srgb", "normal": "normal"}.get(name, "linear")
+        kind = "normal" if name == "normal" else material.color_space[name]
         chain = np.concatenate([part for _, part in mip_chain(codes, kind)])
         stored = [level.reshape(-1, map_size(name)) for level in lods(material, name)]
         assert np.array_equal(np.concatenate(stored), chain)

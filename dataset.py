@@ -303,7 +303,8 @@ class Material:
         """Values in [0, 1], in `file_color_space`, of one LOD: the reference of every metric; missing maps are 0.
 
         At LOD 0 they are exactly the files' values (also after `linear_color` where the file has 8 bits), except under
-        transparent texels, see maps.coverage. `rows` limits them to rows of the LOD: a whole 4096x4096 one takes 740 MB.
+        transparent texels, see maps.coverage. `rows` limits them to rows of the LOD: a whole 4096x4096 one takes 740
+        MB.
         """
         width, height = self.lod_sizes[lod]
         values = np.zeros((len(range(height)[rows]), width, self.channels), np.float32)

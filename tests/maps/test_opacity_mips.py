@@ -214,6 +214,14 @@ def test_opaque_and_transparent_texels_of_a_mask_stay_so_and_the_order_of_all(op
     assert scaled >= 3
 
 
+def test_averages_that_pass_as_often_stay():
+    opacity = np.zeros((64, 64), np.uint8)
+    opacity[:, :32], opacity[:, 32] = 255, 64
+    material = Material.from_arrays("m", {"opacity": opacity})
+    assert material.stored(1, "opacity")[0, 14:18, 0].tolist() == [255, 255, 32, 0]
+    assert material.stored(4, "opacity")[0, :, 0].tolist() == [255, 255, 4, 0]
+
+
 def glass():
     codes = np.full((64, 64), 76, np.uint8)  # 0.3
     codes[::16] = codes[:, ::16] = 255  # and a frame

@@ -16,7 +16,7 @@ from torchtyping import TensorType
 from common.parallel import map_threads
 from configs import MAX_PIXELS
 from maps.channels import NAMED_CHANNEL, canonical, channel_count, map_channels, map_size, map_slice
-from maps.coverage import Coverage, coverage_of, opacity_chain
+from maps.coverage import Coverage, coverage_of, opacity_chain, texels_near_test
 from maps.images import encode_png
 from maps.mips import linear_to_srgb, mip_chain, mip_sizes, round_to_codes, srgb_to_linear
 from maps.read_maps import read_maps
@@ -103,6 +103,8 @@ class Material:
     source_bytes: int  # size on disk of the files that were used
     constants: dict[int, Constant]  # by canonical channel, ascending: those of `present` with one value in all LODs
     unit_normals: bool  # whether LOD 0 of the normal map holds unit vectors
+    near_test: tuple[np.ndarray, np.ndarray] | None = None  # indices and the file's opacity of texels of LOD 0, which
+    # codes8 or codes16 have farther from an alpha test, see maps.coverage
 
     def __post_init__(self) -> None:
         self.lod_sizes = mip_sizes(self.width, self.height)  # (width, height) per LOD
@@ -195,6 +197,7 @@ class Material:
             source_bytes=source_bytes,
             constants=dict(sorted(constants.items())),
             unit_normals=unit_normals,
+            near_test=texels_near_test(planes["opacity"]) if "opacity" in planes else None,
         )
 
     @property
@@ -287,7 +290,10 @@ class Material:
         return torch.lerp(between(top), between(below), down[:, None])
 
     def stored(self, lod: int, map_name: str, rows: slice = slice(None)) -> np.ndarray:
-        """(H, W, C) uint8 or uint16 codes of one map at one LOD, as stored; `rows` limits them to rows of the LOD."""
+        """(H, W, C) uint8 or uint16 codes of one map at one LOD; `rows` limits them to rows of the LOD.
+
+        They are those of `gather`, except that opacity near an alpha test is as in the file, see `near_test`.
+        """
         bits = self.bit_depth[map_name]
         before = self.present[: self.present.index(map_name)]
         column = sum(map_size(name) for name in before if self.bit_depth[name] == bits)
@@ -296,7 +302,13 @@ class Material:
         texels = slice(self.lod_offsets[lod] + first * width, self.lod_offsets[lod] + last * width)
         codes = (self.codes8 if bits == 8 else self.codes16)[texels, column : column + map_size(map_name)]
         codes = codes.reshape(last - first, width, map_size(map_name)).cpu().numpy()
-        return codes if bits == 8 else codes.view(np.uint16)
+        codes = codes if bits == 8 else codes.view(np.uint16)
+        if lod == 0 and map_name == "opacity" and self.near_test:
+            index, original = self.near_test
+            here = slice(*np.searchsorted(index, (first * width, last * width)))
+            codes = codes.copy()
+            codes.reshape(-1)[index[here] - first * width] = original[here]
+        return codes
 
     def file_codes(self, lod: int, map_name: str, rows: slice = slice(None)) -> np.ndarray:
         """(H, W, C) codes as of `stored`, in the colour space and bit depth of the file."""

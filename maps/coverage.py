@@ -7,17 +7,21 @@ coverage are filled from their neighbours, LOD after LOD from the smallest to th
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from maps.mips import area_averages, encode_level, mip_sizes, round_to_codes, undirected
+from maps.mips import area_averages, encode_level, mip_chain, mip_sizes, round_to_codes, undirected
 
 ALPHA_TEST = 0.5  # a texel whose opacity is at least this passes, as in glTF by default
 # A map is a mask where this share of its texels has an opacity of at most NEAR or at least 1 - NEAR. Anti-aliased leaf
 # silhouettes have 0.95 at 512 x 512 and 0.8 at 64 x 64, a gradient from 0 to 1 has 0.2.
 MASK_SHARE, NEAR = 0.75, 0.1
+# The least distance from ALPHA_TEST that the trained opacity of a mask has. A decoded value that is off by less passes
+# the test where the source does. Leaves of 512 x 512 at 5 bpp, `balanced`: see docs/results.md. XX
+MARGIN = 0.05
 ROWS_OF_TEXELS = 2**18  # texels in the bands of rows that are worked on at a time
 
 
@@ -70,26 +74,43 @@ def coverage_of(opacity: np.ndarray) -> Coverage | None:
 
 
 def opacity_chain(codes: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    """mips.mip_chain of an opacity map. The LODs of a mask pass an alpha test with as large a share as LOD 0.
+    """mips.mip_chain of an opacity map as it is trained. The LODs of a mask pass an alpha test as often as LOD 0.
 
     Area averages alone let thin parts fall below the test, and foliage vanishes with distance (Castano 2010, "Computing
     Alpha Mipmaps"). Each LOD's averages are scaled so that the share of texels at or above ALPHA_TEST is the nearest to
     that of LOD 0 which they allow. Where fewer pass, opacity is multiplied and clipped to 1, as by Castano; where more
-    pass, transparency is, so that opaque texels stay opaque.
+    pass, transparency is, so that opaque texels stay opaque. Then values keep MARGIN from the test, also in LOD 0: what
+    the file says there is in `texels_near_test`.
 
     Maps that are not a mask, see MASK_SHARE, keep their averages: glass is not an opening, and a scale would change how
     it looks.
     """
+    if not is_mask(codes):
+        yield from mip_chain(codes, "linear")
+        return
     height, width, channels = codes.shape
-    yield 0, codes.reshape(-1, channels)
-    dtype, index, top = codes.dtype, height * width, float(np.iinfo(codes.dtype).max)
-    passing = share_passing(codes) if is_mask(codes) else None
-    for level in area_averages(lambda part: codes[part].astype(np.float32), width, height):
-        threshold = top * ALPHA_TEST if passing is None else _threshold(level, passing, top)
+    dtype, index, top = codes.dtype, 0, float(np.iinfo(codes.dtype).max)
+    passing = share_passing(codes)
+    averages = area_averages(lambda part: codes[part].astype(np.float32), width, height)
+    for level in itertools.chain([codes], averages):
+        threshold = top * ALPHA_TEST if level is codes else _threshold(level, passing, top)
         for first, rows in _bands(level):
-            scaled = round_to_codes(_move_to_test(rows, threshold, top), dtype).reshape(-1, channels)
-            yield index + first * level.shape[1], scaled
+            scaled = _apart(_move_to_test(rows.astype(np.float32), threshold, top), top)
+            yield index + first * level.shape[1], round_to_codes(scaled, dtype).reshape(-1, channels)
         index += level.shape[0] * level.shape[1]
+
+
+def texels_near_test(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """(flat indices, ascending; codes) of the texels of an opacity map (H, W, 1) that `opacity_chain` moves from the
+    alpha test in LOD 0; None without any."""
+    if not is_mask(codes):
+        return None
+    top, places = float(np.iinfo(codes.dtype).max), []
+    for first, rows in _bands(codes):
+        values = rows.ravel().astype(np.float32)
+        places.append(first * codes.shape[1] + np.flatnonzero(_apart(values, top) != values))
+    index = np.concatenate(places)
+    return (index, codes.ravel()[index]) if len(index) else None
 
 
 def passes(codes: np.ndarray) -> np.ndarray:
@@ -134,6 +155,12 @@ def _move_to_test(values: np.ndarray, threshold: float, top: float) -> np.ndarra
     if threshold < test:
         return np.minimum(values * np.float32(test / threshold), np.float32(top))
     return np.maximum(top - (top - values) * np.float32((top - test) / (top - threshold)), np.float32(0))
+
+
+def _apart(values: np.ndarray, top: float) -> np.ndarray:
+    """Values in code units that are at least MARGIN from the alpha test, on the side where they were."""
+    low, high = np.float32(top * (ALPHA_TEST - MARGIN)), np.float32(top * (ALPHA_TEST + MARGIN))
+    return np.where(values < top * ALPHA_TEST, np.minimum(values, low), np.maximum(values, high))
 
 
 def _least(dtype: np.dtype) -> int:

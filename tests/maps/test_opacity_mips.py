@@ -6,6 +6,7 @@ import hashlib
 
 import numpy as np
 import pytest
+import torch
 
 from dataset import Material
 from maps import coverage
@@ -236,6 +237,28 @@ def test_averages_that_pass_as_often_stay():
     material = Material.from_arrays("m", {"opacity": opacity})
     assert material.stored(1, "opacity")[0, 14:18, 0].tolist() == [255, 255, 32, 0]
     assert material.stored(4, "opacity")[0, :, 0].tolist() == [255, 255, 4, 0]
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_what_is_trained_of_a_mask_keeps_away_from_the_alpha_test(dtype):
+    """On its side of it, and nothing else moves; the file's opacity is what is shown and scored."""
+    top = np.iinfo(dtype).max
+    opacity = leaf_maps(64)["opacity"].astype(dtype) * (top // 255)
+    opacity[::9, ::7] = randoms((8, 10), dtype)  # of all values
+    opacity[9, 7], opacity[18, 14] = top // 2, top // 2 + 1
+    material = Material.from_arrays("m", {"diffuse": randoms((64, 64, 3)), "opacity": opacity})
+    trained = material.gather(torch.arange(material.num_texels))[:, 3].numpy()
+    assert np.abs(trained - 0.5).min() > 0.049
+    first = trained[: 64 * 64].reshape(64, 64)
+    assert np.array_equal(first >= 0.5, opacity / top >= 0.5)
+    assert np.abs(first - opacity / top).max() < 0.052
+    far = np.abs(opacity / top - 0.5) > 0.052
+    assert np.allclose(first[far], opacity[far] / top, atol=1e-6) and not far.all()
+    assert np.array_equal(material.stored(0, "opacity")[..., 0], opacity)
+    assert np.array_equal(material.stored(0, "opacity", slice(9, 31))[..., 0], opacity[9:31])
+    assert np.allclose(material.texels(0)[..., 11].numpy(), opacity / top, atol=1e-6)
+    smaller = material.stored(1, "opacity").ravel() / top
+    assert np.allclose(smaller, trained[64 * 64 :][: 32 * 32], atol=1e-6)
 
 
 def glass():

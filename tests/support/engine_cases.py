@@ -17,6 +17,7 @@ from engine.torch.engine import TorchEngine
 from maps.channels import MAPS, map_size
 from model import build_model
 from tests.support.kernel_cases import assert_close
+from tests.support.leaves import leaf_maps
 
 CPU = torch.device("cpu")
 GRIDS = [
@@ -110,6 +111,7 @@ CASES = {
     "far features": (material_of, {"spread": 0.5, "noise_std": 4.0, "grid_learning_rate": 0.1}),
     "not seamless": (material_of, {"wrap_boundary": False}),
     "ties": (material_of, {"wrap_interval": 1, "wrap_strength": 0.5, "hash_grid_configs": LEARNED}),
+    "opacity": (lambda: Material.from_arrays("leaf", leaf_maps(32)), {"spread": 0.5, "learning_rate": 0.2}),
     "ties, finest level": (material_of, {"wrap_interval": 3, "wrap_strength": 1.0, "wrap_levels": 1}),
     "ties, two levels": (material_of, {"wrap_interval": 2, "wrap_strength": 0.3, "wrap_levels": 2}),
     "rates": (

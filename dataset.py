@@ -17,7 +17,7 @@ from common.parallel import map_threads
 from configs import MAX_PIXELS
 from maps.channels import NAMED_CHANNEL, canonical, channel_count, map_channels, map_size, map_slice
 from maps.images import encode_png
-from maps.mips import linear_to_srgb, mip_chain, mip_sizes, round_to_codes, srgb_to_linear
+from maps.mips import LogLight, linear_to_srgb, mip_chain, mip_sizes, round_to_codes, srgb_to_linear
 from maps.read_maps import read_maps
 from maps.record import Constant, MapRecord, MaterialRecord
 
@@ -86,6 +86,7 @@ class Material:
     source_bytes: int  # size on disk of the files that were used
     constants: dict[int, Constant]  # by canonical channel, ascending: those of `present` with one value in all LODs
     unit_normals: bool  # whether LOD 0 of the normal map holds unit vectors
+    log_scale: dict[str, float] = dataclasses.field(default_factory=dict)  # of maps with light above 1: MapRecord's
 
     def __post_init__(self) -> None:
         self.lod_sizes = mip_sizes(self.width, self.height)  # (width, height) per LOD
@@ -109,6 +110,7 @@ class Material:
         color_space: Mapping[str, str] | None = None,
         linear_color: bool = False,
         value_range: Mapping[str, tuple[float, float]] | None = None,
+        log_scale: Mapping[str, float] | None = None,
         files: Mapping[str, str] | None = None,
         normal_convention: str = "unknown",
         warnings: Iterable[str] = (),
@@ -119,6 +121,7 @@ class Material:
         Args:
             color_space: 'srgb' or 'linear' where it is not the default (diffuse srgb, the rest linear).
             linear_color: decode an sRGB diffuse to 16-bit linear light.
+            value_range, log_scale: where the codes mean other units, see MapRecord.
         Raises: ValueError for arrays of other names, shapes or types.
         """
         planes = {n: array if array.ndim == 3 else array[..., None] for n, array in arrays.items()}
@@ -128,12 +131,14 @@ class Material:
                 raise ValueError(f"{n}: expected {wanted}, found {array.dtype} {array.shape}")
         if len(named := [n for n in planes if map_slice(n).start == NAMED_CHANNEL]) > 1:
             raise ValueError(f"expected one map of a name that is not ours, found {', '.join(named)}")
+        if not (log_scale or {}).keys() <= (value_range or {}).keys():
+            raise ValueError(f"log_scale: expected a value_range (0, high) of {', '.join(log_scale)}")
         if len({array.shape[:2] for array in planes.values()}) != 1:
             raise ValueError(f"expected maps of one size, found {[(n, a.shape) for n, a in planes.items()]}")
         present = tuple(canonical(planes))
         file_spaces = {n: (color_space or {}).get(n, "srgb" if n == "diffuse" else "linear") for n in present}
         file_depths = {n: planes[n].itemsize * 8 for n in present}
-        spaces = dict(file_spaces)
+        spaces, scales = dict(file_spaces), dict(log_scale or {})
         if linear_color and spaces.get("diffuse") == "srgb":
             top = np.iinfo(planes["diffuse"].dtype).max
             table = round_to_codes(srgb_to_linear(np.arange(top + 1) / top) * 65535, np.uint16)
@@ -152,7 +157,10 @@ class Material:
 
         def fill(task: tuple[str, np.ndarray]) -> None:
             n, chain = task
-            for first, codes in mip_chain(planes[n], "normal" if n == "normal" else spaces[n]):
+            kind = "normal" if n == "normal" else spaces[n]
+            if n in scales:
+                kind = LogLight(scales[n], value_range[n][1])
+            for first, codes in mip_chain(planes[n], kind):
                 chain[first : first + len(codes)] = codes
 
         list(map_threads(fill, tasks))
@@ -172,6 +180,7 @@ class Material:
             source_bytes=source_bytes,
             constants=dict(sorted(constants.items())),
             unit_normals=unit_normals,
+            log_scale=scales,
         )
 
     @property
@@ -205,7 +214,8 @@ class Material:
         spaces = self.color_space[name], self.file_color_space[name]
         normal = (self.normal_convention, self.unit_normals) if name == "normal" else ()
         return MapRecord(
-            name, *spaces, self.file_bit_depth[name], self.files[name], tuple(self.value_range[name]), *normal
+            name, *spaces, self.file_bit_depth[name], self.files[name], tuple(self.value_range[name]), *normal,
+            log_scale=self.log_scale.get(name),
         )
 
     @property
@@ -332,6 +342,7 @@ def load_material(
         color_space=found.color_space,
         linear_color=linear_color,
         value_range=found.value_range,
+        log_scale=found.log_scale,
         files=found.files,
         normal_convention=found.convention,
         warnings=found.notes,

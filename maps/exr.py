@@ -13,7 +13,7 @@ import numpy as np
 from common.errors import UserError, quote
 from common.files import open_regular
 from maps.exr_header import MAX_HEADER_BYTES, ExrPart, parse_exr_header
-from maps.pixels import Image, check_finite, check_size, split_alpha, undecodable
+from maps.pixels import Image, check_size, split_alpha, undecodable
 
 EXR_BYTES_PER_PIXEL = 16  # of all its channels: four floats; with every pixel that --max_pixels allows
 _exr_print_lock = threading.Lock()  # sys.stdout is the whole process's
@@ -50,8 +50,7 @@ def read_exr(path: Path, max_pixels: int) -> Image:
         raise
     except Exception as error:  # as above
         raise undecodable(path, error) from error
-    pixels = check_finite(path, _in_display_window(pixels, parts[0]))
-    return split_alpha(pixels, bool(alpha))
+    return split_alpha(_in_display_window(pixels, parts[0]), bool(alpha))
 
 
 def _in_display_window(pixels: np.ndarray, part: ExrPart) -> np.ndarray:

@@ -57,7 +57,7 @@ def choose_log_scale(values: np.ndarray, high: float) -> float:
     median of the light above the floor is the one with the least median error, if e does not depend on s. It hardly
     does, by training (512 x 512, 5 bpp, peak 50): see docs/materials.md.
     """
-    median = float(np.median(values[values > high * FLOOR_SHARE]))
+    median = float(np.quantile(values[values > high * FLOOR_SHARE], 0.5, method="lower"))  # a mean may leave float32
     highest = math.floor(math.log2(high))
     scales = [2.0**exponent for exponent in range(highest - 16, highest + 1)]
     return min(scales, key=lambda s: (1 + s / median) * math.log1p(high / s))

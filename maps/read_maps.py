@@ -17,7 +17,7 @@ from maps.by_hand import wanted_size
 from maps.channels import MAPS
 from maps.folder import Source, describe_found, find_maps, is_grey
 from maps.images import read_image
-from maps.mips import encode_level, round_to_codes
+from maps.mips import Kind, LogLight, decode_table, encode_level, round_to_codes
 from maps.pixels import Image, bands_of, check_finite
 from maps.ranges import LIGHT, choose_log_scale, from_units
 
@@ -131,6 +131,8 @@ def _to_one_size(result: MapArrays, size: str, max_pixels: int) -> None:
             result.notes.append(f"{quote(result.files[name])}: {name} resized from {was_wide}x{was_high} to "
                                 f"{width}x{height}, {reason}{advice}")  # fmt: skip
             kind = "normal" if name == "normal" else "linear"
+            if name in result.log_scale:
+                kind = LogLight(result.log_scale[name], result.value_range[name][1])
             result.arrays[name] = _resize(result.arrays[name], width, height, kind)
 
 
@@ -274,11 +276,14 @@ def _finite_light(pixels: np.ndarray, name: str, path: Path, notes: list[str]) -
     return np.nan_to_num(pixels, nan=0, posinf=float(pixels.max(where=finite, initial=0)), neginf=0)
 
 
-def _resize(codes: np.ndarray, width: int, height: int, kind: str) -> np.ndarray:
-    """Bilinear, with the filter widened where it shrinks (no aliasing); normals come out with unit length."""
+def _resize(codes: np.ndarray, width: int, height: int, kind: Kind) -> np.ndarray:
+    """Bilinear, with the filter widened where it shrinks (no aliasing); normals come out with unit length, and light
+    above 1 is filtered as light."""
+    decode = decode_table(kind, codes.dtype)
     resized = np.empty((height, width, codes.shape[2]), np.float32)
     for channel in range(codes.shape[2]):  # one at a time: a float copy of the whole file could be large
-        plane = torch.from_numpy(codes[None, None, ..., channel].astype(np.float32))
+        plane = codes[None, None, ..., channel]
+        plane = torch.from_numpy(plane.astype(np.float32) if decode is None else decode[plane])
         plane = torch.nn.functional.interpolate(plane, (height, width), mode="bilinear", antialias=True)
         resized[..., channel] = plane[0, 0].numpy()
     return encode_level(resized, kind, codes.dtype)

@@ -87,8 +87,10 @@ def decode_maps(model: NeuralTexture, material: MaterialRecord, lod: int, decode
 def decode_deep_maps(
     model: NeuralTexture, material: MaterialRecord, lod: int, decode: Decode
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """`decode_maps`, and the maps of 16-bit files (float ones are such) once more in 16 bits, from one decode."""
-    return _decode_codes(model, material, lod, decode, [entry.name for entry in material.maps if entry.bit_depth == 16])
+    """`decode_maps`, and the maps of 16-bit files (float ones are such), and those with units of their own, once more
+    in 16 bits, from one decode."""
+    deep = {entry.name for entry in material.maps if entry.bit_depth == 16} | set(_with_units(material))
+    return _decode_codes(model, material, lod, decode, deep)
 
 
 def decode_pictures(model: NeuralTexture, material: MaterialRecord, lod: int, decode: Decode) -> dict[str, np.ndarray]:

@@ -13,6 +13,7 @@ import numpy as np
 from maps.ranges import FLOOR_SHARE, has_units, to_units
 from maps.record import MapRecord, MaterialRecord
 from metrics.scores import mean_squared_error, psnr_db
+from metrics.tiles import map_values, row_tiles
 
 MEDIAN_VALUES = 2**22  # of a map, at most, that a median is taken of: every n-th row
 
@@ -20,23 +21,25 @@ Codes = Mapping[str, np.ndarray]
 
 
 def deep_scores(decoded: Codes, source: Codes, material: MaterialRecord) -> dict[str, Any]:
-    """Scores of one LOD, JSON-ready, for the maps of `decoded`; {} without such.
+    """Scores of one LOD, JSON-ready, for the maps of `decoded`.
 
     Args:
         decoded: map name -> (H, W, C) uint16, see decoded_maps.decode_deep_maps.
-        source: the files' codes; of these maps they have 16 bits too.
-    Returns: {"psnr16": {<map>: PSNR in dB of the codes, of which the decoded are rounded to 16 bits instead of 8}, and,
-        where such maps are, "light": {<map>: see light_scores}, "units": {<map>: {"median_error": of |d - x|,
-        "worst_error"}, in the file's units, of maps with an affine range}}.
+        source: map name -> (H, W, C) codes of the file.
+    Returns: each where such maps are: "psnr16": {<map of 16 bits>: PSNR in dB of the codes, of which the decoded are
+        rounded to 16 bits instead of 8}, "light": {<map with a log_scale>: see light_scores}, "units": {<map with
+        another range>: see unit_scores}.
     """
-    if not decoded:
-        return {}
-    scores: dict[str, Any] = {"psnr16": {name: psnr_db([mean_squared_error(image, source[name])])
-                                         for name, image in decoded.items()}}  # fmt: skip
+    scores: dict[str, Any] = {}
     for entry in material.maps:
-        if entry.name in decoded and has_units(entry.name, entry.value_range):
-            kind, measure = ("units", _unit_scores) if entry.log_scale is None else ("light", light_scores)
-            scores.setdefault(kind, {})[entry.name] = measure(decoded[entry.name], source[entry.name], entry)
+        if entry.name not in decoded:
+            continue
+        pair = decoded[entry.name], source[entry.name]
+        if entry.bit_depth == 16:
+            scores.setdefault("psnr16", {})[entry.name] = psnr_db([mean_squared_error(*pair)])
+        if has_units(entry.name, entry.value_range):
+            kind, measure = ("units", unit_scores) if entry.log_scale is None else ("light", light_scores)
+            scores.setdefault(kind, {})[entry.name] = measure(*pair, entry)
     return scores
 
 
@@ -61,40 +64,44 @@ def light_scores(decoded: np.ndarray, source: np.ndarray, entry: MapRecord) -> d
     }
 
 
-def light_lines(scores: Mapping[str, Any]) -> list[str]:
-    """A line for each map with units of its own, from what `deep_scores` put into the scores of a LOD."""
+def unit_scores(decoded: np.ndarray, source: np.ndarray, entry: MapRecord) -> dict[str, float]:
+    """{"median_error", "worst_error"} of |d - x| in the file's units, such as metres of height.
+
+    There is no relative error: in a range that is not of light, 0 need not mean nothing.
+    """
+    low, high = entry.value_range
+    errors = np.abs(_thinned(decoded, entry) - _thinned(source, entry))
+    worst = max(float(np.abs(map_values(decoded, rows) - map_values(source, rows)).max())
+                for rows, _ in row_tiles(decoded))  # fmt: skip
+    return {"median_error": float(np.median(errors)), "worst_error": worst * (high - low)}
+
+
+def unit_lines(scores: Mapping[str, Any]) -> list[str]:
+    """What `deep_scores` put into the scores of a LOD, as lines for a reader; none without such maps."""
     lines = []
     for name, light in scores.get("light", {}).items():
         lit, peak = light["relative_error_lit"], light["peak"]
-        off = "-" if lit is None else f"{lit:.2%}"
         lines.append(
-            f"{name} in the file's units: median error {off} of the light above {light['floor']:.3g} "
-            f"({light['relative_error']:.2%} of all), peak {'-' if peak is None else f'{peak:.1%}'}; "
-            f"its PSNR is of {light['space']}"
+            f"{name} in the file's units: median error {'-' if lit is None else f'{lit:.2%}'} of light above "
+            f"{light['floor']:.3g}, {light['relative_error']:.2%} of all; peak {'-' if peak is None else f'{peak:.1%}'}"
+            f" of the source's; its PSNR is of {light['space']}"
         )
     for name, units in scores.get("units", {}).items():
         errors = f"median error {units['median_error']:.3g}, largest {units['worst_error']:.3g}"
-        lines.append(f"{name} in the file's units: {errors}; its PSNR is of the range scaled to [0, 1]")
+        lines.append(f"{name} in the file's units: {errors}; its PSNR is of its range scaled to [0, 1]")
     deep = "  ".join(f"{name} {value:.2f}" for name, value in scores.get("psnr16", {}).items())
-    return [*lines, *([f"PSNR at 16 bits: {deep} dB (above: decoded values rounded to 8 bits)"] if deep else [])]
-
-
-def _unit_scores(decoded: np.ndarray, source: np.ndarray, entry: MapRecord) -> dict[str, float]:
-    low, high = entry.value_range
-    steps = np.abs(_rows_of(decoded).astype(np.int32) - _rows_of(source))
-    worst = max(int(np.abs(d.astype(np.int32) - x).max()) for d, x in zip(decoded, source))
-    step = (high - low) / 65535
-    return {"median_error": float(np.median(steps)) * step, "worst_error": worst * step}
+    return [*lines, *([f"PSNR of codes in 16 bits: {deep} dB (elsewhere decoded values are in 8)"] if deep else [])]
 
 
 def _thinned(codes: np.ndarray, entry: MapRecord) -> np.ndarray:
     """Values in the file's units, of some rows where the map is large."""
-    return to_units(_rows_of(codes) / np.float64(65535), entry.value_range, entry.log_scale)
-
-
-def _rows_of(codes: np.ndarray) -> np.ndarray:
-    return codes[:: -(-codes.size // MEDIAN_VALUES)]
+    return _in_units(codes[:: -(-codes.size // MEDIAN_VALUES)], entry)
 
 
 def _largest(codes: np.ndarray, entry: MapRecord) -> float:
-    return float(to_units(np.float64(codes.max() / 65535), entry.value_range, entry.log_scale))
+    return _in_units(codes.max(keepdims=True), entry).item()
+
+
+def _in_units(codes: np.ndarray, entry: MapRecord) -> np.ndarray:
+    values = codes / np.float64(np.iinfo(codes.dtype).max)
+    return to_units(values, entry.value_range, entry.log_scale)

@@ -15,7 +15,7 @@ from dataset import PNG_SAMPLE_TEXELS, Material
 from engine.loss_weights import channel_variances
 from formats.manifest import read_manifest
 from maps.channels import map_channels, map_size
-from metrics.hdr import light_lines
+from metrics.hdr import unit_lines
 from metrics.scores import psnr_db
 from training.pictures import picture_lod
 from training.run_folder import MODELS
@@ -155,7 +155,7 @@ def run_summary(result: Result, material: Material, config: Config, exported_byt
     if len(metrics["lods"]) > 1:
         each = [f"{lod}: {scores['psnr']['all']:.2f}" for lod, scores in enumerate(metrics["lods"][:SUMMARY_LODS])]
         lines.insert(1, "LODs     " + "  ".join(each) + " dB")
-    lines += [f"note     {line}" for line in light_lines(metrics["lods"][0])]
+    lines += [f"note     {line}" for line in unit_lines(metrics["lods"][0])]
     if exported_bytes is not None:
         png = material.png_bytes()
         about = "about " if material.width * material.height > PNG_SAMPLE_TEXELS else ""

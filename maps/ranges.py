@@ -55,7 +55,9 @@ def choose_log_scale(values: np.ndarray, high: float) -> float:
     """s for light of any shape with the maximum `high` above 0: a power of two, which shaders add to an exponent.
 
     An error e of t is one of (1 + s / x) ln(1 + high / s) e of the light x itself. The s is taken for which this has
-    the least geometric mean over the light above the floor; e itself hardly depends on s (see docs/materials.md).
+    the least geometric mean over the light above the floor; e itself hardly depends on s. Trained at 512 x 512 and
+    5 bpp beside noisy maps, with a peak of 50 and light around 1 everywhere, the median error is 3.0 % with s = 1 / 16,
+    3.3 with 1 / 4, 3.7 with 1, 3.8 with 4, 4.2 with 16; of lamps with dim glow 2.3, 2.7, 4.1, 5.5, 9.2.
     """
     lit = values[values > high * FLOOR_SHARE]
     lit = lit[:: -(-lit.size // SCALE_VALUES)].astype(np.float64)

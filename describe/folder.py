@@ -130,6 +130,8 @@ def _map_row(entry: MapRecord) -> list[str]:
     low, high = entry.value_range
     if (low, high) != (0, 1):
         extra.append(f"0 to 1 is {low:g} to {high:g} in the file")
+    if entry.log_scale is not None:
+        extra.append(f"as log2(1 + x / {entry.log_scale:g})")
     return [entry.name, channels, space, f"{entry.bit_depth} bits", ", ".join([*extra, entry.file])]
 
 

@@ -14,7 +14,7 @@ import torch
 
 from dataset import Material
 from formats.textures import ExportedTexture, read_export, write_export
-from maps.channels import ALL_CHANNELS, map_slice
+from maps.channels import ALL_CHANNELS, channel_count, map_slice
 from maps.record import MaterialRecord
 from model import NeuralTexture
 from shape import DecoderSpec, GridSpec
@@ -26,6 +26,7 @@ LEVELS = 7
 HIGH, SCALE = 50.0, 0.25  # of the light of the leaf
 FEATURES = 4  # of a grid
 GREEN = (70, 110, 40)  # the leaf's darkest colour, sRGB
+PALE = (200, 225, 110)  # of a leaf that a dark edge shows on
 
 
 @dataclass
@@ -56,18 +57,23 @@ def _codes(values: np.ndarray) -> np.ndarray:
 
 
 def copying_model(arrays: dict[str, np.ndarray]) -> NeuralTexture:
-    """The model whose outputs at texel centres are the arrays, and their plain averages at coarser LODs."""
+    """The model whose outputs at texel centres are the arrays, and at coarser LODs averages weighted by opacity."""
     grids = [GridSpec(SIDE, LEVELS, 8, 8 * FEATURES)] * (ALL_CHANNELS // FEATURES)
     present = [channel for name in arrays for channel in range(ALL_CHANNELS)[map_slice(name)]]
     model = NeuralTexture(
-        grids, DecoderSpec(0, 16, 0, outputs=ALL_CHANNELS), LEVELS, present_channels=present, seamless=False
+        grids, DecoderSpec(0, 16, 0, outputs=channel_count(arrays)), LEVELS, present_channels=present, seamless=False
     )
     channels = np.zeros((SIDE, SIDE, ALL_CHANNELS))
     for name, array in arrays.items():
         channels[..., map_slice(name)] = array
-    levels = [channels]
+    opacity = map_slice("opacity")
+    covered = channels[..., opacity].copy() if "opacity" in arrays else np.ones((SIDE, SIDE, 1))
+    levels, weighted = [channels], np.concatenate([channels * covered, covered], axis=2)
     while len(levels) < LEVELS:
-        levels.append(sum(levels[-1][i::2, j::2] for i in (0, 1) for j in (0, 1)) / 4)
+        weighted = sum(weighted[i::2, j::2] for i in (0, 1) for j in (0, 1)) / 4
+        levels.append(weighted[..., :-1] / np.maximum(weighted[..., -1:], 1e-9))
+        if "opacity" in arrays:
+            levels[-1][..., opacity] = weighted[..., -1:]
     with torch.no_grad():
         for index, parameters in enumerate(model.grid_parameters):
             part = slice(FEATURES * index, FEATURES * (index + 1))

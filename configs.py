@@ -17,6 +17,9 @@ from common.knobs import OneLineParser, add_flags, check_value, check_values, kn
 # The maps of a material in canonical order, and how many channels each has (design.md, section 3).
 MAPS = {"diffuse": 3, "normal": 3, "roughness": 1, "occlusion": 1, "metallic": 1, "specular": 1, "displacement": 1}
 EXTRA_MAPS = {"opacity": 1, "emissive": 3}  # after them, in the outputs that were padding; then the one of --extra_map
+EXTRA_MAPS_CHOICES = ("auto", "none")
+MAP_NAME = r"[a-z][a-z0-9_]{0,31}"
+RESERVED = ("all", "none", "extra", "gloss", "glossiness", "smoothness", "smooth")  # that --extra_map cannot be
 QUANTIZE_BITS = (1, 2, 4, 8, 16)  # of a feature
 SAVE_BITS = (8, 16, 32, 64)  # of a grid texel
 INTERPOLATIONS = ("linear", "learned")
@@ -107,6 +110,11 @@ class Config:
         "alone: print what each file of --data_dir is taken for, and train nothing", unit="map=file", bare=LIST_MAPS,
     )  # fmt: skip
     size: str = knob("", "texels of LOD 0: WxH, or largest: of the largest map; empty: of the first map", unit="WxH")
+    extra_maps: str = knob(
+        "auto", "opacity and emissive, where there are files of them or the diffuse has alpha; none: leave them out",
+        choices=EXTRA_MAPS_CHOICES,
+    )  # fmt: skip
+    extra_map: str = knob("", "one more map of one channel: the word in its file name, such as thickness", unit="map")
     linear_color: bool = knob(False, "train diffuse in linear light instead of the file's sRGB")
     max_pixels: int = knob(
         MAX_PIXELS, "largest image to read: a file of a few bytes may unpack to gigabytes", unit="pixels", low=1,
@@ -232,8 +240,9 @@ LOSS_WEIGHT = knob(1.0, "share of the loss", low=0.0)
 FIELDS = {field.name: field for field in dataclasses.fields(Config) if field.metadata}
 # Fields that a checkpoint fixes: with another value its parameters would not fit.
 ARCHITECTURE = (
-    "quantize", "quantize_bits", "save_bits", "hash_grid_configs", "linear_color", *AIMS, "preset", "decoder",
-    "latents", "n_frequencies", "n_texel_frequencies", "n_neurons", "n_hidden_layers", "activation",
+    "quantize", "quantize_bits", "save_bits", "hash_grid_configs", "linear_color", "extra_maps", "extra_map", *AIMS,
+    "preset", "decoder", "latents", "n_frequencies", "n_texel_frequencies", "n_neurons", "n_hidden_layers",
+    "activation",
 )  # fmt: skip
 RECORDED = ("resolved_grids", "environment")  # what config.json of a run holds besides the fields
 # Fields of one call of the command, which the run does not keep.
@@ -273,7 +282,8 @@ def make_config(values: Mapping[str, Any]) -> Config:
             raise UserError(f"hash_grid_configs: expected at most {MAX_GRIDS} grids, found {found}; leave some out")
         checked["hash_grid_configs"] = [_grid_entry(i, entry) for i, entry in enumerate(checked["hash_grid_configs"])]
     if "texture_loss_weights" in checked:
-        checked["texture_loss_weights"] = _loss_weights(checked["texture_loss_weights"])
+        own = checked.get("extra_map", "")
+        checked["texture_loss_weights"] = _loss_weights(checked["texture_loss_weights"], own)
     config = Config(**checked, chosen=frozenset(checked))
     _check_combinations(config)
     return config
@@ -292,22 +302,27 @@ def _grid_entry(index: int, entry: Any) -> HashGridConfig:
     return HashGridConfig(**{name: check_value(f"{where}.{name}", fields[name], entry[name]) for name in entry})
 
 
-def _loss_weights(weights: dict | str) -> dict[str, float] | str:
-    """Every map's weight, 1 where none is given; 'auto' stays, as its weights depend on the material."""
+def _loss_weights(weights: dict | str, own: str) -> dict[str, float] | str:
+    """Every map's weight, 1 where none is given; 'auto' stays: it depends on the material. own: --extra_map."""
     if weights == "auto":
         return weights
     merged = dict.fromkeys(MAPS, 1.0)
     if weights == "equal":
         return merged
     for name, weight in weights.items():
-        if name not in merged:
-            raise UserError(f"texture_loss_weights: unknown map {brief(name)}{suggest(name, merged)}")
+        known = (*MAPS, *EXTRA_MAPS, *([own] if own else []))
+        if name not in known:
+            raise UserError(f"texture_loss_weights: unknown map {brief(name)}{suggest(name, known)}")
         merged[name] = check_value(f"texture_loss_weights.{name}", LOSS_WEIGHT, weight)
     return merged
 
 
 def _check_combinations(config: Config) -> None:
     """Raise UserError for fields that contradict each other or lack one that they need."""
+    name = config.extra_map
+    if name and (not re.fullmatch(MAP_NAME, name) or name in (*MAPS, *EXTRA_MAPS, *RESERVED)):
+        expected = "a name such as thickness, in lower-case letters, digits and underscores, that no other map has"
+        raise UserError(f"--extra_map: expected {expected}, found {brief(name)}")
     if config.n_neurons % 16:
         raise UserError(f"--n_neurons: expected a multiple of 16, got {config.n_neurons}")
     if config.size not in ("", "largest") and not re.fullmatch(r"[1-9]\d{0,4}x[1-9]\d{0,4}", config.size):

@@ -15,7 +15,8 @@ from torchtyping import TensorType
 
 from common.parallel import map_threads
 from configs import MAX_PIXELS
-from maps.channels import NAMED_CHANNEL, canonical, channel_count, map_channels, map_size, map_slice
+from maps.channels import NAMED_CHANNEL, SRGB_MAPS, canonical, channel_count, map_channels, map_size, map_slice
+from maps.extras import AUTO, Extras
 from maps.images import encode_png
 from maps.mips import linear_to_srgb, mip_chain, mip_sizes, round_to_codes, srgb_to_linear
 from maps.read_maps import read_maps
@@ -117,7 +118,7 @@ class Material:
         """Build the mip chain of `arrays`: map name -> (H, W, C) or (H, W) uint8 or uint16, one size for all.
 
         Args:
-            color_space: 'srgb' or 'linear' where it is not the default (diffuse srgb, the rest linear).
+            color_space: 'srgb' or 'linear' where it is not the default (diffuse and emissive srgb, the rest linear).
             linear_color: decode an sRGB diffuse to 16-bit linear light.
         Raises: ValueError for arrays of other names, shapes or types.
         """
@@ -131,7 +132,7 @@ class Material:
         if len({array.shape[:2] for array in planes.values()}) != 1:
             raise ValueError(f"expected maps of one size, found {[(n, a.shape) for n, a in planes.items()]}")
         present = tuple(canonical(planes))
-        file_spaces = {n: (color_space or {}).get(n, "srgb" if n == "diffuse" else "linear") for n in present}
+        file_spaces = {n: (color_space or {}).get(n, "srgb" if n in SRGB_MAPS else "linear") for n in present}
         file_depths = {n: planes[n].itemsize * 8 for n in present}
         spaces = dict(file_spaces)
         if linear_color and spaces.get("diffuse") == "srgb":
@@ -316,16 +317,17 @@ def load_material(
     max_pixels: int = MAX_PIXELS,
     by_hand: str = "",
     size: str = "",
+    extras: Extras = AUTO,
 ) -> Material:
     """Read the maps of a folder, see `maps.read_maps.read_maps`, and make their mip chain.
 
     Args:
         linear_color: decode an sRGB diffuse to 16-bit linear light; `texels` and `to_file_space` still return sRGB.
-        max_pixels, by_hand, size: as in `read_maps`.
+        max_pixels, by_hand, size, extras: as in `read_maps`.
     Raises: UserError for a folder or a file that cannot be used.
     """
     folder = Path(folder)
-    found = read_maps(folder, max_pixels, by_hand, size)
+    found = read_maps(folder, max_pixels, by_hand, size, extras)
     return Material.from_arrays(
         folder.resolve().name or "material",
         found.arrays,

@@ -18,6 +18,7 @@ from engine.schedule import Schedule
 from groups.journal import finished, read_record, run_folders, source_facts
 from groups.worker import Job, is_begun, is_forced
 from maps.by_hand import wanted_size
+from maps.extras import Extras
 from maps.folder import find_maps
 from maps.images import image_size
 from model import new_model
@@ -71,18 +72,19 @@ def dry_run(jobs: Sequence[Job], workers: int, say: Say) -> int:
 
 def look_ahead(job: Job) -> Prospect:
     """What a batch would do with a group, from the headers of its images and the records in its folder."""
-    source, by_hand = Path(job.config.data_dir), job.config.maps
+    source, config = Path(job.config.data_dir), job.config
     try:
         before = read_record(job.folder)
-        done = None if is_forced(job, before) else finished(job.folder, source, by_hand, job.settings, refresh=False)
+        done = None if is_forced(job, before) else finished(job.folder, source, config, job.settings, refresh=False)
         if done is not None:
             return Prospect(job, "finished", before.run)
-        paths = dict.fromkeys(found.path for found in find_maps(source, by_hand=by_hand).sources.values())
+        found = find_maps(source, by_hand=config.maps, extras=Extras.of(config))
+        paths = dict.fromkeys(entry.path for entry in found.sources.values())
         sizes = [image_size(path, job.config.max_pixels) for path in paths]
         size = wanted_size(job.config.size, dict(enumerate(sizes)))
         config = plan(job.config, *size)
         prospect = Prospect(job, "train", "", *size, config, config.max_iter)
-        if before is not None and is_begun(job, before, source_facts(source, by_hand, before.sources)):
+        if before is not None and is_begun(job, before, source_facts(source, job.config, before.sources)):
             mine = [run for run in run_folders(job.folder) if run.name not in before.older]
             saved = list_checkpoints(mine[-1]) if mine and not (job.config.target_psnr or job.config.match) else {}
             if saved:

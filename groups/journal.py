@@ -30,6 +30,7 @@ from configs import CALL, FIELDS, Config, to_dict
 from formats.manifest import MANIFEST, read_manifest, verify_files
 from maps.by_hand import MAPS_FILE
 from maps.channels import MAPS
+from maps.extras import Extras
 from maps.folder import find_maps
 from training.plan import kept_defaults
 from training.run_folder import CHECKPOINT, MODELS, SUPERSEDED
@@ -50,7 +51,8 @@ SHORTEST_PAUSE_S = 1.0
 PAUSE_FACTOR = 20
 # Settings that change no result: where the images are, where results go, and what computes them.
 NO_SETTINGS = (*CALL, "data_dir", "save_dir", "num_threads")
-NEWER = ("maps", "size", "latents", "positions")  # settings that the records of earlier versions do not know
+# settings that the records of earlier versions do not know
+NEWER = ("maps", "size", "latents", "positions", "extra_maps", "extra_map")
 
 Report = Callable[[Path, Mapping[str, Any], Sequence[Mapping[str, Any]]], str]  # see `Journal`
 
@@ -122,19 +124,19 @@ def settings_digest(config: Config) -> str:
 
 
 def source_facts(
-    source: Path, by_hand: str, known: Mapping[str, Mapping[str, Any]] | None = None
+    source: Path, config: Config, known: Mapping[str, Mapping[str, Any]] | None = None
 ) -> dict[str, dict[str, Any]]:
     """Bytes, times in ns and SHA-256 of each file that the maps of a folder are read from, by file name.
 
     Args:
-        by_hand: the value of --maps.
+        config: says which maps are read.
         known: earlier facts. A file of the same size and times is not read again: every write changes ctime, which no
             program can set back.
     Raises: UserError or OSError when the folder holds no maps or cannot be read.
     """
     facts = {}
     named = source / MAPS_FILE
-    paths = {found.path for found in find_maps(source, by_hand=by_hand).sources.values()}
+    paths = {found.path for found in find_maps(source, by_hand=config.maps, extras=Extras.of(config)).sources.values()}
     paths |= {named} if named.is_file() else set()
     for path in sorted(paths):
         state = path.stat()
@@ -184,11 +186,11 @@ def verify_result(checkpoint: Path) -> None:
     verify_files(checkpoint, read_manifest(checkpoint))
 
 
-def finished(folder: Path, source: Path, by_hand: str, settings: str, refresh: bool = True) -> Record | None:
+def finished(folder: Path, source: Path, config: Config, settings: str, refresh: bool = True) -> Record | None:
     """The record of a group whose result is intact and was made from these images and settings; None for others.
 
     Args:
-        by_hand: the value of --maps.
+        config: says which maps are read.
         settings: settings_digest of today's configuration.
         refresh: update the record of images whose times have changed and whose bytes have not.
     """
@@ -196,7 +198,7 @@ def finished(folder: Path, source: Path, by_hand: str, settings: str, refresh: b
     if record is None or record.status != "done" or record.settings != settings:
         return None
     try:
-        facts = source_facts(source, by_hand, record.sources)
+        facts = source_facts(source, config, record.sources)
         if changed_sources(record.sources, facts) or damage(folder, record):
             return None
         if facts != record.sources and refresh:

@@ -7,6 +7,7 @@ from pathlib import Path
 from common.errors import UserError, explain_os_error, one_line
 from configs import Config
 from groups.batch import find_groups
+from maps.extras import Extras
 from maps.read_maps import recognised_maps
 from training.checkpoint import load_checkpoint
 
@@ -19,11 +20,11 @@ def list_maps(config: Config) -> None:
     if config.groups_batching:
         _list_groups(config)
         return
-    folder, by_hand = config.data_dir, ""
+    folder, by_hand, run = config.data_dir, "", config
     if config.load_dir and "data_dir" not in config.chosen:
         run = load_checkpoint(config.load_dir, config.load_iter).config
         folder, by_hand = run.data_dir, run.maps
-    print("\n".join(recognised_maps(folder, config.max_pixels, by_hand)))
+    print("\n".join(recognised_maps(folder, config.max_pixels, by_hand, Extras.of(run))))
 
 
 def _list_groups(config: Config) -> None:
@@ -31,7 +32,7 @@ def _list_groups(config: Config) -> None:
         lines = [group.skipped or group.failed]
         if not any(lines):
             try:
-                lines = recognised_maps(group.source, config.max_pixels)
+                lines = recognised_maps(group.source, config.max_pixels, extras=Extras.of(config))
             except UserError as error:
                 lines = [str(error)]
             except OSError as error:

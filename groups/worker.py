@@ -126,10 +126,10 @@ def _train(job: Job, say: Say) -> Outcome:
     folder, source = job.folder, Path(job.config.data_dir)
     clean(folder)
     before = read_record(folder)
-    done = None if is_forced(job, before) else finished(folder, source, job.config.maps, job.settings)
+    done = None if is_forced(job, before) else finished(folder, source, job.config, job.settings)
     if done is not None:
         return Outcome("done", record=done)
-    facts = source_facts(source, job.config.maps, before.sources if before else None)
+    facts = source_facts(source, job.config, before.sources if before else None)
     begun = is_begun(job, before, facts)
     older = before.older if begun else [run.name for run in run_folders(folder)]
     if begun and before.status == "done":  # but `finished` refused it: its files are damaged
@@ -150,7 +150,7 @@ def _train(job: Job, say: Say) -> Outcome:
     record.seconds = earlier + time.perf_counter() - started
     if not result.completed:
         return Outcome("stopped", f"stopped at iteration {result.iteration}", record)
-    changed = changed_sources(facts, source_facts(source, job.config.maps, facts))
+    changed = changed_sources(facts, source_facts(source, job.config, facts))
     if changed:
         raise UserError(f"{', '.join(changed)}: changed while it was trained on; start the batch again")
     _complete(record, folder, result)

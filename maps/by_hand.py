@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from common.config_file import load_config_file
 from common.errors import UserError, brief, quote
 from common.knobs import suggest
-from maps.channels import MAPS
+from configs import EXTRA_MAPS
+from maps.channels import MAPS, is_map_name
 from maps.keywords import GLOSS, Part
 
 MAPS_FILE = "maps.yaml"
@@ -36,19 +37,23 @@ def named_files(text: str) -> frozenset[str]:
     return frozenset(re.sub(r":[rgba]$", "", file, flags=re.IGNORECASE) for file in parse_maps(text).values())
 
 
-def named_parts(folder: Path, text: str = "") -> dict[str, tuple[str, Part] | None]:
+def named_parts(folder: Path, text: str = "", extras: Sequence[str] = ()) -> dict[str, tuple[str, Part] | None]:
     """Map name -> (file name, part) of the maps that --maps, or else maps.yaml in `folder`, names; None for 'none'.
 
+    Args:
+        extras: names of extra maps that may be given.
     Raises: UserError for a map, a file or a channel that is not there.
     """
     named, where = parse_maps(text), "--maps"
+    names = {**_NAMES, **dict.fromkeys((*EXTRA_MAPS, *extras))}
     if not text and (folder / MAPS_FILE).is_file():
         where = quote(folder / MAPS_FILE)
-        named = load_config_file(folder / MAPS_FILE, _NAMES, where)
+        named = load_config_file(folder / MAPS_FILE, names, where)
     parts = {}
     for name, file in named.items():
-        if name not in _NAMES:
-            raise UserError(f"{where}: unknown map {brief(name)}{suggest(name, _NAMES)}")
+        if name not in names:
+            more = "; --extra_map NAME takes one map of another name" if is_map_name(name) else ""
+            raise UserError(f"{where}: unknown map {brief(name)}{suggest(name, names)}{more}")
         target = "roughness" if name in GLOSS else name
         if target in parts:
             raise UserError(f"{where}: expected one file for {target}, found two; leave one out")

@@ -8,13 +8,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from configs import EXTRA_MAPS, MAPS
+from configs import EXTRA_MAPS, MAP_NAME, MAPS
 
 CHANNELS = sum(MAPS.values())  # 11: of a material without extra maps
 NAMED_CHANNEL = CHANNELS + sum(EXTRA_MAPS.values())  # of the map that --extra_map names
+SRGB_MAPS = ("diffuse", "emissive")  # where the file does not say otherwise
 ALL_CHANNELS = NAMED_CHANNEL + 1  # 16
 
-_NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
 _SIZES = {**MAPS, **EXTRA_MAPS}
 _FIRST = {name: sum(list(_SIZES.values())[:index]) for index, name in enumerate(_SIZES)}
 
@@ -26,7 +26,7 @@ def map_size(name: str) -> int:
 
 def is_map_name(name: object) -> bool:
     """Whether a map can have this name: one of ours, or lower-case letters, digits and underscores."""
-    return isinstance(name, str) and _NAME.fullmatch(name) is not None
+    return isinstance(name, str) and re.fullmatch(MAP_NAME, name) is not None
 
 
 def map_slice(name: str) -> slice:

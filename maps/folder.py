@@ -13,10 +13,11 @@ import numpy as np
 
 from common.errors import UserError, quote
 from maps.by_hand import named_parts
-from maps.channels import MAPS
+from maps.channels import MAPS, canonical
+from maps.extras import AUTO, Extras, extra_map, named_map
 from maps.images import IMAGE_SUFFIXES, is_image
 from maps.keywords import GLTF, Part
-from maps.names import LETTER_OF_COLOUR, PICTURE_OF_ALL, Reading, normal_convention, recognise_all
+from maps.names import LETTER_OF_COLOUR, NO_CHANNEL, PICTURE_OF_ALL, Reading, normal_convention, recognise_all, words_of
 from maps.pixels import Image, bands_of
 
 UNREAD_SUFFIXES = {
@@ -24,6 +25,7 @@ UNREAD_SUFFIXES = {
     *(".vtf", ".pvr", ".astc", ".uasset"),
     *(".pict", ".sgi", ".cin", ".dpx", ".pfm", ".ppm", ".pgm", ".iff", ".ai", ".clip", ".afphoto", ".cr2", ".dng"),
 }
+NAMED_ADVICE = "; --extra_map NAME takes one map of that name"
 BY_HAND = "--maps MAP=FILE says by hand which file is which map"
 GREY_SPREAD = 16  # R, G and B of a grey picture differ by at most 1 / 16 of the range: JPEG moves them apart by less
 
@@ -52,21 +54,26 @@ class Found(NamedTuple):
 Look = Callable[[Path], Image]
 
 
-def find_maps(folder: str | os.PathLike, look: Look | None = None, by_hand: str = "") -> Found:
+def find_maps(
+    folder: str | os.PathLike, look: Look | None = None, by_hand: str = "", extras: Extras = AUTO
+) -> Found:
     """Recognise the image files that lie directly in `folder`; hidden files and other files are ignored.
 
     Args:
         look: decodes a file whose name alone does not decide, as wall_metal_roughness: a grey one is a single map.
             None: the name decides.
+        extras: which extra maps are looked for.
         by_hand: a value of --maps; the maps that it names, or maps.yaml in the folder does, are not looked for.
     Raises: UserError when the folder is missing, empty or a file, holds no map, two files for one map, or one file for
         two maps that no convention places.
     """
     folder = Path(folder)
     names = _file_names(folder)
-    named = named_parts(folder, by_hand)
+    named = named_parts(folder, by_hand, extras.names)
     taken = {entry[0] for entry in named.values() if entry}
     images = [name for name in names if name not in taken and _is_image(folder / name)]
+    own = [name for name in images if extras.named and named_map([w.text for w in words_of(name)], extras.named)]
+    images = [name for name in images if name not in own]
     unread = [name for name in names if Path(name).suffix.lower() in UNREAD_SUFFIXES]
     readings = recognise_all(images + unread)
     notes = [f"{quote(name)}: skipped, {Path(name).suffix.lower()} files are not read; convert it to PNG or EXR"
@@ -76,6 +83,8 @@ def find_maps(folder: str | os.PathLike, look: Look | None = None, by_hand: str 
     if look is not None:
         _take_colour_by_its_letter(folder, readings, resolved, look, notes)
     unused = [name for name in images if not (resolved[name] or readings[name].letter)]
+    others = _extra_files(folder, {name: readings[name] for name in unused}, look)
+    unused = [name for name in unused if name not in others]
     notes += _notes_on_unused({name: readings[name] for name in unused})
     candidates = defaultdict(list)
     for name in images:
@@ -85,11 +94,15 @@ def find_maps(folder: str | os.PathLike, look: Look | None = None, by_hand: str 
     found = {name: _choose(folder, name, candidates[name], notes) for name in MAPS
              if candidates[name] and name not in named}  # fmt: skip
     found.update({name: Source(folder / entry[0], entry[1]) for name, entry in named.items() if entry})
-    sources = {name: found[name] for name in MAPS if name in found}
-    if not sources:
+    if not found:
         raise _no_maps(folder, names)
+    others.update(dict.fromkeys(own, extras.named))
+    found.update(_extra_sources(folder, found, others, named, extras, look, notes))
+    sources = {name: found[name] for name in canonical(found)}
     convention = normal_convention(sources["normal"].path.name) if "normal" in sources else "unknown"
     because = {name: readings[name].because for name in images} | dict.fromkeys(taken, "named by hand")
+    because |= {source.path.name: "an extra map" for name, source in sources.items()
+                if name not in MAPS and source.path.name not in taken and source.part.channels == "RGB"}  # fmt: skip
     return Found(sources, convention, notes, because)
 
 
@@ -214,12 +227,70 @@ def _take_colour_by_its_letter(folder: Path, readings: dict, resolved: dict, loo
         notes.append(f"{quote(coloured[0])}: taken as diffuse, which no other file is; otherwise {BY_HAND}")
 
 
+# --- extra maps ----------------------------------------------------------------------------------------------------
+
+
+def _extra_files(folder: Path, readings: dict[str, Reading], look: Look | None) -> dict[str, str]:
+    """File -> opacity or emissive, of those that hold no canonical map."""
+    found = {}
+    for name, reading in readings.items():
+        if reading.because == PICTURE_OF_ALL:
+            continue
+        words = [word.text for word in words_of(name)]
+        kind = extra_map(words, lambda name=name: look is None or _is_mask(look(folder / name).pixels))
+        if kind:
+            found[name] = kind
+    return found
+
+
+def _extra_sources(
+    folder: Path, found: dict[str, Source], files: dict[str, str], named: dict, extras: Extras, look: Look | None,
+    notes: list[str],
+) -> dict[str, Source]:  # fmt: skip
+    """Where the extra maps come from: a file each, and for opacity else the alpha of the diffuse.
+
+    files: file -> extra map, by the names alone.
+    """
+    sources = {}
+    for kind in dict.fromkeys([*files.values(), "opacity"]):
+        held = [name for name, of in files.items() if of == kind]
+        candidates = [Source(folder / name, Part(kind)) for name in held]
+        diffuse = found.get("diffuse")
+        if kind == "opacity" and not held and diffuse and look is not None and look(diffuse.path).alpha is not None:
+            alpha = Source(diffuse.path, Part(kind, "A"))
+            free = not any(source[0] == alpha.path and source.part.channels == "A" for source in found.values())
+            candidates = [alpha] if free else []
+        if not candidates or kind in named:
+            continue
+        labels = listing(source.label for source in candidates)
+        if kind not in extras.names:  # of alpha read_maps has a note
+            if candidates[0].part.channels != "A":
+                notes.append(f"{labels}: {kind} is left out; --extra_maps auto takes it")
+        elif len(candidates) > 1:
+            notes.append(f"{labels}: expected one file for {kind}, none was taken; --maps {kind}=FILE says which")
+        else:
+            sources[kind] = candidates[0]
+            if candidates[0].part.channels == "A":
+                notes.append(f"{quote(diffuse.path.name)}: alpha is taken as opacity; --extra_maps none leaves it out")
+    return sources
+
+
+def _is_mask(pixels: np.ndarray) -> bool:
+    """Whether a picture is grey, and nine in ten texels are black or white."""
+    if not is_grey(pixels):
+        return False
+    plane, top = pixels[..., 0], 1.0 if pixels.dtype.kind == "f" else np.iinfo(pixels.dtype).max
+    extreme = sum(int(((rows < 0.1 * top) | (rows > 0.9 * top)).sum()) for rows in bands_of(plane))
+    return extreme >= 0.9 * plane.size
+
+
 def _notes_on_unused(readings: dict[str, Reading]) -> list[str]:
     """One line for the files of each reason."""
     by_reason = defaultdict(list)
     for name, reading in readings.items():
         by_reason[reading.because].append(name)
-    return [f"skipped {listing(names)}: {reason}" for reason, names in by_reason.items()]
+    return [f"skipped {listing(names)}: {reason}{NAMED_ADVICE * reason.endswith(NO_CHANNEL)}"
+            for reason, names in by_reason.items()]  # fmt: skip
 
 
 def _prefer_opengl(normals: list[Source], notes: list[str]) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from maps.channels import MAPS
+from maps.channels import MAPS, map_size
 from maps.keywords import (
     COLOUR_LETTERS,
     GLTF,
@@ -26,6 +26,7 @@ from maps.keywords import (
 )
 
 PICTURE_OF_ALL = "a picture of the whole material, by its name"
+NO_CHANNEL = (f"no map of the {len(MAPS)}", "a map of another layer")
 LETTER_OF_COLOUR = "a letter that may stand for its colour or for another map"
 CHANNEL_LABEL = re.compile(r"\([RGBA]\)|(?<![^\W_])[RGBA]-(?=[^\W_]{2})", re.IGNORECASE)  # AO(R)_Rough(G), R-AO_G-Rough
 CHANNEL_OF_A_FILE = re.compile(r"@channels=([RGBA]+)$")  # as Sketchfab and others cut the files of a glTF
@@ -69,7 +70,7 @@ class _Found:
 
 def recognise(file_name: str) -> Reading:
     """What a file holds, judged by its own name alone; `recognise_all` knows more."""
-    return _read(_words(file_name))
+    return _read(words_of(file_name))
 
 
 def recognise_all(file_names: Sequence[str]) -> dict[str, Reading]:
@@ -80,7 +81,7 @@ def recognise_all(file_names: Sequence[str]) -> dict[str, Reading]:
     picture of the whole.
     """
     channels = {name: CHANNEL_OF_A_FILE.search(Path(name).stem) for name in file_names}
-    words = {name: _words(name) for name in file_names}
+    words = {name: words_of(name) for name in file_names}
     telling = [name for name in file_names if _names_a_map(words[name])]
     shared = _shared([words[name] for name in telling]) if telling else Counter()
     if any(_loses_its_map(words[name], _without(words[name], shared)) for name in telling):
@@ -110,7 +111,7 @@ def recognise_all(file_names: Sequence[str]) -> dict[str, Reading]:
 def _cut_out(reading: Reading, channels: str) -> Reading:
     """The reading of a file that holds only one of the channels, or only the colour, of what the name says."""
     parts = [part for part in reading.parts if part.channels in (channels, channels[:3])]
-    if len(reading.parts) == 1 and MAPS[reading.parts[0].map] == 1:
+    if len(reading.parts) == 1 and map_size(reading.parts[0].map) == 1:
         parts = [reading.parts[0]]
     because = f"{reading.because}, its channel {channels}"
     return Reading(tuple(part._replace(channels="RGB") for part in parts[:1]), because)
@@ -118,7 +119,7 @@ def _cut_out(reading: Reading, channels: str) -> Reading:
 
 def normal_convention(file_name: str) -> str:
     """'gl' (green up), 'dx' (green down) or 'unknown'."""
-    text = "_".join(word.text for word in _words(file_name))
+    text = "_".join(word.text for word in words_of(file_name))
     gl, dx = (re.search(rf"(^|_|nor|normal)({kind})(_|$)", text) for kind in ("(open_?|o)?gl", "dx|direct_?x"))
     return "gl" if gl else "dx" if dx else "unknown"
 
@@ -126,7 +127,7 @@ def normal_convention(file_name: str) -> str:
 # --- words ---------------------------------------------------------------------------------------------------------
 
 
-def _words(file_name: str) -> tuple[_Word, ...]:
+def words_of(file_name: str) -> tuple[_Word, ...]:
     """The words of a name without folder and ending: they end at non-letters, digits and camelCase humps.
 
     A word of several keywords is cut into them: metallicroughness is metallic and roughness, joined.
@@ -284,7 +285,7 @@ def _read(words: Sequence[_Word]) -> Reading:
     run = _run(found, last)
     before = found[found.index(run[0]) - 1] if found.index(run[0]) else None
     if before and before.term.kind == "layer" and run[0].place - before.place == 1:
-        return Reading(because=f"{before.text}: a map of another layer")
+        return Reading(because=f"{before.text}: {NO_CHANNEL[1]}")
     if last.term.kind == "packed":
         parts = INITIALS[last.text]
         grey = "occlusion" if len(last.text) == 3 and len(parts) == 2 and "ao" in last.text else ""  # MAO, brickao
@@ -385,7 +386,7 @@ def _read_qualified(found: Sequence[_Found], last: _Found) -> Reading:
         return Reading((Part("roughness", inverted=True),), f"{last.text}: 1 - roughness", letter=letter)
     if last.term.kind == "alpha" and before and before.term.map == "diffuse":
         return Reading((Part("diffuse"),), f"{before.text}, with {last.text} in alpha")
-    return Reading(because=f"{last.text}: no map of the {len(MAPS)}")
+    return Reading(because=f"{last.text}: {NO_CHANNEL[0]}")
 
 
 def _read_weak(words: Sequence[_Word], found: Sequence[_Found]) -> Reading:

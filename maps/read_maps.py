@@ -14,7 +14,8 @@ from common.errors import UserError, quote
 from common.parallel import map_threads
 from configs import MAX_PIXELS
 from maps.by_hand import wanted_size
-from maps.channels import MAPS
+from maps.channels import map_size
+from maps.extras import AUTO, Extras
 from maps.folder import Source, describe_found, find_maps, is_grey
 from maps.images import read_image
 from maps.mips import encode_level, round_to_codes
@@ -66,11 +67,13 @@ class _Images:
 
 
 def read_maps(
-    folder: str | os.PathLike, max_pixels: int = MAX_PIXELS, by_hand: str = "", size: str = ""
-) -> MapArrays:
+    folder: str | os.PathLike, max_pixels: int = MAX_PIXELS, by_hand: str = "", size: str = "",
+    extras: Extras = AUTO,
+) -> MapArrays:  # fmt: skip
     """Read the maps of a folder (see `find_maps`), all at one size.
 
-    A grey diffuse is repeated, an RGB file of a one-channel map averaged; normals of two channels get their third.
+    A grey diffuse or emissive is repeated, an RGB file of a one-channel map averaged; normals of two channels get their
+    third.
     Float files become 16 bits: a diffuse is linear then; signed normals n become 0.5 n + 0.5; a displacement that
     leaves [0, 1], or fills little of it, is scaled from its own range, which `value_range` keeps; whatever else
     leaves [0, 1] is clipped, with a note.
@@ -79,13 +82,15 @@ def read_maps(
         max_pixels: largest image to read.
         by_hand: a value of --maps.
         size: of LOD 0: 'WxH', 'largest', or '' for that of the first map in canonical order.
+        extras: which extra maps are read.
     Raises: UserError for a folder or a file that cannot be used (see `find_maps` and `images.read_image`).
     """
     images = _Images(max_pixels)
-    found = find_maps(folder, images.look, by_hand)
+    found = find_maps(folder, images.look, by_hand, extras)
     result = MapArrays(convention=found.convention, notes=found.notes)
     used = {}  # path -> whether alpha is
-    data = {source.path for source in found.sources.values() if source.part.channels != "RGB"}  # not a colour
+    data = {source.path for name, source in found.sources.items()  # not a colour
+            if source.part.channels != "RGB" and name != "opacity"}  # fmt: skip
     for name, source, image in images.each(found.sources):
         image = image if source.path in data else image.straight
         if image.note and source.path not in used:
@@ -101,14 +106,18 @@ def read_maps(
     _to_one_size(result, size, max_pixels)
     for path, alpha_used in used.items():
         if not alpha_used:
-            result.notes.append(f"{quote(path)}: its alpha channel varies and is not used")
+            colour = "diffuse" in found.sources and path == found.sources["diffuse"].path and not extras.auto
+            advice = "; --extra_maps auto takes it as opacity" if colour else ""
+            result.notes.append(f"{quote(path)}: its alpha channel varies and is not used{advice}")
     result.source_bytes = sum(path.stat().st_size for path in used)
     return result
 
 
-def recognised_maps(folder: str | os.PathLike, max_pixels: int = MAX_PIXELS, by_hand: str = "") -> list[str]:
+def recognised_maps(
+    folder: str | os.PathLike, max_pixels: int = MAX_PIXELS, by_hand: str = "", extras: Extras = AUTO
+) -> list[str]:
     """One line for each image file in a folder: the maps it is taken for, and why. Arguments as of `read_maps`."""
-    return describe_found(find_maps(folder, _Images(max_pixels).look, by_hand))
+    return describe_found(find_maps(folder, _Images(max_pixels).look, by_hand, extras))
 
 
 def _to_one_size(result: MapArrays, size: str, max_pixels: int) -> None:
@@ -212,11 +221,11 @@ def with_z(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 def _fit_channels(pixels: np.ndarray, name: str, path: Path, notes: list[str]) -> np.ndarray:
     """As many channels as the map has."""
-    if pixels.shape[2] == MAPS[name]:
+    if pixels.shape[2] == map_size(name):
         return pixels
     if name == "normal":
         raise UserError(f"{quote(path)}: expected an RGB normal map, found a grey file; name a height map as such")
-    if name == "diffuse":
+    if map_size(name) == 3:
         return np.repeat(pixels, 3, axis=2)
     if not is_grey(pixels):
         advice = f"--maps {name}=FILE:CHANNEL takes one of them"

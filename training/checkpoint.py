@@ -129,6 +129,7 @@ def load_checkpoint(run: str | Path, iteration: int = -1) -> Checkpoint:
     try:
         _check_sizes(payload, path.stat().st_size)
         saved = {name: value for name, value in parse_json(payload["config"]).items() if name not in CALL}
+        saved.setdefault("extra_maps", "none")  # checkpoints of versions that had no extra maps
         config = make_config(saved)
         material, constants = material_from_json(parse_json(payload["material"]))
         model = _restore_model(config, material, constants, payload)

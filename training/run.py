@@ -17,6 +17,7 @@ from common.stop import stop_signals
 from configs import Config, HashGridConfig, describe, to_dict
 from dataset import Material, load_material
 from engine.loss_weights import resolve_loss_weights
+from maps.extras import Extras
 from metrics.file_space import constant_listing
 from shape import DEFAULT_DIVISORS, resolve_grids
 from training.checkpoint import Checkpoint
@@ -28,7 +29,8 @@ from training.trainer import Trainer
 
 def read_material(data_dir: str, config: Config, say: Say) -> Material:
     """The material in a folder, with --linear_color, --max_pixels and --unit_normals applied."""
-    material = load_material(data_dir, config.linear_color, config.max_pixels, config.maps, config.size)
+    extras = Extras.of(config)
+    material = load_material(data_dir, config.linear_color, config.max_pixels, config.maps, config.size, extras)
     for warning in material.warnings:
         say(f"note: {warning}")
     if config.unit_normals != "auto":

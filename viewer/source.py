@@ -14,6 +14,7 @@ from PIL import Image as PillowImage
 from common.errors import UserError, quote
 from common.parallel import map_threads
 from dataset import Material, load_material
+from maps.extras import Extras
 from maps.record import MaterialRecord
 
 RUN_CONFIG = "config.json"
@@ -53,7 +54,8 @@ def find_source(
     linear = diffuse is not None and diffuse.color_space != diffuse.file_color_space
     try:
         by_hand, size = (str(config.get(field) or "") for field in ("maps", "size"))  # as the run read them
-        source = load_material(folder, linear, max_pixels, by_hand, size)
+        extras = Extras.among([entry.name for entry in material.maps])
+        source = load_material(folder, linear, max_pixels, by_hand, size, extras)
     except (UserError, OSError) as error:
         if given is not None:
             raise

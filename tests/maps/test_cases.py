@@ -195,9 +195,9 @@ def test_a_file_without_a_word_is_the_colour_where_no_other_is(folder):
 
 @pytest.mark.parametrize("name", ["glass_ColorAlpha", "glass_BaseColor_Opacity", "glass_DiffuseAlpha", "glass_albedo"])
 def test_colour_with_alpha(folder, name):
-    material = write(folder, glass_Roughness="roughness", **{name: stack("diffuse", "specular")})
-    check(material, "diffuse", "roughness")
-    assert len(material.warnings) == 1 and "alpha" in material.warnings[0]
+    material = write(folder, glass_Roughness="roughness", **{name: stack("diffuse", "opacity")})
+    check(material, "diffuse", "roughness", "opacity")
+    assert len(material.warnings) == 1 and "alpha is taken as opacity" in material.warnings[0]
 
 
 def test_two_maps_in_one_file(folder):

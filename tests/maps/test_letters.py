@@ -77,7 +77,7 @@ def test_initials(folder, name):
 
 @pytest.mark.parametrize("name", ["wall_D_A", "wall_BC_A", "wall_BCA"])
 def test_alpha_by_a_letter(folder, name):
-    check(write(folder, wall_N="normal", **{name: stack("diffuse", "specular")}), "normal", "diffuse")
+    check(write(folder, wall_N="normal", **{name: stack("diffuse", "opacity")}), "normal", "diffuse", "opacity")
 
 
 @pytest.mark.parametrize("letter", ["A", "B", "C", "b"])

@@ -26,6 +26,8 @@ P["diffuse"] = np.stack([plane(10), plane(11), plane(12)], axis=2)
 X, Y = 64 + plane(13) // 2, 64 + plane(14) // 2
 Z = round_to_codes((np.sqrt(1 - (X / 127.5 - 1) ** 2 - (Y / 127.5 - 1) ** 2) + 1) * 127.5, np.uint8)
 P["normal"] = np.stack([X, Y, Z], axis=2)
+P["opacity"], P["emissive"] = 128 + plane(15) // 2, np.stack([plane(16), plane(17), plane(18)], axis=2)
+P["thickness"] = plane(19)
 FULL, NONE = np.full((H, W), 255, np.uint8), np.zeros((H, W), np.uint8)
 
 

@@ -198,7 +198,7 @@ def grow(layers: Layers) -> None:
 
 
 def make_maps(size: int, seed: int) -> dict[str, np.ndarray]:
-    """All maps by file name part: Albedo (N, N, 4) with alpha as opacity, Normal (N, N, 3) and Roughness (N, N), 0..1
+    """All maps by file name part: Albedo (N, N, 4) with alpha as opacity, NormalGL (N, N, 3) and Roughness (N, N), 0..1
     float32; Emissive (N, N, 3) float16, linear, with one PEAK."""
     canvas = Canvas(size * OVERSAMPLING, seed)
     layers = Layers(canvas)
@@ -217,7 +217,7 @@ def make_maps(size: int, seed: int) -> dict[str, np.ndarray]:
     glow = np.where(alpha[..., None] > 0.5 / 255, glow * (PEAK / glow.max()), 0)
     return {
         "Albedo": np.dstack([albedo, alpha]),
-        "Normal": normal / np.linalg.norm(normal, axis=-1, keepdims=True) * 0.5 + 0.5,
+        "NormalGL": normal / np.linalg.norm(normal, axis=-1, keepdims=True) * 0.5 + 0.5,
         "Roughness": of_covered(layers.roughness) + (alpha <= 0.5 / 255),
         "Emissive": glow.astype(np.float16),
     }

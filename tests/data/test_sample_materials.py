@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from data import make_test_material as script
+from dataset import load_material
 from tests.support.paths import ROOT
 
 LEAVES = ROOT / "data" / "test_leaves"
@@ -57,7 +58,7 @@ def test_leaves_have_what_real_exports_have():
     assert 0.3 < alpha.mean() / 255 < 0.5 and ((alpha > 0) & (alpha < 255)).mean() < 0.07
     assert glow.min() == 0 and glow.max() == 50 and (glow.max(axis=2) > 1).mean() > 0.005
     assert not glow[alpha == 0].any()
-    normal = read(LEAVES / "Leaves_Normal.png") / 127.5 - 1
+    normal = read(LEAVES / "Leaves_NormalGL.png") / 127.5 - 1
     assert np.abs(np.linalg.norm(normal, axis=2) - 1).max() < 0.01
     edge = albedo[(alpha > 0) & (alpha < 128)][:, :3].mean()
     assert edge > 0.6 * albedo[alpha == 255][:, :3].mean(), "edges are not darkened by the black around them"
@@ -77,3 +78,10 @@ def test_they_tile(path, axis):
 def test_wrong_flags(arguments):
     with pytest.raises(SystemExit):
         script.main(arguments)
+
+
+def test_the_toolkit_finds_opacity_and_glow():
+    material = load_material(str(LEAVES))
+    assert material.present == ("diffuse", "normal", "roughness", "opacity", "emissive")
+    assert material.normal_convention == "gl" and material.file_color_space["emissive"] == "linear"
+    assert np.array_equal(material.file_codes(0, "opacity")[..., 0], read(LEAVES / "Leaves_Albedo.png")[..., 3])

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import OpenEXR
 import pytest
 from PIL import Image
 
@@ -16,9 +17,10 @@ from maps.channels import map_size, map_slice
 from metrics.decoded_maps import decode_in_file_space, decode_maps
 from shape import DecoderSpec, GridSpec
 from tests.support.exports import make_model
+from tests.support.paths import ROOT
 from tests.support.texture_files import dds_mips, independent_decode, ktx2_levels
 from transcode import codecs as texture_codecs
-from transcode.textures import plan_textures, summary, transcode
+from transcode.textures import PROFILES, plan_textures, summary, transcode
 
 EXTRAS = ("opacity", "emissive", "thickness")
 HIGH, SCALE = 50.0, 0.05
@@ -41,9 +43,12 @@ def made(width, height, present, **changes):
     return model, replace(record, maps=maps)
 
 
+def spaces(name: str) -> dict:
+    return {"color_space": name, "file_color_space": name}
+
+
 def bright(name: str, log_scale: float | None = SCALE) -> dict:
-    fields = {"color_space": "linear", "file_color_space": "linear", "bit_depth": 16}
-    return {name: {**fields, "value_range": (0.0, HIGH), "log_scale": log_scale}}
+    return {name: {**spaces("linear"), "bit_depth": 16, "value_range": (0.0, HIGH), "log_scale": log_scale}}
 
 
 def expected_light(model, record, name: str, lod: int, log_scale: float | None = SCALE) -> np.ndarray:
@@ -71,9 +76,7 @@ def psnr(one: np.ndarray, other: np.ndarray) -> float:
 
 @pytest.mark.parametrize("size", [(64, 64), (37, 10), (1, 1)], ids=lambda size: f"{size[0]}x{size[1]}")
 def test_every_extra_map_at_every_mip(size, encoder, tmp_path):
-    model, record = made(*size, ("diffuse", "roughness", *EXTRAS))
-    record = replace(record, maps=tuple(replace(m, file_color_space="srgb", color_space="srgb")
-                                        if m.name == "emissive" else m for m in record.maps))  # fmt: skip
+    model, record = made(*size, ("diffuse", "roughness", *EXTRAS), emissive=spaces("srgb"))
     paths = transcode(model, record, tmp_path, quality="slow")
     names = {"diffuse": (99, 146), "roughness": (80, 139), "emissive": (99, 146), "thickness": (80, 139)}
     assert {path.stem for path in paths if path.suffix == ".dds"} == set(names)
@@ -121,8 +124,7 @@ def test_light_above_1_is_in_the_files_units(log_scale, encoder, tmp_path):
 
 def test_a_linear_emission_is_srgb_in_every_texture(encoder, tmp_path):
     """Dark glow keeps its steps; the format says sRGB, so that a sampler returns linear light."""
-    model, record = made(32, 32, ("emissive",))
-    assert record.maps[0].file_color_space == "linear"
+    model, record = made(32, 32, ("emissive",), emissive=spaces("linear"))
     transcode(model, record, tmp_path)
     values = decode_in_file_space(model, record, 0, decode_lod)[..., map_slice("emissive")].double().numpy()
     want = as_srgb(values)
@@ -181,11 +183,24 @@ def test_what_is_opaque_and_what_is_not_stays_so(profile, encoder):
     assert ((found[..., 3] >= 128) != (pixels[..., 3] >= 128)).mean() < 0.002
 
 
-def test_light_keeps_its_scale_in_bc6h(encoder):
+@pytest.mark.parametrize("profile", ["veryfast", "basic", "slow"])
+def test_light_keeps_its_scale_in_bc6h(profile, encoder):
     y, x = np.mgrid[:10, :7]
     light = np.stack([HIGH * np.exp(-(x + y) / (3 + c)) for c in range(3)], axis=2).astype(np.float16)
-    blocks = texture_codecs.encode_blocks("bc6h", light, "slow")
+    blocks = texture_codecs.encode_blocks("bc6h", light, profile)
     assert len(blocks) == 3 * 2 * 16
     found = encoder.bcn_decode(blocks, 6, shape=(12, 8, 3))[:10, :7].astype(float)
     assert np.abs(found / light.astype(float) - 1).max() < 0.35 and np.median(np.abs(found / light - 1)) < 0.05
     assert found.max() == pytest.approx(HIGH, rel=0.02)
+
+
+def test_small_lamps_keep_their_peak(encoder):
+    """Of the sample: buds of a few texels on nothing."""
+    light = OpenEXR.File(str(ROOT / "data/test_leaves/Leaves_Emissive.exr")).channels()["RGB"].pixels
+    for profile in PROFILES.values():
+        blocks = texture_codecs.encode_blocks("bc6h", light, profile)
+        found = encoder.bcn_decode(blocks, 6, shape=light.shape).astype(float)
+        assert found.max() == pytest.approx(50, rel=0.05)
+        lit = light > 0.05
+        assert np.median(np.abs(found - light)[lit] / light[lit]) < 0.04
+        assert found[light == 0].max() < 1e-3

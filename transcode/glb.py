@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from maps.coverage import ALPHA_TEST, is_mask
 from maps.images import encode_png
 
 GENERATOR = "neural texture toolkit"
@@ -22,8 +23,6 @@ GAP = 0.125  # radii of the sphere from x = 0 to the plane, and to the sphere
 _FLOAT, _UINT16 = 5126, 5123
 _VERTICES, _INDICES = 34962, 34963  # buffer view targets
 _REPEAT, _LINEAR, _LINEAR_MIPMAP_LINEAR = 10497, 9729, 9987
-ALPHA_TEST = 0.5  # glTF's own threshold
-MASK_SHARE = 0.75  # of texels near 0 or 1; leaf silhouettes have 0.95 at 512 x 512, a gradient from 0 to 1 has 0.2
 _STRENGTH = "KHR_materials_emissive_strength"
 _TYPES = {1: "SCALAR", 2: "VEC2", 3: "VEC3", 4: "VEC4"}
 
@@ -87,16 +86,10 @@ def _material(builder: _Builder, maps: Maps) -> dict[str, Any]:
         material["emissiveTexture"] = {"index": builder.texture("emissive", maps["emissive"])}
         material["emissiveFactor"] = [1, 1, 1]
     if "opacity" in maps:
-        cutout = _is_mask(maps["opacity"])
+        cutout = is_mask(maps["opacity"])
         material |= {"alphaMode": "MASK", "alphaCutoff": ALPHA_TEST} if cutout else {"alphaMode": "BLEND"}
         material["doubleSided"] = True  # a leaf has two sides, and through holes the inside is seen
     return material
-
-
-def _is_mask(opacity: np.ndarray) -> bool:
-    """Whether an opacity says where there is something, rather than how much light passes: most of it is near 0 or 1,
-    but for the edges of small leaves."""
-    return bool(((opacity <= 25) | (opacity >= 230)).mean() >= MASK_SHARE)
 
 
 def base_colour(maps: Maps) -> np.ndarray:

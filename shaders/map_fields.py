@@ -52,7 +52,7 @@ def unit_functions(material: MaterialRecord, language: Language) -> list[str]:
     return lines
 
 
-def unit_functions_of(material: MaterialRecord) -> dict[str, str]:
+def names_of_units(material: MaterialRecord) -> dict[str, str]:
     """Name of a map -> the function of its units, of those that have one."""
     return {entry.name: _unit_function(entry) for entry in _scaled_maps(material)}
 

@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from typing import Any, Union
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, Union
 
 import numpy as np
 import torch
 
+from maps.ranges import from_units, to_units
+
 FloatArray = Union[torch.Tensor, np.ndarray]
 SHORTEST_NORMAL = 0.02  # per axis; a shorter vector has no direction: rounding to 8 bits makes (128, 128, 128) of zero
+
+
+class LogLight(NamedTuple):
+    """The kind of a map whose codes are of light above 1: MapRecord.log_scale, and the end of its value_range."""
+
+    scale: float
+    high: float
+
+
+Kind = Union[str, LogLight]  # of a map's values: 'srgb', 'normal', 'linear', or light above 1
 
 
 def srgb_to_linear(values: FloatArray) -> FloatArray:
@@ -41,8 +53,21 @@ def round_to_codes(values: np.ndarray, dtype: Any) -> np.ndarray:
     return np.clip(np.floor(values + 0.5), 0, np.iinfo(dtype).max).astype(dtype)
 
 
-def encode_level(values: np.ndarray, kind: str, dtype: np.dtype, undirected: np.ndarray | bool = False) -> np.ndarray:
-    """(H, W, C) averages -> codes. `kind` srgb: values are linear light in [0, 1]; normal, linear: in code units.
+def decode_table(kind: Kind, dtype: np.dtype) -> np.ndarray | None:
+    """Per code the float32 value to average; None where that is the code itself."""
+    if kind in ("normal", "linear"):
+        return None
+    top = np.iinfo(dtype).max
+    codes = np.arange(top + 1) / top
+    light = srgb_to_linear(codes) if kind == "srgb" else to_units(codes, (0, kind.high), kind.scale) / kind.high
+    return light.astype(np.float32)
+
+
+def encode_level(
+    values: np.ndarray, kind: Kind, dtype: np.dtype, undirected: np.ndarray | bool = False
+) -> np.ndarray:
+    """(H, W, C) averages -> codes. `kind` srgb: values are linear light in [0, 1]; normal, linear: in code units;
+    light above 1: shares of its maximum.
 
     undirected: (H, W, 1) where a normal stays as it is instead of getting unit length.
     """
@@ -54,6 +79,8 @@ def encode_level(values: np.ndarray, kind: str, dtype: np.dtype, undirected: np.
         length = np.sqrt((vector * vector).sum(axis=-1, keepdims=True))
         unit = np.where(length > 1e-6, vector / np.maximum(length, 1e-6), np.float32([0, 0, 1]))
         values = np.where(undirected, values, (unit * 0.5 + 0.5) * top)
+    elif isinstance(kind, LogLight):
+        values = from_units(values * np.float32(kind.high), (0, kind.high), kind.scale) * top
     return round_to_codes(values, dtype)
 
 
@@ -70,39 +97,65 @@ def _halve_rows(rows: np.ndarray, first: int, total: int) -> np.ndarray:
     return (even * (1 - j / total) + odd + rows[2::2] * ((j + 1) / total)) * (total / (2 * total + 1))
 
 
-def mip_chain(codes: np.ndarray, kind: str) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield (flat index of the first texel, (texels, C) codes): LOD 0, then each level from the one before it.
+def area_averages(read: Callable[[slice], np.ndarray], width: int, height: int) -> Iterator[np.ndarray]:
+    """Yield each LOD from 1 on as (H, W, C) float32, from the one before it.
 
-    Levels come in bands. A level, a quarter of its source, is the only float array of full size.
+    read: some rows of LOD 0, (rows, width, C) float32. They are read in bands: a level, a quarter of its source, is the
+        only float array of full size.
     """
-    top = np.iinfo(codes.dtype).max
-    decode = srgb_to_linear(np.arange(top + 1) / top).astype(np.float32)
-    source_height, source_width, channels = codes.shape
-    yield 0, codes.reshape(-1, channels)
-    source, index = codes, source_height * source_width
-    if kind == "normal" and (undirected := _undirected(codes)).any():  # one more channel: the share of such texels
-        source = codes = np.concatenate([codes, (undirected * top).astype(codes.dtype)], axis=2)
+    source_width, source_height = width, height
     for width, height in mip_sizes(source_width, source_height)[1:]:
-        level = np.empty((height, width, source.shape[2]), np.float32)
-        band = max(1, 2**18 // width)
+        level, band = None, max(1, 2**18 // width)
         for first in range(0, height, band):
-            rows = source[2 * first : 2 * (first + band) + source_height % 2]
-            if source is codes:
-                rows = decode[rows] if kind == "srgb" else rows.astype(np.float32)
+            rows = read(slice(2 * first, 2 * (first + band) + source_height % 2))
             if source_height > 1:
                 rows = _halve_rows(rows, first, height)
             if source_width > 1:
                 rows = _halve_rows(rows.swapaxes(0, 1), 0, width).swapaxes(0, 1)
+            if level is None:
+                level = np.empty((height, width, rows.shape[2]), np.float32)
             level[first : first + band] = rows
+        yield level
+        read, source_height, source_width = level.__getitem__, height, width
+
+
+def mip_chain(
+    codes: np.ndarray, kind: Kind, weights: Callable[[slice], np.ndarray] | None = None
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield (flat index of the first texel, (texels, C) codes): LOD 0, then each level from the one before it.
+
+    Args:
+        weights: what the texels of some rows of LOD 0 count in the averages, (rows, W, 1) float32; None: all alike.
+            Averages of texels without any weight have no meaning.
+    """
+    top = np.iinfo(codes.dtype).max
+    decode = decode_table(kind, codes.dtype)
+    height, width, channels = codes.shape
+    yield 0, codes.reshape(-1, channels)
+    source, index = codes, height * width
+    if kind == "normal" and (short := undirected(codes)).any():  # one more channel: the share of such texels
+        source = np.concatenate([codes, (short * top).astype(codes.dtype)], axis=2)
+
+    def read(part: slice) -> np.ndarray:
+        rows = source[part].astype(np.float32) if decode is None else decode[source[part]]
+        if weights is None:
+            return rows
+        share = weights(part)  # one more channel
+        return np.concatenate([rows * share, share], axis=2)
+
+    for level in area_averages(read, width, height):
+        band = max(1, 2**18 // level.shape[1])
+        for first in range(0, len(level), band):
             values = level[first : first + band]
+            if weights is not None:
+                values = values[..., :-1] / np.maximum(values[..., -1:], np.finfo(np.float32).tiny)
             mostly = values[..., channels:] > top / 2 if values.shape[2] > channels else False
             block = encode_level(values[..., :channels], kind, codes.dtype, mostly)
             yield index, block.reshape(-1, channels)
             index += block.shape[0] * block.shape[1]
-        source, source_height, source_width = level, height, width
 
 
-def _undirected(codes: np.ndarray) -> np.ndarray:
+def undirected(codes: np.ndarray) -> np.ndarray:
     """(H, W, 1) whether a texel of a normal map is too short for a direction."""
     half = np.iinfo(codes.dtype).max / 2
     low, high = math.floor(half * (1 - SHORTEST_NORMAL)) + 1, math.ceil(half * (1 + SHORTEST_NORMAL)) - 1

@@ -14,6 +14,7 @@ from common.parallel import map_threads
 from dataset import Material
 from maps.images import encode_png
 from metrics.evaluate import Maps
+from metrics.hdr import unit_lines
 from metrics.pictures import error_image, picture
 from metrics.table import format_table
 
@@ -49,10 +50,14 @@ class RunLog:
         """Log an evaluation and write it to metrics.json and metrics.txt of the run folder."""
         iteration = metrics["iteration"]
         for scores in metrics["lods"]:
-            for metric in ("psnr", "ssim", "lpips"):
+            for metric in ("psnr", "ssim", "lpips", "psnr_covered"):
                 value = (scores.get(metric) or {}).get("all")
                 if value is not None:
                     self._events.scalar(f"{metric.upper()}/LOD{scores['lod']}", value, iteration)
+            if "opacity_wrong" in scores:
+                self._events.scalar(f"OPACITY_WRONG/LOD{scores['lod']}", scores["opacity_wrong"], iteration)
+                for side, share in scores["coverage"].items():
+                    self._events.scalar(f"COVERAGE_{side}/LOD{scores['lod']}", share, iteration)
         for name, value in metrics["psnr"].items():
             if name != "all" and value is not None:
                 self._events.scalar(f"PSNR_map/{name}", value, iteration)
@@ -88,4 +93,5 @@ def save_metrics(folder: Path, metrics: Mapping[str, Any]) -> None:
     """Write metrics.json and, for reading, metrics.txt."""
     write_json(folder / "metrics.json", metrics)
     filtered = "  ".join(f"{name} {value:.2f}" for name, value in metrics["psnr_filtered"].items())
-    write_text(folder / "metrics.txt", f"{format_table(metrics['lods'])}\n\nfiltered PSNR dB  {filtered}\n")
+    deep = "".join(f"\n{line}\n" for line in unit_lines(metrics["lods"][0]))
+    write_text(folder / "metrics.txt", f"{format_table(metrics['lods'])}\n\nfiltered PSNR dB  {filtered}\n{deep}")

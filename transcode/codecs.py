@@ -254,7 +254,7 @@ def _compressed(form: str, pixels: np.ndarray, profile: str) -> bytes:
     texcomp = block_encoder()
     settings = {"bc6h": "BC6HEncSettings", "bc7": "BC7EncSettings"}
     if form == "bc6h" and profile == "veryfast":
-        profile = "fast"  # the other one makes 83 of a peak of 50 (data/test_leaves), and saves 0.1 s
+        profile = "fast"  # the fastest made 83 of a peak of 50 one texel wide; it saves 0.1 s at 512 x 512
     options = [getattr(texcomp, settings[form]).from_profile(profile)] if form in settings else []
     blocks = getattr(texcomp, f"compress_blocks_{form}")(_surface(pixels), *options)
     return blocks[: pixels.shape[0] * pixels.shape[1] // 16 * BLOCK_BYTES[form]]  # of BC1 as much again in zeros

@@ -143,8 +143,15 @@ def our_run(folder: str, run: Run, preset: str, save_dir: str, **settings: Any) 
 def entry_of(
     material: Material, codec: str, scores: Mapping[str, Any], bpp: float, seconds: float, quality: int | None = None
 ) -> dict[str, Any]:
-    """One row of the result, JSON-ready. PSNR in dB, FLIP of diffuse, SSIM from 0 to 1, None where there is none."""
+    """One row of the result, JSON-ready. PSNR in dB, FLIP of diffuse, SSIM from 0 to 1, None where there is none; what
+    is compared of light above 1 is in `spaces`."""
+    logarithms = {
+        entry.name: f"log2(1 + x / {entry.log_scale:g}), x up to {entry.value_range[1]:g}"
+        for entry in material.record.maps
+        if entry.log_scale is not None
+    }
     return {
+        **({"spaces": logarithms} if logarithms else {}),
         "material": material.name,
         "width": material.width,
         "height": material.height,

@@ -235,9 +235,10 @@ def cell(value: float | None, digits: int) -> str:
 
 
 def material_table(entries: Sequence[Entry]) -> str:
-    """The rows of one material, aligned."""
+    """The rows of one material, aligned, and below them what PSNR compares of light above 1."""
     first = entries[0]
-    return f"{one_line(first['material'])}, {first['width']}x{first['height']}\n{aligned(table_rows(entries))}"
+    spaces = "".join(f"\n{name}: of {text}" for name, text in first.get("spaces", {}).items())
+    return f"{one_line(first['material'])}, {first['width']}x{first['height']}\n{aligned(table_rows(entries))}{spaces}"
 
 
 def gain_rows(found: Sequence[Mapping[str, Any]]) -> list[list[str]]:

@@ -69,8 +69,9 @@ class CodecResult:
 def encode_decode(material: Material, codec: str, quality: int | None = None) -> CodecResult:
     """Encode LOD 0 of `material`, decode it again, and compare it with the source.
 
-    16-bit maps are rounded to 8 bits before encoding, but compared at 16 bits. Coding takes memory for one image of
-    four channels at a time, the result 44 bytes a texel, or 64, and the comparison that of scores.evaluate_lod.
+    16-bit maps are rounded to 8 bits before encoding, but compared at 16 bits; of light above 1 both are logarithms, as
+    the network gets them. Coding takes memory for one image of four channels at a time, the result 44 bytes a texel, or
+    64, and the comparison that of scores.evaluate_lod.
 
     Args:
         codec: one of CODECS.

@@ -244,6 +244,18 @@ def test_opacity_is_scored_as_what_it_covers():
     assert rate.opacity_scores(bare.texels(0), bare) == {}
 
 
+def test_the_space_of_light_is_told():
+    light = np.random.default_rng(0).integers(0, 65536, (16, 16, 3), dtype=np.uint16)
+    units = {"value_range": {"emissive": (0.0, 50.0)}, "log_scale": {"emissive": 0.25}}
+    lamp = Material.from_arrays("lamp", {"emissive": light}, color_space={"emissive": "linear"}, **units)
+    scores = evaluate_lod(lamp.texels(0), lamp.texels(0), lamp.present, with_lpips=False)
+    entry = rate.entry_of(lamp, "bc7", scores, 8.0, 1.0)
+    assert entry["spaces"] == {"emissive": "log2(1 + x / 0.25), x up to 50"}
+    assert material_table([entry]).splitlines()[-1] == "emissive: of log2(1 + x / 0.25), x up to 50"
+    wall = Material.from_arrays("wall", {"diffuse": light})
+    assert "spaces" not in rate.entry_of(wall, "bc7", scores, 8.0, 1.0)
+
+
 @pytest.mark.parametrize("preset", ["preview", "fast", "balanced", "best"])
 def test_settings_are_a_configuration(preset):
     plain = make_config(rate.run_settings((2.5, "packed", "learned"), preset))

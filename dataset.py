@@ -19,7 +19,7 @@ from maps.channels import NAMED_CHANNEL, SRGB_MAPS, canonical, channel_count, ma
 from maps.coverage import Coverage, coverage_of, opacity_chain, texels_near_test
 from maps.extras import AUTO, Extras
 from maps.images import encode_png
-from maps.mips import linear_to_srgb, mip_chain, mip_sizes, round_to_codes, srgb_to_linear
+from maps.mips import LogLight, linear_to_srgb, mip_chain, mip_sizes, round_to_codes, srgb_to_linear
 from maps.read_maps import read_maps
 from maps.record import Constant, MapRecord, MaterialRecord
 
@@ -106,6 +106,7 @@ class Material:
     unit_normals: bool  # whether LOD 0 of the normal map holds unit vectors
     near_test: tuple[np.ndarray, np.ndarray] | None = None  # indices and the file's opacity of texels of LOD 0, which
     # codes8 or codes16 have farther from an alpha test, see maps.coverage
+    log_scale: dict[str, float] = dataclasses.field(default_factory=dict)  # of maps with light above 1: MapRecord's
 
     def __post_init__(self) -> None:
         self.lod_sizes = mip_sizes(self.width, self.height)  # (width, height) per LOD
@@ -129,6 +130,7 @@ class Material:
         color_space: Mapping[str, str] | None = None,
         linear_color: bool = False,
         value_range: Mapping[str, tuple[float, float]] | None = None,
+        log_scale: Mapping[str, float] | None = None,
         files: Mapping[str, str] | None = None,
         normal_convention: str = "unknown",
         warnings: Iterable[str] = (),
@@ -141,6 +143,7 @@ class Material:
         Args:
             color_space: 'srgb' or 'linear' where it is not the default (diffuse and emissive srgb, the rest linear).
             linear_color: decode an sRGB diffuse to 16-bit linear light.
+            value_range, log_scale: where the codes mean other units, see MapRecord.
         Raises: ValueError for arrays of other names, shapes or types.
         """
         planes = {n: array if array.ndim == 3 else array[..., None] for n, array in arrays.items()}
@@ -150,12 +153,14 @@ class Material:
                 raise ValueError(f"{n}: expected {wanted}, found {array.dtype} {array.shape}")
         if len(named := [n for n in planes if map_slice(n).start == NAMED_CHANNEL]) > 1:
             raise ValueError(f"expected one map of a name that is not ours, found {', '.join(named)}")
+        if not (log_scale or {}).keys() <= (value_range or {}).keys():
+            raise ValueError(f"log_scale: expected a value_range (0, high) of {', '.join(log_scale)}")
         if len({array.shape[:2] for array in planes.values()}) != 1:
             raise ValueError(f"expected maps of one size, found {[(n, a.shape) for n, a in planes.items()]}")
         present = tuple(canonical(planes))
         file_spaces = {n: (color_space or {}).get(n, "srgb" if n in SRGB_MAPS else "linear") for n in present}
         file_depths = {n: planes[n].itemsize * 8 for n in present}
-        spaces = dict(file_spaces)
+        spaces, scales = dict(file_spaces), dict(log_scale or {})
         if linear_color and spaces.get("diffuse") == "srgb":
             top = np.iinfo(planes["diffuse"].dtype).max
             table = round_to_codes(srgb_to_linear(np.arange(top + 1) / top) * 65535, np.uint16)
@@ -176,7 +181,8 @@ class Material:
 
         def fill(task: tuple[str, np.ndarray]) -> None:
             n, chain = task
-            _fill_chain(chain, planes[n], n, "normal" if n == "normal" else spaces[n], coverage)
+            kind = LogLight(scales[n], value_range[n][1]) if n in scales else "normal" if n == "normal" else spaces[n]
+            _fill_chain(chain, planes[n], n, kind, coverage)
 
         list(map_threads(fill, tasks))
         constants = {}
@@ -199,6 +205,7 @@ class Material:
             constants=dict(sorted(constants.items())),
             unit_normals=unit_normals,
             near_test=texels_near_test(planes["opacity"]) if "opacity" in planes else None,
+            log_scale=scales,
         )
 
     @property
@@ -239,7 +246,8 @@ class Material:
         spaces = self.color_space[name], self.file_color_space[name]
         normal = (self.normal_convention, self.unit_normals) if name == "normal" else ()
         return MapRecord(
-            name, *spaces, self.file_bit_depth[name], self.files[name], tuple(self.value_range[name]), *normal
+            name, *spaces, self.file_bit_depth[name], self.files[name], tuple(self.value_range[name]), *normal,
+            log_scale=self.log_scale.get(name),
         )
 
     @property
@@ -377,6 +385,7 @@ def load_material(
         color_space=found.color_space,
         linear_color=linear_color,
         value_range=found.value_range,
+        log_scale=found.log_scale,
         files=found.files,
         normal_convention=found.convention,
         warnings=found.notes,

@@ -276,7 +276,7 @@ def save_bare_images(folder: Path, bare: BareTexture) -> tuple[list[Path], list[
     paths, notes = [], []
     for lod in range(bare.lods):
         maps = decode_maps(bare.texture, bare.material, lod, decode_tensor)
-        paths += save_map_images(folder, maps, lod)
+        paths += save_map_images(folder, maps, lod, bare.material)
         if lod == 0:
             empty = [name for name, image in maps.items() if not image.any()]
             if empty:

@@ -9,7 +9,7 @@ from torchtyping import TensorType
 
 from common.errors import UserError
 from dataset import Material
-from engine.loss_weights import resolve_loss_weights
+from engine.loss_weights import light_weight, resolve_loss_weights
 from maps.channels import map_channels
 from model import NeuralTexture
 from quantize import hash_uniform, stream_key
@@ -83,7 +83,7 @@ def channel_loss_weights(
     per_map = resolve_loss_weights(material, texture_loss_weights)
     map_of = {channel: name for name in material.present for channel in map_channels(name)}
     names = [map_of[channel] for channel in (map_of if channels is None else channels)]
-    weights = [per_map.get(name, 1.0) for name in names]
+    weights = [per_map.get(name, 1.0) * light_weight(material, name) for name in names]
     total = sum(weights)
     if weights and total == 0:
         listing = ", ".join(dict.fromkeys(names))

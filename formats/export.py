@@ -17,7 +17,7 @@ from formats.dds_layouts import check_layout
 from formats.ktx2 import encode_ktx2, ktx2_from_dds
 from formats.textures import ExportedTexture, encoded_grids, read_export, write_export
 from maps.record import MaterialRecord
-from metrics.decoded_maps import decode_maps, save_map_images
+from metrics.decoded_maps import decode_pictures, save_map_images
 from model import NeuralTexture
 
 
@@ -126,11 +126,11 @@ def check_size(source: Path, material: MaterialRecord, max_pixels: int) -> None:
 
 
 def save_images(folder: Path, exported: ExportedTexture, say: Say = print) -> list[Path]:
-    """Decode every LOD of an export and write one PNG per map and LOD; returns their paths."""
+    """Decode every LOD of an export and write one picture per map and LOD, see save_map_images; returns their paths."""
     make_folder(folder)
     material, paths = exported.manifest.material, []
     for lod in range(material.num_lods):
-        decoded = decode_maps(exported.model, material, lod, functools.partial(decode_lod, say=say))
-        paths += save_map_images(folder, decoded, lod)
+        decoded = decode_pictures(exported.model, material, lod, functools.partial(decode_lod, say=say))
+        paths += save_map_images(folder, decoded, lod, material)
     say(f"{len(paths)} images in {one_line(str(folder))}")
     return paths

@@ -315,13 +315,16 @@ def _map_from_json(entry: Mapping[str, Any]) -> MapRecord:
         raise ValueError(f"convention {brief(entry['convention'], 40)}")
     if {type(low), type(high)} - {int, float}:
         raise ValueError(f"value range of {name}")
+    scale = _typed(entry, "log_scale", int, float) if "log_scale" in entry else None
+    if scale is not None and not (low == 0 and 0 < scale < 1e39 and 0 < high < 1e39 and high / scale < 1e9):
+        raise ValueError(f"log_scale of {name}")
     return MapRecord(
         name,
         *spaces,
         bit_depth=entry["bit_depth"],
         file=_typed(entry, "file", str),
         value_range=(low, high),
-        log_scale=_typed(entry, "log_scale", int, float) if "log_scale" in entry else None,
+        log_scale=scale,
         convention=entry.get("convention"),
         unit_normals=_typed(entry, "unit_normals", bool) if "unit_normals" in entry else None,
     )

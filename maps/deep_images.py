@@ -22,7 +22,6 @@ from maps.dds_header import HEADER_BYTES
 from maps.jxl_header import jxl_size
 from maps.pixels import (
     Image,
-    check_finite,
     check_size,
     open_with_pillow,
     split_alpha,
@@ -260,7 +259,7 @@ def read_with_opencv(path: Path, layout: _Layout, payload: np.ndarray | None = N
 
 def _image_of(path: Path, pixels: np.ndarray, premultiplied: bool) -> Image:
     if pixels.dtype.kind == "f":
-        pixels = check_finite(path, pixels.astype(np.float32))
+        pixels = pixels.astype(np.float32)
     return split_alpha(pixels, premultiplied)
 
 

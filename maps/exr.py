@@ -1,19 +1,21 @@
-"""OpenEXR files -> pixels of the display window."""
+"""OpenEXR files -> pixels of the display window, and pixels -> OpenEXR files."""
 
 from __future__ import annotations
 
 import contextlib
 import io
+import tempfile
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from common.errors import UserError, quote
 from common.files import open_regular
 from maps.exr_header import MAX_HEADER_BYTES, ExrPart, parse_exr_header
-from maps.pixels import Image, check_finite, check_size, split_alpha, undecodable
+from maps.pixels import Image, check_size, split_alpha, undecodable
 
 EXR_BYTES_PER_PIXEL = 16  # of all its channels: four floats; with every pixel that --max_pixels allows
 _exr_print_lock = threading.Lock()  # sys.stdout is the whole process's
@@ -24,14 +26,7 @@ def read_exr(path: Path, max_pixels: int) -> Image:
 
     Colours of a part with alpha are premultiplied (OpenEXR, "Technical Introduction").
     """
-    try:
-        import OpenEXR
-    except ImportError as error:
-        raise UserError(
-            f"{quote(path)}: reading EXR needs the OpenEXR package, which is not installed; pip install OpenEXR"
-        ) from error
-    if not hasattr(OpenEXR, "File"):
-        raise UserError(f"{quote(path)}: reading EXR needs OpenEXR 3.3 or newer; pip install --upgrade OpenEXR")
+    OpenEXR = _import_openexr(f"{quote(path)}: reading EXR")
     try:
         parts = exr_parts(path, max_pixels)
         names = _exr_channels(path, parts[0])
@@ -50,8 +45,36 @@ def read_exr(path: Path, max_pixels: int) -> Image:
         raise
     except Exception as error:  # as above
         raise undecodable(path, error) from error
-    pixels = check_finite(path, _in_display_window(pixels, parts[0]))
-    return split_alpha(pixels, bool(alpha))
+    return split_alpha(_in_display_window(pixels, parts[0]), bool(alpha))
+
+
+def encode_exr(pixels: np.ndarray, half: bool = False) -> bytes:
+    """(H, W, 1 or 3) floats -> the bytes of an EXR file with Y, or R, G and B, losslessly compressed.
+
+    Args:
+        half: in 16 bits, of which 11 are the number's, where its range allows; else in 32.
+    Raises: UserError where the package is missing.
+    """
+    OpenEXR = _import_openexr("writing EXR")
+    fits = half and np.abs(pixels).max() <= np.finfo(np.float16).max
+    planes = np.moveaxis(pixels.astype(np.float16 if fits else np.float32), 2, 0)
+    channels = {name: np.ascontiguousarray(plane) for name, plane in zip("RGB" if len(planes) == 3 else "Y", planes)}
+    header = {"compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage}
+    with tempfile.TemporaryDirectory() as folder:  # it writes nothing but files
+        path = Path(folder, "map.exr")
+        OpenEXR.File(header, channels).write(str(path))
+        return path.read_bytes()
+
+
+def _import_openexr(what: str) -> Any:
+    """The module OpenEXR. Raises: UserError, beginning with `what`, where it is missing or too old."""
+    try:
+        import OpenEXR
+    except ImportError as error:
+        raise UserError(f"{what} needs the OpenEXR package, which is not installed; pip install OpenEXR") from error
+    if not hasattr(OpenEXR, "File"):
+        raise UserError(f"{what} needs OpenEXR 3.3 or newer; pip install --upgrade OpenEXR")
+    return OpenEXR
 
 
 def _in_display_window(pixels: np.ndarray, part: ExrPart) -> np.ndarray:

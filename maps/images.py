@@ -40,7 +40,7 @@ from maps.deep_images import (
 from maps.exr import exr_parts, read_exr
 from maps.exr_header import MAGIC as EXR_MAGIC
 from maps.jxl_header import CODESTREAM, CONTAINER
-from maps.pixels import SUPPORTED, Image, check_size, open_with_pillow, split_alpha, undecodable
+from maps.pixels import SUPPORTED, Image, check_finite, check_size, open_with_pillow, split_alpha, undecodable
 
 TGA_SUFFIXES = frozenset({".tga", ".icb", ".vda", ".vst"})  # TGA has no signature: the ending says that it is one
 IMAGE_SUFFIXES = TGA_SUFFIXES | {
@@ -66,7 +66,9 @@ _COLOUR_MODES = ("RGB", "RGBA", "RGBX", "P", "PA", "CMYK", "YCbCr")
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 
-def read_image(path: str | os.PathLike, max_pixels: int = MAX_PIXELS, straight: bool = True) -> Image:
+def read_image(
+    path: str | os.PathLike, max_pixels: int = MAX_PIXELS, straight: bool = True, finite: bool = True
+) -> Image:
     """Decode the first picture of `path`.
 
     The content decides the format, not the suffix (TGA has no signature and does need its suffix). Colours are kept as
@@ -77,13 +79,16 @@ def read_image(path: str | os.PathLike, max_pixels: int = MAX_PIXELS, straight: 
 
     Args:
         max_pixels: largest width x height to decode, checked on the header.
+        finite: refuse NaN and infinity.
     Raises: UserError when the file is missing, empty, truncated, larger than `max_pixels`, not one of the formats,
-        holds NaN or infinity, or needs a package that is not installed.
+        holds what `finite` refuses, or needs a package that is not installed.
     """
     path = Path(path)
     head = _read_head(path)
     with _quiet_decoders:
         image = _read(path, head, max_pixels)
+        if image.is_float and finite:
+            check_finite(path, image.pixels, image.alpha, image.divisor)
         return image.straight if straight else image
 
 
@@ -179,7 +184,8 @@ _quiet_decoders = _QuietDecoders()
 
 
 def encode_png(pixels: np.ndarray, quick: bool = False) -> bytes:
-    """(H, W, 1 or 3) uint8 or uint16 -> the bytes of a PNG file; `quick` spends less time on making it small."""
+    """(H, W, 1 or 3) uint8 or uint16, (H, W, 4) uint8 -> the bytes of a PNG file; `quick` spends less time on making it
+    small."""
     if pixels.dtype == np.uint16 and pixels.shape[2] == 3:  # the one kind that Pillow cannot write
         return import_opencv("writing 16-bit RGB").imencode(".png", pixels[..., ::-1])[1].tobytes()
     stream = io.BytesIO()

@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from typing import Any, Union
+from typing import Any, NamedTuple, Union
 
 import numpy as np
 import torch
 
+from maps.ranges import from_units, to_units
+
 FloatArray = Union[torch.Tensor, np.ndarray]
 SHORTEST_NORMAL = 0.02  # per axis; a shorter vector has no direction: rounding to 8 bits makes (128, 128, 128) of zero
+
+
+class LogLight(NamedTuple):
+    """The kind of a map whose codes are of light above 1: MapRecord.log_scale, and the end of its value_range."""
+
+    scale: float
+    high: float
+
+
+Kind = Union[str, LogLight]  # of a map's values: 'srgb', 'normal', 'linear', or light above 1
 
 
 def srgb_to_linear(values: FloatArray) -> FloatArray:
@@ -41,8 +53,21 @@ def round_to_codes(values: np.ndarray, dtype: Any) -> np.ndarray:
     return np.clip(np.floor(values + 0.5), 0, np.iinfo(dtype).max).astype(dtype)
 
 
-def encode_level(values: np.ndarray, kind: str, dtype: np.dtype, undirected: np.ndarray | bool = False) -> np.ndarray:
-    """(H, W, C) averages -> codes. `kind` srgb: values are linear light in [0, 1]; normal, linear: in code units.
+def decode_table(kind: Kind, dtype: np.dtype) -> np.ndarray | None:
+    """Per code the float32 value to average; None where that is the code itself."""
+    if kind in ("normal", "linear"):
+        return None
+    top = np.iinfo(dtype).max
+    codes = np.arange(top + 1) / top
+    light = srgb_to_linear(codes) if kind == "srgb" else to_units(codes, (0, kind.high), kind.scale) / kind.high
+    return light.astype(np.float32)
+
+
+def encode_level(
+    values: np.ndarray, kind: Kind, dtype: np.dtype, undirected: np.ndarray | bool = False
+) -> np.ndarray:
+    """(H, W, C) averages -> codes. `kind` srgb: values are linear light in [0, 1]; normal, linear: in code units;
+    light above 1: shares of its maximum.
 
     undirected: (H, W, 1) where a normal stays as it is instead of getting unit length.
     """
@@ -54,6 +79,8 @@ def encode_level(values: np.ndarray, kind: str, dtype: np.dtype, undirected: np.
         length = np.sqrt((vector * vector).sum(axis=-1, keepdims=True))
         unit = np.where(length > 1e-6, vector / np.maximum(length, 1e-6), np.float32([0, 0, 1]))
         values = np.where(undirected, values, (unit * 0.5 + 0.5) * top)
+    elif isinstance(kind, LogLight):
+        values = from_units(values * np.float32(kind.high), (0, kind.high), kind.scale) * top
     return round_to_codes(values, dtype)
 
 
@@ -93,7 +120,7 @@ def area_averages(read: Callable[[slice], np.ndarray], width: int, height: int) 
 
 
 def mip_chain(
-    codes: np.ndarray, kind: str, weights: Callable[[slice], np.ndarray] | None = None
+    codes: np.ndarray, kind: Kind, weights: Callable[[slice], np.ndarray] | None = None
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Yield (flat index of the first texel, (texels, C) codes): LOD 0, then each level from the one before it.
 
@@ -102,7 +129,7 @@ def mip_chain(
             Averages of texels without any weight have no meaning.
     """
     top = np.iinfo(codes.dtype).max
-    decode = srgb_to_linear(np.arange(top + 1) / top).astype(np.float32)
+    decode = decode_table(kind, codes.dtype)
     height, width, channels = codes.shape
     yield 0, codes.reshape(-1, channels)
     source, index = codes, height * width
@@ -110,7 +137,7 @@ def mip_chain(
         source = np.concatenate([codes, (short * top).astype(codes.dtype)], axis=2)
 
     def read(part: slice) -> np.ndarray:
-        rows = decode[source[part]] if kind == "srgb" else source[part].astype(np.float32)
+        rows = source[part].astype(np.float32) if decode is None else decode[source[part]]
         if weights is None:
             return rows
         share = weights(part)  # one more channel

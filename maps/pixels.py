@@ -25,7 +25,7 @@ class Image:
     """The decoded pixels of one file.
 
     pixels: (H, W, C), C is 1 (grey) or 3 (R, G, B); uint8 or uint16 as the file stores them, float32 for EXR, HDR and
-        float TIFF, finite but of any range. Row 0 is the top.
+        float TIFF, of any range. Row 0 is the top.
     alpha: (H, W, 1) of the same type; None where the file has none, or one of a single value.
     divisor: the alpha that the pixels are multiplied with; None where they are not, or not any more.
     note: what of the file is not in the pixels, for the user; mostly ''.
@@ -92,14 +92,16 @@ def undecodable(path: Path, reason: object) -> UserError:
     )
 
 
-def check_finite(path: Path, pixels: np.ndarray) -> np.ndarray:
-    if not np.isfinite(pixels).all():
+def check_finite(path: Path, *planes: np.ndarray | None) -> None:
+    """Raise UserError for NaN or infinity in the pixels of an image, its alpha or its divisor."""
+    for pixels in planes:
+        if pixels is None or np.isfinite(pixels).all():
+            continue
         count = int((~np.isfinite(pixels)).any(axis=-1).sum())
         raise UserError(
             f"{quote(path)}: expected finite values, found NaN, infinity or values beyond float32 in {count} of "
             f"{pixels.shape[0] * pixels.shape[1]} pixels; repair them in an image editor"
         )
-    return pixels
 
 
 def open_with_pillow(path: Path | BinaryIO, formats: tuple[str, ...]) -> PillowImage.Image:

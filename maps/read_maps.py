@@ -18,11 +18,13 @@ from maps.channels import map_size
 from maps.extras import AUTO, Extras
 from maps.folder import Source, describe_found, find_maps, is_grey
 from maps.images import read_image
-from maps.mips import encode_level, round_to_codes
-from maps.pixels import Image, bands_of
+from maps.mips import Kind, LogLight, decode_table, encode_level, round_to_codes
+from maps.pixels import Image, bands_of, check_finite
+from maps.ranges import LIGHT, choose_log_scale, from_units
 
 SMALL_RANGE = 0.4  # of float heights: below it 8-bit decodes keep under 100 steps, so they are scaled to their range
 EMPTY_SPREAD = 1 / 64  # of a channel's range: what varies less holds nothing of a normal
+ROUNDING = 2**-9  # above 1, two steps of a half float: light up to here is what a file up to 1 was meant to hold
 LOSSY_SPREAD = 1 / 24  # of one at an end of the range, where x of a normal map cannot lie throughout
 
 
@@ -33,6 +35,7 @@ class MapArrays:
     arrays: dict[str, np.ndarray] = field(default_factory=dict)  # (H, W, C) uint8 or uint16, of one size
     color_space: dict[str, str] = field(default_factory=dict)  # 'linear' for float files
     value_range: dict[str, tuple[float, float]] = field(default_factory=dict)  # of float files: what 0 and 1 stand for
+    log_scale: dict[str, float] = field(default_factory=dict)  # of those with light above 1, see MapRecord
     files: dict[str, str] = field(default_factory=dict)  # name, with the channel of a packed file: brick_arm.png:G
     convention: str = "unknown"  # of the normal map: 'gl', 'dx' or 'unknown'
     notes: list[str] = field(default_factory=list)  # one line for each choice made
@@ -48,7 +51,7 @@ class _Images:
     def look(self, path: Path) -> Image:
         """One file, which stays in memory until it is taken."""
         if path not in self.kept:
-            self.kept[path] = read_image(path, self.max_pixels, False)
+            self.kept[path] = read_image(path, self.max_pixels, False, False)
         return self.kept[path]
 
     def each(self, sources: Mapping[str, Source]):
@@ -56,7 +59,7 @@ class _Images:
         wanted = [source.path for source in sources.values()]
         paths = [path for path in dict.fromkeys(wanted) if path not in self.kept]
         self.kept = {path: image for path, image in self.kept.items() if path in wanted}
-        reading = map_threads(lambda path: read_image(path, self.max_pixels, False), paths)
+        reading = map_threads(lambda path: read_image(path, self.max_pixels, False, False), paths)
         for index, (name, source) in enumerate(sources.items()):
             if source.path not in self.kept:
                 self.kept[source.path] = next(reading)
@@ -75,8 +78,8 @@ def read_maps(
     A grey diffuse or emissive is repeated, an RGB file of a one-channel map averaged; normals of two channels get their
     third.
     Float files become 16 bits: a diffuse is linear then; signed normals n become 0.5 n + 0.5; a displacement that
-    leaves [0, 1], or fills little of it, is scaled from its own range, which `value_range` keeps; whatever else
-    leaves [0, 1] is clipped, with a note.
+    leaves [0, 1], or fills little of it, is scaled from its own range, which `value_range` keeps; light above 1 (see
+    ranges.LIGHT) gets codes of its logarithm, see `log_scale`; whatever else leaves [0, 1] is clipped, with a note.
 
     Args:
         max_pixels: largest image to read.
@@ -99,7 +102,9 @@ def read_maps(
         used[source.path] = used.get(source.path, image.alpha is None) or from_alpha or image.alpha is None
         if pixels.dtype == np.float32:
             result.color_space[name] = "linear"
-            pixels, result.value_range[name] = _from_float(pixels, name, source.path, result.notes)
+            pixels, result.value_range[name], scale = _from_float(pixels, name, source.path, result.notes)
+            if scale is not None:
+                result.log_scale[name] = scale
             if name == "normal":
                 pixels, _ = _three_axes(Image(pixels), source.path, result.notes)
         result.arrays[name], result.files[name] = pixels, source.label
@@ -135,6 +140,8 @@ def _to_one_size(result: MapArrays, size: str, max_pixels: int) -> None:
             result.notes.append(f"{quote(result.files[name])}: {name} resized from {was_wide}x{was_high} to "
                                 f"{width}x{height}, {reason}{advice}")  # fmt: skip
             kind = "normal" if name == "normal" else "linear"
+            if name in result.log_scale:
+                kind = LogLight(result.log_scale[name], result.value_range[name][1])
             result.arrays[name] = _resize(result.arrays[name], width, height, kind)
 
 
@@ -231,33 +238,61 @@ def _fit_channels(pixels: np.ndarray, name: str, path: Path, notes: list[str]) -
         advice = f"--maps {name}=FILE:CHANNEL takes one of them"
         notes.append(f"{quote(path)}: R, G and B differ; {name} is one channel, their mean was taken; {advice}")
     if pixels.dtype == np.float32:
-        return pixels.mean(axis=2, keepdims=True, dtype=np.float64).astype(np.float32)  # a sum may leave float32
+        with np.errstate(invalid="ignore"):  # of infinities; a sum may leave float32
+            return pixels.mean(axis=2, keepdims=True, dtype=np.float64).astype(np.float32)
     return ((2 * pixels.sum(axis=2, keepdims=True, dtype=np.uint32) + 3) // 6).astype(pixels.dtype)  # halves up
 
 
-def _from_float(pixels: np.ndarray, name: str, path: Path, notes: list[str]) -> tuple[np.ndarray, tuple[float, float]]:
-    """uint16 codes of a float map and the values that 0 and 65535 stand for."""
+def _from_float(
+    pixels: np.ndarray, name: str, path: Path, notes: list[str]
+) -> tuple[np.ndarray, tuple[float, float], float | None]:
+    """uint16 codes of a float map, the values that 0 and 65535 stand for, and the log_scale of light above 1."""
+    if name in LIGHT:
+        pixels = _finite_light(pixels, name, path, notes)
+    else:
+        check_finite(path, pixels)
     low, high = float(pixels.min()), float(pixels.max())
-    span = (0.0, 1.0)
+    span, scale = (0.0, 1.0), None
     # x and y of signed normals lie around 0, of unsigned ones around 0.5 where a filter may dip just below 0
     if name == "normal" and (low < -0.01 or pixels[..., :2].mean(dtype=np.float64) < 0.25):
         span = (-1.0, 1.0)
     elif name == "displacement" and (low < 0 or high > 1 or 0 < high - low < SMALL_RANGE):
         span = (low, high)
         notes.append(f"{quote(path)}: displacement scaled from [{low:g}, {high:g}] to [0, 1]; value_range keeps it")
+    elif name in LIGHT and high > 1 + ROUNDING:
+        span, scale = (0.0, high), choose_log_scale(pixels, high)
+        notes.append(f"{quote(path)}: {name} reaches {high:g} and is kept in codes of log2(1 + x / {scale:g}); "
+                     "value_range and log_scale keep it")  # fmt: skip
     outside = int(((pixels < span[0]) | (pixels > span[1])).any(axis=2).sum())
     if outside:
         notes.append(f"{quote(path)}: {outside} texels of {name} lay outside {list(span)} and were clipped")
+    if scale is not None:
+        codes = [round_to_codes(from_units(rows.astype(np.float64), span, scale) * 65535, np.uint16)
+                 for rows in bands_of(pixels)]  # fmt: skip
+        return np.concatenate(codes), span, scale
     with np.errstate(over="ignore"):  # infinite is clipped as well
         scaled = (pixels - np.float32(span[0])) * np.float32(65535 / ((span[1] - span[0]) or 1))
-        return round_to_codes(scaled, np.uint16), span
+        return round_to_codes(scaled, np.uint16), span, None
 
 
-def _resize(codes: np.ndarray, width: int, height: int, kind: str) -> np.ndarray:
-    """Bilinear, with the filter widened where it shrinks (no aliasing); normals come out with unit length."""
+def _finite_light(pixels: np.ndarray, name: str, path: Path, notes: list[str]) -> np.ndarray:
+    """Light without what renderers leave where they fail: NaN becomes 0, infinity the largest number."""
+    finite = np.isfinite(pixels)
+    if finite.all():
+        return pixels
+    bad = int((~finite).any(axis=2).sum())
+    notes.append(f"{quote(path)}: {bad} texels of {name} were NaN or infinite and became 0 or the largest number")
+    return np.nan_to_num(pixels, nan=0, posinf=float(pixels.max(where=finite, initial=0)), neginf=0)
+
+
+def _resize(codes: np.ndarray, width: int, height: int, kind: Kind) -> np.ndarray:
+    """Bilinear, with the filter widened where it shrinks (no aliasing); normals come out with unit length, and light
+    above 1 is filtered as light."""
+    decode = decode_table(kind, codes.dtype)
     resized = np.empty((height, width, codes.shape[2]), np.float32)
     for channel in range(codes.shape[2]):  # one at a time: a float copy of the whole file could be large
-        plane = torch.from_numpy(codes[None, None, ..., channel].astype(np.float32))
+        plane = codes[None, None, ..., channel]
+        plane = torch.from_numpy(plane.astype(np.float32) if decode is None else decode[plane])
         plane = torch.nn.functional.interpolate(plane, (height, width), mode="bilinear", antialias=True)
         resized[..., channel] = plane[0, 0].numpy()
     return encode_level(resized, kind, codes.dtype)

@@ -10,9 +10,10 @@ import numpy as np
 from dataset import Material
 from maps.channels import map_slice
 from metrics.coverage import coverage_scores
-from metrics.decoded_maps import Decode, decode_maps
+from metrics.decoded_maps import Decode, decode_deep_maps, with_deep
 from metrics.file_space import file_values
 from metrics.filtered import DecodeSamples, decode_samples, filtered_psnr
+from metrics.hdr import deep_scores
 from metrics.perceptual import download_lpips_weights, flip_unavailable_reason, lpips_unavailable_reason
 from metrics.scores import evaluate_maps
 from model import NeuralTexture
@@ -31,7 +32,7 @@ def evaluate_model(
         decode: such as NeuralTexture.decode, or an engine's faster one.
         decode_positions: the same at any position, for `psnr_filtered`.
         on_lod: called with (lod, decoded, source) to save pictures; both are map name -> (H, W, C) with the values of
-            the files, decoded uint8, source uint8 or uint16.
+            the files, decoded as of decoded_maps.decode_pictures, source uint8 or uint16.
         options: with_ssim, with_lpips, with_flip of scores.evaluate_maps. FLIP is computed for LOD 0 alone: it models
             an eye at one distance, and takes longer than all other metrics together.
     Returns: {"iteration", "psnr": LOD 0's PSNR in dB at texel centres, all and per map, "psnr_filtered": see
@@ -53,18 +54,19 @@ def score_lod(
     """Metrics of one LOD, JSON-ready; arguments as of `evaluate_model`.
 
     Constant channels are scored as the exact numbers that an engine has, all others in 8 bits.
-    Returns: {"lod", "width", "height", and what scores.evaluate_maps returns}; where an opacity is learned, also what
-        coverage.coverage_scores returns.
+    Returns: {"lod", "width", "height", and what scores.evaluate_maps and hdr.deep_scores return}; where an opacity is
+        learned, also what coverage.coverage_scores returns.
     """
     record = material.record
-    decoded = decode_maps(model, record, lod, decode)
+    decoded, deep = decode_deep_maps(model, record, lod, decode)
     source = {name: material.file_codes(lod, name) for name in material.present}
     exact = file_values(model.constants, record)
     scores = evaluate_maps(decoded, source, exact=exact, **options)
+    scores.update(deep_scores(deep, source, record))
     if "opacity" in material.present and map_slice("opacity").start not in exact:  # learned
         scores.update(coverage_scores(decoded, source, exact))
     if on_lod is not None:
-        on_lod(lod, decoded, source)
+        on_lod(lod, with_deep(decoded, deep, record), source)
     width, height = material.lod_sizes[lod]
     return {"lod": lod, "width": width, "height": height, **scores}
 

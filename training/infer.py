@@ -38,7 +38,7 @@ def infer(config: Config, say: Say = print) -> dict[str, Any]:
     out = part_of_run(folder.parent.parent, "infer")
 
     def on_lod(lod: int, decoded: Maps, source: Maps) -> None:
-        save_map_images(out, decoded, lod)
+        save_map_images(out, decoded, lod, material.record)
         if lod == 0:
             save_strips(part_of_run(folder.parent.parent, "infer", "compare"), decoded, source)
         say(f"LOD {lod} decoded")

@@ -14,6 +14,7 @@ from common.parallel import map_threads
 from dataset import Material
 from maps.images import encode_png
 from metrics.evaluate import Maps
+from metrics.hdr import unit_lines
 from metrics.pictures import error_image, picture
 from metrics.table import format_table
 
@@ -92,4 +93,5 @@ def save_metrics(folder: Path, metrics: Mapping[str, Any]) -> None:
     """Write metrics.json and, for reading, metrics.txt."""
     write_json(folder / "metrics.json", metrics)
     filtered = "  ".join(f"{name} {value:.2f}" for name, value in metrics["psnr_filtered"].items())
-    write_text(folder / "metrics.txt", f"{format_table(metrics['lods'])}\n\nfiltered PSNR dB  {filtered}\n")
+    deep = "".join(f"\n{line}\n" for line in unit_lines(metrics["lods"][0]))
+    write_text(folder / "metrics.txt", f"{format_table(metrics['lods'])}\n\nfiltered PSNR dB  {filtered}\n{deep}")

@@ -16,6 +16,7 @@ from engine.loss_weights import channel_variances
 from formats.manifest import read_manifest
 from maps.channels import map_channels, map_size
 from maps.coverage import ALPHA_TEST
+from metrics.hdr import unit_lines
 from metrics.scores import psnr_db
 from training.pictures import picture_lod
 from training.run_folder import MODELS
@@ -175,6 +176,7 @@ def run_summary(result: Result, material: Material, config: Config, exported_byt
     opacity = opacity_line(metrics["lods"])
     if opacity:
         lines.insert(-1, opacity)
+    lines += [f"note     {line}" for line in unit_lines(metrics["lods"][0])]
     if exported_bytes is not None:
         png = material.png_bytes()
         about = "about " if material.width * material.height > PNG_SAMPLE_TEXELS else ""

@@ -190,3 +190,22 @@ def test_every_material_of_a_group_gets_weights_of_its_own(tmp_path):
     configs = [json.loads(path.read_text()) for path in (tmp_path / "out").glob("*/*/config.json")]
     found = [config["texture_loss_weights"] for config in configs]
     assert len(found) == 2 and found[0] != found[1]
+
+
+# --- light above 1 -------------------------------------------------------------------------------------------------
+
+
+def test_the_larger_a_range_of_light_the_more_it_counts():
+    codes = np.random.default_rng(1).integers(0, 65536, (6, 7, 3), np.uint16)
+
+    def weights(high, scale, setting=EQUAL):
+        kinds = {"value_range": {"emissive": (0.0, high)}, "log_scale": {"emissive": scale}} if scale else {}
+        material = Material.from_arrays("m", {"diffuse": codes, "emissive": codes}, **kinds)
+        return (w := channel_loss_weights(material, setting))[3] / w[0], w
+
+    assert weights(1.0, None)[0] == 1 and weights(1.1, 1.0)[0] == 1  # never less than another map
+    narrow, wide = weights(50.0, 8.0)[0], weights(50.0, 0.25)[0]
+    assert 1 < narrow < 2 and wide / narrow == pytest.approx((np.log1p(200) / np.log1p(6.25)) ** 2, rel=1e-5)
+    ratio, summed = weights(50.0, 0.25, {**EQUAL, "emissive": 0.5})
+    assert ratio == pytest.approx(wide / 2) and summed.sum() == pytest.approx(1)
+    assert weights(50.0, 0.25, {**EQUAL, "emissive": 0.0})[0] == 0

@@ -169,15 +169,15 @@ def test_float_diffuse_is_linear(folder):
 
 def test_float_values_outside_are_clipped_and_counted(folder):
     pixels = np.full((4, 6, 3), 0.5, np.float32)
-    pixels[0, 0] = 7
+    pixels[0, 0] = 1.001
     pixels[1, 2, 1] = -1
     write_exr(folder / "a_albedo.exr", pixels)
-    write_exr(folder / "a_rough.exr", pixels[..., :1])
+    write_exr(folder / "a_rough.exr", 7 * pixels[..., :1])
     material = load_material(folder)
     np.testing.assert_allclose(material.texels(0)[..., :3].numpy(), pixels.clip(0, 1), atol=0.501 / 65535)
     first, second = material.warnings
     assert "a_albedo.exr" in first and "2 texels" in first
-    assert "a_rough.exr" in second and "1 texels" in second
+    assert "a_rough.exr" in second and "24 texels" in second
 
 
 @pytest.mark.parametrize("signed", [True, False])

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from maps.mips import area_averages, encode_level, mip_chain, mip_sizes, round_to_codes, undirected
+from maps.mips import Kind, area_averages, encode_level, mip_chain, mip_sizes, round_to_codes, undirected
 
 ALPHA_TEST = 0.5  # a texel whose opacity is at least this passes, as in glTF by default
 # A map is a mask where this share of its texels has an opacity of at most NEAR or at least 1 - NEAR. Anti-aliased leaf
@@ -51,7 +51,7 @@ class Coverage:
             levels.append(covered)
         return [~level for level in levels]
 
-    def fill(self, levels: Sequence[np.ndarray], kind: str) -> None:
+    def fill(self, levels: Sequence[np.ndarray], kind: Kind) -> None:
         """Give the empty texels of a map's LODs the colours around them, bilinear between those of the next LOD, across
         the borders too.
 
@@ -184,7 +184,7 @@ def _any_of_two(rows: np.ndarray) -> np.ndarray:
     return either | rows[2::2] if len(rows) % 2 else either
 
 
-def _enlarged(coarse: np.ndarray, level: np.ndarray, rows: slice, kind: str) -> np.ndarray:
+def _enlarged(coarse: np.ndarray, level: np.ndarray, rows: slice, kind: Kind) -> np.ndarray:
     """Codes of some rows of `level`, bilinear between the texels of the LOD after it, which repeats at its borders."""
     top = np.iinfo(level.dtype).max
     if kind == "normal" and (short := undirected(coarse)).any():

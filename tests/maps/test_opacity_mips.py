@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 
 import numpy as np
 import pytest
@@ -175,6 +176,23 @@ def test_linear_colour_is_filled_too():
     black["diffuse"][maps["opacity"] == 0] = 250
     first, second = (Material.from_arrays("m", arrays, linear_color=True) for arrays in (maps, black))
     assert digest(first) == digest(second) and first.bit_depth["diffuse"] == 16
+
+
+def test_light_above_1_is_averaged_as_light_where_it_is_covered():
+    high, scale = 50.0, 0.5
+    light = np.float64([[4.0, 40.0], [0.25, 7.0]])[..., None] * np.ones(3)
+    opacity = np.uint8([[255, 51], [0, 102]])
+
+    def codes(values):
+        return np.log2(1 + values / scale) / math.log2(1 + high / scale) * 65535
+
+    material = Material.from_arrays(
+        "m", {"emissive": codes(light).round().astype(np.uint16), "opacity": opacity},
+        color_space={"emissive": "linear"}, value_range={"emissive": (0.0, high)}, log_scale={"emissive": scale},
+    )  # fmt: skip
+    mean = (4.0 * 255 + 40.0 * 51 + 7.0 * 102) / 408
+    assert np.abs(material.stored(1, "emissive") - codes(mean)).max() <= 2
+    assert np.abs(material.stored(0, "emissive")[1, 0] - codes(mean)).max() <= 2  # all around it is the smaller LOD
 
 
 def test_bands_change_nothing(monkeypatch):

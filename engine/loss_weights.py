@@ -50,22 +50,27 @@ def coverage_weights(target: Values, coverage: int) -> Values:
     return torch.where(own, 1.0, weights)
 
 
-def squared_errors(decoded: Values, target: Values, coverage: int) -> Values:
-    """What samples add to the loss in each channel, before the weights of the maps.
+def errors_of(decoded: Values, target: Values, coverage: int) -> Values:
+    """decoded - target, but 0 for a coverage of 0 where less is decoded, and one of 1 where more is.
 
-    A coverage of 0 has no error where less is decoded, and one of 1 where more is: decoded values are clipped, so a
-    network may draw an edge as a slope that goes on beyond both.
+    Decoded values are clipped, so a network may draw an edge as a slope that goes on beyond both.
 
     Args:
         coverage: as of `coverage_of`.
     """
     errors = decoded - target
     if coverage < 0:
-        return errors.square()
+        return errors
     end, own = target[:, coverage], errors[:, coverage]
     beyond = ((end < COVERAGE_END) & (own < 0)) | ((end > 1 - COVERAGE_END) & (own > 0))
     column = torch.arange(target.shape[1], device=target.device) == coverage
-    return torch.where(beyond[:, None] & column, 0.0, errors).square() * coverage_weights(target, coverage)
+    return torch.where(beyond[:, None] & column, 0.0, errors)
+
+
+def squared_errors(decoded: Values, target: Values, coverage: int) -> Values:
+    """What samples add to the loss in each channel, before the weights of the maps; arguments as of `errors_of`."""
+    squares = errors_of(decoded, target, coverage).square()
+    return squares * coverage_weights(target, coverage) if coverage >= 0 else squares
 
 
 def resolve_loss_weights(material: Material, setting: Mapping[str, float] | str) -> dict[str, float]:

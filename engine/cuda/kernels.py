@@ -155,7 +155,7 @@ def step_kernel(
                 covered = tl.sum(tl.where(output == COVERAGE, wanted, 0.0), axis=1)[:, None]
                 share *= tl.where(output == COVERAGE, 1.0, COVERAGE_FLOOR + (1 - COVERAGE_FLOOR) * covered)
             error = tl.where(alive[:, None] & (share != 0), decoded - wanted, 0.0)
-            if COVERAGE >= 0 and MODE == "train":
+            if COVERAGE >= 0:
                 beyond = ((wanted < COVERAGE_END) & (error < 0)) | ((wanted > 1 - COVERAGE_END) & (error > 0))
                 error = tl.where((output == COVERAGE) & beyond, 0.0, error)
             loss += tl.sum(error * error * share, axis=1)

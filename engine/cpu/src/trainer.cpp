@@ -161,7 +161,7 @@ double nt_trainer::loss_block(long n, Thread& thread, bool weighted) const {
             wanted = ordered;
         }
         const float weight = shape.weight_of(wanted);
-        if (weighted && shape.coverage >= 0) {
+        if (shape.coverage >= 0) {
             const float end = wanted[shape.coverage];
             float& own = decoded[shape.coverage];
             if ((end < NT_COVERAGE_END && own < end) || (end > 1 - NT_COVERAGE_END && own > end)) own = end;

@@ -16,6 +16,7 @@ from torchtyping import TensorType
 from common.parallel import map_threads
 from configs import MAX_PIXELS
 from maps.channels import NAMED_CHANNEL, SRGB_MAPS, canonical, channel_count, map_channels, map_size, map_slice
+from maps.coverage import Coverage, coverage_of, opacity_chain, texels_near_test
 from maps.extras import AUTO, Extras
 from maps.images import encode_png
 from maps.mips import LogLight, linear_to_srgb, mip_chain, mip_sizes, round_to_codes, srgb_to_linear
@@ -53,6 +54,22 @@ def _uniform_columns(codes: np.ndarray) -> list[int]:
     return alike.tolist()
 
 
+def _fill_chain(chain: np.ndarray, codes: np.ndarray, name: str, kind: str, coverage: Coverage | None) -> None:
+    """Write the LODs of a map, (H, W, C) codes, to (texels of all LODs, C); see maps.coverage for opacity."""
+    if name == "opacity":
+        parts = opacity_chain(codes)
+    else:
+        parts = mip_chain(codes, kind, coverage.weights if coverage else None)
+    for first, part in parts:
+        chain[first : first + len(part)] = part
+    if coverage and name != "opacity":
+        height, width, channels = codes.shape
+        sizes = mip_sizes(width, height)
+        ends = np.cumsum([w * h for w, h in sizes])
+        levels = [texels.reshape(h, w, channels) for texels, (w, h) in zip(np.split(chain, ends[:-1]), sizes)]
+        coverage.fill(levels, kind)
+
+
 def normal_length_error(codes: np.ndarray) -> float:
     """Mean of | |n| - 1 | over (H, W, 3) codes of a normal map, n = 2 code / top - 1."""
     total, step = 0.0, max(1, 2**18 // codes.shape[1])
@@ -87,6 +104,8 @@ class Material:
     source_bytes: int  # size on disk of the files that were used
     constants: dict[int, Constant]  # by canonical channel, ascending: those of `present` with one value in all LODs
     unit_normals: bool  # whether LOD 0 of the normal map holds unit vectors
+    near_test: tuple[np.ndarray, np.ndarray] | None = None  # indices and the file's opacity of texels of LOD 0, which
+    # codes8 or codes16 have farther from an alpha test, see maps.coverage
     log_scale: dict[str, float] = dataclasses.field(default_factory=dict)  # of maps with light above 1: MapRecord's
 
     def __post_init__(self) -> None:
@@ -118,6 +137,8 @@ class Material:
         source_bytes: int = 0,
     ) -> Material:
         """Build the mip chain of `arrays`: map name -> (H, W, C) or (H, W) uint8 or uint16, one size for all.
+
+        What an opacity hides in the other maps is replaced, see maps.coverage.
 
         Args:
             color_space: 'srgb' or 'linear' where it is not the default (diffuse and emissive srgb, the rest linear).
@@ -156,20 +177,22 @@ class Material:
                 tasks.append((n, chains[bits][:, column : column + map_size(n)]))
                 column += map_size(n)
 
+        coverage = coverage_of(planes["opacity"]) if "opacity" in planes else None
+
         def fill(task: tuple[str, np.ndarray]) -> None:
             n, chain = task
-            kind = "normal" if n == "normal" else spaces[n]
-            if n in scales:
-                kind = LogLight(scales[n], value_range[n][1])
-            for first, codes in mip_chain(planes[n], kind):
-                chain[first : first + len(codes)] = codes
+            kind = LogLight(scales[n], value_range[n][1]) if n in scales else "normal" if n == "normal" else spaces[n]
+            _fill_chain(chain, planes[n], n, kind, coverage)
 
         list(map_threads(fill, tasks))
         constants = {}
         for bits, chain in chains.items():
             columns = [c for n in present if depths[n] == bits for c in map_channels(n)]
             constants.update({columns[i]: Constant(int(chain[0, i]), bits) for i in _uniform_columns(chain)})
-        unit_normals = "normal" in planes and normal_length_error(planes["normal"]) <= UNIT_NORMALS_TOLERANCE
+        normals = dict(tasks).get("normal")  # as filled: what lies under transparent texels need not be unit vectors
+        unit_normals = normals is not None and (
+            normal_length_error(normals[: height * width].reshape(height, width, -1)) <= UNIT_NORMALS_TOLERANCE
+        )
         return cls(
             *(name, width, height, present, spaces, file_spaces, depths, file_depths),
             codes8=torch.from_numpy(chains[8]),
@@ -181,6 +204,7 @@ class Material:
             source_bytes=source_bytes,
             constants=dict(sorted(constants.items())),
             unit_normals=unit_normals,
+            near_test=texels_near_test(planes["opacity"]) if "opacity" in planes else None,
             log_scale=scales,
         )
 
@@ -195,10 +219,17 @@ class Material:
 
     @functools.cached_property
     def sha256(self) -> str:
-        """Hex digest of LOD 0 as stored, map after map."""
+        """Hex digest of LOD 0 as stored, map after map; zeros where opacity hides the other maps.
+
+        What fills those comes from averages, whose last bits are not the same on every processor.
+        """
         digest = hashlib.sha256()
+        coverage = coverage_of(self.stored(0, "opacity")) if "opacity" in self.present else None
         for name in self.present:
-            digest.update(self.stored(0, name).tobytes())
+            codes = self.stored(0, name)
+            if coverage and name != "opacity":
+                codes = np.where(coverage.empty[0][..., None], codes.dtype.type(0), codes)
+            digest.update(codes.tobytes())
         return digest.hexdigest()
 
     @property
@@ -268,7 +299,10 @@ class Material:
         return torch.lerp(between(top), between(below), down[:, None])
 
     def stored(self, lod: int, map_name: str, rows: slice = slice(None)) -> np.ndarray:
-        """(H, W, C) uint8 or uint16 codes of one map at one LOD, as stored; `rows` limits them to rows of the LOD."""
+        """(H, W, C) uint8 or uint16 codes of one map at one LOD; `rows` limits them to rows of the LOD.
+
+        They are those of `gather`, except that opacity near an alpha test is as in the file, see `near_test`.
+        """
         bits = self.bit_depth[map_name]
         before = self.present[: self.present.index(map_name)]
         column = sum(map_size(name) for name in before if self.bit_depth[name] == bits)
@@ -277,7 +311,13 @@ class Material:
         texels = slice(self.lod_offsets[lod] + first * width, self.lod_offsets[lod] + last * width)
         codes = (self.codes8 if bits == 8 else self.codes16)[texels, column : column + map_size(map_name)]
         codes = codes.reshape(last - first, width, map_size(map_name)).cpu().numpy()
-        return codes if bits == 8 else codes.view(np.uint16)
+        codes = codes if bits == 8 else codes.view(np.uint16)
+        if lod == 0 and map_name == "opacity" and self.near_test:
+            index, original = self.near_test
+            here = slice(*np.searchsorted(index, (first * width, last * width)))
+            codes = codes.copy()
+            codes.reshape(-1)[index[here] - first * width] = original[here]
+        return codes
 
     def file_codes(self, lod: int, map_name: str, rows: slice = slice(None)) -> np.ndarray:
         """(H, W, C) codes as of `stored`, in the colour space and bit depth of the file."""
@@ -290,8 +330,9 @@ class Material:
     def texels(self, lod: int, rows: slice = slice(None)) -> LevelValues:
         """Values in [0, 1], in `file_color_space`, of one LOD: the reference of every metric; missing maps are 0.
 
-        At LOD 0 they are exactly the files' values (also after `linear_color` where the file has 8 bits). `rows`
-        limits them to rows of the LOD: a whole 4096x4096 one takes 740 MB.
+        At LOD 0 they are exactly the files' values (also after `linear_color` where the file has 8 bits), except under
+        transparent texels, see maps.coverage. `rows` limits them to rows of the LOD: a whole 4096x4096 one takes 740
+        MB.
         """
         width, height = self.lod_sizes[lod]
         values = np.zeros((len(range(height)[rows]), width, self.channels), np.float32)

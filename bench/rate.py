@@ -103,7 +103,8 @@ def our_run(folder: str, run: Run, preset: str, save_dir: str, **settings: Any) 
     Args:
         preset: preview, fast, balanced or best.
         settings: further fields of configs.Config, such as num_threads.
-    Returns: an entry (see `entry_of`) with `decoded`, (H, W, 11) float in the files' colour spaces, beside it.
+    Returns: an entry (see `entry_of`) with `decoded`, (H, W, channels) float in the files' colour spaces, beside
+        it.
         `seconds` are those of the whole run: reading, training, evaluations, export.
     """
     from training.start import train_material

@@ -13,6 +13,7 @@ from typing import Any
 
 from common.errors import Say, UserError, counted, one_line, quote, what_is_wrong
 from common.files import sha256_of
+from configs import EXTRA_MAPS, MAPS
 from describe.bare_files import bare_inputs, holds_words, least_inputs
 from formats.dds import BLOCK, DdsInfo, read_dds_info
 from formats.dds_layouts import grid_file_names, grid_format, stored_bits
@@ -29,7 +30,7 @@ from formats.manifest import (
     read_manifest,
 )
 from formats.network_file import GridInfo, NetworkInfo, info_fields, network_info, parse_any_info, read_network
-from maps.channels import CHANNELS, MAPS
+from maps.channels import CHANNELS
 from maps.record import MapRecord
 from metrics.file_space import constant_listing
 from shape import GridSpec, ModelForm
@@ -127,8 +128,12 @@ def _map_row(entry: MapRecord) -> list[str]:
     extra = []
     if entry.convention is not None:
         extra = [f"convention {entry.convention}", "unit vectors" if entry.unit_normals else "any length"]
+    if entry.name not in (*MAPS, *EXTRA_MAPS):
+        extra.append("named by --extra_map")
     low, high = entry.value_range
-    if (low, high) != (0, 1):
+    if entry.log_scale is not None:
+        extra.append(f"0 to 1 is {low:g} to {high:g} in the file, as log2(1 + value / {entry.log_scale:g})")
+    elif (low, high) != (0, 1):
         extra.append(f"0 to 1 is {low:g} to {high:g} in the file")
     if entry.log_scale is not None:
         extra.append(f"as log2(1 + x / {entry.log_scale:g})")

@@ -46,6 +46,16 @@ def coverage_weights(target: Values, coverage: int) -> Values:
     return torch.where(own, 1.0, weights)
 
 
+def squared_errors(decoded: Values, target: Values, coverage: int) -> Values:
+    """What samples add to the loss in each channel, before the weights of the maps.
+
+    Args:
+        coverage: as of `coverage_of`.
+    """
+    squares = (decoded - target).square()
+    return squares * coverage_weights(target, coverage) if coverage >= 0 else squares
+
+
 def resolve_loss_weights(material: Material, setting: Mapping[str, float] | str) -> dict[str, float]:
     """The weight of every map; those that are not listed have 1.
 

@@ -21,10 +21,11 @@ FORMAT_NAMES = {28: "R8G8B8A8_UNORM", 49: "R8G8_UNORM", 61: "R8_UNORM", 115: "B4
 TEXEL_BYTES = {FORMAT_NAMES[dxgi]: channels * bits // 8 for (channels, bits), dxgi in DXGI_FORMATS.items()}
 BLOCK_FORMATS = {  # DXGI format -> (name, bytes of a block of 4x4 texels)
     71: ("BC1_UNORM", 8), 72: ("BC1_UNORM_SRGB", 8), 77: ("BC3_UNORM", 16), 78: ("BC3_UNORM_SRGB", 16),
-    80: ("BC4_UNORM", 8), 83: ("BC5_UNORM", 16), 98: ("BC7_UNORM", 16), 99: ("BC7_UNORM_SRGB", 16),
+    80: ("BC4_UNORM", 8), 83: ("BC5_UNORM", 16), 95: ("BC6H_UF16", 16),
+    98: ("BC7_UNORM", 16), 99: ("BC7_UNORM_SRGB", 16),
 }  # fmt: skip
 BLOCK = 4  # texels, width and height of a block
-BLOCK_BYTES = {"bc1": 8, "bc4": 8, "bc5": 16, "bc7": 16}
+BLOCK_BYTES = {"bc1": 8, "bc4": 8, "bc5": 16, "bc6h": 16, "bc7": 16}
 HEADER_BYTES = 4 + 124 + 20
 MAX_SIZE = 16384  # Direct3D 11's and 12's largest 2-D texture
 
@@ -38,7 +39,7 @@ _FOURCC, _RGB = 0x4, 0x40
 _CAPS = 0x1000 | 0x8 | 0x400000  # texture, complex, mipmap
 _CAPS_ONE_LEVEL = 0x1000
 _TEXTURE_2D = 3
-_ALPHA_UNKNOWN, _ALPHA_OPAQUE = 0, 3  # the DX10 header's last field
+_ALPHA_UNKNOWN, _ALPHA_STRAIGHT, _ALPHA_OPAQUE = 0, 1, 3  # the DX10 header's last field
 _TEXEL_FORMATS = {  # ours, and others that a header may name: DXGI format -> (name, bytes of a texel)
     **{dxgi: (name, TEXEL_BYTES[name]) for dxgi, name in FORMAT_NAMES.items()},
     29: ("R8G8B8A8_UNORM_SRGB", 4), 87: ("B8G8R8A8_UNORM", 4), 91: ("B8G8R8A8_UNORM_SRGB", 4),
@@ -110,13 +111,16 @@ def encode_dds(texture: Texture) -> bytes:
     return b"".join([header, *(_texel_bytes(level, texture.bits) for level in texture.levels)])
 
 
-def encode_block_dds(width: int, height: int, dxgi_format: int, levels: Sequence[bytes]) -> bytes:
-    """The bytes of a DDS file of blocks that decode to alpha 255, with a DX10 header.
+def encode_block_dds(
+    width: int, height: int, dxgi_format: int, levels: Sequence[bytes], with_alpha: bool = False
+) -> bytes:
+    """The bytes of a DDS file of blocks, with a DX10 header.
 
     Args:
         width, height: of level 0, texels; any, blocks on the right and lower edge reach beyond it.
         dxgi_format: one of BLOCK_FORMATS.
         levels: the blocks of each level, row by row, the largest first, each half the one before, rounded down.
+        with_alpha: whether they hold an alpha, not premultiplied; those without decode to alpha 255.
     Raises: ValueError when a level does not have as many blocks as its size asks for.
     """
     for index, level in enumerate(levels):
@@ -124,7 +128,8 @@ def encode_block_dds(width: int, height: int, dxgi_format: int, levels: Sequence
         if len(level) != expected:
             raise ValueError(f"mip {index} must be {expected} bytes of blocks, got {len(level)}")
     size = len(levels[0])
-    header = _encode_header(height, width, _LINEAR_SIZE, size, len(levels), dxgi_format, _ALPHA_OPAQUE)
+    alpha = _ALPHA_STRAIGHT if with_alpha else _ALPHA_OPAQUE
+    header = _encode_header(height, width, _LINEAR_SIZE, size, len(levels), dxgi_format, alpha)
     return b"".join([header, *levels])
 
 

@@ -17,8 +17,9 @@ WRITER = "neural texture toolkit"
 
 # (format, sRGB) -> VkFormat
 VK_FORMATS = {
-    ("bc1", False): 131, ("bc1", True): 132, ("bc4", False): 139, ("bc5", False): 141, ("bc7", False): 145,
-    ("bc7", True): 146, ("r8", False): 9, ("r8g8", False): 16, ("r8g8b8a8", False): 37,
+    ("bc1", False): 131, ("bc1", True): 132, ("bc4", False): 139, ("bc5", False): 141,
+    ("bc6h", False): 143, ("bc7", False): 145, ("bc7", True): 146,
+    ("r8", False): 9, ("r8g8", False): 16, ("r8g8b8a8", False): 37,
     ("a4r4g4b4", False): 1000340000,  # which DXGI calls B4G4R4A4
     ("astc4x4", False): 157,
 }  # fmt: skip
@@ -30,18 +31,19 @@ class _Unit(NamedTuple):
     side: int  # texels
     bytes: int
     model: int  # KHR_DF_MODEL_*
-    samples: tuple[tuple[int, int, int], ...]  # (channel, first bit, bits)
+    samples: tuple[tuple[int, int, int], ...]  # (channel and qualifiers, first bit, bits)
     highest: int  # of a sample
     word: int = 1  # bytes of the numbers that a texel is made of, whose order depends on the machine
 
 
 _WHOLE = 0xFFFFFFFF
+_FLOAT, _ONE = 0x80, 0x3F800000  # KHR_DF_SAMPLE_DATATYPE_FLOAT, whose highest is 1.0
 _RGBSDA = 1
 _R, _G, _B, _A = 0, 1, 2, 15  # channels of _RGBSDA
 _UNITS = {
     "bc1": _Unit(4, 8, 128, ((0, 0, 64),), _WHOLE), "bc4": _Unit(4, 8, 131, ((0, 0, 64),), _WHOLE),
     "bc5": _Unit(4, 16, 132, ((0, 0, 64), (1, 64, 64)), _WHOLE), "bc7": _Unit(4, 16, 134, ((0, 0, 128),), _WHOLE),
-    "astc4x4": _Unit(4, 16, 162, ((0, 0, 128),), _WHOLE),
+    "bc6h": _Unit(4, 16, 133, ((_FLOAT, 0, 128),), _ONE), "astc4x4": _Unit(4, 16, 162, ((0, 0, 128),), _WHOLE),
     "r8": _Unit(1, 1, _RGBSDA, ((_R, 0, 8),), 255), "r8g8": _Unit(1, 2, _RGBSDA, ((_R, 0, 8), (_G, 8, 8)), 255),
     "r8g8b8a8": _Unit(1, 4, _RGBSDA, ((_R, 0, 8), (_G, 8, 8), (_B, 16, 8), (_A, 24, 8)), 255),
     "a4r4g4b4": _Unit(1, 2, _RGBSDA, ((_B, 0, 4), (_G, 4, 4), (_R, 8, 4), (_A, 12, 4)), 15, word=2),
@@ -57,7 +59,7 @@ def encode_ktx2(width: int, height: int, form: str, srgb: bool, levels: Sequence
 
     Args:
         width, height: of level 0, texels.
-        form: 'bc1', 'bc4', 'bc5', 'bc7', 'astc4x4', 'r8', 'r8g8', 'r8g8b8a8' or 'a4r4g4b4'.
+        form: 'bc1', 'bc4', 'bc5', 'bc6h' (unsigned), 'bc7', 'astc4x4', 'r8', 'r8g8', 'r8g8b8a8' or 'a4r4g4b4'.
         srgb: whether colour is sRGB encoded; only bc1 and bc7 have such a kind.
         levels: the blocks or texels of each level, row by row, the largest first, each half the one before, rounded
             down.

@@ -184,7 +184,8 @@ _quiet_decoders = _QuietDecoders()
 
 
 def encode_png(pixels: np.ndarray, quick: bool = False) -> bytes:
-    """(H, W, 1 or 3) uint8 or uint16 -> the bytes of a PNG file; `quick` spends less time on making it small."""
+    """(H, W, 1 or 3) uint8 or uint16, (H, W, 4) uint8 -> the bytes of a PNG file; `quick` spends less time on making it
+    small."""
     if pixels.dtype == np.uint16 and pixels.shape[2] == 3:  # the one kind that Pillow cannot write
         return import_opencv("writing 16-bit RGB").imencode(".png", pixels[..., ::-1])[1].tobytes()
     stream = io.BytesIO()

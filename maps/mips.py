@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, Union
 
 import numpy as np
@@ -97,39 +97,65 @@ def _halve_rows(rows: np.ndarray, first: int, total: int) -> np.ndarray:
     return (even * (1 - j / total) + odd + rows[2::2] * ((j + 1) / total)) * (total / (2 * total + 1))
 
 
-def mip_chain(codes: np.ndarray, kind: Kind) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield (flat index of the first texel, (texels, C) codes): LOD 0, then each level from the one before it.
+def area_averages(read: Callable[[slice], np.ndarray], width: int, height: int) -> Iterator[np.ndarray]:
+    """Yield each LOD from 1 on as (H, W, C) float32, from the one before it.
 
-    Levels come in bands. A level, a quarter of its source, is the only float array of full size.
+    read: some rows of LOD 0, (rows, width, C) float32. They are read in bands: a level, a quarter of its source, is the
+        only float array of full size.
     """
-    top = np.iinfo(codes.dtype).max
-    decode = decode_table(kind, codes.dtype)
-    source_height, source_width, channels = codes.shape
-    yield 0, codes.reshape(-1, channels)
-    source, index = codes, source_height * source_width
-    if kind == "normal" and (undirected := _undirected(codes)).any():  # one more channel: the share of such texels
-        source = codes = np.concatenate([codes, (undirected * top).astype(codes.dtype)], axis=2)
+    source_width, source_height = width, height
     for width, height in mip_sizes(source_width, source_height)[1:]:
-        level = np.empty((height, width, source.shape[2]), np.float32)
-        band = max(1, 2**18 // width)
+        level, band = None, max(1, 2**18 // width)
         for first in range(0, height, band):
-            rows = source[2 * first : 2 * (first + band) + source_height % 2]
-            if source is codes:
-                rows = rows.astype(np.float32) if decode is None else decode[rows]
+            rows = read(slice(2 * first, 2 * (first + band) + source_height % 2))
             if source_height > 1:
                 rows = _halve_rows(rows, first, height)
             if source_width > 1:
                 rows = _halve_rows(rows.swapaxes(0, 1), 0, width).swapaxes(0, 1)
+            if level is None:
+                level = np.empty((height, width, rows.shape[2]), np.float32)
             level[first : first + band] = rows
+        yield level
+        read, source_height, source_width = level.__getitem__, height, width
+
+
+def mip_chain(
+    codes: np.ndarray, kind: Kind, weights: Callable[[slice], np.ndarray] | None = None
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield (flat index of the first texel, (texels, C) codes): LOD 0, then each level from the one before it.
+
+    Args:
+        weights: what the texels of some rows of LOD 0 count in the averages, (rows, W, 1) float32; None: all alike.
+            Averages of texels without any weight have no meaning.
+    """
+    top = np.iinfo(codes.dtype).max
+    decode = decode_table(kind, codes.dtype)
+    height, width, channels = codes.shape
+    yield 0, codes.reshape(-1, channels)
+    source, index = codes, height * width
+    if kind == "normal" and (short := undirected(codes)).any():  # one more channel: the share of such texels
+        source = np.concatenate([codes, (short * top).astype(codes.dtype)], axis=2)
+
+    def read(part: slice) -> np.ndarray:
+        rows = source[part].astype(np.float32) if decode is None else decode[source[part]]
+        if weights is None:
+            return rows
+        share = weights(part)  # one more channel
+        return np.concatenate([rows * share, share], axis=2)
+
+    for level in area_averages(read, width, height):
+        band = max(1, 2**18 // level.shape[1])
+        for first in range(0, len(level), band):
             values = level[first : first + band]
+            if weights is not None:
+                values = values[..., :-1] / np.maximum(values[..., -1:], np.finfo(np.float32).tiny)
             mostly = values[..., channels:] > top / 2 if values.shape[2] > channels else False
             block = encode_level(values[..., :channels], kind, codes.dtype, mostly)
             yield index, block.reshape(-1, channels)
             index += block.shape[0] * block.shape[1]
-        source, source_height, source_width = level, height, width
 
 
-def _undirected(codes: np.ndarray) -> np.ndarray:
+def undirected(codes: np.ndarray) -> np.ndarray:
     """(H, W, 1) whether a texel of a normal map is too short for a direction."""
     half = np.iinfo(codes.dtype).max / 2
     low, high = math.floor(half * (1 - SHORTEST_NORMAL)) + 1, math.ceil(half * (1 + SHORTEST_NORMAL)) - 1

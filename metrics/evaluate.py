@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 
 from dataset import Material
+from maps.channels import map_slice
+from metrics.coverage import coverage_scores
 from metrics.decoded_maps import Decode, decode_deep_maps, with_deep
 from metrics.file_space import file_values
 from metrics.filtered import DecodeSamples, decode_samples, filtered_psnr
@@ -52,13 +54,17 @@ def score_lod(
     """Metrics of one LOD, JSON-ready; arguments as of `evaluate_model`.
 
     Constant channels are scored as the exact numbers that an engine has, all others in 8 bits.
-    Returns: {"lod", "width", "height", and what scores.evaluate_maps and hdr.deep_scores return}.
+    Returns: {"lod", "width", "height", and what scores.evaluate_maps and hdr.deep_scores return}; where an opacity is
+        learned, also what coverage.coverage_scores returns.
     """
     record = material.record
     decoded, deep = decode_deep_maps(model, record, lod, decode)
     source = {name: material.file_codes(lod, name) for name in material.present}
-    scores = evaluate_maps(decoded, source, exact=file_values(model.constants, record), **options)
+    exact = file_values(model.constants, record)
+    scores = evaluate_maps(decoded, source, exact=exact, **options)
     scores.update(deep_scores(deep, source, record))
+    if "opacity" in material.present and map_slice("opacity").start not in exact:  # learned
+        scores.update(coverage_scores(decoded, source, exact))
     if on_lod is not None:
         on_lod(lod, with_deep(decoded, deep, record), source)
     width, height = material.lod_sizes[lod]

@@ -82,7 +82,7 @@ def evaluate_maps(
     Raises: ValueError when `source` is not finite.
     """
     scores: dict[str, Any] = {"psnr": {"all": None}, "ssim": {"all": None}, "lpips": {"all": None}, "flip": {}}
-    decoded = {name: _with_exact(image, name, exact or {}) for name, image in decoded.items()}
+    decoded = {name: with_exact(image, name, exact or {}) for name, image in decoded.items()}
     errors = {name: mean_squared_error(decoded[name], source[name]) for name in decoded}
     if not all(map(math.isfinite, errors.values())):
         raise ValueError(f"source must be finite; the maps' squared errors are {errors}")
@@ -122,7 +122,8 @@ class _ExactChannels:
         return values
 
 
-def _with_exact(image: MapImage, name: str, exact: Mapping[int, float]) -> MapImage:
+def with_exact(image: MapImage, name: str, exact: Mapping[int, float]) -> MapImage:
+    """The image of the map `name` with the values that `exact` has for its channels, see evaluate_maps."""
     channels = map_channels(name)
     values = {channels.index(channel): value for channel, value in exact.items() if channel in channels}
     return _ExactChannels(image, values) if values else image

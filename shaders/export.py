@@ -19,10 +19,13 @@ from common.errors import Say, UserError, one_line
 from common.files import make_folder, write_bytes, write_text
 from formats.dds_layouts import check_layout, grid_file_names, grid_format, has_channels, unorm_to_feature
 from formats.textures import ExportedTexture
+from maps.channels import CHANNELS
 from maps.record import MaterialRecord
 from metrics.file_space import constant_listing
 from model import NeuralTexture
+from shaders.generate import choose_text, file_name
 from shaders.languages import LANGUAGES, WEIGHT_TEXTURE_WIDTH, Language, LayeredEssl, Weights, choose_lines, number_text
+from shaders.map_fields import example_variables, extra_notes, unit_functions, unit_lines
 from shape import PADDED_OUTPUTS, GridSpec
 
 WeightColumns = TensorType["columns", 4]
@@ -157,7 +160,9 @@ def _lookups(grids: Sequence[GridSpec], layout: str) -> dict[str, list[int | str
     return lookups
 
 
-def _functions(model: NeuralTexture, language: Language, weights: Weights, layout: str) -> list[str]:
+def _functions(
+    model: NeuralTexture, material: MaterialRecord, language: Language, weights: Weights, layout: str
+) -> list[str]:
     lookups = _lookups(model.grids, layout)
     lines = []
     for name, values in lookups.items():
@@ -183,7 +188,7 @@ def _functions(model: NeuralTexture, language: Language, weights: Weights, layou
     values = [number_text(np.float32(model.constants[c].value)) if known[c] else "0.0" for c in outputs]
     lines += language.function("int", "ntIsConstant", [("int", "channel")], choose_lines("channel", known))
     lines += language.function("float", "ntConstantValue", [("int", "channel")], choose_lines("channel", values))
-    return lines
+    return lines + unit_functions(material, language)
 
 
 # --- comment -------------------------------------------------------------------------------------------------------
@@ -199,7 +204,7 @@ def _header(
 ) -> list[str]:
     maps = []
     for entry in material.maps:
-        space = entry.color_space if entry.name == "diffuse" else entry.convention
+        space = entry.color_space if entry.name in ("diffuse", "emissive") else entry.convention
         maps.append(entry.name + (f" ({space})" if space else ""))
     sizes = " -> ".join(str(inputs) for _, inputs in model.form.layer_sizes)
     files = {file: grid for index, grid in enumerate(model.grids) for file in grid_file_names(index, grid, layout)}
@@ -218,6 +223,7 @@ def _header(
         "      The tangent-space normal, length 1.",
         "  " + language.signature("float3", "ntLinearDiffuse", decoded),
         "      Diffuse in linear light.",
+        *unit_lines(material, language),
         "  " + language.signature("float", "ntLod", [("float2", "across"), ("float2", "down")]),
         "      The lod of a pixel, from the screen-space derivatives of uv.",
         "  " + language.signature(
@@ -230,6 +236,7 @@ def _header(
         "",
         *textwrap.wrap(f"Maps: {', '.join(maps)}; any others are 0.", 110, subsequent_indent="    "),
         "Values lie nominally in [0, 1] and are not clamped.",
+        *extra_notes(material),
     ]
     if model.constants:
         listing = f"The same everywhere: {constant_listing(model.constants)} (codes)."
@@ -246,7 +253,8 @@ def _header(
         text.append(language.sampler_note(len(files) + (not weights.baked)))
     text += _import_notes(model.grids)
     text += _reading_notes(model, language, layout, len(files) + (not weights.baked))
-    example = language.example(list(textures), weights, example_of(model.grids, layout, positions))
+    way = example_of(model.grids, layout, positions)
+    example = language.example(list(textures), weights, way, example_variables(material))
     text += ["", "Example, in a fragment shader:", *(f"  {line}" for line in example)]
     return [f"{language.comment} {line}".rstrip() for line in text]
 
@@ -353,14 +361,19 @@ def shader_source(
         kind = "uint2" if stored.half else "float4"
         lines += ["", *syntax.baked_table(kind, syntax.rows(kind, stored.columns, stored.half))]
     lines += ["", *syntax.bindings(list(texture_names(model, layout)), stored, way != "packed")]
-    lines += ["", *_functions(model, syntax, stored, layout), ""]
-    return "\n".join([*lines, decoder_core(language, way), *syntax.closing()]) + "\n"
+    lines += ["", *_functions(model, material, syntax, stored, layout), ""]
+    return "\n".join([*lines, decoder_core(language, way, has_extras(model)), *syntax.closing()]) + "\n"
 
 
-def decoder_core(language: str, way: str = "packed") -> str:
-    """The part of the text that is the same for all materials whose `reading` is this."""
-    name = f"decoder{'' if way == 'packed' else f'_{way}'}.{LANGUAGES[language].core}"
-    return (GENERATED / name).read_text(encoding="utf-8").rstrip("\n")
+def has_extras(model: NeuralTexture) -> bool:
+    """Whether the model is of a material with extra maps."""
+    return model.decoder.outputs > CHANNELS
+
+
+def decoder_core(language: str, way: str = "packed", extras: bool = False) -> str:
+    """The part of the text that is the same for all materials whose `reading` is this, with extra maps or without."""
+    marked = (GENERATED / file_name(LANGUAGES[language].core, way)).read_text(encoding="utf-8")
+    return choose_text(marked, extras).rstrip("\n")
 
 
 def write_shaders(

@@ -1,5 +1,6 @@
 """Translate shaders/decoder.slang into shaders/generated/, three files per language: features packed in words, in
-channels that a sampler filters, or both.
+channels that a sampler filters, or both. Each is the decoder of materials with extra maps and of those without:
+the lines in which the two differ stand between marks, and `choose_text` takes those of one of them.
 
     python shaders/generate.py [--slangc PATH] [--check]
 
@@ -10,6 +11,7 @@ contains. The results are committed; shaders/export.py puts a material's preambl
 from __future__ import annotations
 
 import argparse
+import difflib
 import functools
 import importlib.util
 import itertools
@@ -30,7 +32,10 @@ TARGETS = {"hlsl": ["-profile", "sm_5_0"], "glsl": ["-profile", "glsl_450"], "wg
 # How features are read -> READING in decoder.slang, and part of the file's name except for packed.
 READINGS = {"packed": 0, "filterable": 1, "mixed": 2}
 LAYER_WIDTH = "7013"  # WIDTH in decoder.slang
-FIELDS = ("diffuse", "normal", "roughness", "occlusion", "metallic", "specular", "displacement")
+FIELDS = ("diffuse", "normal", "roughness", "occlusion", "metallic", "specular", "displacement", "opacity", "emissive",
+          "extra")  # fmt: skip
+# Lines around what only materials with extra maps have, what stands there for the others, and the end of both.
+WITH_EXTRAS, WITHOUT, BOTH = "//! with extra maps", "//! without", "//! both"
 ENTRY = re.compile(r"^(?:\[(?:shader|numthreads|\[kernel)|layout\(local_size_x|@compute)", re.MULTILINE)
 FIRST_FUNCTION = re.compile(r"^(?:fn +nt|(?:float|int) +nt)", re.MULTILINE)
 ENDLESS_LOOP = re.compile(
@@ -64,7 +69,32 @@ def file_name(target: str, reading: str) -> str:
 
 def translate(slangc: Path, target: str, reading: str = "packed") -> str:
     """The committed text of one language and one of READINGS. Raises: as translate_source."""
-    return translate_source(slangc, SOURCE, target, [f"-DREADING={READINGS[reading]}"])
+    flags = [f"-DREADING={READINGS[reading]}"]
+    return mark_differences(*(translate_source(slangc, SOURCE, target, [*flags, f"-DEXTRAS={e}"]) for e in (0, 1)))
+
+
+def mark_differences(without: str, extras: str) -> str:
+    """Two texts as one; `choose_text` gives them back."""
+    a, b = without.splitlines(), extras.splitlines()
+    lines = []
+    for kind, a0, a1, b0, b1 in difflib.SequenceMatcher(None, a, b, autojunk=False).get_opcodes():
+        if kind == "equal":
+            lines += a[a0:a1]
+        else:
+            lines += [WITH_EXTRAS, *b[b0:b1], WITHOUT, *a[a0:a1], BOTH]
+    return "\n".join(lines) + "\n"
+
+
+def choose_text(marked: str, extras: bool) -> str:
+    """One of the two texts that mark_differences joined: that of materials with extra maps, or without."""
+    left_out = {WITH_EXTRAS: not extras, WITHOUT: extras, BOTH: False}
+    lines, skipping = [], False
+    for line in marked.splitlines():
+        if line in left_out:
+            skipping = left_out[line]
+        elif not skipping:
+            lines.append(line)
+    return "\n".join(lines) + "\n"
 
 
 def translate_source(slangc: Path, source: Path, target: str, flags: Sequence[str] = ()) -> str:

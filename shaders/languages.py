@@ -135,13 +135,24 @@ class Language:
 
     dx, dy = "dFdx", "dFdy"
 
-    def example(self, textures: Sequence[str], weights: Weights, way: str) -> list[str]:
-        """Lines of code that decode a fragment; `way`: a key of EXAMPLES."""
+    def example(
+        self, textures: Sequence[str], weights: Weights, way: str, more: Sequence[tuple[str, str, str]] = ()
+    ) -> list[str]:
+        """Lines of code that decode a fragment.
+
+        way: a key of EXAMPLES.
+        more: (type, name, expression) of further variables; {nt} in an expression precedes the names of functions.
+        """
         return [
             *self.decoding(way, "NtMaterial material", "float lod", ""),
             f"{self.float3} albedo = ntLinearDiffuse(material);",
             f"{self.float3} normal = ntUnitNormal(material);  // tangent space",
+            *self.variables(more, ""),
         ]
+
+    def variables(self, more: Sequence[tuple[str, str, str]], owner: str) -> list[str]:
+        """The lines of an example for `more`; `owner`: what precedes the functions' names."""
+        return [self.variable(kind, name, expression.format(nt=owner)) for kind, name, expression in more]
 
     def decoding(self, way: str, material: str, lod: str, owner: str) -> list[str]:
         """The lines of an example that decode, with these declarations; `owner`: what precedes the functions' names."""
@@ -366,11 +377,12 @@ class Wgsl(Language):
     def unpacked(self, word):
         return f"vec4<f32>(unpack2x16float({word}.x), unpack2x16float({word}.y))"
 
-    def example(self, textures, weights, way):
+    def example(self, textures, weights, way, more=()):
         return [
             *self.decoding(way, "let material", "let lod", ""),
             "let albedo = ntLinearDiffuse(material);",
             "let normal = ntUnitNormal(material);  // tangent space",
+            *self.variables(more, ""),
         ]
 
 
@@ -422,13 +434,14 @@ class Metal(Language):
     def weight_buffer(self, weights):
         return f"{TABLE}, a device buffer of {'uint2' if weights.half else 'float4'}"
 
-    def example(self, textures, weights, way):
+    def example(self, textures, weights, way, more=()):
         members = ", ".join([*textures, *([] if weights.baked else [TABLE])])
         return [
             f"NtDecoder decoder = {{{members}}};  // arguments of the shader function",
             *self.decoding(way, "NtDecoder::NtMaterial material", "float lod", "decoder."),
             "float3 albedo = decoder.ntLinearDiffuse(&material);",
             "float3 normal = decoder.ntUnitNormal(&material);  // tangent space",
+            *self.variables(more, "decoder."),
         ]
 
 

@@ -50,10 +50,14 @@ class RunLog:
         """Log an evaluation and write it to metrics.json and metrics.txt of the run folder."""
         iteration = metrics["iteration"]
         for scores in metrics["lods"]:
-            for metric in ("psnr", "ssim", "lpips"):
+            for metric in ("psnr", "ssim", "lpips", "psnr_covered"):
                 value = (scores.get(metric) or {}).get("all")
                 if value is not None:
                     self._events.scalar(f"{metric.upper()}/LOD{scores['lod']}", value, iteration)
+            if "opacity_wrong" in scores:
+                self._events.scalar(f"OPACITY_WRONG/LOD{scores['lod']}", scores["opacity_wrong"], iteration)
+                for side, share in scores["coverage"].items():
+                    self._events.scalar(f"COVERAGE_{side}/LOD{scores['lod']}", share, iteration)
         for name, value in metrics["psnr"].items():
             if name != "all" and value is not None:
                 self._events.scalar(f"PSNR_map/{name}", value, iteration)

@@ -15,6 +15,7 @@ from dataset import PNG_SAMPLE_TEXELS, Material
 from engine.loss_weights import channel_variances
 from formats.manifest import read_manifest
 from maps.channels import map_channels, map_size
+from maps.coverage import ALPHA_TEST
 from metrics.hdr import unit_lines
 from metrics.scores import psnr_db
 from training.pictures import picture_lod
@@ -22,6 +23,7 @@ from training.run_folder import MODELS
 
 FALL_DB = 6.0  # between the best batch of a run and its end: twice the error; batches alone differ by less
 SUMMARY_LODS = 8  # a line has room for these; the smallest have a handful of texels
+OPACITY_LODS = 6  # of two figures each
 
 
 @dataclass
@@ -62,13 +64,14 @@ def weight_advice(
     Args:
         shares: map -> share of the squared error, see scores.error_shares.
         channels: map -> channels that were trained.
-        weights: map -> Config.texture_loss_weights of the run, as resolved.
+        weights: map -> Config.texture_loss_weights of the run, as resolved; those that are not listed have 1.
     """
     total = sum(channels.values())
     for name, share in shares.items():
-        if share > 0.5 and channels[name] and share > 2 * channels[name] / total and weights[name]:
+        weight = weights.get(name, 1.0)
+        if share > 0.5 and channels[name] and share > 2 * channels[name] / total and weight:
             changed = {n: weight for n, weight in weights.items() if weight != 1 and n in channels}
-            line = ", ".join(f"{n}: {weight:.3g}" for n, weight in {**changed, name: 2 * weights[name]}.items())
+            line = ", ".join(f"{n}: {weight:.3g}" for n, weight in {**changed, name: 2 * weight}.items())
             return (
                 f"{name} has {share:.0%} of the squared error in {channels[name]} of {total} trained channels; to "
                 f"move bits to it, train with this line in a --config file: texture_loss_weights: {{{line}}}"
@@ -127,6 +130,21 @@ def end_of_run(
     return "\n".join([*lines, run_summary(result, material, config, exported_bytes)])
 
 
+def opacity_line(lods: Sequence[Mapping[str, Any]]) -> str | None:
+    """What an alpha test sees of the decoded opacity, LOD after LOD; None where no opacity was learned.
+
+    lods: of the metrics, see metrics.coverage.coverage_scores.
+    """
+    if "opacity_wrong" not in lods[0]:
+        return None
+    wrong = " ".join(f"{scores['opacity_wrong']:.2%}" for scores in lods[:OPACITY_LODS])
+    passing = " ".join(f"{scores['coverage']['decoded']:.1%}" for scores in lods[:OPACITY_LODS])
+    covered = lods[0]["psnr_covered"].get("all")
+    others = f", the other maps where it covers {covered:.2f} dB" if covered is not None else ""
+    return (f"opacity  on the wrong side of {ALPHA_TEST:g} in LOD 0 and on: {wrong}; coverage {passing} "
+            f"(source {lods[0]['coverage']['source']:.1%}){others}")  # fmt: skip
+
+
 def run_summary(result: Result, material: Material, config: Config, exported_bytes: int | None) -> str:
     """Quality per map and where the error is, rate, sizes against PNG and BC7, time, and where the files are.
 
@@ -155,6 +173,9 @@ def run_summary(result: Result, material: Material, config: Config, exported_byt
     if len(metrics["lods"]) > 1:
         each = [f"{lod}: {scores['psnr']['all']:.2f}" for lod, scores in enumerate(metrics["lods"][:SUMMARY_LODS])]
         lines.insert(1, "LODs     " + "  ".join(each) + " dB")
+    opacity = opacity_line(metrics["lods"])
+    if opacity:
+        lines.insert(-1, opacity)
     lines += [f"note     {line}" for line in unit_lines(metrics["lods"][0])]
     if exported_bytes is not None:
         png = material.png_bytes()

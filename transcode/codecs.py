@@ -21,7 +21,7 @@ import torch
 from common.errors import UserError
 from dataset import Material
 from formats.dds import BLOCK_BYTES
-from maps.channels import MAPS, map_slice
+from maps.channels import canonical, map_size, map_slice
 from metrics.scores import MaterialImage, evaluate_lod
 from transcode.opaque_bc7 import opaque_blocks
 
@@ -50,7 +50,7 @@ Coded = tuple[int, Planes]  # bytes, and what a reader gets back
 class CodecResult:
     """A material encoded and decoded by a codec.
 
-    decoded: (H, W, 11) float32 in [0, 1], in the files' colour spaces; missing maps are 0.
+    decoded: (H, W, 11, or 16 with an extra map) float32 in [0, 1], in the files' colour spaces; missing maps are 0.
     bytes, bpp: of LOD 0, all maps together; bits per texel of the material.
     seconds: encoding alone, without decoding and without packing maps into images.
     psnr: dB, "all" and per map, as scores.evaluate_lod has it.
@@ -70,7 +70,7 @@ def encode_decode(material: Material, codec: str, quality: int | None = None) ->
     """Encode LOD 0 of `material`, decode it again, and compare it with the source.
 
     16-bit maps are rounded to 8 bits before encoding, but compared at 16 bits. Coding takes memory for one image of
-    three channels at a time, the result 44 bytes a texel, and the comparison that of scores.evaluate_lod.
+    four channels at a time, the result 44 bytes a texel, or 64, and the comparison that of scores.evaluate_lod.
 
     Args:
         codec: one of CODECS.
@@ -126,12 +126,17 @@ def interpolate_at_rate(rates: Sequence[float], values: Sequence[float], bpp: fl
 def image_layout(present: Sequence[str], codec: str) -> list[tuple[tuple[str, ...], int]]:
     """The images that a codec stores for the maps `present`: (map names, channels) of each.
 
-    Block codecs get colour, normal, and up to three scalar maps per image. A scalar map that is alone in its image is a
-    grey plane, and so is every one of the image codecs and BC4: their colour transforms suit no unrelated maps.
+    Block codecs get colour, normal, and up to three scalar maps per image. Opacity is the alpha of the colour where the
+    blocks hold one, else a scalar map. A scalar map that is alone in its image is a grey plane, and so is every one of
+    the image codecs and BC4: their colour transforms suit no unrelated maps.
     """
     per_image = SCALARS_PER_IMAGE if codec in BLOCK_CODECS and codec != "bc7+bc5+bc4" else 1
-    scalars = [name for name in MAPS if name in present and MAPS[name] == 1]
-    images: list[tuple[tuple[str, ...], int]] = [((name,), 3) for name in MAPS if name in present and MAPS[name] == 3]
+    alpha = codec in BLOCK_CODECS and codec != "bc1" and {"diffuse", "opacity"} <= set(present)
+    scalars = [name for name in canonical(present) if map_size(name) == 1 and not (alpha and name == "opacity")]
+    images: list[tuple[tuple[str, ...], int]] = []
+    for name in canonical(present):
+        if map_size(name) == 3:
+            images.append((("diffuse", "opacity"), 4) if alpha and name == "diffuse" else ((name,), 3))
     for first in range(0, len(scalars), per_image):
         names = tuple(scalars[first : first + per_image])
         images.append((names, 1 if len(names) == 1 else 3))
@@ -146,8 +151,8 @@ def _pack(material: Material, names: Sequence[str], channels: int) -> Planes:
         codes = material.file_codes(0, name)
         if codes.dtype == np.uint16:
             codes = (codes.astype(np.uint32) * 2 + 257) // 514  # codes / 257, halves up
-        pixels[..., column : column + MAPS[name]] = codes
-        column += MAPS[name]
+        pixels[..., column : column + map_size(name)] = codes
+        column += map_size(name)
     return pixels
 
 
@@ -155,6 +160,8 @@ def _unpack(planes: Planes, names: Sequence[str], channels: int) -> list[Planes]
     """The inverse: (H, W, C) of each map."""
     if channels == 3 and len(names) == 1:
         return [planes]
+    if channels == 4:
+        return [planes[..., :3], planes[..., 3:]]
     return [planes[..., column : column + 1] for column in range(len(names))]
 
 
@@ -193,13 +200,13 @@ def _code_image(
     form = _format_of(codec, names)
     height, width = pixels.shape[:2]
     if form.startswith("astc"):
-        size, planes = _astc(_as_rgba(pixels), int(form.rpartition("x")[2]), timer)
+        size, planes = _astc(pixels, int(form.rpartition("x")[2]), timer)
         settings = {"quality": ASTC_QUALITY, "decode_mode": "unorm8", "threads": thread_count()}
     else:
         size, planes = _block_compression(form, pixels, timer)
         settings = {"bc7_profile": BC7_PROFILE} if form == "bc7" else {}
         settings["threads"] = 1  # ispc_texcomp holds Python's lock
-    planes = planes[:height, :width]
+    planes = planes[:height, :width, : max(pixels.shape[2], 3)]
     if pixels.shape[2] == 1:
         # a grey picture: green has the most bits in BC1
         planes = planes[..., :1] if planes.shape[2] == 1 else planes[..., 1:2]
@@ -210,39 +217,85 @@ def _format_of(codec: str, names: Sequence[str]) -> str:
     """The block format of one image: that of the codec, or its part of the mixed one."""
     if codec != "bc7+bc5+bc4":
         return codec
-    return "bc5" if names == ("normal",) else "bc4" if MAPS[names[0]] == 1 else "bc7"
+    return "bc5" if names == ("normal",) else "bc4" if map_size(names[0]) == 1 else "bc7"
 
 
 def _as_rgba(pixels: Planes) -> Planes:
-    """(H, W, 4), opaque; grey is repeated."""
+    """(H, W, 4); grey is repeated, and what has no alpha is opaque."""
+    if pixels.shape[2] == 4:
+        return pixels
     opaque = np.full(pixels.shape[:2], 255, np.uint8)
     return np.dstack([np.broadcast_to(pixels, (*pixels.shape[:2], 3)), opaque])
 
 
 def encode_blocks(form: str, pixels: Planes, bc7_profile: str = BC7_PROFILE) -> bytes:
-    """The blocks of one opaque image, row by row; where a side is no multiple of 4, its last row or column is repeated.
+    """The blocks of one image, row by row; where a side is no multiple of 4, its last row or column is repeated.
 
     Args:
-        form: 'bc1', 'bc4', 'bc5' or 'bc7'.
-        pixels: (H, W, C) uint8 of any size; C is 1 for bc4, at least 2 for bc5, which stores the first two, and 1 or 3
-            for the others.
-        bc7_profile: of ISPC Texture Compressor, such as 'basic' or 'slow'.
+        form: 'bc1', 'bc4', 'bc5', 'bc6h' or 'bc7'.
+        pixels: (H, W, C) uint8 of any size; C is 1 for bc4, at least 2 for bc5, which stores the first two, 1 or 3 for
+            bc1, also 4 for bc7, whose fourth is alpha. Of bc6h (H, W, 3) float16, none below 0.
+        bc7_profile: of ISPC Texture Compressor, such as 'basic' or 'slow'; of BC7 and BC6H.
     Raises: UserError when the encoder is not installed.
     """
-    texcomp = block_encoder()
+    if form == "bc7" and pixels.shape[2] == 4:
+        return _blocks_with_alpha(_pad(pixels, 4), bc7_profile)
     if form in ("bc1", "bc7"):
         pixels = _as_rgba(pixels)
+    elif form == "bc6h":
+        pixels = np.dstack([pixels, np.ones_like(pixels[..., 0])])  # that is how the encoder takes them
     pixels = _pad(pixels[..., :2] if form == "bc5" else pixels, 4)
-    height, width, channels = pixels.shape
-    surface = texcomp.RGBASurface(pixels.tobytes(), width, height, width * channels)
-    options = [texcomp.BC7EncSettings.from_profile(bc7_profile)] if form == "bc7" else []
-    blocks = getattr(texcomp, f"compress_blocks_{form}")(surface, *options)
-    blocks = blocks[: width * height // 16 * BLOCK_BYTES[form]]  # of BC1 it returns as much again in zeros
+    blocks = _compressed(form, pixels, bc7_profile)
     return opaque_blocks(blocks, pixels, bc7_profile) if form == "bc7" else blocks
 
 
+def _compressed(form: str, pixels: np.ndarray, profile: str) -> bytes:
+    """The encoder's blocks of an image whose sides are multiples of 4."""
+    texcomp = block_encoder()
+    settings = {"bc6h": "BC6HEncSettings", "bc7": "BC7EncSettings"}
+    if form == "bc6h" and profile == "veryfast":
+        profile = "fast"  # the other one makes 83 of a peak of 50 (data/test_leaves), and saves 0.1 s
+    options = [getattr(texcomp, settings[form]).from_profile(profile)] if form in settings else []
+    blocks = getattr(texcomp, f"compress_blocks_{form}")(_surface(pixels), *options)
+    return blocks[: pixels.shape[0] * pixels.shape[1] // 16 * BLOCK_BYTES[form]]  # of BC1 as much again in zeros
+
+
+def _surface(pixels: np.ndarray) -> Any:
+    height, width = pixels.shape[:2]
+    return block_encoder().RGBASurface(pixels.tobytes(), width, height, pixels.strides[0])
+
+
+def _blocks_with_alpha(pixels: Planes, profile: str) -> bytes:
+    """BC7 blocks of (H, W, 4) pixels whose sides are multiples of 4.
+
+    With all its modes the encoder makes 251 of an alpha of 255, or 4 of 0. So blocks that are opaque throughout are
+    encoded as an opaque image's, and those that are transparent throughout in the modes with an alpha of their own.
+    """
+    height, width = pixels.shape[:2]
+    texels = pixels.reshape(height // 4, 4, width // 4, 4, 4).swapaxes(1, 2).reshape(-1, 4, 4, 4)
+    opaque, empty = ((texels[..., 3] == level).all(axis=(1, 2)) for level in (255, 0))
+    blocks = np.empty((len(texels), 16), np.uint8)
+    for chosen, encode in (
+        (opaque, lambda strip: encode_blocks("bc7", strip[..., :3], profile)),
+        (empty, _empty_blocks),
+        (~(opaque | empty), lambda strip: _compressed("bc7", strip, f"alpha_{profile}")),
+    ):
+        if chosen.any():
+            strip = np.ascontiguousarray(texels[chosen].swapaxes(0, 1).reshape(4, -1, 4))  # one row of blocks
+            blocks[chosen] = np.frombuffer(encode(strip), np.uint8).reshape(-1, 16)
+    return blocks.tobytes()
+
+
+def _empty_blocks(pixels: Planes) -> bytes:
+    """BC7 blocks in modes 4 and 5, which keep an alpha that is the same in a whole block; 0.2 dB less for colours."""
+    texcomp = block_encoder()
+    modes, refinements = [False, False, True, False], [2] * 8  # modes: 0 and 2 | 1, 3, 7 | 4, 5 | 6
+    settings = texcomp.BC7EncSettings(modes, refinements, True, 0, 0, 0, 0, 2, 4)
+    return texcomp.compress_blocks_bc7(_surface(pixels), settings)
+
+
 def block_encoder() -> ModuleType:
-    """The library that encodes BC1, BC4, BC5 and BC7. Raises: UserError when it is not installed."""
+    """The library that encodes BC1, BC4, BC5, BC6H and BC7. Raises: UserError when it is not installed."""
     return _package("ispc_texcomp")
 
 
@@ -255,7 +308,7 @@ def _block_compression(form: str, pixels: Planes, timer: _Timer) -> Coded:
     planes = imagecodecs.bcn_decode(blocks, int(form[2]), shape=shape).reshape(height, width, -1)
     if form == "bc5":
         planes = np.dstack([planes, _rebuilt_z(planes)])
-    return len(blocks), planes[..., :3]
+    return len(blocks), planes
 
 
 def _rebuilt_z(planes: Planes) -> Planes:
@@ -268,17 +321,19 @@ def _rebuilt_z(planes: Planes) -> Planes:
 def _astc(pixels: Planes, block: int, timer: _Timer) -> Coded:
     """LDR (not sRGB: the codes are data) ASTC with astcenc, which pads by repeating edges itself."""
     astc = _package("astc_encoder")
+    swizzle = astc.ASTCSwizzle.from_str("RGBA" if pixels.shape[2] == 4 else "RGB1")  # 1: its search knows of no alpha
+    pixels = _as_rgba(pixels)
     height, width = pixels.shape[:2]
     # GPUs can return 8 bits (VK_EXT_astc_decode_mode), and the encoder can optimise for that rounding
     flags = astc.ASTCConfigFlags.USE_DECODE_UNORM8
     config = astc.ASTCConfig(astc.ASTCProfile.LDR, block, block, 1, ASTC_QUALITY, flags)
     context = astc.ASTCContext(config, thread_count())
     image = astc.ASTCImage(astc.ASTCType.U8, width, height, 1, pixels.tobytes())
-    blocks = timer.run(context.compress, image, astc.ASTCSwizzle.from_str("RGB1"))
+    blocks = timer.run(context.compress, image, swizzle)
     target = astc.ASTCImage(astc.ASTCType.U8, width, height, 1)
     target = context.decompress(blocks, target, astc.ASTCSwizzle.from_str("RGBA"))
     planes = np.frombuffer(target.data, np.uint8).reshape(height, width, 4)
-    return len(blocks), planes[..., :3]
+    return len(blocks), planes
 
 
 def _avif(pixels: Planes, quality: int | None, timer: _Timer) -> Coded:

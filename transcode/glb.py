@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from maps.coverage import ALPHA_TEST, is_mask
 from maps.images import encode_png
 
 GENERATOR = "neural texture toolkit"
@@ -22,13 +23,14 @@ GAP = 0.125  # radii of the sphere from x = 0 to the plane, and to the sphere
 _FLOAT, _UINT16 = 5126, 5123
 _VERTICES, _INDICES = 34962, 34963  # buffer view targets
 _REPEAT, _LINEAR, _LINEAR_MIPMAP_LINEAR = 10497, 9729, 9987
+_STRENGTH = "KHR_materials_emissive_strength"
 _TYPES = {1: "SCALAR", 2: "VEC2", 3: "VEC3", 4: "VEC4"}
 
 Maps = Mapping[str, np.ndarray]  # name -> (H, W, C) uint8
 Mesh = dict[str, np.ndarray]
 
 
-def encode_glb(name: str, maps: Maps) -> bytes:
+def encode_glb(name: str, maps: Maps, emissive_strength: float = 1.0) -> bytes:
     """The bytes of a .glb file.
 
     The plane has the aspect ratio of the texture; the sphere repeats it around the equator so that texels are nearly
@@ -36,16 +38,23 @@ def encode_glb(name: str, maps: Maps) -> bytes:
 
     Args:
         name: of the material.
-        maps: of one size, (H, W, 3) diffuse (sRGB) and normal (x right, y up), (H, W, 1) roughness, occlusion and
-            metallic; any of them may be missing, others are ignored.
+        maps: of one size, (H, W, 3) diffuse (sRGB), normal (x right, y up) and emissive (sRGB), (H, W, 1) roughness,
+            occlusion, metallic and opacity; any of them may be missing, others are ignored.
+        emissive_strength: what the light of `emissive` is multiplied by; above 1 it takes an extension, which programs
+            may not know (KHR_materials_emissive_strength).
     """
     height, width = next(iter(maps.values())).shape[:2]
     builder = _Builder()
     material = {"name": name, **_material(builder, maps)}
+    extensions = {}
+    if "emissive" in maps and emissive_strength > 1:
+        extensions = {"extensionsUsed": [_STRENGTH]}
+        material["extensions"] = {_STRENGTH: {"emissiveStrength": emissive_strength}}
     aspect = width / height
     nodes = [("plane", plane(aspect), -aspect - GAP), ("sphere", sphere(max(round(2 / aspect), 1)), 1 + GAP)]
     document = {
         "asset": {"version": "2.0", "generator": GENERATOR},
+        **extensions,
         "scene": 0,
         "scenes": [{"nodes": list(range(len(nodes)))}],
         "nodes": [{"name": n, "mesh": i, "translation": [x, 0, 0]} for i, (n, _, x) in enumerate(nodes)],
@@ -63,8 +72,8 @@ def encode_glb(name: str, maps: Maps) -> bytes:
 def _material(builder: _Builder, maps: Maps) -> dict[str, Any]:
     pbr: dict[str, Any] = {"roughnessFactor": 1, "metallicFactor": 1 if "metallic" in maps else 0}
     material: dict[str, Any] = {"pbrMetallicRoughness": pbr}
-    if "diffuse" in maps:
-        pbr["baseColorTexture"] = {"index": builder.texture("diffuse", maps["diffuse"])}
+    if {"diffuse", "opacity"} & set(maps):
+        pbr["baseColorTexture"] = {"index": builder.texture("diffuse", base_colour(maps))}
     if "normal" in maps:
         material["normalTexture"] = {"index": builder.texture("normal", maps["normal"])}
     if {"occlusion", "roughness", "metallic"} & set(maps):
@@ -73,7 +82,23 @@ def _material(builder: _Builder, maps: Maps) -> dict[str, Any]:
             material["occlusionTexture"] = {"index": texture}  # R
         if {"roughness", "metallic"} & set(maps):
             pbr["metallicRoughnessTexture"] = {"index": texture}  # G, B
+    if "emissive" in maps:
+        material["emissiveTexture"] = {"index": builder.texture("emissive", maps["emissive"])}
+        material["emissiveFactor"] = [1, 1, 1]
+    if "opacity" in maps:
+        cutout = is_mask(maps["opacity"])
+        material |= {"alphaMode": "MASK", "alphaCutoff": ALPHA_TEST} if cutout else {"alphaMode": "BLEND"}
+        material["doubleSided"] = True  # a leaf has two sides, and through holes the inside is seen
     return material
+
+
+def base_colour(maps: Maps) -> np.ndarray:
+    """(H, W, 3) uint8 diffuse, or (H, W, 4) with the opacity as alpha; white where there is no diffuse."""
+    if "opacity" not in maps:
+        return maps["diffuse"]
+    opacity = maps["opacity"]
+    colour = maps["diffuse"] if "diffuse" in maps else np.full((*opacity.shape[:2], 3), 255, np.uint8)
+    return np.dstack([colour, opacity])
 
 
 def packed_orm(maps: Maps) -> np.ndarray:

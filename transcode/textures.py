@@ -19,22 +19,24 @@ from engine.cpu.decoder import decode_lod
 from formats.dds import BLOCK_BYTES, encode_block_dds
 from formats.ktx2 import encode_ktx2
 from formats.textures import ExportedTexture
-from maps.channels import MAPS
+from maps.channels import map_size
 from maps.images import encode_png
 from maps.mips import mip_sizes
 from maps.record import MaterialRecord
 from metrics.decoded_maps import decode_maps, image_name
 from model import NeuralTexture
 from transcode import codecs as texture_codecs
-from transcode.glb import encode_glb, packed_orm
+from transcode.glb import base_colour, encode_glb, packed_orm
+from transcode.light import decode_light, exposure, is_bright, light_of, picture
 
 BLOCK_FORMATS = ("dds", "ktx2")
 PROFILES = {"fast": "veryfast", "normal": "basic", "slow": "slow"}  # --transcode_quality -> BC7 profile of the encoder
 GLB_NAME = "material.glb"
 _PACKED = ("occlusion", "roughness", "metallic")
-_DXGI = {("bc1", False): 71, ("bc4", False): 80, ("bc5", False): 83, ("bc7", False): 98, ("bc7", True): 99}
+_DXGI = {("bc1", False): 71, ("bc4", False): 80, ("bc5", False): 83, ("bc6h", False): 95, ("bc7", False): 98,
+         ("bc7", True): 99}  # fmt: skip
 
-Maps = Mapping[str, np.ndarray]  # map name -> (H, W, C) uint8
+Maps = Mapping[str, np.ndarray]  # map name -> (H, W, C) uint8; float16 of maps whose form is bc6h
 
 
 @dataclass(frozen=True)
@@ -47,9 +49,15 @@ class TexturePlan:
     maps: tuple[str, ...]
 
     def pixels(self, decoded: Maps) -> np.ndarray:
-        """(H, W, C) uint8 of a decoded LOD."""
+        """(H, W, C) of a decoded LOD, like its maps."""
         held = {name: decoded[name] for name in self.maps}
+        if self.name == "diffuse":
+            return base_colour(held)
         return packed_orm(held) if self.name == "orm" else held[self.maps[0]]
+
+    @property
+    def with_alpha(self) -> bool:
+        return self.name == "diffuse" and "opacity" in self.maps
 
 
 def parse_formats(text: str) -> tuple[str, ...]:
@@ -80,17 +88,25 @@ def _with_blocks(formats: Sequence[str]) -> bool:
 def plan_textures(material: MaterialRecord, scalars: str = "bc4") -> list[TexturePlan]:
     """The textures to write for the maps of a material.
 
-    Diffuse is BC7, sRGB where the file is; a normal BC5, which holds x and y; each scalar map BC4. `scalars` orm_bc7 or
-    orm_bc1 packs occlusion, roughness and metallic into one texture, in R, G, B.
+    Diffuse is BC7, sRGB where the file is, with the opacity as alpha; a normal BC5, which holds x and y; emissive BC7,
+    sRGB; each scalar map BC4. A diffuse or emissive that reaches above 1 is BC6H, which has no alpha: opacity is BC4
+    then. `scalars` orm_bc7 or orm_bc1 packs occlusion, roughness and metallic into one texture, in R, G, B.
     """
+    diffuse, pictured = material.map("diffuse"), light_of(material)
+    alpha = ("opacity",) if diffuse and not is_bright(diffuse) and material.map("opacity") else ()
     packed = tuple(name for name in _PACKED if material.map(name)) if scalars != "bc4" else ()
     plans = []
     for entry in material.maps:
         name = entry.name
-        if name == "diffuse":
-            plans.append(TexturePlan(name, "bc7", entry.file_color_space == "srgb", (name,)))
-        elif name not in packed:
-            plans.append(TexturePlan(name, "bc5" if MAPS[name] == 3 else "bc4", False, (name,)))
+        if is_bright(entry):
+            plans.append(TexturePlan(name, "bc6h", False, (name,)))
+        elif name == "diffuse":
+            srgb = entry.file_color_space == "srgb" or entry in pictured
+            plans.append(TexturePlan(name, "bc7", srgb, (name, *alpha)))
+        elif name == "emissive":
+            plans.append(TexturePlan(name, "bc7", True, (name,)))
+        elif name not in (*packed, *alpha):
+            plans.append(TexturePlan(name, "bc5" if map_size(name) == 3 else "bc4", False, (name,)))
     if packed:
         plans.append(TexturePlan("orm", scalars.rpartition("_")[2], False, packed))
     return plans
@@ -111,11 +127,11 @@ def transcode(
     Args:
         formats: some of TEXTURE_FORMATS.
         scalars: one of configs.SCALAR_TEXTURES, see plan_textures.
-        quality: a key of PROFILES: the effort spent on BC7; the other formats' encoders have no choice.
+        quality: a key of PROFILES: the effort spent on BC7 and BC6H; the other formats' encoders have no choice.
         say: receives a line about what an engine has to know.
     Returns: the files: <texture>.dds, <texture>.ktx2, <texture>_lod<n>.png, material.glb.
-    Raises: UserError when a package is missing. Memory: the decoded maps of LOD 0, 11 bytes a texel, one of them twice
-        more with 4 bytes a texel, and the blocks of the whole chain.
+    Raises: UserError when a package is missing. Memory: the decoded maps of LOD 0, 11 bytes a texel, or 16 and 6 of
+        each that reaches above 1, one of them twice more with 4 bytes a texel, and the blocks of the whole chain.
     """
     check_packages(formats)
     for note in _notes(material, formats):
@@ -126,21 +142,24 @@ def transcode(
     chains: dict[str, list[bytes]] = {plan.name: [] for plan in plans}
     with staged_folder(folder) as stage:
         for lod in range(material.num_lods):
-            decoded = decode_maps(model, pictures, lod, decode)
+            light = decode_light(model, material, lod, decode)
+            seen = {name: picture(material.map(name), values) for name, values in light.items()}
+            decoded = {**decode_maps(model, pictures, lod, decode), **seen}
             if lod == 0 and "glb" in formats:
-                write_bytes(stage / GLB_NAME, encode_glb(_printable(material.name), gltf_maps(decoded, material)))
+                write_bytes(stage / GLB_NAME, _glb(decoded, material))
             if "png" in formats:
                 for plan in plans:
                     write_bytes(stage / image_name(plan.name, lod), encode_png(plan.pixels(decoded), quick=True))
             if _with_blocks(formats):
-                decoded = decoded if pictures == material else decode_maps(model, material, lod, decode)
+                decoded = decoded if pictures == material else {**decode_maps(model, material, lod, decode), **seen}
+                decoded.update((plan.name, light[plan.name]) for plan in plans if plan.form == "bc6h")
                 for plan in plans:
                     blocks = texture_codecs.encode_blocks(plan.form, plan.pixels(decoded), PROFILES[quality])
                     chains[plan.name].append(blocks)
         for plan in plans:
             levels = chains[plan.name]
             if "dds" in formats:
-                payload = encode_block_dds(width, height, _DXGI[plan.form, plan.srgb], levels)
+                payload = encode_block_dds(width, height, _DXGI[plan.form, plan.srgb], levels, plan.with_alpha)
                 write_bytes(stage / f"{plan.name}.dds", payload)
             if "ktx2" in formats:
                 write_bytes(stage / f"{plan.name}.ktx2", encode_ktx2(width, height, plan.form, plan.srgb, levels))
@@ -168,9 +187,19 @@ def _notes(material: MaterialRecord, formats: Sequence[str]) -> Iterator[str]:
             yield "note: the normals are of the DirectX convention; y is turned round in the .glb, and only there"
         elif normal.convention != "gl":
             yield "note: the convention of the normals is not known; the .glb takes them as OpenGL's, y up"
-    deep = [entry.name for entry in material.maps if entry.bit_depth == 16]
+    for entry in filter(is_bright, material.maps):
+        high = exposure(entry)
+        shown = f"divided by {high:g}, which the .glb multiplies its light by" if high > 1 else "clipped to 1"
+        yield f"note: {entry.name} reaches {entry.value_range[1]:g}: BC6H holds that; in PNG and .glb it is {shown}"
+    deep = [entry.name for entry in material.maps if entry.bit_depth == 16 and not is_bright(entry)]
     if deep:
         yield f"note: rounded to 8 bits: {', '.join(deep)}"
+
+
+def _glb(decoded: Maps, material: MaterialRecord) -> bytes:
+    emissive = material.map("emissive")
+    strength = exposure(emissive) if emissive else 1.0
+    return encode_glb(_printable(material.name), gltf_maps(decoded, material), strength)
 
 
 def _printable(name: str) -> str:
@@ -202,7 +231,7 @@ def summary(paths: Sequence[Path], material: MaterialRecord, formats: Sequence[s
         width, height = material.lod_size(0)
         plans = plan_textures(material, scalars)
         bits = sum(BLOCK_BYTES[plan.form] * 8 / 16 for plan in plans)
-        kinds = ", ".join(f"{plan.name} {plan.form.upper()}{' sRGB' if plan.srgb else ''}" for plan in plans)
+        kinds = ", ".join(_kind(plan) for plan in plans)
         mips = sum(w * h for w, h in mip_sizes(width, height)) / (width * height)
         lines.append(f"{kinds}: {bits:g} bits per texel, {bits * mips:.2f} with all mips")
     for suffix in formats:
@@ -210,3 +239,7 @@ def summary(paths: Sequence[Path], material: MaterialRecord, formats: Sequence[s
         size = sum(path.stat().st_size for path in found)
         lines.append(f"{suffix.upper()}: {counted(len(found), 'file')}, {size} bytes")
     return lines
+
+
+def _kind(plan: TexturePlan) -> str:
+    return f"{plan.name} {plan.form.upper()}{' sRGB' if plan.srgb else ''}{' with alpha' if plan.with_alpha else ''}"

@@ -1,9 +1,16 @@
-// The table of one texel: its 11 channels, decoded and in the source.
+// The table of one texel: its channels, decoded and in the source.
 
 let inspected = null;  // {x, y, lod}
 
-const CHANNEL_LABELS = MAPS.flatMap(([name, channels]) =>
-    channels === 1 ? [name] : [...name === "diffuse" ? "rgb" : "xyz"].map((axis) => `${name} ${axis}`));
+/** {label, map, channel} of the rows: all of the 11 channels, and those of the extra maps that the material has. */
+function channelRows(material) {
+    return material.names.flatMap((name, map) => {
+        const [, channels] = MAPS[map], axes = name === "normal" ? "xyz" : "rgb";
+        if (map >= OPACITY && !material.has[map]) return [];
+        return Array.from({ length: channels }, (_, i) =>
+            ({ label: channels === 1 ? name : `${name} ${axes[i]}`, map, channel: FIRST_CHANNEL[map] + i }));
+    });
+}
 
 function clearTexel() {
     inspected = null;
@@ -45,12 +52,12 @@ async function showTexel(x, y, lod) {
     head.append(...["", "value", "decoded", ...source ? ["source", "diff."] : []].map((text) => element("th", text, { scope: "col" })));
     const top = element("thead");
     top.append(head);
-    const rows = CHANNEL_LABELS.map((label, channel) => {
-        const map = channel < 3 ? 0 : channel < 6 ? 1 : channel - 4, row = element("tr"), code = decoded[channel];
+    const rows = channelRows(m).map(({ label, map, channel }) => {
+        const row = element("tr"), code = decoded[channel];
         const cells = [label, (code / 255).toFixed(3), code];
         if (source) cells.push(source[channel], apart ? "–" : code - source[channel]);
         row.append(...(m.has[map] ? cells : [label, "no such map", "", ...source ? ["", ""] : []]).map((text) => element("td", String(text))));
-        if (m.has[map] && (channel === 0 || channel === 3)) {
+        if (m.has[map] && MAPS[map][1] === 3 && channel === FIRST_CHANNEL[map]) {
             const patch = element("i");
             patch.style.background = `rgb(${decoded.slice(channel, channel + 3).join(" ")})`;
             row.firstChild.append(" ", patch);

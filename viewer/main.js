@@ -72,7 +72,7 @@ function zoom(factor) {
 }
 
 function useKeys() {
-    const shows = () => ["lit", ...MAP_NAMES.filter((_, map) => view.loaded.has[map])];
+    const shows = () => ["lit", ...view.loaded.names.filter((_, map) => view.loaded.has[map])];
     const compares = () => view.loaded.source ? COMPARE.map(([name]) => name) : ["decoded"];
     const lod = (by) => change({ autoLod: false, lod: Math.round((state.lod + by) * 2) / 2 });
     const actions = {
@@ -117,6 +117,7 @@ function chooseMaterial(index) {
         if (loaded.positions !== state.positions) state.sampling = firstSampling(loaded);  // else as it was chosen
         state.positions = loaded.positions;
         view.loaded = loaded;
+        if (!before && loaded.has[OPACITY]) state.shape = "plane";  // a leaf
         if (before) webgl.free(before.gpu);
         byId("status").textContent = "drawing";
         showMaterial();

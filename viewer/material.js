@@ -1,9 +1,19 @@
 // One material: its channels, its levels, and the facts that become uniforms.
 
-const MAPS = DATA.maps;  // [name, channels] in canonical order
-const MAP_NAMES = MAPS.map(([name]) => name);
+const MAPS = [...DATA.maps, ...DATA.extra_maps];  // [name, channels] in canonical order; the user names the last one
 const FIRST_CHANNEL = MAPS.map((_, i) => MAPS.slice(0, i).reduce((sum, [, count]) => sum + count, 0));
-const CHANNELS = FIRST_CHANNEL.at(-1) + MAPS.at(-1)[1];
+const OPACITY = DATA.maps.length, EMISSIVE = OPACITY + 1;
+
+const hasExtras = (material) => material.channels > FIRST_CHANNEL[OPACITY];
+
+/** How many times four channels a material has. */
+const partsOf = (material) => Math.ceil(material.channels / 4);
+
+/** The names of the maps that a material may have, by their numbers: 7, or 10 with extra maps. */
+function mapNames(material) {
+    const names = [...DATA.maps, ...hasExtras(material) ? DATA.extra_maps : []].map(([name]) => name);
+    return names.map((name) => name ?? material.named_map);
+}
 
 const lodSize = (material, lod) => [Math.max(1, material.width >> lod), Math.max(1, material.height >> lod)];
 
@@ -20,8 +30,8 @@ function factsOf(material) {
     const diffuse = entryOf("diffuse"), normal = entryOf("normal");
     return {
         size: [material.width, material.height],
-        has: MAP_NAMES.map((name) => +(entryOf(name) !== undefined)),
-        fixed: Array.from({ length: CHANNELS }, (_, channel) => material.fixed[channel] ?? -1),
+        has: mapNames(material).map((name) => +(entryOf(name) !== undefined)),
+        fixed: Array.from({ length: material.channels }, (_, channel) => material.fixed[channel] ?? -1),
         normalUp: normal && normal.convention === "dx" ? -1 : 1,
         diffuseInSrgb: +(diffuse?.file_color_space === "srgb"),
         encodeDiffuse: +(diffuse !== undefined && diffuse.file_color_space !== diffuse.color_space),
@@ -39,5 +49,5 @@ async function loadMaterial(material) {
     if (widest > side) throw new Error(`a grid is ${widest} texels wide; this GPU takes ${side}`);
     const facts = factsOf(material), meshes = makeMeshes(material.width, material.height);
     const gpu = await webgl.load(material, facts, [...new Set(Object.values(meshes))]);
-    return { ...material, has: facts.has, meshes, gpu };
+    return { ...material, names: mapNames(material), has: facts.has, meshes, gpu };
 }

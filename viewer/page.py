@@ -27,20 +27,29 @@ from formats.block_textures import grid_blocks
 from formats.dds_layouts import grid_textures
 from formats.manifest import MANIFEST, material_to_json
 from formats.textures import ExportedTexture, read_export
-from maps.channels import MAPS
+from maps.channels import EXTRA_MAPS, MAPS, NAMED_CHANNEL
 from maps.record import MaterialRecord
 from metrics.decoded_maps import decode_maps
 from metrics.file_space import constant_listing, file_values
 from model import NeuralTexture
-from shaders.export import decoder_core, reading, shader_source, texture_names, weight_bytes, weight_columns
+from shaders.export import (
+    decoder_core,
+    has_extras,
+    reading,
+    shader_source,
+    texture_names,
+    weight_bytes,
+    weight_columns,
+)
 from shaders.languages import TABLE, WEIGHT_TEXTURE_WIDTH
+from shaders.map_fields import unit_functions_of
 from shape import GridSpec, layer_sizes
 from training.run_folder import find_checkpoint, list_checkpoints
 from viewer.source import SourceImages, encode_source, find_source
 
 VIEWER = Path(__file__).resolve().parent
 SCRIPTS = ("shapes", "source", "material", "blocks", "webgl", "renderer", "readback", "panel", "inspector", "main")
-SHADERS = ("surface.vert", "view.frag", "light.glsl", "pick.frag", "solid.frag", "present.frag")
+SHADERS = ("surface.vert", "view.frag", "light.glsl", "background.glsl", "pick.frag", "solid.frag", "present.frag")
 LANGUAGE = "essl"  # of the decoder
 SOURCE_BYTES = 16_000_000  # of the source maps in a page, by default; base64 makes a third more of them
 THUMBNAIL_SIZE = 96  # pixels, the longer side
@@ -142,7 +151,9 @@ def describe_for_page(exported: ExportedTexture, page: Page) -> dict[str, Any]:
         "width": material.width,
         "height": material.height,
         "num_lods": material.num_lods,
+        "channels": model.decoder.outputs,
         "maps": [{key: entry[key] for key in keys if key in entry} for entry in maps],
+        "named_map": next((entry["map"] for entry in maps if NAMED_CHANNEL in entry["channels"]), None),
         "fixed": {str(channel): value for channel, value in file_values(model.constants, material).items()},
         "constants": constant_listing(model.constants),
         "rates": manifest.rates,
@@ -152,6 +163,8 @@ def describe_for_page(exported: ExportedTexture, page: Page) -> dict[str, Any]:
         "network": f"{network}, {model.decoder.activation}",
         "preamble": _preamble(model, material),
         "reading": reading(model.grids),
+        "core": reading(model.grids) + (" with extra maps" if has_extras(model) else ""),
+        "defines": _defines(model, material),
         "positions": manifest.positions,
         "sampled": all(grid.compressed and grid.interpolation == "linear" for grid in model.grids),
         "textures": textures,
@@ -204,12 +217,26 @@ def _texel_text(grid: GridSpec) -> str:
 
 def _preamble(model: NeuralTexture, material: MaterialRecord) -> list[str]:
     """The parts of a material's decoder before and after its core, which materials of the same reading share."""
-    core = decoder_core(LANGUAGE, reading(model.grids))
+    core = decoder_core(LANGUAGE, reading(model.grids), has_extras(model))
     text = shader_source(model, material, LANGUAGE, "buffer", layers=_layers(model))
     before, found, after = text.partition(core)
     if not found:
         raise AssertionError("the decoder does not contain its core")
     return [before, after]
+
+
+def _defines(model: NeuralTexture, material: MaterialRecord) -> list[str]:
+    """What view.frag has to know of a material before it is compiled."""
+    lines = ["#define NT_FILE_DIFFUSE"] if unit_functions_of(material).get("diffuse") else []
+    if not has_extras(model):
+        return lines
+    emissive = material.map("emissive")
+    light = "(t)"
+    if emissive and emissive.color_space == "srgb":
+        light = "ntSrgbToLinear(t)"
+    if "emissive" in unit_functions_of(material):
+        light = f"{unit_functions_of(material)['emissive']}(t)"
+    return [*lines, "#define NT_EXTRAS", f"#define NT_EMITTED(t) {light}"]
 
 
 def _scores(metrics: Any) -> dict[str, Any] | None:
@@ -230,7 +257,10 @@ def add_source(described: dict[str, Any], page: Page, source: SourceImages | Non
         "lod": source.lod,
         "width": max(described["width"] >> source.lod, 1),
         "height": max(described["height"] >> source.lod, 1),
-        "maps": [{"map": n, "srgb": n in srgb, "blob": page.add_blob(image)} for n, image in source.images.items()],
+        "maps": [
+            {"map": name, "srgb": name in srgb, "blobs": [page.add_blob(image) for image in images]}
+            for name, images in source.images.items()
+        ],
     }
 
 
@@ -259,8 +289,13 @@ def assemble(page: Page) -> str:
     """The text of the page."""
     parts = {name: (VIEWER / name).read_text(encoding="utf-8") for name in (*SHADERS, "page.html", "style.css")}
     shaders = {name: parts[name] for name in SHADERS}
-    cores = {way: decoder_core(LANGUAGE, way) for way in sorted({material["reading"] for material in page.materials})}
-    data = {"maps": list(MAPS.items()), "materials": page.materials, "cores": cores, "shaders": shaders}
+    cores = {
+        material["core"]: decoder_core(LANGUAGE, material["reading"], "#define NT_EXTRAS" in material["defines"])
+        for material in sorted(page.materials, key=lambda material: material["core"])
+    }
+    extra_maps = [*EXTRA_MAPS.items(), (None, 1)]  # the last one is named by each material
+    data = {"maps": list(MAPS.items()), "extra_maps": extra_maps, "materials": page.materials, "cores": cores,
+            "shaders": shaders}  # fmt: skip
     names = ", ".join(material["name"] for material in page.materials)
     filled = {
         "title": html.escape(f"{names[:200]} – neural texture"),

@@ -15,6 +15,8 @@ const TRAINED_AT = {
     centres: "texel centres: Any position blends four decodes, or eight between two LODs",
     filtered: "any position and LOD: Any position is one decode",
 };
+const HOLES = [["test", "Alpha test"], ["blend", "Blend"]];
+const BACKGROUNDS = [["white", "White"], ["black", "Black"], ["checker", "Checker"]];
 const ERROR_SCALES = [4, 8, 16, 32, 64, 128];
 const THEMES = ["auto", "dark", "light"];
 const KEYS = [
@@ -29,7 +31,7 @@ const KEYS = [
 function change(parts) {
     Object.assign(state, parts);
     if (!view.loaded) return;
-    if (state.show !== "lit" && !view.loaded.has[MAP_NAMES.indexOf(state.show)]) state.show = "lit";
+    if (state.show !== "lit" && !view.loaded.has[view.loaded.names.indexOf(state.show)]) state.show = "lit";
     if (!view.loaded.source) state.compare = "decoded";
     if (state.compare === "error") view.flickered = false;
     state.lod = Math.min(Math.max(state.lod, 0), view.loaded.num_lods - 1);
@@ -69,6 +71,8 @@ function makePanel() {
     choices("shape", SHAPES.map((name) => [name, title(name)]), (shape) => change({ shape }));
     choices("compare", COMPARE, (compare) => change({ compare }));
     choices("sampling", SAMPLINGS, (sampling) => change({ sampling }));
+    choices("holes", HOLES, (holes) => change({ holes }));
+    choices("background", BACKGROUNDS, (background) => change({ background }));
     byId("error-scale").append(...ERROR_SCALES.map((codes) => element("option", `${codes}/255`, { value: codes })));
     const bind = (id, event, read) => byId(id).addEventListener(event, (e) => change(read(e.target)));
     bind("error-scale", "change", (select) => ({ errorScale: +select.value }));
@@ -76,6 +80,8 @@ function makePanel() {
     bind("auto-lod", "change", (box) => ({ autoLod: box.checked }));
     bind("tiling", "input", (range) => ({ tiling: 2 ** +range.value }));
     bind("light", "input", (range) => ({ light: +range.value }));
+    bind("threshold", "input", (range) => ({ threshold: +range.value }));
+    bind("exposure", "input", (range) => ({ exposure: +range.value }));
     byId("split").addEventListener("input", (e) => moveSplit(+e.target.value));
     byId("reset").addEventListener("click", resetView);
     byId("one-to-one").addEventListener("click", showOneToOne);
@@ -112,7 +118,7 @@ function showMaterial() {
     document.title = m.name + " – neural texture";
     const psnr = metrics?.psnr?.all;
     byId("summary").textContent = `${sizeText(m.width, m.height)}, ${number(m.rates.bpp, 2)} bpp` + (psnr ? `, PSNR ${number(psnr, 2)} dB` : "");
-    const maps = MAP_NAMES.filter((_, map) => m.has[map]);
+    const maps = m.names.filter((_, map) => m.has[map]);
     choices("show", [["lit", "Lit"], ...maps.map((name) => [name, title(name)])], (show) => change({ show }));
     byId("lod").max = m.num_lods - 1;
     const source = m.source;
@@ -123,7 +129,7 @@ function showMaterial() {
         button.setAttribute("aria-current", index === state.material);
     }
     const facts = [
-        ["maps", m.maps.map((entry) => entry.map + (entry.map === "diffuse" ? ` (${entry.file_color_space})` : "")).join(", ")],
+        ["maps", m.maps.map((entry) => entry.map + (entry.map === "diffuse" || entry.map === "emissive" ? ` (${entry.file_color_space})` : "")).join(", ")],
         ["rate", `${number(m.rates.bpp, 3)} bits per texel of LOD 0: grids ${number(m.rates.grids, 3)}, network ${number(m.rates.network, 3)}`],
         ["with all mips", `${number(m.rates.all_mips, 3)} bits per texel`],
         ["files", bytesText(m.bytes_on_disk)],
@@ -161,6 +167,15 @@ function showState() {
     check("sampling", state.sampling);
     byId("light").value = state.light;
     byId("light-value").textContent = state.light + "°";
+    byId("opacity").hidden = !m.has[OPACITY];
+    check("holes", state.holes);
+    check("background", state.background);
+    byId("threshold-row").hidden = state.holes !== "test";
+    byId("threshold").value = state.threshold;
+    byId("threshold-value").textContent = state.threshold.toFixed(2);
+    byId("exposure-row").hidden = !m.has[EMISSIVE];
+    byId("exposure").value = state.exposure;
+    byId("exposure-value").textContent = `${state.exposure > 0 ? "+" : ""}${state.exposure} EV`;
     byId("error-scale").value = state.errorScale;
     byId("error-scale-row").hidden = byId("legend").hidden = !error;
     byId("legend-middle").textContent = state.errorScale / 2;
@@ -203,7 +218,7 @@ function nextTheme() {
 
 function resetView() {
     camera.reset();
-    change({ tiling: 1, autoLod: true, lod: 0, light: 40, split: 0.5 });
+    change({ tiling: 1, autoLod: true, lod: 0, light: 40, exposure: 0, threshold: 0.5, split: 0.5 });
 }
 
 /** Flat, one texel of LOD 0 a pixel of the canvas. */

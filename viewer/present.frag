@@ -1,6 +1,5 @@
-#version 300 es
-// Puts finished layers on the canvas, the second one to the right of the split. Colours are premultiplied.
-precision highp float;
+// Puts finished layers on the canvas, the second one to the right of the split, before the background, if there is one.
+// Colours are premultiplied. background.glsl precedes this text.
 
 uniform sampler2D uFirst;
 uniform sampler2D uSecond;
@@ -35,6 +34,7 @@ void main()
     if (uSmoothEdges)
     {
         color = first ? smoothed(uFirst, ivec2(pixel)) : smoothed(uSecond, ivec2(pixel));
+        if (uBackground > 0) { color = vec4(color.rgb + (1.0 - color.a) * background(pixel), 1.0); }
     }
     else
     {

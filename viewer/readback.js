@@ -3,14 +3,14 @@
 const BAND_MS = 150;
 const KEPT_TEXELS = 2 ** 22;  // LODs up to this size are kept, so that readMap decodes them once for all maps
 
-/** The codes of a box of texels of one LOD at their centres: CHANNELS values a texel, rows from the top. */
+/** The codes of a box of texels of one LOD at their centres: a value per channel and texel, rows from the top. */
 async function readBox(x, y, width, height, lod, layer) {
-    const codes = new Uint8Array(width * height * CHANNELS), { loaded } = view;
+    const { loaded } = view, { channels } = loaded, codes = new Uint8Array(width * height * channels);
     let targets;
     await timed(width * height, () => { targets = webgl.drawTexels(loaded.gpu, x, y, width, height, lookOf(layer, lod, 0)); });
     (await webgl.readTexels(targets)).forEach((part, k) => {
         for (let i = 0; i < width * height; i++) {
-            for (let c = 4 * k; c < Math.min(4 * k + 4, CHANNELS); c++) codes[i * CHANNELS + c] = part[4 * i + c - 4 * k];
+            for (let c = 4 * k; c < Math.min(4 * k + 4, channels); c++) codes[i * channels + c] = part[4 * i + c - 4 * k];
         }
     });
     return codes;
@@ -24,14 +24,14 @@ function shownMaterial() {
 
 let kept = { key: null, codes: null };
 
-/** All channels of one LOD, CHANNELS codes a texel; decoded in bands, so that the page stays responsive. */
+/** All channels of one LOD, a code per channel and texel; decoded in bands, so that the page stays responsive. */
 async function readLod(lod, layer) {
     const loaded = view.loaded, [width, height] = lodSize(loaded, lod), key = [state.material, lod, layer].join();
     if (kept.key === key) return kept.codes;
-    const codes = new Uint8Array(width * height * CHANNELS);
+    const codes = new Uint8Array(width * height * loaded.channels);
     for (let first = 0, rows; first < height; first += rows) {
         rows = Math.min(height - first, Math.max(1, Math.floor(BAND_MS / view.cost / width)));
-        codes.set(await readBox(0, first, width, rows, lod, layer), first * width * CHANNELS);
+        codes.set(await readBox(0, first, width, rows, lod, layer), first * width * loaded.channels);
         if (view.loaded !== loaded) throw new Error("another material was chosen meanwhile");
     }
     kept = width * height <= KEPT_TEXELS ? { key, codes } : { key: null, codes: null };
@@ -43,18 +43,18 @@ async function readLod(lod, layer) {
  * Resolves to {width, height, channels, data}: rows from the top, Uint8Array of channels values a texel.
  */
 async function readMap(name, lod, layer = "decoded") {
-    const map = MAP_NAMES.indexOf(name), { source, num_lods: lods } = shownMaterial();
+    const { source, num_lods: lods, names, channels: all } = shownMaterial(), map = names.indexOf(name);
     if (map < 0 || !(Number.isInteger(lod) && lod >= 0 && lod < lods)) throw new Error(`no map ${name} at LOD ${lod}`);
     if (layer === "source" && !(source && lod >= source.lod)) throw new Error(`no source at LOD ${lod}`);
     const [width, height] = lodSize(view.loaded, lod), [, channels] = MAPS[map], data = new Uint8Array(width * height * channels);
     const codes = await readLod(lod, layer);
     for (let i = 0; i < data.length; i++) {
-        data[i] = codes[Math.floor(i / channels) * CHANNELS + FIRST_CHANNEL[map] + i % channels];
+        data[i] = codes[Math.floor(i / channels) * all + FIRST_CHANNEL[map] + i % channels];
     }
     return { width, height, channels, data };
 }
 
-/** The 11 codes of one texel, {decoded: [..], source: [..] or null}; from the source's own LOD where that is coarser. */
+/** The codes of one texel, {decoded: [..], source: [..] or null}; from the source's own LOD where that is coarser. */
 async function readTexel(x, y, lod) {
     const decoded = Array.from(await readBox(x, y, 1, 1, lod, "decoded"));
     const source = view.loaded.source ? Array.from(await readBox(x, y, 1, 1, lod, "source")) : null;

@@ -7,11 +7,16 @@ const FIRST_COST = 0.02;  // ms per pixel, assumed before anything is measured; 
 const PRESENT_MS = 300;  // between two updates of the canvas while tiles are missing
 const LAYERS = { decoded: 0, source: 1, error: 2 };
 const SAMPLING = { nearest: 0, linear: 1, anywhere: 2 };
+const HOLE_MODES = { test: 0, blend: 1 };
+const BACKGROUND = { white: 1, black: 2, checker: 3 };
+const SQUARE = 16;  // of the checker, in CSS pixels
 
 const state = {
     material: 0, show: "lit", shape: "sphere", compare: "decoded", tiling: 1, autoLod: true, lod: 0, sampling: "nearest",
     positions: "",  // that the material shown was trained at
     light: 40, split: 0.5, errorScale: 32,
+    holes: "blend", threshold: 0.5, background: "checker",  // of materials with opacity
+    exposure: 0,  // of those that emit light, in powers of two
 };
 
 const view = {
@@ -45,8 +50,15 @@ const firstSampling = (material) => material.positions === "filtered" ? "anywher
 function lookOf(layer, lod, map) {
     return {
         layer: LAYERS[layer], map, lod, autoLod: +state.autoLod, leastLod: leastLod(), sampling: SAMPLING[state.sampling],
-        errorScale: state.errorScale / 255,
+        errorScale: state.errorScale / 255, holes: HOLE_MODES[state.holes], threshold: state.threshold,
+        exposure: view.loaded.has[EMISSIVE] ? 2 ** state.exposure : 1,
     };
+}
+
+/** Uniforms of what is behind a picture of `width` pixels; nothing behind opaque materials and behind maps. */
+function backdrop(width) {
+    const kind = view.loaded?.has[OPACITY] && state.show === "lit" && state.compare !== "error" ? BACKGROUND[state.background] : 0;
+    return { background: kind, square: SQUARE * width / canvas.clientWidth };
 }
 
 /** Uniforms of a draw: mesh, camera and light. */
@@ -64,7 +76,8 @@ function placing() {
 
 /** Draw the shape into a target; `box` limits it to x, y, width, height. */
 function drawShape(target, width, height, layer, box) {
-    const look = { ...lookOf(layer, state.lod, MAP_NAMES.indexOf(state.show)), ...placing() };  // -1: lit
+    const map = view.loaded.names.indexOf(state.show);  // -1: lit
+    const look = { ...lookOf(layer, state.lod, map), ...placing(), ...backdrop(width) };
     webgl.drawShape(view.loaded.gpu, target, width, height, box, look);
 }
 
@@ -84,7 +97,7 @@ function present() {
     const [first, second] = webgl.targets.layers;
     const shown = state.compare === "flicker" && view.flickered ? second : first;
     const split = state.compare === "split" ? Math.round(state.split * canvas.width) : canvas.width + 9;
-    webgl.present(shown, second, split);
+    webgl.present(shown, second, split, backdrop(canvas.width));
     if (picture) copyToPicture().catch(() => {});  // a lost context: the view is drawn again when it is back
 }
 

@@ -52,21 +52,29 @@ async function imagePixels(bytes) {
     return await webgl.imagePixels(await unlessLost(createImageBitmap(new Blob([bytes], { type: "image/webp" }), options)));
 }
 
+/** The {width, height, codes} of one map's LODs: those of the page, or averages of the finest where it has no others. */
+async function mapLevels(entry, levels, channels) {
+    const images = await Promise.all(entry.blobs.map(async (blob) => {
+        const pixels = await imagePixels(blobBytes(blob)), codes = new Uint8Array(pixels.length / 4 * channels);
+        for (let i = 0, at = 0; i < pixels.length; i += 4) for (let c = 0; c < channels; c++) codes[at++] = pixels[i + c];
+        return codes;
+    }));
+    const [{ width, height }] = levels, kind = entry.map === "normal" ? "normal" : entry.srgb ? "srgb" : "linear";
+    if (images.length === 1) return sourceChain(images[0], width, height, channels, kind);
+    return images.map((codes, mip) => ({ ...levels[mip], codes }));
+}
+
 /** {width, height, layers} of every mip; layers[k] holds channels 4 k .. 4 k + 3 as RGBA bytes, zero without a source. */
 async function sourceLevels(material) {
     const source = material.source, width = source ? source.width : 1, height = source ? source.height : 1;
     const mips = Math.floor(Math.log2(Math.max(width, height))) + 1;
     const levels = Array.from({ length: mips }, (_, mip) => {
         const [w, h] = [Math.max(1, width >> mip), Math.max(1, height >> mip)];
-        return { width: w, height: h, layers: [0, 1, 2].map(() => new Uint8Array(4 * w * h)) };
+        return { width: w, height: h, layers: Array.from({ length: partsOf(material) }, () => new Uint8Array(4 * w * h)) };
     });
     for (const entry of source ? source.maps : []) {
-        const [, channels] = MAPS[MAP_NAMES.indexOf(entry.map)], pixels = await imagePixels(blobBytes(entry.blob));
-        const codes = new Uint8Array(width * height * channels);
-        for (let i = 0, at = 0; i < pixels.length; i += 4) for (let c = 0; c < channels; c++) codes[at++] = pixels[i + c];
-        const kind = entry.map === "normal" ? "normal" : entry.srgb ? "srgb" : "linear";
-        const first = FIRST_CHANNEL[MAP_NAMES.indexOf(entry.map)];
-        sourceChain(codes, width, height, channels, kind).forEach((level, mip) => {
+        const map = mapNames(material).indexOf(entry.map), [, channels] = MAPS[map], first = FIRST_CHANNEL[map];
+        (await mapLevels(entry, levels, channels)).forEach((level, mip) => {
             for (let c = 0; c < channels; c++) {
                 const bytes = levels[mip].layers[(first + c) >> 2];
                 for (let i = 0; i < level.width * level.height; i++) bytes[4 * i + (first + c) % 4] = level.codes[i * channels + c];

@@ -26,11 +26,12 @@ class SourceImages:
     """One LOD of the source maps."""
 
     lod: int
-    images: dict[str, bytes]  # map name -> a lossless WebP file of 8-bit codes
+    # map name -> lossless WebP files of 8-bit codes: this LOD, and all coarser ones where _has_own_mips
+    images: dict[str, list[bytes]]
 
     @property
     def n_bytes(self) -> int:
-        return sum(map(len, self.images.values()))
+        return sum(len(image) for images in self.images.values() for image in images)
 
 
 def find_source(
@@ -110,8 +111,15 @@ def encode_source(source: Material, longest_side: int | None, room: int) -> Sour
 
 
 def _encode_lod(source: Material, lod: int) -> SourceImages:
-    files = map_threads(lambda name: _encode(source.file_codes(lod, name)), source.present)
+    lods = range(lod, source.num_lods if _has_own_mips(source) else lod + 1)
+    files = map_threads(lambda name: [_encode(source.file_codes(each, name)) for each in lods], source.present)
     return SourceImages(lod, dict(zip(source.present, files)))
+
+
+def _has_own_mips(source: Material) -> bool:
+    """Whether LODs are no plain averages, which the page makes of the finest LOD: but of texels weighted by opacity, of
+    an opacity that keeps its coverage, of light that is stored as a logarithm."""
+    return "opacity" in source.present or any(entry.log_scale is not None for entry in source.record.maps)
 
 
 def _encode(codes: np.ndarray) -> bytes:

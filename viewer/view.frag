@@ -1,10 +1,19 @@
-// The colour of a fragment. The material's decoder (export.py --shader essl) and light.glsl precede this text.
+// The colour of a fragment. The material's decoder (export.py --shader essl), light.glsl and background.glsl precede this
+// text; and NT_EXTRAS where the material has extra maps, with NT_EMITTED(t), the light that an emissive texel emits.
 
-const int LIT = -1;  // uMap; 0 .. 6 are the maps in their order
+#ifdef NT_EXTRAS
+const int CHANNELS = 16, MAPS = 10;
+#else
+const int CHANNELS = 11, MAPS = 7;
+#endif
+const int PARTS = (CHANNELS + 3) / 4;  // vectors of four channels
+const int LIT = -1;  // uMap; 0 .. MAPS - 1 are the maps in their order
+const int OPACITY = 7, EMISSIVE = 8;
 const int DRAW = 0, READ = 1;  // uTask
 const int DECODED = 0, SOURCE = 1, ERROR = 2;  // uLayer
 // uSampling: one texel; four texels blended; filtered where the pixel lies, also between LODs
 const int NEAREST = 0, LINEAR = 1, ANYWHERE = 2;
+const int TEST = 0, BLEND = 1;  // uHoles
 
 uniform int uTask;
 uniform int uLayer;
@@ -20,14 +29,19 @@ uniform ivec2 uFirstTexel;  // texel at gl_FragCoord (0, 0), for READ
 uniform vec3 uEye;
 uniform vec3 uSun;
 uniform float uErrorScale;  // the error that the brightest colour stands for, in [0, 1]
-uniform float uHas[7];  // 1: the material has this map
+uniform float uHas[MAPS];  // 1: the material has this map
 uniform float uNormalUp;  // 1: green points up (OpenGL), -1: down (DirectX)
 uniform bool uDiffuseInSrgb;  // in the source file
 uniform bool uEncodeDiffuse;  // the network returns linear light, the file holds sRGB
 uniform bool uUnitNormals;
-uniform float uFixed[11];  // the file's value of a channel that is the same everywhere, -1 for the others
+uniform float uFixed[CHANNELS];  // the file's value of a channel that is the same everywhere, -1 for the others
 uniform highp sampler2DArray uSource;  // layer k: channels 4 k .. 4 k + 3
 uniform int uSourceLod;  // LOD of mip 0 of uSource
+#ifdef NT_EXTRAS
+uniform int uHoles;  // how opacity is used
+uniform float uThreshold;  // of TEST: texels of this opacity and more are seen
+uniform float uExposure;  // factor of all light
+#endif
 
 in vec3 vPosition;
 in vec3 vNormal;
@@ -36,9 +50,12 @@ in vec2 vUv;
 layout(location = 0) out vec4 color;  // or channels 0 .. 3, when they are read
 layout(location = 1) out vec4 channels4;
 layout(location = 2) out vec4 channels8;
+#ifdef NT_EXTRAS
+layout(location = 3) out vec4 channels12;
+#endif
 
-/// The 11 channels in the file's colour spaces, not clamped: file_space.in_file_space. footprint: see ntFootprint.
-void decodedValues(vec2 uv, float lod, vec4 footprint, out float v[11])
+/// The channels in the file's colour spaces, not clamped: file_space.in_file_space. footprint: see ntFootprint.
+void decodedValues(vec2 uv, float lod, vec4 footprint, out float v[CHANNELS])
 {
 #ifdef NT_SAMPLED
     NtMaterial m = ntDecodeFootprint(uv, lod, footprint.xy, footprint.z);
@@ -57,6 +74,13 @@ void decodedValues(vec2 uv, float lod, vec4 footprint, out float v[11])
     v[8] = m.metallic;
     v[9] = m.specular;
     v[10] = m.displacement;
+#ifdef NT_EXTRAS
+    v[11] = m.opacity;
+    v[12] = m.emissive.r;
+    v[13] = m.emissive.g;
+    v[14] = m.emissive.b;
+    v[15] = m.extra;
+#endif
     if (uUnitNormals)
     {
         vec3 n = unitNormal(vec3(v[3], v[4], v[5]), vec3(uFixed[3], uFixed[4], uFixed[5]));
@@ -64,20 +88,33 @@ void decodedValues(vec2 uv, float lod, vec4 footprint, out float v[11])
         v[4] = n.y;
         v[5] = n.z;
     }
-    for (int i = 0; i < 11; i++)
+    for (int i = 0; i < CHANNELS; i++)
     {
         if (uFixed[i] >= 0.0) { v[i] = uFixed[i]; }
     }
 }
 
-/// decodedValues as uSampling wants them: at a texel's centre, of texels blended, or at uv itself.
-void decodedAt(vec2 uv, float lod, vec4 footprint, out float v[11])
+/// How much of a texel is seen; 1 but for lit materials with opacity.
+float coverage(float v[CHANNELS])
+{
+#ifdef NT_EXTRAS
+    if (uHas[OPACITY] > 0.0 && uMap == LIT && uLayer != ERROR) { return clamp(v[11], 0.0, 1.0); }
+#endif
+    return 1.0;
+}
+
+/// decodedValues as uSampling wants them: at a texel's centre, of texels blended, or at uv itself. Blended texels count as
+/// much as they are seen, which is what blending premultiplied colours is.
+void decodedAt(vec2 uv, float lod, vec4 footprint, out float v[CHANNELS])
 {
     bool one = uTask == READ || (uSampling == ANYWHERE && uFiltered);
     bool linear = !one && uSampling != NEAREST;
     float finer = one ? lod : floor(lod);
     int texels = linear ? 4 : 1, decodes = lod > finer ? 2 * texels : texels;
-    for (int i = 0; i < 11; i++) { v[i] = 0.0; }
+#ifdef NT_EXTRAS
+    float sum = 0.0, opacity = 0.0;
+#endif
+    for (int i = 0; i < CHANNELS; i++) { v[i] = 0.0; }
     for (int which = 0; which < decodes; which++)
     {
         float level = which < texels ? finer : finer + 1.0;
@@ -87,19 +124,28 @@ void decodedAt(vec2 uv, float lod, vec4 footprint, out float v[11])
         vec2 offset = linear ? vec2(which & 1, which >> 1 & 1) : vec2(0.0);
         vec2 part = mix(1.0 - weight, weight, offset);
         float share = linear ? part.x * part.y * (1.0 - abs(lod - level)) : 1.0;
-        float texel[11];
+        float texel[CHANNELS];
         decodedValues(one ? uv : (mod(corner + offset, size) + 0.5) / size, one ? lod : level, footprint, texel);
-        for (int i = 0; i < 11; i++) { v[i] += share * texel[i]; }
+        float seen = share * coverage(texel);
+        for (int i = 0; i < CHANNELS; i++) { v[i] += seen * texel[i]; }
+#ifdef NT_EXTRAS
+        sum += seen;
+        opacity += share * texel[11];
+#endif
     }
+#ifdef NT_EXTRAS
+    for (int i = 0; i < CHANNELS; i++) { v[i] = sum > 0.0 ? v[i] / sum : v[i]; }
+    v[11] = opacity;
+#endif
 }
 
 /// footprint: of the pixel; where it is one, the sampler filters along it.
-void sourceValues(vec2 uv, float lod, vec4 footprint, out float v[11])
+void sourceValues(vec2 uv, float lod, vec4 footprint, out float v[CHANNELS])
 {
     vec2 across = dFdx(uv), down = dFdy(uv);
     float level = max(lod - float(uSourceLod), 0.0);
-    vec4 parts[3];
-    for (int k = 0; k < 3; k++)
+    vec4 parts[PARTS];
+    for (int k = 0; k < PARTS; k++)
     {
         if (uSampling == NEAREST || uTask == READ)
         {
@@ -117,22 +163,30 @@ void sourceValues(vec2 uv, float lod, vec4 footprint, out float v[11])
             parts[k] = textureLod(uSource, vec3(uv, float(k)), level);
         }
     }
-    for (int i = 0; i < 11; i++) { v[i] = parts[i / 4][i % 4]; }
+    for (int i = 0; i < CHANNELS; i++) { v[i] = parts[i / 4][i % 4]; }
 }
 
-vec3 mapOf(float v[11], int map)
+vec3 mapOf(float v[CHANNELS], int map)
 {
     if (map == 0) { return vec3(v[0], v[1], v[2]); }
     if (map == 1) { return vec3(v[3], v[4], v[5]); }
+#ifdef NT_EXTRAS
+    if (map == EMISSIVE) { return vec3(v[12], v[13], v[14]); }
+    if (map > EMISSIVE) { return vec3(v[15]); }
+#endif
     return vec3(v[4 + map]);
 }
 
-vec3 lit(float v[11])
+vec3 lit(float v[CHANNELS])
 {
     vec3 base = vec3(0.6);
     if (uHas[0] > 0.0)
     {
-        base = clamp(vec3(v[0], v[1], v[2]), 0.0, 1.0);
+        base = vec3(v[0], v[1], v[2]);
+#ifdef NT_FILE_DIFFUSE
+        base = ntFileDiffuse(base);
+#endif
+        base = clamp(base, 0.0, 1.0);
         base = uDiffuseInSrgb ? ntSrgbToLinear(base) : base;
     }
     float side = gl_FrontFacing ? 1.0 : -1.0;
@@ -149,21 +203,38 @@ vec3 lit(float v[11])
     float occlusion = uHas[3] > 0.0 ? clamp(v[7], 0.0, 1.0) : 1.0;
     float metallic = uHas[4] > 0.0 ? clamp(v[8], 0.0, 1.0) : 0.0;
     float specular = uHas[5] > 0.0 ? clamp(v[9], 0.0, 1.0) : 0.5;
-    return linearToSrgb(toneMap(shade(base, n, toEye, uSun, roughness, occlusion, metallic, specular)));
+    vec3 light = shade(base, n, toEye, uSun, roughness, occlusion, metallic, specular);
+#ifdef NT_EXTRAS
+    if (uHas[EMISSIVE] > 0.0) { light += max(NT_EMITTED(vec3(v[12], v[13], v[14])), 0.0); }
+    light *= uExposure;
+#endif
+    return linearToSrgb(toneMap(light));
 }
 
-vec3 shown(float v[11])
+vec3 shown(float v[CHANNELS])
 {
     return uMap == LIT ? lit(v) : mapOf(v, uMap);
 }
 
+/// A colour where the material is seen, and the background behind it, mixed as light.
+vec3 overBackground(vec3 front, float opacity)
+{
+#ifdef NT_EXTRAS
+    float share = uHoles == TEST ? step(uThreshold, opacity) : opacity;
+    vec3 behind = ntSrgbToLinear(background(gl_FragCoord.xy));
+    return linearToSrgb(share * ntSrgbToLinear(front) + (1.0 - share) * behind);
+#else
+    return front;
+#endif
+}
+
 /// Root mean square difference of the channels of the map shown, or of all that the material has.
-float difference(float a[11], float b[11])
+float difference(float a[CHANNELS], float b[CHANNELS])
 {
     float sum = 0.0, count = 0.0;
-    for (int i = 0; i < 11; i++)
+    for (int i = 0; i < CHANNELS; i++)
     {
-        int map = i < 3 ? 0 : i < 6 ? 1 : i - 4;
+        int map = i < 3 ? 0 : i < 6 ? 1 : i < 12 ? i - 4 : i < 15 ? EMISSIVE : EMISSIVE + 1;
         float share = uMap == LIT || uMap == map ? uHas[map] : 0.0;
         float d = clamp(a[i], 0.0, 1.0) - clamp(b[i], 0.0, 1.0);
         sum += share * d * d;
@@ -175,6 +246,9 @@ float difference(float a[11], float b[11])
 void main()
 {
     channels4 = channels8 = vec4(0.0);
+#ifdef NT_EXTRAS
+    channels12 = vec4(0.0);
+#endif
     float lod = uLod;
     vec2 uv = vUv;
     vec4 footprint = vec4(0.0);
@@ -193,7 +267,7 @@ void main()
     }
     vec2 size = vec2(max(ivec2(uSize) >> int(lod), 1));
     if (uTask == READ) { uv = (vec2(uFirstTexel) + floor(gl_FragCoord.xy) + 0.5) / size; }
-    float decoded[11], source[11];
+    float decoded[CHANNELS], source[CHANNELS];
     if (uLayer != SOURCE) { decodedAt(uv, lod, footprint, decoded); }
     if (uLayer != DECODED) { sourceValues(uv, lod, footprint, source); }
     if (uLayer == SOURCE) { decoded = source; }
@@ -201,7 +275,12 @@ void main()
     {
         color = rounded(vec4(decoded[0], decoded[1], decoded[2], decoded[3]));
         channels4 = rounded(vec4(decoded[4], decoded[5], decoded[6], decoded[7]));
+#ifdef NT_EXTRAS
+        channels8 = rounded(vec4(decoded[8], decoded[9], decoded[10], decoded[11]));
+        channels12 = rounded(vec4(decoded[12], decoded[13], decoded[14], decoded[15]));
+#else
         channels8 = rounded(vec4(decoded[8], decoded[9], decoded[10], 0.0));
+#endif
     }
     else if (uLayer == ERROR)
     {
@@ -209,6 +288,7 @@ void main()
     }
     else
     {
-        color = vec4(clamp(shown(decoded), 0.0, 1.0), 1.0);
+        vec3 front = clamp(shown(decoded), 0.0, 1.0);
+        color = vec4(uMap == LIT && uBackground > 0 ? overBackground(front, coverage(decoded)) : front, 1.0);
     }
 }

@@ -8,8 +8,9 @@ const webgl = {
     /** Compile the programs that are the same for all materials; also after a lost context. */
     async start() {
         if (this.programs) return;
-        const names = ["present", "solid", "pick"];
-        const made = await Promise.all(names.map((name) => makeProgram(DATA.shaders["surface.vert"], DATA.shaders[name + ".frag"])));
+        const names = ["present", "solid", "pick"], parts = { present: ["#version 300 es", DATA.shaders["background.glsl"]] };
+        const textOf = (name) => [...parts[name] ?? [], DATA.shaders[name + ".frag"]].join("\n");
+        const made = await Promise.all(names.map((name) => makeProgram(DATA.shaders["surface.vert"], textOf(name))));
         this.programs = Object.fromEntries(names.map((name, i) => [name, made[i]]));
     },
 
@@ -27,8 +28,9 @@ const webgl = {
         if (weights.texture) textures.push(weights);
         const [before, after] = material.preamble;
         const text = ["#version 300 es", weights.block ? "#define NT_UNIFORM_WEIGHTS" : "",
-            material.reading === "packed" ? "" : "#define NT_SAMPLED", before, DATA.cores[material.reading], after,
-            "precision highp sampler2DArray;", DATA.shaders["light.glsl"], DATA.shaders["view.frag"]].join("\n");
+            material.reading === "packed" ? "" : "#define NT_SAMPLED", ...material.defines, before, DATA.cores[material.core],
+            after, "precision highp sampler2DArray;", DATA.shaders["light.glsl"], DATA.shaders["background.glsl"],
+            DATA.shaders["view.frag"]].join("\n");
         const [{ program, at }, levels] = await Promise.all([makeProgram(DATA.shaders["surface.vert"], text), sourceLevels(material)]);
         const ratio = material.sampled ? anisotropy() : 1;
         textures.push({ name: "uSource", texture: sourceTexture(levels, ratio), kind: gl.TEXTURE_2D_ARRAY });
@@ -45,7 +47,7 @@ const webgl = {
         gl.uniform1i(at("uSourceLod"), facts.sourceLod);
         gl.uniform1i(at("uFiltered"), facts.filtered);
         gl.uniform1f(at("uAnisotropy"), ratio);
-        return { textures, block: weights.block ?? null, program, at, size: facts.size, arrays: new Map(meshes.map((mesh) => [mesh, uploadMesh(mesh)])) };
+        return { textures, block: weights.block ?? null, program, at, parts: partsOf(material), size: facts.size, arrays: new Map(meshes.map((mesh) => [mesh, uploadMesh(mesh)])) };
     },
 
     free(loaded) {
@@ -126,10 +128,10 @@ const webgl = {
         putTextures(this.programs.present, this.targets, layer.frame, preview, preview, preview.width + 9, { part });
     },
 
-    /** Show two layers, the second one to the right of pixel `split`, on the canvas; for a 2D canvas in the target `screen`. */
-    present(first, second, split) {
+    /** Show two layers, the second one to the right of pixel `split`, before a backdrop, on the canvas; for a 2D canvas in the target `screen`. */
+    present(first, second, split, backdrop) {
         const frame = this.targets.screen?.frame ?? null;
-        putTextures(this.programs.present, this.targets, frame, first, second, split, { onCanvas: true });
+        putTextures(this.programs.present, this.targets, frame, first, second, split, { onCanvas: true, ...backdrop });
     },
 
     /** The screen target's pixels, rows from the top. */
@@ -143,7 +145,7 @@ const webgl = {
 
     /** Decode a box of texels; returns targets for readTexels. */
     drawTexels(loaded, x, y, width, height, look) {
-        const targets = makeChannelTargets(width, height);
+        const targets = makeChannelTargets(width, height, loaded.parts);
         gl.viewport(0, 0, width, height);
         gl.disable(gl.CULL_FACE);
         useMaterial(loaded, look, 1);
@@ -152,7 +154,7 @@ const webgl = {
         return targets;
     },
 
-    /** Three times four channels of each texel, rows from the top; frees the targets. */
+    /** Four channels of each texel at a time, rows from the top; frees the targets. */
     async readTexels({ frame, textures, attachments, width, height }) {
         const parts = [];
         for (const attachment of attachments) {
@@ -208,7 +210,7 @@ function sourceTexture(levels, ratio) {
     const texture = gl.createTexture(), [{ width, height }] = levels;
     gl.activeTexture(gl.TEXTURE0);
     gl.bindTexture(gl.TEXTURE_2D_ARRAY, texture);
-    gl.texStorage3D(gl.TEXTURE_2D_ARRAY, levels.length, gl.RGBA8, width, height, 3);
+    gl.texStorage3D(gl.TEXTURE_2D_ARRAY, levels.length, gl.RGBA8, width, height, levels[0].layers.length);
     gl.texParameteri(gl.TEXTURE_2D_ARRAY, gl.TEXTURE_MIN_FILTER, gl.LINEAR_MIPMAP_LINEAR);
     allowAnisotropy(gl.TEXTURE_2D_ARRAY, ratio);
     gl.pixelStorei(gl.UNPACK_ALIGNMENT, 1);
@@ -251,7 +253,16 @@ function useMaterial(loaded, look, task) {
     gl.uniform1f(at("uLeastLod"), look.leastLod);
     gl.uniform1i(at("uSampling"), look.sampling);
     gl.uniform1f(at("uErrorScale"), look.errorScale);
+    gl.uniform1i(at("uHoles"), look.holes);
+    gl.uniform1f(at("uThreshold"), look.threshold);
+    gl.uniform1f(at("uExposure"), look.exposure);
+    placeBackdrop(at, look);
     gl.bindVertexArray(null);
+}
+
+function placeBackdrop(at, { background = 0, square = 1 }) {
+    gl.uniform1i(at("uBackground"), background);
+    gl.uniform1f(at("uSquare"), square);
 }
 
 /** Draw the shape with the program in use, whose uniforms `at` has. */
@@ -266,7 +277,7 @@ function placeShape(loaded, at, look) {
 }
 
 /** Textures to a framebuffer of the canvas's size; `part` of them holds the picture. */
-function putTextures({ at, program }, targets, frame, first, second, split, { part = [1, 1], onCanvas = false } = {}) {
+function putTextures({ at, program }, targets, frame, first, second, split, { part = [1, 1], onCanvas = false, ...backdrop } = {}) {
     const { width, height } = targets.coverage;
     gl.bindFramebuffer(gl.FRAMEBUFFER, frame);
     gl.viewport(0, 0, width, height);
@@ -284,14 +295,15 @@ function putTextures({ at, program }, targets, frame, first, second, split, { pa
     gl.uniform2f(at("uPart"), ...part);
     gl.uniform2f(at("uPixels"), width, height);
     gl.uniform1f(at("uSplit"), split);
+    placeBackdrop(at, backdrop);
     gl.uniform1i(at("uFill"), 1);
     gl.bindVertexArray(null);
     gl.drawArrays(gl.TRIANGLES, 0, 3);
 }
 
 /** Targets for all channels of some texels, four channels in each. */
-function makeChannelTargets(width, height) {
-    const frame = gl.createFramebuffer(), attachments = [0, 1, 2].map((k) => gl.COLOR_ATTACHMENT0 + k);
+function makeChannelTargets(width, height, parts) {
+    const frame = gl.createFramebuffer(), attachments = Array.from({ length: parts }, (_, k) => gl.COLOR_ATTACHMENT0 + k);
     const textures = attachments.map(() => texture2D(gl.RGBA8, width, height, 1, gl.NEAREST));
     gl.bindFramebuffer(gl.FRAMEBUFFER, frame);
     textures.forEach((texture, k) => gl.framebufferTexture2D(gl.FRAMEBUFFER, attachments[k], gl.TEXTURE_2D, texture, 0));

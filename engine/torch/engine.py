@@ -9,7 +9,7 @@ import torch
 from dataset import Material, PresentValues
 from engine.adam_state import ADAM_BETAS, ADAM_EPSILON, up_to_date
 from engine.base import BaseEngine
-from engine.loss_weights import coverage_of, coverage_weights
+from engine.loss_weights import coverage_of, squared_errors
 from engine.protocol import State
 from engine.sampling import (
     PROBE,
@@ -93,9 +93,7 @@ class TorchEngine(BaseEngine):
             group["lr"] = rate * factor
         uv, lod, target = self._draw()
         decoded = self._decode(uv, lod, self._noise()).index_select(1, self._learned)
-        error = (decoded - target).square()
-        if self._coverage >= 0:
-            error = error * coverage_weights(target, self._coverage)
+        error = squared_errors(decoded, target, self._coverage)
         loss = (error.mean(dim=0) * self.loss_weights).sum()
         self.optimizer.zero_grad(set_to_none=True)
         self._descend(loss)

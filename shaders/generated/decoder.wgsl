@@ -335,6 +335,12 @@ struct NtMaterial
      metallic : f32,
      specular : f32,
      displacement : f32,
+//! with extra maps
+     opacity : f32,
+     emissive : vec3<f32>,
+     extra : f32,
+//! without
+//! both
 };
 
 fn ntDecode( uv_2 : vec2<f32>,  lod_3 : f32) -> NtMaterial
@@ -417,7 +423,11 @@ fn ntDecode( uv_2 : vec2<f32>,  lod_3 : f32) -> NtMaterial
         pass_0 = pass_0 + i32(1);
     }
     channel_0 = i32(0);
+//! with extra maps
+    while(channel_0 < i32(16))
+//! without
     while(channel_0 < i32(11))
+//! both
     {
         if((ntIsConstant((channel_0))) == i32(1))
         {
@@ -433,6 +443,12 @@ fn ntDecode( uv_2 : vec2<f32>,  lod_3 : f32) -> NtMaterial
     material_0.metallic = decoded_0[i32(8)];
     material_0.specular = decoded_0[i32(9)];
     material_0.displacement = decoded_0[i32(10)];
+//! with extra maps
+    material_0.opacity = decoded_0[i32(11)];
+    material_0.emissive = vec3<f32>(decoded_0[i32(12)], decoded_0[i32(13)], decoded_0[i32(14)]);
+    material_0.extra = decoded_0[i32(15)];
+//! without
+//! both
     return material_0;
 }
 

@@ -386,6 +386,12 @@ struct NtMaterial
     float metallic;
     float specular;
     float displacement;
+//! with extra maps
+    float opacity;
+    float3 emissive;
+    float extra;
+//! without
+//! both
 };
 
 NtMaterial ntDecodeFootprint(float2 uv_4, float lod_4, float2 axis_2, float ratio_2)
@@ -478,7 +484,11 @@ NtMaterial ntDecodeFootprint(float2 uv_4, float lod_4, float2 axis_2, float rati
         pass_0 = pass_0 + int(1);
     }
     channel_0 = int(0);
+//! with extra maps
+    while(channel_0 < int(16))
+//! without
     while(channel_0 < int(11))
+//! both
     {
         if((ntIsConstant((channel_0))) == int(1))
         {
@@ -494,6 +504,12 @@ NtMaterial ntDecodeFootprint(float2 uv_4, float lod_4, float2 axis_2, float rati
     material_0.metallic = decoded_0[int(8)];
     material_0.specular = decoded_0[int(9)];
     material_0.displacement = decoded_0[int(10)];
+//! with extra maps
+    material_0.opacity = decoded_0[int(11)];
+    material_0.emissive = float3(decoded_0[int(12)], decoded_0[int(13)], decoded_0[int(14)]);
+    material_0.extra = decoded_0[int(15)];
+//! without
+//! both
     return material_0;
 }
 

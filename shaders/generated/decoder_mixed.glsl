@@ -457,6 +457,12 @@ struct NtMaterial
     float metallic;
     float specular;
     float displacement;
+//! with extra maps
+    float opacity;
+    vec3 emissive;
+    float extra;
+//! without
+//! both
 };
 
 NtMaterial ntDecodeFootprint(vec2 uv_4, float lod_4, vec2 axis_2, float ratio_2)
@@ -549,7 +555,11 @@ NtMaterial ntDecodeFootprint(vec2 uv_4, float lod_4, vec2 axis_2, float ratio_2)
         pass_0 = pass_0 + 1;
     }
     channel_0 = 0;
+//! with extra maps
+    while(channel_0 < 16)
+//! without
     while(channel_0 < 11)
+//! both
     {
         if((ntIsConstant((channel_0))) == 1)
         {
@@ -565,6 +575,12 @@ NtMaterial ntDecodeFootprint(vec2 uv_4, float lod_4, vec2 axis_2, float ratio_2)
     material_0.metallic = decoded_0[8];
     material_0.specular = decoded_0[9];
     material_0.displacement = decoded_0[10];
+//! with extra maps
+    material_0.opacity = decoded_0[11];
+    material_0.emissive = vec3(decoded_0[12], decoded_0[13], decoded_0[14]);
+    material_0.extra = decoded_0[15];
+//! without
+//! both
     return material_0;
 }
 

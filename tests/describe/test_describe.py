@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 import shutil
 import struct
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import export
 from common.errors import run_command
-from dataset import Constant
+from dataset import Constant, Material
 from describe.folder import ENGINES, describe_folder
 from formats.dds import FORMAT_NAMES, encode_block_dds, read_dds_info
 from formats.manifest import MANIFEST, NETWORK
 from formats.textures import write_export
+from maps.channels import map_size
 from shape import DecoderSpec, GridSpec
 from tests.support.exports import FILES, edit_manifest, make_model, npz, reseal
 from tests.support.exports import npy as npy_bytes
@@ -65,6 +67,25 @@ def test_constants_and_conventions_are_told(make_material, tmp_path):
     text = "\n".join(describe_folder(tmp_path).lines)
     assert "normal z 255" in text and "convention dx" in text and "hard_swish" in text
     assert "none: exported without an evaluation" in text
+
+
+def test_extra_maps_are_told(tmp_path):
+    arrays = {name: np.random.default_rng(0).integers(0, 256, (8, 8, map_size(name)), dtype=np.uint8)
+              for name in ("diffuse", "opacity", "emissive", "thickness")}  # fmt: skip
+    material = Material.from_arrays("leaf", arrays, value_range={"thickness": (-0.5, 3.0)})
+    model = make_model([GridSpec(4, 1, 8, 32)], DecoderSpec(1, 16, 1, outputs=16), material)
+    record = material.hashed_record
+    bright = {"value_range": (0.0, 50.0), "log_scale": 0.05, "bit_depth": 16}
+    maps = tuple(replace(m, **bright) if m.name == "emissive" else m for m in record.maps)
+    write_export(tmp_path, model, replace(record, maps=maps))
+    lines = describe_folder(tmp_path).lines
+    assert cells(lines, "opacity")[:5] == ["opacity", "channel", "11", "linear", "8"]
+    assert cells(lines, "emissive")[:5] == ["emissive", "channels", "12", "to", "14"]
+    text = "\n".join(lines)
+    assert "0 to 1 is 0 to 50 in the file, as log2(1 + value / 0.05)" in text
+    assert "named by --extra_map, 0 to 1 is -0.5 to 3 in the file" in text
+    assert cells(lines, "thickness")[:3] == ["thickness", "channel", "15"] and text.count("--extra_map") == 1
+    assert "(16 of the outputs are used)" in text
 
 
 def test_filtered_positions_are_told(make_material, tmp_path):

@@ -118,7 +118,7 @@ def test_inputs_are_exact(bits, word):
 # --- decoding and gradients -------------------------------------------------------------------------------------------
 
 FEW = ("one texel, no waves, no layers", "odd resolution", "two learned grids", "three grids", "not seamless",
-       "three channels", "no slope", "hard swish of learned grids", "no ones")  # fmt: skip
+       "three channels", "extra maps", "no slope", "hard swish of learned grids", "no ones")  # fmt: skip
 
 
 @pytest.mark.parametrize("name", FEW)
@@ -128,7 +128,7 @@ def test_samples_and_gradients(name):
     uv, lod = samples(70, model.num_lods)
     assert_close(decode_samples(model, uv, lod), model(uv, lod))
     lod = lod.round().clamp(0, model.num_lods - 1).long()
-    upstream = torch.zeros(70, 11)
+    upstream = torch.zeros(70, model.decoder.outputs)
     upstream[:, channels] = torch.randn(70, len(channels))
     compare_gradients(model, uv, lod, upstream, 1.3)
 
@@ -252,6 +252,7 @@ def test_sabotage_is_caught(name, case, monkeypatch):
 STEPS = {
     "two bit depths": {}, "learned": {"n_hidden_layers": 0}, "ties": {"n_hidden_layers": 0}, "1x1": {"batch_size": 20},
     "floats": {"wrap_interval": 2}, "weights": {"n_hidden_layers": 0}, "rates": {"n_hidden_layers": 2},
+    "opacity": {},
 }  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import math
@@ -32,7 +33,7 @@ from model import new_model
 from quantize import codes_from_features
 from shape import DecoderSpec, GridSpec, planes_of
 from tests.support import reference
-from tests.support.engine_cases import material_of
+from tests.support.engine_cases import COVERED, material_of
 from tests.support.exports import make_model
 from tests.support.kernel_cases import _kernels, no_kernels  # noqa: F401  # fixtures
 from tests.support.runs import (
@@ -73,14 +74,17 @@ CASES = {
     "blocks of 12x4": (TINY_BLOCKS[1:], DecoderSpec(0, 16, 2), 12, 4),
     "blocks of 2x2": (TINY_BLOCKS[1:], SWISH, 2, 2),
     "blocks of 1x1": (TINY_BLOCKS[::2], SWISH, 1, 1),
+    "coverage": ([LINEAR, COARSE], DecoderSpec(3, 16, 2), 13, 7, COVERED),
+    "blocks with coverage": ([LEARNED_BLOCKS], SWISH, 21, 24, COVERED),
     "steep leaky": ([GridSpec(4, 1, 2, 8)], DecoderSpec(2, 16, 2, negative_slope=0.0), 8, 8),
 }
 
 
 def setting(case: str, seed=0):
     """(model, search arguments without planes and level)."""
-    grids, decoder, width, height = CASES[case]
-    material = material_of(width, height, seed=seed)
+    grids, decoder, width, height, *bits = CASES[case]
+    material = material_of(width, height, seed=seed, **(bits[0] if bits else {}))
+    decoder = dataclasses.replace(decoder, outputs=material.channels)
     torch.manual_seed(seed)
     model = make_model(grids, decoder, material, seed)
     channels = material.present_channels.tolist()[1:]  # not all of them, as with a constant one
@@ -100,6 +104,9 @@ def total_error(model, material, channels, weights, lod_weights) -> float:
         columns = [material.present_channels.tolist().index(channel) for channel in channels]
         wanted = material.gather(torch.arange(width * height) + material.lod_offsets[lod]).double().numpy()[:, columns]
         squares = (decoded.reshape(wanted.shape) - wanted) ** 2
+        if 11 in channels:
+            opacity = wanted[:, [channels.index(11)]]
+            squares *= np.where(np.array(channels) == 11, 1, 0.05 + 0.95 * opacity)
         total += float(lod_weights[lod]) * float((squares * weights.numpy()).sum())
     return total
 
@@ -186,7 +193,7 @@ def slope_of(model, arguments, view, y, x, parameter, epsilon=1e-4) -> float:
     return (errors[1] - errors[0]) / (2 * epsilon)
 
 
-@pytest.mark.parametrize("case", ["linear", "learned", "one texel", "learned blocks", "planes", "steep leaky"])
+@pytest.mark.parametrize("case", ["linear", "learned", "coverage", "learned blocks", "planes", "steep leaky"])
 def test_a_sweep_is_what_plain_loops_find(case):
     model, arguments = setting(case)
     other, _ = setting(case)

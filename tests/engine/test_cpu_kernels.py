@@ -40,7 +40,7 @@ from tests.support.kernel_cases import (  # noqa: F401  # fixtures
 def test_decoded_samples(name):
     model = SHAPES[name]()
     exact = twin(model)
-    absent = sorted(set(range(CHANNELS)) - set(channels_of(name)))
+    absent = sorted(set(range(model.decoder.outputs)) - set(channels_of(name)))
     uv, lod = samples(500, model.num_lods)
     wanted = exact(uv.double(), lod.double()).detach()
     for n in (500, 67, 66, 65, 5, 1):  # a block of the kernels is 66
@@ -49,7 +49,7 @@ def test_decoded_samples(name):
         assert (found[:, absent] == 0).all()
     uv, lod = samples(100, model.num_lods, whole=True)
     assert_close(decode_samples(model, uv, lod), exact(uv.double(), lod.double()))
-    assert decode_samples(model, uv[:0], lod[:0]).shape == (0, CHANNELS)
+    assert decode_samples(model, uv[:0], lod[:0]).shape == (0, model.decoder.outputs)
 
 
 @every_word
@@ -198,7 +198,7 @@ def assert_same_gradients(model, uv, lod, upstream, noise=None, channels=range(C
 def test_gradients(strength, name):
     model = SHAPES[name]()
     channels = channels_of(name)
-    upstream = torch.zeros(150, CHANNELS)
+    upstream = torch.zeros(150, model.decoder.outputs)
     upstream[:, channels] = torch.randn(150, len(channels))
     for n in (150, 1):
         uv, lod = samples(n, model.num_lods)

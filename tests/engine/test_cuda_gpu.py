@@ -62,7 +62,7 @@ def test_gradients(name, precision):
     model = {**SHAPES, **BLOCK_SHAPES}[name]()
     channels = channels_of(name) if name in SHAPES else list(range(11))
     uv, lod = samples(5000, model.num_lods, whole=True)
-    upstream = torch.zeros(5000, 11)
+    upstream = torch.zeros(5000, model.decoder.outputs)
     upstream[:, channels] = torch.randn(5000, len(channels))
     noise = Noise(1.3, tuple(stream_key(3, 17, 2 + i) for i in range(len(model.grids))))
     wanted, of_weights, of_grids = exact_gradients(model, uv, lod, upstream, noise)

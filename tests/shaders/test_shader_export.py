@@ -16,6 +16,7 @@ import torch
 
 import export
 from common.errors import run_command
+from dataset import Material
 from formats.textures import read_export, write_export
 from maps.record import MaterialRecord
 from shaders.export import shader_source, weight_bytes, weight_columns, write_shaders
@@ -223,6 +224,42 @@ def test_headers_of_blocks(name, language, block_exports):
     sampled = text[text.index("ntSampleTexel(") :]
     packed = [f"ntGrid{index}" for index, grid in enumerate(BLOCK_FORMS[name]) if not grid.compressed]
     assert not any(texture in sampled for texture in packed)
+
+
+# --- extra maps ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def extras_export(tmp_path_factory) -> Path:
+    """Of a material with all extra maps, light above 1 and a displacement in its file's units."""
+    folder, random = tmp_path_factory.mktemp("extras"), np.random.default_rng(5)
+    sizes = {"diffuse": 3, "displacement": 1, "opacity": 1, "emissive": 3, "half": 1}  # half: a type in some languages
+    arrays = {name: random.integers(0, 256, (10, 12, size), dtype=np.uint8) for name, size in sizes.items()}
+    material = Material.from_arrays("glow", arrays, value_range={"displacement": (-0.5, 2.0), "emissive": (0.0, 50.0)})
+    model = make_model([GridSpec(8, 2, 4, 16)], DecoderSpec(2, 16, 1, outputs=16), material)
+    record = material.hashed_record
+    scaled = [replace(entry, log_scale=0.25) if entry.name == "emissive" else entry for entry in record.maps]
+    write_export(folder, model, replace(record, maps=tuple(scaled)))
+    return folder
+
+
+@pytest.mark.parametrize("layout", ["packed", "filterable"])
+def test_decoders_of_extra_maps_compile(layout, extras_export, tmp_path):
+    storage = "buffer", "float32", layout
+    for language in WRAPPERS:
+        example_shader(language, storage, extras_export, tmp_path / f"{language}.frag")
+        text = (tmp_path / f"{language}.frag").read_text()
+        assert "opacity = material.opacity" in text and "emissive = ntFileEmissive(material.emissive)" in text
+        assert "extra = material.extra" in text
+        compile_with_glslang(language, tmp_path / f"{language}.frag")
+    done = compile_with_dxc(tmp_path / "hlsl.frag")
+    assert done.returncode == 0 and "error" not in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_text_of_extra_maps_is_whole(language, extras_export):
+    exported = read_export(extras_export)
+    assert_every_name_is_defined(shader_source(exported.model, exported.manifest.material, language))
 
 
 # --- where the example decodes ---------------------------------------------------------------------------------------

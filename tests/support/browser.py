@@ -62,6 +62,15 @@ class Browser:
         self.tab.wait_for_timeout(150)  # the picture is copied to the canvas after that
         return np.asarray(PillowImage.open(io.BytesIO(self.tab.screenshot(**clip))).convert("RGB")).astype(int)
 
+    def flat_texels(self, width: int, height: int) -> np.ndarray:
+        """The pixels of a screenshot of the flat view at the texel centres of LOD 0, (height, width, 3)."""
+        stage = self.tab.locator("#canvas").bounding_box()
+        picture = self.screenshot(clip=stage)
+        texel = 0.94 * min(stage["width"], stage["height"]) / max(width, height)
+        x = stage["width"] / 2 + (np.arange(width) + 0.5 - width / 2) * texel
+        y = stage["height"] / 2 + (np.arange(height) + 0.5 - height / 2) * texel
+        return picture[y.astype(int)[:, None], x.astype(int)]
+
 
 @pytest.fixture(scope="module")
 def open_browsers(tmp_path_factory):

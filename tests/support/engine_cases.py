@@ -14,9 +14,10 @@ from engine.adam_state import up_to_date
 from engine.cpu.engine import CpuEngine
 from engine.schedule import Schedule
 from engine.torch.engine import TorchEngine
-from maps.channels import MAPS
+from maps.channels import MAPS, map_size
 from model import build_model
 from tests.support.kernel_cases import assert_close
+from tests.support.leaves import leaf_maps
 
 CPU = torch.device("cpu")
 GRIDS = [
@@ -41,7 +42,7 @@ def material_of(width=37, height=21, noise=0.15, seed=0, **bits) -> Material:
     y, x = np.mgrid[:height, :width]
     arrays = {}
     for name, depth in bits.items():
-        turns = [(1 + c) * x / width + (2 - c) * y / height + random.random() for c in range(MAPS[name])]
+        turns = [(1 + c) * x / width + (2 - c) * y / height + random.random() for c in range(map_size(name))]
         values = 0.5 + 0.3 * np.sin(2 * np.pi * np.stack(turns, axis=2))
         values += random.uniform(-noise, noise, values.shape)
         arrays[name] = (values * (2**depth - 1)).round().astype(f"uint{depth}")
@@ -83,6 +84,7 @@ def assert_same_place(engine: CpuEngine, reference: TorchEngine, moments: float,
     assert ((one - other).abs() > parameters).double().mean() <= 1e-3
 
 
+COVERED = {"diffuse": 8, "roughness": 16, "opacity": 8, "emissive": 16}
 CASES = {
     "two bit depths": (material_of, {}),
     "8 bits": (lambda: material_of(22, 10, diffuse=8, roughness=8), {}),
@@ -94,6 +96,8 @@ CASES = {
     "2x2": (lambda: material_of(2, 2), {}),
     "3x1": (lambda: material_of(3, 1), {"hash_grid_configs": LEARNED}),
     "weights": (material_of, {"texture_loss_weights": {"diffuse": 3.0, "normal": 0.0, "roughness": 0.25}}),
+    "coverage": (lambda: material_of(**COVERED), {"texture_loss_weights": {"opacity": 2.0}}),
+    "coverage, 16 bits": (lambda: material_of(22, 10, normal=8, opacity=16, sheen=8), {"extra_map": "sheen"}),
     "learned": (material_of, {"hash_grid_configs": LEARNED}),
     "bands": (lambda: material_of(61, 90), {"hash_grid_configs": FINE, "batch_size": 3000}),
     "coarse bands": (material_of, {"batch_size": 3000, "noise_std": 0.0}),
@@ -107,6 +111,7 @@ CASES = {
     "far features": (material_of, {"spread": 0.5, "noise_std": 4.0, "grid_learning_rate": 0.1}),
     "not seamless": (material_of, {"wrap_boundary": False}),
     "ties": (material_of, {"wrap_interval": 1, "wrap_strength": 0.5, "hash_grid_configs": LEARNED}),
+    "opacity": (lambda: Material.from_arrays("leaf", leaf_maps(32)), {"spread": 0.5, "learning_rate": 0.2}),
     "ties, finest level": (material_of, {"wrap_interval": 3, "wrap_strength": 1.0, "wrap_levels": 1}),
     "ties, two levels": (material_of, {"wrap_interval": 2, "wrap_strength": 0.3, "wrap_levels": 2}),
     "rates": (
@@ -151,6 +156,7 @@ FILTERED = {"positions": "filtered"}
 WITHOUT_A_LEVEL = [{**GRIDS[0], "n_levels": 2}, {**GRIDS[1], "quantize_bits": 4}]  # coarse LODs share their levels
 FILTERED_CASES = {
     "filtered": (material_of, FILTERED),
+    "filtered coverage": (lambda: material_of(**COVERED), FILTERED),
     "filtered, one bit depth": (lambda: material_of(22, 10, diffuse=8, roughness=8), FILTERED),
     "filtered, 16 bits first": (lambda: material_of(16, 16, diffuse=16, roughness=8), FILTERED),
     "filtered 1x1": (lambda: material_of(1, 1), FILTERED),

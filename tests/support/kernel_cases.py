@@ -9,7 +9,7 @@ import torch
 
 from engine.cpu import decoder, library
 from engine.errors import KernelsUnavailable
-from maps.channels import CHANNELS
+from maps.channels import CHANNELS, outputs_of
 from model import NeuralTexture, Noise
 from quantize import QUANTIZE_BITS, SAVE_BITS, stream_key
 from shape import DecoderSpec, GridSpec
@@ -42,7 +42,7 @@ def make_model(
     channels=tuple(range(CHANNELS)), slope=0.01, activation="leaky_relu",
 ) -> NeuralTexture:  # fmt: skip
     """Features beyond the range of the codes, and weights that keep activations near 1."""
-    spec = DecoderSpec(frequencies, neurons, layers, texel_frequencies, activation, slope)
+    spec = DecoderSpec(frequencies, neurons, layers, texel_frequencies, activation, slope, outputs_of(channels))
     model = NeuralTexture(
         [GridSpec(*grid) for grid in grids], spec, lods, quantized=quantized, present_channels=channels,
         seamless=seamless,
@@ -129,6 +129,8 @@ SHAPES = {
     "floats": partial(make_model, (12, 3, 4, 32), (5, 1, 16, 32, "learned"), quantized=False, layers=2, neurons=32),
     "not seamless": partial(make_model, (8, 2, 4, 32), seamless=False, frequencies=5, neurons=32, layers=2, lods=2),
     "three channels": partial(make_model, (8, 2, 4, 32), (4, 1, 8, 8), channels=(1, 6, 10), neurons=32, layers=2),
+    "extra maps": partial(make_model, (8, 2, 4, 32), (4, 1, 8, 8), channels=(0, 1, 2, 6, 11, 12, 13, 14, 15), layers=2),
+    "opacity and one constant": partial(make_model, (8, 2, 4, 32, "learned"), channels=(3, 11), layers=1, lods=3),
     "one channel": partial(make_model, (8, 2, 4, 32, "learned"), channels=(4,), layers=0, lods=3),
     "steep slope": partial(make_model, (8, 2, 8, 32), slope=0.7, layers=3, neurons=32),
     "no slope": partial(make_model, (8, 2, 8, 32), slope=0.0, layers=2, neurons=32),

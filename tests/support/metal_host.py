@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.support.shader_hosts import RESULTS, Job, without_4_bits
+from tests.support.shader_hosts import without_4_bits
+from tests.support.shader_jobs import RESULTS, Job
 
 MAIN = """
 template <class T> T value(std::istream& in) { T r; in.read(reinterpret_cast<char*>(&r), sizeof r); return r; }
@@ -51,16 +52,16 @@ MATERIAL_QUERY = """        NtDecoder::NtMaterial m = DECODE;
         float lod = decoder.ntLod(float2(query.x, query.y) / 100.0f, float2(query.y, query.x) / 50.0f);
         float2 centre = decoder.ntTexelCentre(
             float2(query.x, query.y), query.z, float2(query.y, query.x) * 0.25f + float2(0.375f, 0.375f));
-        float results[20] = {m.diffuse.x, m.diffuse.y, m.diffuse.z, m.normal.x, m.normal.y, m.normal.z, m.roughness,
+        float results[] = {m.diffuse.x, m.diffuse.y, m.diffuse.z, m.normal.x, m.normal.y, m.normal.z, m.roughness,
             m.occlusion, m.metallic, m.specular, m.displacement, normal.x, normal.y, normal.z, linear.x, linear.y,
-            linear.z, lod, centre.x, centre.y};
+            linear.z, lod, centre.x, centre.y, MORE};
 """
 
 
 def run_metal(
     job: Job, folder: Path, decoder: str = "NtDecoder", query: str = MATERIAL_QUERY, results: int = RESULTS
 ) -> np.ndarray:
-    """(n, results) float32, see shader_hosts; with another `decoder`, what `query` makes of a query with it."""
+    """(n, results and the job's more) float32, see shader_hosts; with another `decoder`, what `query` makes of it."""
     compiler = shlex.split(os.environ.get("CXX", "")) or [shutil.which("g++") or shutil.which("clang++")]
     if not compiler[0]:
         pytest.skip("needs a C++ compiler: apt install g++")
@@ -72,7 +73,8 @@ def run_metal(
         axes = f"float2(0.8f, 0.6f) * query.z, float2(-0.6f, 0.8f) * query.w, {job.anisotropy}.0f"
         call = f"decoder.ntDecodeGrad(float2(query.x, query.y), {axes})"
     main = MAIN.replace("ARGUMENTS", ", ".join(arguments)).replace("DECODER", decoder).replace("QUERY\n", query)
-    main = main.replace("DECODE;", f"{call};")
+    more = "".join(f", {expression.format(nt='decoder.')}" for expression in job.more)
+    main = main.replace("DECODE;", f"{call};").replace(", MORE};", f"{more}}};")
     program, inputs, outputs = folder / "decoder", folder / "inputs", folder / "outputs"
     (folder / "decoder.cpp").write_text(job.source + main)
     command = [*compiler, "-std=c++17", "-O1", "-Wall", "-Werror", f"-I{Path(__file__).parent / 'metal'}"]
@@ -89,4 +91,4 @@ def run_metal(
         stream.write(struct.pack("<i", len(job.weights)) + job.weights)
         stream.write(struct.pack("<i", len(job.queries)) + job.queries.tobytes())
     subprocess.run([program, inputs, outputs], check=True, timeout=60)
-    return np.frombuffer(outputs.read_bytes(), np.float32).reshape(-1, results)
+    return np.frombuffer(outputs.read_bytes(), np.float32).reshape(-1, results + len(job.more))

@@ -180,6 +180,7 @@ class Texture:
     n_texel_frequencies: int = 0
     activation: str = "leaky_relu"
     negative_slope: float = 0.01
+    outputs: int = 11
 
 
 def load_channels(folder: Path, g: int, features: int, quantize_bits: int, layout: str) -> list[np.ndarray]:
@@ -319,7 +320,7 @@ def of_model(model, noise=None) -> Texture:
     weights = [weight.detach().cpu().double().numpy() for weight in model.weights]
     decoder = model.decoder
     shape = (decoder.n_frequencies, decoder.n_texel_frequencies, decoder.activation, decoder.negative_slope)
-    return Texture(grids, weights, model.num_lods, *shape)
+    return Texture(grids, weights, model.num_lods, *shape, model.decoder.outputs)
 
 
 # --- whole arrays ----------------------------------------------------------------------------------------------------
@@ -380,11 +381,11 @@ def network(texture: Texture, inputs: np.ndarray) -> np.ndarray:
             inputs = inputs * np.clip(inputs + 3, 0, 6) / 6
         else:
             inputs = np.where(inputs > 0, inputs, texture.negative_slope * inputs)
-    return (inputs @ texture.weights[-1].T)[:, :11]
+    return (inputs @ texture.weights[-1].T)[:, : texture.outputs]
 
 
 def forward(texture: Texture, uv, lod) -> np.ndarray:
-    """(n, 2) and (n,) -> (n, 11), all float64."""
+    """(n, 2) and (n,) -> (n, channels), all float64."""
     uv, lod = np.asarray(uv, np.float64), np.asarray(lod, np.float64)
     near = np.floor(lod).astype(int)
     far = np.minimum(near + 1, texture.num_lods - 1)
@@ -398,10 +399,10 @@ def forward(texture: Texture, uv, lod) -> np.ndarray:
 
 
 def decode(texture: Texture, lod: int, width: int, height: int) -> np.ndarray:
-    """(height, width, 11) at texel centres. The positions are rounded to float32, as a decoder gets them."""
+    """(height, width, channels) at texel centres. The positions are rounded to float32, as a decoder gets them."""
     y, x = np.mgrid[:height, :width]
     uv = np.stack([(x.ravel() + 0.5) / width, (y.ravel() + 0.5) / height], axis=1).astype(np.float32)
-    return forward(texture, uv, np.full(len(uv), lod)).reshape(height, width, 11)
+    return forward(texture, uv, np.full(len(uv), lod)).reshape(height, width, texture.outputs)
 
 
 # --- scalars and loops -----------------------------------------------------------------------------------------------
@@ -456,11 +457,11 @@ def point_network(texture: Texture, values: list[float]) -> list[float]:
         sums = [sum(float(w) * x for w, x in zip(row, values)) for row in weight]
         last = index == len(texture.weights) - 1
         values = sums if last else [point_activation(texture, s) for s in sums]
-    return values[:11]
+    return values[: texture.outputs]
 
 
 def decode_point(texture: Texture, u: float, v: float, lod: float) -> list[float]:
-    """The 11 values at one position."""
+    """The values at one position."""
     near = math.floor(lod)
     far = min(near + 1, texture.num_lods - 1)
     t = lod - near

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import torch
 from configs import WORD_LAYOUTS
 from dataset import Constant, Material
 from formats.textures import read_export, write_export
-from maps.channels import map_slice
+from maps.channels import CHANNELS, map_size, map_slice
 from maps.record import MaterialRecord
 from model import NeuralTexture
 from shaders.export import shader_source, texture_names, weight_bytes
@@ -23,7 +24,7 @@ from tests.support.shader_hosts import Job
 TOLERANCE = 1e-4
 DXGI_BC1 = 71
 DDS_HEADER_BYTES = 148
-ALL_MAPS = {"diffuse": 3, "normal": 3, "roughness": 1, "occlusion": 1, "metallic": 1, "specular": 1, "displacement": 1}
+ALL_MAPS = ("diffuse", "normal", "roughness", "occlusion", "metallic", "specular", "displacement")
 
 
 @dataclass(frozen=True)
@@ -31,12 +32,13 @@ class Case:
     grids: tuple[GridSpec, ...]
     decoder: DecoderSpec
     size: tuple[int, int] = (64, 64)
-    maps: tuple[str, ...] = tuple(ALL_MAPS)
+    maps: tuple[str, ...] = ALL_MAPS
     constants: tuple[tuple[int, Constant], ...] = ()
     weights: str = "baked"
     weight_type: str = "float32"
     linear_color: bool = False
     layout: str = "packed"
+    units: tuple[tuple[str, tuple[float, float], float | None], ...] = ()  # map, value_range, log_scale
 
     @property
     def sampled(self) -> bool:
@@ -66,7 +68,8 @@ def make_queries(num_lods: int, random: np.random.Generator) -> np.ndarray:
 
 
 def with_helpers(values: np.ndarray, queries: np.ndarray, material: MaterialRecord) -> np.ndarray:
-    """(n, 11) decoded values -> (n, 20) with the helpers' results."""
+    """(n, 11) decoded values -> (n, 20) with the helpers' results; extra maps are left out."""
+    values = values[:, :CHANNELS]
     normal = np.broadcast_to([0.0, 0.0, 1.0], (len(values), 3))
     if material.map("normal"):
         vector = values[:, map_slice("normal")] * 2 - 1
@@ -88,17 +91,18 @@ def ship(name: str, case: Case, folder: Path, seed: int) -> Shipped:
     """Export a model with random features, and ask the model in memory."""
     random = np.random.default_rng(seed)
     width, height = case.size
-    arrays = {m: random.integers(0, 256, (height, width, ALL_MAPS[m]), dtype=np.uint8) for m in case.maps}
+    arrays = {m: random.integers(0, 256, (height, width, map_size(m)), dtype=np.uint8) for m in case.maps}
     material = Material.from_arrays(f"case {name}", arrays, linear_color=case.linear_color)
+    decoder = dataclasses.replace(case.decoder, outputs=material.channels)
     model = NeuralTexture(
-        case.grids, case.decoder, material.num_lods, seed=seed, seamless=False, constants=dict(case.constants),
+        case.grids, decoder, material.num_lods, seed=seed, seamless=False, constants=dict(case.constants),
         present_channels=material.present_channels.tolist(),
     )  # fmt: skip
     generator = torch.Generator().manual_seed(seed + 1)
     with torch.no_grad():
         for parameters in model.grid_parameters:
             parameters.uniform_(-0.6, 0.6, generator=generator)
-    write_export(folder, model, material.hashed_record, layout=case.layout)
+    write_export(folder, model, with_units(material.hashed_record, case), layout=case.layout)
     exported = read_export(folder)
     model = stored_model(model, case.weight_type)
     queries = make_queries(material.num_lods, random)
@@ -106,6 +110,13 @@ def ship(name: str, case: Case, folder: Path, seed: int) -> Shipped:
         values = model(torch.from_numpy(queries[:, :2]), torch.from_numpy(queries[:, 2])).numpy().astype(np.float64)
     want = with_helpers(values, queries, exported.manifest.material)
     return Shipped(exported.model, exported.manifest.material, folder, queries, want)
+
+
+def with_units(material: MaterialRecord, case: Case) -> MaterialRecord:
+    """The record with the ranges and scales of a case."""
+    units = {name: {"value_range": span, "log_scale": scale} for name, span, scale in case.units}
+    maps = tuple(dataclasses.replace(entry, **units.get(entry.name, {})) for entry in material.maps)
+    return dataclasses.replace(material, maps=maps)
 
 
 def stored_model(model: NeuralTexture, weight_type: str) -> NeuralTexture:

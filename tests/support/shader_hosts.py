@@ -2,7 +2,7 @@
 
 Nothing is imported from the exporter. All take jobs and return, per job, an (n, 20) float32 array per query
 (u, v, lod, 0): the 11 channels, the unit normal, diffuse in linear light, ntLod of the made-up derivatives (u, v) / 100
-and (v, u) / 50, and ntTexelCentre for the made-up random numbers (v, u) / 4 + 0.375.
+and (v, u) / 50, and ntTexelCentre for the made-up random numbers (v, u) / 4 + 0.375; then what the job wants more.
 """
 
 from __future__ import annotations
@@ -18,99 +18,27 @@ import shutil
 import subprocess
 import tempfile
 import threading
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-RESULTS = 20
+from tests.support.shader_jobs import (
+    BLOCK,
+    ESSL_ENTRY,
+    WGSL_ENTRY,
+    Job,
+    as_results,
+    decode_call,
+    is_blocks,
+    texels_of,
+)
+
 # Each job is compiled for one use: without LLVM's optimisation lavapipe takes half the time. Read when it is loaded.
 os.environ.setdefault("GALLIVM_PERF", "nopt,no_aos_sampling")
 
-WGSL_ENTRY = """
-@group(1) @binding(0) var<storage, read> queries: array<vec4<f32>>;
-@group(1) @binding(1) var<storage, read_write> results: array<vec4<f32>>;
-
-@compute @workgroup_size(64)
-fn main(@builtin(global_invocation_id) id: vec3<u32>)
-{
-    if (id.x >= arrayLength(&queries)) { return; }
-    let query = queries[id.x];
-    let m = DECODE;
-    let normal = ntUnitNormal(m);
-    let at = id.x * 5u;
-    results[at] = vec4<f32>(m.diffuse, m.normal.x);
-    results[at + 1u] = vec4<f32>(m.normal.yz, m.roughness, m.occlusion);
-    results[at + 2u] = vec4<f32>(m.metallic, m.specular, m.displacement, normal.x);
-    results[at + 3u] = vec4<f32>(normal.yz, ntLinearDiffuse(m).xy);
-    results[at + 4u] = vec4<f32>(ntLinearDiffuse(m).z, ntLod(query.xy / 100.0, query.yx / 50.0),
-        ntTexelCentre(query.xy, query.z, query.yx * 0.25 + 0.375));
-}
-"""
-
-ESSL_ENTRY = """
-uniform highp sampler2D queries;
-layout(location = 0) out vec4 result0;
-layout(location = 1) out vec4 result1;
-layout(location = 2) out vec4 result2;
-layout(location = 3) out vec4 result3;
-layout(location = 4) out vec4 result4;
-
-void main()
-{
-    vec4 query = texelFetch(queries, ivec2(gl_FragCoord.xy), 0);
-    NtMaterial m = DECODE;
-    vec3 normal = ntUnitNormal(m);
-    result0 = vec4(m.diffuse, m.normal.x);
-    result1 = vec4(m.normal.yz, m.roughness, m.occlusion);
-    result2 = vec4(m.metallic, m.specular, m.displacement, normal.x);
-    result3 = vec4(normal.yz, ntLinearDiffuse(m).xy);
-    result4 = vec4(ntLinearDiffuse(m).z, ntLod(query.xy / 100.0, query.yx / 50.0),
-        ntTexelCentre(query.xy, query.z, query.yx * 0.25 + 0.375));
-}
-"""
-
-
-@dataclass
-class Job:
-    """One material in one language."""
-
-    name: str
-    source: str  # what the exporter wrote
-    # name in the shader -> levels, the largest first: (H, W, C) uint8, (H, W) uint16 texels of B4G4R4A4, (H, W, 4)
-    # float32, or blocks of BC1 (H / 4, W / 4, 8) uint8
-    textures: dict[str, list[np.ndarray]]
-    weights: bytes  # of the buffer, empty when they are baked in
-    half: bool  # float16 in the buffer
-    queries: np.ndarray  # (n, 4) float32
-    sampled: bool = False  # the decoder uses a sampler
-    # The anisotropy of ntDecodeGrad, and of the sampler. With it a query is (u, v, a, b), and the derivatives of uv are
-    # a (0.8, 0.6) and b (-0.6, 0.8). 0: ntDecode.
-    anisotropy: int = 0
-
-
 WEBGPU_FORMATS = {1: "r8unorm", 2: "rg8unorm", 4: "rgba8unorm", 8: "bc1-rgba-unorm"}  # by channels, bytes of a block
-BLOCK = 4  # texels, the side of a block
 WEBGPU_FEATURES = ("float32-filterable", "texture-compression-bc")  # asked for where the device has them
-
-
-def decode_call(source: str, job: Job, float2: str) -> str:
-    """An entry point's text with ntDecodeGrad where the job wants it."""
-    axes = f"query.z * {float2}(0.8, 0.6), query.w * {float2}(-0.6, 0.8), {job.anisotropy}.0"
-    call = f"ntDecodeGrad(query.xy, {axes})" if job.anisotropy else "ntDecode(query.xy, query.z)"
-    return source.replace("DECODE", call)
-
-
-def texels_of(levels: list[np.ndarray]) -> list[tuple[int, int]]:
-    """(width, height) of each level in texels; the first one of blocks has whole blocks."""
-    side = BLOCK if is_blocks(levels[0]) else 1
-    height, width = (side * length for length in levels[0].shape[:2])
-    return [(max(width >> mip, 1), max(height >> mip, 1)) for mip in range(len(levels))]
-
-
-def is_blocks(level: np.ndarray) -> bool:
-    return level.ndim == 3 and level.shape[2] == 8
 
 
 def webgpu_format(level: np.ndarray) -> str:
@@ -169,7 +97,7 @@ def run_wgsl(job: Job) -> np.ndarray:
     if job.sampled:
         entries.append(device.create_sampler(**SAMPLER, max_anisotropy=max(job.anisotropy, 1)))
     queries = device.create_buffer_with_data(data=job.queries.tobytes(), usage=usage)
-    results = device.create_buffer(size=len(job.queries) * RESULTS * 4, usage=usage)
+    results = device.create_buffer(size=len(job.queries) * job.parts * 16, usage=usage)
     encoder = device.create_command_encoder()
     compute = encoder.begin_compute_pass()
     compute.set_pipeline(pipeline)
@@ -180,7 +108,7 @@ def run_wgsl(job: Job) -> np.ndarray:
     compute.dispatch_workgroups(-(-len(job.queries) // 64))
     compute.end()
     device.queue.submit([encoder.finish()])
-    return np.frombuffer(device.queue.read_buffer(results), np.float32).reshape(-1, RESULTS)
+    return as_results(device.queue.read_buffer(results), job)
 
 
 # --- WebGL 2 ---------------------------------------------------------------------------------------------------------
@@ -230,7 +158,7 @@ function run(job) {
         gl.uniform1i(gl.getUniformLocation(program, t.name), unit);
     });
     gl.bindFramebuffer(gl.FRAMEBUFFER, gl.createFramebuffer());
-    const targets = [0, 1, 2, 3, 4].map((k) => gl.COLOR_ATTACHMENT0 + k);
+    const targets = Array.from({length: job.parts}, (_, k) => gl.COLOR_ATTACHMENT0 + k);
     for (const target of targets) {
         const image = gl.createTexture();
         gl.activeTexture(gl.TEXTURE0 + 15);
@@ -241,12 +169,12 @@ function run(job) {
     gl.drawBuffers(targets);
     gl.viewport(0, 0, job.count, 1);
     gl.drawArrays(gl.TRIANGLES, 0, 3);
-    const all = new Float32Array(job.count * 20);
+    const all = new Float32Array(job.count * 4 * job.parts);
     targets.forEach((target, k) => {
         const part = new Float32Array(job.count * 4);
         gl.readBuffer(target);
         gl.readPixels(0, 0, job.count, 1, gl.RGBA, gl.FLOAT, part);
-        for (let i = 0; i < job.count; i++) all.set(part.subarray(4 * i, 4 * i + 4), 20 * i + 4 * k);
+        for (let i = 0; i < job.count; i++) all.set(part.subarray(4 * i, 4 * i + 4), 4 * (job.parts * i + k));
     });
     const error = gl.getError();
     if (error) throw `WebGL error ${error}`;
@@ -321,7 +249,7 @@ def run_essl(jobs: list[Job]) -> dict[str, np.ndarray]:
         source = "#version 300 es\n" + job.source + decode_call(ESSL_ENTRY, job, "vec2")
         described.append(
             {"name": job.name, "source": source, "textures": textures, "count": len(job.queries),
-             "anisotropy": job.anisotropy}
+             "anisotropy": job.anisotropy, "parts": job.parts}
         )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         page = Path(folder) / "page.html"
@@ -335,14 +263,14 @@ def run_essl(jobs: list[Job]) -> dict[str, np.ndarray]:
     answers = json.loads(found[1])
     if not answers:
         pytest.skip("this Chromium has no WebGL 2 with float targets")
-    return _decoded(answers)
+    return _decoded(answers, jobs)
 
 
-def _decoded(answers: dict[str, str]) -> dict[str, np.ndarray]:
-    results = {}
+def _decoded(answers: dict[str, str], jobs: list[Job]) -> dict[str, np.ndarray]:
+    results, by_name = {}, {job.name: job for job in jobs}
     for name, answer in answers.items():
         assert not answer.startswith("error:"), f"{name}: {answer}"
-        results[name] = np.frombuffer(base64.b64decode(answer), np.float32).reshape(-1, RESULTS)
+        results[name] = as_results(base64.b64decode(answer), by_name[name])
     return results
 
 
@@ -378,7 +306,7 @@ async function run(device, job) {
     });
     if (job.weights) first.push({buffer: buffer(device, bytes(job.weights), GPUBufferUsage.STORAGE)});
     if (job.sampler) first.push(device.createSampler(job.sampler));
-    const size = job.count * 80;
+    const size = job.count * 16 * job.parts;
     const results = device.createBuffer({size, usage: GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC});
     const copy = device.createBuffer({size, usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST});
     const second = [{buffer: buffer(device, bytes(job.queries), GPUBufferUsage.STORAGE)}, {buffer: results}];
@@ -425,7 +353,7 @@ def run_webgpu(jobs: list[Job], timeout: float = 240) -> dict[str, np.ndarray]:
     answers = _posted_answers(page.replace("const jobs = JOBS", f"const jobs = {script}", 1), timeout)
     if not answers:
         pytest.skip("this Chromium has no WebGPU adapter")
-    return _decoded(answers)
+    return _decoded(answers, jobs)
 
 
 def _webgpu_job(job: Job) -> dict:
@@ -445,6 +373,7 @@ def _webgpu_job(job: Job) -> dict:
         "queries": base64.b64encode(job.queries.tobytes()).decode(),
         "sampler": sampler if job.sampled else None,
         "count": len(job.queries),
+        "parts": job.parts,
     }
 
 

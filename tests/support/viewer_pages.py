@@ -42,3 +42,13 @@ def images_of(folder: Path, exported: ExportedTexture) -> dict[tuple[str, int], 
         pixels = np.asarray(PillowImage.open(path)).astype(int)
         images[name, int(lod)] = pixels if pixels.ndim == 3 else pixels[..., None]
     return images
+
+
+def changed_page(page: Path, folder: Path, *changes: tuple[str, str]) -> Path:
+    """The page with other texts, in another folder."""
+    text = page.read_text(encoding="utf-8")
+    for before, after in changes:
+        assert before in text
+        text = text.replace(before, after)
+    (folder / "page.html").write_text(text, encoding="utf-8")
+    return folder / "page.html"

@@ -145,3 +145,60 @@ def test_trimesh_reads_it():
     assert np.array_equal(np.asarray(material.baseColorTexture), maps["diffuse"])
     assert np.array_equal(np.asarray(material.normalTexture), maps["normal"])
     assert np.array_equal(np.asarray(material.metallicRoughnessTexture)[..., 1], maps["roughness"][..., 0])
+
+
+# --- opacity and emission --------------------------------------------------------------------------------------------
+
+
+def leaf(width=32, height=16) -> np.ndarray:
+    """A disc of opacity with an edge of one texel."""
+    y, x = np.mgrid[:height, :width]
+    edge = np.clip(6.5 - np.hypot(x - width / 2, y - height / 2), 0, 1)
+    return np.rint(edge * 255).astype(np.uint8)[..., None]
+
+
+def test_a_mask_is_cut_out_and_a_veil_is_blended():
+    maps = {**make_maps(32, 16, ("diffuse", "roughness")), "opacity": leaf()}
+    document, binary = parse(encode_glb("leaf", maps))
+    (material,) = document["materials"]
+    assert (material["alphaMode"], material["alphaCutoff"], material["doubleSided"]) == ("MASK", 0.5, True)
+    colour = picture(document, binary, material["pbrMetallicRoughness"]["baseColorTexture"])
+    assert np.array_equal(colour, np.dstack([maps["diffuse"], maps["opacity"]]))
+    veil = np.tile(np.arange(60, 220, 5, dtype=np.uint8)[:, None], (16, 1, 1))
+    document, _ = parse(encode_glb("veil", {**maps, "opacity": veil}))
+    assert document["materials"][0]["alphaMode"] == "BLEND" and "alphaCutoff" not in document["materials"][0]
+    document, _ = parse(encode_glb("wall", make_maps()))
+    assert not {"alphaMode", "doubleSided", "emissiveTexture", "extensions"} & set(document["materials"][0])
+    assert "extensionsUsed" not in document
+
+
+def test_opacity_without_colour_is_on_white():
+    document, binary = parse(encode_glb("leaf", {"opacity": leaf()}))
+    colour = picture(document, binary, document["materials"][0]["pbrMetallicRoughness"]["baseColorTexture"])
+    assert (colour[..., :3] == 255).all() and np.array_equal(colour[..., 3:], leaf())
+
+
+@pytest.mark.parametrize("strength", [1.0, 50.0])
+def test_light_above_1_takes_the_extension(strength):
+    maps = {**make_maps(), "emissive": make_maps(names=("normal",))["normal"]}
+    document, binary = parse(encode_glb("lamp", maps, strength))
+    (material,) = document["materials"]
+    assert np.array_equal(picture(document, binary, material["emissiveTexture"]), maps["emissive"])
+    assert material["emissiveFactor"] == [1, 1, 1]
+    name = "KHR_materials_emissive_strength"
+    if strength > 1:
+        assert material["extensions"] == {name: {"emissiveStrength": strength}} and document["extensionsUsed"] == [name]
+        assert "extensionsRequired" not in document
+    else:
+        assert "extensions" not in material and "extensionsUsed" not in document
+
+
+def test_trimesh_reads_leaves_that_glow():
+    trimesh = pytest.importorskip("trimesh", reason="not installed (pip install -r requirements-test.txt)")
+    maps = {**make_maps(32, 16), "opacity": leaf(), "emissive": make_maps(32, 16, ("normal",))["normal"]}
+    scene = trimesh.load(io.BytesIO(encode_glb("leaf", maps, 50.0)), file_type="glb", process=False)
+    material = scene.geometry["plane"].visual.material
+    assert (material.alphaMode, material.alphaCutoff, material.doubleSided) == ("MASK", 0.5, True)
+    assert np.array_equal(np.asarray(material.baseColorTexture), np.dstack([maps["diffuse"], maps["opacity"]]))
+    assert np.array_equal(np.asarray(material.emissiveTexture), maps["emissive"])
+    assert list(material.emissiveFactor) == [1, 1, 1]

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from dataset import Material
-from maps.channels import CHANNELS, MAPS, map_slice
+from maps.channels import ALL_CHANNELS, CHANNELS, MAPS, map_size, map_slice
 from transcode import codecs as texture_codecs
 from transcode.codecs import (
     BLOCK_CODECS,
@@ -38,7 +38,7 @@ def smooth(width=32, height=24, present=ALL_MAPS, deep=()) -> Material:
     arrays = {}
     for name in present:
         first = map_slice(name).start
-        channels = range(first, first + MAPS[name])
+        channels = range(first, first + map_size(name))
         waves = [0.5 + 0.4 * math.cos(c) + 0.1 * np.sin(x / 9 + y / 13 + c) for c in channels]
         if name == "normal":  # unit vectors that lean a little
             lean = [0.2 * np.sin(x / 15 + 1), 0.2 * np.cos(y / 12)]
@@ -62,6 +62,19 @@ def test_an_engine_packs_colour_normal_and_three_scalars_an_image():
         assert image_layout(("roughness", "diffuse", "occlusion"), codec) == [
             (("diffuse",), 3), (("roughness",), 1), (("occlusion",), 1)
         ]  # fmt: skip
+
+
+def test_opacity_is_alpha_where_blocks_have_one():
+    maps = ("diffuse", "roughness", "opacity", "emissive", "thickness")
+    colour, light = (("diffuse", "opacity"), 4), (("emissive",), 3)
+    for codec in ("bc7", "astc6x6"):
+        assert image_layout(maps, codec) == [colour, light, (("roughness", "thickness"), 3)]
+    assert image_layout(maps, "bc1") == [(("diffuse",), 3), light, (("roughness", "opacity", "thickness"), 3)]
+    assert image_layout(maps, "bc7+bc5+bc4") == [colour, light, (("roughness",), 1), (("thickness",), 1)]
+    assert image_layout(maps, "avif") == [
+        (("diffuse",), 3), light, (("roughness",), 1), (("opacity",), 1), (("thickness",), 1)
+    ]  # fmt: skip
+    assert image_layout(("roughness", "opacity"), "bc7") == [(("roughness", "opacity"), 3)]
 
 
 # of seven maps: four images, or with BC4 two and five planes
@@ -95,6 +108,20 @@ def test_every_channel_comes_back_where_it_was(codec):
     errors = ((result.decoded - material.texels(0)) ** 2).mean(dim=(0, 1))
     assert (-10 * torch.log10(errors)).min() > LEAST.get(codec, 43), errors
     assert result.quality == DEFAULT_QUALITY.get(codec)
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_extra_maps_come_back_where_they_were(codec):
+    need(codec)
+    maps = ("diffuse", "roughness", "opacity", "emissive", "thickness")
+    material = smooth(97, 61, maps, deep=("emissive",))
+    result = encode_decode(material, codec)
+    assert result.decoded.shape == (61, 97, ALL_CHANNELS)
+    channels = material.present_channels.tolist()
+    errors = ((result.decoded - material.texels(0)) ** 2).mean(dim=(0, 1))
+    assert (-10 * torch.log10(errors[channels])).min() > LEAST.get(codec, 43), errors
+    assert not result.decoded[..., [c for c in range(ALL_CHANNELS) if c not in channels]].any()
+    assert set(result.psnr) == {"all", *maps} and min(result.psnr.values()) > LEAST.get(codec, 43)
 
 
 @pytest.mark.parametrize("codec", ["bc7", "astc4x4"])

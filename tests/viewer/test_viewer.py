@@ -100,7 +100,7 @@ def test_the_source_is_lossless(one):
     assert (embedded["lod"], embedded["width"], embedded["height"]) == (0, 24, 16)
     for entry in embedded["maps"]:
         codes = source.file_codes(0, entry["map"])
-        image = np.asarray(PillowImage.open(io.BytesIO(page.blob(entry["blob"]))))
+        image = np.asarray(PillowImage.open(io.BytesIO(page.blob(entry["blobs"][0]))))
         np.testing.assert_array_equal(image[..., : codes.shape[2]], codes)
 
 
@@ -181,7 +181,7 @@ def test_the_materials_of_a_page_share_16_mb(one, tmp_path, monkeypatch):
 def test_sixteen_bits_are_rounded_to_eight(tmp_path):
     material = load_material(save_maps(tmp_path, 24, 16, present=("roughness", "metallic"), deep=("roughness",)))
     found = encode_source(material, None, 10**9)
-    image = np.asarray(PillowImage.open(io.BytesIO(found.images["roughness"])))[..., :1].astype(int)
+    image = np.asarray(PillowImage.open(io.BytesIO(found.images["roughness"][0])))[..., :1].astype(int)
     codes = material.file_codes(0, "roughness")
     assert codes.dtype == np.uint16 and np.abs(image - codes / 257).max() <= 0.5
 

@@ -16,7 +16,7 @@ from metrics.evaluate import evaluate_model
 from tests.support.browser import Browser
 from tests.support.exports import edit_manifest
 from tests.support.runs import save_maps
-from tests.support.viewer_pages import images_of, make_export, save_viewer
+from tests.support.viewer_pages import changed_page, images_of, make_export, save_viewer
 
 MATERIALS = ("constants", "learned", "linear_color", "reference")  # sorted, as the page lists them
 
@@ -96,16 +96,6 @@ def test_weights_from_a_texture(alone, browser, tmp_path):
     """What a GPU with small uniform blocks gets."""
     browser.open(changed_page(alone[1], tmp_path, ("gl.getParameter(gl.MAX_UNIFORM_BLOCK_SIZE)", "0")))
     assert_same_texels(browser, images_of(tmp_path / "images", read_export(alone[0])))
-
-
-def changed_page(page: Path, folder: Path, *changes: tuple[str, str]) -> Path:
-    """The page with other texts, in another folder."""
-    text = page.read_text(encoding="utf-8")
-    for before, after in changes:
-        assert before in text
-        text = text.replace(before, after)
-    (folder / "page.html").write_text(text, encoding="utf-8")
-    return folder / "page.html"
 
 
 def test_a_lost_context_comes_back(alone, browser):
@@ -222,22 +212,12 @@ def test_every_view_draws_and_says_nothing(alone, browser):
     assert {url.split(":")[0] for url in browser.asked} <= {"file", "data", "blob"}
 
 
-def flat_texels(browser: Browser, width: int, height: int) -> np.ndarray:
-    """The pixels of a screenshot of the flat view at the texel centres of LOD 0, (height, width, 3)."""
-    stage = browser.tab.locator("#canvas").bounding_box()
-    picture = browser.screenshot(clip=stage)
-    texel = 0.94 * min(stage["width"], stage["height"]) / max(width, height)
-    x = stage["width"] / 2 + (np.arange(width) + 0.5 - width / 2) * texel
-    y = stage["height"] / 2 + (np.arange(height) + 0.5 - height / 2) * texel
-    return picture[y.astype(int)[:, None], x.astype(int)]
-
-
 def test_the_flat_view_shows_the_texels(alone, browser, tmp_path):
     """A screenshot: what is on the screen is the map, the right way up."""
     browser.open(alone[1])
     browser.tab.evaluate("nt.set", {"shape": "flat", "show": "diffuse", "autoLod": False, "lod": 0})
     want = images_of(tmp_path, read_export(alone[0]))["diffuse", 0]
-    assert np.abs(flat_texels(browser, 32, 32) - want).max() <= 1
+    assert np.abs(browser.flat_texels(32, 32) - want).max() <= 1
 
 
 def test_without_webgl(alone, browser, tmp_path):
@@ -273,7 +253,7 @@ def test_the_error_is_that_of_the_manifest(tmp_path, browser):
     # and the error view has the colours of those errors
     view = {"shape": "flat", "show": "diffuse", "compare": "error", "autoLod": False, "lod": 0, "errorScale": 128}
     browser.tab.evaluate("nt.set", view)
-    picture, error = flat_texels(browser, 48, 32), np.sqrt((errors["diffuse"] ** 2).mean(axis=2)) / 128
+    picture, error = browser.flat_texels(48, 32), np.sqrt((errors["diffuse"] ** 2).mean(axis=2)) / 128
     stops = np.array([[0, 0, 0.04], [0.34, 0.06, 0.43], [0.73, 0.21, 0.33], [0.98, 0.56, 0.04], [0.99, 1, 0.64]]) * 255
     want = np.stack([np.interp(error, np.linspace(0, 1, 5), stop) for stop in stops.T], axis=2)
     assert np.abs(picture - want).max() < 4 and want.std() > 20

@@ -1,0 +1,1 @@
+"""The sample materials, and the script that makes them."""

@@ -57,12 +57,18 @@ def test_the_scale_follows_the_light():
     scale = choose_log_scale(light, HIGH)
     assert math.log2(scale).is_integer()
     assert choose_log_scale(4 * light, 4 * HIGH) == 4 * scale  # in any unit the same codes
-    bright = np.full((4, 4, 3), 20, np.float32)
-    bright[0] = HIGH
-    assert choose_log_scale(bright, HIGH) > 8 * scale  # nothing dark that needs steps
     lit = light[light > HIGH / 1000].astype(np.float64)
     typical = {s: np.exp(np.log((1 + s / lit) * np.log1p(HIGH / s)).mean()) for s in (scale / 2, scale, 2 * scale)}
     assert min(typical, key=typical.get) == scale
+
+
+@pytest.mark.parametrize("high", [1.05, 3.0, 50.0, 1000.0])
+def test_black_stays_dark_beside_bright_light(high):
+    """Without its limit the scale of nothing but bright light would be about as large as the light."""
+    scale = choose_log_scale(np.linspace(high / 2, high, 50, dtype=np.float32), high)
+    near_black = to_units(np.array([1e-3]), (0, high), scale)[0]
+    assert near_black <= 1.01e-3 * max(1, high / 50)
+    assert near_black >= 0.4e-3 * max(1, high / 50)  # no smaller than need be
 
 
 def test_which_maps_have_units():

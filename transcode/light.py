@@ -10,6 +10,7 @@ import numpy as np
 
 from maps.channels import map_size, map_slice
 from maps.mips import linear_to_srgb, round_to_codes
+from maps.ranges import LIGHT, to_units
 from maps.record import MapRecord, MaterialRecord
 from metrics.decoded_maps import DECODE_CHUNK, Decode, decode_in_file_space
 from model import NeuralTexture
@@ -19,7 +20,7 @@ LARGEST_HALF = 65504.0
 
 def is_bright(entry: MapRecord) -> bool:
     """Whether a colour reaches above 1, where 8 bits end."""
-    return entry.name in ("diffuse", "emissive") and entry.value_range[1] > 1
+    return entry.name in LIGHT and entry.value_range[1] > 1
 
 
 def light_of(material: MaterialRecord) -> list[MapRecord]:
@@ -27,7 +28,7 @@ def light_of(material: MaterialRecord) -> list[MapRecord]:
     return [
         entry
         for entry in material.maps
-        if entry.name in ("diffuse", "emissive")
+        if entry.name in LIGHT
         and (
             entry.value_range != (0.0, 1.0)
             or entry.log_scale is not None
@@ -48,18 +49,9 @@ def decode_light(model: NeuralTexture, material: MaterialRecord, lod: int, decod
         rows = slice(first, min(first + band, height))
         values = decode_in_file_space(model, material, lod, decode, rows)
         for entry in entries:
-            light[entry.name][rows] = _in_units(values[..., map_slice(entry.name)].clamp(0, 1).numpy(), entry)
+            units = to_units(values[..., map_slice(entry.name)], entry.value_range, entry.log_scale)
+            light[entry.name][rows] = units.clip(0, LARGEST_HALF).numpy()
     return light
-
-
-def _in_units(t: np.ndarray, entry: MapRecord) -> np.ndarray:
-    """Values in [0, 1] -> the file's units, see MapRecord.log_scale."""
-    low, high = entry.value_range
-    if entry.log_scale is None:
-        values = low + t * (high - low)
-    else:
-        values = entry.log_scale * np.expm1(t * np.log1p(high / entry.log_scale))
-    return np.clip(values, 0, LARGEST_HALF)
 
 
 def exposure(entry: MapRecord) -> float:

@@ -216,4 +216,4 @@ def test_from_a_folder_to_images(tmp_path, capsys):
     assert np.array_equal(shown, read_image(run / "infer" / "diffuse_lod0.exr").pixels)
     capsys.readouterr()
     assert export.main(["--describe", str(out)]) == 0
-    assert "as log2(1 + x / " in capsys.readouterr().out
+    assert "as log2(1 + value / " in capsys.readouterr().out

@@ -8,7 +8,7 @@ materials run the same decoder.
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,9 +23,9 @@ from maps.channels import CHANNELS
 from maps.record import MaterialRecord
 from metrics.file_space import constant_listing
 from model import NeuralTexture
-from shaders.generate import choose_text, file_name
+from shaders.generate import DIFFUSE_UNITS, EXTRAS, choose_text, file_name
 from shaders.languages import LANGUAGES, WEIGHT_TEXTURE_WIDTH, Language, LayeredEssl, Weights, choose_lines, number_text
-from shaders.map_fields import example_variables, extra_notes, unit_functions, unit_lines
+from shaders.map_fields import example_variables, extra_notes, names_of_units, unit_functions, unit_lines
 from shape import PADDED_OUTPUTS, GridSpec
 
 WeightColumns = TensorType["columns", 4]
@@ -362,18 +362,20 @@ def shader_source(
         lines += ["", *syntax.baked_table(kind, syntax.rows(kind, stored.columns, stored.half))]
     lines += ["", *syntax.bindings(list(texture_names(model, layout)), stored, way != "packed")]
     lines += ["", *_functions(model, material, syntax, stored, layout), ""]
-    return "\n".join([*lines, decoder_core(language, way, has_extras(model)), *syntax.closing()]) + "\n"
+    core = decoder_core(language, way, decoder_variants(model, material))
+    return "\n".join([*lines, core, *syntax.closing()]) + "\n"
 
 
-def has_extras(model: NeuralTexture) -> bool:
-    """Whether the model is of a material with extra maps."""
-    return model.decoder.outputs > CHANNELS
+def decoder_variants(model: NeuralTexture, material: MaterialRecord) -> list[str]:
+    """Those of generate.VARIANTS that a material needs."""
+    needed = {EXTRAS: model.decoder.outputs > CHANNELS, DIFFUSE_UNITS: "diffuse" in names_of_units(material)}
+    return [name for name, need in needed.items() if need]
 
 
-def decoder_core(language: str, way: str = "packed", extras: bool = False) -> str:
-    """The part of the text that is the same for all materials whose `reading` is this, with extra maps or without."""
+def decoder_core(language: str, way: str = "packed", variants: Collection[str] = ()) -> str:
+    """The part of the text that is the same for all materials of this `reading` and these decoder_variants."""
     marked = (GENERATED / file_name(LANGUAGES[language].core, way)).read_text(encoding="utf-8")
-    return choose_text(marked, extras).rstrip("\n")
+    return choose_text(marked, variants).rstrip("\n")
 
 
 def write_shaders(

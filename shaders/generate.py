@@ -1,6 +1,6 @@
 """Translate shaders/decoder.slang into shaders/generated/, three files per language: features packed in words, in
-channels that a sampler filters, or both. Each is the decoder of materials with extra maps and of those without:
-the lines in which the two differ stand between marks, and `choose_text` takes those of one of them.
+channels that a sampler filters, or both. Each is the decoder of all materials: what is only for some of them (VARIANTS)
+stands between marks, and `choose_text` takes the lines for one material.
 
     python shaders/generate.py [--slangc PATH] [--check]
 
@@ -20,7 +20,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -34,8 +34,11 @@ READINGS = {"packed": 0, "filterable": 1, "mixed": 2}
 LAYER_WIDTH = "7013"  # WIDTH in decoder.slang
 FIELDS = ("diffuse", "normal", "roughness", "occlusion", "metallic", "specular", "displacement", "opacity", "emissive",
           "extra")  # fmt: skip
-# Lines around what only materials with extra maps have, what stands there for the others, and the end of both.
-WITH_EXTRAS, WITHOUT, BOTH = "//! with extra maps", "//! without", "//! both"
+EXTRAS, DIFFUSE_UNITS = "extra maps", "units of diffuse"
+# What some materials have -> the flag with which decoder.slang is translated for it.
+VARIANTS = {EXTRAS: "-DEXTRAS=1", DIFFUSE_UNITS: "-DDIFFUSE_UNITS=1"}
+# Lines before what only those materials have, before what the others have there, and after both.
+WITH, WITHOUT, BOTH = "//! with ", "//! without", "//! both"
 ENTRY = re.compile(r"^(?:\[(?:shader|numthreads|\[kernel)|layout\(local_size_x|@compute)", re.MULTILINE)
 FIRST_FUNCTION = re.compile(r"^(?:fn +nt|(?:float|int) +nt)", re.MULTILINE)
 ENDLESS_LOOP = re.compile(
@@ -70,28 +73,41 @@ def file_name(target: str, reading: str) -> str:
 def translate(slangc: Path, target: str, reading: str = "packed") -> str:
     """The committed text of one language and one of READINGS. Raises: as translate_source."""
     flags = [f"-DREADING={READINGS[reading]}"]
-    return mark_differences(*(translate_source(slangc, SOURCE, target, [*flags, f"-DEXTRAS={e}"]) for e in (0, 1)))
+    variants = {name: translate_source(slangc, SOURCE, target, [*flags, flag]) for name, flag in VARIANTS.items()}
+    return mark_differences(translate_source(slangc, SOURCE, target, flags), variants)
 
 
-def mark_differences(without: str, extras: str) -> str:
-    """Two texts as one; `choose_text` gives them back."""
-    a, b = without.splitlines(), extras.splitlines()
-    lines = []
-    for kind, a0, a1, b0, b1 in difflib.SequenceMatcher(None, a, b, autojunk=False).get_opcodes():
-        if kind == "equal":
-            lines += a[a0:a1]
-        else:
-            lines += [WITH_EXTRAS, *b[b0:b1], WITHOUT, *a[a0:a1], BOTH]
-    return "\n".join(lines) + "\n"
+def mark_differences(plain: str, variants: Mapping[str, str]) -> str:
+    """A text and variants of it, by name, as one; `choose_text` gives them back, and those with several variants.
+
+    Raises: RuntimeError when two variants change the same lines.
+    """
+    lines, changes = plain.splitlines(), []
+    for name, text in variants.items():
+        others = text.splitlines()
+        for kind, a0, a1, b0, b1 in difflib.SequenceMatcher(None, lines, others, autojunk=False).get_opcodes():
+            if kind != "equal":
+                changes.append((a0, a1, name, others[b0:b1]))
+    marked, at = [], 0
+    for first, last, name, others in sorted(changes):
+        if first < at or (first == at > 0 and marked[-1] == BOTH):
+            raise RuntimeError(f"{name}: changes lines that another variant changes too")
+        marked += [*lines[at:first], WITH + name, *others, WITHOUT, *lines[first:last], BOTH]
+        at = last
+    return "\n".join([*marked, *lines[at:]]) + "\n"
 
 
-def choose_text(marked: str, extras: bool) -> str:
-    """One of the two texts that mark_differences joined: that of materials with extra maps, or without."""
-    left_out = {WITH_EXTRAS: not extras, WITHOUT: extras, BOTH: False}
-    lines, skipping = [], False
+def choose_text(marked: str, variants: Collection[str]) -> str:
+    """The text with these of the variants that mark_differences joined."""
+    lines, chosen, skipping = [], False, False
     for line in marked.splitlines():
-        if line in left_out:
-            skipping = left_out[line]
+        if line.startswith(WITH):
+            chosen = line.removeprefix(WITH) in variants
+            skipping = not chosen
+        elif line == WITHOUT:
+            skipping = chosen
+        elif line == BOTH:
+            skipping = False
         elif not skipping:
             lines.append(line)
     return "\n".join(lines) + "\n"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from maps.channels import MAPS, NAMED_CHANNEL
+from maps.ranges import has_units
 from maps.record import MapRecord, MaterialRecord
 from shaders.languages import Language, number_text
 
@@ -28,17 +29,20 @@ def _kind(entry: MapRecord) -> str:
 
 def _scaled_maps(material: MaterialRecord) -> list[MapRecord]:
     """The maps whose 0 and 1 mean something else in their files."""
-    return [entry for entry in material.maps if entry.value_range != (0.0, 1.0) or entry.log_scale is not None]
+    return [entry for entry in material.maps if has_units(entry.name, entry.value_range)]
 
 
 def _statements(entry: MapRecord, language: Language) -> list[str]:
-    """Statements that return what t means in the file's units, see MapRecord."""
+    """Statements that return what t means in the file's units, ranges.to_units: outside of [0, 1] it saturates."""
     low, high = entry.value_range
+    kind, count = language.type(_kind(entry)), len(entry.channels)
+    ends = [end if count == 1 else f"{kind}({', '.join([end] * count)})" for end in ("0.0", "1.0")]
+    inside = f"clamp(t, {', '.join(ends)})"
     if entry.log_scale is None:
-        named, result = {"low": low, "size": high - low}, "low + t * size"
+        named, result = {"low": low, "size": high - low}, f"low + {inside} * size"
     else:
         octaves = np.log2(1 + high / entry.log_scale)
-        named, result = {"scale": entry.log_scale, "octaves": octaves}, "scale * exp2(t * octaves) - scale"
+        named, result = {"scale": entry.log_scale, "octaves": octaves}, f"scale * exp2({inside} * octaves) - scale"
     lines = [language.variable("float", name, number_text(np.float32(value))) for name, value in named.items()]
     return [*lines, f"return {result};"]
 
@@ -52,7 +56,7 @@ def unit_functions(material: MaterialRecord, language: Language) -> list[str]:
     return lines
 
 
-def unit_functions_of(material: MaterialRecord) -> dict[str, str]:
+def names_of_units(material: MaterialRecord) -> dict[str, str]:
     """Name of a map -> the function of its units, of those that have one."""
     return {entry.name: _unit_function(entry) for entry in _scaled_maps(material)}
 
@@ -75,8 +79,9 @@ def unit_lines(material: MaterialRecord, language: Language) -> list[str]:
     lines = []
     for entry in _scaled_maps(material):
         lines.append("  " + language.signature(_kind(entry), _unit_function(entry), [(_kind(entry), "t")]))
-        where = f"material.{_field_name(entry)}"
-        lines.append(f"      {entry.name.capitalize()} in the units of its file, of t = {where}.")
+        where, (low, high) = f"material.{_field_name(entry)}", entry.value_range
+        units = f"in the units of its file, {low:g} to {high:g}"
+        lines.append(f"      {entry.name.capitalize()} {units}, of t = {where}; t is clamped to [0, 1].")
     return lines
 
 

@@ -34,15 +34,16 @@ from metrics.file_space import constant_listing, file_values
 from model import NeuralTexture
 from shaders.export import (
     decoder_core,
-    has_extras,
+    decoder_variants,
     reading,
     shader_source,
     texture_names,
     weight_bytes,
     weight_columns,
 )
+from shaders.generate import DIFFUSE_UNITS, EXTRAS
 from shaders.languages import TABLE, WEIGHT_TEXTURE_WIDTH
-from shaders.map_fields import unit_functions_of
+from shaders.map_fields import names_of_units
 from shape import GridSpec, layer_sizes
 from training.run_folder import find_checkpoint, list_checkpoints
 from viewer.source import SourceImages, encode_source, find_source
@@ -163,7 +164,8 @@ def describe_for_page(exported: ExportedTexture, page: Page) -> dict[str, Any]:
         "network": f"{network}, {model.decoder.activation}",
         "preamble": _preamble(model, material),
         "reading": reading(model.grids),
-        "core": reading(model.grids) + (" with extra maps" if has_extras(model) else ""),
+        "variants": decoder_variants(model, material),
+        "core": ", ".join([reading(model.grids), *decoder_variants(model, material)]),
         "defines": _defines(model, material),
         "positions": manifest.positions,
         "sampled": all(grid.compressed and grid.interpolation == "linear" for grid in model.grids),
@@ -217,7 +219,7 @@ def _texel_text(grid: GridSpec) -> str:
 
 def _preamble(model: NeuralTexture, material: MaterialRecord) -> list[str]:
     """The parts of a material's decoder before and after its core, which materials of the same reading share."""
-    core = decoder_core(LANGUAGE, reading(model.grids), has_extras(model))
+    core = decoder_core(LANGUAGE, reading(model.grids), decoder_variants(model, material))
     text = shader_source(model, material, LANGUAGE, "buffer", layers=_layers(model))
     before, found, after = text.partition(core)
     if not found:
@@ -227,16 +229,12 @@ def _preamble(model: NeuralTexture, material: MaterialRecord) -> list[str]:
 
 def _defines(model: NeuralTexture, material: MaterialRecord) -> list[str]:
     """What view.frag has to know of a material before it is compiled."""
-    lines = ["#define NT_FILE_DIFFUSE"] if unit_functions_of(material).get("diffuse") else []
-    if not has_extras(model):
+    variants, units, emissive = decoder_variants(model, material), names_of_units(material), material.map("emissive")
+    lines = ["#define NT_FILE_DIFFUSE"] if DIFFUSE_UNITS in variants else []
+    if EXTRAS not in variants:
         return lines
-    emissive = material.map("emissive")
-    light = "(t)"
-    if emissive and emissive.color_space == "srgb":
-        light = "ntSrgbToLinear(t)"
-    if "emissive" in unit_functions_of(material):
-        light = f"{unit_functions_of(material)['emissive']}(t)"
-    return [*lines, "#define NT_EXTRAS", f"#define NT_EMITTED(t) {light}"]
+    to_light = "ntSrgbToLinear" if emissive and emissive.color_space == "srgb" else ""
+    return [*lines, "#define NT_EXTRAS", f"#define NT_EMITTED(t) {units.get('emissive', to_light)}(t)"]
 
 
 def _scores(metrics: Any) -> dict[str, Any] | None:
@@ -289,10 +287,8 @@ def assemble(page: Page) -> str:
     """The text of the page."""
     parts = {name: (VIEWER / name).read_text(encoding="utf-8") for name in (*SHADERS, "page.html", "style.css")}
     shaders = {name: parts[name] for name in SHADERS}
-    cores = {
-        material["core"]: decoder_core(LANGUAGE, material["reading"], "#define NT_EXTRAS" in material["defines"])
-        for material in sorted(page.materials, key=lambda material: material["core"])
-    }
+    by_core = sorted(page.materials, key=lambda material: material["core"])
+    cores = {each["core"]: decoder_core(LANGUAGE, each["reading"], each["variants"]) for each in by_core}
     extra_maps = [*EXTRA_MAPS.items(), (None, 1)]  # the last one is named by each material
     data = {"maps": list(MAPS.items()), "extra_maps": extra_maps, "materials": page.materials, "cores": cores,
             "shaders": shaders}  # fmt: skip

@@ -521,7 +521,11 @@ float3 ntLinearDiffuse(NtMaterial material_2)
     }
     else
     {
+//! with units of diffuse
+        _S37 = (ntFileDiffuse((material_2.diffuse)));
+//! without
         _S37 = material_2.diffuse;
+//! both
     }
     return _S37;
 }

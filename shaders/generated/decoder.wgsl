@@ -521,7 +521,11 @@ fn ntLinearDiffuse( material_2 : NtMaterial) -> vec3<f32>
     }
     else
     {
+//! with units of diffuse
+        _S37 = (ntFileDiffuse((material_2.diffuse)));
+//! without
         _S37 = material_2.diffuse;
+//! both
     }
     return _S37;
 }

@@ -587,7 +587,11 @@ float3 ntLinearDiffuse(const NtMaterial thread* material_2)
     }
     else
     {
+//! with units of diffuse
+        _S43 = (ntFileDiffuse((material_2->diffuse)));
+//! without
         _S43 = material_2->diffuse;
+//! both
     }
     return _S43;
 }

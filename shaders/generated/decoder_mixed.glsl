@@ -658,7 +658,11 @@ vec3 ntLinearDiffuse(NtMaterial material_2)
     }
     else
     {
+//! with units of diffuse
+        _S49 = (ntFileDiffuse((material_2.diffuse)));
+//! without
         _S49 = material_2.diffuse;
+//! both
     }
     return _S49;
 }

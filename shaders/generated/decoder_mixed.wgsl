@@ -658,7 +658,11 @@ fn ntLinearDiffuse( material_2 : NtMaterial) -> vec3<f32>
     }
     else
     {
+//! with units of diffuse
+        _S49 = (ntFileDiffuse((material_2.diffuse)));
+//! without
         _S49 = material_2.diffuse;
+//! both
     }
     return _S49;
 }

@@ -17,17 +17,29 @@ from dataset import Constant
 from describe import numpy_decoder
 from formats.textures import write_export
 from maps.channels import CHANNELS, map_slice
+from maps.ranges import to_units
 from maps.record import MapRecord
 from shaders.export import shader_source
-from shaders.generate import BOTH, GENERATED, WITH_EXTRAS, WITHOUT, choose_text, mark_differences
+from shaders.generate import BOTH, GENERATED, VARIANTS, WITH, WITHOUT, choose_text, mark_differences
 from shaders.languages import LANGUAGES
 from shape import DecoderSpec, GridSpec
 from tests.support.metal_host import run_metal
-from tests.support.shader_cases import ALL_MAPS, Case, Shipped, assert_parity, bc1, make_job, ship, with_helpers
+from tests.support.shader_cases import (
+    ALL_MAPS,
+    Case,
+    Shipped,
+    assert_parity,
+    bc1,
+    in_units,
+    make_job,
+    ship,
+    with_helpers,
+)
 from tests.support.shader_hosts import run_essl, run_webgpu, run_wgsl
 from tests.support.shader_jobs import Job
 
 LIGHT = ("emissive", (0.0, 50.0), 0.25)
+NO_EXTRAS = ("light",)
 EXTRAS = ("m.opacity", "m.emissive.x", "m.emissive.y", "m.emissive.z", "m.extra")
 CASES = {  # all readings: packed words, channels that a sampler filters, both
     "packed": Case(
@@ -50,11 +62,16 @@ CASES = {  # all readings: packed words, channels that a sampler filters, both
         (GridSpec(16, 5, 4, 16), bc1(32, 6)), DecoderSpec(3, 16, 2), maps=("diffuse", "height2"), weights="buffer",
         units=(("height2", (-3.0, 5.0), None),),
     ),
+    "light": Case(  # of the diffuse, without extra maps
+        (GridSpec(16, 5, 4, 32),), DecoderSpec(2, 16, 1), maps=("diffuse", "roughness"),
+        units=(("diffuse", (0.0, 12.0), 0.5),),
+    ),
 }  # fmt: skip
 UNITS = {  # what a job asks of the functions of units, by case
     "packed": ("{nt}ntFileEmissive(m.emissive).x", "{nt}ntFileEmissive(m.emissive).z"),
     "filterable": ("{nt}ntFileDisplacement(m.displacement)", "{nt}ntFileEmissive(m.emissive).y"),
     "mixed": ("{nt}ntFileExtra(m.extra)",),
+    "light": ("{nt}ntFileDiffuse(m.diffuse).y",),
 }
 
 
@@ -66,14 +83,6 @@ def texel_centres(one: Shipped) -> np.ndarray:
         y, x = np.mgrid[:height, :width].reshape(2, -1)
         parts.append(np.column_stack([(x + 0.5) / width, (y + 0.5) / height, np.full(len(x), lod), 0 * x]))
     return np.concatenate(parts).astype(np.float32)
-
-
-def in_units(values: np.ndarray, entry: MapRecord) -> np.ndarray:
-    """t as light or as a distance, in float64."""
-    low, high = entry.value_range
-    if entry.log_scale is None:
-        return low + values * (high - low)
-    return entry.log_scale * (2 ** (values * np.log2(1 + high / entry.log_scale)) - 1)
 
 
 def from_numpy(name: str, one: Shipped, folder) -> Shipped:
@@ -109,7 +118,7 @@ def job_of(name: str, shipped: dict[str, Shipped], language: str, buffer: bool =
     """buffer: the weights too, which lavapipe compiles for minutes where they are in the shader."""
     case = dataclasses.replace(CASES[name], weights="buffer") if buffer else CASES[name]
     job = make_job(name, case, shipped[name], language)
-    return dataclasses.replace(job, more=EXTRAS + UNITS.get(name, ()))
+    return dataclasses.replace(job, more=(() if name in NO_EXTRAS else EXTRAS) + UNITS.get(name, ()))
 
 
 def relative(got: np.ndarray, one: Shipped) -> tuple[np.ndarray, np.ndarray]:
@@ -118,10 +127,26 @@ def relative(got: np.ndarray, one: Shipped) -> tuple[np.ndarray, np.ndarray]:
     return got / largest, one.want / largest
 
 
+@pytest.mark.parametrize("entry", [entry for case in CASES.values() for entry in case.units], ids=str)
+def test_the_units_are_those_of_numpy(entry):
+    name, span, scale = entry
+    values = np.linspace(-0.1, 1.1, 100)
+    got = in_units(values, MapRecord(name, "linear", "linear", value_range=span, log_scale=scale))
+    np.testing.assert_allclose(got, to_units(values, span, scale), rtol=1e-12, atol=1e-12)
+
+
+def test_signed_normals_have_no_units(tmp_path):
+    """As in the files of earlier versions: a normal map of floats is read as 0.5 n + 0.5 by everyone."""
+    case = Case((GridSpec(8, 2, 4, 16),), DecoderSpec(2, 16, 1), (8, 8), units=(("normal", (-1.0, 1.0), None),))
+    one = ship("signed", case, tmp_path, 4)
+    assert one.material.map("normal").value_range == (-1.0, 1.0)
+    assert "ntFile" not in shader_source(one.model, one.material, "hlsl")
+
+
 # --- parity ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", [name for name in CASES if name not in NO_EXTRAS])
 def test_numpy_says_something(name, shipped):
     """The extra maps vary where they are not constant, and reach other values than 0 to 1 in their files."""
     one, case = shipped[name], CASES[name]
@@ -149,7 +174,7 @@ def test_metal_as_cpp(name, shipped, tmp_path):
 MISTAKES = {
     "opacity from another output": ("material_0.opacity = decoded_0[11]", "material_0.opacity = decoded_0[12]"),
     "no constants above 10": ("while(channel_0 < 16)", "while(channel_0 < 11)"),
-    "base of natural logarithms": ("exp2(t", "exp(t"),
+    "base of natural logarithms": ("exp2(clamp", "exp(clamp"),
 }
 MISTAKEN = {"opacity from another output": "learned", "no constants above 10": "constants",
             "base of natural logarithms": "packed"}  # fmt: skip
@@ -200,7 +225,7 @@ def fields_of(source: str) -> list[str]:
 def test_fields_and_functions(name, language, shipped):
     one = shipped[name]
     source = shader_source(one.model, one.material, language, "buffer", layout=CASES[name].layout)
-    assert fields_of(source) == [*ALL_MAPS, "opacity", "emissive", "extra"]
+    assert fields_of(source) == [*ALL_MAPS, *(() if name in NO_EXTRAS else ("opacity", "emissive", "extra"))]
     wanted = {expression.split("(")[0].removeprefix("{nt}") for expression in UNITS.get(name, ())}
     assert set(re.findall(r"\bntFile\w+(?=\()", source)) == wanted
     header = source.split("\n\n")[0]
@@ -228,18 +253,21 @@ def test_without_extra_maps_nothing_is_new(language, tmp_path):
     assert "ntFileDisplacement" in added
 
 
-def test_every_committed_text_is_two():
+def test_every_committed_text_holds_all_variants():
     for path in GENERATED.iterdir():
         marked = path.read_text(encoding="utf-8")
-        texts = [choose_text(marked, extras) for extras in (False, True)]
-        assert mark_differences(*texts) == marked
-        assert texts[0] != texts[1] and not any("//!" in text for text in texts)
-        fields = fields_of(texts[1])
-        assert fields_of(texts[0]) == list(ALL_MAPS) and fields[: len(ALL_MAPS)] == list(ALL_MAPS)
+        plain, variants = choose_text(marked, ()), {name: choose_text(marked, [name]) for name in VARIANTS}
+        assert mark_differences(plain, variants) == marked
+        texts = {plain, *variants.values(), choose_text(marked, VARIANTS)}
+        assert len(texts) == 4 and not any("//!" in text for text in texts)
+        assert fields_of(plain) == list(ALL_MAPS)
 
 
 def test_marks_that_stand_for_what_differs():
-    without, extras = "a\nb\nc\n", "a\nx\nc\ny\n"
-    marked = mark_differences(without, extras)
-    assert marked.splitlines() == ["a", WITH_EXTRAS, "x", WITHOUT, "b", BOTH, "c", WITH_EXTRAS, "y", WITHOUT, BOTH]
-    assert choose_text(marked, False) == without and choose_text(marked, True) == extras
+    plain, variants = "a\nb\nc\nd\n", {"x": "a\nx\nc\nd\n", "z": "a\nb\nc\nz\n"}
+    marked = mark_differences(plain, variants)
+    assert marked.splitlines() == ["a", WITH + "x", "x", WITHOUT, "b", BOTH, "c", WITH + "z", "z", WITHOUT, "d", BOTH]
+    assert choose_text(marked, ()) == plain and choose_text(marked, ["x"]) == variants["x"]
+    assert choose_text(marked, ["z"]) == variants["z"] and choose_text(marked, ["z", "x"]) == "a\nx\nc\nz\n"
+    with pytest.raises(RuntimeError, match="another variant"):
+        mark_differences(plain, {"x": "a\nx\nc\nd\n", "w": "a\nw\nc\nd\n"})

@@ -90,7 +90,7 @@ def copying_model(arrays: dict[str, np.ndarray]) -> NeuralTexture:
 def make_leaf(folder: Path, **edits) -> Leaf:
     """Write the page, with its source. edits: map name -> another array, None: without the map."""
     arrays = {name: array for name, array in {**leaf_arrays(), **edits}.items() if array is not None}
-    material = Material.from_arrays("leaf", arrays)
+    material = Material.from_arrays("leaf", arrays, color_space={"emissive": "linear"})
     (folder / "export").mkdir(parents=True)
     write_export(folder / "export", copying_model(arrays), _with_light(material.hashed_record))
     exported = read_export(folder / "export")

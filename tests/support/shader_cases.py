@@ -14,7 +14,7 @@ from configs import WORD_LAYOUTS
 from dataset import Constant, Material
 from formats.textures import read_export, write_export
 from maps.channels import CHANNELS, map_size, map_slice
-from maps.record import MaterialRecord
+from maps.record import MapRecord, MaterialRecord
 from model import NeuralTexture
 from shaders.export import shader_source, texture_names, weight_bytes
 from shape import BC1_BITS, DecoderSpec, GridSpec
@@ -67,6 +67,15 @@ def make_queries(num_lods: int, random: np.random.Generator) -> np.ndarray:
     return np.column_stack([uv, np.repeat(lods, 64), np.zeros(n)]).astype(np.float32)
 
 
+def in_units(values: np.ndarray, entry: MapRecord) -> np.ndarray:
+    """Decoded t in the units of a map's file, in float64; outside of [0, 1] it saturates."""
+    low, high = entry.value_range
+    values = np.clip(values, 0, 1)
+    if entry.log_scale is None:
+        return low + values * (high - low)
+    return entry.log_scale * (2 ** (values * np.log2(1 + high / entry.log_scale)) - 1)
+
+
 def with_helpers(values: np.ndarray, queries: np.ndarray, material: MaterialRecord) -> np.ndarray:
     """(n, 11) decoded values -> (n, 20) with the helpers' results; extra maps are left out."""
     values = values[:, :CHANNELS]
@@ -78,6 +87,8 @@ def with_helpers(values: np.ndarray, queries: np.ndarray, material: MaterialReco
     if material.map("diffuse") and material.map("diffuse").color_space == "srgb":
         c = np.clip(diffuse, 0, 1)
         diffuse = np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4)
+    elif material.map("diffuse"):
+        diffuse = in_units(diffuse, material.map("diffuse"))
     size = [material.width, material.height]
     uv = queries[:, :2].astype(np.float64)
     lengths = [(d * size * d * size).sum(axis=1) for d in (uv / 100, uv[:, ::-1] / 50)]
@@ -113,8 +124,9 @@ def ship(name: str, case: Case, folder: Path, seed: int) -> Shipped:
 
 
 def with_units(material: MaterialRecord, case: Case) -> MaterialRecord:
-    """The record with the ranges and scales of a case."""
-    units = {name: {"value_range": span, "log_scale": scale} for name, span, scale in case.units}
+    """The record with the ranges and scales of a case, of files that hold no sRGB."""
+    linear = {"color_space": "linear", "file_color_space": "linear"}
+    units = {name: {"value_range": span, "log_scale": scale, **linear} for name, span, scale in case.units}
     maps = tuple(dataclasses.replace(entry, **units.get(entry.name, {})) for entry in material.maps)
     return dataclasses.replace(material, maps=maps)
 

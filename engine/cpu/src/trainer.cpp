@@ -164,7 +164,8 @@ double nt_trainer::loss_block(long n, Thread& thread, bool weighted) const {
         if (shape.coverage >= 0) {
             const float end = wanted[shape.coverage];
             float& own = decoded[shape.coverage];
-            if ((end < NT_COVERAGE_END && own < end) || (end > 1 - NT_COVERAGE_END && own > end)) own = end;
+            if (end < NT_COVERAGE_END && own < end) own = std::min(own + NT_COVERAGE_ROOM, end);
+            if (end > 1 - NT_COVERAGE_END && own > end) own = std::max(own - NT_COVERAGE_ROOM, end);
         }
         // a vector may extend into the next row, whose values have share 0
         constexpr int W = PADDED_OUTPUTS < V ? PADDED_OUTPUTS : V;

@@ -19,7 +19,7 @@ from maps.channels import NAMED_CHANNEL, SRGB_MAPS, canonical, channel_count, ma
 from maps.coverage import Coverage, coverage_of, opacity_chain, texels_near_test
 from maps.extras import AUTO, Extras
 from maps.images import encode_png
-from maps.mips import LogLight, linear_to_srgb, mip_chain, mip_sizes, round_to_codes, srgb_to_linear
+from maps.mips import Kind, LogLight, linear_to_srgb, mip_chain, mip_sizes, round_to_codes, srgb_to_linear
 from maps.read_maps import read_maps
 from maps.record import Constant, MapRecord, MaterialRecord
 
@@ -54,7 +54,7 @@ def _uniform_columns(codes: np.ndarray) -> list[int]:
     return alike.tolist()
 
 
-def _fill_chain(chain: np.ndarray, codes: np.ndarray, name: str, kind: str, coverage: Coverage | None) -> None:
+def _fill_chain(chain: np.ndarray, codes: np.ndarray, name: str, kind: Kind, coverage: Coverage | None) -> None:
     """Write the LODs of a map, (H, W, C) codes, to (texels of all LODs, C); see maps.coverage for opacity."""
     if name == "opacity":
         parts = opacity_chain(codes)

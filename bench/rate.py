@@ -37,6 +37,7 @@ from dataset import Material, load_material
 from engine.cpu.decoder import decode_lod
 from formats.textures import read_export
 from maps.channels import map_slice
+from metrics.coverage import coverage_scores
 from metrics.decoded_maps import decode_in_file_space, to_8_bit
 from metrics.scores import MaterialImage, evaluate_lod
 from training.plan import ROWS, plan
@@ -121,7 +122,7 @@ def our_run(folder: str, run: Run, preset: str, save_dir: str, **settings: Any) 
     decoded = decode_in_file_space(exported.model, exported.manifest.material, 0, decode_lod).cpu()
     source, exact = material.texels(0).cpu(), exported.model.constants
     scores = evaluate_lod(decoded, source, material.present, exact=exact, with_lpips=False)
-    entry = entry_of(material, "ours", scores, result.rates["bpp"], seconds)
+    entry = {**entry_of(material, "ours", scores, result.rates["bpp"], seconds), **opacity_scores(decoded, material)}
     entry.update(
         target_bpp=run[0],
         latents=run[1],
@@ -142,8 +143,15 @@ def our_run(folder: str, run: Run, preset: str, save_dir: str, **settings: Any) 
 def entry_of(
     material: Material, codec: str, scores: Mapping[str, Any], bpp: float, seconds: float, quality: int | None = None
 ) -> dict[str, Any]:
-    """One row of the result, JSON-ready. PSNR in dB, FLIP of diffuse, SSIM from 0 to 1, None where there is none."""
+    """One row of the result, JSON-ready. PSNR in dB, FLIP of diffuse, SSIM from 0 to 1, None where there is none; what
+    is compared of light above 1 is in `spaces`."""
+    logarithms = {
+        entry.name: f"log2(1 + x / {entry.log_scale:g}), x up to {entry.value_range[1]:g}"
+        for entry in material.record.maps
+        if entry.log_scale is not None
+    }
     return {
+        **({"spaces": logarithms} if logarithms else {}),
         "material": material.name,
         "width": material.width,
         "height": material.height,
@@ -159,12 +167,23 @@ def entry_of(
     }
 
 
+def opacity_scores(decoded: MaterialImage, material: Material) -> dict[str, float | None]:
+    """What an entry has besides where there is an opacity: the share of texels on the wrong side of an alpha test, and
+    the PSNR of the other maps, dB, where they are covered. {} without."""
+    if "opacity" not in material.present:
+        return {}
+    codes = to_8_bit(decoded)
+    ours = {name: codes[..., map_slice(name)] for name in material.present}
+    scores = coverage_scores(ours, {name: material.file_codes(0, name) for name in material.present})
+    return {"psnr_covered": scores["psnr_covered"].get("all"), "opacity_wrong": scores["opacity_wrong"]}
+
+
 def measure_codec(material: Material, codec: str, quality: int | None, crop: tuple[slice, slice]) -> Measured:
     """One codec at one quality."""
     result = encode_decode(material, codec, quality)
     scores = evaluate_lod(result.decoded, material.texels(0).cpu(), material.present, with_lpips=False)
     entry = entry_of(material, codec, scores, result.bpp, result.seconds, result.quality)
-    entry.update(bytes=result.bytes, settings=result.settings)
+    entry.update(bytes=result.bytes, settings=result.settings, **opacity_scores(result.decoded, material))
     return Measured(entry, crops_of(result.decoded, material.present, crop))
 
 

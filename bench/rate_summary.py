@@ -218,12 +218,14 @@ def mean_entries(entries: Sequence[Entry]) -> dict[str, list[tuple[float, float]
 def table_rows(entries: Sequence[Entry]) -> list[list[str]]:
     """Heading and one row per entry of one material, ascending in rate."""
     maps = entries[0]["maps"]
-    rows = [["codec", "bpp", "PSNR dB", "filtered", *maps, "FLIP", "SSIM", "seconds"]]
+    opacity = ["covered", "wrong side"] if any("opacity_wrong" in entry for entry in entries) else []
+    rows = [["codec", "bpp", "PSNR dB", "filtered", *maps, *opacity, "FLIP", "SSIM", "seconds"]]
     for entry in sorted(entries, key=lambda e: e["bpp"]):
         psnr = [entry["psnr"]["all"], entry.get("psnr_filtered"), *(entry["psnr"][name] for name in maps)]
         rows.append([
-            label_of(entry), f"{entry['bpp']:.2f}", *(cell(value, 2) for value in psnr), cell(entry["flip"], 4),
-            cell(entry["ssim"]["all"], 4), cell(entry["seconds"], 1),
+            label_of(entry), f"{entry['bpp']:.2f}", *(cell(value, 2) for value in psnr),
+            *([cell(entry["psnr_covered"], 2), f"{entry['opacity_wrong']:.3%}"] if opacity else []),
+            cell(entry["flip"], 4), cell(entry["ssim"]["all"], 4), cell(entry["seconds"], 1),
         ])  # fmt: skip
     return rows
 
@@ -233,9 +235,10 @@ def cell(value: float | None, digits: int) -> str:
 
 
 def material_table(entries: Sequence[Entry]) -> str:
-    """The rows of one material, aligned."""
+    """The rows of one material, aligned, and below them what PSNR compares of light above 1."""
     first = entries[0]
-    return f"{one_line(first['material'])}, {first['width']}x{first['height']}\n{aligned(table_rows(entries))}"
+    spaces = "".join(f"\n{name}: of {text}" for name, text in first.get("spaces", {}).items())
+    return f"{one_line(first['material'])}, {first['width']}x{first['height']}\n{aligned(table_rows(entries))}{spaces}"
 
 
 def gain_rows(found: Sequence[Mapping[str, Any]]) -> list[list[str]]:

@@ -159,8 +159,8 @@ def draw_bud(layers: Layers, x: float, y: float, radius: float, light: float, de
     albedo = gradient(("6b2a12", "c8641e", "f2b04a"), up)
     layers.draw(window, (1 - away) * radius, albedo, normal, 0.28, depth)
     body = (away < 1.1) * np.clip((1 - away) * radius / window.step + 0.5, 0, 1)
-    colours = [np.exp(-((away / spread) ** 2)) for spread in (0.85, 0.6, 0.42)]  # white within, red at the rim
-    layers.glow[at] += light * body[..., None] * np.stack(colours, axis=-1) * np.array([1, 0.86, 0.6], np.float32)
+    colours = [np.exp(-((away / spread) ** 2)) for spread in (1.05, 0.8, 0.58)]  # pale within, red at the rim
+    layers.glow[at] += light * body[..., None] * np.stack(colours, axis=-1) * np.array([1, 0.72, 0.36], np.float32)
 
 
 # --- the plant -------------------------------------------------------------------------------------------------------
@@ -189,12 +189,12 @@ def grow(layers: Layers) -> None:
         draw_leaf(layers, *tip, size, angle, depth, rng)
     for index, (at, base) in enumerate(buds):
         draw_stroke(layers, np.array([base, at]), 2.0, 62)
-        berries = [at, *(at + np.clip(rng.normal(0, 9, (rng.integers(1, 4), 2)), -13, 13))]
+        berries = [at, *(at + np.clip(rng.normal(0, 11, (rng.integers(1, 4), 2)), -15, 15))]
         for berry in berries[1:]:
             draw_stroke(layers, np.array([at, berry]), 1.6, 62)
         for number, berry in enumerate(berries):
             light = float(np.exp(rng.uniform(np.log(3), np.log(40)))) if index + number else PEAK
-            draw_bud(layers, *berry, rng.uniform(7.5, 11.5), light, 70)
+            draw_bud(layers, *berry, rng.uniform(10, 15), light, 70)
 
 
 def make_maps(size: int, seed: int) -> dict[str, np.ndarray]:

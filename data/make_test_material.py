@@ -16,9 +16,10 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run as a script: the repository root is not on it
 
-from common.errors import UserError, run_command
+from common.errors import run_command
 from common.files import staged_folder
 from data import leaves, wall
+from maps.exr import encode_exr
 
 MATERIALS = {  # name -> maker of the maps, texels to a side, seed, folder, first part of the file names
     "wall": (wall.make_maps, 1024, 11, Path("data/test"), "Test"),
@@ -32,24 +33,13 @@ def write_maps(maps: dict[str, np.ndarray], folder: Path, prefix: str) -> None:
     with staged_folder(folder) as stage:
         for name, image in maps.items():
             if image.dtype == np.float16:
-                write_exr(stage / f"{prefix}_{name}.exr", image)
+                (stage / f"{prefix}_{name}.exr").write_bytes(encode_exr(image, half=True))
             else:
                 codes = (np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8)
                 Image.fromarray(codes).save(stage / f"{prefix}_{name}.png", "PNG", optimize=True)
         written = sorted(path.name for path in stage.iterdir())
     for name in written:
         print(f"{folder / name}  {(folder / name).stat().st_size / 1e6:.2f} MB")
-
-
-def write_exr(path: Path, image: np.ndarray) -> None:
-    """(N, N, 3) float16 as a ZIP-compressed EXR of half floats. Raises: UserError without the OpenEXR package."""
-    try:
-        import OpenEXR
-    except ImportError as error:
-        raise UserError(f"{path.name}: writing EXR needs the OpenEXR package, which is not installed; "
-                        "pip install -r requirements.txt") from error  # fmt: skip
-    header = {"compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage}
-    OpenEXR.File(header, {"RGB": np.ascontiguousarray(image)}).write(str(path))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

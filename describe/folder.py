@@ -135,8 +135,6 @@ def _map_row(entry: MapRecord) -> list[str]:
         extra.append(f"0 to 1 is {low:g} to {high:g} in the file, as log2(1 + value / {entry.log_scale:g})")
     elif (low, high) != (0, 1):
         extra.append(f"0 to 1 is {low:g} to {high:g} in the file")
-    if entry.log_scale is not None:
-        extra.append(f"as log2(1 + x / {entry.log_scale:g})")
     return [entry.name, channels, space, f"{entry.bit_depth} bits", ", ".join([*extra, entry.file])]
 
 

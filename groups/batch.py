@@ -273,7 +273,7 @@ class Batch:
             return
 
         def look(job: Job) -> tuple[Job, Record | None]:
-            return job, finished(job.folder, Path(job.config.data_dir), job.config.maps, job.settings)
+            return job, finished(job.folder, Path(job.config.data_dir), job.config, job.settings)
 
         for job, record in map_threads(look, self.jobs.values()):
             if stop.requested:

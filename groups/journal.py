@@ -29,7 +29,7 @@ from common.files import make_folder, sha256_of, write_json, write_text
 from configs import CALL, FIELDS, Config, to_dict
 from formats.manifest import MANIFEST, read_manifest, verify_files
 from maps.by_hand import MAPS_FILE
-from maps.channels import MAPS
+from maps.channels import MAPS, canonical
 from maps.extras import Extras
 from maps.folder import find_maps
 from training.plan import kept_defaults
@@ -414,9 +414,9 @@ def _now() -> str:
 
 def batch_csv(rows: Iterator[Mapping[str, Any]]) -> str:
     """A table of the groups, with a column per map's PSNR in dB."""
-    stream = io.StringIO()
+    stream, rows = io.StringIO(), list(rows)
     writer = csv.writer(stream, lineterminator="\n")
-    maps = ("all", *MAPS)
+    maps = ("all", *MAPS, *canonical({name for row in rows for name in row["psnr"]} - {"all", *MAPS}))
     writer.writerow(["name", "status", "reason", *(f"psnr_{name}" for name in maps), "bpp", "bytes", "seconds", "run"])
     for row in rows:
         psnr = [row["psnr"].get(name) for name in maps]

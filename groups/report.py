@@ -13,7 +13,7 @@ from urllib.parse import quote
 from common.errors import one_line
 from common.events import readable_bytes
 from groups.journal import BATCH_CSV, BATCH_JSON
-from maps.channels import MAPS
+from maps.channels import canonical
 from training.pictures import THUMBNAIL
 
 REFRESH_S = 30  # the browser reloads the page while the batch is running
@@ -59,7 +59,7 @@ def batch_html(save_dir: Path, head: Mapping[str, Any], rows: Sequence[Mapping[s
         save_dir: folder of the page and of the runs; links are relative to it.
         head, rows: content of batch.json.
     """
-    maps = [name for name in MAPS if any(name in row["psnr"] for row in rows)]
+    maps = canonical({name for row in rows for name in row["psnr"]} - {"all"})
     titles = [("decoded | source | error × 8", ""), ("material", ""), ("status", ""), ("reason", ""),
               ("PSNR, dB", "number"), *((name, "number") for name in maps), ("bpp", "number"), ("size", "number"),
               ("seconds", "number"), ("run", "")]  # fmt: skip

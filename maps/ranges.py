@@ -16,6 +16,7 @@ Span = tuple[float, float]  # (low, high), what 0 and 1 stand for
 
 LIGHT = ("diffuse", "emissive")  # maps that may hold light above 1
 SCALE_VALUES = 2**18  # that a scale is chosen by, at most
+DARK_SHARE = 1 / 50  # of the highest value, see choose_log_scale
 FLOOR_SHARE = 1e-3  # of the highest value: light below it, ten stops down, is as good as dark
 
 
@@ -55,12 +56,17 @@ def choose_log_scale(values: np.ndarray, high: float) -> float:
     """s for light of any shape with the maximum `high` above 0: a power of two, which shaders add to an exponent.
 
     An error e of t is one of (1 + s / x) ln(1 + high / s) e of the light x itself. The s is taken for which this has
-    the least geometric mean over the light above the floor; e itself hardly depends on s. Trained at 512 x 512 and
-    5 bpp beside noisy maps, with a peak of 50 and light around 1 everywhere, the median error is 3.0 % with s = 1 / 16,
-    3.3 with 1 / 4, 3.7 with 1, 3.8 with 4, 4.2 with 16; of lamps with dim glow 2.3, 2.7, 4.1, 5.5, 9.2.
+    the least geometric mean over the light above the floor; e itself hardly depends on s. Where all is dark but a few
+    bright signs that would be a large s, and their surroundings would glow: s ln(1 + high / s) e is what an error adds
+    near black. No more is allowed than the e of a map up to 1, or the DARK_SHARE of one that reaches beyond 50.
+
+    Trained at 512 x 512 and 5 bpp beside noisy maps, with a peak of 50 and light around 1 everywhere, the median error
+    is 3.0 % with s = 1 / 16, 3.3 with 1 / 4, 3.7 with 1, 3.8 with 4, 4.2 with 16; of lamps with dim glow 2.3, 2.7, 4.1,
+    5.5, 9.2. The weight of such maps in the loss makes all of them smaller, see engine/loss_weights.py.
     """
     lit = values[values > high * FLOOR_SHARE]
     lit = lit[:: -(-lit.size // SCALE_VALUES)].astype(np.float64)
     highest = math.floor(math.log2(high))
     scales = [2.0**exponent for exponent in range(highest - 12, highest + 1)]
+    scales = [s for s in scales if s * math.log1p(high / s) <= max(1, high * DARK_SHARE)]
     return min(scales, key=lambda s: np.log1p(s / lit).mean() + math.log(math.log1p(high / s)))

@@ -23,11 +23,11 @@ from maps.channels import map_size
 from maps.images import encode_png
 from maps.mips import mip_sizes
 from maps.record import MaterialRecord
-from metrics.decoded_maps import decode_maps, image_name
+from metrics.decoded_maps import decode_deep_maps, decode_maps, image_name
 from model import NeuralTexture
 from transcode import codecs as texture_codecs
 from transcode.glb import base_colour, encode_glb, packed_orm
-from transcode.light import decode_light, exposure, is_bright, light_of, picture
+from transcode.light import exposure, in_half, is_bright, light_of, picture
 
 BLOCK_FORMATS = ("dds", "ktx2")
 PROFILES = {"fast": "veryfast", "normal": "basic", "slow": "slow"}  # --transcode_quality -> BC7 profile of the encoder
@@ -130,8 +130,9 @@ def transcode(
         quality: a key of PROFILES: the effort spent on BC7 and BC6H; the other formats' encoders have no choice.
         say: receives a line about what an engine has to know.
     Returns: the files: <texture>.dds, <texture>.ktx2, <texture>_lod<n>.png, material.glb.
-    Raises: UserError when a package is missing. Memory: the decoded maps of LOD 0, 11 bytes a texel, or 16 and 6 of
-        each that reaches above 1, one of them twice more with 4 bytes a texel, and the blocks of the whole chain.
+    Raises: UserError when a package is missing. Memory: the decoded maps of LOD 0, 11 bytes a texel, or 16, with light
+        of float files also 2 bytes for every channel of 16 bits and 6 a texel for each map above 1; one map twice more
+        with 4 bytes a texel, and the blocks of the whole chain.
     """
     check_packages(formats)
     for note in _notes(material, formats):
@@ -142,17 +143,23 @@ def transcode(
     chains: dict[str, list[bytes]] = {plan.name: [] for plan in plans}
     with staged_folder(folder) as stage:
         for lod in range(material.num_lods):
-            light = decode_light(model, material, lod, decode)
-            seen = {name: picture(material.map(name), values) for name, values in light.items()}
-            decoded = {**decode_maps(model, pictures, lod, decode), **seen}
+            light, seen = {}, {}
+            if light_of(material):
+                decoded, deep = decode_deep_maps(model, pictures, lod, decode)
+                light = {entry: deep.get(entry.name, decoded[entry.name]) for entry in light_of(material)}
+                seen = {entry.name: picture(entry, codes) for entry, codes in light.items()}
+                decoded.update(seen)
+            else:
+                decoded = decode_maps(model, pictures, lod, decode)
             if lod == 0 and "glb" in formats:
                 write_bytes(stage / GLB_NAME, _glb(decoded, material))
             if "png" in formats:
                 for plan in plans:
                     write_bytes(stage / image_name(plan.name, lod), encode_png(plan.pixels(decoded), quick=True))
             if _with_blocks(formats):
-                decoded = decoded if pictures == material else {**decode_maps(model, material, lod, decode), **seen}
-                decoded.update((plan.name, light[plan.name]) for plan in plans if plan.form == "bc6h")
+                if pictures != material:
+                    decoded = {**decode_maps(model, material, lod, decode), **seen}
+                decoded.update((entry.name, in_half(entry, light[entry])) for entry in filter(is_bright, light))
                 for plan in plans:
                     blocks = texture_codecs.encode_blocks(plan.form, plan.pixels(decoded), PROFILES[quality])
                     chains[plan.name].append(blocks)
@@ -208,8 +215,13 @@ def _printable(name: str) -> str:
 
 
 def with_srgb_diffuse(material: MaterialRecord) -> MaterialRecord:
-    """The record of a material whose diffuse decodes to sRGB, which is what readers of PNG and glTF expect."""
-    maps = [replace(entry, file_color_space="srgb") if entry.name == "diffuse" else entry for entry in material.maps]
+    """The record of a material whose diffuse decodes to sRGB, which is what readers of PNG and glTF expect. One in
+    units of its own stays as it is, see light.picture."""
+    light = light_of(material)
+    maps = [
+        replace(entry, file_color_space="srgb") if entry.name == "diffuse" and entry not in light else entry
+        for entry in material.maps
+    ]
     return replace(material, maps=tuple(maps))
 
 

@@ -26,9 +26,12 @@ import triton.language as tl
 
 from engine.cuda.inputs import ANYWHERE, SCALE, around, draw, draw_anywhere, look_at, neighbours
 from engine.cuda.network import PADDED_OUTPUTS, backward, forward, start_sums, store_sums
+from engine.loss_weights import COVERAGE_END as END
 from engine.loss_weights import COVERAGE_FLOOR as FLOOR
+from engine.loss_weights import COVERAGE_ROOM as ROOM
 
 COVERAGE_FLOOR = tl.constexpr(FLOOR)
+COVERAGE_END, COVERAGE_ROOM = tl.constexpr(END), tl.constexpr(ROOM)
 
 
 @triton.jit
@@ -153,6 +156,12 @@ def step_kernel(
                 covered = tl.sum(tl.where(output == COVERAGE, wanted, 0.0), axis=1)[:, None]
                 share *= tl.where(output == COVERAGE, 1.0, COVERAGE_FLOOR + (1 - COVERAGE_FLOOR) * covered)
             error = tl.where(alive[:, None] & (share != 0), decoded - wanted, 0.0)
+            if COVERAGE >= 0:
+                own = output == COVERAGE
+                below = own & (wanted < COVERAGE_END) & (error < 0)
+                above = own & (wanted > 1 - COVERAGE_END) & (error > 0)
+                error = tl.where(below, tl.minimum(error + COVERAGE_ROOM, 0.0), error)
+                error = tl.where(above, tl.maximum(error - COVERAGE_ROOM, 0.0), error)
             loss += tl.sum(error * error * share, axis=1)
             upstream = error * share * (2.0 / batch.to(tl.float32))
         if MODE != "measure":

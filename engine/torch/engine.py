@@ -9,7 +9,7 @@ import torch
 from dataset import Material, PresentValues
 from engine.adam_state import ADAM_BETAS, ADAM_EPSILON, up_to_date
 from engine.base import BaseEngine
-from engine.loss_weights import coverage_of, squared_errors
+from engine.loss_weights import coverage_of, errors_of, squared_errors
 from engine.protocol import State
 from engine.sampling import (
     PROBE,
@@ -69,7 +69,7 @@ class TorchEngine(BaseEngine):
             return 0.0
         texel, lod, uv = self._probe
         decoded = self._decode(uv, lod, None).index_select(1, self._learned)
-        return float((decoded - self._target(texel)).square().mean()) * self.probe_share
+        return float(errors_of(decoded, self._target(texel), self._coverage).square().mean()) * self.probe_share
 
     def _target(self, texel: Indices) -> PresentValues:
         """The material's values of the trained channels at these texels."""

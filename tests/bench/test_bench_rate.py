@@ -27,7 +27,7 @@ from bench.rate_summary import (
 )
 from common.errors import UserError, run_command
 from configs import make_config
-from dataset import load_material
+from dataset import Material, load_material
 from maps.channels import map_slice
 from metrics.scores import evaluate_lod, psnr_db
 from tests.support.runs import offline, refusal_line, save_maps
@@ -220,6 +220,40 @@ def test_our_run_scores_the_exported_files(tmp_path, monkeypatch):
     assert crops["diffuse"].shape == (8, 8, 3) and crops["roughness"].shape == (8, 8, 1)
     inside = decoded[4:12, 8:16, map_slice("diffuse")].clamp(0, 1).numpy()
     assert np.abs(crops["diffuse"] / 255 - inside).max() <= 0.501 / 255
+
+
+def test_opacity_is_scored_as_what_it_covers():
+    """A codec that errs where nothing is seen errs little; one that moves the edge is on the wrong side there."""
+    covered = (np.mgrid[:32, :32][1] < 16)[..., None]
+    colour = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    material = Material.from_arrays("leaf", {"diffuse": colour, "opacity": covered.astype(np.uint8) * 255})
+    decoded = material.texels(0).clone()
+    decoded[:, 16:, :3] = 1 - decoded[:, 16:, :3]
+    decoded[:, 15, map_slice("opacity")] = 0.25
+    scores = rate.opacity_scores(decoded, material)
+    assert scores["psnr_covered"] > 60 and scores["opacity_wrong"] == 1 / 32
+    decoded[:, :16, :3] = 0
+    assert rate.opacity_scores(decoded, material)["psnr_covered"] < 10
+    entries = [{"material": "leaf", "codec": "bc7", "quality": None, "bpp": bpp, "seconds": 1.0, "flip": None,
+                "maps": ["diffuse"], "psnr": {"all": 30.0, "diffuse": 30.0}, "ssim": {"all": 0.9}, **scores}
+               for bpp in (8, 4)]  # fmt: skip
+    heading, *rows = rate_summary.table_rows(entries)
+    assert heading[5:7] == ["covered", "wrong side"] and {len(row) for row in rows} == {len(heading)}
+    assert rows[0][6] == "3.125%"
+    bare = Material.from_arrays("wall", {"diffuse": colour})
+    assert rate.opacity_scores(bare.texels(0), bare) == {}
+
+
+def test_the_space_of_light_is_told():
+    light = np.random.default_rng(0).integers(0, 65536, (16, 16, 3), dtype=np.uint16)
+    units = {"value_range": {"emissive": (0.0, 50.0)}, "log_scale": {"emissive": 0.25}}
+    lamp = Material.from_arrays("lamp", {"emissive": light}, color_space={"emissive": "linear"}, **units)
+    scores = evaluate_lod(lamp.texels(0), lamp.texels(0), lamp.present, with_lpips=False)
+    entry = rate.entry_of(lamp, "bc7", scores, 8.0, 1.0)
+    assert entry["spaces"] == {"emissive": "log2(1 + x / 0.25), x up to 50"}
+    assert material_table([entry]).splitlines()[-1] == "emissive: of log2(1 + x / 0.25), x up to 50"
+    wall = Material.from_arrays("wall", {"diffuse": light})
+    assert "spaces" not in rate.entry_of(wall, "bc7", scores, 8.0, 1.0)
 
 
 @pytest.mark.parametrize("preset", ["preview", "fast", "balanced", "best"])

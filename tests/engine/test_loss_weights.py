@@ -204,8 +204,8 @@ def test_the_larger_a_range_of_light_the_more_it_counts():
         return (w := channel_loss_weights(material, setting))[3] / w[0], w
 
     assert weights(1.0, None)[0] == 1 and weights(1.1, 1.0)[0] == 1  # never less than another map
-    narrow, wide = weights(50.0, 8.0)[0], weights(50.0, 0.25)[0]
-    assert 1 < narrow < 2 and wide / narrow == pytest.approx((np.log1p(200) / np.log1p(6.25)) ** 2, rel=1e-5)
+    narrow, wide = weights(50.0, 2.0)[0], weights(50.0, 0.25)[0]
+    assert 1 < narrow < 3 and wide / narrow == pytest.approx((np.log1p(200) / np.log1p(25)) ** 2, rel=1e-5)
     ratio, summed = weights(50.0, 0.25, {**EQUAL, "emissive": 0.5})
     assert ratio == pytest.approx(wide / 2) and summed.sum() == pytest.approx(1)
     assert weights(50.0, 0.25, {**EQUAL, "emissive": 0.0})[0] == 0

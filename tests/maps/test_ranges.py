@@ -12,7 +12,7 @@ import torch
 
 from dataset import Material, load_material
 from maps.ranges import LIGHT, choose_log_scale, from_units, has_units, to_units
-from tests.support.map_images import reference_shrink, write_exr
+from tests.support.map_images import reference_shrink, write, write_exr
 
 HIGH = 50.0
 
@@ -57,12 +57,18 @@ def test_the_scale_follows_the_light():
     scale = choose_log_scale(light, HIGH)
     assert math.log2(scale).is_integer()
     assert choose_log_scale(4 * light, 4 * HIGH) == 4 * scale  # in any unit the same codes
-    bright = np.full((4, 4, 3), 20, np.float32)
-    bright[0] = HIGH
-    assert choose_log_scale(bright, HIGH) > 8 * scale  # nothing dark that needs steps
     lit = light[light > HIGH / 1000].astype(np.float64)
     typical = {s: np.exp(np.log((1 + s / lit) * np.log1p(HIGH / s)).mean()) for s in (scale / 2, scale, 2 * scale)}
     assert min(typical, key=typical.get) == scale
+
+
+@pytest.mark.parametrize("high", [1.05, 3.0, 50.0, 1000.0])
+def test_black_stays_dark_beside_bright_light(high):
+    """Without its limit the scale of nothing but bright light would be about as large as the light."""
+    scale = choose_log_scale(np.linspace(high / 2, high, 50, dtype=np.float32), high)
+    near_black = to_units(np.array([1e-3]), (0, high), scale)[0]
+    assert near_black <= 1.01e-3 * max(1, high / 50)
+    assert near_black >= 0.4e-3 * max(1, high / 50)  # no smaller than need be
 
 
 def test_which_maps_have_units():
@@ -70,25 +76,29 @@ def test_which_maps_have_units():
     assert not has_units("displacement", (0, 1)) and not has_units("normal", (-1.0, 1.0))
 
 
-def test_light_above_1_is_kept(tmp_path):
+@pytest.mark.parametrize("word, name", [("albedo", "diffuse"), ("emissive", "emissive")])
+def test_light_above_1_is_kept(tmp_path, word, name):
     light = glow()
-    write_exr(tmp_path / "a_albedo.exr", light)
+    write_exr(tmp_path / f"a_{word}.exr", light)
+    write(tmp_path / "a_rough.png", np.full((16, 24, 1), 7, np.uint8))
     material = load_material(tmp_path)
-    entry = material.record.map("diffuse")
+    entry = material.record.map(name)
     assert entry.value_range == (0.0, pytest.approx(HIGH, rel=1e-6)) and entry.log_scale > 0
     assert (entry.color_space, entry.bit_depth) == ("linear", 16)
-    np.testing.assert_allclose(decoded(material, "diffuse"), light, rtol=5e-4, atol=1e-4)
+    np.testing.assert_allclose(decoded(material, name), light, rtol=5e-4, atol=1e-4)
     (note,) = material.warnings
-    assert "a_albedo.exr" in note and "50" in note and "log2" in note
+    assert f"a_{word}.exr" in note and "50" in note and "log2" in note
 
 
-def test_a_radiance_file_is_light_too(tmp_path):
+@pytest.mark.parametrize("word, name", [("albedo", "diffuse"), ("emissive", "emissive")])
+def test_a_radiance_file_is_light_too(tmp_path, word, name):
     light = glow()
-    (tmp_path / "a_albedo.hdr").write_bytes(cv2.imencode(".hdr", light[..., ::-1])[1].tobytes())
+    (tmp_path / f"a_{word}.hdr").write_bytes(cv2.imencode(".hdr", light[..., ::-1])[1].tobytes())
+    write(tmp_path / "a_rough.png", np.full((16, 24, 1), 7, np.uint8))
     material = load_material(tmp_path)
-    assert material.value_range["diffuse"][1] == pytest.approx(HIGH, rel=0.01)
+    assert material.value_range[name][1] == pytest.approx(HIGH, rel=0.01)
     peak = light.max(axis=2, keepdims=True)  # a Radiance pixel has one exponent, and 8 bits for each colour
-    assert (np.abs(decoded(material, "diffuse") - light) <= 0.01 * peak + 1e-4).all()
+    assert (np.abs(decoded(material, name) - light) <= 0.01 * peak + 1e-4).all()
 
 
 def test_light_up_to_1_stays_as_it_was(tmp_path):

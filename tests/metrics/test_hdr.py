@@ -129,6 +129,18 @@ def test_8_bit_materials_have_no_new_keys():
     assert unit_lines(scores["lods"][0]) == []
 
 
+def test_an_8_bit_map_can_have_units():
+    heights = np.random.default_rng(0).integers(0, 256, (8, 8), np.uint8)
+    material = Material.from_arrays("m", {"displacement": heights}, value_range={"displacement": (-2.0, 6.0)})
+    model = make_model([GridSpec(8, 3, 8, 32)], DecoderSpec(2, 16, 1), material)
+    scores = evaluate_model(model, material, 0, decode=decode_lod, with_ssim=False, with_lpips=False, with_flip=False)
+    decoded = decode_in_file_space(model, material.record, 0, decode_lod)[..., map_slice("displacement")]
+    error = np.abs(to_units(decoded.numpy(), (-2.0, 6.0)) - (heights[..., None] / 255 * 8 - 2))
+    found = scores["lods"][0]["units"]["displacement"]
+    assert found == pytest.approx({"median_error": np.median(error), "worst_error": error.max()}, abs=2e-4)
+    assert "psnr16" not in scores["lods"][0]
+
+
 # --- files ---------------------------------------------------------------------------------------------------------
 
 
@@ -204,4 +216,4 @@ def test_from_a_folder_to_images(tmp_path, capsys):
     assert np.array_equal(shown, read_image(run / "infer" / "diffuse_lod0.exr").pixels)
     capsys.readouterr()
     assert export.main(["--describe", str(out)]) == 0
-    assert "as log2(1 + x / " in capsys.readouterr().out
+    assert "as log2(1 + value / " in capsys.readouterr().out

@@ -49,6 +49,9 @@ typedef struct nt_model {
 /* A sample counts NT_COVERAGE_FLOOR + (1 - NT_COVERAGE_FLOOR) * its coverage in all channels but the coverage itself:
  * COVERAGE_FLOOR of engine/loss_weights.py. */
 #define NT_COVERAGE_FLOOR 0.05f
+/* A wanted coverage within NT_COVERAGE_END of 0 or 1 has no error up to NT_COVERAGE_ROOM beyond: COVERAGE_END, _ROOM. */
+#define NT_COVERAGE_END (0.5f / 255)
+#define NT_COVERAGE_ROOM 0.1f
 
 /* The target, a dataset.Material with the channels of the model, in its order. */
 typedef struct nt_material {

@@ -153,7 +153,7 @@ double nt_trainer::loss_block(long n, Thread& thread, bool weighted) const {
     float ordered[PADDED_OUTPUTS] = {};
     double loss = 0;
     for (long s = 0; s < n; s++) {
-        const float* decoded = thread.work.outputs.back().data() + s * last.out_stride;
+        float* decoded = thread.work.outputs.back().data() + s * last.out_stride;
         float* gradient = thread.work.upstream[0].data() + s * shape.widest;
         const float* wanted = thread.targets.data() + s * columns;
         if (!in_order) {
@@ -161,6 +161,12 @@ double nt_trainer::loss_block(long n, Thread& thread, bool weighted) const {
             wanted = ordered;
         }
         const float weight = shape.weight_of(wanted);
+        if (shape.coverage >= 0) {
+            const float end = wanted[shape.coverage];
+            float& own = decoded[shape.coverage];
+            if (end < NT_COVERAGE_END && own < end) own = std::min(own + NT_COVERAGE_ROOM, end);
+            if (end > 1 - NT_COVERAGE_END && own > end) own = std::max(own - NT_COVERAGE_ROOM, end);
+        }
         // a vector may extend into the next row, whose values have share 0
         constexpr int W = PADDED_OUTPUTS < V ? PADDED_OUTPUTS : V;
         typename Lanes<W>::floats sum{};

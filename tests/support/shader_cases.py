@@ -87,7 +87,7 @@ def with_helpers(values: np.ndarray, queries: np.ndarray, material: MaterialReco
     if material.map("diffuse") and material.map("diffuse").color_space == "srgb":
         c = np.clip(diffuse, 0, 1)
         diffuse = np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4)
-    elif material.map("diffuse"):
+    elif material.map("diffuse") and material.map("diffuse").value_range != (0.0, 1.0):
         diffuse = in_units(diffuse, material.map("diffuse"))
     size = [material.width, material.height]
     uv = queries[:, :2].astype(np.float64)

@@ -19,11 +19,11 @@ TEXELS_AT_A_TIME = 2**20
 # sees it, but a filter reaches it from its neighbours.
 COVERAGE_FLOOR = 0.05
 # A wanted coverage within COVERAGE_END of 0 or 1, which 8 bits round to it, has no error up to COVERAGE_ROOM beyond it;
-# as NT_COVERAGE_END and NT_COVERAGE_ROOM. The texture of tests/support/leaves.py, 512 x 512, at 5 bpp, `balanced`:
-# opacity 46.2 dB instead of 43.8, the other maps where they are covered 38.37 instead of 38.09, all maps filtered 31.3
-# instead of 30.9. Without an end of the room 47.3, 38.39 and 28.9 dB; opacity of LOD 0 is -1.2 to 3.3 then, which
-# cannot be blended with another LOD before it is clipped. A weight of 2 or 4 for opacity instead of the room, 44.9 or
-# 46.3 dB, costs the others 0.8 or 1.3.
+# as NT_COVERAGE_END and NT_COVERAGE_ROOM. The texture of tests/support/leaves.py, 512 x 512, at 5 bpp, `balanced`, with
+# margins of 0.05 (see maps.coverage): opacity 46.2 dB instead of 43.8, the other maps where they are covered 38.37
+# instead of 38.09, all maps filtered 31.3 instead of 30.9. Without an end of the room 47.3, 38.39 and 28.9 dB; opacity
+# of LOD 0 is -1.2 to 3.3 then, which cannot be blended with another LOD before it is clipped. A weight of 2 or 4 for
+# opacity instead of room and margins, 44.9 or 46.3 dB, costs the others 0.8 or 1.3.
 COVERAGE_END, COVERAGE_ROOM = 0.5 / 255, 0.1
 # Relative error of light over that of its code, up to which light above 1 counts as other maps: what an sRGB map has at
 # white. At 512 x 512 and 5 bpp, peak 50, s = 1 / 4, light everywhere beside the maps of data/test, of which no code is

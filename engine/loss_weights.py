@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import torch
 from torchtyping import TensorType
 
 from dataset import Material
-from maps.channels import MAPS, map_channels, map_size, map_slice
+from maps.channels import MAPS, map_channels, map_size
 
 # A map below this variance is nearly flat and varies mostly by noise; without a floor it would take most of the bits.
 LEAST_VARIANCE = 0.02**2  # of values in [0, 1]: 5 steps of 8 bits
@@ -34,12 +34,6 @@ LIGHT_SPAN = 2.2
 Values = TensorType["samples", "learned"]
 
 
-def coverage_of(channels: Sequence[int]) -> int:
-    """Which of these channels is the coverage of the others; -1: none."""
-    opacity = map_slice("opacity").start
-    return list(channels).index(opacity) if opacity in channels else -1
-
-
 def coverage_weights(target: Values, coverage: int) -> Values:
     """What samples count in each channel: COVERAGE_FLOOR + (1 - COVERAGE_FLOOR) * coverage, in the coverage itself 1.
 
@@ -59,7 +53,7 @@ def errors_of(decoded: Values, target: Values, coverage: int) -> Values:
     Decoded values are clipped, so a network may draw an edge as a slope that goes on beyond both.
 
     Args:
-        coverage: as of `coverage_of`.
+        coverage: as of maps.channels.opacity_place.
     """
     errors = decoded - target
     if coverage < 0:

@@ -6,7 +6,7 @@ The network computes 16 outputs. A material has the 11 canonical channels, and a
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from configs import EXTRA_MAPS, MAP_NAME, MAPS
 
@@ -48,6 +48,12 @@ def canonical(names: Iterable[str]) -> list[str]:
 def channel_count(names: Iterable[str]) -> int:
     """Channels of a material with these maps: 11, or 16 with an extra one."""
     return CHANNELS if set(names) <= set(MAPS) else ALL_CHANNELS
+
+
+def opacity_place(channels: Sequence[int]) -> int:
+    """Which of these channels is the opacity, the coverage of the others in the loss; -1: none."""
+    opacity = map_slice("opacity").start
+    return list(channels).index(opacity) if opacity in channels else -1
 
 
 def outputs_of(channels: Iterable[int]) -> int:

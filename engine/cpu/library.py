@@ -13,7 +13,7 @@ from common.cores import usable_cores
 from common.errors import UserError
 from engine.cpu.build import load_library
 from engine.errors import KernelsUnavailable
-from engine.loss_weights import coverage_of
+from maps.channels import opacity_place
 from model import NeuralTexture
 from shape import ACTIVATIONS
 
@@ -148,7 +148,7 @@ def describe_model(model: NeuralTexture, channels: Sequence[int] | None = None) 
         (Grid * len(grids))(*grids), len(grids), decoder.n_frequencies, decoder.n_texel_frequencies, decoder.n_neurons,
         decoder.n_hidden_layers, model.num_lods, model.quantized, bool(model.unused_inputs), len(channels),
         array(c_int32, channels), ACTIVATIONS.index(decoder.activation), decoder.negative_slope,
-        decoder.outputs, coverage_of(channels),
+        decoder.outputs, opacity_place(channels),
     )  # fmt: skip
 
 

@@ -33,9 +33,9 @@ from engine.cuda.plan import (
     touched_units,
 )
 from engine.flat_weights import flat_weights, split_weights
-from engine.loss_weights import coverage_of
 from engine.sampling import PROBE, lod_boundaries
 from engine.schedule import Schedule
+from maps.channels import opacity_place
 from model import NeuralTexture
 from quantize import _to_int32
 from shape import PADDED_OUTPUTS
@@ -183,7 +183,7 @@ class CudaEngine(KernelEngine):
             "IN_MEMORY": plan.in_memory, "FIXED_POINT": plan.fixed_point,
             "PRECISION": kernel_precision(plan.precision),
             "POSITIONS": (CENTRES if mode == "measure" else self.positions).constant,
-            "COVERAGE": self.channels[coverage] if (coverage := coverage_of(self.channels)) >= 0 else -1,
+            "COVERAGE": self.channels[coverage] if (coverage := opacity_place(self.channels)) >= 0 else -1,
         }  # fmt: skip
         programs = min(self.programs, -(-batch // self.block))
         return Launch(self._kernels.kernels.step_kernel, (programs,), arguments, constants, {"num_warps": plan.warps})

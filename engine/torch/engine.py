@@ -9,7 +9,7 @@ import torch
 from dataset import Material, PresentValues
 from engine.adam_state import ADAM_BETAS, ADAM_EPSILON, up_to_date
 from engine.base import BaseEngine
-from engine.loss_weights import coverage_of, errors_of, squared_errors
+from engine.loss_weights import errors_of, squared_errors
 from engine.protocol import State
 from engine.sampling import (
     PROBE,
@@ -22,6 +22,7 @@ from engine.sampling import (
     whole_lod_share,
 )
 from engine.schedule import Schedule
+from maps.channels import opacity_place
 from model import Decoded, NeuralTexture, Noise
 from quantize import FEATURE_LIMIT, stream_key
 
@@ -51,7 +52,7 @@ class TorchEngine(BaseEngine):
         columns = torch.tensor(self.columns, dtype=torch.int64, device=self.device)
         self._columns = None if len(columns) == len(present) else columns
         self.loss_weights = self.loss_weights.to(self.device)
-        self._coverage = coverage_of(self.channels)
+        self._coverage = opacity_place(self.channels)
         self.optimizer = _adam([{"params": list(model.weights)}, *({"params": [p]} for p in model.grid_parameters)])
 
     def step(self, n: int) -> float:

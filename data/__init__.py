@@ -1,1 +1,0 @@
-"""The sample materials, and the script that makes them."""

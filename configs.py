@@ -178,7 +178,7 @@ class Config:
         dict.fromkeys(MAPS, 1.0),
         "how much each map's squared error counts; equal: 1 each; auto: error relative to the map's contrast, weights "
         "proportional to 1 / max(variance of its channels at LOD 0, 0.02 squared), mean 1; or numbers in a config "
-        "file, {diffuse: 2}",
+        "file, {diffuse: 2, normal: [1, 1, 0.5]}",
         words=("equal", "auto"),
     )
     refine: int = knob(
@@ -302,7 +302,7 @@ def _grid_entry(index: int, entry: Any) -> HashGridConfig:
     return HashGridConfig(**{name: check_value(f"{where}.{name}", fields[name], entry[name]) for name in entry})
 
 
-def _loss_weights(weights: dict | str, own: str) -> dict[str, float] | str:
+def _loss_weights(weights: dict | str, own: str) -> dict[str, float | list[float]] | str:
     """Every map's weight, 1 where none is given; 'auto' stays: it depends on the material. own: --extra_map."""
     if weights == "auto":
         return weights
@@ -313,8 +313,17 @@ def _loss_weights(weights: dict | str, own: str) -> dict[str, float] | str:
         known = (*MAPS, *EXTRA_MAPS, *([own] if own else []))
         if name not in known:
             raise UserError(f"texture_loss_weights: unknown map {brief(name)}{suggest(name, known)}")
-        merged[name] = check_value(f"texture_loss_weights.{name}", LOSS_WEIGHT, weight)
+        merged[name] = _loss_weight(f"texture_loss_weights.{name}", weight, {**MAPS, **EXTRA_MAPS}.get(name, 1))
     return merged
+
+
+def _loss_weight(where: str, weight: Any, channels: int) -> float | list[float]:
+    """One for the map, or one for each of its channels."""
+    if not isinstance(weight, (list, tuple)):
+        return check_value(where, LOSS_WEIGHT, weight)
+    if len(weight) != channels:
+        raise UserError(f"{where}: expected a number, or {channels} for its channels, found {len(weight)}")
+    return [check_value(where, LOSS_WEIGHT, one) for one in weight]
 
 
 def _check_combinations(config: Config) -> None:
@@ -359,7 +368,8 @@ def _check_combinations(config: Config) -> None:
     for name in ("ray_address", "groups_gpus", "groups_retries"):
         if getattr(config, name) != FIELDS[name].default and config.groups_backend != "ray":
             raise UserError(f"--{name}: expected --groups_backend ray beside it, found {config.groups_backend}")
-    if config.texture_loss_weights != "auto" and not any(config.texture_loss_weights.values()):
+    weights = config.texture_loss_weights
+    if weights != "auto" and not any(any(w) if isinstance(w, list) else w for w in weights.values()):
         raise UserError("texture_loss_weights: every map has weight 0, so there is nothing to train")
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Union
 
 import numpy as np
 import torch
@@ -31,6 +32,7 @@ COVERAGE_END, COVERAGE_ROOM = 0.5 / 255, 0.1
 # 0.5 and 0.9 dB. Beside smooth maps it has 0.7 % with weight 1, 0.5 % with 4.
 LIGHT_SPAN = 2.2
 
+MapWeights = Mapping[str, Union[float, Sequence[float]]]  # of each map, or of each of its channels
 Values = TensorType["samples", "learned"]
 
 
@@ -71,7 +73,13 @@ def squared_errors(decoded: Values, target: Values, coverage: int) -> Values:
     return squares * coverage_weights(target, coverage) if coverage >= 0 else squares
 
 
-def resolve_loss_weights(material: Material, setting: Mapping[str, float] | str) -> dict[str, float]:
+def channel_weights(weights: MapWeights, name: str) -> list[float]:
+    """The weight of each channel of a map; 1 for one that is not listed."""
+    weight = weights.get(name, 1.0)
+    return list(weight) if isinstance(weight, (list, tuple)) else [weight] * map_size(name)
+
+
+def resolve_loss_weights(material: Material, setting: MapWeights | str) -> MapWeights:
     """The weight of every map; those that are not listed have 1.
 
     Args:

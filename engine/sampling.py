@@ -9,7 +9,7 @@ from torchtyping import TensorType
 
 from common.errors import UserError
 from dataset import Material
-from engine.loss_weights import light_weight, resolve_loss_weights
+from engine.loss_weights import MapWeights, channel_weights, light_weight, resolve_loss_weights
 from maps.channels import map_channels
 from model import NeuralTexture
 from quantize import hash_uniform, stream_key
@@ -71,19 +71,23 @@ def learned_channels(model: NeuralTexture, material: Material) -> list[int]:
 
 
 def channel_loss_weights(
-    material: Material, texture_loss_weights: dict[str, float] | str, channels: Sequence[int] | None = None
+    material: Material, texture_loss_weights: MapWeights | str, channels: Sequence[int] | None = None
 ) -> Weights:
     """Weight of each of `channels`, summing to 1, so that equal weights give the plain mean squared error.
 
     Args:
-        texture_loss_weights: per map, or 'auto', see loss_weights.resolve_loss_weights.
+        texture_loss_weights: per map or channel, or 'auto', see loss_weights.resolve_loss_weights.
         channels: canonical ones, such as learned_channels; None: all that are present.
     Raises: UserError when all of them have weight 0.
     """
     per_map = resolve_loss_weights(material, texture_loss_weights)
     map_of = {channel: name for name in material.present for channel in map_channels(name)}
-    names = [map_of[channel] for channel in (map_of if channels is None else channels)]
-    weights = [per_map.get(name, 1.0) * light_weight(material, name) for name in names]
+    channels = list(map_of) if channels is None else channels
+    names = [map_of[channel] for channel in channels]
+    weights = [
+        channel_weights(per_map, name)[map_channels(name).index(channel)] * light_weight(material, name)
+        for channel, name in zip(channels, names)
+    ]
     total = sum(weights)
     if weights and total == 0:
         listing = ", ".join(dict.fromkeys(names))

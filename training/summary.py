@@ -12,7 +12,7 @@ from common.errors import one_line, shell_quote
 from common.events import TENSORBOARD, readable_bytes
 from configs import Config
 from dataset import PNG_SAMPLE_TEXELS, Material
-from engine.loss_weights import channel_variances
+from engine.loss_weights import MapWeights, channel_variances, channel_weights
 from formats.manifest import read_manifest
 from maps.channels import map_channels, map_size
 from maps.coverage import ALPHA_TEST
@@ -56,7 +56,7 @@ def bc7_bytes(material: Material) -> tuple[int, int]:
 
 
 def weight_advice(
-    shares: Mapping[str, float], channels: Mapping[str, int], weights: Mapping[str, float]
+    shares: Mapping[str, float], channels: Mapping[str, int], weights: MapWeights
 ) -> str | None:
     """A sentence with a line for the config file, for a map with more than half of the squared error and more than
     twice its share of the channels; None without one, or when its weight is 0.
@@ -68,15 +68,23 @@ def weight_advice(
     """
     total = sum(channels.values())
     for name, share in shares.items():
-        weight = weights.get(name, 1.0)
-        if share > 0.5 and channels[name] and share > 2 * channels[name] / total and weight:
-            changed = {n: weight for n, weight in weights.items() if weight != 1 and n in channels}
-            line = ", ".join(f"{n}: {weight:.3g}" for n, weight in {**changed, name: 2 * weight}.items())
+        weight = channel_weights(weights, name)
+        if share > 0.5 and channels[name] and share > 2 * channels[name] / total and any(weight):
+            changed = {n: channel_weights(weights, n) for n in weights if n in channels}
+            changed = {n: each for n, each in changed.items() if set(each) != {1}}
+            line = ", ".join(f"{n}: {_weight_text(each)}"
+                             for n, each in {**changed, name: [2 * one for one in weight]}.items())  # fmt: skip
             return (
                 f"{name} has {share:.0%} of the squared error in {channels[name]} of {total} trained channels; to "
                 f"move bits to it, train with this line in a --config file: texture_loss_weights: {{{line}}}"
             )
     return None
+
+
+def _weight_text(weights: Sequence[float]) -> str:
+    """Of a map's channels: 2, or [1, 1, 0.5]."""
+    texts = [f"{weight:.3g}" for weight in weights]
+    return texts[0] if len(set(texts)) == 1 else f"[{', '.join(texts)}]"
 
 
 def failure_advice(psnr: float, material: Material, config: Config, best_probe: float) -> list[str]:

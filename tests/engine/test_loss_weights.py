@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pytest
 import torch
 
 import train
+from common.errors import UserError
 from configs import build_parser, make_config, parse_args, to_dict
 from dataset import Material, load_material
 from engine import loss_weights
@@ -29,6 +31,7 @@ from tests.support.runs import (
     save_maps,
 )
 from training.checkpoint import load_checkpoint
+from training.summary import weight_advice
 
 EQUAL = dict.fromkeys(MAPS, 1.0)
 
@@ -209,3 +212,36 @@ def test_the_larger_a_range_of_light_the_more_it_counts():
     ratio, summed = weights(50.0, 0.25, {**EQUAL, "emissive": 0.5})
     assert ratio == pytest.approx(wide / 2) and summed.sum() == pytest.approx(1)
     assert weights(50.0, 0.25, {**EQUAL, "emissive": 0.0})[0] == 0
+
+
+# --- of channels ---------------------------------------------------------------------------------------------------
+
+
+def test_a_weight_for_each_channel():
+    config = make_config({"texture_loss_weights": {"normal": [1, 1, 0.5], "emissive": [0, 2, 0], "roughness": 3}})
+    arrays = {"normal": waves("normal", 8, 8, 0.2), "roughness": waves("roughness", 8, 8, 0.2),
+              "emissive": waves("diffuse", 8, 8, 0.2), "sheen": waves("roughness", 8, 8, 0.2, seed=3)}  # fmt: skip
+    material = Material.from_arrays("made", arrays)
+    found = channel_loss_weights(material, config.texture_loss_weights)
+    wanted = [1, 1, 0.5, 3, 0, 2, 0, 1]  # normal, roughness, emissive, and a map that is not listed
+    assert found.tolist() == pytest.approx([weight / sum(wanted) for weight in wanted])
+    found = channel_loss_weights(material, config.texture_loss_weights, [5, 13, 15])
+    assert found.tolist() == pytest.approx([0.5 / 3.5, 2 / 3.5, 1 / 3.5])
+    assert make_config(to_dict(config)).texture_loss_weights == config.texture_loss_weights
+
+
+def test_advice_doubles_the_weights_of_all_channels():
+    shares, channels = {"normal": 0.9, "roughness": 0.1}, {"normal": 1, "roughness": 3}
+    advice = weight_advice(shares, channels, {"normal": [1, 0.5, 1], "roughness": [2.0], "diffuse": 3.0})
+    assert advice.endswith("texture_loss_weights: {normal: [2, 1, 2], roughness: 2}")
+
+
+@pytest.mark.parametrize(("weights", "says"), [
+    ({"normal": [1, 2]}, "normal: expected a number, or 3 for its channels, found 2"),
+    ({"roughness": [1, 2, 3]}, "roughness: expected a number, or 1 for its channels, found 3"),
+    ({"normal": [1, -1, 1]}, "normal"), ({"normal": ["a", 1, 1]}, "normal"),
+    (dict.fromkeys(MAPS, 0) | {"normal": [0, 0, 0]}, "every map has weight 0"),
+])  # fmt: skip
+def test_wrong_weights_of_channels(weights, says):
+    with pytest.raises(UserError, match=re.escape(says)):
+        make_config({"texture_loss_weights": weights})

@@ -98,3 +98,18 @@ def test_a_finished_run_goes_on(tmp_path, capsys):
 def test_its_configuration_trains_again(run, tmp_path, capsys):
     flags = ["--config", str(run / "config.json"), "--data_dir", str(run / "maps"), "--save_dir", str(tmp_path / "out")]
     assert train.main([*flags, "--max_iter", "5", "--refine", "0"]) == 0
+
+
+def test_it_goes_on_without_the_extra_maps_that_lie_in_its_folder(run, tmp_path, capsys):
+    """That version read no opacity and no emission; a run of it has no channels for them."""
+    (diffuse,) = (run / "maps").glob("*albedo.png")
+    picture = PillowImage.open(diffuse).convert("RGBA")
+    picture.putalpha(PillowImage.linear_gradient("L").resize(picture.size))
+    picture.save(diffuse)
+    picture.convert("RGB").save(diffuse.with_name("wall_emissive.png"))
+    flags = ["--load_dir", str(run), "--data_dir", str(run / "maps")]
+    assert train.main(["--mode", "infer", *flags]) == 0
+    assert read(run / "infer" / "metrics.json")["psnr"] == pytest.approx(scores(run), abs=0.01)
+    assert train.main([*flags, "--max_iter", "120"]) == 0
+    assert "wall_emissive.png: emissive is left out" in capsys.readouterr().out
+    assert [entry.name for entry in load_checkpoint(run).material.maps] == list(scores(run))[1:]

@@ -40,7 +40,8 @@ from maps.channels import map_slice
 from metrics.coverage import coverage_scores
 from metrics.decoded_maps import decode_in_file_space, to_8_bit
 from metrics.scores import MaterialImage, evaluate_lod
-from training.plan import ROWS, plan
+from training.plan import plan
+from training.rates import ROWS
 from training.run_folder import find_checkpoint
 from transcode.codecs import CODECS, QUALITIES, encode_decode, missing_packages
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from common.errors import one_line
-from training.plan import ROWS
+from training.rates import ROWS
 from transcode.codecs import ASTC_BLOCKS, BLOCK_CODECS, IMAGE_CODECS, interpolate_at_rate
 
 Entry = Mapping[str, Any]

@@ -35,7 +35,8 @@ from engine.create import create_engine
 from engine.schedule import Schedule
 from metrics.evaluate import metric_options, score_lod
 from model import new_model
-from training.plan import ROWS, TABLE, Row, load_table, plan_with, row_for
+from training.plan import plan_with
+from training.rates import ROWS, TABLE, Row, load_table, row_for
 
 RATES = (0.5, 1.25, 2.5, 3.5, 5.0, 7.0, 10.0, 14.0, 20.0)
 TIMED_ITERATIONS = 60  # that tell how long a candidate's iterations take
@@ -57,7 +58,7 @@ TSNC_LEARNING_RATES = (0.003, 0.01)
 MEASURED = (  # for the table's `origin`
     "fine, coarse, scale and n_neurons of each row by the mean PSNR of LOD 0, and cost by its time (of BC1: over that "
     "of a packed row of cost 1); fine_share, effort and the learning rates are set by hand in bench/rate_table.py, and "
-    "the presets are copied from the table before, see Preset in training/plan.py for what they go by"
+    "the presets are copied from the table before, see Preset in training/rates.py for what they go by"
 )
 MOST_TEXTURES = 16  # fine and coarse planes together: WebGL 2 and WebGPU promise no more
 

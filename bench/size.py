@@ -33,7 +33,8 @@ from common.knobs import OneLineParser
 from configs import LATENTS, PRESETS, make_config
 from dataset import Material, load_material
 from maps.images import encode_png
-from training.plan import ROWS, plan
+from training.plan import plan
+from training.rates import ROWS
 
 SIZE, BPP, PRESET = 4096, 5.0, "fast"
 COLUMNS = (

@@ -1,28 +1,20 @@
 """Plans a run: from --bpp, --preset and --decoder to grids, a network and training settings.
 
-The choices are a table, rates.json, which `python -m bench.rate_table` writes; its `origin` says which of them were
-measured. A row holds from its rate up to the next row's: the words of a fine and a coarse grid, or the numbers of fine
-and coarse BC1 planes (--latents bc1), how the bits are shared between them, and the network.
+The choices are a table, see rates.py.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
 import math
-from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from common.errors import UserError
-from common.files import open_regular, parse_json
 from configs import (
     AIMS,
     FIELDS,
-    PRESETS,
-    QUANTIZE_BITS,
-    SAVE_BITS,
     TSNC_NETWORK,
     Config,
     HashGridConfig,
@@ -30,14 +22,8 @@ from configs import (
     to_dict,
 )
 from shape import BC1_BITS, decoder_spec, exact_halvings, grid_spec, input_layout, layer_sizes
+from training.rates import Preset, Row, preset_for, row_for
 
-TABLE = Path(__file__).with_name("rates.json")
-MAX_TABLE_BYTES = 1 << 20
-ROWS = {  # (decoder, latents) -> the name of their rows
-    ("learned", "packed"): "learned", ("reference", "packed"): "reference", ("linear", "packed"): "linear",
-    ("learned", "bc1"): "bc1_learned", ("linear", "bc1"): "bc1_linear", ("tsnc", "bc1"): "bc1_tsnc",
-}  # fmt: skip
-MOST_PLANES = 16
 SIDE_UNIT = 4  # texels of a block
 HIGHEST_SIDE = 16384  # of a grid
 DEFAULT_BPP = 5.0  # of --preset or --decoder learned without a rate
@@ -58,128 +44,6 @@ MOST_BASE = 39
 NETWORK_SHARE = 0.2  # of the bits, that a network wider than 16 neurons may take
 LEAST_COARSE = 4  # texels along a side; a smaller coarse grid is left out
 SAVE_INTERVAL = 10_000  # iterations, half a minute's, that a killed run can lose
-
-
-@dataclasses.dataclass(frozen=True)
-class Row:
-    """The plan from the rate `bpp` on. Words are (features, bits of each), of BC1 (planes, bits of a texel)."""
-
-    bpp: float
-    fine: tuple[int, int]
-    coarse: tuple[int, int]
-    scale: float  # the fine grid's side over the material's longer one; 0: `fine_share` decides
-    fine_share: float  # of the bits in grids, where the scale is 0 or does not fit the material
-    n_neurons: int
-    learning_rate: float
-    grid_learning_rate: float
-    cost: float  # time of an iteration, relative to the first row's
-    effort: float  # factor on the time of a run, over the first row's: high rates have more to learn
-    latents: str = "packed"
-
-
-@dataclasses.dataclass(frozen=True)
-class Preset:
-    """An effort. `iterations` is at the first row's cost, `batch_size` the texels of each.
-
-    Rock058 at 2.5 bpp, in dB: in the time of `balanced`, batches of 4096 are 0.08 better than of 8192 or 2048; in that
-    of `best`, batches of 8192 are 0.03 better. Four times the samples gain 0.07, a third hidden layer 0.09 at equal
-    samples. For `refine` see code_refinement.py.
-
-    Short runs lack steps, not samples: 4400 iterations of 2048 texels at 0.02 for the network, falling from 0.3 of the
-    run on, instead of 2400 of 4096 at 0.01 from 0.5 on, bring 3.1 dB on Facade005, 0.1 on Rock058 and 0 on Metal055A in
-    `preview` at 2.5 bpp, 1.0, 0.15 and 0.03 at 5, 1.6, 0.3 and 0.3 at 10; in `fast` at 2.5 bpp 1.7, -0.03 and 0.08. In
-    `balanced` they bring nothing.
-
-    most_neurons: limit on the width of a row's network.
-    learning_rate_factor: on a row's learning rate for the network.
-    picture_lod: 1 for `preview`, since PNGs of LOD 0 take a tenth of its time.
-    patient: whether a row's `effort` lengthens a run, rather than the same time at every rate.
-    """
-
-    iterations: int
-    batch_size: int
-    n_hidden_layers: int
-    most_neurons: int
-    refine: int
-    eval_metrics: str
-    picture_lod: int
-    patient: bool
-    learning_rate_factor: float
-    lr_decay_start: float
-
-
-@functools.cache
-def load_table() -> dict[str, Any]:
-    """rates.json: {"origin", "presets", "learned": rows, "reference": rows, ...}, rows as `Row`, ascending.
-
-    The other names of rows are those of `ROWS`.
-    """
-    return read_table(TABLE)
-
-
-def read_table(path: Path) -> dict[str, Any]:
-    """`load_table` of any file.
-
-    Raises: UserError when it cannot be read or does not hold what `python -m bench.rate_table` writes.
-    """
-    try:
-        with open_regular(path) as stream:
-            table = parse_json(stream.read(MAX_TABLE_BYTES).decode("utf-8"))
-        for (_, latents), name in ROWS.items():
-            table[name] = [_row(row, latents) for row in table[name]]
-            if not table[name] or table[name] != sorted(table[name], key=lambda row: row.bpp):
-                raise ValueError(f"rows of {name} should ascend")
-        table["presets"] = {name: _preset(table["presets"][name]) for name in PRESETS if name}
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); restore it from the repository") from error
-    except (UserError, KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(
-            f"{path}: damaged ({error!s:.120}); restore it from the repository, or write it again with "
-            "python -m bench.rate_table"
-        ) from error
-    return table
-
-
-def _row(entry: Mapping[str, Any], latents: str) -> Row:
-    """Raises: TypeError or ValueError for a row that cannot be planned with."""
-    row = Row(**{**entry, "fine": tuple(entry["fine"]), "coarse": tuple(entry["coarse"]), "latents": latents})
-    for features, bits in (row.fine, row.coarse):
-        if latents == "bc1":
-            if type(features) is not int or not 1 <= features <= MOST_PLANES or bits != BC1_BITS[1]:
-                raise ValueError(f"{features!r:.40} planes of {bits!r:.40} bits a texel")
-        elif bits not in QUANTIZE_BITS or type(features) is not int or features * bits not in SAVE_BITS:
-            raise ValueError(f"no word has {features!r:.40} features of {bits!r:.40} bits")
-    _check_numbers(row, low=0, high=1000)
-    if type(row.n_neurons) is not int or not 16 <= row.n_neurons <= 256 or row.n_neurons % 16:
-        raise ValueError(f"n_neurons {row.n_neurons!r:.40}")
-    if min(row.bpp, row.cost, row.effort, row.fine_share) <= 0 or row.fine_share > 1:
-        raise ValueError(f"bpp, cost, effort and fine_share {(row.bpp, row.cost, row.effort, row.fine_share)}")
-    return row
-
-
-def _preset(entry: Mapping[str, Any]) -> Preset:
-    """Raises: TypeError or ValueError for values that a run cannot have."""
-    preset = Preset(**entry)
-    if type(preset.patient) is not bool:
-        raise ValueError("patient should be true or false")
-    _check_numbers(preset, low=0, high=10_000_000)
-    as_they_are = ("batch_size", "n_hidden_layers", "refine", "eval_metrics", "picture_lod")
-    make_config({name: getattr(preset, name) for name in as_they_are})
-    make_config({"max_iter": preset.iterations, "n_neurons": preset.most_neurons})
-    make_config({"learning_rate": preset.learning_rate_factor, "lr_decay_start": preset.lr_decay_start})
-    return preset
-
-
-def _check_numbers(entry: Row | Preset, low: float, high: float) -> None:
-    for name, value in dataclasses.asdict(entry).items():
-        if not isinstance(value, (bool, str, tuple)) and not (type(value) in (int, float) and low <= value <= high):
-            raise ValueError(f"{name} should be a number from {low} to {high}, is {value!r:.40}")
-
-
-def row_for(bpp: float, decoder: str, latents: str = "packed") -> Row:
-    """The row of the largest rate that is not above `bpp`, else the first."""
-    rows = load_table()[ROWS.get((decoder, latents), ROWS["linear", latents])]  # of reference planes those of linear
-    return next((row for row in reversed(rows) if row.bpp <= bpp * 1.0001), rows[0])
 
 
 # --- grids ---------------------------------------------------------------------------------------------------------
@@ -379,7 +243,7 @@ def plan(config: Config, width: int, height: int, row_bpp: float = 0.0) -> Confi
     chosen = {name: getattr(config, name) for name in config.chosen & {"decoder", "bpp"}}
     decoder = decoder_of(config)
     config = dataclasses.replace(config, decoder=decoder, bpp=config.bpp or DEFAULT_BPP)
-    preset = load_table()["presets"][config.preset or "balanced"]
+    preset = preset_for(config.preset or "balanced")
     if row_bpp:
         with contextlib.suppress(UserError):
             planned = plan_with(row_for(row_bpp, decoder, config.latents), preset, config, width, height)

@@ -11,8 +11,8 @@ from bench import rate_table
 from bench.rate_table import RATES, TIE, boundaries, candidates, winner
 from common.errors import UserError
 from tests.support.runs import save_maps
-from training import plan as rates
-from training.plan import Row
+from training import rates
+from training.rates import Row
 
 
 def row_of(fine=(4, 2), n_neurons=32, coarse=(8, 4)) -> Row:

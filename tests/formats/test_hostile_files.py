@@ -31,7 +31,7 @@ from formats.manifest import MANIFEST
 from formats.textures import read_export
 from tests.support.exports import edit_manifest, limited_memory, reseal
 from tests.support.runs import checkpoint_of, offline, payload, quick, refusal, save_maps
-from training import plan as rates
+from training import rates
 from training.checkpoint import load_checkpoint
 
 

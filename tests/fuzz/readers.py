@@ -48,7 +48,7 @@ from tests.fuzz.inputs import (
 from tests.fuzz.textures import BlockReader, DdsReader, small_material
 from tests.support.exports import make_model
 from tests.support.runs import quick, save_maps
-from training import plan as rates
+from training import rates
 
 MAX_PIXELS = 2**18  # of the images here: what is accepted must not take seconds
 MATERIAL = {"n_frequencies": 3, "n_neurons": 16}

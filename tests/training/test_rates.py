@@ -11,17 +11,8 @@ import pytest
 from common.errors import UserError
 from configs import FIELDS, PRESETS, HashGridConfig, make_config, to_dict
 from model import build_model
-from training.plan import (
-    TABLE,
-    kept_defaults,
-    least_rate,
-    load_table,
-    lower_rate_alike,
-    plan,
-    resolutions,
-    row_for,
-    wants_plan,
-)
+from training.plan import kept_defaults, least_rate, lower_rate_alike, plan, resolutions, wants_plan
+from training.rates import TABLE, load_table, row_for
 
 SIZES = [(512, 512), (1024, 1024), (2048, 1024), (1024, 2048), (4096, 4096), (1000, 1000), (1536, 768)]
 RATES = (0.5, 0.8, 1.25, 1.9, 2.5, 3.5, 5, 7, 10, 14, 20)

@@ -12,7 +12,7 @@ import train
 from common.errors import UserError
 from formats.textures import read_export
 from tests.support.runs import offline, save_maps
-from training import plan as rates
+from training import rates
 from training.rate_search import best_result
 from training.summary import Result
 from transcode import codecs as texture_codecs

@@ -17,7 +17,7 @@ from maps.channels import opacity_place
 from model import NeuralTexture
 from shape import ACTIVATIONS
 
-INTERFACE = 7  # NT_INTERFACE of nt.h
+INTERFACE = 8  # NT_INTERFACE of nt.h
 OUT_OF_MEMORY, NO_THREADS = -1, -2
 
 
@@ -80,6 +80,7 @@ class Settings(ctypes.Structure):
         ("filtered", c_int32),
         ("fraction_start", c_float),
         ("fraction_scale", c_float),
+        ("weight_bits", c_int32),
     ]
 
 
@@ -98,7 +99,8 @@ _SIGNATURES = {
     "nt_trainer_save_network": (None, [c_void_p, c_void_p, c_void_p, c_void_p]),
     "nt_trainer_load_drift": (None, [c_void_p, c_int32, c_void_p]),
     "nt_trainer_save_drift": (None, [c_void_p, c_int32, c_void_p]),
-    "nt_trainer_step": (c_int32, [c_void_p, c_int64, POINTER(c_double), POINTER(c_double), POINTER(c_double)]),
+    "nt_trainer_step": (c_int32, [c_void_p, c_int64, POINTER(c_double), POINTER(c_double), c_int64,
+                                  POINTER(c_double)]),
     "nt_trainer_probe": (c_int32, [c_void_p, c_int64, POINTER(c_double)]),
     "nt_decode": (c_int32, [POINTER(Model), _POINTERS, c_void_p, c_int64, c_void_p, c_void_p, c_int32, c_void_p]),
     "nt_decode_rows": (c_int32, [POINTER(Model), _POINTERS, c_void_p, *[c_int32] * 6, c_void_p]),

@@ -193,8 +193,8 @@ class NeuralTexture(nn.Module):
         upper = (lower + 1).clamp(max=self.num_lods - 1)
         blend = (lod - lower).clamp(0, 1)[:, None]
         if any(grid.interpolation == "learned" for grid in self.grids):
-            near = self.forward(uv, lower.long(), noise, rounded=round_weights)
-            far = self.forward(uv, upper.long(), noise, rounded=round_weights)
+            near = self.forward(uv, lower.long(), noise, rounded=rounded)
+            far = self.forward(uv, upper.long(), noise, rounded=rounded)
             return torch.lerp(near, far, blend)
         near = self._inputs(uv, lower.long(), lod, noise)
         inputs = torch.lerp(near, self._inputs(uv, upper.long(), lod, noise), blend)

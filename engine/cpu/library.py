@@ -106,6 +106,7 @@ _SIGNATURES = {
     "nt_decode_rows": (c_int32, [POINTER(Model), _POINTERS, c_void_p, *[c_int32] * 6, c_void_p]),
     "nt_gradients": (c_int32, [POINTER(Model), _POINTERS, c_void_p, c_int64, c_void_p, c_void_p, c_void_p,
                                POINTER(c_float), POINTER(c_uint32), c_void_p, _POINTERS, c_void_p]),
+    "nt_round_weights": (None, [c_void_p, c_int64, c_int64, c_int32, c_void_p]),
     "nt_search_codes": (c_int32, [POINTER(Model), POINTER(Material), _POINTERS, *[c_void_p] * 3, *[c_int32] * 4,
                                   POINTER(c_int64)]),
 }  # fmt: skip

@@ -13,6 +13,7 @@
 #include "gemm.h"
 #include "pool.h"
 #include "trainer.h"
+#include "weights.h"
 
 using namespace nt;
 
@@ -168,6 +169,13 @@ int32_t nt_gradients(const nt_model* model, const float* const* parameters, cons
             unpack_gradient(frozen.shape, int(l), 0, frozen.shape.layers[l].outputs, weight_gradient.data(),
                             weight_gradients);
     });
+}
+
+void nt_round_weights(const float* weights, int64_t rows, int64_t inputs, int32_t bits, float* out) {
+    for (const float* row = weights; row < weights + rows * inputs; row += inputs) {
+        const RowRounding rounded(row, inputs, bits);
+        for (int64_t i = 0; i < inputs; i++) *out++ = rounded(row[i]);
+    }
 }
 
 int32_t nt_search_codes(const nt_model* model, const nt_material* material, float* const* parameters,

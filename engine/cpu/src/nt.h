@@ -148,6 +148,9 @@ NT_API int32_t nt_gradients(const nt_model* model, const float* const* parameter
                             const uint32_t* noise_keys, float* out, float* const* grid_gradients,
                             float* weight_gradients);
 
+/* A matrix (rows, inputs) of weights as they are exported, see quantize.round_weights, for tests. */
+NT_API void nt_round_weights(const float* weights, int64_t rows, int64_t inputs, int32_t bits, float* out);
+
 /* Code search, with the constants of engine/torch/code_search.py and block_search.py: most features of a texel that are
  * tried, failures in a row that end its search, that of a block's weights, and that of a block's end points, and most texels of
  * the material that may read it. */

@@ -17,7 +17,7 @@ from maps.channels import opacity_place
 from model import NeuralTexture
 from shape import ACTIVATIONS
 
-INTERFACE = 8  # NT_INTERFACE of nt.h
+INTERFACE = 9  # NT_INTERFACE of nt.h
 OUT_OF_MEMORY, NO_THREADS = -1, -2
 
 

@@ -10,7 +10,7 @@
 #include <stdint.h>
 
 #define NT_API __attribute__((visibility("default")))
-#define NT_INTERFACE 8 /* to be raised with every change of this file that a caller could notice */
+#define NT_INTERFACE 9 /* to be raised with every change of this file that a caller could notice */
 
 #ifdef __cplusplus
 extern "C" {

@@ -37,10 +37,6 @@ PLANNED = frozenset((
 ))  # fmt: skip
 # Time of an iteration at filtered positions over one at centres (two cores: packed grids 1.2 to 1.4, BC1 1.5 to 1.65).
 FILTERED_COST = {"packed": 1.3, "bc1": 1.5}
-LEAST_SHARE, MOST_SHARE = 0.45, 0.93  # of the bits in grids, that a fine grid at the row's scale may take
-# Largest resolution of a grid's coarsest level, which all smaller LODs share. With 15 the resolutions to choose from
-# are so far apart that the shares of the bits miss their aim: 0.1 to 0.6 dB less at 3.5 and 20 bpp.
-MOST_BASE = 39
 NETWORK_SHARE = 0.2  # of the bits, that a network wider than 16 neurons may take
 SAVE_INTERVAL = 10_000  # iterations, half a minute's, that a killed run can lose
 

@@ -57,7 +57,7 @@ def test_every_effort_has_their_network(preset):
 
 @pytest.mark.parametrize("size", [64, 128, 256])
 def test_materials_too_small_for_the_network(size):
-    with pytest.raises(UserError, match=r"^--bpp 2.5: .* of 64 neurons alone") as caught:
+    with pytest.raises(UserError, match=r"^--bpp 2.5: .* of 64 neurons") as caught:
         plan(asked(2.5), size, size)
     assert "--n_neurons" not in str(caught.value)  # it is fixed
 

@@ -15,7 +15,6 @@ import pytest
 from common.errors import UserError
 from common.knobs import help_text, parse_bool
 from configs import (
-    EXPORT_FIELDS,
     FIELDS,
     Config,
     HashGridConfig,
@@ -25,6 +24,7 @@ from configs import (
     parse_args,
     to_dict,
 )
+from formats.options import EXPORT_FIELDS
 from maps.channels import MAPS
 from tests.support.paths import ROOT
 

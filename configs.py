@@ -32,6 +32,7 @@ DECODERS = ("auto", "reference", "learned", "linear", "tsnc")
 TSNC_NETWORK = {
     "activation": "relu", "n_frequencies": 0, "n_texel_frequencies": 0, "n_neurons": 64, "n_hidden_layers": 2,
 }  # fmt: skip
+NETWORKS = ("", "1x16", "1x32", "2x32", "2x64")  # hidden layers x neurons
 PRESETS = ("", "preview", "fast", "balanced", "best")
 MATCHES = ("", "bc1", "bc7", "astc6x6", "astc8x8", "astc12x12")
 UNIT_NORMALS = ("auto", "always", "never")
@@ -141,6 +142,10 @@ class Config:
     n_texel_frequencies: int = knob(
         -1, "waves per axis: place in 1, 2, 4... texels of grid 0; -1: 3 with a learned grid, else 0", low=-1, high=8
     )
+    network: str = knob(
+        "", "hidden layers x neurons in one word: smaller costs a shader less and the material some dB; empty: "
+        "--n_hidden_layers and --n_neurons", choices=NETWORKS,
+    )  # fmt: skip
     n_neurons: int = knob(64, "width of the hidden layers, a multiple of 16", unit="neurons", low=16, high=256)
     n_hidden_layers: int = knob(2, "hidden layers", unit="layers", low=0, high=4)
     activation: str = knob("leaky_relu", "what follows each hidden layer", choices=ACTIVATIONS)
@@ -269,7 +274,7 @@ def make_config(values: Mapping[str, Any]) -> Config:
 
     Raises: UserError naming the flag, what it accepts and what was given.
     """
-    checked = check_values(FIELDS, values)
+    checked = _without_network(check_values(FIELDS, values))
     if "hash_grid_configs" in checked:
         if len(checked["hash_grid_configs"]) > MAX_GRIDS:
             found = len(checked["hash_grid_configs"])
@@ -281,6 +286,20 @@ def make_config(values: Mapping[str, Any]) -> Config:
     config = Config(**checked, chosen=frozenset(checked))
     _check_combinations(config)
     return config
+
+
+def _without_network(values: dict[str, Any]) -> dict[str, Any]:
+    """Values with the fields that --network stands for in its place: it is a word for them, which no run keeps."""
+    word = values.pop("network", "")
+    if not word:
+        return values
+    sizes = dict(zip(("n_hidden_layers", "n_neurons"), map(int, word.split("x"))))
+    for name, size in sizes.items():
+        if values.get(name, size) != size:
+            raise UserError(f"--network {word}: says --{name} {size}, found {values[name]}; leave one of them out")
+        if values.get("decoder") == "tsnc" and TSNC_NETWORK[name] != size:
+            raise UserError(f"--network {word}: expected 2x64 with --decoder tsnc; leave --network out")
+    return {**values, **sizes}
 
 
 def _grid_entry(index: int, entry: Any) -> HashGridConfig:

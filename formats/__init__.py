@@ -1,1 +1,1 @@
-"""What is on disk: DDS textures, network_data.npz, manifest.json, reading them back, and what export.py can be asked."""
+"""What is on disk: DDS textures, network_data.npz, manifest.json, reading them back, and the flags of export.py."""

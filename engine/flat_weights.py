@@ -11,8 +11,14 @@ Flat = TensorType["weights"]
 
 
 def flat_weights(model: NeuralTexture) -> Flat:
-    """A copy of all weights, detached, on the model's device."""
+    """A copy of all weights as they are trained, detached, on the model's device."""
     return torch.cat([weight.detach().reshape(-1) for weight in model.weights])
+
+
+@torch.no_grad()
+def flat_exported_weights(model: NeuralTexture) -> Flat:
+    """All weights as they are exported, on the model's device."""
+    return torch.cat([weight.reshape(-1) for weight in model.exported_weights()])
 
 
 def split_weights(flat: Flat, model: NeuralTexture) -> list[torch.Tensor]:

@@ -168,7 +168,7 @@ def grids_to_json(grids: Sequence[GridSpec], layout: str) -> list[dict[str, Any]
 
 
 def decoder_to_json(form: ModelForm) -> dict[str, Any]:
-    """The network: inputs, layers, activation."""
+    """The network: inputs, layers, activation, and the bits of a weight where they are not 32."""
     return {
         "inputs": decoder_inputs(form),
         "n_frequencies": form.decoder.n_frequencies,
@@ -179,6 +179,7 @@ def decoder_to_json(form: ModelForm) -> dict[str, Any]:
         "biases": False,
         "outputs": form.decoder.outputs,
         "padded_outputs": PADDED_OUTPUTS,
+        **({"weight_bits": form.decoder.weight_bits} if form.decoder.weight_bits != 32 else {}),
     }
 
 
@@ -281,6 +282,7 @@ def _decoder_from_json(entry: Mapping[str, Any]) -> DecoderSpec:
         activation=entry["activation"],
         negative_slope=slope,
         outputs=CHANNELS if _integer(entry, "outputs") == CHANNELS else ALL_CHANNELS,
+        weight_bits=_integer({"weight_bits": 32, **entry}, "weight_bits"),
     )
 
 

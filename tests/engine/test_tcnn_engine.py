@@ -84,7 +84,7 @@ def differences(engine, noise=NOISE) -> tuple[float, float]:
     """Largest difference of what is decoded, and of the gradients relative to the largest of their tensor."""
     model = engine.model
     uv, lod = samples(model)
-    want, found = model(uv, lod, noise), engine._decode(uv, lod, noise)
+    want, found = model(uv, lod, noise), engine._decode(uv, lod, noise, True)
     pairs = zip(gradients(model, want), gradients(model, found))
     of_gradients = [float((one - other).abs().max() / one.abs().max().clamp(min=1e-9)) for one, other in pairs]
     return float((want - found[:, :11]).detach().abs().max()), max(of_gradients)

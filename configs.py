@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Union
 
 from common.config_file import load_config_file
 from common.errors import UserError, brief, one_line
@@ -60,11 +60,35 @@ LAYOUTS = ("packed", "filterable", "bgra4", "rgba8")
 WORD_LAYOUTS = ("packed", "rgba8")  # those whose texels are words, to unpack before filtering
 
 
+Size = tuple[int, int]  # width, height
+Resolution = Union[int, Size]  # of a grid: the side of a square, or its size
+
+
+def sides_of(resolution: Resolution) -> Size:
+    """(width, height) of a grid's resolution."""
+    return (resolution, resolution) if isinstance(resolution, int) else (resolution[0], resolution[1])
+
+
+def as_resolution(size: Size) -> Resolution:
+    """A grid's (width, height), or its side where it is a square: one value for one shape."""
+    width, height = size
+    return width if width == height else (width, height)
+
+
+def size_text(resolution: Resolution) -> str:
+    """A grid's size for people: 256², or 512x128."""
+    width, height = sides_of(resolution)
+    return f"{width}²" if width == height else f"{width}x{height}"
+
+
 @dataclass(frozen=True)
 class HashGridConfig:
     """One entry of `hash_grid_configs`. None: taken from the flags and the material's size, see shape.resolve_grids."""
 
-    max_resolution: int | None = knob(None, "finest level's width and height", unit="grid texels", low=1, high=16384)
+    max_resolution: int | Size | None = knob(
+        None, "finest level's width and height, one number for both or [width, height]", unit="grid texels", low=1,
+        high=16384,
+    )  # fmt: skip
     n_levels: int | None = knob(None, "levels, each half the next; None: as many as halve exactly", low=1, high=15)
     quantize_bits: int | None = knob(None, "bits per feature; None: --quantize_bits", choices=QUANTIZE_BITS)
     save_bits: int | None = knob(None, "bits per grid texel; None: --save_bits", choices=SAVE_BITS)
@@ -320,7 +344,21 @@ def _grid_entry(index: int, entry: Any) -> HashGridConfig:
     for name in entry:
         if name not in fields:
             raise UserError(f"{where}: unknown field {brief(name)}{suggest(name, fields)}")
-    return HashGridConfig(**{name: check_value(f"{where}.{name}", fields[name], entry[name]) for name in entry})
+    checked = {name: check_value(f"{where}.{name}", fields[name], entry[name]) for name in entry
+               if name != "max_resolution"}  # fmt: skip
+    if entry.get("max_resolution") is not None:
+        checked["max_resolution"] = _resolution(f"{where}.max_resolution", entry["max_resolution"])
+    return HashGridConfig(**checked)
+
+
+def _resolution(where: str, value: Any) -> Resolution:
+    """A grid's resolution from one number or a list of two. Raises: UserError."""
+    field = HashGridConfig.__dataclass_fields__["max_resolution"]
+    if type(value) is int:
+        return check_value(where, field, value)
+    if not isinstance(value, (list, tuple)) or len(value) != 2 or any(type(side) is not int for side in value):
+        raise UserError(f"{where}: expected a whole number or two, [width, height], got {brief(value)}")
+    return as_resolution(tuple(check_value(where, field, side) for side in value))
 
 
 def _loss_weights(weights: dict | str, own: str) -> dict[str, float | list[float]] | str:
@@ -419,9 +457,10 @@ def to_dict(config: Config) -> dict[str, Any]:
     values = dataclasses.asdict(config)
     del values["chosen"]
     values["hash_grid_configs"] = [
-        {name: value for name, value in dataclasses.asdict(grid).items() if value is not None}
+        {name: list(value) if isinstance(value, tuple) else value
+         for name, value in dataclasses.asdict(grid).items() if value is not None}
         for grid in config.hash_grid_configs
-    ]
+    ]  # fmt: skip
     return values
 
 

@@ -25,8 +25,8 @@ def texture_reads(grids: Sequence[GridSpec], layout: str = "packed") -> tuple[in
 
 
 def pixel_cost(form: ModelForm, layout: str = "packed") -> dict[str, int]:
-    """`texture_fetches`, of which `filtered_fetches` are samples, `texture_bytes` of the four texels of each texture that
-    they read, and `multiply_adds` of one run of the network.
+    """`texture_fetches`, of which `filtered_fetches` are samples, `texture_bytes` of the four texels that each of
+    them reads, and `multiply_adds` of one run of the network.
 
     Between two LODs a form with a learned grid runs the network twice.
     """

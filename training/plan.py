@@ -64,7 +64,7 @@ def bits_of_network(grids: list[HashGridConfig], config: Config) -> int:
 def finest_bits(grid: HashGridConfig) -> int:
     """Bits of its finest level."""
     spec = grid_spec(grid)
-    return spec.texels_of(spec.max_resolution) * spec.save_bits
+    return spec.texels_of(spec.size) * spec.save_bits
 
 
 def resolutions(low: float, high: float) -> Iterator[int]:

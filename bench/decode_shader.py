@@ -28,7 +28,8 @@ from formats.block_textures import grid_blocks
 from formats.dds_layouts import grid_textures
 from maps.record import MaterialRecord
 from model import NeuralTexture
-from shaders.export import reading, shader_source, texture_names, weight_bytes
+from shaders.export import reading, shader_source, texture_names
+from shaders.weights import weight_bytes
 
 LODS = (0.0, 0.5)  # a whole one, and one between two
 WORKGROUP = 8  # width and height, of the frame's shader

@@ -39,8 +39,9 @@ from formats.block_textures import grid_blocks
 from formats.dds_layouts import grid_textures
 from formats.textures import ExportedTexture, read_export
 from metrics.filtered import decode_samples, psnr_against
-from shaders.export import reading, shader_source, texture_names, weight_bytes
+from shaders.export import reading, shader_source, texture_names
 from shaders.languages import EXAMPLES, LANGUAGES, TABLE, WEIGHT_TEXTURE_WIDTH
+from shaders.weights import weight_bytes
 from training.checkpoint import load_checkpoint
 from training.run import read_material
 from training.run_folder import MODELS, find_checkpoint

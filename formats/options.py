@@ -16,7 +16,7 @@ TEXTURE_FORMATS = ("dds", "ktx2", "png", "glb")
 SCALAR_TEXTURES = ("bc4", "orm_bc7", "orm_bc1")
 BC7_EFFORTS = ("fast", "normal", "slow")
 SHADER_WEIGHTS = ("baked", "buffer")
-SHADER_WEIGHT_TYPES = ("float32", "float16")
+SHADER_WEIGHT_TYPES = ("auto", "float32", "float16", "int8")
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,9 @@ class ExportOptions:
 
     weights: str = knob("baked", "part of the shader, or in decoder_weights.bin", choices=SHADER_WEIGHTS,
                         section="shaders")  # fmt: skip
-    weight_type: str = knob("float32", "how the shader stores weights", choices=SHADER_WEIGHT_TYPES)
+    weight_type: str = knob("auto", "how the shader stores weights. auto: float32 as part of it, as wide as the run "
+                            "has them in decoder_weights.bin; int8: of a run with --weight_bits 8",
+                            choices=SHADER_WEIGHT_TYPES)  # fmt: skip
 
     data_dir: str = knob("", "source maps to compare with; of a batch folder the folder of their folders; not given: "
                          "those of the run", unit="path", section="page")  # fmt: skip

@@ -32,18 +32,11 @@ from maps.record import MaterialRecord
 from metrics.decoded_maps import decode_maps
 from metrics.file_space import constant_listing, file_values
 from model import NeuralTexture
-from shaders.export import (
-    decoder_core,
-    decoder_variants,
-    reading,
-    shader_source,
-    texture_names,
-    weight_bytes,
-    weight_columns,
-)
+from shaders.export import decoder_core, decoder_variants, reading, shader_source, texture_names
 from shaders.generate import DIFFUSE_UNITS, EXTRAS
 from shaders.languages import TABLE, WEIGHT_TEXTURE_WIDTH
 from shaders.map_fields import names_of_units
+from shaders.weights import weight_bytes, weight_columns
 from shape import GridSpec, layer_sizes
 from training.run_folder import find_checkpoint, list_checkpoints
 from viewer.source import SourceImages, encode_source, find_source

@@ -19,8 +19,9 @@ from common.errors import run_command
 from dataset import Material
 from formats.textures import read_export, write_export
 from maps.record import MaterialRecord
-from shaders.export import shader_source, weight_bytes, weight_columns, write_shaders
+from shaders.export import shader_source, write_shaders
 from shaders.languages import LANGUAGES
+from shaders.weights import weight_bytes, weight_columns
 from shape import DecoderSpec, GridSpec
 from tests.support.exports import make_model
 from tests.support.paths import ROOT

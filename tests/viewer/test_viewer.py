@@ -18,7 +18,8 @@ from PIL import Image as PillowImage
 from dataset import load_material
 from formats.dds_layouts import grid_textures
 from formats.textures import read_export
-from shaders.export import shader_source, weight_bytes
+from shaders.export import shader_source
+from shaders.weights import weight_bytes
 from tests.support.exports import edit_manifest, reseal
 from tests.support.runs import leftovers, quick, refusal, save_maps
 from tests.support.viewer_pages import make_export, save_viewer

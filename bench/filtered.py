@@ -130,13 +130,13 @@ def grid_texture(exported: ExportedTexture, name: str) -> Texture:
         return Texture(channels, sizes, [level.tobytes() for level in texture.levels])
     levels = [level.tobytes() for level in grid_blocks(exported.model, int(index))]
     filtered = ANISOTROPY if grid.interpolation == "linear" else 0
-    return Texture("bc1", [(side, side) for side in grid.mip_sides], levels, filtered)
+    return Texture("bc1", grid.mip_sizes, levels, filtered)
 
 
 def decoder_textures(exported: ExportedTexture) -> dict[str, Texture]:
-    """The textures of shader_source(..., "essl", "buffer"), and the one of its weights."""
+    """The textures of shader_source(..., "essl", "buffer", "float32"), and the one of its weights."""
     textures = {name: grid_texture(exported, name) for name in texture_names(exported.model)}
-    weights = weight_bytes(exported.model)
+    weights = weight_bytes(exported.model, "float32")
     size = WEIGHT_TEXTURE_WIDTH, len(weights) // (16 * WEIGHT_TEXTURE_WIDTH)
     return {**textures, TABLE: Texture("rgba32f", [size], [weights])}
 
@@ -161,7 +161,7 @@ def jobs_of(view: str, exported: ExportedTexture, material: Material, crop: int)
     left, top = ((length - crop) // 2 for length in (material.width, material.height))
     place = VIEWS[view].format(width=material.width, height=material.height, side=side, left=left, top=top,
                                magnified=MAGNIFIED)  # fmt: skip
-    decoder = shader_source(exported.model, exported.manifest.material, "essl", "buffer")
+    decoder = shader_source(exported.model, exported.manifest.material, "essl", "buffer", "float32")
     textures = decoder_textures(exported)
     samplers = "".join(f"uniform highp sampler2D source{k};\n" for k in range(3))
     jobs = {"source": Job(HEAD + samplers + place + MAIN % SOURCE, source_textures(material), side, side)}

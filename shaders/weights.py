@@ -73,6 +73,12 @@ def _columns(matrix: np.ndarray, inner: bool) -> np.ndarray:
     return matrix.reshape(-1, BLOCK, matrix.shape[1]).transpose(0, 2, 1).reshape(-1, BLOCK)
 
 
+def column_blocks(model: NeuralTexture) -> list[tuple[int, int]]:
+    """(blocks of four rows, columns of each) of the matrices, one after the other, as `weight_columns` has them."""
+    sizes = enumerate(model.form.layer_sizes)
+    return [(-(-rows // BLOCK), inputs + (-inputs % BLOCK if index else 0)) for index, (rows, inputs) in sizes]
+
+
 def make_weights(model: NeuralTexture, storage: str, weight_type: str) -> Weights:
     """The weights `baked` or for a `buffer`. Raises: UserError as chosen_type, and for one too large for float16."""
     baked = storage == "baked"

@@ -98,6 +98,24 @@ def test_weights_from_a_texture(alone, browser, tmp_path):
     assert_same_texels(browser, images_of(tmp_path / "images", read_export(alone[0])))
 
 
+@pytest.mark.parametrize("block", ["as it is", "0"])
+@pytest.mark.parametrize("bits", [16, 8])
+def test_narrow_weights(bits, block, shown, browser, tmp_path):
+    """Embedded as wide as they are in the network file, and float32 in a uniform block or a texture."""
+    maps = shown[0]["learned"][0]
+    folder = make_export(tmp_path / "export", maps, learned=True, weight_bits=bits)
+    assert save_viewer("--load_dir", folder, "--viewer", tmp_path / "made.html", "--viewer_source", 0) == 0
+    page = tmp_path / "made.html"
+    if block == "0":
+        page = changed_page(page, tmp_path, ("gl.getParameter(gl.MAX_UNIFORM_BLOCK_SIZE)", "0"))
+    browser.open(page)
+    exported = read_export(folder)
+    assert exported.model.decoder.weight_bits == bits
+    assert f"weights of {bits} bits" in browser.tab.evaluate("nt.view.loaded.network")
+    assert_same_texels(browser, images_of(tmp_path / "images", exported))
+    assert browser.said == []
+
+
 def test_a_lost_context_comes_back(alone, browser):
     browser.open(alone[1])
     stage = browser.tab.locator("#stage").bounding_box()

@@ -13,7 +13,7 @@ from typing import Any
 
 from common.errors import Say, UserError, counted, one_line, quote, what_is_wrong
 from common.files import sha256_of
-from configs import EXTRA_MAPS, MAPS
+from configs import EXTRA_MAPS, MAPS, Size
 from describe.bare_files import bare_inputs, holds_words, least_inputs
 from formats.dds import BLOCK, DdsInfo, read_dds_info
 from formats.dds_layouts import grid_file_names, grid_format, stored_bits
@@ -150,29 +150,34 @@ def _grid_rows(manifest: Manifest) -> list[list[str]]:
         if grid.finest_lods > 1:
             trained += f", {_span('LOD', 0, grid.finest_lods - 1)} at mip 0"
         files = ", ".join(grid_file_names(index, grid, manifest.layout))
-        rows.append([*_shape_cells(index, grid), grid.interpolation, trained, files])
+        rows.append([*_shape_cells(index, grid, grid.size), grid.interpolation, trained, files])
     return rows
 
 
 def _format_rows(manifest: Manifest) -> list[list[str]]:
     grids = manifest.form.grids
     formats = dict.fromkeys(grid_format(grid, manifest.layout) for grid in grids)
-    cut = [f"grid {index}" for index, grid in enumerate(grids) if grid.compressed and grid.max_resolution % BLOCK]
+    cut = [
+        f"grid {index}" for index, grid in enumerate(grids)
+        if grid.compressed and any(side % BLOCK for side in grid.size)
+    ]  # fmt: skip
     rows = [[name, ENGINES[name]] for name in formats]
     if cut:
         rows.append(["but", f"{', '.join(cut)}: no multiple of {BLOCK} texels, which Direct3D 11 and WebGL refuse"])
     return rows
 
 
-def _shape_cells(index: int, grid: GridSpec | GridInfo) -> list[str]:
+def _shape_cells(index: int, grid: GridSpec | GridInfo, finest: Size) -> list[str]:
+    """finest: width and height of its finest level."""
     texel = f"{grid.features} features of {grid.quantize_bits} bits in words of {grid.save_bits}"
     if grid.storage == "bc1":
         texel = f"{grid.features} features in BC1, {grid.save_bits} bits a texel"
-    return [f"grid {index}", _levels(grid.max_resolution, grid.base_resolution, grid.n_levels), texel]
+    return [f"grid {index}", _levels(finest, grid.n_levels), texel]
 
 
-def _levels(finest: int, coarsest: int, count: int) -> str:
-    sizes = f"{finest} x {finest}" + ("" if count == 1 else f" to {coarsest} x {coarsest}")
+def _levels(finest: Size, count: int) -> str:
+    (width, height), halvings = finest, count - 1
+    sizes = f"{width} x {height}" + (f" to {width >> halvings} x {height >> halvings}" if halvings else "")
     return f"{sizes}, {counted(count, 'level')}"
 
 
@@ -275,15 +280,20 @@ def _describe_bare_files(folder: Path, textures: Sequence[Path]) -> Description:
 
 
 def _bare_grid_row(index: int, grid: GridInfo, infos: Mapping[str, DdsInfo], result: Description) -> list[str]:
-    finest, row = grid.max_resolution, _shape_cells(index, grid)
-    info = infos.get(f"hash_grid_{index}.dds")
+    """The height stands in the texture alone; that of the ancestor project is square."""
+    info, width = infos.get(f"hash_grid_{index}.dds"), grid.max_width
+    height = info.height if info is not None and holds_words(info, grid) else width
+    row = _shape_cells(index, grid, (width, height))
     if info is None:
         result.problems.append(f"hash_grid_{index}.dds is not there")
         return [*row, "no texture"]
-    if (info.width, info.height) != (finest, finest):
+    if (info.width, info.height) != (width, height):
         result.problems.append(
-            f"hash_grid_{index}.dds is {info.width} x {info.height}, info says {finest} x {finest}"
+            f"hash_grid_{index}.dds is {info.width} x {info.height}, info says {width} x {height}"
         )
+    if info.height == height and height % (1 << (grid.n_levels - 1)):
+        halvings = grid.n_levels - 1
+        result.problems.append(f"hash_grid_{index}.dds is {height} texels high, which do not halve {halvings} times")
     if holds_words(info, grid):
         held = "blocks" if grid.storage == "bc1" else "words"
         levels = "all levels" if info.mips >= grid.n_levels else counted(info.mips, "level")

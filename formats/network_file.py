@@ -43,17 +43,18 @@ _MEMBERS = [["info.npy", *(f"{name}.npy" for name in names)] for names in ARRAYS
 
 
 class GridInfo(NamedTuple):
-    """One grid in `info`."""
+    """One grid in `info`. It holds the width alone; a grid that is no square has its height in its DDS file and in the
+    manifest."""
 
-    base_resolution: int
+    base_width: int
     n_levels: int
     features: int
     quantize_bits: int
     save_bits: int
 
     @property
-    def max_resolution(self) -> int:
-        return self.base_resolution << (self.n_levels - 1)
+    def max_width(self) -> int:
+        return self.base_width << (self.n_levels - 1)
 
     @property
     def storage(self) -> str:
@@ -86,10 +87,16 @@ class NetworkInfo(NamedTuple):
         inputs, rest = divmod(n_weights - sum(outputs * ins for outputs, ins in others), first_outputs)
         return None if rest or inputs < 1 else inputs
 
-    def reference_form(self, num_lods: int, weight_bits: int = 32) -> ModelForm:
-        """The model of these shapes with linear grids, LeakyReLU, no texel waves and no constants."""
+    def reference_form(self, num_lods: int, weight_bits: int = 32, heights: Sequence[int] = ()) -> ModelForm:
+        """The model of these shapes with linear grids, LeakyReLU, no texel waves and no constants.
+
+        heights: of the finest level of each grid; empty: all are squares.
+        Raises: ValueError for a height that does not halve as often as the width.
+        """
+        sizes = zip((g.max_width for g in self.grids), heights or (g.max_width for g in self.grids))
         grids = tuple(
-            GridSpec(g.max_resolution, g.n_levels, g.quantize_bits, g.save_bits, storage=g.storage) for g in self.grids
+            GridSpec(size, g.n_levels, g.quantize_bits, g.save_bits, storage=g.storage)
+            for g, size in zip(self.grids, sizes)
         )
         decoder = DecoderSpec(self.n_frequencies, self.n_neurons, self.n_hidden_layers, weight_bits=weight_bits)
         return ModelForm(grids, decoder, num_lods)
@@ -105,7 +112,7 @@ class StoredNetwork(NamedTuple):
 
 def network_info(form: ModelForm) -> NetworkInfo:
     """The `info` of a model."""
-    grids = (GridInfo(g.base_resolution, g.n_levels, g.features, g.quantize_bits, g.save_bits) for g in form.grids)
+    grids = (GridInfo(g.base_size[0], g.n_levels, g.features, g.quantize_bits, g.save_bits) for g in form.grids)
     decoder = form.decoder
     return NetworkInfo(
         tuple(grids), decoder.n_frequencies, decoder.n_neurons, decoder.n_hidden_layers, PADDED_OUTPUTS
@@ -160,7 +167,7 @@ def _impossible(info: np.ndarray, name: str) -> UserError:
 
 
 def _possible_levels(grid: GridInfo) -> bool:
-    return 1 <= grid.n_levels <= MAX_LEVELS and 1 <= grid.base_resolution <= MAX_SIZE >> (grid.n_levels - 1)
+    return 1 <= grid.n_levels <= MAX_LEVELS and 1 <= grid.base_width <= MAX_SIZE >> (grid.n_levels - 1)
 
 
 def _possible_texels(grid: GridInfo) -> bool:

@@ -43,13 +43,15 @@ OURS = tuple(name for name, _ in OUTPUTS if name not in ("thickness", "mask"))
 def tsnc_problem(form: ModelForm) -> str | None:
     """Why the sample cannot load a model of this form; None where it can."""
     grids, decoder = form.grids, form.decoder
+    width, height = grids[0].size
+    if width != height:
+        return f"expected square planes, found {width}x{height} texels in grid 0"
     planes = [f"{grid.max_resolution} {grid.interpolation} {grid.storage}" for grid in grids]
-    side = grids[0].max_resolution
-    if planes != [f"{side >> halved} linear bc1" for halved in HALVED] or side % 2:
+    if planes != [f"{width >> halved} linear bc1" for halved in HALVED] or width % 2:
         return f"expected four linear bc1 grids, two of one side and two of half of it, found {', '.join(planes)}"
     for index, (grid, halved) in enumerate(zip(grids, HALVED)):
-        if grid.base_resolution % blocks.SIDE:
-            return f"expected whole blocks of 4x4 texels at every level, found {grid.base_resolution} in grid {index}"
+        if grid.base_size[0] % blocks.SIDE:
+            return f"expected whole blocks of 4x4 texels at every level, found {grid.base_size[0]} in grid {index}"
         if grid.n_levels != grids[HALVED.index(halved)].n_levels:
             return "expected as many levels in both grids of a side, found " + ", ".join(str(g.n_levels) for g in grids)
         for lod in range(form.num_lods):
@@ -70,8 +72,7 @@ def encode_plane(model: NeuralTexture, index: int) -> bytes:
     """A plane's file. Its mips are the trained levels and two smaller ones, which the sample does not read."""
     grid = model.grids[index]
     mips = grid.n_levels + UNREAD_MIPS
-    across = grid.max_resolution // blocks.SIDE
-    header = struct.pack("<3I2f", across, across, mips, 0.0, 0.0)
+    header = struct.pack("<3I2f", *grid.units_of(grid.size), mips, 0.0, 0.0)
     return header + b"".join(level.tobytes() for level in grid_blocks(model, index, mips))
 
 

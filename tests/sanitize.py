@@ -50,10 +50,10 @@ struct Case {
     int filtered;
 };
 const Case CASES[] = {
-    {"codes", {{4, 4, 5, 4, 0, 0, 1}, {8, 4, 3, 12, 1, 0, 1}}, 0},
-    {"codes, filtered", {{4, 4, 5, 4, 0, 0, 1}, {8, 4, 3, 12, 0, 0, 2}}, 1},
-    {"blocks", {{3, 0, 5, 4, 1, 1, 1}, {3, 0, 1, 7, 0, 1, 1}}, 0},
-    {"blocks, filtered", {{3, 0, 5, 4, 0, 1, 1}, {3, 0, 3, 5, 0, 1, 2}}, 1},
+    {"codes", {{4, 4, 5, 4, 4, 0, 0, 1}, {8, 4, 3, 12, 12, 1, 0, 1}}, 0},
+    {"codes, filtered", {{4, 4, 5, 4, 2, 0, 0, 1}, {8, 4, 3, 3, 24, 0, 0, 2}}, 1},
+    {"blocks", {{3, 0, 5, 4, 4, 1, 1, 1}, {3, 0, 1, 7, 7, 0, 1, 1}}, 0},
+    {"blocks, filtered", {{3, 0, 5, 8, 1, 0, 1, 1}, {3, 0, 3, 5, 3, 0, 1, 2}}, 1},
 };
 
 struct Material {
@@ -79,8 +79,8 @@ struct Material {
 size_t parameters_of(const nt_grid& grid) {
     size_t count = 0;
     for (int level = 0; level < grid.n_levels; level++) {
-        const size_t side = size_t(grid.base_resolution) << level, across = (side + 3) / 4;
-        count += grid.blocks ? across * across * 22 : side * side * grid.features;
+        const size_t width = size_t(grid.base_width) << level, height = size_t(grid.base_height) << level;
+        count += grid.blocks ? (width + 3) / 4 * ((height + 3) / 4) * 22 : width * height * grid.features;
     }
     return count;
 }

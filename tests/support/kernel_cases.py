@@ -119,6 +119,15 @@ SHAPES = {
         make_model, (20, 2, 0, 4, "learned", "bc1"), (3, 1, 8, 32), (2, 2, 0, 4, "linear", "bc1"), texel_frequencies=3,
         neurons=32, activation="hard_swish",
     ),
+    "wide and high": partial(make_model, ((24, 4), 3, 4, 16), ((6, 8), 2, 8, 32), ((1, 5), 1, 8, 8), lods=6),
+    "wide and high, learned": partial(
+        make_model, ((32, 2), 2, 4, 16, "learned"), ((6, 10), 2, 2, 8, "learned"), texel_frequencies=3, neurons=32,
+        lods=6,
+    ),
+    "wide and high blocks": partial(
+        make_model, ((40, 4), 3, 0, 4, "learned", "bc1"), ((5, 14), 1, 0, 4, "linear", "bc1"), ((1, 9), 1, 4, 16),
+        texel_frequencies=2, lods=6,
+    ),
     "blocks as floats": partial(
         make_model, (6, 2, 0, 4, "linear", "bc1"), (1, 1, 0, 4, "learned", "bc1"), quantized=False
     ),
@@ -153,6 +162,9 @@ BLOCK_SHAPES = {
     ),
     "blocks as floats": partial(
         make_model, (9, 1, 0, 4, "linear", "bc1"), (8, 4, 0, 4, "learned", "bc1"), quantized=False, neurons=32
+    ),
+    "wide and high blocks": partial(
+        make_model, ((26, 3), 1, 0, 4, "learned", "bc1"), ((4, 24), 2, 0, 4, "linear", "bc1"), lods=5
     ),
     "sixteen planes": partial(make_model, *[(4, 1, 0, 4, "learned", "bc1")] * 8, *[(2, 1, 0, 4, "linear", "bc1")] * 8,
                               lods=3, layers=0),

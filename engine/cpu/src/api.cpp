@@ -183,7 +183,7 @@ int32_t nt_search_codes(const nt_model* model, const nt_material* material, floa
 }
 
 int32_t nt_self_test(void) {
-    const nt_grid grids[3] = {{8, 4, 2, 4, 0, 0}, {2, 8, 1, 3, 1, 0}, {3, 0, 1, 6, 0, 1}};
+    const nt_grid grids[3] = {{8, 4, 2, 4, 4, 0, 0}, {2, 8, 1, 3, 5, 1, 0}, {3, 0, 1, 6, 6, 0, 1}};
     const int32_t channels[2] = {0, 4}, columns[2] = {0, 1}, widths[2] = {5, 2}, heights[2] = {3, 1};
     const int64_t offsets[2] = {0, 15};
     uint8_t codes[17 * 2];

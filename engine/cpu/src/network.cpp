@@ -76,9 +76,10 @@ void encode(const Shape& shape, const float* u, const float* v, const int32_t* l
               row + shape.first_wave);
         row[shape.lod_column] = lod_value[s] / lod_range;
         if (shape.n_texel_waves) {
-            const float resolution = float(shape.grids[0].lods[lod[s]].resolution);
+            const Level& level = shape.grids[0].lods[lod[s]];
             sawtooths(shape.texel_scale_u.data(), shape.texel_scale_v.data(), shape.texel_shift.data(),
-                      shape.n_texel_waves, u[s] * resolution, v[s] * resolution, row + shape.first_texel_wave);
+                      shape.n_texel_waves, u[s] * float(level.width), v[s] * float(level.height),
+                      row + shape.first_texel_wave);
         }
         if (shape.ones_column >= 0) row[shape.ones_column] = 1;
     }

@@ -10,7 +10,7 @@
 #include <stdint.h>
 
 #define NT_API __attribute__((visibility("default")))
-#define NT_INTERFACE 7 /* to be raised with every change of this file that a caller could notice */
+#define NT_INTERFACE 8 /* to be raised with every change of this file that a caller could notice */
 
 #ifdef __cplusplus
 extern "C" {
@@ -21,7 +21,7 @@ typedef struct nt_grid {
     int32_t features; /* per texel */
     int32_t bits;     /* per feature */
     int32_t n_levels;
-    int32_t base_resolution;
+    int32_t base_width, base_height; /* of the coarsest level, texels */
     int32_t learned; /* 1: the network interpolates; 0: bilinear */
     int32_t blocks;  /* 1: BC1 blocks of 22 parameters, see blocks.py; features is 3 and bits 0 then */
     int32_t finest_lods; /* LODs, from 0 on, that read the finest level */

@@ -21,15 +21,15 @@ long block_size(long n) {
     return std::min(align_up((n + blocks - 1) / blocks, BLOCK_UNIT), n);
 }
 
-// The task of each row of units of a level. A sample at v touches the texels around v R - 0.5, so samples that touch
-// texel y lie in ((y - 0.5) / R, (y + 1.5) / R); a quarter of a texel on both sides allows for rounding.
+// The task of each row of units of a level H texels high. A sample at v touches the texels around v H - 0.5, so samples
+// that touch texel y lie in ((y - 0.5) / H, (y + 1.5) / H); a quarter of a texel on both sides allows for rounding.
 std::vector<uint8_t> tasks_of_rows(const Level& level, int64_t n_bands) {
-    const int64_t resolution = level.resolution, height = level.across ? BLOCK_SIDE : 1;
+    const int64_t texels = level.height, height = level.across ? BLOCK_SIDE : 1;
     std::vector<uint8_t> tasks(level.rows());
     for (int64_t row = 0; row < level.rows(); row++) {
-        const int64_t first = row * height, band = first * n_bands / resolution;
-        const bool own = (4 * first - 3) * n_bands >= 4 * band * resolution &&
-                         (4 * (first + height) + 3) * n_bands <= 4 * (band + 1) * resolution;
+        const int64_t first = row * height, band = first * n_bands / texels;
+        const bool own = (4 * first - 3) * n_bands >= 4 * band * texels &&
+                         (4 * (first + height) + 3) * n_bands <= 4 * (band + 1) * texels;
         tasks[row] = own ? OWN_ROW : uint8_t(band);
     }
     return tasks;

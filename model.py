@@ -193,8 +193,8 @@ class NeuralTexture(nn.Module):
         upper = (lower + 1).clamp(max=self.num_lods - 1)
         blend = (lod - lower).clamp(0, 1)[:, None]
         if any(grid.interpolation == "learned" for grid in self.grids):
-            near = self.forward(uv, lower.long(), noise, rounded=round_weights)
-            far = self.forward(uv, upper.long(), noise, rounded=round_weights)
+            near = self.forward(uv, lower.long(), noise, rounded=rounded)
+            far = self.forward(uv, upper.long(), noise, rounded=rounded)
             return torch.lerp(near, far, blend)
         near = self._inputs(uv, lower.long(), lod, noise)
         inputs = torch.lerp(near, self._inputs(uv, upper.long(), lod, noise), blend)
@@ -275,10 +275,14 @@ class NeuralTexture(nn.Module):
             features = features + (hash_uniform(parameter, noise.keys[index]) - 0.5) * step
         return round_features(features, grid.quantize_bits)
 
+    @property
+    def weight_bits(self) -> int:
+        """Bits that weights are rounded to; a model that is not quantised rounds nothing."""
+        return self.decoder.weight_bits if self.quantized else 32
+
     def exported_weights(self) -> list[torch.Tensor]:
         """The weights, rounded as in the exported file, with a straight-through gradient."""
-        bits = self.decoder.weight_bits if self.quantized else 32
-        return [round_weights(weight, bits) for weight in self.weights]
+        return [round_weights(weight, self.weight_bits) for weight in self.weights]
 
     def _network(self, inputs: Inputs, rounded: bool) -> Decoded:
         weights = self.exported_weights() if rounded else list(self.weights)

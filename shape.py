@@ -247,7 +247,7 @@ def layer_sizes(layout: InputLayout, decoder: DecoderSpec) -> list[tuple[int, in
     return [(sizes[i + 1], sizes[i]) for i in range(len(sizes) - 1)]
 
 
-def network_bits(sizes: Sequence[tuple[int, int]], weight_bits: int) -> int:
+def bits_of_weights(sizes: Sequence[tuple[int, int]], weight_bits: int) -> int:
     """Bits of weight matrices of these (outputs, inputs) as they are stored, with the float32 scales of 8-bit rows."""
     scales = 32 * sum(outputs for outputs, _ in sizes) if weight_bits == 8 else 0
     return weight_bits * sum(outputs * inputs for outputs, inputs in sizes) + scales
@@ -278,7 +278,7 @@ class ModelForm:
     @property
     def network_bits(self) -> int:
         """Bits of the weights as they are stored."""
-        return network_bits(self.layer_sizes, self.decoder.weight_bits)
+        return bits_of_weights(self.layer_sizes, self.decoder.weight_bits)
 
 
 # --- from a configuration ------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import torch
 from torchtyping import TensorType
 
 from model import NeuralTexture
+from quantize import round_weights
 
 Flat = TensorType["weights"]
 
@@ -15,10 +16,14 @@ def flat_weights(model: NeuralTexture) -> Flat:
     return torch.cat([weight.detach().reshape(-1) for weight in model.weights])
 
 
-@torch.no_grad()
 def flat_exported_weights(model: NeuralTexture) -> Flat:
     """All weights as they are exported, on the model's device."""
-    return torch.cat([weight.reshape(-1) for weight in model.exported_weights()])
+    return round_flat(flat_weights(model), model)
+
+
+def round_flat(flat: Flat, model: NeuralTexture) -> Flat:
+    """Flat weights of the model's shapes, rounded as they are exported."""
+    return torch.cat([round_weights(weight, model.weight_bits).reshape(-1) for weight in split_weights(flat, model)])
 
 
 def split_weights(flat: Flat, model: NeuralTexture) -> list[torch.Tensor]:

@@ -132,7 +132,42 @@ BLOCK_CASES = {  # BC1: as many levels as LODs or fewer, sides that are no multi
     "bc1_bgra4": Case((bc1(32, 6), GridSpec(16, 5, 4, 16)), DecoderSpec(1, 16, 1), weights="buffer", layout="bgra4"),
     "bc1_rgba8": Case((bc1(16, 5), GridSpec(16, 3, 4, 8)), DecoderSpec(1, 16, 1), layout="rgba8"),
 }  # fmt: skip
-CASES |= SAMPLED_CASES | BLOCK_CASES | WEIGHT_CASES
+WIDE_FORM = (GridSpec((64, 8), 4, 2, 16, "learned"), GridSpec((24, 3), 1, 8, 32))
+RECTANGLE_CASES = {  # grids with the proportions of the material, 8:1 but where said otherwise
+    "wide": Case((GridSpec((64, 8), 4, 4, 32), GridSpec((16, 2), 1, 4, 32)), DecoderSpec(4, 16, 1), (128, 16)),
+    "wide_learned": Case(WIDE_FORM, DecoderSpec(0, 32, 1, 3, "hard_swish", weight_bits=8), (128, 16), weights="buffer"),
+    "tall": Case(  # 3:20, sides that halve badly
+        (GridSpec((6, 40), 2, 8, 64, "learned"), GridSpec((3, 20), 1, 4, 16)), DecoderSpec(3, 16, 1, 2), (24, 160),
+        weights="buffer", weight_type="float16",
+    ),
+    "wide_row": Case((GridSpec((16, 1), 1, 8, 8), GridSpec((32, 2), 2, 4, 8)), DecoderSpec(2, 16, 0), (64, 4)),
+    "wide_filterable": Case(
+        (GridSpec((64, 8), 4, 4, 32), GridSpec((16, 2), 2, 8, 16)), DecoderSpec(4, 16, 1), (128, 16), weights="buffer",
+        layout="filterable",
+    ),
+    "wide_filterable_learned": Case(
+        WIDE_FORM, DecoderSpec(0, 16, 1, 3, "hard_swish"), (128, 16), weights="buffer", layout="filterable"
+    ),
+    "wide_bgra4": Case(
+        (GridSpec((64, 8), 4, 4, 16, "learned"), GridSpec((16, 2), 2, 4, 16)), DecoderSpec(2, 16, 1, 1), (128, 16),
+        weights="buffer", layout="bgra4",
+    ),
+    "wide_bc1": Case((bc1((128, 16), 5), bc1((32, 4), 3)), DecoderSpec(2, 16, 1), (128, 16), weights="buffer"),
+    "wide_bc1_learned": Case(
+        (bc1((64, 8), 4, "learned"), bc1((16, 4), 1)), DecoderSpec(0, 16, 1, 3, "hard_swish"), (128, 16),
+        weights="buffer",
+    ),
+    "tall_bc1_sides": Case((bc1((6, 44), 2), bc1((3, 20), 1, "learned")), DecoderSpec(2, 16, 1, 1), (24, 160)),
+    "wide_beside_squares": Case(
+        (GridSpec(16, 3, 4, 16), bc1((64, 8), 4), GridSpec((32, 4), 3, 2, 16, "learned"), bc1(8, 2)),
+        DecoderSpec(1, 16, 1, 2, weight_bits=8), (128, 16), weights="buffer",
+    ),
+    "wide_rgba8": Case(
+        (GridSpec((32, 4), 3, 4, 8), GridSpec((8, 1), 1, 2, 16, "learned")), DecoderSpec(1, 16, 1), (128, 16),
+        layout="rgba8",
+    ),
+}  # fmt: skip
+CASES |= SAMPLED_CASES | BLOCK_CASES | WEIGHT_CASES | RECTANGLE_CASES
 CASES["rgba8"] = Case(  # words of 8, 16 and 64 bits, a wide one beside small ones
     (GridSpec(16, 3, 4, 8), GridSpec(8, 2, 2, 16, "learned"), GridSpec(4, 1, 8, 64)), DecoderSpec(1, 16, 1),
     weights="buffer", layout="rgba8",
@@ -250,6 +285,8 @@ def jobs_of_page(make, names: Sequence[str]) -> list[Job]:
 METAL_CASES = (
     "reference_half", "learned", "learned_buffer_half", "filterable_bits", "filterable_learned", "bgra4", "bc1_learned",
     "bc1_packed", "bc1_packed_learned", "bits_16", "bits_8", "bits_8_slope", "bits_8_baked", "bits_8_bc1",
+    "wide", "wide_learned", "tall", "wide_filterable", "wide_bgra4", "wide_bc1", "wide_bc1_learned", "tall_bc1_sides",
+    "wide_beside_squares",
 )  # fmt: skip
 
 

@@ -143,7 +143,7 @@ def stored_model(model: NeuralTexture, weight_type: str) -> NeuralTexture:
     return model
 
 
-def bc1(side: int, levels: int, interpolation: str = "linear") -> GridSpec:
+def bc1(side: int | tuple[int, int], levels: int, interpolation: str = "linear") -> GridSpec:
     return GridSpec(side, levels, *BC1_BITS, interpolation, "bc1")
 
 

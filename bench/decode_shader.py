@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import math
 import os
 import shutil
 import statistics
@@ -47,7 +46,9 @@ def shader_textures(model: NeuralTexture, layout: str) -> dict[str, Levels]:
     for index, grid in enumerate(model.grids):
         if grid.compressed:
             chain = grid_blocks(model, index, grid.n_levels)
-            levels.append([level.reshape(math.isqrt(len(level)), -1, blocks.BLOCK_BYTES) for level in chain])
+            sizes = [grid.units_of(size) for size in grid.mip_sizes]  # in blocks
+            shapes = [(down, across, blocks.BLOCK_BYTES) for across, down in sizes]
+            levels.append([level.reshape(shape) for level, shape in zip(chain, shapes)])
             continue
         for texture in grid_textures(model, index, layout):
             levels.append([level * (17 if texture.bits == 4 else 1) for level in texture.levels])

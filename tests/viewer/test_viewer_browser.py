@@ -13,28 +13,32 @@ from dataset import load_material
 from engine.cpu.decoder import decode_lod
 from formats.textures import read_export
 from metrics.evaluate import evaluate_model
+from shape import GridSpec
 from tests.support.browser import Browser
 from tests.support.exports import edit_manifest
 from tests.support.runs import save_maps
 from tests.support.viewer_pages import changed_page, images_of, make_export, save_viewer
 
-MATERIALS = ("constants", "learned", "linear_color", "reference")  # sorted, as the page lists them
+MATERIALS = ("constants", "learned", "linear_color", "reference", "wide")  # sorted, as the page lists them
+WIDE_GRIDS = [GridSpec((64, 8), 4, 2, 16, "learned"), GridSpec((16, 2), 1, 8, 32)]
 
 
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory):
-    """{name: (maps, export)} of four materials, and the page with all of them."""
+    """{name: (maps, export)} of these materials, and the page with all of them."""
     torch.set_num_threads(1)
     root = tmp_path_factory.mktemp("browser")
     everything = ("diffuse", "normal", "roughness", "occlusion", "metallic", "specular", "displacement")
-    sizes = {"constants": (12, 20), "learned": (32, 16), "linear_color": (17, 9), "reference": (32, 32)}
+    sizes = {"constants": (12, 20), "learned": (32, 16), "linear_color": (17, 9), "reference": (32, 32),
+             "wide": (128, 16)}  # fmt: skip
     materials = {}
     for index, name in enumerate(MATERIALS):
         present = everything if name == "reference" else ("diffuse", "normal", "metallic")
         maps = save_maps(root / "data" / name, *sizes[name], present=present, seed=index)
         if name == "constants":
             make_constant(maps)
-        folder = make_export(root / "batch" / name, maps, name == "learned", name == "linear_color")
+        form = {"learned": name in ("learned", "wide"), "linear_color": name == "linear_color"}
+        folder = make_export(root / "batch" / name, maps, **form, grids=WIDE_GRIDS if name == "wide" else ())
         materials[name] = (maps, folder)
     page = root / "page.html"
     assert save_viewer("--load_dir", root / "batch", "--viewer", page, "--data_dir", root / "data") == 0

@@ -21,13 +21,17 @@ STYLES = {  # colour, marker, line
     "bc1 linear": ("#c2255c", "^", "--"),
 }
 
+COSTS = {"float_operations": "float operations", "multiply_adds": "multiply-adds"}  # the first that the entries have
+TICKS = (1000, 2000, 5000, 10_000, 20_000)
+
 
 def draw(result: Mapping[str, Any]) -> Any:
     """A matplotlib figure with a row per material and a column per rate. Raises: ImportError without matplotlib."""
     from matplotlib.figure import Figure  # without pyplot: no window system is asked for
+    from matplotlib.ticker import FixedLocator, FuncFormatter
 
     entries, machine = result["entries"], result["machine"]
-    cost = "float_operations" if "float_operations" in entries[0] else "multiply_adds"
+    cost = next(name for name in COSTS if name in entries[0])
     materials = list(dict.fromkeys(entry["material"] for entry in entries))
     rates = list(dict.fromkeys(entry["target_bpp"] for entry in entries))
     figure = Figure(figsize=(4.2 * len(rates), 3.6 * len(materials) + 0.5), layout="constrained")
@@ -41,13 +45,17 @@ def draw(result: Mapping[str, Any]) -> Any:
                     axes.plot(*zip(*(point[:2] for point in points)), line, color=colour, marker=marker, label=form)
                 for at, psnr, network in points if form == "packed learned" else ():
                     axes.annotate(network, (at, psnr), (0, 7), textcoords="offset points", fontsize=8, ha="center")
-            axes.set(xscale="log", xlabel=f"{cost.replace('_', ' ').replace('multiply adds', 'multiply-adds')} a pixel")
+            axes.set(xscale="log", xlabel=f"{COSTS[cost]} a pixel")
+            axes.xaxis.set_major_locator(FixedLocator(TICKS))
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+            axes.xaxis.set_minor_locator(FixedLocator([]))
             axes.set_title(f"{one_line(material)}, {rate:g} bpp", parse_math=False, fontsize=10)
             axes.margins(y=0.12)
-            axes.grid(True, which="both", alpha=0.2)
+            axes.grid(True, alpha=0.25)
         row[0].set_ylabel("PSNR of LOD 0, dB")
     handles, labels = grid[0][0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", frameon=False, ncols=len(STYLES))
+    columns = 2 if len(rates) == 1 else len(STYLES)
+    figure.legend(handles, labels, loc="outside lower center", frameon=False, ncols=columns)
     facts = (machine["processor"], machine["commit"], machine["date"])
     figure.suptitle(", ".join(filter(None, facts)), fontsize=9)
     return figure

@@ -24,6 +24,7 @@ QUANTIZE_BITS = (1, 2, 4, 8, 16)  # of a feature
 SAVE_BITS = (8, 16, 32, 64)  # of a grid texel
 INTERPOLATIONS = ("linear", "learned")
 ACTIVATIONS = ("leaky_relu", "hard_swish", "relu")
+WEIGHT_BITS = (32, 16, 8)  # of a weight of the network in network_data.npz
 MAX_GRIDS = 16  # of a material, in network_data.npz too
 MAX_PIXELS = 2**26  # 8192 x 8192. The seven maps of a material of that size, decoded at once, take some 3 GB
 MOST_PIXELS = 2**30  # 32768 x 32768: what --max_pixels can allow
@@ -174,6 +175,10 @@ class Config:
     n_neurons: int = knob(64, "width of the hidden layers, a multiple of 16", unit="neurons", low=16, high=256)
     n_hidden_layers: int = knob(2, "hidden layers", unit="layers", low=0, high=4)
     activation: str = knob("leaky_relu", "what follows each hidden layer", choices=ACTIVATIONS)
+    weight_bits: int = knob(
+        32, "bits per weight of the network, trained as shipped. 32, 16: a float; 8: an integer times its row's scale",
+        unit="bits", choices=WEIGHT_BITS,
+    )  # fmt: skip
 
     batch_size: int = knob(8192, "texels per iteration", unit="texels", low=1, high=1 << 22, section="training")
     positions: str = knob(
@@ -193,6 +198,9 @@ class Config:
     noise_std: float = knob(1.0, "noise on features before rounding; 1 is +- half a step", low=0.0, high=4.0)
     noise_anneal_fraction: float = knob(
         0.8, "the noise falls linearly to zero over this share of the run", unit="fraction of max_iter", low=0, high=1
+    )
+    weight_round_start: float = knob(
+        0.5, "weights are rounded to --weight_bits from here on", unit="share of max_iter", low=0, high=1
     )
     wrap_boundary: bool = knob(True, "tie opposite borders and the corners of the grids, so that they tile")
     wrap_strength: float = knob(0.02, "how far borders move to their mean each time; 1: all the way", low=0, high=1)
@@ -266,7 +274,7 @@ FIELDS = {field.name: field for field in dataclasses.fields(Config) if field.met
 ARCHITECTURE = (
     "quantize", "quantize_bits", "save_bits", "hash_grid_configs", "linear_color", "extra_maps", "extra_map", *AIMS,
     "preset", "decoder", "latents", "n_frequencies", "n_texel_frequencies", "n_neurons", "n_hidden_layers",
-    "activation",
+    "activation", "weight_bits",
 )  # fmt: skip
 RECORDED = ("resolved_grids", "environment")  # what config.json of a run holds besides the fields
 # Fields of one call of the command, which the run does not keep.
@@ -389,6 +397,11 @@ def _check_combinations(config: Config) -> None:
                    if getattr(config, name) not in (FIELDS[name].default, "reference")]  # fmt: skip
     if asks and not config.quantize:
         raise UserError(f"{asks[0]}: a rate counts rounded features; leave out --quantize False")
+    if config.weight_bits != 32 and not config.quantize:
+        raise UserError(
+            f"--weight_bits {config.weight_bits}: expected --quantize True, as weights are rounded with the features, "
+            "found False; leave out one of the two"
+        )
     for index, grid in enumerate(config.hash_grid_configs):
         if config.latents != "packed" and grid.storage != config.latents:
             raise UserError(

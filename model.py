@@ -21,7 +21,7 @@ from configs import Config
 from dataset import Material
 from maps.channels import CHANNELS, outputs_of
 from maps.record import Constant
-from quantize import codes_from_features, features_from_codes, hash_uniform, round_features
+from quantize import codes_from_features, features_from_codes, hash_uniform, round_features, round_weights
 from shape import (
     PADDED_OUTPUTS,
     TEXEL_OFFSETS,
@@ -176,7 +176,7 @@ class NeuralTexture(nn.Module):
     # --- forward ---------------------------------------------------------------------------------------------------
 
     def forward(
-        self, uv: Positions, lod: Scalars, noise: Noise | None = None
+        self, uv: Positions, lod: Scalars, noise: Noise | None = None, *, rounded: bool = True
     ) -> Decoded:
         """Decode the material at `uv` and `lod`.
 
@@ -184,18 +184,21 @@ class NeuralTexture(nn.Module):
             uv: (n, 2) float32, any real number: addressing repeats.
             lod: (n,) integers or floats in 0..num_lods-1; a fractional LOD blends its two neighbours.
             noise: training noise; None for evaluation.
+            rounded: False: take the weights as they are trained, not `exported_weights`.
         Returns: (n, channels) float32 in canonical order, 11 of them or 16 with extra maps, not clamped.
         """
         if not lod.is_floating_point():
-            return self._network(self._inputs(uv, lod, lod.to(torch.float32), noise))
+            return self._network(self._inputs(uv, lod, lod.to(torch.float32), noise), rounded)
         lower = lod.floor().clamp(0, self.num_lods - 1)
         upper = (lower + 1).clamp(max=self.num_lods - 1)
         blend = (lod - lower).clamp(0, 1)[:, None]
         if any(grid.interpolation == "learned" for grid in self.grids):
-            near = self.forward(uv, lower.long(), noise)
-            return torch.lerp(near, self.forward(uv, upper.long(), noise), blend)
+            near = self.forward(uv, lower.long(), noise, rounded=rounded)
+            far = self.forward(uv, upper.long(), noise, rounded=rounded)
+            return torch.lerp(near, far, blend)
         near = self._inputs(uv, lower.long(), lod, noise)
-        return self._network(torch.lerp(near, self._inputs(uv, upper.long(), lod, noise), blend))
+        inputs = torch.lerp(near, self._inputs(uv, upper.long(), lod, noise), blend)
+        return self._network(inputs, rounded)
 
     def _inputs(
         self, uv: Positions, lod: Scalars, lod_value: Scalars, noise: Noise | None
@@ -272,11 +275,21 @@ class NeuralTexture(nn.Module):
             features = features + (hash_uniform(parameter, noise.keys[index]) - 0.5) * step
         return round_features(features, grid.quantize_bits)
 
-    def _network(self, inputs: Inputs) -> Decoded:
+    @property
+    def weight_bits(self) -> int:
+        """Bits that weights are rounded to; a model that is not quantised rounds nothing."""
+        return self.decoder.weight_bits if self.quantized else 32
+
+    def exported_weights(self) -> list[torch.Tensor]:
+        """The weights, rounded as in the exported file, with a straight-through gradient."""
+        return [round_weights(weight, self.weight_bits) for weight in self.weights]
+
+    def _network(self, inputs: Inputs, rounded: bool) -> Decoded:
+        weights = self.exported_weights() if rounded else list(self.weights)
         hidden = inputs
-        for weight in self.weights[:-1]:
+        for weight in weights[:-1]:
             hidden = self._activate(hidden @ weight.t())
-        decoded = (hidden @ self.weights[-1].t())[:, : self.decoder.outputs]
+        decoded = (hidden @ weights[-1].t())[:, : self.decoder.outputs]
         if self.constants:
             decoded = torch.where(self._constant_values.isnan(), decoded, self._constant_values)
         return decoded
@@ -368,7 +381,7 @@ class NeuralTexture(nn.Module):
         return units[first:last].view(down, across, grid.unit_parameters)
 
     def bits_per_texel(self, width: int, height: int, word_bits: Sequence[int] | None = None) -> dict[str, float]:
-        """Bits per LOD-0 texel: `grids` (finest levels), `network` (float32), `bpp` (their sum) and `all_mips`.
+        """Bits per LOD-0 texel: `grids` (finest levels), `network` (as stored), `bpp` (their sum) and `all_mips`.
 
         word_bits: bits of a texel of each grid; None: as it is stored, or float32 in a model that is not quantised.
         """
@@ -380,7 +393,7 @@ class NeuralTexture(nn.Module):
             ]
         finest = sum(grid.texels_of(grid.size) * bits for grid, bits in zip(self.grids, word_bits)) / texels
         every = sum(grid.stored_texels * bits for grid, bits in zip(self.grids, word_bits)) / texels
-        network = sum(weight.numel() for weight in self.weights) * 32 / texels
+        network = self.form.network_bits / texels
         return {"grids": finest, "network": network, "bpp": finest + network, "all_mips": every + network}
 
 

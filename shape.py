@@ -7,7 +7,17 @@ from dataclasses import dataclass, field
 
 import blocks
 from common.errors import UserError
-from configs import INTERPOLATIONS, STORAGES, Config, HashGridConfig, Resolution, Size, as_resolution, sides_of
+from configs import (
+    INTERPOLATIONS,
+    STORAGES,
+    WEIGHT_BITS,
+    Config,
+    HashGridConfig,
+    Resolution,
+    Size,
+    as_resolution,
+    sides_of,
+)
 from maps.channels import CHANNELS
 from maps.record import Constant
 from quantize import features_per_texel
@@ -185,8 +195,11 @@ class DecoderSpec:
     activation: str = "leaky_relu"
     negative_slope: float = 0.01  # of leaky_relu
     outputs: int = CHANNELS  # in use: 11, or 16 with extra maps
+    weight_bits: int = 32  # of a weight in network_data.npz, see quantize.stored_weights
 
     def __post_init__(self):
+        if self.weight_bits not in WEIGHT_BITS:
+            raise ValueError(f"weight_bits must be one of {WEIGHT_BITS}, got {self.weight_bits!r:.40}")
         if self.activation not in ACTIVATIONS:
             raise ValueError(f"activation must be one of {ACTIVATIONS}, got {self.activation!r:.40}")
 
@@ -234,6 +247,12 @@ def layer_sizes(layout: InputLayout, decoder: DecoderSpec) -> list[tuple[int, in
     return [(sizes[i + 1], sizes[i]) for i in range(len(sizes) - 1)]
 
 
+def bits_of_weights(sizes: Sequence[tuple[int, int]], weight_bits: int) -> int:
+    """Bits of weight matrices of these (outputs, inputs) as they are stored, with the float32 scales of 8-bit rows."""
+    scales = 32 * sum(outputs for outputs, _ in sizes) if weight_bits == 8 else 0
+    return weight_bits * sum(outputs * inputs for outputs, inputs in sizes) + scales
+
+
 @dataclass(frozen=True)
 class ModelForm:
     """Everything about a NeuralTexture but its trained numbers: what reading those from files takes."""
@@ -255,6 +274,11 @@ class ModelForm:
     @property
     def n_weights(self) -> int:
         return sum(outputs * inputs for outputs, inputs in self.layer_sizes)
+
+    @property
+    def network_bits(self) -> int:
+        """Bits of the weights as they are stored."""
+        return bits_of_weights(self.layer_sizes, self.decoder.weight_bits)
 
 
 # --- from a configuration ------------------------------------------------------------------------------------------
@@ -343,4 +367,5 @@ def decoder_spec(config: Config, grids: Sequence[GridSpec]) -> DecoderSpec:
         n_texel_frequencies=frequencies,
         activation="leaky_relu" if config.activation == "relu" else config.activation,
         negative_slope=0.0 if config.activation == "relu" else DecoderSpec.negative_slope,
+        weight_bits=config.weight_bits,
     )

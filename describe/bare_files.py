@@ -110,7 +110,7 @@ def read_bare_files(folder: Path, given: Assumptions, max_pixels: int = MAX_PIXE
     Raises: UserError when a file is missing, damaged, does not fit the others, or is in a form that needs a manifest.
     """
     path = folder / NETWORK
-    numbers, network = read_network(path)
+    numbers, network, weight_bits = read_network(path)
     info = parse_any_info(numbers, str(path))
     textures = [folder / f"hash_grid_{index}.dds" for index in range(len(info.grids))]
     headers = [read_dds_info(texture) for texture in textures]
@@ -128,7 +128,8 @@ def read_bare_files(folder: Path, given: Assumptions, max_pixels: int = MAX_PIXE
     reason = "" if given.size else ": twice grid 0" if ours else ": as large as grid 0"
     size = f"size {width} x {height}{reason}"
     if ours:
-        texture = read_texture(folder, _our_form(parse_info(numbers, str(path)), headers, textures, material.num_lods))
+        form = _our_form(parse_info(numbers, str(path)), headers, textures, material.num_lods, weight_bits)
+        texture = read_texture(folder, form)
         sampling, output = given.sampling or texture.sampling, given.output or texture.output_activation
         texture = replace(texture, sampling=sampling, output_activation=output)
         return BareTexture(texture, material, material.num_lods, [size, *_OUR_FORM])
@@ -151,7 +152,7 @@ def read_bare_files(folder: Path, given: Assumptions, max_pixels: int = MAX_PIXE
 
 
 def _our_form(
-    info: NetworkInfo, headers: Sequence[DdsInfo], textures: Sequence[Path], num_lods: int
+    info: NetworkInfo, headers: Sequence[DdsInfo], textures: Sequence[Path], num_lods: int, weight_bits: int
 ) -> ModelForm:
     """The reference form; the heights of its grids are in the DDS files alone.
 
@@ -163,7 +164,7 @@ def _our_form(
                 f"{path}: expected a height that halves {grid.n_levels - 1} times, since the network file has "
                 f"{grid.n_levels} levels, found {header.height}; one of them is damaged"
             )
-    return info.reference_form(num_lods, [header.height for header in headers])
+    return info.reference_form(num_lods, weight_bits, [header.height for header in headers])
 
 
 _OUR_FORM = (
@@ -269,9 +270,8 @@ def _ancestor_weights(network: np.ndarray, info: NetworkInfo, path: Path) -> lis
 def bare_inputs(n_weights: int, info: NetworkInfo) -> int | None:
     """Inputs of the first layer, which follow from the number of weights; None when those do not fit the layers or are
     too few for the grids."""
-    (first_outputs, _), *others = info.layer_sizes(0)
-    inputs, rest = divmod(n_weights - sum(outputs * ins for outputs, ins in others), first_outputs)
-    return None if rest or inputs < least_inputs(info) else inputs
+    inputs = info.inputs_of(n_weights)
+    return None if inputs is None or inputs < least_inputs(info) else inputs
 
 
 def least_inputs(info: NetworkInfo) -> int:

@@ -93,7 +93,7 @@ class TcnnEngine(TorchEngine):
 
     # --- forward ---------------------------------------------------------------------------------------------------
 
-    def _decode(self, uv: Positions, lod: Indices, noise: Noise | None) -> Decoded:
+    def _decode(self, uv: Positions, lod: Indices, noise: Noise | None, rounded: bool) -> Decoded:
         """NeuralTexture.forward for whole LODs, without constant channels, in the precision of tiny-cuda-nn's network.
 
         Samples are sorted by LOD, so that those that read one level of a grid are adjacent.
@@ -109,7 +109,7 @@ class TcnnEngine(TorchEngine):
             parts.append((lod.to(torch.float32) / max(model.num_lods - 1, 1))[:, None])
             if model.layout.texel_waves:
                 parts += self._texel_waves(uv, lod)
-            weights = torch.cat([weight.reshape(-1) for weight in model.weights])
+            weights = torch.cat([w.reshape(-1) for w in (model.exported_weights() if rounded else model.weights)])
             decoded = functional_call(self._network, {"params": weights}, (torch.cat(parts, dim=1),))
         return torch.empty_like(decoded).index_copy(0, order, decoded).float()
 

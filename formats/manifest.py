@@ -176,7 +176,7 @@ def _resolution_to_json(size: Size) -> int | list[int]:
 
 
 def decoder_to_json(form: ModelForm) -> dict[str, Any]:
-    """The network: inputs, layers, activation."""
+    """The network: inputs, layers, activation, and the bits of a weight where they are not 32."""
     return {
         "inputs": decoder_inputs(form),
         "n_frequencies": form.decoder.n_frequencies,
@@ -187,6 +187,7 @@ def decoder_to_json(form: ModelForm) -> dict[str, Any]:
         "biases": False,
         "outputs": form.decoder.outputs,
         "padded_outputs": PADDED_OUTPUTS,
+        **({"weight_bits": form.decoder.weight_bits} if form.decoder.weight_bits != 32 else {}),
     }
 
 
@@ -291,6 +292,7 @@ def _decoder_from_json(entry: Mapping[str, Any]) -> DecoderSpec:
         activation=entry["activation"],
         negative_slope=slope,
         outputs=CHANNELS if _integer(entry, "outputs") == CHANNELS else ALL_CHANNELS,
+        weight_bits=_integer({"weight_bits": 32, **entry}, "weight_bits"),
     )
 
 

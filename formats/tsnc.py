@@ -82,7 +82,7 @@ def encode_network(model: NeuralTexture, material: MaterialRecord) -> bytes:
     Our features are t - 0.5, our LOD is over num_lods - 1, and our ones are its first biases. The outputs are in its
     order; those of missing maps and of constant channels are biases alone.
     """
-    first, *others = (weight.detach().cpu().double().numpy() for weight in model.weights)
+    first, *others = (weight.detach().cpu().double().numpy() for weight in model.exported_weights())
     features, ones = first[:, :N_FEATURES], first[:, N_FEATURES + 1 :]
     lods = model.grids[0].n_levels / (model.num_lods - 1) if model.num_lods > 1 else 0.0  # of its LOD input
     into = np.concatenate([features, first[:, N_FEATURES : N_FEATURES + 1] * lods], axis=1)

@@ -89,7 +89,7 @@ int train(const nt_model& model, const Material& material, int filtered, Floats&
     const float shares[LODS - 1] = {0.6f, 0.8f, 0.9f, 0.94f, 0.96f, 0.98f}, weights[4] = {0.25f, 0.25f, 0.25f, 0.25f};
     const double rates[2] = {0.01, 0.02};
     const nt_settings settings = {4096, 1, 4, shares, weights, 0.01, rates, 0.9, 0.99, 1e-12, 2, 0, 0.1f,
-                                  filtered, 0.5f, 2.0f};
+                                  filtered, 0.5f, 2.0f, 8};
     nt_trainer* trainer = nullptr;
     if (nt_trainer_create(&model, &material.view, &settings, &trainer)) return 1;
     nt_trainer_load_network(trainer, 996, network.data(), nullptr, nullptr);
@@ -97,7 +97,7 @@ int train(const nt_model& model, const Material& material, int filtered, Floats&
     const std::vector<double> factors(7, 1.0), noise(7, 0.5);
     double loss = 0, mse = 0;
     for (int n : {3, 7, 1}) {
-        if (nt_trainer_step(trainer, n, factors.data(), noise.data(), &loss)) return 1;
+        if (nt_trainer_step(trainer, n, factors.data(), noise.data(), n / 2, &loss)) return 1;
         if (nt_trainer_probe(trainer, -1, &mse)) return 1;
     }
     nt_trainer_save_network(trainer, network.data(), nullptr, nullptr);

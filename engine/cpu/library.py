@@ -80,6 +80,7 @@ class Settings(ctypes.Structure):
         ("filtered", c_int32),
         ("fraction_start", c_float),
         ("fraction_scale", c_float),
+        ("weight_bits", c_int32),
     ]
 
 
@@ -98,12 +99,14 @@ _SIGNATURES = {
     "nt_trainer_save_network": (None, [c_void_p, c_void_p, c_void_p, c_void_p]),
     "nt_trainer_load_drift": (None, [c_void_p, c_int32, c_void_p]),
     "nt_trainer_save_drift": (None, [c_void_p, c_int32, c_void_p]),
-    "nt_trainer_step": (c_int32, [c_void_p, c_int64, POINTER(c_double), POINTER(c_double), POINTER(c_double)]),
+    "nt_trainer_step": (c_int32, [c_void_p, c_int64, POINTER(c_double), POINTER(c_double), c_int64,
+                                  POINTER(c_double)]),
     "nt_trainer_probe": (c_int32, [c_void_p, c_int64, POINTER(c_double)]),
     "nt_decode": (c_int32, [POINTER(Model), _POINTERS, c_void_p, c_int64, c_void_p, c_void_p, c_int32, c_void_p]),
     "nt_decode_rows": (c_int32, [POINTER(Model), _POINTERS, c_void_p, *[c_int32] * 6, c_void_p]),
     "nt_gradients": (c_int32, [POINTER(Model), _POINTERS, c_void_p, c_int64, c_void_p, c_void_p, c_void_p,
                                POINTER(c_float), POINTER(c_uint32), c_void_p, _POINTERS, c_void_p]),
+    "nt_round_weights": (None, [c_void_p, c_int64, c_int64, c_int32, c_void_p]),
     "nt_search_codes": (c_int32, [POINTER(Model), POINTER(Material), _POINTERS, *[c_void_p] * 3, *[c_int32] * 4,
                                   POINTER(c_int64)]),
 }  # fmt: skip

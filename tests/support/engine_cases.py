@@ -121,6 +121,13 @@ CASES = {
     "opacity": (lambda: Material.from_arrays("leaf", leaf_maps(32)), {"spread": 0.5, "learning_rate": 0.2}),
     "ties, finest level": (material_of, {"wrap_interval": 3, "wrap_strength": 1.0, "wrap_levels": 1}),
     "ties, two levels": (material_of, {"wrap_interval": 2, "wrap_strength": 0.3, "wrap_levels": 2}),
+    "8-bit weights": (material_of, {"weight_bits": 8, "weight_round_start": 0.0, "n_hidden_layers": 2}),
+    "8-bit weights later": (material_of, {"weight_bits": 8, "weight_round_start": 0.05, "hash_grid_configs": LEARNED}),
+    "8-bit weights, no layers": (
+        lambda: material_of(3, 1), {"weight_bits": 8, "weight_round_start": 0.0, "n_hidden_layers": 0},
+    ),
+    "16-bit weights": (material_of, {"weight_bits": 16, "weight_round_start": 0.0, "hash_grid_configs": LEARNED}),
+    "16-bit weights later": (material_of, {"weight_bits": 16, "weight_round_start": 0.1, "noise_std": 0.0}),
     "rates": (
         material_of,
         {"hash_grid_configs": [{**GRIDS[0], "learning_rate": 0.03}, GRIDS[1]], "learning_rate": 3e-3,

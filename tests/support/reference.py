@@ -150,7 +150,7 @@ def parse_npz(payload: bytes) -> dict[str, np.ndarray]:
             assert data[:8] == b"\x93NUMPY\x01\x00"
             (length,) = struct.unpack_from("<H", data, 8)
             header = data[10 : 10 + length].decode("latin1")
-            dtype = next(d for d in ("<i4", "<f4") if f"'{d}'" in header)
+            dtype = next(d for d in ("<i4", "<f4", "<f2", "|i1") if f"'{d}'" in header)
             arrays[member.removesuffix(".npy")] = np.frombuffer(data, dtype, offset=10 + length)
     return arrays
 

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "weights.h"
+
 namespace nt {
 
 Network::Network(const Shape& shape_) : shape(shape_) {
@@ -13,7 +15,7 @@ Network::Network(const Shape& shape_) : shape(shape_) {
     }
 }
 
-void Network::pack(int index, int first, int last, const float* weights) {
+void Network::pack(int index, int first, int last, const float* weights, int bits) {
     const Layer& layer = shape.layers[index];
     float* by_input = layers[index].by_input.data();
     float* by_output = layers[index].by_output.data();
@@ -21,14 +23,15 @@ void Network::pack(int index, int first, int last, const float* weights) {
         const float* from = weights + layer.file_offset + int64_t(layer.file_row[row]) * layer.file_inputs;
         float* to = by_output + row * layer.in_stride;
         for (int i = 0; i < layer.inputs; i++) to[i] = 0;
+        const RowRounding rounded(from, layer.file_inputs, bits);
         for (int i = 0; i < layer.file_inputs; i++)
-            if (layer.column[i] >= 0) to[layer.column[i]] += from[i];
+            if (layer.column[i] >= 0) to[layer.column[i]] += rounded(from[i]);
         for (int i = 0; i < layer.inputs; i++) by_input[i * layer.out_stride + row] = to[i];
     }
 }
 
-void Network::pack_all(const float* weights) {
-    for (size_t l = 0; l < layers.size(); l++) pack(int(l), 0, shape.layers[l].outputs, weights);
+void Network::pack_all(const float* weights, int bits) {
+    for (size_t l = 0; l < layers.size(); l++) pack(int(l), 0, shape.layers[l].outputs, weights, bits);
 }
 
 Workspace::Workspace(const Shape& shape_) : shape(shape_) {

@@ -241,8 +241,9 @@ void nt_trainer::finish_iteration() {
     }
 }
 
-double nt_trainer::step(int64_t n, const double* factors, const double* noise) {
+double nt_trainer::step(int64_t n, const double* factors, const double* noise, int64_t n_float) {
     if (n == 0) return 0;
+    first_rounded_ = iteration + n_float;
     // all memory is allocated here: a thread that failed later would leave the others waiting at the barrier
     const auto threads = make_threads();
     Barrier barrier(settings.n_threads);
@@ -253,7 +254,7 @@ double nt_trainer::step(int64_t n, const double* factors, const double* noise) {
     };
     const auto place = [&](int band) { settings.filtered ? place_samples<true>(band) : place_samples<false>(band); };
     double total = 0;
-    network.pack_all(weights.data());
+    network.pack_all(weights.data(), n_float > 0 ? 32 : settings.weight_bits);
     run_threads(settings.n_threads, [&](int id) {
         Thread& thread = *threads[id];
         for (long slice; (slice = next.fetch_add(1)) < n_slices;) draw(slice, iteration);
@@ -308,7 +309,7 @@ double nt_trainer::step(int64_t n, const double* factors, const double* noise) {
 
 double nt_trainer::probe(int64_t draw_iteration) {
     const auto threads = make_threads();
-    network.pack_all(weights.data());
+    network.pack_all(weights.data(), settings.weight_bits);
     run_tasks(settings.n_threads, n_slices, [&](long slice, int) { draw_slice<false>(slice, draw_iteration); });
     share_out();
     run_tasks(settings.n_threads, n_bands, [&](long band, int id) {

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
-from collections.abc import Iterable, Iterator
 from typing import Any
 
 from common.errors import UserError
@@ -18,14 +17,16 @@ from configs import (
     TSNC_NETWORK,
     Config,
     HashGridConfig,
+    Size,
+    as_resolution,
     make_config,
+    sides_of,
     to_dict,
 )
 from shape import BC1_BITS, bits_of_weights, decoder_spec, exact_halvings, grid_spec, input_layout, layer_sizes
+from training.grid_sizes import HIGHEST_SIDE, SIDE_UNIT, coarse_sizes, fine_sizes, stretch
 from training.rates import Preset, Row, preset_for, row_for
 
-SIDE_UNIT = 4  # texels of a block
-HIGHEST_SIDE = 16384  # of a grid
 DEFAULT_BPP = 5.0  # of --preset or --decoder learned without a rate
 LOWEST_BPP, HIGHEST_BPP = 0.5, 20.0
 TOLERANCE = 0.04  # a plan's rate may differ from the one asked for by this share of it
@@ -36,12 +37,7 @@ PLANNED = frozenset((
 ))  # fmt: skip
 # Time of an iteration at filtered positions over one at centres (two cores: packed grids 1.2 to 1.4, BC1 1.5 to 1.65).
 FILTERED_COST = {"packed": 1.3, "bc1": 1.5}
-LEAST_SHARE, MOST_SHARE = 0.45, 0.93  # of the bits in grids, that a fine grid at the row's scale may take
-# Largest resolution of a grid's coarsest level, which all smaller LODs share. With 15 the resolutions to choose from
-# are so far apart that the shares of the bits miss their aim: 0.1 to 0.6 dB less at 3.5 and 20 bpp.
-MOST_BASE = 39
 NETWORK_SHARE = 0.2  # of the bits, that a network wider than 16 neurons may take
-LEAST_COARSE = 4  # texels along a side; a smaller coarse grid is left out
 SAVE_INTERVAL = 10_000  # iterations, half a minute's, that a killed run can lose
 
 
@@ -50,7 +46,7 @@ SAVE_INTERVAL = 10_000  # iterations, half a minute's, that a killed run can los
 
 def network_bits(row: Row, config: Config) -> int:
     """Bits of the weights of the configuration's network over a fine and a coarse grid with the row's words."""
-    return bits_of_network([*fine_grids(1, row, config.decoder, 1), *coarse_grids(1, row)], config)
+    return bits_of_network([*fine_grids((1, 1), row, config.decoder, 1), *coarse_grids((1, 1), row)], config)
 
 
 def bits_of_network(grids: list[HashGridConfig], config: Config) -> int:
@@ -60,53 +56,13 @@ def bits_of_network(grids: list[HashGridConfig], config: Config) -> int:
     return bits_of_weights(layer_sizes(input_layout(specs, form), form), form.weight_bits)
 
 
-def finest_bits(grid: HashGridConfig) -> int:
-    """Bits of its finest level."""
-    spec = grid_spec(grid)
-    return spec.texels_of(spec.size) * spec.save_bits
-
-
-def resolutions(low: float, high: float) -> Iterator[int]:
-    """Grid resolutions in [low, high] that can be halved down to MOST_BASE texels or fewer, ascending."""
-    for size in range(max(math.ceil(low), 1), min(math.floor(high), HIGHEST_SIDE) + 1):
-        if size >> exact_halvings(size) <= MOST_BASE:
-            yield size
-
-
-def whole_blocks(sizes: Iterable[int]) -> list[int]:
-    """Those of these sizes that are whole blocks, which Direct3D and WebGL ask for of BC1 textures."""
-    return [size for size in sizes if size % SIDE_UNIT == 0]
-
-
-def fine_resolutions(row: Row, most_texels: float, side: int) -> list[int]:
-    """Resolutions to try for a fine grid, for which all the bits in grids would buy `most_texels`.
-
-    At half the material's side a texel has one of four places between grid texels, which a network learns better than
-    many places: 0.3 to 0.5 dB. The whole side is never tried: the network would see one place only and decode the
-    others badly (Rock058, 10 bpp: 31.0 dB at random positions, 36.0 with a grid of 960), and float32 may round that
-    place to either side.
-    """
-    aligned = round(row.scale * side)
-    if row.latents == "bc1" and aligned % SIDE_UNIT:
-        aligned = 0
-    # coarse planes are not larger than fine ones: half the side fits only where they can take the rest of the bits
-    equal = math.prod(row.fine) / (math.prod(row.fine) + math.prod(row.coarse))
-    least = LEAST_SHARE if row.latents == "packed" else max(LEAST_SHARE, equal)
-    if aligned and aligned == row.scale * side and least <= aligned * aligned / most_texels <= MOST_SHARE:
-        return [aligned]
-    ideal = math.sqrt(most_texels * row.fine_share)
-    sizes = [size for size in resolutions(ideal * 0.9, max(ideal * 1.1, ideal + 1)) if size != side]
-    return sizes if row.latents == "packed" else whole_blocks(sizes)
-
-
-def fine_grids(resolution: int, row: Row, decoder: str, num_lods: int) -> list[HashGridConfig]:
-    """The row's fine grid, or planes, with `resolution` squared texels and all levels that halve exactly, one for each
-    LOD."""
+def fine_grids(size: Size, row: Row, decoder: str, num_lods: int) -> list[HashGridConfig]:
+    """The row's fine grid, or planes, of this size with all levels that halve exactly, one for each LOD."""
     interpolation = "learned" if decoder == "learned" else "linear"
-    return _grids(row.fine, row.latents, resolution, min(exact_halvings(resolution) + 1, num_lods), interpolation)
+    return _grids(row.fine, row.latents, size, min(exact_halvings(size) + 1, num_lods), interpolation)
 
 
-def coarse_grids(resolution: int, row: Row) -> list[HashGridConfig]:
+def coarse_grids(size: Size, row: Row) -> list[HashGridConfig]:
     """The row's coarse grid, or planes: one level that all LODs share, so that small LODs have more features per texel
     than LOD 0.
 
@@ -114,18 +70,22 @@ def coarse_grids(resolution: int, row: Row) -> list[HashGridConfig]:
     level for each, at -0.4, -0.5, -0.7, -1.5 dB. BC1 planes of Rock058, 3000 iterations: LODs 0 to 3 at 32.9, 32.3,
     33.6, 35.0 dB, with a level for each at 33.0, 31.8, 31.6, 31.5.
     """
-    return _grids(row.coarse, row.latents, resolution, 1, "linear")
+    return _grids(row.coarse, row.latents, size, 1, "linear")
 
 
-def _grids(
-    word: tuple[int, int], latents: str, resolution: int, n_levels: int, interpolation: str
-) -> list[HashGridConfig]:
+def _grids(word: tuple[int, int], latents: str, size: Size, n_levels: int, interpolation: str) -> list[HashGridConfig]:
     """One grid with this word, or as many planes as it says."""
     count, bits = word
-    shape = {"max_resolution": resolution, "n_levels": n_levels, "interpolation": interpolation}
+    shape = {"max_resolution": as_resolution(size), "n_levels": n_levels, "interpolation": interpolation}
     if latents == "bc1":
         return [HashGridConfig(**shape, storage="bc1")] * count
     return [HashGridConfig(**shape, quantize_bits=bits, save_bits=count * bits)]
+
+
+def outline(config: Config, width: int, height: int) -> Size:
+    """The size whose proportions the grids of a material have: its own, but squares in the reference form and that of
+    Intel's sample, whose readers know nothing else."""
+    return (max(width, height),) * 2 if config.decoder in ("reference", "tsnc") else (width, height)
 
 
 def choose_grids(row: Row, config: Config, width: int, height: int) -> list[HashGridConfig]:
@@ -139,30 +99,27 @@ def choose_grids(row: Row, config: Config, width: int, height: int) -> list[Hash
     """
     if config.decoder == "tsnc":
         return tsnc_planes(row, config, width, height)
-    texels, num_lods, bpp = width * height, max(width, height).bit_length(), config.bpp
-    budget, best = bpp * texels, None
-    fine_word, coarse_word = math.prod(row.fine), math.prod(row.coarse)
+    texels, num_lods, best = width * height, max(width, height).bit_length(), None
+    size = outline(config, width, height)
+    budget, fine_word, coarse_word = config.bpp * texels, math.prod(row.fine), math.prod(row.coarse)
     in_grids = budget - network_bits(row, config)
-    if in_grids > 0:
-        for fine in fine_resolutions(row, in_grids / fine_word, max(width, height)):
-            rest = in_grids - fine * fine * fine_word
-            exact = math.sqrt(rest / coarse_word) if rest > 0 else 0
-            nearby = range(max(round(exact) - 3, 0), round(exact) + 4)
-            for coarse in {*(nearby if row.latents == "packed" else whole_blocks(nearby)), 0}:
-                if 0 < coarse < LEAST_COARSE or coarse > fine:
-                    continue
-                grids = fine_grids(fine, row, config.decoder, num_lods)
-                if coarse:
-                    grids += coarse_grids(coarse, row)
-                spent = bits_of_network(grids, config) + sum(finest_bits(grid) for grid in grids)
-                # 1 % of the rate counts as much as 6 % of the fine grid's share, which matters little
-                share = fine * fine * fine_word / in_grids
-                cost = abs(spent / budget - 1) + abs(share / row.fine_share - 1) / 6
-                if abs(spent / budget - 1) <= TOLERANCE and (best is None or cost < best[0]):
-                    best = (cost, grids)
+    alone = bits_of_network(fine_grids((1, 1), row, config.decoder, 1), config)  # without a coarse grid
+    for fine in fine_sizes(row, in_grids / fine_word, *size) if in_grids > 0 else ():
+        fine_bits = math.prod(fine) * fine_word
+        for coarse in coarse_sizes(row, (in_grids - fine_bits) / coarse_word, *size):
+            if coarse[0] > fine[0] or coarse[1] > fine[1]:
+                continue
+            network = budget - in_grids if coarse[0] else alone
+            spent = network + fine_bits + math.prod(coarse) * coarse_word
+            # 1 % of the rate counts as much as 6 % of the fine grid's share, which matters little, and 20 % of stretch
+            cost = abs(spent / budget - 1) + abs(fine_bits / in_grids / row.fine_share - 1) / 6
+            cost += sum(stretch(grid, *size) for grid in (fine, coarse) if grid[0]) / 20
+            if abs(spent / budget - 1) <= TOLERANCE and (best is None or cost < best[0]):
+                best = (cost, fine, coarse)
     if best is None:
         raise _no_grids(network_bits(row, config) / texels, config, f"{width}x{height}")
-    return best[1]
+    _, fine, coarse = best
+    return fine_grids(fine, row, config.decoder, num_lods) + (coarse_grids(coarse, row) if coarse[0] else [])
 
 
 def tsnc_planes(row: Row, config: Config, width: int, height: int) -> list[HashGridConfig]:
@@ -331,7 +288,8 @@ def lower_rate_alike(
 
     def on_half(bpp: float) -> bool:
         planned = plan(dataclasses.replace(config, bpp=bpp), width, height, first)
-        return 2 * planned.hash_grid_configs[0].max_resolution == max(width, height)
+        halves = tuple(2 * side for side in sides_of(planned.hash_grid_configs[0].max_resolution))
+        return halves == outline(planned, width, height)
 
     steps = max(math.ceil(100 * math.log(first / wanted)), 1)  # of 1 %
     like = on_half(first)

@@ -16,7 +16,7 @@ import triton
 import triton.language as tl
 
 from engine.cuda.blocks.maths import clear_texels
-from engine.cuda.inputs import draw_look, touched_units
+from engine.cuda.inputs import draw_look, level_size, touched_units
 from engine.cuda.maths import DRIFT_SIZE, clamp_feature, gradient_value, operand, round_row
 
 # Columns of the table; the last is 1 where the next iteration has rounded weights.
@@ -182,7 +182,7 @@ def border_kernel(
     progress, table, interval, strength, levels, records, moments, stamps, distance, fading,
     TABLE: tl.constexpr, F: tl.constexpr, QUANTIZED: tl.constexpr, LAZY: tl.constexpr, TEXELS: tl.constexpr,
 ):  # fmt: skip
-    """model.sync_wrap_boundary every `interval` iterations. levels: (n, 2), resolution and first texel.
+    """model.sync_wrap_boundary every `interval` iterations. levels: (n, 2), see plan.level_entry.
 
     Programs: (levels, blocks of TEXELS rows and columns). Sides are tied without their ends, so that they share no
     texel with the corners.
@@ -190,15 +190,16 @@ def border_kernel(
     now = tl.load(progress)
     if now % interval == 0:
         small = tl.load(table + tl.maximum(tl.load(progress + 1) - 1, 0) * TABLE + SMALL)
-        level = levels + 2 * tl.program_id(0)
-        resolution, first = tl.load(level), tl.load(level + 1)
-        last = resolution - 1
+        width, height = level_size(levels, tl.program_id(0))
+        first = tl.load(levels + 2 * tl.program_id(0) + 1)
+        right, bottom = width - 1, (height - 1) * width
+        image = (width > 1) & (height > 1)
         f = tl.arange(0, F)[None, :]
         at = (1 + tl.program_id(1) * TEXELS + tl.arange(0, TEXELS))[:, None]
-        inside = (at < last) & (f < F)
         for side in tl.static_range(2):
-            near = first + (at * resolution if side == 0 else at)
-            far = near + (last if side == 0 else last * resolution)
+            inside = image & (at < (height if side == 0 else width) - 1) & (f < F)
+            near = first + (at * width if side == 0 else at)
+            far = near + (right if side == 0 else bottom)
             a, a1, a2 = border_texels(records, moments, stamps, distance, fading, near, f, inside, now, F, QUANTIZED,
                                       LAZY)  # fmt: skip
             b, b1, b2 = border_texels(records, moments, stamps, distance, fading, far, f, inside, now, F, QUANTIZED,
@@ -208,8 +209,8 @@ def border_kernel(
             keep_border(records, moments, stamps, near, f, inside, lerp(a, mean, strength), a1, a2, now, small, F, LAZY)
             keep_border(records, moments, stamps, far, f, inside, lerp(b, mean, strength), b1, b2, now, small, F, LAZY)
         corner = tl.arange(0, 4)[:, None]
-        texel = first + (corner % 2) * last + (corner // 2) * last * resolution
-        features = F * (resolution > 1).to(tl.int32) * (tl.program_id(1) == 0).to(tl.int32)
+        texel = first + (corner % 2) * right + (corner // 2) * bottom
+        features = F * image.to(tl.int32) * (tl.program_id(1) == 0).to(tl.int32)
         ends = (corner >= 0) & (f < features)
         c, c1, c2 = border_texels(records, moments, stamps, distance, fading, texel, f, ends, now, F, QUANTIZED,
                                   LAZY)  # fmt: skip

@@ -29,6 +29,7 @@ from engine.cuda.plan import (
     KernelPlan,
     SamplePositions,
     block_size,
+    level_entry,
     power_of_two,
     touched_units,
 )
@@ -241,9 +242,9 @@ class CudaEngine(KernelEngine):
         arguments |= {"interval": config.wrap_interval, "strength": config.wrap_strength}
         if spec.compressed:
             return tie_launches(self.grids[index], arguments, constants, levels)
-        table = [(spec.resolution(level), spec.level_offset(level)) for level in levels]
+        table = [level_entry(spec, level) for level in levels]
         arguments["levels"] = torch.tensor(table, dtype=torch.int32, device=self.device)
-        programs = (len(levels), max(1, -(-(spec.max_resolution - 2) // BORDER_TEXELS)))
+        programs = (len(levels), max(1, -(-(max(spec.size) - 2) // BORDER_TEXELS)))
         constants |= {"LAZY": self.grids[index].lazy, "TEXELS": BORDER_TEXELS}
         return [Launch(self._kernels.adam.border_kernel, programs, arguments, constants)]
 

@@ -111,6 +111,13 @@ def draw_look(look, seed, iteration, batch, boundaries, lod_sizes, lod_offsets, 
 
 
 @triton.jit
+def level_size(levels, index):
+    """Width and height, int32, of levels in a table of plan.level_entry."""
+    size = tl.load(levels + 2 * index)
+    return size & 0xFFFF, size >> 16
+
+
+@triton.jit
 def neighbours(u, v, width, height):
     """Texels around positions of images: p = uv * size - 0.5 with repeat addressing, u and v in [0, 1].
 
@@ -132,18 +139,19 @@ def neighbours(u, v, width, height):
 def locate(levels, lod, u, v, BLOCKS: tl.constexpr):
     """The texels around samples in a grid, see neighbours.
 
-    levels: (LODs, 2) int32, resolution and first texel. Returns: columns x0 and x1, the first texels of rows y0 and y1
+    levels: (LODs, 2) int32, see plan.level_entry. Returns: columns x0 and x1, the first texels of rows y0 and y1
     (int32, below 2**31), weights of x1 and y1. A texel's number is the sum of its column and its row, also in a grid of
     BLOCKS, whose texels are numbered block after block (shape.GridSpec).
     """
-    resolution, first = tl.load(levels + 2 * lod), tl.load(levels + 2 * lod + 1)
-    x0, x1, y0, y1, wx, wy = neighbours(u, v, resolution, resolution)
+    width, height = level_size(levels, lod)
+    first = tl.load(levels + 2 * lod + 1)
+    x0, x1, y0, y1, wx, wy = neighbours(u, v, width, height)
     if BLOCKS:
-        stride = ((resolution + 3) >> 2) * 16  # texels of a row of blocks
+        stride = ((width + 3) >> 2) * 16  # texels of a row of blocks
         x0, x1 = ((x0 >> 2) << 4) + (x0 & 3), ((x1 >> 2) << 4) + (x1 & 3)
         row0, row1 = (y0 >> 2) * stride + ((y0 & 3) << 2), (y1 >> 2) * stride + ((y1 & 3) << 2)
         return x0, x1, first + row0, first + row1, wx, wy
-    return x0, x1, first + y0 * resolution, first + y1 * resolution, wx, wy
+    return x0, x1, first + y0 * width, first + y1 * width, wx, wy
 
 
 @triton.jit
@@ -279,8 +287,8 @@ def position_inputs(columns, levels, lod, u, v, lod_value, WIDTH: tl.constexpr, 
     part = x - tl.floor(x)
     value = tl.where(kind == WAVE, 4 * tl.abs(part - 0.5) - 1, 0.0)
     if TEXEL_WAVES:
-        size = tl.load(levels + 2 * lod).to(tl.float32)
-        x = (u * size - 0.5)[:, None] * of_u + (v * size - 0.5)[:, None] * of_v
+        width, height = level_size(levels, lod)
+        x = (u * width.to(tl.float32) - 0.5)[:, None] * of_u + (v * height.to(tl.float32) - 0.5)[:, None] * of_v
         value = tl.where(kind == TEXEL_WAVE, 2 * (x - tl.floor(x)) - 1, value)
     value = tl.where(kind == LOD, lod_value[:, None], value)
     return tl.where(kind == ONE, 1.0, value)

@@ -223,13 +223,12 @@ class KernelPlan:
         return torch.where(places >= 0, packed[places.clamp(min=0)], torch.zeros_like(packed[0]))
 
     def lod_levels(self) -> torch.Tensor:
-        """(grids, MOST_LODS + 1, 2) int32: resolution and first texel of the level that each LOD reads; in the last row
-        the distance between the grids of a stack of blocks, in blocks."""
+        """(grids, MOST_LODS + 1, 2) int32: `level_entry` of the level that each LOD reads; in the last row the distance
+        between the grids of a stack of blocks, in blocks."""
         table = torch.zeros(len(self.model.grids), MOST_LODS + 1, 2, dtype=torch.int32)
         for index, grid in enumerate(self.model.grids):
-            lods = self.model.num_lods
-            table[index, :lods, 0] = self.model.get_buffer(f"lod_size_{index}")[:, 0]
-            table[index, :lods, 1] = self.model.get_buffer(f"lod_offset_{index}")
+            levels = [grid.level_of(lod) for lod in range(self.model.num_lods)]
+            table[index, : len(levels)] = torch.tensor([level_entry(grid, level) for level in levels])
             table[index, -1, 0] = stacked_units(grid) if grid.compressed else 0
         return table
 
@@ -245,6 +244,12 @@ def check_supported(model: NeuralTexture) -> None:
     for grid in model.grids:
         if grid.n_texels >= 1 << 31:
             raise Unsupported(f"the GPU kernels count texels of a grid in 31 bits, found {grid.n_texels}")
+
+
+def level_entry(grid: GridSpec, level: int) -> tuple[int, int]:
+    """A level as the kernels have it: width | height << 16, one number to read where two would do, and first texel."""
+    width, height = grid.level_size(level)
+    return width | height << 16, grid.level_offset(level)
 
 
 def texel_columns(grid: GridSpec) -> int:

@@ -134,7 +134,8 @@ def test_inputs_are_exact(bits, word):
 
 # --- decoding and gradients -------------------------------------------------------------------------------------------
 
-FEW = ("one texel, no waves, no layers", "odd resolution", "two learned grids", "three grids", "not seamless",
+FEW = ("one texel, no waves, no layers", "odd resolution", "two learned grids", "three grids", "wide and high",
+       "wide and high, learned", "not seamless",
        "three channels", "extra maps", "no slope", "hard swish of learned grids", "no ones")  # fmt: skip
 
 
@@ -207,7 +208,7 @@ locate, position_inputs, gather = inputs.locate, inputs.position_inputs, network
 
 @triton.jit
 def half_a_texel_off(levels, lod, u, v, BITS: tl.constexpr):
-    return locate(levels, lod, u + 0.5 / tl.load(levels + 2 * lod).to(tl.float32) * (u < 0.5), v, BITS)
+    return locate(levels, lod, u + 0.5 / inputs.level_size(levels, lod)[0].to(tl.float32) * (u < 0.5), v, BITS)
 
 
 @triton.jit
@@ -270,7 +271,7 @@ STEPS = {
     "two bit depths": {}, "learned": {"n_hidden_layers": 0}, "ties": {"n_hidden_layers": 0}, "1x1": {"batch_size": 20},
     "floats": {"wrap_interval": 2}, "weights": {"n_hidden_layers": 0}, "rates": {"n_hidden_layers": 2},
     "opacity": {}, "8-bit weights": {}, "8-bit weights later": {"weight_round_start": 1 / 60}, "16-bit weights": {},
-    "light": {},
+    "light": {}, "oblong": {"wrap_interval": 1},
 }  # fmt: skip
 
 

@@ -181,7 +181,8 @@ STEP_CASES = {**BLOCK_CASES, "tiny blocks, ties": (material_of, TINY_BLOCKS)}
 @pytest.mark.parametrize(
     ("name", "lazy"),
     [("blocks", False), ("learned blocks", True), ("tiny blocks, ties", True), ("blocks, ties", False),
-     ("blocks, noise", False), ("blocks as floats", True)],
+     ("blocks, noise", False), ("blocks as floats", True),
+     ("oblong blocks", False)],
 )  # fmt: skip
 def test_a_few_steps_equal_the_reference(name, lazy):
     """Seen (November 2026): losses 1e-7 apart."""

@@ -1,0 +1,114 @@
+"""Sizes that the grids of a plan may have: the material's proportions, so that texels per feature are the same on both
+axes, and sides that can be halved often.
+
+The longer side of a grid may be off its proportion by STRETCH, which changes the texels per feature by as much and
+hardly the PSNR: with it the sizes lie as close together as those of squares. Grids of a square material are squares.
+"""
+
+from __future__ import annotations
+
+import math
+
+from configs import Size
+from shape import exact_halvings
+from training.rates import Row
+
+SIDE_UNIT = 4  # texels of a block
+HIGHEST_SIDE = 16384  # of a grid
+LEAST_SHARE, MOST_SHARE = 0.45, 0.93  # of the bits in grids, that a fine grid at the row's scale may take
+# Largest side of a square grid's coarsest level, which all smaller LODs share; of others the root of its texels. With
+# 15 the sizes to choose from are so far apart that the shares of the bits miss their aim: 0.1 to 0.6 dB less at 3.5 and
+# 20 bpp.
+MOST_BASE = 39
+LEAST_COARSE = 4  # texels along a square's side; a smaller coarse grid is left out
+STRETCH = 0.08
+
+
+def fine_sizes(row: Row, most_texels: float, width: int, height: int) -> list[Size]:
+    """Sizes to try for a fine grid, for which all the bits in grids would buy `most_texels`.
+
+    At half the material's side a texel has one of two places between grid texels along that axis, which a network
+    learns better than many places: 0.3 to 0.5 dB. The whole side is never tried: the network would see one place only
+    and decode the others badly (Rock058, 10 bpp: 31.0 dB at random positions, 36.0 with a grid of 960), and float32 may
+    round that place to either side.
+    """
+    unit = _unit(row)
+    # coarse planes are not larger than fine ones: half the side fits only where they can take the rest of the bits
+    equal = math.prod(row.fine) / (math.prod(row.fine) + math.prod(row.coarse))
+    least = LEAST_SHARE if row.latents == "packed" else max(LEAST_SHARE, equal)
+    scaled = row.scale * width, row.scale * height
+    whole = row.scale and all(side == round(side) and side % unit == 0 for side in scaled)
+    if whole and least <= scaled[0] * scaled[1] / most_texels <= MOST_SHARE:
+        return [(round(scaled[0]), round(scaled[1]))]
+    shorter, longer = sorted((width, height))
+    aspect = longer / shorter
+    ideal = math.sqrt(most_texels * row.fine_share / aspect)  # of the shorter side
+    low, high = ideal * 0.9, max(ideal * 1.1, ideal + 1)
+    if aspect > 1:  # at least one multiple of what the side has to be halved by is among them, besides the whole side
+        reach = max(unit, 1 << _halvings(ideal, aspect))
+        low, high = min(low, ideal - reach), max(high, ideal + reach)
+    sizes = [
+        (short, long)
+        for short in range(max(math.ceil(low), 1), min(math.floor(high), HIGHEST_SIDE) + 1)
+        for long in _long_sides(short, aspect, max(unit, 1 << _halvings(short, aspect)))
+        if short % unit == 0 and short != shorter and long != longer and halves_often((short, long))
+    ]
+    return _turned(sizes, width, height)
+
+
+def coarse_sizes(row: Row, texels: float, width: int, height: int) -> list[Size]:
+    """Sizes to try for a coarse grid of some `texels`; the last is (0, 0), none."""
+    unit, aspect = _unit(row), max(width, height) / min(width, height)
+    exact = round(math.sqrt(max(texels, 0) / aspect))
+    sizes = [
+        (short, long)
+        for short in range(max(exact - 3, 1), exact + 4)
+        if short % unit == 0
+        for long in _nearest(_long_sides(short, aspect, unit), texels / short)
+        if short * long >= LEAST_COARSE**2
+    ]
+    return [*_turned(sizes, width, height), (0, 0)]
+
+
+def halves_often(size: Size) -> bool:
+    """Whether a size can be halved down to MOST_BASE squared texels or fewer."""
+    halvings = exact_halvings(size)
+    return (size[0] >> halvings) * (size[1] >> halvings) <= MOST_BASE**2
+
+
+def stretch(size: Size, width: int, height: int) -> float:
+    """How far a size is from the material's proportions: 0 where it has them, 0.01 where a side is 1 % longer."""
+    return abs(math.log(size[0] * height / (size[1] * width)))
+
+
+def _unit(row: Row) -> int:
+    """What sides are multiples of: planes of BC1 have whole blocks, which Direct3D and WebGL ask for."""
+    return SIDE_UNIT if row.latents == "bc1" else 1
+
+
+def _halvings(short: float, aspect: float) -> int:
+    """How often a size with this shorter side has to be halved, see `halves_often`."""
+    return max(math.ceil(math.log2(max(short * math.sqrt(aspect) / MOST_BASE, 1))), 0)
+
+
+def _long_sides(short: int, aspect: float, unit: int) -> range:
+    """The multiples of `unit` that can go with a shorter side: as far from its proportion as STRETCH, or as half a step
+    of the shorter side would be."""
+    if aspect == 1:
+        return range(short, short + 1)
+    share = max(STRETCH, unit / 2 / short)
+    low, high = max(short * aspect * (1 - share), short), min(short * aspect * (1 + share), HIGHEST_SIDE)
+    return range(math.ceil(low / unit) * unit, math.floor(high) + 1, unit)
+
+
+def _nearest(sides: range, wanted: float) -> list[int]:
+    """The two of `sides` around a wanted one."""
+    if not sides:
+        return []
+    below = min(max(math.floor((wanted - sides.start) / sides.step), 0), len(sides) - 1)
+    return list(sides[below : below + 2])
+
+
+def _turned(sizes: list[Size], width: int, height: int) -> list[Size]:
+    """(shorter, longer) sides as (width, height)."""
+    return [(long, short) if width > height else (short, long) for short, long in sizes]

@@ -329,11 +329,13 @@ def lazy_cuda(*arguments):
     return CudaEngine(*arguments, lazy=(True, False))
 
 
-def test_a_resumed_run_goes_on_bit_for_bit():
-    whole = engine_of(lazy_cuda, material_of(), **RESUMED)
+@pytest.mark.parametrize("weights", [{}, {"weight_bits": 8, "weight_round_start": 0.08, "max_iter": 60}])
+def test_a_resumed_run_goes_on_bit_for_bit(weights):
+    values = {**RESUMED, **weights}
+    whole = engine_of(lazy_cuda, material_of(), **values)
     whole.step(3)
     assert "pending" in whole.state()
-    other = resumed(lazy_cuda, whole, **RESUMED)
+    other = resumed(lazy_cuda, whole, **values)
     seen = [(engine.probe(), engine.state()) for engine in (whole, other)]
     assert differences(*seen) == []
     assert whole.step(2) == other.step(2)

@@ -234,7 +234,8 @@ def test_summary(run, make_material, shipped):
     for name in ("diffuse", "metallic"):
         assert f"{name} {metrics['psnr'][name]:.2f}" in text
     assert f"filtered {metrics['psnr_filtered']['all']:.2f} dB" in text
-    for words in (f"{metrics['psnr']['all']:.2f} dB", "1.75 bpp", "1.50", "0.25", "2.12", "12.3 s", "300", str(run)):
+    network = "network 0.25, 14% of it in weights of 32 bits"
+    for words in (f"{metrics['psnr']['all']:.2f} dB", "1.75 bpp", "1.50", network, "2.12", "12.3 s", "300", str(run)):
         assert words in text
     assert str(run / "models" / "train_result_300") in text and str(run.parent / "tensorboard") in text
     png, bc7 = material.png_bytes(), bc7_bytes(material)[1]

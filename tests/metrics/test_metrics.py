@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from maps.channels import MAPS, map_slice
-from metrics import perceptual, pictures, table, tiles
+from metrics import flip, pictures, table, tiles
 from metrics import scores as metrics
 from tests.support.image_pairs import (
     ALL,
@@ -107,7 +107,7 @@ def test_codes_by_bands_score_as_their_values_as_a_whole(monkeypatch, depth, siz
     whole = metrics.evaluate_lod(*(torch.from_numpy(image).float() for image in planes), ALL)
     torch.set_num_threads(threads)
     monkeypatch.setattr(tiles, "TILE_VALUES", size[1] * 7)
-    monkeypatch.setattr(perceptual, "FLIP_TILE_VALUES", size[1] * 3 * 20)
+    monkeypatch.setattr(flip, "TILE_VALUES", size[1] * 3 * 20)
     banded = metrics.evaluate_maps(decoded, source)
     for metric, tolerance in (("psnr", 1e-6), ("ssim", 1e-6), ("flip", 1e-6), ("lpips", 0)):
         assert banded[metric] == pytest.approx(whole[metric], abs=tolerance, nan_ok=False), metric

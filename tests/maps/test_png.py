@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import zlib
 
 import numpy as np
 import pytest
@@ -11,6 +12,16 @@ from PIL import Image as PillowImage
 
 from maps import png
 from maps.images import read_image
+
+
+def joined_data(file):
+    """The zlib stream in the IDAT chunks of a PNG file."""
+    data, at = b"", 8
+    while at < len(file):
+        length = int.from_bytes(file[at : at + 4], "big")
+        data += file[at + 8 : at + 8 + length] if file[at + 4 : at + 8] == b"IDAT" else b""
+        at += 12 + length
+    return data
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -26,6 +37,7 @@ def test_a_picture_is_read_back(tmp_path, monkeypatch, channels, rows, size, thr
     assert (read_image(tmp_path / "a.png").pixels == pixels).all()
     with PillowImage.open(tmp_path / "a.png") as picture:
         picture.verify()  # the checksum of every chunk
+    assert len(zlib.decompress(joined_data((tmp_path / "a.png").read_bytes()))) == pixels.size + size[0]  # and its own
     with PillowImage.open(tmp_path / "a.png") as picture:
         assert picture.mode == ("RGB" if channels == 3 else "L")
         assert (np.asarray(picture).reshape(pixels.shape) == pixels).all()

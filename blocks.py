@@ -115,26 +115,26 @@ def block_features(parameters: Parameters, place: Places, quantized: bool = True
 # --- the constraint at the border of the texture -------------------------------------------------------------------
 
 
-def border_groups(resolution: int, device: torch.device | str = "cpu") -> list[Groups]:
-    """Texels of a level of at least 2x2 that are tied together: opposite borders without their ends, then corners."""
-    last = resolution - 1
-    inner = torch.arange(1, last, device=device)
-    ends = torch.zeros_like(inner), torch.full_like(inner, last)
-    corner = torch.tensor([0, last], device=device)
+def border_groups(size: tuple[int, int], device: torch.device | str = "cpu") -> list[Groups]:
+    """Texels of a level, (width, height) of at least 2x2, that are tied together: opposite borders without their ends,
+    then corners."""
+    right, bottom = size[0] - 1, size[1] - 1
+    row, column = torch.arange(1, right, device=device), torch.arange(1, bottom, device=device)
+    corners = (torch.tensor([0, last], device=device) for last in (right, bottom))
     return [
-        torch.stack([torch.stack([ends[0], inner]), torch.stack([ends[1], inner])]),
-        torch.stack([torch.stack([inner, ends[0]]), torch.stack([inner, ends[1]])]),
-        torch.cartesian_prod(corner, corner)[:, :, None],
+        torch.stack([torch.stack([torch.full_like(column, x), column]) for x in (0, right)]),
+        torch.stack([torch.stack([row, torch.full_like(row, y)]) for y in (0, bottom)]),
+        torch.cartesian_prod(*corners)[:, :, None],
     ]
 
 
-def tie_borders(level: LevelBlocks, resolution: int, strength: float) -> None:
+def tie_borders(level: LevelBlocks, size: tuple[int, int], strength: float) -> None:
     """Move the texels on opposite borders of one level, and its four corners, towards their common mean, in place.
 
     Only weights move, since a block's end points belong to its other texels too: each by what brings its texel closest
     to the mean, times `strength`.
     """
-    for group in border_groups(resolution, level.device):
+    for group in border_groups(size, level.device):
         x, y = group[:, 0], group[:, 1]
         column = WEIGHT + y % SIDE * SIDE + x % SIDE
         parameters = level[y // SIDE, x // SIDE]

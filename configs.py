@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Union
 
 from common.config_file import load_config_file
 from common.errors import UserError, brief, one_line
@@ -24,6 +24,7 @@ QUANTIZE_BITS = (1, 2, 4, 8, 16)  # of a feature
 SAVE_BITS = (8, 16, 32, 64)  # of a grid texel
 INTERPOLATIONS = ("linear", "learned")
 ACTIVATIONS = ("leaky_relu", "hard_swish", "relu")
+WEIGHT_BITS = (32, 16, 8)  # of a weight of the network in network_data.npz
 MAX_GRIDS = 16  # of a material, in network_data.npz too
 MAX_PIXELS = 2**26  # 8192 x 8192. The seven maps of a material of that size, decoded at once, take some 3 GB
 MOST_PIXELS = 2**30  # 32768 x 32768: what --max_pixels can allow
@@ -64,11 +65,35 @@ SHADER_WEIGHTS = ("baked", "buffer")
 SHADER_WEIGHT_TYPES = ("float32", "float16")
 
 
+Size = tuple[int, int]  # width, height
+Resolution = Union[int, Size]  # of a grid: the side of a square, or its size
+
+
+def sides_of(resolution: Resolution) -> Size:
+    """(width, height) of a grid's resolution."""
+    return (resolution, resolution) if isinstance(resolution, int) else (resolution[0], resolution[1])
+
+
+def as_resolution(size: Size) -> Resolution:
+    """A grid's (width, height), or its side where it is a square: one value for one shape."""
+    width, height = size
+    return width if width == height else (width, height)
+
+
+def size_text(resolution: Resolution) -> str:
+    """A grid's size for people: 256², or 512x128."""
+    width, height = sides_of(resolution)
+    return f"{width}²" if width == height else f"{width}x{height}"
+
+
 @dataclass(frozen=True)
 class HashGridConfig:
     """One entry of `hash_grid_configs`. None: taken from the flags and the material's size, see shape.resolve_grids."""
 
-    max_resolution: int | None = knob(None, "finest level's width and height", unit="grid texels", low=1, high=16384)
+    max_resolution: int | Size | None = knob(
+        None, "finest level's width and height, one number for both or [width, height]", unit="grid texels", low=1,
+        high=16384,
+    )  # fmt: skip
     n_levels: int | None = knob(None, "levels, each half the next; None: as many as halve exactly", low=1, high=15)
     quantize_bits: int | None = knob(None, "bits per feature; None: --quantize_bits", choices=QUANTIZE_BITS)
     save_bits: int | None = knob(None, "bits per grid texel; None: --save_bits", choices=SAVE_BITS)
@@ -150,6 +175,10 @@ class Config:
     n_neurons: int = knob(64, "width of the hidden layers, a multiple of 16", unit="neurons", low=16, high=256)
     n_hidden_layers: int = knob(2, "hidden layers", unit="layers", low=0, high=4)
     activation: str = knob("leaky_relu", "what follows each hidden layer", choices=ACTIVATIONS)
+    weight_bits: int = knob(
+        32, "bits per weight of the network, trained as shipped. 32, 16: a float; 8: an integer times its row's scale",
+        unit="bits", choices=WEIGHT_BITS,
+    )  # fmt: skip
 
     batch_size: int = knob(8192, "texels per iteration", unit="texels", low=1, high=1 << 22, section="training")
     positions: str = knob(
@@ -169,6 +198,9 @@ class Config:
     noise_std: float = knob(1.0, "noise on features before rounding; 1 is +- half a step", low=0.0, high=4.0)
     noise_anneal_fraction: float = knob(
         0.8, "the noise falls linearly to zero over this share of the run", unit="fraction of max_iter", low=0, high=1
+    )
+    weight_round_start: float = knob(
+        0.5, "weights are rounded to --weight_bits from here on", unit="share of max_iter", low=0, high=1
     )
     wrap_boundary: bool = knob(True, "tie opposite borders and the corners of the grids, so that they tile")
     wrap_strength: float = knob(0.02, "how far borders move to their mean each time; 1: all the way", low=0, high=1)
@@ -242,7 +274,7 @@ FIELDS = {field.name: field for field in dataclasses.fields(Config) if field.met
 ARCHITECTURE = (
     "quantize", "quantize_bits", "save_bits", "hash_grid_configs", "linear_color", "extra_maps", "extra_map", *AIMS,
     "preset", "decoder", "latents", "n_frequencies", "n_texel_frequencies", "n_neurons", "n_hidden_layers",
-    "activation",
+    "activation", "weight_bits",
 )  # fmt: skip
 RECORDED = ("resolved_grids", "environment")  # what config.json of a run holds besides the fields
 # Fields of one call of the command, which the run does not keep.
@@ -299,7 +331,21 @@ def _grid_entry(index: int, entry: Any) -> HashGridConfig:
     for name in entry:
         if name not in fields:
             raise UserError(f"{where}: unknown field {brief(name)}{suggest(name, fields)}")
-    return HashGridConfig(**{name: check_value(f"{where}.{name}", fields[name], entry[name]) for name in entry})
+    checked = {name: check_value(f"{where}.{name}", fields[name], entry[name]) for name in entry
+               if name != "max_resolution"}  # fmt: skip
+    if entry.get("max_resolution") is not None:
+        checked["max_resolution"] = _resolution(f"{where}.max_resolution", entry["max_resolution"])
+    return HashGridConfig(**checked)
+
+
+def _resolution(where: str, value: Any) -> Resolution:
+    """A grid's resolution from one number or a list of two. Raises: UserError."""
+    field = HashGridConfig.__dataclass_fields__["max_resolution"]
+    if type(value) is int:
+        return check_value(where, field, value)
+    if not isinstance(value, (list, tuple)) or len(value) != 2 or any(type(side) is not int for side in value):
+        raise UserError(f"{where}: expected a whole number or two, [width, height], got {brief(value)}")
+    return as_resolution(tuple(check_value(where, field, side) for side in value))
 
 
 def _loss_weights(weights: dict | str, own: str) -> dict[str, float | list[float]] | str:
@@ -351,6 +397,11 @@ def _check_combinations(config: Config) -> None:
                    if getattr(config, name) not in (FIELDS[name].default, "reference")]  # fmt: skip
     if asks and not config.quantize:
         raise UserError(f"{asks[0]}: a rate counts rounded features; leave out --quantize False")
+    if config.weight_bits != 32 and not config.quantize:
+        raise UserError(
+            f"--weight_bits {config.weight_bits}: expected --quantize True, as weights are rounded with the features, "
+            "found False; leave out one of the two"
+        )
     for index, grid in enumerate(config.hash_grid_configs):
         if config.latents != "packed" and grid.storage != config.latents:
             raise UserError(
@@ -393,9 +444,10 @@ def to_dict(config: Config) -> dict[str, Any]:
     values = dataclasses.asdict(config)
     del values["chosen"]
     values["hash_grid_configs"] = [
-        {name: value for name, value in dataclasses.asdict(grid).items() if value is not None}
+        {name: list(value) if isinstance(value, tuple) else value
+         for name, value in dataclasses.asdict(grid).items() if value is not None}
         for grid in config.hash_grid_configs
-    ]
+    ]  # fmt: skip
     return values
 
 

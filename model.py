@@ -21,7 +21,7 @@ from configs import Config
 from dataset import Material
 from maps.channels import CHANNELS, outputs_of
 from maps.record import Constant
-from quantize import codes_from_features, features_from_codes, hash_uniform, round_features
+from quantize import codes_from_features, features_from_codes, hash_uniform, round_features, round_weights
 from shape import (
     PADDED_OUTPUTS,
     TEXEL_OFFSETS,
@@ -118,9 +118,9 @@ class NeuralTexture(nn.Module):
         self.unused_inputs = [0, decoder.n_frequencies] if seamless and decoder.n_frequencies else []
         for index, grid in enumerate(self.grids):
             levels = [grid.level_of(lod) for lod in range(num_lods)]
-            resolutions = torch.tensor([grid.resolution(level) for level in levels])
+            sizes = torch.tensor([grid.level_size(level) for level in levels])
             offsets = torch.tensor([grid.level_offset(level) for level in levels])
-            self.register_buffer(f"lod_resolution_{index}", resolutions, persistent=False)
+            self.register_buffer(f"lod_size_{index}", sizes, persistent=False)
             self.register_buffer(f"lod_offset_{index}", offsets, persistent=False)
         values = [self.constants[c].value if c in self.constants else math.nan for c in range(decoder.outputs)]
         self.register_buffer("_constant_values", torch.tensor(values), persistent=False)  # nan: not a constant
@@ -176,7 +176,7 @@ class NeuralTexture(nn.Module):
     # --- forward ---------------------------------------------------------------------------------------------------
 
     def forward(
-        self, uv: Positions, lod: Scalars, noise: Noise | None = None
+        self, uv: Positions, lod: Scalars, noise: Noise | None = None, *, rounded: bool = True
     ) -> Decoded:
         """Decode the material at `uv` and `lod`.
 
@@ -184,18 +184,21 @@ class NeuralTexture(nn.Module):
             uv: (n, 2) float32, any real number: addressing repeats.
             lod: (n,) integers or floats in 0..num_lods-1; a fractional LOD blends its two neighbours.
             noise: training noise; None for evaluation.
+            rounded: False: take the weights as they are trained, not `exported_weights`.
         Returns: (n, channels) float32 in canonical order, 11 of them or 16 with extra maps, not clamped.
         """
         if not lod.is_floating_point():
-            return self._network(self._inputs(uv, lod, lod.to(torch.float32), noise))
+            return self._network(self._inputs(uv, lod, lod.to(torch.float32), noise), rounded)
         lower = lod.floor().clamp(0, self.num_lods - 1)
         upper = (lower + 1).clamp(max=self.num_lods - 1)
         blend = (lod - lower).clamp(0, 1)[:, None]
         if any(grid.interpolation == "learned" for grid in self.grids):
-            near = self.forward(uv, lower.long(), noise)
-            return torch.lerp(near, self.forward(uv, upper.long(), noise), blend)
+            near = self.forward(uv, lower.long(), noise, rounded=rounded)
+            far = self.forward(uv, upper.long(), noise, rounded=rounded)
+            return torch.lerp(near, far, blend)
         near = self._inputs(uv, lower.long(), lod, noise)
-        return self._network(torch.lerp(near, self._inputs(uv, upper.long(), lod, noise), blend))
+        inputs = torch.lerp(near, self._inputs(uv, upper.long(), lod, noise), blend)
+        return self._network(inputs, rounded)
 
     def _inputs(
         self, uv: Positions, lod: Scalars, lod_value: Scalars, noise: Noise | None
@@ -210,8 +213,8 @@ class NeuralTexture(nn.Module):
         parts.append((lod_value / max(self.num_lods - 1, 1))[:, None])
         parts.append(uv.new_ones(n, aligned(self.layout.reference_inputs) - self.layout.reference_inputs))
         if self.layout.texel_waves:
-            resolution = self.get_buffer("lod_resolution_0")[lod].to(torch.float32)[:, None]
-            position = uv * resolution - 0.5  # as in _sample: the wave jumps where the four texels change
+            # as in _sample: the wave jumps where the four texels change
+            position = uv * self.get_buffer("lod_size_0")[lod].to(torch.float32) - 0.5
             parts.append(sawtooth_waves(position[:, 0], self.decoder.n_texel_frequencies))
             parts.append(sawtooth_waves(position[:, 1], self.decoder.n_texel_frequencies))
             parts.append(uv.new_ones(n, aligned(self.layout.texel_waves) - self.layout.texel_waves))
@@ -226,14 +229,14 @@ class NeuralTexture(nn.Module):
         values equal exported values.
         """
         grid = self.grids[index]
-        resolution = self.get_buffer(f"lod_resolution_{index}")[lod]
+        size = self.get_buffer(f"lod_size_{index}")[lod]
         offset = self.get_buffer(f"lod_offset_{index}")[lod]
-        position = uv * resolution[:, None] - 0.5
+        position = uv * size - 0.5
         corner = position.floor()
         weight = position - corner
-        x = torch.remainder(corner[:, 0].long()[:, None] + _offsets(0, uv.device), resolution[:, None])
-        y = torch.remainder(corner[:, 1].long()[:, None] + _offsets(1, uv.device), resolution[:, None])
-        texel = (offset[:, None] + _texel_in_level(grid, resolution[:, None], x, y)).reshape(-1)
+        x = torch.remainder(corner[:, 0].long()[:, None] + _offsets(0, uv.device), size[:, :1])
+        y = torch.remainder(corner[:, 1].long()[:, None] + _offsets(1, uv.device), size[:, 1:])
+        texel = (offset[:, None] + _texel_in_level(grid, size[:, :1], x, y)).reshape(-1)
         features = self._fetch(index, texel, noise).view(len(uv), len(TEXEL_OFFSETS), grid.features)
         if grid.interpolation == "learned":
             return features.reshape(len(uv), grid.decoder_inputs)
@@ -272,11 +275,21 @@ class NeuralTexture(nn.Module):
             features = features + (hash_uniform(parameter, noise.keys[index]) - 0.5) * step
         return round_features(features, grid.quantize_bits)
 
-    def _network(self, inputs: Inputs) -> Decoded:
+    @property
+    def weight_bits(self) -> int:
+        """Bits that weights are rounded to; a model that is not quantised rounds nothing."""
+        return self.decoder.weight_bits if self.quantized else 32
+
+    def exported_weights(self) -> list[torch.Tensor]:
+        """The weights, rounded as in the exported file, with a straight-through gradient."""
+        return [round_weights(weight, self.weight_bits) for weight in self.weights]
+
+    def _network(self, inputs: Inputs, rounded: bool) -> Decoded:
+        weights = self.exported_weights() if rounded else list(self.weights)
         hidden = inputs
-        for weight in self.weights[:-1]:
+        for weight in weights[:-1]:
             hidden = self._activate(hidden @ weight.t())
-        decoded = (hidden @ self.weights[-1].t())[:, : self.decoder.outputs]
+        decoded = (hidden @ weights[-1].t())[:, : self.decoder.outputs]
         if self.constants:
             decoded = torch.where(self._constant_values.isnan(), decoded, self._constant_values)
         return decoded
@@ -330,7 +343,8 @@ class NeuralTexture(nn.Module):
 
     @torch.no_grad()
     def sync_wrap_boundary(self, index: int, strength: float, n_levels: int = 0) -> None:
-        """Move opposite borders of grid `index`, and its four corners, towards their common mean.
+        """Move opposite borders of grid `index`, and its four corners, towards their common mean. Levels of a single
+        row or column are left alone.
 
         Args:
             strength: 0 leaves them alone, 1 makes them equal.
@@ -339,11 +353,11 @@ class NeuralTexture(nn.Module):
         grid = self.grids[index]
         first = 0 if n_levels == 0 else max(grid.n_levels - n_levels, 0)
         for level in range(first, grid.n_levels):
-            resolution = grid.resolution(level)
-            if resolution < 2:
+            size = grid.level_size(level)
+            if min(size) < 2:
                 continue
             if grid.compressed:
-                blocks.tie_borders(self.level(index, level), resolution, strength)
+                blocks.tie_borders(self.level(index, level), size, strength)
                 continue
             image = self.level(index, level)
             sides = [image[:, 0], image[:, -1]], [image[0], image[-1]]
@@ -358,15 +372,16 @@ class NeuralTexture(nn.Module):
                 corner.lerp_(mean, strength)
 
     def level(self, index: int, level: int) -> GridLevel:
-        """A view of one level of a grid's parameters: (R, R, features), of blocks (R / 4, R / 4, 22), rounded up."""
+        """A view of one level of a grid's parameters: (height, width, features), of blocks (height / 4, width / 4, 22),
+        rounded up."""
         grid = self.grids[index]
         units = self.grid_parameters[index].view(grid.n_units, grid.unit_parameters)
         first, last = (grid.level_offset(k) // grid.unit_texels for k in (level, level + 1))
-        side = math.isqrt(last - first)
-        return units[first:last].view(side, side, grid.unit_parameters)
+        across, down = grid.units_of(grid.level_size(level))
+        return units[first:last].view(down, across, grid.unit_parameters)
 
     def bits_per_texel(self, width: int, height: int, word_bits: Sequence[int] | None = None) -> dict[str, float]:
-        """Bits per LOD-0 texel: `grids` (finest levels), `network` (float32), `bpp` (their sum) and `all_mips`.
+        """Bits per LOD-0 texel: `grids` (finest levels), `network` (as stored), `bpp` (their sum) and `all_mips`.
 
         word_bits: bits of a texel of each grid; None: as it is stored, or float32 in a model that is not quantised.
         """
@@ -376,9 +391,9 @@ class NeuralTexture(nn.Module):
                 grid.save_bits if self.quantized else 32 * grid.unit_parameters / grid.unit_texels
                 for grid in self.grids
             ]
-        finest = sum(grid.texels_of(grid.max_resolution) * bits for grid, bits in zip(self.grids, word_bits)) / texels
+        finest = sum(grid.texels_of(grid.size) * bits for grid, bits in zip(self.grids, word_bits)) / texels
         every = sum(grid.stored_texels * bits for grid, bits in zip(self.grids, word_bits)) / texels
-        network = sum(weight.numel() for weight in self.weights) * 32 / texels
+        network = self.form.network_bits / texels
         return {"grids": finest, "network": network, "bpp": finest + network, "all_mips": every + network}
 
 
@@ -388,11 +403,11 @@ def _initial_features(grid: GridSpec, generator: torch.Generator) -> torch.Tenso
     return torch.rand(grid.n_parameters, generator=generator).sub_(0.5).mul_(INITIAL_FEATURE_RANGE)
 
 
-def _texel_in_level(grid: GridSpec, resolution: TensorType, x: TensorType, y: TensorType) -> TensorType:
+def _texel_in_level(grid: GridSpec, width: TensorType, x: TensorType, y: TensorType) -> TensorType:
     """Number of a texel in its level, see GridSpec; arguments broadcast."""
     if not grid.compressed:
-        return y * resolution + x
-    side, across = blocks.SIDE, torch.div(resolution + blocks.SIDE - 1, blocks.SIDE, rounding_mode="floor")
+        return y * width + x
+    side, across = blocks.SIDE, torch.div(width + blocks.SIDE - 1, blocks.SIDE, rounding_mode="floor")
     block = (y >> 2) * across + (x >> 2)
     return block * blocks.TEXELS + (y & 3) * side + (x & 3)
 

@@ -1,4 +1,5 @@
-"""Features and codes: rounding, training noise, and the packing of codes into texel words (design.md, section 5).
+"""Features and codes: rounding, training noise, and the packing of codes into texel words (design.md, section 5);
+the weights of the network as they are stored.
 
 A grid with `bits` bits per feature has N = 2**bits feature values, the centres of N equal cells on [-0.5, 0.5].
 Code c stands for the feature c/N - (N-1)/(2N). All of it is exact in float32 up to 16 bits.
@@ -13,6 +14,8 @@ from torchtyping import TensorType
 from configs import QUANTIZE_BITS, SAVE_BITS
 
 Codes = TensorType["texels", "features"]
+Matrix = TensorType["outputs", "inputs"]
+Scales = TensorType["outputs"]
 
 FEATURE_LIMIT = 0.5  # trained features stay within the outer edges of the outermost cells
 
@@ -69,6 +72,52 @@ class _RoundStraightThrough(torch.autograd.Function):
 def round_features(features: TensorType, bits: int) -> TensorType:
     """features_from_codes(codes_from_features(features)) in one step, with a straight-through gradient."""
     return _RoundStraightThrough.apply(features, bits)
+
+
+# --- weights -------------------------------------------------------------------------------------------------------
+
+MOST_HALF = 65504.0  # the largest float16
+LEAST_PEAK = 1e-30  # a row of 8-bit weights none of which is larger is stored as zeros
+
+
+def stored_weights(weight: Matrix, bits: int) -> tuple[Matrix, Scales | None]:
+    """A weight matrix as network_data.npz holds it.
+
+    Args:
+        weight: (outputs, inputs) float32.
+        bits: one of configs.WEIGHT_BITS.
+    Returns: float32, float16 or int8 numbers, and for 8 bits the float32 scale of each row: a weight is number * scale.
+        A scale has 16 significant bits, so that the product is exact, and what has been rounded is stored as it is.
+    """
+    if bits == 32:
+        return weight, None
+    if bits == 16:
+        return weight.clamp(-MOST_HALF, MOST_HALF).to(torch.float16), None
+    peak = weight.abs().amax(dim=1, keepdim=True)
+    peak = torch.where(peak > LEAST_PEAK, peak, torch.zeros_like(peak))
+    # by a tensor: CUDA divides by a number through its reciprocal, which rounds otherwise
+    scale = ((peak / torch.full_like(peak, 127)).view(torch.int32) & -256).view(torch.float32)
+    steps = weight / torch.where(scale > 0, scale, torch.ones_like(scale))
+    codes = torch.where(scale > 0, steps.round().clamp(-127, 127), torch.zeros_like(steps))
+    return codes.to(torch.int8), scale[:, 0]
+
+
+class _RoundWeights(torch.autograd.Function):
+    """`stored_weights` as float32; the gradient passes unchanged."""
+
+    @staticmethod
+    def forward(ctx, weight, bits):
+        stored, scale = stored_weights(weight, bits)
+        return stored.to(torch.float32) if scale is None else stored.to(torch.float32) * scale[:, None]
+
+    @staticmethod
+    def backward(ctx, upstream):
+        return upstream, None
+
+
+def round_weights(weight: Matrix, bits: int) -> Matrix:
+    """The float32 weights that `stored_weights` stand for, with a straight-through gradient; exact for 32 bits."""
+    return weight if bits == 32 else _RoundWeights.apply(weight, bits)
 
 
 # --- noise ---------------------------------------------------------------------------------------------------------

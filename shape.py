@@ -7,7 +7,17 @@ from dataclasses import dataclass, field
 
 import blocks
 from common.errors import UserError
-from configs import INTERPOLATIONS, STORAGES, Config, HashGridConfig
+from configs import (
+    INTERPOLATIONS,
+    STORAGES,
+    WEIGHT_BITS,
+    Config,
+    HashGridConfig,
+    Resolution,
+    Size,
+    as_resolution,
+    sides_of,
+)
 from maps.channels import CHANNELS
 from maps.record import Constant
 from quantize import features_per_texel
@@ -26,14 +36,14 @@ def aligned(count: int) -> int:
 
 @dataclass(frozen=True)
 class GridSpec:
-    """The shape of one grid. Level k is a square of base_resolution * 2**k texels; the last level is the finest.
+    """The shape of one grid. Level k has `base_size` times 2**k texels; the last level is the finest.
 
     Parameters come in units: a texel of a `packed` grid has its features, a block of 4x4 texels of a `bc1` grid has
-    blocks.BLOCK_PARAMETERS. Texels are numbered unit after unit, level after level, so those of a block follow each
-    other. Blocks at the right and lower border may reach beyond the level; nothing reads what lies there.
+    blocks.BLOCK_PARAMETERS. Texels are numbered unit after unit, row by row, level after level, so those of a block
+    follow each other. Blocks at the right and lower border may reach beyond the level; nothing reads what lies there.
     """
 
-    max_resolution: int
+    max_resolution: Resolution  # of the finest level: the side of a square, or (width, height)
     n_levels: int
     quantize_bits: int  # of a feature; 0 with `bc1`
     save_bits: int  # of a texel, as stored
@@ -52,10 +62,10 @@ class GridSpec:
             raise ValueError("storage bc1 has 4 bits a texel; leave out quantize_bits and save_bits")
         if self.interpolation not in INTERPOLATIONS:
             raise ValueError(f"interpolation must be one of {INTERPOLATIONS}, got {self.interpolation!r}")
-        if self.n_levels < 1 or self.max_resolution < 1 or self.max_resolution % (1 << (self.n_levels - 1)):
-            raise ValueError(
-                f"max_resolution {self.max_resolution} cannot be halved {self.n_levels - 1} times (n_levels - 1)"
-            )
+        object.__setattr__(self, "max_resolution", as_resolution(self.size))
+        if self.n_levels < 1 or min(self.size) < 1 or any(side % (1 << (self.n_levels - 1)) for side in self.size):
+            found = self.max_resolution if isinstance(self.max_resolution, int) else list(self.max_resolution)
+            raise ValueError(f"max_resolution {found} cannot be halved {self.n_levels - 1} times (n_levels - 1)")
 
     @property
     def compressed(self) -> bool:
@@ -63,8 +73,19 @@ class GridSpec:
         return self.storage != "packed"
 
     @property
+    def size(self) -> Size:
+        """(width, height) of the finest level."""
+        return sides_of(self.max_resolution)
+
+    @property
+    def base_size(self) -> Size:
+        """(width, height) of the coarsest level."""
+        width, height = self.size
+        return width >> (self.n_levels - 1), height >> (self.n_levels - 1)
+
+    @property
     def base_resolution(self) -> int:
-        return self.max_resolution >> (self.n_levels - 1)
+        return self.base_size[0]
 
     @property
     def features(self) -> int:
@@ -103,29 +124,45 @@ class GridSpec:
         return self.n_units * self.unit_parameters
 
     @property
-    def mip_sides(self) -> list[int]:
-        """Sides of all mips of its texture, the finest first. The first `n_levels` are trained.
+    def mip_sizes(self) -> list[Size]:
+        """(width, height) of all mips of its texture, the finest first. The first `n_levels` are trained.
 
-        A chain goes down to 1, since engines refuse one that ends before; a single level is a texture without mips.
+        A chain goes down to 1x1, since engines refuse one that ends before; a single level is a texture without mips.
         """
-        mips = self.max_resolution.bit_length() if self.n_levels > 1 else 1
-        return [self.max_resolution >> mip for mip in range(mips)]
+        mips = max(self.size).bit_length() if self.n_levels > 1 else 1
+        width, height = self.size
+        return [(max(width >> mip, 1), max(height >> mip, 1)) for mip in range(mips)]
+
+    @property
+    def mip_sides(self) -> list[int]:
+        return [width for width, _ in self.mip_sizes]
 
     @property
     def stored_texels(self) -> int:
         """Texels of all mips of its texture, with those in blocks that lie beyond a mip."""
-        return sum(self.texels_of(side) for side in self.mip_sides)
+        return sum(self.texels_of(size) for size in self.mip_sizes)
 
-    def texels_of(self, side: int) -> int:
-        """Texels that a level of this side takes, with those in blocks that lie beyond it."""
-        return (-(-side // blocks.SIDE) * blocks.SIDE) ** 2 if self.compressed else side**2
+    def texels_of(self, size: Size) -> int:
+        """Texels that a level of this (width, height) takes, with those in blocks that lie beyond it."""
+        across, down = self.units_of(size)
+        return across * down * self.unit_texels
+
+    def units_of(self, size: Size) -> Size:
+        """(across, down): the units of a level of this (width, height)."""
+        side = blocks.SIDE if self.compressed else 1
+        return -(-size[0] // side), -(-size[1] // side)
+
+    def level_size(self, level: int) -> Size:
+        """(width, height) of a level."""
+        width, height = self.base_size
+        return width << level, height << level
 
     def resolution(self, level: int) -> int:
-        return self.base_resolution << level
+        return self.level_size(level)[0]
 
     def level_offset(self, level: int) -> int:
         """Texels before `level`."""
-        return sum(self.texels_of(self.resolution(below)) for below in range(level))
+        return sum(self.texels_of(self.level_size(below)) for below in range(level))
 
     def level_of(self, lod: int) -> int:
         """The level that a material's LOD reads."""
@@ -158,8 +195,11 @@ class DecoderSpec:
     activation: str = "leaky_relu"
     negative_slope: float = 0.01  # of leaky_relu
     outputs: int = CHANNELS  # in use: 11, or 16 with extra maps
+    weight_bits: int = 32  # of a weight in network_data.npz, see quantize.stored_weights
 
     def __post_init__(self):
+        if self.weight_bits not in WEIGHT_BITS:
+            raise ValueError(f"weight_bits must be one of {WEIGHT_BITS}, got {self.weight_bits!r:.40}")
         if self.activation not in ACTIVATIONS:
             raise ValueError(f"activation must be one of {ACTIVATIONS}, got {self.activation!r:.40}")
 
@@ -207,6 +247,12 @@ def layer_sizes(layout: InputLayout, decoder: DecoderSpec) -> list[tuple[int, in
     return [(sizes[i + 1], sizes[i]) for i in range(len(sizes) - 1)]
 
 
+def bits_of_weights(sizes: Sequence[tuple[int, int]], weight_bits: int) -> int:
+    """Bits of weight matrices of these (outputs, inputs) as they are stored, with the float32 scales of 8-bit rows."""
+    scales = 32 * sum(outputs for outputs, _ in sizes) if weight_bits == 8 else 0
+    return weight_bits * sum(outputs * inputs for outputs, inputs in sizes) + scales
+
+
 @dataclass(frozen=True)
 class ModelForm:
     """Everything about a NeuralTexture but its trained numbers: what reading those from files takes."""
@@ -229,6 +275,11 @@ class ModelForm:
     def n_weights(self) -> int:
         return sum(outputs * inputs for outputs, inputs in self.layer_sizes)
 
+    @property
+    def network_bits(self) -> int:
+        """Bits of the weights as they are stored."""
+        return bits_of_weights(self.layer_sizes, self.decoder.weight_bits)
+
 
 # --- from a configuration ------------------------------------------------------------------------------------------
 
@@ -243,9 +294,9 @@ def default_resolution(target: float) -> int:
     return round(target / (1 << shift)) << shift
 
 
-def exact_halvings(resolution: int) -> int:
-    """How many times a resolution can be halved without a remainder."""
-    return (resolution & -resolution).bit_length() - 1
+def exact_halvings(resolution: Resolution) -> int:
+    """How many times a resolution, each side of it, can be halved without a remainder."""
+    return min((side & -side).bit_length() - 1 for side in sides_of(resolution))
 
 
 def default_grids(longer: int) -> list[HashGridConfig]:
@@ -316,4 +367,5 @@ def decoder_spec(config: Config, grids: Sequence[GridSpec]) -> DecoderSpec:
         n_texel_frequencies=frequencies,
         activation="leaky_relu" if config.activation == "relu" else config.activation,
         negative_slope=0.0 if config.activation == "relu" else DecoderSpec.negative_slope,
+        weight_bits=config.weight_bits,
     )

@@ -63,7 +63,9 @@ def unorm(levels: Levels) -> tuple[np.ndarray, ...]:
     found = []
     for mip, level in enumerate(levels):
         split = blocks.split_blocks(level.reshape(-1, blocks.BLOCK_BYTES))
-        colours = block_features(*split, max(len(levels[0]) * blocks.SIDE >> mip, 1)) + 0.5
+        down, across = levels[0].shape[:2]
+        size = max(across * blocks.SIDE >> mip, 1), max(down * blocks.SIDE >> mip, 1)
+        colours = block_features(*split, size) + 0.5
         found.append(np.pad(colours.astype(np.float64), [(0, 0), (0, 0), (0, 1)], constant_values=1.0))
     return tuple(found)
 

@@ -129,7 +129,7 @@ def grid_texture(exported: ExportedTexture, name: str) -> Texture:
         return Texture(channels, sizes, [level.tobytes() for level in texture.levels])
     levels = [level.tobytes() for level in grid_blocks(exported.model, int(index))]
     filtered = ANISOTROPY if grid.interpolation == "linear" else 0
-    return Texture("bc1", [(side, side) for side in grid.mip_sides], levels, filtered)
+    return Texture("bc1", grid.mip_sizes, levels, filtered)
 
 
 def decoder_textures(exported: ExportedTexture) -> dict[str, Texture]:

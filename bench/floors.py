@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from dataset import Material
 from engine.sampling import lod_shares
 from model import NeuralTexture
@@ -31,7 +33,7 @@ def least_bytes(model: NeuralTexture, material: Material, batch_size: int) -> fl
     shares = lod_shares([width * height for width, height in material.lod_sizes]).tolist()
     for grid in model.grids:
         for level in range(grid.n_levels):
-            texels = grid.resolution(level) ** 2
+            texels = math.prod(grid.level_size(level))
             share = sum(share for lod, share in enumerate(shares) if grid.level_of(lod) == level)
             reads = batch_size * share * min(len(TEXEL_OFFSETS), texels)
             touched = texels * (1 - (1 - 1 / texels) ** reads) if texels > 1 else float(reads > 0)

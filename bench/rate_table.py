@@ -143,12 +143,14 @@ def measure(row: Row, decoder: str, material: Material, seconds: float) -> dict[
 
 
 def grids_text(config: Config) -> str:
-    """'512x4x2+160x8x4': side, features and bits of each grid; '512xbc1x2+160xbc1x4': side and number of planes."""
+    """'512x4x2+160x8x4': side, features and bits of each grid; '512xbc1x2+160xbc1x4': side and number of planes. The
+    side of a grid that is no square is '512:128', its width and height."""
     texts = []
     for grid, alike in itertools.groupby(config.hash_grid_configs):
-        count = len(list(alike))
+        count, size = len(list(alike)), grid.max_resolution
+        size = str(size) if isinstance(size, int) else ":".join(map(str, size))
         words = f"{grid.save_bits // grid.quantize_bits}x{grid.quantize_bits}" if grid.storage == "packed" else ""
-        texts += [f"{grid.max_resolution}x{words}"] * count if words else [f"{grid.max_resolution}xbc1x{count}"]
+        texts += [f"{size}x{words}"] * count if words else [f"{size}xbc1x{count}"]
     return "+".join(texts)
 
 

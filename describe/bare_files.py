@@ -8,6 +8,7 @@ are in no file.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from maps.channels import CHANNELS, MAPS
 from maps.record import MapRecord, MaterialRecord
 from metrics.decoded_maps import decode_maps, save_map_images
 from quantize import QUANTIZE_BITS
-from shape import DecoderSpec
+from shape import DecoderSpec, ModelForm
 
 DecodedRows = TensorType["rows", "width", CHANNELS]
 
@@ -109,13 +110,13 @@ def read_bare_files(folder: Path, given: Assumptions, max_pixels: int = MAX_PIXE
     Raises: UserError when a file is missing, damaged, does not fit the others, or is in a form that needs a manifest.
     """
     path = folder / NETWORK
-    numbers, network = read_network(path)
+    numbers, network, weight_bits = read_network(path)
     info = parse_any_info(numbers, str(path))
     textures = [folder / f"hash_grid_{index}.dds" for index in range(len(info.grids))]
     headers = [read_dds_info(texture) for texture in textures]
     words = [holds_words(*pair) for pair in zip(headers, info.grids)]
-    ours, finest = all(words), info.grids[0].max_resolution
-    width, height = given.size or (2 * finest if ours else finest,) * 2
+    ours, finest = all(words), headers[0]
+    width, height = given.size or ((2 if ours else 1) * side for side in (finest.width, finest.height))
     if width * height > max_pixels:
         raise UserError(
             f"{path}: expected a material of at most {max_pixels} texels, found {width} x {height}; raise "
@@ -127,7 +128,8 @@ def read_bare_files(folder: Path, given: Assumptions, max_pixels: int = MAX_PIXE
     reason = "" if given.size else ": twice grid 0" if ours else ": as large as grid 0"
     size = f"size {width} x {height}{reason}"
     if ours:
-        texture = read_texture(folder, parse_info(numbers, str(path)).reference_form(material.num_lods))
+        form = _our_form(parse_info(numbers, str(path)), headers, textures, material.num_lods, weight_bits)
+        texture = read_texture(folder, form)
         sampling, output = given.sampling or texture.sampling, given.output or texture.output_activation
         texture = replace(texture, sampling=sampling, output_activation=output)
         return BareTexture(texture, material, material.num_lods, [size, *_OUR_FORM])
@@ -147,6 +149,22 @@ def read_bare_files(folder: Path, given: Assumptions, max_pixels: int = MAX_PIXE
     if not flat:
         assumed.append("LOD 0 alone is decoded: the levels that other LODs read are not in these files")
     return BareTexture(texture, material, material.num_lods if flat else 1, assumed)
+
+
+def _our_form(
+    info: NetworkInfo, headers: Sequence[DdsInfo], textures: Sequence[Path], num_lods: int, weight_bits: int
+) -> ModelForm:
+    """The reference form; the heights of its grids are in the DDS files alone.
+
+    Raises: UserError for a height that a grid of so many levels cannot have.
+    """
+    for grid, header, path in zip(info.grids, headers, textures):
+        if header.height % (1 << (grid.n_levels - 1)):
+            raise UserError(
+                f"{path}: expected a height that halves {grid.n_levels - 1} times, since the network file has "
+                f"{grid.n_levels} levels, found {header.height}; one of them is damaged"
+            )
+    return info.reference_form(num_lods, weight_bits, [header.height for header in headers])
 
 
 _OUR_FORM = (
@@ -170,7 +188,7 @@ def _ancestor_features(
     path: Path, header: DdsInfo, grid: GridInfo, command_bits: int, notes: list[str]
 ) -> np.ndarray:
     """(R, R, features) float32 of a texture of the ancestor; adds a note on features that it has no channel for."""
-    finest, bits, features = grid.max_resolution, grid.quantize_bits, grid.features
+    finest, bits, features = grid.max_width, grid.quantize_bits, grid.features
     if (header.width, header.height) != (finest, finest):
         found = f"{header.width} x {header.height}"
         raise UserError(f"{path}: expected {finest} x {finest} as the network file says, found {found}")
@@ -252,9 +270,8 @@ def _ancestor_weights(network: np.ndarray, info: NetworkInfo, path: Path) -> lis
 def bare_inputs(n_weights: int, info: NetworkInfo) -> int | None:
     """Inputs of the first layer, which follow from the number of weights; None when those do not fit the layers or are
     too few for the grids."""
-    (first_outputs, _), *others = info.layer_sizes(0)
-    inputs, rest = divmod(n_weights - sum(outputs * ins for outputs, ins in others), first_outputs)
-    return None if rest or inputs < least_inputs(info) else inputs
+    inputs = info.inputs_of(n_weights)
+    return None if inputs is None or inputs < least_inputs(info) else inputs
 
 
 def least_inputs(info: NetworkInfo) -> int:

@@ -13,7 +13,7 @@ from typing import Any
 
 from common.errors import Say, UserError, counted, one_line, quote, what_is_wrong
 from common.files import sha256_of
-from configs import EXTRA_MAPS, MAPS
+from configs import EXTRA_MAPS, MAPS, Size
 from describe.bare_files import bare_inputs, holds_words, least_inputs
 from formats.dds import BLOCK, DdsInfo, read_dds_info
 from formats.dds_layouts import grid_file_names, grid_format, stored_bits
@@ -47,6 +47,7 @@ TRAINED_AT = {  # `positions` of a manifest -> what that means to a decoder
     "centres": "texel centres and whole LODs (positions centres): decode there",
     "filtered": "any position and LOD (positions filtered): one decode of filtered features is the filtered material",
 }
+WEIGHT_WORDS = {32: "float32", 16: "float16", 8: "int8, times a float32 scale per row"}
 MAX_LISTED = 1000  # files of a folder
 MAX_CELL = 200  # characters; all rows are padded to the longest cell, so one of a megabyte would multiply
 
@@ -149,29 +150,34 @@ def _grid_rows(manifest: Manifest) -> list[list[str]]:
         if grid.finest_lods > 1:
             trained += f", {_span('LOD', 0, grid.finest_lods - 1)} at mip 0"
         files = ", ".join(grid_file_names(index, grid, manifest.layout))
-        rows.append([*_shape_cells(index, grid), grid.interpolation, trained, files])
+        rows.append([*_shape_cells(index, grid, grid.size), grid.interpolation, trained, files])
     return rows
 
 
 def _format_rows(manifest: Manifest) -> list[list[str]]:
     grids = manifest.form.grids
     formats = dict.fromkeys(grid_format(grid, manifest.layout) for grid in grids)
-    cut = [f"grid {index}" for index, grid in enumerate(grids) if grid.compressed and grid.max_resolution % BLOCK]
+    cut = [
+        f"grid {index}" for index, grid in enumerate(grids)
+        if grid.compressed and any(side % BLOCK for side in grid.size)
+    ]  # fmt: skip
     rows = [[name, ENGINES[name]] for name in formats]
     if cut:
         rows.append(["but", f"{', '.join(cut)}: no multiple of {BLOCK} texels, which Direct3D 11 and WebGL refuse"])
     return rows
 
 
-def _shape_cells(index: int, grid: GridSpec | GridInfo) -> list[str]:
+def _shape_cells(index: int, grid: GridSpec | GridInfo, finest: Size) -> list[str]:
+    """finest: width and height of its finest level."""
     texel = f"{grid.features} features of {grid.quantize_bits} bits in words of {grid.save_bits}"
     if grid.storage == "bc1":
         texel = f"{grid.features} features in BC1, {grid.save_bits} bits a texel"
-    return [f"grid {index}", _levels(grid.max_resolution, grid.base_resolution, grid.n_levels), texel]
+    return [f"grid {index}", _levels(finest, grid.n_levels), texel]
 
 
-def _levels(finest: int, coarsest: int, count: int) -> str:
-    sizes = f"{finest} x {finest}" + ("" if count == 1 else f" to {coarsest} x {coarsest}")
+def _levels(finest: Size, count: int) -> str:
+    (width, height), halvings = finest, count - 1
+    sizes = f"{width} x {height}" + (f" to {width >> halvings} x {height >> halvings}" if halvings else "")
     return f"{sizes}, {counted(count, 'level')}"
 
 
@@ -182,7 +188,7 @@ def _decoder_rows(form: ModelForm) -> list[list[str]]:
     rows = [[_span("input", e["first"], e["first"] + e["count"] - 1), e["kind"]] for e in decoder_inputs(form)]
     rows.append(["layers", _layers(form.layer_sizes) + f" ({form.decoder.outputs} of the outputs are used)"])
     rows.append(["between them", f"{activation}, without biases"])
-    rows.append(["weights", f"{form.n_weights} float32"])
+    rows.append(["weights", f"{form.n_weights} {WEIGHT_WORDS[form.decoder.weight_bits]}"])
     return rows
 
 
@@ -193,7 +199,7 @@ def _layers(sizes: Sequence[tuple[int, int]]) -> str:
 def _rate_rows(manifest: Manifest) -> list[list[str]]:
     rates, form = manifest.rates, manifest.form
     words = sum(grid.stored_texels * stored_bits(grid, manifest.layout) // 8 for grid in form.grids)
-    network = 4 * form.n_weights
+    network = form.network_bits // 8
     return [
         ["LOD 0", f"{rates['bpp']:.3f} bpp: grids {rates['grids']:.3f}, network {rates['network']:.3f}"],
         ["all mips", f"{rates['all_mips']:.3f} bpp"],
@@ -242,11 +248,14 @@ def _compare_with_network(folder: Path, form: ModelForm, result: Description) ->
     """Add a problem when the npz describes another texture than the manifest does."""
     if result.problems:  # a damaged npz is one of them already
         return
-    info, network = read_network(folder / NETWORK)
+    info, network, weight_bits = read_network(folder / NETWORK)
     if info_fields(info, str(folder / NETWORK)).grids != network_info(form).grids:
         result.problems.append(f"{NETWORK} describes other grids than {MANIFEST}")
     if len(network) != form.n_weights:
         result.problems.append(f"{NETWORK} holds {len(network)} weights, {MANIFEST} {form.n_weights}")
+    if weight_bits != form.decoder.weight_bits:
+        said = form.decoder.weight_bits
+        result.problems.append(f"{NETWORK} holds weights of {weight_bits} bits, {MANIFEST} says {said}")
 
 
 # --- without a manifest ----------------------------------------------------------------------------------------------
@@ -257,11 +266,11 @@ def _describe_bare_files(folder: Path, textures: Sequence[Path]) -> Description:
     infos = {path.name: read_dds_info(path) for path in textures}
     path = folder / NETWORK
     if path.is_file():
-        numbers, network = read_network(path)
+        numbers, network, weight_bits = read_network(path)
         info = parse_any_info(numbers, str(path))
         rows = [_bare_grid_row(index, grid, infos, result) for index, grid in enumerate(info.grids)]
         result.section("grids, from info", rows)
-        result.section("decoder, from info", _bare_decoder_rows(info, len(network), result))
+        result.section("decoder, from info", _bare_decoder_rows(info, len(network), weight_bits, result))
     result.section("files", [_bare_file_row(name, info, result) for name, info in infos.items()])
     if path.is_file():
         result.lines.append(f"  {NETWORK}: {len(numbers)} numbers in info, {len(network)} in network")
@@ -271,15 +280,20 @@ def _describe_bare_files(folder: Path, textures: Sequence[Path]) -> Description:
 
 
 def _bare_grid_row(index: int, grid: GridInfo, infos: Mapping[str, DdsInfo], result: Description) -> list[str]:
-    finest, row = grid.max_resolution, _shape_cells(index, grid)
-    info = infos.get(f"hash_grid_{index}.dds")
+    """The height stands in the texture alone; that of the ancestor project is square."""
+    info, width = infos.get(f"hash_grid_{index}.dds"), grid.max_width
+    height = info.height if info is not None and holds_words(info, grid) else width
+    row = _shape_cells(index, grid, (width, height))
     if info is None:
         result.problems.append(f"hash_grid_{index}.dds is not there")
         return [*row, "no texture"]
-    if (info.width, info.height) != (finest, finest):
+    if (info.width, info.height) != (width, height):
         result.problems.append(
-            f"hash_grid_{index}.dds is {info.width} x {info.height}, info says {finest} x {finest}"
+            f"hash_grid_{index}.dds is {info.width} x {info.height}, info says {width} x {height}"
         )
+    if info.height == height and height % (1 << (grid.n_levels - 1)):
+        halvings = grid.n_levels - 1
+        result.problems.append(f"hash_grid_{index}.dds is {height} texels high, which do not halve {halvings} times")
     if holds_words(info, grid):
         held = "blocks" if grid.storage == "bc1" else "words"
         levels = "all levels" if info.mips >= grid.n_levels else counted(info.mips, "level")
@@ -288,7 +302,9 @@ def _bare_grid_row(index: int, grid: GridInfo, infos: Mapping[str, DdsInfo], res
     return [*row, f"the finest level alone, {held} features, a channel each: the ancestor project's layout"]
 
 
-def _bare_decoder_rows(info: NetworkInfo, n_weights: int, result: Description) -> list[list[str]]:
+def _bare_decoder_rows(
+    info: NetworkInfo, n_weights: int, weight_bits: int, result: Description
+) -> list[list[str]]:
     inputs, least = bare_inputs(n_weights, info), least_inputs(info)
     waves, features = 2 * info.n_frequencies, sum(grid.features for grid in info.grids)
     if inputs is None:
@@ -300,7 +316,7 @@ def _bare_decoder_rows(info: NetworkInfo, n_weights: int, result: Description) -
     return [
         ["inputs", f"{inputs}: {kinds}"],
         ["layers", _layers(info.layer_sizes(inputs)) + f" (of the outputs the first {CHANNELS} are used)"],
-        ["weights", f"{n_weights} float32"],
+        ["weights", f"{n_weights} {WEIGHT_WORDS[weight_bits]}"],
     ]
 
 

@@ -35,7 +35,7 @@ OUTPUT_ACTIVATIONS = ("none", "leaky_relu", "hard_swish", "hard_gelu")
 class FileTexture:
     """The features and weights of exported files.
 
-    grids: per grid its levels, the finest first, each (R, R, features) float32.
+    grids: per grid its levels, the finest first, each (height, width, features) float32.
     weights: matrices [out, in] float32; inputs past waves, features and LOD are ones.
     decoder: its frequencies, activation and outputs are read, its widths are those of the weights.
     learned: per grid whether the network gets its four texels; empty: no grid does.
@@ -80,7 +80,8 @@ def _read_grid(folder: Path, index: int, grid: GridSpec, layout: str) -> list[np
     names = grid_file_names(index, grid, layout)
     if grid.compressed:
         return _read_blocks(folder / names[0], grid)
-    expected = [(side, side, grid_channels(grid, layout) // len(names)) for side in grid.mip_sides[: grid.n_levels]]
+    channels = grid_channels(grid, layout) // len(names)
+    expected = [(height, width, channels) for width, height in grid.mip_sizes[: grid.n_levels]]
     for name in names:
         levels = read_dds(folder / name).levels[: grid.n_levels]  # the others are never read
         found = [level.shape for level in levels]
@@ -100,30 +101,30 @@ def _read_grid(folder: Path, index: int, grid: GridSpec, layout: str) -> list[np
 
 def _read_blocks(path: Path, grid: GridSpec) -> list[np.ndarray]:
     """The levels of a grid of BC1 blocks, the finest first."""
-    texture, side = read_block_dds(path, BC1), grid.max_resolution
-    found, expected = (texture.width, texture.height, len(texture.levels)), (side, side, len(grid.mip_sides))
+    texture = read_block_dds(path, BC1)
+    found, expected = (texture.width, texture.height, len(texture.levels)), (*grid.size, len(grid.mip_sizes))
     if found != expected:
         raise UserError(f"{path}: expected (width, height, mips) {expected} as the network file says, found {found}")
     levels = []
     for mip, level in enumerate(texture.levels[: grid.n_levels]):
         try:
-            levels.append(block_features(*blocks.split_blocks(level), side >> mip))
+            levels.append(block_features(*blocks.split_blocks(level), grid.mip_sizes[mip]))
         except ValueError as error:
             raise UserError(f"{path}: mip {mip}: {error}; the file is damaged") from error
     return levels
 
 
-def block_features(ends: np.ndarray, places: np.ndarray, side: int) -> np.ndarray:
-    """What blocks.split_blocks returns as features t - 0.5 of a level: (side, side, 3) float32.
+def block_features(ends: np.ndarray, places: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """What blocks.split_blocks returns as features t - 0.5 of a level of `size`: (height, width, 3) float32.
 
     The thirds are exact, as in training; GPUs round them, each in its own way.
     """
     ends = (ends << [3, 2, 3] | ends >> [2, 4, 2]).astype(np.float32)
     places = places[:, :, None].astype(np.float32)
     texels = ((3 - places) * ends[:, None, 0] + places * ends[:, None, 1]) / np.float32(765)
-    across = -(-side // 4)
-    image = texels.reshape(across, across, 4, 4, 3).swapaxes(1, 2).reshape(4 * across, 4 * across, 3)
-    return image[:side, :side] - np.float32(0.5)
+    (width, height), (across, down) = size, (-(-side // 4) for side in size)
+    image = texels.reshape(down, across, 4, 4, 3).swapaxes(1, 2).reshape(4 * down, 4 * across, 3)
+    return image[:height, :width] - np.float32(0.5)
 
 
 # --- decoding ------------------------------------------------------------------------------------------------------
@@ -170,7 +171,7 @@ def _inputs(texture: FileTexture, uv: np.ndarray, lod: int) -> np.ndarray:
     at = aligned(at + 1)
     if texture.decoder.n_texel_frequencies:
         levels = texture.grids[0]
-        position = uv * np.float32(len(levels[min(lod, len(levels) - 1)])) - np.float32(0.5)
+        position = uv * _size_of(levels[min(lod, len(levels) - 1)]) - np.float32(0.5)
         for axis in range(2):
             for octave in range(texture.decoder.n_texel_frequencies):
                 x = position[:, axis] / np.float32(2**octave)
@@ -181,13 +182,13 @@ def _inputs(texture: FileTexture, uv: np.ndarray, lod: int) -> np.ndarray:
 
 def _four_texels(image: np.ndarray, uv: np.ndarray, sampling: str) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """The four texels around each position, (n, features), and the shares (n, 1) of a bilinear blend."""
-    resolution = len(image)
+    (height, width), size = image.shape[:2], _size_of(image)
     if sampling == "sampler":
-        position = uv * np.float32(resolution) - np.float32(0.5)
+        position = uv * size - np.float32(0.5)
     elif sampling == "vertex":
-        position = uv * np.float32(resolution - 1) + np.float32(0.5)
+        position = uv * (size - 1) + np.float32(0.5)
     else:
-        position = np.clip(uv * np.float32(resolution) - np.float32(0.5), 0, resolution - 1) + np.float32(0.5)
+        position = np.clip(uv * size - np.float32(0.5), 0, size - 1) + np.float32(0.5)
     corner = np.floor(position)
     fraction = position - corner
     x, y = corner.astype(np.int64).T
@@ -195,13 +196,18 @@ def _four_texels(image: np.ndarray, uv: np.ndarray, sampling: str) -> tuple[list
     flat = image.reshape(-1, image.shape[2])
     for dx, dy in TEXEL_OFFSETS:
         if sampling == "sampler":
-            index = (y + dy) % resolution * resolution + (x + dx) % resolution
+            index = (y + dy) % height * width + (x + dx) % width
         else:  # tiny-cuda-nn: past the right border comes the next row, past the last texel the first
-            index = ((y + dy) * resolution + x + dx) % len(flat)
+            index = ((y + dy) * width + x + dx) % len(flat)
         texels.append(flat[index])
         across, down = (f if d else 1 - f for f, d in zip(fraction.T, (dx, dy)))
         shares.append((across * down)[:, None])
     return texels, shares
+
+
+def _size_of(image: np.ndarray) -> np.ndarray:
+    """(width, height) of a level as float32."""
+    return np.array(image.shape[1::-1], np.float32)
 
 
 def _network(texture: FileTexture, values: np.ndarray) -> np.ndarray:

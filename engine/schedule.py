@@ -1,4 +1,4 @@
-"""How learning rates fall and training noise anneals over a run."""
+"""How learning rates fall, training noise anneals and the rounding of weights begins over a run."""
 
 from __future__ import annotations
 
@@ -46,6 +46,11 @@ class Schedule:
         if not config.quantize or self.noise_ended or iteration >= annealed_at:
             return 0.0
         return config.noise_std * (1 - iteration / annealed_at)
+
+    def rounds_weights(self, iteration: int) -> bool:
+        """Whether an iteration trains the network with weights rounded as they are exported; it does so from
+        weight_round_start on, or once an early stop has begun to end the run."""
+        return self.noise_ended or iteration >= self.config.weight_round_start * self.config.max_iter
 
     def lower(self) -> None:
         """Lower `plateau_factor` by lr_decay_factor, to the floor at most.

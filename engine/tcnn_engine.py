@@ -79,7 +79,7 @@ class TcnnEngine(TorchEngine):
         super().__init__(model, material, schedule)
         with self._on_device():
             self._levels = [
-                [grid_encoding(self._tcnn, grid.resolution(level), grid.features) for level in range(grid.n_levels)]
+                [grid_encoding(self._tcnn, grid.level_size(level)[0], grid.features) for level in range(grid.n_levels)]
                 for grid in model.grids
             ]
             self._waves = wave_encoding(self._tcnn, model.decoder.n_frequencies)
@@ -93,7 +93,7 @@ class TcnnEngine(TorchEngine):
 
     # --- forward ---------------------------------------------------------------------------------------------------
 
-    def _decode(self, uv: Positions, lod: Indices, noise: Noise | None) -> Decoded:
+    def _decode(self, uv: Positions, lod: Indices, noise: Noise | None, rounded: bool) -> Decoded:
         """NeuralTexture.forward for whole LODs, without constant channels, in the precision of tiny-cuda-nn's network.
 
         Samples are sorted by LOD, so that those that read one level of a grid are adjacent.
@@ -109,7 +109,7 @@ class TcnnEngine(TorchEngine):
             parts.append((lod.to(torch.float32) / max(model.num_lods - 1, 1))[:, None])
             if model.layout.texel_waves:
                 parts += self._texel_waves(uv, lod)
-            weights = torch.cat([weight.reshape(-1) for weight in model.weights])
+            weights = torch.cat([w.reshape(-1) for w in (model.exported_weights() if rounded else model.weights)])
             decoded = functional_call(self._network, {"params": weights}, (torch.cat(parts, dim=1),))
         return torch.empty_like(decoded).index_copy(0, order, decoded).float()
 
@@ -118,12 +118,12 @@ class TcnnEngine(TorchEngine):
         model, grid = self.model, self.model.grids[index]
         parameters = model.grid_parameters[index].view(-1, grid.features)
         exported = model.as_exported(index, parameters, torch.arange(grid.n_texels, device=uv.device), noise)
-        levels = exported.split([grid.resolution(level) ** 2 for level in range(grid.n_levels)])
+        levels = exported.split([grid.texels_of(grid.level_size(level)) for level in range(grid.n_levels)])
         parts, first = [], 0
         for level in reversed(range(grid.n_levels)):  # the finest belongs to LOD 0
             n = sum(count for lod, count in enumerate(counts) if grid.level_of(lod) == level)
             if n:
-                resolution = grid.resolution(level)
+                resolution, _ = grid.level_size(level)
                 entries = pack_level(levels[level].view(resolution, resolution, grid.features))
                 x = grid_coordinates(uv[first : first + n], resolution)
                 parts.append(functional_call(self._levels[index][level], {"params": entries}, (x,)))
@@ -134,7 +134,7 @@ class TcnnEngine(TorchEngine):
         """The ones and the texel waves that follow the LOD; tiny-cuda-nn appends the ones at the end."""
         model = self.model
         reference, frequencies = model.layout.reference_inputs, model.decoder.n_texel_frequencies
-        position = uv * model.get_buffer("lod_resolution_0")[lod].to(torch.float32)[:, None] - 0.5
+        position = uv * model.get_buffer("lod_size_0")[lod].to(torch.float32) - 0.5
         ones = uv.new_ones(len(uv), aligned(reference) - reference)
         return [ones, *(sawtooth_waves(position[:, axis], frequencies) for axis in (0, 1))]
 
@@ -207,6 +207,10 @@ def _reason(error: Exception) -> str:
 def check_model(model: NeuralTexture) -> None:
     """Raise UserError, which names the flag to change, for a model that tiny-cuda-nn cannot compute."""
     for index, grid in enumerate(model.grids):
+        width, height = grid.size
+        if width != height:
+            raise UserError(f"--engine tcnn: grid {index} has {width}x{height} texels, expected a square, since dense "
+                            f"grids of tiny-cuda-nn are; give one number as max_resolution, {OTHERWISE}")  # fmt: skip
         if grid.interpolation != "linear":
             raise UserError(f"--engine tcnn: grid {index} has {grid.interpolation} interpolation, expected linear; use "
                             f"--decoder reference, {OTHERWISE}")  # fmt: skip

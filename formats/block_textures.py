@@ -9,6 +9,7 @@ import torch
 
 import blocks
 from common.errors import UserError
+from configs import Size
 from formats.dds import BlockTexture
 from model import NeuralTexture
 from shape import GridSpec
@@ -21,48 +22,56 @@ WHITE = 255 * blocks.THIRDS  # of a channel in thirds of an 8-bit step, the unit
 def grid_blocks(model: NeuralTexture, index: int, mips: int | None = None) -> list[np.ndarray]:
     """The blocks of one grid, (blocks, 8) uint8 for each mip of its texture, the finest first.
 
-    mips: how many, from `n_levels` on; None: those of GridSpec.mip_sides.
+    mips: how many, from `n_levels` on; None: those of GridSpec.mip_sizes.
 
     Mips past the trained levels are halved from the coarsest of these. No decoder reads them.
     """
     grid = model.grids[index]
     units = [model.level(index, level).reshape(-1, blocks.BLOCK_PARAMETERS) for level in range(grid.n_levels)]
     levels = [np.concatenate([blocks.encode_blocks(part) for part in level.split(CHUNK)]) for level in reversed(units)]
-    sides = grid.mip_sides if mips is None else [max(grid.max_resolution >> mip, 1) for mip in range(mips)]
-    padding = sides[grid.n_levels :]
-    image = _texels(levels[-1], grid.base_resolution) if padding else None
-    for side in padding:
-        image = image[: 2 * side, : 2 * side].reshape(side, 2, side, 2, blocks.FEATURES).mean(axis=(1, 3))
+    padding = (len(grid.mip_sizes) if mips is None else mips) - grid.n_levels
+    image = _texels(levels[-1], grid.base_size) if padding else None
+    for _ in range(padding):
+        image = _halved(_halved(image, 0), 1)
         levels.append(blocks.encode_blocks(_fitted(image / WHITE)))
     return levels
 
 
+def _halved(image: np.ndarray, axis: int) -> np.ndarray:
+    """The mean of every two texels along an axis, of an odd number without the last; a single one stays."""
+    count = image.shape[axis] // 2
+    if not count:
+        return image
+    pairs = image.take(range(2 * count), axis)
+    return pairs.reshape(*image.shape[:axis], count, 2, *image.shape[axis + 1 :]).mean(axis=axis + 1)
+
+
 def grid_texels(model: NeuralTexture, index: int) -> list[np.ndarray]:
-    """The texels of `grid_blocks`, (side, side, 4) uint8 for each mip: thirds rounded to the nearest, alpha 255."""
-    sides = model.grids[index].mip_sides
-    images = [_texels(level, side) for level, side in zip(grid_blocks(model, index), sides)]
+    """The texels of `grid_blocks`, (height, width, 4) uint8 for each mip: thirds rounded to the nearest, alpha 255."""
+    sizes = model.grids[index].mip_sizes
+    images = [_texels(level, size) for level, size in zip(grid_blocks(model, index), sizes)]
     rounded = [((image + blocks.THIRDS // 2) // blocks.THIRDS).astype(np.uint8) for image in images]
     return [np.pad(image, [(0, 0), (0, 0), (0, 1)], constant_values=255) for image in rounded]
 
 
-def _texels(level: np.ndarray, side: int) -> np.ndarray:
-    """The texels of a level's blocks: (side, side, 3) uint16, 0..WHITE."""
+def _texels(level: np.ndarray, size: Size) -> np.ndarray:
+    """The texels of a level's blocks: (height, width, 3) uint16, 0..WHITE."""
     ends, places = blocks.split_blocks(level)
     ends = blocks.expand_codes(torch.from_numpy(ends)).numpy().astype(np.uint16)
     places = places[:, :, None].astype(np.uint16)
     texels = (blocks.THIRDS - places) * ends[:, None, 0] + places * ends[:, None, 1]
-    across = -(-side // blocks.SIDE)
-    image = texels.reshape(across, across, blocks.SIDE, blocks.SIDE, -1).swapaxes(1, 2)
-    return image.reshape(across * blocks.SIDE, across * blocks.SIDE, -1)[:side, :side]
+    width, height = size
+    across, down = (-(-side // blocks.SIDE) for side in size)
+    image = texels.reshape(down, across, blocks.SIDE, blocks.SIDE, -1).swapaxes(1, 2)
+    return image.reshape(down * blocks.SIDE, across * blocks.SIDE, -1)[:height, :width]
 
 
 def _fitted(image: np.ndarray) -> blocks.Parameters:
-    """Parameters of blocks that come close to an image (side, side, 3) in 0..1: end points on a diagonal of the box
+    """Parameters of blocks that come close to an image (height, width, 3) in 0..1: end points on a diagonal of the box
     around a block's colours, the one along which they vary, and weights by projection on it."""
-    missing = -len(image) % blocks.SIDE
-    image = np.pad(image, [(0, missing), (0, missing), (0, 0)], mode="edge")
-    across = len(image) // blocks.SIDE
-    texels = image.reshape(across, blocks.SIDE, across, blocks.SIDE, -1).swapaxes(1, 2)
+    image = np.pad(image, [*((0, -side % blocks.SIDE) for side in image.shape[:2]), (0, 0)], mode="edge")
+    down, across = (side // blocks.SIDE for side in image.shape[:2])
+    texels = image.reshape(down, blocks.SIDE, across, blocks.SIDE, -1).swapaxes(1, 2)
     texels = texels.reshape(-1, blocks.TEXELS, blocks.FEATURES)
     low, high = texels.min(axis=1), texels.max(axis=1)
     apart = texels - texels.mean(axis=1, keepdims=True)
@@ -77,8 +86,7 @@ def _fitted(image: np.ndarray) -> blocks.Parameters:
 
 def blocks_from_texture(grid: GridSpec, texture: BlockTexture, name: str) -> Sequence[np.ndarray]:
     """The blocks of the trained levels, the coarsest first. Raises: UserError for a texture of another size."""
-    found, side = (texture.width, texture.height, len(texture.levels)), grid.max_resolution
-    expected = (side, side, len(grid.mip_sides))
+    found, expected = (texture.width, texture.height, len(texture.levels)), (*grid.size, len(grid.mip_sizes))
     if found != expected:
         raise UserError(f"{name}: expected (width, height, mips) {expected} as the network file says, found {found}")
     return texture.levels[: grid.n_levels][::-1]

@@ -16,6 +16,7 @@ Grids of BC1 blocks look the same in every layout: one texture, see block_textur
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -154,23 +155,23 @@ def grid_textures(model: NeuralTexture, index: int, layout: str = "packed") -> l
         channels[texels] = _channels_from_codes(model.codes(index, texels).numpy(), grid, layout)
     planes: list[list[np.ndarray]] = [[] for _ in grid_file_names(index, grid, layout)]
     for level in reversed(range(grid.n_levels)):
-        resolution = grid.resolution(level)
+        width, height = grid.level_size(level)
         start = grid.level_offset(level)
-        image = channels[start : start + resolution**2].reshape(resolution, resolution, -1)
+        image = channels[start : start + width * height].reshape(height, width, -1)
         for plane, levels in enumerate(planes):
             levels.append(image[:, :, plane * PLANE_CHANNELS : (plane + 1) * PLANE_CHANNELS])
     return [Texture(tuple(levels), channel_bits(layout)) for levels in planes]
 
 
 def full_chain(texture: Texture) -> Texture:
-    """The texture with all mips down to 1x1, see GridSpec.mip_sides.
+    """The texture with all mips down to 1x1, see GridSpec.mip_sizes.
 
     A mip that is added has every other texel of the one before. No decoder reads it.
     """
     levels = list(texture.levels)
-    while len(levels) > 1 and len(levels[-1]) > 1:
-        end = len(levels[-1]) // 2 * 2
-        levels.append(levels[-1][:end:2, :end:2])
+    while len(levels) > 1 and max(levels[-1].shape[:2]) > 1:
+        rows, columns = (slice(0, side // 2 * 2 or 1, 2) for side in levels[-1].shape[:2])
+        levels.append(levels[-1][rows, columns])
     return Texture(tuple(levels), texture.bits)
 
 
@@ -185,7 +186,7 @@ def codes_from_textures(
     total = grid_channels(grid, layout)
     for texture, name in zip(textures, names):
         found = texture.levels[0].shape + (len(texture.levels),)
-        expected = (grid.max_resolution, grid.max_resolution, min(total, PLANE_CHANNELS), len(grid.mip_sides))
+        expected = (*grid.size[::-1], min(total, PLANE_CHANNELS), len(grid.mip_sizes))
         if found not in (expected, (*expected[:3], grid.n_levels)):
             raise UserError(
                 f"{name}: expected (height, width, channels, mips) {expected} as the network file says, found {found}"
@@ -195,7 +196,7 @@ def codes_from_textures(
             raise UserError(f"{name}: expected {bits} bits a channel, as the layout {layout} has, found {texture.bits}")
     codes = np.empty((grid.n_texels, grid.features), np.uint16)
     for level in range(grid.n_levels):
-        mip, start, count = grid.n_levels - 1 - level, grid.level_offset(level), grid.resolution(level) ** 2
+        mip, start, count = grid.n_levels - 1 - level, grid.level_offset(level), math.prod(grid.level_size(level))
         image = np.concatenate([texture.levels[mip] for texture in textures], axis=2).reshape(count, total)
         try:
             codes[start : start + count] = _codes_from_channels(image, grid, layout)

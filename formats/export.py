@@ -91,8 +91,7 @@ def save_astc(out_dir: Path, exported: ExportedTexture, say: Say = print) -> Non
 
     def encode(index: int) -> bytes:
         levels = [blocks_from_bc1(level).tobytes() for level in grid_blocks(exported.model, index)]
-        side = exported.model.grids[index].max_resolution
-        return encode_ktx2(side, side, "astc4x4", False, levels)
+        return encode_ktx2(*exported.model.grids[index].size, "astc4x4", False, levels)
 
     _save_blocks(out_dir, exported, "astc", ".ktx2", encode, say)
 

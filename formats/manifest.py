@@ -10,7 +10,7 @@ from typing import Any
 
 from common.errors import UserError, brief, what_is_wrong
 from common.files import leads_out, open_regular, parse_json, sha256_of, write_json
-from configs import MOST_PIXELS, POSITIONS
+from configs import MOST_PIXELS, POSITIONS, Size, as_resolution
 from formats.dds import MAX_SIZE
 from formats.dds_layouts import (
     LAYOUTS,
@@ -34,8 +34,7 @@ MAX_MANIFEST_BYTES = 1 << 20
 MAX_FILE_BYTES = 2 << 30  # a chain of 16384 x 16384 texels of 4 bytes takes 1.4 GB; hashing more would take minutes
 MAX_TEXEL_FREQUENCIES = 16
 FILE_NAME = re.compile(r"[a-z0-9_]{1,40}\.(dds|npz)")  # nothing that leads out of the folder
-GRID_FIELDS = ("max_resolution", "base_resolution", "n_levels", "features", "quantize_bits", "save_bits",
-               "interpolation")  # fmt: skip
+GRID_FIELDS = ("n_levels", "features", "quantize_bits", "save_bits", "interpolation")
 RATES = ("grids", "network", "bpp", "all_mips")
 DAMAGE = (LookupError, TypeError, ValueError, AttributeError, OverflowError)  # what reading absurd JSON raises
 
@@ -149,6 +148,8 @@ def _constants_to_json(constants: Mapping[int, Constant], maps: Sequence[MapReco
 def grids_to_json(grids: Sequence[GridSpec], layout: str) -> list[dict[str, Any]]:
     """An entry per grid: its files, their format, its shape, and the `mips` of each file, `n_levels` of them trained.
 
+    `max_resolution` and `base_resolution` are the side of a square or [width, height].
+
     Where each feature has a channel, `unorm_to_feature` gives it as scale * t + offset of the channel's t in [0, 1]: in
     layouts with a channel per feature, and for grids of blocks, whose features are R, G and B. These alone have an
     entry `storage`. `finest_lods` stands where more LODs than the first read mip 0.
@@ -157,18 +158,25 @@ def grids_to_json(grids: Sequence[GridSpec], layout: str) -> list[dict[str, Any]
         {
             "files": grid_file_names(index, grid, layout),
             "format": grid_format(grid, layout),
+            "max_resolution": _resolution_to_json(grid.size),
+            "base_resolution": _resolution_to_json(grid.base_size),
             **{key: getattr(grid, key) for key in GRID_FIELDS},
             **({"storage": grid.storage} if grid.compressed else {}),
             **({"finest_lods": grid.finest_lods} if grid.finest_lods > 1 else {}),
-            "mips": len(grid.mip_sides),
+            "mips": len(grid.mip_sizes),
             **({"unorm_to_feature": unorm_to_feature(grid)} if has_channels(grid, layout) else {}),
         }
         for index, grid in enumerate(grids)
     ]
 
 
+def _resolution_to_json(size: Size) -> int | list[int]:
+    resolution = as_resolution(size)
+    return resolution if isinstance(resolution, int) else list(resolution)
+
+
 def decoder_to_json(form: ModelForm) -> dict[str, Any]:
-    """The network: inputs, layers, activation."""
+    """The network: inputs, layers, activation, and the bits of a weight where they are not 32."""
     return {
         "inputs": decoder_inputs(form),
         "n_frequencies": form.decoder.n_frequencies,
@@ -179,6 +187,7 @@ def decoder_to_json(form: ModelForm) -> dict[str, Any]:
         "biases": False,
         "outputs": form.decoder.outputs,
         "padded_outputs": PADDED_OUTPUTS,
+        **({"weight_bits": form.decoder.weight_bits} if form.decoder.weight_bits != 32 else {}),
     }
 
 
@@ -263,10 +272,12 @@ def _file_from_json(name: str, entry: Any) -> FileRecord:
 
 def _grid_from_json(entry: Mapping[str, Any]) -> GridSpec:
     n_levels = _integer(entry, "n_levels", 1, MAX_SIZE.bit_length())  # before anything is shifted by it
-    finest = _integer(entry, "max_resolution", 1, MAX_SIZE)
+    finest = entry["max_resolution"]
+    sides = dict(zip(("width", "height"), finest)) if isinstance(finest, list) else {"width": finest, "height": finest}
+    size = tuple(_integer(sides, side, 1, MAX_SIZE) for side in ("width", "height"))
     bits = _integer(entry, "quantize_bits"), _integer(entry, "save_bits")
     shared = _integer({"finest_lods": 1, **entry}, "finest_lods", 1, MAX_SIZE.bit_length())
-    return GridSpec(finest, n_levels, *bits, entry["interpolation"], entry.get("storage", "packed"), shared)
+    return GridSpec(size, n_levels, *bits, entry["interpolation"], entry.get("storage", "packed"), shared)
 
 
 def _decoder_from_json(entry: Mapping[str, Any]) -> DecoderSpec:
@@ -281,6 +292,7 @@ def _decoder_from_json(entry: Mapping[str, Any]) -> DecoderSpec:
         activation=entry["activation"],
         negative_slope=slope,
         outputs=CHANNELS if _integer(entry, "outputs") == CHANNELS else ALL_CHANNELS,
+        weight_bits=_integer({"weight_bits": 32, **entry}, "weight_bits"),
     )
 
 

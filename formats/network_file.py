@@ -1,4 +1,9 @@
-"""network_data.npz: the shapes of the grids and the network, and the weights, as two vectors (design.md, section 6)."""
+"""network_data.npz: the shapes of the grids and the network, and the weights, as vectors (design.md, section 6).
+
+`info` (int32), and the weights layer after layer, each row-major [out, in]: as `network` (float32), or of 16 bits as
+`network_half` (float16), or of 8 bits as `network_int8` (int8) and `network_scales` (float32, one per row of each
+matrix). An 8-bit weight is the int8 times the scale of its row, in float32.
+"""
 
 from __future__ import annotations
 
@@ -21,26 +26,35 @@ from common.files import open_regular
 from configs import MAX_GRIDS
 from formats.dds import MAX_SIZE
 from model import NeuralTexture
-from quantize import QUANTIZE_BITS, SAVE_BITS
+from quantize import QUANTIZE_BITS, SAVE_BITS, round_weights, stored_weights
 from shape import BC1_BITS, PADDED_OUTPUTS, DecoderSpec, GridSpec, ModelForm
 
 MAX_NETWORK_BYTES = 64 << 20
 MAX_LEVELS = MAX_SIZE.bit_length()
-_NPY_HEADER = re.compile(rb"\{'descr': '(<[if]4)', 'fortran_order': False, 'shape': \((\d{1,9}),\), \} {0,200}\n")
+ARRAYS = {  # weight_bits -> the arrays besides `info`, and what they hold
+    32: {"network": np.float32},
+    16: {"network_half": np.float16},
+    8: {"network_int8": np.int8, "network_scales": np.float32},
+}
+_NPY_HEADER = re.compile(
+    rb"\{'descr': '(<[if]4|<f2|\|i1)', 'fortran_order': False, 'shape': \((\d{1,9}),\), \} {0,200}\n"
+)
+_MEMBERS = [["info.npy", *(f"{name}.npy" for name in names)] for names in ARRAYS.values()]
 
 
 class GridInfo(NamedTuple):
-    """One grid in `info`."""
+    """One grid in `info`. It holds the width alone; a grid that is no square has its height in its DDS file and in the
+    manifest."""
 
-    base_resolution: int
+    base_width: int
     n_levels: int
     features: int
     quantize_bits: int
     save_bits: int
 
     @property
-    def max_resolution(self) -> int:
-        return self.base_resolution << (self.n_levels - 1)
+    def max_width(self) -> int:
+        return self.base_width << (self.n_levels - 1)
 
     @property
     def storage(self) -> str:
@@ -67,26 +81,50 @@ class NetworkInfo(NamedTuple):
         widths = [inputs, *[self.n_neurons] * self.n_hidden_layers, self.padded_outputs]
         return list(zip(widths[1:], widths))
 
-    def reference_form(self, num_lods: int) -> ModelForm:
-        """The model of these shapes with linear grids, LeakyReLU, no texel waves and no constants."""
+    def inputs_of(self, n_weights: int) -> int | None:
+        """Inputs of the first layer of a network with so many weights; None where they do not fit the layers."""
+        (first_outputs, _), *others = self.layer_sizes(0)
+        inputs, rest = divmod(n_weights - sum(outputs * ins for outputs, ins in others), first_outputs)
+        return None if rest or inputs < 1 else inputs
+
+    def reference_form(self, num_lods: int, weight_bits: int = 32, heights: Sequence[int] = ()) -> ModelForm:
+        """The model of these shapes with linear grids, LeakyReLU, no texel waves and no constants.
+
+        heights: of the finest level of each grid; empty: all are squares.
+        Raises: ValueError for a height that does not halve as often as the width.
+        """
+        sizes = zip((g.max_width for g in self.grids), heights or (g.max_width for g in self.grids))
         grids = tuple(
-            GridSpec(g.max_resolution, g.n_levels, g.quantize_bits, g.save_bits, storage=g.storage) for g in self.grids
+            GridSpec(size, g.n_levels, g.quantize_bits, g.save_bits, storage=g.storage)
+            for g, size in zip(self.grids, sizes)
         )
-        return ModelForm(grids, DecoderSpec(self.n_frequencies, self.n_neurons, self.n_hidden_layers), num_lods)
+        decoder = DecoderSpec(self.n_frequencies, self.n_neurons, self.n_hidden_layers, weight_bits=weight_bits)
+        return ModelForm(grids, decoder, num_lods)
+
+
+class StoredNetwork(NamedTuple):
+    """What a network_data.npz holds."""
+
+    info: np.ndarray  # int32
+    network: np.ndarray  # float32, whatever they are stored as
+    weight_bits: int
 
 
 def network_info(form: ModelForm) -> NetworkInfo:
     """The `info` of a model."""
-    grids = (GridInfo(g.base_resolution, g.n_levels, g.features, g.quantize_bits, g.save_bits) for g in form.grids)
+    grids = (GridInfo(g.base_size[0], g.n_levels, g.features, g.quantize_bits, g.save_bits) for g in form.grids)
     decoder = form.decoder
     return NetworkInfo(
         tuple(grids), decoder.n_frequencies, decoder.n_neurons, decoder.n_hidden_layers, PADDED_OUTPUTS
     )
 
 
-def network_weights(model: NeuralTexture) -> np.ndarray:
-    """The `network` vector: the weight matrices one after the other, each row-major [out, in], float32."""
-    return torch.cat([weight.detach().reshape(-1).cpu() for weight in model.weights]).numpy()
+def network_arrays(model: NeuralTexture) -> dict[str, np.ndarray]:
+    """The arrays of the weights, by name."""
+    bits = model.decoder.weight_bits
+    layers = [stored_weights(weight.detach().cpu(), bits) for weight in model.weights]
+    vectors = [torch.cat([part.reshape(-1) for part in parts]) for parts in list(zip(*layers))[: len(ARRAYS[bits])]]
+    return {name: vector.numpy() for name, vector in zip(ARRAYS[bits], vectors)}
 
 
 def info_fields(info: np.ndarray, name: str) -> NetworkInfo:
@@ -129,7 +167,7 @@ def _impossible(info: np.ndarray, name: str) -> UserError:
 
 
 def _possible_levels(grid: GridInfo) -> bool:
-    return 1 <= grid.n_levels <= MAX_LEVELS and 1 <= grid.base_resolution <= MAX_SIZE >> (grid.n_levels - 1)
+    return 1 <= grid.n_levels <= MAX_LEVELS and 1 <= grid.base_width <= MAX_SIZE >> (grid.n_levels - 1)
 
 
 def _possible_texels(grid: GridInfo) -> bool:
@@ -142,24 +180,42 @@ def _possible_texels(grid: GridInfo) -> bool:
 def encode_network(model: NeuralTexture) -> bytes:
     """The bytes of network_data.npz."""
     stream = io.BytesIO()
-    np.savez(stream, info=np.array(network_info(model.form).numbers, np.int32), network=network_weights(model))
+    np.savez(stream, info=np.array(network_info(model.form).numbers, np.int32), **network_arrays(model))
     return stream.getvalue()
 
 
-def read_network(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
-    """(info int32, network float32) of a network_data.npz.
+def read_network(path: str | Path) -> StoredNetwork:
+    """The numbers of a network_data.npz.
 
     Sizes are checked before anything is unpacked, and nothing is unpickled: a hostile file cannot take memory or run.
     Raises: UserError when the file is damaged or holds anything else.
     """
     path = Path(path)
+    arrays = _read_arrays(path)
+    info, bits = arrays.pop("info"), next(bits for bits, names in ARRAYS.items() if arrays.keys() == names.keys())
+    for name, kind in ARRAYS[bits].items():
+        if info.dtype != np.int32 or arrays[name].dtype != kind:
+            found = f"{info.dtype} and {arrays[name].dtype}"
+            raise UserError(f"{path}: expected info int32 and {name} {np.dtype(kind)}, found {found}")
+        if not np.isfinite(arrays[name]).all():
+            raise UserError(f"{path}: the network holds numbers that are not finite; the file is damaged")
+    if bits == 8:
+        network = _from_rows(*arrays.values(), parse_any_info(info, str(path)), path)
+    else:
+        network = arrays.popitem()[1].astype(np.float32, copy=False)
+    return StoredNetwork(info, network, bits)
+
+
+def _read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of an archive that has those of a network and no others, in the order of ARRAYS, by name."""
     try:
         with open_regular(path) as stream, zipfile.ZipFile(stream) as archive:
             if os.fstat(stream.fileno()).st_size > 2 * MAX_NETWORK_BYTES:
                 raise UserError(f"{path}: over {MAX_NETWORK_BYTES >> 19} MB; refused")
-            names = sorted(archive.namelist())
-            if names != ["info.npy", "network.npy"]:
-                raise UserError(f"{path}: expected the arrays info and network, found {names!s:.200}")
+            found = sorted(archive.namelist())
+            names = next((names for names in _MEMBERS if sorted(names) == found), None)
+            if names is None:
+                raise UserError(f"{path}: expected the arrays info and network, found {found!s:.200}")
             arrays = {}
             for member in map(archive.getinfo, names):
                 if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
@@ -167,17 +223,29 @@ def read_network(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
                 if member.file_size > MAX_NETWORK_BYTES:
                     raise UserError(f"{path}: {member.filename} unpacks to over {MAX_NETWORK_BYTES >> 20} MB; refused")
                 with archive.open(member) as content:
-                    arrays[member.filename] = _parse_npy(content.read(MAX_NETWORK_BYTES + 1))
+                    arrays[member.filename[:-4]] = _parse_npy(content.read(MAX_NETWORK_BYTES + 1))
+            return arrays
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
     except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, NotImplementedError, RuntimeError) as error:
         raise UserError(f"{path}: damaged, not a readable npz ({' '.join(str(error).split()):.120})") from error
-    info, network = arrays["info.npy"], arrays["network.npy"]
-    if info.dtype != np.int32 or network.dtype != np.float32:
-        raise UserError(f"{path}: expected info int32 and network float32, found {info.dtype} and {network.dtype}")
-    if not np.isfinite(network).all():
-        raise UserError(f"{path}: the network holds numbers that are not finite; the file is damaged")
-    return info, network
+
+
+def _from_rows(codes: np.ndarray, scales: np.ndarray, info: NetworkInfo, path: Path) -> np.ndarray:
+    """Float32 weights of 8-bit ones. Raises: UserError for what `stored_weights` would not store."""
+    inputs = info.inputs_of(len(codes))
+    sizes = info.layer_sizes(inputs or 0)
+    if inputs is None or len(scales) != sum(outputs for outputs, _ in sizes):
+        found = f"{len(codes)} weights and {len(scales)} scales"
+        raise UserError(f"{path}: expected a scale for each row of the layers in info, found {found}; it is damaged")
+    of_rows = np.split(scales, np.cumsum([outputs for outputs, _ in sizes])[:-1])
+    with np.errstate(over="ignore", invalid="ignore"):
+        matrices = [
+            part.astype(np.float32) * scale[:, None] for part, scale in zip(split_weights(codes, sizes), of_rows)
+        ]
+    if not all(np.array_equal(round_weights(torch.from_numpy(matrix), 8).numpy(), matrix) for matrix in matrices):
+        raise UserError(f"{path}: expected 8-bit weights with the largest of a row at 127, found others; it is damaged")
+    return np.concatenate([matrix.reshape(-1) for matrix in matrices])
 
 
 def read_weights(path: Path, form: ModelForm) -> tuple[ModelForm, list[np.ndarray]]:
@@ -186,11 +254,11 @@ def read_weights(path: Path, form: ModelForm) -> tuple[ModelForm, list[np.ndarra
     Without hidden layers a manifest does not hold `n_neurons`; the form is returned with that of the file.
     Raises: UserError when the file is damaged, or of another model.
     """
-    info, network = read_network(path)
+    info, network, weight_bits = read_network(path)
     found = parse_info(info, str(path))
     if not form.decoder.n_hidden_layers:
         form = replace(form, decoder=replace(form.decoder, n_neurons=found.n_neurons))
-    if found != network_info(form):
+    if found != network_info(form) or weight_bits != form.decoder.weight_bits:
         raise UserError(f"{path}: describes another texture than the manifest does; export again")
     matrices = split_weights(network, form.layer_sizes)
     if matrices is None:
@@ -202,7 +270,7 @@ def read_weights(path: Path, form: ModelForm) -> tuple[ModelForm, list[np.ndarra
 
 
 def split_weights(network: np.ndarray, sizes: Sequence[tuple[int, int]]) -> list[np.ndarray] | None:
-    """The matrices of these (outputs, inputs) in a `network` vector; None when its length is another one."""
+    """The matrices of these (outputs, inputs) in a vector of weights; None when its length is another one."""
     counts = [outputs * inputs for outputs, inputs in sizes]
     if sum(counts) != len(network):
         return None
@@ -210,7 +278,7 @@ def split_weights(network: np.ndarray, sizes: Sequence[tuple[int, int]]) -> list
 
 
 def _parse_npy(payload: bytes) -> np.ndarray:
-    """A .npy file (version 1.0) of one vector of int32 or float32, little endian.
+    """A .npy file (version 1.0) of one vector of int32, float32, float16 or int8, little endian.
 
     numpy's own reader passes the header to Python's tokenizer and allocates the size that it claims.
     Source: numpy.lib.format, "Format Version 1.0".
@@ -220,7 +288,7 @@ def _parse_npy(payload: bytes) -> np.ndarray:
     start = 10 + int.from_bytes(payload[8:10], "little")
     header = _NPY_HEADER.fullmatch(payload[10:start])
     if header is None:
-        raise ValueError("expected a vector of int32 or float32")
+        raise ValueError("expected a vector of int32, float32, float16 or int8")
     vector = np.frombuffer(payload, header[1].decode(), offset=start)
     if len(vector) != int(header[2]):
         raise ValueError(f"header says {int(header[2])} numbers, {len(vector)} follow")

@@ -72,7 +72,7 @@ def encoded_grids(model: NeuralTexture, layout: str = "packed") -> Iterator[tupl
         names = grid_file_names(index, grid, layout)
         if grid.compressed:
             levels = [level.tobytes() for level in grid_blocks(model, index)]
-            yield names[0], encode_block_dds(grid.max_resolution, grid.max_resolution, BC1, levels)
+            yield names[0], encode_block_dds(*grid.size, BC1, levels)
         else:
             for name, texture in zip(names, grid_textures(model, index, layout)):
                 yield name, encode_dds(full_chain(texture))

@@ -43,13 +43,15 @@ OURS = tuple(name for name, _ in OUTPUTS if name not in ("thickness", "mask"))
 def tsnc_problem(form: ModelForm) -> str | None:
     """Why the sample cannot load a model of this form; None where it can."""
     grids, decoder = form.grids, form.decoder
+    width, height = grids[0].size
+    if width != height:
+        return f"expected square planes, found {width}x{height} texels in grid 0"
     planes = [f"{grid.max_resolution} {grid.interpolation} {grid.storage}" for grid in grids]
-    side = grids[0].max_resolution
-    if planes != [f"{side >> halved} linear bc1" for halved in HALVED] or side % 2:
+    if planes != [f"{width >> halved} linear bc1" for halved in HALVED] or width % 2:
         return f"expected four linear bc1 grids, two of one side and two of half of it, found {', '.join(planes)}"
     for index, (grid, halved) in enumerate(zip(grids, HALVED)):
-        if grid.base_resolution % blocks.SIDE:
-            return f"expected whole blocks of 4x4 texels at every level, found {grid.base_resolution} in grid {index}"
+        if grid.base_size[0] % blocks.SIDE:
+            return f"expected whole blocks of 4x4 texels at every level, found {grid.base_size[0]} in grid {index}"
         if grid.n_levels != grids[HALVED.index(halved)].n_levels:
             return "expected as many levels in both grids of a side, found " + ", ".join(str(g.n_levels) for g in grids)
         for lod in range(form.num_lods):
@@ -70,8 +72,7 @@ def encode_plane(model: NeuralTexture, index: int) -> bytes:
     """A plane's file. Its mips are the trained levels and two smaller ones, which the sample does not read."""
     grid = model.grids[index]
     mips = grid.n_levels + UNREAD_MIPS
-    across = grid.max_resolution // blocks.SIDE
-    header = struct.pack("<3I2f", across, across, mips, 0.0, 0.0)
+    header = struct.pack("<3I2f", *grid.units_of(grid.size), mips, 0.0, 0.0)
     return header + b"".join(level.tobytes() for level in grid_blocks(model, index, mips))
 
 
@@ -81,7 +82,7 @@ def encode_network(model: NeuralTexture, material: MaterialRecord) -> bytes:
     Our features are t - 0.5, our LOD is over num_lods - 1, and our ones are its first biases. The outputs are in its
     order; those of missing maps and of constant channels are biases alone.
     """
-    first, *others = (weight.detach().cpu().double().numpy() for weight in model.weights)
+    first, *others = (weight.detach().cpu().double().numpy() for weight in model.exported_weights())
     features, ones = first[:, :N_FEATURES], first[:, N_FEATURES + 1 :]
     lods = model.grids[0].n_levels / (model.num_lods - 1) if model.num_lods > 1 else 0.0  # of its LOD input
     into = np.concatenate([features, first[:, N_FEATURES : N_FEATURES + 1] * lods], axis=1)

@@ -49,7 +49,7 @@ def weight_columns(model: NeuralTexture) -> WeightColumns:
     Returns: (columns, 4).
     """
     columns = []
-    for index, weight in enumerate(model.weights):
+    for index, weight in enumerate(model.exported_weights()):
         matrix = weight.detach().cpu().float().numpy()
         padding = [(0, -len(matrix) % BLOCK), (0, -matrix.shape[1] % BLOCK if index else 0)]
         matrix = np.pad(matrix, padding)

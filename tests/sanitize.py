@@ -50,10 +50,10 @@ struct Case {
     int filtered;
 };
 const Case CASES[] = {
-    {"codes", {{4, 4, 5, 4, 0, 0, 1}, {8, 4, 3, 12, 1, 0, 1}}, 0},
-    {"codes, filtered", {{4, 4, 5, 4, 0, 0, 1}, {8, 4, 3, 12, 0, 0, 2}}, 1},
-    {"blocks", {{3, 0, 5, 4, 1, 1, 1}, {3, 0, 1, 7, 0, 1, 1}}, 0},
-    {"blocks, filtered", {{3, 0, 5, 4, 0, 1, 1}, {3, 0, 3, 5, 0, 1, 2}}, 1},
+    {"codes", {{4, 4, 5, 4, 4, 0, 0, 1}, {8, 4, 3, 12, 12, 1, 0, 1}}, 0},
+    {"codes, filtered", {{4, 4, 5, 4, 2, 0, 0, 1}, {8, 4, 3, 3, 24, 0, 0, 2}}, 1},
+    {"blocks", {{3, 0, 5, 4, 4, 1, 1, 1}, {3, 0, 1, 7, 7, 0, 1, 1}}, 0},
+    {"blocks, filtered", {{3, 0, 5, 8, 1, 0, 1, 1}, {3, 0, 3, 5, 3, 0, 1, 2}}, 1},
 };
 
 struct Material {
@@ -79,8 +79,8 @@ struct Material {
 size_t parameters_of(const nt_grid& grid) {
     size_t count = 0;
     for (int level = 0; level < grid.n_levels; level++) {
-        const size_t side = size_t(grid.base_resolution) << level, across = (side + 3) / 4;
-        count += grid.blocks ? across * across * 22 : side * side * grid.features;
+        const size_t width = size_t(grid.base_width) << level, height = size_t(grid.base_height) << level;
+        count += grid.blocks ? (width + 3) / 4 * ((height + 3) / 4) * 22 : width * height * grid.features;
     }
     return count;
 }
@@ -89,7 +89,7 @@ int train(const nt_model& model, const Material& material, int filtered, Floats&
     const float shares[LODS - 1] = {0.6f, 0.8f, 0.9f, 0.94f, 0.96f, 0.98f}, weights[4] = {0.25f, 0.25f, 0.25f, 0.25f};
     const double rates[2] = {0.01, 0.02};
     const nt_settings settings = {4096, 1, 4, shares, weights, 0.01, rates, 0.9, 0.99, 1e-12, 2, 0, 0.1f,
-                                  filtered, 0.5f, 2.0f};
+                                  filtered, 0.5f, 2.0f, 8};
     nt_trainer* trainer = nullptr;
     if (nt_trainer_create(&model, &material.view, &settings, &trainer)) return 1;
     nt_trainer_load_network(trainer, 996, network.data(), nullptr, nullptr);
@@ -97,7 +97,7 @@ int train(const nt_model& model, const Material& material, int filtered, Floats&
     const std::vector<double> factors(7, 1.0), noise(7, 0.5);
     double loss = 0, mse = 0;
     for (int n : {3, 7, 1}) {
-        if (nt_trainer_step(trainer, n, factors.data(), noise.data(), &loss)) return 1;
+        if (nt_trainer_step(trainer, n, factors.data(), noise.data(), n / 2, &loss)) return 1;
         if (nt_trainer_probe(trainer, -1, &mse)) return 1;
     }
     nt_trainer_save_network(trainer, network.data(), nullptr, nullptr);

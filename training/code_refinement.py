@@ -92,6 +92,7 @@ class Refinement:
         ]
         tuning = dataclasses.replace(
             config, hash_grid_configs=grids, learning_rate=NETWORK_FACTOR * config.learning_rate, noise_std=0.0,
+            weight_round_start=0.0,
             max_iter=TUNE_ITERATIONS, batch_size=TUNE_BATCH, lr_scheduler="poly", lr_decay_start=0.0,
             lr_decay_power=1.0, seed=config.seed + index,  # other samples than the training's first
         )  # fmt: skip

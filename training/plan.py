@@ -21,7 +21,7 @@ from configs import (
     make_config,
     to_dict,
 )
-from shape import BC1_BITS, decoder_spec, exact_halvings, grid_spec, input_layout, layer_sizes
+from shape import BC1_BITS, bits_of_weights, decoder_spec, exact_halvings, grid_spec, input_layout, layer_sizes
 from training.rates import Preset, Row, preset_for, row_for
 
 SIDE_UNIT = 4  # texels of a block
@@ -36,7 +36,6 @@ PLANNED = frozenset((
 ))  # fmt: skip
 # Time of an iteration at filtered positions over one at centres (two cores: packed grids 1.2 to 1.4, BC1 1.5 to 1.65).
 FILTERED_COST = {"packed": 1.3, "bc1": 1.5}
-WEIGHT_BITS = 32  # of a weight in network_data.npz
 LEAST_SHARE, MOST_SHARE = 0.45, 0.93  # of the bits in grids, that a fine grid at the row's scale may take
 # Largest resolution of a grid's coarsest level, which all smaller LODs share. With 15 the resolutions to choose from
 # are so far apart that the shares of the bits miss their aim: 0.1 to 0.6 dB less at 3.5 and 20 bpp.
@@ -58,13 +57,13 @@ def bits_of_network(grids: list[HashGridConfig], config: Config) -> int:
     """Bits of the weights of the configuration's network over these grids, whose resolutions do not matter."""
     specs = [grid_spec(grid) for grid in grids]
     form = decoder_spec(config, specs)
-    return WEIGHT_BITS * sum(outputs * inputs for outputs, inputs in layer_sizes(input_layout(specs, form), form))
+    return bits_of_weights(layer_sizes(input_layout(specs, form), form), form.weight_bits)
 
 
 def finest_bits(grid: HashGridConfig) -> int:
     """Bits of its finest level."""
     spec = grid_spec(grid)
-    return spec.texels_of(spec.max_resolution) * spec.save_bits
+    return spec.texels_of(spec.size) * spec.save_bits
 
 
 def resolutions(low: float, high: float) -> Iterator[int]:
@@ -273,7 +272,7 @@ def plan_with(row: Row, preset: Preset, config: Config, width: int, height: int)
     if "max_iter" not in config.chosen:
         planned = dataclasses.replace(planned, max_iter=iterations_for(preset, row, planned.positions))
     values = {  # these follow from the others
-        "n_neurons": min(neurons_for(row, planned.bpp, width * height), preset.most_neurons),
+        "n_neurons": min(neurons_for(row, planned, width * height), preset.most_neurons),
         "eval_interval": planned.max_iter,
         "save_interval": min(SAVE_INTERVAL, planned.max_iter),
         **fixed,
@@ -355,13 +354,13 @@ def rounds_for(preset: Preset, row: Row) -> int:
     return (preset.refine + 1) // 2 if row.latents == "bc1" and row.fine[0] >= 4 else preset.refine
 
 
-def neurons_for(row: Row, bpp: float, texels: int) -> int:
+def neurons_for(row: Row, config: Config, texels: int) -> int:
     """The row's network, or a narrower one where it would take more than NETWORK_SHARE of a small material's bits.
 
     The count takes 48 inputs and two hidden layers for every row. With `network_bits` in its place one plan in 25 would
     get another width than in earlier versions.
     """
     for n_neurons in range(row.n_neurons, 16, -16):
-        if WEIGHT_BITS * n_neurons * (48 + n_neurons + 16) <= NETWORK_SHARE * bpp * texels:
+        if config.weight_bits * n_neurons * (48 + n_neurons + 16) <= NETWORK_SHARE * config.bpp * texels:
             return n_neurons
     return 16

@@ -14,7 +14,7 @@ from common.errors import Say, counted, one_line
 from common.files import write_json
 from common.run_folder import new_stamped_folder
 from common.stop import stop_signals
-from configs import Config, HashGridConfig, describe, to_dict
+from configs import Config, HashGridConfig, describe, size_text, to_dict
 from dataset import Material, load_material
 from engine.loss_weights import resolve_loss_weights
 from maps.extras import Extras
@@ -94,7 +94,9 @@ def describe_inputs(material: Material, grids: Sequence[HashGridConfig]) -> str:
     maps = "  ".join(
         f"{name} ({one_line(material.files[name])}, {material.bit_depth[name]} bit)" for name in material.present
     )
-    shapes = [f"{g.max_resolution}² texels of {_texel_words(g)}, {counted(g.n_levels, 'level')}" for g in grids]
+    shapes = [
+        f"{size_text(g.max_resolution)} texels of {_texel_words(g)}, {counted(g.n_levels, 'level')}" for g in grids
+    ]
     alike = [(shape, len(list(group))) for shape, group in itertools.groupby(shapes)]  # planes
     listing = "  ".join(f"{count} of {shape}" if count > 1 else shape for shape, count in alike)
     size = f"{material.width}x{material.height}, {material.num_lods} LODs"

@@ -18,7 +18,7 @@ from engine.cpu.library import (
     thread_count,
 )
 from engine.errors import KernelsUnavailable
-from engine.flat_weights import flat_weights, split_weights
+from engine.flat_weights import flat_exported_weights, split_weights
 from model import NeuralTexture, Noise
 
 Positions = TensorType["n", 2]
@@ -100,4 +100,4 @@ def differentiate(
 
 def model_numbers(model: NeuralTexture) -> tuple[list[torch.Tensor], torch.Tensor]:
     """The parameters that kernels read: the model's own grids, and a flat copy of its weights."""
-    return [parameters.detach().contiguous() for parameters in model.grid_parameters], flat_weights(model)
+    return [grid.detach().contiguous() for grid in model.grid_parameters], flat_exported_weights(model)

@@ -98,6 +98,7 @@ class CpuEngine(KernelEngine):
             filtered=config.positions == "filtered",
             fraction_start=fraction_start,
             fraction_scale=fraction_scale,
+            weight_bits=self.model.weight_bits,
         )
 
     # --- training --------------------------------------------------------------------------------------------------
@@ -107,8 +108,9 @@ class CpuEngine(KernelEngine):
         span = range(self.iteration, self.iteration + n)
         factors = array(c_double, [self.schedule.factor(i) for i in span])
         noise = array(c_double, [self.schedule.noise_strength(i) for i in span])
+        n_float = sum(not self.schedule.rounds_weights(i) for i in span)  # they come first
         loss = c_double()
-        check(self._kernels, self._kernels.nt_trainer_step(self._trainer, n, factors, noise, byref(loss)))
+        check(self._kernels, self._kernels.nt_trainer_step(self._trainer, n, factors, noise, n_float, byref(loss)))
         self.iteration += n
         return loss.value
 

@@ -17,7 +17,7 @@ from maps.channels import opacity_place
 from model import NeuralTexture
 from shape import ACTIVATIONS
 
-INTERFACE = 7  # NT_INTERFACE of nt.h
+INTERFACE = 8  # NT_INTERFACE of nt.h
 OUT_OF_MEMORY, NO_THREADS = -1, -2
 
 
@@ -26,7 +26,7 @@ class Grid(ctypes.Structure):
 
     _fields_ = [
         (name, c_int32)
-        for name in ("features", "bits", "n_levels", "base_resolution", "learned", "blocks", "finest_lods")
+        for name in ("features", "bits", "n_levels", "base_width", "base_height", "learned", "blocks", "finest_lods")
     ]
 
 
@@ -80,6 +80,7 @@ class Settings(ctypes.Structure):
         ("filtered", c_int32),
         ("fraction_start", c_float),
         ("fraction_scale", c_float),
+        ("weight_bits", c_int32),
     ]
 
 
@@ -98,12 +99,14 @@ _SIGNATURES = {
     "nt_trainer_save_network": (None, [c_void_p, c_void_p, c_void_p, c_void_p]),
     "nt_trainer_load_drift": (None, [c_void_p, c_int32, c_void_p]),
     "nt_trainer_save_drift": (None, [c_void_p, c_int32, c_void_p]),
-    "nt_trainer_step": (c_int32, [c_void_p, c_int64, POINTER(c_double), POINTER(c_double), POINTER(c_double)]),
+    "nt_trainer_step": (c_int32, [c_void_p, c_int64, POINTER(c_double), POINTER(c_double), c_int64,
+                                  POINTER(c_double)]),
     "nt_trainer_probe": (c_int32, [c_void_p, c_int64, POINTER(c_double)]),
     "nt_decode": (c_int32, [POINTER(Model), _POINTERS, c_void_p, c_int64, c_void_p, c_void_p, c_int32, c_void_p]),
     "nt_decode_rows": (c_int32, [POINTER(Model), _POINTERS, c_void_p, *[c_int32] * 6, c_void_p]),
     "nt_gradients": (c_int32, [POINTER(Model), _POINTERS, c_void_p, c_int64, c_void_p, c_void_p, c_void_p,
                                POINTER(c_float), POINTER(c_uint32), c_void_p, _POINTERS, c_void_p]),
+    "nt_round_weights": (None, [c_void_p, c_int64, c_int64, c_int32, c_void_p]),
     "nt_search_codes": (c_int32, [POINTER(Model), POINTER(Material), _POINTERS, *[c_void_p] * 3, *[c_int32] * 4,
                                   POINTER(c_int64)]),
 }  # fmt: skip
@@ -139,7 +142,7 @@ def describe_model(model: NeuralTexture, channels: Sequence[int] | None = None) 
     if channels is None:
         channels = range(model.decoder.outputs)
     grids = [
-        Grid(grid.features, grid.quantize_bits, grid.n_levels, grid.base_resolution, grid.interpolation == "learned",
+        Grid(grid.features, grid.quantize_bits, grid.n_levels, *grid.base_size, grid.interpolation == "learned",
              grid.compressed, grid.finest_lods)
         for grid in model.grids
     ]  # fmt: skip

@@ -17,9 +17,10 @@ import triton.language as tl
 
 from engine.cuda.blocks.maths import clear_texels
 from engine.cuda.inputs import draw_look, touched_units
-from engine.cuda.maths import DRIFT_SIZE, clamp_feature, gradient_value, operand
+from engine.cuda.maths import DRIFT_SIZE, clamp_feature, gradient_value, operand, round_row
 
-SMALL, NETWORK_STEP, GRID_STEPS = tl.constexpr(0), tl.constexpr(2), tl.constexpr(3)  # columns of the table
+# Columns of the table; the last is 1 where the next iteration has rounded weights.
+SMALL, NETWORK_STEP, GRID_STEPS = tl.constexpr(0), tl.constexpr(2), tl.constexpr(3)
 
 
 @triton.jit
@@ -221,14 +222,14 @@ def border_kernel(
 def network_kernel(
     progress, table, partials, n_partials, weights, moments1, moments2, packed, rows, input_map,
     TABLE: tl.constexpr, SIZE: tl.constexpr, INPUTS: tl.constexpr, ONE: tl.constexpr, PARTS: tl.constexpr,
-    BETA1: tl.constexpr, BETA2: tl.constexpr, PACKED: tl.constexpr,
+    BETA1: tl.constexpr, BETA2: tl.constexpr, PACKED: tl.constexpr, WEIGHT_BITS: tl.constexpr,
 ):  # fmt: skip
     """Adam's step for one row of one layer per program, which also packs the row for the other kernels.
 
     rows: (n, 4) int32: offset of the row in `weights`, number of inputs, offset in `packed`, 1 for the first layer.
     input_map: packed column of each input of the first layer; -1: unused, and without a gradient.
     ONE: the packed column that all constant inputs of 1 share; its weight is the sum of theirs.
-    PACKED: the precision of `operand` to which packed weights are rounded.
+    PACKED: the precision of `operand` to which packed weights are rounded, after WEIGHT_BITS of round_row.
     """
     line = table + tl.load(progress + 1) * TABLE
     small, size = tl.load(line + SMALL), tl.load(line + NETWORK_STEP)
@@ -253,6 +254,9 @@ def network_kernel(
     tl.store(weights + at, value, mask=mask)
     tl.store(moments1 + at, one, mask=mask)
     tl.store(moments2 + at, two, mask=mask)
+    if WEIGHT_BITS < 32:
+        rounds = tl.load(line + TABLE - 1) > 0
+        value = tl.where(rounds, round_row(tl.where(mask, value, 0.0), WEIGHT_BITS), value)
     one_column = ONE * is_first - 2 * (1 - is_first)  # -2: of no other layer
     shared = used & (column == one_column)
     kind: tl.constexpr = packed.dtype.element_ty

@@ -8,6 +8,7 @@ import torch
 
 from engine.adam_state import ADAM_BETAS, ADAM_EPSILON, DRIFT_SIZE, Moments, Pending
 from engine.cuda.plan import KernelPlan, stacked_units, texel_columns
+from engine.flat_weights import round_flat
 from quantize import FEATURE_LIMIT
 from shape import GridSpec
 
@@ -178,16 +179,24 @@ class NetworkBuffers:
         self.moments = torch.zeros(2, count, device=device)
         kind = torch.bfloat16 if plan.precision == "bf16" else torch.float32
         self.packed = torch.zeros(plan.size, dtype=kind, device=device)
+        self.rounded = False  # whether `packed` has them rounded as they are exported
         self.rows = plan.rows().to(device)
         self.input_map = plan.input_map.to(device)
 
     @torch.no_grad()
-    def load(self, weights: torch.Tensor, moments: list[torch.Tensor] | None) -> None:
-        """Set the flat weights, and both moments (None: zeros)."""
+    def load(self, weights: torch.Tensor, moments: list[torch.Tensor] | None, rounded: bool) -> None:
+        """Set the flat weights, and both moments (None: zeros); `rounded` as in `pack`."""
         self.weights.copy_(weights)
-        self.packed.copy_(self.plan.pack(self.weights))
+        self.pack(rounded)
         for index in range(2):
             self.moments[index].copy_(moments[index]) if moments else self.moments[index].zero_()
+
+    @torch.no_grad()
+    def pack(self, rounded: bool) -> None:
+        """Pack the flat weights, rounded as they are exported or as they are."""
+        weights = round_flat(self.weights, self.plan.model) if rounded else self.weights
+        self.packed.copy_(self.plan.pack(weights))
+        self.rounded = rounded
 
 
 def feature_limit(quantized: bool) -> float:

@@ -12,7 +12,7 @@ from engine.cuda.buffers import allocate_grids
 from engine.cuda.library import Launch, check_device, failures, interpreted, load
 from engine.cuda.plan import BETWEEN_LODS, CENTRES, KernelPlan, stacked_units
 from engine.errors import KernelsUnavailable
-from engine.flat_weights import flat_weights, split_weights
+from engine.flat_weights import flat_exported_weights, split_weights
 from model import NeuralTexture, texel_centres
 from quantize import _to_int32
 from shape import PADDED_OUTPUTS
@@ -42,7 +42,7 @@ class Decoding:
         self.model, self.device, self.plan = model, device, KernelPlan(model, precision=precision)
         nothing = torch.zeros(1, dtype=torch.int32, device=device)
         self.arguments = {
-            "weights": self.plan.pack(flat_weights(model)),
+            "weights": self.plan.pack(flat_exported_weights(model)),
             "columns": self.plan.columns.to(device),
             "parameters": tuple(self._stacked(stack) for stack in self.plan.stacks),
             "stamps": (nothing,) * len(self.plan.stacks),
@@ -200,7 +200,7 @@ def differentiate(
         "target_columns": nothing, "channel_weights": nothing,
         "given_uv": uv.float().contiguous(),
         "given_lod": lod.to(torch.float32 if between else torch.int32).contiguous(), "given_upstream": padded,
-        "given_out": out, **decoding.arguments, **stacked, "weights": plan.pack(flat_weights(model)),
+        "given_out": out, **decoding.arguments, **stacked, "weights": plan.pack(flat_exported_weights(model)),
         "partials": partials, "losses": torch.zeros(programs, device=device),
     }  # fmt: skip
     constants = {

@@ -46,7 +46,7 @@ GRAPH = 25  # iterations of a CUDA graph
 # (engine/cuda/adam.py): a dense texel costs 32 F per iteration; a touched texel of a lazy grid 40 F and twice the bytes
 # in the gather, at scattered addresses.
 LAZY_FROM = 4
-TABLE_HEAD = 3  # columns of the table before the step sizes of the grids, see engine/cuda/adam.py
+TABLE_COLUMNS = 4  # of the table besides the step sizes of the grids, see engine/cuda/adam.py
 # Work of one program: looks (inputs.draw_look) of the touched kernel, parameters of the dense one, texels of the border
 # and sweep kernels, partial gradients that the network kernel adds up at a time.
 TOUCHED_LOOKS, DENSE_BLOCK, BORDER_TEXELS, SWEEP_TEXELS, PARTS = 32, 1024, 32, 64, 32
@@ -108,7 +108,7 @@ class CudaEngine(KernelEngine):
         self._fading, self._directions = fading_tables(device)
         self._progress = torch.zeros(4, dtype=torch.int32, device=device)
         self._probe_progress = torch.tensor([PROBE, 0, self._seed, 0], dtype=torch.int32, device=device)
-        self._table = torch.zeros(CHUNK, TABLE_HEAD + n_grids, device=device)
+        self._table = torch.zeros(CHUNK, TABLE_COLUMNS + n_grids, device=device)
         self._grid_steps = torch.zeros(CHUNK, n_grids, dtype=torch.float64, device=device)
         self._loss_sum = torch.zeros(1, dtype=torch.float64, device=device)
         self.block, self.programs = self._block_and_programs(batch)
@@ -280,6 +280,7 @@ class CudaEngine(KernelEngine):
         constants = {
             "TABLE": self._table.shape[1], "SIZE": plan.size, "INPUTS": plan.widest, "ONE": plan.one, "PARTS": PARTS,
             "BETA1": ADAM_BETAS[0], "BETA2": ADAM_BETAS[1], "PACKED": "tf32" if plan.precision == "tf32" else "ieee",
+            "WEIGHT_BITS": self.model.weight_bits,
         }  # fmt: skip
         return Launch(self._kernels.adam.network_kernel, (len(network.rows),), arguments, constants)
 
@@ -300,12 +301,16 @@ class CudaEngine(KernelEngine):
         if n == 0:
             return 0.0
         self._loss_sum.zero_()
+        rounded = self.schedule.rounds_weights(self.iteration)
+        if self.network.rounded != rounded:  # the schedule has changed
+            self.network.pack(rounded)
         end = self.iteration + n
         while self.iteration < end:
             count = min(end - self.iteration, CHUNK, SWEEP_INTERVAL - self.iteration % SWEEP_INTERVAL)
             self._fill_table(count)
             self._run(count)
             self.iteration += count
+            self.network.rounded = self.schedule.rounds_weights(self.iteration)
             if self.iteration % SWEEP_INTERVAL == 0 and self.sweeps:
                 for sweep in self.sweeps:
                     sweep()
@@ -322,7 +327,8 @@ class CudaEngine(KernelEngine):
         table[:, 0] = [small(i + 1) for i in span]
         table[:, 1] = [self.schedule.noise_strength(i) for i in span]
         steps = factors[:, None] * np.array(self.rates)[None, :]
-        table[:, 2:] = steps
+        table[:, 2:-1] = steps
+        table[:, -1] = [self.schedule.rounds_weights(i + 1) for i in span]
         self._table[:count].copy_(torch.from_numpy(table))
         self._grid_steps[:count].copy_(torch.from_numpy(np.ascontiguousarray(steps[:, 1:])))
         self._progress.copy_(torch.tensor([self.iteration, 0, self._seed, 0], dtype=torch.int32))
@@ -358,7 +364,12 @@ class CudaEngine(KernelEngine):
 
     def probe(self) -> float:
         """See Engine.probe."""
-        self.probe_launch()
+        if self.network.rounded or self.model.weight_bits == 32:
+            self.probe_launch()
+        else:
+            self.network.pack(True)
+            self.probe_launch()
+            self.network.pack(False)
         return float(self._losses.double().sum()) / self.schedule.config.batch_size * self.probe_share
 
     # --- parameters and state ----------------------------------------------------------------------------------------
@@ -385,7 +396,8 @@ class CudaEngine(KernelEngine):
         """See KernelEngine. Lazy grids keep what is pending, dense grids get it brought up to date."""
         state = {"iteration": self.iteration, "optimizer": optimizer, "pending": pending}
         recent = up_to_date(state, self.model) if optimizer else None
-        self.network.load(flat_weights(self.model), self.network_moments(optimizer))
+        rounded = self.schedule.rounds_weights(self.iteration)
+        self.network.load(flat_weights(self.model), self.network_moments(optimizer), rounded)
         for index, (grid, parameters) in enumerate(zip(self.grids, self.model.grid_parameters)):
             older = pending is not None and grid.lazy
             source = optimizer if older else recent

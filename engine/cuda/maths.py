@@ -13,6 +13,9 @@ STREAM_NOISE = tl.constexpr(2)
 STREAM_FRACTION = tl.constexpr(64)
 DRIFT_SIZE = tl.constexpr(1024)  # NT_DRIFT_SIZE of engine/cpu/src/nt.h
 LIMIT = tl.constexpr(0.5)  # quantize.FEATURE_LIMIT
+MOST_HALF = tl.constexpr(65504.0)  # quantize.MOST_HALF
+LEAST_PEAK = tl.constexpr(1e-30)  # quantize.LEAST_PEAK
+TO_WHOLE = tl.constexpr(12582912.0)  # 1.5 * 2**23: between 2**23 and 2**24 a float32 is a whole number
 
 
 # --- random numbers: quantize.py -------------------------------------------------------------------------------------
@@ -58,6 +61,19 @@ def round_feature(value, BITS: tl.constexpr):
     n: tl.constexpr = 1 << BITS
     code = tl.minimum(tl.maximum(tl.floor(value * n + n // 2), 0.0), n - 1.0)
     return (code - (n - 1) * 0.5) * (1.0 / n)
+
+
+@triton.jit
+def round_row(weights, BITS: tl.constexpr):
+    """quantize.round_weights of one row of a matrix, for 16 or 8 bits."""
+    if BITS == 16:
+        return tl.minimum(tl.maximum(weights, -MOST_HALF), MOST_HALF).to(tl.float16).to(tl.float32)
+    peak = tl.max(tl.abs(weights), axis=0)
+    scale = tl.div_rn(peak, 127.0).to(tl.int32, bitcast=True) & -256  # 16 significant bits
+    scale = tl.where(peak > LEAST_PEAK, scale.to(tl.float32, bitcast=True), 0.0)
+    steps = tl.div_rn(weights, tl.where(scale > 0, scale, 1.0) + tl.zeros_like(weights))
+    codes = (steps + TO_WHOLE) - TO_WHOLE  # ties to even
+    return tl.where(scale > 0, tl.minimum(tl.maximum(codes, -127.0), 127.0), 0.0) * scale
 
 
 @triton.jit

@@ -228,7 +228,7 @@ class KernelPlan:
         table = torch.zeros(len(self.model.grids), MOST_LODS + 1, 2, dtype=torch.int32)
         for index, grid in enumerate(self.model.grids):
             lods = self.model.num_lods
-            table[index, :lods, 0] = self.model.get_buffer(f"lod_resolution_{index}")
+            table[index, :lods, 0] = self.model.get_buffer(f"lod_size_{index}")[:, 0]
             table[index, :lods, 1] = self.model.get_buffer(f"lod_offset_{index}")
             table[index, -1, 0] = stacked_units(grid) if grid.compressed else 0
         return table

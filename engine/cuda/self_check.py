@@ -12,7 +12,7 @@ from engine.cuda.buffers import small, step_size
 from engine.cuda.engine import CudaEngine
 from engine.cuda.library import failures
 from engine.errors import KernelsUnavailable
-from engine.flat_weights import flat_weights, split_weights
+from engine.flat_weights import flat_weights, round_flat, split_weights
 from engine.loss_weights import squared_errors
 from engine.sampling import (
     STREAM_NOISE,
@@ -89,7 +89,9 @@ def check_iteration(engine: CudaEngine) -> None:
     rates = [rate * engine.schedule.factor(0) for rate in engine.rates]
     before = flat_weights(engine.model)
     _compare_step("the network's step", before, network, engine.network.weights, rates[0])
-    packed, wanted = engine.network.packed, engine.plan.pack(engine.network.weights)
+    after, rounded = engine.network.weights, engine.schedule.rounds_weights(engine.iteration + 1)
+    packed = engine.network.packed
+    wanted = engine.plan.pack(round_flat(after, engine.model) if rounded else after)
     if not torch.allclose(packed.float(), wanted, rtol=torch.finfo(packed.dtype).eps, atol=0.0):
         raise KernelsUnavailable("the GPU kernels failed their self-check: the packed weights are others")
     if engine.schedule.config.wrap_boundary and engine.schedule.config.wrap_interval == 1:
@@ -171,7 +173,8 @@ def reference_gradients(engine: CudaEngine) -> tuple[torch.Tensor, list[torch.Te
     target = values.index_select(1, columns)
     parameters = [*model.weights, *model.grid_parameters]
     with torch.enable_grad():
-        decoded = model(uv, lod, Noise(strength, keys) if strength > 0 else None).index_select(1, channels)
+        noise, rounded = Noise(strength, keys) if strength > 0 else None, engine.schedule.rounds_weights(iteration)
+        decoded = model(uv, lod, noise, rounded=rounded).index_select(1, channels)
         share = engine._target["channel_weights"].index_select(0, channels)
         error = squared_errors(decoded, target, opacity_place(engine.channels))
         loss = (error.mean(dim=0) * share).sum()

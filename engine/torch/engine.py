@@ -69,7 +69,7 @@ class TorchEngine(BaseEngine):
         if not self.channels:
             return 0.0
         texel, lod, uv = self._probe
-        decoded = self._decode(uv, lod, None).index_select(1, self._learned)
+        decoded = self._decode(uv, lod, None, True).index_select(1, self._learned)
         return float(errors_of(decoded, self._target(texel), self._coverage).square().mean()) * self.probe_share
 
     def _target(self, texel: Indices) -> PresentValues:
@@ -93,7 +93,8 @@ class TorchEngine(BaseEngine):
         for group, rate in zip(self.optimizer.param_groups, self.rates):
             group["lr"] = rate * factor
         uv, lod, target = self._draw()
-        decoded = self._decode(uv, lod, self._noise()).index_select(1, self._learned)
+        rounded = self.schedule.rounds_weights(self.iteration)
+        decoded = self._decode(uv, lod, self._noise(), rounded).index_select(1, self._learned)
         error = squared_errors(decoded, target, self._coverage)
         loss = (error.mean(dim=0) * self.loss_weights).sum()
         self.optimizer.zero_grad(set_to_none=True)
@@ -101,9 +102,9 @@ class TorchEngine(BaseEngine):
         self._constrain()
         return loss.detach()
 
-    def _decode(self, uv: Positions, lod: Indices | Lods, noise: Noise | None) -> Decoded:
-        """The decoded samples. Only the trained channels have to be right."""
-        return self.model(uv, lod, noise)
+    def _decode(self, uv: Positions, lod: Indices | Lods, noise: Noise | None, rounded: bool) -> Decoded:
+        """The decoded samples. Only the trained channels have to be right. rounded: with `exported_weights`."""
+        return self.model(uv, lod, noise, rounded=rounded)
 
     def _descend(self, loss: torch.Tensor) -> None:
         """One step of the optimiser along the gradient of `loss`."""

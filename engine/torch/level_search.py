@@ -47,7 +47,7 @@ class LevelSearch(ABC):
     ):  # fmt: skip
         device = model.weights[0].device
         self.model, self.indices, self.grid = model, planes, model.grids[planes[0]]
-        self.resolution = self.grid.resolution(level)
+        self.size = self.grid.level_size(level)
         self.planes = [model.level(index, level).detach() for index in planes]  # views of the model's parameters
         shape = self.planes[0].shape[:2]
         self.first = self.grid.level_offset(level) // self.grid.unit_texels * self.grid.unit_parameters
@@ -63,8 +63,8 @@ class LevelSearch(ABC):
 
     def sweep(self) -> int:
         """Search all units of the level; returns the number of changed codes."""
-        groups = classes(len(self.within_reach))
-        return sum(self._sweep_class(rows, columns) for rows in groups for columns in groups)
+        down, across = (classes(count) for count in self.within_reach.shape)
+        return sum(self._sweep_class(rows, columns) for rows in down for columns in across)
 
     def _sweep_class(self, rows: list[int], columns: list[int]) -> int:
         mine = torch.zeros_like(self.within_reach)
@@ -113,24 +113,24 @@ class LevelSearch(ABC):
         device = self.planes[0].device
         across = texel_centres(torch.arange(width, device=device), width, 1)[:, 0]
         down = texel_centres(torch.arange(height, device=device), 1, height)[:, 1]
-        cells = [(axis * self.resolution - 0.5).floor().long() % self.resolution for axis in (down, across)]
-        return cells[0], cells[1]
+        cells = [(axis * side - 0.5).floor().long() % side for axis, side in zip((across, down), self.size)]
+        return cells[1], cells[0]
 
     def _by_unit(self, by_cell: PerCell) -> PerUnit:
         """Sums over the cells around each unit of the level, from the sums of each cell."""
-        cell = torch.arange(self.resolution, device=by_cell.device)
-        side = math.isqrt(self.grid.unit_texels)
-        first, second = cell // side, (cell + 1) % self.resolution // side  # the units that a cell lies in
-        two = first != second
-        for axis in (0, 1):
-            shape = [len(self.planes[0]) if other == axis else length for other, length in enumerate(by_cell.shape)]
+        side, units = math.isqrt(self.grid.unit_texels), self.planes[0].shape
+        for axis, cells in enumerate(self.size[::-1]):
+            cell = torch.arange(cells, device=by_cell.device)
+            first, second = cell // side, (cell + 1) % cells // side  # the units that a cell lies in
+            two = first != second
+            shape = [units[axis] if other == axis else length for other, length in enumerate(by_cell.shape)]
             sums = by_cell.new_zeros(shape).index_add_(axis, first, by_cell)
             by_cell = sums.index_add_(axis, second[two], by_cell.index_select(axis, cell[two]))
         return by_cell
 
     def _readers(self, lod: int) -> PerUnit:
         """For each unit of the level, the number of texels of a LOD that read it."""
-        counts = [torch.bincount(cells, minlength=self.resolution) for cells in self._cells(lod)]
+        counts = [torch.bincount(cells, minlength=side) for cells, side in zip(self._cells(lod), self.size[::-1])]
         return self._by_unit(counts[0][:, None] * counts[1][None, :])
 
     def error(self, lod: int, texel: Indices) -> Errors:
@@ -154,14 +154,14 @@ class LevelSearch(ABC):
         float64, on devices without it float32.
         """
         exact = torch.float32 if self.planes[0].device.type == "mps" else torch.float64
-        by_cell = torch.zeros(self.resolution**2, dtype=exact, device=self.planes[0].device)
+        width, height = self.size
+        by_cell = torch.zeros(height * width, dtype=exact, device=self.planes[0].device)
         for lod in self.lods:
             rows, columns = self._cells(lod)
-            width = len(columns)
             for texel in self._chunks(lod):
-                cell = rows[texel // width] * self.resolution + columns[texel % width]
+                cell = rows[texel // len(columns)] * width + columns[texel % len(columns)]
                 by_cell.index_add_(0, cell, self.error(lod, texel).to(exact))
-        return self._by_unit(by_cell.view(self.resolution, self.resolution))
+        return self._by_unit(by_cell.view(height, width))
 
     def gradients(self) -> list[Parameters]:
         """Gradient of the summed error by the parameters of the level, of each plane."""

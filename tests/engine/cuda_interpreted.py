@@ -22,7 +22,7 @@ from engine.cuda.engine import CudaEngine
 from engine.errors import KernelsUnavailable
 from engine.sampling import TexelSampler
 from engine.torch.engine import TorchEngine
-from quantize import _to_int32, hash_uniform, round_features, stream_key
+from quantize import _to_int32, hash_uniform, round_features, round_weights, stream_key
 from tests.support.engine_cases import CASES, CPU, GRIDS, LEARNED, assert_same_place, engine_of, material_of
 from tests.support.kernel_cases import SHAPES, assert_close, channels_of, exact_gradients, make_model, noise_of, samples
 from tests.support.runs import differences, newest_run, save_maps
@@ -34,6 +34,7 @@ from tests.support.triton_cases import (  # noqa: F401
     resumed,
     seen_inputs,
 )
+from tests.support.weight_cases import awkward_weights
 
 # --- random numbers, samples, rounding: bit for bit -------------------------------------------------------------------
 
@@ -85,6 +86,22 @@ def test_every_code_and_every_edge(bits):
 def operand_kernel(values, out, N: tl.constexpr, PRECISION: tl.constexpr):
     at = tl.arange(0, N)
     tl.store(out + at, maths.operand(tl.load(values + at), PRECISION))
+
+
+@triton.jit
+def round_row_kernel(weights, out, n, N: tl.constexpr, BITS: tl.constexpr):
+    index = tl.arange(0, N)
+    row = tl.load(weights + tl.program_id(0) * n + index, mask=index < n, other=0.0)
+    tl.store(out + tl.program_id(0) * n + index, maths.round_row(row, BITS), mask=index < n)
+
+
+@pytest.mark.parametrize("n", [1, 5, 48])
+@pytest.mark.parametrize("bits", [8, 16])
+def test_rounding_of_weights(bits, n):
+    weights = awkward_weights(n)
+    found = torch.empty_like(weights)
+    round_row_kernel[(len(weights),)](weights, found, n, 64, bits)
+    assert torch.equal(found, round_weights(weights, bits))
 
 
 @pytest.mark.parametrize(("precision", "kept"), [("tf32", 10), ("bf16_emulated", 7), ("ieee", 23)])
@@ -252,7 +269,7 @@ def test_sabotage_is_caught(name, case, monkeypatch):
 STEPS = {
     "two bit depths": {}, "learned": {"n_hidden_layers": 0}, "ties": {"n_hidden_layers": 0}, "1x1": {"batch_size": 20},
     "floats": {"wrap_interval": 2}, "weights": {"n_hidden_layers": 0}, "rates": {"n_hidden_layers": 2},
-    "opacity": {},
+    "opacity": {}, "8-bit weights": {}, "8-bit weights later": {"weight_round_start": 1 / 60}, "16-bit weights": {},
 }  # fmt: skip
 
 

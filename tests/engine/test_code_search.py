@@ -74,6 +74,10 @@ CASES = {
     "blocks of 12x4": (TINY_BLOCKS[1:], DecoderSpec(0, 16, 2), 12, 4),
     "blocks of 2x2": (TINY_BLOCKS[1:], SWISH, 2, 2),
     "blocks of 1x1": (TINY_BLOCKS[::2], SWISH, 1, 1),
+    "oblong": ([GridSpec((12, 3), 1, 2, 8, "learned"), GridSpec((3, 7), 1, 4, 16)], SWISH, 25, 5),
+    "oblong blocks": (
+        [GridSpec((4, 26), 2, 0, 4, storage="bc1"), GridSpec((5, 9), 1, 0, 4, storage="bc1")], SWISH, 9, 50,
+    ),
     "coverage": ([LINEAR, COARSE], DecoderSpec(3, 16, 2), 13, 7, COVERED),
     "blocks with coverage": ([LEARNED_BLOCKS], SWISH, 21, 24, COVERED),
     "steep leaky": ([GridSpec(4, 1, 2, 8)], DecoderSpec(2, 16, 2, negative_slope=0.0), 8, 8),
@@ -142,12 +146,13 @@ def plain_sweep(model, arguments, planes: range, level: int) -> None:
     parts = [(range(grid.features), FEATURES_TRIED, FAILURES)]  # parameters, tries, failures in a row
     if grid.compressed:
         parts = [(range(6, 22), 16, WEIGHT_FAILURES), (range(6), 6, END_FAILURES)]
-    n = len(views[0])
+    down, across = views[0].shape[:2]
 
-    def place(i):
+    def place(i, n):
         return 2 if n % 2 and i == n - 1 else i % 2
 
-    order = sorted(itertools.product(range(n), range(n)), key=lambda yx: (place(yx[0]), place(yx[1])))
+    places = itertools.product(range(down), range(across))
+    order = sorted(places, key=lambda yx: (place(yx[0], down), place(yx[1], across)))
     for y, x in order:
         least = total_error(model, *arguments)
         found = [  # all promises are of before the first step
@@ -193,7 +198,7 @@ def slope_of(model, arguments, view, y, x, parameter, epsilon=1e-4) -> float:
     return (errors[1] - errors[0]) / (2 * epsilon)
 
 
-@pytest.mark.parametrize("case", ["linear", "learned", "coverage", "learned blocks", "planes", "steep leaky"])
+@pytest.mark.parametrize("case", ["linear", "learned", "oblong", "coverage", "learned blocks", "planes", "steep leaky"])
 def test_a_sweep_is_what_plain_loops_find(case):
     model, arguments = setting(case)
     other, _ = setting(case)

@@ -113,7 +113,7 @@ def test_inputs_are_exact(strength, bits, word):
         (8, 3, bits, word), (12, 2, bits, word, "learned"), layers=0, frequencies=12, texel_frequencies=3, lods=5,
     )  # fmt: skip
     uv, lod = torch.rand(120, 2), torch.arange(120) % 5
-    resolution = model.get_buffer("lod_resolution_0")[lod][:, None]
+    resolution = model.get_buffer("lod_size_0")[lod]
     uv[:60] = ((uv * resolution).floor()[:60] + 0.5) / resolution[:60]
     noise = noise_of(model, strength) if strength else None
     nothing = torch.zeros(120, CHANNELS)

@@ -208,7 +208,7 @@ def test_rates_of_a_model_that_is_not_rounded():
 
 
 def test_the_network_file_says_it_too(mixed):
-    info, _ = read_network(mixed[0] / NETWORK)
+    info, *_ = read_network(mixed[0] / NETWORK)
     assert info.tolist() == [4, 5, 3, 3, 0, 4, 3, 2, 4, 4, 16, 3, 2, 3, 0, 4, 5, 1, 3, 0, 4, 2, 16, 1, 16]
     form = parse_info(info, "x").reference_form(5)
     assert [grid.storage for grid in form.grids] == ["bc1", "packed", "bc1", "bc1"]

@@ -66,7 +66,7 @@ class NpzReader(Reader):
         )
         write_export(stage, model, small_material().hashed_record)
         self.seed = (stage / NETWORK).read_bytes()
-        self.info, self.network = read_network(stage / NETWORK)
+        self.info, self.network, _ = read_network(stage / NETWORK)
         shutil.rmtree(stage)
 
     def run(self, rng: random.Random) -> None:
@@ -86,7 +86,7 @@ class NpzReader(Reader):
         path = self.write(NETWORK, payload)
         with contextlib.suppress(UserError):
             describe_folder(self.folder)
-        info, _ = read_network(path)
+        info, *_ = read_network(path)
         info_fields(info, str(path))
         parse_info(info, str(path))
 

@@ -145,8 +145,8 @@ class BlockReader(Reader):
     def check_read(self, grid: GridSpec, path: Path, payload: bytes, damaged_header: bool) -> None:
         """Raises: AssertionError for a file that is read as something else, or is refused without a reason."""
         model = NeuralTexture([grid], DecoderSpec(2, 16, 1), 3)
-        sides = grid.mip_sides[: grid.n_levels]
-        counts = [grid.texels_of(side) // 16 for side in sides]
+        sizes = grid.mip_sizes[: grid.n_levels]
+        counts = [grid.texels_of(size) // 16 for size in sizes]
         stored = np.frombuffer(payload[HEADER_BYTES:], np.uint8, len(payload[HEADER_BYTES:]) // 8 * 8).reshape(-1, 8)
         trained = stored[: sum(counts)]
         first, second = trained.view("<u2")[:, 0], trained.view("<u2")[:, 1]

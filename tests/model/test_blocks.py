@@ -74,18 +74,18 @@ def test_blocks_of_three_colours_are_refused():
             blocks.decode_blocks(np.array([[9, 8, 7, 6], words], "<u2").view(np.uint8))
 
 
-@pytest.mark.parametrize("resolution", [2, 3, 4, 5, 8, 13])
+@pytest.mark.parametrize("size", [(2, 2), (3, 3), (4, 4), (5, 5), (8, 8), (13, 13), (2, 9), (24, 3), (5, 17)])
 @pytest.mark.parametrize("strength", [0.0, 0.5, 1.0])
-def test_borders_come_as_close_as_their_end_points_allow(resolution, strength):
-    side = -(-resolution // 4)
-    level = parameters_of("start", side * side).view(side, side, 22)
+def test_borders_come_as_close_as_their_end_points_allow(size, strength):
+    across, down = (-(-side // 4) for side in size)
+    level = parameters_of("start", across * down).view(down, across, 22)
     level[..., 6:] *= 0.2  # not so far out that a limit acts
     before = level.clone()
-    blocks.tie_borders(level, resolution, strength)
-    last = resolution - 1
+    blocks.tie_borders(level, size, strength)
+    right, bottom = size[0] - 1, size[1] - 1
     texel = lambda grid, x, y: grid[y // 4, x // 4]  # noqa: E731
-    groups = [[(0, i), (last, i)] for i in range(1, last)] + [[(i, 0), (i, last)] for i in range(1, last)]
-    groups.append([(x, y) for x in (0, last) for y in (0, last)])
+    groups = [[(0, i), (right, i)] for i in range(1, bottom)] + [[(i, 0), (i, bottom)] for i in range(1, right)]
+    groups.append([(x, y) for x in (0, right) for y in (0, bottom)])
     tied = set()
     for group in groups:
         places = [6 + y % 4 * 4 + x % 4 for x, y in group]
@@ -111,7 +111,7 @@ def test_borders_that_cannot_meet_stop_at_their_end_points():
     level[:, 1, :3], level[:, 1, 3:6] = 0.45, 0.5
     level[1, 1, 3:6] = level[1, 1, :3]
     before = level.clone()
-    blocks.tie_borders(level, 8, 1.0)
+    blocks.tie_borders(level, (8, 8), 1.0)
     middle = 6 + 4 * torch.arange(1, 4)  # of the left column; texel 0 of these is a corner
     assert (level[0, 0, middle] == 0.5).all() and (level[0, 1, middle + 3] == -0.5).all()
     assert (level[1, 0, middle - 4] == 0.5).all() and torch.equal(level[1, 1], before[1, 1])

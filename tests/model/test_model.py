@@ -192,7 +192,7 @@ def test_gradients_equal_finite_differences(case, kind):
         if model.grids[index].compressed:
             continue  # see test_gradients_of_blocks_equal_finite_differences
         got = reference.split_levels(
-            model.grid_parameters[index].grad.double().numpy(), len(grid.levels[0]), len(grid.levels),
+            model.grid_parameters[index].grad.double().numpy(), reference.level_sizes(model.grids[index]),
             grid.levels[0].shape[2],
         )  # fmt: skip
         for image, image_got in zip(grid.levels, got):
@@ -213,7 +213,7 @@ def test_gradients_equal_finite_differences(case, kind):
 
 
 @pytest.mark.parametrize("kind", ["rounded", "noisy", "float"])
-@pytest.mark.parametrize("case", ["blocks", "learned blocks"])
+@pytest.mark.parametrize("case", ["blocks", "learned blocks", "wide and high blocks"])
 def test_gradients_of_blocks_equal_finite_differences(case, kind):
     """Of the straight-through model: the derivative by a parameter is that by what it is rounded to."""
     model, noise, uv, lod, upstream = backward_at_samples(case, kind)
@@ -230,10 +230,10 @@ def test_gradients_of_blocks_equal_finite_differences(case, kind):
             ends, value = [], units.flat[i]
             for step in (1e-6, -1e-6):
                 units.flat[i] = value + step
-                texture.grids[index].levels = reference.block_levels(units, grid.base_resolution, grid.n_levels)
+                texture.grids[index].levels = reference.block_levels(units, reference.level_sizes(grid))
                 ends.append((upstream * reference.forward(texture, uv, lod)).sum())
             units.flat[i] = value
-            texture.grids[index].levels = reference.block_levels(units, grid.base_resolution, grid.n_levels)
+            texture.grids[index].levels = reference.block_levels(units, reference.level_sizes(grid))
             want = (ends[0] - ends[1]) / 2e-6
             np.testing.assert_allclose(got[i], want, rtol=0, atol=GRADIENT_TOLERANCE * np.abs(got).max() + 1e-6)
 

@@ -25,6 +25,11 @@ GRIDS = [
     {"max_resolution": 5, "n_levels": 1, "quantize_bits": 8, "save_bits": 16},
 ]
 LEARNED = [{**GRIDS[0], "interpolation": "learned"}, GRIDS[1]]
+OBLONG = [
+    {"max_resolution": [96, 12], "n_levels": 3, "quantize_bits": 4, "save_bits": 16, "interpolation": "learned"},
+    {"max_resolution": [3, 7], "n_levels": 1, "quantize_bits": 8, "save_bits": 16},
+    {"max_resolution": [8, 80], "n_levels": 4, "quantize_bits": 4, "save_bits": 16},
+]
 FINE = [
     {"max_resolution": 96, "n_levels": 2, "quantize_bits": 4, "save_bits": 16},
     {"max_resolution": 64, "n_levels": 3, "quantize_bits": 8, "save_bits": 16, "interpolation": "learned"},
@@ -100,6 +105,8 @@ CASES = {
     "coverage, 16 bits": (lambda: material_of(22, 10, normal=8, opacity=16, sheen=8), {"extra_map": "sheen"}),
     "learned": (material_of, {"hash_grid_configs": LEARNED}),
     "bands": (lambda: material_of(61, 90), {"hash_grid_configs": FINE, "batch_size": 3000}),
+    "oblong": (lambda: material_of(90, 11), {"hash_grid_configs": OBLONG, "wrap_interval": 2}),
+    "oblong in bands": (lambda: material_of(11, 90), {"hash_grid_configs": OBLONG, "batch_size": 3000}),
     "coarse bands": (material_of, {"batch_size": 3000, "noise_std": 0.0}),
     "deep": (material_of, {"n_hidden_layers": 4, "n_neurons": 48, "batch_size": 1000}),
     "no layers": (material_of, {"n_hidden_layers": 0, "n_frequencies": 0}),
@@ -114,6 +121,13 @@ CASES = {
     "opacity": (lambda: Material.from_arrays("leaf", leaf_maps(32)), {"spread": 0.5, "learning_rate": 0.2}),
     "ties, finest level": (material_of, {"wrap_interval": 3, "wrap_strength": 1.0, "wrap_levels": 1}),
     "ties, two levels": (material_of, {"wrap_interval": 2, "wrap_strength": 0.3, "wrap_levels": 2}),
+    "8-bit weights": (material_of, {"weight_bits": 8, "weight_round_start": 0.0, "n_hidden_layers": 2}),
+    "8-bit weights later": (material_of, {"weight_bits": 8, "weight_round_start": 0.05, "hash_grid_configs": LEARNED}),
+    "8-bit weights, no layers": (
+        lambda: material_of(3, 1), {"weight_bits": 8, "weight_round_start": 0.0, "n_hidden_layers": 0},
+    ),
+    "16-bit weights": (material_of, {"weight_bits": 16, "weight_round_start": 0.0, "hash_grid_configs": LEARNED}),
+    "16-bit weights later": (material_of, {"weight_bits": 16, "weight_round_start": 0.1, "noise_std": 0.0}),
     "rates": (
         material_of,
         {"hash_grid_configs": [{**GRIDS[0], "learning_rate": 0.03}, GRIDS[1]], "learning_rate": 3e-3,
@@ -130,9 +144,17 @@ TINY_BLOCKS = [  # sides of one texel, of half a block, and of a block and one t
     *({"max_resolution": side, "n_levels": 1, "storage": "bc1"} for side in (5, 7)),
 ]
 FINE_BLOCKS = [{"max_resolution": 96, "n_levels": 2, "storage": "bc1"}, {**BLOCKS[0], "interpolation": "learned"}]
+OBLONG_BLOCKS = [
+    {"max_resolution": [96, 12], "n_levels": 3, "storage": "bc1", "interpolation": "learned"},
+    *[{"max_resolution": [5, 78], "n_levels": 1, "storage": "bc1"}] * 2,
+]
 BLOCK_CASES = {
     "blocks": (material_of, {"hash_grid_configs": BLOCKS, "noise_std": 0.0}),
     "learned blocks": (material_of, {"hash_grid_configs": LEARNED_BLOCKS, "noise_std": 0.0}),
+    "oblong blocks": (
+        lambda: material_of(90, 11),
+        {"hash_grid_configs": OBLONG_BLOCKS, "batch_size": 3000, "wrap_interval": 2},
+    ),
     "blocks in bands": (lambda: material_of(61, 90), {"hash_grid_configs": FINE_BLOCKS, "batch_size": 3000}),
     "planes": (material_of, {"hash_grid_configs": [*BLOCKS[:1] * 3, *BLOCKS[1:] * 2], "noise_std": 1.0}),
     "learned planes": (
@@ -169,6 +191,8 @@ FILTERED_CASES = {
     ),
     "filtered 1x1, blocks": (lambda: material_of(1, 1), {**FILTERED, "hash_grid_configs": TINY_BLOCKS}),
     "filtered 1x5": (lambda: material_of(1, 5), FILTERED),
+    "filtered, oblong": (lambda: material_of(11, 90), {**FILTERED, "hash_grid_configs": OBLONG[1:]}),
+    "filtered, oblong blocks": (lambda: material_of(90, 11), {**FILTERED, "hash_grid_configs": OBLONG_BLOCKS[1:]}),
     "filtered, few levels": (material_of, {**FILTERED, "hash_grid_configs": WITHOUT_A_LEVEL}),
     "filtered, learned": (material_of, {**FILTERED, "hash_grid_configs": LEARNED}),
     "filtered, learned in bands": (

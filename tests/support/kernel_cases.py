@@ -39,10 +39,12 @@ def no_kernels(monkeypatch):
 
 def make_model(
     *grids, lods=4, quantized=True, seamless=True, frequencies=3, texel_frequencies=0, neurons=16, layers=1,
-    channels=tuple(range(CHANNELS)), slope=0.01, activation="leaky_relu",
+    channels=tuple(range(CHANNELS)), slope=0.01, activation="leaky_relu", weight_bits=32,
 ) -> NeuralTexture:  # fmt: skip
     """Features beyond the range of the codes, and weights that keep activations near 1."""
-    spec = DecoderSpec(frequencies, neurons, layers, texel_frequencies, activation, slope, outputs_of(channels))
+    spec = DecoderSpec(
+        frequencies, neurons, layers, texel_frequencies, activation, slope, outputs_of(channels), weight_bits
+    )
     model = NeuralTexture(
         [GridSpec(*grid) for grid in grids], spec, lods, quantized=quantized, present_channels=channels,
         seamless=seamless,
@@ -56,7 +58,8 @@ def make_model(
 
 
 def twin(model: NeuralTexture, noise: Noise | None = None) -> NeuralTexture:
-    """The same texture in float64, its features, or what its blocks hold, noisy and rounded already as in float32."""
+    """The same texture in float64; its weights, and its features or what its blocks hold, are noisy and rounded
+    already, as in float32."""
     other = NeuralTexture(
         model.grids, model.decoder, model.num_lods, quantized=False, seamless=bool(model.unused_inputs)
     ).double()
@@ -67,7 +70,7 @@ def twin(model: NeuralTexture, noise: Noise | None = None) -> NeuralTexture:
                 continue
             features = model._fetch(index, torch.arange(grid.n_texels), noise)
             other.grid_parameters[index].copy_(features.reshape(-1))
-        for weight, value in zip(other.weights, model.weights):
+        for weight, value in zip(other.weights, model.exported_weights()):
             weight.copy_(value)
     return other
 
@@ -119,6 +122,15 @@ SHAPES = {
         make_model, (20, 2, 0, 4, "learned", "bc1"), (3, 1, 8, 32), (2, 2, 0, 4, "linear", "bc1"), texel_frequencies=3,
         neurons=32, activation="hard_swish",
     ),
+    "wide and high": partial(make_model, ((24, 4), 3, 4, 16), ((6, 8), 2, 8, 32), ((1, 5), 1, 8, 8), lods=6),
+    "wide and high, learned": partial(
+        make_model, ((32, 2), 2, 4, 16, "learned"), ((6, 10), 2, 2, 8, "learned"), texel_frequencies=3, neurons=32,
+        lods=6,
+    ),
+    "wide and high blocks": partial(
+        make_model, ((40, 4), 3, 0, 4, "learned", "bc1"), ((5, 14), 1, 0, 4, "linear", "bc1"), ((1, 9), 1, 4, 16),
+        texel_frequencies=2, lods=6,
+    ),
     "blocks as floats": partial(
         make_model, (6, 2, 0, 4, "linear", "bc1"), (1, 1, 0, 4, "learned", "bc1"), quantized=False
     ),
@@ -139,6 +151,12 @@ SHAPES = {
         make_model, (8, 3, 2, 8, "learned"), (6, 2, 4, 32), texel_frequencies=1, frequencies=0, neurons=32, layers=2,
         activation="hard_swish",
     ),
+    "8-bit weights": partial(make_model, (5, 1, 4, 32), layers=2, neurons=48, weight_bits=8, activation="hard_swish"),
+    "8-bit weights of a learned grid": partial(
+        make_model, (8, 3, 2, 8, "learned"), (3, 1, 4, 32), texel_frequencies=3, frequencies=0, layers=0, weight_bits=8,
+        channels=(1, 6, 10),
+    ),
+    "16-bit weights": partial(make_model, (6, 2, 4, 16), (3, 1, 8, 8), layers=1, lods=3, weight_bits=16),
     "one 1": partial(make_model, (4, 1, 8, 64), frequencies=3, seamless=False),  # beside 6 + 8 + LOD
     "no ones": partial(make_model, (4, 1, 8, 64), (4, 1, 8, 8), frequencies=3, seamless=False),  # 6 + 9 + LOD
     "three vectors": partial(make_model, (4, 2, 8, 32), neurons=48, layers=2),
@@ -153,6 +171,9 @@ BLOCK_SHAPES = {
     ),
     "blocks as floats": partial(
         make_model, (9, 1, 0, 4, "linear", "bc1"), (8, 4, 0, 4, "learned", "bc1"), quantized=False, neurons=32
+    ),
+    "wide and high blocks": partial(
+        make_model, ((26, 3), 1, 0, 4, "learned", "bc1"), ((4, 24), 2, 0, 4, "linear", "bc1"), lods=5
     ),
     "sixteen planes": partial(make_model, *[(4, 1, 0, 4, "learned", "bc1")] * 8, *[(2, 1, 0, 4, "linear", "bc1")] * 8,
                               lods=3, layers=0),

@@ -34,6 +34,14 @@ CASES = {
     "LODs that share the finest level": (
         [GridSpec(8, 3, 4, 16, finest_lods=2), GridSpec(8, 2, 0, 4, "linear", "bc1", 3)], DecoderSpec(2, 16, 1, 2), 5,
     ),
+    "wide and high": ([GridSpec((24, 4), 3, 4, 16), GridSpec((3, 7), 1, 8, 8)], DecoderSpec(3, 16, 1, 2), 5),
+    "high and learned": (
+        [GridSpec((2, 16), 2, 2, 8, "learned"), GridSpec((9, 2), 1, 4, 8)], DecoderSpec(2, 16, 1, 3), 5,
+    ),
+    "wide and high blocks": (
+        [GridSpec((24, 4), 2, 0, 4, "learned", "bc1"), GridSpec((3, 10), 1, 0, 4, "linear", "bc1")],
+        DecoderSpec(2, 16, 1, 2), 5,
+    ),
     "steep leak": ([GridSpec(4, 2, 8, 16)], DecoderSpec(2, 16, 2, 0, "leaky_relu", 0.2), 3),
 }  # fmt: skip
 every_case = pytest.mark.parametrize("case", CASES)
@@ -65,7 +73,7 @@ def positions(model: NeuralTexture, n: int, low=-1.5, high=2.5, seed=0) -> torch
         good = np.ones(len(uv), bool)
         for grid in model.grids:
             for level in range(grid.n_levels):
-                p = uv * (grid.base_resolution * 2**level) - 0.5
+                p = uv * grid.level_size(level) - 0.5
                 good &= (np.abs(p - np.round(p)) > 1e-4).all(axis=1)
         kept = np.concatenate([kept, uv[good]])
     return torch.from_numpy(kept[:n].astype(np.float32))

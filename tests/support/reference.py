@@ -150,7 +150,7 @@ def parse_npz(payload: bytes) -> dict[str, np.ndarray]:
             assert data[:8] == b"\x93NUMPY\x01\x00"
             (length,) = struct.unpack_from("<H", data, 8)
             header = data[10 : 10 + length].decode("latin1")
-            dtype = next(d for d in ("<i4", "<f4") if f"'{d}'" in header)
+            dtype = next(d for d in ("<i4", "<f4", "<f2", "|i1") if f"'{d}'" in header)
             arrays[member.removesuffix(".npy")] = np.frombuffer(data, dtype, offset=10 + length)
     return arrays
 
@@ -160,7 +160,7 @@ def parse_npz(payload: bytes) -> dict[str, np.ndarray]:
 
 @dataclass
 class Grid:
-    """levels[k]: (R, R, F) float64 features, the coarsest first; LODs below `finest_lods` read the last one."""
+    """levels[k]: (H, W, F) float64 features, the coarsest first; LODs below `finest_lods` read the last one."""
 
     levels: list[np.ndarray]
     interpolation: str = "linear"
@@ -184,7 +184,7 @@ class Texture:
 
 
 def load_channels(folder: Path, g: int, features: int, quantize_bits: int, layout: str) -> list[np.ndarray]:
-    """The levels of a grid with a channel for each feature, (R, R, features) float64, the finest first."""
+    """The levels of a grid with a channel for each feature, (H, W, features) float64, the finest first."""
     kind, top = {"filterable": ("features", 255), "bgra4": ("bgra4", 15)}[layout]
     planes = []
     for first in range(0, features, 4):
@@ -212,7 +212,7 @@ def load_export(
             image = parse_dds((folder / f"hash_grid_{g}.dds").read_bytes())
             assert image["dxgiFormat"] == 71
             levels = [level / 255 - 0.5 for level in image["levels"][:n_levels][::-1]]
-            assert [len(level) for level in levels] == [base * 2**k for k in range(n_levels)]
+            assert [level.shape[1] for level in levels] == [base * 2**k for k in range(n_levels)]
             grids.append(Grid(levels, interpolation))
             continue
         if layout not in ("packed", "rgba8"):
@@ -224,10 +224,10 @@ def load_export(
             planes.append(parse_dds((folder / f"hash_grid_{g}_p1.dds").read_bytes())["levels"])
         levels = []
         for k in range(n_levels):
-            resolution = base * 2**k
-            image = np.empty((resolution, resolution, features))
-            for y in range(resolution):
-                for x in range(resolution):
+            width, height = base * 2**k, len(planes[0][0]) // 2 ** (n_levels - 1 - k)
+            image = np.empty((height, width, features))
+            for y in range(height):
+                for x in range(width):
                     word = b"".join(plane[n_levels - 1 - k][y, x].tobytes() for plane in planes)[: save_bits // 8]
                     codes = unpack_word(word, quantize_bits)
                     image[y, x] = [feature_of(code, quantize_bits) for code in codes]
@@ -246,13 +246,19 @@ def load_export(
     return Texture(grids, weights, num_lods, n_frequencies, n_texel_frequencies, activation)
 
 
-def split_levels(flat: np.ndarray, base: int, n_levels: int, features: int) -> list[np.ndarray]:
+def level_sizes(grid) -> list[tuple[int, int]]:
+    """(width, height) of the levels of a GridSpec, the coarsest first."""
+    side = grid.max_resolution
+    width, height = (side, side) if isinstance(side, int) else side
+    return [(width // 2**k, height // 2**k) for k in reversed(range(grid.n_levels))]
+
+
+def split_levels(flat: np.ndarray, sizes: list[tuple[int, int]], features: int) -> list[np.ndarray]:
     """A grid's flat parameters, level after level, row by row, features last, as images."""
     levels, at = [], 0
-    for k in range(n_levels):
-        resolution = base * 2**k
-        levels.append(flat[at : at + resolution * resolution * features].reshape(resolution, resolution, features))
-        at += resolution * resolution * features
+    for width, height in sizes:
+        levels.append(flat[at : at + width * height * features].reshape(height, width, features))
+        at += width * height * features
     assert at == len(flat), "parameters are left over"
     return levels
 
@@ -272,20 +278,19 @@ def rounded_block(parameters) -> list[float]:
     return values
 
 
-def block_levels(units: np.ndarray, base: int, n_levels: int) -> list[np.ndarray]:
-    """Blocks as of rounded_block, level after level, row by row -> features of the levels, (R, R, 3)."""
+def block_levels(units: np.ndarray, sizes: list[tuple[int, int]]) -> list[np.ndarray]:
+    """Blocks as of rounded_block, level after level, row by row -> features of the levels, (H, W, 3)."""
     levels, at = [], 0
-    for k in range(n_levels):
-        resolution = base * 2**k
-        across = math.ceil(resolution / 4)
-        image = np.empty((resolution, resolution, 3))
-        for y in range(resolution):
-            for x in range(resolution):
+    for width, height in sizes:
+        across = math.ceil(width / 4)
+        image = np.empty((height, width, 3))
+        for y in range(height):
+            for x in range(width):
                 block = units[at + y // 4 * across + x // 4]
                 place = block[6 + y % 4 * 4 + x % 4]
                 image[y, x] = (1 - place) * block[:3] + place * block[3:6] - 0.5
         levels.append(image)
-        at += across * across
+        at += across * math.ceil(height / 4)
     assert at == len(units), "blocks are left over"
     return levels
 
@@ -305,17 +310,16 @@ def of_model(model, noise=None) -> Texture:
     grids = []
     for index, grid in enumerate(model.grids):
         flat = model.grid_parameters[index].detach().cpu().numpy()
-        base = grid.max_resolution // 2 ** (grid.n_levels - 1)
         if grid.storage == "bc1":
             units = of_blocks(grid, flat, noise, noise.keys[index] if noise else 0, model.quantized)
-            grids.append(Grid(block_levels(units, base, grid.n_levels), grid.interpolation, grid.finest_lods))
+            grids.append(Grid(block_levels(units, level_sizes(grid)), grid.interpolation, grid.finest_lods))
             continue
         if noise is not None and model.quantized:
             random = np.array([hash_uniform(i, noise.keys[index]) for i in range(len(flat))], np.float32)
             flat = flat + (random - np.float32(0.5)) * np.float32(noise.strength / 2**grid.quantize_bits)
         flat = rounded(flat, grid.quantize_bits) if model.quantized else flat.astype(np.float64)
         features = grid.save_bits // grid.quantize_bits
-        levels = split_levels(flat, base, grid.n_levels, features)
+        levels = split_levels(flat, level_sizes(grid), features)
         grids.append(Grid(levels, grid.interpolation, grid.finest_lods))
     weights = [weight.detach().cpu().double().numpy() for weight in model.weights]
     decoder = model.decoder
@@ -337,11 +341,11 @@ def waves(coordinate: np.ndarray, count: int) -> np.ndarray:
 
 def sample(image: np.ndarray, interpolation: str, uv: np.ndarray) -> np.ndarray:
     """One level at uv: blended, or the four texels side by side."""
-    resolution = len(image)
-    p = uv * resolution - 0.5
+    height, width = image.shape[:2]
+    p = uv * (width, height) - 0.5
     x0, y0 = np.floor(p).astype(int).T
     fx, fy = (p - np.floor(p)).T[:, :, None]
-    texels = [image[(y0 + dy) % resolution, (x0 + dx) % resolution] for dx, dy in ((0, 0), (1, 0), (0, 1), (1, 1))]
+    texels = [image[(y0 + dy) % height, (x0 + dx) % width] for dx, dy in ((0, 0), (1, 0), (0, 1), (1, 1))]
     if interpolation == "learned":
         return np.concatenate(texels, axis=1)
     above, below = texels[0] * (1 - fx) + texels[1] * fx, texels[2] * (1 - fx) + texels[3] * fx
@@ -365,9 +369,9 @@ def decoder_inputs(texture: Texture, uv: np.ndarray, level_lod: np.ndarray, lod:
     count = sum(column.shape[1] for column in columns)
     columns.append(np.ones((n, -count % 16)))
     if texture.n_texel_frequencies:  # the position inside 1, 2, 4, ... texels of the level of grid 0 that is read
-        resolution = np.array([len(texture.grids[0].image(l)) for l in level_lod])
+        size = np.array([texture.grids[0].image(l).shape[1::-1] for l in level_lod])
         for axis in (0, 1):
-            position = uv[:, axis] * resolution - 0.5
+            position = uv[:, axis] * size[:, axis] - 0.5
             for i in range(texture.n_texel_frequencies):
                 columns.append((np.mod(position, 2**i) / 2 ** (i - 1) - 1)[:, None])
         columns.append(np.ones((n, -2 * texture.n_texel_frequencies % 16)))
@@ -418,15 +422,15 @@ def point_inputs(texture: Texture, u: float, v: float, level_lod: int, lod: floa
     values = [wave(u, i) for i in range(texture.n_frequencies)] + [wave(v, i) for i in range(texture.n_frequencies)]
     for grid in texture.grids:
         image = grid.image(level_lod)
-        r = len(image)
-        px, py = u * r - 0.5, v * r - 0.5
+        height, width = image.shape[:2]
+        px, py = u * width - 0.5, v * height - 0.5
         x0, y0 = math.floor(px), math.floor(py)
         fx, fy = px - x0, py - y0
         four = [
-            (image[y0 % r][x0 % r], (1 - fx) * (1 - fy)),
-            (image[y0 % r][(x0 + 1) % r], fx * (1 - fy)),
-            (image[(y0 + 1) % r][x0 % r], (1 - fx) * fy),
-            (image[(y0 + 1) % r][(x0 + 1) % r], fx * fy),
+            (image[y0 % height][x0 % width], (1 - fx) * (1 - fy)),
+            (image[y0 % height][(x0 + 1) % width], fx * (1 - fy)),
+            (image[(y0 + 1) % height][x0 % width], (1 - fx) * fy),
+            (image[(y0 + 1) % height][(x0 + 1) % width], fx * fy),
         ]
         if grid.interpolation == "learned":
             values += [float(f) for texel, _ in four for f in texel]
@@ -436,10 +440,10 @@ def point_inputs(texture: Texture, u: float, v: float, level_lod: int, lod: floa
     while len(values) % 16:
         values.append(1.0)
     if texture.n_texel_frequencies:
-        r = len(texture.grids[0].image(level_lod))
-        for coordinate in (u, v):
+        height, width = texture.grids[0].image(level_lod).shape[:2]
+        for position in (u * width - 0.5, v * height - 0.5):
             for i in range(texture.n_texel_frequencies):
-                inside = ((coordinate * r - 0.5) % 2**i) / 2**i
+                inside = (position % 2**i) / 2**i
                 values.append(2 * inside - 1)
         while len(values) % 16:
             values.append(1.0)

@@ -43,6 +43,7 @@ N = 60
 SCHEDULES = {
     "poly": ["--lr_scheduler", "poly"],
     "torch": ["--engine", "torch"],
+    "weights": ["--weight_bits", 8, "--weight_round_start", 0.6],
     "plateau": ["--lr_scheduler", "plateau", "--early_stop", "False", "--early_stop_interval", 8, "--lr_decay_factor",
                 0.8, "--early_stop_psnr_threshold", 50],
     "steplr": ["--lr_scheduler", "steplr", "--early_stop_interval", 14, "--lr_step_size", 7, "--lr_decay_factor", 0.4,
@@ -91,7 +92,8 @@ def last_checkpoint(run):
 
 @pytest.mark.parametrize(  # none is a chunk's end
     "schedule, k",
-    [("poly", 15), ("poly", 30), ("poly", 45), ("torch", 30), ("plateau", 15), ("plateau", 30), ("steplr", 30)],
+    [("poly", 15), ("poly", 30), ("poly", 45), ("torch", 30), ("weights", 30), ("weights", 45), ("plateau", 15),
+     ("plateau", 30), ("steplr", 30)],
 )
 def test_resumed_equals_undisturbed(schedule, k, undisturbed, tmp_path):
     whole = undisturbed(schedule)

@@ -79,14 +79,14 @@ void GridStore::sync_borders(const Fading& fading, int64_t now, int first_level,
     const float small = fading.adam.small(now);
     for (int l = first_level; l < grid.n_levels; l++) {
         const Level& level = grid.levels[l];
-        const int64_t r = level.resolution, last = r - 1;
-        if (r < 2) continue;
+        const int64_t width = level.width, right = width - 1, bottom = level.height - 1;
+        if (right < 1 || bottom < 1) continue;
         if (grid.blocks) {
             tie_blocks(fading, now, level, strength);
             continue;
         }
         const auto at = [&](int64_t x, int64_t y) {
-            const int64_t texel = level.offset + y * r + x;
+            const int64_t texel = level.offset + y * width + x;
             bring_up(fading, now, small, texel);
             return record(texel);
         };
@@ -97,9 +97,9 @@ void GridStore::sync_borders(const Fading& fading, int64_t now, int first_level,
                 other[f] = lerp(other[f], mean, strength);
             }
         };
-        for (int64_t i = 1; i < last; i++) tie(at(0, i), at(last, i));
-        for (int64_t i = 1; i < last; i++) tie(at(i, 0), at(i, last));
-        float* corners[4] = {at(0, 0), at(last, 0), at(0, last), at(last, last)};
+        for (int64_t i = 1; i < bottom; i++) tie(at(0, i), at(right, i));
+        for (int64_t i = 1; i < right; i++) tie(at(i, 0), at(i, bottom));
+        float* corners[4] = {at(0, 0), at(right, 0), at(0, bottom), at(right, bottom)};
         for (int f = 0; f < features; f++) {
             const float mean = (corners[0][f] + corners[1][f] + corners[2][f] + corners[3][f]) / 4;
             for (float* corner : corners) corner[f] = lerp(corner[f], mean, strength);
@@ -141,12 +141,10 @@ void GridStore::tie_blocks(const Fading& fading, int64_t now, const Level& level
     const auto tie = [&](std::initializer_list<std::pair<int, int>> texels) {
         for (int plane = 0; plane < grid.planes; plane++) tie_plane(plane, texels);
     };
-    const int last = level.resolution - 1;
-    for (int i = 1; i < last; i++) {
-        tie({{0, i}, {last, i}});
-        tie({{i, 0}, {i, last}});
-    }
-    tie({{0, 0}, {0, last}, {last, 0}, {last, last}});
+    const int right = level.width - 1, bottom = level.height - 1;
+    for (int i = 1; i < bottom; i++) tie({{0, i}, {right, i}});
+    for (int i = 1; i < right; i++) tie({{i, 0}, {i, bottom}});
+    tie({{0, 0}, {0, bottom}, {right, 0}, {right, bottom}});
 }
 
 void GridStore::load(const Fading& fading, int plane, int64_t iteration, const float* parameters, const float* moments1,

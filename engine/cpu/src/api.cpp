@@ -13,6 +13,7 @@
 #include "gemm.h"
 #include "pool.h"
 #include "trainer.h"
+#include "weights.h"
 
 using namespace nt;
 
@@ -112,8 +113,9 @@ void nt_trainer_save_drift(nt_trainer* trainer, int32_t index, double* drift) {
     std::copy(store.drift, store.drift + DRIFT_SIZE, drift);
 }
 
-int32_t nt_trainer_step(nt_trainer* trainer, int64_t n, const double* factors, const double* noise, double* loss) {
-    return guarded([&] { *loss = trainer->step(n, factors, noise); });
+int32_t nt_trainer_step(nt_trainer* trainer, int64_t n, const double* factors, const double* noise, int64_t n_float,
+                        double* loss) {
+    return guarded([&] { *loss = trainer->step(n, factors, noise, n_float); });
 }
 
 int32_t nt_trainer_probe(nt_trainer* trainer, int64_t iteration, double* mse) {
@@ -169,6 +171,13 @@ int32_t nt_gradients(const nt_model* model, const float* const* parameters, cons
     });
 }
 
+void nt_round_weights(const float* weights, int64_t rows, int64_t inputs, int32_t bits, float* out) {
+    for (const float* row = weights; row < weights + rows * inputs; row += inputs) {
+        const RowRounding rounded(row, inputs, bits);
+        for (int64_t i = 0; i < inputs; i++) *out++ = rounded(row[i]);
+    }
+}
+
 int32_t nt_search_codes(const nt_model* model, const nt_material* material, float* const* parameters,
                         const float* weights, const float* channel_weights, const float* lod_weights, int32_t first_grid,
                         int32_t planes, int32_t level, int32_t n_threads, int64_t* changed) {
@@ -183,7 +192,7 @@ int32_t nt_search_codes(const nt_model* model, const nt_material* material, floa
 }
 
 int32_t nt_self_test(void) {
-    const nt_grid grids[3] = {{8, 4, 2, 4, 0, 0}, {2, 8, 1, 3, 1, 0}, {3, 0, 1, 6, 0, 1}};
+    const nt_grid grids[3] = {{8, 4, 2, 4, 4, 0, 0}, {2, 8, 1, 3, 5, 1, 0}, {3, 0, 1, 6, 6, 0, 1}};
     const int32_t channels[2] = {0, 4}, columns[2] = {0, 1}, widths[2] = {5, 2}, heights[2] = {3, 1};
     const int64_t offsets[2] = {0, 15};
     uint8_t codes[17 * 2];
@@ -192,7 +201,7 @@ int32_t nt_self_test(void) {
     const double rates[3] = {0.01, 0.01, 0.01};
     nt_model model = {grids, 3, 3, 2, 16, 1, 2, 1, 1, 2, channels, 0, 0.01f, 11, -1};
     nt_material material = {widths, heights, offsets, codes, nullptr, 2, 0, columns};
-    nt_settings settings = {100, 1, 2, shares, channel_weights, 0.01, rates, 0.9, 0.99, 1e-12, 10, 0, 0.1f, 0, 0, 0};
+    nt_settings settings = {100, 1, 2, shares, channel_weights, 0.01, rates, 0.9, 0.99, 1e-12, 10, 0, 0.1f, 0, 0, 0, 8};
     return guarded([&] {
         nt_trainer trainer(model, material, settings);
         for (size_t i = 0; i < trainer.weights.size(); i++)
@@ -200,7 +209,7 @@ int32_t nt_self_test(void) {
         std::fill(trainer.weights.begin() + trainer.shape.layers.back().file_offset, trainer.weights.end(), 0.0f);
         std::vector<double> factors(60, 1.0), noise(60, 0.5);
         const double before = trainer.probe(-1);
-        trainer.step(60, factors.data(), noise.data());
+        trainer.step(60, factors.data(), noise.data(), 30);
         const double after = trainer.probe(-1);
         if (!(after < 0.5 * before) || !std::isfinite(after)) throw std::runtime_error("a small run does not learn");
     });

@@ -35,7 +35,7 @@ double CodeSearch::try_step(int feature, float step, Searcher& searcher) const {
 }
 
 int64_t CodeSearch::search_unit(int x, int y, Searcher& searcher) const {
-    const uint32_t texel = level_.offset + uint32_t(y) * level_.resolution + x;
+    const uint32_t texel = level_.offset + uint32_t(y) * level_.width + x;
     double least = look(texel, searcher);
     float* const features = parameters(0) + size_t(texel) * grid_.features;
     const float step = 1 / float(1 << grid_.bits), limit = 0.5f - 0.5f * step;

@@ -27,12 +27,10 @@ inline float wanted(const nt_material& material, int64_t texel, int column) {
 LevelSearch::Searcher::Searcher(const Shape& shape)
     : work(shape), corners(BLOCK * shape.grids.size()), gradient(align_up(shape.feature_columns, V) * BLOCK) {}
 
-LevelSearch::Axis::Axis(const Level& level, int size) : starts(level.resolution + 1) {
-    const Level in_rows{level.resolution, 0, 0};
+LevelSearch::Axis::Axis(int cells, int size) : starts(cells + 1) {
     std::vector<int32_t> cell(size);
     for (int i = 0; i < size; i++) {
-        const float centre = (float(i) + 0.5f) / float(size);
-        cell[i] = int32_t(locate(in_rows, centre, centre).texel[0]) % level.resolution;
+        cell[i] = int32_t(Neighbours(cells, (float(i) + 0.5f) / float(size)).first);
         starts[cell[i] + 1]++;
     }
     for (size_t c = 0; c + 1 < starts.size(); c++) starts[c + 1] += starts[c];
@@ -54,18 +52,19 @@ LevelSearch::LevelSearch(const nt_model& model, const nt_material& material, flo
       material_(material),
       channel_weights_(channel_weights, channel_weights + model.n_channels),
       lod_weights_(lod_weights, lod_weights + model.num_lods) {
-    network_.pack_all(weights);
+    network_.pack_all(weights, 32);  // the caller has rounded them
     for (int g = 0; g < model.n_grids; g++) sources_.push_back({parameters[g]});
     for (int lod = 0; lod < model.num_lods; lod++)
         if (grid_.lods[lod].offset == level_.offset)
-            lods_.push_back({lod, Axis(level_, material.widths[lod]), Axis(level_, material.heights[lod])});
+            lods_.push_back(
+                {lod, Axis(level_.width, material.widths[lod]), Axis(level_.height, material.heights[lod])});
 }
 
 int64_t LevelSearch::sweep(int n_threads) {
     std::atomic<int64_t> changed{0};
     std::vector<std::unique_ptr<Searcher>> searchers(n_threads);
     for (const std::vector<int>& rows : classes(level_.rows()))
-        for (const std::vector<int>& columns : classes(level_.rows()))
+        for (const std::vector<int>& columns : classes(level_.columns()))
             run_tasks(n_threads, columns.empty() ? 0 : long(rows.size()), [&](long task, int thread) {
                 auto& searcher = searchers[thread];
                 if (!searcher) searcher = std::make_unique<Searcher>(shape_);
@@ -80,18 +79,19 @@ int64_t LevelSearch::sweep(int n_threads) {
     return changed;
 }
 
-// The cells of an axis that read a column (or row) of units: its own texels, and the one before, if it is not of them.
-std::vector<int> LevelSearch::cells(int unit) const {
-    const int r = level_.resolution, side = grid_.blocks ? BLOCK_SIDE : 1, first = unit * side;
+// The cells of an axis of so many texels that read a column (or row) of units: its own texels, and the one before, if it
+// is not of them.
+std::vector<int> LevelSearch::cells(int unit, int texels) const {
+    const int side = grid_.blocks ? BLOCK_SIDE : 1, first = unit * side;
     std::vector<int> found;
-    for (int cell = first; cell < std::min(first + side, r); cell++) found.push_back(cell);
-    if (level_.rows() > 1) found.push_back((first + r - 1) % r);
+    for (int cell = first; cell < std::min(first + side, texels); cell++) found.push_back(cell);
+    if (texels > side) found.push_back((first + texels - 1) % texels);
     return found;
 }
 
 // Lists the texels of the material that read the unit in column x of row y.
 void LevelSearch::collect(int x, int y, Searcher& searcher) const {
-    const std::vector<int> xs = cells(x), ys = cells(y);
+    const std::vector<int> xs = cells(x, level_.width), ys = cells(y, level_.height);
     searcher.places.clear();
     searcher.targets.clear();
     for (const Lod& lod : lods_)

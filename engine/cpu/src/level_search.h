@@ -71,7 +71,7 @@ class LevelSearch {
   private:
     // Columns (or rows) of a LOD, grouped by the two neighbouring texels of the level that their centres lie between.
     struct Axis {
-        Axis(const Level& level, int size);
+        Axis(int cells, int size);  // of the level and of the LOD, along this axis
         std::vector<int32_t> starts, members;  // of cell c: members[starts[c]] .. members[starts[c + 1]]
     };
     struct Lod {
@@ -79,7 +79,7 @@ class LevelSearch {
         Axis columns, rows;
     };
 
-    std::vector<int> cells(int unit) const;
+    std::vector<int> cells(int unit, int texels) const;
     void collect(int x, int y, Searcher& searcher) const;
 
     const int first_grid_;

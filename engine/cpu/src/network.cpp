@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "weights.h"
+
 namespace nt {
 
 Network::Network(const Shape& shape_) : shape(shape_) {
@@ -13,7 +15,7 @@ Network::Network(const Shape& shape_) : shape(shape_) {
     }
 }
 
-void Network::pack(int index, int first, int last, const float* weights) {
+void Network::pack(int index, int first, int last, const float* weights, int bits) {
     const Layer& layer = shape.layers[index];
     float* by_input = layers[index].by_input.data();
     float* by_output = layers[index].by_output.data();
@@ -21,14 +23,15 @@ void Network::pack(int index, int first, int last, const float* weights) {
         const float* from = weights + layer.file_offset + int64_t(layer.file_row[row]) * layer.file_inputs;
         float* to = by_output + row * layer.in_stride;
         for (int i = 0; i < layer.inputs; i++) to[i] = 0;
+        const RowRounding rounded(from, layer.file_inputs, bits);
         for (int i = 0; i < layer.file_inputs; i++)
-            if (layer.column[i] >= 0) to[layer.column[i]] += from[i];
+            if (layer.column[i] >= 0) to[layer.column[i]] += rounded(from[i]);
         for (int i = 0; i < layer.inputs; i++) by_input[i * layer.out_stride + row] = to[i];
     }
 }
 
-void Network::pack_all(const float* weights) {
-    for (size_t l = 0; l < layers.size(); l++) pack(int(l), 0, shape.layers[l].outputs, weights);
+void Network::pack_all(const float* weights, int bits) {
+    for (size_t l = 0; l < layers.size(); l++) pack(int(l), 0, shape.layers[l].outputs, weights, bits);
 }
 
 Workspace::Workspace(const Shape& shape_) : shape(shape_) {
@@ -76,9 +79,10 @@ void encode(const Shape& shape, const float* u, const float* v, const int32_t* l
               row + shape.first_wave);
         row[shape.lod_column] = lod_value[s] / lod_range;
         if (shape.n_texel_waves) {
-            const float resolution = float(shape.grids[0].lods[lod[s]].resolution);
+            const Level& level = shape.grids[0].lods[lod[s]];
             sawtooths(shape.texel_scale_u.data(), shape.texel_scale_v.data(), shape.texel_shift.data(),
-                      shape.n_texel_waves, u[s] * resolution, v[s] * resolution, row + shape.first_texel_wave);
+                      shape.n_texel_waves, u[s] * float(level.width), v[s] * float(level.height),
+                      row + shape.first_texel_wave);
         }
         if (shape.ones_column >= 0) row[shape.ones_column] = 1;
     }

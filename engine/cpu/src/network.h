@@ -24,9 +24,9 @@ class Network {
   public:
     explicit Network(const Shape& shape);
 
-    // Packs rows first .. last of a layer from weights in the file's order.
-    void pack(int layer, int first, int last, const float* weights);
-    void pack_all(const float* weights);
+    // Packs rows first .. last of a layer from weights in the file's order, rounded to so many bits (32: not at all).
+    void pack(int layer, int first, int last, const float* weights, int bits);
+    void pack_all(const float* weights, int bits);
 
     const Shape& shape;
     std::vector<PackedLayer> layers;

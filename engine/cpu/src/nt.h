@@ -10,7 +10,7 @@
 #include <stdint.h>
 
 #define NT_API __attribute__((visibility("default")))
-#define NT_INTERFACE 7 /* to be raised with every change of this file that a caller could notice */
+#define NT_INTERFACE 8 /* to be raised with every change of this file that a caller could notice */
 
 #ifdef __cplusplus
 extern "C" {
@@ -21,7 +21,7 @@ typedef struct nt_grid {
     int32_t features; /* per texel */
     int32_t bits;     /* per feature */
     int32_t n_levels;
-    int32_t base_resolution;
+    int32_t base_width, base_height; /* of the coarsest level, texels */
     int32_t learned; /* 1: the network interpolates; 0: bilinear */
     int32_t blocks;  /* 1: BC1 blocks of 22 parameters, see blocks.py; features is 3 and bits 0 then */
     int32_t finest_lods; /* LODs, from 0 on, that read the finest level */
@@ -80,6 +80,7 @@ typedef struct nt_settings {
     int32_t filtered;      /* 1: any uv and LOD against the filtered material; 0: texel centres and whole LODs */
     float fraction_start;  /* filtered: a uniform x is the fraction max(x - start, 0) * scale of a LOD */
     float fraction_scale;  /* 0: whole LODs; it has to be 0 with a learned grid */
+    int32_t weight_bits;   /* that weights are rounded to, see quantize.stored_weights; 32: not at all */
 } nt_settings;
 
 typedef struct nt_trainer nt_trainer;
@@ -121,10 +122,12 @@ NT_API void nt_trainer_save_network(nt_trainer* trainer, float* weights, float* 
 #define NT_DRIFT_SIZE 1024
 NT_API void nt_trainer_load_drift(nt_trainer* trainer, int32_t index, const double* drift);
 NT_API void nt_trainer_save_drift(nt_trainer* trainer, int32_t index, double* drift);
-/* Runs n iterations, with a factor of the learning rates and a noise strength for each. *loss: their mean loss. */
+/* Runs n iterations, with a factor of the learning rates and a noise strength for each. The network of the first
+ * n_float has its weights as they are, that of the others rounded ones. *loss: their mean loss. */
 NT_API int32_t nt_trainer_step(nt_trainer* trainer, int64_t n, const double* factors, const double* noise,
-                               double* loss);
-/* Mean squared error over the channels, without noise, of the texel centres that `iteration` (may be -1) draws. */
+                               int64_t n_float, double* loss);
+/* Mean squared error over the channels, without noise and with rounded weights, of the texel centres that `iteration`
+ * (may be -1) draws. */
 NT_API int32_t nt_trainer_probe(nt_trainer* trainer, int64_t iteration, double* mse);
 
 /* Decoding. `parameters`: one array per grid, as in nt_trainer_load_grid. `out`: (n, n_decoded). */
@@ -144,6 +147,9 @@ NT_API int32_t nt_gradients(const nt_model* model, const float* const* parameter
                             const float* uv, const float* lod, const float* upstream, const float* noise_steps,
                             const uint32_t* noise_keys, float* out, float* const* grid_gradients,
                             float* weight_gradients);
+
+/* A matrix (rows, inputs) of weights as they are exported, see quantize.round_weights, for tests. */
+NT_API void nt_round_weights(const float* weights, int64_t rows, int64_t inputs, int32_t bits, float* out);
 
 /* Code search, with the constants of engine/torch/code_search.py and block_search.py: most features of a texel that are
  * tried, failures in a row that end its search, that of a block's weights, and that of a block's end points, and most texels of

@@ -7,8 +7,8 @@ namespace nt {
 namespace {
 
 bool same_shape(const nt_grid& a, const nt_grid& b) {
-    return a.n_levels == b.n_levels && a.base_resolution == b.base_resolution && a.learned == b.learned &&
-           a.finest_lods == b.finest_lods;
+    return a.n_levels == b.n_levels && a.base_width == b.base_width && a.base_height == b.base_height &&
+           a.learned == b.learned && a.finest_lods == b.finest_lods;
 }
 
 // The largest power of two that is not above n, at most MOST_PLANES.
@@ -38,13 +38,11 @@ Grid make_grid(const nt_grid& spec, int num_lods, int column, int first, int pla
     grid.inputs = planes * spec.features * (grid.learned ? 4 : 1);
     grid.column = column;
     grid.n_levels = spec.n_levels;
-    grid.base_resolution = spec.base_resolution;
     int64_t offset = 0;
     for (int level = 0; level < spec.n_levels; level++) {
-        const int64_t resolution = int64_t(spec.base_resolution) << level;
-        const int64_t across = grid.blocks ? (resolution + BLOCK_SIDE - 1) / BLOCK_SIDE : 0;
-        grid.levels.push_back({int32_t(resolution), uint32_t(offset), int32_t(across)});
-        offset += grid.blocks ? across * across * BLOCK_TEXELS : resolution * resolution;
+        const int32_t width = spec.base_width << level, height = spec.base_height << level;
+        grid.levels.push_back({width, height, uint32_t(offset), grid.blocks ? (width + BLOCK_SIDE - 1) / BLOCK_SIDE : 0});
+        offset += int64_t(grid.levels.back().columns()) * grid.levels.back().rows() * grid.unit_texels;
     }
     grid.units = offset / grid.unit_texels;
     for (int lod = 0; lod < num_lods; lod++) {

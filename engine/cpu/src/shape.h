@@ -18,11 +18,12 @@ constexpr int FIRST_WEIGHT = 6, BLOCK_PARAMETERS = FIRST_WEIGHT + BLOCK_TEXELS; 
 constexpr int MOST_PLANES = 8;  // of a Grid
 
 struct Level {
-    int32_t resolution;
-    uint32_t offset;  // texels before it
-    int32_t across;   // blocks in a row; 0: texels are not in blocks
+    int32_t width, height;  // texels
+    uint32_t offset;        // texels before it
+    int32_t across;         // blocks in a row; 0: texels are not in blocks
 
-    int32_t rows() const { return across ? across : resolution; }  // of units
+    int32_t columns() const { return across ? across : width; }                                 // of units
+    int32_t rows() const { return across ? (height + BLOCK_SIDE - 1) / BLOCK_SIDE : height; }  // of units
 };
 
 // Parameters come in units, a texel or a block. Texels are numbered unit after unit, level after level.
@@ -42,7 +43,7 @@ struct Grid {
         return (learned ? (corner / 2 * features + feature) * 2 + corner % 2 : feature) * planes + plane;
     }
 
-    int n_levels, base_resolution;
+    int n_levels;
     std::vector<Level> lods;    // the level that each LOD reads
     std::vector<Level> levels;  // all of them, coarsest first
 };

@@ -50,9 +50,8 @@ inline Corner locate_in_image(uint32_t offset, int width, int height, float u, f
 }
 
 inline Corner locate(const Level& level, float u, float v) {
-    const int r = level.resolution;
-    if (!level.across) return locate_in_image(level.offset, r, r, u, v);
-    const Neighbours x(r, u), y(r, v);
+    if (!level.across) return locate_in_image(level.offset, level.width, level.height, u, v);
+    const Neighbours x(level.width, u), y(level.height, v);
     const auto row = [&](uint32_t y) {
         return level.offset + (y / BLOCK_SIDE * level.across) * BLOCK_TEXELS + y % BLOCK_SIDE * BLOCK_SIDE;
     };

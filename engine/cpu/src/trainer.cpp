@@ -21,15 +21,15 @@ long block_size(long n) {
     return std::min(align_up((n + blocks - 1) / blocks, BLOCK_UNIT), n);
 }
 
-// The task of each row of units of a level. A sample at v touches the texels around v R - 0.5, so samples that touch
-// texel y lie in ((y - 0.5) / R, (y + 1.5) / R); a quarter of a texel on both sides allows for rounding.
+// The task of each row of units of a level H texels high. A sample at v touches the texels around v H - 0.5, so samples
+// that touch texel y lie in ((y - 0.5) / H, (y + 1.5) / H); a quarter of a texel on both sides allows for rounding.
 std::vector<uint8_t> tasks_of_rows(const Level& level, int64_t n_bands) {
-    const int64_t resolution = level.resolution, height = level.across ? BLOCK_SIDE : 1;
+    const int64_t texels = level.height, height = level.across ? BLOCK_SIDE : 1;
     std::vector<uint8_t> tasks(level.rows());
     for (int64_t row = 0; row < level.rows(); row++) {
-        const int64_t first = row * height, band = first * n_bands / resolution;
-        const bool own = (4 * first - 3) * n_bands >= 4 * band * resolution &&
-                         (4 * (first + height) + 3) * n_bands <= 4 * (band + 1) * resolution;
+        const int64_t first = row * height, band = first * n_bands / texels;
+        const bool own = (4 * first - 3) * n_bands >= 4 * band * texels &&
+                         (4 * (first + height) + 3) * n_bands <= 4 * (band + 1) * texels;
         tasks[row] = own ? OWN_ROW : uint8_t(band);
     }
     return tasks;
@@ -241,8 +241,9 @@ void nt_trainer::finish_iteration() {
     }
 }
 
-double nt_trainer::step(int64_t n, const double* factors, const double* noise) {
+double nt_trainer::step(int64_t n, const double* factors, const double* noise, int64_t n_float) {
     if (n == 0) return 0;
+    first_rounded_ = iteration + n_float;
     // all memory is allocated here: a thread that failed later would leave the others waiting at the barrier
     const auto threads = make_threads();
     Barrier barrier(settings.n_threads);
@@ -253,7 +254,7 @@ double nt_trainer::step(int64_t n, const double* factors, const double* noise) {
     };
     const auto place = [&](int band) { settings.filtered ? place_samples<true>(band) : place_samples<false>(band); };
     double total = 0;
-    network.pack_all(weights.data());
+    network.pack_all(weights.data(), n_float > 0 ? 32 : settings.weight_bits);
     run_threads(settings.n_threads, [&](int id) {
         Thread& thread = *threads[id];
         for (long slice; (slice = next.fetch_add(1)) < n_slices;) draw(slice, iteration);
@@ -308,7 +309,7 @@ double nt_trainer::step(int64_t n, const double* factors, const double* noise) {
 
 double nt_trainer::probe(int64_t draw_iteration) {
     const auto threads = make_threads();
-    network.pack_all(weights.data());
+    network.pack_all(weights.data(), settings.weight_bits);
     run_tasks(settings.n_threads, n_slices, [&](long slice, int) { draw_slice<false>(slice, draw_iteration); });
     share_out();
     run_tasks(settings.n_threads, n_bands, [&](long band, int id) {

@@ -48,9 +48,9 @@ struct Chunk {
 struct nt_trainer {
     nt_trainer(const nt_model& model, const nt_material& material, const nt_settings& settings);
 
-    // Runs n iterations; returns their mean loss.
-    double step(int64_t n, const double* factors, const double* noise);
-    // Mean squared error, without noise, of the texel centres that `iteration` draws.
+    // Runs n iterations, the first n_float with weights that are not rounded; returns their mean loss.
+    double step(int64_t n, const double* factors, const double* noise, int64_t n_float);
+    // Mean squared error, without noise and with rounded weights, of the texel centres that `iteration` draws.
     double probe(int64_t iteration);
 
     const nt::Shape shape;
@@ -185,6 +185,7 @@ struct nt_trainer {
     // Border records, 2 * look + row: as found, with the grid and task of each; then ordered by grid and task.
     std::vector<uint32_t> borders_found, borders;
     std::vector<uint16_t> border_tasks;
+    int64_t first_rounded_ = 0;  // the first iteration whose weights are rounded
     // of the current iteration
     std::vector<nt::Noise> noise_;  // per grid of the model, as the next two
     const std::vector<nt::Noise> silence_;

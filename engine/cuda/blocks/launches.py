@@ -78,11 +78,11 @@ def tied_texels(grid: GridSpec, levels: range) -> Groups:
     """Texels on opposite borders, and the four corners, of some levels of a grid of blocks; -1 beside pairs; int32."""
     parts = [torch.empty(0, 4, dtype=torch.int64)]
     for level in levels:
-        resolution = grid.resolution(level)
-        if resolution < 2:
+        size = grid.level_size(level)
+        if min(size) < 2:
             continue
-        for group in border_groups(resolution):
+        for group in border_groups(size):
             x, y = group[:, 0].T, group[:, 1].T
-            texels = grid.level_offset(level) + _texel_in_level(grid, torch.tensor(resolution), x, y)
+            texels = grid.level_offset(level) + _texel_in_level(grid, torch.tensor(size[0]), x, y)
             parts.append(torch.nn.functional.pad(texels, (0, 4 - texels.shape[1]), value=-1))
     return torch.cat(parts).to(torch.int32)

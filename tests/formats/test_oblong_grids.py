@@ -144,7 +144,7 @@ def test_the_manifest_has_width_and_height_and_squares_a_number(mixed, make_mate
     written(tmp_path / "square", (GridSpec((8, 8), 2, 4, 32),), make_material)
     (square,) = manifest_json(tmp_path / "square")["grids"]
     assert (square["max_resolution"], square["base_resolution"]) == (8, 4)
-    info, _ = read_network(mixed[0] / NETWORK)
+    info = read_network(mixed[0] / NETWORK)[0]
     assert [grid.base_width for grid in parse_info(info, "x").grids] == [6, 10, 3, 5]
 
 

@@ -23,7 +23,7 @@ MOST_BASE = 39
 LEAST_COARSE = 4  # texels along a square's side; a smaller coarse grid is left out
 STRETCH = 0.08
 # A size at the row's scale that halves less, other than a square, is not taken. Rock058 as 1000 x 250 texels at 5 bpp:
-# a fine grid of 500 x 125 with one level ends at 37.27 dB, LOD 4 at 34.4; one of 512 x 128 with eight at 37.40 and 39.8.
+# a fine grid of 500 x 125, one level, ends at 37.27 dB and LOD 4 at 34.4; 512 x 128, eight levels, at 37.40 and 39.8.
 FEWEST_HALVINGS = 2
 
 

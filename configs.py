@@ -1,4 +1,4 @@
-"""Every knob of the two commands, once: default, help, unit and range. Flags and config files follow from it."""
+"""Every knob of a run, once: default, help, unit and range. Flags and config files follow from it."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ DECODERS = ("auto", "reference", "learned", "linear", "tsnc")
 TSNC_NETWORK = {
     "activation": "relu", "n_frequencies": 0, "n_texel_frequencies": 0, "n_neurons": 64, "n_hidden_layers": 2,
 }  # fmt: skip
+NETWORKS = ("", "1x16", "1x32", "2x32", "2x64")  # hidden layers x neurons
 PRESETS = ("", "preview", "fast", "balanced", "best")
 MATCHES = ("", "bc1", "bc7", "astc6x6", "astc8x8", "astc12x12")
 UNIT_NORMALS = ("auto", "always", "never")
@@ -57,12 +58,6 @@ REFUSED_STORAGES = {
 POSITIONS = ("centres", "filtered")
 LAYOUTS = ("packed", "filterable", "bgra4", "rgba8")
 WORD_LAYOUTS = ("packed", "rgba8")  # those whose texels are words, to unpack before filtering
-LATENTS_FORMATS = ("dds", "ktx2", "rgba8", "astc")
-TEXTURE_FORMATS = ("dds", "ktx2", "png", "glb")
-SCALAR_TEXTURES = ("bc4", "orm_bc7", "orm_bc1")
-BC7_EFFORTS = ("fast", "normal", "slow")
-SHADER_WEIGHTS = ("baked", "buffer")
-SHADER_WEIGHT_TYPES = ("float32", "float16")
 
 
 Size = tuple[int, int]  # width, height
@@ -172,6 +167,10 @@ class Config:
     n_texel_frequencies: int = knob(
         -1, "waves per axis: place in 1, 2, 4... texels of grid 0; -1: 3 with a learned grid, else 0", low=-1, high=8
     )
+    network: str = knob(
+        "", "hidden layers x neurons in one word: smaller costs a shader less and the material some dB; empty: "
+        "--n_hidden_layers and --n_neurons", choices=NETWORKS,
+    )  # fmt: skip
     n_neurons: int = knob(64, "width of the hidden layers, a multiple of 16", unit="neurons", low=16, high=256)
     n_hidden_layers: int = knob(2, "hidden layers", unit="layers", low=0, high=4)
     activation: str = knob("leaky_relu", "what follows each hidden layer", choices=ACTIVATIONS)
@@ -307,7 +306,7 @@ def make_config(values: Mapping[str, Any]) -> Config:
 
     Raises: UserError naming the flag, what it accepts and what was given.
     """
-    checked = check_values(FIELDS, values)
+    checked = _without_network(check_values(FIELDS, values))
     if "hash_grid_configs" in checked:
         if len(checked["hash_grid_configs"]) > MAX_GRIDS:
             found = len(checked["hash_grid_configs"])
@@ -319,6 +318,20 @@ def make_config(values: Mapping[str, Any]) -> Config:
     config = Config(**checked, chosen=frozenset(checked))
     _check_combinations(config)
     return config
+
+
+def _without_network(values: dict[str, Any]) -> dict[str, Any]:
+    """Values with the fields that --network stands for in its place: it is a word for them, which no run keeps."""
+    word = values.pop("network", "")
+    if not word:
+        return values
+    sizes = dict(zip(("n_hidden_layers", "n_neurons"), map(int, word.split("x"))))
+    for name, size in sizes.items():
+        if values.get(name, size) != size:
+            raise UserError(f"--network {word}: says --{name} {size}, found {values[name]}; leave one of them out")
+        if values.get("decoder") == "tsnc" and TSNC_NETWORK[name] != size:
+            raise UserError(f"--network {word}: expected 2x64 with --decoder tsnc; leave --network out")
+    return {**values, **sizes}
 
 
 def _grid_entry(index: int, entry: Any) -> HashGridConfig:
@@ -463,104 +476,3 @@ def describe(config: Config) -> str:
         value = one_line(str(value))  # a path may hold anything
         lines.append(f"  {name:<{width}}  {value}")
     return "\n".join(lines)
-
-
-# --- export.py -----------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class ExportOptions:
-    """The flags of export.py. Field order is the order of `--help`."""
-
-    load_dir: str = knob("", "run folder (outputs/<run>), or a folder with an export", unit="path", section="most used")
-    out_dir: str = knob("", "folder that receives the files", unit="path")
-    images: bool = knob(False, "decode the exported files to one PNG per map and LOD in out_dir/images")
-    describe: str = knob("", "print what the exported files in a folder, or of a run's checkpoint, are, and check "
-                         "them; files of the ancestor project too", unit="path")  # fmt: skip
-    viewer: str = knob("", "write one HTML page that shows the material, or all of a batch folder, decoded live in a "
-                       "browser", unit="path")  # fmt: skip
-    transcode: str = knob("", f"write ordinary textures of the decoded maps to out_dir/transcoded: some of "
-                          f"{', '.join(TEXTURE_FORMATS)}; without a value all of them", unit="formats",
-                          bare=",".join(TEXTURE_FORMATS))  # fmt: skip
-    tsnc: str = knob("", "write the files that Intel's sample of texture set neural compression loads, of a run with "
-                     "--latents bc1 --decoder tsnc", unit="path")  # fmt: skip
-    shader: str = knob("", "write decoders for shaders to out_dir: any of hlsl,glsl,essl,wgsl,metal", unit="languages")
-
-    load_iter: int = knob(-1, "iteration; -1: the newest checkpoint", low=-1, section="reading")
-    max_pixels: int = knob(MAX_PIXELS, "largest material to decode, for --images and --transcode, and largest source "
-                           "map to read, for --viewer: width x height of LOD 0", unit="pixels", low=1,
-                           high=MOST_PIXELS)  # fmt: skip
-    assume: str = knob("", "what files without a manifest do not say, for --images: size=WxH, "
-                       "sampling=sampler|vertex|aligned, output=none|leaky_relu|hard_swish|hard_gelu, quantize_bits=N",
-                       unit="key=value,...")  # fmt: skip
-
-    dds_layout: str = knob(
-        "", "of the DDS files, and of the decoder that --shader writes for them. packed: words of several features; "
-        "filterable: an 8-bit channel per feature, for the hardware's filter; bgra4: the same for 4-bit features in "
-        "half the memory; rgba8: packed, small words widened to R8G8B8A8; not given: that of an export in --load_dir, "
-        "else packed. Grids of BC1 blocks are the same in each", choices=("", *LAYOUTS),
-        section="feature textures",
-    )  # fmt: skip
-    latents_format: str = knob(
-        "dds", "dds; ktx2: KTX2 files of the same textures beside the DDS ones; rgba8: beside those of BC1 the same "
-        "texels in R8G8B8A8, for importers that refuse blocks and encode themselves; astc: beside those of BC1 the "
-        "same blocks as ASTC 4x4 in KTX2, for phones", choices=LATENTS_FORMATS,
-    )  # fmt: skip
-
-    transcode_scalars: str = knob("bc4", "a BC4 texture for each scalar map, or occlusion, roughness and metallic in "
-                                  "one BC7 or BC1", choices=SCALAR_TEXTURES, section="ordinary textures")  # fmt: skip
-    transcode_quality: str = knob("normal", "effort of the BC7 encoder", choices=BC7_EFFORTS)
-
-    weights: str = knob("baked", "part of the shader, or in decoder_weights.bin", choices=SHADER_WEIGHTS,
-                        section="shaders")  # fmt: skip
-    weight_type: str = knob("float32", "how the shader stores weights", choices=SHADER_WEIGHT_TYPES)
-
-    data_dir: str = knob("", "source maps to compare with; of a batch folder the folder of their folders; not given: "
-                         "those of the run", unit="path", section="page")  # fmt: skip
-    viewer_source: int | None = knob(None, "longest side of the source maps in the page, 0: none; not given: LOD 0, "
-                                     "coarser where all materials of the page would take more than 16 MB",
-                                     unit="texels", low=0)  # fmt: skip
-
-    chosen: frozenset[str] = dataclasses.field(default=frozenset())  # names of the flags that were given
-
-    @property
-    def made_of_files(self) -> bool:
-        """Whether a flag asks for something that is made of exported files and goes into out_dir."""
-        asked = self.images or self.shader or self.dds_layout or self.latents_format != "dds"
-        return bool(asked or "transcode" in self.chosen)
-
-
-EXPORT_FIELDS = {field.name: field for field in dataclasses.fields(ExportOptions) if field.metadata}
-EXPORT_REFINES = {  # flag -> the flag without which it says nothing, and why
-    "assume": "--images beside it, for which files without a manifest are decoded",
-    "transcode_scalars": "--transcode beside it, which says in what formats",
-    "transcode_quality": "--transcode beside it, which says in what formats",
-    "weights": "--shader beside it, which says for what languages",
-    "weight_type": "--shader beside it, which says for what languages",
-    "data_dir": "--viewer beside it, the page that it is for",
-    "viewer_source": "--viewer beside it, the page that it is for",
-}
-
-
-def build_export_parser() -> argparse.ArgumentParser:
-    """A parser with one flag per field of ExportOptions; flags that are not given stay out of the namespace."""
-    parser = OneLineParser(
-        prog="export.py", usage="export.py [flags]",
-        description="Export a checkpoint again, make images, textures, shaders or a page of it, or say what it holds.",
-    )  # fmt: skip
-    add_flags(parser, EXPORT_FIELDS)
-    return parser
-
-
-def parse_export_options(argv: Sequence[str] | None = None) -> ExportOptions:
-    """The validated flags. Raises: UserError for a flag that lacks the one that it refines, or for no folder."""
-    given = check_values(EXPORT_FIELDS, vars(build_export_parser().parse_args(argv)))
-    options = ExportOptions(**given, chosen=frozenset(given))
-    for name, needed in EXPORT_REFINES.items():
-        if name in given and not given.get(needed.split()[0][2:]):
-            raise UserError(f"--{name}: expected {needed}")
-    if not (options.load_dir or options.describe):
-        raise UserError("expected --load_dir or --describe (see --help)")
-    if options.load_dir and options.describe:
-        raise UserError("--describe: expected without --load_dir; it names the folder itself")
-    return options

@@ -24,11 +24,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from common.errors import UserError, run_command
-from configs import ExportOptions, parse_export_options
 from describe.bare_files import decode_bare_files, is_bare
 from describe.folder import print_description
 from formats.export import change_layout, check_size, save_astc, save_images, save_ktx2, save_rgba8
 from formats.manifest import MANIFEST
+from formats.options import ExportOptions, parse_export_options
 from formats.textures import read_export
 from formats.tsnc import save_tsnc
 from shaders.export import export_shaders, parse_languages

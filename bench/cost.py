@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from formats.dds_layouts import grid_file_names, has_channels
+from formats.dds_layouts import grid_file_names, has_channels, stored_bits
 from shape import TEXEL_OFFSETS, GridSpec, ModelForm
 
 
@@ -25,7 +25,8 @@ def texture_reads(grids: Sequence[GridSpec], layout: str = "packed") -> tuple[in
 
 
 def pixel_cost(form: ModelForm, layout: str = "packed") -> dict[str, int]:
-    """`texture_fetches`, of which `filtered_fetches` are samples, and `multiply_adds` of one run of the network.
+    """`texture_fetches`, of which `filtered_fetches` are samples, `texture_bytes` of the four texels that each of
+    them reads, and `multiply_adds` of one run of the network.
 
     Between two LODs a form with a learned grid runs the network twice.
     """
@@ -33,5 +34,6 @@ def pixel_cost(form: ModelForm, layout: str = "packed") -> dict[str, int]:
     return {
         "texture_fetches": loaded + sampled,
         "filtered_fetches": sampled,
+        "texture_bytes": sum(stored_bits(grid, layout) for grid in form.grids) * len(TEXEL_OFFSETS) // 8,
         "multiply_adds": form.n_weights,
     }

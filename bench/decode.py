@@ -2,6 +2,8 @@
 
     python -m bench.decode            1024², 2048² and 4096², operations of the shader, a frame of 1920 x 1080; minutes
     python -m bench.decode --quick    1024² and one network alone, less than a minute
+    python -m bench.decode --psnr DIR...    nothing of the above: networks of all sizes trained on materials, see
+                                            decode_psnr.py, and a plot; a minute each
 
 The three decoders take turns in one process and decode bands of rows of one LOD; the numpy one reads the exported
 files. Figures are medians of rounds, ratios are medians of the rounds' ratios. Operations are counted by executing the
@@ -30,6 +32,8 @@ import torch
 
 from bench.common import RESULTS, median_ratio, save, table, use_threads
 from bench.cost import pixel_cost
+from bench.decode_plot import plot
+from bench.decode_psnr import RATES, TRAINED_FORMS, measure_psnr
 from bench.decode_shader import (
     LODS,
     Frame,
@@ -261,6 +265,11 @@ COLUMNS = {  # heading, key, format
               ("ms a frame", "milliseconds", "{:.2f}"),
               ("fastest", "fastest", "{:.2f}"), ("slowest", "slowest", "{:.2f}"),
               ("Mtexel/s", "texels_per_second", "{:.3f}"), ("device", "device", "{}")),
+    "psnr": (("material", "material", "{}"), ("bpp", "target_bpp", "{:g}"), ("form", "form", "{}"),
+             ("network", "network", "{}"), ("PSNR", "psnr", "{:.2f}"), ("filtered", "psnr_filtered", "{:.2f}"),
+             ("fetches", "texture_fetches", "{:d}"), ("bytes", "texture_bytes", "{:d}"),
+             ("multiply-adds", "multiply_adds", "{:d}"), ("float operations", "float_operations", "{:d}"),
+             ("others", "other_operations", "{:d}"), ("s", "seconds", "{:.0f}")),
 }  # fmt: skip
 FRAME_UNITS = {"texels_per_second": 1e6}  # fastest and slowest are milliseconds there
 
@@ -277,6 +286,22 @@ def measure_all(arguments: argparse.Namespace) -> Iterator[list[dict[str, Any]]]
     yield measure_frames(tuple(arguments.frame), rounds, round_s, OF_FORM)
 
 
+def measure_materials(arguments: argparse.Namespace) -> int:
+    """--psnr. Returns the exit code."""
+    entries: list[dict[str, Any]] = []
+    words = [network_name(network) for network in NETWORKS]
+    path = Path(arguments.out) / "decode_psnr.json"
+    given = (arguments.psnr, arguments.rates, words, TRAINED_FORMS, arguments.preset, arguments.num_threads)
+    for row in measure_psnr(*given):
+        entries.append(row)
+        print(table([row], COLUMNS["psnr"]).splitlines()[-1], flush=True)
+        path = save("decode_psnr", arguments.out, vars(arguments), entries)
+    if not entries:
+        raise UserError("--psnr: expected a material that can have one of --rates, found none; see the notes above")
+    print(table(entries, COLUMNS["psnr"]), path, *plot(path), sep="\n")
+    return 0
+
+
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter,
@@ -286,6 +311,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--num_threads", type=int, default=0, help="CPU threads; 0: all cores")
     parser.add_argument("--quick", action="store_true", help="one size, one network, short rounds")
     parser.add_argument("--sizes", type=int, nargs="*", help=f"widths of the square materials; none: {list(SIZES)}")
+    parser.add_argument("--psnr", nargs="+", metavar="DIR", help="train on these materials, and measure nothing else")
+    parser.add_argument("--rates", type=float, nargs="+", default=list(RATES), help="of --psnr, bpp")
+    parser.add_argument("--preset", default="balanced", help="of --psnr")
     parser.add_argument("--frame", type=int, nargs=2, metavar=("WIDTH", "HEIGHT"),
                         default=FRAME, help="of a frame, pixels")  # fmt: skip
     return parser
@@ -295,6 +323,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command; see --help. Returns the exit code."""
     arguments = build_parser().parse_args(argv)
     use_threads(arguments.num_threads)
+    if arguments.psnr:
+        return measure_materials(arguments)
     arguments.sizes = arguments.sizes or (SIZES[:1] if arguments.quick else list(SIZES))
     for flag, values in (("sizes", arguments.sizes), ("frame", arguments.frame)):
         if min(values) < 8 or max(values) > 16384:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import math
 import os
 import shutil
 import statistics
@@ -28,9 +27,11 @@ from formats.block_textures import grid_blocks
 from formats.dds_layouts import grid_textures
 from maps.record import MaterialRecord
 from model import NeuralTexture
-from shaders.export import reading, shader_source, texture_names, weight_bytes
+from shaders.export import reading, shader_source, texture_names
+from shaders.weights import weight_bytes
 
 LODS = (0.0, 0.5)  # a whole one, and one between two
+WEIGHT_TYPE = "float32"  # in the buffer, so that counts are those of the network, whatever holds its weights
 WORKGROUP = 8  # width and height, of the frame's shader
 
 BC_FEATURE = "texture-compression-bc"  # of a WebGPU device
@@ -45,7 +46,9 @@ def shader_textures(model: NeuralTexture, layout: str) -> dict[str, Levels]:
     for index, grid in enumerate(model.grids):
         if grid.compressed:
             chain = grid_blocks(model, index, grid.n_levels)
-            levels.append([level.reshape(math.isqrt(len(level)), -1, blocks.BLOCK_BYTES) for level in chain])
+            sizes = [grid.units_of(size) for size in grid.mip_sizes]  # in blocks
+            shapes = [(down, across, blocks.BLOCK_BYTES) for across, down in sizes]
+            levels.append([level.reshape(shape) for level, shape in zip(chain, shapes)])
             continue
         for texture in grid_textures(model, index, layout):
             levels.append([level * (17 if texture.bits == 4 else 1) for level in texture.levels])
@@ -73,7 +76,7 @@ def unorm(levels: Levels) -> tuple[np.ndarray, ...]:
 def decoder_source(model: NeuralTexture, size: tuple[int, int], language: str, layout: str) -> str:
     """The decoder of a material of 11 channels, its weights in a buffer."""
     material = MaterialRecord("bench", *size, ())
-    return shader_source(model, material, language, "buffer", layout=layout)
+    return shader_source(model, material, language, "buffer", WEIGHT_TYPE, layout)
 
 
 # --- operations ----------------------------------------------------------------------------------------------------
@@ -126,7 +129,7 @@ def count_operations(
     """
     resources: dict[str, Any] = {"Texel": [[*uv, lod, 0.0], [[0.0] * 4 for _ in range(3)]]}
     resources.update((name, unorm(levels)) for name, levels in shader_textures(model, layout).items())
-    columns = np.frombuffer(weight_bytes(model), "<f4").reshape(-1, 4)
+    columns = np.frombuffer(weight_bytes(model, WEIGHT_TYPE), "<f4").reshape(-1, 4)
     resources["NtWeights"] = [columns.astype(np.float64).tolist()]
     invocation = Invocation(Module(binary), resources, ["NtWeights"])
     counts = invocation.run()
@@ -192,7 +195,8 @@ class Frame:
         self.pipeline = self.device.create_compute_pipeline(layout="auto", compute=compute)
         storage = wgpu.BufferUsage.STORAGE | wgpu.BufferUsage.COPY_SRC
         bound = [self._texture(wgpu, levels) for levels in shader_textures(model, layout).values()]
-        bound.append({"buffer": self.device.create_buffer_with_data(data=weight_bytes(model), usage=storage)})
+        weights = weight_bytes(model, WEIGHT_TYPE)
+        bound.append({"buffer": self.device.create_buffer_with_data(data=weights, usage=storage)})
         if reading(model.grids, layout) != "packed":
             modes = dict.fromkeys(("address_mode_u", "address_mode_v"), "repeat")
             filters = dict.fromkeys(("mag_filter", "min_filter", "mipmap_filter"), "linear")

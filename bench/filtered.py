@@ -39,8 +39,9 @@ from formats.block_textures import grid_blocks
 from formats.dds_layouts import grid_textures
 from formats.textures import ExportedTexture, read_export
 from metrics.filtered import decode_samples, psnr_against
-from shaders.export import reading, shader_source, texture_names, weight_bytes
+from shaders.export import reading, shader_source, texture_names
 from shaders.languages import EXAMPLES, LANGUAGES, TABLE, WEIGHT_TEXTURE_WIDTH
+from shaders.weights import weight_bytes
 from training.checkpoint import load_checkpoint
 from training.run import read_material
 from training.run_folder import MODELS, find_checkpoint
@@ -133,9 +134,9 @@ def grid_texture(exported: ExportedTexture, name: str) -> Texture:
 
 
 def decoder_textures(exported: ExportedTexture) -> dict[str, Texture]:
-    """The textures of shader_source(..., "essl", "buffer"), and the one of its weights."""
+    """The textures of shader_source(..., "essl", "buffer", "float32"), and the one of its weights."""
     textures = {name: grid_texture(exported, name) for name in texture_names(exported.model)}
-    weights = weight_bytes(exported.model)
+    weights = weight_bytes(exported.model, "float32")
     size = WEIGHT_TEXTURE_WIDTH, len(weights) // (16 * WEIGHT_TEXTURE_WIDTH)
     return {**textures, TABLE: Texture("rgba32f", [size], [weights])}
 
@@ -160,7 +161,7 @@ def jobs_of(view: str, exported: ExportedTexture, material: Material, crop: int)
     left, top = ((length - crop) // 2 for length in (material.width, material.height))
     place = VIEWS[view].format(width=material.width, height=material.height, side=side, left=left, top=top,
                                magnified=MAGNIFIED)  # fmt: skip
-    decoder = shader_source(exported.model, exported.manifest.material, "essl", "buffer")
+    decoder = shader_source(exported.model, exported.manifest.material, "essl", "buffer", "float32")
     textures = decoder_textures(exported)
     samplers = "".join(f"uniform highp sampler2D source{k};\n" for k in range(3))
     jobs = {"source": Job(HEAD + samplers + place + MAIN % SOURCE, source_textures(material), side, side)}

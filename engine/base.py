@@ -18,6 +18,7 @@ from engine.adam_state import (
 )
 from engine.flat_weights import Flat
 from engine.protocol import State
+from engine.sample_loss import sample_loss
 from engine.sampling import channel_loss_weights, learned_channels
 from engine.schedule import Schedule
 from model import NeuralTexture
@@ -42,6 +43,7 @@ class BaseEngine:
         self.channels = learned_channels(model, material)
         self.columns = [present.index(channel) for channel in self.channels]  # of what Material.gather returns
         self.loss_weights = channel_loss_weights(material, config.texture_loss_weights, self.channels)
+        self.sample_loss = sample_loss(material, self.channels)
         self.probe_share = len(self.channels) / len(present)  # constant channels have no error, but count in the mean
         grids = resolve_grids(config, material.width, material.height)
         self.rates = [config.learning_rate, *(grid.learning_rate for grid in grids)]  # before the schedule's factor

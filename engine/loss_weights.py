@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import Union
 
 import numpy as np
-import torch
-from torchtyping import TensorType
 
 from dataset import Material
 from maps.channels import MAPS, map_channels, map_size
@@ -16,16 +14,6 @@ from maps.channels import MAPS, map_channels, map_size
 # A map below this variance is nearly flat and varies mostly by noise; without a floor it would take most of the bits.
 LEAST_VARIANCE = 0.02**2  # of values in [0, 1]: 5 steps of 8 bits
 TEXELS_AT_A_TIME = 2**20
-# What a texel without coverage counts in maps other than opacity, as NT_COVERAGE_FLOOR of engine/cpu/src/nt.h: nobody
-# sees it, but a filter reaches it from its neighbours.
-COVERAGE_FLOOR = 0.05
-# A wanted coverage within COVERAGE_END of 0 or 1, which 8 bits round to it, has no error up to COVERAGE_ROOM beyond it;
-# as NT_COVERAGE_END and NT_COVERAGE_ROOM. The texture of tests/support/leaves.py, 512 x 512, at 5 bpp, `balanced`, with
-# margins of 0.05 (see maps.coverage): opacity 46.2 dB instead of 43.8, the other maps where they are covered 38.37
-# instead of 38.09, all maps filtered 31.3 instead of 30.9. Without an end of the room 47.3, 38.39 and 28.9 dB; opacity
-# of LOD 0 is -1.2 to 3.3 then, which cannot be blended with another LOD before it is clipped. A weight of 2 or 4 for
-# opacity instead of room and margins, 44.9 or 46.3 dB, costs the others 0.8 or 1.3.
-COVERAGE_END, COVERAGE_ROOM = 0.5 / 255, 0.1
 # Relative error of light over that of its code, up to which light above 1 counts as other maps: what an sRGB map has at
 # white. At 512 x 512 and 5 bpp, peak 50, s = 1 / 4, light everywhere beside the maps of data/test, of which no code is
 # cheap, has a median error of 3.3 % with weight 1, 2.3 % with 4, 1.9 % with 8, 1.3 % with 16; the other maps lose 0.3,
@@ -33,44 +21,6 @@ COVERAGE_END, COVERAGE_ROOM = 0.5 / 255, 0.1
 LIGHT_SPAN = 2.2
 
 MapWeights = Mapping[str, Union[float, Sequence[float]]]  # of each map, or of each of its channels
-Values = TensorType["samples", "learned"]
-
-
-def coverage_weights(target: Values, coverage: int) -> Values:
-    """What samples count in each channel: COVERAGE_FLOOR + (1 - COVERAGE_FLOOR) * coverage, in the coverage itself 1.
-
-    Args:
-        target: the values that the samples should have.
-        coverage: the channel that is the coverage.
-    """
-    weights = COVERAGE_FLOOR + (1 - COVERAGE_FLOOR) * target[:, coverage, None]
-    own = torch.zeros(target.shape[1], dtype=torch.bool, device=target.device)
-    own[coverage] = True
-    return torch.where(own, 1.0, weights)
-
-
-def errors_of(decoded: Values, target: Values, coverage: int) -> Values:
-    """decoded - target, but less by COVERAGE_ROOM, or 0, for a coverage of 0 where less is decoded, or 1 where more is.
-
-    Decoded values are clipped, so a network may draw an edge as a slope that goes on beyond both.
-
-    Args:
-        coverage: as of maps.channels.opacity_place.
-    """
-    errors = decoded - target
-    if coverage < 0:
-        return errors
-    end, own = target[:, coverage], errors[:, coverage]
-    own = torch.where((end < COVERAGE_END) & (own < 0), (own + COVERAGE_ROOM).clamp_max(0), own)
-    own = torch.where((end > 1 - COVERAGE_END) & (own > 0), (own - COVERAGE_ROOM).clamp_min(0), own)
-    column = torch.arange(target.shape[1], device=target.device) == coverage
-    return torch.where(column, own[:, None], errors)
-
-
-def squared_errors(decoded: Values, target: Values, coverage: int) -> Values:
-    """What samples add to the loss in each channel, before the weights of the maps; arguments as of `errors_of`."""
-    squares = errors_of(decoded, target, coverage).square()
-    return squares * coverage_weights(target, coverage) if coverage >= 0 else squares
 
 
 def channel_weights(weights: MapWeights, name: str) -> list[float]:

@@ -1,1 +1,1 @@
-"""What is on disk: DDS textures, network_data.npz, manifest.json, and reading an export back into a model."""
+"""What is on disk: DDS textures, network_data.npz, manifest.json, reading them back, and the flags of export.py."""

@@ -26,7 +26,7 @@ from common.files import open_regular
 from configs import MAX_GRIDS
 from formats.dds import MAX_SIZE
 from model import NeuralTexture
-from quantize import QUANTIZE_BITS, SAVE_BITS, round_weights, stored_weights
+from quantize import QUANTIZE_BITS, SAVE_BITS, stored_weights
 from shape import BC1_BITS, PADDED_OUTPUTS, DecoderSpec, GridSpec, ModelForm
 
 MAX_NETWORK_BYTES = 64 << 20
@@ -238,13 +238,14 @@ def _from_rows(codes: np.ndarray, scales: np.ndarray, info: NetworkInfo, path: P
     if inputs is None or len(scales) != sum(outputs for outputs, _ in sizes):
         found = f"{len(codes)} weights and {len(scales)} scales"
         raise UserError(f"{path}: expected a scale for each row of the layers in info, found {found}; it is damaged")
-    of_rows = np.split(scales, np.cumsum([outputs for outputs, _ in sizes])[:-1])
-    with np.errstate(over="ignore", invalid="ignore"):
-        matrices = [
-            part.astype(np.float32) * scale[:, None] for part, scale in zip(split_weights(codes, sizes), of_rows)
-        ]
-    if not all(np.array_equal(round_weights(torch.from_numpy(matrix), 8).numpy(), matrix) for matrix in matrices):
-        raise UserError(f"{path}: expected 8-bit weights with the largest of a row at 127, found others; it is damaged")
+    matrices, of_rows = [], np.split(scales, np.cumsum([outputs for outputs, _ in sizes])[:-1])
+    for part, scale in zip(split_weights(codes, sizes), of_rows):
+        with np.errstate(over="ignore", invalid="ignore"):
+            matrices.append(part.astype(np.float32) * scale[:, None])
+        again = stored_weights(torch.from_numpy(matrices[-1]), 8)
+        if not all(np.array_equal(found, wanted.numpy()) for found, wanted in zip((part, scale), again)):
+            expected = "8-bit weights with the largest of a row at 127 or -127, and scales of 16 significant bits"
+            raise UserError(f"{path}: expected {expected}, found others; it is damaged")
     return np.concatenate([matrix.reshape(-1) for matrix in matrices])
 
 

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import io
-import itertools
 import os
 import sys
 import threading
 import warnings
 import zlib
-from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 from PIL import Image as PillowImage
@@ -192,18 +189,6 @@ def encode_png(pixels: np.ndarray, quick: bool = False) -> bytes:
     picture = PillowImage.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
     picture.save(stream, "PNG", **(_QUICK if quick else {}))
     return stream.getvalue()
-
-
-def write_png(stream: BinaryIO, height: int, width: int, bands: Iterable[np.ndarray]) -> None:
-    """Write a PNG file, quickly, whose (rows, W, 1 or 3) uint8 pixels come in bands from the top, so that the picture
-    is never there twice: Pillow's own copy has 4 bytes a pixel in colour."""
-    bands = iter(bands)
-    first = next(bands)
-    picture, top = PillowImage.new("RGB" if first.shape[2] == 3 else "L", (width, height)), 0
-    for band in itertools.chain([first], bands):
-        picture.paste(PillowImage.fromarray(band[..., 0] if band.shape[2] == 1 else band), (0, top))
-        top += len(band)
-    picture.save(stream, "PNG", **_QUICK)
 
 
 def _read_head(path: Path) -> bytes:

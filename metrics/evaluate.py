@@ -14,7 +14,7 @@ from metrics.decoded_maps import Decode, decode_deep_maps, with_deep
 from metrics.file_space import file_values
 from metrics.filtered import DecodeSamples, decode_samples, filtered_psnr
 from metrics.hdr import deep_scores
-from metrics.perceptual import download_lpips_weights, flip_unavailable_reason, lpips_unavailable_reason
+from metrics.perceptual import download_lpips_weights, lpips_unavailable_reason
 from metrics.scores import evaluate_maps
 from model import NeuralTexture
 
@@ -89,4 +89,5 @@ def prepare_metrics(eval_metrics: str) -> list[str]:
     if eval_metrics == "psnr":
         return []
     failed_download = download_lpips_weights() if eval_metrics == "lpips" else None
-    return [reason for reason in (failed_download or lpips_unavailable_reason(), flip_unavailable_reason()) if reason]
+    reason = failed_download or lpips_unavailable_reason()
+    return [reason] if reason else []

@@ -1,10 +1,9 @@
-"""LPIPS and FLIP, the metrics modelled on an eye: their values, their packages, and the download of their weights."""
+"""LPIPS: its value, its network, and the download of its weights."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
-import importlib
 import os
 import socket
 import threading
@@ -13,14 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
-from metrics.tiles import MapImage, map_values, row_tiles
+from metrics.tiles import MapImage, map_values
 
 LPIPS_MIN_SIZE = 32  # texels: AlexNet's two poolings leave nothing of 30 or less
-FLIP_HALO = 10  # FLIP's widest filter: ceil(3 * sqrt(0.04 / (2 * pi^2)) * 67.02 pixels per degree)
-FLIP_TILE_VALUES = 2**21  # of an image in one tile, about 80 bytes each; larger than TILE_VALUES for the wide halo
 LPIPS_TILE = 2048  # texels, the longest side of a tile; LPIPS needs about 1 GB for one
 NETWORK_SECONDS = 10  # the longest wait for a server
 WEIGHTS_ONLY = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"  # environment variable of torch.load
@@ -132,19 +128,6 @@ def _check_answers(url: str) -> None:
         raise problems[-1]
 
 
-def flip_unavailable_reason() -> str | None:
-    """Why FLIP cannot be computed on this machine, in one line; None when it can."""
-    return _flip_evaluator()[1]
-
-
-@functools.cache
-def _flip_evaluator() -> tuple[Any, str | None]:
-    try:
-        return importlib.import_module("flip_evaluator").evaluate, None
-    except Exception as error:
-        return None, f"FLIP is left out: {_one_line(error)}; pip install flip-evaluator"
-
-
 def _one_line(error: Exception) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())[:200]
 
@@ -175,19 +158,3 @@ def _even_cuts(size: int) -> list[slice]:
     """0..size in slices of at most LPIPS_TILE whose lengths differ by at most 1."""
     count = -(-size // LPIPS_TILE)
     return [slice(i * size // count, (i + 1) * size // count) for i in range(count)]
-
-
-def flip(decoded: MapImage, source: MapImage) -> float | None:
-    """Mean LDR-FLIP error of two sRGB images (H, W, 3) at the default 67 pixels per degree; any size, 0 is identical.
-
-    None where flip_evaluator is not installed: see `flip_unavailable_reason`.
-    """
-    if flip_unavailable_reason() is not None:
-        return None
-    evaluate, total = _flip_evaluator()[0], 0.0
-    for rows, own in row_tiles(decoded, FLIP_HALO, FLIP_TILE_VALUES):
-        tiles = (map_values(image, rows).clip(0, 1) for image in (source, decoded))
-        # The package's own mean sums in float32 and is 2.7 % off at 4096 x 4096.
-        error, _, _ = evaluate(*tiles, "LDR", inputsRGB=True, applyMagma=False, computeMeanError=False)
-        total += error[own].sum(dtype=np.float64)
-    return float(total / (decoded.shape[0] * decoded.shape[1]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 
@@ -21,12 +21,10 @@ def picture(image: MapImage) -> np.ndarray:
     return _joined(lambda rows: display_pixels(map_values(image, rows)), image)
 
 
-def strip_bands(decoded: MapImage, source: MapImage) -> Iterator[np.ndarray]:
-    """decoded | source | error x 8 of one map side by side, in bands (rows, 3 W, C) uint8 from the top."""
-    pixels = picture(decoded)
-    for rows, _ in row_tiles(decoded):
-        drawn = [display_pixels(values) for values in (map_values(source, rows), _error(pixels, source, rows, 8.0))]
-        yield np.concatenate([pixels[rows], *drawn], axis=1)
+def strip_rows(decoded: MapImage, source: MapImage, rows: slice) -> np.ndarray:
+    """Some rows of decoded | source | error x 8 of one map side by side, (rows, 3 W, C) uint8."""
+    pixels, original = picture(decoded[rows]), source[rows]
+    return np.concatenate([pixels, picture(original), error_image(pixels, original)], axis=1)
 
 
 def _joined(draw: Callable[[slice], np.ndarray], image: MapImage) -> np.ndarray:

@@ -18,7 +18,8 @@ from torchtyping import TensorType
 
 from common.opencv import import_opencv
 from maps.channels import canonical, channel_count, map_channels, map_size, map_slice
-from metrics.perceptual import flip, lpips
+from metrics.flip import flip
+from metrics.perceptual import lpips
 from metrics.tiles import MapImage, map_values, sum_of_tiles
 
 MAX_PSNR_DB = 100.0  # reported for identical images, and for anything above it
@@ -75,10 +76,9 @@ def evaluate_maps(
             has it as a number. Channels of absent maps are ignored.
     Returns: {"psnr": {"all", <map>...}, "ssim": {"all", <map>...}, "lpips": {"all", <map>...}, "flip": {"diffuse"},
         "error_share": {<map>...}, "normal_degrees"}. PSNR in dB, "all" from the mean squared error over all channels;
-        "all" of SSIM and LPIPS is the mean over maps; "error_share" see error_shares. A value is None
-        where the LOD is too small for the metric, or the metric is not available here (`lpips_unavailable_reason`,
-        `flip_unavailable_reason`). "flip" is empty without a diffuse map, "normal_degrees" exists with a normal map
-        only. FLIP takes diffuse as sRGB.
+        "all" of SSIM and LPIPS is the mean over maps; "error_share" see error_shares. A value is None where the LOD is
+        too small for the metric, or LPIPS is not available here (`lpips_unavailable_reason`). "flip" is empty without
+        a diffuse map, "normal_degrees" exists with a normal map only. FLIP takes diffuse as sRGB.
     Raises: ValueError when `source` is not finite.
     """
     scores: dict[str, Any] = {"psnr": {"all": None}, "ssim": {"all": None}, "lpips": {"all": None}, "flip": {}}

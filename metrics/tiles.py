@@ -26,9 +26,12 @@ def row_tiles(image: MapImage, halo: int = 0, values: int = 0) -> Iterator[tuple
         yield slice(low, min(stop + halo, height)), slice(start - low, stop - low)
 
 
-def sum_of_tiles(measure: Callable[[slice, slice], Any], image: MapImage, halo: int = 0) -> np.ndarray:
-    """The sum of measure(rows, own) over all tiles, float64; added in their order, so threads do not change it."""
-    return np.sum(list(map_threads(lambda tile: measure(*tile), row_tiles(image, halo))), axis=0, dtype=np.float64)
+def sum_of_tiles(
+    measure: Callable[[slice, slice], Any], image: MapImage, halo: int = 0, values: int = 0
+) -> np.ndarray:
+    """The sum of measure(rows, own) over `row_tiles`, float64; added in their order, so threads do not change it."""
+    tiles = row_tiles(image, halo, values)
+    return np.sum(list(map_threads(lambda tile: measure(*tile), tiles)), axis=0, dtype=np.float64)
 
 
 def map_values(image: MapImage, part: slice | tuple[slice, slice]) -> np.ndarray:

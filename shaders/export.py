@@ -12,7 +12,6 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from torchtyping import TensorType
 
 from blocks import SIDE
 from common.errors import Say, UserError, one_line
@@ -23,69 +22,15 @@ from maps.channels import CHANNELS
 from maps.record import MaterialRecord
 from metrics.file_space import constant_listing
 from model import NeuralTexture
-from shaders.generate import DIFFUSE_UNITS, EXTRAS, choose_text, file_name
-from shaders.languages import LANGUAGES, WEIGHT_TEXTURE_WIDTH, Language, LayeredEssl, Weights, choose_lines, number_text
+from shaders.generate import DIFFUSE_UNITS, EXTRAS, RECTANGLES, ROW_SCALES, choose_text, file_name
+from shaders.languages import LANGUAGES, Language, LayeredEssl, choose_lines, number_text
 from shaders.map_fields import example_variables, extra_notes, names_of_units, unit_functions, unit_lines
+from shaders.weights import BLOCK, WEIGHT_FILE, Weights, make_weights, weight_bytes
 from shape import PADDED_OUTPUTS, GridSpec
 
-WeightColumns = TensorType["columns", 4]
-
 GENERATED = Path(__file__).resolve().parent / "generated"
-WEIGHT_FILE = "decoder_weights.bin"
-BLOCK = 4  # rows of a weight matrix that one column of four serves
 MAX_TEXTURES = 16  # guaranteed: the least MAX_TEXTURE_IMAGE_UNITS and maxSampledTexturesPerShaderStage
 MAX_OCTAVES = 31  # the decoder computes 2^octave as a 32-bit integer
-LARGEST_HALF = 65504.0
-
-
-# --- weights -------------------------------------------------------------------------------------------------------
-
-
-def weight_columns(model: NeuralTexture) -> WeightColumns:
-    """The weights in the order in which the decoder reads them, float32.
-
-    Matrix after matrix, four rows at a time: the four weights of input 0, of input 1, ... Hidden layers are padded to a
-    multiple of 4 neurons with weights of 0.
-    Returns: (columns, 4).
-    """
-    columns = []
-    for index, weight in enumerate(model.exported_weights()):
-        matrix = weight.detach().cpu().float().numpy()
-        padding = [(0, -len(matrix) % BLOCK), (0, -matrix.shape[1] % BLOCK if index else 0)]
-        matrix = np.pad(matrix, padding)
-        columns.append(matrix.reshape(-1, BLOCK, matrix.shape[1]).transpose(0, 2, 1).reshape(-1, BLOCK))
-    return np.concatenate(columns)
-
-
-def weight_bytes(model: NeuralTexture, weight_type: str = "float32") -> bytes:
-    """weight_columns as the bytes of a buffer, little endian, filled up to whole rows of the texture for GLSL ES.
-
-    Raises: UserError when a weight is too large for float16.
-    """
-    columns = _stored(weight_columns(model), weight_type)
-    columns = np.pad(columns, [(0, -len(columns) % WEIGHT_TEXTURE_WIDTH), (0, 0)])
-    return columns.astype(columns.dtype.newbyteorder("<")).tobytes()
-
-
-def _stored(columns: np.ndarray, weight_type: str) -> np.ndarray:
-    if weight_type == "float32":
-        return columns
-    if np.abs(columns).max() > LARGEST_HALF:
-        raise UserError(
-            f"--weight_type float16: the largest weight is {np.abs(columns).max():g}, which float16 cannot hold; "
-            "use float32"
-        )
-    return columns.astype(np.float16)
-
-
-def _weights(model: NeuralTexture, storage: str, weight_type: str) -> Weights:
-    columns = _stored(weight_columns(model), weight_type)
-    if weight_type == "float16":
-        words = columns.astype("<f2").view("<u4")
-        texts = [[f"0x{word:08x}" for word in column] for column in words.tolist()]
-    else:
-        texts = [[number_text(value) for value in column] for column in columns.tolist()]
-    return Weights(texts, half=weight_type == "float16", baked=storage == "baked")
 
 
 # --- preamble ------------------------------------------------------------------------------------------------------
@@ -95,6 +40,11 @@ def reading(grids: Sequence[GridSpec], layout: str = "packed") -> str:
     """How the decoder reads the textures of these grids: `packed` words, channels (`filterable`), or `mixed`."""
     ways = {has_channels(grid, layout) for grid in grids}
     return "mixed" if len(ways) > 1 else "filterable" if True in ways else "packed"
+
+
+def squares(grids: Sequence[GridSpec]) -> bool:
+    """Whether all grids are as wide as high."""
+    return all(width == height for width, height in (grid.size for grid in grids))
 
 
 def texture_names(model: NeuralTexture, layout: str = "packed") -> dict[str, str]:
@@ -140,11 +90,14 @@ def _choose_texture(textures: Mapping[str, tuple[int, int]], read: Callable[[str
     return [*(chain.format(*textures[name], read(name)) for name in others), f"return {read(last)};"]
 
 
-def _lookups(grids: Sequence[GridSpec], layout: str) -> dict[str, list[int | str]]:
+def _lookups(grids: Sequence[GridSpec], language: Language, layout: str) -> dict[str, list[int | str]]:
     """Name -> the value for each grid of the functions that take a grid; floats are texts."""
     way = reading(grids, layout)
+    sides: dict[str, list[int | str]] = {"ntGridResolution": [grid.size[0] for grid in grids]}
+    if not squares(grids):
+        sides = {"ntGridSize": [language.vector("float2", grid.size) for grid in grids]}
     lookups = {
-        "ntGridResolution": [grid.max_resolution for grid in grids],
+        **sides,
         "ntGridMips": [grid.n_levels for grid in grids],
         "ntGridSharedLods": [grid.finest_lods - 1 for grid in grids],
         "ntGridFeatures": [grid.features for grid in grids],
@@ -163,10 +116,10 @@ def _lookups(grids: Sequence[GridSpec], layout: str) -> dict[str, list[int | str
 def _functions(
     model: NeuralTexture, material: MaterialRecord, language: Language, weights: Weights, layout: str
 ) -> list[str]:
-    lookups = _lookups(model.grids, layout)
+    lookups = _lookups(model.grids, language, layout)
     lines = []
     for name, values in lookups.items():
-        kind = "float" if isinstance(values[0], str) else "int"
+        kind = "float2" if name == "ntGridSize" else "float" if isinstance(values[0], str) else "int"
         lines += language.function(kind, name, [("int", "grid")], choose_lines("grid", values))
     textures = [(grid, plane) for grid, count in enumerate(lookups["ntGridPlanes"]) for plane in range(count)]
     named = dict(zip(texture_names(model, layout), textures))
@@ -183,6 +136,8 @@ def _functions(
             body = [*language.sampler_statements(), *_choose_texture(sampled, read)]
             lines += language.function("float4", name, of_position + choice, body)
     lines += language.function("float4", "ntWeights", [("int", "index")], language.weight_column(weights))
+    if weights.kind == "int8":
+        lines += language.function("float4", "ntWeightScales", [("int", "rows")], language.weight_scales(weights))
     outputs = range(model.decoder.outputs)
     known = [int(channel in model.constants) for channel in outputs]
     values = [number_text(np.float32(model.constants[c].value)) if known[c] else "0.0" for c in outputs]
@@ -245,7 +200,7 @@ def _header(
     for index, (name, file) in enumerate(textures.items()):
         grid = files[file]
         read = f"the first {grid.n_levels} are read" if grid.n_levels > 1 else "the first is read"
-        size = f"{grid.max_resolution}x{grid.max_resolution}, {len(grid.mip_sides)} mips, {read}"
+        size = f"{grid.size[0]}x{grid.size[1]}, {len(grid.mip_sizes)} mips, {read}"
         text.append(f"  {index}  {name}  {file}, {grid_format(grid, layout)}, {size}")
     if not weights.baked:
         text.append(f"  {len(files)}  {language.weight_buffer(weights)}: {WEIGHT_FILE}")
@@ -298,7 +253,7 @@ def _import_notes(grids: Sequence[GridSpec]) -> list[str]:
     notes = []
     if any(grid.compressed for grid in grids):
         notes.append("Import the BC1 textures as they are, with their own mips: not as sRGB, not compressed again.")
-    cut = [str(index) for index, grid in enumerate(grids) if grid.compressed and grid.max_resolution % SIDE]
+    cut = [str(k) for k, grid in enumerate(grids) if grid.compressed and any(side % SIDE for side in grid.size)]
     if cut:
         notes.append(f"Grid {', '.join(cut)}: Direct3D 11, WebGL and WebGPU want a multiple of 4 as the side of BC1.")
     if not all(grid.compressed for grid in grids):
@@ -333,7 +288,7 @@ def _reading_notes(model: NeuralTexture, language: Language, layout: str, bound:
 
 
 def shader_source(
-    model: NeuralTexture, material: MaterialRecord, language: str, weights: str = "baked", weight_type: str = "float32",
+    model: NeuralTexture, material: MaterialRecord, language: str, weights: str = "baked", weight_type: str = "auto",
     layout: str = "packed", layers: Mapping[str, tuple[str, int]] | None = None, positions: str = "centres",
 ) -> str:  # fmt: skip
     """The text to include in a shader of one language.
@@ -342,7 +297,7 @@ def shader_source(
         model: quantised; its grids are in the DDS files that textures.write_textures writes in the same layout.
         language: a key of languages.LANGUAGES.
         weights: `baked` into the text, or in a `buffer` of weight_bytes.
-        weight_type: `float32` or `float16`, of the stored weights; the decoder computes with float32.
+        weight_type: of the stored weights, see weights.chosen_type.
         layout: one of dds_layouts.LAYOUTS; the decoder uses a sampler where a grid has_channels.
         layers: in GLSL ES, textures that are layers of arrays, see LayeredEssl.
         positions: that the model was trained at, see Manifest; the example decodes there.
@@ -352,23 +307,29 @@ def shader_source(
     if max(model.decoder.n_frequencies, model.decoder.n_texel_frequencies) > MAX_OCTAVES:
         raise UserError(f"--shader: expected at most {MAX_OCTAVES} frequencies, found {model.decoder.n_frequencies}")
     syntax = LayeredEssl(layers) if layers else LANGUAGES[language]
-    stored = _weights(model, weights, weight_type)
+    stored = make_weights(model, weights, weight_type)
     way = reading(model.grids, layout)
     lines = [*_header(model, material, syntax, stored, layout, positions), "", *syntax.opening()]
     for name, value in _constants(model, material).items():
         lines.append(syntax.constant(name, str(value), "float" if isinstance(value, str) else "int"))
+    if stored.kind == "int8":
+        lines.append(syntax.constant("NT_FIRST_SCALE", str(stored.columns)))
     if stored.baked:
-        kind = "uint2" if stored.half else "float4"
-        lines += ["", *syntax.baked_table(kind, syntax.rows(kind, stored.columns, stored.half))]
+        lines += ["", *syntax.baked_table(stored.element, syntax.rows(stored))]
     lines += ["", *syntax.bindings(list(texture_names(model, layout)), stored, way != "packed")]
     lines += ["", *_functions(model, material, syntax, stored, layout), ""]
-    core = decoder_core(language, way, decoder_variants(model, material))
+    core = decoder_core(language, way, decoder_variants(model, material, stored.kind))
     return "\n".join([*lines, core, *syntax.closing()]) + "\n"
 
 
-def decoder_variants(model: NeuralTexture, material: MaterialRecord) -> list[str]:
-    """Those of generate.VARIANTS that a material needs."""
-    needed = {EXTRAS: model.decoder.outputs > CHANNELS, DIFFUSE_UNITS: "diffuse" in names_of_units(material)}
+def decoder_variants(model: NeuralTexture, material: MaterialRecord, weight_kind: str = "float32") -> list[str]:
+    """Those of generate.VARIANTS that a material needs, with such Weights."""
+    needed = {
+        EXTRAS: model.decoder.outputs > CHANNELS,
+        DIFFUSE_UNITS: "diffuse" in names_of_units(material),
+        RECTANGLES: not squares(model.grids),
+        ROW_SCALES: weight_kind == "int8",
+    }
     return [name for name, need in needed.items() if need]
 
 
@@ -380,7 +341,7 @@ def decoder_core(language: str, way: str = "packed", variants: Collection[str] =
 
 def write_shaders(
     folder: Path, model: NeuralTexture, material: MaterialRecord, languages: Sequence[str], weights: str = "baked",
-    weight_type: str = "float32", layout: str = "packed", positions: str = "centres",
+    weight_type: str = "auto", layout: str = "packed", positions: str = "centres",
 ) -> list[Path]:  # fmt: skip
     """Write one file per language into `folder`, and the buffer of weights where they are not baked in.
 

@@ -34,9 +34,12 @@ READINGS = {"packed": 0, "filterable": 1, "mixed": 2}
 LAYER_WIDTH = "7013"  # WIDTH in decoder.slang
 FIELDS = ("diffuse", "normal", "roughness", "occlusion", "metallic", "specular", "displacement", "opacity", "emissive",
           "extra")  # fmt: skip
-EXTRAS, DIFFUSE_UNITS = "extra maps", "units of diffuse"
+EXTRAS, DIFFUSE_UNITS, RECTANGLES, ROW_SCALES = "extra maps", "units of diffuse", "rectangles", "scales of rows"
 # What some materials have -> the flag with which decoder.slang is translated for it.
-VARIANTS = {EXTRAS: "-DEXTRAS=1", DIFFUSE_UNITS: "-DDIFFUSE_UNITS=1"}
+VARIANTS = {
+    EXTRAS: "-DEXTRAS=1", DIFFUSE_UNITS: "-DDIFFUSE_UNITS=1", RECTANGLES: "-DRECTANGLES=1",
+    ROW_SCALES: "-DROW_SCALES=1",
+}  # fmt: skip
 # Lines before what only those materials have, before what the others have there, and after both.
 WITH, WITHOUT, BOTH = "//! with ", "//! without", "//! both"
 ENTRY = re.compile(r"^(?:\[(?:shader|numthreads|\[kernel)|layout\(local_size_x|@compute)", re.MULTILINE)

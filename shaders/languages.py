@@ -6,10 +6,10 @@ shaders/export.py puts the pieces together; the decoder itself is shaders/decode
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-WEIGHT_TEXTURE_WIDTH = 256  # texels: GLSL ES 3.00 has no storage buffers and reads weights from a texture
+from shaders.weights import WEIGHT_TEXTURE_WIDTH, Weights
+
 TABLE = "ntWeightTable"
 SAMPLER = "ntSampler"
 SMALLEST_NORMAL = 2.0**-126  # compilers disagree on literals below it
@@ -21,19 +21,6 @@ EXAMPLES = {  # where an example decodes -> its lines, of the declarations and n
     "position": ("{material} = {nt}ntDecode(uv, max({nt}ntLod({dx}(uv), {dy}(uv)), 0.0));",),
     "pixel": ("{material} = {nt}ntDecodeGrad(uv, {dx}(uv), {dy}(uv), 8.0);",),  # along its footprint, by a sampler
 }
-
-
-@dataclass(frozen=True)
-class Weights:
-    """How the weights of the network are stored: columns of four, see shaders/decoder.slang, ntNetwork.
-
-    `columns`: (columns, 4) texts of float32 numbers; when `half`, (columns, 2) texts of unsigned integers, each two
-    float16 numbers, the first one in the low half.
-    """
-
-    columns: list[list[str]]
-    half: bool
-    baked: bool
 
 
 def number_text(value: float) -> str:
@@ -75,7 +62,7 @@ class Language:
         return [self.signature(kind, name, parameters), "{", *(f"    {line}" for line in body), "}"]
 
     def type(self, kind: str) -> str:
-        """The language's name for int, float, int2, uint2, float2, float3 or float4."""
+        """The language's name for int, uint, float, int2, uint2, float2, float3 or float4."""
         return getattr(self, kind, kind)
 
     def baked_table(self, kind: str, rows: Sequence[str]) -> list[str]:
@@ -118,20 +105,43 @@ class Language:
         raise NotImplementedError
 
     def weight_column(self, weights: Weights) -> list[str]:
-        """Statements that return column number `index` of the weights as four floats."""
-        if not weights.half:
-            return [f"return {TABLE}[index];"]
-        return [self.variable("uint2", "word", f"{TABLE}[index]"), f"return {self.unpacked('word')};"]
+        """Statements that return column number `index` of the weights as four floats; of int8 they are whole."""
+        if weights.kind == "float32":
+            return [f"return {self.element(weights, 'index')};"]
+        unpacked = self.unpacked("word") if weights.kind == "float16" else self.signed_bytes("word")
+        return [self.variable(weights.element, "word", self.element(weights, "index")), f"return {unpacked};"]
+
+    def weight_scales(self, weights: Weights) -> list[str]:
+        """Statements that return the scales of int8 of four rows, from 4 * `rows` on."""
+        four = [self.as_float(self.element(weights, f"first + {k}" if k else "first")) for k in range(4)]
+        first = self.variable("int", "first", "NT_FIRST_SCALE + 4 * rows")
+        return [first, f"return {self.type('float4')}({', '.join(four)});"]
+
+    def element(self, weights: Weights, index: str) -> str:
+        """An expression: an element of the table of weights."""
+        return f"{TABLE}[{index}]"
+
+    def vector(self, kind: str, numbers: Sequence[float]) -> str:
+        return f"{self.type(kind)}({', '.join(map(number_text, numbers))})"
 
     def variable(self, kind: str, name: str, value: str) -> str:
         return f"{self.type(kind)} {name} = {value};"
 
     def unpacked(self, word: str) -> str:
+        """An expression: the four halves of a uint2."""
         return f"vec4(unpackHalf2x16({word}.x), unpackHalf2x16({word}.y))"
+
+    def signed_bytes(self, word: str) -> str:
+        """An expression: the four signed bytes of a uint, the lowest first, as floats."""
+        return f"vec4((ivec4(int({word})) << ivec4(24, 16, 8, 0)) >> 24)"
+
+    def as_float(self, word: str) -> str:
+        """An expression: the float32 with the bits of a uint."""
+        return f"uintBitsToFloat({word})"
 
     def weight_buffer(self, weights: Weights) -> str:
         """A note: the name and the kind of the binding for a buffer of weights."""
-        return f"{TABLE}, a storage buffer of {self.type('uint2' if weights.half else 'float4')}"
+        return f"{TABLE}, a storage buffer of {self.type(weights.element)}"
 
     dx, dy = "dFdx", "dFdy"
 
@@ -159,10 +169,14 @@ class Language:
         words = {"dx": self.dx, "dy": self.dy, "float2": self.float2, "material": material, "lod": lod, "nt": owner}
         return [line.format(**words) for line in EXAMPLES[way]]
 
-    def rows(self, kind: str, columns: Sequence[Sequence[str]], unsigned: bool) -> list[str]:
-        """Vectors as constructor calls."""
-        suffix = self.uint_suffix if unsigned else ""
-        return [f"{self.type(kind)}({', '.join(value + suffix for value in column)})" for column in columns]
+    def rows(self, weights: Weights) -> list[str]:
+        """The elements of the table: words, or vectors as constructor calls."""
+        words = weights.kind != "float32"
+        text = (lambda word: f"0x{word:08x}{self.uint_suffix}") if words else number_text
+        columns = [[text(value) for value in column] for column in weights.table.tolist()]
+        if weights.element == "uint":
+            return [column[0] for column in columns]
+        return [f"{self.type(weights.element)}({', '.join(column)})" for column in columns]
 
 
 class Hlsl(Language):
@@ -194,8 +208,7 @@ class Hlsl(Language):
     def bindings(self, textures, weights, sampled):
         lines = [f"NT_TEXTURE({name}, {index});" for index, name in enumerate(textures)]
         if not weights.baked:
-            kind = "uint2" if weights.half else "float4"
-            lines.append(f"StructuredBuffer<{kind}> {TABLE} : NT_REGISTER({len(textures)});")
+            lines.append(f"StructuredBuffer<{weights.element}> {TABLE} : NT_REGISTER({len(textures)});")
         return [*lines, *self._sampler()] if sampled else lines
 
     @staticmethod
@@ -227,8 +240,14 @@ class Hlsl(Language):
     def unpacked(self, word):
         return f"f16tof32(uint4({word}.x & 0xffffu, {word}.x >> 16u, {word}.y & 0xffffu, {word}.y >> 16u))"
 
+    def signed_bytes(self, word):
+        return f"float4((asint({word}.xxxx) << int4(24, 16, 8, 0)) >> 24)"
+
+    def as_float(self, word):
+        return f"asfloat({word})"
+
     def weight_buffer(self, weights):
-        return f"{TABLE}, a StructuredBuffer of {'uint2' if weights.half else 'float4'}"
+        return f"{TABLE}, a StructuredBuffer of {weights.element}"
 
 
 class Glsl(Language):
@@ -251,7 +270,7 @@ class Glsl(Language):
     def bindings(self, textures, weights, sampled):
         lines = [f"layout(NT_BINDING({index})) uniform sampler2D {name};" for index, name in enumerate(textures)]
         if not weights.baked:
-            kind = self.type("uint2" if weights.half else "float4")
+            kind = self.type(weights.element)
             layout = f"layout(std430, NT_BINDING({len(textures)}))"
             lines.append(f"{layout} readonly buffer NtWeights {{ {kind} {TABLE}[]; }};")
         return lines
@@ -267,15 +286,15 @@ class Essl(Glsl):
         return ["precision highp float;", "precision highp int;", ""]
 
     # Uniform blocks are read faster than textures (1.2 to 1.9 times, SwiftShader, 2 x 64 neurons), but may be as small
-    # as 16 KiB; who includes the decoder knows how large they are. Their elements have 16 bytes: nothing for float16.
+    # as 16 KiB; who includes the decoder knows how large they are. Their elements have 16 bytes: for float32 alone.
 
     def bindings(self, textures, weights, sampled):
         lines = [f"uniform highp sampler2D {name};" for name in textures]
         if weights.baked:
             return lines
-        as_texture = f"uniform highp sampler2D {TABLE};"
-        as_block = f"layout(std140) uniform NtWeights {{ highp vec4 {TABLE}[{len(weights.columns)}]; }};"
-        return [*lines, *([as_texture] if weights.half else self._either(as_block, as_texture))]
+        as_texture = f"uniform highp {'u' if weights.kind == 'int8' else ''}sampler2D {TABLE};"
+        as_block = f"layout(std140) uniform NtWeights {{ highp vec4 {TABLE}[{weights.columns}]; }};"
+        return [*lines, *(self._either(as_block, as_texture) if weights.kind == "float32" else [as_texture])]
 
     @staticmethod
     def _either(as_block: str, as_texture: str) -> list[str]:
@@ -285,16 +304,23 @@ class Essl(Glsl):
         return "B4G4R4A4_UNORM: RGBA4, UNSIGNED_SHORT_4_4_4_4, each 16-bit word w uploaded as (w << 4) | (w >> 12)."
 
     def weight_column(self, weights):
-        if weights.baked:
+        if weights.baked or weights.kind == "int8":
             return super().weight_column(weights)
-        width = WEIGHT_TEXTURE_WIDTH
-        as_texture = f"return texelFetch({TABLE}, ivec2(index % {width}, index / {width}), 0);"
-        return [as_texture] if weights.half else self._either(f"return {TABLE}[index];", as_texture)
+        as_texture = f"return {self.element(weights, 'index')};"  # the sampler unpacks float16
+        in_block = f"return {TABLE}[index];"
+        return self._either(in_block, as_texture) if weights.kind == "float32" else [as_texture]
+
+    def element(self, weights, index):
+        if weights.baked:
+            return super().element(weights, index)
+        index, width = f"({index})" if " " in index else index, WEIGHT_TEXTURE_WIDTH
+        part = ".r" if weights.kind == "int8" else ""
+        return f"texelFetch({TABLE}, ivec2({index} % {width}, {index} / {width}), 0){part}"
 
     def weight_buffer(self, weights):
-        rows = -(-len(weights.columns) // WEIGHT_TEXTURE_WIDTH)
-        kind = "RGBA16F" if weights.half else "RGBA32F"
-        block = "" if weights.half else "; or (NT_UNIFORM_WEIGHTS) a block"
+        rows = -(-len(weights.table) // WEIGHT_TEXTURE_WIDTH)
+        kind = {"float32": "RGBA32F", "float16": "RGBA16F", "int8": "R32UI"}[weights.kind]
+        block = "; or (NT_UNIFORM_WEIGHTS) a block" if weights.kind == "float32" else ""
         return f"{TABLE}, a texture of {kind}, {WEIGHT_TEXTURE_WIDTH}x{rows}, filter NEAREST, no mips{block}"
 
 
@@ -330,7 +356,7 @@ class LayeredEssl(Essl):
 class Wgsl(Language):
     name, file_name, core = "WGSL", "decoder.wgsl", "wgsl"
     int2, uint2, float2, float3, float4 = "vec2<i32>", "vec2<u32>", "vec2<f32>", "vec3<f32>", "vec4<f32>"
-    int, float = "i32", "f32"
+    int, uint, float = "i32", "u32", "f32"
     dx, dy = "dpdx", "dpdy"
 
     def constant(self, name, value, kind="int"):
@@ -349,7 +375,7 @@ class Wgsl(Language):
         at = "@group(0) @binding({})"
         lines = [f"{at.format(index)} var {name}: texture_2d<f32>;" for index, name in enumerate(textures)]
         if not weights.baked:
-            kind = self.type("uint2" if weights.half else "float4")
+            kind = self.type(weights.element)
             lines.append(f"{at.format(len(textures))} var<storage, read> {TABLE}: array<{kind}>;")
         if sampled:
             lines.append(f"{at.format(len(lines))} var {SAMPLER}: sampler;")
@@ -377,6 +403,13 @@ class Wgsl(Language):
     def unpacked(self, word):
         return f"vec4<f32>(unpack2x16float({word}.x), unpack2x16float({word}.y))"
 
+    def signed_bytes(self, word):
+        shifted = f"vec4<i32>(bitcast<i32>({word})) << vec4<u32>(24u, 16u, 8u, 0u)"
+        return f"vec4<f32>(({shifted}) >> vec4<u32>(24u))"
+
+    def as_float(self, word):
+        return f"bitcast<f32>({word})"
+
     def example(self, textures, weights, way, more=()):
         return [
             *self.decoding(way, "let material", "let lod", ""),
@@ -403,7 +436,7 @@ class Metal(Language):
     def bindings(self, textures, weights, sampled):
         lines = ["struct NtDecoder", "{", *(f"texture2d<float> {name};" for name in textures)]
         if not weights.baked:
-            lines.append(f"const device {'uint2' if weights.half else 'float4'}* {TABLE};")
+            lines.append(f"const device {weights.element}* {TABLE};")
         return lines
 
     def closing(self) -> list[str]:
@@ -431,8 +464,14 @@ class Metal(Language):
     def unpacked(self, word):
         return f"float4(float2(as_type<half2>({word}.x)), float2(as_type<half2>({word}.y)))"
 
+    def signed_bytes(self, word):
+        return f"float4((int4(as_type<int>({word})) << int4(24, 16, 8, 0)) >> 24)"
+
+    def as_float(self, word):
+        return f"as_type<float>({word})"
+
     def weight_buffer(self, weights):
-        return f"{TABLE}, a device buffer of {'uint2' if weights.half else 'float4'}"
+        return f"{TABLE}, a device buffer of {weights.element}"
 
     def example(self, textures, weights, way, more=()):
         members = ", ".join([*textures, *([] if weights.baked else [TABLE])])

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import numpy as np
 from PIL import Image as PillowImage
 
 from common.files import atomic_write
-from common.parallel import map_threads
 from configs import Config
 from dataset import Material
-from maps.images import write_png
+from maps.png import write_png
 from metrics.evaluate import Maps
-from metrics.pictures import error_image, picture, strip_bands
+from metrics.pictures import error_image, picture, strip_rows
 
 THUMBNAIL, THUMBNAIL_SIZE = "thumbnail.jpg", 96  # longest side of each of its three pictures
-LARGE_VALUES = 2**24  # of a map; above it strips are made one at a time, which bounds the memory
 
 
 def picture_lod(config: Config, material: Material) -> int:
@@ -27,14 +26,10 @@ def picture_lod(config: Config, material: Material) -> int:
 def save_strips(folder: Path, decoded: Maps, source: Maps) -> None:
     """One PNG per map: decoded | source | error x8; see metrics.evaluate.OnLod for the maps."""
     folder.mkdir(parents=True, exist_ok=True)
-
-    def save(name: str) -> None:
-        height, width, _ = decoded[name].shape
+    for name, pixels in decoded.items():
+        height, width, channels = pixels.shape
         with atomic_write(folder / f"{name}.png") as stream:
-            write_png(stream, height, 3 * width, strip_bands(decoded[name], source[name]))
-
-    large = max(image.size for image in decoded.values()) > LARGE_VALUES
-    list(map_threads(save, decoded, limit=1 if large else None))
+            write_png(stream, height, 3 * width, channels, functools.partial(strip_rows, pixels, source[name]))
 
 
 def save_thumbnail(folder: Path, decoded: Maps, source: Maps) -> None:

@@ -14,10 +14,10 @@ import numpy as np
 
 from common.errors import Say, UserError, brief, counted, one_line
 from common.files import staged_folder, write_bytes
-from configs import TEXTURE_FORMATS
 from engine.cpu.decoder import decode_lod
 from formats.dds import BLOCK_BYTES, encode_block_dds
 from formats.ktx2 import encode_ktx2
+from formats.options import TEXTURE_FORMATS
 from formats.textures import ExportedTexture
 from maps.channels import map_size
 from maps.images import encode_png
@@ -126,7 +126,7 @@ def transcode(
 
     Args:
         formats: some of TEXTURE_FORMATS.
-        scalars: one of configs.SCALAR_TEXTURES, see plan_textures.
+        scalars: one of formats.options.SCALAR_TEXTURES, see plan_textures.
         quality: a key of PROFILES: the effort spent on BC7 and BC6H; the other formats' encoders have no choice.
         say: receives a line about what an engine has to know.
     Returns: the files: <texture>.dds, <texture>.ktx2, <texture>_lod<n>.png, material.glb.

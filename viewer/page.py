@@ -21,6 +21,7 @@ from PIL import Image as PillowImage
 from common.errors import UserError, counted, explain_os_error, one_line, quote
 from common.files import make_folder, write_text
 from common.html_page import blob_scripts, encode_bytes, fill_template, json_for_html, one_script
+from configs import size_text
 from dataset import Material
 from engine.cpu.decoder import decode_lod
 from formats.block_textures import grid_blocks
@@ -32,18 +33,11 @@ from maps.record import MaterialRecord
 from metrics.decoded_maps import decode_maps
 from metrics.file_space import constant_listing, file_values
 from model import NeuralTexture
-from shaders.export import (
-    decoder_core,
-    decoder_variants,
-    reading,
-    shader_source,
-    texture_names,
-    weight_bytes,
-    weight_columns,
-)
+from shaders.export import decoder_core, decoder_variants, reading, shader_source, texture_names
 from shaders.generate import DIFFUSE_UNITS, EXTRAS
-from shaders.languages import TABLE, WEIGHT_TEXTURE_WIDTH
+from shaders.languages import TABLE
 from shaders.map_fields import names_of_units
+from shaders.weights import WEIGHT_TEXTURE_WIDTH, column_blocks, make_weights, weight_bytes
 from shape import GridSpec, layer_sizes
 from training.run_folder import find_checkpoint, list_checkpoints
 from viewer.source import SourceImages, encode_source, find_source
@@ -51,7 +45,7 @@ from viewer.source import SourceImages, encode_source, find_source
 VIEWER = Path(__file__).resolve().parent
 SCRIPTS = ("shapes", "source", "material", "blocks", "webgl", "renderer", "readback", "panel", "inspector", "main")
 SHADERS = ("surface.vert", "view.frag", "light.glsl", "background.glsl", "pick.frag", "solid.frag", "present.frag")
-LANGUAGE = "essl"  # of the decoder
+LANGUAGE, WEIGHTS = "essl", "float32"  # of the decoder; weightNumbers in material.js makes float32 of any others
 SOURCE_BYTES = 16_000_000  # of the source maps in a page, by default; base64 makes a third more of them
 THUMBNAIL_SIZE = 96  # pixels, the longer side
 
@@ -137,10 +131,9 @@ def describe_for_page(exported: ExportedTexture, page: Page) -> dict[str, Any]:
     model, manifest = exported.model, exported.manifest
     material = manifest.material
     textures = _word_textures(model, page) + _block_textures(model, page)
-    weights = {"name": TABLE, "width": WEIGHT_TEXTURE_WIDTH, "columns": len(weight_columns(model)),
-               "blob": page.add_blob(weight_bytes(model))}  # fmt: skip
     grids = [
-        f"{grid.max_resolution}² texels of {_texel_text(grid)}, {counted(grid.n_levels, 'level')}, {grid.interpolation}"
+        f"{size_text(grid.max_resolution)} texels of {_texel_text(grid)}, {counted(grid.n_levels, 'level')}, "
+        f"{grid.interpolation}"
         for grid in model.grids
     ]
     layers = layer_sizes(model.layout, model.decoder)
@@ -161,7 +154,7 @@ def describe_for_page(exported: ExportedTexture, page: Page) -> dict[str, Any]:
         "bytes_on_disk": manifest.bytes_on_disk,
         "metrics": _scores(manifest.metrics),
         "grids": grids,
-        "network": f"{network}, {model.decoder.activation}",
+        "network": f"{network}, {model.decoder.activation}, weights of {model.decoder.weight_bits} bits",
         "preamble": _preamble(model, material),
         "reading": reading(model.grids),
         "variants": decoder_variants(model, material),
@@ -170,8 +163,15 @@ def describe_for_page(exported: ExportedTexture, page: Page) -> dict[str, Any]:
         "positions": manifest.positions,
         "sampled": all(grid.compressed and grid.interpolation == "linear" for grid in model.grids),
         "textures": textures,
-        "weights": weights,
+        "weights": _weights(model, page),
     }
+
+
+def _weights(model: NeuralTexture, page: Page) -> dict[str, Any]:
+    """The weights as the scripts read them: as wide as in the network file, in columns of four rows."""
+    stored = make_weights(model, "buffer", "auto")
+    return {"name": TABLE, "width": WEIGHT_TEXTURE_WIDTH, "kind": stored.kind, "columns": stored.columns,
+            "layers": column_blocks(model), "blob": page.add_blob(weight_bytes(model))}  # fmt: skip
 
 
 def _word_textures(model: NeuralTexture, page: Page) -> list[dict[str, Any]]:
@@ -206,7 +206,7 @@ def _block_textures(model: NeuralTexture, page: Page) -> list[dict[str, Any]]:
     for array, indices in layers.items():
         grid = model.grids[indices[0]]
         levels = [level for index in indices for level in grid_blocks(model, index)[: grid.n_levels]]
-        sizes = [[side, side] for side in grid.mip_sides[: grid.n_levels]]
+        sizes = [list(size) for size in grid.mip_sizes[: grid.n_levels]]
         blob = page.add_blob(b"".join(level.tobytes() for level in levels))
         filtered = grid.interpolation == "linear"
         entries.append({"name": array, "layers": len(indices), "filtered": filtered, "sizes": sizes, "blob": blob})
@@ -220,7 +220,7 @@ def _texel_text(grid: GridSpec) -> str:
 def _preamble(model: NeuralTexture, material: MaterialRecord) -> list[str]:
     """The parts of a material's decoder before and after its core, which materials of the same reading share."""
     core = decoder_core(LANGUAGE, reading(model.grids), decoder_variants(model, material))
-    text = shader_source(model, material, LANGUAGE, "buffer", layers=_layers(model))
+    text = shader_source(model, material, LANGUAGE, "buffer", WEIGHTS, layers=_layers(model))
     before, found, after = text.partition(core)
     if not found:
         raise AssertionError("the decoder does not contain its core")

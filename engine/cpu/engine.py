@@ -87,6 +87,7 @@ class CpuEngine(KernelEngine):
             n_threads=self.n_threads,
             lod_shares=array(c_float, lod_boundaries(self.material.lod_sizes).tolist()),
             channel_weights=array(c_float, self.loss_weights.tolist()),
+            light=array(c_float, self.sample_loss.light),
             network_rate=self.rates[0],
             grid_rates=array(c_double, self.rates[1:]),
             beta1=ADAM_BETAS[0],

@@ -17,7 +17,7 @@ from maps.channels import opacity_place
 from model import NeuralTexture
 from shape import ACTIVATIONS
 
-INTERFACE = 8  # NT_INTERFACE of nt.h
+INTERFACE = 10  # NT_INTERFACE of nt.h
 OUT_OF_MEMORY, NO_THREADS = -1, -2
 
 
@@ -69,6 +69,7 @@ class Settings(ctypes.Structure):
         ("n_threads", c_int32),
         ("lod_shares", POINTER(c_float)),
         ("channel_weights", POINTER(c_float)),
+        ("light", POINTER(c_float)),
         ("network_rate", c_double),
         ("grid_rates", POINTER(c_double)),
         ("beta1", c_double),

@@ -197,7 +197,7 @@ def differentiate(
     arguments = {
         "progress": progress, "table": torch.tensor([[0.0, strength, 0.0]], device=device), "batch": n,
         "boundaries": nothing, "lod_sizes": nothing, "lod_offsets": nothing, "codes8": nothing, "codes16": nothing,
-        "target_columns": nothing, "channel_weights": nothing,
+        "target_columns": nothing, "channel_weights": nothing, "light": nothing,
         "given_uv": uv.float().contiguous(),
         "given_lod": lod.to(torch.float32 if between else torch.int32).contiguous(), "given_upstream": padded,
         "given_out": out, **decoding.arguments, **stacked, "weights": plan.pack(flat_exported_weights(model)),
@@ -207,7 +207,7 @@ def differentiate(
         "MODE": "given", "TABLE": 3, "BLOCK": block, "COLUMNS8": 0, "COLUMNS16": 0, **plan.constants, "SIZE": plan.size,
         "IN_MEMORY": plan.in_memory if in_memory is None else in_memory, "FIXED_POINT": fixed_point,
         "PRECISION": kernel_precision(precision), "POSITIONS": (BETWEEN_LODS if between else CENTRES).constant,
-        "COVERAGE": -1,
+        "COVERAGE": -1, "LIGHT": False,
     }  # fmt: skip
     used = min(programs, -(-n // block))
     Launch(load().kernels.step_kernel, (used,), arguments, constants, {"num_warps": 4})()

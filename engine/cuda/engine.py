@@ -36,7 +36,6 @@ from engine.cuda.plan import (
 from engine.flat_weights import flat_weights, split_weights
 from engine.sampling import PROBE, lod_boundaries
 from engine.schedule import Schedule
-from maps.channels import opacity_place
 from model import NeuralTexture
 from quantize import _to_int32
 from shape import PADDED_OUTPUTS
@@ -142,6 +141,8 @@ class CudaEngine(KernelEngine):
         boundaries[: material.num_lods - 1] = lod_boundaries(material.lod_sizes)
         weights, columns = torch.zeros(PADDED_OUTPUTS), torch.full((PADDED_OUTPUTS,), -1, dtype=torch.int32)
         weights[self.channels] = self.loss_weights
+        light = torch.zeros(PADDED_OUTPUTS)
+        light[self.channels] = torch.tensor(self.sample_loss.light)
         for channel, column in zip(self.channels, self.columns):
             columns[channel] = material.stored_columns[column]
         self._even_weights = (columns >= 0).float().div(len(self.channels)).to(device)
@@ -150,7 +151,7 @@ class CudaEngine(KernelEngine):
         }  # fmt: skip
         self._target = {
             "codes8": material.codes8, "codes16": material.codes16, "target_columns": columns.to(device),
-            "channel_weights": weights.to(device),
+            "channel_weights": weights.to(device), "light": light.to(device),
         }  # fmt: skip
 
     # --- kernels -----------------------------------------------------------------------------------------------------
@@ -184,7 +185,8 @@ class CudaEngine(KernelEngine):
             "IN_MEMORY": plan.in_memory, "FIXED_POINT": plan.fixed_point,
             "PRECISION": kernel_precision(plan.precision),
             "POSITIONS": (CENTRES if mode == "measure" else self.positions).constant,
-            "COVERAGE": self.channels[coverage] if (coverage := opacity_place(self.channels)) >= 0 else -1,
+            "COVERAGE": self.channels[coverage] if (coverage := self.sample_loss.coverage) >= 0 else -1,
+            "LIGHT": self.sample_loss.has_light,
         }  # fmt: skip
         programs = min(self.programs, -(-batch // self.block))
         return Launch(self._kernels.kernels.step_kernel, (programs,), arguments, constants, {"num_warps": plan.warps})

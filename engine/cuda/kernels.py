@@ -24,14 +24,13 @@ between two LODs (sampling.whole_lod_share), and read and add at both of them; t
 import triton
 import triton.language as tl
 
+from engine import sample_loss
 from engine.cuda.inputs import ANYWHERE, SCALE, around, draw, draw_anywhere, look_at, neighbours
 from engine.cuda.network import PADDED_OUTPUTS, backward, forward, start_sums, store_sums
-from engine.loss_weights import COVERAGE_END as END
-from engine.loss_weights import COVERAGE_FLOOR as FLOOR
-from engine.loss_weights import COVERAGE_ROOM as ROOM
 
-COVERAGE_FLOOR = tl.constexpr(FLOOR)
-COVERAGE_END, COVERAGE_ROOM = tl.constexpr(END), tl.constexpr(ROOM)
+COVERAGE_FLOOR = tl.constexpr(sample_loss.COVERAGE_FLOOR)
+END, ROOM = tl.constexpr(sample_loss.END), tl.constexpr(sample_loss.ROOM)
+LIGHT_GAIN = tl.constexpr(sample_loss.LIGHT_GAIN)
 
 
 @triton.jit
@@ -93,7 +92,7 @@ def filtered_codes(
 @triton.jit(do_not_specialize=["batch"])
 def step_kernel(
     progress, table, batch,  # (iteration, row of the table, seed) int32; (rows, TABLE) float32
-    boundaries, lod_sizes, lod_offsets, codes8, codes16, target_columns, channel_weights,
+    boundaries, lod_sizes, lod_offsets, codes8, codes16, target_columns, channel_weights, light,
     given_uv, given_lod, given_upstream, given_out,
     weights, columns, parameters, stamps, distance, levels, gradients, partials, losses,
     MODE: tl.constexpr,  # train | measure (the loss, without noise) | given (samples and their upstream gradient)
@@ -101,13 +100,14 @@ def step_kernel(
     GRIDS: tl.constexpr, GROUPS: tl.constexpr, N_GROUPS: tl.constexpr, K: tl.constexpr, H0: tl.constexpr,
     NP: tl.constexpr, LAYERS: tl.constexpr, HARD_SWISH: tl.constexpr, SLOPE: tl.constexpr, TEXEL_WAVES: tl.constexpr,
     QUANTIZED: tl.constexpr, SIZE: tl.constexpr, IN_MEMORY: tl.constexpr, FIXED_POINT: tl.constexpr,
-    PRECISION: tl.constexpr, POSITIONS: tl.constexpr, COVERAGE: tl.constexpr,
+    PRECISION: tl.constexpr, POSITIONS: tl.constexpr, COVERAGE: tl.constexpr, LIGHT: tl.constexpr,
 ):  # fmt: skip
     """One iteration of training up to the gradients.
 
     Gradients of the grids are added to `gradients`. Each program leaves its gradient of the weights in a row of
     `partials` (programs, SIZE), and the summed loss of its samples in `losses` (programs,).
-    COVERAGE: the output that says how much a sample counts in the others; -1: none. See loss_weights.coverage_weights.
+    COVERAGE: the output that says how much a sample counts in the others; -1: none. See SampleLoss.
+    LIGHT: whether any of `light` (PADDED_OUTPUTS), that of a SampleLoss, is not 0.
     """
     iteration, seed = tl.load(progress).to(tl.uint32), tl.load(progress + 2).to(tl.uint32)
     strength = tl.load(table + tl.load(progress + 1) * TABLE + 1)
@@ -156,12 +156,18 @@ def step_kernel(
                 covered = tl.sum(tl.where(output == COVERAGE, wanted, 0.0), axis=1)[:, None]
                 share *= tl.where(output == COVERAGE, 1.0, COVERAGE_FLOOR + (1 - COVERAGE_FLOOR) * covered)
             error = tl.where(alive[:, None] & (share != 0), decoded - wanted, 0.0)
+            if LIGHT:
+                scale = tl.load(light + output)
+                error = tl.where((scale > 0) & (wanted < END) & (error < 0), tl.minimum(error + ROOM, 0.0), error)
+                if MODE == "train":
+                    square = wanted * wanted
+                    share *= tl.where(scale > 0, scale * (1 + LIGHT_GAIN * square * square), 1.0)
             if COVERAGE >= 0:
                 own = output == COVERAGE
-                below = own & (wanted < COVERAGE_END) & (error < 0)
-                above = own & (wanted > 1 - COVERAGE_END) & (error > 0)
-                error = tl.where(below, tl.minimum(error + COVERAGE_ROOM, 0.0), error)
-                error = tl.where(above, tl.maximum(error - COVERAGE_ROOM, 0.0), error)
+                below = own & (wanted < END) & (error < 0)
+                above = own & (wanted > 1 - END) & (error > 0)
+                error = tl.where(below, tl.minimum(error + ROOM, 0.0), error)
+                error = tl.where(above, tl.maximum(error - ROOM, 0.0), error)
             loss += tl.sum(error * error * share, axis=1)
             upstream = error * share * (2.0 / batch.to(tl.float32))
         if MODE != "measure":

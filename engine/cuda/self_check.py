@@ -13,7 +13,6 @@ from engine.cuda.engine import CudaEngine
 from engine.cuda.library import failures
 from engine.errors import KernelsUnavailable
 from engine.flat_weights import flat_weights, round_flat, split_weights
-from engine.loss_weights import squared_errors
 from engine.sampling import (
     STREAM_NOISE,
     FilteredSampler,
@@ -23,7 +22,6 @@ from engine.sampling import (
     TexelSampler,
     whole_lod_share,
 )
-from maps.channels import opacity_place
 from model import Noise
 from quantize import stream_key
 
@@ -176,7 +174,7 @@ def reference_gradients(engine: CudaEngine) -> tuple[torch.Tensor, list[torch.Te
         noise, rounded = Noise(strength, keys) if strength > 0 else None, engine.schedule.rounds_weights(iteration)
         decoded = model(uv, lod, noise, rounded=rounded).index_select(1, channels)
         share = engine._target["channel_weights"].index_select(0, channels)
-        error = squared_errors(decoded, target, opacity_place(engine.channels))
+        error = engine.sample_loss.squared_errors(decoded, target)
         loss = (error.mean(dim=0) * share).sum()
         gradients = list(torch.autograd.grad(loss, parameters))
     for column in model.unused_inputs:

@@ -9,7 +9,6 @@ import torch
 from dataset import Material, PresentValues
 from engine.adam_state import ADAM_BETAS, ADAM_EPSILON, up_to_date
 from engine.base import BaseEngine
-from engine.loss_weights import errors_of, squared_errors
 from engine.protocol import State
 from engine.sampling import (
     PROBE,
@@ -22,7 +21,6 @@ from engine.sampling import (
     whole_lod_share,
 )
 from engine.schedule import Schedule
-from maps.channels import opacity_place
 from model import Decoded, NeuralTexture, Noise
 from quantize import FEATURE_LIMIT, stream_key
 
@@ -52,7 +50,6 @@ class TorchEngine(BaseEngine):
         columns = torch.tensor(self.columns, dtype=torch.int64, device=self.device)
         self._columns = None if len(columns) == len(present) else columns
         self.loss_weights = self.loss_weights.to(self.device)
-        self._coverage = opacity_place(self.channels)
         self.optimizer = _adam([{"params": list(model.weights)}, *({"params": [p]} for p in model.grid_parameters)])
 
     def step(self, n: int) -> float:
@@ -70,7 +67,7 @@ class TorchEngine(BaseEngine):
             return 0.0
         texel, lod, uv = self._probe
         decoded = self._decode(uv, lod, None, True).index_select(1, self._learned)
-        return float(errors_of(decoded, self._target(texel), self._coverage).square().mean()) * self.probe_share
+        return float(self.sample_loss.errors_of(decoded, self._target(texel)).square().mean()) * self.probe_share
 
     def _target(self, texel: Indices) -> PresentValues:
         """The material's values of the trained channels at these texels."""
@@ -95,7 +92,7 @@ class TorchEngine(BaseEngine):
         uv, lod, target = self._draw()
         rounded = self.schedule.rounds_weights(self.iteration)
         decoded = self._decode(uv, lod, self._noise(), rounded).index_select(1, self._learned)
-        error = squared_errors(decoded, target, self._coverage)
+        error = self.sample_loss.squared_errors(decoded, target)
         loss = (error.mean(dim=0) * self.loss_weights).sum()
         self.optimizer.zero_grad(set_to_none=True)
         self._descend(loss)

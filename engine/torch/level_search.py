@@ -11,8 +11,7 @@ import torch
 from torchtyping import TensorType
 
 from dataset import Material
-from engine.loss_weights import coverage_weights
-from maps.channels import opacity_place
+from engine.sample_loss import sample_loss
 from model import NeuralTexture, texel_centres
 
 Weights = TensorType["learned"]
@@ -54,7 +53,7 @@ class LevelSearch(ABC):
         present = material.present_channels.tolist()
         self.columns = [present.index(channel) for channel in channels]
         self.channels, self.material = list(channels), material
-        self.coverage = opacity_place(channels)
+        self.sample_loss = sample_loss(material, channels)
         self.channel_weights = channel_weights.to(device)
         self.lods = [lod for lod in range(model.num_lods) if self.grid.level_of(lod) == level]
         self.lod_weights = lod_weights.tolist()
@@ -139,8 +138,8 @@ class LevelSearch(ABC):
         decoded = self.model(texel_centres(texel, width, height), torch.full_like(texel, lod))[:, self.channels]
         wanted = self.material.gather(texel + self.material.lod_offsets[lod])[:, self.columns]
         squares = (decoded.clamp(0, 1) - wanted).square() * self.channel_weights
-        if self.coverage >= 0:
-            squares = squares * coverage_weights(wanted, self.coverage)
+        if self.sample_loss.coverage >= 0:
+            squares = squares * self.sample_loss.coverage_weights(wanted)
         return self.lod_weights[lod] * squares.sum(dim=1)
 
     def _chunks(self, lod: int) -> list[Indices]:

@@ -80,8 +80,13 @@ void ntAddFeatures(inout float  inputs_0[NT_LAYER_WIDTH], float2 uv_0, int lod_1
     while(grid_2 < NT_NUM_GRIDS)
     {
         int mip_1 = ntMipOf(grid_2, lod_1);
+//! with rectangles
+        int2 resolution_1 = int2((ntGridSize((grid_2)))) >> mip_1;
+        float2 position_0 = uv_0 * float2(resolution_1) - 0.5f;
+//! without
         int resolution_1 = (ntGridResolution((grid_2))) >> mip_1;
         float2 position_0 = uv_0 * float(resolution_1) - 0.5f;
+//! both
         float2 corner_0 = floor(position_0);
         float2 _S6 = position_0 - corner_0;
         int features_0 = (ntGridFeatures((grid_2)));
@@ -93,7 +98,11 @@ void ntAddFeatures(inout float  inputs_0[NT_LAYER_WIDTH], float2 uv_0, int lod_1
             int _S8 = which_0 & int(1);
             int _S9 = which_0 >> int(1);
             int2 texel_2 = int2(corner_0) + int2(_S8, _S9);
+//! with rectangles
+            int2 texel_3 = int2(ntWrap(texel_2.x, resolution_1.x), ntWrap(texel_2.y, resolution_1.y));
+//! without
             int2 texel_3 = int2(ntWrap(texel_2.x, resolution_1), ntWrap(texel_2.y, resolution_1));
+//! both
             float across_0;
             if(_S8 == int(0))
             {
@@ -153,7 +162,11 @@ void ntAddFeatures(inout float  inputs_0[NT_LAYER_WIDTH], float2 uv_0, int lod_1
     int _S12 = NT_NUM_TEXEL_FREQUENCIES;
     if(_S12 > int(0))
     {
+//! with rectangles
+        float2 _S13 = uv_0 * float2(int2((ntGridSize((int(0))))) >> (ntMipOf(int(0), lod_1))) - 0.5f;
+//! without
         float2 _S13 = uv_0 * float((ntGridResolution((int(0)))) >> (ntMipOf(int(0), lod_1))) - 0.5f;
+//! both
         which_0 = int(0);
         while(which_0 < _S12)
         {
@@ -297,19 +310,39 @@ void ntNetwork(inout float  values_0[NT_LAYER_WIDTH])
                 sum_0 = sum_1;
             }
             int column_1 = column_0 + inputCount_0;
+//! with scales of rows
+            float4 sum_2 = sum_0 * (ntWeightScales(((layer_0 * NT_NUM_NEURONS + row_0) / int(4))));
+            float4 sum_3;
+//! without
             float4 sum_2;
+//! both
             if(!last_0)
             {
+//! with scales of rows
+                sum_3 = float4(ntActivate(sum_2.x), ntActivate(sum_2.y), ntActivate(sum_2.z), ntActivate(sum_2.w));
+//! without
                 sum_2 = float4(ntActivate(sum_0.x), ntActivate(sum_0.y), ntActivate(sum_0.z), ntActivate(sum_0.w));
+//! both
             }
             else
             {
+//! with scales of rows
+                sum_3 = sum_2;
+//! without
                 sum_2 = sum_0;
+//! both
             }
+//! with scales of rows
+            outputs_0[row_0] = sum_3.x;
+            outputs_0[row_0 + int(1)] = sum_3.y;
+            outputs_0[row_0 + int(2)] = sum_3.z;
+            outputs_0[row_0 + int(3)] = sum_3.w;
+//! without
             outputs_0[row_0] = sum_2.x;
             outputs_0[row_0 + int(1)] = sum_2.y;
             outputs_0[row_0 + int(2)] = sum_2.z;
             outputs_0[row_0 + int(3)] = sum_2.w;
+//! both
             row_0 = row_0 + int(4);
             column_0 = column_1;
         }

@@ -47,8 +47,13 @@ void ntAddFeatures(inout float  inputs_0[NT_LAYER_WIDTH], vec2 uv_0, int lod_1, 
     while(grid_2 < NT_NUM_GRIDS)
     {
         int mip_0 = ntMipOf(grid_2, lod_1);
+//! with rectangles
+        ivec2 resolution_1 = ivec2((ntGridSize((grid_2)))) >> mip_0;
+        vec2 position_0 = uv_0 * vec2(resolution_1) - 0.5;
+//! without
         int resolution_1 = (ntGridResolution((grid_2))) >> mip_0;
         vec2 position_0 = uv_0 * float(resolution_1) - 0.5;
+//! both
         vec2 corner_0 = floor(position_0);
         vec2 _S4 = position_0 - corner_0;
         int features_0 = (ntGridFeatures((grid_2)));
@@ -67,7 +72,11 @@ void ntAddFeatures(inout float  inputs_0[NT_LAYER_WIDTH], vec2 uv_0, int lod_1, 
             int _S5 = which_0 & 1;
             int _S6 = which_0 >> 1;
             ivec2 texel_1 = ivec2(corner_0) + ivec2(_S5, _S6);
+//! with rectangles
+            ivec2 texel_2 = ivec2(ntWrap(texel_1.x, resolution_1.x), ntWrap(texel_1.y, resolution_1.y));
+//! without
             ivec2 texel_2 = ivec2(ntWrap(texel_1.x, resolution_1), ntWrap(texel_1.y, resolution_1));
+//! both
             float across_0;
             if(_S5 == 0)
             {
@@ -134,7 +143,11 @@ void ntAddFeatures(inout float  inputs_0[NT_LAYER_WIDTH], vec2 uv_0, int lod_1, 
     int _S11 = NT_NUM_TEXEL_FREQUENCIES;
     if(_S11 > 0)
     {
+//! with rectangles
+        vec2 _S12 = uv_0 * vec2(ivec2((ntGridSize((0)))) >> (ntMipOf(0, lod_1))) - 0.5;
+//! without
         vec2 _S12 = uv_0 * float((ntGridResolution((0))) >> (ntMipOf(0, lod_1))) - 0.5;
+//! both
         octave_1 = 0;
         while(octave_1 < _S11)
         {
@@ -233,19 +246,36 @@ vec4 ntSample(int grid_3, int plane_1, vec2 uv_2, float mip_1, vec2 axis_0, floa
     {
         return (ntSampleTexel((grid_3), (plane_1), (uv_2), (mip_1)));
     }
+//! with rectangles
+    vec2 resolution_2 = (ntGridSize((grid_3)));
+//! without
     float resolution_2 = float((ntGridResolution((grid_3))));
+//! both
     float narrow_0 = (exp2((mip_1)));
+//! with rectangles
+    vec2 longer_0 = axis_0 * resolution_2;
+    float size_0 = length(longer_0);
+//! without
     float size_0 = length(axis_0);
+//! both
     vec2 direction_0;
     if(size_0 > 0.0)
     {
+//! with rectangles
+        direction_0 = longer_0 / size_0;
+//! without
         direction_0 = axis_0 / size_0;
+//! both
     }
     else
     {
         direction_0 = vec2(1.0, 0.0);
     }
+//! with rectangles
+    return (ntSampleTexelGrad((grid_3), (plane_1), (uv_2), (direction_0 * clamp(size_0, narrow_0, narrow_0 * ratio_0) / resolution_2), (vec2(- direction_0.y, direction_0.x) * narrow_0 / resolution_2)));
+//! without
     return (ntSampleTexelGrad((grid_3), (plane_1), (uv_2), (direction_0 * (clamp(size_0 * resolution_2, narrow_0, narrow_0 * ratio_0) / resolution_2)), (vec2(- direction_0.y, direction_0.x) * (narrow_0 / resolution_2))));
+//! both
 }
 
 void ntAddSampledFeatures(inout float  inputs_2[NT_LAYER_WIDTH], vec2 uv_3, float lod_3, vec2 axis_1, float ratio_1)
@@ -348,19 +378,39 @@ void ntNetwork(inout float  values_0[NT_LAYER_WIDTH])
                 sum_0 = sum_1;
             }
             int column_1 = column_0 + inputCount_0;
+//! with scales of rows
+            vec4 sum_2 = sum_0 * (ntWeightScales(((layer_0 * NT_NUM_NEURONS + row_0) / 4)));
+            vec4 sum_3;
+//! without
             vec4 sum_2;
+//! both
             if(!last_0)
             {
+//! with scales of rows
+                sum_3 = vec4(ntActivate(sum_2.x), ntActivate(sum_2.y), ntActivate(sum_2.z), ntActivate(sum_2.w));
+//! without
                 sum_2 = vec4(ntActivate(sum_0.x), ntActivate(sum_0.y), ntActivate(sum_0.z), ntActivate(sum_0.w));
+//! both
             }
             else
             {
+//! with scales of rows
+                sum_3 = sum_2;
+//! without
                 sum_2 = sum_0;
+//! both
             }
+//! with scales of rows
+            outputs_0[row_0] = sum_3.x;
+            outputs_0[row_0 + 1] = sum_3.y;
+            outputs_0[row_0 + 2] = sum_3.z;
+            outputs_0[row_0 + 3] = sum_3.w;
+//! without
             outputs_0[row_0] = sum_2.x;
             outputs_0[row_0 + 1] = sum_2.y;
             outputs_0[row_0 + 2] = sum_2.z;
             outputs_0[row_0 + 3] = sum_2.w;
+//! both
             row_0 = row_0 + 4;
             column_0 = column_1;
         }

@@ -85,8 +85,13 @@ void ntAddFeatures(array<float, NT_LAYER_WIDTH> thread* inputs_0, float2 uv_0, i
     while(grid_3 < NT_NUM_GRIDS)
     {
         int mip_1 = ntMipOf(grid_3, lod_1);
+//! with rectangles
+        int2 resolution_1 = int2((ntGridSize((grid_3)))) >> (uint2(uint(mip_1)) );
+        float2 position_0 = uv_0 * float2(resolution_1) - float2(0.5f) ;
+//! without
         int resolution_1 = (ntGridResolution((grid_3))) >> uint(mip_1);
         float2 position_0 = uv_0 * float2(float(resolution_1))  - float2(0.5f) ;
+//! both
         float2 corner_0 = floor(position_0);
         float2 _S6 = position_0 - corner_0;
         int features_0 = (ntGridFeatures((grid_3)));
@@ -115,7 +120,11 @@ void ntAddFeatures(array<float, NT_LAYER_WIDTH> thread* inputs_0, float2 uv_0, i
             int _S9 = which_0 & int(1);
             int _S10 = which_0 >> 1U;
             int2 texel_2 = int2(corner_0) + int2(_S9, _S10);
+//! with rectangles
+            int2 texel_3 = int2(ntWrap(texel_2.x, resolution_1.x), ntWrap(texel_2.y, resolution_1.y));
+//! without
             int2 texel_3 = int2(ntWrap(texel_2.x, resolution_1), ntWrap(texel_2.y, resolution_1));
+//! both
             float across_0;
             if(_S9 == int(0))
             {
@@ -196,7 +205,11 @@ void ntAddFeatures(array<float, NT_LAYER_WIDTH> thread* inputs_0, float2 uv_0, i
     int _S16 = NT_NUM_TEXEL_FREQUENCIES;
     if(_S16 > int(0))
     {
+//! with rectangles
+        float2 _S17 = uv_0 * float2(int2((ntGridSize((int(0))))) >> (uint2(uint(ntMipOf(int(0), lod_1))) )) - float2(0.5f) ;
+//! without
         float2 _S17 = uv_0 * float2(float((ntGridResolution((int(0)))) >> uint(ntMipOf(int(0), lod_1))))  - float2(0.5f) ;
+//! both
         octave_1 = int(0);
         while(octave_1 < _S16)
         {
@@ -295,19 +308,36 @@ float4 ntSample(int grid_4, int plane_3, float2 uv_2, float mip_2, float2 axis_0
     {
         return (ntSampleTexel((grid_4), (plane_3), (uv_2), (mip_2)));
     }
+//! with rectangles
+    float2 resolution_2 = (ntGridSize((grid_4)));
+//! without
     float resolution_2 = float((ntGridResolution((grid_4))));
+//! both
     float narrow_0 = exp2(mip_2);
+//! with rectangles
+    float2 longer_0 = axis_0 * resolution_2;
+    float size_0 = length(longer_0);
+//! without
     float size_0 = length(axis_0);
+//! both
     float2 direction_0;
     if(size_0 > 0.0f)
     {
+//! with rectangles
+        direction_0 = longer_0 / float2(size_0) ;
+//! without
         direction_0 = axis_0 / float2(size_0) ;
+//! both
     }
     else
     {
         direction_0 = float2(1.0f, 0.0f);
     }
+//! with rectangles
+    return (ntSampleTexelGrad((grid_4), (plane_3), (uv_2), (direction_0 * float2(clamp(size_0, narrow_0, narrow_0 * ratio_0))  / resolution_2), (float2(- direction_0.y, direction_0.x) * float2(narrow_0)  / resolution_2)));
+//! without
     return (ntSampleTexelGrad((grid_4), (plane_3), (uv_2), (direction_0 * float2((clamp(size_0 * resolution_2, narrow_0, narrow_0 * ratio_0) / resolution_2)) ), (float2(- direction_0.y, direction_0.x) * float2((narrow_0 / resolution_2)) )));
+//! both
 }
 
 void ntAddSampledFeatures(array<float, NT_LAYER_WIDTH> thread* inputs_2, float2 uv_3, float lod_3, float2 axis_1, float ratio_1)
@@ -419,19 +449,39 @@ void ntNetwork(array<float, NT_LAYER_WIDTH> thread* values_0)
                 sum_0 = sum_1;
             }
             int column_1 = column_0 + inputCount_0;
+//! with scales of rows
+            float4 sum_2 = sum_0 * (ntWeightScales(((layer_0 * NT_NUM_NEURONS + row_0) / int(4))));
+            float4 sum_3;
+//! without
             float4 sum_2;
+//! both
             if(!last_0)
             {
+//! with scales of rows
+                sum_3 = float4(ntActivate(sum_2.x), ntActivate(sum_2.y), ntActivate(sum_2.z), ntActivate(sum_2.w));
+//! without
                 sum_2 = float4(ntActivate(sum_0.x), ntActivate(sum_0.y), ntActivate(sum_0.z), ntActivate(sum_0.w));
+//! both
             }
             else
             {
+//! with scales of rows
+                sum_3 = sum_2;
+//! without
                 sum_2 = sum_0;
+//! both
             }
+//! with scales of rows
+            outputs_0[row_0] = sum_3.x;
+            outputs_0[row_0 + int(1)] = sum_3.y;
+            outputs_0[row_0 + int(2)] = sum_3.z;
+            outputs_0[row_0 + int(3)] = sum_3.w;
+//! without
             outputs_0[row_0] = sum_2.x;
             outputs_0[row_0 + int(1)] = sum_2.y;
             outputs_0[row_0 + int(2)] = sum_2.z;
             outputs_0[row_0 + int(3)] = sum_2.w;
+//! both
             row_0 = row_0 + int(4);
             column_0 = column_1;
         }

@@ -85,8 +85,13 @@ fn ntAddFeatures( inputs_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>,  uv_0 : 
     while(grid_3 < NT_NUM_GRIDS)
     {
         var mip_1 : i32 = ntMipOf(grid_3, lod_1);
+//! with rectangles
+        var resolution_1 : vec2<i32> = (vec2<i32>((ntGridSize((grid_3)))) >> (vec2<u32>(u32(mip_1))));
+        var position_0 : vec2<f32> = uv_0 * vec2<f32>(resolution_1) - vec2<f32>(0.5f);
+//! without
         var resolution_1 : i32 = ((ntGridResolution((grid_3))) >> (u32(mip_1)));
         var position_0 : vec2<f32> = uv_0 * vec2<f32>(f32(resolution_1)) - vec2<f32>(0.5f);
+//! both
         var corner_0 : vec2<f32> = floor(position_0);
         var _S6 : vec2<f32> = position_0 - corner_0;
         var features_0 : i32 = (ntGridFeatures((grid_3)));
@@ -115,7 +120,11 @@ fn ntAddFeatures( inputs_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>,  uv_0 : 
             var _S9 : i32 = (which_0 & (i32(1)));
             var _S10 : i32 = (which_0 >> (u32(1)));
             var texel_2 : vec2<i32> = vec2<i32>(corner_0) + vec2<i32>(_S9, _S10);
+//! with rectangles
+            var texel_3 : vec2<i32> = vec2<i32>(ntWrap(texel_2.x, resolution_1.x), ntWrap(texel_2.y, resolution_1.y));
+//! without
             var texel_3 : vec2<i32> = vec2<i32>(ntWrap(texel_2.x, resolution_1), ntWrap(texel_2.y, resolution_1));
+//! both
             var across_0 : f32;
             if(_S9 == i32(0))
             {
@@ -196,7 +205,11 @@ fn ntAddFeatures( inputs_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>,  uv_0 : 
     var _S16 : i32 = NT_NUM_TEXEL_FREQUENCIES;
     if(_S16 > i32(0))
     {
+//! with rectangles
+        var _S17 : vec2<f32> = uv_0 * vec2<f32>((vec2<i32>((ntGridSize((i32(0))))) >> (vec2<u32>(u32(ntMipOf(i32(0), lod_1)))))) - vec2<f32>(0.5f);
+//! without
         var _S17 : vec2<f32> = uv_0 * vec2<f32>(f32(((ntGridResolution((i32(0)))) >> (u32(ntMipOf(i32(0), lod_1)))))) - vec2<f32>(0.5f);
+//! both
         octave_1 = i32(0);
         while(octave_1 < _S16)
         {
@@ -295,19 +308,36 @@ fn ntSample( grid_4 : i32,  plane_3 : i32,  uv_2 : vec2<f32>,  mip_2 : f32,  axi
     {
         return (ntSampleTexel((grid_4), (plane_3), (uv_2), (mip_2)));
     }
+//! with rectangles
+    var resolution_2 : vec2<f32> = (ntGridSize((grid_4)));
+//! without
     var resolution_2 : f32 = f32((ntGridResolution((grid_4))));
+//! both
     var narrow_0 : f32 = exp2(mip_2);
+//! with rectangles
+    var longer_0 : vec2<f32> = axis_0 * resolution_2;
+    var size_0 : f32 = length(longer_0);
+//! without
     var size_0 : f32 = length(axis_0);
+//! both
     var direction_0 : vec2<f32>;
     if(size_0 > 0.0f)
     {
+//! with rectangles
+        direction_0 = longer_0 / vec2<f32>(size_0);
+//! without
         direction_0 = axis_0 / vec2<f32>(size_0);
+//! both
     }
     else
     {
         direction_0 = vec2<f32>(1.0f, 0.0f);
     }
+//! with rectangles
+    return (ntSampleTexelGrad((grid_4), (plane_3), (uv_2), (direction_0 * vec2<f32>(clamp(size_0, narrow_0, narrow_0 * ratio_0)) / resolution_2), (vec2<f32>(- direction_0.y, direction_0.x) * vec2<f32>(narrow_0) / resolution_2)));
+//! without
     return (ntSampleTexelGrad((grid_4), (plane_3), (uv_2), (direction_0 * vec2<f32>((clamp(size_0 * resolution_2, narrow_0, narrow_0 * ratio_0) / resolution_2))), (vec2<f32>(- direction_0.y, direction_0.x) * vec2<f32>((narrow_0 / resolution_2)))));
+//! both
 }
 
 fn ntAddSampledFeatures( inputs_2 : ptr<function, array<f32, NT_LAYER_WIDTH>>,  uv_3 : vec2<f32>,  lod_3 : f32,  axis_1 : vec2<f32>,  ratio_1 : f32)
@@ -419,19 +449,39 @@ fn ntNetwork( values_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>)
                 sum_0 = sum_1;
             }
             var column_1 : i32 = column_0 + inputCount_0;
+//! with scales of rows
+            var sum_2 : vec4<f32> = sum_0 * (ntWeightScales(((layer_0 * NT_NUM_NEURONS + row_0) / i32(4))));
+            var sum_3 : vec4<f32>;
+//! without
             var sum_2 : vec4<f32>;
+//! both
             if(!last_0)
             {
+//! with scales of rows
+                sum_3 = vec4<f32>(ntActivate(sum_2.x), ntActivate(sum_2.y), ntActivate(sum_2.z), ntActivate(sum_2.w));
+//! without
                 sum_2 = vec4<f32>(ntActivate(sum_0.x), ntActivate(sum_0.y), ntActivate(sum_0.z), ntActivate(sum_0.w));
+//! both
             }
             else
             {
+//! with scales of rows
+                sum_3 = sum_2;
+//! without
                 sum_2 = sum_0;
+//! both
             }
+//! with scales of rows
+            outputs_0[row_0] = sum_3.x;
+            outputs_0[row_0 + i32(1)] = sum_3.y;
+            outputs_0[row_0 + i32(2)] = sum_3.z;
+            outputs_0[row_0 + i32(3)] = sum_3.w;
+//! without
             outputs_0[row_0] = sum_2.x;
             outputs_0[row_0 + i32(1)] = sum_2.y;
             outputs_0[row_0 + i32(2)] = sum_2.z;
             outputs_0[row_0 + i32(3)] = sum_2.w;
+//! both
             row_0 = row_0 + i32(4);
             column_0 = column_1;
         }

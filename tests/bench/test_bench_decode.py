@@ -22,7 +22,7 @@ from engine.errors import KernelsUnavailable
 from formats.dds_layouts import LAYOUTS, grid_file_names, layout_problem
 from metrics.decoded_maps import to_8_bit
 from model import NeuralTexture
-from shaders.export import weight_bytes
+from shaders.weights import weight_bytes
 from shape import DecoderSpec, GridSpec
 from tests.support.runs import refusal_line
 

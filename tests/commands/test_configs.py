@@ -15,7 +15,6 @@ import pytest
 from common.errors import UserError
 from common.knobs import help_text, parse_bool
 from configs import (
-    EXPORT_FIELDS,
     FIELDS,
     Config,
     HashGridConfig,
@@ -25,8 +24,10 @@ from configs import (
     parse_args,
     to_dict,
 )
+from formats.options import EXPORT_FIELDS
 from maps.channels import MAPS
 from tests.support.paths import ROOT
+from training.plan import kept_defaults, plan
 
 SCALARS = [name for name, field in FIELDS.items() if field.default is not dataclasses.MISSING]
 BOOLEANS = [name for name in SCALARS if isinstance(FIELDS[name].default, bool)]
@@ -134,6 +135,34 @@ def test_numbers_outside_their_range(name, refused):
 def test_other_choices_are_refused(name, refused):
     with refused(f"--{name}", *map(str, FIELDS[name].metadata["choices"])):
         make_config({name: "neither" if isinstance(FIELDS[name].default, str) else 5})
+
+
+@pytest.mark.parametrize("word", [word for word in FIELDS["network"].metadata["choices"] if word])
+def test_network_is_a_word_for_layers_and_neurons(word):
+    layers, neurons = map(int, word.split("x"))
+    long = make_config(parse_args(["--n_hidden_layers", str(layers), "--n_neurons", str(neurons)]))
+    short = make_config(parse_args(["--network", word]))
+    assert short == long and short.chosen == long.chosen and to_dict(short) == to_dict(long)
+    assert (short.n_hidden_layers, short.n_neurons) == (layers, neurons)
+    assert make_config({**to_dict(short), "seed": 1}) == dataclasses.replace(short, seed=1)  # as checkpoints are read
+    assert make_config({"network": word, "n_neurons": neurons}) == long  # it says the same
+
+
+@pytest.mark.parametrize("preset, bpp", [("preview", 1.25), ("best", 2.5), ("balanced", 10)])
+def test_network_wins_over_what_a_plan_chooses(preset, bpp):
+    planned = plan(make_config({"network": "1x32", "preset": preset, "bpp": bpp}), 256, 256)
+    assert (planned.n_hidden_layers, planned.n_neurons) == (1, 32)
+    assert "n_neurons" in kept_defaults(make_config({"network": "2x64", "preset": preset}))
+
+
+def test_network_and_what_contradicts_it(tmp_path, refused):
+    with refused("--network 1x16", "--n_neurons 16", "found 32"):
+        make_config(parse_args(["--network", "1x16", "--n_neurons", "32"]))
+    with refused("--network 1x16", "--n_hidden_layers 1", "found 2"):
+        from_yaml(tmp_path, "n_hidden_layers: 2", "--network=1x16")
+    with refused("--network 2x32", "2x64", "--decoder tsnc"):
+        make_config({"network": "2x32", "decoder": "tsnc", "latents": "bc1"})
+    assert make_config({"network": "2x64", "decoder": "tsnc", "latents": "bc1"}).n_neurons == 64
 
 
 def test_a_value_with_a_line_break_stays_on_one_line(refused):
@@ -408,7 +437,7 @@ def fields_read_by_the_rooms(*owners: str) -> set[str]:
     return set().union(*(read_fields(text, *owners) for text in texts))
 
 
-@pytest.mark.parametrize("name", FIELDS)
+@pytest.mark.parametrize("name", [name for name in FIELDS if name != "network"])  # a word for others: make_config
 def test_every_knob_is_read(name):
     assert name in fields_read_by_the_rooms("config", "_config"), f"no module reads config.{name}"
 

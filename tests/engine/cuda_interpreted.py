@@ -271,7 +271,7 @@ STEPS = {
     "two bit depths": {}, "learned": {"n_hidden_layers": 0}, "ties": {"n_hidden_layers": 0}, "1x1": {"batch_size": 20},
     "floats": {"wrap_interval": 2}, "weights": {"n_hidden_layers": 0}, "rates": {"n_hidden_layers": 2},
     "opacity": {}, "8-bit weights": {}, "8-bit weights later": {"weight_round_start": 1 / 60}, "16-bit weights": {},
-    "oblong": {"wrap_interval": 1},
+    "light": {}, "oblong": {"wrap_interval": 1},
 }  # fmt: skip
 
 
@@ -329,11 +329,13 @@ def lazy_cuda(*arguments):
     return CudaEngine(*arguments, lazy=(True, False))
 
 
-def test_a_resumed_run_goes_on_bit_for_bit():
-    whole = engine_of(lazy_cuda, material_of(), **RESUMED)
+@pytest.mark.parametrize("weights", [{}, {"weight_bits": 8, "weight_round_start": 0.08, "max_iter": 60}])
+def test_a_resumed_run_goes_on_bit_for_bit(weights):
+    values = {**RESUMED, **weights}
+    whole = engine_of(lazy_cuda, material_of(), **values)
     whole.step(3)
     assert "pending" in whole.state()
-    other = resumed(lazy_cuda, whole, **RESUMED)
+    other = resumed(lazy_cuda, whole, **values)
     seen = [(engine.probe(), engine.state()) for engine in (whole, other)]
     assert differences(*seen) == []
     assert whole.step(2) == other.step(2)

@@ -80,6 +80,8 @@ CASES = {
     ),
     "coverage": ([LINEAR, COARSE], DecoderSpec(3, 16, 2), 13, 7, COVERED),
     "blocks with coverage": ([LEARNED_BLOCKS], SWISH, 21, 24, COVERED),
+    "8-bit weights": ([LEARNED, COARSE], DecoderSpec(0, 16, 2, 3, "hard_swish", weight_bits=8), 12, 12),
+    "16-bit weights": ([BLOCKS, COARSE], DecoderSpec(3, 16, 2, weight_bits=16), 26, 14),
     "steep leaky": ([GridSpec(4, 1, 2, 8)], DecoderSpec(2, 16, 2, negative_slope=0.0), 8, 8),
 }
 

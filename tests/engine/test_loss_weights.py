@@ -16,6 +16,7 @@ from dataset import Material, load_material
 from engine import loss_weights
 from engine.cpu.engine import CpuEngine
 from engine.loss_weights import balanced_weights, channel_variances, resolve_loss_weights
+from engine.sample_loss import sample_loss
 from engine.sampling import channel_loss_weights
 from engine.schedule import Schedule
 from engine.torch.engine import TorchEngine
@@ -212,6 +213,25 @@ def test_the_larger_a_range_of_light_the_more_it_counts():
     ratio, summed = weights(50.0, 0.25, {**EQUAL, "emissive": 0.5})
     assert ratio == pytest.approx(wide / 2) and summed.sum() == pytest.approx(1)
     assert weights(50.0, 0.25, {**EQUAL, "emissive": 0.0})[0] == 0
+
+
+def test_how_the_errors_of_light_count():
+    """Less than 0 is clipped: up to 0.1 of it is no error. Bright light counts up to 5 times as much as dark, in the
+    mean 1."""
+    codes = np.zeros((2, 2, 3), np.uint16)
+    codes[0] = 65535, 32768, 0
+    kinds = {"value_range": {"emissive": (0.0, 50.0)}, "log_scale": {"emissive": 0.25}}
+    material = Material.from_arrays("m", {"roughness": codes[..., 0], "emissive": codes}, **kinds)
+    count = sample_loss(material, [6, 12, 13, 14])
+    decoded = torch.tensor([[-0.3, -0.3, -0.05, 0.2]] * 2)
+    target = torch.tensor([[0.0, 0.0, 0.0, 0.0], [0.5, 1.0, 0.5, 0.0]])
+    errors = [[-0.3, -0.2, 0.0, 0.2], [-0.8, -1.3, -0.55, 0.2]]
+    assert torch.allclose(count.errors_of(decoded, target), torch.tensor(errors))
+    mean = np.mean(1 + 4 * (codes / 65535) ** 4)
+    weights = np.array([[1, 1 / mean, 1 / mean, 1 / mean], [1, 5 / mean, 1.25 / mean, 1 / mean]])
+    assert count.squared_errors(decoded, target).numpy() == pytest.approx(weights * np.square(errors), rel=1e-5)
+    plain = sample_loss(Material.from_arrays("m", {"roughness": codes[..., 0], "emissive": codes}), [6, 12, 13, 14])
+    assert torch.allclose(plain.squared_errors(decoded, target), (decoded - target).square())
 
 
 # --- of channels ---------------------------------------------------------------------------------------------------

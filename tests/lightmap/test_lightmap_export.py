@@ -336,7 +336,7 @@ def test_metal_decodes_the_same_as_cpp(tmp_path, mode, scale, kind, baked):
     textures = {name: [read_dds(folder / file).levels[0]] for name, file in decoder.texture_names.items()}
     weights = b"" if baked else weight_bytes(decoder)
     source = shader_source(decoder, "metal", baked)
-    job = Job("day", source, textures, weights, half=False, queries=queries.reshape(-1, 4))
+    job = Job("day", source, textures, weights, element="float4", queries=queries.reshape(-1, 4))
     got = run_metal(job, tmp_path, "LmDecoder", METAL_QUERY, 6).reshape(rows, columns, 6)
     want = plain_decoder(folder, 16.3)
     assert np.abs(got[..., :3] - want).max() < 1e-4

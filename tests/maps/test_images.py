@@ -14,7 +14,7 @@ import pytest
 from PIL import Image as PillowImage
 
 from common.errors import UserError, quote
-from maps.images import IMAGE_SUFFIXES, encode_png, read_image, write_png
+from maps.images import IMAGE_SUFFIXES, encode_png, read_image
 
 H, W = 5, 7  # odd and not square: swapped axes and wrong strides show
 
@@ -393,12 +393,3 @@ def test_encode_png_round_trip(tmp_path, dtype, channels):
     pixels = random_pixels(dtype, channels)
     (tmp_path / "a.png").write_bytes(encode_png(pixels))
     assert np.array_equal(read_image(tmp_path / "a.png").pixels, pixels)
-
-
-@pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("rows", [1, 4, 100])
-def test_write_png_from_bands(tmp_path, channels, rows):
-    pixels = np.random.default_rng(0).integers(0, 256, (9, 7, channels), np.uint8)
-    with (tmp_path / "a.png").open("wb") as stream:
-        write_png(stream, 9, 7, (pixels[y : y + rows] for y in range(0, 9, rows)))
-    assert (read_image(tmp_path / "a.png").pixels == pixels).all()

@@ -14,7 +14,7 @@ from configs import make_config
 from dataset import Material
 from engine.cpu.decoder import decode_lod
 from maps.channels import MAPS, map_slice
-from metrics import decoded_maps, perceptual, tiles
+from metrics import decoded_maps, flip, tiles
 from metrics import scores as metrics
 from metrics.decoded_maps import decode_in_file_space, decode_maps, to_8_bit
 from metrics.evaluate import evaluate_model, metric_options, prepare_metrics
@@ -32,7 +32,7 @@ def narrow(monkeypatch):
     """Bands of a few rows everywhere."""
     monkeypatch.setattr(decoded_maps, "DECODE_CHUNK", 150)
     monkeypatch.setattr(tiles, "TILE_VALUES", 200)
-    monkeypatch.setattr(perceptual, "FLIP_TILE_VALUES", 1000)
+    monkeypatch.setattr(flip, "TILE_VALUES", 1000)
 
 
 def material_of(width, height, depths, linear_color=False, constants=None, unit_normals=False):

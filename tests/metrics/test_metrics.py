@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from maps.channels import MAPS, map_slice
-from metrics import perceptual, pictures, table, tiles
+from metrics import flip, pictures, table, tiles
 from metrics import scores as metrics
 from tests.support.image_pairs import (
     ALL,
@@ -78,7 +78,7 @@ def test_a_source_that_is_not_changed_stays_so():
     decoded, source = pair(12, 13)
     before = decoded.clone(), source.clone()
     metrics.evaluate_lod(decoded, source, ALL)
-    list(pictures.strip_bands(decoded[..., 3:6], source[..., 3:6]))
+    pictures.strip_rows(decoded[..., 3:6], source[..., 3:6], slice(None))
     assert torch.equal(decoded, before[0]) and torch.equal(source, before[1])
 
 
@@ -107,7 +107,7 @@ def test_codes_by_bands_score_as_their_values_as_a_whole(monkeypatch, depth, siz
     whole = metrics.evaluate_lod(*(torch.from_numpy(image).float() for image in planes), ALL)
     torch.set_num_threads(threads)
     monkeypatch.setattr(tiles, "TILE_VALUES", size[1] * 7)
-    monkeypatch.setattr(perceptual, "FLIP_TILE_VALUES", size[1] * 3 * 20)
+    monkeypatch.setattr(flip, "TILE_VALUES", size[1] * 3 * 20)
     banded = metrics.evaluate_maps(decoded, source)
     for metric, tolerance in (("psnr", 1e-6), ("ssim", 1e-6), ("flip", 1e-6), ("lpips", 0)):
         assert banded[metric] == pytest.approx(whole[metric], abs=tolerance, nan_ok=False), metric
@@ -236,7 +236,7 @@ def test_strip(name, monkeypatch):
     original = np.round(source.numpy() * 255)
     want = np.concatenate([codes, original, np.minimum(abs(codes - original) * 8, 255)], axis=1)
     for images in ((decoded, source), (codes.astype(np.uint8), original.astype(np.uint8))):
-        picture = np.concatenate(list(pictures.strip_bands(*images)))
+        picture = np.concatenate([pictures.strip_rows(*images, rows) for rows in (slice(0, 2), slice(2, 5))])
         assert picture.shape == (5, 21, MAPS[name]) and picture.dtype == np.uint8
         assert np.array_equal(picture, want)
 

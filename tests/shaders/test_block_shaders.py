@@ -31,12 +31,15 @@ from tests.support.paths import ROOT
 from tests.support.shader_cases import TOLERANCE, Case, Shipped, assert_parity, bc1, make_job, ship, uploads
 from tests.support.shader_hosts import Job, run_essl, run_webgpu, run_wgsl
 
+WIDE = (bc1((128, 16), 5), bc1((32, 4), 3))  # of a material of 8:1
 CASES = {
     "linear": Case((bc1(64, 7), bc1(16, 3)), DecoderSpec(0, 32, 2, 0, "hard_swish"), weights="buffer"),
     "learned": Case(
         (bc1(32, 6, "learned"), bc1(16, 5)), DecoderSpec(0, 32, 1, 3, "hard_swish"), (64, 32), weights="buffer"
     ),
     "packed": Case((GridSpec(16, 5, 4, 16), bc1(32, 6), bc1(8, 1)), DecoderSpec(3, 16, 2), weights="buffer"),
+    "wide": Case(WIDE, DecoderSpec(0, 16, 2, 0, "hard_swish"), (128, 16), weights="buffer"),
+    "wide_affine": Case(WIDE, DecoderSpec(0, 16, 0), (128, 16), weights="buffer"),
     "affine": Case((bc1(64, 7), bc1(16, 3)), DecoderSpec(0, 16, 0), weights="buffer"),  # the mean of inputs is decoded
 }
 CHANNELS = slice(0, 11)
@@ -83,14 +86,14 @@ def with_rounding(texture: reference.Texture, folder: Path, case: Case, rounding
     for index, (grid, spec) in enumerate(zip(texture.grids, case.grids)):
         if spec.storage == "bc1":
             payload = (folder / f"hash_grid_{index}.dds").read_bytes()
-            sides = [spec.resolution(level) for level in range(spec.n_levels)]
+            sizes = [spec.level_size(level) for level in range(spec.n_levels)]
             blocks = uploads(payload, as_blocks=True)[: spec.n_levels][::-1]
-            images = [decode_bc1(level, rounding)[:side, :side] for level, side in zip(blocks, sides)]
+            images = [decode_bc1(level, rounding)[:down, :across] for level, (across, down) in zip(blocks, sizes)]
             grids[index] = dataclasses.replace(grid, levels=[image / 255 - 0.5 for image in images])
     return dataclasses.replace(texture, grids=grids)
 
 
-@pytest.mark.parametrize("name", ["linear", "learned", "packed"])
+@pytest.mark.parametrize("name", ["linear", "learned", "packed", "wide"])
 @pytest.mark.parametrize("host", ["wgpu", "webgl"])
 def test_blocks_that_the_host_decodes(host, name, shipped, tmp_path):
     """The decoder is right with the host's own thirds: SwiftShader in WebGL rounds them down, lavapipe as llvmpipe, and
@@ -207,7 +210,7 @@ def pixel_job(name: str, one: Shipped, language: str, queries: np.ndarray, aniso
     return dataclasses.replace(job, queries=queries, anisotropy=anisotropy)
 
 
-@pytest.mark.parametrize("name", ["linear", "learned", "packed"])
+@pytest.mark.parametrize("name", ["linear", "learned", "packed", "wide"])
 @pytest.mark.parametrize("host", HOSTS)
 def test_a_pixel_sees_the_lod_of_its_derivatives(host, name, shipped, tmp_path):
     """Also where the grids have half or a quarter of the material's resolution, or fewer levels than it has LODs.
@@ -228,16 +231,17 @@ def test_a_pixel_sees_the_lod_of_its_derivatives(host, name, shipped, tmp_path):
 
 
 @pytest.mark.parametrize("host", ["webgl", "webgpu", "metal"])  # lavapipe 22.3 takes the LOD of the longer axis
-def test_a_sampler_filters_along_the_footprint(host, shipped, tmp_path):
+@pytest.mark.parametrize("name", ["affine", "wide_affine"])
+def test_a_sampler_filters_along_the_footprint(name, host, shipped, tmp_path):
     """With anisotropy 8 it is the mean along the longer axis, at the LOD of the shorter one."""
-    one = shipped["affine"]
+    one = shipped[name]
     language, run = HOSTS[host]
     queries = pixel_queries(one, 8, whole=False, n=512)
     lod, axis = footprints(one, queries, 8)
     ratio = queries[:, 2:].max(axis=1) / queries[:, 2:].min(axis=1)
     chosen = (lod > 0) & (lod < 2) & (ratio > 2)  # LODs that all grids have
     queries, lod, axis = queries[chosen], lod[chosen], axis[chosen]
-    got = run(pixel_job("affine", one, language, queries, 8), tmp_path)[:, CHANNELS]
+    got = run(pixel_job(name, one, language, queries, 8), tmp_path)[:, CHANNELS]
     uv, places = queries[:, :2].astype(np.float64), (np.arange(64) + 0.5) / 64 - 0.5
     want = np.mean([decoded(one, uv + axis * place, lod) for place in places], axis=0)
     rms = lambda values: np.sqrt(((values - want) ** 2).mean())  # noqa: E731

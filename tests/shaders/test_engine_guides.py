@@ -133,7 +133,8 @@ def test_the_commands_of_the_guides_run(guide, exported, exported_bc1, tmp_path,
 
 
 def test_flags_of_training_exist():
-    from configs import build_export_parser, build_parser
+    from configs import build_parser
+    from formats.options import build_export_parser
 
     known = {flag for action in build_parser()._actions for flag in action.option_strings}
     known |= {flag for action in build_export_parser()._actions for flag in action.option_strings}

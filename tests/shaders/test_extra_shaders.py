@@ -62,6 +62,10 @@ CASES = {  # all readings: packed words, channels that a sampler filters, both
         (GridSpec(16, 5, 4, 16), bc1(32, 6)), DecoderSpec(3, 16, 2), maps=("diffuse", "height2"), weights="buffer",
         units=(("height2", (-3.0, 5.0), None),),
     ),
+    "everything": Case(  # all variants: extra maps, a diffuse in units, grids of 8:1, weights of 8 bits
+        (GridSpec((32, 4), 3, 4, 16), bc1((64, 8), 4)), DecoderSpec(3, 16, 2, weight_bits=8), (128, 16),
+        ("diffuse", "opacity", "emissive"), weights="buffer", units=(("diffuse", (0.0, 12.0), 0.5), LIGHT),
+    ),
     "light": Case(  # of the diffuse, without extra maps
         (GridSpec(16, 5, 4, 32),), DecoderSpec(2, 16, 1), maps=("diffuse", "roughness"),
         units=(("diffuse", (0.0, 12.0), 0.5),),
@@ -71,6 +75,7 @@ UNITS = {  # what a job asks of the functions of units, by case
     "packed": ("{nt}ntFileEmissive(m.emissive).x", "{nt}ntFileEmissive(m.emissive).z"),
     "filterable": ("{nt}ntFileDisplacement(m.displacement)", "{nt}ntFileEmissive(m.emissive).y"),
     "mixed": ("{nt}ntFileExtra(m.extra)",),
+    "everything": ("{nt}ntFileDiffuse(m.diffuse).x", "{nt}ntFileEmissive(m.emissive).y"),
     "light": ("{nt}ntFileDiffuse(m.diffuse).y",),
 }
 
@@ -259,7 +264,7 @@ def test_every_committed_text_holds_all_variants():
         plain, variants = choose_text(marked, ()), {name: choose_text(marked, [name]) for name in VARIANTS}
         assert mark_differences(plain, variants) == marked
         texts = {plain, *variants.values(), choose_text(marked, VARIANTS)}
-        assert len(texts) == 4 and not any("//!" in text for text in texts)
+        assert len(texts) == len(VARIANTS) + 2 and not any("//!" in text for text in texts)
         assert fields_of(plain) == list(ALL_MAPS)
 
 

@@ -19,8 +19,9 @@ from common.errors import run_command
 from dataset import Material
 from formats.textures import read_export, write_export
 from maps.record import MaterialRecord
-from shaders.export import shader_source, weight_bytes, weight_columns, write_shaders
+from shaders.export import shader_source, write_shaders
 from shaders.languages import LANGUAGES
+from shaders.weights import weight_bytes, weight_columns
 from shape import DecoderSpec, GridSpec
 from tests.support.exports import make_model
 from tests.support.paths import ROOT
@@ -319,6 +320,84 @@ def test_weights_baked_and_in_a_buffer_are_the_model_s(weight_type, shipped):
     np.testing.assert_array_equal(numbers.reshape(-1, 4), columns.astype(dtype))
 
 
+# --- weights of 16 and 8 bits ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def narrow_exports(shipped, tmp_path_factory) -> dict[int, Path]:
+    """Exports with weights of 16 and 8 bits, whose layers have a row of zeros and 20 neurons."""
+    folders = {}
+    for bits in (16, 8):
+        decoder = DecoderSpec(2, 20, 2, weight_bits=bits)
+        model = make_model([GridSpec(8, 2, 4, 16), bc1(8, 2)], decoder, shipped[2])
+        with torch.no_grad():
+            model.weights[1][3] = 0
+        folders[bits] = tmp_path_factory.mktemp(f"bits_{bits}")
+        write_export(folders[bits], model, shipped[2].hashed_record)
+    return folders
+
+
+def words_of_table(source: str) -> np.ndarray:
+    """The words of a baked table in WGSL."""
+    table = source.split("ntWeightTable")[1].split(");")[0]
+    return np.array([int(word, 16) for word in re.findall(r"0x([0-9a-f]{8})u", table)], "<u4")
+
+
+def test_int8_is_what_the_network_file_holds(narrow_exports):
+    """Four rows of a column in each word, the scales of the rows behind them: a quarter of float32 and a little."""
+    model = read_export(narrow_exports[8]).model
+    with np.load(narrow_exports[8] / "network_data.npz") as file:
+        codes, scales = file["network_int8"], file["network_scales"]
+    columns = weight_columns(model)
+    table = np.frombuffer(weight_bytes(model), "<u4")
+    words, rest = table[: len(columns)], table[len(columns) :]
+    np.testing.assert_array_equal(rest[: len(scales)].view("<f4"), scales)
+    assert len(table) % 256 == 0 and not rest[len(scales) :].any()
+    first, columns_in = model.weights[0].shape[1], words.view(np.int8).reshape(-1, 4)
+    np.testing.assert_array_equal(columns_in[first + 5], codes.reshape(-1)[4 * first : 8 * first].reshape(4, -1)[:, 5])
+    np.testing.assert_array_equal(columns_in[:first] * scales[:4], columns[:first])  # exact in float32
+    source = shader_source(model, MaterialRecord("", 12, 10, ()), "wgsl", "baked", "int8")
+    np.testing.assert_array_equal(words_of_table(source), table[: len(columns) + len(scales)])
+
+
+@pytest.mark.parametrize(("bits", "kind", "size"), [(16, "float16", 8), (8, "int8", 4), (8, "float16", 8)])
+def test_a_buffer_is_as_wide_as_the_network_file(bits, kind, size, narrow_exports):
+    model = read_export(narrow_exports[bits]).model
+    count = len(weight_columns(model)) + (kind == "int8") * sum(len(weight) for weight in model.weights)
+    assert len(weight_bytes(model, kind)) == size * (count + -count % 256)
+    assert (weight_bytes(model) == weight_bytes(model, kind)) == (bits != 8 or kind == "int8")
+    exact = np.concatenate([weight.detach().numpy().ravel() for weight in model.weights])
+    found = weight_columns(model)[weight_columns(model) != 0]
+    assert np.array_equal(np.sort(found), np.sort(exact[exact != 0]))  # baked, it is float32 with all its bits
+    assert "0x" not in shader_source(model, MaterialRecord("", 12, 10, ()), "hlsl")
+
+
+@pytest.mark.parametrize("storage", ["baked", "buffer"])
+@pytest.mark.parametrize(("bits", "kind"), [(16, "auto"), (8, "auto"), (8, "int8"), (8, "float32")])
+def test_decoders_of_narrow_weights_compile(bits, kind, storage, narrow_exports, tmp_path):
+    for language in WRAPPERS:
+        example_shader(language, (storage, kind, "packed"), narrow_exports[bits], tmp_path / f"{language}.frag")
+        compile_with_glslang(language, tmp_path / f"{language}.frag")
+    done = compile_with_dxc(tmp_path / "hlsl.frag")
+    assert done.returncode == 0 and "error" not in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_text_of_int8_is_whole(language, narrow_exports):
+    exported = read_export(narrow_exports[8])
+    source = shader_source(exported.model, exported.manifest.material, language, "buffer")
+    assert_every_name_is_defined(source)
+    assert "ntWeightScales(" in source and "NT_UNIFORM_WEIGHTS" not in source
+    other = shader_source(exported.model, exported.manifest.material, language, "buffer", "float32")
+    assert "ntWeightScales(" not in other and ("NT_UNIFORM_WEIGHTS" in other) == (language == "essl")
+
+
+def test_int8_of_wider_weights_is_refused(shipped, narrow_exports, refused):
+    for folder, bits in ((shipped[0], "32"), (narrow_exports[16], "16")):
+        with refused("--weight_type int8", "--weight_bits 8", bits):
+            weight_bytes(read_export(folder).model, "int8")
+
+
 def test_float16_refuses_what_it_cannot_hold(shipped, refused):
     model = read_export(shipped[0]).model
     with torch.no_grad():
@@ -375,4 +454,3 @@ def test_too_many_frequencies(folder, refused):
     model = NeuralTexture([GridSpec(2, 1, 8, 8)], DecoderSpec(40, 16, 1), 1)
     with refused("--shader", "31", "40"):
         shader_source(model, read_export(folder).manifest.material, "hlsl")
-

@@ -16,7 +16,7 @@ import torch
 from dataset import Constant
 from maps.channels import CHANNELS
 from quantize import QUANTIZE_BITS, SAVE_BITS
-from shaders.export import weight_columns
+from shaders.weights import weight_columns
 from shape import DecoderSpec, GridSpec
 from tests.support import reference
 from tests.support.metal_host import run_metal
@@ -39,7 +39,7 @@ def _mixed_cases() -> dict[str, Case]:
         decoder = DecoderSpec((12, 3)[k % 2], (16, 32, 64)[k % 3], k % 4, (0, 3, 2)[k % 3], activation)
         cases[f"mixed_{k}"] = Case(
             tuple(grids), decoder, ((64, 64), (64, 32))[k % 4 // 2],
-            weights=("baked", "buffer")[k // 2 % 2], weight_type=("float32", "float16")[k % 2],
+            weights=("baked", "buffer")[k // 2 % 2], weight_type=("auto", "float16")[k % 2],
         )  # fmt: skip
     return cases
 
@@ -63,6 +63,25 @@ CASES = {
     "slope": Case((GridSpec(12, 3, 1, 8),), DecoderSpec(1, 18, 2, negative_slope=0.25), (12, 12), weights="buffer"),
     **_mixed_cases(),
 }
+WEIGHT_CASES = {  # of 16 and 8 bits, as the files have them and otherwise; 18 neurons leave a block of rows half empty
+    "bits_16": Case(LEARNED_FORM, DecoderSpec(0, 32, 2, 3, "hard_swish", weight_bits=16), (64, 32), weights="buffer"),
+    "bits_8": Case(LEARNED_FORM, DecoderSpec(0, 32, 2, 3, "hard_swish", weight_bits=8), (32, 64), weights="buffer"),
+    "bits_8_slope": Case((GridSpec(12, 3, 1, 8),), DecoderSpec(1, 18, 2, weight_bits=8), (12, 12), weights="buffer"),
+    "bits_8_baked": Case(
+        (GridSpec(4, 2, 4, 16),), DecoderSpec(3, 18, 1, weight_bits=8), (4, 8), weight_type="int8",
+    ),
+    "bits_8_one_layer": Case(
+        (GridSpec(4, 2, 4, 16),), DecoderSpec(3, 16, 0, weight_bits=8), (4, 8), weight_type="int8",
+    ),
+    "bits_8_float32": Case(REFERENCE_FORM, DecoderSpec(2, 16, 1, weight_bits=8)),
+    "bits_8_half": Case(REFERENCE_FORM, DecoderSpec(2, 16, 1, weight_bits=8), weights="buffer", weight_type="float16"),
+    "bits_8_filterable": Case(
+        REFERENCE_FORM, DecoderSpec(4, 16, 1, weight_bits=8), weights="buffer", layout="filterable"
+    ),
+    "bits_8_bc1": Case(
+        (GridSpec(16, 5, 4, 16), bc1(32, 6), bc1(8, 1)), DecoderSpec(3, 16, 2, weight_bits=8), weights="buffer"
+    ),
+}  # fmt: skip
 SAMPLED_CASES = {  # through the hardware's sampler
     "filterable": Case(REFERENCE_FORM, DecoderSpec(4, 16, 1), layout="filterable"),
     "bgra4": Case(REFERENCE_FORM, DecoderSpec(2, 32, 2, 0, "hard_swish"), (64, 32), layout="bgra4"),
@@ -113,7 +132,42 @@ BLOCK_CASES = {  # BC1: as many levels as LODs or fewer, sides that are no multi
     "bc1_bgra4": Case((bc1(32, 6), GridSpec(16, 5, 4, 16)), DecoderSpec(1, 16, 1), weights="buffer", layout="bgra4"),
     "bc1_rgba8": Case((bc1(16, 5), GridSpec(16, 3, 4, 8)), DecoderSpec(1, 16, 1), layout="rgba8"),
 }  # fmt: skip
-CASES |= SAMPLED_CASES | BLOCK_CASES
+WIDE_FORM = (GridSpec((64, 8), 4, 2, 16, "learned"), GridSpec((24, 3), 1, 8, 32))
+RECTANGLE_CASES = {  # grids with the proportions of the material, 8:1 but where said otherwise
+    "wide": Case((GridSpec((64, 8), 4, 4, 32), GridSpec((16, 2), 1, 4, 32)), DecoderSpec(4, 16, 1), (128, 16)),
+    "wide_learned": Case(WIDE_FORM, DecoderSpec(0, 32, 1, 3, "hard_swish", weight_bits=8), (128, 16), weights="buffer"),
+    "tall": Case(  # 3:20, sides that halve badly
+        (GridSpec((6, 40), 2, 8, 64, "learned"), GridSpec((3, 20), 1, 4, 16)), DecoderSpec(3, 16, 1, 2), (24, 160),
+        weights="buffer", weight_type="float16",
+    ),
+    "wide_row": Case((GridSpec((16, 1), 1, 8, 8), GridSpec((32, 2), 2, 4, 8)), DecoderSpec(2, 16, 0), (64, 4)),
+    "wide_filterable": Case(
+        (GridSpec((64, 8), 4, 4, 32), GridSpec((16, 2), 2, 8, 16)), DecoderSpec(4, 16, 1), (128, 16), weights="buffer",
+        layout="filterable",
+    ),
+    "wide_filterable_learned": Case(
+        WIDE_FORM, DecoderSpec(0, 16, 1, 3, "hard_swish"), (128, 16), weights="buffer", layout="filterable"
+    ),
+    "wide_bgra4": Case(
+        (GridSpec((64, 8), 4, 4, 16, "learned"), GridSpec((16, 2), 2, 4, 16)), DecoderSpec(2, 16, 1, 1), (128, 16),
+        weights="buffer", layout="bgra4",
+    ),
+    "wide_bc1": Case((bc1((128, 16), 5), bc1((32, 4), 3)), DecoderSpec(2, 16, 1), (128, 16), weights="buffer"),
+    "wide_bc1_learned": Case(
+        (bc1((64, 8), 4, "learned"), bc1((16, 4), 1)), DecoderSpec(0, 16, 1, 3, "hard_swish"), (128, 16),
+        weights="buffer",
+    ),
+    "tall_bc1_sides": Case((bc1((6, 44), 2), bc1((3, 20), 1, "learned")), DecoderSpec(2, 16, 1, 1), (24, 160)),
+    "wide_beside_squares": Case(
+        (GridSpec(16, 3, 4, 16), bc1((64, 8), 4), GridSpec((32, 4), 3, 2, 16, "learned"), bc1(8, 2)),
+        DecoderSpec(1, 16, 1, 2, weight_bits=8), (128, 16), weights="buffer",
+    ),
+    "wide_rgba8": Case(
+        (GridSpec((32, 4), 3, 4, 8), GridSpec((8, 1), 1, 2, 16, "learned")), DecoderSpec(1, 16, 1), (128, 16),
+        layout="rgba8",
+    ),
+}  # fmt: skip
+CASES |= SAMPLED_CASES | BLOCK_CASES | WEIGHT_CASES | RECTANGLE_CASES
 CASES["rgba8"] = Case(  # words of 8, 16 and 64 bits, a wide one beside small ones
     (GridSpec(16, 3, 4, 8), GridSpec(8, 2, 2, 16, "learned"), GridSpec(4, 1, 8, 64)), DecoderSpec(1, 16, 1),
     weights="buffer", layout="rgba8",
@@ -168,9 +222,10 @@ def test_cases_reach_every_width():
     assert {len(case.grids) for case in cases} == {1, 2, 3, 4}
     assert {case.decoder.n_hidden_layers for case in cases} == {0, 1, 2, 3}
     assert {case.decoder.n_neurons for case in cases} >= {16, 32, 64}
-    assert {(case.weights, case.weight_type) for case in cases} == {
-        (w, t) for w in ("baked", "buffer") for t in ("float32", "float16")
+    assert {(case.weights, case.weight_type) for case in cases} >= {
+        (w, t) for w in ("baked", "buffer") for t in ("auto", "float16")
     }
+    assert {case.decoder.weight_bits for case in cases if case.weights == "buffer"} == {32, 16, 8}
     for form in ("linear", "learned"):
         chosen = [case for case in cases if case.grids[0].interpolation == form]
         assert {case.decoder.activation for case in chosen} == {"leaky_relu", "hard_swish"}
@@ -229,7 +284,9 @@ def jobs_of_page(make, names: Sequence[str]) -> list[Job]:
 
 METAL_CASES = (
     "reference_half", "learned", "learned_buffer_half", "filterable_bits", "filterable_learned", "bgra4", "bc1_learned",
-    "bc1_packed", "bc1_packed_learned",
+    "bc1_packed", "bc1_packed_learned", "bits_16", "bits_8", "bits_8_slope", "bits_8_baked", "bits_8_bc1",
+    "wide", "wide_learned", "tall", "wide_filterable", "wide_bgra4", "wide_bc1", "wide_bc1_learned", "tall_bc1_sides",
+    "wide_beside_squares",
 )  # fmt: skip
 
 

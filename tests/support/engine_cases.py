@@ -89,6 +89,14 @@ def assert_same_place(engine: CpuEngine, reference: TorchEngine, moments: float,
     assert ((one - other).abs() > parameters).double().mean() <= 1e-3
 
 
+def lit_leaf() -> Material:
+    """A leaf whose light goes from 0, where the network starts below it, to 50, where codes are logarithms."""
+    maps = leaf_maps(32)
+    light = np.linspace(0, 1, 32)[None, :, None] ** np.array([3, 2, 6]) * np.ones((32, 1, 1))
+    maps["emissive"] = np.rint(65535 * np.where(light < 0.2, 0, light)).astype(np.uint16)
+    return Material.from_arrays("lit leaf", maps, value_range={"emissive": (0.0, 50.0)}, log_scale={"emissive": 0.25})
+
+
 COVERED = {"diffuse": 8, "roughness": 16, "opacity": 8, "emissive": 16}
 CASES = {
     "two bit depths": (material_of, {}),
@@ -119,6 +127,7 @@ CASES = {
     "not seamless": (material_of, {"wrap_boundary": False}),
     "ties": (material_of, {"wrap_interval": 1, "wrap_strength": 0.5, "hash_grid_configs": LEARNED}),
     "opacity": (lambda: Material.from_arrays("leaf", leaf_maps(32)), {"spread": 0.5, "learning_rate": 0.2}),
+    "light": (lit_leaf, {"spread": 0.5, "learning_rate": 0.2}),
     "ties, finest level": (material_of, {"wrap_interval": 3, "wrap_strength": 1.0, "wrap_levels": 1}),
     "ties, two levels": (material_of, {"wrap_interval": 2, "wrap_strength": 0.3, "wrap_levels": 2}),
     "8-bit weights": (material_of, {"weight_bits": 8, "weight_round_start": 0.0, "n_hidden_layers": 2}),

@@ -67,7 +67,7 @@ def run_metal(
         pytest.skip("needs a C++ compiler: apt install g++")
     arguments = [f"{{&textures[{index}]}}" for index in range(len(job.textures))]
     if job.weights:
-        arguments.append(f"reinterpret_cast<const {'uint2' if job.half else 'float4'}*>(weights.data())")
+        arguments.append(f"reinterpret_cast<const {job.element}*>(weights.data())")
     call = "decoder.ntDecode(float2(query.x, query.y), query.z)"
     if job.anisotropy:
         axes = f"float2(0.8f, 0.6f) * query.z, float2(-0.6f, 0.8f) * query.w, {job.anisotropy}.0f"

@@ -195,13 +195,20 @@ def load_channels(folder: Path, g: int, features: int, quantize_bits: int, layou
     return [(t - 0.5) * (n - 1) / n for t in unorm]
 
 
+def stored_network(arrays: dict[str, np.ndarray]) -> np.ndarray:
+    """The weights of any width as float64, those of 8 bits without the scales of their rows."""
+    names = [name for name in ("network", "network_half", "network_int8") if name in arrays]
+    assert len(names) == 1 and (names == ["network_int8"]) == ("network_scales" in arrays)
+    return arrays[names[0]].astype(np.float64)
+
+
 def load_export(
     folder, num_lods: int, interpolations=None, n_texel_frequencies: int = 0, activation="leaky_relu", layout="packed"
 ) -> Texture:
     """A texture from hash_grid_*.dds and network_data.npz, and what those do not say."""
     folder = Path(folder)
     arrays = parse_npz((folder / "network_data.npz").read_bytes())
-    info, network = [int(i) for i in arrays["info"]], arrays["network"].astype(np.float64)
+    info, network = [int(i) for i in arrays["info"]], stored_network(arrays)
     n_grids, at = info[0], 1
     grids = []
     for g in range(n_grids):
@@ -240,6 +247,9 @@ def load_export(
     weights, at = [], 0
     for outputs in [n_neurons] * n_hidden_layers + [n_outputs]:
         weights.append(network[at : at + outputs * inputs].reshape(outputs, inputs))
+        if "network_scales" in arrays:
+            rows = sum(len(matrix) for matrix in weights)
+            weights[-1] = weights[-1] * arrays["network_scales"][rows - outputs : rows, None].astype(np.float64)
         at += outputs * inputs
         inputs = outputs
     assert at == len(network), "weights are left over"

@@ -16,7 +16,8 @@ from formats.textures import read_export, write_export
 from maps.channels import CHANNELS, map_size, map_slice
 from maps.record import MapRecord, MaterialRecord
 from model import NeuralTexture
-from shaders.export import shader_source, texture_names, weight_bytes
+from shaders.export import shader_source, texture_names
+from shaders.weights import ELEMENTS, chosen_type, weight_bytes
 from shape import BC1_BITS, DecoderSpec, GridSpec
 from tests.support import reference
 from tests.support.shader_hosts import Job
@@ -35,7 +36,7 @@ class Case:
     maps: tuple[str, ...] = ALL_MAPS
     constants: tuple[tuple[int, Constant], ...] = ()
     weights: str = "baked"
-    weight_type: str = "float32"
+    weight_type: str = "auto"
     linear_color: bool = False
     layout: str = "packed"
     units: tuple[tuple[str, tuple[float, float], float | None], ...] = ()  # map, value_range, log_scale
@@ -136,12 +137,13 @@ def stored_model(model: NeuralTexture, weight_type: str) -> NeuralTexture:
     if weight_type == "float16":
         model = copy.deepcopy(model)
         with torch.no_grad():
-            for weight in model.weights:
-                weight.copy_(weight.half().float())
+            for weight, exported in zip(model.weights, model.exported_weights()):
+                weight.copy_(exported.half().float())
+        model.decoder = dataclasses.replace(model.decoder, weight_bits=32)
     return model
 
 
-def bc1(side: int, levels: int, interpolation: str = "linear") -> GridSpec:
+def bc1(side: int | tuple[int, int], levels: int, interpolation: str = "linear") -> GridSpec:
     return GridSpec(side, levels, *BC1_BITS, interpolation, "bc1")
 
 
@@ -170,7 +172,7 @@ def make_job(name: str, case: Case, shipped: Shipped, language: str, as_blocks: 
         shader_source(shipped.model, shipped.material, language, *storage),
         textures,
         weight_bytes(shipped.model, case.weight_type) if case.weights == "buffer" else b"",
-        case.weight_type == "float16",
+        ELEMENTS[chosen_type(shipped.model, case.weight_type, case.weights == "baked")],
         shipped.queries,
         case.sampled,
     )

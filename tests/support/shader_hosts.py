@@ -215,12 +215,19 @@ def _level(data: bytes, width: int, height: int) -> dict:
     return {"width": width, "height": height, "data": base64.b64encode(data).decode()}
 
 
-def _float_texture(name: str, data: bytes, width: int, half: bool = False) -> dict:
-    internal, kind, array = ("RGBA16F", "HALF_FLOAT", "Uint16Array") if half else ("RGBA32F", "FLOAT", "Float32Array")
-    height = len(data) // (width * (8 if half else 16))
+ELEMENTS = {  # of a buffer -> its texture's format, that of the upload, the type and the array of it, and the bytes
+    "float4": ("RGBA32F", "RGBA", "FLOAT", "Float32Array", 16),
+    "uint2": ("RGBA16F", "RGBA", "HALF_FLOAT", "Uint16Array", 8),
+    "uint": ("R32UI", "RED_INTEGER", "UNSIGNED_INT", "Uint32Array", 4),
+}
+
+
+def _buffer_texture(name: str, data: bytes, width: int, element: str = "float4") -> dict:
+    *format_of, texel_bytes = ELEMENTS[element]
+    height = len(data) // (width * texel_bytes)
     return {
         "name": name,
-        "format": {"internal": internal, "format": "RGBA", "type": kind, "array": array},
+        "format": dict(zip(("internal", "format", "type", "array"), format_of)),
         "levels": [_level(data, width, height)],
     }
 
@@ -244,8 +251,8 @@ def run_essl(jobs: list[Job]) -> dict[str, np.ndarray]:
             stored = [_level(level.tobytes(), *size) for level, size in zip(levels, texels_of(levels))]
             textures.append({"name": name, "format": of, "levels": stored, "sampled": job.sampled})
         if job.weights:
-            textures.append(_float_texture("ntWeightTable", job.weights, 256, job.half))
-        textures.append(_float_texture("queries", job.queries.tobytes(), len(job.queries)))
+            textures.append(_buffer_texture("ntWeightTable", job.weights, 256, job.element))
+        textures.append(_buffer_texture("queries", job.queries.tobytes(), len(job.queries)))
         source = "#version 300 es\n" + job.source + decode_call(ESSL_ENTRY, job, "vec2")
         described.append(
             {"name": job.name, "source": source, "textures": textures, "count": len(job.queries),

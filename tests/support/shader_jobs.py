@@ -64,7 +64,7 @@ class Job:
     # float32, or blocks of BC1 (H / 4, W / 4, 8) uint8
     textures: dict[str, list[np.ndarray]]
     weights: bytes  # of the buffer, empty when they are baked in
-    half: bool  # float16 in the buffer
+    element: str  # what the buffer is an array of: float4, uint2 (four halves) or uint
     queries: np.ndarray  # (n, 4) float32
     sampled: bool = False  # the decoder uses a sampler
     # The anisotropy of ntDecodeGrad, and of the sampler. With it a query is (u, v, a, b), and the derivatives of uv are

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,12 +21,16 @@ def save_viewer(*flags) -> int:
     return run_command(lambda: export.main([str(flag) for flag in flags]))
 
 
-def make_export(folder: Path, maps: Path, learned: bool = False, linear_color: bool = False) -> Path:
-    """An export of a model with random features for the maps in a folder."""
+def make_export(
+    folder: Path, maps: Path, learned: bool = False, linear_color: bool = False, weight_bits: int = 32,
+    grids: Sequence[GridSpec] = (),
+) -> Path:  # fmt: skip
+    """An export of a model with random features for the maps in a folder; without `grids` a square one and a small."""
     material = load_material(maps, linear_color=linear_color)
     half = max(material.width, material.height) // 2
-    grids = [GridSpec(half, 2, 4, 16, "learned" if learned else "linear"), GridSpec(4, 1, 8, 32)]
-    decoder = DecoderSpec(0, 16, 1, 3, "hard_swish") if learned else DecoderSpec(4, 16, 2)
+    grids = grids or [GridSpec(half, 2, 4, 16, "learned" if learned else "linear"), GridSpec(4, 1, 8, 32)]
+    shape = (0, 16, 1, 3, "hard_swish") if learned else (4, 16, 2)
+    decoder = DecoderSpec(*shape, weight_bits=weight_bits)
     model = make_model(grids, decoder, material, seed=3)
     model.constants = dict(material.constants)
     model.start_biases([0.5] * 11)  # most values in [0, 1], where rounding does not hide them

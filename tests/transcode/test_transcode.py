@@ -14,12 +14,12 @@ from PIL import Image
 
 import export
 from common.errors import UserError, run_command
-from configs import EXPORT_FIELDS, SCALAR_TEXTURES, TEXTURE_FORMATS, build_export_parser
 from dataset import Constant, load_material
 from engine.cpu.decoder import decode_lod
 from formats.dds import encode_block_dds
 from formats.ktx2 import encode_ktx2
 from formats.manifest import NETWORK
+from formats.options import EXPORT_FIELDS, SCALAR_TEXTURES, TEXTURE_FORMATS, build_export_parser
 from formats.textures import read_export, write_export
 from maps.channels import MAPS, map_slice
 from metrics.decoded_maps import decode_maps

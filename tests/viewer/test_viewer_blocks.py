@@ -31,6 +31,10 @@ FORMS = {  # the third grid of `mixed` has no whole blocks, so WebGL does not ta
     "tsnc": (
         [bc1(32, 4), bc1(32, 4), *[replace(bc1(16, 3), finest_lods=2)] * 2], DecoderSpec(0, 16, 2, negative_slope=0.0),
     ),
+    "rectangles": (  # one without whole blocks
+        [bc1((32, 8), 4), bc1((32, 8), 4), bc1((6, 20), 2), GridSpec((4, 24), 2, 4, 16, "learned")],
+        DecoderSpec(2, 16, 1, 1),
+    ),
     "mixed": ([GridSpec(16, 2, 4, 16), bc1(20, 3), bc1(6, 2), bc1(20, 3)], DecoderSpec(2, 16, 1)),
 }
 FILTERED = ("linear",)  # said to be trained at any position
@@ -108,9 +112,9 @@ def as_seen(one: Shown, rounding: str) -> reference.Texture:
     for index, spec in enumerate(one.model.grids):
         if spec.compressed:
             levels = uploads((one.folder / f"hash_grid_{index}.dds").read_bytes(), True)[: spec.n_levels][::-1]
-            sides = [spec.resolution(level) for level in range(spec.n_levels)]
-            own = "nearest" if spec.max_resolution % 4 else rounding
-            images = [decode_bc1(blocks, own)[:side, :side] for blocks, side in zip(levels, sides)]
+            sizes = [spec.level_size(level) for level in range(spec.n_levels)]
+            own = "nearest" if any(side % 4 for side in spec.size) else rounding
+            images = [decode_bc1(blocks, own)[:down, :across] for blocks, (across, down) in zip(levels, sizes)]
             texture.grids[index].levels = [image / 255 - 0.5 for image in images]
     return texture
 
@@ -261,7 +265,8 @@ def test_one_page_of_blocks_and_words(shown, browser, tmp_path):
     page = tmp_path / "page.html"
     assert save_viewer("--load_dir", tmp_path / "batch", "--viewer", page, "--viewer_source", 0) == 0
     browser.open(page)
-    assert sorted(browser.tab.evaluate("Object.keys(nt.data.cores)")) == ["filterable", "mixed", "packed"]
+    cores = ["filterable", "mixed", "mixed, rectangles", "packed"]
+    assert sorted(browser.tab.evaluate("Object.keys(nt.data.cores)")) == cores
     found = {}
     for index, name in enumerate(sorted([*FORMS, "words"])):
         browser.tab.evaluate(f"nt.chooseMaterial({index})")

@@ -13,28 +13,32 @@ from dataset import load_material
 from engine.cpu.decoder import decode_lod
 from formats.textures import read_export
 from metrics.evaluate import evaluate_model
+from shape import GridSpec
 from tests.support.browser import Browser
 from tests.support.exports import edit_manifest
 from tests.support.runs import save_maps
 from tests.support.viewer_pages import changed_page, images_of, make_export, save_viewer
 
-MATERIALS = ("constants", "learned", "linear_color", "reference")  # sorted, as the page lists them
+MATERIALS = ("constants", "learned", "linear_color", "reference", "wide")  # sorted, as the page lists them
+WIDE_GRIDS = [GridSpec((64, 8), 4, 2, 16, "learned"), GridSpec((16, 2), 1, 8, 32)]
 
 
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory):
-    """{name: (maps, export)} of four materials, and the page with all of them."""
+    """{name: (maps, export)} of these materials, and the page with all of them."""
     torch.set_num_threads(1)
     root = tmp_path_factory.mktemp("browser")
     everything = ("diffuse", "normal", "roughness", "occlusion", "metallic", "specular", "displacement")
-    sizes = {"constants": (12, 20), "learned": (32, 16), "linear_color": (17, 9), "reference": (32, 32)}
+    sizes = {"constants": (12, 20), "learned": (32, 16), "linear_color": (17, 9), "reference": (32, 32),
+             "wide": (128, 16)}  # fmt: skip
     materials = {}
     for index, name in enumerate(MATERIALS):
         present = everything if name == "reference" else ("diffuse", "normal", "metallic")
         maps = save_maps(root / "data" / name, *sizes[name], present=present, seed=index)
         if name == "constants":
             make_constant(maps)
-        folder = make_export(root / "batch" / name, maps, name == "learned", name == "linear_color")
+        form = {"learned": name in ("learned", "wide"), "linear_color": name == "linear_color"}
+        folder = make_export(root / "batch" / name, maps, **form, grids=WIDE_GRIDS if name == "wide" else ())
         materials[name] = (maps, folder)
     page = root / "page.html"
     assert save_viewer("--load_dir", root / "batch", "--viewer", page, "--data_dir", root / "data") == 0
@@ -96,6 +100,24 @@ def test_weights_from_a_texture(alone, browser, tmp_path):
     """What a GPU with small uniform blocks gets."""
     browser.open(changed_page(alone[1], tmp_path, ("gl.getParameter(gl.MAX_UNIFORM_BLOCK_SIZE)", "0")))
     assert_same_texels(browser, images_of(tmp_path / "images", read_export(alone[0])))
+
+
+@pytest.mark.parametrize("block", ["as it is", "0"])
+@pytest.mark.parametrize("bits", [16, 8])
+def test_narrow_weights(bits, block, shown, browser, tmp_path):
+    """Embedded as wide as they are in the network file, and float32 in a uniform block or a texture."""
+    maps = shown[0]["learned"][0]
+    folder = make_export(tmp_path / "export", maps, learned=True, weight_bits=bits)
+    assert save_viewer("--load_dir", folder, "--viewer", tmp_path / "made.html", "--viewer_source", 0) == 0
+    page = tmp_path / "made.html"
+    if block == "0":
+        page = changed_page(page, tmp_path, ("gl.getParameter(gl.MAX_UNIFORM_BLOCK_SIZE)", "0"))
+    browser.open(page)
+    exported = read_export(folder)
+    assert exported.model.decoder.weight_bits == bits
+    assert f"weights of {bits} bits" in browser.tab.evaluate("nt.view.loaded.network")
+    assert_same_texels(browser, images_of(tmp_path / "images", exported))
+    assert browser.said == []
 
 
 def test_a_lost_context_comes_back(alone, browser):

@@ -201,7 +201,7 @@ int32_t nt_self_test(void) {
     const double rates[3] = {0.01, 0.01, 0.01};
     nt_model model = {grids, 3, 3, 2, 16, 1, 2, 1, 1, 2, channels, 0, 0.01f, 11, -1};
     nt_material material = {widths, heights, offsets, codes, nullptr, 2, 0, columns};
-    nt_settings settings = {100, 1, 2, shares, channel_weights, 0.01, rates, 0.9, 0.99, 1e-12, 10, 0, 0.1f, 0, 0, 0, 8};
+    nt_settings settings = {100, 1, 2, shares, channel_weights, nullptr, 0.01, rates, 0.9, 0.99, 1e-12, 10, 0, 0.1f, 0, 0, 0, 8};
     return guarded([&] {
         nt_trainer trainer(model, material, settings);
         for (size_t i = 0; i < trainer.weights.size(); i++)

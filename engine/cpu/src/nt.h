@@ -10,7 +10,7 @@
 #include <stdint.h>
 
 #define NT_API __attribute__((visibility("default")))
-#define NT_INTERFACE 8 /* to be raised with every change of this file that a caller could notice */
+#define NT_INTERFACE 10 /* to be raised with every change of this file that a caller could notice */
 
 #ifdef __cplusplus
 extern "C" {
@@ -47,11 +47,13 @@ typedef struct nt_model {
 } nt_model;
 
 /* A sample counts NT_COVERAGE_FLOOR + (1 - NT_COVERAGE_FLOOR) * its coverage in all channels but the coverage itself:
- * COVERAGE_FLOOR of engine/loss_weights.py. */
+ * COVERAGE_FLOOR of engine/sample_loss.py. */
 #define NT_COVERAGE_FLOOR 0.05f
-/* A wanted coverage within NT_COVERAGE_END of 0 or 1 has no error up to NT_COVERAGE_ROOM beyond: COVERAGE_END, _ROOM. */
-#define NT_COVERAGE_END (0.5f / 255)
-#define NT_COVERAGE_ROOM 0.1f
+/* A wanted coverage within NT_END of 0 or 1, or light of 0, has no error up to NT_ROOM beyond: END and ROOM there. */
+#define NT_END (0.5f / 255)
+#define NT_ROOM 0.1f
+/* LIGHT_GAIN there. */
+#define NT_LIGHT_GAIN 4.0f
 
 /* The target, a dataset.Material with the channels of the model, in its order. */
 typedef struct nt_material {
@@ -71,6 +73,7 @@ typedef struct nt_settings {
     int32_t n_threads;
     const float* lod_shares;     /* num_lods - 1, ascending: where on [0, 1) the share of the next LOD begins */
     const float* channel_weights; /* per channel, summing to 1 */
+    const float* light;    /* per channel: light of value t counts this * (1 + NT_LIGHT_GAIN t^4); 0: no light. Null: none */
     double network_rate;
     const double* grid_rates; /* per grid */
     double beta1, beta2, epsilon;

@@ -55,6 +55,8 @@ nt_trainer::nt_trainer(const nt_model& model, const nt_material& material_, cons
       noise_(model.n_grids),
       silence_(model.n_grids, Noise{0, 0}) {
     const size_t batch = settings.batch_size, n_grids = shape.grids.size();
+    for (int c = 0; settings.light && c < shape.n_channels; c++)
+        if (settings.light[c] > 0) light.push_back(c);
     for (size_t g = 0; g < n_grids; g++) {
         const Grid& grid = shape.grids[g];
         grids.push_back(std::make_unique<GridStore>(grid, settings.grid_rates[grid.first], shape.quantized));
@@ -150,7 +152,8 @@ double nt_trainer::loss_block(long n, Thread& thread, bool weighted) const {
         always[c] = !weighted || c == shape.coverage;
     }
     const float scale = 2 / float(settings.batch_size);
-    float ordered[PADDED_OUTPUTS] = {};
+    float ordered[PADDED_OUTPUTS] = {}, lit[PADDED_OUTPUTS];
+    std::fill_n(lit, PADDED_OUTPUTS, 1.0f);
     double loss = 0;
     for (long s = 0; s < n; s++) {
         float* decoded = thread.work.outputs.back().data() + s * last.out_stride;
@@ -164,14 +167,19 @@ double nt_trainer::loss_block(long n, Thread& thread, bool weighted) const {
         if (shape.coverage >= 0) {
             const float end = wanted[shape.coverage];
             float& own = decoded[shape.coverage];
-            if (end < NT_COVERAGE_END && own < end) own = std::min(own + NT_COVERAGE_ROOM, end);
-            if (end > 1 - NT_COVERAGE_END && own > end) own = std::max(own - NT_COVERAGE_ROOM, end);
+            if (end < NT_END && own < end) own = std::min(own + NT_ROOM, end);
+            if (end > 1 - NT_END && own > end) own = std::max(own - NT_ROOM, end);
+        }
+        for (const int c : light) {
+            if (wanted[c] < NT_END && decoded[c] < wanted[c]) decoded[c] = std::min(decoded[c] + NT_ROOM, wanted[c]);
+            const float square = wanted[c] * wanted[c];
+            lit[c] = weighted ? settings.light[c] * (1 + NT_LIGHT_GAIN * square * square) : 1.0f;
         }
         // a vector may extend into the next row, whose values have share 0
         constexpr int W = PADDED_OUTPUTS < V ? PADDED_OUTPUTS : V;
         typename Lanes<W>::floats sum{};
         for (long c = 0; c < last.out_stride; c += W) {
-            const auto counts = load<W>(share + c) * (load<W>(always + c) * (1 - weight) + weight);
+            const auto counts = load<W>(share + c) * (load<W>(always + c) * (1 - weight) + weight) * load<W>(lit + c);
             const auto error = load<W>(decoded + c) - load<W>(wanted + c), weighted_error = error * counts;
             sum += error * weighted_error;
             store<W>(gradient + c, weighted_error * scale);

@@ -56,6 +56,7 @@ struct nt_trainer {
     const nt::Shape shape;
     const nt_material material;
     const nt_settings settings;
+    std::vector<int> light;  // the channels that have it, see nt_settings
     nt::Network network;
     std::vector<float> weights, moments1, moments2;  // in the file's order
     std::vector<std::unique_ptr<nt::GridStore>> grids;

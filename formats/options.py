@@ -1,0 +1,119 @@
+"""Every knob of export.py, once: default, help, unit and range. Those of train.py are in configs.py."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from common.errors import UserError
+from common.knobs import OneLineParser, add_flags, check_values, knob
+from configs import LAYOUTS, MAX_PIXELS, MOST_PIXELS
+
+LATENTS_FORMATS = ("dds", "ktx2", "rgba8", "astc")
+TEXTURE_FORMATS = ("dds", "ktx2", "png", "glb")
+SCALAR_TEXTURES = ("bc4", "orm_bc7", "orm_bc1")
+BC7_EFFORTS = ("fast", "normal", "slow")
+SHADER_WEIGHTS = ("baked", "buffer")
+SHADER_WEIGHT_TYPES = ("auto", "float32", "float16", "int8")
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """The flags of export.py. Field order is the order of `--help`."""
+
+    load_dir: str = knob("", "run folder (outputs/<run>), or a folder with an export", unit="path", section="most used")
+    out_dir: str = knob("", "folder that receives the files", unit="path")
+    images: bool = knob(False, "decode the exported files to one PNG per map and LOD in out_dir/images")
+    describe: str = knob("", "print what the exported files in a folder, or of a run's checkpoint, are, and check "
+                         "them; files of the ancestor project too", unit="path")  # fmt: skip
+    viewer: str = knob("", "write one HTML page that shows the material, or all of a batch folder, decoded live in a "
+                       "browser", unit="path")  # fmt: skip
+    transcode: str = knob("", f"write ordinary textures of the decoded maps to out_dir/transcoded: some of "
+                          f"{', '.join(TEXTURE_FORMATS)}; without a value all of them", unit="formats",
+                          bare=",".join(TEXTURE_FORMATS))  # fmt: skip
+    tsnc: str = knob("", "write the files that Intel's sample of texture set neural compression loads, of a run with "
+                     "--latents bc1 --decoder tsnc", unit="path")  # fmt: skip
+    shader: str = knob("", "write decoders for shaders to out_dir: any of hlsl,glsl,essl,wgsl,metal", unit="languages")
+
+    load_iter: int = knob(-1, "iteration; -1: the newest checkpoint", low=-1, section="reading")
+    max_pixels: int = knob(MAX_PIXELS, "largest material to decode, for --images and --transcode, and largest source "
+                           "map to read, for --viewer: width x height of LOD 0", unit="pixels", low=1,
+                           high=MOST_PIXELS)  # fmt: skip
+    assume: str = knob("", "what files without a manifest do not say, for --images: size=WxH, "
+                       "sampling=sampler|vertex|aligned, output=none|leaky_relu|hard_swish|hard_gelu, quantize_bits=N",
+                       unit="key=value,...")  # fmt: skip
+
+    dds_layout: str = knob(
+        "", "of the DDS files, and of the decoder that --shader writes for them. packed: words of several features; "
+        "filterable: an 8-bit channel per feature, for the hardware's filter; bgra4: the same for 4-bit features in "
+        "half the memory; rgba8: packed, small words widened to R8G8B8A8; not given: that of an export in --load_dir, "
+        "else packed. Grids of BC1 blocks are the same in each", choices=("", *LAYOUTS),
+        section="feature textures",
+    )  # fmt: skip
+    latents_format: str = knob(
+        "dds", "dds; ktx2: KTX2 files of the same textures beside the DDS ones; rgba8: beside those of BC1 the same "
+        "texels in R8G8B8A8, for importers that refuse blocks and encode themselves; astc: beside those of BC1 the "
+        "same blocks as ASTC 4x4 in KTX2, for phones", choices=LATENTS_FORMATS,
+    )  # fmt: skip
+
+    transcode_scalars: str = knob("bc4", "a BC4 texture for each scalar map, or occlusion, roughness and metallic in "
+                                  "one BC7 or BC1", choices=SCALAR_TEXTURES, section="ordinary textures")  # fmt: skip
+    transcode_quality: str = knob("normal", "effort of the BC7 encoder", choices=BC7_EFFORTS)
+
+    weights: str = knob("baked", "part of the shader, or in decoder_weights.bin", choices=SHADER_WEIGHTS,
+                        section="shaders")  # fmt: skip
+    weight_type: str = knob("auto", "how the shader stores weights. auto: float32 as part of it, as wide as the run "
+                            "has them in decoder_weights.bin; int8: of a run with --weight_bits 8",
+                            choices=SHADER_WEIGHT_TYPES)  # fmt: skip
+
+    data_dir: str = knob("", "source maps to compare with; of a batch folder the folder of their folders; not given: "
+                         "those of the run", unit="path", section="page")  # fmt: skip
+    viewer_source: int | None = knob(None, "longest side of the source maps in the page, 0: none; not given: LOD 0, "
+                                     "coarser where all materials of the page would take more than 16 MB",
+                                     unit="texels", low=0)  # fmt: skip
+
+    chosen: frozenset[str] = dataclasses.field(default=frozenset())  # names of the flags that were given
+
+    @property
+    def made_of_files(self) -> bool:
+        """Whether a flag asks for something that is made of exported files and goes into out_dir."""
+        asked = self.images or self.shader or self.dds_layout or self.latents_format != "dds"
+        return bool(asked or "transcode" in self.chosen)
+
+
+EXPORT_FIELDS = {field.name: field for field in dataclasses.fields(ExportOptions) if field.metadata}
+EXPORT_REFINES = {  # flag -> the flag without which it says nothing, and why
+    "assume": "--images beside it, for which files without a manifest are decoded",
+    "transcode_scalars": "--transcode beside it, which says in what formats",
+    "transcode_quality": "--transcode beside it, which says in what formats",
+    "weights": "--shader beside it, which says for what languages",
+    "weight_type": "--shader beside it, which says for what languages",
+    "data_dir": "--viewer beside it, the page that it is for",
+    "viewer_source": "--viewer beside it, the page that it is for",
+}
+
+
+def build_export_parser() -> argparse.ArgumentParser:
+    """A parser with one flag per field of ExportOptions; flags that are not given stay out of the namespace."""
+    parser = OneLineParser(
+        prog="export.py", usage="export.py [flags]",
+        description="Export a checkpoint again, make images, textures, shaders or a page of it, or say what it holds.",
+    )  # fmt: skip
+    add_flags(parser, EXPORT_FIELDS)
+    return parser
+
+
+def parse_export_options(argv: Sequence[str] | None = None) -> ExportOptions:
+    """The validated flags. Raises: UserError for a flag that lacks the one that it refines, or for no folder."""
+    given = check_values(EXPORT_FIELDS, vars(build_export_parser().parse_args(argv)))
+    options = ExportOptions(**given, chosen=frozenset(given))
+    for name, needed in EXPORT_REFINES.items():
+        if name in given and not given.get(needed.split()[0][2:]):
+            raise UserError(f"--{name}: expected {needed}")
+    if not (options.load_dir or options.describe):
+        raise UserError("expected --load_dir or --describe (see --help)")
+    if options.load_dir and options.describe:
+        raise UserError("--describe: expected without --load_dir; it names the folder itself")
+    return options

@@ -88,7 +88,9 @@ class Refinement:
 
     def _tune(self, index: int) -> None:
         """Train the network and the grids that are not searched; searched grids keep their codes."""
-        config, before = self.config, [parameters.detach().clone() for parameters in self.model.parameters()]
+        config = self.config
+        tuned = [grid for grid, searched in zip(self.model.grid_parameters, self.searched) if not searched]
+        before = [(parameters, parameters.detach().clone()) for parameters in [*self.model.weights, *tuned]]
         resolved = resolve_grids(config, self.material.width, self.material.height)
         grids = [
             dataclasses.replace(grid, learning_rate=0.0 if searched else GRID_FACTOR * grid.learning_rate)
@@ -104,7 +106,7 @@ class Refinement:
         while engine.iteration < TUNE_ITERATIONS:
             loss = engine.step(min(engine.chunk, TUNE_ITERATIONS - engine.iteration))
             if not math.isfinite(loss):  # tuning diverged: keep the parameters from before it
-                for parameters, values in zip(self.model.parameters(), before):
+                for parameters, values in before:
                     parameters.data.copy_(values)
                 return
         engine.sync()

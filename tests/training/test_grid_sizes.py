@@ -9,7 +9,7 @@ import pytest
 from common.errors import UserError
 from configs import make_config, sides_of
 from model import build_model
-from shape import input_layout, layer_sizes, model_shape
+from shape import bits_of_weights, input_layout, layer_sizes, model_shape
 from training.grid_sizes import MOST_BASE, fine_sizes, halves_often
 from training.plan import choose_grids, least_rate, lower_rate_alike, plan
 from training.rates import Row
@@ -50,9 +50,9 @@ def test_the_rate_is_met_with_the_materials_proportions(size, latents, decoder):
         met += 1
         grids, decoder_form = model_shape(planned, *size)
         layers = layer_sizes(input_layout(grids, decoder_form), decoder_form)
-        weights = sum(outputs * inputs for outputs, inputs in layers)
+        weights = bits_of_weights(layers, planned.weight_bits)
         words = sum(math.prod(grid.size) * grid.save_bits for grid in grids)
-        assert (words + 32 * weights) / math.prod(size) == pytest.approx(bpp, rel=0.04)
+        assert (words + weights) / math.prod(size) == pytest.approx(bpp, rel=0.04)
         for grid in grids:
             stretch = grid.size[0] * size[1] / (grid.size[1] * size[0])
             assert 0.8 <= stretch <= 1.25 or min(grid.size) <= 8, grid

@@ -199,7 +199,7 @@ class Config:
         0.8, "the noise falls linearly to zero over this share of the run", unit="fraction of max_iter", low=0, high=1
     )
     weight_round_start: float = knob(
-        0.5, "weights are rounded to --weight_bits from here on", unit="share of max_iter", low=0, high=1
+        0.8, "weights are rounded to --weight_bits from here on", unit="share of max_iter", low=0, high=1
     )
     wrap_boundary: bool = knob(True, "tie opposite borders and the corners of the grids, so that they tile")
     wrap_strength: float = knob(0.02, "how far borders move to their mean each time; 1: all the way", low=0, high=1)

@@ -23,7 +23,16 @@ from configs import (
     sides_of,
     to_dict,
 )
-from shape import BC1_BITS, bits_of_weights, decoder_spec, exact_halvings, grid_spec, input_layout, layer_sizes
+from shape import (
+    BC1_BITS,
+    PADDED_OUTPUTS,
+    bits_of_weights,
+    decoder_spec,
+    exact_halvings,
+    grid_spec,
+    input_layout,
+    layer_sizes,
+)
 from training.grid_sizes import HIGHEST_SIDE, SIDE_UNIT, coarse_sizes, fine_sizes, stretch
 from training.rates import Preset, Row, batch_for, grid_rate_for, preset_for, row_for
 
@@ -35,9 +44,13 @@ PLANNED = frozenset((
     "learning_rate", "grid_learning_rate", "lr_decay_start", "noise_std", "max_iter", "batch_size", "n_hidden_layers",
     "refine", "eval_metrics", "picture_lod", "early_stop", "n_neurons", "eval_interval", "save_interval",
 ))  # fmt: skip
+NARROWED = ("learned", "linear")  # decoders whose weights a plan makes narrow; readers of the others know float32 alone
 # Time of an iteration at filtered positions over one at centres (two cores: packed grids 1.2 to 1.4, BC1 1.5 to 1.65).
 FILTERED_COST = {"packed": 1.3, "bc1": 1.5}
-NETWORK_SHARE = 0.2  # of the bits, that a network wider than 16 neurons may take
+# Shares of the bits: that a network wider than 16 neurons may take, and the row's network with weights of 16 bits.
+NETWORK_SHARE, WIDE_SHARE = 0.2, 0.1
+MOST_NETWORK = 0.68  # share of the bits, that a network of more than one hidden layer may take
+COUNTED_INPUTS, COUNTED_LAYERS = 48, 2  # of the network that the shares are counted for, whatever the row
 SAVE_INTERVAL = 10_000  # iterations, half a minute's, that a killed run can lose
 
 
@@ -95,7 +108,7 @@ def choose_grids(row: Row, config: Config, width: int, height: int) -> list[Hash
         row: the words, and how to share out the bits.
         config: `decoder` is the form of the finest grid; n_neurons, n_hidden_layers, n_frequencies and
             n_texel_frequencies decide how large the network is.
-    Raises: UserError when the network alone leaves no bits for grids, or no grids come within 4 %.
+    Raises: NoGrids when the network alone leaves no bits for grids, or no grids come within 4 %.
     """
     if config.decoder == "tsnc":
         return tsnc_planes(row, config, width, height)
@@ -117,7 +130,7 @@ def choose_grids(row: Row, config: Config, width: int, height: int) -> list[Hash
             if abs(spent / budget - 1) <= TOLERANCE and (best is None or cost < best[0]):
                 best = (cost, fine, coarse)
     if best is None:
-        raise _no_grids(network_bits(row, config) / texels, config, f"{width}x{height}")
+        raise NoGrids(network_bits(row, config) / texels, config.n_neurons)
     _, fine, coarse = best
     return fine_grids(fine, row, config.decoder, num_lods) + (coarse_grids(coarse, row) if coarse[0] else [])
 
@@ -127,7 +140,7 @@ def tsnc_planes(row: Row, config: Config, width: int, height: int) -> list[HashG
 
     They are what the sample loads: all levels are whole blocks, since it halves blocks, and an LOD reads the mip that a
     GPU chooses, in the half planes one less. The whole side of the material is taken where it fits, else the side that
-    halves most often. Raises: UserError when no planes fit the rate.
+    halves most often. Raises: NoGrids when no planes fit the rate.
     """
     longer, texels = max(width, height), width * height
     network, num_lods = network_bits(row, config), longer.bit_length()
@@ -138,7 +151,7 @@ def tsnc_planes(row: Row, config: Config, width: int, height: int) -> list[HashG
         if abs(spent / (config.bpp * texels) - 1) <= TOLERANCE:
             rate_of[side] = spent / texels
     if not rate_of:
-        raise _no_grids(network / texels, config, f"{width}x{height}")
+        raise NoGrids(network / texels, config.n_neurons)
     side = min(rate_of, key=lambda s: (s != longer, -exact_halvings(s), abs(rate_of[s] - config.bpp)))
     levels = exact_halvings(side // SIDE_UNIT) + 1
     fine = HashGridConfig(side, min(levels, num_lods), storage="bc1")
@@ -146,23 +159,33 @@ def tsnc_planes(row: Row, config: Config, width: int, height: int) -> list[HashG
     return [fine] * row.fine[0] + [coarse] * row.coarse[0]
 
 
-def _no_grids(least: float, config: Config, size: str) -> UserError:
-    """For a rate that no grids meet; the message names the flag that asked for it.
+class NoGrids(UserError):
+    """For a rate that no grids meet.
 
     Args:
-        least: bits per texel of the network alone.
+        network: bits per texel of the network alone.
+        n_neurons: its width.
     """
+
+    def __init__(self, network: float, n_neurons: int):
+        super().__init__(f"the network of {n_neurons} neurons takes {network:.2f} bpp, and no grids fill the rest")
+        self.network, self.n_neurons = network, n_neurons
+
+
+def _refusal(problem: NoGrids, config: Config, width: int, height: int) -> UserError:
+    """What the user reads about a rate that a size cannot have; it names the flag that asked for it, and the least rate
+    that the size can have."""
     asked = next((name for name in (*AIMS, "preset", "decoder", "latents") if name in config.chosen), "bpp")
-    value, rate, way = f" {config.bpp:g}", "", "raise --bpp"
-    if asked != "bpp":
-        value, rate, way = "", f" at {config.bpp:g} bpp", f"give a --bpp above {least:.2f}"
-    ways = [way] * (least < HIGHEST_BPP)
-    ways += ["give a smaller --n_neurons"] * (config.n_neurons > 16 and config.decoder != "tsnc")
-    return UserError(
-        f"--{asked}{value}: a {size} material{rate} needs {least:.2f} bpp for its network of {config.n_neurons} "
-        "neurons alone, and no grids fill the rest within 4 %; "
-        f"{', or '.join([*ways, f'leave --{asked} out'])}"
-    )
+    asks = f"--{asked} {config.bpp:g}" if asked == "bpp" else f"--{asked}"
+    rate = "" if asked == "bpp" else f" at {config.bpp or DEFAULT_BPP:g} bpp"
+    least, neurons = lowest_planned(config, width, height), f"its network of {problem.n_neurons} neurons"
+    ways = [] if least is None else [f"give --bpp {least:g} or more"]
+    ways += ["give a smaller --n_neurons"] * (problem.n_neurons > 16 and config.decoder != "tsnc")
+    found = f"{problem.network:.2f} bpp for {neurons} alone, and no grids fill the rest within 4 %"
+    if least is not None and least > (config.bpp or DEFAULT_BPP):
+        found = f"{least:g} bpp or more, most of them for {neurons}"
+    ways = ", or ".join([*ways, f"leave --{asked} out"])
+    return UserError(f"{asks}: a {width}x{height} material{rate} needs {found}; {ways}")
 
 
 # --- the whole configuration ---------------------------------------------------------------------------------------
@@ -181,7 +204,9 @@ def decoder_of(config: Config) -> str:
 
 def kept_defaults(config: Config) -> list[str]:
     """The fields that a plan would decide and that the user set to their defaults: not the same as leaving them out."""
-    planned = PLANNED | form_values(dataclasses.replace(config, decoder=decoder_of(config)), 1).keys()
+    decoder = decoder_of(config)
+    planned = PLANNED | form_values(dataclasses.replace(config, decoder=decoder), 1).keys()
+    planned |= {"weight_bits"} if decoder in NARROWED else set()
     given = config.chosen & planned if wants_plan(config) else ()
     return sorted(name for name in given if getattr(config, name) == FIELDS[name].default)
 
@@ -192,16 +217,22 @@ def plan(config: Config, width: int, height: int, row_bpp: float = 0.0) -> Confi
     Args:
         row_bpp: take the table's row of this rate, unless its network is too large for the rate asked for. Within one
             row PSNR rises smoothly with the rate. 0: the row of the rate asked for.
-    Raises: UserError when the rate cannot be met.
+    Raises: UserError when the rate cannot be met; it says what the least rate is that can be.
     """
-    if not wants_plan(config):
-        return config
+    try:
+        return _plan(config, width, height, row_bpp) if wants_plan(config) else config
+    except NoGrids as problem:
+        raise _refusal(problem, config, width, height) from problem
+
+
+def _plan(config: Config, width: int, height: int, row_bpp: float = 0.0) -> Config:
+    """`plan` where one is wanted. Raises: NoGrids."""
     chosen = {name: getattr(config, name) for name in config.chosen & {"decoder", "bpp"}}
     decoder = decoder_of(config)
     config = dataclasses.replace(config, decoder=decoder, bpp=config.bpp or DEFAULT_BPP)
     preset = preset_for(config.preset or "balanced")
     if row_bpp:
-        with contextlib.suppress(UserError):
+        with contextlib.suppress(NoGrids):
             planned = plan_with(row_for(row_bpp, decoder, config.latents), preset, config, width, height)
             return dataclasses.replace(planned, **chosen)
     planned = plan_with(row_for(config.bpp, decoder, config.latents), preset, config, width, height)
@@ -228,6 +259,9 @@ def plan_with(row: Row, preset: Preset, config: Config, width: int, height: int)
     planned = dataclasses.replace(config, **{name: v for name, v in values.items() if name not in config.chosen})
     if "max_iter" not in config.chosen:
         planned = dataclasses.replace(planned, max_iter=iterations_for(preset, row, planned.positions))
+    narrow = planned.decoder in NARROWED
+    if narrow and "weight_bits" not in config.chosen:
+        planned = dataclasses.replace(planned, weight_bits=weight_bits_for(row, planned, width * height))
     values = {  # these follow from the others
         "n_neurons": min(neurons_for(row, planned, width * height), preset.most_neurons),
         "eval_interval": planned.max_iter,
@@ -235,6 +269,8 @@ def plan_with(row: Row, preset: Preset, config: Config, width: int, height: int)
         **fixed,
     }
     planned = dataclasses.replace(planned, **{name: v for name, v in values.items() if name not in config.chosen})
+    if narrow and "n_hidden_layers" not in config.chosen:
+        planned = dataclasses.replace(planned, n_hidden_layers=layers_for(row, planned, width * height))
     if not config.hash_grid_configs:
         planned = dataclasses.replace(planned, hash_grid_configs=choose_grids(row, planned, width, height))
     return dataclasses.replace(make_config(to_dict(planned)), chosen=config.chosen)
@@ -263,13 +299,22 @@ def least_rate(config: Config, width: int, height: int) -> float:
 
     Raises: UserError where even 20 bpp are too few: its network alone takes more.
     """
+    least = lowest_planned(config, width, height)
+    if least is not None:
+        return least
+    plan(dataclasses.replace(config, bpp=HIGHEST_BPP, target_psnr=0.0, match=""), width, height)
+    raise AssertionError("a rate that can be planned was not found")
+
+
+def lowest_planned(config: Config, width: int, height: int) -> float | None:
+    """`least_rate`; None where there is none."""
     bpp = LOWEST_BPP
     while True:
         try:
-            plan(dataclasses.replace(config, bpp=bpp, target_psnr=0.0, match=""), width, height)
-        except UserError:
+            _plan(dataclasses.replace(config, bpp=bpp, target_psnr=0.0, match=""), width, height)
+        except NoGrids:
             if bpp == HIGHEST_BPP:
-                raise
+                return None
             bpp = min(round(bpp * 1.03, 3), HIGHEST_BPP)
         else:
             return bpp
@@ -312,13 +357,43 @@ def rounds_for(preset: Preset, row: Row) -> int:
     return (preset.refine + 1) // 2 if row.latents == "bc1" and row.fine[0] >= 4 else preset.refine
 
 
+def weight_bits_for(row: Row, config: Config, texels: int) -> int:
+    """16 bits a weight, which cost nothing, or 8 where the network would take more than WIDE_SHARE of the bits.
+
+    `fast` with 4500 iterations, mean of Metal055A and Rock058 (crops of 256² and 512²), the best width of 16 to 48
+    neurons at each: 8 bits are 0.15 dB better at 256² and 2.5 bpp, 0.7 at 5, 0.17 at 1.25, 0.7 at 128² and 2.5 bpp;
+    at 512² 0.08 at 1.25 bpp and 0.02 worse at 2.5.
+    """
+    n_neurons = config.n_neurons if "n_neurons" in config.chosen else row.n_neurons
+    return 16 if 16 * counted_weights(n_neurons) <= WIDE_SHARE * config.bpp * texels else 8
+
+
 def neurons_for(row: Row, config: Config, texels: int) -> int:
     """The row's network, or a narrower one where it would take more than NETWORK_SHARE of a small material's bits.
 
-    The count takes 48 inputs and two hidden layers for every row. With `network_bits` in its place one plan in 25 would
-    get another width than in earlier versions.
+    As in `weight_bits_for`, with 8 bits: 32 neurons are 0.65 dB better than 16 at 256² and 5 bpp (a tenth of the bits),
+    as good at 2.5 (a sixth; Rock058 +0.1) and at 1.25 (a third), and 0.1 worse at 128² and 5 bpp (0.38) and 1.1 at 2.5
+    (two thirds); 48 and 64 were 0.1 to 1 dB worse wherever they took more than a tenth.
     """
     for n_neurons in range(row.n_neurons, 16, -16):
-        if config.weight_bits * n_neurons * (48 + n_neurons + 16) <= NETWORK_SHARE * config.bpp * texels:
+        if config.weight_bits * counted_weights(n_neurons) <= NETWORK_SHARE * config.bpp * texels:
             return n_neurons
     return 16
+
+
+def layers_for(row: Row, config: Config, texels: int) -> int:
+    """The configuration's hidden layers, or as few as it takes for the network to leave a third of the bits.
+
+    As in `neurons_for`, 16 neurons: two layers are 0.2 dB better than one at 128² and 1.25 bpp, where they take 57 %
+    of the bits, and at 64² and 5 bpp (67 %); at 64² and 2.5 bpp one alone leaves room for a grid.
+    """
+    for layers in range(config.n_hidden_layers, 1, -1):
+        if network_bits(row, dataclasses.replace(config, n_hidden_layers=layers)) <= MOST_NETWORK * config.bpp * texels:
+            return layers
+    return min(config.n_hidden_layers, 1)
+
+
+def counted_weights(n_neurons: int) -> int:
+    """Weights of a network with COUNTED_INPUTS and COUNTED_LAYERS. With those of each row's own network one plan in 25
+    would get another width than in earlier versions."""
+    return n_neurons * (COUNTED_INPUTS + (COUNTED_LAYERS - 1) * n_neurons + PADDED_OUTPUTS)

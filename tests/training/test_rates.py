@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import re
 
 import pytest
 
@@ -20,13 +21,14 @@ RATES = (0.5, 0.8, 1.25, 1.9, 2.5, 3.5, 5, 7, 10, 14, 20)
 
 
 def rate_of(config, width: int, height: int) -> float:
-    """Bits per texel by hand: the finest level's words, and every weight in 32 bits."""
+    """Bits per texel by hand: the finest level's words, and every weight, of 8 bits with the scale of its row."""
     learned = sum(4 * g.save_bits // g.quantize_bits for g in config.hash_grid_configs if g.interpolation == "learned")
     linear = sum(g.save_bits // g.quantize_bits for g in config.hash_grid_configs if g.interpolation == "linear")
     inputs = math.ceil((2 * config.n_frequencies + learned + linear + 1) / 16) * 16 + (16 if learned else 0)
     weights = inputs * config.n_neurons + (config.n_hidden_layers - 1) * config.n_neurons**2 + 16 * config.n_neurons
     words = sum(math.prod(sides_of(g.max_resolution)) * g.save_bits for g in config.hash_grid_configs)
-    return (words + 32 * weights) / (width * height)
+    scales = config.n_hidden_layers * config.n_neurons + 16 if config.weight_bits == 8 else 0
+    return (words + config.weight_bits * weights + 32 * scales) / (width * height)
 
 
 @pytest.mark.parametrize("decoder", ["learned", "reference"])
@@ -51,7 +53,7 @@ def test_planes_of_bc1_cost_what_was_asked_for(size, decoder):
         try:
             planned = plan(make_config({"bpp": bpp, "decoder": decoder, "latents": "bc1"}), *size)
         except UserError as error:
-            assert "bpp for its network" in str(error)
+            assert "for its network" in str(error)
             continue
         met += 1
         model = build_model(planned, *size, [0])
@@ -220,12 +222,12 @@ def test_a_small_material_gets_a_narrow_network():
 
 
 def test_a_material_that_is_too_small_for_its_rate_is_refused():
-    with pytest.raises(UserError, match=r"--bpp 0.5: a 64x64 material needs .* for its network"):
+    with pytest.raises(UserError, match=r"--bpp 0.5: a 64x64 material needs 2\.\d+ bpp or more, .* for its network"):
         plan(make_config({"bpp": 0.5}), 64, 64)
     for given in ({"preset": "fast"}, {"decoder": "learned"}):  # the way out is one of flags that were given
         (name,) = given
-        with pytest.raises(UserError, match=f"^--{name}: a 64x64 material at 5 bpp needs .*or leave --{name} out$"):
-            plan(make_config(given), 64, 64)
+        with pytest.raises(UserError, match=f"^--{name}: a 32x32 material at 5 bpp needs .*or leave --{name} out$"):
+            plan(make_config(given), 32, 32)
     with pytest.raises(UserError, match=r"^--target_psnr: a 16x16 material at 20 bpp .*; leave --target_psnr out$"):
         least_rate(make_config({"target_psnr": 30.0, "n_neurons": 16}), 16, 16)
 
@@ -260,8 +262,57 @@ def test_rows_hold_from_their_rate_on():
 def test_the_least_rate_of_a_size():
     assert least_rate(make_config({"match": "bc7"}), 1024, 1024) == 0.5
     small = least_rate(make_config({"target_psnr": 30.0}), 128, 96)
-    assert 3.3 < small < 4.5  # 16 neurons take 3.33 bpp
+    assert 0.75 < small < 0.9  # one layer of 16 neurons in 8 bits takes 0.75 bpp
     assert plan(make_config({"bpp": small}), 128, 96).hash_grid_configs
+    wide = least_rate(make_config({"target_psnr": 30.0, "weight_bits": 32, "n_hidden_layers": 2}), 128, 96)
+    assert 3.3 < wide < 4.5  # 16 neurons in two layers take 3.33 bpp
+
+
+@pytest.mark.parametrize(
+    ("given", "size"),
+    [({"bpp": 1.25}, 64), ({"bpp": 5.0}, 32), ({"bpp": 0.5, "n_neurons": 64}, 128),
+     ({"bpp": 2.5, "decoder": "reference"}, 64), ({"bpp": 1.0, "latents": "bc1"}, 64)],
+)  # fmt: skip
+def test_a_refusal_names_the_least_rate_that_can_be_had(given, size):
+    with pytest.raises(UserError) as refused:
+        plan(make_config(given), size, size)
+    least = re.search(r"needs ([\d.]+) bpp or more", str(refused.value))[1]
+    assert f"give --bpp {least} or more" in str(refused.value)
+    model = build_model(plan(make_config({**given, "bpp": float(least)}), size, size), size, size, [0])
+    assert model.bits_per_texel(size, size)["bpp"] == pytest.approx(float(least), rel=0.04)
+    with pytest.raises(UserError):
+        plan(make_config({**given, "bpp": float(least) / 1.031}), size, size)
+
+
+@pytest.mark.parametrize(
+    ("given", "size", "bits"),
+    [({"bpp": 2.5}, 1024, 16), ({"bpp": 2.5}, 512, 16), ({"bpp": 1.25}, 512, 8), ({"bpp": 2.5}, 256, 8),
+     ({"bpp": 2.5, "latents": "bc1"}, 256, 8), ({"bpp": 2.5, "decoder": "reference"}, 256, 32),
+     ({"bpp": 2.5, "decoder": "tsnc", "latents": "bc1"}, 1024, 32), ({"bpp": 2.5, "weight_bits": 32}, 256, 32),
+     ({"bpp": 2.5, "weight_bits": 8}, 2048, 8), ({}, 256, 32), ({"bpp": 20.0}, 256, 16)],
+)  # fmt: skip
+def test_weights_get_the_bits_that_their_share_allows(given, size, bits):
+    assert plan(make_config(given), size, size).weight_bits == bits
+
+
+def test_the_rate_counts_weights_as_they_are_stored():
+    for bits in (32, 16, 8):
+        planned = plan(make_config({"bpp": 2.5, "weight_bits": bits}), 256, 256)
+        assert rate_of(planned, 256, 256) == pytest.approx(2.5, rel=0.04)
+    sides = [plan(make_config({"bpp": 2.5, "weight_bits": bits, "n_neurons": 32}), 256, 256).hash_grid_configs[0]
+             for bits in (32, 16, 8)]  # fmt: skip
+    assert sides[0].max_resolution < sides[1].max_resolution < sides[2].max_resolution
+
+
+def test_layers_of_tiny_materials():
+    assert plan(make_config({"bpp": 2.5}), 64, 64).n_hidden_layers == 1
+    assert plan(make_config({"bpp": 5.0}), 64, 64).n_hidden_layers == 2
+    assert plan(make_config({"bpp": 2.5, "preset": "best"}), 128, 128).n_hidden_layers > 1
+    with pytest.raises(UserError):
+        plan(make_config({"bpp": 2.5, "n_hidden_layers": 2}), 64, 64)
+
+
+def test_a_size_that_no_rate_fits():
     with pytest.raises(UserError, match="--target_psnr: a 16x16 material at 20 bpp needs"):
         least_rate(make_config({"target_psnr": 30.0}), 16, 16)
 
@@ -275,7 +326,7 @@ def test_another_rates_row():
         assert (fine.save_bits // fine.quantize_bits, fine.quantize_bits) == row_for(bpp, "learned").fine
         assert rate_of(planned, 512, 512) == pytest.approx(9, rel=0.04)
     # a row whose network alone would be too much for a small material
-    tiny = make_config({"bpp": 3.5, "n_neurons": 16}), 128, 96
+    tiny = make_config({"bpp": 3.5, "n_neurons": 16, "weight_bits": 32}), 128, 96
     assert plan(*tiny, row_bpp=9.0) == plan(*tiny)
 
 

@@ -84,10 +84,6 @@ class GridSpec:
         return width >> (self.n_levels - 1), height >> (self.n_levels - 1)
 
     @property
-    def base_resolution(self) -> int:
-        return self.base_size[0]
-
-    @property
     def features(self) -> int:
         """Features per texel."""
         if self.compressed:
@@ -134,10 +130,6 @@ class GridSpec:
         return [(max(width >> mip, 1), max(height >> mip, 1)) for mip in range(mips)]
 
     @property
-    def mip_sides(self) -> list[int]:
-        return [width for width, _ in self.mip_sizes]
-
-    @property
     def stored_texels(self) -> int:
         """Texels of all mips of its texture, with those in blocks that lie beyond a mip."""
         return sum(self.texels_of(size) for size in self.mip_sizes)
@@ -156,9 +148,6 @@ class GridSpec:
         """(width, height) of a level."""
         width, height = self.base_size
         return width << level, height << level
-
-    def resolution(self, level: int) -> int:
-        return self.level_size(level)[0]
 
     def level_offset(self, level: int) -> int:
         """Texels before `level`."""

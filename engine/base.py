@@ -77,11 +77,20 @@ class KernelEngine(BaseEngine):
         """
         if self.iteration == 0:
             return {"iteration": 0, "optimizer": {}}
+        if self.iteration % SWEEP_INTERVAL == 0:
+            return self.settled_state()
         moments, pending = self._stored()
         state = {"iteration": self.iteration, "optimizer": optimizer_entries(self.iteration, moments)}
-        if pending and self.iteration % SWEEP_INTERVAL:
+        if pending:
             state["pending"] = pending
         return state
+
+    def settled_state(self) -> State:
+        """state() after sync() without anything pending: every texel follows Adam up to the iteration."""
+        moments, pending = self._stored()
+        state = {"iteration": self.iteration, "optimizer": optimizer_entries(self.iteration, moments)}
+        optimizer = up_to_date({**state, "pending": pending} if pending else state, self.model)
+        return {"iteration": self.iteration, "optimizer": optimizer}
 
     def load_state(self, state: State) -> None:
         """The inverse of state(), also of the other engines'. Raises: ValueError for another layout."""
@@ -91,10 +100,6 @@ class KernelEngine(BaseEngine):
             check_pending(pending, self.model, iteration, SWEEP_INTERVAL)
         self.iteration = iteration
         self._load_parameters(optimizer, pending)
-
-    def reload(self) -> None:
-        """See Engine.reload. Texels are up to date afterwards, as the model's parameters are."""
-        self._load_parameters(up_to_date(self.state(), self.model))
 
     def network_moments(self, optimizer: Optimizer | None) -> list[Flat] | None:
         """Both moments of the network, each flat as flat_weights() has the weights; None without an optimiser state."""

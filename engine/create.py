@@ -12,6 +12,7 @@ from common.device import choose_device
 from common.errors import Say, UserError
 from configs import Config
 from dataset import Material
+from engine.base import KernelEngine
 from engine.cpu import code_search as cpu_code_search
 from engine.cpu.decoder import decode_lod, decode_samples
 from engine.cpu.engine import CpuEngine
@@ -91,6 +92,17 @@ def _checked_engine(model: NeuralTexture, material: Material, schedule: Schedule
     engine = CudaEngine(model, material, schedule)
     check_engine(engine)
     return engine
+
+
+def at_rest(engine: Engine) -> Engine:
+    """An engine that has taken its last step, in the model's own memory: it can be probed and saved, and goes on when a
+    checkpoint is loaded. The kernels' copy of parameters and moments, 1.6 GB at 8192 x 8192, is freed with `engine`."""
+    engine.sync()
+    if not isinstance(engine, KernelEngine):
+        return engine
+    resting = TorchEngine(engine.model, engine.material, engine.schedule)
+    resting.load_state(engine.settled_state())
+    return resting
 
 
 def create_decoder(config: Config, say: Say | None = None) -> Decoder:

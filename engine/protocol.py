@@ -31,9 +31,6 @@ class Engine(Protocol):
     def sync(self) -> None:
         """Copy the trained parameters into the model; an engine may hold them elsewhere between two calls."""
 
-    def reload(self) -> None:
-        """Continue from the model's parameters after something else has changed them; Adam's moments stay."""
-
     def state(self) -> State:
         """Iteration and optimiser state, in one layout for all engines (engine/adam_state.py)."""
 

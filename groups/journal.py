@@ -52,7 +52,8 @@ PAUSE_FACTOR = 20
 # Settings that change no result: where the images are, where results go, and what computes them.
 NO_SETTINGS = (*CALL, "data_dir", "save_dir", "num_threads")
 # settings that the records of earlier versions do not know
-NEWER = ("maps", "size", "latents", "positions", "extra_maps", "extra_map", "weight_bits", "weight_round_start")
+NEWER = ("maps", "size", "latents", "positions", "extra_maps", "extra_map", "weight_bits", "weight_round_start",
+         "network")  # fmt: skip
 
 Report = Callable[[Path, Mapping[str, Any], Sequence[Mapping[str, Any]]], str]  # see `Journal`
 

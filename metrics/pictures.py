@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from common.parallel import map_threads
 from metrics.tiles import MapImage, map_values, row_tiles
 
 
@@ -21,15 +22,26 @@ def picture(image: MapImage) -> np.ndarray:
     return _joined(lambda rows: display_pixels(map_values(image, rows)), image)
 
 
-def strip_rows(decoded: MapImage, source: MapImage, rows: slice) -> np.ndarray:
-    """Some rows of decoded | source | error x 8 of one map side by side, (rows, 3 W, C) uint8."""
-    pixels, original = picture(decoded[rows]), source[rows]
-    return np.concatenate([pixels, picture(original), error_image(pixels, original)], axis=1)
+def strip(decoded: MapImage, source: MapImage) -> np.ndarray:
+    """decoded | source | error x 8 of one map side by side, (H, 3 W, C) uint8."""
+
+    def draw(rows: slice) -> np.ndarray:
+        pixels, original = picture(decoded[rows]), source[rows]
+        return np.concatenate([pixels, picture(original), error_image(pixels, original)], axis=1)
+
+    return _joined(draw, decoded)
 
 
 def _joined(draw: Callable[[slice], np.ndarray], image: MapImage) -> np.ndarray:
-    """draw(rows) of all bands of an image, one below the other."""
-    return np.concatenate([draw(rows) for rows, _ in row_tiles(image)])
+    """draw(rows) of all bands of an image, one below the other; bands are drawn on all threads."""
+    drawn, whole = map_threads(draw, (rows for rows, _ in row_tiles(image))), None
+    first = 0
+    for band in drawn:
+        if whole is None:
+            whole = np.empty((image.shape[0], *band.shape[1:]), band.dtype)
+        whole[first : first + len(band)] = band
+        first += len(band)
+    return whole
 
 
 def _error(decoded: MapImage, source: MapImage, rows: slice, gain: float) -> np.ndarray:

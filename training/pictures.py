@@ -2,34 +2,38 @@
 
 from __future__ import annotations
 
-import functools
 from pathlib import Path
 
 import numpy as np
 from PIL import Image as PillowImage
 
-from common.files import atomic_write
+from common.files import atomic_write, write_bytes
+from common.parallel import map_threads
 from configs import Config
 from dataset import Material
-from maps.png import write_png
+from maps.images import encode_png
 from metrics.evaluate import Maps
-from metrics.pictures import error_image, picture, strip_rows
+from metrics.pictures import error_image, picture, strip
 
+MOST_SIDE = 4096  # texels; three pictures of 8192 x 8192 side by side would take 0.6 GB, and no viewer shows them
 THUMBNAIL, THUMBNAIL_SIZE = "thumbnail.jpg", 96  # longest side of each of its three pictures
 
 
 def picture_lod(config: Config, material: Material) -> int:
-    """The LOD that a run's pictures show: --picture_lod, or the last there is."""
-    return min(config.picture_lod, material.num_lods - 1)
+    """The LOD that a run's pictures show: --picture_lod, a smaller one where its sides exceed MOST_SIDE, or the last
+    there is."""
+    fits = next(lod for lod, size in enumerate(material.lod_sizes) if max(size) <= MOST_SIDE)
+    return min(max(config.picture_lod, fits), material.num_lods - 1)
 
 
 def save_strips(folder: Path, decoded: Maps, source: Maps) -> None:
     """One PNG per map: decoded | source | error x8; see metrics.evaluate.OnLod for the maps."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name, pixels in decoded.items():
-        height, width, channels = pixels.shape
-        with atomic_write(folder / f"{name}.png") as stream:
-            write_png(stream, height, 3 * width, channels, functools.partial(strip_rows, pixels, source[name]))
+
+    def save(name: str) -> None:
+        write_bytes(folder / f"{name}.png", encode_png(strip(decoded[name], source[name]), quick=True))
+
+    list(map_threads(save, decoded))
 
 
 def save_thumbnail(folder: Path, decoded: Maps, source: Maps) -> None:

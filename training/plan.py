@@ -34,7 +34,7 @@ from shape import (
     layer_sizes,
 )
 from training.grid_sizes import HIGHEST_SIDE, SIDE_UNIT, coarse_sizes, fine_sizes, stretch
-from training.rates import Preset, Row, preset_for, row_for
+from training.rates import Preset, Row, batch_for, grid_rate_for, preset_for, row_for
 
 DEFAULT_BPP = 5.0  # of --preset or --decoder learned without a rate
 LOWEST_BPP, HIGHEST_BPP = 0.5, 20.0
@@ -243,10 +243,10 @@ def plan_with(row: Row, preset: Preset, config: Config, width: int, height: int)
     """`plan` with a given row and effort, for a configuration that has a rate and a decoder form."""
     values: dict[str, Any] = {
         "learning_rate": row.learning_rate * preset.learning_rate_factor,
-        "grid_learning_rate": row.grid_learning_rate,
+        "grid_learning_rate": grid_rate_for(row, width * height),
         "lr_decay_start": preset.lr_decay_start,
         "noise_std": 0.0,
-        "batch_size": preset.batch_size,
+        "batch_size": batch_for(preset, width * height),
         "n_hidden_layers": preset.n_hidden_layers,
         "refine": rounds_for(preset, row),
         "eval_metrics": preset.eval_metrics,

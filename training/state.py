@@ -12,7 +12,7 @@ import torch
 from common.errors import Say, UserError
 from configs import Config
 from dataset import Material
-from engine.create import create_engine
+from engine.create import at_rest, create_engine
 from engine.schedule import Schedule
 from model import new_model
 from training.checkpoint import Checkpoint
@@ -75,6 +75,10 @@ class TrainingState:
             "stopped": self.stopped,
             "refined": self.refined if self.trained else None,
         }
+
+    def finish_training(self) -> None:
+        """After the last iteration: what follows, search and evaluation, needs the memory of the kernels."""
+        self.engine = at_rest(self.engine)
 
     @property
     def trained(self) -> bool:

@@ -46,6 +46,8 @@ class Trainer:
         try:
             if not nothing_to_train:
                 self._train(stop)
+            if state.trained:
+                state.finish_training()
             completed = nothing_to_train or (state.trained and self._refine(stop))
             missing = prepare_metrics(self.config.eval_metrics) if completed else []
             folder = self._save(functools.partial(self._evaluate, final=True) if completed else None)
@@ -107,14 +109,12 @@ class Trainer:
         state, rounds = self.state, self.config.refine
         if state.refined >= rounds:
             return True
-        state.engine.sync()
         refinement = Refinement(state.model, self.session.material, self.config)
         while refinement.possible and state.refined < rounds:
             if stop.requested:
                 return False
             changed = refinement.round(state.refined)
             state.refined += 1
-            state.engine.reload()
             psnr = psnr_of(state.engine.probe())
             self.session.say(f"refining {state.refined} of {rounds}: {changed} codes changed, PSNR {psnr:.2f} dB, "
                              f"{state.seconds:.0f} s")  # fmt: skip

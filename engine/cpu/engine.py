@@ -20,6 +20,7 @@ from engine.adam_state import (
     Optimizer,
     Pending,
     check_pending,
+    optimizer_entries,
     up_to_date,
 )
 from engine.base import KernelEngine
@@ -133,12 +134,23 @@ class CpuEngine(KernelEngine):
         for weight, value in zip(self.model.weights, split_weights(flat, self.model)):
             weight.copy_(value)
 
+    def settled_state(self) -> State:
+        """See KernelEngine.settled_state; nothing is copied besides the moments."""
+        moments = self._network_moments()
+        for index, parameters in enumerate(self.model.grid_parameters):
+            pair = tuple(torch.empty_like(parameters).detach() for _ in MOMENTS)
+            self._kernels.nt_trainer_save_grid(self._trainer, index, None, *map(pointer, pair), None)
+            moments.append(pair)
+        return {"iteration": self.iteration, "optimizer": optimizer_entries(self.iteration, moments)}
+
+    def _network_moments(self) -> list[Moments]:
+        flat = [torch.empty(sum(weight.numel() for weight in self.model.weights)) for _ in MOMENTS]
+        self._kernels.nt_trainer_save_network(self._trainer, None, *map(pointer, flat))
+        return list(zip(*(split_weights(values, self.model) for values in flat)))
+
     def _stored(self) -> tuple[list[Moments], list[Pending]]:
         model, kernels = self.model, self._kernels
-        flat = [torch.empty(sum(weight.numel() for weight in model.weights)) for _ in MOMENTS]
-        kernels.nt_trainer_save_network(self._trainer, None, *map(pointer, flat))
-        moments = list(zip(*(split_weights(values, model) for values in flat)))
-        pending = []
+        moments, pending = self._network_moments(), []
         for index, (grid, parameters) in enumerate(zip(model.grids, model.grid_parameters)):
             stored, first, second = (torch.empty_like(parameters).detach() for _ in range(3))
             stamps = torch.empty(grid.n_units, dtype=torch.int32)

@@ -137,9 +137,6 @@ class TorchEngine(BaseEngine):
     def sync(self) -> None:
         """See Engine.sync. Training updates the model's own parameters, so there is nothing to copy."""
 
-    def reload(self) -> None:
-        """See Engine.reload. The model's parameters are the engine's own, so there is nothing to do."""
-
     def state(self) -> State:
         """See Engine.state. Samples and noise follow from seed and iteration, and need no state."""
         return {"iteration": self.iteration, "optimizer": self.optimizer.state_dict()["state"]}

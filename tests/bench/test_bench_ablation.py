@@ -378,7 +378,7 @@ def blended(model, uv, lod):
     grid, rows = GRIDS[1], []
     for (u, v), level_of in zip(uv.double().tolist(), lod.tolist()):
         level = max(grid.n_levels - 1 - level_of, 0)
-        side = grid.base_resolution << level
+        side, _ = grid.level_size(level)
         image = model.level(1, level).detach().double().numpy()
         x, y = u * side - 0.5, v * side - 0.5
         x0, y0 = math.floor(x), math.floor(y)

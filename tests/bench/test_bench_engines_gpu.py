@@ -236,7 +236,7 @@ def test_least_bytes_by_counting(make_material):
             u, v = (random.integers(w) + 0.5) / w, (random.integers(h) + 0.5) / h
             for index, grid in enumerate(model.grids):
                 level = grid.level_of(int(lod))
-                r = grid.resolution(level)
+                r, _ = grid.level_size(level)
                 x, y = math.floor(u * r - 0.5), math.floor(v * r - 0.5)
                 seen[index] |= {(level, (x + i) % r, (y + j) % r) for i in (0, 1) for j in (0, 1)}
         touched.append([len(s) for s in seen])

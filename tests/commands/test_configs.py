@@ -203,6 +203,15 @@ def test_config_file(tmp_path):
     assert config.texture_loss_weights == {**dict.fromkeys(MAPS, 1.0), "diffuse": 2.0, "normal": 0.5}
 
 
+def test_a_grid_of_width_and_height(tmp_path):
+    """A square pair is a number; config.json, where it is a list, reads back."""
+    config = from_yaml(tmp_path, "hash_grid_configs: [{max_resolution: [64, 8]}, {max_resolution: [8, 8]}]")
+    assert config.hash_grid_configs == [HashGridConfig(max_resolution=(64, 8)), HashGridConfig(max_resolution=8)]
+    stored = json.loads(json.dumps(to_dict(config)))
+    assert [grid["max_resolution"] for grid in stored["hash_grid_configs"]] == [[64, 8], 8]
+    assert make_config(stored) == config
+
+
 def test_what_a_grid_leaves_out_comes_from_the_flags(tmp_path):
     from shape import resolve_grids
 
@@ -264,6 +273,13 @@ def test_json_empty_and_comments_are_yaml_too(tmp_path):
      ("hash_grid_configs: [{quantize_bits: 3}]", ("hash_grid_configs[0].quantize_bits", "1, 2, 4, 8, 16")),
      ("hash_grid_configs: [{max_resolution: 0}]", ("hash_grid_configs[0].max_resolution",)),
      ("hash_grid_configs: [{max_resolution: 16.0}]", ("hash_grid_configs[0].max_resolution",)),
+     ("hash_grid_configs: [{max_resolution: [8]}]", ("hash_grid_configs[0].max_resolution", "[width, height]")),
+     ("hash_grid_configs: [{max_resolution: [8, 4, 2]}]", ("hash_grid_configs[0].max_resolution", "[8, 4, 2]")),
+     ("hash_grid_configs: [{max_resolution: [8, 0]}]", ("hash_grid_configs[0].max_resolution", "1 to 16384")),
+     ("hash_grid_configs: [{max_resolution: [8, 16385]}]", ("hash_grid_configs[0].max_resolution", "16385")),
+     ("hash_grid_configs: [{max_resolution: [8, 4.0]}]", ("hash_grid_configs[0].max_resolution", "whole")),
+     ("hash_grid_configs: [{max_resolution: [8, true]}]", ("hash_grid_configs[0].max_resolution", "whole")),
+     ("hash_grid_configs: [{max_resolution: 8x4}]", ("hash_grid_configs[0].max_resolution", "[width, height]")),
      ("hash_grid_configs: [{learning_rate: -1}]", ("hash_grid_configs[0].learning_rate",)),
      ("hash_grid_configs: [{interpolation: cubic}]", ("hash_grid_configs[0].interpolation", "learned")),
      ("texture_loss_weights: 5", ("texture_loss_weights", "mapping")),

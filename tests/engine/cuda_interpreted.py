@@ -365,7 +365,7 @@ def test_going_on_from_changed_parameters():
         for parameters in engine.model.parameters():
             parameters.mul_(0.5)
     changed = [p.detach().clone() for p in engine.model.parameters()]
-    engine.reload()
+    engine.load_state(engine.settled_state())
     engine.sync()
     assert differences(changed, [p.detach() for p in engine.model.parameters()]) == []
     assert engine.state()["optimizer"][0]["exp_avg"].abs().max() > 0 and math.isfinite(engine.step(1))

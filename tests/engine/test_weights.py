@@ -141,7 +141,7 @@ def test_rounding_begins_where_it_is_said(kind, bits):
     with torch.no_grad():
         for mine, theirs in zip(plain.model.weights, rounded.model.exported_weights()):
             mine.copy_(theirs)
-    plain.reload()
+    plain.load_state(plain.settled_state())
     assert rounded.step(1) == plain.step(1)
 
 
@@ -152,7 +152,7 @@ def test_the_probe_sees_what_would_ship(kind):
     with torch.no_grad():
         for mine, theirs in zip(plain.model.weights, engine.model.exported_weights()):
             mine.copy_(theirs)
-    plain.reload()
+    plain.load_state(plain.settled_state())
     assert engine.probe() == plain.probe()
     engine.step(1)
     assert engine.probe() > 0  # and training goes on with its own weights

@@ -76,9 +76,9 @@ def test_files_of_an_export(make_material, tmp_path):
     assert {path.name for path in folder.iterdir()} - before == {"hash_grid_0_astc.ktx2", "hash_grid_2_astc.ktx2"}
     for index, side in ((0, 20), (2, 10)):
         written = (folder / f"hash_grid_{index}_astc.ktx2").read_bytes()
-        header, levels = ktx2_levels(written, len(grids[index].mip_sides))
+        header, levels = ktx2_levels(written, len(grids[index].mip_sizes))
         stored = uploads((folder / f"hash_grid_{index}.dds").read_bytes(), as_blocks=True)
-        assert header["vk"] == 157 and len(levels) == len(stored) == len(grids[index].mip_sides)
+        assert header["vk"] == 157 and len(levels) == len(stored) == len(grids[index].mip_sizes)
         for mip, (level, blocks_of_level) in enumerate(zip(levels, stored)):
             size = max(side >> mip, 1)
             texels = np.frombuffer(texture2ddecoder.decode_astc(bytes(level), size, size, 4, 4), np.uint8)

@@ -77,7 +77,7 @@ def test_three_decoders_read_what_was_trained(shape, make_material, tmp_path):
     grid = bc1(*shape)
     model, material = made((grid,), make_material)
     write_export(tmp_path, model, material)
-    payload, mips = (tmp_path / "hash_grid_0.dds").read_bytes(), len(grid.mip_sides)
+    payload, mips = (tmp_path / "hash_grid_0.dds").read_bytes(), len(grid.mip_sizes)
     want = [(level + 0.5) * 765 for level in trained_levels(model, 0)]
     whole = [np.round(level) for level in want]
     assert all(np.abs(one - other).max() < 1e-6 for one, other in zip(want, whole))

@@ -389,7 +389,8 @@ def test_large_image_within_the_limit(tmp_path):
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_encode_png_round_trip(tmp_path, dtype, channels):
+@pytest.mark.parametrize("quick", [False, True])
+def test_encode_png_round_trip(tmp_path, dtype, channels, quick):
     pixels = random_pixels(dtype, channels)
-    (tmp_path / "a.png").write_bytes(encode_png(pixels))
+    (tmp_path / "a.png").write_bytes(encode_png(pixels, quick))
     assert np.array_equal(read_image(tmp_path / "a.png").pixels, pixels)

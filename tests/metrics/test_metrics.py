@@ -78,7 +78,7 @@ def test_a_source_that_is_not_changed_stays_so():
     decoded, source = pair(12, 13)
     before = decoded.clone(), source.clone()
     metrics.evaluate_lod(decoded, source, ALL)
-    pictures.strip_rows(decoded[..., 3:6], source[..., 3:6], slice(None))
+    pictures.strip(decoded[..., 3:6], source[..., 3:6])
     assert torch.equal(decoded, before[0]) and torch.equal(source, before[1])
 
 
@@ -236,7 +236,7 @@ def test_strip(name, monkeypatch):
     original = np.round(source.numpy() * 255)
     want = np.concatenate([codes, original, np.minimum(abs(codes - original) * 8, 255)], axis=1)
     for images in ((decoded, source), (codes.astype(np.uint8), original.astype(np.uint8))):
-        picture = np.concatenate([pictures.strip_rows(*images, rows) for rows in (slice(0, 2), slice(2, 5))])
+        picture = pictures.strip(*images)
         assert picture.shape == (5, 21, MAPS[name]) and picture.dtype == np.uint8
         assert np.array_equal(picture, want)
 

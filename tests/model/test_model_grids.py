@@ -102,11 +102,11 @@ def test_full_strength_ties_borders_and_corners_exactly():
 def test_levels_lie_one_after_the_other_row_by_row_features_last():
     grid = GridSpec(12, 3, 4, 16)
     model = NeuralTexture([GridSpec(2, 1, 8, 8), grid], DecoderSpec(1, 16, 1), 4)
-    assert grid.base_resolution == 3 and grid.features == 4 and grid.n_texels == 9 + 36 + 144
+    assert grid.base_size == (3, 3) and grid.features == 4 and grid.n_texels == 9 + 36 + 144
     with torch.no_grad():
         model.grid_parameters[1].copy_(torch.arange(grid.n_texels * 4, dtype=torch.float32))
     for level, (resolution, first) in enumerate([(3, 0), (6, 9), (12, 45)]):
-        assert (grid.resolution(level), grid.level_offset(level)) == (resolution, first)
+        assert (grid.level_size(level), grid.level_offset(level)) == ((resolution, resolution), first)
         image = model.level(1, level)
         assert image.shape == (resolution, resolution, 4)
         for y, x, f in ((0, 0, 0), (0, 1, 2), (1, 0, 3), (resolution - 1, resolution - 2, 1)):
@@ -114,6 +114,38 @@ def test_levels_lie_one_after_the_other_row_by_row_features_last():
     image[0, 0, 0].data.fill_(-1)  # a view, not a copy
     assert model.grid_parameters[1][45 * 4] == -1
     assert [grid.level_of(lod) for lod in range(5)] == [2, 1, 0, 0, 0]
+
+
+@pytest.mark.parametrize("storage", ["packed", "bc1"])
+def test_sizes_of_a_grid_that_is_no_square(storage):
+    bits = (4, 16) if storage == "packed" else (0, 4)
+    grid = GridSpec((24, 4), 3, *bits, storage=storage)
+    assert (grid.size, grid.base_size, grid.max_resolution) == ((24, 4), (6, 1), (24, 4))
+    assert [grid.level_size(level) for level in range(3)] == [(6, 1), (12, 2), (24, 4)]
+    assert grid.mip_sizes == [(24, 4), (12, 2), (6, 1), (3, 1), (1, 1)]
+    assert grid.n_texels == (6 + 24 + 96 if storage == "packed" else 16 * (2 + 3 + 6))
+    assert grid.stored_texels - grid.n_texels == (3 + 1 if storage == "packed" else 16 * 2)
+    model = NeuralTexture([GridSpec(2, 1, 8, 8), grid], DecoderSpec(1, 16, 1), 5)
+    assert model.level(1, 1).shape[:2] == ((2, 12) if storage == "packed" else (1, 3))
+    high = GridSpec((4, 24), 3, *bits, storage=storage)
+    assert high.mip_sizes == [size[::-1] for size in grid.mip_sizes] and high.n_texels == grid.n_texels
+    assert GridSpec((8, 8), 1, *bits, storage=storage) == GridSpec(8, 1, *bits, storage=storage)
+    assert GridSpec((5, 3), 1, *bits, storage=storage).mip_sizes == [(5, 3)]
+
+
+def test_opposite_borders_of_a_grid_that_is_no_square_meet():
+    """Columns with columns and rows with rows; a level of one row stays as it is."""
+    model = NeuralTexture([GridSpec((24, 4), 3, 8, 8)], DecoderSpec(1, 16, 1), 5)
+    with torch.no_grad():
+        model.grid_parameters[0].uniform_(-0.4, 0.4)
+    before = [model.level(0, level).detach().clone() for level in range(3)]
+    model.sync_wrap_boundary(0, 1.0)
+    assert torch.equal(model.level(0, 0), before[0])
+    for level in (1, 2):
+        image = model.level(0, level)
+        assert torch.equal(image[:, 0], image[:, -1]) and torch.equal(image[0], image[-1])
+        torch.testing.assert_close(image[0, 1:-1], (before[level][0, 1:-1] + before[level][-1, 1:-1]) / 2)
+        assert torch.equal(image[1:-1, 1:-1], before[level][1:-1, 1:-1])
 
 
 @every_case
@@ -164,7 +196,7 @@ def test_the_seed_decides_the_initial_values():
 @pytest.mark.parametrize(
     "options",
     [(10, 3, 4, 32), (8, 5, 4, 32), (0, 1, 4, 32), (8, 0, 4, 32), (8, -1, 4, 32), (8, 1, 16, 8), (8, 1, 3, 32),
-     (8, 1, 4, 24), (8, 1, 4, 32, "cubic")],
+     (8, 1, 4, 24), (8, 1, 4, 32, "cubic"), ((24, 3), 2, 4, 32), ((3, 24), 2, 4, 32), ((8, 0), 1, 4, 32)],
 )  # fmt: skip
 def test_impossible_grids_are_refused(options):
     with pytest.raises(ValueError):

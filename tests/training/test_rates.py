@@ -189,6 +189,26 @@ def test_presets_are_ordered_by_effort():
     assert planned["preview"].save_interval == planned["preview"].max_iter and planned["best"].save_interval == 10_000
 
 
+@pytest.mark.parametrize("preset", [name for name in PRESETS if name])
+def test_large_materials_get_larger_batches(preset):
+    """So the samples of a texel fall with its side, not with its area; up to 1024 x 1024 nothing changes."""
+    def planned(width, height):
+        return plan(make_config({"bpp": 2.5, "preset": preset}), width, height)
+
+    usual = planned(1024, 1024)
+    for size in ((256, 512), (2048, 512)):
+        config = planned(*size)
+        assert (config.batch_size, config.grid_learning_rate) == (usual.batch_size, usual.grid_learning_rate)
+    for side in (2, 4, 8):
+        config = planned(1024 * side, 1024 * side)
+        assert config.batch_size == side * usual.batch_size and config.max_iter == usual.max_iter
+        assert config.grid_learning_rate == pytest.approx(usual.grid_learning_rate * side**-0.25, rel=0.05)
+    assert planned(3000, 1000).batch_size % 64 == 0
+    chosen = {"bpp": 2.5, "preset": preset, "batch_size": 100, "grid_learning_rate": 0.5}
+    assert plan(make_config(chosen), 8192, 8192).batch_size == 100
+    assert plan(make_config(chosen), 8192, 8192).grid_learning_rate == 0.5
+
+
 def test_a_plan_is_a_valid_configuration_that_survives_a_file():
     planned = plan(make_config({"bpp": 2.5, "preset": "fast"}), 512, 256)
     assert make_config(json.loads(json.dumps(to_dict(planned)))) == planned

@@ -238,6 +238,26 @@ def test_grids_of_blocks_resume_too(maps, tmp_path, capsys):
     assert train.main(["--mode", "infer", "--load_dir", str(run)]) == 0
 
 
+@pytest.mark.parametrize("engine", ["torch", "auto"])
+def test_grids_of_width_and_height_resume_too(engine, maps, tmp_path, capsys):
+    """With the search of codes and of blocks; the flags of the first call are those of the second."""
+    grids = (
+        "hash_grid_configs: [{max_resolution: [32, 4], interpolation: learned, quantize_bits: 2, save_bits: 8}, "
+        "{max_resolution: [4, 12], storage: bc1}]"
+    )
+    (tmp_path / "my.yaml").write_text(grids)
+    flags = ["--config", tmp_path / "my.yaml", "--data_dir", maps, "--max_iter", 20, "--save_interval", 10]
+    whole = quick(*flags, "--engine", engine, "--refine", 1, "--save_dir", tmp_path / "a", quiet=False)
+    assert "grids 32x4 texels of 4 x 2 bits, 3 levels  4x12 texels of BC1, three channels, 3" in capsys.readouterr().out
+    run = copy_until(whole, tmp_path / "b", 10)
+    quick("--load_dir", run, "--config", tmp_path / "my.yaml")
+    assert checkpoint_differences(checkpoint_of(whole, 20), checkpoint_of(run, 20)) == []
+    assert train.main(["--mode", "infer", "--load_dir", str(run)]) == 0
+    (tmp_path / "other.yaml").write_text(grids.replace("[32, 4]", "[4, 32]"))
+    line = refusal(capsys, "--load_dir", run, "--config", tmp_path / "other.yaml")
+    assert "hash_grid_configs" in line and "another model" in line
+
+
 # --- which checkpoint ----------------------------------------------------------------------------------------------
 
 

@@ -29,10 +29,10 @@ def test_planes_of_every_rate(size, bpp):
     assert spent / (size[0] * size[1]) == pytest.approx(bpp, rel=0.04)
     form = ModelForm(*model_shape(planned, *size), max(size).bit_length())
     assert tsnc_problem(form) is None  # what is trained can be exported
-    assert all(grid.base_resolution % 4 == 0 for grid in form.grids)
+    assert all(side % 4 == 0 for grid in form.grids for side in grid.base_size)
     for lod in range(form.num_lods):  # the mips that a GPU chooses from the same derivatives
-        sides = [grid.resolution(grid.level_of(lod)) for grid in form.grids]
-        assert sides[0] == sides[2] * (2 if lod == 0 else 1) or sides[2] == form.grids[2].base_resolution
+        sides = [grid.level_size(grid.level_of(lod))[0] for grid in form.grids]
+        assert sides[0] == sides[2] * (2 if lod == 0 else 1) or sides[2] == form.grids[2].base_size[0]
 
 
 @pytest.mark.parametrize(("size", "bpp", "sides"), [

@@ -86,7 +86,7 @@ class KernelEngine(BaseEngine):
         return state
 
     def settled_state(self) -> State:
-        """state() after sync() without anything pending: every texel follows Adam up to the iteration."""
+        """See Engine.settled_state."""
         moments, pending = self._stored()
         state = {"iteration": self.iteration, "optimizer": optimizer_entries(self.iteration, moments)}
         optimizer = up_to_date({**state, "pending": pending} if pending else state, self.model)

@@ -34,5 +34,9 @@ class Engine(Protocol):
     def state(self) -> State:
         """Iteration and optimiser state, in one layout for all engines (engine/adam_state.py)."""
 
+    def settled_state(self) -> State:
+        """state() after sync() without anything pending, so that with load_state() an engine goes on from what the
+        model's parameters are by then: every texel has followed Adam up to the iteration."""
+
     def load_state(self, state: State) -> None:
         """The inverse of state(), also of another engine's. Raises: ValueError, KeyError or TypeError if damaged."""

@@ -135,7 +135,7 @@ class CpuEngine(KernelEngine):
             weight.copy_(value)
 
     def settled_state(self) -> State:
-        """See KernelEngine.settled_state; nothing is copied besides the moments."""
+        """See Engine.settled_state; nothing is copied besides the moments."""
         moments = self._network_moments()
         for index, parameters in enumerate(self.model.grid_parameters):
             pair = tuple(torch.empty_like(parameters).detach() for _ in MOMENTS)

@@ -141,6 +141,10 @@ class TorchEngine(BaseEngine):
         """See Engine.state. Samples and noise follow from seed and iteration, and need no state."""
         return {"iteration": self.iteration, "optimizer": self.optimizer.state_dict()["state"]}
 
+    def settled_state(self) -> State:
+        """See Engine.settled_state. Nothing is ever pending."""
+        return self.state()
+
     def load_state(self, state: State) -> None:
         """See Engine.load_state. Raises: ValueError for another layout."""
         moments = up_to_date(state, self.model)

@@ -357,7 +357,7 @@ def test_the_other_engine_goes_on(one, other):
 
 
 def test_going_on_from_changed_parameters():
-    """reload() keeps the moments."""
+    """settled_state() keeps the moments."""
     engine = engine_of(lazy_cuda, material_of(), **RESUMED)
     engine.step(3)
     engine.sync()

@@ -23,16 +23,7 @@ from configs import (
     sides_of,
     to_dict,
 )
-from shape import (
-    BC1_BITS,
-    PADDED_OUTPUTS,
-    bits_of_weights,
-    decoder_spec,
-    exact_halvings,
-    grid_spec,
-    input_layout,
-    layer_sizes,
-)
+from shape import BC1_BITS, bits_of_weights, decoder_spec, exact_halvings, grid_spec, input_layout, layer_sizes
 from training.grid_sizes import HIGHEST_SIDE, SIDE_UNIT, coarse_sizes, fine_sizes, stretch
 from training.rates import Preset, Row, batch_for, grid_rate_for, preset_for, row_for
 
@@ -47,10 +38,9 @@ PLANNED = frozenset((
 NARROWED = ("learned", "linear")  # decoders whose weights a plan makes narrow; readers of the others know float32 alone
 # Time of an iteration at filtered positions over one at centres (two cores: packed grids 1.2 to 1.4, BC1 1.5 to 1.65).
 FILTERED_COST = {"packed": 1.3, "bc1": 1.5}
-# Shares of the bits: that a network wider than 16 neurons may take, and the row's network with weights of 16 bits.
-NETWORK_SHARE, WIDE_SHARE = 0.2, 0.1
-MOST_NETWORK = 0.68  # share of the bits, that a network of more than one hidden layer may take
-COUNTED_INPUTS, COUNTED_LAYERS = 48, 2  # of the network that the shares are counted for, whatever the row
+# Shares of the bits, by the bits of a weight, that a network wider than 16 neurons may take; and that one of more than
+# one hidden layer may take.
+NETWORK_SHARES, MOST_NETWORK = {32: 0.25, 16: 0.12, 8: 0.13}, 0.68
 SAVE_INTERVAL = 10_000  # iterations, half a minute's, that a killed run can lose
 
 
@@ -247,7 +237,6 @@ def plan_with(row: Row, preset: Preset, config: Config, width: int, height: int)
         "lr_decay_start": preset.lr_decay_start,
         "noise_std": 0.0,
         "batch_size": batch_for(preset, width * height),
-        "n_hidden_layers": preset.n_hidden_layers,
         "refine": rounds_for(preset, row),
         "eval_metrics": preset.eval_metrics,
         "picture_lod": preset.picture_lod,
@@ -259,18 +248,13 @@ def plan_with(row: Row, preset: Preset, config: Config, width: int, height: int)
     planned = dataclasses.replace(config, **{name: v for name, v in values.items() if name not in config.chosen})
     if "max_iter" not in config.chosen:
         planned = dataclasses.replace(planned, max_iter=iterations_for(preset, row, planned.positions))
-    narrow = planned.decoder in NARROWED
-    if narrow and "weight_bits" not in config.chosen:
-        planned = dataclasses.replace(planned, weight_bits=weight_bits_for(row, planned, width * height))
     values = {  # these follow from the others
-        "n_neurons": min(neurons_for(row, planned, width * height), preset.most_neurons),
+        **network_for(row, preset, planned, width * height),
         "eval_interval": planned.max_iter,
         "save_interval": min(SAVE_INTERVAL, planned.max_iter),
         **fixed,
     }
     planned = dataclasses.replace(planned, **{name: v for name, v in values.items() if name not in config.chosen})
-    if narrow and "n_hidden_layers" not in config.chosen:
-        planned = dataclasses.replace(planned, n_hidden_layers=layers_for(row, planned, width * height))
     if not config.hash_grid_configs:
         planned = dataclasses.replace(planned, hash_grid_configs=choose_grids(row, planned, width, height))
     return dataclasses.replace(make_config(to_dict(planned)), chosen=config.chosen)
@@ -357,43 +341,37 @@ def rounds_for(preset: Preset, row: Row) -> int:
     return (preset.refine + 1) // 2 if row.latents == "bc1" and row.fine[0] >= 4 else preset.refine
 
 
-def weight_bits_for(row: Row, config: Config, texels: int) -> int:
-    """16 bits a weight, which cost nothing, or 8 where the network would take more than WIDE_SHARE of the bits.
+def network_for(row: Row, preset: Preset, config: Config, texels: int) -> dict[str, int]:
+    """n_hidden_layers, n_neurons and weight_bits, of which those that were chosen stay.
 
-    `fast` with 4500 iterations, mean of Metal055A and Rock058 (crops of 256² and 512²), the best width of 16 to 48
-    neurons at each: 8 bits are 0.15 dB better at 256² and 2.5 bpp, 0.7 at 5, 0.17 at 1.25, 0.7 at 128² and 2.5 bpp;
-    at 512² 0.08 at 1.25 bpp and 0.02 worse at 2.5.
+    The preset's layers, or as few as it takes to leave a third of the bits; then the widest network, up to the row's,
+    that takes no more than its share of NETWORK_SHARES, with weights of 16 bits if it fits with those, else of 8.
+
+    Measured on the centres of Metal055A and Rock058, `balanced` (9100 iterations), mean in dB with the network's share:
+
+    - 256² and 2.5 bpp: 2x16 neurons of 8 bits 39.54 (0.07), 2x32 39.55 (0.17), 3x16 39.81 (0.09), 3x32 39.64 (0.22);
+      of 16 bits 2x16 39.55 (0.13); of 32 bits 2x16 38.69 (0.25).
+    - 512² and 2.5 bpp: of 16 bits 2x32 40.19 (0.08), 3x32 40.38 (0.10); of 8 bits 2x32 40.20, 2x48 40.26 (0.07), 2x64
+      40.24 (0.11), 3x32 40.40 (0.06), 3x48 40.41 (0.10), 3x64 40.00 (0.16). Facade005, at 48 dB, loses 1.5 dB with 8 bits in place of 16, at 5 bpp 1.2.
+    - 256² and 5 bpp: of 8 bits 2x32 42.62 (0.10), 3x32 42.80 (0.12); 512² and 1.25 bpp 2x32 37.90 (0.08), 3x32 38.00
+      (0.11); 128² and 2.5 bpp 2x16 38.04 (0.29), 3x16 37.96 (0.35).
+    - In `fast` with 4500 iterations, 8 bits: 256² and 5 bpp 2x32 42.00 (0.10), 2x16 41.35 (0.04), 2x48 41.35 (0.16);
+      256² and 1.25 bpp 2x16 36.77 (0.14), 2x32 36.83 (0.33), 2x48 35.99 (0.57); 128² and 2.5 bpp 2x16 37.81 (0.29),
+      1x16 37.16 (0.23), 2x32 36.66 (0.67); 128² and 1.25 bpp 2x16 35.40 (0.57), 1x16 35.18 (0.45).
     """
-    n_neurons = config.n_neurons if "n_neurons" in config.chosen else row.n_neurons
-    return 16 if 16 * counted_weights(n_neurons) <= WIDE_SHARE * config.bpp * texels else 8
+    narrowed, chosen = config.decoder in NARROWED, config.chosen
+    layers = list(range(preset.n_hidden_layers, 0, -1)) if narrowed else [preset.n_hidden_layers]
+    layers = [config.n_hidden_layers] if "n_hidden_layers" in chosen else layers
+    widths = list(range(min(row.n_neurons, preset.most_neurons), 15, -16))
+    widths = [config.n_neurons] if "n_neurons" in chosen else widths
+    widest = [16, 8] if narrowed and "weight_bits" not in chosen else [config.weight_bits]
 
+    def share(n_hidden_layers: int, n_neurons: int, weight_bits: int) -> float:
+        network = {"n_hidden_layers": n_hidden_layers, "n_neurons": n_neurons, "weight_bits": weight_bits}
+        return network_bits(row, dataclasses.replace(config, **network)) / (config.bpp * texels)
 
-def neurons_for(row: Row, config: Config, texels: int) -> int:
-    """The row's network, or a narrower one where it would take more than NETWORK_SHARE of a small material's bits.
-
-    As in `weight_bits_for`, with 8 bits: 32 neurons are 0.65 dB better than 16 at 256² and 5 bpp (a tenth of the bits),
-    as good at 2.5 (a sixth; Rock058 +0.1) and at 1.25 (a third), and 0.1 worse at 128² and 5 bpp (0.38) and 1.1 at 2.5
-    (two thirds); 48 and 64 were 0.1 to 1 dB worse wherever they took more than a tenth.
-    """
-    for n_neurons in range(row.n_neurons, 16, -16):
-        if config.weight_bits * counted_weights(n_neurons) <= NETWORK_SHARE * config.bpp * texels:
-            return n_neurons
-    return 16
-
-
-def layers_for(row: Row, config: Config, texels: int) -> int:
-    """The configuration's hidden layers, or as few as it takes for the network to leave a third of the bits.
-
-    As in `neurons_for`, 16 neurons: two layers are 0.2 dB better than one at 128² and 1.25 bpp, where they take 57 %
-    of the bits, and at 64² and 5 bpp (67 %); at 64² and 2.5 bpp one alone leaves room for a grid.
-    """
-    for layers in range(config.n_hidden_layers, 1, -1):
-        if network_bits(row, dataclasses.replace(config, n_hidden_layers=layers)) <= MOST_NETWORK * config.bpp * texels:
-            return layers
-    return min(config.n_hidden_layers, 1)
-
-
-def counted_weights(n_neurons: int) -> int:
-    """Weights of a network with COUNTED_INPUTS and COUNTED_LAYERS. With those of each row's own network one plan in 25
-    would get another width than in earlier versions."""
-    return n_neurons * (COUNTED_INPUTS + (COUNTED_LAYERS - 1) * n_neurons + PADDED_OUTPUTS)
+    least = widths[-1], widest[-1]
+    depth = next((count for count in layers if share(count, *least) <= MOST_NETWORK), layers[-1])
+    fitting = ((n, bits) for n in widths for bits in widest if share(depth, n, bits) <= NETWORK_SHARES[bits])
+    n_neurons, weight_bits = next(fitting, least)
+    return {"n_hidden_layers": depth, "n_neurons": n_neurons, "weight_bits": weight_bits}

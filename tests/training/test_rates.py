@@ -13,8 +13,8 @@ from common.errors import UserError
 from configs import FIELDS, PRESETS, HashGridConfig, make_config, sides_of, to_dict
 from model import build_model
 from training.grid_sizes import halves_often
-from training.plan import kept_defaults, least_rate, lower_rate_alike, plan, wants_plan
-from training.rates import TABLE, load_table, row_for
+from training.plan import kept_defaults, least_rate, lower_rate_alike, plan, plan_with, wants_plan
+from training.rates import TABLE, load_table, preset_for, row_for
 
 SIZES = [(512, 512), (1024, 1024), (2048, 1024), (1024, 2048), (4096, 4096), (1000, 1000), (1536, 768)]
 RATES = (0.5, 0.8, 1.25, 1.9, 2.5, 3.5, 5, 7, 10, 14, 20)
@@ -287,12 +287,13 @@ def test_a_refusal_names_the_least_rate_that_can_be_had(given, size):
 @pytest.mark.parametrize(
     ("given", "size", "bits"),
     [({"bpp": 2.5}, 1024, 16), ({"bpp": 2.5}, 512, 16), ({"bpp": 1.25}, 512, 8), ({"bpp": 2.5}, 256, 8),
-     ({"bpp": 2.5, "latents": "bc1"}, 256, 8), ({"bpp": 2.5, "decoder": "reference"}, 256, 32),
+     ({"bpp": 1.25, "latents": "bc1"}, 256, 8), ({"bpp": 2.5, "decoder": "reference"}, 256, 32),
      ({"bpp": 2.5, "decoder": "tsnc", "latents": "bc1"}, 1024, 32), ({"bpp": 2.5, "weight_bits": 32}, 256, 32),
      ({"bpp": 2.5, "weight_bits": 8}, 2048, 8), ({}, 256, 32), ({"bpp": 20.0}, 256, 16)],
 )  # fmt: skip
 def test_weights_get_the_bits_that_their_share_allows(given, size, bits):
-    assert plan(make_config(given), size, size).weight_bits == bits
+    network = {"n_hidden_layers": 2, "n_neurons": 32} if given.get("decoder") != "tsnc" else {}
+    assert plan(make_config({**network, **given}), size, size).weight_bits == bits
 
 
 def test_the_rate_counts_weights_as_they_are_stored():
@@ -302,6 +303,19 @@ def test_the_rate_counts_weights_as_they_are_stored():
     sides = [plan(make_config({"bpp": 2.5, "weight_bits": bits, "n_neurons": 32}), 256, 256).hash_grid_configs[0]
              for bits in (32, 16, 8)]  # fmt: skip
     assert sides[0].max_resolution < sides[1].max_resolution < sides[2].max_resolution
+
+
+def test_networks_are_as_wide_as_their_share_allows():
+    """Of 64 neurons and 2 layers at most, whatever the table says."""
+    row = dataclasses.replace(row_for(2.5, "learned"), n_neurons=64)
+    preset = dataclasses.replace(preset_for("balanced"), n_hidden_layers=2)
+    found = []
+    for size in (64, 128, 256, 512, 1024, 2048):
+        planned = plan_with(row, preset, make_config({"bpp": 5.0, "decoder": "learned"}), size, size)
+        found.append((planned.n_neurons, planned.weight_bits))
+        share = build_model(planned, size, size, [0]).form.network_bits / (5 * size * size)
+        assert share <= 0.13 or found[-1] == (16, 8)
+    assert found == [(16, 8), (16, 8), (32, 8), (64, 16), (64, 16), (64, 16)]
 
 
 def test_layers_of_tiny_materials():

@@ -16,19 +16,18 @@ import numpy as np
 
 from bench.cost import pixel_cost
 from bench.decode_shader import compile_decoder, count_operations, decoder_source, shader_tools
-from bench.spirv import KINDS
 from common.errors import UserError
 from configs import make_config
 from formats.textures import ExportedTexture, read_export
 
 RATES = (2.5, 5.0, 10.0)  # bpp
 TRAINED_FORMS = tuple((latents, decoder) for latents in ("packed", "bc1") for decoder in ("learned", "linear"))
-OTHER_KINDS = tuple(kind for kind in KINDS if kind not in ("fetch", "sample", "weights", "float", "special"))
+OTHER_KINDS = ("integer", "compare", "convert")
 
 
 def decoder_cost(exported: ExportedTexture) -> dict[str, int]:
     """What decoding a pixel in the middle of LOD 0 asks of a GPU: the counts of pixel_cost, and where there is
-    glslangValidator the operations that the decoder's SPIR-V executes, of floats and of all else."""
+    glslangValidator the operations of its SPIR-V: of floats, and of all else that computes."""
     model, material = exported.model, exported.manifest.material
     cost = pixel_cost(model.form)
     compiler, optimiser = shader_tools()

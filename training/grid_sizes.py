@@ -23,10 +23,12 @@ LEAST_SHARE, MOST_SHARE = 0.45, 0.97
 # 15 the sizes to choose from are so far apart that the shares of the bits miss their aim: 0.1 to 0.6 dB less at 3.5 and
 # 20 bpp.
 MOST_BASE = 39
+ENOUGH_BASE = 8  # texels along the shorter side of a coarsest level, from which on it is small enough in any case
 LEAST_COARSE = 4  # texels along a square's side; a smaller coarse grid is left out
 STRETCH = 0.08
-# A size at the row's scale that halves less, other than a square, is not taken. Rock058 as 1000 x 250 texels at 5 bpp:
-# a fine grid of 500 x 125, one level, ends at 37.27 dB and LOD 4 at 34.4; 512 x 128, eight levels, at 37.40 and 39.8.
+MOST_SIDES = 64  # longer sides to try with a shorter one
+# Of a size near the row's scale, unless it is a square. Rock058 as 1000 x 250 texels at 5 bpp: a fine grid of 500 x 125
+# has one level and ends at 37.27 dB, LOD 4 at 34.4; 500 x 124 at 37.38 and 35.8, 504 x 120 at 37.03 and 38.1.
 FEWEST_HALVINGS = 2
 
 
@@ -42,12 +44,9 @@ def fine_sizes(row: Row, most_texels: float, width: int, height: int) -> list[Si
     # coarse planes are not larger than fine ones: half the side fits only where they can take the rest of the bits
     equal = math.prod(row.fine) / (math.prod(row.fine) + math.prod(row.coarse))
     least = LEAST_SHARE if row.latents == "packed" else max(LEAST_SHARE, equal)
-    scaled = row.scale * width, row.scale * height
-    whole = row.scale and all(side == round(side) and side % unit == 0 for side in scaled)
-    if whole and least <= scaled[0] * scaled[1] / most_texels <= MOST_SHARE:
-        half = round(scaled[0]), round(scaled[1])
-        if width == height or halves_often(half) or exact_halvings(half) >= FEWEST_HALVINGS:
-            return [half]
+    half = _half(row, width, height)
+    if half and least <= math.prod(half) / most_texels <= MOST_SHARE:
+        return [half]
     shorter, longer = sorted((width, height))
     aspect = longer / shorter
     ideal = math.sqrt(most_texels * row.fine_share / aspect)  # of the shorter side
@@ -62,6 +61,21 @@ def fine_sizes(row: Row, most_texels: float, width: int, height: int) -> list[Si
         if short % unit == 0 and short != shorter and long != longer and halves_often((short, long))
     ]
     return _turned(sizes, width, height)
+
+
+def _half(row: Row, width: int, height: int) -> Size | None:
+    """The row's scale times the material's size; where that is not whole, or halves too seldom for a grid that is no
+    square, the nearest size that has it on one axis. None where there is neither."""
+    unit, exact = _unit(row), (row.scale * width, row.scale * height)
+    if not row.scale:
+        return None
+    if all(side % unit == 0 for side in exact):
+        half = int(exact[0]), int(exact[1])
+        if width == height or halves_often(half) or exact_halvings(half) >= FEWEST_HALVINGS:
+            return half
+    step = max(unit, 1 << FEWEST_HALVINGS)
+    near = tuple(max(round(side / step), 1) * step for side in exact)
+    return near if width != height and (near[0] == exact[0] or near[1] == exact[1]) else None
 
 
 def coarse_sizes(row: Row, texels: float, width: int, height: int) -> list[Size]:
@@ -79,9 +93,10 @@ def coarse_sizes(row: Row, texels: float, width: int, height: int) -> list[Size]
 
 
 def halves_often(size: Size) -> bool:
-    """Whether a size can be halved down to MOST_BASE squared texels or fewer."""
+    """Whether a size can be halved down to MOST_BASE squared texels or fewer, or to ENOUGH_BASE rows or columns."""
     halvings = exact_halvings(size)
-    return (size[0] >> halvings) * (size[1] >> halvings) <= MOST_BASE**2
+    base = size[0] >> halvings, size[1] >> halvings
+    return math.prod(base) <= MOST_BASE**2 or min(base) <= ENOUGH_BASE
 
 
 def stretch(size: Size, width: int, height: int) -> float:
@@ -97,7 +112,7 @@ def _unit(row: Row) -> int:
 
 def _halvings(short: float, aspect: float) -> int:
     """How often a size with this shorter side has to be halved, see `halves_often`."""
-    return max(math.ceil(math.log2(max(short * math.sqrt(aspect) / MOST_BASE, 1))), 0)
+    return math.ceil(math.log2(max(min(short * math.sqrt(aspect) / MOST_BASE, short / ENOUGH_BASE), 1)))
 
 
 def _long_sides(short: int, aspect: float, unit: int) -> range:
@@ -107,7 +122,8 @@ def _long_sides(short: int, aspect: float, unit: int) -> range:
         return range(short, short + 1)
     share = max(STRETCH, unit / 2 / short)
     low, high = max(short * aspect * (1 - share), short), min(short * aspect * (1 + share), HIGHEST_SIDE)
-    return range(math.ceil(low / unit) * unit, math.floor(high) + 1, unit)
+    step = unit * max(math.ceil((high - low) / unit / MOST_SIDES), 1)
+    return range(math.ceil(low / step) * step, math.floor(high) + 1, step)
 
 
 def _nearest(sides: range, wanted: float) -> list[int]:

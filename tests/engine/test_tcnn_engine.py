@@ -439,6 +439,7 @@ def test_a_device_that_is_no_gpu_is_refused(monkeypatch, material, refused):
      ({"hash_grid_configs": [{"max_resolution": 4, "quantize_bits": 4, "save_bits": 64}]},
       ["grid 0", "16 features", "--quantize_bits", "--save_bits"]),
      ({"hash_grid_configs": [{"max_resolution": 4, "quantize_bits": 1, "save_bits": 32}]}, ["grid 0", "32 features"]),
+     ({"hash_grid_configs": [{"max_resolution": [8, 4]}]}, ["grid 0", "8x4", "square"]),
      ({"activation": "hard_swish"}, ["--activation", "hard_swish", "leaky_relu"]),
      ({"activation": "relu"}, ["--activation", "found relu", "leaky_relu"])],
     ids=lambda value: "" if isinstance(value, list) else next(iter(value)),

@@ -9,7 +9,7 @@ import pytest
 from common.errors import UserError
 from configs import make_config, sides_of
 from model import build_model
-from shape import input_layout, layer_sizes, model_shape
+from shape import bits_of_weights, input_layout, layer_sizes, model_shape
 from training.grid_sizes import MOST_BASE, fine_sizes, halves_often
 from training.plan import choose_grids, least_rate, plan
 from training.rates import Row
@@ -50,22 +50,22 @@ def test_the_rate_is_met_with_the_materials_proportions(size, latents, decoder):
         met += 1
         grids, decoder_form = model_shape(planned, *size)
         layers = layer_sizes(input_layout(grids, decoder_form), decoder_form)
-        weights = sum(outputs * inputs for outputs, inputs in layers)
         words = sum(math.prod(grid.size) * grid.save_bits for grid in grids)
-        assert (words + 32 * weights) / math.prod(size) == pytest.approx(bpp, rel=0.04)
+        spent = words + bits_of_weights(layers, planned.weight_bits)
+        assert spent / math.prod(size) == pytest.approx(bpp, rel=0.04)
         for grid in grids:
             stretch = grid.size[0] * size[1] / (grid.size[1] * size[0])
             assert 0.8 <= stretch <= 1.25 or min(grid.size) <= 8, grid
             assert all(side % (4 if latents == "bc1" else 1) == 0 for side in grid.size)
         fine = grids[0]
         assert fine.size[0] != size[0] and fine.size[1] != size[1]
-        assert fine.n_levels > 2 or math.prod(fine.base_size) <= MOST_BASE**2
+        assert fine.n_levels > 2 or math.prod(fine.base_size) <= MOST_BASE**2 or min(fine.base_size) <= 8
     assert met >= (7 if math.prod(size) > 100_000 else 5)
 
 
-@pytest.mark.parametrize("size", [(64, 4), (7, 300), (1, 4096), (2048, 2)], ids=str)
+@pytest.mark.parametrize("size", [(64, 4), (7, 300), (1, 4096)], ids=str)
 def test_materials_of_few_texels_get_a_plan_or_a_line(size):
-    for bpp in RATES:
+    for bpp in (0.8, 5.0, 20.0):
         for latents, decoder in FORMS:
             config = make_config({"bpp": bpp, "decoder": decoder, "latents": latents})
             try:
@@ -111,9 +111,12 @@ def test_half_the_side_on_both_axes():
     assert grids_of("half", 2.5, (2048, 512))[0] == ((1024, 256), 9)
     assert grids_of("half", 2.5, (512, 2048))[0] == ((256, 1024), 9)
     assert grids_of("planes", 3.5, (2048, 128))[0] == ((1024, 64), 7)
-    assert grids_of("half", 2.5, (1000, 500))[0][0] != (500, 250)  # which halves once
-    # 100 / 2 = 50 is no whole number of blocks
-    assert all(side % 4 == 0 for side in sides_of(grids_of("planes", 3.5, (2048, 100))[0][0]))
+    # 125 does not halve, 50 halves once and is no whole number of blocks, 499.5 and 166.5 are no numbers of texels
+    assert grids_of("half", 3.0, (1000, 250))[0] == ((500, 124), 3)
+    assert grids_of("half", 3.0, (2048, 100))[0] == ((1024, 48), 5)
+    assert grids_of("planes", 3.5, (2048, 100))[0] == ((1024, 48), 5)
+    wide, high = sides_of(grids_of("half", 3.0, (999, 333))[0][0])
+    assert (wide, high) != (500, 168) and wide % 4 == 0 and high % 4 == 0
 
 
 def test_a_material_turned_by_90_degrees_gets_its_plan_turned():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 import re
@@ -13,7 +12,7 @@ from common.errors import UserError
 from configs import FIELDS, PRESETS, HashGridConfig, make_config, sides_of, to_dict
 from model import build_model
 from training.grid_sizes import halves_often
-from training.plan import kept_defaults, least_rate, lower_rate_alike, plan, plan_with, wants_plan
+from training.plan import kept_defaults, least_rate, plan, plan_with, wants_plan
 from training.rates import TABLE, load_table, preset_for, row_for
 
 SIZES = [(512, 512), (1024, 1024), (2048, 1024), (1024, 2048), (4096, 4096), (1000, 1000), (1536, 768)]
@@ -342,17 +341,3 @@ def test_another_rates_row():
     # a row whose network alone would be too much for a small material
     tiny = make_config({"bpp": 3.5, "n_neurons": 16, "weight_bits": 32}), 128, 96
     assert plan(*tiny, row_bpp=9.0) == plan(*tiny)
-
-
-def test_a_lower_rate_with_the_same_kind_of_grid():
-    size = (1024, 1024)
-    config = make_config({"bpp": 5.1})
-
-    def finest(bpp: float) -> int:
-        return plan(dataclasses.replace(config, bpp=bpp), *size, row_bpp=5.1).hash_grid_configs[0].max_resolution
-
-    assert finest(5.1) == 512 and finest(4.14) != 512
-    assert lower_rate_alike(4.7, 5.1, config, *size) == 4.7
-    limit = lower_rate_alike(4.14, 5.1, config, *size)
-    assert 4.3 < limit < 4.8 and finest(limit) == 512 and finest(limit * 0.93) != 512
-    assert lower_rate_alike(3.2, 3.4, config, *size) == 3.2  # a finest grid of any size on both ends

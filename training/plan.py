@@ -40,7 +40,7 @@ NARROWED = ("learned", "linear")  # decoders whose weights a plan makes narrow; 
 FILTERED_COST = {"packed": 1.3, "bc1": 1.5}
 # Shares of the bits that a network may take: wider than 16 neurons, than 32; with 16-bit weights where 8 bits are
 # possible; wider than 16 with 32-bit weights; of more than one hidden layer.
-NETWORK_SHARE, WIDE_SHARE, HALF_SHARE, FLOAT_SHARE, MOST_NETWORK = 0.13, 0.085, 0.03, 0.25, 0.68
+NETWORK_SHARE, WIDE_SHARE, HALF_SHARE, FLOAT_SHARE, MOST_NETWORK = 0.13, 0.085, 0.085, 0.25, 0.68
 SAVE_INTERVAL = 10_000  # iterations, half a minute's, that a killed run can lose
 
 

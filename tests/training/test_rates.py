@@ -286,7 +286,7 @@ def test_a_refusal_names_the_least_rate_that_can_be_had(given, size):
 
 @pytest.mark.parametrize(
     ("given", "size", "bits"),
-    [({"bpp": 2.5}, 1024, 16), ({"bpp": 2.5}, 512, 8), ({"bpp": 1.25}, 1024, 8), ({"bpp": 2.5}, 256, 8),
+    [({"bpp": 2.5}, 1024, 16), ({"bpp": 2.5}, 512, 16), ({"bpp": 1.25}, 512, 8), ({"bpp": 2.5}, 256, 8),
      ({"bpp": 1.25, "latents": "bc1"}, 256, 8), ({"bpp": 2.5, "decoder": "reference"}, 256, 32),
      ({"bpp": 2.5, "decoder": "tsnc", "latents": "bc1"}, 1024, 32), ({"bpp": 2.5, "weight_bits": 32}, 256, 32),
      ({"bpp": 2.5, "weight_bits": 8}, 2048, 8), ({}, 256, 32), ({"bpp": 20.0}, 512, 16)],

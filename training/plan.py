@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import math
 from typing import Any
 
@@ -20,7 +21,6 @@ from configs import (
     Size,
     as_resolution,
     make_config,
-    sides_of,
     to_dict,
 )
 from shape import BC1_BITS, bits_of_weights, decoder_spec, exact_halvings, grid_spec, input_layout, layer_sizes
@@ -38,9 +38,9 @@ PLANNED = frozenset((
 NARROWED = ("learned", "linear")  # decoders whose weights a plan makes narrow; readers of the others know float32 alone
 # Time of an iteration at filtered positions over one at centres (two cores: packed grids 1.2 to 1.4, BC1 1.5 to 1.65).
 FILTERED_COST = {"packed": 1.3, "bc1": 1.5}
-# Shares of the bits, by the bits of a weight, that a network wider than 16 neurons may take; and that one of more than
-# one hidden layer may take.
-NETWORK_SHARES, MOST_NETWORK = {32: 0.25, 16: 0.12, 8: 0.13}, 0.68
+# Shares of the bits that a network may take: wider than 16 neurons, than 32; with 16-bit weights where 8 bits are
+# possible; wider than 16 with 32-bit weights; of more than one hidden layer.
+NETWORK_SHARE, WIDE_SHARE, HALF_SHARE, FLOAT_SHARE, MOST_NETWORK = 0.13, 0.085, 0.085, 0.25, 0.68
 SAVE_INTERVAL = 10_000  # iterations, half a minute's, that a killed run can lose
 
 
@@ -304,29 +304,6 @@ def lowest_planned(config: Config, width: int, height: int) -> float | None:
             return bpp
 
 
-def lower_rate_alike(
-    wanted: float, first: float, config: Config, width: int, height: int
-) -> float:
-    """`wanted`, or the nearest rate towards `first` whose finest grid has half the material's side if that of `first`
-    has, and another side if not.
-
-    Where the finest grid leaves half the side, PSNR drops: data/test has 33.9 dB at 5.1 bpp, 32.1 at 4.15. Just before
-    that little is left for the coarse grid (32.99 dB at 4.44, 33.46 at 4.49, 33.37 at 4.55), so the rate that is
-    returned lies an eighth of the way back.
-    """
-
-    def on_half(bpp: float) -> bool:
-        planned = plan(dataclasses.replace(config, bpp=bpp), width, height, first)
-        halves = tuple(2 * side for side in sides_of(planned.hash_grid_configs[0].max_resolution))
-        return halves == outline(planned, width, height)
-
-    steps = max(math.ceil(100 * math.log(first / wanted)), 1)  # of 1 %
-    like = on_half(first)
-    rates = (round(wanted * (first / wanted) ** (step / steps), 3) for step in range(steps))
-    lowest = next((bpp for bpp in rates if on_half(bpp) == like), first)
-    return wanted if lowest <= wanted else lowest * (first / lowest) ** 0.125
-
-
 def iterations_for(preset: Preset, row: Row, positions: str = "centres") -> int:
     """A preset's iterations at a row's rate, to two digits."""
     cost = row.cost * (FILTERED_COST[row.latents] if positions == "filtered" else 1)
@@ -345,16 +322,18 @@ def network_for(row: Row, preset: Preset, config: Config, texels: int) -> dict[s
     """n_hidden_layers, n_neurons and weight_bits, of which those that were chosen stay.
 
     The preset's layers, or as few as it takes to leave a third of the bits; then the widest network, up to the row's,
-    that takes no more than its share of NETWORK_SHARES, with weights of 16 bits if it fits with those, else of 8.
+    that takes no more than its share, with weights of 16 bits if it fits with those, else of 8.
 
     Measured on the centres of Metal055A and Rock058, `balanced` (9100 iterations), mean in dB with the network's share:
 
     - 256² and 2.5 bpp: 2x16 neurons of 8 bits 39.54 (0.07), 2x32 39.55 (0.17), 3x16 39.81 (0.09), 3x32 39.64 (0.22);
       of 16 bits 2x16 39.55 (0.13); of 32 bits 2x16 38.69 (0.25).
     - 512² and 2.5 bpp: of 16 bits 2x32 40.19 (0.08), 3x32 40.38 (0.10); of 8 bits 2x32 40.20, 2x48 40.26 (0.07), 2x64
-      40.24 (0.11), 3x32 40.40 (0.06), 3x48 40.41 (0.10), 3x64 40.00 (0.16). Facade005, at 48 dB, loses 1.5 dB with 8 bits in place of 16, at 5 bpp 1.2.
+      40.24 (0.11), 3x32 40.40 (0.06), 3x48 40.41 (0.10), 3x64 40.00 (0.16). Facade005, at 48 dB, loses 1.5 dB with 8
+      bits in place of 16, at 5 bpp 1.2.
     - 256² and 5 bpp: of 8 bits 2x32 42.62 (0.10), 3x32 42.80 (0.12); 512² and 1.25 bpp 2x32 37.90 (0.08), 3x32 38.00
       (0.11); 128² and 2.5 bpp 2x16 38.04 (0.29), 3x16 37.96 (0.35).
+    - 1024² and 8 bits, Rock058: 3x64 35.35 dB at 2.5 bpp (0.04, 15000 iterations), 2x32 34.85, 3x32 35.13, 2x64 35.07.
     - In `fast` with 4500 iterations, 8 bits: 256² and 5 bpp 2x32 42.00 (0.10), 2x16 41.35 (0.04), 2x48 41.35 (0.16);
       256² and 1.25 bpp 2x16 36.77 (0.14), 2x32 36.83 (0.33), 2x48 35.99 (0.57); 128² and 2.5 bpp 2x16 37.81 (0.29),
       1x16 37.16 (0.23), 2x32 36.66 (0.67); 128² and 1.25 bpp 2x16 35.40 (0.57), 1x16 35.18 (0.45).
@@ -362,16 +341,22 @@ def network_for(row: Row, preset: Preset, config: Config, texels: int) -> dict[s
     narrowed, chosen = config.decoder in NARROWED, config.chosen
     layers = list(range(preset.n_hidden_layers, 0, -1)) if narrowed else [preset.n_hidden_layers]
     layers = [config.n_hidden_layers] if "n_hidden_layers" in chosen else layers
-    widths = list(range(min(row.n_neurons, preset.most_neurons), 15, -16))
+    most = row.patient_neurons or row.n_neurons if preset.patient else row.n_neurons
+    widths = list(range(min(most, preset.most_neurons), 15, -16))
     widths = [config.n_neurons] if "n_neurons" in chosen else widths
-    widest = [16, 8] if narrowed and "weight_bits" not in chosen else [config.weight_bits]
+    precisions = [16, 8] if narrowed and "weight_bits" not in chosen else [config.weight_bits]
 
     def share(n_hidden_layers: int, n_neurons: int, weight_bits: int) -> float:
         network = {"n_hidden_layers": n_hidden_layers, "n_neurons": n_neurons, "weight_bits": weight_bits}
         return network_bits(row, dataclasses.replace(config, **network)) / (config.bpp * texels)
 
-    least = widths[-1], widest[-1]
+    def most_share(n_neurons: int, weight_bits: int) -> float:
+        if weight_bits == 32:
+            return FLOAT_SHARE
+        return HALF_SHARE if weight_bits > precisions[-1] else NETWORK_SHARE if n_neurons <= 32 else WIDE_SHARE
+
+    least = widths[-1], precisions[-1]
     depth = next((count for count in layers if share(count, *least) <= MOST_NETWORK), layers[-1])
-    fitting = ((n, bits) for n in widths for bits in widest if share(depth, n, bits) <= NETWORK_SHARES[bits])
+    fitting = (pair for pair in itertools.product(widths, precisions) if share(depth, *pair) <= most_share(*pair))
     n_neurons, weight_bits = next(fitting, least)
     return {"n_hidden_layers": depth, "n_neurons": n_neurons, "weight_bits": weight_bits}

@@ -44,6 +44,7 @@ class Row:
     cost: float  # time of an iteration, relative to the first row's
     effort: float  # factor on the time of a run, over the first row's: high rates have more to learn
     latents: str = "packed"
+    patient_neurons: int = 0  # most of presets that are `patient`; 0: n_neurons, which all others have, and `cost`
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,8 +120,9 @@ def _row(entry: Mapping[str, Any], latents: str) -> Row:
         elif bits not in QUANTIZE_BITS or type(features) is not int or features * bits not in SAVE_BITS:
             raise ValueError(f"no word has {features!r:.40} features of {bits!r:.40} bits")
     _check_numbers(row, low=0, high=1000)
-    if type(row.n_neurons) is not int or not 16 <= row.n_neurons <= 256 or row.n_neurons % 16:
-        raise ValueError(f"n_neurons {row.n_neurons!r:.40}")
+    for n_neurons in (row.n_neurons, row.patient_neurons or row.n_neurons):
+        if type(n_neurons) is not int or not 16 <= n_neurons <= 256 or n_neurons % 16:
+            raise ValueError(f"n_neurons {n_neurons!r:.40}")
     if min(row.bpp, row.cost, row.effort, row.fine_share) <= 0 or row.fine_share > 1:
         raise ValueError(f"bpp, cost, effort and fine_share {(row.bpp, row.cost, row.effort, row.fine_share)}")
     return row

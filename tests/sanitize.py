@@ -88,7 +88,7 @@ size_t parameters_of(const nt_grid& grid) {
 int train(const nt_model& model, const Material& material, int filtered, Floats& network, Floats (&grids)[2]) {
     const float shares[LODS - 1] = {0.6f, 0.8f, 0.9f, 0.94f, 0.96f, 0.98f}, weights[4] = {0.25f, 0.25f, 0.25f, 0.25f};
     const double rates[2] = {0.01, 0.02};
-    const nt_settings settings = {4096, 1, 4, shares, weights, 0.01, rates, 0.9, 0.99, 1e-12, 2, 0, 0.1f,
+    const nt_settings settings = {4096, 1, 4, shares, weights, nullptr, 0.01, rates, 0.9, 0.99, 1e-12, 2, 0, 0.1f,
                                   filtered, 0.5f, 2.0f, 8};
     nt_trainer* trainer = nullptr;
     if (nt_trainer_create(&model, &material.view, &settings, &trainer)) return 1;

@@ -223,7 +223,10 @@ class Config:
         "all", "psnr: PSNR and normal angle; all: also SSIM, FLIP, and LPIPS where its weights are on this machine; "
         "lpips: all, and the weights are downloaded", choices=EVAL_METRICS
     )  # fmt: skip
-    picture_lod: int = knob(0, "LOD of the pictures in media/, or the last there is", unit="level", low=0, high=15)
+    picture_lod: int = knob(
+        0, "LOD of the pictures in media/; one of at most 4096 texels a side, or the last there is", unit="level",
+        low=0, high=15,
+    )  # fmt: skip
     save_interval: int = knob(2000, "iterations between checkpoints", unit="iterations", low=1)
     keep_checkpoints: int = knob(0, "newest checkpoints that stay on disk; 0: all", unit="checkpoints", low=0)
     early_stop: bool = knob(True, "stop when PSNR no longer rises")

@@ -16,6 +16,7 @@ from metrics.evaluate import Maps
 from metrics.pictures import error_image, picture, strip
 
 MOST_SIDE = 4096  # texels; three pictures of 8192 x 8192 side by side would take 0.6 GB, and no viewer shows them
+LARGE_VALUES = 2**25  # of a map; above it strips are made one at a time, 0.4 GB each, drawn on all threads
 THUMBNAIL, THUMBNAIL_SIZE = "thumbnail.jpg", 96  # longest side of each of its three pictures
 
 
@@ -33,7 +34,8 @@ def save_strips(folder: Path, decoded: Maps, source: Maps) -> None:
     def save(name: str) -> None:
         write_bytes(folder / f"{name}.png", encode_png(strip(decoded[name], source[name]), quick=True))
 
-    list(map_threads(save, decoded))
+    large = max(image.size for image in decoded.values()) > LARGE_VALUES
+    list(map_threads(save, decoded, limit=1 if large else None))
 
 
 def save_thumbnail(folder: Path, decoded: Maps, source: Maps) -> None:

@@ -21,7 +21,6 @@ from configs import (
     Size,
     as_resolution,
     make_config,
-    sides_of,
     to_dict,
 )
 from shape import BC1_BITS, bits_of_weights, decoder_spec, exact_halvings, grid_spec, input_layout, layer_sizes
@@ -41,7 +40,7 @@ NARROWED = ("learned", "linear")  # decoders whose weights a plan makes narrow; 
 FILTERED_COST = {"packed": 1.3, "bc1": 1.5}
 # Shares of the bits that a network may take: wider than 16 neurons, than 32; with 16-bit weights where 8 bits are
 # possible; wider than 16 with 32-bit weights; of more than one hidden layer.
-NETWORK_SHARE, WIDE_SHARE, HALF_SHARE, FLOAT_SHARE, MOST_NETWORK = 0.13, 0.085, 0.03, 0.25, 0.68
+NETWORK_SHARE, WIDE_SHARE, HALF_SHARE, FLOAT_SHARE, MOST_NETWORK = 0.13, 0.085, 0.085, 0.25, 0.68
 SAVE_INTERVAL = 10_000  # iterations, half a minute's, that a killed run can lose
 
 
@@ -303,29 +302,6 @@ def lowest_planned(config: Config, width: int, height: int) -> float | None:
             bpp = min(round(bpp * 1.03, 3), HIGHEST_BPP)
         else:
             return bpp
-
-
-def lower_rate_alike(
-    wanted: float, first: float, config: Config, width: int, height: int
-) -> float:
-    """`wanted`, or the nearest rate towards `first` whose finest grid has half the material's side if that of `first`
-    has, and another side if not.
-
-    Where the finest grid leaves half the side, PSNR drops: data/test has 33.9 dB at 5.1 bpp, 32.1 at 4.15. Just before
-    that little is left for the coarse grid (32.99 dB at 4.44, 33.46 at 4.49, 33.37 at 4.55), so the rate that is
-    returned lies an eighth of the way back.
-    """
-
-    def on_half(bpp: float) -> bool:
-        planned = plan(dataclasses.replace(config, bpp=bpp), width, height, first)
-        halves = tuple(2 * side for side in sides_of(planned.hash_grid_configs[0].max_resolution))
-        return halves == outline(planned, width, height)
-
-    steps = max(math.ceil(100 * math.log(first / wanted)), 1)  # of 1 %
-    like = on_half(first)
-    rates = (round(wanted * (first / wanted) ** (step / steps), 3) for step in range(steps))
-    lowest = next((bpp for bpp in rates if on_half(bpp) == like), first)
-    return wanted if lowest <= wanted else lowest * (first / lowest) ** 0.125
 
 
 def iterations_for(preset: Preset, row: Row, positions: str = "centres") -> int:

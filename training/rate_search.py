@@ -15,7 +15,7 @@ from engine.schedule import Schedule
 from metrics.evaluate import metric_options, score_lod
 from model import new_model
 from training.code_refinement import Refinement
-from training.plan import HIGHEST_BPP, least_rate, lower_rate_alike, plan
+from training.plan import HIGHEST_BPP, least_rate, plan
 from training.run import train_on
 from training.state import Session
 from training.summary import Result
@@ -31,6 +31,8 @@ AIM_ABOVE = 0.12  # dB above the target for the first run; predictions are off b
 SECOND_AIM = 0.18  # dB above target for the second and last run; no further run can correct a miss
 STEEPEST = 4.0  # dB per octave between full runs; probes overestimate it, as they are less trained at high rates
 WINDOW = 0.3  # dB above the target within which a result counts as reached
+LOCAL_PROBES, LOCAL_SHARE = 3, 0.1  # short runs near the second full run's rate, and the share of a full run they take
+LOCAL_DB = 0.07  # a rate whose short run promises to end this near to SECOND_AIM is taken
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,12 +101,14 @@ def find_rate(session: Session, target: float, config: Config) -> tuple[float, f
     return bpp, slope, lowest
 
 
-def run_probe(session: Session, bpp: float, share: float, config: Config) -> tuple[float, float]:
+def run_probe(
+    session: Session, bpp: float, share: float, config: Config, row_bpp: float = 0.0
+) -> tuple[float, float]:
     """PSNR of LOD 0 after `share` of a full run's iterations, before and after the first round of --refine; equal where
-    there is none. Nothing is written."""
+    there is none. Nothing is written. row_bpp: as of plan."""
     material = session.material
     aimed = dataclasses.replace(config, bpp=bpp, target_psnr=0.0, match="")
-    full = plan(aimed, material.width, material.height)
+    full = plan(aimed, material.width, material.height, row_bpp)
     short = dataclasses.replace(full, max_iter=max(round(full.max_iter * share), 1))
     model = new_model(short, material).to(session.device)
     engine = create_engine(model, material, Schedule(short), session.device)
@@ -129,6 +133,42 @@ def correction(target: float, bpp: float, psnr: float, slope: float, lowest: flo
     return None if abs(again / bpp - 1) < 0.005 else again
 
 
+def second_rate(
+    session: Session, target: float, first: Probe, slope: float, lowest: float, config: Config, row_bpp: float
+) -> float | None:
+    """The rate of a second full run after the `first`; None as of `correction`.
+
+    PSNR over rate has steps and bends where grids change their size or their kind, which no slope knows. So short runs
+    at the rate of the first run and at that of the correction say what lies between them: the difference of two short
+    runs is that of two full ones to 0.1 dB. Where it misses, the line through what is known around the aim is followed.
+    """
+    wanted, aim = correction(target, first.bpp, first.psnr, slope, lowest), target + SECOND_AIM
+    if wanted is None:
+        return None
+    _, start = run_probe(session, first.bpp, LOCAL_SHARE, config, row_bpp)
+    known = [first]
+    for _ in range(LOCAL_PROBES):
+        _, short = run_probe(session, wanted, LOCAL_SHARE, config, row_bpp)
+        known.append(Probe(wanted, first.psnr + short - start))
+        session.say(f"  {wanted:.2f} bpp: about {known[-1].psnr:.2f} dB, from short runs there and at {first.bpp:.2f}")
+        if abs(known[-1].psnr - aim) <= LOCAL_DB:
+            break
+        wanted = min(max(between(known, aim, slope), lowest), HIGHEST_BPP)
+    return wanted
+
+
+def between(known: Sequence[Probe], aim: float, slope: float) -> float:
+    """The rate of `aim` on the line, in dB over octaves, through the nearest rates below and above it; beyond all that
+    is known, at `slope` from the nearest."""
+    below = max((probe for probe in known if probe.psnr < aim), key=lambda probe: probe.bpp, default=None)
+    above = min((probe for probe in known if probe.psnr >= aim), key=lambda probe: probe.bpp, default=None)
+    if below is None or above is None or below.bpp >= above.bpp:
+        nearest = min(known, key=lambda probe: abs(probe.psnr - aim))
+        return nearest.bpp * 2 ** ((aim - nearest.psnr) / min(slope, STEEPEST))
+    share = (aim - below.psnr) / (above.psnr - below.psnr)
+    return below.bpp * (above.bpp / below.bpp) ** share
+
+
 def train_to_target(session: Session, config: Config) -> Result:
     """Find the smallest rate that reaches --target_psnr, or the PSNR of the --match codec, and train there.
 
@@ -149,11 +189,11 @@ def train_to_target(session: Session, config: Config) -> Result:
         aimed = dataclasses.replace(aimed, bpp=round(bpp, 3))
         results.append(train_on(session, plan(aimed, material.width, material.height, row_bpp)))
         psnr = results[-1].metrics["psnr"]["all"] if results[-1].completed else None
-        again = None if psnr is None else correction(target, aimed.bpp, psnr, slope, lowest)
-        if again is None or len(results) == 2:
+        if psnr is None or len(results) == 2:
             break
-        if again < aimed.bpp:
-            again = lower_rate_alike(again, aimed.bpp, aimed, material.width, material.height)
+        again = second_rate(session, target, Probe(aimed.bpp, psnr), slope, lowest, aimed, row_bpp)
+        if again is None:
+            break
         say(f"{psnr:.2f} dB is {abs(psnr - target):.2f} dB {'above' if psnr > target else 'below'} the target of "
             f"{target:.2f}: once more, at {again:.2f} bpp")  # fmt: skip
         bpp = again

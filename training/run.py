@@ -12,6 +12,7 @@ import torch
 
 from common.errors import Say, counted, one_line
 from common.files import write_json
+from common.memory import give_back_memory
 from common.run_folder import new_stamped_folder
 from common.stop import stop_signals
 from configs import Config, HashGridConfig, describe, size_text, to_dict
@@ -31,6 +32,7 @@ def read_material(data_dir: str, config: Config, say: Say) -> Material:
     """The material in a folder, with --linear_color, --max_pixels and --unit_normals applied."""
     extras = Extras.of(config)
     material = load_material(data_dir, config.linear_color, config.max_pixels, config.maps, config.size, extras)
+    give_back_memory()
     for warning in material.warnings:
         say(f"note: {warning}")
     if config.unit_normals != "auto":

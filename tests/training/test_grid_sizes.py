@@ -11,7 +11,7 @@ from configs import make_config, sides_of
 from model import build_model
 from shape import bits_of_weights, input_layout, layer_sizes, model_shape
 from training.grid_sizes import MOST_BASE, fine_sizes, halves_often
-from training.plan import choose_grids, least_rate, lower_rate_alike, plan
+from training.plan import choose_grids, least_rate, plan
 from training.rates import Row
 
 # Whole powers of two, sides that halve badly, 64:1, and narrow ones; each with the rates that its texels can pay.
@@ -138,7 +138,6 @@ def test_sizes_to_choose_from_lie_close_together():
             assert min(abs(count - share) / share for count in counts) < 0.1, (size, share)
 
 
-def test_the_least_rate_and_rates_alike_know_both_axes():
+def test_the_least_rate_knows_both_axes():
     config = make_config({"bpp": 5.0})
     assert 0.5 <= least_rate(config, 1024, 128) < 2
-    assert lower_rate_alike(4.6, 5.0, config, 2048, 512) <= 5.0

@@ -13,7 +13,7 @@ from common.errors import UserError
 from configs import FIELDS, PRESETS, HashGridConfig, make_config, sides_of, to_dict
 from model import build_model
 from training.grid_sizes import halves_often
-from training.plan import kept_defaults, least_rate, lower_rate_alike, plan, plan_with, wants_plan
+from training.plan import kept_defaults, least_rate, plan, plan_with, wants_plan
 from training.rates import TABLE, load_table, preset_for, row_for
 
 SIZES = [(512, 512), (1024, 1024), (2048, 1024), (1024, 2048), (4096, 4096), (1000, 1000), (1536, 768)]
@@ -189,6 +189,15 @@ def test_presets_are_ordered_by_effort():
     assert planned["preview"].save_interval == planned["preview"].max_iter and planned["best"].save_interval == 10_000
 
 
+@pytest.mark.parametrize("size", [(1024, 1024), (4096, 4096)], ids=str)
+def test_the_finest_grid_has_half_the_side_wherever_it_leaves_bits_for_another(size):
+    """Just above a row's rate another size, with a larger coarse grid, was 0.4 dB worse at 4.3 bpp, 1.2 at 8.5."""
+    for bpp in (2.3, 2.6, 4.3, 4.4, 5.0, 5.8, 8.6, 9.0, 11.0):
+        planned = plan(make_config({"bpp": bpp, "n_neurons": 32, "n_hidden_layers": 2}), *size)
+        assert planned.hash_grid_configs[0].max_resolution == size[0] // 2, bpp
+        assert len(planned.hash_grid_configs) == 2
+
+
 @pytest.mark.parametrize("preset", [name for name in PRESETS if name])
 def test_large_materials_get_larger_batches(preset):
     """So the samples of a texel fall with its side, not with its area; up to 1024 x 1024 nothing changes."""
@@ -286,7 +295,7 @@ def test_a_refusal_names_the_least_rate_that_can_be_had(given, size):
 
 @pytest.mark.parametrize(
     ("given", "size", "bits"),
-    [({"bpp": 2.5}, 1024, 16), ({"bpp": 2.5}, 512, 8), ({"bpp": 1.25}, 1024, 8), ({"bpp": 2.5}, 256, 8),
+    [({"bpp": 2.5}, 1024, 16), ({"bpp": 2.5}, 512, 16), ({"bpp": 1.25}, 512, 8), ({"bpp": 2.5}, 256, 8),
      ({"bpp": 1.25, "latents": "bc1"}, 256, 8), ({"bpp": 2.5, "decoder": "reference"}, 256, 32),
      ({"bpp": 2.5, "decoder": "tsnc", "latents": "bc1"}, 1024, 32), ({"bpp": 2.5, "weight_bits": 32}, 256, 32),
      ({"bpp": 2.5, "weight_bits": 8}, 2048, 8), ({}, 256, 32), ({"bpp": 20.0}, 512, 16)],
@@ -342,17 +351,3 @@ def test_another_rates_row():
     # a row whose network alone would be too much for a small material
     tiny = make_config({"bpp": 3.5, "n_neurons": 16, "weight_bits": 32}), 128, 96
     assert plan(*tiny, row_bpp=9.0) == plan(*tiny)
-
-
-def test_a_lower_rate_with_the_same_kind_of_grid():
-    size = (1024, 1024)
-    config = make_config({"bpp": 5.1})
-
-    def finest(bpp: float) -> int:
-        return plan(dataclasses.replace(config, bpp=bpp), *size, row_bpp=5.1).hash_grid_configs[0].max_resolution
-
-    assert finest(5.1) == 512 and finest(4.14) != 512
-    assert lower_rate_alike(4.7, 5.1, config, *size) == 4.7
-    limit = lower_rate_alike(4.14, 5.1, config, *size)
-    assert 4.3 < limit < 4.8 and finest(limit) == 512 and finest(limit * 0.93) != 512
-    assert lower_rate_alike(3.2, 3.4, config, *size) == 3.2  # a finest grid of any size on both ends

@@ -17,6 +17,7 @@ from PIL import Image as PillowImage
 from common.events import progress_bar, readable_bytes
 from configs import make_config
 from maps.channels import MAPS
+from maps.mips import mip_sizes
 from metrics import tiles
 from metrics.scores import evaluate_lod
 from tests.support.runs import (
@@ -24,7 +25,7 @@ from tests.support.runs import (
     leftovers,
 )
 from training import report
-from training.pictures import save_strips
+from training.pictures import picture_lod, save_strips
 from training.report import RunLog, save_metrics
 from training.summary import Result, bc7_bytes, run_summary
 
@@ -175,6 +176,13 @@ def test_strips(run, make_material, monkeypatch, threads, band):
         left, middle, right = np.split(image, 3, axis=1)
         assert (left == decoded[name]).all() and (middle == source[name]).all()
         assert (right == np.minimum(abs(left - middle) * 8, 255)).all()
+
+
+@pytest.mark.parametrize("asked, size, shown", [(0, 4096, 0), (0, 8192, 1), (1, 8192, 1), (2, 8192, 2), (9, 4, 2)])
+def test_pictures_show_no_more_than_4096_texels_a_side(asked, size, shown):
+    sizes = mip_sizes(size, 3)
+    material = type("Stub", (), {"lod_sizes": sizes, "num_lods": len(sizes)})()
+    assert picture_lod(make_config({"picture_lod": asked}), material) == shown
 
 
 # --- the bar -------------------------------------------------------------------------------------------------------

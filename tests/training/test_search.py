@@ -11,7 +11,7 @@ from common.errors import UserError
 from configs import make_config
 from training import rate_search as search
 from training.plan import HIGHEST_BPP as HIGHEST
-from training.rate_search import SECOND_AIM, STEEPEST, WINDOW, Probe, correction, find_rate, rate_for
+from training.rate_search import SECOND_AIM, STEEPEST, WINDOW, Probe, between, correction, find_rate, rate_for
 from training.state import Session
 
 LOWEST = 0.5
@@ -28,7 +28,7 @@ class Curve:
         rounds = self.refined * (1 + search.LATER_ROUNDS)
         return self.at_one + self.slope * octaves + self.bend * octaves**2 + rounds
 
-    def __call__(self, session, bpp, share, config) -> tuple[float, float]:
+    def __call__(self, session, bpp, share, config, row_bpp=0.0) -> tuple[float, float]:
         """Before and after a round of refining."""
         self.asked.append((bpp, share))
         refined = self.full(bpp) - self.refined * search.LATER_ROUNDS + 1.1 * (1 - share**-search.LEARNING_POWER)
@@ -44,6 +44,15 @@ def find(curve: Curve, target: float, monkeypatch, lines=None) -> tuple[float, f
     bpp, slope, lowest = find_rate(session, target, make_config({"target_psnr": target}))
     assert lowest == LOWEST
     return bpp, slope
+
+
+def second(curve: Curve, target: float, bpp: float, slope: float) -> float | None:
+    """The rate of a second full run after one at `bpp`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(search, "run_probe", curve)
+        session = Session(None, torch.device("cpu"), lambda line: None)
+        first = Probe(bpp, curve.full(bpp))
+        return search.second_rate(session, target, first, slope, LOWEST, make_config({"target_psnr": target}), bpp)
 
 
 MATERIALS = [(2.0, 0.0, 0.0), (3.5, 0.0, 0.6), (2.6, 0.12, 0.4), (3.0, -0.1, 0.9)]  # slope, bend, refined
@@ -63,9 +72,41 @@ def test_most_targets_are_within_the_rates():
 def test_a_full_run_lands_in_the_window_or_one_correction_does(target, material, monkeypatch):
     curve = Curve(30.5, *material)
     bpp, found_slope = find(curve, target, monkeypatch)
-    again = correction(target, bpp, curve.full(bpp), found_slope, LOWEST)
+    again = second(curve, target, bpp, found_slope)
     assert 0 <= curve.full(again or bpp) - target <= WINDOW
     assert sum(share for _, share in curve.asked) + 2 <= 3  # full runs, the second one included
+
+
+class Stepped(Curve):
+    """One that is steep between two rates, as where a coarse grid gets its first bits."""
+
+    def __init__(self, low: float, high: float, rise: float, *line):
+        super().__init__(*line)
+        self.low, self.high, self.rise = low, high, rise
+
+    def full(self, bpp: float) -> float:
+        share = math.log2(bpp / self.low) / math.log2(self.high / self.low)
+        return super().full(bpp) + self.rise * min(max(share, 0), 1)
+
+
+@pytest.mark.parametrize("rise", [0.4, 0.9])
+@pytest.mark.parametrize("start", [3.9, 4.1, 4.6, 5.4])
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+def test_a_second_run_lands_on_a_steep_part(rise, start, share):
+    """The slope that the search knows is a third of what it is there."""
+    curve = Stepped(4.2, 4.5, rise, 26.0, 2.8)
+    target = curve.full(4.2 * (4.5 / 4.2) ** share)
+    again = second(curve, target, start, 2.8)
+    assert 0 <= curve.full(again or start) - target <= WINDOW
+    assert len({bpp for bpp, _ in curve.asked}) <= 1 + search.LOCAL_PROBES
+
+
+def test_between():
+    below, above = Probe(2.0, 30.0), Probe(4.0, 33.0)
+    assert between([below, above], 31.0, 9.0) == pytest.approx(2 * 2 ** (1 / 3))
+    assert between([Probe(1.0, 20.0), below, above, Probe(8.0, 50.0)], 31.0, 9.0) == pytest.approx(2 * 2 ** (1 / 3))
+    assert between([below, above], 34.0, 2.0) == pytest.approx(4 * 2**0.5)  # beyond them at the slope that is given
+    assert between([Probe(4.0, 30.0), Probe(2.0, 30.2)], 30.1, 2.0) > 0  # noise turned them round
 
 
 def test_the_user_is_told_how_long_it_takes(monkeypatch):

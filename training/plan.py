@@ -25,7 +25,7 @@ from configs import (
 )
 from shape import BC1_BITS, bits_of_weights, decoder_spec, exact_halvings, grid_spec, input_layout, layer_sizes
 from training.grid_sizes import HIGHEST_SIDE, SIDE_UNIT, coarse_sizes, fine_sizes, stretch
-from training.rates import Preset, Row, batch_for, grid_rate_for, preset_for, row_for
+from training.rates import LARGE_SHARE, Preset, Row, batch_for, grid_rate_for, is_wide, preset_for, row_for
 
 DEFAULT_BPP = 5.0  # of --preset or --decoder learned without a rate
 LOWEST_BPP, HIGHEST_BPP = 0.5, 20.0
@@ -41,6 +41,7 @@ FILTERED_COST = {"packed": 1.3, "bc1": 1.5}
 # Shares of the bits that a network may take: wider than 16 neurons, than 32; with 16-bit weights where 8 bits are
 # possible; wider than 16 with 32-bit weights; of more than one hidden layer.
 NETWORK_SHARE, WIDE_SHARE, HALF_SHARE, FLOAT_SHARE, MOST_NETWORK = 0.13, 0.085, 0.085, 0.25, 0.68
+NARROW_LAYERS = 2  # most, of a material too large for a wide network
 SAVE_INTERVAL = 10_000  # iterations, half a minute's, that a killed run can lose
 
 
@@ -247,7 +248,7 @@ def plan_with(row: Row, preset: Preset, config: Config, width: int, height: int)
     values.update(fixed)
     planned = dataclasses.replace(config, **{name: v for name, v in values.items() if name not in config.chosen})
     if "max_iter" not in config.chosen:
-        planned = dataclasses.replace(planned, max_iter=iterations_for(preset, row, planned.positions))
+        planned = dataclasses.replace(planned, max_iter=iterations_for(preset, row, width * height, planned.positions))
     values = {  # these follow from the others
         **network_for(row, preset, planned, width * height),
         "eval_interval": planned.max_iter,
@@ -304,10 +305,12 @@ def lowest_planned(config: Config, width: int, height: int) -> float | None:
             return bpp
 
 
-def iterations_for(preset: Preset, row: Row, positions: str = "centres") -> int:
-    """A preset's iterations at a row's rate, to two digits."""
+def iterations_for(preset: Preset, row: Row, texels: int, positions: str = "centres") -> int:
+    """A preset's iterations at a row's rate for a material of so many texels, to two digits."""
     cost = row.cost * (FILTERED_COST[row.latents] if positions == "filtered" else 1)
     exact = preset.iterations / cost * (row.effort if preset.patient else 1)
+    if preset.patient and not is_wide(preset, texels):
+        exact *= LARGE_SHARE
     unit = 10 ** max(math.floor(math.log10(exact)) - 1, 0)
     return max(round(exact / unit) * unit, 1)
 
@@ -339,9 +342,11 @@ def network_for(row: Row, preset: Preset, config: Config, texels: int) -> dict[s
       1x16 37.16 (0.23), 2x32 36.66 (0.67); 128² and 1.25 bpp 2x16 35.40 (0.57), 1x16 35.18 (0.45).
     """
     narrowed, chosen = config.decoder in NARROWED, config.chosen
-    layers = list(range(preset.n_hidden_layers, 0, -1)) if narrowed else [preset.n_hidden_layers]
+    wide = is_wide(preset, texels)
+    most = row.wide_neurons or row.n_neurons if wide else row.n_neurons
+    most_layers = preset.n_hidden_layers if wide else min(preset.n_hidden_layers, NARROW_LAYERS)
+    layers = list(range(most_layers, 0, -1)) if narrowed else [most_layers]
     layers = [config.n_hidden_layers] if "n_hidden_layers" in chosen else layers
-    most = row.patient_neurons or row.n_neurons if preset.patient else row.n_neurons
     widths = list(range(min(most, preset.most_neurons), 15, -16))
     widths = [config.n_neurons] if "n_neurons" in chosen else widths
     precisions = [16, 8] if narrowed and "weight_bits" not in chosen else [config.weight_bits]

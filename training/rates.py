@@ -27,6 +27,7 @@ ROWS = {  # (decoder, latents) -> the name of their rows
 }  # fmt: skip
 MOST_PLANES = 16
 GROWS_ABOVE = 2**20  # texels of a material up to which presets are as in the table
+LARGE_SHARE = 0.6  # of the iterations, of a material that is too large for a wide network
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Row:
     cost: float  # time of an iteration, relative to the first row's
     effort: float  # factor on the time of a run, over the first row's: high rates have more to learn
     latents: str = "packed"
-    patient_neurons: int = 0  # most of presets that are `patient`; 0: n_neurons, which all others have, and `cost`
+    wide_neurons: int = 0  # at sizes up to a preset's `wide_side`; 0: n_neurons, which all others have, and `cost`
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,6 +65,9 @@ class Preset:
     learning_rate_factor: on a row's learning rate for the network.
     picture_lod: 1 for `preview`, since PNGs of LOD 0 take a tenth of its time.
     patient: whether a row's `effort` lengthens a run, rather than the same time at every rate.
+    wide_side: largest side of a square material that gets the row's wide_neurons and all hidden layers. A larger one
+        has two, and LARGE_SHARE of the iterations: batches grow, see `growth`, and a wide network would take twice
+        the time.
     """
 
     iterations: int
@@ -76,6 +80,7 @@ class Preset:
     patient: bool
     learning_rate_factor: float
     lr_decay_start: float
+    wide_side: int
 
 
 @functools.cache
@@ -120,7 +125,7 @@ def _row(entry: Mapping[str, Any], latents: str) -> Row:
         elif bits not in QUANTIZE_BITS or type(features) is not int or features * bits not in SAVE_BITS:
             raise ValueError(f"no word has {features!r:.40} features of {bits!r:.40} bits")
     _check_numbers(row, low=0, high=1000)
-    for n_neurons in (row.n_neurons, row.patient_neurons or row.n_neurons):
+    for n_neurons in (row.n_neurons, row.wide_neurons or row.n_neurons):
         if type(n_neurons) is not int or not 16 <= n_neurons <= 256 or n_neurons % 16:
             raise ValueError(f"n_neurons {n_neurons!r:.40}")
     if min(row.bpp, row.cost, row.effort, row.fine_share) <= 0 or row.fine_share > 1:
@@ -152,6 +157,11 @@ def preset_for(name: str) -> Preset:
     return load_table()["presets"][name]
 
 
+def is_wide(preset: Preset, texels: int) -> bool:
+    """Whether a material of so many texels gets a wide network, see Preset.wide_side."""
+    return texels <= preset.wide_side**2
+
+
 def growth(texels: int) -> float:
     """Factor on a preset's batch for a material of so many texels: the side's growth beyond 1024 x 1024.
 
@@ -173,7 +183,7 @@ def batch_for(preset: Preset, texels: int) -> int:
 
 def grid_rate_for(row: Row, texels: int) -> float:
     """The learning rate of grids: the fewer samples a texel sees, the less each may count. In the runs of `growth` with
-    6.7 samples of a texel, as 4096 x 4096 has: 0.7 of the row's brings 0.06 dB on Rock058 (0.5: 0.04, 2: -0.01), 0.14
+    6.7 samples of a texel, as 4096 x 4096 has: 0.7 of the row's brings 0.06 dB on Rock058 (0.5: 0.04, 2: -0.01), 0.08
     on Metal055A, 0.58 on Facade005."""
     return float(f"{row.grid_learning_rate * growth(texels) ** -0.25:.2g}")
 

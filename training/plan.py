@@ -41,7 +41,6 @@ FILTERED_COST = {"packed": 1.3, "bc1": 1.5}
 # Shares of the bits that a network may take: wider than 16 neurons, than 32; with 16-bit weights where 8 bits are
 # possible; wider than 16 with 32-bit weights; of more than one hidden layer.
 NETWORK_SHARE, WIDE_SHARE, HALF_SHARE, FLOAT_SHARE, MOST_NETWORK = 0.13, 0.085, 0.085, 0.25, 0.68
-NARROW_LAYERS = 2  # most, of a material too large for a wide network
 SAVE_INTERVAL = 10_000  # iterations, half a minute's, that a killed run can lose
 
 
@@ -309,7 +308,7 @@ def iterations_for(preset: Preset, row: Row, texels: int, positions: str = "cent
     """A preset's iterations at a row's rate for a material of so many texels, to two digits."""
     cost = row.cost * (FILTERED_COST[row.latents] if positions == "filtered" else 1)
     exact = preset.iterations / cost * (row.effort if preset.patient else 1)
-    if preset.patient and not is_wide(preset, texels):
+    if preset.wide_side and row.wide_neurons and not is_wide(preset, row, texels):
         exact *= LARGE_SHARE
     unit = 10 ** max(math.floor(math.log10(exact)) - 1, 0)
     return max(round(exact / unit) * unit, 1)
@@ -342,9 +341,9 @@ def network_for(row: Row, preset: Preset, config: Config, texels: int) -> dict[s
       1x16 37.16 (0.23), 2x32 36.66 (0.67); 128² and 1.25 bpp 2x16 35.40 (0.57), 1x16 35.18 (0.45).
     """
     narrowed, chosen = config.decoder in NARROWED, config.chosen
-    wide = is_wide(preset, texels)
-    most = row.wide_neurons or row.n_neurons if wide else row.n_neurons
-    most_layers = preset.n_hidden_layers if wide else min(preset.n_hidden_layers, NARROW_LAYERS)
+    wide = is_wide(preset, row, texels)
+    most = row.wide_neurons if wide else row.n_neurons
+    most_layers = preset.wide_layers if wide else preset.n_hidden_layers
     layers = list(range(most_layers, 0, -1)) if narrowed else [most_layers]
     layers = [config.n_hidden_layers] if "n_hidden_layers" in chosen else layers
     widths = list(range(min(most, preset.most_neurons), 15, -16))

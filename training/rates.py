@@ -45,7 +45,7 @@ class Row:
     cost: float  # time of an iteration, relative to the first row's
     effort: float  # factor on the time of a run, over the first row's: high rates have more to learn
     latents: str = "packed"
-    wide_neurons: int = 0  # at sizes up to a preset's `wide_side`; 0: n_neurons, which all others have, and `cost`
+    wide_neurons: int = 0  # see Preset.wide_side; 0: none. `cost` is that of n_neurons, `effort` makes up for these
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,9 +65,9 @@ class Preset:
     learning_rate_factor: on a row's learning rate for the network.
     picture_lod: 1 for `preview`, since PNGs of LOD 0 take a tenth of its time.
     patient: whether a row's `effort` lengthens a run, rather than the same time at every rate.
-    wide_side: largest side of a square material that gets the row's wide_neurons and all hidden layers. A larger one
-        has two, and LARGE_SHARE of the iterations: batches grow, see `growth`, and a wide network would take twice
-        the time.
+    wide_side, wide_layers: up to this side of a square a material gets so many layers of a row's wide_neurons, where
+        the row has them: networks of linear grids hardly gain by them. A larger material gets LARGE_SHARE of the
+        iterations: batches grow, see `growth`, and a wide network would take twice the time.
     """
 
     iterations: int
@@ -81,6 +81,7 @@ class Preset:
     learning_rate_factor: float
     lr_decay_start: float
     wide_side: int
+    wide_layers: int
 
 
 @functools.cache
@@ -157,9 +158,9 @@ def preset_for(name: str) -> Preset:
     return load_table()["presets"][name]
 
 
-def is_wide(preset: Preset, texels: int) -> bool:
-    """Whether a material of so many texels gets a wide network, see Preset.wide_side."""
-    return texels <= preset.wide_side**2
+def is_wide(preset: Preset, row: Row, texels: int) -> bool:
+    """Whether a material of so many texels gets a row's wide network, see Preset.wide_side."""
+    return row.wide_neurons > 0 and texels <= preset.wide_side**2
 
 
 def growth(texels: int) -> float:

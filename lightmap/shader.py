@@ -116,13 +116,13 @@ def file_name(language: str) -> str:
 def shader_source(decoder: Decoder, language: str, baked: bool = True) -> str:
     """The text to include in a shader. baked: the weights are part of it; else a buffer of weight_bytes holds them."""
     syntax, textures = LANGUAGES[language], list(decoder.texture_names)
-    texts = [[number_text(value) for value in column] for column in weight_columns(decoder).tolist()]
-    weights = Weights(texts, half=False, baked=baked)
+    table = weight_columns(decoder)
+    weights = Weights("float32", baked, table, len(table))
     lines = [*_header(decoder, syntax, weights), "", *syntax.opening()]
     for name, value in _constants(decoder).items():
         lines.append(syntax.constant(name, str(value), "float" if isinstance(value, str) else "int"))
     if baked:
-        lines += ["", *syntax.baked_table("float4", syntax.rows("float4", weights.columns, False))]
+        lines += ["", *syntax.baked_table(weights.element, syntax.rows(weights))]
     lines += ["", *syntax.bindings(textures, weights, False)]
     of_texel = [("int", "plane"), ("int2", "texel"), ("int", "mip")]
     fetches = choose_lines("plane", [syntax.fetch(name) for name in textures])

@@ -107,6 +107,9 @@ class TorchEngine(BaseEngine):
         """One step of the optimiser along the gradient of `loss`."""
         loss.backward()
         self._drop_unused_inputs()
+        for parameters, rate in zip(self.model.grid_parameters, self.rates[1:]):
+            if rate == 0 and parameters.grad is not None:
+                parameters.grad.zero_()  # a gradient that is no number would move it all the same
         self.optimizer.step()
 
     def _drop_unused_inputs(self) -> None:

@@ -433,9 +433,9 @@ def test_noise_is_there_from_the_first_iteration_to_the_last(started, monkeypatc
         seen = []
         forward = NeuralTexture.forward
 
-        def watch(self, uv, lod, noise=None, seen=seen, forward=forward):
+        def watch(self, uv, lod, noise=None, seen=seen, forward=forward, **given):
             seen.append(noise)
-            return forward(self, uv, lod, noise)
+            return forward(self, uv, lod, noise, **given)
 
         with monkeypatch.context() as patch:
             patch.setattr(NeuralTexture, "forward", watch)

@@ -15,7 +15,7 @@ from dataset import load_material
 from tests.support.runs import refusal_line, save_maps
 
 FLAGS = {"max_iter": 3, "batch_size": 64, "n_neurons": 16, "n_frequencies": 2, "refine": 0, "eval_metrics": "psnr",
-         "engine": "torch", "num_threads": 1}  # fmt: skip
+         "engine": "torch", "num_threads": 1, "weight_bits": 32, "n_hidden_layers": 2}  # fmt: skip
 
 
 def test_runs_are_those_of_the_command(tmp_path, monkeypatch, capsys):

@@ -33,7 +33,7 @@ DECODERS = ("auto", "reference", "learned", "linear", "tsnc")
 TSNC_NETWORK = {
     "activation": "relu", "n_frequencies": 0, "n_texel_frequencies": 0, "n_neurons": 64, "n_hidden_layers": 2,
 }  # fmt: skip
-NETWORKS = ("", "1x16", "1x32", "2x32", "2x64")  # hidden layers x neurons
+NETWORKS = ("", "1x16", "1x32", "2x32", "2x64", "3x64")  # hidden layers x neurons
 PRESETS = ("", "preview", "fast", "balanced", "best")
 MATCHES = ("", "bc1", "bc7", "astc6x6", "astc8x8", "astc12x12")
 UNIT_NORMALS = ("auto", "always", "never")

@@ -9,12 +9,11 @@ import pytest
 
 from bench import decode, decode_plot, decode_psnr
 from common.errors import UserError, run_command
-from configs import NETWORKS
 from engine.cpu.library import load_kernels
 from engine.errors import KernelsUnavailable
 from tests.support.runs import refusal_line, save_maps
 
-WORDS = [word for word in NETWORKS if word]
+WORDS = [decode.network_name(network) for network in decode.NETWORKS]
 
 
 def fake(folder, settings):

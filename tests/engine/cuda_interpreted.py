@@ -270,7 +270,7 @@ def test_sabotage_is_caught(name, case, monkeypatch):
 STEPS = {
     "two bit depths": {}, "learned": {"n_hidden_layers": 0}, "ties": {"n_hidden_layers": 0}, "1x1": {"batch_size": 20},
     "floats": {"wrap_interval": 2}, "weights": {"n_hidden_layers": 0}, "rates": {"n_hidden_layers": 2},
-    "opacity": {}, "8-bit weights": {}, "8-bit weights later": {"weight_round_start": 1 / 60}, "16-bit weights": {},
+    "opacity": {}, "8-bit weights later": {"weight_round_start": 1 / 60}, "16-bit weights": {},
     "light": {}, "oblong": {"wrap_interval": 1},
 }  # fmt: skip
 

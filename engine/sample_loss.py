@@ -38,11 +38,11 @@ class SampleLoss:
     """How the errors of a sample count, beside the weights of its channels.
 
     coverage: place of the channel that is the coverage; -1: none.
-    light: per channel, what light counts in proportion to 1 + LIGHT_GAIN t**4; 0 where there is none.
+    light: per channel, what light counts in proportion to 1 + LIGHT_GAIN t**4; 0 where there is none, () nowhere.
     """
 
     coverage: int
-    light: tuple[float, ...]
+    light: tuple[float, ...] = ()
 
     @property
     def has_light(self) -> bool:
@@ -72,7 +72,7 @@ class SampleLoss:
         if self.coverage < 0 and not self.has_light:
             return errors
         column = torch.arange(target.shape[1], device=target.device)
-        light = torch.tensor(self.light, device=target.device)
+        light = torch.tensor(self.light or (0.0,), device=target.device)
         below = ((light > 0) | (column == self.coverage)) & (target < END) & (errors < 0)
         above = (column == self.coverage) & (target > 1 - END) & (errors > 0)
         errors = torch.where(below, (errors + ROOM).clamp_max(0), errors)

@@ -11,7 +11,8 @@ import torch
 from torchtyping import TensorType
 
 from dataset import Material
-from engine.sample_loss import sample_loss
+from engine.sample_loss import SampleLoss
+from maps.channels import opacity_place
 from model import NeuralTexture, texel_centres
 
 Weights = TensorType["learned"]
@@ -53,7 +54,7 @@ class LevelSearch(ABC):
         present = material.present_channels.tolist()
         self.columns = [present.index(channel) for channel in channels]
         self.channels, self.material = list(channels), material
-        self.sample_loss = sample_loss(material, channels)
+        self.sample_loss = SampleLoss(opacity_place(channels))
         self.channel_weights = channel_weights.to(device)
         self.lods = [lod for lod in range(model.num_lods) if self.grid.level_of(lod) == level]
         self.lod_weights = lod_weights.tolist()

@@ -1,22 +1,16 @@
-"""engine/torch/code_search.py against plain loops, engine/cpu/code_search.py against both, and --refine."""
+"""engine/torch/code_search.py against plain loops, engine/cpu/code_search.py against both; the rounds of --refine."""
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
-import json
 import math
-import os
-import re
-import shlex
-import signal
 
 import numpy as np
 import pytest
 import torch
 
 import blocks
-import train
 from configs import make_config
 from engine.adam_state import up_to_date
 from engine.cpu import code_search as cpu_code_search
@@ -36,18 +30,6 @@ from tests.support import reference
 from tests.support.engine_cases import COVERED, material_of
 from tests.support.exports import make_model
 from tests.support.kernel_cases import _kernels, no_kernels  # noqa: F401  # fixtures
-from tests.support.runs import (
-    QUICK,
-    checkpoint_differences,
-    checkpoint_of,
-    leftovers,
-    newest_run,
-    offline,
-    payload,
-    quick,
-    refusal,
-    save_maps,
-)
 from training import code_refinement as refine
 
 SEARCHES = {"torch": search_level, "cpu": cpu_code_search.search_level}
@@ -436,68 +418,3 @@ def test_nothing_to_refine_without_codes_or_with_fine_ones():
     for values in ({"quantize": False}, {"hash_grid_configs": grids}):
         model, material, config, _ = trained("torch", max_iter=2, **values)
         assert not refine.Refinement(model, material, config).possible
-
-
-# --- in a run --------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def _offline():
-    with offline():
-        yield
-
-
-def flags(maps, save_dir, rounds, *more):
-    return ["--data_dir", maps, "--save_dir", save_dir, "--max_iter", 30, "--quantize_bits", 2, "--save_bits", 8,
-            "--refine", rounds, *more]  # fmt: skip
-
-
-@pytest.mark.usefixtures("_offline")
-def test_rounds_given_later_or_after_an_interrupt_are_the_same_as_rounds_in_one_go(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(refine, "TUNE_ITERATIONS", 20)
-    maps = save_maps(tmp_path / "maps", 16, 12)
-    whole = quick(*flags(maps, tmp_path / "whole", 3))
-    assert "refining 3 of 3" not in capsys.readouterr().err
-    later = quick(*flags(maps, tmp_path / "later", 1))
-    assert payload(checkpoint_of(later, 30))["training"]["refined"] == 1
-    quick("--load_dir", later, "--refine", 3)
-    one_round = refine.Refinement.round
-
-    def interrupted_round(self, index):
-        if index == 0:
-            os.kill(os.getpid(), signal.SIGINT)
-        return one_round(self, index)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(refine.Refinement, "round", interrupted_round)
-        assert train.main([*QUICK, *map(str, flags(maps, tmp_path / "cut", 3))]) == 130
-    said = capsys.readouterr().out
-    assert "refining 1 of 3" in said and "refining 2 of 3" not in said
-    cut = newest_run(tmp_path / "cut")
-    assert payload(checkpoint_of(cut, 30))["training"]["refined"] == 1
-    assert train.main(shlex.split(re.search("continue with: (.*)", said)[1])[2:]) == 0
-    for run in (later, cut):
-        assert checkpoint_differences(checkpoint_of(whole, 30), checkpoint_of(run, 30)) == []
-    assert leftovers(tmp_path) == []
-
-
-@pytest.mark.usefixtures("_offline")
-def test_refining_shows_in_what_is_said_and_in_the_psnr(tmp_path, capsys):
-    maps = save_maps(tmp_path / "maps", 16, 12)
-    psnr = []
-    for rounds in (0, 1):
-        assert train.main([*QUICK, *map(str, flags(maps, tmp_path / str(rounds), rounds))]) == 0
-        assert ("refining 1 of 1" in capsys.readouterr().out) == (rounds == 1)
-        metrics = json.loads((newest_run(tmp_path / str(rounds)) / "metrics.json").read_text())
-        psnr.append(metrics["psnr"]["all"])
-    assert psnr[1] > psnr[0] + 0.05
-
-
-@pytest.mark.usefixtures("_offline")
-def test_a_finished_run_with_all_its_rounds_has_nothing_left(tmp_path, capsys):
-    maps = save_maps(tmp_path / "maps", 16, 12)
-    run = quick(*flags(maps, tmp_path / "out", 1))
-    assert "already reached" in refusal(capsys, "--load_dir", run)
-    assert "already reached" in refusal(capsys, "--load_dir", run, "--refine", 1)
-    early = quick(*flags(maps, tmp_path / "early", 1, "--save_interval", 10))
-    assert "already reached" in refusal(capsys, "--load_dir", early, "--load_iter", 20, "--max_iter", 15)

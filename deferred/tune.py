@@ -23,7 +23,7 @@ from typing import Any
 
 from common.device import choose_device
 from common.errors import Say, UserError, quote, run_command
-from common.events import EventFile
+from common.event_file import EventFile
 from common.files import make_folder, write_json
 from common.knobs import add_flags, check_values, knob
 from common.stop import stop_signals

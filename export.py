@@ -24,23 +24,19 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from common.errors import UserError, run_command
-from describe.bare_files import decode_bare_files, is_bare
-from describe.folder import print_description
-from formats.export import change_layout, check_size, save_astc, save_images, save_ktx2, save_rgba8
-from formats.manifest import MANIFEST
 from formats.options import ExportOptions, parse_export_options
-from formats.textures import read_export
-from formats.tsnc import save_tsnc
-from shaders.export import export_shaders, parse_languages
-from training.checkpoint import export_checkpoint
-from training.run_folder import MODELS, find_checkpoint
-from transcode.textures import check_packages, export_transcoded, parse_formats
-from viewer.page import write_viewer
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; see --help. Returns the exit code."""
     options = parse_export_options(argv)
+    from describe.folder import print_description
+    from formats.manifest import MANIFEST
+    from formats.textures import read_export
+    from formats.tsnc import save_tsnc
+    from training.run_folder import MODELS, find_checkpoint
+    from viewer.page import write_viewer
+
     source = Path(options.load_dir or options.describe)
     if options.describe:
         if (source / MODELS).is_dir() and not (source / MANIFEST).is_file():
@@ -62,6 +58,13 @@ def write_files(source: Path, options: ExportOptions) -> None:
     """Fill --out_dir: the exported files of a run, and what the flags ask for of these or of an export."""
     if not options.out_dir:
         raise UserError("expected --out_dir, the folder that receives the files (see --help)")
+    from describe.bare_files import decode_bare_files, is_bare
+    from formats.export import change_layout, check_size, save_astc, save_images, save_ktx2, save_rgba8
+    from formats.manifest import MANIFEST
+    from shaders.export import export_shaders, parse_languages
+    from training.checkpoint import export_checkpoint
+    from transcode.textures import check_packages, export_transcoded, parse_formats
+
     out_dir = Path(options.out_dir)
     formats = parse_formats(options.transcode) if "transcode" in options.chosen else ()
     languages = parse_languages(options.shader) if options.shader else []

@@ -18,23 +18,27 @@ from collections.abc import Sequence
 
 from common.errors import run_command
 from configs import LIST_MAPS, make_config, parse_args
-from groups.batch import train_groups
-from groups.listing import list_maps
-from training.infer import infer
-from training.start import train_material
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; see --help. Returns the exit code."""
     config = make_config(parse_args(argv))
     if config.maps == LIST_MAPS:
+        from groups.listing import list_maps
+
         list_maps(config)
         return 0
     if config.groups_batching:
+        from groups.batch import train_groups
+
         return train_groups(config)
     if config.mode == "infer":
+        from training.infer import infer
+
         infer(config)
         return 0
+    from training.start import train_material
+
     result = train_material(config)
     return 0 if result.completed else 128 + result.interrupted_by
 

@@ -14,8 +14,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from common.errors import UserError
 from common.files import write_json
 
@@ -24,6 +22,8 @@ RESULTS = Path("bench/results")
 
 def machine() -> dict[str, Any]:
     """The machine and the code that a figure belongs to."""
+    import torch
+
     return {
         "processor": _processor(),
         "cores": os.cpu_count(),
@@ -68,6 +68,8 @@ def use_threads(count: int) -> None:
     if count < 0:
         raise UserError(f"--num_threads: expected 0 or more, got {count}")
     if count:
+        import torch
+
         torch.set_num_threads(count)
 
 

@@ -18,6 +18,7 @@ from common.errors import UserError
 from common.files import write_json
 
 RESULTS = Path("bench/results")
+GPU_SIZES = (1024, 2048, 4096, 8192)  # widths of the square materials that bench.engines measures on a GPU
 
 
 def machine() -> dict[str, Any]:

@@ -15,9 +15,10 @@ if __name__ == "__main__" and getattr(sys.flags, "safe_path", False):  # PYTHONS
 import common.before_torch  # isort: skip  # noqa: F401  # before torch
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from common.errors import run_command
-from configs import LIST_MAPS, make_config, parse_args
+from configs import LIST_MAPS, Config, make_config, parse_args
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -33,14 +34,28 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         return train_groups(config)
     if config.mode == "infer":
+        look_first(config)
         from training.infer import infer
 
         infer(config)
         return 0
+    look_first(config)
     from training.start import train_material
 
     result = train_material(config)
     return 0 if result.completed else 128 + result.interrupted_by
+
+
+def look_first(config: Config) -> None:
+    """Raise UserError for a run or for maps that are not there, which takes no PyTorch."""
+    from maps.extras import Extras
+    from maps.folder import look_into
+    from training.run_folder import find_checkpoint
+
+    if config.load_dir:
+        find_checkpoint(Path(config.load_dir), config.load_iter)
+    else:
+        look_into(Path(config.data_dir), config.maps, Extras.of(config))
 
 
 if __name__ == "__main__":

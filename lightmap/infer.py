@@ -92,12 +92,11 @@ def build_parser() -> OneLineParser:
 
 def load(arguments: argparse.Namespace) -> Renderable:
     """The day of --ckpt, or of --latent_path and --f2_path. Raises: UserError."""
-    pair = (arguments.latent_path, arguments.f2_path)
-    if (arguments.ckpt is None) == (pair == (None, None)) or (arguments.ckpt is None and None in pair):
-        raise UserError("expected --ckpt, or --latent_path and --f2_path together; see --help")
     from lightmap.rendering import from_checkpoint, from_exports
 
-    return from_checkpoint(arguments.ckpt) if arguments.ckpt else from_exports(*pair)
+    if arguments.ckpt:
+        return from_checkpoint(arguments.ckpt)
+    return from_exports(arguments.latent_path, arguments.f2_path)
 
 
 def check(arguments: argparse.Namespace) -> None:
@@ -117,6 +116,9 @@ def check(arguments: argparse.Namespace) -> None:
     if not 1 <= arguments.fps * arguments.video_seconds <= MOST_VIDEO_FRAMES:
         raise UserError(f"--video_seconds: expected 1 to {MOST_VIDEO_FRAMES} frames with --fps {arguments.fps:g}, got "
                         f"{arguments.video_seconds:g} seconds")  # fmt: skip
+    pair = (arguments.latent_path, arguments.f2_path)
+    if (arguments.ckpt is None) == (pair == (None, None)) or (arguments.ckpt is None and None in pair):
+        raise UserError("expected --ckpt, or --latent_path and --f2_path together; see --help")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

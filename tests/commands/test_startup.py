@@ -26,7 +26,7 @@ def program_of(script: str) -> str:
     return f"-m {script.removesuffix('.py').replace('/', '.')}" if as_module else script
 
 
-PROGRAMS = [program_of(script) for script in SCRIPTS]
+PROGRAMS = [*map(program_of, SCRIPTS), "-m tests.fuzz", "tests/sanitize.py"]
 
 
 def all_started(programs: list[str], lines: list[list[str]]) -> list[dict]:
@@ -45,7 +45,7 @@ def refused():
 
 def test_every_command_is_here():
     assert {"train.py", "export.py", "-m bench.rate", "lightmap/train.py", "-m engine.cuda.compiled"} <= {*PROGRAMS}
-    assert len(PROGRAMS) == 47
+    assert len(PROGRAMS) == 49
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
@@ -78,6 +78,7 @@ MISTAKES = {
     "no format": ("export.py", "--load_dir {} --out_dir {}/out --transcode bmp", "--transcode"),
     "lightmap/": ("lightmap/train.py", "--epochs 0", "--epochs"),
     "lightmap/, two that go together": ("lightmap/infer.py", "--time 3", "--time and --out"),
+    "lightmap/, nothing to render": ("lightmap/infer.py", "--time 3 --out a.png", "--ckpt"),
     "deferred/": ("deferred/train.py", "--epoch -1", "--epoch"),
     "deferred/, rendering": ("deferred/render.py", "--batch 0", "--batch"),
     "neuropbr/": ("neuropbr/train.py", "--set data.image_sise=256", "image_sise"),

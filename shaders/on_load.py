@@ -129,10 +129,10 @@ def on_load_source(
     syntax = SYNTAX[language]
     decoder = shader_source(model, material, language, weights, weight_type, layout, positions=positions)
     places = _decoder_places(model, language, weights, layout)
-    lines = [*_on_load_header(material, language, places), *([syntax.version] if syntax.version else []), decoder]
+    lines = [*_on_load_header(material, language, places), syntax.version, decoder]
     lines += _constants(model, material, language)
     kinds = [list(TARGETS).index(target) for target in targets_of(material)]
-    lines += LANGUAGES[language].function("int", "ntTargetKind", [("int", "target")], choose_lines("target", kinds))
+    lines += LANGUAGES[language].function("int", "ntTargetKind", [("int", "index")], choose_lines("index", kinds))
     lines += _uniform(syntax, "NtRectangle", "ntRectangle", RECTANGLE, places[0])
     lines += [syntax.write.format(name="ntTexels", place=places[1]), syntax.store.format("ntTexels"), ""]
     extras = EXTRAS in decoder_variants(model, material)
@@ -230,13 +230,12 @@ def blocks_source(language: str) -> str:
         *(f"      {note}" for note in IMAGE_NOTES),
         f"  {places[1]}  ntTexels, a storage buffer of words: a texel each, R in the lowest byte",
         f"  {places[2]}  ntBlocks, a storage buffer of words: the blocks as BC7, BC5 and BC4 have them, little endian",
-        f"Dispatch main with ceil(width / {4 * WORKGROUP}) x ceil(height / {4 * WORKGROUP}) workgroups; a thread, a block.",
+        f"Dispatch main with ceil(width / {4 * WORKGROUP}) x ceil(height / {4 * WORKGROUP}) workgroups.",
         "BC7 of an opaque image decodes to alpha 255; blocks that are transparent throughout decode to 0.",
-        "Example: BC7 of 512 x 512 texels from word 0 on is (512, 512, 0, 512, 7, 0, 0, 512), 16 x 16 workgroups and "
-        "262144 bytes of blocks.",
+        "Example: BC7 of 512 x 512 texels is (512, 512, 0, 512, 7, 0, 0, 512), 16 x 16 workgroups and 262144 bytes.",
     ]
     lines = [f"{LANGUAGES[language].comment} {line}".rstrip() for line in text]
-    lines += [syntax.version] if syntax.version else []
+    lines += [syntax.version]
     lines += _uniform(syntax, "NtImage", "ntImage", IMAGE, places[0])
     lines += [syntax.read.format(name="ntTexels", place=places[1])]
     lines += [syntax.write.format(name="ntBlocks", place=places[2])]

@@ -44,7 +44,7 @@ RECTANGLE_NOTES = (
 IMAGE_NOTES = (
     "width, height: of the image, texels; any: of blocks that reach beyond it, the last texels are repeated",
     "first: the word of its first texel; row: words from a row to the next, as on_load has them",
-    "form: 7, 5 or 4; channel: 0 .. 3, the one that BC4 holds; BC5 holds 0 and 1, BC7 all four, in mode 6",
+    "form: 7, 5 or 4; channel: 0 .. 3, the one that BC4 holds; BC5 holds 0 and 1, BC7 all four",
     "firstBlock: the word of the first block, which has 4, of BC4 2; rowOfBlocks: words from a row of blocks to the",
     "next, a multiple of 64 where a copy into a texture asks for rows of 256 bytes",
 )

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.errors import Say, UserError, one_line
+from common.errors import Say, one_line
 from common.files import write_text
 from formats.textures import ExportedTexture
 from maps.channels import map_channels, map_size
@@ -123,9 +123,8 @@ def on_load_source(
 ) -> str:  # fmt: skip
     """The text of the shader that decodes a rectangle, with everything that it needs.
 
-    Arguments as of shaders.export.shader_source. Raises: UserError as it does, and for a language without such shaders.
+    Arguments as of shaders.export.shader_source; language: a key of SYNTAX. Raises: UserError as shader_source does.
     """
-    check_language(language)
     syntax = SYNTAX[language]
     decoder = shader_source(model, material, language, weights, weight_type, layout, positions=positions)
     places = _decoder_places(model, language, weights, layout)
@@ -213,8 +212,7 @@ def _target_note(material: MaterialRecord, target: str) -> str:
 
 
 def blocks_source(language: str) -> str:
-    """The text of the shader that makes blocks, for all materials. Raises: UserError for a language without."""
-    check_language(language)
+    """The text of the shader that makes blocks, for all materials."""
     syntax = SYNTAX[language]
     places = {
         "wgsl": [f"@group(0) @binding({index})" for index in range(3)],
@@ -253,12 +251,6 @@ def _generated(name: str, language: str) -> str:
 
 
 # --- files -----------------------------------------------------------------------------------------------------------
-
-
-def check_language(language: str) -> None:
-    """Raise UserError for a language of --shader that has no such shaders."""
-    if language not in SYNTAX:
-        raise UserError(f"--on_load: expected some of {', '.join(SYNTAX)} in --shader, found {language}; leave it out")
 
 
 def export_on_load(

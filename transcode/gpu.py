@@ -1,7 +1,8 @@
 """Ordinary textures made on a GPU: a host of the compute shaders of shaders/on_load.py, through wgpu.
 
 `export.py --transcode --transcode_device gpu` decodes and encodes with it; an engine's own host does the same. A LOD is
-decoded in bands of rows, so that no dispatch takes long and no buffer is large, and blocks are made where the texels lie.
+decoded in bands of rows, so that no dispatch takes long and no buffer is large, and blocks are made where the texels
+lie.
 """
 
 from __future__ import annotations
@@ -49,8 +50,8 @@ def open_device() -> Any:
         return adapter.request_device_sync(required_features={FLOAT_FILTER} & set(adapter.features))
     except Exception as error:  # a missing package, library, driver: whatever a binding can run into
         raise UserError(
-            f"--transcode_device gpu: expected a device of wgpu, found none ({one_line(str(error))[:120]}); pip install "
-            "wgpu, and on Linux without a GPU apt install mesa-vulkan-drivers, or use cpu"
+            f"--transcode_device gpu: expected a device of wgpu, found none ({one_line(str(error))[:120]}); pip "
+            "install wgpu, and on Linux without a GPU apt install mesa-vulkan-drivers, or use cpu"
         ) from error
 
 
@@ -164,9 +165,39 @@ class GpuDecoder:
             self.texels = self.device.create_buffer(size=size, usage=usage.STORAGE | usage.COPY_SRC)
         parameters = pack_parameters((x, y, width, height, lod, 0, width, layer))
         uniform = self.device.create_buffer_with_data(data=parameters, usage=usage.UNIFORM)
-        self.kernel.run([self._bound, self.kernel.group(1, [{"buffer": uniform}, {"buffer": self.texels}])], width, height)
+        rest = self.kernel.group(1, [{"buffer": uniform}, {"buffer": self.texels}])
+        self.kernel.run([self._bound, rest], width, height)
         read = self.device.queue.read_buffer(self.texels)
         return np.frombuffer(read, np.uint8).reshape(len(self.targets), height, width, 4)
+
+
+def lods_on_gpu(
+    model: NeuralTexture, material: MaterialRecord, textures: Sequence[tuple[str, str]]
+) -> Iterator[tuple[dict[str, np.ndarray], list[bytes]]]:
+    """Of each LOD its maps, (H, W, C) uint8 as of metrics.decoded_maps.decode_maps, and the blocks of textures.
+
+    textures: of each a key of FORMS, and the first map that it holds.
+    Raises: UserError as open_device.
+    """
+    device = open_device()
+    decoder, encoder = GpuDecoder(device, model, material), BlockEncoder(device)
+    places = {name: (index, channels) for index, maps in enumerate(decoder.targets.values())
+              for name, channels in maps.items()}  # fmt: skip
+    for lod in range(material.num_lods):
+        width, height = material.lod_size(lod)
+        maps = {name: np.empty((height, width, part.stop - part.start), np.uint8) for name, (_, part) in places.items()}
+        blocks: list[list[bytes]] = [[] for _ in textures]
+        rows = max(BAND // width // BLOCK, 1) * BLOCK
+        for top in range(0, height, rows):
+            size = (width, min(rows, height - top))
+            texels = decoder.decode(lod, (0, top, *size))
+            for name, (target, part) in places.items():
+                maps[name][top : top + rows] = texels[target][..., part]
+            for found, (form, name) in zip(blocks, textures):
+                target, part = places[name]
+                first = target * size[0] * size[1]
+                found.append(encoder.encode(decoder.texels, size, form, part.start, first))
+        yield maps, [b"".join(found) for found in blocks]
 
 
 def _levels_of(model: NeuralTexture) -> Iterator[Sequence[np.ndarray]]:

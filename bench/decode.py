@@ -30,6 +30,7 @@ from typing import Any
 import numpy as np
 import torch
 
+import configs
 from bench.common import RESULTS, median_ratio, save, table, use_threads
 from bench.cost import pixel_cost
 from bench.decode_plot import plot
@@ -59,7 +60,8 @@ SIZES = (1024, 2048, 4096)
 FRAME = (1920, 1080)
 FRAME_MATERIAL = 1024  # width and height of what a frame shows
 FORMS = ("reference", "learned", "bc1_linear", "bc1_learned")
-NETWORKS = ((1, 16), (1, 32), (2, 32), (2, 64))  # hidden layers, neurons
+# Hidden layers, neurons: all that --network accepts.
+NETWORKS = tuple(tuple(map(int, word.split("x"))) for word in configs.NETWORKS if word)
 # The defaults, without and with --bpp 2.5, and of --latents bc1 at that rate.
 OF_FORM = {"reference": (2, 64), "learned": (2, 32), "bc1_linear": (2, 64), "bc1_learned": (2, 32)}
 TOLERANCE = 1e-4

@@ -51,7 +51,7 @@ def test_a_table_that_the_toolkit_can_read(tmp_path, monkeypatch, capsys):
     assert written["reference"] == kept["reference"] and written["presets"] == kept["presets"]
     assert written["origin"]["materials"] == ["maps"] and written["origin"]["rows"] == ["learned", "bc1_linear"]
     found = json.loads((tmp_path / "out" / "rate_table.json").read_text())["entries"]
-    assert {entry["bpp"] for entry in found} == {16.0, 20.0} and all(entry["seconds"] > 0 for entry in found)
+    assert {entry["bpp"] for entry in found} >= {16.0, 20.0} and all(entry["seconds"] > 0 for entry in found)
     kinds = [(entry["decoder"], entry["latents"]) for entry in found]
     assert set(kinds) == {("learned", "packed"), ("linear", "packed"), ("linear", "bc1")}
     # over packed grids of the same form at the same rate, which are measured beside them, once
@@ -137,8 +137,8 @@ def test_a_wide_network_that_is_better_is_in_the_plans_of_the_table(tmp_path, mo
     assert {row["wide_neurons"] for row in written["learned"]} == {64}
     assert {row["n_neurons"] for row in written["learned"]} == {32, 64}
     assert "wide_neurons" in written["origin"]["measured"]
-    shipped = rates.row_for(2.5, "learned")  # what the iterations of presets are for comes from the table before
-    unit = PACES["narrow"] / shipped.cost
+    # what the iterations of presets are for comes from the first row of the table before, not from the first rate here
+    unit = PACES["narrow"] / rates.load_table()["learned"][0].cost
     use_table(tmp_path / "rates.json")
     assert [row.wide_neurons for row in rates.load_table()["learned"]] == [64] * 3
     balanced, fast = rates.preset_for("balanced"), rates.preset_for("fast")
@@ -158,7 +158,7 @@ def test_a_wide_network_that_is_no_better_in_the_same_time_is_in_no_row(gain, tm
     written = measured_table(tmp_path / "rates.json", monkeypatch, gain)
     assert not any("wide_neurons" in row for row in written["learned"])
     assert [row["effort"] for row in written["learned"]] == [rate_table.patience(bpp) for bpp in (2.5, 5.0, 10.0)]
-    unit = PACES["narrow"] / rates.row_for(2.5, "learned").cost
+    unit = PACES["narrow"] / rates.load_table()["learned"][0].cost
     use_table(tmp_path / "rates.json")
     planned = plan(make_config({"bpp": 5.0}), 1024, 1024)
     may_take = rate_table.patience(5.0) * rates.preset_for("balanced").iterations * unit

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
+import dataset
 from bench import rate_table
 from bench.rate_table import RATES, TIE, boundaries, candidates, winner
 from common.errors import UserError
@@ -124,7 +125,7 @@ def use_table(monkeypatch):
 
 def measured_table(path, monkeypatch, gain: float, decoders: str = "learned") -> dict:
     made = SimpleNamespace(width=1024, height=1024, name="made")
-    monkeypatch.setattr(rate_table, "load_material", lambda folder: made)
+    monkeypatch.setattr(dataset, "load_material", lambda folder: made)
     monkeypatch.setattr(rate_table, "measure", fake_measure(gain))
     flags = ["--seconds", "5", "--rates", "2.5,5,10", "--write", str(path), "--out", str(path.parent / "out")]
     assert rate_table.main(["made", *flags, "--decoders", decoders]) == 0

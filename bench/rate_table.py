@@ -70,8 +70,8 @@ def patience(bpp: float) -> float:
 
 
 def wide_patience(bpp: float) -> float:
-    """The same with the wide network: for 26 to 28 s of `balanced` in all, on two cores with AVX-512, and 54 s from 8 bpp
-    on, where twice the iterations bring 0.4 (Rock058) and 0.5 dB (Metal055A); at 5 bpp they bring 0.11."""
+    """The same with the wide network: for 26 to 28 s of `balanced` in all, on two cores with AVX-512, and 54 s from 8
+    bpp on, where twice the iterations bring 0.4 (Rock058) and 0.5 dB (Metal055A); at 5 bpp they bring 0.11."""
     return 2.6 if bpp < 4 else 3.0 if bpp < 8 else 6.0
 
 

@@ -166,7 +166,7 @@ def test_sums_in_memory_and_in_registers(case):
 
 @pytest.mark.parametrize("block", [16, 32])
 def test_small_blocks(case, block):
-    """As small batches have them; see plan.block_size."""
+    """As small batches have them; see block_size.py."""
     compare_gradients(*case, 0.9, block=block)
 
 

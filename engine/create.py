@@ -96,12 +96,13 @@ def _checked_engine(model: NeuralTexture, material: Material, schedule: Schedule
 
 def at_rest(engine: Engine) -> Engine:
     """An engine that has taken its last step, in the model's own memory: it can be probed and saved, and goes on when a
-    checkpoint is loaded. The kernels' copy of parameters and moments, 1.6 GB at 8192 x 8192, is freed with `engine`."""
+    checkpoint is loaded. The kernels' copy of parameters and moments, 1.6 GB at 8192 x 8192, is freed; `engine` is
+    used up."""
     engine.sync()
     if not isinstance(engine, KernelEngine):
         return engine
     resting = TorchEngine(engine.model, engine.material, engine.schedule)
-    resting.load_state(engine.settled_state())
+    resting.load_state(engine.retire())
     return resting
 
 

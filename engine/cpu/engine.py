@@ -25,7 +25,7 @@ from engine.adam_state import (
 )
 from engine.base import KernelEngine
 from engine.cpu import library
-from engine.cpu.library import array, check, pointer, thread_count
+from engine.cpu.library import array, check, pointer, pointers, thread_count
 from engine.flat_weights import flat_weights, split_weights
 from engine.protocol import State
 from engine.sampling import PROBE, fraction_of_draw, lod_boundaries, whole_lod_share
@@ -65,7 +65,7 @@ class CpuEngine(KernelEngine):
         self._trainer = c_void_p()
         create = self._kernels.nt_trainer_create
         check(self._kernels, create(shape, self._described, self._settings, byref(self._trainer)))
-        weakref.finalize(self, self._kernels.nt_trainer_destroy, self._trainer)
+        self._destroy = weakref.finalize(self, self._kernels.nt_trainer_destroy, self._trainer)
         self.chunk = self._choose_chunk(shape)
         self._load_parameters()
 
@@ -143,6 +143,16 @@ class CpuEngine(KernelEngine):
             moments.append(pair)
         return {"iteration": self.iteration, "optimizer": optimizer_entries(self.iteration, moments)}
 
+    def retire(self) -> State:
+        """See KernelEngine.retire; the moments fill the memory that the kernels' records leave."""
+        network = self._network_moments()
+        pairs = [[torch.empty_like(parameters).detach() for _ in MOMENTS] for parameters in self.model.grid_parameters]
+        self._kernels.nt_trainer_take_moments(self._trainer, *map(pointers, zip(*pairs)))
+        self._destroy()
+        del self._trainer
+        return {"iteration": self.iteration,
+                "optimizer": optimizer_entries(self.iteration, network + list(map(tuple, pairs)))}  # fmt: skip
+
     def _network_moments(self) -> list[Moments]:
         flat = [torch.empty(sum(weight.numel() for weight in self.model.weights)) for _ in MOMENTS]
         self._kernels.nt_trainer_save_network(self._trainer, None, *map(pointer, flat))
@@ -188,10 +198,11 @@ class CpuEngine(KernelEngine):
             if optimizer:
                 entry = optimizer[len(self.model.weights) + index]
                 moments = [entry[name].float().contiguous() for name in MOMENTS]
-            if pending:
+            late = pending is not None and self.moves[index]
+            if late:
                 values, stamps, drift = (pending[index][name].contiguous() for name in PENDING)
             kernels.nt_trainer_load_grid(
                 trainer, index, self.iteration, pointer(values), *map(pointer, moments), pointer(stamps)
             )
-            if pending:
+            if late:
                 kernels.nt_trainer_load_drift(trainer, index, pointer(drift))

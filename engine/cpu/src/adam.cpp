@@ -22,8 +22,8 @@ GridStore::GridStore(const Grid& grid_, double rate_, bool quantized)
       rate(rate_),
       limit(quantized ? 0.5f : std::numeric_limits<float>::infinity()),
       row(row_floats(grid_)),
-      records(size_t(grid_.units) * 4 * row),
-      stamps(grid_.units) {
+      records(size_t(grid_.units) * unit_floats()),
+      stamps(moves() ? grid_.units : 0) {
     clear_drift();
 }
 
@@ -151,6 +151,12 @@ void GridStore::load(const Fading& fading, int plane, int64_t iteration, const f
                      const float* moments2, const int32_t* given) {
     const int n = grid.unit_parameters;
     clear_drift();
+    loaded_at_ = iteration;
+    if (!moves()) {
+        for (int64_t unit = 0; unit < grid.units; unit++)
+            for (int i = 0; i < n; i++) record(unit)[row_column(grid, plane, i)] = parameters[unit * n + i];
+        return;
+    }
     // training computes directions from the same function of the stamp, so a resumed run has the same bits
     float small[DRIFT_SIZE] = {};
     for (int64_t t = iteration; t > iteration - DRIFT_SIZE && t >= 0; t--)
@@ -171,8 +177,20 @@ void GridStore::load(const Fading& fading, int plane, int64_t iteration, const f
 
 void GridStore::save(const Fading& fading, int plane, int64_t now, float* parameters, float* moments1, float* moments2,
                      int32_t* to_stamps) const {
+    if (moves()) return save_units(fading, plane, now, 0, grid.units, parameters, moments1, moments2, to_stamps);
     const int n = grid.unit_parameters;
-    for (int64_t unit = 0; unit < grid.units; unit++) {
+    const float most = now > loaded_at_ ? limit : std::numeric_limits<float>::infinity();
+    for (int64_t unit = 0; parameters && unit < grid.units; unit++)
+        for (int i = 0; i < n; i++) parameters[unit * n + i] = clamped(record(unit)[row_column(grid, plane, i)], most);
+    for (float* moments : {moments1, moments2})
+        if (moments) std::fill_n(moments, grid.units * n, 0.0f);
+    if (to_stamps) std::fill_n(to_stamps, grid.units, int32_t(now));
+}
+
+void GridStore::save_units(const Fading& fading, int plane, int64_t now, int64_t first, int64_t last, float* parameters,
+                           float* moments1, float* moments2, int32_t* to_stamps) const {
+    const int n = grid.unit_parameters;
+    for (int64_t unit = first; unit < last; unit++) {
         const float* from = record(unit);
         const int64_t age = to_stamps ? 0 : now - stamps[unit];
         const float moved = age ? distance[stamps[unit] & (DRIFT_SIZE - 1)] : 0;
@@ -184,6 +202,18 @@ void GridStore::save(const Fading& fading, int plane, int64_t now, float* parame
         }
         if (to_stamps) to_stamps[unit] = stamps[unit];
     }
+}
+
+void GridStore::take_moments(const Fading& fading, int64_t now, float* const* moments1, float* const* moments2) {
+    constexpr int64_t BAND = 1 << 16;  // units
+    for (int64_t first = 0; first < grid.units; first += BAND) {
+        const int64_t last = std::min(first + BAND, grid.units);
+        for (int plane = 0; moves() && plane < grid.planes; plane++)
+            save_units(fading, plane, now, first, last, nullptr, moments1[plane], moments2[plane], nullptr);
+        records.give_back(size_t(first) * unit_floats(), size_t(last) * unit_floats());
+    }
+    for (int plane = 0; !moves() && plane < grid.planes; plane++)
+        save(fading, plane, now, nullptr, moments1[plane], moments2[plane], nullptr);
 }
 
 }  // namespace nt

@@ -10,6 +10,7 @@
 
 #if defined(__linux__)
 #include <sys/mman.h>
+#include <unistd.h>
 #endif
 
 // A vector is as wide as the widest register of the target. A build may choose another width, for which the compiler
@@ -102,6 +103,13 @@ inline void prefetch_next(const void* address) {
     asm volatile("" : : "r"(address));
 }
 
+template <int W>
+inline typename Lanes<W>::floats clamped_lanes(typename Lanes<W>::floats x, float limit) {
+    const typename Lanes<W>::floats zero{};
+    x = x > limit ? zero + limit : x;
+    return x < -limit ? zero - limit : x;
+}
+
 constexpr long align_up(long count, long unit) { return (count + unit - 1) / unit * unit; }
 
 // Floats on cache lines, all 0; pages that are never used cost nothing.
@@ -143,6 +151,18 @@ class Buffer {
 #endif
         memset(memory, 0, bytes);
         data_ = static_cast<T*>(memory);
+    }
+
+    // Gives the memory of elements first .. last, which lose their values, back to the system where it takes single pages.
+    void give_back(size_t first, size_t last) {
+#if defined(__linux__) && defined(MADV_DONTNEED)
+        const uintptr_t page = uintptr_t(sysconf(_SC_PAGESIZE));
+        const uintptr_t begin = (reinterpret_cast<uintptr_t>(data_ + first) + page - 1) / page * page;
+        const uintptr_t end = reinterpret_cast<uintptr_t>(data_ + last) / page * page;
+        if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
+#else
+        (void)first, (void)last;
+#endif
     }
 
     T* data() { return data_; }

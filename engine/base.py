@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 
 from dataset import Material
@@ -93,8 +95,12 @@ class KernelEngine(BaseEngine):
         optimizer = up_to_date({**state, "pending": pending} if pending else state, self.model)
         return {"iteration": self.iteration, "optimizer": optimizer}
 
-    def retire(self) -> State:
-        """settled_state(), after which the engine has only its model and its settings: the kernels' memory is free."""
+    def retire(self, folder: Path | None = None) -> State:
+        """settled_state(), after which the engine has only its model and its settings: the kernels' memory is free.
+
+        Args:
+            folder: for a file of large moments, see RestingFloats.
+        """
         return self.settled_state()
 
     def load_state(self, state: State) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable
 from ctypes import byref, c_double, c_float, c_void_p
+from pathlib import Path
 
 import torch
 
+from common.memory import RestingFloats
 from dataset import Material
 from engine.adam_state import (
     ADAM_BETAS,
@@ -143,15 +145,18 @@ class CpuEngine(KernelEngine):
             moments.append(pair)
         return {"iteration": self.iteration, "optimizer": optimizer_entries(self.iteration, moments)}
 
-    def retire(self) -> State:
+    def retire(self, folder: Path | None = None) -> State:
         """See KernelEngine.retire; the moments fill the memory that the kernels' records leave."""
-        network = self._network_moments()
-        pairs = [[torch.empty_like(parameters).detach() for _ in MOMENTS] for parameters in self.model.grid_parameters]
-        self._kernels.nt_trainer_take_moments(self._trainer, *map(pointers, zip(*pairs)))
+        grids = [[RestingFloats(grid.n_parameters, folder) for _ in MOMENTS] for grid in self.model.grids]
+        arrays = [pointers([moment.values for moment in order]) for order in zip(*grids)]
+        self._kernels.nt_trainer_take_moments(self._trainer, *arrays)
+        moments = self._network_moments() + [(first.values, second.values) for first, second in grids]
         self._destroy()
         del self._trainer
-        return {"iteration": self.iteration,
-                "optimizer": optimizer_entries(self.iteration, network + list(map(tuple, pairs)))}  # fmt: skip
+        for pair in grids:
+            for moment in pair:
+                moment.let_go()
+        return {"iteration": self.iteration, "optimizer": optimizer_entries(self.iteration, moments)}
 
     def _network_moments(self) -> list[Moments]:
         flat = [torch.empty(sum(weight.numel() for weight in self.model.weights)) for _ in MOMENTS]

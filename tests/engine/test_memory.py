@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import json
+from pathlib import Path
 
 import pytest
 import torch
 
 from bench.memory import STATUS, in_new_process, memory_of
+from common import memory
 from engine.adam_state import MOMENTS
 from engine.cpu.engine import CpuEngine
 from engine.create import at_rest
@@ -106,21 +109,48 @@ def test_the_reference_has_no_gradients_where_nothing_is_trained_and_lets_the_ot
 
 
 @linux
-def test_coming_to_rest_takes_no_more_than_training():
-    """Moments fill what the kernels' records leave."""
-    found = in_new_process("tests.engine.test_memory", "memory_of_coming_to_rest")
+@pytest.mark.parametrize("on_disk", [False, True])
+def test_coming_to_rest_takes_no_more_than_training(on_disk, tmp_path):
+    """Moments fill what the kernels' records leave; with a folder for them they leave memory."""
+    found = in_new_process("tests.engine.test_memory", "memory_of_coming_to_rest", *[tmp_path] * on_disk)
     assert found["rest"] < 0.2 * PARAMETERS, found  # 2 parameters' worth without that
-    assert found["after"] < -1.5 * PARAMETERS, found  # four times the parameters went, twice stay
+    # four times the parameters went, twice stay
+    assert (-4.2 if on_disk else -2.2) * PARAMETERS < found["after"] < (-3.5 if on_disk else -1.5) * PARAMETERS, found
+    assert found["sum"] > 0 and not list(tmp_path.iterdir())
 
 
-def memory_of_coming_to_rest(_: str) -> None:
-    """Prints, of an engine that comes to rest, how far memory rises meanwhile, and what it is then less what it was."""
+def memory_of_coming_to_rest(_: str, folder: str = "") -> None:
+    """Prints, of an engine that comes to rest, how far memory rises, how much more it is afterwards, and the sum of a
+    moment."""
     engine = engine_of(CpuEngine, material_of(), hash_grid_configs=[LARGE, {**GRIDS[1], "learning_rate": 0.0}])
     engine.step(2)
     engine.sync()
     before = now()
-    resting = at_rest(engine)
+    resting = at_rest(engine, Path(folder) if folder else None)
     highest = memory_of(STATUS.read_text(), "VmHWM")
     del engine
-    assert resting.iteration == 2
-    print(json.dumps({"rest": highest - before, "after": now() - before}))
+    after = now()
+    moment = moments_of(resting)[len(resting.model.weights)]["exp_avg_sq"]
+    print(json.dumps({"rest": highest - before, "after": after - before, "sum": float(moment.sum())}))
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_moments_on_disk_are_those_in_memory(full, tmp_path, monkeypatch):
+    monkeypatch.setattr(memory, "LARGE_FLOATS", 2)
+    if full:
+        monkeypatch.setattr(memory.os, "posix_fallocate", no_room, raising=False)
+    states = []
+    for folder in (None, tmp_path):
+        engine = engine_of(CpuEngine, material_of(), hash_grid_configs=[*BLOCKS[:1] * 3, *GRIDS])
+        engine.step(7)
+        states.append(reloaded(at_rest(engine, folder).state()))
+    one, other = (state["optimizer"] for state in states)
+    assert sorted(one) == sorted(other) and len(one) == len(engine.model.weights) + 5
+    assert all(torch.equal(one[index][name], other[index][name]) for index in one for name in MOMENTS)
+    for moment in (other[len(engine.model.weights) + index]["exp_avg"] for index in range(5)):
+        assert moment.untyped_storage().nbytes() == 4 * moment.numel()  # in a file, too, each has its own numbers alone
+    assert not list(tmp_path.iterdir())
+
+
+def no_room(*_) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")

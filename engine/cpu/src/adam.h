@@ -48,7 +48,8 @@ struct Fading {
 // Of a grid of rate 0, which is not trained, there are the parameters alone, see texels.h, Still; its moments are 0.
 class GridStore {
   public:
-    GridStore(const Grid& grid, double rate, bool quantized);
+    // n_threads: for load, save and take_moments.
+    GridStore(const Grid& grid, double rate, bool quantized, int n_threads);
 
     // Calls function(source) with where features come from.
     template <class Function>
@@ -96,7 +97,11 @@ class GridStore {
     void tie_blocks(const Fading& fading, int64_t now, const Level& level, float strength);
     void save_units(const Fading& fading, int plane, int64_t now, int64_t first, int64_t last, float* parameters,
                     float* moments1, float* moments2, int32_t* stamps) const;
+    // Calls work(first, last) for all units, in bands of them, on all threads.
+    template <class Work>
+    void in_bands(Work&& work) const;
 
+    const int n_threads_;
     int64_t loaded_at_ = 0;  // iteration
 };
 

@@ -59,7 +59,8 @@ nt_trainer::nt_trainer(const nt_model& model, const nt_material& material_, cons
         if (settings.light[c] > 0) light.push_back(c);
     for (size_t g = 0; g < n_grids; g++) {
         const Grid& grid = shape.grids[g];
-        grids.push_back(std::make_unique<GridStore>(grid, settings.grid_rates[grid.first], shape.quantized));
+        grids.push_back(std::make_unique<GridStore>(grid, settings.grid_rates[grid.first], shape.quantized,
+                                                      settings.n_threads));
         any_moving = any_moving || grids.back()->moves();
         row_tasks.emplace_back();
         for (const Level& level : grid.lods) row_tasks.back().push_back(tasks_of_rows(level, n_bands));

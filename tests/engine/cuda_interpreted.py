@@ -29,6 +29,7 @@ from tests.support.runs import differences, newest_run, save_maps
 from tests.support.triton_cases import (  # noqa: F401
     SMALL,
     _loops,
+    assert_no_room_for_moments,
     compare_gradients,
     cuda_engine_of,
     resumed,
@@ -316,6 +317,7 @@ def test_a_grid_of_rate_0_stays():
     engine.step(2)
     engine.sync()
     assert torch.equal(before[0], engine.model.grid_parameters[0]) and not engine.grids[0].gradient.any()
+    assert_no_room_for_moments(engine)
     assert not torch.equal(before[1], engine.model.grid_parameters[1])
 
 

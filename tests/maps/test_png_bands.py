@@ -13,7 +13,7 @@ from PIL import Image as PillowImage
 
 from maps import png_bands
 from maps.png_bands import joined_adler32
-from tests.maps.test_images import random_pixels
+from tests.support.map_images import randoms
 from tests.support.paths import ROOT
 
 SHAPES = [(1, 1, 1), (1, 1, 4), (1, 9, 3), (13, 1, 1), (7, 5, 4), (64, 31, 3), (129, 40, 1)]
@@ -34,7 +34,7 @@ def smooth(height: int, width: int, channels: int) -> np.ndarray:
 @pytest.mark.parametrize("shape", SHAPES)
 def test_two_readers_find_the_pixels(shape, band, monkeypatch):
     monkeypatch.setattr(png_bands, "BAND_BYTES", band)
-    for pixels in (random_pixels(np.uint8, shape[2], size=shape[:2]), smooth(*shape), np.full(shape, 255, np.uint8)):
+    for pixels in (randoms(shape), smooth(*shape), np.full(shape, 255, np.uint8)):
         data = encoded(pixels)
         picture = PillowImage.open(io.BytesIO(data))
         picture.verify()  # the checksums of chunks
@@ -47,7 +47,7 @@ def test_two_readers_find_the_pixels(shape, band, monkeypatch):
 
 def test_threads_do_not_show_and_each_row_is_drawn_at_most_twice(monkeypatch):
     monkeypatch.setattr(png_bands, "BAND_BYTES", 4 * 33 * 3)
-    pixels, files, drawn = random_pixels(np.uint8, 3, size=(50, 33)), [], []
+    pixels, files, drawn = randoms((50, 33, 3)), [], []
 
     def draw(rows: slice) -> np.ndarray:
         drawn.append(rows.stop - rows.start)
@@ -64,7 +64,7 @@ def test_threads_do_not_show_and_each_row_is_drawn_at_most_twice(monkeypatch):
 
 def test_the_checksum_of_the_whole_stream_is_right():
     """zlib itself refuses another."""
-    data = encoded(random_pixels(np.uint8, 3, size=(40, 21)))
+    data = encoded(randoms((40, 21, 3)))
     stream, place = b"", 8
     while place < len(data):
         length, kind = int.from_bytes(data[place : place + 4], "big"), data[place + 4 : place + 8]

@@ -174,7 +174,7 @@ MISTAKES = {  # a check, and a replacement in the WGSL
     "the first index keeps its highest bit": ("albedo", "i32(0))) > (last", "i32(0))) > (99 + last"),
     "green lies elsewhere": ("albedo", "(u32(21))", "(u32(20))"),
     "indices of alphas": ("mask", "ntTwoBits(alphaIndices_0)", "ntTwoBits(indices_6)"),
-    "places between end points": ("orm", "(index_0 * i32(64) +", "(index_0 * i32(58) +"),
+    "places between end points": ("smooth", "(index_0 * i32(64) +", "(index_0 * i32(58) +"),
     "an alpha of 254": ("opaque", "alphas_0 == i32(1)", "false"),
     "BC4's middle": ("Roughness", "u32(step_0 + i32(1))", "u32(step_0)"),
 }
@@ -217,7 +217,7 @@ def test_every_mip_of_every_texture_is_its_own_lod(name, scalars, device, tmp_pa
             with Image.open(out / f"{plan.name}_lod{lod}.png") as picture:
                 picture = np.asarray(picture).reshape(plan.pixels(maps).shape).astype(int)
             assert np.abs(picture - plan.pixels(maps)).max() <= 1
-            assert psnr(mip[..., : held(plan, maps).shape[2]], held(plan, maps)) > 30
+            assert psnr(mip[..., : held(plan, maps).shape[2]], held(plan, maps)) > 25
 
 
 def test_bands_of_rows_are_the_whole(device, tmp_path, monkeypatch):

@@ -174,7 +174,7 @@ MISTAKES = {  # a check, and a replacement in the WGSL
     "the first index keeps its highest bit": ("albedo", "i32(0))) > (last", "i32(0))) > (99 + last"),
     "green lies elsewhere": ("albedo", "(u32(21))", "(u32(20))"),
     "indices of alphas": ("mask", "ntTwoBits(alphaIndices_0)", "ntTwoBits(indices_6)"),
-    "places between end points": ("smooth", "(index_0 * i32(64) +", "(index_0 * i32(58) +"),
+    "places between end points": ("orm", "(index_0 * i32(64) +", "(index_0 * i32(40) +"),
     "an alpha of 254": ("opaque", "alphas_0 == i32(1)", "false"),
     "BC4's middle": ("Roughness", "u32(step_0 + i32(1))", "u32(step_0)"),
 }

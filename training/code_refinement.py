@@ -31,9 +31,6 @@ SMALL_GRID = 0.2
 # Blocks of a quarter of the texels count as small, too: with those searched in each round, three rounds end 0.012 dB
 # higher and take 13 % longer.
 SMALL_GRID_OF_BLOCKS = 0.3
-# Up to so many texels of the material, the rounds of a search of several rounds search all grids of codes: 256 x 256 of
-# Rock058 at 2.5 bpp end six rounds at 33.30 dB instead of 33.28, LODs 1 to 4 0.02 to 0.2 higher, in no more time.
-SMALL_TEXELS = 2**18
 # Above so many texels of the material small grids are not searched at all: at 2048 x 2048 and 2.5 bpp three materials
 # gain 0.03 dB from it, in the time in which training longer by a third gains 0.07.
 LARGE_TEXELS = 2**22
@@ -64,8 +61,7 @@ class Refinement:
         self.lod_weights = (shares / texels * texels[0]).to(torch.float32)  # of a texel: how often training samples it
         codes = [grid.n_parameters * (grid.quantize_bits <= MOST_BITS) for grid in model.grids]
         # per grid: True: each round searches it; False: each round tunes it
-        everything = config.refine > 1 and material.width * material.height <= SMALL_TEXELS
-        small = [SMALL_GRID_OF_BLOCKS if grid.compressed else 0 if everything else SMALL_GRID for grid in model.grids]
+        small = [SMALL_GRID_OF_BLOCKS if grid.compressed else SMALL_GRID for grid in model.grids]
         self.searched = [count > 0 and count >= share * max(codes) for count, share in zip(codes, small)]
         self.search = create_code_search(config, self.device)
 

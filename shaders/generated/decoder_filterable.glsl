@@ -327,6 +327,39 @@ void ntAddSampledFeatures(inout float  inputs_2[NT_LAYER_WIDTH], vec2 uv_3, floa
     return;
 }
 
+//!! with products of 16 bits
+NT_HALF4 ntBlock(int column_0, NT_HALF4 inputs_3)
+{
+    return (ntWeights((column_0))) * inputs_3.x + (ntWeights((column_0 + 1))) * inputs_3.y + (ntWeights((column_0 + 2))) * inputs_3.z + (ntWeights((column_0 + 3))) * inputs_3.w;
+}
+
+vec4 ntFourRows(inout NT_HALF4  inputs_4[NT_LAYER_QUADS], int column_1, int vectors_0)
+{
+    int _S25 = NT_GROUP_BLOCKS;
+    const vec4 _S26 = vec4(0.0, 0.0, 0.0, 0.0);
+    int first_4 = 0;
+    vec4 sum_0 = _S26;
+    while(first_4 < vectors_0)
+    {
+        NT_HALF4 _S27 = ntBlock(column_1 + 4 * first_4, inputs_4[first_4]);
+        int next_0 = 1;
+        NT_HALF4 group_0 = _S27;
+        while(next_0 < _S25)
+        {
+            int _S28 = first_4 + next_0;
+            NT_HALF4 group_1 = group_0 + ntBlock(column_1 + 4 * _S28, inputs_4[_S28]);
+            next_0 = next_0 + 1;
+            group_0 = group_1;
+        }
+        vec4 sum_1 = sum_0 + vec4(group_0);
+        first_4 = first_4 + _S25;
+        sum_0 = sum_1;
+    }
+    return sum_0;
+}
+
+//!! without
+//!! both
 float ntActivate(float x_2)
 {
     if(NT_HARD_SWISH == 1)
@@ -345,15 +378,29 @@ float ntActivate(float x_2)
     return _S25;
 }
 
+//!! with products of 16 bits
+void ntHiddenLayer(inout NT_HALF4  values_0[NT_LAYER_QUADS], int row_0, int column_2, int vectors_1)
+//!! without
 void ntNetwork(inout float  values_0[NT_LAYER_WIDTH])
+//!! both
 {
+//!! with products of 16 bits
+    int _S30 = NT_NUM_NEURONS / 4;
+    NT_HALF4  outputs_0[NT_LAYER_QUADS];
+    int k_2 = 0;
+    while(k_2 < _S30)
+//!! without
     int i_2;
     int _S26 = NT_NUM_HIDDEN_LAYERS + 1;
     int inputCount_0 = NT_NUM_INPUTS;
     int layer_0 = 0;
     int column_0 = 0;
     while(layer_0 < _S26)
+//!! both
     {
+//!! with products of 16 bits
+        vec4 sum_2 = ntFourRows(values_0, column_2 + 4 * k_2 * vectors_1, vectors_1);
+//!! without
         bool last_0 = layer_0 == (_S26 - 1);
         int outputCount_0;
         if(last_0)
@@ -378,19 +425,107 @@ void ntNetwork(inout float  values_0[NT_LAYER_WIDTH])
                 sum_0 = sum_1;
             }
             int column_1 = column_0 + inputCount_0;
+//!! both
 //! with scales of rows
+//!! with products of 16 bits
+        vec4 sum_3 = sum_2 * (ntWeightScales((row_0 + k_2)));
+        outputs_0[k_2] = NT_TO_HALF4(vec4(ntActivate(sum_3.x), ntActivate(sum_3.y), ntActivate(sum_3.z), ntActivate(sum_3.w)));
+//!! without
             vec4 sum_2 = sum_0 * (ntWeightScales(((layer_0 * NT_NUM_NEURONS + row_0) / 4)));
             vec4 sum_3;
+//!! both
 //! without
+//!! with products of 16 bits
+        outputs_0[k_2] = NT_TO_HALF4(vec4(ntActivate(sum_2.x), ntActivate(sum_2.y), ntActivate(sum_2.z), ntActivate(sum_2.w)));
+//!! without
             vec4 sum_2;
+//!! both
 //! both
+//!! with products of 16 bits
+        k_2 = k_2 + 1;
+    }
+    k_2 = 0;
+    while(k_2 < _S30)
+    {
+        values_0[k_2] = outputs_0[k_2];
+        k_2 = k_2 + 1;
+    }
+    return;
+}
+
+void ntNetwork(inout float  values_1[NT_LAYER_WIDTH])
+{
+    int inputs_5 = NT_NUM_INPUTS / 4;
+    NT_HALF4  vectors_2[NT_LAYER_QUADS];
+    int k_3 = 0;
+    while(k_3 < inputs_5)
+    {
+        int _S31 = 4 * k_3;
+        vectors_2[k_3] = NT_TO_HALF4(vec4(values_1[_S31], values_1[_S31 + 1], values_1[_S31 + 2], values_1[_S31 + 3]));
+        k_3 = k_3 + 1;
+    }
+    int layers_0 = NT_NUM_HIDDEN_LAYERS;
+    int neurons_0 = NT_NUM_NEURONS / 4;
+    bool _S32 = layers_0 > 0;
+    int column_3;
+    if(_S32)
+    {
+        ntHiddenLayer(vectors_2, 0, 0, inputs_5);
+        column_3 = 4 * inputs_5 * neurons_0;
+    }
+    else
+    {
+        column_3 = 0;
+    }
+    int layer_0 = 1;
+    while(layer_0 < layers_0)
+    {
+        ntHiddenLayer(vectors_2, layer_0 * neurons_0, column_3, neurons_0);
+        int column_4 = column_3 + 4 * neurons_0 * neurons_0;
+        layer_0 = layer_0 + 1;
+        column_3 = column_4;
+    }
+    if(_S32)
+    {
+        k_3 = neurons_0;
+    }
+    else
+    {
+        k_3 = inputs_5;
+    }
+    int k_4 = 0;
+    while(k_4 < 4)
+    {
+        int _S33 = 4 * k_4;
+//!! without
             if(!last_0)
             {
+//!! both
 //! with scales of rows
+//!! with products of 16 bits
+        vec4 sum_4 = ntFourRows(vectors_2, column_3 + _S33 * k_3, k_3);
+        vec4 sum_5 = sum_4 * (ntWeightScales((layers_0 * neurons_0 + k_4)));
+        values_1[_S33] = sum_5.x;
+        values_1[_S33 + 1] = sum_5.y;
+        values_1[_S33 + 2] = sum_5.z;
+        values_1[_S33 + 3] = sum_5.w;
+//!! without
                 sum_3 = vec4(ntActivate(sum_2.x), ntActivate(sum_2.y), ntActivate(sum_2.z), ntActivate(sum_2.w));
+//!! both
 //! without
+//!! with products of 16 bits
+        vec4 sum_3 = ntFourRows(vectors_2, column_3 + _S33 * k_3, k_3);
+        values_1[_S33] = sum_3.x;
+        values_1[_S33 + 1] = sum_3.y;
+        values_1[_S33 + 2] = sum_3.z;
+        values_1[_S33 + 3] = sum_3.w;
+//!! without
                 sum_2 = vec4(ntActivate(sum_0.x), ntActivate(sum_0.y), ntActivate(sum_0.z), ntActivate(sum_0.w));
+//!! both
 //! both
+//!! with products of 16 bits
+        k_4 = k_4 + 1;
+//!! without
             }
             else
             {
@@ -423,6 +558,7 @@ void ntNetwork(inout float  values_0[NT_LAYER_WIDTH])
         int _S28 = layer_0 + 1;
         inputCount_0 = outputCount_0;
         layer_0 = _S28;
+//!! both
     }
     return;
 }

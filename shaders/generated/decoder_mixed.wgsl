@@ -398,6 +398,39 @@ fn ntAddSampledFeatures( inputs_2 : ptr<function, array<f32, NT_LAYER_WIDTH>>,  
     return;
 }
 
+//!! with products of 16 bits
+fn ntBlock( column_0 : i32,  inputs_3 : vec4<f16>) -> vec4<f16>
+{
+    return (ntWeights((column_0))) * vec4<f16>(inputs_3.x) + (ntWeights((column_0 + i32(1)))) * vec4<f16>(inputs_3.y) + (ntWeights((column_0 + i32(2)))) * vec4<f16>(inputs_3.z) + (ntWeights((column_0 + i32(3)))) * vec4<f16>(inputs_3.w);
+}
+
+fn ntFourRows( inputs_4 : ptr<function, array<vec4<f16>, NT_LAYER_QUADS>>,  column_1 : i32,  vectors_0 : i32) -> vec4<f32>
+{
+    var _S31 : i32 = NT_GROUP_BLOCKS;
+    const _S32 : vec4<f32> = vec4<f32>(0.0f, 0.0f, 0.0f, 0.0f);
+    var first_5 : i32 = i32(0);
+    var sum_0 : vec4<f32> = _S32;
+    while(first_5 < vectors_0)
+    {
+        var _S33 : vec4<f16> = ntBlock(column_1 + i32(4) * first_5, (*inputs_4)[first_5]);
+        var next_0 : i32 = i32(1);
+        var group_0 : vec4<f16> = _S33;
+        while(next_0 < _S31)
+        {
+            var _S34 : i32 = first_5 + next_0;
+            var group_1 : vec4<f16> = group_0 + ntBlock(column_1 + i32(4) * _S34, (*inputs_4)[_S34]);
+            next_0 = next_0 + i32(1);
+            group_0 = group_1;
+        }
+        var sum_1 : vec4<f32> = sum_0 + vec4<f32>(group_0);
+        first_5 = first_5 + _S31;
+        sum_0 = sum_1;
+    }
+    return sum_0;
+}
+
+//!! without
+//!! both
 fn ntActivate( x_2 : f32) -> f32
 {
     if(NT_HARD_SWISH == i32(1))
@@ -416,15 +449,29 @@ fn ntActivate( x_2 : f32) -> f32
     return _S31;
 }
 
+//!! with products of 16 bits
+fn ntHiddenLayer( values_0 : ptr<function, array<vec4<f16>, NT_LAYER_QUADS>>,  row_0 : i32,  column_2 : i32,  vectors_1 : i32)
+//!! without
 fn ntNetwork( values_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>)
+//!! both
 {
+//!! with products of 16 bits
+    var _S36 : i32 = NT_NUM_NEURONS / i32(4);
+    var outputs_0 : array<vec4<f16>, NT_LAYER_QUADS>;
+    var k_2 : i32 = i32(0);
+    while(k_2 < _S36)
+//!! without
     var i_2 : i32;
     var _S32 : i32 = NT_NUM_HIDDEN_LAYERS + i32(1);
     var inputCount_0 : i32 = NT_NUM_INPUTS;
     var layer_0 : i32 = i32(0);
     var column_0 : i32 = i32(0);
     while(layer_0 < _S32)
+//!! both
     {
+//!! with products of 16 bits
+        var sum_2 : vec4<f32> = ntFourRows(&((*values_0)), column_2 + i32(4) * k_2 * vectors_1, vectors_1);
+//!! without
         var last_0 : bool = layer_0 == (_S32 - i32(1));
         var outputCount_0 : i32;
         if(last_0)
@@ -449,19 +496,107 @@ fn ntNetwork( values_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>)
                 sum_0 = sum_1;
             }
             var column_1 : i32 = column_0 + inputCount_0;
+//!! both
 //! with scales of rows
+//!! with products of 16 bits
+        var sum_3 : vec4<f32> = sum_2 * (ntWeightScales((row_0 + k_2)));
+        outputs_0[k_2] = vec4<f16>(vec4<f32>(ntActivate(sum_3.x), ntActivate(sum_3.y), ntActivate(sum_3.z), ntActivate(sum_3.w)));
+//!! without
             var sum_2 : vec4<f32> = sum_0 * (ntWeightScales(((layer_0 * NT_NUM_NEURONS + row_0) / i32(4))));
             var sum_3 : vec4<f32>;
+//!! both
 //! without
+//!! with products of 16 bits
+        outputs_0[k_2] = vec4<f16>(vec4<f32>(ntActivate(sum_2.x), ntActivate(sum_2.y), ntActivate(sum_2.z), ntActivate(sum_2.w)));
+//!! without
             var sum_2 : vec4<f32>;
+//!! both
 //! both
+//!! with products of 16 bits
+        k_2 = k_2 + i32(1);
+    }
+    k_2 = i32(0);
+    while(k_2 < _S36)
+    {
+        (*values_0)[k_2] = outputs_0[k_2];
+        k_2 = k_2 + i32(1);
+    }
+    return;
+}
+
+fn ntNetwork( values_1 : ptr<function, array<f32, NT_LAYER_WIDTH>>)
+{
+    var inputs_5 : i32 = NT_NUM_INPUTS / i32(4);
+    var vectors_2 : array<vec4<f16>, NT_LAYER_QUADS>;
+    var k_3 : i32 = i32(0);
+    while(k_3 < inputs_5)
+    {
+        var _S37 : i32 = i32(4) * k_3;
+        vectors_2[k_3] = vec4<f16>(vec4<f32>((*values_1)[_S37], (*values_1)[_S37 + i32(1)], (*values_1)[_S37 + i32(2)], (*values_1)[_S37 + i32(3)]));
+        k_3 = k_3 + i32(1);
+    }
+    var layers_0 : i32 = NT_NUM_HIDDEN_LAYERS;
+    var neurons_0 : i32 = NT_NUM_NEURONS / i32(4);
+    var _S38 : bool = layers_0 > i32(0);
+    var column_3 : i32;
+    if(_S38)
+    {
+        ntHiddenLayer(&(vectors_2), i32(0), i32(0), inputs_5);
+        column_3 = i32(4) * inputs_5 * neurons_0;
+    }
+    else
+    {
+        column_3 = i32(0);
+    }
+    var layer_0 : i32 = i32(1);
+    while(layer_0 < layers_0)
+    {
+        ntHiddenLayer(&(vectors_2), layer_0 * neurons_0, column_3, neurons_0);
+        var column_4 : i32 = column_3 + i32(4) * neurons_0 * neurons_0;
+        layer_0 = layer_0 + i32(1);
+        column_3 = column_4;
+    }
+    if(_S38)
+    {
+        k_3 = neurons_0;
+    }
+    else
+    {
+        k_3 = inputs_5;
+    }
+    var k_4 : i32 = i32(0);
+    while(k_4 < i32(4))
+    {
+        var _S39 : i32 = i32(4) * k_4;
+//!! without
             if(!last_0)
             {
+//!! both
 //! with scales of rows
+//!! with products of 16 bits
+        var sum_4 : vec4<f32> = ntFourRows(&(vectors_2), column_3 + _S39 * k_3, k_3);
+        var sum_5 : vec4<f32> = sum_4 * (ntWeightScales((layers_0 * neurons_0 + k_4)));
+        (*values_1)[_S39] = sum_5.x;
+        (*values_1)[_S39 + i32(1)] = sum_5.y;
+        (*values_1)[_S39 + i32(2)] = sum_5.z;
+        (*values_1)[_S39 + i32(3)] = sum_5.w;
+//!! without
                 sum_3 = vec4<f32>(ntActivate(sum_2.x), ntActivate(sum_2.y), ntActivate(sum_2.z), ntActivate(sum_2.w));
+//!! both
 //! without
+//!! with products of 16 bits
+        var sum_3 : vec4<f32> = ntFourRows(&(vectors_2), column_3 + _S39 * k_3, k_3);
+        (*values_1)[_S39] = sum_3.x;
+        (*values_1)[_S39 + i32(1)] = sum_3.y;
+        (*values_1)[_S39 + i32(2)] = sum_3.z;
+        (*values_1)[_S39 + i32(3)] = sum_3.w;
+//!! without
                 sum_2 = vec4<f32>(ntActivate(sum_0.x), ntActivate(sum_0.y), ntActivate(sum_0.z), ntActivate(sum_0.w));
+//!! both
 //! both
+//!! with products of 16 bits
+        k_4 = k_4 + i32(1);
+//!! without
             }
             else
             {
@@ -494,6 +629,7 @@ fn ntNetwork( values_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>)
         var _S34 : i32 = layer_0 + i32(1);
         inputCount_0 = outputCount_0;
         layer_0 = _S34;
+//!! both
     }
     return;
 }

@@ -1,0 +1,57 @@
+"""Numbers of 16 bits in the shading languages, for --shader_precision 16: their names, and how words become them.
+
+What a language calls them differs, and what it promises too: HLSL's min16float and GLSL ES's mediump may be computed
+with 32 bits, which is only more exact. The texts of shaders/generated use the names that `opening` defines.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class HalfSyntax:
+    """One language's; {word} is the name of a uint2 that holds four halves."""
+
+    vector: str  # the type of four
+    convert: str  # what makes one of a float4
+    unpack: str  # an expression: those of a uint2
+    opening: tuple[str, ...] = ()  # lines before all others
+    note: str = ""  # what the header says of who can run it
+
+
+HLSL = HalfSyntax(
+    "NT_HALF4", "NT_HALF4", "NT_HALVES({word})",
+    (
+        "// min16float is 16 bits where the GPU has them; with -enable-16bit-types (shader model 6.2) it is float16_t.",
+        "#define NT_HALF4 min16float4",
+        "#define NT_FOUR(word) uint4(word.x & 0xffffu, word.x >> 16u, word.y & 0xffffu, word.y >> 16u)",
+        "#ifdef __HLSL_ENABLE_16_BIT",
+        "#define NT_HALVES(word) asfloat16(uint16_t4(NT_FOUR(word)))",
+        "#else",
+        "#define NT_HALVES(word) NT_HALF4(f16tof32(NT_FOUR(word)))",
+        "#endif",
+        "",
+    ),
+    "min16float, a hint, or float16_t with -enable-16bit-types",
+)  # fmt: skip
+GLSL = HalfSyntax(
+    "NT_HALF4", "NT_TO_HALF4", "NT_HALF4(unpackFloat2x16({word}.x), unpackFloat2x16({word}.y))",
+    (
+        "#extension GL_EXT_shader_explicit_arithmetic_types_float16 : require",
+        "#define NT_HALF4 f16vec4",
+        "#define NT_TO_HALF4 f16vec4",
+        "",
+    ),
+    "needs shaderFloat16 of Vulkan 1.2; include it before any other declaration",
+)  # fmt: skip
+ESSL = HalfSyntax(
+    "NT_HALF4", "NT_TO_HALF4", "vec4(unpackHalf2x16({word}.x), unpackHalf2x16({word}.y))",
+    ("#define NT_HALF4 mediump vec4", "#define NT_TO_HALF4 vec4", ""),
+    "mediump, a hint that mobile GPUs follow",
+)  # fmt: skip
+WGSL = HalfSyntax(
+    "vec4<f16>", "vec4<f16>", "vec4<f16>(vec4<f32>(unpack2x16float({word}.x), unpack2x16float({word}.y)))", ("enable f16;", ""),
+    "needs the feature shader-f16; what is put before this text must not declare anything",
+)  # fmt: skip
+METAL = HalfSyntax("half4", "half4", "half4(as_type<half2>({word}.x), as_type<half2>({word}.y))")

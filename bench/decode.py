@@ -32,18 +32,10 @@ import torch
 
 from bench.common import RESULTS, median_ratio, save, table, use_threads
 from bench.cost import pixel_cost
+from bench.decode_device import Frame, NoDevice, measure_frame
 from bench.decode_plot import plot
 from bench.decode_psnr import RATES, TRAINED_FORMS, measure_psnr
-from bench.decode_shader import (
-    LODS,
-    Frame,
-    NoDevice,
-    compile_decoder,
-    count_operations,
-    decoder_source,
-    measure_frame,
-    shader_tools,
-)
+from bench.decode_shader import LODS, compile_decoder, count_operations, decoder_source, shader_tools
 from bench.spirv import KINDS
 from common.errors import UserError, run_command
 from describe.numpy_decoder import decode, read_texture

@@ -26,7 +26,7 @@ from shaders.generate import DIFFUSE_UNITS, EXTRAS, HALF, RECTANGLES, ROW_SCALES
 from shaders.languages import LANGUAGES, Language, choose_lines, number_text
 from shaders.layers import LayeredEssl
 from shaders.map_fields import example_variables, extra_notes, names_of_units, unit_functions, unit_lines
-from shaders.weights import BLOCK, ROW_SCALED, WEIGHT_FILE, Weights, group_blocks, make_weights, weight_bytes
+from shaders.weights import BLOCK, ROW_SCALED, WEIGHT_FILE, Weights, group_inputs, make_weights, weight_bytes
 from shape import PADDED_OUTPUTS, GridSpec
 
 GENERATED = Path(__file__).resolve().parent / "generated"
@@ -63,10 +63,9 @@ def _constants(model: NeuralTexture, material: MaterialRecord, weights: Weights)
     neurons = decoder.n_neurons + -decoder.n_neurons % BLOCK if decoder.n_hidden_layers else 0
     diffuse = material.map("diffuse")
     reference_inputs = layout.reference_inputs
-    width = max(layout.total, neurons, PADDED_OUTPUTS)
     more: dict[str, int | str] = {"NT_FIRST_SCALE": weights.columns} if weights.kind in ROW_SCALED else {}
     if weights.half:
-        more |= {"NT_LAYER_QUADS": width // BLOCK, "NT_GROUP_BLOCKS": group_blocks(model)}
+        more["NT_GROUP_INPUTS"] = group_inputs(model)
     return {
         "NT_MATERIAL_WIDTH": number_text(material.width),
         "NT_MATERIAL_HEIGHT": number_text(material.height),
@@ -79,7 +78,7 @@ def _constants(model: NeuralTexture, material: MaterialRecord, weights: Weights)
         "NT_NUM_INPUTS": layout.total,
         "NT_NUM_REFERENCE_INPUTS": reference_inputs,
         "NT_FIRST_TEXEL_WAVE": reference_inputs + -reference_inputs % 16,
-        "NT_LAYER_WIDTH": width,
+        "NT_LAYER_WIDTH": max(layout.total, neurons, PADDED_OUTPUTS),
         "NT_HARD_SWISH": int(decoder.activation == "hard_swish"),
         "NT_NEGATIVE_SLOPE": number_text(decoder.negative_slope),
         "NT_BLEND_OUTPUTS": int(any(grid.interpolation == "learned" for grid in model.grids)),

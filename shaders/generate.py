@@ -31,7 +31,7 @@ SLANG_VERSION = "2026.14.1"  # of slangtorch 1.3.22: another one may write other
 TARGETS = {"hlsl": ["-profile", "sm_5_0"], "glsl": ["-profile", "glsl_450"], "wgsl": [], "metal": []}
 # How features are read -> READING in decoder.slang, and part of the file's name except for packed.
 READINGS = {"packed": 0, "filterable": 1, "mixed": 2}
-NUMBERS = {"7013": "NT_LAYER_WIDTH", "7019": "NT_LAYER_QUADS"}  # WIDTH and QUADS in decoder.slang
+LAYER_WIDTH = "7013"  # WIDTH in decoder.slang
 FIELDS = ("diffuse", "normal", "roughness", "occlusion", "metallic", "specular", "displacement", "opacity", "emissive",
           "extra")  # fmt: skip
 EXTRAS, DIFFUSE_UNITS, RECTANGLES, ROW_SCALES = "extra maps", "units of diffuse", "rectangles", "scales of rows"
@@ -49,7 +49,10 @@ HALF, HALF_FLAG, HALF_MARK = "products of 16 bits", "-DHALF=1", "//!!"
 # What Slang calls numbers of 16 bits -> what the preamble defines, where languages disagree.
 HALF_NAMES = {
     "hlsl": {r"vector<half,4>": "NT_HALF4", r"\bhalf\b": "NT_HALF"},
-    "glsl": {r"\bf16vec4\(": "NT_TO_HALF4(", r"\bf16vec4\b": "NT_HALF4"},
+    "glsl": {
+        r"\bf16vec4\(": "NT_TO_HALF4(", r"\bf16vec4\b": "NT_HALF4",
+        r"\bfloat16_t\(": "NT_TO_HALF(", r"\bfloat16_t\b": "NT_HALF", r"\b(\d+\.\d+)HF\b": r"NT_TO_HALF(\1)",
+    },
 }  # fmt: skip
 ENTRY = re.compile(r"^(?:\[(?:shader|numthreads|\[kernel)|layout\(local_size_x|@compute)", re.MULTILINE)
 FIRST_FUNCTION = re.compile(r"^(?:fn +nt|(?:float|int) +nt)", re.MULTILINE)
@@ -178,8 +181,7 @@ def tidy(text: str, target: str, source: str = SOURCE.name) -> str:
         raise RuntimeError(f"{target}: no decoder in what Slang wrote")
     text = text[first.start() : entry.start()]
     text = ENDLESS_LOOP.sub(r"while(\2)\n\1{\n", text)
-    for number, name in NUMBERS.items():
-        text = re.sub(rf"(?:i32|int)\({number}\)|\b{number}\b", name, text)
+    text = re.sub(rf"(?:i32|int)\({LAYER_WIDTH}\)|\b{LAYER_WIDTH}\b", "NT_LAYER_WIDTH", text)
     for name, own in HALF_NAMES.get(target, {}).items():
         text = re.sub(name, own, text)
     text = re.sub(r"\(\((NT_\w+)\)\)", r"\1", text)  # Slang and decoder.slang put each name in parentheses

@@ -24,6 +24,7 @@ HLSL = HalfSyntax(
     "NT_HALF4", "NT_HALF4", "NT_HALVES({word})",
     (
         "// min16float is 16 bits where the GPU has them; with -enable-16bit-types (shader model 6.2) it is float16_t.",
+        "#define NT_HALF min16float",
         "#define NT_HALF4 min16float4",
         "#define NT_FOUR(word) uint4(word.x & 0xffffu, word.x >> 16u, word.y & 0xffffu, word.y >> 16u)",
         "#ifdef __HLSL_ENABLE_16_BIT",
@@ -39,6 +40,8 @@ GLSL = HalfSyntax(
     "NT_HALF4", "NT_TO_HALF4", "NT_HALF4(unpackFloat2x16({word}.x), unpackFloat2x16({word}.y))",
     (
         "#extension GL_EXT_shader_explicit_arithmetic_types_float16 : require",
+        "#define NT_HALF float16_t",
+        "#define NT_TO_HALF float16_t",
         "#define NT_HALF4 f16vec4",
         "#define NT_TO_HALF4 f16vec4",
         "",
@@ -47,11 +50,18 @@ GLSL = HalfSyntax(
 )  # fmt: skip
 ESSL = HalfSyntax(
     "NT_HALF4", "NT_TO_HALF4", "vec4(unpackHalf2x16({word}.x), unpackHalf2x16({word}.y))",
-    ("#define NT_HALF4 mediump vec4", "#define NT_TO_HALF4 vec4", ""),
+    (
+        "#define NT_HALF mediump float",
+        "#define NT_TO_HALF float",
+        "#define NT_HALF4 mediump vec4",
+        "#define NT_TO_HALF4 vec4",
+        "",
+    ),
     "mediump, a hint that mobile GPUs follow",
 )  # fmt: skip
 WGSL = HalfSyntax(
-    "vec4<f16>", "vec4<f16>", "vec4<f16>(vec4<f32>(unpack2x16float({word}.x), unpack2x16float({word}.y)))", ("enable f16;", ""),
+    "vec4<f16>", "vec4<f16>",  # a bitcast from vec2<u32> would do; naga (wgpu 0.32) refuses it
+    "vec4<f16>(vec4<f32>(unpack2x16float({word}.x), unpack2x16float({word}.y)))", ("enable f16;", ""),
     "needs the feature shader-f16; what is put before this text must not declare anything",
 )  # fmt: skip
 METAL = HalfSyntax("half4", "half4", "half4(as_type<half2>({word}.x), as_type<half2>({word}.y))")

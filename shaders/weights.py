@@ -24,7 +24,7 @@ WeightColumns = TensorType["columns", 4]
 WEIGHT_FILE = "decoder_weights.bin"
 WEIGHT_TEXTURE_WIDTH = 256  # texels: GLSL ES 3.00 has no storage buffers and reads weights from a texture
 BLOCK = 4  # rows of a weight matrix that one column of four serves
-MOST_BLOCKS = 4  # 16 products; twice as many cost 0.05 dB at 45 dB, half as many gain 0.01
+MOST_INPUTS = 16
 LARGEST_HALF = 65504.0
 # what a table of such weights is an array of
 ELEMENTS = {"float32": "float4", "float16": "uint2", "int8": "uint", "codes16": "uint2"}
@@ -125,9 +125,9 @@ def _scaled_weights(model: NeuralTexture, kind: str, baked: bool, half: bool) ->
     return Weights(kind, baked, table, len(words), half)
 
 
-def group_blocks(model: NeuralTexture) -> int:
-    """How many blocks of four products a decoder of 16 bits adds in 16 bits: 4, or as many as divide every layer."""
-    return math.gcd(MOST_BLOCKS, *(columns // BLOCK for _, columns in column_blocks(model)))
+def group_inputs(model: NeuralTexture) -> int:
+    """How many products a decoder of 16 bits adds in 16 bits: 16, or the largest divisor that fits all layers."""
+    return math.gcd(MOST_INPUTS, *(columns for _, columns in column_blocks(model)))
 
 
 def check_sums(model: NeuralTexture, kind: str) -> None:
@@ -143,7 +143,7 @@ def check_sums(model: NeuralTexture, kind: str) -> None:
         largest_of_row = np.maximum(np.abs(weight).max(axis=1, keepdims=True), 1e-30)
         factors = weight / largest_of_row if kind in ROW_SCALED else weight  # the largest code is almost 1
         sums = np.abs(factors) * np.maximum(-low, high)
-        width = BLOCK * group_blocks(model)
+        width = group_inputs(model)
         groups = np.pad(sums, [(0, 0), (0, -sums.shape[1] % width)]).reshape(len(sums), -1, width).sum(axis=2)
         largest = max(groups.max(), high.max(), -low.min())
         if not largest <= LARGEST_HALF:

@@ -70,7 +70,11 @@ float ntFeatureOf(uvec2 word_1, int index_0, int bits_0)
     return (float((plane_1 >> uint(32 - bits_0 - (first_0 & 31))) & (_S3 - 1U)) - (n_0 - 1.0) * 0.5) / n_0;
 }
 
+//!! with products of 16 bits
+void ntAddFeatures(inout NT_HALF  inputs_0[NT_LAYER_WIDTH], vec2 uv_0, int lod_1, float share_0)
+//!! without
 void ntAddFeatures(inout float  inputs_0[NT_LAYER_WIDTH], vec2 uv_0, int lod_1, float share_0)
+//!! both
 {
     int which_0;
     int _S4;
@@ -142,7 +146,11 @@ void ntAddFeatures(inout float  inputs_0[NT_LAYER_WIDTH], vec2 uv_0, int lod_1, 
             int feature_0 = 0;
             while(feature_0 < features_0)
             {
+//!! with products of 16 bits
+                inputs_0[_S4 + feature_0] = inputs_0[_S4 + feature_0] + NT_TO_HALF(_S10 * ntFeatureOf(_S11, feature_0, _S7));
+//!! without
                 inputs_0[_S4 + feature_0] = inputs_0[_S4 + feature_0] + _S10 * ntFeatureOf(_S11, feature_0, _S7);
+//!! both
                 feature_0 = feature_0 + 1;
             }
             which_0 = which_0 + 1;
@@ -173,15 +181,24 @@ void ntAddFeatures(inout float  inputs_0[NT_LAYER_WIDTH], vec2 uv_0, int lod_1, 
             vec2 x_1 = _S13 / float(1U << uint(which_0));
             vec2 wave_0 = 2.0 * (x_1 - floor(x_1)) - 1.0;
             int _S14 = NT_FIRST_TEXEL_WAVE;
+//!! with products of 16 bits
+            inputs_0[_S14 + which_0] = inputs_0[_S14 + which_0] + NT_TO_HALF(share_0 * wave_0.x);
+            inputs_0[_S14 + _S12 + which_0] = inputs_0[_S14 + _S12 + which_0] + NT_TO_HALF(share_0 * wave_0.y);
+//!! without
             inputs_0[_S14 + which_0] = inputs_0[_S14 + which_0] + share_0 * wave_0.x;
             inputs_0[_S14 + _S12 + which_0] = inputs_0[_S14 + _S12 + which_0] + share_0 * wave_0.y;
+//!! both
             which_0 = which_0 + 1;
         }
     }
     return;
 }
 
+//!! with products of 16 bits
+void ntDecoderInputs(out NT_HALF  inputs_1[NT_LAYER_WIDTH], vec2 uv_1, int near_0, int far_0, float blend_0, float lod_2)
+//!! without
 void ntDecoderInputs(out float  inputs_1[NT_LAYER_WIDTH], vec2 uv_1, int near_0, int far_0, float blend_0, float lod_2)
+//!! both
 {
     float _S15;
     int _S16 = NT_FIRST_TEXEL_WAVE;
@@ -213,18 +230,31 @@ void ntDecoderInputs(out float  inputs_1[NT_LAYER_WIDTH], vec2 uv_1, int near_0,
         {
             _S15 = 0.0;
         }
+//!! with products of 16 bits
+        inputs_1[i_0] = NT_TO_HALF(_S15);
+//!! without
         inputs_1[i_0] = _S15;
+//!! both
         i_0 = i_0 + 1;
     }
     int _S18 = NT_NUM_FREQUENCIES;
     int octave_1 = 0;
     while(octave_1 < _S18)
     {
+//!! with products of 16 bits
+        inputs_1[octave_1] = NT_TO_HALF(ntTriangleWave(uv_1.x, octave_1));
+        inputs_1[_S18 + octave_1] = NT_TO_HALF(ntTriangleWave(uv_1.y, octave_1));
+//!! without
         inputs_1[octave_1] = ntTriangleWave(uv_1.x, octave_1);
         inputs_1[_S18 + octave_1] = ntTriangleWave(uv_1.y, octave_1);
+//!! both
         octave_1 = octave_1 + 1;
     }
+//!! with products of 16 bits
+    inputs_1[NT_NUM_REFERENCE_INPUTS - 1] = NT_TO_HALF(lod_2 / float(max(NT_NUM_LODS - 1, 1)));
+//!! without
     inputs_1[NT_NUM_REFERENCE_INPUTS - 1] = lod_2 / float(max(NT_NUM_LODS - 1, 1));
+//!! both
     if(blend_0 > 0.0)
     {
         i_0 = 2;
@@ -260,31 +290,32 @@ void ntDecoderInputs(out float  inputs_1[NT_LAYER_WIDTH], vec2 uv_1, int near_0,
 }
 
 //!! with products of 16 bits
-NT_HALF4 ntBlock(int column_0, NT_HALF4 inputs_2)
+NT_HALF4 ntBlock(inout NT_HALF  inputs_2[NT_LAYER_WIDTH], int column_0, int first_3)
 {
-    return (ntWeights((column_0))) * inputs_2.x + (ntWeights((column_0 + 1))) * inputs_2.y + (ntWeights((column_0 + 2))) * inputs_2.z + (ntWeights((column_0 + 3))) * inputs_2.w;
+    int _S20 = column_0 + first_3;
+    return (ntWeights((_S20))) * inputs_2[first_3] + (ntWeights((_S20 + 1))) * inputs_2[first_3 + 1] + (ntWeights((_S20 + 2))) * inputs_2[first_3 + 2] + (ntWeights((_S20 + 3))) * inputs_2[first_3 + 3];
 }
 
-vec4 ntFourRows(inout NT_HALF4  inputs_3[NT_LAYER_QUADS], int column_1, int vectors_0)
+vec4 ntFourRows(inout NT_HALF  inputs_3[NT_LAYER_WIDTH], int column_1, int inputCount_0)
 {
-    int _S20 = NT_GROUP_BLOCKS;
-    const vec4 _S21 = vec4(0.0, 0.0, 0.0, 0.0);
-    int first_3 = 0;
-    vec4 sum_0 = _S21;
-    while(first_3 < vectors_0)
+    int _S21 = NT_GROUP_INPUTS;
+    const vec4 _S22 = vec4(0.0, 0.0, 0.0, 0.0);
+    int first_4 = 0;
+    vec4 sum_0 = _S22;
+    while(first_4 < inputCount_0)
     {
-        NT_HALF4 _S22 = ntBlock(column_1 + 4 * first_3, inputs_3[first_3]);
-        int next_0 = 1;
-        NT_HALF4 group_0 = _S22;
-        while(next_0 < _S20)
+        NT_HALF4 _S23 = ntBlock(inputs_3, column_1, first_4);
+        int next_0 = 4;
+        NT_HALF4 part_0 = _S23;
+        while(next_0 < _S21)
         {
-            int _S23 = first_3 + next_0;
-            NT_HALF4 group_1 = group_0 + ntBlock(column_1 + 4 * _S23, inputs_3[_S23]);
-            next_0 = next_0 + 1;
-            group_0 = group_1;
+            NT_HALF4 _S24 = ntBlock(inputs_3, column_1, first_4 + next_0);
+            NT_HALF4 part_1 = part_0 + _S24;
+            next_0 = next_0 + 4;
+            part_0 = part_1;
         }
-        vec4 sum_1 = sum_0 + vec4(group_0);
-        first_3 = first_3 + _S20;
+        vec4 sum_1 = sum_0 + vec4(part_0);
+        first_4 = first_4 + _S21;
         sum_0 = sum_1;
     }
     return sum_0;
@@ -311,38 +342,82 @@ float ntActivate(float x_2)
 }
 
 //!! with products of 16 bits
-void ntHiddenLayer(inout NT_HALF4  values_0[NT_LAYER_QUADS], int row_0, int column_2, int vectors_1)
+void ntNetwork(inout NT_HALF  values_0[NT_LAYER_WIDTH], out float  found_0[16])
 //!! without
 void ntNetwork(inout float  values_0[NT_LAYER_WIDTH])
 //!! both
 {
 //!! with products of 16 bits
-    int _S25 = NT_NUM_NEURONS / 4;
-    NT_HALF4  outputs_0[NT_LAYER_QUADS];
-    int k_0 = 0;
-    while(k_0 < _S25)
+    int row_0;
+    int _S26 = NT_NUM_NEURONS;
+    int _S27 = NT_NUM_HIDDEN_LAYERS;
+    int inputCount_1 = NT_NUM_INPUTS;
 //!! without
     int i_2;
     int _S21 = NT_NUM_HIDDEN_LAYERS + 1;
     int inputCount_0 = NT_NUM_INPUTS;
+//!! both
     int layer_0 = 0;
+//!! with products of 16 bits
+    int column_2 = 0;
+    while(layer_0 < _S27)
+//!! without
     int column_0 = 0;
     while(layer_0 < _S21)
 //!! both
     {
 //!! with products of 16 bits
-        vec4 sum_2 = ntFourRows(values_0, column_2 + 4 * k_0 * vectors_1, vectors_1);
+        NT_HALF  outputs_0[NT_LAYER_WIDTH];
+        row_0 = 0;
+        while(row_0 < _S26)
 //!! without
         bool last_0 = layer_0 == (_S21 - 1);
         int outputCount_0;
         if(last_0)
+//!! both
         {
+//!! with products of 16 bits
+            vec4 sum_2 = ntFourRows(values_0, column_2, inputCount_1);
+            int column_3 = column_2 + inputCount_1;
+//! with scales of rows
+            vec4 sum_3 = sum_2 * (ntWeightScales(((layer_0 * _S26 + row_0) / 4)));
+            NT_HALF4 _S28 = NT_TO_HALF4(vec4(ntActivate(sum_3.x), ntActivate(sum_3.y), ntActivate(sum_3.z), ntActivate(sum_3.w)));
+//! without
+            NT_HALF4 _S28 = NT_TO_HALF4(vec4(ntActivate(sum_2.x), ntActivate(sum_2.y), ntActivate(sum_2.z), ntActivate(sum_2.w)));
+//! both
+            outputs_0[row_0] = _S28.x;
+            outputs_0[row_0 + 1] = _S28.y;
+            outputs_0[row_0 + 2] = _S28.z;
+            outputs_0[row_0 + 3] = _S28.w;
+            row_0 = row_0 + 4;
+            column_2 = column_3;
+//!! without
             outputCount_0 = 16;
+//!! both
         }
+//!! with products of 16 bits
+        int k_0 = 0;
+        while(k_0 < _S26)
+//!! without
         else
+//!! both
         {
+//!! with products of 16 bits
+            values_0[k_0] = outputs_0[k_0];
+            k_0 = k_0 + 1;
+//!! without
             outputCount_0 = NT_NUM_NEURONS;
+//!! both
         }
+//!! with products of 16 bits
+        int _S29 = layer_0 + 1;
+        inputCount_1 = _S26;
+        layer_0 = _S29;
+    }
+    row_0 = 0;
+    while(row_0 < 16)
+    {
+//!! without
         float  outputs_0[NT_LAYER_WIDTH];
         int row_0 = 0;
         while(row_0 < outputCount_0)
@@ -360,103 +435,47 @@ void ntNetwork(inout float  values_0[NT_LAYER_WIDTH])
 //!! both
 //! with scales of rows
 //!! with products of 16 bits
-        vec4 sum_3 = sum_2 * (ntWeightScales((row_0 + k_0)));
-        outputs_0[k_0] = NT_TO_HALF4(vec4(ntActivate(sum_3.x), ntActivate(sum_3.y), ntActivate(sum_3.z), ntActivate(sum_3.w)));
+        vec4 sum_4 = ntFourRows(values_0, column_2, inputCount_1);
 //!! without
             vec4 sum_2 = sum_0 * (ntWeightScales(((layer_0 * NT_NUM_NEURONS + row_0) / 4)));
             vec4 sum_3;
 //!! both
 //! without
 //!! with products of 16 bits
-        outputs_0[k_0] = NT_TO_HALF4(vec4(ntActivate(sum_2.x), ntActivate(sum_2.y), ntActivate(sum_2.z), ntActivate(sum_2.w)));
+        vec4 sum_3 = ntFourRows(values_0, column_2, inputCount_1);
 //!! without
             vec4 sum_2;
 //!! both
 //! both
 //!! with products of 16 bits
-        k_0 = k_0 + 1;
-    }
-    k_0 = 0;
-    while(k_0 < _S25)
-    {
-        values_0[k_0] = outputs_0[k_0];
-        k_0 = k_0 + 1;
-    }
-    return;
-}
-
-void ntNetwork(inout float  values_1[NT_LAYER_WIDTH])
-{
-    int inputs_4 = NT_NUM_INPUTS / 4;
-    NT_HALF4  vectors_2[NT_LAYER_QUADS];
-    int k_1 = 0;
-    while(k_1 < inputs_4)
-    {
-        int _S26 = 4 * k_1;
-        vectors_2[k_1] = NT_TO_HALF4(vec4(values_1[_S26], values_1[_S26 + 1], values_1[_S26 + 2], values_1[_S26 + 3]));
-        k_1 = k_1 + 1;
-    }
-    int layers_0 = NT_NUM_HIDDEN_LAYERS;
-    int neurons_0 = NT_NUM_NEURONS / 4;
-    bool _S27 = layers_0 > 0;
-    int column_3;
-    if(_S27)
-    {
-        ntHiddenLayer(vectors_2, 0, 0, inputs_4);
-        column_3 = 4 * inputs_4 * neurons_0;
-    }
-    else
-    {
-        column_3 = 0;
-    }
-    int layer_0 = 1;
-    while(layer_0 < layers_0)
-    {
-        ntHiddenLayer(vectors_2, layer_0 * neurons_0, column_3, neurons_0);
-        int column_4 = column_3 + 4 * neurons_0 * neurons_0;
-        layer_0 = layer_0 + 1;
-        column_3 = column_4;
-    }
-    if(_S27)
-    {
-        k_1 = neurons_0;
-    }
-    else
-    {
-        k_1 = inputs_4;
-    }
-    int k_2 = 0;
-    while(k_2 < 4)
-    {
-        int _S28 = 4 * k_2;
+        int column_4 = column_2 + inputCount_1;
 //!! without
             if(!last_0)
             {
 //!! both
 //! with scales of rows
 //!! with products of 16 bits
-        vec4 sum_4 = ntFourRows(vectors_2, column_3 + _S28 * k_1, k_1);
-        vec4 sum_5 = sum_4 * (ntWeightScales((layers_0 * neurons_0 + k_2)));
-        values_1[_S28] = sum_5.x;
-        values_1[_S28 + 1] = sum_5.y;
-        values_1[_S28 + 2] = sum_5.z;
-        values_1[_S28 + 3] = sum_5.w;
+        vec4 sum_5 = sum_4 * (ntWeightScales(((_S27 * _S26 + row_0) / 4)));
+        found_0[row_0] = sum_5.x;
+        found_0[row_0 + 1] = sum_5.y;
+        found_0[row_0 + 2] = sum_5.z;
+        found_0[row_0 + 3] = sum_5.w;
 //!! without
                 sum_3 = vec4(ntActivate(sum_2.x), ntActivate(sum_2.y), ntActivate(sum_2.z), ntActivate(sum_2.w));
 //!! both
 //! without
 //!! with products of 16 bits
-        vec4 sum_3 = ntFourRows(vectors_2, column_3 + _S28 * k_1, k_1);
-        values_1[_S28] = sum_3.x;
-        values_1[_S28 + 1] = sum_3.y;
-        values_1[_S28 + 2] = sum_3.z;
-        values_1[_S28 + 3] = sum_3.w;
+        found_0[row_0] = sum_3.x;
+        found_0[row_0 + 1] = sum_3.y;
+        found_0[row_0 + 2] = sum_3.z;
+        found_0[row_0 + 3] = sum_3.w;
 //!! without
                 sum_2 = vec4(ntActivate(sum_0.x), ntActivate(sum_0.y), ntActivate(sum_0.z), ntActivate(sum_0.w));
 //!! both
 //! both
 //!! with products of 16 bits
-        k_2 = k_2 + 1;
+        row_0 = row_0 + 4;
+        column_2 = column_4;
 //!! without
             }
             else
@@ -514,24 +533,50 @@ struct NtMaterial
 
 NtMaterial ntDecode(vec2 uv_2, float lod_3)
 {
+//!! with products of 16 bits
+    int _S30 = NT_NUM_LODS - 1;
+    float level_0 = clamp(lod_3, 0.0, float(_S30));
+    vec2 _S31 = uv_2 - floor(uv_2);
+//!! without
     int _S24 = NT_NUM_LODS - 1;
     float level_0 = clamp(lod_3, 0.0, float(_S24));
     vec2 _S25 = uv_2 - floor(uv_2);
+//!! both
     int near_1 = int(level_0);
+//!! with products of 16 bits
+    int _S32 = min(near_1 + 1, _S30);
+//!! without
     int _S26 = min(near_1 + 1, _S24);
+//!! both
     float blend_1 = level_0 - float(near_1);
     bool twice_0 = NT_BLEND_OUTPUTS == 1;
+//!! with products of 16 bits
+    bool _S33;
+//!! without
     bool _S27;
+//!! both
     if(twice_0)
     {
+//!! with products of 16 bits
+        _S33 = blend_1 > 0.0;
+//!! without
         _S27 = blend_1 > 0.0;
+//!! both
     }
     else
     {
+//!! with products of 16 bits
+        _S33 = false;
+//!! without
         _S27 = false;
+//!! both
     }
     int channel_0;
+//!! with products of 16 bits
+    if(_S33)
+//!! without
     if(_S27)
+//!! both
     {
         channel_0 = 2;
     }
@@ -543,51 +588,114 @@ NtMaterial ntDecode(vec2 uv_2, float lod_3)
     int pass_0 = 0;
     while(pass_0 < channel_0)
     {
+//!! with products of 16 bits
+        bool _S34 = pass_0 == 0;
+//!! without
         bool _S28 = pass_0 == 0;
+//!! both
         int lower_0;
+//!! with products of 16 bits
+        if(_S34)
+//!! without
         if(_S28)
+//!! both
         {
             lower_0 = near_1;
         }
         else
         {
+//!! with products of 16 bits
+            lower_0 = _S32;
+//!! without
             lower_0 = _S26;
+//!! both
         }
+//!! with products of 16 bits
+        NT_HALF  values_1[NT_LAYER_WIDTH];
+        float _S35;
+//!! without
         float  values_1[NT_LAYER_WIDTH];
         float _S29;
+//!! both
         if(twice_0)
         {
+//!! with products of 16 bits
+            _S35 = 0.0;
+//!! without
             _S29 = 0.0;
+//!! both
         }
         else
         {
+//!! with products of 16 bits
+            _S35 = blend_1;
+//!! without
             _S29 = blend_1;
+//!! both
         }
+//!! with products of 16 bits
+        float _S36;
+//!! without
         float _S30;
+//!! both
         if(twice_0)
         {
+//!! with products of 16 bits
+            _S36 = float(lower_0);
+//!! without
             _S30 = float(lower_0);
+//!! both
         }
         else
         {
+//!! with products of 16 bits
+            _S36 = level_0;
+//!! without
             _S30 = level_0;
+//!! both
         }
+//!! with products of 16 bits
+        ntDecoderInputs(values_1, _S31, lower_0, _S32, _S35, _S36);
+        float  found_1[16];
+        ntNetwork(values_1, found_1);
+        int i_2 = 0;
+        while(i_2 < 16)
+//!! without
         ntDecoderInputs(values_1, _S25, lower_0, _S26, _S29, _S30);
         ntNetwork(values_1);
         int i_3 = 0;
         while(i_3 < 16)
+//!! both
         {
+//!! with products of 16 bits
+            float _S37;
+            if(_S34)
+//!! without
             float _S31;
             if(_S28)
+//!! both
             {
+//!! with products of 16 bits
+                _S37 = found_1[i_2];
+//!! without
                 _S31 = values_1[i_3];
+//!! both
             }
             else
             {
+//!! with products of 16 bits
+                _S37 = decoded_0[i_2] + blend_1 * (found_1[i_2] - decoded_0[i_2]);
+//!! without
                 _S31 = decoded_0[i_3] + blend_1 * (values_1[i_3] - decoded_0[i_3]);
+//!! both
             }
+//!! with products of 16 bits
+            decoded_0[i_2] = _S37;
+            i_2 = i_2 + 1;
+//!! without
             decoded_0[i_3] = _S31;
             i_3 = i_3 + 1;
+//!! both
         }
         pass_0 = pass_0 + 1;
     }

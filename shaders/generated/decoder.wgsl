@@ -70,7 +70,11 @@ fn ntFeatureOf( word_1 : vec2<u32>,  index_0 : i32,  bits_0 : i32) -> f32
     return (f32((((plane_1 >> (u32(i32(32) - bits_0 - ((first_0 & (i32(31)))))))) & ((_S3 - u32(1))))) - (n_0 - 1.0f) * 0.5f) / n_0;
 }
 
+//!! with products of 16 bits
+fn ntAddFeatures( inputs_0 : ptr<function, array<f16, NT_LAYER_WIDTH>>,  uv_0 : vec2<f32>,  lod_1 : i32,  share_0 : f32)
+//!! without
 fn ntAddFeatures( inputs_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>,  uv_0 : vec2<f32>,  lod_1 : i32,  share_0 : f32)
+//!! both
 {
     var which_0 : i32;
     var _S4 : i32;
@@ -142,7 +146,11 @@ fn ntAddFeatures( inputs_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>,  uv_0 : 
             var feature_0 : i32 = i32(0);
             while(feature_0 < features_0)
             {
+//!! with products of 16 bits
+                (*inputs_0)[_S4 + feature_0] = (*inputs_0)[_S4 + feature_0] + f16(_S10 * ntFeatureOf(_S11, feature_0, _S7));
+//!! without
                 (*inputs_0)[_S4 + feature_0] = (*inputs_0)[_S4 + feature_0] + _S10 * ntFeatureOf(_S11, feature_0, _S7);
+//!! both
                 feature_0 = feature_0 + i32(1);
             }
             which_0 = which_0 + i32(1);
@@ -173,15 +181,24 @@ fn ntAddFeatures( inputs_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>,  uv_0 : 
             var x_1 : vec2<f32> = _S13 / vec2<f32>(f32((u32(1) << (u32(which_0)))));
             var wave_0 : vec2<f32> = vec2<f32>(2.0f) * (x_1 - floor(x_1)) - vec2<f32>(1.0f);
             var _S14 : i32 = NT_FIRST_TEXEL_WAVE;
+//!! with products of 16 bits
+            (*inputs_0)[_S14 + which_0] = (*inputs_0)[_S14 + which_0] + f16(share_0 * wave_0.x);
+            (*inputs_0)[_S14 + _S12 + which_0] = (*inputs_0)[_S14 + _S12 + which_0] + f16(share_0 * wave_0.y);
+//!! without
             (*inputs_0)[_S14 + which_0] = (*inputs_0)[_S14 + which_0] + share_0 * wave_0.x;
             (*inputs_0)[_S14 + _S12 + which_0] = (*inputs_0)[_S14 + _S12 + which_0] + share_0 * wave_0.y;
+//!! both
             which_0 = which_0 + i32(1);
         }
     }
     return;
 }
 
+//!! with products of 16 bits
+fn ntDecoderInputs( inputs_1 : ptr<function, array<f16, NT_LAYER_WIDTH>>,  uv_1 : vec2<f32>,  near_0 : i32,  far_0 : i32,  blend_0 : f32,  lod_2 : f32)
+//!! without
 fn ntDecoderInputs( inputs_1 : ptr<function, array<f32, NT_LAYER_WIDTH>>,  uv_1 : vec2<f32>,  near_0 : i32,  far_0 : i32,  blend_0 : f32,  lod_2 : f32)
+//!! both
 {
     var _S15 : f32;
     var _S16 : i32 = NT_FIRST_TEXEL_WAVE;
@@ -213,18 +230,31 @@ fn ntDecoderInputs( inputs_1 : ptr<function, array<f32, NT_LAYER_WIDTH>>,  uv_1 
         {
             _S15 = 0.0f;
         }
+//!! with products of 16 bits
+        (*inputs_1)[i_0] = f16(_S15);
+//!! without
         (*inputs_1)[i_0] = _S15;
+//!! both
         i_0 = i_0 + i32(1);
     }
     var _S18 : i32 = NT_NUM_FREQUENCIES;
     var octave_1 : i32 = i32(0);
     while(octave_1 < _S18)
     {
+//!! with products of 16 bits
+        (*inputs_1)[octave_1] = f16(ntTriangleWave(uv_1.x, octave_1));
+        (*inputs_1)[_S18 + octave_1] = f16(ntTriangleWave(uv_1.y, octave_1));
+//!! without
         (*inputs_1)[octave_1] = ntTriangleWave(uv_1.x, octave_1);
         (*inputs_1)[_S18 + octave_1] = ntTriangleWave(uv_1.y, octave_1);
+//!! both
         octave_1 = octave_1 + i32(1);
     }
+//!! with products of 16 bits
+    (*inputs_1)[NT_NUM_REFERENCE_INPUTS - i32(1)] = f16(lod_2 / f32(max(NT_NUM_LODS - i32(1), i32(1))));
+//!! without
     (*inputs_1)[NT_NUM_REFERENCE_INPUTS - i32(1)] = lod_2 / f32(max(NT_NUM_LODS - i32(1), i32(1)));
+//!! both
     if(blend_0 > 0.0f)
     {
         i_0 = i32(2);
@@ -260,31 +290,32 @@ fn ntDecoderInputs( inputs_1 : ptr<function, array<f32, NT_LAYER_WIDTH>>,  uv_1 
 }
 
 //!! with products of 16 bits
-fn ntBlock( column_0 : i32,  inputs_2 : vec4<f16>) -> vec4<f16>
+fn ntBlock( inputs_2 : ptr<function, array<f16, NT_LAYER_WIDTH>>,  column_0 : i32,  first_3 : i32) -> vec4<f16>
 {
-    return (ntWeights((column_0))) * vec4<f16>(inputs_2.x) + (ntWeights((column_0 + i32(1)))) * vec4<f16>(inputs_2.y) + (ntWeights((column_0 + i32(2)))) * vec4<f16>(inputs_2.z) + (ntWeights((column_0 + i32(3)))) * vec4<f16>(inputs_2.w);
+    var _S20 : i32 = column_0 + first_3;
+    return (ntWeights((_S20))) * vec4<f16>((*inputs_2)[first_3]) + (ntWeights((_S20 + i32(1)))) * vec4<f16>((*inputs_2)[first_3 + i32(1)]) + (ntWeights((_S20 + i32(2)))) * vec4<f16>((*inputs_2)[first_3 + i32(2)]) + (ntWeights((_S20 + i32(3)))) * vec4<f16>((*inputs_2)[first_3 + i32(3)]);
 }
 
-fn ntFourRows( inputs_3 : ptr<function, array<vec4<f16>, NT_LAYER_QUADS>>,  column_1 : i32,  vectors_0 : i32) -> vec4<f32>
+fn ntFourRows( inputs_3 : ptr<function, array<f16, NT_LAYER_WIDTH>>,  column_1 : i32,  inputCount_0 : i32) -> vec4<f32>
 {
-    var _S20 : i32 = NT_GROUP_BLOCKS;
-    const _S21 : vec4<f32> = vec4<f32>(0.0f, 0.0f, 0.0f, 0.0f);
-    var first_3 : i32 = i32(0);
-    var sum_0 : vec4<f32> = _S21;
-    while(first_3 < vectors_0)
+    var _S21 : i32 = NT_GROUP_INPUTS;
+    const _S22 : vec4<f32> = vec4<f32>(0.0f, 0.0f, 0.0f, 0.0f);
+    var first_4 : i32 = i32(0);
+    var sum_0 : vec4<f32> = _S22;
+    while(first_4 < inputCount_0)
     {
-        var _S22 : vec4<f16> = ntBlock(column_1 + i32(4) * first_3, (*inputs_3)[first_3]);
-        var next_0 : i32 = i32(1);
-        var group_0 : vec4<f16> = _S22;
-        while(next_0 < _S20)
+        var _S23 : vec4<f16> = ntBlock(&((*inputs_3)), column_1, first_4);
+        var next_0 : i32 = i32(4);
+        var part_0 : vec4<f16> = _S23;
+        while(next_0 < _S21)
         {
-            var _S23 : i32 = first_3 + next_0;
-            var group_1 : vec4<f16> = group_0 + ntBlock(column_1 + i32(4) * _S23, (*inputs_3)[_S23]);
-            next_0 = next_0 + i32(1);
-            group_0 = group_1;
+            var _S24 : vec4<f16> = ntBlock(&((*inputs_3)), column_1, first_4 + next_0);
+            var part_1 : vec4<f16> = part_0 + _S24;
+            next_0 = next_0 + i32(4);
+            part_0 = part_1;
         }
-        var sum_1 : vec4<f32> = sum_0 + vec4<f32>(group_0);
-        first_3 = first_3 + _S20;
+        var sum_1 : vec4<f32> = sum_0 + vec4<f32>(part_0);
+        first_4 = first_4 + _S21;
         sum_0 = sum_1;
     }
     return sum_0;
@@ -311,38 +342,82 @@ fn ntActivate( x_2 : f32) -> f32
 }
 
 //!! with products of 16 bits
-fn ntHiddenLayer( values_0 : ptr<function, array<vec4<f16>, NT_LAYER_QUADS>>,  row_0 : i32,  column_2 : i32,  vectors_1 : i32)
+fn ntNetwork( values_0 : ptr<function, array<f16, NT_LAYER_WIDTH>>,  found_0 : ptr<function, array<f32, i32(16)>>)
 //!! without
 fn ntNetwork( values_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>)
 //!! both
 {
 //!! with products of 16 bits
-    var _S25 : i32 = NT_NUM_NEURONS / i32(4);
-    var outputs_0 : array<vec4<f16>, NT_LAYER_QUADS>;
-    var k_0 : i32 = i32(0);
-    while(k_0 < _S25)
+    var row_0 : i32;
+    var _S26 : i32 = NT_NUM_NEURONS;
+    var _S27 : i32 = NT_NUM_HIDDEN_LAYERS;
+    var inputCount_1 : i32 = NT_NUM_INPUTS;
 //!! without
     var i_2 : i32;
     var _S21 : i32 = NT_NUM_HIDDEN_LAYERS + i32(1);
     var inputCount_0 : i32 = NT_NUM_INPUTS;
+//!! both
     var layer_0 : i32 = i32(0);
+//!! with products of 16 bits
+    var column_2 : i32 = i32(0);
+    while(layer_0 < _S27)
+//!! without
     var column_0 : i32 = i32(0);
     while(layer_0 < _S21)
 //!! both
     {
 //!! with products of 16 bits
-        var sum_2 : vec4<f32> = ntFourRows(&((*values_0)), column_2 + i32(4) * k_0 * vectors_1, vectors_1);
+        var outputs_0 : array<f16, NT_LAYER_WIDTH>;
+        row_0 = i32(0);
+        while(row_0 < _S26)
 //!! without
         var last_0 : bool = layer_0 == (_S21 - i32(1));
         var outputCount_0 : i32;
         if(last_0)
+//!! both
         {
+//!! with products of 16 bits
+            var sum_2 : vec4<f32> = ntFourRows(&((*values_0)), column_2, inputCount_1);
+            var column_3 : i32 = column_2 + inputCount_1;
+//! with scales of rows
+            var sum_3 : vec4<f32> = sum_2 * (ntWeightScales(((layer_0 * _S26 + row_0) / i32(4))));
+            var _S28 : vec4<f16> = vec4<f16>(vec4<f32>(ntActivate(sum_3.x), ntActivate(sum_3.y), ntActivate(sum_3.z), ntActivate(sum_3.w)));
+//! without
+            var _S28 : vec4<f16> = vec4<f16>(vec4<f32>(ntActivate(sum_2.x), ntActivate(sum_2.y), ntActivate(sum_2.z), ntActivate(sum_2.w)));
+//! both
+            outputs_0[row_0] = _S28.x;
+            outputs_0[row_0 + i32(1)] = _S28.y;
+            outputs_0[row_0 + i32(2)] = _S28.z;
+            outputs_0[row_0 + i32(3)] = _S28.w;
+            row_0 = row_0 + i32(4);
+            column_2 = column_3;
+//!! without
             outputCount_0 = i32(16);
+//!! both
         }
+//!! with products of 16 bits
+        var k_0 : i32 = i32(0);
+        while(k_0 < _S26)
+//!! without
         else
+//!! both
         {
+//!! with products of 16 bits
+            (*values_0)[k_0] = outputs_0[k_0];
+            k_0 = k_0 + i32(1);
+//!! without
             outputCount_0 = NT_NUM_NEURONS;
+//!! both
         }
+//!! with products of 16 bits
+        var _S29 : i32 = layer_0 + i32(1);
+        inputCount_1 = _S26;
+        layer_0 = _S29;
+    }
+    row_0 = i32(0);
+    while(row_0 < i32(16))
+    {
+//!! without
         var outputs_0 : array<f32, NT_LAYER_WIDTH>;
         var row_0 : i32 = i32(0);
         while(row_0 < outputCount_0)
@@ -360,103 +435,47 @@ fn ntNetwork( values_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>)
 //!! both
 //! with scales of rows
 //!! with products of 16 bits
-        var sum_3 : vec4<f32> = sum_2 * (ntWeightScales((row_0 + k_0)));
-        outputs_0[k_0] = vec4<f16>(vec4<f32>(ntActivate(sum_3.x), ntActivate(sum_3.y), ntActivate(sum_3.z), ntActivate(sum_3.w)));
+        var sum_4 : vec4<f32> = ntFourRows(&((*values_0)), column_2, inputCount_1);
 //!! without
             var sum_2 : vec4<f32> = sum_0 * (ntWeightScales(((layer_0 * NT_NUM_NEURONS + row_0) / i32(4))));
             var sum_3 : vec4<f32>;
 //!! both
 //! without
 //!! with products of 16 bits
-        outputs_0[k_0] = vec4<f16>(vec4<f32>(ntActivate(sum_2.x), ntActivate(sum_2.y), ntActivate(sum_2.z), ntActivate(sum_2.w)));
+        var sum_3 : vec4<f32> = ntFourRows(&((*values_0)), column_2, inputCount_1);
 //!! without
             var sum_2 : vec4<f32>;
 //!! both
 //! both
 //!! with products of 16 bits
-        k_0 = k_0 + i32(1);
-    }
-    k_0 = i32(0);
-    while(k_0 < _S25)
-    {
-        (*values_0)[k_0] = outputs_0[k_0];
-        k_0 = k_0 + i32(1);
-    }
-    return;
-}
-
-fn ntNetwork( values_1 : ptr<function, array<f32, NT_LAYER_WIDTH>>)
-{
-    var inputs_4 : i32 = NT_NUM_INPUTS / i32(4);
-    var vectors_2 : array<vec4<f16>, NT_LAYER_QUADS>;
-    var k_1 : i32 = i32(0);
-    while(k_1 < inputs_4)
-    {
-        var _S26 : i32 = i32(4) * k_1;
-        vectors_2[k_1] = vec4<f16>(vec4<f32>((*values_1)[_S26], (*values_1)[_S26 + i32(1)], (*values_1)[_S26 + i32(2)], (*values_1)[_S26 + i32(3)]));
-        k_1 = k_1 + i32(1);
-    }
-    var layers_0 : i32 = NT_NUM_HIDDEN_LAYERS;
-    var neurons_0 : i32 = NT_NUM_NEURONS / i32(4);
-    var _S27 : bool = layers_0 > i32(0);
-    var column_3 : i32;
-    if(_S27)
-    {
-        ntHiddenLayer(&(vectors_2), i32(0), i32(0), inputs_4);
-        column_3 = i32(4) * inputs_4 * neurons_0;
-    }
-    else
-    {
-        column_3 = i32(0);
-    }
-    var layer_0 : i32 = i32(1);
-    while(layer_0 < layers_0)
-    {
-        ntHiddenLayer(&(vectors_2), layer_0 * neurons_0, column_3, neurons_0);
-        var column_4 : i32 = column_3 + i32(4) * neurons_0 * neurons_0;
-        layer_0 = layer_0 + i32(1);
-        column_3 = column_4;
-    }
-    if(_S27)
-    {
-        k_1 = neurons_0;
-    }
-    else
-    {
-        k_1 = inputs_4;
-    }
-    var k_2 : i32 = i32(0);
-    while(k_2 < i32(4))
-    {
-        var _S28 : i32 = i32(4) * k_2;
+        var column_4 : i32 = column_2 + inputCount_1;
 //!! without
             if(!last_0)
             {
 //!! both
 //! with scales of rows
 //!! with products of 16 bits
-        var sum_4 : vec4<f32> = ntFourRows(&(vectors_2), column_3 + _S28 * k_1, k_1);
-        var sum_5 : vec4<f32> = sum_4 * (ntWeightScales((layers_0 * neurons_0 + k_2)));
-        (*values_1)[_S28] = sum_5.x;
-        (*values_1)[_S28 + i32(1)] = sum_5.y;
-        (*values_1)[_S28 + i32(2)] = sum_5.z;
-        (*values_1)[_S28 + i32(3)] = sum_5.w;
+        var sum_5 : vec4<f32> = sum_4 * (ntWeightScales(((_S27 * _S26 + row_0) / i32(4))));
+        (*found_0)[row_0] = sum_5.x;
+        (*found_0)[row_0 + i32(1)] = sum_5.y;
+        (*found_0)[row_0 + i32(2)] = sum_5.z;
+        (*found_0)[row_0 + i32(3)] = sum_5.w;
 //!! without
                 sum_3 = vec4<f32>(ntActivate(sum_2.x), ntActivate(sum_2.y), ntActivate(sum_2.z), ntActivate(sum_2.w));
 //!! both
 //! without
 //!! with products of 16 bits
-        var sum_3 : vec4<f32> = ntFourRows(&(vectors_2), column_3 + _S28 * k_1, k_1);
-        (*values_1)[_S28] = sum_3.x;
-        (*values_1)[_S28 + i32(1)] = sum_3.y;
-        (*values_1)[_S28 + i32(2)] = sum_3.z;
-        (*values_1)[_S28 + i32(3)] = sum_3.w;
+        (*found_0)[row_0] = sum_3.x;
+        (*found_0)[row_0 + i32(1)] = sum_3.y;
+        (*found_0)[row_0 + i32(2)] = sum_3.z;
+        (*found_0)[row_0 + i32(3)] = sum_3.w;
 //!! without
                 sum_2 = vec4<f32>(ntActivate(sum_0.x), ntActivate(sum_0.y), ntActivate(sum_0.z), ntActivate(sum_0.w));
 //!! both
 //! both
 //!! with products of 16 bits
-        k_2 = k_2 + i32(1);
+        row_0 = row_0 + i32(4);
+        column_2 = column_4;
 //!! without
             }
             else
@@ -514,24 +533,50 @@ struct NtMaterial
 
 fn ntDecode( uv_2 : vec2<f32>,  lod_3 : f32) -> NtMaterial
 {
+//!! with products of 16 bits
+    var _S30 : i32 = NT_NUM_LODS - i32(1);
+    var level_0 : f32 = clamp(lod_3, 0.0f, f32(_S30));
+    var _S31 : vec2<f32> = uv_2 - floor(uv_2);
+//!! without
     var _S24 : i32 = NT_NUM_LODS - i32(1);
     var level_0 : f32 = clamp(lod_3, 0.0f, f32(_S24));
     var _S25 : vec2<f32> = uv_2 - floor(uv_2);
+//!! both
     var near_1 : i32 = i32(level_0);
+//!! with products of 16 bits
+    var _S32 : i32 = min(near_1 + i32(1), _S30);
+//!! without
     var _S26 : i32 = min(near_1 + i32(1), _S24);
+//!! both
     var blend_1 : f32 = level_0 - f32(near_1);
     var twice_0 : bool = NT_BLEND_OUTPUTS == i32(1);
+//!! with products of 16 bits
+    var _S33 : bool;
+//!! without
     var _S27 : bool;
+//!! both
     if(twice_0)
     {
+//!! with products of 16 bits
+        _S33 = blend_1 > 0.0f;
+//!! without
         _S27 = blend_1 > 0.0f;
+//!! both
     }
     else
     {
+//!! with products of 16 bits
+        _S33 = false;
+//!! without
         _S27 = false;
+//!! both
     }
     var channel_0 : i32;
+//!! with products of 16 bits
+    if(_S33)
+//!! without
     if(_S27)
+//!! both
     {
         channel_0 = i32(2);
     }
@@ -543,51 +588,114 @@ fn ntDecode( uv_2 : vec2<f32>,  lod_3 : f32) -> NtMaterial
     var pass_0 : i32 = i32(0);
     while(pass_0 < channel_0)
     {
+//!! with products of 16 bits
+        var _S34 : bool = pass_0 == i32(0);
+//!! without
         var _S28 : bool = pass_0 == i32(0);
+//!! both
         var lower_0 : i32;
+//!! with products of 16 bits
+        if(_S34)
+//!! without
         if(_S28)
+//!! both
         {
             lower_0 = near_1;
         }
         else
         {
+//!! with products of 16 bits
+            lower_0 = _S32;
+//!! without
             lower_0 = _S26;
+//!! both
         }
+//!! with products of 16 bits
+        var values_1 : array<f16, NT_LAYER_WIDTH>;
+        var _S35 : f32;
+//!! without
         var values_1 : array<f32, NT_LAYER_WIDTH>;
         var _S29 : f32;
+//!! both
         if(twice_0)
         {
+//!! with products of 16 bits
+            _S35 = 0.0f;
+//!! without
             _S29 = 0.0f;
+//!! both
         }
         else
         {
+//!! with products of 16 bits
+            _S35 = blend_1;
+//!! without
             _S29 = blend_1;
+//!! both
         }
+//!! with products of 16 bits
+        var _S36 : f32;
+//!! without
         var _S30 : f32;
+//!! both
         if(twice_0)
         {
+//!! with products of 16 bits
+            _S36 = f32(lower_0);
+//!! without
             _S30 = f32(lower_0);
+//!! both
         }
         else
         {
+//!! with products of 16 bits
+            _S36 = level_0;
+//!! without
             _S30 = level_0;
+//!! both
         }
+//!! with products of 16 bits
+        ntDecoderInputs(&(values_1), _S31, lower_0, _S32, _S35, _S36);
+        var found_1 : array<f32, i32(16)>;
+        ntNetwork(&(values_1), &(found_1));
+        var i_2 : i32 = i32(0);
+        while(i_2 < i32(16))
+//!! without
         ntDecoderInputs(&(values_1), _S25, lower_0, _S26, _S29, _S30);
         ntNetwork(&(values_1));
         var i_3 : i32 = i32(0);
         while(i_3 < i32(16))
+//!! both
         {
+//!! with products of 16 bits
+            var _S37 : f32;
+            if(_S34)
+//!! without
             var _S31 : f32;
             if(_S28)
+//!! both
             {
+//!! with products of 16 bits
+                _S37 = found_1[i_2];
+//!! without
                 _S31 = values_1[i_3];
+//!! both
             }
             else
             {
+//!! with products of 16 bits
+                _S37 = decoded_0[i_2] + blend_1 * (found_1[i_2] - decoded_0[i_2]);
+//!! without
                 _S31 = decoded_0[i_3] + blend_1 * (values_1[i_3] - decoded_0[i_3]);
+//!! both
             }
+//!! with products of 16 bits
+            decoded_0[i_2] = _S37;
+            i_2 = i_2 + i32(1);
+//!! without
             decoded_0[i_3] = _S31;
             i_3 = i_3 + i32(1);
+//!! both
         }
         pass_0 = pass_0 + i32(1);
     }

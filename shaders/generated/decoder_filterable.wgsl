@@ -37,7 +37,11 @@ fn ntFeaturesOf( channels_0 : vec4<f32>,  grid_1 : i32) -> vec4<f32>
     return (channels_0 - vec4<f32>(0.5f)) * vec4<f32>((ntGridScale((grid_1))));
 }
 
+//!! with products of 16 bits
+fn ntAddFeatures( inputs_0 : ptr<function, array<f16, NT_LAYER_WIDTH>>,  uv_0 : vec2<f32>,  lod_1 : i32,  share_0 : f32)
+//!! without
 fn ntAddFeatures( inputs_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>,  uv_0 : vec2<f32>,  lod_1 : i32,  share_0 : f32)
+//!! both
 {
     var octave_1 : i32;
     var _S2 : i32;
@@ -121,7 +125,11 @@ fn ntAddFeatures( inputs_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>,  uv_0 : 
                 var k_0 : i32 = i32(0);
                 while(k_0 < _S10)
                 {
+//!! with products of 16 bits
+                    (*inputs_0)[_S2 + _S9 + k_0] = (*inputs_0)[_S2 + _S9 + k_0] + f16(_S7 * _S8[k_0]);
+//!! without
                     (*inputs_0)[_S2 + _S9 + k_0] = (*inputs_0)[_S2 + _S9 + k_0] + _S7 * _S8[k_0];
+//!! both
                     k_0 = k_0 + i32(1);
                 }
                 plane_0 = plane_0 + i32(1);
@@ -154,15 +162,24 @@ fn ntAddFeatures( inputs_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>,  uv_0 : 
             var x_1 : vec2<f32> = _S12 / vec2<f32>(f32((u32(1) << (u32(octave_1)))));
             var wave_0 : vec2<f32> = vec2<f32>(2.0f) * (x_1 - floor(x_1)) - vec2<f32>(1.0f);
             var _S13 : i32 = NT_FIRST_TEXEL_WAVE;
+//!! with products of 16 bits
+            (*inputs_0)[_S13 + octave_1] = (*inputs_0)[_S13 + octave_1] + f16(share_0 * wave_0.x);
+            (*inputs_0)[_S13 + _S11 + octave_1] = (*inputs_0)[_S13 + _S11 + octave_1] + f16(share_0 * wave_0.y);
+//!! without
             (*inputs_0)[_S13 + octave_1] = (*inputs_0)[_S13 + octave_1] + share_0 * wave_0.x;
             (*inputs_0)[_S13 + _S11 + octave_1] = (*inputs_0)[_S13 + _S11 + octave_1] + share_0 * wave_0.y;
+//!! both
             octave_1 = octave_1 + i32(1);
         }
     }
     return;
 }
 
+//!! with products of 16 bits
+fn ntDecoderInputs( inputs_1 : ptr<function, array<f16, NT_LAYER_WIDTH>>,  uv_1 : vec2<f32>,  near_0 : i32,  far_0 : i32,  blend_0 : f32,  lod_2 : f32)
+//!! without
 fn ntDecoderInputs( inputs_1 : ptr<function, array<f32, NT_LAYER_WIDTH>>,  uv_1 : vec2<f32>,  near_0 : i32,  far_0 : i32,  blend_0 : f32,  lod_2 : f32)
+//!! both
 {
     var _S14 : f32;
     var _S15 : i32 = NT_FIRST_TEXEL_WAVE;
@@ -194,18 +211,31 @@ fn ntDecoderInputs( inputs_1 : ptr<function, array<f32, NT_LAYER_WIDTH>>,  uv_1 
         {
             _S14 = 0.0f;
         }
+//!! with products of 16 bits
+        (*inputs_1)[i_0] = f16(_S14);
+//!! without
         (*inputs_1)[i_0] = _S14;
+//!! both
         i_0 = i_0 + i32(1);
     }
     var _S17 : i32 = NT_NUM_FREQUENCIES;
     var octave_2 : i32 = i32(0);
     while(octave_2 < _S17)
     {
+//!! with products of 16 bits
+        (*inputs_1)[octave_2] = f16(ntTriangleWave(uv_1.x, octave_2));
+        (*inputs_1)[_S17 + octave_2] = f16(ntTriangleWave(uv_1.y, octave_2));
+//!! without
         (*inputs_1)[octave_2] = ntTriangleWave(uv_1.x, octave_2);
         (*inputs_1)[_S17 + octave_2] = ntTriangleWave(uv_1.y, octave_2);
+//!! both
         octave_2 = octave_2 + i32(1);
     }
+//!! with products of 16 bits
+    (*inputs_1)[NT_NUM_REFERENCE_INPUTS - i32(1)] = f16(lod_2 / f32(max(NT_NUM_LODS - i32(1), i32(1))));
+//!! without
     (*inputs_1)[NT_NUM_REFERENCE_INPUTS - i32(1)] = lod_2 / f32(max(NT_NUM_LODS - i32(1), i32(1)));
+//!! both
     if(blend_0 > 0.0f)
     {
         i_0 = i32(2);
@@ -278,7 +308,11 @@ fn ntSample( grid_3 : i32,  plane_1 : i32,  uv_2 : vec2<f32>,  mip_1 : f32,  axi
 //! both
 }
 
+//!! with products of 16 bits
+fn ntAddSampledFeatures( inputs_2 : ptr<function, array<f16, NT_LAYER_WIDTH>>,  uv_3 : vec2<f32>,  lod_3 : f32,  axis_1 : vec2<f32>,  ratio_1 : f32)
+//!! without
 fn ntAddSampledFeatures( inputs_2 : ptr<function, array<f32, NT_LAYER_WIDTH>>,  uv_3 : vec2<f32>,  lod_3 : f32,  axis_1 : vec2<f32>,  ratio_1 : f32)
+//!! both
 {
     var k_1 : i32;
     var _S19 : i32 = i32(2) * NT_NUM_FREQUENCIES;
@@ -307,7 +341,11 @@ fn ntAddSampledFeatures( inputs_2 : ptr<function, array<f32, NT_LAYER_WIDTH>>,  
             k_1 = i32(0);
             while(k_1 < _S24)
             {
+//!! with products of 16 bits
+                (*inputs_2)[first_2 + _S23 + k_1] = (*inputs_2)[first_2 + _S23 + k_1] + f16(_S22[k_1]);
+//!! without
                 (*inputs_2)[first_2 + _S23 + k_1] = (*inputs_2)[first_2 + _S23 + k_1] + _S22[k_1];
+//!! both
                 k_1 = k_1 + i32(1);
             }
             plane_2 = plane_2 + i32(1);
@@ -325,41 +363,42 @@ fn ntAddSampledFeatures( inputs_2 : ptr<function, array<f32, NT_LAYER_WIDTH>>,  
         first_2 = first_3;
     }
     return;
-}
-
 //!! with products of 16 bits
-fn ntBlock( column_0 : i32,  inputs_3 : vec4<f16>) -> vec4<f16>
-{
-    return (ntWeights((column_0))) * vec4<f16>(inputs_3.x) + (ntWeights((column_0 + i32(1)))) * vec4<f16>(inputs_3.y) + (ntWeights((column_0 + i32(2)))) * vec4<f16>(inputs_3.z) + (ntWeights((column_0 + i32(3)))) * vec4<f16>(inputs_3.w);
 }
 
-fn ntFourRows( inputs_4 : ptr<function, array<vec4<f16>, NT_LAYER_QUADS>>,  column_1 : i32,  vectors_0 : i32) -> vec4<f32>
+fn ntBlock( inputs_3 : ptr<function, array<f16, NT_LAYER_WIDTH>>,  column_0 : i32,  first_4 : i32) -> vec4<f16>
 {
-    var _S25 : i32 = NT_GROUP_BLOCKS;
-    const _S26 : vec4<f32> = vec4<f32>(0.0f, 0.0f, 0.0f, 0.0f);
-    var first_4 : i32 = i32(0);
-    var sum_0 : vec4<f32> = _S26;
-    while(first_4 < vectors_0)
+    var _S25 : i32 = column_0 + first_4;
+    return (ntWeights((_S25))) * vec4<f16>((*inputs_3)[first_4]) + (ntWeights((_S25 + i32(1)))) * vec4<f16>((*inputs_3)[first_4 + i32(1)]) + (ntWeights((_S25 + i32(2)))) * vec4<f16>((*inputs_3)[first_4 + i32(2)]) + (ntWeights((_S25 + i32(3)))) * vec4<f16>((*inputs_3)[first_4 + i32(3)]);
+}
+
+fn ntFourRows( inputs_4 : ptr<function, array<f16, NT_LAYER_WIDTH>>,  column_1 : i32,  inputCount_0 : i32) -> vec4<f32>
+{
+    var _S26 : i32 = NT_GROUP_INPUTS;
+    const _S27 : vec4<f32> = vec4<f32>(0.0f, 0.0f, 0.0f, 0.0f);
+    var first_5 : i32 = i32(0);
+    var sum_0 : vec4<f32> = _S27;
+    while(first_5 < inputCount_0)
     {
-        var _S27 : vec4<f16> = ntBlock(column_1 + i32(4) * first_4, (*inputs_4)[first_4]);
-        var next_0 : i32 = i32(1);
-        var group_0 : vec4<f16> = _S27;
-        while(next_0 < _S25)
+        var _S28 : vec4<f16> = ntBlock(&((*inputs_4)), column_1, first_5);
+        var next_0 : i32 = i32(4);
+        var part_0 : vec4<f16> = _S28;
+        while(next_0 < _S26)
         {
-            var _S28 : i32 = first_4 + next_0;
-            var group_1 : vec4<f16> = group_0 + ntBlock(column_1 + i32(4) * _S28, (*inputs_4)[_S28]);
-            next_0 = next_0 + i32(1);
-            group_0 = group_1;
+            var _S29 : vec4<f16> = ntBlock(&((*inputs_4)), column_1, first_5 + next_0);
+            var part_1 : vec4<f16> = part_0 + _S29;
+            next_0 = next_0 + i32(4);
+            part_0 = part_1;
         }
-        var sum_1 : vec4<f32> = sum_0 + vec4<f32>(group_0);
-        first_4 = first_4 + _S25;
+        var sum_1 : vec4<f32> = sum_0 + vec4<f32>(part_0);
+        first_5 = first_5 + _S26;
         sum_0 = sum_1;
     }
     return sum_0;
-}
-
 //!! without
 //!! both
+}
+
 fn ntActivate( x_2 : f32) -> f32
 {
     if(NT_HARD_SWISH == i32(1))
@@ -379,38 +418,82 @@ fn ntActivate( x_2 : f32) -> f32
 }
 
 //!! with products of 16 bits
-fn ntHiddenLayer( values_0 : ptr<function, array<vec4<f16>, NT_LAYER_QUADS>>,  row_0 : i32,  column_2 : i32,  vectors_1 : i32)
+fn ntNetwork( values_0 : ptr<function, array<f16, NT_LAYER_WIDTH>>,  found_0 : ptr<function, array<f32, i32(16)>>)
 //!! without
 fn ntNetwork( values_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>)
 //!! both
 {
 //!! with products of 16 bits
-    var _S30 : i32 = NT_NUM_NEURONS / i32(4);
-    var outputs_0 : array<vec4<f16>, NT_LAYER_QUADS>;
-    var k_2 : i32 = i32(0);
-    while(k_2 < _S30)
+    var row_0 : i32;
+    var _S31 : i32 = NT_NUM_NEURONS;
+    var _S32 : i32 = NT_NUM_HIDDEN_LAYERS;
+    var inputCount_1 : i32 = NT_NUM_INPUTS;
 //!! without
     var i_2 : i32;
     var _S26 : i32 = NT_NUM_HIDDEN_LAYERS + i32(1);
     var inputCount_0 : i32 = NT_NUM_INPUTS;
+//!! both
     var layer_0 : i32 = i32(0);
+//!! with products of 16 bits
+    var column_2 : i32 = i32(0);
+    while(layer_0 < _S32)
+//!! without
     var column_0 : i32 = i32(0);
     while(layer_0 < _S26)
 //!! both
     {
 //!! with products of 16 bits
-        var sum_2 : vec4<f32> = ntFourRows(&((*values_0)), column_2 + i32(4) * k_2 * vectors_1, vectors_1);
+        var outputs_0 : array<f16, NT_LAYER_WIDTH>;
+        row_0 = i32(0);
+        while(row_0 < _S31)
 //!! without
         var last_0 : bool = layer_0 == (_S26 - i32(1));
         var outputCount_0 : i32;
         if(last_0)
+//!! both
         {
+//!! with products of 16 bits
+            var sum_2 : vec4<f32> = ntFourRows(&((*values_0)), column_2, inputCount_1);
+            var column_3 : i32 = column_2 + inputCount_1;
+//! with scales of rows
+            var sum_3 : vec4<f32> = sum_2 * (ntWeightScales(((layer_0 * _S31 + row_0) / i32(4))));
+            var _S33 : vec4<f16> = vec4<f16>(vec4<f32>(ntActivate(sum_3.x), ntActivate(sum_3.y), ntActivate(sum_3.z), ntActivate(sum_3.w)));
+//! without
+            var _S33 : vec4<f16> = vec4<f16>(vec4<f32>(ntActivate(sum_2.x), ntActivate(sum_2.y), ntActivate(sum_2.z), ntActivate(sum_2.w)));
+//! both
+            outputs_0[row_0] = _S33.x;
+            outputs_0[row_0 + i32(1)] = _S33.y;
+            outputs_0[row_0 + i32(2)] = _S33.z;
+            outputs_0[row_0 + i32(3)] = _S33.w;
+            row_0 = row_0 + i32(4);
+            column_2 = column_3;
+//!! without
             outputCount_0 = i32(16);
+//!! both
         }
+//!! with products of 16 bits
+        var k_2 : i32 = i32(0);
+        while(k_2 < _S31)
+//!! without
         else
+//!! both
         {
+//!! with products of 16 bits
+            (*values_0)[k_2] = outputs_0[k_2];
+            k_2 = k_2 + i32(1);
+//!! without
             outputCount_0 = NT_NUM_NEURONS;
+//!! both
         }
+//!! with products of 16 bits
+        var _S34 : i32 = layer_0 + i32(1);
+        inputCount_1 = _S31;
+        layer_0 = _S34;
+    }
+    row_0 = i32(0);
+    while(row_0 < i32(16))
+    {
+//!! without
         var outputs_0 : array<f32, NT_LAYER_WIDTH>;
         var row_0 : i32 = i32(0);
         while(row_0 < outputCount_0)
@@ -428,103 +511,47 @@ fn ntNetwork( values_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>)
 //!! both
 //! with scales of rows
 //!! with products of 16 bits
-        var sum_3 : vec4<f32> = sum_2 * (ntWeightScales((row_0 + k_2)));
-        outputs_0[k_2] = vec4<f16>(vec4<f32>(ntActivate(sum_3.x), ntActivate(sum_3.y), ntActivate(sum_3.z), ntActivate(sum_3.w)));
+        var sum_4 : vec4<f32> = ntFourRows(&((*values_0)), column_2, inputCount_1);
 //!! without
             var sum_2 : vec4<f32> = sum_0 * (ntWeightScales(((layer_0 * NT_NUM_NEURONS + row_0) / i32(4))));
             var sum_3 : vec4<f32>;
 //!! both
 //! without
 //!! with products of 16 bits
-        outputs_0[k_2] = vec4<f16>(vec4<f32>(ntActivate(sum_2.x), ntActivate(sum_2.y), ntActivate(sum_2.z), ntActivate(sum_2.w)));
+        var sum_3 : vec4<f32> = ntFourRows(&((*values_0)), column_2, inputCount_1);
 //!! without
             var sum_2 : vec4<f32>;
 //!! both
 //! both
 //!! with products of 16 bits
-        k_2 = k_2 + i32(1);
-    }
-    k_2 = i32(0);
-    while(k_2 < _S30)
-    {
-        (*values_0)[k_2] = outputs_0[k_2];
-        k_2 = k_2 + i32(1);
-    }
-    return;
-}
-
-fn ntNetwork( values_1 : ptr<function, array<f32, NT_LAYER_WIDTH>>)
-{
-    var inputs_5 : i32 = NT_NUM_INPUTS / i32(4);
-    var vectors_2 : array<vec4<f16>, NT_LAYER_QUADS>;
-    var k_3 : i32 = i32(0);
-    while(k_3 < inputs_5)
-    {
-        var _S31 : i32 = i32(4) * k_3;
-        vectors_2[k_3] = vec4<f16>(vec4<f32>((*values_1)[_S31], (*values_1)[_S31 + i32(1)], (*values_1)[_S31 + i32(2)], (*values_1)[_S31 + i32(3)]));
-        k_3 = k_3 + i32(1);
-    }
-    var layers_0 : i32 = NT_NUM_HIDDEN_LAYERS;
-    var neurons_0 : i32 = NT_NUM_NEURONS / i32(4);
-    var _S32 : bool = layers_0 > i32(0);
-    var column_3 : i32;
-    if(_S32)
-    {
-        ntHiddenLayer(&(vectors_2), i32(0), i32(0), inputs_5);
-        column_3 = i32(4) * inputs_5 * neurons_0;
-    }
-    else
-    {
-        column_3 = i32(0);
-    }
-    var layer_0 : i32 = i32(1);
-    while(layer_0 < layers_0)
-    {
-        ntHiddenLayer(&(vectors_2), layer_0 * neurons_0, column_3, neurons_0);
-        var column_4 : i32 = column_3 + i32(4) * neurons_0 * neurons_0;
-        layer_0 = layer_0 + i32(1);
-        column_3 = column_4;
-    }
-    if(_S32)
-    {
-        k_3 = neurons_0;
-    }
-    else
-    {
-        k_3 = inputs_5;
-    }
-    var k_4 : i32 = i32(0);
-    while(k_4 < i32(4))
-    {
-        var _S33 : i32 = i32(4) * k_4;
+        var column_4 : i32 = column_2 + inputCount_1;
 //!! without
             if(!last_0)
             {
 //!! both
 //! with scales of rows
 //!! with products of 16 bits
-        var sum_4 : vec4<f32> = ntFourRows(&(vectors_2), column_3 + _S33 * k_3, k_3);
-        var sum_5 : vec4<f32> = sum_4 * (ntWeightScales((layers_0 * neurons_0 + k_4)));
-        (*values_1)[_S33] = sum_5.x;
-        (*values_1)[_S33 + i32(1)] = sum_5.y;
-        (*values_1)[_S33 + i32(2)] = sum_5.z;
-        (*values_1)[_S33 + i32(3)] = sum_5.w;
+        var sum_5 : vec4<f32> = sum_4 * (ntWeightScales(((_S32 * _S31 + row_0) / i32(4))));
+        (*found_0)[row_0] = sum_5.x;
+        (*found_0)[row_0 + i32(1)] = sum_5.y;
+        (*found_0)[row_0 + i32(2)] = sum_5.z;
+        (*found_0)[row_0 + i32(3)] = sum_5.w;
 //!! without
                 sum_3 = vec4<f32>(ntActivate(sum_2.x), ntActivate(sum_2.y), ntActivate(sum_2.z), ntActivate(sum_2.w));
 //!! both
 //! without
 //!! with products of 16 bits
-        var sum_3 : vec4<f32> = ntFourRows(&(vectors_2), column_3 + _S33 * k_3, k_3);
-        (*values_1)[_S33] = sum_3.x;
-        (*values_1)[_S33 + i32(1)] = sum_3.y;
-        (*values_1)[_S33 + i32(2)] = sum_3.z;
-        (*values_1)[_S33 + i32(3)] = sum_3.w;
+        (*found_0)[row_0] = sum_3.x;
+        (*found_0)[row_0 + i32(1)] = sum_3.y;
+        (*found_0)[row_0 + i32(2)] = sum_3.z;
+        (*found_0)[row_0 + i32(3)] = sum_3.w;
 //!! without
                 sum_2 = vec4<f32>(ntActivate(sum_0.x), ntActivate(sum_0.y), ntActivate(sum_0.z), ntActivate(sum_0.w));
 //!! both
 //! both
 //!! with products of 16 bits
-        k_4 = k_4 + i32(1);
+        row_0 = row_0 + i32(4);
+        column_2 = column_4;
 //!! without
             }
             else
@@ -582,24 +609,50 @@ struct NtMaterial
 
 fn ntDecodeFootprint( uv_4 : vec2<f32>,  lod_4 : f32,  axis_2 : vec2<f32>,  ratio_2 : f32) -> NtMaterial
 {
+//!! with products of 16 bits
+    var _S35 : i32 = NT_NUM_LODS - i32(1);
+    var level_0 : f32 = clamp(lod_4, 0.0f, f32(_S35));
+    var _S36 : vec2<f32> = uv_4 - floor(uv_4);
+//!! without
     var _S29 : i32 = NT_NUM_LODS - i32(1);
     var level_0 : f32 = clamp(lod_4, 0.0f, f32(_S29));
     var _S30 : vec2<f32> = uv_4 - floor(uv_4);
+//!! both
     var near_1 : i32 = i32(level_0);
+//!! with products of 16 bits
+    var _S37 : i32 = min(near_1 + i32(1), _S35);
+//!! without
     var _S31 : i32 = min(near_1 + i32(1), _S29);
+//!! both
     var blend_1 : f32 = level_0 - f32(near_1);
     var twice_0 : bool = NT_BLEND_OUTPUTS == i32(1);
+//!! with products of 16 bits
+    var _S38 : bool;
+//!! without
     var _S32 : bool;
+//!! both
     if(twice_0)
     {
+//!! with products of 16 bits
+        _S38 = blend_1 > 0.0f;
+//!! without
         _S32 = blend_1 > 0.0f;
+//!! both
     }
     else
     {
+//!! with products of 16 bits
+        _S38 = false;
+//!! without
         _S32 = false;
+//!! both
     }
     var channel_0 : i32;
+//!! with products of 16 bits
+    if(_S38)
+//!! without
     if(_S32)
+//!! both
     {
         channel_0 = i32(2);
     }
@@ -611,61 +664,137 @@ fn ntDecodeFootprint( uv_4 : vec2<f32>,  lod_4 : f32,  axis_2 : vec2<f32>,  rati
     var pass_0 : i32 = i32(0);
     while(pass_0 < channel_0)
     {
+//!! with products of 16 bits
+        var _S39 : bool = pass_0 == i32(0);
+//!! without
         var _S33 : bool = pass_0 == i32(0);
+//!! both
         var lower_0 : i32;
+//!! with products of 16 bits
+        if(_S39)
+//!! without
         if(_S33)
+//!! both
         {
             lower_0 = near_1;
         }
         else
         {
+//!! with products of 16 bits
+            lower_0 = _S37;
+//!! without
             lower_0 = _S31;
+//!! both
         }
+//!! with products of 16 bits
+        var values_1 : array<f16, NT_LAYER_WIDTH>;
+        var _S40 : f32;
+//!! without
         var values_1 : array<f32, NT_LAYER_WIDTH>;
         var _S34 : f32;
+//!! both
         if(twice_0)
         {
+//!! with products of 16 bits
+            _S40 = 0.0f;
+//!! without
             _S34 = 0.0f;
+//!! both
         }
         else
         {
+//!! with products of 16 bits
+            _S40 = blend_1;
+//!! without
             _S34 = blend_1;
+//!! both
         }
+//!! with products of 16 bits
+        var _S41 : f32;
+//!! without
         var _S35 : f32;
+//!! both
         if(twice_0)
         {
+//!! with products of 16 bits
+            _S41 = f32(lower_0);
+//!! without
             _S35 = f32(lower_0);
+//!! both
         }
         else
         {
+//!! with products of 16 bits
+            _S41 = level_0;
+//!! without
             _S35 = level_0;
+//!! both
         }
+//!! with products of 16 bits
+        ntDecoderInputs(&(values_1), _S36, lower_0, _S37, _S40, _S41);
+        var _S42 : f32;
+//!! without
         ntDecoderInputs(&(values_1), _S30, lower_0, _S31, _S34, _S35);
         var _S36 : f32;
+//!! both
         if(twice_0)
         {
+//!! with products of 16 bits
+            _S42 = f32(lower_0);
+//!! without
             _S36 = f32(lower_0);
+//!! both
         }
         else
         {
+//!! with products of 16 bits
+            _S42 = level_0;
+//!! without
             _S36 = level_0;
+//!! both
         }
+//!! with products of 16 bits
+        ntAddSampledFeatures(&(values_1), _S36, _S42, axis_2, ratio_2);
+        var found_1 : array<f32, i32(16)>;
+        ntNetwork(&(values_1), &(found_1));
+        var i_2 : i32 = i32(0);
+        while(i_2 < i32(16))
+//!! without
         ntAddSampledFeatures(&(values_1), _S30, _S36, axis_2, ratio_2);
         ntNetwork(&(values_1));
         var i_3 : i32 = i32(0);
         while(i_3 < i32(16))
+//!! both
         {
+//!! with products of 16 bits
+            var _S43 : f32;
+            if(_S39)
+//!! without
             var _S37 : f32;
             if(_S33)
+//!! both
             {
+//!! with products of 16 bits
+                _S43 = found_1[i_2];
+//!! without
                 _S37 = values_1[i_3];
+//!! both
             }
             else
             {
+//!! with products of 16 bits
+                _S43 = decoded_0[i_2] + blend_1 * (found_1[i_2] - decoded_0[i_2]);
+//!! without
                 _S37 = decoded_0[i_3] + blend_1 * (values_1[i_3] - decoded_0[i_3]);
+//!! both
             }
+//!! with products of 16 bits
+            decoded_0[i_2] = _S43;
+            i_2 = i_2 + i32(1);
+//!! without
             decoded_0[i_3] = _S37;
             i_3 = i_3 + i32(1);
+//!! both
         }
         pass_0 = pass_0 + i32(1);
     }

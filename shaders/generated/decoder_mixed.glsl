@@ -75,7 +75,11 @@ float ntFeatureOf(uvec2 word_1, int index_0, int bits_0)
     return (float((plane_1 >> uint(32 - bits_0 - (first_0 & 31))) & (_S3 - 1U)) - (n_0 - 1.0) * 0.5) / n_0;
 }
 
+//!! with products of 16 bits
+void ntAddFeatures(inout NT_HALF  inputs_0[NT_LAYER_WIDTH], vec2 uv_0, int lod_1, float share_0)
+//!! without
 void ntAddFeatures(inout float  inputs_0[NT_LAYER_WIDTH], vec2 uv_0, int lod_1, float share_0)
+//!! both
 {
     int octave_1;
     int _S4;
@@ -172,7 +176,11 @@ void ntAddFeatures(inout float  inputs_0[NT_LAYER_WIDTH], vec2 uv_0, int lod_1, 
                     int k_0 = 0;
                     while(k_0 < _S14)
                     {
+//!! with products of 16 bits
+                        inputs_0[_S4 + _S13 + k_0] = inputs_0[_S4 + _S13 + k_0] + NT_TO_HALF(_S11 * _S12[k_0]);
+//!! without
                         inputs_0[_S4 + _S13 + k_0] = inputs_0[_S4 + _S13 + k_0] + _S11 * _S12[k_0];
+//!! both
                         k_0 = k_0 + 1;
                     }
                     plane_2 = plane_2 + 1;
@@ -184,7 +192,11 @@ void ntAddFeatures(inout float  inputs_0[NT_LAYER_WIDTH], vec2 uv_0, int lod_1, 
                 plane_2 = 0;
                 while(plane_2 < features_0)
                 {
+//!! with products of 16 bits
+                    inputs_0[_S4 + plane_2] = inputs_0[_S4 + plane_2] + NT_TO_HALF(_S11 * ntFeatureOf(_S15, plane_2, _S7));
+//!! without
                     inputs_0[_S4 + plane_2] = inputs_0[_S4 + plane_2] + _S11 * ntFeatureOf(_S15, plane_2, _S7);
+//!! both
                     plane_2 = plane_2 + 1;
                 }
             }
@@ -216,15 +228,24 @@ void ntAddFeatures(inout float  inputs_0[NT_LAYER_WIDTH], vec2 uv_0, int lod_1, 
             vec2 x_1 = _S17 / float(1U << uint(octave_1));
             vec2 wave_0 = 2.0 * (x_1 - floor(x_1)) - 1.0;
             int _S18 = NT_FIRST_TEXEL_WAVE;
+//!! with products of 16 bits
+            inputs_0[_S18 + octave_1] = inputs_0[_S18 + octave_1] + NT_TO_HALF(share_0 * wave_0.x);
+            inputs_0[_S18 + _S16 + octave_1] = inputs_0[_S18 + _S16 + octave_1] + NT_TO_HALF(share_0 * wave_0.y);
+//!! without
             inputs_0[_S18 + octave_1] = inputs_0[_S18 + octave_1] + share_0 * wave_0.x;
             inputs_0[_S18 + _S16 + octave_1] = inputs_0[_S18 + _S16 + octave_1] + share_0 * wave_0.y;
+//!! both
             octave_1 = octave_1 + 1;
         }
     }
     return;
 }
 
+//!! with products of 16 bits
+void ntDecoderInputs(out NT_HALF  inputs_1[NT_LAYER_WIDTH], vec2 uv_1, int near_0, int far_0, float blend_0, float lod_2)
+//!! without
 void ntDecoderInputs(out float  inputs_1[NT_LAYER_WIDTH], vec2 uv_1, int near_0, int far_0, float blend_0, float lod_2)
+//!! both
 {
     float _S19;
     int _S20 = NT_FIRST_TEXEL_WAVE;
@@ -256,18 +277,31 @@ void ntDecoderInputs(out float  inputs_1[NT_LAYER_WIDTH], vec2 uv_1, int near_0,
         {
             _S19 = 0.0;
         }
+//!! with products of 16 bits
+        inputs_1[i_0] = NT_TO_HALF(_S19);
+//!! without
         inputs_1[i_0] = _S19;
+//!! both
         i_0 = i_0 + 1;
     }
     int _S22 = NT_NUM_FREQUENCIES;
     int octave_2 = 0;
     while(octave_2 < _S22)
     {
+//!! with products of 16 bits
+        inputs_1[octave_2] = NT_TO_HALF(ntTriangleWave(uv_1.x, octave_2));
+        inputs_1[_S22 + octave_2] = NT_TO_HALF(ntTriangleWave(uv_1.y, octave_2));
+//!! without
         inputs_1[octave_2] = ntTriangleWave(uv_1.x, octave_2);
         inputs_1[_S22 + octave_2] = ntTriangleWave(uv_1.y, octave_2);
+//!! both
         octave_2 = octave_2 + 1;
     }
+//!! with products of 16 bits
+    inputs_1[NT_NUM_REFERENCE_INPUTS - 1] = NT_TO_HALF(lod_2 / float(max(NT_NUM_LODS - 1, 1)));
+//!! without
     inputs_1[NT_NUM_REFERENCE_INPUTS - 1] = lod_2 / float(max(NT_NUM_LODS - 1, 1));
+//!! both
     if(blend_0 > 0.0)
     {
         i_0 = 2;
@@ -340,7 +374,11 @@ vec4 ntSample(int grid_4, int plane_3, vec2 uv_2, float mip_2, vec2 axis_0, floa
 //! both
 }
 
+//!! with products of 16 bits
+void ntAddSampledFeatures(inout NT_HALF  inputs_2[NT_LAYER_WIDTH], vec2 uv_3, float lod_3, vec2 axis_1, float ratio_1)
+//!! without
 void ntAddSampledFeatures(inout float  inputs_2[NT_LAYER_WIDTH], vec2 uv_3, float lod_3, vec2 axis_1, float ratio_1)
+//!! both
 {
     int k_1;
     int _S24 = 2 * NT_NUM_FREQUENCIES;
@@ -378,7 +416,11 @@ void ntAddSampledFeatures(inout float  inputs_2[NT_LAYER_WIDTH], vec2 uv_3, floa
             k_1 = 0;
             while(k_1 < _S30)
             {
+//!! with products of 16 bits
+                inputs_2[first_3 + _S29 + k_1] = inputs_2[first_3 + _S29 + k_1] + NT_TO_HALF(_S28[k_1]);
+//!! without
                 inputs_2[first_3 + _S29 + k_1] = inputs_2[first_3 + _S29 + k_1] + _S28[k_1];
+//!! both
                 k_1 = k_1 + 1;
             }
             plane_4 = plane_4 + 1;
@@ -396,41 +438,42 @@ void ntAddSampledFeatures(inout float  inputs_2[NT_LAYER_WIDTH], vec2 uv_3, floa
         first_3 = first_4;
     }
     return;
-}
-
 //!! with products of 16 bits
-NT_HALF4 ntBlock(int column_0, NT_HALF4 inputs_3)
-{
-    return (ntWeights((column_0))) * inputs_3.x + (ntWeights((column_0 + 1))) * inputs_3.y + (ntWeights((column_0 + 2))) * inputs_3.z + (ntWeights((column_0 + 3))) * inputs_3.w;
 }
 
-vec4 ntFourRows(inout NT_HALF4  inputs_4[NT_LAYER_QUADS], int column_1, int vectors_0)
+NT_HALF4 ntBlock(inout NT_HALF  inputs_3[NT_LAYER_WIDTH], int column_0, int first_5)
 {
-    int _S31 = NT_GROUP_BLOCKS;
-    const vec4 _S32 = vec4(0.0, 0.0, 0.0, 0.0);
-    int first_5 = 0;
-    vec4 sum_0 = _S32;
-    while(first_5 < vectors_0)
+    int _S31 = column_0 + first_5;
+    return (ntWeights((_S31))) * inputs_3[first_5] + (ntWeights((_S31 + 1))) * inputs_3[first_5 + 1] + (ntWeights((_S31 + 2))) * inputs_3[first_5 + 2] + (ntWeights((_S31 + 3))) * inputs_3[first_5 + 3];
+}
+
+vec4 ntFourRows(inout NT_HALF  inputs_4[NT_LAYER_WIDTH], int column_1, int inputCount_0)
+{
+    int _S32 = NT_GROUP_INPUTS;
+    const vec4 _S33 = vec4(0.0, 0.0, 0.0, 0.0);
+    int first_6 = 0;
+    vec4 sum_0 = _S33;
+    while(first_6 < inputCount_0)
     {
-        NT_HALF4 _S33 = ntBlock(column_1 + 4 * first_5, inputs_4[first_5]);
-        int next_0 = 1;
-        NT_HALF4 group_0 = _S33;
-        while(next_0 < _S31)
+        NT_HALF4 _S34 = ntBlock(inputs_4, column_1, first_6);
+        int next_0 = 4;
+        NT_HALF4 part_0 = _S34;
+        while(next_0 < _S32)
         {
-            int _S34 = first_5 + next_0;
-            NT_HALF4 group_1 = group_0 + ntBlock(column_1 + 4 * _S34, inputs_4[_S34]);
-            next_0 = next_0 + 1;
-            group_0 = group_1;
+            NT_HALF4 _S35 = ntBlock(inputs_4, column_1, first_6 + next_0);
+            NT_HALF4 part_1 = part_0 + _S35;
+            next_0 = next_0 + 4;
+            part_0 = part_1;
         }
-        vec4 sum_1 = sum_0 + vec4(group_0);
-        first_5 = first_5 + _S31;
+        vec4 sum_1 = sum_0 + vec4(part_0);
+        first_6 = first_6 + _S32;
         sum_0 = sum_1;
     }
     return sum_0;
-}
-
 //!! without
 //!! both
+}
+
 float ntActivate(float x_2)
 {
     if(NT_HARD_SWISH == 1)
@@ -450,38 +493,82 @@ float ntActivate(float x_2)
 }
 
 //!! with products of 16 bits
-void ntHiddenLayer(inout NT_HALF4  values_0[NT_LAYER_QUADS], int row_0, int column_2, int vectors_1)
+void ntNetwork(inout NT_HALF  values_0[NT_LAYER_WIDTH], out float  found_0[16])
 //!! without
 void ntNetwork(inout float  values_0[NT_LAYER_WIDTH])
 //!! both
 {
 //!! with products of 16 bits
-    int _S36 = NT_NUM_NEURONS / 4;
-    NT_HALF4  outputs_0[NT_LAYER_QUADS];
-    int k_2 = 0;
-    while(k_2 < _S36)
+    int row_0;
+    int _S37 = NT_NUM_NEURONS;
+    int _S38 = NT_NUM_HIDDEN_LAYERS;
+    int inputCount_1 = NT_NUM_INPUTS;
 //!! without
     int i_2;
     int _S32 = NT_NUM_HIDDEN_LAYERS + 1;
     int inputCount_0 = NT_NUM_INPUTS;
+//!! both
     int layer_0 = 0;
+//!! with products of 16 bits
+    int column_2 = 0;
+    while(layer_0 < _S38)
+//!! without
     int column_0 = 0;
     while(layer_0 < _S32)
 //!! both
     {
 //!! with products of 16 bits
-        vec4 sum_2 = ntFourRows(values_0, column_2 + 4 * k_2 * vectors_1, vectors_1);
+        NT_HALF  outputs_0[NT_LAYER_WIDTH];
+        row_0 = 0;
+        while(row_0 < _S37)
 //!! without
         bool last_0 = layer_0 == (_S32 - 1);
         int outputCount_0;
         if(last_0)
+//!! both
         {
+//!! with products of 16 bits
+            vec4 sum_2 = ntFourRows(values_0, column_2, inputCount_1);
+            int column_3 = column_2 + inputCount_1;
+//! with scales of rows
+            vec4 sum_3 = sum_2 * (ntWeightScales(((layer_0 * _S37 + row_0) / 4)));
+            NT_HALF4 _S39 = NT_TO_HALF4(vec4(ntActivate(sum_3.x), ntActivate(sum_3.y), ntActivate(sum_3.z), ntActivate(sum_3.w)));
+//! without
+            NT_HALF4 _S39 = NT_TO_HALF4(vec4(ntActivate(sum_2.x), ntActivate(sum_2.y), ntActivate(sum_2.z), ntActivate(sum_2.w)));
+//! both
+            outputs_0[row_0] = _S39.x;
+            outputs_0[row_0 + 1] = _S39.y;
+            outputs_0[row_0 + 2] = _S39.z;
+            outputs_0[row_0 + 3] = _S39.w;
+            row_0 = row_0 + 4;
+            column_2 = column_3;
+//!! without
             outputCount_0 = 16;
+//!! both
         }
+//!! with products of 16 bits
+        int k_2 = 0;
+        while(k_2 < _S37)
+//!! without
         else
+//!! both
         {
+//!! with products of 16 bits
+            values_0[k_2] = outputs_0[k_2];
+            k_2 = k_2 + 1;
+//!! without
             outputCount_0 = NT_NUM_NEURONS;
+//!! both
         }
+//!! with products of 16 bits
+        int _S40 = layer_0 + 1;
+        inputCount_1 = _S37;
+        layer_0 = _S40;
+    }
+    row_0 = 0;
+    while(row_0 < 16)
+    {
+//!! without
         float  outputs_0[NT_LAYER_WIDTH];
         int row_0 = 0;
         while(row_0 < outputCount_0)
@@ -499,103 +586,47 @@ void ntNetwork(inout float  values_0[NT_LAYER_WIDTH])
 //!! both
 //! with scales of rows
 //!! with products of 16 bits
-        vec4 sum_3 = sum_2 * (ntWeightScales((row_0 + k_2)));
-        outputs_0[k_2] = NT_TO_HALF4(vec4(ntActivate(sum_3.x), ntActivate(sum_3.y), ntActivate(sum_3.z), ntActivate(sum_3.w)));
+        vec4 sum_4 = ntFourRows(values_0, column_2, inputCount_1);
 //!! without
             vec4 sum_2 = sum_0 * (ntWeightScales(((layer_0 * NT_NUM_NEURONS + row_0) / 4)));
             vec4 sum_3;
 //!! both
 //! without
 //!! with products of 16 bits
-        outputs_0[k_2] = NT_TO_HALF4(vec4(ntActivate(sum_2.x), ntActivate(sum_2.y), ntActivate(sum_2.z), ntActivate(sum_2.w)));
+        vec4 sum_3 = ntFourRows(values_0, column_2, inputCount_1);
 //!! without
             vec4 sum_2;
 //!! both
 //! both
 //!! with products of 16 bits
-        k_2 = k_2 + 1;
-    }
-    k_2 = 0;
-    while(k_2 < _S36)
-    {
-        values_0[k_2] = outputs_0[k_2];
-        k_2 = k_2 + 1;
-    }
-    return;
-}
-
-void ntNetwork(inout float  values_1[NT_LAYER_WIDTH])
-{
-    int inputs_5 = NT_NUM_INPUTS / 4;
-    NT_HALF4  vectors_2[NT_LAYER_QUADS];
-    int k_3 = 0;
-    while(k_3 < inputs_5)
-    {
-        int _S37 = 4 * k_3;
-        vectors_2[k_3] = NT_TO_HALF4(vec4(values_1[_S37], values_1[_S37 + 1], values_1[_S37 + 2], values_1[_S37 + 3]));
-        k_3 = k_3 + 1;
-    }
-    int layers_0 = NT_NUM_HIDDEN_LAYERS;
-    int neurons_0 = NT_NUM_NEURONS / 4;
-    bool _S38 = layers_0 > 0;
-    int column_3;
-    if(_S38)
-    {
-        ntHiddenLayer(vectors_2, 0, 0, inputs_5);
-        column_3 = 4 * inputs_5 * neurons_0;
-    }
-    else
-    {
-        column_3 = 0;
-    }
-    int layer_0 = 1;
-    while(layer_0 < layers_0)
-    {
-        ntHiddenLayer(vectors_2, layer_0 * neurons_0, column_3, neurons_0);
-        int column_4 = column_3 + 4 * neurons_0 * neurons_0;
-        layer_0 = layer_0 + 1;
-        column_3 = column_4;
-    }
-    if(_S38)
-    {
-        k_3 = neurons_0;
-    }
-    else
-    {
-        k_3 = inputs_5;
-    }
-    int k_4 = 0;
-    while(k_4 < 4)
-    {
-        int _S39 = 4 * k_4;
+        int column_4 = column_2 + inputCount_1;
 //!! without
             if(!last_0)
             {
 //!! both
 //! with scales of rows
 //!! with products of 16 bits
-        vec4 sum_4 = ntFourRows(vectors_2, column_3 + _S39 * k_3, k_3);
-        vec4 sum_5 = sum_4 * (ntWeightScales((layers_0 * neurons_0 + k_4)));
-        values_1[_S39] = sum_5.x;
-        values_1[_S39 + 1] = sum_5.y;
-        values_1[_S39 + 2] = sum_5.z;
-        values_1[_S39 + 3] = sum_5.w;
+        vec4 sum_5 = sum_4 * (ntWeightScales(((_S38 * _S37 + row_0) / 4)));
+        found_0[row_0] = sum_5.x;
+        found_0[row_0 + 1] = sum_5.y;
+        found_0[row_0 + 2] = sum_5.z;
+        found_0[row_0 + 3] = sum_5.w;
 //!! without
                 sum_3 = vec4(ntActivate(sum_2.x), ntActivate(sum_2.y), ntActivate(sum_2.z), ntActivate(sum_2.w));
 //!! both
 //! without
 //!! with products of 16 bits
-        vec4 sum_3 = ntFourRows(vectors_2, column_3 + _S39 * k_3, k_3);
-        values_1[_S39] = sum_3.x;
-        values_1[_S39 + 1] = sum_3.y;
-        values_1[_S39 + 2] = sum_3.z;
-        values_1[_S39 + 3] = sum_3.w;
+        found_0[row_0] = sum_3.x;
+        found_0[row_0 + 1] = sum_3.y;
+        found_0[row_0 + 2] = sum_3.z;
+        found_0[row_0 + 3] = sum_3.w;
 //!! without
                 sum_2 = vec4(ntActivate(sum_0.x), ntActivate(sum_0.y), ntActivate(sum_0.z), ntActivate(sum_0.w));
 //!! both
 //! both
 //!! with products of 16 bits
-        k_4 = k_4 + 1;
+        row_0 = row_0 + 4;
+        column_2 = column_4;
 //!! without
             }
             else
@@ -653,24 +684,50 @@ struct NtMaterial
 
 NtMaterial ntDecodeFootprint(vec2 uv_4, float lod_4, vec2 axis_2, float ratio_2)
 {
+//!! with products of 16 bits
+    int _S41 = NT_NUM_LODS - 1;
+    float level_0 = clamp(lod_4, 0.0, float(_S41));
+    vec2 _S42 = uv_4 - floor(uv_4);
+//!! without
     int _S35 = NT_NUM_LODS - 1;
     float level_0 = clamp(lod_4, 0.0, float(_S35));
     vec2 _S36 = uv_4 - floor(uv_4);
+//!! both
     int near_1 = int(level_0);
+//!! with products of 16 bits
+    int _S43 = min(near_1 + 1, _S41);
+//!! without
     int _S37 = min(near_1 + 1, _S35);
+//!! both
     float blend_1 = level_0 - float(near_1);
     bool twice_0 = NT_BLEND_OUTPUTS == 1;
+//!! with products of 16 bits
+    bool _S44;
+//!! without
     bool _S38;
+//!! both
     if(twice_0)
     {
+//!! with products of 16 bits
+        _S44 = blend_1 > 0.0;
+//!! without
         _S38 = blend_1 > 0.0;
+//!! both
     }
     else
     {
+//!! with products of 16 bits
+        _S44 = false;
+//!! without
         _S38 = false;
+//!! both
     }
     int channel_0;
+//!! with products of 16 bits
+    if(_S44)
+//!! without
     if(_S38)
+//!! both
     {
         channel_0 = 2;
     }
@@ -682,61 +739,137 @@ NtMaterial ntDecodeFootprint(vec2 uv_4, float lod_4, vec2 axis_2, float ratio_2)
     int pass_0 = 0;
     while(pass_0 < channel_0)
     {
+//!! with products of 16 bits
+        bool _S45 = pass_0 == 0;
+//!! without
         bool _S39 = pass_0 == 0;
+//!! both
         int lower_0;
+//!! with products of 16 bits
+        if(_S45)
+//!! without
         if(_S39)
+//!! both
         {
             lower_0 = near_1;
         }
         else
         {
+//!! with products of 16 bits
+            lower_0 = _S43;
+//!! without
             lower_0 = _S37;
+//!! both
         }
+//!! with products of 16 bits
+        NT_HALF  values_1[NT_LAYER_WIDTH];
+        float _S46;
+//!! without
         float  values_1[NT_LAYER_WIDTH];
         float _S40;
+//!! both
         if(twice_0)
         {
+//!! with products of 16 bits
+            _S46 = 0.0;
+//!! without
             _S40 = 0.0;
+//!! both
         }
         else
         {
+//!! with products of 16 bits
+            _S46 = blend_1;
+//!! without
             _S40 = blend_1;
+//!! both
         }
+//!! with products of 16 bits
+        float _S47;
+//!! without
         float _S41;
+//!! both
         if(twice_0)
         {
+//!! with products of 16 bits
+            _S47 = float(lower_0);
+//!! without
             _S41 = float(lower_0);
+//!! both
         }
         else
         {
+//!! with products of 16 bits
+            _S47 = level_0;
+//!! without
             _S41 = level_0;
+//!! both
         }
+//!! with products of 16 bits
+        ntDecoderInputs(values_1, _S42, lower_0, _S43, _S46, _S47);
+        float _S48;
+//!! without
         ntDecoderInputs(values_1, _S36, lower_0, _S37, _S40, _S41);
         float _S42;
+//!! both
         if(twice_0)
         {
+//!! with products of 16 bits
+            _S48 = float(lower_0);
+//!! without
             _S42 = float(lower_0);
+//!! both
         }
         else
         {
+//!! with products of 16 bits
+            _S48 = level_0;
+//!! without
             _S42 = level_0;
+//!! both
         }
+//!! with products of 16 bits
+        ntAddSampledFeatures(values_1, _S42, _S48, axis_2, ratio_2);
+        float  found_1[16];
+        ntNetwork(values_1, found_1);
+        int i_2 = 0;
+        while(i_2 < 16)
+//!! without
         ntAddSampledFeatures(values_1, _S36, _S42, axis_2, ratio_2);
         ntNetwork(values_1);
         int i_3 = 0;
         while(i_3 < 16)
+//!! both
         {
+//!! with products of 16 bits
+            float _S49;
+            if(_S45)
+//!! without
             float _S43;
             if(_S39)
+//!! both
             {
+//!! with products of 16 bits
+                _S49 = found_1[i_2];
+//!! without
                 _S43 = values_1[i_3];
+//!! both
             }
             else
             {
+//!! with products of 16 bits
+                _S49 = decoded_0[i_2] + blend_1 * (found_1[i_2] - decoded_0[i_2]);
+//!! without
                 _S43 = decoded_0[i_3] + blend_1 * (values_1[i_3] - decoded_0[i_3]);
+//!! both
             }
+//!! with products of 16 bits
+            decoded_0[i_2] = _S49;
+            i_2 = i_2 + 1;
+//!! without
             decoded_0[i_3] = _S43;
             i_3 = i_3 + 1;
+//!! both
         }
         pass_0 = pass_0 + 1;
     }

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 import torch
 
-from bench import decode, decode_shader
-from bench.decode_shader import Frame, NoDevice, compile_decoder, count_operations, decoder_source, shader_textures
+from bench import decode, decode_device
+from bench.decode_device import Frame, NoDevice
+from bench.decode_shader import compile_decoder, count_operations, decoder_source, shader_textures
 from bench.spirv import Invocation, Module
 from common.errors import UserError, run_command
 from configs import WORD_LAYOUTS
@@ -97,11 +98,11 @@ def test_without_tools_there_are_notes(monkeypatch, capsys):
     monkeypatch.setattr(shutil, "which", lambda name: None)
     assert decode.measure_shader([(1, 16)]) == []
     monkeypatch.setitem(sys.modules, "wgpu", None)
-    decode_shader.open_device.cache_clear()
+    decode_device.open_device.cache_clear()
     try:
         assert decode.measure_frames((16, 16), 1, 0.01, {"reference": (1, 16)}) == []
     finally:
-        decode_shader.open_device.cache_clear()
+        decode_device.open_device.cache_clear()
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 2 and "glslang-tools" in lines[0] and "pip install wgpu" in lines[1]
 

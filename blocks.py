@@ -17,11 +17,12 @@ import numpy as np
 import torch
 from torchtyping import TensorType
 
-SIDE = 4  # texels, width and height of a block
-TEXELS = SIDE * SIDE  # of a block; texel t of it is column t % 4 of row t // 4
-FEATURES = 3
-WEIGHT = 2 * FEATURES  # first of the weights among the parameters
-BLOCK_PARAMETERS = WEIGHT + TEXELS
+from shape import BLOCK_FEATURES as FEATURES
+from shape import BLOCK_PARAMETERS
+from shape import BLOCK_SIDE as SIDE
+from shape import BLOCK_TEXELS as TEXELS
+
+WEIGHT = 2 * FEATURES  # first of the weights among the parameters; texel t is column t % 4 of row t // 4
 BLOCK_BYTES = 8
 LEVELS = (31, 63, 31)  # largest code of R, G, B: 5, 6, 5 bits
 THIRDS = 3  # largest code of a weight

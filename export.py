@@ -24,18 +24,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from common.errors import UserError, run_command
-from describe.bare_files import decode_bare_files, is_bare
-from describe.folder import print_description
-from formats.export import change_layout, check_size, save_astc, save_images, save_ktx2, save_rgba8
 from formats.manifest import MANIFEST
-from formats.options import ExportOptions, parse_export_options
-from formats.textures import read_export
-from formats.tsnc import save_tsnc
-from shaders.export import export_shaders, parse_languages
-from training.checkpoint import export_checkpoint
+from formats.options import ExportOptions, parse_export_options, parse_formats, parse_languages
 from training.run_folder import MODELS, find_checkpoint
-from transcode.textures import check_packages, export_transcoded, parse_formats
-from viewer.page import write_viewer
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -43,16 +34,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parse_export_options(argv)
     source = Path(options.load_dir or options.describe)
     if options.describe:
+        from describe.folder import print_description
+
         if (source / MODELS).is_dir() and not (source / MANIFEST).is_file():
             source = find_checkpoint(source, options.load_iter)
         print_description(source)
     if options.tsnc:
         found = source if (source / MANIFEST).is_file() else find_checkpoint(source, options.load_iter)
+        from formats.textures import read_export
+        from formats.tsnc import save_tsnc
+
         save_tsnc(Path(options.tsnc), read_export(found))
     if options.made_of_files or (options.out_dir if options.viewer or options.tsnc else not options.describe):
         write_files(source, options)
     if not options.viewer:
         return 0
+    from viewer.page import write_viewer
+
     data_dir = Path(options.data_dir) if options.data_dir else None
     return write_viewer(Path(options.viewer), source, options.load_iter, data_dir, options.viewer_source,
                         options.max_pixels)  # fmt: skip
@@ -65,6 +63,14 @@ def write_files(source: Path, options: ExportOptions) -> None:
     out_dir = Path(options.out_dir)
     formats = parse_formats(options.transcode) if "transcode" in options.chosen else ()
     languages = parse_languages(options.shader) if options.shader else []
+    if not source.is_dir():
+        find_checkpoint(source, options.load_iter)  # says so, before PyTorch is imported
+    from describe.bare_files import decode_bare_files, is_bare
+    from formats.export import change_layout, check_size, save_astc, save_images, save_ktx2, save_rgba8
+    from shaders.export import export_shaders
+    from training.checkpoint import export_checkpoint
+    from transcode.textures import check_packages, export_transcoded
+
     check_packages(formats)  # everything that can be refused is, before the first file is written
     if is_bare(source):
         others = formats or languages or options.dds_layout or options.latents_format != "dds"

@@ -11,28 +11,13 @@ import numpy as np
 import torch
 from torchtyping import TensorType
 
-from configs import QUANTIZE_BITS, SAVE_BITS
+from shape import features_per_texel
 
 Codes = TensorType["texels", "features"]
 Matrix = TensorType["outputs", "inputs"]
 Scales = TensorType["outputs"]
 
 FEATURE_LIMIT = 0.5  # trained features stay within the outer edges of the outermost cells
-
-
-def features_per_texel(quantize_bits: int, save_bits: int) -> int:
-    """How many features one word of `save_bits` bits holds.
-
-    Raises: ValueError when a width is unknown or a feature does not fit into the word.
-    """
-    if quantize_bits not in QUANTIZE_BITS:
-        raise ValueError(f"quantize_bits must be one of {QUANTIZE_BITS}, got {quantize_bits}")
-    if save_bits not in SAVE_BITS:
-        raise ValueError(f"save_bits must be one of {SAVE_BITS}, got {save_bits}")
-    if quantize_bits > save_bits:
-        raise ValueError(f"a feature of {quantize_bits} bits does not fit into a word of {save_bits} bits")
-    return save_bits // quantize_bits
-
 
 # --- codes ---------------------------------------------------------------------------------------------------------
 
@@ -42,7 +27,7 @@ def codes_from_features(features: TensorType, bits: int) -> TensorType:
 
     Args:
         features: any shape, float32; outside [-0.5, 0.5] saturates, NaN becomes code 0.
-        bits: code width, one of QUANTIZE_BITS.
+        bits: code width, one of configs.QUANTIZE_BITS.
     Returns: int32 codes of the same shape. A feature on the edge between two cells takes the upper one.
     """
     n = 1 << bits

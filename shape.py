@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-import blocks
 from common.errors import UserError
 from configs import (
     INTERPOLATIONS,
+    QUANTIZE_BITS,
+    SAVE_BITS,
     STORAGES,
     WEIGHT_BITS,
     Config,
@@ -20,13 +21,30 @@ from configs import (
 )
 from maps.channels import CHANNELS
 from maps.record import Constant
-from quantize import features_per_texel
 
 ALIGNMENT = 16  # tiny-cuda-nn pads inputs and outputs of its networks to multiples of 16
 PADDED_OUTPUTS = 16
 BC1_BITS = (0, 4)  # quantize_bits and save_bits of a grid of BC1 blocks: no codes per feature, 4 bits a texel
 ACTIVATIONS = ("leaky_relu", "hard_swish")  # of networks; --activation relu is leaky_relu without a slope
+BLOCK_SIDE = 4  # texels, width and height of a BC1 block, see blocks.py
+BLOCK_TEXELS = BLOCK_SIDE * BLOCK_SIDE
+BLOCK_FEATURES = 3
+BLOCK_PARAMETERS = 2 * BLOCK_FEATURES + BLOCK_TEXELS
 TEXEL_OFFSETS = ((0, 0), (1, 0), (0, 1), (1, 1))  # (x, y) order of the four texels around a sample
+
+
+def features_per_texel(quantize_bits: int, save_bits: int) -> int:
+    """How many features one word of `save_bits` bits holds.
+
+    Raises: ValueError when a width is unknown or a feature does not fit into the word.
+    """
+    if quantize_bits not in QUANTIZE_BITS:
+        raise ValueError(f"quantize_bits must be one of {QUANTIZE_BITS}, got {quantize_bits}")
+    if save_bits not in SAVE_BITS:
+        raise ValueError(f"save_bits must be one of {SAVE_BITS}, got {save_bits}")
+    if quantize_bits > save_bits:
+        raise ValueError(f"a feature of {quantize_bits} bits does not fit into a word of {save_bits} bits")
+    return save_bits // quantize_bits
 
 
 def aligned(count: int) -> int:
@@ -39,7 +57,7 @@ class GridSpec:
     """The shape of one grid. Level k has `base_size` times 2**k texels; the last level is the finest.
 
     Parameters come in units: a texel of a `packed` grid has its features, a block of 4x4 texels of a `bc1` grid has
-    blocks.BLOCK_PARAMETERS. Texels are numbered unit after unit, row by row, level after level, so those of a block
+    BLOCK_PARAMETERS. Texels are numbered unit after unit, row by row, level after level, so those of a block
     follow each other. Blocks at the right and lower border may reach beyond the level; nothing reads what lies there.
     """
 
@@ -87,7 +105,7 @@ class GridSpec:
     def features(self) -> int:
         """Features per texel."""
         if self.compressed:
-            return blocks.FEATURES
+            return BLOCK_FEATURES
         return features_per_texel(self.quantize_bits, self.save_bits)
 
     @property
@@ -103,12 +121,12 @@ class GridSpec:
     @property
     def unit_texels(self) -> int:
         """Texels that share their parameters."""
-        return blocks.TEXELS if self.compressed else 1
+        return BLOCK_TEXELS if self.compressed else 1
 
     @property
     def unit_parameters(self) -> int:
         """Parameters of a unit."""
-        return blocks.BLOCK_PARAMETERS if self.compressed else self.features
+        return BLOCK_PARAMETERS if self.compressed else self.features
 
     @property
     def n_units(self) -> int:
@@ -141,7 +159,7 @@ class GridSpec:
 
     def units_of(self, size: Size) -> Size:
         """(across, down): the units of a level of this (width, height)."""
-        side = blocks.SIDE if self.compressed else 1
+        side = BLOCK_SIDE if self.compressed else 1
         return -(-size[0] // side), -(-size[1] // side)
 
     def level_size(self, level: int) -> Size:

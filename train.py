@@ -15,28 +15,47 @@ if __name__ == "__main__" and getattr(sys.flags, "safe_path", False):  # PYTHONS
 import common.before_torch  # isort: skip  # noqa: F401  # before torch
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from common.errors import run_command
-from configs import LIST_MAPS, make_config, parse_args
-from groups.batch import train_groups
-from groups.listing import list_maps
-from training.infer import infer
-from training.start import train_material
+from configs import LIST_MAPS, Config, make_config, parse_args
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; see --help. Returns the exit code."""
     config = make_config(parse_args(argv))
     if config.maps == LIST_MAPS:
+        from groups.listing import list_maps
+
         list_maps(config)
         return 0
     if config.groups_batching:
+        from groups.batch import train_groups
+
         return train_groups(config)
     if config.mode == "infer":
+        look_first(config)
+        from training.infer import infer
+
         infer(config)
         return 0
+    look_first(config)
+    from training.start import train_material
+
     result = train_material(config)
     return 0 if result.completed else 128 + result.interrupted_by
+
+
+def look_first(config: Config) -> None:
+    """Raise UserError for a run or for maps that are not there, which takes no PyTorch."""
+    from maps.extras import Extras
+    from maps.folder import look_into
+    from training.run_folder import find_checkpoint
+
+    if config.load_dir:
+        find_checkpoint(Path(config.load_dir), config.load_iter)
+    else:
+        look_into(Path(config.data_dir), config.maps, Extras.of(config))
 
 
 if __name__ == "__main__":

@@ -26,8 +26,8 @@ from typing import Any
 from PIL import Image as PillowImage
 
 from bench import common
+from common.cores import usable_cores
 from common.errors import UserError, run_command
-from engine.cpu.library import thread_count
 from maps.folder import find_maps
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -155,7 +155,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--workers", default="", help="numbers, such as 1,2,4; empty: powers of 2 up to the cores")
     parser.add_argument("--out", default=str(common.RESULTS), help="folder for the JSON")
     args = parser.parse_args(argv)
-    powers = [2**k for k in range(max(thread_count(), 2).bit_length()) if 2**k <= max(thread_count(), 2)]
+    powers = [2**k for k in range(max(usable_cores(), 2).bit_length()) if 2**k <= max(usable_cores(), 2)]
     try:
         args.workers = [int(count) for count in args.workers.split(",")] if args.workers else powers
     except ValueError as error:

@@ -14,16 +14,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from common.errors import UserError
 from common.files import write_json
 
 RESULTS = Path("bench/results")
+GPU_SIZES = (1024, 2048, 4096, 8192)  # widths of the square materials that bench.engines measures on a GPU
 
 
 def machine() -> dict[str, Any]:
     """The machine and the code that a figure belongs to."""
+    import torch
+
     return {
         "processor": _processor(),
         "cores": os.cpu_count(),
@@ -68,6 +69,8 @@ def use_threads(count: int) -> None:
     if count < 0:
         raise UserError(f"--num_threads: expected 0 or more, got {count}")
     if count:
+        import torch
+
         torch.set_num_threads(count)
 
 

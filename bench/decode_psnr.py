@@ -20,7 +20,6 @@ from common.errors import UserError
 from configs import make_config
 from formats.textures import ExportedTexture, read_export
 
-RATES = (2.5, 5.0, 10.0)  # bpp
 TRAINED_FORMS = tuple((latents, decoder) for latents in ("packed", "bc1") for decoder in ("learned", "linear"))
 OTHER_KINDS = ("integer", "compare", "convert")
 

@@ -17,20 +17,22 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from common.errors import UserError, quote, run_command
 from common.files import parse_json
 from common.knobs import OneLineParser
-from deferred.baselines import LinearTexture, mean_image_db, nearest_view_db
-from deferred.dataset.frames import FrameSet, split_ids
-from deferred.prepare import data_folder
-from deferred.training import REPORT
+
+if TYPE_CHECKING:
+    from deferred.dataset.frames import FrameSet
 
 TEXELS = (32, 64)  # height and width of the closed-form textures
 
 
 def baselines(train: FrameSet, held_out: FrameSet, height: int, width: int) -> Iterator[tuple[str, float, float]]:
     """Name, PSNR in dB and seconds of each simple method."""
+    from deferred.baselines import LinearTexture, mean_image_db, nearest_view_db
+
     methods = {
         "mean image": lambda: mean_image_db(train, held_out),
         "nearest view": lambda: nearest_view_db(train, held_out),
@@ -46,6 +48,8 @@ def baselines(train: FrameSet, held_out: FrameSet, height: int, width: int) -> I
 
 def read_report(run: Path) -> dict:
     """report.json of a run. Raises: UserError."""
+    from deferred.training import REPORT
+
     try:
         report = parse_json((run / REPORT).read_text(encoding="utf-8"))
         return {name: report[name] for name in ("script", "psnr", "psnr_texture", "seconds", "steps", "options")}
@@ -62,6 +66,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", default="", help="data folder; empty: the sample")
     parser.add_argument("runs", nargs="*", type=Path, help="run folders")
     given = parser.parse_args(argv)
+    from deferred.dataset.frames import FrameSet, split_ids
+    from deferred.prepare import data_folder
+
     reports = [(run, read_report(run)) for run in given.runs]
     folder = data_folder(given.data)
     train, held_out = (FrameSet(folder, ids) for ids in split_ids(folder, None, None))

@@ -12,13 +12,14 @@ import common.before_torch  # isort: skip  # noqa: F401  # before torch
 import sys
 import tempfile
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bench.common import parser, save
 from common.errors import run_command
 from configs import make_config
-from training.start import train_material
-from training.summary import Result
+
+if TYPE_CHECKING:
+    from training.summary import Result
 
 
 def measure(folder: str, settings: dict[str, Any], save_dir: str) -> dict[str, Any]:
@@ -38,6 +39,8 @@ def measure(folder: str, settings: dict[str, Any], save_dir: str) -> dict[str, A
 
 
 def _train(given: dict[str, Any]) -> Result:
+    from training.start import train_material
+
     return train_material(make_config(given), say=lambda text: None, quiet=True)
 
 

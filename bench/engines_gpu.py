@@ -20,6 +20,7 @@ from typing import Any
 import torch
 
 from bench import common
+from bench.common import GPU_SIZES as SIZES
 from bench.common import machine, median_ratio, save, use_threads
 from bench.devices import MIB, Device, breakdown, limits
 from bench.engines_plot import plot
@@ -36,7 +37,6 @@ from model import new_model
 from training.code_refinement import Refinement
 from training.plan import plan
 
-SIZES = (1024, 2048, 4096, 8192)
 QUICK_SIZE = 4096
 BATCHES = (1 << 18, 8192)  # texels per iteration: as many as fill a GPU, and the default
 PRESETS = ("preview", "balanced", "best")

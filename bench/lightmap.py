@@ -16,21 +16,15 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from bench import common
 from common.errors import UserError, run_command
 from common.files import make_folder, write_json
-from lightmap import checkpoints
-from lightmap.compressor import Compressor
-from lightmap.data import Day, load_day, load_half_hours
-from lightmap.options import make_options
 from lightmap.sample_scene import write_day
-from lightmap.summary import build_report
-from lightmap.train import choose_step
-from lightmap.trainer import Trainer
+
+if TYPE_CHECKING:
+    from lightmap.data import Day
 
 SMALL = {
     "epochs": 5,
@@ -45,7 +39,6 @@ DIRECT = {"latent_mode": "direct", "latent_dim": 8, "latent_scale": 2, "hidden_f
           "batch_size": 4096, "samples_per_epoch": 98_304}  # fmt: skip
 AT_256 = {"epochs": 8, "batch_size": 8192, "samples_per_epoch": 1_572_864}
 AT_LARGE = {"epochs": 10, "batch_size": 8192, "samples_per_epoch": 1_310_720}
-CPU = torch.device("cpu")
 
 Gate = tuple[str, float, str, float]  # what, found, at least or at most, limit
 
@@ -55,8 +48,17 @@ def train_day(
     untrained_f2: bool = False,
 ) -> dict[str, Any]:  # fmt: skip
     """The report of one run. untrained_f2: F2's initial weights behind the trained latents, a control."""
-    options = make_options({**values, "engine": engine})
-    trainer = Trainer(options, day, CPU, make_step=choose_step(engine, CPU))
+    import torch
+
+    from lightmap import checkpoints
+    from lightmap.compressor import Compressor
+    from lightmap.options import make_options
+    from lightmap.summary import build_report
+    from lightmap.trainer import Trainer
+    from lightmap.training import choose_step
+
+    options, cpu = make_options({**values, "engine": engine}), torch.device("cpu")
+    trainer = Trainer(options, day, cpu, make_step=choose_step(engine, cpu))
     with tempfile.TemporaryDirectory() as temporary:
         trainer.train(folder or Path(temporary), quiet=True)
     model = trainer.model
@@ -69,6 +71,8 @@ def train_day(
 
 def shuffled(day: Day) -> Day:
     """The same frames in another order: there is no course of the day left that could be learned."""
+    import torch
+
     order = torch.randperm(day.n_frames, generator=torch.Generator().manual_seed(0))
     return dataclasses.replace(day, frames=day.frames[:, order].contiguous())
 
@@ -124,6 +128,8 @@ class Runs(dict):
 
 def sample_day(folder: Path, size: int) -> tuple[Day, Day | None]:
     """The sample scene with its half-hours."""
+    from lightmap.data import load_day, load_half_hours
+
     if not (folder / "half_hours" / "tod_23.png").is_file():
         write_day(folder, size)
     day = load_day(folder)

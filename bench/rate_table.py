@@ -21,22 +21,18 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from bench import common
 from common.errors import UserError, run_command
 from common.files import write_text
 from configs import Config, make_config
-from dataset import Material, load_material
-from engine.cpu.decoder import decode_lod
-from engine.create import create_engine
 from engine.schedule import Schedule
-from metrics.evaluate import metric_options, score_lod
-from model import new_model
 from training.plan import plan_with
 from training.rates import ROWS, TABLE, Row, load_table, row_for
+
+if TYPE_CHECKING:
+    from dataset import Material
 
 RATES = (0.5, 1.25, 2.5, 3.5, 5.0, 7.0, 10.0, 14.0, 20.0)
 TIMED_ITERATIONS = 60  # that tell how long a candidate's iterations take
@@ -110,6 +106,13 @@ def patience(bpp: float) -> float:
 
 def train(config: Config, material: Material) -> tuple[list[float], float]:
     """(PSNR of the first LODs in dB, processor seconds of all threads together over their number)."""
+    import torch
+
+    from engine.cpu.decoder import decode_lod
+    from engine.create import create_engine
+    from metrics.evaluate import metric_options, score_lod
+    from model import new_model
+
     model = new_model(config, material)
     engine = create_engine(model, material, Schedule(config), torch.device("cpu"))
     started = time.process_time()
@@ -124,6 +127,8 @@ def train(config: Config, material: Material) -> tuple[list[float], float]:
 
 def planned(row: Row, decoder: str, material: Material, iterations: int) -> Config:
     """A candidate's run of so many iterations. Raises: UserError where it is not near its rate."""
+    import torch
+
     aim = make_config({"decoder": decoder, "latents": row.latents, "bpp": row.bpp, "positions": "centres",
                        "num_threads": torch.get_num_threads()})  # fmt: skip
     effort = dataclasses.replace(load_table()["presets"]["balanced"], iterations=iterations, batch_size=BATCH_SIZE,
@@ -259,6 +264,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         names = ",".join(ROWS.values())
         raise UserError(f"--decoders {arguments.decoders}: expected some of {names}, with commas between")
     common.use_threads(arguments.num_threads)
+    from dataset import load_material
+
     materials = [load_material(folder) for folder in arguments.folders]
     entries: list[dict[str, Any]] = []
     table = {form: measure_form(*kind, rates, materials, arguments.seconds, entries)

@@ -16,14 +16,10 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from bench import common
 from bench.common import RESULTS, save, use_threads
-from bench.devices import MIB
-from bench.materials import tiled_material
 from bench.memory import WorkerFailed, in_new_process, peak_above
 from bench.rate import DECODERS, words_of
 from bench.rate_summary import PLAIN
@@ -31,10 +27,12 @@ from common.errors import UserError, run_command
 from common.files import write_bytes
 from common.knobs import OneLineParser
 from configs import LATENTS, PRESETS, make_config
-from dataset import Material, load_material
 from maps.images import encode_png
 from training.plan import plan
 from training.rates import ROWS
+
+if TYPE_CHECKING:
+    from dataset import Material
 
 SIZE, BPP, PRESET = 4096, 5.0, "fast"
 COLUMNS = (
@@ -53,6 +51,8 @@ def write_maps(material: Material, folder: Path) -> None:
 
 def worker(after_torch: str, flags: str) -> None:
     """Train with these flags (JSON), and print what it took."""
+    import torch
+
     from training.start import train_material
 
     started, processor_started = time.perf_counter(), time.process_time()
@@ -110,6 +110,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise UserError(f"--sizes: expected widths of 16 to 8192, got {' '.join(map(str, arguments.sizes)) or 'none'}")
     use_threads(arguments.num_threads)
     runs = {size: chosen_flags(arguments, size) for size in arguments.sizes}
+    from bench.devices import MIB
+    from bench.materials import tiled_material
+    from dataset import load_material
+
     source = load_material(arguments.folder)
     entries: list[dict[str, Any]] = []
     for size, flags in runs.items():

@@ -14,21 +14,20 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from bench.common import parser, save
 from common.errors import run_command
 from common.files import write_bytes
 from configs import make_config
-from dataset import Material, load_material
-from engine.cpu.decoder import decode_lod
 from maps.images import encode_png
-from metrics.decoded_maps import decode_in_file_space
-from training.checkpoint import load_checkpoint
-from training.start import train_material
+
+if TYPE_CHECKING:
+    import torch
+
+    from dataset import Material
 
 ROLLS = ((0, 0), (512, 512), (37, 211), (900, 5))  # (x, y) texels
 
@@ -48,6 +47,12 @@ def write_rolled(material: Material, roll: tuple[int, int], folder: str) -> None
 
 def measure(folder: str, settings: dict[str, Any]) -> list[dict[str, Any]]:
     """One entry per roll."""
+    from dataset import load_material
+    from engine.cpu.decoder import decode_lod
+    from metrics.decoded_maps import decode_in_file_space
+    from training.checkpoint import load_checkpoint
+    from training.start import train_material
+
     material = load_material(folder)
     entries = []
     for roll in ROLLS:

@@ -6,12 +6,13 @@ PyTorch is left out of it: it has threads of its own, one team for each thread t
 from __future__ import annotations
 
 import itertools
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-import torch
+from common.cores import usable_cores
 
 Item = TypeVar("Item")
 
@@ -25,7 +26,9 @@ def map_threads(function: Callable[[Item], Any], items: Iterable[Item], limit: i
     Args:
         limit: at most so many threads; 1, or one thread of PyTorch's, computes in the caller's own.
     """
-    workers = torch.get_num_threads() if limit is None else min(limit, torch.get_num_threads())
+    torch = sys.modules.get("torch")  # where nothing has imported it, nobody has told it how many threads to have
+    workers = usable_cores() if torch is None else torch.get_num_threads()
+    workers = workers if limit is None else min(limit, workers)
     items = iter(items)
     first = list(itertools.islice(items, 2))
     items = itertools.chain(first, items)

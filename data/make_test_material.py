@@ -18,12 +18,20 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run as a scri
 
 from common.errors import run_command
 from common.files import staged_folder
-from data import leaves, wall
+from data import wall
 from maps.exr import encode_exr
+
+
+def make_leaves(size: int, seed: int) -> dict[str, np.ndarray]:
+    """leaves.make_maps, whose module imports PyTorch."""
+    from data import leaves
+
+    return leaves.make_maps(size, seed)
+
 
 MATERIALS = {  # name -> maker of the maps, texels to a side, seed, folder, first part of the file names
     "wall": (wall.make_maps, 1024, 11, Path("data/test"), "Test"),
-    "leaves": (leaves.make_maps, 512, 5, Path("data/test_leaves"), "Leaves"),
+    "leaves": (make_leaves, 512, 5, Path("data/test_leaves"), "Leaves"),
 }
 
 

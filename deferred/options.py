@@ -211,8 +211,8 @@ def with_default(field: dataclasses.Field, value: Any) -> dataclasses.Field:
 
 
 def parse_args(script: str, description: str, argv: Sequence[str] | None = None) -> dict[str, Any]:
-    """The flags that the user gave, without defaults."""
-    return vars(build_parser(script, description).parse_args(argv))
+    """The flags that the user gave, each checked, without defaults. Raises: UserError."""
+    return check_values(fields_of(script), vars(build_parser(script, description).parse_args(argv)))
 
 
 def one_option(script: str, given: Mapping[str, Any], name: str) -> Any:

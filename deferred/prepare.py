@@ -26,17 +26,13 @@ import numpy as np
 
 from common.arrays import write_array
 from common.errors import Say, UserError, quote, run_command
-from common.events import progress_bar
 from common.files import make_folder, write_bytes, write_json
 from common.knobs import OneLineParser, add_flags, check_values, knob
-from deferred.dataset.frames import FOLDERS, list_ids
 from deferred.meshes import TextureAlbedo, load_mesh, torus
 from deferred.options import SETTINGS_FILE, numbers
 from deferred.raycast import CASTERS, MeshGeometry
 from deferred.scene import Albedo, Camera, Geometry, Light, Sphere, camera_positions, render_view, sample_albedo
-from deferred.util import id_name
 from maps.images import encode_png, read_image
-from metrics.pictures import display_pixels
 
 SAMPLE = Path(__file__).resolve().parent / "data" / "sample"
 PATHS = ("random", "orbit")
@@ -127,6 +123,11 @@ def make_scene(options: PrepareOptions) -> tuple[Geometry, Albedo]:
 
 def prepare(options: PrepareOptions, folder: Path, say: Say = print) -> None:
     """Render every view into `folder`. Raises: UserError."""
+    from common.events import progress_bar
+    from deferred.dataset.frames import FOLDERS, list_ids
+    from deferred.util import id_name
+    from metrics.pictures import display_pixels
+
     low, high = numbers(options.elevation, "--elevation", 2, low=-math.inf)
     if not -90 <= low <= high <= 90:
         raise UserError(

@@ -17,15 +17,16 @@ import common.before_torch  # isort: skip  # noqa: F401  # before torch
 
 from collections.abc import Sequence
 
-from common.device import choose_device
 from common.errors import UserError, quote, run_command
 from deferred.options import make_options, parse_args
-from deferred.rendering import load_model, render
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; see --help. Returns the exit code."""
     options = make_options("render", parse_args("render", __doc__.splitlines()[0], argv))
+    from common.device import choose_device
+    from deferred.rendering import load_model, render
+
     model, path = load_model(options, ("train", "train_unet"))
     if model.unet is None:
         raise UserError(f"--load {quote(path)}: expected a texture with a U-Net, found a texture alone; render it with "

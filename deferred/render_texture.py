@@ -16,21 +16,23 @@ if __name__ == "__main__":  # imports begin at the repository's root, also where
 import common.before_torch  # isort: skip  # noqa: F401  # before torch
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import torch
-
-from common.device import choose_device
 from common.errors import run_command
-from deferred.dataset.crops import to_values
-from deferred.dataset.frames import read_colours
-from deferred.model.renderer import COLOURS, Form, NeuralRenderer
 from deferred.options import SCRIPTS, make_options, parse_args
-from deferred.rendering import load_model, render
-from maps.images import IMAGE_SUFFIXES
+
+if TYPE_CHECKING:
+    from deferred.model.renderer import NeuralRenderer
 
 
 def image_texture(path: Path) -> NeuralRenderer:
     """A model whose texture is an RGB image, of one level and without a U-Net. Raises: UserError."""
+    import torch
+
+    from deferred.dataset.crops import to_values
+    from deferred.dataset.frames import read_colours
+    from deferred.model.renderer import COLOURS, Form, NeuralRenderer
+
     values = to_values(read_colours(path))
     model = NeuralRenderer(Form(COLOURS, *values.shape[:2], use_pyramid=False, view_direction=False, unet_width=0))
     with torch.no_grad():
@@ -41,6 +43,10 @@ def image_texture(path: Path) -> NeuralRenderer:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; see --help. Returns the exit code."""
     options = make_options("render_texture", parse_args("render_texture", __doc__.splitlines()[0], argv))
+    from common.device import choose_device
+    from deferred.rendering import load_model, render
+    from maps.images import IMAGE_SUFFIXES
+
     if Path(options.load).suffix.lower() in IMAGE_SUFFIXES:
         model = image_texture(Path(options.load))
     else:

@@ -19,12 +19,14 @@ from collections.abc import Sequence
 
 from common.errors import run_command
 from deferred.options import parse_args
-from deferred.training import train
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; see --help. Returns the exit code."""
-    return train("train_unet", parse_args("train_unet", __doc__.splitlines()[0], argv))
+    given = parse_args("train_unet", __doc__.splitlines()[0], argv)
+    from deferred.training import train
+
+    return train("train_unet", given)
 
 
 if __name__ == "__main__":

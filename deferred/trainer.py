@@ -13,7 +13,8 @@ import numpy as np
 import torch
 
 from common.errors import UserError, quote
-from common.events import TENSORBOARD_IMAGE_SIZE, EventFile, progress_bar
+from common.event_file import TENSORBOARD_IMAGE_SIZE, EventFile
+from common.events import progress_bar
 from common.files import parse_json
 from common.parallel import map_threads
 from common.stop import StopRequest

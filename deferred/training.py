@@ -11,7 +11,7 @@ import torch
 
 from common.device import choose_device
 from common.errors import Say, UserError, quote, shell_quote
-from common.events import EventFile
+from common.event_file import EventFile
 from common.files import write_json
 from common.run_folder import new_stamped_folder
 from common.stop import stop_signals

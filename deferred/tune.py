@@ -21,15 +21,12 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from common.device import choose_device
 from common.errors import Say, UserError, quote, run_command
-from common.events import EventFile
 from common.files import make_folder, write_json
 from common.knobs import add_flags, check_values, knob
 from common.stop import stop_signals
 from deferred.meshes import ADVICE
 from deferred.options import build_parser
-from deferred.training import make_trainer, options_for
 
 RATES = (1e-4, 3e-2)  # learning rates, searched on a logarithmic scale
 DECAYS = ("0.01, 0.001, 0.0001, 0", "0.001, 0.0001, 0.00001, 0", "0, 0, 0, 0")
@@ -62,6 +59,10 @@ def import_optuna() -> Any:
 def tune(own: TuneOptions, given: Mapping[str, Any], say: Say = print) -> dict[str, Any]:
     """Run the search. Returns: the content of tune.json. Raises: UserError."""
     optuna = import_optuna()
+    from common.device import choose_device
+    from common.event_file import EventFile
+    from deferred.training import make_trainer, options_for
+
     options = options_for("train", given, say)
     folder = Path(options.checkpoint)
     make_folder(folder)

@@ -18,7 +18,7 @@ from torchtyping import TensorType
 
 from common.errors import Say, UserError, one_line
 from common.files import make_folder
-from configs import MAX_PIXELS
+from configs import MAX_PIXELS, QUANTIZE_BITS
 from describe.numpy_decoder import OUTPUT_ACTIVATIONS, SAMPLINGS, FileTexture, decode, features_of, read_texture
 from formats.dds import MAX_SIZE, DdsInfo, read_dds_info
 from formats.manifest import MANIFEST, NETWORK
@@ -26,7 +26,6 @@ from formats.network_file import GridInfo, NetworkInfo, parse_any_info, parse_in
 from maps.channels import CHANNELS, MAPS
 from maps.record import MapRecord, MaterialRecord
 from metrics.decoded_maps import decode_maps, save_map_images
-from quantize import QUANTIZE_BITS
 from shape import DecoderSpec, ModelForm
 
 DecodedRows = TensorType["rows", "width", CHANNELS]

@@ -18,15 +18,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from common.errors import UserError
 from configs import LAYOUTS, WORD_LAYOUTS
 from formats.dds import BLOCK_FORMATS, DXGI_FORMATS, FORMAT_NAMES, Texture
-from model import NeuralTexture
-from quantize import pack_codes, unpack_codes
 from shape import GridSpec
+
+if TYPE_CHECKING:
+    from model import NeuralTexture
 
 PLANE_CHANNELS = 4  # of a texel that one DDS file holds
 BC1 = 71  # DXGI_FORMAT_BC1_UNORM, never the _SRGB one
@@ -119,6 +121,8 @@ def texel_chunks(grid: GridSpec) -> Iterator[slice]:
 def _channels_from_codes(codes: np.ndarray, grid: GridSpec, layout: str) -> np.ndarray:
     """(T, features) codes -> (T, grid_channels) uint8."""
     if layout in WORD_LAYOUTS:
+        from quantize import pack_codes
+
         words = pack_codes(codes, grid.quantize_bits, grid.save_bits)
         missing = grid_channels(grid, layout) - words.shape[1]
         return np.pad(words, [(0, 0), (0, missing)], constant_values=255)
@@ -130,6 +134,8 @@ def _channels_from_codes(codes: np.ndarray, grid: GridSpec, layout: str) -> np.n
 def _codes_from_channels(channels: np.ndarray, grid: GridSpec, layout: str) -> np.ndarray:
     """The inverse: (T, features) uint16. Raises: ValueError for channels that no code makes."""
     if layout in WORD_LAYOUTS:
+        from quantize import unpack_codes
+
         return unpack_codes(channels[:, : grid.save_bits // 8], grid.quantize_bits, grid.save_bits)
     values = channels[:, : grid.features].astype(np.uint16)
     if layout == "filterable":

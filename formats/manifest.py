@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from common.errors import UserError, brief, what_is_wrong
 from common.files import leads_out, open_regular, parse_json, sha256_of, write_json
@@ -23,8 +23,10 @@ from formats.dds_layouts import (
 )
 from maps.channels import ALL_CHANNELS, CHANNELS, canonical, is_map_name, map_channels
 from maps.record import CONVENTIONS, Constant, MapRecord, MaterialRecord
-from model import NeuralTexture
 from shape import PADDED_OUTPUTS, DecoderSpec, GridSpec, ModelForm
+
+if TYPE_CHECKING:
+    from model import NeuralTexture
 
 MANIFEST = "manifest.json"
 NETWORK = "network_data.npz"

@@ -23,10 +23,10 @@ import torch
 import blocks
 from common.errors import UserError
 from common.files import open_regular
-from configs import MAX_GRIDS
+from configs import MAX_GRIDS, QUANTIZE_BITS, SAVE_BITS
 from formats.dds import MAX_SIZE
 from model import NeuralTexture
-from quantize import QUANTIZE_BITS, SAVE_BITS, stored_weights
+from quantize import stored_weights
 from shape import BC1_BITS, PADDED_OUTPUTS, DecoderSpec, GridSpec, ModelForm
 
 MAX_NETWORK_BYTES = 64 << 20

@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from common.errors import UserError
+from common.errors import UserError, brief, one_line
 from common.knobs import OneLineParser, add_flags, check_values, knob
 from configs import LAYOUTS, MAX_PIXELS, MOST_PIXELS
 
@@ -15,6 +15,7 @@ LATENTS_FORMATS = ("dds", "ktx2", "rgba8", "astc")
 TEXTURE_FORMATS = ("dds", "ktx2", "png", "glb")
 SCALAR_TEXTURES = ("bc4", "orm_bc7", "orm_bc1")
 BC7_EFFORTS = ("fast", "normal", "slow")
+SHADER_LANGUAGES = ("hlsl", "glsl", "essl", "wgsl", "metal")
 SHADER_WEIGHTS = ("baked", "buffer")
 SHADER_WEIGHT_TYPES = ("auto", "float32", "float16", "int8")
 SHADER_PRECISIONS = (32, 16)
@@ -121,3 +122,24 @@ def parse_export_options(argv: Sequence[str] | None = None) -> ExportOptions:
     if options.load_dir and options.describe:
         raise UserError("--describe: expected without --load_dir; it names the folder itself")
     return options
+
+
+def parse_formats(text: str) -> tuple[str, ...]:
+    """The formats of a comma-separated list. Raises: UserError for an empty list or an unknown one."""
+    words = [word.strip().lower() for word in text.split(",") if word.strip()]
+    unknown = [word for word in words if word not in TEXTURE_FORMATS]
+    if unknown or not words:
+        found = brief(unknown[0]) if unknown else "none"
+        expected = ",".join(TEXTURE_FORMATS)
+        raise UserError(f"--transcode {one_line(text):.80}: expected some of {expected}, found {found}")
+    return tuple(name for name in TEXTURE_FORMATS if name in words)
+
+
+def parse_languages(text: str) -> list[str]:
+    """`hlsl,wgsl` of --shader -> ["hlsl", "wgsl"]. Raises: UserError for a name that is not a language."""
+    languages = list(dict.fromkeys(name.strip().lower() for name in text.split(",")))
+    unknown = [name for name in languages if name not in SHADER_LANGUAGES]
+    if unknown:
+        expected = ", ".join(SHADER_LANGUAGES)
+        raise UserError(f"--shader: expected some of {expected}, separated by commas, got {unknown[0]!r:.40}")
+    return languages

@@ -28,6 +28,7 @@ from common.stop import StopRequest, stop_signals
 from configs import Config
 from groups.estimate import dry_run
 from groups.gpus import gpus_of
+from groups.job import Job, Outcome
 from groups.journal import (
     BATCH_CSV,
     BATCH_HTML,
@@ -48,7 +49,6 @@ from groups.journal import (
 from groups.local import LocalPool, share_threads
 from groups.ray_pool import RayPool, check_cluster
 from groups.report import batch_html
-from groups.worker import Job, Outcome
 from maps.by_hand import MAPS_FILE, named_files
 from maps.images import IMAGE_SUFFIXES
 from maps.names import recognise
@@ -206,34 +206,43 @@ def list_groups(word: str, groups: list[Group], reason: str) -> None:
         say(f"{word}: {len(groups) - SHOWN} more")
 
 
-def make_jobs(config: Config, found: list[Group]) -> tuple[dict[str, Job], int]:
-    """The jobs of the groups by name, and how many are trained at a time (0 on Ray: as many as there is room for)."""
-    groups = [group for group in found if not group.skipped and not group.failed]
+def trainable(found: list[Group]) -> list[Group]:
+    """Those that are neither skipped nor failed."""
+    return [group for group in found if not group.skipped and not group.failed]
+
+
+def share_machine(config: Config, groups: int) -> tuple[int, int]:
+    """How many of so many groups are trained at a time (0 on Ray: as many as there is room for), and threads of each.
+
+    0 threads are all cores. Looks for GPUs, which takes PyTorch.
+    """
     if config.groups_backend == "ray":  # each group asks Ray for as many CPUs as it has threads
         workers = config.groups_max_workers if "groups_max_workers" in config.chosen else 0
-        num_threads = config.num_threads or 1
-    else:
-        gpus = len(gpus_of(config))
-        workers, num_threads = share_threads(config.groups_max_workers, config.num_threads, len(groups), gpus)
+        return workers, config.num_threads or 1
+    return share_threads(config.groups_max_workers, config.num_threads, groups, len(gpus_of(config)))
+
+
+def make_jobs(config: Config, found: list[Group]) -> dict[str, Job]:
+    """The jobs of the groups by name, with the threads of `config`."""
     defaults = {field.name: field.default for field in dataclasses.fields(Config) if field.name.startswith("groups_")}
-    shared = dataclasses.replace(config, **defaults, ray_address="", num_threads=num_threads)
+    shared = dataclasses.replace(config, **defaults, ray_address="")
     settings, batch = settings_digest(shared), uuid.uuid4().hex
     save_dir = Path(config.groups_save_dir).absolute()
     jobs = {}
-    for group in groups:
+    for group in trainable(found):
         member = dataclasses.replace(shared, data_dir=str(group.source.absolute()), save_dir=str(save_dir / group.name))
         jobs[group.name] = Job(group.name, batch, member, settings, config.groups_force)
-    return jobs, workers
+    return jobs
 
 
 def preview(config: Config, found: list[Group]) -> int:
     """--groups_dry_run."""
-    jobs, workers = make_jobs(config, found)
+    jobs = make_jobs(config, found)
     for group in found:
         if group.skipped or group.failed:
             state = "skipped" if group.skipped else "fails"
             say(f"{state:<8}  {one_line(group.name)}: {group.skipped or group.failed}")
-    return dry_run(list(jobs.values()), workers, say)
+    return dry_run(list(jobs.values()), lambda: share_machine(config, len(jobs)), say)
 
 
 class Batch:
@@ -241,7 +250,8 @@ class Batch:
 
     def __init__(self, config: Config, found: list[Group]):
         self.config = config
-        self.jobs, self.workers = make_jobs(config, found)
+        self.workers, num_threads = share_machine(config, len(trainable(found)))
+        self.jobs = make_jobs(dataclasses.replace(config, num_threads=num_threads), found)
         rows = [row_of(group.name, "skipped" if group.skipped else "failed" if group.failed else "waiting",
                        group.skipped or group.failed) for group in found]  # fmt: skip
         self.journal = Journal(Path(config.groups_save_dir), Path(config.groups_batch_dir), config, rows, batch_html)

@@ -5,25 +5,19 @@ from __future__ import annotations
 import dataclasses
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-
-import torch
 
 from common.errors import Say, UserError, counted, explain_os_error, one_line
 from common.parallel import map_threads
 from configs import Config
-from engine.create import create_engine, resolve_device
-from engine.schedule import Schedule
+from groups.job import Job, is_begun, is_forced
 from groups.journal import finished, read_record, run_folders, source_facts
-from groups.worker import Job, is_begun, is_forced
 from maps.by_hand import wanted_size
 from maps.extras import Extras
 from maps.folder import find_maps
 from maps.images import image_size
-from model import new_model
 from training.plan import plan
-from training.run import fit_to_material, read_material
 from training.run_folder import list_checkpoints
 
 CALIBRATION_S = 2.0  # of training steps
@@ -44,11 +38,12 @@ class Prospect:
     iterations: int = 0  # left to train
 
 
-def dry_run(jobs: Sequence[Job], workers: int, say: Say) -> int:
-    """Print what a batch of these jobs would do.
+def dry_run(jobs: Sequence[Job], share: Callable[[], tuple[int, int]], say: Say) -> int:
+    """Print what a batch of these jobs would do: from file headers and records, then, which takes PyTorch, how long.
 
     Args:
-        workers: groups that are trained at a time; 0: all, as on a cluster with room for them.
+        share: gives the number of groups that are trained at a time (0: all, as on a cluster with room for them), and
+            the threads of each (0: all cores).
     Returns: the exit code.
     """
     prospects = list(map_threads(look_ahead, jobs))
@@ -60,14 +55,22 @@ def dry_run(jobs: Sequence[Job], workers: int, say: Say) -> int:
     counts = {word: sum(p.state == state for p in prospects) for state, word in words.items()}
     summary = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
     say(f"{len(jobs)} materials: {summary}; nothing is written")
-    measured = calibrate(todo, say) if todo else None
+    if todo:
+        estimate(todo, *share(), say)
+    return 0
+
+
+def estimate(todo: Sequence[Prospect], workers: int, num_threads: int, say: Say) -> None:
+    """Print the time that the groups take; see dry_run for `workers` and `num_threads`."""
+    import torch
+
+    measured = calibrate(todo, num_threads, say)
     if measured is not None:
         name, iteration_s = measured
-        threads, workers = todo[0].job.config.num_threads or torch.get_num_threads(), workers or len(todo)
+        threads, workers = num_threads or torch.get_num_threads(), workers or len(todo)
         say(f"time  about {readable_seconds(seconds_of(todo, iteration_s, workers))} with {counted(workers, 'worker')} "
             f"of {counted(threads, 'thread')}; calibrated on {one_line(name)}: {iteration_s * 1000:.2f} ms an "
             "iteration; evaluation and --refine come on top")  # fmt: skip
-    return 0
 
 
 def look_ahead(job: Job) -> Prospect:
@@ -97,12 +100,12 @@ def look_ahead(job: Job) -> Prospect:
         return Prospect(job, "fails", explain_os_error(error) or one_line(str(error)))
 
 
-def calibrate(todo: Sequence[Prospect], say: Say) -> tuple[str, float] | None:
+def calibrate(todo: Sequence[Prospect], num_threads: int, say: Say) -> tuple[str, float] | None:
     """The material nearest to the median size that can be trained, and the seconds of an iteration on it."""
     median = statistics.median(prospect.width * prospect.height for prospect in todo)
     for prospect in sorted(todo, key=lambda p: abs(p.width * p.height - median)):
         try:
-            return prospect.job.name, measure(prospect.config)
+            return prospect.job.name, measure(dataclasses.replace(prospect.config, num_threads=num_threads))
         except (UserError, OSError) as error:
             say(f"note: {one_line(prospect.job.name)} would fail: {error}")
     return None
@@ -113,6 +116,11 @@ def measure(config: Config) -> float:
 
     Raises: UserError when it cannot be trained.
     """
+    from engine.create import create_engine, resolve_device
+    from engine.schedule import Schedule
+    from model import new_model
+    from training.run import fit_to_material, read_material
+
     device = resolve_device(config)
     material = read_material(config.data_dir, config, say=lambda _: None)
     config = fit_to_material(config, material)

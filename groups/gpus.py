@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 
-import torch
-
 from configs import Config
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
@@ -16,7 +14,11 @@ def gpus_of(config: Config) -> list[str]:
 
     Empty where training runs on the CPU, or on the one GPU that --device names.
     """
-    if config.device not in ("auto", "cuda") or not torch.cuda.is_available():
+    if config.device not in ("auto", "cuda"):
+        return []
+    import torch
+
+    if not torch.cuda.is_available():
         return []
     count = torch.cuda.device_count()
     given = os.environ.get(VISIBLE)

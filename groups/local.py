@@ -16,8 +16,8 @@ from typing import Any
 
 from common.cores import usable_cores
 from groups.gpus import use_gpu
+from groups.job import Job, Outcome
 from groups.journal import LOG, settle
-from groups.worker import Job, Outcome, train_group
 
 # On Linux a server process imports PyTorch once (seconds) and forks for each group (milliseconds). That is safe because
 # the server starts no threads. Elsewhere each process imports everything itself.
@@ -62,7 +62,7 @@ class LocalPool:
             from multiprocessing import forkserver, resource_tracker
 
             resource_tracker.ensure_running()  # first: where it starts, it unblocks SIGTERM
-            self._context.set_forkserver_preload([train_group.__module__])
+            self._context.set_forkserver_preload(["groups.worker"])
             with _importable(), _signals_blocked():
                 forkserver.ensure_running()
         return self
@@ -187,6 +187,8 @@ def _work(job: Job, sender: connection.Connection, gpu: str | None) -> None:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the batch has it too, and sends SIGTERM
         signal.pthread_sigmask(signal.SIG_UNBLOCK, GROUP_SIGNALS)
     threading.Thread(target=_follow_parent, daemon=True).start()
+    from groups.worker import train_group  # which imports PyTorch; the batch itself needs none
+
     outcome = train_group(job)
     with contextlib.suppress(OSError):  # the batch has ended; the record has the outcome
         sender.send(outcome)

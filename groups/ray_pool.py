@@ -13,11 +13,11 @@ import socket
 from pathlib import Path
 from typing import Any
 
+from common.cores import usable_cores
 from common.errors import Say, UserError, one_line
 from configs import Config
-from engine.cpu.library import thread_count
+from groups.job import Job, Outcome
 from groups.journal import settle
-from groups.worker import Job, Outcome, train_group
 
 ROOT = Path(__file__).resolve().parents[1]
 CALLS = 20  # groups per process; every new process imports PyTorch, which takes seconds
@@ -43,6 +43,8 @@ class RayPool:
         self._begun = False
 
     def __enter__(self) -> RayPool:
+        from groups.worker import train_group  # which imports PyTorch
+
         ray, config = self._ray, self.config
         self._begun = not ray.is_initialized()
         if self._begun:
@@ -60,7 +62,7 @@ class RayPool:
 
     def _connect(self) -> None:
         ray, address = self._ray, self.config.ray_address
-        where = {"address": address} if address else {"num_cpus": thread_count(), "include_dashboard": False}
+        where = {"address": address} if address else {"num_cpus": usable_cores(), "include_dashboard": False}
         code = {"working_dir": str(ROOT), "excludes": [*(f"/{name}" for name in left_behind()), "__pycache__"]}
         handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         try:

@@ -14,7 +14,7 @@ from common.errors import one_line
 from common.events import readable_bytes
 from groups.journal import BATCH_CSV, BATCH_JSON
 from maps.channels import canonical
-from training.pictures import THUMBNAIL
+from training.run_folder import THUMBNAIL
 
 REFRESH_S = 30  # the browser reloads the page while the batch is running
 MAX_THUMBNAIL_BYTES = 1 << 16

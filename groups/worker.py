@@ -16,14 +16,14 @@ import socket
 import sys
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 from common.errors import Say, UserError, explain, one_line
 from common.files import make_folder
-from configs import Config
 from formats.manifest import MANIFEST, read_manifest
+from groups.job import Job, Outcome, is_begun, is_forced
 from groups.journal import (
     LOG,
     Record,
@@ -45,31 +45,6 @@ from training.run_folder import list_checkpoints
 from training.start import train_material
 from training.state import is_complete
 from training.summary import Result
-
-
-@dataclasses.dataclass(frozen=True)
-class Job:
-    """A group to train."""
-
-    name: str  # path below the batch folder, with /
-    batch: str  # id of this start of the batch
-    config: Config  # of the run: data_dir and save_dir are the group's own, and absolute
-    settings: str  # settings_digest(config)
-    force: bool  # ignore what other starts of the batch have begun or finished
-
-    @property
-    def folder(self) -> Path:
-        """The folder of its runs."""
-        return Path(self.config.save_dir)
-
-
-@dataclasses.dataclass(frozen=True)
-class Outcome:
-    """How the training of a group ended."""
-
-    status: str  # done, failed, or stopped by a signal (with a checkpoint, if training had begun)
-    reason: str = ""
-    record: Record | None = None  # of a group that is done, or was stopped during training
 
 
 def train_group(job: Job) -> Outcome:
@@ -156,17 +131,6 @@ def _train(job: Job, say: Say) -> Outcome:
     _complete(record, folder, result)
     write_record(folder, record)
     return Outcome("done", record=record)
-
-
-def is_forced(job: Job, before: Record | None) -> bool:
-    """Whether --groups_force discards the record. It keeps that of this batch: Ray may try a group again."""
-    return job.force and before is not None and before.batch != job.batch
-
-
-def is_begun(job: Job, before: Record | None, facts: Mapping[str, Any]) -> bool:
-    """Whether the record has these settings and images, so that its runs can be continued."""
-    return (before is not None and not is_forced(job, before) and before.settings == job.settings
-            and not changed_sources(before.sources, facts))  # fmt: skip
 
 
 def _last_checkpoint(job: Job, older: list[str], say: Say) -> Checkpoint | None:

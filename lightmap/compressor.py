@@ -5,23 +5,18 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import torch
 from torch import nn
 from torchtyping import TensorType
 
 from lightmap.data import HOURS
+from lightmap.shape import LARGEST, LATENT_MODES, Shape
 from lightmap.siren import Siren
 
-LATENT_MODES = ("f1", "direct")  # a network of the position; a learned grid
 CHUNK = 1 << 12  # texels per network call, which fit the caches; another count would change low bits of the results
 DIRECT_RANGE = 1.0  # latents of a learned grid lie in -1..1
 DIRECT_START = 0.1  # standard deviation of a learned grid at the start
-LARGEST = {  # value of each number of a Shape; the smallest is 1
-    "height": 1 << 16, "width": 1 << 16, "latent_dim": 256, "latent_scale": 64, "latent_bits": 8, "hidden_f1": 1024,
-    "layers_f1": 16, "hidden_f2": 1024, "layers_f2": 16, "time_harmonics": 32,
-}  # fmt: skip
 
 Latents = TensorType["n", "channels"]
 Times = TensorType["n"]
@@ -30,30 +25,6 @@ Positions = TensorType["n", 2]
 Features = TensorType["n", "2*harmonics"]
 Neighbours = TensorType["n", 4]
 Rgb = TensorType["n", 3]
-
-
-@dataclass(frozen=True)
-class Shape:
-    """Everything that determines the sizes of a compressor's tensors."""
-
-    height: int
-    width: int
-    latent_mode: str  # of LATENT_MODES
-    latent_dim: int
-    latent_scale: int  # lightmap texels along a side of a latent texel
-    latent_bits: int  # of a learned grid's codes, to which training rounds
-    hidden_f1: int
-    layers_f1: int
-    hidden_f2: int
-    layers_f2: int
-    time_harmonics: int
-    omega: float
-    omega_f2: float
-
-    @property
-    def latent_size(self) -> tuple[int, int]:
-        """(height, width) of the latent map."""
-        return -(-self.height // self.latent_scale), -(-self.width // self.latent_scale)
 
 
 def time_features(hours: Times, harmonics: int) -> Features:

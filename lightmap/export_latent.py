@@ -19,13 +19,12 @@ from typing import Any
 
 from common.errors import quote, run_command
 from common.knobs import OneLineParser
-from lightmap import checkpoints
-from lightmap.exports import write_exports
-from lightmap.summary import REPORT
 
 
 def read_report(folder: Path) -> dict[str, Any] | None:
     """report.json of a run folder; None if it is missing or damaged."""
+    from lightmap.summary import REPORT
+
     try:
         report = json.loads((folder / REPORT).read_text(encoding="utf-8"))
         return report if isinstance(report, dict) else None
@@ -39,6 +38,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--ckpt", type=Path, required=True, help="best.ckpt or last.ckpt of a run")
     parser.add_argument("--out_dir", type=Path, required=True, help="folder that receives the files")
     arguments = parser.parse_args(argv)
+    from lightmap import checkpoints
+    from lightmap.exports import write_exports
+
     loaded = checkpoints.load(arguments.ckpt)
     for line in write_exports(arguments.out_dir, loaded.model, loaded.day, read_report(arguments.ckpt.parent)):
         print(line)

@@ -19,6 +19,7 @@ import common.before_torch  # isort: skip  # noqa: F401  # before torch
 import argparse
 import tempfile
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -27,11 +28,10 @@ from common.errors import UserError, quote, run_command
 from common.files import make_folder, write_bytes
 from common.knobs import OneLineParser
 from common.video import write_video
-from lightmap.data import HOURS
-from lightmap.pictures import contact_sheet, tone_mapped
-from lightmap.rendering import Renderable, checked_hours, from_checkpoint, from_exports
 from maps.images import encode_png
-from metrics.pictures import display_pixels
+
+if TYPE_CHECKING:
+    from lightmap.rendering import Renderable
 
 SUFFIXES = (".png", ".exr", ".npy")
 SHEET = "contact_sheet.png"
@@ -41,6 +41,9 @@ ADVICE = "pip install -r requirements/lightmap.txt"
 
 def display(day: Renderable, hours: float) -> np.ndarray:
     """(H, W, 3) uint8 for a screen."""
+    from lightmap.pictures import tone_mapped
+    from metrics.pictures import display_pixels
+
     return display_pixels(tone_mapped(day.light(hours), day.encoding))
 
 
@@ -89,10 +92,11 @@ def build_parser() -> OneLineParser:
 
 def load(arguments: argparse.Namespace) -> Renderable:
     """The day of --ckpt, or of --latent_path and --f2_path. Raises: UserError."""
-    pair = (arguments.latent_path, arguments.f2_path)
-    if (arguments.ckpt is None) == (pair == (None, None)) or (arguments.ckpt is None and None in pair):
-        raise UserError("expected --ckpt, or --latent_path and --f2_path together; see --help")
-    return from_checkpoint(arguments.ckpt) if arguments.ckpt else from_exports(*pair)
+    from lightmap.rendering import from_checkpoint, from_exports
+
+    if arguments.ckpt:
+        return from_checkpoint(arguments.ckpt)
+    return from_exports(arguments.latent_path, arguments.f2_path)
 
 
 def check(arguments: argparse.Namespace) -> None:
@@ -112,12 +116,19 @@ def check(arguments: argparse.Namespace) -> None:
     if not 1 <= arguments.fps * arguments.video_seconds <= MOST_VIDEO_FRAMES:
         raise UserError(f"--video_seconds: expected 1 to {MOST_VIDEO_FRAMES} frames with --fps {arguments.fps:g}, got "
                         f"{arguments.video_seconds:g} seconds")  # fmt: skip
+    pair = (arguments.latent_path, arguments.f2_path)
+    if (arguments.ckpt is None) == (pair == (None, None)) or (arguments.ckpt is None and None in pair):
+        raise UserError("expected --ckpt, or --latent_path and --f2_path together; see --help")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns the exit code."""
     arguments = build_parser().parse_args(argv)
     check(arguments)
+    from lightmap.data import HOURS
+    from lightmap.pictures import contact_sheet
+    from lightmap.rendering import checked_hours
+
     hours = None if arguments.time is None else checked_hours(arguments.time)
     day = load(arguments)
     for path in filter(None, (arguments.out, arguments.video, arguments.contact_sheet)):

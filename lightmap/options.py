@@ -11,7 +11,7 @@ from typing import Any
 from common.errors import UserError
 from common.knobs import OneLineParser, add_flags, check_values, knob
 from configs import MAX_PIXELS, MOST_PIXELS
-from lightmap.compressor import LARGEST, LATENT_MODES, Shape
+from lightmap.shape import LARGEST, LATENT_MODES, Shape
 
 ENGINES = ("auto", "torch", "fused")
 DEVICES = ("auto", "cpu", "cuda")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image as PillowImage
 
-from common.events import TENSORBOARD_IMAGE_SIZE, EventFile
+from common.event_file import TENSORBOARD_IMAGE_SIZE, EventFile
 from lightmap.compressor import Compressor, render, upsample
 from lightmap.data import Day, Encoding
 from lightmap.trainer import TENSORBOARD

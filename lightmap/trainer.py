@@ -12,7 +12,8 @@ from typing import Any
 import torch
 
 from common.errors import Say, UserError, quote
-from common.events import EventFile, progress_bar
+from common.event_file import EventFile
+from common.events import progress_bar
 from common.files import make_folder
 from common.stop import StopRequest
 from lightmap import checkpoints

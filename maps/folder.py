@@ -68,8 +68,7 @@ def find_maps(
         two maps that no convention places.
     """
     folder = Path(folder)
-    names = _file_names(folder)
-    named = named_parts(folder, by_hand, extras.names)
+    names, named = look_into(folder, by_hand, extras)
     taken = {entry[0] for entry in named.values() if entry}
     images = [name for name in names if name not in taken and _is_image(folder / name)]
     own = [name for name in images if extras.named and named_map([w.text for w in words_of(name)], extras.named)]
@@ -120,6 +119,16 @@ def _held(parts: Iterable[Part]) -> str:
     """roughness in A, inverted"""
     return ", ".join(f"{part.map}{'' if part.channels == 'RGB' else f' in {part.channels}'}"
                      f"{', inverted' if part.inverted else ''}" for part in parts)  # fmt: skip
+
+
+def look_into(
+    folder: Path, by_hand: str = "", extras: Extras = AUTO
+) -> tuple[list[str], dict[str, tuple[str, Part] | None]]:
+    """Names of the files in a folder, and what --maps or its maps.yaml says of them; see `find_maps`.
+
+    Raises: UserError when the folder is missing or a file, or for maps named by hand that are not there.
+    """
+    return _file_names(folder), named_parts(folder, by_hand, extras.names)
 
 
 def _file_names(folder: Path) -> list[str]:

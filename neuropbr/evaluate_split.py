@@ -16,22 +16,22 @@ import common.before_torch  # isort: skip  # noqa: F401  # before torch
 
 import argparse
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import torch
-
-from common.device import choose_device
 from common.errors import UserError, counted, run_command
 from common.files import write_json
 from common.knobs import HomeParser
-from neuropbr.utils.batches import open_dataset
-from neuropbr.utils.checkpoints import load_generator
-from neuropbr.utils.device import AUTOMATIC
-from neuropbr.utils.maps import MAPS, split_targets, unit
-from neuropbr.utils.metrics import MapMetrics, metrics_table
+
+if TYPE_CHECKING:
+    import torch
 
 
 def training_means(dataset: torch.utils.data.Dataset) -> dict[str, torch.Tensor]:
     """Map -> its mean over all texels of the dataset, (1, C, 1, 1); for normals the mean direction."""
+    import torch
+
+    from neuropbr.utils.maps import MAPS, split_targets, unit
+
     sums = {name: torch.zeros(channels, dtype=torch.float64) for name, channels in MAPS.items()}
     for _, targets in dataset:
         for name, values in split_targets(targets[None]).items():
@@ -49,6 +49,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", help="receives the figures")
     parser.add_argument("--device", default="auto", help="auto, cuda, cuda:N, mps, cpu")
     options = parser.parse_args(argv)
+    import torch
+
+    from common.device import choose_device
+    from neuropbr.utils.batches import open_dataset
+    from neuropbr.utils.checkpoints import load_generator
+    from neuropbr.utils.device import AUTOMATIC
+    from neuropbr.utils.maps import split_targets
+    from neuropbr.utils.metrics import MapMetrics, metrics_table
+
     model, config = load_generator(options.checkpoint)
     device = choose_device(options.device, AUTOMATIC)
     config.data.input_dir = options.input_dir or config.data.input_dir

@@ -21,14 +21,17 @@ from collections.abc import Sequence
 
 from common.errors import run_command
 from common.knobs import HomeParser
-from neuropbr.utils.inference import add_inference_options, run_inference
+from neuropbr.utils.cli import add_inference_options
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; see --help. Returns the exit code."""
     parser = HomeParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_inference_options(parser, "inference_outputs")
-    return run_inference(parser.parse_args(argv), "view_{}.png")
+    options = parser.parse_args(argv)
+    from neuropbr.utils.inference import run_inference
+
+    return run_inference(options, "view_{}.png")
 
 
 if __name__ == "__main__":

@@ -16,23 +16,18 @@ import common.before_torch  # isort: skip  # noqa: F401  # before torch
 
 import argparse
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import torch
-import torch.nn.functional as F
-
-from common.device import choose_device
 from common.errors import EXIT_INTERRUPTED, UserError, counted, quote, run_command
 from common.events import progress_bar, readable_bytes
 from common.files import make_folder, sha256_of
 from common.knobs import HomeParser
 from common.stop import stop_signals
 from neuropbr.train_config import TrainConfig, apply_overrides, finalize, load_config
-from neuropbr.utils.batches import open_dataset
-from neuropbr.utils.checkpoints import load_generator, save_checkpoint
 from neuropbr.utils.cli import add_data_options
-from neuropbr.utils.device import AUTOMATIC, Precision
-from neuropbr.utils.maps import MAPS, unit
-from neuropbr.utils.shards import INDEX, SHARD, cut_into_shards, sample_hash, sample_name, write_index
+
+if TYPE_CHECKING:
+    import torch
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -76,6 +71,10 @@ def resized(maps: dict[str, torch.Tensor], side: int | None) -> dict[str, torch.
     """Maps (B, C, h, w) resized to side x side with antialiasing; None: unchanged."""
     if side is None:
         return maps
+    import torch.nn.functional as F
+
+    from neuropbr.utils.maps import unit
+
     maps = {name: F.interpolate(values, (side, side), mode="bilinear", antialias=True) for name, values in maps.items()}
     return {**maps, "normal": unit(maps["normal"], 1)}
 
@@ -83,6 +82,15 @@ def resized(maps: dict[str, torch.Tensor], side: int | None) -> dict[str, torch.
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; see --help. Returns the exit code."""
     options = parse_args(argv)
+    import torch
+
+    from common.device import choose_device
+    from neuropbr.utils.batches import open_dataset
+    from neuropbr.utils.checkpoints import load_generator, save_checkpoint
+    from neuropbr.utils.device import AUTOMATIC, Precision
+    from neuropbr.utils.maps import MAPS
+    from neuropbr.utils.shards import INDEX, SHARD, cut_into_shards, sample_hash, sample_name, write_index
+
     model, config = load_generator(options.checkpoint)
     choose_data(config, options)
     device = choose_device(options.device or "auto", AUTOMATIC)

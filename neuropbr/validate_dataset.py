@@ -23,7 +23,6 @@ from common.events import progress_bar
 from common.files import make_folder, write_json
 from common.knobs import HomeParser
 from maps.images import read_image
-from neuropbr.utils.dataset import METADATA, PBRDataset
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".exr")
 REPORT = "corrupted_files.json"
@@ -60,6 +59,8 @@ def problem_of(path: Path) -> str | None:
 
 def structure_problem(input_dir: Path, output_dir: Path) -> dict[str, str] | None:
     """The finding about the layout of a dataset that PBRDataset reports; None if it has none."""
+    from neuropbr.utils.dataset import METADATA, PBRDataset
+
     if not (input_dir / METADATA).is_file():
         return {"path": str(input_dir / METADATA), "error": f"no {METADATA}: the dataset cannot be trained on"}
     try:

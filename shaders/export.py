@@ -382,13 +382,3 @@ def export_shaders(
     storage = weights, weight_type, manifest.layout, manifest.positions, precision
     for path in write_shaders(folder, exported.model, manifest.material, languages, *storage):
         say(f"{one_line(str(path))}  {path.stat().st_size} bytes")
-
-
-def parse_languages(text: str) -> list[str]:
-    """`hlsl,wgsl` -> ["hlsl", "wgsl"]. Raises: UserError for a name that is not a language."""
-    languages = list(dict.fromkeys(name.strip().lower() for name in text.split(",")))
-    unknown = [name for name in languages if name not in LANGUAGES]
-    if unknown:
-        expected = ", ".join(LANGUAGES)
-        raise UserError(f"--shader: expected some of {expected}, separated by commas, got {unknown[0]!r:.40}")
-    return languages

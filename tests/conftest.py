@@ -42,6 +42,13 @@ def _short_chunks():
     cpu_engine.CHUNKS = before
 
 
+def pytest_configure(config):
+    """pytest-xdist takes the files with the most tests first: those with few and long ones, such as tests/commands, are
+    then left to one worker at the end. In their own order they come among the first."""
+    if hasattr(config.option, "loadscopereorder"):
+        config.option.loadscopereorder = False
+
+
 def pytest_sessionstart(session):
     """Compile the kernels before the workers start: the first test that needs them has a minute, like any other."""
     if not hasattr(session.config, "workerinput"):

@@ -11,7 +11,7 @@ from tests.support.paths import ROOT
 
 # Lowest first. A room imports from rooms that stand before it, never from one behind it.
 ORDER = (
-    "common", "configs", "maps", "dataset", "quantize", "blocks", "shape", "model", "metrics", "engine", "formats",
+    "common", "configs", "maps", "dataset", "shape", "quantize", "blocks", "model", "metrics", "engine", "formats",
     "shaders", "transcode", "describe", "training", "viewer", "groups", "train", "export",
 )  # fmt: skip
 COMPANIONS = ("lightmap", "deferred", "neuropbr")

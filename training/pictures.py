@@ -14,10 +14,11 @@ from dataset import Material
 from maps.images import encode_png
 from metrics.evaluate import Maps
 from metrics.pictures import error_image, picture, strip
+from training.run_folder import THUMBNAIL
 
 MOST_SIDE = 4096  # texels; three pictures of 8192 x 8192 side by side would take 0.6 GB, and no viewer shows them
 LARGE_VALUES = 2**25  # of a map; above it strips are made one at a time, 0.4 GB each, drawn on all threads
-THUMBNAIL, THUMBNAIL_SIZE = "thumbnail.jpg", 96  # longest side of each of its three pictures
+THUMBNAIL_SIZE = 96  # longest side of each of its three pictures
 
 
 def picture_lod(config: Config, material: Material) -> int:

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from common.events import TENSORBOARD, TENSORBOARD_IMAGE_SIZE, EventFile
+from common.event_file import TENSORBOARD_IMAGE_SIZE, EventFile
+from common.events import TENSORBOARD
 from common.files import write_json, write_text
 from common.parallel import map_threads
 from dataset import Material

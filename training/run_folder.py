@@ -18,6 +18,7 @@ MODELS = "models"
 CHECKPOINT_FOLDER = re.compile(r"train_result_(\d+)")
 SUPERSEDED = "superseded"
 LOCK = "run.lock"
+THUMBNAIL = "thumbnail.jpg"  # in the folder media
 
 
 @contextlib.contextmanager

@@ -13,17 +13,18 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from common.errors import UserError
-from dataset import Material
 from formats.dds import BLOCK_BYTES
 from maps.channels import canonical, map_size, map_slice
-from metrics.scores import MaterialImage, evaluate_lod
 from transcode.opaque_bc7 import opaque_blocks
+
+if TYPE_CHECKING:
+    from dataset import Material
+    from metrics.scores import MaterialImage
 
 BC7_PROFILE = "basic"  # of ISPC Texture Compressor: "slow" takes 4 times as long for less than 0.1 dB
 ASTC_QUALITY = 60  # astcenc -medium
@@ -86,6 +87,10 @@ def encode_decode(material: Material, codec: str, quality: int | None = None) ->
         quality = DEFAULT_QUALITY[codec] if quality is None else quality
         if not 0 <= quality <= 100:
             raise UserError(f"codec {codec}: expected a quality from 0 to 100, got {quality}")
+    import torch
+
+    from metrics.scores import evaluate_lod
+
     timer = _Timer()
     decoded = torch.zeros(material.height, material.width, material.channels)
     size, settings = 0, {}
@@ -367,6 +372,8 @@ def _jpeg_xl(pixels: Planes, quality: int | None, timer: _Timer) -> Coded:
 
 def thread_count() -> int:
     """Threads for codecs that take a number: as many as PyTorch uses."""
+    import torch
+
     return max(torch.get_num_threads(), 1)
 
 

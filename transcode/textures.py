@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from common.errors import Say, UserError, brief, counted, one_line
+from common.errors import Say, UserError, counted, one_line
 from common.files import staged_folder, write_bytes
 from engine.cpu.decoder import decode_lod
 from formats.dds import BLOCK_BYTES, encode_block_dds
@@ -58,17 +58,6 @@ class TexturePlan:
     @property
     def with_alpha(self) -> bool:
         return self.name == "diffuse" and "opacity" in self.maps
-
-
-def parse_formats(text: str) -> tuple[str, ...]:
-    """The formats of a comma-separated list. Raises: UserError for an empty list or an unknown one."""
-    words = [word.strip().lower() for word in text.split(",") if word.strip()]
-    unknown = [word for word in words if word not in TEXTURE_FORMATS]
-    if unknown or not words:
-        found = brief(unknown[0]) if unknown else "none"
-        expected = ",".join(TEXTURE_FORMATS)
-        raise UserError(f"--transcode {one_line(text):.80}: expected some of {expected}, found {found}")
-    return tuple(name for name in TEXTURE_FORMATS if name in words)
 
 
 def check_packages(formats: Sequence[str]) -> None:

@@ -15,26 +15,21 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import torch
+from typing import TYPE_CHECKING, Any
 
 from common.errors import UserError, run_command
 from configs import make_config
-from dataset import Material
-from engine.cuda.decoder import Decoding
-from engine.cuda.engine import CudaEngine
-from engine.cuda.library import NO_FUSION, Launch
-from engine.cuda.plan import BLOCKS
+from engine.cuda.block_size import BLOCKS
 from engine.errors import KernelsUnavailable
 from engine.schedule import Schedule
 from maps.channels import MAPS
-from model import build_model
 
-TYPES = {
-    torch.float32: "fp32", torch.float64: "fp64", torch.bfloat16: "bf16", torch.int64: "i64", torch.int32: "i32",
-    torch.int16: "i16", torch.uint8: "u8",
+if TYPE_CHECKING:
+    from engine.cuda.library import Launch
+
+TYPES = {  # of PyTorch -> of Triton
+    "float32": "fp32", "float64": "fp64", "bfloat16": "bf16", "int64": "i64", "int32": "i32", "int16": "i16",
+    "uint8": "u8",
 }  # fmt: skip
 
 
@@ -67,19 +62,24 @@ class Facts:
 
 def signature_of(value: Any) -> Any:
     """Triton's name for the type of an argument."""
+    import torch
+
     if isinstance(value, tuple):
         return tuple(signature_of(element) for element in value)
     if isinstance(value, torch.Tensor):
-        return "*" + TYPES[value.dtype]
+        return "*" + TYPES[str(value.dtype).removeprefix("torch.")]
     return "fp32" if isinstance(value, float) else "i32"
 
 
 def compile_launch(launch: Launch, target: int) -> Any:
     """Triton's compiled kernel for a GPU of compute capability target / 10. Pointers count as divisible by 16, as they
     do when the kernel is launched."""
+    import torch
     import triton
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
+
+    from engine.cuda.library import NO_FUSION
 
     names = launch.kernel.arg_names
     signature: dict[str, Any] = {name: signature_of(value) for name, value in launch.arguments.items()}
@@ -157,6 +157,14 @@ def launches_of(values: dict[str, Any], lazy: bool = True) -> list[Launch]:
     Args:
         lazy: whether the first grid and its like are updated lazily (engine/cuda/adam.py); the others are not.
     """
+    import numpy as np
+    import torch
+
+    from dataset import Material
+    from engine.cuda.decoder import Decoding
+    from engine.cuda.engine import CudaEngine
+    from model import build_model
+
     arrays = {name: np.zeros((8, 8, MAPS[name]), np.uint8) for name in ("diffuse", "normal", "roughness", "metallic")}
     for array in arrays.values():
         array[0, 0] = 255  # a constant would not be trained
@@ -170,7 +178,7 @@ def launches_of(values: dict[str, Any], lazy: bool = True) -> list[Launch]:
 
 
 def with_block(launch: Launch, block: int) -> Launch:
-    """The training kernel with the block of a small batch (plan.block_size); other kernels unchanged."""
+    """The training kernel with the block of a small batch (block_size.block_size); other kernels unchanged."""
     if "MODE" not in launch.constants:
         return launch
     return dataclasses.replace(launch, constants={**launch.constants, "BLOCK": block})

@@ -18,17 +18,16 @@ from engine.adam_state import (
 )
 from engine.base import KernelEngine
 from engine.cuda import library
+from engine.cuda.block_size import BLOCKS, block_size
 from engine.cuda.blocks.launches import gradient_launch, tie_launches
 from engine.cuda.buffers import NetworkBuffers, allocate_grids, fading_tables, small, step_size
 from engine.cuda.decoder import kernel_precision
 from engine.cuda.library import Launch
 from engine.cuda.plan import (
-    BLOCKS,
     CENTRES,
     MOST_LODS,
     KernelPlan,
     SamplePositions,
-    block_size,
     level_entry,
     power_of_two,
     touched_units,

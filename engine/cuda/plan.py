@@ -24,8 +24,6 @@ PRECISIONS = ("tf32", "bf16", "ieee")
 # `python -m engine.cuda.compiled` the largest number without spills.
 REGISTER_SUMS = 11_500
 
-BLOCKS = (64, 32, 16)  # samples that a program of the training kernel computes together; tl.dot needs 16
-
 
 class Unsupported(KernelsUnavailable):
     """The model has a shape beyond the kernels' limits."""
@@ -39,18 +37,6 @@ def power_of_two(count: int) -> int:
 def padded(count: int) -> int:
     """The next power of two, at least what tl.dot needs."""
     return max(SMALLEST, power_of_two(count))
-
-
-def block_size(batch: int, processors: int) -> int:
-    """The smallest of BLOCKS that needs no more turns than the largest, with one program per processor.
-
-    A batch of 2048 is 32 blocks of 64, which would leave 100 of 132 processors idle, or 128 blocks of 16.
-    """
-
-    def turns(block: int) -> int:
-        return -(-batch // (block * processors))
-
-    return min(block for block in BLOCKS if turns(block) == turns(BLOCKS[0]))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,16 +16,11 @@ import argparse
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 from PIL import Image as PillowImage
 
 from common.errors import UserError, quote, run_command, what_is_wrong
 from common.files import make_folder
 from common.knobs import HomeParser
-from neuropbr.coreml.converter import import_coremltools
-from neuropbr.coreml.wrapper import INPUTS, OUTPUTS
-from neuropbr.utils.inference import three_pictures
-from neuropbr.utils.maps import pixels_of, read_rgb, write_picture
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 FINAL_SIDE = 2048  # pixels, to which an app on a phone scales the maps
@@ -33,6 +28,9 @@ FINAL_SIDE = 2048  # pixels, to which an app on a phone scales the maps
 
 def read_pictures(folder: Path, side: int) -> list[np.ndarray]:
     """The first three pictures by name, (side, side, 3) uint8 each."""
+    from neuropbr.utils.inference import three_pictures
+    from neuropbr.utils.maps import pixels_of, read_rgb
+
     pictures = [read_rgb(path, (side, side)) for path in three_pictures(folder, SUFFIXES, exactly=False)]
     return [pixels_of(picture) for picture in pictures]
 
@@ -44,6 +42,8 @@ def predict_onnx(path: Path, folder: Path) -> dict[str, np.ndarray]:
     except ImportError as error:
         raise UserError("running ONNX needs onnxruntime, which is not installed; "
                         "pip install -r requirements/neuropbr.txt") from error  # fmt: skip
+    from neuropbr.coreml.wrapper import INPUTS, OUTPUTS
+
     try:
         session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
         side = session.get_inputs()[0].shape[2]
@@ -61,6 +61,9 @@ def predict_coreml(path: Path, folder: Path) -> dict[str, np.ndarray]:
     """name -> (h, w, C) in 0..255. Raises: UserError, on Linux in any case."""
     if sys.platform != "darwin":
         raise UserError(f"{quote(path)}: prediction with Core ML needs macOS; convert to .onnx to run the model here")
+    from neuropbr.coreml.convert import import_coremltools
+    from neuropbr.coreml.wrapper import INPUTS, OUTPUTS
+
     model = import_coremltools().models.MLModel(str(path))
     side = model.get_spec().description.input[0].type.imageType.width
     feed = {name: PillowImage.fromarray(picture) for name, picture in zip(INPUTS, read_pictures(folder, side))}
@@ -84,6 +87,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise UserError(f"{quote(path)}: expected a .mlpackage or .onnx of coreml/converter.py, found none")
     if path.suffix not in (".onnx", ".mlpackage"):
         raise UserError(f"{quote(path)}: expected a name that ends in .mlpackage or .onnx; convert to NAME.onnx")
+    import torch
+
+    from neuropbr.utils.maps import write_picture
+
     predict = predict_onnx if path.suffix == ".onnx" else predict_coreml
     maps = predict(path, Path(options.input))
     make_folder(out)

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-
-from common.device import choose_device
 from common.errors import UserError
 from neuropbr.train_config import TrainConfig, apply_overrides, finalize, load_config
-from neuropbr.utils.checkpoints import load_checkpoint, stored_config
-from neuropbr.utils.device import AUTOMATIC, automatic_batch_size
+
+if TYPE_CHECKING:
+    import torch
 
 
 def add_data_options(parser: argparse.ArgumentParser) -> None:
@@ -36,16 +34,32 @@ def add_training_options(parser: argparse.ArgumentParser) -> None:
                         help="ImageNet weights for the encoder, downloaded where they are not cached")  # fmt: skip
 
 
-def resolve_config(options: argparse.Namespace) -> tuple[TrainConfig, torch.device]:
+def add_inference_options(parser: argparse.ArgumentParser, out_dir: str) -> None:
+    parser.add_argument("--checkpoint", required=True, help="latest.pth, best_model.pth, an export, or a student's")
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument("--sample-idx", type=int, default=0, help="position in the dataset of the checkpoint")
+    source.add_argument("--input-dir", help="folder with exactly three PNG renders or photographs, in order of names")
+    parser.add_argument("--data-input-dir", help="renders of the dataset (default: as trained)")
+    parser.add_argument("--data-output-dir", help="maps of the dataset (default: as trained)")
+    parser.add_argument("--out-dir", default=out_dir, help="receives the maps and the views")
+    parser.add_argument("--device", default="auto", help="auto, cuda, cuda:N, mps, cpu")
+    parser.add_argument("--compress", nargs=argparse.REMAINDER, metavar="OPTION",
+                        help="last: train the compressor on the result, with these options of the root's train.py, "
+                             "such as --compress --bpp 8 --save_dir ./outputs")  # fmt: skip
+
+
+def resolve_config(options: argparse.Namespace) -> TrainConfig:
     """The configuration of --resume's checkpoint or of --config, then --set, then the other flags; finalized.
 
-    Raises: UserError.
+    Without a checkpoint it needs no PyTorch. Raises: UserError.
     """
     given = vars(options)
     config = load_config(given.get("config") or "default")
     resume = given.get("resume") or config.training.resume_from
     if resume:
         if not given.get("config"):
+            from neuropbr.utils.checkpoints import load_checkpoint, stored_config
+
             config = stored_config(load_checkpoint(resume), resume)
         config.training.resume_from = resume
     apply_overrides(config, options.assignments)
@@ -58,17 +72,24 @@ def resolve_config(options: argparse.Namespace) -> tuple[TrainConfig, torch.devi
         config.data.render_curriculum = 2
     _override(config, "training", given, ("epochs", "checkpoint_dir", "device"))
     _override(config, "model", given, ("pretrained",))
-    device = choose_device(config.training.device, AUTOMATIC)
     batch_size = given.get("batch_size")
     if batch_size is not None:
         config.training.batch_size = None
         config.data.batch_size = 1 if batch_size == "auto" else _whole("--batch-size", batch_size)
-    finalize(config)
-    if batch_size == "auto":
+    return finalize(config)
+
+
+def resolve_device(config: TrainConfig, options: argparse.Namespace) -> torch.device:
+    """The device of a configuration. With --batch-size auto the batch size becomes the device's. Raises: UserError."""
+    from common.device import choose_device
+    from neuropbr.utils.device import AUTOMATIC, automatic_batch_size
+
+    device = choose_device(config.training.device, AUTOMATIC)
+    if options.batch_size == "auto":
         config.training.batch_size = automatic_batch_size(config, device)
         finalize(config)
         print(f"batch size {config.data.batch_size}")
-    return config, device
+    return device
 
 
 def _override(config: Any, section: str, given: dict[str, Any], names: tuple[str, ...]) -> None:

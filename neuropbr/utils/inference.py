@@ -22,20 +22,6 @@ from neuropbr.utils.maps import VIEWS, read_rgb, write_maps, write_picture
 ROOT = Path(__file__).resolve().parents[2]  # of the repository
 
 
-def add_inference_options(parser: argparse.ArgumentParser, out_dir: str) -> None:
-    parser.add_argument("--checkpoint", required=True, help="latest.pth, best_model.pth, an export, or a student's")
-    source = parser.add_mutually_exclusive_group()
-    source.add_argument("--sample-idx", type=int, default=0, help="position in the dataset of the checkpoint")
-    source.add_argument("--input-dir", help="folder with exactly three PNG renders or photographs, in order of names")
-    parser.add_argument("--data-input-dir", help="renders of the dataset (default: as trained)")
-    parser.add_argument("--data-output-dir", help="maps of the dataset (default: as trained)")
-    parser.add_argument("--out-dir", default=out_dir, help="receives the maps and the views")
-    parser.add_argument("--device", default="auto", help="auto, cuda, cuda:N, mps, cpu")
-    parser.add_argument("--compress", nargs=argparse.REMAINDER, metavar="OPTION",
-                        help="last: train the compressor on the result, with these options of the root's train.py, "
-                             "such as --compress --bpp 8 --save_dir ./outputs")  # fmt: skip
-
-
 def three_pictures(folder: Path, suffixes: tuple[str, ...] = (".png",), exactly: bool = True) -> list[Path]:
     """The three views of a folder in the order of their names. Raises: UserError for another number of files."""
     if not folder.is_dir():

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torchvision.utils import make_grid
 
-from common.events import EventFile
+from common.event_file import EventFile
 from maps.images import encode_png
 from neuropbr.train_config import TrainConfig
 from neuropbr.utils.maps import MAPS, as_picture, pixels_of

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 import torch
 
-from bench import ablation, ablation_plot, ablation_variants
-from bench.ablation import compare, export_into, run, score, stops
+from bench import ablation, ablation_plot, ablation_variants, ablation_work
 from bench.ablation_variants import OURS, OURS_TORCH, VARIANTS, NoiseAfter, NoiseOnly, RoundedAfter, recipe
+from bench.ablation_work import compare, export_into, run, score, stops
 from common.errors import run_command
 from configs import make_config, to_dict
 from engine.cpu.library import load_kernels
@@ -56,7 +56,7 @@ def need_kernels():
 
 
 def make_tiny(patch):
-    patch.setattr(ablation, "recipe", tiny_recipe)
+    patch.setattr(ablation_work, "recipe", tiny_recipe)
     patch.setattr(ablation_variants, "recipe", tiny_recipe)
     patch.setattr(ablation_variants, "LARGE_BATCH", 512)
 
@@ -186,7 +186,7 @@ def test_the_score_is_that_of_the_command(tmp_path):
     """Measuring on the way changes nothing, and the PSNR is the one of the exported files."""
     folder = save_maps(tmp_path / "made", *SIZE, deep=("roughness",))
     config = tiny_recipe(2.5, *SIZE)
-    entry = run(VARIANTS[OURS], config, ablation.load_materials([str(folder)])[0])
+    entry = run(VARIANTS[OURS], config, ablation_work.load_materials([str(folder)])[0])
     given = {**to_dict(config), "data_dir": str(folder), "save_dir": str(tmp_path / "runs"), "bpp": 0.0}
     with offline():
         torch.set_num_threads(1)
@@ -463,16 +463,16 @@ def test_noise_is_there_from_the_first_iteration_to_the_last(started, monkeypatc
     ([], ["bpp", "16x16"]),  # too small for its network
 ])  # fmt: skip
 def test_flags_are_checked(flags, words, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(ablation, "run", lambda *arguments: pytest.fail("trained"))
+    monkeypatch.setattr(ablation_work, "run", lambda *arguments: pytest.fail("trained"))
     folder = save_maps(tmp_path / "made", 16, 16)
     if "--variants" in flags:
-        monkeypatch.setattr(ablation, "recipe", tiny_recipe)
+        monkeypatch.setattr(ablation_work, "recipe", tiny_recipe)
     line = refusal_line(run_command(lambda: ablation.main([str(folder), *flags])), capsys.readouterr().err)
     assert all(word in line for word in words)
 
 
 def test_folders_are_checked_before_anything_is_trained(tmp_path, capsys, monkeypatch, _tiny):
-    monkeypatch.setattr(ablation, "run", lambda *arguments: pytest.fail("trained"))
+    monkeypatch.setattr(ablation_work, "run", lambda *arguments: pytest.fail("trained"))
     good, flat = save_maps(tmp_path / "made", 16, 16), tmp_path / "flat"
     save_maps(flat, 1, 1)
     for folder, word in ((tmp_path / "absent", "absent"), (good, "made"), (flat, "flat")):

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import blocks
-from bench import ablation
+from bench import ablation_work
 from bench.ablation_blocks import EncodedAfter, encode_level
 from bench.ablation_variants import OURS, OURS_TORCH, VARIANTS, bc1_planes, recipe
 from configs import make_config
@@ -90,8 +90,8 @@ def test_planes_that_are_encoded_afterwards(make_material, config):
 
 
 def test_without_the_encoder_a_row_is_missing(monkeypatch, capsys):
-    monkeypatch.setattr(ablation, "find_spec", lambda name: None)
-    assert [variant.name for variant in ablation.chosen("bc1,bc1_after")][-1] == "bc1"
+    monkeypatch.setattr(ablation_work, "find_spec", lambda name: None)
+    assert [variant.name for variant in ablation_work.chosen("bc1,bc1_after")][-1] == "bc1"
     assert "note: bc1_after is left out, ispc_texcomp" in capsys.readouterr().out
 
 
@@ -99,8 +99,8 @@ def test_without_kernels_everything_is_pytorch(monkeypatch, capsys):
     def unavailable(say=None):
         raise KernelsUnavailable("no compiler here")
 
-    monkeypatch.setattr(ablation, "load_kernels", unavailable)
-    monkeypatch.setattr(ablation, "find_spec", lambda name: True)
-    assert [variant.name for variant in ablation.chosen(None)] == [name for name in VARIANTS if name != OURS_TORCH]
-    assert [variant.name for variant in ablation.chosen("linear")] == [OURS, "linear"]
+    monkeypatch.setattr(ablation_work, "load_kernels", unavailable)
+    monkeypatch.setattr(ablation_work, "find_spec", lambda name: True)
+    assert [variant.name for variant in ablation_work.chosen(None)] == [name for name in VARIANTS if name != OURS_TORCH]
+    assert [variant.name for variant in ablation_work.chosen("linear")] == [OURS, "linear"]
     assert "note: no compiler here" in capsys.readouterr().out

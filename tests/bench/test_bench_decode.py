@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from bench import decode, decode_device
+from bench import decode, decode_device, decode_work
 from bench.decode_device import Frame, NoDevice
 from bench.decode_shader import compile_decoder, count_operations, decoder_source, shader_textures
 from bench.spirv import Invocation, Module
@@ -48,9 +48,9 @@ def has_kernels() -> bool:
 
 
 def test_quick_fills_tables_and_json(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(decode, "NETWORKS", ((1, 16),))
-    monkeypatch.setattr(decode, "OF_FORM", dict.fromkeys(decode.FORMS, (1, 16)))
-    monkeypatch.setattr(decode, "FRAME_MATERIAL", 32)
+    monkeypatch.setattr(decode_work, "NETWORKS", ((1, 16),))
+    monkeypatch.setattr(decode_work, "OF_FORM", dict.fromkeys(decode_work.FORMS, (1, 16)))
+    monkeypatch.setattr(decode_work, "FRAME_MATERIAL", 32)
     command = ["--quick", "--sizes", "24", "--frame", "24", "16", "--num_threads", "1", "--out", str(tmp_path)]
     assert decode.main(command) == 0
     out = capsys.readouterr().out
@@ -59,7 +59,7 @@ def test_quick_fills_tables_and_json(tmp_path, monkeypatch, capsys):
     assert written["settings"]["frame"] == [24, 16] and written["settings"]["sizes"] == [24]
     rows = [entry for entry in written["entries"] if entry["part"] == "decode"]
     names = ["numpy", "torch"] + ["cpu"] * has_kernels()
-    assert [(row["form"], row["decoder"]) for row in rows] == [(f, n) for f in decode.FORMS for n in names]
+    assert [(row["form"], row["decoder"]) for row in rows] == [(f, n) for f in decode_work.FORMS for n in names]
     for row in rows:
         assert 0 < row["slowest"] <= row["texels_per_second"] <= row["fastest"] < math.inf
         assert row["threads"] == 1 and row["size"] == 24 and row["of_numpy"] > 0 and row["of_torch"] > 0
@@ -96,11 +96,11 @@ def test_bad_flags_are_one_line(flags, tmp_path, capsys):
 
 def test_without_tools_there_are_notes(monkeypatch, capsys):
     monkeypatch.setattr(shutil, "which", lambda name: None)
-    assert decode.measure_shader([(1, 16)]) == []
+    assert decode_work.measure_shader([(1, 16)]) == []
     monkeypatch.setitem(sys.modules, "wgpu", None)
     decode_device.open_device.cache_clear()
     try:
-        assert decode.measure_frames((16, 16), 1, 0.01, {"reference": (1, 16)}) == []
+        assert decode_work.measure_frames((16, 16), 1, 0.01, {"reference": (1, 16)}) == []
     finally:
         decode_device.open_device.cache_clear()
     lines = capsys.readouterr().out.splitlines()
@@ -111,21 +111,21 @@ def test_without_tools_there_are_notes(monkeypatch, capsys):
 
 
 def test_decoders_that_do_not_do_the_same_are_not_compared(tmp_path, monkeypatch):
-    model = decode.make_model("learned", 16, (1, 16))
-    assert len(decode.contestants(model, 16, tmp_path, 1)) >= 2
-    monkeypatch.setattr(decode, "decode", lambda *arguments: np.zeros((1, 16, 11), np.float32))
+    model = decode_work.make_model("learned", 16, (1, 16))
+    assert len(decode_work.contestants(model, 16, tmp_path, 1)) >= 2
+    monkeypatch.setattr(decode_work, "decode", lambda *arguments: np.zeros((1, 16, 11), np.float32))
     with pytest.raises(RuntimeError, match="torch decodes something else than numpy"):
-        decode.contestants(model, 16, tmp_path, 1)
+        decode_work.contestants(model, 16, tmp_path, 1)
     with pytest.raises(RuntimeError, match="nan"):
-        decode.check_same({"one": np.zeros(3), "other": np.full(3, np.nan)})
+        decode_work.check_same({"one": np.zeros(3), "other": np.full(3, np.nan)})
 
 
 def test_a_band_follows_the_other(monkeypatch):
     """Rows are not decoded again before all others have been, and a round counts what was decoded."""
     clock = iter(range(1000))
-    monkeypatch.setattr(decode.time, "perf_counter", lambda: next(clock))
+    monkeypatch.setattr(decode_work.time, "perf_counter", lambda: next(clock))
     calls = []
-    one = decode.Contestant("numpy", 10, lambda first, rows: calls.append((first, rows)))
+    one = decode_work.Contestant("numpy", 10, lambda first, rows: calls.append((first, rows)))
     one.rows = 4
     one.round(3)  # each turn takes a second
     assert calls == [(0, 4), (4, 4), (0, 4)] and one.seconds == [3 / (3 * 4 * 10)]
@@ -175,10 +175,10 @@ def test_counts_by_hand():
 
 @needs_glslang
 @pytest.mark.parametrize("optimise", OPTIMISE)
-@pytest.mark.parametrize("form", decode.FORMS)
+@pytest.mark.parametrize("form", decode_work.FORMS)
 @pytest.mark.parametrize("network", [(0, 16), (1, 16), (2, 24)], ids=str)
 def test_multiply_adds_are_those_of_the_matrices(form, network, optimise):
-    model = decode.make_model(form, 32, network)
+    model = decode_work.make_model(form, 32, network)
     binary = compile_decoder(decoder_source(model, (32, 32), "glsl", "packed"), optimise)
     uv = (10.5 / 32, 5.5 / 32)
     counts, decoded = count_operations(binary, model, "packed", uv, 0.0)
@@ -194,7 +194,7 @@ def test_multiply_adds_are_those_of_the_matrices(form, network, optimise):
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("form", PACKED)
 def test_every_layout_decodes_the_same(layout, form):
-    model = decode.make_model(form, 32, (1, 16))
+    model = decode_work.make_model(form, 32, (1, 16))
     if layout_problem(model.grids, layout):
         with pytest.raises(UserError, match=f"--dds_layout {layout}"):
             decoder_source(model, (32, 32), "glsl", layout)
@@ -215,9 +215,9 @@ def test_another_program_than_the_decoder_is_not_counted(monkeypatch):
         assert "texel, mip)" in source
         return source.replace("texel, mip)", "texel / 2, mip + 1)", 1)
 
-    monkeypatch.setattr(decode, "decoder_source", sabotaged)
+    monkeypatch.setattr(decode_work, "decoder_source", sabotaged)
     with pytest.raises(RuntimeError, match="the shader"):
-        decode.measure_shader([(1, 16)])
+        decode_work.measure_shader([(1, 16)])
 
 
 # --- interpreter -----------------------------------------------------------------------------------------------------
@@ -295,14 +295,14 @@ def test_what_is_no_module_is_refused():
 # --- frames ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("form", decode.FORMS)
+@pytest.mark.parametrize("form", decode_work.FORMS)
 def test_a_frame_shows_the_material(form):
-    model = decode.make_model(form, 16, (1, 16))
+    model = decode_work.make_model(form, 16, (1, 16))
     try:
         frame = Frame(model, (16, 16), (24, 19), "packed")
     except NoDevice as error:
         pytest.skip(str(error))
-    row = decode.measure_frame(frame, 1, 0.0)
+    row = decode_work.measure_frame(frame, 1, 0.0)
     assert row["rows"] == 8  # any time is enough
     frame.draw(19)
     found, want = frame.pixels().astype(int), to_8_bit(model.decode(0, 16, 16)).astype(int)
@@ -320,8 +320,8 @@ def test_a_device_without_bc1_draws_the_other_frames(monkeypatch, capsys):
             raise NoDevice("this one has no texture-compression-bc")
         return model
 
-    monkeypatch.setattr(decode, "Frame", frame)
-    monkeypatch.setattr(decode, "measure_frame", lambda *arguments: {"rows": 8})
-    rows = decode.measure_frames((16, 16), 1, 0.01, dict.fromkeys(decode.FORMS, (1, 16)))
+    monkeypatch.setattr(decode_work, "Frame", frame)
+    monkeypatch.setattr(decode_work, "measure_frame", lambda *arguments: {"rows": 8})
+    rows = decode_work.measure_frames((16, 16), 1, 0.01, dict.fromkeys(decode_work.FORMS, (1, 16)))
     assert [(row["layout"], row["form"]) for row in rows] == SHADERS[:-2]
     assert "note: no more frames: this one has no" in capsys.readouterr().out

@@ -7,13 +7,13 @@ import shutil
 
 import pytest
 
-from bench import decode, decode_plot, decode_psnr
+from bench import decode, decode_plot, decode_psnr, decode_work
 from common.errors import UserError, run_command
 from engine.cpu.library import load_kernels
 from engine.errors import KernelsUnavailable
 from tests.support.runs import refusal_line, save_maps
 
-WORDS = [decode.network_name(network) for network in decode.NETWORKS]
+WORDS = [decode_work.network_name(network) for network in decode_work.NETWORKS]
 
 
 def fake(folder, settings):

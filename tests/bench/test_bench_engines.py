@@ -10,8 +10,8 @@ import sys
 import pytest
 import torch
 
-from bench import engines, engines_plot, memory, race
-from bench.engines import table, thread_counts
+from bench import engines, engines_plot, engines_work, memory, race
+from bench.engines_work import table, thread_counts
 from bench.race import Contestant, Effort
 from common.errors import run_command
 from engine.cpu.library import load_kernels
@@ -40,7 +40,7 @@ def check_rows(rows, n_rows: int, missing=()):
     """All cells of the table are filled but for `missing` keys, and numbers are positive."""
     assert len(rows) == n_rows
     for row in rows:
-        for _, key, _ in engines.COLUMNS[row["part"]]:
+        for _, key, _ in engines_work.COLUMNS[row["part"]]:
             if key not in missing:
                 assert row[key] is not None, key
         assert all(positive(value) for value in row.values() if isinstance(value, (int, float)))
@@ -81,7 +81,7 @@ def test_without_kernels_there_is_one_line(tmp_path, monkeypatch, capsys):
     def load(say):
         raise KernelsUnavailable("no C++ compiler found")
 
-    monkeypatch.setattr(engines, "load_kernels", load)
+    monkeypatch.setattr(engines_work, "load_kernels", load)
     code = run_command(lambda: engines.main(["--quick", "--out", str(tmp_path)]))
     assert "no C++ compiler found" in refusal_line(code, capsys.readouterr().err)
     assert not list(tmp_path.iterdir())
@@ -101,14 +101,14 @@ def test_sizes_have_to_be_sizes(tmp_path, capsys):
 
 @pytest.mark.usefixtures("_kernels")
 def test_sizes_and_threads_have_complete_rows(make_material, monkeypatch):
-    monkeypatch.setattr(engines, "COST_OF", 32)
-    rows = engines.measure_sizes((16, 32), TINY, 1, **SMALL)
+    monkeypatch.setattr(engines_work, "COST_OF", 32)
+    rows = engines_work.measure_sizes((16, 32), TINY, 1, **SMALL)
     check_rows(rows, 4, missing=["peak_bytes", "of_packed"])
     assert [(row["size"], row["engine"]) for row in rows] == [(s, e) for s in (16, 32) for e in ("torch", "cpu")]
     assert [row["cost"] for row in rows[2:]] == [1, 1] and {row["of_packed"] for row in rows} == {None}
     assert "packed" not in table(rows)
     assert {row["bits_per_texel"] for row in rows} == {4.5}
-    rows = engines.measure_threads(make_material(16, 16), TINY, [1, 2], **SMALL)
+    rows = engines_work.measure_threads(make_material(16, 16), TINY, [1, 2], **SMALL)
     check_rows(rows, 2)
     assert [row["threads"] for row in rows] == [1, 2] and rows[0]["speedup"] == 1
 
@@ -121,8 +121,8 @@ def test_packed_grids_race_beside_blocks(monkeypatch):
         raced.append((engine, {grid.get("storage", "packed") for grid in given["hash_grid_configs"]}))
         return Contestant(engine, material, given, **labels)
 
-    monkeypatch.setattr(engines, "Contestant", watched)
-    rows = engines.measure_sizes((16, 32), TINY, 1, "bc1", **SMALL)
+    monkeypatch.setattr(engines_work, "Contestant", watched)
+    rows = engines_work.measure_sizes((16, 32), TINY, 1, "bc1", **SMALL)
     assert raced == [("torch", {"bc1"}), ("cpu", {"bc1"}), ("cpu", {"packed"})] * 2
     check_rows(rows, 4, missing=["peak_bytes", "of_packed", "cost"])
     assert {row["latents"] for row in rows} == {"bc1"} and {row["bits_per_texel"] for row in rows} == {4.5}
@@ -137,7 +137,7 @@ def test_the_rest_goes_on_where_nothing_can_be_compiled(make_material, monkeypat
 
     monkeypatch.setattr(torch, "compile", compile)
     effort = Effort(1, 1, {"torch": 1, "compiled": 1, "cpu": 1}, 0.002)
-    rows = engines.measure_steps(make_material(16, 16), effort, 1, batch_size=64)
+    rows = engines_work.measure_steps(make_material(16, 16), effort, 1, batch_size=64)
     assert [row["engine"] for row in rows] == ["torch", "cpu"] * 2
     notes = capsys.readouterr().out.splitlines()
     assert len(notes) == 2 and all("no compiler here" in note and "many" not in note for note in notes)
@@ -156,9 +156,9 @@ def test_engines_that_do_not_do_the_same_are_not_compared(make_material):
 @pytest.mark.skipif(platform.system() != "Linux", reason="reads /proc")
 @pytest.mark.usefixtures("_kernels")
 def test_memory_is_that_of_a_fresh_process(capsys):
-    found = engines.measure_memory("cpu", 64, 1)
+    found = engines_work.measure_memory("cpu", 64, 1)
     assert 0 < found["material_bytes"] <= found["peak_bytes"], capsys.readouterr().out
-    blocks = engines.measure_memory("cpu", 64, 1, "bc1")
+    blocks = engines_work.measure_memory("cpu", 64, 1, "bc1")
     assert 0 < blocks["material_bytes"] <= blocks["peak_bytes"], capsys.readouterr().out
     assert memory.memory_of("Name:\tpython\nVmHWM:\t  20 kB\nVmRSS:\t   12 kB\n", "VmRSS") == 12288
 
@@ -167,7 +167,7 @@ def test_memory_is_that_of_a_fresh_process(capsys):
 def test_a_run_is_scored(tmp_path):
     folder = save_maps(tmp_path / "made")
     with offline():
-        row = engines.measure_run(str(folder), "cpu", 1, max_iter=2, batch_size=64, n_neurons=16)
+        row = engines_work.measure_run(str(folder), "cpu", 1, max_iter=2, batch_size=64, n_neurons=16)
     assert (row["material"], row["engine"], row["iteration"]) == ("made", "cpu", 2)
     assert positive(row["seconds"]) and positive(row["psnr"])
     assert table([row]).splitlines()[1].split()[:3] == ["made", "cpu", "2"]

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from bench import devices, engines, engines_gpu, floors, materials, race
+from bench import devices, engines, engines_gpu, engines_work, floors, materials, race
 from bench.devices import IDLE, REST, Device, Kernel, breakdown
 from bench.engines_gpu import Budget
 from bench.race import Contestant, Effort
@@ -217,7 +217,7 @@ def test_multiply_adds_by_hand(make_material):
 def test_multiply_adds_are_about_those_of_the_cpu_kernels(device, make_material):
     """Which leave out padding and channels that are not there."""
     contestant = Contestant("cpu", make_material(16, 16, tuple(MAPS)), {"num_threads": 1, "batch_size": 64}, device)
-    assert floors.multiply_adds(contestant.model) == pytest.approx(engines.step_work(contestant), rel=0.2)
+    assert floors.multiply_adds(contestant.model) == pytest.approx(engines_work.step_work(contestant), rel=0.2)
 
 
 def test_least_bytes_by_counting(make_material):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
-from bench import browser, filtered
+from bench import browser, filtered, filtered_work
 from common.errors import run_command
 from tests.support.runs import _offline, quick, save_maps  # noqa: F401  # the first is a fixture, autouse
 
@@ -24,24 +24,24 @@ def run(tmp_path_factory):
 
 def pixels(side: int = 64) -> tuple[np.ndarray, np.ndarray]:
     """Row and column of each pixel, in texels."""
-    return np.mgrid[:side, :side] / filtered.MAGNIFIED
+    return np.mgrid[:side, :side] / filtered_work.MAGNIFIED
 
 
 def test_the_pattern_is_what_repeats_with_every_texel():
     y, x = pixels()
     for wave in (np.cos(2 * np.pi * x), np.cos(2 * np.pi * y), np.sin(2 * np.pi * (x + y))):
-        assert filtered.pattern_rms(3 * wave[..., None]) == pytest.approx(3 / np.sqrt(2), rel=0.02)
+        assert filtered_work.pattern_rms(3 * wave[..., None]) == pytest.approx(3 / np.sqrt(2), rel=0.02)
     two = np.stack([np.cos(2 * np.pi * x), np.zeros_like(x)], axis=2)
-    assert filtered.pattern_rms(two) == pytest.approx(0.5, rel=0.02)  # the root of the mean over channels
+    assert filtered_work.pattern_rms(two) == pytest.approx(0.5, rel=0.02)  # the root of the mean over channels
     for other in (np.cos(np.pi * x), np.cos(3 * np.pi * y), x, np.ones_like(x)):
-        assert filtered.pattern_rms(other[..., None]) < 0.01 * other.max()
+        assert filtered_work.pattern_rms(other[..., None]) < 0.01 * other.max()
 
 
 def test_positions_are_those_of_the_shader():
     class Size:
         width, height = 32, 16
 
-    uv = filtered.magnified_uv(Size, 8).numpy()
+    uv = filtered_work.magnified_uv(Size, 8).numpy()
     assert uv.shape == (32 * 32, 2)
     np.testing.assert_allclose(uv[0], [(12 + 0.125) / 32, (4 + 0.125) / 16])
     np.testing.assert_allclose(uv[33], [(12 + 0.375) / 32, (4 + 0.375) / 16])
@@ -50,7 +50,7 @@ def test_positions_are_those_of_the_shader():
 def test_a_run_is_measured(run, tmp_path, monkeypatch, capsys):
     if browser.find_chromium() is None:
         pytest.skip("needs a Chromium browser: apt install chromium")
-    monkeypatch.setattr(filtered, "TILTED_SIDE", 48)
+    monkeypatch.setattr(filtered_work, "TILTED_SIDE", 48)
     assert filtered.main([str(run), "--crop", "16", "--num_threads", "1", "--out", str(tmp_path)]) == 0
     out = capsys.readouterr().out
     written = json.loads((tmp_path / "filtered.json").read_text())

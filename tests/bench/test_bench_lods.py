@@ -7,7 +7,7 @@ import json
 import pytest
 import torch
 
-from bench import lods
+from bench import lods, lods_work
 from common.errors import UserError
 from tests.support.runs import quick, save_maps
 
@@ -19,8 +19,8 @@ def test_the_source_at_texel_centres_is_the_source(width, height, make_material)
         y, x = torch.meshgrid(torch.arange(h), torch.arange(w), indexing="ij")
         uv = torch.stack(((x.reshape(-1) + 0.5) / w, (y.reshape(-1) + 0.5) / h), dim=1)
         want = material.texels(lod)[..., material.present_channels].reshape(w * h, -1)
-        assert torch.allclose(lods.bilinear(material, lod, uv), want, atol=1e-5)
-        assert torch.allclose(lods.blended(material, float(lod), uv), want, atol=1e-5)
+        assert torch.allclose(lods_work.bilinear(material, lod, uv), want, atol=1e-5)
+        assert torch.allclose(lods_work.blended(material, float(lod), uv), want, atol=1e-5)
 
 
 def test_between_texels_and_lods_by_hand(make_material):
@@ -28,9 +28,9 @@ def test_between_texels_and_lods_by_hand(make_material):
     texels = [material.texels(lod)[..., material.present_channels] for lod in range(2)]
     uv = torch.tensor([[0.0, 2.5 / 4]])  # on the border between the last and the first column, in the middle of row 2
     fine = (texels[0][2, 7] + texels[0][2, 0]) / 2
-    assert torch.allclose(lods.bilinear(material, 0, uv)[0], fine, atol=1e-6)
+    assert torch.allclose(lods_work.bilinear(material, 0, uv)[0], fine, atol=1e-6)
     coarse = 0.25 * (texels[1][0, 3] + texels[1][0, 0]) / 2 + 0.75 * (texels[1][1, 3] + texels[1][1, 0]) / 2
-    assert torch.allclose(lods.blended(material, 0.3, uv)[0], 0.7 * fine + 0.3 * coarse, atol=1e-6)
+    assert torch.allclose(lods_work.blended(material, 0.3, uv)[0], 0.7 * fine + 0.3 * coarse, atol=1e-6)
 
 
 def test_the_command_on_a_run(tmp_path, capsys):

@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image as PillowImage
 
-from bench import rate, rate_plot, rate_report, rate_summary
+from bench import rate, rate_plot, rate_report, rate_summary, rate_work
 from bench.rate_summary import (
     form_rows,
     forms_table,
@@ -69,7 +69,7 @@ def measured(tmp_path_factory):
     flags = ["--rates", "2,8", "--preset", "fast", "--codecs", CODECS, "--crop", "20", "--out", str(out)]
     with offline(), pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(stdout):
         torch.set_num_threads(1)
-        patch.setattr(rate, "run_settings", tiny_settings)
+        patch.setattr(rate_work, "run_settings", tiny_settings)
         patch.setitem(rate.ALL_CODECS, "avif", AVIF)
         assert rate.main([*map(str, folders), *flags]) == 0
     return out, stdout.getvalue().splitlines(), folders
@@ -164,7 +164,7 @@ def test_the_report_holds_everything(measured):
         assert labels[:3] == ["source", "ours 2 bpp", "ours 8 bpp"] and len(labels) == len(set(labels))
         assert [pair["rate"] for pair in material["pairs"]] == ["2", "8"]
         assert all({pair["ours"], pair["rival"]} <= set(labels) for pair in material["pairs"])
-        rows, columns = rate.middle(source, 20)
+        rows, columns = rate_work.middle(source, 20)
         for variant in material["variants"]:
             assert list(variant["images"]) == list(source.present)
             for name, uri in variant["images"].items():
@@ -187,7 +187,7 @@ def image_of(uri: str) -> np.ndarray:
 
 @pytest.mark.usefixtures("_codecs")
 def test_quick_ends_with_a_line_of_json(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(rate, "run_settings", tiny_settings)
+    monkeypatch.setattr(rate_work, "run_settings", tiny_settings)
     monkeypatch.setattr(rate, "QUICK_CODECS", {"astc12x12": (None,), "avif": (40, 70)})
     folders = [str(save_maps(tmp_path / name, 24, 24, ("diffuse",))) for name in ("first", "second")]
     with offline():
@@ -204,19 +204,19 @@ def test_quick_ends_with_a_line_of_json(tmp_path, monkeypatch, capsys):
 
 
 def test_our_run_scores_the_exported_files(tmp_path, monkeypatch):
-    monkeypatch.setattr(rate, "run_settings", tiny_settings)
+    monkeypatch.setattr(rate_work, "run_settings", tiny_settings)
     folder = save_maps(tmp_path / "made", 24, 16, deep=("roughness",))
     PillowImage.fromarray(np.full((16, 24), 12345, np.uint16)).save(folder / "made_displacement.png")
     with offline():
         torch.set_num_threads(1)
-        entry = rate.our_run(str(folder), (2.0, "packed", "learned"), "fast", str(tmp_path / "runs"))
+        entry = rate_work.our_run(str(folder), (2.0, "packed", "learned"), "fast", str(tmp_path / "runs"))
     material, decoded = load_material(folder), entry.pop("decoded")
     scores = evaluate_lod(decoded, material.texels(0), material.present, exact=[10], with_lpips=False)
     assert entry["psnr"]["displacement"] == 100, "a constant is not rounded to 8 bits"
     assert entry["psnr"] == pytest.approx(scores["psnr"], abs=1e-6)
     assert entry["flip"] == pytest.approx(scores["flip"]["diffuse"], abs=1e-6)
     json.dumps(entry, allow_nan=False)
-    crops = rate.crops_of(decoded, material.present, rate.middle(material, 8))
+    crops = rate_work.crops_of(decoded, material.present, rate_work.middle(material, 8))
     assert crops["diffuse"].shape == (8, 8, 3) and crops["roughness"].shape == (8, 8, 1)
     inside = decoded[4:12, 8:16, map_slice("diffuse")].clamp(0, 1).numpy()
     assert np.abs(crops["diffuse"] / 255 - inside).max() <= 0.501 / 255
@@ -230,10 +230,10 @@ def test_opacity_is_scored_as_what_it_covers():
     decoded = material.texels(0).clone()
     decoded[:, 16:, :3] = 1 - decoded[:, 16:, :3]
     decoded[:, 15, map_slice("opacity")] = 0.25
-    scores = rate.opacity_scores(decoded, material)
+    scores = rate_work.opacity_scores(decoded, material)
     assert scores["psnr_covered"] > 60 and scores["opacity_wrong"] == 1 / 32
     decoded[:, :16, :3] = 0
-    assert rate.opacity_scores(decoded, material)["psnr_covered"] < 10
+    assert rate_work.opacity_scores(decoded, material)["psnr_covered"] < 10
     entries = [{"material": "leaf", "codec": "bc7", "quality": None, "bpp": bpp, "seconds": 1.0, "flip": None,
                 "maps": ["diffuse"], "psnr": {"all": 30.0, "diffuse": 30.0}, "ssim": {"all": 0.9}, **scores}
                for bpp in (8, 4)]  # fmt: skip
@@ -241,7 +241,7 @@ def test_opacity_is_scored_as_what_it_covers():
     assert heading[5:7] == ["covered", "wrong side"] and {len(row) for row in rows} == {len(heading)}
     assert rows[0][6] == "3.125%"
     bare = Material.from_arrays("wall", {"diffuse": colour})
-    assert rate.opacity_scores(bare.texels(0), bare) == {}
+    assert rate_work.opacity_scores(bare.texels(0), bare) == {}
 
 
 def test_the_space_of_light_is_told():
@@ -249,19 +249,19 @@ def test_the_space_of_light_is_told():
     units = {"value_range": {"emissive": (0.0, 50.0)}, "log_scale": {"emissive": 0.25}}
     lamp = Material.from_arrays("lamp", {"emissive": light}, color_space={"emissive": "linear"}, **units)
     scores = evaluate_lod(lamp.texels(0), lamp.texels(0), lamp.present, with_lpips=False)
-    entry = rate.entry_of(lamp, "bc7", scores, 8.0, 1.0)
+    entry = rate_work.entry_of(lamp, "bc7", scores, 8.0, 1.0)
     assert entry["spaces"] == {"emissive": "log2(1 + x / 0.25), x up to 50"}
     assert material_table([entry]).splitlines()[-1] == "emissive: of log2(1 + x / 0.25), x up to 50"
     wall = Material.from_arrays("wall", {"diffuse": light})
-    assert "spaces" not in rate.entry_of(wall, "bc7", scores, 8.0, 1.0)
+    assert "spaces" not in rate_work.entry_of(wall, "bc7", scores, 8.0, 1.0)
 
 
 @pytest.mark.parametrize("preset", ["preview", "fast", "balanced", "best"])
 def test_settings_are_a_configuration(preset):
-    plain = make_config(rate.run_settings((2.5, "packed", "learned"), preset))
+    plain = make_config(rate_work.run_settings((2.5, "packed", "learned"), preset))
     assert (plain.bpp, plain.preset, plain.chosen) == (2.5, preset, {"bpp", "preset"})
     for run in ((2.5, "bc1", "linear"), (5.0, "packed", "reference"), (10.0, "bc1", "tsnc")):
-        config = make_config(rate.run_settings(run, preset))
+        config = make_config(rate_work.run_settings(run, preset))
         assert (config.bpp, config.latents, config.decoder) == run
 
 
@@ -287,7 +287,7 @@ def test_flags_are_checked(flags, words, tmp_path, capsys):
 
 
 def test_folders_are_checked_before_anything_is_trained(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(rate, "our_run", lambda *arguments, **options: pytest.fail("trained"))
+    monkeypatch.setattr(rate_work, "our_run", lambda *arguments, **options: pytest.fail("trained"))
     good = save_maps(tmp_path / "made", 8, 8)
     for folder, word in ((tmp_path / "absent", "absent"), (good, "made")):  # missing, and the same name twice
         line = refusal_line(run_command(lambda f=folder: rate.main([str(good), str(f)])), capsys.readouterr().err)
@@ -312,7 +312,7 @@ def test_forms_stand_beside_each_other(tmp_path, monkeypatch, capsys):
     """One material, two rates, four forms: entries with what a pixel costs, tables, curves and the report."""
     for package in [*missing_packages("astc12x12"), "matplotlib"]:
         pytest.importorskip(package)
-    monkeypatch.setattr(rate, "run_settings", tiny_settings)
+    monkeypatch.setattr(rate_work, "run_settings", tiny_settings)
     folder = save_maps(tmp_path / "made", 24, 24, ("diffuse",))
     flags = ["--rates", "2,8", "--codecs", "astc12x12", "--out", str(tmp_path / "out"), "--crop", "16"]
     with offline():
@@ -354,12 +354,12 @@ def test_forms_stand_beside_each_other(tmp_path, monkeypatch, capsys):
 
 def test_a_form_that_cannot_have_a_rate_is_left_out(capsys):
     """The network of 64 neurons is too large for 256 x 256 at 1.25 bpp where nothing else is allowed."""
-    runs = rate.planned_runs((256, 256), [("packed", "learned"), ("bc1", "tsnc")], [1.25, 10.0], "fast")
+    runs = rate_work.planned_runs((256, 256), [("packed", "learned"), ("bc1", "tsnc")], [1.25, 10.0], "fast")
     assert runs == [(1.25, "packed", "learned"), (10.0, "packed", "learned"), (10.0, "bc1", "tsnc")]
     note = capsys.readouterr().out
     assert note.count("\n") == 1 and "bc1 tsnc is left out" in note and "--bpp 1.25" in note
     with pytest.raises(UserError, match=r"--bpp 1\.25"):
-        rate.planned_runs((256, 256), [("bc1", "tsnc")], [1.25, 10.0], "fast")
+        rate_work.planned_runs((256, 256), [("bc1", "tsnc")], [1.25, 10.0], "fast")
 
 
 def of_form(material, rate, psnr, latents="packed", decoder="learned", **cost):

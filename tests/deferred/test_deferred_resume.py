@@ -8,7 +8,7 @@ import shutil
 import pytest
 import torch
 
-from common.events import EventFile
+from common.event_file import EventFile
 from common.stop import StopRequest
 from deferred import checkpoints
 from deferred.options import make_options

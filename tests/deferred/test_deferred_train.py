@@ -15,7 +15,7 @@ import torch
 from PIL import Image as PillowImage
 
 from common.errors import run_command
-from common.events import EventFile
+from common.event_file import EventFile
 from deferred import (
     baselines,
     checkpoints,

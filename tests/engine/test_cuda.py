@@ -17,7 +17,8 @@ from configs import make_config
 from engine import create as engines
 from engine.create import create_decoder, create_engine
 from engine.cuda import decoder, library
-from engine.cuda.plan import BLOCKS, CENTRES, KernelPlan, SamplePositions, Unsupported, block_size
+from engine.cuda.block_size import BLOCKS, block_size
+from engine.cuda.plan import CENTRES, KernelPlan, SamplePositions, Unsupported
 from engine.errors import KernelsUnavailable
 from engine.schedule import Schedule
 from engine.torch.engine import TorchEngine

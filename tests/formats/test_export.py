@@ -14,6 +14,7 @@ from PIL import Image
 import export
 from common.errors import UserError, run_command
 from common.files import sha256_of
+from configs import QUANTIZE_BITS, SAVE_BITS
 from dataset import Material
 from engine.cpu.decoder import decode_lod
 from formats.dds_layouts import grid_textures
@@ -25,7 +26,6 @@ from maps.channels import MAPS, map_slice
 from maps.mips import linear_to_srgb
 from metrics.decoded_maps import decode_in_file_space, to_8_bit
 from model import NeuralTexture
-from quantize import QUANTIZE_BITS, SAVE_BITS
 from shape import DecoderSpec, GridSpec
 from tests.support import reference
 from tests.support.exports import FILES, edit_manifest, limited_memory, make_model, manifest_json

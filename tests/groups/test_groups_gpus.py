@@ -15,10 +15,11 @@ import train
 from configs import make_config
 from groups import gpus as group_gpus
 from groups import local as group_local
+from groups import worker as group_worker
 from groups.gpus import gpus_of
+from groups.job import Job, Outcome
 from groups.journal import read_batch
 from groups.ray_pool import left_behind
-from groups.worker import Job, Outcome
 from tests.support.runs import ROOT, save_maps
 
 TOGETHER_S = 20  # how long a process waits for those that should run beside it
@@ -105,7 +106,7 @@ def ended(pool) -> dict[str, str]:
 def test_a_process_has_a_gpu_that_no_other_has(machine, tmp_path, monkeypatch):
     """Three groups on the GPUs 5 and 2: the third gets that of the one that ends first."""
     machine(2, "5,2")
-    monkeypatch.setattr(group_local, "train_group", tell_gpu)
+    monkeypatch.setattr(group_worker, "train_group", tell_gpu)
     with group_local.LocalPool(2, gpus_of(make_config({}))) as pool:
         pool.start(job(tmp_path, "a"))
         pool.start(job(tmp_path, "b"))
@@ -122,7 +123,7 @@ def test_a_process_has_a_gpu_that_no_other_has(machine, tmp_path, monkeypatch):
 
 def test_more_processes_than_gpus_share_them_evenly(machine, tmp_path, monkeypatch):
     machine(2)
-    monkeypatch.setattr(group_local, "train_group", tell_gpu)
+    monkeypatch.setattr(group_worker, "train_group", tell_gpu)
     found = {}
     with group_local.LocalPool(5, gpus_of(make_config({}))) as pool:
         for name in "abcde":
@@ -136,7 +137,7 @@ def test_more_processes_than_gpus_share_them_evenly(machine, tmp_path, monkeypat
 @pytest.mark.parametrize(("gpus", "flags"), [(0, ()), (3, ("--device", "cuda:1")), (3, ("--device", "cpu"))], ids=str)
 def test_otherwise_the_environment_stays(gpus, flags, machine, tmp_path, monkeypatch):
     machine(gpus, "7,8,9")
-    monkeypatch.setattr(group_local, "train_group", tell_gpu)
+    monkeypatch.setattr(group_worker, "train_group", tell_gpu)
     config = make_config(dict(zip(("device",), flags[1:])))
     with group_local.LocalPool(1, gpus_of(config)) as pool:
         (tmp_path / "a.end").touch()
@@ -161,7 +162,7 @@ def test_a_batch_with_one_worker_per_gpu(visible, expected, machine, tmp_path, m
             time.sleep(0.01)
         return Outcome("failed", os.environ[group_gpus.VISIBLE])
 
-    monkeypatch.setattr(group_local, "train_group", meet)
+    monkeypatch.setattr(group_worker, "train_group", meet)
     flags = ["--groups_batching", "--groups_batch_dir", tmp_path / "batch", "--groups_save_dir", tmp_path / "out",
              "--groups_max_workers", 0]  # fmt: skip
     assert train.main([str(flag) for flag in flags]) == 1

@@ -19,8 +19,8 @@ from common.stop import StopRequest
 from lightmap import checkpoints
 from lightmap.options import make_options, parse_args
 from lightmap.rendering import from_checkpoint
-from lightmap.train import resumed_options, train
 from lightmap.trainer import Trainer
+from lightmap.training import resumed_options, train
 from tests.support.lightmap_days import TINY, moving_frames, save_frames, scene, scene_folder, tiny, trained
 from tests.support.paths import ROOT
 
@@ -143,7 +143,7 @@ def test_resumed_run_has_the_bits_of_one_that_was_never_stopped(tmp_path, mode, 
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     assert train({**given, "out_dir": str(whole)}, lambda _: None, True) == 0
     from lightmap.data import load_day
-    from lightmap.train import choose_step
+    from lightmap.training import choose_step
 
     options = make_options({**given, "out_dir": str(parts)})
     first = Trainer(options, load_day(data), CPU, make_step=choose_step(engine, CPU))

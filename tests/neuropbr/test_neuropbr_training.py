@@ -23,6 +23,7 @@ from neuropbr.utils.checkpoints import load_checkpoint, load_generator, plain_na
 from neuropbr.utils.logs import Logs
 from neuropbr.utils.maps import MAPS
 from neuropbr.utils.schedule import Schedule
+from neuropbr.utils.teacher_loop import TeacherLoop
 from tests.support import neuropbr_tools as tools
 
 
@@ -102,7 +103,8 @@ def test_a_resumed_run_gives_the_same_bits(tiny, finished, tmp_path, stop_after)
     module, folder = tools.script("train"), tmp_path / "checkpoints"
     more = {"training__save_every_n_epochs": 2, "data__val_ratio": 0.3, "data__use_augmentation": True}
     options = module.parse_args([str(word) for word in [*words_of(tiny, folder, **more), "--epochs", "3"]])
-    loop, stop = module.TeacherLoop(*module.resolve_config(options)), StopRequest()
+    config = module.resolve_config(options)
+    loop, stop = TeacherLoop(config, module.resolve_device(config, options)), StopRequest()
     step = loop.train_step
 
     def stopping(batch):

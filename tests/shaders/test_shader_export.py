@@ -230,6 +230,30 @@ def test_headers_of_blocks(name, language, block_exports):
     assert not any(texture in sampled for texture in packed)
 
 
+# --- grids that are not square ---------------------------------------------------------------------------------------
+
+OBLONG_FORMS = {  # (grids, layout)
+    "words": ([GridSpec((32, 4), 3, 2, 16, "learned"), GridSpec((3, 20), 1, 8, 32)], "packed"),
+    "channels": ([GridSpec((32, 4), 3, 4, 32), GridSpec((16, 2), 1, 8, 16)], "filterable"),
+    "mixed": ([GridSpec((16, 2), 2, 4, 16), bc1((64, 8), 4), bc1((20, 3), 1, "learned")], "packed"),
+}
+
+
+@pytest.mark.parametrize("name", OBLONG_FORMS)
+def test_decoders_of_oblong_grids_compile(name, shipped, tmp_path):
+    grids, layout = OBLONG_FORMS[name]
+    model = make_model(grids, DecoderSpec(2, 16, 1), shipped[2])
+    write_export(tmp_path, model, shipped[2].hashed_record)
+    for language in LANGUAGES:
+        assert_every_name_is_defined(shader_source(model, shipped[2].hashed_record, language, layout=layout))
+    for language in WRAPPERS:
+        example_shader(language, ("buffer", "float32", layout), tmp_path, tmp_path / f"{language}.frag")
+        assert "ntGridSize(" in (tmp_path / f"{language}.frag").read_text()
+        compile_with_glslang(language, tmp_path / f"{language}.frag")
+    done = compile_with_dxc(tmp_path / "hlsl.frag")
+    assert done.returncode == 0 and "error" not in done.stderr, done.stderr
+
+
 # --- extra maps ------------------------------------------------------------------------------------------------------
 
 

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 import torch
 
+from configs import QUANTIZE_BITS, SAVE_BITS
 from dataset import Constant
 from maps.channels import CHANNELS
-from quantize import QUANTIZE_BITS, SAVE_BITS
 from shaders.weights import weight_columns
 from shape import DecoderSpec, GridSpec
 from tests.support import reference

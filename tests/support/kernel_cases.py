@@ -7,11 +7,12 @@ from functools import partial
 import pytest
 import torch
 
+from configs import QUANTIZE_BITS, SAVE_BITS
 from engine.cpu import decoder, library
 from engine.errors import KernelsUnavailable
 from maps.channels import CHANNELS, outputs_of
 from model import NeuralTexture, Noise
-from quantize import QUANTIZE_BITS, SAVE_BITS, stream_key
+from quantize import stream_key
 from shape import DecoderSpec, GridSpec
 from tests.support import reference
 

@@ -13,7 +13,7 @@ from PIL import Image as PillowImage
 from bench.lightmap import LARGE
 from lightmap.data import Day, load_day, load_half_hours
 from lightmap.sample_scene import write_day
-from lightmap.train import train
+from lightmap.training import train
 
 TINY = {"epochs": 3, "batch_size": 256, "samples_per_epoch": 1024, "latent_dim": 5, "hidden_f1": 7, "layers_f1": 2,
         "hidden_f2": 9, "layers_f2": 2, "time_harmonics": 3}  # fmt: skip

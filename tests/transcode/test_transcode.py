@@ -19,7 +19,7 @@ from engine.cpu.decoder import decode_lod
 from formats.dds import encode_block_dds
 from formats.ktx2 import encode_ktx2
 from formats.manifest import NETWORK
-from formats.options import EXPORT_FIELDS, SCALAR_TEXTURES, TEXTURE_FORMATS, build_export_parser
+from formats.options import EXPORT_FIELDS, SCALAR_TEXTURES, TEXTURE_FORMATS, build_export_parser, parse_formats
 from formats.textures import read_export, write_export
 from maps.channels import MAPS, map_slice
 from metrics.decoded_maps import decode_maps
@@ -29,7 +29,7 @@ from tests.support.map_images import write_exr
 from tests.support.texture_files import dds_mips, independent_decode, ktx2_levels
 from transcode import codecs as texture_codecs
 from transcode import textures as module
-from transcode.textures import parse_formats, plan_textures, transcode
+from transcode.textures import plan_textures, transcode
 
 SIZES = [(64, 64), (37, 10), (5, 3), (2, 1), (1, 1), (1, 9)]
 

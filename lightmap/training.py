@@ -1,0 +1,137 @@
+"""A run of train.py: a day read, trained, measured and exported."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from common.device import choose_device
+from common.errors import Say, UserError, quote
+from common.files import make_folder, write_json
+from common.stop import stop_signals
+from engine.errors import KernelsUnavailable
+from lightmap import checkpoints
+from lightmap.compressor import Compressor
+from lightmap.data import Day, load_day, load_half_hours
+from lightmap.exports import write_exports
+from lightmap.fused_step import FusedStep, fused_problem
+from lightmap.options import FIXED, TrainOptions, make_options
+from lightmap.pictures import log_pictures
+from lightmap.sample_scene import write_day
+from lightmap.summary import REPORT, build_report, describe_report
+from lightmap.torch_step import TorchStep
+from lightmap.trainer import Trainer
+
+SAMPLE = Path(__file__).resolve().parent / "data" / "sample"
+SAMPLE_SIZE = 256
+
+
+def sample_folder(say: Say = print) -> Path:
+    """The folder of the sample scene, which is rendered at the first call."""
+    if not (SAMPLE / "half_hours" / "tod_23.png").is_file():  # the last file that write_day writes
+        say(f"making the sample scene in {quote(SAMPLE)}")
+        write_day(SAMPLE, SAMPLE_SIZE)
+    return SAMPLE
+
+
+def resumed_options(given: Mapping[str, Any], folder: Path) -> TrainOptions:
+    """The options of the run in `folder`, with changed flags in their place. Raises: UserError for one of FIXED."""
+    saved = checkpoints.load(folder / checkpoints.LAST).config
+    for name in FIXED & set(given):
+        if name in saved and saved[name] != given[name]:
+            raise UserError(
+                f"--{name} {given[name]}: {quote(folder)} was begun with {saved[name]}, and --resume goes on as it "
+                "was; leave the flag out, or train anew without --resume"
+            )
+    return make_options({**saved, **given})
+
+
+def choose_step(engine: str, device: torch.device, say: Say = print) -> Callable[..., TorchStep]:
+    """A function with the arguments of TorchStep that makes the step of a run; `auto` falls back to TorchStep.
+
+    The function raises UserError for `fused` if the kernels cannot be used.
+    """
+    if engine == "torch":
+        return TorchStep
+
+    def make(model: Compressor, lr: float, lr_grid: float) -> TorchStep:
+        problem = fused_problem(model, device)
+        try:
+            if problem is None:
+                return FusedStep(model, lr, lr_grid, say)
+        except KernelsUnavailable as error:
+            problem = str(error)
+        if engine == "fused":
+            raise UserError(f"--engine fused: the kernels cannot be used: {problem}; use --engine torch")
+        if device.type == "cpu":
+            say(f"note: training with PyTorch, not with the fused kernels: {problem}")
+        return TorchStep(model, lr, lr_grid)
+
+    return make
+
+
+def train(given: Mapping[str, Any], say: Say = print, quiet: bool = False) -> int:
+    """Train, report and export; returns the exit code."""
+    options = make_options(given)
+    folder = Path(options.out_dir)
+    if options.resume:
+        options = resumed_options(given, folder)
+    if options.num_threads:
+        torch.set_num_threads(options.num_threads)
+    device = choose_device(options.device)
+    data_dir = Path(options.data_dir) if options.data_dir else sample_folder(say)
+    day = load_day(data_dir, say, options.num_workers, options.max_pixels)
+    half = load_half_hours(data_dir, day, options.num_workers, options.max_pixels)
+    trainer = Trainer(options, day, device, say, choose_step(options.engine, device, say))
+    if options.resume:
+        trainer.resume(folder)
+    make_folder(folder)
+    with stop_signals() as stop:
+        say(describe_run(options, day, half, trainer))
+        completed = trainer.train(folder, stop, quiet)
+    if not completed:
+        say(f"stopped at step {trainer.iteration} of {trainer.total}; --resume goes on from {quote(folder)}")
+        return 128 + stop.signal_number
+    finish(trainer, day, half, folder, options, say)
+    return 0
+
+
+def describe_run(options: TrainOptions, day: Day, half: Day | None, trainer: Trainer) -> str:
+    """Frames, model and training of a run as text for the terminal."""
+    kind = "floats" if day.bits == 32 else f"{day.bits} bits"
+    known = "with ground truth at half-hours" if half is not None else "no half_hours folder"
+    counts = [sum(value.numel() for value in part.parameters()) for part in (trainer.model, trainer.model.f2)]
+    latent_height, latent_width = trainer.shape.latent_size
+    origin = "F1" if options.latent_mode == "f1" else "a learned grid"
+    return "\n".join([
+        f"day      {day.n_frames} frames of {day.width}x{day.height}, {kind}: {quote(day.names[0])} ... "
+        f"{quote(day.names[-1])}; {known}",
+        f"model    latent {latent_width}x{latent_height}x{options.latent_dim} from {origin} of {counts[0] - counts[1]} "
+        f"numbers, F2 of {counts[1]}",
+        f"training {trainer.total} steps of {options.batch_size} samples, engine {trainer.engine.name}",
+    ])  # fmt: skip
+
+
+def finish(trainer: Trainer, day: Day, half: Day | None, folder: Path, options: TrainOptions, say: Say) -> None:
+    """Measure the best checkpoint, write report.json and, with --compute_latent, the exports."""
+    loaded = checkpoints.load(folder / checkpoints.BEST)
+    model = loaded.model.to(trainer.device)
+    facts = {
+        "seconds": round(trainer.seconds, 2), "steps": trainer.total, "engine": trainer.engine.name,
+        "threads": torch.get_num_threads(), "best_epoch": loaded.epoch, "psnr_held_out": loaded.held_out_db,
+        "options": dataclasses.asdict(options),
+    }  # fmt: skip
+    report = build_report(model.cpu(), day, half, loaded.day, facts)
+    write_json(folder / REPORT, report)
+    log_pictures(folder, model, day, trainer.iteration, report)
+    say(describe_report(report))
+    say(f"time     {trainer.seconds:.1f} s for {trainer.total} steps")
+    if options.compute_latent:
+        for line in write_exports(folder, model, loaded.day, report):
+            say(line)
+    say(f"files    {quote(folder)}: {checkpoints.BEST}, {checkpoints.LAST}, {REPORT}"
+        f"{', exports' if options.compute_latent else ''}")  # fmt: skip

@@ -290,35 +290,9 @@ void ntDecoderInputs(array<float, NT_LAYER_WIDTH> thread* inputs_1, float2 uv_1,
 }
 
 //!! with products of 16 bits
-half4 ntBlock(array<half, NT_LAYER_WIDTH> thread* inputs_2, int column_0, int first_3)
+half4 ntBlock(int column_0, half4 inputs_2)
 {
-    int _S20 = column_0 + first_3;
-    return (ntWeights((_S20))) * half4((*inputs_2)[first_3])  + (ntWeights((_S20 + int(1)))) * half4((*inputs_2)[first_3 + int(1)])  + (ntWeights((_S20 + int(2)))) * half4((*inputs_2)[first_3 + int(2)])  + (ntWeights((_S20 + int(3)))) * half4((*inputs_2)[first_3 + int(3)]) ;
-}
-
-float4 ntFourRows(array<half, NT_LAYER_WIDTH> thread* inputs_3, int column_1, int inputCount_0)
-{
-    int _S21 = NT_GROUP_INPUTS;
-    float4 _S22 = float4(0.0f, 0.0f, 0.0f, 0.0f);
-    int first_4 = int(0);
-    float4 sum_0 = _S22;
-    while(first_4 < inputCount_0)
-    {
-        half4 _S23 = ntBlock(inputs_3, column_1, first_4);
-        int next_0 = int(4);
-        half4 part_0 = _S23;
-        while(next_0 < _S21)
-        {
-            half4 _S24 = ntBlock(inputs_3, column_1, first_4 + next_0);
-            half4 part_1 = part_0 + _S24;
-            next_0 = next_0 + int(4);
-            part_0 = part_1;
-        }
-        float4 sum_1 = sum_0 + float4(part_0);
-        first_4 = first_4 + _S21;
-        sum_0 = sum_1;
-    }
-    return sum_0;
+    return (ntWeights((column_0))) * half4(inputs_2.x)  + (ntWeights((column_0 + int(1)))) * half4(inputs_2.y)  + (ntWeights((column_0 + int(2)))) * half4(inputs_2.z)  + (ntWeights((column_0 + int(3)))) * half4(inputs_2.w) ;
 }
 
 //!! without
@@ -348,144 +322,143 @@ void ntNetwork(array<float, NT_LAYER_WIDTH> thread* values_0)
 //!! both
 {
 //!! with products of 16 bits
-    int row_0;
-    int _S26 = NT_NUM_NEURONS;
-    int _S27 = NT_NUM_HIDDEN_LAYERS;
-    int inputCount_1 = NT_NUM_INPUTS;
+    int first_3;
+    int _S21 = NT_GROUP_INPUTS;
+    int _S22 = NT_NUM_HIDDEN_LAYERS + int(1);
 //!! without
     int i_2;
     int _S21 = NT_NUM_HIDDEN_LAYERS + int(1);
-    int inputCount_0 = NT_NUM_INPUTS;
 //!! both
+    int inputCount_0 = NT_NUM_INPUTS;
     int layer_0 = int(0);
 //!! with products of 16 bits
-    int column_2 = int(0);
-    while(layer_0 < _S27)
+    int column_1 = int(0);
+    while(layer_0 < _S22)
 //!! without
     int column_0 = int(0);
     while(layer_0 < _S21)
 //!! both
     {
 //!! with products of 16 bits
-        thread array<half, NT_LAYER_WIDTH> outputs_0;
-        row_0 = int(0);
-        while(row_0 < _S26)
+        bool last_0 = layer_0 == (_S22 - int(1));
 //!! without
         bool last_0 = layer_0 == (_S21 - int(1));
+//!! both
         int outputCount_0;
         if(last_0)
-//!! both
         {
-//!! with products of 16 bits
-            float4 sum_2 = ntFourRows(values_0, column_2, inputCount_1);
-            int column_3 = column_2 + inputCount_1;
-//! with scales of rows
-            float4 sum_3 = sum_2 * (ntWeightScales(((layer_0 * _S26 + row_0) / int(4))));
-            half4 _S28 = half4(float4(ntActivate(sum_3.x), ntActivate(sum_3.y), ntActivate(sum_3.z), ntActivate(sum_3.w)));
-//! without
-            half4 _S28 = half4(float4(ntActivate(sum_2.x), ntActivate(sum_2.y), ntActivate(sum_2.z), ntActivate(sum_2.w)));
-//! both
-            outputs_0[row_0] = _S28.x;
-            outputs_0[row_0 + int(1)] = _S28.y;
-            outputs_0[row_0 + int(2)] = _S28.z;
-            outputs_0[row_0 + int(3)] = _S28.w;
-            row_0 = row_0 + int(4);
-            column_2 = column_3;
-//!! without
             outputCount_0 = int(16);
-//!! both
         }
-//!! with products of 16 bits
-        int k_0 = int(0);
-        while(k_0 < _S26)
-//!! without
         else
-//!! both
         {
-//!! with products of 16 bits
-            (*values_0)[k_0] = outputs_0[k_0];
-            k_0 = k_0 + int(1);
-//!! without
             outputCount_0 = NT_NUM_NEURONS;
-//!! both
         }
 //!! with products of 16 bits
-        int _S29 = layer_0 + int(1);
-        inputCount_1 = _S26;
-        layer_0 = _S29;
-    }
-    row_0 = int(0);
-    while(row_0 < int(16))
-    {
+        thread array<half, NT_LAYER_WIDTH> outputs_0;
 //!! without
         thread array<float, NT_LAYER_WIDTH> outputs_0;
+//!! both
         int row_0 = int(0);
         while(row_0 < outputCount_0)
         {
+//!! with products of 16 bits
+            float4 _S23 = float4(0.0f, 0.0f, 0.0f, 0.0f);
+            first_3 = int(0);
+            float4 sum_0 = _S23;
+            while(first_3 < inputCount_0)
+//!! without
             float4 _S22 = float4(0.0f, 0.0f, 0.0f, 0.0f);
             i_2 = int(0);
             float4 sum_0 = _S22;
             while(i_2 < inputCount_0)
+//!! both
             {
+//!! with products of 16 bits
+                half4 _S24 = ntBlock(column_1 + first_3, half4((*values_0)[first_3], (*values_0)[first_3 + int(1)], (*values_0)[first_3 + int(2)], (*values_0)[first_3 + int(3)]));
+                int next_0 = int(4);
+                half4 part_0 = _S24;
+                while(next_0 < _S21)
+                {
+                    int i_2 = first_3 + next_0;
+                    half4 part_1 = part_0 + ntBlock(column_1 + i_2, half4((*values_0)[i_2], (*values_0)[i_2 + int(1)], (*values_0)[i_2 + int(2)], (*values_0)[i_2 + int(3)]));
+                    next_0 = next_0 + int(4);
+                    part_0 = part_1;
+                }
+                float4 sum_1 = sum_0 + float4(part_0);
+                first_3 = first_3 + _S21;
+//!! without
                 float4 sum_1 = sum_0 + (ntWeights((column_0 + i_2))) * float4((*values_0)[i_2]) ;
                 i_2 = i_2 + int(1);
+//!! both
                 sum_0 = sum_1;
             }
+//!! with products of 16 bits
+            int column_2 = column_1 + inputCount_0;
+//!! without
             int column_1 = column_0 + inputCount_0;
 //!! both
 //! with scales of rows
-//!! with products of 16 bits
-        float4 sum_4 = ntFourRows(values_0, column_2, inputCount_1);
-//!! without
             float4 sum_2 = sum_0 * (ntWeightScales(((layer_0 * NT_NUM_NEURONS + row_0) / int(4))));
+//!! with products of 16 bits
+//!! without
             float4 sum_3;
 //!! both
 //! without
 //!! with products of 16 bits
-        float4 sum_3 = ntFourRows(values_0, column_2, inputCount_1);
 //!! without
             float4 sum_2;
 //!! both
 //! both
 //!! with products of 16 bits
-        int column_4 = column_2 + inputCount_1;
+            if(last_0)
 //!! without
             if(!last_0)
-            {
 //!! both
+            {
 //! with scales of rows
 //!! with products of 16 bits
-        float4 sum_5 = sum_4 * (ntWeightScales(((_S27 * _S26 + row_0) / int(4))));
-        (*found_0)[row_0] = sum_5.x;
-        (*found_0)[row_0 + int(1)] = sum_5.y;
-        (*found_0)[row_0 + int(2)] = sum_5.z;
-        (*found_0)[row_0 + int(3)] = sum_5.w;
+                (*found_0)[row_0] = sum_2.x;
+                (*found_0)[row_0 + int(1)] = sum_2.y;
+                (*found_0)[row_0 + int(2)] = sum_2.z;
+                (*found_0)[row_0 + int(3)] = sum_2.w;
 //!! without
                 sum_3 = float4(ntActivate(sum_2.x), ntActivate(sum_2.y), ntActivate(sum_2.z), ntActivate(sum_2.w));
 //!! both
 //! without
 //!! with products of 16 bits
-        (*found_0)[row_0] = sum_3.x;
-        (*found_0)[row_0 + int(1)] = sum_3.y;
-        (*found_0)[row_0 + int(2)] = sum_3.z;
-        (*found_0)[row_0 + int(3)] = sum_3.w;
+                (*found_0)[row_0] = sum_0.x;
+                (*found_0)[row_0 + int(1)] = sum_0.y;
+                (*found_0)[row_0 + int(2)] = sum_0.z;
+                (*found_0)[row_0 + int(3)] = sum_0.w;
 //!! without
                 sum_2 = float4(ntActivate(sum_0.x), ntActivate(sum_0.y), ntActivate(sum_0.z), ntActivate(sum_0.w));
 //!! both
 //! both
-//!! with products of 16 bits
-        row_0 = row_0 + int(4);
-        column_2 = column_4;
-//!! without
             }
             else
             {
 //! with scales of rows
+//!! with products of 16 bits
+                outputs_0[row_0] = half(ntActivate(sum_2.x));
+                outputs_0[row_0 + int(1)] = half(ntActivate(sum_2.y));
+                outputs_0[row_0 + int(2)] = half(ntActivate(sum_2.z));
+                outputs_0[row_0 + int(3)] = half(ntActivate(sum_2.w));
+//!! without
                 sum_3 = sum_2;
+//!! both
 //! without
+//!! with products of 16 bits
+                outputs_0[row_0] = half(ntActivate(sum_0.x));
+                outputs_0[row_0 + int(1)] = half(ntActivate(sum_0.y));
+                outputs_0[row_0 + int(2)] = half(ntActivate(sum_0.z));
+                outputs_0[row_0 + int(3)] = half(ntActivate(sum_0.w));
+//!! without
                 sum_2 = sum_0;
+//!! both
 //! both
             }
+//!! with products of 16 bits
+//!! without
 //! with scales of rows
             outputs_0[row_0] = sum_3.x;
             outputs_0[row_0 + int(1)] = sum_3.y;
@@ -497,17 +470,42 @@ void ntNetwork(array<float, NT_LAYER_WIDTH> thread* values_0)
             outputs_0[row_0 + int(2)] = sum_2.z;
             outputs_0[row_0 + int(3)] = sum_2.w;
 //! both
+//!! both
             row_0 = row_0 + int(4);
+//!! with products of 16 bits
+            column_1 = column_2;
+//!! without
             column_0 = column_1;
+//!! both
         }
+//!! with products of 16 bits
+        if(!last_0)
+//!! without
         i_2 = int(0);
         while(i_2 < outputCount_0)
+//!! both
         {
+//!! with products of 16 bits
+            first_3 = int(0);
+            while(first_3 < outputCount_0)
+            {
+                (*values_0)[first_3] = outputs_0[first_3];
+                first_3 = first_3 + int(1);
+            }
+//!! without
             (*values_0)[i_2] = outputs_0[i_2];
             i_2 = i_2 + int(1);
+//!! both
         }
+//!! with products of 16 bits
+        int _S25 = layer_0 + int(1);
+//!! without
         int _S23 = layer_0 + int(1);
+//!! both
         inputCount_0 = outputCount_0;
+//!! with products of 16 bits
+        layer_0 = _S25;
+//!! without
         layer_0 = _S23;
 //!! both
     }
@@ -534,9 +532,9 @@ struct NtMaterial
 NtMaterial ntDecode(float2 uv_2, float lod_3)
 {
 //!! with products of 16 bits
-    int _S30 = NT_NUM_LODS - int(1);
-    float level_0 = clamp(lod_3, 0.0f, float(_S30));
-    float2 _S31 = uv_2 - floor(uv_2);
+    int _S26 = NT_NUM_LODS - int(1);
+    float level_0 = clamp(lod_3, 0.0f, float(_S26));
+    float2 _S27 = uv_2 - floor(uv_2);
 //!! without
     int _S24 = NT_NUM_LODS - int(1);
     float level_0 = clamp(lod_3, 0.0f, float(_S24));
@@ -544,21 +542,21 @@ NtMaterial ntDecode(float2 uv_2, float lod_3)
 //!! both
     int near_1 = int(level_0);
 //!! with products of 16 bits
-    int _S32 = min(near_1 + int(1), _S30);
+    int _S28 = min(near_1 + int(1), _S26);
 //!! without
     int _S26 = min(near_1 + int(1), _S24);
 //!! both
     float blend_1 = level_0 - float(near_1);
     bool twice_0 = NT_BLEND_OUTPUTS == int(1);
 //!! with products of 16 bits
-    bool _S33;
+    bool _S29;
 //!! without
     bool _S27;
 //!! both
     if(twice_0)
     {
 //!! with products of 16 bits
-        _S33 = blend_1 > 0.0f;
+        _S29 = blend_1 > 0.0f;
 //!! without
         _S27 = blend_1 > 0.0f;
 //!! both
@@ -566,14 +564,14 @@ NtMaterial ntDecode(float2 uv_2, float lod_3)
     else
     {
 //!! with products of 16 bits
-        _S33 = false;
+        _S29 = false;
 //!! without
         _S27 = false;
 //!! both
     }
     int channel_0;
 //!! with products of 16 bits
-    if(_S33)
+    if(_S29)
 //!! without
     if(_S27)
 //!! both
@@ -589,13 +587,13 @@ NtMaterial ntDecode(float2 uv_2, float lod_3)
     while(pass_0 < channel_0)
     {
 //!! with products of 16 bits
-        bool _S34 = pass_0 == int(0);
+        bool _S30 = pass_0 == int(0);
 //!! without
         bool _S28 = pass_0 == int(0);
 //!! both
         int lower_0;
 //!! with products of 16 bits
-        if(_S34)
+        if(_S30)
 //!! without
         if(_S28)
 //!! both
@@ -605,14 +603,14 @@ NtMaterial ntDecode(float2 uv_2, float lod_3)
         else
         {
 //!! with products of 16 bits
-            lower_0 = _S32;
+            lower_0 = _S28;
 //!! without
             lower_0 = _S26;
 //!! both
         }
 //!! with products of 16 bits
         thread array<half, NT_LAYER_WIDTH> values_1;
-        float _S35;
+        float _S31;
 //!! without
         thread array<float, NT_LAYER_WIDTH> values_1;
         float _S29;
@@ -620,7 +618,7 @@ NtMaterial ntDecode(float2 uv_2, float lod_3)
         if(twice_0)
         {
 //!! with products of 16 bits
-            _S35 = 0.0f;
+            _S31 = 0.0f;
 //!! without
             _S29 = 0.0f;
 //!! both
@@ -628,20 +626,20 @@ NtMaterial ntDecode(float2 uv_2, float lod_3)
         else
         {
 //!! with products of 16 bits
-            _S35 = blend_1;
+            _S31 = blend_1;
 //!! without
             _S29 = blend_1;
 //!! both
         }
 //!! with products of 16 bits
-        float _S36;
+        float _S32;
 //!! without
         float _S30;
 //!! both
         if(twice_0)
         {
 //!! with products of 16 bits
-            _S36 = float(lower_0);
+            _S32 = float(lower_0);
 //!! without
             _S30 = float(lower_0);
 //!! both
@@ -649,34 +647,32 @@ NtMaterial ntDecode(float2 uv_2, float lod_3)
         else
         {
 //!! with products of 16 bits
-            _S36 = level_0;
+            _S32 = level_0;
 //!! without
             _S30 = level_0;
 //!! both
         }
 //!! with products of 16 bits
-        ntDecoderInputs(&values_1, _S31, lower_0, _S32, _S35, _S36);
+        ntDecoderInputs(&values_1, _S27, lower_0, _S28, _S31, _S32);
         thread array<float, int(16)> found_1;
         ntNetwork(&values_1, &found_1);
-        int i_2 = int(0);
-        while(i_2 < int(16))
 //!! without
         ntDecoderInputs(&values_1, _S25, lower_0, _S26, _S29, _S30);
         ntNetwork(&values_1);
+//!! both
         int i_3 = int(0);
         while(i_3 < int(16))
-//!! both
         {
 //!! with products of 16 bits
-            float _S37;
-            if(_S34)
+            float _S33;
+            if(_S30)
 //!! without
             float _S31;
             if(_S28)
 //!! both
             {
 //!! with products of 16 bits
-                _S37 = found_1[i_2];
+                _S33 = found_1[i_3];
 //!! without
                 _S31 = values_1[i_3];
 //!! both
@@ -684,18 +680,17 @@ NtMaterial ntDecode(float2 uv_2, float lod_3)
             else
             {
 //!! with products of 16 bits
-                _S37 = decoded_0[i_2] + blend_1 * (found_1[i_2] - decoded_0[i_2]);
+                _S33 = decoded_0[i_3] + blend_1 * (found_1[i_3] - decoded_0[i_3]);
 //!! without
                 _S31 = decoded_0[i_3] + blend_1 * (values_1[i_3] - decoded_0[i_3]);
 //!! both
             }
 //!! with products of 16 bits
-            decoded_0[i_2] = _S37;
-            i_2 = i_2 + int(1);
+            decoded_0[i_3] = _S33;
 //!! without
             decoded_0[i_3] = _S31;
-            i_3 = i_3 + int(1);
 //!! both
+            i_3 = i_3 + int(1);
         }
         pass_0 = pass_0 + int(1);
     }

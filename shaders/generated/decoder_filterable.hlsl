@@ -366,35 +366,9 @@ void ntAddSampledFeatures(inout float  inputs_2[NT_LAYER_WIDTH], float2 uv_3, fl
 //!! with products of 16 bits
 }
 
-NT_HALF4 ntBlock(inout NT_HALF  inputs_3[NT_LAYER_WIDTH], int column_0, int first_4)
+NT_HALF4 ntBlock(int column_0, NT_HALF4 inputs_3)
 {
-    int _S25 = column_0 + first_4;
-    return (ntWeights((_S25))) * inputs_3[first_4] + (ntWeights((_S25 + int(1)))) * inputs_3[first_4 + int(1)] + (ntWeights((_S25 + int(2)))) * inputs_3[first_4 + int(2)] + (ntWeights((_S25 + int(3)))) * inputs_3[first_4 + int(3)];
-}
-
-float4 ntFourRows(inout NT_HALF  inputs_4[NT_LAYER_WIDTH], int column_1, int inputCount_0)
-{
-    int _S26 = NT_GROUP_INPUTS;
-    float4 _S27 = float4(0.0f, 0.0f, 0.0f, 0.0f);
-    int first_5 = int(0);
-    float4 sum_0 = _S27;
-    while(first_5 < inputCount_0)
-    {
-        NT_HALF4 _S28 = ntBlock(inputs_4, column_1, first_5);
-        int next_0 = int(4);
-        NT_HALF4 part_0 = _S28;
-        while(next_0 < _S26)
-        {
-            NT_HALF4 _S29 = ntBlock(inputs_4, column_1, first_5 + next_0);
-            NT_HALF4 part_1 = part_0 + _S29;
-            next_0 = next_0 + int(4);
-            part_0 = part_1;
-        }
-        float4 sum_1 = sum_0 + float4(part_0);
-        first_5 = first_5 + _S26;
-        sum_0 = sum_1;
-    }
-    return sum_0;
+    return (ntWeights((column_0))) * inputs_3.x + (ntWeights((column_0 + int(1)))) * inputs_3.y + (ntWeights((column_0 + int(2)))) * inputs_3.z + (ntWeights((column_0 + int(3)))) * inputs_3.w;
 //!! without
 //!! both
 }
@@ -424,144 +398,143 @@ void ntNetwork(inout float  values_0[NT_LAYER_WIDTH])
 //!! both
 {
 //!! with products of 16 bits
-    int row_0;
-    int _S31 = NT_NUM_NEURONS;
-    int _S32 = NT_NUM_HIDDEN_LAYERS;
-    int inputCount_1 = NT_NUM_INPUTS;
+    int first_4;
+    int _S26 = NT_GROUP_INPUTS;
+    int _S27 = NT_NUM_HIDDEN_LAYERS + int(1);
 //!! without
     int i_2;
     int _S26 = NT_NUM_HIDDEN_LAYERS + int(1);
-    int inputCount_0 = NT_NUM_INPUTS;
 //!! both
+    int inputCount_0 = NT_NUM_INPUTS;
     int layer_0 = int(0);
 //!! with products of 16 bits
-    int column_2 = int(0);
-    while(layer_0 < _S32)
+    int column_1 = int(0);
+    while(layer_0 < _S27)
 //!! without
     int column_0 = int(0);
     while(layer_0 < _S26)
 //!! both
     {
 //!! with products of 16 bits
-        NT_HALF  outputs_0[NT_LAYER_WIDTH];
-        row_0 = int(0);
-        while(row_0 < _S31)
+        bool last_0 = layer_0 == (_S27 - int(1));
 //!! without
         bool last_0 = layer_0 == (_S26 - int(1));
+//!! both
         int outputCount_0;
         if(last_0)
-//!! both
         {
-//!! with products of 16 bits
-            float4 sum_2 = ntFourRows(values_0, column_2, inputCount_1);
-            int column_3 = column_2 + inputCount_1;
-//! with scales of rows
-            float4 sum_3 = sum_2 * (ntWeightScales(((layer_0 * _S31 + row_0) / int(4))));
-            NT_HALF4 _S33 = NT_HALF4(float4(ntActivate(sum_3.x), ntActivate(sum_3.y), ntActivate(sum_3.z), ntActivate(sum_3.w)));
-//! without
-            NT_HALF4 _S33 = NT_HALF4(float4(ntActivate(sum_2.x), ntActivate(sum_2.y), ntActivate(sum_2.z), ntActivate(sum_2.w)));
-//! both
-            outputs_0[row_0] = _S33.x;
-            outputs_0[row_0 + int(1)] = _S33.y;
-            outputs_0[row_0 + int(2)] = _S33.z;
-            outputs_0[row_0 + int(3)] = _S33.w;
-            row_0 = row_0 + int(4);
-            column_2 = column_3;
-//!! without
             outputCount_0 = int(16);
-//!! both
         }
-//!! with products of 16 bits
-        int k_2 = int(0);
-        while(k_2 < _S31)
-//!! without
         else
-//!! both
         {
-//!! with products of 16 bits
-            values_0[k_2] = outputs_0[k_2];
-            k_2 = k_2 + int(1);
-//!! without
             outputCount_0 = NT_NUM_NEURONS;
-//!! both
         }
 //!! with products of 16 bits
-        int _S34 = layer_0 + int(1);
-        inputCount_1 = _S31;
-        layer_0 = _S34;
-    }
-    row_0 = int(0);
-    while(row_0 < int(16))
-    {
+        NT_HALF  outputs_0[NT_LAYER_WIDTH];
 //!! without
         float  outputs_0[NT_LAYER_WIDTH];
+//!! both
         int row_0 = int(0);
         while(row_0 < outputCount_0)
         {
+//!! with products of 16 bits
+            float4 _S28 = float4(0.0f, 0.0f, 0.0f, 0.0f);
+            first_4 = int(0);
+            float4 sum_0 = _S28;
+            while(first_4 < inputCount_0)
+//!! without
             float4 _S27 = float4(0.0f, 0.0f, 0.0f, 0.0f);
             i_2 = int(0);
             float4 sum_0 = _S27;
             while(i_2 < inputCount_0)
+//!! both
             {
+//!! with products of 16 bits
+                NT_HALF4 _S29 = ntBlock(column_1 + first_4, NT_HALF4(values_0[first_4], values_0[first_4 + int(1)], values_0[first_4 + int(2)], values_0[first_4 + int(3)]));
+                int next_0 = int(4);
+                NT_HALF4 part_0 = _S29;
+                while(next_0 < _S26)
+                {
+                    int i_2 = first_4 + next_0;
+                    NT_HALF4 part_1 = part_0 + ntBlock(column_1 + i_2, NT_HALF4(values_0[i_2], values_0[i_2 + int(1)], values_0[i_2 + int(2)], values_0[i_2 + int(3)]));
+                    next_0 = next_0 + int(4);
+                    part_0 = part_1;
+                }
+                float4 sum_1 = sum_0 + float4(part_0);
+                first_4 = first_4 + _S26;
+//!! without
                 float4 sum_1 = sum_0 + (ntWeights((column_0 + i_2))) * values_0[i_2];
                 i_2 = i_2 + int(1);
+//!! both
                 sum_0 = sum_1;
             }
+//!! with products of 16 bits
+            int column_2 = column_1 + inputCount_0;
+//!! without
             int column_1 = column_0 + inputCount_0;
 //!! both
 //! with scales of rows
-//!! with products of 16 bits
-        float4 sum_4 = ntFourRows(values_0, column_2, inputCount_1);
-//!! without
             float4 sum_2 = sum_0 * (ntWeightScales(((layer_0 * NT_NUM_NEURONS + row_0) / int(4))));
+//!! with products of 16 bits
+//!! without
             float4 sum_3;
 //!! both
 //! without
 //!! with products of 16 bits
-        float4 sum_3 = ntFourRows(values_0, column_2, inputCount_1);
 //!! without
             float4 sum_2;
 //!! both
 //! both
 //!! with products of 16 bits
-        int column_4 = column_2 + inputCount_1;
+            if(last_0)
 //!! without
             if(!last_0)
-            {
 //!! both
+            {
 //! with scales of rows
 //!! with products of 16 bits
-        float4 sum_5 = sum_4 * (ntWeightScales(((_S32 * _S31 + row_0) / int(4))));
-        found_0[row_0] = sum_5.x;
-        found_0[row_0 + int(1)] = sum_5.y;
-        found_0[row_0 + int(2)] = sum_5.z;
-        found_0[row_0 + int(3)] = sum_5.w;
+                found_0[row_0] = sum_2.x;
+                found_0[row_0 + int(1)] = sum_2.y;
+                found_0[row_0 + int(2)] = sum_2.z;
+                found_0[row_0 + int(3)] = sum_2.w;
 //!! without
                 sum_3 = float4(ntActivate(sum_2.x), ntActivate(sum_2.y), ntActivate(sum_2.z), ntActivate(sum_2.w));
 //!! both
 //! without
 //!! with products of 16 bits
-        found_0[row_0] = sum_3.x;
-        found_0[row_0 + int(1)] = sum_3.y;
-        found_0[row_0 + int(2)] = sum_3.z;
-        found_0[row_0 + int(3)] = sum_3.w;
+                found_0[row_0] = sum_0.x;
+                found_0[row_0 + int(1)] = sum_0.y;
+                found_0[row_0 + int(2)] = sum_0.z;
+                found_0[row_0 + int(3)] = sum_0.w;
 //!! without
                 sum_2 = float4(ntActivate(sum_0.x), ntActivate(sum_0.y), ntActivate(sum_0.z), ntActivate(sum_0.w));
 //!! both
 //! both
-//!! with products of 16 bits
-        row_0 = row_0 + int(4);
-        column_2 = column_4;
-//!! without
             }
             else
             {
 //! with scales of rows
+//!! with products of 16 bits
+                outputs_0[row_0] = NT_HALF(ntActivate(sum_2.x));
+                outputs_0[row_0 + int(1)] = NT_HALF(ntActivate(sum_2.y));
+                outputs_0[row_0 + int(2)] = NT_HALF(ntActivate(sum_2.z));
+                outputs_0[row_0 + int(3)] = NT_HALF(ntActivate(sum_2.w));
+//!! without
                 sum_3 = sum_2;
+//!! both
 //! without
+//!! with products of 16 bits
+                outputs_0[row_0] = NT_HALF(ntActivate(sum_0.x));
+                outputs_0[row_0 + int(1)] = NT_HALF(ntActivate(sum_0.y));
+                outputs_0[row_0 + int(2)] = NT_HALF(ntActivate(sum_0.z));
+                outputs_0[row_0 + int(3)] = NT_HALF(ntActivate(sum_0.w));
+//!! without
                 sum_2 = sum_0;
+//!! both
 //! both
             }
+//!! with products of 16 bits
+//!! without
 //! with scales of rows
             outputs_0[row_0] = sum_3.x;
             outputs_0[row_0 + int(1)] = sum_3.y;
@@ -573,17 +546,42 @@ void ntNetwork(inout float  values_0[NT_LAYER_WIDTH])
             outputs_0[row_0 + int(2)] = sum_2.z;
             outputs_0[row_0 + int(3)] = sum_2.w;
 //! both
+//!! both
             row_0 = row_0 + int(4);
+//!! with products of 16 bits
+            column_1 = column_2;
+//!! without
             column_0 = column_1;
+//!! both
         }
+//!! with products of 16 bits
+        if(!last_0)
+//!! without
         i_2 = int(0);
         while(i_2 < outputCount_0)
+//!! both
         {
+//!! with products of 16 bits
+            first_4 = int(0);
+            while(first_4 < outputCount_0)
+            {
+                values_0[first_4] = outputs_0[first_4];
+                first_4 = first_4 + int(1);
+            }
+//!! without
             values_0[i_2] = outputs_0[i_2];
             i_2 = i_2 + int(1);
+//!! both
         }
+//!! with products of 16 bits
+        int _S30 = layer_0 + int(1);
+//!! without
         int _S28 = layer_0 + int(1);
+//!! both
         inputCount_0 = outputCount_0;
+//!! with products of 16 bits
+        layer_0 = _S30;
+//!! without
         layer_0 = _S28;
 //!! both
     }
@@ -610,9 +608,9 @@ struct NtMaterial
 NtMaterial ntDecodeFootprint(float2 uv_4, float lod_4, float2 axis_2, float ratio_2)
 {
 //!! with products of 16 bits
-    int _S35 = NT_NUM_LODS - int(1);
-    float level_0 = clamp(lod_4, 0.0f, float(_S35));
-    float2 _S36 = uv_4 - floor(uv_4);
+    int _S31 = NT_NUM_LODS - int(1);
+    float level_0 = clamp(lod_4, 0.0f, float(_S31));
+    float2 _S32 = uv_4 - floor(uv_4);
 //!! without
     int _S29 = NT_NUM_LODS - int(1);
     float level_0 = clamp(lod_4, 0.0f, float(_S29));
@@ -620,21 +618,21 @@ NtMaterial ntDecodeFootprint(float2 uv_4, float lod_4, float2 axis_2, float rati
 //!! both
     int near_1 = int(level_0);
 //!! with products of 16 bits
-    int _S37 = min(near_1 + int(1), _S35);
+    int _S33 = min(near_1 + int(1), _S31);
 //!! without
     int _S31 = min(near_1 + int(1), _S29);
 //!! both
     float blend_1 = level_0 - float(near_1);
     bool twice_0 = NT_BLEND_OUTPUTS == int(1);
 //!! with products of 16 bits
-    bool _S38;
+    bool _S34;
 //!! without
     bool _S32;
 //!! both
     if(twice_0)
     {
 //!! with products of 16 bits
-        _S38 = blend_1 > 0.0f;
+        _S34 = blend_1 > 0.0f;
 //!! without
         _S32 = blend_1 > 0.0f;
 //!! both
@@ -642,14 +640,14 @@ NtMaterial ntDecodeFootprint(float2 uv_4, float lod_4, float2 axis_2, float rati
     else
     {
 //!! with products of 16 bits
-        _S38 = false;
+        _S34 = false;
 //!! without
         _S32 = false;
 //!! both
     }
     int channel_0;
 //!! with products of 16 bits
-    if(_S38)
+    if(_S34)
 //!! without
     if(_S32)
 //!! both
@@ -665,13 +663,13 @@ NtMaterial ntDecodeFootprint(float2 uv_4, float lod_4, float2 axis_2, float rati
     while(pass_0 < channel_0)
     {
 //!! with products of 16 bits
-        bool _S39 = pass_0 == int(0);
+        bool _S35 = pass_0 == int(0);
 //!! without
         bool _S33 = pass_0 == int(0);
 //!! both
         int lower_0;
 //!! with products of 16 bits
-        if(_S39)
+        if(_S35)
 //!! without
         if(_S33)
 //!! both
@@ -681,14 +679,14 @@ NtMaterial ntDecodeFootprint(float2 uv_4, float lod_4, float2 axis_2, float rati
         else
         {
 //!! with products of 16 bits
-            lower_0 = _S37;
+            lower_0 = _S33;
 //!! without
             lower_0 = _S31;
 //!! both
         }
 //!! with products of 16 bits
         NT_HALF  values_1[NT_LAYER_WIDTH];
-        float _S40;
+        float _S36;
 //!! without
         float  values_1[NT_LAYER_WIDTH];
         float _S34;
@@ -696,7 +694,7 @@ NtMaterial ntDecodeFootprint(float2 uv_4, float lod_4, float2 axis_2, float rati
         if(twice_0)
         {
 //!! with products of 16 bits
-            _S40 = 0.0f;
+            _S36 = 0.0f;
 //!! without
             _S34 = 0.0f;
 //!! both
@@ -704,20 +702,20 @@ NtMaterial ntDecodeFootprint(float2 uv_4, float lod_4, float2 axis_2, float rati
         else
         {
 //!! with products of 16 bits
-            _S40 = blend_1;
+            _S36 = blend_1;
 //!! without
             _S34 = blend_1;
 //!! both
         }
 //!! with products of 16 bits
-        float _S41;
+        float _S37;
 //!! without
         float _S35;
 //!! both
         if(twice_0)
         {
 //!! with products of 16 bits
-            _S41 = float(lower_0);
+            _S37 = float(lower_0);
 //!! without
             _S35 = float(lower_0);
 //!! both
@@ -725,14 +723,14 @@ NtMaterial ntDecodeFootprint(float2 uv_4, float lod_4, float2 axis_2, float rati
         else
         {
 //!! with products of 16 bits
-            _S41 = level_0;
+            _S37 = level_0;
 //!! without
             _S35 = level_0;
 //!! both
         }
 //!! with products of 16 bits
-        ntDecoderInputs(values_1, _S36, lower_0, _S37, _S40, _S41);
-        float _S42;
+        ntDecoderInputs(values_1, _S32, lower_0, _S33, _S36, _S37);
+        float _S38;
 //!! without
         ntDecoderInputs(values_1, _S30, lower_0, _S31, _S34, _S35);
         float _S36;
@@ -740,7 +738,7 @@ NtMaterial ntDecodeFootprint(float2 uv_4, float lod_4, float2 axis_2, float rati
         if(twice_0)
         {
 //!! with products of 16 bits
-            _S42 = float(lower_0);
+            _S38 = float(lower_0);
 //!! without
             _S36 = float(lower_0);
 //!! both
@@ -748,34 +746,32 @@ NtMaterial ntDecodeFootprint(float2 uv_4, float lod_4, float2 axis_2, float rati
         else
         {
 //!! with products of 16 bits
-            _S42 = level_0;
+            _S38 = level_0;
 //!! without
             _S36 = level_0;
 //!! both
         }
 //!! with products of 16 bits
-        ntAddSampledFeatures(values_1, _S36, _S42, axis_2, ratio_2);
+        ntAddSampledFeatures(values_1, _S32, _S38, axis_2, ratio_2);
         float  found_1[int(16)];
         ntNetwork(values_1, found_1);
-        int i_2 = int(0);
-        while(i_2 < int(16))
 //!! without
         ntAddSampledFeatures(values_1, _S30, _S36, axis_2, ratio_2);
         ntNetwork(values_1);
+//!! both
         int i_3 = int(0);
         while(i_3 < int(16))
-//!! both
         {
 //!! with products of 16 bits
-            float _S43;
-            if(_S39)
+            float _S39;
+            if(_S35)
 //!! without
             float _S37;
             if(_S33)
 //!! both
             {
 //!! with products of 16 bits
-                _S43 = found_1[i_2];
+                _S39 = found_1[i_3];
 //!! without
                 _S37 = values_1[i_3];
 //!! both
@@ -783,18 +779,17 @@ NtMaterial ntDecodeFootprint(float2 uv_4, float lod_4, float2 axis_2, float rati
             else
             {
 //!! with products of 16 bits
-                _S43 = decoded_0[i_2] + blend_1 * (found_1[i_2] - decoded_0[i_2]);
+                _S39 = decoded_0[i_3] + blend_1 * (found_1[i_3] - decoded_0[i_3]);
 //!! without
                 _S37 = decoded_0[i_3] + blend_1 * (values_1[i_3] - decoded_0[i_3]);
 //!! both
             }
 //!! with products of 16 bits
-            decoded_0[i_2] = _S43;
-            i_2 = i_2 + int(1);
+            decoded_0[i_3] = _S39;
 //!! without
             decoded_0[i_3] = _S37;
-            i_3 = i_3 + int(1);
 //!! both
+            i_3 = i_3 + int(1);
         }
         pass_0 = pass_0 + int(1);
     }

@@ -366,35 +366,9 @@ fn ntAddSampledFeatures( inputs_2 : ptr<function, array<f32, NT_LAYER_WIDTH>>,  
 //!! with products of 16 bits
 }
 
-fn ntBlock( inputs_3 : ptr<function, array<f16, NT_LAYER_WIDTH>>,  column_0 : i32,  first_4 : i32) -> vec4<f16>
+fn ntBlock( column_0 : i32,  inputs_3 : vec4<f16>) -> vec4<f16>
 {
-    var _S25 : i32 = column_0 + first_4;
-    return (ntWeights((_S25))) * vec4<f16>((*inputs_3)[first_4]) + (ntWeights((_S25 + i32(1)))) * vec4<f16>((*inputs_3)[first_4 + i32(1)]) + (ntWeights((_S25 + i32(2)))) * vec4<f16>((*inputs_3)[first_4 + i32(2)]) + (ntWeights((_S25 + i32(3)))) * vec4<f16>((*inputs_3)[first_4 + i32(3)]);
-}
-
-fn ntFourRows( inputs_4 : ptr<function, array<f16, NT_LAYER_WIDTH>>,  column_1 : i32,  inputCount_0 : i32) -> vec4<f32>
-{
-    var _S26 : i32 = NT_GROUP_INPUTS;
-    const _S27 : vec4<f32> = vec4<f32>(0.0f, 0.0f, 0.0f, 0.0f);
-    var first_5 : i32 = i32(0);
-    var sum_0 : vec4<f32> = _S27;
-    while(first_5 < inputCount_0)
-    {
-        var _S28 : vec4<f16> = ntBlock(&((*inputs_4)), column_1, first_5);
-        var next_0 : i32 = i32(4);
-        var part_0 : vec4<f16> = _S28;
-        while(next_0 < _S26)
-        {
-            var _S29 : vec4<f16> = ntBlock(&((*inputs_4)), column_1, first_5 + next_0);
-            var part_1 : vec4<f16> = part_0 + _S29;
-            next_0 = next_0 + i32(4);
-            part_0 = part_1;
-        }
-        var sum_1 : vec4<f32> = sum_0 + vec4<f32>(part_0);
-        first_5 = first_5 + _S26;
-        sum_0 = sum_1;
-    }
-    return sum_0;
+    return (ntWeights((column_0))) * vec4<f16>(inputs_3.x) + (ntWeights((column_0 + i32(1)))) * vec4<f16>(inputs_3.y) + (ntWeights((column_0 + i32(2)))) * vec4<f16>(inputs_3.z) + (ntWeights((column_0 + i32(3)))) * vec4<f16>(inputs_3.w);
 //!! without
 //!! both
 }
@@ -424,144 +398,143 @@ fn ntNetwork( values_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>)
 //!! both
 {
 //!! with products of 16 bits
-    var row_0 : i32;
-    var _S31 : i32 = NT_NUM_NEURONS;
-    var _S32 : i32 = NT_NUM_HIDDEN_LAYERS;
-    var inputCount_1 : i32 = NT_NUM_INPUTS;
+    var first_4 : i32;
+    var _S26 : i32 = NT_GROUP_INPUTS;
+    var _S27 : i32 = NT_NUM_HIDDEN_LAYERS + i32(1);
 //!! without
     var i_2 : i32;
     var _S26 : i32 = NT_NUM_HIDDEN_LAYERS + i32(1);
-    var inputCount_0 : i32 = NT_NUM_INPUTS;
 //!! both
+    var inputCount_0 : i32 = NT_NUM_INPUTS;
     var layer_0 : i32 = i32(0);
 //!! with products of 16 bits
-    var column_2 : i32 = i32(0);
-    while(layer_0 < _S32)
+    var column_1 : i32 = i32(0);
+    while(layer_0 < _S27)
 //!! without
     var column_0 : i32 = i32(0);
     while(layer_0 < _S26)
 //!! both
     {
 //!! with products of 16 bits
-        var outputs_0 : array<f16, NT_LAYER_WIDTH>;
-        row_0 = i32(0);
-        while(row_0 < _S31)
+        var last_0 : bool = layer_0 == (_S27 - i32(1));
 //!! without
         var last_0 : bool = layer_0 == (_S26 - i32(1));
+//!! both
         var outputCount_0 : i32;
         if(last_0)
-//!! both
         {
-//!! with products of 16 bits
-            var sum_2 : vec4<f32> = ntFourRows(&((*values_0)), column_2, inputCount_1);
-            var column_3 : i32 = column_2 + inputCount_1;
-//! with scales of rows
-            var sum_3 : vec4<f32> = sum_2 * (ntWeightScales(((layer_0 * _S31 + row_0) / i32(4))));
-            var _S33 : vec4<f16> = vec4<f16>(vec4<f32>(ntActivate(sum_3.x), ntActivate(sum_3.y), ntActivate(sum_3.z), ntActivate(sum_3.w)));
-//! without
-            var _S33 : vec4<f16> = vec4<f16>(vec4<f32>(ntActivate(sum_2.x), ntActivate(sum_2.y), ntActivate(sum_2.z), ntActivate(sum_2.w)));
-//! both
-            outputs_0[row_0] = _S33.x;
-            outputs_0[row_0 + i32(1)] = _S33.y;
-            outputs_0[row_0 + i32(2)] = _S33.z;
-            outputs_0[row_0 + i32(3)] = _S33.w;
-            row_0 = row_0 + i32(4);
-            column_2 = column_3;
-//!! without
             outputCount_0 = i32(16);
-//!! both
         }
-//!! with products of 16 bits
-        var k_2 : i32 = i32(0);
-        while(k_2 < _S31)
-//!! without
         else
-//!! both
         {
-//!! with products of 16 bits
-            (*values_0)[k_2] = outputs_0[k_2];
-            k_2 = k_2 + i32(1);
-//!! without
             outputCount_0 = NT_NUM_NEURONS;
-//!! both
         }
 //!! with products of 16 bits
-        var _S34 : i32 = layer_0 + i32(1);
-        inputCount_1 = _S31;
-        layer_0 = _S34;
-    }
-    row_0 = i32(0);
-    while(row_0 < i32(16))
-    {
+        var outputs_0 : array<f16, NT_LAYER_WIDTH>;
 //!! without
         var outputs_0 : array<f32, NT_LAYER_WIDTH>;
+//!! both
         var row_0 : i32 = i32(0);
         while(row_0 < outputCount_0)
         {
+//!! with products of 16 bits
+            const _S28 : vec4<f32> = vec4<f32>(0.0f, 0.0f, 0.0f, 0.0f);
+            first_4 = i32(0);
+            var sum_0 : vec4<f32> = _S28;
+            while(first_4 < inputCount_0)
+//!! without
             const _S27 : vec4<f32> = vec4<f32>(0.0f, 0.0f, 0.0f, 0.0f);
             i_2 = i32(0);
             var sum_0 : vec4<f32> = _S27;
             while(i_2 < inputCount_0)
+//!! both
             {
+//!! with products of 16 bits
+                var _S29 : vec4<f16> = ntBlock(column_1 + first_4, vec4<f16>((*values_0)[first_4], (*values_0)[first_4 + i32(1)], (*values_0)[first_4 + i32(2)], (*values_0)[first_4 + i32(3)]));
+                var next_0 : i32 = i32(4);
+                var part_0 : vec4<f16> = _S29;
+                while(next_0 < _S26)
+                {
+                    var i_2 : i32 = first_4 + next_0;
+                    var part_1 : vec4<f16> = part_0 + ntBlock(column_1 + i_2, vec4<f16>((*values_0)[i_2], (*values_0)[i_2 + i32(1)], (*values_0)[i_2 + i32(2)], (*values_0)[i_2 + i32(3)]));
+                    next_0 = next_0 + i32(4);
+                    part_0 = part_1;
+                }
+                var sum_1 : vec4<f32> = sum_0 + vec4<f32>(part_0);
+                first_4 = first_4 + _S26;
+//!! without
                 var sum_1 : vec4<f32> = sum_0 + (ntWeights((column_0 + i_2))) * vec4<f32>((*values_0)[i_2]);
                 i_2 = i_2 + i32(1);
+//!! both
                 sum_0 = sum_1;
             }
+//!! with products of 16 bits
+            var column_2 : i32 = column_1 + inputCount_0;
+//!! without
             var column_1 : i32 = column_0 + inputCount_0;
 //!! both
 //! with scales of rows
-//!! with products of 16 bits
-        var sum_4 : vec4<f32> = ntFourRows(&((*values_0)), column_2, inputCount_1);
-//!! without
             var sum_2 : vec4<f32> = sum_0 * (ntWeightScales(((layer_0 * NT_NUM_NEURONS + row_0) / i32(4))));
+//!! with products of 16 bits
+//!! without
             var sum_3 : vec4<f32>;
 //!! both
 //! without
 //!! with products of 16 bits
-        var sum_3 : vec4<f32> = ntFourRows(&((*values_0)), column_2, inputCount_1);
 //!! without
             var sum_2 : vec4<f32>;
 //!! both
 //! both
 //!! with products of 16 bits
-        var column_4 : i32 = column_2 + inputCount_1;
+            if(last_0)
 //!! without
             if(!last_0)
-            {
 //!! both
+            {
 //! with scales of rows
 //!! with products of 16 bits
-        var sum_5 : vec4<f32> = sum_4 * (ntWeightScales(((_S32 * _S31 + row_0) / i32(4))));
-        (*found_0)[row_0] = sum_5.x;
-        (*found_0)[row_0 + i32(1)] = sum_5.y;
-        (*found_0)[row_0 + i32(2)] = sum_5.z;
-        (*found_0)[row_0 + i32(3)] = sum_5.w;
+                (*found_0)[row_0] = sum_2.x;
+                (*found_0)[row_0 + i32(1)] = sum_2.y;
+                (*found_0)[row_0 + i32(2)] = sum_2.z;
+                (*found_0)[row_0 + i32(3)] = sum_2.w;
 //!! without
                 sum_3 = vec4<f32>(ntActivate(sum_2.x), ntActivate(sum_2.y), ntActivate(sum_2.z), ntActivate(sum_2.w));
 //!! both
 //! without
 //!! with products of 16 bits
-        (*found_0)[row_0] = sum_3.x;
-        (*found_0)[row_0 + i32(1)] = sum_3.y;
-        (*found_0)[row_0 + i32(2)] = sum_3.z;
-        (*found_0)[row_0 + i32(3)] = sum_3.w;
+                (*found_0)[row_0] = sum_0.x;
+                (*found_0)[row_0 + i32(1)] = sum_0.y;
+                (*found_0)[row_0 + i32(2)] = sum_0.z;
+                (*found_0)[row_0 + i32(3)] = sum_0.w;
 //!! without
                 sum_2 = vec4<f32>(ntActivate(sum_0.x), ntActivate(sum_0.y), ntActivate(sum_0.z), ntActivate(sum_0.w));
 //!! both
 //! both
-//!! with products of 16 bits
-        row_0 = row_0 + i32(4);
-        column_2 = column_4;
-//!! without
             }
             else
             {
 //! with scales of rows
+//!! with products of 16 bits
+                outputs_0[row_0] = f16(ntActivate(sum_2.x));
+                outputs_0[row_0 + i32(1)] = f16(ntActivate(sum_2.y));
+                outputs_0[row_0 + i32(2)] = f16(ntActivate(sum_2.z));
+                outputs_0[row_0 + i32(3)] = f16(ntActivate(sum_2.w));
+//!! without
                 sum_3 = sum_2;
+//!! both
 //! without
+//!! with products of 16 bits
+                outputs_0[row_0] = f16(ntActivate(sum_0.x));
+                outputs_0[row_0 + i32(1)] = f16(ntActivate(sum_0.y));
+                outputs_0[row_0 + i32(2)] = f16(ntActivate(sum_0.z));
+                outputs_0[row_0 + i32(3)] = f16(ntActivate(sum_0.w));
+//!! without
                 sum_2 = sum_0;
+//!! both
 //! both
             }
+//!! with products of 16 bits
+//!! without
 //! with scales of rows
             outputs_0[row_0] = sum_3.x;
             outputs_0[row_0 + i32(1)] = sum_3.y;
@@ -573,17 +546,42 @@ fn ntNetwork( values_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>)
             outputs_0[row_0 + i32(2)] = sum_2.z;
             outputs_0[row_0 + i32(3)] = sum_2.w;
 //! both
+//!! both
             row_0 = row_0 + i32(4);
+//!! with products of 16 bits
+            column_1 = column_2;
+//!! without
             column_0 = column_1;
+//!! both
         }
+//!! with products of 16 bits
+        if(!last_0)
+//!! without
         i_2 = i32(0);
         while(i_2 < outputCount_0)
+//!! both
         {
+//!! with products of 16 bits
+            first_4 = i32(0);
+            while(first_4 < outputCount_0)
+            {
+                (*values_0)[first_4] = outputs_0[first_4];
+                first_4 = first_4 + i32(1);
+            }
+//!! without
             (*values_0)[i_2] = outputs_0[i_2];
             i_2 = i_2 + i32(1);
+//!! both
         }
+//!! with products of 16 bits
+        var _S30 : i32 = layer_0 + i32(1);
+//!! without
         var _S28 : i32 = layer_0 + i32(1);
+//!! both
         inputCount_0 = outputCount_0;
+//!! with products of 16 bits
+        layer_0 = _S30;
+//!! without
         layer_0 = _S28;
 //!! both
     }
@@ -610,9 +608,9 @@ struct NtMaterial
 fn ntDecodeFootprint( uv_4 : vec2<f32>,  lod_4 : f32,  axis_2 : vec2<f32>,  ratio_2 : f32) -> NtMaterial
 {
 //!! with products of 16 bits
-    var _S35 : i32 = NT_NUM_LODS - i32(1);
-    var level_0 : f32 = clamp(lod_4, 0.0f, f32(_S35));
-    var _S36 : vec2<f32> = uv_4 - floor(uv_4);
+    var _S31 : i32 = NT_NUM_LODS - i32(1);
+    var level_0 : f32 = clamp(lod_4, 0.0f, f32(_S31));
+    var _S32 : vec2<f32> = uv_4 - floor(uv_4);
 //!! without
     var _S29 : i32 = NT_NUM_LODS - i32(1);
     var level_0 : f32 = clamp(lod_4, 0.0f, f32(_S29));
@@ -620,21 +618,21 @@ fn ntDecodeFootprint( uv_4 : vec2<f32>,  lod_4 : f32,  axis_2 : vec2<f32>,  rati
 //!! both
     var near_1 : i32 = i32(level_0);
 //!! with products of 16 bits
-    var _S37 : i32 = min(near_1 + i32(1), _S35);
+    var _S33 : i32 = min(near_1 + i32(1), _S31);
 //!! without
     var _S31 : i32 = min(near_1 + i32(1), _S29);
 //!! both
     var blend_1 : f32 = level_0 - f32(near_1);
     var twice_0 : bool = NT_BLEND_OUTPUTS == i32(1);
 //!! with products of 16 bits
-    var _S38 : bool;
+    var _S34 : bool;
 //!! without
     var _S32 : bool;
 //!! both
     if(twice_0)
     {
 //!! with products of 16 bits
-        _S38 = blend_1 > 0.0f;
+        _S34 = blend_1 > 0.0f;
 //!! without
         _S32 = blend_1 > 0.0f;
 //!! both
@@ -642,14 +640,14 @@ fn ntDecodeFootprint( uv_4 : vec2<f32>,  lod_4 : f32,  axis_2 : vec2<f32>,  rati
     else
     {
 //!! with products of 16 bits
-        _S38 = false;
+        _S34 = false;
 //!! without
         _S32 = false;
 //!! both
     }
     var channel_0 : i32;
 //!! with products of 16 bits
-    if(_S38)
+    if(_S34)
 //!! without
     if(_S32)
 //!! both
@@ -665,13 +663,13 @@ fn ntDecodeFootprint( uv_4 : vec2<f32>,  lod_4 : f32,  axis_2 : vec2<f32>,  rati
     while(pass_0 < channel_0)
     {
 //!! with products of 16 bits
-        var _S39 : bool = pass_0 == i32(0);
+        var _S35 : bool = pass_0 == i32(0);
 //!! without
         var _S33 : bool = pass_0 == i32(0);
 //!! both
         var lower_0 : i32;
 //!! with products of 16 bits
-        if(_S39)
+        if(_S35)
 //!! without
         if(_S33)
 //!! both
@@ -681,14 +679,14 @@ fn ntDecodeFootprint( uv_4 : vec2<f32>,  lod_4 : f32,  axis_2 : vec2<f32>,  rati
         else
         {
 //!! with products of 16 bits
-            lower_0 = _S37;
+            lower_0 = _S33;
 //!! without
             lower_0 = _S31;
 //!! both
         }
 //!! with products of 16 bits
         var values_1 : array<f16, NT_LAYER_WIDTH>;
-        var _S40 : f32;
+        var _S36 : f32;
 //!! without
         var values_1 : array<f32, NT_LAYER_WIDTH>;
         var _S34 : f32;
@@ -696,7 +694,7 @@ fn ntDecodeFootprint( uv_4 : vec2<f32>,  lod_4 : f32,  axis_2 : vec2<f32>,  rati
         if(twice_0)
         {
 //!! with products of 16 bits
-            _S40 = 0.0f;
+            _S36 = 0.0f;
 //!! without
             _S34 = 0.0f;
 //!! both
@@ -704,20 +702,20 @@ fn ntDecodeFootprint( uv_4 : vec2<f32>,  lod_4 : f32,  axis_2 : vec2<f32>,  rati
         else
         {
 //!! with products of 16 bits
-            _S40 = blend_1;
+            _S36 = blend_1;
 //!! without
             _S34 = blend_1;
 //!! both
         }
 //!! with products of 16 bits
-        var _S41 : f32;
+        var _S37 : f32;
 //!! without
         var _S35 : f32;
 //!! both
         if(twice_0)
         {
 //!! with products of 16 bits
-            _S41 = f32(lower_0);
+            _S37 = f32(lower_0);
 //!! without
             _S35 = f32(lower_0);
 //!! both
@@ -725,14 +723,14 @@ fn ntDecodeFootprint( uv_4 : vec2<f32>,  lod_4 : f32,  axis_2 : vec2<f32>,  rati
         else
         {
 //!! with products of 16 bits
-            _S41 = level_0;
+            _S37 = level_0;
 //!! without
             _S35 = level_0;
 //!! both
         }
 //!! with products of 16 bits
-        ntDecoderInputs(&(values_1), _S36, lower_0, _S37, _S40, _S41);
-        var _S42 : f32;
+        ntDecoderInputs(&(values_1), _S32, lower_0, _S33, _S36, _S37);
+        var _S38 : f32;
 //!! without
         ntDecoderInputs(&(values_1), _S30, lower_0, _S31, _S34, _S35);
         var _S36 : f32;
@@ -740,7 +738,7 @@ fn ntDecodeFootprint( uv_4 : vec2<f32>,  lod_4 : f32,  axis_2 : vec2<f32>,  rati
         if(twice_0)
         {
 //!! with products of 16 bits
-            _S42 = f32(lower_0);
+            _S38 = f32(lower_0);
 //!! without
             _S36 = f32(lower_0);
 //!! both
@@ -748,34 +746,32 @@ fn ntDecodeFootprint( uv_4 : vec2<f32>,  lod_4 : f32,  axis_2 : vec2<f32>,  rati
         else
         {
 //!! with products of 16 bits
-            _S42 = level_0;
+            _S38 = level_0;
 //!! without
             _S36 = level_0;
 //!! both
         }
 //!! with products of 16 bits
-        ntAddSampledFeatures(&(values_1), _S36, _S42, axis_2, ratio_2);
+        ntAddSampledFeatures(&(values_1), _S32, _S38, axis_2, ratio_2);
         var found_1 : array<f32, i32(16)>;
         ntNetwork(&(values_1), &(found_1));
-        var i_2 : i32 = i32(0);
-        while(i_2 < i32(16))
 //!! without
         ntAddSampledFeatures(&(values_1), _S30, _S36, axis_2, ratio_2);
         ntNetwork(&(values_1));
+//!! both
         var i_3 : i32 = i32(0);
         while(i_3 < i32(16))
-//!! both
         {
 //!! with products of 16 bits
-            var _S43 : f32;
-            if(_S39)
+            var _S39 : f32;
+            if(_S35)
 //!! without
             var _S37 : f32;
             if(_S33)
 //!! both
             {
 //!! with products of 16 bits
-                _S43 = found_1[i_2];
+                _S39 = found_1[i_3];
 //!! without
                 _S37 = values_1[i_3];
 //!! both
@@ -783,18 +779,17 @@ fn ntDecodeFootprint( uv_4 : vec2<f32>,  lod_4 : f32,  axis_2 : vec2<f32>,  rati
             else
             {
 //!! with products of 16 bits
-                _S43 = decoded_0[i_2] + blend_1 * (found_1[i_2] - decoded_0[i_2]);
+                _S39 = decoded_0[i_3] + blend_1 * (found_1[i_3] - decoded_0[i_3]);
 //!! without
                 _S37 = decoded_0[i_3] + blend_1 * (values_1[i_3] - decoded_0[i_3]);
 //!! both
             }
 //!! with products of 16 bits
-            decoded_0[i_2] = _S43;
-            i_2 = i_2 + i32(1);
+            decoded_0[i_3] = _S39;
 //!! without
             decoded_0[i_3] = _S37;
-            i_3 = i_3 + i32(1);
 //!! both
+            i_3 = i_3 + i32(1);
         }
         pass_0 = pass_0 + i32(1);
     }

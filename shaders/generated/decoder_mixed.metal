@@ -441,35 +441,9 @@ void ntAddSampledFeatures(array<float, NT_LAYER_WIDTH> thread* inputs_2, float2 
 //!! with products of 16 bits
 }
 
-half4 ntBlock(array<half, NT_LAYER_WIDTH> thread* inputs_3, int column_0, int first_5)
+half4 ntBlock(int column_0, half4 inputs_3)
 {
-    int _S31 = column_0 + first_5;
-    return (ntWeights((_S31))) * half4((*inputs_3)[first_5])  + (ntWeights((_S31 + int(1)))) * half4((*inputs_3)[first_5 + int(1)])  + (ntWeights((_S31 + int(2)))) * half4((*inputs_3)[first_5 + int(2)])  + (ntWeights((_S31 + int(3)))) * half4((*inputs_3)[first_5 + int(3)]) ;
-}
-
-float4 ntFourRows(array<half, NT_LAYER_WIDTH> thread* inputs_4, int column_1, int inputCount_0)
-{
-    int _S32 = NT_GROUP_INPUTS;
-    float4 _S33 = float4(0.0f, 0.0f, 0.0f, 0.0f);
-    int first_6 = int(0);
-    float4 sum_0 = _S33;
-    while(first_6 < inputCount_0)
-    {
-        half4 _S34 = ntBlock(inputs_4, column_1, first_6);
-        int next_0 = int(4);
-        half4 part_0 = _S34;
-        while(next_0 < _S32)
-        {
-            half4 _S35 = ntBlock(inputs_4, column_1, first_6 + next_0);
-            half4 part_1 = part_0 + _S35;
-            next_0 = next_0 + int(4);
-            part_0 = part_1;
-        }
-        float4 sum_1 = sum_0 + float4(part_0);
-        first_6 = first_6 + _S32;
-        sum_0 = sum_1;
-    }
-    return sum_0;
+    return (ntWeights((column_0))) * half4(inputs_3.x)  + (ntWeights((column_0 + int(1)))) * half4(inputs_3.y)  + (ntWeights((column_0 + int(2)))) * half4(inputs_3.z)  + (ntWeights((column_0 + int(3)))) * half4(inputs_3.w) ;
 //!! without
 //!! both
 }
@@ -499,144 +473,143 @@ void ntNetwork(array<float, NT_LAYER_WIDTH> thread* values_0)
 //!! both
 {
 //!! with products of 16 bits
-    int row_0;
-    int _S37 = NT_NUM_NEURONS;
-    int _S38 = NT_NUM_HIDDEN_LAYERS;
-    int inputCount_1 = NT_NUM_INPUTS;
+    int first_5;
+    int _S32 = NT_GROUP_INPUTS;
+    int _S33 = NT_NUM_HIDDEN_LAYERS + int(1);
 //!! without
     int i_2;
     int _S32 = NT_NUM_HIDDEN_LAYERS + int(1);
-    int inputCount_0 = NT_NUM_INPUTS;
 //!! both
+    int inputCount_0 = NT_NUM_INPUTS;
     int layer_0 = int(0);
 //!! with products of 16 bits
-    int column_2 = int(0);
-    while(layer_0 < _S38)
+    int column_1 = int(0);
+    while(layer_0 < _S33)
 //!! without
     int column_0 = int(0);
     while(layer_0 < _S32)
 //!! both
     {
 //!! with products of 16 bits
-        thread array<half, NT_LAYER_WIDTH> outputs_0;
-        row_0 = int(0);
-        while(row_0 < _S37)
+        bool last_0 = layer_0 == (_S33 - int(1));
 //!! without
         bool last_0 = layer_0 == (_S32 - int(1));
+//!! both
         int outputCount_0;
         if(last_0)
-//!! both
         {
-//!! with products of 16 bits
-            float4 sum_2 = ntFourRows(values_0, column_2, inputCount_1);
-            int column_3 = column_2 + inputCount_1;
-//! with scales of rows
-            float4 sum_3 = sum_2 * (ntWeightScales(((layer_0 * _S37 + row_0) / int(4))));
-            half4 _S39 = half4(float4(ntActivate(sum_3.x), ntActivate(sum_3.y), ntActivate(sum_3.z), ntActivate(sum_3.w)));
-//! without
-            half4 _S39 = half4(float4(ntActivate(sum_2.x), ntActivate(sum_2.y), ntActivate(sum_2.z), ntActivate(sum_2.w)));
-//! both
-            outputs_0[row_0] = _S39.x;
-            outputs_0[row_0 + int(1)] = _S39.y;
-            outputs_0[row_0 + int(2)] = _S39.z;
-            outputs_0[row_0 + int(3)] = _S39.w;
-            row_0 = row_0 + int(4);
-            column_2 = column_3;
-//!! without
             outputCount_0 = int(16);
-//!! both
         }
-//!! with products of 16 bits
-        int k_2 = int(0);
-        while(k_2 < _S37)
-//!! without
         else
-//!! both
         {
-//!! with products of 16 bits
-            (*values_0)[k_2] = outputs_0[k_2];
-            k_2 = k_2 + int(1);
-//!! without
             outputCount_0 = NT_NUM_NEURONS;
-//!! both
         }
 //!! with products of 16 bits
-        int _S40 = layer_0 + int(1);
-        inputCount_1 = _S37;
-        layer_0 = _S40;
-    }
-    row_0 = int(0);
-    while(row_0 < int(16))
-    {
+        thread array<half, NT_LAYER_WIDTH> outputs_0;
 //!! without
         thread array<float, NT_LAYER_WIDTH> outputs_0;
+//!! both
         int row_0 = int(0);
         while(row_0 < outputCount_0)
         {
+//!! with products of 16 bits
+            float4 _S34 = float4(0.0f, 0.0f, 0.0f, 0.0f);
+            first_5 = int(0);
+            float4 sum_0 = _S34;
+            while(first_5 < inputCount_0)
+//!! without
             float4 _S33 = float4(0.0f, 0.0f, 0.0f, 0.0f);
             i_2 = int(0);
             float4 sum_0 = _S33;
             while(i_2 < inputCount_0)
+//!! both
             {
+//!! with products of 16 bits
+                half4 _S35 = ntBlock(column_1 + first_5, half4((*values_0)[first_5], (*values_0)[first_5 + int(1)], (*values_0)[first_5 + int(2)], (*values_0)[first_5 + int(3)]));
+                int next_0 = int(4);
+                half4 part_0 = _S35;
+                while(next_0 < _S32)
+                {
+                    int i_2 = first_5 + next_0;
+                    half4 part_1 = part_0 + ntBlock(column_1 + i_2, half4((*values_0)[i_2], (*values_0)[i_2 + int(1)], (*values_0)[i_2 + int(2)], (*values_0)[i_2 + int(3)]));
+                    next_0 = next_0 + int(4);
+                    part_0 = part_1;
+                }
+                float4 sum_1 = sum_0 + float4(part_0);
+                first_5 = first_5 + _S32;
+//!! without
                 float4 sum_1 = sum_0 + (ntWeights((column_0 + i_2))) * float4((*values_0)[i_2]) ;
                 i_2 = i_2 + int(1);
+//!! both
                 sum_0 = sum_1;
             }
+//!! with products of 16 bits
+            int column_2 = column_1 + inputCount_0;
+//!! without
             int column_1 = column_0 + inputCount_0;
 //!! both
 //! with scales of rows
-//!! with products of 16 bits
-        float4 sum_4 = ntFourRows(values_0, column_2, inputCount_1);
-//!! without
             float4 sum_2 = sum_0 * (ntWeightScales(((layer_0 * NT_NUM_NEURONS + row_0) / int(4))));
+//!! with products of 16 bits
+//!! without
             float4 sum_3;
 //!! both
 //! without
 //!! with products of 16 bits
-        float4 sum_3 = ntFourRows(values_0, column_2, inputCount_1);
 //!! without
             float4 sum_2;
 //!! both
 //! both
 //!! with products of 16 bits
-        int column_4 = column_2 + inputCount_1;
+            if(last_0)
 //!! without
             if(!last_0)
-            {
 //!! both
+            {
 //! with scales of rows
 //!! with products of 16 bits
-        float4 sum_5 = sum_4 * (ntWeightScales(((_S38 * _S37 + row_0) / int(4))));
-        (*found_0)[row_0] = sum_5.x;
-        (*found_0)[row_0 + int(1)] = sum_5.y;
-        (*found_0)[row_0 + int(2)] = sum_5.z;
-        (*found_0)[row_0 + int(3)] = sum_5.w;
+                (*found_0)[row_0] = sum_2.x;
+                (*found_0)[row_0 + int(1)] = sum_2.y;
+                (*found_0)[row_0 + int(2)] = sum_2.z;
+                (*found_0)[row_0 + int(3)] = sum_2.w;
 //!! without
                 sum_3 = float4(ntActivate(sum_2.x), ntActivate(sum_2.y), ntActivate(sum_2.z), ntActivate(sum_2.w));
 //!! both
 //! without
 //!! with products of 16 bits
-        (*found_0)[row_0] = sum_3.x;
-        (*found_0)[row_0 + int(1)] = sum_3.y;
-        (*found_0)[row_0 + int(2)] = sum_3.z;
-        (*found_0)[row_0 + int(3)] = sum_3.w;
+                (*found_0)[row_0] = sum_0.x;
+                (*found_0)[row_0 + int(1)] = sum_0.y;
+                (*found_0)[row_0 + int(2)] = sum_0.z;
+                (*found_0)[row_0 + int(3)] = sum_0.w;
 //!! without
                 sum_2 = float4(ntActivate(sum_0.x), ntActivate(sum_0.y), ntActivate(sum_0.z), ntActivate(sum_0.w));
 //!! both
 //! both
-//!! with products of 16 bits
-        row_0 = row_0 + int(4);
-        column_2 = column_4;
-//!! without
             }
             else
             {
 //! with scales of rows
+//!! with products of 16 bits
+                outputs_0[row_0] = half(ntActivate(sum_2.x));
+                outputs_0[row_0 + int(1)] = half(ntActivate(sum_2.y));
+                outputs_0[row_0 + int(2)] = half(ntActivate(sum_2.z));
+                outputs_0[row_0 + int(3)] = half(ntActivate(sum_2.w));
+//!! without
                 sum_3 = sum_2;
+//!! both
 //! without
+//!! with products of 16 bits
+                outputs_0[row_0] = half(ntActivate(sum_0.x));
+                outputs_0[row_0 + int(1)] = half(ntActivate(sum_0.y));
+                outputs_0[row_0 + int(2)] = half(ntActivate(sum_0.z));
+                outputs_0[row_0 + int(3)] = half(ntActivate(sum_0.w));
+//!! without
                 sum_2 = sum_0;
+//!! both
 //! both
             }
+//!! with products of 16 bits
+//!! without
 //! with scales of rows
             outputs_0[row_0] = sum_3.x;
             outputs_0[row_0 + int(1)] = sum_3.y;
@@ -648,17 +621,42 @@ void ntNetwork(array<float, NT_LAYER_WIDTH> thread* values_0)
             outputs_0[row_0 + int(2)] = sum_2.z;
             outputs_0[row_0 + int(3)] = sum_2.w;
 //! both
+//!! both
             row_0 = row_0 + int(4);
+//!! with products of 16 bits
+            column_1 = column_2;
+//!! without
             column_0 = column_1;
+//!! both
         }
+//!! with products of 16 bits
+        if(!last_0)
+//!! without
         i_2 = int(0);
         while(i_2 < outputCount_0)
+//!! both
         {
+//!! with products of 16 bits
+            first_5 = int(0);
+            while(first_5 < outputCount_0)
+            {
+                (*values_0)[first_5] = outputs_0[first_5];
+                first_5 = first_5 + int(1);
+            }
+//!! without
             (*values_0)[i_2] = outputs_0[i_2];
             i_2 = i_2 + int(1);
+//!! both
         }
+//!! with products of 16 bits
+        int _S36 = layer_0 + int(1);
+//!! without
         int _S34 = layer_0 + int(1);
+//!! both
         inputCount_0 = outputCount_0;
+//!! with products of 16 bits
+        layer_0 = _S36;
+//!! without
         layer_0 = _S34;
 //!! both
     }
@@ -685,9 +683,9 @@ struct NtMaterial
 NtMaterial ntDecodeFootprint(float2 uv_4, float lod_4, float2 axis_2, float ratio_2)
 {
 //!! with products of 16 bits
-    int _S41 = NT_NUM_LODS - int(1);
-    float level_0 = clamp(lod_4, 0.0f, float(_S41));
-    float2 _S42 = uv_4 - floor(uv_4);
+    int _S37 = NT_NUM_LODS - int(1);
+    float level_0 = clamp(lod_4, 0.0f, float(_S37));
+    float2 _S38 = uv_4 - floor(uv_4);
 //!! without
     int _S35 = NT_NUM_LODS - int(1);
     float level_0 = clamp(lod_4, 0.0f, float(_S35));
@@ -695,21 +693,21 @@ NtMaterial ntDecodeFootprint(float2 uv_4, float lod_4, float2 axis_2, float rati
 //!! both
     int near_1 = int(level_0);
 //!! with products of 16 bits
-    int _S43 = min(near_1 + int(1), _S41);
+    int _S39 = min(near_1 + int(1), _S37);
 //!! without
     int _S37 = min(near_1 + int(1), _S35);
 //!! both
     float blend_1 = level_0 - float(near_1);
     bool twice_0 = NT_BLEND_OUTPUTS == int(1);
 //!! with products of 16 bits
-    bool _S44;
+    bool _S40;
 //!! without
     bool _S38;
 //!! both
     if(twice_0)
     {
 //!! with products of 16 bits
-        _S44 = blend_1 > 0.0f;
+        _S40 = blend_1 > 0.0f;
 //!! without
         _S38 = blend_1 > 0.0f;
 //!! both
@@ -717,14 +715,14 @@ NtMaterial ntDecodeFootprint(float2 uv_4, float lod_4, float2 axis_2, float rati
     else
     {
 //!! with products of 16 bits
-        _S44 = false;
+        _S40 = false;
 //!! without
         _S38 = false;
 //!! both
     }
     int channel_0;
 //!! with products of 16 bits
-    if(_S44)
+    if(_S40)
 //!! without
     if(_S38)
 //!! both
@@ -740,13 +738,13 @@ NtMaterial ntDecodeFootprint(float2 uv_4, float lod_4, float2 axis_2, float rati
     while(pass_0 < channel_0)
     {
 //!! with products of 16 bits
-        bool _S45 = pass_0 == int(0);
+        bool _S41 = pass_0 == int(0);
 //!! without
         bool _S39 = pass_0 == int(0);
 //!! both
         int lower_0;
 //!! with products of 16 bits
-        if(_S45)
+        if(_S41)
 //!! without
         if(_S39)
 //!! both
@@ -756,14 +754,14 @@ NtMaterial ntDecodeFootprint(float2 uv_4, float lod_4, float2 axis_2, float rati
         else
         {
 //!! with products of 16 bits
-            lower_0 = _S43;
+            lower_0 = _S39;
 //!! without
             lower_0 = _S37;
 //!! both
         }
 //!! with products of 16 bits
         thread array<half, NT_LAYER_WIDTH> values_1;
-        float _S46;
+        float _S42;
 //!! without
         thread array<float, NT_LAYER_WIDTH> values_1;
         float _S40;
@@ -771,7 +769,7 @@ NtMaterial ntDecodeFootprint(float2 uv_4, float lod_4, float2 axis_2, float rati
         if(twice_0)
         {
 //!! with products of 16 bits
-            _S46 = 0.0f;
+            _S42 = 0.0f;
 //!! without
             _S40 = 0.0f;
 //!! both
@@ -779,20 +777,20 @@ NtMaterial ntDecodeFootprint(float2 uv_4, float lod_4, float2 axis_2, float rati
         else
         {
 //!! with products of 16 bits
-            _S46 = blend_1;
+            _S42 = blend_1;
 //!! without
             _S40 = blend_1;
 //!! both
         }
 //!! with products of 16 bits
-        float _S47;
+        float _S43;
 //!! without
         float _S41;
 //!! both
         if(twice_0)
         {
 //!! with products of 16 bits
-            _S47 = float(lower_0);
+            _S43 = float(lower_0);
 //!! without
             _S41 = float(lower_0);
 //!! both
@@ -800,14 +798,14 @@ NtMaterial ntDecodeFootprint(float2 uv_4, float lod_4, float2 axis_2, float rati
         else
         {
 //!! with products of 16 bits
-            _S47 = level_0;
+            _S43 = level_0;
 //!! without
             _S41 = level_0;
 //!! both
         }
 //!! with products of 16 bits
-        ntDecoderInputs(&values_1, _S42, lower_0, _S43, _S46, _S47);
-        float _S48;
+        ntDecoderInputs(&values_1, _S38, lower_0, _S39, _S42, _S43);
+        float _S44;
 //!! without
         ntDecoderInputs(&values_1, _S36, lower_0, _S37, _S40, _S41);
         float _S42;
@@ -815,7 +813,7 @@ NtMaterial ntDecodeFootprint(float2 uv_4, float lod_4, float2 axis_2, float rati
         if(twice_0)
         {
 //!! with products of 16 bits
-            _S48 = float(lower_0);
+            _S44 = float(lower_0);
 //!! without
             _S42 = float(lower_0);
 //!! both
@@ -823,34 +821,32 @@ NtMaterial ntDecodeFootprint(float2 uv_4, float lod_4, float2 axis_2, float rati
         else
         {
 //!! with products of 16 bits
-            _S48 = level_0;
+            _S44 = level_0;
 //!! without
             _S42 = level_0;
 //!! both
         }
 //!! with products of 16 bits
-        ntAddSampledFeatures(&values_1, _S42, _S48, axis_2, ratio_2);
+        ntAddSampledFeatures(&values_1, _S38, _S44, axis_2, ratio_2);
         thread array<float, int(16)> found_1;
         ntNetwork(&values_1, &found_1);
-        int i_2 = int(0);
-        while(i_2 < int(16))
 //!! without
         ntAddSampledFeatures(&values_1, _S36, _S42, axis_2, ratio_2);
         ntNetwork(&values_1);
+//!! both
         int i_3 = int(0);
         while(i_3 < int(16))
-//!! both
         {
 //!! with products of 16 bits
-            float _S49;
-            if(_S45)
+            float _S45;
+            if(_S41)
 //!! without
             float _S43;
             if(_S39)
 //!! both
             {
 //!! with products of 16 bits
-                _S49 = found_1[i_2];
+                _S45 = found_1[i_3];
 //!! without
                 _S43 = values_1[i_3];
 //!! both
@@ -858,18 +854,17 @@ NtMaterial ntDecodeFootprint(float2 uv_4, float lod_4, float2 axis_2, float rati
             else
             {
 //!! with products of 16 bits
-                _S49 = decoded_0[i_2] + blend_1 * (found_1[i_2] - decoded_0[i_2]);
+                _S45 = decoded_0[i_3] + blend_1 * (found_1[i_3] - decoded_0[i_3]);
 //!! without
                 _S43 = decoded_0[i_3] + blend_1 * (values_1[i_3] - decoded_0[i_3]);
 //!! both
             }
 //!! with products of 16 bits
-            decoded_0[i_2] = _S49;
-            i_2 = i_2 + int(1);
+            decoded_0[i_3] = _S45;
 //!! without
             decoded_0[i_3] = _S43;
-            i_3 = i_3 + int(1);
 //!! both
+            i_3 = i_3 + int(1);
         }
         pass_0 = pass_0 + int(1);
     }

@@ -23,8 +23,8 @@ MOST_STEPS = 20_000_000  # of an invocation: a loop that never ends must
 # Counts are of numbers, not of instructions: adding two vectors of four is four operations.
 #   float: adds, multiplies, floor, min, max, ...; half: those of 16 bits, of which many GPUs do two at a time; special:
 #   divisions, roots, powers, logarithms; compare: comparisons, selects and logic; fetch: texels loaded; sample: texels
-#   filtered by a sampler; weights: numbers, or words of two halves, read from a buffer; local: numbers moved to and from
-#   variables, most of which a driver keeps in registers; branch: conditional ones.
+#   filtered by a sampler; weights: numbers, or words of two halves, read from a buffer; local: numbers moved to and
+#   from variables, most of which a driver keeps in registers; branch: conditional ones.
 KINDS = ("fetch", "sample", "weights", "float", "half", "special", "integer", "compare", "convert", "local", "branch")
 
 

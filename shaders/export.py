@@ -204,8 +204,8 @@ def _header(
         text += textwrap.wrap(listing, 110, subsequent_indent="    ")
     text.append(f"Network: {sizes} -> {model.decoder.outputs} values, {model.decoder.activation}.")
     if weights.half:
-        note = f" ({language.half.note})" if language.half.note else ""
-        text.append(f"Its products are of 16 bits{note}, sums of sixteen of them float32.")
+        text.append(f"Its products are of 16 bits, added to float32 {group_inputs(model)} at a time.")
+        text += [language.half.note] if language.half.note else []
     text += ["", "Bindings:"]
     for index, (name, file) in enumerate(textures.items()):
         grid = files[file]

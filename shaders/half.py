@@ -17,7 +17,7 @@ class HalfSyntax:
     convert: str  # what makes one of a float4
     unpack: str  # an expression: those of a uint2
     opening: tuple[str, ...] = ()  # lines before all others
-    note: str = ""  # what the header says of who can run it
+    note: str = ""  # a line of the header: what it needs
 
 
 HLSL = HalfSyntax(
@@ -34,7 +34,7 @@ HLSL = HalfSyntax(
         "#endif",
         "",
     ),
-    "min16float, a hint, or float16_t with -enable-16bit-types",
+    "They are min16float, a hint, or with -enable-16bit-types float16_t.",
 )  # fmt: skip
 GLSL = HalfSyntax(
     "NT_HALF4", "NT_TO_HALF4", "NT_HALF4(unpackFloat2x16({word}.x), unpackFloat2x16({word}.y))",
@@ -46,7 +46,7 @@ GLSL = HalfSyntax(
         "#define NT_TO_HALF4 f16vec4",
         "",
     ),
-    "needs shaderFloat16 of Vulkan 1.2; include it before any other declaration",
+    "Needs shaderFloat16 of Vulkan 1.2. Include this before anything that is declared.",
 )  # fmt: skip
 ESSL = HalfSyntax(
     "NT_HALF4", "NT_TO_HALF4", "vec4(unpackHalf2x16({word}.x), unpackHalf2x16({word}.y))",
@@ -57,11 +57,11 @@ ESSL = HalfSyntax(
         "#define NT_TO_HALF4 vec4",
         "",
     ),
-    "mediump, a hint that mobile GPUs follow",
+    "They are mediump, a hint: GPUs of phones follow it, those of desktops compute with float32.",
 )  # fmt: skip
 WGSL = HalfSyntax(
     "vec4<f16>", "vec4<f16>",  # a bitcast from vec2<u32> would do; naga (wgpu 0.32) refuses it
     "vec4<f16>(vec4<f32>(unpack2x16float({word}.x), unpack2x16float({word}.y)))", ("enable f16;", ""),
-    "needs the feature shader-f16; what is put before this text must not declare anything",
+    "Needs the feature shader-f16. Nothing may be declared before this text, which begins with enable f16.",
 )  # fmt: skip
 METAL = HalfSyntax("half4", "half4", "half4(as_type<half2>({word}.x), as_type<half2>({word}.y))")

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+import configs
 from bench.common import median_ratio, save, table
 from bench.cost import pixel_cost
 from bench.decode_device import Frame, NoDevice, measure_frame
@@ -33,7 +34,8 @@ from shape import BC1_BITS, DecoderSpec, GridSpec, exact_halvings
 
 FRAME_MATERIAL = 1024  # width and height of what a frame shows
 FORMS = ("reference", "learned", "bc1_linear", "bc1_learned")
-NETWORKS = ((1, 16), (1, 32), (2, 32), (2, 64))  # hidden layers, neurons
+# Hidden layers, neurons: all that --network accepts.
+NETWORKS = tuple(tuple(map(int, word.split("x"))) for word in configs.NETWORKS if word)
 # The defaults, without and with --bpp 2.5, and of --latents bc1 at that rate.
 OF_FORM = {"reference": (2, 64), "learned": (2, 32), "bc1_linear": (2, 64), "bc1_learned": (2, 32)}
 TOLERANCE = 1e-4

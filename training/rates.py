@@ -42,10 +42,12 @@ class Row:
     n_neurons: int
     learning_rate: float
     grid_learning_rate: float
-    cost: float  # time of an iteration, relative to the first row's
-    effort: float  # factor on the time of a run, over the first row's: high rates have more to learn
+    cost: float  # time of an iteration with n_neurons, relative to the first row's
+    # Factor on the time of a run with n_neurons, over the first row's: high rates have more to learn. Where there are
+    # wide_neurons it is such that a run with those takes what it may, see wide_patience in bench/rate_table.py.
+    effort: float
     latents: str = "packed"
-    wide_neurons: int = 0  # see Preset.wide_side; 0: none. `cost` is that of n_neurons, `effort` makes up for these
+    wide_neurons: int = 0  # see Preset.wide_side; 0: none
 
 
 @dataclasses.dataclass(frozen=True)

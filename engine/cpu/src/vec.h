@@ -10,6 +10,7 @@
 
 #if defined(__linux__)
 #include <sys/mman.h>
+#include <unistd.h>
 #endif
 
 // A vector is as wide as the widest register of the target. A build may choose another width, for which the compiler
@@ -102,6 +103,13 @@ inline void prefetch_next(const void* address) {
     asm volatile("" : : "r"(address));
 }
 
+template <int W>
+inline typename Lanes<W>::floats clamped_lanes(typename Lanes<W>::floats x, float limit) {
+    const typename Lanes<W>::floats zero{};
+    x = x > limit ? zero + limit : x;
+    return x < -limit ? zero - limit : x;
+}
+
 constexpr long align_up(long count, long unit) { return (count + unit - 1) / unit * unit; }
 
 // Floats on cache lines, all 0; pages that are never used cost nothing.
@@ -126,23 +134,39 @@ class Buffer {
     explicit Buffer(size_t count) { resize(count); }
     Buffer(const Buffer&) = delete;
     Buffer& operator=(const Buffer&) = delete;
-    Buffer(Buffer&& other) noexcept : data_(other.data_), count_(other.count_) { other.data_ = nullptr; }
-    ~Buffer() { free(data_); }
+    Buffer(Buffer&& other) noexcept : memory_(other.memory_), data_(other.data_), count_(other.count_) {
+        other.memory_ = nullptr;
+        other.data_ = nullptr;
+    }
+    ~Buffer() { free(memory_); }
 
     void resize(size_t count) {
-        free(data_);
+        free(memory_);
         data_ = nullptr;
         count_ = count;
         const size_t huge = size_t(2) << 20;
         const size_t bytes = count * sizeof(T) + 64;  // room for a vector that starts at the last element
         const size_t unit = bytes >= 4 * huge ? huge : 64;
-        void* memory = nullptr;
-        if (posix_memalign(&memory, unit, (bytes + unit - 1) / unit * unit)) throw std::bad_alloc();
+        // calloc: new pages of the system are zero, so that a large block costs nothing before all threads fill it
+        memory_ = calloc(bytes + 2 * unit, 1);
+        if (!memory_) throw std::bad_alloc();
+        const uintptr_t start = (reinterpret_cast<uintptr_t>(memory_) + unit - 1) / unit * unit;
 #if defined(__linux__) && defined(MADV_HUGEPAGE)
-        if (unit == huge) madvise(memory, bytes / huge * huge, MADV_HUGEPAGE);
+        if (unit == huge) madvise(reinterpret_cast<void*>(start), (bytes + huge - 1) / huge * huge, MADV_HUGEPAGE);
 #endif
-        memset(memory, 0, bytes);
-        data_ = static_cast<T*>(memory);
+        data_ = reinterpret_cast<T*>(start);
+    }
+
+    // Gives the memory of elements first .. last, which lose their values, back to the system where it takes single pages.
+    void give_back(size_t first, size_t last) {
+#if defined(__linux__) && defined(MADV_DONTNEED)
+        const uintptr_t page = uintptr_t(sysconf(_SC_PAGESIZE));
+        const uintptr_t begin = (reinterpret_cast<uintptr_t>(data_ + first) + page - 1) / page * page;
+        const uintptr_t end = reinterpret_cast<uintptr_t>(data_ + last) / page * page;
+        if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
+#else
+        (void)first, (void)last;
+#endif
     }
 
     T* data() { return data_; }
@@ -152,6 +176,7 @@ class Buffer {
     const T& operator[](size_t i) const { return data_[i]; }
 
   private:
+    void* memory_ = nullptr;
     T* data_ = nullptr;
     size_t count_ = 0;
 };

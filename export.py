@@ -105,9 +105,9 @@ def write_files(source: Path, options: ExportOptions) -> None:
         export_transcoded(out_dir / "transcoded", exported, formats, options.transcode_scalars,
                           options.transcode_quality, options.transcode_device)  # fmt: skip
     if languages:
-        export_shaders(out_dir, exported, languages, options.weights, options.weight_type)
+        export_shaders(out_dir, exported, languages, options.weights, options.weight_type, options.shader_precision)
     if options.on_load:
-        export_on_load(out_dir, exported, languages, options.weights, options.weight_type)
+        export_on_load(out_dir, exported, languages, options.weights, options.weight_type, options.shader_precision)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ SHADER_LANGUAGES = ("hlsl", "glsl", "essl", "wgsl", "metal")
 ON_LOAD_LANGUAGES = ("hlsl", "glsl", "wgsl")  # those with compute shaders
 SHADER_WEIGHTS = ("baked", "buffer")
 SHADER_WEIGHT_TYPES = ("auto", "float32", "float16", "int8")
+SHADER_PRECISIONS = (32, 16)
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,8 @@ class ExportOptions:
     weight_type: str = knob("auto", "how the shader stores weights. auto: float32 as part of it, as wide as the run "
                             "has them in decoder_weights.bin; int8: of a run with --weight_bits 8",
                             choices=SHADER_WEIGHT_TYPES)  # fmt: skip
+    shader_precision: int = knob(32, "of the network's products in the shader; 16: half the registers and bytes of "
+                                 "weights, within 2/255 of 32", unit="bits", choices=SHADER_PRECISIONS)  # fmt: skip
     on_load: bool = knob(False, "beside each decoder a compute shader that decodes a rectangle of a LOD into RGBA8, "
                          "on_load.*, and one that makes BC7, BC5 and BC4 of it, blocks.*; of hlsl, glsl and wgsl")
 
@@ -99,6 +102,7 @@ EXPORT_REFINES = {  # flag -> the flag without which it says nothing, and why
     "on_load": "--shader beside it, which says for what languages",
     "weights": "--shader beside it, which says for what languages",
     "weight_type": "--shader beside it, which says for what languages",
+    "shader_precision": "--shader beside it, which says for what languages",
     "data_dir": "--viewer beside it, the page that it is for",
     "viewer_source": "--viewer beside it, the page that it is for",
 }

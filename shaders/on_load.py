@@ -119,14 +119,15 @@ def pack_parameters(values: Sequence[int]) -> bytes:
 
 def on_load_source(
     model: NeuralTexture, material: MaterialRecord, language: str, weights: str = "baked", weight_type: str = "auto",
-    layout: str = "packed", positions: str = "centres",
+    layout: str = "packed", positions: str = "centres", precision: int = 32,
 ) -> str:  # fmt: skip
     """The text of the shader that decodes a rectangle, with everything that it needs.
 
     Arguments as of shaders.export.shader_source; language: a key of SYNTAX. Raises: UserError as shader_source does.
     """
     syntax = SYNTAX[language]
-    decoder = shader_source(model, material, language, weights, weight_type, layout, positions=positions)
+    how = {"positions": positions, "precision": precision}
+    decoder = shader_source(model, material, language, weights, weight_type, layout, **how)
     places = _decoder_places(model, language, weights, layout)
     lines = [*_on_load_header(material, language, places), syntax.version, decoder]
     lines += _constants(model, material, language)
@@ -254,14 +255,15 @@ def _generated(name: str, language: str) -> str:
 
 
 def export_on_load(
-    folder: Path, exported: ExportedTexture, languages: Sequence[str], weights: str, weight_type: str, say: Say = print
-) -> None:
+    folder: Path, exported: ExportedTexture, languages: Sequence[str], weights: str, weight_type: str,
+    precision: int = 32, say: Say = print,
+) -> None:  # fmt: skip
     """Write on_load.* and blocks.* of each language into `folder`, beside the decoders, with a line on each file.
 
     Arguments as of shaders.export.export_shaders. Raises: UserError as on_load_source.
     """
     manifest = exported.manifest
-    storage = weights, weight_type, manifest.layout, manifest.positions
+    storage = weights, weight_type, manifest.layout, manifest.positions, precision
     for language in languages:
         ending = LANGUAGES[language].core
         texts = {

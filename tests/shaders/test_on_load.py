@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import subprocess
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,12 +19,12 @@ from metrics.decoded_maps import decode_maps
 from shaders import generate
 from shaders.on_load import SYNTAX, blocks_source, on_load_source, pack_parameters, targets_of
 from tests.support.on_load_cases import CASES, LAYOUTS, make_export
+from tests.support.shader_compilers import compile_with_dxc, compile_with_glslang
 from tests.support.shader_hosts import wgpu_device
 from transcode import gpu
 from transcode.gpu import GpuDecoder, open_device
 
-GLSLANG = {"hlsl": ["-D", "-V", "-S", "comp", "-e", "main"], "glsl": ["-V", "-S", "comp"]}
-STORAGES = [("baked", "auto"), ("buffer", "float16")]
+STORAGES = [("baked", 32), ("buffer", 16)]  # of the weights, and bits of the network's products
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +32,7 @@ def exports(tmp_path_factory) -> dict[str, ExportedTexture]:
     return {name: make_export(case, tmp_path_factory.mktemp(name)) for name, case in (CASES | LAYOUTS).items()}
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def device():
     wgpu_device()  # says what is missing
     return open_device()
@@ -89,48 +88,32 @@ def sources(exports: dict[str, ExportedTexture], language: str) -> dict[str, str
     """Every case with every storage, and the shader of blocks."""
     found = {"blocks": blocks_source(language)}
     for name, exported in exports.items():
-        for weights, kind in STORAGES:
-            storage = weights, kind, exported.manifest.layout
-            source = on_load_source(exported.model, exported.manifest.material, language, *storage)
-            found[f"{name}_{weights}_{kind}"] = source
+        for weights, precision in STORAGES:
+            how = {"layout": exported.manifest.layout, "precision": precision}
+            source = on_load_source(exported.model, exported.manifest.material, language, weights, **how)
+            found[f"{name}_{weights}_{precision}"] = source
     return found
 
 
-@pytest.mark.parametrize("language", GLSLANG)
+@pytest.mark.parametrize("language", ["hlsl", "glsl"])
 def test_glslang_and_the_validator_take_them(language, exports, tmp_path):
-    compiler, validator = shutil.which("glslangValidator"), shutil.which("spirv-val")
-    if not compiler:
-        pytest.skip("needs glslangValidator: apt install glslang-tools")
+    validator = shutil.which("spirv-val")
     for name, source in sources(exports, language).items():
-        path = tmp_path / f"{name}.{language}"
-        path.write_text(source)
-        commands = [[compiler, *GLSLANG[language], path, "-o", path.with_suffix(".spv")]]
-        commands += [[validator, "--target-env", "vulkan1.1", path.with_suffix(".spv")]] if validator else []
-        for command in commands:
-            done = subprocess.run(command, capture_output=True, text=True)
-            assert done.returncode == 0 and "ERROR" not in done.stdout, name + done.stdout + done.stderr
+        (tmp_path / name).write_text(source)
+        module = compile_with_glslang(language, tmp_path / name, "comp")
+        if validator:
+            done = subprocess.run([validator, "--target-env", "vulkan1.1", module], capture_output=True, text=True)
+            assert done.returncode == 0, name + done.stdout + done.stderr
 
 
-def compile_with_dxc(path: Path) -> subprocess.CompletedProcess:
-    slangc = generate.find_slangc()
-    if slangc is None:
-        pytest.skip("needs Slang's compiler: pip install --no-deps slangtorch")
-    command = [slangc, path, "-pass-through", "dxc", "-target", "dxil", "-profile", "sm_6_0", "-entry", "main"]
-    command += ["-stage", "compute", "-o", path.with_suffix(".dxil")]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if "failed to load downstream compiler" in done.stderr:
-        pytest.skip("needs DXC: .ci/run puts libdxcompiler.so of compushady-lrtu beside slangc")
-    return done
-
-
-@pytest.mark.parametrize("name", ["all_baked_auto", "blocks_baked_auto", "filterable_buffer_float16", "blocks"])
+@pytest.mark.parametrize("name", ["all_baked_32", "blocks_baked_32", "filterable_buffer_16", "blocks"])
 def test_dxc_takes_the_hlsl(name, exports, tmp_path):
     path, source = tmp_path / "shader.hlsl", sources(exports, "hlsl")[name]
     path.write_text(source)
-    done = compile_with_dxc(path)
+    done = compile_with_dxc(path, stage="compute")
     assert done.returncode == 0 and "error" not in done.stderr, done.stderr
     path.write_text(source.replace("void ntStore(int index, uint word)", "void ntStore(int index)"))
-    assert compile_with_dxc(path).returncode != 0
+    assert compile_with_dxc(path, stage="compute").returncode != 0
 
 
 # --- what they decode ------------------------------------------------------------------------------------------------

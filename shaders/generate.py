@@ -26,7 +26,8 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 SOURCE = HERE / "decoder.slang"
-ON_LOAD, BLOCKS = "on_load", "blocks"  # names of the files beside it
+ON_LOAD, BLOCKS = "on_load", "blocks"  # names of the files beside it,
+ON_LOAD_TARGETS = ("hlsl", "glsl", "wgsl")  # and the languages that they are translated into
 GENERATED = HERE / "generated"
 SLANG_VERSION = "2026.14.1"  # of slangtorch 1.3.22: another one may write other, equally right, text
 # GLSL ES 3.00 uses the text of GLSL 450: the preamble holds their differences.
@@ -220,7 +221,7 @@ def generated_files() -> dict[Path, Callable[[Path], str]]:
         for target, reading in itertools.product(TARGETS, READINGS)
     }
     for name, make in ((ON_LOAD, translate_on_load), (BLOCKS, translate_blocks)):
-        files.update((GENERATED / f"{name}.{target}", functools.partial(make, target=target)) for target in TARGETS)
+        files.update((GENERATED / f"{name}.{target}", functools.partial(make, target=target)) for target in ON_LOAD_TARGETS)
     return files
 
 

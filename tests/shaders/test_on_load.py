@@ -41,7 +41,7 @@ def device():
 # --- what is committed and written -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("target", generate.TARGETS)
+@pytest.mark.parametrize("target", generate.ON_LOAD_TARGETS)
 @pytest.mark.parametrize("name", [generate.ON_LOAD, generate.BLOCKS])
 def test_committed_translations_are_up_to_date(name, target):
     slangc = generate.find_slangc()
@@ -70,7 +70,8 @@ def test_command_writes_both_beside_the_decoders(shipped, tmp_path, capsys):
     assert "(0, 0, 12, 10, 0, 0, 12, 120), 2 x 2 workgroups and 960 bytes" in text
 
 
-@pytest.mark.parametrize("flags", [["--on_load"], ["--shader", "essl,wgsl", "--on_load"]])
+@pytest.mark.parametrize("flags", [["--on_load"], ["--shader", "essl,wgsl", "--on_load"],
+                                   ["--shader", "metal", "--on_load"]])  # fmt: skip
 def test_languages_without_compute_shaders_are_refused(flags, shipped, tmp_path, capsys):
     assert run("--load_dir", shipped[0], "--out_dir", tmp_path / "out", *flags) == 2
     error = capsys.readouterr().err
@@ -78,7 +79,7 @@ def test_languages_without_compute_shaders_are_refused(flags, shipped, tmp_path,
 
 
 def test_every_language_is_either_written_or_refused():
-    assert set(ON_LOAD_LANGUAGES) == set(SYNTAX) <= set(SHADER_LANGUAGES)
+    assert set(ON_LOAD_LANGUAGES) == set(SYNTAX) == set(generate.ON_LOAD_TARGETS) <= set(SHADER_LANGUAGES)
 
 
 # --- compilers -------------------------------------------------------------------------------------------------------

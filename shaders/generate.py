@@ -220,8 +220,9 @@ def generated_files() -> dict[Path, Callable[[Path], str]]:
         GENERATED / file_name(target, reading): functools.partial(translate, target=target, reading=reading)
         for target, reading in itertools.product(TARGETS, READINGS)
     }
-    for name, make in ((ON_LOAD, translate_on_load), (BLOCKS, translate_blocks)):
-        files.update((GENERATED / f"{name}.{target}", functools.partial(make, target=target)) for target in ON_LOAD_TARGETS)
+    makers = {ON_LOAD: translate_on_load, BLOCKS: translate_blocks}
+    for name, target in itertools.product(makers, ON_LOAD_TARGETS):
+        files[GENERATED / f"{name}.{target}"] = functools.partial(makers[name], target=target)
     return files
 
 

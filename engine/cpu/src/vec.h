@@ -5,12 +5,10 @@
 #include <cstdlib>
 #include <cstring>
 #include <memory>
-#include <new>
 #include <utility>
 
-#if defined(__linux__)
-#include <sys/mman.h>
-#endif
+#include "failure.h"
+#include "system.h"
 
 // A vector is as wide as the widest register of the target. A build may choose another width, for which the compiler
 // splits or pads vectors: so the 64-byte code is tested without AVX-512.
@@ -108,7 +106,7 @@ constexpr long align_up(long count, long unit) { return (count + unit - 1) / uni
 class ZeroPages {
   public:
     explicit ZeroPages(size_t count) : memory_(std::calloc(count + 16, sizeof(float)), std::free) {
-        if (!memory_) throw std::bad_alloc();
+        if (!memory_) fail(OUT_OF_MEMORY, "calloc");
     }
     float* data() const {
         return reinterpret_cast<float*>((reinterpret_cast<uintptr_t>(memory_.get()) + 63) & ~uintptr_t(63));
@@ -127,20 +125,15 @@ class Buffer {
     Buffer(const Buffer&) = delete;
     Buffer& operator=(const Buffer&) = delete;
     Buffer(Buffer&& other) noexcept : data_(other.data_), count_(other.count_) { other.data_ = nullptr; }
-    ~Buffer() { free(data_); }
+    ~Buffer() { give_memory(data_); }
 
     void resize(size_t count) {
-        free(data_);
+        give_memory(data_);
         data_ = nullptr;
         count_ = count;
-        const size_t huge = size_t(2) << 20;
         const size_t bytes = count * sizeof(T) + 64;  // room for a vector that starts at the last element
-        const size_t unit = bytes >= 4 * huge ? huge : 64;
-        void* memory = nullptr;
-        if (posix_memalign(&memory, unit, (bytes + unit - 1) / unit * unit)) throw std::bad_alloc();
-#if defined(__linux__) && defined(MADV_HUGEPAGE)
-        if (unit == huge) madvise(memory, bytes / huge * huge, MADV_HUGEPAGE);
-#endif
+        void* const memory = take_memory(bytes);
+        if (!memory) fail(OUT_OF_MEMORY, "a buffer");
         memset(memory, 0, bytes);
         data_ = static_cast<T*>(memory);
     }

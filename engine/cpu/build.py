@@ -173,7 +173,7 @@ class Recipe:
     @property
     def link_flags(self) -> list[str]:
         """Flags of the library."""
-        return [*LINK_FLAGS, *(zig.link_flags(zig.target()) if self.is_zig else ())]
+        return zig.link_flags(zig.target()) if self.is_zig else list(LINK_FLAGS)
 
     def read_sources(self) -> dict[str, bytes]:
         """File name -> content, sorted, without hidden files, which editors make."""

@@ -1,7 +1,7 @@
 """The compiler of last resort: `zig c++` of the ziglang package, a whole clang that pip installs on every system.
 
-zig makes its C++ library, compiled for the target, before it links the first program with it, and that takes a minute.
-The kernels do without (src/bare.cpp), and so they are compiled in seconds.
+zig makes its C++ library, and on Windows most of a C library, before it links the first program, and that takes a
+minute. The kernels do without (src/bare.cpp), and so they are compiled in seconds.
 """
 
 from __future__ import annotations
@@ -24,6 +24,9 @@ COMPILE_FLAGS = (
 )  # fmt: skip
 # Without a target zig compiles for the libraries that it finds on this machine, and for headers that may be missing.
 SYSTEMS = {"linux": "linux-gnu.2.17", "darwin": "macos.11.0", "win32": "windows-gnu"}
+LIBRARIES = {
+    "linux": ("-lc", "-lm", "-lpthread"), "macos": ("-lSystem",), "windows": ("-lkernel32", "-lucrtbase"),
+}  # fmt: skip
 MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}  # where zig has another word than Python
 
 
@@ -64,8 +67,9 @@ def compile_flags(where: str) -> list[str]:
 
 
 def link_flags(where: str) -> list[str]:
-    """Flags of the library for a target. On Linux nothing calls zig's own library either, which takes 5 s to make."""
-    return ["-target", where, *(("-nostdlib", "-lc") if "-linux-" in where else ("-nostdlib++",))]
+    """Flags of the library for a target: it calls nothing but what every system has (src/bare.cpp)."""
+    libraries = next(LIBRARIES[system] for system in LIBRARIES if f"-{system}" in where)
+    return ["-target", where, "-shared", "-nostdlib", *libraries]
 
 
 def environment(work: Path) -> dict[str, str]:

@@ -57,6 +57,11 @@ def compiler() -> list[str]:
 @pytest.fixture
 def zig_compiler() -> list[str]:
     """The command of the ziglang package."""
+    return zig_or_skip()
+
+
+def zig_or_skip() -> list[str]:
+    """The command of the ziglang package; without it the test is skipped."""
     command = packaged_zig()
     if command is None:
         pytest.skip(f"needs pip install {zig.PACKAGE}")

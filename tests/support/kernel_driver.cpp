@@ -1,21 +1,24 @@
-// Loads a library of the CPU kernels, also where there is no Python, runs its self-test, gradients, training, code search
-// and decoding on four threads, and writes what they return: `kernel_driver LIBRARY FILE`. It needs no C++ library.
+// A program that loads a library of the CPU kernels from its folder, where there is no Python: it runs the self-test,
+// gradients, training, code search and decoding on four threads, and writes what they return to a file. It needs no C++
+// library, and of the C library only what a dynamic one exports.
 #include <math.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 
+#include <initializer_list>
+
 #include "nt.h"
 
 #if defined(_WIN32)
 #include <windows.h>
-static void* open_library(const char* path) { return reinterpret_cast<void*>(LoadLibraryA(path)); }
+static void* open_library() { return reinterpret_cast<void*>(LoadLibraryA("kernels.dll")); }
 static void* find(void* library, const char* name) {
     return reinterpret_cast<void*>(GetProcAddress(static_cast<HMODULE>(library), name));
 }
 #else
 #include <dlfcn.h>
-static void* open_library(const char* path) { return dlopen(path, RTLD_NOW | RTLD_LOCAL); }
+static void* open_library() { return dlopen("./kernels.so", RTLD_NOW | RTLD_LOCAL); }
 static void* find(void* library, const char* name) { return dlsym(library, name); }
 #endif
 
@@ -26,9 +29,15 @@ static FILE* results;
 
 static void check(bool good, const char* what) {
     if (good) return;
-    const char* reason = library ? CALL(nt_failure)() : "";
-    fprintf(stderr, "%s failed: %s\n", what, reason);
+    const char* reason = CALL(nt_failure)();
+    for (const char* text : {what, " failed: ", reason, "\n"}) fputs(text, stderr);
     exit(1);
+}
+
+static void write_array(const float* values, size_t count) {
+    const uint32_t length = uint32_t(count);
+    fwrite(&length, sizeof length, 1, results);
+    fwrite(values, sizeof(float), count, results);
 }
 
 struct Floats {
@@ -36,12 +45,12 @@ struct Floats {
     ~Floats() { free(values); }
     Floats(const Floats&) = delete;
     Floats& operator=(const Floats&) = delete;
-    void write() const { fwrite(values, sizeof(float), count, results); }
+    void write() const { write_array(values, count); }
     const size_t count;
     float* const values;
 };
 
-constexpr int LODS = 7, WIDTH = 96, HEIGHT = 64, INPUT = 6, SAMPLES = 333, CHANNELS = 4, DECODED = 11, THREADS = 4;
+constexpr int LODS = 7, WIDTH = 96, HEIGHT = 64, WAVES = 6, SAMPLES = 333, CHANNELS = 4, DECODED = 11, THREADS = 4;
 
 struct Case {
     nt_grid grids[2];
@@ -119,10 +128,8 @@ static void train(const nt_model& model, const Case& one, const Material& materi
     for (int round = 0; round < 2; round++) {  // the sweep of iteration 1000 is in it
         check(!CALL(nt_trainer_step)(trainer, 3, factors, noise, 1, &found[0]), "nt_trainer_step");
         check(!CALL(nt_trainer_probe)(trainer, -1, &found[1]), "nt_trainer_probe");
-        for (double value : found) {
-            const float narrow = float(value);
-            fwrite(&narrow, sizeof narrow, 1, results);
-        }
+        const float both[2] = {float(found[0]), float(found[1])};
+        write_array(both, 2);
     }
     CALL(nt_trainer_save_network)(trainer, network.values, nullptr, nullptr);
     for (int g = 0; g < 2; g++) CALL(nt_trainer_save_grid)(trainer, g, grids[g], nullptr, nullptr, nullptr);
@@ -142,8 +149,8 @@ static void search(const nt_model& model, const Material& material, const Floats
 
 static void run(const Case& one, const Material& material) {
     const int32_t channels[CHANNELS] = {0, 1, 2, 10};
-    const nt_model model = {one.grids, 2, INPUT, 3, 32, 2, LODS, 1, 1, CHANNELS, channels, one.activation, 0.01f, DECODED, -1};
-    int inputs = 2 * INPUT + 1;
+    const nt_model model = {one.grids, 2, WAVES, 3, 32, 2, LODS, 1, 1, CHANNELS, channels, one.activation, 0.01f, DECODED, -1};
+    int inputs = 2 * WAVES + 1;
     for (const nt_grid& grid : one.grids) inputs += grid.features * (grid.learned ? 4 : 1);
     inputs = 16 * ((inputs + 15) / 16) + 16;
     Floats network(size_t(inputs * 32 + 32 * 32 + 32 * 16)), first(parameters_of(one.grids[0])), second(parameters_of(one.grids[1]));
@@ -165,18 +172,21 @@ static void run(const Case& one, const Material& material) {
     decode();
 }
 
-int main(int count, char** arguments) {
-    check(count == 3, "usage: kernel_driver LIBRARY FILE, which");
-    void* const found = open_library(arguments[1]);
-    check(found, "loading the library");
-    library = found;
+static int drive() {
+    library = open_library();
+    if (!library) fputs("the library cannot be loaded\n", stderr), exit(1);
     check(CALL(nt_interface)() == NT_INTERFACE, "the interface");
     check(!CALL(nt_self_test)(), "nt_self_test");
-    results = fopen(arguments[2], "wb");
+    results = fopen("results", "wb");
     check(results, "opening the file of results");
     const Material material;
     for (const Case& one : CASES) run(one, material);
     check(!fclose(results), "writing");
-    printf("vectors of %d floats\n", CALL(nt_vector_width)());
     return 0;
 }
+
+#if defined(_WIN32)
+extern "C" void mainCRTStartup() { exit(drive()); }  // a program begins there without the C library's start-up code
+#else
+int main() { return drive(); }
+#endif

@@ -2,7 +2,7 @@
 #pragma once
 
 #include <cstdint>
-#include <cstdio>
+#include <cstring>
 
 #if defined(__cpp_exceptions)
 #include <exception>
@@ -17,6 +17,13 @@ enum Status : int32_t { DONE = 0, OUT_OF_MEMORY = -1, NO_THREADS = -2, FAILED = 
 
 inline thread_local char failure_text[200] = "";  // of this thread's last call that failed
 
+// As much of a text as an array of such a size holds.
+inline void copy_text(char* to, size_t size, const char* text) {
+    const size_t length = strnlen(text, size - 1);
+    memmove(to, text, length);
+    to[length] = 0;
+}
+
 #if defined(__cpp_exceptions)
 
 struct Failure {
@@ -27,7 +34,7 @@ struct Failure {
 // Ends the work of the innermost guarded() around it on this thread.
 [[noreturn]] inline void fail(Status status, const char* text) {
     Failure failure{status, ""};
-    std::snprintf(failure.text, sizeof failure.text, "%s", text);
+    copy_text(failure.text, sizeof failure.text, text);
     throw failure;
 }
 
@@ -35,7 +42,7 @@ struct Failure {
 template <class Function>
 int32_t guarded(Function&& function) {
     const auto failed = [](Status status, const char* text) {
-        std::snprintf(failure_text, sizeof failure_text, "%s", text);
+        copy_text(failure_text, sizeof failure_text, text);
         return status;
     };
     try {
@@ -63,7 +70,7 @@ struct Attempt {
 inline thread_local Attempt* attempt = nullptr;  // the innermost one of this thread
 
 [[noreturn]] inline void fail(Status status, const char* text) {
-    std::snprintf(failure_text, sizeof failure_text, "%s", text);
+    copy_text(failure_text, sizeof failure_text, text);
     attempt->status = status;
     std::longjmp(attempt->start, 1);
 }

@@ -71,7 +71,7 @@ void run_threads(int n, Work&& work) {
             const int32_t ended = guarded([&] { work(thread); });
             if (ended == DONE) return;
             Locked locked(changed);
-            if (status == DONE) std::snprintf(text, sizeof text, "%s", failure_text), status = ended;
+            if (status == DONE) copy_text(text, sizeof text, failure_text), status = ended;
         }
     } shared{work, {}, Shared::STARTING, DONE, ""};
     struct Other : SystemThread {

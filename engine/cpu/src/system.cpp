@@ -1,14 +1,16 @@
 #include "system.h"
 
 #include <cstdint>
-#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <new>
 
+#include "failure.h"
+
 #if defined(_WIN32)
 #define WIN32_LEAN_AND_MEAN
 #define NOMINMAX
+#include <errno.h>
 #include <malloc.h>
 #include <process.h>
 #include <windows.h>
@@ -55,7 +57,7 @@ static unsigned __stdcall run_thread(void* thread) {
 
 bool start(SystemThread& thread, char* problem, size_t size) {
     thread.handle = reinterpret_cast<void*>(_beginthreadex(nullptr, 0, run_thread, &thread, 0, nullptr));
-    if (!thread.handle) snprintf(problem, size, "%s", strerror(errno));
+    if (!thread.handle) copy_text(problem, size, strerror(errno));
     return thread.handle;
 }
 
@@ -109,7 +111,7 @@ bool start(SystemThread& thread, char* problem, size_t size) {
     static_assert(sizeof(pthread_t) <= sizeof thread.handle);
     pthread_t id;
     const int error = pthread_create(&id, nullptr, run_thread, &thread);
-    if (error) snprintf(problem, size, "%s", strerror(error));
+    if (error) copy_text(problem, size, strerror(error));
     else memcpy(&thread.handle, &id, sizeof id);
     return !error;
 }

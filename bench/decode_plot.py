@@ -22,7 +22,7 @@ STYLES = {  # colour, marker, line
 }
 
 COSTS = {"float_operations": "float operations", "multiply_adds": "multiply-adds"}  # the first that the entries have
-TICKS = (1000, 2000, 5000, 10_000, 20_000)
+TICKS = (1000, 2000, 5000, 10_000, 20_000, 50_000)
 
 
 def draw(result: Mapping[str, Any]) -> Any:

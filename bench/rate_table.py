@@ -2,8 +2,12 @@
 
     python -m bench.rate_table DIR... [--seconds 6] [--rates 0.5,1.25,2.5,5,10,20] [--write rates.json]
 
-At a rate every candidate gets the same processor time on every material, and the best mean PSNR of LOD 0 wins it. All
-results, those of LODs 1 to 4 too, go to bench/results/rate_table.json.
+At a rate every candidate gets the same processor time on every material, and the best mean PSNR of LOD 0 wins it. In
+the learned form of packed grids the best of them are then trained for longer with the wide network of `balanced`, and a
+row has that network where it is better than the narrow one in the same time. Wide networks need that time: with a
+seventh of that of `balanced` (--seconds 2 --num_threads 1, 2.5 bpp) 3x64 ended at 33.97 and 44.20 dB, and 2x32, whose
+iterations are then more by 1.7, at 33.91 and 45.20 (Rock058, Metal055A). All results, those of LODs 1 to 4 too, go to
+bench/results/rate_table.json.
 
 --write with some of the --decoders replaces their rows and leaves all others as they are; `origin` is then about the
 rows that it names, and what was there before is kept in it as `earlier`.
@@ -24,21 +28,31 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import common
-from common.errors import UserError, run_command
+from common.errors import UserError, one_line, run_command
 from common.files import write_text
 from configs import Config, make_config
 from engine.schedule import Schedule
 from training.plan import plan_with
-from training.rates import ROWS, TABLE, Row, load_table, row_for
+from training.rates import ROWS, TABLE, Row, load_table, preset_for
 
 if TYPE_CHECKING:
     from dataset import Material
 
 RATES = (0.5, 1.25, 2.5, 3.5, 5.0, 7.0, 10.0, 14.0, 20.0)
 TIMED_ITERATIONS = 60  # that tell how long a candidate's iterations take
-BATCH_SIZE = 8192
 TIE = 0.05  # dB: seeds alone move a mean by as much
 LODS = 5  # whose PSNR is recorded
+# Of which decoders and latents wide networks are tried. Linear grids hardly gain by one, and readers of the reference
+# form and of tsnc know others. Learned BC1 planes of Rock058 gain 0.08, 0.22 and 0.15 dB at 2.5, 5 and 10 bpp in equal
+# time, for 3.9, 3.4 and 1.4 times the operations of a pixel.
+WIDE_FORMS = (("learned", "packed"),)
+WIDE_TRIALS = 2  # of a rate's best candidates, with the wide network
+MOST_TEXTURES = 16  # fine and coarse planes together: WebGL 2 and WebGPU promise no more
+
+# --- set by hand: all that a row has without a measurement -----------------------------------------------------------
+
+FINE_SHARE, TSNC_FINE_SHARE = 0.82, 0.8
+WIDE_NEURONS = 64  # the one width that is tried
 # Of the network and the grids. Two materials, 1500 iterations: 0.005 for the network loses 0.3 dB at 5 bpp, 0.02 up to
 # 3 dB where it has 64 neurons. Three materials, 5000 iterations, refined: 0.01 for the grids, falling from half of the
 # run on, is better than 0.015 from 0.7 on by 0.05 dB at 1.25 bpp, 0.26 at 5 and 0.24 to 0.4 at 10; 0.007 and 0.005 tie.
@@ -51,16 +65,33 @@ LOW_BPP = 2.5  # up to here, in the learned form and with BC1
 # Rock058 and Metal055A, 5 bpp, 4000 iterations of 4096 texels: 33.17 and 45.76 dB; with 0.006 for the network 33.11 and
 # 45.70, with 0.01 33.00 and 45.70, and LODs 4 to 7 lose up to 1.2. Rock058: 0.002 33.15, 0.02 for the grids 33.07.
 TSNC_LEARNING_RATES = (0.003, 0.01)
+
+
+def patience(bpp: float) -> float:
+    """How long a run with the narrow network may take, over one at low rates: wide words have more to learn."""
+    return 1.0 if bpp < 4 else 1.6 if bpp < 8 else 1.9
+
+
+def wide_patience(bpp: float) -> float:
+    """The same with the wide network: for 26 to 28 s of `balanced` in all, on two cores with AVX-512, and 54 s from 8
+    bpp on, where twice the iterations bring 0.4 (Rock058) and 0.5 dB (Metal055A); at 5 bpp they bring 0.11."""
+    return 2.6 if bpp < 4 else 3.0 if bpp < 8 else 6.0
+
+
 MEASURED = (  # for the table's `origin`
-    "fine, coarse, scale and n_neurons of each row by the mean PSNR of LOD 0, and cost by its time (of BC1: over that "
-    "of a packed row of cost 1); fine_share, effort and the learning rates are set by hand in bench/rate_table.py, and "
-    "the presets are copied from the table before, see Preset in training/rates.py for what they go by"
+    "fine, coarse, scale, n_neurons and wide_neurons of each row by the mean PSNR of LOD 0, and cost by its time over "
+    "that of a packed row of cost 1 in the table before; effort is the time that a run may take, which is set by hand, "
+    "over what the wide network's iterations cost more, which is measured; set by hand in bench/rate_table.py are "
+    "patience, wide_patience, the width of wide networks, fine_share and the learning rates; the presets are copied "
+    "from the table before, see Preset in training/rates.py for what they go by"
 )
-MOST_TEXTURES = 16  # fine and coarse planes together: WebGL 2 and WebGPU promise no more
+
+
+# --- candidates ------------------------------------------------------------------------------------------------------
 
 
 def candidates(bpp: float, decoder: str, latents: str = "packed") -> Iterator[Row]:
-    """What is tried at a rate."""
+    """What is tried at a rate, with narrow networks."""
     neurons = (32,) if bpp < 4 else (32, 64) if bpp < 8 else (64,)
     if latents == "bc1":
         yield from _planes(bpp, decoder, neurons)
@@ -71,37 +102,43 @@ def candidates(bpp: float, decoder: str, latents: str = "packed") -> Iterator[Ro
     rates = LOW_LEARNING_RATES if decoder == "learned" and bpp <= LOW_BPP else LEARNING_RATES
     for fine in words:
         for scale in scales:
-            side = math.sqrt(0.82 * bpp / math.prod(fine))  # of a fine grid, over that of a square material
+            side = math.sqrt(FINE_SHARE * bpp / math.prod(fine))  # of a fine grid, over that of a square material
             if not (0.7 < (scale or side) / side < 1.1 and side < 1.05):
                 continue  # the fine grid would leave too much or too little to the coarse one, or outgrow the material
             if not scale and math.prod(fine) > 8 and side < 0.6:
                 continue  # fewer features on a finer grid have always been better
             for n_neurons in neurons:
-                yield Row(bpp, fine, (8, 4), scale, 0.82, n_neurons, *rates, 1.0, 1.0)
+                yield Row(bpp, fine, (8, 4), scale, FINE_SHARE, n_neurons, *rates, 1.0, 1.0)
 
 
 def _planes(bpp: float, decoder: str, neurons: Sequence[int]) -> Iterator[Row]:
     """BC1: fine planes at half the material's side where they take 0.6 to 1 of the rate, and at the side that their
     bits buy, 0.3 to 0.8 of the material's; and coarse ones. Of the form tsnc alone what it fixes."""
     if decoder == "tsnc":
-        yield Row(bpp, (2, 4), (2, 4), 0, 0.8, 64, *TSNC_LEARNING_RATES, 1.0, 1.0, "bc1")
+        yield Row(bpp, (2, 4), (2, 4), 0, TSNC_FINE_SHARE, 64, *TSNC_LEARNING_RATES, 1.0, 1.0, "bc1")
         return
     rates = LOW_LEARNING_RATES if bpp <= LOW_BPP else LEARNING_RATES
     for fine in (1, 2, 4, 8, 12):
         for scale in (0, 0.5):
-            side = math.sqrt(0.82 * bpp / (4 * fine))
+            side = math.sqrt(FINE_SHARE * bpp / (4 * fine))
             if not (0.3 < side < 0.8 and (not scale or 0.6 < scale**2 * 4 * fine / bpp < 1)):
                 continue
             for coarse in (2, 4):
                 if fine + coarse > MOST_TEXTURES:
                     continue
                 for n_neurons in neurons:
-                    yield Row(bpp, (fine, 4), (coarse, 4), scale, 0.82, n_neurons, *rates, 1.0, 1.0, "bc1")
+                    yield Row(bpp, (fine, 4), (coarse, 4), scale, FINE_SHARE, n_neurons, *rates, 1.0, 1.0, "bc1")
 
 
-def patience(bpp: float) -> float:
-    """How much longer than at low rates a run may take: wide words need wide networks and more iterations."""
-    return 1.0 if bpp < 4 else 1.6 if bpp < 8 else 1.9
+def wide_candidates(results: Mapping[Row, list[dict[str, Any]]]) -> list[Row]:
+    """The candidates of these with the best mean PSNR, best first, each with the wide network beside its own."""
+    best_first = sorted(results, key=lambda row: -mean_psnr(results[row]))
+    other_words = dict.fromkeys((row.fine, row.coarse, row.scale) for row in best_first)  # in that order
+    firsts = [next(row for row in best_first if (row.fine, row.coarse, row.scale) == words) for words in other_words]
+    return [dataclasses.replace(row, wide_neurons=WIDE_NEURONS) for row in firsts[:WIDE_TRIALS]]
+
+
+# --- measuring -------------------------------------------------------------------------------------------------------
 
 
 def train(config: Config, material: Material) -> tuple[list[float], float]:
@@ -131,9 +168,10 @@ def planned(row: Row, decoder: str, material: Material, iterations: int) -> Conf
 
     aim = make_config({"decoder": decoder, "latents": row.latents, "bpp": row.bpp, "positions": "centres",
                        "num_threads": torch.get_num_threads()})  # fmt: skip
-    effort = dataclasses.replace(load_table()["presets"]["balanced"], iterations=iterations, batch_size=BATCH_SIZE,
-                                 most_neurons=row.n_neurons, refine=0, patient=False)  # fmt: skip
-    return plan_with(row, effort, aim, material.width, material.height)
+    effort = dataclasses.replace(preset_for("balanced"), iterations=iterations, refine=0, patient=False,
+                                 most_neurons=max(row.n_neurons, row.wide_neurons))  # fmt: skip
+    as_they_are = dataclasses.replace(row, cost=1.0)  # the iterations, that is
+    return plan_with(as_they_are, effort, aim, material.width, material.height)
 
 
 def measure(row: Row, decoder: str, material: Material, seconds: float) -> dict[str, Any]:
@@ -143,7 +181,8 @@ def measure(row: Row, decoder: str, material: Material, seconds: float) -> dict[
     psnr, took = train(config, material)
     return {
         "material": material.name, "decoder": decoder, **dataclasses.asdict(row), "grids": grids_text(config),
-        "n_neurons": config.n_neurons, "iterations": config.max_iter, "seconds": took, "psnr": psnr,
+        "network": f"{config.n_hidden_layers}x{config.n_neurons}", "iterations": config.max_iter, "seconds": took,
+        "psnr": psnr,
     }  # fmt: skip
 
 
@@ -162,9 +201,14 @@ def grids_text(config: Config) -> str:
 def winner(results: Mapping[Row, list[dict[str, Any]]]) -> Row:
     """The candidate with the best mean PSNR of LOD 0; of those within TIE of it the smallest network, then the fewest
     fine features or planes, then the fewest coarse ones."""
-    mean = {row: sum(entry["psnr"][0] for entry in entries) / len(entries) for row, entries in results.items()}
+    mean = {row: mean_psnr(entries) for row, entries in results.items()}
     tied = [row for row in results if mean[row] >= max(mean.values()) - TIE]
-    return min(tied, key=lambda row: (row.n_neurons, row.fine[0], row.coarse[0], -mean[row]))
+    return min(tied, key=lambda row: (row.wide_neurons, row.n_neurons, row.fine[0], row.coarse[0], -mean[row]))
+
+
+def mean_psnr(results: Sequence[Mapping[str, Any]]) -> float:
+    """Of LOD 0, over the materials, dB."""
+    return sum(entry["psnr"][0] for entry in results) / len(results)
 
 
 def boundaries(rates: Sequence[float]) -> list[float]:
@@ -188,47 +232,73 @@ def measure_form(
         entries: receives all results.
     Raises: UserError for a rate that no candidate comes near.
     """
-    rows, unit = [], packed_pace(decoder, rates[0], materials, seconds, entries) if latents == "bc1" else 0.0
+    rows, unit = [], unit_pace(decoder, materials, seconds, entries)
     for low, bpp in zip(boundaries(rates), rates):
-        results: dict[Row, list[dict[str, Any]]] = {}
-        seen = []
+        seen: list[list[Config]] = []
         # of two candidates that are the same on these materials the one that says which scale it has
-        for row in sorted(candidates(bpp, decoder, latents), key=lambda row: -row.scale):
-            try:
-                shape = [planned(row, decoder, material, TIMED_ITERATIONS) for material in materials]
-                if shape in seen:
-                    continue
-                seen.append(shape)
-                results[row] = [measure(row, decoder, material, seconds * patience(bpp)) for material in materials]
-            except UserError:
-                continue  # no grids of this kind come near the rate
-            entries += results[row]
-            print(line(row, decoder, results[row]), flush=True)
-        if not results:
+        in_order = sorted(candidates(bpp, decoder, latents), key=lambda row: -row.scale)
+        narrow = tried(in_order, decoder, materials, seconds * patience(bpp), entries, seen)
+        if not narrow:
             raise UserError(f"--rates {bpp:g}: no grids come near it on these materials; leave it out")
-        best = winner(results)
-        unit = unit or pace_of(results[best])
-        best = dataclasses.replace(best, cost=round(pace_of(results[best]) / unit, 2), effort=patience(bpp))
-        rows.append({**dataclasses.asdict(best), "bpp": low})
+        best, effort = winner(narrow), patience(bpp)
+        longer = seconds * wide_patience(bpp)
+        wider = wide_candidates(narrow) if (decoder, latents) in WIDE_FORMS else []
+        wide = tried(wider, decoder, materials, longer, entries, seen)
+        if wide:
+            best = winner({**tried([best], decoder, materials, longer, entries, []), **wide})
+        pace = pace_of(narrow[dataclasses.replace(best, wide_neurons=0)])
+        if best.wide_neurons:  # `cost` is the narrow network's, so that the iterations come from the effort
+            effort = round(wide_patience(bpp) * pace / pace_of(wide[best]), 2)
+        rows.append({**dataclasses.asdict(best), "bpp": low, "cost": round(pace / unit, 2), "effort": effort})
         del rows[-1]["latents"]
+        if not best.wide_neurons:
+            del rows[-1]["wide_neurons"]
         print(f"{ROWS[decoder, latents]} {bpp:g} bpp: {rows[-1]}", flush=True)
     return rows
 
 
-def packed_pace(
-    decoder: str, bpp: float, materials: Sequence[Material], seconds: float, entries: list[dict[str, Any]]
-) -> float:
-    """What a cost of 1 is to rows of BC1: the pace of packed grids of that cost, whose iterations the presets have."""
+def tried(
+    rows: Sequence[Row], decoder: str, materials: Sequence[Material], seconds: float, entries: list[dict[str, Any]],
+    seen: list[list[Config]],
+) -> dict[Row, list[dict[str, Any]]]:  # fmt: skip
+    """The results of candidates on each material.
+
+    Args:
+        seconds: processor seconds of a run.
+        entries: receives all results.
+        seen: receives what was trained; a candidate that comes to one of these is left out, and so is one that is not
+            near its rate on one of the materials.
+    """
+    results: dict[Row, list[dict[str, Any]]] = {}
+    for row in rows:
+        try:
+            shape = [planned(row, decoder, material, TIMED_ITERATIONS) for material in materials]
+            if shape in seen:
+                continue
+            seen.append(shape)
+            results[row] = [measure(row, decoder, material, seconds) for material in materials]
+        except UserError:
+            continue  # no grids of this kind come near the rate
+        entries += results[row]
+        print(line(row, decoder, results[row]), flush=True)
+    return results
+
+
+def unit_pace(decoder: str, materials: Sequence[Material], seconds: float, entries: list[dict[str, Any]]) -> float:
+    """What a cost of 1 is, the pace that the iterations of the presets are for: that of the first packed row of the
+    present table that the materials can have, over its cost. Raises: UserError where they can have none."""
     decoder = decoder if (decoder, "packed") in ROWS else "learned"
-    row = dataclasses.replace(row_for(bpp, decoder), bpp=bpp)
-    try:
-        results = [measure(row, decoder, material, seconds) for material in materials]
-    except UserError as error:
-        raise UserError(f"--rates {bpp:g}: no packed grids, whose time BC1 is compared with, come near it; leave it "
-                        "out") from error  # fmt: skip
-    entries += results
-    print(line(row, decoder, results), flush=True)
-    return pace_of(results) / row.cost
+    for row in load_table()[ROWS[decoder, "packed"]]:
+        narrow = dataclasses.replace(row, wide_neurons=0)
+        results = tried([narrow], decoder, materials, seconds, entries, []).get(narrow)
+        if results:
+            return pace_of(results) / row.cost
+    names = ", ".join(one_line(material.name) for material in materials)
+    raise UserError(f"{names}: no packed grids, whose time others are compared with, come near any rate of the table; "
+                    "give larger materials")  # fmt: skip
+
+
+# --- the table -------------------------------------------------------------------------------------------------------
 
 
 def write_table(path: Path, table: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
@@ -279,11 +349,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def line(row: Row, decoder: str, results: Sequence[Mapping[str, Any]]) -> str:
     """One candidate, for reading."""
-    mean = sum(entry["psnr"][0] for entry in results) / len(results)
     each = "  ".join(f"{entry['material']} {entry['psnr'][0]:.2f}" for entry in results)
     first = results[0]
-    return (f"{decoder:9} {row.bpp:5g} bpp  {first['grids']:28} scale {row.scale:g}  {first['n_neurons']:3} neurons "
-            f"{first['iterations']:6} its  {mean:.2f} dB  ({each})")  # fmt: skip
+    return (f"{decoder:9} {row.bpp:5g} bpp  {first['grids']:28} scale {row.scale:g}  {first['network']:5}  "
+            f"{first['iterations']:6} its  {mean_psnr(results):.2f} dB  ({each})")  # fmt: skip
 
 
 def format_table(table: Mapping[str, Any]) -> str:

@@ -1,9 +1,18 @@
-"""Memory that this process has freed, given back to the system."""
+"""Memory that goes back to the system: what this process has freed, and large arrays that it needs later."""
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import mmap
+import os
 import sys
+import tempfile
+from pathlib import Path
+
+import torch
+
+LARGE_FLOATS = 2**23  # of an array that is worth a file
 
 
 def give_back_memory() -> None:
@@ -13,3 +22,27 @@ def give_back_memory() -> None:
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
         if trim is not None:
             trim(0)
+
+
+class RestingFloats:
+    """An array of float32 numbers, `values`, to be filled, put to rest with `let_go`, and read again some time later.
+
+    A large one lies in a file without a name in `folder`, where the system has such and the disk has room: at rest it
+    takes no memory, and its pages return as they are read. Whatever happens to the process, no file stays behind.
+
+    Args:
+        folder: None: the array stays in memory.
+    """
+
+    def __init__(self, count: int, folder: Path | None):
+        self._pages: mmap.mmap | None = None
+        if folder is not None and count >= LARGE_FLOATS and sys.platform == "linux":
+            with contextlib.suppress(OSError), tempfile.TemporaryFile(dir=folder) as stream:
+                os.posix_fallocate(stream.fileno(), 0, 4 * count)  # a page without room would end the process later
+                self._pages = mmap.mmap(stream.fileno(), 4 * count)
+        self.values = torch.empty(count) if self._pages is None else torch.frombuffer(self._pages, dtype=torch.float32)
+
+    def let_go(self) -> None:
+        """Give the array's memory back until it is read."""
+        if self._pages is not None:
+            self._pages.madvise(mmap.MADV_DONTNEED)

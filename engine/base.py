@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 
 from dataset import Material
@@ -47,6 +49,7 @@ class BaseEngine:
         self.probe_share = len(self.channels) / len(present)  # constant channels have no error, but count in the mean
         grids = resolve_grids(config, material.width, material.height)
         self.rates = [config.learning_rate, *(grid.learning_rate for grid in grids)]  # before the schedule's factor
+        self.moves = [rate > 0 for rate in self.rates[1:]]  # per grid; one of rate 0 has no moments, a state zeros
 
     def learning_rates(self) -> dict[str, float]:
         """See Engine.learning_rates."""
@@ -91,6 +94,14 @@ class KernelEngine(BaseEngine):
         state = {"iteration": self.iteration, "optimizer": optimizer_entries(self.iteration, moments)}
         optimizer = up_to_date({**state, "pending": pending} if pending else state, self.model)
         return {"iteration": self.iteration, "optimizer": optimizer}
+
+    def retire(self, folder: Path | None = None) -> State:
+        """settled_state(), after which the engine has only its model and its settings: the kernels' memory is free.
+
+        Args:
+            folder: for a file of large moments, see RestingFloats.
+        """
+        return self.settled_state()
 
     def load_state(self, state: State) -> None:
         """The inverse of state(), also of the other engines'. Raises: ValueError for another layout."""

@@ -141,7 +141,7 @@ class TcnnEngine(TorchEngine):
     # --- backward --------------------------------------------------------------------------------------------------
 
     def _descend(self, loss: torch.Tensor) -> None:
-        self._scaler.scale(loss).backward()
+        self._scaler.scale(loss).backward(inputs=self._trained_parameters)
         self._drop_unused_inputs()
         self._scaler.step(self.optimizer)
         self._scaler.update()
@@ -149,7 +149,8 @@ class TcnnEngine(TorchEngine):
     # --- parameters and state --------------------------------------------------------------------------------------
 
     def sync(self) -> None:
-        """See Engine.sync. Parameters are the model's own; tiny-cuda-nn frees its temporary memory for evaluations."""
+        """See TorchEngine.sync; tiny-cuda-nn frees its temporary memory for evaluations."""
+        super().sync()
         with self._on_device():
             self._tcnn.free_temporary_memory()
 

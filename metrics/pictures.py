@@ -22,14 +22,10 @@ def picture(image: MapImage) -> np.ndarray:
     return _joined(lambda rows: display_pixels(map_values(image, rows)), image)
 
 
-def strip(decoded: MapImage, source: MapImage) -> np.ndarray:
-    """decoded | source | error x 8 of one map side by side, (H, 3 W, C) uint8."""
-
-    def draw(rows: slice) -> np.ndarray:
-        pixels, original = picture(decoded[rows]), source[rows]
-        return np.concatenate([pixels, picture(original), error_image(pixels, original)], axis=1)
-
-    return _joined(draw, decoded)
+def strip(decoded: MapImage, source: MapImage, rows: slice = slice(None)) -> np.ndarray:
+    """Rows of decoded | source | error x 8 of one map side by side, (rows, 3 W, C) uint8."""
+    pixels, original = picture(decoded[rows]), source[rows]
+    return np.concatenate([pixels, picture(original), error_image(pixels, original)], axis=1)
 
 
 def _joined(draw: Callable[[slice], np.ndarray], image: MapImage) -> np.ndarray:

@@ -7,17 +7,16 @@ from pathlib import Path
 import numpy as np
 from PIL import Image as PillowImage
 
-from common.files import atomic_write, write_bytes
+from common.files import atomic_write
 from common.parallel import map_threads
 from configs import Config
 from dataset import Material
-from maps.images import encode_png
+from maps.png_bands import png_bands
 from metrics.evaluate import Maps
 from metrics.pictures import error_image, picture, strip
 from training.run_folder import THUMBNAIL
 
 MOST_SIDE = 4096  # texels; three pictures of 8192 x 8192 side by side would take 0.6 GB, and no viewer shows them
-LARGE_VALUES = 2**25  # of a map; above it strips are made one at a time, 0.4 GB each, drawn on all threads
 THUMBNAIL_SIZE = 96  # longest side of each of its three pictures
 
 
@@ -33,10 +32,13 @@ def save_strips(folder: Path, decoded: Maps, source: Maps) -> None:
     folder.mkdir(parents=True, exist_ok=True)
 
     def save(name: str) -> None:
-        write_bytes(folder / f"{name}.png", encode_png(strip(decoded[name], source[name]), quick=True))
+        ours, theirs = decoded[name], source[name]
+        height, width, channels = ours.shape
+        with atomic_write(folder / f"{name}.png") as stream:
+            for part in png_bands((height, 3 * width, channels), lambda rows: strip(ours, theirs, rows)):
+                stream.write(part)
 
-    large = max(image.size for image in decoded.values()) > LARGE_VALUES
-    list(map_threads(save, decoded, limit=1 if large else None))
+    list(map_threads(save, decoded))  # two at a time: one is compressed while the other is on its way to the disk
 
 
 def save_thumbnail(folder: Path, decoded: Maps, source: Maps) -> None:

@@ -25,7 +25,17 @@ from configs import (
 )
 from shape import BC1_BITS, bits_of_weights, decoder_spec, exact_halvings, grid_spec, input_layout, layer_sizes
 from training.grid_sizes import HIGHEST_SIDE, SIDE_UNIT, coarse_sizes, fine_sizes, stretch
-from training.rates import LARGE_SHARE, Preset, Row, batch_for, grid_rate_for, is_wide, preset_for, row_for
+from training.rates import (
+    LARGE_SHARE,
+    Preset,
+    Row,
+    batch_for,
+    grid_rate_for,
+    is_small,
+    is_wide,
+    preset_for,
+    row_for,
+)
 
 DEFAULT_BPP = 5.0  # of --preset or --decoder learned without a rate
 LOWEST_BPP, HIGHEST_BPP = 0.5, 20.0
@@ -41,6 +51,9 @@ FILTERED_COST = {"packed": 1.3, "bc1": 1.5}
 # Shares of the bits that a network may take: wider than 16 neurons, than 32; with 16-bit weights where 8 bits are
 # possible; wider than 16 with 32-bit weights; of more than one hidden layer.
 NETWORK_SHARE, WIDE_SHARE, HALF_SHARE, FLOAT_SHARE, MOST_NETWORK = 0.13, 0.085, 0.085, 0.25, 0.68
+# Weights of a network with which an iteration takes twice the time of one without. Two cores, batches of 4096: 1.00 ms
+# of a core with 1536 weights, 1.33 with 4096, 2.07 with 8448, 2.63 with 12288, 3.12 with 15360.
+WEIGHTS_AS_THE_REST = 5700
 SAVE_INTERVAL = 10_000  # iterations, half a minute's, that a killed run can lose
 
 
@@ -49,14 +62,24 @@ SAVE_INTERVAL = 10_000  # iterations, half a minute's, that a killed run can los
 
 def network_bits(row: Row, config: Config) -> int:
     """Bits of the weights of the configuration's network over a fine and a coarse grid with the row's words."""
-    return bits_of_network([*fine_grids((1, 1), row, config.decoder, 1), *coarse_grids((1, 1), row)], config)
+    return bits_of_network(smallest_grids(row, config), config)
+
+
+def smallest_grids(row: Row, config: Config) -> list[HashGridConfig]:
+    """A fine and a coarse grid, or planes, of one texel with the row's words."""
+    return [*fine_grids((1, 1), row, config.decoder, 1), *coarse_grids((1, 1), row)]
 
 
 def bits_of_network(grids: list[HashGridConfig], config: Config) -> int:
     """Bits of the weights of the configuration's network over these grids, whose resolutions do not matter."""
+    return bits_of_weights(sizes_of_network(grids, config), config.weight_bits)
+
+
+def sizes_of_network(grids: list[HashGridConfig], config: Config) -> list[tuple[int, int]]:
+    """(outputs, inputs) of the weight matrices of the configuration's network over these grids."""
     specs = [grid_spec(grid) for grid in grids]
     form = decoder_spec(config, specs)
-    return bits_of_weights(layer_sizes(input_layout(specs, form), form), form.weight_bits)
+    return layer_sizes(input_layout(specs, form), form)
 
 
 def fine_grids(size: Size, row: Row, decoder: str, num_lods: int) -> list[HashGridConfig]:
@@ -237,7 +260,7 @@ def plan_with(row: Row, preset: Preset, config: Config, width: int, height: int)
         "lr_decay_start": preset.lr_decay_start,
         "noise_std": 0.0,
         "batch_size": batch_for(preset, width * height),
-        "refine": rounds_for(preset, row),
+        "refine": rounds_for(preset, row, width * height),
         "eval_metrics": preset.eval_metrics,
         "picture_lod": preset.picture_lod,
         "early_stop": False,
@@ -246,13 +269,13 @@ def plan_with(row: Row, preset: Preset, config: Config, width: int, height: int)
     fixed = TSNC_NETWORK if config.decoder == "tsnc" else {}
     values.update(fixed)
     planned = dataclasses.replace(config, **{name: v for name, v in values.items() if name not in config.chosen})
+    values = {**network_for(row, preset, planned, width * height), **fixed}  # these follow from the others
+    planned = dataclasses.replace(planned, **{name: v for name, v in values.items() if name not in config.chosen})
     if "max_iter" not in config.chosen:
-        planned = dataclasses.replace(planned, max_iter=iterations_for(preset, row, width * height, planned.positions))
-    values = {  # these follow from the others
-        **network_for(row, preset, planned, width * height),
+        planned = dataclasses.replace(planned, max_iter=iterations_for(preset, row, width * height, planned))
+    values = {
         "eval_interval": planned.max_iter,
         "save_interval": min(SAVE_INTERVAL, planned.max_iter),
-        **fixed,
     }
     planned = dataclasses.replace(planned, **{name: v for name, v in values.items() if name not in config.chosen})
     if not config.hash_grid_configs:
@@ -304,19 +327,30 @@ def lowest_planned(config: Config, width: int, height: int) -> float | None:
             return bpp
 
 
-def iterations_for(preset: Preset, row: Row, texels: int, positions: str = "centres") -> int:
-    """A preset's iterations at a row's rate for a material of so many texels, to two digits."""
-    cost = row.cost * (FILTERED_COST[row.latents] if positions == "filtered" else 1)
-    exact = preset.iterations / cost * (row.effort if preset.patient else 1)
-    if preset.wide_side and row.wide_neurons and not is_wide(preset, row, texels):
-        exact *= LARGE_SHARE
+def iterations_for(preset: Preset, row: Row, texels: int, config: Config) -> int:
+    """A preset's iterations at a row's rate for a material of so many texels, to two digits.
+
+    Small materials have narrow networks, whose iterations are quick: their runs take the same time at every rate. Whole
+    runs of `balanced` at 2.5 bpp, PSNR of LOD 0 after training / after 2 / after 6 rounds of search: FIGURES
+    """
+    if is_small(preset, row, texels):
+        weights = sum(map(math.prod, sizes_of_network(smallest_grids(row, config), config)))
+        exact = preset.iterations * max(preset.small_effort / (1 + weights / WEIGHTS_AS_THE_REST), 1)
+    else:
+        cost = row.cost * (FILTERED_COST[row.latents] if config.positions == "filtered" else 1)
+        exact = preset.iterations / cost * (row.effort if preset.patient else 1)
+        if preset.wide_side and row.wide_neurons and not is_wide(preset, row, texels):
+            exact *= LARGE_SHARE
     unit = 10 ** max(math.floor(math.log10(exact)) - 1, 0)
     return max(round(exact / unit) * unit, 1)
 
 
-def rounds_for(preset: Preset, row: Row) -> int:
-    """A preset's rounds of search at a row's rate: half where one takes a third of the training. Rock058 at 10 bpp in
-    four large BC1 planes: one round after 10,500 iterations ends at 39.17 dB, two after 6100 at 39.02."""
+def rounds_for(preset: Preset, row: Row, texels: int) -> int:
+    """A preset's rounds of search at a row's rate for a material of so many texels: half where one takes a third of the
+    training, and more where one is quick. Rock058 at 10 bpp in four large BC1 planes: one round after 10,500 iterations
+    ends at 39.17 dB, two after 6100 at 39.02."""
+    if is_small(preset, row, texels):
+        return preset.small_refine or preset.refine
     return (preset.refine + 1) // 2 if row.latents == "bc1" and row.fine[0] >= 4 else preset.refine
 
 

@@ -202,7 +202,9 @@ def train_to_target(session: Session, config: Config) -> Result:
     best = best_result(results, target)
     psnr = best.metrics["psnr"]["all"]
     verdict = "reached" if psnr >= target else f"missed by {target - psnr:.2f} dB"
-    say(f"target   {target:.2f} dB {verdict}: {psnr:.2f} dB at {best.rates['bpp']:.2f} bpp, {one_line(str(best.run))}")
+    end = ", the least that it can have" if psnr > target + WINDOW and aimed.bpp <= round(lowest, 3) else ""
+    rate = f"{best.rates['bpp']:.2f} bpp{end}"
+    say(f"target   {target:.2f} dB {verdict}: {psnr:.2f} dB at {rate}, {one_line(str(best.run))}")
     return best
 
 

@@ -28,6 +28,7 @@ ROWS = {  # (decoder, latents) -> the name of their rows
 MOST_PLANES = 16
 GROWS_ABOVE = 2**20  # texels of a material up to which presets are as in the table
 LARGE_SHARE = 0.6  # of the iterations, of a material that is too large for a wide network
+SMALL_TEXELS = 2**18  # of a material up to which it counts as small, see Preset.small_effort
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,10 +43,12 @@ class Row:
     n_neurons: int
     learning_rate: float
     grid_learning_rate: float
-    cost: float  # time of an iteration, relative to the first row's
-    effort: float  # factor on the time of a run, over the first row's: high rates have more to learn
+    cost: float  # time of an iteration with n_neurons, relative to the first row's
+    # Factor on the time of a run with n_neurons, over the first row's: high rates have more to learn. Where there are
+    # wide_neurons it is such that a run with those takes what it may, see wide_patience in bench/rate_table.py.
+    effort: float
     latents: str = "packed"
-    wide_neurons: int = 0  # see Preset.wide_side; 0: none. `cost` is that of n_neurons, `effort` makes up for these
+    wide_neurons: int = 0  # see Preset.wide_side; 0: none
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,6 +71,9 @@ class Preset:
     wide_side, wide_layers: up to this side of a square a material gets so many layers of a row's wide_neurons, where
         the row has them: networks of linear grids hardly gain by them. A larger material gets LARGE_SHARE of the
         iterations: batches grow, see `growth`, and a wide network would take twice the time.
+    small_effort: of a material of at most SMALL_TEXELS that gets the wide_layers: the factor on `iterations` in place
+        of a row's, at an iteration's time with no network, see plan.iterations_for. 0: as other materials.
+    small_refine: rounds of search of such a material with packed grids; 0: `refine`.
     """
 
     iterations: int
@@ -82,6 +88,8 @@ class Preset:
     lr_decay_start: float
     wide_side: int
     wide_layers: int
+    small_effort: float = 0.0
+    small_refine: int = 0
 
 
 @functools.cache
@@ -142,7 +150,7 @@ def _preset(entry: Mapping[str, Any]) -> Preset:
     _check_numbers(preset, low=0, high=10_000_000)
     as_they_are = ("batch_size", "n_hidden_layers", "refine", "eval_metrics", "picture_lod")
     make_config({name: getattr(preset, name) for name in as_they_are})
-    make_config({"max_iter": preset.iterations, "n_neurons": preset.most_neurons})
+    make_config({"max_iter": preset.iterations, "n_neurons": preset.most_neurons, "refine": preset.small_refine})
     make_config({"learning_rate": preset.learning_rate_factor, "lr_decay_start": preset.lr_decay_start})
     return preset
 
@@ -161,6 +169,11 @@ def preset_for(name: str) -> Preset:
 def is_wide(preset: Preset, row: Row, texels: int) -> bool:
     """Whether a material of so many texels gets a row's wide network, see Preset.wide_side."""
     return row.wide_neurons > 0 and texels <= preset.wide_side**2
+
+
+def is_small(preset: Preset, row: Row, texels: int) -> bool:
+    """Whether a material of so many texels gets iterations and rounds of a small one, see Preset.small_effort."""
+    return preset.small_effort > 0 and is_wide(preset, row, texels) and texels <= SMALL_TEXELS
 
 
 def growth(texels: int) -> float:

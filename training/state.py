@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -76,9 +77,13 @@ class TrainingState:
             "refined": self.refined if self.trained else None,
         }
 
-    def finish_training(self) -> None:
-        """After the last iteration: what follows, search and evaluation, needs the memory of the kernels."""
-        self.engine = at_rest(self.engine)
+    def finish_training(self, run: Path) -> None:
+        """After the last iteration: what follows, search and evaluation, needs the memory of the kernels.
+
+        Args:
+            run: the run folder, see at_rest.
+        """
+        self.engine = at_rest(self.engine, run)
 
     @property
     def trained(self) -> bool:

@@ -47,7 +47,7 @@ class Trainer:
             if not nothing_to_train:
                 self._train(stop)
             if state.trained:
-                state.finish_training()
+                state.finish_training(self.run)
             completed = nothing_to_train or (state.trained and self._refine(stop))
             missing = prepare_metrics(self.config.eval_metrics) if completed else []
             folder = self._save(functools.partial(self._evaluate, final=True) if completed else None)

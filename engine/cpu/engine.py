@@ -5,9 +5,11 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable
 from ctypes import byref, c_double, c_float, c_void_p
+from pathlib import Path
 
 import torch
 
+from common.memory import RestingFloats
 from dataset import Material
 from engine.adam_state import (
     ADAM_BETAS,
@@ -25,7 +27,7 @@ from engine.adam_state import (
 )
 from engine.base import KernelEngine
 from engine.cpu import library
-from engine.cpu.library import array, check, pointer, thread_count
+from engine.cpu.library import array, check, pointer, pointers, thread_count
 from engine.flat_weights import flat_weights, split_weights
 from engine.protocol import State
 from engine.sampling import PROBE, fraction_of_draw, lod_boundaries, whole_lod_share
@@ -65,7 +67,7 @@ class CpuEngine(KernelEngine):
         self._trainer = c_void_p()
         create = self._kernels.nt_trainer_create
         check(self._kernels, create(shape, self._described, self._settings, byref(self._trainer)))
-        weakref.finalize(self, self._kernels.nt_trainer_destroy, self._trainer)
+        self._destroy = weakref.finalize(self, self._kernels.nt_trainer_destroy, self._trainer)
         self.chunk = self._choose_chunk(shape)
         self._load_parameters()
 
@@ -143,6 +145,19 @@ class CpuEngine(KernelEngine):
             moments.append(pair)
         return {"iteration": self.iteration, "optimizer": optimizer_entries(self.iteration, moments)}
 
+    def retire(self, folder: Path | None = None) -> State:
+        """See KernelEngine.retire; the moments fill the memory that the kernels' records leave."""
+        grids = [[RestingFloats(grid.n_parameters, folder) for _ in MOMENTS] for grid in self.model.grids]
+        arrays = [pointers([moment.values for moment in order]) for order in zip(*grids)]
+        self._kernels.nt_trainer_take_moments(self._trainer, *arrays)
+        moments = self._network_moments() + [(first.values, second.values) for first, second in grids]
+        self._destroy()
+        del self._trainer
+        for pair in grids:
+            for moment in pair:
+                moment.let_go()
+        return {"iteration": self.iteration, "optimizer": optimizer_entries(self.iteration, moments)}
+
     def _network_moments(self) -> list[Moments]:
         flat = [torch.empty(sum(weight.numel() for weight in self.model.weights)) for _ in MOMENTS]
         self._kernels.nt_trainer_save_network(self._trainer, None, *map(pointer, flat))
@@ -188,10 +203,11 @@ class CpuEngine(KernelEngine):
             if optimizer:
                 entry = optimizer[len(self.model.weights) + index]
                 moments = [entry[name].float().contiguous() for name in MOMENTS]
-            if pending:
+            late = pending is not None and self.moves[index]
+            if late:
                 values, stamps, drift = (pending[index][name].contiguous() for name in PENDING)
             kernels.nt_trainer_load_grid(
                 trainer, index, self.iteration, pointer(values), *map(pointer, moments), pointer(stamps)
             )
-            if pending:
+            if late:
                 kernels.nt_trainer_load_drift(trainer, index, pointer(drift))

@@ -17,7 +17,7 @@ from maps.channels import opacity_place
 from model import NeuralTexture
 from shape import ACTIVATIONS
 
-INTERFACE = 10  # NT_INTERFACE of nt.h
+INTERFACE = 11  # NT_INTERFACE of nt.h
 OUT_OF_MEMORY, NO_THREADS = -1, -2
 
 
@@ -96,6 +96,7 @@ _SIGNATURES = {
     "nt_trainer_destroy": (None, [c_void_p]),
     "nt_trainer_load_grid": (None, [c_void_p, c_int32, c_int64, c_void_p, c_void_p, c_void_p, c_void_p]),
     "nt_trainer_save_grid": (None, [c_void_p, c_int32, c_void_p, c_void_p, c_void_p, c_void_p]),
+    "nt_trainer_take_moments": (None, [c_void_p, _POINTERS, _POINTERS]),
     "nt_trainer_load_network": (None, [c_void_p, c_int64, c_void_p, c_void_p, c_void_p]),
     "nt_trainer_save_network": (None, [c_void_p, c_void_p, c_void_p, c_void_p]),
     "nt_trainer_load_drift": (None, [c_void_p, c_int32, c_void_p]),

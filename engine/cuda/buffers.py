@@ -40,13 +40,13 @@ def fading_tables(device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
 
 class StackMemory:
     """Memory of the grids of a stack (KernelPlan.stacks), a row for each: parameters or records, stamps, and what the
-    training kernel adds gradients to."""
+    training kernel adds gradients to, if they are trained."""
 
-    def __init__(self, grid: GridSpec, count: int, lazy: bool, fixed_point: float, device: torch.device):
+    def __init__(self, grid: GridSpec, count: int, lazy: bool, moves: bool, fixed_point: float, device: torch.device):
         units = stacked_units(grid) if grid.compressed else grid.n_units
         self.parameters = torch.zeros(count, units * grid.unit_parameters * (1 + lazy), device=device)
         self.stamps = torch.zeros(count, units if lazy else 1, dtype=torch.int32, device=device)
-        columns = units * grid.unit_texels * texel_columns(grid)
+        columns = units * grid.unit_texels * texel_columns(grid) if moves else 1
         self.scattered = torch.zeros(
             count, columns, dtype=torch.int64 if fixed_point else torch.float32, device=device
         )  # fmt: skip
@@ -64,10 +64,10 @@ def allocate_grids(plan: KernelPlan, device: torch.device, distance: torch.Tenso
     grids: list[GridBuffers] = []
     memory = []
     for stack in plan.stacks:
-        grid, lazy = model.grids[stack[0]], plan.lazy[stack[0]]
-        memory.append(StackMemory(grid, len(stack), lazy, plan.fixed_point, device))
-        grids += [GridBuffers(grid, lazy, limit, plan.fixed_point, device, distance[index], drift[index], memory[-1],
-                              plane) for plane, index in enumerate(stack)]  # fmt: skip
+        grid, lazy, moves = model.grids[stack[0]], plan.lazy[stack[0]], plan.moves[stack[0]]
+        memory.append(StackMemory(grid, len(stack), lazy, moves, plan.fixed_point, device))
+        grids += [GridBuffers(grid, lazy, moves, limit, plan.fixed_point, device, distance[index], drift[index],
+                              memory[-1], plane) for plane, index in enumerate(stack)]  # fmt: skip
     arguments = {
         "parameters": tuple(stack.parameters for stack in memory), "stamps": tuple(stack.stamps for stack in memory),
         "distance": tuple(distance[stack[0]] for stack in plan.stacks),
@@ -80,7 +80,8 @@ class GridBuffers:
     """Memory of one grid. Dense: parameters (n,), moments (2, n). Lazy: records and moments, both (units, 2, F), see
     engine/cuda/adam.py. `scattered` is what the training kernel adds gradients to: for a grid of blocks those of texels
     (texels * COLUMNS,), otherwise `gradient` itself, that of the parameters. Both are sums of multiples of 1 /
-    scattered_point and 1 / gradient_point, or float32 where these are 0, as the gradient of blocks always is.
+    scattered_point and 1 / gradient_point, or float32 where these are 0, as the gradient of blocks always is. A grid
+    that is not trained has neither moments nor gradients: one element stands for each.
 
     Args:
         limit: features stay within +- this.
@@ -89,17 +90,17 @@ class GridBuffers:
         stack, plane: the memory of its stack, and its place there.
     """
 
-    def __init__(self, grid: GridSpec, lazy: bool, limit: float, fixed_point: float, device: torch.device,
+    def __init__(self, grid: GridSpec, lazy: bool, moves: bool, limit: float, fixed_point: float, device: torch.device,
                  distance: torch.Tensor, drift: torch.Tensor, stack: StackMemory, plane: int):  # fmt: skip
-        self.grid, self.lazy, self.limit = grid, lazy, limit
+        self.grid, self.lazy, self.moves, self.limit = grid, lazy, moves, limit
         self.distance, self.drift = distance, drift
         count = grid.n_parameters
         shape = (grid.n_units, 2, grid.unit_parameters) if lazy else (count,)
         self.parameters = stack.parameters[plane, : grid.n_parameters * (1 + lazy)].view(shape)
-        self.moments = torch.zeros(shape if lazy else (2, count), device=device)
+        self.moments = torch.zeros(shape if lazy else (2, count if moves else 1), device=device)
         self.stamps = stack.stamps[plane, : grid.n_units if lazy else 1]
         self.scattered = stack.scattered[plane, : grid.n_texels * texel_columns(grid)]
-        self.gradient = torch.zeros(count, device=device) if grid.compressed else self.scattered
+        self.gradient = torch.zeros(count if moves else 1, device=device) if grid.compressed else self.scattered
         self.scattered_point, self.gradient_point = fixed_point, 0.0 if grid.compressed else fixed_point
 
     def clear_gradient(self) -> None:
@@ -119,6 +120,8 @@ class GridBuffers:
         self.clear_gradient()
         if not self.lazy:
             self.parameters.copy_(values)
+            if not self.moves:
+                return
             for place, moment in zip(self.moments, moments or (0.0, 0.0)):
                 place.copy_(moment) if isinstance(moment, torch.Tensor) else place.zero_()
             return
@@ -153,6 +156,8 @@ class GridBuffers:
 
     def stored_moments(self) -> Moments:
         """Both moments, flat, on the CPU; those of a lazy grid are as old as its texels."""
+        if not self.moves:
+            return torch.zeros(self.grid.n_parameters), torch.zeros(self.grid.n_parameters)
         if self.lazy:
             return self.moments[:, 0].reshape(-1).cpu(), self.moments[:, 1].reshape(-1).cpu()
         return self.moments[0].cpu(), self.moments[1].cpu()

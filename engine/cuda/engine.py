@@ -85,11 +85,11 @@ class CudaEngine(KernelEngine):
         if lazy is None:
             looks = self.positions.mean_looks * batch
             lazy = tuple(grid.n_units >= LAZY_FROM * touched_units(grid) * looks for grid in model.grids)
-        moves = tuple(rate > 0 for rate in self.rates[1:])
+        lazy = tuple(each and moves for each, moves in zip(lazy, self.moves))
         # units of 2**-32 of a sample's share of the loss
         fixed_point = 2.0 ** (32 + (batch - 1).bit_length()) if config.deterministic else 0.0
         precision = "ieee" if config.gpu_precision == "float32" else config.gpu_precision
-        self.plan = KernelPlan(model, lazy, moves, precision, fixed_point)
+        self.plan = KernelPlan(model, lazy, tuple(self.moves), precision, fixed_point)
         self._allocate()
         self._load_parameters()
         self._build_launches()

@@ -140,7 +140,7 @@ def kernel_gradients(engine: CudaEngine) -> tuple[torch.Tensor, list[torch.Tenso
     flat = engine.plan.unpack_gradient(engine._partials[:programs].sum(dim=0))
     gradients = split_weights(flat, engine.model)
     for index, grid in enumerate(engine.grids):
-        if grid.grid.compressed:
+        if grid.grid.compressed and grid.moves:
             engine.block_gradient_launch(index, None)()
         gradients.append(grid.float_gradient())
         grid.clear_gradient()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 
 import torch
 
 from dataset import Material, PresentValues
-from engine.adam_state import ADAM_BETAS, ADAM_EPSILON, up_to_date
+from engine.adam_state import ADAM_BETAS, ADAM_EPSILON, Optimizer, optimizer_entries, up_to_date
 from engine.base import BaseEngine
 from engine.protocol import State
 from engine.sampling import (
@@ -50,7 +51,21 @@ class TorchEngine(BaseEngine):
         columns = torch.tensor(self.columns, dtype=torch.int64, device=self.device)
         self._columns = None if len(columns) == len(present) else columns
         self.loss_weights = self.loss_weights.to(self.device)
-        self.optimizer = _adam([{"params": list(model.weights)}, *({"params": [p]} for p in model.grid_parameters)])
+        self._kept: Optimizer = {}  # moments that the optimiser begins with
+        moving = [parameters for parameters, moves in zip(model.grid_parameters, self.moves) if moves]
+        self._trained_parameters = [*model.weights, *moving]  # others have no gradients, and so no moments
+
+    @functools.cached_property
+    def optimizer(self) -> torch.optim.Adam:
+        """Made for the first step: for its first optimiser PyTorch imports 160 MB of modules in 1.2 s, which one at
+        rest does without."""
+        parameters = [list(self.model.weights), *([each] for each in self.model.grid_parameters)]
+        optimizer = _adam([{"params": group} for group in parameters])
+        if self._kept:
+            groups = optimizer.state_dict()["param_groups"]
+            optimizer.load_state_dict({"state": self._kept, "param_groups": groups})
+        self._kept = {}
+        return optimizer
 
     def step(self, n: int) -> float:
         """See Engine.step."""
@@ -105,11 +120,8 @@ class TorchEngine(BaseEngine):
 
     def _descend(self, loss: torch.Tensor) -> None:
         """One step of the optimiser along the gradient of `loss`."""
-        loss.backward()
+        loss.backward(inputs=self._trained_parameters)
         self._drop_unused_inputs()
-        for parameters, rate in zip(self.model.grid_parameters, self.rates[1:]):
-            if rate == 0 and parameters.grad is not None:
-                parameters.grad.zero_()  # a gradient that is no number would move it all the same
         self.optimizer.step()
 
     def _drop_unused_inputs(self) -> None:
@@ -133,16 +145,33 @@ class TorchEngine(BaseEngine):
             for parameters in self.model.grid_parameters:
                 parameters.clamp_(-FEATURE_LIMIT, FEATURE_LIMIT)
         if config.wrap_boundary and (self.iteration + 1) % config.wrap_interval == 0:
-            for index, rate in enumerate(self.rates[1:]):
-                if rate > 0:
+            for index, moves in enumerate(self.moves):
+                if moves:
                     self.model.sync_wrap_boundary(index, config.wrap_strength, config.wrap_levels)
 
     def sync(self) -> None:
-        """See Engine.sync. Training updates the model's own parameters, so there is nothing to copy."""
+        """See Engine.sync. Training updates the model's own parameters: gradients alone are let go."""
+        if self._has_optimizer:
+            self.optimizer.zero_grad(set_to_none=True)
+
+    @property
+    def _has_optimizer(self) -> bool:
+        return "optimizer" in vars(self)
 
     def state(self) -> State:
         """See Engine.state. Samples and noise follow from seed and iteration, and need no state."""
-        return {"iteration": self.iteration, "optimizer": self.optimizer.state_dict()["state"]}
+        moments = self.optimizer.state_dict()["state"] if self._has_optimizer else self._kept
+        if moments:
+            for index in self._still:
+                still = torch.zeros_like(self.model.grid_parameters[index - len(self.model.weights)]).detach()
+                entry = optimizer_entries(self.iteration, [(still, still.clone())])[0]
+                moments = {**moments, index: entry}
+        return {"iteration": self.iteration, "optimizer": dict(sorted(moments.items()))}
+
+    @property
+    def _still(self) -> list[int]:
+        """Numbers, in the optimiser, of the grids that are not trained."""
+        return [len(self.model.weights) + index for index, moves in enumerate(self.moves) if not moves]
 
     def settled_state(self) -> State:
         """See Engine.settled_state. Nothing is ever pending."""
@@ -150,10 +179,9 @@ class TorchEngine(BaseEngine):
 
     def load_state(self, state: State) -> None:
         """See Engine.load_state. Raises: ValueError for another layout."""
-        moments = up_to_date(state, self.model)
-        self.iteration = int(state["iteration"])
-        groups = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
+        moments = {index: entry for index, entry in up_to_date(state, self.model).items() if index not in self._still}
+        self.iteration, self._kept = int(state["iteration"]), moments
+        vars(self).pop("optimizer", None)  # another will begin with these
 
 
 def _adam(groups: list[dict]) -> torch.optim.Adam:

@@ -57,7 +57,7 @@ def test_the_plot_has_a_line_for_each_form(tmp_path, monkeypatch):
         for axes, rate in zip(figure.axes, (2.5, 10)):
             lines = {line.get_label(): line for line in axes.get_lines()}
             assert list(lines) == list(decode_plot.STYLES) and f"{rate:g} bpp" in axes.get_title()
-            assert list(lines["packed learned"].get_ydata()) == [30 + rate + x for x in (2, 3, 4, 6)]
+            assert list(lines["packed learned"].get_ydata()) == [30 + rate + x for x in (2, 3, 4, 6, 7)]
 
 
 def test_nothing_that_can_be_trained_is_one_line(tmp_path, monkeypatch, capsys):
@@ -81,6 +81,8 @@ def test_a_row_is_that_of_the_run_and_its_decoder(latents, tmp_path):
         assert row["material"] == "maps" and abs(row["bpp"] / 10 - 1) < 0.05 and row["iterations"] == 20
         assert 5 < row["psnr"] < 40 and row["seconds"] > 0
         assert (row["filtered_fetches"] > 0) == (latents == "bc1")
+        if "half_loss" in row:  # there is a device with numbers of 16 bits
+            assert abs(row["half_loss"]) < 0.02 and 0 < row["half_error"] < 2
     small, wide = rows
     assert small["multiply_adds"] * 2 == wide["multiply_adds"] and small["texture_fetches"] == wide["texture_fetches"]
     if shutil.which("glslangValidator"):

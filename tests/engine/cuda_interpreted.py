@@ -29,6 +29,7 @@ from tests.support.runs import differences, newest_run, save_maps
 from tests.support.triton_cases import (  # noqa: F401
     SMALL,
     _loops,
+    assert_no_room_for_moments,
     compare_gradients,
     cuda_engine_of,
     resumed,
@@ -166,7 +167,7 @@ def test_sums_in_memory_and_in_registers(case):
 
 @pytest.mark.parametrize("block", [16, 32])
 def test_small_blocks(case, block):
-    """As small batches have them; see plan.block_size."""
+    """As small batches have them; see block_size.py."""
     compare_gradients(*case, 0.9, block=block)
 
 
@@ -316,6 +317,7 @@ def test_a_grid_of_rate_0_stays():
     engine.step(2)
     engine.sync()
     assert torch.equal(before[0], engine.model.grid_parameters[0]) and not engine.grids[0].gradient.any()
+    assert_no_room_for_moments(engine)
     assert not torch.equal(before[1], engine.model.grid_parameters[1])
 
 

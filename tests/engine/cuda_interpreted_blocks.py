@@ -24,6 +24,7 @@ from tests.support.runs import differences
 from tests.support.triton_cases import (  # noqa: F401
     SMALL,
     _loops,
+    assert_no_room_for_moments,
     compare_gradients,
     cuda_engine_of,
     resumed,
@@ -233,6 +234,7 @@ def test_a_grid_of_rate_0_stays():
     engine.step(2)
     engine.sync()
     assert torch.equal(before[0], engine.model.grid_parameters[0]) and not engine.grids[0].scattered.any()
+    assert_no_room_for_moments(engine)
     assert not torch.equal(before[1], engine.model.grid_parameters[1])
 
 

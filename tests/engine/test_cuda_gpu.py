@@ -108,7 +108,7 @@ def test_decoding_blocks():
 
 @pytest.mark.parametrize(("lazy", "batch"), [(False, 8192), (True, 8192), (True, 2048), (False, 300)])
 def test_steps_equal_the_reference(lazy, batch):
-    """With large and with small blocks of samples, see plan.block_size."""
+    """With large and with small blocks of samples, see block_size.py."""
     values = {**REAL, "gpu_precision": "float32", "batch_size": batch}
     engine = engine_on(CudaEngine, material_of(512, 300), lazy=(lazy, lazy), **values)
     reference = engine_on(TorchEngine, material_of(512, 300), **values)

@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from configs import QUANTIZE_BITS, SAVE_BITS
 from quantize import (
     FEATURE_LIMIT,
-    QUANTIZE_BITS,
-    SAVE_BITS,
     codes_from_features,
     features_from_codes,
     features_per_texel,

@@ -174,7 +174,7 @@ def test_student_commands(trained, started):
 
 def has_coremltools():
     try:
-        return bool(tools.script("coreml/converter").import_coremltools())
+        return bool(tools.script("coreml/convert").import_coremltools())
     except UserError:
         return False
 

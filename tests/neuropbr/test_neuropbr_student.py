@@ -225,7 +225,7 @@ def test_what_cannot_be_converted_is_said_in_one_line(student, pictures, tmp_pat
 )
 def test_the_core_ml_package_says_what_it_should(student, tmp_path, flags):
     try:
-        ct = tools.script("coreml/converter").import_coremltools()
+        ct = tools.script("coreml/convert").import_coremltools()
     except Exception as error:
         pytest.skip(str(error))
     if "--palettization" in flags:

@@ -2,7 +2,7 @@
 
 `python -m tests.support.command_lines` reads a JSON list of {"folder", "program", "lines"} from stdin and writes, for
 each, {"errors": one text or null per line, "flags": [...]}. A program is ["train.py"] or ["-m", "bench.rate"]. It runs
-in a fork of this process, which has imported torch, so that a program costs a moment and not seconds.
+in a fork of this process, and parses before it imports PyTorch (test_startup.py), so that a program costs a moment.
 """
 
 from __future__ import annotations
@@ -85,7 +85,5 @@ def _in_a_fork(request: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    import torch  # noqa: F401  # once, for all forks
-
     out, sys.stdout = sys.stdout, sys.stderr
     json.dump([_in_a_fork(request) for request in json.load(sys.stdin)], out)

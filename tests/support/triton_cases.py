@@ -12,6 +12,7 @@ import triton
 import triton.language as tl
 from triton.runtime import interpreter
 
+from engine.adam_state import MOMENTS
 from engine.cuda.decoder import differentiate
 from engine.cuda.engine import CudaEngine
 from model import Noise
@@ -82,6 +83,17 @@ def compare_gradients(model, uv, lod, upstream, strength, tolerance=4e-6, **opti
 def cuda_engine_of(material, lazy, **values) -> CudaEngine:
     grids = len(values.get("hash_grid_configs", GRIDS))
     return engine_of(lambda *arguments: CudaEngine(*arguments, lazy=(lazy,) * grids), material, **values)
+
+
+def assert_no_room_for_moments(engine: CudaEngine):
+    """The first grid, which is not trained, has its parameters alone; in a state its moments are 0."""
+    grid, place = engine.grids[0], len(engine.model.weights)
+    assert not grid.lazy and grid.parameters.numel() == grid.grid.n_parameters
+    assert grid.moments.numel() == 2 and grid.scattered.numel() == grid.gradient.numel() == 1
+    entry = engine.state()["optimizer"][place]
+    for name in MOMENTS:
+        assert entry[name].shape == engine.model.grid_parameters[0].shape and not entry[name].any()
+    assert engine.state()["optimizer"][place + 1]["exp_avg_sq"].any()
 
 
 def resumed(kind, engine, **values):

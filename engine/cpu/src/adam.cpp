@@ -3,9 +3,17 @@
 #include <algorithm>
 #include <initializer_list>
 #include <limits>
+#include <system_error>
 #include <utility>
 
+#include "pool.h"
+
 namespace nt {
+namespace {
+
+constexpr int64_t BAND = 1 << 16;  // units that a thread loads or saves at a time
+
+}  // namespace
 
 Fading::Fading(const AdamConstants& adam_) : adam(adam_) {
     for (int age = 0; age < DRIFT_SIZE; age++) {
@@ -17,13 +25,14 @@ Fading::Fading(const AdamConstants& adam_) : adam(adam_) {
     }
 }
 
-GridStore::GridStore(const Grid& grid_, double rate_, bool quantized)
+GridStore::GridStore(const Grid& grid_, double rate_, bool quantized, int n_threads)
     : grid(grid_),
       rate(rate_),
       limit(quantized ? 0.5f : std::numeric_limits<float>::infinity()),
       row(row_floats(grid_)),
-      records(size_t(grid_.units) * 4 * row),
-      stamps(grid_.units) {
+      records(size_t(grid_.units) * unit_floats()),
+      stamps(moves() ? grid_.units : 0),
+      n_threads_(n_threads) {
     clear_drift();
 }
 
@@ -147,32 +156,68 @@ void GridStore::tie_blocks(const Fading& fading, int64_t now, const Level& level
     tie({{0, 0}, {0, bottom}, {right, 0}, {right, bottom}});
 }
 
+template <class Work>
+void GridStore::in_bands(Work&& work) const {
+    const long count = long((grid.units + BAND - 1) / BAND);
+    const auto band = [&](long index, int) { work(index * BAND, std::min((index + 1) * BAND, grid.units)); };
+    try {
+        run_tasks(int(std::min<long>(n_threads_, count)), count, band);
+    } catch (const std::system_error&) {  // no thread can be started
+        for (long index = 0; index < count; index++) band(index, 0);
+    }
+}
+
 void GridStore::load(const Fading& fading, int plane, int64_t iteration, const float* parameters, const float* moments1,
                      const float* moments2, const int32_t* given) {
     const int n = grid.unit_parameters;
     clear_drift();
+    loaded_at_ = iteration;
+    if (!moves()) {
+        return in_bands([&](int64_t first, int64_t last) {
+            for (int64_t unit = first; unit < last; unit++)
+                for (int i = 0; i < n; i++) record(unit)[row_column(grid, plane, i)] = parameters[unit * n + i];
+        });
+    }
     // training computes directions from the same function of the stamp, so a resumed run has the same bits
     float small[DRIFT_SIZE] = {};
     for (int64_t t = iteration; t > iteration - DRIFT_SIZE && t >= 0; t--)
         small[t & (DRIFT_SIZE - 1)] = fading.adam.small(t);
-    for (int64_t unit = 0; unit < grid.units; unit++) {
-        float* to = record(unit);
-        stamps[unit] = given ? given[unit] : int32_t(iteration);
-        for (int i = 0; i < n; i++) {
-            const float m = moments1 ? moments1[unit * n + i] : 0, v = moments2 ? moments2[unit * n + i] : 0;
-            const int f = row_column(grid, plane, i);
-            to[f] = parameters[unit * n + i];
-            to[row + f] = direction(m, v, small[stamps[unit] & (DRIFT_SIZE - 1)]);
-            to[2 * row + f] = m;
-            to[3 * row + f] = v;
+    in_bands([&](int64_t first, int64_t last) {
+        for (int64_t unit = first; unit < last; unit++) {
+            float* to = record(unit);
+            stamps[unit] = given ? given[unit] : int32_t(iteration);
+            for (int i = 0; i < n; i++) {
+                const float m = moments1 ? moments1[unit * n + i] : 0, v = moments2 ? moments2[unit * n + i] : 0;
+                const int f = row_column(grid, plane, i);
+                to[f] = parameters[unit * n + i];
+                to[row + f] = direction(m, v, small[stamps[unit] & (DRIFT_SIZE - 1)]);
+                to[2 * row + f] = m;
+                to[3 * row + f] = v;
+            }
         }
-    }
+    });
 }
 
 void GridStore::save(const Fading& fading, int plane, int64_t now, float* parameters, float* moments1, float* moments2,
                      int32_t* to_stamps) const {
+    in_bands([&](int64_t first, int64_t last) {
+        save_units(fading, plane, now, first, last, parameters, moments1, moments2, to_stamps);
+    });
+}
+
+void GridStore::save_units(const Fading& fading, int plane, int64_t now, int64_t first, int64_t last, float* parameters,
+                           float* moments1, float* moments2, int32_t* to_stamps) const {
     const int n = grid.unit_parameters;
-    for (int64_t unit = 0; unit < grid.units; unit++) {
+    if (!moves()) {
+        const float most = now > loaded_at_ ? limit : std::numeric_limits<float>::infinity();
+        for (int64_t unit = first; parameters && unit < last; unit++)
+            for (int i = 0; i < n; i++) parameters[unit * n + i] = clamped(record(unit)[row_column(grid, plane, i)], most);
+        for (float* moments : {moments1, moments2})
+            if (moments) std::fill(moments + first * n, moments + last * n, 0.0f);
+        if (to_stamps) std::fill(to_stamps + first, to_stamps + last, int32_t(now));
+        return;
+    }
+    for (int64_t unit = first; unit < last; unit++) {
         const float* from = record(unit);
         const int64_t age = to_stamps ? 0 : now - stamps[unit];
         const float moved = age ? distance[stamps[unit] & (DRIFT_SIZE - 1)] : 0;
@@ -184,6 +229,14 @@ void GridStore::save(const Fading& fading, int plane, int64_t now, float* parame
         }
         if (to_stamps) to_stamps[unit] = stamps[unit];
     }
+}
+
+void GridStore::take_moments(const Fading& fading, int64_t now, float* const* moments1, float* const* moments2) {
+    in_bands([&](int64_t first, int64_t last) {
+        for (int plane = 0; plane < grid.planes; plane++)
+            save_units(fading, plane, now, first, last, nullptr, moments1[plane], moments2[plane], nullptr);
+        records.give_back(size_t(first) * unit_floats(), size_t(last) * unit_floats());
+    });
 }
 
 }  // namespace nt

@@ -45,12 +45,21 @@ struct Fading {
 };
 
 // Parameters, directions and moments of one grid while it is trained; see texels.h, Tracked. Its planes share the stamps.
+// Of a grid of rate 0, which is not trained, there are the parameters alone, see texels.h, Still; its moments are 0.
 class GridStore {
   public:
-    GridStore(const Grid& grid, double rate, bool quantized);
+    // n_threads: for load, save and take_moments.
+    GridStore(const Grid& grid, double rate, bool quantized, int n_threads);
 
-    Tracked tracked() const { return {records.data(), stamps.data(), distance, limit}; }
-    long unit_floats() const { return 4 * row; }
+    // Calls function(source) with where features come from.
+    template <class Function>
+    void with_source(Function&& function) const {
+        if (moves())
+            function(Tracked{records.data(), stamps.data(), distance, limit});
+        else
+            function(Still{records.data(), limit});
+    }
+    long unit_floats() const { return (moves() ? 4 : 1) * row; }
 
     // Adds iteration t, taken at this factor of the learning rate, to the distances.
     void advance(const Fading& fading, int64_t t, double factor);
@@ -64,14 +73,17 @@ class GridStore {
               const float* moments2, const int32_t* stamps);
     void save(const Fading& fading, int plane, int64_t now, float* parameters, float* moments1, float* moments2,
               int32_t* stamps) const;
+    // The moments of all planes, an array for each, as save() gives them without stamps. The memory goes back to the system
+    // on the way: nothing of this grid can be used afterwards.
+    void take_moments(const Fading& fading, int64_t now, float* const* moments1, float* const* moments2);
 
     const Grid& grid;
     const double rate;
-    bool moves() const { return rate > 0; }  // a grid of rate 0 is not trained
+    bool moves() const { return rate > 0; }
     const float limit;
     const int row;           // floats of a unit in each row of its record
-    Buffer<float> records;   // (units, 4, row)
-    Buffer<int32_t> stamps;  // (units)
+    Buffer<float> records;   // (units, 4, row); of a grid that does not move (units, row)
+    Buffer<int32_t> stamps;  // (units); empty then
     // Distance that parameters have moved along their direction since their stamp, at stamp % DRIFT_SIZE.
     double drift[DRIFT_SIZE];
     float distance[DRIFT_SIZE];  // drift, rounded to float
@@ -83,16 +95,17 @@ class GridStore {
     const float* record(int64_t unit) const { return records.data() + unit * unit_floats(); }
     void bring_up(const Fading& fading, int64_t now, float small, int64_t unit);
     void tie_blocks(const Fading& fading, int64_t now, const Level& level, float strength);
+    void save_units(const Fading& fading, int plane, int64_t now, int64_t first, int64_t last, float* parameters,
+                    float* moments1, float* moments2, int32_t* stamps) const;
+    // Calls work(first, last) for all units, in bands of them, on all threads.
+    template <class Work>
+    void in_bands(Work&& work) const;
+
+    const int n_threads_;
+    int64_t loaded_at_ = 0;  // iteration
 };
 
 inline float clamped(float x, float limit) { return x > limit ? limit : x < -limit ? -limit : x; }
-
-template <int W>
-inline typename Lanes<W>::floats clamped_lanes(typename Lanes<W>::floats x, float limit) {
-    const typename Lanes<W>::floats zero{};
-    x = x > limit ? zero + limit : x;
-    return x < -limit ? zero - limit : x;
-}
 
 // Adam's direction, m / (sqrt(v) + small).
 inline float direction(float m, float v, float small) { return m / (__builtin_sqrtf(v) + small); }

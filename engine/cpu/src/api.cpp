@@ -86,6 +86,12 @@ void nt_trainer_save_grid(nt_trainer* trainer, int32_t index, float* parameters,
     store.save(trainer->fading, plane, trainer->iteration, parameters, moments1, moments2, stamps);
 }
 
+void nt_trainer_take_moments(nt_trainer* trainer, float* const* moments1, float* const* moments2) {
+    for (auto& store : trainer->grids)
+        store->take_moments(trainer->fading, trainer->iteration, moments1 + store->grid.first,
+                            moments2 + store->grid.first);
+}
+
 void nt_trainer_load_network(nt_trainer* trainer, int64_t iteration, const float* weights, const float* moments1,
                              const float* moments2) {
     const size_t n = trainer->weights.size();

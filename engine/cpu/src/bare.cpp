@@ -10,8 +10,6 @@
 #include <cstring>
 #include <new>
 
-#include "system.h"
-
 const std::nothrow_t std::nothrow{};
 
 void* operator new(size_t size) {
@@ -24,13 +22,10 @@ void operator delete(void* memory) noexcept { std::free(memory); }
 void operator delete(void* memory, size_t) noexcept { std::free(memory); }
 void operator delete(void* memory, const std::nothrow_t&) noexcept { std::free(memory); }
 
-void* operator new(size_t size, std::align_val_t) {  // of at most a cache line
-    void* const memory = nt::take_memory(size);
-    if (!memory) nt::fail(nt::OUT_OF_MEMORY, "aligned memory");
-    return memory;
-}
-void operator delete(void* memory, std::align_val_t) noexcept { nt::give_memory(memory); }
-void operator delete(void* memory, size_t, std::align_val_t) noexcept { nt::give_memory(memory); }
+// Named by libc++, but nothing here is on more than malloc's alignment without Buffer.
+void* operator new(size_t, std::align_val_t) { nt::fail(nt::FAILED, "aligned memory"); }
+void operator delete(void*, std::align_val_t) noexcept {}
+void operator delete(void*, size_t, std::align_val_t) noexcept {}
 
 extern "C" void __cxa_pure_virtual() { std::abort(); }
 

@@ -10,7 +10,7 @@
 #include <stdint.h>
 
 #define NT_API __attribute__((visibility("default")))
-#define NT_INTERFACE 10 /* to be raised with every change of this file that a caller could notice */
+#define NT_INTERFACE 11 /* to be raised with every change of this file that a caller could notice */
 
 #ifdef __cplusplus
 extern "C" {
@@ -107,13 +107,16 @@ NT_API int32_t nt_trainer_create(const nt_model* model, const nt_material* mater
 NT_API void nt_trainer_destroy(nt_trainer* trainer);
 /* Parameters and Adam's moments of grid `index` after `iteration` updates, each (texels * features) or (blocks * 22)
  * floats; moments may be null: zeros. `stamps` (texels or blocks): the iteration that each was last brought up to; null:
- * all are at `iteration`. */
+ * all are at `iteration`. A grid of rate 0 is not trained and has neither: moments are left out, as are older stamps. */
 NT_API void nt_trainer_load_grid(nt_trainer* trainer, int32_t index, int64_t iteration, const float* parameters,
                                  const float* moments1, const float* moments2, const int32_t* stamps);
 /* The inverse. With `stamps` the numbers are those stored, without (null) they are brought up to date. Any array may be
- * null. */
+ * null. Of a grid of rate 0 moments are 0 and stamps the iteration. */
 NT_API void nt_trainer_save_grid(nt_trainer* trainer, int32_t index, float* parameters, float* moments1,
                                  float* moments2, int32_t* stamps);
+/* Moments of all grids, an array for each, as nt_trainer_save_grid gives them without stamps. The memory of the grids goes
+ * back to the system on the way, so that both need no more than one: the trainer can only be destroyed afterwards. */
+NT_API void nt_trainer_take_moments(nt_trainer* trainer, float* const* moments1, float* const* moments2);
 /* Weights and moments, all layers one after the other, each row-major (outputs, inputs), padded as in the file. */
 NT_API void nt_trainer_load_network(nt_trainer* trainer, int64_t iteration, const float* weights,
                                     const float* moments1, const float* moments2);

@@ -210,7 +210,7 @@ inline void nt_trainer::prefetch_look(long look, long g, uint64_t texel) const {
     const int unit_texels = grid.grid.unit_texels;
     const auto prefetch_unit = [&](size_t unit, bool stamp) {
         for (long f = 0; f < floats; f += 16) prefetch_later(grid.records.data() + unit * floats + f);
-        if (stamp) prefetch_later(grid.stamps.data() + unit);
+        if (stamp && grid.moves()) prefetch_later(grid.stamps.data() + unit);
     };
     if (grid.grid.blocks) {  // two corners reach all blocks but for one sample in 16
         const size_t first = corner.texel[0] / unit_texels, last = corner.texel[3] / unit_texels;

@@ -1,7 +1,6 @@
 #include "system.h"
 
 #include <cstdint>
-#include <cstdlib>
 #include <cstring>
 #include <new>
 
@@ -11,7 +10,6 @@
 #define WIN32_LEAN_AND_MEAN
 #define NOMINMAX
 #include <errno.h>
-#include <malloc.h>
 #include <process.h>
 #include <windows.h>
 #else
@@ -19,6 +17,7 @@
 #include <time.h>
 #if defined(__linux__)
 #include <sys/mman.h>
+#include <unistd.h>
 #endif
 #endif
 
@@ -26,9 +25,9 @@ namespace nt {
 
 #if defined(_WIN32)
 
-void* take_memory(size_t bytes) { return _aligned_malloc(bytes, 64); }  // huge pages are a privilege there
+void want_huge_pages(void*, size_t) {}  // a privilege there
 
-void give_memory(void* memory) { _aligned_free(memory); }
+void give_pages_back(void*, void*) {}
 
 double seconds_now() {
     LARGE_INTEGER ticks, per_second;
@@ -68,17 +67,20 @@ void join(SystemThread& thread) {
 
 #else
 
-void* take_memory(size_t bytes) {
-    const size_t unit = bytes >= 4 * HUGE_PAGE ? HUGE_PAGE : 64;
-    void* memory = nullptr;
-    if (bytes > SIZE_MAX - unit || posix_memalign(&memory, unit, (bytes + unit - 1) / unit * unit)) return nullptr;
+void want_huge_pages([[maybe_unused]] void* start, [[maybe_unused]] size_t bytes) {
 #if defined(__linux__) && defined(MADV_HUGEPAGE)
-    if (unit == HUGE_PAGE) madvise(memory, bytes / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE);
+    madvise(start, bytes, MADV_HUGEPAGE);
 #endif
-    return memory;
 }
 
-void give_memory(void* memory) { free(memory); }
+void give_pages_back([[maybe_unused]] void* begin, [[maybe_unused]] void* end) {
+#if defined(__linux__) && defined(MADV_DONTNEED)
+    const uintptr_t page = uintptr_t(sysconf(_SC_PAGESIZE));
+    const uintptr_t first = (reinterpret_cast<uintptr_t>(begin) + page - 1) / page * page;
+    const uintptr_t last = reinterpret_cast<uintptr_t>(end) / page * page;
+    if (first < last) madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED);
+#endif
+}
 
 double seconds_now() {
     timespec now;

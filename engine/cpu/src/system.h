@@ -7,9 +7,10 @@ namespace nt {
 
 constexpr size_t HUGE_PAGE = size_t(2) << 20;
 
-// `bytes` on a cache line, or, of several huge pages and more, on such pages where the system has them. Null: no memory.
-void* take_memory(size_t bytes);
-void give_memory(void* memory);  // of take_memory; or null
+// Asks for such pages behind this memory, which begins with one. Systems without them, or that see to it, do nothing.
+void want_huge_pages(void* start, size_t bytes);
+// Gives the whole pages between two addresses back, where the system takes single pages: what is in them is lost.
+void give_pages_back(void* begin, void* end);
 
 // Seconds since some time in the past, which no change of the clock moves.
 double seconds_now();

@@ -151,7 +151,7 @@ struct Tracked {
     typename Lanes<W>::floats fetch(uint32_t texel, int first) const {
         const float* record = records + size_t(texel) * (4 * F) + first;
         auto value = load<W>(record) - load<W>(record + F) * drift[stamps[texel] & (DRIFT_SIZE - 1)];
-        return within<W>(value);
+        return clamped_lanes<W>(value, limit);
     }
 
     template <int P>
@@ -172,12 +172,37 @@ struct Tracked {
     typename Lanes<W>::floats weights(uint32_t texel) const {
         return fetch<Blocks<P>::ROW, W>(texel / BLOCK_TEXELS, int(8 + texel % BLOCK_TEXELS) * P);
     }
+};
 
-  private:
-    template <int W>
-    typename Lanes<W>::floats within(typename Lanes<W>::floats value) const {
-        value = value > limit ? (typename Lanes<W>::floats{} + limit) : value;
-        return value < -limit ? (typename Lanes<W>::floats{} - limit) : value;
+// Parameters of a grid that is not trained: per unit the first row of a training record.
+struct Still {
+    static constexpr int MOST_PLANES = nt::MOST_PLANES;
+    const float* rows;
+    float limit;
+
+    template <int F>
+    void ahead(uint32_t texel) const {
+        prefetch_next(rows + size_t(texel) * F);
+    }
+
+    template <int F, int W>
+    typename Lanes<W>::floats fetch(uint32_t texel, int first) const {
+        return clamped_lanes<W>(load<W>(rows + size_t(texel) * F + first), limit);
+    }
+
+    template <int P>
+    void ahead_block(uint32_t texel) const {
+        const float* row = rows + size_t(texel / BLOCK_TEXELS) * Blocks<P>::ROW;
+        for (int i = 0; i < 8 * P; i += 16) prefetch_next(row + i);
+        prefetch_next(row + (8 + texel % BLOCK_TEXELS) * P);
+    }
+    template <int P, int W>
+    typename Lanes<W>::floats ends(uint32_t block, int first) const {
+        return fetch<Blocks<P>::ROW, W>(block, first);
+    }
+    template <int P, int W>
+    typename Lanes<W>::floats weights(uint32_t texel) const {
+        return fetch<Blocks<P>::ROW, W>(texel / BLOCK_TEXELS, int(8 + texel % BLOCK_TEXELS) * P);
     }
 };
 

@@ -59,8 +59,8 @@ nt_trainer::nt_trainer(const nt_model& model, const nt_material& material_, cons
         if (settings.light[c] > 0) light.push_back(c);
     for (size_t g = 0; g < n_grids; g++) {
         const Grid& grid = shape.grids[g];
-        grids.push_back(std::make_unique<GridStore>(grid, settings.grid_rates[grid.first], shape.quantized));
-        tracked_.push_back(grids.back()->tracked());
+        grids.push_back(std::make_unique<GridStore>(grid, settings.grid_rates[grid.first], shape.quantized,
+                                                      settings.n_threads));
         any_moving = any_moving || grids.back()->moves();
         row_tasks.emplace_back();
         for (const Level& level : grid.lods) row_tasks.back().push_back(tasks_of_rows(level, n_bands));
@@ -125,8 +125,10 @@ void nt_trainer::fill_inputs(long first_look, long n, const Noise* noise, bool w
     const long n_grids = long(grids.size());
     if (waves) encode(shape, &u[first_look], &v[first_look], &lod[first_look], &lod_value[first_look], n, inputs);
     for (long g = 0; g < n_grids; g++)
-        gather_grid(shape.grids[g], shape.quantized, tracked_[g], noise + shape.grids[g].first,
-                    &corners[first_look * n_grids + g], n_grids, n, inputs, shape.input_stride);
+        grids[g]->with_source([&](const auto& source) {
+            gather_grid(shape.grids[g], shape.quantized, source, noise + shape.grids[g].first,
+                        &corners[first_look * n_grids + g], n_grids, n, inputs, shape.input_stride);
+        });
 }
 
 // Blends the inputs of a block's samples between two LODs with those of the upper one.
@@ -302,6 +304,7 @@ double nt_trainer::step(int64_t n, const double* factors, const double* noise, i
             });
             if (iteration % SWEEP_INTERVAL) continue;
             for (auto& grid : grids) {
+                if (!grid->moves()) continue;
                 const int64_t units = grid->grid.units;
                 for (int64_t first; (first = next.fetch_add(SWEEP_UNITS)) < units;)
                     grid->sweep(fading, iteration, first, std::min<int64_t>(first + SWEEP_UNITS, units));

@@ -188,9 +188,8 @@ struct nt_trainer {
     std::vector<uint16_t> border_tasks;
     int64_t first_rounded_ = 0;  // the first iteration whose weights are rounded
     // of the current iteration
-    std::vector<nt::Noise> noise_;  // per grid of the model, as the next two
+    std::vector<nt::Noise> noise_;  // per grid of the model, as the next
     const std::vector<nt::Noise> silence_;
-    std::vector<nt::Tracked> tracked_;
     double factor_ = 1, step_size_ = 0;
     float small_ = 0;
 };

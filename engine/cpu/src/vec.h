@@ -100,6 +100,13 @@ inline void prefetch_next(const void* address) {
     asm volatile("" : : "r"(address));
 }
 
+template <int W>
+inline typename Lanes<W>::floats clamped_lanes(typename Lanes<W>::floats x, float limit) {
+    const typename Lanes<W>::floats zero{};
+    x = x > limit ? zero + limit : x;
+    return x < -limit ? zero - limit : x;
+}
+
 constexpr long align_up(long count, long unit) { return (count + unit - 1) / unit * unit; }
 
 // Floats on cache lines, all 0; pages that are never used cost nothing.
@@ -124,19 +131,28 @@ class Buffer {
     explicit Buffer(size_t count) { resize(count); }
     Buffer(const Buffer&) = delete;
     Buffer& operator=(const Buffer&) = delete;
-    Buffer(Buffer&& other) noexcept : data_(other.data_), count_(other.count_) { other.data_ = nullptr; }
-    ~Buffer() { give_memory(data_); }
+    Buffer(Buffer&& other) noexcept : memory_(other.memory_), data_(other.data_), count_(other.count_) {
+        other.memory_ = nullptr;
+        other.data_ = nullptr;
+    }
+    ~Buffer() { free(memory_); }
 
     void resize(size_t count) {
-        give_memory(data_);
+        free(memory_);
         data_ = nullptr;
         count_ = count;
         const size_t bytes = count * sizeof(T) + 64;  // room for a vector that starts at the last element
-        void* const memory = take_memory(bytes);
-        if (!memory) fail(OUT_OF_MEMORY, "a buffer");
-        memset(memory, 0, bytes);
-        data_ = static_cast<T*>(memory);
+        const size_t unit = bytes >= 4 * HUGE_PAGE ? HUGE_PAGE : 64;
+        // calloc: new pages of the system are zero, so that a large block costs nothing before all threads fill it
+        memory_ = calloc(bytes + 2 * unit, 1);
+        if (!memory_) fail(OUT_OF_MEMORY, "calloc");
+        const uintptr_t start = (reinterpret_cast<uintptr_t>(memory_) + unit - 1) / unit * unit;
+        data_ = reinterpret_cast<T*>(start);
+        if (unit == HUGE_PAGE) want_huge_pages(data_, (bytes + unit - 1) / unit * unit);
     }
+
+    // Gives the memory of elements first .. last, which lose their values, back to the system where it takes single pages.
+    void give_back(size_t first, size_t last) { give_pages_back(data_ + first, data_ + last); }
 
     T* data() { return data_; }
     const T* data() const { return data_; }
@@ -145,6 +161,7 @@ class Buffer {
     const T& operator[](size_t i) const { return data_[i]; }
 
   private:
+    void* memory_ = nullptr;
     T* data_ = nullptr;
     size_t count_ = 0;
 };

@@ -73,7 +73,7 @@ def write_files(source: Path, options: ExportOptions) -> None:
     from transcode.textures import check_packages, export_transcoded
 
     # everything that can be refused is, before the first file is written
-    check_packages(formats, options.transcode_device)
+    check_packages(formats, options.transcode_device, options.transcode_scalars)
     if is_bare(source):
         others = formats or languages or options.dds_layout or options.latents_format != "dds"
         if not options.images or others:

@@ -61,12 +61,12 @@ class TexturePlan:
         return self.name == "diffuse" and "opacity" in self.maps
 
 
-def check_packages(formats: Sequence[str], device: str = "cpu") -> None:
-    """Raise UserError when a format needs a package, or `device` a GPU, that is not there; before anything is decoded.
-
-    device: one of formats.options.TRANSCODE_DEVICES.
-    """
+def check_packages(formats: Sequence[str], device: str = "cpu", scalars: str = "bc4") -> None:
+    """Raise UserError when a format needs a package, or `device` a GPU, that is not there, or `scalars` a format that a
+    GPU is not asked for; before anything is decoded. Arguments as of `transcode`."""
     if device == "gpu" and formats:
+        if scalars == "orm_bc1":
+            raise UserError("--transcode_scalars orm_bc1: expected --transcode_device cpu, found gpu, without BC1")
         open_device()
     elif _with_blocks(formats):
         try:
@@ -131,13 +131,13 @@ def transcode(
         also 2 bytes for every channel of 16 bits and 6 a texel for each map above 1; one map twice more with 4 bytes a
         texel, and the blocks of the whole chain.
     """
-    check_packages(formats, device)
+    check_packages(formats, device, scalars)
     for note in _notes(material, formats):
         say(note)
     plans = plan_textures(material, scalars)
     width, height = material.lod_size(0)
     if device == "gpu":
-        _check_for_gpu(material, scalars)
+        _check_for_gpu(material)
         made = lods_on_gpu(model, material, [(plan.form, plan.maps[0]) for plan in plans])
     else:
         made = _lods_on_cpu(model, material, plans, PROFILES[quality] if _with_blocks(formats) else None, say)
@@ -184,10 +184,8 @@ def _lods_on_cpu(
         yield decoded, [texture_codecs.encode_blocks(plan.form, p, bc7_profile) for plan, p in zip(plans, pixels)]
 
 
-def _check_for_gpu(material: MaterialRecord, scalars: str) -> None:
-    """Raise UserError for what the shaders of transcode/gpu.py do not make."""
-    if scalars == "orm_bc1":
-        raise UserError("--transcode_scalars orm_bc1: expected bc4 or orm_bc7 with --transcode_device gpu; or use cpu")
+def _check_for_gpu(material: MaterialRecord) -> None:
+    """Raise UserError for maps that the shaders of transcode/gpu.py do not turn into textures."""
     wide = [entry.name for entry in light_of(material)]
     if wide or with_srgb_diffuse(material) != material:
         raise UserError(

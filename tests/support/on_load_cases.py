@@ -47,6 +47,7 @@ CASES = {
         (12, 20), ("diffuse", "normal", "metallic"), (GridSpec(8, 3, 4, 32),),
         constants=((1, Constant(200, 8)), (3, Constant(50, 8)), (8, Constant(40_000, 16))), unit_normals=True,
     ),
+    "many_textures": OnLoadCase((8, 8), ("diffuse",), (GridSpec(4, 1, 8, 64),) * 9),  # 18: WebGPU promises 16
     "constant_z": OnLoadCase((6, 6), ("normal",), constants=((5, Constant(255, 8)),), unit_normals=True),
 }  # fmt: skip
 LAYOUTS = {  # for compilers

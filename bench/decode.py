@@ -7,7 +7,7 @@
 
 The three decoders take turns in one process and decode bands of rows of one LOD; the numpy one reads the exported
 files. Figures are medians of rounds, ratios are medians of the rounds' ratios. Operations are counted by executing the
-decoder's SPIR-V (bench/spirv.py) for one texel: they are a program's, not a particular GPU's. A frame is one decode
+decoder's SPIR-V (bench/spirv.py) for one texel, and those of the shaders of export.py --on_load: they are a program's, not a particular GPU's. A frame is one decode
 per pixel with the WGSL decoder, where wgpu finds a device; one that is too slow for whole frames, as a CPU is, decodes
 its first rows, and the time is that of as many rows as a frame has.
 

@@ -30,7 +30,6 @@ from shaders.weights import weight_bytes
 BAND = 1 << 18  # texels that are decoded in one dispatch
 FORMATS = {1: "r8unorm", 2: "rg8unorm", 4: "rgba8unorm"}  # by channels
 FLOAT_FILTER = "float32-filterable"  # a feature of devices
-LIMITS = ("max-sampled-textures-per-shader-stage", "max-texture-dimension-2d")  # as high as the device has them
 FORMS = {"bc4": 4, "bc5": 5, "bc7": 7}  # -> `form` of the shader
 REPEAT = dict.fromkeys(("address_mode_u", "address_mode_v"), "repeat")
 LINEAR = dict.fromkeys(("mag_filter", "min_filter", "mipmap_filter"), "linear")
@@ -48,9 +47,7 @@ def open_device() -> Any:
         import triton  # noqa: F401  # of PyTorch: its LLVM crashes when it is loaded after the one of Mesa's CPU device
     try:
         adapter = _wgpu().gpu.request_adapter_sync(power_preference="high-performance")
-        features = {FLOAT_FILTER} & set(adapter.features)
-        limits = {name: adapter.limits[name] for name in LIMITS}
-        return adapter.request_device_sync(required_features=features, required_limits=limits)
+        return adapter.request_device_sync(required_features={FLOAT_FILTER} & set(adapter.features))
     except Exception as error:  # a missing package, library, driver: whatever a binding can run into
         raise UserError(
             f"--transcode_device gpu: expected a device of wgpu, found none ({one_line(str(error))[:120]}); pip "

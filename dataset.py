@@ -72,10 +72,13 @@ def _fill_chain(chain: np.ndarray, codes: np.ndarray, name: str, kind: Kind, cov
 
 def normal_length_error(codes: np.ndarray) -> float:
     """Mean of | |n| - 1 | over (H, W, 3) codes of a normal map, n = 2 code / top - 1."""
-    total, step = 0.0, max(1, 2**18 // codes.shape[1])
-    for first in range(0, len(codes), step):
+    step = max(1, 2**18 // codes.shape[1])
+
+    def error_of(first: int) -> np.float64:
         vectors = codes[first : first + step].astype(np.float32) * np.float32(2 / np.iinfo(codes.dtype).max) - 1
-        total += np.abs(np.sqrt((vectors * vectors).sum(axis=-1)) - 1).sum(dtype=np.float64)
+        return np.abs(np.sqrt((vectors * vectors).sum(axis=-1)) - 1).sum(dtype=np.float64)
+
+    total = sum(map_threads(error_of, range(0, len(codes), step)), 0.0)  # in order: threads do not change it
     return float(total / (codes.shape[0] * codes.shape[1]))
 
 

@@ -103,7 +103,7 @@ def write_files(source: Path, options: ExportOptions) -> None:
         export_transcoded(out_dir / "transcoded", exported, formats, options.transcode_scalars,
                           options.transcode_quality)  # fmt: skip
     if languages:
-        export_shaders(out_dir, exported, languages, options.weights, options.weight_type)
+        export_shaders(out_dir, exported, languages, options.weights, options.weight_type, options.shader_precision)
 
 
 if __name__ == "__main__":

@@ -15,10 +15,13 @@ from typing import Any
 import numpy as np
 
 from bench.cost import pixel_cost
+from bench.decode_device import LodDecoder, NoDevice
 from bench.decode_shader import compile_decoder, count_operations, decoder_source, shader_tools
 from common.errors import UserError
 from configs import make_config
+from dataset import Material, load_material
 from formats.textures import ExportedTexture, read_export
+from metrics.evaluate import metric_options, score_lod
 
 TRAINED_FORMS = tuple((latents, decoder) for latents in ("packed", "bc1") for decoder in ("learned", "linear"))
 OTHER_KINDS = ("integer", "compare", "convert")
@@ -58,7 +61,25 @@ def trained(folder: str, settings: Mapping[str, Any]) -> dict[str, Any]:
             "material": exported.manifest.material.name, "bpp": result.rates["bpp"],
             "psnr": result.metrics["psnr"]["all"], "psnr_filtered": result.metrics["psnr_filtered"]["all"],
             "iterations": result.iteration, "seconds": seconds, **decoder_cost(exported),
+            **half_cost(exported, load_material(Path(folder))),
         }  # fmt: skip
+
+
+def half_cost(exported: ExportedTexture, material: Material) -> dict[str, float]:
+    """`half_loss`, dB of LOD 0 that products of 16 bits lose, and `half_error`, by how many 255ths a texel is farthest
+    off: the WGSL decoders of both on a device. Nothing, and a note, where there is none."""
+    model, record = exported.model, exported.manifest.material
+    decoded, psnr = {}, {}
+    try:
+        for bits in (32, 16):
+            image = decoded[bits] = LodDecoder(model, record, bits)(model, 0, record.width, record.height)
+            as_decoded = lambda *_, rows, image=image: image[rows].clone()  # noqa: E731
+            psnr[bits] = score_lod(model, material, 0, decode=as_decoded, **metric_options("psnr"))["psnr"]["all"]
+    except NoDevice as error:
+        print(f"note: no PSNR of 16 bits: {error}", flush=True)
+        return {}
+    worst = (decoded[16] - decoded[32]).abs().max().item()
+    return {"half_loss": psnr[32] - psnr[16], "half_error": worst * 255}
 
 
 def measure_psnr(

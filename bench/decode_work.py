@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import statistics
 import tempfile
 import time
@@ -16,18 +17,10 @@ import torch
 import configs
 from bench.common import median_ratio, save, table
 from bench.cost import pixel_cost
+from bench.decode_device import Frame, NoDevice, measure_frame
 from bench.decode_plot import plot
 from bench.decode_psnr import TRAINED_FORMS, measure_psnr
-from bench.decode_shader import (
-    LODS,
-    Frame,
-    NoDevice,
-    compile_decoder,
-    count_operations,
-    decoder_source,
-    measure_frame,
-    shader_tools,
-)
+from bench.decode_shader import LODS, compile_decoder, count_operations, decoder_source, shader_tools
 from bench.spirv import KINDS
 from common.errors import UserError
 from describe.numpy_decoder import decode, read_texture
@@ -46,6 +39,7 @@ NETWORKS = tuple(tuple(map(int, word.split("x"))) for word in configs.NETWORKS i
 # The defaults, without and with --bpp 2.5, and of --latents bc1 at that rate.
 OF_FORM = {"reference": (2, 64), "learned": (2, 32), "bc1_linear": (2, 64), "bc1_learned": (2, 32)}
 TOLERANCE = 1e-4
+HALF_TOLERANCE = 2 / 255  # of products of 16 bits
 LARGEST_TURN = 1 << 20  # texels
 
 BandDecoder = Callable[[int, int], Any]  # (first row, rows) -> their texels
@@ -84,6 +78,12 @@ def shader_kinds(forms: Iterable[str]) -> list[tuple[str, str, str]]:
     kinds = [(layout, layout, form) for layout in LAYOUTS for form in packed
              if layout_problem(grids[form], layout) is None]  # fmt: skip
     return [*kinds, *(("bc1", "packed", form) for form in grids if form not in packed)]
+
+
+def precisions_of(name: str) -> tuple[int, ...]:
+    """Bits of the products of the decoders that are measured, of a name of shader_kinds: how features are laid out and
+    what the network multiplies do not depend on each other, so 16 bits are measured in one layout."""
+    return (32, 16) if name in ("packed", "bc1") else (32,)
 
 
 def network_name(network: tuple[int, int]) -> str:
@@ -146,12 +146,12 @@ def contestants(model: NeuralTexture, size: int, folder: Path, n_threads: int) -
     return [Contestant(name, size, run) for name, run in runs.items()]
 
 
-def check_same(decoded: dict[str, np.ndarray]) -> None:
+def check_same(decoded: dict[str, np.ndarray], tolerance: float = TOLERANCE) -> None:
     """Raise RuntimeError unless all decoded the same: decoders that do something else must not be compared."""
     (first, expected), *others = decoded.items()
     for name, values in others:
         worst = np.abs(values - expected).max()
-        if not worst <= TOLERANCE:
+        if not worst <= tolerance:
             raise RuntimeError(f"{name} decodes something else than {first}: they differ by {worst:g}")
 
 
@@ -196,19 +196,20 @@ def measure_shader(networks: Sequence[tuple[int, int]], material: int = 64) -> l
     compiled_by = "glslang" + (", spirv-opt -O" if optimiser else "")
     rows = []
     for name, layout, form in shader_kinds(FORMS):
-        for network in networks:
+        for network, precision in itertools.product(networks, precisions_of(name)):
             model = make_model(form, material, network)
-            source = decoder_source(model, (material, material), "glsl", layout)
+            source = decoder_source(model, (material, material), "glsl", layout, precision)
             binary = compile_decoder(source, optimise=bool(optimiser))
             for lod in LODS:
                 uv = (20.5 / material, 9.5 / material)  # not at a border, where nothing wraps around
-                counts, decoded = count_operations(binary, model, layout, uv, lod)
+                counts, decoded = count_operations(binary, model, layout, uv, lod, precision)
                 with torch.no_grad():
                     wanted = model(torch.tensor([uv]), torch.tensor([lod]))[0].numpy()
-                check_same({"the model": wanted, f"the shader ({name}, {form})": decoded})
+                check_same({"the model": wanted, f"the shader ({name}, {form})": decoded},
+                           TOLERANCE if precision == 32 else HALF_TOLERANCE)  # fmt: skip
                 rows.append({
-                    "part": "shader", "layout": name, "form": form, "network": network_name(network), "lod": lod,
-                    "compiled_by": compiled_by, **pixel_cost(model.form, layout),
+                    "part": "shader", "layout": name, "form": form, "network": network_name(network),
+                    "precision": precision, "lod": lod, "compiled_by": compiled_by, **pixel_cost(model.form, layout),
                     "weight_bytes": 4 * counts.get("weights", 0), **{kind: counts.get(kind, 0) for kind in KINDS},
                 })  # fmt: skip
     return rows
@@ -219,15 +220,20 @@ def measure_frames(
 ) -> list[dict[str, Any]]:
     """A frame of each layout and form; nothing, and a note, where there is no device, or none that has BC1."""
     rows = []
-    for name, layout, form in shader_kinds(form_networks):
-        model = make_model(form, FRAME_MATERIAL, form_networks[form])
-        try:
-            frame = Frame(model, (FRAME_MATERIAL, FRAME_MATERIAL), size, layout)
-        except NoDevice as error:
-            print(f"note: no {'more ' if rows else ''}frames: {error}", flush=True)
-            return rows
-        labels = {"part": "frame", "layout": name, "form": form, "network": network_name(form_networks[form])}
-        rows.append({**labels, **measure_frame(frame, rounds, turn_s)})
+    kinds = shader_kinds(form_networks)
+    for precision in (32, 16):
+        for name, layout, form in [kind for kind in kinds if precision in precisions_of(kind[0])]:
+            model = make_model(form, FRAME_MATERIAL, form_networks[form])
+            try:
+                frame = Frame(model, (FRAME_MATERIAL, FRAME_MATERIAL), size, layout, precision)
+            except NoDevice as error:
+                bits = "" if precision == 32 else f" of {precision} bits"
+                print(f"note: no {'more ' if rows else ''}frames{bits}: {error}", flush=True)
+                if not rows:
+                    return rows
+                break
+            labels = {"layout": name, "form": form, "network": network_name(form_networks[form])}
+            rows.append({"part": "frame", **labels, "precision": precision, **measure_frame(frame, rounds, turn_s)})
     return rows
 
 
@@ -241,15 +247,18 @@ COLUMNS = {  # heading, key, format
                ("fastest", "fastest", "{:.3f}"), ("x numpy", "of_numpy", "{:.2f}"), ("x torch", "of_torch", "{:.2f}"),
                ("s for LOD 0", "seconds_of_lod_0", "{:.2f}")),
     "shader": (("layout", "layout", "{}"), ("form", "form", "{}"), ("network", "network", "{}"),
+               ("bits", "precision", "{:d}"),
                ("LOD", "lod", "{:g}"), *((kind, kind, "{:d}") for kind in KINDS if kind != "weights"),
                ("bytes of weights", "weight_bytes", "{:d}")),
     "frame": (("layout", "layout", "{}"), ("form", "form", "{}"), ("network", "network", "{}"),
+              ("bits", "precision", "{:d}"),
               ("width", "width", "{:d}"), ("height", "height", "{:d}"), ("decoded rows", "rows", "{:d}"),
               ("ms a frame", "milliseconds", "{:.2f}"),
               ("fastest", "fastest", "{:.2f}"), ("slowest", "slowest", "{:.2f}"),
               ("Mtexel/s", "texels_per_second", "{:.3f}"), ("device", "device", "{}")),
     "psnr": (("material", "material", "{}"), ("bpp", "target_bpp", "{:g}"), ("form", "form", "{}"),
              ("network", "network", "{}"), ("PSNR", "psnr", "{:.2f}"), ("filtered", "psnr_filtered", "{:.2f}"),
+             ("16 bits lose", "half_loss", "{:.3f}"), ("255ths off", "half_error", "{:.2f}"),
              ("fetches", "texture_fetches", "{:d}"), ("bytes", "texture_bytes", "{:d}"),
              ("multiply-adds", "multiply_adds", "{:d}"), ("float operations", "float_operations", "{:d}"),
              ("others", "other_operations", "{:d}"), ("s", "seconds", "{:.0f}")),

@@ -21,10 +21,11 @@ import numpy as np
 MAGIC = 0x07230203
 MOST_STEPS = 20_000_000  # of an invocation: a loop that never ends must
 # Counts are of numbers, not of instructions: adding two vectors of four is four operations.
-#   float: adds, multiplies, floor, min, max, ...; special: divisions, roots, powers, logarithms; compare: comparisons,
-#   selects and logic; fetch: texels loaded; sample: texels filtered by a sampler; weights: numbers read from a buffer;
-#   local: numbers moved to and from variables, most of which a driver keeps in registers; branch: conditional ones.
-KINDS = ("fetch", "sample", "weights", "float", "special", "integer", "compare", "convert", "local", "branch")
+#   float: adds, multiplies, floor, min, max, ...; half: those of 16 bits, of which many GPUs do two at a time; special:
+#   divisions, roots, powers, logarithms; compare: comparisons, selects and logic; fetch: texels loaded; sample: texels
+#   filtered by a sampler; weights: numbers, or words of two halves, read from a buffer; local: numbers moved to and
+#   from variables, most of which a driver keeps in registers; branch: conditional ones.
+KINDS = ("fetch", "sample", "weights", "float", "half", "special", "integer", "compare", "convert", "local", "branch")
 
 
 def _half(word: int) -> float:
@@ -63,6 +64,7 @@ SCALAR_OPS: dict[int, tuple[str, Callable]] = {
     196: ("integer", operator.lshift), 197: ("integer", operator.or_), 198: ("integer", operator.xor),
     199: ("integer", operator.and_), 200: ("integer", operator.invert),
     109: ("convert", math.trunc), 110: ("convert", math.trunc), 111: ("convert", float), 112: ("convert", float),
+    115: ("convert", float),
     124: ("convert", lambda a: a), 142: ("float", operator.mul),
 }  # fmt: skip
 # of GLSL.std.450: number -> (kind, function of the numbers)
@@ -178,6 +180,8 @@ class Module:
         if op in (1, 46):
             return self.zero(kind)
         type_op, parameters = self.types[kind]
+        if type_op == 22 and parameters[0] == 16:
+            return _half(operands[0] & 0xFFFF)
         if type_op == 22:
             return struct.unpack("<f", struct.pack("<I", operands[0]))[0]
         return _wrapped(operands[0], bool(parameters[1]))
@@ -228,6 +232,9 @@ class Invocation:
         for kind, (op, parameters) in module.types.items():
             if op == 23 and parameters[0] in self._signed:
                 self._signed[kind] = self._signed[parameters[0]]
+        types = module.types.items()
+        self._halves = {kind for kind, (op, parameters) in types if op == 22 and parameters[0] == 16}
+        self._halves |= {kind for kind, (op, parameters) in types if op == 23 and parameters[0] in self._halves}
         self._buffers: dict[str, list] = {}
         for variable, (pointer, _) in module.globals.items():
             pointee = module.types[pointer][1][1]
@@ -278,11 +285,14 @@ class Invocation:
                 raise RuntimeError(f"over {MOST_STEPS} instructions: the shader does not end")
 
     def _execute(self, op, kind, result, operands, frame, count) -> None:
-        if op in SCALAR_OPS:
+        if op == 124 and kind in self._halves:  # OpBitcast: no instruction of a GPU with such numbers
+            words = frame[operands[0]] if isinstance(frame[operands[0]], list) else [frame[operands[0]]]
+            frame[result] = [_half(word >> shift & 0xFFFF) for word in words for shift in (0, 16)]
+        elif op in SCALAR_OPS:
             what, function = SCALAR_OPS[op]
             values = [frame[operand] for operand in operands]
             frame[result] = self._each(function, values, kind)
-            count[what] += _numbers(frame[result])
+            count["half" if what == "float" and kind in self._halves else what] += _numbers(frame[result])
         elif op == 61:  # OpLoad
             pointer = frame[operands[0]]
             value = frame[result] = pointer.read()
@@ -357,14 +367,19 @@ class Invocation:
             raise NotImplementedError(f"GLSL.std.450 instruction {number}")
 
     def _each(self, function: Callable, values: Sequence[Any], kind: int) -> Any:
-        """A function of numbers, applied to numbers or vectors; integers wrap around as their type does."""
+        """A function of numbers, applied to numbers or vectors; integers wrap around as their type does, and numbers of
+        16 bits are rounded to it."""
         length = next((len(value) for value in values if isinstance(value, list)), 0)
         if not length:
-            found = function(*values)
-            return _wrapped(found, self._signed[kind]) if kind in self._signed else found
+            return self._of_type(function(*values), kind)
         columns = [value if isinstance(value, list) else [value] * length for value in values]
-        found = [function(*row) for row in zip(*columns)]
-        return [_wrapped(one, self._signed[kind]) for one in found] if kind in self._signed else found
+        return [self._of_type(function(*row), kind) for row in zip(*columns)]
+
+    def _of_type(self, found: Any, kind: int) -> Any:
+        """A number as a type, or a vector's, holds it; those of 32 bits as they are."""
+        if kind in self._signed:
+            return _wrapped(found, self._signed[kind])
+        return float(np.float16(found)) if kind in self._halves else found
 
 
 def _filtered(levels: Sequence[np.ndarray], uv: Sequence[float], lod: float) -> list[float]:

@@ -18,6 +18,7 @@ BC7_EFFORTS = ("fast", "normal", "slow")
 SHADER_LANGUAGES = ("hlsl", "glsl", "essl", "wgsl", "metal")
 SHADER_WEIGHTS = ("baked", "buffer")
 SHADER_WEIGHT_TYPES = ("auto", "float32", "float16", "int8")
+SHADER_PRECISIONS = (32, 16)
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,8 @@ class ExportOptions:
     weight_type: str = knob("auto", "how the shader stores weights. auto: float32 as part of it, as wide as the run "
                             "has them in decoder_weights.bin; int8: of a run with --weight_bits 8",
                             choices=SHADER_WEIGHT_TYPES)  # fmt: skip
+    shader_precision: int = knob(32, "of the network's products in the shader; 16: half the registers and bytes of "
+                                 "weights, within 2/255 of 32", unit="bits", choices=SHADER_PRECISIONS)  # fmt: skip
 
     data_dir: str = knob("", "source maps to compare with; of a batch folder the folder of their folders; not given: "
                          "those of the run", unit="path", section="page")  # fmt: skip
@@ -91,6 +94,7 @@ EXPORT_REFINES = {  # flag -> the flag without which it says nothing, and why
     "transcode_quality": "--transcode beside it, which says in what formats",
     "weights": "--shader beside it, which says for what languages",
     "weight_type": "--shader beside it, which says for what languages",
+    "shader_precision": "--shader beside it, which says for what languages",
     "data_dir": "--viewer beside it, the page that it is for",
     "viewer_source": "--viewer beside it, the page that it is for",
 }

@@ -36,8 +36,11 @@ def to_8_bit(image: torch.Tensor) -> np.ndarray:
 
 
 def _to_codes(image: torch.Tensor, dtype: type) -> np.ndarray:
-    codes = image.to(torch.float32, copy=True).nan_to_num_(nan=0.0).clamp_(0, 1).mul_(np.iinfo(dtype).max).add_(0.5)
-    return codes.numpy().astype(dtype)  # truncated
+    codes = np.fmax(np.asarray(image, np.float32), 0)  # of NaN and a number, the number
+    np.fmin(codes, 1, out=codes)
+    codes *= np.iinfo(dtype).max
+    codes += 0.5
+    return codes.astype(dtype)  # truncated
 
 
 def image_name(map_name: str, lod: int, suffix: str = "png") -> str:
@@ -114,7 +117,8 @@ def _decode_codes(
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """One LOD in 8 bits, and the maps named in `deep` in 16 bits: map name -> (H, W, C).
 
-    Decoded in bands of rows: a float image of the whole LOD would take 740 MB at 4096 x 4096.
+    Decoded in bands of rows: a float image of the whole LOD would take 740 MB at 4096 x 4096. While a band is decoded,
+    the one before is rounded and taken apart in another thread.
     """
     width, height = material.lod_size(lod)
     parts = {entry.name: map_slice(entry.name) for entry in material.maps}
@@ -122,12 +126,17 @@ def _decode_codes(
     maps = {name: np.empty(shape, np.uint8) for name, shape in shapes.items()}
     deep_maps = {name: np.empty(shapes[name], np.uint16) for name in deep}
     band = max(DECODE_CHUNK // width, 1)
-    for first in range(0, height, band):
-        rows = slice(first, min(first + band, height))
-        values = decode_in_file_space(model, material, lod, decode, rows)
+    bands = (slice(first, min(first + band, height)) for first in range(0, height, band))
+    decoded = ((rows, decode_in_file_space(model, material, lod, decode, rows)) for rows in bands)
+
+    def keep(part: tuple[slice, DecodedImage]) -> None:
+        rows, values = part
         codes = to_8_bit(values)
         for name, part in parts.items():
             maps[name][rows] = codes[..., part]
         for name, pixels in deep_maps.items():
             pixels[rows] = _to_codes(values[..., parts[name]], np.uint16)
+
+    for _ in map_threads(keep, decoded):
+        pass
     return maps, deep_maps

@@ -22,10 +22,11 @@ from maps.channels import CHANNELS
 from maps.record import MaterialRecord
 from metrics.file_space import constant_listing
 from model import NeuralTexture
-from shaders.generate import DIFFUSE_UNITS, EXTRAS, RECTANGLES, ROW_SCALES, choose_text, file_name
-from shaders.languages import LANGUAGES, Language, LayeredEssl, choose_lines, number_text
+from shaders.generate import DIFFUSE_UNITS, EXTRAS, HALF, RECTANGLES, ROW_SCALES, choose_text, file_name
+from shaders.languages import LANGUAGES, Language, choose_lines, number_text
+from shaders.layers import LayeredEssl
 from shaders.map_fields import example_variables, extra_notes, names_of_units, unit_functions, unit_lines
-from shaders.weights import BLOCK, WEIGHT_FILE, Weights, make_weights, weight_bytes
+from shaders.weights import BLOCK, ROW_SCALED, WEIGHT_FILE, Weights, group_inputs, make_weights, weight_bytes
 from shape import PADDED_OUTPUTS, GridSpec
 
 GENERATED = Path(__file__).resolve().parent / "generated"
@@ -56,12 +57,15 @@ def texture_names(model: NeuralTexture, layout: str = "packed") -> dict[str, str
     return names
 
 
-def _constants(model: NeuralTexture, material: MaterialRecord) -> dict[str, int | str]:
+def _constants(model: NeuralTexture, material: MaterialRecord, weights: Weights) -> dict[str, int | str]:
     """Name -> value of every constant of the preamble; floats are texts."""
     layout, decoder = model.layout, model.decoder
     neurons = decoder.n_neurons + -decoder.n_neurons % BLOCK if decoder.n_hidden_layers else 0
     diffuse = material.map("diffuse")
     reference_inputs = layout.reference_inputs
+    more: dict[str, int | str] = {"NT_FIRST_SCALE": weights.columns} if weights.kind in ROW_SCALED else {}
+    if weights.half:
+        more["NT_GROUP_INPUTS"] = group_inputs(model)
     return {
         "NT_MATERIAL_WIDTH": number_text(material.width),
         "NT_MATERIAL_HEIGHT": number_text(material.height),
@@ -80,6 +84,7 @@ def _constants(model: NeuralTexture, material: MaterialRecord) -> dict[str, int 
         "NT_BLEND_OUTPUTS": int(any(grid.interpolation == "learned" for grid in model.grids)),
         "NT_DIFFUSE_IS_SRGB": int(diffuse is not None and diffuse.color_space == "srgb"),
         "NT_HAS_NORMAL": int(material.map("normal") is not None),
+        **more,
     }
 
 
@@ -135,8 +140,9 @@ def _functions(
         for name, (choice, read) in forms.items():
             body = [*language.sampler_statements(), *_choose_texture(sampled, read)]
             lines += language.function("float4", name, of_position + choice, body)
-    lines += language.function("float4", "ntWeights", [("int", "index")], language.weight_column(weights))
-    if weights.kind == "int8":
+    column = "half4" if weights.half else "float4"
+    lines += language.function(column, "ntWeights", [("int", "index")], language.weight_column(weights))
+    if weights.kind in ROW_SCALED:
         lines += language.function("float4", "ntWeightScales", [("int", "rows")], language.weight_scales(weights))
     outputs = range(model.decoder.outputs)
     known = [int(channel in model.constants) for channel in outputs]
@@ -196,7 +202,11 @@ def _header(
     if model.constants:
         listing = f"The same everywhere: {constant_listing(model.constants)} (codes)."
         text += textwrap.wrap(listing, 110, subsequent_indent="    ")
-    text += [f"Network: {sizes} -> {model.decoder.outputs} values, {model.decoder.activation}.", "", "Bindings:"]
+    text.append(f"Network: {sizes} -> {model.decoder.outputs} values, {model.decoder.activation}.")
+    if weights.half:
+        text.append(f"Its products are of 16 bits, added to float32 {group_inputs(model)} at a time.")
+        text += [language.half.note] if language.half.note else []
+    text += ["", "Bindings:"]
     for index, (name, file) in enumerate(textures.items()):
         grid = files[file]
         read = f"the first {grid.n_levels} are read" if grid.n_levels > 1 else "the first is read"
@@ -290,6 +300,7 @@ def _reading_notes(model: NeuralTexture, language: Language, layout: str, bound:
 def shader_source(
     model: NeuralTexture, material: MaterialRecord, language: str, weights: str = "baked", weight_type: str = "auto",
     layout: str = "packed", layers: Mapping[str, tuple[str, int]] | None = None, positions: str = "centres",
+    precision: int = 32,
 ) -> str:  # fmt: skip
     """The text to include in a shader of one language.
 
@@ -301,34 +312,37 @@ def shader_source(
         layout: one of dds_layouts.LAYOUTS; the decoder uses a sampler where a grid has_channels.
         layers: in GLSL ES, textures that are layers of arrays, see LayeredEssl.
         positions: that the model was trained at, see Manifest; the example decodes there.
+        precision: bits of the network's products, 32 or 16.
     Raises: UserError for a network that the decoder cannot run, or a layout that cannot hold its features.
     """
     check_layout(model.grids, layout)
     if max(model.decoder.n_frequencies, model.decoder.n_texel_frequencies) > MAX_OCTAVES:
         raise UserError(f"--shader: expected at most {MAX_OCTAVES} frequencies, found {model.decoder.n_frequencies}")
     syntax = LayeredEssl(layers) if layers else LANGUAGES[language]
-    stored = make_weights(model, weights, weight_type)
+    stored = make_weights(model, weights, weight_type, precision)
     way = reading(model.grids, layout)
-    lines = [*_header(model, material, syntax, stored, layout, positions), "", *syntax.opening()]
-    for name, value in _constants(model, material).items():
+    lines = [*_header(model, material, syntax, stored, layout, positions), ""]
+    lines += [*(syntax.half.opening if stored.half else ()), *syntax.opening()]
+    for name, value in _constants(model, material, stored).items():
         lines.append(syntax.constant(name, str(value), "float" if isinstance(value, str) else "int"))
-    if stored.kind == "int8":
-        lines.append(syntax.constant("NT_FIRST_SCALE", str(stored.columns)))
     if stored.baked:
         lines += ["", *syntax.baked_table(stored.element, syntax.rows(stored))]
     lines += ["", *syntax.bindings(list(texture_names(model, layout)), stored, way != "packed")]
     lines += ["", *_functions(model, material, syntax, stored, layout), ""]
-    core = decoder_core(language, way, decoder_variants(model, material, stored.kind))
+    core = decoder_core(language, way, decoder_variants(model, material, stored.kind, stored.half))
     return "\n".join([*lines, core, *syntax.closing()]) + "\n"
 
 
-def decoder_variants(model: NeuralTexture, material: MaterialRecord, weight_kind: str = "float32") -> list[str]:
-    """Those of generate.VARIANTS that a material needs, with such Weights."""
+def decoder_variants(
+    model: NeuralTexture, material: MaterialRecord, weight_kind: str = "float32", half: bool = False
+) -> list[str]:
+    """Those of generate.VARIANTS, and generate.HALF, that a material needs, with such Weights."""
     needed = {
         EXTRAS: model.decoder.outputs > CHANNELS,
         DIFFUSE_UNITS: "diffuse" in names_of_units(material),
         RECTANGLES: not squares(model.grids),
-        ROW_SCALES: weight_kind == "int8",
+        ROW_SCALES: weight_kind in ROW_SCALED,
+        HALF: half,
     }
     return [name for name, need in needed.items() if need]
 
@@ -341,7 +355,7 @@ def decoder_core(language: str, way: str = "packed", variants: Collection[str] =
 
 def write_shaders(
     folder: Path, model: NeuralTexture, material: MaterialRecord, languages: Sequence[str], weights: str = "baked",
-    weight_type: str = "auto", layout: str = "packed", positions: str = "centres",
+    weight_type: str = "auto", layout: str = "packed", positions: str = "centres", precision: int = 32,
 ) -> list[Path]:  # fmt: skip
     """Write one file per language into `folder`, and the buffer of weights where they are not baked in.
 
@@ -351,19 +365,20 @@ def write_shaders(
     paths = []
     for language in languages:
         paths.append(folder / LANGUAGES[language].file_name)
-        text = shader_source(model, material, language, weights, weight_type, layout, positions=positions)
-        write_text(paths[-1], text)
+        given = (weights, weight_type, layout, None, positions, precision)
+        write_text(paths[-1], shader_source(model, material, language, *given))
     if weights == "buffer":
         paths.append(folder / WEIGHT_FILE)
-        write_bytes(paths[-1], weight_bytes(model, weight_type))
+        write_bytes(paths[-1], weight_bytes(model, weight_type, precision))
     return paths
 
 
 def export_shaders(
-    folder: Path, exported: ExportedTexture, languages: Sequence[str], weights: str, weight_type: str, say: Say = print
-) -> None:
+    folder: Path, exported: ExportedTexture, languages: Sequence[str], weights: str, weight_type: str,
+    precision: int = 32, say: Say = print,
+) -> None:  # fmt: skip
     """write_shaders of an export, with a line on each file."""
     manifest = exported.manifest
-    storage = weights, weight_type, manifest.layout, manifest.positions
+    storage = weights, weight_type, manifest.layout, manifest.positions, precision
     for path in write_shaders(folder, exported.model, manifest.material, languages, *storage):
         say(f"{one_line(str(path))}  {path.stat().st_size} bytes")

@@ -1,6 +1,6 @@
 """Translate shaders/decoder.slang into shaders/generated/, three files per language: features packed in words, in
-channels that a sampler filters, or both. Each is the decoder of all materials: what is only for some of them (VARIANTS)
-stands between marks, and `choose_text` takes the lines for one material.
+channels that a sampler filters, or both. Each is the decoder of all materials: what is only for some of them
+(VARIANTS), or for a network of 16 bits (HALF), stands between marks, and `choose_text` takes the lines for one decoder.
 
     python shaders/generate.py [--slangc PATH] [--check]
 
@@ -41,9 +41,22 @@ VARIANTS = {
     ROW_SCALES: "-DROW_SCALES=1",
 }  # fmt: skip
 # Lines before what only those materials have, before what the others have there, and after both.
-WITH, WITHOUT, BOTH = "//! with ", "//! without", "//! both"
+MARK, MARK_WORDS = "//!", (" with ", " without", " both")
+WITH, WITHOUT, BOTH = (MARK + word for word in MARK_WORDS)
+# The network of 16 bits changes lines that scales of rows change too: the texts of both networks, each with the marks
+# of its variants, are joined by marks of their own.
+HALF, HALF_FLAG, HALF_MARK = "products of 16 bits", "-DHALF=1", "//!!"
+# What Slang calls numbers of 16 bits -> what the preamble defines, where languages disagree.
+HALF_NAMES = {
+    "hlsl": {r"vector<half,4>": "NT_HALF4", r"\bhalf\b": "NT_HALF"},
+    "glsl": {
+        r"\bf16vec4\(": "NT_TO_HALF4(", r"\bf16vec4\b": "NT_HALF4",
+        r"\bfloat16_t\(": "NT_TO_HALF(", r"\bfloat16_t\b": "NT_HALF", r"\b(\d+\.\d+)HF\b": r"NT_TO_HALF(\1)",
+    },
+}  # fmt: skip
 ENTRY = re.compile(r"^(?:\[(?:shader|numthreads|\[kernel)|layout\(local_size_x|@compute)", re.MULTILINE)
 FIRST_FUNCTION = re.compile(r"^(?:fn +nt|(?:float|int) +nt)", re.MULTILINE)
+NUMBERED = re.compile(r"\b(_S|[A-Za-z]\w*_)\d+\b")  # the names that Slang numbers
 ENDLESS_LOOP = re.compile(
     r"for\(;;\)\n( *)\{\n +if\((.*)\)\n +\{\n +\}\n +else\n +\{\n +break;\n +\}\n"
 )  # how Slang writes every loop
@@ -76,15 +89,33 @@ def file_name(target: str, reading: str) -> str:
 def translate(slangc: Path, target: str, reading: str = "packed") -> str:
     """The committed text of one language and one of READINGS. Raises: as translate_source."""
     flags = [f"-DREADING={READINGS[reading]}"]
+    whole, half = (_translate_variants(slangc, target, [*flags, *more]) for more in ([], [HALF_FLAG]))
+    return mark_differences(whole, {HALF: keep_names(whole, half)}, HALF_MARK)
+
+
+def _translate_variants(slangc: Path, target: str, flags: Sequence[str]) -> str:
     variants = {name: translate_source(slangc, SOURCE, target, [*flags, flag]) for name, flag in VARIANTS.items()}
     return mark_differences(translate_source(slangc, SOURCE, target, flags), variants)
 
 
-def mark_differences(plain: str, variants: Mapping[str, str]) -> str:
+def keep_names(plain: str, other: str) -> str:
+    """`other` with those functions of `plain` that differ in the numbers which Slang counts up through a text alone."""
+    known = {_renumbered(function): function for function in plain.split("\n\n")}
+    return "\n\n".join(known.get(_renumbered(function), function) for function in other.split("\n\n"))
+
+
+def _renumbered(function: str) -> str:
+    found: dict[str, str] = {}
+    return NUMBERED.sub(lambda name: found.setdefault(name[0], f"{name[1]}:{len(found)}"), function)
+
+
+def mark_differences(plain: str, variants: Mapping[str, str], mark: str = MARK) -> str:
     """A text and variants of it, by name, as one; `choose_text` gives them back, and those with several variants.
 
+    mark: with what the lines of marks begin.
     Raises: RuntimeError when two variants change the same lines.
     """
+    with_, without, both = (mark + word for word in MARK_WORDS)
     lines, changes = plain.splitlines(), []
     for name, text in variants.items():
         others = text.splitlines()
@@ -93,27 +124,35 @@ def mark_differences(plain: str, variants: Mapping[str, str]) -> str:
                 changes.append((a0, a1, name, others[b0:b1]))
     marked, at = [], 0
     for first, last, name, others in sorted(changes):
-        if first < at or (first == at > 0 and marked[-1] == BOTH):
+        if first < at or (first == at > 0 and marked[-1] == both):
             raise RuntimeError(f"{name}: changes lines that another variant changes too")
-        marked += [*lines[at:first], WITH + name, *others, WITHOUT, *lines[first:last], BOTH]
+        marked += [*lines[at:first], with_ + name, *others, without, *lines[first:last], both]
         at = last
     return "\n".join([*marked, *lines[at:]]) + "\n"
 
 
 def choose_text(marked: str, variants: Collection[str]) -> str:
-    """The text with these of the variants that mark_differences joined."""
+    """The text with these of the variants, HALF among them, that mark_differences joined."""
+    lines = marked.splitlines()
+    for mark in (HALF_MARK, MARK):
+        lines = _choose_lines(lines, variants, mark)
+    return "\n".join(lines) + "\n"
+
+
+def _choose_lines(marked: Sequence[str], variants: Collection[str], mark: str) -> list[str]:
+    with_, without, both = (mark + word for word in MARK_WORDS)
     lines, chosen, skipping = [], False, False
-    for line in marked.splitlines():
-        if line.startswith(WITH):
-            chosen = line.removeprefix(WITH) in variants
+    for line in marked:
+        if line.startswith(with_):
+            chosen = line.removeprefix(with_) in variants
             skipping = not chosen
-        elif line == WITHOUT:
+        elif line == without:
             skipping = chosen
-        elif line == BOTH:
+        elif line == both:
             skipping = False
         elif not skipping:
             lines.append(line)
-    return "\n".join(lines) + "\n"
+    return lines
 
 
 def translate_source(slangc: Path, source: Path, target: str, flags: Sequence[str] = ()) -> str:
@@ -143,6 +182,8 @@ def tidy(text: str, target: str, source: str = SOURCE.name) -> str:
     text = text[first.start() : entry.start()]
     text = ENDLESS_LOOP.sub(r"while(\2)\n\1{\n", text)
     text = re.sub(rf"(?:i32|int)\({LAYER_WIDTH}\)|\b{LAYER_WIDTH}\b", "NT_LAYER_WIDTH", text)
+    for name, own in HALF_NAMES.get(target, {}).items():
+        text = re.sub(name, own, text)
     text = re.sub(r"\(\((NT_\w+)\)\)", r"\1", text)  # Slang and decoder.slang put each name in parentheses
     text = re.sub(r"\b([nN]t[A-Z]\w*)_0\b", r"\1", text)
     for name in FIELDS:

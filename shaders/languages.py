@@ -5,10 +5,11 @@ shaders/export.py puts the pieces together; the decoder itself is shaders/decode
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from shaders.weights import WEIGHT_TEXTURE_WIDTH, Weights
+from shaders.half import ESSL, GLSL, HLSL, METAL, WGSL, HalfSyntax
+from shaders.weights import CODE_UNIT, ROW_SCALED, WEIGHT_TEXTURE_WIDTH, Weights
 
 TABLE = "ntWeightTable"
 SAMPLER = "ntSampler"
@@ -42,12 +43,13 @@ class Language:
     file_name: str
     core: str  # the ending of its files in shaders/generated
     comment = "//"
+    half: HalfSyntax
     int2, uint2, float2, float3, float4 = "ivec2", "uvec2", "vec2", "vec3", "vec4"
     material_argument = "NtMaterial"  # how the helpers take what ntDecode returns
     uint_suffix = "u"
 
     def opening(self) -> list[str]:
-        """Lines before the constants."""
+        """Lines before the constants, and after those of half.HalfSyntax."""
         return []
 
     def constant(self, name: str, value: str, kind: str = "int") -> str:
@@ -62,8 +64,8 @@ class Language:
         return [self.signature(kind, name, parameters), "{", *(f"    {line}" for line in body), "}"]
 
     def type(self, kind: str) -> str:
-        """The language's name for int, uint, float, int2, uint2, float2, float3 or float4."""
-        return getattr(self, kind, kind)
+        """The language's name for int, uint, float, int2, uint2, float2, float3, float4 or half4."""
+        return self.half.vector if kind == "half4" else getattr(self, kind, kind)
 
     def baked_table(self, kind: str, rows: Sequence[str]) -> list[str]:
         """Weights as a constant array of vectors."""
@@ -105,17 +107,27 @@ class Language:
         raise NotImplementedError
 
     def weight_column(self, weights: Weights) -> list[str]:
-        """Statements that return column number `index` of the weights as four floats; of int8 they are whole."""
+        """Statements that return column number `index` of the weights as four floats, or of 16 bits as a half4; of int8
+        they are whole, or of 16 bits over CODE_UNIT."""
         if weights.kind == "float32":
             return [f"return {self.element(weights, 'index')};"]
-        unpacked = self.unpacked("word") if weights.kind == "float16" else self.signed_bytes("word")
+        if weights.kind == "int8":
+            unpacked = self.signed_bytes("word")
+            if weights.half:
+                unpacked = f"{self.half.convert}({self.vector('float4', [1 / CODE_UNIT] * 4)} * {unpacked})"
+        else:
+            unpacked = self.half.unpack.format(word="word") if weights.half else self.unpacked("word")
         return [self.variable(weights.element, "word", self.element(weights, "index")), f"return {unpacked};"]
 
     def weight_scales(self, weights: Weights) -> list[str]:
-        """Statements that return the scales of int8 of four rows, from 4 * `rows` on."""
-        four = [self.as_float(self.element(weights, f"first + {k}" if k else "first")) for k in range(4)]
-        first = self.variable("int", "first", "NT_FIRST_SCALE + 4 * rows")
-        return [first, f"return {self.type('float4')}({', '.join(four)});"]
+        """Statements that return the scales of four rows, from 4 * `rows` on, of what weight_column returns."""
+        parts = [""] if weights.element == "uint" else [".x", ".y"]  # of an element
+        count = 4 // len(parts)
+        places = [(f"first + {k}" if k else "first", part) for k in range(count) for part in parts]
+        four = [self.as_float(self.element(weights, index) + part) for index, part in places]
+        first = self.variable("int", "first", f"NT_FIRST_SCALE + {count} * rows")
+        unit = f"{self.vector('float4', [CODE_UNIT] * 4)} * " if weights.half else ""
+        return [first, f"return {unit}{self.type('float4')}({', '.join(four)});"]
 
     def element(self, weights: Weights, index: str) -> str:
         """An expression: an element of the table of weights."""
@@ -181,6 +193,7 @@ class Language:
 
 class Hlsl(Language):
     name, file_name, core = "HLSL", "decoder.hlsl", "hlsl"
+    half = HLSL
     int2, uint2, float2, float3, float4 = "int2", "uint2", "float2", "float3", "float4"
     dx, dy = "ddx", "ddy"
 
@@ -252,6 +265,7 @@ class Hlsl(Language):
 
 class Glsl(Language):
     name, file_name, core = "GLSL 4.50", "decoder.glsl", "glsl"
+    half = GLSL
 
     def opening(self) -> list[str]:
         return [
@@ -281,6 +295,7 @@ class Glsl(Language):
 
 class Essl(Glsl):
     name, file_name = "GLSL ES 3.00 (WebGL 2)", "decoder.es.glsl"
+    half = ESSL
 
     def opening(self) -> list[str]:
         return ["precision highp float;", "precision highp int;", ""]
@@ -292,7 +307,8 @@ class Essl(Glsl):
         lines = [f"uniform highp sampler2D {name};" for name in textures]
         if weights.baked:
             return lines
-        as_texture = f"uniform highp {'u' if weights.kind == 'int8' else ''}sampler2D {TABLE};"
+        words, precision = weights.kind in ROW_SCALED, "mediump" if weights.half else "highp"
+        as_texture = f"uniform {'highp u' if words else f'{precision} '}sampler2D {TABLE};"
         as_block = f"layout(std140) uniform NtWeights {{ highp vec4 {TABLE}[{weights.columns}]; }};"
         return [*lines, *(self._either(as_block, as_texture) if weights.kind == "float32" else [as_texture])]
 
@@ -304,7 +320,7 @@ class Essl(Glsl):
         return "B4G4R4A4_UNORM: RGBA4, UNSIGNED_SHORT_4_4_4_4, each 16-bit word w uploaded as (w << 4) | (w >> 12)."
 
     def weight_column(self, weights):
-        if weights.baked or weights.kind == "int8":
+        if weights.baked or weights.kind in ROW_SCALED:
             return super().weight_column(weights)
         as_texture = f"return {self.element(weights, 'index')};"  # the sampler unpacks float16
         in_block = f"return {TABLE}[index];"
@@ -314,47 +330,19 @@ class Essl(Glsl):
         if weights.baked:
             return super().element(weights, index)
         index, width = f"({index})" if " " in index else index, WEIGHT_TEXTURE_WIDTH
-        part = ".r" if weights.kind == "int8" else ""
+        part = {"int8": ".r", "codes16": ".rg"}.get(weights.kind, "")
         return f"texelFetch({TABLE}, ivec2({index} % {width}, {index} / {width}), 0){part}"
 
     def weight_buffer(self, weights):
         rows = -(-len(weights.table) // WEIGHT_TEXTURE_WIDTH)
-        kind = {"float32": "RGBA32F", "float16": "RGBA16F", "int8": "R32UI"}[weights.kind]
+        kind = {"float32": "RGBA32F", "float16": "RGBA16F", "int8": "R32UI", "codes16": "RG32UI"}[weights.kind]
         block = "; or (NT_UNIFORM_WEIGHTS) a block" if weights.kind == "float32" else ""
         return f"{TABLE}, a texture of {kind}, {WEIGHT_TEXTURE_WIDTH}x{rows}, filter NEAREST, no mips{block}"
 
 
-class LayeredEssl(Essl):
-    """GLSL ES with some textures as layers of arrays: WebGL 2 promises 16 texture units.
-
-    places: name of a texture -> (name of its array, layer).
-    """
-
-    def __init__(self, places: Mapping[str, tuple[str, int]]):
-        self.places = places
-
-    def bindings(self, textures, weights, sampled):
-        arrays = dict.fromkeys(array for array, _ in self.places.values())
-        single = [name for name in textures if name not in self.places]
-        lines = [f"uniform highp sampler2DArray {array};" for array in arrays]
-        return [*lines, *super().bindings(single, weights, sampled)]
-
-    def fetch(self, texture):
-        array, layer = self.places.get(texture, (None, 0))
-        return f"texelFetch({array}, ivec3(texel, {layer}), mip)" if array else super().fetch(texture)
-
-    def sample(self, texture):
-        array, layer = self.places.get(texture, (None, 0))
-        return f"textureLod({array}, vec3(uv, {layer}.0), lod)" if array else super().sample(texture)
-
-    def sample_grad(self, texture):
-        array, layer = self.places.get(texture, (None, 0))
-        place = f"vec3(uv, {layer}.0)"
-        return f"textureGrad({array}, {place}, across, down)" if array else super().sample_grad(texture)
-
-
 class Wgsl(Language):
     name, file_name, core = "WGSL", "decoder.wgsl", "wgsl"
+    half = WGSL
     int2, uint2, float2, float3, float4 = "vec2<i32>", "vec2<u32>", "vec2<f32>", "vec3<f32>", "vec4<f32>"
     int, uint, float = "i32", "u32", "f32"
     dx, dy = "dpdx", "dpdy"
@@ -423,6 +411,7 @@ class Metal(Language):
     """Metal has no global textures: they, and everything that reads them, are members of a struct NtDecoder."""
 
     name, file_name, core = "Metal", "decoder.metal", "metal"
+    half = METAL
     int2, uint2, float2, float3, float4 = "int2", "uint2", "float2", "float3", "float4"
     dx, dy = "dfdx", "dfdy"
     material_argument = "const thread NtMaterial*"

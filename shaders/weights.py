@@ -2,11 +2,14 @@
 
 float32 and float16 are columns of four numbers, of two words of 32 bits the latter. int8 is for weights of 8 bits: four
 of them in a word, the first in the lowest byte, and after all columns a float32 for each row, which its weights are to
-be multiplied by. Whatever it holds, a decoder computes with float32.
+be multiplied by. codes16 is the same with float16, each a 128th of an int8: exact, and what a network of 16 bits
+multiplies without unpacking. Whatever it holds, a decoder computes with float32, or with --shader_precision 16 with
+products of 16 bits.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,7 +25,11 @@ WEIGHT_FILE = "decoder_weights.bin"
 WEIGHT_TEXTURE_WIDTH = 256  # texels: GLSL ES 3.00 has no storage buffers and reads weights from a texture
 BLOCK = 4  # rows of a weight matrix that one column of four serves
 LARGEST_HALF = 65504.0
-ELEMENTS = {"float32": "float4", "float16": "uint2", "int8": "uint"}  # what a table of such weights is an array of
+MOST_INPUTS = 8  # of which products are added in 16 bits; 16 would save a tenth of the operations, with 2 dB more noise
+# what a table of such weights is an array of
+ELEMENTS = {"float32": "float4", "float16": "uint2", "int8": "uint", "codes16": "uint2"}
+ROW_SCALED = ("int8", "codes16")  # kinds with scales
+CODE_UNIT = 128  # int8 over that: up to 1, so that sums of 16 bits hold no more than those of the weights themselves
 OF_BITS = {32: "float32", 16: "float16", 8: "int8"}  # the weights of a network file as they are
 
 
@@ -30,23 +37,28 @@ OF_BITS = {32: "float32", 16: "float16", 8: "int8"}  # the weights of a network 
 class Weights:
     """The weights as a shader has them, a table of ELEMENTS[kind], see shaders/decoder.slang, ntNetwork."""
 
-    kind: str  # float32, float16 or int8
+    kind: str  # one of ELEMENTS
     baked: bool  # into the shader's text, else in a buffer
     table: np.ndarray  # (elements, words of one) float32, or uint32
-    columns: int  # elements before the scales of int8
+    columns: int  # elements before the scales, where it is ROW_SCALED
+    half: bool = False  # the decoder's products are of 16 bits
 
     @property
     def element(self) -> str:
         return ELEMENTS[self.kind]
 
 
-def chosen_type(model: NeuralTexture, weight_type: str, baked: bool) -> str:
+def chosen_type(model: NeuralTexture, weight_type: str, baked: bool, precision: int = 32) -> str:
     """`weight_type`, or for `auto` what costs least: numbers that need no unpacking in a text, in a buffer those of the
-    network file, as wide as they are there.
+    network file, as wide as they are there; with a precision of 16 bits float16, exact for weights of 16 and 8.
 
-    Raises: UserError for int8 of weights that are not of 8 bits.
+    Raises: UserError for int8 of weights that are not of 8 bits, and for float32 with a precision of 16.
     """
     bits = model.decoder.weight_bits
+    if precision == 16 and weight_type == "float32":
+        raise UserError("--weight_type float32: expected auto, float16 or int8 with --shader_precision 16")
+    if precision == 16 and weight_type == "auto":
+        return "codes16" if bits == 8 else "float16"
     if weight_type == "auto":
         return "float32" if baked else OF_BITS[bits]
     if weight_type == "int8" and bits != 8:
@@ -79,12 +91,17 @@ def column_blocks(model: NeuralTexture) -> list[tuple[int, int]]:
     return [(-(-rows // BLOCK), inputs + (-inputs % BLOCK if index else 0)) for index, (rows, inputs) in sizes]
 
 
-def make_weights(model: NeuralTexture, storage: str, weight_type: str) -> Weights:
-    """The weights `baked` or for a `buffer`. Raises: UserError as chosen_type, and for one too large for float16."""
-    baked = storage == "baked"
-    kind = chosen_type(model, weight_type, baked)
-    if kind == "int8":
-        return _int8_weights(model, baked)
+def make_weights(model: NeuralTexture, storage: str, weight_type: str, precision: int = 32) -> Weights:
+    """The weights `baked` or for a `buffer`, for a decoder of a precision in bits.
+
+    Raises: UserError as chosen_type, for a weight too large for float16, and for sums of 16 bits that may overflow.
+    """
+    baked, half = storage == "baked", precision == 16
+    kind = chosen_type(model, weight_type, baked, precision)
+    if half:
+        check_sums(model, kind)
+    if kind in ROW_SCALED:
+        return _scaled_weights(model, kind, baked, half)
     columns = weight_columns(model)
     if kind == "float32":
         return Weights(kind, baked, columns, len(columns))
@@ -93,25 +110,60 @@ def make_weights(model: NeuralTexture, storage: str, weight_type: str) -> Weight
             f"--weight_type float16: the largest weight is {np.abs(columns).max():g}, which float16 cannot hold; "
             "use float32"
         )
-    return Weights(kind, baked, columns.astype("<f2").view("<u4"), len(columns))
+    return Weights(kind, baked, columns.astype("<f2").view("<u4"), len(columns), half)
 
 
-def _int8_weights(model: NeuralTexture, baked: bool) -> Weights:
+def _scaled_weights(model: NeuralTexture, kind: str, baked: bool, half: bool) -> Weights:
     columns, scales = [], []
     for index, weight in enumerate(model.weights):
         codes, scale = stored_weights(weight.detach().cpu().float(), 8)
         columns.append(_columns(codes.numpy(), bool(index)))
         scales.append(np.pad(scale.numpy(), (0, -len(scale) % BLOCK)))
-    words = np.concatenate(columns).view("<u4")
-    table = np.concatenate([words, np.concatenate(scales).astype("<f4").view("<u4")[:, None]])
-    return Weights("int8", baked, table, len(words))
+    codes = np.concatenate(columns)
+    words = codes.view("<u4") if kind == "int8" else (codes / np.float32(CODE_UNIT)).astype("<f2").view("<u4")
+    table = np.concatenate([words, np.concatenate(scales).astype("<f4").view("<u4").reshape(-1, words.shape[1])])
+    return Weights(kind, baked, table, len(words), half)
 
 
-def weight_bytes(model: NeuralTexture, weight_type: str = "auto") -> bytes:
+def group_inputs(model: NeuralTexture) -> int:
+    """How many products a decoder of 16 bits adds in 16 bits: 8, or 4 where 8 does not divide all layers."""
+    return math.gcd(MOST_INPUTS, *(columns for _, columns in column_blocks(model)))
+
+
+def check_sums(model: NeuralTexture, kind: str) -> None:
+    """Refuse a network of which a sum of 16 bits may overflow, whatever the texel.
+
+    Bounds of all activations from those of the inputs: waves and ones are in [-1, 1], and so is every feature.
+    Raises: UserError.
+    """
+    low, high = -np.ones(model.layout.total), np.ones(model.layout.total)
+    slope = model.decoder.negative_slope
+    for index, weight in enumerate(model.exported_weights()):
+        weight = weight.detach().cpu().double().numpy()
+        largest_of_row = np.maximum(np.abs(weight).max(axis=1, keepdims=True), 1e-30)
+        factors = weight / largest_of_row if kind in ROW_SCALED else weight  # the largest code is almost 1
+        sums = np.abs(factors) * np.maximum(-low, high)
+        width = group_inputs(model)
+        groups = np.pad(sums, [(0, 0), (0, -sums.shape[1] % width)]).reshape(len(sums), -1, width).sum(axis=2)
+        largest = max(groups.max(), high.max(), -low.min())
+        if not largest <= LARGEST_HALF:
+            raise UserError(
+                f"--shader_precision 16: sums of layer {index} may reach {largest:.3g}, float16 holds 65504; use 32"
+            )
+        positive, negative = np.maximum(weight, 0), np.minimum(weight, 0)
+        low, high = positive @ low + negative @ high, positive @ high + negative @ low
+        if model.decoder.activation == "hard_swish":  # its lowest value is -3/8
+            low, high = np.maximum(low, -0.375) * (low < 0), np.maximum(high, 0)
+        else:
+            low, high = np.where(low < 0, slope * low, low), np.where(high < 0, slope * high, high)
+            low, high = np.minimum(low, high), np.maximum(low, high)
+
+
+def weight_bytes(model: NeuralTexture, weight_type: str = "auto", precision: int = 32) -> bytes:
     """The table as the bytes of a buffer, little endian, filled up to whole rows of the texture for GLSL ES.
 
     Raises: as make_weights.
     """
-    table = make_weights(model, "buffer", weight_type).table
+    table = make_weights(model, "buffer", weight_type, precision).table
     table = np.pad(table, [(0, -len(table) % WEIGHT_TEXTURE_WIDTH), (0, 0)])
     return table.astype(table.dtype.newbyteorder("<")).tobytes()

@@ -70,7 +70,11 @@ float ntFeatureOf(uvec2 word_1, int index_0, int bits_0)
     return (float((plane_1 >> uint(32 - bits_0 - (first_0 & 31))) & (_S3 - 1U)) - (n_0 - 1.0) * 0.5) / n_0;
 }
 
+//!! with products of 16 bits
+void ntAddFeatures(inout NT_HALF  inputs_0[NT_LAYER_WIDTH], vec2 uv_0, int lod_1, float share_0)
+//!! without
 void ntAddFeatures(inout float  inputs_0[NT_LAYER_WIDTH], vec2 uv_0, int lod_1, float share_0)
+//!! both
 {
     int which_0;
     int _S4;
@@ -142,7 +146,11 @@ void ntAddFeatures(inout float  inputs_0[NT_LAYER_WIDTH], vec2 uv_0, int lod_1, 
             int feature_0 = 0;
             while(feature_0 < features_0)
             {
+//!! with products of 16 bits
+                inputs_0[_S4 + feature_0] = inputs_0[_S4 + feature_0] + NT_TO_HALF(_S10 * ntFeatureOf(_S11, feature_0, _S7));
+//!! without
                 inputs_0[_S4 + feature_0] = inputs_0[_S4 + feature_0] + _S10 * ntFeatureOf(_S11, feature_0, _S7);
+//!! both
                 feature_0 = feature_0 + 1;
             }
             which_0 = which_0 + 1;
@@ -173,15 +181,24 @@ void ntAddFeatures(inout float  inputs_0[NT_LAYER_WIDTH], vec2 uv_0, int lod_1, 
             vec2 x_1 = _S13 / float(1U << uint(which_0));
             vec2 wave_0 = 2.0 * (x_1 - floor(x_1)) - 1.0;
             int _S14 = NT_FIRST_TEXEL_WAVE;
+//!! with products of 16 bits
+            inputs_0[_S14 + which_0] = inputs_0[_S14 + which_0] + NT_TO_HALF(share_0 * wave_0.x);
+            inputs_0[_S14 + _S12 + which_0] = inputs_0[_S14 + _S12 + which_0] + NT_TO_HALF(share_0 * wave_0.y);
+//!! without
             inputs_0[_S14 + which_0] = inputs_0[_S14 + which_0] + share_0 * wave_0.x;
             inputs_0[_S14 + _S12 + which_0] = inputs_0[_S14 + _S12 + which_0] + share_0 * wave_0.y;
+//!! both
             which_0 = which_0 + 1;
         }
     }
     return;
 }
 
+//!! with products of 16 bits
+void ntDecoderInputs(out NT_HALF  inputs_1[NT_LAYER_WIDTH], vec2 uv_1, int near_0, int far_0, float blend_0, float lod_2)
+//!! without
 void ntDecoderInputs(out float  inputs_1[NT_LAYER_WIDTH], vec2 uv_1, int near_0, int far_0, float blend_0, float lod_2)
+//!! both
 {
     float _S15;
     int _S16 = NT_FIRST_TEXEL_WAVE;
@@ -213,18 +230,31 @@ void ntDecoderInputs(out float  inputs_1[NT_LAYER_WIDTH], vec2 uv_1, int near_0,
         {
             _S15 = 0.0;
         }
+//!! with products of 16 bits
+        inputs_1[i_0] = NT_TO_HALF(_S15);
+//!! without
         inputs_1[i_0] = _S15;
+//!! both
         i_0 = i_0 + 1;
     }
     int _S18 = NT_NUM_FREQUENCIES;
     int octave_1 = 0;
     while(octave_1 < _S18)
     {
+//!! with products of 16 bits
+        inputs_1[octave_1] = NT_TO_HALF(ntTriangleWave(uv_1.x, octave_1));
+        inputs_1[_S18 + octave_1] = NT_TO_HALF(ntTriangleWave(uv_1.y, octave_1));
+//!! without
         inputs_1[octave_1] = ntTriangleWave(uv_1.x, octave_1);
         inputs_1[_S18 + octave_1] = ntTriangleWave(uv_1.y, octave_1);
+//!! both
         octave_1 = octave_1 + 1;
     }
+//!! with products of 16 bits
+    inputs_1[NT_NUM_REFERENCE_INPUTS - 1] = NT_TO_HALF(lod_2 / float(max(NT_NUM_LODS - 1, 1)));
+//!! without
     inputs_1[NT_NUM_REFERENCE_INPUTS - 1] = lod_2 / float(max(NT_NUM_LODS - 1, 1));
+//!! both
     if(blend_0 > 0.0)
     {
         i_0 = 2;
@@ -259,6 +289,14 @@ void ntDecoderInputs(out float  inputs_1[NT_LAYER_WIDTH], vec2 uv_1, int near_0,
     return;
 }
 
+//!! with products of 16 bits
+NT_HALF4 ntBlock(int column_0, NT_HALF4 inputs_2)
+{
+    return (ntWeights((column_0))) * inputs_2.x + (ntWeights((column_0 + 1))) * inputs_2.y + (ntWeights((column_0 + 2))) * inputs_2.z + (ntWeights((column_0 + 3))) * inputs_2.w;
+}
+
+//!! without
+//!! both
 float ntActivate(float x_2)
 {
     if(NT_HARD_SWISH == 1)
@@ -277,16 +315,35 @@ float ntActivate(float x_2)
     return _S20;
 }
 
+//!! with products of 16 bits
+void ntNetwork(inout NT_HALF  values_0[NT_LAYER_WIDTH], out float  found_0[16])
+//!! without
 void ntNetwork(inout float  values_0[NT_LAYER_WIDTH])
+//!! both
 {
+//!! with products of 16 bits
+    int first_3;
+    int _S21 = NT_GROUP_INPUTS;
+    int _S22 = NT_NUM_HIDDEN_LAYERS + 1;
+//!! without
     int i_2;
     int _S21 = NT_NUM_HIDDEN_LAYERS + 1;
+//!! both
     int inputCount_0 = NT_NUM_INPUTS;
     int layer_0 = 0;
+//!! with products of 16 bits
+    int column_1 = 0;
+    while(layer_0 < _S22)
+//!! without
     int column_0 = 0;
     while(layer_0 < _S21)
+//!! both
     {
+//!! with products of 16 bits
+        bool last_0 = layer_0 == (_S22 - 1);
+//!! without
         bool last_0 = layer_0 == (_S21 - 1);
+//!! both
         int outputCount_0;
         if(last_0)
         {
@@ -296,42 +353,112 @@ void ntNetwork(inout float  values_0[NT_LAYER_WIDTH])
         {
             outputCount_0 = NT_NUM_NEURONS;
         }
+//!! with products of 16 bits
+        NT_HALF  outputs_0[NT_LAYER_WIDTH];
+//!! without
         float  outputs_0[NT_LAYER_WIDTH];
+//!! both
         int row_0 = 0;
         while(row_0 < outputCount_0)
         {
+//!! with products of 16 bits
+            const vec4 _S23 = vec4(0.0, 0.0, 0.0, 0.0);
+            first_3 = 0;
+            vec4 sum_0 = _S23;
+            while(first_3 < inputCount_0)
+//!! without
             const vec4 _S22 = vec4(0.0, 0.0, 0.0, 0.0);
             i_2 = 0;
             vec4 sum_0 = _S22;
             while(i_2 < inputCount_0)
+//!! both
             {
+//!! with products of 16 bits
+                NT_HALF4 _S24 = ntBlock(column_1 + first_3, NT_TO_HALF4(values_0[first_3], values_0[first_3 + 1], values_0[first_3 + 2], values_0[first_3 + 3]));
+                int next_0 = 4;
+                NT_HALF4 part_0 = _S24;
+                while(next_0 < _S21)
+                {
+                    int i_2 = first_3 + next_0;
+                    NT_HALF4 part_1 = part_0 + ntBlock(column_1 + i_2, NT_TO_HALF4(values_0[i_2], values_0[i_2 + 1], values_0[i_2 + 2], values_0[i_2 + 3]));
+                    next_0 = next_0 + 4;
+                    part_0 = part_1;
+                }
+                vec4 sum_1 = sum_0 + vec4(part_0);
+                first_3 = first_3 + _S21;
+//!! without
                 vec4 sum_1 = sum_0 + (ntWeights((column_0 + i_2))) * values_0[i_2];
                 i_2 = i_2 + 1;
+//!! both
                 sum_0 = sum_1;
             }
+//!! with products of 16 bits
+            int column_2 = column_1 + inputCount_0;
+//!! without
             int column_1 = column_0 + inputCount_0;
+//!! both
 //! with scales of rows
             vec4 sum_2 = sum_0 * (ntWeightScales(((layer_0 * NT_NUM_NEURONS + row_0) / 4)));
+//!! with products of 16 bits
+//!! without
             vec4 sum_3;
+//!! both
 //! without
+//!! with products of 16 bits
+//!! without
             vec4 sum_2;
+//!! both
 //! both
+//!! with products of 16 bits
+            if(last_0)
+//!! without
             if(!last_0)
+//!! both
             {
 //! with scales of rows
+//!! with products of 16 bits
+                found_0[row_0] = sum_2.x;
+                found_0[row_0 + 1] = sum_2.y;
+                found_0[row_0 + 2] = sum_2.z;
+                found_0[row_0 + 3] = sum_2.w;
+//!! without
                 sum_3 = vec4(ntActivate(sum_2.x), ntActivate(sum_2.y), ntActivate(sum_2.z), ntActivate(sum_2.w));
+//!! both
 //! without
+//!! with products of 16 bits
+                found_0[row_0] = sum_0.x;
+                found_0[row_0 + 1] = sum_0.y;
+                found_0[row_0 + 2] = sum_0.z;
+                found_0[row_0 + 3] = sum_0.w;
+//!! without
                 sum_2 = vec4(ntActivate(sum_0.x), ntActivate(sum_0.y), ntActivate(sum_0.z), ntActivate(sum_0.w));
+//!! both
 //! both
             }
             else
             {
 //! with scales of rows
+//!! with products of 16 bits
+                outputs_0[row_0] = NT_TO_HALF(ntActivate(sum_2.x));
+                outputs_0[row_0 + 1] = NT_TO_HALF(ntActivate(sum_2.y));
+                outputs_0[row_0 + 2] = NT_TO_HALF(ntActivate(sum_2.z));
+                outputs_0[row_0 + 3] = NT_TO_HALF(ntActivate(sum_2.w));
+//!! without
                 sum_3 = sum_2;
+//!! both
 //! without
+//!! with products of 16 bits
+                outputs_0[row_0] = NT_TO_HALF(ntActivate(sum_0.x));
+                outputs_0[row_0 + 1] = NT_TO_HALF(ntActivate(sum_0.y));
+                outputs_0[row_0 + 2] = NT_TO_HALF(ntActivate(sum_0.z));
+                outputs_0[row_0 + 3] = NT_TO_HALF(ntActivate(sum_0.w));
+//!! without
                 sum_2 = sum_0;
+//!! both
 //! both
             }
+//!! with products of 16 bits
+//!! without
 //! with scales of rows
             outputs_0[row_0] = sum_3.x;
             outputs_0[row_0 + 1] = sum_3.y;
@@ -343,18 +470,44 @@ void ntNetwork(inout float  values_0[NT_LAYER_WIDTH])
             outputs_0[row_0 + 2] = sum_2.z;
             outputs_0[row_0 + 3] = sum_2.w;
 //! both
+//!! both
             row_0 = row_0 + 4;
+//!! with products of 16 bits
+            column_1 = column_2;
+//!! without
             column_0 = column_1;
+//!! both
         }
+//!! with products of 16 bits
+        if(!last_0)
+//!! without
         i_2 = 0;
         while(i_2 < outputCount_0)
+//!! both
         {
+//!! with products of 16 bits
+            first_3 = 0;
+            while(first_3 < outputCount_0)
+            {
+                values_0[first_3] = outputs_0[first_3];
+                first_3 = first_3 + 1;
+            }
+//!! without
             values_0[i_2] = outputs_0[i_2];
             i_2 = i_2 + 1;
+//!! both
         }
+//!! with products of 16 bits
+        int _S25 = layer_0 + 1;
+//!! without
         int _S23 = layer_0 + 1;
+//!! both
         inputCount_0 = outputCount_0;
+//!! with products of 16 bits
+        layer_0 = _S25;
+//!! without
         layer_0 = _S23;
+//!! both
     }
     return;
 }
@@ -378,24 +531,50 @@ struct NtMaterial
 
 NtMaterial ntDecode(vec2 uv_2, float lod_3)
 {
+//!! with products of 16 bits
+    int _S26 = NT_NUM_LODS - 1;
+    float level_0 = clamp(lod_3, 0.0, float(_S26));
+    vec2 _S27 = uv_2 - floor(uv_2);
+//!! without
     int _S24 = NT_NUM_LODS - 1;
     float level_0 = clamp(lod_3, 0.0, float(_S24));
     vec2 _S25 = uv_2 - floor(uv_2);
+//!! both
     int near_1 = int(level_0);
+//!! with products of 16 bits
+    int _S28 = min(near_1 + 1, _S26);
+//!! without
     int _S26 = min(near_1 + 1, _S24);
+//!! both
     float blend_1 = level_0 - float(near_1);
     bool twice_0 = NT_BLEND_OUTPUTS == 1;
+//!! with products of 16 bits
+    bool _S29;
+//!! without
     bool _S27;
+//!! both
     if(twice_0)
     {
+//!! with products of 16 bits
+        _S29 = blend_1 > 0.0;
+//!! without
         _S27 = blend_1 > 0.0;
+//!! both
     }
     else
     {
+//!! with products of 16 bits
+        _S29 = false;
+//!! without
         _S27 = false;
+//!! both
     }
     int channel_0;
+//!! with products of 16 bits
+    if(_S29)
+//!! without
     if(_S27)
+//!! both
     {
         channel_0 = 2;
     }
@@ -407,50 +586,110 @@ NtMaterial ntDecode(vec2 uv_2, float lod_3)
     int pass_0 = 0;
     while(pass_0 < channel_0)
     {
+//!! with products of 16 bits
+        bool _S30 = pass_0 == 0;
+//!! without
         bool _S28 = pass_0 == 0;
+//!! both
         int lower_0;
+//!! with products of 16 bits
+        if(_S30)
+//!! without
         if(_S28)
+//!! both
         {
             lower_0 = near_1;
         }
         else
         {
+//!! with products of 16 bits
+            lower_0 = _S28;
+//!! without
             lower_0 = _S26;
+//!! both
         }
+//!! with products of 16 bits
+        NT_HALF  values_1[NT_LAYER_WIDTH];
+        float _S31;
+//!! without
         float  values_1[NT_LAYER_WIDTH];
         float _S29;
+//!! both
         if(twice_0)
         {
+//!! with products of 16 bits
+            _S31 = 0.0;
+//!! without
             _S29 = 0.0;
+//!! both
         }
         else
         {
+//!! with products of 16 bits
+            _S31 = blend_1;
+//!! without
             _S29 = blend_1;
+//!! both
         }
+//!! with products of 16 bits
+        float _S32;
+//!! without
         float _S30;
+//!! both
         if(twice_0)
         {
+//!! with products of 16 bits
+            _S32 = float(lower_0);
+//!! without
             _S30 = float(lower_0);
+//!! both
         }
         else
         {
+//!! with products of 16 bits
+            _S32 = level_0;
+//!! without
             _S30 = level_0;
+//!! both
         }
+//!! with products of 16 bits
+        ntDecoderInputs(values_1, _S27, lower_0, _S28, _S31, _S32);
+        float  found_1[16];
+        ntNetwork(values_1, found_1);
+//!! without
         ntDecoderInputs(values_1, _S25, lower_0, _S26, _S29, _S30);
         ntNetwork(values_1);
+//!! both
         int i_3 = 0;
         while(i_3 < 16)
         {
+//!! with products of 16 bits
+            float _S33;
+            if(_S30)
+//!! without
             float _S31;
             if(_S28)
+//!! both
             {
+//!! with products of 16 bits
+                _S33 = found_1[i_3];
+//!! without
                 _S31 = values_1[i_3];
+//!! both
             }
             else
             {
+//!! with products of 16 bits
+                _S33 = decoded_0[i_3] + blend_1 * (found_1[i_3] - decoded_0[i_3]);
+//!! without
                 _S31 = decoded_0[i_3] + blend_1 * (values_1[i_3] - decoded_0[i_3]);
+//!! both
             }
+//!! with products of 16 bits
+            decoded_0[i_3] = _S33;
+//!! without
             decoded_0[i_3] = _S31;
+//!! both
             i_3 = i_3 + 1;
         }
         pass_0 = pass_0 + 1;

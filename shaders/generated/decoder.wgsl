@@ -70,7 +70,11 @@ fn ntFeatureOf( word_1 : vec2<u32>,  index_0 : i32,  bits_0 : i32) -> f32
     return (f32((((plane_1 >> (u32(i32(32) - bits_0 - ((first_0 & (i32(31)))))))) & ((_S3 - u32(1))))) - (n_0 - 1.0f) * 0.5f) / n_0;
 }
 
+//!! with products of 16 bits
+fn ntAddFeatures( inputs_0 : ptr<function, array<f16, NT_LAYER_WIDTH>>,  uv_0 : vec2<f32>,  lod_1 : i32,  share_0 : f32)
+//!! without
 fn ntAddFeatures( inputs_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>,  uv_0 : vec2<f32>,  lod_1 : i32,  share_0 : f32)
+//!! both
 {
     var which_0 : i32;
     var _S4 : i32;
@@ -142,7 +146,11 @@ fn ntAddFeatures( inputs_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>,  uv_0 : 
             var feature_0 : i32 = i32(0);
             while(feature_0 < features_0)
             {
+//!! with products of 16 bits
+                (*inputs_0)[_S4 + feature_0] = (*inputs_0)[_S4 + feature_0] + f16(_S10 * ntFeatureOf(_S11, feature_0, _S7));
+//!! without
                 (*inputs_0)[_S4 + feature_0] = (*inputs_0)[_S4 + feature_0] + _S10 * ntFeatureOf(_S11, feature_0, _S7);
+//!! both
                 feature_0 = feature_0 + i32(1);
             }
             which_0 = which_0 + i32(1);
@@ -173,15 +181,24 @@ fn ntAddFeatures( inputs_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>,  uv_0 : 
             var x_1 : vec2<f32> = _S13 / vec2<f32>(f32((u32(1) << (u32(which_0)))));
             var wave_0 : vec2<f32> = vec2<f32>(2.0f) * (x_1 - floor(x_1)) - vec2<f32>(1.0f);
             var _S14 : i32 = NT_FIRST_TEXEL_WAVE;
+//!! with products of 16 bits
+            (*inputs_0)[_S14 + which_0] = (*inputs_0)[_S14 + which_0] + f16(share_0 * wave_0.x);
+            (*inputs_0)[_S14 + _S12 + which_0] = (*inputs_0)[_S14 + _S12 + which_0] + f16(share_0 * wave_0.y);
+//!! without
             (*inputs_0)[_S14 + which_0] = (*inputs_0)[_S14 + which_0] + share_0 * wave_0.x;
             (*inputs_0)[_S14 + _S12 + which_0] = (*inputs_0)[_S14 + _S12 + which_0] + share_0 * wave_0.y;
+//!! both
             which_0 = which_0 + i32(1);
         }
     }
     return;
 }
 
+//!! with products of 16 bits
+fn ntDecoderInputs( inputs_1 : ptr<function, array<f16, NT_LAYER_WIDTH>>,  uv_1 : vec2<f32>,  near_0 : i32,  far_0 : i32,  blend_0 : f32,  lod_2 : f32)
+//!! without
 fn ntDecoderInputs( inputs_1 : ptr<function, array<f32, NT_LAYER_WIDTH>>,  uv_1 : vec2<f32>,  near_0 : i32,  far_0 : i32,  blend_0 : f32,  lod_2 : f32)
+//!! both
 {
     var _S15 : f32;
     var _S16 : i32 = NT_FIRST_TEXEL_WAVE;
@@ -213,18 +230,31 @@ fn ntDecoderInputs( inputs_1 : ptr<function, array<f32, NT_LAYER_WIDTH>>,  uv_1 
         {
             _S15 = 0.0f;
         }
+//!! with products of 16 bits
+        (*inputs_1)[i_0] = f16(_S15);
+//!! without
         (*inputs_1)[i_0] = _S15;
+//!! both
         i_0 = i_0 + i32(1);
     }
     var _S18 : i32 = NT_NUM_FREQUENCIES;
     var octave_1 : i32 = i32(0);
     while(octave_1 < _S18)
     {
+//!! with products of 16 bits
+        (*inputs_1)[octave_1] = f16(ntTriangleWave(uv_1.x, octave_1));
+        (*inputs_1)[_S18 + octave_1] = f16(ntTriangleWave(uv_1.y, octave_1));
+//!! without
         (*inputs_1)[octave_1] = ntTriangleWave(uv_1.x, octave_1);
         (*inputs_1)[_S18 + octave_1] = ntTriangleWave(uv_1.y, octave_1);
+//!! both
         octave_1 = octave_1 + i32(1);
     }
+//!! with products of 16 bits
+    (*inputs_1)[NT_NUM_REFERENCE_INPUTS - i32(1)] = f16(lod_2 / f32(max(NT_NUM_LODS - i32(1), i32(1))));
+//!! without
     (*inputs_1)[NT_NUM_REFERENCE_INPUTS - i32(1)] = lod_2 / f32(max(NT_NUM_LODS - i32(1), i32(1)));
+//!! both
     if(blend_0 > 0.0f)
     {
         i_0 = i32(2);
@@ -259,6 +289,14 @@ fn ntDecoderInputs( inputs_1 : ptr<function, array<f32, NT_LAYER_WIDTH>>,  uv_1 
     return;
 }
 
+//!! with products of 16 bits
+fn ntBlock( column_0 : i32,  inputs_2 : vec4<f16>) -> vec4<f16>
+{
+    return (ntWeights((column_0))) * vec4<f16>(inputs_2.x) + (ntWeights((column_0 + i32(1)))) * vec4<f16>(inputs_2.y) + (ntWeights((column_0 + i32(2)))) * vec4<f16>(inputs_2.z) + (ntWeights((column_0 + i32(3)))) * vec4<f16>(inputs_2.w);
+}
+
+//!! without
+//!! both
 fn ntActivate( x_2 : f32) -> f32
 {
     if(NT_HARD_SWISH == i32(1))
@@ -277,16 +315,35 @@ fn ntActivate( x_2 : f32) -> f32
     return _S20;
 }
 
+//!! with products of 16 bits
+fn ntNetwork( values_0 : ptr<function, array<f16, NT_LAYER_WIDTH>>,  found_0 : ptr<function, array<f32, i32(16)>>)
+//!! without
 fn ntNetwork( values_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>)
+//!! both
 {
+//!! with products of 16 bits
+    var first_3 : i32;
+    var _S21 : i32 = NT_GROUP_INPUTS;
+    var _S22 : i32 = NT_NUM_HIDDEN_LAYERS + i32(1);
+//!! without
     var i_2 : i32;
     var _S21 : i32 = NT_NUM_HIDDEN_LAYERS + i32(1);
+//!! both
     var inputCount_0 : i32 = NT_NUM_INPUTS;
     var layer_0 : i32 = i32(0);
+//!! with products of 16 bits
+    var column_1 : i32 = i32(0);
+    while(layer_0 < _S22)
+//!! without
     var column_0 : i32 = i32(0);
     while(layer_0 < _S21)
+//!! both
     {
+//!! with products of 16 bits
+        var last_0 : bool = layer_0 == (_S22 - i32(1));
+//!! without
         var last_0 : bool = layer_0 == (_S21 - i32(1));
+//!! both
         var outputCount_0 : i32;
         if(last_0)
         {
@@ -296,42 +353,112 @@ fn ntNetwork( values_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>)
         {
             outputCount_0 = NT_NUM_NEURONS;
         }
+//!! with products of 16 bits
+        var outputs_0 : array<f16, NT_LAYER_WIDTH>;
+//!! without
         var outputs_0 : array<f32, NT_LAYER_WIDTH>;
+//!! both
         var row_0 : i32 = i32(0);
         while(row_0 < outputCount_0)
         {
+//!! with products of 16 bits
+            const _S23 : vec4<f32> = vec4<f32>(0.0f, 0.0f, 0.0f, 0.0f);
+            first_3 = i32(0);
+            var sum_0 : vec4<f32> = _S23;
+            while(first_3 < inputCount_0)
+//!! without
             const _S22 : vec4<f32> = vec4<f32>(0.0f, 0.0f, 0.0f, 0.0f);
             i_2 = i32(0);
             var sum_0 : vec4<f32> = _S22;
             while(i_2 < inputCount_0)
+//!! both
             {
+//!! with products of 16 bits
+                var _S24 : vec4<f16> = ntBlock(column_1 + first_3, vec4<f16>((*values_0)[first_3], (*values_0)[first_3 + i32(1)], (*values_0)[first_3 + i32(2)], (*values_0)[first_3 + i32(3)]));
+                var next_0 : i32 = i32(4);
+                var part_0 : vec4<f16> = _S24;
+                while(next_0 < _S21)
+                {
+                    var i_2 : i32 = first_3 + next_0;
+                    var part_1 : vec4<f16> = part_0 + ntBlock(column_1 + i_2, vec4<f16>((*values_0)[i_2], (*values_0)[i_2 + i32(1)], (*values_0)[i_2 + i32(2)], (*values_0)[i_2 + i32(3)]));
+                    next_0 = next_0 + i32(4);
+                    part_0 = part_1;
+                }
+                var sum_1 : vec4<f32> = sum_0 + vec4<f32>(part_0);
+                first_3 = first_3 + _S21;
+//!! without
                 var sum_1 : vec4<f32> = sum_0 + (ntWeights((column_0 + i_2))) * vec4<f32>((*values_0)[i_2]);
                 i_2 = i_2 + i32(1);
+//!! both
                 sum_0 = sum_1;
             }
+//!! with products of 16 bits
+            var column_2 : i32 = column_1 + inputCount_0;
+//!! without
             var column_1 : i32 = column_0 + inputCount_0;
+//!! both
 //! with scales of rows
             var sum_2 : vec4<f32> = sum_0 * (ntWeightScales(((layer_0 * NT_NUM_NEURONS + row_0) / i32(4))));
+//!! with products of 16 bits
+//!! without
             var sum_3 : vec4<f32>;
+//!! both
 //! without
+//!! with products of 16 bits
+//!! without
             var sum_2 : vec4<f32>;
+//!! both
 //! both
+//!! with products of 16 bits
+            if(last_0)
+//!! without
             if(!last_0)
+//!! both
             {
 //! with scales of rows
+//!! with products of 16 bits
+                (*found_0)[row_0] = sum_2.x;
+                (*found_0)[row_0 + i32(1)] = sum_2.y;
+                (*found_0)[row_0 + i32(2)] = sum_2.z;
+                (*found_0)[row_0 + i32(3)] = sum_2.w;
+//!! without
                 sum_3 = vec4<f32>(ntActivate(sum_2.x), ntActivate(sum_2.y), ntActivate(sum_2.z), ntActivate(sum_2.w));
+//!! both
 //! without
+//!! with products of 16 bits
+                (*found_0)[row_0] = sum_0.x;
+                (*found_0)[row_0 + i32(1)] = sum_0.y;
+                (*found_0)[row_0 + i32(2)] = sum_0.z;
+                (*found_0)[row_0 + i32(3)] = sum_0.w;
+//!! without
                 sum_2 = vec4<f32>(ntActivate(sum_0.x), ntActivate(sum_0.y), ntActivate(sum_0.z), ntActivate(sum_0.w));
+//!! both
 //! both
             }
             else
             {
 //! with scales of rows
+//!! with products of 16 bits
+                outputs_0[row_0] = f16(ntActivate(sum_2.x));
+                outputs_0[row_0 + i32(1)] = f16(ntActivate(sum_2.y));
+                outputs_0[row_0 + i32(2)] = f16(ntActivate(sum_2.z));
+                outputs_0[row_0 + i32(3)] = f16(ntActivate(sum_2.w));
+//!! without
                 sum_3 = sum_2;
+//!! both
 //! without
+//!! with products of 16 bits
+                outputs_0[row_0] = f16(ntActivate(sum_0.x));
+                outputs_0[row_0 + i32(1)] = f16(ntActivate(sum_0.y));
+                outputs_0[row_0 + i32(2)] = f16(ntActivate(sum_0.z));
+                outputs_0[row_0 + i32(3)] = f16(ntActivate(sum_0.w));
+//!! without
                 sum_2 = sum_0;
+//!! both
 //! both
             }
+//!! with products of 16 bits
+//!! without
 //! with scales of rows
             outputs_0[row_0] = sum_3.x;
             outputs_0[row_0 + i32(1)] = sum_3.y;
@@ -343,18 +470,44 @@ fn ntNetwork( values_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>)
             outputs_0[row_0 + i32(2)] = sum_2.z;
             outputs_0[row_0 + i32(3)] = sum_2.w;
 //! both
+//!! both
             row_0 = row_0 + i32(4);
+//!! with products of 16 bits
+            column_1 = column_2;
+//!! without
             column_0 = column_1;
+//!! both
         }
+//!! with products of 16 bits
+        if(!last_0)
+//!! without
         i_2 = i32(0);
         while(i_2 < outputCount_0)
+//!! both
         {
+//!! with products of 16 bits
+            first_3 = i32(0);
+            while(first_3 < outputCount_0)
+            {
+                (*values_0)[first_3] = outputs_0[first_3];
+                first_3 = first_3 + i32(1);
+            }
+//!! without
             (*values_0)[i_2] = outputs_0[i_2];
             i_2 = i_2 + i32(1);
+//!! both
         }
+//!! with products of 16 bits
+        var _S25 : i32 = layer_0 + i32(1);
+//!! without
         var _S23 : i32 = layer_0 + i32(1);
+//!! both
         inputCount_0 = outputCount_0;
+//!! with products of 16 bits
+        layer_0 = _S25;
+//!! without
         layer_0 = _S23;
+//!! both
     }
     return;
 }
@@ -378,24 +531,50 @@ struct NtMaterial
 
 fn ntDecode( uv_2 : vec2<f32>,  lod_3 : f32) -> NtMaterial
 {
+//!! with products of 16 bits
+    var _S26 : i32 = NT_NUM_LODS - i32(1);
+    var level_0 : f32 = clamp(lod_3, 0.0f, f32(_S26));
+    var _S27 : vec2<f32> = uv_2 - floor(uv_2);
+//!! without
     var _S24 : i32 = NT_NUM_LODS - i32(1);
     var level_0 : f32 = clamp(lod_3, 0.0f, f32(_S24));
     var _S25 : vec2<f32> = uv_2 - floor(uv_2);
+//!! both
     var near_1 : i32 = i32(level_0);
+//!! with products of 16 bits
+    var _S28 : i32 = min(near_1 + i32(1), _S26);
+//!! without
     var _S26 : i32 = min(near_1 + i32(1), _S24);
+//!! both
     var blend_1 : f32 = level_0 - f32(near_1);
     var twice_0 : bool = NT_BLEND_OUTPUTS == i32(1);
+//!! with products of 16 bits
+    var _S29 : bool;
+//!! without
     var _S27 : bool;
+//!! both
     if(twice_0)
     {
+//!! with products of 16 bits
+        _S29 = blend_1 > 0.0f;
+//!! without
         _S27 = blend_1 > 0.0f;
+//!! both
     }
     else
     {
+//!! with products of 16 bits
+        _S29 = false;
+//!! without
         _S27 = false;
+//!! both
     }
     var channel_0 : i32;
+//!! with products of 16 bits
+    if(_S29)
+//!! without
     if(_S27)
+//!! both
     {
         channel_0 = i32(2);
     }
@@ -407,50 +586,110 @@ fn ntDecode( uv_2 : vec2<f32>,  lod_3 : f32) -> NtMaterial
     var pass_0 : i32 = i32(0);
     while(pass_0 < channel_0)
     {
+//!! with products of 16 bits
+        var _S30 : bool = pass_0 == i32(0);
+//!! without
         var _S28 : bool = pass_0 == i32(0);
+//!! both
         var lower_0 : i32;
+//!! with products of 16 bits
+        if(_S30)
+//!! without
         if(_S28)
+//!! both
         {
             lower_0 = near_1;
         }
         else
         {
+//!! with products of 16 bits
+            lower_0 = _S28;
+//!! without
             lower_0 = _S26;
+//!! both
         }
+//!! with products of 16 bits
+        var values_1 : array<f16, NT_LAYER_WIDTH>;
+        var _S31 : f32;
+//!! without
         var values_1 : array<f32, NT_LAYER_WIDTH>;
         var _S29 : f32;
+//!! both
         if(twice_0)
         {
+//!! with products of 16 bits
+            _S31 = 0.0f;
+//!! without
             _S29 = 0.0f;
+//!! both
         }
         else
         {
+//!! with products of 16 bits
+            _S31 = blend_1;
+//!! without
             _S29 = blend_1;
+//!! both
         }
+//!! with products of 16 bits
+        var _S32 : f32;
+//!! without
         var _S30 : f32;
+//!! both
         if(twice_0)
         {
+//!! with products of 16 bits
+            _S32 = f32(lower_0);
+//!! without
             _S30 = f32(lower_0);
+//!! both
         }
         else
         {
+//!! with products of 16 bits
+            _S32 = level_0;
+//!! without
             _S30 = level_0;
+//!! both
         }
+//!! with products of 16 bits
+        ntDecoderInputs(&(values_1), _S27, lower_0, _S28, _S31, _S32);
+        var found_1 : array<f32, i32(16)>;
+        ntNetwork(&(values_1), &(found_1));
+//!! without
         ntDecoderInputs(&(values_1), _S25, lower_0, _S26, _S29, _S30);
         ntNetwork(&(values_1));
+//!! both
         var i_3 : i32 = i32(0);
         while(i_3 < i32(16))
         {
+//!! with products of 16 bits
+            var _S33 : f32;
+            if(_S30)
+//!! without
             var _S31 : f32;
             if(_S28)
+//!! both
             {
+//!! with products of 16 bits
+                _S33 = found_1[i_3];
+//!! without
                 _S31 = values_1[i_3];
+//!! both
             }
             else
             {
+//!! with products of 16 bits
+                _S33 = decoded_0[i_3] + blend_1 * (found_1[i_3] - decoded_0[i_3]);
+//!! without
                 _S31 = decoded_0[i_3] + blend_1 * (values_1[i_3] - decoded_0[i_3]);
+//!! both
             }
+//!! with products of 16 bits
+            decoded_0[i_3] = _S33;
+//!! without
             decoded_0[i_3] = _S31;
+//!! both
             i_3 = i_3 + i32(1);
         }
         pass_0 = pass_0 + i32(1);

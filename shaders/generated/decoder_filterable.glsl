@@ -37,7 +37,11 @@ vec4 ntFeaturesOf(vec4 channels_0, int grid_1)
     return (channels_0 - 0.5) * (ntGridScale((grid_1)));
 }
 
+//!! with products of 16 bits
+void ntAddFeatures(inout NT_HALF  inputs_0[NT_LAYER_WIDTH], vec2 uv_0, int lod_1, float share_0)
+//!! without
 void ntAddFeatures(inout float  inputs_0[NT_LAYER_WIDTH], vec2 uv_0, int lod_1, float share_0)
+//!! both
 {
     int octave_1;
     int _S2;
@@ -121,7 +125,11 @@ void ntAddFeatures(inout float  inputs_0[NT_LAYER_WIDTH], vec2 uv_0, int lod_1, 
                 int k_0 = 0;
                 while(k_0 < _S10)
                 {
+//!! with products of 16 bits
+                    inputs_0[_S2 + _S9 + k_0] = inputs_0[_S2 + _S9 + k_0] + NT_TO_HALF(_S7 * _S8[k_0]);
+//!! without
                     inputs_0[_S2 + _S9 + k_0] = inputs_0[_S2 + _S9 + k_0] + _S7 * _S8[k_0];
+//!! both
                     k_0 = k_0 + 1;
                 }
                 plane_0 = plane_0 + 1;
@@ -154,15 +162,24 @@ void ntAddFeatures(inout float  inputs_0[NT_LAYER_WIDTH], vec2 uv_0, int lod_1, 
             vec2 x_1 = _S12 / float(1U << uint(octave_1));
             vec2 wave_0 = 2.0 * (x_1 - floor(x_1)) - 1.0;
             int _S13 = NT_FIRST_TEXEL_WAVE;
+//!! with products of 16 bits
+            inputs_0[_S13 + octave_1] = inputs_0[_S13 + octave_1] + NT_TO_HALF(share_0 * wave_0.x);
+            inputs_0[_S13 + _S11 + octave_1] = inputs_0[_S13 + _S11 + octave_1] + NT_TO_HALF(share_0 * wave_0.y);
+//!! without
             inputs_0[_S13 + octave_1] = inputs_0[_S13 + octave_1] + share_0 * wave_0.x;
             inputs_0[_S13 + _S11 + octave_1] = inputs_0[_S13 + _S11 + octave_1] + share_0 * wave_0.y;
+//!! both
             octave_1 = octave_1 + 1;
         }
     }
     return;
 }
 
+//!! with products of 16 bits
+void ntDecoderInputs(out NT_HALF  inputs_1[NT_LAYER_WIDTH], vec2 uv_1, int near_0, int far_0, float blend_0, float lod_2)
+//!! without
 void ntDecoderInputs(out float  inputs_1[NT_LAYER_WIDTH], vec2 uv_1, int near_0, int far_0, float blend_0, float lod_2)
+//!! both
 {
     float _S14;
     int _S15 = NT_FIRST_TEXEL_WAVE;
@@ -194,18 +211,31 @@ void ntDecoderInputs(out float  inputs_1[NT_LAYER_WIDTH], vec2 uv_1, int near_0,
         {
             _S14 = 0.0;
         }
+//!! with products of 16 bits
+        inputs_1[i_0] = NT_TO_HALF(_S14);
+//!! without
         inputs_1[i_0] = _S14;
+//!! both
         i_0 = i_0 + 1;
     }
     int _S17 = NT_NUM_FREQUENCIES;
     int octave_2 = 0;
     while(octave_2 < _S17)
     {
+//!! with products of 16 bits
+        inputs_1[octave_2] = NT_TO_HALF(ntTriangleWave(uv_1.x, octave_2));
+        inputs_1[_S17 + octave_2] = NT_TO_HALF(ntTriangleWave(uv_1.y, octave_2));
+//!! without
         inputs_1[octave_2] = ntTriangleWave(uv_1.x, octave_2);
         inputs_1[_S17 + octave_2] = ntTriangleWave(uv_1.y, octave_2);
+//!! both
         octave_2 = octave_2 + 1;
     }
+//!! with products of 16 bits
+    inputs_1[NT_NUM_REFERENCE_INPUTS - 1] = NT_TO_HALF(lod_2 / float(max(NT_NUM_LODS - 1, 1)));
+//!! without
     inputs_1[NT_NUM_REFERENCE_INPUTS - 1] = lod_2 / float(max(NT_NUM_LODS - 1, 1));
+//!! both
     if(blend_0 > 0.0)
     {
         i_0 = 2;
@@ -278,7 +308,11 @@ vec4 ntSample(int grid_3, int plane_1, vec2 uv_2, float mip_1, vec2 axis_0, floa
 //! both
 }
 
+//!! with products of 16 bits
+void ntAddSampledFeatures(inout NT_HALF  inputs_2[NT_LAYER_WIDTH], vec2 uv_3, float lod_3, vec2 axis_1, float ratio_1)
+//!! without
 void ntAddSampledFeatures(inout float  inputs_2[NT_LAYER_WIDTH], vec2 uv_3, float lod_3, vec2 axis_1, float ratio_1)
+//!! both
 {
     int k_1;
     int _S19 = 2 * NT_NUM_FREQUENCIES;
@@ -307,7 +341,11 @@ void ntAddSampledFeatures(inout float  inputs_2[NT_LAYER_WIDTH], vec2 uv_3, floa
             k_1 = 0;
             while(k_1 < _S24)
             {
+//!! with products of 16 bits
+                inputs_2[first_2 + _S23 + k_1] = inputs_2[first_2 + _S23 + k_1] + NT_TO_HALF(_S22[k_1]);
+//!! without
                 inputs_2[first_2 + _S23 + k_1] = inputs_2[first_2 + _S23 + k_1] + _S22[k_1];
+//!! both
                 k_1 = k_1 + 1;
             }
             plane_2 = plane_2 + 1;
@@ -325,6 +363,14 @@ void ntAddSampledFeatures(inout float  inputs_2[NT_LAYER_WIDTH], vec2 uv_3, floa
         first_2 = first_3;
     }
     return;
+//!! with products of 16 bits
+}
+
+NT_HALF4 ntBlock(int column_0, NT_HALF4 inputs_3)
+{
+    return (ntWeights((column_0))) * inputs_3.x + (ntWeights((column_0 + 1))) * inputs_3.y + (ntWeights((column_0 + 2))) * inputs_3.z + (ntWeights((column_0 + 3))) * inputs_3.w;
+//!! without
+//!! both
 }
 
 float ntActivate(float x_2)
@@ -345,16 +391,35 @@ float ntActivate(float x_2)
     return _S25;
 }
 
+//!! with products of 16 bits
+void ntNetwork(inout NT_HALF  values_0[NT_LAYER_WIDTH], out float  found_0[16])
+//!! without
 void ntNetwork(inout float  values_0[NT_LAYER_WIDTH])
+//!! both
 {
+//!! with products of 16 bits
+    int first_4;
+    int _S26 = NT_GROUP_INPUTS;
+    int _S27 = NT_NUM_HIDDEN_LAYERS + 1;
+//!! without
     int i_2;
     int _S26 = NT_NUM_HIDDEN_LAYERS + 1;
+//!! both
     int inputCount_0 = NT_NUM_INPUTS;
     int layer_0 = 0;
+//!! with products of 16 bits
+    int column_1 = 0;
+    while(layer_0 < _S27)
+//!! without
     int column_0 = 0;
     while(layer_0 < _S26)
+//!! both
     {
+//!! with products of 16 bits
+        bool last_0 = layer_0 == (_S27 - 1);
+//!! without
         bool last_0 = layer_0 == (_S26 - 1);
+//!! both
         int outputCount_0;
         if(last_0)
         {
@@ -364,42 +429,112 @@ void ntNetwork(inout float  values_0[NT_LAYER_WIDTH])
         {
             outputCount_0 = NT_NUM_NEURONS;
         }
+//!! with products of 16 bits
+        NT_HALF  outputs_0[NT_LAYER_WIDTH];
+//!! without
         float  outputs_0[NT_LAYER_WIDTH];
+//!! both
         int row_0 = 0;
         while(row_0 < outputCount_0)
         {
+//!! with products of 16 bits
+            const vec4 _S28 = vec4(0.0, 0.0, 0.0, 0.0);
+            first_4 = 0;
+            vec4 sum_0 = _S28;
+            while(first_4 < inputCount_0)
+//!! without
             const vec4 _S27 = vec4(0.0, 0.0, 0.0, 0.0);
             i_2 = 0;
             vec4 sum_0 = _S27;
             while(i_2 < inputCount_0)
+//!! both
             {
+//!! with products of 16 bits
+                NT_HALF4 _S29 = ntBlock(column_1 + first_4, NT_TO_HALF4(values_0[first_4], values_0[first_4 + 1], values_0[first_4 + 2], values_0[first_4 + 3]));
+                int next_0 = 4;
+                NT_HALF4 part_0 = _S29;
+                while(next_0 < _S26)
+                {
+                    int i_2 = first_4 + next_0;
+                    NT_HALF4 part_1 = part_0 + ntBlock(column_1 + i_2, NT_TO_HALF4(values_0[i_2], values_0[i_2 + 1], values_0[i_2 + 2], values_0[i_2 + 3]));
+                    next_0 = next_0 + 4;
+                    part_0 = part_1;
+                }
+                vec4 sum_1 = sum_0 + vec4(part_0);
+                first_4 = first_4 + _S26;
+//!! without
                 vec4 sum_1 = sum_0 + (ntWeights((column_0 + i_2))) * values_0[i_2];
                 i_2 = i_2 + 1;
+//!! both
                 sum_0 = sum_1;
             }
+//!! with products of 16 bits
+            int column_2 = column_1 + inputCount_0;
+//!! without
             int column_1 = column_0 + inputCount_0;
+//!! both
 //! with scales of rows
             vec4 sum_2 = sum_0 * (ntWeightScales(((layer_0 * NT_NUM_NEURONS + row_0) / 4)));
+//!! with products of 16 bits
+//!! without
             vec4 sum_3;
+//!! both
 //! without
+//!! with products of 16 bits
+//!! without
             vec4 sum_2;
+//!! both
 //! both
+//!! with products of 16 bits
+            if(last_0)
+//!! without
             if(!last_0)
+//!! both
             {
 //! with scales of rows
+//!! with products of 16 bits
+                found_0[row_0] = sum_2.x;
+                found_0[row_0 + 1] = sum_2.y;
+                found_0[row_0 + 2] = sum_2.z;
+                found_0[row_0 + 3] = sum_2.w;
+//!! without
                 sum_3 = vec4(ntActivate(sum_2.x), ntActivate(sum_2.y), ntActivate(sum_2.z), ntActivate(sum_2.w));
+//!! both
 //! without
+//!! with products of 16 bits
+                found_0[row_0] = sum_0.x;
+                found_0[row_0 + 1] = sum_0.y;
+                found_0[row_0 + 2] = sum_0.z;
+                found_0[row_0 + 3] = sum_0.w;
+//!! without
                 sum_2 = vec4(ntActivate(sum_0.x), ntActivate(sum_0.y), ntActivate(sum_0.z), ntActivate(sum_0.w));
+//!! both
 //! both
             }
             else
             {
 //! with scales of rows
+//!! with products of 16 bits
+                outputs_0[row_0] = NT_TO_HALF(ntActivate(sum_2.x));
+                outputs_0[row_0 + 1] = NT_TO_HALF(ntActivate(sum_2.y));
+                outputs_0[row_0 + 2] = NT_TO_HALF(ntActivate(sum_2.z));
+                outputs_0[row_0 + 3] = NT_TO_HALF(ntActivate(sum_2.w));
+//!! without
                 sum_3 = sum_2;
+//!! both
 //! without
+//!! with products of 16 bits
+                outputs_0[row_0] = NT_TO_HALF(ntActivate(sum_0.x));
+                outputs_0[row_0 + 1] = NT_TO_HALF(ntActivate(sum_0.y));
+                outputs_0[row_0 + 2] = NT_TO_HALF(ntActivate(sum_0.z));
+                outputs_0[row_0 + 3] = NT_TO_HALF(ntActivate(sum_0.w));
+//!! without
                 sum_2 = sum_0;
+//!! both
 //! both
             }
+//!! with products of 16 bits
+//!! without
 //! with scales of rows
             outputs_0[row_0] = sum_3.x;
             outputs_0[row_0 + 1] = sum_3.y;
@@ -411,18 +546,44 @@ void ntNetwork(inout float  values_0[NT_LAYER_WIDTH])
             outputs_0[row_0 + 2] = sum_2.z;
             outputs_0[row_0 + 3] = sum_2.w;
 //! both
+//!! both
             row_0 = row_0 + 4;
+//!! with products of 16 bits
+            column_1 = column_2;
+//!! without
             column_0 = column_1;
+//!! both
         }
+//!! with products of 16 bits
+        if(!last_0)
+//!! without
         i_2 = 0;
         while(i_2 < outputCount_0)
+//!! both
         {
+//!! with products of 16 bits
+            first_4 = 0;
+            while(first_4 < outputCount_0)
+            {
+                values_0[first_4] = outputs_0[first_4];
+                first_4 = first_4 + 1;
+            }
+//!! without
             values_0[i_2] = outputs_0[i_2];
             i_2 = i_2 + 1;
+//!! both
         }
+//!! with products of 16 bits
+        int _S30 = layer_0 + 1;
+//!! without
         int _S28 = layer_0 + 1;
+//!! both
         inputCount_0 = outputCount_0;
+//!! with products of 16 bits
+        layer_0 = _S30;
+//!! without
         layer_0 = _S28;
+//!! both
     }
     return;
 }
@@ -446,24 +607,50 @@ struct NtMaterial
 
 NtMaterial ntDecodeFootprint(vec2 uv_4, float lod_4, vec2 axis_2, float ratio_2)
 {
+//!! with products of 16 bits
+    int _S31 = NT_NUM_LODS - 1;
+    float level_0 = clamp(lod_4, 0.0, float(_S31));
+    vec2 _S32 = uv_4 - floor(uv_4);
+//!! without
     int _S29 = NT_NUM_LODS - 1;
     float level_0 = clamp(lod_4, 0.0, float(_S29));
     vec2 _S30 = uv_4 - floor(uv_4);
+//!! both
     int near_1 = int(level_0);
+//!! with products of 16 bits
+    int _S33 = min(near_1 + 1, _S31);
+//!! without
     int _S31 = min(near_1 + 1, _S29);
+//!! both
     float blend_1 = level_0 - float(near_1);
     bool twice_0 = NT_BLEND_OUTPUTS == 1;
+//!! with products of 16 bits
+    bool _S34;
+//!! without
     bool _S32;
+//!! both
     if(twice_0)
     {
+//!! with products of 16 bits
+        _S34 = blend_1 > 0.0;
+//!! without
         _S32 = blend_1 > 0.0;
+//!! both
     }
     else
     {
+//!! with products of 16 bits
+        _S34 = false;
+//!! without
         _S32 = false;
+//!! both
     }
     int channel_0;
+//!! with products of 16 bits
+    if(_S34)
+//!! without
     if(_S32)
+//!! both
     {
         channel_0 = 2;
     }
@@ -475,60 +662,133 @@ NtMaterial ntDecodeFootprint(vec2 uv_4, float lod_4, vec2 axis_2, float ratio_2)
     int pass_0 = 0;
     while(pass_0 < channel_0)
     {
+//!! with products of 16 bits
+        bool _S35 = pass_0 == 0;
+//!! without
         bool _S33 = pass_0 == 0;
+//!! both
         int lower_0;
+//!! with products of 16 bits
+        if(_S35)
+//!! without
         if(_S33)
+//!! both
         {
             lower_0 = near_1;
         }
         else
         {
+//!! with products of 16 bits
+            lower_0 = _S33;
+//!! without
             lower_0 = _S31;
+//!! both
         }
+//!! with products of 16 bits
+        NT_HALF  values_1[NT_LAYER_WIDTH];
+        float _S36;
+//!! without
         float  values_1[NT_LAYER_WIDTH];
         float _S34;
+//!! both
         if(twice_0)
         {
+//!! with products of 16 bits
+            _S36 = 0.0;
+//!! without
             _S34 = 0.0;
+//!! both
         }
         else
         {
+//!! with products of 16 bits
+            _S36 = blend_1;
+//!! without
             _S34 = blend_1;
+//!! both
         }
+//!! with products of 16 bits
+        float _S37;
+//!! without
         float _S35;
+//!! both
         if(twice_0)
         {
+//!! with products of 16 bits
+            _S37 = float(lower_0);
+//!! without
             _S35 = float(lower_0);
+//!! both
         }
         else
         {
+//!! with products of 16 bits
+            _S37 = level_0;
+//!! without
             _S35 = level_0;
+//!! both
         }
+//!! with products of 16 bits
+        ntDecoderInputs(values_1, _S32, lower_0, _S33, _S36, _S37);
+        float _S38;
+//!! without
         ntDecoderInputs(values_1, _S30, lower_0, _S31, _S34, _S35);
         float _S36;
+//!! both
         if(twice_0)
         {
+//!! with products of 16 bits
+            _S38 = float(lower_0);
+//!! without
             _S36 = float(lower_0);
+//!! both
         }
         else
         {
+//!! with products of 16 bits
+            _S38 = level_0;
+//!! without
             _S36 = level_0;
+//!! both
         }
+//!! with products of 16 bits
+        ntAddSampledFeatures(values_1, _S32, _S38, axis_2, ratio_2);
+        float  found_1[16];
+        ntNetwork(values_1, found_1);
+//!! without
         ntAddSampledFeatures(values_1, _S30, _S36, axis_2, ratio_2);
         ntNetwork(values_1);
+//!! both
         int i_3 = 0;
         while(i_3 < 16)
         {
+//!! with products of 16 bits
+            float _S39;
+            if(_S35)
+//!! without
             float _S37;
             if(_S33)
+//!! both
             {
+//!! with products of 16 bits
+                _S39 = found_1[i_3];
+//!! without
                 _S37 = values_1[i_3];
+//!! both
             }
             else
             {
+//!! with products of 16 bits
+                _S39 = decoded_0[i_3] + blend_1 * (found_1[i_3] - decoded_0[i_3]);
+//!! without
                 _S37 = decoded_0[i_3] + blend_1 * (values_1[i_3] - decoded_0[i_3]);
+//!! both
             }
+//!! with products of 16 bits
+            decoded_0[i_3] = _S39;
+//!! without
             decoded_0[i_3] = _S37;
+//!! both
             i_3 = i_3 + 1;
         }
         pass_0 = pass_0 + 1;

@@ -37,7 +37,11 @@ float4 ntFeaturesOf(float4 channels_0, int grid_1)
     return (channels_0 - float4(0.5f) ) * float4((ntGridScale((grid_1)))) ;
 }
 
+//!! with products of 16 bits
+void ntAddFeatures(array<half, NT_LAYER_WIDTH> thread* inputs_0, float2 uv_0, int lod_1, float share_0)
+//!! without
 void ntAddFeatures(array<float, NT_LAYER_WIDTH> thread* inputs_0, float2 uv_0, int lod_1, float share_0)
+//!! both
 {
     int octave_1;
     int _S2;
@@ -121,7 +125,11 @@ void ntAddFeatures(array<float, NT_LAYER_WIDTH> thread* inputs_0, float2 uv_0, i
                 int k_0 = int(0);
                 while(k_0 < _S10)
                 {
+//!! with products of 16 bits
+                    (*inputs_0)[_S2 + _S9 + k_0] = (*inputs_0)[_S2 + _S9 + k_0] + half(_S7 * _S8[k_0]);
+//!! without
                     (*inputs_0)[_S2 + _S9 + k_0] = (*inputs_0)[_S2 + _S9 + k_0] + _S7 * _S8[k_0];
+//!! both
                     k_0 = k_0 + int(1);
                 }
                 plane_0 = plane_0 + int(1);
@@ -154,15 +162,24 @@ void ntAddFeatures(array<float, NT_LAYER_WIDTH> thread* inputs_0, float2 uv_0, i
             float2 x_1 = _S12 / float2(float(1U << uint(octave_1))) ;
             float2 wave_0 = float2(2.0f)  * (x_1 - floor(x_1)) - float2(1.0f) ;
             int _S13 = NT_FIRST_TEXEL_WAVE;
+//!! with products of 16 bits
+            (*inputs_0)[_S13 + octave_1] = (*inputs_0)[_S13 + octave_1] + half(share_0 * wave_0.x);
+            (*inputs_0)[_S13 + _S11 + octave_1] = (*inputs_0)[_S13 + _S11 + octave_1] + half(share_0 * wave_0.y);
+//!! without
             (*inputs_0)[_S13 + octave_1] = (*inputs_0)[_S13 + octave_1] + share_0 * wave_0.x;
             (*inputs_0)[_S13 + _S11 + octave_1] = (*inputs_0)[_S13 + _S11 + octave_1] + share_0 * wave_0.y;
+//!! both
             octave_1 = octave_1 + int(1);
         }
     }
     return;
 }
 
+//!! with products of 16 bits
+void ntDecoderInputs(array<half, NT_LAYER_WIDTH> thread* inputs_1, float2 uv_1, int near_0, int far_0, float blend_0, float lod_2)
+//!! without
 void ntDecoderInputs(array<float, NT_LAYER_WIDTH> thread* inputs_1, float2 uv_1, int near_0, int far_0, float blend_0, float lod_2)
+//!! both
 {
     float _S14;
     int _S15 = NT_FIRST_TEXEL_WAVE;
@@ -194,18 +211,31 @@ void ntDecoderInputs(array<float, NT_LAYER_WIDTH> thread* inputs_1, float2 uv_1,
         {
             _S14 = 0.0f;
         }
+//!! with products of 16 bits
+        (*inputs_1)[i_0] = half(_S14);
+//!! without
         (*inputs_1)[i_0] = _S14;
+//!! both
         i_0 = i_0 + int(1);
     }
     int _S17 = NT_NUM_FREQUENCIES;
     int octave_2 = int(0);
     while(octave_2 < _S17)
     {
+//!! with products of 16 bits
+        (*inputs_1)[octave_2] = half(ntTriangleWave(uv_1.x, octave_2));
+        (*inputs_1)[_S17 + octave_2] = half(ntTriangleWave(uv_1.y, octave_2));
+//!! without
         (*inputs_1)[octave_2] = ntTriangleWave(uv_1.x, octave_2);
         (*inputs_1)[_S17 + octave_2] = ntTriangleWave(uv_1.y, octave_2);
+//!! both
         octave_2 = octave_2 + int(1);
     }
+//!! with products of 16 bits
+    (*inputs_1)[NT_NUM_REFERENCE_INPUTS - int(1)] = half(lod_2 / float(max(NT_NUM_LODS - int(1), int(1))));
+//!! without
     (*inputs_1)[NT_NUM_REFERENCE_INPUTS - int(1)] = lod_2 / float(max(NT_NUM_LODS - int(1), int(1)));
+//!! both
     if(blend_0 > 0.0f)
     {
         i_0 = int(2);
@@ -278,7 +308,11 @@ float4 ntSample(int grid_3, int plane_1, float2 uv_2, float mip_1, float2 axis_0
 //! both
 }
 
+//!! with products of 16 bits
+void ntAddSampledFeatures(array<half, NT_LAYER_WIDTH> thread* inputs_2, float2 uv_3, float lod_3, float2 axis_1, float ratio_1)
+//!! without
 void ntAddSampledFeatures(array<float, NT_LAYER_WIDTH> thread* inputs_2, float2 uv_3, float lod_3, float2 axis_1, float ratio_1)
+//!! both
 {
     int k_1;
     int _S19 = int(2) * NT_NUM_FREQUENCIES;
@@ -307,7 +341,11 @@ void ntAddSampledFeatures(array<float, NT_LAYER_WIDTH> thread* inputs_2, float2 
             k_1 = int(0);
             while(k_1 < _S24)
             {
+//!! with products of 16 bits
+                (*inputs_2)[first_2 + _S23 + k_1] = (*inputs_2)[first_2 + _S23 + k_1] + half(_S22[k_1]);
+//!! without
                 (*inputs_2)[first_2 + _S23 + k_1] = (*inputs_2)[first_2 + _S23 + k_1] + _S22[k_1];
+//!! both
                 k_1 = k_1 + int(1);
             }
             plane_2 = plane_2 + int(1);
@@ -325,6 +363,14 @@ void ntAddSampledFeatures(array<float, NT_LAYER_WIDTH> thread* inputs_2, float2 
         first_2 = first_3;
     }
     return;
+//!! with products of 16 bits
+}
+
+half4 ntBlock(int column_0, half4 inputs_3)
+{
+    return (ntWeights((column_0))) * half4(inputs_3.x)  + (ntWeights((column_0 + int(1)))) * half4(inputs_3.y)  + (ntWeights((column_0 + int(2)))) * half4(inputs_3.z)  + (ntWeights((column_0 + int(3)))) * half4(inputs_3.w) ;
+//!! without
+//!! both
 }
 
 float ntActivate(float x_2)
@@ -345,16 +391,35 @@ float ntActivate(float x_2)
     return _S25;
 }
 
+//!! with products of 16 bits
+void ntNetwork(array<half, NT_LAYER_WIDTH> thread* values_0, array<float, int(16)> thread* found_0)
+//!! without
 void ntNetwork(array<float, NT_LAYER_WIDTH> thread* values_0)
+//!! both
 {
+//!! with products of 16 bits
+    int first_4;
+    int _S26 = NT_GROUP_INPUTS;
+    int _S27 = NT_NUM_HIDDEN_LAYERS + int(1);
+//!! without
     int i_2;
     int _S26 = NT_NUM_HIDDEN_LAYERS + int(1);
+//!! both
     int inputCount_0 = NT_NUM_INPUTS;
     int layer_0 = int(0);
+//!! with products of 16 bits
+    int column_1 = int(0);
+    while(layer_0 < _S27)
+//!! without
     int column_0 = int(0);
     while(layer_0 < _S26)
+//!! both
     {
+//!! with products of 16 bits
+        bool last_0 = layer_0 == (_S27 - int(1));
+//!! without
         bool last_0 = layer_0 == (_S26 - int(1));
+//!! both
         int outputCount_0;
         if(last_0)
         {
@@ -364,42 +429,112 @@ void ntNetwork(array<float, NT_LAYER_WIDTH> thread* values_0)
         {
             outputCount_0 = NT_NUM_NEURONS;
         }
+//!! with products of 16 bits
+        thread array<half, NT_LAYER_WIDTH> outputs_0;
+//!! without
         thread array<float, NT_LAYER_WIDTH> outputs_0;
+//!! both
         int row_0 = int(0);
         while(row_0 < outputCount_0)
         {
+//!! with products of 16 bits
+            float4 _S28 = float4(0.0f, 0.0f, 0.0f, 0.0f);
+            first_4 = int(0);
+            float4 sum_0 = _S28;
+            while(first_4 < inputCount_0)
+//!! without
             float4 _S27 = float4(0.0f, 0.0f, 0.0f, 0.0f);
             i_2 = int(0);
             float4 sum_0 = _S27;
             while(i_2 < inputCount_0)
+//!! both
             {
+//!! with products of 16 bits
+                half4 _S29 = ntBlock(column_1 + first_4, half4((*values_0)[first_4], (*values_0)[first_4 + int(1)], (*values_0)[first_4 + int(2)], (*values_0)[first_4 + int(3)]));
+                int next_0 = int(4);
+                half4 part_0 = _S29;
+                while(next_0 < _S26)
+                {
+                    int i_2 = first_4 + next_0;
+                    half4 part_1 = part_0 + ntBlock(column_1 + i_2, half4((*values_0)[i_2], (*values_0)[i_2 + int(1)], (*values_0)[i_2 + int(2)], (*values_0)[i_2 + int(3)]));
+                    next_0 = next_0 + int(4);
+                    part_0 = part_1;
+                }
+                float4 sum_1 = sum_0 + float4(part_0);
+                first_4 = first_4 + _S26;
+//!! without
                 float4 sum_1 = sum_0 + (ntWeights((column_0 + i_2))) * float4((*values_0)[i_2]) ;
                 i_2 = i_2 + int(1);
+//!! both
                 sum_0 = sum_1;
             }
+//!! with products of 16 bits
+            int column_2 = column_1 + inputCount_0;
+//!! without
             int column_1 = column_0 + inputCount_0;
+//!! both
 //! with scales of rows
             float4 sum_2 = sum_0 * (ntWeightScales(((layer_0 * NT_NUM_NEURONS + row_0) / int(4))));
+//!! with products of 16 bits
+//!! without
             float4 sum_3;
+//!! both
 //! without
+//!! with products of 16 bits
+//!! without
             float4 sum_2;
+//!! both
 //! both
+//!! with products of 16 bits
+            if(last_0)
+//!! without
             if(!last_0)
+//!! both
             {
 //! with scales of rows
+//!! with products of 16 bits
+                (*found_0)[row_0] = sum_2.x;
+                (*found_0)[row_0 + int(1)] = sum_2.y;
+                (*found_0)[row_0 + int(2)] = sum_2.z;
+                (*found_0)[row_0 + int(3)] = sum_2.w;
+//!! without
                 sum_3 = float4(ntActivate(sum_2.x), ntActivate(sum_2.y), ntActivate(sum_2.z), ntActivate(sum_2.w));
+//!! both
 //! without
+//!! with products of 16 bits
+                (*found_0)[row_0] = sum_0.x;
+                (*found_0)[row_0 + int(1)] = sum_0.y;
+                (*found_0)[row_0 + int(2)] = sum_0.z;
+                (*found_0)[row_0 + int(3)] = sum_0.w;
+//!! without
                 sum_2 = float4(ntActivate(sum_0.x), ntActivate(sum_0.y), ntActivate(sum_0.z), ntActivate(sum_0.w));
+//!! both
 //! both
             }
             else
             {
 //! with scales of rows
+//!! with products of 16 bits
+                outputs_0[row_0] = half(ntActivate(sum_2.x));
+                outputs_0[row_0 + int(1)] = half(ntActivate(sum_2.y));
+                outputs_0[row_0 + int(2)] = half(ntActivate(sum_2.z));
+                outputs_0[row_0 + int(3)] = half(ntActivate(sum_2.w));
+//!! without
                 sum_3 = sum_2;
+//!! both
 //! without
+//!! with products of 16 bits
+                outputs_0[row_0] = half(ntActivate(sum_0.x));
+                outputs_0[row_0 + int(1)] = half(ntActivate(sum_0.y));
+                outputs_0[row_0 + int(2)] = half(ntActivate(sum_0.z));
+                outputs_0[row_0 + int(3)] = half(ntActivate(sum_0.w));
+//!! without
                 sum_2 = sum_0;
+//!! both
 //! both
             }
+//!! with products of 16 bits
+//!! without
 //! with scales of rows
             outputs_0[row_0] = sum_3.x;
             outputs_0[row_0 + int(1)] = sum_3.y;
@@ -411,18 +546,44 @@ void ntNetwork(array<float, NT_LAYER_WIDTH> thread* values_0)
             outputs_0[row_0 + int(2)] = sum_2.z;
             outputs_0[row_0 + int(3)] = sum_2.w;
 //! both
+//!! both
             row_0 = row_0 + int(4);
+//!! with products of 16 bits
+            column_1 = column_2;
+//!! without
             column_0 = column_1;
+//!! both
         }
+//!! with products of 16 bits
+        if(!last_0)
+//!! without
         i_2 = int(0);
         while(i_2 < outputCount_0)
+//!! both
         {
+//!! with products of 16 bits
+            first_4 = int(0);
+            while(first_4 < outputCount_0)
+            {
+                (*values_0)[first_4] = outputs_0[first_4];
+                first_4 = first_4 + int(1);
+            }
+//!! without
             (*values_0)[i_2] = outputs_0[i_2];
             i_2 = i_2 + int(1);
+//!! both
         }
+//!! with products of 16 bits
+        int _S30 = layer_0 + int(1);
+//!! without
         int _S28 = layer_0 + int(1);
+//!! both
         inputCount_0 = outputCount_0;
+//!! with products of 16 bits
+        layer_0 = _S30;
+//!! without
         layer_0 = _S28;
+//!! both
     }
     return;
 }
@@ -446,24 +607,50 @@ struct NtMaterial
 
 NtMaterial ntDecodeFootprint(float2 uv_4, float lod_4, float2 axis_2, float ratio_2)
 {
+//!! with products of 16 bits
+    int _S31 = NT_NUM_LODS - int(1);
+    float level_0 = clamp(lod_4, 0.0f, float(_S31));
+    float2 _S32 = uv_4 - floor(uv_4);
+//!! without
     int _S29 = NT_NUM_LODS - int(1);
     float level_0 = clamp(lod_4, 0.0f, float(_S29));
     float2 _S30 = uv_4 - floor(uv_4);
+//!! both
     int near_1 = int(level_0);
+//!! with products of 16 bits
+    int _S33 = min(near_1 + int(1), _S31);
+//!! without
     int _S31 = min(near_1 + int(1), _S29);
+//!! both
     float blend_1 = level_0 - float(near_1);
     bool twice_0 = NT_BLEND_OUTPUTS == int(1);
+//!! with products of 16 bits
+    bool _S34;
+//!! without
     bool _S32;
+//!! both
     if(twice_0)
     {
+//!! with products of 16 bits
+        _S34 = blend_1 > 0.0f;
+//!! without
         _S32 = blend_1 > 0.0f;
+//!! both
     }
     else
     {
+//!! with products of 16 bits
+        _S34 = false;
+//!! without
         _S32 = false;
+//!! both
     }
     int channel_0;
+//!! with products of 16 bits
+    if(_S34)
+//!! without
     if(_S32)
+//!! both
     {
         channel_0 = int(2);
     }
@@ -475,60 +662,133 @@ NtMaterial ntDecodeFootprint(float2 uv_4, float lod_4, float2 axis_2, float rati
     int pass_0 = int(0);
     while(pass_0 < channel_0)
     {
+//!! with products of 16 bits
+        bool _S35 = pass_0 == int(0);
+//!! without
         bool _S33 = pass_0 == int(0);
+//!! both
         int lower_0;
+//!! with products of 16 bits
+        if(_S35)
+//!! without
         if(_S33)
+//!! both
         {
             lower_0 = near_1;
         }
         else
         {
+//!! with products of 16 bits
+            lower_0 = _S33;
+//!! without
             lower_0 = _S31;
+//!! both
         }
+//!! with products of 16 bits
+        thread array<half, NT_LAYER_WIDTH> values_1;
+        float _S36;
+//!! without
         thread array<float, NT_LAYER_WIDTH> values_1;
         float _S34;
+//!! both
         if(twice_0)
         {
+//!! with products of 16 bits
+            _S36 = 0.0f;
+//!! without
             _S34 = 0.0f;
+//!! both
         }
         else
         {
+//!! with products of 16 bits
+            _S36 = blend_1;
+//!! without
             _S34 = blend_1;
+//!! both
         }
+//!! with products of 16 bits
+        float _S37;
+//!! without
         float _S35;
+//!! both
         if(twice_0)
         {
+//!! with products of 16 bits
+            _S37 = float(lower_0);
+//!! without
             _S35 = float(lower_0);
+//!! both
         }
         else
         {
+//!! with products of 16 bits
+            _S37 = level_0;
+//!! without
             _S35 = level_0;
+//!! both
         }
+//!! with products of 16 bits
+        ntDecoderInputs(&values_1, _S32, lower_0, _S33, _S36, _S37);
+        float _S38;
+//!! without
         ntDecoderInputs(&values_1, _S30, lower_0, _S31, _S34, _S35);
         float _S36;
+//!! both
         if(twice_0)
         {
+//!! with products of 16 bits
+            _S38 = float(lower_0);
+//!! without
             _S36 = float(lower_0);
+//!! both
         }
         else
         {
+//!! with products of 16 bits
+            _S38 = level_0;
+//!! without
             _S36 = level_0;
+//!! both
         }
+//!! with products of 16 bits
+        ntAddSampledFeatures(&values_1, _S32, _S38, axis_2, ratio_2);
+        thread array<float, int(16)> found_1;
+        ntNetwork(&values_1, &found_1);
+//!! without
         ntAddSampledFeatures(&values_1, _S30, _S36, axis_2, ratio_2);
         ntNetwork(&values_1);
+//!! both
         int i_3 = int(0);
         while(i_3 < int(16))
         {
+//!! with products of 16 bits
+            float _S39;
+            if(_S35)
+//!! without
             float _S37;
             if(_S33)
+//!! both
             {
+//!! with products of 16 bits
+                _S39 = found_1[i_3];
+//!! without
                 _S37 = values_1[i_3];
+//!! both
             }
             else
             {
+//!! with products of 16 bits
+                _S39 = decoded_0[i_3] + blend_1 * (found_1[i_3] - decoded_0[i_3]);
+//!! without
                 _S37 = decoded_0[i_3] + blend_1 * (values_1[i_3] - decoded_0[i_3]);
+//!! both
             }
+//!! with products of 16 bits
+            decoded_0[i_3] = _S39;
+//!! without
             decoded_0[i_3] = _S37;
+//!! both
             i_3 = i_3 + int(1);
         }
         pass_0 = pass_0 + int(1);

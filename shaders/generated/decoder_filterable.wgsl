@@ -37,7 +37,11 @@ fn ntFeaturesOf( channels_0 : vec4<f32>,  grid_1 : i32) -> vec4<f32>
     return (channels_0 - vec4<f32>(0.5f)) * vec4<f32>((ntGridScale((grid_1))));
 }
 
+//!! with products of 16 bits
+fn ntAddFeatures( inputs_0 : ptr<function, array<f16, NT_LAYER_WIDTH>>,  uv_0 : vec2<f32>,  lod_1 : i32,  share_0 : f32)
+//!! without
 fn ntAddFeatures( inputs_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>,  uv_0 : vec2<f32>,  lod_1 : i32,  share_0 : f32)
+//!! both
 {
     var octave_1 : i32;
     var _S2 : i32;
@@ -121,7 +125,11 @@ fn ntAddFeatures( inputs_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>,  uv_0 : 
                 var k_0 : i32 = i32(0);
                 while(k_0 < _S10)
                 {
+//!! with products of 16 bits
+                    (*inputs_0)[_S2 + _S9 + k_0] = (*inputs_0)[_S2 + _S9 + k_0] + f16(_S7 * _S8[k_0]);
+//!! without
                     (*inputs_0)[_S2 + _S9 + k_0] = (*inputs_0)[_S2 + _S9 + k_0] + _S7 * _S8[k_0];
+//!! both
                     k_0 = k_0 + i32(1);
                 }
                 plane_0 = plane_0 + i32(1);
@@ -154,15 +162,24 @@ fn ntAddFeatures( inputs_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>,  uv_0 : 
             var x_1 : vec2<f32> = _S12 / vec2<f32>(f32((u32(1) << (u32(octave_1)))));
             var wave_0 : vec2<f32> = vec2<f32>(2.0f) * (x_1 - floor(x_1)) - vec2<f32>(1.0f);
             var _S13 : i32 = NT_FIRST_TEXEL_WAVE;
+//!! with products of 16 bits
+            (*inputs_0)[_S13 + octave_1] = (*inputs_0)[_S13 + octave_1] + f16(share_0 * wave_0.x);
+            (*inputs_0)[_S13 + _S11 + octave_1] = (*inputs_0)[_S13 + _S11 + octave_1] + f16(share_0 * wave_0.y);
+//!! without
             (*inputs_0)[_S13 + octave_1] = (*inputs_0)[_S13 + octave_1] + share_0 * wave_0.x;
             (*inputs_0)[_S13 + _S11 + octave_1] = (*inputs_0)[_S13 + _S11 + octave_1] + share_0 * wave_0.y;
+//!! both
             octave_1 = octave_1 + i32(1);
         }
     }
     return;
 }
 
+//!! with products of 16 bits
+fn ntDecoderInputs( inputs_1 : ptr<function, array<f16, NT_LAYER_WIDTH>>,  uv_1 : vec2<f32>,  near_0 : i32,  far_0 : i32,  blend_0 : f32,  lod_2 : f32)
+//!! without
 fn ntDecoderInputs( inputs_1 : ptr<function, array<f32, NT_LAYER_WIDTH>>,  uv_1 : vec2<f32>,  near_0 : i32,  far_0 : i32,  blend_0 : f32,  lod_2 : f32)
+//!! both
 {
     var _S14 : f32;
     var _S15 : i32 = NT_FIRST_TEXEL_WAVE;
@@ -194,18 +211,31 @@ fn ntDecoderInputs( inputs_1 : ptr<function, array<f32, NT_LAYER_WIDTH>>,  uv_1 
         {
             _S14 = 0.0f;
         }
+//!! with products of 16 bits
+        (*inputs_1)[i_0] = f16(_S14);
+//!! without
         (*inputs_1)[i_0] = _S14;
+//!! both
         i_0 = i_0 + i32(1);
     }
     var _S17 : i32 = NT_NUM_FREQUENCIES;
     var octave_2 : i32 = i32(0);
     while(octave_2 < _S17)
     {
+//!! with products of 16 bits
+        (*inputs_1)[octave_2] = f16(ntTriangleWave(uv_1.x, octave_2));
+        (*inputs_1)[_S17 + octave_2] = f16(ntTriangleWave(uv_1.y, octave_2));
+//!! without
         (*inputs_1)[octave_2] = ntTriangleWave(uv_1.x, octave_2);
         (*inputs_1)[_S17 + octave_2] = ntTriangleWave(uv_1.y, octave_2);
+//!! both
         octave_2 = octave_2 + i32(1);
     }
+//!! with products of 16 bits
+    (*inputs_1)[NT_NUM_REFERENCE_INPUTS - i32(1)] = f16(lod_2 / f32(max(NT_NUM_LODS - i32(1), i32(1))));
+//!! without
     (*inputs_1)[NT_NUM_REFERENCE_INPUTS - i32(1)] = lod_2 / f32(max(NT_NUM_LODS - i32(1), i32(1)));
+//!! both
     if(blend_0 > 0.0f)
     {
         i_0 = i32(2);
@@ -278,7 +308,11 @@ fn ntSample( grid_3 : i32,  plane_1 : i32,  uv_2 : vec2<f32>,  mip_1 : f32,  axi
 //! both
 }
 
+//!! with products of 16 bits
+fn ntAddSampledFeatures( inputs_2 : ptr<function, array<f16, NT_LAYER_WIDTH>>,  uv_3 : vec2<f32>,  lod_3 : f32,  axis_1 : vec2<f32>,  ratio_1 : f32)
+//!! without
 fn ntAddSampledFeatures( inputs_2 : ptr<function, array<f32, NT_LAYER_WIDTH>>,  uv_3 : vec2<f32>,  lod_3 : f32,  axis_1 : vec2<f32>,  ratio_1 : f32)
+//!! both
 {
     var k_1 : i32;
     var _S19 : i32 = i32(2) * NT_NUM_FREQUENCIES;
@@ -307,7 +341,11 @@ fn ntAddSampledFeatures( inputs_2 : ptr<function, array<f32, NT_LAYER_WIDTH>>,  
             k_1 = i32(0);
             while(k_1 < _S24)
             {
+//!! with products of 16 bits
+                (*inputs_2)[first_2 + _S23 + k_1] = (*inputs_2)[first_2 + _S23 + k_1] + f16(_S22[k_1]);
+//!! without
                 (*inputs_2)[first_2 + _S23 + k_1] = (*inputs_2)[first_2 + _S23 + k_1] + _S22[k_1];
+//!! both
                 k_1 = k_1 + i32(1);
             }
             plane_2 = plane_2 + i32(1);
@@ -325,6 +363,14 @@ fn ntAddSampledFeatures( inputs_2 : ptr<function, array<f32, NT_LAYER_WIDTH>>,  
         first_2 = first_3;
     }
     return;
+//!! with products of 16 bits
+}
+
+fn ntBlock( column_0 : i32,  inputs_3 : vec4<f16>) -> vec4<f16>
+{
+    return (ntWeights((column_0))) * vec4<f16>(inputs_3.x) + (ntWeights((column_0 + i32(1)))) * vec4<f16>(inputs_3.y) + (ntWeights((column_0 + i32(2)))) * vec4<f16>(inputs_3.z) + (ntWeights((column_0 + i32(3)))) * vec4<f16>(inputs_3.w);
+//!! without
+//!! both
 }
 
 fn ntActivate( x_2 : f32) -> f32
@@ -345,16 +391,35 @@ fn ntActivate( x_2 : f32) -> f32
     return _S25;
 }
 
+//!! with products of 16 bits
+fn ntNetwork( values_0 : ptr<function, array<f16, NT_LAYER_WIDTH>>,  found_0 : ptr<function, array<f32, i32(16)>>)
+//!! without
 fn ntNetwork( values_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>)
+//!! both
 {
+//!! with products of 16 bits
+    var first_4 : i32;
+    var _S26 : i32 = NT_GROUP_INPUTS;
+    var _S27 : i32 = NT_NUM_HIDDEN_LAYERS + i32(1);
+//!! without
     var i_2 : i32;
     var _S26 : i32 = NT_NUM_HIDDEN_LAYERS + i32(1);
+//!! both
     var inputCount_0 : i32 = NT_NUM_INPUTS;
     var layer_0 : i32 = i32(0);
+//!! with products of 16 bits
+    var column_1 : i32 = i32(0);
+    while(layer_0 < _S27)
+//!! without
     var column_0 : i32 = i32(0);
     while(layer_0 < _S26)
+//!! both
     {
+//!! with products of 16 bits
+        var last_0 : bool = layer_0 == (_S27 - i32(1));
+//!! without
         var last_0 : bool = layer_0 == (_S26 - i32(1));
+//!! both
         var outputCount_0 : i32;
         if(last_0)
         {
@@ -364,42 +429,112 @@ fn ntNetwork( values_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>)
         {
             outputCount_0 = NT_NUM_NEURONS;
         }
+//!! with products of 16 bits
+        var outputs_0 : array<f16, NT_LAYER_WIDTH>;
+//!! without
         var outputs_0 : array<f32, NT_LAYER_WIDTH>;
+//!! both
         var row_0 : i32 = i32(0);
         while(row_0 < outputCount_0)
         {
+//!! with products of 16 bits
+            const _S28 : vec4<f32> = vec4<f32>(0.0f, 0.0f, 0.0f, 0.0f);
+            first_4 = i32(0);
+            var sum_0 : vec4<f32> = _S28;
+            while(first_4 < inputCount_0)
+//!! without
             const _S27 : vec4<f32> = vec4<f32>(0.0f, 0.0f, 0.0f, 0.0f);
             i_2 = i32(0);
             var sum_0 : vec4<f32> = _S27;
             while(i_2 < inputCount_0)
+//!! both
             {
+//!! with products of 16 bits
+                var _S29 : vec4<f16> = ntBlock(column_1 + first_4, vec4<f16>((*values_0)[first_4], (*values_0)[first_4 + i32(1)], (*values_0)[first_4 + i32(2)], (*values_0)[first_4 + i32(3)]));
+                var next_0 : i32 = i32(4);
+                var part_0 : vec4<f16> = _S29;
+                while(next_0 < _S26)
+                {
+                    var i_2 : i32 = first_4 + next_0;
+                    var part_1 : vec4<f16> = part_0 + ntBlock(column_1 + i_2, vec4<f16>((*values_0)[i_2], (*values_0)[i_2 + i32(1)], (*values_0)[i_2 + i32(2)], (*values_0)[i_2 + i32(3)]));
+                    next_0 = next_0 + i32(4);
+                    part_0 = part_1;
+                }
+                var sum_1 : vec4<f32> = sum_0 + vec4<f32>(part_0);
+                first_4 = first_4 + _S26;
+//!! without
                 var sum_1 : vec4<f32> = sum_0 + (ntWeights((column_0 + i_2))) * vec4<f32>((*values_0)[i_2]);
                 i_2 = i_2 + i32(1);
+//!! both
                 sum_0 = sum_1;
             }
+//!! with products of 16 bits
+            var column_2 : i32 = column_1 + inputCount_0;
+//!! without
             var column_1 : i32 = column_0 + inputCount_0;
+//!! both
 //! with scales of rows
             var sum_2 : vec4<f32> = sum_0 * (ntWeightScales(((layer_0 * NT_NUM_NEURONS + row_0) / i32(4))));
+//!! with products of 16 bits
+//!! without
             var sum_3 : vec4<f32>;
+//!! both
 //! without
+//!! with products of 16 bits
+//!! without
             var sum_2 : vec4<f32>;
+//!! both
 //! both
+//!! with products of 16 bits
+            if(last_0)
+//!! without
             if(!last_0)
+//!! both
             {
 //! with scales of rows
+//!! with products of 16 bits
+                (*found_0)[row_0] = sum_2.x;
+                (*found_0)[row_0 + i32(1)] = sum_2.y;
+                (*found_0)[row_0 + i32(2)] = sum_2.z;
+                (*found_0)[row_0 + i32(3)] = sum_2.w;
+//!! without
                 sum_3 = vec4<f32>(ntActivate(sum_2.x), ntActivate(sum_2.y), ntActivate(sum_2.z), ntActivate(sum_2.w));
+//!! both
 //! without
+//!! with products of 16 bits
+                (*found_0)[row_0] = sum_0.x;
+                (*found_0)[row_0 + i32(1)] = sum_0.y;
+                (*found_0)[row_0 + i32(2)] = sum_0.z;
+                (*found_0)[row_0 + i32(3)] = sum_0.w;
+//!! without
                 sum_2 = vec4<f32>(ntActivate(sum_0.x), ntActivate(sum_0.y), ntActivate(sum_0.z), ntActivate(sum_0.w));
+//!! both
 //! both
             }
             else
             {
 //! with scales of rows
+//!! with products of 16 bits
+                outputs_0[row_0] = f16(ntActivate(sum_2.x));
+                outputs_0[row_0 + i32(1)] = f16(ntActivate(sum_2.y));
+                outputs_0[row_0 + i32(2)] = f16(ntActivate(sum_2.z));
+                outputs_0[row_0 + i32(3)] = f16(ntActivate(sum_2.w));
+//!! without
                 sum_3 = sum_2;
+//!! both
 //! without
+//!! with products of 16 bits
+                outputs_0[row_0] = f16(ntActivate(sum_0.x));
+                outputs_0[row_0 + i32(1)] = f16(ntActivate(sum_0.y));
+                outputs_0[row_0 + i32(2)] = f16(ntActivate(sum_0.z));
+                outputs_0[row_0 + i32(3)] = f16(ntActivate(sum_0.w));
+//!! without
                 sum_2 = sum_0;
+//!! both
 //! both
             }
+//!! with products of 16 bits
+//!! without
 //! with scales of rows
             outputs_0[row_0] = sum_3.x;
             outputs_0[row_0 + i32(1)] = sum_3.y;
@@ -411,18 +546,44 @@ fn ntNetwork( values_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>)
             outputs_0[row_0 + i32(2)] = sum_2.z;
             outputs_0[row_0 + i32(3)] = sum_2.w;
 //! both
+//!! both
             row_0 = row_0 + i32(4);
+//!! with products of 16 bits
+            column_1 = column_2;
+//!! without
             column_0 = column_1;
+//!! both
         }
+//!! with products of 16 bits
+        if(!last_0)
+//!! without
         i_2 = i32(0);
         while(i_2 < outputCount_0)
+//!! both
         {
+//!! with products of 16 bits
+            first_4 = i32(0);
+            while(first_4 < outputCount_0)
+            {
+                (*values_0)[first_4] = outputs_0[first_4];
+                first_4 = first_4 + i32(1);
+            }
+//!! without
             (*values_0)[i_2] = outputs_0[i_2];
             i_2 = i_2 + i32(1);
+//!! both
         }
+//!! with products of 16 bits
+        var _S30 : i32 = layer_0 + i32(1);
+//!! without
         var _S28 : i32 = layer_0 + i32(1);
+//!! both
         inputCount_0 = outputCount_0;
+//!! with products of 16 bits
+        layer_0 = _S30;
+//!! without
         layer_0 = _S28;
+//!! both
     }
     return;
 }
@@ -446,24 +607,50 @@ struct NtMaterial
 
 fn ntDecodeFootprint( uv_4 : vec2<f32>,  lod_4 : f32,  axis_2 : vec2<f32>,  ratio_2 : f32) -> NtMaterial
 {
+//!! with products of 16 bits
+    var _S31 : i32 = NT_NUM_LODS - i32(1);
+    var level_0 : f32 = clamp(lod_4, 0.0f, f32(_S31));
+    var _S32 : vec2<f32> = uv_4 - floor(uv_4);
+//!! without
     var _S29 : i32 = NT_NUM_LODS - i32(1);
     var level_0 : f32 = clamp(lod_4, 0.0f, f32(_S29));
     var _S30 : vec2<f32> = uv_4 - floor(uv_4);
+//!! both
     var near_1 : i32 = i32(level_0);
+//!! with products of 16 bits
+    var _S33 : i32 = min(near_1 + i32(1), _S31);
+//!! without
     var _S31 : i32 = min(near_1 + i32(1), _S29);
+//!! both
     var blend_1 : f32 = level_0 - f32(near_1);
     var twice_0 : bool = NT_BLEND_OUTPUTS == i32(1);
+//!! with products of 16 bits
+    var _S34 : bool;
+//!! without
     var _S32 : bool;
+//!! both
     if(twice_0)
     {
+//!! with products of 16 bits
+        _S34 = blend_1 > 0.0f;
+//!! without
         _S32 = blend_1 > 0.0f;
+//!! both
     }
     else
     {
+//!! with products of 16 bits
+        _S34 = false;
+//!! without
         _S32 = false;
+//!! both
     }
     var channel_0 : i32;
+//!! with products of 16 bits
+    if(_S34)
+//!! without
     if(_S32)
+//!! both
     {
         channel_0 = i32(2);
     }
@@ -475,60 +662,133 @@ fn ntDecodeFootprint( uv_4 : vec2<f32>,  lod_4 : f32,  axis_2 : vec2<f32>,  rati
     var pass_0 : i32 = i32(0);
     while(pass_0 < channel_0)
     {
+//!! with products of 16 bits
+        var _S35 : bool = pass_0 == i32(0);
+//!! without
         var _S33 : bool = pass_0 == i32(0);
+//!! both
         var lower_0 : i32;
+//!! with products of 16 bits
+        if(_S35)
+//!! without
         if(_S33)
+//!! both
         {
             lower_0 = near_1;
         }
         else
         {
+//!! with products of 16 bits
+            lower_0 = _S33;
+//!! without
             lower_0 = _S31;
+//!! both
         }
+//!! with products of 16 bits
+        var values_1 : array<f16, NT_LAYER_WIDTH>;
+        var _S36 : f32;
+//!! without
         var values_1 : array<f32, NT_LAYER_WIDTH>;
         var _S34 : f32;
+//!! both
         if(twice_0)
         {
+//!! with products of 16 bits
+            _S36 = 0.0f;
+//!! without
             _S34 = 0.0f;
+//!! both
         }
         else
         {
+//!! with products of 16 bits
+            _S36 = blend_1;
+//!! without
             _S34 = blend_1;
+//!! both
         }
+//!! with products of 16 bits
+        var _S37 : f32;
+//!! without
         var _S35 : f32;
+//!! both
         if(twice_0)
         {
+//!! with products of 16 bits
+            _S37 = f32(lower_0);
+//!! without
             _S35 = f32(lower_0);
+//!! both
         }
         else
         {
+//!! with products of 16 bits
+            _S37 = level_0;
+//!! without
             _S35 = level_0;
+//!! both
         }
+//!! with products of 16 bits
+        ntDecoderInputs(&(values_1), _S32, lower_0, _S33, _S36, _S37);
+        var _S38 : f32;
+//!! without
         ntDecoderInputs(&(values_1), _S30, lower_0, _S31, _S34, _S35);
         var _S36 : f32;
+//!! both
         if(twice_0)
         {
+//!! with products of 16 bits
+            _S38 = f32(lower_0);
+//!! without
             _S36 = f32(lower_0);
+//!! both
         }
         else
         {
+//!! with products of 16 bits
+            _S38 = level_0;
+//!! without
             _S36 = level_0;
+//!! both
         }
+//!! with products of 16 bits
+        ntAddSampledFeatures(&(values_1), _S32, _S38, axis_2, ratio_2);
+        var found_1 : array<f32, i32(16)>;
+        ntNetwork(&(values_1), &(found_1));
+//!! without
         ntAddSampledFeatures(&(values_1), _S30, _S36, axis_2, ratio_2);
         ntNetwork(&(values_1));
+//!! both
         var i_3 : i32 = i32(0);
         while(i_3 < i32(16))
         {
+//!! with products of 16 bits
+            var _S39 : f32;
+            if(_S35)
+//!! without
             var _S37 : f32;
             if(_S33)
+//!! both
             {
+//!! with products of 16 bits
+                _S39 = found_1[i_3];
+//!! without
                 _S37 = values_1[i_3];
+//!! both
             }
             else
             {
+//!! with products of 16 bits
+                _S39 = decoded_0[i_3] + blend_1 * (found_1[i_3] - decoded_0[i_3]);
+//!! without
                 _S37 = decoded_0[i_3] + blend_1 * (values_1[i_3] - decoded_0[i_3]);
+//!! both
             }
+//!! with products of 16 bits
+            decoded_0[i_3] = _S39;
+//!! without
             decoded_0[i_3] = _S37;
+//!! both
             i_3 = i_3 + i32(1);
         }
         pass_0 = pass_0 + i32(1);

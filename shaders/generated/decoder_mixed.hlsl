@@ -75,7 +75,11 @@ float ntFeatureOf(uint2 word_1, int index_0, int bits_0)
     return (float((plane_1 >> uint(int(32) - bits_0 - (first_0 & int(31)))) & (_S3 - 1U)) - (n_0 - 1.0f) * 0.5f) / n_0;
 }
 
+//!! with products of 16 bits
+void ntAddFeatures(inout NT_HALF  inputs_0[NT_LAYER_WIDTH], float2 uv_0, int lod_1, float share_0)
+//!! without
 void ntAddFeatures(inout float  inputs_0[NT_LAYER_WIDTH], float2 uv_0, int lod_1, float share_0)
+//!! both
 {
     int octave_1;
     int _S4;
@@ -172,7 +176,11 @@ void ntAddFeatures(inout float  inputs_0[NT_LAYER_WIDTH], float2 uv_0, int lod_1
                     int k_0 = int(0);
                     while(k_0 < _S14)
                     {
+//!! with products of 16 bits
+                        inputs_0[_S4 + _S13 + k_0] = inputs_0[_S4 + _S13 + k_0] + NT_HALF(_S11 * _S12[k_0]);
+//!! without
                         inputs_0[_S4 + _S13 + k_0] = inputs_0[_S4 + _S13 + k_0] + _S11 * _S12[k_0];
+//!! both
                         k_0 = k_0 + int(1);
                     }
                     plane_2 = plane_2 + int(1);
@@ -184,7 +192,11 @@ void ntAddFeatures(inout float  inputs_0[NT_LAYER_WIDTH], float2 uv_0, int lod_1
                 plane_2 = int(0);
                 while(plane_2 < features_0)
                 {
+//!! with products of 16 bits
+                    inputs_0[_S4 + plane_2] = inputs_0[_S4 + plane_2] + NT_HALF(_S11 * ntFeatureOf(_S15, plane_2, _S7));
+//!! without
                     inputs_0[_S4 + plane_2] = inputs_0[_S4 + plane_2] + _S11 * ntFeatureOf(_S15, plane_2, _S7);
+//!! both
                     plane_2 = plane_2 + int(1);
                 }
             }
@@ -216,15 +228,24 @@ void ntAddFeatures(inout float  inputs_0[NT_LAYER_WIDTH], float2 uv_0, int lod_1
             float2 x_1 = _S17 / float(1U << uint(octave_1));
             float2 wave_0 = 2.0f * (x_1 - floor(x_1)) - 1.0f;
             int _S18 = NT_FIRST_TEXEL_WAVE;
+//!! with products of 16 bits
+            inputs_0[_S18 + octave_1] = inputs_0[_S18 + octave_1] + NT_HALF(share_0 * wave_0.x);
+            inputs_0[_S18 + _S16 + octave_1] = inputs_0[_S18 + _S16 + octave_1] + NT_HALF(share_0 * wave_0.y);
+//!! without
             inputs_0[_S18 + octave_1] = inputs_0[_S18 + octave_1] + share_0 * wave_0.x;
             inputs_0[_S18 + _S16 + octave_1] = inputs_0[_S18 + _S16 + octave_1] + share_0 * wave_0.y;
+//!! both
             octave_1 = octave_1 + int(1);
         }
     }
     return;
 }
 
+//!! with products of 16 bits
+void ntDecoderInputs(out NT_HALF  inputs_1[NT_LAYER_WIDTH], float2 uv_1, int near_0, int far_0, float blend_0, float lod_2)
+//!! without
 void ntDecoderInputs(out float  inputs_1[NT_LAYER_WIDTH], float2 uv_1, int near_0, int far_0, float blend_0, float lod_2)
+//!! both
 {
     float _S19;
     int _S20 = NT_FIRST_TEXEL_WAVE;
@@ -256,18 +277,31 @@ void ntDecoderInputs(out float  inputs_1[NT_LAYER_WIDTH], float2 uv_1, int near_
         {
             _S19 = 0.0f;
         }
+//!! with products of 16 bits
+        inputs_1[i_0] = NT_HALF(_S19);
+//!! without
         inputs_1[i_0] = _S19;
+//!! both
         i_0 = i_0 + int(1);
     }
     int _S22 = NT_NUM_FREQUENCIES;
     int octave_2 = int(0);
     while(octave_2 < _S22)
     {
+//!! with products of 16 bits
+        inputs_1[octave_2] = NT_HALF(ntTriangleWave(uv_1.x, octave_2));
+        inputs_1[_S22 + octave_2] = NT_HALF(ntTriangleWave(uv_1.y, octave_2));
+//!! without
         inputs_1[octave_2] = ntTriangleWave(uv_1.x, octave_2);
         inputs_1[_S22 + octave_2] = ntTriangleWave(uv_1.y, octave_2);
+//!! both
         octave_2 = octave_2 + int(1);
     }
+//!! with products of 16 bits
+    inputs_1[NT_NUM_REFERENCE_INPUTS - int(1)] = NT_HALF(lod_2 / float(max(NT_NUM_LODS - int(1), int(1))));
+//!! without
     inputs_1[NT_NUM_REFERENCE_INPUTS - int(1)] = lod_2 / float(max(NT_NUM_LODS - int(1), int(1)));
+//!! both
     if(blend_0 > 0.0f)
     {
         i_0 = int(2);
@@ -340,7 +374,11 @@ float4 ntSample(int grid_4, int plane_3, float2 uv_2, float mip_2, float2 axis_0
 //! both
 }
 
+//!! with products of 16 bits
+void ntAddSampledFeatures(inout NT_HALF  inputs_2[NT_LAYER_WIDTH], float2 uv_3, float lod_3, float2 axis_1, float ratio_1)
+//!! without
 void ntAddSampledFeatures(inout float  inputs_2[NT_LAYER_WIDTH], float2 uv_3, float lod_3, float2 axis_1, float ratio_1)
+//!! both
 {
     int k_1;
     int _S24 = int(2) * NT_NUM_FREQUENCIES;
@@ -378,7 +416,11 @@ void ntAddSampledFeatures(inout float  inputs_2[NT_LAYER_WIDTH], float2 uv_3, fl
             k_1 = int(0);
             while(k_1 < _S30)
             {
+//!! with products of 16 bits
+                inputs_2[first_3 + _S29 + k_1] = inputs_2[first_3 + _S29 + k_1] + NT_HALF(_S28[k_1]);
+//!! without
                 inputs_2[first_3 + _S29 + k_1] = inputs_2[first_3 + _S29 + k_1] + _S28[k_1];
+//!! both
                 k_1 = k_1 + int(1);
             }
             plane_4 = plane_4 + int(1);
@@ -396,6 +438,14 @@ void ntAddSampledFeatures(inout float  inputs_2[NT_LAYER_WIDTH], float2 uv_3, fl
         first_3 = first_4;
     }
     return;
+//!! with products of 16 bits
+}
+
+NT_HALF4 ntBlock(int column_0, NT_HALF4 inputs_3)
+{
+    return (ntWeights((column_0))) * inputs_3.x + (ntWeights((column_0 + int(1)))) * inputs_3.y + (ntWeights((column_0 + int(2)))) * inputs_3.z + (ntWeights((column_0 + int(3)))) * inputs_3.w;
+//!! without
+//!! both
 }
 
 float ntActivate(float x_2)
@@ -416,16 +466,35 @@ float ntActivate(float x_2)
     return _S31;
 }
 
+//!! with products of 16 bits
+void ntNetwork(inout NT_HALF  values_0[NT_LAYER_WIDTH], out float  found_0[int(16)])
+//!! without
 void ntNetwork(inout float  values_0[NT_LAYER_WIDTH])
+//!! both
 {
+//!! with products of 16 bits
+    int first_5;
+    int _S32 = NT_GROUP_INPUTS;
+    int _S33 = NT_NUM_HIDDEN_LAYERS + int(1);
+//!! without
     int i_2;
     int _S32 = NT_NUM_HIDDEN_LAYERS + int(1);
+//!! both
     int inputCount_0 = NT_NUM_INPUTS;
     int layer_0 = int(0);
+//!! with products of 16 bits
+    int column_1 = int(0);
+    while(layer_0 < _S33)
+//!! without
     int column_0 = int(0);
     while(layer_0 < _S32)
+//!! both
     {
+//!! with products of 16 bits
+        bool last_0 = layer_0 == (_S33 - int(1));
+//!! without
         bool last_0 = layer_0 == (_S32 - int(1));
+//!! both
         int outputCount_0;
         if(last_0)
         {
@@ -435,42 +504,112 @@ void ntNetwork(inout float  values_0[NT_LAYER_WIDTH])
         {
             outputCount_0 = NT_NUM_NEURONS;
         }
+//!! with products of 16 bits
+        NT_HALF  outputs_0[NT_LAYER_WIDTH];
+//!! without
         float  outputs_0[NT_LAYER_WIDTH];
+//!! both
         int row_0 = int(0);
         while(row_0 < outputCount_0)
         {
+//!! with products of 16 bits
+            float4 _S34 = float4(0.0f, 0.0f, 0.0f, 0.0f);
+            first_5 = int(0);
+            float4 sum_0 = _S34;
+            while(first_5 < inputCount_0)
+//!! without
             float4 _S33 = float4(0.0f, 0.0f, 0.0f, 0.0f);
             i_2 = int(0);
             float4 sum_0 = _S33;
             while(i_2 < inputCount_0)
+//!! both
             {
+//!! with products of 16 bits
+                NT_HALF4 _S35 = ntBlock(column_1 + first_5, NT_HALF4(values_0[first_5], values_0[first_5 + int(1)], values_0[first_5 + int(2)], values_0[first_5 + int(3)]));
+                int next_0 = int(4);
+                NT_HALF4 part_0 = _S35;
+                while(next_0 < _S32)
+                {
+                    int i_2 = first_5 + next_0;
+                    NT_HALF4 part_1 = part_0 + ntBlock(column_1 + i_2, NT_HALF4(values_0[i_2], values_0[i_2 + int(1)], values_0[i_2 + int(2)], values_0[i_2 + int(3)]));
+                    next_0 = next_0 + int(4);
+                    part_0 = part_1;
+                }
+                float4 sum_1 = sum_0 + float4(part_0);
+                first_5 = first_5 + _S32;
+//!! without
                 float4 sum_1 = sum_0 + (ntWeights((column_0 + i_2))) * values_0[i_2];
                 i_2 = i_2 + int(1);
+//!! both
                 sum_0 = sum_1;
             }
+//!! with products of 16 bits
+            int column_2 = column_1 + inputCount_0;
+//!! without
             int column_1 = column_0 + inputCount_0;
+//!! both
 //! with scales of rows
             float4 sum_2 = sum_0 * (ntWeightScales(((layer_0 * NT_NUM_NEURONS + row_0) / int(4))));
+//!! with products of 16 bits
+//!! without
             float4 sum_3;
+//!! both
 //! without
+//!! with products of 16 bits
+//!! without
             float4 sum_2;
+//!! both
 //! both
+//!! with products of 16 bits
+            if(last_0)
+//!! without
             if(!last_0)
+//!! both
             {
 //! with scales of rows
+//!! with products of 16 bits
+                found_0[row_0] = sum_2.x;
+                found_0[row_0 + int(1)] = sum_2.y;
+                found_0[row_0 + int(2)] = sum_2.z;
+                found_0[row_0 + int(3)] = sum_2.w;
+//!! without
                 sum_3 = float4(ntActivate(sum_2.x), ntActivate(sum_2.y), ntActivate(sum_2.z), ntActivate(sum_2.w));
+//!! both
 //! without
+//!! with products of 16 bits
+                found_0[row_0] = sum_0.x;
+                found_0[row_0 + int(1)] = sum_0.y;
+                found_0[row_0 + int(2)] = sum_0.z;
+                found_0[row_0 + int(3)] = sum_0.w;
+//!! without
                 sum_2 = float4(ntActivate(sum_0.x), ntActivate(sum_0.y), ntActivate(sum_0.z), ntActivate(sum_0.w));
+//!! both
 //! both
             }
             else
             {
 //! with scales of rows
+//!! with products of 16 bits
+                outputs_0[row_0] = NT_HALF(ntActivate(sum_2.x));
+                outputs_0[row_0 + int(1)] = NT_HALF(ntActivate(sum_2.y));
+                outputs_0[row_0 + int(2)] = NT_HALF(ntActivate(sum_2.z));
+                outputs_0[row_0 + int(3)] = NT_HALF(ntActivate(sum_2.w));
+//!! without
                 sum_3 = sum_2;
+//!! both
 //! without
+//!! with products of 16 bits
+                outputs_0[row_0] = NT_HALF(ntActivate(sum_0.x));
+                outputs_0[row_0 + int(1)] = NT_HALF(ntActivate(sum_0.y));
+                outputs_0[row_0 + int(2)] = NT_HALF(ntActivate(sum_0.z));
+                outputs_0[row_0 + int(3)] = NT_HALF(ntActivate(sum_0.w));
+//!! without
                 sum_2 = sum_0;
+//!! both
 //! both
             }
+//!! with products of 16 bits
+//!! without
 //! with scales of rows
             outputs_0[row_0] = sum_3.x;
             outputs_0[row_0 + int(1)] = sum_3.y;
@@ -482,18 +621,44 @@ void ntNetwork(inout float  values_0[NT_LAYER_WIDTH])
             outputs_0[row_0 + int(2)] = sum_2.z;
             outputs_0[row_0 + int(3)] = sum_2.w;
 //! both
+//!! both
             row_0 = row_0 + int(4);
+//!! with products of 16 bits
+            column_1 = column_2;
+//!! without
             column_0 = column_1;
+//!! both
         }
+//!! with products of 16 bits
+        if(!last_0)
+//!! without
         i_2 = int(0);
         while(i_2 < outputCount_0)
+//!! both
         {
+//!! with products of 16 bits
+            first_5 = int(0);
+            while(first_5 < outputCount_0)
+            {
+                values_0[first_5] = outputs_0[first_5];
+                first_5 = first_5 + int(1);
+            }
+//!! without
             values_0[i_2] = outputs_0[i_2];
             i_2 = i_2 + int(1);
+//!! both
         }
+//!! with products of 16 bits
+        int _S36 = layer_0 + int(1);
+//!! without
         int _S34 = layer_0 + int(1);
+//!! both
         inputCount_0 = outputCount_0;
+//!! with products of 16 bits
+        layer_0 = _S36;
+//!! without
         layer_0 = _S34;
+//!! both
     }
     return;
 }
@@ -517,24 +682,50 @@ struct NtMaterial
 
 NtMaterial ntDecodeFootprint(float2 uv_4, float lod_4, float2 axis_2, float ratio_2)
 {
+//!! with products of 16 bits
+    int _S37 = NT_NUM_LODS - int(1);
+    float level_0 = clamp(lod_4, 0.0f, float(_S37));
+    float2 _S38 = uv_4 - floor(uv_4);
+//!! without
     int _S35 = NT_NUM_LODS - int(1);
     float level_0 = clamp(lod_4, 0.0f, float(_S35));
     float2 _S36 = uv_4 - floor(uv_4);
+//!! both
     int near_1 = int(level_0);
+//!! with products of 16 bits
+    int _S39 = min(near_1 + int(1), _S37);
+//!! without
     int _S37 = min(near_1 + int(1), _S35);
+//!! both
     float blend_1 = level_0 - float(near_1);
     bool twice_0 = NT_BLEND_OUTPUTS == int(1);
+//!! with products of 16 bits
+    bool _S40;
+//!! without
     bool _S38;
+//!! both
     if(twice_0)
     {
+//!! with products of 16 bits
+        _S40 = blend_1 > 0.0f;
+//!! without
         _S38 = blend_1 > 0.0f;
+//!! both
     }
     else
     {
+//!! with products of 16 bits
+        _S40 = false;
+//!! without
         _S38 = false;
+//!! both
     }
     int channel_0;
+//!! with products of 16 bits
+    if(_S40)
+//!! without
     if(_S38)
+//!! both
     {
         channel_0 = int(2);
     }
@@ -546,60 +737,133 @@ NtMaterial ntDecodeFootprint(float2 uv_4, float lod_4, float2 axis_2, float rati
     int pass_0 = int(0);
     while(pass_0 < channel_0)
     {
+//!! with products of 16 bits
+        bool _S41 = pass_0 == int(0);
+//!! without
         bool _S39 = pass_0 == int(0);
+//!! both
         int lower_0;
+//!! with products of 16 bits
+        if(_S41)
+//!! without
         if(_S39)
+//!! both
         {
             lower_0 = near_1;
         }
         else
         {
+//!! with products of 16 bits
+            lower_0 = _S39;
+//!! without
             lower_0 = _S37;
+//!! both
         }
+//!! with products of 16 bits
+        NT_HALF  values_1[NT_LAYER_WIDTH];
+        float _S42;
+//!! without
         float  values_1[NT_LAYER_WIDTH];
         float _S40;
+//!! both
         if(twice_0)
         {
+//!! with products of 16 bits
+            _S42 = 0.0f;
+//!! without
             _S40 = 0.0f;
+//!! both
         }
         else
         {
+//!! with products of 16 bits
+            _S42 = blend_1;
+//!! without
             _S40 = blend_1;
+//!! both
         }
+//!! with products of 16 bits
+        float _S43;
+//!! without
         float _S41;
+//!! both
         if(twice_0)
         {
+//!! with products of 16 bits
+            _S43 = float(lower_0);
+//!! without
             _S41 = float(lower_0);
+//!! both
         }
         else
         {
+//!! with products of 16 bits
+            _S43 = level_0;
+//!! without
             _S41 = level_0;
+//!! both
         }
+//!! with products of 16 bits
+        ntDecoderInputs(values_1, _S38, lower_0, _S39, _S42, _S43);
+        float _S44;
+//!! without
         ntDecoderInputs(values_1, _S36, lower_0, _S37, _S40, _S41);
         float _S42;
+//!! both
         if(twice_0)
         {
+//!! with products of 16 bits
+            _S44 = float(lower_0);
+//!! without
             _S42 = float(lower_0);
+//!! both
         }
         else
         {
+//!! with products of 16 bits
+            _S44 = level_0;
+//!! without
             _S42 = level_0;
+//!! both
         }
+//!! with products of 16 bits
+        ntAddSampledFeatures(values_1, _S38, _S44, axis_2, ratio_2);
+        float  found_1[int(16)];
+        ntNetwork(values_1, found_1);
+//!! without
         ntAddSampledFeatures(values_1, _S36, _S42, axis_2, ratio_2);
         ntNetwork(values_1);
+//!! both
         int i_3 = int(0);
         while(i_3 < int(16))
         {
+//!! with products of 16 bits
+            float _S45;
+            if(_S41)
+//!! without
             float _S43;
             if(_S39)
+//!! both
             {
+//!! with products of 16 bits
+                _S45 = found_1[i_3];
+//!! without
                 _S43 = values_1[i_3];
+//!! both
             }
             else
             {
+//!! with products of 16 bits
+                _S45 = decoded_0[i_3] + blend_1 * (found_1[i_3] - decoded_0[i_3]);
+//!! without
                 _S43 = decoded_0[i_3] + blend_1 * (values_1[i_3] - decoded_0[i_3]);
+//!! both
             }
+//!! with products of 16 bits
+            decoded_0[i_3] = _S45;
+//!! without
             decoded_0[i_3] = _S43;
+//!! both
             i_3 = i_3 + int(1);
         }
         pass_0 = pass_0 + int(1);

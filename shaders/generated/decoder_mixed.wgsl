@@ -75,7 +75,11 @@ fn ntFeatureOf( word_1 : vec2<u32>,  index_0 : i32,  bits_0 : i32) -> f32
     return (f32((((plane_1 >> (u32(i32(32) - bits_0 - ((first_0 & (i32(31)))))))) & ((_S3 - u32(1))))) - (n_0 - 1.0f) * 0.5f) / n_0;
 }
 
+//!! with products of 16 bits
+fn ntAddFeatures( inputs_0 : ptr<function, array<f16, NT_LAYER_WIDTH>>,  uv_0 : vec2<f32>,  lod_1 : i32,  share_0 : f32)
+//!! without
 fn ntAddFeatures( inputs_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>,  uv_0 : vec2<f32>,  lod_1 : i32,  share_0 : f32)
+//!! both
 {
     var octave_1 : i32;
     var _S4 : i32;
@@ -172,7 +176,11 @@ fn ntAddFeatures( inputs_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>,  uv_0 : 
                     var k_0 : i32 = i32(0);
                     while(k_0 < _S14)
                     {
+//!! with products of 16 bits
+                        (*inputs_0)[_S4 + _S13 + k_0] = (*inputs_0)[_S4 + _S13 + k_0] + f16(_S11 * _S12[k_0]);
+//!! without
                         (*inputs_0)[_S4 + _S13 + k_0] = (*inputs_0)[_S4 + _S13 + k_0] + _S11 * _S12[k_0];
+//!! both
                         k_0 = k_0 + i32(1);
                     }
                     plane_2 = plane_2 + i32(1);
@@ -184,7 +192,11 @@ fn ntAddFeatures( inputs_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>,  uv_0 : 
                 plane_2 = i32(0);
                 while(plane_2 < features_0)
                 {
+//!! with products of 16 bits
+                    (*inputs_0)[_S4 + plane_2] = (*inputs_0)[_S4 + plane_2] + f16(_S11 * ntFeatureOf(_S15, plane_2, _S7));
+//!! without
                     (*inputs_0)[_S4 + plane_2] = (*inputs_0)[_S4 + plane_2] + _S11 * ntFeatureOf(_S15, plane_2, _S7);
+//!! both
                     plane_2 = plane_2 + i32(1);
                 }
             }
@@ -216,15 +228,24 @@ fn ntAddFeatures( inputs_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>,  uv_0 : 
             var x_1 : vec2<f32> = _S17 / vec2<f32>(f32((u32(1) << (u32(octave_1)))));
             var wave_0 : vec2<f32> = vec2<f32>(2.0f) * (x_1 - floor(x_1)) - vec2<f32>(1.0f);
             var _S18 : i32 = NT_FIRST_TEXEL_WAVE;
+//!! with products of 16 bits
+            (*inputs_0)[_S18 + octave_1] = (*inputs_0)[_S18 + octave_1] + f16(share_0 * wave_0.x);
+            (*inputs_0)[_S18 + _S16 + octave_1] = (*inputs_0)[_S18 + _S16 + octave_1] + f16(share_0 * wave_0.y);
+//!! without
             (*inputs_0)[_S18 + octave_1] = (*inputs_0)[_S18 + octave_1] + share_0 * wave_0.x;
             (*inputs_0)[_S18 + _S16 + octave_1] = (*inputs_0)[_S18 + _S16 + octave_1] + share_0 * wave_0.y;
+//!! both
             octave_1 = octave_1 + i32(1);
         }
     }
     return;
 }
 
+//!! with products of 16 bits
+fn ntDecoderInputs( inputs_1 : ptr<function, array<f16, NT_LAYER_WIDTH>>,  uv_1 : vec2<f32>,  near_0 : i32,  far_0 : i32,  blend_0 : f32,  lod_2 : f32)
+//!! without
 fn ntDecoderInputs( inputs_1 : ptr<function, array<f32, NT_LAYER_WIDTH>>,  uv_1 : vec2<f32>,  near_0 : i32,  far_0 : i32,  blend_0 : f32,  lod_2 : f32)
+//!! both
 {
     var _S19 : f32;
     var _S20 : i32 = NT_FIRST_TEXEL_WAVE;
@@ -256,18 +277,31 @@ fn ntDecoderInputs( inputs_1 : ptr<function, array<f32, NT_LAYER_WIDTH>>,  uv_1 
         {
             _S19 = 0.0f;
         }
+//!! with products of 16 bits
+        (*inputs_1)[i_0] = f16(_S19);
+//!! without
         (*inputs_1)[i_0] = _S19;
+//!! both
         i_0 = i_0 + i32(1);
     }
     var _S22 : i32 = NT_NUM_FREQUENCIES;
     var octave_2 : i32 = i32(0);
     while(octave_2 < _S22)
     {
+//!! with products of 16 bits
+        (*inputs_1)[octave_2] = f16(ntTriangleWave(uv_1.x, octave_2));
+        (*inputs_1)[_S22 + octave_2] = f16(ntTriangleWave(uv_1.y, octave_2));
+//!! without
         (*inputs_1)[octave_2] = ntTriangleWave(uv_1.x, octave_2);
         (*inputs_1)[_S22 + octave_2] = ntTriangleWave(uv_1.y, octave_2);
+//!! both
         octave_2 = octave_2 + i32(1);
     }
+//!! with products of 16 bits
+    (*inputs_1)[NT_NUM_REFERENCE_INPUTS - i32(1)] = f16(lod_2 / f32(max(NT_NUM_LODS - i32(1), i32(1))));
+//!! without
     (*inputs_1)[NT_NUM_REFERENCE_INPUTS - i32(1)] = lod_2 / f32(max(NT_NUM_LODS - i32(1), i32(1)));
+//!! both
     if(blend_0 > 0.0f)
     {
         i_0 = i32(2);
@@ -340,7 +374,11 @@ fn ntSample( grid_4 : i32,  plane_3 : i32,  uv_2 : vec2<f32>,  mip_2 : f32,  axi
 //! both
 }
 
+//!! with products of 16 bits
+fn ntAddSampledFeatures( inputs_2 : ptr<function, array<f16, NT_LAYER_WIDTH>>,  uv_3 : vec2<f32>,  lod_3 : f32,  axis_1 : vec2<f32>,  ratio_1 : f32)
+//!! without
 fn ntAddSampledFeatures( inputs_2 : ptr<function, array<f32, NT_LAYER_WIDTH>>,  uv_3 : vec2<f32>,  lod_3 : f32,  axis_1 : vec2<f32>,  ratio_1 : f32)
+//!! both
 {
     var k_1 : i32;
     var _S24 : i32 = i32(2) * NT_NUM_FREQUENCIES;
@@ -378,7 +416,11 @@ fn ntAddSampledFeatures( inputs_2 : ptr<function, array<f32, NT_LAYER_WIDTH>>,  
             k_1 = i32(0);
             while(k_1 < _S30)
             {
+//!! with products of 16 bits
+                (*inputs_2)[first_3 + _S29 + k_1] = (*inputs_2)[first_3 + _S29 + k_1] + f16(_S28[k_1]);
+//!! without
                 (*inputs_2)[first_3 + _S29 + k_1] = (*inputs_2)[first_3 + _S29 + k_1] + _S28[k_1];
+//!! both
                 k_1 = k_1 + i32(1);
             }
             plane_4 = plane_4 + i32(1);
@@ -396,6 +438,14 @@ fn ntAddSampledFeatures( inputs_2 : ptr<function, array<f32, NT_LAYER_WIDTH>>,  
         first_3 = first_4;
     }
     return;
+//!! with products of 16 bits
+}
+
+fn ntBlock( column_0 : i32,  inputs_3 : vec4<f16>) -> vec4<f16>
+{
+    return (ntWeights((column_0))) * vec4<f16>(inputs_3.x) + (ntWeights((column_0 + i32(1)))) * vec4<f16>(inputs_3.y) + (ntWeights((column_0 + i32(2)))) * vec4<f16>(inputs_3.z) + (ntWeights((column_0 + i32(3)))) * vec4<f16>(inputs_3.w);
+//!! without
+//!! both
 }
 
 fn ntActivate( x_2 : f32) -> f32
@@ -416,16 +466,35 @@ fn ntActivate( x_2 : f32) -> f32
     return _S31;
 }
 
+//!! with products of 16 bits
+fn ntNetwork( values_0 : ptr<function, array<f16, NT_LAYER_WIDTH>>,  found_0 : ptr<function, array<f32, i32(16)>>)
+//!! without
 fn ntNetwork( values_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>)
+//!! both
 {
+//!! with products of 16 bits
+    var first_5 : i32;
+    var _S32 : i32 = NT_GROUP_INPUTS;
+    var _S33 : i32 = NT_NUM_HIDDEN_LAYERS + i32(1);
+//!! without
     var i_2 : i32;
     var _S32 : i32 = NT_NUM_HIDDEN_LAYERS + i32(1);
+//!! both
     var inputCount_0 : i32 = NT_NUM_INPUTS;
     var layer_0 : i32 = i32(0);
+//!! with products of 16 bits
+    var column_1 : i32 = i32(0);
+    while(layer_0 < _S33)
+//!! without
     var column_0 : i32 = i32(0);
     while(layer_0 < _S32)
+//!! both
     {
+//!! with products of 16 bits
+        var last_0 : bool = layer_0 == (_S33 - i32(1));
+//!! without
         var last_0 : bool = layer_0 == (_S32 - i32(1));
+//!! both
         var outputCount_0 : i32;
         if(last_0)
         {
@@ -435,42 +504,112 @@ fn ntNetwork( values_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>)
         {
             outputCount_0 = NT_NUM_NEURONS;
         }
+//!! with products of 16 bits
+        var outputs_0 : array<f16, NT_LAYER_WIDTH>;
+//!! without
         var outputs_0 : array<f32, NT_LAYER_WIDTH>;
+//!! both
         var row_0 : i32 = i32(0);
         while(row_0 < outputCount_0)
         {
+//!! with products of 16 bits
+            const _S34 : vec4<f32> = vec4<f32>(0.0f, 0.0f, 0.0f, 0.0f);
+            first_5 = i32(0);
+            var sum_0 : vec4<f32> = _S34;
+            while(first_5 < inputCount_0)
+//!! without
             const _S33 : vec4<f32> = vec4<f32>(0.0f, 0.0f, 0.0f, 0.0f);
             i_2 = i32(0);
             var sum_0 : vec4<f32> = _S33;
             while(i_2 < inputCount_0)
+//!! both
             {
+//!! with products of 16 bits
+                var _S35 : vec4<f16> = ntBlock(column_1 + first_5, vec4<f16>((*values_0)[first_5], (*values_0)[first_5 + i32(1)], (*values_0)[first_5 + i32(2)], (*values_0)[first_5 + i32(3)]));
+                var next_0 : i32 = i32(4);
+                var part_0 : vec4<f16> = _S35;
+                while(next_0 < _S32)
+                {
+                    var i_2 : i32 = first_5 + next_0;
+                    var part_1 : vec4<f16> = part_0 + ntBlock(column_1 + i_2, vec4<f16>((*values_0)[i_2], (*values_0)[i_2 + i32(1)], (*values_0)[i_2 + i32(2)], (*values_0)[i_2 + i32(3)]));
+                    next_0 = next_0 + i32(4);
+                    part_0 = part_1;
+                }
+                var sum_1 : vec4<f32> = sum_0 + vec4<f32>(part_0);
+                first_5 = first_5 + _S32;
+//!! without
                 var sum_1 : vec4<f32> = sum_0 + (ntWeights((column_0 + i_2))) * vec4<f32>((*values_0)[i_2]);
                 i_2 = i_2 + i32(1);
+//!! both
                 sum_0 = sum_1;
             }
+//!! with products of 16 bits
+            var column_2 : i32 = column_1 + inputCount_0;
+//!! without
             var column_1 : i32 = column_0 + inputCount_0;
+//!! both
 //! with scales of rows
             var sum_2 : vec4<f32> = sum_0 * (ntWeightScales(((layer_0 * NT_NUM_NEURONS + row_0) / i32(4))));
+//!! with products of 16 bits
+//!! without
             var sum_3 : vec4<f32>;
+//!! both
 //! without
+//!! with products of 16 bits
+//!! without
             var sum_2 : vec4<f32>;
+//!! both
 //! both
+//!! with products of 16 bits
+            if(last_0)
+//!! without
             if(!last_0)
+//!! both
             {
 //! with scales of rows
+//!! with products of 16 bits
+                (*found_0)[row_0] = sum_2.x;
+                (*found_0)[row_0 + i32(1)] = sum_2.y;
+                (*found_0)[row_0 + i32(2)] = sum_2.z;
+                (*found_0)[row_0 + i32(3)] = sum_2.w;
+//!! without
                 sum_3 = vec4<f32>(ntActivate(sum_2.x), ntActivate(sum_2.y), ntActivate(sum_2.z), ntActivate(sum_2.w));
+//!! both
 //! without
+//!! with products of 16 bits
+                (*found_0)[row_0] = sum_0.x;
+                (*found_0)[row_0 + i32(1)] = sum_0.y;
+                (*found_0)[row_0 + i32(2)] = sum_0.z;
+                (*found_0)[row_0 + i32(3)] = sum_0.w;
+//!! without
                 sum_2 = vec4<f32>(ntActivate(sum_0.x), ntActivate(sum_0.y), ntActivate(sum_0.z), ntActivate(sum_0.w));
+//!! both
 //! both
             }
             else
             {
 //! with scales of rows
+//!! with products of 16 bits
+                outputs_0[row_0] = f16(ntActivate(sum_2.x));
+                outputs_0[row_0 + i32(1)] = f16(ntActivate(sum_2.y));
+                outputs_0[row_0 + i32(2)] = f16(ntActivate(sum_2.z));
+                outputs_0[row_0 + i32(3)] = f16(ntActivate(sum_2.w));
+//!! without
                 sum_3 = sum_2;
+//!! both
 //! without
+//!! with products of 16 bits
+                outputs_0[row_0] = f16(ntActivate(sum_0.x));
+                outputs_0[row_0 + i32(1)] = f16(ntActivate(sum_0.y));
+                outputs_0[row_0 + i32(2)] = f16(ntActivate(sum_0.z));
+                outputs_0[row_0 + i32(3)] = f16(ntActivate(sum_0.w));
+//!! without
                 sum_2 = sum_0;
+//!! both
 //! both
             }
+//!! with products of 16 bits
+//!! without
 //! with scales of rows
             outputs_0[row_0] = sum_3.x;
             outputs_0[row_0 + i32(1)] = sum_3.y;
@@ -482,18 +621,44 @@ fn ntNetwork( values_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>)
             outputs_0[row_0 + i32(2)] = sum_2.z;
             outputs_0[row_0 + i32(3)] = sum_2.w;
 //! both
+//!! both
             row_0 = row_0 + i32(4);
+//!! with products of 16 bits
+            column_1 = column_2;
+//!! without
             column_0 = column_1;
+//!! both
         }
+//!! with products of 16 bits
+        if(!last_0)
+//!! without
         i_2 = i32(0);
         while(i_2 < outputCount_0)
+//!! both
         {
+//!! with products of 16 bits
+            first_5 = i32(0);
+            while(first_5 < outputCount_0)
+            {
+                (*values_0)[first_5] = outputs_0[first_5];
+                first_5 = first_5 + i32(1);
+            }
+//!! without
             (*values_0)[i_2] = outputs_0[i_2];
             i_2 = i_2 + i32(1);
+//!! both
         }
+//!! with products of 16 bits
+        var _S36 : i32 = layer_0 + i32(1);
+//!! without
         var _S34 : i32 = layer_0 + i32(1);
+//!! both
         inputCount_0 = outputCount_0;
+//!! with products of 16 bits
+        layer_0 = _S36;
+//!! without
         layer_0 = _S34;
+//!! both
     }
     return;
 }
@@ -517,24 +682,50 @@ struct NtMaterial
 
 fn ntDecodeFootprint( uv_4 : vec2<f32>,  lod_4 : f32,  axis_2 : vec2<f32>,  ratio_2 : f32) -> NtMaterial
 {
+//!! with products of 16 bits
+    var _S37 : i32 = NT_NUM_LODS - i32(1);
+    var level_0 : f32 = clamp(lod_4, 0.0f, f32(_S37));
+    var _S38 : vec2<f32> = uv_4 - floor(uv_4);
+//!! without
     var _S35 : i32 = NT_NUM_LODS - i32(1);
     var level_0 : f32 = clamp(lod_4, 0.0f, f32(_S35));
     var _S36 : vec2<f32> = uv_4 - floor(uv_4);
+//!! both
     var near_1 : i32 = i32(level_0);
+//!! with products of 16 bits
+    var _S39 : i32 = min(near_1 + i32(1), _S37);
+//!! without
     var _S37 : i32 = min(near_1 + i32(1), _S35);
+//!! both
     var blend_1 : f32 = level_0 - f32(near_1);
     var twice_0 : bool = NT_BLEND_OUTPUTS == i32(1);
+//!! with products of 16 bits
+    var _S40 : bool;
+//!! without
     var _S38 : bool;
+//!! both
     if(twice_0)
     {
+//!! with products of 16 bits
+        _S40 = blend_1 > 0.0f;
+//!! without
         _S38 = blend_1 > 0.0f;
+//!! both
     }
     else
     {
+//!! with products of 16 bits
+        _S40 = false;
+//!! without
         _S38 = false;
+//!! both
     }
     var channel_0 : i32;
+//!! with products of 16 bits
+    if(_S40)
+//!! without
     if(_S38)
+//!! both
     {
         channel_0 = i32(2);
     }
@@ -546,60 +737,133 @@ fn ntDecodeFootprint( uv_4 : vec2<f32>,  lod_4 : f32,  axis_2 : vec2<f32>,  rati
     var pass_0 : i32 = i32(0);
     while(pass_0 < channel_0)
     {
+//!! with products of 16 bits
+        var _S41 : bool = pass_0 == i32(0);
+//!! without
         var _S39 : bool = pass_0 == i32(0);
+//!! both
         var lower_0 : i32;
+//!! with products of 16 bits
+        if(_S41)
+//!! without
         if(_S39)
+//!! both
         {
             lower_0 = near_1;
         }
         else
         {
+//!! with products of 16 bits
+            lower_0 = _S39;
+//!! without
             lower_0 = _S37;
+//!! both
         }
+//!! with products of 16 bits
+        var values_1 : array<f16, NT_LAYER_WIDTH>;
+        var _S42 : f32;
+//!! without
         var values_1 : array<f32, NT_LAYER_WIDTH>;
         var _S40 : f32;
+//!! both
         if(twice_0)
         {
+//!! with products of 16 bits
+            _S42 = 0.0f;
+//!! without
             _S40 = 0.0f;
+//!! both
         }
         else
         {
+//!! with products of 16 bits
+            _S42 = blend_1;
+//!! without
             _S40 = blend_1;
+//!! both
         }
+//!! with products of 16 bits
+        var _S43 : f32;
+//!! without
         var _S41 : f32;
+//!! both
         if(twice_0)
         {
+//!! with products of 16 bits
+            _S43 = f32(lower_0);
+//!! without
             _S41 = f32(lower_0);
+//!! both
         }
         else
         {
+//!! with products of 16 bits
+            _S43 = level_0;
+//!! without
             _S41 = level_0;
+//!! both
         }
+//!! with products of 16 bits
+        ntDecoderInputs(&(values_1), _S38, lower_0, _S39, _S42, _S43);
+        var _S44 : f32;
+//!! without
         ntDecoderInputs(&(values_1), _S36, lower_0, _S37, _S40, _S41);
         var _S42 : f32;
+//!! both
         if(twice_0)
         {
+//!! with products of 16 bits
+            _S44 = f32(lower_0);
+//!! without
             _S42 = f32(lower_0);
+//!! both
         }
         else
         {
+//!! with products of 16 bits
+            _S44 = level_0;
+//!! without
             _S42 = level_0;
+//!! both
         }
+//!! with products of 16 bits
+        ntAddSampledFeatures(&(values_1), _S38, _S44, axis_2, ratio_2);
+        var found_1 : array<f32, i32(16)>;
+        ntNetwork(&(values_1), &(found_1));
+//!! without
         ntAddSampledFeatures(&(values_1), _S36, _S42, axis_2, ratio_2);
         ntNetwork(&(values_1));
+//!! both
         var i_3 : i32 = i32(0);
         while(i_3 < i32(16))
         {
+//!! with products of 16 bits
+            var _S45 : f32;
+            if(_S41)
+//!! without
             var _S43 : f32;
             if(_S39)
+//!! both
             {
+//!! with products of 16 bits
+                _S45 = found_1[i_3];
+//!! without
                 _S43 = values_1[i_3];
+//!! both
             }
             else
             {
+//!! with products of 16 bits
+                _S45 = decoded_0[i_3] + blend_1 * (found_1[i_3] - decoded_0[i_3]);
+//!! without
                 _S43 = decoded_0[i_3] + blend_1 * (values_1[i_3] - decoded_0[i_3]);
+//!! both
             }
+//!! with products of 16 bits
+            decoded_0[i_3] = _S45;
+//!! without
             decoded_0[i_3] = _S43;
+//!! both
             i_3 = i_3 + i32(1);
         }
         pass_0 = pass_0 + i32(1);

@@ -12,17 +12,19 @@ import numpy as np
 import pytest
 import torch
 
-from bench import decode, decode_shader, decode_work
-from bench.decode_shader import Frame, NoDevice, compile_decoder, count_operations, decoder_source, shader_textures
+from bench import decode, decode_device, decode_work
+from bench.decode_device import Frame, LodDecoder, NoDevice
+from bench.decode_shader import compile_decoder, count_operations, decoder_source, shader_textures
 from bench.spirv import Invocation, Module
 from common.errors import UserError, run_command
 from configs import WORD_LAYOUTS
 from engine.cpu.library import load_kernels
 from engine.errors import KernelsUnavailable
 from formats.dds_layouts import LAYOUTS, grid_file_names, layout_problem
+from maps.record import MaterialRecord
 from metrics.decoded_maps import to_8_bit
 from model import NeuralTexture
-from shaders.weights import weight_bytes
+from shaders.weights import group_inputs, weight_bytes, weight_columns
 from shape import DecoderSpec, GridSpec
 from tests.support.runs import refusal_line
 
@@ -64,8 +66,15 @@ def test_quick_fills_tables_and_json(tmp_path, monkeypatch, capsys):
         assert row["threads"] == 1 and row["size"] == 24 and row["of_numpy"] > 0 and row["of_torch"] > 0
         assert row["seconds_of_lod_0"] * row["texels_per_second"] == pytest.approx(24 * 24)
         assert row["of_" + row["decoder"]] == 1 if row["decoder"] != "cpu" else True
-    shader = [entry for entry in written["entries"] if entry["part"] == "shader"]
+    both = [entry for entry in written["entries"] if entry["part"] == "shader"]
+    shader, halves = ([row for row in both if row["precision"] == bits] for bits in (32, 16))
     if shutil.which("glslangValidator"):
+        found = [(row["layout"], row["form"], row["lod"]) for row in halves]
+        assert found == [(kind, form, lod) for kind, form in SHADERS if kind in ("packed", "bc1") for lod in (0.0, 0.5)]
+        for row in halves:
+            if row["lod"] == 0:  # a multiplication and an addition, but for the first of a block or group
+                assert row["weight_bytes"] == 2 * row["multiply_adds"]
+                assert 1.8 < row["half"] / row["multiply_adds"] < 2.1
         found = [(row["layout"], row["form"], row["lod"]) for row in shader]
         assert found == [(layout, form, lod) for layout, form in SHADERS for lod in (0.0, 0.5)]
         assert [row["fetch"] for row in shader if row["layout"] == "packed"] == [8, 16, 8, 16]
@@ -79,7 +88,10 @@ def test_quick_fills_tables_and_json(tmp_path, monkeypatch, capsys):
     else:
         assert not shader and "needs glslangValidator" in out
     frames = [entry for entry in written["entries"] if entry["part"] == "frame"]
-    drawn = [(row["layout"], row["form"]) for row in frames]
+    drawn = [(row["layout"], row["form"]) for row in frames if row["precision"] == 32]
+    of_halves = [(row["layout"], row["form"]) for row in frames if row["precision"] == 16]
+    wanted = [kind for kind in drawn if kind[0] in ("packed", "bc1")]
+    assert of_halves == wanted or "frames of 16 bits:" in out
     assert drawn == SHADERS or ("no frames" in out and not drawn) or ("no more frames" in out and drawn == SHADERS[:-2])
     for row in frames:
         assert row["texels_per_second"] * row["milliseconds"] == pytest.approx(1000 * 24 * 16)
@@ -97,11 +109,11 @@ def test_without_tools_there_are_notes(monkeypatch, capsys):
     monkeypatch.setattr(shutil, "which", lambda name: None)
     assert decode_work.measure_shader([(1, 16)]) == []
     monkeypatch.setitem(sys.modules, "wgpu", None)
-    decode_shader.open_device.cache_clear()
+    decode_device.open_device.cache_clear()
     try:
         assert decode_work.measure_frames((16, 16), 1, 0.01, {"reference": (1, 16)}) == []
     finally:
-        decode_shader.open_device.cache_clear()
+        decode_device.open_device.cache_clear()
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 2 and "glslang-tools" in lines[0] and "pip install wgpu" in lines[1]
 
@@ -187,6 +199,49 @@ def test_multiply_adds_are_those_of_the_matrices(form, network, optimise):
     }[form]  # fmt: skip
     assert 2 * weights < counts["float"] < 2 * weights + 60 * network[1] + 1500
     np.testing.assert_allclose(decoded, model(torch.tensor([uv]), torch.tensor([0.0]))[0].detach(), atol=1e-5)
+
+
+@needs_glslang
+@pytest.mark.parametrize("optimise", OPTIMISE)
+@pytest.mark.parametrize("network", [(0, 16), (1, 24), (2, 18)], ids=str)
+def test_operations_of_16_bits_by_hand(network, optimise):
+    """Four products a row are added in a block, blocks in a group, and groups in float32."""
+    model = decode_work.make_model("learned", 32, network)
+    binary = compile_decoder(decoder_source(model, (32, 32), "glsl", "packed", 16), optimise)
+    uv = (10.5 / 32, 5.5 / 32)
+    counts, decoded = count_operations(binary, model, "packed", uv, 0.0, 16)
+    want = model(torch.tensor([uv]), torch.tensor([0.0]))[0].detach().numpy()
+    assert 1e-6 < np.abs(decoded - want).max() < 1 / 255
+    columns = weight_columns(model).size
+    assert counts["weights"] == columns / 2  # words of two
+    features = 4 * sum(grid.features for grid in model.grids)
+    waves = 2 * model.decoder.n_texel_frequencies
+    groups = columns // group_inputs(model)
+    assert counts["half"] == columns + 3 * columns // 4 + (columns // 4 - groups) + features + waves
+
+
+@needs_glslang
+def test_halves_are_rounded(tmp_path):
+    (tmp_path / "a.comp").write_text("""#version 450
+#extension GL_EXT_shader_explicit_arithmetic_types_float16 : require
+layout(local_size_x = 1) in;
+layout(std430, binding = 1) buffer Data { uint word; vec4 found; };
+void main()
+{
+    f16vec2 two = unpackFloat2x16(word);
+    float16_t third = float16_t(1.0) / float16_t(3.0);
+    found = vec4(float(two.x * two.y), float(two.x + third), float(float16_t(found.z)), float(-third));
+}
+""")
+    subprocess.run(["glslangValidator", "-V", tmp_path / "a.comp", "-o", tmp_path / "a.spv"], check=True,
+                   stdout=subprocess.DEVNULL)  # fmt: skip
+    half = np.float16
+    two = np.array([2049 / 1024, -3.141], half)
+    run = Invocation(Module((tmp_path / "a.spv").read_bytes()), {"Data": [int(two.view(np.uint32)[0]), [0, 0, 0.1, 0]]})
+    counts = run.run()
+    want = [two[0] * two[1], two[0] + half(1) / half(3), half(0.1), -half(1) / half(3)]
+    assert run.buffer("Data")[1] == [float(value) for value in want]
+    assert counts["half"] >= 2 and counts.get("float", 0) == 0
 
 
 @needs_glslang
@@ -314,7 +369,7 @@ def test_a_frame_shows_the_material(form):
 
 
 def test_a_device_without_bc1_draws_the_other_frames(monkeypatch, capsys):
-    def frame(model, material, size, layout):
+    def frame(model, material, size, layout, precision):
         if model.grids[0].compressed:
             raise NoDevice("this one has no texture-compression-bc")
         return model
@@ -322,5 +377,45 @@ def test_a_device_without_bc1_draws_the_other_frames(monkeypatch, capsys):
     monkeypatch.setattr(decode_work, "Frame", frame)
     monkeypatch.setattr(decode_work, "measure_frame", lambda *arguments: {"rows": 8})
     rows = decode_work.measure_frames((16, 16), 1, 0.01, dict.fromkeys(decode_work.FORMS, (1, 16)))
-    assert [(row["layout"], row["form"]) for row in rows] == SHADERS[:-2]
+    assert [(row["layout"], row["form"]) for row in rows if row["precision"] == 32] == SHADERS[:-2]
+    assert [(row["layout"], row["form"]) for row in rows if row["precision"] == 16] == SHADERS[:2]
     assert "note: no more frames: this one has no" in capsys.readouterr().out
+
+
+def test_a_device_without_halves_draws_the_others(monkeypatch, capsys):
+    def frame(model, material, size, layout, precision):
+        if precision == 16:
+            raise NoDevice("this one has no shader-f16")
+
+    monkeypatch.setattr(decode_work, "Frame", frame)
+    monkeypatch.setattr(decode_work, "measure_frame", lambda *arguments: {"rows": 8})
+    rows = decode_work.measure_frames((16, 16), 1, 0.01, dict.fromkeys(decode_work.FORMS, (1, 16)))
+    assert [(row["layout"], row["form"], row["precision"]) for row in rows] == [(*kind, 32) for kind in SHADERS]
+    assert "note: no more frames of 16 bits: this one has no shader-f16" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("form", ["learned", "bc1_linear"])
+def test_whole_lods_from_a_device(form):
+    """Called as NeuralTexture.decode is: the same texels, in bands too, and with 16 bits almost the same."""
+    model = decode_work.make_model(form, 32, (1, 16))
+    try:
+        whole, half = (LodDecoder(model, MaterialRecord("", 32, 32, ()), bits) for bits in (32, 16))
+    except NoDevice as error:
+        pytest.skip(str(error))
+    tolerance = 1e-2 if form in BC1 else 1e-5  # a device's filter has weights and thirds of its own
+    for lod, side in ((0, 32), (2, 8)):
+        want, found = model.decode(lod, side, side).numpy(), whole(model, lod, side, side).numpy()
+        np.testing.assert_allclose(found, want, atol=tolerance)
+        difference = np.abs(half(model, lod, side, side).numpy() - found).max()
+        assert 1e-5 < difference < 1 / 255
+    rows = whole(model, 0, 32, 32, rows=slice(5, 9))
+    np.testing.assert_array_equal(rows, whole(model, 0, 32, 32)[5:9])
+
+
+def test_lods_of_extra_maps_have_all_channels():
+    model = NeuralTexture([GridSpec(8, 2, 8, 32)], DecoderSpec(2, 16, 1, outputs=16), 3, seed=3)
+    try:
+        found = LodDecoder(model, MaterialRecord("", 16, 16, ()), 32)(model, 1, 8, 8)
+    except NoDevice as error:
+        pytest.skip(str(error))
+    np.testing.assert_allclose(found, model.decode(1, 8, 8).numpy(), atol=1e-5)

@@ -81,6 +81,8 @@ def test_a_row_is_that_of_the_run_and_its_decoder(latents, tmp_path):
         assert row["material"] == "maps" and abs(row["bpp"] / 10 - 1) < 0.05 and row["iterations"] == 20
         assert 5 < row["psnr"] < 40 and row["seconds"] > 0
         assert (row["filtered_fetches"] > 0) == (latents == "bc1")
+        if "half_loss" in row:  # there is a device with numbers of 16 bits
+            assert abs(row["half_loss"]) < 0.02 and 0 < row["half_error"] < 2
     small, wide = rows
     assert small["multiply_adds"] * 2 == wide["multiply_adds"] and small["texture_fetches"] == wide["texture_fetches"]
     if shutil.which("glslangValidator"):

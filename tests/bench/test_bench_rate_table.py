@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from types import SimpleNamespace
 
@@ -170,10 +171,20 @@ def test_a_wide_network_that_is_no_better_in_the_same_time_is_in_no_row(gain, tm
 
 def test_wide_rows_of_another_form_stay(tmp_path, monkeypatch, capsys):
     before = json.loads(rates.TABLE.read_text())
-    written = measured_table(tmp_path / "rates.json", monkeypatch, 0.4, "linear,bc1_linear")
+    written = measured_table(tmp_path / "rates.json", monkeypatch, 0.4, "linear,bc1_learned,bc1_linear")
     assert written["learned"] == before["learned"] and any("wide_neurons" in row for row in written["learned"])
-    assert not any("wide_neurons" in row for row in written["linear"] + written["bc1_linear"])
+    assert not any("wide_neurons" in row for form in ("linear", "bc1_learned", "bc1_linear") for row in written[form])
     capsys.readouterr()
+
+
+@pytest.mark.parametrize("size", [(128, 96), (1024, 1024), (4096, 4096)], ids=str)
+def test_a_candidate_gets_the_iterations_that_it_is_asked_for(size):
+    """Whatever presets do to those of small and of large materials, or a row's cost to those of its runs."""
+    material = SimpleNamespace(width=size[0], height=size[1])
+    (shipped,) = [row for row in rates.load_table()["learned"] if row.bpp == 8.367]
+    for row in (shipped, dataclasses.replace(shipped, wide_neurons=0)):
+        planned = rate_table.planned(dataclasses.replace(row, bpp=10.0), "learned", material, 1234)
+        assert (planned.max_iter, planned.refine) == (1234, 0)
 
 
 def test_the_same_grids_are_measured_once(monkeypatch, capsys):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import itertools
 import re
 import shutil
@@ -27,6 +26,15 @@ from shape import DecoderSpec, GridSpec
 from tests.support.exports import make_model
 from tests.support.paths import ROOT
 from tests.support.shader_cases import bc1
+from tests.support.shader_compilers import (
+    WRAPPERS,
+    assert_every_name_is_defined,
+    compile_with_dxc,
+    compile_with_glslang,
+    example_of,
+    example_shader,
+    load_generate,
+)
 
 ALL = ",".join(LANGUAGES)
 STORAGES = [
@@ -36,34 +44,6 @@ STORAGES = [
     for layout in ("packed", "filterable")
 ]
 STORAGE_IDS = ["-".join(storage) for storage in STORAGES]
-
-# A fragment shader around the example of the header, per language.
-WRAPPERS = {
-    "hlsl": "{source}\nfloat4 main(float2 uv : TEXCOORD0) : SV_Target\n{{\n{example}\n"
-    "return float4(albedo + normal, 1.0);\n}}\n",
-    "glsl": "#version 450\n{source}\nlayout(location = 0) in vec2 uv;\nlayout(location = 0) out vec4 color;\n"
-    "void main()\n{{\n{example}\ncolor = vec4(albedo + normal, 1.0);\n}}\n",
-    "essl": "#version 300 es\n{source}\nin vec2 uv;\nout vec4 color;\n"
-    "void main()\n{{\n{example}\ncolor = vec4(albedo + normal, 1.0);\n}}\n",
-}
-COMPILERS = {
-    "hlsl": ["-D", "-V", "-S", "frag", "-e", "main"],
-    "glsl": ["-V", "-S", "frag"],
-    "essl": ["-S", "frag"],
-}
-
-
-def load_generate():
-    spec = importlib.util.spec_from_file_location("generate", ROOT / "shaders" / "generate.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def example_of(source: str) -> str:
-    """The lines of code in the header's example."""
-    header = source.split("\n\n")[0].split("Example, in a fragment shader:\n")[1]
-    return "\n".join(line.removeprefix("//") for line in header.splitlines())
 
 
 @pytest.mark.parametrize(("target", "reading"), list(itertools.product(TARGETS, READINGS)))
@@ -84,28 +64,6 @@ def test_nothing_else_is_committed_there():
     assert {path.name for path in (ROOT / "shaders" / "generated").iterdir()} == names
 
 
-def example_shader(
-    language: str, storage: tuple[str, str, str], export_folder: Path, path: Path, positions: str = "centres"
-) -> None:
-    """Write a fragment shader around the example of the header."""
-    exported = read_export(export_folder)
-    source = shader_source(exported.model, exported.manifest.material, language, *storage, positions=positions)
-    path.write_text(WRAPPERS[language].format(source=source, example=example_of(source)))
-
-
-def compile_with_glslang(language: str, path: Path) -> Path:
-    """Compile a fragment shader; return the SPIR-V, which is not made for GLSL ES."""
-    compiler = shutil.which("glslangValidator")
-    if not compiler:
-        pytest.skip("needs glslangValidator: apt install glslang-tools")
-    command, out = [compiler, *COMPILERS[language], path], path.with_suffix(".spv")
-    if "-V" in command:
-        command += ["-o", out]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0 and "ERROR" not in done.stdout, done.stdout
-    return out
-
-
 @pytest.mark.parametrize("language", WRAPPERS)
 @pytest.mark.parametrize("storage", STORAGES, ids=STORAGE_IDS)
 def test_the_example_of_the_header_compiles(language, storage, shipped, tmp_path):
@@ -123,19 +81,6 @@ def test_its_spirv_is_valid(language, storage, shipped, tmp_path):
     module = compile_with_glslang(language, tmp_path / "shader.frag")
     done = subprocess.run([validator, "--target-env", "vulkan1.1", module], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-
-
-def compile_with_dxc(path: Path) -> subprocess.CompletedProcess:
-    """Microsoft's compiler for HLSL, shader model 6.0, through Slang's, which finds libdxcompiler.so beside itself."""
-    slangc = load_generate().find_slangc()
-    if slangc is None:
-        pytest.skip("needs Slang's compiler: pip install --no-deps slangtorch")
-    command = [slangc, path, "-pass-through", "dxc", "-target", "dxil", "-profile", "sm_6_0", "-entry", "main"]
-    command += ["-stage", "fragment", "-o", path.with_suffix(".dxil")]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if "failed to load downstream compiler" in done.stderr:
-        pytest.skip("needs DXC: .ci/run puts libdxcompiler.so of compushady-lrtu beside slangc")
-    return done
 
 
 @pytest.mark.parametrize("storage", STORAGES, ids=STORAGE_IDS)
@@ -169,18 +114,6 @@ def test_weights_in_a_uniform_block_compile(shipped, tmp_path):
 def test_every_name_is_defined(language, storage, shipped):
     exported = read_export(shipped[0])
     assert_every_name_is_defined(shader_source(exported.model, exported.manifest.material, language, *storage))
-
-
-def assert_every_name_is_defined(source: str) -> None:
-    """What the translated text takes from the preamble is there, in Metal too, which nothing here compiles."""
-    defined = set(re.findall(r"(?:#define|const) (NT_\w+)", source))
-    for_hosts = {"NT_REGISTER", "NT_SAMPLER_REGISTER", "NT_BINDING", "NT_UNIFORM_WEIGHTS"}
-    assert set(re.findall(r"\bNT_[A-Z_]+\b", source)) - for_hosts <= defined
-    for name in set(re.findall(r"\b(nt[A-Z]\w*)\(", source)) - {"ntSampler"}:  # of Metal, a variable
-        assert re.search(rf"^(?:fn {name}\(|[\w<>]+ {name}\(.*\)$)", source, re.MULTILINE), name
-    for bracket in ("()", "[]", "{}"):
-        assert source.count(bracket[0]) == source.count(bracket[1])
-    assert max(map(len, source.split("\n\n")[0].splitlines())) <= 140
 
 
 # --- grids of BC1 blocks ---------------------------------------------------------------------------------------------

@@ -40,6 +40,7 @@ class Case:
     linear_color: bool = False
     layout: str = "packed"
     units: tuple[tuple[str, tuple[float, float], float | None], ...] = ()  # map, value_range, log_scale
+    precision: int = 32  # of the shader's products
 
     @property
     def sampled(self) -> bool:
@@ -167,14 +168,16 @@ def make_job(name: str, case: Case, shipped: Shipped, language: str, as_blocks: 
     for texture, file in texture_names(shipped.model, case.layout).items():
         textures[texture] = uploads((shipped.folder / file).read_bytes(), as_blocks)
     storage = (case.weights, case.weight_type, case.layout)
+    kind = chosen_type(shipped.model, case.weight_type, case.weights == "baked", case.precision)
     return Job(
         name,
-        shader_source(shipped.model, shipped.material, language, *storage),
+        shader_source(shipped.model, shipped.material, language, *storage, precision=case.precision),
         textures,
-        weight_bytes(shipped.model, case.weight_type) if case.weights == "buffer" else b"",
-        ELEMENTS[chosen_type(shipped.model, case.weight_type, case.weights == "baked")],
+        weight_bytes(shipped.model, case.weight_type, case.precision) if case.weights == "buffer" else b"",
+        ELEMENTS[kind],
         shipped.queries,
         case.sampled,
+        words=kind == "codes16",
     )
 
 

@@ -38,7 +38,8 @@ from tests.support.shader_jobs import (
 os.environ.setdefault("GALLIVM_PERF", "nopt,no_aos_sampling")
 
 WEBGPU_FORMATS = {1: "r8unorm", 2: "rg8unorm", 4: "rgba8unorm", 8: "bc1-rgba-unorm"}  # by channels, bytes of a block
-WEBGPU_FEATURES = ("float32-filterable", "texture-compression-bc")  # asked for where the device has them
+HALF_FEATURE = "shader-f16"
+WEBGPU_FEATURES = ("float32-filterable", "texture-compression-bc", HALF_FEATURE)  # asked for where the device has them
 
 
 def webgpu_format(level: np.ndarray) -> str:
@@ -219,6 +220,7 @@ ELEMENTS = {  # of a buffer -> its texture's format, that of the upload, the typ
     "float4": ("RGBA32F", "RGBA", "FLOAT", "Float32Array", 16),
     "uint2": ("RGBA16F", "RGBA", "HALF_FLOAT", "Uint16Array", 8),
     "uint": ("R32UI", "RED_INTEGER", "UNSIGNED_INT", "Uint32Array", 4),
+    "words": ("RG32UI", "RG_INTEGER", "UNSIGNED_INT", "Uint32Array", 8),
 }
 
 
@@ -251,7 +253,8 @@ def run_essl(jobs: list[Job]) -> dict[str, np.ndarray]:
             stored = [_level(level.tobytes(), *size) for level, size in zip(levels, texels_of(levels))]
             textures.append({"name": name, "format": of, "levels": stored, "sampled": job.sampled})
         if job.weights:
-            textures.append(_buffer_texture("ntWeightTable", job.weights, 256, job.element))
+            element = "words" if job.words else job.element
+            textures.append(_buffer_texture("ntWeightTable", job.weights, 256, element))
         textures.append(_buffer_texture("queries", job.queries.tobytes(), len(job.queries)))
         source = "#version 300 es\n" + job.source + decode_call(ESSL_ENTRY, job, "vec2")
         described.append(

@@ -72,6 +72,7 @@ class Job:
     anisotropy: int = 0
     # further results: expressions of floats, of the NtMaterial m; {nt} precedes the names of functions
     more: tuple[str, ...] = ()
+    words: bool = False  # GLSL ES reads the buffer as words, though they are halves
 
     @property
     def results(self) -> int:

@@ -23,7 +23,8 @@ from lightmap.siren import Siren
 from lightmap.torch_step import TorchStep
 
 SOURCES = Path(__file__).resolve().parent / "kernels"
-SHARED = ("failure.h", "gemm.cpp", "gemm.h", "pool.h", "vec.h")  # of engine/cpu/src, included by ours
+# of engine/cpu/src, included by ours
+SHARED = ("bare.cpp", "failure.h", "gemm.cpp", "gemm.h", "pool.h", "system.cpp", "system.h", "vec.h")
 
 
 class Network(ctypes.Structure):
@@ -37,8 +38,7 @@ class _Recipe(build.Recipe):
 
     def read_sources(self) -> dict[str, bytes]:
         try:
-            shared = {f"shared {name[:-3]}h" if name.endswith("cpp") else f"shared {name}":
-                      (build.SOURCES / name).read_bytes() for name in SHARED}  # fmt: skip
+            shared = {f"shared {name}, included": (build.SOURCES / name).read_bytes() for name in SHARED}
         except OSError as error:
             raise KernelsUnavailable(f"cannot read the sources of the CPU kernels: {error}") from error
         return {**super().read_sources(), **shared}

@@ -27,6 +27,9 @@ DB_PER_OCTAVE = 2.8  # dB per doubling of the rate, until two probes measure it;
 CLOSE_OCTAVES = 0.35  # a probe whose rate is this near to the predicted one is the last
 LATER_ROUNDS = 0.25  # gain of all later rounds of --refine over that of the first; measured: 0.10 dB after 0.43, 0.27
 #                      after 0.86
+# Of the gain that a full run is predicted to bring, what it may bring more where 20 bpp seem too little. data/test,
+# `fast`: 33.3 dB in a short run at 20 bpp, 39.0 predicted, 40.0 in a full run.
+DOUBTED_GAIN = 0.5
 AIM_ABOVE = 0.12  # dB above the target for the first run; predictions are off by about as much
 SECOND_AIM = 0.18  # dB above target for the second and last run; no further run can correct a miss
 STEEPEST = 4.0  # dB per octave between full runs; probes overestimate it, as they are less trained at high rates
@@ -92,7 +95,7 @@ def find_rate(session: Session, target: float, config: Config) -> tuple[float, f
             break
     highest = max(probes, key=lambda probe: probe.bpp)
     reach = highest.psnr + slope * math.log2(HIGHEST_BPP / highest.bpp)
-    if reach < target - max(WINDOW, 1.5 * gain):
+    if reach < target - max(WINDOW, DOUBTED_GAIN * gain):
         asked = f"--match {config.match}: {target:.2f} dB" if config.match else f"--target_psnr {target:.2f}"
         raise UserError(
             f"{asked}: {HIGHEST_BPP:g} bpp, the most there is, reaches about {reach:.1f} dB on {material.name}; "

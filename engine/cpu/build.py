@@ -35,6 +35,7 @@ from pathlib import Path
 
 from common.cores import usable_cores
 from common.files import sha256_of
+from engine.cpu import zig
 from engine.cpu.cache import DIGEST, LIBRARY, check_runs_code, private_folder, prune, use, user_cache
 from engine.errors import KernelsUnavailable
 
@@ -75,8 +76,8 @@ def load_library(say: Callable[[str], None] | None = None) -> ctypes.CDLL:
     """The kernels, compiled if the cache does not have them. The process remembers success and failure alike.
 
     Environment variables, of which an empty one counts as unset: CXX, a compiler and its arguments, in place of the
-    first of c++, g++ and clang++ that works; NTC_CXXFLAGS, appended to the flags, and in place of those for this CPU;
-    NTC_CACHE, the folder of the cache.
+    first of c++, g++, clang++ and the ziglang package that works; NTC_CXXFLAGS, appended to the flags, and in place of
+    those for this CPU; NTC_CACHE, the folder of the cache.
 
     Args:
         say: receives one line when, and only when, a compiler starts.
@@ -103,14 +104,19 @@ def _load(say: Callable[[str], None] | None) -> ctypes.CDLL:
 
 def split_variable(name: str) -> list[str]:
     """The words of an environment variable, split as a shell does. Raises: KernelsUnavailable for an open quote."""
+    words = shlex.shlex(os.environ.get(name, ""), posix=True, punctuation_chars=False)
+    words.whitespace_split, words.commenters = True, ""
+    if os.name == "nt":
+        words.escape = ""  # a backslash is part of a path there
     try:
-        return shlex.split(os.environ.get(name, ""))
+        return list(words)
     except ValueError as error:
         raise KernelsUnavailable(f"{name}={os.environ[name]}: {error}") from error
 
 
 def find_compilers() -> list[list[str]]:
-    """The compiler commands to try, best first: CXX alone if it is set, else every different compiler in PATH.
+    """The compiler commands to try, best first: CXX alone if it is set, else every different compiler in PATH, then the
+    one of the ziglang package.
 
     Raises: KernelsUnavailable without any.
     """
@@ -123,12 +129,20 @@ def find_compilers() -> list[list[str]]:
     found: dict[Path, list[str]] = {}
     for path in filter(None, map(shutil.which, COMPILERS)):
         found.setdefault(Path(path).resolve(), [str(Path(path).absolute())])  # c++ is a link to one of the others
-    if not found:
+    try:
+        last = zig.command()
+    except KernelsUnavailable:
+        if not found:
+            raise
+        last = None
+    commands = [*found.values(), *([last] if last else [])]
+    if not commands:
         names = ", ".join(COMPILERS)
         raise KernelsUnavailable(
-            f"no C++ compiler found (looked for {names} in PATH); install g++ or clang++, or set CXX"
+            f"no C++ compiler found (looked for {names} in PATH, and for the {zig.PACKAGE} package); "
+            f"pip install {zig.PACKAGE}, or install g++ or clang++, or set CXX"
         )
-    return list(found.values())
+    return commands
 
 
 class Recipe:
@@ -144,11 +158,22 @@ class Recipe:
     def __init__(self, sources: Path, compiler: Sequence[str], extra: Sequence[str] = ()):
         self.sources = Path(sources)
         self.compiler = list(compiler)
+        self.is_zig = zig.is_zig(self.compiler)
         self.flag_sets = [list(extra)] if extra else [list(flags) for flags in ARCHITECTURE_FLAGS]
         self.contents = self.read_sources()
         self.units = [name for name in self.contents if name.endswith(".cpp")]
         if not self.units:
             raise KernelsUnavailable(f"no C++ files in {self.sources}")
+
+    @property
+    def compile_flags(self) -> list[str]:
+        """Flags of every file, without those for contraction and this CPU."""
+        return [*COMPILE_FLAGS, *(zig.compile_flags(zig.target()) if self.is_zig else ())]
+
+    @property
+    def link_flags(self) -> list[str]:
+        """Flags of the library."""
+        return zig.link_flags(zig.target()) if self.is_zig else list(LINK_FLAGS)
 
     def read_sources(self) -> dict[str, bytes]:
         """File name -> content, sorted, without hidden files, which editors make."""
@@ -160,13 +185,13 @@ class Recipe:
 
     @functools.cached_property
     def version(self) -> str:
-        """The compiler's output for --version.
+        """What the compiler prints as its version.
 
         Size and time of the program file would not do: g++ can be a wrapper (ccache, Xcode), which stays the same when
         the compiler behind it is replaced.
         """
         try:
-            command = [*self.compiler, "--version"]
+            command = zig.version_command(self.compiler) if self.is_zig else [*self.compiler, "--version"]
             done = subprocess.run(command, capture_output=True, check=True, timeout=30, stdin=subprocess.DEVNULL)
         except (OSError, subprocess.SubprocessError) as error:
             raise KernelsUnavailable(f"{shlex.join(self.compiler)} does not work: {error}") from error
@@ -175,6 +200,8 @@ class Recipe:
     @property
     def title(self) -> str:
         """Compiler and version for a reader: `g++ 12.2.0`."""
+        if self.is_zig:
+            return f"{zig.PACKAGE} {self.version.strip()}"
         first_line = re.sub(r"\(.*?\)", "", self.version.partition("\n")[0])  # in brackets: the packager's version
         number = re.search(r" \d+(\.\d+)+", first_line)
         return shlex.join([Path(self.compiler[0]).name, *self.compiler[1:]]) + (number.group() if number else "")
@@ -183,7 +210,7 @@ class Recipe:
     def folder_name(self) -> str:
         """Name of the library's folder in a cache; it differs whenever the library could differ."""
         program = str(Path(self.compiler[0]).resolve())
-        flags = (COMPILE_FLAGS, LINK_FLAGS, CONTRACTION, NO_CONTRACTION, self.flag_sets)
+        flags = (self.compile_flags, self.link_flags, CONTRACTION, NO_CONTRACTION, self.flag_sets)
         everything = (self.contents, program, self.compiler, self.version, flags, platform.machine(), cpu_identity())
         return "kernels-" + hashlib.sha256(repr(everything).encode()).hexdigest()[:32]
 
@@ -301,8 +328,8 @@ def compile_library(recipe: Recipe, work: Path) -> Path:
         compiling = []
         for unit, made in zip(recipe.units, objects):
             contraction = CONTRACTION.get(unit, NO_CONTRACTION)
-            compiling.append([*recipe.compiler, *COMPILE_FLAGS, contraction, *flags, "-c", unit, "-o", made])
-        linking = [*recipe.compiler, *objects, *flags, *LINK_FLAGS, "-o", str(library)]
+            compiling.append([*recipe.compiler, *recipe.compile_flags, contraction, *flags, "-c", unit, "-o", made])
+        linking = [*recipe.compiler, *objects, *flags, *recipe.link_flags, "-o", str(library)]
         try:
             run_together(compiling, recipe, work)
             run_together([linking], recipe, work)
@@ -324,7 +351,7 @@ def run_together(commands: Sequence[Sequence[str]], recipe: Recipe, work: Path) 
 
     Raises: UnusableFlags; KernelsUnavailable; OSError when the disk is full.
     """
-    environment = {**os.environ, "LC_ALL": "C", "TMPDIR": str(work)}
+    environment = {**os.environ, "LC_ALL": "C", "TMPDIR": str(work), **(zig.environment(work) if recipe.is_zig else {})}
     pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
     running: list[subprocess.Popen] = []
     stopped = threading.Event()

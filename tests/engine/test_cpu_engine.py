@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ import torch
 from configs import make_config
 from engine.adam_state import ADAM_BETAS, ADAM_EPSILON, PENDING
 from engine.cpu import engine as cpu_engine
+from engine.cpu import zig
 from engine.cpu.engine import CHUNKS, CpuEngine
 from engine.create import create_engine
 from engine.sampling import TexelSampler
@@ -374,8 +376,27 @@ def test_chunks_follow_from_the_shape(monkeypatch):
 def test_training_without_a_compiler(tmp_path):
     maps = save_maps(tmp_path / "maps")
     flags = ["--data_dir", maps, "--save_dir", tmp_path / "out", "--max_iter", 8, "--batch_size", 64, "--n_neurons", 16]
-    done = process(*flags, environment={"PATH": "", "CXX": "", "NTC_CACHE": str(tmp_path / "cache")})
+    done = process(*flags, environment={"CXX": "no-such-compiler", "NTC_CACHE": str(tmp_path / "cache")})
     assert done.returncode == 0 and "error" not in done.stderr, done.stderr
     notes = [line for line in done.stdout.splitlines() if "compiler" in line]
     assert len(notes) == 1 and "training with PyTorch" in notes[0]
+    assert len(list((tmp_path / "out").rglob("model.pth"))) == 1
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.usefixtures("no_kernels")
+def test_training_with_the_ziglang_package_alone(tmp_path):
+    """A machine without any compiler and with a home that nobody can write to."""
+    if zig.command() is None:
+        pytest.skip("needs pip install ziglang")
+    (tmp_path / "file").write_text("")
+    maps = save_maps(tmp_path / "maps")
+    flags = ["--data_dir", maps, "--save_dir", tmp_path / "out", "--max_iter", 8, "--batch_size", 64, "--n_neurons", 16]
+    nowhere = str(tmp_path / "file" / "home")
+    done = process(*flags, "--engine", "cpu", timeout=300, environment={
+        "PATH": "", "CXX": "", "NTC_CACHE": str(tmp_path / "cache"), "NTC_CXXFLAGS": "-O1 -march=native",
+        "HOME": nowhere, "XDG_CACHE_HOME": nowhere,
+    })  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^compiling the CPU kernels with ziglang [\d.]+ \(once per machine\)$", done.stdout, re.MULTILINE)
     assert len(list((tmp_path / "out").rglob("model.pth"))) == 1

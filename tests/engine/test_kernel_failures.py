@@ -27,6 +27,7 @@ THREADS = r"""
 #include <errno.h>
 #include <pthread.h>
 
+#pragma GCC visibility push(default)
 extern "C" {
 int threads_left = -1;
 
@@ -37,30 +38,35 @@ int pthread_create(pthread_t* thread, const pthread_attr_t* attributes, void* (*
     return reinterpret_cast<Create>(dlsym(RTLD_NEXT, "pthread_create"))(thread, attributes, run, argument);
 }
 }
+#pragma GCC visibility pop
 """
 POOL = THREADS + r"""
 #include <cstdio>
-#include <system_error>
+#include "bare.cpp"
 #include "pool.h"
+#include "system.cpp"
 
 int main() {
     for (int left = 0; left < 3; left++) {
         threads_left = left;
         nt::Barrier barrier(4);
         std::atomic<int> ran{0};
-        try {
+        const int32_t status = nt::guarded([&] {
             nt::run_threads(4, [&](int) { ran++; barrier.wait([] {}); });
-            return 1;
-        } catch (const std::system_error& error) {
-            std::printf("%d left, %d ran: %s\n", left, ran.load(), error.what());
-            if (ran) return 2;
-        }
+        });
+        std::printf("%d left, %d ran: %s\n", left, ran.load(), nt::failure_text);
+        if (status != nt::NO_THREADS || ran) return 1;
     }
     threads_left = 3;
     nt::Barrier barrier(4);
     int alone = 0;
     nt::run_threads(4, [&](int) { barrier.wait([&] { alone++; }); });
-    return alone == 1 ? 0 : 3;
+    if (alone != 1) return 2;
+    threads_left = -1;
+    const int32_t status = nt::guarded([&] {
+        nt::run_threads(4, [&](int thread) { if (thread == 2) nt::fail(nt::FAILED, "as a test"); });
+    });
+    return status == nt::FAILED && !strcmp(nt::failure_text, "as a test") ? 0 : 3;
 }
 """
 DECODE = """
@@ -89,10 +95,14 @@ def compiled(tmp_path):
     except KernelsUnavailable as error:
         pytest.skip(str(error))
 
+    recipe = build.Recipe(build.SOURCES, compiler)
+
     def run(source: str, *flags: str) -> str:
         (tmp_path / "unit.cpp").write_text(source)
-        command = [*compiler, "-std=c++17", "-pthread", f"-I{build.SOURCES}", str(tmp_path / "unit.cpp")]
-        subprocess.run([*command, *flags, "-o", str(tmp_path / "unit"), "-ldl"], check=True)
+        command = [*compiler, *recipe.compile_flags]
+        subprocess.run([*command, f"-I{build.SOURCES}", "-c", "unit.cpp", "-o", "unit.o"], cwd=tmp_path, check=True)
+        command += [*flags, "unit.o", "-o", "unit", "-ldl"] + ["-nostdlib++"] * recipe.is_zig
+        subprocess.run(command, cwd=tmp_path, check=True)
         return str(tmp_path / "unit")
 
     return run
@@ -105,7 +115,7 @@ def test_threads_that_cannot_start_end_no_process(compiled):
 
 
 def test_missing_threads_are_named(compiled):
-    preloaded = compiled(THREADS, "-shared", "-fPIC")
+    preloaded = compiled(THREADS, "-shared")
     command = [sys.executable, "-c", DECODE, preloaded]
     done = subprocess.run(command, cwd=ROOT, env={**os.environ, "LD_PRELOAD": preloaded}, capture_output=True,
                           text=True, timeout=120)  # fmt: skip

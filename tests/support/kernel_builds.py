@@ -12,6 +12,7 @@ import pytest
 
 from engine.cpu import build as module
 from engine.cpu import cache as libraries
+from engine.cpu import zig
 from engine.cpu.build import find_compilers
 from engine.errors import KernelsUnavailable
 
@@ -24,6 +25,8 @@ KERNELS = f"""#include "answer.h"
 """
 GEMM = f"{EXPORT} float gemm_multiply_add(float a, float b, float c) {{ return a * b + c; }}\n"
 
+packaged_zig = zig.command  # which tests see where they ask for it
+
 needs_scripts = pytest.mark.skipif(os.name != "posix", reason="stands in for a compiler with a shell script")
 
 
@@ -33,6 +36,7 @@ def _nothing_from_outside(monkeypatch, tmp_path):
     for name in ("CXX", "NTC_CXXFLAGS", "NTC_CACHE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(module, "_outcome", [])
+    monkeypatch.setattr(zig, "command", lambda: None)
     monkeypatch.setattr(libraries, "_held", {})
     (tmp_path / "tmp").mkdir()
     monkeypatch.setattr(module.tempfile, "tempdir", str(tmp_path / "tmp"))
@@ -44,7 +48,24 @@ def compiler() -> list[str]:
     try:
         return find_compilers()[0]
     except KernelsUnavailable as error:
-        pytest.skip(str(error))
+        command = packaged_zig()
+        if command is None:
+            pytest.skip(str(error))
+        return command
+
+
+@pytest.fixture
+def zig_compiler() -> list[str]:
+    """The command of the ziglang package."""
+    return zig_or_skip()
+
+
+def zig_or_skip() -> list[str]:
+    """The command of the ziglang package; without it the test is skipped."""
+    command = packaged_zig()
+    if command is None:
+        pytest.skip(f"needs pip install {zig.PACKAGE}")
+    return command
 
 
 @pytest.fixture

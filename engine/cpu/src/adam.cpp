@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <initializer_list>
 #include <limits>
-#include <system_error>
 #include <utility>
 
 #include "pool.h"
@@ -160,11 +159,9 @@ template <class Work>
 void GridStore::in_bands(Work&& work) const {
     const long count = long((grid.units + BAND - 1) / BAND);
     const auto band = [&](long index, int) { work(index * BAND, std::min((index + 1) * BAND, grid.units)); };
-    try {
-        run_tasks(int(std::min<long>(n_threads_, count)), count, band);
-    } catch (const std::system_error&) {  // no thread can be started
+    const int32_t status = guarded([&] { run_tasks(int(std::min<long>(n_threads_, count)), count, band); });
+    if (status != DONE)  // no thread can be started, and so none has begun
         for (long index = 0; index < count; index++) band(index, 0);
-    }
 }
 
 void GridStore::load(const Fading& fading, int plane, int64_t iteration, const float* parameters, const float* moments1,

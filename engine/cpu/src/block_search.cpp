@@ -7,7 +7,7 @@
 namespace nt {
 namespace {
 
-constexpr int FAILURES[2] = {NT_SEARCH_END_FAILURES, NT_SEARCH_WEIGHT_FAILURES};  // of end points, of weights
+constexpr int BLOCK_FAILURES[2] = {NT_SEARCH_END_FAILURES, NT_SEARCH_WEIGHT_FAILURES};  // of end points, of weights
 constexpr int END_TOP_CODES[BLOCK_FEATURES] = {31, 63, 31};
 
 constexpr bool is_weight(int parameter) { return parameter >= FIRST_WEIGHT; }
@@ -138,7 +138,7 @@ int64_t BlockSearch::search_block(int plane, uint32_t number, Searcher& searcher
     int failures[2] = {};
     for (const int i : searcher.order) {
         const int top = top_code(i), moved = block.codes[i] + (block.promise[i] > 0 ? -1 : 1);
-        if (block.promise[i] == 0 || moved < 0 || moved > top || failures[is_weight(i)] == FAILURES[is_weight(i)]) continue;
+        if (block.promise[i] == 0 || moved < 0 || moved > top || failures[is_weight(i)] == BLOCK_FAILURES[is_weight(i)]) continue;
         failures[is_weight(i)]++;
         if (!try_step(plane, Step(block, i, moved), searcher)) continue;
         failures[is_weight(i)] = 0;

@@ -2,7 +2,6 @@
 #include "gemm.h"
 
 #include <array>
-#include <chrono>
 #include <utility>
 
 #include "vec.h"
@@ -123,22 +122,21 @@ void gemm(const Gemm& job) {
 
 double multiply_add_peak(double seconds) {
     constexpr int CHAINS = NT_REGISTERS >= 32 ? 24 : 12, ROUNDS = 1 << 16;
-    using clock = std::chrono::steady_clock;
     vfloat sum[CHAINS];
     for (int i = 0; i < CHAINS; i++)
         for (int lane = 0; lane < V; lane++) sum[i][lane] = float(i + lane);
     vfloat factor = vfloat{} + 0.9999f, shift = vfloat{} + 1e-3f;
     asm volatile("" : "+m"(factor), "+m"(shift));  // the optimiser must not know their values
     double best = 0;
-    const auto end = clock::now() + std::chrono::duration<double>(seconds);
+    const double end = seconds_now() + seconds;
     do {
-        const auto start = clock::now();
+        const double start = seconds_now();
         for (int k = 0; k < ROUNDS; k++)
 #pragma GCC unroll 24
             for (int i = 0; i < CHAINS; i++) sum[i] = sum[i] * factor + shift;
-        const double took = std::chrono::duration<double>(clock::now() - start).count();
+        const double took = seconds_now() - start;
         best = best > ROUNDS / took ? best : ROUNDS / took;
-    } while (clock::now() < end);
+    } while (seconds_now() < end);
     for (int i = 0; i < CHAINS; i++) asm volatile("" : : "m"(sum[i]));
     return best * CHAINS * V;
 }

@@ -2,12 +2,10 @@
 #pragma once
 
 #include <atomic>
-#include <condition_variable>
-#include <exception>
-#include <future>
-#include <mutex>
-#include <thread>
 #include <vector>
+
+#include "failure.h"
+#include "system.h"
 
 namespace nt {
 
@@ -23,10 +21,10 @@ class Barrier {
             alone();
             arrived_.store(0, std::memory_order_relaxed);
             {
-                std::lock_guard<std::mutex> lock(mutex_);
+                Locked locked(changed_);
                 generation_.store(generation + 1, std::memory_order_release);
             }
-            changed_.notify_all();
+            changed_.wake_all();
             return;
         }
         // Phases take about a millisecond: a short spin is enough for threads that finish together. Sleeping after it
@@ -35,8 +33,8 @@ class Barrier {
             if (generation_.load(std::memory_order_acquire) != generation) return;
             pause();
         }
-        std::unique_lock<std::mutex> lock(mutex_);
-        changed_.wait(lock, [&] { return generation_.load(std::memory_order_acquire) != generation; });
+        Locked locked(changed_);
+        while (generation_.load(std::memory_order_acquire) == generation) changed_.wait();
     }
 
   private:
@@ -53,42 +51,60 @@ class Barrier {
     const int count_;
     std::atomic<int> arrived_{0};
     std::atomic<unsigned> generation_{0};
-    std::mutex mutex_;
-    std::condition_variable changed_;
+    Monitor changed_;
 };
 
-// Runs work(thread) on n threads, the caller's among them, and throws the first exception of work() again.
+// Runs work(thread) on n threads, the caller's among them, and fails as the first work() that fails.
 //
 // No thread begins before all have started, as the work may contain a barrier for n threads. When one cannot be
-// started, none begins, and its std::system_error is thrown.
+// started, none begins.
 template <class Work>
 void run_threads(int n, Work&& work) {
-    std::exception_ptr failure;
-    std::mutex mutex;
-    const auto run = [&](int thread) {
-        try {
-            work(thread);
-        } catch (...) {
-            std::lock_guard<std::mutex> lock(mutex);
-            if (!failure) failure = std::current_exception();
+    struct Shared {
+        Work& work;
+        Monitor changed;
+        enum { STARTING, STARTED, NONE } state;
+        int32_t status;  // of the first failure, as `text`
+        char text[sizeof failure_text];
+
+        void run(int thread) {
+            const int32_t ended = guarded([&] { work(thread); });
+            if (ended == DONE) return;
+            Locked locked(changed);
+            if (status == DONE) copy_text(text, sizeof text, failure_text), status = ended;
         }
+    } shared{work, {}, Shared::STARTING, DONE, ""};
+    struct Other : SystemThread {
+        Shared* shared;
+        int number;
     };
-    std::promise<bool> starting;
-    const std::shared_future<bool> all_started = starting.get_future().share();
-    std::vector<std::thread> others;
-    try {
-        for (int thread = 1; thread < n; thread++)
-            others.emplace_back([&run, all_started, thread] {
-                if (all_started.get()) run(thread);
-            });
-    } catch (...) {  // a thread that is destroyed without being joined would end the process
-        failure = std::current_exception();
+    std::vector<Other> others(n - 1);
+    size_t started = 0;
+    for (Other& other : others) {
+        other.shared = &shared, other.number = int(started) + 1, other.argument = &other;
+        other.run = [](void* argument) {
+            Other& self = *static_cast<Other*>(argument);
+            {
+                Locked locked(self.shared->changed);
+                while (self.shared->state == Shared::STARTING) self.shared->changed.wait();
+                if (self.shared->state == Shared::NONE) return;
+            }
+            self.shared->run(self.number);
+        };
+        if (!start(other, shared.text, sizeof shared.text)) {
+            shared.status = NO_THREADS;
+            break;
+        }
+        started++;
     }
-    const bool started = !failure;
-    starting.set_value(started);
-    if (started) run(0);
-    for (std::thread& other : others) other.join();
-    if (failure) std::rethrow_exception(failure);
+    {
+        Locked locked(shared.changed);
+        shared.state = shared.status == DONE ? Shared::STARTED : Shared::NONE;
+    }
+    shared.changed.wake_all();
+    if (shared.state == Shared::STARTED) shared.run(0);
+    for (size_t i = 0; i < started; i++) join(others[i]);
+    if (shared.status != DONE) fail(Status(shared.status), shared.text);
 }
 
 // Calls task(index, thread) once for every index below `count`, on n threads, in any order.

@@ -56,7 +56,7 @@ Grid make_grid(const nt_grid& spec, int num_lods, int column, int first, int pla
 void add_waves(int first, int count, std::vector<float>& u, std::vector<float>& v, std::vector<float>& shift) {
     for (int axis = 0; axis < 2; axis++)
         for (int i = first; i < count; i++) {
-            const float factor = std::ldexp(1.0f, i - 1);
+            const float factor = float(std::ldexp(1.0, i - 1));  // Windows on ARM has no ldexpf
             u.push_back(axis == 0 ? factor : 0.0f);
             v.push_back(axis == 0 ? 0.0f : factor);
             shift.push_back(0.25f * i);
@@ -68,7 +68,7 @@ void add_waves(int first, int count, std::vector<float>& u, std::vector<float>& 
 void add_sawtooths(int count, std::vector<float>& u, std::vector<float>& v, std::vector<float>& shift) {
     for (int axis = 0; axis < 2; axis++)
         for (int i = 0; i < count; i++) {
-            const float factor = std::ldexp(1.0f, -i);
+            const float factor = float(std::ldexp(1.0, -i));
             u.push_back(axis == 0 ? factor : 0.0f);
             v.push_back(axis == 0 ? 0.0f : factor);
             shift.push_back(-0.5f * factor);

@@ -5,13 +5,10 @@
 #include <cstdlib>
 #include <cstring>
 #include <memory>
-#include <new>
 #include <utility>
 
-#if defined(__linux__)
-#include <sys/mman.h>
-#include <unistd.h>
-#endif
+#include "failure.h"
+#include "system.h"
 
 // A vector is as wide as the widest register of the target. A build may choose another width, for which the compiler
 // splits or pads vectors: so the 64-byte code is tested without AVX-512.
@@ -116,7 +113,7 @@ constexpr long align_up(long count, long unit) { return (count + unit - 1) / uni
 class ZeroPages {
   public:
     explicit ZeroPages(size_t count) : memory_(std::calloc(count + 16, sizeof(float)), std::free) {
-        if (!memory_) throw std::bad_alloc();
+        if (!memory_) fail(OUT_OF_MEMORY, "calloc");
     }
     float* data() const {
         return reinterpret_cast<float*>((reinterpret_cast<uintptr_t>(memory_.get()) + 63) & ~uintptr_t(63));
@@ -144,30 +141,18 @@ class Buffer {
         free(memory_);
         data_ = nullptr;
         count_ = count;
-        const size_t huge = size_t(2) << 20;
         const size_t bytes = count * sizeof(T) + 64;  // room for a vector that starts at the last element
-        const size_t unit = bytes >= 4 * huge ? huge : 64;
+        const size_t unit = bytes >= 4 * HUGE_PAGE ? HUGE_PAGE : 64;
         // calloc: new pages of the system are zero, so that a large block costs nothing before all threads fill it
         memory_ = calloc(bytes + 2 * unit, 1);
-        if (!memory_) throw std::bad_alloc();
+        if (!memory_) fail(OUT_OF_MEMORY, "calloc");
         const uintptr_t start = (reinterpret_cast<uintptr_t>(memory_) + unit - 1) / unit * unit;
-#if defined(__linux__) && defined(MADV_HUGEPAGE)
-        if (unit == huge) madvise(reinterpret_cast<void*>(start), (bytes + huge - 1) / huge * huge, MADV_HUGEPAGE);
-#endif
         data_ = reinterpret_cast<T*>(start);
+        if (unit == HUGE_PAGE) want_huge_pages(data_, (bytes + unit - 1) / unit * unit);
     }
 
     // Gives the memory of elements first .. last, which lose their values, back to the system where it takes single pages.
-    void give_back(size_t first, size_t last) {
-#if defined(__linux__) && defined(MADV_DONTNEED)
-        const uintptr_t page = uintptr_t(sysconf(_SC_PAGESIZE));
-        const uintptr_t begin = (reinterpret_cast<uintptr_t>(data_ + first) + page - 1) / page * page;
-        const uintptr_t end = reinterpret_cast<uintptr_t>(data_ + last) / page * page;
-        if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
-#else
-        (void)first, (void)last;
-#endif
-    }
+    void give_back(size_t first, size_t last) { give_pages_back(data_ + first, data_ + last); }
 
     T* data() { return data_; }
     const T* data() const { return data_; }

@@ -7,4 +7,5 @@ from tests.support.kernel_builds import (  # noqa: F401  # fixtures
     counting,
     script,
     sources,
+    zig_compiler,
 )

@@ -157,7 +157,8 @@ def failure_of_load() -> KernelsUnavailable:
 def test_no_compiler(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     assert str(failure_of_load()) == (
-        "no C++ compiler found (looked for c++, g++, clang++ in PATH); install g++ or clang++, or set CXX"
+        "no C++ compiler found (looked for c++, g++, clang++ in PATH, and for the ziglang package); "
+        "pip install ziglang, or install g++ or clang++, or set CXX"
     )
 
 

@@ -1,0 +1,98 @@
+"""Compiles the CPU kernels for systems that are not at hand, and runs them in what stands in for these."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from engine.cpu import build, zig
+from engine.cpu.library import load_kernels
+from engine.errors import KernelsUnavailable
+from tests.support.kernel_builds import zig_or_skip
+from tests.support.paths import ROOT
+
+DRIVER = ROOT / "tests/support/kernel_driver.cpp"
+WINE = ("wine64", "/usr/lib/wine/wine64", "wine")
+ARM_LIBRARIES = "/usr/aarch64-linux-gnu"
+APART = ("gemm.cpp", "system.cpp", "bare.cpp")  # units that cannot be compiled together with the others
+
+
+def cross_compile(folder: Path, where: str, *flags: str) -> Path:
+    """The kernels for a target of zig in `folder`, with the least optimisation that is not slower than none."""
+    folder.mkdir(parents=True, exist_ok=True)
+    recipe = build.Recipe(build.SOURCES, zig_or_skip())
+    together = [name for name in recipe.units if name not in APART]  # a third of the time that they take one by one
+    (folder / "others.cpp").write_text("".join(f'#include "{build.SOURCES / name}"\n' for name in together))
+    own = [*build.COMPILE_FLAGS, *zig.compile_flags(where), "-O1", *flags]
+    units = {name: build.CONTRACTION.get(name, build.NO_CONTRACTION) for name in (str(folder / "others.cpp"), *APART)}
+    objects = [str(folder / f"{Path(name).stem}.o") for name in units]
+    library = folder / ("kernels.dll" if "windows" in where else "kernels.so")
+    build.run_together(
+        [[*recipe.compiler, *own, units[name], "-c", name, "-o", made] for name, made in zip(units, objects)],
+        recipe, folder,
+    )  # fmt: skip
+    build.run_together([[*recipe.compiler, *objects, *zig.link_flags(where), "-o", str(library)]], recipe, folder)
+    return library
+
+
+def cross_driver(folder: Path, where: str, *flags: str) -> Path:
+    """tests/support/kernel_driver.cpp beside the library in `folder`."""
+    recipe = build.Recipe(build.SOURCES, zig_or_skip())
+    program, made = folder / "driver.exe", str(folder / "driver.o")
+    own = [*build.COMPILE_FLAGS, *zig.compile_flags(where), "-I", str(build.SOURCES)]
+    link = [flag for flag in zig.link_flags(where) if flag != "-shared"]
+    build.run_together([[*recipe.compiler, *own, "-c", str(DRIVER), "-o", made]], recipe, folder)
+    build.run_together([[*recipe.compiler, made, *link, *flags, "-o", str(program)]], recipe, folder)
+    return program
+
+
+def native_results(folder: Path) -> list[np.ndarray]:
+    """What this machine's kernels return."""
+    try:
+        library = load_kernels()
+        compiler = build.find_compilers()[0]
+    except KernelsUnavailable as error:
+        pytest.skip(str(error))
+    if zig.is_zig(compiler):
+        pytest.skip("needs g++ or clang++, for a program of this machine")
+    folder.mkdir()
+    shutil.copy(library._name, folder / "kernels.so")
+    flags = ["-std=c++17", "-O1", "-ffp-contract=off", "-I", str(build.SOURCES)]
+    subprocess.run([*compiler, *flags, str(DRIVER), "-o", str(folder / "driver.exe"), "-ldl"], check=True)
+    return run_driver(folder, [])
+
+
+def run_driver(folder: Path, emulator: Sequence[str], **environment: str) -> list[np.ndarray]:
+    """Run the driver in `folder`; the arrays that it wrote."""
+    command = [*emulator, str(folder / "driver.exe")]
+    done = subprocess.run(command, cwd=folder, env={**os.environ, **environment}, capture_output=True, text=True,
+                          timeout=250)  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    content = np.fromfile(folder / "results", np.uint32)
+    arrays, at = [], 0
+    while at < len(content):
+        arrays.append(content[at + 1 : at + 1 + content[at]].view(np.float32))
+        at += 1 + int(content[at])
+    return arrays
+
+
+def wine_or_skip() -> str:
+    """The program that runs Windows programs."""
+    found = next(filter(None, map(shutil.which, WINE)), None)
+    if found is None:
+        pytest.skip("needs apt install wine64")
+    return found
+
+
+def qemu_or_skip() -> list[str]:
+    """The command that runs programs of Linux on ARM."""
+    program = shutil.which("qemu-aarch64-static") or shutil.which("qemu-aarch64")
+    if program is None or not Path(ARM_LIBRARIES).is_dir():
+        pytest.skip("needs apt install qemu-user-static libc6-arm64-cross")
+    return [program, "-L", ARM_LIBRARIES]

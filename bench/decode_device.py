@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import functools
-import os
 import statistics
-import tempfile
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -16,34 +12,12 @@ import torch
 
 import blocks
 from bench.decode_shader import Levels, decoder_source, decoder_weights, is_blocks, shader_textures
-from common.errors import one_line
 from maps.record import MaterialRecord
 from model import NeuralTexture
+from shaders.device import BC_FEATURE, HALF_FEATURE, NoDevice, open_device
 from shaders.export import reading
 
 WORKGROUP = 8  # width and height, of the entry points
-
-BC_FEATURE, HALF_FEATURE = "texture-compression-bc", "shader-f16"  # of a WebGPU device
-
-class NoDevice(Exception):
-    """There is nothing to draw a frame with, or to draw these textures; the message says what is missing."""
-
-
-@functools.lru_cache
-def open_device() -> tuple[Any, str, bool]:
-    """(wgpu device, its name, whether it is a CPU). Raises: NoDevice."""
-    os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.gettempdir())  # without one, drivers print errors of their own
-    with contextlib.suppress(ImportError):
-        import triton  # noqa: F401  # of PyTorch: its LLVM crashes when it is loaded after the one of Mesa's CPU device
-    try:
-        import wgpu
-
-        adapter = wgpu.gpu.request_adapter_sync(power_preference="high-performance")
-        device = adapter.request_device_sync(required_features={BC_FEATURE, HALF_FEATURE} & set(adapter.features))
-    except Exception as error:  # a missing package, library, driver: whatever a binding can run into
-        raise NoDevice(f"{one_line(str(error))[:120]}; pip install wgpu, apt install mesa-vulkan-drivers") from error
-    return device, str(adapter.info["device"]), adapter.info["adapter_type"] == "CPU"
-
 
 class Program:
     """The decoder of a model with an entry point, its textures and weights bound.

@@ -15,13 +15,14 @@ from typing import Any
 import numpy as np
 
 from bench.cost import pixel_cost
-from bench.decode_device import LodDecoder, NoDevice
+from bench.decode_device import LodDecoder
 from bench.decode_shader import compile_decoder, count_operations, decoder_source, shader_tools
 from common.errors import UserError
 from configs import make_config
 from dataset import Material, load_material
 from formats.textures import ExportedTexture, read_export
 from metrics.evaluate import metric_options, score_lod
+from shaders.device import NoDevice
 
 TRAINED_FORMS = tuple((latents, decoder) for latents in ("packed", "bc1") for decoder in ("learned", "linear"))
 OTHER_KINDS = ("integer", "compare", "convert")

@@ -17,7 +17,7 @@ import torch
 import configs
 from bench.common import median_ratio, save, table
 from bench.cost import pixel_cost
-from bench.decode_device import Frame, NoDevice, measure_frame
+from bench.decode_device import Frame, measure_frame
 from bench.decode_load import LOAD_COLUMNS, measure_load
 from bench.decode_plot import plot
 from bench.decode_psnr import TRAINED_FORMS, measure_psnr
@@ -31,6 +31,7 @@ from engine.errors import KernelsUnavailable
 from formats.dds_layouts import LAYOUTS, layout_problem
 from formats.textures import write_textures
 from model import NeuralTexture
+from shaders.device import NoDevice
 from shape import BC1_BITS, DecoderSpec, GridSpec, exact_halvings
 
 FRAME_MATERIAL = 1024  # width and height of what a frame shows

@@ -7,29 +7,25 @@ lie.
 
 from __future__ import annotations
 
-import contextlib
-import functools
-import os
-import tempfile
 from collections.abc import Iterator, Sequence
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from common.errors import UserError, one_line
+from common.errors import UserError
 from formats.block_textures import exact_texels
 from formats.dds import BLOCK, BLOCK_BYTES
 from formats.dds_layouts import grid_textures
 from maps.record import MaterialRecord
 from model import NeuralTexture
+from shaders.device import FLOAT_FILTER, NoDevice, open_device
 from shaders.export import reading
 from shaders.on_load import WORKGROUP, blocks_source, on_load_source, pack_parameters, targets_of
 from shaders.weights import weight_bytes
 
 BAND = 1 << 18  # texels that are decoded in one dispatch
 FORMATS = {1: "r8unorm", 2: "rg8unorm", 4: "rgba8unorm"}  # by channels
-FLOAT_FILTER = "float32-filterable"  # a feature of devices
 FORMS = {"bc4": 4, "bc5": 5, "bc7": 7}  # -> `form` of the shader
 REPEAT = dict.fromkeys(("address_mode_u", "address_mode_v"), "repeat")
 LINEAR = dict.fromkeys(("mag_filter", "min_filter", "mipmap_filter"), "linear")
@@ -38,21 +34,12 @@ Rectangle = tuple[int, int, int, int]  # x, y, width, height, in texels of a LOD
 Texels = np.ndarray  # (targets, height, width, 4) uint8
 
 
-@functools.lru_cache
-def open_device() -> Any:
-    """A device of wgpu, of a CPU where there is no GPU. Raises: UserError where there is none, or no wgpu."""
-    os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.gettempdir())  # without one, drivers print errors of their own
-    os.environ.setdefault("GALLIVM_PERF", "no_aos_sampling")  # Mesa's CPU device filters with 8 bits without it
-    with contextlib.suppress(ImportError):
-        import triton  # noqa: F401  # of PyTorch: its LLVM crashes when it is loaded after the one of Mesa's CPU device
+def device_for_textures() -> Any:
+    """A device of wgpu. Raises: UserError where there is none, or no wgpu."""
     try:
-        adapter = _wgpu().gpu.request_adapter_sync(power_preference="high-performance")
-        return adapter.request_device_sync(required_features={FLOAT_FILTER} & set(adapter.features))
-    except Exception as error:  # a missing package, library, driver: whatever a binding can run into
-        raise UserError(
-            f"--transcode_device gpu: expected a device of wgpu, found none ({one_line(str(error))[:120]}); pip "
-            "install wgpu, and on Linux without a GPU apt install mesa-vulkan-drivers, or use cpu"
-        ) from error
+        return open_device()[0]
+    except NoDevice as error:
+        raise UserError(f"--transcode_device gpu: {error}, or use cpu") from error
 
 
 def _wgpu() -> ModuleType:
@@ -177,9 +164,9 @@ def lods_on_gpu(
     """Of each LOD its maps, (H, W, C) uint8 as of metrics.decoded_maps.decode_maps, and the blocks of textures.
 
     textures: of each a key of FORMS, and the first map that it holds.
-    Raises: UserError as open_device.
+    Raises: UserError as device_for_textures.
     """
-    device = open_device()
+    device = device_for_textures()
     decoder, encoder = GpuDecoder(device, model, material), BlockEncoder(device)
     places = {name: (index, channels) for index, maps in enumerate(decoder.targets.values())
               for name, channels in maps.items()}  # fmt: skip

@@ -27,7 +27,7 @@ from metrics.decoded_maps import decode_deep_maps, decode_maps, image_name
 from model import NeuralTexture
 from transcode import codecs as texture_codecs
 from transcode.glb import base_colour, encode_glb, packed_orm
-from transcode.gpu import lods_on_gpu, open_device
+from transcode.gpu import device_for_textures, lods_on_gpu
 from transcode.light import exposure, in_half, is_bright, light_of, picture
 
 BLOCK_FORMATS = ("dds", "ktx2")
@@ -67,7 +67,7 @@ def check_packages(formats: Sequence[str], device: str = "cpu", scalars: str = "
     if device == "gpu" and formats:
         if scalars == "orm_bc1":
             raise UserError("--transcode_scalars orm_bc1: expected --transcode_device cpu, found gpu, without BC1")
-        open_device()
+        device_for_textures()
     elif _with_blocks(formats):
         try:
             texture_codecs.block_encoder()

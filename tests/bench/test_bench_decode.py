@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from bench import decode, decode_device, decode_work
-from bench.decode_device import Frame, LodDecoder, NoDevice
+from bench import decode, decode_work
+from bench.decode_device import Frame, LodDecoder
 from bench.decode_shader import compile_decoder, count_operations, decoder_source, shader_textures
 from bench.spirv import Invocation, Module
 from common.errors import UserError, run_command
@@ -24,6 +24,7 @@ from formats.dds_layouts import LAYOUTS, grid_file_names, layout_problem
 from maps.record import MaterialRecord
 from metrics.decoded_maps import to_8_bit
 from model import NeuralTexture
+from shaders.device import NoDevice, open_device
 from shaders.weights import group_inputs, weight_bytes, weight_columns
 from shape import DecoderSpec, GridSpec
 from tests.support.runs import refusal_line
@@ -109,11 +110,11 @@ def test_without_tools_there_are_notes(monkeypatch, capsys):
     monkeypatch.setattr(shutil, "which", lambda name: None)
     assert decode_work.measure_shader([(1, 16)]) == []
     monkeypatch.setitem(sys.modules, "wgpu", None)
-    decode_device.open_device.cache_clear()
+    open_device.cache_clear()
     try:
         assert decode_work.measure_frames((16, 16), 1, 0.01, {"reference": (1, 16)}) == []
     finally:
-        decode_device.open_device.cache_clear()
+        open_device.cache_clear()
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 2 and "glslang-tools" in lines[0] and "pip install wgpu" in lines[1]
 

@@ -22,7 +22,7 @@ from tests.support.on_load_cases import CASES, LAYOUTS, make_export
 from tests.support.shader_compilers import compile_with_dxc, compile_with_glslang
 from tests.support.shader_hosts import wgpu_device
 from transcode import gpu
-from transcode.gpu import GpuDecoder, open_device
+from transcode.gpu import GpuDecoder, device_for_textures
 
 STORAGES = [("baked", 32), ("buffer", 16)]  # of the weights, and bits of the network's products
 
@@ -35,7 +35,7 @@ def exports(tmp_path_factory) -> dict[str, ExportedTexture]:
 @pytest.fixture(scope="module")
 def device():
     wgpu_device()  # says what is missing
-    return open_device()
+    return device_for_textures()
 
 
 # --- what is committed and written -----------------------------------------------------------------------------------

@@ -15,13 +15,14 @@ from common.errors import run_command
 from engine.cpu.decoder import decode_lod
 from formats.dds import encode_block_dds
 from metrics.decoded_maps import decode_maps
+from shaders.device import open_device
 from shaders.on_load import blocks_source
 from tests.support.on_load_cases import CASES, make_export
 from tests.support.paths import ROOT
 from tests.support.shader_hosts import wgpu_device
 from tests.support.texture_files import dds_mips, independent_decode, ktx2_levels
 from transcode import codecs, gpu
-from transcode.gpu import BlockEncoder, open_device
+from transcode.gpu import BlockEncoder, device_for_textures
 from transcode.textures import plan_textures, transcode
 
 SIZES = [(64, 64), (37, 10), (5, 3), (2, 1), (1, 1), (1, 9)]
@@ -32,7 +33,7 @@ SCALARS = ("Roughness", "AO", "Metallic", "Specular", "Displacement")
 @pytest.fixture(scope="module")
 def device():
     wgpu_device()  # says what is missing
-    return open_device()
+    return device_for_textures()
 
 
 @pytest.fixture(scope="module")

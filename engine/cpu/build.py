@@ -36,9 +36,10 @@ from pathlib import Path
 from common.cores import usable_cores
 from common.files import sha256_of
 from engine.cpu import zig
-from engine.cpu.cache import DIGEST, LIBRARY, check_runs_code, private_folder, prune, use, user_cache
+from engine.cpu.cache import DIGEST, LIBRARY, check_runs_code, private_folder, prune, replace, use, user_cache
 from engine.errors import KernelsUnavailable
 
+IS_WINDOWS = os.name == "nt"
 SOURCES = Path(__file__).with_name("src")
 
 COMPILERS = ("c++", "g++", "clang++")
@@ -46,7 +47,7 @@ COMPILE_FLAGS = (
     "-std=c++17", "-O3", "-fPIC", "-fno-math-errno", "-fno-trapping-math", "-fvisibility=hidden", "-Wall", "-Wextra",
     "-pthread",
 )  # fmt: skip
-LINK_FLAGS = ("-shared", "-pthread", "-lm")
+LINK_FLAGS = ("-shared", "-pthread", "-lm", *(("-static",) if IS_WINDOWS else ()))  # there: no DLLs of g++'s
 ARCHITECTURE_FLAGS = (("-march=native",), ("-mcpu=native",), ())  # the second is for older clang on ARM
 # Positions must round as in PyTorch: fused multiply-adds would now and then move a sample to the next texel. Matrix
 # products have no such jumps, and need fused multiply-adds for their speed.
@@ -106,7 +107,7 @@ def split_variable(name: str) -> list[str]:
     """The words of an environment variable, split as a shell does. Raises: KernelsUnavailable for an open quote."""
     words = shlex.shlex(os.environ.get(name, ""), posix=True, punctuation_chars=False)
     words.whitespace_split, words.commenters = True, ""
-    if os.name == "nt":
+    if IS_WINDOWS:
         words.escape = ""  # a backslash is part of a path there
     try:
         return list(words)
@@ -311,8 +312,7 @@ def build(recipe: Recipe, cache: Path, say: Callable[[str], None] | None = None)
             finished.mkdir()
             (finished / DIGEST).write_text(sha256_of(library))
             library.rename(finished / LIBRARY)
-            shutil.rmtree(target, ignore_errors=True)  # a damaged one
-            finished.rename(target)
+            replace(finished, target)
             use(target)
             prune(cache, target)
         finally:
@@ -351,7 +351,9 @@ def run_together(commands: Sequence[Sequence[str]], recipe: Recipe, work: Path) 
 
     Raises: UnusableFlags; KernelsUnavailable; OSError when the disk is full.
     """
-    environment = {**os.environ, "LC_ALL": "C", "TMPDIR": str(work), **(zig.environment(work) if recipe.is_zig else {})}
+    environment = {**os.environ, "LC_ALL": "C", **dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(work))}
+    if recipe.is_zig:
+        environment.update(zig.environment(work))
     pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
     running: list[subprocess.Popen] = []
     stopped = threading.Event()

@@ -14,6 +14,7 @@ import shutil
 import stat
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import platformdirs
@@ -26,8 +27,9 @@ except ImportError:  # Windows, where a library that is loaded cannot be removed
 from common.files import sha256_of
 
 APPLICATION = "neural-texture-toolkit"
-LIBRARY = "kernels.so"  # dlopen accepts any ending, also on macOS
+LIBRARY = "kernels.dll" if os.name == "nt" else "kernels.so"  # dlopen accepts any ending, also on macOS
 DIGEST = "sha256"  # file beside the library with its digest
+MOVE_WAITS_S = (0.1, 0.3, 1, 2) if os.name == "nt" else ()
 KEPT_LIBRARIES = 4  # per cache, the last used ones; versions of the sources, compilers and CPUs add up
 
 _held: dict[Path, int] = {}  # folders of the libraries in use by this process, and the file descriptors that lock them
@@ -83,11 +85,11 @@ def use(folder: Path) -> Path | None:
 
     Also None while another process is about to remove it.
     """
-    try:
-        descriptor = os.open(folder / DIGEST, os.O_RDONLY)
-    except OSError:
-        return None
-    if fcntl is not None:
+    if fcntl is not None:  # elsewhere an open file would keep its folder from being replaced
+        try:
+            descriptor = os.open(folder / DIGEST, os.O_RDONLY)
+        except OSError:
+            return None
         try:
             fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -95,12 +97,27 @@ def use(folder: Path) -> Path | None:
             return None
         except OSError:  # a file system without locks, on which `prune` removes nothing
             pass
-    before, _held[folder] = _held.get(folder), descriptor
-    if before is not None:
-        os.close(before)
+        before, _held[folder] = _held.get(folder), descriptor
+        if before is not None:
+            os.close(before)
     with contextlib.suppress(OSError):  # the read-only cache of another user
         os.utime(folder / DIGEST)
     return whole_library(folder)
+
+
+def replace(finished: Path, target: Path) -> None:
+    """Move a folder to where a damaged one may be. Raises: OSError while a process has that one's library loaded.
+
+    On Windows a scanner of viruses opens new files for a moment, and their folder cannot be moved meanwhile.
+    """
+    shutil.rmtree(target, ignore_errors=True)
+    for wait in MOVE_WAITS_S:
+        try:
+            finished.rename(target)
+            return
+        except PermissionError:
+            time.sleep(wait)
+    finished.rename(target)
 
 
 def prune(cache: Path, target: Path) -> None:
@@ -117,11 +134,10 @@ def prune(cache: Path, target: Path) -> None:
     others = (folder for folder in cache.glob("kernels-*") if folder != target)
     for folder in sorted(others, key=last_use, reverse=True)[KEPT_LIBRARIES - 1 :]:
         with contextlib.ExitStack() as stack, contextlib.suppress(OSError):
-            if (folder / DIGEST).exists():  # without a digest nobody loads the library
+            if fcntl is None:
+                (folder / LIBRARY).unlink(missing_ok=True)  # fails while a process uses it
+            elif (folder / DIGEST).exists():  # without a digest nobody loads the library
                 descriptor = os.open(folder / DIGEST, os.O_RDONLY)
                 stack.callback(os.close, descriptor)
-                if fcntl is not None:
-                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails while a process uses it
-                else:
-                    (folder / LIBRARY).unlink()  # as does this
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # as does this
             shutil.rmtree(folder, ignore_errors=True)

@@ -50,7 +50,7 @@ struct Floats {
     float* const values;
 };
 
-constexpr int LODS = 7, WIDTH = 96, HEIGHT = 64, WAVES = 6, SAMPLES = 333, CHANNELS = 4, DECODED = 11, THREADS = 4;
+constexpr int LODS = 6, WIDTH = 48, HEIGHT = 28, WAVES = 6, SAMPLES = 133, CHANNELS = 4, DECODED = 11, THREADS = 4;
 
 struct Case {
     nt_grid grids[2];
@@ -116,9 +116,9 @@ static void differentiate(const nt_model& model, const Floats& network, float* c
 }
 
 static void train(const nt_model& model, const Case& one, const Material& material, Floats& network, float* const* grids) {
-    const float shares[LODS - 1] = {0.6f, 0.8f, 0.9f, 0.94f, 0.96f, 0.98f}, weights[CHANNELS] = {0.25f, 0.25f, 0.25f, 0.25f};
+    const float shares[LODS - 1] = {0.6f, 0.8f, 0.9f, 0.94f, 0.97f}, weights[CHANNELS] = {0.25f, 0.25f, 0.25f, 0.25f};
     const double rates[2] = {0.01, 0.02}, factors[3] = {1, 1, 1}, noise[3] = {0.5, 0.5, 0.5};
-    const nt_settings settings = {4096, 1, THREADS, shares, weights, nullptr, 0.01, rates, 0.9, 0.99, 1e-12, 2, 0, 0.1f,
+    const nt_settings settings = {1024, 1, THREADS, shares, weights, nullptr, 0.01, rates, 0.9, 0.99, 1e-12, 2, 0, 0.1f,
                                   one.filtered, 0.5f, 2.0f, 8};
     nt_trainer* trainer = nullptr;
     check(!CALL(nt_trainer_create)(&model, &material.view, &settings, &trainer), "nt_trainer_create");
@@ -137,7 +137,7 @@ static void train(const nt_model& model, const Case& one, const Material& materi
 }
 
 static void search(const nt_model& model, const Material& material, const Floats& network, float* const* grids) {
-    const float weights[CHANNELS] = {0.25f, 0.25f, 0.25f, 0.25f}, lod_weights[LODS] = {1, 1, 1, 1, 1, 1, 1};
+    const float weights[CHANNELS] = {0.25f, 0.25f, 0.25f, 0.25f}, lod_weights[LODS] = {1, 1, 1, 1, 1, 1};
     for (int g = 0; g < 2; g++) {
         int64_t changed = 0;
         check(!CALL(nt_search_codes)(&model, &material.view, grids, network.values, weights, lod_weights, g, 1, 0, THREADS,

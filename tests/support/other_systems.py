@@ -18,6 +18,7 @@ from tests.support.kernel_builds import zig_or_skip
 from tests.support.paths import ROOT
 
 DRIVER = ROOT / "tests/support/kernel_driver.cpp"
+CASES, GRADIENTS, ARRAYS = 4, 4, 9  # of the driver; of each case: gradients, and all arrays
 WINE = ("wine64", "/usr/lib/wine/wine64", "wine")
 ARM_LIBRARIES = "/usr/aarch64-linux-gnu"
 APART = ("gemm.cpp", "system.cpp", "bare.cpp")  # units that cannot be compiled together with the others
@@ -80,6 +81,20 @@ def run_driver(folder: Path, emulator: Sequence[str], **environment: str) -> lis
         arrays.append(content[at + 1 : at + 1 + content[at]].view(np.float32))
         at += 1 + int(content[at])
     return arrays
+
+
+def assert_same(found: list[np.ndarray], native: list[np.ndarray]) -> None:
+    """Two machines' arrays agree: exactly but for rounding before training, and on average after it, when the signs of
+    tiny gradients have had their say."""
+    assert [len(array) for array in found] == [len(array) for array in native] and len(found) == CASES * ARRAYS
+    for index, (one, other) in enumerate(zip(found, native)):
+        scale = np.abs(other).max()
+        error = np.abs(one - other)
+        assert np.isfinite(one).all() and scale > 0
+        if index % ARRAYS <= GRADIENTS:  # and the image before training
+            assert error.max() < 1e-5 * scale, (index, error.max() / scale)
+        else:
+            assert error.mean() < 2e-3 * scale, (index, error.mean() / scale)
 
 
 def wine_or_skip() -> str:

@@ -116,6 +116,42 @@ def test_a_file_system_without_locks_loses_nothing(cache, monkeypatch):
     assert all(libraries.use(folder) for folder in folders)
 
 
+def test_windows_keeps_a_loaded_library_and_no_open_file(cache, monkeypatch):
+    """As there, without fcntl and with a library that cannot be removed while it is loaded."""
+    monkeypatch.setattr(libraries, "fcntl", None)
+    folders = [old_library(cache, str(used), used) for used in range(1, 7)]
+    assert libraries.use(folders[0]) == folders[0] / libraries.LIBRARY and not libraries._held
+    os.utime(folders[0] / libraries.DIGEST, (1, 1))
+    unlink = Path.unlink
+
+    def refuse(self, *arguments, **options):
+        if self == folders[0] / libraries.LIBRARY:
+            raise PermissionError("in use")
+        unlink(self, *arguments, **options)
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    libraries.prune(cache, folders[5])
+    assert names_in(cache) == [f"kernels-{used}" for used in (1, 3, 4, 5, 6)]
+    assert libraries.whole_library(folders[0])
+
+
+def test_a_folder_that_a_scanner_has_open_is_moved_a_little_later(cache, monkeypatch):
+    monkeypatch.setattr(libraries, "MOVE_WAITS_S", (0, 0))
+    made, target, tries = old_library(cache, "new", 1), cache / "kernels-target", []
+    old_library(cache, "target", 1)
+    rename = Path.rename
+
+    def refuse_once(self, to):
+        tries.append(to)
+        if len(tries) == 1:
+            raise PermissionError("being scanned")
+        return rename(self, to)
+
+    monkeypatch.setattr(Path, "rename", refuse_once)
+    libraries.replace(made, target)
+    assert len(tries) == 2 and (target / libraries.LIBRARY).read_bytes() == b"new" and not made.exists()
+
+
 # --- caches: damaged, not to be written, full ------------------------------------------------------------------------
 
 

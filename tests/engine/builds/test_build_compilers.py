@@ -154,6 +154,12 @@ def failure_of_load() -> KernelsUnavailable:
     return caught.value
 
 
+def test_backslashes_of_windows_are_no_escapes(monkeypatch):
+    monkeypatch.setenv("CXX", r"""'C:\Program Files\LLVM\clang++.exe' -I"D:\a b" -O1""")
+    monkeypatch.setattr(module, "IS_WINDOWS", True)
+    assert module.split_variable("CXX") == [r"C:\Program Files\LLVM\clang++.exe", r"-ID:\a b", "-O1"]
+
+
 def test_no_compiler(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     assert str(failure_of_load()) == (

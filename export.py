@@ -62,16 +62,18 @@ def write_files(source: Path, options: ExportOptions) -> None:
         raise UserError("expected --out_dir, the folder that receives the files (see --help)")
     out_dir = Path(options.out_dir)
     formats = parse_formats(options.transcode) if "transcode" in options.chosen else ()
-    languages = parse_languages(options.shader) if options.shader else []
+    languages = parse_languages(options.shader, options.on_load) if options.shader else []
     if not source.is_dir():
         find_checkpoint(source, options.load_iter)  # says so, before PyTorch is imported
     from describe.bare_files import decode_bare_files, is_bare
     from formats.export import change_layout, check_size, save_astc, save_images, save_ktx2, save_rgba8
     from shaders.export import export_shaders
+    from shaders.on_load import export_on_load
     from training.checkpoint import export_checkpoint
     from transcode.textures import check_packages, export_transcoded
 
-    check_packages(formats)  # everything that can be refused is, before the first file is written
+    # everything that can be refused is, before the first file is written
+    check_packages(formats, options.transcode_device)
     if is_bare(source):
         others = formats or languages or options.dds_layout or options.latents_format != "dds"
         if not options.images or others:
@@ -101,9 +103,11 @@ def write_files(source: Path, options: ExportOptions) -> None:
         save_images(out_dir / "images", exported)
     if formats:
         export_transcoded(out_dir / "transcoded", exported, formats, options.transcode_scalars,
-                          options.transcode_quality)  # fmt: skip
+                          options.transcode_quality, options.transcode_device)  # fmt: skip
     if languages:
         export_shaders(out_dir, exported, languages, options.weights, options.weight_type, options.shader_precision)
+    if options.on_load:
+        export_on_load(out_dir, exported, languages, options.weights, options.weight_type, options.shader_precision)
 
 
 if __name__ == "__main__":

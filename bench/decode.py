@@ -9,7 +9,8 @@ The three decoders take turns in one process and decode bands of rows of one LOD
 files. Figures are medians of rounds, ratios are medians of the rounds' ratios. Operations are counted by executing the
 decoder's SPIR-V (bench/spirv.py) for one texel: they are a program's, not a particular GPU's. A frame is one decode
 per pixel with the WGSL decoder, where wgpu finds a device; one that is too slow for whole frames, as a CPU is, decodes
-its first rows, and the time is that of as many rows as a frame has.
+its first rows, and the time is that of as many rows as a frame has. Networks with products of 16 bits are measured in
+one layout (export.py --shader_precision 16), and --psnr says what they lose, where wgpu finds a device with shader-f16.
 
 Features and weights are random: how long it takes does not depend on them.
 """

@@ -101,14 +101,19 @@ def shader_tools() -> tuple[str | None, str | None]:
 
 
 def compile_decoder(source: str, optimise: bool) -> bytes:
-    """SPIR-V of a GLSL decoder, by glslangValidator, and by spirv-opt -O when `optimise`.
+    """`compile_shader` of a GLSL decoder."""
+    return compile_shader("#version 450\n" + source + COMPUTE_ENTRY, optimise)
+
+
+def compile_shader(source: str, optimise: bool) -> bytes:
+    """SPIR-V of a compute shader in GLSL, by glslangValidator, and by spirv-opt -O when `optimise`.
 
     Raises: RuntimeError when one of them refuses.
     """
     compiler, optimiser = shader_tools()
     with tempfile.TemporaryDirectory() as folder:
         text, plain, small = (Path(folder) / name for name in ("decoder.comp", "plain.spv", "small.spv"))
-        text.write_text("#version 450\n" + source + COMPUTE_ENTRY, encoding="utf-8")
+        text.write_text(source, encoding="utf-8")
         commands = [[compiler, "-V", text, "-o", plain]] + [[optimiser, "-O", plain, "-o", small]] * optimise
         for command in commands:
             done = subprocess.run(command, capture_output=True, text=True)

@@ -18,6 +18,7 @@ import configs
 from bench.common import median_ratio, save, table
 from bench.cost import pixel_cost
 from bench.decode_device import Frame, NoDevice, measure_frame
+from bench.decode_load import LOAD_COLUMNS, measure_load
 from bench.decode_plot import plot
 from bench.decode_psnr import TRAINED_FORMS, measure_psnr
 from bench.decode_shader import LODS, compile_decoder, count_operations, decoder_source, shader_tools
@@ -263,6 +264,7 @@ COLUMNS = {  # heading, key, format
              ("multiply-adds", "multiply_adds", "{:d}"), ("float operations", "float_operations", "{:d}"),
              ("others", "other_operations", "{:d}"), ("s", "seconds", "{:.0f}")),
 }  # fmt: skip
+COLUMNS["load"] = LOAD_COLUMNS
 FRAME_UNITS = {"texels_per_second": 1e6}  # fastest and slowest are milliseconds there
 
 
@@ -274,6 +276,8 @@ def measure_all(arguments: argparse.Namespace) -> Iterator[list[dict[str, Any]]]
     yield measure_decoders(arguments.sizes, rounds, round_s, arguments.num_threads)
     print("operations of the shader, per texel", flush=True)
     yield measure_shader(NETWORKS[-1:] if quick else NETWORKS)
+    print("operations of the shaders of --on_load, per texel", flush=True)
+    yield measure_load({form: make_model(form, 64, OF_FORM[form]) for form in FORMS})
     print("a frame, one decode of LOD 0 per pixel", flush=True)
     yield measure_frames(tuple(arguments.frame), rounds, round_s, OF_FORM)
 

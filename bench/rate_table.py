@@ -166,12 +166,10 @@ def planned(row: Row, decoder: str, material: Material, iterations: int) -> Conf
     """A candidate's run of so many iterations. Raises: UserError where it is not near its rate."""
     import torch
 
-    aim = make_config({"decoder": decoder, "latents": row.latents, "bpp": row.bpp, "positions": "centres",
-                       "num_threads": torch.get_num_threads()})  # fmt: skip
-    effort = dataclasses.replace(preset_for("balanced"), iterations=iterations, refine=0, patient=False,
-                                 most_neurons=max(row.n_neurons, row.wide_neurons))  # fmt: skip
-    as_they_are = dataclasses.replace(row, cost=1.0)  # the iterations, that is
-    return plan_with(as_they_are, effort, aim, material.width, material.height)
+    aim = make_config({"decoder": decoder, "latents": row.latents, "bpp": row.bpp, "positions": "centres", "refine": 0,
+                       "max_iter": iterations, "num_threads": torch.get_num_threads()})  # fmt: skip
+    effort = dataclasses.replace(preset_for("balanced"), most_neurons=max(row.n_neurons, row.wide_neurons))
+    return plan_with(row, effort, aim, material.width, material.height)
 
 
 def measure(row: Row, decoder: str, material: Material, seconds: float) -> dict[str, Any]:

@@ -62,6 +62,15 @@ class SampleLoss:
         own[self.coverage] = True
         return torch.where(own, 1.0, weights)
 
+    def squares(self, decoded: Values, target: Values, channel_weights: Values) -> Values:
+        """Squared errors as a search of codes counts them: of what a file shows, decoded values clipped to 0..1.
+
+        Args:
+            channel_weights: (learned) or of each sample.
+        """
+        squares = (decoded.clamp(0, 1) - target).square() * channel_weights
+        return squares if self.coverage < 0 else squares * self.coverage_weights(target)
+
     def errors_of(self, decoded: Values, target: Values) -> Values:
         """decoded - target, but less by ROOM, or 0, for a coverage or light of 0 where less is decoded, or a coverage
         of 1 where more is.

@@ -48,10 +48,22 @@ def _halved(image: np.ndarray, axis: int) -> np.ndarray:
 
 def grid_texels(model: NeuralTexture, index: int) -> list[np.ndarray]:
     """The texels of `grid_blocks`, (height, width, 4) uint8 for each mip: thirds rounded to the nearest, alpha 255."""
-    sizes = model.grids[index].mip_sizes
-    images = [_texels(level, size) for level, size in zip(grid_blocks(model, index), sizes)]
+    images = _images(grid_blocks(model, index), model.grids[index])
     rounded = [((image + blocks.THIRDS // 2) // blocks.THIRDS).astype(np.uint8) for image in images]
     return [np.pad(image, [(0, 0), (0, 0), (0, 1)], constant_values=255) for image in rounded]
+
+
+def exact_texels(model: NeuralTexture, index: int) -> list[np.ndarray]:
+    """The texels of the trained levels, (height, width, 4) float32 in 0..1 for each mip, thirds as they are, alpha 1:
+    for hosts that want what training saw, whatever a device makes of thirds."""
+    grid = model.grids[index]
+    images = _images(grid_blocks(model, index, grid.n_levels), grid)
+    return [np.pad(image / np.float32(WHITE), [(0, 0), (0, 0), (0, 1)], constant_values=1) for image in images]
+
+
+def _images(levels: Sequence[np.ndarray], grid: GridSpec) -> list[np.ndarray]:
+    """The texels of blocks, the finest mip first, see _texels."""
+    return [_texels(level, size) for level, size in zip(levels, grid.mip_sizes)]
 
 
 def _texels(level: np.ndarray, size: Size) -> np.ndarray:

@@ -15,7 +15,9 @@ LATENTS_FORMATS = ("dds", "ktx2", "rgba8", "astc")
 TEXTURE_FORMATS = ("dds", "ktx2", "png", "glb")
 SCALAR_TEXTURES = ("bc4", "orm_bc7", "orm_bc1")
 BC7_EFFORTS = ("fast", "normal", "slow")
+TRANSCODE_DEVICES = ("cpu", "gpu")
 SHADER_LANGUAGES = ("hlsl", "glsl", "essl", "wgsl", "metal")
+ON_LOAD_LANGUAGES = ("hlsl", "glsl", "wgsl")  # those with compute shaders
 SHADER_WEIGHTS = ("baked", "buffer")
 SHADER_WEIGHT_TYPES = ("auto", "float32", "float16", "int8")
 SHADER_PRECISIONS = (32, 16)
@@ -62,7 +64,9 @@ class ExportOptions:
 
     transcode_scalars: str = knob("bc4", "a BC4 texture for each scalar map, or occlusion, roughness and metallic in "
                                   "one BC7 or BC1", choices=SCALAR_TEXTURES, section="ordinary textures")  # fmt: skip
-    transcode_quality: str = knob("normal", "effort of the BC7 encoder", choices=BC7_EFFORTS)
+    transcode_quality: str = knob("normal", "effort of the CPU's BC7 encoder", choices=BC7_EFFORTS)
+    transcode_device: str = knob("cpu", "gpu: decode and encode with the shaders of --on_load, through the package "
+                                 "wgpu", choices=TRANSCODE_DEVICES)  # fmt: skip
 
     weights: str = knob("baked", "part of the shader, or in decoder_weights.bin", choices=SHADER_WEIGHTS,
                         section="shaders")  # fmt: skip
@@ -71,6 +75,8 @@ class ExportOptions:
                             choices=SHADER_WEIGHT_TYPES)  # fmt: skip
     shader_precision: int = knob(32, "of the network's products in the shader; 16: half the registers and bytes of "
                                  "weights, within 2/255 of 32", unit="bits", choices=SHADER_PRECISIONS)  # fmt: skip
+    on_load: bool = knob(False, "beside each decoder a compute shader that decodes a rectangle of a LOD into RGBA8, "
+                         "on_load.*, and one that makes BC7, BC5 and BC4 of it, blocks.*; of hlsl, glsl and wgsl")
 
     data_dir: str = knob("", "source maps to compare with; of a batch folder the folder of their folders; not given: "
                          "those of the run", unit="path", section="page")  # fmt: skip
@@ -92,6 +98,8 @@ EXPORT_REFINES = {  # flag -> the flag without which it says nothing, and why
     "assume": "--images beside it, for which files without a manifest are decoded",
     "transcode_scalars": "--transcode beside it, which says in what formats",
     "transcode_quality": "--transcode beside it, which says in what formats",
+    "transcode_device": "--transcode beside it, which says in what formats",
+    "on_load": "--shader beside it, which says for what languages",
     "weights": "--shader beside it, which says for what languages",
     "weight_type": "--shader beside it, which says for what languages",
     "shader_precision": "--shader beside it, which says for what languages",
@@ -117,6 +125,8 @@ def parse_export_options(argv: Sequence[str] | None = None) -> ExportOptions:
     for name, needed in EXPORT_REFINES.items():
         if name in given and not given.get(needed.split()[0][2:]):
             raise UserError(f"--{name}: expected {needed}")
+    if options.transcode_device == "gpu" and "transcode_quality" in given:
+        raise UserError("--transcode_quality: expected --transcode_device cpu, whose encoder it is for, found gpu")
     if not (options.load_dir or options.describe):
         raise UserError("expected --load_dir or --describe (see --help)")
     if options.load_dir and options.describe:
@@ -135,11 +145,19 @@ def parse_formats(text: str) -> tuple[str, ...]:
     return tuple(name for name in TEXTURE_FORMATS if name in words)
 
 
-def parse_languages(text: str) -> list[str]:
-    """`hlsl,wgsl` of --shader -> ["hlsl", "wgsl"]. Raises: UserError for a name that is not a language."""
+def parse_languages(text: str, on_load: bool = False) -> list[str]:
+    """`hlsl,wgsl` of --shader -> ["hlsl", "wgsl"].
+
+    on_load: of --on_load beside it.
+    Raises: UserError for a name that is not a language, or one of a language that --on_load does not have.
+    """
     languages = list(dict.fromkeys(name.strip().lower() for name in text.split(",")))
     unknown = [name for name in languages if name not in SHADER_LANGUAGES]
     if unknown:
         expected = ", ".join(SHADER_LANGUAGES)
         raise UserError(f"--shader: expected some of {expected}, separated by commas, got {unknown[0]!r:.40}")
+    without = [name for name in languages if name not in ON_LOAD_LANGUAGES]
+    if on_load and without:
+        expected = ", ".join(ON_LOAD_LANGUAGES)
+        raise UserError(f"--on_load: expected --shader with some of {expected}, found {without[0]}; leave one out")
     return languages

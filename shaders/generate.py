@@ -1,10 +1,11 @@
 """Translate shaders/decoder.slang into shaders/generated/, three files per language: features packed in words, in
 channels that a sampler filters, or both. Each is the decoder of all materials: what is only for some of them
 (VARIANTS), or for a network of 16 bits (HALF), stands between marks, and `choose_text` takes the lines for one decoder.
+on_load.slang and blocks.slang are translated too, one file per language each.
 
     python shaders/generate.py [--slangc PATH] [--check]
 
-Needed only after a change of decoder.slang, and with it Slang's compiler, which `pip install --no-deps slangtorch`
+Needed only after a change of a .slang file, and with it Slang's compiler, which `pip install --no-deps slangtorch`
 contains. The results are committed; shaders/export.py puts a material's preamble before them.
 """
 
@@ -25,6 +26,8 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 SOURCE = HERE / "decoder.slang"
+ON_LOAD, BLOCKS = "on_load", "blocks"  # names of the files beside it,
+ON_LOAD_TARGETS = ("hlsl", "glsl", "wgsl")  # and the languages that they are translated into
 GENERATED = HERE / "generated"
 SLANG_VERSION = "2026.14.1"  # of slangtorch 1.3.22: another one may write other, equally right, text
 # GLSL ES 3.00 uses the text of GLSL 450: the preamble holds their differences.
@@ -55,7 +58,8 @@ HALF_NAMES = {
     },
 }  # fmt: skip
 ENTRY = re.compile(r"^(?:\[(?:shader|numthreads|\[kernel)|layout\(local_size_x|@compute)", re.MULTILINE)
-FIRST_FUNCTION = re.compile(r"^(?:fn +nt|(?:float|int) +nt)", re.MULTILINE)
+FIRST_FUNCTION = re.compile(r"^\w+ +nt[A-Z]\w*\(", re.MULTILINE)
+MATERIAL = re.compile(r"^struct NtMaterial\n\{.*?^\};\n\n", re.MULTILINE | re.DOTALL)  # is in the decoder's text
 NUMBERED = re.compile(r"\b(_S|[A-Za-z]\w*_)\d+\b")  # the names that Slang numbers
 ENDLESS_LOOP = re.compile(
     r"for\(;;\)\n( *)\{\n +if\((.*)\)\n +\{\n +\}\n +else\n +\{\n +break;\n +\}\n"
@@ -96,6 +100,18 @@ def translate(slangc: Path, target: str, reading: str = "packed") -> str:
 def _translate_variants(slangc: Path, target: str, flags: Sequence[str]) -> str:
     variants = {name: translate_source(slangc, SOURCE, target, [*flags, flag]) for name, flag in VARIANTS.items()}
     return mark_differences(translate_source(slangc, SOURCE, target, flags), variants)
+
+
+def translate_on_load(slangc: Path, target: str) -> str:
+    """The committed text of on_load.slang in one language, for extra maps too. Raises: as translate_source."""
+    texts = [translate_source(slangc, HERE / f"{ON_LOAD}.slang", target, flags) for flags in ([], [VARIANTS[EXTRAS]])]
+    plain, with_extras = (MATERIAL.sub("", text, count=1) for text in texts)
+    return mark_differences(plain, {EXTRAS: with_extras})
+
+
+def translate_blocks(slangc: Path, target: str) -> str:
+    """The committed text of blocks.slang in one language. Raises: as translate_source."""
+    return translate_source(slangc, HERE / f"{BLOCKS}.slang", target)
 
 
 def keep_names(plain: str, other: str) -> str:
@@ -198,15 +214,21 @@ def tidy(text: str, target: str, source: str = SOURCE.name) -> str:
     return f"// Generated from {where}; do not edit.\n\n{text.strip()}\n"
 
 
+def generated_files() -> dict[Path, Callable[[Path], str]]:
+    """Every file in shaders/generated -> what makes its text with Slang's compiler."""
+    files: dict[Path, Callable[[Path], str]] = {
+        GENERATED / file_name(target, reading): functools.partial(translate, target=target, reading=reading)
+        for target, reading in itertools.product(TARGETS, READINGS)
+    }
+    makers = {ON_LOAD: translate_on_load, BLOCKS: translate_blocks}
+    for name, target in itertools.product(makers, ON_LOAD_TARGETS):
+        files[GENERATED / f"{name}.{target}"] = functools.partial(makers[name], target=target)
+    return files
+
+
 def main(argv: list[str] | None = None) -> int:
     """The command; see write_or_check."""
-    wanted = itertools.product(TARGETS, READINGS)
-    files = {GENERATED / file_name(*pair): functools.partial(_translated, *pair) for pair in wanted}
-    return write_or_check(argv, "Translate shaders/decoder.slang.", files)
-
-
-def _translated(target: str, reading: str, slangc: Path) -> str:
-    return translate(slangc, target, reading)
+    return write_or_check(argv, "Translate the .slang files of shaders/.", generated_files())
 
 
 def write_or_check(argv: Sequence[str] | None, description: str, files: Mapping[Path, Callable[[Path], str]]) -> int:

@@ -13,14 +13,14 @@ from maps.record import MapRecord, MaterialRecord
 from shaders.languages import Language, number_text
 
 
-def _field_name(entry: MapRecord) -> str:
+def field_name(entry: MapRecord) -> str:
     """The field of NtMaterial that a map is in: its name, and `extra` for the one of --extra_map."""
     return "extra" if entry.channels.start == NAMED_CHANNEL else entry.name
 
 
 def _unit_function(entry: MapRecord) -> str:
     """The function that turns what is decoded of a map into the units of its file; only _scaled_maps have one."""
-    return f"ntFile{_field_name(entry).capitalize()}"
+    return f"ntFile{field_name(entry).capitalize()}"
 
 
 def _kind(entry: MapRecord) -> str:
@@ -69,7 +69,7 @@ def extra_notes(material: MaterialRecord) -> list[str]:
             notes.append("Opacity: 1 covers, 0 is a hole. Test it (0.5), or blend with colours multiplied by it.")
         elif entry.name == "emissive" and entry.color_space == "srgb":
             notes.append("Emissive is sRGB: ntSrgbToLinear makes light of it.")
-        elif _field_name(entry) == "extra":
+        elif field_name(entry) == "extra":
             notes.append(f"The field extra is {entry.name}.")
     return notes
 
@@ -79,7 +79,7 @@ def unit_lines(material: MaterialRecord, language: Language) -> list[str]:
     lines = []
     for entry in _scaled_maps(material):
         lines.append("  " + language.signature(_kind(entry), _unit_function(entry), [(_kind(entry), "t")]))
-        where, (low, high) = f"material.{_field_name(entry)}", entry.value_range
+        where, (low, high) = f"material.{field_name(entry)}", entry.value_range
         units = f"in the units of its file, {low:g} to {high:g}"
         lines.append(f"      {entry.name.capitalize()} {units}, of t = {where}; t is clamped to [0, 1].")
     return lines
@@ -91,10 +91,10 @@ def example_variables(material: MaterialRecord) -> list[tuple[str, str, str]]:
     for entry in material.maps:
         if entry.name in MAPS:
             continue
-        value = f"material.{_field_name(entry)}"
+        value = f"material.{field_name(entry)}"
         if entry in scaled:
             value = f"{{nt}}{_unit_function(entry)}({value})"
         elif entry.color_space == "srgb":
             value = f"{{nt}}ntSrgbToLinear({value})"
-        found.append((_kind(entry), _field_name(entry), value))
+        found.append((_kind(entry), field_name(entry), value))
     return found

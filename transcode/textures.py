@@ -27,6 +27,7 @@ from metrics.decoded_maps import decode_deep_maps, decode_maps, image_name
 from model import NeuralTexture
 from transcode import codecs as texture_codecs
 from transcode.glb import base_colour, encode_glb, packed_orm
+from transcode.gpu import lods_on_gpu, open_device
 from transcode.light import exposure, in_half, is_bright, light_of, picture
 
 BLOCK_FORMATS = ("dds", "ktx2")
@@ -60,14 +61,18 @@ class TexturePlan:
         return self.name == "diffuse" and "opacity" in self.maps
 
 
-def check_packages(formats: Sequence[str]) -> None:
-    """Raise UserError when a format needs a package that is not installed; called before anything is decoded."""
-    if not _with_blocks(formats):
-        return
-    try:
-        texture_codecs.block_encoder()
-    except UserError as error:
-        raise UserError(f"--transcode {','.join(formats)}: {error}, or ask for png,glb alone") from error
+def check_packages(formats: Sequence[str], device: str = "cpu") -> None:
+    """Raise UserError when a format needs a package, or `device` a GPU, that is not there; before anything is decoded.
+
+    device: one of formats.options.TRANSCODE_DEVICES.
+    """
+    if device == "gpu" and formats:
+        open_device()
+    elif _with_blocks(formats):
+        try:
+            texture_codecs.block_encoder()
+        except UserError as error:
+            raise UserError(f"--transcode {','.join(formats)}: {error}, or ask for png,glb alone") from error
 
 
 def _with_blocks(formats: Sequence[str]) -> bool:
@@ -109,6 +114,7 @@ def transcode(
     *,
     scalars: str = "bc4",
     quality: str = "normal",
+    device: str = "cpu",
     say: Say = print,
 ) -> list[Path]:
     """Decode every LOD and write it as ordinary textures into `folder`, all of them or, on an error, none.
@@ -117,41 +123,34 @@ def transcode(
         formats: some of TEXTURE_FORMATS.
         scalars: one of formats.options.SCALAR_TEXTURES, see plan_textures.
         quality: a key of PROFILES: the effort spent on BC7 and BC6H; the other formats' encoders have no choice.
+        device: one of formats.options.TRANSCODE_DEVICES: `gpu` is transcode/gpu.py, for which there is no `quality`.
         say: receives a line about what an engine has to know.
     Returns: the files: <texture>.dds, <texture>.ktx2, <texture>_lod<n>.png, material.glb.
-    Raises: UserError when a package is missing. Memory: the decoded maps of LOD 0, 11 bytes a texel, or 16, with light
-        of float files also 2 bytes for every channel of 16 bits and 6 a texel for each map above 1; one map twice more
-        with 4 bytes a texel, and the blocks of the whole chain.
+    Raises: UserError when a package is missing, or a material has what a GPU is not asked for. Memory: the decoded
+        maps of LOD 0, 11 bytes a texel, or 16, once more where the diffuse's file is linear, with light of float files
+        also 2 bytes for every channel of 16 bits and 6 a texel for each map above 1; one map twice more with 4 bytes a
+        texel, and the blocks of the whole chain.
     """
-    check_packages(formats)
+    check_packages(formats, device)
     for note in _notes(material, formats):
         say(note)
     plans = plan_textures(material, scalars)
     width, height = material.lod_size(0)
-    pictures, decode = with_srgb_diffuse(material), functools.partial(decode_lod, say=say)
+    if device == "gpu":
+        _check_for_gpu(material, scalars)
+        made = lods_on_gpu(model, material, [(plan.form, plan.maps[0]) for plan in plans])
+    else:
+        made = _lods_on_cpu(model, material, plans, PROFILES[quality] if _with_blocks(formats) else None, say)
     chains: dict[str, list[bytes]] = {plan.name: [] for plan in plans}
     with staged_folder(folder) as stage:
-        for lod in range(material.num_lods):
-            light, seen = {}, {}
-            if light_of(material):
-                decoded, deep = decode_deep_maps(model, pictures, lod, decode)
-                light = {entry: deep.get(entry.name, decoded[entry.name]) for entry in light_of(material)}
-                seen = {entry.name: picture(entry, codes) for entry, codes in light.items()}
-                decoded.update(seen)
-            else:
-                decoded = decode_maps(model, pictures, lod, decode)
+        for lod, (decoded, blocks) in enumerate(made):
             if lod == 0 and "glb" in formats:
                 write_bytes(stage / GLB_NAME, _glb(decoded, material))
             if "png" in formats:
                 for plan in plans:
                     write_bytes(stage / image_name(plan.name, lod), encode_png(plan.pixels(decoded), quick=True))
-            if _with_blocks(formats):
-                if pictures != material:
-                    decoded = {**decode_maps(model, material, lod, decode), **seen}
-                decoded.update((entry.name, in_half(entry, light[entry])) for entry in filter(is_bright, light))
-                for plan in plans:
-                    blocks = texture_codecs.encode_blocks(plan.form, plan.pixels(decoded), PROFILES[quality])
-                    chains[plan.name].append(blocks)
+            for plan, level in zip(plans, blocks):
+                chains[plan.name].append(level)
         for plan in plans:
             levels = chains[plan.name]
             if "dds" in formats:
@@ -162,12 +161,48 @@ def transcode(
         return [folder / path.name for path in sorted(stage.iterdir())]
 
 
+def _lods_on_cpu(
+    model: NeuralTexture, material: MaterialRecord, plans: Sequence[TexturePlan], bc7_profile: str | None, say: Say
+) -> Iterator[tuple[Maps, list[bytes]]]:
+    """Of each LOD its maps as pictures show them, and the blocks of the plans; bc7_profile: None: no blocks."""
+    pictures, decode = with_srgb_diffuse(material), functools.partial(decode_lod, say=say)
+    for lod in range(material.num_lods):
+        light, seen = {}, {}
+        if light_of(material):
+            decoded, deep = decode_deep_maps(model, pictures, lod, decode)
+            light = {entry: deep.get(entry.name, decoded[entry.name]) for entry in light_of(material)}
+            seen = {entry.name: picture(entry, codes) for entry, codes in light.items()}
+            decoded.update(seen)
+        else:
+            decoded = decode_maps(model, pictures, lod, decode)
+        if bc7_profile is None:
+            yield decoded, []
+            continue
+        held = decoded if pictures == material else {**decode_maps(model, material, lod, decode), **seen}
+        halves = {entry.name: in_half(entry, light[entry]) for entry in filter(is_bright, light)}
+        pixels = (plan.pixels({**held, **halves}) for plan in plans)
+        yield decoded, [texture_codecs.encode_blocks(plan.form, p, bc7_profile) for plan, p in zip(plans, pixels)]
+
+
+def _check_for_gpu(material: MaterialRecord, scalars: str) -> None:
+    """Raise UserError for what the shaders of transcode/gpu.py do not make."""
+    if scalars == "orm_bc1":
+        raise UserError("--transcode_scalars orm_bc1: expected bc4 or orm_bc7 with --transcode_device gpu; or use cpu")
+    wide = [entry.name for entry in light_of(material)]
+    if wide or with_srgb_diffuse(material) != material:
+        raise UserError(
+            f"--transcode_device gpu: expected colours of sRGB files, found {' and '.join(wide) or 'diffuse'} in other "
+            "units; use cpu"
+        )
+
+
 def export_transcoded(
-    folder: Path, exported: ExportedTexture, formats: Sequence[str], scalars: str, quality: str, say: Say = print
-) -> None:
+    folder: Path, exported: ExportedTexture, formats: Sequence[str], scalars: str, quality: str, device: str,
+    say: Say = print,
+) -> None:  # fmt: skip
     """`transcode` of an export into `folder`, with a line on each texture and format."""
-    material = exported.manifest.material
-    paths = transcode(exported.model, material, folder, formats, scalars=scalars, quality=quality, say=say)
+    material, how = exported.manifest.material, {"scalars": scalars, "quality": quality, "device": device}
+    paths = transcode(exported.model, material, folder, formats, **how, say=say)
     say(f"{len(paths)} files in {one_line(str(folder))}")
     for line in summary(paths, material, formats, scalars):
         say(line)

@@ -138,10 +138,7 @@ class LevelSearch(ABC):
         width, height = self.material.lod_sizes[lod]
         decoded = self.model(texel_centres(texel, width, height), torch.full_like(texel, lod))[:, self.channels]
         wanted = self.material.gather(texel + self.material.lod_offsets[lod])[:, self.columns]
-        squares = (decoded.clamp(0, 1) - wanted).square() * self.channel_weights
-        if self.sample_loss.coverage >= 0:
-            squares = squares * self.sample_loss.coverage_weights(wanted)
-        return self.lod_weights[lod] * squares.sum(dim=1)
+        return self.lod_weights[lod] * self.sample_loss.squares(decoded, wanted, self.channel_weights).sum(dim=1)
 
     def _chunks(self, lod: int) -> list[Indices]:
         width, height = self.material.lod_sizes[lod]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from types import SimpleNamespace
 
@@ -174,6 +175,16 @@ def test_wide_rows_of_another_form_stay(tmp_path, monkeypatch, capsys):
     assert written["learned"] == before["learned"] and any("wide_neurons" in row for row in written["learned"])
     assert not any("wide_neurons" in row for form in ("linear", "bc1_learned", "bc1_linear") for row in written[form])
     capsys.readouterr()
+
+
+@pytest.mark.parametrize("size", [(128, 96), (1024, 1024), (4096, 4096)], ids=str)
+def test_a_candidate_gets_the_iterations_that_it_is_asked_for(size):
+    """Whatever presets do to those of small and of large materials, or a row's cost to those of its runs."""
+    material = SimpleNamespace(width=size[0], height=size[1])
+    (shipped,) = [row for row in rates.load_table()["learned"] if row.bpp == 8.367]
+    for row in (shipped, dataclasses.replace(shipped, wide_neurons=0)):
+        planned = rate_table.planned(dataclasses.replace(row, bpp=10.0), "learned", material, 1234)
+        assert (planned.max_iter, planned.refine) == (1234, 0)
 
 
 def test_the_same_grids_are_measured_once(monkeypatch, capsys):

@@ -400,9 +400,24 @@ def test_a_small_grid_is_searched_where_the_large_one_has_too_many_bits(engine_n
 def test_a_model_stays_as_it_was_when_tuning_diverges(engine_name, monkeypatch):
     model, material, config, _ = trained(engine_name, refine=2, max_iter=20)
     before = [p.detach().clone() for p in model.parameters()]
-    monkeypatch.setattr(refine, "NETWORK_FACTOR", 1e30)
+    monkeypatch.setattr(refine, "SMALL_NETWORK_FACTOR", 1e30)
     refine.Refinement(model, material, config)._tune(1)
     assert all(torch.equal(p, b) for p, b in zip(model.parameters(), before))
+
+
+def test_a_round_that_makes_it_worse_is_taken_back(engine_name, monkeypatch):
+    monkeypatch.setattr(refine, "TUNE_ITERATIONS", 20)
+    monkeypatch.setattr(refine, "SMALL_NETWORK_FACTOR", 30.0)
+    monkeypatch.setattr(refine, "NETWORK_FACTOR", 30.0)
+    model, material, config, _ = trained(engine_name, refine=3)
+    refinement = refine.Refinement(model, material, config)
+    refinement.round(0)
+    before, score = [p.detach().clone() for p in model.parameters()], psnr_of_lod_0(model, material)
+    assert refinement.round(1) == 0
+    assert all(torch.equal(p, b) for p, b in zip(model.parameters(), before))
+    monkeypatch.setattr(refine, "TAKEN_BACK_TEXELS", 0)  # as for a material of more texels
+    refine.Refinement(model, material, config).round(1)
+    assert psnr_of_lod_0(model, material) < score - 1
 
 
 def test_planes_of_a_quarter_of_the_texels_are_left_to_the_last_round():

@@ -19,6 +19,10 @@ from tests.support.paths import ROOT
 SHAPES = [(1, 1, 1), (1, 1, 4), (1, 9, 3), (13, 1, 1), (7, 5, 4), (64, 31, 3), (129, 40, 1)]
 
 
+def noise(height: int, width: int, channels: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (height, width, channels), np.uint8)
+
+
 def encoded(pixels: np.ndarray) -> bytes:
     return b"".join(png_bands.png_bands(pixels.shape, pixels.__getitem__))
 
@@ -26,8 +30,8 @@ def encoded(pixels: np.ndarray) -> bytes:
 def smooth(height: int, width: int, channels: int) -> np.ndarray:
     """Waves with a little noise, which turn over at 255."""
     y, x, c = np.mgrid[:height, :width, :channels]
-    noise = np.random.default_rng(0).integers(0, 6, y.shape)
-    return (128 + 140 * np.sin(x / 9 + c) * np.cos(y / 7) + noise).astype(np.int64).astype(np.uint8)
+    waves = 128 + 140 * np.sin(x / 9 + c) * np.cos(y / 7)
+    return (waves + noise(height, width, channels) % 6).astype(np.int64).astype(np.uint8)
 
 
 @pytest.mark.parametrize("band", [1, 300, png_bands.BAND_BYTES])

@@ -20,7 +20,7 @@ from maps.channels import CHANNELS, map_slice
 from maps.ranges import to_units
 from maps.record import MapRecord
 from shaders.export import shader_source
-from shaders.generate import BOTH, GENERATED, VARIANTS, WITH, WITHOUT, choose_text, mark_differences
+from shaders.generate import BOTH, GENERATED, HALF, HALF_MARK, VARIANTS, WITH, WITHOUT, choose_text, mark_differences
 from shaders.languages import LANGUAGES
 from shape import DecoderSpec, GridSpec
 from tests.support.metal_host import run_metal
@@ -260,12 +260,15 @@ def test_without_extra_maps_nothing_is_new(language, tmp_path):
 
 def test_every_committed_text_holds_all_variants():
     for path in GENERATED.iterdir():
-        marked = path.read_text(encoding="utf-8")
-        plain, variants = choose_text(marked, ()), {name: choose_text(marked, [name]) for name in VARIANTS}
-        assert mark_differences(plain, variants) == marked
-        texts = {plain, *variants.values(), choose_text(marked, VARIANTS)}
-        assert len(texts) == len(VARIANTS) + 2 and not any("//!" in text for text in texts)
-        assert fields_of(plain) == list(ALL_MAPS)
+        marked, texts, joined = path.read_text(encoding="utf-8"), set(), []
+        for network in ([], [HALF]):
+            plain = choose_text(marked, network)
+            variants = {name: choose_text(marked, [name, *network]) for name in VARIANTS}
+            texts |= {plain, *variants.values(), choose_text(marked, [*VARIANTS, *network])}
+            joined.append(mark_differences(plain, variants))
+            assert fields_of(plain) == list(ALL_MAPS)
+        assert mark_differences(joined[0], {HALF: joined[1]}, HALF_MARK) == marked
+        assert len(texts) == 2 * (len(VARIANTS) + 2) and not any("//!" in text for text in texts)
 
 
 def test_marks_that_stand_for_what_differs():

@@ -25,9 +25,9 @@ WRAPPERS = {
     "void main()\n{{\n{example}\ncolor = vec4(albedo + normal, 1.0);\n}}\n",
 }
 COMPILERS = {
-    "hlsl": ["-D", "-V", "-S", "frag", "-e", "main"],
-    "glsl": ["-V", "-S", "frag"],
-    "essl": ["-S", "frag"],
+    "hlsl": ["-D", "-V", "-e", "main"],
+    "glsl": ["-V"],
+    "essl": [],
 }
 
 
@@ -55,12 +55,12 @@ def example_shader(
     path.write_text(WRAPPERS[language].format(source=source, example=example_of(source)))
 
 
-def compile_with_glslang(language: str, path: Path) -> Path:
-    """Compile a fragment shader; return the SPIR-V, which is not made for GLSL ES."""
+def compile_with_glslang(language: str, path: Path, stage: str = "frag") -> Path:
+    """Compile a shader; return the SPIR-V, which is not made for GLSL ES."""
     compiler = shutil.which("glslangValidator")
     if not compiler:
         pytest.skip("needs glslangValidator: apt install glslang-tools")
-    command, out = [compiler, *COMPILERS[language], path], path.with_suffix(".spv")
+    command, out = [compiler, *COMPILERS[language], "-S", stage, path], path.with_suffix(".spv")
     if "-V" in command:
         command += ["-o", out]
     done = subprocess.run(command, capture_output=True, text=True)
@@ -68,13 +68,15 @@ def compile_with_glslang(language: str, path: Path) -> Path:
     return out
 
 
-def compile_with_dxc(path: Path, profile: str = "sm_6_0", flags: Sequence[str] = ()) -> subprocess.CompletedProcess:
+def compile_with_dxc(
+    path: Path, profile: str = "sm_6_0", flags: Sequence[str] = (), stage: str = "fragment"
+) -> subprocess.CompletedProcess:
     """Microsoft's compiler for HLSL, through Slang's, which finds libdxcompiler.so beside itself; flags are for it."""
     slangc = load_generate().find_slangc()
     if slangc is None:
         pytest.skip("needs Slang's compiler: pip install --no-deps slangtorch")
     command = [slangc, path, "-pass-through", "dxc", "-target", "dxil", "-profile", profile, "-entry", "main"]
-    command += ["-stage", "fragment", "-o", path.with_suffix(".dxil")]
+    command += ["-stage", stage, "-o", path.with_suffix(".dxil")]
     command += [word for flag in flags for word in ("-Xdxc", flag)]
     done = subprocess.run(command, capture_output=True, text=True)
     if "failed to load downstream compiler" in done.stderr:

@@ -20,8 +20,9 @@ LOWEST = 0.5
 class Curve:
     """Stands for run_probe: PSNR of short runs as a line, or a bent one, over octaves of the rate."""
 
-    def __init__(self, at_one: float, slope: float, bend: float = 0.0, refined: float = 0.0):
+    def __init__(self, at_one: float, slope: float, bend: float = 0.0, refined: float = 0.0, gain: float = 1.1):
         self.at_one, self.slope, self.bend, self.refined, self.asked = at_one, slope, bend, refined, []
+        self.gain = gain  # dB that a full run is short of an endless one
 
     def full(self, bpp: float) -> float:
         octaves = math.log2(bpp)
@@ -31,7 +32,7 @@ class Curve:
     def __call__(self, session, bpp, share, config, row_bpp=0.0) -> tuple[float, float]:
         """Before and after a round of refining."""
         self.asked.append((bpp, share))
-        refined = self.full(bpp) - self.refined * search.LATER_ROUNDS + 1.1 * (1 - share**-search.LEARNING_POWER)
+        refined = self.full(bpp) - self.refined * search.LATER_ROUNDS + self.gain * (1 - share**-search.LEARNING_POWER)
         return refined - self.refined, refined
 
 
@@ -74,7 +75,7 @@ def test_a_full_run_lands_in_the_window_or_one_correction_does(target, material,
     bpp, found_slope = find(curve, target, monkeypatch)
     again = second(curve, target, bpp, found_slope)
     assert 0 <= curve.full(again or bpp) - target <= WINDOW
-    assert sum(share for _, share in curve.asked) + 2 <= 3  # full runs, the second one included
+    assert sum(share for _, share in curve.asked) + 2 <= 3.5  # full runs, the second one included
 
 
 class Stepped(Curve):
@@ -87,6 +88,11 @@ class Stepped(Curve):
     def full(self, bpp: float) -> float:
         share = math.log2(bpp / self.low) / math.log2(self.high / self.low)
         return super().full(bpp) + self.rise * min(max(share, 0), 1)
+
+    def __call__(self, session, bpp, share, config, row_bpp=0.0) -> tuple[float, float]:
+        """Differences of full runs are LOCAL_GROWTH times those of short ones."""
+        self.asked.append((bpp, share))
+        return (self.full(bpp) / search.LOCAL_GROWTH,) * 2
 
 
 @pytest.mark.parametrize("rise", [0.4, 0.9])
@@ -118,6 +124,13 @@ def test_the_user_is_told_how_long_it_takes(monkeypatch):
 def test_a_target_beyond_the_highest_rate_is_refused(monkeypatch):
     with pytest.raises(UserError, match=r"--target_psnr 60.00: 20 bpp, the most there is, reaches about 4\d\.\d dB"):
         find(Curve(30, 3), 60.0, monkeypatch)
+
+
+def test_a_target_beyond_the_highest_rate_is_refused_where_short_runs_are_far_from_full_ones(monkeypatch):
+    """data/test in `fast`: 33.3 dB in a short run at 20 bpp, 39.0 in a full one."""
+    with pytest.raises(UserError, match=r"--target_psnr 44.00: 20 bpp, the most there is, reaches about 3\d\.\d dB"):
+        find(Curve(26, 3, gain=3.6), 44.0, monkeypatch)
+    assert find(Curve(26, 3, gain=3.6), 40.0, monkeypatch)[0] == HIGHEST  # a doubt is a run's to settle
 
 
 def test_a_target_below_the_lowest_rate_takes_the_lowest(monkeypatch):

@@ -106,6 +106,15 @@ def test_a_target_out_of_reach_leaves_nothing(maps, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_target_below_the_least_rate_ends_with_that(maps, tmp_path, capsys):
+    (run,) = run_command_line(maps, tmp_path / "out", "--target_psnr", 3)
+    verdict = capsys.readouterr().out.splitlines()[-1]
+    assert verdict.startswith("target   3.00 dB reached: ") and f", the least that it can have, {run}" in verdict
+    least = json.loads((run / "config.json").read_text())["bpp"]
+    with pytest.raises(UserError, match=rf"give --bpp {least:g} or more"):
+        run_command_line(maps, tmp_path / "less", "--bpp", 0.9 * least)
+
+
 @pytest.mark.skipif(bool(missing_packages("bc1")), reason="requirements/codecs.txt is not installed")
 def test_a_codec_to_match(maps, tmp_path, capsys, monkeypatch):
     from dataset import load_material

@@ -74,7 +74,8 @@ def run_driver(folder: Path, emulator: Sequence[str], **environment: str) -> lis
     command = [*emulator, str(folder / "driver.exe")]
     done = subprocess.run(command, cwd=folder, env={**os.environ, **environment}, capture_output=True, text=True,
                           timeout=250)  # fmt: skip
-    assert done.returncode == 0, done.stderr[-2000:]
+    whole = done.returncode == 0 and (folder / "results").is_file()  # wine returns 0 after some crashes
+    assert whole, (done.stdout + done.stderr)[-2000:] or f"code {done.returncode}, and it wrote nothing"
     content = np.fromfile(folder / "results", np.uint32)
     arrays, at = [], 0
     while at < len(content):

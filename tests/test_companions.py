@@ -22,7 +22,7 @@ PARTS = [".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix("._
          if path.parent.name != "configs" and "training" not in path.relative_to(ROOT).parts]  # fmt: skip
 ABOVE = ("training", "groups", "viewer", "train", "export", "describe", "transcode")
 # Of the engines a companion may load what compiles and declares C++ kernels.
-ENGINE = {"engine", "engine.errors", *(f"engine.cpu{part}" for part in ("", ".build", ".cache", ".library"))}
+ENGINE = {"engine", "engine.errors", *(f"engine.cpu{part}" for part in ("", ".build", ".cache", ".library", ".zig"))}
 
 # Runs commands one after the other in one process, since importing torch takes longer than all of them; before each,
 # the modules of the repository are forgotten. Prints {name: [exit code, modules of the repository, output, and which of

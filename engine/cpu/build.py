@@ -272,6 +272,8 @@ def find(recipes: Sequence[Recipe], cache: Path) -> Path | None:
 
 def build_first(recipes: Sequence[Recipe], cache: Path, say: Callable[[str], None] | None) -> Path:
     """Build the first recipe that can be built. Raises: the first recipe's KernelsUnavailable when none can."""
+    if not os.access(sys.executable or "", os.X_OK):  # said before compilers have worked for nothing
+        raise KernelsUnavailable(f"Python starts itself to test the CPU kernels, and cannot: {sys.executable!r}")
     failures = []
     for recipe in recipes:
         try:

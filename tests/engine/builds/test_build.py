@@ -18,6 +18,7 @@ from tests.support.kernel_builds import (
     HEADER,
     KERNELS,
     answer_of,
+    assert_one_line,
     compiled_units,
     names_in,
     needs_scripts,
@@ -36,6 +37,16 @@ def test_compiles_once_and_reuses(sources, cache, counting):
     assert compiled_units(counting) == 2 and len(said) == 1
     assert names_in(cache) == [first.parent.name, "lock"], "nothing but the library stays"
     assert names_in(first.parent) == ["kernels.so", "sha256"]
+
+
+@needs_scripts
+def test_nothing_is_compiled_that_could_not_be_tested(sources, cache, counting, tmp_path, monkeypatch):
+    """The self-test runs in another Python: of a user who may not start this one from another program, say."""
+    monkeypatch.setattr(module.sys, "executable", str(tmp_path / "python"))
+    with pytest.raises(KernelsUnavailable) as caught:
+        find_or_build([Recipe(sources, counting)] * 2, [lambda: cache] * 2)
+    assert_one_line(caught.value, str(tmp_path / "python"), "test the CPU kernels")
+    assert compiled_units(counting) == 0
 
 
 def test_load_library(sources, cache, compiler, monkeypatch):

@@ -37,8 +37,8 @@ WINDOW = 0.3  # dB above the target within which a result counts as reached
 LOCAL_PROBES, LOCAL_SHARE = 3, 0.2  # short runs near the second full run's rate, and the share of a full run they take
 # Difference of two full runs over that of two short ones. data/test, `fast`, dB of runs of 0.1 / 0.2 / 1: from 1.13 to
 # 1.35 bpp 0.52 / 0.47 / 0.52, 2.09 to 2.59 0.74 / 0.81 / 1.09, 13.9 to 12.8 -0.23 / -0.31 / -0.33, 6.5 to 7.34, with
-# grids of 832 and 896 texels, about 0.7 / -0.05 / 0.05; of 0.2 / 1: Rock058, 6.66 to 7.64 0.46 / 0.73, Metal055A, 1.89 to
-# 1.6 -0.31 / -0.33, and far apart, data/test, 20 to 16.1 -1.46 / -2.79.
+# grids of 832 and 896 texels, about 0.7 / -0.05 / 0.05; of 0.2 / 1: Rock058, 6.66 to 7.64 0.46 / 0.73, Metal055A,
+# 1.89 to 1.6 -0.31 / -0.33, and far apart, data/test, 20 to 16.1 -1.46 / -2.79.
 LOCAL_GROWTH = 1.25
 LOCAL_DB = 0.07  # a rate whose short run promises to end this near to SECOND_AIM is taken
 

@@ -22,7 +22,7 @@ from training.summary import Result
 
 PROBE_SHARE = 0.15  # of a full run's iterations that a probe takes
 LEARNING_POWER = 0.5  # the distance to an endless run's PSNR falls with iterations ** -LEARNING_POWER
-MAX_PROBES = 3  # with their halves 0.7 of a full run: three full runs' time has room for two full runs as well
+MAX_PROBES = 3  # with their halves 0.7 of a full run; with two full ones and LOCAL_PROBES between them 3.5 in all
 DB_PER_OCTAVE = 2.8  # dB per doubling of the rate, until two probes measure it; eight materials: 1.9 to 3.5
 CLOSE_OCTAVES = 0.35  # a probe whose rate is this near to the predicted one is the last
 LATER_ROUNDS = 0.25  # gain of all later rounds of --refine over that of the first; measured: 0.10 dB after 0.43, 0.27

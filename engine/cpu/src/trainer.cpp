@@ -114,6 +114,7 @@ std::vector<std::unique_ptr<nt_trainer::Thread>> nt_trainer::make_threads() cons
         thread.word_sums = std::make_unique<ZeroPages>(most_floats[0]);
         thread.block_sums = std::make_unique<ZeroPages>(most_floats[1]);
         thread.sum.resize(shape.widest);
+        thread.own_rows.resize(2 * n_looks * size_t(settings.batch_size) + 1);
     }
     return threads;
 }

@@ -8,7 +8,7 @@ using namespace nt;
 
 namespace {
 
-constexpr long RECORDS_AHEAD = 8;  // distance of prefetching, in border records or texels
+constexpr long RECORDS_AHEAD = 16;  // distance of prefetching, in border records or texels
 
 }  // namespace
 
@@ -208,22 +208,42 @@ inline void nt_trainer::update_touched(int g, Thread& thread) {
                        float(store.rate * factor_ * step_size_), store.limit};
     const PlaneNoise noise(&noise_[store.grid.first], store.grid.planes);
     const size_t count = thread.n_touched;
-    for (size_t i = 0; i < count; i++) {
+    const auto follow_of = [&](const Touched& touched) {
+        return Follow{store.distance[touched.stamp & (DRIFT_SIZE - 1)], fading.moment1[now - touched.stamp],
+                      fading.moment2[now - touched.stamp]};
+    };
+    const auto visit = [&](size_t i) {  // returns the record
         if (i + RECORDS_AHEAD < count) {
             const float* later = store.records.data() + size_t(thread.touched[i + RECORDS_AHEAD].unit) * UNIT;
             for (long f = 0; f < UNIT; f += 16) prefetch_later(later + f);
         }
-        const Touched& touched = thread.touched[i];
-        const Follow follow = {store.distance[touched.stamp & (DRIFT_SIZE - 1)],
-                               fading.moment1[now - touched.stamp], fading.moment2[now - touched.stamp]};
-        float* record = store.records.data() + size_t(touched.unit) * UNIT;
+        const uint32_t unit = thread.touched[i].unit;
+        store.stamps[unit] = now;
+        return store.records.data() + size_t(unit) * UNIT;
+    };
+    size_t i = 0;
+    if constexpr (!Kind::BLOCKS && ROW < V) {
+        constexpr int COUNT = V / ROW;
+        for (; i + COUNT <= count; i += COUNT) {
+            float* records[COUNT];
+            Follow follows[COUNT];
+            for (int k = 0; k < COUNT; k++) {
+                follows[k] = follow_of(thread.touched[i + k]);
+                records[k] = visit(i + k);
+            }
+            update_records<ROW, COUNT>(records, thread.sums<Kind>() + i * Kind::SUM, follows, step);
+        }
+    }
+    for (; i < count; i++) {
+        const Touched touched = thread.touched[i];
+        const Follow follow = follow_of(touched);
         float* gradient = thread.sums<Kind>() + i * Kind::SUM;
+        float* record = visit(i);
         if constexpr (Kind::BLOCKS) {
             update_block<Kind::PLANES>(record, touched.unit, shape.quantized, noise, gradient, follow, step);
             std::fill(gradient, gradient + Kind::SUM, 0.0f);
         } else
             update_record<ROW>(record, gradient, follow, step);
-        store.stamps[touched.unit] = now;
     }
     thread.n_touched = 0;
 }

@@ -89,6 +89,45 @@ inline typename Lanes<2 * W>::floats joined(typename Lanes<W>::floats x, typenam
 }
 #endif
 
+// `COUNT` rows of W floats each side by side; from(i): where row i is.
+template <int W, int COUNT, class From>
+inline typename Lanes<W * COUNT>::floats joined_rows(From&& from) {
+    if constexpr (COUNT == 1)
+        return load<W>(from(0));
+    else
+        return joined<W * COUNT / 2>(joined_rows<W, COUNT / 2>(from),
+                                     joined_rows<W, COUNT / 2>([&](int i) { return from(i + COUNT / 2); }));
+}
+
+// One of COUNT values in each W lanes.
+template <int W, int COUNT, class Value>
+inline typename Lanes<W * COUNT>::floats joined_values(Value&& value) {
+    if constexpr (COUNT == 1)
+        return typename Lanes<W>::floats{} + value(0);
+    else
+        return joined<W * COUNT / 2>(joined_values<W, COUNT / 2>(value),
+                                     joined_values<W, COUNT / 2>([&](int i) { return value(i + COUNT / 2); }));
+}
+
+// The first or second half of a vector of 2 W lanes.
+template <int W>
+inline typename Lanes<W>::floats half(const typename Lanes<2 * W>::floats& x, int which) {
+    typename Lanes<W>::floats part;
+    memcpy(&part, reinterpret_cast<const char*>(&x) + which * sizeof part, sizeof part);
+    return part;
+}
+
+// Stores COUNT rows of W floats each; to(i): where row i goes.
+template <int W, int COUNT, class To>
+inline void store_rows(const typename Lanes<W * COUNT>::floats& x, To&& to) {
+    if constexpr (COUNT == 1) {
+        store<W>(to(0), x);
+    } else {
+        store_rows<W, COUNT / 2>(half<W * COUNT / 2>(x, 0), to);
+        store_rows<W, COUNT / 2>(half<W * COUNT / 2>(x, 1), [&](int i) { return to(i + COUNT / 2); });
+    }
+}
+
 // Prefetch a cache line: into the second-level cache, for later, or into the first, for the next reads.
 inline void prefetch_later(const void* address) {
     __builtin_prefetch(address, 0, 2);

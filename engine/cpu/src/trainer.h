@@ -93,8 +93,6 @@ struct nt_trainer {
         explicit Thread(const nt_trainer& trainer) : work(trainer.shape), ahead(trainer) {}
         nt::Workspace work;
         Ahead ahead;
-        nt::Buffer<uint8_t> codes8;     // of a block, (BLOCK, columns8)
-        nt::Buffer<uint16_t> codes16;
         nt::Buffer<float> targets;      // of a block, (BLOCK, columns8 + columns16), as stored
         // Units of one grid with a gradient, and the sums of their gradients. While they are collected, the stamp of
         // such a unit is -1 minus its index here.

@@ -89,24 +89,24 @@ inline typename Lanes<2 * W>::floats joined(typename Lanes<W>::floats x, typenam
 }
 #endif
 
-// `COUNT` rows of W floats each side by side; from(i): where row i is.
-template <int W, int COUNT, class From>
-inline typename Lanes<W * COUNT>::floats joined_rows(From&& from) {
+// COUNT vectors of W lanes side by side; part(i): one of them.
+template <int W, int COUNT, class Part>
+inline typename Lanes<W * COUNT>::floats joined_parts(Part&& part) {
     if constexpr (COUNT == 1)
-        return load<W>(from(0));
+        return part(0);
     else
-        return joined<W * COUNT / 2>(joined_rows<W, COUNT / 2>(from),
-                                     joined_rows<W, COUNT / 2>([&](int i) { return from(i + COUNT / 2); }));
+        return joined<W * COUNT / 2>(joined_parts<W, COUNT / 2>(part),
+                                     joined_parts<W, COUNT / 2>([&](int i) { return part(i + COUNT / 2); }));
 }
 
-// One of COUNT values in each W lanes.
+// The same of rows in memory, from(i): where row i is; and of numbers, each in W lanes.
+template <int W, int COUNT, class From>
+inline typename Lanes<W * COUNT>::floats joined_rows(From&& from) {
+    return joined_parts<W, COUNT>([&](int i) { return load<W>(from(i)); });
+}
 template <int W, int COUNT, class Value>
 inline typename Lanes<W * COUNT>::floats joined_values(Value&& value) {
-    if constexpr (COUNT == 1)
-        return typename Lanes<W>::floats{} + value(0);
-    else
-        return joined<W * COUNT / 2>(joined_values<W, COUNT / 2>(value),
-                                     joined_values<W, COUNT / 2>([&](int i) { return value(i + COUNT / 2); }));
+    return joined_parts<W, COUNT>([&](int i) { return typename Lanes<W>::floats{} + value(i); });
 }
 
 // The first or second half of a vector of 2 W lanes.
@@ -139,11 +139,12 @@ inline void prefetch_next(const void* address) {
     asm volatile("" : : "r"(address));
 }
 
+// NaN stays NaN: in this order each line is one instruction.
 template <int W>
 inline typename Lanes<W>::floats clamped_lanes(typename Lanes<W>::floats x, float limit) {
-    const typename Lanes<W>::floats zero{};
-    x = x > limit ? zero + limit : x;
-    return x < -limit ? zero - limit : x;
+    const typename Lanes<W>::floats high = typename Lanes<W>::floats{} + limit, low = -high;
+    x = high < x ? high : x;
+    return low > x ? low : x;
 }
 
 constexpr long align_up(long count, long unit) { return (count + unit - 1) / unit * unit; }

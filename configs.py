@@ -40,6 +40,7 @@ UNIT_NORMALS = ("auto", "always", "never")
 SCHEDULERS = ("plateau", "cosine", "steplr", "poly")
 ENGINES = ("auto", "torch", "cpu", "cuda", "tcnn")
 GPU_PRECISIONS = ("tf32", "bf16", "float32")
+CPU_PRECISIONS = ("float32", "bf16")
 LIST_MAPS = "list"  # what --maps alone means
 GROUP_BACKENDS = ("local", "ray")
 EVAL_METRICS = ("all", "psnr", "lpips")
@@ -241,6 +242,10 @@ class Config:
     gpu_precision: str = knob(
         "tf32", "engine cuda: what the factors of matrix products are rounded to; sums are float32",
         choices=GPU_PRECISIONS,
+    )  # fmt: skip
+    cpu_precision: str = knob(
+        "float32", "engine cpu: what the factors of matrix products are rounded to until weight_round_start, on CPUs with "
+        "AVX-512 BF16; float32 afterwards and on others", choices=CPU_PRECISIONS,
     )  # fmt: skip
     deterministic: bool = knob(
         False, "engine cuda: the same bits in every run on the same GPU, by integer sums of gradients, which are slower"

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <memory>
 
+#include "bfloat16.h"
 #include "block_search.h"
 #include "code_search.h"
 #include "evaluate.h"
@@ -44,6 +45,8 @@ extern "C" {
 int32_t nt_interface(void) { return NT_INTERFACE; }
 
 int32_t nt_vector_width(void) { return V; }
+
+int32_t nt_has_bfloat16(void) { return HAS_BFLOAT16; }
 
 const char* nt_failure(void) { return failure_text; }
 

@@ -2,15 +2,20 @@
 
 #include <algorithm>
 
+#include "bfloat16.h"
 #include "weights.h"
 
 namespace nt {
 
-Network::Network(const Shape& shape_) : shape(shape_) {
+Network::Network(const Shape& shape_, bool pairs_) : shape(shape_), pairs(pairs_) {
     for (const Layer& layer : shape.layers) {
         PackedLayer packed;
         packed.by_input.resize(size_t(layer.inputs) * layer.out_stride);
         packed.by_output.resize(size_t(layer.outputs) * layer.in_stride);
+        if (pairs) {
+            packed.input_pairs.resize(size_t(layer.inputs + 1) / 2 * layer.out_stride);
+            packed.output_pairs.resize(size_t(layer.outputs + 1) / 2 * layer.in_stride);
+        }
         layers.push_back(std::move(packed));
     }
 }
@@ -27,6 +32,12 @@ void Network::pack(int index, int first, int last, const float* weights, int bit
         for (int i = 0; i < layer.file_inputs; i++)
             if (layer.column[i] >= 0) to[layer.column[i]] += rounded(from[i]);
         for (int i = 0; i < layer.inputs; i++) by_input[i * layer.out_stride + row] = to[i];
+        if (!pairs) continue;
+        uint16_t* of_inputs = reinterpret_cast<uint16_t*>(layers[index].input_pairs.data());
+        uint16_t* of_outputs = reinterpret_cast<uint16_t*>(layers[index].output_pairs.data());
+        for (int i = 0; i < layer.inputs; i++)
+            of_inputs[2 * (i / 2 * layer.out_stride + row) + i % 2] =
+                of_outputs[2 * (row / 2 * layer.in_stride + i) + row % 2] = bfloat16_of(to[i]);
     }
 }
 
@@ -42,6 +53,15 @@ Workspace::Workspace(const Shape& shape_) : shape(shape_) {
         arguments.emplace_back(shape.hard_swish ? BLOCK * layer.out_stride : 0);
     }
     for (auto& buffer : upstream) buffer.resize(BLOCK * shape.widest);
+}
+
+void Workspace::make_room_for_pairs() {
+    for (const Layer& layer : shape.layers) {
+        input_rows.emplace_back(BLOCK * row_pairs(layer.in_stride));
+        input_samples.emplace_back((BLOCK + 1) / 2 * layer.in_stride);
+    }
+    upstream_rows.resize(BLOCK * row_pairs(shape.widest));
+    upstream_samples.resize((BLOCK + 1) / 2 * shape.widest);
 }
 
 namespace {
@@ -126,6 +146,15 @@ void forward(const Network& network, Workspace& work, long n, bool for_backward,
         job.rows = n;
         job.depth = layer.inputs;
         job.vectors = layer.out_stride / V;
+        if (work.pairs) {
+            float* rows = work.input_rows[l].data();
+            make_pairs(job.a, job.lda, n, layer.in_stride, rows, for_backward ? work.input_samples[l].data() : nullptr);
+            job.pairs = true;
+            job.a = rows;
+            job.lda = row_pairs(layer.in_stride);
+            job.b = network.layers[l].input_pairs.data();
+            job.depth = (layer.inputs + 1) / 2;
+        }
         if (l + 1 == shape.layers.size()) {
             job.finish = Finish::store;
         } else if (shape.hard_swish) {
@@ -149,6 +178,8 @@ void backward(const Network& network, Workspace& work, long n, float* gradient, 
         const float* upstream = work.upstream[turn].data();
         Gemm job{};
         job.idle = idle;
+        if (work.pairs)
+            make_pairs(upstream, shape.widest, n, layer.out_stride, work.upstream_rows.data(), work.upstream_samples.data());
         if (gradient) {  // by the weights: (outputs, inputs) = sum over samples of upstream x input
             job.a = upstream;
             job.lda = shape.widest;
@@ -161,6 +192,13 @@ void backward(const Network& network, Workspace& work, long n, float* gradient, 
             job.depth = n;
             job.vectors = layer.in_stride / V;
             job.finish = set ? Finish::store : Finish::accumulate;
+            if (work.pairs) {
+                job.pairs = true;
+                job.a = work.upstream_samples.data();
+                job.lda = layer.out_stride;
+                job.b = work.input_samples[l].data();
+                job.depth = (n + 1) / 2;
+            }
             gemm(job);
         }
         if (l == 0 && !input_gradient) break;
@@ -176,6 +214,13 @@ void backward(const Network& network, Workspace& work, long n, float* gradient, 
         job.rows = n;
         job.depth = layer.outputs;
         job.vectors = align_up(layer.gradient_columns, V) / V;
+        if (work.pairs) {
+            job.pairs = true;
+            job.a = work.upstream_rows.data();
+            job.lda = row_pairs(layer.out_stride);
+            job.b = network.layers[l].output_pairs.data();
+            job.depth = (layer.outputs + 1) / 2;
+        }
         if (l > 0) {
             job.finish = shape.hard_swish ? Finish::hard_swish_back : Finish::mask;
             job.slope = shape.negative_slope;

@@ -18,17 +18,21 @@ constexpr int BLOCK_UNIT = 6, BLOCK = 11 * BLOCK_UNIT;
 struct PackedLayer {
     Buffer<float> by_input;   // (inputs, out_stride): forward
     Buffer<float> by_output;  // (outputs, in_stride): backward
+    // the same as pairs, where the network has them: of inputs ((inputs + 1) / 2, out_stride), and of outputs
+    Buffer<float> input_pairs, output_pairs;
 };
 
 class Network {
   public:
-    explicit Network(const Shape& shape);
+    // pairs: also packs weights for Workspace::pairs.
+    explicit Network(const Shape& shape, bool pairs = false);
 
     // Packs rows first .. last of a layer from weights in the file's order, rounded to so many bits (32: not at all).
     void pack(int layer, int first, int last, const float* weights, int bits);
     void pack_all(const float* weights, int bits);
 
     const Shape& shape;
+    const bool pairs;
     std::vector<PackedLayer> layers;
 };
 
@@ -42,6 +46,11 @@ struct Workspace {
     std::vector<Buffer<float>> arguments;  // before the activation, where its derivative needs them
     Buffer<float> upstream[2];           // (BLOCK, widest): gradients of the outputs of a layer, alternating
     Buffer<float> other_inputs;          // for blending two LODs
+    // Products are of bfloat16: inputs of each layer and an upstream gradient as pairs, see bfloat16.h.
+    bool pairs = false;
+    std::vector<Buffer<float>> input_rows, input_samples;
+    Buffer<float> upstream_rows, upstream_samples;
+    void make_room_for_pairs();
 };
 
 // Position waves, LOD and ones of the inputs of `n` samples; u and v in [0, 1].

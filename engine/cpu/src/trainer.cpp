@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <atomic>
 
+#include "bfloat16.h"
+
 using namespace nt;
 
 namespace {
@@ -41,7 +43,7 @@ nt_trainer::nt_trainer(const nt_model& model, const nt_material& material_, cons
     : shape(model, settings_.grid_rates),
       material(material_),
       settings(settings_),
-      network(shape),
+      network(shape, HAS_BFLOAT16 && settings_.bfloat16),
       weights(shape.file_weights),
       moments1(shape.file_weights),
       moments2(shape.file_weights),
@@ -107,6 +109,7 @@ std::vector<std::unique_ptr<nt_trainer::Thread>> nt_trainer::make_threads() cons
     for (int i = 0; i < settings.n_threads; i++) {
         threads.push_back(std::make_unique<Thread>(*this));
         Thread& thread = *threads.back();
+        if (network.pairs) thread.work.make_room_for_pairs();
         thread.touched.resize(most_touched + 1);
         thread.targets.resize(BLOCK * (material.columns8 + material.columns16) + PADDED_OUTPUTS);
         thread.word_sums = std::make_unique<ZeroPages>(most_floats[0]);
@@ -197,6 +200,7 @@ double nt_trainer::loss_block(long n, Thread& thread, bool weighted) const {
 void nt_trainer::train_chunk(int band, int upcoming, Thread& thread) {
     Chunk& chunk = chunks[band];
     chunk.loss = 0;
+    thread.work.pairs = network.pairs && iteration < first_rounded_;
     const long end = chunk.first + chunk.n;
     if (chunk.n == 0) std::fill_n(chunk.weight_gradient.data(), chunk.weight_gradient.size(), 0.0f);
     Ahead& ahead = thread.ahead;

@@ -63,7 +63,10 @@ nt_trainer::nt_trainer(const nt_model& model, const nt_material& material_, cons
         const Grid& grid = shape.grids[g];
         grids.push_back(std::make_unique<GridStore>(grid, settings.grid_rates[grid.first], shape.quantized,
                                                       settings.n_threads));
-        any_moving = any_moving || grids.back()->moves();
+        const GridStore& store = *grids.back();
+        any_moving = any_moving || store.moves();
+        memory_.push_back({reinterpret_cast<const char*>(store.records.data()), long(sizeof(float)) * store.unit_floats(),
+                           store.moves() ? store.stamps.data() : nullptr, uint32_t(grid.unit_texels)});
         row_tasks.emplace_back();
         for (const Level& level : grid.lods) row_tasks.back().push_back(tasks_of_rows(level, n_bands));
     }

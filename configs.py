@@ -180,8 +180,8 @@ class Config:
         unit="bits", choices=WEIGHT_BITS,
     )  # fmt: skip
     activation_bits: int = knob(
-        32, "bits of what a layer takes in. 32: a float; 8, with weights of 8 bits: trained and decoded in whole "
-        "numbers, the same texel on every GPU", unit="bits", choices=ACTIVATION_BITS,
+        32, "bits of what a layer takes in. 32: a float; 8: all in whole numbers, which are the same on every GPU",
+        unit="bits", choices=ACTIVATION_BITS,
     )  # fmt: skip
     shader_precision: int = knob(32, "8: a word for --activation_bits 8, which shaders of that precision need",
                                  unit="bits", choices=(32, 16, 8))  # fmt: skip
@@ -331,8 +331,8 @@ def make_config(values: Mapping[str, Any]) -> Config:
 
 
 def _without_words(values: dict[str, Any]) -> dict[str, Any]:
-    """Values with the fields that --network and --shader_precision stand for in their place: they are words for them,
-    which no run keeps. Activations of 8 bits mean weights of 8 bits where none are given."""
+    """Values with the fields that --network and --shader_precision stand for in their place, as no run keeps the words.
+    Activations of 8 bits mean weights of 8 bits."""
     values = _without_network(values)
     if values.pop("shader_precision", 32) == 8 and values.setdefault("activation_bits", 8) != 8:
         raise UserError("--shader_precision 8: says --activation_bits 8, found 32; leave one of them out")
@@ -434,8 +434,9 @@ def _check_combinations(config: Config) -> None:
             f"--weight_bits {config.weight_bits}: expected --quantize True, as weights are rounded with the features, "
             "found False; leave out one of the two"
         )
-    if config.activation_bits != 32 and config.weight_bits != 8:
-        raise UserError(f"--activation_bits 8: expected --weight_bits 8, found {config.weight_bits}; leave it out")
+    widest = max(config.weight_bits, config.quantize_bits, *(g.quantize_bits or 0 for g in config.hash_grid_configs))
+    if config.activation_bits == 8 and widest > 8:
+        raise UserError(f"--activation_bits 8: expected weight_bits and quantize_bits of at most 8, found {widest}")
     for index, grid in enumerate(config.hash_grid_configs):
         if config.latents != "packed" and grid.storage != config.latents:
             raise UserError(

@@ -52,7 +52,7 @@ LevelSearch::LevelSearch(const nt_model& model, const nt_material& material, flo
       material_(material),
       channel_weights_(channel_weights, channel_weights + model.n_channels),
       lod_weights_(lod_weights, lod_weights + model.num_lods) {
-    network_.pack_all(weights, 32);  // the caller has rounded them
+    network_.pack_all(weights, shape_.integer() ? 8 : 32);  // the caller has rounded them
     for (int g = 0; g < model.n_grids; g++) sources_.push_back({parameters[g]});
     for (int lod = 0; lod < model.num_lods; lod++)
         if (grid_.lods[lod].offset == level_.offset)
@@ -179,7 +179,7 @@ double LevelSearch::look(uint32_t first_texel, Searcher& searcher) const {
 double LevelSearch::error_of(const int32_t* places, const float* sums, long n, Searcher& searcher, double* errors,
                              bool for_backward) const {
     Workspace& work = searcher.work;
-    activate(shape_, sums, work, n);
+    activate(network_, sums, work, n);
     forward(network_, work, n, for_backward, {}, 1);
     const Layer& last = shape_.layers.back();
     double error = 0;

@@ -93,6 +93,8 @@ def in_python(layers, codes: list[int]) -> list[float]:
             else:
                 y = p if p > 0 else fits(max(p, -layer.top) * layer.slope) >> 15
             codes.append(min(max(fits(y + layer.offset) >> layer.post_shift, -128), 127))
+            upper = fits(y + layer.offset + (128 << layer.post_shift)) >> layer.post_shift  # as shaders do
+            assert min(max(upper, 0), 255) - 128 == codes[-1]
     raise AssertionError("no last layer")
 
 

@@ -32,8 +32,7 @@ from common.errors import UserError
 LEVELS = 255  # steps of a range
 INPUT_RANGE = (-1.0, 1.0)
 INPUT_STEPS = 16384  # of an input, before it becomes one of LEVELS: exact for texels of sizes up to it
-SHARE_STEPS = 256  # of the position between two texels: blends of features of 8 bits are then exact in float32
-FEATURE_BITS = 8  # of longer features the upper ones count
+SHARE_STEPS = 256  # of the position between two texels: blends of features of up to 8 bits are then exact in float32
 SLOPE_STEPS = 32768
 SUM_BITS = 17  # of a sum when it is multiplied, with its sign left out; the multiplier has as many as then fit
 LARGEST = (1 << 31) - 1
@@ -164,9 +163,9 @@ def _leaky_relu(index: int, low: float, high: float, slope: float) -> tuple[floa
     for post_shift in range(10, 0, -1):
         offset = _offset(low / step, post_shift)
         # y is below 2^30 where it is positive, and at least -2^16 where it is not
-        fits = abs(offset) + (128 << post_shift) < LARGEST >> 2 and (not steep or top * slope * step / 2.0**post_shift >= -low)
-        if fits:
-            return step / 2.0**post_shift, {"top": top, "slope": steep, "offset": offset, "post_shift": post_shift}
+        unit = step / 2.0**post_shift
+        if abs(offset) + (128 << post_shift) < LARGEST >> 2 and (not steep or top * slope * unit >= -low):
+            return unit, {"top": top, "slope": steep, "offset": offset, "post_shift": post_shift}
     raise _no_scale(index, low, high)
 
 

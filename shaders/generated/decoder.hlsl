@@ -73,12 +73,10 @@ float ntFeatureOf(uint2 word_1, int index_0, int bits_0)
     {
         plane_1 = word_1.y;
     }
-//!!! with whole numbers of 8 bits
-    int _S3 = min(bits_0, int(8));
-    uint _S4 = 1U << uint(_S3);
-    return (float((plane_1 >> uint(int(32) - _S3 - (first_0 & int(31)))) & (_S4 - 1U)) - (float(_S4) - 1.0f) * 0.5f) * ntHalved(_S3);
-//!!! without
     uint _S3 = 1U << uint(bits_0);
+//!!! with whole numbers of 8 bits
+    return (float((plane_1 >> uint(int(32) - bits_0 - (first_0 & int(31)))) & (_S3 - 1U)) - (float(_S3) - 1.0f) * 0.5f) * ntHalved(bits_0);
+//!!! without
     float n_0 = float(_S3);
     return (float((plane_1 >> uint(int(32) - bits_0 - (first_0 & int(31)))) & (_S3 - 1U)) - (n_0 - 1.0f) * 0.5f) / n_0;
 //!!! both
@@ -97,19 +95,10 @@ void ntAddFeatures(inout float  inputs_0[NT_LAYER_WIDTH], float2 uv_0, int lod_1
 //!!! both
 {
     int which_0;
-//!!! with whole numbers of 8 bits
-    int _S5;
-    int _S6 = int(2) * NT_NUM_FREQUENCIES;
-//!!! without
     int _S4;
     int _S5 = int(2) * NT_NUM_FREQUENCIES;
-//!!! both
     int grid_2 = int(0);
-//!!! with whole numbers of 8 bits
-    int first_1 = _S6;
-//!!! without
     int first_1 = _S5;
-//!!! both
     while(grid_2 < NT_NUM_GRIDS)
     {
         int mip_1 = ntMipOf(grid_2, lod_1);
@@ -122,128 +111,72 @@ void ntAddFeatures(inout float  inputs_0[NT_LAYER_WIDTH], float2 uv_0, int lod_1
 //! both
         float2 corner_0 = floor(position_0);
 //!!! with whole numbers of 8 bits
-        float2 _S7 = floor((position_0 - corner_0) * 256.0f + 0.5f) * 0.00390625f;
+        float2 _S6 = floor((position_0 - corner_0) * 256.0f + 0.5f) * 0.00390625f;
 //!!! without
         float2 _S6 = position_0 - corner_0;
 //!!! both
         int features_0 = (ntGridFeatures((grid_2)));
-//!!! with whole numbers of 8 bits
-        int _S8 = (ntGridBits((grid_2)));
-//!!! without
         int _S7 = (ntGridBits((grid_2)));
-//!!! both
         bool learned_0 = (ntGridLearned((grid_2))) == int(1);
         which_0 = int(0);
         while(which_0 < int(4))
         {
-//!!! with whole numbers of 8 bits
-            int _S9 = which_0 & int(1);
-            int _S10 = which_0 >> int(1);
-            int2 texel_2 = int2(corner_0) + int2(_S9, _S10);
-//!!! without
             int _S8 = which_0 & int(1);
             int _S9 = which_0 >> int(1);
             int2 texel_2 = int2(corner_0) + int2(_S8, _S9);
-//!!! both
 //! with rectangles
             int2 texel_3 = int2(ntWrap(texel_2.x, resolution_1.x), ntWrap(texel_2.y, resolution_1.y));
 //! without
             int2 texel_3 = int2(ntWrap(texel_2.x, resolution_1), ntWrap(texel_2.y, resolution_1));
 //! both
             float across_0;
-//!!! with whole numbers of 8 bits
-            if(_S9 == int(0))
-//!!! without
             if(_S8 == int(0))
-//!!! both
             {
-//!!! with whole numbers of 8 bits
-                across_0 = 1.0f - _S7.x;
-//!!! without
                 across_0 = 1.0f - _S6.x;
-//!!! both
             }
             else
             {
-//!!! with whole numbers of 8 bits
-                across_0 = _S7.x;
-//!!! without
                 across_0 = _S6.x;
-//!!! both
             }
             float down_0;
-//!!! with whole numbers of 8 bits
-            if(_S10 == int(0))
-//!!! without
             if(_S9 == int(0))
-//!!! both
             {
-//!!! with whole numbers of 8 bits
-                down_0 = 1.0f - _S7.y;
-//!!! without
                 down_0 = 1.0f - _S6.y;
-//!!! both
             }
             else
             {
-//!!! with whole numbers of 8 bits
-                down_0 = _S7.y;
-//!!! without
                 down_0 = _S6.y;
-//!!! both
             }
-//!!! with whole numbers of 8 bits
-            float _S11;
-//!!! without
             float _S10;
-//!!! both
             if(learned_0)
             {
-//!!! with whole numbers of 8 bits
-                _S11 = share_0;
-//!!! without
                 _S10 = share_0;
-//!!! both
             }
             else
             {
-//!!! with whole numbers of 8 bits
-                _S11 = share_0 * (across_0 * down_0);
-//!!! without
                 _S10 = share_0 * (across_0 * down_0);
-//!!! both
             }
             if(learned_0)
             {
-//!!! with whole numbers of 8 bits
-                _S5 = first_1 + which_0 * features_0;
-//!!! without
                 _S4 = first_1 + which_0 * features_0;
-//!!! both
             }
             else
             {
-//!!! with whole numbers of 8 bits
-                _S5 = first_1;
-//!!! without
                 _S4 = first_1;
-//!!! both
             }
-//!!! with whole numbers of 8 bits
-            uint2 _S12 = ntLoadWord(grid_2, texel_3, mip_1);
-//!!! without
             uint2 _S11 = ntLoadWord(grid_2, texel_3, mip_1);
-//!!! both
             int feature_0 = int(0);
             while(feature_0 < features_0)
             {
 //!!! with whole numbers of 8 bits
-                inputs_0[_S5 + feature_0] = inputs_0[_S5 + feature_0] + _S11 * ntFeatureOf(_S12, feature_0, _S8);
 //!!! without
 //!! with products of 16 bits
                 inputs_0[_S4 + feature_0] = inputs_0[_S4 + feature_0] + NT_HALF(_S10 * ntFeatureOf(_S11, feature_0, _S7));
 //!! without
+//!!! both
                 inputs_0[_S4 + feature_0] = inputs_0[_S4 + feature_0] + _S10 * ntFeatureOf(_S11, feature_0, _S7);
+//!!! with whole numbers of 8 bits
+//!!! without
 //!! both
 //!!! both
                 feature_0 = feature_0 + int(1);
@@ -252,74 +185,45 @@ void ntAddFeatures(inout float  inputs_0[NT_LAYER_WIDTH], float2 uv_0, int lod_1
         }
         if(learned_0)
         {
-//!!! with whole numbers of 8 bits
-            _S5 = int(4) * features_0;
-//!!! without
             _S4 = int(4) * features_0;
-//!!! both
         }
         else
         {
-//!!! with whole numbers of 8 bits
-            _S5 = features_0;
-//!!! without
             _S4 = features_0;
-//!!! both
         }
-//!!! with whole numbers of 8 bits
-        int first_2 = first_1 + _S5;
-//!!! without
         int first_2 = first_1 + _S4;
-//!!! both
         grid_2 = grid_2 + int(1);
         first_1 = first_2;
     }
-//!!! with whole numbers of 8 bits
-    int _S13 = NT_NUM_TEXEL_FREQUENCIES;
-    if(_S13 > int(0))
-//!!! without
     int _S12 = NT_NUM_TEXEL_FREQUENCIES;
     if(_S12 > int(0))
-//!!! both
     {
 //! with rectangles
-//!!! with whole numbers of 8 bits
-        float2 _S14 = uv_0 * float2(int2((ntGridSize((int(0))))) >> (ntMipOf(int(0), lod_1))) - 0.5f;
-//!!! without
         float2 _S13 = uv_0 * float2(int2((ntGridSize((int(0))))) >> (ntMipOf(int(0), lod_1))) - 0.5f;
-//!!! both
 //! without
-//!!! with whole numbers of 8 bits
-        float2 _S14 = uv_0 * float((ntGridResolution((int(0)))) >> (ntMipOf(int(0), lod_1))) - 0.5f;
-//!!! without
         float2 _S13 = uv_0 * float((ntGridResolution((int(0)))) >> (ntMipOf(int(0), lod_1))) - 0.5f;
-//!!! both
 //! both
         which_0 = int(0);
-//!!! with whole numbers of 8 bits
-        while(which_0 < _S13)
-//!!! without
         while(which_0 < _S12)
-//!!! both
         {
 //!!! with whole numbers of 8 bits
-            float2 x_1 = _S14 * ntHalved(which_0);
+            float2 x_1 = _S13 * ntHalved(which_0);
 //!!! without
             float2 x_1 = _S13 / float(1U << uint(which_0));
 //!!! both
             float2 wave_0 = 2.0f * (x_1 - floor(x_1)) - 1.0f;
-//!!! with whole numbers of 8 bits
-            int _S15 = NT_FIRST_TEXEL_WAVE;
-            inputs_0[_S15 + which_0] = inputs_0[_S15 + which_0] + share_0 * wave_0.x;
-            inputs_0[_S15 + _S13 + which_0] = inputs_0[_S15 + _S13 + which_0] + share_0 * wave_0.y;
-//!!! without
             int _S14 = NT_FIRST_TEXEL_WAVE;
+//!!! with whole numbers of 8 bits
+//!!! without
 //!! with products of 16 bits
             inputs_0[_S14 + which_0] = inputs_0[_S14 + which_0] + NT_HALF(share_0 * wave_0.x);
             inputs_0[_S14 + _S12 + which_0] = inputs_0[_S14 + _S12 + which_0] + NT_HALF(share_0 * wave_0.y);
 //!! without
+//!!! both
             inputs_0[_S14 + which_0] = inputs_0[_S14 + which_0] + share_0 * wave_0.x;
             inputs_0[_S14 + _S12 + which_0] = inputs_0[_S14 + _S12 + which_0] + share_0 * wave_0.y;
+//!!! with whole numbers of 8 bits
+//!!! without
 //!! both
 //!!! both
             which_0 = which_0 + int(1);
@@ -501,21 +405,23 @@ void ntNetwork(inout float  values_0[NT_LAYER_WIDTH])
 {
 //!!! with whole numbers of 8 bits
     uint  words_0[NT_LAYER_WORDS];
-    int _S21 = NT_NUM_INPUTS / int(4);
+    int _S20 = NT_NUM_INPUTS / int(4);
     int i_2 = int(0);
-    while(i_2 < _S21)
+    while(i_2 < _S20)
     {
-        int _S22 = int(4) * i_2;
-        words_0[i_2] = ntPack(ntInputBytes(float4(values_0[_S22], values_0[_S22 + int(1)], values_0[_S22 + int(2)], values_0[_S22 + int(3)])));
+        int _S21 = int(4) * i_2;
+        words_0[i_2] = ntPack(ntInputBytes(float4(values_0[_S21], values_0[_S21 + int(1)], values_0[_S21 + int(2)], values_0[_S21 + int(3)])));
         i_2 = i_2 + int(1);
     }
-    int _S23 = NT_NUM_HIDDEN_LAYERS + int(1);
-    int count_0 = _S21;
 //!!! without
 //!! with products of 16 bits
     int first_3;
     int _S21 = NT_GROUP_INPUTS;
+//!!! both
     int _S22 = NT_NUM_HIDDEN_LAYERS + int(1);
+//!!! with whole numbers of 8 bits
+    int count_0 = _S20;
+//!!! without
 //!! without
     int i_2;
     int _S21 = NT_NUM_HIDDEN_LAYERS + int(1);
@@ -525,11 +431,13 @@ void ntNetwork(inout float  values_0[NT_LAYER_WIDTH])
     int layer_0 = int(0);
 //!!! with whole numbers of 8 bits
     int at_0 = int(0);
-    while(layer_0 < _S23)
 //!!! without
 //!! with products of 16 bits
     int column_1 = int(0);
+//!!! both
     while(layer_0 < _S22)
+//!!! with whole numbers of 8 bits
+//!!! without
 //!! without
     int column_0 = int(0);
     while(layer_0 < _S21)
@@ -537,16 +445,18 @@ void ntNetwork(inout float  values_0[NT_LAYER_WIDTH])
 //!!! both
     {
 //!!! with whole numbers of 8 bits
-        bool last_0 = layer_0 == (_S23 - int(1));
-        int4 _S24 = int4(int(0), int(0), int(0), int(0));
-        bool _S25 = !last_0;
+//!!! without
+//!! with products of 16 bits
+//!!! both
+        bool last_0 = layer_0 == (_S22 - int(1));
+//!!! with whole numbers of 8 bits
+        int4 _S23 = int4(int(0), int(0), int(0), int(0));
+        bool _S24 = !last_0;
         int at_1;
         int4 shifts_0;
         int4 constants_0;
-        if(_S25)
+        if(_S24)
 //!!! without
-//!! with products of 16 bits
-        bool last_0 = layer_0 == (_S22 - int(1));
 //!! without
         bool last_0 = layer_0 == (_S21 - int(1));
 //!! both
@@ -555,10 +465,10 @@ void ntNetwork(inout float  values_0[NT_LAYER_WIDTH])
 //!!! both
         {
 //!!! with whole numbers of 8 bits
-            int4 _S26 = int4((ntWeights((at_0 + int(1)))));
+            int4 _S25 = int4((ntWeights((at_0 + int(1)))));
             int at_2 = at_0 + int(2);
             shifts_0 = int4((ntWeights((at_0))));
-            constants_0 = _S26;
+            constants_0 = _S25;
             at_1 = at_2;
 //!!! without
             outputCount_0 = int(16);
@@ -567,8 +477,8 @@ void ntNetwork(inout float  values_0[NT_LAYER_WIDTH])
         else
         {
 //!!! with whole numbers of 8 bits
-            shifts_0 = _S24;
-            constants_0 = _S24;
+            shifts_0 = _S23;
+            constants_0 = _S23;
             at_1 = at_0;
 //!!! without
             outputCount_0 = NT_NUM_NEURONS;
@@ -623,10 +533,10 @@ void ntNetwork(inout float  values_0[NT_LAYER_WIDTH])
 //!!! both
             {
 //!!! with whole numbers of 8 bits
-                int4 _S27 = (ntDots(((ntWeights((at_3 + i_2)))), (words_0[i_2]), (sums_0)));
-                int _S28 = i_2 + int(1);
-                sums_0 = _S27;
-                i_2 = _S28;
+                int4 _S26 = (ntDots(((ntWeights((at_3 + i_2)))), (words_0[i_2]), (sums_0)));
+                int _S27 = i_2 + int(1);
+                sums_0 = _S26;
+                i_2 = _S27;
 //!!! without
 //!! with products of 16 bits
                 NT_HALF4 _S24 = ntBlock(column_1 + first_3, NT_HALF4(values_0[first_3], values_0[first_3 + int(1)], values_0[first_3 + int(2)], values_0[first_3 + int(3)]));
@@ -680,11 +590,11 @@ void ntNetwork(inout float  values_0[NT_LAYER_WIDTH])
             {
 //!!! with whole numbers of 8 bits
                 float4 outputs_0 = float4(sums_0) * asfloat(factors_0);
-                int _S29 = int(4) * row_0;
-                found_0[_S29] = outputs_0.x;
-                found_0[_S29 + int(1)] = outputs_0.y;
-                found_0[_S29 + int(2)] = outputs_0.z;
-                found_0[_S29 + int(3)] = outputs_0.w;
+                int _S28 = int(4) * row_0;
+                found_0[_S28] = outputs_0.x;
+                found_0[_S28 + int(1)] = outputs_0.y;
+                found_0[_S28 + int(2)] = outputs_0.z;
+                found_0[_S28 + int(3)] = outputs_0.w;
 //!!! without
 //! with scales of rows
 //!! with products of 16 bits
@@ -714,13 +624,13 @@ void ntNetwork(inout float  values_0[NT_LAYER_WIDTH])
                 int4 y_0;
                 if(NT_HARD_SWISH == int(1))
                 {
-                    int _S30 = constants_0.y;
-                    y_0 = min(p_0, (int4)constants_0.x) * clamp(p_0 + _S30, (int4)int(0), (int4)(int(2) * _S30));
+                    int _S29 = constants_0.y;
+                    y_0 = min(p_0, (int4)constants_0.x) * clamp(p_0 + _S29, (int4)int(0), (int4)(int(2) * _S29));
                 }
                 else
                 {
-                    int4 _S31 = (int4)int(0);
-                    y_0 = max(p_0, _S31) + ((clamp(p_0, (int4)- constants_0.x, _S31) * constants_0.z) >> int(15));
+                    int4 _S30 = (int4)int(0);
+                    y_0 = max(p_0, _S30) + ((clamp(p_0, (int4)- constants_0.x, _S30) * constants_0.z) >> int(15));
                 }
                 next_0[row_0] = ntPack(uint4(clamp((y_0 + constants_0.w) >> (shifts_0.z), (int4)int(0), (int4)int(255))));
 //!!! without
@@ -772,7 +682,7 @@ void ntNetwork(inout float  values_0[NT_LAYER_WIDTH])
 //!!! both
         }
 //!!! with whole numbers of 8 bits
-        if(_S25)
+        if(_S24)
 //!!! without
 //!! with products of 16 bits
         if(!last_0)
@@ -808,9 +718,9 @@ void ntNetwork(inout float  values_0[NT_LAYER_WIDTH])
 //!!! both
         }
 //!!! with whole numbers of 8 bits
-        int _S32 = layer_0 + int(1);
+        int _S31 = layer_0 + int(1);
         count_0 = outputWords_0;
-        layer_0 = _S32;
+        layer_0 = _S31;
 //!!! without
 //!! with products of 16 bits
         int _S25 = layer_0 + int(1);
@@ -848,9 +758,9 @@ struct NtMaterial
 NtMaterial ntDecode(float2 uv_2, float lod_3)
 {
 //!!! with whole numbers of 8 bits
-    int _S33 = NT_NUM_LODS - int(1);
-    float level_0 = clamp(lod_3, 0.0f, float(_S33));
-    float2 _S34 = uv_2 - floor(uv_2);
+    int _S32 = NT_NUM_LODS - int(1);
+    float level_0 = clamp(lod_3, 0.0f, float(_S32));
+    float2 _S33 = uv_2 - floor(uv_2);
 //!!! without
 //!! with products of 16 bits
     int _S26 = NT_NUM_LODS - int(1);
@@ -864,7 +774,7 @@ NtMaterial ntDecode(float2 uv_2, float lod_3)
 //!!! both
     int near_1 = int(level_0);
 //!!! with whole numbers of 8 bits
-    int _S35 = min(near_1 + int(1), _S33);
+    int _S34 = min(near_1 + int(1), _S32);
 //!!! without
 //!! with products of 16 bits
     int _S28 = min(near_1 + int(1), _S26);
@@ -875,7 +785,7 @@ NtMaterial ntDecode(float2 uv_2, float lod_3)
     float blend_1 = level_0 - float(near_1);
     bool twice_0 = NT_BLEND_OUTPUTS == int(1);
 //!!! with whole numbers of 8 bits
-    bool _S36;
+    bool _S35;
 //!!! without
 //!! with products of 16 bits
     bool _S29;
@@ -886,7 +796,7 @@ NtMaterial ntDecode(float2 uv_2, float lod_3)
     if(twice_0)
     {
 //!!! with whole numbers of 8 bits
-        _S36 = blend_1 > 0.0f;
+        _S35 = blend_1 > 0.0f;
 //!!! without
 //!! with products of 16 bits
         _S29 = blend_1 > 0.0f;
@@ -898,7 +808,7 @@ NtMaterial ntDecode(float2 uv_2, float lod_3)
     else
     {
 //!!! with whole numbers of 8 bits
-        _S36 = false;
+        _S35 = false;
 //!!! without
 //!! with products of 16 bits
         _S29 = false;
@@ -909,7 +819,7 @@ NtMaterial ntDecode(float2 uv_2, float lod_3)
     }
     int channel_0;
 //!!! with whole numbers of 8 bits
-    if(_S36)
+    if(_S35)
 //!!! without
 //!! with products of 16 bits
     if(_S29)
@@ -929,7 +839,7 @@ NtMaterial ntDecode(float2 uv_2, float lod_3)
     while(pass_0 < channel_0)
     {
 //!!! with whole numbers of 8 bits
-        bool _S37 = pass_0 == int(0);
+        bool _S36 = pass_0 == int(0);
 //!!! without
 //!! with products of 16 bits
         bool _S30 = pass_0 == int(0);
@@ -939,7 +849,7 @@ NtMaterial ntDecode(float2 uv_2, float lod_3)
 //!!! both
         int lower_0;
 //!!! with whole numbers of 8 bits
-        if(_S37)
+        if(_S36)
 //!!! without
 //!! with products of 16 bits
         if(_S30)
@@ -953,7 +863,7 @@ NtMaterial ntDecode(float2 uv_2, float lod_3)
         else
         {
 //!!! with whole numbers of 8 bits
-            lower_0 = _S35;
+            lower_0 = _S34;
 //!!! without
 //!! with products of 16 bits
             lower_0 = _S28;
@@ -971,7 +881,7 @@ NtMaterial ntDecode(float2 uv_2, float lod_3)
 //!!! both
         float  values_1[NT_LAYER_WIDTH];
 //!!! with whole numbers of 8 bits
-        float _S38;
+        float _S37;
 //!!! without
         float _S29;
 //!! both
@@ -979,7 +889,7 @@ NtMaterial ntDecode(float2 uv_2, float lod_3)
         if(twice_0)
         {
 //!!! with whole numbers of 8 bits
-            _S38 = 0.0f;
+            _S37 = 0.0f;
 //!!! without
 //!! with products of 16 bits
             _S31 = 0.0f;
@@ -991,7 +901,7 @@ NtMaterial ntDecode(float2 uv_2, float lod_3)
         else
         {
 //!!! with whole numbers of 8 bits
-            _S38 = blend_1;
+            _S37 = blend_1;
 //!!! without
 //!! with products of 16 bits
             _S31 = blend_1;
@@ -1001,7 +911,7 @@ NtMaterial ntDecode(float2 uv_2, float lod_3)
 //!!! both
         }
 //!!! with whole numbers of 8 bits
-        float _S39;
+        float _S38;
 //!!! without
 //!! with products of 16 bits
         float _S32;
@@ -1012,7 +922,7 @@ NtMaterial ntDecode(float2 uv_2, float lod_3)
         if(twice_0)
         {
 //!!! with whole numbers of 8 bits
-            _S39 = float(lower_0);
+            _S38 = float(lower_0);
 //!!! without
 //!! with products of 16 bits
             _S32 = float(lower_0);
@@ -1024,7 +934,7 @@ NtMaterial ntDecode(float2 uv_2, float lod_3)
         else
         {
 //!!! with whole numbers of 8 bits
-            _S39 = level_0;
+            _S38 = level_0;
 //!!! without
 //!! with products of 16 bits
             _S32 = level_0;
@@ -1034,7 +944,7 @@ NtMaterial ntDecode(float2 uv_2, float lod_3)
 //!!! both
         }
 //!!! with whole numbers of 8 bits
-        ntDecoderInputs(values_1, _S34, lower_0, _S35, _S38, _S39);
+        ntDecoderInputs(values_1, _S33, lower_0, _S34, _S37, _S38);
 //!!! without
 //!! with products of 16 bits
         ntDecoderInputs(values_1, _S27, lower_0, _S28, _S31, _S32);
@@ -1052,8 +962,8 @@ NtMaterial ntDecode(float2 uv_2, float lod_3)
         while(i_3 < int(16))
         {
 //!!! with whole numbers of 8 bits
-            float _S40;
-            if(_S37)
+            float _S39;
+            if(_S36)
 //!!! without
 //!! with products of 16 bits
             float _S33;
@@ -1065,7 +975,7 @@ NtMaterial ntDecode(float2 uv_2, float lod_3)
 //!!! both
             {
 //!!! with whole numbers of 8 bits
-                _S40 = found_1[i_3];
+                _S39 = found_1[i_3];
 //!!! without
 //!! with products of 16 bits
                 _S33 = found_1[i_3];
@@ -1077,7 +987,7 @@ NtMaterial ntDecode(float2 uv_2, float lod_3)
             else
             {
 //!!! with whole numbers of 8 bits
-                _S40 = decoded_0[i_3] + blend_1 * (found_1[i_3] - decoded_0[i_3]);
+                _S39 = decoded_0[i_3] + blend_1 * (found_1[i_3] - decoded_0[i_3]);
 //!!! without
 //!! with products of 16 bits
                 _S33 = decoded_0[i_3] + blend_1 * (found_1[i_3] - decoded_0[i_3]);
@@ -1087,7 +997,7 @@ NtMaterial ntDecode(float2 uv_2, float lod_3)
 //!!! both
             }
 //!!! with whole numbers of 8 bits
-            decoded_0[i_3] = _S40;
+            decoded_0[i_3] = _S39;
 //!!! without
 //!! with products of 16 bits
             decoded_0[i_3] = _S33;

@@ -73,12 +73,10 @@ float ntFeatureOf(uint2 word_1, int index_0, int bits_0)
     {
         plane_1 = word_1.y;
     }
-//!!! with whole numbers of 8 bits
-    int _S3 = min(bits_0, int(8));
-    uint _S4 = 1U << uint(_S3);
-    return (float((plane_1 >> uint(int(32) - _S3 - (first_0 & int(31)))) & (_S4 - 1U)) - (float(_S4) - 1.0f) * 0.5f) * ntHalved(_S3);
-//!!! without
     uint _S3 = 1U << uint(bits_0);
+//!!! with whole numbers of 8 bits
+    return (float((plane_1 >> uint(int(32) - bits_0 - (first_0 & int(31)))) & (_S3 - 1U)) - (float(_S3) - 1.0f) * 0.5f) * ntHalved(bits_0);
+//!!! without
     float n_0 = float(_S3);
     return (float((plane_1 >> uint(int(32) - bits_0 - (first_0 & int(31)))) & (_S3 - 1U)) - (n_0 - 1.0f) * 0.5f) / n_0;
 //!!! both
@@ -97,19 +95,10 @@ void ntAddFeatures(array<float, NT_LAYER_WIDTH> thread* inputs_0, float2 uv_0, i
 //!!! both
 {
     int which_0;
-//!!! with whole numbers of 8 bits
-    int _S5;
-    int _S6 = int(2) * NT_NUM_FREQUENCIES;
-//!!! without
     int _S4;
     int _S5 = int(2) * NT_NUM_FREQUENCIES;
-//!!! both
     int grid_2 = int(0);
-//!!! with whole numbers of 8 bits
-    int first_1 = _S6;
-//!!! without
     int first_1 = _S5;
-//!!! both
     while(grid_2 < NT_NUM_GRIDS)
     {
         int mip_1 = ntMipOf(grid_2, lod_1);
@@ -123,24 +112,24 @@ void ntAddFeatures(array<float, NT_LAYER_WIDTH> thread* inputs_0, float2 uv_0, i
         int resolution_1 = (ntGridResolution((grid_2))) >> uint(mip_1);
 //!!! with whole numbers of 8 bits
 //! both
-        float2 _S7 = float2(0.5f) ;
+        float2 _S6 = float2(0.5f) ;
 //! with rectangles
-        float2 position_0 = uv_0 * float2(resolution_1) - _S7;
+        float2 position_0 = uv_0 * float2(resolution_1) - _S6;
 //! without
-        float2 position_0 = uv_0 * float2(float(resolution_1))  - _S7;
+        float2 position_0 = uv_0 * float2(float(resolution_1))  - _S6;
 //!!! without
         float2 position_0 = uv_0 * float2(float(resolution_1))  - float2(0.5f) ;
 //!!! both
 //! both
         float2 corner_0 = floor(position_0);
 //!!! with whole numbers of 8 bits
-        float2 _S8 = floor((position_0 - corner_0) * float2(256.0f)  + _S7) * float2(0.00390625f) ;
+        float2 _S7 = floor((position_0 - corner_0) * float2(256.0f)  + _S6) * float2(0.00390625f) ;
 //!!! without
         float2 _S6 = position_0 - corner_0;
 //!!! both
         int features_0 = (ntGridFeatures((grid_2)));
 //!!! with whole numbers of 8 bits
-        int _S9 = (ntGridBits((grid_2)));
+        int _S8 = (ntGridBits((grid_2)));
 //!!! without
         int _S7 = (ntGridBits((grid_2)));
 //!!! both
@@ -149,9 +138,9 @@ void ntAddFeatures(array<float, NT_LAYER_WIDTH> thread* inputs_0, float2 uv_0, i
         while(which_0 < int(4))
         {
 //!!! with whole numbers of 8 bits
-            int _S10 = which_0 & int(1);
-            int _S11 = which_0 >> 1U;
-            int2 texel_2 = int2(corner_0) + int2(_S10, _S11);
+            int _S9 = which_0 & int(1);
+            int _S10 = which_0 >> 1U;
+            int2 texel_2 = int2(corner_0) + int2(_S9, _S10);
 //!!! without
             int _S8 = which_0 & int(1);
             int _S9 = which_0 >> 1U;
@@ -164,13 +153,13 @@ void ntAddFeatures(array<float, NT_LAYER_WIDTH> thread* inputs_0, float2 uv_0, i
 //! both
             float across_0;
 //!!! with whole numbers of 8 bits
-            if(_S10 == int(0))
+            if(_S9 == int(0))
 //!!! without
             if(_S8 == int(0))
 //!!! both
             {
 //!!! with whole numbers of 8 bits
-                across_0 = 1.0f - _S8.x;
+                across_0 = 1.0f - _S7.x;
 //!!! without
                 across_0 = 1.0f - _S6.x;
 //!!! both
@@ -178,20 +167,20 @@ void ntAddFeatures(array<float, NT_LAYER_WIDTH> thread* inputs_0, float2 uv_0, i
             else
             {
 //!!! with whole numbers of 8 bits
-                across_0 = _S8.x;
+                across_0 = _S7.x;
 //!!! without
                 across_0 = _S6.x;
 //!!! both
             }
             float down_0;
 //!!! with whole numbers of 8 bits
-            if(_S11 == int(0))
+            if(_S10 == int(0))
 //!!! without
             if(_S9 == int(0))
 //!!! both
             {
 //!!! with whole numbers of 8 bits
-                down_0 = 1.0f - _S8.y;
+                down_0 = 1.0f - _S7.y;
 //!!! without
                 down_0 = 1.0f - _S6.y;
 //!!! both
@@ -199,20 +188,20 @@ void ntAddFeatures(array<float, NT_LAYER_WIDTH> thread* inputs_0, float2 uv_0, i
             else
             {
 //!!! with whole numbers of 8 bits
-                down_0 = _S8.y;
+                down_0 = _S7.y;
 //!!! without
                 down_0 = _S6.y;
 //!!! both
             }
 //!!! with whole numbers of 8 bits
-            float _S12;
+            float _S11;
 //!!! without
             float _S10;
 //!!! both
             if(learned_0)
             {
 //!!! with whole numbers of 8 bits
-                _S12 = share_0;
+                _S11 = share_0;
 //!!! without
                 _S10 = share_0;
 //!!! both
@@ -220,29 +209,21 @@ void ntAddFeatures(array<float, NT_LAYER_WIDTH> thread* inputs_0, float2 uv_0, i
             else
             {
 //!!! with whole numbers of 8 bits
-                _S12 = share_0 * (across_0 * down_0);
+                _S11 = share_0 * (across_0 * down_0);
 //!!! without
                 _S10 = share_0 * (across_0 * down_0);
 //!!! both
             }
             if(learned_0)
             {
-//!!! with whole numbers of 8 bits
-                _S5 = first_1 + which_0 * features_0;
-//!!! without
                 _S4 = first_1 + which_0 * features_0;
-//!!! both
             }
             else
             {
-//!!! with whole numbers of 8 bits
-                _S5 = first_1;
-//!!! without
                 _S4 = first_1;
-//!!! both
             }
 //!!! with whole numbers of 8 bits
-            uint2 _S13 = ntLoadWord(grid_2, texel_3, mip_1);
+            uint2 _S12 = ntLoadWord(grid_2, texel_3, mip_1);
 //!!! without
             uint2 _S11 = ntLoadWord(grid_2, texel_3, mip_1);
 //!!! both
@@ -250,7 +231,7 @@ void ntAddFeatures(array<float, NT_LAYER_WIDTH> thread* inputs_0, float2 uv_0, i
             while(feature_0 < features_0)
             {
 //!!! with whole numbers of 8 bits
-                (*inputs_0)[_S5 + feature_0] = (*inputs_0)[_S5 + feature_0] + _S12 * ntFeatureOf(_S13, feature_0, _S9);
+                (*inputs_0)[_S4 + feature_0] = (*inputs_0)[_S4 + feature_0] + _S11 * ntFeatureOf(_S12, feature_0, _S8);
 //!!! without
 //!! with products of 16 bits
                 (*inputs_0)[_S4 + feature_0] = (*inputs_0)[_S4 + feature_0] + half(_S10 * ntFeatureOf(_S11, feature_0, _S7));
@@ -264,31 +245,19 @@ void ntAddFeatures(array<float, NT_LAYER_WIDTH> thread* inputs_0, float2 uv_0, i
         }
         if(learned_0)
         {
-//!!! with whole numbers of 8 bits
-            _S5 = int(4) * features_0;
-//!!! without
             _S4 = int(4) * features_0;
-//!!! both
         }
         else
         {
-//!!! with whole numbers of 8 bits
-            _S5 = features_0;
-//!!! without
             _S4 = features_0;
-//!!! both
         }
-//!!! with whole numbers of 8 bits
-        int first_2 = first_1 + _S5;
-//!!! without
         int first_2 = first_1 + _S4;
-//!!! both
         grid_2 = grid_2 + int(1);
         first_1 = first_2;
     }
 //!!! with whole numbers of 8 bits
-    int _S14 = NT_NUM_TEXEL_FREQUENCIES;
-    if(_S14 > int(0))
+    int _S13 = NT_NUM_TEXEL_FREQUENCIES;
+    if(_S13 > int(0))
 //!!! without
     int _S12 = NT_NUM_TEXEL_FREQUENCIES;
     if(_S12 > int(0))
@@ -296,34 +265,34 @@ void ntAddFeatures(array<float, NT_LAYER_WIDTH> thread* inputs_0, float2 uv_0, i
     {
 //! with rectangles
 //!!! with whole numbers of 8 bits
-        float2 _S15 = uv_0 * float2(int2((ntGridSize((int(0))))) >> (uint2(uint(ntMipOf(int(0), lod_1))) )) - float2(0.5f) ;
+        float2 _S14 = uv_0 * float2(int2((ntGridSize((int(0))))) >> (uint2(uint(ntMipOf(int(0), lod_1))) )) - float2(0.5f) ;
 //!!! without
         float2 _S13 = uv_0 * float2(int2((ntGridSize((int(0))))) >> (uint2(uint(ntMipOf(int(0), lod_1))) )) - float2(0.5f) ;
 //!!! both
 //! without
 //!!! with whole numbers of 8 bits
-        float2 _S15 = uv_0 * float2(float((ntGridResolution((int(0)))) >> uint(ntMipOf(int(0), lod_1))))  - float2(0.5f) ;
+        float2 _S14 = uv_0 * float2(float((ntGridResolution((int(0)))) >> uint(ntMipOf(int(0), lod_1))))  - float2(0.5f) ;
 //!!! without
         float2 _S13 = uv_0 * float2(float((ntGridResolution((int(0)))) >> uint(ntMipOf(int(0), lod_1))))  - float2(0.5f) ;
 //!!! both
 //! both
         which_0 = int(0);
 //!!! with whole numbers of 8 bits
-        while(which_0 < _S14)
+        while(which_0 < _S13)
 //!!! without
         while(which_0 < _S12)
 //!!! both
         {
 //!!! with whole numbers of 8 bits
-            float2 x_1 = _S15 * float2(ntHalved(which_0)) ;
+            float2 x_1 = _S14 * float2(ntHalved(which_0)) ;
 //!!! without
             float2 x_1 = _S13 / float2(float(1U << uint(which_0))) ;
 //!!! both
             float2 wave_0 = float2(2.0f)  * (x_1 - floor(x_1)) - float2(1.0f) ;
 //!!! with whole numbers of 8 bits
-            int _S16 = NT_FIRST_TEXEL_WAVE;
-            (*inputs_0)[_S16 + which_0] = (*inputs_0)[_S16 + which_0] + share_0 * wave_0.x;
-            (*inputs_0)[_S16 + _S14 + which_0] = (*inputs_0)[_S16 + _S14 + which_0] + share_0 * wave_0.y;
+            int _S15 = NT_FIRST_TEXEL_WAVE;
+            (*inputs_0)[_S15 + which_0] = (*inputs_0)[_S15 + which_0] + share_0 * wave_0.x;
+            (*inputs_0)[_S15 + _S13 + which_0] = (*inputs_0)[_S15 + _S13 + which_0] + share_0 * wave_0.y;
 //!!! without
             int _S14 = NT_FIRST_TEXEL_WAVE;
 //!! with products of 16 bits
@@ -513,16 +482,16 @@ void ntNetwork(array<float, NT_LAYER_WIDTH> thread* values_0)
 {
 //!!! with whole numbers of 8 bits
     thread array<uint, NT_LAYER_WORDS> words_0;
-    int _S22 = NT_NUM_INPUTS / int(4);
+    int _S21 = NT_NUM_INPUTS / int(4);
     int i_2 = int(0);
-    while(i_2 < _S22)
+    while(i_2 < _S21)
     {
-        int _S23 = int(4) * i_2;
-        words_0[i_2] = ntPack(ntInputBytes(float4((*values_0)[_S23], (*values_0)[_S23 + int(1)], (*values_0)[_S23 + int(2)], (*values_0)[_S23 + int(3)])));
+        int _S22 = int(4) * i_2;
+        words_0[i_2] = ntPack(ntInputBytes(float4((*values_0)[_S22], (*values_0)[_S22 + int(1)], (*values_0)[_S22 + int(2)], (*values_0)[_S22 + int(3)])));
         i_2 = i_2 + int(1);
     }
-    int _S24 = NT_NUM_HIDDEN_LAYERS + int(1);
-    int count_0 = _S22;
+    int _S23 = NT_NUM_HIDDEN_LAYERS + int(1);
+    int count_0 = _S21;
 //!!! without
 //!! with products of 16 bits
     int first_3;
@@ -537,7 +506,7 @@ void ntNetwork(array<float, NT_LAYER_WIDTH> thread* values_0)
     int layer_0 = int(0);
 //!!! with whole numbers of 8 bits
     int at_0 = int(0);
-    while(layer_0 < _S24)
+    while(layer_0 < _S23)
 //!!! without
 //!! with products of 16 bits
     int column_1 = int(0);
@@ -549,13 +518,13 @@ void ntNetwork(array<float, NT_LAYER_WIDTH> thread* values_0)
 //!!! both
     {
 //!!! with whole numbers of 8 bits
-        bool last_0 = layer_0 == (_S24 - int(1));
-        int4 _S25 = int4(int(0), int(0), int(0), int(0));
-        bool _S26 = !last_0;
+        bool last_0 = layer_0 == (_S23 - int(1));
+        int4 _S24 = int4(int(0), int(0), int(0), int(0));
+        bool _S25 = !last_0;
         int at_1;
         int4 shifts_0;
         int4 constants_0;
-        if(_S26)
+        if(_S25)
 //!!! without
 //!! with products of 16 bits
         bool last_0 = layer_0 == (_S22 - int(1));
@@ -567,10 +536,10 @@ void ntNetwork(array<float, NT_LAYER_WIDTH> thread* values_0)
 //!!! both
         {
 //!!! with whole numbers of 8 bits
-            int4 _S27 = int4((ntWeights((at_0 + int(1)))));
+            int4 _S26 = int4((ntWeights((at_0 + int(1)))));
             int at_2 = at_0 + int(2);
             shifts_0 = int4((ntWeights((at_0))));
-            constants_0 = _S27;
+            constants_0 = _S26;
             at_1 = at_2;
 //!!! without
             outputCount_0 = int(16);
@@ -579,8 +548,8 @@ void ntNetwork(array<float, NT_LAYER_WIDTH> thread* values_0)
         else
         {
 //!!! with whole numbers of 8 bits
-            shifts_0 = _S25;
-            constants_0 = _S25;
+            shifts_0 = _S24;
+            constants_0 = _S24;
             at_1 = at_0;
 //!!! without
             outputCount_0 = NT_NUM_NEURONS;
@@ -635,10 +604,10 @@ void ntNetwork(array<float, NT_LAYER_WIDTH> thread* values_0)
 //!!! both
             {
 //!!! with whole numbers of 8 bits
-                int4 _S28 = (ntDots(((ntWeights((at_3 + i_2)))), (words_0[i_2]), (sums_0)));
-                int _S29 = i_2 + int(1);
-                sums_0 = _S28;
-                i_2 = _S29;
+                int4 _S27 = (ntDots(((ntWeights((at_3 + i_2)))), (words_0[i_2]), (sums_0)));
+                int _S28 = i_2 + int(1);
+                sums_0 = _S27;
+                i_2 = _S28;
 //!!! without
 //!! with products of 16 bits
                 half4 _S24 = ntBlock(column_1 + first_3, half4((*values_0)[first_3], (*values_0)[first_3 + int(1)], (*values_0)[first_3 + int(2)], (*values_0)[first_3 + int(3)]));
@@ -692,11 +661,11 @@ void ntNetwork(array<float, NT_LAYER_WIDTH> thread* values_0)
             {
 //!!! with whole numbers of 8 bits
                 float4 outputs_0 = float4(sums_0) * (as_type<float4>((factors_0)));
-                int _S30 = int(4) * row_0;
-                (*found_0)[_S30] = outputs_0.x;
-                (*found_0)[_S30 + int(1)] = outputs_0.y;
-                (*found_0)[_S30 + int(2)] = outputs_0.z;
-                (*found_0)[_S30 + int(3)] = outputs_0.w;
+                int _S29 = int(4) * row_0;
+                (*found_0)[_S29] = outputs_0.x;
+                (*found_0)[_S29 + int(1)] = outputs_0.y;
+                (*found_0)[_S29 + int(2)] = outputs_0.z;
+                (*found_0)[_S29 + int(3)] = outputs_0.w;
 //!!! without
 //! with scales of rows
 //!! with products of 16 bits
@@ -726,13 +695,13 @@ void ntNetwork(array<float, NT_LAYER_WIDTH> thread* values_0)
                 int4 y_0;
                 if(NT_HARD_SWISH == int(1))
                 {
-                    int _S31 = constants_0.y;
-                    y_0 = min(p_0, int4(constants_0.x) ) * clamp(p_0 + int4(_S31) , int4(int(0)) , int4((int(2) * _S31)) );
+                    int _S30 = constants_0.y;
+                    y_0 = min(p_0, int4(constants_0.x) ) * clamp(p_0 + int4(_S30) , int4(int(0)) , int4((int(2) * _S30)) );
                 }
                 else
                 {
-                    int4 _S32 = int4(int(0)) ;
-                    y_0 = max(p_0, _S32) + ((clamp(p_0, int4(- constants_0.x) , _S32) * int4(constants_0.z) ) >> (uint4(15U) ));
+                    int4 _S31 = int4(int(0)) ;
+                    y_0 = max(p_0, _S31) + ((clamp(p_0, int4(- constants_0.x) , _S31) * int4(constants_0.z) ) >> (uint4(15U) ));
                 }
                 next_0[row_0] = ntPack(uint4(clamp((y_0 + int4(constants_0.w) ) >> (uint4(uint(shifts_0.z)) ), int4(int(0)) , int4(int(255)) )));
 //!!! without
@@ -784,7 +753,7 @@ void ntNetwork(array<float, NT_LAYER_WIDTH> thread* values_0)
 //!!! both
         }
 //!!! with whole numbers of 8 bits
-        if(_S26)
+        if(_S25)
 //!!! without
 //!! with products of 16 bits
         if(!last_0)
@@ -820,9 +789,9 @@ void ntNetwork(array<float, NT_LAYER_WIDTH> thread* values_0)
 //!!! both
         }
 //!!! with whole numbers of 8 bits
-        int _S33 = layer_0 + int(1);
+        int _S32 = layer_0 + int(1);
         count_0 = outputWords_0;
-        layer_0 = _S33;
+        layer_0 = _S32;
 //!!! without
 //!! with products of 16 bits
         int _S25 = layer_0 + int(1);
@@ -860,9 +829,9 @@ struct NtMaterial
 NtMaterial ntDecode(float2 uv_2, float lod_3)
 {
 //!!! with whole numbers of 8 bits
-    int _S34 = NT_NUM_LODS - int(1);
-    float level_0 = clamp(lod_3, 0.0f, float(_S34));
-    float2 _S35 = uv_2 - floor(uv_2);
+    int _S33 = NT_NUM_LODS - int(1);
+    float level_0 = clamp(lod_3, 0.0f, float(_S33));
+    float2 _S34 = uv_2 - floor(uv_2);
 //!!! without
 //!! with products of 16 bits
     int _S26 = NT_NUM_LODS - int(1);
@@ -876,7 +845,7 @@ NtMaterial ntDecode(float2 uv_2, float lod_3)
 //!!! both
     int near_1 = int(level_0);
 //!!! with whole numbers of 8 bits
-    int _S36 = min(near_1 + int(1), _S34);
+    int _S35 = min(near_1 + int(1), _S33);
 //!!! without
 //!! with products of 16 bits
     int _S28 = min(near_1 + int(1), _S26);
@@ -887,7 +856,7 @@ NtMaterial ntDecode(float2 uv_2, float lod_3)
     float blend_1 = level_0 - float(near_1);
     bool twice_0 = NT_BLEND_OUTPUTS == int(1);
 //!!! with whole numbers of 8 bits
-    bool _S37;
+    bool _S36;
 //!!! without
 //!! with products of 16 bits
     bool _S29;
@@ -898,7 +867,7 @@ NtMaterial ntDecode(float2 uv_2, float lod_3)
     if(twice_0)
     {
 //!!! with whole numbers of 8 bits
-        _S37 = blend_1 > 0.0f;
+        _S36 = blend_1 > 0.0f;
 //!!! without
 //!! with products of 16 bits
         _S29 = blend_1 > 0.0f;
@@ -910,7 +879,7 @@ NtMaterial ntDecode(float2 uv_2, float lod_3)
     else
     {
 //!!! with whole numbers of 8 bits
-        _S37 = false;
+        _S36 = false;
 //!!! without
 //!! with products of 16 bits
         _S29 = false;
@@ -921,7 +890,7 @@ NtMaterial ntDecode(float2 uv_2, float lod_3)
     }
     int channel_0;
 //!!! with whole numbers of 8 bits
-    if(_S37)
+    if(_S36)
 //!!! without
 //!! with products of 16 bits
     if(_S29)
@@ -941,7 +910,7 @@ NtMaterial ntDecode(float2 uv_2, float lod_3)
     while(pass_0 < channel_0)
     {
 //!!! with whole numbers of 8 bits
-        bool _S38 = pass_0 == int(0);
+        bool _S37 = pass_0 == int(0);
 //!!! without
 //!! with products of 16 bits
         bool _S30 = pass_0 == int(0);
@@ -951,7 +920,7 @@ NtMaterial ntDecode(float2 uv_2, float lod_3)
 //!!! both
         int lower_0;
 //!!! with whole numbers of 8 bits
-        if(_S38)
+        if(_S37)
 //!!! without
 //!! with products of 16 bits
         if(_S30)
@@ -965,7 +934,7 @@ NtMaterial ntDecode(float2 uv_2, float lod_3)
         else
         {
 //!!! with whole numbers of 8 bits
-            lower_0 = _S36;
+            lower_0 = _S35;
 //!!! without
 //!! with products of 16 bits
             lower_0 = _S28;
@@ -983,7 +952,7 @@ NtMaterial ntDecode(float2 uv_2, float lod_3)
 //!!! both
         thread array<float, NT_LAYER_WIDTH> values_1;
 //!!! with whole numbers of 8 bits
-        float _S39;
+        float _S38;
 //!!! without
         float _S29;
 //!! both
@@ -991,7 +960,7 @@ NtMaterial ntDecode(float2 uv_2, float lod_3)
         if(twice_0)
         {
 //!!! with whole numbers of 8 bits
-            _S39 = 0.0f;
+            _S38 = 0.0f;
 //!!! without
 //!! with products of 16 bits
             _S31 = 0.0f;
@@ -1003,7 +972,7 @@ NtMaterial ntDecode(float2 uv_2, float lod_3)
         else
         {
 //!!! with whole numbers of 8 bits
-            _S39 = blend_1;
+            _S38 = blend_1;
 //!!! without
 //!! with products of 16 bits
             _S31 = blend_1;
@@ -1013,7 +982,7 @@ NtMaterial ntDecode(float2 uv_2, float lod_3)
 //!!! both
         }
 //!!! with whole numbers of 8 bits
-        float _S40;
+        float _S39;
 //!!! without
 //!! with products of 16 bits
         float _S32;
@@ -1024,7 +993,7 @@ NtMaterial ntDecode(float2 uv_2, float lod_3)
         if(twice_0)
         {
 //!!! with whole numbers of 8 bits
-            _S40 = float(lower_0);
+            _S39 = float(lower_0);
 //!!! without
 //!! with products of 16 bits
             _S32 = float(lower_0);
@@ -1036,7 +1005,7 @@ NtMaterial ntDecode(float2 uv_2, float lod_3)
         else
         {
 //!!! with whole numbers of 8 bits
-            _S40 = level_0;
+            _S39 = level_0;
 //!!! without
 //!! with products of 16 bits
             _S32 = level_0;
@@ -1046,7 +1015,7 @@ NtMaterial ntDecode(float2 uv_2, float lod_3)
 //!!! both
         }
 //!!! with whole numbers of 8 bits
-        ntDecoderInputs(&values_1, _S35, lower_0, _S36, _S39, _S40);
+        ntDecoderInputs(&values_1, _S34, lower_0, _S35, _S38, _S39);
 //!!! without
 //!! with products of 16 bits
         ntDecoderInputs(&values_1, _S27, lower_0, _S28, _S31, _S32);
@@ -1064,8 +1033,8 @@ NtMaterial ntDecode(float2 uv_2, float lod_3)
         while(i_3 < int(16))
         {
 //!!! with whole numbers of 8 bits
-            float _S41;
-            if(_S38)
+            float _S40;
+            if(_S37)
 //!!! without
 //!! with products of 16 bits
             float _S33;
@@ -1077,7 +1046,7 @@ NtMaterial ntDecode(float2 uv_2, float lod_3)
 //!!! both
             {
 //!!! with whole numbers of 8 bits
-                _S41 = found_1[i_3];
+                _S40 = found_1[i_3];
 //!!! without
 //!! with products of 16 bits
                 _S33 = found_1[i_3];
@@ -1089,7 +1058,7 @@ NtMaterial ntDecode(float2 uv_2, float lod_3)
             else
             {
 //!!! with whole numbers of 8 bits
-                _S41 = decoded_0[i_3] + blend_1 * (found_1[i_3] - decoded_0[i_3]);
+                _S40 = decoded_0[i_3] + blend_1 * (found_1[i_3] - decoded_0[i_3]);
 //!!! without
 //!! with products of 16 bits
                 _S33 = decoded_0[i_3] + blend_1 * (found_1[i_3] - decoded_0[i_3]);
@@ -1099,7 +1068,7 @@ NtMaterial ntDecode(float2 uv_2, float lod_3)
 //!!! both
             }
 //!!! with whole numbers of 8 bits
-            decoded_0[i_3] = _S41;
+            decoded_0[i_3] = _S40;
 //!!! without
 //!! with products of 16 bits
             decoded_0[i_3] = _S33;

@@ -73,12 +73,10 @@ fn ntFeatureOf( word_1 : vec2<u32>,  index_0 : i32,  bits_0 : i32) -> f32
     {
         plane_1 = word_1.y;
     }
-//!!! with whole numbers of 8 bits
-    var _S3 : i32 = min(bits_0, i32(8));
-    var _S4 : u32 = (u32(1) << (u32(_S3)));
-    return (f32((((plane_1 >> (u32(i32(32) - _S3 - ((first_0 & (i32(31)))))))) & ((_S4 - u32(1))))) - (f32(_S4) - 1.0f) * 0.5f) * ntHalved(_S3);
-//!!! without
     var _S3 : u32 = (u32(1) << (u32(bits_0)));
+//!!! with whole numbers of 8 bits
+    return (f32((((plane_1 >> (u32(i32(32) - bits_0 - ((first_0 & (i32(31)))))))) & ((_S3 - u32(1))))) - (f32(_S3) - 1.0f) * 0.5f) * ntHalved(bits_0);
+//!!! without
     var n_0 : f32 = f32(_S3);
     return (f32((((plane_1 >> (u32(i32(32) - bits_0 - ((first_0 & (i32(31)))))))) & ((_S3 - u32(1))))) - (n_0 - 1.0f) * 0.5f) / n_0;
 //!!! both
@@ -97,19 +95,10 @@ fn ntAddFeatures( inputs_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>,  uv_0 : 
 //!!! both
 {
     var which_0 : i32;
-//!!! with whole numbers of 8 bits
-    var _S5 : i32;
-    var _S6 : i32 = i32(2) * NT_NUM_FREQUENCIES;
-//!!! without
     var _S4 : i32;
     var _S5 : i32 = i32(2) * NT_NUM_FREQUENCIES;
-//!!! both
     var grid_2 : i32 = i32(0);
-//!!! with whole numbers of 8 bits
-    var first_1 : i32 = _S6;
-//!!! without
     var first_1 : i32 = _S5;
-//!!! both
     while(grid_2 < NT_NUM_GRIDS)
     {
         var mip_1 : i32 = ntMipOf(grid_2, lod_1);
@@ -123,24 +112,24 @@ fn ntAddFeatures( inputs_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>,  uv_0 : 
         var resolution_1 : i32 = ((ntGridResolution((grid_2))) >> (u32(mip_1)));
 //!!! with whole numbers of 8 bits
 //! both
-        var _S7 : vec2<f32> = vec2<f32>(0.5f);
+        var _S6 : vec2<f32> = vec2<f32>(0.5f);
 //! with rectangles
-        var position_0 : vec2<f32> = uv_0 * vec2<f32>(resolution_1) - _S7;
+        var position_0 : vec2<f32> = uv_0 * vec2<f32>(resolution_1) - _S6;
 //! without
-        var position_0 : vec2<f32> = uv_0 * vec2<f32>(f32(resolution_1)) - _S7;
+        var position_0 : vec2<f32> = uv_0 * vec2<f32>(f32(resolution_1)) - _S6;
 //!!! without
         var position_0 : vec2<f32> = uv_0 * vec2<f32>(f32(resolution_1)) - vec2<f32>(0.5f);
 //!!! both
 //! both
         var corner_0 : vec2<f32> = floor(position_0);
 //!!! with whole numbers of 8 bits
-        var _S8 : vec2<f32> = floor((position_0 - corner_0) * vec2<f32>(256.0f) + _S7) * vec2<f32>(0.00390625f);
+        var _S7 : vec2<f32> = floor((position_0 - corner_0) * vec2<f32>(256.0f) + _S6) * vec2<f32>(0.00390625f);
 //!!! without
         var _S6 : vec2<f32> = position_0 - corner_0;
 //!!! both
         var features_0 : i32 = (ntGridFeatures((grid_2)));
 //!!! with whole numbers of 8 bits
-        var _S9 : i32 = (ntGridBits((grid_2)));
+        var _S8 : i32 = (ntGridBits((grid_2)));
 //!!! without
         var _S7 : i32 = (ntGridBits((grid_2)));
 //!!! both
@@ -149,9 +138,9 @@ fn ntAddFeatures( inputs_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>,  uv_0 : 
         while(which_0 < i32(4))
         {
 //!!! with whole numbers of 8 bits
-            var _S10 : i32 = (which_0 & (i32(1)));
-            var _S11 : i32 = (which_0 >> (u32(1)));
-            var texel_2 : vec2<i32> = vec2<i32>(corner_0) + vec2<i32>(_S10, _S11);
+            var _S9 : i32 = (which_0 & (i32(1)));
+            var _S10 : i32 = (which_0 >> (u32(1)));
+            var texel_2 : vec2<i32> = vec2<i32>(corner_0) + vec2<i32>(_S9, _S10);
 //!!! without
             var _S8 : i32 = (which_0 & (i32(1)));
             var _S9 : i32 = (which_0 >> (u32(1)));
@@ -164,13 +153,13 @@ fn ntAddFeatures( inputs_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>,  uv_0 : 
 //! both
             var across_0 : f32;
 //!!! with whole numbers of 8 bits
-            if(_S10 == i32(0))
+            if(_S9 == i32(0))
 //!!! without
             if(_S8 == i32(0))
 //!!! both
             {
 //!!! with whole numbers of 8 bits
-                across_0 = 1.0f - _S8.x;
+                across_0 = 1.0f - _S7.x;
 //!!! without
                 across_0 = 1.0f - _S6.x;
 //!!! both
@@ -178,20 +167,20 @@ fn ntAddFeatures( inputs_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>,  uv_0 : 
             else
             {
 //!!! with whole numbers of 8 bits
-                across_0 = _S8.x;
+                across_0 = _S7.x;
 //!!! without
                 across_0 = _S6.x;
 //!!! both
             }
             var down_0 : f32;
 //!!! with whole numbers of 8 bits
-            if(_S11 == i32(0))
+            if(_S10 == i32(0))
 //!!! without
             if(_S9 == i32(0))
 //!!! both
             {
 //!!! with whole numbers of 8 bits
-                down_0 = 1.0f - _S8.y;
+                down_0 = 1.0f - _S7.y;
 //!!! without
                 down_0 = 1.0f - _S6.y;
 //!!! both
@@ -199,20 +188,20 @@ fn ntAddFeatures( inputs_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>,  uv_0 : 
             else
             {
 //!!! with whole numbers of 8 bits
-                down_0 = _S8.y;
+                down_0 = _S7.y;
 //!!! without
                 down_0 = _S6.y;
 //!!! both
             }
 //!!! with whole numbers of 8 bits
-            var _S12 : f32;
+            var _S11 : f32;
 //!!! without
             var _S10 : f32;
 //!!! both
             if(learned_0)
             {
 //!!! with whole numbers of 8 bits
-                _S12 = share_0;
+                _S11 = share_0;
 //!!! without
                 _S10 = share_0;
 //!!! both
@@ -220,29 +209,21 @@ fn ntAddFeatures( inputs_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>,  uv_0 : 
             else
             {
 //!!! with whole numbers of 8 bits
-                _S12 = share_0 * (across_0 * down_0);
+                _S11 = share_0 * (across_0 * down_0);
 //!!! without
                 _S10 = share_0 * (across_0 * down_0);
 //!!! both
             }
             if(learned_0)
             {
-//!!! with whole numbers of 8 bits
-                _S5 = first_1 + which_0 * features_0;
-//!!! without
                 _S4 = first_1 + which_0 * features_0;
-//!!! both
             }
             else
             {
-//!!! with whole numbers of 8 bits
-                _S5 = first_1;
-//!!! without
                 _S4 = first_1;
-//!!! both
             }
 //!!! with whole numbers of 8 bits
-            var _S13 : vec2<u32> = ntLoadWord(grid_2, texel_3, mip_1);
+            var _S12 : vec2<u32> = ntLoadWord(grid_2, texel_3, mip_1);
 //!!! without
             var _S11 : vec2<u32> = ntLoadWord(grid_2, texel_3, mip_1);
 //!!! both
@@ -250,7 +231,7 @@ fn ntAddFeatures( inputs_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>,  uv_0 : 
             while(feature_0 < features_0)
             {
 //!!! with whole numbers of 8 bits
-                (*inputs_0)[_S5 + feature_0] = (*inputs_0)[_S5 + feature_0] + _S12 * ntFeatureOf(_S13, feature_0, _S9);
+                (*inputs_0)[_S4 + feature_0] = (*inputs_0)[_S4 + feature_0] + _S11 * ntFeatureOf(_S12, feature_0, _S8);
 //!!! without
 //!! with products of 16 bits
                 (*inputs_0)[_S4 + feature_0] = (*inputs_0)[_S4 + feature_0] + f16(_S10 * ntFeatureOf(_S11, feature_0, _S7));
@@ -264,31 +245,19 @@ fn ntAddFeatures( inputs_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>,  uv_0 : 
         }
         if(learned_0)
         {
-//!!! with whole numbers of 8 bits
-            _S5 = i32(4) * features_0;
-//!!! without
             _S4 = i32(4) * features_0;
-//!!! both
         }
         else
         {
-//!!! with whole numbers of 8 bits
-            _S5 = features_0;
-//!!! without
             _S4 = features_0;
-//!!! both
         }
-//!!! with whole numbers of 8 bits
-        var first_2 : i32 = first_1 + _S5;
-//!!! without
         var first_2 : i32 = first_1 + _S4;
-//!!! both
         grid_2 = grid_2 + i32(1);
         first_1 = first_2;
     }
 //!!! with whole numbers of 8 bits
-    var _S14 : i32 = NT_NUM_TEXEL_FREQUENCIES;
-    if(_S14 > i32(0))
+    var _S13 : i32 = NT_NUM_TEXEL_FREQUENCIES;
+    if(_S13 > i32(0))
 //!!! without
     var _S12 : i32 = NT_NUM_TEXEL_FREQUENCIES;
     if(_S12 > i32(0))
@@ -296,34 +265,34 @@ fn ntAddFeatures( inputs_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>,  uv_0 : 
     {
 //! with rectangles
 //!!! with whole numbers of 8 bits
-        var _S15 : vec2<f32> = uv_0 * vec2<f32>((vec2<i32>((ntGridSize((i32(0))))) >> (vec2<u32>(u32(ntMipOf(i32(0), lod_1)))))) - vec2<f32>(0.5f);
+        var _S14 : vec2<f32> = uv_0 * vec2<f32>((vec2<i32>((ntGridSize((i32(0))))) >> (vec2<u32>(u32(ntMipOf(i32(0), lod_1)))))) - vec2<f32>(0.5f);
 //!!! without
         var _S13 : vec2<f32> = uv_0 * vec2<f32>((vec2<i32>((ntGridSize((i32(0))))) >> (vec2<u32>(u32(ntMipOf(i32(0), lod_1)))))) - vec2<f32>(0.5f);
 //!!! both
 //! without
 //!!! with whole numbers of 8 bits
-        var _S15 : vec2<f32> = uv_0 * vec2<f32>(f32(((ntGridResolution((i32(0)))) >> (u32(ntMipOf(i32(0), lod_1)))))) - vec2<f32>(0.5f);
+        var _S14 : vec2<f32> = uv_0 * vec2<f32>(f32(((ntGridResolution((i32(0)))) >> (u32(ntMipOf(i32(0), lod_1)))))) - vec2<f32>(0.5f);
 //!!! without
         var _S13 : vec2<f32> = uv_0 * vec2<f32>(f32(((ntGridResolution((i32(0)))) >> (u32(ntMipOf(i32(0), lod_1)))))) - vec2<f32>(0.5f);
 //!!! both
 //! both
         which_0 = i32(0);
 //!!! with whole numbers of 8 bits
-        while(which_0 < _S14)
+        while(which_0 < _S13)
 //!!! without
         while(which_0 < _S12)
 //!!! both
         {
 //!!! with whole numbers of 8 bits
-            var x_1 : vec2<f32> = _S15 * vec2<f32>(ntHalved(which_0));
+            var x_1 : vec2<f32> = _S14 * vec2<f32>(ntHalved(which_0));
 //!!! without
             var x_1 : vec2<f32> = _S13 / vec2<f32>(f32((u32(1) << (u32(which_0)))));
 //!!! both
             var wave_0 : vec2<f32> = vec2<f32>(2.0f) * (x_1 - floor(x_1)) - vec2<f32>(1.0f);
 //!!! with whole numbers of 8 bits
-            var _S16 : i32 = NT_FIRST_TEXEL_WAVE;
-            (*inputs_0)[_S16 + which_0] = (*inputs_0)[_S16 + which_0] + share_0 * wave_0.x;
-            (*inputs_0)[_S16 + _S14 + which_0] = (*inputs_0)[_S16 + _S14 + which_0] + share_0 * wave_0.y;
+            var _S15 : i32 = NT_FIRST_TEXEL_WAVE;
+            (*inputs_0)[_S15 + which_0] = (*inputs_0)[_S15 + which_0] + share_0 * wave_0.x;
+            (*inputs_0)[_S15 + _S13 + which_0] = (*inputs_0)[_S15 + _S13 + which_0] + share_0 * wave_0.y;
 //!!! without
             var _S14 : i32 = NT_FIRST_TEXEL_WAVE;
 //!! with products of 16 bits
@@ -513,16 +482,16 @@ fn ntNetwork( values_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>)
 {
 //!!! with whole numbers of 8 bits
     var words_0 : array<u32, NT_LAYER_WORDS>;
-    var _S22 : i32 = NT_NUM_INPUTS / i32(4);
+    var _S21 : i32 = NT_NUM_INPUTS / i32(4);
     var i_2 : i32 = i32(0);
-    while(i_2 < _S22)
+    while(i_2 < _S21)
     {
-        var _S23 : i32 = i32(4) * i_2;
-        words_0[i_2] = ntPack(ntInputBytes(vec4<f32>((*values_0)[_S23], (*values_0)[_S23 + i32(1)], (*values_0)[_S23 + i32(2)], (*values_0)[_S23 + i32(3)])));
+        var _S22 : i32 = i32(4) * i_2;
+        words_0[i_2] = ntPack(ntInputBytes(vec4<f32>((*values_0)[_S22], (*values_0)[_S22 + i32(1)], (*values_0)[_S22 + i32(2)], (*values_0)[_S22 + i32(3)])));
         i_2 = i_2 + i32(1);
     }
-    var _S24 : i32 = NT_NUM_HIDDEN_LAYERS + i32(1);
-    var count_0 : i32 = _S22;
+    var _S23 : i32 = NT_NUM_HIDDEN_LAYERS + i32(1);
+    var count_0 : i32 = _S21;
 //!!! without
 //!! with products of 16 bits
     var first_3 : i32;
@@ -537,7 +506,7 @@ fn ntNetwork( values_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>)
     var layer_0 : i32 = i32(0);
 //!!! with whole numbers of 8 bits
     var at_0 : i32 = i32(0);
-    while(layer_0 < _S24)
+    while(layer_0 < _S23)
 //!!! without
 //!! with products of 16 bits
     var column_1 : i32 = i32(0);
@@ -549,13 +518,13 @@ fn ntNetwork( values_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>)
 //!!! both
     {
 //!!! with whole numbers of 8 bits
-        var last_0 : bool = layer_0 == (_S24 - i32(1));
-        const _S25 : vec4<i32> = vec4<i32>(i32(0), i32(0), i32(0), i32(0));
-        var _S26 : bool = !last_0;
+        var last_0 : bool = layer_0 == (_S23 - i32(1));
+        const _S24 : vec4<i32> = vec4<i32>(i32(0), i32(0), i32(0), i32(0));
+        var _S25 : bool = !last_0;
         var at_1 : i32;
         var shifts_0 : vec4<i32>;
         var constants_0 : vec4<i32>;
-        if(_S26)
+        if(_S25)
 //!!! without
 //!! with products of 16 bits
         var last_0 : bool = layer_0 == (_S22 - i32(1));
@@ -567,10 +536,10 @@ fn ntNetwork( values_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>)
 //!!! both
         {
 //!!! with whole numbers of 8 bits
-            var _S27 : vec4<i32> = vec4<i32>((ntWeights((at_0 + i32(1)))));
+            var _S26 : vec4<i32> = vec4<i32>((ntWeights((at_0 + i32(1)))));
             var at_2 : i32 = at_0 + i32(2);
             shifts_0 = vec4<i32>((ntWeights((at_0))));
-            constants_0 = _S27;
+            constants_0 = _S26;
             at_1 = at_2;
 //!!! without
             outputCount_0 = i32(16);
@@ -579,8 +548,8 @@ fn ntNetwork( values_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>)
         else
         {
 //!!! with whole numbers of 8 bits
-            shifts_0 = _S25;
-            constants_0 = _S25;
+            shifts_0 = _S24;
+            constants_0 = _S24;
             at_1 = at_0;
 //!!! without
             outputCount_0 = NT_NUM_NEURONS;
@@ -635,10 +604,10 @@ fn ntNetwork( values_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>)
 //!!! both
             {
 //!!! with whole numbers of 8 bits
-                var _S28 : vec4<i32> = (ntDots(((ntWeights((at_3 + i_2)))), (words_0[i_2]), (sums_0)));
-                var _S29 : i32 = i_2 + i32(1);
-                sums_0 = _S28;
-                i_2 = _S29;
+                var _S27 : vec4<i32> = (ntDots(((ntWeights((at_3 + i_2)))), (words_0[i_2]), (sums_0)));
+                var _S28 : i32 = i_2 + i32(1);
+                sums_0 = _S27;
+                i_2 = _S28;
 //!!! without
 //!! with products of 16 bits
                 var _S24 : vec4<f16> = ntBlock(column_1 + first_3, vec4<f16>((*values_0)[first_3], (*values_0)[first_3 + i32(1)], (*values_0)[first_3 + i32(2)], (*values_0)[first_3 + i32(3)]));
@@ -692,11 +661,11 @@ fn ntNetwork( values_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>)
             {
 //!!! with whole numbers of 8 bits
                 var outputs_0 : vec4<f32> = vec4<f32>(sums_0) * (bitcast<vec4<f32>>((factors_0)));
-                var _S30 : i32 = i32(4) * row_0;
-                (*found_0)[_S30] = outputs_0.x;
-                (*found_0)[_S30 + i32(1)] = outputs_0.y;
-                (*found_0)[_S30 + i32(2)] = outputs_0.z;
-                (*found_0)[_S30 + i32(3)] = outputs_0.w;
+                var _S29 : i32 = i32(4) * row_0;
+                (*found_0)[_S29] = outputs_0.x;
+                (*found_0)[_S29 + i32(1)] = outputs_0.y;
+                (*found_0)[_S29 + i32(2)] = outputs_0.z;
+                (*found_0)[_S29 + i32(3)] = outputs_0.w;
 //!!! without
 //! with scales of rows
 //!! with products of 16 bits
@@ -726,13 +695,13 @@ fn ntNetwork( values_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>)
                 var y_0 : vec4<i32>;
                 if(NT_HARD_SWISH == i32(1))
                 {
-                    var _S31 : i32 = constants_0.y;
-                    y_0 = min(p_0, vec4<i32>(constants_0.x)) * clamp(p_0 + vec4<i32>(_S31), vec4<i32>(i32(0)), vec4<i32>((i32(2) * _S31)));
+                    var _S30 : i32 = constants_0.y;
+                    y_0 = min(p_0, vec4<i32>(constants_0.x)) * clamp(p_0 + vec4<i32>(_S30), vec4<i32>(i32(0)), vec4<i32>((i32(2) * _S30)));
                 }
                 else
                 {
-                    var _S32 : vec4<i32> = vec4<i32>(i32(0));
-                    y_0 = max(p_0, _S32) + (((clamp(p_0, vec4<i32>(- constants_0.x), _S32) * vec4<i32>(constants_0.z)) >> (vec4<u32>(u32(15)))));
+                    var _S31 : vec4<i32> = vec4<i32>(i32(0));
+                    y_0 = max(p_0, _S31) + (((clamp(p_0, vec4<i32>(- constants_0.x), _S31) * vec4<i32>(constants_0.z)) >> (vec4<u32>(u32(15)))));
                 }
                 next_0[row_0] = ntPack(vec4<u32>(clamp(((y_0 + vec4<i32>(constants_0.w)) >> (vec4<u32>(u32(shifts_0.z)))), vec4<i32>(i32(0)), vec4<i32>(i32(255)))));
 //!!! without
@@ -784,7 +753,7 @@ fn ntNetwork( values_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>)
 //!!! both
         }
 //!!! with whole numbers of 8 bits
-        if(_S26)
+        if(_S25)
 //!!! without
 //!! with products of 16 bits
         if(!last_0)
@@ -820,9 +789,9 @@ fn ntNetwork( values_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>)
 //!!! both
         }
 //!!! with whole numbers of 8 bits
-        var _S33 : i32 = layer_0 + i32(1);
+        var _S32 : i32 = layer_0 + i32(1);
         count_0 = outputWords_0;
-        layer_0 = _S33;
+        layer_0 = _S32;
 //!!! without
 //!! with products of 16 bits
         var _S25 : i32 = layer_0 + i32(1);
@@ -860,9 +829,9 @@ struct NtMaterial
 fn ntDecode( uv_2 : vec2<f32>,  lod_3 : f32) -> NtMaterial
 {
 //!!! with whole numbers of 8 bits
-    var _S34 : i32 = NT_NUM_LODS - i32(1);
-    var level_0 : f32 = clamp(lod_3, 0.0f, f32(_S34));
-    var _S35 : vec2<f32> = uv_2 - floor(uv_2);
+    var _S33 : i32 = NT_NUM_LODS - i32(1);
+    var level_0 : f32 = clamp(lod_3, 0.0f, f32(_S33));
+    var _S34 : vec2<f32> = uv_2 - floor(uv_2);
 //!!! without
 //!! with products of 16 bits
     var _S26 : i32 = NT_NUM_LODS - i32(1);
@@ -876,7 +845,7 @@ fn ntDecode( uv_2 : vec2<f32>,  lod_3 : f32) -> NtMaterial
 //!!! both
     var near_1 : i32 = i32(level_0);
 //!!! with whole numbers of 8 bits
-    var _S36 : i32 = min(near_1 + i32(1), _S34);
+    var _S35 : i32 = min(near_1 + i32(1), _S33);
 //!!! without
 //!! with products of 16 bits
     var _S28 : i32 = min(near_1 + i32(1), _S26);
@@ -887,7 +856,7 @@ fn ntDecode( uv_2 : vec2<f32>,  lod_3 : f32) -> NtMaterial
     var blend_1 : f32 = level_0 - f32(near_1);
     var twice_0 : bool = NT_BLEND_OUTPUTS == i32(1);
 //!!! with whole numbers of 8 bits
-    var _S37 : bool;
+    var _S36 : bool;
 //!!! without
 //!! with products of 16 bits
     var _S29 : bool;
@@ -898,7 +867,7 @@ fn ntDecode( uv_2 : vec2<f32>,  lod_3 : f32) -> NtMaterial
     if(twice_0)
     {
 //!!! with whole numbers of 8 bits
-        _S37 = blend_1 > 0.0f;
+        _S36 = blend_1 > 0.0f;
 //!!! without
 //!! with products of 16 bits
         _S29 = blend_1 > 0.0f;
@@ -910,7 +879,7 @@ fn ntDecode( uv_2 : vec2<f32>,  lod_3 : f32) -> NtMaterial
     else
     {
 //!!! with whole numbers of 8 bits
-        _S37 = false;
+        _S36 = false;
 //!!! without
 //!! with products of 16 bits
         _S29 = false;
@@ -921,7 +890,7 @@ fn ntDecode( uv_2 : vec2<f32>,  lod_3 : f32) -> NtMaterial
     }
     var channel_0 : i32;
 //!!! with whole numbers of 8 bits
-    if(_S37)
+    if(_S36)
 //!!! without
 //!! with products of 16 bits
     if(_S29)
@@ -941,7 +910,7 @@ fn ntDecode( uv_2 : vec2<f32>,  lod_3 : f32) -> NtMaterial
     while(pass_0 < channel_0)
     {
 //!!! with whole numbers of 8 bits
-        var _S38 : bool = pass_0 == i32(0);
+        var _S37 : bool = pass_0 == i32(0);
 //!!! without
 //!! with products of 16 bits
         var _S30 : bool = pass_0 == i32(0);
@@ -951,7 +920,7 @@ fn ntDecode( uv_2 : vec2<f32>,  lod_3 : f32) -> NtMaterial
 //!!! both
         var lower_0 : i32;
 //!!! with whole numbers of 8 bits
-        if(_S38)
+        if(_S37)
 //!!! without
 //!! with products of 16 bits
         if(_S30)
@@ -965,7 +934,7 @@ fn ntDecode( uv_2 : vec2<f32>,  lod_3 : f32) -> NtMaterial
         else
         {
 //!!! with whole numbers of 8 bits
-            lower_0 = _S36;
+            lower_0 = _S35;
 //!!! without
 //!! with products of 16 bits
             lower_0 = _S28;
@@ -983,7 +952,7 @@ fn ntDecode( uv_2 : vec2<f32>,  lod_3 : f32) -> NtMaterial
 //!!! both
         var values_1 : array<f32, NT_LAYER_WIDTH>;
 //!!! with whole numbers of 8 bits
-        var _S39 : f32;
+        var _S38 : f32;
 //!!! without
         var _S29 : f32;
 //!! both
@@ -991,7 +960,7 @@ fn ntDecode( uv_2 : vec2<f32>,  lod_3 : f32) -> NtMaterial
         if(twice_0)
         {
 //!!! with whole numbers of 8 bits
-            _S39 = 0.0f;
+            _S38 = 0.0f;
 //!!! without
 //!! with products of 16 bits
             _S31 = 0.0f;
@@ -1003,7 +972,7 @@ fn ntDecode( uv_2 : vec2<f32>,  lod_3 : f32) -> NtMaterial
         else
         {
 //!!! with whole numbers of 8 bits
-            _S39 = blend_1;
+            _S38 = blend_1;
 //!!! without
 //!! with products of 16 bits
             _S31 = blend_1;
@@ -1013,7 +982,7 @@ fn ntDecode( uv_2 : vec2<f32>,  lod_3 : f32) -> NtMaterial
 //!!! both
         }
 //!!! with whole numbers of 8 bits
-        var _S40 : f32;
+        var _S39 : f32;
 //!!! without
 //!! with products of 16 bits
         var _S32 : f32;
@@ -1024,7 +993,7 @@ fn ntDecode( uv_2 : vec2<f32>,  lod_3 : f32) -> NtMaterial
         if(twice_0)
         {
 //!!! with whole numbers of 8 bits
-            _S40 = f32(lower_0);
+            _S39 = f32(lower_0);
 //!!! without
 //!! with products of 16 bits
             _S32 = f32(lower_0);
@@ -1036,7 +1005,7 @@ fn ntDecode( uv_2 : vec2<f32>,  lod_3 : f32) -> NtMaterial
         else
         {
 //!!! with whole numbers of 8 bits
-            _S40 = level_0;
+            _S39 = level_0;
 //!!! without
 //!! with products of 16 bits
             _S32 = level_0;
@@ -1046,7 +1015,7 @@ fn ntDecode( uv_2 : vec2<f32>,  lod_3 : f32) -> NtMaterial
 //!!! both
         }
 //!!! with whole numbers of 8 bits
-        ntDecoderInputs(&(values_1), _S35, lower_0, _S36, _S39, _S40);
+        ntDecoderInputs(&(values_1), _S34, lower_0, _S35, _S38, _S39);
 //!!! without
 //!! with products of 16 bits
         ntDecoderInputs(&(values_1), _S27, lower_0, _S28, _S31, _S32);
@@ -1064,8 +1033,8 @@ fn ntDecode( uv_2 : vec2<f32>,  lod_3 : f32) -> NtMaterial
         while(i_3 < i32(16))
         {
 //!!! with whole numbers of 8 bits
-            var _S41 : f32;
-            if(_S38)
+            var _S40 : f32;
+            if(_S37)
 //!!! without
 //!! with products of 16 bits
             var _S33 : f32;
@@ -1077,7 +1046,7 @@ fn ntDecode( uv_2 : vec2<f32>,  lod_3 : f32) -> NtMaterial
 //!!! both
             {
 //!!! with whole numbers of 8 bits
-                _S41 = found_1[i_3];
+                _S40 = found_1[i_3];
 //!!! without
 //!! with products of 16 bits
                 _S33 = found_1[i_3];
@@ -1089,7 +1058,7 @@ fn ntDecode( uv_2 : vec2<f32>,  lod_3 : f32) -> NtMaterial
             else
             {
 //!!! with whole numbers of 8 bits
-                _S41 = decoded_0[i_3] + blend_1 * (found_1[i_3] - decoded_0[i_3]);
+                _S40 = decoded_0[i_3] + blend_1 * (found_1[i_3] - decoded_0[i_3]);
 //!!! without
 //!! with products of 16 bits
                 _S33 = decoded_0[i_3] + blend_1 * (found_1[i_3] - decoded_0[i_3]);
@@ -1099,7 +1068,7 @@ fn ntDecode( uv_2 : vec2<f32>,  lod_3 : f32) -> NtMaterial
 //!!! both
             }
 //!!! with whole numbers of 8 bits
-            decoded_0[i_3] = _S41;
+            decoded_0[i_3] = _S40;
 //!!! without
 //!! with products of 16 bits
             decoded_0[i_3] = _S33;

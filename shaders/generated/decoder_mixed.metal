@@ -78,12 +78,10 @@ float ntFeatureOf(uint2 word_1, int index_0, int bits_0)
     {
         plane_1 = word_1.y;
     }
-//!!! with whole numbers of 8 bits
-    int _S3 = min(bits_0, int(8));
-    uint _S4 = 1U << uint(_S3);
-    return (float((plane_1 >> uint(int(32) - _S3 - (first_0 & int(31)))) & (_S4 - 1U)) - (float(_S4) - 1.0f) * 0.5f) * ntHalved(_S3);
-//!!! without
     uint _S3 = 1U << uint(bits_0);
+//!!! with whole numbers of 8 bits
+    return (float((plane_1 >> uint(int(32) - bits_0 - (first_0 & int(31)))) & (_S3 - 1U)) - (float(_S3) - 1.0f) * 0.5f) * ntHalved(bits_0);
+//!!! without
     float n_0 = float(_S3);
     return (float((plane_1 >> uint(int(32) - bits_0 - (first_0 & int(31)))) & (_S3 - 1U)) - (n_0 - 1.0f) * 0.5f) / n_0;
 //!!! both
@@ -102,19 +100,10 @@ void ntAddFeatures(array<float, NT_LAYER_WIDTH> thread* inputs_0, float2 uv_0, i
 //!!! both
 {
     int octave_1;
-//!!! with whole numbers of 8 bits
-    int _S5;
-    int _S6 = int(2) * NT_NUM_FREQUENCIES;
-//!!! without
     int _S4;
     int _S5 = int(2) * NT_NUM_FREQUENCIES;
-//!!! both
     int grid_3 = int(0);
-//!!! with whole numbers of 8 bits
-    int first_1 = _S6;
-//!!! without
     int first_1 = _S5;
-//!!! both
     while(grid_3 < NT_NUM_GRIDS)
     {
         int mip_1 = ntMipOf(grid_3, lod_1);
@@ -128,37 +117,37 @@ void ntAddFeatures(array<float, NT_LAYER_WIDTH> thread* inputs_0, float2 uv_0, i
         int resolution_1 = (ntGridResolution((grid_3))) >> uint(mip_1);
 //!!! with whole numbers of 8 bits
 //! both
-        float2 _S7 = float2(0.5f) ;
+        float2 _S6 = float2(0.5f) ;
 //! with rectangles
-        float2 position_0 = uv_0 * float2(resolution_1) - _S7;
+        float2 position_0 = uv_0 * float2(resolution_1) - _S6;
 //! without
-        float2 position_0 = uv_0 * float2(float(resolution_1))  - _S7;
+        float2 position_0 = uv_0 * float2(float(resolution_1))  - _S6;
 //!!! without
         float2 position_0 = uv_0 * float2(float(resolution_1))  - float2(0.5f) ;
 //!!! both
 //! both
         float2 corner_0 = floor(position_0);
 //!!! with whole numbers of 8 bits
-        float2 _S8 = floor((position_0 - corner_0) * float2(256.0f)  + _S7) * float2(0.00390625f) ;
+        float2 _S7 = floor((position_0 - corner_0) * float2(256.0f)  + _S6) * float2(0.00390625f) ;
 //!!! without
         float2 _S6 = position_0 - corner_0;
 //!!! both
         int features_0 = (ntGridFeatures((grid_3)));
 //!!! with whole numbers of 8 bits
-        int _S9 = (ntGridBits((grid_3)));
+        int _S8 = (ntGridBits((grid_3)));
 //!!! without
         int _S7 = (ntGridBits((grid_3)));
 //!!! both
         bool learned_0 = (ntGridLearned((grid_3))) == int(1);
 //!!! with whole numbers of 8 bits
-        bool _S10;
+        bool _S9;
 //!!! without
         bool _S8;
 //!!! both
         if(learned_0)
         {
 //!!! with whole numbers of 8 bits
-            _S10 = true;
+            _S9 = true;
 //!!! without
             _S8 = true;
 //!!! both
@@ -166,13 +155,13 @@ void ntAddFeatures(array<float, NT_LAYER_WIDTH> thread* inputs_0, float2 uv_0, i
         else
         {
 //!!! with whole numbers of 8 bits
-            _S10 = (ntGridWords((grid_3))) == int(1);
+            _S9 = (ntGridWords((grid_3))) == int(1);
 //!!! without
             _S8 = (ntGridWords((grid_3))) == int(1);
 //!!! both
         }
 //!!! with whole numbers of 8 bits
-        if(_S10)
+        if(_S9)
 //!!! without
         if(_S8)
 //!!! both
@@ -187,9 +176,9 @@ void ntAddFeatures(array<float, NT_LAYER_WIDTH> thread* inputs_0, float2 uv_0, i
         while(which_0 < octave_1)
         {
 //!!! with whole numbers of 8 bits
-            int _S11 = which_0 & int(1);
-            int _S12 = which_0 >> 1U;
-            int2 texel_2 = int2(corner_0) + int2(_S11, _S12);
+            int _S10 = which_0 & int(1);
+            int _S11 = which_0 >> 1U;
+            int2 texel_2 = int2(corner_0) + int2(_S10, _S11);
 //!!! without
             int _S9 = which_0 & int(1);
             int _S10 = which_0 >> 1U;
@@ -202,13 +191,13 @@ void ntAddFeatures(array<float, NT_LAYER_WIDTH> thread* inputs_0, float2 uv_0, i
 //! both
             float across_0;
 //!!! with whole numbers of 8 bits
-            if(_S11 == int(0))
+            if(_S10 == int(0))
 //!!! without
             if(_S9 == int(0))
 //!!! both
             {
 //!!! with whole numbers of 8 bits
-                across_0 = 1.0f - _S8.x;
+                across_0 = 1.0f - _S7.x;
 //!!! without
                 across_0 = 1.0f - _S6.x;
 //!!! both
@@ -216,20 +205,20 @@ void ntAddFeatures(array<float, NT_LAYER_WIDTH> thread* inputs_0, float2 uv_0, i
             else
             {
 //!!! with whole numbers of 8 bits
-                across_0 = _S8.x;
+                across_0 = _S7.x;
 //!!! without
                 across_0 = _S6.x;
 //!!! both
             }
             float down_0;
 //!!! with whole numbers of 8 bits
-            if(_S12 == int(0))
+            if(_S11 == int(0))
 //!!! without
             if(_S10 == int(0))
 //!!! both
             {
 //!!! with whole numbers of 8 bits
-                down_0 = 1.0f - _S8.y;
+                down_0 = 1.0f - _S7.y;
 //!!! without
                 down_0 = 1.0f - _S6.y;
 //!!! both
@@ -237,20 +226,20 @@ void ntAddFeatures(array<float, NT_LAYER_WIDTH> thread* inputs_0, float2 uv_0, i
             else
             {
 //!!! with whole numbers of 8 bits
-                down_0 = _S8.y;
+                down_0 = _S7.y;
 //!!! without
                 down_0 = _S6.y;
 //!!! both
             }
 //!!! with whole numbers of 8 bits
-            float _S13;
+            float _S12;
 //!!! without
             float _S11;
 //!!! both
             if(learned_0)
             {
 //!!! with whole numbers of 8 bits
-                _S13 = share_0;
+                _S12 = share_0;
 //!!! without
                 _S11 = share_0;
 //!!! both
@@ -258,26 +247,18 @@ void ntAddFeatures(array<float, NT_LAYER_WIDTH> thread* inputs_0, float2 uv_0, i
             else
             {
 //!!! with whole numbers of 8 bits
-                _S13 = share_0 * (across_0 * down_0);
+                _S12 = share_0 * (across_0 * down_0);
 //!!! without
                 _S11 = share_0 * (across_0 * down_0);
 //!!! both
             }
             if(learned_0)
             {
-//!!! with whole numbers of 8 bits
-                _S5 = first_1 + which_0 * features_0;
-//!!! without
                 _S4 = first_1 + which_0 * features_0;
-//!!! both
             }
             else
             {
-//!!! with whole numbers of 8 bits
-                _S5 = first_1;
-//!!! without
                 _S4 = first_1;
-//!!! both
             }
             int plane_2;
             if(!((ntGridWords((grid_3))) == int(1)))
@@ -286,9 +267,9 @@ void ntAddFeatures(array<float, NT_LAYER_WIDTH> thread* inputs_0, float2 uv_0, i
                 while(plane_2 < (ntGridPlanes((grid_3))))
                 {
 //!!! with whole numbers of 8 bits
-                    float4 _S14 = ntFeaturesOf((ntFetchTexel((grid_3), (plane_2), (texel_3), (mip_1))), grid_3);
-                    int _S15 = int(4) * plane_2;
-                    int _S16 = min(int(4), features_0 - _S15);
+                    float4 _S13 = ntFeaturesOf((ntFetchTexel((grid_3), (plane_2), (texel_3), (mip_1))), grid_3);
+                    int _S14 = int(4) * plane_2;
+                    int _S15 = min(int(4), features_0 - _S14);
 //!!! without
                     float4 _S12 = ntFeaturesOf((ntFetchTexel((grid_3), (plane_2), (texel_3), (mip_1))), grid_3);
                     int _S13 = int(4) * plane_2;
@@ -296,13 +277,13 @@ void ntAddFeatures(array<float, NT_LAYER_WIDTH> thread* inputs_0, float2 uv_0, i
 //!!! both
                     int k_0 = int(0);
 //!!! with whole numbers of 8 bits
-                    while(k_0 < _S16)
+                    while(k_0 < _S15)
 //!!! without
                     while(k_0 < _S14)
 //!!! both
                     {
 //!!! with whole numbers of 8 bits
-                        (*inputs_0)[_S5 + _S15 + k_0] = (*inputs_0)[_S5 + _S15 + k_0] + _S13 * _S14[k_0];
+                        (*inputs_0)[_S4 + _S14 + k_0] = (*inputs_0)[_S4 + _S14 + k_0] + _S12 * _S13[k_0];
 //!!! without
 //!! with products of 16 bits
                         (*inputs_0)[_S4 + _S13 + k_0] = (*inputs_0)[_S4 + _S13 + k_0] + half(_S11 * _S12[k_0]);
@@ -318,7 +299,7 @@ void ntAddFeatures(array<float, NT_LAYER_WIDTH> thread* inputs_0, float2 uv_0, i
             else
             {
 //!!! with whole numbers of 8 bits
-                uint2 _S17 = ntLoadWord(grid_3, texel_3, mip_1);
+                uint2 _S16 = ntLoadWord(grid_3, texel_3, mip_1);
 //!!! without
                 uint2 _S15 = ntLoadWord(grid_3, texel_3, mip_1);
 //!!! both
@@ -326,7 +307,7 @@ void ntAddFeatures(array<float, NT_LAYER_WIDTH> thread* inputs_0, float2 uv_0, i
                 while(plane_2 < features_0)
                 {
 //!!! with whole numbers of 8 bits
-                    (*inputs_0)[_S5 + plane_2] = (*inputs_0)[_S5 + plane_2] + _S13 * ntFeatureOf(_S17, plane_2, _S9);
+                    (*inputs_0)[_S4 + plane_2] = (*inputs_0)[_S4 + plane_2] + _S12 * ntFeatureOf(_S16, plane_2, _S8);
 //!!! without
 //!! with products of 16 bits
                     (*inputs_0)[_S4 + plane_2] = (*inputs_0)[_S4 + plane_2] + half(_S11 * ntFeatureOf(_S15, plane_2, _S7));
@@ -341,31 +322,19 @@ void ntAddFeatures(array<float, NT_LAYER_WIDTH> thread* inputs_0, float2 uv_0, i
         }
         if(learned_0)
         {
-//!!! with whole numbers of 8 bits
-            _S5 = int(4) * features_0;
-//!!! without
             _S4 = int(4) * features_0;
-//!!! both
         }
         else
         {
-//!!! with whole numbers of 8 bits
-            _S5 = features_0;
-//!!! without
             _S4 = features_0;
-//!!! both
         }
-//!!! with whole numbers of 8 bits
-        int first_2 = first_1 + _S5;
-//!!! without
         int first_2 = first_1 + _S4;
-//!!! both
         grid_3 = grid_3 + int(1);
         first_1 = first_2;
     }
 //!!! with whole numbers of 8 bits
-    int _S18 = NT_NUM_TEXEL_FREQUENCIES;
-    if(_S18 > int(0))
+    int _S17 = NT_NUM_TEXEL_FREQUENCIES;
+    if(_S17 > int(0))
 //!!! without
     int _S16 = NT_NUM_TEXEL_FREQUENCIES;
     if(_S16 > int(0))
@@ -373,34 +342,34 @@ void ntAddFeatures(array<float, NT_LAYER_WIDTH> thread* inputs_0, float2 uv_0, i
     {
 //! with rectangles
 //!!! with whole numbers of 8 bits
-        float2 _S19 = uv_0 * float2(int2((ntGridSize((int(0))))) >> (uint2(uint(ntMipOf(int(0), lod_1))) )) - float2(0.5f) ;
+        float2 _S18 = uv_0 * float2(int2((ntGridSize((int(0))))) >> (uint2(uint(ntMipOf(int(0), lod_1))) )) - float2(0.5f) ;
 //!!! without
         float2 _S17 = uv_0 * float2(int2((ntGridSize((int(0))))) >> (uint2(uint(ntMipOf(int(0), lod_1))) )) - float2(0.5f) ;
 //!!! both
 //! without
 //!!! with whole numbers of 8 bits
-        float2 _S19 = uv_0 * float2(float((ntGridResolution((int(0)))) >> uint(ntMipOf(int(0), lod_1))))  - float2(0.5f) ;
+        float2 _S18 = uv_0 * float2(float((ntGridResolution((int(0)))) >> uint(ntMipOf(int(0), lod_1))))  - float2(0.5f) ;
 //!!! without
         float2 _S17 = uv_0 * float2(float((ntGridResolution((int(0)))) >> uint(ntMipOf(int(0), lod_1))))  - float2(0.5f) ;
 //!!! both
 //! both
         octave_1 = int(0);
 //!!! with whole numbers of 8 bits
-        while(octave_1 < _S18)
+        while(octave_1 < _S17)
 //!!! without
         while(octave_1 < _S16)
 //!!! both
         {
 //!!! with whole numbers of 8 bits
-            float2 x_1 = _S19 * float2(ntHalved(octave_1)) ;
+            float2 x_1 = _S18 * float2(ntHalved(octave_1)) ;
 //!!! without
             float2 x_1 = _S17 / float2(float(1U << uint(octave_1))) ;
 //!!! both
             float2 wave_0 = float2(2.0f)  * (x_1 - floor(x_1)) - float2(1.0f) ;
 //!!! with whole numbers of 8 bits
-            int _S20 = NT_FIRST_TEXEL_WAVE;
-            (*inputs_0)[_S20 + octave_1] = (*inputs_0)[_S20 + octave_1] + share_0 * wave_0.x;
-            (*inputs_0)[_S20 + _S18 + octave_1] = (*inputs_0)[_S20 + _S18 + octave_1] + share_0 * wave_0.y;
+            int _S19 = NT_FIRST_TEXEL_WAVE;
+            (*inputs_0)[_S19 + octave_1] = (*inputs_0)[_S19 + octave_1] + share_0 * wave_0.x;
+            (*inputs_0)[_S19 + _S17 + octave_1] = (*inputs_0)[_S19 + _S17 + octave_1] + share_0 * wave_0.y;
 //!!! without
             int _S18 = NT_FIRST_TEXEL_WAVE;
 //!! with products of 16 bits
@@ -709,16 +678,16 @@ void ntNetwork(array<float, NT_LAYER_WIDTH> thread* values_0)
 {
 //!!! with whole numbers of 8 bits
     thread array<uint, NT_LAYER_WORDS> words_0;
-    int _S33 = NT_NUM_INPUTS / int(4);
+    int _S32 = NT_NUM_INPUTS / int(4);
     int i_2 = int(0);
-    while(i_2 < _S33)
+    while(i_2 < _S32)
     {
-        int _S34 = int(4) * i_2;
-        words_0[i_2] = ntPack(ntInputBytes(float4((*values_0)[_S34], (*values_0)[_S34 + int(1)], (*values_0)[_S34 + int(2)], (*values_0)[_S34 + int(3)])));
+        int _S33 = int(4) * i_2;
+        words_0[i_2] = ntPack(ntInputBytes(float4((*values_0)[_S33], (*values_0)[_S33 + int(1)], (*values_0)[_S33 + int(2)], (*values_0)[_S33 + int(3)])));
         i_2 = i_2 + int(1);
     }
-    int _S35 = NT_NUM_HIDDEN_LAYERS + int(1);
-    int count_0 = _S33;
+    int _S34 = NT_NUM_HIDDEN_LAYERS + int(1);
+    int count_0 = _S32;
 //!!! without
 //!! with products of 16 bits
     int first_5;
@@ -733,7 +702,7 @@ void ntNetwork(array<float, NT_LAYER_WIDTH> thread* values_0)
     int layer_0 = int(0);
 //!!! with whole numbers of 8 bits
     int at_0 = int(0);
-    while(layer_0 < _S35)
+    while(layer_0 < _S34)
 //!!! without
 //!! with products of 16 bits
     int column_1 = int(0);
@@ -745,13 +714,13 @@ void ntNetwork(array<float, NT_LAYER_WIDTH> thread* values_0)
 //!!! both
     {
 //!!! with whole numbers of 8 bits
-        bool last_0 = layer_0 == (_S35 - int(1));
-        int4 _S36 = int4(int(0), int(0), int(0), int(0));
-        bool _S37 = !last_0;
+        bool last_0 = layer_0 == (_S34 - int(1));
+        int4 _S35 = int4(int(0), int(0), int(0), int(0));
+        bool _S36 = !last_0;
         int at_1;
         int4 shifts_0;
         int4 constants_0;
-        if(_S37)
+        if(_S36)
 //!!! without
 //!! with products of 16 bits
         bool last_0 = layer_0 == (_S33 - int(1));
@@ -763,10 +732,10 @@ void ntNetwork(array<float, NT_LAYER_WIDTH> thread* values_0)
 //!!! both
         {
 //!!! with whole numbers of 8 bits
-            int4 _S38 = int4((ntWeights((at_0 + int(1)))));
+            int4 _S37 = int4((ntWeights((at_0 + int(1)))));
             int at_2 = at_0 + int(2);
             shifts_0 = int4((ntWeights((at_0))));
-            constants_0 = _S38;
+            constants_0 = _S37;
             at_1 = at_2;
 //!!! without
             outputCount_0 = int(16);
@@ -775,8 +744,8 @@ void ntNetwork(array<float, NT_LAYER_WIDTH> thread* values_0)
         else
         {
 //!!! with whole numbers of 8 bits
-            shifts_0 = _S36;
-            constants_0 = _S36;
+            shifts_0 = _S35;
+            constants_0 = _S35;
             at_1 = at_0;
 //!!! without
             outputCount_0 = NT_NUM_NEURONS;
@@ -831,10 +800,10 @@ void ntNetwork(array<float, NT_LAYER_WIDTH> thread* values_0)
 //!!! both
             {
 //!!! with whole numbers of 8 bits
-                int4 _S39 = (ntDots(((ntWeights((at_3 + i_2)))), (words_0[i_2]), (sums_0)));
-                int _S40 = i_2 + int(1);
-                sums_0 = _S39;
-                i_2 = _S40;
+                int4 _S38 = (ntDots(((ntWeights((at_3 + i_2)))), (words_0[i_2]), (sums_0)));
+                int _S39 = i_2 + int(1);
+                sums_0 = _S38;
+                i_2 = _S39;
 //!!! without
 //!! with products of 16 bits
                 half4 _S35 = ntBlock(column_1 + first_5, half4((*values_0)[first_5], (*values_0)[first_5 + int(1)], (*values_0)[first_5 + int(2)], (*values_0)[first_5 + int(3)]));
@@ -888,11 +857,11 @@ void ntNetwork(array<float, NT_LAYER_WIDTH> thread* values_0)
             {
 //!!! with whole numbers of 8 bits
                 float4 outputs_0 = float4(sums_0) * (as_type<float4>((factors_0)));
-                int _S41 = int(4) * row_0;
-                (*found_0)[_S41] = outputs_0.x;
-                (*found_0)[_S41 + int(1)] = outputs_0.y;
-                (*found_0)[_S41 + int(2)] = outputs_0.z;
-                (*found_0)[_S41 + int(3)] = outputs_0.w;
+                int _S40 = int(4) * row_0;
+                (*found_0)[_S40] = outputs_0.x;
+                (*found_0)[_S40 + int(1)] = outputs_0.y;
+                (*found_0)[_S40 + int(2)] = outputs_0.z;
+                (*found_0)[_S40 + int(3)] = outputs_0.w;
 //!!! without
 //! with scales of rows
 //!! with products of 16 bits
@@ -922,13 +891,13 @@ void ntNetwork(array<float, NT_LAYER_WIDTH> thread* values_0)
                 int4 y_0;
                 if(NT_HARD_SWISH == int(1))
                 {
-                    int _S42 = constants_0.y;
-                    y_0 = min(p_0, int4(constants_0.x) ) * clamp(p_0 + int4(_S42) , int4(int(0)) , int4((int(2) * _S42)) );
+                    int _S41 = constants_0.y;
+                    y_0 = min(p_0, int4(constants_0.x) ) * clamp(p_0 + int4(_S41) , int4(int(0)) , int4((int(2) * _S41)) );
                 }
                 else
                 {
-                    int4 _S43 = int4(int(0)) ;
-                    y_0 = max(p_0, _S43) + ((clamp(p_0, int4(- constants_0.x) , _S43) * int4(constants_0.z) ) >> (uint4(15U) ));
+                    int4 _S42 = int4(int(0)) ;
+                    y_0 = max(p_0, _S42) + ((clamp(p_0, int4(- constants_0.x) , _S42) * int4(constants_0.z) ) >> (uint4(15U) ));
                 }
                 next_0[row_0] = ntPack(uint4(clamp((y_0 + int4(constants_0.w) ) >> (uint4(uint(shifts_0.z)) ), int4(int(0)) , int4(int(255)) )));
 //!!! without
@@ -980,7 +949,7 @@ void ntNetwork(array<float, NT_LAYER_WIDTH> thread* values_0)
 //!!! both
         }
 //!!! with whole numbers of 8 bits
-        if(_S37)
+        if(_S36)
 //!!! without
 //!! with products of 16 bits
         if(!last_0)
@@ -1016,9 +985,9 @@ void ntNetwork(array<float, NT_LAYER_WIDTH> thread* values_0)
 //!!! both
         }
 //!!! with whole numbers of 8 bits
-        int _S44 = layer_0 + int(1);
+        int _S43 = layer_0 + int(1);
         count_0 = outputWords_0;
-        layer_0 = _S44;
+        layer_0 = _S43;
 //!!! without
 //!! with products of 16 bits
         int _S36 = layer_0 + int(1);
@@ -1056,9 +1025,9 @@ struct NtMaterial
 NtMaterial ntDecodeFootprint(float2 uv_4, float lod_4, float2 axis_2, float ratio_2)
 {
 //!!! with whole numbers of 8 bits
-    int _S45 = NT_NUM_LODS - int(1);
-    float level_0 = clamp(lod_4, 0.0f, float(_S45));
-    float2 _S46 = uv_4 - floor(uv_4);
+    int _S44 = NT_NUM_LODS - int(1);
+    float level_0 = clamp(lod_4, 0.0f, float(_S44));
+    float2 _S45 = uv_4 - floor(uv_4);
 //!!! without
 //!! with products of 16 bits
     int _S37 = NT_NUM_LODS - int(1);
@@ -1072,7 +1041,7 @@ NtMaterial ntDecodeFootprint(float2 uv_4, float lod_4, float2 axis_2, float rati
 //!!! both
     int near_1 = int(level_0);
 //!!! with whole numbers of 8 bits
-    int _S47 = min(near_1 + int(1), _S45);
+    int _S46 = min(near_1 + int(1), _S44);
 //!!! without
 //!! with products of 16 bits
     int _S39 = min(near_1 + int(1), _S37);
@@ -1083,7 +1052,7 @@ NtMaterial ntDecodeFootprint(float2 uv_4, float lod_4, float2 axis_2, float rati
     float blend_1 = level_0 - float(near_1);
     bool twice_0 = NT_BLEND_OUTPUTS == int(1);
 //!!! with whole numbers of 8 bits
-    bool _S48;
+    bool _S47;
 //!!! without
 //!! with products of 16 bits
     bool _S40;
@@ -1094,7 +1063,7 @@ NtMaterial ntDecodeFootprint(float2 uv_4, float lod_4, float2 axis_2, float rati
     if(twice_0)
     {
 //!!! with whole numbers of 8 bits
-        _S48 = blend_1 > 0.0f;
+        _S47 = blend_1 > 0.0f;
 //!!! without
 //!! with products of 16 bits
         _S40 = blend_1 > 0.0f;
@@ -1106,7 +1075,7 @@ NtMaterial ntDecodeFootprint(float2 uv_4, float lod_4, float2 axis_2, float rati
     else
     {
 //!!! with whole numbers of 8 bits
-        _S48 = false;
+        _S47 = false;
 //!!! without
 //!! with products of 16 bits
         _S40 = false;
@@ -1117,7 +1086,7 @@ NtMaterial ntDecodeFootprint(float2 uv_4, float lod_4, float2 axis_2, float rati
     }
     int channel_0;
 //!!! with whole numbers of 8 bits
-    if(_S48)
+    if(_S47)
 //!!! without
 //!! with products of 16 bits
     if(_S40)
@@ -1137,7 +1106,7 @@ NtMaterial ntDecodeFootprint(float2 uv_4, float lod_4, float2 axis_2, float rati
     while(pass_0 < channel_0)
     {
 //!!! with whole numbers of 8 bits
-        bool _S49 = pass_0 == int(0);
+        bool _S48 = pass_0 == int(0);
 //!!! without
 //!! with products of 16 bits
         bool _S41 = pass_0 == int(0);
@@ -1147,7 +1116,7 @@ NtMaterial ntDecodeFootprint(float2 uv_4, float lod_4, float2 axis_2, float rati
 //!!! both
         int lower_0;
 //!!! with whole numbers of 8 bits
-        if(_S49)
+        if(_S48)
 //!!! without
 //!! with products of 16 bits
         if(_S41)
@@ -1161,7 +1130,7 @@ NtMaterial ntDecodeFootprint(float2 uv_4, float lod_4, float2 axis_2, float rati
         else
         {
 //!!! with whole numbers of 8 bits
-            lower_0 = _S47;
+            lower_0 = _S46;
 //!!! without
 //!! with products of 16 bits
             lower_0 = _S39;
@@ -1179,7 +1148,7 @@ NtMaterial ntDecodeFootprint(float2 uv_4, float lod_4, float2 axis_2, float rati
 //!!! both
         thread array<float, NT_LAYER_WIDTH> values_1;
 //!!! with whole numbers of 8 bits
-        float _S50;
+        float _S49;
 //!!! without
         float _S40;
 //!! both
@@ -1187,7 +1156,7 @@ NtMaterial ntDecodeFootprint(float2 uv_4, float lod_4, float2 axis_2, float rati
         if(twice_0)
         {
 //!!! with whole numbers of 8 bits
-            _S50 = 0.0f;
+            _S49 = 0.0f;
 //!!! without
 //!! with products of 16 bits
             _S42 = 0.0f;
@@ -1199,7 +1168,7 @@ NtMaterial ntDecodeFootprint(float2 uv_4, float lod_4, float2 axis_2, float rati
         else
         {
 //!!! with whole numbers of 8 bits
-            _S50 = blend_1;
+            _S49 = blend_1;
 //!!! without
 //!! with products of 16 bits
             _S42 = blend_1;
@@ -1209,7 +1178,7 @@ NtMaterial ntDecodeFootprint(float2 uv_4, float lod_4, float2 axis_2, float rati
 //!!! both
         }
 //!!! with whole numbers of 8 bits
-        float _S51;
+        float _S50;
 //!!! without
 //!! with products of 16 bits
         float _S43;
@@ -1220,7 +1189,7 @@ NtMaterial ntDecodeFootprint(float2 uv_4, float lod_4, float2 axis_2, float rati
         if(twice_0)
         {
 //!!! with whole numbers of 8 bits
-            _S51 = float(lower_0);
+            _S50 = float(lower_0);
 //!!! without
 //!! with products of 16 bits
             _S43 = float(lower_0);
@@ -1232,7 +1201,7 @@ NtMaterial ntDecodeFootprint(float2 uv_4, float lod_4, float2 axis_2, float rati
         else
         {
 //!!! with whole numbers of 8 bits
-            _S51 = level_0;
+            _S50 = level_0;
 //!!! without
 //!! with products of 16 bits
             _S43 = level_0;
@@ -1242,8 +1211,8 @@ NtMaterial ntDecodeFootprint(float2 uv_4, float lod_4, float2 axis_2, float rati
 //!!! both
         }
 //!!! with whole numbers of 8 bits
-        ntDecoderInputs(&values_1, _S46, lower_0, _S47, _S50, _S51);
-        float _S52;
+        ntDecoderInputs(&values_1, _S45, lower_0, _S46, _S49, _S50);
+        float _S51;
 //!!! without
 //!! with products of 16 bits
         ntDecoderInputs(&values_1, _S38, lower_0, _S39, _S42, _S43);
@@ -1256,7 +1225,7 @@ NtMaterial ntDecodeFootprint(float2 uv_4, float lod_4, float2 axis_2, float rati
         if(twice_0)
         {
 //!!! with whole numbers of 8 bits
-            _S52 = float(lower_0);
+            _S51 = float(lower_0);
 //!!! without
 //!! with products of 16 bits
             _S44 = float(lower_0);
@@ -1268,7 +1237,7 @@ NtMaterial ntDecodeFootprint(float2 uv_4, float lod_4, float2 axis_2, float rati
         else
         {
 //!!! with whole numbers of 8 bits
-            _S52 = level_0;
+            _S51 = level_0;
 //!!! without
 //!! with products of 16 bits
             _S44 = level_0;
@@ -1278,7 +1247,7 @@ NtMaterial ntDecodeFootprint(float2 uv_4, float lod_4, float2 axis_2, float rati
 //!!! both
         }
 //!!! with whole numbers of 8 bits
-        ntAddSampledFeatures(&values_1, _S46, _S52, axis_2, ratio_2);
+        ntAddSampledFeatures(&values_1, _S45, _S51, axis_2, ratio_2);
 //!!! without
 //!! with products of 16 bits
         ntAddSampledFeatures(&values_1, _S38, _S44, axis_2, ratio_2);
@@ -1296,8 +1265,8 @@ NtMaterial ntDecodeFootprint(float2 uv_4, float lod_4, float2 axis_2, float rati
         while(i_3 < int(16))
         {
 //!!! with whole numbers of 8 bits
-            float _S53;
-            if(_S49)
+            float _S52;
+            if(_S48)
 //!!! without
 //!! with products of 16 bits
             float _S45;
@@ -1309,7 +1278,7 @@ NtMaterial ntDecodeFootprint(float2 uv_4, float lod_4, float2 axis_2, float rati
 //!!! both
             {
 //!!! with whole numbers of 8 bits
-                _S53 = found_1[i_3];
+                _S52 = found_1[i_3];
 //!!! without
 //!! with products of 16 bits
                 _S45 = found_1[i_3];
@@ -1321,7 +1290,7 @@ NtMaterial ntDecodeFootprint(float2 uv_4, float lod_4, float2 axis_2, float rati
             else
             {
 //!!! with whole numbers of 8 bits
-                _S53 = decoded_0[i_3] + blend_1 * (found_1[i_3] - decoded_0[i_3]);
+                _S52 = decoded_0[i_3] + blend_1 * (found_1[i_3] - decoded_0[i_3]);
 //!!! without
 //!! with products of 16 bits
                 _S45 = decoded_0[i_3] + blend_1 * (found_1[i_3] - decoded_0[i_3]);
@@ -1331,7 +1300,7 @@ NtMaterial ntDecodeFootprint(float2 uv_4, float lod_4, float2 axis_2, float rati
 //!!! both
             }
 //!!! with whole numbers of 8 bits
-            decoded_0[i_3] = _S53;
+            decoded_0[i_3] = _S52;
 //!!! without
 //!! with products of 16 bits
             decoded_0[i_3] = _S45;

@@ -78,12 +78,10 @@ fn ntFeatureOf( word_1 : vec2<u32>,  index_0 : i32,  bits_0 : i32) -> f32
     {
         plane_1 = word_1.y;
     }
-//!!! with whole numbers of 8 bits
-    var _S3 : i32 = min(bits_0, i32(8));
-    var _S4 : u32 = (u32(1) << (u32(_S3)));
-    return (f32((((plane_1 >> (u32(i32(32) - _S3 - ((first_0 & (i32(31)))))))) & ((_S4 - u32(1))))) - (f32(_S4) - 1.0f) * 0.5f) * ntHalved(_S3);
-//!!! without
     var _S3 : u32 = (u32(1) << (u32(bits_0)));
+//!!! with whole numbers of 8 bits
+    return (f32((((plane_1 >> (u32(i32(32) - bits_0 - ((first_0 & (i32(31)))))))) & ((_S3 - u32(1))))) - (f32(_S3) - 1.0f) * 0.5f) * ntHalved(bits_0);
+//!!! without
     var n_0 : f32 = f32(_S3);
     return (f32((((plane_1 >> (u32(i32(32) - bits_0 - ((first_0 & (i32(31)))))))) & ((_S3 - u32(1))))) - (n_0 - 1.0f) * 0.5f) / n_0;
 //!!! both
@@ -102,19 +100,10 @@ fn ntAddFeatures( inputs_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>,  uv_0 : 
 //!!! both
 {
     var octave_1 : i32;
-//!!! with whole numbers of 8 bits
-    var _S5 : i32;
-    var _S6 : i32 = i32(2) * NT_NUM_FREQUENCIES;
-//!!! without
     var _S4 : i32;
     var _S5 : i32 = i32(2) * NT_NUM_FREQUENCIES;
-//!!! both
     var grid_3 : i32 = i32(0);
-//!!! with whole numbers of 8 bits
-    var first_1 : i32 = _S6;
-//!!! without
     var first_1 : i32 = _S5;
-//!!! both
     while(grid_3 < NT_NUM_GRIDS)
     {
         var mip_1 : i32 = ntMipOf(grid_3, lod_1);
@@ -128,37 +117,37 @@ fn ntAddFeatures( inputs_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>,  uv_0 : 
         var resolution_1 : i32 = ((ntGridResolution((grid_3))) >> (u32(mip_1)));
 //!!! with whole numbers of 8 bits
 //! both
-        var _S7 : vec2<f32> = vec2<f32>(0.5f);
+        var _S6 : vec2<f32> = vec2<f32>(0.5f);
 //! with rectangles
-        var position_0 : vec2<f32> = uv_0 * vec2<f32>(resolution_1) - _S7;
+        var position_0 : vec2<f32> = uv_0 * vec2<f32>(resolution_1) - _S6;
 //! without
-        var position_0 : vec2<f32> = uv_0 * vec2<f32>(f32(resolution_1)) - _S7;
+        var position_0 : vec2<f32> = uv_0 * vec2<f32>(f32(resolution_1)) - _S6;
 //!!! without
         var position_0 : vec2<f32> = uv_0 * vec2<f32>(f32(resolution_1)) - vec2<f32>(0.5f);
 //!!! both
 //! both
         var corner_0 : vec2<f32> = floor(position_0);
 //!!! with whole numbers of 8 bits
-        var _S8 : vec2<f32> = floor((position_0 - corner_0) * vec2<f32>(256.0f) + _S7) * vec2<f32>(0.00390625f);
+        var _S7 : vec2<f32> = floor((position_0 - corner_0) * vec2<f32>(256.0f) + _S6) * vec2<f32>(0.00390625f);
 //!!! without
         var _S6 : vec2<f32> = position_0 - corner_0;
 //!!! both
         var features_0 : i32 = (ntGridFeatures((grid_3)));
 //!!! with whole numbers of 8 bits
-        var _S9 : i32 = (ntGridBits((grid_3)));
+        var _S8 : i32 = (ntGridBits((grid_3)));
 //!!! without
         var _S7 : i32 = (ntGridBits((grid_3)));
 //!!! both
         var learned_0 : bool = (ntGridLearned((grid_3))) == i32(1);
 //!!! with whole numbers of 8 bits
-        var _S10 : bool;
+        var _S9 : bool;
 //!!! without
         var _S8 : bool;
 //!!! both
         if(learned_0)
         {
 //!!! with whole numbers of 8 bits
-            _S10 = true;
+            _S9 = true;
 //!!! without
             _S8 = true;
 //!!! both
@@ -166,13 +155,13 @@ fn ntAddFeatures( inputs_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>,  uv_0 : 
         else
         {
 //!!! with whole numbers of 8 bits
-            _S10 = (ntGridWords((grid_3))) == i32(1);
+            _S9 = (ntGridWords((grid_3))) == i32(1);
 //!!! without
             _S8 = (ntGridWords((grid_3))) == i32(1);
 //!!! both
         }
 //!!! with whole numbers of 8 bits
-        if(_S10)
+        if(_S9)
 //!!! without
         if(_S8)
 //!!! both
@@ -187,9 +176,9 @@ fn ntAddFeatures( inputs_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>,  uv_0 : 
         while(which_0 < octave_1)
         {
 //!!! with whole numbers of 8 bits
-            var _S11 : i32 = (which_0 & (i32(1)));
-            var _S12 : i32 = (which_0 >> (u32(1)));
-            var texel_2 : vec2<i32> = vec2<i32>(corner_0) + vec2<i32>(_S11, _S12);
+            var _S10 : i32 = (which_0 & (i32(1)));
+            var _S11 : i32 = (which_0 >> (u32(1)));
+            var texel_2 : vec2<i32> = vec2<i32>(corner_0) + vec2<i32>(_S10, _S11);
 //!!! without
             var _S9 : i32 = (which_0 & (i32(1)));
             var _S10 : i32 = (which_0 >> (u32(1)));
@@ -202,13 +191,13 @@ fn ntAddFeatures( inputs_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>,  uv_0 : 
 //! both
             var across_0 : f32;
 //!!! with whole numbers of 8 bits
-            if(_S11 == i32(0))
+            if(_S10 == i32(0))
 //!!! without
             if(_S9 == i32(0))
 //!!! both
             {
 //!!! with whole numbers of 8 bits
-                across_0 = 1.0f - _S8.x;
+                across_0 = 1.0f - _S7.x;
 //!!! without
                 across_0 = 1.0f - _S6.x;
 //!!! both
@@ -216,20 +205,20 @@ fn ntAddFeatures( inputs_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>,  uv_0 : 
             else
             {
 //!!! with whole numbers of 8 bits
-                across_0 = _S8.x;
+                across_0 = _S7.x;
 //!!! without
                 across_0 = _S6.x;
 //!!! both
             }
             var down_0 : f32;
 //!!! with whole numbers of 8 bits
-            if(_S12 == i32(0))
+            if(_S11 == i32(0))
 //!!! without
             if(_S10 == i32(0))
 //!!! both
             {
 //!!! with whole numbers of 8 bits
-                down_0 = 1.0f - _S8.y;
+                down_0 = 1.0f - _S7.y;
 //!!! without
                 down_0 = 1.0f - _S6.y;
 //!!! both
@@ -237,20 +226,20 @@ fn ntAddFeatures( inputs_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>,  uv_0 : 
             else
             {
 //!!! with whole numbers of 8 bits
-                down_0 = _S8.y;
+                down_0 = _S7.y;
 //!!! without
                 down_0 = _S6.y;
 //!!! both
             }
 //!!! with whole numbers of 8 bits
-            var _S13 : f32;
+            var _S12 : f32;
 //!!! without
             var _S11 : f32;
 //!!! both
             if(learned_0)
             {
 //!!! with whole numbers of 8 bits
-                _S13 = share_0;
+                _S12 = share_0;
 //!!! without
                 _S11 = share_0;
 //!!! both
@@ -258,26 +247,18 @@ fn ntAddFeatures( inputs_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>,  uv_0 : 
             else
             {
 //!!! with whole numbers of 8 bits
-                _S13 = share_0 * (across_0 * down_0);
+                _S12 = share_0 * (across_0 * down_0);
 //!!! without
                 _S11 = share_0 * (across_0 * down_0);
 //!!! both
             }
             if(learned_0)
             {
-//!!! with whole numbers of 8 bits
-                _S5 = first_1 + which_0 * features_0;
-//!!! without
                 _S4 = first_1 + which_0 * features_0;
-//!!! both
             }
             else
             {
-//!!! with whole numbers of 8 bits
-                _S5 = first_1;
-//!!! without
                 _S4 = first_1;
-//!!! both
             }
             var plane_2 : i32;
             if(!((ntGridWords((grid_3))) == i32(1)))
@@ -286,9 +267,9 @@ fn ntAddFeatures( inputs_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>,  uv_0 : 
                 while(plane_2 < (ntGridPlanes((grid_3))))
                 {
 //!!! with whole numbers of 8 bits
-                    var _S14 : vec4<f32> = ntFeaturesOf((ntFetchTexel((grid_3), (plane_2), (texel_3), (mip_1))), grid_3);
-                    var _S15 : i32 = i32(4) * plane_2;
-                    var _S16 : i32 = min(i32(4), features_0 - _S15);
+                    var _S13 : vec4<f32> = ntFeaturesOf((ntFetchTexel((grid_3), (plane_2), (texel_3), (mip_1))), grid_3);
+                    var _S14 : i32 = i32(4) * plane_2;
+                    var _S15 : i32 = min(i32(4), features_0 - _S14);
 //!!! without
                     var _S12 : vec4<f32> = ntFeaturesOf((ntFetchTexel((grid_3), (plane_2), (texel_3), (mip_1))), grid_3);
                     var _S13 : i32 = i32(4) * plane_2;
@@ -296,13 +277,13 @@ fn ntAddFeatures( inputs_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>,  uv_0 : 
 //!!! both
                     var k_0 : i32 = i32(0);
 //!!! with whole numbers of 8 bits
-                    while(k_0 < _S16)
+                    while(k_0 < _S15)
 //!!! without
                     while(k_0 < _S14)
 //!!! both
                     {
 //!!! with whole numbers of 8 bits
-                        (*inputs_0)[_S5 + _S15 + k_0] = (*inputs_0)[_S5 + _S15 + k_0] + _S13 * _S14[k_0];
+                        (*inputs_0)[_S4 + _S14 + k_0] = (*inputs_0)[_S4 + _S14 + k_0] + _S12 * _S13[k_0];
 //!!! without
 //!! with products of 16 bits
                         (*inputs_0)[_S4 + _S13 + k_0] = (*inputs_0)[_S4 + _S13 + k_0] + f16(_S11 * _S12[k_0]);
@@ -318,7 +299,7 @@ fn ntAddFeatures( inputs_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>,  uv_0 : 
             else
             {
 //!!! with whole numbers of 8 bits
-                var _S17 : vec2<u32> = ntLoadWord(grid_3, texel_3, mip_1);
+                var _S16 : vec2<u32> = ntLoadWord(grid_3, texel_3, mip_1);
 //!!! without
                 var _S15 : vec2<u32> = ntLoadWord(grid_3, texel_3, mip_1);
 //!!! both
@@ -326,7 +307,7 @@ fn ntAddFeatures( inputs_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>,  uv_0 : 
                 while(plane_2 < features_0)
                 {
 //!!! with whole numbers of 8 bits
-                    (*inputs_0)[_S5 + plane_2] = (*inputs_0)[_S5 + plane_2] + _S13 * ntFeatureOf(_S17, plane_2, _S9);
+                    (*inputs_0)[_S4 + plane_2] = (*inputs_0)[_S4 + plane_2] + _S12 * ntFeatureOf(_S16, plane_2, _S8);
 //!!! without
 //!! with products of 16 bits
                     (*inputs_0)[_S4 + plane_2] = (*inputs_0)[_S4 + plane_2] + f16(_S11 * ntFeatureOf(_S15, plane_2, _S7));
@@ -341,31 +322,19 @@ fn ntAddFeatures( inputs_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>,  uv_0 : 
         }
         if(learned_0)
         {
-//!!! with whole numbers of 8 bits
-            _S5 = i32(4) * features_0;
-//!!! without
             _S4 = i32(4) * features_0;
-//!!! both
         }
         else
         {
-//!!! with whole numbers of 8 bits
-            _S5 = features_0;
-//!!! without
             _S4 = features_0;
-//!!! both
         }
-//!!! with whole numbers of 8 bits
-        var first_2 : i32 = first_1 + _S5;
-//!!! without
         var first_2 : i32 = first_1 + _S4;
-//!!! both
         grid_3 = grid_3 + i32(1);
         first_1 = first_2;
     }
 //!!! with whole numbers of 8 bits
-    var _S18 : i32 = NT_NUM_TEXEL_FREQUENCIES;
-    if(_S18 > i32(0))
+    var _S17 : i32 = NT_NUM_TEXEL_FREQUENCIES;
+    if(_S17 > i32(0))
 //!!! without
     var _S16 : i32 = NT_NUM_TEXEL_FREQUENCIES;
     if(_S16 > i32(0))
@@ -373,34 +342,34 @@ fn ntAddFeatures( inputs_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>,  uv_0 : 
     {
 //! with rectangles
 //!!! with whole numbers of 8 bits
-        var _S19 : vec2<f32> = uv_0 * vec2<f32>((vec2<i32>((ntGridSize((i32(0))))) >> (vec2<u32>(u32(ntMipOf(i32(0), lod_1)))))) - vec2<f32>(0.5f);
+        var _S18 : vec2<f32> = uv_0 * vec2<f32>((vec2<i32>((ntGridSize((i32(0))))) >> (vec2<u32>(u32(ntMipOf(i32(0), lod_1)))))) - vec2<f32>(0.5f);
 //!!! without
         var _S17 : vec2<f32> = uv_0 * vec2<f32>((vec2<i32>((ntGridSize((i32(0))))) >> (vec2<u32>(u32(ntMipOf(i32(0), lod_1)))))) - vec2<f32>(0.5f);
 //!!! both
 //! without
 //!!! with whole numbers of 8 bits
-        var _S19 : vec2<f32> = uv_0 * vec2<f32>(f32(((ntGridResolution((i32(0)))) >> (u32(ntMipOf(i32(0), lod_1)))))) - vec2<f32>(0.5f);
+        var _S18 : vec2<f32> = uv_0 * vec2<f32>(f32(((ntGridResolution((i32(0)))) >> (u32(ntMipOf(i32(0), lod_1)))))) - vec2<f32>(0.5f);
 //!!! without
         var _S17 : vec2<f32> = uv_0 * vec2<f32>(f32(((ntGridResolution((i32(0)))) >> (u32(ntMipOf(i32(0), lod_1)))))) - vec2<f32>(0.5f);
 //!!! both
 //! both
         octave_1 = i32(0);
 //!!! with whole numbers of 8 bits
-        while(octave_1 < _S18)
+        while(octave_1 < _S17)
 //!!! without
         while(octave_1 < _S16)
 //!!! both
         {
 //!!! with whole numbers of 8 bits
-            var x_1 : vec2<f32> = _S19 * vec2<f32>(ntHalved(octave_1));
+            var x_1 : vec2<f32> = _S18 * vec2<f32>(ntHalved(octave_1));
 //!!! without
             var x_1 : vec2<f32> = _S17 / vec2<f32>(f32((u32(1) << (u32(octave_1)))));
 //!!! both
             var wave_0 : vec2<f32> = vec2<f32>(2.0f) * (x_1 - floor(x_1)) - vec2<f32>(1.0f);
 //!!! with whole numbers of 8 bits
-            var _S20 : i32 = NT_FIRST_TEXEL_WAVE;
-            (*inputs_0)[_S20 + octave_1] = (*inputs_0)[_S20 + octave_1] + share_0 * wave_0.x;
-            (*inputs_0)[_S20 + _S18 + octave_1] = (*inputs_0)[_S20 + _S18 + octave_1] + share_0 * wave_0.y;
+            var _S19 : i32 = NT_FIRST_TEXEL_WAVE;
+            (*inputs_0)[_S19 + octave_1] = (*inputs_0)[_S19 + octave_1] + share_0 * wave_0.x;
+            (*inputs_0)[_S19 + _S17 + octave_1] = (*inputs_0)[_S19 + _S17 + octave_1] + share_0 * wave_0.y;
 //!!! without
             var _S18 : i32 = NT_FIRST_TEXEL_WAVE;
 //!! with products of 16 bits
@@ -709,16 +678,16 @@ fn ntNetwork( values_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>)
 {
 //!!! with whole numbers of 8 bits
     var words_0 : array<u32, NT_LAYER_WORDS>;
-    var _S33 : i32 = NT_NUM_INPUTS / i32(4);
+    var _S32 : i32 = NT_NUM_INPUTS / i32(4);
     var i_2 : i32 = i32(0);
-    while(i_2 < _S33)
+    while(i_2 < _S32)
     {
-        var _S34 : i32 = i32(4) * i_2;
-        words_0[i_2] = ntPack(ntInputBytes(vec4<f32>((*values_0)[_S34], (*values_0)[_S34 + i32(1)], (*values_0)[_S34 + i32(2)], (*values_0)[_S34 + i32(3)])));
+        var _S33 : i32 = i32(4) * i_2;
+        words_0[i_2] = ntPack(ntInputBytes(vec4<f32>((*values_0)[_S33], (*values_0)[_S33 + i32(1)], (*values_0)[_S33 + i32(2)], (*values_0)[_S33 + i32(3)])));
         i_2 = i_2 + i32(1);
     }
-    var _S35 : i32 = NT_NUM_HIDDEN_LAYERS + i32(1);
-    var count_0 : i32 = _S33;
+    var _S34 : i32 = NT_NUM_HIDDEN_LAYERS + i32(1);
+    var count_0 : i32 = _S32;
 //!!! without
 //!! with products of 16 bits
     var first_5 : i32;
@@ -733,7 +702,7 @@ fn ntNetwork( values_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>)
     var layer_0 : i32 = i32(0);
 //!!! with whole numbers of 8 bits
     var at_0 : i32 = i32(0);
-    while(layer_0 < _S35)
+    while(layer_0 < _S34)
 //!!! without
 //!! with products of 16 bits
     var column_1 : i32 = i32(0);
@@ -745,13 +714,13 @@ fn ntNetwork( values_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>)
 //!!! both
     {
 //!!! with whole numbers of 8 bits
-        var last_0 : bool = layer_0 == (_S35 - i32(1));
-        const _S36 : vec4<i32> = vec4<i32>(i32(0), i32(0), i32(0), i32(0));
-        var _S37 : bool = !last_0;
+        var last_0 : bool = layer_0 == (_S34 - i32(1));
+        const _S35 : vec4<i32> = vec4<i32>(i32(0), i32(0), i32(0), i32(0));
+        var _S36 : bool = !last_0;
         var at_1 : i32;
         var shifts_0 : vec4<i32>;
         var constants_0 : vec4<i32>;
-        if(_S37)
+        if(_S36)
 //!!! without
 //!! with products of 16 bits
         var last_0 : bool = layer_0 == (_S33 - i32(1));
@@ -763,10 +732,10 @@ fn ntNetwork( values_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>)
 //!!! both
         {
 //!!! with whole numbers of 8 bits
-            var _S38 : vec4<i32> = vec4<i32>((ntWeights((at_0 + i32(1)))));
+            var _S37 : vec4<i32> = vec4<i32>((ntWeights((at_0 + i32(1)))));
             var at_2 : i32 = at_0 + i32(2);
             shifts_0 = vec4<i32>((ntWeights((at_0))));
-            constants_0 = _S38;
+            constants_0 = _S37;
             at_1 = at_2;
 //!!! without
             outputCount_0 = i32(16);
@@ -775,8 +744,8 @@ fn ntNetwork( values_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>)
         else
         {
 //!!! with whole numbers of 8 bits
-            shifts_0 = _S36;
-            constants_0 = _S36;
+            shifts_0 = _S35;
+            constants_0 = _S35;
             at_1 = at_0;
 //!!! without
             outputCount_0 = NT_NUM_NEURONS;
@@ -831,10 +800,10 @@ fn ntNetwork( values_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>)
 //!!! both
             {
 //!!! with whole numbers of 8 bits
-                var _S39 : vec4<i32> = (ntDots(((ntWeights((at_3 + i_2)))), (words_0[i_2]), (sums_0)));
-                var _S40 : i32 = i_2 + i32(1);
-                sums_0 = _S39;
-                i_2 = _S40;
+                var _S38 : vec4<i32> = (ntDots(((ntWeights((at_3 + i_2)))), (words_0[i_2]), (sums_0)));
+                var _S39 : i32 = i_2 + i32(1);
+                sums_0 = _S38;
+                i_2 = _S39;
 //!!! without
 //!! with products of 16 bits
                 var _S35 : vec4<f16> = ntBlock(column_1 + first_5, vec4<f16>((*values_0)[first_5], (*values_0)[first_5 + i32(1)], (*values_0)[first_5 + i32(2)], (*values_0)[first_5 + i32(3)]));
@@ -888,11 +857,11 @@ fn ntNetwork( values_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>)
             {
 //!!! with whole numbers of 8 bits
                 var outputs_0 : vec4<f32> = vec4<f32>(sums_0) * (bitcast<vec4<f32>>((factors_0)));
-                var _S41 : i32 = i32(4) * row_0;
-                (*found_0)[_S41] = outputs_0.x;
-                (*found_0)[_S41 + i32(1)] = outputs_0.y;
-                (*found_0)[_S41 + i32(2)] = outputs_0.z;
-                (*found_0)[_S41 + i32(3)] = outputs_0.w;
+                var _S40 : i32 = i32(4) * row_0;
+                (*found_0)[_S40] = outputs_0.x;
+                (*found_0)[_S40 + i32(1)] = outputs_0.y;
+                (*found_0)[_S40 + i32(2)] = outputs_0.z;
+                (*found_0)[_S40 + i32(3)] = outputs_0.w;
 //!!! without
 //! with scales of rows
 //!! with products of 16 bits
@@ -922,13 +891,13 @@ fn ntNetwork( values_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>)
                 var y_0 : vec4<i32>;
                 if(NT_HARD_SWISH == i32(1))
                 {
-                    var _S42 : i32 = constants_0.y;
-                    y_0 = min(p_0, vec4<i32>(constants_0.x)) * clamp(p_0 + vec4<i32>(_S42), vec4<i32>(i32(0)), vec4<i32>((i32(2) * _S42)));
+                    var _S41 : i32 = constants_0.y;
+                    y_0 = min(p_0, vec4<i32>(constants_0.x)) * clamp(p_0 + vec4<i32>(_S41), vec4<i32>(i32(0)), vec4<i32>((i32(2) * _S41)));
                 }
                 else
                 {
-                    var _S43 : vec4<i32> = vec4<i32>(i32(0));
-                    y_0 = max(p_0, _S43) + (((clamp(p_0, vec4<i32>(- constants_0.x), _S43) * vec4<i32>(constants_0.z)) >> (vec4<u32>(u32(15)))));
+                    var _S42 : vec4<i32> = vec4<i32>(i32(0));
+                    y_0 = max(p_0, _S42) + (((clamp(p_0, vec4<i32>(- constants_0.x), _S42) * vec4<i32>(constants_0.z)) >> (vec4<u32>(u32(15)))));
                 }
                 next_0[row_0] = ntPack(vec4<u32>(clamp(((y_0 + vec4<i32>(constants_0.w)) >> (vec4<u32>(u32(shifts_0.z)))), vec4<i32>(i32(0)), vec4<i32>(i32(255)))));
 //!!! without
@@ -980,7 +949,7 @@ fn ntNetwork( values_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>)
 //!!! both
         }
 //!!! with whole numbers of 8 bits
-        if(_S37)
+        if(_S36)
 //!!! without
 //!! with products of 16 bits
         if(!last_0)
@@ -1016,9 +985,9 @@ fn ntNetwork( values_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>)
 //!!! both
         }
 //!!! with whole numbers of 8 bits
-        var _S44 : i32 = layer_0 + i32(1);
+        var _S43 : i32 = layer_0 + i32(1);
         count_0 = outputWords_0;
-        layer_0 = _S44;
+        layer_0 = _S43;
 //!!! without
 //!! with products of 16 bits
         var _S36 : i32 = layer_0 + i32(1);
@@ -1056,9 +1025,9 @@ struct NtMaterial
 fn ntDecodeFootprint( uv_4 : vec2<f32>,  lod_4 : f32,  axis_2 : vec2<f32>,  ratio_2 : f32) -> NtMaterial
 {
 //!!! with whole numbers of 8 bits
-    var _S45 : i32 = NT_NUM_LODS - i32(1);
-    var level_0 : f32 = clamp(lod_4, 0.0f, f32(_S45));
-    var _S46 : vec2<f32> = uv_4 - floor(uv_4);
+    var _S44 : i32 = NT_NUM_LODS - i32(1);
+    var level_0 : f32 = clamp(lod_4, 0.0f, f32(_S44));
+    var _S45 : vec2<f32> = uv_4 - floor(uv_4);
 //!!! without
 //!! with products of 16 bits
     var _S37 : i32 = NT_NUM_LODS - i32(1);
@@ -1072,7 +1041,7 @@ fn ntDecodeFootprint( uv_4 : vec2<f32>,  lod_4 : f32,  axis_2 : vec2<f32>,  rati
 //!!! both
     var near_1 : i32 = i32(level_0);
 //!!! with whole numbers of 8 bits
-    var _S47 : i32 = min(near_1 + i32(1), _S45);
+    var _S46 : i32 = min(near_1 + i32(1), _S44);
 //!!! without
 //!! with products of 16 bits
     var _S39 : i32 = min(near_1 + i32(1), _S37);
@@ -1083,7 +1052,7 @@ fn ntDecodeFootprint( uv_4 : vec2<f32>,  lod_4 : f32,  axis_2 : vec2<f32>,  rati
     var blend_1 : f32 = level_0 - f32(near_1);
     var twice_0 : bool = NT_BLEND_OUTPUTS == i32(1);
 //!!! with whole numbers of 8 bits
-    var _S48 : bool;
+    var _S47 : bool;
 //!!! without
 //!! with products of 16 bits
     var _S40 : bool;
@@ -1094,7 +1063,7 @@ fn ntDecodeFootprint( uv_4 : vec2<f32>,  lod_4 : f32,  axis_2 : vec2<f32>,  rati
     if(twice_0)
     {
 //!!! with whole numbers of 8 bits
-        _S48 = blend_1 > 0.0f;
+        _S47 = blend_1 > 0.0f;
 //!!! without
 //!! with products of 16 bits
         _S40 = blend_1 > 0.0f;
@@ -1106,7 +1075,7 @@ fn ntDecodeFootprint( uv_4 : vec2<f32>,  lod_4 : f32,  axis_2 : vec2<f32>,  rati
     else
     {
 //!!! with whole numbers of 8 bits
-        _S48 = false;
+        _S47 = false;
 //!!! without
 //!! with products of 16 bits
         _S40 = false;
@@ -1117,7 +1086,7 @@ fn ntDecodeFootprint( uv_4 : vec2<f32>,  lod_4 : f32,  axis_2 : vec2<f32>,  rati
     }
     var channel_0 : i32;
 //!!! with whole numbers of 8 bits
-    if(_S48)
+    if(_S47)
 //!!! without
 //!! with products of 16 bits
     if(_S40)
@@ -1137,7 +1106,7 @@ fn ntDecodeFootprint( uv_4 : vec2<f32>,  lod_4 : f32,  axis_2 : vec2<f32>,  rati
     while(pass_0 < channel_0)
     {
 //!!! with whole numbers of 8 bits
-        var _S49 : bool = pass_0 == i32(0);
+        var _S48 : bool = pass_0 == i32(0);
 //!!! without
 //!! with products of 16 bits
         var _S41 : bool = pass_0 == i32(0);
@@ -1147,7 +1116,7 @@ fn ntDecodeFootprint( uv_4 : vec2<f32>,  lod_4 : f32,  axis_2 : vec2<f32>,  rati
 //!!! both
         var lower_0 : i32;
 //!!! with whole numbers of 8 bits
-        if(_S49)
+        if(_S48)
 //!!! without
 //!! with products of 16 bits
         if(_S41)
@@ -1161,7 +1130,7 @@ fn ntDecodeFootprint( uv_4 : vec2<f32>,  lod_4 : f32,  axis_2 : vec2<f32>,  rati
         else
         {
 //!!! with whole numbers of 8 bits
-            lower_0 = _S47;
+            lower_0 = _S46;
 //!!! without
 //!! with products of 16 bits
             lower_0 = _S39;
@@ -1179,7 +1148,7 @@ fn ntDecodeFootprint( uv_4 : vec2<f32>,  lod_4 : f32,  axis_2 : vec2<f32>,  rati
 //!!! both
         var values_1 : array<f32, NT_LAYER_WIDTH>;
 //!!! with whole numbers of 8 bits
-        var _S50 : f32;
+        var _S49 : f32;
 //!!! without
         var _S40 : f32;
 //!! both
@@ -1187,7 +1156,7 @@ fn ntDecodeFootprint( uv_4 : vec2<f32>,  lod_4 : f32,  axis_2 : vec2<f32>,  rati
         if(twice_0)
         {
 //!!! with whole numbers of 8 bits
-            _S50 = 0.0f;
+            _S49 = 0.0f;
 //!!! without
 //!! with products of 16 bits
             _S42 = 0.0f;
@@ -1199,7 +1168,7 @@ fn ntDecodeFootprint( uv_4 : vec2<f32>,  lod_4 : f32,  axis_2 : vec2<f32>,  rati
         else
         {
 //!!! with whole numbers of 8 bits
-            _S50 = blend_1;
+            _S49 = blend_1;
 //!!! without
 //!! with products of 16 bits
             _S42 = blend_1;
@@ -1209,7 +1178,7 @@ fn ntDecodeFootprint( uv_4 : vec2<f32>,  lod_4 : f32,  axis_2 : vec2<f32>,  rati
 //!!! both
         }
 //!!! with whole numbers of 8 bits
-        var _S51 : f32;
+        var _S50 : f32;
 //!!! without
 //!! with products of 16 bits
         var _S43 : f32;
@@ -1220,7 +1189,7 @@ fn ntDecodeFootprint( uv_4 : vec2<f32>,  lod_4 : f32,  axis_2 : vec2<f32>,  rati
         if(twice_0)
         {
 //!!! with whole numbers of 8 bits
-            _S51 = f32(lower_0);
+            _S50 = f32(lower_0);
 //!!! without
 //!! with products of 16 bits
             _S43 = f32(lower_0);
@@ -1232,7 +1201,7 @@ fn ntDecodeFootprint( uv_4 : vec2<f32>,  lod_4 : f32,  axis_2 : vec2<f32>,  rati
         else
         {
 //!!! with whole numbers of 8 bits
-            _S51 = level_0;
+            _S50 = level_0;
 //!!! without
 //!! with products of 16 bits
             _S43 = level_0;
@@ -1242,8 +1211,8 @@ fn ntDecodeFootprint( uv_4 : vec2<f32>,  lod_4 : f32,  axis_2 : vec2<f32>,  rati
 //!!! both
         }
 //!!! with whole numbers of 8 bits
-        ntDecoderInputs(&(values_1), _S46, lower_0, _S47, _S50, _S51);
-        var _S52 : f32;
+        ntDecoderInputs(&(values_1), _S45, lower_0, _S46, _S49, _S50);
+        var _S51 : f32;
 //!!! without
 //!! with products of 16 bits
         ntDecoderInputs(&(values_1), _S38, lower_0, _S39, _S42, _S43);
@@ -1256,7 +1225,7 @@ fn ntDecodeFootprint( uv_4 : vec2<f32>,  lod_4 : f32,  axis_2 : vec2<f32>,  rati
         if(twice_0)
         {
 //!!! with whole numbers of 8 bits
-            _S52 = f32(lower_0);
+            _S51 = f32(lower_0);
 //!!! without
 //!! with products of 16 bits
             _S44 = f32(lower_0);
@@ -1268,7 +1237,7 @@ fn ntDecodeFootprint( uv_4 : vec2<f32>,  lod_4 : f32,  axis_2 : vec2<f32>,  rati
         else
         {
 //!!! with whole numbers of 8 bits
-            _S52 = level_0;
+            _S51 = level_0;
 //!!! without
 //!! with products of 16 bits
             _S44 = level_0;
@@ -1278,7 +1247,7 @@ fn ntDecodeFootprint( uv_4 : vec2<f32>,  lod_4 : f32,  axis_2 : vec2<f32>,  rati
 //!!! both
         }
 //!!! with whole numbers of 8 bits
-        ntAddSampledFeatures(&(values_1), _S46, _S52, axis_2, ratio_2);
+        ntAddSampledFeatures(&(values_1), _S45, _S51, axis_2, ratio_2);
 //!!! without
 //!! with products of 16 bits
         ntAddSampledFeatures(&(values_1), _S38, _S44, axis_2, ratio_2);
@@ -1296,8 +1265,8 @@ fn ntDecodeFootprint( uv_4 : vec2<f32>,  lod_4 : f32,  axis_2 : vec2<f32>,  rati
         while(i_3 < i32(16))
         {
 //!!! with whole numbers of 8 bits
-            var _S53 : f32;
-            if(_S49)
+            var _S52 : f32;
+            if(_S48)
 //!!! without
 //!! with products of 16 bits
             var _S45 : f32;
@@ -1309,7 +1278,7 @@ fn ntDecodeFootprint( uv_4 : vec2<f32>,  lod_4 : f32,  axis_2 : vec2<f32>,  rati
 //!!! both
             {
 //!!! with whole numbers of 8 bits
-                _S53 = found_1[i_3];
+                _S52 = found_1[i_3];
 //!!! without
 //!! with products of 16 bits
                 _S45 = found_1[i_3];
@@ -1321,7 +1290,7 @@ fn ntDecodeFootprint( uv_4 : vec2<f32>,  lod_4 : f32,  axis_2 : vec2<f32>,  rati
             else
             {
 //!!! with whole numbers of 8 bits
-                _S53 = decoded_0[i_3] + blend_1 * (found_1[i_3] - decoded_0[i_3]);
+                _S52 = decoded_0[i_3] + blend_1 * (found_1[i_3] - decoded_0[i_3]);
 //!!! without
 //!! with products of 16 bits
                 _S45 = decoded_0[i_3] + blend_1 * (found_1[i_3] - decoded_0[i_3]);
@@ -1331,7 +1300,7 @@ fn ntDecodeFootprint( uv_4 : vec2<f32>,  lod_4 : f32,  axis_2 : vec2<f32>,  rati
 //!!! both
             }
 //!!! with whole numbers of 8 bits
-            decoded_0[i_3] = _S53;
+            decoded_0[i_3] = _S52;
 //!!! without
 //!! with products of 16 bits
             decoded_0[i_3] = _S45;

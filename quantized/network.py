@@ -12,7 +12,7 @@ are bytes c times a float32 scale for each row (quantize.stored_weights). In wor
     hidden   p = ((a >> pre_shift) * multiplier + (1 << shift - 1)) >> shift     the same for all rows: x / unit
              hard swish  y = min(p, top) * clamp(p + knee, 0, 2 * knee)          of 3 / unit, the knee
              leaky ReLU  y = p > 0 ? p : (max(p, -top) * slope) >> 15
-             q = clamp((y + offset) >> post_shift, -128, 127)
+             q = clamp((y + offset) >> post_shift, -128, 127), or with 128 << post_shift more, 0 to 255 less 128
     last     x = (float)a * scale                                                one product of float32, a is exact
 
 The unit is chosen so that y is in steps of the next layer's range times 2^post_shift: sqrt(6 s / 2^post_shift) for hard
@@ -32,8 +32,7 @@ from common.errors import UserError
 LEVELS = 255  # steps of a range
 INPUT_RANGE = (-1.0, 1.0)
 INPUT_STEPS = 16384  # of an input, before it becomes one of LEVELS: exact for texels of sizes up to it
-SHARE_STEPS = 256  # of the position between two texels: blends of features of 8 bits are then exact in float32
-FEATURE_BITS = 8  # of longer features the upper ones count
+SHARE_STEPS = 256  # of the position between two texels: blends of features of up to 8 bits are then exact in float32
 SLOPE_STEPS = 32768
 SUM_BITS = 17  # of a sum when it is multiplied, with its sign left out; the multiplier has as many as then fit
 LARGEST = (1 << 31) - 1
@@ -151,7 +150,7 @@ def _hard_swish(index: int, low: float, high: float) -> tuple[float, dict[str, i
     for post_shift in range(24, 0, -1):
         unit = math.sqrt(6 * step / 2.0**post_shift)
         knee, offset = math.floor(3 / unit + 0.5), _offset(low / step, post_shift)
-        top = (LARGEST - max(offset, 0)) // (2 * knee)
+        top = (LARGEST - max(offset + (128 << post_shift), 0)) // (2 * knee)
         # below 0 the product is at least -(knee ** 2); above, y has to be exact up to the end of the range
         if top * unit >= max(high + step, 3) and knee**2 - min(offset, 0) <= LARGEST and knee:
             return unit, {"top": min(top, LARGEST >> 1), "knee": knee, "offset": offset, "post_shift": post_shift}
@@ -164,9 +163,9 @@ def _leaky_relu(index: int, low: float, high: float, slope: float) -> tuple[floa
     for post_shift in range(10, 0, -1):
         offset = _offset(low / step, post_shift)
         # y is below 2^30 where it is positive, and at least -2^16 where it is not
-        fits = abs(offset) < LARGEST >> 2 and (not steep or top * slope * step / 2.0**post_shift >= -low)
-        if fits:
-            return step / 2.0**post_shift, {"top": top, "slope": steep, "offset": offset, "post_shift": post_shift}
+        unit = step / 2.0**post_shift
+        if abs(offset) + (128 << post_shift) < LARGEST >> 2 and (not steep or top * slope * unit >= -low):
+            return unit, {"top": top, "slope": steep, "offset": offset, "post_shift": post_shift}
     raise _no_scale(index, low, high)
 
 

@@ -11,7 +11,6 @@ import torch
 from common.errors import UserError
 from quantize import stored_weights
 from quantized.network import (
-    FEATURE_BITS,
     LARGEST,
     MOST_EXACT,
     SHARE_STEPS,
@@ -93,6 +92,8 @@ def in_python(layers, codes: list[int]) -> list[float]:
             else:
                 y = p if p > 0 else fits(max(p, -layer.top) * layer.slope) >> 15
             codes.append(min(max(fits(y + layer.offset) >> layer.post_shift, -128), 127))
+            upper = fits(y + layer.offset + (128 << layer.post_shift)) >> layer.post_shift  # as shaders do
+            assert min(max(upper, 0), 255) - 128 == codes[-1]
     raise AssertionError("no last layer")
 
 
@@ -184,9 +185,9 @@ def test_inputs_forgive_the_last_bits():
 
 
 def test_blends_are_exact_whatever_the_order():
-    """Four features of FEATURE_BITS bits times shares: all products and sums are float32, so an fma changes nothing."""
+    """Four features of 8 bits times shares: all products and sums are float32, so an fma changes nothing."""
     random = np.random.default_rng(2)
-    n = 1 << FEATURE_BITS
+    n = 256
     features = ((random.integers(0, n, (4, 20000)) - (n - 1) / 2) / n).astype(np.float32)
     fractions = rounded_shares(random.random((2, 20000)).astype(np.float32))
     assert fractions.min() == 0 and fractions.max() == 1

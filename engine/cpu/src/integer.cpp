@@ -47,7 +47,7 @@ double set_hard_swish(IntegerLayer& layer, double low, double high) {
     for (int post_shift = 24; post_shift > 0; post_shift--) {
         unit = std::sqrt(6 * step / std::ldexp(1.0, post_shift));
         const double knee = std::floor(3 / unit + 0.5), offset = offset_of(low / step, post_shift);
-        const double top = std::floor((LARGEST - std::max(offset, 0.0)) / (2 * std::max(knee, 0.5)));
+        const double top = std::floor((LARGEST - std::max(offset + std::ldexp(128.0, post_shift), 0.0)) / (2 * std::max(knee, 0.5)));
         layer.top = int32_t(std::min(top, std::floor(LARGEST / 2)));
         layer.knee = int32_t(std::min(knee, 46000.0));
         layer.offset = int32_t(std::min(std::max(offset, -LARGEST), LARGEST));
@@ -67,8 +67,8 @@ double set_leaky(IntegerLayer& layer, double low, double high, double negative_s
         const double offset = offset_of(low / step, post_shift);
         layer.offset = int32_t(std::min(std::max(offset, -LARGEST), LARGEST));
         layer.post_shift = post_shift;
-        if (std::fabs(offset) < std::floor(LARGEST / 4) &&
-            (steep == 0 || top * negative_slope * step / std::ldexp(1.0, post_shift) >= -low))
+        if (std::fabs(offset) + std::ldexp(128.0, post_shift) < std::floor(LARGEST / 4) &&
+            (steep == 0 || top * negative_slope * (step / std::ldexp(1.0, post_shift)) >= -low))
             break;
     }
     return step / std::ldexp(1.0, layer.post_shift);

@@ -121,6 +121,8 @@ double LevelSearch::look(uint32_t first_texel, Searcher& searcher) const {
     int32_t lod[BLOCK];
     searcher.first.resize(n_places * layer.out_stride);
     searcher.tried.resize(n_places * layer.out_stride);
+    searcher.inputs.resize(n_places * n_inputs());
+    searcher.tried_inputs.resize(n_places * n_inputs());
     searcher.errors.resize(n_places);
     searcher.tried_errors.resize(n_places);
     const long plane_features = long(grid_.features) * unit_texels;
@@ -143,6 +145,12 @@ double LevelSearch::look(uint32_t first_texel, Searcher& searcher) const {
         for (long g = 0; g < n_grids; g++)
             gather_grid(shape_.grids[g], true, sources_[g], &silence, &searcher.corners[g], n_grids, n, inputs,
                         shape_.input_stride);
+        if (network_.integer) {
+            for (long s = 0; s < n; s++)
+                std::copy_n(inputs + s * shape_.input_stride + grid_.column, n_inputs(),
+                            searcher.inputs.data() + (begin + s) * n_inputs());
+            input_bytes(inputs, n * shape_.input_stride);
+        }
         Gemm job{};
         job.a = inputs;
         job.lda = layer.in_stride;

@@ -112,7 +112,7 @@ std::vector<std::unique_ptr<nt_trainer::Thread>> nt_trainer::make_threads() cons
     for (int i = 0; i < settings.n_threads; i++) {
         threads.push_back(std::make_unique<Thread>(*this));
         Thread& thread = *threads.back();
-        if (network.pairs) thread.work.make_room_for_pairs();
+        if (network.pairs) thread.work.use_pairs();
         thread.touched.resize(most_touched + 1);
         thread.targets.resize(BLOCK * (material.columns8 + material.columns16) + PADDED_OUTPUTS);
         thread.word_sums = std::make_unique<ZeroPages>(most_floats[0]);
@@ -203,7 +203,6 @@ double nt_trainer::loss_block(long n, Thread& thread, bool weighted) const {
 void nt_trainer::train_chunk(int band, int upcoming, Thread& thread) {
     Chunk& chunk = chunks[band];
     chunk.loss = 0;
-    thread.work.pairs = network.pairs && iteration < first_rounded_;
     const long end = chunk.first + chunk.n;
     if (chunk.n == 0) std::fill_n(chunk.weight_gradient.data(), chunk.weight_gradient.size(), 0.0f);
     Ahead& ahead = thread.ahead;
@@ -304,6 +303,7 @@ double nt_trainer::step(int64_t n, const double* factors, const double* noise, i
                     draw(border - n_border_tasks, iteration + 1);
             }
             barrier.wait([&] {
+                network.finish_pack(bits_of(iteration + 1));
                 finish_iteration();
                 if (i + 1 < n) prepare_iteration(factors[i + 1], noise[i + 1]);
                 next = 0;

@@ -23,8 +23,8 @@ from training.summary import Result
 
 PROBE_SHARE = 0.15  # of a full run's iterations that a probe takes
 LEARNING_POWER = 0.5  # the distance to an endless run's PSNR falls with iterations ** -LEARNING_POWER
-# With their halves 0.7 of a full run; with two full ones and LOCAL_PROBES between them at most 3.7, and after a far miss
-# with those around LONG_PROBES at most 6.8.
+# With their halves 0.7 of a full run; with two full ones and LOCAL_PROBES between them at most 3.7, after a far miss
+# with LONG_PROBES and those around them at most 6.8.
 MAX_PROBES = 3
 DB_PER_OCTAVE = 2.8  # dB per doubling of the rate, until two probes measure it; eight materials: 1.9 to 3.5
 CLOSE_OCTAVES = 0.35  # a probe whose rate is this near to the predicted one is the last

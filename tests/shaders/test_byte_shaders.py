@@ -1,7 +1,7 @@
 """--shader_precision 8: decoders in whole numbers give numpy's texels to the last bit, in every language.
 
-WGSL runs through wgpu and in a browser's WebGPU, GLSL ES in WebGL 2, Metal as C++; HLSL and GLSL are compiled, and GLSL
-is executed from its SPIR-V.
+WGSL runs through wgpu and in a browser's WebGPU, GLSL ES in WebGL 2, Metal as C++; HLSL and GLSL are compiled, and
+tests/bench executes the SPIR-V of GLSL.
 """
 
 from __future__ import annotations
@@ -168,3 +168,157 @@ def webgpu(texels) -> dict[str, np.ndarray]:
 @pytest.mark.timeout(300)
 def test_wgsl_in_webgpu(name, texels, webgpu):
     assert_equal(webgpu[name], texels[name], name in SAMPLED)
+
+
+MISTAKES = {  # in WGSL, small ones: what is replaced, and by what
+    "half a step of the inputs": (r"(floor\(inputs_\d+ \* vec4<f32>\(16384.0f\)) \+ vec4<f32>\(0.5f\)\)", r"\1)"),
+    "steps of the inputs": (r"vec4<i32>\(i32\(255\)\) \+ vec4<i32>\(i32\(4194304\)\)", "vec4<i32>(i32(256)) + 4194304"),
+    "a shift": (r"vec4<u32>\(u32\(shifts_0.x\)\)", "vec4<u32>(u32(shifts_0.x)) * 0 + 4"),
+    "half of what the shift drops": (r" \+ vec4<i32>\(shifts_0.w\)", ""),
+    "the knee": (r"clamp\(p_0 \+ vec4<i32>\(_S(\d+)\)", r"clamp(p_0 + vec4<i32>(_S\1 - 9)"),
+    "the zero": (r"\^ \(u32\(2155905152\)\)", "^ (u32(2155905153))"),
+    "a row": (r"inputs, rows.w", "inputs, rows.z"),
+}
+
+
+@pytest.mark.parametrize("what", MISTAKES)
+def test_mistakes_are_caught(what, texels):
+    job = job_of("learned", texels, "wgsl")
+    pattern, wrong = MISTAKES[what]
+    source, count = re.subn(pattern, wrong, job.source)
+    assert count == 1
+    got = run_wgsl(dataclasses.replace(job, source=source))
+    with pytest.raises(AssertionError, match="of 2731 texels"):
+        assert_equal(got, texels["learned"])
+
+
+def test_one_wrong_unit_of_one_sum_is_caught(texels):
+    job = job_of("reference", texels, "wgsl")
+    table = np.frombuffer(job.weights, "<i4").reshape(-1, 4).copy()
+    layers = integer_network(texels["reference"].one.model)
+    place = np.flatnonzero((table == layers[-1].bias[:4]).all(axis=1))[-1]  # of the first rows of the last layer
+    table[place, 2] += 1
+    got = run_wgsl(dataclasses.replace(job, weights=table.tobytes()))
+    with pytest.raises(AssertionError, match="of 5461 texels"):
+        assert_equal(got, texels["reference"])
+
+
+# --- text ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("weights", ["baked", "buffer"])
+@pytest.mark.parametrize("name", ["learned", "extras", "filterable", "bc1", "rectangle"])
+def test_it_compiles(name, weights, shipped, tmp_path):
+    for language in WRAPPERS:
+        path = tmp_path / f"{language}.frag"
+        example_shader(language, (weights, "auto", ALL[name].layout), shipped[name].folder, path, precision=8)
+        compile_with_glslang(language, path)
+    for profile, flags, dots in (("sm_6_0", [], False), ("sm_6_4", [], True), ("sm_6_4", ["-DNT_PLAIN_DOTS=1"], False)):
+        done = compile_with_dxc(tmp_path / "hlsl.frag", profile, flags, target="dxil-asm")
+        assert done.returncode == 0 and "error" not in done.stderr, done.stderr
+        assert ("dot4AddPacked" in (tmp_path / "hlsl.dxil-asm").read_text()) == dots
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("name", ["learned", "extras", "filterable"])
+def test_every_name_is_defined(name, language, shipped):
+    one, layout = shipped[name], ALL[name].layout
+    for weights, kind in (("baked", "auto"), ("buffer", "auto"), ("buffer", "int8")):
+        source = shader_source(one.model, one.material, language, weights, kind, layout, precision=8)
+        assert_every_name_is_defined(source)
+        assert "whole numbers of 8 bits" in source.split("Bindings:")[0] and "ntActivate" not in source
+        for precision in (32, 16):
+            other = shader_source(one.model, one.material, language, weights, kind, layout, precision=precision)
+            assert not re.search("ntDots|NT_LAYER_WORDS|ntHalved|whole numbers", other)
+
+
+@pytest.mark.parametrize("target", ["glsl", "metal"])
+def test_marked_texts_are_those_of_slang(target):
+    """With several variants at once, which one file holds; up to the numbers that Slang gives to names."""
+    slangc = generate.find_slangc()
+    if slangc is None:
+        pytest.skip("needs Slang's compiler: pip install --no-deps slangtorch")
+    if generate.version_of(slangc) != generate.SLANG_VERSION:
+        pytest.skip(f"the committed files are by slangc {generate.SLANG_VERSION}, here is another version")
+    marked = (generate.GENERATED / generate.file_name(target, "mixed")).read_text(encoding="utf-8")
+    flag, _ = generate.NETWORKS[generate.INTEGER]
+    for variants in ([], [generate.RECTANGLES, generate.EXTRAS], [*generate.VARIANTS]):
+        flags = ["-DREADING=2", flag, *(generate.VARIANTS[name] for name in variants)]
+        want = generate.translate_source(slangc, generate.SOURCE, target, flags)
+        got = generate.choose_text(marked, [generate.INTEGER, *variants])
+        assert generate.keep_names(want, got) == want
+
+
+# --- weights ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["slope", "learned", "one_layer"])
+def test_the_table_holds_the_network(name, shipped):
+    """Words are read back as network.slang reads them."""
+    model = shipped[name].model
+    table, at = np.frombuffer(weight_bytes(model, precision=8), "<i4").reshape(-1, 4), 0
+    for layer in integer_network(model):
+        if not layer.last:
+            half, upper = 1 << layer.shift >> 1, layer.offset + (128 << layer.post_shift)
+            assert table[at].tolist() == [layer.pre_shift, layer.shift, layer.post_shift, half]
+            assert table[at + 1].tolist() == [layer.top, layer.knee, layer.slope, upper]
+            at += 2
+        rows, inputs = layer.codes.shape
+        words = -(-inputs // 4)
+        for first in range(0, rows, 4):
+            count = min(4, rows - first)
+            factors = layer.scales.view("<i4") if layer.last else layer.multipliers
+            assert table[at, :count].tolist() == layer.bias[first : first + 4].tolist()
+            assert table[at + 1, :count].tolist() == factors[first : first + 4].tolist()
+            codes = table[at + 2 : at + 2 + words].copy().view(np.int8).reshape(words, 4, 4).swapaxes(0, 1)
+            np.testing.assert_array_equal(codes.reshape(4, -1)[:count, :inputs], layer.codes[first : first + 4])
+            assert not codes.reshape(4, -1)[count:].any() and not codes.reshape(4, -1)[:, inputs:].any()
+            at += 2 + words
+    assert at == len(make_weights(model, "buffer", "auto", 8).table) and not table[at:].any()
+
+
+# --- command ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_command_writes_it(shipped, tmp_path):
+    out, folder = tmp_path / "out", shipped["learned"].folder
+    flags = ["--weights", "buffer", "--shader_precision", "8", "--out_dir", str(out)]
+    assert export.main(["--load_dir", str(folder), "--shader", ",".join(LANGUAGES), *flags]) == 0
+    exported = read_export(folder)
+    for language, syntax in LANGUAGES.items():
+        text = (out / syntax.file_name).read_text()
+        assert text == shader_source(exported.model, exported.manifest.material, language, "buffer", precision=8)
+    assert (out / "decoder_weights.bin").read_bytes() == weight_bytes(exported.model, precision=8)
+
+
+@pytest.mark.parametrize("precision", [32, 16])
+def test_such_a_run_has_decoders_of_floats_too(precision, shipped, texels):
+    """Nearly the same texels: what activations lose by 8 bits."""
+    job = job_of("learned", texels, "wgsl")
+    case = dataclasses.replace(ALL["learned"], precision=precision)
+    job = make_job("learned", case, texels["learned"].one, "wgsl")
+    got = run_wgsl(job)[:, : shipped["learned"].model.decoder.outputs]
+    assert 0 < np.sqrt(((got - texels["learned"].want) ** 2).mean()) < 0.02
+
+
+def float_run(folder):
+    case = Case((GridSpec(4, 2, 4, 16),), DecoderSpec(1, 16, 1, weight_bits=8), (8, 8))
+    return ship("floats", case, folder, 0).folder
+
+
+@pytest.mark.parametrize("flags", [[], ["--on_load"]], ids=str)
+def test_a_run_of_floats_is_refused(flags, tmp_path, capsys):
+    folder = float_run(tmp_path)
+    command = ["--load_dir", str(folder), "--out_dir", str(tmp_path / "o"), "--shader", "hlsl", *flags]
+    code = run_command(lambda: export.main([*command, "--shader_precision", "8"]))
+    message = refusal_line(code, capsys.readouterr().err)
+    assert all(word in message for word in ("--shader_precision 8", "--activation_bits 8", "found 32", "train"))
+    assert not list((tmp_path / "o").glob("decoder*"))
+
+
+@pytest.mark.parametrize("kind", ["float32", "float16"])
+def test_other_weights_are_refused(kind, shipped, tmp_path, capsys):
+    command = ["--load_dir", str(shipped["baked"].folder), "--out_dir", str(tmp_path / "o"), "--shader", "wgsl"]
+    code = run_command(lambda: export.main([*command, "--shader_precision", "8", "--weight_type", kind]))
+    message = refusal_line(code, capsys.readouterr().err)
+    assert f"--weight_type {kind}" in message and "int8" in message

@@ -37,7 +37,7 @@ from shaders.export import decoder_core, decoder_variants, reading, shader_sourc
 from shaders.generate import DIFFUSE_UNITS, EXTRAS
 from shaders.languages import TABLE
 from shaders.map_fields import names_of_units
-from shaders.weights import WEIGHT_TEXTURE_WIDTH, column_blocks, make_weights, weight_bytes
+from shaders.weights import WEIGHT_TEXTURE_WIDTH, column_blocks, make_weights, trained_precision, weight_bytes
 from shape import GridSpec, layer_sizes
 from training.run_folder import find_checkpoint, list_checkpoints
 from viewer.source import SourceImages, encode_source, find_source
@@ -170,19 +170,14 @@ def describe_for_page(exported: ExportedTexture, page: Page) -> dict[str, Any]:
     }
 
 
-def _precision(model: NeuralTexture) -> int:
-    """Bits of the decoder's products: a network of whole numbers computes as it was trained."""
-    return 8 if model.activation_bits == 8 else 32
-
-
 def _variants(model: NeuralTexture, material: MaterialRecord) -> list[str]:
-    return decoder_variants(model, material, precision=_precision(model))
+    return decoder_variants(model, material, precision=trained_precision(model))
 
 
 def _weights(model: NeuralTexture, page: Page) -> dict[str, Any]:
     """The weights as the scripts read them: as wide as in the network file, in columns of four rows, or the table of a
     network of whole numbers."""
-    given = "auto", _precision(model)
+    given = "auto", trained_precision(model)
     stored = make_weights(model, "buffer", *given)
     return {"name": TABLE, "width": WEIGHT_TEXTURE_WIDTH, "kind": stored.kind, "columns": stored.columns,
             "layers": column_blocks(model), "blob": page.add_blob(weight_bytes(model, *given))}  # fmt: skip
@@ -234,8 +229,9 @@ def _texel_text(grid: GridSpec) -> str:
 def _preamble(model: NeuralTexture, material: MaterialRecord) -> list[str]:
     """The parts of a material's decoder before and after its core, which materials of the same reading share."""
     core = decoder_core(LANGUAGE, reading(model.grids), _variants(model, material))
-    weights = "float32" if _precision(model) == 32 else "auto"  # weightNumbers in material.js makes float32 of others
-    more = {"layers": _layers(model), "precision": _precision(model)}
+    precision = trained_precision(model)
+    weights = "float32" if precision == 32 else "auto"  # weightNumbers in material.js makes float32 of others
+    more = {"layers": _layers(model), "precision": precision}
     text = shader_source(model, material, LANGUAGE, "buffer", weights, **more)
     before, found, after = text.partition(core)
     if not found:

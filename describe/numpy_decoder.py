@@ -42,7 +42,7 @@ class FileTexture:
     weights: matrices [out, in] float32; inputs past waves, features and LOD are ones.
     decoder: its frequencies, activation and outputs are read, its widths are those of the weights.
     learned: per grid whether the network gets its four texels; empty: no grid does.
-    integer: the network in whole numbers, for activations of 8 bits; empty: it computes with `weights`.
+    integers: the network in whole numbers, for activations of 8 bits; empty: it computes with `weights`.
     """
 
     grids: Sequence[Sequence[np.ndarray]]
@@ -51,7 +51,7 @@ class FileTexture:
     decoder: DecoderSpec
     learned: Sequence[bool] = ()
     constants: Mapping[int, Constant] = field(default_factory=dict)
-    integer: Sequence[IntegerLayer] = ()
+    integers: Sequence[IntegerLayer] = ()
     sampling: str = "sampler"
     output_activation: str = "none"
 
@@ -201,7 +201,7 @@ def _four_texels(
     else:
         position = np.clip(uv * size - np.float32(0.5), 0, size - 1) + np.float32(0.5)
     corner = np.floor(position)
-    fraction = rounded_shares(position - corner) if texture.integer else position - corner
+    fraction = rounded_shares(position - corner) if texture.integers else position - corner
     x, y = corner.astype(np.int64).T
     texels, shares = [], []
     flat = image.reshape(-1, image.shape[2])
@@ -223,8 +223,8 @@ def _size_of(image: np.ndarray) -> np.ndarray:
 
 def _network(texture: FileTexture, values: np.ndarray) -> np.ndarray:
     """(n, inputs) -> (n, outputs)."""
-    if texture.integer:
-        return run(texture.integer, values)
+    if texture.integers:
+        return run(texture.integers, values)
     decoder = texture.decoder
     for weight in texture.weights[:-1]:
         values = _activated(values @ weight.T, decoder.activation, decoder.negative_slope)

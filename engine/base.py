@@ -97,21 +97,21 @@ class KernelEngine(BaseEngine):
         parameters, the iteration that each texel is at, and the distance that texels of each age still have to move.
         """
         if self.iteration == 0:
-            return {"iteration": 0, "optimizer": {}}
+            return self.with_calibration({"iteration": 0, "optimizer": {}})
         if self.iteration % SWEEP_INTERVAL == 0:
             return self.settled_state()
         moments, pending = self._stored()
         state = {"iteration": self.iteration, "optimizer": optimizer_entries(self.iteration, moments)}
         if pending:
             state["pending"] = pending
-        return state
+        return self.with_calibration(state)
 
     def settled_state(self) -> State:
         """See Engine.settled_state."""
         moments, pending = self._stored()
         state = {"iteration": self.iteration, "optimizer": optimizer_entries(self.iteration, moments)}
         optimizer = up_to_date({**state, "pending": pending} if pending else state, self.model)
-        return {"iteration": self.iteration, "optimizer": optimizer}
+        return self.with_calibration({"iteration": self.iteration, "optimizer": optimizer})
 
     def retire(self, folder: Path | None = None) -> State:
         """settled_state(), after which the engine has only its model and its settings: the kernels' memory is free.
@@ -128,6 +128,7 @@ class KernelEngine(BaseEngine):
         if pending is not None:
             check_pending(pending, self.model, iteration, SWEEP_INTERVAL)
         self.iteration = iteration
+        self.load_calibration(state)
         self._load_parameters(optimizer, pending)
 
     def network_moments(self, optimizer: Optimizer | None) -> list[Flat] | None:

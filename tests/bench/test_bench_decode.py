@@ -18,11 +18,9 @@ from bench.decode_shader import compile_decoder, count_operations, decoder_sourc
 from bench.spirv import Invocation, Module
 from common.errors import UserError, run_command
 from configs import WORD_LAYOUTS
-from describe import numpy_decoder
 from engine.cpu.library import load_kernels
 from engine.errors import KernelsUnavailable
 from formats.dds_layouts import LAYOUTS, grid_file_names, layout_problem
-from formats.textures import write_textures
 from maps.record import MaterialRecord
 from metrics.decoded_maps import to_8_bit
 from model import NeuralTexture
@@ -228,33 +226,6 @@ def test_operations_of_16_bits_by_hand(network, optimise):
     waves = 2 * model.decoder.n_texel_frequencies
     groups = columns // group_inputs(model)
     assert counts["half"] == columns + 3 * columns // 4 + (columns // 4 - groups) + features + waves
-
-
-@needs_glslang
-@pytest.mark.parametrize("optimise", OPTIMISE)
-@pytest.mark.parametrize("form", ["reference", "learned"])
-@pytest.mark.parametrize("network", [(0, 16), (1, 24), (2, 18)], ids=str)
-def test_whole_numbers_by_hand(form, network, optimise, tmp_path):
-    """What numpy decodes of the files to the last bit, with dot products and without."""
-    model = decode_work.make_model(form, 32, network, 8)
-    write_textures(tmp_path, model)
-    texture = numpy_decoder.read_texture(tmp_path, model.form)
-    source = decoder_source(model, (32, 32), "glsl", "packed", 8)
-    programs = compile_decoder(source, optimise), compile_decoder(source.replace("#ifdef NT_DOTS", "#if 0"), optimise)
-    for lod in (0, 1):
-        side = 32 >> lod
-        want = numpy_decoder.decode(texture, lod, side, side)
-        for x, y in ((5, 2), (0, side - 1), (11, 11)):
-            uv = (x + 0.5) / side, (y + 0.5) / side
-            runs = [count_operations(binary, model, "packed", uv, float(lod), 8) for binary in programs]
-            for _, found in runs:
-                assert np.float32(found).tolist() == want[y, x].tolist()
-    counts, plain = (counts for counts, _ in runs)
-    blocks = [(-(-rows // 4), -(-inputs // 4)) for rows, inputs in model.form.layer_sizes]
-    assert counts["dot"] == sum(4 * rows * words for rows, words in blocks) and not plain.get("dot")
-    constants = 8 * network[0] + sum(8 * rows for rows, _ in blocks)
-    assert counts["weights"] == plain["weights"] == counts["dot"] + constants
-    assert plain["integer"] - counts["integer"] > 8 * counts["dot"]
 
 
 @needs_glslang

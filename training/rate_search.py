@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import time
 from collections.abc import Sequence
@@ -22,7 +23,8 @@ from training.summary import Result
 
 PROBE_SHARE = 0.15  # of a full run's iterations that a probe takes
 LEARNING_POWER = 0.5  # the distance to an endless run's PSNR falls with iterations ** -LEARNING_POWER
-MAX_PROBES = 3  # with their halves 0.7 of a full run; with two full ones and LOCAL_PROBES between them 3.5 in all
+MAX_PROBES = 3  # with their halves 0.7 of a full run; with two full ones and LOCAL_PROBES between them 3.5 in all, and
+#                 with LONG_PROBES at most 6.2 after a far miss
 DB_PER_OCTAVE = 2.8  # dB per doubling of the rate, until two probes measure it; eight materials: 1.9 to 3.5
 CLOSE_OCTAVES = 0.35  # a probe whose rate is this near to the predicted one is the last
 LATER_ROUNDS = 0.25  # gain of all later rounds of --refine over that of the first; measured: 0.10 dB after 0.43, 0.27
@@ -41,6 +43,12 @@ LOCAL_PROBES, LOCAL_SHARE = 3, 0.2  # short runs near the second full run's rate
 # 1.89 to 1.6 -0.31 / -0.33, and far apart, data/test, 20 to 16.1 -1.46 / -2.79.
 LOCAL_GROWTH = 1.25
 LOCAL_DB = 0.07  # a rate whose short run promises to end this near to SECOND_AIM is taken
+LEAST_GROWTH, MOST_GROWTH = 0.5, 4.0  # where longer runs measure it
+# Where the first run misses by more than FAR_DB, longer runs tell more: a short one tells half of a large difference
+# where runs learn slowly. data/test, `fast`, dB over those at 20 bpp of runs of 0.2 / 0.5 / 1: at 18 bpp -0.46 / -1.54
+# / -2.08, at 16.1 -1.60 / -2.48 / -2.82; by `expected_of_full` -2.13 and -2.96.
+FAR_DB, LONG_PROBES, LONG_SHARE = 0.6, 2, 0.5
+MOST_REST = 1.5  # of what the later part of a short run gained, that the rest of a full run is expected to gain
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,21 +157,64 @@ def second_rate(
     PSNR over rate has steps and bends where grids change their size or their kind, which no slope knows. So short runs
     at the rate of the first run and at that of the correction say what lies between them: the difference of two short
     runs tells that of two full ones, see LOCAL_GROWTH. Where it misses, the line through what is known around the aim
-    is followed.
+    is followed. After a far miss longer runs tell how differences grow, see FAR_DB.
     """
     wanted, aim = correction(target, first.bpp, first.psnr, slope, lowest), target + SECOND_AIM
     if wanted is None:
         return None
-    _, start = run_probe(session, first.bpp, LOCAL_SHARE, config, row_bpp)
-    known = [first]
-    for _ in range(LOCAL_PROBES):
-        _, short = run_probe(session, wanted, LOCAL_SHARE, config, row_bpp)
-        known.append(Probe(wanted, first.psnr + LOCAL_GROWTH * (short - start)))
-        session.say(f"  {wanted:.2f} bpp: about {known[-1].psnr:.2f} dB, from short runs there and at {first.bpp:.2f}")
-        if abs(known[-1].psnr - aim) <= LOCAL_DB:
+
+    @functools.cache
+    def short_run(bpp: float, share: float = LOCAL_SHARE) -> float:
+        return run_probe(session, bpp, share, config, row_bpp)[1]
+
+    def follow(bpp: float, known_runs: Sequence[tuple[float, float]]) -> float:
+        """From `bpp` towards the aim, by short runs and what (short, full) ones are known."""
+        known = [first]
+        for _ in range(LOCAL_PROBES):
+            known.append(Probe(bpp, of_a_full_run(short_run(bpp), known_runs)))
+            session.say(f"  {bpp:.2f} bpp: about {known[-1].psnr:.2f} dB, from short runs there and at {first.bpp:.2f}")
+            if abs(known[-1].psnr - aim) <= LOCAL_DB:
+                break
+            bpp = min(max(between(known, aim, slope), lowest), HIGHEST_BPP)
+        return bpp
+
+    known_runs = [(short_run(first.bpp), first.psnr)]
+    wanted = follow(wanted, known_runs)
+    for _ in range(LONG_PROBES if abs(first.psnr - target) > FAR_DB else 0):
+        start = short_run(first.bpp), short_run(first.bpp, LONG_SHARE)
+        longer = expected_of_full((short_run(wanted), short_run(wanted, LONG_SHARE)), start, first.psnr)
+        session.say(f"  {wanted:.2f} bpp: about {longer:.2f} dB, from longer runs there and at {first.bpp:.2f}")
+        if abs(longer - aim) <= LOCAL_DB:
             break
-        wanted = min(max(between(known, aim, slope), lowest), HIGHEST_BPP)
+        known_runs.append((short_run(wanted), longer))
+        wanted = follow(wanted, known_runs)
     return wanted
+
+
+def of_a_full_run(short: float, known: Sequence[tuple[float, float]]) -> float:
+    """The PSNR of a full run from that of a run of LOCAL_SHARE, in dB.
+
+    Args:
+        known: (such a run, a full one) at other rates, the first exact and the others expected. Differences grow as
+            they do between the first and the other that is nearest to `short`.
+    """
+    (origin, full), growth = known[0], LOCAL_GROWTH
+    if len(known) > 1:
+        other = min(known[1:], key=lambda runs: abs(runs[0] - short))
+        if abs(other[0] - origin) > 0.05:  # else noise divides by noise
+            growth = min(max((other[1] - full) / (other[0] - origin), LEAST_GROWTH), MOST_GROWTH)
+        origin, full = other
+    return full + growth * (short - origin)
+
+
+def expected_of_full(runs: tuple[float, float], known: tuple[float, float], full: float) -> float:
+    """The PSNR of a full run, from runs of LOCAL_SHARE and LONG_SHARE of it.
+
+    What is left to gain is to the second run's gain over the first as it is at another rate, of which the same two runs
+    and the full one are known.
+    """
+    rest = (full - known[1]) / max(known[1] - known[0], 1e-3)
+    return runs[1] + min(max(rest, 0), MOST_REST) * max(runs[1] - runs[0], 0)
 
 
 def between(known: Sequence[Probe], aim: float, slope: float) -> float:

@@ -66,6 +66,6 @@ WGSL = HalfSyntax(
 )  # fmt: skip
 METAL = HalfSyntax("half4", "half4", "half4(as_type<half2>({word}.x), as_type<half2>({word}.y))")
 SLANG = HalfSyntax(
-    "half4", "half4",
-    "half4(f16tof32(uint4({word}.x & 0xffffu, {word}.x >> 16u, {word}.y & 0xffffu, {word}.y >> 16u)))",
-)  # fmt: skip
+    "half4", "half4", "half4(bit_cast<half2>({word}.x), bit_cast<half2>({word}.y))",
+    note="Needs shaderFloat16 of Vulkan 1.2.",
+)

@@ -30,9 +30,14 @@ SPIRV_FLAGS = ("-target", "spirv", "-O0", "-entry", "ntDecodeTexels", "-stage", 
 COOPERATIVE = "-DNT_COOPERATIVE_VECTORS=1"
 MATRICES = "ntMatrices"
 STANDING = re.compile(  # a function that stands for a name of the preamble, and comments on it
-    r"(?:^// (?!-)[^\n]*\n)?^\[__readNone\] \w+ (\w+)\([^)]*\)\s*\{ __intrinsic_asm \"\(?(\w+)(\))?[^\"]*\"; \}[^\n]*\n",
+    r"(?:^// (?!-)[^\n]*\n)?"
+    r"^\[__readNone\] \w+ (\w+)\([^)]*\)\s*\{ __intrinsic_asm \"\(?(\w+)(\))?[^\"]*\"; \}[^\n]*\n",
     re.MULTILINE,
 )
+FIELDS = (  # of NtMaterial, in the order of the channels
+    "diffuse.x", "diffuse.y", "diffuse.z", "normal.x", "normal.y", "normal.z", "roughness", "occlusion", "metallic",
+    "specular", "displacement", "opacity", "emissive.x", "emissive.y", "emissive.z", "extra",
+)  # fmt: skip
 MACROS = (  # of decoder.slang, and its types -> as users see them
     "READING", "EXTRAS", "DIFFUSE_UNITS", "RECTANGLES", "ROW_SCALES", "HALF", "COOPERATIVE", "HOLDS_WORDS", "WIDTH_OF",
     "HEIGHT_OF",
@@ -63,7 +68,7 @@ class Slang(Hlsl):
             "#ifndef NT_SAMPLER_REGISTER",
             "#define NT_SAMPLER_REGISTER register(s0)",
             "#endif",
-            "// The network: 1 for cooperative vectors. Of matrices in another layout, say where each one begins, in bytes:",
+            "// The network: 1 for cooperative vectors. Of matrices in another layout, say where each begins, bytes:",
             "// #define NT_MATRIX_LAYOUT CoopVecMatrixLayout::InferencingOptimal",
             "// #define NT_MATRIX_OFFSET(layer) offsets[layer]",
             "#ifndef NT_COOPERATIVE_VECTORS",
@@ -85,6 +90,9 @@ class Slang(Hlsl):
         if sampled:
             lines.append(f"NT_BINDING({len(lines)}) SamplerState {SAMPLER} : NT_SAMPLER_REGISTER;")
         return lines
+
+    def unpacked(self, word):
+        return f"float4(unpackHalf2x16ToFloat({word}.x), unpackHalf2x16ToFloat({word}.y))"
 
     def sampler_note(self, index):
         return super().sampler_note(index).replace("  s0  ", f"  s0, or {index + 1} in Vulkan: ")
@@ -174,35 +182,29 @@ def slang_core() -> str:
     return "// From shaders/decoder.slang.\n\n" + re.sub(r"\n{3,}", "\n\n", text).strip()
 
 
-def texels_source(model: NeuralTexture, bound: int) -> str:
-    """decode_texels.slang: a compute shader that decodes a list of positions.
-
-    bound: how many bindings the decoder has.
-    """
+def texels_source(model: NeuralTexture) -> str:
+    """decode_texels.slang: a compute shader that decodes a list of positions."""
     channels = model.decoder.outputs
-    fields = ("diffuse.x diffuse.y diffuse.z normal.x normal.y normal.z roughness occlusion metallic specular "
-              "displacement opacity emissive.x emissive.y emissive.z extra").split()[:channels]  # fmt: skip
     return "\n".join([
-        "// Decodes a list of positions, one a thread, with decoder.slang; an example, and what Vulkan takes as SPIR-V:",
+        "// Decodes a list of positions, one a thread, with decoder.slang: an example, and for Vulkan, as SPIR-V:",
         f"// slangc {TEXELS} {COOPERATIVE} {' '.join(SPIRV_FLAGS)} -o decode_texels.spv",
         f'#include "{DECODER}"', "",
-        f"// Bindings {bound} and {bound + 1} of set 1 in Vulkan are 0 and 1: u, v, lod and nothing; and values.",
-        "[[vk::binding(0, 1)]] StructuredBuffer<float4> ntQueries : register(t0, space1);",
+        "[[vk::binding(0, 1)]] StructuredBuffer<float4> ntQueries : register(t0, space1);  // u, v, lod, 0",
         "[[vk::binding(1, 1)]] RWStructuredBuffer<float> ntDecoded : register(u0, space1);", "",
         '[shader("compute")]', "[numthreads(64, 1, 1)]", "void ntDecodeTexels(uint3 id: SV_DispatchThreadID)", "{",
         "    uint count, stride;", "    ntQueries.GetDimensions(count, stride);",
         "    if (id.x >= count)", "        return;",
         "    NtMaterial m = ntDecode(ntQueries[id.x].xy, ntQueries[id.x].z);",
         f"    uint first = id.x * {channels};",
-        *(f"    ntDecoded[first + {index}] = m.{field};" for index, field in enumerate(fields)), "}", "",
+        *(f"    ntDecoded[first + {index}] = m.{field};" for index, field in enumerate(FIELDS[:channels])), "}", "",
     ])  # fmt: skip
 
 
-def compile_texels(folder: Path, slangc: Path) -> bytes:
-    """SPIR-V of decode_texels.slang in a folder. Raises: RuntimeError where Slang refuses."""
+def compile_texels(folder: Path, slangc: Path, cooperative: bool = True) -> bytes:
+    """SPIR-V of decode_texels.slang in a folder, with one of its networks. Raises: RuntimeError where Slang refuses."""
     with tempfile.TemporaryDirectory() as scratch:
         out = Path(scratch) / "decode_texels.spv"
-        command = [slangc, folder / TEXELS, COOPERATIVE, *SPIRV_FLAGS, "-o", out]
+        command = [slangc, folder / TEXELS, *[COOPERATIVE] * cooperative, *SPIRV_FLAGS, "-o", out]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode or not out.is_file():
             raise RuntimeError(one_line(done.stdout + done.stderr)[:300])
@@ -221,7 +223,7 @@ def export_slang(
     source, buffer = slang_source(model, manifest.material, *given), matrix_bytes(model)
     make_folder(folder)
     write_text(folder / DECODER, source)
-    write_text(folder / TEXELS, texels_source(model, source.count("\nNT_BINDING(")))
+    write_text(folder / TEXELS, texels_source(model))
     write_bytes(folder / MATRIX_FILE, buffer)
     names = [DECODER, TEXELS, MATRIX_FILE]
     if weights == "buffer":

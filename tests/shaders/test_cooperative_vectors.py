@@ -14,17 +14,31 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+import export
+from bench.decode_slang import run_texel
 from bench.vulkan_device import COOPERATIVE, REPLICATED, ComputeProgram, VulkanDevice
-from dataset import Constant
+from common.errors import run_command
+from dataset import Constant, Material
+from engine.cpu.engine import CpuEngine
+from engine.cpu.library import load_kernels
+from engine.errors import KernelsUnavailable
 from formats.textures import read_export
+from maps.channels import map_size
+from model import NeuralTexture
+from shaders import slang
 from shaders.device import NoDevice
 from shaders.generate import find_slangc
-from shaders.matrices import matrices
+from shaders.matrices import matrices, matrix_bytes
 from shaders.slang import export_slang
 from shape import DecoderSpec, GridSpec
 from tests.support import reference
+from tests.support.engine_cases import engine_of
+from tests.support.paths import ROOT
+from tests.support.runs import refusal_line
 from tests.support.shader_cases import Case, Shipped, bc1, make_job, ship
+from tests.support.shader_compilers import example_of
 from tests.support.shader_jobs import Job
 from tests.support.slang_host import compile_slang, run_slang
 
@@ -194,6 +208,41 @@ def test_mistakes_are_caught(what, case_of, tmp_path):
         assert_parity(run(said, True, tmp_path), said)
 
 
+# --- a trained material ----------------------------------------------------------------------------------------------
+
+SIDE = 64
+
+
+def test_a_trained_material_keeps_its_texels():
+    """Every texel of every LOD of a corner of the sample, trained in seconds: 16 bits alone move none by 2/255."""
+    try:
+        load_kernels()
+    except KernelsUnavailable as error:
+        pytest.skip(f"needs the kernels, PyTorch would take minutes: {error}")
+    files = {"diffuse": "Albedo", "normal": "Normal", "roughness": "Roughness", "occlusion": "AO"}
+    images = {name: np.asarray(Image.open(ROOT / f"data/test/Test_{file}.png").convert("RGB"))[:SIDE, :SIDE]
+              for name, file in files.items()}  # fmt: skip
+    arrays = {name: image if map_size(name) == 3 else image[..., :1] for name, image in images.items()}
+    engine = engine_of(
+        CpuEngine, Material.from_arrays("corner", arrays), None, batch_size=4096, max_iter=600, n_neurons=64,
+        n_hidden_layers=3, grid_learning_rate=0.02,
+    )  # fmt: skip
+    engine.step(600)
+    engine.sync()
+    model, worst = engine.model, 0.0
+    matrix_bytes(model)  # it is not refused
+    for lod in range(model.num_lods):
+        side = SIDE >> lod
+        y, x = np.mgrid[:side, :side].reshape(2, -1)
+        uv, lods = (np.stack([x, y], axis=1) + 0.5) / side, np.full(side * side, float(lod))
+        texture = reference.of_model(model)
+        exact = reference.forward(texture, uv, lods)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(reference, "network", half_network)
+            worst = max(worst, np.abs(reference.forward(texture, uv, lods) - exact).max())
+    assert 1e-4 < worst <= TOLERANCE
+
+
 # --- as SPIR-V, HLSL and on devices ----------------------------------------------------------------------------------
 
 
@@ -237,6 +286,22 @@ def test_the_validator_sees_what_is_wrong(case_of, tmp_path):
     words[at + 8], words[at + 9] = words[at + 9], words[at + 8]  # M and K
     (tmp_path / "wrong.spv").write_bytes(words.tobytes())
     assert validate(tmp_path / "wrong.spv").returncode != 0
+
+
+@pytest.mark.parametrize("name", ["reference", "learned", "codes_18", "bc1", "one_layer"])
+def test_what_its_spirv_computes(name, case_of):
+    """Every instruction of it, with the operands of the matrices that it has, by bench.spirv, at some positions."""
+    said = case_of(name)
+    path = said.one.folder / "decode_texels.spv"
+    if not path.is_file():
+        pytest.skip("needs Slang's compiler: pip install --no-deps slangtorch")
+    buffers = {"ntMatrices": said.matrices, "ntWeightTable": said.job.weights}
+    for index in range(0, len(said.want), 80):
+        query = tuple(map(float, said.job.queries[index, :3]))
+        counts, got = run_texel(path.read_bytes(), said.one.model, buffers, query)
+        assert np.abs(got - said.want[index]).max() <= TOLERANCE
+        passes = 2 if CASES[name].grids[0].interpolation == "learned" and query[2] % 1 else 1
+        assert counts["matrix"] == passes * sum(place.rows * place.columns for place in matrices(said.one.model))
 
 
 COOPERATIVE_VECTOR, MATRIX_MUL = 5394, 5289  # SPV_NV_cooperative_vector
@@ -311,3 +376,90 @@ def test_on_a_device_of_vulkan(name, cooperative, case_of, vulkan):
         assert_parity(got, said)
     else:
         assert np.abs(got - said.want).max() <= (1e-4 if CASES[name].precision == 32 else TOLERANCE)
+
+
+# --- files and command -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["reference", "codes_18", "one_layer"])
+def test_matrices_are_the_weights_in_16_bits(name, case_of):
+    said = case_of(name)
+    found = np.frombuffer(said.matrices, "<f2")
+    for place, weight in zip(matrices(said.one.model), said.one.model.exported_weights()):
+        assert place.offset % 128 == 0 and place.stride % 32 == 0 and place.rows % 16 == 0
+        matrix = found[place.offset // 2 :][: place.rows * place.columns].reshape(place.rows, place.columns)
+        rows, columns = weight.shape
+        np.testing.assert_array_equal(matrix[:rows, :columns], weight.detach().half().numpy())
+        assert not matrix[rows:].any() and not matrix[:, columns:].any()
+
+
+@pytest.mark.parametrize(("weight", "layers", "fits"), [
+    (4000.0, 0, True), (4100.0, 0, False),  # 16 of them are added
+    (2.5, 2, True), (2.6, 2, False), (-10.0, 2, True),  # a leaky ReLU leaves little below 0
+], ids=str)  # fmt: skip
+def test_sums_that_may_overflow_are_refused(weight, layers, fits, refused):
+    model = NeuralTexture([GridSpec(4, 1, 8, 32)], DecoderSpec(1, 16, layers), 3)
+    with torch.no_grad():
+        for matrix in model.weights:
+            matrix.fill_(weight)
+    if fits:
+        matrix_bytes(model)
+        return
+    with refused("--shader slang", "65504", "leave slang out"):
+        matrix_bytes(model)
+
+
+def command(*words: object) -> int:
+    return run_command(lambda: export.main([str(word) for word in words]))
+
+
+def test_the_command_writes_it(case_of, tmp_path, capsys):
+    folder = case_of("learned").one.folder
+    flags = ["--shader", "slang,wgsl", "--weights", "buffer"]
+    assert command("--load_dir", folder, "--out_dir", tmp_path, *flags) == 0
+    for name in ("decoder.slang", "decode_texels.slang", "decoder_matrices.bin", "decoder_weights.bin"):
+        assert (tmp_path / name).read_bytes() == (folder / name).read_bytes(), name
+    assert (tmp_path / "decoder.wgsl").is_file() and (tmp_path / "decode_texels.spv").is_file() == bool(find_slangc())
+    text = (tmp_path / "decoder.slang").read_text(encoding="utf-8")
+    for place in matrices(case_of("learned").one.model):
+        assert f"{place.rows}x{place.columns} at byte {place.offset}, {place.stride} bytes a row" in text
+    assert max(map(len, text.splitlines())) <= 140
+
+
+def test_without_a_compiler_it_says_what_to_do(case_of, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(slang, "find_slangc", lambda: None)
+    folder = case_of("one_layer").one.folder
+    assert command("--load_dir", folder, "--out_dir", tmp_path, "--shader", "slang") == 0
+    out = capsys.readouterr().out
+    assert "note: no decode_texels.spv: needs slangc" in out and "decode_texels.slang" in out
+    assert not (tmp_path / "decode_texels.spv").exists()
+    line = (tmp_path / "decode_texels.slang").read_text().splitlines()[1]
+    assert line.startswith("// slangc decode_texels.slang -DNT_COOPERATIVE_VECTORS=1 -target spirv")
+
+
+@pytest.mark.parametrize(("flags", "words"), [
+    (["--shader", "slangy"], ["--shader", "wgsl, metal, slang", "slangy"]),
+    (["--shader", "slang", "--on_load"], ["--on_load", "hlsl, glsl, wgsl", "slang"]),
+], ids=str)  # fmt: skip
+def test_bad_flags_are_one_line(flags, words, case_of, tmp_path, capsys):
+    code = command("--load_dir", case_of("one_layer").one.folder, "--out_dir", tmp_path / "o", *flags)
+    line = refusal_line(code, capsys.readouterr().err)
+    assert all(word in line for word in words) and not (tmp_path / "o").exists()
+
+
+@pytest.mark.parametrize("way", ["include", "import"])
+def test_its_example_compiles_either_way(way, case_of, tmp_path):
+    """Included or imported by a shader of an engine, in a fragment shader, as the header says."""
+    for name in ("reference", "filterable", "oblong"):
+        folder = tmp_path / name
+        folder.mkdir()
+        text = (case_of(name).one.folder / "decoder.slang").read_text(encoding="utf-8")
+        (folder / "decoder.slang").write_text(text, encoding="utf-8")
+        begin = "import decoder;" if way == "import" else '#include "decoder.slang"'
+        (folder / "decode_texels.slang").write_text(
+            f'{begin}\n[shader("fragment")]\nfloat4 ntDecodeTexels(float2 uv : UV) : SV_Target\n{{\n'
+            f"{example_of(text)}\nreturn float4(albedo + normal, 1.0);\n}}\n", encoding="utf-8",
+        )  # fmt: skip
+        for cooperative in (0, 1):
+            flags = ["-O0", f"-DNT_COOPERATIVE_VECTORS={cooperative}"]
+            compile_slang(folder, "spirv", flags, stage="fragment")

@@ -9,6 +9,7 @@ import re
 import shlex
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -134,14 +135,14 @@ def _call(library: ctypes.CDLL, job: Job, matrices: bytes, channels: int) -> np.
     return decoded
 
 
-def compile_slang(folder: Path, target: str, flags: list[str] = ()) -> bytes:
+def compile_slang(folder: Path, target: str, flags: Sequence[str] = (), stage: str = "compute") -> bytes:
     """decode_texels.slang in a folder, compiled for a target of slangc; skips the test where that is missing."""
     slangc = find_slangc()
     if slangc is None:
         pytest.skip("needs Slang's compiler: pip install --no-deps slangtorch")
     out = folder / f"compiled.{target}"
     command = [slangc, folder / "decode_texels.slang", "-target", target, "-entry", "ntDecodeTexels", "-o", out]
-    command += ["-stage", "compute", "-line-directive-mode", "none", *flags]
+    command += ["-stage", stage, "-line-directive-mode", "none", *flags]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[:3000]
     return out.read_bytes()

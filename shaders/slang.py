@@ -13,14 +13,14 @@ import tempfile
 from collections.abc import Collection
 from pathlib import Path
 
-from common.errors import Say, UserError, one_line
+from common.errors import Say, one_line
 from common.files import make_folder, write_bytes, write_text
 from formats.textures import ExportedTexture
 from maps.record import MaterialRecord
 from model import NeuralTexture
+from shaders import dots, half
 from shaders.export import check_decoder, decoder_variants, preamble, reading
-from shaders.generate import HALF, HERE, READINGS, RECTANGLES, SOURCE, VARIANTS, find_slangc
-from shaders.half import SLANG
+from shaders.generate import HALF, HERE, INTEGER, READINGS, RECTANGLES, SOURCE, VARIANTS, find_slangc
 from shaders.languages import SAMPLER, TABLE, Hlsl
 from shaders.matrices import MATRIX_FILE, TILE, matrices, matrix_bytes
 from shaders.weights import WEIGHT_FILE, make_weights, weight_bytes
@@ -39,12 +39,12 @@ FIELDS = (  # of NtMaterial, in the order of the channels
     "specular", "displacement", "opacity", "emissive.x", "emissive.y", "emissive.z", "extra",
 )  # fmt: skip
 MACROS = (  # of decoder.slang, and its types -> as users see them
-    "READING", "EXTRAS", "DIFFUSE_UNITS", "RECTANGLES", "ROW_SCALES", "HALF", "COOPERATIVE", "HOLDS_WORDS", "WIDTH_OF",
-    "HEIGHT_OF",
+    "READING", "EXTRAS", "DIFFUSE_UNITS", "RECTANGLES", "ROW_SCALES", "HALF", "INTEGER", "COOPERATIVE", "HOLDS_WORDS",
+    "WIDTH_OF", "HEIGHT_OF",
 )  # fmt: skip
 NAMES = {
     "Value": "NtValue", "Sides": "NtSides", "FloatSides": "NtFloatSides", "WIDTH": "NT_LAYER_WIDTH",
-    "gridSides": "NT_GRID_SIDES",
+    "WORDS": "NT_LAYER_WORDS", "gridSides": "NT_GRID_SIDES",
 }  # fmt: skip
 
 
@@ -52,7 +52,7 @@ class Slang(Hlsl):
     """Slang is HLSL but for what is here. A buffer of matrices follows that of weights, used or not."""
 
     name, file_name, core = "Slang", DECODER, "slang"
-    half = SLANG
+    half, dots = half.SLANG, dots.SLANG
 
     def opening(self):
         return [
@@ -130,11 +130,9 @@ def slang_source(
     Raises: UserError for a network that the decoder cannot run, or a layout that cannot hold its features.
     """
     check_decoder(model, layout)
-    if precision not in (32, 16):
-        raise UserError(f"--shader slang: expected --shader_precision 32 or 16, found {precision}; leave slang out")
     syntax, stored = Slang(), make_weights(model, weights, weight_type, precision)
     lines = preamble(model, material, syntax, stored, layout, positions)
-    chosen = decoder_variants(model, material, stored.kind, stored.half)
+    chosen = decoder_variants(model, material, stored.kind, stored.precision)
     lines += [*syntax.matrix_lines(model), *_unused(syntax, reading(model.grids, layout)), ""]
     lines += [*_switches(reading(model.grids, layout), chosen), ""]
     return "\n".join([*lines, slang_core()]) + "\n"
@@ -164,6 +162,7 @@ def _switches(way: str, chosen: Collection[str]) -> list[str]:
         f"#define NT_GRID_SIDES {'ntGridSize' if RECTANGLES in chosen else 'ntGridResolution'}",
         "#define NT_COOPERATIVE NT_COOPERATIVE_VECTORS",
         f"#define NT_HALF {'1' if HALF in chosen else 'NT_COOPERATIVE_VECTORS'}",
+        f"#define NT_INTEGER {'(1 - NT_COOPERATIVE_VECTORS)' if INTEGER in chosen else '0'}",
     ]
 
 
@@ -175,7 +174,7 @@ def slang_core() -> str:
     text = text[text.index("#ifndef READING") : text.index("// --- end: ")]
     standing = {f"{function}()" if constant else function: name for function, name, constant in STANDING.findall(text)}
     names = {**standing, **NAMES, **{macro: f"NT_{macro}" for macro in MACROS}}
-    text = re.sub(r"static const int WIDTH = .*\n", "", STANDING.sub("", text))
+    text = re.sub(r"static const int (?:WIDTH|WORDS) = .*\n", "", STANDING.sub("", text))
     for old, new in names.items():
         text = re.sub(rf"\b{re.escape(old)}" + (r"\b" if old[-1] != ")" else ""), new, text)
     text = "\n".join(line.rstrip() for line in text.splitlines())

@@ -109,6 +109,15 @@ class CpuEngine(KernelEngine):
 
     def step(self, n: int) -> float:
         """See Engine.step."""
+        n_float = sum(not self.schedule.rounds_weights(i) for i in range(self.iteration, self.iteration + n))
+        if not self.calibrated and n_float < n:  # they come first
+            before = self._step(n_float) * n_float if n_float else 0.0
+            self.sync()  # which calibrates
+            self.calibrated = True
+            return (before + self._step(n - n_float) * (n - n_float)) / n
+        return self._step(n)
+
+    def _step(self, n: int) -> float:
         span = range(self.iteration, self.iteration + n)
         factors = array(c_double, [self.schedule.factor(i) for i in span])
         noise = array(c_double, [self.schedule.noise_strength(i) for i in span])
@@ -135,6 +144,13 @@ class CpuEngine(KernelEngine):
         self._kernels.nt_trainer_save_network(self._trainer, pointer(flat), None, None)
         for weight, value in zip(self.model.weights, split_weights(flat, self.model)):
             weight.copy_(value)
+        if not self.calibrated:
+            self.calibrate()
+            self._load_ranges()
+
+    def _load_ranges(self) -> None:
+        if self.model.activation_bits == 8:
+            self._kernels.nt_trainer_load_ranges(self._trainer, pointer(self.model.activation_ranges))
 
     def settled_state(self) -> State:
         """See Engine.settled_state; nothing is copied besides the moments."""
@@ -143,7 +159,9 @@ class CpuEngine(KernelEngine):
             pair = tuple(torch.empty_like(parameters).detach() for _ in MOMENTS)
             self._kernels.nt_trainer_save_grid(self._trainer, index, None, *map(pointer, pair), None)
             moments.append(pair)
-        return {"iteration": self.iteration, "optimizer": optimizer_entries(self.iteration, moments)}
+        return self.with_calibration(
+            {"iteration": self.iteration, "optimizer": optimizer_entries(self.iteration, moments)}
+        )
 
     def retire(self, folder: Path | None = None) -> State:
         """See KernelEngine.retire; the moments fill the memory that the kernels' records leave."""
@@ -156,7 +174,9 @@ class CpuEngine(KernelEngine):
         for pair in grids:
             for moment in pair:
                 moment.let_go()
-        return {"iteration": self.iteration, "optimizer": optimizer_entries(self.iteration, moments)}
+        return self.with_calibration(
+            {"iteration": self.iteration, "optimizer": optimizer_entries(self.iteration, moments)}
+        )
 
     def _network_moments(self) -> list[Moments]:
         flat = [torch.empty(sum(weight.numel() for weight in self.model.weights)) for _ in MOMENTS]
@@ -185,7 +205,7 @@ class CpuEngine(KernelEngine):
         if pending is not None:
             check_pending(pending, self.model, int(state["iteration"]), SWEEP_INTERVAL)
         if pending is not None and not self._planes_agree(pending):
-            state = {"iteration": state["iteration"], "optimizer": up_to_date(state, self.model)}
+            state = {**state, "optimizer": up_to_date(state, self.model), "pending": None}
         super().load_state(state)
 
     def _planes_agree(self, pending: list[Pending]) -> bool:
@@ -198,6 +218,7 @@ class CpuEngine(KernelEngine):
         kernels, trainer, nothing = self._kernels, self._trainer, [None, None]
         weights, moments = flat_weights(self.model), self.network_moments(optimizer) or nothing
         kernels.nt_trainer_load_network(trainer, self.iteration, pointer(weights), *map(pointer, moments))
+        self._load_ranges()
         for index, parameters in enumerate(self.model.grid_parameters):
             values, moments, stamps = parameters.detach(), nothing, None
             if optimizer:

@@ -25,7 +25,7 @@ from engine.cpu.engine import CpuEngine
 from engine.cpu.library import load_kernels
 from engine.errors import KernelsUnavailable
 from formats.textures import read_export
-from maps.channels import map_size
+from maps.channels import CHANNELS, map_size
 from model import NeuralTexture
 from shaders import slang
 from shaders.device import NoDevice
@@ -169,6 +169,16 @@ def test_the_plain_network_as_cpp(name, case_of):
 DEFINES = """#define NT_MATRIX_LAYOUT CoopVecMatrixLayout::RowMajor
 #define NT_MATRIX_OFFSET(layer) (8192 * (layer) + 128)
 """
+
+
+def test_whole_numbers_as_cpp(tmp_path):
+    """--shader_precision 8 in Slang: exactly what the model says; seen: 1.5e-8, the last product's rounding."""
+    decoder = DecoderSpec(3, 32, 2, 2, "hard_swish", weight_bits=8, activation_bits=8)
+    case = Case(LEARNED_FORM, decoder, (64, 32), weights="buffer", precision=8)
+    one = ship("whole", case, tmp_path, 9)
+    export_slang(tmp_path, read_export(tmp_path), case.weights, case.weight_type, 8, say=lambda line: None)
+    got = run_slang(make_job("whole", case, one, "hlsl"), tmp_path, matrix_bytes(one.model), CHANNELS, False)
+    assert np.abs(got - one.want[:, :CHANNELS]).max() <= 1e-6
 
 
 def test_a_host_may_put_matrices_elsewhere(case_of, tmp_path):

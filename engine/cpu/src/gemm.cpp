@@ -70,6 +70,9 @@ void tile(const Gemm& job, long row, long column) {
                 finish([](vfloat x, int, int) { return hard_swish(x); });
             }
             break;
+        case Finish::times:
+            finish([&](vfloat x, int r, int w) { return x * load(h + r * job.ldh + w * V); });
+            break;
         case Finish::hard_swish_back:
             finish([&](vfloat x, int r, int w) {
                 const vfloat at = load(h + r * job.ldh + w * V), slope_there = at * (1.0f / 3) + 0.5f;

@@ -49,7 +49,7 @@ inline Corner locate_in_image(uint32_t offset, int width, int height, float u, f
             {uint16_t(y.first), uint16_t(y.second)}};
 }
 
-inline Corner locate(const Level& level, float u, float v) {
+inline Corner locate_exactly(const Level& level, float u, float v) {
     if (!level.across) return locate_in_image(level.offset, level.width, level.height, u, v);
     const Neighbours x(level.width, u), y(level.height, v);
     const auto row = [&](uint32_t y) {
@@ -61,6 +61,20 @@ inline Corner locate(const Level& level, float u, float v) {
             x.share,
             y.share,
             {uint16_t(y.first / BLOCK_SIDE), uint16_t(y.second / BLOCK_SIDE)}};
+}
+
+// The distance between two texels as a network in whole numbers is given it, so that blends are exact.
+inline float rounded_share(float share) {
+    return float(floor_int(share * SHARE_STEPS + 0.5f)) / SHARE_STEPS;
+}
+
+inline Corner locate(const Level& level, float u, float v) {
+    Corner corner = locate_exactly(level, u, v);
+    if (level.rounded_shares) {
+        corner.x = rounded_share(corner.x);
+        corner.y = rounded_share(corner.y);
+    }
+    return corner;
 }
 
 // Kinds of grids. ROW: floats of a unit in each row of its training record; SUM: of a sum of its gradients.

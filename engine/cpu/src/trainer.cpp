@@ -298,6 +298,7 @@ double nt_trainer::step(int64_t n, const double* factors, const double* noise, i
                     draw(border - n_border_tasks, iteration + 1);
             }
             barrier.wait([&] {
+                network.finish_pack(bits_of(iteration + 1));
                 finish_iteration();
                 if (i + 1 < n) prepare_iteration(factors[i + 1], noise[i + 1]);
                 next = 0;

@@ -162,6 +162,7 @@ struct nt_trainer {
     // alone, between iterations
     void prepare_iteration(double factor, double noise_strength);
     void finish_iteration();
+    int bits_of(int64_t at) const { return at < first_rounded_ ? 32 : settings.weight_bits; }  // of weights
 
     const int n_looks;  // most of a sample while training
     const long feature_stride;

@@ -202,6 +202,5 @@ void nt_trainer::update_weights(const WeightTask& task, std::vector<float>& sum)
             weights[at + i] -= rate * direction(m, v2, small_);
         }
     }
-    const int bits = iteration + 1 < first_rounded_ ? 32 : settings.weight_bits;  // of the next iteration
-    network.pack(task.layer, task.first_row, task.last_row, weights.data(), bits);
+    network.pack(task.layer, task.first_row, task.last_row, weights.data(), bits_of(iteration + 1));
 }

@@ -89,7 +89,7 @@ def texels_of(one: Shipped, layout: str) -> Texels:
         texture = numpy_decoder.read_texture(packed, form)
     else:
         texture = numpy_decoder.read_texture(one.folder, form, layout)
-    assert texture.integer
+    assert texture.integers
     want, queries = [], []
     for lod in range(form.num_lods):
         width, height = material.lod_size(lod)

@@ -223,16 +223,16 @@ inline void nt_trainer::prefetch_target(uint64_t texel) const {
 }
 
 inline void nt_trainer::prefetch_look(long look, long g, uint64_t texel) const {
-    const GridStore& grid = *grids[g];
-    const long floats = grid.unit_floats();
+    const Memory& grid = memory_[g];
     const Corner& corner = corners[look * long(grids.size()) + g];
-    const int unit_texels = grid.grid.unit_texels;
     const auto prefetch_unit = [&](size_t unit, bool stamp) {
-        for (long f = 0; f < floats; f += 16) prefetch_later(grid.records.data() + unit * floats + f);
-        if (stamp && grid.moves()) prefetch_later(grid.stamps.data() + unit);
+        const char* record = grid.records + unit * grid.bytes;
+        prefetch_to_write(record);
+        for (long byte = 64; byte < grid.bytes; byte += 64) prefetch_to_write(record + byte);
+        if (stamp && grid.stamps) prefetch_to_write(grid.stamps + unit);
     };
-    if (grid.grid.blocks) {  // two corners reach all blocks but for one sample in 16
-        const size_t first = corner.texel[0] / unit_texels, last = corner.texel[3] / unit_texels;
+    if (grid.unit_texels > 1) {  // two corners reach all blocks but for one sample in 16
+        const size_t first = corner.texel[0] / grid.unit_texels, last = corner.texel[3] / grid.unit_texels;
         prefetch_unit(first, true);
         if (last != first) prefetch_unit(last, true);
     } else {
@@ -243,19 +243,26 @@ inline void nt_trainer::prefetch_look(long look, long g, uint64_t texel) const {
 
 void nt_trainer::Ahead::begin(long first, long last) {
     finish();
-    at_ = first * n_grids_;
-    end_ = last * n_grids_;
-    per_call_ = calls_ ? float(end_ - at_) / float(calls_) : float(end_ - at_);
+    sample_ = first;
+    left_ = (last - first) * n_grids_;
+    per_call_ = calls_ ? float(left_) / float(calls_) : float(left_);
     calls_ = 0;
     credit_ = 0;
 }
 
+inline void nt_trainer::Ahead::next() {
+    trainer_.prefetch(sample_, grid_);
+    left_--;
+    if (++grid_ < n_grids_) return;
+    grid_ = 0;
+    sample_++;
+}
+
 void nt_trainer::Ahead::finish() {
-    for (; at_ < end_; at_++) trainer_.prefetch(at_ / n_grids_, at_ % n_grids_);
+    while (left_) next();
 }
 
 void nt_trainer::Ahead::some() {
     calls_++;
-    for (credit_ += per_call_; credit_ >= 1 && at_ < end_; credit_ -= 1, at_++)
-        trainer_.prefetch(at_ / n_grids_, at_ % n_grids_);
+    for (credit_ += per_call_; credit_ >= 1 && left_; credit_ -= 1) next();
 }

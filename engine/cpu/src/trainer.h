@@ -78,10 +78,11 @@ struct nt_trainer {
 
       private:
         void some();
+        void next();
 
         const nt_trainer& trainer_;
         const long n_grids_;
-        long at_ = 0, end_ = 0;  // sample * grids + grid
+        long sample_ = 0, grid_ = 0, left_ = 0;  // the next one, and how many pairs of both remain
         long calls_ = 0;         // of some() in a block, about the same for all blocks
         float per_call_ = 0, credit_ = 0;
     };
@@ -132,6 +133,13 @@ struct nt_trainer {
         const long batch = long(settings.batch_size);
         return look < batch ? look : long(far_sample[look - batch]);
     }
+    struct Memory {  // of a grid, for prefetching
+        const char* records;
+        long bytes;  // of a unit
+        const int32_t* stamps;  // null: none
+        uint32_t unit_texels;
+    };
+    std::vector<Memory> memory_;
     // phase 1
     void fill_inputs(long first_look, long n, const nt::Noise* noise, bool waves, float* inputs) const;
     void blend_block(const nt::Chunk& chunk, long first, long n, nt::Workspace& work, const nt::Noise* noise) const;

@@ -188,7 +188,7 @@ inline void nt_trainer::update_border_of(int g, int task, Thread& thread) {
             if (i + RECORDS_AHEAD < end) {
                 const uint32_t later = records[i + RECORDS_AHEAD];
                 const uint32_t texel = corners[(later / 2) * n_grids + g].texel[2 * (later % 2)];
-                prefetch_later(store.stamps.data() + Kind::unit(texel));
+                prefetch_to_write(store.stamps.data() + Kind::unit(texel));
             }
             adder.add(records[i]);
         }
@@ -215,7 +215,7 @@ inline void nt_trainer::update_touched(int g, Thread& thread) {
     const auto visit = [&](size_t i) {  // returns the record
         if (i + RECORDS_AHEAD < count) {
             const float* later = store.records.data() + size_t(thread.touched[i + RECORDS_AHEAD].unit) * UNIT;
-            for (long f = 0; f < UNIT; f += 16) prefetch_later(later + f);
+            for (long f = 0; f < UNIT; f += 16) prefetch_to_write(later + f);
         }
         const uint32_t unit = thread.touched[i].unit;
         store.stamps[unit] = now;

@@ -134,6 +134,12 @@ inline void prefetch_later(const void* address) {
     asm volatile("" : : "r"(address));  // gcc would remove loops that only prefetch
 }
 
+// The second-level cache of the core alone, for what will be written.
+inline void prefetch_to_write(const void* address) {
+    __builtin_prefetch(address, 1, 2);
+    asm volatile("" : : "r"(address));
+}
+
 inline void prefetch_next(const void* address) {
     __builtin_prefetch(address, 0, 3);
     asm volatile("" : : "r"(address));

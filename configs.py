@@ -328,7 +328,7 @@ def make_config(values: Mapping[str, Any]) -> Config:
 
 
 def _without_words(values: dict[str, Any]) -> dict[str, Any]:
-    """Values with what --network and --shader_precision stand for in their place; 8-bit activations mean such weights."""
+    """Values with what --network and --shader_precision stand for; activations of 8 bits mean weights of 8 bits."""
     values = _without_network(values)
     if values.pop("shader_precision", 32) == 8 and values.setdefault("activation_bits", 8) != 8:
         raise UserError("--shader_precision 8: says --activation_bits 8, found 32; leave one of them out")

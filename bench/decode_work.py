@@ -41,15 +41,18 @@ NETWORKS = tuple(tuple(map(int, word.split("x"))) for word in configs.NETWORKS i
 # The defaults, without and with --bpp 2.5, and of --latents bc1 at that rate.
 OF_FORM = {"reference": (2, 64), "learned": (2, 32), "bc1_linear": (2, 64), "bc1_learned": (2, 32)}
 TOLERANCE = 1e-4
-HALF_TOLERANCE = 2 / 255  # of products of 16 bits
+TOLERANCES = {32: TOLERANCE, 16: 2 / 255, 8: TOLERANCE}  # by the precision of products; of 8 bits they are exact
 LARGEST_TURN = 1 << 20  # texels
 
 BandDecoder = Callable[[int, int], Any]  # (first row, rows) -> their texels
 
 
-def make_model(form: str, size: int, network: tuple[int, int]) -> NeuralTexture:
+def make_model(form: str, size: int, network: tuple[int, int], precision: int = 32) -> NeuralTexture:
     """A square material's texture: grids as train.py chooses them for this form, see rates.json for all but reference;
-    of BC1 two fine planes and two coarse ones."""
+    of BC1 two fine planes and two coarse ones.
+
+    precision: 8: a network of whole numbers, as decoders of 8 bits need it.
+    """
     half, quarter, eighth = (max(size // part, 1) for part in (2, 4, 8))
     levels = exact_halvings(half) + 1
     learned = form in ("learned", "bc1_learned")
@@ -60,7 +63,8 @@ def make_model(form: str, size: int, network: tuple[int, int]) -> NeuralTexture:
         fine = GridSpec(half, levels, 2, 8, "learned") if learned else GridSpec(half, levels, 4, 32)
         grids = [fine, GridSpec(eighth, 1, 4, 32)]
     waves = (0, *reversed(network), 3, "hard_swish") if learned else (12, *reversed(network))
-    decoder = DecoderSpec(*waves)
+    bits = {"weight_bits": 8, "activation_bits": 8} if precision == 8 else {}
+    decoder = DecoderSpec(*waves, **bits)
     model = NeuralTexture(grids, decoder, size.bit_length(), seed=0)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
@@ -69,6 +73,8 @@ def make_model(form: str, size: int, network: tuple[int, int]) -> NeuralTexture:
         for index, grid in enumerate(grids):
             if not grid.compressed:  # what the files hold; a block is rounded whenever it is read
                 model.load_codes(index, model.codes(index))
+        if precision == 8:
+            model.calibrate(torch.rand((4096, 2), generator=generator), torch.zeros(4096, dtype=torch.int64))
     return model
 
 
@@ -84,8 +90,8 @@ def shader_kinds(forms: Iterable[str]) -> list[tuple[str, str, str]]:
 
 def precisions_of(name: str) -> tuple[int, ...]:
     """Bits of the products of the decoders that are measured, of a name of shader_kinds: how features are laid out and
-    what the network multiplies do not depend on each other, so 16 bits are measured in one layout."""
-    return (32, 16) if name in ("packed", "bc1") else (32,)
+    what the network multiplies do not depend on each other, so 16 and 8 bits are measured in one layout."""
+    return (32, 16, 8) if name in ("packed", "bc1") else (32,)
 
 
 def network_name(network: tuple[int, int]) -> str:
@@ -199,7 +205,7 @@ def measure_shader(networks: Sequence[tuple[int, int]], material: int = 64) -> l
     rows = []
     for name, layout, form in shader_kinds(FORMS):
         for network, precision in itertools.product(networks, precisions_of(name)):
-            model = make_model(form, material, network)
+            model = make_model(form, material, network, precision)
             source = decoder_source(model, (material, material), "glsl", layout, precision)
             binary = compile_decoder(source, optimise=bool(optimiser))
             for lod in LODS:
@@ -208,7 +214,7 @@ def measure_shader(networks: Sequence[tuple[int, int]], material: int = 64) -> l
                 with torch.no_grad():
                     wanted = model(torch.tensor([uv]), torch.tensor([lod]))[0].numpy()
                 check_same({"the model": wanted, f"the shader ({name}, {form})": decoded},
-                           TOLERANCE if precision == 32 else HALF_TOLERANCE)  # fmt: skip
+                           TOLERANCES[precision])  # fmt: skip
                 rows.append({
                     "part": "shader", "layout": name, "form": form, "network": network_name(network),
                     "precision": precision, "lod": lod, "compiled_by": compiled_by, **pixel_cost(model.form, layout),
@@ -223,9 +229,9 @@ def measure_frames(
     """A frame of each layout and form; nothing, and a note, where there is no device, or none that has BC1."""
     rows = []
     kinds = shader_kinds(form_networks)
-    for precision in (32, 16):
+    for precision in (32, 16, 8):
         for name, layout, form in [kind for kind in kinds if precision in precisions_of(kind[0])]:
-            model = make_model(form, FRAME_MATERIAL, form_networks[form])
+            model = make_model(form, FRAME_MATERIAL, form_networks[form], precision)
             try:
                 frame = Frame(model, (FRAME_MATERIAL, FRAME_MATERIAL), size, layout, precision)
             except NoDevice as error:

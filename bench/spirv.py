@@ -21,19 +21,30 @@ import numpy as np
 MAGIC = 0x07230203
 MOST_STEPS = 20_000_000  # of an invocation: a loop that never ends must
 # Counts are of numbers, not of instructions: adding two vectors of four is four operations.
-#   float: adds, multiplies, floor, min, max, ...; half: those of 16 bits, of which many GPUs do two at a time; special:
-#   divisions, roots, powers, logarithms; compare: comparisons, selects and logic; fetch: texels loaded; sample: texels
-#   filtered by a sampler; weights: numbers, or words of two halves, read from a buffer; local: numbers moved to and
-#   from variables, most of which a driver keeps in registers; branch: conditional ones.
-KINDS = ("fetch", "sample", "weights", "float", "half", "special", "integer", "compare", "convert", "local", "branch")
+#   float: adds, multiplies, floor, min, max, ...; half: those of 16 bits, of which many GPUs do two at a time; dot:
+#   four products of bytes added to a sum, one instruction; special: divisions, roots, powers, logarithms; compare:
+#   comparisons, selects and logic; fetch: texels loaded; sample: texels filtered by a sampler; weights: numbers, or
+#   words of two halves or four bytes, read from a buffer; local: numbers moved to and from variables, most of which a
+#   driver keeps in registers; branch: conditional ones.
+KINDS = ("fetch", "sample", "weights", "float", "half", "dot", "special", "integer", "compare", "convert", "local",
+         "branch")  # fmt: skip
 
 
 def _half(word: int) -> float:
     return struct.unpack("<e", struct.pack("<H", word))[0]
 
 
+def _float(word: int) -> float:
+    return struct.unpack("<f", struct.pack("<I", word & 0xFFFFFFFF))[0]
+
+
 def _divide(a: int, b: int) -> int:
     return int(a / b) if b else 0  # towards zero; what division by 0 gives is not defined
+
+
+def _dot(total: int, one: int, other: int, _: int) -> int:
+    parts = ([(word >> shift & 0xFF ^ 0x80) - 0x80 for shift in (0, 8, 16, 24)] for word in (one, other))
+    return total + sum(a * b for a, b in zip(*parts))
 
 
 def _select(condition: Any, yes: Any, no: Any) -> Any:
@@ -66,6 +77,7 @@ SCALAR_OPS: dict[int, tuple[str, Callable]] = {
     109: ("convert", math.trunc), 110: ("convert", math.trunc), 111: ("convert", float), 112: ("convert", float),
     115: ("convert", float),
     124: ("convert", lambda a: a), 142: ("float", operator.mul),
+    201: ("dot", _dot),  # OpBitFieldInsert, which no decoder has: it stands for dot4add, see decode_shader.DOTS
 }  # fmt: skip
 # of GLSL.std.450: number -> (kind, function of the numbers)
 EXTENDED_OPS: dict[int, tuple[str, Callable]] = {
@@ -183,7 +195,7 @@ class Module:
         if type_op == 22 and parameters[0] == 16:
             return _half(operands[0] & 0xFFFF)
         if type_op == 22:
-            return struct.unpack("<f", struct.pack("<I", operands[0]))[0]
+            return _float(operands[0])
         return _wrapped(operands[0], bool(parameters[1]))
 
     def zero(self, kind: int) -> Any:
@@ -234,7 +246,9 @@ class Invocation:
                 self._signed[kind] = self._signed[parameters[0]]
         types = module.types.items()
         self._halves = {kind for kind, (op, parameters) in types if op == 22 and parameters[0] == 16}
-        self._halves |= {kind for kind, (op, parameters) in types if op == 23 and parameters[0] in self._halves}
+        self._floats = {kind for kind, (op, _) in types if op == 22}
+        for kinds in (self._halves, self._floats):
+            kinds |= {kind for kind, (op, parameters) in types if op == 23 and parameters[0] in kinds}
         self._buffers: dict[str, list] = {}
         for variable, (pointer, _) in module.globals.items():
             pointee = module.types[pointer][1][1]
@@ -285,12 +299,15 @@ class Invocation:
                 raise RuntimeError(f"over {MOST_STEPS} instructions: the shader does not end")
 
     def _execute(self, op, kind, result, operands, frame, count) -> None:
-        if op == 124 and kind in self._halves:  # OpBitcast: no instruction of a GPU with such numbers
+        if op == 124 and kind in self._halves:
             words = frame[operands[0]] if isinstance(frame[operands[0]], list) else [frame[operands[0]]]
             frame[result] = [_half(word >> shift & 0xFFFF) for word in words for shift in (0, 16)]
         elif op in SCALAR_OPS:
             what, function = SCALAR_OPS[op]
             values = [frame[operand] for operand in operands]
+            if op == 124:  # OpBitcast: no instruction of a GPU
+                frame[result] = self._each(_float if kind in self._floats else function, values, kind)
+                return
             frame[result] = self._each(function, values, kind)
             count["half" if what == "float" and kind in self._halves else what] += _numbers(frame[result])
         elif op == 61:  # OpLoad

@@ -20,7 +20,7 @@ SHADER_LANGUAGES = ("hlsl", "glsl", "essl", "wgsl", "metal")
 ON_LOAD_LANGUAGES = ("hlsl", "glsl", "wgsl")  # those with compute shaders
 SHADER_WEIGHTS = ("baked", "buffer")
 SHADER_WEIGHT_TYPES = ("auto", "float32", "float16", "int8")
-SHADER_PRECISIONS = (32, 16)
+SHADER_PRECISIONS = (32, 16, 8)
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,9 @@ class ExportOptions:
                             "has them in decoder_weights.bin; int8: of a run with --weight_bits 8",
                             choices=SHADER_WEIGHT_TYPES)  # fmt: skip
     shader_precision: int = knob(32, "of the network's products in the shader; 16: half the registers and bytes of "
-                                 "weights, within 2/255 of 32", unit="bits", choices=SHADER_PRECISIONS)  # fmt: skip
+                                 "weights, within 2/255 of 32; 8: of a run with --activation_bits 8, four products an "
+                                 "instruction, the same texel on every GPU", unit="bits",
+                                 choices=SHADER_PRECISIONS)  # fmt: skip
     on_load: bool = knob(False, "beside each decoder a compute shader that decodes a rectangle of a LOD into RGBA8, "
                          "on_load.*, and one that makes BC7, BC5 and BC4 of it, blocks.*; of hlsl, glsl and wgsl")
 

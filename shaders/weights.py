@@ -111,6 +111,11 @@ def column_blocks(model: NeuralTexture) -> list[tuple[int, int]]:
     return [(-(-rows // BLOCK), inputs + (-inputs % BLOCK if index else 0)) for index, (rows, inputs) in sizes]
 
 
+def trained_precision(model: NeuralTexture) -> int:
+    """Bits of the products of the decoder that gives what the model was trained and scored with."""
+    return 8 if model.activation_bits == 8 else 32
+
+
 def make_weights(model: NeuralTexture, storage: str, weight_type: str, precision: int = 32) -> Weights:
     """The weights `baked` or for a `buffer`, for a decoder of a precision in bits.
 

@@ -106,7 +106,7 @@ def run_slang(job: Job, folder: Path, matrices: bytes, channels: int, cooperativ
         assignments.append("all.ntMatrices_0.data = matrices, all.ntMatrices_0.sizeInBytes = matrix_bytes;")
     host = HOST.replace("TEXTURES", str(len(job.textures))).replace("ASSIGNMENTS", "\n    ".join(assignments))
     text.write_text(source + host)
-    command = [*compiler, "-std=c++17", "-O1", "-w", "-shared", "-fPIC", text, "-o", library]
+    command = [*compiler, "-std=c++17", "-O0", "-w", "-shared", "-fPIC", text, "-o", library]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[:3000]
     return _call(ctypes.CDLL(str(library)), job, matrices, channels)

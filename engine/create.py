@@ -32,6 +32,12 @@ from metrics.filtered import DecodeSamples
 from metrics.filtered import decode_samples as decode_with_torch
 from model import Decoded, DecodedImage, NeuralTexture
 
+# Until its kernels have run on GPUs, and not only in Triton's interpreter.
+NEW_ENGINE = (
+    "note: the cuda engine is new, and its first step agrees with PyTorch's here; if a result is wrong, report it with "
+    "config.json of the run, and take --engine torch"
+)
+
 
 class Decoder(Protocol):
     """Decodes rows of one LOD at its texel centres, as model.NeuralTexture.decode does."""
@@ -71,7 +77,10 @@ def create_engine(
         raise UserError(f"--engine cpu: expected --device cpu, found {device}; use --device cpu or --engine auto")
     if name == "cuda" or (name == "auto" and device.type == "cuda"):
         try:
-            return _checked_engine(model, material, schedule)
+            engine = _checked_engine(model, material, schedule)
+            if name == "auto":
+                say(NEW_ENGINE)
+            return engine
         except KernelsUnavailable as error:
             if name == "cuda":
                 way_out = "use --engine auto" if device.type == "cuda" else "use --device cuda, or --engine auto"

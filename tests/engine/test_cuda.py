@@ -168,6 +168,16 @@ def test_auto_does_without(error, monkeypatch, refused):
         chosen("cuda", said.append, device)
 
 
+def test_auto_says_that_the_engine_is_new(monkeypatch):
+    monkeypatch.setattr(engines, "CudaEngine", lambda *arguments: "cuda")
+    checked, said = [], []
+    monkeypatch.setattr(engines, "check_engine", checked.append)
+    device = type("Device", (), {"type": "cuda"})()
+    assert chosen("auto", said.append, device) == "cuda" and checked == ["cuda"]
+    assert len(said) == 1 and all(word in said[0] for word in ("cuda engine is new", "report", "--engine torch"))
+    assert chosen("cuda", said.append, device) == "cuda" and len(said) == 1  # asked for by name
+
+
 def test_other_devices_go_through_torch(monkeypatch):
     monkeypatch.setattr(engines, "TorchEngine", lambda model, material, schedule: "torch")
     assert chosen("auto", print, type("Device", (), {"type": "mps"})()) == "torch"

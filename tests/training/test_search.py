@@ -79,20 +79,22 @@ def test_a_full_run_lands_in_the_window_or_one_correction_does(target, material,
 
 
 class Stepped(Curve):
-    """One that is steep between two rates, as where a coarse grid gets its first bits."""
+    """One that is steep between two rates, as where a coarse grid gets its first bits, and whose short runs tell less
+    of a difference than full ones: of those of search.LOCAL_SHARE differ by 1 / growth of it."""
 
     def __init__(self, low: float, high: float, rise: float, growth: float, *line):
         super().__init__(*line)
-        self.low, self.high, self.rise, self.growth = low, high, rise, growth
+        self.low, self.high, self.rise = low, high, rise
+        self.lag = (1 - 1 / growth) / (0.2**-0.5 - 1)
 
     def full(self, bpp: float) -> float:
         share = math.log2(bpp / self.low) / math.log2(self.high / self.low)
         return super().full(bpp) + self.rise * min(max(share, 0), 1)
 
     def __call__(self, session, bpp, share, config, row_bpp=0.0) -> tuple[float, float]:
-        """Differences of full runs are `growth` times those of short ones."""
         self.asked.append((bpp, share))
-        return (self.full(bpp) / self.growth,) * 2
+        full = self.full(bpp)
+        return (full - (self.lag * (full - 20) + 0.5) * (share**-0.5 - 1),) * 2
 
 
 @pytest.mark.parametrize("rise", [0.4, 0.9])
@@ -105,7 +107,26 @@ def test_a_second_run_lands_on_a_steep_part(rise, start, share, growth):
     target = curve.full(4.2 * (4.5 / 4.2) ** share)
     again = second(curve, target, start, 2.8)
     assert 0 <= curve.full(again or start) - target <= WINDOW
-    assert len({bpp for bpp, _ in curve.asked}) <= 1 + search.LOCAL_PROBES
+
+
+@pytest.mark.parametrize("growth", [1.1, 1.5, 2.0])
+@pytest.mark.parametrize("start", [4.0, 20.0])
+def test_a_second_run_lands_though_short_ones_tell_little_of_a_far_miss(growth, start):
+    """data/test at 38 dB in `fast`: a first run at 20 bpp ends at 40.0 dB, and between 18 and 20 bpp it falls by 2."""
+    curve = Stepped(17.5, 19.5, 1.5, growth, 26.0, 2.8)
+    for target in (36.5, 37.5, 38.2):
+        curve.asked = []
+        again = second(curve, target, start, 2.8)
+        assert abs(curve.full(start) - target) > search.FAR_DB
+        assert 0 <= curve.full(again) - target <= WINDOW
+        assert sum(share for _, share in set(curve.asked)) < 3.55 and len(set(curve.asked)) == len(curve.asked)
+
+
+def test_what_a_full_run_will_reach():
+    assert search.expected_of_full((30, 32), (31, 33), 34) == 33  # it gains half of what the second run gained
+    assert search.expected_of_full((30, 32), (31, 35), 36) == 32.5
+    assert search.expected_of_full((32, 30), (31, 33), 34) == 30  # noise
+    assert search.expected_of_full((30, 31), (33, 33), 36) == 31 + search.MOST_REST
 
 
 def test_between():

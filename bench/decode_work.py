@@ -21,7 +21,9 @@ from bench.decode_device import Frame, measure_frame
 from bench.decode_load import LOAD_COLUMNS, measure_load
 from bench.decode_plot import plot
 from bench.decode_psnr import TRAINED_FORMS, measure_psnr
+from bench.decode_registers import REGISTER_COLUMNS, measure_registers
 from bench.decode_shader import LODS, compile_decoder, count_operations, decoder_source, shader_tools
+from bench.decode_slang import GPU_COLUMNS, SLANG_COLUMNS, measure_gpu, measure_slang
 from bench.spirv import KINDS
 from common.errors import UserError
 from describe.numpy_decoder import decode, read_texture
@@ -271,8 +273,8 @@ COLUMNS = {  # heading, key, format
              ("multiply-adds", "multiply_adds", "{:d}"), ("float operations", "float_operations", "{:d}"),
              ("others", "other_operations", "{:d}"), ("s", "seconds", "{:.0f}")),
 }  # fmt: skip
-COLUMNS["load"] = LOAD_COLUMNS
-FRAME_UNITS = {"texels_per_second": 1e6}  # fastest and slowest are milliseconds there
+COLUMNS |= {"load": LOAD_COLUMNS, "slang": SLANG_COLUMNS, "registers": REGISTER_COLUMNS, "gpu": GPU_COLUMNS}
+UNITS_OF = {"frame": {"texels_per_second": 1e6}, "gpu": {}}  # fastest and slowest are milliseconds there
 
 
 def measure_all(arguments: argparse.Namespace) -> Iterator[list[dict[str, Any]]]:
@@ -285,6 +287,17 @@ def measure_all(arguments: argparse.Namespace) -> Iterator[list[dict[str, Any]]]
     yield measure_shader(NETWORKS[-1:] if quick else NETWORKS)
     print("operations of the shaders of --on_load, per texel", flush=True)
     yield measure_load({form: make_model(form, 64, OF_FORM[form]) for form in FORMS})
+    packed = [form for form in OF_FORM if not form.startswith("bc1")][-1 if quick else 0 :]
+    print("operations of the decoders in Slang, per texel", flush=True)
+    yield measure_slang({form: make_model(form, 64, OF_FORM[form]) for form in packed}, LODS)
+    print("registers of the decoders in GLSL, for an AMD GPU", flush=True)
+    yield measure_registers(
+        (form, network_name(OF_FORM[form]), bits, make_model(form, 64, OF_FORM[form], bits))
+        for form in packed for bits in precisions_of("packed")
+    )  # fmt: skip
+    print("a frame of the decoders in Slang, by a GPU's clock", flush=True)
+    large = {form: make_model(form, FRAME_MATERIAL, OF_FORM[form]) for form in packed}
+    yield measure_gpu(large, tuple(arguments.frame))
     print("a frame, one decode of LOD 0 per pixel", flush=True)
     yield measure_frames(tuple(arguments.frame), rounds, round_s, OF_FORM)
 
@@ -316,7 +329,7 @@ def run_all(arguments: argparse.Namespace) -> None:
     for rows in measure_all(arguments):
         if rows:
             part = rows[0]["part"]
-            print(table(rows, COLUMNS[part], FRAME_UNITS if part == "frame" else UNITS), end="\n\n", flush=True)
+            print(table(rows, COLUMNS[part], UNITS_OF.get(part, UNITS)), end="\n\n", flush=True)
         entries += rows
         path = save(name, arguments.out, settings, entries)  # a later part may be interrupted
     print(path)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from model import NeuralTexture
 from shaders import dots, half
 from shaders.weights import CODE_UNIT, DOTS, ROW_SCALED, WEIGHT_TEXTURE_WIDTH, Weights
 
@@ -158,6 +159,10 @@ class Language:
     def weight_buffer(self, weights: Weights) -> str:
         """A note: the name and the kind of the binding for a buffer of weights."""
         return f"{TABLE}, a storage buffer of {self.type(weights.element)}"
+
+    def notes(self, model: NeuralTexture, bound: int) -> list[str]:
+        """Further lines of the header, after the bindings; `bound`: how many textures and buffers there are."""
+        return []
 
     dx, dy = "dFdx", "dFdy"
 

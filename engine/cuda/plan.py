@@ -223,6 +223,8 @@ def check_supported(model: NeuralTexture) -> None:
     """Raise Unsupported for a shape beyond the kernels' limits."""
     if model.decoder.n_neurons > MOST_NEURONS:
         raise Unsupported(f"the GPU kernels have at most {MOST_NEURONS} neurons, found {model.decoder.n_neurons}")
+    if model.activation_bits != 32:
+        raise Unsupported(f"the GPU kernels have no activations of {model.activation_bits} bits")
     if len(model.grids) > MOST_GRIDS:
         raise Unsupported(f"the GPU kernels have at most {MOST_GRIDS} grids, found {len(model.grids)}")
     if model.num_lods > MOST_LODS:

@@ -49,6 +49,7 @@ def has_kernels() -> bool:
 # --- command ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.timeout(180)
 def test_quick_fills_tables_and_json(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(decode_work, "NETWORKS", ((1, 16),))
     monkeypatch.setattr(decode_work, "OF_FORM", dict.fromkeys(decode_work.FORMS, (1, 16)))
@@ -93,6 +94,11 @@ def test_quick_fills_tables_and_json(tmp_path, monkeypatch, capsys):
                 assert row["filtered_fetches"] == row["sample"] and row["multiply_adds"] == row["weight_bytes"] / 4
     else:
         assert not shader and "needs glslangValidator" in out
+    of_slang = [(row["form"], row["products"]) for row in written["entries"] if row["part"] == "slang"]
+    names = [("learned", name) for name in ("plain 32", "plain 16", "matrices 16") for _ in range(2)]
+    assert of_slang == names or (not of_slang and "no operations of the decoders in Slang" in out)
+    registers = [(row["form"], row["precision"]) for row in written["entries"] if row["part"] == "registers"]
+    assert registers == [("learned", bits) for bits in (32, 16, 8)] or (not registers and "no registers" in out)
     frames = [entry for entry in written["entries"] if entry["part"] == "frame"]
     drawn = [(row["layout"], row["form"]) for row in frames if row["precision"] == 32]
     of_halves = [(row["layout"], row["form"]) for row in frames if row["precision"] == 16]

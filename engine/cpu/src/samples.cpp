@@ -141,25 +141,41 @@ inline void nt_trainer::place_look(long look, int l) {
         corners[look * n_grids + g] = locate(shape.grids[g].lods[l], u[look], v[look]);
 }
 
+namespace {
+
+// n <= 16 bytes into 16, by few loads that reach no further: what follows would have to come from memory.
+inline void copy_short(uint8_t* to, const uint8_t* from, long n) {
+    uint64_t parts[2] = {};
+    if (n >= 8) {
+        memcpy(&parts[0], from, 8);
+        memcpy(&parts[1], from + n - 8, 8);
+        parts[1] = parts[1] >> 4 * (16 - n) >> 4 * (16 - n);  // twice, as 64 places at once are none
+    } else {
+        for (long i = 0; i < n; i++) parts[0] |= uint64_t(from[i]) << 8 * i;
+    }
+    memcpy(to, parts, sizeof parts);
+}
+
+}  // namespace
+
 // The values of the material at the texels of a block, as stored: 16-bit columns follow the 8-bit ones in each row.
 void nt_trainer::read_targets(long first, long n, Thread& thread) const {
     const long columns8 = material.columns8, columns16 = material.columns16, columns = columns8 + columns16;
-    uint8_t* const codes8 = thread.codes8.data();
-    uint16_t* const codes16 = thread.codes16.data();
-    float* const targets = thread.targets.data();
-    for (long s = 0; s < n; s++) {
-        const int64_t texel = target[first + s];
-        if (columns8) memcpy(codes8 + s * columns8, material.codes8 + texel * columns8, columns8);
-        if (columns16) memcpy(codes16 + s * columns16, material.codes16 + texel * columns16, 2 * columns16);
-    }
-    if (columns16 == 0) {  // mostly all maps have 8 bits
-        for (long i = 0; i < n * columns8; i++) targets[i] = float(codes8[i]) / 255.0f;
+    float* to = thread.targets.data();
+    if (columns16 == 0 && columns8 <= PADDED_OUTPUTS) {  // mostly all maps have 8 bits
+        for (long s = 0; s < n; s++, to += columns8) {
+            uint8_t codes[PADDED_OUTPUTS];
+            copy_short(codes, material.codes8 + target[first + s] * columns8, columns8);
+            // a vector reaches into the next row, which is written after it
+            for (int i = 0; i < PADDED_OUTPUTS; i++) to[i] = float(codes[i]) / 255.0f;
+        }
         return;
     }
-    for (long s = 0; s < n; s++) {
-        for (long i = 0; i < columns8; i++) targets[s * columns + i] = float(codes8[s * columns8 + i]) / 255.0f;
-        for (long i = 0; i < columns16; i++)
-            targets[s * columns + columns8 + i] = float(codes16[s * columns16 + i]) / 65535.0f;
+    for (long s = 0; s < n; s++, to += columns) {
+        const uint8_t* codes8 = material.codes8 + target[first + s] * columns8;
+        const uint16_t* codes16 = material.codes16 + target[first + s] * columns16;
+        for (long i = 0; i < columns8; i++) to[i] = float(codes8[i]) / 255.0f;
+        for (long i = 0; i < columns16; i++) to[columns8 + i] = float(codes16[i]) / 65535.0f;
     }
 }
 
@@ -199,8 +215,11 @@ inline void nt_trainer::prefetch(long s, long g) const {
 }
 
 inline void nt_trainer::prefetch_target(uint64_t texel) const {
-    if (material.columns8) prefetch_later(material.codes8 + texel * material.columns8);
-    if (material.columns16) prefetch_later(material.codes16 + texel * material.columns16);
+    const auto prefetch_both = [](const auto* first, long columns) {  // ends: a texel may lie in two cache lines
+        if (columns) prefetch_later(first), prefetch_later(first + columns - 1);
+    };
+    prefetch_both(material.codes8 + texel * material.columns8, material.columns8);
+    prefetch_both(material.codes16 + texel * material.columns16, material.columns16);
 }
 
 inline void nt_trainer::prefetch_look(long look, long g, uint64_t texel) const {

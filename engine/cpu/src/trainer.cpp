@@ -108,12 +108,11 @@ std::vector<std::unique_ptr<nt_trainer::Thread>> nt_trainer::make_threads() cons
         threads.push_back(std::make_unique<Thread>(*this));
         Thread& thread = *threads.back();
         thread.touched.resize(most_touched + 1);
-        thread.codes8.resize(BLOCK * material.columns8);
-        thread.codes16.resize(BLOCK * material.columns16);
         thread.targets.resize(BLOCK * (material.columns8 + material.columns16) + PADDED_OUTPUTS);
         thread.word_sums = std::make_unique<ZeroPages>(most_floats[0]);
         thread.block_sums = std::make_unique<ZeroPages>(most_floats[1]);
         thread.sum.resize(shape.widest);
+        thread.own_rows.resize(2 * n_looks * size_t(settings.batch_size) + 1);
     }
     return threads;
 }

@@ -93,8 +93,6 @@ struct nt_trainer {
         explicit Thread(const nt_trainer& trainer) : work(trainer.shape), ahead(trainer) {}
         nt::Workspace work;
         Ahead ahead;
-        nt::Buffer<uint8_t> codes8;     // of a block, (BLOCK, columns8)
-        nt::Buffer<uint16_t> codes16;
         nt::Buffer<float> targets;      // of a block, (BLOCK, columns8 + columns16), as stored
         // Units of one grid with a gradient, and the sums of their gradients. While they are collected, the stamp of
         // such a unit is -1 minus its index here.
@@ -106,6 +104,7 @@ struct nt_trainer {
             return (Kind::BLOCKS ? block_sums : word_sums)->data();
         }
         std::vector<float> sum;         // of a row of weight gradients
+        std::vector<uint32_t> own_rows;  // of a chunk: 2 * look + row, those that no other band touches
     };
     struct WeightTask {
         int layer, first_row, last_row;
@@ -149,14 +148,8 @@ struct nt_trainer {
     void update_border_of(int g, int task, Thread& thread);
     void update_weights(const WeightTask& task, std::vector<float>& sum);
     // of both
-    struct Sum {
-        float* values;
-        bool fresh;  // whether nothing has been added to it
-    };
     template <class Kind>
-    Sum sum_of(nt::GridStore& store, uint32_t unit, Thread& thread);
-    template <class Kind>
-    void add_record(int g, long look, int row, Thread& thread);
+    class Adder;
     template <class Kind>
     void update_touched(int g, Thread& thread);
     // alone, between iterations

@@ -182,7 +182,7 @@ class Config:
         32, "bits of what a layer takes in. 32: a float; 8: all in whole numbers, which are the same on every GPU",
         unit="bits", choices=ACTIVATION_BITS,
     )  # fmt: skip
-    shader_precision: int = knob(32, "8: a word for --activation_bits 8, which shaders of that precision need",
+    shader_precision: int = knob(32, "of the shaders to come: 8 says --activation_bits 8; 32 and 16 change no training",
                                  unit="bits", choices=(32, 16, 8))  # fmt: skip
 
     batch_size: int = knob(8192, "texels per iteration", unit="texels", low=1, high=1 << 22, section="training")
@@ -328,8 +328,7 @@ def make_config(values: Mapping[str, Any]) -> Config:
 
 
 def _without_words(values: dict[str, Any]) -> dict[str, Any]:
-    """Values with the fields that --network and --shader_precision stand for in their place, as no run keeps the words.
-    Activations of 8 bits mean weights of 8 bits."""
+    """Values with what --network and --shader_precision stand for; activations of 8 bits mean weights of 8 bits."""
     values = _without_network(values)
     if values.pop("shader_precision", 32) == 8 and values.setdefault("activation_bits", 8) != 8:
         raise UserError("--shader_precision 8: says --activation_bits 8, found 32; leave one of them out")

@@ -84,3 +84,7 @@ WGSL = DotSyntax(
     note="Needs the language feature packed_4x8_integer_dot_product, which has no device feature of its own.",
 )
 METAL = DotSyntax(_plain(_HLSL, "int4 r = int4(rows)", "int x = int(inputs)"))
+SLANG = DotSyntax(
+    (_HLSL, "{", f"    return int4({_four('dot4add_i8packed(inputs, rows.{k}, sums.{k})')});", "}"),
+    note="Four of them are an instruction where shaderIntegerDotProduct of Vulkan 1.3 is, or shader model 6.4.",
+)

@@ -223,7 +223,7 @@ def _header(
         text.append(f"  {len(files)}  {language.weight_buffer(weights)}: {WEIGHT_FILE}")
     if reading(model.grids, layout) != "packed":
         text.append(language.sampler_note(len(files) + (not weights.baked)))
-    text += _import_notes(model.grids)
+    text += [*language.notes(model, len(files) + (not weights.baked)), *_import_notes(model.grids)]
     text += _reading_notes(model, language, layout, len(files) + (not weights.baked))
     way = example_of(model.grids, layout, positions)
     example = language.example(list(textures), weights, way, example_variables(material))
@@ -322,11 +322,26 @@ def shader_source(
         precision: bits of the network's products, 32, 16 or 8.
     Raises: UserError for a network that the decoder cannot run, or a layout that cannot hold its features.
     """
+    check_decoder(model, layout)
+    syntax = LayeredEssl(layers) if layers else LANGUAGES[language]
+    stored = make_weights(model, weights, weight_type, precision)
+    lines = preamble(model, material, syntax, stored, layout, positions)
+    variants = decoder_variants(model, material, stored.kind, stored.precision)
+    core = decoder_core(language, reading(model.grids, layout), variants)
+    return "\n".join([*lines, core, *syntax.closing()]) + "\n"
+
+
+def check_decoder(model: NeuralTexture, layout: str) -> None:
+    """Raise UserError for a network that no decoder can run, or a layout that cannot hold its features."""
     check_layout(model.grids, layout)
     if max(model.decoder.n_frequencies, model.decoder.n_texel_frequencies) > MAX_OCTAVES:
         raise UserError(f"--shader: expected at most {MAX_OCTAVES} frequencies, found {model.decoder.n_frequencies}")
-    syntax = LayeredEssl(layers) if layers else LANGUAGES[language]
-    stored = make_weights(model, weights, weight_type, precision)
+
+
+def preamble(
+    model: NeuralTexture, material: MaterialRecord, syntax: Language, stored: Weights, layout: str, positions: str
+) -> list[str]:
+    """The lines before the decoder's own text. Arguments as of shader_source, which has checked them."""
     way = reading(model.grids, layout)
     lines = [*_header(model, material, syntax, stored, layout, positions), ""]
     first = {16: syntax.half.opening, 8: syntax.dots.opening}
@@ -336,9 +351,7 @@ def shader_source(
     if stored.baked:
         lines += ["", *syntax.baked_table(stored.element, syntax.rows(stored))]
     lines += ["", *syntax.bindings(list(texture_names(model, layout)), stored, way != "packed")]
-    lines += ["", *_functions(model, material, syntax, stored, layout), ""]
-    core = decoder_core(language, way, decoder_variants(model, material, stored.kind, precision))
-    return "\n".join([*lines, core, *syntax.closing()]) + "\n"
+    return [*lines, "", *_functions(model, material, syntax, stored, layout), ""]
 
 
 def decoder_variants(

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from model import NeuralTexture
 from shaders import dots, half
 from shaders.weights import CODE_UNIT, DOTS, ROW_SCALED, WEIGHT_TEXTURE_WIDTH, Weights
 
@@ -15,6 +16,7 @@ TABLE = "ntWeightTable"
 SAMPLER = "ntSampler"
 # Of the texture that holds the table in GLSL ES, by the kind of weights.
 TEXTURE_FORMATS = {"float32": "RGBA32F", "float16": "RGBA16F", "int8": "R32UI", "codes16": "RG32UI", DOTS: "RGBA32UI"}
+FOURS = ("float32", DOTS)  # kinds of weights with elements of four words
 SMALLEST_NORMAL = 2.0**-126  # compilers disagree on literals below it
 EXAMPLES = {  # where an example decodes -> its lines, of the declarations and names that Language.decoding fills in
     "texel": (  # the nearest texel of the nearest LOD
@@ -112,7 +114,7 @@ class Language:
     def weight_column(self, weights: Weights) -> list[str]:
         """Statements that return column number `index` of the weights as four floats, or of 16 bits as a half4; of int8
         they are whole, or of 16 bits over CODE_UNIT. Of dots: the words of element number `index`."""
-        if weights.kind in ("float32", DOTS):
+        if weights.kind in FOURS:
             return [f"return {self.element(weights, 'index')};"]
         if weights.kind == "int8":
             unpacked = self.signed_bytes("word")
@@ -157,6 +159,10 @@ class Language:
     def weight_buffer(self, weights: Weights) -> str:
         """A note: the name and the kind of the binding for a buffer of weights."""
         return f"{TABLE}, a storage buffer of {self.type(weights.element)}"
+
+    def notes(self, model: NeuralTexture, bound: int) -> list[str]:
+        """Further lines of the header, after the bindings; `bound`: how many textures and buffers there are."""
+        return []
 
     dx, dy = "dFdx", "dFdy"
 
@@ -304,7 +310,7 @@ class Essl(Glsl):
         return ["precision highp float;", "precision highp int;", ""]
 
     # Uniform blocks are read faster than textures (1.2 to 1.9 times, SwiftShader, 2 x 64 neurons), but may be as small
-    # as 16 KiB; who includes the decoder knows how large they are. Their elements have 16 bytes: for float32 alone.
+    # as 16 KiB; who includes the decoder knows how large they are. Their elements have 16 bytes: only for FOURS.
 
     def bindings(self, textures, weights, sampled):
         lines = [f"uniform highp sampler2D {name};" for name in textures]
@@ -312,8 +318,9 @@ class Essl(Glsl):
             return lines
         words, precision = weights.kind in (*ROW_SCALED, DOTS), "mediump" if weights.half else "highp"
         as_texture = f"uniform {'highp u' if words else f'{precision} '}sampler2D {TABLE};"
-        as_block = f"layout(std140) uniform NtWeights {{ highp vec4 {TABLE}[{weights.columns}]; }};"
-        return [*lines, *(self._either(as_block, as_texture) if weights.kind == "float32" else [as_texture])]
+        four = self.type(weights.element)
+        as_block = f"layout(std140) uniform NtWeights {{ highp {four} {TABLE}[{weights.columns}]; }};"
+        return [*lines, *(self._either(as_block, as_texture) if weights.kind in FOURS else [as_texture])]
 
     @staticmethod
     def _either(as_block: str, as_texture: str) -> list[str]:
@@ -323,11 +330,11 @@ class Essl(Glsl):
         return "B4G4R4A4_UNORM: RGBA4, UNSIGNED_SHORT_4_4_4_4, each 16-bit word w uploaded as (w << 4) | (w >> 12)."
 
     def weight_column(self, weights):
-        if weights.baked or weights.kind in (*ROW_SCALED, DOTS):
+        if weights.baked or weights.kind in ROW_SCALED:
             return super().weight_column(weights)
         as_texture = f"return {self.element(weights, 'index')};"  # the sampler unpacks float16
         in_block = f"return {TABLE}[index];"
-        return self._either(in_block, as_texture) if weights.kind == "float32" else [as_texture]
+        return self._either(in_block, as_texture) if weights.kind in FOURS else [as_texture]
 
     def element(self, weights, index):
         if weights.baked:
@@ -339,7 +346,7 @@ class Essl(Glsl):
     def weight_buffer(self, weights):
         rows = -(-len(weights.table) // WEIGHT_TEXTURE_WIDTH)
         kind = TEXTURE_FORMATS[weights.kind]
-        block = "; or (NT_UNIFORM_WEIGHTS) a block" if weights.kind == "float32" else ""
+        block = "; or (NT_UNIFORM_WEIGHTS) a block" if weights.kind in FOURS else ""
         return f"{TABLE}, a texture of {kind}, {WEIGHT_TEXTURE_WIDTH}x{rows}, filter NEAREST, no mips{block}"
 
 

@@ -11,7 +11,7 @@ four of a row in a word and the words of four rows side by side, see shaders/net
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -111,6 +111,11 @@ def column_blocks(model: NeuralTexture) -> list[tuple[int, int]]:
     return [(-(-rows // BLOCK), inputs + (-inputs % BLOCK if index else 0)) for index, (rows, inputs) in sizes]
 
 
+def trained_precision(model: NeuralTexture) -> int:
+    """Bits of the products of the decoder that gives what the model was trained and scored with."""
+    return 8 if model.activation_bits == 8 else 32
+
+
 def make_weights(model: NeuralTexture, storage: str, weight_type: str, precision: int = 32) -> Weights:
     """The weights `baked` or for a `buffer`, for a decoder of a precision in bits.
 
@@ -177,25 +182,30 @@ def group_inputs(model: NeuralTexture) -> int:
 
 
 def check_sums(model: NeuralTexture, kind: str) -> None:
-    """Refuse a network of which a sum of 16 bits may overflow, whatever the texel.
-
-    Bounds of all activations from those of the inputs: waves and ones are in [-1, 1], and so is every feature.
-    Raises: UserError.
-    """
-    low, high = -np.ones(model.layout.total), np.ones(model.layout.total)
-    slope = model.decoder.negative_slope
-    for index, weight in enumerate(model.exported_weights()):
-        weight = weight.detach().cpu().double().numpy()
-        largest_of_row = np.maximum(np.abs(weight).max(axis=1, keepdims=True), 1e-30)
-        factors = weight / largest_of_row if kind in ROW_SCALED else weight  # the largest code is almost 1
-        sums = np.abs(factors) * np.maximum(-low, high)
-        width = group_inputs(model)
-        groups = np.pad(sums, [(0, 0), (0, -sums.shape[1] % width)]).reshape(len(sums), -1, width).sum(axis=2)
-        largest = max(groups.max(), high.max(), -low.min())
+    """Refuse a network of which a sum of 16 bits may overflow, whatever the texel. Raises: UserError."""
+    for index, largest in enumerate(largest_sums(model, kind in ROW_SCALED, group_inputs(model))):
         if not largest <= LARGEST_HALF:
             raise UserError(
                 f"--shader_precision 16: sums of layer {index} may reach {largest:.3g}, float16 holds 65504; use 32"
             )
+
+
+def largest_sums(model: NeuralTexture, row_scaled: bool, width: int | None = None) -> Iterator[float]:
+    """A bound of the absolute inputs of each layer, and of its sums of `width` products, or of all of a row.
+
+    Bounds of all activations from those of the inputs: waves and ones are in [-1, 1], and so is every feature.
+    row_scaled: the products are with codes of at most 1.
+    """
+    low, high = -np.ones(model.layout.total), np.ones(model.layout.total)
+    slope = model.decoder.negative_slope
+    for weight in model.exported_weights():
+        weight = weight.detach().cpu().double().numpy()
+        largest_of_row = np.maximum(np.abs(weight).max(axis=1, keepdims=True), 1e-30)
+        factors = weight / largest_of_row if row_scaled else weight  # the largest code is almost 1
+        sums = np.abs(factors) * np.maximum(-low, high)
+        count = width or sums.shape[1]
+        groups = np.pad(sums, [(0, 0), (0, -sums.shape[1] % count)]).reshape(len(sums), -1, count).sum(axis=2)
+        yield max(groups.max(), high.max(), -low.min())
         positive, negative = np.maximum(weight, 0), np.minimum(weight, 0)
         low, high = positive @ low + negative @ high, positive @ high + negative @ low
         if model.decoder.activation == "hard_swish":  # its lowest value is -3/8

@@ -115,17 +115,8 @@ class CpuEngine(KernelEngine):
 
     # --- training --------------------------------------------------------------------------------------------------
 
-    def step(self, n: int) -> float:
-        """See Engine.step."""
-        n_float = sum(not self.schedule.rounds_weights(i) for i in range(self.iteration, self.iteration + n))
-        if not self.calibrated and n_float < n:  # they come first
-            before = self._step(n_float) * n_float if n_float else 0.0
-            self.sync()  # which calibrates
-            self.calibrated = True
-            return (before + self._step(n - n_float) * (n - n_float)) / n
-        return self._step(n)
-
     def _step(self, n: int) -> float:
+        """See KernelEngine._step."""
         span = range(self.iteration, self.iteration + n)
         factors = array(c_double, [self.schedule.factor(i) for i in span])
         noise = array(c_double, [self.schedule.noise_strength(i) for i in span])

@@ -40,7 +40,6 @@ MATCHES = ("", "bc1", "bc7", "astc6x6", "astc8x8", "astc12x12")
 UNIT_NORMALS = ("auto", "always", "never")
 SCHEDULERS = ("plateau", "cosine", "steplr", "poly")
 ENGINES = ("auto", "torch", "cpu", "cuda", "tcnn")
-GPU_PRECISIONS = ("tf32", "bf16", "float32")
 LIST_MAPS = "list"  # what --maps alone means
 GROUP_BACKENDS = ("local", "ray")
 EVAL_METRICS = ("all", "psnr", "lpips")
@@ -183,7 +182,7 @@ class Config:
         32, "bits of what a layer takes in. 32: a float; 8: all in whole numbers, which are the same on every GPU",
         unit="bits", choices=ACTIVATION_BITS,
     )  # fmt: skip
-    shader_precision: int = knob(32, "8: a word for --activation_bits 8, which shaders of that precision need",
+    shader_precision: int = knob(32, "of the shaders to come: 8 says --activation_bits 8; 32 and 16 change no training",
                                  unit="bits", choices=(32, 16, 8))  # fmt: skip
 
     batch_size: int = knob(8192, "texels per iteration", unit="texels", low=1, high=1 << 22, section="training")
@@ -245,13 +244,11 @@ class Config:
         "auto", "who computes a training step; auto: compiled kernels (cpu) on the CPU, Triton kernels (cuda) on an "
         "NVIDIA GPU where they work, else torch; tcnn: tiny-cuda-nn, where it is installed", choices=ENGINES,
     )  # fmt: skip
-    gpu_precision: str = knob(
-        "tf32", "engine cuda: what the factors of matrix products are rounded to; sums are float32",
-        choices=GPU_PRECISIONS,
-    )  # fmt: skip
-    deterministic: bool = knob(
-        False, "engine cuda: the same bits in every run on the same GPU, by integer sums of gradients, which are slower"
-    )
+    gpu_precision: str = knob("tf32", "engine cuda: what factors of matrix products are rounded to; sums are float32",
+                              choices=("tf32", "bf16", "float32"))  # fmt: skip
+    cpu_precision: str = knob("float32", "engine cpu: the same of products of gradients, where a CPU has AVX-512 BF16",
+                              choices=("float32", "bf16"))  # fmt: skip
+    deterministic: bool = knob(False, "engine cuda: the same bits in every run on one GPU, by slower integer sums")
     num_threads: int = knob(0, "CPU threads; 0: all cores. Same seed and threads: same bits", low=0, high=1024)
 
     groups_batching: bool = knob(False, "train every sub-folder of --groups_batch_dir that holds maps",
@@ -331,8 +328,7 @@ def make_config(values: Mapping[str, Any]) -> Config:
 
 
 def _without_words(values: dict[str, Any]) -> dict[str, Any]:
-    """Values with the fields that --network and --shader_precision stand for in their place, as no run keeps the words.
-    Activations of 8 bits mean weights of 8 bits."""
+    """Values with what --network and --shader_precision stand for; activations of 8 bits mean weights of 8 bits."""
     values = _without_network(values)
     if values.pop("shader_precision", 32) == 8 and values.setdefault("activation_bits", 8) != 8:
         raise UserError("--shader_precision 8: says --activation_bits 8, found 32; leave one of them out")

@@ -290,8 +290,9 @@ class ModelForm:
 
     @property
     def network_bits(self) -> int:
-        """Bits of the weights as they are stored."""
-        return bits_of_weights(self.layer_sizes, self.decoder.weight_bits)
+        """Bits of the weights as they are stored, with the ranges of 8-bit activations."""
+        ranges = 64 * len(self.layer_sizes) if self.decoder.activation_bits == 8 else 0
+        return bits_of_weights(self.layer_sizes, self.decoder.weight_bits) + ranges
 
 
 # --- from a configuration ------------------------------------------------------------------------------------------

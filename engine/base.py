@@ -79,7 +79,7 @@ class BaseEngine:
 class KernelEngine(BaseEngine):
     """An engine whose kernels hold parameters and moments in memory of their own until sync().
 
-    A subclass supplies `_stored` and `_load_parameters`.
+    A subclass supplies `_step`, `_stored` and `_load_parameters`.
 
     Raises: ValueError when the model holds every channel as a constant.
     """
@@ -88,6 +88,22 @@ class KernelEngine(BaseEngine):
         super().__init__(model, material, schedule)
         if not self.channels:
             raise ValueError("every channel is a constant: there is nothing to train")
+
+    def step(self, n: int) -> float:
+        """See Engine.step."""
+        n_float = sum(not self.schedule.rounds_weights(i) for i in range(self.iteration, self.iteration + n))
+        if n_float:  # they come first
+            self.calibrated = self.model.activation_bits == 32
+        if self.calibrated or n_float == n:
+            return self._step(n)
+        before = self._step(n_float) * n_float if n_float else 0.0
+        self.sync()  # which calibrates
+        self.calibrated = True
+        return (before + self._step(n - n_float) * (n - n_float)) / n
+
+    def _step(self, n: int) -> float:
+        """Engine.step for iterations that all have the same kind of activations."""
+        raise NotImplementedError
 
     def state(self) -> State:
         """Iteration and optimiser on the CPU, in the layout of torch.optim.Adam.

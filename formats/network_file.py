@@ -28,6 +28,7 @@ from configs import MAX_GRIDS, QUANTIZE_BITS, SAVE_BITS
 from formats.dds import MAX_SIZE
 from model import NeuralTexture
 from quantize import stored_weights
+from quantized.gradient import layers_of
 from quantized.ranges import ranges_problem
 from shape import BC1_BITS, PADDED_OUTPUTS, DecoderSpec, GridSpec, ModelForm
 
@@ -290,7 +291,18 @@ def read_weights(path: Path, form: ModelForm) -> tuple[ModelForm, list[np.ndarra
             f"{path}: its {len(network)} weights do not fit {form.inputs.total} inputs and the layers in info; either "
             "it is damaged, or in a form that only a manifest can tell (learned interpolation)"
         )
+    if ranges is not None:
+        _check_integers(matrices, ranges, form.decoder, path)
     return form, matrices, ranges
+
+
+def _check_integers(matrices: Sequence[np.ndarray], ranges: np.ndarray, decoder: DecoderSpec, path: Path) -> None:
+    """Raise UserError for a network whose whole numbers could leave 32 bits."""
+    weights = [torch.tensor(matrix) for matrix in matrices]
+    try:
+        layers_of(weights, torch.tensor(ranges), decoder.activation, decoder.negative_slope)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
 
 
 def split_weights(network: np.ndarray, sizes: Sequence[tuple[int, int]]) -> list[np.ndarray] | None:

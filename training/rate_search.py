@@ -44,7 +44,9 @@ LOCAL_PROBES, LOCAL_SHARE = 4, 0.2  # short runs near the second full run's rate
 # 1.89 to 1.6 -0.31 / -0.33, and far apart, data/test, 20 to 16.1 -1.46 / -2.79.
 LOCAL_GROWTH = 1.25
 LOCAL_DB = 0.07  # a rate whose short run promises to end this near to SECOND_AIM is taken
-LEAST_GROWTH, MOST_GROWTH = 0.5, 4.0  # where longer runs measure it
+LEAST_GROWTH, MOST_GROWTH = 0.4, 3.0  # where longer runs measure it, over more than
+LEAST_DIFFERENCE = 0.3  # dB of short runs
+LEAST_STEP = 0.004  # of the rate, by which rates that are tried differ
 # Where the first run misses by more than FAR_DB, longer runs tell more: a short one tells half of a large difference
 # where runs learn slowly. data/test, `fast`, dB over those at 20 bpp of runs of 0.2 / 0.5 / 1: at 18 bpp -0.46 / -1.54
 # / -2.08, at 16.1 -1.60 / -2.48 / -2.82; by `expected_of_full` -2.13 and -2.96.
@@ -174,32 +176,44 @@ def second_rate(
     def expected(bpp: float) -> Probe:
         return Probe(bpp, longer.get(bpp) or of_a_full_run(short_run(bpp), known_runs))
 
-    def follow(bpp: float) -> float:
-        """The rate, of some from `bpp` towards the aim, whose short run promises to end nearest to it."""
-        for _ in range(LOCAL_PROBES):
-            tried.append(bpp)
-            found = expected(bpp)
-            session.say(f"  {bpp:.2f} bpp: about {found.psnr:.2f} dB, from short runs there and at {first.bpp:.2f}")
-            if abs(found.psnr - aim) <= LOCAL_DB:
+    def next_rate(halve: bool = False) -> float:
+        """The rate of the aim on the line through what is known, or halfway between the rates around it."""
+        known = [first, *map(expected, tried)]
+        around, bpp = bracket(known, aim), between(known, aim, slope)
+        if halve and around is not None:
+            bpp = math.sqrt(around[0].bpp * around[1].bpp)
+        return round(min(max(bpp, lowest), HIGHEST_BPP), 3)
+
+    def look(bpp: float) -> float:
+        """The rate, of those tried and of some from `bpp` towards the aim, that promises to end nearest to it."""
+        for step in range(LOCAL_PROBES):
+            if any(abs(bpp / other - 1) < LEAST_STEP for other in tried):
                 break
-            bpp = between([first, *map(expected, tried)], aim, slope)
-            bpp = round(min(max(bpp, lowest), HIGHEST_BPP), 3)
+            tried.append(bpp)
+            found = expected(bpp).psnr
+            session.say(f"  {bpp:.2f} bpp: about {found:.2f} dB, from short runs there and at {first.bpp:.2f}")
+            if abs(found - aim) <= LOCAL_DB:
+                break
+            bpp = next_rate(halve=step % 2 == 1)  # lines come near to a step slowly, from one side
         # what lies between two of them may be on the other side of a step
         return min(tried, key=lambda bpp: miss_cost(expected(bpp).psnr - aim))
 
     tried: list[float] = []
     longer: dict[float, float] = {}
     known_runs = [(short_run(first.bpp), first.psnr)]
-    wanted = follow(round(wanted, 3))
+    wanted = round(wanted, 3)
     for _ in range(LONG_PROBES if abs(first.psnr - target) > FAR_DB else 0):
         start = short_run(first.bpp), short_run(first.bpp, LONG_SHARE)
         longer[wanted] = expected_of_full((short_run(wanted), short_run(wanted, LONG_SHARE)), start, first.psnr)
         session.say(f"  {wanted:.2f} bpp: about {longer[wanted]:.2f} dB, from longer runs there and at {first.bpp:.2f}")
-        if abs(longer[wanted] - aim) <= LOCAL_DB:
-            break
         known_runs.append((short_run(wanted), longer[wanted]))
-        wanted = follow(round(min(max(between([first, *map(expected, tried)], aim, slope), lowest), HIGHEST_BPP), 3))
-    return wanted
+        tried = [*tried, wanted] if wanted not in tried else tried
+        if abs(longer[wanted] - aim) <= LOCAL_DB:
+            return wanted
+        wanted = look(next_rate())
+        if wanted in longer:
+            return wanted
+    return look(wanted)
 
 
 def miss_cost(missed: float) -> float:
@@ -217,7 +231,7 @@ def of_a_full_run(short: float, known: Sequence[tuple[float, float]]) -> float:
     (origin, full), growth = known[0], LOCAL_GROWTH
     if len(known) > 1:
         other = min(known[1:], key=lambda runs: abs(runs[0] - short))
-        if abs(other[0] - origin) > 0.05:  # else noise divides by noise
+        if abs(other[0] - origin) > LEAST_DIFFERENCE:  # else noise divides by noise
             growth = min(max((other[1] - full) / (other[0] - origin), LEAST_GROWTH), MOST_GROWTH)
         origin, full = other
     return full + growth * (short - origin)

@@ -59,6 +59,7 @@ class CpuEngine(KernelEngine):
         self, model: NeuralTexture, material: Material, schedule: Schedule, say: Callable[[str], None] | None = None
     ):
         self._kernels = library.load_kernels(say)
+        self._say = say or (lambda text: None)
         super().__init__(model, material, schedule)
         self.n_threads = thread_count(schedule.config.num_threads)
         self._settings = self._describe_settings()
@@ -103,21 +104,19 @@ class CpuEngine(KernelEngine):
             fraction_start=fraction_start,
             fraction_scale=fraction_scale,
             weight_bits=self.model.weight_bits,
+            bfloat16=config.cpu_precision == "bf16" and self._has_bfloat16(),
         )
+
+    def _has_bfloat16(self) -> bool:
+        if not self._kernels.nt_has_bfloat16():
+            self._say("note: --cpu_precision bf16: this CPU does not multiply bfloat16; float32 takes its place")
+            return False
+        return True
 
     # --- training --------------------------------------------------------------------------------------------------
 
-    def step(self, n: int) -> float:
-        """See Engine.step."""
-        n_float = sum(not self.schedule.rounds_weights(i) for i in range(self.iteration, self.iteration + n))
-        if not self.calibrated and n_float < n:  # they come first
-            before = self._step(n_float) * n_float if n_float else 0.0
-            self.sync()  # which calibrates
-            self.calibrated = True
-            return (before + self._step(n - n_float) * (n - n_float)) / n
-        return self._step(n)
-
     def _step(self, n: int) -> float:
+        """See KernelEngine._step."""
         span = range(self.iteration, self.iteration + n)
         factors = array(c_double, [self.schedule.factor(i) for i in span])
         noise = array(c_double, [self.schedule.noise_strength(i) for i in span])

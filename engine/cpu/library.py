@@ -83,6 +83,7 @@ class Settings(ctypes.Structure):
         ("fraction_start", c_float),
         ("fraction_scale", c_float),
         ("weight_bits", c_int32),
+        ("bfloat16", c_int32),
     ]
 
 
@@ -90,6 +91,7 @@ _POINTERS = POINTER(c_void_p)  # to arrays of floats, one per grid
 _SIGNATURES = {
     "nt_interface": (c_int32, []),
     "nt_vector_width": (c_int32, []),
+    "nt_has_bfloat16": (c_int32, []),
     "nt_failure": (c_char_p, []),
     "nt_multiply_add_peak": (c_int32, [c_double, c_int32, POINTER(c_double)]),
     "nt_work": (c_int32, [POINTER(Model), POINTER(c_int64)]),

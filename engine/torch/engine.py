@@ -106,7 +106,9 @@ class TorchEngine(BaseEngine):
             group["lr"] = rate * factor
         uv, lod, target = self._draw()
         rounded = self.schedule.rounds_weights(self.iteration)
-        if rounded and not self.calibrated:
+        if not rounded:
+            self.calibrated = self.model.activation_bits == 32
+        elif not self.calibrated:
             self.calibrate()
             self.calibrated = True
         decoded = self._decode(uv, lod, self._noise(), rounded).index_select(1, self._learned)

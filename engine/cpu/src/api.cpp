@@ -5,6 +5,7 @@
 #include <cmath>
 #include <memory>
 
+#include "bfloat16.h"
 #include "block_search.h"
 #include "code_search.h"
 #include "evaluate.h"
@@ -44,6 +45,8 @@ extern "C" {
 int32_t nt_interface(void) { return NT_INTERFACE; }
 
 int32_t nt_vector_width(void) { return V; }
+
+int32_t nt_has_bfloat16(void) { return HAS_BFLOAT16; }
 
 const char* nt_failure(void) { return failure_text; }
 
@@ -211,7 +214,7 @@ int32_t nt_self_test(void) {
     const float ranges[4] = {-1, 1, -0.25f, 4};
     nt_model model = {grids, 3, 3, 2, 16, 1, 2, 1, 1, 2, channels, 0, 0.01f, 11, -1, nullptr};
     nt_material material = {widths, heights, offsets, codes, nullptr, 2, 0, columns};
-    nt_settings settings = {100, 1, 2, shares, channel_weights, nullptr, 0.01, rates, 0.9, 0.99, 1e-12, 10, 0, 0.1f, 0, 0, 0, 8};
+    nt_settings settings = {100, 1, 2, shares, channel_weights, nullptr, 0.01, rates, 0.9, 0.99, 1e-12, 10, 0, 0.1f, 0, 0, 0, 8, 0};
     const auto learn = [&] {
         nt_trainer trainer(model, material, settings);
         for (size_t i = 0; i < trainer.weights.size(); i++)
@@ -225,6 +228,8 @@ int32_t nt_self_test(void) {
         if (!(after < 0.5 * before) || !std::isfinite(after)) fail(FAILED, "a small run does not learn");
     };
     return guarded([&] {
+        learn();
+        settings.bfloat16 = 1;
         learn();
         model.activation_ranges = ranges;
         learn();

@@ -45,6 +45,7 @@ struct Gemm {
     const float* h = nullptr;  // for `mask`, `hard_swish_back` and `times`
     long ldh = 0;
     float* z = nullptr;  // for `hard_swish`; rows as in c
+    bool pairs = false;  // a and b hold two successive k in each float, as bfloat16; `depth` counts pairs. See bfloat16.h
     Idle idle = {};
 };
 

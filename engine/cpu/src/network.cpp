@@ -2,15 +2,17 @@
 
 #include <algorithm>
 
+#include "bfloat16.h"
 #include "weights.h"
 
 namespace nt {
 
-Network::Network(const Shape& shape_) : shape(shape_), ranges(shape_.activation_ranges) {
+Network::Network(const Shape& shape_, bool pairs_) : shape(shape_), pairs(pairs_), ranges(shape_.activation_ranges) {
     for (const Layer& layer : shape.layers) {
         PackedLayer packed;
         packed.by_input.resize(size_t(layer.inputs) * layer.out_stride);
         packed.by_output.resize(size_t(layer.outputs) * layer.in_stride);
+        if (pairs) packed.output_pairs.resize(size_t(layer.outputs + 1) / 2 * layer.in_stride);
         packed.rows.resize(shape.integer() ? layer.outputs : 0);
         layers.push_back(std::move(packed));
     }
@@ -28,6 +30,10 @@ void Network::pack(int index, int first, int last, const float* weights, int bit
         for (int i = 0; i < layer.file_inputs; i++)
             if (layer.column[i] >= 0) to[layer.column[i]] += rounded(from[i]);
         for (int i = 0; i < layer.inputs; i++) by_input[i * layer.out_stride + row] = to[i];
+        if (pairs) {
+            uint16_t* halves = reinterpret_cast<uint16_t*>(layers[index].output_pairs.data());
+            for (int i = 0; i < layer.inputs; i++) halves[2 * (row / 2 * layer.in_stride + i) + row % 2] = bfloat16_of(to[i]);
+        }
         if (!integer_of(bits)) continue;
         CodedRow& coded = layers[index].rows[row];
         coded = {0, 0, 0, rounded.scale()};
@@ -62,6 +68,13 @@ Workspace::Workspace(const Shape& shape_) : shape(shape_) {
         arguments.emplace_back(shape.hard_swish || shape.integer() ? BLOCK * layer.out_stride : 0);
     }
     for (auto& buffer : upstream) buffer.resize(BLOCK * shape.widest);
+}
+
+void Workspace::use_pairs() {
+    pairs = true;
+    input_samples.resize((BLOCK + 1) / 2 * shape.widest);
+    upstream_samples.resize((BLOCK + 1) / 2 * shape.widest);
+    upstream_rows.resize(BLOCK * row_pairs(shape.widest));
 }
 
 namespace {
@@ -172,6 +185,19 @@ void forward(const Network& network, Workspace& work, long n, bool for_backward,
     }
 }
 
+namespace {
+
+// Makes a product that of the same matrices as pairs.
+void of_pairs(Gemm& job, const float* a, long lda, const Buffer<float>& b) {
+    job.pairs = true;
+    job.a = a;
+    job.lda = lda;
+    job.b = b.data();
+    job.depth = (job.depth + 1) / 2;
+}
+
+}  // namespace
+
 void backward(const Network& network, Workspace& work, long n, float* gradient, bool set, float* input_gradient,
               long gradient_stride, const Idle& idle) {
     const Shape& shape = network.shape;
@@ -183,6 +209,11 @@ void backward(const Network& network, Workspace& work, long n, float* gradient, 
         Gemm job{};
         job.idle = idle;
         if (gradient && network.integer) activations_of(network.layers[l].integer, inputs, n * layer.in_stride);
+        const bool pairs = work.pairs && !network.integer;
+        if (pairs) {
+            make_pairs(upstream, shape.widest, n, layer.out_stride, work.upstream_rows.data(), work.upstream_samples.data());
+            make_pairs(inputs, layer.in_stride, n, layer.in_stride, nullptr, work.input_samples.data());
+        }
         if (gradient) {  // by the weights: (outputs, inputs) = sum over samples of upstream x input
             job.a = upstream;
             job.lda = shape.widest;
@@ -195,6 +226,7 @@ void backward(const Network& network, Workspace& work, long n, float* gradient, 
             job.depth = n;
             job.vectors = layer.in_stride / V;
             job.finish = set ? Finish::store : Finish::accumulate;
+            if (pairs) of_pairs(job, work.upstream_samples.data(), layer.out_stride, work.input_samples);
             gemm(job);
         }
         if (l == 0 && !input_gradient) break;
@@ -210,6 +242,8 @@ void backward(const Network& network, Workspace& work, long n, float* gradient, 
         job.rows = n;
         job.depth = layer.outputs;
         job.vectors = align_up(layer.gradient_columns, V) / V;
+        if (pairs)
+            of_pairs(job, work.upstream_rows.data(), row_pairs(layer.out_stride), network.layers[l].output_pairs);
         if (l > 0) {
             job.finish = network.integer ? Finish::times : shape.hard_swish ? Finish::hard_swish_back : Finish::mask;
             job.slope = shape.negative_slope;

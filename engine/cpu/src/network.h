@@ -21,11 +21,13 @@ struct PackedLayer {
     Buffer<float> by_output;  // (outputs, in_stride): backward
     std::vector<CodedRow> rows;  // of a network in whole numbers, whose codes are in by_input
     IntegerLayer integer;
+    Buffer<float> output_pairs;  // the latter as pairs of outputs, ((outputs + 1) / 2, in_stride), where the network has them
 };
 
 class Network {
   public:
-    explicit Network(const Shape& shape);
+    // pairs: also packs weights for Workspace::use_pairs.
+    explicit Network(const Shape& shape, bool pairs = false);
 
     // Packs rows first .. last of a layer from weights in the file's order, rounded to so many bits (32: not at all). Once
     // all are packed, finish_pack() must follow.
@@ -34,6 +36,7 @@ class Network {
     void pack_all(const float* weights, int bits);
 
     const Shape& shape;
+    const bool pairs;
     std::vector<PackedLayer> layers;
     std::vector<float> ranges;  // see Shape::activation_ranges
     bool integer = false;       // whether it computes in whole numbers: with rounded weights of a shape that does
@@ -52,6 +55,10 @@ struct Workspace {
     std::vector<Buffer<float>> arguments;  // before the activation, where its derivative needs them; in whole numbers the slope
     Buffer<float> upstream[2];           // (BLOCK, widest): gradients of the outputs of a layer, alternating
     Buffer<float> other_inputs;          // for blending two LODs
+    // Products of the gradients are of bfloat16: what they multiply is copied here as pairs, see bfloat16.h.
+    void use_pairs();
+    bool pairs = false;
+    Buffer<float> input_samples, upstream_samples, upstream_rows;
 };
 
 // Position waves, LOD and ones of the inputs of `n` samples; u and v in [0, 1].

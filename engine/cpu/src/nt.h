@@ -87,6 +87,7 @@ typedef struct nt_settings {
     float fraction_start;  /* filtered: a uniform x is the fraction max(x - start, 0) * scale of a LOD */
     float fraction_scale;  /* 0: whole LODs; it has to be 0 with a learned grid */
     int32_t weight_bits;   /* that weights are rounded to, see quantize.stored_weights; 32: not at all */
+    int32_t bfloat16;      /* 1: products of gradients are of bfloat16, where nt_has_bfloat16() */
 } nt_settings;
 
 typedef struct nt_trainer nt_trainer;
@@ -97,6 +98,8 @@ NT_API int32_t nt_interface(void);
 NT_API const char* nt_failure(void);
 /* Floats per vector of this build. */
 NT_API int32_t nt_vector_width(void);
+/* Whether this build multiplies bfloat16: 0 or 1. */
+NT_API int32_t nt_has_bfloat16(void);
 /* A small training run that has to learn. On a CPU without this build's instructions it ends the process. */
 NT_API int32_t nt_self_test(void);
 /* Multiply-adds per second of n_threads together with everything in registers, measured for `seconds`. */

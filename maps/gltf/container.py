@@ -13,10 +13,12 @@ import functools
 import json
 import os
 import re
+import struct
 import urllib.parse
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 from common.errors import UserError, brief, quote, what_is_wrong
 from common.files import leads_out, open_regular, parse_json
@@ -26,6 +28,8 @@ SUFFIXES = (".glb", ".gltf")
 NEEDED = ("asset", "materials", "textures", "images", "samplers", "bufferViews", "buffers", "extensionsRequired")
 MAX_BYTES = 2 << 30  # of a file; the length in the header of a .glb has 32 bits
 MAX_ENTRIES = 8192  # materials, textures, images, samplers, buffers; a second's work each
+MAX_JSON, MAX_VALUES = 256 << 20, 8_000_000  # characters, and values, of a document; its objects take gigabytes
+MAX_CHUNKS = 16  # of a .glb: two are usual
 MAX_NAME = 80  # characters of a name that is shown or kept
 UNREAD = {  # required extensions without which the images are not where the rest of the file says
     "KHR_texture_video": "its textures are films",
@@ -33,6 +37,7 @@ UNREAD = {  # required extensions without which the images are not where the res
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 _DATA = re.compile(r"data:[^,]{0,200};base64,")
 ADVICE = "export the model again"
+State = Optional[tuple[int, int, int]]  # of a file: bytes, and times in ns
 AGAIN = f"copy it again, or {ADVICE}"
 
 
@@ -51,8 +56,8 @@ class Model:
 
     def __init__(self, path: Path):
         self.path = path
-        self.files = [path]  # those that were read so far
-        self._document = _document_of(self, _bytes_of(path, path))
+        self._files: dict[str, tuple[Path, State]] = {}  # what was read, by the entry that names it
+        self._document = _document_of(self, self._read(path, "the model"))
         self._buffers: dict[int, bytes] = {}
         self._images: dict[int, ImageData] = {}
 
@@ -90,6 +95,18 @@ class Model:
             place = f"{quote(self.path)}: image {index} ({name})"
             self._images[index] = ImageData(name, place, payload)
         return self._images[index]
+
+    def files_of(self, images: Sequence[int]) -> list[Path]:
+        """The files behind these images, which were read before, and the model itself."""
+        entries = ["the model", *(f"images[{index}]" for index in images)]
+        views = [self.entries("images")[index].bufferView for index in images]
+        entries += [f"buffers[{self.entries('bufferViews')[view].buffer}]" for view in views if view is not None]
+        return sorted({self._files[entry][0] for entry in entries if entry in self._files})
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether one of the files that were read has changed since."""
+        return any(state_of(path) != state for path, state in self._files.values())
 
     def image_name(self, index: int) -> str:
         """What records call an image: its file, its name, or image_<n>; no two images of a model are called alike."""
@@ -143,9 +160,21 @@ class Model:
         path = folder / text
         if path.exists() and leads_out(path, folder):
             raise self.refusal(f"{where}: uri {shown}: a link to outside of the model's folder", "copy the file there")
-        payload = _bytes_of(path, self.path, f"{where}: ")
-        self.files.append(path)
-        return payload
+        return self._read(path, where)
+
+    def _read(self, path: Path, entry: str) -> bytes:
+        """The bytes of a file; `entry` says what asks for it."""
+        self._files[entry] = path, state_of(path)
+        return _bytes_of(path, self.path, "" if path == self.path else f"{entry}: ")
+
+
+def state_of(path: Path) -> State:
+    """What changes with every write to a file; None where there is none."""
+    try:
+        state = path.stat()
+    except (OSError, ValueError):
+        return None
+    return state.st_size, state.st_mtime_ns, state.st_ctime_ns
 
 
 def _short(image: Any, index: int) -> str:
@@ -178,10 +207,10 @@ def _document_of(model: Model, payload: bytes) -> Any:
     """pygltflib's view of what materials need."""
     try:
         if payload[:4] == b"glTF":
-            length = int.from_bytes(payload[8:12], "little")
-            if length != len(payload):  # pygltflib would read on, or leave out the rest
-                raise ValueError(f"{len(payload)} bytes where its header says {length}")
-            return _reader().load_from_bytes(payload)
+            _check_chunks(payload)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # about chunks of extensions
+                return _reader().load_from_bytes(payload)
         return _reader().from_json(payload.decode("utf-8-sig"), infer_missing=True)
     except UserError:
         raise
@@ -189,6 +218,20 @@ def _document_of(model: Model, payload: bytes) -> Any:
         kind = "a damaged file" if payload[:4] == b"glTF" else "another file"
         reason = f"expected a glTF 2.0 model (.glb, .gltf), found {kind} ({what_is_wrong(error)})"
         raise model.refusal(reason, AGAIN) from error
+
+
+def _check_chunks(payload: bytes) -> None:
+    """Raise ValueError for a .glb that pygltflib would read past its end, or step through for minutes."""
+    version, length = struct.unpack_from("<II", payload.ljust(12, b"\0"), 4)
+    if version != 2 or length != len(payload):
+        raise ValueError(f"version {version}, {len(payload)} bytes where its header says {length}")
+    place, kinds = 12, []
+    while place < length and len(kinds) <= MAX_CHUNKS:
+        size, kind = struct.unpack_from("<I4s", payload.ljust(place + 8, b"\0"), place)
+        kinds.append(kind)
+        place += 8 + size
+    if place != length or kinds[:1] != [b"JSON"]:
+        raise ValueError("chunks that do not fit its length")
 
 
 @functools.cache
@@ -204,6 +247,8 @@ def _reader() -> type:
     class Reader(GLTF2):
         @classmethod
         def from_json(cls, s: str, **options: Any) -> Any:
+            if len(s) > MAX_JSON or sum(map(s.count, "{[,")) > MAX_VALUES:
+                raise ValueError(f"over {MAX_JSON >> 20} MiB or {MAX_VALUES} values of JSON")
             return super().from_json(json.dumps(_needed(parse_json(s))), **options)
 
     return Reader

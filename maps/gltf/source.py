@@ -22,17 +22,12 @@ NO_TEXTURES = "no textures that are trained; passed through"
 def open_model(path: Path) -> Model:
     """The model in a file; one that has not changed since the last call is not read again."""
     path = Path(os.path.abspath(path))
-    try:
-        state = path.stat()
-    except OSError as error:
-        reason = f"expected a glTF model, found {error.strerror}"
-        raise UserError(f"{quote(path)}: {reason}; give a .glb or .gltf file") from error
-    return _open(path, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
+    if _open(path).is_stale:
+        _open.cache_clear()
+    return _open(path)
 
 
-@functools.lru_cache(maxsize=1)  # models can be large
-def _open(path: Path, *_: int) -> Model:
-    return Model(path)
+_open = functools.lru_cache(maxsize=1)(Model)  # one: models can be large
 
 
 class ModelSource:
@@ -106,7 +101,8 @@ class ModelSource:
     def files(self, extras: Extras = AUTO) -> dict[str, tuple[list[Path], functools.partial[str]]]:
         """See source.MaterialSource: the model and its files as one, whose hash is that of the material alone."""
         found = self.find(None, extras)
-        return {self.model.path.name: (list(dict.fromkeys(self.model.files)), functools.partial(_digest, found))}
+        paths = self.model.files_of([slot.image for slot in self.plan.slots])
+        return {self.model.path.name: (paths, functools.partial(_digest, found))}
 
 
 def _digest(found: Found) -> str:

@@ -158,7 +158,11 @@ class Model:
             reason = f"{where}: expected a file below the folder of the model, found the uri {shown}"
             raise self.refusal(reason, "nothing else is opened or fetched; put the file there and name it so")
         path = folder / text
-        if path.exists() and leads_out(path, folder):
+        try:
+            outside = leads_out(path, folder)
+        except (OSError, ValueError) as error:  # links in a circle, or what no file can be called
+            raise self.refusal(f"{where}: expected the name of a file, found the uri {shown}") from error
+        if outside:
             raise self.refusal(f"{where}: uri {shown}: a link to outside of the model's folder", "copy the file there")
         return self._read(path, where)
 

@@ -36,7 +36,7 @@ def read_ktx2(path: ImageFile, max_pixels: int) -> Image:
     except ImportError as error:
         raise UserError(
             f"{quote(path)}: expected an image that can be read here, but KTX2 needs the package opengl_basisu, found "
-            "none; pip install opengl_basisu==0.1.0a2 (Python 3.10 or newer), or export the model with PNG, JPEG or "
+            "none; pip install -r requirements/ktx2.txt (Python 3.10 or newer), or export the model with PNG, JPEG or "
             "WebP images"
         ) from error
     try:

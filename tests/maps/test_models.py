@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+
 import numpy as np
 import pytest
 from PIL import Image as PillowImage
@@ -169,7 +171,10 @@ def test_emission_without_a_factor_is_dark(tmp_path):
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-@pytest.mark.parametrize(("cutoff", "factor"), [(0.5, 1), (None, 1), (0.25, 1), (0.9, 0.95), (0, 1), (1, 1), (1.5, 1)])
+@pytest.mark.parametrize(
+    ("cutoff", "factor"),
+    [(0.5, 1), (None, 1), (0.25, 1), (0.9, 0.95), (0, 1), (1, 1), (1.5, 1), (float(np.nextafter(150 / 255, 1)), 1)],
+)
 def test_an_alpha_test_passes_what_it_passed(cutoff, factor, dtype, tmp_path):
     codes, top = pixels(4, size=(64, 9)), np.iinfo(dtype).max
     codes[0, :, 3] = np.arange(96, 160)  # around the middle
@@ -254,8 +259,34 @@ def test_ktx2_without_the_package_is_said_in_one_line(tmp_path, monkeypatch):
     header = b"\xabKTX 20\xbb\r\n\x1a\n" + np.array([0, 1, 8, 8, 0, 0, 1, 1, 1], "<u4").tobytes() + bytes(64)
     texture = {"extensions": {"KHR_texture_basisu": {"source": 0}}}
     path = write_model(tmp_path, [base()], [header], textures=[texture])
-    with pytest.raises(UserError, match=r"m\.glb: image 0 .*pip install opengl_basisu"):
+    with pytest.raises(UserError, match=r"m\.glb: image 0 .*pip install -r requirements/ktx2"):
         read_maps(path)
+
+
+KTX2 = (  # 12 x 8 texels of UASTC, without supercompression, by Basis Universal 2.10
+    "q0tUWCAyMLsNChoKAAAAAAEAAAAMAAAACAAAAAAAAAAAAAAAAQAAAAEAAAAAAAAAaAAAACwAAACUAAAALAAAAAAAAAAAAAAAAAAAAAAAAADAAAAAAAAAAGAA"
+    "AAAAAAAAYAAAAAAAAAAsAAAAAAAAAAIAKACmAQIAAwMAABAAAAAAAAAAAAB/AwAAAAAAAAAA/////x8AAABLVFh3cml0ZXIAQmFzaXMgVW5pdmVyc2FsIDIu"
+    "MTAAAAQAAAB/fwAAKJHIm4KBgsUQIlR2mLrd/iiRyFtqg5rXESJUdpi63f7PkiYBVKEMd5mhTlWBKtV/KJHonIJ5GccQIlR2mLrd/iiRaHzie3HXESJUdpi6"
+    "3f4okehndnn15RIiVHaYut3+"
+)
+
+
+@pytest.mark.parametrize("cut", [0, 1, 40, 200])
+def test_ktx2_with_the_package(cut, tmp_path):
+    pytest.importorskip("opengl_basisu", reason="needs pip install -r requirements/ktx2.txt")
+    payload = base64.b64decode(KTX2)
+    texture = {"extensions": {"KHR_texture_basisu": {"source": 0}}}
+    material = {**base(), "alphaMode": "BLEND"}
+    path = write_model(tmp_path, [material], [payload[: len(payload) - cut]], textures=[texture])
+    if cut:
+        with pytest.raises(UserError, match=r"m\.glb: image 0 .*cannot be decoded"):
+            read_maps(path)
+        return
+    found = read_maps(path).arrays
+    y, x = np.mgrid[:8, :12]
+    wanted = np.stack([x * 20, y * 30, (x + y) * 12, 255 - x * 8], axis=-1)
+    off = np.abs(np.dstack([found["diffuse"], found["opacity"]]).astype(int) - wanted)
+    assert off.max() < 30 and off.mean() < 6
 
 
 # --- which material --------------------------------------------------------------------------------------------------

@@ -56,12 +56,9 @@ def opacity_codes(values: np.ndarray, factor: float, cutoff: float, dtype: np.dt
     alpha = values * factor
     if cutoff < 0:
         return round_to_codes(alpha * top, dtype)
-    passes = alpha >= cutoff
-    below = ALPHA_TEST * alpha / max(cutoff, 1e-9)
+    below = ALPHA_TEST * (alpha / max(cutoff, 1e-9))  # less than ALPHA_TEST, which lies between two codes
     above = ALPHA_TEST + (1 - ALPHA_TEST) * (alpha - cutoff) / max(1 - cutoff, 1e-9)
-    least = int(np.ceil(ALPHA_TEST * top))
-    found = round_to_codes(np.where(passes, above, below) * top, dtype)
-    return np.where(passes, np.maximum(found, least), np.minimum(found, least - 1)).astype(dtype)
+    return round_to_codes(np.where(alpha >= cutoff, above, below) * top, dtype)
 
 
 def _scaled_normals(codes: np.ndarray, scale: float) -> np.ndarray:

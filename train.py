@@ -19,7 +19,6 @@ from pathlib import Path
 
 from common.errors import run_command
 from configs import LIST_MAPS, Config, make_config, parse_args
-from maps.gltf.container import is_model
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -30,10 +29,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         list_maps(config)
         return 0
-    if is_model(config.data_dir) and not (config.groups_batching or config.load_dir or config.material):
-        from groups.models import of_all_materials
+    if not (config.groups_batching or config.load_dir or config.material):
+        from maps.gltf.container import is_model
 
-        config = of_all_materials(config)
+        if is_model(config.data_dir):
+            from groups.models import of_all_materials
+
+            config = of_all_materials(config)
     if config.groups_batching:
         from groups.batch import train_groups
 

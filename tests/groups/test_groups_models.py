@@ -10,6 +10,7 @@ import time
 import pytest
 
 import train
+from common.errors import UserError
 from describe.folder import describe_folder
 from formats.manifest import read_manifest
 from groups.batch import find_groups
@@ -145,6 +146,12 @@ def test_the_record_names_the_model_and_the_material(tmp_path):
     assert manifest.material.origin == Origin("chair.glb", "Cloth", 2) == load_checkpoint(run).material.origin
     assert manifest.material.name == "Cloth" and manifest.material.map("opacity").file == "image_4:A"
     assert any("chair.glb" in line for line in describe_folder(checkpoint_of(run, 4)).lines)
+    path = checkpoint_of(run, 4) / "manifest.json"
+    values = json.loads(path.read_text())
+    for origin in ({"model": 3, "material": "x", "index": 0}, {"model": "x", "material": "x", "index": -1}, [], None):
+        path.write_text(json.dumps({**values, "material": {**values["material"], "origin": origin}}))
+        with pytest.raises(UserError, match="damaged or of another layout"):
+            read_manifest(path.parent)
 
 
 def test_a_run_goes_on_and_is_evaluated(tmp_path, capsys):

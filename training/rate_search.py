@@ -23,8 +23,9 @@ from training.summary import Result
 
 PROBE_SHARE = 0.15  # of a full run's iterations that a probe takes
 LEARNING_POWER = 0.5  # the distance to an endless run's PSNR falls with iterations ** -LEARNING_POWER
-MAX_PROBES = 3  # with their halves 0.7 of a full run; with two full ones and LOCAL_PROBES between them 3.5 in all, and
-#                 with LONG_PROBES at most 6.2 after a far miss
+# With their halves 0.7 of a full run; with two full ones and LOCAL_PROBES between them at most 3.7, after a far miss
+# with LONG_PROBES and those around them at most 6.8.
+MAX_PROBES = 3
 DB_PER_OCTAVE = 2.8  # dB per doubling of the rate, until two probes measure it; eight materials: 1.9 to 3.5
 CLOSE_OCTAVES = 0.35  # a probe whose rate is this near to the predicted one is the last
 LATER_ROUNDS = 0.25  # gain of all later rounds of --refine over that of the first; measured: 0.10 dB after 0.43, 0.27
@@ -36,14 +37,16 @@ AIM_ABOVE = 0.12  # dB above the target for the first run; predictions are off b
 SECOND_AIM = 0.18  # dB above target for the second and last run; no further run can correct a miss
 STEEPEST = 4.0  # dB per octave between full runs; probes overestimate it, as they are less trained at high rates
 WINDOW = 0.3  # dB above the target within which a result counts as reached
-LOCAL_PROBES, LOCAL_SHARE = 3, 0.2  # short runs near the second full run's rate, and the share of a full run they take
+LOCAL_PROBES, LOCAL_SHARE = 4, 0.2  # short runs near the second full run's rate, and the share of a full run they take
 # Difference of two full runs over that of two short ones. data/test, `fast`, dB of runs of 0.1 / 0.2 / 1: from 1.13 to
 # 1.35 bpp 0.52 / 0.47 / 0.52, 2.09 to 2.59 0.74 / 0.81 / 1.09, 13.9 to 12.8 -0.23 / -0.31 / -0.33, 6.5 to 7.34, with
 # grids of 832 and 896 texels, about 0.7 / -0.05 / 0.05; of 0.2 / 1: Rock058, 6.66 to 7.64 0.46 / 0.73, Metal055A,
 # 1.89 to 1.6 -0.31 / -0.33, and far apart, data/test, 20 to 16.1 -1.46 / -2.79.
 LOCAL_GROWTH = 1.25
 LOCAL_DB = 0.07  # a rate whose short run promises to end this near to SECOND_AIM is taken
-LEAST_GROWTH, MOST_GROWTH = 0.5, 4.0  # where longer runs measure it
+LEAST_GROWTH, MOST_GROWTH = 0.4, 3.0  # where longer runs measure it, over more than
+LEAST_DIFFERENCE = 0.3  # dB of short runs
+LEAST_STEP = 0.004  # of the rate, by which rates that are tried differ
 # Where the first run misses by more than FAR_DB, longer runs tell more: a short one tells half of a large difference
 # where runs learn slowly. data/test, `fast`, dB over those at 20 bpp of runs of 0.2 / 0.5 / 1: at 18 bpp -0.46 / -1.54
 # / -2.08, at 16.1 -1.60 / -2.48 / -2.82; by `expected_of_full` -2.13 and -2.96.
@@ -71,10 +74,13 @@ def gain_of_a_full_run(half: float, short: float) -> float:
 
 
 def rate_for(target: float, probes: list[Probe]) -> tuple[float, float]:
-    """Where a line through the two probes nearest to `target` reaches it: (bpp, dB per octave). bpp is not limited to
-    the rates that exist."""
+    """Where a line through the probes around `target`, or else the two nearest to it, reaches it: (bpp, dB per octave).
+    bpp is not limited to the rates that exist."""
     nearest = sorted(probes, key=lambda probe: abs(probe.psnr - target))[:2]
     slope = DB_PER_OCTAVE
+    around = bracket(probes, target)
+    if around is not None:
+        nearest = sorted(around, key=lambda probe: abs(probe.psnr - target))
     if len(nearest) == 2 and nearest[0].bpp != nearest[1].bpp:
         octaves = math.log2(nearest[0].bpp / nearest[1].bpp)
         slope = min(max((nearest[0].psnr - nearest[1].psnr) / octaves, 0.5), 8.0)  # noise must not reverse it
@@ -167,28 +173,52 @@ def second_rate(
     def short_run(bpp: float, share: float = LOCAL_SHARE) -> float:
         return run_probe(session, bpp, share, config, row_bpp)[1]
 
-    def follow(bpp: float, known_runs: Sequence[tuple[float, float]]) -> float:
-        """From `bpp` towards the aim, by short runs and what (short, full) ones are known."""
-        known = [first]
-        for _ in range(LOCAL_PROBES):
-            known.append(Probe(bpp, of_a_full_run(short_run(bpp), known_runs)))
-            session.say(f"  {bpp:.2f} bpp: about {known[-1].psnr:.2f} dB, from short runs there and at {first.bpp:.2f}")
-            if abs(known[-1].psnr - aim) <= LOCAL_DB:
-                break
-            bpp = min(max(between(known, aim, slope), lowest), HIGHEST_BPP)
-        return bpp
+    def expected(bpp: float) -> Probe:
+        return Probe(bpp, longer.get(bpp) or of_a_full_run(short_run(bpp), known_runs))
 
+    def next_rate(halve: bool = False) -> float:
+        """The rate of the aim on the line through what is known, or halfway between the rates around it."""
+        known = [first, *map(expected, tried)]
+        around, bpp = bracket(known, aim), between(known, aim, slope)
+        if halve and around is not None:
+            bpp = math.sqrt(around[0].bpp * around[1].bpp)
+        return round(min(max(bpp, lowest), HIGHEST_BPP), 3)
+
+    def look(bpp: float) -> float:
+        """The rate, of those tried and of some from `bpp` towards the aim, that promises to end nearest to it."""
+        for step in range(LOCAL_PROBES):
+            if any(abs(bpp / other - 1) < LEAST_STEP for other in tried):
+                break
+            tried.append(bpp)
+            found = expected(bpp).psnr
+            session.say(f"  {bpp:.2f} bpp: about {found:.2f} dB, from short runs there and at {first.bpp:.2f}")
+            if abs(found - aim) <= LOCAL_DB:
+                break
+            bpp = next_rate(halve=step % 2 == 1)  # lines come near to a step slowly, from one side
+        # what lies between two of them may be on the other side of a step
+        return min(tried, key=lambda bpp: miss_cost(expected(bpp).psnr - aim))
+
+    tried: list[float] = []
+    longer: dict[float, float] = {}
     known_runs = [(short_run(first.bpp), first.psnr)]
-    wanted = follow(wanted, known_runs)
+    wanted = round(wanted, 3)
     for _ in range(LONG_PROBES if abs(first.psnr - target) > FAR_DB else 0):
         start = short_run(first.bpp), short_run(first.bpp, LONG_SHARE)
-        longer = expected_of_full((short_run(wanted), short_run(wanted, LONG_SHARE)), start, first.psnr)
-        session.say(f"  {wanted:.2f} bpp: about {longer:.2f} dB, from longer runs there and at {first.bpp:.2f}")
-        if abs(longer - aim) <= LOCAL_DB:
-            break
-        known_runs.append((short_run(wanted), longer))
-        wanted = follow(wanted, known_runs)
-    return wanted
+        longer[wanted] = expected_of_full((short_run(wanted), short_run(wanted, LONG_SHARE)), start, first.psnr)
+        session.say(f"  {wanted:.2f} bpp: about {longer[wanted]:.2f} dB, from longer runs there and at {first.bpp:.2f}")
+        known_runs.append((short_run(wanted), longer[wanted]))
+        tried = [*tried, wanted] if wanted not in tried else tried
+        if abs(longer[wanted] - aim) <= LOCAL_DB:
+            return wanted
+        wanted = look(next_rate())
+        if wanted in longer:
+            return wanted
+    return look(wanted)
+
+
+def miss_cost(missed: float) -> float:
+    """How bad it is to end `missed` dB above the aim: below it, where the target is nearer, twice as bad."""
+    return max(missed, -2 * missed)
 
 
 def of_a_full_run(short: float, known: Sequence[tuple[float, float]]) -> float:
@@ -201,7 +231,7 @@ def of_a_full_run(short: float, known: Sequence[tuple[float, float]]) -> float:
     (origin, full), growth = known[0], LOCAL_GROWTH
     if len(known) > 1:
         other = min(known[1:], key=lambda runs: abs(runs[0] - short))
-        if abs(other[0] - origin) > 0.05:  # else noise divides by noise
+        if abs(other[0] - origin) > LEAST_DIFFERENCE:  # else noise divides by noise
             growth = min(max((other[1] - full) / (other[0] - origin), LEAST_GROWTH), MOST_GROWTH)
         origin, full = other
     return full + growth * (short - origin)
@@ -217,14 +247,21 @@ def expected_of_full(runs: tuple[float, float], known: tuple[float, float], full
     return runs[1] + min(max(rest, 0), MOST_REST) * max(runs[1] - runs[0], 0)
 
 
+def bracket(known: Sequence[Probe], aim: float) -> tuple[Probe, Probe] | None:
+    """The probes of the nearest rates below and above `aim`, where the one below has the lower rate; else None."""
+    below = max((probe for probe in known if probe.psnr < aim), key=lambda probe: probe.bpp, default=None)
+    above = min((probe for probe in known if probe.psnr >= aim), key=lambda probe: probe.bpp, default=None)
+    return None if below is None or above is None or below.bpp >= above.bpp else (below, above)
+
+
 def between(known: Sequence[Probe], aim: float, slope: float) -> float:
     """The rate of `aim` on the line, in dB over octaves, through the nearest rates below and above it; beyond all that
     is known, at `slope` from the nearest."""
-    below = max((probe for probe in known if probe.psnr < aim), key=lambda probe: probe.bpp, default=None)
-    above = min((probe for probe in known if probe.psnr >= aim), key=lambda probe: probe.bpp, default=None)
-    if below is None or above is None or below.bpp >= above.bpp:
+    around = bracket(known, aim)
+    if around is None:
         nearest = min(known, key=lambda probe: abs(probe.psnr - aim))
         return nearest.bpp * 2 ** ((aim - nearest.psnr) / min(slope, STEEPEST))
+    below, above = around
     share = (aim - below.psnr) / (above.psnr - below.psnr)
     return below.bpp * (above.bpp / below.bpp) ** share
 

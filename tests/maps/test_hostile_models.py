@@ -80,11 +80,12 @@ URIS = {
     "up": "../secret.png", "up, encoded": "%2e%2e/secret.png", "up, within": "a/../../secret.png",
     "up, with backslashes": "..\\secret.png", "absolute": "/etc/passwd", "a drive": "C:\\x.png",
     "http": "http://127.0.0.1:9/x.png", "https": "https://example.com/x.png", "file": "file:///etc/passwd",
-    "ftp": "ftp://x/y.png", "a share": "//host/x.png", "null": "a\0b.png", "null, encoded": "a%00b.png",
+    "ftp": "ftp://x/y.png", "an address without slashes": "http:there.png", "a share": "//host/x.png", "null": "a\0b.png", "null, encoded": "a%00b.png",
     "empty": "", "a link": "link.png", "a link to a folder": "folder/secret.png", "missing": "no.png",
     "a folder": "inside", "not base64": "data:image/png;base64,@@@@", "data without base64": "data:image/png,abc",
     "a pipe": "pipe", "long": "x" * 5000, "a surrogate": "\ud800.png",
 }  # fmt: skip
+NEVER = set(list(URIS)[: list(URIS).index("a link")])
 
 
 def line_of(path: Path) -> str:
@@ -114,6 +115,7 @@ def folder(tmp_path):
     inside = tmp_path / "model"
     (inside / "inside").mkdir(parents=True)
     (tmp_path / "secret.png").write_bytes(PNG)
+    (inside / "http:there.png").write_bytes(PNG)
     (inside / "link.png").symlink_to("../secret.png")
     (inside / "folder").symlink_to("..")
     if hasattr(os, "mkfifo"):
@@ -135,7 +137,9 @@ def test_uris_that_lead_elsewhere(case, kind, folder, monkeypatch):
     path = folder / "m.gltf"
     path.write_text(gltf(made))
     OPENED.clear()
-    assert f"{kind}[0]" in line_of(path)
+    line = line_of(path)
+    assert f"{kind}[0]" in line
+    assert ("nothing else is opened or fetched" in line) == (case in NEVER)
     assert not [name for name in OPENED if "secret" in os.path.realpath(name) or "passwd" in name]
     assert str(path) in OPENED  # it is watched
 

@@ -195,6 +195,12 @@ def test_blending_keeps_alpha_times_its_factor(tmp_path):
     assert np.array_equal(found["diffuse"], codes[..., :3])
 
 
+@pytest.mark.parametrize("mode", [{}, {"alphaMode": "OPAQUE"}])
+def test_an_opaque_material_has_no_opacity(mode, tmp_path):
+    found = maps_of(tmp_path, {**base(baseColorFactor=[1, 1, 1, 0.5]), **mode}, pixels(4))
+    assert list(found.arrays) == ["diffuse"] and "its alpha channel varies and is not used" in found.notes[0]
+
+
 def test_an_alpha_of_one_value_is_an_opacity_too(tmp_path):
     codes = pixels(4)
     codes[..., 3] = 102

@@ -25,6 +25,7 @@ SAVE_BITS = (8, 16, 32, 64)  # of a grid texel
 INTERPOLATIONS = ("linear", "learned")
 ACTIVATIONS = ("leaky_relu", "hard_swish", "relu")
 WEIGHT_BITS = (32, 16, 8)  # of a weight of the network in network_data.npz
+ACTIVATION_BITS = (32, 8)  # of what a layer of the network takes in
 MAX_GRIDS = 16  # of a material, in network_data.npz too
 MAX_PIXELS = 2**26  # 8192 x 8192. The seven maps of a material of that size, decoded at once, take some 3 GB
 MOST_PIXELS = 2**30  # 32768 x 32768: what --max_pixels can allow
@@ -39,7 +40,6 @@ MATCHES = ("", "bc1", "bc7", "astc6x6", "astc8x8", "astc12x12")
 UNIT_NORMALS = ("auto", "always", "never")
 SCHEDULERS = ("plateau", "cosine", "steplr", "poly")
 ENGINES = ("auto", "torch", "cpu", "cuda", "tcnn")
-GPU_PRECISIONS = ("tf32", "bf16", "float32")
 LIST_MAPS = "list"  # what --maps alone means
 GROUP_BACKENDS = ("local", "ray")
 EVAL_METRICS = ("all", "psnr", "lpips")
@@ -180,6 +180,12 @@ class Config:
         32, "bits per weight of the network, trained as shipped. 32, 16: a float; 8: an integer times its row's scale",
         unit="bits", choices=WEIGHT_BITS,
     )  # fmt: skip
+    activation_bits: int = knob(
+        32, "bits of what a layer takes in. 32: a float; 8: all in whole numbers, which are the same on every GPU",
+        unit="bits", choices=ACTIVATION_BITS,
+    )  # fmt: skip
+    shader_precision: int = knob(32, "of the shaders to come: 8 says --activation_bits 8; 32 and 16 change no training",
+                                 unit="bits", choices=(32, 16, 8))  # fmt: skip
 
     batch_size: int = knob(8192, "texels per iteration", unit="texels", low=1, high=1 << 22, section="training")
     positions: str = knob(
@@ -240,13 +246,11 @@ class Config:
         "auto", "who computes a training step; auto: compiled kernels (cpu) on the CPU, Triton kernels (cuda) on an "
         "NVIDIA GPU where they work, else torch; tcnn: tiny-cuda-nn, where it is installed", choices=ENGINES,
     )  # fmt: skip
-    gpu_precision: str = knob(
-        "tf32", "engine cuda: what the factors of matrix products are rounded to; sums are float32",
-        choices=GPU_PRECISIONS,
-    )  # fmt: skip
-    deterministic: bool = knob(
-        False, "engine cuda: the same bits in every run on the same GPU, by integer sums of gradients, which are slower"
-    )
+    gpu_precision: str = knob("tf32", "engine cuda: what factors of matrix products are rounded to; sums are float32",
+                              choices=("tf32", "bf16", "float32"))  # fmt: skip
+    cpu_precision: str = knob("float32", "engine cpu: the same of products of gradients, where a CPU has AVX-512 BF16",
+                              choices=("float32", "bf16"))  # fmt: skip
+    deterministic: bool = knob(False, "engine cuda: the same bits in every run on one GPU, by slower integer sums")
     num_threads: int = knob(0, "CPU threads; 0: all cores. Same seed and threads: same bits", low=0, high=1024)
 
     groups_batching: bool = knob(False, "train every sub-folder of --groups_batch_dir that holds maps, and its models",
@@ -278,7 +282,7 @@ FIELDS = {field.name: field for field in dataclasses.fields(Config) if field.met
 ARCHITECTURE = (
     "quantize", "quantize_bits", "save_bits", "hash_grid_configs", "linear_color", "extra_maps", "extra_map", *AIMS,
     "preset", "decoder", "latents", "n_frequencies", "n_texel_frequencies", "n_neurons", "n_hidden_layers",
-    "activation", "weight_bits",
+    "activation", "activation_bits", "weight_bits",
 )  # fmt: skip
 RECORDED = ("resolved_grids", "environment")  # what config.json of a run holds besides the fields
 # Fields of one call of the command, which the run does not keep.
@@ -311,7 +315,7 @@ def make_config(values: Mapping[str, Any]) -> Config:
 
     Raises: UserError naming the flag, what it accepts and what was given.
     """
-    checked = _without_network(check_values(FIELDS, values))
+    checked = _without_words(check_values(FIELDS, values))
     if "hash_grid_configs" in checked:
         if len(checked["hash_grid_configs"]) > MAX_GRIDS:
             found = len(checked["hash_grid_configs"])
@@ -325,8 +329,16 @@ def make_config(values: Mapping[str, Any]) -> Config:
     return config
 
 
+def _without_words(values: dict[str, Any]) -> dict[str, Any]:
+    """Values with what --network and --shader_precision stand for; activations of 8 bits mean weights of 8 bits."""
+    values = _without_network(values)
+    if values.pop("shader_precision", 32) == 8 and values.setdefault("activation_bits", 8) != 8:
+        raise UserError("--shader_precision 8: says --activation_bits 8, found 32; leave one of them out")
+    return {"weight_bits": 8, **values} if values.get("activation_bits", 32) == 8 else values
+
+
 def _without_network(values: dict[str, Any]) -> dict[str, Any]:
-    """Values with the fields that --network stands for in its place: it is a word for them, which no run keeps."""
+    """Values with the fields that --network stands for in its place."""
     word = values.pop("network", "")
     if not word:
         return values
@@ -420,6 +432,9 @@ def _check_combinations(config: Config) -> None:
             f"--weight_bits {config.weight_bits}: expected --quantize True, as weights are rounded with the features, "
             "found False; leave out one of the two"
         )
+    widest = max(config.weight_bits, config.quantize_bits, *(g.quantize_bits or 0 for g in config.hash_grid_configs))
+    if config.activation_bits == 8 and widest > 8:
+        raise UserError(f"--activation_bits 8: expected weight_bits and quantize_bits of at most 8, found {widest}")
     for index, grid in enumerate(config.hash_grid_configs):
         if config.latents != "packed" and grid.storage != config.latents:
             raise UserError(
@@ -430,12 +445,9 @@ def _check_combinations(config: Config) -> None:
         raise UserError("--mode infer: expected --load_dir outputs/<run>, the run to evaluate; it was not given")
     if config.load_iter >= 0 and not config.load_dir:
         raise UserError(f"--load_iter {config.load_iter}: expected --load_dir outputs/<run> beside it, found none")
-    if config.groups_batching and config.material:
-        raise UserError("--groups_batching trains many materials; it cannot be combined with --material")
-    if config.groups_batching and config.load_dir:
-        raise UserError("--groups_batching trains many materials; it cannot be combined with --load_dir")
-    if config.groups_batching and config.mode == "infer":
-        raise UserError("--groups_batching trains many materials; it cannot be combined with --mode infer")
+    if config.groups_batching and (config.load_dir or config.material or config.mode == "infer"):
+        other = "--load_dir" if config.load_dir else "--material" if config.material else "--mode infer"
+        raise UserError(f"--groups_batching trains many materials; it cannot be combined with {other}")
     for name in ("ray_address", "groups_gpus", "groups_retries"):
         if getattr(config, name) != FIELDS[name].default and config.groups_backend != "ray":
             raise UserError(f"--{name}: expected --groups_backend ray beside it, found {config.groups_backend}")
@@ -450,6 +462,8 @@ def _check_tsnc(config: Config) -> None:
         return
     if config.latents != "bc1" and not config.load_dir:
         raise UserError(f"--decoder tsnc: expected --latents bc1 beside it, found {config.latents}")
+    if config.activation_bits != 32:
+        raise UserError("--activation_bits 8: Intel's sample multiplies floats; leave it or --decoder tsnc out")
     for name, value in TSNC_NETWORK.items():
         if name in config.chosen and getattr(config, name) != value:
             found = getattr(config, name)

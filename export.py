@@ -25,7 +25,7 @@ from pathlib import Path
 
 from common.errors import UserError, run_command
 from formats.manifest import MANIFEST
-from formats.options import ExportOptions, parse_export_options, parse_formats, parse_languages
+from formats.options import SLANG, ExportOptions, parse_export_options, parse_formats, parse_languages
 from training.run_folder import MODELS, find_checkpoint
 
 
@@ -69,6 +69,7 @@ def write_files(source: Path, options: ExportOptions) -> None:
     from formats.export import change_layout, check_size, save_astc, save_images, save_ktx2, save_rgba8
     from shaders.export import export_shaders
     from shaders.on_load import export_on_load
+    from shaders.slang import export_slang
     from training.checkpoint import export_checkpoint
     from transcode.textures import check_packages, export_transcoded
 
@@ -104,10 +105,14 @@ def write_files(source: Path, options: ExportOptions) -> None:
     if formats:
         export_transcoded(out_dir / "transcoded", exported, formats, options.transcode_scalars,
                           options.transcode_quality, options.transcode_device)  # fmt: skip
+    storage = options.weights, options.weight_type, options.shader_precision
+    if SLANG in languages:
+        export_slang(out_dir, exported, *storage)
+        languages.remove(SLANG)
     if languages:
-        export_shaders(out_dir, exported, languages, options.weights, options.weight_type, options.shader_precision)
+        export_shaders(out_dir, exported, languages, *storage)
     if options.on_load:
-        export_on_load(out_dir, exported, languages, options.weights, options.weight_type, options.shader_precision)
+        export_on_load(out_dir, exported, languages, *storage)
 
 
 if __name__ == "__main__":

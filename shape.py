@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from common.errors import UserError
 from configs import (
+    ACTIVATION_BITS,
     INTERPOLATIONS,
     QUANTIZE_BITS,
     SAVE_BITS,
@@ -203,8 +204,13 @@ class DecoderSpec:
     negative_slope: float = 0.01  # of leaky_relu
     outputs: int = CHANNELS  # in use: 11, or 16 with extra maps
     weight_bits: int = 32  # of a weight in network_data.npz, see quantize.stored_weights
+    activation_bits: int = 32  # of what a layer takes in; 8: the network in whole numbers, whose weights have 8, too
 
     def __post_init__(self):
+        if self.activation_bits not in ACTIVATION_BITS:
+            raise ValueError(f"activation_bits must be one of {ACTIVATION_BITS}, got {self.activation_bits!r:.40}")
+        if self.activation_bits == 8 and self.weight_bits != 8:
+            raise ValueError(f"activation_bits 8 needs weight_bits 8, got {self.weight_bits!r:.40}")
         if self.weight_bits not in WEIGHT_BITS:
             raise ValueError(f"weight_bits must be one of {WEIGHT_BITS}, got {self.weight_bits!r:.40}")
         if self.activation not in ACTIVATIONS:
@@ -284,8 +290,9 @@ class ModelForm:
 
     @property
     def network_bits(self) -> int:
-        """Bits of the weights as they are stored."""
-        return bits_of_weights(self.layer_sizes, self.decoder.weight_bits)
+        """Bits of the weights as they are stored, with the ranges of 8-bit activations."""
+        ranges = 64 * len(self.layer_sizes) if self.decoder.activation_bits == 8 else 0
+        return bits_of_weights(self.layer_sizes, self.decoder.weight_bits) + ranges
 
 
 # --- from a configuration ------------------------------------------------------------------------------------------
@@ -375,4 +382,5 @@ def decoder_spec(config: Config, grids: Sequence[GridSpec]) -> DecoderSpec:
         activation="leaky_relu" if config.activation == "relu" else config.activation,
         negative_slope=0.0 if config.activation == "relu" else DecoderSpec.negative_slope,
         weight_bits=config.weight_bits,
+        activation_bits=config.activation_bits,
     )

@@ -8,8 +8,9 @@
 The three decoders take turns in one process and decode bands of rows of one LOD; the numpy one reads the exported
 files. Figures are medians of rounds, ratios are medians of the rounds' ratios. Operations are counted by executing the
 decoder's SPIR-V (bench/spirv.py) for one texel, and that of the shaders of export.py --on_load: they are a program's,
-not a particular GPU's. A frame is one decode per pixel with the WGSL decoder, where wgpu finds a device; one that is
-too slow for whole frames, as a CPU is, decodes its first rows, and the time is that of as many rows as a frame has.
+not a particular GPU's; four products of bytes that are added to a sum count as one, as many GPUs have it. A frame is
+one decode per pixel with the WGSL decoder, where wgpu finds a device; one that is too slow for whole frames, as a CPU
+is, decodes its first rows, and the time is that of as many rows as a frame has.
 
 Features and weights are random: how long it takes does not depend on them.
 """

@@ -5,6 +5,7 @@ They need glslangValidator, and spirv-opt for what a driver would remove too.
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import tempfile
@@ -27,7 +28,14 @@ from shaders.weights import weight_bytes
 
 LODS = (0.0, 0.5)  # a whole one, and one between two
 # In the buffer, by precision: what the network multiplies, so that counts are its own, whatever holds its weights.
-WEIGHT_TYPES = {32: "float32", 16: "auto"}
+WEIGHT_TYPES = {32: "float32", 16: "auto", 8: "auto"}
+TABLES = {32: ("<f4", 4), 16: ("<u4", 2), 8: ("<i4", 4)}  # its numbers, and how many an element has
+# Compilers of today do not know the instruction that adds a product of four bytes: another one, which decoders do not
+# use, stands for it, and bench.spirv computes with it what it stands for.
+DOTS = """ivec4 ntDots(uvec4 rows, uint inputs, ivec4 sums)
+{
+    return bitfieldInsert(sums, ivec4(rows), int(inputs), 0);
+}"""
 
 # (H, W, C) uint8, or blocks of BC1, (H / 4, W / 4, 8) uint8; the largest first, of blocks a multiple of 4 texels
 Levels = Sequence[np.ndarray]
@@ -101,7 +109,8 @@ def shader_tools() -> tuple[str | None, str | None]:
 
 
 def compile_decoder(source: str, optimise: bool) -> bytes:
-    """`compile_shader` of a GLSL decoder."""
+    """`compile_shader` of a GLSL decoder; of one of 8 bits with DOTS."""
+    source = re.sub(r"^#ifdef NT_DOTS\n.*?^#endif$", DOTS, source, flags=re.MULTILINE | re.DOTALL)
     return compile_shader("#version 450\n" + source + COMPUTE_ENTRY, optimise)
 
 
@@ -134,9 +143,9 @@ def count_operations(
     """
     resources: dict[str, Any] = {"Texel": [[*uv, lod, 0.0], [[0.0] * 4 for _ in range(3)]]}
     resources.update((name, unorm(levels)) for name, levels in shader_textures(model, layout).items())
-    kind, length = ("<u4", 2) if precision == 16 else ("<f4", 4)  # words of two halves
+    kind, length = TABLES[precision]
     table = np.frombuffer(decoder_weights(model, precision), kind).reshape(-1, length)
-    resources["NtWeights"] = [table.tolist()]
+    resources["NtWeights"] = [table.tolist()]  # words of two halves, or of four bytes
     invocation = Invocation(Module(binary), resources, ["NtWeights"])
     counts = invocation.run()
     return dict(counts), np.ravel(invocation.buffer("Texel")[1])[:11]

@@ -21,7 +21,9 @@ from bench.decode_device import Frame, measure_frame
 from bench.decode_load import LOAD_COLUMNS, measure_load
 from bench.decode_plot import plot
 from bench.decode_psnr import TRAINED_FORMS, measure_psnr
+from bench.decode_registers import REGISTER_COLUMNS, measure_registers
 from bench.decode_shader import LODS, compile_decoder, count_operations, decoder_source, shader_tools
+from bench.decode_slang import GPU_COLUMNS, SLANG_COLUMNS, measure_gpu, measure_slang
 from bench.spirv import KINDS
 from common.errors import UserError
 from describe.numpy_decoder import decode, read_texture
@@ -41,15 +43,18 @@ NETWORKS = tuple(tuple(map(int, word.split("x"))) for word in configs.NETWORKS i
 # The defaults, without and with --bpp 2.5, and of --latents bc1 at that rate.
 OF_FORM = {"reference": (2, 64), "learned": (2, 32), "bc1_linear": (2, 64), "bc1_learned": (2, 32)}
 TOLERANCE = 1e-4
-HALF_TOLERANCE = 2 / 255  # of products of 16 bits
+TOLERANCES = {32: TOLERANCE, 16: 2 / 255, 8: TOLERANCE}  # by the precision of products; of 8 bits they are exact
 LARGEST_TURN = 1 << 20  # texels
 
 BandDecoder = Callable[[int, int], Any]  # (first row, rows) -> their texels
 
 
-def make_model(form: str, size: int, network: tuple[int, int]) -> NeuralTexture:
+def make_model(form: str, size: int, network: tuple[int, int], precision: int = 32) -> NeuralTexture:
     """A square material's texture: grids as train.py chooses them for this form, see rates.json for all but reference;
-    of BC1 two fine planes and two coarse ones."""
+    of BC1 two fine planes and two coarse ones.
+
+    precision: 8: a network of whole numbers, as decoders of 8 bits need it.
+    """
     half, quarter, eighth = (max(size // part, 1) for part in (2, 4, 8))
     levels = exact_halvings(half) + 1
     learned = form in ("learned", "bc1_learned")
@@ -60,7 +65,8 @@ def make_model(form: str, size: int, network: tuple[int, int]) -> NeuralTexture:
         fine = GridSpec(half, levels, 2, 8, "learned") if learned else GridSpec(half, levels, 4, 32)
         grids = [fine, GridSpec(eighth, 1, 4, 32)]
     waves = (0, *reversed(network), 3, "hard_swish") if learned else (12, *reversed(network))
-    decoder = DecoderSpec(*waves)
+    bits = {"weight_bits": 8, "activation_bits": 8} if precision == 8 else {}
+    decoder = DecoderSpec(*waves, **bits)
     model = NeuralTexture(grids, decoder, size.bit_length(), seed=0)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
@@ -69,6 +75,8 @@ def make_model(form: str, size: int, network: tuple[int, int]) -> NeuralTexture:
         for index, grid in enumerate(grids):
             if not grid.compressed:  # what the files hold; a block is rounded whenever it is read
                 model.load_codes(index, model.codes(index))
+        if precision == 8:
+            model.calibrate(torch.rand((4096, 2), generator=generator), torch.zeros(4096, dtype=torch.int64))
     return model
 
 
@@ -84,8 +92,8 @@ def shader_kinds(forms: Iterable[str]) -> list[tuple[str, str, str]]:
 
 def precisions_of(name: str) -> tuple[int, ...]:
     """Bits of the products of the decoders that are measured, of a name of shader_kinds: how features are laid out and
-    what the network multiplies do not depend on each other, so 16 bits are measured in one layout."""
-    return (32, 16) if name in ("packed", "bc1") else (32,)
+    what the network multiplies do not depend on each other, so 16 and 8 bits are measured in one layout."""
+    return (32, 16, 8) if name in ("packed", "bc1") else (32,)
 
 
 def network_name(network: tuple[int, int]) -> str:
@@ -199,7 +207,7 @@ def measure_shader(networks: Sequence[tuple[int, int]], material: int = 64) -> l
     rows = []
     for name, layout, form in shader_kinds(FORMS):
         for network, precision in itertools.product(networks, precisions_of(name)):
-            model = make_model(form, material, network)
+            model = make_model(form, material, network, precision)
             source = decoder_source(model, (material, material), "glsl", layout, precision)
             binary = compile_decoder(source, optimise=bool(optimiser))
             for lod in LODS:
@@ -208,7 +216,7 @@ def measure_shader(networks: Sequence[tuple[int, int]], material: int = 64) -> l
                 with torch.no_grad():
                     wanted = model(torch.tensor([uv]), torch.tensor([lod]))[0].numpy()
                 check_same({"the model": wanted, f"the shader ({name}, {form})": decoded},
-                           TOLERANCE if precision == 32 else HALF_TOLERANCE)  # fmt: skip
+                           TOLERANCES[precision])  # fmt: skip
                 rows.append({
                     "part": "shader", "layout": name, "form": form, "network": network_name(network),
                     "precision": precision, "lod": lod, "compiled_by": compiled_by, **pixel_cost(model.form, layout),
@@ -223,9 +231,9 @@ def measure_frames(
     """A frame of each layout and form; nothing, and a note, where there is no device, or none that has BC1."""
     rows = []
     kinds = shader_kinds(form_networks)
-    for precision in (32, 16):
+    for precision in (32, 16, 8):
         for name, layout, form in [kind for kind in kinds if precision in precisions_of(kind[0])]:
-            model = make_model(form, FRAME_MATERIAL, form_networks[form])
+            model = make_model(form, FRAME_MATERIAL, form_networks[form], precision)
             try:
                 frame = Frame(model, (FRAME_MATERIAL, FRAME_MATERIAL), size, layout, precision)
             except NoDevice as error:
@@ -265,8 +273,8 @@ COLUMNS = {  # heading, key, format
              ("multiply-adds", "multiply_adds", "{:d}"), ("float operations", "float_operations", "{:d}"),
              ("others", "other_operations", "{:d}"), ("s", "seconds", "{:.0f}")),
 }  # fmt: skip
-COLUMNS["load"] = LOAD_COLUMNS
-FRAME_UNITS = {"texels_per_second": 1e6}  # fastest and slowest are milliseconds there
+COLUMNS |= {"load": LOAD_COLUMNS, "slang": SLANG_COLUMNS, "registers": REGISTER_COLUMNS, "gpu": GPU_COLUMNS}
+UNITS_OF = {"frame": {"texels_per_second": 1e6}, "gpu": {}}  # fastest and slowest are milliseconds there
 
 
 def measure_all(arguments: argparse.Namespace) -> Iterator[list[dict[str, Any]]]:
@@ -279,6 +287,17 @@ def measure_all(arguments: argparse.Namespace) -> Iterator[list[dict[str, Any]]]
     yield measure_shader(NETWORKS[-1:] if quick else NETWORKS)
     print("operations of the shaders of --on_load, per texel", flush=True)
     yield measure_load({form: make_model(form, 64, OF_FORM[form]) for form in FORMS})
+    packed = [form for form in OF_FORM if not form.startswith("bc1")][-1 if quick else 0 :]
+    print("operations of the decoders in Slang, per texel", flush=True)
+    yield measure_slang({form: make_model(form, 64, OF_FORM[form]) for form in packed}, LODS)
+    print("registers of the decoders in GLSL, for an AMD GPU", flush=True)
+    yield measure_registers(
+        (form, network_name(OF_FORM[form]), bits, make_model(form, 64, OF_FORM[form], bits))
+        for form in packed for bits in precisions_of("packed")
+    )  # fmt: skip
+    print("a frame of the decoders in Slang, by a GPU's clock", flush=True)
+    large = {form: make_model(form, FRAME_MATERIAL, OF_FORM[form]) for form in packed}
+    yield measure_gpu(large, tuple(arguments.frame))
     print("a frame, one decode of LOD 0 per pixel", flush=True)
     yield measure_frames(tuple(arguments.frame), rounds, round_s, OF_FORM)
 
@@ -310,7 +329,7 @@ def run_all(arguments: argparse.Namespace) -> None:
     for rows in measure_all(arguments):
         if rows:
             part = rows[0]["part"]
-            print(table(rows, COLUMNS[part], FRAME_UNITS if part == "frame" else UNITS), end="\n\n", flush=True)
+            print(table(rows, COLUMNS[part], UNITS_OF.get(part, UNITS)), end="\n\n", flush=True)
         entries += rows
         path = save(name, arguments.out, settings, entries)  # a later part may be interrupted
     print(path)

@@ -21,19 +21,35 @@ import numpy as np
 MAGIC = 0x07230203
 MOST_STEPS = 20_000_000  # of an invocation: a loop that never ends must
 # Counts are of numbers, not of instructions: adding two vectors of four is four operations.
-#   float: adds, multiplies, floor, min, max, ...; half: those of 16 bits, of which many GPUs do two at a time; special:
-#   divisions, roots, powers, logarithms; compare: comparisons, selects and logic; fetch: texels loaded; sample: texels
-#   filtered by a sampler; weights: numbers, or words of two halves, read from a buffer; local: numbers moved to and
-#   from variables, most of which a driver keeps in registers; branch: conditional ones.
-KINDS = ("fetch", "sample", "weights", "float", "half", "special", "integer", "compare", "convert", "local", "branch")
+#   float: adds, multiplies, floor, min, max, ...; half: those of 16 bits, of which many GPUs do two at a time; dot:
+#   four products of bytes added to a sum, one instruction; special: divisions, roots, powers, logarithms; compare:
+#   comparisons, selects and logic; fetch: texels loaded; sample: texels filtered by a sampler; weights: numbers, or
+#   words of two halves or four bytes, read from a buffer; local: numbers moved to and from variables, most of which a
+#   driver keeps in registers; branch: conditional ones. Products of matrices and cooperative vectors are counted as
+#   `matrix`, their multiply-adds.
+KINDS = ("fetch", "sample", "weights", "float", "half", "dot", "special", "integer", "compare", "convert", "local",
+         "branch")  # fmt: skip
 
 
 def _half(word: int) -> float:
     return struct.unpack("<e", struct.pack("<H", word))[0]
 
 
+def _float(word: int) -> float:
+    return struct.unpack("<f", struct.pack("<I", word & 0xFFFFFFFF))[0]
+
+
+def _bytes(word: int) -> tuple[int, ...]:
+    return struct.unpack("<4b", struct.pack("<I", word & 0xFFFFFFFF))
+
+
 def _divide(a: int, b: int) -> int:
     return int(a / b) if b else 0  # towards zero; what division by 0 gives is not defined
+
+
+def _dot(total: int, one: int, other: int, _: int) -> int:
+    parts = ([(word >> shift & 0xFF ^ 0x80) - 0x80 for shift in (0, 8, 16, 24)] for word in (one, other))
+    return total + sum(a * b for a, b in zip(*parts))
 
 
 def _select(condition: Any, yes: Any, no: Any) -> Any:
@@ -66,6 +82,7 @@ SCALAR_OPS: dict[int, tuple[str, Callable]] = {
     109: ("convert", math.trunc), 110: ("convert", math.trunc), 111: ("convert", float), 112: ("convert", float),
     115: ("convert", float),
     124: ("convert", lambda a: a), 142: ("float", operator.mul),
+    201: ("dot", _dot),  # OpBitFieldInsert, which no decoder has: it stands for dot4add, see decode_shader.DOTS
 }  # fmt: skip
 # of GLSL.std.450: number -> (kind, function of the numbers)
 EXTENDED_OPS: dict[int, tuple[str, Callable]] = {
@@ -79,7 +96,7 @@ EXTENDED_OPS: dict[int, tuple[str, Callable]] = {
     46: ("float", lambda a, b, t: a * (1 - t) + b * t), 50: ("float", lambda a, b, c: a * b + c),
 }  # fmt: skip
 _NO_RESULT = {3, 4, 5, 6, 7, 8, 10, 11, 14, 15, 16, 17, 62, 71, 72, 246, 247, 249, 250, 251, 252, 253, 254, 255}
-_ONLY_RESULT = {2, 11, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 32, 33, 248}
+_ONLY_RESULT = {2, 11, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 32, 33, 248, 5288}
 
 
 @dataclass
@@ -139,6 +156,7 @@ class Module:
         self.types: dict[int, tuple[int, tuple[int, ...]]] = {}
         self.values: dict[int, Any] = {}  # constants
         self.globals: dict[int, tuple[int, int]] = {}  # id -> (type of the pointer, storage class)
+        self.places: dict[int, tuple[int, int]] = {}  # id of a resource -> (descriptor set, binding)
         self.functions: dict[int, _Function] = {}
         self.entry = 0
         function = block = None
@@ -149,6 +167,10 @@ class Module:
             at += max(length, 1)
             if op == 5:  # OpName
                 self.names[operands[0]] = _text(operands[1:])
+            elif op == 71 and operands[1] in (33, 34):  # OpDecorate with Binding or DescriptorSet
+                space, binding = self.places.get(operands[0], (0, 0))
+                place = (space, operands[2]) if operands[1] == 33 else (operands[2], binding)
+                self.places[operands[0]] = place
             elif op == 15:  # OpEntryPoint
                 self.entry = operands[1]
             elif op == 54:
@@ -169,7 +191,7 @@ class Module:
                 self.globals[operands[1]] = (operands[0], operands[2])
             elif op in _ONLY_RESULT:
                 self.types[operands[0]] = (op, operands[1:])
-            elif op in (1, 41, 42, 43, 44, 46):
+            elif op in (1, 41, 42, 43, 44, 46, 4461):
                 self.values[operands[1]] = self._constant(op, operands[0], operands[2:])
 
     def _constant(self, op: int, kind: int, operands: Sequence[int]) -> Any:
@@ -179,11 +201,13 @@ class Module:
             return [self.values[operand] for operand in operands]
         if op in (1, 46):
             return self.zero(kind)
+        if op == 4461:  # OpConstantCompositeReplicateEXT
+            return [self.values[operands[0]]] * len(self.zero(kind))
         type_op, parameters = self.types[kind]
         if type_op == 22 and parameters[0] == 16:
             return _half(operands[0] & 0xFFFF)
         if type_op == 22:
-            return struct.unpack("<f", struct.pack("<I", operands[0]))[0]
+            return _float(operands[0])
         return _wrapped(operands[0], bool(parameters[1]))
 
     def zero(self, kind: int) -> Any:
@@ -191,13 +215,15 @@ class Module:
         op, parameters = self.types[kind]
         if op == 20:
             return False
+        if op == 26:  # OpTypeSampler; there is one kind
+            return []
         if op == 21:
             return 0
         if op == 22:
             return 0.0
         if op == 23:
             return [self.zero(parameters[0]) for _ in range(parameters[1])]
-        if op == 28:
+        if op in (28, 5288):  # OpTypeArray, OpTypeCooperativeVectorNV
             return [self.zero(parameters[0]) for _ in range(self.values[parameters[1]])]
         if op == 30:
             return [self.zero(part) for part in parameters]
@@ -234,7 +260,9 @@ class Invocation:
                 self._signed[kind] = self._signed[parameters[0]]
         types = module.types.items()
         self._halves = {kind for kind, (op, parameters) in types if op == 22 and parameters[0] == 16}
-        self._halves |= {kind for kind, (op, parameters) in types if op == 23 and parameters[0] in self._halves}
+        self._floats = {kind for kind, (op, _) in types if op == 22}
+        for kinds in (self._halves, self._floats):
+            kinds |= {kind for kind, (op, parameters) in types if op in (23, 5288) and parameters[0] in kinds}
         self._buffers: dict[str, list] = {}
         for variable, (pointer, _) in module.globals.items():
             pointee = module.types[pointer][1][1]
@@ -285,12 +313,15 @@ class Invocation:
                 raise RuntimeError(f"over {MOST_STEPS} instructions: the shader does not end")
 
     def _execute(self, op, kind, result, operands, frame, count) -> None:
-        if op == 124 and kind in self._halves:  # OpBitcast: no instruction of a GPU with such numbers
+        if op == 124 and kind in self._halves:
             words = frame[operands[0]] if isinstance(frame[operands[0]], list) else [frame[operands[0]]]
             frame[result] = [_half(word >> shift & 0xFFFF) for word in words for shift in (0, 16)]
         elif op in SCALAR_OPS:
             what, function = SCALAR_OPS[op]
             values = [frame[operand] for operand in operands]
+            if op == 124:  # OpBitcast: no instruction of a GPU
+                frame[result] = self._each(_float if kind in self._floats else function, values, kind)
+                return
             frame[result] = self._each(function, values, kind)
             count["half" if what == "float" and kind in self._halves else what] += _numbers(frame[result])
         elif op == 61:  # OpLoad
@@ -333,7 +364,7 @@ class Invocation:
             frame[result] = [both[index] if index < len(both) else 0 for index in operands[2:]]
         elif op == 77:
             frame[result] = frame[operands[0]][frame[operands[1]]]
-        elif op in (83, 100):  # OpCopyObject, OpImage
+        elif op in (83, 86, 100):  # OpCopyObject, OpSampledImage, OpImage
             frame[result] = frame[operands[0]]
         elif op == 1:
             frame[result] = self.module.zero(kind)
@@ -347,8 +378,34 @@ class Invocation:
         elif op == 88:  # OpImageSampleExplicitLod
             frame[result] = _filtered(frame[operands[0]], frame[operands[1]], frame[operands[3]])
             count["sample"] += 1
+        elif op == 4450:  # OpSDot, of four signed bytes in each of two words
+            frame[result] = sum(a * b for a, b in zip(*map(_bytes, (frame[word] for word in operands[:2]))))
+            count["dot"] += 1
+        elif op == 68:  # OpArrayLength
+            frame[result] = len(frame[operands[0]].read()[operands[1]])
+        elif op == 4463:  # OpCompositeConstructReplicateEXT
+            frame[result] = [frame[operands[0]]] * len(self.module.zero(kind))
+        elif op == 5289:
+            self._multiply(kind, result, operands, frame, count)
         elif op not in (246, 247):
             raise NotImplementedError(f"SPIR-V instruction {op}")
+
+    def _multiply(self, kind, result, operands, frame, count) -> None:
+        """OpCooperativeVectorMatrixMulNV, of float16 in rows: exact sums, rounded as the result is. Source: Khronos,
+        SPV_NV_cooperative_vector."""
+        vector, as_vector, matrix, offset, as_matrix, rows, columns, layout, transpose, stride = (
+            frame[operand] for operand in operands
+        )
+        if (as_vector, as_matrix, layout, transpose) != (0, 0, 0, False):  # Float16, RowMajor
+            raise NotImplementedError("a product with a matrix of another kind or layout")
+        words = np.array(matrix.read(), np.uint32).astype("<u4").tobytes()
+        if offset % 64 or stride % 16 or offset + (rows - 1) * stride + 2 * columns > len(words):
+            raise RuntimeError(f"a matrix at byte {offset} with {stride} bytes a row, of {len(words)}")
+        taken = [np.frombuffer(words, "<f2", columns, offset + row * stride) for row in range(rows)]
+        sums = np.array(taken, np.float64) @ np.array(vector, np.float64)
+        frame[result] = [self._of_type(float(number), kind) for number in sums]
+        count["matrix"] += rows * columns
+        count[matrix.kind] += rows * columns // 2
 
     def _extended(self, kind, result, operands, frame, count) -> None:
         number, values = operands[1], [frame[operand] for operand in operands[2:]]

@@ -109,7 +109,7 @@ def read_bare_files(folder: Path, given: Assumptions, max_pixels: int = MAX_PIXE
     Raises: UserError when a file is missing, damaged, does not fit the others, or is in a form that needs a manifest.
     """
     path = folder / NETWORK
-    numbers, network, weight_bits = read_network(path)
+    numbers, network, weight_bits, ranges = read_network(path)
     info = parse_any_info(numbers, str(path))
     textures = [folder / f"hash_grid_{index}.dds" for index in range(len(info.grids))]
     headers = [read_dds_info(texture) for texture in textures]
@@ -127,7 +127,8 @@ def read_bare_files(folder: Path, given: Assumptions, max_pixels: int = MAX_PIXE
     reason = "" if given.size else ": twice grid 0" if ours else ": as large as grid 0"
     size = f"size {width} x {height}{reason}"
     if ours:
-        form = _our_form(parse_info(numbers, str(path)), headers, textures, material.num_lods, weight_bits)
+        bits = weight_bits, 32 if ranges is None else 8
+        form = _our_form(parse_info(numbers, str(path)), headers, textures, material.num_lods, bits)
         texture = read_texture(folder, form)
         sampling, output = given.sampling or texture.sampling, given.output or texture.output_activation
         texture = replace(texture, sampling=sampling, output_activation=output)
@@ -151,9 +152,10 @@ def read_bare_files(folder: Path, given: Assumptions, max_pixels: int = MAX_PIXE
 
 
 def _our_form(
-    info: NetworkInfo, headers: Sequence[DdsInfo], textures: Sequence[Path], num_lods: int, weight_bits: int
+    info: NetworkInfo, headers: Sequence[DdsInfo], textures: Sequence[Path], num_lods: int, bits: tuple[int, int]
 ) -> ModelForm:
-    """The reference form; the heights of its grids are in the DDS files alone.
+    """The reference form, with these bits of weights and activations; the heights of its grids are in the DDS files
+    alone.
 
     Raises: UserError for a height that a grid of so many levels cannot have.
     """
@@ -163,7 +165,7 @@ def _our_form(
                 f"{path}: expected a height that halves {grid.n_levels - 1} times, since the network file has "
                 f"{grid.n_levels} levels, found {header.height}; one of them is damaged"
             )
-    return info.reference_form(num_lods, weight_bits, [header.height for header in headers])
+    return info.reference_form(num_lods, bits, [header.height for header in headers])
 
 
 _OUR_FORM = (

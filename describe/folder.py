@@ -25,6 +25,7 @@ from formats.manifest import (
     NETWORK,
     FileRecord,
     Manifest,
+    Ranges,
     decoder_inputs,
     listing_problem,
     read_manifest,
@@ -112,14 +113,15 @@ def _describe_export(folder: Path, manifest: Manifest) -> Description:
     result.section("channels with one value at every texel", [[constants]] if constants else [])
     result.section(f"grids, {manifest.layout}", _grid_rows(manifest))
     result.section("formats that engines load", _format_rows(manifest))
-    result.section("decoder", _decoder_rows(form) + [["trained at", TRAINED_AT[manifest.positions]]])
+    decoder = _decoder_rows(form, manifest.activation_ranges)
+    result.section("decoder", [*decoder, ["trained at", TRAINED_AT[manifest.positions]]])
     result.section("rates", _rate_rows(manifest))
     try:
         result.section("PSNR recorded, dB", _psnr_rows(manifest.metrics))
     except DAMAGE as error:
         raise UserError(f"{folder / MANIFEST}: damaged or of another layout ({what_is_wrong(error)})") from error
     result.section("files", [_file_row(folder, name, entry, result) for name, entry in manifest.files.items()])
-    _compare_with_network(folder, form, result)
+    _compare_with_network(folder, manifest, result)
     return result
 
 
@@ -183,7 +185,7 @@ def _levels(finest: Size, count: int) -> str:
     return f"{sizes}, {counted(count, 'level')}"
 
 
-def _decoder_rows(form: ModelForm) -> list[list[str]]:
+def _decoder_rows(form: ModelForm, ranges: Ranges) -> list[list[str]]:
     activation = form.decoder.activation
     if activation == "leaky_relu":
         activation = f"{activation} {form.decoder.negative_slope:g}" if form.decoder.negative_slope else "relu"
@@ -191,6 +193,9 @@ def _decoder_rows(form: ModelForm) -> list[list[str]]:
     rows.append(["layers", _layers(form.layer_sizes) + f" ({form.decoder.outputs} of the outputs are used)"])
     rows.append(["between them", f"{activation}, without biases"])
     rows.append(["weights", f"{form.n_weights} {WEIGHT_WORDS[form.decoder.weight_bits]}"])
+    if ranges:
+        spans = ", ".join(f"{low:.4g} to {high:.4g}" for low, high in ranges)
+        rows.append(["activations", f"int8, in ranges of {spans}; the network computes with whole numbers"])
     return rows
 
 
@@ -246,11 +251,12 @@ def _dds_cells(info: DdsInfo) -> list[str]:
     return [info.format, f"{info.width} x {info.height}", counted(info.mips, "mip"), header]
 
 
-def _compare_with_network(folder: Path, form: ModelForm, result: Description) -> None:
+def _compare_with_network(folder: Path, manifest: Manifest, result: Description) -> None:
     """Add a problem when the npz describes another texture than the manifest does."""
     if result.problems:  # a damaged npz is one of them already
         return
-    info, network, weight_bits = read_network(folder / NETWORK)
+    form = manifest.form
+    info, network, weight_bits, ranges = read_network(folder / NETWORK)
     if info_fields(info, str(folder / NETWORK)).grids != network_info(form).grids:
         result.problems.append(f"{NETWORK} describes other grids than {MANIFEST}")
     if len(network) != form.n_weights:
@@ -258,6 +264,8 @@ def _compare_with_network(folder: Path, form: ModelForm, result: Description) ->
     if weight_bits != form.decoder.weight_bits:
         said = form.decoder.weight_bits
         result.problems.append(f"{NETWORK} holds weights of {weight_bits} bits, {MANIFEST} says {said}")
+    if (() if ranges is None else tuple(map(tuple, ranges.tolist()))) != manifest.activation_ranges:
+        result.problems.append(f"{NETWORK} holds other ranges of activations than {MANIFEST} says")
 
 
 # --- without a manifest ----------------------------------------------------------------------------------------------
@@ -268,7 +276,7 @@ def _describe_bare_files(folder: Path, textures: Sequence[Path]) -> Description:
     infos = {path.name: read_dds_info(path) for path in textures}
     path = folder / NETWORK
     if path.is_file():
-        numbers, network, weight_bits = read_network(path)
+        numbers, network, weight_bits, _ = read_network(path)
         info = parse_any_info(numbers, str(path))
         rows = [_bare_grid_row(index, grid, infos, result) for index, grid in enumerate(info.grids)]
         result.section("grids, from info", rows)

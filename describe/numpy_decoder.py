@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import torch
 
 import blocks
 from common.errors import UserError
@@ -21,6 +22,8 @@ from formats.manifest import NETWORK
 from formats.network_file import read_weights
 from maps.record import Constant
 from quantize import unpack_codes
+from quantized.gradient import layers_of
+from quantized.network import IntegerLayer, rounded_shares, run
 from shape import TEXEL_OFFSETS, DecoderSpec, GridSpec, ModelForm, aligned
 
 CHUNK = 1 << 15  # texels that are decoded at a time: some hundred bytes each
@@ -39,6 +42,7 @@ class FileTexture:
     weights: matrices [out, in] float32; inputs past waves, features and LOD are ones.
     decoder: its frequencies, activation and outputs are read, its widths are those of the weights.
     learned: per grid whether the network gets its four texels; empty: no grid does.
+    integers: the network in whole numbers, for activations of 8 bits; empty: it computes with `weights`.
     """
 
     grids: Sequence[Sequence[np.ndarray]]
@@ -47,6 +51,7 @@ class FileTexture:
     decoder: DecoderSpec
     learned: Sequence[bool] = ()
     constants: Mapping[int, Constant] = field(default_factory=dict)
+    integers: Sequence[IntegerLayer] = ()
     sampling: str = "sampler"
     output_activation: str = "none"
 
@@ -61,11 +66,15 @@ def read_texture(folder: Path, form: ModelForm, layout: str = "packed") -> FileT
     """
     if layout not in WORD_LAYOUTS and not all(grid.compressed for grid in form.grids):
         raise UserError(f"{folder}: expected files of the layout packed, found {layout}; use --dds_layout")
-    form, weights = read_weights(folder / NETWORK, form)
+    form, weights, ranges = read_weights(folder / NETWORK, form)
     grids = [_read_grid(folder, index, grid, layout) for index, grid in enumerate(form.grids)]
     grids = [levels[:1] * (grid.finest_lods - 1) + levels for levels, grid in zip(grids, form.grids)]
     learned = [grid.interpolation == "learned" for grid in form.grids]
-    return FileTexture(grids, weights, form.num_lods, form.decoder, learned, form.constants)
+    integers = []
+    if ranges is not None:
+        matrices, decoder = [torch.tensor(weight) for weight in weights], form.decoder
+        integers = layers_of(matrices, torch.tensor(ranges), decoder.activation, decoder.negative_slope)
+    return FileTexture(grids, weights, form.num_lods, form.decoder, learned, form.constants, integers)
 
 
 def features_of(codes: np.ndarray, bits: int) -> np.ndarray:
@@ -158,7 +167,7 @@ def _inputs(texture: FileTexture, uv: np.ndarray, lod: int) -> np.ndarray:
             inputs[:, at] = 4 * np.abs(x - np.floor(x) - np.float32(0.5)) - 1
             at += 1
     for index, levels in enumerate(texture.grids):
-        texels, shares = _four_texels(levels[min(lod, len(levels) - 1)], uv, texture.sampling)
+        texels, shares = _four_texels(levels[min(lod, len(levels) - 1)], uv, texture)
         count = texels[0].shape[1]
         if texture.learned and texture.learned[index]:
             for texel in texels:
@@ -180,9 +189,11 @@ def _inputs(texture: FileTexture, uv: np.ndarray, lod: int) -> np.ndarray:
     return inputs
 
 
-def _four_texels(image: np.ndarray, uv: np.ndarray, sampling: str) -> tuple[list[np.ndarray], list[np.ndarray]]:
+def _four_texels(
+    image: np.ndarray, uv: np.ndarray, texture: FileTexture
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """The four texels around each position, (n, features), and the shares (n, 1) of a bilinear blend."""
-    (height, width), size = image.shape[:2], _size_of(image)
+    (height, width), size, sampling = image.shape[:2], _size_of(image), texture.sampling
     if sampling == "sampler":
         position = uv * size - np.float32(0.5)
     elif sampling == "vertex":
@@ -190,7 +201,7 @@ def _four_texels(image: np.ndarray, uv: np.ndarray, sampling: str) -> tuple[list
     else:
         position = np.clip(uv * size - np.float32(0.5), 0, size - 1) + np.float32(0.5)
     corner = np.floor(position)
-    fraction = position - corner
+    fraction = rounded_shares(position - corner) if texture.integers else position - corner
     x, y = corner.astype(np.int64).T
     texels, shares = [], []
     flat = image.reshape(-1, image.shape[2])
@@ -212,6 +223,8 @@ def _size_of(image: np.ndarray) -> np.ndarray:
 
 def _network(texture: FileTexture, values: np.ndarray) -> np.ndarray:
     """(n, inputs) -> (n, outputs)."""
+    if texture.integers:
+        return run(texture.integers, values)
     decoder = texture.decoder
     for weight in texture.weights[:-1]:
         values = _activated(values @ weight.T, decoder.activation, decoder.negative_slope)

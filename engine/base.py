@@ -21,10 +21,12 @@ from engine.adam_state import (
 from engine.flat_weights import Flat
 from engine.protocol import State
 from engine.sample_loss import sample_loss
-from engine.sampling import channel_loss_weights, learned_channels
+from engine.sampling import PROBE, TexelSampler, channel_loss_weights, learned_channels
 from engine.schedule import Schedule
 from model import NeuralTexture
 from shape import resolve_grids
+
+CALIBRATION_TEXELS = 8192
 
 
 class BaseEngine:
@@ -50,6 +52,7 @@ class BaseEngine:
         grids = resolve_grids(config, material.width, material.height)
         self.rates = [config.learning_rate, *(grid.learning_rate for grid in grids)]  # before the schedule's factor
         self.moves = [rate > 0 for rate in self.rates[1:]]  # per grid; one of rate 0 has no moments, a state zeros
+        self.calibrated = model.activation_bits == 32  # whether the ranges of activations are those of the end
 
     def learning_rates(self) -> dict[str, float]:
         """See Engine.learning_rates."""
@@ -57,11 +60,26 @@ class BaseEngine:
         names = ["network", *(f"grid_{index}" for index in range(len(self.rates) - 1))]
         return {name: rate * factor for name, rate in zip(names, self.rates)}
 
+    def calibrate(self) -> None:
+        """Set the model's ranges of activations by what its parameters make of one fixed batch of texels."""
+        config = self.schedule.config
+        batch = min(config.batch_size, CALIBRATION_TEXELS)
+        _, lod, uv = TexelSampler(self.material.lod_sizes, config.seed, batch, self.device).draw(PROBE)
+        self.model.calibrate(uv, lod)
+
+    def with_calibration(self, state: State) -> State:
+        """A state with whether the ranges, which a checkpoint has beside the weights, stay as they are."""
+        return state if self.model.activation_bits == 32 else {**state, "calibrated": self.calibrated}
+
+    def load_calibration(self, state: State) -> None:
+        """The inverse of with_calibration."""
+        self.calibrated = self.model.activation_bits == 32 or bool(state.get("calibrated", False))
+
 
 class KernelEngine(BaseEngine):
     """An engine whose kernels hold parameters and moments in memory of their own until sync().
 
-    A subclass supplies `_stored` and `_load_parameters`.
+    A subclass supplies `_step`, `_stored` and `_load_parameters`.
 
     Raises: ValueError when the model holds every channel as a constant.
     """
@@ -71,6 +89,22 @@ class KernelEngine(BaseEngine):
         if not self.channels:
             raise ValueError("every channel is a constant: there is nothing to train")
 
+    def step(self, n: int) -> float:
+        """See Engine.step."""
+        n_float = sum(not self.schedule.rounds_weights(i) for i in range(self.iteration, self.iteration + n))
+        if n_float:  # they come first
+            self.calibrated = self.model.activation_bits == 32
+        if self.calibrated or n_float == n:
+            return self._step(n)
+        before = self._step(n_float) * n_float if n_float else 0.0
+        self.sync()  # which calibrates
+        self.calibrated = True
+        return (before + self._step(n - n_float) * (n - n_float)) / n
+
+    def _step(self, n: int) -> float:
+        """Engine.step for iterations that all have the same kind of activations."""
+        raise NotImplementedError
+
     def state(self) -> State:
         """Iteration and optimiser on the CPU, in the layout of torch.optim.Adam.
 
@@ -79,21 +113,21 @@ class KernelEngine(BaseEngine):
         parameters, the iteration that each texel is at, and the distance that texels of each age still have to move.
         """
         if self.iteration == 0:
-            return {"iteration": 0, "optimizer": {}}
+            return self.with_calibration({"iteration": 0, "optimizer": {}})
         if self.iteration % SWEEP_INTERVAL == 0:
             return self.settled_state()
         moments, pending = self._stored()
         state = {"iteration": self.iteration, "optimizer": optimizer_entries(self.iteration, moments)}
         if pending:
             state["pending"] = pending
-        return state
+        return self.with_calibration(state)
 
     def settled_state(self) -> State:
         """See Engine.settled_state."""
         moments, pending = self._stored()
         state = {"iteration": self.iteration, "optimizer": optimizer_entries(self.iteration, moments)}
         optimizer = up_to_date({**state, "pending": pending} if pending else state, self.model)
-        return {"iteration": self.iteration, "optimizer": optimizer}
+        return self.with_calibration({"iteration": self.iteration, "optimizer": optimizer})
 
     def retire(self, folder: Path | None = None) -> State:
         """settled_state(), after which the engine has only its model and its settings: the kernels' memory is free.
@@ -110,6 +144,7 @@ class KernelEngine(BaseEngine):
         if pending is not None:
             check_pending(pending, self.model, iteration, SWEEP_INTERVAL)
         self.iteration = iteration
+        self.load_calibration(state)
         self._load_parameters(optimizer, pending)
 
     def network_moments(self, optimizer: Optimizer | None) -> list[Flat] | None:

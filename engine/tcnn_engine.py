@@ -220,6 +220,8 @@ def check_model(model: NeuralTexture) -> None:
                 f"--engine tcnn: grid {index} has {grid.features} features per texel, expected 1, 2, 4 or 8; choose "
                 f"--quantize_bits and --save_bits so that save_bits / quantize_bits is one of them, {OTHERWISE}"
             )
+    if model.activation_bits != 32:
+        raise UserError(f"--engine tcnn: expected --activation_bits 32, found 8; leave it out, {OTHERWISE}")
     activation = "relu" if not model.decoder.negative_slope else model.decoder.activation
     if activation != "leaky_relu":
         raise UserError(f"--engine tcnn: expected --activation leaky_relu, found {activation}; use "

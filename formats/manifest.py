@@ -23,6 +23,7 @@ from formats.dds_layouts import (
 )
 from maps.channels import ALL_CHANNELS, CHANNELS, canonical, is_map_name, map_channels
 from maps.record import CONVENTIONS, Constant, MapRecord, MaterialRecord, Origin
+from quantized.ranges import ranges_problem
 from shape import PADDED_OUTPUTS, DecoderSpec, GridSpec, ModelForm
 
 if TYPE_CHECKING:
@@ -39,6 +40,9 @@ FILE_NAME = re.compile(r"[a-z0-9_]{1,40}\.(dds|npz)")  # nothing that leads out 
 GRID_FIELDS = ("n_levels", "features", "quantize_bits", "save_bits", "interpolation")
 RATES = ("grids", "network", "bpp", "all_mips")
 DAMAGE = (LookupError, TypeError, ValueError, AttributeError, OverflowError)  # what reading absurd JSON raises
+
+
+Ranges = tuple[tuple[float, float], ...]  # lowest, highest
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,7 @@ class Manifest:
     metrics: Any  # what evaluate_model returned, None without an evaluation; not checked
     files: Mapping[str, FileRecord]  # by name
     positions: str = "centres"  # that it was trained at, one of configs.POSITIONS
+    activation_ranges: Ranges = ()  # of each layer's input, for activations of 8 bits; else none
 
     @property
     def bytes_on_disk(self) -> int:
@@ -87,7 +92,9 @@ def build_manifest(
     word_bits = [stored_bits(grid, layout) for grid in model.grids]
     rates = model.bits_per_texel(material.width, material.height, word_bits)
     rates = {name: round(rate, 6) for name, rate in rates.items()}
-    return Manifest(material, model.form, layout, rates, metrics, files, positions)
+    eight = model.activation_bits == 8
+    ranges = tuple(map(tuple, model.activation_ranges.tolist())) if eight else ()
+    return Manifest(material, model.form, layout, rates, metrics, files, positions, ranges)
 
 
 # --- records as JSON -------------------------------------------------------------------------------------------------
@@ -101,7 +108,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
         "material": material_to_json(manifest.material, manifest.form.constants),
         "dds_layout": manifest.layout,
         "grids": grids_to_json(manifest.form.grids, manifest.layout),
-        "decoder": decoder_to_json(manifest.form),
+        "decoder": {**decoder_to_json(manifest.form), **_ranges_to_json(manifest.activation_ranges)},
         **({"positions": manifest.positions} if manifest.positions != "centres" else {}),
         "rates": manifest.rates,
         "bytes_on_disk": manifest.bytes_on_disk,
@@ -178,8 +185,12 @@ def _resolution_to_json(size: Size) -> int | list[int]:
     return resolution if isinstance(resolution, int) else list(resolution)
 
 
+def _ranges_to_json(ranges: Ranges) -> dict[str, Any]:
+    return {"activation_ranges": [list(pair) for pair in ranges]} if ranges else {}
+
+
 def decoder_to_json(form: ModelForm) -> dict[str, Any]:
-    """The network: inputs, layers, activation, and the bits of a weight where they are not 32."""
+    """The network: inputs, layers, activation, and the bits of a weight and of an activation where they are not 32."""
     return {
         "inputs": decoder_inputs(form),
         "n_frequencies": form.decoder.n_frequencies,
@@ -191,6 +202,7 @@ def decoder_to_json(form: ModelForm) -> dict[str, Any]:
         "outputs": form.decoder.outputs,
         "padded_outputs": PADDED_OUTPUTS,
         **({"weight_bits": form.decoder.weight_bits} if form.decoder.weight_bits != 32 else {}),
+        **({"activation_bits": form.decoder.activation_bits} if form.decoder.activation_bits != 32 else {}),
     }
 
 
@@ -256,14 +268,29 @@ def _manifest_from_json(value: Mapping[str, Any]) -> Manifest:
     expected = grids_to_json(specs, layout)
     # `mips` is missing in manifests of versions whose files had the trained levels alone
     grids = [{"mips": full["mips"], **entry} for full, entry in zip(expected, grids)]
-    if not specs or (grids, decoder) != (expected, decoder_to_json(form)):
+    ranges = _ranges_from_json(decoder, form)
+    if not specs or (grids, decoder) != (expected, {**decoder_to_json(form), **_ranges_to_json(ranges)}):
         raise ValueError("grids and decoder contradict each other")
     rates = {name: _typed(value["rates"], name, int, float) for name in RATES}
     files = {name: _file_from_json(name, entry) for name, entry in value["files"].items()}
     positions = value.get("positions", "centres")
     if positions not in POSITIONS:
         raise ValueError(f"positions {positions!r:.40}")
-    return Manifest(material, form, layout, rates, value["metrics"], files, positions)
+    return Manifest(material, form, layout, rates, value["metrics"], files, positions, ranges)
+
+
+def _ranges_from_json(decoder: Mapping[str, Any], form: ModelForm) -> Ranges:
+    """Raises: LookupError or ValueError for ranges that no network has."""
+    if form.decoder.activation_bits == 32:
+        return ()
+    ranges = decoder["activation_ranges"]
+    numbers = [number for pair in ranges for number in pair]
+    for number in numbers:
+        _typed({"activation_ranges": number}, "activation_ranges", float)
+    problem = ranges_problem(numbers, len(form.layer_sizes))
+    if problem or any(len(pair) != 2 for pair in ranges):
+        raise ValueError(f"activation_ranges: {problem or 'expected pairs'}")
+    return tuple(map(tuple, ranges))
 
 
 def _file_from_json(name: str, entry: Any) -> FileRecord:
@@ -296,6 +323,7 @@ def _decoder_from_json(entry: Mapping[str, Any]) -> DecoderSpec:
         negative_slope=slope,
         outputs=CHANNELS if _integer(entry, "outputs") == CHANNELS else ALL_CHANNELS,
         weight_bits=_integer({"weight_bits": 32, **entry}, "weight_bits"),
+        activation_bits=_integer({"activation_bits": 32, **entry}, "activation_bits"),
     )
 
 

@@ -2,7 +2,8 @@
 
 `info` (int32), and the weights layer after layer, each row-major [out, in]: as `network` (float32), or of 16 bits as
 `network_half` (float16), or of 8 bits as `network_int8` (int8) and `network_scales` (float32, one per row of each
-matrix). An 8-bit weight is the int8 times the scale of its row, in float32.
+matrix). An 8-bit weight is the int8 times the scale of its row, in float32. A network of 8-bit activations has
+`activation_ranges` (float32) besides: the lowest and the highest of what each layer takes in, one pair after the other.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ from configs import MAX_GRIDS, QUANTIZE_BITS, SAVE_BITS
 from formats.dds import MAX_SIZE
 from model import NeuralTexture
 from quantize import stored_weights
+from quantized.gradient import layers_of
+from quantized.ranges import ranges_problem
 from shape import BC1_BITS, PADDED_OUTPUTS, DecoderSpec, GridSpec, ModelForm
 
 MAX_NETWORK_BYTES = 64 << 20
@@ -39,7 +42,8 @@ ARRAYS = {  # weight_bits -> the arrays besides `info`, and what they hold
 _NPY_HEADER = re.compile(
     rb"\{'descr': '(<[if]4|<f2|\|i1)', 'fortran_order': False, 'shape': \((\d{1,9}),\), \} {0,200}\n"
 )
-_MEMBERS = [["info.npy", *(f"{name}.npy" for name in names)] for names in ARRAYS.values()]
+RANGES = "activation_ranges"
+_MEMBERS = [["info.npy", *(f"{name}.npy" for name in names)] for names in (*ARRAYS.values(), [*ARRAYS[8], RANGES])]
 
 
 class GridInfo(NamedTuple):
@@ -87,9 +91,10 @@ class NetworkInfo(NamedTuple):
         inputs, rest = divmod(n_weights - sum(outputs * ins for outputs, ins in others), first_outputs)
         return None if rest or inputs < 1 else inputs
 
-    def reference_form(self, num_lods: int, weight_bits: int = 32, heights: Sequence[int] = ()) -> ModelForm:
+    def reference_form(self, num_lods: int, bits: tuple[int, int] = (32, 32), heights: Sequence[int] = ()) -> ModelForm:
         """The model of these shapes with linear grids, LeakyReLU, no texel waves and no constants.
 
+        bits: of a weight and of an activation.
         heights: of the finest level of each grid; empty: all are squares.
         Raises: ValueError for a height that does not halve as often as the width.
         """
@@ -98,7 +103,8 @@ class NetworkInfo(NamedTuple):
             GridSpec(size, g.n_levels, g.quantize_bits, g.save_bits, storage=g.storage)
             for g, size in zip(self.grids, sizes)
         )
-        decoder = DecoderSpec(self.n_frequencies, self.n_neurons, self.n_hidden_layers, weight_bits=weight_bits)
+        widths = {"n_neurons": self.n_neurons, "n_hidden_layers": self.n_hidden_layers}
+        decoder = DecoderSpec(self.n_frequencies, **widths, weight_bits=bits[0], activation_bits=bits[1])
         return ModelForm(grids, decoder, num_lods)
 
 
@@ -108,6 +114,7 @@ class StoredNetwork(NamedTuple):
     info: np.ndarray  # int32
     network: np.ndarray  # float32, whatever they are stored as
     weight_bits: int
+    ranges: np.ndarray | None = None  # (layers, 2) float32 of activations of 8 bits
 
 
 def network_info(form: ModelForm) -> NetworkInfo:
@@ -124,7 +131,10 @@ def network_arrays(model: NeuralTexture) -> dict[str, np.ndarray]:
     bits = model.decoder.weight_bits
     layers = [stored_weights(weight.detach().cpu(), bits) for weight in model.weights]
     vectors = [torch.cat([part.reshape(-1) for part in parts]) for parts in list(zip(*layers))[: len(ARRAYS[bits])]]
-    return {name: vector.numpy() for name, vector in zip(ARRAYS[bits], vectors)}
+    arrays = {name: vector.numpy() for name, vector in zip(ARRAYS[bits], vectors)}
+    if model.activation_bits == 8:
+        arrays[RANGES] = model.activation_ranges.cpu().numpy().reshape(-1)
+    return arrays
 
 
 def info_fields(info: np.ndarray, name: str) -> NetworkInfo:
@@ -192,7 +202,8 @@ def read_network(path: str | Path) -> StoredNetwork:
     """
     path = Path(path)
     arrays = _read_arrays(path)
-    info, bits = arrays.pop("info"), next(bits for bits, names in ARRAYS.items() if arrays.keys() == names.keys())
+    info, ranges = arrays.pop("info"), arrays.pop(RANGES, None)
+    bits = next(bits for bits, names in ARRAYS.items() if arrays.keys() == names.keys())
     for name, kind in ARRAYS[bits].items():
         if info.dtype != np.int32 or arrays[name].dtype != kind:
             found = f"{info.dtype} and {arrays[name].dtype}"
@@ -200,10 +211,21 @@ def read_network(path: str | Path) -> StoredNetwork:
         if not np.isfinite(arrays[name]).all():
             raise UserError(f"{path}: the network holds numbers that are not finite; the file is damaged")
     if bits == 8:
-        network = _from_rows(*arrays.values(), parse_any_info(info, str(path)), path)
+        fields = parse_any_info(info, str(path))
+        network, ranges = _from_rows(*arrays.values(), fields, path), _checked_ranges(ranges, fields, path)
     else:
         network = arrays.popitem()[1].astype(np.float32, copy=False)
-    return StoredNetwork(info, network, bits)
+    return StoredNetwork(info, network, bits, ranges)
+
+
+def _checked_ranges(ranges: np.ndarray | None, info: NetworkInfo, path: Path) -> np.ndarray | None:
+    """(layers, 2) of the array. Raises: UserError for ranges that no layers have."""
+    if ranges is None:
+        return None
+    problem = ranges_problem(ranges.tolist(), info.n_hidden_layers + 1) if ranges.dtype == np.float32 else "no float32"
+    if problem:
+        raise UserError(f"{path}: {RANGES}: {problem}; the file is damaged")
+    return ranges.reshape(-1, 2)
 
 
 def _read_arrays(path: Path) -> dict[str, np.ndarray]:
@@ -249,17 +271,19 @@ def _from_rows(codes: np.ndarray, scales: np.ndarray, info: NetworkInfo, path: P
     return np.concatenate([matrix.reshape(-1) for matrix in matrices])
 
 
-def read_weights(path: Path, form: ModelForm) -> tuple[ModelForm, list[np.ndarray]]:
-    """(form, weight matrices [out, in] float32) of a model whose form a manifest gives.
+def read_weights(path: Path, form: ModelForm) -> tuple[ModelForm, list[np.ndarray], np.ndarray | None]:
+    """(form, weight matrices [out, in] float32, ranges of activations) of a model whose form a manifest gives.
 
     Without hidden layers a manifest does not hold `n_neurons`; the form is returned with that of the file.
     Raises: UserError when the file is damaged, or of another model.
     """
-    info, network, weight_bits = read_network(path)
+    info, network, weight_bits, ranges = read_network(path)
     found = parse_info(info, str(path))
     if not form.decoder.n_hidden_layers:
         form = replace(form, decoder=replace(form.decoder, n_neurons=found.n_neurons))
-    if found != network_info(form) or weight_bits != form.decoder.weight_bits:
+    activation_bits = 32 if ranges is None else 8
+    bits = form.decoder.weight_bits, form.decoder.activation_bits
+    if found != network_info(form) or (weight_bits, activation_bits) != bits:
         raise UserError(f"{path}: describes another texture than the manifest does; export again")
     matrices = split_weights(network, form.layer_sizes)
     if matrices is None:
@@ -267,7 +291,18 @@ def read_weights(path: Path, form: ModelForm) -> tuple[ModelForm, list[np.ndarra
             f"{path}: its {len(network)} weights do not fit {form.inputs.total} inputs and the layers in info; either "
             "it is damaged, or in a form that only a manifest can tell (learned interpolation)"
         )
-    return form, matrices
+    if ranges is not None:
+        _check_integers(matrices, ranges, form.decoder, path)
+    return form, matrices, ranges
+
+
+def _check_integers(matrices: Sequence[np.ndarray], ranges: np.ndarray, decoder: DecoderSpec, path: Path) -> None:
+    """Raise UserError for a network whose whole numbers could leave 32 bits."""
+    weights = [torch.tensor(matrix) for matrix in matrices]
+    try:
+        layers_of(weights, torch.tensor(ranges), decoder.activation, decoder.negative_slope)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
 
 
 def split_weights(network: np.ndarray, sizes: Sequence[tuple[int, int]]) -> list[np.ndarray] | None:

@@ -17,10 +17,11 @@ SCALAR_TEXTURES = ("bc4", "orm_bc7", "orm_bc1")
 BC7_EFFORTS = ("fast", "normal", "slow")
 TRANSCODE_DEVICES = ("cpu", "gpu")
 SHADER_LANGUAGES = ("hlsl", "glsl", "essl", "wgsl", "metal")
+SLANG = "slang"  # beside them: the source of all, which engines with Slang compile themselves
 ON_LOAD_LANGUAGES = ("hlsl", "glsl", "wgsl")  # those with compute shaders
 SHADER_WEIGHTS = ("baked", "buffer")
 SHADER_WEIGHT_TYPES = ("auto", "float32", "float16", "int8")
-SHADER_PRECISIONS = (32, 16)
+SHADER_PRECISIONS = (32, 16, 8)
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,8 @@ class ExportOptions:
                           bare=",".join(TEXTURE_FORMATS))  # fmt: skip
     tsnc: str = knob("", "write the files that Intel's sample of texture set neural compression loads, of a run with "
                      "--latents bc1 --decoder tsnc", unit="path")  # fmt: skip
-    shader: str = knob("", "write decoders for shaders to out_dir: any of hlsl,glsl,essl,wgsl,metal", unit="languages")
+    shader: str = knob("", "write decoders for shaders to out_dir: any of hlsl,glsl,essl,wgsl,metal,slang",
+                      unit="languages")  # fmt: skip
 
     load_iter: int = knob(-1, "iteration; -1: the newest checkpoint", low=-1, section="reading")
     max_pixels: int = knob(MAX_PIXELS, "largest material to decode, for --images and --transcode, and largest source "
@@ -74,7 +76,9 @@ class ExportOptions:
                             "has them in decoder_weights.bin; int8: of a run with --weight_bits 8",
                             choices=SHADER_WEIGHT_TYPES)  # fmt: skip
     shader_precision: int = knob(32, "of the network's products in the shader; 16: half the registers and bytes of "
-                                 "weights, within 2/255 of 32", unit="bits", choices=SHADER_PRECISIONS)  # fmt: skip
+                                 "weights, within 2/255 of 32; 8: of a run with --activation_bits 8, four products an "
+                                 "instruction, the same texel on every GPU", unit="bits",
+                                 choices=SHADER_PRECISIONS)  # fmt: skip
     on_load: bool = knob(False, "beside each decoder a compute shader that decodes a rectangle of a LOD into RGBA8, "
                          "on_load.*, and one that makes BC7, BC5 and BC4 of it, blocks.*; of hlsl, glsl and wgsl")
 
@@ -152,9 +156,9 @@ def parse_languages(text: str, on_load: bool = False) -> list[str]:
     Raises: UserError for a name that is not a language, or one of a language that --on_load does not have.
     """
     languages = list(dict.fromkeys(name.strip().lower() for name in text.split(",")))
-    unknown = [name for name in languages if name not in SHADER_LANGUAGES]
+    unknown = [name for name in languages if name not in (*SHADER_LANGUAGES, SLANG)]
     if unknown:
-        expected = ", ".join(SHADER_LANGUAGES)
+        expected = ", ".join((*SHADER_LANGUAGES, SLANG))
         raise UserError(f"--shader: expected some of {expected}, separated by commas, got {unknown[0]!r:.40}")
     without = [name for name in languages if name not in ON_LOAD_LANGUAGES]
     if on_load and without:

@@ -95,7 +95,7 @@ def read_textures(folder: Path, form: ModelForm, layout: str = "packed") -> Neur
     Raises: UserError when a file is missing, damaged or does not fit the form.
     """
     # Sizes are compared before the model is made, so that it cannot take more memory than the files justify.
-    form, matrices = read_weights(folder / NETWORK, form)
+    form, matrices, ranges = read_weights(folder / NETWORK, form)
     stored = [_read_grid(folder, index, grid, layout) for index, grid in enumerate(form.grids)]
     model = NeuralTexture(form.grids, form.decoder, form.num_lods, constants=form.constants)
     with torch.no_grad():
@@ -103,6 +103,8 @@ def read_textures(folder: Path, form: ModelForm, layout: str = "packed") -> Neur
             _load_grid(model, index, values, str(folder / grid_file_names(index, form.grids[index], layout)[0]))
         for weight, matrix in zip(model.weights, matrices):
             weight.copy_(torch.from_numpy(matrix.copy()))
+        if ranges is not None:
+            model.activation_ranges.copy_(torch.from_numpy(ranges.copy()))
     return model
 
 

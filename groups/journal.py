@@ -52,7 +52,7 @@ PAUSE_FACTOR = 20
 NO_SETTINGS = (*CALL, "data_dir", "material", "save_dir", "num_threads")
 # settings that the records of earlier versions do not know
 NEWER = ("maps", "size", "latents", "positions", "extra_maps", "extra_map", "weight_bits", "weight_round_start",
-         "network")  # fmt: skip
+         "network", "activation_bits", "shader_precision", "cpu_precision")  # fmt: skip
 
 Report = Callable[[Path, Mapping[str, Any], Sequence[Mapping[str, Any]]], str]  # see `Journal`
 

@@ -22,11 +22,11 @@ from maps.channels import CHANNELS
 from maps.record import MaterialRecord
 from metrics.file_space import constant_listing
 from model import NeuralTexture
-from shaders.generate import DIFFUSE_UNITS, EXTRAS, HALF, RECTANGLES, ROW_SCALES, choose_text, file_name
+from shaders.generate import DIFFUSE_UNITS, EXTRAS, HALF, INTEGER, RECTANGLES, ROW_SCALES, choose_text, file_name
 from shaders.languages import LANGUAGES, Language, choose_lines, number_text
 from shaders.layers import LayeredEssl
 from shaders.map_fields import example_variables, extra_notes, names_of_units, unit_functions, unit_lines
-from shaders.weights import BLOCK, ROW_SCALED, WEIGHT_FILE, Weights, group_inputs, make_weights, weight_bytes
+from shaders.weights import BLOCK, DOTS, ROW_SCALED, WEIGHT_FILE, Weights, group_inputs, make_weights, weight_bytes
 from shape import PADDED_OUTPUTS, GridSpec
 
 GENERATED = Path(__file__).resolve().parent / "generated"
@@ -66,6 +66,9 @@ def _constants(model: NeuralTexture, material: MaterialRecord, weights: Weights)
     more: dict[str, int | str] = {"NT_FIRST_SCALE": weights.columns} if weights.kind in ROW_SCALED else {}
     if weights.half:
         more["NT_GROUP_INPUTS"] = group_inputs(model)
+    width = max(layout.total, neurons, PADDED_OUTPUTS)
+    if weights.kind == DOTS:
+        more["NT_LAYER_WORDS"] = width // BLOCK
     return {
         "NT_MATERIAL_WIDTH": number_text(material.width),
         "NT_MATERIAL_HEIGHT": number_text(material.height),
@@ -78,7 +81,7 @@ def _constants(model: NeuralTexture, material: MaterialRecord, weights: Weights)
         "NT_NUM_INPUTS": layout.total,
         "NT_NUM_REFERENCE_INPUTS": reference_inputs,
         "NT_FIRST_TEXEL_WAVE": reference_inputs + -reference_inputs % 16,
-        "NT_LAYER_WIDTH": max(layout.total, neurons, PADDED_OUTPUTS),
+        "NT_LAYER_WIDTH": width,
         "NT_HARD_SWISH": int(decoder.activation == "hard_swish"),
         "NT_NEGATIVE_SLOPE": number_text(decoder.negative_slope),
         "NT_BLEND_OUTPUTS": int(any(grid.interpolation == "learned" for grid in model.grids)),
@@ -140,7 +143,8 @@ def _functions(
         for name, (choice, read) in forms.items():
             body = [*language.sampler_statements(), *_choose_texture(sampled, read)]
             lines += language.function("float4", name, of_position + choice, body)
-    column = "half4" if weights.half else "float4"
+    lines += ["", *language.dots.function, ""] if weights.kind == DOTS else []
+    column = "half4" if weights.half else "uint4" if weights.kind == DOTS else "float4"
     lines += language.function(column, "ntWeights", [("int", "index")], language.weight_column(weights))
     if weights.kind in ROW_SCALED:
         lines += language.function("float4", "ntWeightScales", [("int", "rows")], language.weight_scales(weights))
@@ -206,6 +210,9 @@ def _header(
     if weights.half:
         text.append(f"Its products are of 16 bits, added to float32 {group_inputs(model)} at a time.")
         text += [language.half.note] if language.half.note else []
+    if weights.kind == DOTS:
+        text.append("It computes with whole numbers of 8 bits, the same ones on every GPU.")
+        text += [language.dots.note] if language.dots.note else []
     text += ["", "Bindings:"]
     for index, (name, file) in enumerate(textures.items()):
         grid = files[file]
@@ -216,7 +223,7 @@ def _header(
         text.append(f"  {len(files)}  {language.weight_buffer(weights)}: {WEIGHT_FILE}")
     if reading(model.grids, layout) != "packed":
         text.append(language.sampler_note(len(files) + (not weights.baked)))
-    text += _import_notes(model.grids)
+    text += [*language.notes(model, len(files) + (not weights.baked)), *_import_notes(model.grids)]
     text += _reading_notes(model, language, layout, len(files) + (not weights.baked))
     way = example_of(model.grids, layout, positions)
     example = language.example(list(textures), weights, way, example_variables(material))
@@ -312,37 +319,52 @@ def shader_source(
         layout: one of dds_layouts.LAYOUTS; the decoder uses a sampler where a grid has_channels.
         layers: in GLSL ES, textures that are layers of arrays, see LayeredEssl.
         positions: that the model was trained at, see Manifest; the example decodes there.
-        precision: bits of the network's products, 32 or 16.
+        precision: bits of the network's products, 32, 16 or 8.
     Raises: UserError for a network that the decoder cannot run, or a layout that cannot hold its features.
     """
+    check_decoder(model, layout)
+    syntax = LayeredEssl(layers) if layers else LANGUAGES[language]
+    stored = make_weights(model, weights, weight_type, precision)
+    lines = preamble(model, material, syntax, stored, layout, positions)
+    variants = decoder_variants(model, material, stored.kind, stored.precision)
+    core = decoder_core(language, reading(model.grids, layout), variants)
+    return "\n".join([*lines, core, *syntax.closing()]) + "\n"
+
+
+def check_decoder(model: NeuralTexture, layout: str) -> None:
+    """Raise UserError for a network that no decoder can run, or a layout that cannot hold its features."""
     check_layout(model.grids, layout)
     if max(model.decoder.n_frequencies, model.decoder.n_texel_frequencies) > MAX_OCTAVES:
         raise UserError(f"--shader: expected at most {MAX_OCTAVES} frequencies, found {model.decoder.n_frequencies}")
-    syntax = LayeredEssl(layers) if layers else LANGUAGES[language]
-    stored = make_weights(model, weights, weight_type, precision)
+
+
+def preamble(
+    model: NeuralTexture, material: MaterialRecord, syntax: Language, stored: Weights, layout: str, positions: str
+) -> list[str]:
+    """The lines before the decoder's own text. Arguments as of shader_source, which has checked them."""
     way = reading(model.grids, layout)
     lines = [*_header(model, material, syntax, stored, layout, positions), ""]
-    lines += [*(syntax.half.opening if stored.half else ()), *syntax.opening()]
+    first = {16: syntax.half.opening, 8: syntax.dots.opening}
+    lines += [*first.get(stored.precision, ()), *syntax.opening()]
     for name, value in _constants(model, material, stored).items():
         lines.append(syntax.constant(name, str(value), "float" if isinstance(value, str) else "int"))
     if stored.baked:
         lines += ["", *syntax.baked_table(stored.element, syntax.rows(stored))]
     lines += ["", *syntax.bindings(list(texture_names(model, layout)), stored, way != "packed")]
-    lines += ["", *_functions(model, material, syntax, stored, layout), ""]
-    core = decoder_core(language, way, decoder_variants(model, material, stored.kind, stored.half))
-    return "\n".join([*lines, core, *syntax.closing()]) + "\n"
+    return [*lines, "", *_functions(model, material, syntax, stored, layout), ""]
 
 
 def decoder_variants(
-    model: NeuralTexture, material: MaterialRecord, weight_kind: str = "float32", half: bool = False
+    model: NeuralTexture, material: MaterialRecord, weight_kind: str = "float32", precision: int = 32
 ) -> list[str]:
-    """Those of generate.VARIANTS, and generate.HALF, that a material needs, with such Weights."""
+    """Those of generate.VARIANTS, and of generate.NETWORKS, that a material needs, with such Weights."""
     needed = {
         EXTRAS: model.decoder.outputs > CHANNELS,
         DIFFUSE_UNITS: "diffuse" in names_of_units(material),
         RECTANGLES: not squares(model.grids),
         ROW_SCALES: weight_kind in ROW_SCALED,
-        HALF: half,
+        HALF: precision == 16,
+        INTEGER: precision == 8,
     }
     return [name for name, need in needed.items() if need]
 

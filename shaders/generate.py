@@ -1,6 +1,7 @@
 """Translate shaders/decoder.slang into shaders/generated/, three files per language: features packed in words, in
 channels that a sampler filters, or both. Each is the decoder of all materials: what is only for some of them
-(VARIANTS), or for a network of 16 bits (HALF), stands between marks, and `choose_text` takes the lines for one decoder.
+(VARIANTS), or for a network of 16 or 8 bits (NETWORKS), stands between marks, and `choose_text` takes the lines for one
+decoder.
 on_load.slang and blocks.slang are translated too, one file per language each.
 
     python shaders/generate.py [--slangc PATH] [--check]
@@ -34,7 +35,8 @@ SLANG_VERSION = "2026.14.1"  # of slangtorch 1.3.22: another one may write other
 TARGETS = {"hlsl": ["-profile", "sm_5_0"], "glsl": ["-profile", "glsl_450"], "wgsl": [], "metal": []}
 # How features are read -> READING in decoder.slang, and part of the file's name except for packed.
 READINGS = {"packed": 0, "filterable": 1, "mixed": 2}
-LAYER_WIDTH = "7013"  # WIDTH in decoder.slang
+# Numbers in decoder.slang, WIDTH and WORDS -> what the preamble calls them.
+SIZES = {"7013": "NT_LAYER_WIDTH", "7019": "NT_LAYER_WORDS"}
 FIELDS = ("diffuse", "normal", "roughness", "occlusion", "metallic", "specular", "displacement", "opacity", "emissive",
           "extra")  # fmt: skip
 EXTRAS, DIFFUSE_UNITS, RECTANGLES, ROW_SCALES = "extra maps", "units of diffuse", "rectangles", "scales of rows"
@@ -46,9 +48,10 @@ VARIANTS = {
 # Lines before what only those materials have, before what the others have there, and after both.
 MARK, MARK_WORDS = "//!", (" with ", " without", " both")
 WITH, WITHOUT, BOTH = (MARK + word for word in MARK_WORDS)
-# The network of 16 bits changes lines that scales of rows change too: the texts of both networks, each with the marks
-# of its variants, are joined by marks of their own.
-HALF, HALF_FLAG, HALF_MARK = "products of 16 bits", "-DHALF=1", "//!!"
+# Networks of fewer bits change lines that scales of rows change too: the text of each, with the marks of its variants,
+# is joined to that of the others by marks of its own. Network -> the flag of decoder.slang, and how its marks begin.
+HALF, INTEGER = "products of 16 bits", "whole numbers of 8 bits"
+NETWORKS = {HALF: ("-DHALF=1", "//!!"), INTEGER: ("-DINTEGER=1", "//!!!")}
 # What Slang calls numbers of 16 bits -> what the preamble defines, where languages disagree.
 HALF_NAMES = {
     "hlsl": {r"vector<half,4>": "NT_HALF4", r"\bhalf\b": "NT_HALF"},
@@ -93,8 +96,11 @@ def file_name(target: str, reading: str) -> str:
 def translate(slangc: Path, target: str, reading: str = "packed") -> str:
     """The committed text of one language and one of READINGS. Raises: as translate_source."""
     flags = [f"-DREADING={READINGS[reading]}"]
-    whole, half = (_translate_variants(slangc, target, [*flags, *more]) for more in ([], [HALF_FLAG]))
-    return mark_differences(whole, {HALF: keep_names(whole, half)}, HALF_MARK)
+    text = whole = _translate_variants(slangc, target, flags)
+    for network, (flag, mark) in NETWORKS.items():
+        other = keep_names(whole, _translate_variants(slangc, target, [*flags, flag]))
+        text = mark_differences(text, {network: other}, mark)
+    return text
 
 
 def _translate_variants(slangc: Path, target: str, flags: Sequence[str]) -> str:
@@ -148,9 +154,9 @@ def mark_differences(plain: str, variants: Mapping[str, str], mark: str = MARK) 
 
 
 def choose_text(marked: str, variants: Collection[str]) -> str:
-    """The text with these of the variants, HALF among them, that mark_differences joined."""
+    """The text with these of the variants, and at most one of NETWORKS, that mark_differences joined."""
     lines = marked.splitlines()
-    for mark in (HALF_MARK, MARK):
+    for mark in (*(mark for _, mark in reversed(NETWORKS.values())), MARK):
         lines = _choose_lines(lines, variants, mark)
     return "\n".join(lines) + "\n"
 
@@ -197,7 +203,8 @@ def tidy(text: str, target: str, source: str = SOURCE.name) -> str:
         raise RuntimeError(f"{target}: no decoder in what Slang wrote")
     text = text[first.start() : entry.start()]
     text = ENDLESS_LOOP.sub(r"while(\2)\n\1{\n", text)
-    text = re.sub(rf"(?:i32|int)\({LAYER_WIDTH}\)|\b{LAYER_WIDTH}\b", "NT_LAYER_WIDTH", text)
+    for number, name in SIZES.items():
+        text = re.sub(rf"(?:i32|int)\({number}\)|\b{number}\b", name, text)
     for name, own in HALF_NAMES.get(target, {}).items():
         text = re.sub(name, own, text)
     text = re.sub(r"\(\((NT_\w+)\)\)", r"\1", text)  # Slang and decoder.slang put each name in parentheses

@@ -65,3 +65,7 @@ WGSL = HalfSyntax(
     "Needs the feature shader-f16. Nothing may be declared before this text, which begins with enable f16.",
 )  # fmt: skip
 METAL = HalfSyntax("half4", "half4", "half4(as_type<half2>({word}.x), as_type<half2>({word}.y))")
+SLANG = HalfSyntax(
+    "half4", "half4", "half4(bit_cast<half2>({word}.x), bit_cast<half2>({word}.y))",
+    note="Needs shaderFloat16 of Vulkan 1.2.",
+)

@@ -8,11 +8,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from shaders.half import ESSL, GLSL, HLSL, METAL, WGSL, HalfSyntax
-from shaders.weights import CODE_UNIT, ROW_SCALED, WEIGHT_TEXTURE_WIDTH, Weights
+from model import NeuralTexture
+from shaders import dots, half
+from shaders.weights import CODE_UNIT, DOTS, ROW_SCALED, WEIGHT_TEXTURE_WIDTH, Weights
 
 TABLE = "ntWeightTable"
 SAMPLER = "ntSampler"
+# Of the texture that holds the table in GLSL ES, by the kind of weights.
+TEXTURE_FORMATS = {"float32": "RGBA32F", "float16": "RGBA16F", "int8": "R32UI", "codes16": "RG32UI", DOTS: "RGBA32UI"}
+FOURS = ("float32", DOTS)  # kinds of weights with elements of four words
 SMALLEST_NORMAL = 2.0**-126  # compilers disagree on literals below it
 EXAMPLES = {  # where an example decodes -> its lines, of the declarations and names that Language.decoding fills in
     "texel": (  # the nearest texel of the nearest LOD
@@ -43,13 +47,14 @@ class Language:
     file_name: str
     core: str  # the ending of its files in shaders/generated
     comment = "//"
-    half: HalfSyntax
-    int2, uint2, float2, float3, float4 = "ivec2", "uvec2", "vec2", "vec3", "vec4"
+    half: half.HalfSyntax
+    dots: dots.DotSyntax
+    int2, int4, uint2, uint4, float2, float3, float4 = "ivec2", "ivec4", "uvec2", "uvec4", "vec2", "vec3", "vec4"
     material_argument = "NtMaterial"  # how the helpers take what ntDecode returns
     uint_suffix = "u"
 
     def opening(self) -> list[str]:
-        """Lines before the constants, and after those of half.HalfSyntax."""
+        """Lines before the constants, and after those of HalfSyntax or DotSyntax."""
         return []
 
     def constant(self, name: str, value: str, kind: str = "int") -> str:
@@ -64,7 +69,7 @@ class Language:
         return [self.signature(kind, name, parameters), "{", *(f"    {line}" for line in body), "}"]
 
     def type(self, kind: str) -> str:
-        """The language's name for int, uint, float, int2, uint2, float2, float3, float4 or half4."""
+        """The language's name for int, uint, float, vectors of these such as uint2, or half4."""
         return self.half.vector if kind == "half4" else getattr(self, kind, kind)
 
     def baked_table(self, kind: str, rows: Sequence[str]) -> list[str]:
@@ -108,8 +113,8 @@ class Language:
 
     def weight_column(self, weights: Weights) -> list[str]:
         """Statements that return column number `index` of the weights as four floats, or of 16 bits as a half4; of int8
-        they are whole, or of 16 bits over CODE_UNIT."""
-        if weights.kind == "float32":
+        they are whole, or of 16 bits over CODE_UNIT. Of dots: the words of element number `index`."""
+        if weights.kind in FOURS:
             return [f"return {self.element(weights, 'index')};"]
         if weights.kind == "int8":
             unpacked = self.signed_bytes("word")
@@ -155,6 +160,10 @@ class Language:
         """A note: the name and the kind of the binding for a buffer of weights."""
         return f"{TABLE}, a storage buffer of {self.type(weights.element)}"
 
+    def notes(self, model: NeuralTexture, bound: int) -> list[str]:
+        """Further lines of the header, after the bindings; `bound`: how many textures and buffers there are."""
+        return []
+
     dx, dy = "dFdx", "dFdy"
 
     def example(
@@ -193,8 +202,8 @@ class Language:
 
 class Hlsl(Language):
     name, file_name, core = "HLSL", "decoder.hlsl", "hlsl"
-    half = HLSL
-    int2, uint2, float2, float3, float4 = "int2", "uint2", "float2", "float3", "float4"
+    half, dots = half.HLSL, dots.HLSL
+    int2, int4, uint2, uint4, float2, float3, float4 = "int2", "int4", "uint2", "uint4", "float2", "float3", "float4"
     dx, dy = "ddx", "ddy"
 
     def opening(self) -> list[str]:
@@ -265,7 +274,7 @@ class Hlsl(Language):
 
 class Glsl(Language):
     name, file_name, core = "GLSL 4.50", "decoder.glsl", "glsl"
-    half = GLSL
+    half, dots = half.GLSL, dots.GLSL
 
     def opening(self) -> list[str]:
         return [
@@ -295,22 +304,23 @@ class Glsl(Language):
 
 class Essl(Glsl):
     name, file_name = "GLSL ES 3.00 (WebGL 2)", "decoder.es.glsl"
-    half = ESSL
+    half, dots = half.ESSL, dots.ESSL
 
     def opening(self) -> list[str]:
         return ["precision highp float;", "precision highp int;", ""]
 
     # Uniform blocks are read faster than textures (1.2 to 1.9 times, SwiftShader, 2 x 64 neurons), but may be as small
-    # as 16 KiB; who includes the decoder knows how large they are. Their elements have 16 bytes: for float32 alone.
+    # as 16 KiB; who includes the decoder knows how large they are. Their elements have 16 bytes: only for FOURS.
 
     def bindings(self, textures, weights, sampled):
         lines = [f"uniform highp sampler2D {name};" for name in textures]
         if weights.baked:
             return lines
-        words, precision = weights.kind in ROW_SCALED, "mediump" if weights.half else "highp"
+        words, precision = weights.kind in (*ROW_SCALED, DOTS), "mediump" if weights.half else "highp"
         as_texture = f"uniform {'highp u' if words else f'{precision} '}sampler2D {TABLE};"
-        as_block = f"layout(std140) uniform NtWeights {{ highp vec4 {TABLE}[{weights.columns}]; }};"
-        return [*lines, *(self._either(as_block, as_texture) if weights.kind == "float32" else [as_texture])]
+        four = self.type(weights.element)
+        as_block = f"layout(std140) uniform NtWeights {{ highp {four} {TABLE}[{weights.columns}]; }};"
+        return [*lines, *(self._either(as_block, as_texture) if weights.kind in FOURS else [as_texture])]
 
     @staticmethod
     def _either(as_block: str, as_texture: str) -> list[str]:
@@ -324,7 +334,7 @@ class Essl(Glsl):
             return super().weight_column(weights)
         as_texture = f"return {self.element(weights, 'index')};"  # the sampler unpacks float16
         in_block = f"return {TABLE}[index];"
-        return self._either(in_block, as_texture) if weights.kind == "float32" else [as_texture]
+        return self._either(in_block, as_texture) if weights.kind in FOURS else [as_texture]
 
     def element(self, weights, index):
         if weights.baked:
@@ -335,15 +345,16 @@ class Essl(Glsl):
 
     def weight_buffer(self, weights):
         rows = -(-len(weights.table) // WEIGHT_TEXTURE_WIDTH)
-        kind = {"float32": "RGBA32F", "float16": "RGBA16F", "int8": "R32UI", "codes16": "RG32UI"}[weights.kind]
-        block = "; or (NT_UNIFORM_WEIGHTS) a block" if weights.kind == "float32" else ""
+        kind = TEXTURE_FORMATS[weights.kind]
+        block = "; or (NT_UNIFORM_WEIGHTS) a block" if weights.kind in FOURS else ""
         return f"{TABLE}, a texture of {kind}, {WEIGHT_TEXTURE_WIDTH}x{rows}, filter NEAREST, no mips{block}"
 
 
 class Wgsl(Language):
     name, file_name, core = "WGSL", "decoder.wgsl", "wgsl"
-    half = WGSL
-    int2, uint2, float2, float3, float4 = "vec2<i32>", "vec2<u32>", "vec2<f32>", "vec3<f32>", "vec4<f32>"
+    half, dots = half.WGSL, dots.WGSL
+    int2, int4, uint2, uint4 = "vec2<i32>", "vec4<i32>", "vec2<u32>", "vec4<u32>"
+    float2, float3, float4 = "vec2<f32>", "vec3<f32>", "vec4<f32>"
     int, uint, float = "i32", "u32", "f32"
     dx, dy = "dpdx", "dpdy"
 
@@ -411,8 +422,8 @@ class Metal(Language):
     """Metal has no global textures: they, and everything that reads them, are members of a struct NtDecoder."""
 
     name, file_name, core = "Metal", "decoder.metal", "metal"
-    half = METAL
-    int2, uint2, float2, float3, float4 = "int2", "uint2", "float2", "float3", "float4"
+    half, dots = half.METAL, dots.METAL
+    int2, int4, uint2, uint4, float2, float3, float4 = "int2", "int4", "uint2", "uint4", "float2", "float3", "float4"
     dx, dy = "dfdx", "dfdy"
     material_argument = "const thread NtMaterial*"
 

@@ -11,8 +11,8 @@ from tests.support.paths import ROOT
 
 # Lowest first. A room imports from rooms that stand before it, never from one behind it.
 ORDER = (
-    "common", "configs", "maps", "dataset", "shape", "quantize", "blocks", "model", "metrics", "engine", "formats",
-    "shaders", "transcode", "describe", "training", "viewer", "groups", "train", "export",
+    "common", "configs", "maps", "dataset", "shape", "quantize", "quantized", "blocks", "model", "metrics", "engine",
+    "formats", "shaders", "transcode", "describe", "training", "viewer", "groups", "train", "export",
 )  # fmt: skip
 COMPANIONS = ("lightmap", "deferred", "neuropbr")
 OUTSIDERS = (*COMPANIONS, "bench", "tests", "data")  # no room imports them

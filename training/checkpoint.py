@@ -22,6 +22,7 @@ from formats.manifest import build_manifest, material_from_json, material_to_jso
 from formats.textures import ExportedTexture, read_textures, write_textures
 from maps.record import Constant, MaterialRecord
 from model import NeuralTexture, build_model
+from quantized.ranges import ranges_problem
 from shape import ModelForm, model_shape
 from training.run_folder import CHECKPOINT, MODELS, find_checkpoint
 
@@ -98,6 +99,7 @@ def _payload(iteration, model, config, material, training, metrics) -> dict[str,
         "metrics": json.dumps(metrics),
         "grids": [parameters.detach().cpu() for parameters in model.grid_parameters],
         "network": [weight.detach().cpu() for weight in model.weights],
+        **({"activation_ranges": model.activation_ranges.cpu()} if model.activation_bits == 8 else {}),
         "training": _to_cpu(training),
     }
 
@@ -157,6 +159,13 @@ def _restore_model(
     with torch.no_grad():
         for parameter, value in zip(model.parameters(), [*payload["grids"], *payload["network"]]):
             parameter.copy_(value)
+        if model.activation_bits == 8:
+            ranges = payload["activation_ranges"]
+            _check_tensors("range", [ranges], [model.activation_ranges.shape])
+            problem = ranges_problem(ranges.reshape(-1).tolist(), len(ranges))
+            if problem:
+                raise ValueError(f"activation_ranges: {problem}")
+            model.activation_ranges.copy_(ranges)
     return model
 
 

@@ -88,14 +88,19 @@ class Refinement:
         if not self.can_take_back:
             self._tune(index)
             return self._search(last)
-        before, error = [parameters.detach().clone() for parameters in self.model.parameters()], self._error()
+        before, error = [(values, values.detach().clone()) for values in self._changing()], self._error()
         self._tune(index)
         changed = self._search(last)
         if self._error() < error:
             return changed
-        for parameters, values in zip(self.model.parameters(), before):
+        for parameters, values in before:
             parameters.data.copy_(values)
         return 0
+
+    def _changing(self) -> list[torch.Tensor]:
+        """What a round may change."""
+        ranges = [self.model.activation_ranges] if self.model.activation_bits == 8 else []
+        return [*self.model.parameters(), *ranges]
 
     def _search(self, last: bool) -> int:
         """One sweep over each grid that each round searches, in the last round over all. Returns the changed codes."""
@@ -126,7 +131,9 @@ class Refinement:
         """Train the network and the grids that are not searched; searched grids keep their codes."""
         config = self.config
         tuned = [grid for grid, searched in zip(self.model.grid_parameters, self.searched) if not searched]
-        before = [(parameters, parameters.detach().clone()) for parameters in [*self.model.weights, *tuned]]
+        tuned += self.model.weights
+        tuned += [self.model.activation_ranges] if self.model.activation_bits == 8 else []
+        before = [(values, values.detach().clone()) for values in tuned]
         resolved = resolve_grids(config, self.material.width, self.material.height)
         grids = [
             dataclasses.replace(grid, learning_rate=0.0 if searched else GRID_FACTOR * grid.learning_rate)

@@ -22,7 +22,7 @@ from model import NeuralTexture
 from shaders.device import FLOAT_FILTER, NoDevice, open_device
 from shaders.export import reading
 from shaders.on_load import WORKGROUP, blocks_source, on_load_source, pack_parameters, targets_of
-from shaders.weights import weight_bytes
+from shaders.weights import trained_precision, weight_bytes
 
 BAND = 1 << 18  # texels that are decoded in one dispatch
 FORMATS = {1: "r8unorm", 2: "rg8unorm", 4: "rgba8unorm"}  # by channels
@@ -117,9 +117,10 @@ class GpuDecoder:
         self.device, self.material, self.targets = device, material, targets_of(material)
         self.texels: Any = None
         usage = _wgpu().BufferUsage
-        self.kernel = Kernel(device, on_load_source(model, material, "wgsl", "buffer"))
+        precision = trained_precision(model)
+        self.kernel = Kernel(device, on_load_source(model, material, "wgsl", "buffer", precision=precision))
         bound = [self._texture(levels) for levels in _levels_of(model)]
-        weights = device.create_buffer_with_data(data=weight_bytes(model), usage=usage.STORAGE)
+        weights = device.create_buffer_with_data(data=weight_bytes(model, precision=precision), usage=usage.STORAGE)
         bound.append({"buffer": weights})
         if reading(model.grids) != "packed":
             bound.append(device.create_sampler(**REPEAT, **LINEAR))

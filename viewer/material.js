@@ -30,9 +30,11 @@ function halfNumber(bits) {
     return sign * (exponent ? (1024 + mantissa) * 2 ** (exponent - 25) : mantissa * 2 ** -24);
 }
 
-/** The weights as float32, whatever they are in the page: four numbers a column, in rows of `width` columns. */
+/** The weights as float32, whatever they are in the page: four numbers a column, in rows of `width` columns; the words
+ * of a network of whole numbers as they are. */
 function weightNumbers({ blob, kind, columns, layers, width }) {
     const { buffer } = blobBytes(blob);
+    if (kind === "dots") return new Uint32Array(buffer);
     if (kind === "float32") return new Float32Array(buffer);
     if (kind === "float16") return Float32Array.from(new Uint16Array(buffer), halfNumber);
     const numbers = new Float32Array(4 * width * Math.ceil(columns / width));

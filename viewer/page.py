@@ -37,7 +37,7 @@ from shaders.export import decoder_core, decoder_variants, reading, shader_sourc
 from shaders.generate import DIFFUSE_UNITS, EXTRAS
 from shaders.languages import TABLE
 from shaders.map_fields import names_of_units
-from shaders.weights import WEIGHT_TEXTURE_WIDTH, column_blocks, make_weights, weight_bytes
+from shaders.weights import WEIGHT_TEXTURE_WIDTH, column_blocks, make_weights, trained_precision, weight_bytes
 from shape import GridSpec, layer_sizes
 from training.run_folder import find_checkpoint, list_checkpoints
 from viewer.source import SourceImages, encode_source, find_source
@@ -45,7 +45,7 @@ from viewer.source import SourceImages, encode_source, find_source
 VIEWER = Path(__file__).resolve().parent
 SCRIPTS = ("shapes", "source", "material", "blocks", "webgl", "renderer", "readback", "panel", "inspector", "main")
 SHADERS = ("surface.vert", "view.frag", "light.glsl", "background.glsl", "pick.frag", "solid.frag", "present.frag")
-LANGUAGE, WEIGHTS = "essl", "float32"  # of the decoder; weightNumbers in material.js makes float32 of any others
+LANGUAGE = "essl"  # of the decoder
 SOURCE_BYTES = 16_000_000  # of the source maps in a page, by default; base64 makes a third more of them
 THUMBNAIL_SIZE = 96  # pixels, the longer side
 
@@ -140,6 +140,9 @@ def describe_for_page(exported: ExportedTexture, page: Page) -> dict[str, Any]:
     network = " → ".join(str(inputs) for _, inputs in layers) + f" → {model.decoder.outputs}"
     keys = ("map", "color_space", "file_color_space", "convention", "unit_normals")
     maps = material_to_json(material, {})["maps"]
+    bits = f"weights of {model.decoder.weight_bits} bits"
+    bits += f", activations of {model.activation_bits}" if model.activation_bits != 32 else ""
+    variants = _variants(model, material)
     return {
         "name": printable(material.name),
         "width": material.width,
@@ -154,11 +157,11 @@ def describe_for_page(exported: ExportedTexture, page: Page) -> dict[str, Any]:
         "bytes_on_disk": manifest.bytes_on_disk,
         "metrics": _scores(manifest.metrics),
         "grids": grids,
-        "network": f"{network}, {model.decoder.activation}, weights of {model.decoder.weight_bits} bits",
+        "network": f"{network}, {model.decoder.activation}, {bits}",
         "preamble": _preamble(model, material),
         "reading": reading(model.grids),
-        "variants": decoder_variants(model, material),
-        "core": ", ".join([reading(model.grids), *decoder_variants(model, material)]),
+        "variants": variants,
+        "core": ", ".join([reading(model.grids), *variants]),
         "defines": _defines(model, material),
         "positions": manifest.positions,
         "sampled": all(grid.compressed and grid.interpolation == "linear" for grid in model.grids),
@@ -167,11 +170,17 @@ def describe_for_page(exported: ExportedTexture, page: Page) -> dict[str, Any]:
     }
 
 
+def _variants(model: NeuralTexture, material: MaterialRecord) -> list[str]:
+    return decoder_variants(model, material, precision=trained_precision(model))
+
+
 def _weights(model: NeuralTexture, page: Page) -> dict[str, Any]:
-    """The weights as the scripts read them: as wide as in the network file, in columns of four rows."""
-    stored = make_weights(model, "buffer", "auto")
+    """The weights as the scripts read them: as wide as in the network file, in columns of four rows, or the table of a
+    network of whole numbers."""
+    given = "auto", trained_precision(model)
+    stored = make_weights(model, "buffer", *given)
     return {"name": TABLE, "width": WEIGHT_TEXTURE_WIDTH, "kind": stored.kind, "columns": stored.columns,
-            "layers": column_blocks(model), "blob": page.add_blob(weight_bytes(model))}  # fmt: skip
+            "layers": column_blocks(model), "blob": page.add_blob(weight_bytes(model, *given))}  # fmt: skip
 
 
 def _word_textures(model: NeuralTexture, page: Page) -> list[dict[str, Any]]:
@@ -219,8 +228,11 @@ def _texel_text(grid: GridSpec) -> str:
 
 def _preamble(model: NeuralTexture, material: MaterialRecord) -> list[str]:
     """The parts of a material's decoder before and after its core, which materials of the same reading share."""
-    core = decoder_core(LANGUAGE, reading(model.grids), decoder_variants(model, material))
-    text = shader_source(model, material, LANGUAGE, "buffer", WEIGHTS, layers=_layers(model))
+    core = decoder_core(LANGUAGE, reading(model.grids), _variants(model, material))
+    precision = trained_precision(model)
+    weights = "float32" if precision == 32 else "auto"  # weightNumbers in material.js makes float32 of others
+    more = {"layers": _layers(model), "precision": precision}
+    text = shader_source(model, material, LANGUAGE, "buffer", weights, **more)
     before, found, after = text.partition(core)
     if not found:
         raise AssertionError("the decoder does not contain its core")
@@ -229,7 +241,7 @@ def _preamble(model: NeuralTexture, material: MaterialRecord) -> list[str]:
 
 def _defines(model: NeuralTexture, material: MaterialRecord) -> list[str]:
     """What view.frag has to know of a material before it is compiled."""
-    variants, units, emissive = decoder_variants(model, material), names_of_units(material), material.map("emissive")
+    variants, units, emissive = _variants(model, material), names_of_units(material), material.map("emissive")
     lines = ["#define NT_FILE_DIFFUSE"] if DIFFUSE_UNITS in variants else []
     if EXTRAS not in variants:
         return lines

@@ -200,8 +200,9 @@ function makeWeights(entry) {
         gl.bufferData(gl.UNIFORM_BUFFER, numbers.subarray(0, 4 * entry.columns), gl.STATIC_DRAW);
         return { block };
     }
-    const texture = texture2D(gl.RGBA32F, entry.width, height, 1, gl.NEAREST);
-    gl.texSubImage2D(gl.TEXTURE_2D, 0, 0, 0, entry.width, height, gl.RGBA, gl.FLOAT, numbers);
+    const [internal, format, type] = entry.kind === "dots" ? [gl.RGBA32UI, gl.RGBA_INTEGER, gl.UNSIGNED_INT] : [gl.RGBA32F, gl.RGBA, gl.FLOAT];
+    const texture = texture2D(internal, entry.width, height, 1, gl.NEAREST);
+    gl.texSubImage2D(gl.TEXTURE_2D, 0, 0, 0, entry.width, height, format, type, numbers);
     return { name: entry.name, texture, kind: gl.TEXTURE_2D };
 }
 

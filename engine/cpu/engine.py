@@ -59,6 +59,7 @@ class CpuEngine(KernelEngine):
         self, model: NeuralTexture, material: Material, schedule: Schedule, say: Callable[[str], None] | None = None
     ):
         self._kernels = library.load_kernels(say)
+        self._say = say or (lambda text: None)
         super().__init__(model, material, schedule)
         self.n_threads = thread_count(schedule.config.num_threads)
         self._settings = self._describe_settings()
@@ -103,12 +104,19 @@ class CpuEngine(KernelEngine):
             fraction_start=fraction_start,
             fraction_scale=fraction_scale,
             weight_bits=self.model.weight_bits,
+            bfloat16=config.cpu_precision == "bf16" and self._has_bfloat16(),
         )
+
+    def _has_bfloat16(self) -> bool:
+        if not self._kernels.nt_has_bfloat16():
+            self._say("note: --cpu_precision bf16: this CPU does not multiply bfloat16; float32 takes its place")
+            return False
+        return True
 
     # --- training --------------------------------------------------------------------------------------------------
 
-    def step(self, n: int) -> float:
-        """See Engine.step."""
+    def _step(self, n: int) -> float:
+        """See KernelEngine._step."""
         span = range(self.iteration, self.iteration + n)
         factors = array(c_double, [self.schedule.factor(i) for i in span])
         noise = array(c_double, [self.schedule.noise_strength(i) for i in span])
@@ -135,6 +143,13 @@ class CpuEngine(KernelEngine):
         self._kernels.nt_trainer_save_network(self._trainer, pointer(flat), None, None)
         for weight, value in zip(self.model.weights, split_weights(flat, self.model)):
             weight.copy_(value)
+        if not self.calibrated:
+            self.calibrate()
+            self._load_ranges()
+
+    def _load_ranges(self) -> None:
+        if self.model.activation_bits == 8:
+            self._kernels.nt_trainer_load_ranges(self._trainer, pointer(self.model.activation_ranges))
 
     def settled_state(self) -> State:
         """See Engine.settled_state; nothing is copied besides the moments."""
@@ -143,7 +158,9 @@ class CpuEngine(KernelEngine):
             pair = tuple(torch.empty_like(parameters).detach() for _ in MOMENTS)
             self._kernels.nt_trainer_save_grid(self._trainer, index, None, *map(pointer, pair), None)
             moments.append(pair)
-        return {"iteration": self.iteration, "optimizer": optimizer_entries(self.iteration, moments)}
+        return self.with_calibration(
+            {"iteration": self.iteration, "optimizer": optimizer_entries(self.iteration, moments)}
+        )
 
     def retire(self, folder: Path | None = None) -> State:
         """See KernelEngine.retire; the moments fill the memory that the kernels' records leave."""
@@ -156,7 +173,9 @@ class CpuEngine(KernelEngine):
         for pair in grids:
             for moment in pair:
                 moment.let_go()
-        return {"iteration": self.iteration, "optimizer": optimizer_entries(self.iteration, moments)}
+        return self.with_calibration(
+            {"iteration": self.iteration, "optimizer": optimizer_entries(self.iteration, moments)}
+        )
 
     def _network_moments(self) -> list[Moments]:
         flat = [torch.empty(sum(weight.numel() for weight in self.model.weights)) for _ in MOMENTS]
@@ -185,7 +204,7 @@ class CpuEngine(KernelEngine):
         if pending is not None:
             check_pending(pending, self.model, int(state["iteration"]), SWEEP_INTERVAL)
         if pending is not None and not self._planes_agree(pending):
-            state = {"iteration": state["iteration"], "optimizer": up_to_date(state, self.model)}
+            state = {**state, "optimizer": up_to_date(state, self.model), "pending": None}
         super().load_state(state)
 
     def _planes_agree(self, pending: list[Pending]) -> bool:
@@ -198,6 +217,7 @@ class CpuEngine(KernelEngine):
         kernels, trainer, nothing = self._kernels, self._trainer, [None, None]
         weights, moments = flat_weights(self.model), self.network_moments(optimizer) or nothing
         kernels.nt_trainer_load_network(trainer, self.iteration, pointer(weights), *map(pointer, moments))
+        self._load_ranges()
         for index, parameters in enumerate(self.model.grid_parameters):
             values, moments, stamps = parameters.detach(), nothing, None
             if optimizer:

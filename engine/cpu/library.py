@@ -17,7 +17,7 @@ from maps.channels import opacity_place
 from model import NeuralTexture
 from shape import ACTIVATIONS
 
-INTERFACE = 11  # NT_INTERFACE of nt.h
+INTERFACE = 12  # NT_INTERFACE of nt.h
 OUT_OF_MEMORY, NO_THREADS = -1, -2
 
 
@@ -42,6 +42,7 @@ class Model(ctypes.Structure):
         ("negative_slope", c_float),
         ("n_decoded", c_int32),
         ("coverage", c_int32),
+        ("activation_ranges", POINTER(c_float)),
     ]  # fmt: skip
 
 
@@ -82,6 +83,7 @@ class Settings(ctypes.Structure):
         ("fraction_start", c_float),
         ("fraction_scale", c_float),
         ("weight_bits", c_int32),
+        ("bfloat16", c_int32),
     ]
 
 
@@ -89,6 +91,7 @@ _POINTERS = POINTER(c_void_p)  # to arrays of floats, one per grid
 _SIGNATURES = {
     "nt_interface": (c_int32, []),
     "nt_vector_width": (c_int32, []),
+    "nt_has_bfloat16": (c_int32, []),
     "nt_failure": (c_char_p, []),
     "nt_multiply_add_peak": (c_int32, [c_double, c_int32, POINTER(c_double)]),
     "nt_work": (c_int32, [POINTER(Model), POINTER(c_int64)]),
@@ -99,6 +102,7 @@ _SIGNATURES = {
     "nt_trainer_take_moments": (None, [c_void_p, _POINTERS, _POINTERS]),
     "nt_trainer_load_network": (None, [c_void_p, c_int64, c_void_p, c_void_p, c_void_p]),
     "nt_trainer_save_network": (None, [c_void_p, c_void_p, c_void_p, c_void_p]),
+    "nt_trainer_load_ranges": (None, [c_void_p, c_void_p]),
     "nt_trainer_load_drift": (None, [c_void_p, c_int32, c_void_p]),
     "nt_trainer_save_drift": (None, [c_void_p, c_int32, c_void_p]),
     "nt_trainer_step": (c_int32, [c_void_p, c_int64, POINTER(c_double), POINTER(c_double), c_int64,
@@ -149,11 +153,12 @@ def describe_model(model: NeuralTexture, channels: Sequence[int] | None = None) 
         for grid in model.grids
     ]  # fmt: skip
     decoder = model.decoder
+    ranges = model.activation_ranges.reshape(-1).tolist() if model.activation_bits == 8 else []
     return Model(
         (Grid * len(grids))(*grids), len(grids), decoder.n_frequencies, decoder.n_texel_frequencies, decoder.n_neurons,
         decoder.n_hidden_layers, model.num_lods, model.quantized, bool(model.unused_inputs), len(channels),
         array(c_int32, channels), ACTIVATIONS.index(decoder.activation), decoder.negative_slope,
-        decoder.outputs, opacity_place(channels),
+        decoder.outputs, opacity_place(channels), array(c_float, ranges) if ranges else None,
     )  # fmt: skip
 
 

@@ -43,6 +43,7 @@ class Decoding:
         nothing = torch.zeros(1, dtype=torch.int32, device=device)
         self.arguments = {
             "weights": self.plan.pack(flat_exported_weights(model)),
+            "activations": self.plan.activations(rounded=True),
             "columns": self.plan.columns.to(device),
             "parameters": tuple(self._stacked(stack) for stack in self.plan.stacks),
             "stamps": (nothing,) * len(self.plan.stacks),
@@ -82,6 +83,13 @@ class Decoding:
         return Launch(load().kernels.decode_kernel, grid, arguments, constants, {"num_warps": DECODE_WARPS})
 
 
+def _check_exact(model: NeuralTexture) -> None:
+    """Raise KernelsUnavailable for a network in whole numbers: decoded values are those of quantized.network, which
+    PyTorch gives, where training may be a step off."""
+    if model.activation_bits == 8:
+        raise KernelsUnavailable("the GPU kernels do not decode networks in whole numbers; PyTorch does")
+
+
 def decode_lod(
     model: NeuralTexture, lod: int, width: int, height: int, rows: slice = slice(None), precision: str = EXACT
 ) -> DecodedImage:
@@ -90,6 +98,7 @@ def decode_lod(
     Returns: (height, width, channels) float32 on the CPU, not clamped.
     Raises: KernelsUnavailable.
     """
+    _check_exact(model)
     first, last, _ = rows.indices(height)
     image = torch.empty((last - first) * width, model.decoder.outputs)
     decoding = Decoding(model, precision)
@@ -146,6 +155,7 @@ def decode_samples(model: NeuralTexture, uv: Positions, lod: Scalars, precision:
 
     Raises: KernelsUnavailable.
     """
+    _check_exact(model)
     decoding = Decoding(model, precision)
     uv, lod = uv.to(decoding.device).float().contiguous(), lod.to(decoding.device).float().contiguous()
 

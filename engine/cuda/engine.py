@@ -113,6 +113,7 @@ class CudaEngine(KernelEngine):
         self.block, self.programs = self._block_and_programs(batch)
         self._partials = torch.zeros(self.programs, plan.size, device=device)
         self._losses = torch.zeros(self.programs, device=device)
+        self._activations = plan.activations(rounded=False)
         self._describe_material()
 
     @property
@@ -175,8 +176,8 @@ class CudaEngine(KernelEngine):
         arguments = {
             "progress": self._probe_progress if mode == "measure" else self._progress, "table": self._table,
             "batch": batch, **self._samples, **self._target, **weights, "given_uv": nothing, "given_lod": nothing,
-            "given_upstream": nothing, "given_out": nothing, "weights": self.network.packed, **self._arguments,
-            "partials": self._partials, "losses": self._losses,
+            "given_upstream": nothing, "given_out": nothing, "weights": self.network.packed,
+            "activations": self._activations, **self._arguments, "partials": self._partials, "losses": self._losses,
         }  # fmt: skip
         constants = {
             "MODE": mode, "TABLE": self._table.shape[1], "BLOCK": self.block, "COLUMNS8": self.material.codes8.shape[1],
@@ -298,14 +299,15 @@ class CudaEngine(KernelEngine):
 
     # --- training ----------------------------------------------------------------------------------------------------
 
-    def step(self, n: int) -> float:
-        """See Engine.step."""
+    def _step(self, n: int) -> float:
+        """See KernelEngine._step."""
         if n == 0:
             return 0.0
         self._loss_sum.zero_()
         rounded = self.schedule.rounds_weights(self.iteration)
         if self.network.rounded != rounded:  # the schedule has changed
             self.network.pack(rounded)
+        self._activations.copy_(self.plan.activations(rounded))
         end = self.iteration + n
         while self.iteration < end:
             count = min(end - self.iteration, CHUNK, SWEEP_INTERVAL - self.iteration % SWEEP_INTERVAL)
@@ -367,11 +369,14 @@ class CudaEngine(KernelEngine):
     def probe(self) -> float:
         """See Engine.probe."""
         if self.network.rounded or self.model.weight_bits == 32:
+            self._activations.copy_(self.plan.activations(rounded=True))
             self.probe_launch()
         else:
             self.network.pack(True)
+            self._activations.copy_(self.plan.activations(rounded=True))
             self.probe_launch()
             self.network.pack(False)
+            self._activations.copy_(self.plan.activations(rounded=False))
         return float(self._losses.double().sum()) / self.schedule.config.batch_size * self.probe_share
 
     # --- parameters and state ----------------------------------------------------------------------------------------
@@ -383,6 +388,8 @@ class CudaEngine(KernelEngine):
             parameters.copy_(grid.values(self.iteration))
         for weight, value in zip(self.model.weights, split_weights(self.network.weights, self.model)):
             weight.copy_(value)
+        if not self.calibrated:
+            self.calibrate()
 
     def _stored(self) -> tuple[list[Moments], list[Pending]]:
         moments = list(zip(*(split_weights(flat, self.model) for flat in self.network.moments.cpu())))
@@ -400,6 +407,7 @@ class CudaEngine(KernelEngine):
         recent = up_to_date(state, self.model) if optimizer else None
         rounded = self.schedule.rounds_weights(self.iteration)
         self.network.load(flat_weights(self.model), self.network_moments(optimizer), rounded)
+        self._activations.copy_(self.plan.activations(rounded))
         for index, (grid, parameters) in enumerate(zip(self.grids, self.model.grid_parameters)):
             older = pending is not None and grid.lazy
             source = optimizer if older else recent

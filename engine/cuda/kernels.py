@@ -94,13 +94,14 @@ def step_kernel(
     progress, table, batch,  # (iteration, row of the table, seed) int32; (rows, TABLE) float32
     boundaries, lod_sizes, lod_offsets, codes8, codes16, target_columns, channel_weights, light,
     given_uv, given_lod, given_upstream, given_out,
-    weights, columns, parameters, stamps, distance, levels, gradients, partials, losses,
+    weights, activations, columns, parameters, stamps, distance, levels, gradients, partials, losses,
     MODE: tl.constexpr,  # train | measure (the loss, without noise) | given (samples and their upstream gradient)
     TABLE: tl.constexpr, BLOCK: tl.constexpr, NUM_LODS: tl.constexpr, COLUMNS8: tl.constexpr, COLUMNS16: tl.constexpr,
     GRIDS: tl.constexpr, GROUPS: tl.constexpr, N_GROUPS: tl.constexpr, K: tl.constexpr, H0: tl.constexpr,
     NP: tl.constexpr, LAYERS: tl.constexpr, HARD_SWISH: tl.constexpr, SLOPE: tl.constexpr, TEXEL_WAVES: tl.constexpr,
-    QUANTIZED: tl.constexpr, SIZE: tl.constexpr, IN_MEMORY: tl.constexpr, FIXED_POINT: tl.constexpr,
-    PRECISION: tl.constexpr, POSITIONS: tl.constexpr, COVERAGE: tl.constexpr, LIGHT: tl.constexpr,
+    QUANTIZED: tl.constexpr, ACTIVATIONS: tl.constexpr, SIZE: tl.constexpr, IN_MEMORY: tl.constexpr,
+    FIXED_POINT: tl.constexpr, PRECISION: tl.constexpr, POSITIONS: tl.constexpr, COVERAGE: tl.constexpr,
+    LIGHT: tl.constexpr,
 ):  # fmt: skip
     """One iteration of training up to the gradients.
 
@@ -134,9 +135,9 @@ def step_kernel(
             lod = lod.to(tl.int32)
             far_lod, blend = lod, u
         decoded, inputs, seen = forward(
-            weights, columns, parameters, stamps, distance, levels, lod, u, v, lod_value, far_lod, blend, seed,
-            iteration, strength, GRIDS, GROUPS, N_GROUPS, K, H0, NP, LAYERS, HARD_SWISH, SLOPE, TEXEL_WAVES, QUANTIZED,
-            MODE != "measure", POSITIONS[SCALE] > 0, PRECISION,
+            weights, activations, columns, parameters, stamps, distance, levels, lod, u, v, lod_value, far_lod, blend,
+            seed, iteration, strength, GRIDS, GROUPS, N_GROUPS, K, H0, NP, LAYERS, HARD_SWISH, SLOPE, TEXEL_WAVES,
+            QUANTIZED, ACTIVATIONS, MODE != "measure", POSITIONS[SCALE] > 0, PRECISION,
         )  # fmt: skip
         output = tl.arange(0, PADDED_OUTPUTS)[None, :]
         if MODE == "given":
@@ -172,9 +173,9 @@ def step_kernel(
             upstream = error * share * (2.0 / batch.to(tl.float32))
         if MODE != "measure":
             sums = backward(
-                upstream, inputs, seen, sums, weights, partial, block == program, gradients, levels, lod, u, v,
-                far_lod, blend, alive, GRIDS, GROUPS, N_GROUPS, K, H0, NP, LAYERS, HARD_SWISH, SLOPE, IN_MEMORY,
-                FIXED_POINT, POSITIONS[SCALE] > 0, PRECISION,
+                upstream, inputs, seen, sums, weights, activations, partial, block == program, gradients, levels, lod,
+                u, v, far_lod, blend, alive, GRIDS, GROUPS, N_GROUPS, K, H0, NP, LAYERS, HARD_SWISH, SLOPE, IN_MEMORY,
+                FIXED_POINT, ACTIVATIONS, POSITIONS[SCALE] > 0, PRECISION,
             )  # fmt: skip
         if IN_MEMORY:  # only one side is compiled
             tl.debug_barrier()  # other threads than those that wrote a sum may read it for the next block
@@ -187,11 +188,11 @@ def step_kernel(
 @triton.jit(do_not_specialize=["first", "count", "lod", "width", "height"])
 def decode_kernel(
     first, count, lod, width, height, samples_uv, samples_lod, out,
-    weights, columns, parameters, stamps, distance, levels,
+    weights, activations, columns, parameters, stamps, distance, levels,
     GIVEN: tl.constexpr, BLENDED: tl.constexpr, BLOCK: tl.constexpr, NUM_LODS: tl.constexpr, GRIDS: tl.constexpr,
     GROUPS: tl.constexpr, N_GROUPS: tl.constexpr, K: tl.constexpr, H0: tl.constexpr, NP: tl.constexpr,
     LAYERS: tl.constexpr, HARD_SWISH: tl.constexpr, SLOPE: tl.constexpr, TEXEL_WAVES: tl.constexpr,
-    QUANTIZED: tl.constexpr, PRECISION: tl.constexpr, CHANNELS: tl.constexpr,
+    QUANTIZED: tl.constexpr, ACTIVATIONS: tl.constexpr, PRECISION: tl.constexpr, CHANNELS: tl.constexpr,
 ):  # fmt: skip
     """Decodes texels first .. first + count of an image, or with GIVEN samples, into out (count, CHANNELS).
 
@@ -221,8 +222,9 @@ def decode_kernel(
         sample_lod = near.to(tl.float32)
     lod_value = tl.div_rn(sample_lod, tl.zeros_like(u) + (NUM_LODS - 1 if NUM_LODS > 1 else 1))
     decoded, _, _ = forward(
-        weights, columns, parameters, stamps, distance, levels, near, u, v, lod_value, far, blend, 0, 0, 0.0, GRIDS,
-        GROUPS, N_GROUPS, K, H0, NP, LAYERS, HARD_SWISH, SLOPE, TEXEL_WAVES, QUANTIZED, False, BLENDED, PRECISION,
+        weights, activations, columns, parameters, stamps, distance, levels, near, u, v, lod_value, far, blend, 0, 0,
+        0.0, GRIDS, GROUPS, N_GROUPS, K, H0, NP, LAYERS, HARD_SWISH, SLOPE, TEXEL_WAVES, QUANTIZED, ACTIVATIONS, False,
+        BLENDED, PRECISION,
     )  # fmt: skip
     output = tl.arange(0, PADDED_OUTPUTS)[None, :]
     place = index.to(tl.int64)[:, None] * CHANNELS + output

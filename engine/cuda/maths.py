@@ -137,6 +137,24 @@ def activate_back(upstream, seen, HARD_SWISH: tl.constexpr, SLOPE: tl.constexpr)
         return tl.where(seen > 0, upstream, upstream * SLOPE)
 
 
+@triton.jit
+def rounded_activation(x, activations, LAYER: tl.constexpr):
+    """What the byte of an activation stands for, before layer LAYER, and whether it is in the range, as 1.0 or 0.0.
+
+    activations: see KernelPlan.activations. quantized.network has the same in whole numbers; where those round a
+    product to the other side of an edge, both are a step apart.
+    """
+    low, step = tl.load(activations + 2 * LAYER), tl.load(activations + 2 * LAYER + 1)
+    step += tl.zeros_like(x)
+    if LAYER == 0:  # exactly as quantized.network.input_codes
+        level = tl.floor(tl.floor(x * 16384.0 + 0.5) * (255.0 / 32768)) + 128.0
+    else:
+        level = tl.floor((x - low) / tl.where(step > 0, step, 1.0) + 0.5)
+    kept = tl.minimum(tl.maximum(level, 0.0), 255.0)
+    inside = tl.where(level == kept, 1.0, 0.0)
+    return tl.where(step > 0, kept * step + low, x), tl.where(step > 0, inside, 1.0)
+
+
 # --- gradients of grids ----------------------------------------------------------------------------------------------
 
 

@@ -12,7 +12,7 @@ import triton.language as tl
 
 from engine.cuda.blocks.samples import gather_blocks, scatter_blocks
 from engine.cuda.inputs import MOST_LODS, apart, gather, look_at, position_inputs, scatter, side_by_side
-from engine.cuda.maths import activate, activate_back, operand, product
+from engine.cuda.maths import activate, activate_back, operand, product, rounded_activation
 
 LEVELS = 2 * (MOST_LODS + 1)  # numbers of a grid in `levels`, see plan.lod_levels
 PADDED_OUTPUTS = tl.constexpr(16)
@@ -80,13 +80,15 @@ def group_inputs(
 
 @triton.jit
 def forward(
-    weights, columns, parameters, stamps, distance, levels, lod, u, v, lod_value, far_lod, blend, seed, iteration,
-    strength,
+    weights, activations, columns, parameters, stamps, distance, levels, lod, u, v, lod_value, far_lod, blend, seed,
+    iteration, strength,
     GRIDS: tl.constexpr, GROUPS: tl.constexpr, N_GROUPS: tl.constexpr, K: tl.constexpr, H0: tl.constexpr,
     NP: tl.constexpr, LAYERS: tl.constexpr, HARD_SWISH: tl.constexpr, SLOPE: tl.constexpr, TEXEL_WAVES: tl.constexpr,
-    QUANTIZED: tl.constexpr, NOISY: tl.constexpr, BLENDED: tl.constexpr, PRECISION: tl.constexpr,
+    QUANTIZED: tl.constexpr, ACTIVATIONS: tl.constexpr, NOISY: tl.constexpr, BLENDED: tl.constexpr,
+    PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """Runs the network on samples. BLENDED: on inputs blended between `lod` and `far_lod`.
+    """Runs the network on samples. BLENDED: on inputs blended between `lod` and `far_lod`. ACTIVATIONS: rounded as
+    rounded_activation does.
 
     Returns: decoded (samples, 16), the groups of inputs, and per hidden layer the argument `seen` of activate_back.
     """
@@ -108,14 +110,19 @@ def forward(
                 GROUPS[GROUP * g], GROUPS[GROUP * g + 1], GROUPS[GROUP * g + 2], GROUPS[GROUP * g + 3],
                 GROUPS[GROUP * g + 4], GROUPS[GROUP * g + 5], GRIDS, TEXEL_WAVES, QUANTIZED, NOISY,
             )  # fmt: skip
+        if ACTIVATIONS:
+            x, _ = rounded_activation(x, activations, 0)
         x = operand(x, PRECISION)
         w = tl.load(weights + GROUPS[GROUP * g + 6] + tile(K, H0, GROUPS[GROUP * g + 5]))
         z = product(x, tl.trans(w), z, PRECISION)
         inputs = inputs + (x,)
     seen = ()
     for layer in tl.static_range(LAYERS):
-        h = operand(activate(z, HARD_SWISH, SLOPE), PRECISION)
-        seen = seen + (z if HARD_SWISH else h,)
+        h = activate(z, HARD_SWISH, SLOPE)
+        if ACTIVATIONS:
+            h, _ = rounded_activation(h, activations, layer + 1)
+        h = operand(h, PRECISION)
+        seen = seen + (z if HARD_SWISH or ACTIVATIONS else h,)
         if layer == LAYERS - 1:
             w = tl.load(weights + H0 * K + layer * NP * NP + tile(NP, PADDED_OUTPUTS, NP))
             z = product(h, tl.trans(w), zeros(u.shape[0], PADDED_OUTPUTS), PRECISION)
@@ -176,17 +183,22 @@ def store_sums(
 
 @triton.jit
 def backward(
-    upstream, inputs, seen, sums, weights, partial, first, gradients, levels, lod, u, v, far_lod, blend, alive,
+    upstream, inputs, seen, sums, weights, activations, partial, first, gradients, levels, lod, u, v, far_lod, blend,
+    alive,
     GRIDS: tl.constexpr, GROUPS: tl.constexpr, N_GROUPS: tl.constexpr, K: tl.constexpr, H0: tl.constexpr,
     NP: tl.constexpr, LAYERS: tl.constexpr, HARD_SWISH: tl.constexpr, SLOPE: tl.constexpr, IN_MEMORY: tl.constexpr,
-    FIXED_POINT: tl.constexpr, BLENDED: tl.constexpr, PRECISION: tl.constexpr,
+    FIXED_POINT: tl.constexpr, ACTIVATIONS: tl.constexpr, BLENDED: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """Adds the gradient of the weights to `sums` (or `partial`) and scatters that of the grids. Returns the sums."""
     new = ()
     upstream = operand(upstream, PRECISION)
     for i in tl.static_range(LAYERS):
         z = seen[LAYERS - 1 - i]
-        h = operand(activate(z, HARD_SWISH, SLOPE), PRECISION) if HARD_SWISH else z
+        if ACTIVATIONS:
+            h, inside = rounded_activation(activate(z, HARD_SWISH, SLOPE), activations, LAYERS - i)
+            h = operand(h, PRECISION)
+        else:
+            h = operand(activate(z, HARD_SWISH, SLOPE), PRECISION) if HARD_SWISH else z
         OFFSET = H0 * K + (LAYERS - 1 - i) * NP * NP
         if i == 0:
             new = new + (weight_gradient(upstream, h, sums[i], partial + OFFSET, first, NP, PADDED_OUTPUTS, NP,
@@ -197,7 +209,10 @@ def backward(
                                          PRECISION),)  # fmt: skip
             w = tl.load(weights + OFFSET + tile(NP, NP, NP))
         upstream = product(upstream, w, zeros(u.shape[0], NP), PRECISION)
-        upstream = operand(activate_back(upstream, z, HARD_SWISH, SLOPE), PRECISION)
+        upstream = activate_back(upstream, z, HARD_SWISH, SLOPE)
+        if ACTIVATIONS:
+            upstream *= inside
+        upstream = operand(upstream, PRECISION)
     for g in tl.static_range(N_GROUPS):
         new = new + (weight_gradient(upstream, inputs[g], sums[LAYERS + g], partial + GROUPS[GROUP * g + 6], first, K,
                                      H0, GROUPS[GROUP * g + 5], IN_MEMORY, PRECISION),)  # fmt: skip

@@ -11,6 +11,7 @@ import torch
 from engine.errors import KernelsUnavailable
 from engine.sampling import fraction_of_draw, whole_lod_share
 from model import NeuralTexture
+from quantized.network import LEVELS
 from shape import PADDED_OUTPUTS, GridSpec
 
 MOST_LODS = 16
@@ -167,7 +168,15 @@ class KernelPlan:
             "SLOPE": float(model.decoder.negative_slope),
             "TEXEL_WAVES": model.decoder.n_texel_frequencies > 0,
             "QUANTIZED": model.quantized,
+            "ACTIVATIONS": model.activation_bits == 8,
         }
+
+    def activations(self, rounded: bool) -> torch.Tensor:
+        """(layers, 2) float32 on the model's device: lowest and step of what each layer takes in; 0: not rounded."""
+        if self.model.activation_bits == 32 or not rounded:
+            return torch.zeros(self.layers + 1, 2, device=self.model.weights[0].device)
+        low, high = self.model.activation_ranges.unbind(dim=1)
+        return torch.stack((low, (high - low) / LEVELS), dim=1)
 
     def rows(self) -> torch.Tensor:
         """(rows of all layers, 4) int32: offset in the flat weights, inputs, offset in the packed ones, first layer."""

@@ -57,7 +57,9 @@ def check_gradients(engine: CudaEngine) -> None:
     """Compare one step of SAMPLES samples with autograd. Raises: KernelsUnavailable."""
     found_loss, found = kernel_gradients(engine)
     wanted_loss, wanted = reference_gradients(engine)
-    tolerance = TOLERANCE[engine.plan.precision]
+    whole_numbers = engine.model.activation_bits == 8 and engine.schedule.rounds_weights(engine.iteration)
+    # Where the reference rounds in whole numbers, bytes fall apart as features of bf16 do.
+    tolerance = TOLERANCE["bf16" if whole_numbers else engine.plan.precision]
     names = ["the loss", *(f"weights {i}" for i in range(len(engine.model.weights))),
              *(f"grid {i}" for i in range(len(engine.grids)))]  # fmt: skip
     pairs = [(found_loss, wanted_loss), *zip(found, wanted)]

@@ -106,6 +106,11 @@ class TorchEngine(BaseEngine):
             group["lr"] = rate * factor
         uv, lod, target = self._draw()
         rounded = self.schedule.rounds_weights(self.iteration)
+        if not rounded:
+            self.calibrated = self.model.activation_bits == 32
+        elif not self.calibrated:
+            self.calibrate()
+            self.calibrated = True
         decoded = self._decode(uv, lod, self._noise(), rounded).index_select(1, self._learned)
         error = self.sample_loss.squared_errors(decoded, target)
         loss = (error.mean(dim=0) * self.loss_weights).sum()
@@ -153,6 +158,8 @@ class TorchEngine(BaseEngine):
         """See Engine.sync. Training updates the model's own parameters: gradients alone are let go."""
         if self._has_optimizer:
             self.optimizer.zero_grad(set_to_none=True)
+        if not self.calibrated:
+            self.calibrate()
 
     @property
     def _has_optimizer(self) -> bool:
@@ -166,7 +173,7 @@ class TorchEngine(BaseEngine):
                 still = torch.zeros_like(self.model.grid_parameters[index - len(self.model.weights)]).detach()
                 entry = optimizer_entries(self.iteration, [(still, still.clone())])[0]
                 moments = {**moments, index: entry}
-        return {"iteration": self.iteration, "optimizer": dict(sorted(moments.items()))}
+        return self.with_calibration({"iteration": self.iteration, "optimizer": dict(sorted(moments.items()))})
 
     @property
     def _still(self) -> list[int]:
@@ -181,6 +188,7 @@ class TorchEngine(BaseEngine):
         """See Engine.load_state. Raises: ValueError for another layout."""
         moments = {index: entry for index, entry in up_to_date(state, self.model).items() if index not in self._still}
         self.iteration, self._kept = int(state["iteration"]), moments
+        self.load_calibration(state)
         vars(self).pop("optimizer", None)  # another will begin with these
 
 

@@ -151,6 +151,8 @@ class Model:
                 return base64.b64decode(uri[data.end() :], validate=True)
             except ValueError as error:
                 raise self.refusal(f"{where}: expected base64 in its uri, found {what_is_wrong(error)}") from error
+        if uri.startswith("data:"):
+            raise self.refusal(f"{where}: expected a data uri of base64, found {brief(uri)}")
         folder, shown = self.path.parent, brief(uri)
         text = urllib.parse.unquote(uri)
         parts = text.replace("\\", "/").split("/")

@@ -53,6 +53,14 @@ uvec2 ntLoadWord(int grid_1, ivec2 texel_1, int mip_0)
     return word_0;
 }
 
+//!!! with whole numbers of 8 bits
+float ntHalved(int times_0)
+{
+    return uintBitsToFloat(uint(127 - times_0) << 23U);
+}
+
+//!!! without
+//!!! both
 float ntFeatureOf(uvec2 word_1, int index_0, int bits_0)
 {
     int first_0 = index_0 * bits_0;
@@ -66,15 +74,25 @@ float ntFeatureOf(uvec2 word_1, int index_0, int bits_0)
         plane_1 = word_1.y;
     }
     uint _S3 = 1U << uint(bits_0);
+//!!! with whole numbers of 8 bits
+    return (float((plane_1 >> uint(32 - bits_0 - (first_0 & 31))) & (_S3 - 1U)) - (float(_S3) - 1.0) * 0.5) * ntHalved(bits_0);
+//!!! without
     float n_0 = float(_S3);
     return (float((plane_1 >> uint(32 - bits_0 - (first_0 & 31))) & (_S3 - 1U)) - (n_0 - 1.0) * 0.5) / n_0;
+//!!! both
 }
 
+//!!! with whole numbers of 8 bits
+//!!! without
 //!! with products of 16 bits
 void ntAddFeatures(inout NT_HALF  inputs_0[NT_LAYER_WIDTH], vec2 uv_0, int lod_1, float share_0)
 //!! without
+//!!! both
 void ntAddFeatures(inout float  inputs_0[NT_LAYER_WIDTH], vec2 uv_0, int lod_1, float share_0)
+//!!! with whole numbers of 8 bits
+//!!! without
 //!! both
+//!!! both
 {
     int which_0;
     int _S4;
@@ -92,7 +110,11 @@ void ntAddFeatures(inout float  inputs_0[NT_LAYER_WIDTH], vec2 uv_0, int lod_1, 
         vec2 position_0 = uv_0 * float(resolution_1) - 0.5;
 //! both
         vec2 corner_0 = floor(position_0);
+//!!! with whole numbers of 8 bits
+        vec2 _S6 = floor((position_0 - corner_0) * 256.0 + 0.5) * 0.00390625;
+//!!! without
         vec2 _S6 = position_0 - corner_0;
+//!!! both
         int features_0 = (ntGridFeatures((grid_2)));
         int _S7 = (ntGridBits((grid_2)));
         bool learned_0 = (ntGridLearned((grid_2))) == 1;
@@ -146,11 +168,17 @@ void ntAddFeatures(inout float  inputs_0[NT_LAYER_WIDTH], vec2 uv_0, int lod_1, 
             int feature_0 = 0;
             while(feature_0 < features_0)
             {
+//!!! with whole numbers of 8 bits
+//!!! without
 //!! with products of 16 bits
                 inputs_0[_S4 + feature_0] = inputs_0[_S4 + feature_0] + NT_TO_HALF(_S10 * ntFeatureOf(_S11, feature_0, _S7));
 //!! without
+//!!! both
                 inputs_0[_S4 + feature_0] = inputs_0[_S4 + feature_0] + _S10 * ntFeatureOf(_S11, feature_0, _S7);
+//!!! with whole numbers of 8 bits
+//!!! without
 //!! both
+//!!! both
                 feature_0 = feature_0 + 1;
             }
             which_0 = which_0 + 1;
@@ -178,27 +206,43 @@ void ntAddFeatures(inout float  inputs_0[NT_LAYER_WIDTH], vec2 uv_0, int lod_1, 
         which_0 = 0;
         while(which_0 < _S12)
         {
+//!!! with whole numbers of 8 bits
+            vec2 x_1 = _S13 * ntHalved(which_0);
+//!!! without
             vec2 x_1 = _S13 / float(1U << uint(which_0));
+//!!! both
             vec2 wave_0 = 2.0 * (x_1 - floor(x_1)) - 1.0;
             int _S14 = NT_FIRST_TEXEL_WAVE;
+//!!! with whole numbers of 8 bits
+//!!! without
 //!! with products of 16 bits
             inputs_0[_S14 + which_0] = inputs_0[_S14 + which_0] + NT_TO_HALF(share_0 * wave_0.x);
             inputs_0[_S14 + _S12 + which_0] = inputs_0[_S14 + _S12 + which_0] + NT_TO_HALF(share_0 * wave_0.y);
 //!! without
+//!!! both
             inputs_0[_S14 + which_0] = inputs_0[_S14 + which_0] + share_0 * wave_0.x;
             inputs_0[_S14 + _S12 + which_0] = inputs_0[_S14 + _S12 + which_0] + share_0 * wave_0.y;
+//!!! with whole numbers of 8 bits
+//!!! without
 //!! both
+//!!! both
             which_0 = which_0 + 1;
         }
     }
     return;
 }
 
+//!!! with whole numbers of 8 bits
+//!!! without
 //!! with products of 16 bits
 void ntDecoderInputs(out NT_HALF  inputs_1[NT_LAYER_WIDTH], vec2 uv_1, int near_0, int far_0, float blend_0, float lod_2)
 //!! without
+//!!! both
 void ntDecoderInputs(out float  inputs_1[NT_LAYER_WIDTH], vec2 uv_1, int near_0, int far_0, float blend_0, float lod_2)
+//!!! with whole numbers of 8 bits
+//!!! without
 //!! both
+//!!! both
 {
     float _S15;
     int _S16 = NT_FIRST_TEXEL_WAVE;
@@ -230,31 +274,49 @@ void ntDecoderInputs(out float  inputs_1[NT_LAYER_WIDTH], vec2 uv_1, int near_0,
         {
             _S15 = 0.0;
         }
+//!!! with whole numbers of 8 bits
+//!!! without
 //!! with products of 16 bits
         inputs_1[i_0] = NT_TO_HALF(_S15);
 //!! without
+//!!! both
         inputs_1[i_0] = _S15;
+//!!! with whole numbers of 8 bits
+//!!! without
 //!! both
+//!!! both
         i_0 = i_0 + 1;
     }
     int _S18 = NT_NUM_FREQUENCIES;
     int octave_1 = 0;
     while(octave_1 < _S18)
     {
+//!!! with whole numbers of 8 bits
+//!!! without
 //!! with products of 16 bits
         inputs_1[octave_1] = NT_TO_HALF(ntTriangleWave(uv_1.x, octave_1));
         inputs_1[_S18 + octave_1] = NT_TO_HALF(ntTriangleWave(uv_1.y, octave_1));
 //!! without
+//!!! both
         inputs_1[octave_1] = ntTriangleWave(uv_1.x, octave_1);
         inputs_1[_S18 + octave_1] = ntTriangleWave(uv_1.y, octave_1);
+//!!! with whole numbers of 8 bits
+//!!! without
 //!! both
+//!!! both
         octave_1 = octave_1 + 1;
     }
+//!!! with whole numbers of 8 bits
+//!!! without
 //!! with products of 16 bits
     inputs_1[NT_NUM_REFERENCE_INPUTS - 1] = NT_TO_HALF(lod_2 / float(max(NT_NUM_LODS - 1, 1)));
 //!! without
+//!!! both
     inputs_1[NT_NUM_REFERENCE_INPUTS - 1] = lod_2 / float(max(NT_NUM_LODS - 1, 1));
+//!!! with whole numbers of 8 bits
+//!!! without
 //!! both
+//!!! both
     if(blend_0 > 0.0)
     {
         i_0 = 2;
@@ -289,16 +351,31 @@ void ntDecoderInputs(out float  inputs_1[NT_LAYER_WIDTH], vec2 uv_1, int near_0,
     return;
 }
 
+//!!! with whole numbers of 8 bits
+uvec4 ntInputBytes(vec4 inputs_2)
+//!!! without
 //!! with products of 16 bits
 NT_HALF4 ntBlock(int column_0, NT_HALF4 inputs_2)
+//!!! both
 {
+//!!! with whole numbers of 8 bits
+    return uvec4((ivec4(floor(inputs_2 * 16384.0 + 0.5)) * 255 + 4194304) >> 15);
+//!!! without
     return (ntWeights((column_0))) * inputs_2.x + (ntWeights((column_0 + 1))) * inputs_2.y + (ntWeights((column_0 + 2))) * inputs_2.z + (ntWeights((column_0 + 3))) * inputs_2.w;
+//!!! both
 }
 
+//!!! with whole numbers of 8 bits
+uint ntPack(uvec4 inputs_3)
+//!!! without
 //!! without
 //!! both
 float ntActivate(float x_2)
+//!!! both
 {
+//!!! with whole numbers of 8 bits
+    return ((((inputs_3.x) | ((inputs_3.y) << 8U)) | ((inputs_3.z) << 16U)) | ((inputs_3.w) << 24U)) ^ 2155905152U;
+//!!! without
     if(NT_HARD_SWISH == 1)
     {
         return x_2 * clamp(x_2 + 3.0, 0.0, 6.0) / 6.0;
@@ -313,54 +390,131 @@ float ntActivate(float x_2)
         _S20 = NT_NEGATIVE_SLOPE * x_2;
     }
     return _S20;
+//!!! both
 }
 
+//!!! with whole numbers of 8 bits
+void ntNetwork(inout float  values_0[NT_LAYER_WIDTH], out float  found_0[16])
+//!!! without
 //!! with products of 16 bits
 void ntNetwork(inout NT_HALF  values_0[NT_LAYER_WIDTH], out float  found_0[16])
 //!! without
 void ntNetwork(inout float  values_0[NT_LAYER_WIDTH])
 //!! both
+//!!! both
 {
+//!!! with whole numbers of 8 bits
+    uint  words_0[NT_LAYER_WORDS];
+    int _S20 = NT_NUM_INPUTS / 4;
+    int i_2 = 0;
+    while(i_2 < _S20)
+    {
+        int _S21 = 4 * i_2;
+        words_0[i_2] = ntPack(ntInputBytes(vec4(values_0[_S21], values_0[_S21 + 1], values_0[_S21 + 2], values_0[_S21 + 3])));
+        i_2 = i_2 + 1;
+    }
+//!!! without
 //!! with products of 16 bits
     int first_3;
     int _S21 = NT_GROUP_INPUTS;
+//!!! both
     int _S22 = NT_NUM_HIDDEN_LAYERS + 1;
+//!!! with whole numbers of 8 bits
+    int count_0 = _S20;
+//!!! without
 //!! without
     int i_2;
     int _S21 = NT_NUM_HIDDEN_LAYERS + 1;
 //!! both
     int inputCount_0 = NT_NUM_INPUTS;
+//!!! both
     int layer_0 = 0;
+//!!! with whole numbers of 8 bits
+    int at_0 = 0;
+//!!! without
 //!! with products of 16 bits
     int column_1 = 0;
+//!!! both
     while(layer_0 < _S22)
+//!!! with whole numbers of 8 bits
+//!!! without
 //!! without
     int column_0 = 0;
     while(layer_0 < _S21)
 //!! both
+//!!! both
     {
+//!!! with whole numbers of 8 bits
+//!!! without
 //!! with products of 16 bits
+//!!! both
         bool last_0 = layer_0 == (_S22 - 1);
+//!!! with whole numbers of 8 bits
+        const ivec4 _S23 = ivec4(0, 0, 0, 0);
+        bool _S24 = !last_0;
+        int at_1;
+        ivec4 shifts_0;
+        ivec4 constants_0;
+        if(_S24)
+//!!! without
 //!! without
         bool last_0 = layer_0 == (_S21 - 1);
 //!! both
         int outputCount_0;
         if(last_0)
+//!!! both
         {
+//!!! with whole numbers of 8 bits
+            ivec4 _S25 = ivec4((ntWeights((at_0 + 1))));
+            int at_2 = at_0 + 2;
+            shifts_0 = ivec4((ntWeights((at_0))));
+            constants_0 = _S25;
+            at_1 = at_2;
+//!!! without
             outputCount_0 = 16;
+//!!! both
         }
         else
         {
+//!!! with whole numbers of 8 bits
+            shifts_0 = _S23;
+            constants_0 = _S23;
+            at_1 = at_0;
+//!!! without
             outputCount_0 = NT_NUM_NEURONS;
+//!!! both
         }
+//!!! with whole numbers of 8 bits
+        uint  next_0[NT_LAYER_WORDS];
+        int outputWords_0;
+        if(last_0)
+        {
+            outputWords_0 = 4;
+        }
+        else
+        {
+            outputWords_0 = NT_NUM_NEURONS / 4;
+        }
+//!!! without
 //!! with products of 16 bits
         NT_HALF  outputs_0[NT_LAYER_WIDTH];
 //!! without
         float  outputs_0[NT_LAYER_WIDTH];
 //!! both
+//!!! both
         int row_0 = 0;
+//!!! with whole numbers of 8 bits
+        at_0 = at_1;
+        while(row_0 < outputWords_0)
+//!!! without
         while(row_0 < outputCount_0)
+//!!! both
         {
+//!!! with whole numbers of 8 bits
+            uvec4 factors_0 = (ntWeights((at_0 + 1)));
+            int at_3 = at_0 + 2;
+            ivec4 sums_0 = ivec4((ntWeights((at_0))));
+//!!! without
 //!! with products of 16 bits
             const vec4 _S23 = vec4(0.0, 0.0, 0.0, 0.0);
             first_3 = 0;
@@ -368,11 +522,22 @@ void ntNetwork(inout float  values_0[NT_LAYER_WIDTH])
             while(first_3 < inputCount_0)
 //!! without
             const vec4 _S22 = vec4(0.0, 0.0, 0.0, 0.0);
+//!!! both
             i_2 = 0;
+//!!! with whole numbers of 8 bits
+            while(i_2 < count_0)
+//!!! without
             vec4 sum_0 = _S22;
             while(i_2 < inputCount_0)
 //!! both
+//!!! both
             {
+//!!! with whole numbers of 8 bits
+                ivec4 _S26 = (ntDots(((ntWeights((at_3 + i_2)))), (words_0[i_2]), (sums_0)));
+                int _S27 = i_2 + 1;
+                sums_0 = _S26;
+                i_2 = _S27;
+//!!! without
 //!! with products of 16 bits
                 NT_HALF4 _S24 = ntBlock(column_1 + first_3, NT_TO_HALF4(values_0[first_3], values_0[first_3 + 1], values_0[first_3 + 2], values_0[first_3 + 3]));
                 int next_0 = 4;
@@ -391,7 +556,11 @@ void ntNetwork(inout float  values_0[NT_LAYER_WIDTH])
                 i_2 = i_2 + 1;
 //!! both
                 sum_0 = sum_1;
+//!!! both
             }
+//!!! with whole numbers of 8 bits
+            int at_4 = at_3 + count_0;
+//!!! without
 //!! with products of 16 bits
             int column_2 = column_1 + inputCount_0;
 //!! without
@@ -410,11 +579,23 @@ void ntNetwork(inout float  values_0[NT_LAYER_WIDTH])
 //!! both
 //! both
 //!! with products of 16 bits
+//!!! both
             if(last_0)
+//!!! with whole numbers of 8 bits
+//!!! without
 //!! without
             if(!last_0)
 //!! both
+//!!! both
             {
+//!!! with whole numbers of 8 bits
+                vec4 outputs_0 = vec4(sums_0) * uintBitsToFloat(factors_0);
+                int _S28 = 4 * row_0;
+                found_0[_S28] = outputs_0.x;
+                found_0[_S28 + 1] = outputs_0.y;
+                found_0[_S28 + 2] = outputs_0.z;
+                found_0[_S28 + 3] = outputs_0.w;
+//!!! without
 //! with scales of rows
 //!! with products of 16 bits
                 found_0[row_0] = sum_2.x;
@@ -434,9 +615,25 @@ void ntNetwork(inout float  values_0[NT_LAYER_WIDTH])
                 sum_2 = vec4(ntActivate(sum_0.x), ntActivate(sum_0.y), ntActivate(sum_0.z), ntActivate(sum_0.w));
 //!! both
 //! both
+//!!! both
             }
             else
             {
+//!!! with whole numbers of 8 bits
+                ivec4 p_0 = ((sums_0 >> (shifts_0.x)) * ivec4(factors_0) + shifts_0.w) >> (shifts_0.y);
+                ivec4 y_0;
+                if(NT_HARD_SWISH == 1)
+                {
+                    int _S29 = constants_0.y;
+                    y_0 = min(p_0, ivec4(constants_0.x)) * clamp(p_0 + _S29, ivec4(0), ivec4(2 * _S29));
+                }
+                else
+                {
+                    const ivec4 _S30 = ivec4(0);
+                    y_0 = max(p_0, _S30) + ((clamp(p_0, ivec4(- constants_0.x), _S30) * constants_0.z) >> 15);
+                }
+                next_0[row_0] = ntPack(uvec4(clamp((y_0 + constants_0.w) >> (shifts_0.z), ivec4(0), ivec4(255))));
+//!!! without
 //! with scales of rows
 //!! with products of 16 bits
                 outputs_0[row_0] = NT_TO_HALF(ntActivate(sum_2.x));
@@ -456,7 +653,12 @@ void ntNetwork(inout float  values_0[NT_LAYER_WIDTH])
                 sum_2 = sum_0;
 //!! both
 //! both
+//!!! both
             }
+//!!! with whole numbers of 8 bits
+            row_0 = row_0 + 1;
+            at_0 = at_4;
+//!!! without
 //!! with products of 16 bits
 //!! without
 //! with scales of rows
@@ -477,26 +679,49 @@ void ntNetwork(inout float  values_0[NT_LAYER_WIDTH])
 //!! without
             column_0 = column_1;
 //!! both
+//!!! both
         }
+//!!! with whole numbers of 8 bits
+        if(_S24)
+//!!! without
 //!! with products of 16 bits
         if(!last_0)
 //!! without
         i_2 = 0;
         while(i_2 < outputCount_0)
 //!! both
+//!!! both
         {
+//!!! with whole numbers of 8 bits
+            int k_0 = 0;
+            while(k_0 < outputWords_0)
+//!!! without
 //!! with products of 16 bits
             first_3 = 0;
             while(first_3 < outputCount_0)
+//!!! both
             {
+//!!! with whole numbers of 8 bits
+                words_0[k_0] = next_0[k_0];
+                k_0 = k_0 + 1;
+//!!! without
                 values_0[first_3] = outputs_0[first_3];
                 first_3 = first_3 + 1;
+//!!! both
             }
+//!!! with whole numbers of 8 bits
+//!!! without
 //!! without
             values_0[i_2] = outputs_0[i_2];
             i_2 = i_2 + 1;
 //!! both
+//!!! both
         }
+//!!! with whole numbers of 8 bits
+        int _S31 = layer_0 + 1;
+        count_0 = outputWords_0;
+        layer_0 = _S31;
+//!!! without
 //!! with products of 16 bits
         int _S25 = layer_0 + 1;
 //!! without
@@ -508,6 +733,7 @@ void ntNetwork(inout float  values_0[NT_LAYER_WIDTH])
 //!! without
         layer_0 = _S23;
 //!! both
+//!!! both
     }
     return;
 }
@@ -531,6 +757,11 @@ struct NtMaterial
 
 NtMaterial ntDecode(vec2 uv_2, float lod_3)
 {
+//!!! with whole numbers of 8 bits
+    int _S32 = NT_NUM_LODS - 1;
+    float level_0 = clamp(lod_3, 0.0, float(_S32));
+    vec2 _S33 = uv_2 - floor(uv_2);
+//!!! without
 //!! with products of 16 bits
     int _S26 = NT_NUM_LODS - 1;
     float level_0 = clamp(lod_3, 0.0, float(_S26));
@@ -540,41 +771,62 @@ NtMaterial ntDecode(vec2 uv_2, float lod_3)
     float level_0 = clamp(lod_3, 0.0, float(_S24));
     vec2 _S25 = uv_2 - floor(uv_2);
 //!! both
+//!!! both
     int near_1 = int(level_0);
+//!!! with whole numbers of 8 bits
+    int _S34 = min(near_1 + 1, _S32);
+//!!! without
 //!! with products of 16 bits
     int _S28 = min(near_1 + 1, _S26);
 //!! without
     int _S26 = min(near_1 + 1, _S24);
 //!! both
+//!!! both
     float blend_1 = level_0 - float(near_1);
     bool twice_0 = NT_BLEND_OUTPUTS == 1;
+//!!! with whole numbers of 8 bits
+    bool _S35;
+//!!! without
 //!! with products of 16 bits
     bool _S29;
 //!! without
     bool _S27;
 //!! both
+//!!! both
     if(twice_0)
     {
+//!!! with whole numbers of 8 bits
+        _S35 = blend_1 > 0.0;
+//!!! without
 //!! with products of 16 bits
         _S29 = blend_1 > 0.0;
 //!! without
         _S27 = blend_1 > 0.0;
 //!! both
+//!!! both
     }
     else
     {
+//!!! with whole numbers of 8 bits
+        _S35 = false;
+//!!! without
 //!! with products of 16 bits
         _S29 = false;
 //!! without
         _S27 = false;
 //!! both
+//!!! both
     }
     int channel_0;
+//!!! with whole numbers of 8 bits
+    if(_S35)
+//!!! without
 //!! with products of 16 bits
     if(_S29)
 //!! without
     if(_S27)
 //!! both
+//!!! both
     {
         channel_0 = 2;
     }
@@ -586,83 +838,133 @@ NtMaterial ntDecode(vec2 uv_2, float lod_3)
     int pass_0 = 0;
     while(pass_0 < channel_0)
     {
+//!!! with whole numbers of 8 bits
+        bool _S36 = pass_0 == 0;
+//!!! without
 //!! with products of 16 bits
         bool _S30 = pass_0 == 0;
 //!! without
         bool _S28 = pass_0 == 0;
 //!! both
+//!!! both
         int lower_0;
+//!!! with whole numbers of 8 bits
+        if(_S36)
+//!!! without
 //!! with products of 16 bits
         if(_S30)
 //!! without
         if(_S28)
 //!! both
+//!!! both
         {
             lower_0 = near_1;
         }
         else
         {
+//!!! with whole numbers of 8 bits
+            lower_0 = _S34;
+//!!! without
 //!! with products of 16 bits
             lower_0 = _S28;
 //!! without
             lower_0 = _S26;
 //!! both
+//!!! both
         }
+//!!! with whole numbers of 8 bits
+//!!! without
 //!! with products of 16 bits
         NT_HALF  values_1[NT_LAYER_WIDTH];
         float _S31;
 //!! without
+//!!! both
         float  values_1[NT_LAYER_WIDTH];
+//!!! with whole numbers of 8 bits
+        float _S37;
+//!!! without
         float _S29;
 //!! both
+//!!! both
         if(twice_0)
         {
+//!!! with whole numbers of 8 bits
+            _S37 = 0.0;
+//!!! without
 //!! with products of 16 bits
             _S31 = 0.0;
 //!! without
             _S29 = 0.0;
 //!! both
+//!!! both
         }
         else
         {
+//!!! with whole numbers of 8 bits
+            _S37 = blend_1;
+//!!! without
 //!! with products of 16 bits
             _S31 = blend_1;
 //!! without
             _S29 = blend_1;
 //!! both
+//!!! both
         }
+//!!! with whole numbers of 8 bits
+        float _S38;
+//!!! without
 //!! with products of 16 bits
         float _S32;
 //!! without
         float _S30;
 //!! both
+//!!! both
         if(twice_0)
         {
+//!!! with whole numbers of 8 bits
+            _S38 = float(lower_0);
+//!!! without
 //!! with products of 16 bits
             _S32 = float(lower_0);
 //!! without
             _S30 = float(lower_0);
 //!! both
+//!!! both
         }
         else
         {
+//!!! with whole numbers of 8 bits
+            _S38 = level_0;
+//!!! without
 //!! with products of 16 bits
             _S32 = level_0;
 //!! without
             _S30 = level_0;
 //!! both
+//!!! both
         }
+//!!! with whole numbers of 8 bits
+        ntDecoderInputs(values_1, _S33, lower_0, _S34, _S37, _S38);
+//!!! without
 //!! with products of 16 bits
         ntDecoderInputs(values_1, _S27, lower_0, _S28, _S31, _S32);
+//!!! both
         float  found_1[16];
         ntNetwork(values_1, found_1);
+//!!! with whole numbers of 8 bits
+//!!! without
 //!! without
         ntDecoderInputs(values_1, _S25, lower_0, _S26, _S29, _S30);
         ntNetwork(values_1);
 //!! both
+//!!! both
         int i_3 = 0;
         while(i_3 < 16)
         {
+//!!! with whole numbers of 8 bits
+            float _S39;
+            if(_S36)
+//!!! without
 //!! with products of 16 bits
             float _S33;
             if(_S30)
@@ -670,26 +972,39 @@ NtMaterial ntDecode(vec2 uv_2, float lod_3)
             float _S31;
             if(_S28)
 //!! both
+//!!! both
             {
+//!!! with whole numbers of 8 bits
+                _S39 = found_1[i_3];
+//!!! without
 //!! with products of 16 bits
                 _S33 = found_1[i_3];
 //!! without
                 _S31 = values_1[i_3];
 //!! both
+//!!! both
             }
             else
             {
+//!!! with whole numbers of 8 bits
+                _S39 = decoded_0[i_3] + blend_1 * (found_1[i_3] - decoded_0[i_3]);
+//!!! without
 //!! with products of 16 bits
                 _S33 = decoded_0[i_3] + blend_1 * (found_1[i_3] - decoded_0[i_3]);
 //!! without
                 _S31 = decoded_0[i_3] + blend_1 * (values_1[i_3] - decoded_0[i_3]);
 //!! both
+//!!! both
             }
+//!!! with whole numbers of 8 bits
+            decoded_0[i_3] = _S39;
+//!!! without
 //!! with products of 16 bits
             decoded_0[i_3] = _S33;
 //!! without
             decoded_0[i_3] = _S31;
 //!! both
+//!!! both
             i_3 = i_3 + 1;
         }
         pass_0 = pass_0 + 1;

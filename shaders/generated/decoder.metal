@@ -53,6 +53,14 @@ uint2 ntLoadWord(int grid_1, int2 texel_1, int mip_0)
     return word_0;
 }
 
+//!!! with whole numbers of 8 bits
+float ntHalved(int times_0)
+{
+    return (as_type<float>((uint(int(127) - times_0) << 23U)));
+}
+
+//!!! without
+//!!! both
 float ntFeatureOf(uint2 word_1, int index_0, int bits_0)
 {
     int first_0 = index_0 * bits_0;
@@ -66,15 +74,25 @@ float ntFeatureOf(uint2 word_1, int index_0, int bits_0)
         plane_1 = word_1.y;
     }
     uint _S3 = 1U << uint(bits_0);
+//!!! with whole numbers of 8 bits
+    return (float((plane_1 >> uint(int(32) - bits_0 - (first_0 & int(31)))) & (_S3 - 1U)) - (float(_S3) - 1.0f) * 0.5f) * ntHalved(bits_0);
+//!!! without
     float n_0 = float(_S3);
     return (float((plane_1 >> uint(int(32) - bits_0 - (first_0 & int(31)))) & (_S3 - 1U)) - (n_0 - 1.0f) * 0.5f) / n_0;
+//!!! both
 }
 
+//!!! with whole numbers of 8 bits
+//!!! without
 //!! with products of 16 bits
 void ntAddFeatures(array<half, NT_LAYER_WIDTH> thread* inputs_0, float2 uv_0, int lod_1, float share_0)
 //!! without
+//!!! both
 void ntAddFeatures(array<float, NT_LAYER_WIDTH> thread* inputs_0, float2 uv_0, int lod_1, float share_0)
+//!!! with whole numbers of 8 bits
+//!!! without
 //!! both
+//!!! both
 {
     int which_0;
     int _S4;
@@ -86,53 +104,115 @@ void ntAddFeatures(array<float, NT_LAYER_WIDTH> thread* inputs_0, float2 uv_0, i
         int mip_1 = ntMipOf(grid_2, lod_1);
 //! with rectangles
         int2 resolution_1 = int2((ntGridSize((grid_2)))) >> (uint2(uint(mip_1)) );
+//!!! with whole numbers of 8 bits
+//!!! without
         float2 position_0 = uv_0 * float2(resolution_1) - float2(0.5f) ;
+//!!! both
 //! without
         int resolution_1 = (ntGridResolution((grid_2))) >> uint(mip_1);
+//!!! with whole numbers of 8 bits
+//! both
+        float2 _S6 = float2(0.5f) ;
+//! with rectangles
+        float2 position_0 = uv_0 * float2(resolution_1) - _S6;
+//! without
+        float2 position_0 = uv_0 * float2(float(resolution_1))  - _S6;
+//!!! without
         float2 position_0 = uv_0 * float2(float(resolution_1))  - float2(0.5f) ;
+//!!! both
 //! both
         float2 corner_0 = floor(position_0);
+//!!! with whole numbers of 8 bits
+        float2 _S7 = floor((position_0 - corner_0) * float2(256.0f)  + _S6) * float2(0.00390625f) ;
+//!!! without
         float2 _S6 = position_0 - corner_0;
+//!!! both
         int features_0 = (ntGridFeatures((grid_2)));
+//!!! with whole numbers of 8 bits
+        int _S8 = (ntGridBits((grid_2)));
+//!!! without
         int _S7 = (ntGridBits((grid_2)));
+//!!! both
         bool learned_0 = (ntGridLearned((grid_2))) == int(1);
         which_0 = int(0);
         while(which_0 < int(4))
         {
+//!!! with whole numbers of 8 bits
+            int _S9 = which_0 & int(1);
+            int _S10 = which_0 >> 1U;
+            int2 texel_2 = int2(corner_0) + int2(_S9, _S10);
+//!!! without
             int _S8 = which_0 & int(1);
             int _S9 = which_0 >> 1U;
             int2 texel_2 = int2(corner_0) + int2(_S8, _S9);
+//!!! both
 //! with rectangles
             int2 texel_3 = int2(ntWrap(texel_2.x, resolution_1.x), ntWrap(texel_2.y, resolution_1.y));
 //! without
             int2 texel_3 = int2(ntWrap(texel_2.x, resolution_1), ntWrap(texel_2.y, resolution_1));
 //! both
             float across_0;
+//!!! with whole numbers of 8 bits
+            if(_S9 == int(0))
+//!!! without
             if(_S8 == int(0))
+//!!! both
             {
+//!!! with whole numbers of 8 bits
+                across_0 = 1.0f - _S7.x;
+//!!! without
                 across_0 = 1.0f - _S6.x;
+//!!! both
             }
             else
             {
+//!!! with whole numbers of 8 bits
+                across_0 = _S7.x;
+//!!! without
                 across_0 = _S6.x;
+//!!! both
             }
             float down_0;
+//!!! with whole numbers of 8 bits
+            if(_S10 == int(0))
+//!!! without
             if(_S9 == int(0))
+//!!! both
             {
+//!!! with whole numbers of 8 bits
+                down_0 = 1.0f - _S7.y;
+//!!! without
                 down_0 = 1.0f - _S6.y;
+//!!! both
             }
             else
             {
+//!!! with whole numbers of 8 bits
+                down_0 = _S7.y;
+//!!! without
                 down_0 = _S6.y;
+//!!! both
             }
+//!!! with whole numbers of 8 bits
+            float _S11;
+//!!! without
             float _S10;
+//!!! both
             if(learned_0)
             {
+//!!! with whole numbers of 8 bits
+                _S11 = share_0;
+//!!! without
                 _S10 = share_0;
+//!!! both
             }
             else
             {
+//!!! with whole numbers of 8 bits
+                _S11 = share_0 * (across_0 * down_0);
+//!!! without
                 _S10 = share_0 * (across_0 * down_0);
+//!!! both
             }
             if(learned_0)
             {
@@ -142,15 +222,23 @@ void ntAddFeatures(array<float, NT_LAYER_WIDTH> thread* inputs_0, float2 uv_0, i
             {
                 _S4 = first_1;
             }
+//!!! with whole numbers of 8 bits
+            uint2 _S12 = ntLoadWord(grid_2, texel_3, mip_1);
+//!!! without
             uint2 _S11 = ntLoadWord(grid_2, texel_3, mip_1);
+//!!! both
             int feature_0 = int(0);
             while(feature_0 < features_0)
             {
+//!!! with whole numbers of 8 bits
+                (*inputs_0)[_S4 + feature_0] = (*inputs_0)[_S4 + feature_0] + _S11 * ntFeatureOf(_S12, feature_0, _S8);
+//!!! without
 //!! with products of 16 bits
                 (*inputs_0)[_S4 + feature_0] = (*inputs_0)[_S4 + feature_0] + half(_S10 * ntFeatureOf(_S11, feature_0, _S7));
 //!! without
                 (*inputs_0)[_S4 + feature_0] = (*inputs_0)[_S4 + feature_0] + _S10 * ntFeatureOf(_S11, feature_0, _S7);
 //!! both
+//!!! both
                 feature_0 = feature_0 + int(1);
             }
             which_0 = which_0 + int(1);
@@ -167,19 +255,45 @@ void ntAddFeatures(array<float, NT_LAYER_WIDTH> thread* inputs_0, float2 uv_0, i
         grid_2 = grid_2 + int(1);
         first_1 = first_2;
     }
+//!!! with whole numbers of 8 bits
+    int _S13 = NT_NUM_TEXEL_FREQUENCIES;
+    if(_S13 > int(0))
+//!!! without
     int _S12 = NT_NUM_TEXEL_FREQUENCIES;
     if(_S12 > int(0))
+//!!! both
     {
 //! with rectangles
+//!!! with whole numbers of 8 bits
+        float2 _S14 = uv_0 * float2(int2((ntGridSize((int(0))))) >> (uint2(uint(ntMipOf(int(0), lod_1))) )) - float2(0.5f) ;
+//!!! without
         float2 _S13 = uv_0 * float2(int2((ntGridSize((int(0))))) >> (uint2(uint(ntMipOf(int(0), lod_1))) )) - float2(0.5f) ;
+//!!! both
 //! without
+//!!! with whole numbers of 8 bits
+        float2 _S14 = uv_0 * float2(float((ntGridResolution((int(0)))) >> uint(ntMipOf(int(0), lod_1))))  - float2(0.5f) ;
+//!!! without
         float2 _S13 = uv_0 * float2(float((ntGridResolution((int(0)))) >> uint(ntMipOf(int(0), lod_1))))  - float2(0.5f) ;
+//!!! both
 //! both
         which_0 = int(0);
+//!!! with whole numbers of 8 bits
+        while(which_0 < _S13)
+//!!! without
         while(which_0 < _S12)
+//!!! both
         {
+//!!! with whole numbers of 8 bits
+            float2 x_1 = _S14 * float2(ntHalved(which_0)) ;
+//!!! without
             float2 x_1 = _S13 / float2(float(1U << uint(which_0))) ;
+//!!! both
             float2 wave_0 = float2(2.0f)  * (x_1 - floor(x_1)) - float2(1.0f) ;
+//!!! with whole numbers of 8 bits
+            int _S15 = NT_FIRST_TEXEL_WAVE;
+            (*inputs_0)[_S15 + which_0] = (*inputs_0)[_S15 + which_0] + share_0 * wave_0.x;
+            (*inputs_0)[_S15 + _S13 + which_0] = (*inputs_0)[_S15 + _S13 + which_0] + share_0 * wave_0.y;
+//!!! without
             int _S14 = NT_FIRST_TEXEL_WAVE;
 //!! with products of 16 bits
             (*inputs_0)[_S14 + which_0] = (*inputs_0)[_S14 + which_0] + half(share_0 * wave_0.x);
@@ -188,17 +302,24 @@ void ntAddFeatures(array<float, NT_LAYER_WIDTH> thread* inputs_0, float2 uv_0, i
             (*inputs_0)[_S14 + which_0] = (*inputs_0)[_S14 + which_0] + share_0 * wave_0.x;
             (*inputs_0)[_S14 + _S12 + which_0] = (*inputs_0)[_S14 + _S12 + which_0] + share_0 * wave_0.y;
 //!! both
+//!!! both
             which_0 = which_0 + int(1);
         }
     }
     return;
 }
 
+//!!! with whole numbers of 8 bits
+//!!! without
 //!! with products of 16 bits
 void ntDecoderInputs(array<half, NT_LAYER_WIDTH> thread* inputs_1, float2 uv_1, int near_0, int far_0, float blend_0, float lod_2)
 //!! without
+//!!! both
 void ntDecoderInputs(array<float, NT_LAYER_WIDTH> thread* inputs_1, float2 uv_1, int near_0, int far_0, float blend_0, float lod_2)
+//!!! with whole numbers of 8 bits
+//!!! without
 //!! both
+//!!! both
 {
     float _S15;
     int _S16 = NT_FIRST_TEXEL_WAVE;
@@ -230,31 +351,49 @@ void ntDecoderInputs(array<float, NT_LAYER_WIDTH> thread* inputs_1, float2 uv_1,
         {
             _S15 = 0.0f;
         }
+//!!! with whole numbers of 8 bits
+//!!! without
 //!! with products of 16 bits
         (*inputs_1)[i_0] = half(_S15);
 //!! without
+//!!! both
         (*inputs_1)[i_0] = _S15;
+//!!! with whole numbers of 8 bits
+//!!! without
 //!! both
+//!!! both
         i_0 = i_0 + int(1);
     }
     int _S18 = NT_NUM_FREQUENCIES;
     int octave_1 = int(0);
     while(octave_1 < _S18)
     {
+//!!! with whole numbers of 8 bits
+//!!! without
 //!! with products of 16 bits
         (*inputs_1)[octave_1] = half(ntTriangleWave(uv_1.x, octave_1));
         (*inputs_1)[_S18 + octave_1] = half(ntTriangleWave(uv_1.y, octave_1));
 //!! without
+//!!! both
         (*inputs_1)[octave_1] = ntTriangleWave(uv_1.x, octave_1);
         (*inputs_1)[_S18 + octave_1] = ntTriangleWave(uv_1.y, octave_1);
+//!!! with whole numbers of 8 bits
+//!!! without
 //!! both
+//!!! both
         octave_1 = octave_1 + int(1);
     }
+//!!! with whole numbers of 8 bits
+//!!! without
 //!! with products of 16 bits
     (*inputs_1)[NT_NUM_REFERENCE_INPUTS - int(1)] = half(lod_2 / float(max(NT_NUM_LODS - int(1), int(1))));
 //!! without
+//!!! both
     (*inputs_1)[NT_NUM_REFERENCE_INPUTS - int(1)] = lod_2 / float(max(NT_NUM_LODS - int(1), int(1)));
+//!!! with whole numbers of 8 bits
+//!!! without
 //!! both
+//!!! both
     if(blend_0 > 0.0f)
     {
         i_0 = int(2);
@@ -289,16 +428,31 @@ void ntDecoderInputs(array<float, NT_LAYER_WIDTH> thread* inputs_1, float2 uv_1,
     return;
 }
 
+//!!! with whole numbers of 8 bits
+uint4 ntInputBytes(float4 inputs_2)
+//!!! without
 //!! with products of 16 bits
 half4 ntBlock(int column_0, half4 inputs_2)
+//!!! both
 {
+//!!! with whole numbers of 8 bits
+    return uint4((int4(floor(inputs_2 * float4(16384.0f)  + float4(0.5f) )) * int4(int(255))  + int4(int(4194304)) ) >> (uint4(15U) ));
+//!!! without
     return (ntWeights((column_0))) * half4(inputs_2.x)  + (ntWeights((column_0 + int(1)))) * half4(inputs_2.y)  + (ntWeights((column_0 + int(2)))) * half4(inputs_2.z)  + (ntWeights((column_0 + int(3)))) * half4(inputs_2.w) ;
+//!!! both
 }
 
+//!!! with whole numbers of 8 bits
+uint ntPack(uint4 inputs_3)
+//!!! without
 //!! without
 //!! both
 float ntActivate(float x_2)
+//!!! both
 {
+//!!! with whole numbers of 8 bits
+    return ((((inputs_3.x) | ((inputs_3.y) << 8U)) | ((inputs_3.z) << 16U)) | ((inputs_3.w) << 24U)) ^ 2155905152U;
+//!!! without
     if(NT_HARD_SWISH == int(1))
     {
         return x_2 * clamp(x_2 + 3.0f, 0.0f, 6.0f) / 6.0f;
@@ -313,14 +467,32 @@ float ntActivate(float x_2)
         _S20 = NT_NEGATIVE_SLOPE * x_2;
     }
     return _S20;
+//!!! both
 }
 
+//!!! with whole numbers of 8 bits
+void ntNetwork(array<float, NT_LAYER_WIDTH> thread* values_0, array<float, int(16)> thread* found_0)
+//!!! without
 //!! with products of 16 bits
 void ntNetwork(array<half, NT_LAYER_WIDTH> thread* values_0, array<float, int(16)> thread* found_0)
 //!! without
 void ntNetwork(array<float, NT_LAYER_WIDTH> thread* values_0)
 //!! both
+//!!! both
 {
+//!!! with whole numbers of 8 bits
+    thread array<uint, NT_LAYER_WORDS> words_0;
+    int _S21 = NT_NUM_INPUTS / int(4);
+    int i_2 = int(0);
+    while(i_2 < _S21)
+    {
+        int _S22 = int(4) * i_2;
+        words_0[i_2] = ntPack(ntInputBytes(float4((*values_0)[_S22], (*values_0)[_S22 + int(1)], (*values_0)[_S22 + int(2)], (*values_0)[_S22 + int(3)])));
+        i_2 = i_2 + int(1);
+    }
+    int _S23 = NT_NUM_HIDDEN_LAYERS + int(1);
+    int count_0 = _S21;
+//!!! without
 //!! with products of 16 bits
     int first_3;
     int _S21 = NT_GROUP_INPUTS;
@@ -330,7 +502,12 @@ void ntNetwork(array<float, NT_LAYER_WIDTH> thread* values_0)
     int _S21 = NT_NUM_HIDDEN_LAYERS + int(1);
 //!! both
     int inputCount_0 = NT_NUM_INPUTS;
+//!!! both
     int layer_0 = int(0);
+//!!! with whole numbers of 8 bits
+    int at_0 = int(0);
+    while(layer_0 < _S23)
+//!!! without
 //!! with products of 16 bits
     int column_1 = int(0);
     while(layer_0 < _S22)
@@ -338,7 +515,17 @@ void ntNetwork(array<float, NT_LAYER_WIDTH> thread* values_0)
     int column_0 = int(0);
     while(layer_0 < _S21)
 //!! both
+//!!! both
     {
+//!!! with whole numbers of 8 bits
+        bool last_0 = layer_0 == (_S23 - int(1));
+        int4 _S24 = int4(int(0), int(0), int(0), int(0));
+        bool _S25 = !last_0;
+        int at_1;
+        int4 shifts_0;
+        int4 constants_0;
+        if(_S25)
+//!!! without
 //!! with products of 16 bits
         bool last_0 = layer_0 == (_S22 - int(1));
 //!! without
@@ -346,21 +533,59 @@ void ntNetwork(array<float, NT_LAYER_WIDTH> thread* values_0)
 //!! both
         int outputCount_0;
         if(last_0)
+//!!! both
         {
+//!!! with whole numbers of 8 bits
+            int4 _S26 = int4((ntWeights((at_0 + int(1)))));
+            int at_2 = at_0 + int(2);
+            shifts_0 = int4((ntWeights((at_0))));
+            constants_0 = _S26;
+            at_1 = at_2;
+//!!! without
             outputCount_0 = int(16);
+//!!! both
         }
         else
         {
+//!!! with whole numbers of 8 bits
+            shifts_0 = _S24;
+            constants_0 = _S24;
+            at_1 = at_0;
+//!!! without
             outputCount_0 = NT_NUM_NEURONS;
+//!!! both
         }
+//!!! with whole numbers of 8 bits
+        thread array<uint, NT_LAYER_WORDS> next_0;
+        int outputWords_0;
+        if(last_0)
+        {
+            outputWords_0 = int(4);
+        }
+        else
+        {
+            outputWords_0 = NT_NUM_NEURONS / int(4);
+        }
+//!!! without
 //!! with products of 16 bits
         thread array<half, NT_LAYER_WIDTH> outputs_0;
 //!! without
         thread array<float, NT_LAYER_WIDTH> outputs_0;
 //!! both
+//!!! both
         int row_0 = int(0);
+//!!! with whole numbers of 8 bits
+        at_0 = at_1;
+        while(row_0 < outputWords_0)
+//!!! without
         while(row_0 < outputCount_0)
+//!!! both
         {
+//!!! with whole numbers of 8 bits
+            uint4 factors_0 = (ntWeights((at_0 + int(1))));
+            int at_3 = at_0 + int(2);
+            int4 sums_0 = int4((ntWeights((at_0))));
+//!!! without
 //!! with products of 16 bits
             float4 _S23 = float4(0.0f, 0.0f, 0.0f, 0.0f);
             first_3 = int(0);
@@ -368,11 +593,22 @@ void ntNetwork(array<float, NT_LAYER_WIDTH> thread* values_0)
             while(first_3 < inputCount_0)
 //!! without
             float4 _S22 = float4(0.0f, 0.0f, 0.0f, 0.0f);
+//!!! both
             i_2 = int(0);
+//!!! with whole numbers of 8 bits
+            while(i_2 < count_0)
+//!!! without
             float4 sum_0 = _S22;
             while(i_2 < inputCount_0)
 //!! both
+//!!! both
             {
+//!!! with whole numbers of 8 bits
+                int4 _S27 = (ntDots(((ntWeights((at_3 + i_2)))), (words_0[i_2]), (sums_0)));
+                int _S28 = i_2 + int(1);
+                sums_0 = _S27;
+                i_2 = _S28;
+//!!! without
 //!! with products of 16 bits
                 half4 _S24 = ntBlock(column_1 + first_3, half4((*values_0)[first_3], (*values_0)[first_3 + int(1)], (*values_0)[first_3 + int(2)], (*values_0)[first_3 + int(3)]));
                 int next_0 = int(4);
@@ -391,7 +627,11 @@ void ntNetwork(array<float, NT_LAYER_WIDTH> thread* values_0)
                 i_2 = i_2 + int(1);
 //!! both
                 sum_0 = sum_1;
+//!!! both
             }
+//!!! with whole numbers of 8 bits
+            int at_4 = at_3 + count_0;
+//!!! without
 //!! with products of 16 bits
             int column_2 = column_1 + inputCount_0;
 //!! without
@@ -410,11 +650,23 @@ void ntNetwork(array<float, NT_LAYER_WIDTH> thread* values_0)
 //!! both
 //! both
 //!! with products of 16 bits
+//!!! both
             if(last_0)
+//!!! with whole numbers of 8 bits
+//!!! without
 //!! without
             if(!last_0)
 //!! both
+//!!! both
             {
+//!!! with whole numbers of 8 bits
+                float4 outputs_0 = float4(sums_0) * (as_type<float4>((factors_0)));
+                int _S29 = int(4) * row_0;
+                (*found_0)[_S29] = outputs_0.x;
+                (*found_0)[_S29 + int(1)] = outputs_0.y;
+                (*found_0)[_S29 + int(2)] = outputs_0.z;
+                (*found_0)[_S29 + int(3)] = outputs_0.w;
+//!!! without
 //! with scales of rows
 //!! with products of 16 bits
                 (*found_0)[row_0] = sum_2.x;
@@ -434,9 +686,25 @@ void ntNetwork(array<float, NT_LAYER_WIDTH> thread* values_0)
                 sum_2 = float4(ntActivate(sum_0.x), ntActivate(sum_0.y), ntActivate(sum_0.z), ntActivate(sum_0.w));
 //!! both
 //! both
+//!!! both
             }
             else
             {
+//!!! with whole numbers of 8 bits
+                int4 p_0 = ((sums_0 >> (uint4(uint(shifts_0.x)) )) * int4(factors_0) + int4(shifts_0.w) ) >> (uint4(uint(shifts_0.y)) );
+                int4 y_0;
+                if(NT_HARD_SWISH == int(1))
+                {
+                    int _S30 = constants_0.y;
+                    y_0 = min(p_0, int4(constants_0.x) ) * clamp(p_0 + int4(_S30) , int4(int(0)) , int4((int(2) * _S30)) );
+                }
+                else
+                {
+                    int4 _S31 = int4(int(0)) ;
+                    y_0 = max(p_0, _S31) + ((clamp(p_0, int4(- constants_0.x) , _S31) * int4(constants_0.z) ) >> (uint4(15U) ));
+                }
+                next_0[row_0] = ntPack(uint4(clamp((y_0 + int4(constants_0.w) ) >> (uint4(uint(shifts_0.z)) ), int4(int(0)) , int4(int(255)) )));
+//!!! without
 //! with scales of rows
 //!! with products of 16 bits
                 outputs_0[row_0] = half(ntActivate(sum_2.x));
@@ -456,7 +724,12 @@ void ntNetwork(array<float, NT_LAYER_WIDTH> thread* values_0)
                 sum_2 = sum_0;
 //!! both
 //! both
+//!!! both
             }
+//!!! with whole numbers of 8 bits
+            row_0 = row_0 + int(1);
+            at_0 = at_4;
+//!!! without
 //!! with products of 16 bits
 //!! without
 //! with scales of rows
@@ -477,26 +750,49 @@ void ntNetwork(array<float, NT_LAYER_WIDTH> thread* values_0)
 //!! without
             column_0 = column_1;
 //!! both
+//!!! both
         }
+//!!! with whole numbers of 8 bits
+        if(_S25)
+//!!! without
 //!! with products of 16 bits
         if(!last_0)
 //!! without
         i_2 = int(0);
         while(i_2 < outputCount_0)
 //!! both
+//!!! both
         {
+//!!! with whole numbers of 8 bits
+            int k_0 = int(0);
+            while(k_0 < outputWords_0)
+//!!! without
 //!! with products of 16 bits
             first_3 = int(0);
             while(first_3 < outputCount_0)
+//!!! both
             {
+//!!! with whole numbers of 8 bits
+                words_0[k_0] = next_0[k_0];
+                k_0 = k_0 + int(1);
+//!!! without
                 (*values_0)[first_3] = outputs_0[first_3];
                 first_3 = first_3 + int(1);
+//!!! both
             }
+//!!! with whole numbers of 8 bits
+//!!! without
 //!! without
             (*values_0)[i_2] = outputs_0[i_2];
             i_2 = i_2 + int(1);
 //!! both
+//!!! both
         }
+//!!! with whole numbers of 8 bits
+        int _S32 = layer_0 + int(1);
+        count_0 = outputWords_0;
+        layer_0 = _S32;
+//!!! without
 //!! with products of 16 bits
         int _S25 = layer_0 + int(1);
 //!! without
@@ -508,6 +804,7 @@ void ntNetwork(array<float, NT_LAYER_WIDTH> thread* values_0)
 //!! without
         layer_0 = _S23;
 //!! both
+//!!! both
     }
     return;
 }
@@ -531,6 +828,11 @@ struct NtMaterial
 
 NtMaterial ntDecode(float2 uv_2, float lod_3)
 {
+//!!! with whole numbers of 8 bits
+    int _S33 = NT_NUM_LODS - int(1);
+    float level_0 = clamp(lod_3, 0.0f, float(_S33));
+    float2 _S34 = uv_2 - floor(uv_2);
+//!!! without
 //!! with products of 16 bits
     int _S26 = NT_NUM_LODS - int(1);
     float level_0 = clamp(lod_3, 0.0f, float(_S26));
@@ -540,41 +842,62 @@ NtMaterial ntDecode(float2 uv_2, float lod_3)
     float level_0 = clamp(lod_3, 0.0f, float(_S24));
     float2 _S25 = uv_2 - floor(uv_2);
 //!! both
+//!!! both
     int near_1 = int(level_0);
+//!!! with whole numbers of 8 bits
+    int _S35 = min(near_1 + int(1), _S33);
+//!!! without
 //!! with products of 16 bits
     int _S28 = min(near_1 + int(1), _S26);
 //!! without
     int _S26 = min(near_1 + int(1), _S24);
 //!! both
+//!!! both
     float blend_1 = level_0 - float(near_1);
     bool twice_0 = NT_BLEND_OUTPUTS == int(1);
+//!!! with whole numbers of 8 bits
+    bool _S36;
+//!!! without
 //!! with products of 16 bits
     bool _S29;
 //!! without
     bool _S27;
 //!! both
+//!!! both
     if(twice_0)
     {
+//!!! with whole numbers of 8 bits
+        _S36 = blend_1 > 0.0f;
+//!!! without
 //!! with products of 16 bits
         _S29 = blend_1 > 0.0f;
 //!! without
         _S27 = blend_1 > 0.0f;
 //!! both
+//!!! both
     }
     else
     {
+//!!! with whole numbers of 8 bits
+        _S36 = false;
+//!!! without
 //!! with products of 16 bits
         _S29 = false;
 //!! without
         _S27 = false;
 //!! both
+//!!! both
     }
     int channel_0;
+//!!! with whole numbers of 8 bits
+    if(_S36)
+//!!! without
 //!! with products of 16 bits
     if(_S29)
 //!! without
     if(_S27)
 //!! both
+//!!! both
     {
         channel_0 = int(2);
     }
@@ -586,83 +909,133 @@ NtMaterial ntDecode(float2 uv_2, float lod_3)
     int pass_0 = int(0);
     while(pass_0 < channel_0)
     {
+//!!! with whole numbers of 8 bits
+        bool _S37 = pass_0 == int(0);
+//!!! without
 //!! with products of 16 bits
         bool _S30 = pass_0 == int(0);
 //!! without
         bool _S28 = pass_0 == int(0);
 //!! both
+//!!! both
         int lower_0;
+//!!! with whole numbers of 8 bits
+        if(_S37)
+//!!! without
 //!! with products of 16 bits
         if(_S30)
 //!! without
         if(_S28)
 //!! both
+//!!! both
         {
             lower_0 = near_1;
         }
         else
         {
+//!!! with whole numbers of 8 bits
+            lower_0 = _S35;
+//!!! without
 //!! with products of 16 bits
             lower_0 = _S28;
 //!! without
             lower_0 = _S26;
 //!! both
+//!!! both
         }
+//!!! with whole numbers of 8 bits
+//!!! without
 //!! with products of 16 bits
         thread array<half, NT_LAYER_WIDTH> values_1;
         float _S31;
 //!! without
+//!!! both
         thread array<float, NT_LAYER_WIDTH> values_1;
+//!!! with whole numbers of 8 bits
+        float _S38;
+//!!! without
         float _S29;
 //!! both
+//!!! both
         if(twice_0)
         {
+//!!! with whole numbers of 8 bits
+            _S38 = 0.0f;
+//!!! without
 //!! with products of 16 bits
             _S31 = 0.0f;
 //!! without
             _S29 = 0.0f;
 //!! both
+//!!! both
         }
         else
         {
+//!!! with whole numbers of 8 bits
+            _S38 = blend_1;
+//!!! without
 //!! with products of 16 bits
             _S31 = blend_1;
 //!! without
             _S29 = blend_1;
 //!! both
+//!!! both
         }
+//!!! with whole numbers of 8 bits
+        float _S39;
+//!!! without
 //!! with products of 16 bits
         float _S32;
 //!! without
         float _S30;
 //!! both
+//!!! both
         if(twice_0)
         {
+//!!! with whole numbers of 8 bits
+            _S39 = float(lower_0);
+//!!! without
 //!! with products of 16 bits
             _S32 = float(lower_0);
 //!! without
             _S30 = float(lower_0);
 //!! both
+//!!! both
         }
         else
         {
+//!!! with whole numbers of 8 bits
+            _S39 = level_0;
+//!!! without
 //!! with products of 16 bits
             _S32 = level_0;
 //!! without
             _S30 = level_0;
 //!! both
+//!!! both
         }
+//!!! with whole numbers of 8 bits
+        ntDecoderInputs(&values_1, _S34, lower_0, _S35, _S38, _S39);
+//!!! without
 //!! with products of 16 bits
         ntDecoderInputs(&values_1, _S27, lower_0, _S28, _S31, _S32);
+//!!! both
         thread array<float, int(16)> found_1;
         ntNetwork(&values_1, &found_1);
+//!!! with whole numbers of 8 bits
+//!!! without
 //!! without
         ntDecoderInputs(&values_1, _S25, lower_0, _S26, _S29, _S30);
         ntNetwork(&values_1);
 //!! both
+//!!! both
         int i_3 = int(0);
         while(i_3 < int(16))
         {
+//!!! with whole numbers of 8 bits
+            float _S40;
+            if(_S37)
+//!!! without
 //!! with products of 16 bits
             float _S33;
             if(_S30)
@@ -670,26 +1043,39 @@ NtMaterial ntDecode(float2 uv_2, float lod_3)
             float _S31;
             if(_S28)
 //!! both
+//!!! both
             {
+//!!! with whole numbers of 8 bits
+                _S40 = found_1[i_3];
+//!!! without
 //!! with products of 16 bits
                 _S33 = found_1[i_3];
 //!! without
                 _S31 = values_1[i_3];
 //!! both
+//!!! both
             }
             else
             {
+//!!! with whole numbers of 8 bits
+                _S40 = decoded_0[i_3] + blend_1 * (found_1[i_3] - decoded_0[i_3]);
+//!!! without
 //!! with products of 16 bits
                 _S33 = decoded_0[i_3] + blend_1 * (found_1[i_3] - decoded_0[i_3]);
 //!! without
                 _S31 = decoded_0[i_3] + blend_1 * (values_1[i_3] - decoded_0[i_3]);
 //!! both
+//!!! both
             }
+//!!! with whole numbers of 8 bits
+            decoded_0[i_3] = _S40;
+//!!! without
 //!! with products of 16 bits
             decoded_0[i_3] = _S33;
 //!! without
             decoded_0[i_3] = _S31;
 //!! both
+//!!! both
             i_3 = i_3 + int(1);
         }
         pass_0 = pass_0 + int(1);

@@ -37,11 +37,22 @@ float4 ntFeaturesOf(float4 channels_0, int grid_1)
     return (channels_0 - float4(0.5f) ) * float4((ntGridScale((grid_1)))) ;
 }
 
+//!!! with whole numbers of 8 bits
+float ntHalved(int times_0)
+{
+    return (as_type<float>((uint(int(127) - times_0) << 23U)));
+}
+
+//!!! without
 //!! with products of 16 bits
 void ntAddFeatures(array<half, NT_LAYER_WIDTH> thread* inputs_0, float2 uv_0, int lod_1, float share_0)
 //!! without
+//!!! both
 void ntAddFeatures(array<float, NT_LAYER_WIDTH> thread* inputs_0, float2 uv_0, int lod_1, float share_0)
+//!!! with whole numbers of 8 bits
+//!!! without
 //!! both
+//!!! both
 {
     int octave_1;
     int _S2;
@@ -53,13 +64,29 @@ void ntAddFeatures(array<float, NT_LAYER_WIDTH> thread* inputs_0, float2 uv_0, i
         int mip_0 = ntMipOf(grid_2, lod_1);
 //! with rectangles
         int2 resolution_1 = int2((ntGridSize((grid_2)))) >> (uint2(uint(mip_0)) );
+//!!! with whole numbers of 8 bits
+//!!! without
         float2 position_0 = uv_0 * float2(resolution_1) - float2(0.5f) ;
+//!!! both
 //! without
         int resolution_1 = (ntGridResolution((grid_2))) >> uint(mip_0);
+//!!! with whole numbers of 8 bits
+//! both
+        float2 _S4 = float2(0.5f) ;
+//! with rectangles
+        float2 position_0 = uv_0 * float2(resolution_1) - _S4;
+//! without
+        float2 position_0 = uv_0 * float2(float(resolution_1))  - _S4;
+//!!! without
         float2 position_0 = uv_0 * float2(float(resolution_1))  - float2(0.5f) ;
+//!!! both
 //! both
         float2 corner_0 = floor(position_0);
+//!!! with whole numbers of 8 bits
+        float2 _S5 = floor((position_0 - corner_0) * float2(256.0f)  + _S4) * float2(0.00390625f) ;
+//!!! without
         float2 _S4 = position_0 - corner_0;
+//!!! both
         int features_0 = (ntGridFeatures((grid_2)));
         bool learned_0 = (ntGridLearned((grid_2))) == int(1);
         if(learned_0)
@@ -73,40 +100,82 @@ void ntAddFeatures(array<float, NT_LAYER_WIDTH> thread* inputs_0, float2 uv_0, i
         int which_0 = int(0);
         while(which_0 < octave_1)
         {
+//!!! with whole numbers of 8 bits
+            int _S6 = which_0 & int(1);
+            int _S7 = which_0 >> 1U;
+            int2 texel_1 = int2(corner_0) + int2(_S6, _S7);
+//!!! without
             int _S5 = which_0 & int(1);
             int _S6 = which_0 >> 1U;
             int2 texel_1 = int2(corner_0) + int2(_S5, _S6);
+//!!! both
 //! with rectangles
             int2 texel_2 = int2(ntWrap(texel_1.x, resolution_1.x), ntWrap(texel_1.y, resolution_1.y));
 //! without
             int2 texel_2 = int2(ntWrap(texel_1.x, resolution_1), ntWrap(texel_1.y, resolution_1));
 //! both
             float across_0;
+//!!! with whole numbers of 8 bits
+            if(_S6 == int(0))
+//!!! without
             if(_S5 == int(0))
+//!!! both
             {
+//!!! with whole numbers of 8 bits
+                across_0 = 1.0f - _S5.x;
+//!!! without
                 across_0 = 1.0f - _S4.x;
+//!!! both
             }
             else
             {
+//!!! with whole numbers of 8 bits
+                across_0 = _S5.x;
+//!!! without
                 across_0 = _S4.x;
+//!!! both
             }
             float down_0;
+//!!! with whole numbers of 8 bits
+            if(_S7 == int(0))
+//!!! without
             if(_S6 == int(0))
+//!!! both
             {
+//!!! with whole numbers of 8 bits
+                down_0 = 1.0f - _S5.y;
+//!!! without
                 down_0 = 1.0f - _S4.y;
+//!!! both
             }
             else
             {
+//!!! with whole numbers of 8 bits
+                down_0 = _S5.y;
+//!!! without
                 down_0 = _S4.y;
+//!!! both
             }
+//!!! with whole numbers of 8 bits
+            float _S8;
+//!!! without
             float _S7;
+//!!! both
             if(learned_0)
             {
+//!!! with whole numbers of 8 bits
+                _S8 = share_0;
+//!!! without
                 _S7 = share_0;
+//!!! both
             }
             else
             {
+//!!! with whole numbers of 8 bits
+                _S8 = share_0 * (across_0 * down_0);
+//!!! without
                 _S7 = share_0 * (across_0 * down_0);
+//!!! both
             }
             if(learned_0)
             {
@@ -119,17 +188,31 @@ void ntAddFeatures(array<float, NT_LAYER_WIDTH> thread* inputs_0, float2 uv_0, i
             int plane_0 = int(0);
             while(plane_0 < (ntGridPlanes((grid_2))))
             {
+//!!! with whole numbers of 8 bits
+                float4 _S9 = ntFeaturesOf((ntFetchTexel((grid_2), (plane_0), (texel_2), (mip_0))), grid_2);
+                int _S10 = int(4) * plane_0;
+                int _S11 = min(int(4), features_0 - _S10);
+//!!! without
                 float4 _S8 = ntFeaturesOf((ntFetchTexel((grid_2), (plane_0), (texel_2), (mip_0))), grid_2);
                 int _S9 = int(4) * plane_0;
                 int _S10 = min(int(4), features_0 - _S9);
+//!!! both
                 int k_0 = int(0);
+//!!! with whole numbers of 8 bits
+                while(k_0 < _S11)
+//!!! without
                 while(k_0 < _S10)
+//!!! both
                 {
+//!!! with whole numbers of 8 bits
+                    (*inputs_0)[_S2 + _S10 + k_0] = (*inputs_0)[_S2 + _S10 + k_0] + _S8 * _S9[k_0];
+//!!! without
 //!! with products of 16 bits
                     (*inputs_0)[_S2 + _S9 + k_0] = (*inputs_0)[_S2 + _S9 + k_0] + half(_S7 * _S8[k_0]);
 //!! without
                     (*inputs_0)[_S2 + _S9 + k_0] = (*inputs_0)[_S2 + _S9 + k_0] + _S7 * _S8[k_0];
 //!! both
+//!!! both
                     k_0 = k_0 + int(1);
                 }
                 plane_0 = plane_0 + int(1);
@@ -148,19 +231,45 @@ void ntAddFeatures(array<float, NT_LAYER_WIDTH> thread* inputs_0, float2 uv_0, i
         grid_2 = grid_2 + int(1);
         first_0 = first_1;
     }
+//!!! with whole numbers of 8 bits
+    int _S12 = NT_NUM_TEXEL_FREQUENCIES;
+    if(_S12 > int(0))
+//!!! without
     int _S11 = NT_NUM_TEXEL_FREQUENCIES;
     if(_S11 > int(0))
+//!!! both
     {
 //! with rectangles
+//!!! with whole numbers of 8 bits
+        float2 _S13 = uv_0 * float2(int2((ntGridSize((int(0))))) >> (uint2(uint(ntMipOf(int(0), lod_1))) )) - float2(0.5f) ;
+//!!! without
         float2 _S12 = uv_0 * float2(int2((ntGridSize((int(0))))) >> (uint2(uint(ntMipOf(int(0), lod_1))) )) - float2(0.5f) ;
+//!!! both
 //! without
+//!!! with whole numbers of 8 bits
+        float2 _S13 = uv_0 * float2(float((ntGridResolution((int(0)))) >> uint(ntMipOf(int(0), lod_1))))  - float2(0.5f) ;
+//!!! without
         float2 _S12 = uv_0 * float2(float((ntGridResolution((int(0)))) >> uint(ntMipOf(int(0), lod_1))))  - float2(0.5f) ;
+//!!! both
 //! both
         octave_1 = int(0);
+//!!! with whole numbers of 8 bits
+        while(octave_1 < _S12)
+//!!! without
         while(octave_1 < _S11)
+//!!! both
         {
+//!!! with whole numbers of 8 bits
+            float2 x_1 = _S13 * float2(ntHalved(octave_1)) ;
+//!!! without
             float2 x_1 = _S12 / float2(float(1U << uint(octave_1))) ;
+//!!! both
             float2 wave_0 = float2(2.0f)  * (x_1 - floor(x_1)) - float2(1.0f) ;
+//!!! with whole numbers of 8 bits
+            int _S14 = NT_FIRST_TEXEL_WAVE;
+            (*inputs_0)[_S14 + octave_1] = (*inputs_0)[_S14 + octave_1] + share_0 * wave_0.x;
+            (*inputs_0)[_S14 + _S12 + octave_1] = (*inputs_0)[_S14 + _S12 + octave_1] + share_0 * wave_0.y;
+//!!! without
             int _S13 = NT_FIRST_TEXEL_WAVE;
 //!! with products of 16 bits
             (*inputs_0)[_S13 + octave_1] = (*inputs_0)[_S13 + octave_1] + half(share_0 * wave_0.x);
@@ -169,17 +278,24 @@ void ntAddFeatures(array<float, NT_LAYER_WIDTH> thread* inputs_0, float2 uv_0, i
             (*inputs_0)[_S13 + octave_1] = (*inputs_0)[_S13 + octave_1] + share_0 * wave_0.x;
             (*inputs_0)[_S13 + _S11 + octave_1] = (*inputs_0)[_S13 + _S11 + octave_1] + share_0 * wave_0.y;
 //!! both
+//!!! both
             octave_1 = octave_1 + int(1);
         }
     }
     return;
 }
 
+//!!! with whole numbers of 8 bits
+//!!! without
 //!! with products of 16 bits
 void ntDecoderInputs(array<half, NT_LAYER_WIDTH> thread* inputs_1, float2 uv_1, int near_0, int far_0, float blend_0, float lod_2)
 //!! without
+//!!! both
 void ntDecoderInputs(array<float, NT_LAYER_WIDTH> thread* inputs_1, float2 uv_1, int near_0, int far_0, float blend_0, float lod_2)
+//!!! with whole numbers of 8 bits
+//!!! without
 //!! both
+//!!! both
 {
     float _S14;
     int _S15 = NT_FIRST_TEXEL_WAVE;
@@ -211,31 +327,49 @@ void ntDecoderInputs(array<float, NT_LAYER_WIDTH> thread* inputs_1, float2 uv_1,
         {
             _S14 = 0.0f;
         }
+//!!! with whole numbers of 8 bits
+//!!! without
 //!! with products of 16 bits
         (*inputs_1)[i_0] = half(_S14);
 //!! without
+//!!! both
         (*inputs_1)[i_0] = _S14;
+//!!! with whole numbers of 8 bits
+//!!! without
 //!! both
+//!!! both
         i_0 = i_0 + int(1);
     }
     int _S17 = NT_NUM_FREQUENCIES;
     int octave_2 = int(0);
     while(octave_2 < _S17)
     {
+//!!! with whole numbers of 8 bits
+//!!! without
 //!! with products of 16 bits
         (*inputs_1)[octave_2] = half(ntTriangleWave(uv_1.x, octave_2));
         (*inputs_1)[_S17 + octave_2] = half(ntTriangleWave(uv_1.y, octave_2));
 //!! without
+//!!! both
         (*inputs_1)[octave_2] = ntTriangleWave(uv_1.x, octave_2);
         (*inputs_1)[_S17 + octave_2] = ntTriangleWave(uv_1.y, octave_2);
+//!!! with whole numbers of 8 bits
+//!!! without
 //!! both
+//!!! both
         octave_2 = octave_2 + int(1);
     }
+//!!! with whole numbers of 8 bits
+//!!! without
 //!! with products of 16 bits
     (*inputs_1)[NT_NUM_REFERENCE_INPUTS - int(1)] = half(lod_2 / float(max(NT_NUM_LODS - int(1), int(1))));
 //!! without
+//!!! both
     (*inputs_1)[NT_NUM_REFERENCE_INPUTS - int(1)] = lod_2 / float(max(NT_NUM_LODS - int(1), int(1)));
+//!!! with whole numbers of 8 bits
+//!!! without
 //!! both
+//!!! both
     if(blend_0 > 0.0f)
     {
         i_0 = int(2);
@@ -308,11 +442,17 @@ float4 ntSample(int grid_3, int plane_1, float2 uv_2, float mip_1, float2 axis_0
 //! both
 }
 
+//!!! with whole numbers of 8 bits
+//!!! without
 //!! with products of 16 bits
 void ntAddSampledFeatures(array<half, NT_LAYER_WIDTH> thread* inputs_2, float2 uv_3, float lod_3, float2 axis_1, float ratio_1)
 //!! without
+//!!! both
 void ntAddSampledFeatures(array<float, NT_LAYER_WIDTH> thread* inputs_2, float2 uv_3, float lod_3, float2 axis_1, float ratio_1)
+//!!! with whole numbers of 8 bits
+//!!! without
 //!! both
+//!!! both
 {
     int k_1;
     int _S19 = int(2) * NT_NUM_FREQUENCIES;
@@ -341,11 +481,17 @@ void ntAddSampledFeatures(array<float, NT_LAYER_WIDTH> thread* inputs_2, float2 
             k_1 = int(0);
             while(k_1 < _S24)
             {
+//!!! with whole numbers of 8 bits
+//!!! without
 //!! with products of 16 bits
                 (*inputs_2)[first_2 + _S23 + k_1] = (*inputs_2)[first_2 + _S23 + k_1] + half(_S22[k_1]);
 //!! without
+//!!! both
                 (*inputs_2)[first_2 + _S23 + k_1] = (*inputs_2)[first_2 + _S23 + k_1] + _S22[k_1];
+//!!! with whole numbers of 8 bits
+//!!! without
 //!! both
+//!!! both
                 k_1 = k_1 + int(1);
             }
             plane_2 = plane_2 + int(1);
@@ -363,18 +509,36 @@ void ntAddSampledFeatures(array<float, NT_LAYER_WIDTH> thread* inputs_2, float2 
         first_2 = first_3;
     }
     return;
+//!!! with whole numbers of 8 bits
+//!!! without
 //!! with products of 16 bits
+//!!! both
 }
 
+//!!! with whole numbers of 8 bits
+uint4 ntInputBytes(float4 inputs_3)
+//!!! without
 half4 ntBlock(int column_0, half4 inputs_3)
+//!!! both
 {
+//!!! with whole numbers of 8 bits
+    return uint4((int4(floor(inputs_3 * float4(16384.0f)  + float4(0.5f) )) * int4(int(255))  + int4(int(4194304)) ) >> (uint4(15U) ));
+//!!! without
     return (ntWeights((column_0))) * half4(inputs_3.x)  + (ntWeights((column_0 + int(1)))) * half4(inputs_3.y)  + (ntWeights((column_0 + int(2)))) * half4(inputs_3.z)  + (ntWeights((column_0 + int(3)))) * half4(inputs_3.w) ;
 //!! without
 //!! both
+//!!! both
 }
 
+//!!! with whole numbers of 8 bits
+uint ntPack(uint4 inputs_4)
+//!!! without
 float ntActivate(float x_2)
+//!!! both
 {
+//!!! with whole numbers of 8 bits
+    return ((((inputs_4.x) | ((inputs_4.y) << 8U)) | ((inputs_4.z) << 16U)) | ((inputs_4.w) << 24U)) ^ 2155905152U;
+//!!! without
     if(NT_HARD_SWISH == int(1))
     {
         return x_2 * clamp(x_2 + 3.0f, 0.0f, 6.0f) / 6.0f;
@@ -389,14 +553,32 @@ float ntActivate(float x_2)
         _S25 = NT_NEGATIVE_SLOPE * x_2;
     }
     return _S25;
+//!!! both
 }
 
+//!!! with whole numbers of 8 bits
+void ntNetwork(array<float, NT_LAYER_WIDTH> thread* values_0, array<float, int(16)> thread* found_0)
+//!!! without
 //!! with products of 16 bits
 void ntNetwork(array<half, NT_LAYER_WIDTH> thread* values_0, array<float, int(16)> thread* found_0)
 //!! without
 void ntNetwork(array<float, NT_LAYER_WIDTH> thread* values_0)
 //!! both
+//!!! both
 {
+//!!! with whole numbers of 8 bits
+    thread array<uint, NT_LAYER_WORDS> words_0;
+    int _S26 = NT_NUM_INPUTS / int(4);
+    int i_2 = int(0);
+    while(i_2 < _S26)
+    {
+        int _S27 = int(4) * i_2;
+        words_0[i_2] = ntPack(ntInputBytes(float4((*values_0)[_S27], (*values_0)[_S27 + int(1)], (*values_0)[_S27 + int(2)], (*values_0)[_S27 + int(3)])));
+        i_2 = i_2 + int(1);
+    }
+    int _S28 = NT_NUM_HIDDEN_LAYERS + int(1);
+    int count_0 = _S26;
+//!!! without
 //!! with products of 16 bits
     int first_4;
     int _S26 = NT_GROUP_INPUTS;
@@ -406,7 +588,12 @@ void ntNetwork(array<float, NT_LAYER_WIDTH> thread* values_0)
     int _S26 = NT_NUM_HIDDEN_LAYERS + int(1);
 //!! both
     int inputCount_0 = NT_NUM_INPUTS;
+//!!! both
     int layer_0 = int(0);
+//!!! with whole numbers of 8 bits
+    int at_0 = int(0);
+    while(layer_0 < _S28)
+//!!! without
 //!! with products of 16 bits
     int column_1 = int(0);
     while(layer_0 < _S27)
@@ -414,7 +601,17 @@ void ntNetwork(array<float, NT_LAYER_WIDTH> thread* values_0)
     int column_0 = int(0);
     while(layer_0 < _S26)
 //!! both
+//!!! both
     {
+//!!! with whole numbers of 8 bits
+        bool last_0 = layer_0 == (_S28 - int(1));
+        int4 _S29 = int4(int(0), int(0), int(0), int(0));
+        bool _S30 = !last_0;
+        int at_1;
+        int4 shifts_0;
+        int4 constants_0;
+        if(_S30)
+//!!! without
 //!! with products of 16 bits
         bool last_0 = layer_0 == (_S27 - int(1));
 //!! without
@@ -422,21 +619,59 @@ void ntNetwork(array<float, NT_LAYER_WIDTH> thread* values_0)
 //!! both
         int outputCount_0;
         if(last_0)
+//!!! both
         {
+//!!! with whole numbers of 8 bits
+            int4 _S31 = int4((ntWeights((at_0 + int(1)))));
+            int at_2 = at_0 + int(2);
+            shifts_0 = int4((ntWeights((at_0))));
+            constants_0 = _S31;
+            at_1 = at_2;
+//!!! without
             outputCount_0 = int(16);
+//!!! both
         }
         else
         {
+//!!! with whole numbers of 8 bits
+            shifts_0 = _S29;
+            constants_0 = _S29;
+            at_1 = at_0;
+//!!! without
             outputCount_0 = NT_NUM_NEURONS;
+//!!! both
         }
+//!!! with whole numbers of 8 bits
+        thread array<uint, NT_LAYER_WORDS> next_0;
+        int outputWords_0;
+        if(last_0)
+        {
+            outputWords_0 = int(4);
+        }
+        else
+        {
+            outputWords_0 = NT_NUM_NEURONS / int(4);
+        }
+//!!! without
 //!! with products of 16 bits
         thread array<half, NT_LAYER_WIDTH> outputs_0;
 //!! without
         thread array<float, NT_LAYER_WIDTH> outputs_0;
 //!! both
+//!!! both
         int row_0 = int(0);
+//!!! with whole numbers of 8 bits
+        at_0 = at_1;
+        while(row_0 < outputWords_0)
+//!!! without
         while(row_0 < outputCount_0)
+//!!! both
         {
+//!!! with whole numbers of 8 bits
+            uint4 factors_0 = (ntWeights((at_0 + int(1))));
+            int at_3 = at_0 + int(2);
+            int4 sums_0 = int4((ntWeights((at_0))));
+//!!! without
 //!! with products of 16 bits
             float4 _S28 = float4(0.0f, 0.0f, 0.0f, 0.0f);
             first_4 = int(0);
@@ -444,11 +679,22 @@ void ntNetwork(array<float, NT_LAYER_WIDTH> thread* values_0)
             while(first_4 < inputCount_0)
 //!! without
             float4 _S27 = float4(0.0f, 0.0f, 0.0f, 0.0f);
+//!!! both
             i_2 = int(0);
+//!!! with whole numbers of 8 bits
+            while(i_2 < count_0)
+//!!! without
             float4 sum_0 = _S27;
             while(i_2 < inputCount_0)
 //!! both
+//!!! both
             {
+//!!! with whole numbers of 8 bits
+                int4 _S32 = (ntDots(((ntWeights((at_3 + i_2)))), (words_0[i_2]), (sums_0)));
+                int _S33 = i_2 + int(1);
+                sums_0 = _S32;
+                i_2 = _S33;
+//!!! without
 //!! with products of 16 bits
                 half4 _S29 = ntBlock(column_1 + first_4, half4((*values_0)[first_4], (*values_0)[first_4 + int(1)], (*values_0)[first_4 + int(2)], (*values_0)[first_4 + int(3)]));
                 int next_0 = int(4);
@@ -467,7 +713,11 @@ void ntNetwork(array<float, NT_LAYER_WIDTH> thread* values_0)
                 i_2 = i_2 + int(1);
 //!! both
                 sum_0 = sum_1;
+//!!! both
             }
+//!!! with whole numbers of 8 bits
+            int at_4 = at_3 + count_0;
+//!!! without
 //!! with products of 16 bits
             int column_2 = column_1 + inputCount_0;
 //!! without
@@ -486,11 +736,23 @@ void ntNetwork(array<float, NT_LAYER_WIDTH> thread* values_0)
 //!! both
 //! both
 //!! with products of 16 bits
+//!!! both
             if(last_0)
+//!!! with whole numbers of 8 bits
+//!!! without
 //!! without
             if(!last_0)
 //!! both
+//!!! both
             {
+//!!! with whole numbers of 8 bits
+                float4 outputs_0 = float4(sums_0) * (as_type<float4>((factors_0)));
+                int _S34 = int(4) * row_0;
+                (*found_0)[_S34] = outputs_0.x;
+                (*found_0)[_S34 + int(1)] = outputs_0.y;
+                (*found_0)[_S34 + int(2)] = outputs_0.z;
+                (*found_0)[_S34 + int(3)] = outputs_0.w;
+//!!! without
 //! with scales of rows
 //!! with products of 16 bits
                 (*found_0)[row_0] = sum_2.x;
@@ -510,9 +772,25 @@ void ntNetwork(array<float, NT_LAYER_WIDTH> thread* values_0)
                 sum_2 = float4(ntActivate(sum_0.x), ntActivate(sum_0.y), ntActivate(sum_0.z), ntActivate(sum_0.w));
 //!! both
 //! both
+//!!! both
             }
             else
             {
+//!!! with whole numbers of 8 bits
+                int4 p_0 = ((sums_0 >> (uint4(uint(shifts_0.x)) )) * int4(factors_0) + int4(shifts_0.w) ) >> (uint4(uint(shifts_0.y)) );
+                int4 y_0;
+                if(NT_HARD_SWISH == int(1))
+                {
+                    int _S35 = constants_0.y;
+                    y_0 = min(p_0, int4(constants_0.x) ) * clamp(p_0 + int4(_S35) , int4(int(0)) , int4((int(2) * _S35)) );
+                }
+                else
+                {
+                    int4 _S36 = int4(int(0)) ;
+                    y_0 = max(p_0, _S36) + ((clamp(p_0, int4(- constants_0.x) , _S36) * int4(constants_0.z) ) >> (uint4(15U) ));
+                }
+                next_0[row_0] = ntPack(uint4(clamp((y_0 + int4(constants_0.w) ) >> (uint4(uint(shifts_0.z)) ), int4(int(0)) , int4(int(255)) )));
+//!!! without
 //! with scales of rows
 //!! with products of 16 bits
                 outputs_0[row_0] = half(ntActivate(sum_2.x));
@@ -532,7 +810,12 @@ void ntNetwork(array<float, NT_LAYER_WIDTH> thread* values_0)
                 sum_2 = sum_0;
 //!! both
 //! both
+//!!! both
             }
+//!!! with whole numbers of 8 bits
+            row_0 = row_0 + int(1);
+            at_0 = at_4;
+//!!! without
 //!! with products of 16 bits
 //!! without
 //! with scales of rows
@@ -553,26 +836,49 @@ void ntNetwork(array<float, NT_LAYER_WIDTH> thread* values_0)
 //!! without
             column_0 = column_1;
 //!! both
+//!!! both
         }
+//!!! with whole numbers of 8 bits
+        if(_S30)
+//!!! without
 //!! with products of 16 bits
         if(!last_0)
 //!! without
         i_2 = int(0);
         while(i_2 < outputCount_0)
 //!! both
+//!!! both
         {
+//!!! with whole numbers of 8 bits
+            int k_2 = int(0);
+            while(k_2 < outputWords_0)
+//!!! without
 //!! with products of 16 bits
             first_4 = int(0);
             while(first_4 < outputCount_0)
+//!!! both
             {
+//!!! with whole numbers of 8 bits
+                words_0[k_2] = next_0[k_2];
+                k_2 = k_2 + int(1);
+//!!! without
                 (*values_0)[first_4] = outputs_0[first_4];
                 first_4 = first_4 + int(1);
+//!!! both
             }
+//!!! with whole numbers of 8 bits
+//!!! without
 //!! without
             (*values_0)[i_2] = outputs_0[i_2];
             i_2 = i_2 + int(1);
 //!! both
+//!!! both
         }
+//!!! with whole numbers of 8 bits
+        int _S37 = layer_0 + int(1);
+        count_0 = outputWords_0;
+        layer_0 = _S37;
+//!!! without
 //!! with products of 16 bits
         int _S30 = layer_0 + int(1);
 //!! without
@@ -584,6 +890,7 @@ void ntNetwork(array<float, NT_LAYER_WIDTH> thread* values_0)
 //!! without
         layer_0 = _S28;
 //!! both
+//!!! both
     }
     return;
 }
@@ -607,6 +914,11 @@ struct NtMaterial
 
 NtMaterial ntDecodeFootprint(float2 uv_4, float lod_4, float2 axis_2, float ratio_2)
 {
+//!!! with whole numbers of 8 bits
+    int _S38 = NT_NUM_LODS - int(1);
+    float level_0 = clamp(lod_4, 0.0f, float(_S38));
+    float2 _S39 = uv_4 - floor(uv_4);
+//!!! without
 //!! with products of 16 bits
     int _S31 = NT_NUM_LODS - int(1);
     float level_0 = clamp(lod_4, 0.0f, float(_S31));
@@ -616,41 +928,62 @@ NtMaterial ntDecodeFootprint(float2 uv_4, float lod_4, float2 axis_2, float rati
     float level_0 = clamp(lod_4, 0.0f, float(_S29));
     float2 _S30 = uv_4 - floor(uv_4);
 //!! both
+//!!! both
     int near_1 = int(level_0);
+//!!! with whole numbers of 8 bits
+    int _S40 = min(near_1 + int(1), _S38);
+//!!! without
 //!! with products of 16 bits
     int _S33 = min(near_1 + int(1), _S31);
 //!! without
     int _S31 = min(near_1 + int(1), _S29);
 //!! both
+//!!! both
     float blend_1 = level_0 - float(near_1);
     bool twice_0 = NT_BLEND_OUTPUTS == int(1);
+//!!! with whole numbers of 8 bits
+    bool _S41;
+//!!! without
 //!! with products of 16 bits
     bool _S34;
 //!! without
     bool _S32;
 //!! both
+//!!! both
     if(twice_0)
     {
+//!!! with whole numbers of 8 bits
+        _S41 = blend_1 > 0.0f;
+//!!! without
 //!! with products of 16 bits
         _S34 = blend_1 > 0.0f;
 //!! without
         _S32 = blend_1 > 0.0f;
 //!! both
+//!!! both
     }
     else
     {
+//!!! with whole numbers of 8 bits
+        _S41 = false;
+//!!! without
 //!! with products of 16 bits
         _S34 = false;
 //!! without
         _S32 = false;
 //!! both
+//!!! both
     }
     int channel_0;
+//!!! with whole numbers of 8 bits
+    if(_S41)
+//!!! without
 //!! with products of 16 bits
     if(_S34)
 //!! without
     if(_S32)
 //!! both
+//!!! both
     {
         channel_0 = int(2);
     }
@@ -662,72 +995,115 @@ NtMaterial ntDecodeFootprint(float2 uv_4, float lod_4, float2 axis_2, float rati
     int pass_0 = int(0);
     while(pass_0 < channel_0)
     {
+//!!! with whole numbers of 8 bits
+        bool _S42 = pass_0 == int(0);
+//!!! without
 //!! with products of 16 bits
         bool _S35 = pass_0 == int(0);
 //!! without
         bool _S33 = pass_0 == int(0);
 //!! both
+//!!! both
         int lower_0;
+//!!! with whole numbers of 8 bits
+        if(_S42)
+//!!! without
 //!! with products of 16 bits
         if(_S35)
 //!! without
         if(_S33)
 //!! both
+//!!! both
         {
             lower_0 = near_1;
         }
         else
         {
+//!!! with whole numbers of 8 bits
+            lower_0 = _S40;
+//!!! without
 //!! with products of 16 bits
             lower_0 = _S33;
 //!! without
             lower_0 = _S31;
 //!! both
+//!!! both
         }
+//!!! with whole numbers of 8 bits
+//!!! without
 //!! with products of 16 bits
         thread array<half, NT_LAYER_WIDTH> values_1;
         float _S36;
 //!! without
+//!!! both
         thread array<float, NT_LAYER_WIDTH> values_1;
+//!!! with whole numbers of 8 bits
+        float _S43;
+//!!! without
         float _S34;
 //!! both
+//!!! both
         if(twice_0)
         {
+//!!! with whole numbers of 8 bits
+            _S43 = 0.0f;
+//!!! without
 //!! with products of 16 bits
             _S36 = 0.0f;
 //!! without
             _S34 = 0.0f;
 //!! both
+//!!! both
         }
         else
         {
+//!!! with whole numbers of 8 bits
+            _S43 = blend_1;
+//!!! without
 //!! with products of 16 bits
             _S36 = blend_1;
 //!! without
             _S34 = blend_1;
 //!! both
+//!!! both
         }
+//!!! with whole numbers of 8 bits
+        float _S44;
+//!!! without
 //!! with products of 16 bits
         float _S37;
 //!! without
         float _S35;
 //!! both
+//!!! both
         if(twice_0)
         {
+//!!! with whole numbers of 8 bits
+            _S44 = float(lower_0);
+//!!! without
 //!! with products of 16 bits
             _S37 = float(lower_0);
 //!! without
             _S35 = float(lower_0);
 //!! both
+//!!! both
         }
         else
         {
+//!!! with whole numbers of 8 bits
+            _S44 = level_0;
+//!!! without
 //!! with products of 16 bits
             _S37 = level_0;
 //!! without
             _S35 = level_0;
 //!! both
+//!!! both
         }
+//!!! with whole numbers of 8 bits
+        ntDecoderInputs(&values_1, _S39, lower_0, _S40, _S43, _S44);
+        float _S45;
+//!!! without
 //!! with products of 16 bits
         ntDecoderInputs(&values_1, _S32, lower_0, _S33, _S36, _S37);
         float _S38;
@@ -735,33 +1111,53 @@ NtMaterial ntDecodeFootprint(float2 uv_4, float lod_4, float2 axis_2, float rati
         ntDecoderInputs(&values_1, _S30, lower_0, _S31, _S34, _S35);
         float _S36;
 //!! both
+//!!! both
         if(twice_0)
         {
+//!!! with whole numbers of 8 bits
+            _S45 = float(lower_0);
+//!!! without
 //!! with products of 16 bits
             _S38 = float(lower_0);
 //!! without
             _S36 = float(lower_0);
 //!! both
+//!!! both
         }
         else
         {
+//!!! with whole numbers of 8 bits
+            _S45 = level_0;
+//!!! without
 //!! with products of 16 bits
             _S38 = level_0;
 //!! without
             _S36 = level_0;
 //!! both
+//!!! both
         }
+//!!! with whole numbers of 8 bits
+        ntAddSampledFeatures(&values_1, _S39, _S45, axis_2, ratio_2);
+//!!! without
 //!! with products of 16 bits
         ntAddSampledFeatures(&values_1, _S32, _S38, axis_2, ratio_2);
+//!!! both
         thread array<float, int(16)> found_1;
         ntNetwork(&values_1, &found_1);
+//!!! with whole numbers of 8 bits
+//!!! without
 //!! without
         ntAddSampledFeatures(&values_1, _S30, _S36, axis_2, ratio_2);
         ntNetwork(&values_1);
 //!! both
+//!!! both
         int i_3 = int(0);
         while(i_3 < int(16))
         {
+//!!! with whole numbers of 8 bits
+            float _S46;
+            if(_S42)
+//!!! without
 //!! with products of 16 bits
             float _S39;
             if(_S35)
@@ -769,26 +1165,39 @@ NtMaterial ntDecodeFootprint(float2 uv_4, float lod_4, float2 axis_2, float rati
             float _S37;
             if(_S33)
 //!! both
+//!!! both
             {
+//!!! with whole numbers of 8 bits
+                _S46 = found_1[i_3];
+//!!! without
 //!! with products of 16 bits
                 _S39 = found_1[i_3];
 //!! without
                 _S37 = values_1[i_3];
 //!! both
+//!!! both
             }
             else
             {
+//!!! with whole numbers of 8 bits
+                _S46 = decoded_0[i_3] + blend_1 * (found_1[i_3] - decoded_0[i_3]);
+//!!! without
 //!! with products of 16 bits
                 _S39 = decoded_0[i_3] + blend_1 * (found_1[i_3] - decoded_0[i_3]);
 //!! without
                 _S37 = decoded_0[i_3] + blend_1 * (values_1[i_3] - decoded_0[i_3]);
 //!! both
+//!!! both
             }
+//!!! with whole numbers of 8 bits
+            decoded_0[i_3] = _S46;
+//!!! without
 //!! with products of 16 bits
             decoded_0[i_3] = _S39;
 //!! without
             decoded_0[i_3] = _S37;
 //!! both
+//!!! both
             i_3 = i_3 + int(1);
         }
         pass_0 = pass_0 + int(1);

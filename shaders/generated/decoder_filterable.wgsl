@@ -37,11 +37,22 @@ fn ntFeaturesOf( channels_0 : vec4<f32>,  grid_1 : i32) -> vec4<f32>
     return (channels_0 - vec4<f32>(0.5f)) * vec4<f32>((ntGridScale((grid_1))));
 }
 
+//!!! with whole numbers of 8 bits
+fn ntHalved( times_0 : i32) -> f32
+{
+    return (bitcast<f32>(((u32(i32(127) - times_0) << (u32(23))))));
+}
+
+//!!! without
 //!! with products of 16 bits
 fn ntAddFeatures( inputs_0 : ptr<function, array<f16, NT_LAYER_WIDTH>>,  uv_0 : vec2<f32>,  lod_1 : i32,  share_0 : f32)
 //!! without
+//!!! both
 fn ntAddFeatures( inputs_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>,  uv_0 : vec2<f32>,  lod_1 : i32,  share_0 : f32)
+//!!! with whole numbers of 8 bits
+//!!! without
 //!! both
+//!!! both
 {
     var octave_1 : i32;
     var _S2 : i32;
@@ -53,13 +64,29 @@ fn ntAddFeatures( inputs_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>,  uv_0 : 
         var mip_0 : i32 = ntMipOf(grid_2, lod_1);
 //! with rectangles
         var resolution_1 : vec2<i32> = (vec2<i32>((ntGridSize((grid_2)))) >> (vec2<u32>(u32(mip_0))));
+//!!! with whole numbers of 8 bits
+//!!! without
         var position_0 : vec2<f32> = uv_0 * vec2<f32>(resolution_1) - vec2<f32>(0.5f);
+//!!! both
 //! without
         var resolution_1 : i32 = ((ntGridResolution((grid_2))) >> (u32(mip_0)));
+//!!! with whole numbers of 8 bits
+//! both
+        var _S4 : vec2<f32> = vec2<f32>(0.5f);
+//! with rectangles
+        var position_0 : vec2<f32> = uv_0 * vec2<f32>(resolution_1) - _S4;
+//! without
+        var position_0 : vec2<f32> = uv_0 * vec2<f32>(f32(resolution_1)) - _S4;
+//!!! without
         var position_0 : vec2<f32> = uv_0 * vec2<f32>(f32(resolution_1)) - vec2<f32>(0.5f);
+//!!! both
 //! both
         var corner_0 : vec2<f32> = floor(position_0);
+//!!! with whole numbers of 8 bits
+        var _S5 : vec2<f32> = floor((position_0 - corner_0) * vec2<f32>(256.0f) + _S4) * vec2<f32>(0.00390625f);
+//!!! without
         var _S4 : vec2<f32> = position_0 - corner_0;
+//!!! both
         var features_0 : i32 = (ntGridFeatures((grid_2)));
         var learned_0 : bool = (ntGridLearned((grid_2))) == i32(1);
         if(learned_0)
@@ -73,40 +100,82 @@ fn ntAddFeatures( inputs_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>,  uv_0 : 
         var which_0 : i32 = i32(0);
         while(which_0 < octave_1)
         {
+//!!! with whole numbers of 8 bits
+            var _S6 : i32 = (which_0 & (i32(1)));
+            var _S7 : i32 = (which_0 >> (u32(1)));
+            var texel_1 : vec2<i32> = vec2<i32>(corner_0) + vec2<i32>(_S6, _S7);
+//!!! without
             var _S5 : i32 = (which_0 & (i32(1)));
             var _S6 : i32 = (which_0 >> (u32(1)));
             var texel_1 : vec2<i32> = vec2<i32>(corner_0) + vec2<i32>(_S5, _S6);
+//!!! both
 //! with rectangles
             var texel_2 : vec2<i32> = vec2<i32>(ntWrap(texel_1.x, resolution_1.x), ntWrap(texel_1.y, resolution_1.y));
 //! without
             var texel_2 : vec2<i32> = vec2<i32>(ntWrap(texel_1.x, resolution_1), ntWrap(texel_1.y, resolution_1));
 //! both
             var across_0 : f32;
+//!!! with whole numbers of 8 bits
+            if(_S6 == i32(0))
+//!!! without
             if(_S5 == i32(0))
+//!!! both
             {
+//!!! with whole numbers of 8 bits
+                across_0 = 1.0f - _S5.x;
+//!!! without
                 across_0 = 1.0f - _S4.x;
+//!!! both
             }
             else
             {
+//!!! with whole numbers of 8 bits
+                across_0 = _S5.x;
+//!!! without
                 across_0 = _S4.x;
+//!!! both
             }
             var down_0 : f32;
+//!!! with whole numbers of 8 bits
+            if(_S7 == i32(0))
+//!!! without
             if(_S6 == i32(0))
+//!!! both
             {
+//!!! with whole numbers of 8 bits
+                down_0 = 1.0f - _S5.y;
+//!!! without
                 down_0 = 1.0f - _S4.y;
+//!!! both
             }
             else
             {
+//!!! with whole numbers of 8 bits
+                down_0 = _S5.y;
+//!!! without
                 down_0 = _S4.y;
+//!!! both
             }
+//!!! with whole numbers of 8 bits
+            var _S8 : f32;
+//!!! without
             var _S7 : f32;
+//!!! both
             if(learned_0)
             {
+//!!! with whole numbers of 8 bits
+                _S8 = share_0;
+//!!! without
                 _S7 = share_0;
+//!!! both
             }
             else
             {
+//!!! with whole numbers of 8 bits
+                _S8 = share_0 * (across_0 * down_0);
+//!!! without
                 _S7 = share_0 * (across_0 * down_0);
+//!!! both
             }
             if(learned_0)
             {
@@ -119,17 +188,31 @@ fn ntAddFeatures( inputs_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>,  uv_0 : 
             var plane_0 : i32 = i32(0);
             while(plane_0 < (ntGridPlanes((grid_2))))
             {
+//!!! with whole numbers of 8 bits
+                var _S9 : vec4<f32> = ntFeaturesOf((ntFetchTexel((grid_2), (plane_0), (texel_2), (mip_0))), grid_2);
+                var _S10 : i32 = i32(4) * plane_0;
+                var _S11 : i32 = min(i32(4), features_0 - _S10);
+//!!! without
                 var _S8 : vec4<f32> = ntFeaturesOf((ntFetchTexel((grid_2), (plane_0), (texel_2), (mip_0))), grid_2);
                 var _S9 : i32 = i32(4) * plane_0;
                 var _S10 : i32 = min(i32(4), features_0 - _S9);
+//!!! both
                 var k_0 : i32 = i32(0);
+//!!! with whole numbers of 8 bits
+                while(k_0 < _S11)
+//!!! without
                 while(k_0 < _S10)
+//!!! both
                 {
+//!!! with whole numbers of 8 bits
+                    (*inputs_0)[_S2 + _S10 + k_0] = (*inputs_0)[_S2 + _S10 + k_0] + _S8 * _S9[k_0];
+//!!! without
 //!! with products of 16 bits
                     (*inputs_0)[_S2 + _S9 + k_0] = (*inputs_0)[_S2 + _S9 + k_0] + f16(_S7 * _S8[k_0]);
 //!! without
                     (*inputs_0)[_S2 + _S9 + k_0] = (*inputs_0)[_S2 + _S9 + k_0] + _S7 * _S8[k_0];
 //!! both
+//!!! both
                     k_0 = k_0 + i32(1);
                 }
                 plane_0 = plane_0 + i32(1);
@@ -148,19 +231,45 @@ fn ntAddFeatures( inputs_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>,  uv_0 : 
         grid_2 = grid_2 + i32(1);
         first_0 = first_1;
     }
+//!!! with whole numbers of 8 bits
+    var _S12 : i32 = NT_NUM_TEXEL_FREQUENCIES;
+    if(_S12 > i32(0))
+//!!! without
     var _S11 : i32 = NT_NUM_TEXEL_FREQUENCIES;
     if(_S11 > i32(0))
+//!!! both
     {
 //! with rectangles
+//!!! with whole numbers of 8 bits
+        var _S13 : vec2<f32> = uv_0 * vec2<f32>((vec2<i32>((ntGridSize((i32(0))))) >> (vec2<u32>(u32(ntMipOf(i32(0), lod_1)))))) - vec2<f32>(0.5f);
+//!!! without
         var _S12 : vec2<f32> = uv_0 * vec2<f32>((vec2<i32>((ntGridSize((i32(0))))) >> (vec2<u32>(u32(ntMipOf(i32(0), lod_1)))))) - vec2<f32>(0.5f);
+//!!! both
 //! without
+//!!! with whole numbers of 8 bits
+        var _S13 : vec2<f32> = uv_0 * vec2<f32>(f32(((ntGridResolution((i32(0)))) >> (u32(ntMipOf(i32(0), lod_1)))))) - vec2<f32>(0.5f);
+//!!! without
         var _S12 : vec2<f32> = uv_0 * vec2<f32>(f32(((ntGridResolution((i32(0)))) >> (u32(ntMipOf(i32(0), lod_1)))))) - vec2<f32>(0.5f);
+//!!! both
 //! both
         octave_1 = i32(0);
+//!!! with whole numbers of 8 bits
+        while(octave_1 < _S12)
+//!!! without
         while(octave_1 < _S11)
+//!!! both
         {
+//!!! with whole numbers of 8 bits
+            var x_1 : vec2<f32> = _S13 * vec2<f32>(ntHalved(octave_1));
+//!!! without
             var x_1 : vec2<f32> = _S12 / vec2<f32>(f32((u32(1) << (u32(octave_1)))));
+//!!! both
             var wave_0 : vec2<f32> = vec2<f32>(2.0f) * (x_1 - floor(x_1)) - vec2<f32>(1.0f);
+//!!! with whole numbers of 8 bits
+            var _S14 : i32 = NT_FIRST_TEXEL_WAVE;
+            (*inputs_0)[_S14 + octave_1] = (*inputs_0)[_S14 + octave_1] + share_0 * wave_0.x;
+            (*inputs_0)[_S14 + _S12 + octave_1] = (*inputs_0)[_S14 + _S12 + octave_1] + share_0 * wave_0.y;
+//!!! without
             var _S13 : i32 = NT_FIRST_TEXEL_WAVE;
 //!! with products of 16 bits
             (*inputs_0)[_S13 + octave_1] = (*inputs_0)[_S13 + octave_1] + f16(share_0 * wave_0.x);
@@ -169,17 +278,24 @@ fn ntAddFeatures( inputs_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>,  uv_0 : 
             (*inputs_0)[_S13 + octave_1] = (*inputs_0)[_S13 + octave_1] + share_0 * wave_0.x;
             (*inputs_0)[_S13 + _S11 + octave_1] = (*inputs_0)[_S13 + _S11 + octave_1] + share_0 * wave_0.y;
 //!! both
+//!!! both
             octave_1 = octave_1 + i32(1);
         }
     }
     return;
 }
 
+//!!! with whole numbers of 8 bits
+//!!! without
 //!! with products of 16 bits
 fn ntDecoderInputs( inputs_1 : ptr<function, array<f16, NT_LAYER_WIDTH>>,  uv_1 : vec2<f32>,  near_0 : i32,  far_0 : i32,  blend_0 : f32,  lod_2 : f32)
 //!! without
+//!!! both
 fn ntDecoderInputs( inputs_1 : ptr<function, array<f32, NT_LAYER_WIDTH>>,  uv_1 : vec2<f32>,  near_0 : i32,  far_0 : i32,  blend_0 : f32,  lod_2 : f32)
+//!!! with whole numbers of 8 bits
+//!!! without
 //!! both
+//!!! both
 {
     var _S14 : f32;
     var _S15 : i32 = NT_FIRST_TEXEL_WAVE;
@@ -211,31 +327,49 @@ fn ntDecoderInputs( inputs_1 : ptr<function, array<f32, NT_LAYER_WIDTH>>,  uv_1 
         {
             _S14 = 0.0f;
         }
+//!!! with whole numbers of 8 bits
+//!!! without
 //!! with products of 16 bits
         (*inputs_1)[i_0] = f16(_S14);
 //!! without
+//!!! both
         (*inputs_1)[i_0] = _S14;
+//!!! with whole numbers of 8 bits
+//!!! without
 //!! both
+//!!! both
         i_0 = i_0 + i32(1);
     }
     var _S17 : i32 = NT_NUM_FREQUENCIES;
     var octave_2 : i32 = i32(0);
     while(octave_2 < _S17)
     {
+//!!! with whole numbers of 8 bits
+//!!! without
 //!! with products of 16 bits
         (*inputs_1)[octave_2] = f16(ntTriangleWave(uv_1.x, octave_2));
         (*inputs_1)[_S17 + octave_2] = f16(ntTriangleWave(uv_1.y, octave_2));
 //!! without
+//!!! both
         (*inputs_1)[octave_2] = ntTriangleWave(uv_1.x, octave_2);
         (*inputs_1)[_S17 + octave_2] = ntTriangleWave(uv_1.y, octave_2);
+//!!! with whole numbers of 8 bits
+//!!! without
 //!! both
+//!!! both
         octave_2 = octave_2 + i32(1);
     }
+//!!! with whole numbers of 8 bits
+//!!! without
 //!! with products of 16 bits
     (*inputs_1)[NT_NUM_REFERENCE_INPUTS - i32(1)] = f16(lod_2 / f32(max(NT_NUM_LODS - i32(1), i32(1))));
 //!! without
+//!!! both
     (*inputs_1)[NT_NUM_REFERENCE_INPUTS - i32(1)] = lod_2 / f32(max(NT_NUM_LODS - i32(1), i32(1)));
+//!!! with whole numbers of 8 bits
+//!!! without
 //!! both
+//!!! both
     if(blend_0 > 0.0f)
     {
         i_0 = i32(2);
@@ -308,11 +442,17 @@ fn ntSample( grid_3 : i32,  plane_1 : i32,  uv_2 : vec2<f32>,  mip_1 : f32,  axi
 //! both
 }
 
+//!!! with whole numbers of 8 bits
+//!!! without
 //!! with products of 16 bits
 fn ntAddSampledFeatures( inputs_2 : ptr<function, array<f16, NT_LAYER_WIDTH>>,  uv_3 : vec2<f32>,  lod_3 : f32,  axis_1 : vec2<f32>,  ratio_1 : f32)
 //!! without
+//!!! both
 fn ntAddSampledFeatures( inputs_2 : ptr<function, array<f32, NT_LAYER_WIDTH>>,  uv_3 : vec2<f32>,  lod_3 : f32,  axis_1 : vec2<f32>,  ratio_1 : f32)
+//!!! with whole numbers of 8 bits
+//!!! without
 //!! both
+//!!! both
 {
     var k_1 : i32;
     var _S19 : i32 = i32(2) * NT_NUM_FREQUENCIES;
@@ -341,11 +481,17 @@ fn ntAddSampledFeatures( inputs_2 : ptr<function, array<f32, NT_LAYER_WIDTH>>,  
             k_1 = i32(0);
             while(k_1 < _S24)
             {
+//!!! with whole numbers of 8 bits
+//!!! without
 //!! with products of 16 bits
                 (*inputs_2)[first_2 + _S23 + k_1] = (*inputs_2)[first_2 + _S23 + k_1] + f16(_S22[k_1]);
 //!! without
+//!!! both
                 (*inputs_2)[first_2 + _S23 + k_1] = (*inputs_2)[first_2 + _S23 + k_1] + _S22[k_1];
+//!!! with whole numbers of 8 bits
+//!!! without
 //!! both
+//!!! both
                 k_1 = k_1 + i32(1);
             }
             plane_2 = plane_2 + i32(1);
@@ -363,18 +509,36 @@ fn ntAddSampledFeatures( inputs_2 : ptr<function, array<f32, NT_LAYER_WIDTH>>,  
         first_2 = first_3;
     }
     return;
+//!!! with whole numbers of 8 bits
+//!!! without
 //!! with products of 16 bits
+//!!! both
 }
 
+//!!! with whole numbers of 8 bits
+fn ntInputBytes( inputs_3 : vec4<f32>) -> vec4<u32>
+//!!! without
 fn ntBlock( column_0 : i32,  inputs_3 : vec4<f16>) -> vec4<f16>
+//!!! both
 {
+//!!! with whole numbers of 8 bits
+    return vec4<u32>(((vec4<i32>(floor(inputs_3 * vec4<f32>(16384.0f) + vec4<f32>(0.5f))) * vec4<i32>(i32(255)) + vec4<i32>(i32(4194304))) >> (vec4<u32>(u32(15)))));
+//!!! without
     return (ntWeights((column_0))) * vec4<f16>(inputs_3.x) + (ntWeights((column_0 + i32(1)))) * vec4<f16>(inputs_3.y) + (ntWeights((column_0 + i32(2)))) * vec4<f16>(inputs_3.z) + (ntWeights((column_0 + i32(3)))) * vec4<f16>(inputs_3.w);
 //!! without
 //!! both
+//!!! both
 }
 
+//!!! with whole numbers of 8 bits
+fn ntPack( inputs_4 : vec4<u32>) -> u32
+//!!! without
 fn ntActivate( x_2 : f32) -> f32
+//!!! both
 {
+//!!! with whole numbers of 8 bits
+    return ((((((((inputs_4.x) | ((((inputs_4.y) << (u32(8))))))) | ((((inputs_4.z) << (u32(16))))))) | ((((inputs_4.w) << (u32(24))))))) ^ (u32(2155905152)));
+//!!! without
     if(NT_HARD_SWISH == i32(1))
     {
         return x_2 * clamp(x_2 + 3.0f, 0.0f, 6.0f) / 6.0f;
@@ -389,14 +553,32 @@ fn ntActivate( x_2 : f32) -> f32
         _S25 = NT_NEGATIVE_SLOPE * x_2;
     }
     return _S25;
+//!!! both
 }
 
+//!!! with whole numbers of 8 bits
+fn ntNetwork( values_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>,  found_0 : ptr<function, array<f32, i32(16)>>)
+//!!! without
 //!! with products of 16 bits
 fn ntNetwork( values_0 : ptr<function, array<f16, NT_LAYER_WIDTH>>,  found_0 : ptr<function, array<f32, i32(16)>>)
 //!! without
 fn ntNetwork( values_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>)
 //!! both
+//!!! both
 {
+//!!! with whole numbers of 8 bits
+    var words_0 : array<u32, NT_LAYER_WORDS>;
+    var _S26 : i32 = NT_NUM_INPUTS / i32(4);
+    var i_2 : i32 = i32(0);
+    while(i_2 < _S26)
+    {
+        var _S27 : i32 = i32(4) * i_2;
+        words_0[i_2] = ntPack(ntInputBytes(vec4<f32>((*values_0)[_S27], (*values_0)[_S27 + i32(1)], (*values_0)[_S27 + i32(2)], (*values_0)[_S27 + i32(3)])));
+        i_2 = i_2 + i32(1);
+    }
+    var _S28 : i32 = NT_NUM_HIDDEN_LAYERS + i32(1);
+    var count_0 : i32 = _S26;
+//!!! without
 //!! with products of 16 bits
     var first_4 : i32;
     var _S26 : i32 = NT_GROUP_INPUTS;
@@ -406,7 +588,12 @@ fn ntNetwork( values_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>)
     var _S26 : i32 = NT_NUM_HIDDEN_LAYERS + i32(1);
 //!! both
     var inputCount_0 : i32 = NT_NUM_INPUTS;
+//!!! both
     var layer_0 : i32 = i32(0);
+//!!! with whole numbers of 8 bits
+    var at_0 : i32 = i32(0);
+    while(layer_0 < _S28)
+//!!! without
 //!! with products of 16 bits
     var column_1 : i32 = i32(0);
     while(layer_0 < _S27)
@@ -414,7 +601,17 @@ fn ntNetwork( values_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>)
     var column_0 : i32 = i32(0);
     while(layer_0 < _S26)
 //!! both
+//!!! both
     {
+//!!! with whole numbers of 8 bits
+        var last_0 : bool = layer_0 == (_S28 - i32(1));
+        const _S29 : vec4<i32> = vec4<i32>(i32(0), i32(0), i32(0), i32(0));
+        var _S30 : bool = !last_0;
+        var at_1 : i32;
+        var shifts_0 : vec4<i32>;
+        var constants_0 : vec4<i32>;
+        if(_S30)
+//!!! without
 //!! with products of 16 bits
         var last_0 : bool = layer_0 == (_S27 - i32(1));
 //!! without
@@ -422,21 +619,59 @@ fn ntNetwork( values_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>)
 //!! both
         var outputCount_0 : i32;
         if(last_0)
+//!!! both
         {
+//!!! with whole numbers of 8 bits
+            var _S31 : vec4<i32> = vec4<i32>((ntWeights((at_0 + i32(1)))));
+            var at_2 : i32 = at_0 + i32(2);
+            shifts_0 = vec4<i32>((ntWeights((at_0))));
+            constants_0 = _S31;
+            at_1 = at_2;
+//!!! without
             outputCount_0 = i32(16);
+//!!! both
         }
         else
         {
+//!!! with whole numbers of 8 bits
+            shifts_0 = _S29;
+            constants_0 = _S29;
+            at_1 = at_0;
+//!!! without
             outputCount_0 = NT_NUM_NEURONS;
+//!!! both
         }
+//!!! with whole numbers of 8 bits
+        var next_0 : array<u32, NT_LAYER_WORDS>;
+        var outputWords_0 : i32;
+        if(last_0)
+        {
+            outputWords_0 = i32(4);
+        }
+        else
+        {
+            outputWords_0 = NT_NUM_NEURONS / i32(4);
+        }
+//!!! without
 //!! with products of 16 bits
         var outputs_0 : array<f16, NT_LAYER_WIDTH>;
 //!! without
         var outputs_0 : array<f32, NT_LAYER_WIDTH>;
 //!! both
+//!!! both
         var row_0 : i32 = i32(0);
+//!!! with whole numbers of 8 bits
+        at_0 = at_1;
+        while(row_0 < outputWords_0)
+//!!! without
         while(row_0 < outputCount_0)
+//!!! both
         {
+//!!! with whole numbers of 8 bits
+            var factors_0 : vec4<u32> = (ntWeights((at_0 + i32(1))));
+            var at_3 : i32 = at_0 + i32(2);
+            var sums_0 : vec4<i32> = vec4<i32>((ntWeights((at_0))));
+//!!! without
 //!! with products of 16 bits
             const _S28 : vec4<f32> = vec4<f32>(0.0f, 0.0f, 0.0f, 0.0f);
             first_4 = i32(0);
@@ -444,11 +679,22 @@ fn ntNetwork( values_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>)
             while(first_4 < inputCount_0)
 //!! without
             const _S27 : vec4<f32> = vec4<f32>(0.0f, 0.0f, 0.0f, 0.0f);
+//!!! both
             i_2 = i32(0);
+//!!! with whole numbers of 8 bits
+            while(i_2 < count_0)
+//!!! without
             var sum_0 : vec4<f32> = _S27;
             while(i_2 < inputCount_0)
 //!! both
+//!!! both
             {
+//!!! with whole numbers of 8 bits
+                var _S32 : vec4<i32> = (ntDots(((ntWeights((at_3 + i_2)))), (words_0[i_2]), (sums_0)));
+                var _S33 : i32 = i_2 + i32(1);
+                sums_0 = _S32;
+                i_2 = _S33;
+//!!! without
 //!! with products of 16 bits
                 var _S29 : vec4<f16> = ntBlock(column_1 + first_4, vec4<f16>((*values_0)[first_4], (*values_0)[first_4 + i32(1)], (*values_0)[first_4 + i32(2)], (*values_0)[first_4 + i32(3)]));
                 var next_0 : i32 = i32(4);
@@ -467,7 +713,11 @@ fn ntNetwork( values_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>)
                 i_2 = i_2 + i32(1);
 //!! both
                 sum_0 = sum_1;
+//!!! both
             }
+//!!! with whole numbers of 8 bits
+            var at_4 : i32 = at_3 + count_0;
+//!!! without
 //!! with products of 16 bits
             var column_2 : i32 = column_1 + inputCount_0;
 //!! without
@@ -486,11 +736,23 @@ fn ntNetwork( values_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>)
 //!! both
 //! both
 //!! with products of 16 bits
+//!!! both
             if(last_0)
+//!!! with whole numbers of 8 bits
+//!!! without
 //!! without
             if(!last_0)
 //!! both
+//!!! both
             {
+//!!! with whole numbers of 8 bits
+                var outputs_0 : vec4<f32> = vec4<f32>(sums_0) * (bitcast<vec4<f32>>((factors_0)));
+                var _S34 : i32 = i32(4) * row_0;
+                (*found_0)[_S34] = outputs_0.x;
+                (*found_0)[_S34 + i32(1)] = outputs_0.y;
+                (*found_0)[_S34 + i32(2)] = outputs_0.z;
+                (*found_0)[_S34 + i32(3)] = outputs_0.w;
+//!!! without
 //! with scales of rows
 //!! with products of 16 bits
                 (*found_0)[row_0] = sum_2.x;
@@ -510,9 +772,25 @@ fn ntNetwork( values_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>)
                 sum_2 = vec4<f32>(ntActivate(sum_0.x), ntActivate(sum_0.y), ntActivate(sum_0.z), ntActivate(sum_0.w));
 //!! both
 //! both
+//!!! both
             }
             else
             {
+//!!! with whole numbers of 8 bits
+                var p_0 : vec4<i32> = ((((sums_0 >> (vec4<u32>(u32(shifts_0.x))))) * vec4<i32>(factors_0) + vec4<i32>(shifts_0.w)) >> (vec4<u32>(u32(shifts_0.y))));
+                var y_0 : vec4<i32>;
+                if(NT_HARD_SWISH == i32(1))
+                {
+                    var _S35 : i32 = constants_0.y;
+                    y_0 = min(p_0, vec4<i32>(constants_0.x)) * clamp(p_0 + vec4<i32>(_S35), vec4<i32>(i32(0)), vec4<i32>((i32(2) * _S35)));
+                }
+                else
+                {
+                    var _S36 : vec4<i32> = vec4<i32>(i32(0));
+                    y_0 = max(p_0, _S36) + (((clamp(p_0, vec4<i32>(- constants_0.x), _S36) * vec4<i32>(constants_0.z)) >> (vec4<u32>(u32(15)))));
+                }
+                next_0[row_0] = ntPack(vec4<u32>(clamp(((y_0 + vec4<i32>(constants_0.w)) >> (vec4<u32>(u32(shifts_0.z)))), vec4<i32>(i32(0)), vec4<i32>(i32(255)))));
+//!!! without
 //! with scales of rows
 //!! with products of 16 bits
                 outputs_0[row_0] = f16(ntActivate(sum_2.x));
@@ -532,7 +810,12 @@ fn ntNetwork( values_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>)
                 sum_2 = sum_0;
 //!! both
 //! both
+//!!! both
             }
+//!!! with whole numbers of 8 bits
+            row_0 = row_0 + i32(1);
+            at_0 = at_4;
+//!!! without
 //!! with products of 16 bits
 //!! without
 //! with scales of rows
@@ -553,26 +836,49 @@ fn ntNetwork( values_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>)
 //!! without
             column_0 = column_1;
 //!! both
+//!!! both
         }
+//!!! with whole numbers of 8 bits
+        if(_S30)
+//!!! without
 //!! with products of 16 bits
         if(!last_0)
 //!! without
         i_2 = i32(0);
         while(i_2 < outputCount_0)
 //!! both
+//!!! both
         {
+//!!! with whole numbers of 8 bits
+            var k_2 : i32 = i32(0);
+            while(k_2 < outputWords_0)
+//!!! without
 //!! with products of 16 bits
             first_4 = i32(0);
             while(first_4 < outputCount_0)
+//!!! both
             {
+//!!! with whole numbers of 8 bits
+                words_0[k_2] = next_0[k_2];
+                k_2 = k_2 + i32(1);
+//!!! without
                 (*values_0)[first_4] = outputs_0[first_4];
                 first_4 = first_4 + i32(1);
+//!!! both
             }
+//!!! with whole numbers of 8 bits
+//!!! without
 //!! without
             (*values_0)[i_2] = outputs_0[i_2];
             i_2 = i_2 + i32(1);
 //!! both
+//!!! both
         }
+//!!! with whole numbers of 8 bits
+        var _S37 : i32 = layer_0 + i32(1);
+        count_0 = outputWords_0;
+        layer_0 = _S37;
+//!!! without
 //!! with products of 16 bits
         var _S30 : i32 = layer_0 + i32(1);
 //!! without
@@ -584,6 +890,7 @@ fn ntNetwork( values_0 : ptr<function, array<f32, NT_LAYER_WIDTH>>)
 //!! without
         layer_0 = _S28;
 //!! both
+//!!! both
     }
     return;
 }
@@ -607,6 +914,11 @@ struct NtMaterial
 
 fn ntDecodeFootprint( uv_4 : vec2<f32>,  lod_4 : f32,  axis_2 : vec2<f32>,  ratio_2 : f32) -> NtMaterial
 {
+//!!! with whole numbers of 8 bits
+    var _S38 : i32 = NT_NUM_LODS - i32(1);
+    var level_0 : f32 = clamp(lod_4, 0.0f, f32(_S38));
+    var _S39 : vec2<f32> = uv_4 - floor(uv_4);
+//!!! without
 //!! with products of 16 bits
     var _S31 : i32 = NT_NUM_LODS - i32(1);
     var level_0 : f32 = clamp(lod_4, 0.0f, f32(_S31));
@@ -616,41 +928,62 @@ fn ntDecodeFootprint( uv_4 : vec2<f32>,  lod_4 : f32,  axis_2 : vec2<f32>,  rati
     var level_0 : f32 = clamp(lod_4, 0.0f, f32(_S29));
     var _S30 : vec2<f32> = uv_4 - floor(uv_4);
 //!! both
+//!!! both
     var near_1 : i32 = i32(level_0);
+//!!! with whole numbers of 8 bits
+    var _S40 : i32 = min(near_1 + i32(1), _S38);
+//!!! without
 //!! with products of 16 bits
     var _S33 : i32 = min(near_1 + i32(1), _S31);
 //!! without
     var _S31 : i32 = min(near_1 + i32(1), _S29);
 //!! both
+//!!! both
     var blend_1 : f32 = level_0 - f32(near_1);
     var twice_0 : bool = NT_BLEND_OUTPUTS == i32(1);
+//!!! with whole numbers of 8 bits
+    var _S41 : bool;
+//!!! without
 //!! with products of 16 bits
     var _S34 : bool;
 //!! without
     var _S32 : bool;
 //!! both
+//!!! both
     if(twice_0)
     {
+//!!! with whole numbers of 8 bits
+        _S41 = blend_1 > 0.0f;
+//!!! without
 //!! with products of 16 bits
         _S34 = blend_1 > 0.0f;
 //!! without
         _S32 = blend_1 > 0.0f;
 //!! both
+//!!! both
     }
     else
     {
+//!!! with whole numbers of 8 bits
+        _S41 = false;
+//!!! without
 //!! with products of 16 bits
         _S34 = false;
 //!! without
         _S32 = false;
 //!! both
+//!!! both
     }
     var channel_0 : i32;
+//!!! with whole numbers of 8 bits
+    if(_S41)
+//!!! without
 //!! with products of 16 bits
     if(_S34)
 //!! without
     if(_S32)
 //!! both
+//!!! both
     {
         channel_0 = i32(2);
     }
@@ -662,72 +995,115 @@ fn ntDecodeFootprint( uv_4 : vec2<f32>,  lod_4 : f32,  axis_2 : vec2<f32>,  rati
     var pass_0 : i32 = i32(0);
     while(pass_0 < channel_0)
     {
+//!!! with whole numbers of 8 bits
+        var _S42 : bool = pass_0 == i32(0);
+//!!! without
 //!! with products of 16 bits
         var _S35 : bool = pass_0 == i32(0);
 //!! without
         var _S33 : bool = pass_0 == i32(0);
 //!! both
+//!!! both
         var lower_0 : i32;
+//!!! with whole numbers of 8 bits
+        if(_S42)
+//!!! without
 //!! with products of 16 bits
         if(_S35)
 //!! without
         if(_S33)
 //!! both
+//!!! both
         {
             lower_0 = near_1;
         }
         else
         {
+//!!! with whole numbers of 8 bits
+            lower_0 = _S40;
+//!!! without
 //!! with products of 16 bits
             lower_0 = _S33;
 //!! without
             lower_0 = _S31;
 //!! both
+//!!! both
         }
+//!!! with whole numbers of 8 bits
+//!!! without
 //!! with products of 16 bits
         var values_1 : array<f16, NT_LAYER_WIDTH>;
         var _S36 : f32;
 //!! without
+//!!! both
         var values_1 : array<f32, NT_LAYER_WIDTH>;
+//!!! with whole numbers of 8 bits
+        var _S43 : f32;
+//!!! without
         var _S34 : f32;
 //!! both
+//!!! both
         if(twice_0)
         {
+//!!! with whole numbers of 8 bits
+            _S43 = 0.0f;
+//!!! without
 //!! with products of 16 bits
             _S36 = 0.0f;
 //!! without
             _S34 = 0.0f;
 //!! both
+//!!! both
         }
         else
         {
+//!!! with whole numbers of 8 bits
+            _S43 = blend_1;
+//!!! without
 //!! with products of 16 bits
             _S36 = blend_1;
 //!! without
             _S34 = blend_1;
 //!! both
+//!!! both
         }
+//!!! with whole numbers of 8 bits
+        var _S44 : f32;
+//!!! without
 //!! with products of 16 bits
         var _S37 : f32;
 //!! without
         var _S35 : f32;
 //!! both
+//!!! both
         if(twice_0)
         {
+//!!! with whole numbers of 8 bits
+            _S44 = f32(lower_0);
+//!!! without
 //!! with products of 16 bits
             _S37 = f32(lower_0);
 //!! without
             _S35 = f32(lower_0);
 //!! both
+//!!! both
         }
         else
         {
+//!!! with whole numbers of 8 bits
+            _S44 = level_0;
+//!!! without
 //!! with products of 16 bits
             _S37 = level_0;
 //!! without
             _S35 = level_0;
 //!! both
+//!!! both
         }
+//!!! with whole numbers of 8 bits
+        ntDecoderInputs(&(values_1), _S39, lower_0, _S40, _S43, _S44);
+        var _S45 : f32;
+//!!! without
 //!! with products of 16 bits
         ntDecoderInputs(&(values_1), _S32, lower_0, _S33, _S36, _S37);
         var _S38 : f32;
@@ -735,33 +1111,53 @@ fn ntDecodeFootprint( uv_4 : vec2<f32>,  lod_4 : f32,  axis_2 : vec2<f32>,  rati
         ntDecoderInputs(&(values_1), _S30, lower_0, _S31, _S34, _S35);
         var _S36 : f32;
 //!! both
+//!!! both
         if(twice_0)
         {
+//!!! with whole numbers of 8 bits
+            _S45 = f32(lower_0);
+//!!! without
 //!! with products of 16 bits
             _S38 = f32(lower_0);
 //!! without
             _S36 = f32(lower_0);
 //!! both
+//!!! both
         }
         else
         {
+//!!! with whole numbers of 8 bits
+            _S45 = level_0;
+//!!! without
 //!! with products of 16 bits
             _S38 = level_0;
 //!! without
             _S36 = level_0;
 //!! both
+//!!! both
         }
+//!!! with whole numbers of 8 bits
+        ntAddSampledFeatures(&(values_1), _S39, _S45, axis_2, ratio_2);
+//!!! without
 //!! with products of 16 bits
         ntAddSampledFeatures(&(values_1), _S32, _S38, axis_2, ratio_2);
+//!!! both
         var found_1 : array<f32, i32(16)>;
         ntNetwork(&(values_1), &(found_1));
+//!!! with whole numbers of 8 bits
+//!!! without
 //!! without
         ntAddSampledFeatures(&(values_1), _S30, _S36, axis_2, ratio_2);
         ntNetwork(&(values_1));
 //!! both
+//!!! both
         var i_3 : i32 = i32(0);
         while(i_3 < i32(16))
         {
+//!!! with whole numbers of 8 bits
+            var _S46 : f32;
+            if(_S42)
+//!!! without
 //!! with products of 16 bits
             var _S39 : f32;
             if(_S35)
@@ -769,26 +1165,39 @@ fn ntDecodeFootprint( uv_4 : vec2<f32>,  lod_4 : f32,  axis_2 : vec2<f32>,  rati
             var _S37 : f32;
             if(_S33)
 //!! both
+//!!! both
             {
+//!!! with whole numbers of 8 bits
+                _S46 = found_1[i_3];
+//!!! without
 //!! with products of 16 bits
                 _S39 = found_1[i_3];
 //!! without
                 _S37 = values_1[i_3];
 //!! both
+//!!! both
             }
             else
             {
+//!!! with whole numbers of 8 bits
+                _S46 = decoded_0[i_3] + blend_1 * (found_1[i_3] - decoded_0[i_3]);
+//!!! without
 //!! with products of 16 bits
                 _S39 = decoded_0[i_3] + blend_1 * (found_1[i_3] - decoded_0[i_3]);
 //!! without
                 _S37 = decoded_0[i_3] + blend_1 * (values_1[i_3] - decoded_0[i_3]);
 //!! both
+//!!! both
             }
+//!!! with whole numbers of 8 bits
+            decoded_0[i_3] = _S46;
+//!!! without
 //!! with products of 16 bits
             decoded_0[i_3] = _S39;
 //!! without
             decoded_0[i_3] = _S37;
 //!! both
+//!!! both
             i_3 = i_3 + i32(1);
         }
         pass_0 = pass_0 + i32(1);

@@ -58,6 +58,14 @@ uint2 ntLoadWord(int grid_2, int2 texel_1, int mip_0)
     return word_0;
 }
 
+//!!! with whole numbers of 8 bits
+float ntHalved(int times_0)
+{
+    return asfloat(uint(int(127) - times_0) << 23U);
+}
+
+//!!! without
+//!!! both
 float ntFeatureOf(uint2 word_1, int index_0, int bits_0)
 {
     int first_0 = index_0 * bits_0;
@@ -71,15 +79,25 @@ float ntFeatureOf(uint2 word_1, int index_0, int bits_0)
         plane_1 = word_1.y;
     }
     uint _S3 = 1U << uint(bits_0);
+//!!! with whole numbers of 8 bits
+    return (float((plane_1 >> uint(int(32) - bits_0 - (first_0 & int(31)))) & (_S3 - 1U)) - (float(_S3) - 1.0f) * 0.5f) * ntHalved(bits_0);
+//!!! without
     float n_0 = float(_S3);
     return (float((plane_1 >> uint(int(32) - bits_0 - (first_0 & int(31)))) & (_S3 - 1U)) - (n_0 - 1.0f) * 0.5f) / n_0;
+//!!! both
 }
 
+//!!! with whole numbers of 8 bits
+//!!! without
 //!! with products of 16 bits
 void ntAddFeatures(inout NT_HALF  inputs_0[NT_LAYER_WIDTH], float2 uv_0, int lod_1, float share_0)
 //!! without
+//!!! both
 void ntAddFeatures(inout float  inputs_0[NT_LAYER_WIDTH], float2 uv_0, int lod_1, float share_0)
+//!!! with whole numbers of 8 bits
+//!!! without
 //!! both
+//!!! both
 {
     int octave_1;
     int _S4;
@@ -97,7 +115,11 @@ void ntAddFeatures(inout float  inputs_0[NT_LAYER_WIDTH], float2 uv_0, int lod_1
         float2 position_0 = uv_0 * float(resolution_1) - 0.5f;
 //! both
         float2 corner_0 = floor(position_0);
+//!!! with whole numbers of 8 bits
+        float2 _S6 = floor((position_0 - corner_0) * 256.0f + 0.5f) * 0.00390625f;
+//!!! without
         float2 _S6 = position_0 - corner_0;
+//!!! both
         int features_0 = (ntGridFeatures((grid_3)));
         int _S7 = (ntGridBits((grid_3)));
         bool learned_0 = (ntGridLearned((grid_3))) == int(1);
@@ -176,11 +198,17 @@ void ntAddFeatures(inout float  inputs_0[NT_LAYER_WIDTH], float2 uv_0, int lod_1
                     int k_0 = int(0);
                     while(k_0 < _S14)
                     {
+//!!! with whole numbers of 8 bits
+//!!! without
 //!! with products of 16 bits
                         inputs_0[_S4 + _S13 + k_0] = inputs_0[_S4 + _S13 + k_0] + NT_HALF(_S11 * _S12[k_0]);
 //!! without
+//!!! both
                         inputs_0[_S4 + _S13 + k_0] = inputs_0[_S4 + _S13 + k_0] + _S11 * _S12[k_0];
+//!!! with whole numbers of 8 bits
+//!!! without
 //!! both
+//!!! both
                         k_0 = k_0 + int(1);
                     }
                     plane_2 = plane_2 + int(1);
@@ -192,11 +220,17 @@ void ntAddFeatures(inout float  inputs_0[NT_LAYER_WIDTH], float2 uv_0, int lod_1
                 plane_2 = int(0);
                 while(plane_2 < features_0)
                 {
+//!!! with whole numbers of 8 bits
+//!!! without
 //!! with products of 16 bits
                     inputs_0[_S4 + plane_2] = inputs_0[_S4 + plane_2] + NT_HALF(_S11 * ntFeatureOf(_S15, plane_2, _S7));
 //!! without
+//!!! both
                     inputs_0[_S4 + plane_2] = inputs_0[_S4 + plane_2] + _S11 * ntFeatureOf(_S15, plane_2, _S7);
+//!!! with whole numbers of 8 bits
+//!!! without
 //!! both
+//!!! both
                     plane_2 = plane_2 + int(1);
                 }
             }
@@ -225,27 +259,43 @@ void ntAddFeatures(inout float  inputs_0[NT_LAYER_WIDTH], float2 uv_0, int lod_1
         octave_1 = int(0);
         while(octave_1 < _S16)
         {
+//!!! with whole numbers of 8 bits
+            float2 x_1 = _S17 * ntHalved(octave_1);
+//!!! without
             float2 x_1 = _S17 / float(1U << uint(octave_1));
+//!!! both
             float2 wave_0 = 2.0f * (x_1 - floor(x_1)) - 1.0f;
             int _S18 = NT_FIRST_TEXEL_WAVE;
+//!!! with whole numbers of 8 bits
+//!!! without
 //!! with products of 16 bits
             inputs_0[_S18 + octave_1] = inputs_0[_S18 + octave_1] + NT_HALF(share_0 * wave_0.x);
             inputs_0[_S18 + _S16 + octave_1] = inputs_0[_S18 + _S16 + octave_1] + NT_HALF(share_0 * wave_0.y);
 //!! without
+//!!! both
             inputs_0[_S18 + octave_1] = inputs_0[_S18 + octave_1] + share_0 * wave_0.x;
             inputs_0[_S18 + _S16 + octave_1] = inputs_0[_S18 + _S16 + octave_1] + share_0 * wave_0.y;
+//!!! with whole numbers of 8 bits
+//!!! without
 //!! both
+//!!! both
             octave_1 = octave_1 + int(1);
         }
     }
     return;
 }
 
+//!!! with whole numbers of 8 bits
+//!!! without
 //!! with products of 16 bits
 void ntDecoderInputs(out NT_HALF  inputs_1[NT_LAYER_WIDTH], float2 uv_1, int near_0, int far_0, float blend_0, float lod_2)
 //!! without
+//!!! both
 void ntDecoderInputs(out float  inputs_1[NT_LAYER_WIDTH], float2 uv_1, int near_0, int far_0, float blend_0, float lod_2)
+//!!! with whole numbers of 8 bits
+//!!! without
 //!! both
+//!!! both
 {
     float _S19;
     int _S20 = NT_FIRST_TEXEL_WAVE;
@@ -277,31 +327,49 @@ void ntDecoderInputs(out float  inputs_1[NT_LAYER_WIDTH], float2 uv_1, int near_
         {
             _S19 = 0.0f;
         }
+//!!! with whole numbers of 8 bits
+//!!! without
 //!! with products of 16 bits
         inputs_1[i_0] = NT_HALF(_S19);
 //!! without
+//!!! both
         inputs_1[i_0] = _S19;
+//!!! with whole numbers of 8 bits
+//!!! without
 //!! both
+//!!! both
         i_0 = i_0 + int(1);
     }
     int _S22 = NT_NUM_FREQUENCIES;
     int octave_2 = int(0);
     while(octave_2 < _S22)
     {
+//!!! with whole numbers of 8 bits
+//!!! without
 //!! with products of 16 bits
         inputs_1[octave_2] = NT_HALF(ntTriangleWave(uv_1.x, octave_2));
         inputs_1[_S22 + octave_2] = NT_HALF(ntTriangleWave(uv_1.y, octave_2));
 //!! without
+//!!! both
         inputs_1[octave_2] = ntTriangleWave(uv_1.x, octave_2);
         inputs_1[_S22 + octave_2] = ntTriangleWave(uv_1.y, octave_2);
+//!!! with whole numbers of 8 bits
+//!!! without
 //!! both
+//!!! both
         octave_2 = octave_2 + int(1);
     }
+//!!! with whole numbers of 8 bits
+//!!! without
 //!! with products of 16 bits
     inputs_1[NT_NUM_REFERENCE_INPUTS - int(1)] = NT_HALF(lod_2 / float(max(NT_NUM_LODS - int(1), int(1))));
 //!! without
+//!!! both
     inputs_1[NT_NUM_REFERENCE_INPUTS - int(1)] = lod_2 / float(max(NT_NUM_LODS - int(1), int(1)));
+//!!! with whole numbers of 8 bits
+//!!! without
 //!! both
+//!!! both
     if(blend_0 > 0.0f)
     {
         i_0 = int(2);
@@ -374,11 +442,17 @@ float4 ntSample(int grid_4, int plane_3, float2 uv_2, float mip_2, float2 axis_0
 //! both
 }
 
+//!!! with whole numbers of 8 bits
+//!!! without
 //!! with products of 16 bits
 void ntAddSampledFeatures(inout NT_HALF  inputs_2[NT_LAYER_WIDTH], float2 uv_3, float lod_3, float2 axis_1, float ratio_1)
 //!! without
+//!!! both
 void ntAddSampledFeatures(inout float  inputs_2[NT_LAYER_WIDTH], float2 uv_3, float lod_3, float2 axis_1, float ratio_1)
+//!!! with whole numbers of 8 bits
+//!!! without
 //!! both
+//!!! both
 {
     int k_1;
     int _S24 = int(2) * NT_NUM_FREQUENCIES;
@@ -416,11 +490,17 @@ void ntAddSampledFeatures(inout float  inputs_2[NT_LAYER_WIDTH], float2 uv_3, fl
             k_1 = int(0);
             while(k_1 < _S30)
             {
+//!!! with whole numbers of 8 bits
+//!!! without
 //!! with products of 16 bits
                 inputs_2[first_3 + _S29 + k_1] = inputs_2[first_3 + _S29 + k_1] + NT_HALF(_S28[k_1]);
 //!! without
+//!!! both
                 inputs_2[first_3 + _S29 + k_1] = inputs_2[first_3 + _S29 + k_1] + _S28[k_1];
+//!!! with whole numbers of 8 bits
+//!!! without
 //!! both
+//!!! both
                 k_1 = k_1 + int(1);
             }
             plane_4 = plane_4 + int(1);
@@ -438,18 +518,36 @@ void ntAddSampledFeatures(inout float  inputs_2[NT_LAYER_WIDTH], float2 uv_3, fl
         first_3 = first_4;
     }
     return;
+//!!! with whole numbers of 8 bits
+//!!! without
 //!! with products of 16 bits
+//!!! both
 }
 
+//!!! with whole numbers of 8 bits
+uint4 ntInputBytes(float4 inputs_3)
+//!!! without
 NT_HALF4 ntBlock(int column_0, NT_HALF4 inputs_3)
+//!!! both
 {
+//!!! with whole numbers of 8 bits
+    return uint4((int4(floor(inputs_3 * 16384.0f + 0.5f)) * int(255) + int(4194304)) >> int(15));
+//!!! without
     return (ntWeights((column_0))) * inputs_3.x + (ntWeights((column_0 + int(1)))) * inputs_3.y + (ntWeights((column_0 + int(2)))) * inputs_3.z + (ntWeights((column_0 + int(3)))) * inputs_3.w;
 //!! without
 //!! both
+//!!! both
 }
 
+//!!! with whole numbers of 8 bits
+uint ntPack(uint4 inputs_4)
+//!!! without
 float ntActivate(float x_2)
+//!!! both
 {
+//!!! with whole numbers of 8 bits
+    return ((((inputs_4.x) | ((inputs_4.y) << 8U)) | ((inputs_4.z) << 16U)) | ((inputs_4.w) << 24U)) ^ 2155905152U;
+//!!! without
     if(NT_HARD_SWISH == int(1))
     {
         return x_2 * clamp(x_2 + 3.0f, 0.0f, 6.0f) / 6.0f;
@@ -464,54 +562,131 @@ float ntActivate(float x_2)
         _S31 = NT_NEGATIVE_SLOPE * x_2;
     }
     return _S31;
+//!!! both
 }
 
+//!!! with whole numbers of 8 bits
+void ntNetwork(inout float  values_0[NT_LAYER_WIDTH], out float  found_0[int(16)])
+//!!! without
 //!! with products of 16 bits
 void ntNetwork(inout NT_HALF  values_0[NT_LAYER_WIDTH], out float  found_0[int(16)])
 //!! without
 void ntNetwork(inout float  values_0[NT_LAYER_WIDTH])
 //!! both
+//!!! both
 {
+//!!! with whole numbers of 8 bits
+    uint  words_0[NT_LAYER_WORDS];
+    int _S31 = NT_NUM_INPUTS / int(4);
+    int i_2 = int(0);
+    while(i_2 < _S31)
+    {
+        int _S32 = int(4) * i_2;
+        words_0[i_2] = ntPack(ntInputBytes(float4(values_0[_S32], values_0[_S32 + int(1)], values_0[_S32 + int(2)], values_0[_S32 + int(3)])));
+        i_2 = i_2 + int(1);
+    }
+//!!! without
 //!! with products of 16 bits
     int first_5;
     int _S32 = NT_GROUP_INPUTS;
+//!!! both
     int _S33 = NT_NUM_HIDDEN_LAYERS + int(1);
+//!!! with whole numbers of 8 bits
+    int count_0 = _S31;
+//!!! without
 //!! without
     int i_2;
     int _S32 = NT_NUM_HIDDEN_LAYERS + int(1);
 //!! both
     int inputCount_0 = NT_NUM_INPUTS;
+//!!! both
     int layer_0 = int(0);
+//!!! with whole numbers of 8 bits
+    int at_0 = int(0);
+//!!! without
 //!! with products of 16 bits
     int column_1 = int(0);
+//!!! both
     while(layer_0 < _S33)
+//!!! with whole numbers of 8 bits
+//!!! without
 //!! without
     int column_0 = int(0);
     while(layer_0 < _S32)
 //!! both
+//!!! both
     {
+//!!! with whole numbers of 8 bits
+//!!! without
 //!! with products of 16 bits
+//!!! both
         bool last_0 = layer_0 == (_S33 - int(1));
+//!!! with whole numbers of 8 bits
+        int4 _S34 = int4(int(0), int(0), int(0), int(0));
+        bool _S35 = !last_0;
+        int at_1;
+        int4 shifts_0;
+        int4 constants_0;
+        if(_S35)
+//!!! without
 //!! without
         bool last_0 = layer_0 == (_S32 - int(1));
 //!! both
         int outputCount_0;
         if(last_0)
+//!!! both
         {
+//!!! with whole numbers of 8 bits
+            int4 _S36 = int4((ntWeights((at_0 + int(1)))));
+            int at_2 = at_0 + int(2);
+            shifts_0 = int4((ntWeights((at_0))));
+            constants_0 = _S36;
+            at_1 = at_2;
+//!!! without
             outputCount_0 = int(16);
+//!!! both
         }
         else
         {
+//!!! with whole numbers of 8 bits
+            shifts_0 = _S34;
+            constants_0 = _S34;
+            at_1 = at_0;
+//!!! without
             outputCount_0 = NT_NUM_NEURONS;
+//!!! both
         }
+//!!! with whole numbers of 8 bits
+        uint  next_0[NT_LAYER_WORDS];
+        int outputWords_0;
+        if(last_0)
+        {
+            outputWords_0 = int(4);
+        }
+        else
+        {
+            outputWords_0 = NT_NUM_NEURONS / int(4);
+        }
+//!!! without
 //!! with products of 16 bits
         NT_HALF  outputs_0[NT_LAYER_WIDTH];
 //!! without
         float  outputs_0[NT_LAYER_WIDTH];
 //!! both
+//!!! both
         int row_0 = int(0);
+//!!! with whole numbers of 8 bits
+        at_0 = at_1;
+        while(row_0 < outputWords_0)
+//!!! without
         while(row_0 < outputCount_0)
+//!!! both
         {
+//!!! with whole numbers of 8 bits
+            uint4 factors_0 = (ntWeights((at_0 + int(1))));
+            int at_3 = at_0 + int(2);
+            int4 sums_0 = int4((ntWeights((at_0))));
+//!!! without
 //!! with products of 16 bits
             float4 _S34 = float4(0.0f, 0.0f, 0.0f, 0.0f);
             first_5 = int(0);
@@ -519,11 +694,22 @@ void ntNetwork(inout float  values_0[NT_LAYER_WIDTH])
             while(first_5 < inputCount_0)
 //!! without
             float4 _S33 = float4(0.0f, 0.0f, 0.0f, 0.0f);
+//!!! both
             i_2 = int(0);
+//!!! with whole numbers of 8 bits
+            while(i_2 < count_0)
+//!!! without
             float4 sum_0 = _S33;
             while(i_2 < inputCount_0)
 //!! both
+//!!! both
             {
+//!!! with whole numbers of 8 bits
+                int4 _S37 = (ntDots(((ntWeights((at_3 + i_2)))), (words_0[i_2]), (sums_0)));
+                int _S38 = i_2 + int(1);
+                sums_0 = _S37;
+                i_2 = _S38;
+//!!! without
 //!! with products of 16 bits
                 NT_HALF4 _S35 = ntBlock(column_1 + first_5, NT_HALF4(values_0[first_5], values_0[first_5 + int(1)], values_0[first_5 + int(2)], values_0[first_5 + int(3)]));
                 int next_0 = int(4);
@@ -542,7 +728,11 @@ void ntNetwork(inout float  values_0[NT_LAYER_WIDTH])
                 i_2 = i_2 + int(1);
 //!! both
                 sum_0 = sum_1;
+//!!! both
             }
+//!!! with whole numbers of 8 bits
+            int at_4 = at_3 + count_0;
+//!!! without
 //!! with products of 16 bits
             int column_2 = column_1 + inputCount_0;
 //!! without
@@ -561,11 +751,23 @@ void ntNetwork(inout float  values_0[NT_LAYER_WIDTH])
 //!! both
 //! both
 //!! with products of 16 bits
+//!!! both
             if(last_0)
+//!!! with whole numbers of 8 bits
+//!!! without
 //!! without
             if(!last_0)
 //!! both
+//!!! both
             {
+//!!! with whole numbers of 8 bits
+                float4 outputs_0 = float4(sums_0) * asfloat(factors_0);
+                int _S39 = int(4) * row_0;
+                found_0[_S39] = outputs_0.x;
+                found_0[_S39 + int(1)] = outputs_0.y;
+                found_0[_S39 + int(2)] = outputs_0.z;
+                found_0[_S39 + int(3)] = outputs_0.w;
+//!!! without
 //! with scales of rows
 //!! with products of 16 bits
                 found_0[row_0] = sum_2.x;
@@ -585,9 +787,25 @@ void ntNetwork(inout float  values_0[NT_LAYER_WIDTH])
                 sum_2 = float4(ntActivate(sum_0.x), ntActivate(sum_0.y), ntActivate(sum_0.z), ntActivate(sum_0.w));
 //!! both
 //! both
+//!!! both
             }
             else
             {
+//!!! with whole numbers of 8 bits
+                int4 p_0 = ((sums_0 >> (shifts_0.x)) * int4(factors_0) + shifts_0.w) >> (shifts_0.y);
+                int4 y_0;
+                if(NT_HARD_SWISH == int(1))
+                {
+                    int _S40 = constants_0.y;
+                    y_0 = min(p_0, (int4)constants_0.x) * clamp(p_0 + _S40, (int4)int(0), (int4)(int(2) * _S40));
+                }
+                else
+                {
+                    int4 _S41 = (int4)int(0);
+                    y_0 = max(p_0, _S41) + ((clamp(p_0, (int4)- constants_0.x, _S41) * constants_0.z) >> int(15));
+                }
+                next_0[row_0] = ntPack(uint4(clamp((y_0 + constants_0.w) >> (shifts_0.z), (int4)int(0), (int4)int(255))));
+//!!! without
 //! with scales of rows
 //!! with products of 16 bits
                 outputs_0[row_0] = NT_HALF(ntActivate(sum_2.x));
@@ -607,7 +825,12 @@ void ntNetwork(inout float  values_0[NT_LAYER_WIDTH])
                 sum_2 = sum_0;
 //!! both
 //! both
+//!!! both
             }
+//!!! with whole numbers of 8 bits
+            row_0 = row_0 + int(1);
+            at_0 = at_4;
+//!!! without
 //!! with products of 16 bits
 //!! without
 //! with scales of rows
@@ -628,26 +851,49 @@ void ntNetwork(inout float  values_0[NT_LAYER_WIDTH])
 //!! without
             column_0 = column_1;
 //!! both
+//!!! both
         }
+//!!! with whole numbers of 8 bits
+        if(_S35)
+//!!! without
 //!! with products of 16 bits
         if(!last_0)
 //!! without
         i_2 = int(0);
         while(i_2 < outputCount_0)
 //!! both
+//!!! both
         {
+//!!! with whole numbers of 8 bits
+            int k_2 = int(0);
+            while(k_2 < outputWords_0)
+//!!! without
 //!! with products of 16 bits
             first_5 = int(0);
             while(first_5 < outputCount_0)
+//!!! both
             {
+//!!! with whole numbers of 8 bits
+                words_0[k_2] = next_0[k_2];
+                k_2 = k_2 + int(1);
+//!!! without
                 values_0[first_5] = outputs_0[first_5];
                 first_5 = first_5 + int(1);
+//!!! both
             }
+//!!! with whole numbers of 8 bits
+//!!! without
 //!! without
             values_0[i_2] = outputs_0[i_2];
             i_2 = i_2 + int(1);
 //!! both
+//!!! both
         }
+//!!! with whole numbers of 8 bits
+        int _S42 = layer_0 + int(1);
+        count_0 = outputWords_0;
+        layer_0 = _S42;
+//!!! without
 //!! with products of 16 bits
         int _S36 = layer_0 + int(1);
 //!! without
@@ -659,6 +905,7 @@ void ntNetwork(inout float  values_0[NT_LAYER_WIDTH])
 //!! without
         layer_0 = _S34;
 //!! both
+//!!! both
     }
     return;
 }
@@ -682,6 +929,11 @@ struct NtMaterial
 
 NtMaterial ntDecodeFootprint(float2 uv_4, float lod_4, float2 axis_2, float ratio_2)
 {
+//!!! with whole numbers of 8 bits
+    int _S43 = NT_NUM_LODS - int(1);
+    float level_0 = clamp(lod_4, 0.0f, float(_S43));
+    float2 _S44 = uv_4 - floor(uv_4);
+//!!! without
 //!! with products of 16 bits
     int _S37 = NT_NUM_LODS - int(1);
     float level_0 = clamp(lod_4, 0.0f, float(_S37));
@@ -691,41 +943,62 @@ NtMaterial ntDecodeFootprint(float2 uv_4, float lod_4, float2 axis_2, float rati
     float level_0 = clamp(lod_4, 0.0f, float(_S35));
     float2 _S36 = uv_4 - floor(uv_4);
 //!! both
+//!!! both
     int near_1 = int(level_0);
+//!!! with whole numbers of 8 bits
+    int _S45 = min(near_1 + int(1), _S43);
+//!!! without
 //!! with products of 16 bits
     int _S39 = min(near_1 + int(1), _S37);
 //!! without
     int _S37 = min(near_1 + int(1), _S35);
 //!! both
+//!!! both
     float blend_1 = level_0 - float(near_1);
     bool twice_0 = NT_BLEND_OUTPUTS == int(1);
+//!!! with whole numbers of 8 bits
+    bool _S46;
+//!!! without
 //!! with products of 16 bits
     bool _S40;
 //!! without
     bool _S38;
 //!! both
+//!!! both
     if(twice_0)
     {
+//!!! with whole numbers of 8 bits
+        _S46 = blend_1 > 0.0f;
+//!!! without
 //!! with products of 16 bits
         _S40 = blend_1 > 0.0f;
 //!! without
         _S38 = blend_1 > 0.0f;
 //!! both
+//!!! both
     }
     else
     {
+//!!! with whole numbers of 8 bits
+        _S46 = false;
+//!!! without
 //!! with products of 16 bits
         _S40 = false;
 //!! without
         _S38 = false;
 //!! both
+//!!! both
     }
     int channel_0;
+//!!! with whole numbers of 8 bits
+    if(_S46)
+//!!! without
 //!! with products of 16 bits
     if(_S40)
 //!! without
     if(_S38)
 //!! both
+//!!! both
     {
         channel_0 = int(2);
     }
@@ -737,72 +1010,115 @@ NtMaterial ntDecodeFootprint(float2 uv_4, float lod_4, float2 axis_2, float rati
     int pass_0 = int(0);
     while(pass_0 < channel_0)
     {
+//!!! with whole numbers of 8 bits
+        bool _S47 = pass_0 == int(0);
+//!!! without
 //!! with products of 16 bits
         bool _S41 = pass_0 == int(0);
 //!! without
         bool _S39 = pass_0 == int(0);
 //!! both
+//!!! both
         int lower_0;
+//!!! with whole numbers of 8 bits
+        if(_S47)
+//!!! without
 //!! with products of 16 bits
         if(_S41)
 //!! without
         if(_S39)
 //!! both
+//!!! both
         {
             lower_0 = near_1;
         }
         else
         {
+//!!! with whole numbers of 8 bits
+            lower_0 = _S45;
+//!!! without
 //!! with products of 16 bits
             lower_0 = _S39;
 //!! without
             lower_0 = _S37;
 //!! both
+//!!! both
         }
+//!!! with whole numbers of 8 bits
+//!!! without
 //!! with products of 16 bits
         NT_HALF  values_1[NT_LAYER_WIDTH];
         float _S42;
 //!! without
+//!!! both
         float  values_1[NT_LAYER_WIDTH];
+//!!! with whole numbers of 8 bits
+        float _S48;
+//!!! without
         float _S40;
 //!! both
+//!!! both
         if(twice_0)
         {
+//!!! with whole numbers of 8 bits
+            _S48 = 0.0f;
+//!!! without
 //!! with products of 16 bits
             _S42 = 0.0f;
 //!! without
             _S40 = 0.0f;
 //!! both
+//!!! both
         }
         else
         {
+//!!! with whole numbers of 8 bits
+            _S48 = blend_1;
+//!!! without
 //!! with products of 16 bits
             _S42 = blend_1;
 //!! without
             _S40 = blend_1;
 //!! both
+//!!! both
         }
+//!!! with whole numbers of 8 bits
+        float _S49;
+//!!! without
 //!! with products of 16 bits
         float _S43;
 //!! without
         float _S41;
 //!! both
+//!!! both
         if(twice_0)
         {
+//!!! with whole numbers of 8 bits
+            _S49 = float(lower_0);
+//!!! without
 //!! with products of 16 bits
             _S43 = float(lower_0);
 //!! without
             _S41 = float(lower_0);
 //!! both
+//!!! both
         }
         else
         {
+//!!! with whole numbers of 8 bits
+            _S49 = level_0;
+//!!! without
 //!! with products of 16 bits
             _S43 = level_0;
 //!! without
             _S41 = level_0;
 //!! both
+//!!! both
         }
+//!!! with whole numbers of 8 bits
+        ntDecoderInputs(values_1, _S44, lower_0, _S45, _S48, _S49);
+        float _S50;
+//!!! without
 //!! with products of 16 bits
         ntDecoderInputs(values_1, _S38, lower_0, _S39, _S42, _S43);
         float _S44;
@@ -810,33 +1126,53 @@ NtMaterial ntDecodeFootprint(float2 uv_4, float lod_4, float2 axis_2, float rati
         ntDecoderInputs(values_1, _S36, lower_0, _S37, _S40, _S41);
         float _S42;
 //!! both
+//!!! both
         if(twice_0)
         {
+//!!! with whole numbers of 8 bits
+            _S50 = float(lower_0);
+//!!! without
 //!! with products of 16 bits
             _S44 = float(lower_0);
 //!! without
             _S42 = float(lower_0);
 //!! both
+//!!! both
         }
         else
         {
+//!!! with whole numbers of 8 bits
+            _S50 = level_0;
+//!!! without
 //!! with products of 16 bits
             _S44 = level_0;
 //!! without
             _S42 = level_0;
 //!! both
+//!!! both
         }
+//!!! with whole numbers of 8 bits
+        ntAddSampledFeatures(values_1, _S44, _S50, axis_2, ratio_2);
+//!!! without
 //!! with products of 16 bits
         ntAddSampledFeatures(values_1, _S38, _S44, axis_2, ratio_2);
+//!!! both
         float  found_1[int(16)];
         ntNetwork(values_1, found_1);
+//!!! with whole numbers of 8 bits
+//!!! without
 //!! without
         ntAddSampledFeatures(values_1, _S36, _S42, axis_2, ratio_2);
         ntNetwork(values_1);
 //!! both
+//!!! both
         int i_3 = int(0);
         while(i_3 < int(16))
         {
+//!!! with whole numbers of 8 bits
+            float _S51;
+            if(_S47)
+//!!! without
 //!! with products of 16 bits
             float _S45;
             if(_S41)
@@ -844,26 +1180,39 @@ NtMaterial ntDecodeFootprint(float2 uv_4, float lod_4, float2 axis_2, float rati
             float _S43;
             if(_S39)
 //!! both
+//!!! both
             {
+//!!! with whole numbers of 8 bits
+                _S51 = found_1[i_3];
+//!!! without
 //!! with products of 16 bits
                 _S45 = found_1[i_3];
 //!! without
                 _S43 = values_1[i_3];
 //!! both
+//!!! both
             }
             else
             {
+//!!! with whole numbers of 8 bits
+                _S51 = decoded_0[i_3] + blend_1 * (found_1[i_3] - decoded_0[i_3]);
+//!!! without
 //!! with products of 16 bits
                 _S45 = decoded_0[i_3] + blend_1 * (found_1[i_3] - decoded_0[i_3]);
 //!! without
                 _S43 = decoded_0[i_3] + blend_1 * (values_1[i_3] - decoded_0[i_3]);
 //!! both
+//!!! both
             }
+//!!! with whole numbers of 8 bits
+            decoded_0[i_3] = _S51;
+//!!! without
 //!! with products of 16 bits
             decoded_0[i_3] = _S45;
 //!! without
             decoded_0[i_3] = _S43;
 //!! both
+//!!! both
             i_3 = i_3 + int(1);
         }
         pass_0 = pass_0 + int(1);

@@ -49,6 +49,7 @@ def has_kernels() -> bool:
 # --- command ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.timeout(180)
 def test_quick_fills_tables_and_json(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(decode_work, "NETWORKS", ((1, 16),))
     monkeypatch.setattr(decode_work, "OF_FORM", dict.fromkeys(decode_work.FORMS, (1, 16)))
@@ -68,7 +69,7 @@ def test_quick_fills_tables_and_json(tmp_path, monkeypatch, capsys):
         assert row["seconds_of_lod_0"] * row["texels_per_second"] == pytest.approx(24 * 24)
         assert row["of_" + row["decoder"]] == 1 if row["decoder"] != "cpu" else True
     both = [entry for entry in written["entries"] if entry["part"] == "shader"]
-    shader, halves = ([row for row in both if row["precision"] == bits] for bits in (32, 16))
+    shader, halves, bytes_ = ([row for row in both if row["precision"] == bits] for bits in (32, 16, 8))
     if shutil.which("glslangValidator"):
         found = [(row["layout"], row["form"], row["lod"]) for row in halves]
         assert found == [(kind, form, lod) for kind, form in SHADERS if kind in ("packed", "bc1") for lod in (0.0, 0.5)]
@@ -76,6 +77,11 @@ def test_quick_fills_tables_and_json(tmp_path, monkeypatch, capsys):
             if row["lod"] == 0:  # a multiplication and an addition, but for the first of a block or group
                 assert row["weight_bytes"] == 2 * row["multiply_adds"]
                 assert 1.8 < row["half"] / row["multiply_adds"] < 2.1
+        assert [(row["layout"], row["form"], row["lod"]) for row in bytes_] == found
+        for row in bytes_:
+            if row["lod"] == 0:  # a hidden layer has 8 constants, a row of the 16 + 16 has 2
+                assert 4 * row["dot"] == row["multiply_adds"] == row["weight_bytes"] - 4 * (8 + 2 * 32)
+                assert row["float"] < 1000
         found = [(row["layout"], row["form"], row["lod"]) for row in shader]
         assert found == [(layout, form, lod) for layout, form in SHADERS for lod in (0.0, 0.5)]
         assert [row["fetch"] for row in shader if row["layout"] == "packed"] == [8, 16, 8, 16]
@@ -88,11 +94,18 @@ def test_quick_fills_tables_and_json(tmp_path, monkeypatch, capsys):
                 assert row["filtered_fetches"] == row["sample"] and row["multiply_adds"] == row["weight_bytes"] / 4
     else:
         assert not shader and "needs glslangValidator" in out
+    of_slang = [(row["form"], row["products"]) for row in written["entries"] if row["part"] == "slang"]
+    names = [("learned", name) for name in ("plain 32", "plain 16", "matrices 16") for _ in range(2)]
+    assert of_slang == names or (not of_slang and "no operations of the decoders in Slang" in out)
+    registers = [(row["form"], row["precision"]) for row in written["entries"] if row["part"] == "registers"]
+    assert registers == [("learned", bits) for bits in (32, 16, 8)] or (not registers and "no registers" in out)
     frames = [entry for entry in written["entries"] if entry["part"] == "frame"]
     drawn = [(row["layout"], row["form"]) for row in frames if row["precision"] == 32]
     of_halves = [(row["layout"], row["form"]) for row in frames if row["precision"] == 16]
+    of_bytes = [(row["layout"], row["form"]) for row in frames if row["precision"] == 8]
     wanted = [kind for kind in drawn if kind[0] in ("packed", "bc1")]
     assert of_halves == wanted or "frames of 16 bits:" in out
+    assert of_bytes == wanted
     assert drawn == SHADERS or ("no frames" in out and not drawn) or ("no more frames" in out and drawn == SHADERS[:-2])
     for row in frames:
         assert row["texels_per_second"] * row["milliseconds"] == pytest.approx(1000 * 24 * 16)
@@ -391,7 +404,9 @@ def test_a_device_without_halves_draws_the_others(monkeypatch, capsys):
     monkeypatch.setattr(decode_work, "Frame", frame)
     monkeypatch.setattr(decode_work, "measure_frame", lambda *arguments: {"rows": 8})
     rows = decode_work.measure_frames((16, 16), 1, 0.01, dict.fromkeys(decode_work.FORMS, (1, 16)))
-    assert [(row["layout"], row["form"], row["precision"]) for row in rows] == [(*kind, 32) for kind in SHADERS]
+    of_bytes = [(kind, form, 8) for kind, form in SHADERS if kind in ("packed", "bc1")]
+    drawn = [(row["layout"], row["form"], row["precision"]) for row in rows]
+    assert drawn == [(*kind, 32) for kind in SHADERS] + of_bytes
     assert "note: no more frames of 16 bits: this one has no shader-f16" in capsys.readouterr().out
 
 

@@ -165,6 +165,17 @@ def test_network_and_what_contradicts_it(tmp_path, refused):
     assert make_config({"network": "2x64", "decoder": "tsnc", "latents": "bc1"}).n_neurons == 64
 
 
+def test_shader_precision_is_a_word_for_bits(refused):
+    short, long = make_config({"shader_precision": 8}), make_config({"activation_bits": 8, "weight_bits": 8})
+    assert short == long and short.chosen == long.chosen and to_dict(short) == to_dict(long)
+    assert (short.activation_bits, short.weight_bits) == (8, 8) and make_config({"activation_bits": 8}) == long
+    assert make_config({"shader_precision": 16}) == make_config({})
+    with refused("--shader_precision 8", "--activation_bits 8", "found 32"):
+        make_config({"shader_precision": 8, "activation_bits": 32})
+    with refused("--activation_bits 8", "weight_bits", "found 16"):
+        make_config({"shader_precision": 8, "weight_bits": 16})
+
+
 def test_a_value_with_a_line_break_stays_on_one_line(refused):
     with refused("--mode"):
         make_config(parse_args(["--mode", "tr\nain"]))
@@ -453,7 +464,7 @@ def fields_read_by_the_rooms(*owners: str) -> set[str]:
     return set().union(*(read_fields(text, *owners) for text in texts))
 
 
-@pytest.mark.parametrize("name", [name for name in FIELDS if name != "network"])  # a word for others: make_config
+@pytest.mark.parametrize("name", sorted(FIELDS.keys() - {"network", "shader_precision"}))  # words: make_config
 def test_every_knob_is_read(name):
     assert name in fields_read_by_the_rooms("config", "_config"), f"no module reads config.{name}"
 

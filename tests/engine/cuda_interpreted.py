@@ -331,7 +331,8 @@ def lazy_cuda(*arguments):
     return CudaEngine(*arguments, lazy=(True, False))
 
 
-@pytest.mark.parametrize("weights", [{}, {"weight_bits": 8, "weight_round_start": 0.05, "max_iter": 60}])
+@pytest.mark.parametrize("weights", [{}, {"weight_bits": 8, "weight_round_start": 0.05, "max_iter": 60},
+                                     {"activation_bits": 8, "weight_round_start": 0.03, "max_iter": 60}])  # fmt: skip
 def test_a_resumed_run_goes_on_bit_for_bit(weights):
     values = {**RESUMED, **weights}
     whole = engine_of(lazy_cuda, material_of(), **values)

@@ -35,7 +35,8 @@ with_triton = pytest.mark.skipif(importlib.util.find_spec("triton") is None, rea
 
 @with_triton
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("name", ["cuda_interpreted", "cuda_interpreted_blocks", "cuda_interpreted_filtered"])
+@pytest.mark.parametrize("name", ["cuda_interpreted", "cuda_interpreted_activations", "cuda_interpreted_blocks",
+                                  "cuda_interpreted_filtered"])
 def test_in_the_interpreter(name):
     tests = ROOT / f"tests/engine/{name}.py"
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tests)]

@@ -143,7 +143,7 @@ def test_compressed_archives_are_read_or_refused(compression, tmp_path):
     path = tmp_path / NETWORK
     path.write_bytes(npz({"info.npy": GOOD_INFO, "network.npy": GOOD_NETWORK}, compression))
     try:
-        info, network, _ = read_network(path)
+        info, network, *_ = read_network(path)
     except UserError:
         assert compression != zipfile.ZIP_STORED
     else:

@@ -144,7 +144,7 @@ def test_good_networks_are_read(tmp_path):
         ({"network_half": changed(HALF, at_0=63.5)}, 63.5, 16),
     ):
         path.write_bytes(npz({"info.npy": GOOD_INFO, **{f"{name}.npy": npy(a) for name, a in arrays.items()}}))
-        info, network, found = read_network(path)
+        info, network, found, _ = read_network(path)
         assert (network.dtype, len(network), found, len(info)) == (np.float32, 256, bits, 10)
         assert network[0] == wanted
     assert network.max() == wanted

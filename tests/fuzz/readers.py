@@ -67,7 +67,7 @@ class NpzReader(Reader):
         )
         write_export(stage, model, small_material().hashed_record)
         self.seed = (stage / NETWORK).read_bytes()
-        self.info, self.network, _ = read_network(stage / NETWORK)
+        self.info, self.network, *_ = read_network(stage / NETWORK)
         shutil.rmtree(stage)
 
     def run(self, rng: random.Random) -> None:

@@ -244,7 +244,7 @@ def test_marked_texts_are_those_of_slang(target):
         pytest.skip(f"the committed files are by slangc {generate.SLANG_VERSION}, here is another version")
     marked = (generate.GENERATED / generate.file_name(target, "mixed")).read_text(encoding="utf-8")
     for variants in ([], [generate.ROW_SCALES, generate.EXTRAS], [*generate.VARIANTS]):
-        flags = ["-DREADING=2", generate.HALF_FLAG, *(generate.VARIANTS[name] for name in variants)]
+        flags = ["-DREADING=2", generate.NETWORKS[generate.HALF][0], *(generate.VARIANTS[name] for name in variants)]
         want = generate.translate_source(slangc, generate.SOURCE, target, flags)
         got = generate.choose_text(marked, [generate.HALF, *variants])
         assert generate.keep_names(want, got) == want
@@ -253,7 +253,7 @@ def test_marked_texts_are_those_of_slang(target):
 def test_choosing_between_two_levels_of_marks():
     whole = generate.mark_differences("a\nb\nc\n", {"x": "a\nB\nc\n"})
     half = generate.mark_differences("a\nd\nc\n", {"x": "a\nD\nc\nE\n"})
-    both = generate.mark_differences(whole, {generate.HALF: half}, generate.HALF_MARK)
+    both = generate.mark_differences(whole, {generate.HALF: half}, generate.NETWORKS[generate.HALF][1])
     texts = {(): "a b c", ("x",): "a B c", (generate.HALF,): "a d c", (generate.HALF, "x"): "a D c E"}
     for variants, text in texts.items():
         assert generate.choose_text(both, variants).split() == text.split()

@@ -89,7 +89,7 @@ def sources(exports: dict[str, ExportedTexture], language: str) -> dict[str, str
     """Every case with every storage, and the shader of blocks."""
     found = {"blocks": blocks_source(language)}
     for name, exported in exports.items():
-        for weights, precision in STORAGES:
+        for weights, precision in STORAGES + [("buffer", 8)] * (exported.model.activation_bits == 8):
             how = {"layout": exported.manifest.layout, "precision": precision}
             source = on_load_source(exported.model, exported.manifest.material, language, weights, **how)
             found[f"{name}_{weights}_{precision}"] = source
@@ -107,7 +107,10 @@ def test_glslang_and_the_validator_take_them(language, exports, tmp_path):
             assert done.returncode == 0, name + done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("name", ["all_baked_32", "blocks_baked_32", "filterable_buffer_16", "blocks"])
+HLSL = ["all_baked_32", "blocks_baked_32", "filterable_buffer_16", "integers_buffer_8", "blocks"]
+
+
+@pytest.mark.parametrize("name", HLSL)
 def test_dxc_takes_the_hlsl(name, exports, tmp_path):
     path, source = tmp_path / "shader.hlsl", sources(exports, "hlsl")[name]
     path.write_text(source)
@@ -218,7 +221,7 @@ def test_mistakes_are_caught(what, exports, device, monkeypatch):
     source = on_load_source(exported.model, exported.manifest.material, "wgsl", "buffer")
     head, found, tail = source.rpartition(right)
     assert found
-    monkeypatch.setattr(gpu, "on_load_source", lambda *_: head + wrong + tail)
+    monkeypatch.setattr(gpu, "on_load_source", lambda *_, **more: head + wrong + tail)
     decoder = GpuDecoder(device, exported.model, exported.manifest.material)
     assert max(worst(exported, decoder, lod) for lod in range(2)) > 1
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from dataset import Constant, Material
 from formats.textures import ExportedTexture, read_export, write_export
@@ -36,6 +37,10 @@ CASES = {
         (64, 32), ("normal", "occlusion"), (GridSpec(32, 4, 2, 16, "learned"), GridSpec(8, 1, 8, 32)),
         DecoderSpec(0, 16, 1, 3, "hard_swish", weight_bits=8), unit_normals=True,
     ),
+    "integers": OnLoadCase(
+        (24, 24), ("diffuse", "normal"), (GridSpec(12, 3, 4, 32),),
+        DecoderSpec(2, 18, 2, weight_bits=8, activation_bits=8),
+    ),
     "blocks": OnLoadCase((37, 10), ("diffuse", "metallic"), (bc1(20, 3), GridSpec(8, 2, 4, 64), bc1(5, 1))),
     "one_texel": OnLoadCase((1, 1), ("roughness", "opacity"), (GridSpec(1, 1, 8, 8),)),
     "thin": OnLoadCase((1, 9), ("emissive", "specular"), (GridSpec(4, 2, 8, 32),), SMALL),
@@ -64,6 +69,9 @@ def make_export(case: OnLoadCase, folder: Path) -> ExportedTexture:
     material.unit_normals = case.unit_normals
     model = make_model(case.grids, replace(case.decoder, outputs=material.channels), material)
     model.constants = dict(case.constants)
+    if model.activation_bits == 8:
+        positions = torch.from_numpy(random.random((4096, 2), np.float32))
+        model.calibrate(positions, torch.zeros(4096, dtype=torch.int64))
     folder.mkdir(exist_ok=True)
     write_export(folder, model, material.hashed_record, layout=case.layout)
     return read_export(folder)

@@ -115,6 +115,9 @@ def ship(name: str, case: Case, folder: Path, seed: int) -> Shipped:
     with torch.no_grad():
         for parameters in model.grid_parameters:
             parameters.uniform_(-0.6, 0.6, generator=generator)
+    if model.activation_bits == 8:
+        positions = torch.rand((4096, 2), generator=generator), torch.zeros(4096, dtype=torch.int64)
+        model.calibrate(*positions)
     write_export(folder, model, with_units(material.hashed_record, case), layout=case.layout)
     exported = read_export(folder)
     model = stored_model(model, case.weight_type)

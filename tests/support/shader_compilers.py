@@ -69,14 +69,17 @@ def compile_with_glslang(language: str, path: Path, stage: str = "frag") -> Path
 
 
 def compile_with_dxc(
-    path: Path, profile: str = "sm_6_0", flags: Sequence[str] = (), stage: str = "fragment"
+    path: Path, profile: str = "sm_6_0", flags: Sequence[str] = (), stage: str = "fragment", target: str = "dxil"
 ) -> subprocess.CompletedProcess:
-    """Microsoft's compiler for HLSL, through Slang's, which finds libdxcompiler.so beside itself; flags are for it."""
+    """Microsoft's compiler for HLSL, through Slang's, which finds libdxcompiler.so beside itself; flags are for it.
+
+    target: the ending of what is written beside `path`; `dxil-asm` is text.
+    """
     slangc = load_generate().find_slangc()
     if slangc is None:
         pytest.skip("needs Slang's compiler: pip install --no-deps slangtorch")
-    command = [slangc, path, "-pass-through", "dxc", "-target", "dxil", "-profile", profile, "-entry", "main"]
-    command += ["-stage", stage, "-o", path.with_suffix(".dxil")]
+    command = [slangc, path, "-pass-through", "dxc", "-target", target, "-profile", profile, "-entry", "main"]
+    command += ["-stage", stage, "-o", path.with_suffix(f".{target}")]
     command += [word for flag in flags for word in ("-Xdxc", flag)]
     done = subprocess.run(command, capture_output=True, text=True)
     if "failed to load downstream compiler" in done.stderr:
@@ -87,7 +90,7 @@ def compile_with_dxc(
 def assert_every_name_is_defined(source: str) -> None:
     """What the translated text takes from the preamble is there, in Metal too, which nothing here compiles."""
     defined = set(re.findall(r"(?:#define|const) (NT_\w+)", source))
-    for_hosts = {"NT_REGISTER", "NT_SAMPLER_REGISTER", "NT_BINDING", "NT_UNIFORM_WEIGHTS"}
+    for_hosts = {"NT_REGISTER", "NT_SAMPLER_REGISTER", "NT_BINDING", "NT_UNIFORM_WEIGHTS", "NT_PLAIN_DOTS"}
     assert set(re.findall(r"\bNT_[A-Z_\d]+\b", source)) - for_hosts <= defined
     for name in set(re.findall(r"\b(nt[A-Z]\w*)\(", source)) - {"ntSampler"}:  # of Metal, a variable
         assert re.search(rf"^(?:fn {name}\(|[\w<>]+ {name}\(.*\)$)", source, re.MULTILINE), name

@@ -220,6 +220,7 @@ ELEMENTS = {  # of a buffer -> its texture's format, that of the upload, the typ
     "float4": ("RGBA32F", "RGBA", "FLOAT", "Float32Array", 16),
     "uint2": ("RGBA16F", "RGBA", "HALF_FLOAT", "Uint16Array", 8),
     "uint": ("R32UI", "RED_INTEGER", "UNSIGNED_INT", "Uint32Array", 4),
+    "uint4": ("RGBA32UI", "RGBA_INTEGER", "UNSIGNED_INT", "Uint32Array", 16),
     "words": ("RG32UI", "RG_INTEGER", "UNSIGNED_INT", "Uint32Array", 8),
 }
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image as PillowImage
 
 import export
@@ -23,17 +24,20 @@ def save_viewer(*flags) -> int:
 
 def make_export(
     folder: Path, maps: Path, learned: bool = False, linear_color: bool = False, weight_bits: int = 32,
-    grids: Sequence[GridSpec] = (),
+    grids: Sequence[GridSpec] = (), activation_bits: int = 32,
 ) -> Path:  # fmt: skip
     """An export of a model with random features for the maps in a folder; without `grids` a square one and a small."""
     material = load_material(maps, linear_color=linear_color)
     half = max(material.width, material.height) // 2
     grids = grids or [GridSpec(half, 2, 4, 16, "learned" if learned else "linear"), GridSpec(4, 1, 8, 32)]
     shape = (0, 16, 1, 3, "hard_swish") if learned else (4, 16, 2)
-    decoder = DecoderSpec(*shape, weight_bits=weight_bits)
+    decoder = DecoderSpec(*shape, weight_bits=weight_bits, activation_bits=activation_bits)
     model = make_model(grids, decoder, material, seed=3)
     model.constants = dict(material.constants)
     model.start_biases([0.5] * 11)  # most values in [0, 1], where rounding does not hide them
+    if activation_bits == 8:
+        generator = torch.Generator().manual_seed(3)
+        model.calibrate(torch.rand((4096, 2), generator=generator), torch.zeros(4096, dtype=torch.int64))
     folder.mkdir(parents=True)
     write_export(folder, model, material.hashed_record, {"psnr": {"all": 31.5}, "lods": []})
     return folder

@@ -44,6 +44,7 @@ SCHEDULES = {
     "poly": ["--lr_scheduler", "poly"],
     "torch": ["--engine", "torch"],
     "weights": ["--weight_bits", 8, "--weight_round_start", 0.6],
+    "whole numbers": ["--activation_bits", 8, "--weight_round_start", 0.6, "--activation", "hard_swish"],
     "plateau": ["--lr_scheduler", "plateau", "--early_stop", "False", "--early_stop_interval", 8, "--lr_decay_factor",
                 0.8, "--early_stop_psnr_threshold", 50],
     "steplr": ["--lr_scheduler", "steplr", "--early_stop_interval", 14, "--lr_step_size", 7, "--lr_decay_factor", 0.4,

@@ -103,11 +103,14 @@ def test_weights_from_a_texture(alone, browser, tmp_path):
 
 
 @pytest.mark.parametrize("block", ["as it is", "0"])
-@pytest.mark.parametrize("bits", [16, 8])
-def test_narrow_weights(bits, block, shown, browser, tmp_path):
-    """Embedded as wide as they are in the network file, and float32 in a uniform block or a texture."""
+@pytest.mark.parametrize(("bits", "activations"), [(16, 32), (8, 32), (8, 8)])
+def test_narrow_weights(bits, activations, block, shown, browser, tmp_path):
+    """Embedded as wide as they are in the network file, and float32 in a uniform block or a texture; of a network of
+    whole numbers words there."""
     maps = shown[0]["learned"][0]
-    folder = make_export(tmp_path / "export", maps, learned=True, weight_bits=bits)
+    folder = make_export(
+        tmp_path / "export", maps, learned=True, weight_bits=bits, activation_bits=activations
+    )  # fmt: skip
     assert save_viewer("--load_dir", folder, "--viewer", tmp_path / "made.html", "--viewer_source", 0) == 0
     page = tmp_path / "made.html"
     if block == "0":
@@ -115,7 +118,8 @@ def test_narrow_weights(bits, block, shown, browser, tmp_path):
     browser.open(page)
     exported = read_export(folder)
     assert exported.model.decoder.weight_bits == bits
-    assert f"weights of {bits} bits" in browser.tab.evaluate("nt.view.loaded.network")
+    said = browser.tab.evaluate("nt.view.loaded.network")
+    assert f"weights of {bits} bits" in said and ("activations of 8" in said) == (activations == 8)
     assert_same_texels(browser, images_of(tmp_path / "images", exported))
     assert browser.said == []
 

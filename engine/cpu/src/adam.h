@@ -148,6 +148,30 @@ inline void update_record(float* record, const float* gradient, const Follow& fo
         update_lanes<F, W>(record + f, followed<F, W>(record + f, follow, step), load<W>(gradient + f), follow, step);
 }
 
+// The same for COUNT units of F floats, fewer than fill a vector, at once. follows: of each; gradients: one after the other.
+template <int F, int COUNT>
+inline void update_records(float* const* records, const float* gradients, const Follow* follows, const Step& step) {
+    constexpr int W = F * COUNT;
+    using floats = typename Lanes<W>::floats;
+    const auto row = [&](int index) {
+        return joined_rows<F, COUNT>([&](int i) { return records[i] + index * F; });
+    };
+    const auto set_row = [&](int index, const floats& x) {
+        store_rows<F, COUNT>(x, [&](int i) { return records[i] + index * F; });
+    };
+    const floats distance = joined_values<F, COUNT>([&](int i) { return follows[i].distance; });
+    const floats fade1 = joined_values<F, COUNT>([&](int i) { return follows[i].fade1; });
+    const floats fade2 = joined_values<F, COUNT>([&](int i) { return follows[i].fade2; });
+    const floats p = clamped_lanes<W>(row(0) - row(1) * distance, step.limit), g = load<W>(gradients);
+    const floats m = row(2) * fade1 + g * step.share1;
+    const floats v = row(3) * fade2 + g * g * step.share2;
+    const floats q = m / (square_root<W>(v) + step.small);
+    set_row(0, clamped_lanes<W>(p - q * step.size, step.limit));
+    set_row(1, q);
+    set_row(2, m);
+    set_row(3, v);
+}
+
 template <int P>
 inline void update_block(float* record, uint32_t block, bool quantized, const PlaneNoise& noise, const float* of_texels,
                          const Follow& follow, const Step& step) {

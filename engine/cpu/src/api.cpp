@@ -5,6 +5,7 @@
 #include <cmath>
 #include <memory>
 
+#include "bfloat16.h"
 #include "block_search.h"
 #include "code_search.h"
 #include "evaluate.h"
@@ -44,6 +45,8 @@ extern "C" {
 int32_t nt_interface(void) { return NT_INTERFACE; }
 
 int32_t nt_vector_width(void) { return V; }
+
+int32_t nt_has_bfloat16(void) { return HAS_BFLOAT16; }
 
 const char* nt_failure(void) { return failure_text; }
 
@@ -107,6 +110,10 @@ void nt_trainer_save_network(nt_trainer* trainer, float* weights, float* moments
     if (weights) std::copy(trainer->weights.begin(), trainer->weights.end(), weights);
     if (moments1) std::copy(trainer->moments1.begin(), trainer->moments1.end(), moments1);
     if (moments2) std::copy(trainer->moments2.begin(), trainer->moments2.end(), moments2);
+}
+
+void nt_trainer_load_ranges(nt_trainer* trainer, const float* activation_ranges) {
+    std::copy_n(activation_ranges, trainer->network.ranges.size(), trainer->network.ranges.begin());
 }
 
 void nt_trainer_load_drift(nt_trainer* trainer, int32_t index, const double* drift) {
@@ -204,19 +211,28 @@ int32_t nt_self_test(void) {
     for (int i = 0; i < 34; i++) codes[i] = uint8_t(80 + 5 * (i % 13));
     const float shares[1] = {0.8f}, channel_weights[2] = {0.5f, 0.5f};
     const double rates[3] = {0.01, 0.01, 0.01};
-    nt_model model = {grids, 3, 3, 2, 16, 1, 2, 1, 1, 2, channels, 0, 0.01f, 11, -1};
+    const float ranges[4] = {-1, 1, -0.25f, 4};
+    nt_model model = {grids, 3, 3, 2, 16, 1, 2, 1, 1, 2, channels, 0, 0.01f, 11, -1, nullptr};
     nt_material material = {widths, heights, offsets, codes, nullptr, 2, 0, columns};
-    nt_settings settings = {100, 1, 2, shares, channel_weights, nullptr, 0.01, rates, 0.9, 0.99, 1e-12, 10, 0, 0.1f, 0, 0, 0, 8};
-    return guarded([&] {
+    nt_settings settings = {100, 1, 2, shares, channel_weights, nullptr, 0.01, rates, 0.9, 0.99, 1e-12, 10, 0, 0.1f, 0, 0, 0, 8, 0};
+    const auto learn = [&] {
         nt_trainer trainer(model, material, settings);
         for (size_t i = 0; i < trainer.weights.size(); i++)
             trainer.weights[i] = hash_uniform(uint32_t(i), 7) * 0.5f - 0.25f;
         std::fill(trainer.weights.begin() + trainer.shape.layers.back().file_offset, trainer.weights.end(), 0.0f);
         std::vector<double> factors(60, 1.0), noise(60, 0.5);
         const double before = trainer.probe(-1);
-        trainer.step(60, factors.data(), noise.data(), 30);
+        trainer.step(30, factors.data(), noise.data(), 30);
+        trainer.step(30, factors.data() + 30, noise.data() + 30, 0);
         const double after = trainer.probe(-1);
         if (!(after < 0.5 * before) || !std::isfinite(after)) fail(FAILED, "a small run does not learn");
+    };
+    return guarded([&] {
+        learn();
+        settings.bfloat16 = 1;
+        learn();
+        model.activation_ranges = ranges;
+        learn();
     });
 }
 

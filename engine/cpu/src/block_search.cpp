@@ -77,8 +77,8 @@ BlockSearch::Block BlockSearch::block_of(int plane, uint32_t block, const Search
 // Moves the first layer's sums of the places that the step reaches, and lists those as readers.
 void BlockSearch::take(int plane, const Step& step, Searcher& searcher) const {
     const long stride = shape_.layers[0].out_stride;
-    const float* columns = network_.layers[0].by_input.data() + long(this->plane(plane).column) * stride;
-    float* to = searcher.tried.data();
+    const long first_input = this->plane(plane).column;
+    float *to = searcher.tried.data(), *to_inputs = searcher.tried_inputs.data();
     searcher.readers.clear();
     for (int32_t s = 0; s < int32_t(searcher.places.size()); s++) {
         const Place& place = searcher.places[s];
@@ -87,15 +87,14 @@ void BlockSearch::take(int plane, const Step& step, Searcher& searcher) const {
         if (!reads) continue;
         searcher.readers.push_back(s);
         std::copy_n(searcher.first.data() + s * stride, stride, to);
+        std::copy_n(searcher.inputs.data() + s * n_inputs(), n_inputs(), to_inputs);
         for (int i = 0; i < 4; i++) {
             if (!step.moves(place, i)) continue;
-            for (int f = step.first_feature; f < step.first_feature + step.n_features; f++) {
-                const float* column = columns + grid_.input(i, f) * stride;
-                const float by = place.share[i] * step.by[f][place.texel[i]];
-                for (long k = 0; k < stride; k += V) store(to + k, load(to + k) + load(column + k) * by);
-            }
+            for (int f = step.first_feature; f < step.first_feature + step.n_features; f++)
+                move_input(first_input + grid_.input(i, f), place.share[i] * step.by[f][place.texel[i]], to, to_inputs);
         }
         to += stride;
+        to_inputs += n_inputs();
     }
 }
 
@@ -112,6 +111,7 @@ bool BlockSearch::try_step(int plane, const Step& step, Searcher& searcher) cons
     for (long r = 0; r < n_readers; r++) {
         const int32_t s = searcher.readers[r];
         std::copy_n(searcher.tried.data() + r * stride, stride, searcher.first.data() + s * stride);
+        std::copy_n(searcher.tried_inputs.data() + r * n_inputs(), n_inputs(), searcher.inputs.data() + s * n_inputs());
         searcher.errors[s] = searcher.tried_errors[r];
     }
     return true;

@@ -12,20 +12,18 @@ constexpr int TRIED = NT_SEARCH_TRIED, FAILURES = NT_SEARCH_FAILURES;
 // Returns the error after a feature of the texel moves by `step`; leaves the first layer's sums in `tried`.
 double CodeSearch::try_step(int feature, float step, Searcher& searcher) const {
     const long stride = shape_.layers[0].out_stride, n_places = long(searcher.places.size());
-    const float* columns = network_.layers[0].by_input.data();
     double error = 0;
+    searcher.tried_inputs = searcher.inputs;
     for (long begin = 0; begin < n_places; begin += BLOCK) {
         const long n = std::min<long>(BLOCK, n_places - begin);
         for (long s = begin; s < begin + n; s++) {
-            const float* from = searcher.first.data() + s * stride;
             float* to = searcher.tried.data() + s * stride;
-            std::copy_n(from, stride, to);
+            std::copy_n(searcher.first.data() + s * stride, stride, to);
             for (int i = 0; i < 4; i++) {
                 const float share = searcher.places[s].share[i];
                 if (share == 0) continue;
-                const long column = grid_.column + grid_.input(i, feature);
-                for (long k = 0; k < stride; k += V)
-                    store(to + k, load(to + k) + load(columns + column * stride + k) * (share * step));
+                move_input(grid_.column + grid_.input(i, feature), share * step, to,
+                           searcher.tried_inputs.data() + s * n_inputs());
             }
         }
         error += error_of(&searcher.all[begin], searcher.tried.data() + begin * stride, n, searcher,
@@ -59,6 +57,7 @@ int64_t CodeSearch::search_unit(int x, int y, Searcher& searcher) const {
         least = error;
         features[f] = value + direction;
         std::swap(searcher.first, searcher.tried);
+        std::swap(searcher.inputs, searcher.tried_inputs);
         changed++;
     }
     return changed;

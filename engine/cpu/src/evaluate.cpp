@@ -8,7 +8,7 @@ namespace nt {
 Frozen::Frozen(const nt_model& model, const float* const* parameters, const float* weights)
     : shape(model), network(shape) {
     for (int g = 0; g < model.n_grids; g++) grids.push_back({parameters[g]});
-    network.pack_all(weights, 32);  // the caller has rounded them
+    network.pack_all(weights, shape.integer() ? 8 : 32);  // the caller has rounded them
 }
 
 Evaluation::Evaluation(const Frozen& model, const Noise* noise)

@@ -4,6 +4,7 @@
 #include <array>
 #include <utility>
 
+#include "bfloat16.h"
 #include "vec.h"
 
 namespace nt {
@@ -20,7 +21,7 @@ constexpr int rows_of(int width) {
     return width == 1 ? 12 : 6;
 }
 
-template <bool TRANSPOSED, int ROWS, int WIDTH>
+template <bool PAIRS, bool TRANSPOSED, int ROWS, int WIDTH>
 void tile(const Gemm& job, long row, long column) {
     const float* a = job.a + (TRANSPOSED ? row : row * job.lda);
     const float* b = job.b + column;
@@ -38,7 +39,7 @@ void tile(const Gemm& job, long row, long column) {
         for (int r = 0; r < ROWS; r++) {
             const float factor = TRANSPOSED ? a[k * lda + r] : a[r * lda + k];
 #pragma GCC unroll 16
-            for (int w = 0; w < WIDTH; w++) sum[r][w] += line[w] * factor;
+            for (int w = 0; w < WIDTH; w++) sum[r][w] = PAIRS ? add_pairs(sum[r][w], line[w], factor) : sum[r][w] + line[w] * factor;
         }
     }
     float* c = job.c + row * job.ldc + column;
@@ -70,6 +71,9 @@ void tile(const Gemm& job, long row, long column) {
                 finish([](vfloat x, int, int) { return hard_swish(x); });
             }
             break;
+        case Finish::times:
+            finish([&](vfloat x, int r, int w) { return x * load(h + r * job.ldh + w * V); });
+            break;
         case Finish::hard_swish_back:
             finish([&](vfloat x, int r, int w) {
                 const vfloat at = load(h + r * job.ldh + w * V), slope_there = at * (1.0f / 3) + 0.5f;
@@ -82,18 +86,24 @@ void tile(const Gemm& job, long row, long column) {
 
 using Tile = void (*)(const Gemm&, long, long);
 
-template <bool TRANSPOSED, int WIDTH, int... ROWS>
+template <bool PAIRS, bool TRANSPOSED, int WIDTH, int... ROWS>
 constexpr std::array<Tile, MAX_ROWS + 1> column_of(std::integer_sequence<int, ROWS...>) {
-    return {nullptr, (ROWS < rows_of(WIDTH) ? tile<TRANSPOSED, (ROWS < rows_of(WIDTH) ? ROWS + 1 : 1), WIDTH> : nullptr)...};
+    return {nullptr, (ROWS < rows_of(WIDTH) ? tile<PAIRS, TRANSPOSED, (ROWS < rows_of(WIDTH) ? ROWS + 1 : 1), WIDTH> : nullptr)...};
 }
 
-template <bool TRANSPOSED, int... WIDTHS>
+template <bool PAIRS, bool TRANSPOSED, int... WIDTHS>
 constexpr std::array<std::array<Tile, MAX_ROWS + 1>, MAX_WIDTH> table_of(std::integer_sequence<int, WIDTHS...>) {
-    return {column_of<TRANSPOSED, WIDTHS + 1>(std::make_integer_sequence<int, MAX_ROWS>())...};
+    return {column_of<PAIRS, TRANSPOSED, WIDTHS + 1>(std::make_integer_sequence<int, MAX_ROWS>())...};
 }
 
-constexpr auto straight = table_of<false>(std::make_integer_sequence<int, MAX_WIDTH>());
-constexpr auto transposed = table_of<true>(std::make_integer_sequence<int, MAX_WIDTH>());
+template <bool PAIRS, bool TRANSPOSED>
+constexpr auto tiles_for = table_of<PAIRS, TRANSPOSED>(std::make_integer_sequence<int, MAX_WIDTH>());
+
+const auto& tiles_of(const Gemm& job) {
+    if constexpr (HAS_BFLOAT16)
+        if (job.pairs) return job.a_transposed ? tiles_for<true, true> : tiles_for<true, false>;
+    return job.a_transposed ? tiles_for<false, true> : tiles_for<false, false>;
+}
 
 // The size of part `index` when `total` is cut into `parts` of nearly the same size.
 long part(long total, long parts, long index) { return total / parts + (index < total % parts); }
@@ -101,7 +111,7 @@ long part(long total, long parts, long index) { return total / parts + (index < 
 }  // namespace
 
 void gemm(const Gemm& job) {
-    const auto& tiles = job.a_transposed ? transposed : straight;
+    const auto& tiles = tiles_of(job);
     const long column_parts = (job.vectors + MAX_WIDTH - 1) / MAX_WIDTH;
     const int widest = int(part(job.vectors, column_parts, 0));
     const long row_parts = (job.rows + rows_of(widest) - 1) / rows_of(widest);

@@ -21,6 +21,7 @@ enum class Finish {
     mask,        // c = h > 0 ? x : slope x, with x = a b: the derivative of `leaky` at its result h
     hard_swish,  // z = x, unless z is null, and c = x min(max(x + 3, 0), 6) / 6, with x = a b
     hard_swish_back,  // c = x times the derivative of `hard_swish` at its argument h, with x = a b
+    times,            // c = x h, with x = a b
 };
 
 // Called after each tile of a product, every few hundred cycles; serves to prefetch memory.
@@ -41,9 +42,10 @@ struct Gemm {
     long vectors;  // columns in vectors of V floats; b and c have room for all of them
     Finish finish = Finish::store;
     float slope = 0;
-    const float* h = nullptr;  // for `mask` and `hard_swish_back`
+    const float* h = nullptr;  // for `mask`, `hard_swish_back` and `times`
     long ldh = 0;
     float* z = nullptr;  // for `hard_swish`; rows as in c
+    bool pairs = false;  // a and b hold two successive k in each float, as bfloat16; `depth` counts pairs. See bfloat16.h
     Idle idle = {};
 };
 

@@ -52,7 +52,7 @@ LevelSearch::LevelSearch(const nt_model& model, const nt_material& material, flo
       material_(material),
       channel_weights_(channel_weights, channel_weights + model.n_channels),
       lod_weights_(lod_weights, lod_weights + model.num_lods) {
-    network_.pack_all(weights, 32);  // the caller has rounded them
+    network_.pack_all(weights, shape_.integer() ? 8 : 32);  // the caller has rounded them
     for (int g = 0; g < model.n_grids; g++) sources_.push_back({parameters[g]});
     for (int lod = 0; lod < model.num_lods; lod++)
         if (grid_.lods[lod].offset == level_.offset)
@@ -121,6 +121,8 @@ double LevelSearch::look(uint32_t first_texel, Searcher& searcher) const {
     int32_t lod[BLOCK];
     searcher.first.resize(n_places * layer.out_stride);
     searcher.tried.resize(n_places * layer.out_stride);
+    searcher.inputs.resize(n_places * n_inputs());
+    searcher.tried_inputs.resize(n_places * n_inputs());
     searcher.errors.resize(n_places);
     searcher.tried_errors.resize(n_places);
     const long plane_features = long(grid_.features) * unit_texels;
@@ -143,6 +145,12 @@ double LevelSearch::look(uint32_t first_texel, Searcher& searcher) const {
         for (long g = 0; g < n_grids; g++)
             gather_grid(shape_.grids[g], true, sources_[g], &silence, &searcher.corners[g], n_grids, n, inputs,
                         shape_.input_stride);
+        if (network_.integer) {
+            for (long s = 0; s < n; s++)
+                std::copy_n(inputs + s * shape_.input_stride + grid_.column, n_inputs(),
+                            searcher.inputs.data() + (begin + s) * n_inputs());
+            input_bytes(inputs, n * shape_.input_stride);
+        }
         Gemm job{};
         job.a = inputs;
         job.lda = layer.in_stride;
@@ -179,7 +187,7 @@ double LevelSearch::look(uint32_t first_texel, Searcher& searcher) const {
 double LevelSearch::error_of(const int32_t* places, const float* sums, long n, Searcher& searcher, double* errors,
                              bool for_backward) const {
     Workspace& work = searcher.work;
-    activate(shape_, sums, work, n);
+    activate(network_, sums, work, n);
     forward(network_, work, n, for_backward, {}, 1);
     const Layer& last = shape_.layers.back();
     double error = 0;

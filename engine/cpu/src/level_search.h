@@ -44,6 +44,8 @@ class LevelSearch {
         std::vector<float> targets;       // (places, channels)
         std::vector<double> errors;       // of each place
         std::vector<float> first, tried;  // (places, out_stride of the first layer): the arguments of its activation
+        // In whole numbers, (places, inputs from all planes): what the bytes of the first layer's sums stand for.
+        std::vector<float> inputs, tried_inputs;
         std::vector<float> by_feature;    // gradient of the error: (planes, features, texels of the unit)
         std::vector<int> order;
         std::vector<int32_t> readers;     // places of a try
@@ -59,6 +61,10 @@ class LevelSearch {
     // Returns the error of n places, at most a block, from the first layer's sums of each, and stores that of each.
     double error_of(const int32_t* places, const float* sums, long n, Searcher& searcher, double* errors,
                     bool for_backward) const;
+
+    // Moves input `column` of a place by so much: its first layer's sums `sums`, and `inputs`, as Searcher has them.
+    void move_input(long column, float by, float* sums, float* inputs) const;
+    long n_inputs() const { return network_.integer ? long(planes_) * grid_.inputs : 0; }  // of Searcher::inputs
 
     const Shape shape_;
     Network network_;
@@ -89,5 +95,18 @@ class LevelSearch {
     const std::vector<float> channel_weights_, lod_weights_;
     std::vector<Lod> lods_;
 };
+
+inline void LevelSearch::move_input(long column, float by, float* sums, float* inputs) const {
+    const long stride = shape_.layers[0].out_stride;
+    const float* weights = network_.layers[0].by_input.data() + column * stride;
+    if (network_.integer) {
+        float& input = inputs[column - grid_.column];
+        const float before = input_byte(input);
+        input += by;
+        by = input_byte(input) - before;
+        if (by == 0) return;
+    }
+    for (long k = 0; k < stride; k += V) store(sums + k, load(sums + k) + load(weights + k) * by);
+}
 
 }  // namespace nt

@@ -2,15 +2,18 @@
 
 #include <algorithm>
 
+#include "bfloat16.h"
 #include "weights.h"
 
 namespace nt {
 
-Network::Network(const Shape& shape_) : shape(shape_) {
+Network::Network(const Shape& shape_, bool pairs_) : shape(shape_), pairs(pairs_), ranges(shape_.activation_ranges) {
     for (const Layer& layer : shape.layers) {
         PackedLayer packed;
         packed.by_input.resize(size_t(layer.inputs) * layer.out_stride);
         packed.by_output.resize(size_t(layer.outputs) * layer.in_stride);
+        if (pairs) packed.output_pairs.resize(size_t(layer.outputs + 1) / 2 * layer.in_stride);
+        packed.rows.resize(shape.integer() ? layer.outputs : 0);
         layers.push_back(std::move(packed));
     }
 }
@@ -27,11 +30,34 @@ void Network::pack(int index, int first, int last, const float* weights, int bit
         for (int i = 0; i < layer.file_inputs; i++)
             if (layer.column[i] >= 0) to[layer.column[i]] += rounded(from[i]);
         for (int i = 0; i < layer.inputs; i++) by_input[i * layer.out_stride + row] = to[i];
+        if (pairs) {
+            uint16_t* halves = reinterpret_cast<uint16_t*>(layers[index].output_pairs.data());
+            for (int i = 0; i < layer.inputs; i++) halves[2 * (row / 2 * layer.in_stride + i) + row % 2] = bfloat16_of(to[i]);
+        }
+        if (!integer_of(bits)) continue;
+        CodedRow& coded = layers[index].rows[row];
+        coded = {0, 0, 0, rounded.scale()};
+        for (int i = 0; i < layer.inputs; i++) by_input[i * layer.out_stride + row] = 0;
+        for (int i = 0; i < layer.file_inputs; i++) {
+            if (layer.column[i] < 0) continue;
+            const float code = rounded.code(from[i]);
+            by_input[layer.column[i] * layer.out_stride + row] += code;
+            coded.sum += code;
+            (code > 0 ? coded.positive : coded.negative) += code;
+        }
     }
+}
+
+void Network::finish_pack(int bits) {
+    integer = integer_of(bits);
+    for (size_t l = 0; integer && l < layers.size(); l++)
+        layers[l].integer.set(shape.layers[l], layers[l].rows, &ranges[2 * l],
+                              l + 1 < layers.size() ? &ranges[2 * l + 2] : nullptr, shape.hard_swish, shape.negative_slope);
 }
 
 void Network::pack_all(const float* weights, int bits) {
     for (size_t l = 0; l < layers.size(); l++) pack(int(l), 0, shape.layers[l].outputs, weights, bits);
+    finish_pack(bits);
 }
 
 Workspace::Workspace(const Shape& shape_) : shape(shape_) {
@@ -39,9 +65,16 @@ Workspace::Workspace(const Shape& shape_) : shape(shape_) {
     other_inputs.resize(BLOCK * shape.input_stride);
     for (const Layer& layer : shape.layers) {
         outputs.emplace_back(BLOCK * layer.out_stride);
-        arguments.emplace_back(shape.hard_swish ? BLOCK * layer.out_stride : 0);
+        arguments.emplace_back(shape.hard_swish || shape.integer() ? BLOCK * layer.out_stride : 0);
     }
     for (auto& buffer : upstream) buffer.resize(BLOCK * shape.widest);
+}
+
+void Workspace::use_pairs() {
+    pairs = true;
+    input_samples.resize((BLOCK + 1) / 2 * shape.widest);
+    upstream_samples.resize((BLOCK + 1) / 2 * shape.widest);
+    upstream_rows.resize(BLOCK * row_pairs(shape.widest));
 }
 
 namespace {
@@ -98,10 +131,16 @@ void blend_inputs(const Shape& shape, Workspace& work, long near_row, long far_r
         for (long i = 0; i < count; i++) near[i] = far[i] - (1 - blend) * (far[i] - near[i]);
 }
 
-void activate(const Shape& shape, const float* sums, Workspace& work, long n) {
+void activate(const Network& network, const float* sums, Workspace& work, long n) {
+    const Shape& shape = network.shape;
     const long count = n * shape.layers[0].out_stride;
     float* to = work.outputs[0].data();
-    if (shape.layers.size() == 1) {
+    if (network.integer && shape.layers.size() > 1) {
+        finish_hidden(network.layers[0].integer, sums, n, shape.layers[0].out_stride, to, work.arguments[0].data());
+    } else if (network.integer) {
+        std::copy_n(sums, count, to);
+        finish_last(network.layers[0].integer, to, n, shape.layers[0].out_stride);
+    } else if (shape.layers.size() == 1) {
         std::copy_n(sums, count, to);
     } else if (shape.hard_swish) {
         std::copy_n(sums, count, work.arguments[0].data());
@@ -113,6 +152,7 @@ void activate(const Shape& shape, const float* sums, Workspace& work, long n) {
 
 void forward(const Network& network, Workspace& work, long n, bool for_backward, const Idle& idle, size_t first) {
     const Shape& shape = network.shape;
+    if (network.integer && first == 0) input_bytes(work.inputs.data(), n * shape.input_stride);
     for (size_t l = first; l < shape.layers.size(); l++) {
         const Layer& layer = shape.layers[l];
         Gemm job{};
@@ -126,7 +166,7 @@ void forward(const Network& network, Workspace& work, long n, bool for_backward,
         job.rows = n;
         job.depth = layer.inputs;
         job.vectors = layer.out_stride / V;
-        if (l + 1 == shape.layers.size()) {
+        if (l + 1 == shape.layers.size() || network.integer) {
             job.finish = Finish::store;
         } else if (shape.hard_swish) {
             job.finish = Finish::hard_swish;
@@ -136,8 +176,27 @@ void forward(const Network& network, Workspace& work, long n, bool for_backward,
             job.slope = shape.negative_slope;
         }
         gemm(job);
+        if (!network.integer) continue;
+        if (l + 1 == shape.layers.size())
+            finish_last(network.layers[l].integer, job.c, n, layer.out_stride);
+        else
+            finish_hidden(network.layers[l].integer, job.c, n, layer.out_stride, job.c,
+                          for_backward ? work.arguments[l].data() : nullptr);
     }
 }
+
+namespace {
+
+// Makes a product that of the same matrices as pairs.
+void of_pairs(Gemm& job, const float* a, long lda, const Buffer<float>& b) {
+    job.pairs = true;
+    job.a = a;
+    job.lda = lda;
+    job.b = b.data();
+    job.depth = (job.depth + 1) / 2;
+}
+
+}  // namespace
 
 void backward(const Network& network, Workspace& work, long n, float* gradient, bool set, float* input_gradient,
               long gradient_stride, const Idle& idle) {
@@ -145,10 +204,16 @@ void backward(const Network& network, Workspace& work, long n, float* gradient, 
     int turn = 0;
     for (int l = int(shape.layers.size()) - 1; l >= 0; l--) {
         const Layer& layer = shape.layers[l];
-        const float* inputs = l == 0 ? work.inputs.data() : work.outputs[l - 1].data();
+        float* inputs = l == 0 ? work.inputs.data() : work.outputs[l - 1].data();
         const float* upstream = work.upstream[turn].data();
         Gemm job{};
         job.idle = idle;
+        if (gradient && network.integer) activations_of(network.layers[l].integer, inputs, n * layer.in_stride);
+        const bool pairs = work.pairs && !network.integer;
+        if (pairs) {
+            make_pairs(upstream, shape.widest, n, layer.out_stride, work.upstream_rows.data(), work.upstream_samples.data());
+            make_pairs(inputs, layer.in_stride, n, layer.in_stride, nullptr, work.input_samples.data());
+        }
         if (gradient) {  // by the weights: (outputs, inputs) = sum over samples of upstream x input
             job.a = upstream;
             job.lda = shape.widest;
@@ -161,6 +226,7 @@ void backward(const Network& network, Workspace& work, long n, float* gradient, 
             job.depth = n;
             job.vectors = layer.in_stride / V;
             job.finish = set ? Finish::store : Finish::accumulate;
+            if (pairs) of_pairs(job, work.upstream_samples.data(), layer.out_stride, work.input_samples);
             gemm(job);
         }
         if (l == 0 && !input_gradient) break;
@@ -176,10 +242,12 @@ void backward(const Network& network, Workspace& work, long n, float* gradient, 
         job.rows = n;
         job.depth = layer.outputs;
         job.vectors = align_up(layer.gradient_columns, V) / V;
+        if (pairs)
+            of_pairs(job, work.upstream_rows.data(), row_pairs(layer.out_stride), network.layers[l].output_pairs);
         if (l > 0) {
-            job.finish = shape.hard_swish ? Finish::hard_swish_back : Finish::mask;
+            job.finish = network.integer ? Finish::times : shape.hard_swish ? Finish::hard_swish_back : Finish::mask;
             job.slope = shape.negative_slope;
-            job.h = shape.hard_swish ? work.arguments[l - 1].data() : inputs;
+            job.h = shape.hard_swish || network.integer ? work.arguments[l - 1].data() : inputs;
             job.ldh = layer.in_stride;
         }
         gemm(job);

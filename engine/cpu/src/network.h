@@ -5,6 +5,7 @@
 
 #include "blocks.h"
 #include "gemm.h"
+#include "integer.h"
 #include "shape.h"
 #include "vec.h"
 
@@ -18,18 +19,30 @@ constexpr int BLOCK_UNIT = 6, BLOCK = 11 * BLOCK_UNIT;
 struct PackedLayer {
     Buffer<float> by_input;   // (inputs, out_stride): forward
     Buffer<float> by_output;  // (outputs, in_stride): backward
+    std::vector<CodedRow> rows;  // of a network in whole numbers, whose codes are in by_input
+    IntegerLayer integer;
+    Buffer<float> output_pairs;  // the latter as pairs of outputs, ((outputs + 1) / 2, in_stride), where the network has them
 };
 
 class Network {
   public:
-    explicit Network(const Shape& shape);
+    // pairs: also packs weights for Workspace::use_pairs.
+    explicit Network(const Shape& shape, bool pairs = false);
 
-    // Packs rows first .. last of a layer from weights in the file's order, rounded to so many bits (32: not at all).
+    // Packs rows first .. last of a layer from weights in the file's order, rounded to so many bits (32: not at all). Once
+    // all are packed, finish_pack() must follow.
     void pack(int layer, int first, int last, const float* weights, int bits);
+    void finish_pack(int bits);
     void pack_all(const float* weights, int bits);
 
     const Shape& shape;
+    const bool pairs;
     std::vector<PackedLayer> layers;
+    std::vector<float> ranges;  // see Shape::activation_ranges
+    bool integer = false;       // whether it computes in whole numbers: with rounded weights of a shape that does
+
+  private:
+    bool integer_of(int bits) const { return shape.integer() && bits == 8; }
 };
 
 // The memory of one thread for a block.
@@ -39,9 +52,13 @@ struct Workspace {
     const Shape& shape;
     Buffer<float> inputs;                // (BLOCK, input_stride)
     std::vector<Buffer<float>> outputs;  // per layer (BLOCK, out_stride), after the activation
-    std::vector<Buffer<float>> arguments;  // before the activation, where its derivative needs them
+    std::vector<Buffer<float>> arguments;  // before the activation, where its derivative needs them; in whole numbers the slope
     Buffer<float> upstream[2];           // (BLOCK, widest): gradients of the outputs of a layer, alternating
     Buffer<float> other_inputs;          // for blending two LODs
+    // Products of the gradients are of bfloat16: what they multiply is copied here as pairs, see bfloat16.h.
+    void use_pairs();
+    bool pairs = false;
+    Buffer<float> input_samples, upstream_samples, upstream_rows;
 };
 
 // Position waves, LOD and ones of the inputs of `n` samples; u and v in [0, 1].
@@ -53,11 +70,11 @@ void encode(const Shape& shape, const float* u, const float* v, const int32_t* l
 void blend_inputs(const Shape& shape, Workspace& work, long near, long far, float blend);
 
 // Computes outputs.back() of the workspace from its inputs, or from the inputs of layer `first`. for_backward: keeps
-// what backward() reads.
+// what backward() reads. In whole numbers the inputs become bytes.
 void forward(const Network& network, Workspace& work, long n, bool for_backward, const Idle& idle = {}, size_t first = 0);
 
 // Computes the first layer's outputs and arguments from its sums, in rows of out_stride floats.
-void activate(const Shape& shape, const float* sums, Workspace& work, long n);
+void activate(const Network& network, const float* sums, Workspace& work, long n);
 
 // Backward from the gradient of the last layer's outputs in work.upstream[0], rows of `widest` floats. Adds the
 // gradient of the weights to `gradient` (layout: Layer::gradient_offset), or with `set` stores it. Stores that of the

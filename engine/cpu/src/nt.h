@@ -10,7 +10,7 @@
 #include <stdint.h>
 
 #define NT_API __attribute__((visibility("default")))
-#define NT_INTERFACE 11 /* to be raised with every change of this file that a caller could notice */
+#define NT_INTERFACE 12 /* to be raised with every change of this file that a caller could notice */
 
 #ifdef __cplusplus
 extern "C" {
@@ -44,6 +44,9 @@ typedef struct nt_model {
     float negative_slope;
     int32_t n_decoded; /* values of a decoded texel: 11, or 16 with extra maps */
     int32_t coverage;  /* which of `channels` says how much the others count in the loss, see NT_COVERAGE_FLOOR; -1: none */
+    /* Lowest and highest of what each layer takes in, one pair after the other, for a network in whole numbers as
+     * quantized/network.py has it, with weights of 8 bits; null: floats. */
+    const float* activation_ranges;
 } nt_model;
 
 /* A sample counts NT_COVERAGE_FLOOR + (1 - NT_COVERAGE_FLOOR) * its coverage in all channels but the coverage itself:
@@ -84,6 +87,7 @@ typedef struct nt_settings {
     float fraction_start;  /* filtered: a uniform x is the fraction max(x - start, 0) * scale of a LOD */
     float fraction_scale;  /* 0: whole LODs; it has to be 0 with a learned grid */
     int32_t weight_bits;   /* that weights are rounded to, see quantize.stored_weights; 32: not at all */
+    int32_t bfloat16;      /* 1: products of gradients are of bfloat16, where nt_has_bfloat16() */
 } nt_settings;
 
 typedef struct nt_trainer nt_trainer;
@@ -94,6 +98,8 @@ NT_API int32_t nt_interface(void);
 NT_API const char* nt_failure(void);
 /* Floats per vector of this build. */
 NT_API int32_t nt_vector_width(void);
+/* Whether this build multiplies bfloat16: 0 or 1. */
+NT_API int32_t nt_has_bfloat16(void);
 /* A small training run that has to learn. On a CPU without this build's instructions it ends the process. */
 NT_API int32_t nt_self_test(void);
 /* Multiply-adds per second of n_threads together with everything in registers, measured for `seconds`. */
@@ -121,6 +127,8 @@ NT_API void nt_trainer_take_moments(nt_trainer* trainer, float* const* moments1,
 NT_API void nt_trainer_load_network(nt_trainer* trainer, int64_t iteration, const float* weights,
                                     const float* moments1, const float* moments2);
 NT_API void nt_trainer_save_network(nt_trainer* trainer, float* weights, float* moments1, float* moments2);
+/* The ranges of a network in whole numbers, as in nt_model. */
+NT_API void nt_trainer_load_ranges(nt_trainer* trainer, const float* activation_ranges);
 /* All texels are brought up to date after every NT_SWEEP_INTERVAL iterations. */
 #define NT_SWEEP_INTERVAL 1000
 /* How far texels of grid `index` with older stamps still have to move: NT_DRIFT_SIZE doubles, that of a stamp at the
@@ -129,7 +137,8 @@ NT_API void nt_trainer_save_network(nt_trainer* trainer, float* weights, float* 
 NT_API void nt_trainer_load_drift(nt_trainer* trainer, int32_t index, const double* drift);
 NT_API void nt_trainer_save_drift(nt_trainer* trainer, int32_t index, double* drift);
 /* Runs n iterations, with a factor of the learning rates and a noise strength for each. The network of the first
- * n_float has its weights as they are, that of the others rounded ones. *loss: their mean loss. */
+ * n_float has its weights as they are, that of the others rounded ones, and with activation_ranges whole numbers (then
+ * n_float is 0 or n). *loss: their mean loss. */
 NT_API int32_t nt_trainer_step(nt_trainer* trainer, int64_t n, const double* factors, const double* noise,
                                int64_t n_float, double* loss);
 /* Mean squared error over the channels, without noise and with rounded weights, of the texel centres that `iteration`

@@ -141,25 +141,41 @@ inline void nt_trainer::place_look(long look, int l) {
         corners[look * n_grids + g] = locate(shape.grids[g].lods[l], u[look], v[look]);
 }
 
+namespace {
+
+// n <= 16 bytes into 16, by few loads that reach no further: what follows would have to come from memory.
+inline void copy_short(uint8_t* to, const uint8_t* from, long n) {
+    uint64_t parts[2] = {};
+    if (n >= 8) {
+        memcpy(&parts[0], from, 8);
+        memcpy(&parts[1], from + n - 8, 8);
+        parts[1] = parts[1] >> 4 * (16 - n) >> 4 * (16 - n);  // twice, as 64 places at once are none
+    } else {
+        for (long i = 0; i < n; i++) parts[0] |= uint64_t(from[i]) << 8 * i;
+    }
+    memcpy(to, parts, sizeof parts);
+}
+
+}  // namespace
+
 // The values of the material at the texels of a block, as stored: 16-bit columns follow the 8-bit ones in each row.
 void nt_trainer::read_targets(long first, long n, Thread& thread) const {
     const long columns8 = material.columns8, columns16 = material.columns16, columns = columns8 + columns16;
-    uint8_t* const codes8 = thread.codes8.data();
-    uint16_t* const codes16 = thread.codes16.data();
-    float* const targets = thread.targets.data();
-    for (long s = 0; s < n; s++) {
-        const int64_t texel = target[first + s];
-        if (columns8) memcpy(codes8 + s * columns8, material.codes8 + texel * columns8, columns8);
-        if (columns16) memcpy(codes16 + s * columns16, material.codes16 + texel * columns16, 2 * columns16);
-    }
-    if (columns16 == 0) {  // mostly all maps have 8 bits
-        for (long i = 0; i < n * columns8; i++) targets[i] = float(codes8[i]) / 255.0f;
+    float* to = thread.targets.data();
+    if (columns16 == 0 && columns8 <= PADDED_OUTPUTS) {  // mostly all maps have 8 bits
+        for (long s = 0; s < n; s++, to += columns8) {
+            uint8_t codes[PADDED_OUTPUTS];
+            copy_short(codes, material.codes8 + target[first + s] * columns8, columns8);
+            // a vector reaches into the next row, which is written after it
+            for (int i = 0; i < PADDED_OUTPUTS; i++) to[i] = float(codes[i]) / 255.0f;
+        }
         return;
     }
-    for (long s = 0; s < n; s++) {
-        for (long i = 0; i < columns8; i++) targets[s * columns + i] = float(codes8[s * columns8 + i]) / 255.0f;
-        for (long i = 0; i < columns16; i++)
-            targets[s * columns + columns8 + i] = float(codes16[s * columns16 + i]) / 65535.0f;
+    for (long s = 0; s < n; s++, to += columns) {
+        const uint8_t* codes8 = material.codes8 + target[first + s] * columns8;
+        const uint16_t* codes16 = material.codes16 + target[first + s] * columns16;
+        for (long i = 0; i < columns8; i++) to[i] = float(codes8[i]) / 255.0f;
+        for (long i = 0; i < columns16; i++) to[columns8 + i] = float(codes16[i]) / 65535.0f;
     }
 }
 
@@ -199,21 +215,24 @@ inline void nt_trainer::prefetch(long s, long g) const {
 }
 
 inline void nt_trainer::prefetch_target(uint64_t texel) const {
-    if (material.columns8) prefetch_later(material.codes8 + texel * material.columns8);
-    if (material.columns16) prefetch_later(material.codes16 + texel * material.columns16);
+    const auto prefetch_both = [](const auto* first, long columns) {  // ends: a texel may lie in two cache lines
+        if (columns) prefetch_later(first), prefetch_later(first + columns - 1);
+    };
+    prefetch_both(material.codes8 + texel * material.columns8, material.columns8);
+    prefetch_both(material.codes16 + texel * material.columns16, material.columns16);
 }
 
 inline void nt_trainer::prefetch_look(long look, long g, uint64_t texel) const {
-    const GridStore& grid = *grids[g];
-    const long floats = grid.unit_floats();
+    const Memory& grid = memory_[g];
     const Corner& corner = corners[look * long(grids.size()) + g];
-    const int unit_texels = grid.grid.unit_texels;
     const auto prefetch_unit = [&](size_t unit, bool stamp) {
-        for (long f = 0; f < floats; f += 16) prefetch_later(grid.records.data() + unit * floats + f);
-        if (stamp && grid.moves()) prefetch_later(grid.stamps.data() + unit);
+        const char* record = grid.records + unit * grid.bytes;
+        prefetch_to_write(record);
+        for (long byte = 64; byte < grid.bytes; byte += 64) prefetch_to_write(record + byte);
+        if (stamp && grid.stamps) prefetch_to_write(grid.stamps + unit);
     };
-    if (grid.grid.blocks) {  // two corners reach all blocks but for one sample in 16
-        const size_t first = corner.texel[0] / unit_texels, last = corner.texel[3] / unit_texels;
+    if (grid.unit_texels > 1) {  // two corners reach all blocks but for one sample in 16
+        const size_t first = corner.texel[0] / grid.unit_texels, last = corner.texel[3] / grid.unit_texels;
         prefetch_unit(first, true);
         if (last != first) prefetch_unit(last, true);
     } else {
@@ -224,19 +243,26 @@ inline void nt_trainer::prefetch_look(long look, long g, uint64_t texel) const {
 
 void nt_trainer::Ahead::begin(long first, long last) {
     finish();
-    at_ = first * n_grids_;
-    end_ = last * n_grids_;
-    per_call_ = calls_ ? float(end_ - at_) / float(calls_) : float(end_ - at_);
+    sample_ = first;
+    left_ = (last - first) * n_grids_;
+    per_call_ = calls_ ? float(left_) / float(calls_) : float(left_);
     calls_ = 0;
     credit_ = 0;
 }
 
+inline void nt_trainer::Ahead::next() {
+    trainer_.prefetch(sample_, grid_);
+    left_--;
+    if (++grid_ < n_grids_) return;
+    grid_ = 0;
+    sample_++;
+}
+
 void nt_trainer::Ahead::finish() {
-    for (; at_ < end_; at_++) trainer_.prefetch(at_ / n_grids_, at_ % n_grids_);
+    while (left_) next();
 }
 
 void nt_trainer::Ahead::some() {
     calls_++;
-    for (credit_ += per_call_; credit_ >= 1 && at_ < end_; credit_ -= 1, at_++)
-        trainer_.prefetch(at_ / n_grids_, at_ % n_grids_);
+    for (credit_ += per_call_; credit_ >= 1 && left_; credit_ -= 1) next();
 }

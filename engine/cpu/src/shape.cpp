@@ -25,7 +25,7 @@ void add_columns(const Grid& grid, int* columns) {
             for (int f = 0; f < grid.features; f++) *columns++ = grid.column + grid.input(corner, f, plane);
 }
 
-Grid make_grid(const nt_grid& spec, int num_lods, int column, int first, int planes) {
+Grid make_grid(const nt_grid& spec, int num_lods, int column, int first, int planes, bool rounded_shares) {
     Grid grid{};
     grid.first = first;
     grid.planes = planes;
@@ -41,7 +41,8 @@ Grid make_grid(const nt_grid& spec, int num_lods, int column, int first, int pla
     int64_t offset = 0;
     for (int level = 0; level < spec.n_levels; level++) {
         const int32_t width = spec.base_width << level, height = spec.base_height << level;
-        grid.levels.push_back({width, height, uint32_t(offset), grid.blocks ? (width + BLOCK_SIDE - 1) / BLOCK_SIDE : 0});
+        const int32_t across = grid.blocks ? (width + BLOCK_SIDE - 1) / BLOCK_SIDE : 0;
+        grid.levels.push_back({width, height, uint32_t(offset), across, rounded_shares});
         offset += int64_t(grid.levels.back().columns()) * grid.levels.back().rows() * grid.unit_texels;
     }
     grid.units = offset / grid.unit_texels;
@@ -94,6 +95,8 @@ Shape::Shape(const nt_model& model, const double* rates)
       hard_swish(model.activation == 1),
       negative_slope(model.negative_slope),
       channels(model.channels, model.channels + model.n_channels) {
+    if (const float* ranges = model.activation_ranges)
+        activation_ranges.assign(ranges, ranges + 2 * (model.n_hidden_layers + 1));
     int column = 0;
     for (int g = 0; g < model.n_grids; g += grids.back().planes) {
         int planes = 1;
@@ -101,7 +104,7 @@ Shape::Shape(const nt_model& model, const double* rates)
                same_shape(model.grids[g], model.grids[g + planes]) && rates[g] == rates[g + planes])
             planes++;
         planes = whole_lanes(planes);
-        grids.push_back(make_grid(model.grids[g], num_lods, column, g, planes));
+        grids.push_back(make_grid(model.grids[g], num_lods, column, g, planes, integer()));
         column += grids.back().inputs;
         any_learned = any_learned || grids.back().learned;
     }

@@ -16,11 +16,13 @@ constexpr int BLOCK_SIDE = 4, BLOCK_TEXELS = 16;
 constexpr int FIRST_WEIGHT = 6, BLOCK_PARAMETERS = FIRST_WEIGHT + BLOCK_TEXELS;  // of a block, see blocks.py
 
 constexpr int MOST_PLANES = 8;  // of a Grid
+constexpr float SHARE_STEPS = 256;  // of quantized/network.py
 
 struct Level {
     int32_t width, height;  // texels
     uint32_t offset;        // texels before it
     int32_t across;         // blocks in a row; 0: texels are not in blocks
+    bool rounded_shares;    // positions between texels are multiples of 1 / SHARE_STEPS
 
     int32_t columns() const { return across ? across : width; }                                 // of units
     int32_t rows() const { return across ? (height + BLOCK_SIDE - 1) / BLOCK_SIDE : height; }  // of units
@@ -79,6 +81,8 @@ struct Shape {
     bool quantized, any_learned;
     bool hard_swish;  // instead of leaky ReLU
     float negative_slope;
+    std::vector<float> activation_ranges;  // of nt_model; empty: the network computes with floats
+    bool integer() const { return !activation_ranges.empty(); }
     std::vector<int> channels;
     std::vector<Grid> grids;
     int feature_columns;           // the first inputs

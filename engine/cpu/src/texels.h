@@ -49,7 +49,7 @@ inline Corner locate_in_image(uint32_t offset, int width, int height, float u, f
             {uint16_t(y.first), uint16_t(y.second)}};
 }
 
-inline Corner locate(const Level& level, float u, float v) {
+inline Corner locate_exactly(const Level& level, float u, float v) {
     if (!level.across) return locate_in_image(level.offset, level.width, level.height, u, v);
     const Neighbours x(level.width, u), y(level.height, v);
     const auto row = [&](uint32_t y) {
@@ -61,6 +61,20 @@ inline Corner locate(const Level& level, float u, float v) {
             x.share,
             y.share,
             {uint16_t(y.first / BLOCK_SIDE), uint16_t(y.second / BLOCK_SIDE)}};
+}
+
+// The distance between two texels as a network in whole numbers is given it, so that blends are exact.
+inline float rounded_share(float share) {
+    return float(floor_int(share * SHARE_STEPS + 0.5f)) / SHARE_STEPS;
+}
+
+inline Corner locate(const Level& level, float u, float v) {
+    Corner corner = locate_exactly(level, u, v);
+    if (level.rounded_shares) {
+        corner.x = rounded_share(corner.x);
+        corner.y = rounded_share(corner.y);
+    }
+    return corner;
 }
 
 // Kinds of grids. ROW: floats of a unit in each row of its training record; SUM: of a sum of its gradients.
@@ -102,9 +116,14 @@ struct Stored {
     template <int F>
     void ahead(uint32_t) const {}
 
+    // W of a texel's F parameters from `first` on; all of COUNT texels side by side.
     template <int F, int W>
     typename Lanes<W>::floats fetch(uint32_t texel, int first) const {
         return load<W>(parameters + size_t(texel) * F + first);
+    }
+    template <int F, int COUNT>
+    typename Lanes<F * COUNT>::floats fetch_all(const uint32_t* texels) const {
+        return joined_rows<F, COUNT>([&](int i) { return parameters + size_t(texels[i]) * F; });
     }
 
     // Of a block: its end points as in a row, the weights of a texel and the next, and a whole row.
@@ -153,6 +172,15 @@ struct Tracked {
         auto value = load<W>(record) - load<W>(record + F) * drift[stamps[texel] & (DRIFT_SIZE - 1)];
         return clamped_lanes<W>(value, limit);
     }
+    template <int F, int COUNT>
+    typename Lanes<F * COUNT>::floats fetch_all(const uint32_t* texels) const {
+        const auto row = [&](int index) {
+            return joined_rows<F, COUNT>([&](int i) { return records + size_t(texels[i]) * (4 * F) + index * F; });
+        };
+        const auto moved =
+            joined_values<F, COUNT>([&](int i) { return drift[stamps[texels[i]] & (DRIFT_SIZE - 1)]; });
+        return clamped_lanes<F * COUNT>(row(0) - row(1) * moved, limit);
+    }
 
     template <int P>
     void ahead_block(uint32_t texel) const {
@@ -189,6 +217,11 @@ struct Still {
     typename Lanes<W>::floats fetch(uint32_t texel, int first) const {
         return clamped_lanes<W>(load<W>(rows + size_t(texel) * F + first), limit);
     }
+    template <int F, int COUNT>
+    typename Lanes<F * COUNT>::floats fetch_all(const uint32_t* texels) const {
+        return clamped_lanes<F * COUNT>(
+            joined_rows<F, COUNT>([&](int i) { return rows + size_t(texels[i]) * F; }), limit);
+    }
 
     template <int P>
     void ahead_block(uint32_t texel) const {
@@ -222,48 +255,95 @@ inline typename Lanes<W>::floats round_feature(typename Lanes<W>::floats x, int 
 
 enum class Rounding { none, plain, noisy };
 
-// W features of a texel from `first` on, as the exported file holds them.
-template <int F, int W, Rounding ROUNDING, class Source>
-inline typename Lanes<W>::floats feature(const Source& source, uint32_t texel, int first, int bits, const Noise& noise) {
+// W features as the exported file holds them. index: which parameters of the grid they are.
+template <int W, Rounding ROUNDING>
+inline typename Lanes<W>::floats rounded(typename Lanes<W>::floats value, typename Lanes<W>::uints index, int bits,
+                                         const Noise& noise) {
     using floats = typename Lanes<W>::floats;
-    using uints = typename Lanes<W>::uints;
-    floats value = source.template fetch<F, W>(texel, first);
     if (ROUNDING == Rounding::none) return value;
     if (ROUNDING == Rounding::noisy) {
-        uints index{};
-        for (int i = 0; i < W; i++) index[i] = i;
-        const uints hash = hash24<uints>(index + (texel * uint32_t(F) + first), noise.key);
+        const auto hash = hash24<typename Lanes<W>::uints>(index, noise.key);
         const floats uniform = __builtin_convertvector((typename Lanes<W>::ints)hash, floats) * 0x1p-24f;
         value += (uniform - 0.5f) * noise.step;
     }
     return round_feature<W>(value, bits);
 }
 
+// W features of a texel from `first` on.
+template <int F, int W, Rounding ROUNDING, class Source>
+inline typename Lanes<W>::floats feature(const Source& source, uint32_t texel, int first, int bits, const Noise& noise) {
+    typename Lanes<W>::uints index{};
+    for (int i = 0; i < W; i++) index[i] = i;
+    index += texel * uint32_t(F) + first;
+    return rounded<W, ROUNDING>(source.template fetch<F, W>(texel, first), index, bits, noise);
+}
+
+// All features of COUNT texels side by side.
+template <int F, int COUNT, Rounding ROUNDING, class Source>
+inline typename Lanes<F * COUNT>::floats features_of(const Source& source, const uint32_t* texels, int bits,
+                                                     const Noise& noise) {
+    constexpr int W = F * COUNT;
+    typename Lanes<W>::uints lane{};
+    for (int i = 0; i < W; i++) lane[i] = i % F;
+    const auto first = joined_parts<F, COUNT>([&](int i) {
+        return (typename Lanes<F>::floats)(typename Lanes<F>::uints{} + texels[i] * uint32_t(F));
+    });
+    const auto index = (typename Lanes<W>::uints)first + lane;
+    return rounded<W, ROUNDING>(source.template fetch_all<F, COUNT>(texels), index, bits, noise);
+}
+
 // --- gathering -----------------------------------------------------------------------------------------------------
 
 constexpr long AHEAD = 4;  // samples between asking for a texel and using it
 
+// Adds the COUNT parts of F lanes of a vector to `sum`, one after the other.
+template <int F, int COUNT>
+inline void add_parts(typename Lanes<F>::floats& sum, const typename Lanes<F * COUNT>::floats& x) {
+    if constexpr (COUNT == 1) {
+        sum += x;
+    } else {
+        add_parts<F, COUNT / 2>(sum, half<F * COUNT / 2>(x, 0));
+        add_parts<F, COUNT / 2>(sum, half<F * COUNT / 2>(x, 1));
+    }
+}
+
 template <int F, Rounding ROUNDING, bool LEARNED, class Source>
 void gather(const Grid& grid, const Source& source, const Noise& noise, const Corner* corners, long corner_stride,
             long n, float* inputs, long input_stride) {
-    constexpr int W = F < V ? F : V;
     const int bits = grid.bits;
     for (long s = 0; s < n; s++) {
         const Corner& corner = corners[s * corner_stride];
         const Corner& later = corners[(s + AHEAD < n ? s + AHEAD : s) * corner_stride];
         for (int i = 0; i < 4; i++) source.template ahead<F>(later.texel[i]);
         float* to = inputs + s * input_stride + grid.column;
-        for (int first = 0; first < F; first += W) {
-            typename Lanes<W>::floats sum{};
-#pragma GCC unroll 4
-            for (int i = 0; i < 4; i++) {
-                const auto value = feature<F, W, ROUNDING>(source, corner.texel[i], first, bits, noise);
-                if (LEARNED)
-                    store<W>(to + i * F + first, value);
-                else
-                    sum += value * corner.weight(i);
+        if constexpr (2 * F <= V) {  // several texels at once
+            constexpr int COUNT = 4 * F <= V ? 4 : 2;
+            typename Lanes<F>::floats sum{};
+#pragma GCC unroll 2
+            for (int i = 0; i < 4; i += COUNT) {
+                const auto values = features_of<F, COUNT, ROUNDING>(source, corner.texel + i, bits, noise);
+                if (LEARNED) {
+                    store<F * COUNT>(to + i * F, values);
+                } else {
+                    const auto shares = joined_values<F, COUNT>([&](int k) { return corner.weight(i + k); });
+                    add_parts<F, COUNT>(sum, values * shares);
+                }
             }
-            if (!LEARNED) store<W>(to + first, sum);
+            if (!LEARNED) store<F>(to, sum);
+        } else {
+            constexpr int W = F < V ? F : V;
+            for (int first = 0; first < F; first += W) {
+                typename Lanes<W>::floats sum{};
+#pragma GCC unroll 4
+                for (int i = 0; i < 4; i++) {
+                    const auto value = feature<F, W, ROUNDING>(source, corner.texel[i], first, bits, noise);
+                    if (LEARNED)
+                        store<W>(to + i * F + first, value);
+                    else
+                        sum += value * corner.weight(i);
+                }
+                if (!LEARNED) store<W>(to + first, sum);
+            }
         }
     }
 }

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <atomic>
 
+#include "bfloat16.h"
+
 using namespace nt;
 
 namespace {
@@ -41,7 +43,7 @@ nt_trainer::nt_trainer(const nt_model& model, const nt_material& material_, cons
     : shape(model, settings_.grid_rates),
       material(material_),
       settings(settings_),
-      network(shape),
+      network(shape, HAS_BFLOAT16 && settings_.bfloat16),
       weights(shape.file_weights),
       moments1(shape.file_weights),
       moments2(shape.file_weights),
@@ -61,7 +63,10 @@ nt_trainer::nt_trainer(const nt_model& model, const nt_material& material_, cons
         const Grid& grid = shape.grids[g];
         grids.push_back(std::make_unique<GridStore>(grid, settings.grid_rates[grid.first], shape.quantized,
                                                       settings.n_threads));
-        any_moving = any_moving || grids.back()->moves();
+        const GridStore& store = *grids.back();
+        any_moving = any_moving || store.moves();
+        memory_.push_back({reinterpret_cast<const char*>(store.records.data()), long(sizeof(float)) * store.unit_floats(),
+                           store.moves() ? store.stamps.data() : nullptr, uint32_t(grid.unit_texels)});
         row_tasks.emplace_back();
         for (const Level& level : grid.lods) row_tasks.back().push_back(tasks_of_rows(level, n_bands));
     }
@@ -107,13 +112,13 @@ std::vector<std::unique_ptr<nt_trainer::Thread>> nt_trainer::make_threads() cons
     for (int i = 0; i < settings.n_threads; i++) {
         threads.push_back(std::make_unique<Thread>(*this));
         Thread& thread = *threads.back();
+        if (network.pairs) thread.work.use_pairs();
         thread.touched.resize(most_touched + 1);
-        thread.codes8.resize(BLOCK * material.columns8);
-        thread.codes16.resize(BLOCK * material.columns16);
         thread.targets.resize(BLOCK * (material.columns8 + material.columns16) + PADDED_OUTPUTS);
         thread.word_sums = std::make_unique<ZeroPages>(most_floats[0]);
         thread.block_sums = std::make_unique<ZeroPages>(most_floats[1]);
         thread.sum.resize(shape.widest);
+        thread.own_rows.resize(2 * n_looks * size_t(settings.batch_size) + 1);
     }
     return threads;
 }
@@ -298,6 +303,7 @@ double nt_trainer::step(int64_t n, const double* factors, const double* noise, i
                     draw(border - n_border_tasks, iteration + 1);
             }
             barrier.wait([&] {
+                network.finish_pack(bits_of(iteration + 1));
                 finish_iteration();
                 if (i + 1 < n) prepare_iteration(factors[i + 1], noise[i + 1]);
                 next = 0;

@@ -78,10 +78,11 @@ struct nt_trainer {
 
       private:
         void some();
+        void next();
 
         const nt_trainer& trainer_;
         const long n_grids_;
-        long at_ = 0, end_ = 0;  // sample * grids + grid
+        long sample_ = 0, grid_ = 0, left_ = 0;  // the next one, and how many pairs of both remain
         long calls_ = 0;         // of some() in a block, about the same for all blocks
         float per_call_ = 0, credit_ = 0;
     };
@@ -93,8 +94,6 @@ struct nt_trainer {
         explicit Thread(const nt_trainer& trainer) : work(trainer.shape), ahead(trainer) {}
         nt::Workspace work;
         Ahead ahead;
-        nt::Buffer<uint8_t> codes8;     // of a block, (BLOCK, columns8)
-        nt::Buffer<uint16_t> codes16;
         nt::Buffer<float> targets;      // of a block, (BLOCK, columns8 + columns16), as stored
         // Units of one grid with a gradient, and the sums of their gradients. While they are collected, the stamp of
         // such a unit is -1 minus its index here.
@@ -106,6 +105,7 @@ struct nt_trainer {
             return (Kind::BLOCKS ? block_sums : word_sums)->data();
         }
         std::vector<float> sum;         // of a row of weight gradients
+        std::vector<uint32_t> own_rows;  // of a chunk: 2 * look + row, those that no other band touches
     };
     struct WeightTask {
         int layer, first_row, last_row;
@@ -133,6 +133,13 @@ struct nt_trainer {
         const long batch = long(settings.batch_size);
         return look < batch ? look : long(far_sample[look - batch]);
     }
+    struct Memory {  // of a grid, for prefetching
+        const char* records;
+        long bytes;  // of a unit
+        const int32_t* stamps;  // null: none
+        uint32_t unit_texels;
+    };
+    std::vector<Memory> memory_;
     // phase 1
     void fill_inputs(long first_look, long n, const nt::Noise* noise, bool waves, float* inputs) const;
     void blend_block(const nt::Chunk& chunk, long first, long n, nt::Workspace& work, const nt::Noise* noise) const;
@@ -149,19 +156,14 @@ struct nt_trainer {
     void update_border_of(int g, int task, Thread& thread);
     void update_weights(const WeightTask& task, std::vector<float>& sum);
     // of both
-    struct Sum {
-        float* values;
-        bool fresh;  // whether nothing has been added to it
-    };
     template <class Kind>
-    Sum sum_of(nt::GridStore& store, uint32_t unit, Thread& thread);
-    template <class Kind>
-    void add_record(int g, long look, int row, Thread& thread);
+    class Adder;
     template <class Kind>
     void update_touched(int g, Thread& thread);
     // alone, between iterations
     void prepare_iteration(double factor, double noise_strength);
     void finish_iteration();
+    int bits_of(int64_t at) const { return at < first_rounded_ ? 32 : settings.weight_bits; }  // of weights
 
     const int n_looks;  // most of a sample while training
     const long feature_stride;

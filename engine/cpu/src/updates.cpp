@@ -8,9 +8,111 @@ using namespace nt;
 
 namespace {
 
-constexpr long RECORDS_AHEAD = 8;  // distance of prefetching, in border records or texels
+constexpr long RECORDS_AHEAD = 16;  // distance of prefetching, in border records or texels
 
 }  // namespace
+
+// Adds up gradients per unit of a grid. It has what that takes at hand, since the compiler would read it again for each.
+template <class Kind>
+class nt_trainer::Adder {
+  public:
+    Adder(const nt_trainer& trainer, int g, Thread& thread)
+        : thread_(thread),
+          grid_(trainer.grids[g]->grid),
+          corners_(trainer.corners.data() + g),
+          n_grids_(long(trainer.grids.size())),
+          gradient_(trainer.feature_gradient.data() + grid_.column),
+          stride_(trainer.feature_stride),
+          batch_(long(trainer.settings.batch_size)),
+          far_sample_(trainer.far_sample.data()),
+          lod_share_(trainer.n_looks == 2 ? trainer.lod_share.data() : nullptr),
+          learned_(grid_.learned),
+          stamps_(trainer.grids[g]->stamps.data()),
+          touched_(thread.touched.data()),
+          sums_(thread.sums<Kind>()) {}
+
+    void finish() { thread_.n_touched = n_touched_; }
+
+    // Adds a look's share of its sample's gradient to the two texels of one of its rows; record: 2 * look + row.
+    void add(uint32_t record) {
+        const long look = record / 2;
+        const int row = int(record % 2);
+        const Corner& corner = corners_[look * n_grids_];
+        const float* gradient = gradient_ + (look < batch_ ? look : long(far_sample_[look - batch_])) * stride_;
+        const float look_share = lod_share_ ? lod_share_[look] : 1.0f;
+        if constexpr (Kind::BLOCKS) {
+            constexpr int P = Kind::PLANES;
+            const uint32_t left = corner.texel[2 * row], right = corner.texel[2 * row + 1];
+            float both[BLOCK_FEATURES][2 * P];  // of left and right
+            for (int f = 0; f < BLOCK_FEATURES; f++) {
+                const float* from = gradient + grid_.input(2 * row, f);
+                for (int side = 0; side < 2; side++) {
+                    const float share = learned_ ? 1.0f : corner.weight(2 * row + side) * look_share;
+                    store<P>(both[f] + side * P, load<P>(from + (learned_ ? side * P : 0)) * share);
+                }
+            }
+            if (right == left + 1 && right % BLOCK_SIDE) {
+                add_texels<2 * P>(left, both[0]);
+            } else {
+                add_texels<P>(left, both[0]);
+                add_texels<P>(right, both[0] + P);
+            }
+        } else {
+            constexpr int F = Kind::SUM, W = F < V ? F : V;
+            for (int j = 2 * row; j < 2 * row + 2; j++) {
+                const float* from = learned_ ? gradient + j * F : gradient;
+                const float share = learned_ ? 1.0f : corner.weight(j) * look_share;
+                const Sum sum = sum_of(corner.texel[j]);
+                const typename Lanes<W>::ints kept = typename Lanes<W>::ints{} + (sum.fresh ? 0 : -1);
+                for (int f = 0; f < F; f += W) {
+                    const auto before = (typename Lanes<W>::floats)((typename Lanes<W>::ints)load<W>(sum.values + f) & kept);
+                    store<W>(sum.values + f, before + load<W>(from + f) * share);
+                }
+            }
+        }
+    }
+
+  private:
+    struct Sum {
+        float* values;
+        bool fresh;  // whether nothing has been added to it
+    };
+
+    // Where the sum of the gradients of a unit is; lists it if it is new.
+    Sum sum_of(uint32_t unit) {
+        // without a branch, which could not be predicted: units are touched again at random
+        const int32_t stamp = stamps_[unit];
+        const bool fresh = stamp >= 0;
+        const size_t place = fresh ? n_touched_ : size_t(-1 - stamp);
+        touched_[n_touched_] = {unit, stamp};
+        n_touched_ += fresh;
+        stamps_[unit] = -1 - int32_t(place);
+        return {sums_ + place * Kind::SUM, fresh};
+    }
+
+    // Adds W / planes texels side by side in a block: rows of 2 * planes floats for each feature.
+    template <int W>
+    void add_texels(uint32_t texel, const float* values) {
+        constexpr int P = Kind::PLANES;
+        float* to = sum_of(Kind::unit(texel)).values + texel % BLOCK_TEXELS * P;
+        for (int f = 0; f < BLOCK_FEATURES; f++, to += BLOCK_TEXELS * P)
+            store<W>(to, load<W>(to) + load<W>(values + f * 2 * P));
+    }
+
+    Thread& thread_;
+    const Grid& grid_;
+    const Corner* const corners_;
+    const long n_grids_;
+    const float* const gradient_;
+    const long stride_, batch_;
+    const uint32_t* const far_sample_;
+    const float* const lod_share_;
+    const bool learned_;
+    int32_t* const stamps_;
+    Touched* const touched_;
+    float* const sums_;
+    size_t n_touched_ = 0;
+};
 
 // Updates the rows that no other band touches and lists the border records of the others; returns their new number.
 uint32_t nt_trainer::update_own_rows(int g, int band, uint32_t n_borders, Thread& thread) {
@@ -26,22 +128,26 @@ inline uint32_t nt_trainer::update_own_rows_of(int g, int band, uint32_t n_borde
     const long n_grids = long(grids.size());
     uint32_t* const found = borders_found.data() + 2 * n_looks * n_grids * chunk.first;
     uint16_t* const tasks = border_tasks.data() + 2 * n_looks * n_grids * chunk.first;
+    uint32_t* const own = thread.own_rows.data();
+    size_t n_own = 0;
     for (int k = 0; k < n_looks; k++) {
-        const long first = k * long(settings.batch_size) + chunk.first;
-        for (long look = first; look < first + (k ? chunk.n_far : chunk.n); look++) {
+        const long first = k * long(settings.batch_size) + chunk.first, end = first + (k ? chunk.n_far : chunk.n);
+        for (long look = first; look < end; look++) {
             const Corner& corner = corners[look * n_grids + g];
             const uint8_t* row_task = row_tasks[g][lod[look]].data();
-            for (int row = 0; row < 2; row++) {
+            for (int row = 0; row < 2; row++) {  // to both lists, without a branch, which could not be predicted
                 const uint8_t task = row_task[corner.row[row]];
-                if (task == OWN_ROW) {
-                    add_record<Kind>(g, look, row, thread);
-                } else {
-                    found[n_borders] = uint32_t(2 * look + row);
-                    tasks[n_borders++] = uint16_t(g * n_bands + task);
-                }
+                const bool is_own = task == OWN_ROW;
+                own[n_own] = found[n_borders] = uint32_t(2 * look + row);
+                tasks[n_borders] = uint16_t(g * n_bands + task);
+                n_own += is_own;
+                n_borders += !is_own;
             }
         }
     }
+    Adder<Kind> adder(*this, g, thread);
+    for (size_t i = 0; i < n_own; i++) adder.add(own[i]);
+    adder.finish();
     update_touched<Kind>(g, thread);
     return n_borders;
 }
@@ -68,6 +174,7 @@ template <class Kind>
 inline void nt_trainer::update_border_of(int g, int task, Thread& thread) {
     const long n_grids = long(grids.size());
     const GridStore& store = *grids[g];
+    Adder<Kind> adder(*this, g, thread);
     for (const Chunk& chunk : chunks) {
         const uint32_t* records = borders.data() + 2 * n_looks * n_grids * chunk.first;
         const long begin = chunk.border_starts[g * n_bands + task];
@@ -81,71 +188,13 @@ inline void nt_trainer::update_border_of(int g, int task, Thread& thread) {
             if (i + RECORDS_AHEAD < end) {
                 const uint32_t later = records[i + RECORDS_AHEAD];
                 const uint32_t texel = corners[(later / 2) * n_grids + g].texel[2 * (later % 2)];
-                prefetch_later(store.stamps.data() + Kind::unit(texel));
+                prefetch_to_write(store.stamps.data() + Kind::unit(texel));
             }
-            add_record<Kind>(g, records[i] / 2, int(records[i] % 2), thread);
+            adder.add(records[i]);
         }
     }
+    adder.finish();
     update_touched<Kind>(g, thread);
-}
-
-// Where the sum of the gradients of a unit is; lists it if it is new.
-template <class Kind>
-inline nt_trainer::Sum nt_trainer::sum_of(GridStore& store, uint32_t unit, Thread& thread) {
-    // without a branch, which could not be predicted: units are touched again at random
-    int32_t& stamp = store.stamps[unit];
-    const bool fresh = stamp >= 0;
-    const size_t place = fresh ? thread.n_touched : size_t(-1 - stamp);
-    thread.touched[thread.n_touched] = {unit, stamp};
-    thread.n_touched += fresh;
-    stamp = -1 - int32_t(place);
-    return {thread.sums<Kind>() + place * Kind::SUM, fresh};
-}
-
-// Adds a look's share of its sample's gradient to the two texels of one of its rows.
-template <class Kind>
-inline void nt_trainer::add_record(int g, long look, int row, Thread& thread) {
-    GridStore& store_ = *grids[g];
-    const Corner& corner = corners[look * long(grids.size()) + g];
-    const float* gradient = feature_gradient.data() + sample_of(look) * feature_stride + store_.grid.column;
-    const float look_share = n_looks == 2 ? lod_share[look] : 1.0f;
-    const bool learned = store_.grid.learned;
-    if constexpr (Kind::BLOCKS) {
-        constexpr int P = Kind::PLANES;
-        const uint32_t left = corner.texel[2 * row], right = corner.texel[2 * row + 1];
-        float both[BLOCK_FEATURES][2 * P];  // of left and right
-        for (int f = 0; f < BLOCK_FEATURES; f++) {
-            const float* from = gradient + store_.grid.input(2 * row, f);
-            for (int side = 0; side < 2; side++) {
-                const float share = learned ? 1.0f : corner.weight(2 * row + side) * look_share;
-                store<P>(both[f] + side * P, load<P>(from + (learned ? side * P : 0)) * share);
-            }
-        }
-        const auto add = [&](uint32_t texel, int first, auto lanes) {
-            constexpr int W = decltype(lanes)::value;
-            float* to = sum_of<Kind>(store_, Kind::unit(texel), thread).values + texel % BLOCK_TEXELS * P;
-            for (int f = 0; f < BLOCK_FEATURES; f++, to += BLOCK_TEXELS * P)
-                store<W>(to, load<W>(to) + load<W>(both[f] + first));
-        };
-        if (right == left + 1 && right % BLOCK_SIDE) {
-            add(left, 0, std::integral_constant<int, 2 * P>());
-        } else {
-            add(left, 0, std::integral_constant<int, P>());
-            add(right, P, std::integral_constant<int, P>());
-        }
-    } else {
-        constexpr int F = Kind::SUM, W = F < V ? F : V;
-        for (int j = 2 * row; j < 2 * row + 2; j++) {
-            const float* from = learned ? gradient + j * F : gradient;
-            const float share = learned ? 1.0f : corner.weight(j) * look_share;
-            const Sum sum = sum_of<Kind>(store_, corner.texel[j], thread);
-            const typename Lanes<W>::ints kept = typename Lanes<W>::ints{} + (sum.fresh ? 0 : -1);
-            for (int f = 0; f < F; f += W) {
-                const auto before = (typename Lanes<W>::floats)((typename Lanes<W>::ints)load<W>(sum.values + f) & kept);
-                store<W>(sum.values + f, before + load<W>(from + f) * share);
-            }
-        }
-    }
 }
 
 // Takes Adam's step for the units with a gradient.
@@ -159,22 +208,42 @@ inline void nt_trainer::update_touched(int g, Thread& thread) {
                        float(store.rate * factor_ * step_size_), store.limit};
     const PlaneNoise noise(&noise_[store.grid.first], store.grid.planes);
     const size_t count = thread.n_touched;
-    for (size_t i = 0; i < count; i++) {
+    const auto follow_of = [&](const Touched& touched) {
+        return Follow{store.distance[touched.stamp & (DRIFT_SIZE - 1)], fading.moment1[now - touched.stamp],
+                      fading.moment2[now - touched.stamp]};
+    };
+    const auto visit = [&](size_t i) {  // returns the record
         if (i + RECORDS_AHEAD < count) {
             const float* later = store.records.data() + size_t(thread.touched[i + RECORDS_AHEAD].unit) * UNIT;
-            for (long f = 0; f < UNIT; f += 16) prefetch_later(later + f);
+            for (long f = 0; f < UNIT; f += 16) prefetch_to_write(later + f);
         }
-        const Touched& touched = thread.touched[i];
-        const Follow follow = {store.distance[touched.stamp & (DRIFT_SIZE - 1)],
-                               fading.moment1[now - touched.stamp], fading.moment2[now - touched.stamp]};
-        float* record = store.records.data() + size_t(touched.unit) * UNIT;
+        const uint32_t unit = thread.touched[i].unit;
+        store.stamps[unit] = now;
+        return store.records.data() + size_t(unit) * UNIT;
+    };
+    size_t i = 0;
+    if constexpr (!Kind::BLOCKS && ROW < V) {
+        constexpr int COUNT = V / ROW;
+        for (; i + COUNT <= count; i += COUNT) {
+            float* records[COUNT];
+            Follow follows[COUNT];
+            for (int k = 0; k < COUNT; k++) {
+                follows[k] = follow_of(thread.touched[i + k]);
+                records[k] = visit(i + k);
+            }
+            update_records<ROW, COUNT>(records, thread.sums<Kind>() + i * Kind::SUM, follows, step);
+        }
+    }
+    for (; i < count; i++) {
+        const Touched touched = thread.touched[i];
+        const Follow follow = follow_of(touched);
         float* gradient = thread.sums<Kind>() + i * Kind::SUM;
+        float* record = visit(i);
         if constexpr (Kind::BLOCKS) {
             update_block<Kind::PLANES>(record, touched.unit, shape.quantized, noise, gradient, follow, step);
             std::fill(gradient, gradient + Kind::SUM, 0.0f);
         } else
             update_record<ROW>(record, gradient, follow, step);
-        store.stamps[touched.unit] = now;
     }
     thread.n_touched = 0;
 }
@@ -202,6 +271,5 @@ void nt_trainer::update_weights(const WeightTask& task, std::vector<float>& sum)
             weights[at + i] -= rate * direction(m, v2, small_);
         }
     }
-    const int bits = iteration + 1 < first_rounded_ ? 32 : settings.weight_bits;  // of the next iteration
-    network.pack(task.layer, task.first_row, task.last_row, weights.data(), bits);
+    network.pack(task.layer, task.first_row, task.last_row, weights.data(), bits_of(iteration + 1));
 }

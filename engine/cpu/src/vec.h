@@ -89,10 +89,55 @@ inline typename Lanes<2 * W>::floats joined(typename Lanes<W>::floats x, typenam
 }
 #endif
 
+// COUNT vectors of W lanes side by side; part(i): one of them.
+template <int W, int COUNT, class Part>
+inline typename Lanes<W * COUNT>::floats joined_parts(Part&& part) {
+    if constexpr (COUNT == 1)
+        return part(0);
+    else
+        return joined<W * COUNT / 2>(joined_parts<W, COUNT / 2>(part),
+                                     joined_parts<W, COUNT / 2>([&](int i) { return part(i + COUNT / 2); }));
+}
+
+// The same of rows in memory, from(i): where row i is; and of numbers, each in W lanes.
+template <int W, int COUNT, class From>
+inline typename Lanes<W * COUNT>::floats joined_rows(From&& from) {
+    return joined_parts<W, COUNT>([&](int i) { return load<W>(from(i)); });
+}
+template <int W, int COUNT, class Value>
+inline typename Lanes<W * COUNT>::floats joined_values(Value&& value) {
+    return joined_parts<W, COUNT>([&](int i) { return typename Lanes<W>::floats{} + value(i); });
+}
+
+// The first or second half of a vector of 2 W lanes.
+template <int W>
+inline typename Lanes<W>::floats half(const typename Lanes<2 * W>::floats& x, int which) {
+    typename Lanes<W>::floats part;
+    memcpy(&part, reinterpret_cast<const char*>(&x) + which * sizeof part, sizeof part);
+    return part;
+}
+
+// Stores COUNT rows of W floats each; to(i): where row i goes.
+template <int W, int COUNT, class To>
+inline void store_rows(const typename Lanes<W * COUNT>::floats& x, To&& to) {
+    if constexpr (COUNT == 1) {
+        store<W>(to(0), x);
+    } else {
+        store_rows<W, COUNT / 2>(half<W * COUNT / 2>(x, 0), to);
+        store_rows<W, COUNT / 2>(half<W * COUNT / 2>(x, 1), [&](int i) { return to(i + COUNT / 2); });
+    }
+}
+
 // Prefetch a cache line: into the second-level cache, for later, or into the first, for the next reads.
 inline void prefetch_later(const void* address) {
     __builtin_prefetch(address, 0, 2);
     asm volatile("" : : "r"(address));  // gcc would remove loops that only prefetch
+}
+
+// The second-level cache of the core alone, for what will be written.
+inline void prefetch_to_write(const void* address) {
+    __builtin_prefetch(address, 1, 2);
+    asm volatile("" : : "r"(address));
 }
 
 inline void prefetch_next(const void* address) {
@@ -100,11 +145,12 @@ inline void prefetch_next(const void* address) {
     asm volatile("" : : "r"(address));
 }
 
+// NaN stays NaN: in this order each line is one instruction.
 template <int W>
 inline typename Lanes<W>::floats clamped_lanes(typename Lanes<W>::floats x, float limit) {
-    const typename Lanes<W>::floats zero{};
-    x = x > limit ? zero + limit : x;
-    return x < -limit ? zero - limit : x;
+    const typename Lanes<W>::floats high = typename Lanes<W>::floats{} + limit, low = -high;
+    x = high < x ? high : x;
+    return low > x ? low : x;
 }
 
 constexpr long align_up(long count, long unit) { return (count + unit - 1) / unit * unit; }

@@ -46,9 +46,14 @@ class RowRounding {
     float operator()(float weight) const {
         if (bits_ == 32) return weight;
         if (bits_ == 16) return round_to_half(weight);
-        if (scale_ == 0) return 0;
-        return std::min(std::max(std::nearbyint(weight / scale_), -127.0f), 127.0f) * scale_;
+        return code(weight) * scale_;
     }
+
+    // Of 8 bits.
+    float code(float weight) const {
+        return scale_ == 0 ? 0.0f : std::min(std::max(std::nearbyint(weight / scale_), -127.0f), 127.0f);
+    }
+    float scale() const { return scale_; }
 
   private:
     int bits_;

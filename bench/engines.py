@@ -2,6 +2,7 @@
 
     python -m bench.engines [DIR...]                  step speed, sizes, threads and whole runs; a quarter of an hour
     python -m bench.engines --quick                   step speed alone, less than a minute; the last line is JSON
+    python -m bench.engines --instruction_sets        step speed of the kernels for this CPU's and for narrower vectors
     python -m bench.engines --device cuda [--quick]   on a GPU, see bench/engines_gpu.py; five minutes with --quick
 
 Whatever is compared takes turns in one process, so that a busy machine slows all of it alike. Figures are medians of
@@ -39,6 +40,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--num_threads", type=int, default=0, help="CPU threads; 0: all cores")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
     parser.add_argument("--quick", action="store_true", help="step speed; on a GPU also the profile and one size")
+    parser.add_argument("--instruction_sets", action="store_true", help="step speed per instruction set")
     parser.add_argument("--sizes", type=int, nargs="*", help=f"widths of the square materials; default: {SIZES}, on a "
                         f"GPU {GPU_SIZES}")  # fmt: skip
     parser.add_argument("--latents", choices=LATENTS, default="packed", help="grids of the sizes, on the CPU")
@@ -52,6 +54,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if min(arguments.sizes or [1]) < 1:
         raise UserError(f"--sizes: expected widths of 1 texel or more, got {min(arguments.sizes)}")
     if arguments.device != "cpu":
+        if arguments.instruction_sets:
+            raise UserError(f"--instruction_sets: expected --device cpu, found {arguments.device}")
         if arguments.latents != "packed":
             raise UserError(f"--latents {arguments.latents}: expected --device cpu, found {arguments.device}")
         from bench import engines_gpu
@@ -60,6 +64,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.sizes is None:
         arguments.sizes = list(SIZES)
     use_threads(arguments.num_threads)
+    if arguments.instruction_sets:
+        from bench.engines_sets import run_sets
+
+        run_sets(arguments)
+        return 0
     from bench.engines_work import run_all
 
     run_all(arguments)

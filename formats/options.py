@@ -82,8 +82,8 @@ class ExportOptions:
     on_load: bool = knob(False, "beside each decoder a compute shader that decodes a rectangle of a LOD into RGBA8, "
                          "on_load.*, and one that makes BC7, BC5 and BC4 of it, blocks.*; of hlsl, glsl and wgsl")
 
-    data_dir: str = knob("", "source maps to compare with; of a batch folder the folder of their folders; not given: "
-                         "those of the run", unit="path", section="page")  # fmt: skip
+    data_dir: str = knob("", "source maps or model to compare with; of a batch folder the folder of their folders; not "
+                         "given: those of the run", unit="path", section="page")  # fmt: skip
     viewer_source: int | None = knob(None, "longest side of the source maps in the page, 0: none; not given: LOD 0, "
                                      "coarser where all materials of the page would take more than 16 MB",
                                      unit="texels", low=0)  # fmt: skip

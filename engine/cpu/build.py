@@ -96,7 +96,15 @@ def load_library(say: Callable[[str], None] | None = None) -> ctypes.CDLL:
 
 
 def _load(say: Callable[[str], None] | None) -> ctypes.CDLL:
-    recipes = [Recipe(SOURCES, compiler, split_variable("NTC_CXXFLAGS")) for compiler in find_compilers()]
+    return load_with(split_variable("NTC_CXXFLAGS"), say)
+
+
+def load_with(flags: Sequence[str], say: Callable[[str], None] | None = None) -> ctypes.CDLL:
+    """The kernels compiled with these flags, without any those for this CPU; the process does not remember them.
+
+    Raises: KernelsUnavailable.
+    """
+    recipes = [Recipe(SOURCES, compiler, flags) for compiler in find_compilers()]
     return ctypes.CDLL(str(find_or_build(recipes, (user_cache, private_folder), say)))
 
 

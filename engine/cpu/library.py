@@ -125,7 +125,11 @@ def load_kernels(say: Callable[[str], None] | None = None) -> ctypes.CDLL:
         say: receives one line when a compiler starts to work.
     Raises: KernelsUnavailable.
     """
-    library = load_library(say)
+    return declared(load_library(say))
+
+
+def declared(library: ctypes.CDLL) -> ctypes.CDLL:
+    """The library with its signatures declared. Raises: KernelsUnavailable for one of another version."""
     try:
         for name, (result, arguments) in _SIGNATURES.items():
             function = getattr(library, name)

@@ -10,7 +10,7 @@ import sys
 import pytest
 import torch
 
-from bench import engines, engines_plot, engines_work, memory, race
+from bench import engines, engines_plot, engines_sets, engines_work, memory, race
 from bench.engines_work import table, thread_counts
 from bench.race import Contestant, Effort
 from common.errors import run_command
@@ -75,6 +75,37 @@ def test_quick_ends_with_a_line_of_json(tmp_path, monkeypatch, capsys):
     assert [row["iterations"] for row in rows] == [2, 6, 2, 6]
     macs = rows[1]["multiply_adds_per_sample"], rows[3]["multiply_adds_per_sample"]
     assert macs[0] > macs[1] > 0
+
+
+@pytest.mark.usefixtures("_kernels")
+def test_instruction_sets(tmp_path, monkeypatch, capsys):
+    """Each set has its own kernels and its own peak. Here both are those for this CPU, which are compiled already."""
+    kernels = load_kernels()
+
+    class Slower:  # whose peak is told to be a tenth, and which has no bfloat16
+        def __getattr__(self, name):
+            return getattr(kernels, name)
+
+        def nt_has_bfloat16(self):
+            return 0
+
+        def nt_multiply_add_peak(self, seconds, n_threads, peak):
+            status = kernels.nt_multiply_add_peak(seconds, n_threads, peak)
+            peak._obj.value /= 10
+            return status
+
+    monkeypatch.setattr(engines_sets, "instruction_sets", lambda: {"wide": kernels, "narrow": Slower()})
+    monkeypatch.setattr(Effort, "quick", classmethod(lambda cls: TINY))
+    folder = save_maps(tmp_path / "made", width=24, height=16)
+    command = ["--instruction_sets", "--quick", str(folder), "--out", str(tmp_path / "out"), "--num_threads", "1"]
+    assert engines.main(command) == 0
+    assert "AVX" not in capsys.readouterr().out
+    rows = json.loads((tmp_path / "out" / "engines_sets.json").read_text())["entries"]
+    words = ["float32", "bf16"] if kernels.nt_has_bfloat16() else ["float32"]
+    sets = [("PyTorch's", "float32"), *[("wide", word) for word in words], ("narrow", "float32")]
+    assert [(row["instructions"], row["precision"]) for row in rows] == sets
+    assert all(positive(row["peak_share"]) for row in rows[1:]) and "peak_share" not in rows[0]
+    assert rows[-1]["peak_multiply_adds_per_second"] < 0.5 * rows[1]["peak_multiply_adds_per_second"]
 
 
 def test_without_kernels_there_is_one_line(tmp_path, monkeypatch, capsys):

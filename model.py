@@ -304,8 +304,8 @@ class NeuralTexture(nn.Module):
     def calibrate(self, uv: Positions, lod: Scalars) -> None:
         """Set `activation_ranges` to what the layers take in at these positions without rounding of activations.
 
-        The ranges stay as they are in the last part of a run, in which they count. Ranges that follow the batches, or are
-        trained (Esser et al. 2020), gain nothing beyond what runs differ by: see docs/results.md.
+        The ranges stay as they are in the last part of a run, in which they count. Ranges that follow the batches, or
+        are trained (Esser et al. 2020), gain nothing beyond what runs differ by: see docs/results.md.
         """
         hidden, weights = self._inputs(uv, lod, lod.to(torch.float32), None), self.exported_weights()
         for layer, weight in enumerate(weights[:-1], 1):

@@ -112,7 +112,8 @@ class HashGridConfig:
 class Config:
     """The configuration of one run. Field order is the order of `--help`."""
 
-    data_dir: str = knob("data/test", "folder with the maps of one material", unit="path", section="most used")
+    data_dir: str = knob("data/test", "folder with the maps of one material, or a glTF model (.glb, .gltf)",
+                         unit="path", section="most used")  # fmt: skip
     save_dir: str = knob("outputs", "folder that receives one sub-folder per run", unit="path")
     preset: str = knob("", "effort; empty: balanced where a rate or quality is asked for", choices=PRESETS)
     bpp: float = knob(0.0, "rate to aim at, 0.5 to 20, network included; 0: as grids and network are set", unit="bpp",
@@ -129,6 +130,7 @@ class Config:
         "", "which file is which map, where the names do not say it: diffuse=a.png,roughness=pack.png:g,specular=none; "
         "alone: print what each file of --data_dir is taken for, and train nothing", unit="map=file", bare=LIST_MAPS,
     )  # fmt: skip
+    material: str = knob("", "the one to train of a model; empty: all that have textures, as a batch", unit="name")
     size: str = knob("", "texels of LOD 0: WxH, or largest: of the largest map; empty: of the first map", unit="WxH")
     extra_maps: str = knob(
         "auto", "opacity and emissive, where there are files of them or the diffuse has alpha; none: leave them out",
@@ -251,9 +253,9 @@ class Config:
     deterministic: bool = knob(False, "engine cuda: the same bits in every run on one GPU, by slower integer sums")
     num_threads: int = knob(0, "CPU threads; 0: all cores. Same seed and threads: same bits", low=0, high=1024)
 
-    groups_batching: bool = knob(False, "train every sub-folder of --groups_batch_dir that holds maps",
+    groups_batching: bool = knob(False, "train every sub-folder of --groups_batch_dir that holds maps, and its models",
                                  section="many materials")  # fmt: skip
-    groups_batch_dir: str = knob("data_batch", "folder with one sub-folder per material", unit="path")
+    groups_batch_dir: str = knob("data_batch", "folder with one sub-folder per material, models, or both", unit="path")
     groups_save_dir: str = knob("save_batch", "receives one sub-folder per material", unit="path")
     groups_recursive: bool = knob(False, "sub-folders of sub-folders are materials too")
     groups_max_workers: int = knob(
@@ -443,8 +445,8 @@ def _check_combinations(config: Config) -> None:
         raise UserError("--mode infer: expected --load_dir outputs/<run>, the run to evaluate; it was not given")
     if config.load_iter >= 0 and not config.load_dir:
         raise UserError(f"--load_iter {config.load_iter}: expected --load_dir outputs/<run> beside it, found none")
-    if config.groups_batching and (config.load_dir or config.mode == "infer"):
-        other = "--load_dir" if config.load_dir else "--mode infer"
+    if config.groups_batching and (config.load_dir or config.material or config.mode == "infer"):
+        other = "--load_dir" if config.load_dir else "--material" if config.material else "--mode infer"
         raise UserError(f"--groups_batching trains many materials; it cannot be combined with {other}")
     for name in ("ray_address", "groups_gpus", "groups_retries"):
         if getattr(config, name) != FIELDS[name].default and config.groups_backend != "ray":

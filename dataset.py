@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from maps.extras import AUTO, Extras
 from maps.images import encode_png
 from maps.mips import Kind, LogLight, linear_to_srgb, mip_chain, mip_sizes, round_to_codes, srgb_to_linear
 from maps.read_maps import read_maps
-from maps.record import Constant, MapRecord, MaterialRecord
+from maps.record import Constant, MapRecord, MaterialRecord, Origin
 
 PNG_SAMPLE_TEXELS = 2**19  # of a map; of larger ones `Material.png_bytes` encodes every PNG_SAMPLE_STEP-th band
 PNG_SAMPLE_ROWS, PNG_SAMPLE_STEP = 16, 4
@@ -110,6 +109,7 @@ class Material:
     near_test: tuple[np.ndarray, np.ndarray] | None = None  # indices and the file's opacity of texels of LOD 0, which
     # codes8 or codes16 have farther from an alpha test, see maps.coverage
     log_scale: dict[str, float] = dataclasses.field(default_factory=dict)  # of maps with light above 1: MapRecord's
+    origin: Origin | None = None  # the model that it is of
 
     def __post_init__(self) -> None:
         self.lod_sizes = mip_sizes(self.width, self.height)  # (width, height) per LOD
@@ -138,6 +138,7 @@ class Material:
         normal_convention: str = "unknown",
         warnings: Iterable[str] = (),
         source_bytes: int = 0,
+        origin: Origin | None = None,
     ) -> Material:
         """Build the mip chain of `arrays`: map name -> (H, W, C) or (H, W) uint8 or uint16, one size for all.
 
@@ -209,6 +210,7 @@ class Material:
             unit_normals=unit_normals,
             near_test=texels_near_test(planes["opacity"]) if "opacity" in planes else None,
             log_scale=scales,
+            origin=origin,
         )
 
     @property
@@ -238,7 +240,8 @@ class Material:
     @property
     def record(self) -> MaterialRecord:
         """This material without its texels and their hash."""
-        return MaterialRecord(self.name, self.width, self.height, tuple(self._map_record(n) for n in self.present))
+        maps = tuple(self._map_record(n) for n in self.present)
+        return MaterialRecord(self.name, self.width, self.height, maps, origin=self.origin)
 
     @property
     def hashed_record(self) -> MaterialRecord:
@@ -366,24 +369,24 @@ class Material:
 
 
 def load_material(
-    folder: str | os.PathLike,
+    folder: str | Path,
     linear_color: bool = False,
     max_pixels: int = MAX_PIXELS,
     by_hand: str = "",
     size: str = "",
     extras: Extras = AUTO,
+    material: str = "",
 ) -> Material:
-    """Read the maps of a folder, see `maps.read_maps.read_maps`, and make their mip chain.
+    """Read the maps of a folder or of a model's material, see `maps.read_maps.read_maps`, and make their mip chain.
 
     Args:
         linear_color: decode an sRGB diffuse to 16-bit linear light; `texels` and `to_file_space` still return sRGB.
-        max_pixels, by_hand, size, extras: as in `read_maps`.
+        max_pixels, by_hand, size, extras, material: as in `read_maps`.
     Raises: UserError for a folder or a file that cannot be used.
     """
-    folder = Path(folder)
-    found = read_maps(folder, max_pixels, by_hand, size, extras)
+    found = read_maps(folder, max_pixels, by_hand, size, extras, material)
     return Material.from_arrays(
-        folder.resolve().name or "material",
+        found.name,
         found.arrays,
         color_space=found.color_space,
         linear_color=linear_color,
@@ -393,4 +396,5 @@ def load_material(
         normal_convention=found.convention,
         warnings=found.notes,
         source_bytes=found.source_bytes,
+        origin=found.origin,
     )

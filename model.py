@@ -23,7 +23,7 @@ from maps.channels import CHANNELS, outputs_of
 from maps.record import Constant
 from quantize import codes_from_features, features_from_codes, hash_uniform, round_features, round_weights
 from quantized.gradient import integer_network, rounded_shares
-from quantized.network import INPUT_RANGE
+from quantized.ranges import LEAST_RANGE, LEAST_SWISH, first_ranges
 from shape import (
     PADDED_OUTPUTS,
     TEXEL_OFFSETS,
@@ -50,8 +50,6 @@ BIAS_NEURON = {"leaky_relu": 1.0, "hard_swish": 4.0}
 # no better; features spread over the whole range cost 0.1 to 0.25 dB.
 INITIAL_FEATURE_RANGE = 0.02  # features start within +- 0.01
 INITIAL_GAIN = 0.6  # of the network's weights
-LEAST_SWISH = -0.375  # of hard swish, at -1.5
-LEAST_RANGE = 0.125  # of activations
 
 
 @dataclass(frozen=True)
@@ -135,7 +133,8 @@ class NeuralTexture(nn.Module):
         learned = sorted(set(present_channels) - set(self.constants))
         self.weights = nn.ParameterList(nn.Parameter(w) for w in self._initial_weights(generator, learned))
         # (layers, 2) of --activation_bits 8: lowest and highest of what each layer takes in, see `calibrate`
-        self.register_buffer("activation_ranges", first_ranges(decoder) if self.activation_bits == 8 else None)
+        ranges = torch.tensor(first_ranges(decoder.n_hidden_layers)) if self.activation_bits == 8 else None
+        self.register_buffer("activation_ranges", ranges)
 
     @property
     def form(self) -> ModelForm:
@@ -158,7 +157,7 @@ class NeuralTexture(nn.Module):
         """Emulate biases in a fresh network, which has none: for the later layers, and for the mean of each channel.
 
         The first neuron of each hidden layer becomes a constant, fed by the first layer's ones; the next layer's
-        weights of that neuron are its biases. Training may change it; the files need no new field.
+        weights of that neuron are its biases. Training may change it unless `keeps_biases`; files need no new field.
         Measured over three materials, 1200 iterations: +0.26 dB (hard swish, learned grid), +0.7 (leaky, linear).
 
         Args:
@@ -293,13 +292,20 @@ class NeuralTexture(nn.Module):
         """Bits of what a layer takes in; 8: `forward` computes in whole numbers, as quantized.network does."""
         return self.decoder.activation_bits if self.quantized else 32
 
+    @property
+    def keeps_biases(self) -> bool:
+        """Whether engines leave the first neuron of each hidden layer as start_biases made it: with rounded activations
+        it is a constant to the last bit, whose rounding costs nothing, where one that varies shifts every channel.
+        256 x 256 texels, `fast`, PSNR with floats, so, and with neurons that vary: Metal055A at 5 bpp 47.90, 48.01 and
+        47.62 dB, Rock058 at 10 bpp 38.96, 38.98 and 38.71."""
+        return self.activation_bits == 8 and len(self.weights) > 1 and bool(self.layout.ones)
+
     @torch.no_grad()
     def calibrate(self, uv: Positions, lod: Scalars) -> None:
         """Set `activation_ranges` to what the layers take in at these positions without rounding of activations.
 
         The ranges stay as they are in the last part of a run, in which they count. Ranges that follow the batches, or
-        are trained (Esser et al. 2020), gain nothing: Rock058, 256 x 256 at 5 bpp, `fast`, loses -0.03 dB with
-        fixed ones, -0.01 and 0.01 with the mean or the largest of the batches, 0.00 and 0.10 dB with trained ones.
+        are trained (Esser et al. 2020), gain nothing beyond what runs differ by: see docs/results.md.
         """
         hidden, weights = self._inputs(uv, lod, lod.to(torch.float32), None), self.exported_weights()
         for layer, weight in enumerate(weights[:-1], 1):
@@ -427,12 +433,6 @@ class NeuralTexture(nn.Module):
         every = sum(grid.stored_texels * bits for grid, bits in zip(self.grids, word_bits)) / texels
         network = self.form.network_bits / texels
         return {"grids": finest, "network": network, "bpp": finest + network, "all_mips": every + network}
-
-
-def first_ranges(decoder: DecoderSpec) -> torch.Tensor:
-    """Ranges (layers, 2) of a model that nothing has calibrated: what fresh weights make."""
-    ranges = [INPUT_RANGE] + [(LEAST_SWISH, 2 * BIAS_NEURON[decoder.activation])] * decoder.n_hidden_layers
-    return torch.tensor(ranges)
 
 
 def _initial_features(grid: GridSpec, generator: torch.Generator) -> torch.Tensor:

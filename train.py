@@ -1,4 +1,4 @@
-"""Train a neural texture from a folder of PBR maps, resume a run, evaluate it, or train many materials.
+"""Train a neural texture from a folder of PBR maps or a glTF model, resume a run, evaluate it, or train many materials.
 
     python train.py --mode train --data_dir ./data/test --save_dir ./outputs
 
@@ -29,6 +29,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         list_maps(config)
         return 0
+    if not (config.groups_batching or config.load_dir or config.material):
+        from maps.gltf.container import is_model
+
+        if is_model(config.data_dir):
+            from groups.models import of_all_materials
+
+            config = of_all_materials(config)
     if config.groups_batching:
         from groups.batch import train_groups
 
@@ -49,13 +56,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 def look_first(config: Config) -> None:
     """Raise UserError for a run or for maps that are not there, which takes no PyTorch."""
     from maps.extras import Extras
-    from maps.folder import look_into
+    from maps.source import open_source
     from training.run_folder import find_checkpoint
 
     if config.load_dir:
         find_checkpoint(Path(config.load_dir), config.load_iter)
     else:
-        look_into(Path(config.data_dir), config.maps, Extras.of(config))
+        open_source(config.data_dir, config.maps, config.material).check(Extras.of(config))
 
 
 if __name__ == "__main__":

@@ -6,14 +6,14 @@ from __future__ import annotations
 import statistics
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from bench.decode_shader import WEIGHT_TYPES, decoder_weights, shader_textures, shader_tools, unorm
+from bench.decode_shader import TABLES, WEIGHT_TYPES, decoder_weights, shader_textures, shader_tools, unorm
 from bench.spirv import KINDS, Invocation, Module
 from bench.vulkan_device import COOPERATIVE, REPLICATED, ComputeProgram, VulkanDevice
 from maps.record import MaterialRecord
@@ -23,7 +23,9 @@ from shaders.generate import find_slangc
 from shaders.matrices import matrix_bytes
 from shaders.slang import DECODER, TEXELS, compile_texels, slang_source, texels_source
 
-NETWORKS = {"plain 32": (False, 32), "plain 16": (False, 16), "matrices 16": (True, 32)}  # cooperative, plain precision
+# What the network multiplies with -> with cooperative vectors?, bits of the plain products.
+NETWORKS = {"plain 32": (False, 32), "plain 16": (False, 16), "plain 8": (False, 8), "matrices 16": (True, 32)}
+MakeModel = Callable[[str, int], NeuralTexture]  # of a form and a precision, packed
 TOLERANCE = 2 / 255
 ROUNDS = 20
 SLANG_COLUMNS = (
@@ -81,7 +83,7 @@ def run_texel(
     query: u, v and LOD. precision: of the plain network. Returns: kind -> count, `matrix` among them; (channels,).
     """
     resources: dict[str, Any] = {name: unorm(levels) for name, levels in shader_textures(model, layout).items()}
-    kind, length = ("<u4", 2) if precision == 16 else ("<f4", 4)  # words of two halves
+    kind, length = TABLES[precision]
     for name, data in buffers.items():
         words = np.frombuffer(data, "<u4" if name == "ntMatrices" else kind)
         resources[name] = [words.tolist() if name == "ntMatrices" else words.reshape(-1, length).tolist()]
@@ -92,16 +94,17 @@ def run_texel(
     return dict(counts), np.array(invocation.buffer("ntDecoded")[0])
 
 
-def measure_slang(models: Mapping[str, NeuralTexture], lods: tuple[float, ...]) -> list[dict[str, Any]]:
+def measure_slang(make: MakeModel, forms: Sequence[str], lods: Sequence[float]) -> list[dict[str, Any]]:
     """Counts per texel of NETWORKS; nothing, and a note, without Slang's compiler.
 
-    models: by form, packed. Raises: RuntimeError where a program decodes something else than the model.
+    Raises: RuntimeError where a program decodes something else than the model.
     """
     rows = []
-    for form, model in models.items():
-        side = 1 << model.num_lods - 1
-        uv = (20.5 / side, 9.5 / side)  # not at a border, where nothing wraps around
+    for form in forms:
         for name, (cooperative, precision) in NETWORKS.items():
+            model = make(form, precision)
+            side = 1 << model.num_lods - 1
+            uv = (20.5 / side, 9.5 / side)  # not at a border, where nothing wraps around
             try:
                 spirv, small = optimised(slang_spirv(model, (side, side), cooperative, precision))
             except NoDevice as error:
@@ -122,32 +125,33 @@ def measure_slang(models: Mapping[str, NeuralTexture], lods: tuple[float, ...]) 
     return rows
 
 
-def measure_gpu(models: Mapping[str, NeuralTexture], size: tuple[int, int]) -> list[dict[str, Any]]:
+def measure_gpu(make: MakeModel, forms: Sequence[str], size: tuple[int, int]) -> list[dict[str, Any]]:
     """Milliseconds that a GPU takes for a frame of texels of LOD 0, by its own clock; nothing, and a note, elsewhere: a
     CPU that stands in for a GPU says nothing about one."""
     try:
         device = VulkanDevice()
         if device.is_cpu:
             raise NoDevice(f"{device.name} is a CPU")
-        return list(_frames(device, models, size))
+        return list(_frames(device, make, forms, size))
     except NoDevice as error:
         print(f"note: no frames of the decoders in Slang: {error}", flush=True)
         return []
 
 
 def _frames(
-    device: VulkanDevice, models: Mapping[str, NeuralTexture], size: tuple[int, int]
+    device: VulkanDevice, make: MakeModel, forms: Sequence[str], size: tuple[int, int]
 ) -> Iterator[dict[str, Any]]:  # fmt: skip
     width, height = size
-    for form, model in models.items():
-        side = 1 << model.num_lods - 1
-        across, down = np.meshgrid(np.arange(width), np.arange(height))
-        queries = np.zeros((width * height, 4), np.float32)
-        queries[:, 0], queries[:, 1] = (across.ravel() + 0.5) / side, (down.ravel() + 0.5) / side
+    across, down = np.meshgrid(np.arange(width), np.arange(height))
+    for form in forms:
         for name, (cooperative, precision) in NETWORKS.items():
             if cooperative and not {COOPERATIVE, REPLICATED} <= set(device.extensions):
                 print(f"note: no frames with cooperative vectors: {device.name} has no {COOPERATIVE}", flush=True)
                 continue
+            model = make(form, precision)
+            side = 1 << model.num_lods - 1
+            queries = np.zeros((width * height, 4), np.float32)
+            queries[:, 0], queries[:, 1] = (across.ravel() + 0.5) / side, (down.ravel() + 0.5) / side
             program = ComputeProgram(device, slang_spirv(model, (side, side), cooperative, precision))
             resources = {
                 "ntQueries": queries.tobytes(), "ntDecoded": bytes(4 * len(queries) * model.decoder.outputs),

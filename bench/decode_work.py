@@ -289,15 +289,15 @@ def measure_all(arguments: argparse.Namespace) -> Iterator[list[dict[str, Any]]]
     yield measure_load({form: make_model(form, 64, OF_FORM[form]) for form in FORMS})
     packed = [form for form in OF_FORM if not form.startswith("bc1")][-1 if quick else 0 :]
     print("operations of the decoders in Slang, per texel", flush=True)
-    yield measure_slang({form: make_model(form, 64, OF_FORM[form]) for form in packed}, LODS)
+    yield measure_slang(lambda form, bits: make_model(form, 64, OF_FORM[form], bits), packed, LODS)
     print("registers of the decoders in GLSL, for an AMD GPU", flush=True)
     yield measure_registers(
         (form, network_name(OF_FORM[form]), bits, make_model(form, 64, OF_FORM[form], bits))
         for form in packed for bits in precisions_of("packed")
     )  # fmt: skip
     print("a frame of the decoders in Slang, by a GPU's clock", flush=True)
-    large = {form: make_model(form, FRAME_MATERIAL, OF_FORM[form]) for form in packed}
-    yield measure_gpu(large, tuple(arguments.frame))
+    large = lambda form, bits: make_model(form, FRAME_MATERIAL, OF_FORM[form], bits)  # noqa: E731
+    yield measure_gpu(large, packed, tuple(arguments.frame))
     print("a frame, one decode of LOD 0 per pixel", flush=True)
     yield measure_frames(tuple(arguments.frame), rounds, round_s, OF_FORM)
 

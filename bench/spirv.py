@@ -378,7 +378,12 @@ class Invocation:
         elif op == 88:  # OpImageSampleExplicitLod
             frame[result] = _filtered(frame[operands[0]], frame[operands[1]], frame[operands[3]])
             count["sample"] += 1
-        elif op == 4450:  # OpSDot, of four signed bytes in each of two words
+        elif op not in (246, 247):
+            self._execute_slang(op, kind, result, operands, frame, count)
+
+    def _execute_slang(self, op, kind, result, operands, frame, count) -> None:
+        """What Slang writes beside what glslang does."""
+        if op == 4450:  # OpSDot, of four signed bytes in each of two words
             frame[result] = sum(a * b for a, b in zip(*map(_bytes, (frame[word] for word in operands[:2]))))
             count["dot"] += 1
         elif op == 68:  # OpArrayLength
@@ -387,7 +392,7 @@ class Invocation:
             frame[result] = [frame[operands[0]]] * len(self.module.zero(kind))
         elif op == 5289:
             self._multiply(kind, result, operands, frame, count)
-        elif op not in (246, 247):
+        else:
             raise NotImplementedError(f"SPIR-V instruction {op}")
 
     def _multiply(self, kind, result, operands, frame, count) -> None:

@@ -106,6 +106,8 @@ def _describe_export(folder: Path, manifest: Manifest) -> Description:
     material, form = manifest.material, manifest.form
     size = f"{material.width} x {material.height}, {material.num_lods} LODs"
     result.lines.append(f"{folder}: {material.name:.200}, {size} ({FORMAT} {FORMAT_VERSION})")
+    if material.origin:
+        result.lines.append(f"of the model {material.origin.model:.200}: material {material.origin.index}")
     result.section("maps", [_map_row(entry) for entry in material.maps])
     constants = constant_listing(form.constants)
     result.section("channels with one value at every texel", [[constants]] if constants else [])

@@ -22,7 +22,7 @@ from formats.dds_layouts import (
     unorm_to_feature,
 )
 from maps.channels import ALL_CHANNELS, CHANNELS, canonical, is_map_name, map_channels
-from maps.record import CONVENTIONS, Constant, MapRecord, MaterialRecord
+from maps.record import CONVENTIONS, Constant, MapRecord, MaterialRecord, Origin
 from quantized.ranges import ranges_problem
 from shape import PADDED_OUTPUTS, DecoderSpec, GridSpec, ModelForm
 
@@ -128,6 +128,7 @@ def material_to_json(material: MaterialRecord, constants: Mapping[int, Constant]
         "maps": [_map_to_json(entry) for entry in material.maps],
         "sha256": material.sha256,
         "constants": _constants_to_json(constants, material.maps),
+        "origin": material.origin._asdict() if material.origin else None,
     }
     return _without_none(value)
 
@@ -339,10 +340,15 @@ def material_from_json(value: Mapping[str, Any]) -> tuple[MaterialRecord, dict[i
     if width * height > MOST_PIXELS:
         raise ValueError(f"size {width}x{height}")
     sha256 = _typed(value, "sha256", str) if "sha256" in value else None
-    material = MaterialRecord(_typed(value, "name", str), width, height, maps, sha256)
+    origin = _origin_from_json(value["origin"]) if "origin" in value else None
+    material = MaterialRecord(_typed(value, "name", str), width, height, maps, sha256, origin)
     if material.num_lods != value["num_lods"]:
         raise ValueError("num_lods does not follow from width and height")
     return material, _constants_from_json(value.get("constants", []), maps)
+
+
+def _origin_from_json(entry: Mapping[str, Any]) -> Origin:
+    return Origin(_typed(entry, "model", str), _typed(entry, "material", str), _integer(entry, "index"))
 
 
 def _map_from_json(entry: Mapping[str, Any]) -> MapRecord:

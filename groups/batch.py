@@ -1,4 +1,5 @@
-"""Trains every sub-folder of --groups_batch_dir that holds maps (a group) in a process of its own.
+"""Trains every sub-folder of --groups_batch_dir that holds maps, and every material of its models, each (a group) in a
+process of its own.
 
     python train.py --groups_batching --groups_batch_dir DIR --groups_save_dir DIR [--groups_max_workers N]
 
@@ -21,13 +22,14 @@ from typing import Union
 
 from tqdm import tqdm
 
-from common.errors import UserError, explain_os_error, one_line
+from common.errors import UserError, counted, explain_os_error, one_line
 from common.events import TENSORBOARD
 from common.parallel import map_threads
 from common.stop import StopRequest, stop_signals
 from configs import Config
 from groups.estimate import dry_run
 from groups.gpus import gpus_of
+from groups.group import Group
 from groups.job import Job, Outcome
 from groups.journal import (
     BATCH_CSV,
@@ -47,9 +49,11 @@ from groups.journal import (
     settings_digest,
 )
 from groups.local import LocalPool, share_threads
+from groups.models import groups_of, groups_of_file, models_in
 from groups.ray_pool import RayPool, check_cluster
 from groups.report import batch_html
 from maps.by_hand import MAPS_FILE, named_files
+from maps.gltf.container import is_model
 from maps.images import IMAGE_SUFFIXES
 from maps.names import recognise
 
@@ -65,38 +69,35 @@ Pool = Union[LocalPool, RayPool]  # of processes on this machine, or of tasks on
 # --- discovery -----------------------------------------------------------------------------------------------------
 
 
-@dataclasses.dataclass(frozen=True)
-class Group:
-    """A sub-folder of the batch folder."""
-
-    name: str  # path below the batch folder, with /
-    source: Path
-    skipped: str = ""  # reason why it is no group; empty for a group
-    failed: str = ""  # reason why the folder cannot be read
-
-
 def find_groups(
     folder: Path, recursive: bool = False, leave_out: Path | None = None, by_hand: str = ""
 ) -> list[Group]:
-    """All sub-folders of `folder` but hidden ones, sorted by name; those without maps have the reason in `skipped`.
+    """All sub-folders of `folder` but hidden ones, and the materials of its models, sorted by name; those without maps
+    have the reason in `skipped`. In place of a sub-folder without maps come the models that lie in it.
 
     Args:
-        recursive: sub-folders of sub-folders too.
+        folder: or a model, whose materials are the groups.
+        recursive: sub-folders of sub-folders too, but not those beside a .gltf file, which hold its images.
         leave_out: the save folder, which may lie inside `folder` and holds pictures that are no materials.
         by_hand: the value of --maps.
     Raises: UserError when the folder is missing, or no sub-folder holds a map.
     """
     flag = f"--groups_batch_dir {folder}"
+    if is_model(folder):
+        groups = list(groups_of(folder))
+        if all(group.skipped for group in groups):
+            raise UserError(f"{flag}: none of its {counted(len(groups), 'material')} has textures; give another model")
+        return groups
     if not folder.is_dir():
         raise UserError(f"{flag}: no such folder; give one with a sub-folder per material")
     hidden = leave_out.resolve() if leave_out is not None else None
     groups = list(_walk(folder, "", recursive, hidden, (os.path.realpath(folder),), named_files(by_hand)))
     if not groups:
-        raise UserError(f"{flag}: no sub-folders; put the maps of each material into one")
+        raise UserError(f"{flag}: no sub-folders and no models; put the maps of each material into one")
     if all(group.skipped for group in groups):
         deeper = "" if recursive else ", or give --groups_recursive if they lie deeper"
         raise UserError(
-            f"{flag}: none of its {len(groups)} sub-folders holds an image named after a map, such as "
+            f"{flag}: none of its {len(groups)} sub-folders and materials holds an image named after a map, such as "
             f"wood_albedo.png; rename the images, say which is which with --maps or a maps.yaml{deeper}"
         )
     return groups
@@ -114,15 +115,22 @@ def _walk(
     with os.scandir(folder) as entries:
         inside = sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
     for entry in inside:
-        if not entry.is_dir():
-            continue
         path, name = folder / entry.name, f"{above}{entry.name}"
+        if not entry.is_dir():
+            if not above and is_model(path):  # those in sub-folders: see below
+                yield from groups_of_file(path, name)
+            continue
         real = os.path.realpath(path)
         if real in chain or (hidden is not None and real == str(hidden)):
             continue
         try:
-            yield Group(name, path, skipped="" if holds_maps(path, named) else "no image named after a map")
-            if recursive:
+            holds = holds_maps(path, named)
+            models = [] if holds else models_in(path)
+            for model in models:
+                yield from groups_of_file(path / model, f"{name}/{model}")
+            if not models:
+                yield Group(name, path, skipped="" if holds else "no image named after a map")
+            if recursive and not any(model.lower().endswith(".gltf") for model in models):
                 yield from _walk(path, f"{name}/", recursive, hidden, (*chain, real), named)
         except OSError as error:
             yield Group(name, path, failed=explain_os_error(error) or one_line(f"cannot be read: {error.strerror}"))
@@ -230,7 +238,8 @@ def make_jobs(config: Config, found: list[Group]) -> dict[str, Job]:
     save_dir = Path(config.groups_save_dir).absolute()
     jobs = {}
     for group in trainable(found):
-        member = dataclasses.replace(shared, data_dir=str(group.source.absolute()), save_dir=str(save_dir / group.name))
+        source = {"data_dir": str(group.source.absolute()), "material": group.material}
+        member = dataclasses.replace(shared, **source, save_dir=str(save_dir / group.name))
         jobs[group.name] = Job(group.name, batch, member, settings, config.groups_force)
     return jobs
 

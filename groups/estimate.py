@@ -15,8 +15,8 @@ from groups.job import Job, is_begun, is_forced
 from groups.journal import finished, read_record, run_folders, source_facts
 from maps.by_hand import wanted_size
 from maps.extras import Extras
-from maps.folder import find_maps
 from maps.images import image_size
+from maps.source import open_source
 from training.plan import plan
 from training.run_folder import list_checkpoints
 
@@ -81,7 +81,7 @@ def look_ahead(job: Job) -> Prospect:
         done = None if is_forced(job, before) else finished(job.folder, source, config, job.settings, refresh=False)
         if done is not None:
             return Prospect(job, "finished", before.run)
-        found = find_maps(source, by_hand=config.maps, extras=Extras.of(config))
+        found = open_source(source, config.maps, config.material).find(extras=Extras.of(config))
         paths = dict.fromkeys(entry.path for entry in found.sources.values())
         sizes = [image_size(path, job.config.max_pixels) for path in paths]
         size = wanted_size(job.config.size, dict(enumerate(sizes)))

@@ -28,10 +28,9 @@ from common.events import TENSORBOARD
 from common.files import make_folder, sha256_of, write_json, write_text
 from configs import CALL, FIELDS, Config, to_dict
 from formats.manifest import MANIFEST, read_manifest, verify_files
-from maps.by_hand import MAPS_FILE
 from maps.channels import MAPS, canonical
 from maps.extras import Extras
-from maps.folder import find_maps
+from maps.source import open_source
 from training.plan import kept_defaults
 from training.run_folder import CHECKPOINT, MODELS, SUPERSEDED
 
@@ -50,7 +49,7 @@ LOCK_WAIT_S = 600  # a process of an earlier batch may still be saving; an evalu
 SHORTEST_PAUSE_S = 1.0
 PAUSE_FACTOR = 20
 # Settings that change no result: where the images are, where results go, and what computes them.
-NO_SETTINGS = (*CALL, "data_dir", "save_dir", "num_threads")
+NO_SETTINGS = (*CALL, "data_dir", "material", "save_dir", "num_threads")
 # settings that the records of earlier versions do not know
 NEWER = ("maps", "size", "latents", "positions", "extra_maps", "extra_map", "weight_bits", "weight_round_start",
          "network", "activation_bits", "shader_precision", "cpu_precision")  # fmt: skip
@@ -129,6 +128,9 @@ def source_facts(
 ) -> dict[str, dict[str, Any]]:
     """Bytes, times in ns and SHA-256 of each file that the maps of a folder are read from, by file name.
 
+    Of a model there is one entry: the bytes of all its files, their latest times, and a hash of the material alone, so
+    that another material, or another mesh, does not matter.
+
     Args:
         config: says which maps are read.
         known: earlier facts. A file of the same size and times is not read again: every write changes ctime, which no
@@ -136,18 +138,16 @@ def source_facts(
     Raises: UserError or OSError when the folder holds no maps or cannot be read.
     """
     facts = {}
-    named = source / MAPS_FILE
-    paths = {found.path for found in find_maps(source, by_hand=config.maps, extras=Extras.of(config)).sources.values()}
-    paths |= {named} if named.is_file() else set()
-    for path in sorted(paths):
-        state = path.stat()
-        entry = {"bytes": state.st_size, "mtime_ns": state.st_mtime_ns, "ctime_ns": state.st_ctime_ns}
-        before = (known or {}).get(path.name)
+    for name, (paths, digest) in open_source(source, config.maps, config.material).files(Extras.of(config)).items():
+        states = [path.stat() for path in paths]
+        entry = {"bytes": sum(state.st_size for state in states), "mtime_ns": max(s.st_mtime_ns for s in states),
+                 "ctime_ns": max(s.st_ctime_ns for s in states)}  # fmt: skip
+        before = (known or {}).get(name)
         if isinstance(before, dict) and {**before, **entry} == before:
             entry = dict(before)
         else:
-            entry["sha256"] = sha256_of(path)
-        facts[path.name] = entry
+            entry["sha256"] = digest()
+        facts[name] = entry
     return facts
 
 

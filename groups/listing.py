@@ -1,13 +1,16 @@
-"""--maps alone: what each file of a folder, of a run's folder, or of every material of a batch is taken for."""
+"""--maps alone: what each image of a folder, of a run's source, or of every material of a model or a batch is taken
+for."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from common.errors import UserError, explain_os_error, one_line
 from configs import Config
 from groups.batch import find_groups
 from maps.extras import Extras
+from maps.gltf.container import is_model
 from maps.read_maps import recognised_maps
 from training.checkpoint import load_checkpoint
 
@@ -24,7 +27,10 @@ def list_maps(config: Config) -> None:
     if config.load_dir and "data_dir" not in config.chosen:
         run = load_checkpoint(config.load_dir, config.load_iter).config
         folder, by_hand = run.data_dir, run.maps
-    print("\n".join(recognised_maps(folder, config.max_pixels, by_hand, Extras.of(run))))
+    if is_model(folder) and not run.material:
+        _list_groups(replace(config, groups_batch_dir=folder))
+        return
+    print("\n".join(recognised_maps(folder, config.max_pixels, by_hand, Extras.of(run), run.material)))
 
 
 def _list_groups(config: Config) -> None:
@@ -32,7 +38,8 @@ def _list_groups(config: Config) -> None:
         lines = [group.skipped or group.failed]
         if not any(lines):
             try:
-                lines = recognised_maps(group.source, config.max_pixels, extras=Extras.of(config))
+                extras = Extras.of(config)
+                lines = recognised_maps(group.source, config.max_pixels, extras=extras, material=group.material)
             except UserError as error:
                 lines = [str(error)]
             except OSError as error:

@@ -154,7 +154,7 @@ def _last_checkpoint(job: Job, older: list[str], say: Say) -> Checkpoint | None:
 
 def _continue(job: Job, checkpoint: Checkpoint, say: Say) -> Result:
     """Continue a checkpoint of the same settings with the folders and threads of this job."""
-    run, today = checkpoint.path.parent.parent, frozenset({"data_dir", "save_dir", "num_threads"})
+    run, today = checkpoint.path.parent.parent, frozenset({"data_dir", "material", "save_dir", "num_threads"})
     config = dataclasses.replace(job.config, load_dir=str(run), load_iter=checkpoint.iteration, chosen=today)
     return train_material(config, say, quiet=True)
 

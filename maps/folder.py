@@ -7,7 +7,7 @@ import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -15,10 +15,14 @@ from common.errors import UserError, quote
 from maps.by_hand import named_parts
 from maps.channels import MAPS, canonical
 from maps.extras import AUTO, Extras, extra_map, named_map
+from maps.gltf.container import is_model
 from maps.images import IMAGE_SUFFIXES, is_image
 from maps.keywords import GLTF, Part
 from maps.names import LETTER_OF_COLOUR, NO_CHANNEL, PICTURE_OF_ALL, Reading, normal_convention, recognise_all, words_of
-from maps.pixels import Image, bands_of
+from maps.pixels import Image, ImageFile, bands_of
+
+if TYPE_CHECKING:
+    from maps.gltf.materials import Adjustment
 
 UNREAD_SUFFIXES = {
     *(".ktx", ".ktx2", ".basis", ".crn", ".blp", ".heic", ".heif", ".xcf", ".kra", ".psb", ".sbsar", ".svg", ".pcx"),
@@ -33,8 +37,9 @@ GREY_SPREAD = 16  # R, G and B of a grey picture differ by at most 1 / 16 of the
 class Source(NamedTuple):
     """Where one map comes from."""
 
-    path: Path
+    path: ImageFile
     part: Part
+    adjustment: Adjustment | None = None  # what a model's material does to its texels
 
     @property
     def label(self) -> str:
@@ -51,7 +56,7 @@ class Found(NamedTuple):
     because: dict[str, str]  # file name -> what decided, of every image file
 
 
-Look = Callable[[Path], Image]
+Look = Callable[[ImageFile], Image]
 
 
 def find_maps(
@@ -336,6 +341,9 @@ def _no_maps(folder: Path, names: Sequence[str]) -> UserError:
     with_maps = [entry for entry in folders if _holds_maps(entry)]
     if len(with_maps) == 1:
         return UserError(f"{reason}, found them in {quote(with_maps[0])}; give that folder")
+    models = [name for name in names if is_model(folder / name)]
+    if models:
+        return UserError(f"{reason}, found {listing(models, 3)}; give the model itself: {quote(folder / models[0])}")
     if names:
         return UserError(f"{reason}, found {listing(names)}; rename them, {BY_HAND}, or give another folder")
     if not folders:

@@ -36,7 +36,18 @@ from maps.deep_images import (
 from maps.exr import exr_parts, read_exr
 from maps.exr_header import MAGIC as EXR_MAGIC
 from maps.jxl_header import CODESTREAM, CONTAINER
-from maps.pixels import SUPPORTED, Image, check_finite, check_size, open_with_pillow, split_alpha, undecodable
+from maps.ktx2 import KTX2_MAGIC, ktx2_size, read_ktx2
+from maps.pixels import (
+    SUPPORTED,
+    Image,
+    ImageData,
+    ImageFile,
+    check_finite,
+    check_size,
+    open_with_pillow,
+    split_alpha,
+    undecodable,
+)
 from maps.png_bands import png_bands
 
 TGA_SUFFIXES = frozenset({".tga", ".icb", ".vda", ".vst"})  # TGA has no signature: the ending says that it is one
@@ -60,7 +71,7 @@ warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 
 def read_image(
-    path: str | os.PathLike, max_pixels: int = MAX_PIXELS, straight: bool = True, finite: bool = True
+    path: str | ImageFile, max_pixels: int = MAX_PIXELS, straight: bool = True, finite: bool = True
 ) -> Image:
     """Decode the first picture of `path`.
 
@@ -76,7 +87,7 @@ def read_image(
     Raises: UserError when the file is missing, empty, truncated, larger than `max_pixels`, not one of the formats,
         holds what `finite` refuses, or needs a package that is not installed.
     """
-    path = Path(path)
+    path = path if isinstance(path, ImageData) else Path(path)
     head = _read_head(path)
     with _quiet_decoders:
         image = _read(path, head, max_pixels)
@@ -85,14 +96,16 @@ def read_image(
         return image.straight if straight else image
 
 
-def image_size(path: Path, max_pixels: int) -> tuple[int, int]:
+def image_size(path: ImageFile, max_pixels: int) -> tuple[int, int]:
     """(width, height) of the picture that `read_image` decodes, from the header alone.
 
     Raises: UserError when there is no such header, or when it promises more than `max_pixels`; OSError.
     """
     head = _read_head(path)
     try:
-        if head.startswith(EXR_MAGIC):
+        if head.startswith(KTX2_MAGIC):
+            size = ktx2_size(head)
+        elif head.startswith(EXR_MAGIC):
             size = exr_parts(path, max_pixels)[0].display
         elif head.startswith(_HDR_MAGIC):
             size = radiance_size(path)
@@ -109,7 +122,9 @@ def image_size(path: Path, max_pixels: int) -> tuple[int, int]:
     return size
 
 
-def _read(path: Path, head: bytes, max_pixels: int) -> Image:
+def _read(path: ImageFile, head: bytes, max_pixels: int) -> Image:
+    if head.startswith(KTX2_MAGIC):
+        return read_ktx2(path, max_pixels)
     if head.startswith(EXR_MAGIC):
         return read_exr(path, max_pixels)
     if head.startswith(_HDR_MAGIC):
@@ -189,7 +204,9 @@ def encode_png(pixels: np.ndarray, quick: bool = False) -> bytes:
     return stream.getvalue()
 
 
-def _read_head(path: Path) -> bytes:
+def _read_head(path: ImageFile) -> bytes:
+    if isinstance(path, ImageData):
+        return _model_head(path)
     try:
         with open_regular(path) as stream:
             head = stream.read(HEADER_BYTES)
@@ -203,14 +220,23 @@ def _read_head(path: Path) -> bytes:
     return head
 
 
-def _check_scans(path: Path) -> None:
+def _model_head(path: ImageData) -> bytes:
+    """The first bytes of an image of a glTF model, which knows three formats, and a fourth by an extension."""
+    head = path.payload[:HEADER_BYTES]
+    if head.startswith((PNG_MAGIC, b"\xff\xd8\xff", KTX2_MAGIC)) or head[:4] + head[8:12] == b"RIFFWEBP":
+        return head
+    found = "an empty one" if not head else "one of another kind"
+    raise UserError(f"{quote(path)}: expected a PNG, JPEG, WebP or KTX2 image, found {found}; export the model again")
+
+
+def _check_scans(path: ImageFile) -> None:
     """Refuse a JPEG file with more scans than anyone writes: each makes the decoder go over the whole picture."""
     scans = path.read_bytes().count(b"\xff\xda")
     if scans > MAX_SCANS:
         raise UserError(f"{quote(path)}: expected at most {MAX_SCANS} scans, found {scans}; save the JPEG again")
 
 
-def _open(path: Path) -> PillowImage.Image:
+def _open(path: ImageFile) -> PillowImage.Image:
     """The picture with its header read. Raises: UserError when Pillow knows no such header."""
     try:
         formats = _PILLOW_FORMATS + ("TGA",) * (path.suffix.lower() in TGA_SUFFIXES)
@@ -224,7 +250,7 @@ def _open(path: Path) -> PillowImage.Image:
         raise undecodable(path, error) from error
 
 
-def _read_with_pillow(path: Path, max_pixels: int) -> Image:
+def _read_with_pillow(path: ImageFile, max_pixels: int) -> Image:
     try:
         with _open(path) as picture:
             check_size(path, *picture.size, max_pixels)

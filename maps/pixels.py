@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
+import os
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Union
 
 import numpy as np
 from PIL import Image as PillowImage
@@ -20,6 +22,31 @@ BAND_TEXELS = 2**18
 _pillow_limit_lock = threading.Lock()
 
 
+@dataclass(frozen=True, eq=False)
+class ImageData(os.PathLike):
+    """The bytes of an image that is no file by itself: what readers ask of a Path, and os.fspath for messages."""
+
+    name: str  # what records call it
+    place: str  # what messages call it
+    payload: bytes = field(repr=False)
+
+    def __fspath__(self) -> str:
+        return self.place
+
+    @property
+    def suffix(self) -> str:
+        return ""  # the content says what it is
+
+    def open(self, mode: str = "rb") -> BinaryIO:
+        return io.BytesIO(self.payload)
+
+    def read_bytes(self) -> bytes:
+        return self.payload
+
+
+ImageFile = Union[Path, ImageData]
+
+
 @dataclass(frozen=True)
 class Image:
     """The decoded pixels of one file.
@@ -27,6 +54,7 @@ class Image:
     pixels: (H, W, C), C is 1 (grey) or 3 (R, G, B); uint8 or uint16 as the file stores them, float32 for EXR, HDR and
         float TIFF, of any range. Row 0 is the top.
     alpha: (H, W, 1) of the same type; None where the file has none, or one of a single value.
+    flat_alpha: that single value, in code units; None where there is none.
     divisor: the alpha that the pixels are multiplied with; None where they are not, or not any more.
     note: what of the file is not in the pixels, for the user; mostly ''.
     """
@@ -35,6 +63,7 @@ class Image:
     alpha: np.ndarray | None = None
     divisor: np.ndarray | None = None
     note: str = ""
+    flat_alpha: float | None = None
 
     @property
     def is_float(self) -> bool:
@@ -63,13 +92,18 @@ def split_alpha(pixels: np.ndarray, premultiplied: bool = False) -> Image:
     """(H, W, 1 to 4) pixels of which the second or fourth channel is alpha, and whether colours are times that."""
     colours = pixels.shape[2] - (pixels.shape[2] % 2 == 0)
     alpha = np.ascontiguousarray(pixels[..., colours:]) if colours < pixels.shape[2] else None
-    divisor = alpha if premultiplied else None
+    divisor, flat = alpha if premultiplied else None, None
     if alpha is not None and alpha.min() == alpha.max():
-        alpha = None
-    return Image(np.ascontiguousarray(pixels[..., :colours]), alpha, divisor)
+        alpha, flat = None, float(alpha.flat[0])
+    return Image(np.ascontiguousarray(pixels[..., :colours]), alpha, divisor, flat_alpha=flat)
 
 
-def check_size(path: Path, width: int, height: int, max_pixels: int) -> None:
+def byte_count(path: ImageFile) -> int:
+    """The size of an image file."""
+    return len(path.payload) if isinstance(path, ImageData) else path.stat().st_size
+
+
+def check_size(path: ImageFile, width: int, height: int, max_pixels: int) -> None:
     if width < 1 or height < 1:
         raise UserError(f"{quote(path)}: expected at least one pixel, found {width}x{height}; save the image again")
     if width * height > max_pixels:
@@ -77,14 +111,14 @@ def check_size(path: Path, width: int, height: int, max_pixels: int) -> None:
             f"{quote(path)}: expected at most {max_pixels} pixels, found {width}x{height} = {width * height}; "
             "scale the image down, or raise --max_pixels if it is what it should be"
         )
-    found = path.stat().st_size
+    found = byte_count(path)
     if found > width * height * MAX_BYTES_PER_PIXEL + MAX_OVERHEAD:
         raise UserError(
             f"{quote(path)}: expected far fewer bytes for {width}x{height} pixels, found {found}; save the image again"
         )
 
 
-def undecodable(path: Path, reason: object) -> UserError:
+def undecodable(path: ImageFile, reason: object) -> UserError:
     reason = " ".join(str(reason).split()) or type(reason).__name__  # decoders put line breaks into their messages
     return UserError(
         f"{quote(path)}: expected {SUPPORTED}, found one that cannot be decoded ({reason}); "
@@ -104,11 +138,11 @@ def check_finite(path: Path, *planes: np.ndarray | None) -> None:
         )
 
 
-def open_with_pillow(path: Path | BinaryIO, formats: tuple[str, ...]) -> PillowImage.Image:
+def open_with_pillow(path: ImageFile | BinaryIO, formats: tuple[str, ...]) -> PillowImage.Image:
     with _pillow_limit_lock:
         # Pillow's own limit is below MAX_PIXELS; ours is checked on the header before anything is decoded.
         limit, PillowImage.MAX_IMAGE_PIXELS = PillowImage.MAX_IMAGE_PIXELS, None
         try:
-            return PillowImage.open(path, formats=formats)
+            return PillowImage.open(path.open() if isinstance(path, ImageData) else path, formats=formats)
         finally:
             PillowImage.MAX_IMAGE_PIXELS = limit

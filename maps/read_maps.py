@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,11 +15,14 @@ from configs import MAX_PIXELS
 from maps.by_hand import wanted_size
 from maps.channels import map_size
 from maps.extras import AUTO, Extras
-from maps.folder import Source, describe_found, find_maps, is_grey
+from maps.folder import Source, describe_found, is_grey
+from maps.gltf.adjust import adjusted
 from maps.images import read_image
 from maps.mips import Kind, LogLight, decode_table, encode_level, round_to_codes
-from maps.pixels import Image, bands_of, check_finite
+from maps.pixels import Image, ImageData, ImageFile, bands_of, byte_count, check_finite
 from maps.ranges import LIGHT, choose_log_scale, from_units
+from maps.record import Origin
+from maps.source import open_source
 
 SMALL_RANGE = 0.4  # of float heights: below it 8-bit decodes keep under 100 steps, so they are scaled to their range
 EMPTY_SPREAD = 1 / 64  # of a channel's range: what varies less holds nothing of a normal
@@ -30,8 +32,10 @@ LOSSY_SPREAD = 1 / 24  # of one at an end of the range, where x of a normal map 
 
 @dataclass
 class MapArrays:
-    """What the files of a folder hold, by map name in canonical order."""
+    """What the files of a folder, or of a model's material, hold, by map name in canonical order."""
 
+    name: str = "material"
+    origin: Origin | None = None  # where it is of a model
     arrays: dict[str, np.ndarray] = field(default_factory=dict)  # (H, W, C) uint8 or uint16, of one size
     color_space: dict[str, str] = field(default_factory=dict)  # 'linear' for float files
     value_range: dict[str, tuple[float, float]] = field(default_factory=dict)  # of float files: what 0 and 1 stand for
@@ -48,7 +52,7 @@ class _Images:
     def __init__(self, max_pixels: int):
         self.max_pixels, self.kept = max_pixels, {}
 
-    def look(self, path: Path) -> Image:
+    def look(self, path: ImageFile) -> Image:
         """One file, which stays in memory until it is taken."""
         if path not in self.kept:
             self.kept[path] = read_image(path, self.max_pixels, False, False)
@@ -71,9 +75,9 @@ class _Images:
 
 def read_maps(
     folder: str | os.PathLike, max_pixels: int = MAX_PIXELS, by_hand: str = "", size: str = "",
-    extras: Extras = AUTO,
+    extras: Extras = AUTO, material: str = "",
 ) -> MapArrays:  # fmt: skip
-    """Read the maps of a folder (see `find_maps`), all at one size.
+    """Read the maps of a folder (see `find_maps`), or of a material of a model, all at one size.
 
     A grey diffuse or emissive is repeated, an RGB file of a one-channel map averaged; normals of two channels get their
     third.
@@ -82,15 +86,18 @@ def read_maps(
     ranges.LIGHT) gets codes of its logarithm, see `log_scale`; whatever else leaves [0, 1] is clipped, with a note.
 
     Args:
+        folder: or a .glb or .gltf file.
         max_pixels: largest image to read.
         by_hand: a value of --maps.
         size: of LOD 0: 'WxH', 'largest', or '' for that of the first map in canonical order.
         extras: which extra maps are read.
+        material: of a model with several.
     Raises: UserError for a folder or a file that cannot be used (see `find_maps` and `images.read_image`).
     """
     images = _Images(max_pixels)
-    found = find_maps(folder, images.look, by_hand, extras)
-    result = MapArrays(convention=found.convention, notes=found.notes)
+    origin = open_source(folder, by_hand, material)
+    found = origin.find(images.look, extras)
+    result = MapArrays(origin.name, origin.origin, convention=found.convention, notes=found.notes)
     used = {}  # path -> whether alpha is
     data = {source.path for name, source in found.sources.items()  # not a colour
             if source.part.channels != "RGB" and name != "opacity"}  # fmt: skip
@@ -99,6 +106,8 @@ def read_maps(
         if image.note and source.path not in used:
             result.notes.append(f"{quote(source.path)}: {image.note}")
         pixels, from_alpha = _pixels_of(source, name, image, result.notes)
+        if source.adjustment is not None:
+            pixels = adjusted(pixels, source.adjustment)
         used[source.path] = used.get(source.path, image.alpha is None) or from_alpha or image.alpha is None
         if pixels.dtype == np.float32:
             result.color_space[name] = "linear"
@@ -114,15 +123,17 @@ def read_maps(
             colour = "diffuse" in found.sources and path == found.sources["diffuse"].path and not extras.auto
             advice = "; --extra_maps auto takes it as opacity" if colour else ""
             result.notes.append(f"{quote(path)}: its alpha channel varies and is not used{advice}")
-    result.source_bytes = sum(path.stat().st_size for path in used)
+    result.source_bytes = sum(map(byte_count, used))
     return result
 
 
 def recognised_maps(
-    folder: str | os.PathLike, max_pixels: int = MAX_PIXELS, by_hand: str = "", extras: Extras = AUTO
-) -> list[str]:
-    """One line for each image file in a folder: the maps it is taken for, and why. Arguments as of `read_maps`."""
-    return describe_found(find_maps(folder, _Images(max_pixels).look, by_hand, extras))
+    folder: str | os.PathLike, max_pixels: int = MAX_PIXELS, by_hand: str = "", extras: Extras = AUTO,
+    material: str = "",
+) -> list[str]:  # fmt: skip
+    """One line for each image of a folder or a material: the maps it is taken for, and why. Arguments as of
+    `read_maps`."""
+    return describe_found(open_source(folder, by_hand, material).find(_Images(max_pixels).look, extras))
 
 
 def _to_one_size(result: MapArrays, size: str, max_pixels: int) -> None:
@@ -147,12 +158,16 @@ def _to_one_size(result: MapArrays, size: str, max_pixels: int) -> None:
 
 def _pixels_of(source: Source, name: str, image: Image, notes: list[str]) -> tuple[np.ndarray, bool]:
     """(H, W, C) pixels of one map, and whether its values come from alpha."""
-    path, part = source
+    path, part, _ = source
     pixels, from_alpha = image.pixels, part.channels == "A"
     if from_alpha:
         pixels = image.alpha
+        if pixels is None and image.flat_alpha is not None and isinstance(path, ImageData):  # the material asks for it
+            pixels = np.full_like(image.pixels[..., :1], image.flat_alpha)
         if pixels is None:
             raise UserError(f"{quote(path)}: expected {name} in alpha, found none that varies; rename the file")
+    elif part.channels != "RGB" and isinstance(path, ImageData) and pixels.shape[2] == 1:
+        pass  # a grey image of a model is the same in R, G and B
     elif part.channels != "RGB":
         if pixels.shape[2] != 3:
             reason = "expected maps packed in RGB, found a grey file; name it after one map, without a channel"
@@ -170,7 +185,7 @@ def _pixels_of(source: Source, name: str, image: Image, notes: list[str]) -> tup
 # --- normals -------------------------------------------------------------------------------------------------------
 
 
-def _three_axes(image: Image, path: Path, notes: list[str]) -> tuple[np.ndarray, bool]:
+def _three_axes(image: Image, path: ImageFile, notes: list[str]) -> tuple[np.ndarray, bool]:
     """A normal map with x, y and z, and whether x came from alpha.
 
     Two-channel forms: x in alpha and y in green (DXT5nm: red has one value at an end of the range, or R, G and B are
@@ -226,7 +241,7 @@ def with_z(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 # --- values --------------------------------------------------------------------------------------------------------
 
 
-def _fit_channels(pixels: np.ndarray, name: str, path: Path, notes: list[str]) -> np.ndarray:
+def _fit_channels(pixels: np.ndarray, name: str, path: ImageFile, notes: list[str]) -> np.ndarray:
     """As many channels as the map has."""
     if pixels.shape[2] == map_size(name):
         return pixels
@@ -244,7 +259,7 @@ def _fit_channels(pixels: np.ndarray, name: str, path: Path, notes: list[str]) -
 
 
 def _from_float(
-    pixels: np.ndarray, name: str, path: Path, notes: list[str]
+    pixels: np.ndarray, name: str, path: ImageFile, notes: list[str]
 ) -> tuple[np.ndarray, tuple[float, float], float | None]:
     """uint16 codes of a float map, the values that 0 and 65535 stand for, and the log_scale of light above 1."""
     if name in LIGHT:
@@ -275,7 +290,7 @@ def _from_float(
         return round_to_codes(scaled, np.uint16), span, None
 
 
-def _finite_light(pixels: np.ndarray, name: str, path: Path, notes: list[str]) -> np.ndarray:
+def _finite_light(pixels: np.ndarray, name: str, path: ImageFile, notes: list[str]) -> np.ndarray:
     """Light without what renderers leave where they fail: NaN becomes 0, infinity the largest number."""
     finite = np.isfinite(pixels)
     if finite.all():

@@ -43,6 +43,14 @@ class MapRecord:
         return map_channels(self.name)
 
 
+class Origin(NamedTuple):
+    """The place of a material in the glTF model that it was read from."""
+
+    model: str  # file name
+    material: str  # label, see maps.gltf.materials.labels_of
+    index: int  # into the model's materials
+
+
 @dataclass(frozen=True)
 class MaterialRecord:
     """The size and the maps of a material; `Material.record` makes one of a live material."""
@@ -52,6 +60,7 @@ class MaterialRecord:
     height: int
     maps: tuple[MapRecord, ...]  # those that the material has, in canonical order
     sha256: str | None = None  # `Material.sha256`, see `Material.hashed_record`
+    origin: Origin | None = None  # where it came from a model
 
     @property
     def num_lods(self) -> int:

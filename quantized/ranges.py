@@ -7,6 +7,13 @@ from collections.abc import Sequence
 from quantized.network import INPUT_RANGE
 
 MOST_RANGE = 1e6  # of an activation
+LEAST_SWISH = -0.375  # of hard swish, at -1.5
+LEAST_RANGE = 0.125  # from the lowest to the highest activation
+
+
+def first_ranges(hidden_layers: int) -> list[tuple[float, float]]:
+    """Of a network that nothing has calibrated: about what fresh weights make."""
+    return [INPUT_RANGE] + [(LEAST_SWISH, 8.0)] * hidden_layers
 
 
 def ranges_problem(numbers: Sequence[float], layers: int) -> str | None:

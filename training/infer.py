@@ -29,7 +29,7 @@ def infer(config: Config, say: Say = print) -> dict[str, Any]:
     folder = checkpoint.path
     check_architecture(checkpoint, config)
     device = resolve_device(config)
-    kept = config.chosen & {"data_dir", "max_pixels", "maps", "size", "eval_metrics"}
+    kept = config.chosen & {"data_dir", "material", "max_pixels", "maps", "size", "eval_metrics"}
     chosen = {name: getattr(config, name) for name in kept}
     run_config = dataclasses.replace(checkpoint.config, **chosen)
     material = read_material(run_config.data_dir, run_config, say)

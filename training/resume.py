@@ -72,7 +72,7 @@ def check_same_material(checkpoint: Checkpoint, material: Material, say: Say = p
     if shape(saved) != shape(found):
         raise UserError(
             f"--data_dir {material.name}: {checkpoint.path} was trained on {shape(saved)}, found {shape(found)}; "
-            "give the folder that the run was trained on, and leave out --size and --maps"
+            "give the folder or the model that the run was trained on, and leave out --size, --maps and --material"
         )
     if saved.sha256 != found.sha256:
         say("note: the source images are not the ones that this run was trained on")

@@ -29,9 +29,10 @@ from training.trainer import Trainer
 
 
 def read_material(data_dir: str, config: Config, say: Say) -> Material:
-    """The material in a folder, with --linear_color, --max_pixels and --unit_normals applied."""
+    """The material in a folder, or the one of a model, with --linear_color, --max_pixels and --unit_normals applied."""
     extras = Extras.of(config)
-    material = load_material(data_dir, config.linear_color, config.max_pixels, config.maps, config.size, extras)
+    source = config.maps, config.size, extras, config.material
+    material = load_material(data_dir, config.linear_color, config.max_pixels, *source)
     give_back_memory()
     for warning in material.warnings:
         say(f"note: {warning}")

@@ -15,6 +15,7 @@ from common.errors import UserError, quote
 from common.parallel import map_threads
 from dataset import Material, load_material
 from maps.extras import Extras
+from maps.gltf.container import is_model
 from maps.record import MaterialRecord
 
 RUN_CONFIG = "config.json"
@@ -42,7 +43,8 @@ def find_source(
     Args:
         export: folder of the exported files.
         material: from the manifest; its hash has to be that of the source.
-        given: folder of the source maps; None: the data_dir in the config.json of the run that `export` belongs to.
+        given: folder of the source maps, or their model; None: the data_dir in the config.json of the run that `export`
+            belongs to.
         max_pixels: largest map to read.
     Returns: (source, ""), or (None, reason why there is none).
     Raises: UserError when `given` cannot be read or holds another material.
@@ -54,9 +56,9 @@ def find_source(
     diffuse = material.map("diffuse")
     linear = diffuse is not None and diffuse.color_space != diffuse.file_color_space
     try:
-        by_hand, size = (str(config.get(field) or "") for field in ("maps", "size"))  # as the run read them
+        by_hand, size, one = (str(config.get(field) or "") for field in ("maps", "size", "material"))  # as the run did
         extras = Extras.among([entry.name for entry in material.maps])
-        source = load_material(folder, linear, max_pixels, by_hand, size, extras)
+        source = load_material(_model_of(folder), linear, max_pixels, by_hand, size, extras, one)
     except (UserError, OSError) as error:
         if given is not None:
             raise
@@ -80,11 +82,16 @@ def _run_config(export: Path) -> dict[str, Any]:
     return config if isinstance(config, dict) else {}
 
 
+def _model_of(folder: Path) -> Path:
+    """The model that a path leads into: batches name a group chair.glb/Wood; a path to anything else as it is."""
+    return next((above for above in folder.parents if is_model(above)), folder)
+
+
 def _trained_on(config: dict[str, Any]) -> Path | None:
-    """The data_dir of a run; None where there is no such folder."""
+    """The data_dir of a run; None where there is no such folder or model."""
     folder = config.get("data_dir")
     try:
-        return Path(folder) if folder and Path(folder).is_dir() else None
+        return Path(folder) if folder and Path(folder).exists() else None
     except (OSError, ValueError, TypeError):
         return None
 

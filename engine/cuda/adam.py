@@ -227,7 +227,8 @@ def network_kernel(
 ):  # fmt: skip
     """Adam's step for one row of one layer per program, which also packs the row for the other kernels.
 
-    rows: (n, 4) int32: offset of the row in `weights`, number of inputs, offset in `packed`, 1 for the first layer.
+    rows: (n, 4) int32: offset of the row in `weights`, number of inputs, offset in `packed`, 1 for the first layer plus
+    2 for a row that stays as it is.
     input_map: packed column of each input of the first layer; -1: unused, and without a gradient.
     ONE: the packed column that all constant inputs of 1 share; its weight is the sum of theirs.
     PACKED: the precision of `operand` to which packed weights are rounded, after WEIGHT_BITS of round_row.
@@ -236,7 +237,8 @@ def network_kernel(
     small, size = tl.load(line + SMALL), tl.load(line + NETWORK_STEP)
     description = rows + 4 * tl.program_id(0)
     place, n_inputs = tl.load(description), tl.load(description + 1)
-    packed_place, is_first = tl.load(description + 2), tl.load(description + 3)
+    packed_place, kind_of_row = tl.load(description + 2), tl.load(description + 3)
+    is_first, moves = kind_of_row & 1, 1 - (kind_of_row >> 1)
     index = tl.arange(0, INPUTS)
     mask = index < n_inputs
     column = tl.load(input_map + index, mask=index < n_inputs * is_first, other=-1)
@@ -248,6 +250,7 @@ def network_kernel(
         from_part = (start + part).to(tl.int64)[:, None] * SIZE + packed_place + column[None, :]
         found = tl.load(partials + from_part, mask=(start + part < n_partials)[:, None] & used[None, :], other=0.0)
         gradient += tl.sum(found, axis=0)
+    gradient *= moves.to(tl.float32)
     at = place + index
     one = tl.load(moments1 + at, mask=mask, other=0.0) * BETA1 + gradient * (1 - BETA1)
     two = tl.load(moments2 + at, mask=mask, other=0.0) * BETA2 + gradient * gradient * (1 - BETA2)

@@ -179,13 +179,15 @@ class KernelPlan:
         return torch.stack((low, (high - low) / LEVELS), dim=1)
 
     def rows(self) -> torch.Tensor:
-        """(rows of all layers, 4) int32: offset in the flat weights, inputs, offset in the packed ones, first layer."""
+        """(rows of all layers, 4) int32: offset in the flat weights, inputs, offset in the packed ones, and 1 for the
+        first layer plus 2 for a row that stays as it is, see NeuralTexture.keeps_biases."""
         rows, place = [], 0
         for layer, weight in enumerate(self.model.weights):
             outputs, inputs = weight.shape
             stride = self.inputs if layer == 0 else self.neurons
             for row in range(outputs):
-                rows.append((place, inputs, self._offset(layer) + row * stride, int(layer == 0)))
+                kept = self.model.keeps_biases and row == 0 and layer < self.layers
+                rows.append((place, inputs, self._offset(layer) + row * stride, int(layer == 0) + 2 * kept))
                 place += inputs
         return torch.tensor(rows, dtype=torch.int32)
 
@@ -197,8 +199,8 @@ class KernelPlan:
     def places(self) -> torch.Tensor:
         """Index of each flat weight in the packed ones, int64; -1: unused. Constant inputs of 1 share an index."""
         parts = []
-        for _, inputs, packed, first in self.rows().tolist():
-            columns = self.input_map.long() if first else torch.arange(inputs)
+        for _, inputs, packed, kind in self.rows().tolist():
+            columns = self.input_map.long() if kind & 1 else torch.arange(inputs)
             parts.append(torch.where(columns >= 0, packed + columns, -1))
         return torch.cat(parts)
 

@@ -81,6 +81,8 @@ def check_iteration(engine: CudaEngine) -> None:
     for launch in engine.gradient_launches:
         launch()
     network = engine.plan.unpack_gradient(engine._partials.sum(dim=0))
+    for weight in split_weights(network, engine.model)[:-1] if engine.model.keeps_biases else ():
+        weight[0] = 0
     places = [_places(grid.gradient) if moves else None for grid, moves in zip(engine.grids, engine.plan.moves)]
     gradients = [None if at is None else grid.float_gradient(at)
                  for at, grid in zip(places, engine.grids)]  # fmt: skip

@@ -130,9 +130,11 @@ class TorchEngine(BaseEngine):
         self.optimizer.step()
 
     def _drop_unused_inputs(self) -> None:
-        """Keep the weights of inputs that the model does not use at 0."""
+        """Keep the weights of inputs that the model does not use at 0, and neurons that stay as they are."""
         for column in self.model.unused_inputs:
             self.model.weights[0].grad[:, column] = 0
+        for weight in self.model.weights[:-1] if self.model.keeps_biases else ():
+            weight.grad[0] = 0
 
     def _noise(self) -> Noise | None:
         strength = self.schedule.noise_strength(self.iteration)

@@ -95,7 +95,7 @@ def test_quick_fills_tables_and_json(tmp_path, monkeypatch, capsys):
     else:
         assert not shader and "needs glslangValidator" in out
     of_slang = [(row["form"], row["products"]) for row in written["entries"] if row["part"] == "slang"]
-    names = [("learned", name) for name in ("plain 32", "plain 16", "matrices 16") for _ in range(2)]
+    names = [("learned", name) for name in ("plain 32", "plain 16", "plain 8", "matrices 16") for _ in range(2)]
     assert of_slang == names or (not of_slang and "no operations of the decoders in Slang" in out)
     registers = [(row["form"], row["precision"]) for row in written["entries"] if row["part"] == "registers"]
     assert registers == [("learned", bits) for bits in (32, 16, 8)] or (not registers and "no registers" in out)

@@ -22,21 +22,21 @@ needs_slang = pytest.mark.skipif(find_slangc() is None, reason="needs Slang's co
 @needs_slang
 @pytest.mark.parametrize("form", ["reference", "learned"])
 def test_counts_are_those_of_the_shapes(form):
-    model = make_model(form, 32, (2, 16))
-    rows = measure_slang({form: model}, (0.0, 0.5))
+    rows = measure_slang(lambda form, bits: make_model(form, 32, (2, 16), bits), [form], (0.0, 0.5))
     assert [(row["products"], row["lod"]) for row in rows] == [
-        (name, lod) for name in ("plain 32", "plain 16", "matrices 16") for lod in (0.0, 0.5)
+        (name, lod) for name in ("plain 32", "plain 16", "plain 8", "matrices 16") for lod in (0.0, 0.5)
     ]
-    products = sum(place.rows * place.columns for place in matrices(model))
+    products = sum(place.rows * place.columns for place in matrices(make_model(form, 32, (2, 16))))
     passes = {0.0: 1, 0.5: 2 if form == "learned" else 1}  # of the network
     for row in rows:
         many = passes[row["lod"]] * products
-        plain, bits = row["products"].startswith("plain"), int(row["products"][-2:])
-        assert row["matrix"] == (0 if plain else many)
-        assert row["weight_bytes"] == many * bits // 8
+        bits = int(row["products"].split()[-1])
         assert row["fetch"] == {0.0: 8, 0.5: 16}[row["lod"]]
-        arithmetic = row["float"] + row["half"]
-        assert arithmetic > 1.8 * many if plain else arithmetic < 2500  # what is left: positions, features, activations
+        assert row["matrix"] == (many if row["products"] == "matrices 16" else 0)
+        assert row["dot"] == (many // 4 if bits == 8 else 0)
+        assert row["weight_bytes"] == many * bits // 8 or (bits == 8 and row["weight_bytes"] > many)  # with constants
+        arithmetic = row["float"] + row["half"]  # what is left are positions, features and activations
+        assert arithmetic > 1.8 * many if row["products"] in ("plain 32", "plain 16") else arithmetic < 2500
 
 
 @needs_slang
@@ -70,12 +70,12 @@ def test_bindings_are_those_of_the_text():
 
 
 def test_without_tools_there_are_notes(monkeypatch, capsys):
-    models = {"reference": make_model("reference", 8, (1, 16))}
+    make = lambda form, bits: make_model(form, 8, (1, 16), bits)  # noqa: E731
     monkeypatch.setattr(decode_slang, "find_slangc", lambda: None)
-    assert measure_slang(models, (0.0,)) == []
+    assert measure_slang(make, ["reference"], (0.0,)) == []
     monkeypatch.setitem(sys.modules, "vulkan", None)
-    assert measure_gpu(models, (16, 16)) == []
-    given = [("reference", "1x16", 32, models["reference"])]
+    assert measure_gpu(make, ["reference"], (16, 16)) == []
+    given = [("reference", "1x16", 32, make("reference", 32))]
     monkeypatch.setattr(decode_registers, "shader_tools", lambda: (None, None))
     assert measure_registers(given) == []
     lines = capsys.readouterr().out.splitlines()

@@ -110,6 +110,17 @@ def test_kernels_of_filtered_positions_compile(form, target, compiled):
     assert [facts.kernel for facts in found] == (names if form == "blocks" else ["step_kernel", "touched_kernel"])
 
 
+@with_triton
+@pytest.mark.parametrize("activation", ["hard_swish", "leaky_relu"])
+def test_kernels_with_rounded_activations_compile(activation, compiled):
+    values = {**compiled.FORMS["reference 1x16"], "activation": activation, "activation_bits": 8}
+    found = [compiled.facts_of(launch, 90) for launch in compiled.launches_of(values)
+             if launch.constants.get("ACTIVATIONS") or "WEIGHT_BITS" in launch.constants]  # fmt: skip
+    assert {facts.kernel for facts in found} == {"step_kernel", "decode_kernel", "network_kernel"}
+    for facts in found:
+        assert facts.registers <= 255 and facts.programs >= 1 and facts.spilled <= 32, facts
+
+
 # --- choosing, and refusing -------------------------------------------------------------------------------------------
 
 

@@ -216,16 +216,23 @@ def test_engines_train_alike(name):
 
 @ENGINES
 def test_whole_numbers_begin_where_weights_are_rounded(kind):
-    """Until then nothing differs at positions of a few bits, as blends are exact there."""
-    start, values = 20, {"max_iter": 60, "batch_size": 200, "hash_grid_configs": LEARNED}
+    """Until then nothing differs at positions of a few bits, as blends are exact there, without hidden layers."""
+    start, values = 20, {"max_iter": 60, "batch_size": 200, "hash_grid_configs": LEARNED, "n_hidden_layers": 0}
     engine = engine_of(kind, material_of(32, 16), activation_bits=8, weight_round_start=start / 60, **values)
     plain = engine_of(kind, material_of(32, 16), weight_bits=8, weight_round_start=start / 60, **values)
     assert [engine.step(1) for _ in range(start)] == [plain.step(1) for _ in range(start)]
     assert engine.step(1) != plain.step(1)
-    ranges = engine.model.activation_ranges.clone()
-    assert [engine.step(1) for _ in range(10)] != [plain.step(1) for _ in range(10)]
-    engine.sync()
-    assert torch.equal(ranges, engine.model.activation_ranges)  # they stay
+
+
+@ENGINES
+def test_ranges_stay(kind):
+    engine = engine_of(kind, material_of(), activation_bits=8, weight_round_start=0.1, n_hidden_layers=2)
+    seen = []
+    for _ in range(12):
+        engine.step(1)
+        engine.sync()
+        seen.append(engine.model.activation_ranges.clone())
+    assert not torch.equal(seen[2], seen[4]) and torch.equal(seen[6], seen[11])
 
 
 @ENGINES
@@ -240,6 +247,25 @@ def test_chunks_change_nothing(kind):
         assert torch.equal(mine, theirs)
 
 
+@ENGINES
+def test_constant_neurons_stay(kind):
+    """Those that are biases, in all hidden layers, from the first iteration on; a network without ones has none."""
+    values = {"activation_bits": 8, "n_hidden_layers": 2, "weight_round_start": 0.1}
+    engine = engine_of(kind, material_of(), **values)
+    engine.model.start_biases([0.5] * 11)
+    engine.load_state(engine.state())
+    before = [weight.detach().clone() for weight in engine.model.weights]
+    engine.step(10)
+    engine.sync()
+    assert engine.model.keeps_biases
+    for was, weight in zip(before[:-1], engine.model.weights):
+        assert torch.equal(weight[0], was[0]) and not torch.equal(weight[1], was[1])
+    assert not torch.equal(engine.model.weights[-1][0], before[-1][0])
+    full = [GridSpec(4, 1, 8, 64), GridSpec(4, 1, 8, 8)]  # 15 inputs and the LOD
+    assert not NeuralTexture(full, DecoderSpec(3, 16, 1, **EIGHT), 3).keeps_biases
+    assert not engine_of(kind, material_of(), weight_bits=8).model.keeps_biases
+
+
 def test_threads_change_nothing():
     values = {"activation_bits": 8, "weight_round_start": 0.05, "n_hidden_layers": 2}
     one, other = (engine_of(CpuEngine, material_of(), num_threads=n, **values) for n in (1, 3))
@@ -248,8 +274,8 @@ def test_threads_change_nothing():
 
 @ENGINES
 def test_the_probe_sees_what_would_ship(kind):
-    engine = engine_of(kind, material_of(32, 16), activation_bits=8, weight_round_start=1.0)
-    plain = engine_of(kind, material_of(32, 16), weight_bits=8, weight_round_start=1.0)
+    engine = engine_of(kind, material_of(32, 16), activation_bits=8, weight_round_start=1.0, n_hidden_layers=0)
+    plain = engine_of(kind, material_of(32, 16), weight_bits=8, weight_round_start=1.0, n_hidden_layers=0)
     assert engine.probe() != plain.probe()
     engine.step(1)
     plain.step(1)

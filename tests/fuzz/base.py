@@ -38,6 +38,7 @@ NAMES = (
     "hdr",
     "jxl",
     "image_dds",
+    "gltf",
 )  # of readers.READERS
 
 

@@ -143,6 +143,18 @@ def test_wgsl_through_wgpu(name, texels):
     assert_equal(run_wgsl(job_of(name, texels, "wgsl")), texels[name], name in SAMPLED)
 
 
+@pytest.mark.parametrize("name", ["reference", "learned"])
+def test_between_texels_and_lods(name, shipped):
+    """Anywhere at a LOD, positions being exact here, the model's values; between two, inputs may be a step off."""
+    one = shipped[name]
+    got = run_wgsl(make_job(name, ALL[name], one, "wgsl"))[:, : one.model.decoder.outputs]
+    want = one.want[:, : one.model.decoder.outputs].astype(np.float32)
+    whole = one.queries[:, 2] % 1 == 0
+    assert whole.sum() >= 192 and (~whole).sum() >= 128
+    np.testing.assert_array_equal(got[whole], want[whole])
+    assert np.abs(got - want).max() <= SAMPLED_TOLERANCE
+
+
 @pytest.mark.parametrize("name", ["reference", "learned", "coarse", "slope", "rectangle", "baked", "filterable", "bc1"])
 def test_metal_as_cpp(name, texels, tmp_path):
     assert_equal(run_metal(job_of(name, texels, "metal"), tmp_path), texels[name], name in SAMPLED)

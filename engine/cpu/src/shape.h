@@ -83,6 +83,10 @@ struct Shape {
     float negative_slope;
     std::vector<float> activation_ranges;  // of nt_model; empty: the network computes with floats
     bool integer() const { return !activation_ranges.empty(); }
+    // Whether training leaves a row of weights as it is: model.NeuralTexture.keeps_biases.
+    bool keeps_row(int layer, int row) const {
+        return row == 0 && integer() && ones_column >= 0 && layer + 1 < int(layers.size());
+    }
     std::vector<int> channels;
     std::vector<Grid> grids;
     int feature_columns;           // the first inputs

@@ -254,6 +254,7 @@ void nt_trainer::update_weights(const WeightTask& task, std::vector<float>& sum)
     const float share1 = float(1 - settings.beta1), share2 = float(1 - settings.beta2);
     const float keep1 = float(settings.beta1), keep2 = float(settings.beta2);
     for (int row = task.first_row; row < task.last_row; row++) {
+        if (shape.keeps_row(task.layer, row)) continue;
         std::fill(sum.begin(), sum.end(), 0.0f);
         const int64_t offset = layer.gradient_offset + row * layer.in_stride;
         for (const Chunk& chunk : chunks) {

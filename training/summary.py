@@ -166,11 +166,12 @@ def run_summary(result: Result, material: Material, config: Config, exported_byt
     if degrees is not None:
         maps = maps.replace(f"normal {psnr['normal']:.2f}", f"normal {psnr['normal']:.2f}, {degrees:.2f} degrees off")
     textures, bc7 = bc7_bytes(material)
+    whole = ", in whole numbers" if config.activation_bits == 8 else ""
     lines = [
         f"PSNR     {psnr['all']:.2f} dB over all channels of LOD 0  ({maps})",
         "error    " + "  ".join(f"{name} {shares[name]:.1%}" for name in material.present) + " of the squared error",
         f"rate     {rates['bpp']:.2f} bpp (grids {rates['grids']:.2f} + network {rates['network']:.2f}, "
-        f"{rates['network'] / rates['bpp']:.0%} of it in weights of {config.weight_bits} bits), "
+        f"{rates['network'] / rates['bpp']:.0%} of it in weights of {config.weight_bits} bits{whole}), "
         f"{rates['all_mips']:.2f} with all mips",
     ]
     advice = weight_advice(shares, trained_channel_counts(material), config.texture_loss_weights)

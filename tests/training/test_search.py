@@ -122,6 +122,16 @@ def test_a_second_run_lands_though_short_ones_tell_little_of_a_far_miss(growth, 
         assert sum(share for _, share in set(curve.asked)) < 3.55 and len(set(curve.asked)) == len(curve.asked)
 
 
+@pytest.mark.parametrize("missed", [-0.5, -0.2, 0.4])
+def test_longer_runs_where_short_ones_are_far_from_full_ones(missed):
+    """Rock058 at 42 dB in `fast`: a first run at 17 bpp misses by 0.33, and short runs there promise too much."""
+    curve = Stepped(17.5, 19.5, 1.5, 2.0, 26.0, 2.8)
+    assert curve.full(18.5) - curve(None, 18.5, search.LOCAL_SHARE, None)[1] > search.LATE_DB
+    again = second(curve, curve.full(18.5) - missed, 18.5, 2.8)
+    assert 0 <= curve.full(again) - (curve.full(18.5) - missed) <= WINDOW
+    assert (again, search.LONG_SHARE) in curve.asked
+
+
 def test_what_a_full_run_will_reach():
     assert search.expected_of_full((30, 32), (31, 33), 34) == 33  # it gains half of what the second run gained
     assert search.expected_of_full((30, 32), (31, 35), 36) == 32.5

@@ -23,7 +23,7 @@ from engine.cpu.library import check, describe_model, multiply_adds, thread_coun
 from engine.errors import KernelsUnavailable
 
 NETWORK = "2x64"
-NARROWER = {"AVX2": (8, "-march=haswell"), "SSE2": (4, "-march=x86-64")}  # floats of a vector, flags
+NARROWER = {"AVX2": (8, "-march=haswell"), "SSE2": (4, "-msse2")}  # floats of a vector, a flag
 NAMES = {16: "AVX-512", 8: "AVX2", 4: "SSE2"}
 COLUMNS = (("instructions", "instructions", "{}"), ("factors", "precision", "{}"), *TIMES,
            ("x torch", "speedup", "{:.2f}"), ("% of peak", "peak_share", "{:.1f}"))  # fmt: skip

@@ -75,9 +75,9 @@ class ExportOptions:
     weight_type: str = knob("auto", "how the shader stores weights. auto: float32 as part of it, as wide as the run "
                             "has them in decoder_weights.bin; int8: of a run with --weight_bits 8",
                             choices=SHADER_WEIGHT_TYPES)  # fmt: skip
-    shader_precision: int = knob(32, "of the network's products in the shader; 16: half the registers and bytes of "
-                                 "weights, within 2/255 of 32; 8: of a run with --activation_bits 8, four products an "
-                                 "instruction, the same texel on every GPU", unit="bits",
+    shader_precision: int = knob(32, "of the network's products in the shader; 16: half the bytes of weights, within "
+                                 "2/255 of 32; 8: of a run with --activation_bits 8, four products an instruction, the "
+                                 "same texel on every GPU", unit="bits",
                                  choices=SHADER_PRECISIONS)  # fmt: skip
     on_load: bool = knob(False, "beside each decoder a compute shader that decodes a rectangle of a LOD into RGBA8, "
                          "on_load.*, and one that makes BC7, BC5 and BC4 of it, blocks.*; of hlsl, glsl and wgsl")

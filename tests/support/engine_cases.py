@@ -101,6 +101,8 @@ COVERED = {"diffuse": 8, "roughness": 16, "opacity": 8, "emissive": 16}
 CASES = {
     "two bit depths": (material_of, {}),
     "8 bits": (lambda: material_of(22, 10, diffuse=8, roughness=8), {}),
+    "8 bits, 8 columns": (lambda: material_of(22, 10, diffuse=8, normal=8, roughness=8, metallic=8), {}),
+    "8 bits, 9 columns": (lambda: material_of(5, 9, diffuse=8, normal=8, roughness=8, metallic=8, displacement=8), {}),
     "16 bits": (lambda: material_of(22, 10, normal=16, displacement=16), {}),
     "16 bits first": (lambda: material_of(16, 16, diffuse=16, roughness=8), {}),
     "one map": (lambda: material_of(9, 30, metallic=8), {}),

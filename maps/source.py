@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
@@ -42,7 +43,7 @@ class FolderSource:
 
     def __init__(self, folder: Path, by_hand: str = ""):
         self.folder, self.by_hand = folder, by_hand
-        self.name = folder.resolve().name or "material"
+        self.name = os.path.basename(os.path.realpath(folder)) or "material"  # resolve() fails for links in a circle
 
     def check(self, extras: Extras = AUTO) -> None:
         look_into(self.folder, self.by_hand, extras)

@@ -74,7 +74,7 @@ def test_a_training_that_fails_says_so(rate, maps, tmp_path):
         assert "--learning_rate, now 10," in warned[0] and "mean colour" in warned[0]
 
 
-@pytest.mark.parametrize("flags", [[], ["--bpp", 12], ["--preset", "preview"]], ids=str)
+@pytest.mark.parametrize("flags", [[], ["--bpp", 12, "--refine", 1], ["--preset", "preview"]], ids=str)
 def test_the_configuration_that_a_run_wrote_is_accepted(flags, tmp_path):
     maps = save_maps(tmp_path / "maps", 128, 128, ("diffuse",))  # a rate needs room
     done = process(*SHORT[2:], *flags, "--data_dir", maps, "--save_dir", tmp_path / "out", "--max_iter", 5)

@@ -161,7 +161,7 @@ def test_nothing_but_the_promised_files(shipped):
 
 def test_info_by_hand(shipped):
     folder, model, _ = shipped
-    info, network, _ = read_network(folder / NETWORK)
+    info, network, *_ = read_network(folder / NETWORK)
     # grids; base resolution, levels, features, quantize_bits, save_bits of each; frequencies, neurons, layers, outputs
     assert info.tolist() == [2, 3, 2, 8, 8, 64, 3, 1, 4, 4, 16, 3, 16, 1, 16]
     assert info.dtype == np.int32 and network.dtype == np.float32

@@ -23,8 +23,7 @@ from training.summary import Result
 
 PROBE_SHARE = 0.15  # of a full run's iterations that a probe takes
 LEARNING_POWER = 0.5  # the distance to an endless run's PSNR falls with iterations ** -LEARNING_POWER
-# With their halves 0.7 of a full run; with two full ones and LOCAL_PROBES between them at most 3.7, after a far miss
-# with LONG_PROBES and those around them at most 6.8.
+# With their halves 0.7 of a full run; with two full ones at most 3.9 with LOCAL_PROBES between, 6.9 with LONG_PROBES.
 MAX_PROBES = 3
 DB_PER_OCTAVE = 2.8  # dB per doubling of the rate, until two probes measure it; eight materials: 1.9 to 3.5
 CLOSE_OCTAVES = 0.35  # a probe whose rate is this near to the predicted one is the last
@@ -37,20 +36,18 @@ AIM_ABOVE = 0.12  # dB above the target for the first run; predictions are off b
 SECOND_AIM = 0.16  # dB above target for the second and last run; no further run can correct a miss
 STEEPEST = 4.0  # dB per octave between full runs; probes overestimate it, as they are less trained at high rates
 WINDOW = 0.3  # dB above the target within which a result counts as reached
-LOCAL_PROBES, LOCAL_SHARE = 4, 0.2  # short runs near the second full run's rate, and the share of a full run they take
+LOCAL_PROBES, LOCAL_SHARE = 5, 0.2  # short runs near the second full run's rate, and the share of a full run they take
 # Difference of two full runs over that of two short ones. data/test, `fast`, dB of runs of 0.1 / 0.2 / 1: from 1.13 to
 # 1.35 bpp 0.52 / 0.47 / 0.52, 2.09 to 2.59 0.74 / 0.81 / 1.09, 13.9 to 12.8 -0.23 / -0.31 / -0.33, 6.5 to 7.34, with
 # grids of 832 and 896 texels, about 0.7 / -0.05 / 0.05; of 0.2 / 1: Rock058, 6.66 to 7.64 0.46 / 0.73, Metal055A,
 # 1.89 to 1.6 -0.31 / -0.33, and far apart, data/test, 20 to 16.1 -1.46 / -2.79.
 LOCAL_GROWTH = 1.25
 LOCAL_DB = 0.07  # a rate whose short run promises to end this near to SECOND_AIM is taken
-LEAST_GROWTH, MOST_GROWTH = 0.4, 3.0  # where longer runs measure it, over more than
-LEAST_DIFFERENCE = 0.3  # dB of short runs
 LEAST_STEP = 0.004  # of the rate, by which rates that are tried differ
 # Where the first run misses by more than FAR_DB, longer runs tell more: a short one tells half of a large difference
 # where runs learn slowly. data/test, `fast`, dB over those at 20 bpp of runs of 0.2 / 0.5 / 1: at 18 bpp -0.46 / -1.54
 # / -2.08, at 16.1 -1.60 / -2.48 / -2.82; by `expected_of_full` -2.13 and -2.96.
-FAR_DB, LONG_PROBES, LONG_SHARE = 0.6, 2, 0.5
+FAR_DB, LONG_PROBES, LONG_SHARE = 0.6, 5, 0.5
 # So they do where a full run gains more than LATE_DB over a short one, which then says little of small differences too:
 # Rock058 at 17.05 bpp, `fast`, where 0.8 bpp more promise 0.57 dB more in runs of 0.2 and bring 0.13.
 LATE_DB = 2.5
@@ -166,7 +163,7 @@ def second_rate(
     PSNR over rate has steps and bends where grids change their size or their kind, which no slope knows. So short runs
     at the rate of the first run and at that of the correction say what lies between them: the difference of two short
     runs tells that of two full ones, see LOCAL_GROWTH. Where it misses, the line through what is known around the aim
-    is followed. After a far miss longer runs tell how differences grow, see FAR_DB, and where runs learn late.
+    is followed. After a far miss, and where runs learn late, longer runs beside them tell more, see FAR_DB.
     """
     wanted, aim = correction(target, first.bpp, first.psnr, slope, lowest), target + SECOND_AIM
     if wanted is None:
@@ -176,69 +173,34 @@ def second_rate(
     def short_run(bpp: float, share: float = LOCAL_SHARE) -> float:
         return run_probe(session, bpp, share, config, row_bpp)[1]
 
-    def expected(bpp: float) -> Probe:
-        return Probe(bpp, longer.get(bpp) or of_a_full_run(short_run(bpp), known_runs))
+    def by_difference(bpp: float) -> float:
+        return first.psnr + LOCAL_GROWTH * (short_run(bpp) - short_run(first.bpp))
 
-    def next_rate(halve: bool = False) -> float:
-        """The rate of the aim on the line through what is known, or halfway between the rates around it."""
-        known = [first, *map(expected, tried)]
-        around, bpp = bracket(known, aim), between(known, aim, slope)
-        if halve and around is not None:
-            bpp = math.sqrt(around[0].bpp * around[1].bpp)
-        return round(min(max(bpp, lowest), HIGHEST_BPP), 3)
-
-    def look(bpp: float) -> float:
-        """The rate, of those tried and of some from `bpp` towards the aim, that promises to end nearest to it."""
-        for step in range(LOCAL_PROBES):
-            if any(abs(bpp / other - 1) < LEAST_STEP for other in tried):
-                break
-            tried.append(bpp)
-            found = expected(bpp).psnr
-            session.say(f"  {bpp:.2f} bpp: about {found:.2f} dB, from short runs there and at {first.bpp:.2f}")
-            if abs(found - aim) <= LOCAL_DB:
-                break
-            bpp = next_rate(halve=step % 2 == 1)  # lines come near to a step slowly, from one side
-        # what lies between two of them may be on the other side of a step
-        return min(tried, key=lambda bpp: miss_cost(expected(bpp).psnr - aim))
-
-    tried: list[float] = []
-    longer: dict[float, float] = {}
-    known_runs = [(short_run(first.bpp), first.psnr)]
-    wanted = round(wanted, 3)
-    hard = abs(first.psnr - target) > FAR_DB or first.psnr - short_run(first.bpp) > LATE_DB
-    for _ in range(LONG_PROBES if hard else 0):
+    def by_curve(bpp: float) -> float:
         start = short_run(first.bpp), short_run(first.bpp, LONG_SHARE)
-        longer[wanted] = expected_of_full((short_run(wanted), short_run(wanted, LONG_SHARE)), start, first.psnr)
-        session.say(f"  {wanted:.2f} bpp: about {longer[wanted]:.2f} dB, from longer runs there and at {first.bpp:.2f}")
-        known_runs.append((short_run(wanted), longer[wanted]))
-        tried = [*tried, wanted] if wanted not in tried else tried
-        if abs(longer[wanted] - aim) <= LOCAL_DB:
-            return wanted
-        wanted = look(next_rate())
-        if wanted in longer:
-            return wanted
-    return look(wanted)
+        return expected_of_full((short_run(bpp), short_run(bpp, LONG_SHARE)), start, first.psnr)
+
+    hard = abs(first.psnr - target) > FAR_DB or first.psnr - short_run(first.bpp) > LATE_DB
+    expected, tried = by_curve if hard else by_difference, [first]
+    for step in range(LONG_PROBES if hard else LOCAL_PROBES):
+        bpp = round(wanted, 3)
+        if any(abs(bpp / other.bpp - 1) < LEAST_STEP for other in tried[1:]):
+            break
+        tried.append(Probe(bpp, expected(bpp)))
+        session.say(f"  {bpp:.2f} bpp: about {tried[-1].psnr:.2f} dB, from shorter runs there and at {first.bpp:.2f}")
+        if abs(tried[-1].psnr - aim) <= LOCAL_DB:
+            break
+        around, wanted = bracket(tried, aim), between(tried, aim, slope)
+        if step % 2 and around is not None:  # lines come near to a step slowly, from one side: halve in turns
+            wanted = math.sqrt(around[0].bpp * around[1].bpp)
+        wanted = min(max(wanted, lowest), HIGHEST_BPP)
+    # what lies between two of them may be on the other side of a step
+    return min(tried[1:], key=lambda probe: miss_cost(probe.psnr - aim)).bpp
 
 
 def miss_cost(missed: float) -> float:
     """How bad it is to end `missed` dB above the aim: below it, where the target is nearer, twice as bad."""
     return max(missed, -2 * missed)
-
-
-def of_a_full_run(short: float, known: Sequence[tuple[float, float]]) -> float:
-    """The PSNR of a full run from that of a run of LOCAL_SHARE, in dB.
-
-    Args:
-        known: (such a run, a full one) at other rates, the first exact and the others expected. Differences grow as
-            they do between the first and the other that is nearest to `short`.
-    """
-    (origin, full), growth = known[0], LOCAL_GROWTH
-    if len(known) > 1:
-        other = min(known[1:], key=lambda runs: abs(runs[0] - short))
-        if abs(other[0] - origin) > LEAST_DIFFERENCE:  # else noise divides by noise
-            growth = min(max((other[1] - full) / (other[0] - origin), LEAST_GROWTH), MOST_GROWTH)
-        origin, full = other
-    return full + growth * (short - origin)
 
 
 def expected_of_full(runs: tuple[float, float], known: tuple[float, float], full: float) -> float:

@@ -73,7 +73,7 @@ def write_files(source: Path, options: ExportOptions) -> None:
     from training.checkpoint import export_checkpoint
     from transcode.textures import check_packages, export_transcoded
 
-    # everything that can be refused is, before the first file is written
+    # what can be refused without the model is, before the first file is written
     check_packages(formats, options.transcode_device, options.transcode_scalars)
     if is_bare(source):
         others = formats or languages or options.dds_layout or options.latents_format != "dds"

@@ -13,7 +13,7 @@ from common.files import sha256_of
 from maps.by_hand import MAPS_FILE
 from maps.extras import AUTO, Extras
 from maps.folder import Found, Look, find_maps, look_into
-from maps.gltf.container import SUFFIXES, is_model
+from maps.gltf.container import SUFFIXES
 from maps.gltf.source import ModelSource
 from maps.record import Origin
 
@@ -70,6 +70,3 @@ def open_source(path: str | Path, by_hand: str = "", material: str = "") -> Mate
         raise UserError(f"--material {material:.80}: expected a .glb or .gltf file as --data_dir, found {quote(path)}; "
                         "leave --material out, or give the model")  # fmt: skip
     return FolderSource(path, by_hand)
-
-
-__all__ = ["FolderSource", "MaterialSource", "ModelSource", "is_model", "open_source"]

@@ -24,7 +24,7 @@ from training.summary import Result
 PROBE_SHARE = 0.15  # of a full run's iterations that a probe takes
 LEARNING_POWER = 0.5  # the distance to an endless run's PSNR falls with iterations ** -LEARNING_POWER
 # With their halves 0.7 of a full run; with two full ones at most 3.9 with LOCAL_PROBES between, 6.9 with LONG_PROBES.
-MAX_PROBES = 3
+MAX_PROBES, MOST_RUNS = 3, 7
 DB_PER_OCTAVE = 2.8  # dB per doubling of the rate, until two probes measure it; eight materials: 1.9 to 3.5
 CLOSE_OCTAVES = 0.35  # a probe whose rate is this near to the predicted one is the last
 LATER_ROUNDS = 0.25  # gain of all later rounds of --refine over that of the first; measured: 0.10 dB after 0.43, 0.27
@@ -104,8 +104,9 @@ def find_rate(session: Session, target: float, config: Config) -> tuple[float, f
         _, half = run_probe(session, bpp, PROBE_SHARE / 2, config)
         gain = gain_of_a_full_run(half, short) + LATER_ROUNDS * (short - plain)
         if not probes:
-            expected = seconds * (1 / PROBE_SHARE + 3)
-            say(f"looking for {target:.2f} dB: short runs first, then a full one; about {expected:.0f} s in all")
+            full = seconds / PROBE_SHARE
+            say(f"looking for {target:.2f} dB: short runs first, then a full one; about {full + 3 * seconds:.0f} s in all"
+                f", up to {MOST_RUNS * full:.0f} s where that one misses and a second follows")  # fmt: skip
         probes.append(Probe(bpp, short + gain))
         say(f"  {bpp:.2f} bpp: {short:.2f} dB in a short run, about {probes[-1].psnr:.2f} in a full one")
         wanted, slope = rate_for(target + AIM_ABOVE, probes)

@@ -151,6 +151,7 @@ def test_the_user_is_told_how_long_it_takes(monkeypatch):
     lines: list[str] = []
     find(Curve(30, 3), 36.0, monkeypatch, lines)
     assert "about" in lines[0] and " s in all" in lines[0] and "36.00 dB" in lines[0]
+    assert " s where that one misses and a second follows" in lines[0]
 
 
 def test_a_target_beyond_the_highest_rate_is_refused(monkeypatch):

@@ -105,8 +105,8 @@ def find_rate(session: Session, target: float, config: Config) -> tuple[float, f
         gain = gain_of_a_full_run(half, short) + LATER_ROUNDS * (short - plain)
         if not probes:
             full = seconds / PROBE_SHARE
-            say(f"looking for {target:.2f} dB: short runs first, then a full one; about {full + 3 * seconds:.0f} s in all"
-                f", up to {MOST_RUNS * full:.0f} s where that one misses and a second follows")  # fmt: skip
+            say(f"looking for {target:.2f} dB: short runs first, then a full one; about {full + 3 * seconds:.0f} s in "
+                f"all, up to {MOST_RUNS * full:.0f} s where that one misses and a second follows")  # fmt: skip
         probes.append(Probe(bpp, short + gain))
         say(f"  {bpp:.2f} bpp: {short:.2f} dB in a short run, about {probes[-1].psnr:.2f} in a full one")
         wanted, slope = rate_for(target + AIM_ABOVE, probes)

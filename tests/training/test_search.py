@@ -179,6 +179,16 @@ def test_correction():
     assert correction(40, HIGHEST, 39, 3, LOWEST) is None
 
 
+def test_the_first_run_lies_between_the_probes_around_the_target():
+    """Rock058 in `fast`: the two probes nearest to 40 dB fall with the rate, and the line through them leads to 20 bpp."""
+    bpp, slope = rate_for(40.12, [Probe(6.73, 38.93), Probe(9.04, 37.61), Probe(20.0, 43.66)])
+    assert 12 < bpp < 13.5 and slope == pytest.approx(6.05 / math.log2(20 / 9.04))
+
+
+def test_a_miss_below_the_aim_is_worse_than_one_above():
+    assert search.miss_cost(0.1) < search.miss_cost(-0.1) < search.miss_cost(0.3) and search.miss_cost(0) == 0
+
+
 def test_noise_does_not_turn_the_trend_round():
     bpp, slope = rate_for(36, [Probe(2.0, 34.0), Probe(2.5, 33.9)])
     assert slope > 0 and bpp > 2

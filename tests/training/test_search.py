@@ -180,7 +180,7 @@ def test_correction():
 
 
 def test_the_first_run_lies_between_the_probes_around_the_target():
-    """Rock058 in `fast`: the two probes nearest to 40 dB fall with the rate, and the line through them leads to 20 bpp."""
+    """Rock058 in `fast`: the two probes nearest to 40 dB fall with the rate, and their line leads to 20 bpp."""
     bpp, slope = rate_for(40.12, [Probe(6.73, 38.93), Probe(9.04, 37.61), Probe(20.0, 43.66)])
     assert 12 < bpp < 13.5 and slope == pytest.approx(6.05 / math.log2(20 / 9.04))
 

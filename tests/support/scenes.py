@@ -206,7 +206,8 @@ def courtyard(folder: Path) -> Path:
     scene.nodes(
         placed(0.0, 0.0, mesh=0), placed(-1.0, -2.0, mesh=1, name="Wall"), placed(1.2, -1.5, mesh=2, rotation=turned),
         placed(0.5, 0.5, mesh=3, name="Pane"), placed(2.0, 2.0, mesh=4, scale=[1.0, -1.0, 1.0]),
-        placed(1.0, 1.0, mesh=5), placed(0.0, 5.0, camera=0), {"extensions": {"KHR_lights_punctual": {"light": 0}}, "name": "Sun"},
+        placed(1.0, 1.0, mesh=5), placed(0.0, 5.0, camera=0),
+        {"extensions": {"KHR_lights_punctual": {"light": 0}}, "name": "Sun"},
     )  # fmt: skip
     scene.document["extensions"] = {
         "KHR_lights_punctual": {"lights": [{"type": "directional", "intensity": 3.0, "color": [1.0, 0.9, 0.8]}]},

@@ -57,6 +57,7 @@ def find_source(
     linear = diffuse is not None and diffuse.color_space != diffuse.file_color_space
     try:
         by_hand, size, one = (str(config.get(field) or "") for field in ("maps", "size", "material"))  # as the run did
+        one = one or (material.origin.material if material.origin else "")
         extras = Extras.among([entry.name for entry in material.maps])
         source = load_material(_model_of(folder), linear, max_pixels, by_hand, size, extras, one)
     except (UserError, OSError) as error:
@@ -71,6 +72,20 @@ def find_source(
             )
         return None, f"The maps in {quote(folder)} are no longer those that it was trained on"
     return source, ""
+
+
+def find_model(export: Path, material: MaterialRecord, given: Path | None) -> tuple[Path | None, str]:
+    """The glTF model that a material comes from; arguments as those of find_source.
+
+    Returns: (path, ""), or (None, reason why there is none); the reason is empty for a material of a folder of maps.
+    """
+    if material.origin is None:
+        return None, ""
+    folder = given or _trained_on(_run_config(export))
+    if folder is None:
+        return None, "the model is not known; export.py --viewer --data_dir names it"
+    path = _model_of(folder)
+    return (path, "") if is_model(path) else (None, f"{quote(path)} is no model")
 
 
 def _run_config(export: Path) -> dict[str, Any]:

@@ -208,7 +208,7 @@ def _by_label(model: Model, records: Sequence[tuple[Entry, MaterialRecord]], who
 def _neural_material(model: Model, label: str, entry: Entry, wanted: Wanted) -> NeuralMaterial:
     exported = read_trained(entry.folder)
     material = exported.manifest.material
-    source = load_source(entry.folder, material, model.path, wanted.max_pixels, label)
+    source = load_source(entry.folder, material, model.path, wanted.max_pixels)
     if source.sha256 != material.sha256:
         raise UserError(
             f"{quote(entry.folder)}: its images or factors in {quote(model.path)} are no longer those that it was "

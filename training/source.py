@@ -47,19 +47,31 @@ def find_source(
     return source, ""
 
 
-def load_source(export: Path, material: MaterialRecord, folder: Path, max_pixels: int, label: str = "") -> Material:
-    """The maps in a folder or model, read as the run of an export read its own.
+def load_source(export: Path, material: MaterialRecord, folder: Path, max_pixels: int) -> Material:
+    """The maps in a folder or model, read as the run of an export read its own. Args: see `find_source`.
 
-    Args:
-        label: of the material in the model; '': as the run says.
-        others: see `find_source`.
     Raises: UserError or OSError when they cannot be read.
     """
     config, diffuse = run_config(export), material.map("diffuse")
     linear = diffuse is not None and diffuse.color_space != diffuse.file_color_space
     by_hand, size, one = (str(config.get(field) or "") for field in ("maps", "size", "material"))
+    one = one or (material.origin.material if material.origin else "")
     extras = Extras.among([entry.name for entry in material.maps])
-    return load_material(_model_of(folder), linear, max_pixels, by_hand, size, extras, label or one)
+    return load_material(_model_of(folder), linear, max_pixels, by_hand, size, extras, one)
+
+
+def find_model(export: Path, material: MaterialRecord, given: Path | None) -> tuple[Path | None, str]:
+    """The glTF model that a material comes from; arguments as those of find_source.
+
+    Returns: (path, ""), or (None, reason why there is none); the reason is empty for a material of a folder of maps.
+    """
+    if material.origin is None:
+        return None, ""
+    folder = given or trained_on(export)
+    if folder is None:
+        return None, "the model is not known; export.py --viewer --data_dir names it"
+    path = _model_of(folder)
+    return (path, "") if is_model(path) else (None, f"{quote(path)} is no model")
 
 
 def run_config(export: Path) -> dict[str, Any]:

@@ -84,6 +84,39 @@ class Model:
         """The error for a model of which `reason` is true."""
         return UserError(f"{quote(self.path)}: {reason}; {advice}")
 
+    def document(self) -> dict[str, Any]:
+        """The whole JSON, read once more: what materials do not need is not kept.
+
+        Raises: UserError for a file that has changed meanwhile.
+        """
+        try:
+            payload = _bytes_of(self.path, self.path)
+            document = parse_json(json_text(payload))
+            if self.is_stale or not isinstance(document, dict):
+                raise ValueError("it has changed")
+        except (ValueError, struct.error) as error:
+            reason = f"expected the model that was read before, found another file ({what_is_wrong(error)})"
+            raise self.refusal(reason, "start again when nothing writes to it") from error
+        return document
+
+    def buffer(self, index: Any, where: str) -> bytes:
+        """The bytes of a buffer; `where` says what refers to it."""
+        buffer = self.entry("buffers", index, where)
+        if index not in self._buffers:
+            where = f"buffers[{index}]"
+            if buffer.uri is not None:
+                payload = self._uri(buffer.uri, where)
+            elif index == 0 and self._document.binary_blob() is not None:
+                payload = bytes(self._document.binary_blob())
+            else:
+                raise self.refusal(f"{where}: expected a uri or the binary part of a .glb, found neither")
+            length = self.number(buffer.byteLength, f"{where}: byteLength", 1)
+            if length > len(payload):
+                reason = f"{where}: expected the {length} bytes of byteLength, found {len(payload)}"
+                raise self.refusal(reason, AGAIN)
+            self._buffers[index] = payload[:length]
+        return self._buffers[index]
+
     def image(self, index: int) -> ImageData:
         """One image, undecoded; the same object each time, so that what several textures share is decoded once."""
         if index not in self._images:
@@ -123,18 +156,13 @@ class Model:
         names = [_short(image, number) for number, image in enumerate(self.entries("images"))]
         return names[index] if names.count(names[index]) == 1 else f"{names[index]}#{index}"
 
-    def whole(self) -> tuple[dict[str, Any], bytes]:
-        """The document with everything that is in it, a copy, and the chunks of a .glb behind its two usual ones.
-
-        Raises: UserError for a model that has changed since it was opened.
-        """
+    def other_chunks(self) -> bytes:
+        """The chunks of a .glb behind that of its JSON and its buffer."""
         payload = _bytes_of(self.path, self.path)
         self.check_unchanged()
-        if payload[:4] != b"glTF":
-            return parse_json(payload.decode("utf-8-sig")), b""
-        (_, start, end), *others = _chunks(payload)
+        others = _chunks(payload)[1:] if payload[:4] == b"glTF" else []
         kept = others[1:] if others and others[0][0] == b"BIN\0" else others
-        return parse_json(payload[start:end]), b"".join(payload[start - 8 : end] for _, start, end in kept)
+        return b"".join(payload[start - 8 : end] for _, start, end in kept)
 
     def view_range(self, view: tuple[Any, Any], size: int, where: str) -> tuple[int, int]:
         """The first byte of a view, and the one behind its last, in a buffer of `size` bytes.
@@ -154,24 +182,6 @@ class Model:
         where = f"bufferViews[{index}]"
         payload = self.buffer(view.buffer, where)
         return payload[slice(*self.view_range((view.byteOffset, view.byteLength), len(payload), where))]
-
-    def buffer(self, index: Any, where: str) -> bytes:
-        """The bytes of one buffer; `where` says what refers to it."""
-        buffer = self.entry("buffers", index, where)
-        if index not in self._buffers:
-            where = f"buffers[{index}]"
-            if buffer.uri is not None:
-                payload = self._uri(buffer.uri, where)
-            elif index == 0 and self._document.binary_blob() is not None:
-                payload = bytes(self._document.binary_blob())
-            else:
-                raise self.refusal(f"{where}: expected a uri or the binary part of a .glb, found neither")
-            length = self.number(buffer.byteLength, f"{where}: byteLength", 1)
-            if length > len(payload):
-                reason = f"{where}: expected the {length} bytes of byteLength, found {len(payload)}"
-                raise self.refusal(reason, AGAIN)
-            self._buffers[index] = payload[:length]
-        return self._buffers[index]
 
     def _uri(self, uri: Any, where: str) -> bytes:
         """The bytes that a uri stands for: base64 in itself, or a file below the model's folder."""
@@ -256,6 +266,14 @@ def _document_of(model: Model, payload: bytes) -> Any:
         kind = "a damaged file" if payload[:4] == b"glTF" else "another file"
         reason = f"expected a glTF 2.0 model (.glb, .gltf), found {kind} ({what_is_wrong(error)})"
         raise model.refusal(reason, AGAIN) from error
+
+
+def json_text(payload: bytes) -> str:
+    """The JSON in the bytes of a .glb whose chunks were checked, or of a .gltf."""
+    if payload[:4] != b"glTF":
+        return payload.decode("utf-8-sig")
+    (size,) = struct.unpack_from("<I", payload, 12)
+    return payload[20 : 20 + size].decode("utf-8")
 
 
 def _check_chunks(payload: bytes) -> None:

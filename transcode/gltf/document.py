@@ -51,7 +51,7 @@ class Document:
 
     def __init__(self, model: Model):
         self.model, self.notes = model, []
-        self.json, self._chunks = model.whole()
+        self.json, self._chunks = model.document(), model.other_chunks()
         self._extensions = extensions_in(self.json)
         self._old_images = len(self._list("images"))
         self._free: dict[str, list[int]] = {"textures": [], "images": [], "bufferViews": []}  # ascending

@@ -14,9 +14,8 @@ from maps.folder import listing
 from maps.gltf.container import Model, is_model
 from maps.gltf.materials import labels_of, plan_of
 from maps.gltf.source import ModelSource, open_model
-from maps.record import MaterialRecord
 from training.run_folder import list_checkpoints
-from training.source import load_source, trained_on
+from training.source import load_source, run_config, trained_on
 from training.trained import Entry, find_below, find_materials, read_trained
 from transcode.gltf.document import Document
 from transcode.gltf.extension import EXTENSION
@@ -39,16 +38,14 @@ class Wanted:
 
 @dataclass
 class Found:
-    """The trained materials of one model.
+    """The trained materials of one model, by their labels.
 
     Fields:
-        entries: the newest by the label of the material.
-        failed: label -> why it stays as it is.
+        failed: why those stay as they are that should be there too.
     """
 
     model: Model
     entries: dict[str, Entry]
-    whole: bool  # whether every material with textures should be there
     failed: dict[str, str] = field(default_factory=dict)
 
 
@@ -109,8 +106,18 @@ def check_model(document: Document, path: Path) -> None:
 # --- the runs --------------------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class Run:
+    """An entry that is the material of a model."""
+
+    entry: Entry
+    model: str  # its file name
+    label: str
+    problem: str = ""  # why it cannot be read
+
+
 def find_trained(load_dir: Path | None, load_iter: int, data_dir: Path | None) -> Found:
-    """The model, and the newest entry for each of its materials.
+    """The model, and the newest run of each of its materials.
 
     Raises: UserError when there is no material of a model, or they are of several, or the model is not there.
     """
@@ -120,41 +127,38 @@ def find_trained(load_dir: Path | None, load_iter: int, data_dir: Path | None) -
         entries = find_materials(folder, load_iter)  # says what is wrong with the folder
     else:
         entries = find_below(folder) if folder.is_dir() else []
-    records, refused = _records(entries, single)
+    runs = [run for entry in entries if (run := _run_of(entry, single)) is not None]
     if data_dir is not None:
         path = _given_model(data_dir)
-        named = [pair for pair in records if pair[1].origin.model == path.name]
-        records = named or ([] if load_dir is None else records)
-    if not records:
-        what = f"--load_dir {quote(folder)}" if load_dir is not None else f"{quote(RUNS)}"
+        named = [run for run in runs if run.model == path.name]
+        runs = named or (runs if load_dir is not None else [])  # the model may have another name now
+    if not runs:
+        what = f"--load_dir {quote(folder)}" if load_dir is not None else quote(RUNS)
         of = f" of {quote(data_dir)}" if data_dir is not None else ""
-        advice = f"; {refused}" if refused else "; train one with --data_dir MODEL, or give --load_dir"
-        raise UserError(f"{what}: expected runs of a glTF model's materials{of}, found none{advice}")
+        found = f"{counted(len(entries), 'run')} of others" if entries else "no runs"
+        raise UserError(f"{what}: expected runs of a glTF model's materials{of}, found {found}; train them with "
+                        "--data_dir MODEL, or give --load_dir")  # fmt: skip
     if data_dir is None:
-        path, records = _model_of_runs(records, load_dir)
-    found = _by_label(open_model(path), records, whole=not single)
+        path, runs = _model_of_runs(runs, load_dir)
+    found = _by_label(open_model(path), runs, batch=not single)
     if load_dir is None:
-        where = os.path.commonpath([entry.folder for entry in found.entries.values()] or [folder])
+        where = os.path.commonpath([run.entry.folder for run in runs])
         print(f"{quote(path)}: {counted(len(found.entries), 'material')}, of each the newest run in {quote(where)}")
     return found
 
 
-def _records(entries: Sequence[Entry], single: bool) -> tuple[list[tuple[Entry, MaterialRecord]], str]:
-    """The entries that are materials of models; and why the last of the others is none."""
-    records, refused = [], ""
-    for entry in entries:
-        try:
-            material = read_manifest(entry.folder).material
-        except UserError as error:
-            if single:
-                raise
-            refused = str(error)
-            continue
-        if material.origin is not None:
-            records.append((entry, material))
-        else:
-            refused = f"{entry.name} is the material of a folder"
-    return records, refused
+def _run_of(entry: Entry, single: bool) -> Run | None:
+    """What an entry is of; None for the material of a folder. Of files that cannot be read the run's configuration says
+    it."""
+    try:
+        origin = read_manifest(entry.folder).material.origin
+    except UserError as error:
+        config = run_config(entry.folder)
+        path, label = (str(config.get(field) or "") for field in ("data_dir", "material"))
+        if single:
+            raise
+        return Run(entry, Path(path).name, label, str(error)) if label else None
+    return Run(entry, origin.model, origin.material) if origin is not None else None
 
 
 def _given_model(path: Path) -> Path:
@@ -164,42 +168,48 @@ def _given_model(path: Path) -> Path:
     return path
 
 
-def _model_of_runs(
-    records: Sequence[tuple[Entry, MaterialRecord]], load_dir: Path | None
-) -> tuple[Path, list[tuple[Entry, MaterialRecord]]]:
+def _model_of_runs(runs: Sequence[Run], load_dir: Path | None) -> tuple[Path, list[Run]]:
     """The model that runs were trained on, and those of its runs; without a load_dir that of the newest run."""
-    models = [trained_on(entry.folder) for entry, _ in records]
-    names = list(dict.fromkeys(record.origin.model for _, record in records))
+    models = [trained_on(run.entry.folder) for run in runs]
+    names = list(dict.fromkeys(run.model for run in runs))
     if load_dir is not None and len(names) > 1:
-        names = listing(names, SHOWN)
-        raise UserError(f"--load_dir {quote(load_dir)}: expected materials of one model, found {names}; choose with "
-                        "--data_dir MODEL")  # fmt: skip
+        raise UserError(f"--load_dir {quote(load_dir)}: expected materials of one model, found "
+                        f"{listing(names, SHOWN)}; choose with --data_dir MODEL")  # fmt: skip
     there = [model for model in models if model is not None and is_model(model)]
     newest = models[-1] if load_dir is None else next(reversed(there), None)
     if newest not in there:
         raise UserError(
-            f"{quote(records[-1][0].folder)}: expected the model that it was trained on, {brief(names[-1])}, which is "
-            "not where it was; give it with --data_dir"
+            f"{quote(runs[-1].entry.folder)}: expected its model, {brief(runs[-1].model)}, which "
+            "is not where it was; give it with --data_dir"
         )
-    if load_dir is not None:
-        return newest, list(records)
-    return newest, [pair for pair, model in zip(records, models) if model == newest]
+    return newest, [run for run, model in zip(runs, models) if load_dir is not None or model == newest]
 
 
-def _by_label(model: Model, records: Sequence[tuple[Entry, MaterialRecord]], whole: bool) -> Found:
-    """The newest entry of each material of a model, in its order; what the model does not have has failed."""
-    labels = labels_of(model)
-    newest = {}
-    for entry, record in records:
-        newest[record.origin.material] = entry
-    found = Found(model, {label: newest[label] for label in labels if label in newest}, whole)
-    for label in newest:
+def _by_label(model: Model, runs: Sequence[Run], batch: bool) -> Found:
+    """The newest run of each material of a model, in its order.
+
+    batch: whether every material with textures should be there.
+    """
+    labels, newest = labels_of(model), {run.label: run for run in runs}
+    found = Found(model, {label: newest[label].entry for label in labels if label in newest})
+    for label, run in newest.items():
         if label not in labels:
             found.failed[label] = f"{quote(model.path)} has no material of this name; train the model again"
-    for index, label in enumerate(labels if whole else ()):
-        if label not in newest and plan_of(model, index).slots:
+        elif run.problem:
+            found.failed[label] = run.problem
+            del found.entries[label]
+    for index, label in enumerate(labels if batch else ()):
+        if label not in newest and _is_trainable(model, index):
             found.failed[label] = "it is not trained"
     return found
+
+
+def _is_trainable(model: Model, index: int) -> bool:
+    """Whether a material has textures that would be trained; one that cannot be read counts."""
+    try:
+        return bool(plan_of(model, index).slots)
+    except UserError:
+        return True
 
 
 # --- one material ----------------------------------------------------------------------------------------------------

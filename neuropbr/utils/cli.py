@@ -11,6 +11,8 @@ from neuropbr.train_config import TrainConfig, apply_overrides, finalize, load_c
 if TYPE_CHECKING:
     import torch
 
+MOST_SIZE = 8192  # of --size, texels: views and maps of that size are 6 GB
+
 
 def add_data_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
@@ -34,11 +36,28 @@ def add_training_options(parser: argparse.ArgumentParser) -> None:
                         help="ImageNet weights for the encoder, downloaded where they are not cached")  # fmt: skip
 
 
+def add_photograph_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--fit", choices=("crop", "pad"), default="crop",
+                        help="photographs of another proportion than the network's: crop them about the middle "
+                             "(default), or pad them by mirroring, so that the maps show all")  # fmt: skip
+
+
+def _size(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= MOST_SIZE:
+        raise argparse.ArgumentTypeError(f"expected 1 to {MOST_SIZE} texels, found {text}")
+    return int(text)
+
+
 def add_inference_options(parser: argparse.ArgumentParser, out_dir: str) -> None:
     parser.add_argument("--checkpoint", required=True, help="latest.pth, best_model.pth, an export, or a student's")
     source = parser.add_mutually_exclusive_group()
     source.add_argument("--sample-idx", type=int, default=0, help="position in the dataset of the checkpoint")
-    source.add_argument("--input-dir", help="folder with exactly three PNG renders or photographs, in order of names")
+    source.add_argument("--input-dir", help="folder with three photographs or renders (JPEG, PNG, WebP, TIFF, HEIC), "
+                        "in order of names, the first from straight above")  # fmt: skip
+    add_photograph_options(parser)
+    parser.add_argument("--size", type=_size, help="longer side of the maps, texels; in tiles where it is "
+                        "larger than in training (default: the photograph's, up to 4 times that of training; "
+                        "for --sample-idx that of training)")  # fmt: skip
     parser.add_argument("--data-input-dir", help="renders of the dataset (default: as trained)")
     parser.add_argument("--data-output-dir", help="maps of the dataset (default: as trained)")
     parser.add_argument("--out-dir", default=out_dir, help="receives the maps and the views")

@@ -33,16 +33,24 @@ TargetBatch = TensorType["batch", 4, 3, "height", "width"]
 
 def read_picture(path: str | os.PathLike) -> Picture:
     """Read an 8- or 16-bit image, (1 or 3, H, W) float32 in [0, 1]. Raises: UserError."""
-    pixels = read_image(path).pixels
+    return _values(path, read_image(path).pixels)
+
+
+def _values(path: str | os.PathLike, pixels: np.ndarray) -> Picture:
     if pixels.dtype == np.float32:
         raise UserError(f"{quote(path)}: expected integers of 8 or 16 bits, found floats; save it as 16-bit PNG")
     values = pixels.astype(np.float32) / np.iinfo(pixels.dtype).max
     return torch.from_numpy(np.ascontiguousarray(values.transpose(2, 0, 1)))
 
 
+def rgb_of(path: str | os.PathLike, pixels: np.ndarray) -> Picture:
+    """(H, W, 1 or 3) codes of the file `path` as (3, H, W) in [0, 1]; grey is repeated. Raises: UserError."""
+    return _channels(_values(path, pixels), 3)
+
+
 def read_rgb(path: str | os.PathLike, size: Size | None = None) -> Picture:
     """Read an RGB image, (3, H, W) in [0, 1]; grey is repeated. size: (height, width) to resize to, if any."""
-    return _resized(_channels(read_picture(path), 3), size)
+    return resized(_channels(read_picture(path), 3), size)
 
 
 def read_map(path: str | os.PathLike, name: str, size: Size | None = None) -> Picture:
@@ -51,8 +59,8 @@ def read_map(path: str | os.PathLike, name: str, size: Size | None = None) -> Pi
     if name == "normal":
         if picture.shape[0] != 3:
             raise UserError(f"{quote(path)}: expected an RGB normal map, found a grey file; save it as RGB")
-        return unit(_resized(2 * picture - 1, size), 0)
-    return _resized(_channels(picture, MAPS[name]), size)
+        return unit(resized(2 * picture - 1, size), 0)
+    return resized(_channels(picture, MAPS[name]), size)
 
 
 def _channels(picture: torch.Tensor, channels: int) -> torch.Tensor:
@@ -61,7 +69,8 @@ def _channels(picture: torch.Tensor, channels: int) -> torch.Tensor:
     return picture.expand(3, -1, -1) if channels == 3 else picture.mean(0, keepdim=True)
 
 
-def _resized(picture: torch.Tensor, size: Size | None) -> torch.Tensor:
+def resized(picture: torch.Tensor, size: Size | None) -> torch.Tensor:
+    """(C, H, W) resized to (height, width), with a filter where that is smaller."""
     if size is None or tuple(picture.shape[-2:]) == tuple(size):
         return picture.contiguous()
     return image_ops.resize(picture, list(size), antialias=True)
@@ -93,9 +102,14 @@ def write_picture(path: str | os.PathLike, picture: Picture) -> None:
 
 def write_maps(folder: Path, maps: Mapping[str, Picture]) -> None:
     """Write <folder>/<name>.png for each map (C, H, W): a folder for --data_dir of the compressor."""
+    write_pictures(folder, {name: as_picture(name, maps[name]) for name in MAPS})
+
+
+def write_pictures(folder: Path, pictures: Mapping[str, Picture]) -> None:
+    """Write <folder>/<name>.png for each picture, values in [0, 1]."""
     make_folder(folder)
-    for name in MAPS:
-        write_picture(folder / f"{name}.png", as_picture(name, maps[name]))
+    for name, picture in pictures.items():
+        write_picture(folder / f"{name}.png", picture)
 
 
 def stack_targets(maps: Mapping[str, Picture]) -> Targets:

@@ -300,7 +300,7 @@ def test_inference_writes_a_material_and_what_the_network_saw(finished, tiny, tm
     assert tools.run("run_inference", *words, tmp_path / "two") == 2
     assert tools.run("run_inference", "--checkpoint", finished / "latest.pth", "--sample-idx", 99) == 2
     lines = capsys.readouterr().err.strip().splitlines()
-    assert len(lines) == 2 and "exactly three" in lines[0] and "--sample-idx" in lines[1]
+    assert len(lines) == 2 and "three pictures" in lines[0] and "found 2" in lines[0] and "--sample-idx" in lines[1]
 
 
 def test_the_result_goes_on_to_the_compressor(finished, tiny, tmp_path):

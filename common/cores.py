@@ -29,6 +29,12 @@ def usable_cores(quota: bool = True, cgroups: Path = CGROUPS, own: Path = OWN_CG
 
 def _quotas(cgroups: Path, own: Path) -> Iterator[float]:
     """The limits, in cores, of the groups that this process is in and of those above them."""
+    for group in own_groups("cpu", cgroups, own):
+        yield from _limit(group)
+
+
+def own_groups(controller: str, cgroups: Path = CGROUPS, own: Path = OWN_CGROUPS) -> Iterator[Path]:
+    """The folders of the control groups that limit this process's `controller`, and of those above them."""
     try:
         lines = own.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -36,12 +42,12 @@ def _quotas(cgroups: Path, own: Path) -> Iterator[float]:
     for line in lines:
         _, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
-        if controllers and "cpu" not in controllers.split(","):
+        if controllers and controller not in controllers.split(","):
             continue
-        for folder in {cgroups / name for name in (controllers, "cpu")} if controllers else {cgroups}:
+        for folder in {cgroups / name for name in (controllers, controller)} if controllers else {cgroups}:
             group = folder / path.lstrip("/")
             for level in (group, *group.parents):  # inside a container `folder` itself is often its own group
-                yield from _limit(level)
+                yield level
                 if level == folder:
                     break
 

@@ -12,6 +12,9 @@ from pathlib import Path
 
 import torch
 
+from common.cores import CGROUPS, OWN_CGROUPS, own_groups
+
+MEMINFO = Path("/proc/meminfo")
 LARGE_FLOATS = 2**23  # of an array that is worth a file
 
 
@@ -22,6 +25,32 @@ def give_back_memory() -> None:
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
         if trim is not None:
             trim(0)
+
+
+def free_memory(meminfo: Path = MEMINFO, cgroups: Path = CGROUPS, own: Path = OWN_CGROUPS) -> int | None:
+    """Bytes that this process may still take without swapping: of the machine, or fewer by its containers' limits.
+
+    None where the system does not say (it is Linux that does).
+    """
+    free = []
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        lines = dict(line.split(":", 1) for line in meminfo.read_text(encoding="ascii").splitlines() if ":" in line)
+        free = [int(lines["MemAvailable"].split()[0]) * 1024] if "MemAvailable" in lines else []
+    for group in own_groups("memory", cgroups, own):
+        for limit, used in (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes")):
+            with contextlib.suppress(OSError, ValueError):  # "max": no limit
+                most, taken = (int((group / name).read_text(encoding="ascii")) for name in (limit, used))
+                free.append(max(0, most - taken + _file_pages(group)))
+    return min(free) if free else None
+
+
+def _file_pages(group: Path) -> int:
+    """Bytes of files that the system keeps for a group and drops when they are needed."""
+    with contextlib.suppress(OSError, ValueError):
+        for line in (group / "memory.stat").read_text(encoding="ascii").splitlines():
+            if line.startswith(("inactive_file ", "total_inactive_file ")):
+                return int(line.split()[1])
+    return 0
 
 
 class RestingFloats:

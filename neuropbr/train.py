@@ -26,7 +26,7 @@ from typing import Any
 from common.errors import EXIT_INTERRUPTED, run_command
 from common.knobs import HomeParser
 from common.stop import stop_signals
-from neuropbr.utils.cli import add_data_options, add_training_options, resolve_config, resolve_device
+from neuropbr.utils.cli import LESS_MEMORY, add_data_options, add_training_options, resolve_config, resolve_device
 
 __all__ = ["MultiViewPBRGenerator", "main"]  # noqa: F822  # the first by __getattr__
 
@@ -55,6 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     config = resolve_config(options)
     import torch
 
+    from neuropbr.utils.memory import say_what_it_needs
     from neuropbr.utils.parallel_training import process_group
     from neuropbr.utils.teacher_loop import TeacherLoop
 
@@ -63,10 +64,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         if device.type == "cuda":
             torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
             torch.backends.cudnn.benchmark = True
+        if rank == 0:
+            say_what_it_needs(config, device)
         with stop_signals() as stop:
             finished = TeacherLoop(config, device, rank, processes).run(stop)
     return 0 if finished else EXIT_INTERRUPTED
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(main, goes_on=True, less_memory="lower --batch-size, or --set data.image_size"))
+    sys.exit(run_command(main, goes_on=True, less_memory=LESS_MEMORY))

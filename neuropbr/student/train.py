@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from common.errors import EXIT_INTERRUPTED, run_command
 from common.knobs import HomeParser
 from common.stop import stop_signals
-from neuropbr.utils.cli import add_data_options, add_training_options, resolve_config, resolve_device
+from neuropbr.utils.cli import LESS_MEMORY, add_data_options, add_training_options, resolve_config, resolve_device
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -49,12 +49,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         options.assignments.append("training.use_amp=False")
     config = resolve_config(options)
     from neuropbr.student.loop import StudentLoop
+    from neuropbr.utils.memory import say_what_it_needs
 
     device = resolve_device(config, options)
+    say_what_it_needs(config, device, gan=False)
     with stop_signals() as stop:
         finished = StudentLoop(config, device, options.shards_dir, options.teacher_checkpoint).run(stop)
     return 0 if finished else EXIT_INTERRUPTED
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(main, goes_on=True, less_memory="lower --batch-size, or --set data.image_size"))
+    sys.exit(run_command(main, goes_on=True, less_memory=LESS_MEMORY))

@@ -11,6 +11,8 @@ from neuropbr.train_config import TrainConfig, apply_overrides, finalize, load_c
 if TYPE_CHECKING:
     import torch
 
+FEWER_PIXELS = "--set data.image_size=512 or smaller"  # what else takes less memory
+LESS_MEMORY = f"lower --batch-size, or {FEWER_PIXELS}"
 MOST_SIZE = 8192  # of --size, texels: views and maps of that size are 6 GB
 
 

@@ -197,16 +197,28 @@ class Loop:
         if name == self.LATEST:
             save_checkpoint(self.folder / name, self.state())
             self._saved_at = time.monotonic()
+        elif name == self.BEST:  # to be used, not gone on with: a third of the bytes
+            apart = self._apart_from_the_model()
+            save_checkpoint(self.folder / name, {key: v for key, v in self.state().items() if key not in apart})
+            self.say(f"Saved best model: {quote(self.folder / name)}")
         else:  # the same state as latest.pth, just written: a second link to that file
             link_checkpoint(self.folder / self.LATEST, self.folder / name)
-            what = "best model" if name == self.BEST else "checkpoint"
-            self.say(f"Saved {what}: {quote(self.folder / name)}")
+            self.say(f"Saved checkpoint: {quote(self.folder / name)}")
+
+    def _apart_from_the_model(self) -> dict[str, str]:
+        """Keys of `state` that only a run that goes on needs -> what they hold."""
+        helpers = [*list(self.networks)[1:], *self.optimizers]  # the first network is the model
+        return {f"{name}_state_dict": name.replace("_", " ") for name in helpers}
 
     def resume(self, path: str) -> None:
         """Restore what `state` returned. Raises: UserError for another network's checkpoint or one without it."""
         values = load_checkpoint(path)
-        missing = [key for key in self.state() if key not in values]
-        if missing:
+        missing, apart = [key for key in self.state() if key not in values], self._apart_from_the_model()
+        if missing == [key for key in self.state() if key in apart]:  # of BEST
+            self.say(f"note: {quote(path)} holds the model alone: {', '.join(apart.values())} start anew; "
+                     f"{self.LATEST} goes on as if the run had not stopped")  # fmt: skip
+        elif missing:
+            missing = [key for key in missing if key not in apart] or missing
             raise UserError(
                 f"{quote(path)}: expected {missing[0]} to go on with, found none; resume from a {self.LATEST} of this "
                 "command, trained with the same parts (model.use_gan)"
@@ -218,8 +230,11 @@ class Loop:
             if then != now:
                 raise UserError(f"optimizer.{field}: expected {then}, whose state {quote(path)} holds, found {now}")
         for name, module in self.networks.items():
-            load_weights(unwrapped(module), values[f"{name}_state_dict"], path)
+            if f"{name}_state_dict" in values:
+                load_weights(unwrapped(module), values[f"{name}_state_dict"], path)
         for name, part in {**self.optimizers, **self.schedules}.items():
+            if f"{name}_state_dict" not in values:
+                continue
             try:
                 part.load_state_dict(values[f"{name}_state_dict"])
             except (ValueError, KeyError, TypeError) as error:
@@ -227,6 +242,9 @@ class Loop:
                     f"{quote(path)}: expected the state of this {name}, found another ({error}); resume with the "
                     "settings of the checkpoint"
                 ) from error
+        for name, schedule in self.schedules.items():
+            if f"{name.replace('scheduler', 'optimizer')}_state_dict" not in values:
+                schedule.set_rates()
         if values["scaler_state_dict"] and self.precision.scaler.is_enabled():
             self.precision.scaler.load_state_dict(values["scaler_state_dict"])
         self.epoch, self.step_in_epoch, self.global_step = (

@@ -45,6 +45,7 @@ class Schedule:
                 else 1.0
             )
 
+        self.optimizer = optimizer
         self.curve = LambdaLR(optimizer, factor)
         self.plateau = ReduceLROnPlateau(
             optimizer, factor=settings.scheduler_factor, patience=settings.scheduler_patience, min_lr=least
@@ -66,3 +67,9 @@ class Schedule:
         self.curve.load_state_dict(state["curve"])
         if self.plateau is not None and state["plateau"] is not None:
             self.plateau.load_state_dict(state["plateau"])
+
+    def set_rates(self) -> None:
+        """Give a fresh optimizer the rates that this schedule, restored, has come to."""
+        falling = self.plateau is not None and self.curve.last_epoch >= self.warm_up
+        for group, rate in zip(self.optimizer.param_groups, (self.plateau if falling else self.curve).get_last_lr()):
+            group["lr"] = rate

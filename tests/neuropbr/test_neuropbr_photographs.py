@@ -142,7 +142,8 @@ def test_tiles_of_a_network_without_context_are_what_it_says_at_once(ratio, size
     for name in MAPS:
         linear = name in ("albedo", "roughness")  # of the others the small picture's coarse part is not quite the same
         assert got[name].shape == whole[name][0].shape
-        assert float((got[name] - whole[name][0]).abs().max()) < ((1e-5 if ratio == 1 else 0.04) if linear else 0.2), name
+        most = (1e-5 if ratio == 1 else 0.04) if linear else 0.2
+        assert float((got[name] - whole[name][0]).abs().max()) < most, name
 
 
 def test_tiles_cover_all_and_overlap_by_a_quarter():

@@ -125,6 +125,26 @@ def test_a_resumed_run_gives_the_same_bits(tiny, finished, tmp_path, stop_after)
     assert not same(ours, reference)
 
 
+def test_the_best_model_is_the_model_alone_and_goes_on_with_a_note(tiny, finished, tmp_path, capsys):
+    best = torch.load(finished / "best_model.pth", weights_only=True)
+    assert not {"g_optimizer_state_dict", "d_optimizer_state_dict", "discriminator_state_dict"} & set(best)
+    parts = ("generator_state_dict", "config", "epoch", "val_loss", "random_state", "g_scheduler_state_dict")
+    assert set(parts) <= set(best)
+    assert (finished / "best_model.pth").stat().st_size < 0.5 * (finished / "latest.pth").stat().st_size
+    module = tools.script("train")
+    words = ["--resume", str(finished / "best_model.pth"), "--checkpoint-dir", str(tmp_path), "--epochs", "4"]
+    config = module.resolve_config(module.parse_args(words))
+    loop = TeacherLoop(config, torch.device("cpu"))
+    assert "g optimizer" in capsys.readouterr().out and loop.epoch == best["epoch"]
+    weights = loop.state()["generator_state_dict"]
+    assert same(weights, best["generator_state_dict"])
+    rate = loop.optimizers["g_optimizer"].param_groups[0]["lr"]
+    assert rate == best["g_scheduler_state_dict"]["curve"]["_last_lr"][0] != config.optimizer.g_lr
+    torch.save({key: value for key, value in best.items() if key != "random_state"}, tmp_path / "part.pth")
+    assert tools.run("train", "--resume", tmp_path / "part.pth", "--epochs", 4) == 2
+    assert "random_state" in capsys.readouterr().err
+
+
 def test_resume_takes_paths_from_the_checkpoint_and_flags_win(finished, tmp_path, capsys):
     with tools.inside(tmp_path):
         assert tools.run("train", "--resume", finished / "latest.pth", "--checkpoint-dir", "more", "--epochs", 4) == 0

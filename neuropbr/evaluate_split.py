@@ -83,4 +83,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(main, less_memory="give --set data.batch_size=1"))
+    sys.exit(run_command(main, less_memory="it takes one sample at a time: end other programs"))

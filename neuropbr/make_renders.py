@@ -4,7 +4,8 @@
     python make_renders.py --data-dir my_materials --samples 8
 
 Every folder below --data-dir that holds albedo, roughness and normal maps is a material (file names as for the
-compressor; a missing metallic map is 0, a missing occlusion map 1).
+compressor, such as those of ambientCG, Poly Haven and MatSynth; a missing metallic map is 0, a missing occlusion map
+1). A run that was killed goes on where it was: the same command makes the materials that are not finished.
 """
 
 from __future__ import annotations
@@ -15,17 +16,19 @@ from pathlib import Path
 if __name__ == "__main__":  # imports begin at the repository's root, also where this is started as a file
     sys.path[: not getattr(sys.flags, "safe_path", False)] = [str(Path(__file__).resolve().parents[1])]
 import argparse
-import shutil
-from collections.abc import Sequence
+import multiprocessing
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from typing import TYPE_CHECKING
 
 from common.errors import UserError, counted, quote, run_command
 from common.events import progress_bar
-from common.files import parse_json, write_json
 from common.knobs import HomeParser
-from maps.folder import find_maps
-from maps.images import IMAGE_SUFFIXES
+from neuropbr.utils.material_folders import MaterialFolder, find_materials, held_out, label_of
+from neuropbr.utils.rendered_set import SOURCES, RenderedSet
 
-NEEDED = ("diffuse", "roughness", "normal")
+if TYPE_CHECKING:
+    from neuropbr.utils.renders import Job
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -38,97 +41,89 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--samples", type=int, default=1, help="samples per material, each in another light")
     parser.add_argument("--no-dirty", action="store_true", help="clean renders only")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--val-ratio", type=float, help="write split.json, which holds this share of the materials out "
+                        "of training, all pieces of each (default: train.py splits the pieces)")  # fmt: skip
+    parser.add_argument("--jobs", type=int, default=1, help="materials that are made at once, each by a process")
+    parser.add_argument("--add", action="store_true", help="go on with a complete set: make what is new in --data-dir")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing set")
     options = parser.parse_args(argv)
-    for name, least, most in (("size", 0, 8192), ("crops", 1, 16), ("samples", 1, 10000), ("seed", 0, 2**31)):
+    limits = (("size", 0, 8192), ("crops", 1, 16), ("samples", 1, 10000), ("seed", 0, 2**31), ("jobs", 1, 256))
+    for name, least, most in limits:
         if not least <= getattr(options, name) <= most:
             raise UserError(f"--{name}: expected {least} to {most}, found {getattr(options, name)}")
+    if options.val_ratio is not None and not 0 < options.val_ratio <= 0.9:
+        raise UserError(f"--val-ratio: expected more than 0, at most 0.9, found {options.val_ratio:g}")
     return options
 
 
-# --- materials -----------------------------------------------------------------------------------------------------
+def plan(options: argparse.Namespace, folders: list[MaterialFolder], rendered: RenderedSet) -> list[Job]:
+    """What there is to make: the materials that are not finished, with the numbers of their samples."""
+    from neuropbr.utils.renders import Job
 
-
-def find_materials(folder: Path) -> list[Path]:
-    """Folders with the NEEDED maps: `folder` itself, else all below it. Raises: UserError when there is none."""
-    if not folder.is_dir():
-        raise UserError(f"{quote(folder)}: expected a folder of PBR materials, found none; check --data-dir")
-    folders = [folder, *sorted(path for path in folder.rglob("*") if path.is_dir())]
-    complete, problems = [], []
-    for path in folders:
-        if not any(entry.suffix.lower() in IMAGE_SUFFIXES for entry in path.iterdir() if entry.is_file()):
+    root, numbers, jobs = Path(options.data_dir), rendered.free_numbers(), []
+    sources = SOURCES[:1] if options.no_dirty else SOURCES
+    taken = {label: entry["root"] for label, entry in rendered.done.items()}
+    for found in folders:
+        label, of = label_of(found.path, root), root.resolve().name
+        if taken.get(label, of) != of:  # a material of the same name, of another set
+            label = f"{of}_{label}"
+        while label in taken and label not in rendered.done:  # a folder beside its `textures`, a_b beside a/b
+            label += "_"
+        if label in rendered.done:
             continue
-        try:
-            missing = [name for name in NEEDED if name not in find_maps(path).sources]
-        except UserError as error:
-            problems.append(str(error))
-            continue
-        if missing:
-            problems.append(f"{quote(path)}: no {', '.join(missing)} map")
-        else:
-            complete.append(path)
-    for problem in problems:
-        print(f"left out: {problem}", file=sys.stderr)
-    if not complete:
-        raise UserError(f"{quote(folder)}: expected folders with albedo, roughness and normal maps, found none")
-    return complete
+        taken[label] = of
+        own = [next(numbers) for _ in range(options.crops**2 * options.samples)]
+        jobs.append(Job(found, label, options.crops, options.size, own, options.seed, sources,
+                        Path(options.input_dir), Path(options.output_dir)))  # fmt: skip
+    return jobs
 
 
-def clear_set(input_dir: Path, overwrite: bool) -> None:
-    """Remove the renders that an earlier set's metadata lists. Raises: UserError without `overwrite`."""
-    from neuropbr.utils.dataset import METADATA
+def made(jobs: Sequence[Job], processes: int) -> Iterator[tuple[Job, dict[str, str] | UserError]]:
+    """Each job, once it is done, with its samples, or with what is wrong with its files."""
+    from neuropbr.utils.renders import make_material, use_threads
 
-    path = input_dir / METADATA
-    if not path.exists():
+    if processes == 1:
+        for job in jobs:
+            yield job, make_material(job)
         return
-    if not overwrite:
-        raise UserError(
-            f"{quote(path)}: there is a set already; give another --input-dir, or --overwrite to replace it"
-        )
-    try:
-        names = list(parse_json(path.read_bytes()))
-    except (ValueError, TypeError):
-        names = []
-    for name in names:
-        if name.startswith("sample_") and name == Path(name).name:
-            for source in ("clean", "dirty"):
-                shutil.rmtree(input_dir / source / name, ignore_errors=True)
-    path.unlink()
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(processes, len(jobs)) or 1, context, use_threads, (processes,)) as pool:
+        left = {pool.submit(make_material, job): job for job in jobs}
+        try:
+            while left:
+                for future in wait(left, return_when=FIRST_COMPLETED).done:
+                    yield left.pop(future), future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; see --help. Returns the exit code."""
     options = parse_args(argv)
     folders = find_materials(Path(options.data_dir))
-    from dataset import load_material
-    from neuropbr.utils.dataset import METADATA
-    from neuropbr.utils.maps import write_maps
-    from neuropbr.utils.renders import cut, material_maps, write_sample
-
-    input_dir, output_dir = Path(options.input_dir), Path(options.output_dir)
-    clear_set(input_dir, options.overwrite)
-    metadata: dict[str, str] = {}
-    sources = ["clean"] if options.no_dirty else ["clean", "dirty"]
-    root = Path(options.data_dir)
-    with progress_bar(len(folders) * options.crops**2 * options.samples, 0) as bar:
-        bar.set_description("rendering")
-        for folder in folders:
-            label = "_".join(folder.relative_to(root).parts) or folder.resolve().name
-            maps = material_maps(load_material(folder))
-            for part, piece in enumerate(cut(maps, options.crops, options.size)):
-                name = label if options.crops == 1 else f"{label}_{part:02d}"
-                write_maps(output_dir / name, piece)
-                for _ in range(options.samples):
-                    sample = f"sample_{len(metadata):04d}"
-                    where = {source: input_dir / source / sample for source in sources}
-                    write_sample(piece, where, (options.seed, len(metadata)))
-                    metadata[sample] = name
-                    bar.update()
-    write_json(input_dir / METADATA, metadata)  # last: a set without it is incomplete
-    print(f"{counted(len(metadata), 'sample')} of {counted(len(set(metadata.values())), 'material')}, "
-          f"{' and '.join(sources)}: {quote(input_dir)}, {quote(output_dir)}")  # fmt: skip
+    settings = {name: getattr(options, name) for name in ("size", "crops", "samples", "no_dirty", "seed")}
+    rendered = RenderedSet(Path(options.input_dir), settings, options.overwrite, options.add)
+    before = len(rendered.done)
+    if before:
+        print(f"{counted(before, 'material')} made already: the set goes on")
+    jobs, root = plan(options, folders, rendered), Path(options.data_dir).resolve().name
+    with progress_bar(len(jobs), 0) as bar:
+        bar.set_description("materials")
+        for job, result in made(jobs, options.jobs):
+            if isinstance(result, UserError):
+                print(f"left out: {result}", file=sys.stderr)
+            else:
+                rendered.finish(job.label, root, result)
+            bar.update()
+    if not rendered.done:
+        raise UserError(f"{quote(options.data_dir)}: expected materials that can be read, found none")
+    ratio = options.val_ratio
+    rendered.complete(None if ratio is None else held_out(rendered.done, ratio, options.seed))
+    samples, sources = rendered.samples, "clean" if options.no_dirty else "clean and dirty"
+    print(f"{counted(len(samples), 'sample')} of {counted(len(set(samples.values())), 'material')}, "
+          f"{sources}: {quote(options.input_dir)}, {quote(options.output_dir)}")  # fmt: skip
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(main))
+    sys.exit(run_command(main, less_memory="give a smaller --size, or fewer --jobs"))

@@ -238,6 +238,9 @@ PRESETS: dict[str, Callable[[], TrainConfig]] = {
 }
 
 
+PRESET_GB = {"default": 62, "quick_test": 19, "lightweight": 62}  # of a GPU, as neuropbr.utils.memory estimates it
+
+
 def load_config(name: str) -> TrainConfig:
     """A preset of PRESETS, or the result of get_config() of a Python file (which is executed). Not yet finalized."""
     if name in PRESETS:

@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset, default_collate
 
-from common.errors import UserError
+from common.errors import UserError, what_is_wrong
 from neuropbr.train_config import DataConfig, TrainConfig
+from neuropbr.utils.cli import LESS_MEMORY
 from neuropbr.utils.dataset import Augmentation, PBRDataset
 
 
@@ -80,6 +81,20 @@ def make_loader(dataset: Dataset, batches: EpochBatches, data: DataConfig, devic
     own = torch.Generator()  # a DataLoader draws a number per pass, which must not come from dropout's generator
     return DataLoader(_ErrorsAsItems(dataset), batch_sampler=batches, num_workers=workers, pin_memory=pinned,
                       generator=own, collate_fn=_collated, **more)  # fmt: skip
+
+
+def read_batches(loader: DataLoader) -> Iterator[Any]:
+    """The batches of a loader. Raises: UserError where the system has ended a process that reads them."""
+    try:
+        yield from loader
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        fewer = max(0, loader.num_workers // 2)
+        raise UserError(
+            f"a process that reads images was ended ({what_is_wrong(error)}), most likely for want of memory; "
+            f"--set data.num_workers={fewer}, or {LESS_MEMORY}"
+        ) from error
 
 
 def open_dataset(config: TrainConfig, split: str | None) -> PBRDataset:

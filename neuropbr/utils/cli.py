@@ -6,20 +6,19 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from common.errors import UserError
-from neuropbr.train_config import TrainConfig, apply_overrides, finalize, load_config
+from neuropbr.train_config import PRESET_GB, TrainConfig, apply_overrides, finalize, load_config
 
 if TYPE_CHECKING:
     import torch
 
-FEWER_PIXELS = "--set data.image_size=512 or smaller"  # what else takes less memory
+FEWER_PIXELS = "--set data.image_size to a smaller one, such as 256"
 LESS_MEMORY = f"lower --batch-size, or {FEWER_PIXELS}"
 MOST_SIZE = 8192  # of --size, texels: views and maps of that size are 6 GB
 
 
 def add_data_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--config", help="default, quick_test, lightweight, or a .py file with get_config(), which is run"
-    )
+    presets = ", ".join(f"{name} ({need} GB of a GPU)" for name, need in PRESET_GB.items())
+    parser.add_argument("--config", help=f"{presets}, or a .py file with get_config(), which is run")
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.FIELD=VALUE", dest="assignments",
                         help="any field of train_config.py, e.g. data.image_size=512; may be repeated")  # fmt: skip
     parser.add_argument("--input-dir", help="renders (default ./data/input)")

@@ -18,12 +18,12 @@ from typing import NamedTuple
 import torch
 from torch.utils.data import Dataset
 
-from common.errors import UserError, brief, counted, quote
+from common.errors import UserError, brief, counted, quote, what_is_wrong
 from common.files import parse_json
 from neuropbr.train_config import as_size
 from neuropbr.utils.maps import MAPS, VIEWS, read_map, read_rgb, stack_targets
+from neuropbr.utils.rendered_set import METADATA, SPLIT
 
-METADATA = "render_metadata.json"
 SOURCES = {0: ("clean",), 1: ("clean", "dirty"), 2: ("dirty",)}  # render curriculum -> folders
 SPLITS = (None, "train", "val")
 
@@ -67,7 +67,8 @@ class PBRDataset(Dataset):
         curriculum_mode: 0 clean renders, 1 clean and dirty ones, 2 dirty ones.
         split: "train" or "val" (no material is in both), or None for all samples. They are in the order of the folders'
             names, clean before dirty.
-        val_ratio: share of the materials in "val"; of two or more at least one, unless the share is 0.
+        val_ratio: share of the materials in "val"; of two or more at least one, unless the share is 0. Where
+            `input_dir`/split.json exists, that says which.
         seed: for the split and for augmentation.
     Raises: MissingData (a FileNotFoundError), UnmappedSample (a KeyError), UserError.
 
@@ -102,7 +103,7 @@ class PBRDataset(Dataset):
         self.curriculum_mode = 2 if use_dirty and curriculum_mode == 0 else curriculum_mode
         self.seed, self.augmentation = seed, augmentation
         everything = self._find_samples()
-        self.samples = choose_split(everything, split, val_ratio, seed)
+        self.samples = choose_split(everything, split, val_ratio, seed, self._read_split())
 
     # --- finding samples -------------------------------------------------------------------------------------------
 
@@ -123,6 +124,21 @@ class PBRDataset(Dataset):
             if not material or Path(material).is_absolute() or ".." in Path(material).parts:
                 raise UserError(f"{quote(path)}: {brief(sample)}: expected a folder's name, found {brief(material)}")
         return entries
+
+    def _read_split(self) -> set[str] | None:
+        """The materials that split.json of make_renders.py holds out; None without that file."""
+        path = self.input_dir / SPLIT
+        try:
+            names = parse_json(path.read_bytes())["val"]
+            if isinstance(names, list) and all(isinstance(name, str) for name in names):
+                return set(names)
+            found = names
+        except FileNotFoundError:
+            return None
+        except (ValueError, TypeError, KeyError, OSError) as error:
+            found = what_is_wrong(error)
+        raise UserError(f'{quote(path)}: expected {{"val": ["material", ...]}}, found {brief(found)}; '
+                        "write it again, or remove it")  # fmt: skip
 
     def _find_samples(self) -> list[Sample]:
         metadata, sources = self._read_metadata(), SOURCES[self.curriculum_mode]
@@ -196,14 +212,22 @@ class PBRDataset(Dataset):
         return turned(inputs, *choice), turned_targets(targets, *choice)
 
 
-def choose_split(samples: Sequence[Sample], split: str | None, val_ratio: float, seed: int) -> list[Sample]:
-    """The samples of "train" or "val", see PBRDataset. All renders of a material are on one side."""
+def choose_split(samples: Sequence[Sample], split: str | None, val_ratio: float, seed: int,
+                 held_out: set[str] | None = None) -> list[Sample]:  # fmt: skip
+    """The samples of "train" or "val", see PBRDataset. All renders of a material are on one side.
+
+    Args:
+        held_out: the materials of "val", where a file says so; `val_ratio` 0 still holds out none.
+    """
     if split is None:
         return list(samples)
     materials = sorted({sample.material for sample in samples})
-    random.Random(seed).shuffle(materials)
-    count = max(1, math.floor(len(materials) * val_ratio)) if val_ratio > 0 and len(materials) > 1 else 0
-    held_out = set(materials[:count])
+    if held_out is None:
+        random.Random(seed).shuffle(materials)
+        count = max(1, math.floor(len(materials) * val_ratio)) if len(materials) > 1 else 0
+        held_out = set(materials[:count])
+    if val_ratio == 0:
+        held_out = set()
     return [sample for sample in samples if (sample.material in held_out) == (split == "val")]
 
 

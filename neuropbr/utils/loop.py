@@ -16,7 +16,7 @@ from common.errors import Say, UserError, counted, quote
 from common.events import progress_bar
 from common.stop import StopRequest
 from neuropbr.train_config import TrainConfig
-from neuropbr.utils.batches import EpochBatches, make_loader
+from neuropbr.utils.batches import EpochBatches, make_loader, read_batches
 from neuropbr.utils.checkpoints import (
     link_checkpoint,
     load_checkpoint,
@@ -112,7 +112,7 @@ class Loop:
         started = time.monotonic()
         with progress_bar(len(self.batches), self.step_in_epoch, self.rank != 0) as bar:
             bar.set_description(f"Epoch {self.epoch + 1}")
-            for batch in self.loader:
+            for batch in read_batches(self.loader):
                 scalars = self.train_step(_to(batch, self.device))
                 self.global_step += 1
                 self.step_in_epoch += 1
@@ -162,7 +162,7 @@ class Loop:
         metrics, losses, count = MapMetrics(), 0.0, 0
         every = self.config.training.log_images_every_n_epochs
         with torch.no_grad():
-            for i, batch in enumerate(self.val_loader):
+            for i, batch in enumerate(read_batches(self.val_loader)):
                 if i == self.config.training.val_batches:
                     break
                 batch = _to(batch, self.device)

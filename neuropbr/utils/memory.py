@@ -19,7 +19,6 @@ from neuropbr.losses.losses import HybridLoss
 from neuropbr.models.discriminators import build_discriminator, join_maps
 from neuropbr.models.generator import MultiViewPBRGenerator
 from neuropbr.train_config import TrainConfig
-from neuropbr.utils.cli import FEWER_PIXELS
 from neuropbr.utils.maps import MAPS, VIEWS
 
 # Measured against the peak resident set of runs on a CPU, see docs/neuropbr.md.
@@ -138,7 +137,8 @@ def say_what_it_needs(config: TrainConfig, device: torch.device, gan: bool = Tru
         say(what)
         return
     batch = "" if config.data.batch_size == 1 else "lower --batch-size, or "
-    say(f"warning: {what}, and {gigabytes(free)} are free; {batch}{FEWER_PIXELS}")
+    say(f"warning: {what}, and {gigabytes(free)} are free; {batch}"
+        f"--set data.image_size={max(height, width) // 2}")
 
 
 def gigabytes(count: float) -> str:

@@ -6,18 +6,22 @@ import io
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from PIL import Image as PillowImage
 from torchvision.transforms.v2 import functional as image_ops
 
+from common.cores import usable_cores
 from common.errors import UserError
 from common.files import make_folder
-from dataset import Material
+from dataset import Material, load_material
 from maps.mips import linear_to_srgb, srgb_to_linear
+from maps.ranges import has_units, to_units
 from neuropbr.utils.ggx import Camera, Light, render
-from neuropbr.utils.maps import VIEWS, pixels_of, unit, write_picture
+from neuropbr.utils.maps import VIEWS, pixels_of, unit, write_maps, write_picture
+from neuropbr.utils.material_folders import MaterialFolder
 
 
 def material_maps(material: Material) -> dict[str, torch.Tensor]:
@@ -28,6 +32,11 @@ def material_maps(material: Material) -> dict[str, torch.Tensor]:
         if core_name in material.present:
             codes = material.file_codes(0, core_name)
             values = torch.from_numpy(codes.astype(np.float32) / np.iinfo(codes.dtype).max).permute(2, 0, 1)
+            span = material.value_range[core_name]
+            if has_units(core_name, span):  # a float file, whose own numbers count
+                values = to_units(values, span, material.log_scale.get(core_name)).clamp(0, 1)
+            if name == "albedo" and material.color_space[core_name] == "linear":
+                values = linear_to_srgb(values)
             maps[name] = values.contiguous()
     maps["normal"] = unit(2 * maps["normal"] - 1, 0)
     if material.normal_convention == "dx":
@@ -91,6 +100,45 @@ def dirtied(radiance: torch.Tensor, dice: np.random.Generator) -> torch.Tensor:
     PillowImage.fromarray(pixels_of(image)).save(stream, "JPEG", quality=int(dice.integers(55, 90)))
     decoded = np.asarray(PillowImage.open(stream), np.float32) / 255
     return torch.from_numpy(decoded).permute(2, 0, 1)
+
+
+class Job(NamedTuple):
+    """A material to be made: its maps, pieces and samples."""
+
+    found: MaterialFolder
+    label: str
+    crops: int
+    size: int
+    numbers: list[int]  # of its samples
+    seed: int
+    sources: tuple[str, ...]  # clean, and dirty
+    input_dir: Path
+    output_dir: Path
+
+
+def use_threads(processes: int) -> None:
+    """Give this process its share of the cores."""
+    torch.set_num_threads(max(1, usable_cores() // processes))
+
+
+def make_material(job: Job) -> dict[str, str] | UserError:
+    """Write the maps and samples of a material: sample -> the folder of its maps, or what is wrong with its files."""
+    try:
+        maps = material_maps(load_material(job.found.path, by_hand=job.found.by_hand))
+        pieces = list(cut(maps, job.crops, job.size))
+    except UserError as error:
+        return error
+    made, numbers = {}, iter(job.numbers)
+    for part, piece in enumerate(pieces):
+        name = job.label if job.crops == 1 else f"{job.label}_{part:02d}"
+        write_maps(job.output_dir / name, piece)
+        for _ in range(len(job.numbers) // len(pieces)):
+            number = next(numbers)
+            sample = f"sample_{number:04d}"
+            where = {source: job.input_dir / source / sample for source in job.sources}
+            write_sample(piece, where, (job.seed, number))
+            made[sample] = name
+    return made
 
 
 def write_sample(maps: dict[str, torch.Tensor], folders: dict[str, Path], seed: Sequence[int]) -> None:

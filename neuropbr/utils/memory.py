@@ -23,7 +23,7 @@ from neuropbr.utils.maps import MAPS, VIEWS
 
 # Measured against the peak resident set of runs on a CPU, see docs/neuropbr.md.
 PROCESS_BYTES = 0.85e9  # PyTorch and the libraries beside it, before the first tensor
-WORKSPACE = 1.0  # convolutions work in other layouts, but not all that counts lives at once
+WORKSPACE = 1.2  # convolutions keep copies in other layouts, in the tensors' bytes
 GPU_BYTES = 0.6e9  # of CUDA's context and libraries' workspaces
 MIXED = 0.6  # of the activations' bytes with 16-bit autocast: what stays in 32 bits stays
 
@@ -137,6 +137,8 @@ def say_what_it_needs(config: TrainConfig, device: torch.device, gan: bool = Tru
         say(what)
         return
     batch = "" if config.data.batch_size == 1 else "lower --batch-size, or "
+    if not attends_in_pieces(config, device) and config.model.bottleneck == "vit":
+        batch += "--set model.transformer_attn_drop=0 (dropout keeps a matrix of all pairs of tokens on a CPU), or "
     say(f"warning: {what}, and {gigabytes(free)} are free; {batch}"
         f"--set data.image_size={max(height, width) // 2}")
 

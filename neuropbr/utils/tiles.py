@@ -23,7 +23,7 @@ Predict = Callable[[torch.Tensor], Maps]  # views (B, 3, 3, h, w) -> name -> (B,
 OVERLAP = 4  # neighbours share at least a fourth of a tile
 BATCH_PIXELS = 2**20  # of the tiles that are predicted at once
 MOST_BATCH = 16
-CELLS = 4  # per side of a tile: the grid above which the whole picture's prediction counts
+CELLS = 8  # per side of a tile: the grid above which the whole picture's prediction counts, see docs/neuropbr.md
 
 
 def places(side: int, tile: int, step: int) -> list[int]:

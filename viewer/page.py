@@ -43,7 +43,8 @@ from training.run_folder import find_checkpoint, list_checkpoints
 from viewer.source import SourceImages, encode_source, find_source
 
 VIEWER = Path(__file__).resolve().parent
-SCRIPTS = ("shapes", "source", "material", "blocks", "webgl", "renderer", "readback", "panel", "inspector", "main")
+SCRIPTS = ("shapes", "source", "three/weights", "material", "three/blocks", "blocks", "webgl", "renderer", "readback",
+           "panel", "inspector", "main")  # fmt: skip
 SHADERS = ("surface.vert", "view.frag", "light.glsl", "background.glsl", "pick.frag", "solid.frag", "present.frag")
 LANGUAGE = "essl"  # of the decoder
 SOURCE_BYTES = 16_000_000  # of the source maps in a page, by default; base64 makes a third more of them
@@ -230,7 +231,7 @@ def _preamble(model: NeuralTexture, material: MaterialRecord) -> list[str]:
     """The parts of a material's decoder before and after its core, which materials of the same reading share."""
     core = decoder_core(LANGUAGE, reading(model.grids), _variants(model, material))
     precision = trained_precision(model)
-    weights = "float32" if precision == 32 else "auto"  # weightNumbers in material.js makes float32 of others
+    weights = "float32" if precision == 32 else "auto"  # weightNumbers in three/weights.js makes float32 of others
     more = {"layers": _layers(model), "precision": precision}
     text = shader_source(model, material, LANGUAGE, "buffer", weights, **more)
     before, found, after = text.partition(core)

@@ -50,6 +50,7 @@ export function threeProblem() {
 export function applyNeuralTexture(material, texture, { filter = null, channel = 0, place = null } = {}) {
     const carrier = place ?? new Texture();  // stands in the material's slots: three.js computes its uv, and nothing is uploaded
     carrier.channel = channel;
+    carrier.version = 0;
     const shown = material.isMeshBasicMaterial ? ["diffuse", "opacity"] : Object.keys(SLOT_OF_MAP), { maps } = texture;
     const slots = new Set(shown.filter((map) => maps[map]).map((map) => SLOT_OF_MAP[map]));
     const ownAlpha = !maps.opacity && (material.transparent || material.alphaTest > 0), kept = material.map;
@@ -91,6 +92,7 @@ function adopt(material, neural) {
         if (filter === "hardware") shader.uniforms.ntAnisotropy = { value: Math.min(texture.anisotropy, renderer.capabilities.getMaxAnisotropy()) };
         if (filter === "stochastic") Object.assign(shader.uniforms, { ntNoise: { value: blueNoise() }, ntFrame: neural.frame });
         const { vertex, fragment } = changes(material);
+        if (texture.hasUniformWeights(renderer)) fragment.common = `#define NT_UNIFORM_WEIGHTS\n${fragment.common}`;
         shader.vertexShader = replaced(shader.vertexShader, vertex);
         shader.fragmentShader = replaced(shader.fragmentShader, fragment);
     };

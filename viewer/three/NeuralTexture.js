@@ -1,17 +1,16 @@
 // The textures of one neural texture in three.js, and its decoder's text; materials share them.
 
 import {
-    CompressedArrayTexture, DataTexture, FloatType, HalfFloatType, LinearFilter, LinearMipmapLinearFilter, NearestFilter, NearestMipmapNearestFilter,
+    CompressedArrayTexture, DataTexture, FloatType, LinearFilter, LinearMipmapLinearFilter, NearestFilter, NearestMipmapNearestFilter,
     RGBAFormat, RGBAIntegerFormat, RGB_S3TC_DXT1_Format, RGFormat, RedFormat, RepeatWrapping, UnsignedIntType,
 } from "three";
 import { BLOCK, blockBytes, decodeBlocks } from "./blocks.js";
 import { WEIGHT_TEXTURE_WIDTH } from "./entry.js";
 import { TABLE, decoderText, textureNames } from "./preamble.js";
-import { weightNumbers } from "./weights.js";
 
 const CHANNEL_FORMATS = { 1: RedFormat, 2: RGFormat, 4: RGBAFormat };
 const MOST_SINGLE_TEXTURES = 8;  // WebGL 2 promises 16 units, and lights want shadow maps
-let count = 0;
+const OTHER_UNIFORMS = 256;  // vectors that three.js itself may need, for lights and their shadows
 
 /** Materials with the same text share programs: a number for each text. */
 const numbers = new Map();
@@ -24,7 +23,6 @@ export class NeuralTexture {
     /** @param {object} read what readEntry returns */
     constructor(read, name = "") {
         this.name = name;
-        this.id = count++;
         this.read = read;
         this.maps = read.maps;
         this.anisotropy = 1;  // as of three.js's own textures; of grids that the sampler filters
@@ -42,13 +40,25 @@ export class NeuralTexture {
 
     /** Bytes of the textures and weights in the file. */
     get bytes() {
-        return this.read.grids.flatMap((grid) => grid.textures).reduce((sum, { length }) => sum + length, this.read.decoder.weights.bytes.length);
+        return this.read.grids.flatMap((grid) => grid.textures).reduce((sum, { length }) => sum + length, this.read.decoder.weights.size);
     }
 
     /** The uniforms of the decoder, for three.js; the textures are made with the first renderer that asks. */
     uniforms(renderer) {
         this._textures ??= this._makeTextures(renderer);
-        return Object.fromEntries(Object.entries(this._textures).map(([name, value]) => [name, { value }]));
+        const values = { ...this._textures, [TABLE]: this._weights(renderer) };
+        return Object.fromEntries(Object.entries(values).map(([name, value]) => [name, { value }]));
+    }
+
+    /** Whether the weights fit into uniforms, which are read faster than a texture (1.6 times in SwiftShader). */
+    hasUniformWeights(renderer) {
+        return this.read.decoder.weights.columns + OTHER_UNIFORMS <= renderer.capabilities.maxFragmentUniforms;
+    }
+
+    _weights(renderer) {
+        const { weights } = this.read.decoder;
+        if (this.hasUniformWeights(renderer)) return weights.numbers.subarray(0, 4 * weights.columns);
+        return this._textures[TABLE] ??= weightTexture(weights);
     }
 
     /** `material` draws with this: its textures are freed when the last such material is disposed of. */
@@ -74,7 +84,6 @@ export class NeuralTexture {
         for (const { name, grid, plane } of textureNames(this.read)) {
             if (!arrayed.has(name)) made[name] = this._planeTexture(grid, plane);
         }
-        made[TABLE] = weightTexture(this.read.decoder.weights);
         Object.entries(made).forEach(([name, texture]) => texture.name = `${this.name} ${name}`);
         return made;
     }
@@ -138,12 +147,9 @@ function joined(parts) {
     return whole;
 }
 
-function weightTexture(weights) {
-    const { type, bytes } = weights, width = WEIGHT_TEXTURE_WIDTH;
-    const half = type === "float16", numbers = half ? new Uint16Array(bytes.buffer, bytes.byteOffset, bytes.length / 2) : weightNumbers({ ...weights, width });
-    const [format, kind] = type === "dots" ? [RGBAIntegerFormat, UnsignedIntType] : [RGBAFormat, half ? HalfFloatType : FloatType];
-    const texture = new DataTexture(numbers, width, numbers.length / 4 / width, format, kind);
-    if (type === "dots") texture.internalFormat = "RGBA32UI";
+function weightTexture({ type, numbers }) {
+    const [format, kind] = type === "dots" ? [RGBAIntegerFormat, UnsignedIntType] : [RGBAFormat, FloatType];
+    const texture = new DataTexture(numbers, WEIGHT_TEXTURE_WIDTH, numbers.length / 4 / WEIGHT_TEXTURE_WIDTH, format, kind);
     texture.needsUpdate = true;
     return texture;
 }

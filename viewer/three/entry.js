@@ -2,6 +2,7 @@
 // texture, or text of a shader, is a number in its range or one of our words.
 
 import { blockBytes } from "./blocks.js";
+import { weightNumbers } from "./weights.js";
 
 export const EXTENSION = "NTX_neural_texture", VERSION = 1;
 /** Map -> its channels among the network's outputs; a map of another name is the one of channel 15. */
@@ -159,5 +160,7 @@ function readWeights(weights, layers, weightBits, integer, view) {
     const scales = type === "int8" ? sum(([count]) => ROW_BLOCK * count) : 0;
     const size = aligned(columns + scales, WEIGHT_TEXTURE_WIDTH) * ELEMENT_BYTES[type], bytes = view(weights.bufferView);
     expect(bytes.length === size, `expected ${size} bytes of weights`, bytes.length);
-    return { type, columns, blocks, bytes };
+    const numbers = weightNumbers({ kind: type, columns, layers: blocks, width: WEIGHT_TEXTURE_WIDTH, bytes });
+    expect(numbers.every(Number.isFinite), "expected weights that are numbers", null);
+    return { type, columns, size, numbers };
 }

@@ -113,7 +113,7 @@ function bindings(read, places) {
         ...[...arrays].map((array) => `uniform highp sampler2DArray ${array};`),
         ...single.map(({ name }) => `uniform highp sampler2D ${name};`),
         "#ifdef NT_UNIFORM_WEIGHTS",
-        `layout(std140) uniform NtWeights { highp ${integer ? "uvec4" : "vec4"} ${TABLE}[${weights.columns}]; };`,
+        `uniform highp ${integer ? "uvec4" : "vec4"} ${TABLE}[${weights.columns}];`,
         "#else", `uniform highp ${integer ? "u" : ""}sampler2D ${TABLE};`, "#endif",
     ];
 }

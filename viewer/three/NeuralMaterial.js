@@ -44,10 +44,10 @@ export function threeProblem() {
  * @param {Material} material MeshStandardMaterial, MeshPhysicalMaterial or MeshBasicMaterial
  * @param {NeuralTexture} texture
  * @param {object} options filter: of FILTERS; channel: uv set, 0 to 3; place: a Texture whose offset, repeat and rotation, or
- *     matrix, are those of the neural texture
+ *     matrix, are those of the neural texture; flipY: v points up, as in the geometries of three.js and not in glTF's
  * @returns {Material} the same material
  */
-export function applyNeuralTexture(material, texture, { filter = null, channel = 0, place = null } = {}) {
+export function applyNeuralTexture(material, texture, { filter = null, channel = 0, place = null, flipY = false } = {}) {
     const carrier = place ?? new Texture();  // stands in the material's slots: three.js computes its uv, and nothing is uploaded
     carrier.channel = channel;
     carrier.version = 0;
@@ -66,8 +66,8 @@ export function applyNeuralTexture(material, texture, { filter = null, channel =
         material.emissive.setRGB(1, 1, 1);
         material.emissiveIntensity = 1;
     }
-    const neural = { texture, filter: filter ?? (texture.read.positions === "filtered" ? "hardware" : "four"), channel, carrier, slots: [...slots], frame: { value: 0 }, shadows: null };
-    return adopt(material, neural);
+    const chosen = filter ?? (texture.read.positions === "filtered" ? "hardware" : "four");
+    return adopt(material, { texture, filter: chosen, channel, flipY, carrier, slots: [...slots], frame: { value: 0 }, shadows: null });
 }
 
 /** The depth materials of a neural material with holes, for shadows: of a mesh's customDepthMaterial and customDistanceMaterial. */
@@ -97,7 +97,7 @@ function adopt(material, neural) {
         shader.fragmentShader = replaced(shader.fragmentShader, fragment);
     };
     material.onBeforeRender = (renderer) => { neural.frame.value = renderer.info.render.frame % FRAMES; };
-    material.customProgramCacheKey = () => `neural texture ${JSON.stringify([numberOf(headText(neural)), neural.channel, neural.slots, material.map === neural.carrier])}`;
+    material.customProgramCacheKey = () => `neural texture ${JSON.stringify([numberOf(headText(neural)), neural.channel, neural.flipY, neural.slots, material.map === neural.carrier])}`;
     material.clone = function () {
         return adopt(Object.getPrototypeOf(this).clone.call(this), { ...neural, shadows: null });
     };
@@ -110,13 +110,13 @@ function replaced(text, changed) {
 
 /** Chunk -> the text that stands for it, in both shaders. */
 function changes(material) {
-    const { neural } = material, { channel, slots } = neural, attribute = channel ? `uv${channel}` : "uv";
+    const { neural } = material, { channel, flipY, slots } = neural, attribute = channel ? `uv${channel}` : "uv";
     const vertex = {
         uv_pars_vertex: [
             "#include <uv_pars_vertex>", "uniform mat3 ntPlace;", "varying vec2 vNtUv;",
             ...channel ? [`#ifndef USE_UV${channel}`, `attribute vec2 ${attribute};`, "#endif"] : [],
         ].join("\n"),
-        uv_vertex: `#include <uv_vertex>\nvNtUv = ( ntPlace * vec3( ${attribute}, 1.0 ) ).xy;`,
+        uv_vertex: `#include <uv_vertex>\nvNtUv = ( ntPlace * vec3( ${attribute}, 1.0 ) ).xy;${flipY ? "\nvNtUv.y = 1.0 - vNtUv.y;" : ""}`,
     };
     const fragment = { common: `#include <common>\n${headText(neural)}`, map_fragment: "#include <map_fragment>" };
     for (const slot of slots) {

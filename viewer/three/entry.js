@@ -13,6 +13,7 @@ export const MAPS = {
 export const PLANE_CHANNELS = 4, ROW_BLOCK = 4, WEIGHT_TEXTURE_WIDTH = 256;
 const CHANNELS = 11, ALL_CHANNELS = 16, PADDED_OUTPUTS = 16, ALIGNMENT = 16, CODE_BITS = [1, 2, 4, 8, 16], WORD_BITS = [8, 16, 32, 64];
 const MOST_SIDE = 16384, MOST_PIXELS = 2 ** 30, MOST_GRIDS = 16, MOST_LAYERS = 8, MOST_NEURONS = 1024, MOST_OCTAVES = 31;
+const TEXEL_BYTES = { R8_UNORM: 1, R8G8_UNORM: 2, R8G8B8A8_UNORM: 4 };
 const FORMATS = { 1: "R8_UNORM", 2: "R8G8_UNORM", 4: "R8G8B8A8_UNORM" };
 const ELEMENT_BYTES = { float32: 16, float16: 8, int8: 4, dots: 16 };  // of a column of four rows
 
@@ -111,7 +112,7 @@ function readGrid(grid, index, layout, view) {
     const planes = compressed ? 1 : Math.ceil(channels / PLANE_CHANNELS), ofPlane = compressed ? 0 : Math.min(channels, PLANE_CHANNELS);
     const format = compressed ? "BC1_UNORM" : FORMATS[ofPlane];
     expect(grid.features === features && grid.format === format, `expected ${features} features in ${format} in ${what}`, [grid.features, grid.format]);
-    const texels = levels.reduce((sum, [w, h]) => sum + (compressed ? blockBytes(w, h) : w * h * ofPlane), 0);
+    const texels = levelBytes(levels, format);
     const textures = list(grid.textures, planes, planes, `textures of ${what}`).map((texture) => {
         const bytes = view(texture?.bufferView);
         expect(bytes.length === texels, `expected ${texels} bytes of texels in ${what}`, bytes.length);
@@ -147,17 +148,28 @@ function readDecoder(decoder, grids, material, view) {
     };
 }
 
+/** Bytes of all levels of one of a grid's textures. */
+export function levelBytes(levels, format) {
+    return levels.reduce((sum, [w, h]) => sum + (TEXEL_BYTES[format] ? w * h * TEXEL_BYTES[format] : blockBytes(w, h)), 0);
+}
+
 /** (blocks of four rows, columns of each) of the matrices: shaders/weights.py, column_blocks. */
 const columnBlocks = (layers) => layers.map(([rows, inputs], i) => [Math.ceil(rows / ROW_BLOCK), i ? aligned(inputs, ROW_BLOCK) : inputs]);
 
+const sumOf = (blocks, of) => blocks.reduce((total, layer, i) => total + of(layer, i), 0);
+
+/** Elements of a table of weights before its scales: shaders/weights.py. */
+export function columnsOf(layers, type) {
+    const blocks = columnBlocks(layers);
+    if (type !== "dots") return sumOf(blocks, ([count, inputs]) => count * inputs);
+    return sumOf(blocks, ([count, inputs], i) => (i < layers.length - 1 ? 2 : 0) + count * (2 + Math.ceil(inputs / 4)));
+}
+
 function readWeights(weights, layers, weightBits, integer, view) {
-    const type = oneOf(weights.type, integer ? ["dots"] : weightBits === 8 ? ["float32", "float16", "int8"] : ["float32", "float16"], "weights of the type");
-    const blocks = columnBlocks(layers), sum = (of) => blocks.reduce((total, layer, i) => total + of(layer, i), 0);
-    const columns = type === "dots"  // shaders/weights.py, _dot_table
-        ? sum(([count, inputs], i) => (i < layers.length - 1 ? 2 : 0) + count * (2 + Math.ceil(inputs / 4)))
-        : sum(([count, inputs]) => count * inputs);
+    const known = integer ? ["dots"] : weightBits === 8 ? ["float32", "float16", "int8"] : ["float32", "float16"];
+    const type = oneOf(weights.type, known, "weights of the type"), columns = columnsOf(layers, type), blocks = columnBlocks(layers);
     expect(weights.columns === columns, `expected ${columns} columns of weights`, weights.columns);
-    const scales = type === "int8" ? sum(([count]) => ROW_BLOCK * count) : 0;
+    const scales = type === "int8" ? sumOf(blocks, ([count]) => ROW_BLOCK * count) : 0;
     const size = aligned(columns + scales, WEIGHT_TEXTURE_WIDTH) * ELEMENT_BYTES[type], bytes = view(weights.bufferView);
     expect(bytes.length === size, `expected ${size} bytes of weights`, bytes.length);
     const numbers = weightNumbers({ kind: type, columns, layers: blocks, width: WEIGHT_TEXTURE_WIDTH, bytes });

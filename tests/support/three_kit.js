@@ -1,0 +1,77 @@
+// What tests do with three.js: load models from bytes, and read values of fragment shaders back as floats.
+import * as THREE from "three";
+import { GLTFLoader } from "three/addons/loaders/GLTFLoader.js";
+import * as neural from "neural-texture-three";
+import { readEntry } from "/neural/entry.js";
+import * as preamble from "/neural/preamble.js";
+import { voidAndCluster } from "/neural/blueNoise.js";
+
+const bytesOf = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+
+function textOf(bytes) {
+    let text = "";
+    for (let i = 0; i < bytes.length; i += 8192) text += String.fromCharCode(...bytes.subarray(i, i + 8192));
+    return btoa(text);
+}
+
+let renderer = null, model = null;
+try {
+    renderer = new THREE.WebGLRenderer();
+    renderer.setSize(64, 64);
+    document.body.append(renderer.domElement);
+} catch { /* no WebGL 2 */ }
+
+function meshes() {
+    const found = [];
+    model.scene.traverse((object) => { if (object.isMesh) found.push(object); });
+    return found;
+}
+
+/** A scene with a light and the mesh before an orthographic camera that sees this part of the plane, in uv. */
+function staged(mesh, { left = 0, top = 0, right = 1, bottom = 1 } = {}) {
+    const camera = new THREE.OrthographicCamera(2 * left - 1, 2 * right - 1, 1 - 2 * top, 1 - 2 * bottom, 0.1, 10), scene = new THREE.Scene();
+    camera.position.z = 2;
+    const stage = new THREE.Mesh(mesh.geometry, mesh.material);
+    stage.frustumCulled = false;
+    scene.add(stage, new THREE.AmbientLight(0xffffff, 1));
+    return [scene, camera];
+}
+
+window.kit = {
+    works: renderer !== null, THREE, neural, preamble, voidAndCluster, renderer, meshes, staged, bytesOf,
+
+    get model() { return model; },
+
+    async load(text, options) {
+        const loader = new GLTFLoader();
+        if (options.plain !== true) loader.register((parser) => new neural.GLTFNeuralTextureExtension(parser, options));
+        model = await loader.parseAsync(bytesOf(text).buffer, "");
+    },
+
+    /** The GLSL of an entry of the extension, whose buffer views are these texts in base64. */
+    decoderOf(entry, views) {
+        const texture = new neural.NeuralTexture(readEntry(entry, (view) => bytesOf(views[view])));
+        return texture.decoder;
+    },
+
+    read({ mesh, expression, width, height, ...view }) {
+        const { geometry, material } = meshes()[mesh], own = material.onBeforeCompile, key = material.customProgramCacheKey;
+        material.onBeforeCompile = (shader, ...more) => {
+            own(shader, ...more);
+            shader.fragmentShader = shader.fragmentShader.replace("#include <dithering_fragment>", `gl_FragColor = ${expression};`);
+        };
+        material.customProgramCacheKey = () => key() + expression;
+        material.needsUpdate = true;
+        const target = new THREE.WebGLRenderTarget(width, height, { type: THREE.FloatType }), pixels = new Float32Array(4 * width * height);
+        renderer.setRenderTarget(target);
+        renderer.render(...staged({ geometry, material }, view));
+        renderer.readRenderTargetPixels(target, 0, 0, width, height, pixels);
+        renderer.setRenderTarget(null);
+        target.dispose();
+        Object.assign(material, { onBeforeCompile: own, customProgramCacheKey: key, needsUpdate: true });
+        const rows = Array.from({ length: height }, (_, y) => pixels.subarray(4 * width * (height - 1 - y), 4 * width * (height - y)));
+        const upright = new Float32Array(pixels.length);
+        rows.forEach((row, y) => upright.set(row, 4 * width * y));
+        return textOf(new Uint8Array(upright.buffer));
+    },
+};

@@ -54,7 +54,8 @@ window.kit = {
         return texture.decoder;
     },
 
-    read({ mesh, expression, width, height, ...view }) {
+    /** What an expression is in the material's fragment shader, for each pixel of some views of a mesh: a text for each. */
+    read({ mesh, expression, views }) {
         const { geometry, material } = meshes()[mesh], own = material.onBeforeCompile, key = material.customProgramCacheKey;
         material.onBeforeCompile = (shader, ...more) => {
             own(shader, ...more);
@@ -62,16 +63,16 @@ window.kit = {
         };
         material.customProgramCacheKey = () => key() + expression;
         material.needsUpdate = true;
-        const target = new THREE.WebGLRenderTarget(width, height, { type: THREE.FloatType }), pixels = new Float32Array(4 * width * height);
-        renderer.setRenderTarget(target);
-        renderer.render(...staged({ geometry, material }, view));
-        renderer.readRenderTargetPixels(target, 0, 0, width, height, pixels);
-        renderer.setRenderTarget(null);
-        target.dispose();
+        const texts = views.map(({ width, height, ...view }) => {
+            const target = new THREE.WebGLRenderTarget(width, height, { type: THREE.FloatType }), pixels = new Float32Array(4 * width * height);
+            renderer.setRenderTarget(target);
+            renderer.render(...staged({ geometry, material }, view));
+            renderer.readRenderTargetPixels(target, 0, 0, width, height, pixels);
+            renderer.setRenderTarget(null);
+            target.dispose();
+            return textOf(new Uint8Array(pixels.buffer));
+        });
         Object.assign(material, { onBeforeCompile: own, customProgramCacheKey: key, needsUpdate: true });
-        const rows = Array.from({ length: height }, (_, y) => pixels.subarray(4 * width * (height - 1 - y), 4 * width * (height - y)));
-        const upright = new Float32Array(pixels.length);
-        rows.forEach((row, y) => upright.set(row, 4 * width * y));
-        return textOf(new Uint8Array(upright.buffer));
+        return texts;
     },
 };

@@ -138,9 +138,13 @@ def load(browser: Browser, gltf: Gltf | bytes, **options) -> None:
     browser.tab.evaluate("([text, options]) => kit.load(text, options)", [base64.b64encode(payload).decode(), options])
 
 
-def read(browser: Browser, expression: str, width: int, height: int, mesh: int = 0, **view) -> np.ndarray:
-    """What an expression of GLSL, a vec4, is in the material's fragment shader, for each pixel that shows a mesh:
-    (height, width, 4) float32. `view`: the part of it that is seen, in uv: left, top, right, bottom."""
-    given = {"mesh": mesh, "expression": expression, "width": width, "height": height, **view}
-    data = browser.tab.evaluate("(given) => kit.read(given)", given)
-    return np.frombuffer(base64.b64decode(data), np.float32).reshape(height, width, 4)
+def read(browser: Browser, expression: str, *views: dict[str, float], mesh: int = 0) -> list[np.ndarray]:
+    """What an expression of GLSL, a vec4, is in a material's fragment shader, for each pixel of some views of a mesh.
+
+    views: width and height in pixels; and, of what is seen of the plane, left, top, right and bottom in uv.
+    Returns: (height, width, 4) float32 for each view.
+    """
+    given = {"mesh": mesh, "expression": expression, "views": views}
+    texts = browser.tab.evaluate("(given) => kit.read(given)", given)
+    shapes = [(int(view["height"]), int(view["width"]), 4) for view in views]
+    return [np.frombuffer(base64.b64decode(text), np.float32).reshape(shape)[::-1] for text, shape in zip(texts, shapes)]

@@ -14,32 +14,34 @@ from tests.support.three_cases import CASES, entry_of, exported_case, values_of
 from tests.support.three_pages import Gltf, load, open_three, read, said
 from viewer import three_module
 
-EXPRESSIONS = {
-    "diffuse": ("vec4( ntPixel.base, 1.0 )", 3), "opacity": ("vec4( vec3( ntPixel.opacity ), 1.0 )", 1),
-    "normal": ("vec4( ntPixel.normal, 1.0 )", 3), "roughness": ("vec4( vec3( ntPixel.roughness ), 1.0 )", 1),
-    "occlusion": ("vec4( vec3( ntPixel.occlusion ), 1.0 )", 1), "metallic": ("vec4( vec3( ntPixel.metallic ), 1.0 )", 1),
-    "emissive": ("vec4( ntPixel.emissive, 1.0 )", 3),
-}  # fmt: skip
+PARTS = {  # expression -> the maps that it shows, and their first channels
+    "vec4( ntPixel.base, ntPixel.opacity )": {"diffuse": 0, "opacity": 3},
+    "vec4( ntPixel.normal, ntPixel.roughness )": {"normal": 0, "roughness": 3},
+    "vec4( ntPixel.emissive, ntPixel.occlusion )": {"emissive": 0, "occlusion": 3},
+    "vec4( ntPixel.metallic )": {"metallic": 0},
+}
 
 
 def scene(name: str, material=None, reference=None, **options) -> Gltf:
     """A plane of a case's material."""
     gltf = Gltf()
     gltf.entries.append(entry_of(name, gltf.add, **options))
-    gltf.plane({"alphaMode": "BLEND", **(material or {})}, {"index": 0, **(reference or {})})
+    gltf.plane(material or {}, {"index": 0, **(reference or {})})
     return gltf
 
 
-def assert_decodes(browser, exported, lods, codes=1.0) -> None:
-    """Every texel of these LODs, within so many codes of 8 bits; light above 1 within so many 100ths of it."""
+def assert_decodes(browser, exported, lods=(0, 1, 2), codes=1.0) -> None:
+    """Every texel of these LODs, within so many codes of 8 bits; light above 1 within so many hundredths of it."""
     material = exported.manifest.material
-    for lod in lods:
-        width, height = material.lod_size(lod)
-        for name, want in values_of(exported, lod).items():
-            expression, channels = EXPRESSIONS[name]
-            got = read(browser, expression, width, height)[..., :channels]
-            off = np.abs(got - want) / np.maximum(1, want if name != "emissive" else 2.55 * want)
-            assert off.max() <= codes / 255, (name, lod, off.max() * 255)
+    sizes = [dict(zip(("width", "height"), material.lod_size(lod))) for lod in lods]
+    wanted = [values_of(exported, lod) for lod in lods]
+    for expression, places in PARTS.items():
+        for lod, want, got in zip(lods, wanted, read(browser, expression, *sizes)):
+            for name, first in places.items():
+                if name in want:
+                    off = np.abs(got[..., first : first + want[name].shape[2]] - want[name])
+                    off /= np.maximum(1, 2.55 * want[name])
+                    assert off.max() <= codes / 255, (name, lod, off.max() * 255)
 
 
 def test_the_module_of_decoders_is_up_to_date(capsys):
@@ -51,6 +53,40 @@ def test_texels(name, browser):
     open_three(browser)
     load(browser, scene(name))
     exported = exported_case(name)
+    lods = (0, 1) if name == "odd blocks" else (0, 1, 2)  # of LOD 2, 3x2 of 12x10, pixels have a fractional LOD
     # BC1: GPUs round its thirds in their ways, which moves a random material by a code or two
-    assert_decodes(browser, exported, (0, 1, 2), 3 if "blocks" in name else 1)
+    assert_decodes(browser, exported, lods, 3 if "blocks" in name else 1)
     assert said(browser) == []
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_text_is_the_exporters(name, browser):
+    """Apart from comments, and from weights that are in plain uniforms, not in a block."""
+    open_three(browser)
+    exported, views, layout = exported_case(name), [], CASES[name][4]
+    model, material, manifest = exported.model, exported.manifest.material, exported.manifest
+    entry = entry_of(name, lambda payload: views.append(base64.b64encode(payload).decode()) or len(views) - 1)
+    got = browser.tab.evaluate("([entry, views]) => kit.decoderOf(entry, views)", [entry, views])
+    precision = trained_precision(model)
+    arrays = arrays_of(name)
+    more = {"layers": arrays, "positions": manifest.positions, "precision": precision}
+    kind = "float32" if precision == 32 else "auto"
+    want = shader_source(model, material, "essl", "buffer", kind, layout, **more)
+    want = re.sub(r"layout\(std140\) uniform NtWeights \{ (.*;) \};", r"uniform \1", want)
+    assert without_comments(got) == without_comments(want)
+
+
+def without_comments(text: str) -> list[str]:
+    return [line for line in re.sub(r"//.*", "", text).splitlines() if line.strip()]
+
+
+def arrays_of(name: str) -> dict[str, tuple[str, int]]:
+    """Texture -> (array, layer), of the cases whose textures are layers of arrays."""
+    planes = {"blocks": [("ntGrid0", 0), ("ntGrid1", 0)], "odd blocks": [("ntGrid0", 0), ("ntGrid1", 1)]}
+    many = [f"ntGrid{grid}{f'Plane{plane}' if plane else ''}" for grid in range(3) for plane in range(4)]
+    if name == "many":
+        return {one: ("ntBlocks0", layer) for layer, one in enumerate(many)}
+    found: dict[str, tuple[str, int]] = {}
+    for one, array in planes.get(name, []):
+        found[one] = (f"ntBlocks{array}", sum(other == f"ntBlocks{array}" for other, _ in found.values()))
+    return found

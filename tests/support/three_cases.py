@@ -55,7 +55,9 @@ CASES: dict[str, tuple[list[GridSpec], DecoderSpec, tuple[int, int], tuple[str, 
 
 
 @functools.lru_cache
-def exported_case(name: str, convention: str = "gl", positions: str = "centres", linear: bool = False) -> ExportedTexture:
+def exported_case(
+    name: str, convention: str = "gl", positions: str = "centres", linear: bool = False
+) -> ExportedTexture:  # fmt: skip
     """The neural texture of a case; an emissive map is of light up to 4, and roughness is the same everywhere.
 
     `linear`: diffuse is trained in linear light.
@@ -91,9 +93,14 @@ def entry_of(name: str, add: Callable[[bytes], int], **options) -> dict[str, Any
 def values_of(exported: ExportedTexture, lod: int) -> dict[str, np.ndarray]:
     """What a decoder has to give for a LOD, as three.js takes it: map -> (height, width, channels) float64; colours are
     light, and an emissive map is in its units."""
+    width, height = exported.manifest.material.lod_size(lod)
+    return taken(exported, exported.model.decode(lod, width, height))
+
+
+def taken(exported: ExportedTexture, decoded: torch.Tensor) -> dict[str, np.ndarray]:
+    """The same of what the model decodes, (..., channels)."""
     material = exported.manifest.material
-    width, height = material.lod_size(lod)
-    values = in_file_space(exported.model.decode(lod, width, height), material, exported.model.constants).double().numpy()
+    values = in_file_space(decoded, material, exported.model.constants).double().numpy()
     found = {}
     for entry in material.maps:
         part = values[..., list(entry.channels)].clip(0, 1)

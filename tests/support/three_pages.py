@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import mimetypes
 import os
 import struct
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +45,7 @@ def three_folder() -> Path:
 
 
 def open_three(browser: Browser, files: Path | None = None, page: str = PAGE, path: str = "/page.html") -> None:
-    """Open a page, by default the one with three_kit.js, that reaches three.js, viewer/three and the files of a folder."""
+    """Open a page, by default that with three_kit.js; it reaches three.js, viewer/three and the files of a folder."""
     roots = {"/neural/node_modules/three/": three_folder(), "/three/": three_folder(), "/neural/": MODULE}
     roots |= {"/files/": files} if files else {}
 
@@ -51,7 +53,8 @@ def open_three(browser: Browser, files: Path | None = None, page: str = PAGE, pa
         asked = route.request.url.removeprefix(SITE).partition("?")[0]
         if asked == "/page.html":
             return route.fulfill(body=page, content_type="text/html")
-        found = next(((root / asked.removeprefix(start)) for start, root in roots.items() if asked.startswith(start)), None)
+        paths = (root / asked.removeprefix(start) for start, root in roots.items() if asked.startswith(start))
+        found = next(paths, None)
         if found is None or not found.is_file():
             return route.fulfill(status=404, body=asked)
         kind = "text/javascript" if found.suffix == ".js" else mimetypes.guess_type(found.name)[0]
@@ -72,8 +75,15 @@ def said(browser: Browser) -> list[str]:
     return [text for text in browser.said if "GPU stall due to ReadPixels" not in text]
 
 
+def picture(browser: Browser, **view) -> np.ndarray:
+    """The model in a scene, see three_kit.js: (size, size, 3) codes, rows from the top."""
+    pixels = np.frombuffer(base64.b64decode(browser.tab.evaluate("(view) => kit.picture(view)", view)), np.uint8)
+    side = math.isqrt(len(pixels) // 4)
+    return pixels.reshape(side, side, 4)[::-1, :, :3].astype(int)
+
+
 class Gltf:
-    """A glTF document that is being made: planes with materials of ours."""
+    """A glTF document in the making: planes with materials of ours."""
 
     def __init__(self):
         self.blob = bytearray()
@@ -104,7 +114,8 @@ class Gltf:
     def plane(self, material: dict[str, Any], reference: dict[str, Any] | None, **attributes) -> None:
         """A plane of a new material, which refers to a neural texture; `attributes` beside those of PLANE."""
         if reference is not None:
-            material = {**material, "extensions": {EXTENSION: {"neuralTexture": reference}, **material.get("extensions", {})}}
+            own = {EXTENSION: {"neuralTexture": reference}, **material.get("extensions", {})}
+            material = {**material, "extensions": own}
         self.document["materials"].append(material)
         named = {name: self._accessor(values) for name, values in {**PLANE, **attributes}.items()}
         indices = self._accessor([0, 2, 1, 1, 2, 3], 5123)
@@ -135,7 +146,8 @@ class Gltf:
 def load(browser: Browser, gltf: Gltf | bytes, **options) -> None:
     """Load a model as the page's `model`, with these options of the plugin."""
     payload = gltf.glb() if isinstance(gltf, Gltf) else gltf
-    browser.tab.evaluate("([text, options]) => kit.load(text, options)", [base64.b64encode(payload).decode(), options])
+    text = base64.b64encode(payload).decode()
+    browser.tab.evaluate("([text, options]) => kit.load(text, options)", [text, options])
 
 
 def read(browser: Browser, expression: str, *views: dict[str, float], mesh: int = 0) -> list[np.ndarray]:
@@ -147,4 +159,15 @@ def read(browser: Browser, expression: str, *views: dict[str, float], mesh: int 
     given = {"mesh": mesh, "expression": expression, "views": views}
     texts = browser.tab.evaluate("(given) => kit.read(given)", given)
     shapes = [(int(view["height"]), int(view["width"]), 4) for view in views]
-    return [np.frombuffer(base64.b64decode(text), np.float32).reshape(shape)[::-1] for text, shape in zip(texts, shapes)]
+    pixels = (np.frombuffer(base64.b64decode(text), np.float32) for text in texts)
+    return [values.reshape(shape)[::-1] for values, shape in zip(pixels, shapes)]
+
+
+def scene_of(
+    entry: Callable[[Callable[[bytes], int]], dict[str, Any]], material=None, reference=None, **attributes
+) -> Gltf:
+    """A plane with a neural texture; `entry` makes it with a function that adds a buffer view."""
+    gltf = Gltf()
+    gltf.entries.append(entry(gltf.add))
+    gltf.plane(material or {}, {"index": 0, **(reference or {})}, **attributes)
+    return gltf

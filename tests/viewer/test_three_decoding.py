@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import base64
+import functools
 import re
 
 import numpy as np
 import pytest
 
 from shaders.export import shader_source
+from shaders.languages import number_text
 from shaders.weights import trained_precision
 from tests.support.three_cases import CASES, entry_of, exported_case, values_of
-from tests.support.three_pages import Gltf, load, open_three, read, said
+from tests.support.three_pages import Gltf, load, open_three, read, said, scene_of
 from viewer import three_module
 
 PARTS = {  # expression -> the maps that it shows, and their first channels
@@ -22,12 +24,8 @@ PARTS = {  # expression -> the maps that it shows, and their first channels
 }
 
 
-def scene(name: str, material=None, reference=None, **options) -> Gltf:
-    """A plane of a case's material."""
-    gltf = Gltf()
-    gltf.entries.append(entry_of(name, gltf.add, **options))
-    gltf.plane(material or {}, {"index": 0, **(reference or {})})
-    return gltf
+def scene(name: str, **options) -> Gltf:
+    return scene_of(functools.partial(entry_of, name, **options))
 
 
 def assert_decodes(browser, exported, lods=(0, 1, 2), codes=1.0) -> None:
@@ -90,3 +88,30 @@ def arrays_of(name: str) -> dict[str, tuple[str, int]]:
     for one, array in planes.get(name, []):
         found[one] = (f"ntBlocks{array}", sum(other == f"ntBlocks{array}" for other, _ in found.values()))
     return found
+
+
+def test_other_meanings_of_values(browser):
+    """Normals whose green points down, and a colour that was trained in linear light."""
+    open_three(browser)
+    for options in ({"convention": "dx"}, {"linear": True}):
+        exported = exported_case("linear", **options)
+        load(browser, scene("linear", **options))
+        sizes = [{"width": 16, "height": 12}]
+        (base,), (normal,) = (read(browser, f"vec4( ntPixel.{name}, 1.0 )", *sizes) for name in ("base", "normal"))
+        want = values_of(exported, 0)
+        assert np.abs(base[..., :3] - want["diffuse"]).max() < 1 / 255
+        down = "convention" in options
+        up = np.where([False, down, False], 1 - want["normal"], want["normal"])
+        assert np.abs(normal[..., :3] - up).max() < 1 / 255
+
+
+def test_numbers_as_text(browser):
+    """As Python writes them, over the whole range of float32."""
+    open_three(browser)
+    random = np.random.default_rng(1).integers(0, 2**32, 4000, dtype=np.uint32).view(np.float32)
+    chosen = np.array([0, -0.0, 1, 0.1, 1e-4, 9.9999e-5, 123456789, 999999999.5, 1e9, 1e-38, 1e-40, 16384], np.float32)
+    numbers = np.concatenate([random[np.isfinite(random)], chosen]).astype(float).tolist()
+    got = browser.tab.evaluate("(numbers) => numbers.map(kit.preamble.numberText)", numbers)
+    want = [number_text(value) for value in numbers]
+    assert [np.float32(text) for text in got] == [np.float32(text) for text in want]
+    assert np.mean([a == b for a, b in zip(got, want)]) > 0.99  # but for ties in the ninth digit

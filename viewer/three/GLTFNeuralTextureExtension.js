@@ -31,7 +31,7 @@ export class GLTFNeuralTextureExtension {
 
     async _load(index, reference) {
         const { parser } = this, { json } = parser, definition = json.materials[index];
-        const texture = await this.loadTexture(reference?.index), options = texture && this._place(index, reference);
+        const texture = await this.neuralTexture(reference?.index), options = texture && this._place(index, reference);
         if (!options) return parser.loadMaterial(index);
         json.materials[index] = withoutTextures(definition, texture.maps);  // so that nothing is loaded that is not shown
         let material;
@@ -44,12 +44,13 @@ export class GLTFNeuralTextureExtension {
     }
 
     /** The promise of a NeuralTexture of the model, of null where it cannot be shown; the console says why. */
-    loadTexture(index) {
-        if (!this._textures.has(index)) this._textures.set(index, this._loadTexture(index).catch((error) => this._warn(`neural texture ${Number(index)}: ${error.message}`)));
+    neuralTexture(index) {
+        const failed = (error) => this._warn(`neural texture ${Number(index)}: ${error.message}`);
+        if (!this._textures.has(index)) this._textures.set(index, this._read(index).catch(failed));
         return this._textures.get(index);
     }
 
-    async _loadTexture(index) {
+    async _read(index) {
         const { parser } = this, root = parser.json.extensions?.[EXTENSION], entries = root?.neuralTextures;
         if (this.problem) throw new Error(this.problem);
         if (root?.version !== VERSION) throw new Error(`expected version ${VERSION} of ${EXTENSION}, found ${Number(root?.version)}`);

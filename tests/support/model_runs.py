@@ -29,7 +29,7 @@ def make_run(
 ) -> Path:  # fmt: skip
     """A run of one material in folder/<stamp>. Returns: the folder of its checkpoint."""
     material = load_material(model, extras=extras, material=label)
-    half = max(material.width, material.height) // 2
+    half = max(max(material.width, material.height) // 2, 2)
     decoder = DecoderSpec(4, 16, 1, outputs=material.record.n_channels)
     network = make_model(grids or [GridSpec(half, 2, 4, 16), GridSpec(4, 1, 8, 32)], decoder, material, seed=3)
     network.constants = dict(material.constants)

@@ -161,10 +161,21 @@ def test_a_material_that_cannot_be_taken_stays(change, chair, capsys):
     before = Read(path)
     assert export_gltf("--load_dir", batch, "--gltf", "x.glb") == 1
     [line] = [line for line in capsys.readouterr().out.splitlines() if line.startswith("Wood: ")]
-    assert (line.startswith("Wood: stays as it is: ") and line.endswith(LEFT[change])) or LEFT[change] in line
+    assert (line.startswith("Wood: left as it is: ") and line.endswith(LEFT[change])) or LEFT[change] in line
     after = Read(batch.parent.parent / "x.glb")
     assert neural(after.path) == ["Leather"] and after.document["materials"][0] == before.document["materials"][0]
     assert [after.image(index) for index in range(3)] == [before.image(index) for index in range(3)]
+
+
+def test_an_export_that_cannot_be_read(chair, tmp_path, capsys):
+    """It says nothing of its model, nor does a run."""
+    path, batch = chair
+    for label in ("Wood", "Leather"):
+        shutil.copytree(next(material_folder(batch, label).glob("*/models/*")), tmp_path / "exports" / label)
+    (tmp_path / "exports" / "Wood" / MANIFEST).write_text("[]")
+    assert export_gltf("--load_dir", "exports", "--data_dir", path, "--gltf", "x.glb") == 1
+    assert "Wood: left as it is: exports/Wood/manifest.json: expected" in capsys.readouterr().out
+    assert neural("x.glb") == ["Leather"]
 
 
 def test_materials_that_the_model_no_longer_has(chair, tmp_path, capsys):
@@ -173,7 +184,7 @@ def test_materials_that_the_model_no_longer_has(chair, tmp_path, capsys):
                 [encoded(pixels(seed=5))], "chair.glb")  # fmt: skip
     assert export_gltf("--load_dir", batch, "--gltf", "x.glb") == 1
     said = capsys.readouterr().out
-    assert "Wood: stays as it is: " in said and "has no material of this name" in said
+    assert "Wood: left as it is: " in said and "has no material of this name" in said
     assert neural("x.glb") == ["Leather"]
 
 
@@ -237,7 +248,7 @@ def test_a_model_that_none_fits(chair, tmp_path, capsys):
     capsys.readouterr()
     assert export_gltf("--load_dir", batch, "--gltf", "x.glb") == 2
     said = capsys.readouterr()
-    assert said.out.count("stays as it is") == 2 and "expected a trained material, found none that fits" in said.err
+    assert said.out.count("left as it is") == 2 and "expected a trained material, found none that fits" in said.err
     assert not (tmp_path / "x.glb").exists()
 
 

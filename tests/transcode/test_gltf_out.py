@@ -110,6 +110,8 @@ def test_materials_keep_what_is_not_trained(made):
             continue
         changed = {*TEXTURES, "pbrMetallicRoughness", "extensions", "emissiveFactor", "alphaCutoff"}
         assert {k: v for k, v in new.items() if k not in changed} == {k: v for k, v in old.items() if k not in changed}
+        mask = old.get("alphaMode") == "MASK"
+        assert new.get("alphaCutoff") == (0.5 if mask else None), "the trained opacity is stretched so"
         extensions = {k: v for k, v in new["extensions"].items() if k != NAME}
         assert extensions == old.get("extensions", {})
         for name, info in infos(old).items():

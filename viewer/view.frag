@@ -40,6 +40,7 @@ uniform float uFixed[CHANNELS];  // the file's value of a channel that is the sa
 uniform highp sampler2DArray uSource;  // layer k: channels 4 k .. 4 k + 3
 uniform int uSourceLod;  // LOD of mip 0 of uSource
 uniform int uPart;
+uniform bool uNothing;  // the part has nothing of what is looked at: grey
 uniform vec4 uBase;  // linear, of a material without such maps, as are the next three
 uniform float uRoughness;
 uniform float uMetallic;
@@ -301,6 +302,10 @@ void main()
     else if (uPart == TESTED && uMap != OPACITY && alphaOf(decoded) < uThreshold)
     {
         discard;
+    }
+    else if (uNothing)
+    {
+        color = vec4(nothing(normalize(gl_FrontFacing ? vNormal : -vNormal), normalize(uEye - vPosition)), 1.0);
     }
     else if (uLayer == ERROR)
     {

@@ -277,6 +277,7 @@ function useMaterial(loaded, look, task) {
     gl.uniform1f(at("uErrorScale"), look.errorScale);
     gl.uniform1i(at("uHoles"), look.holes);
     gl.uniform1i(at("uPart"), look.part ?? 0);
+    gl.uniform1i(at("uNothing"), +(look.nothing ?? false));
     gl.uniform1f(at("uThreshold"), look.threshold);
     gl.uniform1f(at("uExposure"), look.exposure);
     placeBackdrop(at, look);

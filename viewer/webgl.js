@@ -122,10 +122,14 @@ const webgl = {
         gl.blitFramebuffer(0, 0, width, height, 0, 0, width, height, gl.COLOR_BUFFER_BIT, gl.NEAREST);
     },
 
-    /** Scale the preview, whose `part` holds the picture, up to a layer. */
-    putPreview(layer, part) {
+    /** Scale the preview, whose `part` holds the picture, up to a layer, within `box`: no tile will cover what is beyond. */
+    putPreview(layer, part, box) {
         const { preview } = this.targets;
+        this.clear(layer);
+        gl.enable(gl.SCISSOR_TEST);
+        gl.scissor(...box);
         putTextures(this.programs.present, this.targets, layer.frame, preview, preview, preview.width + 9, { part });
+        gl.disable(gl.SCISSOR_TEST);
     },
 
     /**

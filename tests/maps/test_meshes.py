@@ -245,7 +245,7 @@ HOSTILE = {
     "half a matrix": (edit("nodes", 0, matrix=[1.0] * 8), "matrix: expected 16 numbers"),
     "words for numbers": (edit("nodes", 0, translation=["a", 0, 0]), "translation: expected 3 numbers"),
     "a rotation of nothing": (edit("nodes", 0, rotation=[0, 0, 0, 0]), "quaternion"),
-    "far away": (edit("nodes", 0, translation=[9e14, 9e14, 9e14], scale=[1e14, 1e14, 1e14]), "coordinates below"),
+    "far away": (edit("nodes", 0, translation=[9e14, 9e14, 9e14], scale=[1e14, 1e14, 1e14]), "numbers below"),
     "no scene": (lambda document: document.pop("scenes"), "no scene"),
     "an empty scene": (lambda document: document["scenes"][0].update(nodes=[]), "no triangles"),
     "lists that are none": (lambda document: document.update(nodes={"0": 1}), "nodes: expected a list"),
@@ -284,7 +284,7 @@ def test_positions_that_are_no_numbers(tmp_path):
     for value in (np.nan, np.inf):
         points = POINTS[:3].copy()
         points[1, 1] = value
-        with pytest.raises(UserError, match="or no numbers"):
+        with pytest.raises(UserError, match="POSITION: expected numbers below"):
             one_mesh(tmp_path, attributes=lambda model, points=points: {"POSITION": model.accessor(points)})
 
 

@@ -72,12 +72,13 @@ def tube(radius: float, turns: float, around: int, up: int, repeats: float) -> d
     u, v = np.meshgrid(np.linspace(0, 1, around + 1), np.linspace(0, 1, up + 1))
     angle = 2 * np.pi * turns * u
     normal = np.stack([np.sin(angle), np.zeros_like(angle), np.cos(angle)], axis=-1)
+    tangent = np.stack([np.cos(angle), 0 * v, -np.sin(angle), 0 * v + 1], axis=-1)  # along u; 1: the other axis is up
     position = normal * radius + np.stack([0 * v, HEIGHT * (1 - v), 0 * v], axis=-1)
     corner = np.arange(around)[None, :] + (around + 1) * np.arange(up)[:, None]
     below = corner + around + 1
     triangles = np.stack([corner, below, below + 1, corner, below + 1, corner + 1], axis=-1)
     uv = np.stack([u * repeats, v], axis=-1)
-    shapes = {"POSITION": position, "NORMAL": normal, "TEXCOORD_0": uv}
+    shapes = {"POSITION": position, "NORMAL": normal, "TANGENT": tangent, "TEXCOORD_0": uv}
     return {**{name: values.reshape(-1, values.shape[-1]).astype("<f4") for name, values in shapes.items()},
             "indices": triangles.reshape(-1, 1).astype("<u2")}  # fmt: skip
 
@@ -131,7 +132,7 @@ def make_model() -> bytes:
     for index, mesh in enumerate(meshes()):
         accessors = {}
         for name, values in mesh.items():
-            kind = {1: "SCALAR", 2: "VEC2", 3: "VEC3"}[values.shape[1]]
+            kind = {1: "SCALAR", 2: "VEC2", 3: "VEC3", 4: "VEC4"}[values.shape[1]]
             whole = name == "indices"
             limits = {"min": values.min(0).tolist(), "max": values.max(0).tolist()} if name == "POSITION" else {}
             accessors[name] = len(document["accessors"])

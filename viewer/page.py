@@ -26,8 +26,8 @@ from dataset import Material
 from engine.cpu.decoder import decode_lod
 from formats.block_textures import grid_blocks
 from formats.dds_layouts import grid_textures
-from formats.manifest import MANIFEST, material_to_json
-from formats.textures import ExportedTexture, read_export
+from formats.manifest import material_to_json
+from formats.textures import ExportedTexture
 from maps.channels import EXTRA_MAPS, MAPS, NAMED_CHANNEL
 from maps.record import MaterialRecord, Origin
 from metrics.decoded_maps import decode_maps
@@ -39,9 +39,10 @@ from shaders.languages import TABLE
 from shaders.map_fields import names_of_units
 from shaders.weights import WEIGHT_TEXTURE_WIDTH, column_blocks, make_weights, trained_precision, weight_bytes
 from shape import GridSpec, layer_sizes
-from training.run_folder import find_checkpoint, list_checkpoints
+from training.source import find_model, find_source
+from training.trained import find_materials, read_trained
 from viewer.scene import Models
-from viewer.source import SourceImages, encode_source, find_model, find_source
+from viewer.source import SourceImages, encode_source
 
 VIEWER = Path(__file__).resolve().parent
 SCRIPTS = ("shapes", "source", "material", "blocks", "webgl", "model", "renderer", "readback", "panel", "inspector",
@@ -51,14 +52,6 @@ SHADERS = ("surface.vert", "view.frag", "plain.frag", "light.glsl", "background.
 LANGUAGE = "essl"  # of the decoder
 SOURCE_BYTES = 16_000_000  # of the source maps in a page, by default; base64 makes a third more of them
 THUMBNAIL_SIZE = 96  # pixels, the longer side
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A material to show."""
-
-    name: str  # in a page with several materials
-    folder: Path  # of its exported files
 
 
 @dataclass
@@ -73,58 +66,6 @@ class Page:
         """Append bytes. Returns: the number by which the scripts find them."""
         self.blobs.append(encode_bytes(payload))
         return len(self.blobs) - 1
-
-
-# --- materials to show -----------------------------------------------------------------------------------------------
-
-
-def find_materials(load_dir: Path, load_iter: int = -1) -> list[Entry]:
-    """The materials in a folder: an export, a run, or a folder of these, such as train.py --groups_batching writes.
-
-    Of a sub-folder that holds several runs the newest one with a checkpoint is taken.
-
-    Args:
-        load_iter: checkpoint of a single run; -1: the newest.
-    Raises: UserError when the folder holds none of these.
-    """
-    if not load_dir.is_dir():
-        raise UserError(
-            f"--load_dir {quote(load_dir)}: no such folder; give a run folder, an export, or a folder of these"
-        )
-    if (load_dir / MANIFEST).is_file():
-        return [Entry(load_dir.name, load_dir)]
-    if list_checkpoints(load_dir):
-        return [Entry(load_dir.name, find_checkpoint(load_dir, load_iter))]
-    entries = []
-    for folder in sorted(path for path in load_dir.iterdir() if path.is_dir() and not path.name.startswith(".")):
-        found = _newest_export(folder)
-        if found is not None:
-            entries.append(Entry(folder.name, found))
-    if not entries:
-        raise UserError(
-            f"--load_dir {quote(load_dir)}: expected a run with a checkpoint, an export ({MANIFEST}), or a folder of "
-            "these; found none"
-        )
-    return entries
-
-
-def _newest_export(folder: Path) -> Path | None:
-    if (folder / MANIFEST).is_file():
-        return folder
-    for run in (folder, *sorted((path for path in folder.iterdir() if path.is_dir()), reverse=True)):
-        checkpoints = list_checkpoints(run)
-        if checkpoints:
-            return checkpoints[max(checkpoints)]
-    return None
-
-
-def _read(folder: Path) -> ExportedTexture:
-    if not (folder / MANIFEST).is_file():
-        raise UserError(
-            f"{quote(folder)}: expected {MANIFEST}, which a run with --quantize False does not write; there are no "
-            "codes to show, train with --quantize True"
-        )
-    return read_export(folder)
 
 
 # --- one material ----------------------------------------------------------------------------------------------------
@@ -341,7 +282,7 @@ def write_viewer(
     page, failed, sources, models, own_bytes = Page(), {}, [], [], 0
     for entry in entries:
         try:
-            exported = _read(entry.folder)
+            exported = read_trained(entry.folder)
             given = data_dir / entry.name if data_dir is not None and len(entries) > 1 else data_dir
             material = exported.manifest.material
             source, why_not = (None, "") if source_side == 0 else find_source(

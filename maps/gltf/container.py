@@ -137,6 +137,16 @@ class Model:
         return sorted({self._files[entry][0] for entry in entries if entry in self._files})
 
     @property
+    def files_read(self) -> list[Path]:
+        """The model and those of its files that were read so far."""
+        return sorted({path for path, _ in self._files.values()})
+
+    def check_unchanged(self) -> None:
+        """Raise UserError where one of the files that were read has changed since."""
+        if self.is_stale:
+            raise self.refusal("changed while it was read", "wait for what writes it, and start again")
+
+    @property
     def is_stale(self) -> bool:
         """Whether one of the files that were read has changed since."""
         return any(state_of(path) != state for path, state in self._files.values())
@@ -146,16 +156,32 @@ class Model:
         names = [_short(image, number) for number, image in enumerate(self.entries("images"))]
         return names[index] if names.count(names[index]) == 1 else f"{names[index]}#{index}"
 
+    def other_chunks(self) -> bytes:
+        """The chunks of a .glb behind that of its JSON and its buffer."""
+        payload = _bytes_of(self.path, self.path)
+        self.check_unchanged()
+        others = _chunks(payload)[1:] if payload[:4] == b"glTF" else []
+        kept = others[1:] if others and others[0][0] == b"BIN\0" else others
+        return b"".join(payload[start - 8 : end] for _, start, end in kept)
+
+    def view_range(self, view: tuple[Any, Any], size: int, where: str) -> tuple[int, int]:
+        """The first byte of a view, and the one behind its last, in a buffer of `size` bytes.
+
+        view: its byteOffset and byteLength, None where it says nothing.
+        """
+        offset, length = view
+        offset = self.number(0 if offset is None else offset, f"{where}: byteOffset")
+        length = self.number(length, f"{where}: byteLength", 1)
+        if offset + length > size:
+            end = f"bytes {offset} to {offset + length} of a buffer of {size}"
+            raise self.refusal(f"{where}: expected bytes inside of its buffer, found {end}", AGAIN)
+        return offset, offset + length
+
     def _view(self, index: Any, where: str) -> bytes:
         view = self.entry("bufferViews", index, where)
         where = f"bufferViews[{index}]"
         payload = self.buffer(view.buffer, where)
-        offset = self.number(0 if view.byteOffset is None else view.byteOffset, f"{where}: byteOffset")
-        length = self.number(view.byteLength, f"{where}: byteLength", 1)
-        if offset + length > len(payload):
-            end = f"bytes {offset} to {offset + length} of a buffer of {len(payload)}"
-            raise self.refusal(f"{where}: expected bytes inside of its buffer, found {end}", AGAIN)
-        return payload[offset : offset + length]
+        return payload[slice(*self.view_range((view.byteOffset, view.byteLength), len(payload), where))]
 
     def _uri(self, uri: Any, where: str) -> bytes:
         """The bytes that a uri stands for: base64 in itself, or a file below the model's folder."""
@@ -255,13 +281,19 @@ def _check_chunks(payload: bytes) -> None:
     version, length = struct.unpack_from("<II", payload.ljust(12, b"\0"), 4)
     if version != 2 or length != len(payload):
         raise ValueError(f"version {version}, {len(payload)} bytes where its header says {length}")
-    place, kinds = 12, []
-    while place < length and len(kinds) <= MAX_CHUNKS:
-        size, kind = struct.unpack_from("<I4s", payload.ljust(place + 8, b"\0"), place)
-        kinds.append(kind)
-        place += 8 + size
-    if place != length or kinds[:1] != [b"JSON"]:
+    chunks = _chunks(payload)
+    if not chunks or chunks[-1][2] != length or chunks[0][0] != b"JSON":
         raise ValueError("chunks that do not fit its length")
+
+
+def _chunks(payload: bytes) -> list[tuple[bytes, int, int]]:
+    """Kind, first byte and the one behind the last of each chunk of a .glb, of at most MAX_CHUNKS + 1."""
+    place, chunks = 12, []
+    while place < len(payload) and len(chunks) <= MAX_CHUNKS:
+        size, kind = struct.unpack_from("<I4s", payload[place : place + 8].ljust(8, b"\0"))
+        chunks.append((kind, place + 8, place + 8 + size))
+        place += 8 + size
+    return chunks
 
 
 @functools.cache

@@ -42,9 +42,16 @@ def encoded(codes: np.ndarray, kind: str = "PNG") -> bytes:
     return stream.getvalue()
 
 
-def glb(document: Mapping[str, Any], images: Sequence[bytes] = (), text: bytes | None = None) -> bytes:
-    """A .glb file whose images lie in its buffer; `images` of the document are added to, or made."""
-    document, blob = dict(document), b""
+def glb(
+    document: Mapping[str, Any], images: Sequence[bytes] = (), text: bytes | None = None, blob: bytes = b""
+) -> bytes:
+    """A .glb file whose images lie in its buffer; `images` of the document are added to, or made.
+
+    Args:
+        text: the JSON, in place of the document's.
+        blob: the buffer of a document without `images`.
+    """
+    document = dict(document)
     if images:
         entries = [dict(entry) for entry in document.get("images", [{}] * len(images))]
         views = []

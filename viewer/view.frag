@@ -216,7 +216,8 @@ vec3 lit(float v[CHANNELS])
 #ifdef NT_EXTRAS
     if (uHas[EMISSIVE] > 0.0) { emitted = max(NT_EMITTED(vec3(v[12], v[13], v[14])), 0.0); }
 #endif
-    return linearToSrgb(toneMap((light + emitted) * uExposure));
+    light = (light + emitted) * uExposure;
+    return linearToSrgb(toneMap(light));
 }
 
 vec3 shown(float v[CHANNELS])

@@ -215,9 +215,9 @@ def edit(kind: str, index: int, **entry):
 
 HOSTILE = {
     "offset before the buffer": (edit("bufferViews", 0, byteOffset=-4), "byteOffset: expected a whole number"),
-    "view past the buffer": (edit("bufferViews", 0, byteLength=4000), "numbers inside of its buffer"),
-    "accessor past the view": (edit("accessors", 0, count=6), "numbers inside of its buffer"),
-    "a million rows": (edit("accessors", 0, count=10**6), "numbers inside of its buffer"),
+    "view past the buffer": (edit("bufferViews", 0, byteLength=4000), "bytes inside of its buffer"),
+    "accessor past the view": (edit("accessors", 0, count=6), "numbers inside of bufferViews[0]"),
+    "a million rows": (edit("accessors", 0, count=10**6), "numbers inside of bufferViews[0]"),
     "more rows than there are": (edit("accessors", 0, count=10**12), "count: expected a whole number"),
     "no rows": (edit("accessors", 0, count=0), "count: expected a whole number"),
     "a stride of nothing": (edit("bufferViews", 0, byteStride=1), "byteStride: expected"),

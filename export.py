@@ -5,6 +5,7 @@
     python export.py --load_dir outputs/<run> --out_dir DIR [--dds_layout LAYOUT] [--latents_format ktx2|rgba8|astc]
     python export.py --load_dir outputs/<run> --out_dir DIR --shader hlsl,wgsl
     python export.py --load_dir outputs/<run> --viewer page.html
+    python export.py [--load_dir outputs/<model>] --gltf model.ntx.glb
     python export.py --load_dir outputs/<run> --tsnc DIR
     python export.py --describe DIR [--images --out_dir DIR]
 
@@ -33,6 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command; see --help. Returns the exit code."""
     options = parse_export_options(argv)
     source = Path(options.load_dir or options.describe)
+    data_dir = Path(options.data_dir) if options.data_dir else None
     if options.describe:
         from describe.folder import print_description
 
@@ -45,15 +47,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         from formats.tsnc import save_tsnc
 
         save_tsnc(Path(options.tsnc), read_export(found))
-    if options.made_of_files or (options.out_dir if options.viewer or options.tsnc else not options.describe):
+    others = options.viewer or options.tsnc or options.gltf
+    if options.made_of_files or (options.out_dir if others else not options.describe):
         write_files(source, options)
+    code = 0
+    if options.gltf:
+        from training.gltf import Wanted, write_model
+
+        wanted = Wanted(options.dds_layout, options.fallback, options.fallback_lod, options.max_pixels)
+        load_dir = Path(options.load_dir) if options.load_dir else None
+        code = write_model(Path(options.gltf), load_dir, options.load_iter, data_dir, wanted)
     if not options.viewer:
-        return 0
+        return code
     from viewer.page import write_viewer
 
-    data_dir = Path(options.data_dir) if options.data_dir else None
-    return write_viewer(Path(options.viewer), source, options.load_iter, data_dir, options.viewer_source,
+    page = write_viewer(Path(options.viewer), source, options.load_iter, data_dir, options.viewer_source,
                         options.max_pixels)  # fmt: skip
+    return max(code, page)
 
 
 def write_files(source: Path, options: ExportOptions) -> None:

@@ -93,15 +93,30 @@ function makeTarget(width, height, internal = gl.RGBA8, filter = gl.LINEAR) {
     return { texture, frame, width, height };
 }
 
-/** One with several samples a pixel. */
-function makeSampledTarget(width, height) {
+/** What is drawn to and never read: colours or depths, of several samples a pixel or, with 0, of one. */
+function makeBuffer(width, height, internal, samples) {
     const buffer = gl.createRenderbuffer();
     gl.bindRenderbuffer(gl.RENDERBUFFER, buffer);
-    gl.renderbufferStorageMultisample(gl.RENDERBUFFER, Math.min(4, gl.getParameter(gl.MAX_SAMPLES)), gl.RGBA8, width, height);
+    gl.renderbufferStorageMultisample(gl.RENDERBUFFER, samples, internal, width, height);
+    return buffer;
+}
+
+/** Give a target depths. */
+function addDepth(target, samples = 0) {
+    target.depth = makeBuffer(target.width, target.height, gl.DEPTH_COMPONENT24, samples);
+    gl.bindFramebuffer(gl.FRAMEBUFFER, target.frame);
+    gl.framebufferRenderbuffer(gl.FRAMEBUFFER, gl.DEPTH_ATTACHMENT, gl.RENDERBUFFER, target.depth);
+    return target;
+}
+
+/** One with several samples a pixel. */
+function makeSampledTarget(width, height, deep = false) {
+    const samples = Math.min(4, gl.getParameter(gl.MAX_SAMPLES)), buffer = makeBuffer(width, height, gl.RGBA8, samples);
     const frame = gl.createFramebuffer();
     gl.bindFramebuffer(gl.FRAMEBUFFER, frame);
     gl.framebufferRenderbuffer(gl.FRAMEBUFFER, gl.COLOR_ATTACHMENT0, gl.RENDERBUFFER, buffer);
-    return { buffer, frame, width, height };
+    const target = { buffer, frame, width, height };
+    return deep ? addDepth(target, samples) : target;
 }
 
 function freeTarget(target) {
@@ -109,6 +124,7 @@ function freeTarget(target) {
     gl.deleteFramebuffer(target.frame);
     gl.deleteTexture(target.texture ?? null);
     gl.deleteRenderbuffer(target.buffer ?? null);
+    gl.deleteRenderbuffer(target.depth ?? null);
 }
 
 /** Resolves when the GPU has run all commands so far, to the milliseconds since `started`. */

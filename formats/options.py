@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,6 +17,7 @@ TEXTURE_FORMATS = ("dds", "ktx2", "png", "glb")
 SCALAR_TEXTURES = ("bc4", "orm_bc7", "orm_bc1")
 BC7_EFFORTS = ("fast", "normal", "slow")
 TRANSCODE_DEVICES = ("cpu", "gpu")
+FALLBACKS = ("jpeg", "png", "none")
 SHADER_LANGUAGES = ("hlsl", "glsl", "essl", "wgsl", "metal")
 SLANG = "slang"  # beside them: the source of all, which engines with Slang compile themselves
 ON_LOAD_LANGUAGES = ("hlsl", "glsl", "wgsl")  # those with compute shaders
@@ -38,6 +40,9 @@ class ExportOptions:
     transcode: str = knob("", f"write ordinary textures of the decoded maps to out_dir/transcoded: some of "
                           f"{', '.join(TEXTURE_FORMATS)}; without a value all of them", unit="formats",
                           bare=",".join(TEXTURE_FORMATS))  # fmt: skip
+    gltf: str = knob("", "write the glTF model that a batch folder or run was trained on as one .glb with neural "
+                     "textures (extension NTX_neural_texture), and ordinary ones for other viewers; without --load_dir "
+                     "the newest runs of a model in ./outputs", unit="path")  # fmt: skip
     tsnc: str = knob("", "write the files that Intel's sample of texture set neural compression loads, of a run with "
                      "--latents bc1 --decoder tsnc", unit="path")  # fmt: skip
     shader: str = knob("", "write decoders for shaders to out_dir: any of hlsl,glsl,essl,wgsl,metal,slang",
@@ -82,8 +87,13 @@ class ExportOptions:
     on_load: bool = knob(False, "beside each decoder a compute shader that decodes a rectangle of a LOD into RGBA8, "
                          "on_load.*, and one that makes BC7, BC5 and BC4 of it, blocks.*; of hlsl, glsl and wgsl")
 
-    data_dir: str = knob("", "source maps or model to compare with; of a batch folder the folder of their folders; not "
-                         "given: those of the run", unit="path", section="page")  # fmt: skip
+    fallback: str = knob("jpeg", "what viewers without the extension show: images of a LOD in jpeg (png where there is "
+                         "alpha) or png; none: factors with the means of the maps", choices=FALLBACKS,
+                         section="models")  # fmt: skip
+    fallback_lod: int = knob(1, "LOD of these images; 0: the full size", low=0)
+
+    data_dir: str = knob("", "source maps or model to compare with, or to write; of a batch folder the folder of their "
+                         "folders; not given: those of the run", unit="path", section="page")  # fmt: skip
     viewer_source: int | None = knob(None, "longest side of the source maps in the page, 0: none; not given: LOD 0, "
                                      "coarser where all materials of the page would take more than 16 MB",
                                      unit="texels", low=0)  # fmt: skip
@@ -93,7 +103,8 @@ class ExportOptions:
     @property
     def made_of_files(self) -> bool:
         """Whether a flag asks for something that is made of exported files and goes into out_dir."""
-        asked = self.images or self.shader or self.dds_layout or self.latents_format != "dds"
+        layout = self.dds_layout and not (self.gltf and not self.out_dir)  # --gltf alone has use for it
+        asked = self.images or self.shader or layout or self.latents_format != "dds"
         return bool(asked or "transcode" in self.chosen)
 
 
@@ -107,7 +118,9 @@ EXPORT_REFINES = {  # flag -> the flag without which it says nothing, and why
     "weights": "--shader beside it, which says for what languages",
     "weight_type": "--shader beside it, which says for what languages",
     "shader_precision": "--shader beside it, which says for what languages",
-    "data_dir": "--viewer beside it, the page that it is for",
+    "data_dir": "--viewer or --gltf beside it, the page or model that it is for",
+    "fallback": "--gltf beside it, the model that it is in",
+    "fallback_lod": "--gltf beside it, the model that it is in",
     "viewer_source": "--viewer beside it, the page that it is for",
 }
 
@@ -127,12 +140,18 @@ def parse_export_options(argv: Sequence[str] | None = None) -> ExportOptions:
     given = check_values(EXPORT_FIELDS, vars(build_export_parser().parse_args(argv)))
     options = ExportOptions(**given, chosen=frozenset(given))
     for name, needed in EXPORT_REFINES.items():
-        if name in given and not given.get(needed.split()[0][2:]):
+        flags = re.findall(r"--(\w+)", needed.partition(" beside")[0])
+        if name in given and not any(map(given.get, flags)):
             raise UserError(f"--{name}: expected {needed}")
     if options.transcode_device == "gpu" and "transcode_quality" in given:
         raise UserError("--transcode_quality: expected --transcode_device cpu, whose encoder it is for, found gpu")
-    if not (options.load_dir or options.describe):
+    if not (options.load_dir or options.describe or options.gltf):
         raise UserError("expected --load_dir or --describe (see --help)")
+    if options.gltf and options.dds_layout == "bgra4":
+        raise UserError("--dds_layout bgra4: expected packed, filterable or rgba8 with --gltf: few GPUs of browsers "
+                        "have such texels")  # fmt: skip
+    if options.gltf and not options.load_dir and (options.out_dir or options.viewer or options.tsnc):
+        raise UserError("--gltf: expected --load_dir beside it, as other flags need one material, found none")
     if options.load_dir and options.describe:
         raise UserError("--describe: expected without --load_dir; it names the folder itself")
     return options

@@ -22,7 +22,7 @@ from maps.extras import Extras
 from metrics.file_space import constant_listing
 from shape import DEFAULT_DIVISORS, resolve_grids
 from training.checkpoint import Checkpoint
-from training.run_folder import run_lock, supersede_later
+from training.run_folder import RUN_CONFIG, run_lock, supersede_later
 from training.state import Session, TrainingState
 from training.summary import Result
 from training.trainer import Trainer
@@ -89,7 +89,7 @@ def prepare_run(
         "threads": torch.get_num_threads(),
     }
     resolved = [dataclasses.asdict(grid) for grid in grids]
-    write_json(run / "config.json", {**to_dict(config), "resolved_grids": resolved, "environment": environment})
+    write_json(run / RUN_CONFIG, {**to_dict(config), "resolved_grids": resolved, "environment": environment})
 
 
 def describe_inputs(material: Material, grids: Sequence[HashGridConfig]) -> str:

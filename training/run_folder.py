@@ -15,6 +15,7 @@ from common.run_folder import new_stamped_folder, part_of_run
 
 CHECKPOINT = "model.pth"
 MODELS = "models"
+RUN_CONFIG = "config.json"
 CHECKPOINT_FOLDER = re.compile(r"train_result_(\d+)")
 SUPERSEDED = "superseded"
 LOCK = "run.lock"

@@ -22,7 +22,7 @@ from formats.textures import ExportedTexture
 from maps.channels import map_size
 from maps.images import encode_png
 from maps.mips import mip_sizes
-from maps.record import MaterialRecord
+from maps.record import MapRecord, MaterialRecord
 from metrics.decoded_maps import decode_deep_maps, decode_maps, image_name
 from model import NeuralTexture
 from transcode import codecs as texture_codecs
@@ -165,23 +165,30 @@ def _lods_on_cpu(
     model: NeuralTexture, material: MaterialRecord, plans: Sequence[TexturePlan], bc7_profile: str | None, say: Say
 ) -> Iterator[tuple[Maps, list[bytes]]]:
     """Of each LOD its maps as pictures show them, and the blocks of the plans; bc7_profile: None: no blocks."""
-    pictures, decode = with_srgb_diffuse(material), functools.partial(decode_lod, say=say)
     for lod in range(material.num_lods):
-        light, seen = {}, {}
-        if light_of(material):
-            decoded, deep = decode_deep_maps(model, pictures, lod, decode)
-            light = {entry: deep.get(entry.name, decoded[entry.name]) for entry in light_of(material)}
-            seen = {entry.name: picture(entry, codes) for entry, codes in light.items()}
-            decoded.update(seen)
-        else:
-            decoded = decode_maps(model, pictures, lod, decode)
+        decoded, light = lod_pictures(model, material, lod, say)
         if bc7_profile is None:
             yield decoded, []
             continue
-        held = decoded if pictures == material else {**decode_maps(model, material, lod, decode), **seen}
+        held = decoded
+        if with_srgb_diffuse(material) != material:
+            in_file = decode_maps(model, material, lod, functools.partial(decode_lod, say=say))
+            held = {**in_file, **{entry.name: decoded[entry.name] for entry in light}}
         halves = {entry.name: in_half(entry, light[entry]) for entry in filter(is_bright, light)}
         pixels = (plan.pixels({**held, **halves}) for plan in plans)
         yield decoded, [texture_codecs.encode_blocks(plan.form, p, bc7_profile) for plan, p in zip(plans, pixels)]
+
+
+def lod_pictures(
+    model: NeuralTexture, material: MaterialRecord, lod: int, say: Say = print
+) -> tuple[dict[str, np.ndarray], dict[MapRecord, np.ndarray]]:
+    """The maps of a LOD as pictures show them, (H, W, C) uint8, see light.picture; and the codes of `light_of`."""
+    pictures, decode = with_srgb_diffuse(material), functools.partial(decode_lod, say=say)
+    if not light_of(material):
+        return decode_maps(model, pictures, lod, decode), {}
+    decoded, deep = decode_deep_maps(model, pictures, lod, decode)
+    light = {entry: deep.get(entry.name, decoded[entry.name]) for entry in light_of(material)}
+    return {**decoded, **{entry.name: picture(entry, codes) for entry, codes in light.items()}}, light
 
 
 def _check_for_gpu(material: MaterialRecord) -> None:

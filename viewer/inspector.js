@@ -1,6 +1,6 @@
 // The table of one texel: its channels, decoded and in the source.
 
-let inspected = null;  // {x, y, lod}
+let inspected = null;  // {loaded, x, y, lod}
 
 /** {label, map, channel} of the rows: all of the 11 channels, and those of the extra maps that the material has. */
 function channelRows(material) {
@@ -21,33 +21,32 @@ function clearTexel() {
 /** Inspect what a pixel of the canvas, in CSS pixels from its top left, shows. */
 async function inspect(x, y) {
     const ratio = canvas.width / canvas.clientWidth, place = await pick(x * ratio, y * ratio);
-    if (!place) return clearTexel();
-    const wanted = Math.max(state.autoLod ? place.lod : state.lod, leastLod());
-    const lod = Math.min(Math.max(Math.round(wanted), 0), view.loaded.num_lods - 1);
-    const [width, height] = lodSize(view.loaded, lod);
-    const texel = (coordinate, size) => Math.min(size - 1, Math.floor((coordinate - Math.floor(coordinate)) * size));
+    if (!place?.loaded) clearTexel();
+    if (!place) return;
     byId("marker").hidden = false;
     byId("marker").style.left = x + "px";
     byId("marker").style.top = y + "px";
-    await showTexel(texel(place.u, width), texel(place.v, height), lod);
+    if (!place.loaded) return void (byId("texel-note").textContent = `${place.factors.name}: no neural texture.`);
+    await showTexel(place.loaded, texelAt(place));
     if (matchMedia("(max-width: 760px)").matches) byId("texel-move").scrollIntoView({ block: "end", behavior: "smooth" });
 }
 
 function moveTexel(across, down) {
     if (!inspected || !view.loaded) return Promise.resolve();
-    const [width, height] = lodSize(view.loaded, inspected.lod);
+    const { loaded, x, y, lod } = inspected, [width, height] = lodSize(loaded, lod);
     byId("marker").hidden = true;
-    return showTexel((inspected.x + across + width) % width, (inspected.y + down + height) % height, inspected.lod);
+    return showTexel(loaded, { x: (x + across + width) % width, y: (y + down + height) % height, lod });
 }
 
-async function showTexel(x, y, lod) {
-    const wanted = inspected = { x, y, lod };
-    const m = view.loaded, { decoded, source } = await readTexel(x, y, lod);
-    if (inspected !== wanted || m !== view.loaded) return;  // another one was asked for meanwhile
+async function showTexel(m, { x, y, lod }) {
+    const wanted = inspected = { loaded: m, x, y, lod };
+    const { decoded, source } = await readTexel(m, x, y, lod);
+    if (inspected !== wanted || !view.loaded) return;  // another one was asked for meanwhile
     byId("texel").hidden = byId("texel-move").hidden = false;
     const apart = source !== null && m.source.lod > lod;  // no difference between LODs
     const from = apart ? `; the source's values are of LOD ${m.source.lod}` : "";
-    byId("texel-note").textContent = `(${x}, ${y}) of LOD ${lod}, codes of 255${from}.`;
+    const whose = showsModel() ? m.name + ": " : "";
+    byId("texel-note").textContent = `${whose}(${x}, ${y}) of LOD ${lod}, codes of 255${from}.`;
     const head = element("tr");
     head.append(...["", "value", "decoded", ...source ? ["source", "diff."] : []].map((text) => element("th", text, { scope: "col" })));
     const top = element("thead");

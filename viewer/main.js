@@ -8,7 +8,7 @@ function step(list, now, by) {
 
 function usePointers() {
     const pointers = new Map();
-    let moved = 0, spread = 0;
+    let moved = 0, spread = 0, panning = false;
     const middle = () => {
         const all = [...pointers.values()];
         return [0, 1].map((k) => all.reduce((sum, at) => sum + at[k], 0) / all.length);
@@ -21,6 +21,7 @@ function usePointers() {
         canvas.setPointerCapture(e.pointerId);
         pointers.set(e.pointerId, [e.offsetX, e.offsetY]);
         if (pointers.size === 1) moved = 0;
+        panning = e.shiftKey || e.button > 0;
         spread = spreadNow();
     });
     canvas.addEventListener("pointermove", (e) => {
@@ -30,10 +31,12 @@ function usePointers() {
         const after = middle(), across = after[0] - before[0], down = after[1] - before[1];
         moved += Math.abs(across) + Math.abs(down);
         if (moved < 4) return;
-        if (pointers.size > 1 && spread > 0) camera.dolly(spread / Math.max(1, spreadNow()), state.shape === "flat");
+        if (pointers.size > 1 && spread > 0) camera.dolly(spread / Math.max(1, spreadNow()), state.shape);
         spread = spreadNow();
-        turn(across, down);
+        if (showsModel() && (panning || pointers.size > 1)) pan(across, down);
+        else turn(across, down);
     });
+    canvas.addEventListener("contextmenu", (e) => { if (showsModel()) e.preventDefault(); });
     const up = (e) => {
         if (!pointers.delete(e.pointerId)) return;
         if (e.type === "pointerup" && !pointers.size && moved < 4 && view.loaded) inspect(e.offsetX, e.offsetY).catch(fail);
@@ -65,21 +68,28 @@ function turn(across, down) {
     invalidate();
 }
 
+/** Move the model by CSS pixels. */
+function pan(across, down) {
+    camera.pan(across / canvas.clientHeight * 2, down / canvas.clientHeight * 2);
+    byId("marker").hidden = true;
+    invalidate();
+}
+
 function zoom(factor) {
-    camera.dolly(factor, state.shape === "flat");
+    camera.dolly(factor, state.shape);
     byId("marker").hidden = true;
     invalidate();
 }
 
 function useKeys() {
-    const shows = () => ["lit", ...view.loaded.names.filter((_, map) => view.loaded.has[map])];
-    const compares = () => view.loaded.source ? COMPARE.map(([name]) => name) : ["decoded"];
+    const shows = () => ["lit", ...mapsShown()];
+    const compares = () => hasSources() ? COMPARE.map(([name]) => name) : ["decoded"];
     const lod = (by) => change({ autoLod: false, lod: Math.round((state.lod + by) * 2) / 2 });
     const actions = {
         ArrowLeft: () => turn(-20, 0), ArrowRight: () => turn(20, 0), ArrowUp: () => turn(0, -20), ArrowDown: () => turn(0, 20),
         "+": () => zoom(0.9), "=": () => zoom(0.9), "-": () => zoom(1 / 0.9),
         1: () => change({ shape: "sphere" }), 2: () => change({ shape: "plane" }), 3: () => change({ shape: "cube" }),
-        4: () => change({ shape: "flat" }),
+        4: () => change({ shape: "flat" }), 5: () => change({ shape: "model" }),
         m: () => change({ show: step(shows(), state.show, 1) }), M: () => change({ show: step(shows(), state.show, -1) }),
         l: () => change({ show: "lit" }),
         c: () => change({ compare: step(compares(), state.compare, 1) }),
@@ -102,6 +112,7 @@ function useKeys() {
 
 let loading = Promise.resolve();
 let wanted = 0;  // the material to show when a lost context is back
+let completing = null;  // resolves when the model has all its materials; null when nothing is loaded for it
 
 /** Show material number `index`; a second call waits for the first. Rejects when this GPU cannot show it. */
 function chooseMaterial(index) {
@@ -112,13 +123,12 @@ function chooseMaterial(index) {
         byId("status").textContent = `compiling the decoder of ${material.name}${reading}; some drivers take seconds`;
         await unlessLost(nextFrame());
         await webgl.start();
-        const loaded = await loadMaterial(material), before = view.loaded;
+        const loaded = scene.loaded.get(index) ?? await loadMaterial(material), first = state.positions === "";
         state.material = index;
         if (loaded.positions !== state.positions) state.sampling = firstSampling(loaded);  // else as it was chosen
         state.positions = loaded.positions;
-        view.loaded = loaded;
-        if (!before && loaded.has[OPACITY]) state.shape = "plane";  // a leaf
-        if (before) webgl.free(before.gpu);
+        enterMaterial(index, loaded);
+        if (first) state.shape = loaded.model ? "model" : loaded.has[OPACITY] ? "plane" : state.shape;  // plane: a leaf
         byId("status").textContent = "drawing";
         showMaterial();
         change({});
@@ -128,6 +138,45 @@ function chooseMaterial(index) {
         fail(error);
     });
     return loading;
+}
+
+/** Load the model's materials that are not on the GPU yet, one after the other, each in turn with chooseMaterial. */
+function completeModel() {
+    if (completing || !showsModel() || !missingMaterials().length) return;
+    completing = loadMissing().finally(() => {
+        completing = null;
+        completeModel();  // another model may have been chosen meanwhile
+    });
+    completing.catch(fail);
+}
+
+async function loadMissing() {
+    while (view.loaded && showsModel() && missingMaterials().length) {
+        loading = loading.catch(() => {}).then(loadNext);
+        await loading;
+    }
+    say("");
+}
+
+/** Load one material of the model. One that this GPU cannot take stays in plain colours. */
+async function loadNext() {
+    const [index] = missingMaterials(), { model } = scene;
+    if (!view.loaded || index === undefined) return;
+    const count = modelMaterials().size, material = DATA.materials[index];
+    say(`compiling the decoder of ${material.name}, ${count - missingMaterials().length + 1} of ${count} materials of the model`);
+    await unlessLost(nextFrame());
+    try {
+        while (gl.getError());  // of what was before
+        const loaded = await loadMaterial(material), full = gl.getError() === gl.OUT_OF_MEMORY;
+        if (scene.model !== model || full) webgl.free(loaded.gpu);
+        if (scene.model !== model) return;
+        if (full) throw new Error("the memory of this GPU is full");
+        scene.loaded.set(index, loaded);
+    } catch (error) {
+        if (gl.isContextLost()) throw error;
+        scene.failures.set(index, error.message);
+    }
+    change({});
 }
 
 function fail(error) {
@@ -153,6 +202,7 @@ async function start() {
     });
     surface.addEventListener("webglcontextrestored", () => {
         webgl.forget();
+        forgetModel();
         void chooseMaterial(wanted);
     });
     renderForever();

@@ -46,6 +46,9 @@ function weightNumbers({ blob, kind, columns, layers, width }) {
     return numbers;
 }
 
+/** What stands where a material of a folder has no map. */
+const USUAL_FACTORS = { base: [0.6, 0.6, 0.6, 1], roughness: 0.5, metallic: 0, emitted: [0, 0, 0] };
+
 /** The uniforms of a material that do not change; flags are 0 or 1. */
 function factsOf(material) {
     const entryOf = (name) => material.maps.find((entry) => entry.map === name);
@@ -60,6 +63,7 @@ function factsOf(material) {
         filtered: +(material.positions === "filtered"),
         unitNormals: +(normal?.unit_normals === true),
         sourceLod: material.source ? material.source.lod : 0,
+        factors: factorsOf(material) ?? USUAL_FACTORS,
     };
 }
 

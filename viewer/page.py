@@ -26,10 +26,10 @@ from dataset import Material
 from engine.cpu.decoder import decode_lod
 from formats.block_textures import grid_blocks
 from formats.dds_layouts import grid_textures
-from formats.manifest import MANIFEST, material_to_json
-from formats.textures import ExportedTexture, read_export
+from formats.manifest import material_to_json
+from formats.textures import ExportedTexture
 from maps.channels import EXTRA_MAPS, MAPS, NAMED_CHANNEL
-from maps.record import MaterialRecord
+from maps.record import MaterialRecord, Origin
 from metrics.decoded_maps import decode_maps
 from metrics.file_space import constant_listing, file_values
 from model import NeuralTexture
@@ -39,23 +39,19 @@ from shaders.languages import TABLE
 from shaders.map_fields import names_of_units
 from shaders.weights import WEIGHT_TEXTURE_WIDTH, column_blocks, make_weights, trained_precision, weight_bytes
 from shape import GridSpec, layer_sizes
-from training.run_folder import find_checkpoint, list_checkpoints
-from viewer.source import SourceImages, encode_source, find_source
+from training.source import find_model, find_source
+from training.trained import find_materials, read_trained
+from viewer.scene import Models
+from viewer.source import SourceImages, encode_source
 
 VIEWER = Path(__file__).resolve().parent
-SCRIPTS = ("shapes", "source", "material", "blocks", "webgl", "renderer", "readback", "panel", "inspector", "main")
-SHADERS = ("surface.vert", "view.frag", "light.glsl", "background.glsl", "pick.frag", "solid.frag", "present.frag")
+SCRIPTS = ("shapes", "source", "material", "blocks", "webgl", "model", "renderer", "readback", "panel", "inspector",
+           "main")  # fmt: skip
+SHADERS = ("surface.vert", "view.frag", "plain.frag", "light.glsl", "background.glsl", "pick.frag", "solid.frag",
+           "present.frag")  # fmt: skip
 LANGUAGE = "essl"  # of the decoder
 SOURCE_BYTES = 16_000_000  # of the source maps in a page, by default; base64 makes a third more of them
 THUMBNAIL_SIZE = 96  # pixels, the longer side
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A material to show."""
-
-    name: str  # in a page with several materials
-    folder: Path  # of its exported files
 
 
 @dataclass
@@ -64,63 +60,12 @@ class Page:
 
     materials: list[dict[str, Any]] = field(default_factory=list)  # JSON-ready; bytes are numbers of blobs
     blobs: list[str] = field(default_factory=list)  # base64
+    models: list[dict[str, Any]] = field(default_factory=list)  # see scene.Models
 
     def add_blob(self, payload: bytes) -> int:
         """Append bytes. Returns: the number by which the scripts find them."""
         self.blobs.append(encode_bytes(payload))
         return len(self.blobs) - 1
-
-
-# --- materials to show -----------------------------------------------------------------------------------------------
-
-
-def find_materials(load_dir: Path, load_iter: int = -1) -> list[Entry]:
-    """The materials in a folder: an export, a run, or a folder of these, such as train.py --groups_batching writes.
-
-    Of a sub-folder that holds several runs the newest one with a checkpoint is taken.
-
-    Args:
-        load_iter: checkpoint of a single run; -1: the newest.
-    Raises: UserError when the folder holds none of these.
-    """
-    if not load_dir.is_dir():
-        raise UserError(
-            f"--load_dir {quote(load_dir)}: no such folder; give a run folder, an export, or a folder of these"
-        )
-    if (load_dir / MANIFEST).is_file():
-        return [Entry(load_dir.name, load_dir)]
-    if list_checkpoints(load_dir):
-        return [Entry(load_dir.name, find_checkpoint(load_dir, load_iter))]
-    entries = []
-    for folder in sorted(path for path in load_dir.iterdir() if path.is_dir() and not path.name.startswith(".")):
-        found = _newest_export(folder)
-        if found is not None:
-            entries.append(Entry(folder.name, found))
-    if not entries:
-        raise UserError(
-            f"--load_dir {quote(load_dir)}: expected a run with a checkpoint, an export ({MANIFEST}), or a folder of "
-            "these; found none"
-        )
-    return entries
-
-
-def _newest_export(folder: Path) -> Path | None:
-    if (folder / MANIFEST).is_file():
-        return folder
-    for run in (folder, *sorted((path for path in folder.iterdir() if path.is_dir()), reverse=True)):
-        checkpoints = list_checkpoints(run)
-        if checkpoints:
-            return checkpoints[max(checkpoints)]
-    return None
-
-
-def _read(folder: Path) -> ExportedTexture:
-    if not (folder / MANIFEST).is_file():
-        raise UserError(
-            f"{quote(folder)}: expected {MANIFEST}, which a run with --quantize False does not write; there are no "
-            "codes to show, train with --quantize True"
-        )
-    return read_export(folder)
 
 
 # --- one material ----------------------------------------------------------------------------------------------------
@@ -302,8 +247,8 @@ def assemble(page: Page) -> str:
     by_core = sorted(page.materials, key=lambda material: material["core"])
     cores = {each["core"]: decoder_core(LANGUAGE, each["reading"], each["variants"]) for each in by_core}
     extra_maps = [*EXTRA_MAPS.items(), (None, 1)]  # the last one is named by each material
-    data = {"maps": list(MAPS.items()), "extra_maps": extra_maps, "materials": page.materials, "cores": cores,
-            "shaders": shaders}  # fmt: skip
+    data = {"maps": list(MAPS.items()), "extra_maps": extra_maps, "materials": page.materials, "models": page.models,
+            "cores": cores, "shaders": shaders}  # fmt: skip
     names = ", ".join(material["name"] for material in page.materials)
     filled = {
         "title": html.escape(f"{names[:200]} – neural texture"),
@@ -332,10 +277,10 @@ def write_viewer(
         raise UserError(f"--viewer {quote(path)}: expected a page to write, found a folder; add a file name")
     entries = find_materials(load_dir, load_iter)
     make_folder(path.resolve().parent)
-    page, failed, sources, own_bytes = Page(), {}, [], 0
+    page, failed, sources, models, own_bytes = Page(), {}, [], [], 0
     for entry in entries:
         try:
-            exported = _read(entry.folder)
+            exported = read_trained(entry.folder)
             given = data_dir / entry.name if data_dir is not None and len(entries) > 1 else data_dir
             material = exported.manifest.material
             source, why_not = (None, "") if source_side == 0 else find_source(
@@ -354,9 +299,11 @@ def write_viewer(
         own_bytes += described["bytes_on_disk"]
         page.materials.append(described)
         sources.append((source, why_not))
+        models.append((material.origin, *find_model(entry.folder, material, given)))
     if not page.materials:
         raise UserError(f"--load_dir {quote(load_dir)}: none of its {len(entries)} materials can be read, see above")
     _add_sources(page, sources, source_side)
+    _add_models(page, models)
     text = assemble(page)
     write_text(path, text)
     code = len(text.encode()) - sum(len(blob.encode()) for blob in page.blobs)
@@ -376,3 +323,18 @@ def _add_sources(page: Page, sources: list[tuple[Material | None, str]], source_
             size = f"{described['source']['width']}x{described['source']['height']}"
             note = f"source embedded at {size} (LOD {images.lod}), {images.n_bytes} bytes"
         print(f"{described['name']}: {note}")
+
+
+def _add_models(page: Page, found: list[tuple[Origin | None, Path | None, str]]) -> None:
+    """Embed the models that materials come from, and print a line for each, and for each material without its own."""
+    models = Models(page.add_blob)
+    for described, (origin, path, why_not) in zip(page.materials, found):
+        place = None
+        if origin is not None and path is not None:
+            place, why_not = models.place_of(path, origin)
+        described["model"], described["model_note"] = place, f"No model: {why_not}" if why_not else ""
+        if why_not:
+            print(f"{described['name']}: its model is not shown: {one_line(why_not)}")
+    page.models = models.described
+    for model in page.models:
+        print(f"{printable(model['name'])}: {model['summary']}")

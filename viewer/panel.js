@@ -20,8 +20,8 @@ const BACKGROUNDS = [["white", "White"], ["black", "Black"], ["checker", "Checke
 const ERROR_SCALES = [4, 8, 16, 32, 64, 128];
 const THEMES = ["auto", "dark", "light"];
 const KEYS = [
-    ["drag, one finger, arrows", "turn; on Flat: move"], ["wheel, pinch, + and −", "zoom"], ["click, tap", "inspect a texel"],
-    ["1 2 3 4", "sphere, plane, cube, flat"], ["M, shift M", "next and previous map; L: lit"],
+    ["drag, one finger, arrows", "turn; on Flat: move"], ["shift drag, right button, two fingers", "move the model"], ["wheel, pinch, + and −", "zoom"], ["click, tap", "inspect a texel"],
+    ["1 2 3 4 5", "sphere, plane, cube, flat, model"], ["M, shift M", "next and previous map; L: lit"],
     ["C, shift C", "next and previous way to compare"], ["[ and ]", "LOD; A: automatic"], [", and .", "tiling"],
     ["N", "next way to read texels"], ["R", "reset the view"], ["T", "dark, light, or as the system"],
     ["Page up, Page down", "previous and next material"],
@@ -31,13 +31,19 @@ const KEYS = [
 function change(parts) {
     Object.assign(state, parts);
     if (!view.loaded) return;
-    if (state.show !== "lit" && !view.loaded.has[view.loaded.names.indexOf(state.show)]) state.show = "lit";
-    if (!view.loaded.source) state.compare = "decoded";
+    if (showsModel() && !scene.model) state.shape = view.loaded.has[OPACITY] ? "plane" : "sphere";
+    if (!showsModel()) camera.leaveModel();
+    if (state.show !== "lit" && !mapsShown().includes(state.show)) state.show = "lit";
+    if (!hasSources()) state.compare = "decoded";
     if (state.compare === "error") view.flickered = false;
-    state.lod = Math.min(Math.max(state.lod, 0), view.loaded.num_lods - 1);
+    state.lod = Math.min(Math.max(state.lod, 0), lodsShown() - 1);
     showState();
     invalidate();
+    completeModel();
 }
+
+const hasSources = () => materialsShown().some((material) => material.source);
+const lodsShown = () => Math.max(...materialsShown().map((material) => material.num_lods));
 
 function choices(id, options, onChange) {
     const group = byId(id);
@@ -68,7 +74,7 @@ function bytesText(count) {
 
 /** Build the controls that are the same for all materials. */
 function makePanel() {
-    choices("shape", SHAPES.map((name) => [name, title(name)]), (shape) => change({ shape }));
+    choices("shape", SHAPES.filter((name) => name !== "model" || DATA.models.length).map((name) => [name, title(name)]), (shape) => change({ shape }));
     choices("compare", COMPARE, (compare) => change({ compare }));
     choices("sampling", SAMPLINGS, (sampling) => change({ sampling }));
     choices("holes", HOLES, (holes) => change({ holes }));
@@ -119,12 +125,6 @@ function showMaterial() {
     const psnr = metrics?.psnr?.all;
     byId("summary").textContent = `${sizeText(m.width, m.height)}, ${number(m.rates.bpp, 2)} bpp` + (psnr ? `, PSNR ${number(psnr, 2)} dB` : "");
     const maps = m.names.filter((_, map) => m.has[map]);
-    choices("show", [["lit", "Lit"], ...maps.map((name) => [name, title(name)])], (show) => change({ show }));
-    byId("lod").max = m.num_lods - 1;
-    const source = m.source;
-    const parts = source ? [`Source embedded at ${sizeText(source.width, source.height)} (LOD ${source.lod})`] : [m.source_note];
-    if (source && source.lod) parts.push(`comparisons are at LOD ${source.lod} and coarser`);
-    byId("compare-note").textContent = parts.join("; ") + ".";
     for (const [index, button] of [...byId("materials").children].entries()) {
         button.setAttribute("aria-current", index === state.material);
     }
@@ -153,12 +153,37 @@ function showMaterial() {
     clearTexel();
 }
 
+/** What is said about the source of a material. */
+function sourceNote({ source, source_note: none }) {
+    if (!source) return none;
+    const said = `Source embedded at ${sizeText(source.width, source.height)} (LOD ${source.lod})`;
+    return said + (source.lod ? `; comparisons are at LOD ${source.lod} and coarser` : "");
+}
+
+/** Set what depends on the materials that are looked at: those of the model, or one. */
+function showChoices() {
+    const materials = materialsShown(), maps = mapsShown(), several = materials.length > 1;
+    if (byId("show").dataset.maps !== maps.join()) {
+        byId("show").dataset.maps = maps.join();
+        choices("show", [["lit", "Lit"], ...maps.map((name) => [name, title(name)])], (show) => change({ show }));
+    }
+    byId("lod").max = lodsShown() - 1;
+    const notes = [...new Set(materials.map(sourceNote))].map((note) => {
+        const names = materials.filter((material) => sourceNote(material) === note).map(({ name }) => name);
+        return (several && names.length < materials.length ? someNames(names) + ": " : "") + note + ".";
+    });
+    byId("compare-note").textContent = notes.join(" ");
+    byId("shape-note").textContent = showsModel() || !scene.model ? modelNote() : "";
+}
+
 /** Set the controls to `state`. */
 function showState() {
-    const m = view.loaded, error = state.compare === "error";
+    const error = state.compare === "error", model = showsModel(), shown = materialsShown();
+    const has = (map) => shown.some((material) => hasMap(material, map));
+    showChoices();
     check("show", state.show);
-    check("shape", state.shape);
-    check("compare", state.compare, (value) => value === "decoded" || m.source !== null);
+    check("shape", state.shape, (value) => value !== "model" || scene.model !== null);
+    check("compare", state.compare, (value) => value === "decoded" || hasSources());
     byId("lod").value = state.lod;
     byId("lod-value").textContent = state.autoLod ? "auto" : state.lod.toFixed(1);
     byId("auto-lod").checked = state.autoLod;
@@ -167,13 +192,15 @@ function showState() {
     check("sampling", state.sampling);
     byId("light").value = state.light;
     byId("light-value").textContent = state.light + "°";
-    byId("opacity").hidden = !m.has[OPACITY];
+    byId("tiling-row").hidden = model;
+    byId("opacity").hidden = !(model ? scene.parts.some(({ factors }) => factors.mode === "MASK") && has(OPACITY) : has(OPACITY));
+    byId("holes").hidden = byId("background-row").hidden = model;  // parts of a model are tested or blended as it says
     check("holes", state.holes);
     check("background", state.background);
-    byId("threshold-row").hidden = state.holes !== "test";
+    byId("threshold-row").hidden = !model && state.holes !== "test";
     byId("threshold").value = state.threshold;
     byId("threshold-value").textContent = state.threshold.toFixed(2);
-    byId("exposure-row").hidden = !m.has[EMISSIVE];
+    byId("exposure-row").hidden = !has(EMISSIVE);
     byId("exposure").value = state.exposure;
     byId("exposure-value").textContent = `${state.exposure > 0 ? "+" : ""}${state.exposure} EV`;
     byId("error-scale").value = state.errorScale;
@@ -246,11 +273,18 @@ function speedText(ms, how) {
 
 /** Called while tiles of a view are drawn. */
 function onProgress(done) {
-    byId("status").textContent = `drawing, ${Math.round(100 * done)} %`;
+    byId("status").textContent = busy || `drawing, ${Math.round(100 * done)} %`;
+}
+
+let busy = "";  // what is done beside drawing
+
+/** Say what is done beside drawing; "": nothing more. */
+function say(what) {
+    byId("status").textContent = busy = what;
 }
 
 /** Called when a view has been drawn in full. */
 function onFrame() {
     byId("speed").textContent = speedText(view.timing.ms, "drawn");
-    byId("status").textContent = "";
+    byId("status").textContent = busy;
 }

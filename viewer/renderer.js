@@ -40,28 +40,27 @@ function layersWanted() {
     return { decoded: ["decoded"], source: ["source"], error: ["error"] }[state.compare] ?? ["decoded", "source"];
 }
 
-const comparing = () => state.compare !== "decoded" && view.loaded.source !== null;
-const leastLod = () => comparing() ? view.loaded.source.lod : 0;
+const leastLod = (loaded) => state.compare !== "decoded" && loaded.source ? loaded.source.lod : 0;
 
 /** How a material is shown at first: at any position if its network was trained there, at texel centres otherwise. */
 const firstSampling = (material) => material.positions === "filtered" ? "anywhere" : "nearest";
 
-/** Uniforms of a draw: layer, map, LOD and sampling. */
-function lookOf(layer, lod, map) {
+/** Uniforms of a draw with a material: layer, map, LOD and sampling. */
+function lookOf(loaded, layer, lod, map) {
     return {
-        layer: LAYERS[layer], map, lod, autoLod: +state.autoLod, leastLod: leastLod(), sampling: SAMPLING[state.sampling],
+        layer: LAYERS[layer], map, lod, autoLod: +state.autoLod, leastLod: leastLod(loaded), sampling: SAMPLING[state.sampling],
         errorScale: state.errorScale / 255, holes: HOLE_MODES[state.holes], threshold: state.threshold,
-        exposure: view.loaded.has[EMISSIVE] ? 2 ** state.exposure : 1,
+        exposure: loaded.has[EMISSIVE] ? 2 ** state.exposure : 1,
     };
 }
 
-/** Uniforms of what is behind a picture of `width` pixels; nothing behind opaque materials and behind maps. */
+/** Uniforms of what is behind a picture of `width` pixels; nothing behind models, opaque materials and maps. */
 function backdrop(width) {
-    const kind = view.loaded?.has[OPACITY] && state.show === "lit" && state.compare !== "error" ? BACKGROUND[state.background] : 0;
+    const kind = !showsModel() && view.loaded?.has[OPACITY] && state.show === "lit" && state.compare !== "error" ? BACKGROUND[state.background] : 0;
     return { background: kind, square: SQUARE * width / canvas.clientWidth };
 }
 
-/** Uniforms of a draw: mesh, camera and light. */
+/** Uniforms of a draw: mesh (none for the model), camera and light. */
 function placing() {
     const m = view.loaded, flat = state.shape === "flat", aspect = canvas.width / canvas.height, sun = state.light * Math.PI / 180;
     return {
@@ -76,8 +75,9 @@ function placing() {
 
 /** Draw the shape into a target; `box` limits it to x, y, width, height. */
 function drawShape(target, width, height, layer, box) {
+    if (showsModel()) return drawModel(target, width, height, layer, box, placing());
     const map = view.loaded.names.indexOf(state.show);  // -1: lit
-    const look = { ...lookOf(layer, state.lod, map), ...placing(), ...backdrop(width) };
+    const look = { ...lookOf(view.loaded, layer, state.lod, map), ...placing(), ...backdrop(width) };
     webgl.drawShape(view.loaded.gpu, target, width, height, box, look);
 }
 
@@ -97,7 +97,7 @@ function present() {
     const [first, second] = webgl.targets.layers;
     const shown = state.compare === "flicker" && view.flickered ? second : first;
     const split = state.compare === "split" ? Math.round(state.split * canvas.width) : canvas.width + 9;
-    webgl.present(shown, second, split, backdrop(canvas.width));
+    webgl.present(shown, second, split, backdrop(canvas.width), !showsModel());
     if (picture) copyToPicture().catch(() => {});  // a lost context: the view is drawn again when it is back
 }
 
@@ -113,8 +113,8 @@ async function copyToPicture() {
 async function timed(pixels, draw) {
     const started = performance.now();
     draw();
-    const ms = await gpuDone(started);
-    const cost = Math.min(4 * view.cost, Math.max(view.cost / 4, ms / pixels));
+    const ms = await gpuDone(started), base = showsModel() ? scene.baseMs ?? 0 : 0;
+    const cost = Math.min(4 * view.cost, Math.max(view.cost / 4, (ms - base) / pixels));
     view.cost = 0.5 * view.cost + 0.5 * cost;
     return ms;
 }
@@ -137,8 +137,9 @@ async function drawPreview(layers, generation) {
 /** Bounding box of the shape on the canvas: x, y, width, height. */
 function shapeBox() {
     const { width, height } = canvas, m = camera.matrix(width / height, state.shape === "flat");
+    const { extent } = showsModel() ? scene.model : view.loaded.meshes[state.shape];
     const corners = [0, 1, 2, 3, 4, 5, 6, 7].map((i) => {
-        const at = view.loaded.meshes[state.shape].extent.map((size, k) => (i >> k & 1 ? size : -size));
+        const at = extent.map((size, k) => (i >> k & 1 ? size : -size));
         const [x, y, , w] = [0, 1, 2, 3].map((k) => dot(at, [m[k], m[4 + k], m[8 + k]]) + m[12 + k]);
         return w > NEAR ? [(x / w * 0.5 + 0.5) * width, (y / w * 0.5 + 0.5) * height] : null;
     });
@@ -163,7 +164,9 @@ function tilesOfShape() {
 /** Draw the view. Resolves to false when it was abandoned because `generation` is no longer the latest. */
 async function drawView(generation) {
     fitTargets();
-    webgl.drawCoverage(view.loaded.gpu, placing());
+    if (!showsModel()) webgl.drawCoverage(view.loaded.gpu, placing());
+    else if (scene.baseMs === null) await measureTriangles(placing());
+    if (view.generation !== generation) return false;
     const layers = layersWanted(), { width, height } = canvas, [, , w, h] = shapeBox();
     const slow = view.cost * w * h * layers.length > FAST_MS;
     if (slow) {
@@ -211,8 +214,15 @@ async function renderForever() {
     }
 }
 
-/** Resolves when the canvas shows the latest view in full. Rejects when the context is lost or a draw fails before. */
+/**
+ * Resolves when the canvas shows the latest view in full, a model with all its materials. Rejects when the context is lost
+ * or a draw fails before.
+ */
 function settled() {
+    return completing ? completing.then(drawn) : drawn();
+}
+
+function drawn() {
     if (view.loaded && view.shownGeneration === view.generation) return Promise.resolve();
     return unlessLost(new Promise((...both) => view.listeners.push(both)));
 }

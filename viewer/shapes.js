@@ -1,6 +1,6 @@
-// Sphere, plane and cube as triangles, and the camera. y is up; u runs along the tangent, v downwards.
+// Sphere, plane and cube as triangles, and the camera; the model is in model.js. y is up; u runs along the tangent, v downwards.
 
-const SHAPES = ["sphere", "plane", "cube", "flat"];
+const SHAPES = ["sphere", "plane", "cube", "flat", "model"];
 
 /** Vertices of 11 numbers (position, normal, tangent, uv) in a grid; `at(s, t)` gives one for s, t in [0, 1]. */
 function gridMesh(columns, rows, at) {
@@ -71,20 +71,41 @@ const NEAR = 0.02, FAR = 50;
 
 const camera = {
     reset() {
-        Object.assign(this, { yaw: 0.5, pitch: 0.3, distance: 3.9, zoom: 1, centre: [0, 0] });
+        Object.assign(this, { yaw: 0.5, pitch: 0.3, distance: 3.9, zoom: 1, centre: [0, 0], target: [0, 0, 0] });
     },
     orbit(across, down) {
         this.yaw -= across;
         this.pitch = Math.min(1.5, Math.max(-1.5, this.pitch + down));
     },
-    dolly(factor, flat) {
-        if (flat) this.zoom = Math.min(400, Math.max(0.2, this.zoom / factor));
-        else this.distance = Math.min(12, Math.max(1.25, this.distance * factor));
+    /** Move what the camera turns around, by shares of half the view's height. */
+    pan(across, down) {
+        const [x, y] = this.axes(this.offset(1)), size = FIELD * this.distance;
+        this.target = this.target.map((at, k) => Math.min(1, Math.max(-1, at + size * (down * y[k] - across * x[k]))));
     },
-    eye(aspect) {
+    /** Turn around the middle again, from as far away as a shape needs. */
+    leaveModel() {
+        this.target = [0, 0, 0];
+        this.distance = Math.max(this.distance, this.nearest());
+    },
+    dolly(factor, shape) {
+        if (shape === "flat") this.zoom = Math.min(400, Math.max(0.2, this.zoom / factor));
+        else this.distance = Math.min(12, Math.max(this.nearest(shape), this.distance * factor));
+    },
+    /** How near the camera comes to what it turns around: a model may be entered. */
+    nearest: (shape) => shape === "model" ? 0.05 : 1.25,
+    /** From what the camera turns around to the camera. */
+    offset(aspect) {
         const far = this.distance * Math.max(1, 1 / aspect);  // the shape fits into a narrow window too
         const flatly = Math.cos(this.pitch) * far;
         return [Math.sin(this.yaw) * flatly, Math.sin(this.pitch) * far, Math.cos(this.yaw) * flatly];
+    },
+    eye(aspect) {
+        return this.offset(aspect).map((far, k) => far + this.target[k]);
+    },
+    /** Right, up and backwards, as the camera sees it. */
+    axes(offset) {
+        const z = normalize(offset), x = normalize([z[2], 0, -z[0]]);
+        return [x, [z[1] * x[2] - z[2] * x[1], z[2] * x[0] - z[0] * x[2], z[0] * x[1] - z[1] * x[0]], z];
     },
     /** Columns of the matrix from the world to clip space. */
     matrix(aspect, flat) {
@@ -93,8 +114,7 @@ const camera = {
             const [x, y] = this.centre;
             return [fit / aspect, 0, 0, 0, 0, fit, 0, 0, 0, 0, 0, 0, -x * fit / aspect, -y * fit, 0, 1];
         }
-        const eye = this.eye(aspect), z = normalize(eye), x = normalize([z[2], 0, -z[0]]);
-        const y = [z[1] * x[2] - z[2] * x[1], z[2] * x[0] - z[0] * x[2], z[0] * x[1] - z[1] * x[0]];
+        const eye = this.eye(aspect), [x, y, z] = this.axes(this.offset(aspect));
         const view = [0, 1, 2].map((k) => [x[k], y[k], z[k]]);
         const moved = [x, y, z].map((axis) => -dot(axis, eye));
         const sx = 1 / (FIELD * aspect), sy = 1 / FIELD, sz = -(FAR + NEAR) / (FAR - NEAR);

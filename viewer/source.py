@@ -1,24 +1,16 @@
-"""The source maps that a viewer page holds for comparison: finds, checks and encodes them."""
+"""The source maps that a viewer page holds for comparison, encoded."""
 
 from __future__ import annotations
 
 import io
-import json
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image as PillowImage
 
-from common.errors import UserError, quote
 from common.parallel import map_threads
-from dataset import Material, load_material
-from maps.extras import Extras
-from maps.gltf.container import is_model
-from maps.record import MaterialRecord
+from dataset import Material
 
-RUN_CONFIG = "config.json"
 WEBP_LIMIT = 16383  # texels; longest side that the format allows
 
 
@@ -33,67 +25,6 @@ class SourceImages:
     @property
     def n_bytes(self) -> int:
         return sum(len(image) for images in self.images.values() for image in images)
-
-
-def find_source(
-    export: Path, material: MaterialRecord, given: Path | None, max_pixels: int
-) -> tuple[Material | None, str]:
-    """The source maps that a material was trained on.
-
-    Args:
-        export: folder of the exported files.
-        material: from the manifest; its hash has to be that of the source.
-        given: folder of the source maps, or their model; None: the data_dir in the config.json of the run that `export`
-            belongs to.
-        max_pixels: largest map to read.
-    Returns: (source, ""), or (None, reason why there is none).
-    Raises: UserError when `given` cannot be read or holds another material.
-    """
-    config = _run_config(export)
-    folder = given or _trained_on(config)
-    if folder is None:
-        return None, "The source is not known; export.py --viewer --data_dir names it"
-    diffuse = material.map("diffuse")
-    linear = diffuse is not None and diffuse.color_space != diffuse.file_color_space
-    try:
-        by_hand, size, one = (str(config.get(field) or "") for field in ("maps", "size", "material"))  # as the run did
-        extras = Extras.among([entry.name for entry in material.maps])
-        source = load_material(_model_of(folder), linear, max_pixels, by_hand, size, extras, one)
-    except (UserError, OSError) as error:
-        if given is not None:
-            raise
-        return None, f"The source cannot be read ({error!s:.200})"
-    if source.sha256 != material.sha256:
-        if given is not None:
-            raise UserError(
-                f"--data_dir {quote(given)}: expected the maps that {material.name:.80} was trained on, found "
-                "other texels; give that folder, or leave --data_dir out"
-            )
-        return None, f"The maps in {quote(folder)} are no longer those that it was trained on"
-    return source, ""
-
-
-def _run_config(export: Path) -> dict[str, Any]:
-    """The configuration of the run that a checkpoint folder belongs to; empty without one."""
-    try:
-        config = json.loads((export.resolve().parent.parent / RUN_CONFIG).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return config if isinstance(config, dict) else {}
-
-
-def _model_of(folder: Path) -> Path:
-    """The model that a path leads into: batches name a group chair.glb/Wood; a path to anything else as it is."""
-    return next((above for above in folder.parents if is_model(above)), folder)
-
-
-def _trained_on(config: dict[str, Any]) -> Path | None:
-    """The data_dir of a run; None where there is no such folder or model."""
-    folder = config.get("data_dir")
-    try:
-        return Path(folder) if folder and Path(folder).exists() else None
-    except (OSError, ValueError, TypeError):
-        return None
 
 
 def encode_source(source: Material, longest_side: int | None, room: int) -> SourceImages | None:

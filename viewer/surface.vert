@@ -4,16 +4,18 @@ precision highp float;
 
 layout(location = 0) in vec3 position;
 layout(location = 1) in vec3 normal;
-layout(location = 2) in vec3 tangent;  // the direction of u
+layout(location = 2) in vec4 tangent;  // the direction of u; the last one is -1 where u and v are mirrored, 1 elsewhere
 layout(location = 3) in vec2 uv;
 
 uniform mat4 uViewProjection;
 uniform vec2 uUvScale;
 uniform bool uFill;
 
+invariant gl_Position;  // programs that draw the same triangles find the same depths
+
 out vec3 vPosition;
 out vec3 vNormal;
-out vec3 vTangent;
+out vec4 vTangent;
 out vec2 vUv;
 
 void main()

@@ -14,6 +14,8 @@ const int DECODED = 0, SOURCE = 1, ERROR = 2;  // uLayer
 // uSampling: one texel; four texels blended; filtered where the pixel lies, also between LODs
 const int NEAREST = 0, LINEAR = 1, ANYWHERE = 2;
 const int TEST = 0, BLEND = 1;  // uHoles
+// uPart: a shape; of a model a part without holes, one whose alpha is tested, and one that is blended
+const int SHAPE = 0, SOLID = 1, TESTED = 2, BLENDED = 3;
 
 uniform int uTask;
 uniform int uLayer;
@@ -37,15 +39,20 @@ uniform bool uUnitNormals;
 uniform float uFixed[CHANNELS];  // the file's value of a channel that is the same everywhere, -1 for the others
 uniform highp sampler2DArray uSource;  // layer k: channels 4 k .. 4 k + 3
 uniform int uSourceLod;  // LOD of mip 0 of uSource
+uniform int uPart;
+uniform vec4 uBase;  // linear, of a material without such maps, as are the next three
+uniform float uRoughness;
+uniform float uMetallic;
+uniform vec3 uEmitted;
+uniform float uThreshold;  // of tests: texels of this opacity and more are seen
+uniform float uExposure;  // factor of all light
 #ifdef NT_EXTRAS
 uniform int uHoles;  // how opacity is used
-uniform float uThreshold;  // of TEST: texels of this opacity and more are seen
-uniform float uExposure;  // factor of all light
 #endif
 
 in vec3 vPosition;
 in vec3 vNormal;
-in vec3 vTangent;
+in vec4 vTangent;
 in vec2 vUv;
 layout(location = 0) out vec4 color;  // or channels 0 .. 3, when they are read
 layout(location = 1) out vec4 channels4;
@@ -179,7 +186,7 @@ vec3 mapOf(float v[CHANNELS], int map)
 
 vec3 lit(float v[CHANNELS])
 {
-    vec3 base = vec3(0.6);
+    vec3 base = uBase.rgb;
     if (uHas[0] > 0.0)
     {
         base = vec3(v[0], v[1], v[2]);
@@ -191,24 +198,24 @@ vec3 lit(float v[CHANNELS])
     }
     float side = gl_FrontFacing ? 1.0 : -1.0;
     vec3 n = normalize(vNormal) * side;
-    vec3 tangent = normalize(vTangent - n * dot(n, vTangent));
     if (uHas[1] > 0.0)
     {
+        vec3 tangent = normalize(vTangent.xyz - n * dot(n, vTangent.xyz));
         vec3 bent = vec3(v[3], v[4], v[5]) * 2.0 - 1.0;
-        vec3 up = cross(n, tangent) * side * uNormalUp;  // against v, which runs down
+        vec3 up = cross(n, tangent) * side * sign(vTangent.w) * uNormalUp;  // against v, which runs down
         n = normalize(tangent * bent.x + up * bent.y + n * max(bent.z, 0.05));
     }
     vec3 toEye = normalize(uEye - vPosition);
-    float roughness = uHas[2] > 0.0 ? clamp(v[6], 0.0, 1.0) : 0.5;
+    float roughness = uHas[2] > 0.0 ? clamp(v[6], 0.0, 1.0) : uRoughness;
     float occlusion = uHas[3] > 0.0 ? clamp(v[7], 0.0, 1.0) : 1.0;
-    float metallic = uHas[4] > 0.0 ? clamp(v[8], 0.0, 1.0) : 0.0;
+    float metallic = uHas[4] > 0.0 ? clamp(v[8], 0.0, 1.0) : uMetallic;
     float specular = uHas[5] > 0.0 ? clamp(v[9], 0.0, 1.0) : 0.5;
     vec3 light = shade(base, n, toEye, uSun, roughness, occlusion, metallic, specular);
+    vec3 emitted = uEmitted;
 #ifdef NT_EXTRAS
-    if (uHas[EMISSIVE] > 0.0) { light += max(NT_EMITTED(vec3(v[12], v[13], v[14])), 0.0); }
-    light *= uExposure;
+    if (uHas[EMISSIVE] > 0.0) { emitted = max(NT_EMITTED(vec3(v[12], v[13], v[14])), 0.0); }
 #endif
-    return linearToSrgb(toneMap(light));
+    return linearToSrgb(toneMap((light + emitted) * uExposure));
 }
 
 vec3 shown(float v[CHANNELS])
@@ -226,6 +233,15 @@ vec3 overBackground(vec3 front, float opacity)
 #else
     return front;
 #endif
+}
+
+/// The alpha of a part of a model.
+float alphaOf(float v[CHANNELS])
+{
+#ifdef NT_EXTRAS
+    if (uHas[OPACITY] > 0.0) { return clamp(v[11], 0.0, 1.0); }
+#endif
+    return uBase.a;
 }
 
 /// Root mean square difference of the channels of the map shown, or of all that the material has.
@@ -282,6 +298,10 @@ void main()
         channels8 = rounded(vec4(decoded[8], decoded[9], decoded[10], 0.0));
 #endif
     }
+    else if (uPart == TESTED && uMap != OPACITY && alphaOf(decoded) < uThreshold)
+    {
+        discard;
+    }
     else if (uLayer == ERROR)
     {
         color = vec4(heat(difference(decoded, source) / uErrorScale), 1.0);
@@ -289,6 +309,8 @@ void main()
     else
     {
         vec3 front = clamp(shown(decoded), 0.0, 1.0);
-        color = vec4(uMap == LIT && uBackground > 0 ? overBackground(front, coverage(decoded)) : front, 1.0);
+        float alpha = uPart == BLENDED && uMap == LIT ? alphaOf(decoded) : 1.0;
+        bool backed = uPart == SHAPE && uMap == LIT && uBackground > 0;
+        color = vec4(backed ? overBackground(front, coverage(decoded)) : alpha * front, alpha);
     }
 }

@@ -8,7 +8,8 @@ const webgl = {
     /** Compile the programs that are the same for all materials; also after a lost context. */
     async start() {
         if (this.programs) return;
-        const names = ["present", "solid", "pick"], parts = { present: ["#version 300 es", DATA.shaders["background.glsl"]] };
+        const names = ["present", "solid", "pick", "plain"], head = "#version 300 es\nprecision highp float;";
+        const parts = { present: ["#version 300 es", DATA.shaders["background.glsl"]], plain: [head, DATA.shaders["light.glsl"]] };
         const textOf = (name) => [...parts[name] ?? [], DATA.shaders[name + ".frag"]].join("\n");
         const made = await Promise.all(names.map((name) => makeProgram(DATA.shaders["surface.vert"], textOf(name))));
         this.programs = Object.fromEntries(names.map((name, i) => [name, made[i]]));
@@ -47,6 +48,7 @@ const webgl = {
         gl.uniform1i(at("uSourceLod"), facts.sourceLod);
         gl.uniform1i(at("uFiltered"), facts.filtered);
         gl.uniform1f(at("uAnisotropy"), ratio);
+        placeFactors(at, facts.factors);
         return { textures, block: weights.block ?? null, program, at, parts: partsOf(material), size: facts.size, arrays: new Map(meshes.map((mesh) => [mesh, uploadMesh(mesh)])) };
     },
 
@@ -77,7 +79,7 @@ const webgl = {
         this.freeTargets();
         const layers = [0, 1].map(() => makeTarget(width, height));
         const [preview, coverage] = [0, 1].map(() => makeTarget(width, height));
-        this.targets = { layers, preview, coverage, samples: makeSampledTarget(width, height) };
+        this.targets = { layers, preview, coverage, samples: makeSampledTarget(width, height, DATA.models.length > 0) };
         if (picture) this.targets.screen = makeTarget(width, height);
         layers.forEach(this.clear);
     },
@@ -104,10 +106,8 @@ const webgl = {
         gl.clearColor(0, 0, 0, 0);
         gl.clear(gl.COLOR_BUFFER_BIT);
         useMaterial(loaded, look, 0);
-        const { at } = loaded;
-        gl.uniform3f(at("uEye"), ...look.eye);
-        gl.uniform3f(at("uSun"), ...look.sun);
-        placeShape(loaded, at, look);
+        placeEye(loaded.at, look);
+        placeShape(loaded, loaded.at, look);
         gl.disable(gl.SCISSOR_TEST);
     },
 
@@ -128,10 +128,13 @@ const webgl = {
         putTextures(this.programs.present, this.targets, layer.frame, preview, preview, preview.width + 9, { part });
     },
 
-    /** Show two layers, the second one to the right of pixel `split`, before a backdrop, on the canvas; for a 2D canvas in the target `screen`. */
-    present(first, second, split, backdrop) {
+    /**
+     * Show two layers, the second one to the right of pixel `split`, before a backdrop, on the canvas; for a 2D canvas in the
+     * target `screen`. smooth: edges of the layers are smoothed with what drawCoverage has measured.
+     */
+    present(first, second, split, backdrop, smooth) {
         const frame = this.targets.screen?.frame ?? null;
-        putTextures(this.programs.present, this.targets, frame, first, second, split, { onCanvas: true, ...backdrop });
+        putTextures(this.programs.present, this.targets, frame, first, second, split, { onCanvas: true, smooth, ...backdrop });
     },
 
     /** The screen target's pixels, rows from the top. */
@@ -167,17 +170,30 @@ const webgl = {
         return parts;
     },
 
-    /** What pick.frag returns for the pixel (x, y) from the top left of a canvas: Uint32Array of 4. */
-    async pickPixel(loaded, x, y, width, height, look) {
-        const { program, at } = this.programs.pick;
-        this.pickTarget ??= makeTarget(2, 2, gl.RGBA32UI, gl.NEAREST);
+    /**
+     * What pick.frag says of the pixel (x, y) from the top left of the canvas: {u, v, depth, lod, number}, number: of the draw;
+     * null where there is nothing. A draw is {size, draw(at)}: the texels of its material, and what draws its triangles.
+     */
+    async pickPixel(x, y, draws, beyond = -1) {
+        const { program, at } = this.programs.pick, { width, height } = canvas;
+        this.pickTarget ??= addDepth(makeTarget(2, 2, gl.RGBA32UI, gl.NEAREST));
         gl.bindFramebuffer(gl.FRAMEBUFFER, this.pickTarget.frame);
         gl.viewport(-x, -(height - 1 - y), width, height);
         gl.clearBufferuiv(gl.COLOR, 0, [0, 0, 0, 0]);
+        gl.clearBufferfv(gl.DEPTH, 0, [1]);
+        gl.enable(gl.DEPTH_TEST);
+        gl.depthFunc(gl.LEQUAL);
         gl.useProgram(program);
-        gl.uniform2f(at("uSize"), ...loaded.size);
-        placeShape(loaded, at, look);
-        return await readPixels(0, 0, 1, 1, gl.RGBA_INTEGER, gl.UNSIGNED_INT, new Uint32Array(4));
+        gl.uniform1f(at("uBeyond"), beyond);
+        draws.forEach(({ size, draw }, number) => {
+            gl.uniform2f(at("uSize"), ...size);
+            gl.uniform1ui(at("uNumber"), number + 1);
+            draw(at);
+        });
+        gl.disable(gl.DEPTH_TEST);
+        const bits = await readPixels(0, 0, 1, 1, gl.RGBA_INTEGER, gl.UNSIGNED_INT, new Uint32Array(4));
+        const [u, v, depth] = new Float32Array(bits.buffer), [, , , last] = bits;
+        return last >>> 16 ? { u, v, depth, lod: halfNumber(last & 0xffff), number: (last >>> 16) - 1 } : null;
     },
 };
 
@@ -221,17 +237,22 @@ function sourceTexture(levels, ratio) {
 }
 
 function uploadMesh({ vertices, indices }) {
+    const offsets = VERTEX_PARTS.map((_, i) => 4 * VERTEX_PARTS.slice(0, i).reduce((sum, size) => sum + size, 0));
+    return uploadArray(vertices, indices, VERTEX_PARTS.map((size, i) => [size, "FLOAT", false, offsets[i]]), VERTEX_BYTES);
+}
+
+/** A vertex array; formats: [numbers, type, normalised, offset in bytes] of each location. */
+function uploadArray(vertices, indices, formats, stride) {
     const array = gl.createVertexArray();
     gl.bindVertexArray(array);
     gl.bindBuffer(gl.ARRAY_BUFFER, gl.createBuffer());
     gl.bufferData(gl.ARRAY_BUFFER, vertices, gl.STATIC_DRAW);
     gl.bindBuffer(gl.ELEMENT_ARRAY_BUFFER, gl.createBuffer());
     gl.bufferData(gl.ELEMENT_ARRAY_BUFFER, indices, gl.STATIC_DRAW);
-    VERTEX_PARTS.reduce((offset, size, location) => {
+    formats.forEach(([size, type, normalised, offset], location) => {
         gl.enableVertexAttribArray(location);
-        gl.vertexAttribPointer(location, size, gl.FLOAT, false, VERTEX_BYTES, offset);
-        return offset + 4 * size;
-    }, 0);
+        gl.vertexAttribPointer(location, size, gl[type], normalised, stride, offset);
+    });
     gl.bindVertexArray(null);
     return array;
 }
@@ -255,10 +276,24 @@ function useMaterial(loaded, look, task) {
     gl.uniform1i(at("uSampling"), look.sampling);
     gl.uniform1f(at("uErrorScale"), look.errorScale);
     gl.uniform1i(at("uHoles"), look.holes);
+    gl.uniform1i(at("uPart"), look.part ?? 0);
     gl.uniform1f(at("uThreshold"), look.threshold);
     gl.uniform1f(at("uExposure"), look.exposure);
     placeBackdrop(at, look);
     gl.bindVertexArray(null);
+}
+
+/** The numbers of a material that stand where it has no maps. */
+function placeFactors(at, { base, roughness, metallic, emitted }) {
+    gl.uniform4f(at("uBase"), ...base);
+    gl.uniform1f(at("uRoughness"), roughness);
+    gl.uniform1f(at("uMetallic"), metallic);
+    gl.uniform3f(at("uEmitted"), ...emitted);
+}
+
+function placeEye(at, { eye, sun }) {
+    gl.uniform3f(at("uEye"), ...eye);
+    gl.uniform3f(at("uSun"), ...sun);
 }
 
 function placeBackdrop(at, { background = 0, square = 1 }) {
@@ -278,7 +313,7 @@ function placeShape(loaded, at, look) {
 }
 
 /** Textures to a framebuffer of the canvas's size; `part` of them holds the picture. */
-function putTextures({ at, program }, targets, frame, first, second, split, { part = [1, 1], onCanvas = false, ...backdrop } = {}) {
+function putTextures({ at, program }, targets, frame, first, second, split, { part = [1, 1], onCanvas = false, smooth = false, ...backdrop } = {}) {
     const { width, height } = targets.coverage;
     gl.bindFramebuffer(gl.FRAMEBUFFER, frame);
     gl.viewport(0, 0, width, height);
@@ -291,7 +326,7 @@ function putTextures({ at, program }, targets, frame, first, second, split, { pa
     gl.uniform1i(at("uFirst"), 0);
     gl.uniform1i(at("uSecond"), 1);
     gl.uniform1i(at("uCoverage"), 2);
-    gl.uniform1i(at("uSmoothEdges"), +onCanvas);
+    gl.uniform1i(at("uSmoothEdges"), +smooth);
     gl.uniform1i(at("uForImageData"), +(onCanvas && picture !== null));
     gl.uniform2f(at("uPart"), ...part);
     gl.uniform2f(at("uPixels"), width, height);

@@ -84,6 +84,39 @@ class Model:
         """The error for a model of which `reason` is true."""
         return UserError(f"{quote(self.path)}: {reason}; {advice}")
 
+    def document(self) -> dict[str, Any]:
+        """The whole JSON, read once more: what materials do not need is not kept.
+
+        Raises: UserError for a file that has changed meanwhile.
+        """
+        try:
+            payload = _bytes_of(self.path, self.path)
+            document = parse_json(json_text(payload))
+            if self.is_stale or not isinstance(document, dict):
+                raise ValueError("it has changed")
+        except (ValueError, struct.error) as error:
+            reason = f"expected the model that was read before, found another file ({what_is_wrong(error)})"
+            raise self.refusal(reason, "start again when nothing writes to it") from error
+        return document
+
+    def buffer(self, index: Any, where: str) -> bytes:
+        """The bytes of a buffer; `where` says what refers to it."""
+        buffer = self.entry("buffers", index, where)
+        if index not in self._buffers:
+            where = f"buffers[{index}]"
+            if buffer.uri is not None:
+                payload = self._uri(buffer.uri, where)
+            elif index == 0 and self._document.binary_blob() is not None:
+                payload = bytes(self._document.binary_blob())
+            else:
+                raise self.refusal(f"{where}: expected a uri or the binary part of a .glb, found neither")
+            length = self.number(buffer.byteLength, f"{where}: byteLength", 1)
+            if length > len(payload):
+                reason = f"{where}: expected the {length} bytes of byteLength, found {len(payload)}"
+                raise self.refusal(reason, AGAIN)
+            self._buffers[index] = payload[:length]
+        return self._buffers[index]
+
     def image(self, index: int) -> ImageData:
         """One image, undecoded; the same object each time, so that what several textures share is decoded once."""
         if index not in self._images:
@@ -104,6 +137,16 @@ class Model:
         return sorted({self._files[entry][0] for entry in entries if entry in self._files})
 
     @property
+    def files_read(self) -> list[Path]:
+        """The model and those of its files that were read so far."""
+        return sorted({path for path, _ in self._files.values()})
+
+    def check_unchanged(self) -> None:
+        """Raise UserError where one of the files that were read has changed since."""
+        if self.is_stale:
+            raise self.refusal("changed while it was read", "wait for what writes it, and start again")
+
+    @property
     def is_stale(self) -> bool:
         """Whether one of the files that were read has changed since."""
         return any(state_of(path) != state for path, state in self._files.values())
@@ -113,33 +156,32 @@ class Model:
         names = [_short(image, number) for number, image in enumerate(self.entries("images"))]
         return names[index] if names.count(names[index]) == 1 else f"{names[index]}#{index}"
 
+    def other_chunks(self) -> bytes:
+        """The chunks of a .glb behind that of its JSON and its buffer."""
+        payload = _bytes_of(self.path, self.path)
+        self.check_unchanged()
+        others = _chunks(payload)[1:] if payload[:4] == b"glTF" else []
+        kept = others[1:] if others and others[0][0] == b"BIN\0" else others
+        return b"".join(payload[start - 8 : end] for _, start, end in kept)
+
+    def view_range(self, view: tuple[Any, Any], size: int, where: str) -> tuple[int, int]:
+        """The first byte of a view, and the one behind its last, in a buffer of `size` bytes.
+
+        view: its byteOffset and byteLength, None where it says nothing.
+        """
+        offset, length = view
+        offset = self.number(0 if offset is None else offset, f"{where}: byteOffset")
+        length = self.number(length, f"{where}: byteLength", 1)
+        if offset + length > size:
+            end = f"bytes {offset} to {offset + length} of a buffer of {size}"
+            raise self.refusal(f"{where}: expected bytes inside of its buffer, found {end}", AGAIN)
+        return offset, offset + length
+
     def _view(self, index: Any, where: str) -> bytes:
         view = self.entry("bufferViews", index, where)
         where = f"bufferViews[{index}]"
-        payload = self._buffer(view.buffer, where)
-        offset = self.number(0 if view.byteOffset is None else view.byteOffset, f"{where}: byteOffset")
-        length = self.number(view.byteLength, f"{where}: byteLength", 1)
-        if offset + length > len(payload):
-            end = f"bytes {offset} to {offset + length} of a buffer of {len(payload)}"
-            raise self.refusal(f"{where}: expected bytes inside of its buffer, found {end}", AGAIN)
-        return payload[offset : offset + length]
-
-    def _buffer(self, index: Any, where: str) -> bytes:
-        buffer = self.entry("buffers", index, where)
-        if index not in self._buffers:
-            where = f"buffers[{index}]"
-            if buffer.uri is not None:
-                payload = self._uri(buffer.uri, where)
-            elif index == 0 and self._document.binary_blob() is not None:
-                payload = bytes(self._document.binary_blob())
-            else:
-                raise self.refusal(f"{where}: expected a uri or the binary part of a .glb, found neither")
-            length = self.number(buffer.byteLength, f"{where}: byteLength", 1)
-            if length > len(payload):
-                reason = f"{where}: expected the {length} bytes of byteLength, found {len(payload)}"
-                raise self.refusal(reason, AGAIN)
-            self._buffers[index] = payload[:length]
-        return self._buffers[index]
+        payload = self.buffer(view.buffer, where)
+        return payload[slice(*self.view_range((view.byteOffset, view.byteLength), len(payload), where))]
 
     def _uri(self, uri: Any, where: str) -> bytes:
         """The bytes that a uri stands for: base64 in itself, or a file below the model's folder."""
@@ -226,18 +268,32 @@ def _document_of(model: Model, payload: bytes) -> Any:
         raise model.refusal(reason, AGAIN) from error
 
 
+def json_text(payload: bytes) -> str:
+    """The JSON in the bytes of a .glb whose chunks were checked, or of a .gltf."""
+    if payload[:4] != b"glTF":
+        return payload.decode("utf-8-sig")
+    (size,) = struct.unpack_from("<I", payload, 12)
+    return payload[20 : 20 + size].decode("utf-8")
+
+
 def _check_chunks(payload: bytes) -> None:
     """Raise ValueError for a .glb that pygltflib would read past its end, or step through for minutes."""
     version, length = struct.unpack_from("<II", payload.ljust(12, b"\0"), 4)
     if version != 2 or length != len(payload):
         raise ValueError(f"version {version}, {len(payload)} bytes where its header says {length}")
-    place, kinds = 12, []
-    while place < length and len(kinds) <= MAX_CHUNKS:
-        size, kind = struct.unpack_from("<I4s", payload.ljust(place + 8, b"\0"), place)
-        kinds.append(kind)
-        place += 8 + size
-    if place != length or kinds[:1] != [b"JSON"]:
+    chunks = _chunks(payload)
+    if not chunks or chunks[-1][2] != length or chunks[0][0] != b"JSON":
         raise ValueError("chunks that do not fit its length")
+
+
+def _chunks(payload: bytes) -> list[tuple[bytes, int, int]]:
+    """Kind, first byte and the one behind the last of each chunk of a .glb, of at most MAX_CHUNKS + 1."""
+    place, chunks = 12, []
+    while place < len(payload) and len(chunks) <= MAX_CHUNKS:
+        size, kind = struct.unpack_from("<I4s", payload[place : place + 8].ljust(8, b"\0"))
+        chunks.append((kind, place + 8, place + 8 + size))
+        place += 8 + size
+    return chunks
 
 
 @functools.cache

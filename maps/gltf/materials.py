@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from common.errors import brief
 from maps.channels import map_size
 from maps.gltf.container import MAX_NAME, Model
@@ -30,6 +32,12 @@ class Placement(NamedTuple):
     offset: tuple[float, float] = (0.0, 0.0)
     rotation: float = 0.0  # radians, counter-clockwise
     scale: tuple[float, float] = (1.0, 1.0)
+
+    def moved(self, uv: np.ndarray) -> np.ndarray:
+        """(N, 2) coordinates as KHR_texture_transform changes them: scaled, turned, moved."""
+        u, v = (uv * self.scale).T
+        c, s = math.cos(self.rotation), math.sin(self.rotation)
+        return np.stack([c * u + s * v, c * v - s * u], axis=1) + self.offset
 
     def __str__(self) -> str:
         moved = self[1:] != Placement()[1:]
@@ -70,6 +78,19 @@ class Plan:
     notes: tuple[str, ...]  # what is left as it is, one line each
 
 
+class Factors(NamedTuple):
+    """A material without its textures, as glTF has it, linear. What a texture has in few places is not taken for all:
+    metallic and emitted are 0 where there is one."""
+
+    base: tuple[float, ...] = (1.0, 1.0, 1.0, 1.0)  # RGBA
+    roughness: float = 1.0
+    metallic: float = 1.0
+    emitted: tuple[float, ...] = (0.0, 0.0, 0.0)
+    alpha_mode: str = "OPAQUE"
+    cutoff: float = CUTOFF
+    double_sided: bool = False
+
+
 def labels_of(model: Model) -> list[str]:
     """The materials' names in order, each once: material_<n> without a name, #<n> behind one that comes twice."""
     labels, taken = [], set()
@@ -89,6 +110,11 @@ def plan_of(model: Model, index: int) -> Plan:
     return _Reader(model, index).plan()
 
 
+def factors_of(model: Model, index: int) -> Factors:
+    """The numbers of one material. Raises: UserError as plan_of does."""
+    return _Reader(model, index).factors()
+
+
 class _Reader:
     """Reads one material, and gathers notes."""
 
@@ -98,10 +124,7 @@ class _Reader:
         self.notes: list[str] = []
 
     def plan(self) -> Plan:
-        material = self.material
-        mode = "OPAQUE" if material.alphaMode is None else material.alphaMode
-        if mode not in ALPHA_MODES:
-            raise self.model.refusal(f"{self.where}: alphaMode: expected {', '.join(ALPHA_MODES)}, found {brief(mode)}")
+        mode = self._alpha_mode()
         slots = [slot for slot in self._slots(mode) if slot is not None]
         self._note_others()
         if not slots:
@@ -119,11 +142,40 @@ class _Reader:
             self.notes.append(f"{names}: beyond the edges it should {wrap}; a neural texture repeats")
         return Plan(tuple(slots), placement, mode, tuple(self.notes))
 
+    def factors(self) -> Factors:
+        pbr = self.material.pbrMetallicRoughness
+        base = self._factors(getattr(pbr, "baseColorFactor", None), "baseColorFactor", 4)
+        roughness, metallic = (
+            self._factor(getattr(pbr, f"{name}Factor", None), f"{name}Factor") for name in ("roughness", "metallic")
+        )
+        metallic = metallic if getattr(pbr, "metallicRoughnessTexture", None) is None else 0.0
+        light = self._light() if self.material.emissiveTexture is None else Factors().emitted
+        return Factors(base, roughness, metallic, light, self._alpha_mode(), self._cutoff(),
+                       self.material.doubleSided is True)  # fmt: skip
+
+    def _alpha_mode(self) -> str:
+        mode = "OPAQUE" if self.material.alphaMode is None else self.material.alphaMode
+        if mode not in ALPHA_MODES:
+            raise self.model.refusal(f"{self.where}: alphaMode: expected {', '.join(ALPHA_MODES)}, found {brief(mode)}")
+        return mode
+
+    def _cutoff(self) -> float:
+        cutoff = self.material.alphaCutoff
+        return CUTOFF if cutoff is None else self._factor(cutoff, "alphaCutoff", HIGHEST)
+
+    def _light(self) -> tuple[float, ...]:
+        """What is emitted where the texture is white."""
+        extension = _mapping(_mapping(self.material.extensions).get("KHR_materials_emissive_strength"))
+        strength = self._factor(extension.get("emissiveStrength"), "emissiveStrength", HIGHEST)
+        factors = self.material.emissiveFactor
+        factors = self._factors([0, 0, 0] if factors is None else factors, "emissiveFactor", 3)
+        return tuple(min(strength * factor, HIGHEST) for factor in factors)
+
     def _slots(self, mode: str) -> list[Slot | None]:
         """Every texture that the material has and that is trained."""
         material, pbr = self.material, self.material.pbrMetallicRoughness
         colour = self._factors(getattr(pbr, "baseColorFactor", None), "baseColorFactor", 4)
-        cutoff = CUTOFF if material.alphaCutoff is None else self._factor(material.alphaCutoff, "alphaCutoff", HIGHEST)
+        cutoff = self._cutoff()
         parts, changes = [Part("diffuse")], [Adjustment("colour", colour[:3])]
         if mode != "OPAQUE":
             parts.append(Part("opacity", "A"))
@@ -148,11 +200,7 @@ class _Reader:
 
     def _emissive(self) -> Slot | None:
         """The emission; None where its factor, which is 0 unless the material says otherwise, makes it dark."""
-        extension = _mapping(_mapping(self.material.extensions).get("KHR_materials_emissive_strength"))
-        strength = self._factor(extension.get("emissiveStrength"), "emissiveStrength", HIGHEST)
-        factors = self.material.emissiveFactor
-        factors = self._factors([0, 0, 0] if factors is None else factors, "emissiveFactor", 3)
-        light = tuple(min(strength * factor, HIGHEST) for factor in factors)
+        light = self._light()
         if self.material.emissiveTexture is not None and not any(light):
             self.notes.append("emissiveTexture: its factor is 0, so that it is dark; left as it is")
             return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -20,8 +21,35 @@ from quantize import stream_key
 from tests.support.engine_cases import GRIDS, engine_of, reloaded
 from tests.support.kernel_cases import assert_close, exact_gradients
 
-# The interpreter lists everything in triton.language again for each call of a device function: a third of its time.
-interpreter.inspect = SimpleNamespace(**{**vars(inspect), "getmembers": functools.cache(inspect.getmembers)})
+# For each call of a device function the interpreter (Triton 3.8) puts its own functions into triton.language again,
+# which has them since the kernel's call: a third of its time.
+put, has_them = interpreter._patch_lang, set()
+
+
+def put_once(fn):
+    """interpreter._patch_lang, for modules that do not have the interpreter's functions yet."""
+    missing = {name for name, value in (("tl", tl), ("core", tl.core)) if value in modules_of(fn)} - has_them
+    if not missing:
+        return SimpleNamespace(restore=lambda: None)
+    scope = put(fn)
+    restore = scope.restore
+
+    def take_back():
+        restore()
+        has_them.difference_update(missing)
+
+    has_them.update(missing)
+    scope.restore = take_back
+    return scope
+
+
+@functools.cache
+def modules_of(fn):
+    """The modules that a function sees under some name."""
+    return [value for value in fn.__globals__.values() if inspect.ismodule(value)]
+
+
+interpreter._patch_lang = put_once
 
 split = interpreter.InterpreterBuilder.create_split
 
@@ -41,6 +69,18 @@ SMALL = {"batch_size": 70, "gpu_precision": "float32"}
 def loop_kernel(out, n):
     for i in tl.range(tl.program_id(0), n, 2):
         tl.store(out + i, 1.0)
+
+
+# in which the interpreter also checks that no sum or product of whole numbers overflows: a third of its time
+CHECKED = ("test_samples_and_gradients", "test_gradients", "test_decoded_lods", "test_texels_that_are_rarely_seen",
+           "test_blocks_that_are_rarely_seen", "test_a_run_of_the_command")  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _overflow(request, monkeypatch):
+    builder = interpreter.interpreter_builder
+    checked = request.node.originalname in CHECKED
+    monkeypatch.setattr(builder, "options", replace(builder.options, sanitize_overflow=checked))
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -10,8 +10,8 @@ from formats.manifest import read_manifest
 from groups.journal import read_record
 from tests.support.models import encoded, orm_images, pixels, whole, write_model
 from tests.support.runs import QUICK, offline
+from training.source import find_source
 from viewer.page import write_viewer
-from viewer.source import find_source
 
 
 @pytest.fixture(scope="module")

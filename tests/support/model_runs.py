@@ -1,0 +1,51 @@
+"""Batches of a model's materials as train.py leaves them, with features that are random: nothing is trained."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import export
+from common.errors import run_command
+from dataset import load_material
+from formats.textures import write_export
+from maps.extras import AUTO, Extras
+from maps.gltf.materials import labels_of, plan_of
+from maps.gltf.source import open_model
+from shape import DecoderSpec, GridSpec
+from tests.support.exports import make_model
+
+STAMP = "2026-01-31-12-00-00"
+
+
+def export_gltf(*flags: object) -> int:
+    """The exit code of export.py with these flags."""
+    return run_command(lambda: export.main([str(flag) for flag in flags]))
+
+
+def make_run(
+    model: Path, label: str, folder: Path, stamp: str = STAMP, extras: Extras = AUTO, grids: Sequence[GridSpec] = (),
+) -> Path:  # fmt: skip
+    """A run of one material in folder/<stamp>. Returns: the folder of its checkpoint."""
+    material = load_material(model, extras=extras, material=label)
+    half = max(material.width, material.height) // 2
+    decoder = DecoderSpec(4, 16, 1, outputs=material.record.n_channels)
+    network = make_model(grids or [GridSpec(half, 2, 4, 16), GridSpec(4, 1, 8, 32)], decoder, material, seed=3)
+    network.constants = dict(material.constants)
+    network.start_biases([0.5] * material.record.n_channels)  # most values in [0, 1], where rounding hides nothing
+    checkpoint = folder / stamp / "models" / "train_result_4"
+    checkpoint.mkdir(parents=True)
+    write_export(checkpoint, network, material.hashed_record, {"psnr": {"all": 31.5}, "lods": []})
+    (checkpoint / "model.pth").touch()
+    (folder / stamp / "config.json").write_text(json.dumps({"data_dir": str(model), "material": label}))
+    return checkpoint
+
+
+def make_batch(model: Path, folder: Path, without: Sequence[str] = ()) -> Path:
+    """Runs of all materials that have textures, as in outputs/<model>."""
+    opened = open_model(model)
+    for index, label in enumerate(labels_of(opened)):
+        if plan_of(opened, index).slots and label not in without:
+            make_run(model, label, folder / f"material {index}")
+    return folder

@@ -11,15 +11,12 @@ import json
 import numpy as np
 import pytest
 
-import export
-import train
-from groups import local as group_local
 from maps.gltf.source import ModelSource
 from tests.support.gltf_reader import Read
 from tests.support.gltf_validator import faults, validated
+from tests.support.model_runs import export_gltf, make_batch
 from tests.support.models import glb
 from tests.support.paths import ROOT
-from tests.support.runs import QUICK, offline
 from tests.support.scenes import MODELS, NTX
 
 PILLAR = ROOT / "data" / "pillar.glb"
@@ -33,7 +30,8 @@ TRAINED = {  # model -> label -> what its neural texture replaces
     "courtyard": {
         "Paving": {"baseColorTexture", "metallicRoughnessTexture", "normalTexture"},
         "Wall": {"baseColorTexture", "metallicRoughnessTexture", "normalTexture", "occlusionTexture"},
-        "Fence": {"baseColorTexture"}, "Pane": {"baseColorTexture"}, "Paving#5": {"baseColorTexture", "emissiveTexture"},
+        "Fence": {"baseColorTexture"}, "Pane": {"baseColorTexture"},
+        "Paving#5": {"baseColorTexture", "emissiveTexture"},
     },
     "figure": {"Cloth": set(SLOTS[:3]), "Skin": {"baseColorTexture", "normalTexture"}},
     "swatches": {f"Swatch {number:02}": set(SLOTS[:4]) for number in range(20)},
@@ -41,38 +39,35 @@ TRAINED = {  # model -> label -> what its neural texture replaces
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """name -> (the model's file, a folder of runs of its materials), made when it is asked for."""
-    made = {}
+def made(tmp_path_factory):
+    """name -> (the model's file, a folder of exports of its materials), made when it is asked for."""
+    found = {}
 
-    def train_once(name):
-        if name not in made:
+    def make_once(name):
+        if name not in found:
             folder = tmp_path_factory.mktemp(name)
             path = MODELS[name](folder)
-            given = ["--data_dir", path, "--save_dir", folder / "out", "--max_iter", 2, "--eval_metrics", "psnr"]
-            assert train.main([*QUICK, *map(str, given), "--groups_max_workers", "1"]) == 0
-            made[name] = path, next((folder / "out").iterdir())
-        return made[name]
+            found[name] = path, make_batch(path, folder / "out")
+        return found[name]
 
-    with offline(), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(group_local, "START_METHOD", "fork")
-        yield train_once
+    return make_once
 
 
-@pytest.fixture(params=MODELS)
+@pytest.fixture(scope="module", params=MODELS)
 def name(request):
     return request.param
 
 
-@pytest.fixture(params=["jpeg", "none"])
-def out(request, name, trained, tmp_path):
+@pytest.fixture(scope="module", params=["jpeg", "none"])
+def out(request, name, made, tmp_path_factory):
     """The model with neural textures."""
-    assert export_model(trained(name), tmp_path / "out.glb", request.param) == 0
-    return tmp_path / "out.glb"
+    path = tmp_path_factory.mktemp("out") / "out.glb"
+    assert export_model(made(name), path, request.param) == 0
+    return path
 
 
-def export_model(made, path, fallback="jpeg", *flags) -> int:
-    return export.main(["--load_dir", str(made[1]), "--gltf", str(path), "--fallback", fallback, *map(str, flags)])
+def export_model(files, path, fallback="jpeg") -> int:
+    return export_gltf("--load_dir", files[1], "--data_dir", files[0], "--gltf", path, "--fallback", fallback)
 
 
 # --- the validator ---------------------------------------------------------------------------------------------------
@@ -89,18 +84,18 @@ def test_the_validator_finds_what_is_wrong(tmp_path):
     assert ("error", "/nodes/0/mesh") in said and ("warning", "/materials/0/alphaMode") in said, said
 
 
-def test_no_new_errors_and_warnings(name, trained, out):
+def test_no_new_errors_and_warnings(name, made, out):
     """What the model had itself stays, like tangents that are missing."""
-    before, after = (sorted({(each.code, each.pointer) for each in faults(path)}) for path in (trained(name)[0], out))
+    before, after = (sorted({(each.code, each.pointer) for each in faults(path)}) for path in (made(name)[0], out))
     assert set(after) <= set(before) and not any(each.severity == "error" for each in validated(out))
 
 
 # --- what stays ------------------------------------------------------------------------------------------------------
 
 
-def test_geometry_animations_skins_and_extras_stay(name, trained, out):
+def test_geometry_animations_skins_and_extras_stay(name, made, out):
     """Byte by byte, and under their numbers."""
-    before, after = Read(trained(name)[0]), Read(out)
+    before, after = Read(made(name)[0]), Read(out)
     for key in KEPT:
         assert after.document.get(key) == before.document.get(key), key
     assert after.document["asset"] == before.document["asset"]
@@ -116,9 +111,9 @@ def test_geometry_animations_skins_and_extras_stay(name, trained, out):
             assert {**view, "byteOffset": 0} == {**kept, "byteOffset": 0}
 
 
-def test_what_is_not_trained_stays_in_materials(name, trained, out):
+def test_what_is_not_trained_stays_in_materials(name, made, out):
     """Each material as it was, but for the textures that the neural one replaces and the factors beside them."""
-    path = trained(name)[0]
+    path = made(name)[0]
     before, after = Read(path), Read(out)
     assert len(before.entries("materials")) == len(after.entries("materials"))
     for index, (one, other) in enumerate(zip(before.entries("materials"), after.entries("materials"))):
@@ -150,8 +145,8 @@ def rest(read: Read, material: dict, replaced: set[str]) -> dict:
     return resolve(material)
 
 
-def test_what_the_document_says_of_the_extension(name, trained, out):
-    read, before = Read(out), Read(trained(name)[0])
+def test_what_the_document_says_of_the_extension(name, made, out):
+    read, before = Read(out), Read(made(name)[0])
     assert set(read.document["extensionsUsed"]) == {*before.document.get("extensionsUsed", []), NTX}
     assert read.document.get("extensionsRequired") == before.document.get("extensionsRequired")
     entries = read.document["extensions"][NTX]["neuralTextures"]
@@ -163,12 +158,12 @@ def test_what_the_document_says_of_the_extension(name, trained, out):
         for grid in entry["grids"]:
             block, texel = (4, 8) if grid["format"] == "BC1_UNORM" else (1, grid["format"].split("_")[0].count("8"))
             size = sum(-(-w // block) * -(-h // block) * texel for w, h in grid["levels"])
-            assert [len(read.view(texture["bufferView"])) for texture in grid["textures"]] == [size] * len(grid["textures"])
+            assert {len(read.view(texture["bufferView"])) for texture in grid["textures"]} == {size}
         assert len(read.view(entry["decoder"]["weights"]["bufferView"])) % 16 == 0
 
 
-def test_the_neural_texture_lies_where_the_images_lay(trained, tmp_path):
-    export_model(trained("courtyard"), tmp_path / "out.glb")
+def test_the_neural_texture_lies_where_the_images_lay(made, tmp_path):
+    export_model(made("courtyard"), tmp_path / "out.glb")
     material = Read(tmp_path / "out.glb").entries("materials")[0]
     reference = material["extensions"][NTX]["neuralTexture"]
     moved = {"offset": [0.25, -0.5], "rotation": 0.3, "scale": [2.0, 1.5]}
@@ -177,11 +172,11 @@ def test_the_neural_texture_lies_where_the_images_lay(trained, tmp_path):
     assert fallback["extensions"]["KHR_texture_transform"] == moved and fallback["extras"] == {"kept": 1}
 
 
-def test_images_that_nothing_shows_any_more_are_gone(trained, tmp_path):
+def test_images_that_nothing_shows_any_more_are_gone(made, tmp_path):
     """Of two images that a trained and an untrained texture share, that of the untrained one stays, to the byte."""
-    made = trained("courtyard")
-    export_model(made, tmp_path / "out.glb", "none")
-    before, after = Read(made[0]), Read(tmp_path / "out.glb")
+    files = made("courtyard")
+    export_model(files, tmp_path / "out.glb", "none")
+    before, after = Read(files[0]), Read(tmp_path / "out.glb")
     shown = {after.image(texture["source"]) for texture in after.entries("textures") if "source" in texture}
     names = {image["name"]: index for index, image in enumerate(before.entries("images"))}
     assert shown == {before.image(names["stone orm"]), before.image(names["coat"])}
@@ -189,13 +184,15 @@ def test_images_that_nothing_shows_any_more_are_gone(trained, tmp_path):
     assert all(before.image(names[gone]) not in binary for gone in ("stone color", "stone normal", "plaster", "fence"))
 
 
-def test_the_model_opens_where_others_open_it(name, trained, out):
+def test_others_read_the_same_scene(made, tmp_path):
     """trimesh finds the meshes at their places, with the same coordinates."""
     trimesh = pytest.importorskip("trimesh")
-    scenes = [trimesh.load(path, process=False) for path in (trained(name)[0], out)]
-    before, after = (sorted(scene.geometry.items()) for scene in scenes)
-    assert [label for label, _ in before] == [label for label, _ in after]
-    for (_, one), (_, other) in zip(before, after):
-        assert np.array_equal(one.vertices, other.vertices) and np.array_equal(one.faces, other.faces)
-    for node in scenes[0].graph.nodes_geometry:
-        assert np.array_equal(scenes[0].graph[node][0], scenes[1].graph[node][0])
+    files = made("swatches")
+    export_model(files, tmp_path / "out.glb")
+    before, after = (trimesh.load(path, process=False) for path in (files[0], tmp_path / "out.glb"))
+    assert list(before.geometry) == list(after.geometry) and len(before.geometry) == 20
+    for label, mesh in before.geometry.items():
+        other = after.geometry[label]
+        assert np.array_equal(mesh.vertices, other.vertices) and np.array_equal(mesh.faces, other.faces)
+    for node in before.graph.nodes_geometry:
+        assert np.array_equal(before.graph[node][0], after.graph[node][0])

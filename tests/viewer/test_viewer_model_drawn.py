@@ -39,7 +39,7 @@ def stage(made, browser):
     if browser.tab.url != made[2].as_uri():
         browser.open(made[2])
     browser.said.clear()
-    browser.tab.evaluate("nt.chooseMaterial(0)")
+    browser.tab.evaluate("document.activeElement.blur(); nt.chooseMaterial(0)")
     set_view(browser, **SHARP, shape="model", show="lit", compare="decoded", light=40, threshold=0.5)
     return Stage(made[0], browser)
 
@@ -170,14 +170,18 @@ def test_the_back_of_a_part(stage, browser):
     assert near(pixel(picture, stage.at("Wall", 0.5, 0.5)), background, 25)
 
 
-def test_what_a_gpu_cannot_take_is_plain(made, browser, tmp_path):
+LIMITS = {
+    "the decoder needs": ("if (needed > units)", 'if (material.name === "Leaf" || needed > units)'),
+    "the memory of this GPU is full": ("gl.getError() === gl.OUT_OF_MEMORY", 'material.name === "Leaf"'),
+}
+
+
+@pytest.mark.parametrize("limit", LIMITS)
+def test_what_a_gpu_cannot_take_is_plain(limit, made, browser, tmp_path):
     """The others are decoded, and one line says why."""
-    check = "if (needed > units)"
-    page = changed_page(made[2], tmp_path, (check, 'if (material.name === "Leaf" || needed > units)'))
-    browser.open(page)
+    browser.open(changed_page(made[2], tmp_path, LIMITS[limit]))
     browser.tab.evaluate("nt.settled()")
-    note = browser.tab.inner_text("#shape-note")
-    assert "Leaf is in plain colours: the decoder needs" in note
+    assert f"Leaf is in plain colours: {limit}" in browser.tab.inner_text("#shape-note")
     assert browser.tab.evaluate("nt.scene.loaded.size") == 2 and browser.said == []
 
 
@@ -214,14 +218,22 @@ def test_keys_controls_and_other_shapes(stage, browser):
     assert browser.said == []
 
 
-def test_a_lost_context_comes_back(stage, browser):
+def test_a_lost_context_comes_back(made, stage, browser):
+    """Once when everything is there, and once while the model's materials are loaded."""
     picture = pictured(browser, stage)
-    browser.tab.evaluate("""async () => {
-        const loss = nt.gl.getExtension("WEBGL_lose_context");
-        loss.loseContext();
-        await new Promise((resolve) => setTimeout(resolve, 200));
-        loss.restoreContext();
-    }""")
-    browser.tab.wait_for_function("nt.scene.loaded.size === 3 && document.querySelector('#status').textContent === ''")
-    np.testing.assert_array_equal(pictured(browser, stage), picture)
+    for moment in (None, 60):
+        if moment is not None:
+            browser.open(made[2])
+        browser.tab.evaluate("""async (moment) => {
+            const loss = nt.gl.getExtension("WEBGL_lose_context");
+            const pause = (ms) => new Promise((done) => setTimeout(done, ms));
+            await pause(moment);
+            loss.loseContext();
+            await pause(50);
+            loss.restoreContext();
+        }""", moment or 0)  # fmt: skip
+        done = "nt.scene.loaded.size === 3 && document.querySelector('#status').textContent === ''"
+        browser.tab.wait_for_function(done)
+        set_view(browser, **SHARP)
+        np.testing.assert_array_equal(pictured(browser, stage), picture)
     assert picture.std() > 10 and browser.said == []

@@ -70,7 +70,7 @@ def write_model(path: Path, load_dir: Path | None, load_iter: int, data_dir: Pat
         except (UserError, OSError) as error:
             found.failed[label] = str(error) if isinstance(error, UserError) else explain_os_error(error) or str(error)
     for label, reason in found.failed.items():
-        print(f"{one_line(label)}: stays as it is: {one_line(reason)}")
+        print(f"{one_line(label)}: left as it is: {one_line(reason)}")
     if not materials:
         raise UserError(f"{quote(found.model.path)}: expected a trained material, found none that fits, see above")
     put_into(document, materials)
@@ -128,6 +128,8 @@ def find_trained(load_dir: Path | None, load_iter: int, data_dir: Path | None) -
     else:
         entries = find_below(folder) if folder.is_dir() else []
     runs = [run for entry in entries if (run := _run_of(entry, single)) is not None]
+    unknown = {run.entry.name: run.problem for run in runs if not run.label}
+    runs = [run for run in runs if run.label]
     if data_dir is not None:
         path = _given_model(data_dir)
         named = [run for run in runs if run.model == path.name]
@@ -141,6 +143,7 @@ def find_trained(load_dir: Path | None, load_iter: int, data_dir: Path | None) -
     if data_dir is None:
         path, runs = _model_of_runs(runs, load_dir)
     found = _by_label(open_model(path), runs, batch=not single)
+    found.failed |= unknown if load_dir is not None else {}
     if load_dir is None:
         where = os.path.commonpath([run.entry.folder for run in runs])
         print(f"{quote(path)}: {counted(len(found.entries), 'material')}, of each the newest run in {quote(where)}")
@@ -149,7 +152,7 @@ def find_trained(load_dir: Path | None, load_iter: int, data_dir: Path | None) -
 
 def _run_of(entry: Entry, single: bool) -> Run | None:
     """What an entry is of; None for the material of a folder. Of files that cannot be read the run's configuration says
-    it."""
+    it, where there is one."""
     try:
         origin = read_manifest(entry.folder).material.origin
     except UserError as error:
@@ -157,7 +160,7 @@ def _run_of(entry: Entry, single: bool) -> Run | None:
         path, label = (str(config.get(field) or "") for field in ("data_dir", "material"))
         if single:
             raise
-        return Run(entry, Path(path).name, label, str(error)) if label else None
+        return None if config and not label else Run(entry, Path(path).name, label, str(error))
     return Run(entry, origin.model, origin.material) if origin is not None else None
 
 

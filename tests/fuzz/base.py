@@ -40,6 +40,7 @@ NAMES = (
     "image_dds",
     "gltf",
     "gltf_scene",
+    "gltf_out",
 )  # of readers.READERS
 
 

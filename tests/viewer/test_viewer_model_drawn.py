@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from dataset import load_material
+from formats.textures import write_export
+from tests.support.leaf_pages import copying_model
+from tests.support.mesh_models import MeshModel
 from tests.support.shown_models import (
     SIDE,
     TOO_BLUE,
@@ -237,3 +243,46 @@ def test_a_lost_context_comes_back(made, stage, browser):
         set_view(browser, **SHARP)
         np.testing.assert_array_equal(pictured(browser, stage), picture)
     assert picture.std() > 10 and browser.said == []
+
+
+def tilted(folder: Path) -> tuple[Path, Path]:
+    """Two materials whose normals lean along u, and against v; a square of each as it is, and one whose uv is mirrored.
+
+    Returns: the model, and the exports.
+    """
+    grey = {"baseColorFactor": [0.5, 0.5, 0.5, 1.0], "metallicFactor": 0.0}
+    model = MeshModel(materials=[{"name": name, "pbrMetallicRoughness": grey, "normalTexture": {"index": index}} for
+                                 index, name in enumerate("UV")])  # fmt: skip
+    for normal in ((0.6, 0, 0.8), (0, 0.6, 0.8)):
+        model.texture(np.full((SIDE, SIDE, 3), np.round((np.array(normal) * 0.5 + 0.5) * 255), np.uint8))
+    for index, mirror in enumerate(([-1, 1], [1, -1])):
+        for column, factors in enumerate(([1, 1], mirror)):
+            quad = model.quad(material=index)
+            uv = np.array([[0, 0], [0, 1], [1, 1], [1, 0]]) * factors
+            quad["attributes"]["TEXCOORD_0"] = model.accessor(uv)
+            model.node(mesh=model.mesh(quad), translation=[2.5 * column, 2.5 * index, 0])
+    path = model.save(folder / "tilted.gltf")
+    for name in "UV":
+        material = load_material(path, material=name)
+        (folder / "batch" / name).mkdir(parents=True)
+        arrays = {each: material.file_codes(0, each) for each in material.present}
+        write_export(folder / "batch" / name, copying_model(arrays), material.hashed_record)
+    return path, folder / "batch"
+
+
+def test_normals_lean_as_the_texture_lies(browser, tmp_path):
+    """glTF: x of a normal map along u, y against v. Light comes from the right, and the sky is above."""
+    path, batch = tilted(tmp_path)
+    assert save_viewer("--load_dir", batch, "--viewer", tmp_path / "page.html", "--data_dir", path) == 0
+    browser.tab.set_viewport_size(LARGE)
+    browser.open(tmp_path / "page.html")
+    seen = {}
+    for compare in ("decoded", "source"):
+        set_view(browser, **SHARP, light=80, compare=compare)
+        stage = Stage(path, browser)
+        picture = pictured(browser, stage)
+        places = {"u": (0, 0), "u mirrored": (2.5, 0), "v": (0, 2.5), "v mirrored": (2.5, 2.5)}
+        seen[compare] = {name: sum(pixel(picture, stage.place((*place, 0)))) for name, place in places.items()}
+        assert seen[compare]["u"] > seen[compare]["u mirrored"] + 60
+        assert seen[compare]["v"] > seen[compare]["v mirrored"] + 60
+    assert all(abs(seen["decoded"][name] - seen["source"][name]) <= 6 for name in places)

@@ -32,7 +32,7 @@ from transcode.gltf.extension import EXTENSION
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE, BLENDER = (Path(__file__).with_name(name) for name in ("gltf_page.html", "gltf_blender.py"))
-CAMERAS = ((1.0, 0.35, 1.2, 2.9), (-1.2, 0.8, -0.6, 2.9), (0.3, 0.1, -1.0, 2.9), (-1.0, -0.2, 0.9, 2.9),
+CAMERAS = ((1.0, 0.35, 1.2, 2.9), (-1.2, 0.8, -0.6, 2.9), (0.3, 0.1, -1.0, 2.9), (-1.0, 0.15, 0.9, 2.9),
            (0.9, 0.1, 1.0, 1.2))  # fmt: skip  # x, y, z, distance in radii of the model
 JUDGED = 4  # cameras that see the whole model; the last one is so near that texels are larger than pixels
 VIEW = {"cameras": CAMERAS, "degrees": 40, "sun": (0.5, 0.9, 0.6), "seconds": 0.4}  # directions with y up

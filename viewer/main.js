@@ -217,6 +217,6 @@ started.catch(fail);
  * await nt.readMap("normal", 2); await nt.readMap("normal", 2, "source"); nt.inspect(x, y) in CSS pixels.
  */
 window.nt = {
-    ready: started, state, view, camera, set: change, settled, readMap, inspect, readTexel, chooseMaterial, measureFrame, gl,
+    ready: started, state, view, scene, camera, set: change, settled, readMap, inspect, readTexel, chooseMaterial, measureFrame, gl,
     data: DATA,
 };

@@ -112,6 +112,8 @@ def describe_for_page(exported: ExportedTexture, page: Page) -> dict[str, Any]:
         "sampled": all(grid.compressed and grid.interpolation == "linear" for grid in model.grids),
         "textures": textures,
         "weights": _weights(model, page),
+        "model": None,
+        "model_note": "",
     }
 
 

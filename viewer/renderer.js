@@ -127,7 +127,7 @@ async function drawPreview(layers, generation) {
     for (const [index, layer] of layers.entries()) {
         await timed(w * h, () => {
             drawShape(preview, w, h, layer, [0, 0, w, h]);
-            webgl.putPreview(targets[index], [w / width, h / height]);
+            webgl.putPreview(targets[index], [w / width, h / height], shapeBox());
         });
         if (view.generation !== generation) return;
     }

@@ -39,6 +39,7 @@ NAMES = (
     "jxl",
     "image_dds",
     "gltf",
+    "gltf_scene",
     "gltf_out",
 )  # of readers.READERS
 

@@ -339,4 +339,5 @@ def _add_models(page: Page, found: list[tuple[Origin | None, Path | None, str]])
             print(f"{described['name']}: its model is not shown: {one_line(why_not)}")
     page.models = models.described
     for model in page.models:
-        print(f"{printable(model['name'])}: {model['summary']}")
+        model["name"] = printable(model["name"])
+        print(f"{model['name']}: {model['summary']}")

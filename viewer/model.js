@@ -233,8 +233,9 @@ async function pickModel(px, py, look) {
         if (!found || scene.model !== model) return null;
         const way = ways[found.number], { loaded } = way, place = { ...found, loaded, factors: way.part.factors };
         if (way.kind !== PART.tested || state.show === "opacity") return place;
-        const { x, y, lod } = texelAt(place);
-        if ((await readTexel(loaded, x, y, lod)).decoded[FIRST_CHANNEL[OPACITY]] / 255 >= state.threshold) return place;
+        const { x, y, lod } = texelAt(place), { decoded, source } = await readTexel(loaded, x, y, lod);
+        const codes = state.compare === "source" && source ? source : decoded;
+        if (codes[FIRST_CHANNEL[OPACITY]] / 255 >= state.threshold) return place;
         beyond = found.depth;
     }
     return null;

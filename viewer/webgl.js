@@ -213,7 +213,7 @@ function gridTexture(entry) {
 
 /** The weights as a uniform block, which is faster, or as a texture where they exceed the size of a block. */
 function makeWeights(entry) {
-    const numbers = weightNumbers(entry), height = numbers.length / 4 / entry.width;
+    const numbers = weightNumbers({ ...entry, bytes: blobBytes(entry.blob) }), height = numbers.length / 4 / entry.width;
     if (16 * entry.columns <= gl.getParameter(gl.MAX_UNIFORM_BLOCK_SIZE)) {
         const block = gl.createBuffer();
         gl.bindBuffer(gl.UNIFORM_BUFFER, block);

@@ -156,9 +156,10 @@ def test_extras_use_nothing():
 
 def test_alternative_images_go_together(tmp_path):
     """WebP that was required is so no longer, and the PNG beside it is gone too."""
-    names = ["EXT_texture_webp", "KHR_texture_transform"]
+    names = ["EXT_texture_webp", "KHR_texture_transform", "A_b"]
     path, _ = with_images(
-        tmp_path, textures=[{"source": 0, "extensions": {"EXT_texture_webp": {"source": 1}}}, {"source": 2}],
+        tmp_path, textures=[{"source": 0, "extensions": {"EXT_texture_webp": {"source": 1}, "A_b": {"x": 1}}},
+                            {"source": 2}],
         materials=[{"normalTexture": {"index": 0}}, {"normalTexture": {
             "index": 1, "extensions": {"KHR_texture_transform": {}}}}], extensionsUsed=names, extensionsRequired=names,
     )  # fmt: skip
@@ -168,7 +169,7 @@ def test_alternative_images_go_together(tmp_path):
     document.release([0])
     document.add_texture(document.add_image(NEW, "image/png", "new", 0), 0)
     read = written(document, tmp_path)
-    assert read.document["textures"][0] == {"source": 0}
+    assert read.document["textures"][0] == {"source": 0, "extensions": {"A_b": {"x": 1}}}
     assert read.document["extensionsUsed"] == read.document["extensionsRequired"] == names[1:]
     assert not any(picture in read.blob for picture in PICTURES[:2]) and read.image(2) == PICTURES[2]
 
@@ -257,6 +258,23 @@ def test_views_that_lie_nowhere_are_refused(bad, tmp_path):
     path = stored({"bufferViews": [BAD_VIEWS[bad]]}, [b"12345678"], tmp_path)
     with pytest.raises(UserError, match=r"m\.glb: bufferViews\[0\]: .*expected .*; .*again"):
         Document(Model(path)).encode()
+
+
+ODD = {
+    "extensionsUsed": [{"a": 1}, 3, "A_b"], "extensionsRequired": [{"a": 1}], "extensions": [1],
+    "accessors": {"a": 1}, "textures": [{"source": True}, {"extensions": {"A_b": 7}, "source": 99}, {"source": -1}],
+    "images": [{"bufferView": 77}, {"bufferView": -1}, {"bufferView": True}],
+    "materials": [{}], "meshes": [[{"bufferView": {"a": 0}}]], "scenes": None,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("key", ODD)
+def test_odd_values_do_not_matter(key, tmp_path):
+    document = Document(Model(stored({"textures": [{}] * 3, "materials": [{}], key: ODD[key]}, [b"1234"], tmp_path)))
+    document.release([0, 1, 2])
+    document.add_view(NEW)
+    read = written(document, tmp_path)
+    assert read.view(0) == b"1234" and read.view(1) == NEW
 
 
 def test_a_model_that_changes_meanwhile_is_refused(tmp_path):

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from dataset import load_material
+from formats.textures import write_export
+from tests.support.leaf_pages import copying_model
+from tests.support.mesh_models import MeshModel
 from tests.support.shown_models import (
     SIDE,
     TOO_BLUE,
@@ -39,7 +45,7 @@ def stage(made, browser):
     if browser.tab.url != made[2].as_uri():
         browser.open(made[2])
     browser.said.clear()
-    browser.tab.evaluate("nt.chooseMaterial(0)")
+    browser.tab.evaluate("document.activeElement.blur(); nt.chooseMaterial(0)")
     set_view(browser, **SHARP, shape="model", show="lit", compare="decoded", light=40, threshold=0.5)
     return Stage(made[0], browser)
 
@@ -170,14 +176,18 @@ def test_the_back_of_a_part(stage, browser):
     assert near(pixel(picture, stage.at("Wall", 0.5, 0.5)), background, 25)
 
 
-def test_what_a_gpu_cannot_take_is_plain(made, browser, tmp_path):
+LIMITS = {
+    "the decoder needs": ("if (needed > units)", 'if (material.name === "Leaf" || needed > units)'),
+    "the memory of this GPU is full": ("gl.getError() === gl.OUT_OF_MEMORY", 'material.name === "Leaf"'),
+}
+
+
+@pytest.mark.parametrize("limit", LIMITS)
+def test_what_a_gpu_cannot_take_is_plain(limit, made, browser, tmp_path):
     """The others are decoded, and one line says why."""
-    check = "if (needed > units)"
-    page = changed_page(made[2], tmp_path, (check, 'if (material.name === "Leaf" || needed > units)'))
-    browser.open(page)
+    browser.open(changed_page(made[2], tmp_path, LIMITS[limit]))
     browser.tab.evaluate("nt.settled()")
-    note = browser.tab.inner_text("#shape-note")
-    assert "Leaf is in plain colours: the decoder needs" in note
+    assert f"Leaf is in plain colours: {limit}" in browser.tab.inner_text("#shape-note")
     assert browser.tab.evaluate("nt.scene.loaded.size") == 2 and browser.said == []
 
 
@@ -214,14 +224,65 @@ def test_keys_controls_and_other_shapes(stage, browser):
     assert browser.said == []
 
 
-def test_a_lost_context_comes_back(stage, browser):
+def test_a_lost_context_comes_back(made, stage, browser):
+    """Once when everything is there, and once while the model's materials are loaded."""
     picture = pictured(browser, stage)
-    browser.tab.evaluate("""async () => {
-        const loss = nt.gl.getExtension("WEBGL_lose_context");
-        loss.loseContext();
-        await new Promise((resolve) => setTimeout(resolve, 200));
-        loss.restoreContext();
-    }""")
-    browser.tab.wait_for_function("nt.scene.loaded.size === 3 && document.querySelector('#status').textContent === ''")
-    np.testing.assert_array_equal(pictured(browser, stage), picture)
+    for moment in (None, 60):
+        if moment is not None:
+            browser.open(made[2])
+        browser.tab.evaluate("""async (moment) => {
+            const loss = nt.gl.getExtension("WEBGL_lose_context");
+            const pause = (ms) => new Promise((done) => setTimeout(done, ms));
+            await pause(moment);
+            loss.loseContext();
+            await pause(50);
+            loss.restoreContext();
+        }""", moment or 0)  # fmt: skip
+        done = "nt.scene.loaded.size === 3 && document.querySelector('#status').textContent === ''"
+        browser.tab.wait_for_function(done)
+        set_view(browser, **SHARP)
+        np.testing.assert_array_equal(pictured(browser, stage), picture)
     assert picture.std() > 10 and browser.said == []
+
+
+def tilted(folder: Path) -> tuple[Path, Path]:
+    """Two materials whose normals lean along u, and against v; a square of each as it is, and one whose uv is mirrored.
+
+    Returns: the model, and the exports.
+    """
+    grey = {"baseColorFactor": [0.5, 0.5, 0.5, 1.0], "metallicFactor": 0.0}
+    model = MeshModel(materials=[{"name": name, "pbrMetallicRoughness": grey, "normalTexture": {"index": index}} for
+                                 index, name in enumerate("UV")])  # fmt: skip
+    for normal in ((0.6, 0, 0.8), (0, 0.6, 0.8)):
+        model.texture(np.full((SIDE, SIDE, 3), np.round((np.array(normal) * 0.5 + 0.5) * 255), np.uint8))
+    for index, mirror in enumerate(([-1, 1], [1, -1])):
+        for column, factors in enumerate(([1, 1], mirror)):
+            quad = model.quad(material=index)
+            uv = np.array([[0, 0], [0, 1], [1, 1], [1, 0]]) * factors
+            quad["attributes"]["TEXCOORD_0"] = model.accessor(uv)
+            model.node(mesh=model.mesh(quad), translation=[2.5 * column, 2.5 * index, 0])
+    path = model.save(folder / "tilted.gltf")
+    for name in "UV":
+        material = load_material(path, material=name)
+        (folder / "batch" / name).mkdir(parents=True)
+        arrays = {each: material.file_codes(0, each) for each in material.present}
+        write_export(folder / "batch" / name, copying_model(arrays), material.hashed_record)
+    return path, folder / "batch"
+
+
+def test_normals_lean_as_the_texture_lies(browser, tmp_path):
+    """glTF: x of a normal map along u, y against v. Light comes from the right, and the sky is above."""
+    path, batch = tilted(tmp_path)
+    assert save_viewer("--load_dir", batch, "--viewer", tmp_path / "page.html", "--data_dir", path) == 0
+    browser.tab.set_viewport_size(LARGE)
+    browser.open(tmp_path / "page.html")
+    seen = {}
+    for compare in ("decoded", "source"):
+        set_view(browser, **SHARP, light=80, compare=compare)
+        stage = Stage(path, browser)
+        picture = pictured(browser, stage)
+        places = {"u": (0, 0), "u mirrored": (2.5, 0), "v": (0, 2.5), "v mirrored": (2.5, 2.5)}
+        seen[compare] = {name: sum(pixel(picture, stage.place((*place, 0)))) for name, place in places.items()}
+        assert seen[compare]["u"] > seen[compare]["u mirrored"] + 60
+        assert seen[compare]["v"] > seen[compare]["v mirrored"] + 60
+    assert all(abs(seen["decoded"][name] - seen["source"][name]) <= 6 for name in places)

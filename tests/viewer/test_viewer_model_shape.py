@@ -103,7 +103,11 @@ REASONS = {
         lambda document: document["materials"][0].update(name="Fence"), "no material Wall any more",
     ),
     "with the material unused": (
-        lambda document: document["scenes"][0].update(nodes=[1]), "Wall is not used in the scene",
+        lambda document: document["scenes"][0].update(nodes=[1]), "no triangles in the scene of row.gltf have Wall",
+    ),
+    "without texture coordinates": (
+        lambda document: document["meshes"][0]["primitives"][0]["attributes"].pop("TEXCOORD_0"),
+        "have Wall and its texture coordinates",
     ),
 }  # fmt: skip
 

@@ -191,7 +191,8 @@ class Document:
         gone = self._extensions - now
         for key in ("extensionsUsed", "extensionsRequired"):
             listed = self._list(key)
-            names = [name for name in (listed if isinstance(listed, list) else []) if name not in gone]
+            listed = listed if isinstance(listed, list) else []
+            names = [name for name in listed if not (isinstance(name, str) and name in gone)]
             if key == "extensionsUsed":
                 names += sorted(name for name in now if name not in names)
             self.json[key] = names

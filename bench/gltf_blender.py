@@ -12,6 +12,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+MASK_SAMPLES = 4
+
 
 def render(view: dict[str, Any]) -> None:
     """Write <prefix><camera>_<seed>.png for the models of `view`, and mask_<camera>.png, opaque where the first one is.
@@ -47,8 +49,10 @@ def render(view: dict[str, Any]) -> None:
                 picture(scene, f"{prefix}{number}_{seed}.png")
             if first:
                 ground.hide_render = scene.render.film_transparent = True
+                scene.cycles.samples = MASK_SAMPLES
                 picture(scene, f"{view['mask']}{number}.png", "RGBA")
                 ground.hide_render = scene.render.film_transparent = False
+                scene.cycles.samples = view["samples"]
         first = False
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from common.errors import UserError, brief, counted, explain_os_error, one_line, quote
 from common.files import atomic_write, make_folder
+from configs import MAX_PIXELS, Config
 from formats.manifest import MANIFEST, read_manifest
 from maps.folder import listing
 from maps.gltf.container import Model, is_model
@@ -22,7 +23,7 @@ from transcode.gltf.extension import EXTENSION
 from transcode.gltf.materials import NeuralMaterial, make_neural_material, put_into
 
 SUFFIX = ".glb"
-RUNS = Path("outputs")  # where runs are looked for without --load_dir
+RUNS = Path(Config.save_dir)  # where runs are looked for without --load_dir
 SHOWN = 8  # names in a list
 
 
@@ -33,7 +34,7 @@ class Wanted:
     layout: str = ""
     fallback: str = "jpeg"
     fallback_lod: int = 1
-    max_pixels: int = 2**26
+    max_pixels: int = MAX_PIXELS
 
 
 @dataclass

@@ -277,6 +277,15 @@ def test_odd_values_do_not_matter(key, tmp_path):
     assert read.view(0) == b"1234" and read.view(1) == NEW
 
 
+def test_more_bytes_than_a_glb_holds(tmp_path, monkeypatch):
+    monkeypatch.setattr("transcode.gltf.document.MAX_GLB", 2000)
+    path, _ = with_images(tmp_path)
+    document = Document(Model(path))
+    document.add_view(bytes(2000))
+    with pytest.raises(UserError, match=r"expected at most 2000 bytes, found \d{4} to write; split the model"):
+        document.encode()
+
+
 def test_a_model_that_changes_meanwhile_is_refused(tmp_path):
     path, _ = with_images(tmp_path)
     document = Document(Model(path))

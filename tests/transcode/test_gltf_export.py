@@ -204,6 +204,8 @@ def test_places_that_cannot_be_written(chair, tmp_path, capsys):
     for target, expected in ((".", "found a folder"), ("x.gltf", "a name that ends in .glb"), ("x", "ends in .glb"),
                              (path, "another file than the model itself")):  # fmt: skip
         assert expected in refused(capsys, "--load_dir", batch, "--gltf", target)
+    if Path("/proc/self").is_dir():
+        assert "/proc/x.glb" in refused(capsys, "--load_dir", batch, "--gltf", "/proc/x.glb")
     os.link(path, "same.glb")
     assert "another file than the model" in refused(capsys, "--load_dir", batch, "--gltf", "same.glb")
 

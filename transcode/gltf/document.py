@@ -20,9 +20,9 @@ from maps.folder import listing
 from maps.gltf.container import Model
 from maps.ktx2 import KTX2_MAGIC
 from transcode.gltf.cuts import ALIGNMENT, cuts_of, shifted, without
-from transcode.gltf.references import References, extensions_in, files_in
+from transcode.gltf.references import References, extensions_in, strings_under
 
-SHOWN = 8  # files in a note
+SHOWN = 8  # names in a note
 MAX_GLB = 2**32 - 1  # bytes: the header has 32 bits
 MAGIC = {b"\x89PNG": "image/png", b"\xff\xd8\xff": "image/jpeg", KTX2_MAGIC: "image/ktx2"}
 
@@ -139,7 +139,8 @@ class Document:
         self._empty_what_is_free()
         binary = self._pack()
         self._tell_extensions()
-        files = files_in({key: value for key, value in self.json.items() if key not in ("images", "buffers")})
+        others = {key: value for key, value in self.json.items() if key not in ("images", "buffers")}
+        files = [uri for uri in strings_under("uri", others) if not uri.startswith("data:")]
         if files:
             self.notes.append(f"note: not in it, to be copied beside it: {listing(files, SHOWN)}")
         self.model.check_unchanged()

@@ -83,10 +83,10 @@ def extensions_in(document: Any) -> set[str]:
             for name in holder["extensions"]}  # fmt: skip
 
 
-def files_in(document: Any) -> list[str]:
-    """The uris in a document that are no data."""
-    uris = [holder.get("uri") for holder in _objects(document)]
-    return sorted({uri for uri in uris if isinstance(uri, str) and not uri.startswith("data:")})
+def strings_under(key: str, document: Any) -> list[str]:
+    """The texts that stand under a key, each once, sorted."""
+    found = [holder.get(key) for holder in _objects(document)]
+    return sorted({text for text in found if isinstance(text, str)})
 
 
 def _objects(document: Any) -> Iterator[dict[str, Any]]:
@@ -97,5 +97,5 @@ def _objects(document: Any) -> Iterator[dict[str, Any]]:
         if isinstance(value, dict):
             yield value
             todo += [item for key, item in value.items() if key != EXTRAS and isinstance(item, (dict, list))]
-        else:
+        elif isinstance(value, list):
             todo += [item for item in value if isinstance(item, (dict, list))]

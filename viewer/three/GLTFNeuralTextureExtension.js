@@ -55,7 +55,8 @@ export class GLTFNeuralTextureExtension {
         if (this.problem) throw new Error(this.problem);
         if (root?.version !== VERSION) throw new Error(`expected version ${VERSION} of ${EXTENSION}, found ${Number(root?.version)}`);
         const entry = Array.isArray(entries) && Number.isInteger(index) ? entries[index] : undefined;
-        const indices = new Set([entry?.decoder?.weights, ...(Array.isArray(entry?.grids) ? entry.grids : []).flatMap((grid) => grid?.textures ?? [])].map((of) => of?.bufferView));
+        const grids = Array.isArray(entry?.grids) ? entry.grids : [], holders = [entry?.decoder?.weights, ...grids.flatMap((grid) => grid?.textures ?? [])];
+        const indices = new Set(holders.map((holder) => holder?.bufferView));
         const known = [...indices].filter((view) => Number.isInteger(view) && parser.json.bufferViews?.[view] !== undefined);
         const views = new Map(await Promise.all(known.map(async (view) => [view, new Uint8Array(await parser.getDependency("bufferView", view))])));
         const read = readEntry(entry, (view) => {

@@ -97,7 +97,10 @@ function adopt(material, neural) {
         shader.fragmentShader = replaced(shader.fragmentShader, fragment);
     };
     material.onBeforeRender = (renderer) => { neural.frame.value = renderer.info.render.frame % FRAMES; };
-    material.customProgramCacheKey = () => `neural texture ${JSON.stringify([numberOf(headText(neural)), neural.channel, neural.flipY, neural.slots, material.map === neural.carrier])}`;
+    material.customProgramCacheKey = () => {
+        const { channel, flipY, slots, carrier } = neural;
+        return `neural texture ${JSON.stringify([numberOf(headText(neural)), channel, flipY, slots, material.map === carrier])}`;
+    };
     material.clone = function () {
         return adopt(Object.getPrototypeOf(this).clone.call(this), { ...neural, shadows: null });
     };

@@ -53,10 +53,15 @@ def _uniform_columns(codes: np.ndarray) -> list[int]:
     return alike.tolist()
 
 
-def _fill_chain(chain: np.ndarray, codes: np.ndarray, name: str, kind: Kind, coverage: Coverage | None) -> None:
-    """Write the LODs of a map, (H, W, C) codes, to (texels of all LODs, C); see maps.coverage for opacity."""
+def _fill_chain(
+    chain: np.ndarray, codes: np.ndarray, name: str, kind: Kind, coverage: Coverage | None, of_model: bool
+) -> None:
+    """Write the LODs of a map, (H, W, C) codes, to (texels of all LODs, C); see maps.coverage for opacity.
+
+    of_model: it is to look as the model does in a renderer, whose mips do not keep an opacity's coverage.
+    """
     if name == "opacity":
-        parts = opacity_chain(codes)
+        parts = opacity_chain(codes, averaged=of_model)
     else:
         parts = mip_chain(codes, kind, coverage.weights if coverage else None)
     for first, part in parts:
@@ -186,7 +191,7 @@ class Material:
         def fill(task: tuple[str, np.ndarray]) -> None:
             n, chain = task
             kind = LogLight(scales[n], value_range[n][1]) if n in scales else "normal" if n == "normal" else spaces[n]
-            _fill_chain(chain, planes[n], n, kind, coverage)
+            _fill_chain(chain, planes[n], n, kind, coverage, origin is not None)
 
         list(map_threads(fill, tasks))
         constants = {}

@@ -5,6 +5,7 @@ The texture units filter: BC1, mips and anisotropy are the browser's, which on a
 
 from __future__ import annotations
 
+import contextlib
 import http.server
 import json
 import os
@@ -13,9 +14,10 @@ import shutil
 import subprocess
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -24,6 +26,7 @@ from common.errors import UserError, one_line
 PAGE = Path(__file__).with_suffix(".html")
 CHANNELS = 12  # of three targets
 LIMIT_S = 600  # for one job
+BYTES = "application/octet-stream"
 FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--disable-gpu-watchdog", "--enable-unsafe-swiftshader",
@@ -60,25 +63,55 @@ def draw(jobs: Sequence[Job]) -> list[np.ndarray]:
 
     Raises: UserError without a browser, or when it cannot draw one.
     """
+    data: list[bytes] = []
+    described = json.dumps([_describe(job, data) for job in jobs]).encode()
+
+    def answer(path: str) -> tuple[bytes, str]:
+        if path == "/":
+            return PAGE.read_bytes(), "text/html"
+        if path.startswith("/data/"):
+            return data[int(path.rpartition("/")[2])], BYTES
+        return (described if path == "/jobs" else b""), BYTES
+
+    with opened(answer) as posts:
+        return [_picture(job, *next(posts)) for job in jobs]
+
+
+@contextlib.contextmanager
+def opened(
+    answer: Callable[[str], tuple[bytes, str]], flags: Sequence[str] = (), said: IO[bytes] | None = None
+) -> Iterator[Iterator[tuple[str, bytes]]]:
+    """A browser that has opened "/" of a server of this machine; what it posts, as (path, body).
+
+    Args:
+        answer: path -> (body, type) of what it gets.
+        flags: of Chromium, besides FLAGS.
+        said: where to put what Chromium writes to stderr; None: nowhere.
+    Raises: UserError without a browser, and when nothing is posted for LIMIT_S.
+    """
     browser = find_chromium()
     if browser is None:
         raise UserError("expected a Chromium browser on the path or in CHROMIUM, found none; apt install chromium")
-    data: list[bytes] = []
-    described = json.dumps([_describe(job, data) for job in jobs]).encode()
-    answers: queue.Queue[tuple[str, bytes]] = queue.Queue()
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _handler(described, data, answers))
+    posted: queue.Queue[tuple[str, bytes]] = queue.Queue()
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _handler(answer, posted))
     threading.Thread(target=server.serve_forever, daemon=True).start()
+
+    def posts() -> Iterator[tuple[str, bytes]]:
+        while True:
+            try:
+                yield posted.get(timeout=LIMIT_S)
+            except queue.Empty:
+                raise UserError(f"{browser}: expected a picture within {LIMIT_S} s, found none") from None
+
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        command = [browser, *FLAGS, f"--user-data-dir={folder}", f"http://127.0.0.1:{server.server_port}/"]
+        command = [browser, *FLAGS, *flags, f"--user-data-dir={folder}", f"http://127.0.0.1:{server.server_port}/"]
         try:
-            process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=said or subprocess.DEVNULL)
         except OSError as error:
             server.shutdown()
             raise UserError(f"CHROMIUM: {browser}: expected a browser, it does not start ({error.strerror})") from error
         try:
-            return [_picture(job, *answers.get(timeout=LIMIT_S)) for job in jobs]
-        except queue.Empty:
-            raise UserError(f"{browser}: expected a picture within {LIMIT_S} s, found none") from None
+            yield posts()
         finally:
             process.terminate()
             process.wait(30)
@@ -104,23 +137,16 @@ def _picture(job: Job, path: str, payload: bytes) -> np.ndarray:
     return np.concatenate(planes, axis=2)
 
 
-def _handler(jobs: bytes, data: Sequence[bytes], answers: queue.Queue) -> type:
+def _handler(answer: Callable[[str], tuple[bytes, str]], posted: queue.Queue) -> type:
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
-            if self.path == "/":
-                self._send(PAGE.read_bytes(), "text/html")
-            elif self.path == "/jobs":
-                self._send(jobs)
-            elif self.path.startswith("/data/"):
-                self._send(data[int(self.path.rpartition("/")[2])])
-            else:
-                self._send(b"")
+            self._send(*answer(self.path))
 
         def do_POST(self):
-            answers.put((self.path, self.rfile.read(int(self.headers["Content-Length"]))))
-            self._send(b"")
+            posted.put((self.path, self.rfile.read(int(self.headers["Content-Length"]))))
+            self._send(b"", BYTES)
 
-        def _send(self, payload: bytes, kind: str = "application/octet-stream"):
+        def _send(self, payload: bytes, kind: str):
             self.send_response(200)
             self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(payload)))

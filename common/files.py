@@ -29,7 +29,12 @@ def atomic_write(path: str | os.PathLike) -> Iterator[BinaryIO]:
     When the block raises, the temporary file is removed and `path` keeps what it held before.
     """
     path = Path(path)
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    try:
+        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    except FileNotFoundError as error:
+        if path.parent.is_dir():  # only places such as /proc say so
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path)) from error
+        raise
     try:
         raw = _RememberingFile(descriptor, "wb")
         with io.BufferedWriter(raw) as stream:

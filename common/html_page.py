@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,9 +28,14 @@ def json_for_html(value: Any) -> str:
 
 
 def one_script(own: Sequence[Path]) -> str:
-    """The shared scripts and a page's own ones as one text that leaves no names behind."""
+    """The shared scripts and a page's own ones as one text that leaves no names behind; of modules that import nothing,
+    the names that they export are those of the text."""
     paths = [*(Path(__file__).with_name(name) for name in _SHARED_SCRIPTS), *own]
-    return '"use strict";\n(() => {\n' + "\n".join(path.read_text(encoding="utf-8") for path in paths) + "})();\n"
+    return '"use strict";\n(() => {\n' + "\n".join(map(_script, paths)) + "})();\n"
+
+
+def _script(path: Path) -> str:
+    return re.sub(r"^export (?=const|function)", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
 
 
 def fill_template(template: str, filled: Mapping[str, str]) -> str:

@@ -75,7 +75,7 @@ def coverage_of(opacity: np.ndarray) -> Coverage | None:
     return None if all((rows == first).all() for _, rows in _bands(opacity)) else Coverage(opacity)
 
 
-def opacity_chain(codes: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+def opacity_chain(codes: np.ndarray, averaged: bool = False) -> Iterator[tuple[int, np.ndarray]]:
     """mips.mip_chain of an opacity map as it is trained. The LODs of a mask pass an alpha test as often as LOD 0.
 
     Area averages alone let thin parts fall below the test, and foliage vanishes with distance (Castano 2010, "Computing
@@ -85,7 +85,8 @@ def opacity_chain(codes: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
     what the file says there is in `texels_near_test`.
 
     Maps that are not a mask, see MASK_SHARE, keep their averages: glass is not an opening, and a scale would change how
-    it looks.
+    it looks. averaged: so does every LOD but the first of a mask, for what is to look as with the mips that renderers
+    make of textures.
     """
     if not is_mask(codes):
         yield from mip_chain(codes, "linear")
@@ -95,6 +96,10 @@ def opacity_chain(codes: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
     passing = share_passing(codes)
     averages = area_averages(lambda part: codes[part].astype(np.float32), width, height)
     for level in itertools.chain([codes], averages):
+        if averaged and level is not codes:
+            yield index, round_to_codes(level, dtype).reshape(-1, channels)
+            index += level.shape[0] * level.shape[1]
+            continue
         threshold = top * ALPHA_TEST if level is codes else _threshold(level, passing, top)
         for first, rows in _bands(level):
             margin = MARGIN if level is codes else LOD_MARGIN

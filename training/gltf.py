@@ -9,6 +9,7 @@ from pathlib import Path
 
 from common.errors import UserError, brief, counted, explain_os_error, one_line, quote
 from common.files import atomic_write, make_folder
+from configs import MAX_PIXELS, Config
 from formats.manifest import MANIFEST, read_manifest
 from maps.folder import listing
 from maps.gltf.container import Model, is_model
@@ -22,7 +23,7 @@ from transcode.gltf.extension import EXTENSION
 from transcode.gltf.materials import NeuralMaterial, make_neural_material, put_into
 
 SUFFIX = ".glb"
-RUNS = Path("outputs")  # where runs are looked for without --load_dir
+RUNS = Path(Config.save_dir)  # where runs are looked for without --load_dir
 SHOWN = 8  # names in a list
 
 
@@ -33,7 +34,7 @@ class Wanted:
     layout: str = ""
     fallback: str = "jpeg"
     fallback_lod: int = 1
-    max_pixels: int = 2**26
+    max_pixels: int = MAX_PIXELS
 
 
 @dataclass
@@ -70,7 +71,7 @@ def write_model(path: Path, load_dir: Path | None, load_iter: int, data_dir: Pat
         except (UserError, OSError) as error:
             found.failed[label] = str(error) if isinstance(error, UserError) else explain_os_error(error) or str(error)
     for label, reason in found.failed.items():
-        print(f"{one_line(label)}: stays as it is: {one_line(reason)}")
+        print(f"{one_line(label)}: left as it is: {one_line(reason)}")
     if not materials:
         raise UserError(f"{quote(found.model.path)}: expected a trained material, found none that fits, see above")
     put_into(document, materials)
@@ -128,6 +129,8 @@ def find_trained(load_dir: Path | None, load_iter: int, data_dir: Path | None) -
     else:
         entries = find_below(folder) if folder.is_dir() else []
     runs = [run for entry in entries if (run := _run_of(entry, single)) is not None]
+    unknown = {run.entry.name: run.problem for run in runs if not run.label}
+    runs = [run for run in runs if run.label]
     if data_dir is not None:
         path = _given_model(data_dir)
         named = [run for run in runs if run.model == path.name]
@@ -141,6 +144,7 @@ def find_trained(load_dir: Path | None, load_iter: int, data_dir: Path | None) -
     if data_dir is None:
         path, runs = _model_of_runs(runs, load_dir)
     found = _by_label(open_model(path), runs, batch=not single)
+    found.failed |= unknown if load_dir is not None else {}
     if load_dir is None:
         where = os.path.commonpath([run.entry.folder for run in runs])
         print(f"{quote(path)}: {counted(len(found.entries), 'material')}, of each the newest run in {quote(where)}")
@@ -149,7 +153,7 @@ def find_trained(load_dir: Path | None, load_iter: int, data_dir: Path | None) -
 
 def _run_of(entry: Entry, single: bool) -> Run | None:
     """What an entry is of; None for the material of a folder. Of files that cannot be read the run's configuration says
-    it."""
+    it, where there is one."""
     try:
         origin = read_manifest(entry.folder).material.origin
     except UserError as error:
@@ -157,7 +161,7 @@ def _run_of(entry: Entry, single: bool) -> Run | None:
         path, label = (str(config.get(field) or "") for field in ("data_dir", "material"))
         if single:
             raise
-        return Run(entry, Path(path).name, label, str(error)) if label else None
+        return None if config and not label else Run(entry, Path(path).name, label, str(error))
     return Run(entry, origin.model, origin.material) if origin is not None else None
 
 

@@ -157,6 +157,12 @@ vec3 heat(float x)
     return mix(color, vec3(0.99, 1.0, 0.64), clamp(at - 3.0, 0.0, 1.0));
 }
 
+/// The grey of what has nothing of that which is looked at.
+vec3 nothing(vec3 n, vec3 toEye)
+{
+    return vec3(0.18 + 0.12 * max(dot(n, toEye), 0.0));
+}
+
 /// The nearest 8-bit codes.
 vec4 rounded(vec4 c)
 {

@@ -89,7 +89,7 @@ function useKeys() {
         ArrowLeft: () => turn(-20, 0), ArrowRight: () => turn(20, 0), ArrowUp: () => turn(0, -20), ArrowDown: () => turn(0, 20),
         "+": () => zoom(0.9), "=": () => zoom(0.9), "-": () => zoom(1 / 0.9),
         1: () => change({ shape: "sphere" }), 2: () => change({ shape: "plane" }), 3: () => change({ shape: "cube" }),
-        4: () => change({ shape: "flat" }), 5: () => change({ shape: "model" }),
+        4: () => change({ shape: "flat" }), 5: () => scene.model && change({ shape: "model" }),
         m: () => change({ show: step(shows(), state.show, 1) }), M: () => change({ show: step(shows(), state.show, -1) }),
         l: () => change({ show: "lit" }),
         c: () => change({ compare: step(compares(), state.compare, 1) }),
@@ -142,7 +142,7 @@ function chooseMaterial(index) {
 
 /** Load the model's materials that are not on the GPU yet, one after the other, each in turn with chooseMaterial. */
 function completeModel() {
-    if (completing || !showsModel() || !missingMaterials().length) return;
+    if (completing || !view.loaded || gl.isContextLost() || !showsModel() || !missingMaterials().length) return;
     completing = loadMissing().finally(() => {
         completing = null;
         completeModel();  // another model may have been chosen meanwhile
@@ -166,7 +166,7 @@ async function loadNext() {
     say(`compiling the decoder of ${material.name}, ${count - missingMaterials().length + 1} of ${count} materials of the model`);
     await unlessLost(nextFrame());
     try {
-        while (gl.getError());  // of what was before
+        gl.getError();  // of what was before
         const loaded = await loadMaterial(material), full = gl.getError() === gl.OUT_OF_MEMORY;
         if (scene.model !== model || full) webgl.free(loaded.gpu);
         if (scene.model !== model) return;
@@ -217,6 +217,6 @@ started.catch(fail);
  * await nt.readMap("normal", 2); await nt.readMap("normal", 2, "source"); nt.inspect(x, y) in CSS pixels.
  */
 window.nt = {
-    ready: started, state, view, camera, set: change, settled, readMap, inspect, readTexel, chooseMaterial, measureFrame, gl,
+    ready: started, state, view, scene, camera, set: change, settled, readMap, inspect, readTexel, chooseMaterial, measureFrame, gl,
     data: DATA,
 };

@@ -24,28 +24,6 @@ function gridLevels(entry) {
     return entry.sizes.map(([width, height]) => [width, height, bytes.subarray(end, end += width * height * entry.channels)]);
 }
 
-/** IEEE 754 binary16 as a number. */
-function halfNumber(bits) {
-    const exponent = bits >> 10 & 31, mantissa = bits & 1023, sign = bits >> 15 ? -1 : 1;
-    return sign * (exponent ? (1024 + mantissa) * 2 ** (exponent - 25) : mantissa * 2 ** -24);
-}
-
-/** The weights as float32, whatever they are in the page: four numbers a column, in rows of `width` columns; the words
- * of a network of whole numbers as they are. */
-function weightNumbers({ blob, kind, columns, layers, width }) {
-    const { buffer } = blobBytes(blob);
-    if (kind === "dots") return new Uint32Array(buffer);
-    if (kind === "float32") return new Float32Array(buffer);
-    if (kind === "float16") return Float32Array.from(new Uint16Array(buffer), halfNumber);
-    const numbers = new Float32Array(4 * width * Math.ceil(columns / width));
-    const codes = new Int8Array(buffer), scales = new Float32Array(buffer, 4 * columns);
-    let at = 0, row = 0;
-    for (const [blocks, inputs] of layers) for (let block = 0; block < blocks; block++, row += 4) {
-        for (const end = at + 4 * inputs; at < end; at++) numbers[at] = codes[at] * scales[row + at % 4];
-    }
-    return numbers;
-}
-
 /** What stands where a material of a folder has no map. */
 const USUAL_FACTORS = { base: [0.6, 0.6, 0.6, 1], roughness: 0.5, metallic: 0, emitted: [0, 0, 0] };
 

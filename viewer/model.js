@@ -134,12 +134,13 @@ function sidesOf({ part, kind }) {
 }
 
 /** Use the program for a part and set its uniforms. Returns: the function for places of uniforms. */
-function usePart(way, layer, look) {
-    const { loaded, kind } = way, single = state.show !== "lit", map = loaded ? loaded.names.indexOf(state.show) : -1;
-    const nothing = single && !(loaded && map >= 0 && loaded.has[map]) || layer !== "decoded" && !loaded?.source;
-    const exposure = 2 ** state.exposure;
-    if (loaded && !nothing) {
-        useMaterial(loaded.gpu, { ...lookOf(loaded, layer, state.lod, map), exposure, part: kind }, 0);
+function usePart({ part, loaded, kind }, layer, look) {
+    const map = state.show !== "lit" && loaded ? loaded.names.indexOf(state.show) : -1, exposure = 2 ** state.exposure;
+    const lacksMap = state.show !== "lit" && !(loaded && map >= 0 && loaded.has[map]);
+    const nothing = lacksMap || layer !== "decoded" && !loaded?.source;
+    if (loaded && (!nothing || kind === PART.tested)) {  // a decoder knows where the holes are
+        const drawn = lookOf(loaded, nothing ? "decoded" : layer, state.lod, map);
+        useMaterial(loaded.gpu, { ...drawn, exposure, part: kind, nothing }, 0);
         placeEye(loaded.gpu.at, look);
         return loaded.gpu.at;
     }
@@ -148,7 +149,7 @@ function usePart(way, layer, look) {
     gl.uniform1i(at("uNothing"), +nothing);
     gl.uniform1i(at("uBlended"), +(kind === PART.blended && !nothing));
     gl.uniform1f(at("uExposure"), exposure);
-    placeFactors(at, way.part.factors);
+    placeFactors(at, part.factors);
     placeEye(at, look);
     return at;
 }
@@ -175,10 +176,15 @@ function drawModel(target, width, height, layer, box, look) {
         gl.disable(gl.BLEND);
     }
     gl.disable(gl.DEPTH_TEST);
-    gl.bindFramebuffer(gl.DRAW_FRAMEBUFFER, target.frame);
-    const [left, bottom, across, up] = box, corners = [left, bottom, left + across, bottom + up];
-    gl.blitFramebuffer(...corners, ...corners, gl.COLOR_BUFFER_BIT, gl.NEAREST);
     gl.disable(gl.SCISSOR_TEST);
+    const [left, bottom, across, up] = box, corners = [left, bottom, left + across, bottom + up], { frame } = webgl.targets.coverage;
+    const copy = (from, to) => {
+        gl.bindFramebuffer(gl.READ_FRAMEBUFFER, from);
+        gl.bindFramebuffer(gl.DRAW_FRAMEBUFFER, to);
+        gl.blitFramebuffer(...corners, ...corners, gl.COLOR_BUFFER_BIT, gl.NEAREST);
+    };
+    copy(samples.frame, frame);  // not to the target: SwiftShader resolves samples beyond the box, too
+    copy(frame, target.frame);
 }
 
 /** Clear colours and depths within the scissor box, and draw the depths of what is solid. */
@@ -227,8 +233,9 @@ async function pickModel(px, py, look) {
         if (!found || scene.model !== model) return null;
         const way = ways[found.number], { loaded } = way, place = { ...found, loaded, factors: way.part.factors };
         if (way.kind !== PART.tested || state.show === "opacity") return place;
-        const { x, y, lod } = texelAt(place);
-        if ((await readTexel(loaded, x, y, lod)).decoded[FIRST_CHANNEL[OPACITY]] / 255 >= state.threshold) return place;
+        const { x, y, lod } = texelAt(place), { decoded, source } = await readTexel(loaded, x, y, lod);
+        const codes = state.compare === "source" && source ? source : decoded;
+        if (codes[FIRST_CHANNEL[OPACITY]] / 255 >= state.threshold) return place;
         beyond = found.depth;
     }
     return null;

@@ -45,8 +45,8 @@ from viewer.scene import Models
 from viewer.source import SourceImages, encode_source
 
 VIEWER = Path(__file__).resolve().parent
-SCRIPTS = ("shapes", "source", "material", "blocks", "webgl", "model", "renderer", "readback", "panel", "inspector",
-           "main")  # fmt: skip
+SCRIPTS = ("shapes", "source", "three/weights", "material", "three/blocks", "blocks", "webgl", "model", "renderer",
+           "readback", "panel", "inspector", "main")  # fmt: skip
 SHADERS = ("surface.vert", "view.frag", "plain.frag", "light.glsl", "background.glsl", "pick.frag", "solid.frag",
            "present.frag")  # fmt: skip
 LANGUAGE = "essl"  # of the decoder
@@ -112,6 +112,8 @@ def describe_for_page(exported: ExportedTexture, page: Page) -> dict[str, Any]:
         "sampled": all(grid.compressed and grid.interpolation == "linear" for grid in model.grids),
         "textures": textures,
         "weights": _weights(model, page),
+        "model": None,
+        "model_note": "",
     }
 
 
@@ -175,7 +177,7 @@ def _preamble(model: NeuralTexture, material: MaterialRecord) -> list[str]:
     """The parts of a material's decoder before and after its core, which materials of the same reading share."""
     core = decoder_core(LANGUAGE, reading(model.grids), _variants(model, material))
     precision = trained_precision(model)
-    weights = "float32" if precision == 32 else "auto"  # weightNumbers in material.js makes float32 of others
+    weights = "float32" if precision == 32 else "auto"  # weightNumbers in three/weights.js makes float32 of others
     more = {"layers": _layers(model), "precision": precision}
     text = shader_source(model, material, LANGUAGE, "buffer", weights, **more)
     before, found, after = text.partition(core)
@@ -337,4 +339,5 @@ def _add_models(page: Page, found: list[tuple[Origin | None, Path | None, str]])
             print(f"{described['name']}: its model is not shown: {one_line(why_not)}")
     page.models = models.described
     for model in page.models:
-        print(f"{printable(model['name'])}: {model['summary']}")
+        model["name"] = printable(model["name"])
+        print(f"{model['name']}: {model['summary']}")

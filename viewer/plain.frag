@@ -19,7 +19,7 @@ void main()
     vec3 n = normalize(vNormal) * (gl_FrontFacing ? 1.0 : -1.0);
     vec3 toEye = normalize(uEye - vPosition);
     vec3 light = shade(uBase.rgb, n, toEye, uSun, uRoughness, 1.0, uMetallic, 0.5) + uEmitted;
-    vec3 front = uNothing ? vec3(0.18 + 0.12 * max(dot(n, toEye), 0.0)) : linearToSrgb(toneMap(light * uExposure));
+    vec3 front = uNothing ? nothing(n, toEye) : linearToSrgb(toneMap(light * uExposure));
     float alpha = uBlended ? uBase.a : 1.0;
     color = vec4(alpha * clamp(front, 0.0, 1.0), alpha);
 }

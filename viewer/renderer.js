@@ -25,6 +25,7 @@ const view = {
     shownGeneration: -1,  // the one on the canvas, in full
     cost: FIRST_COST,
     flickered: false,
+    copying: null,  // resolves when the last picture is on a 2D canvas
     presented: 0,  // time of the last update of the canvas, ms
     timing: { ms: 0, pixels: 0, tiles: 0 },
     listeners: [],
@@ -98,7 +99,7 @@ function present() {
     const shown = state.compare === "flicker" && view.flickered ? second : first;
     const split = state.compare === "split" ? Math.round(state.split * canvas.width) : canvas.width + 9;
     webgl.present(shown, second, split, backdrop(canvas.width), !showsModel());
-    if (picture) copyToPicture().catch(() => {});  // a lost context: the view is drawn again when it is back
+    if (picture) view.copying = copyToPicture().catch(() => {});  // a lost context: the view is drawn again when it is back
 }
 
 /** Copy the screen target to the 2D canvas, unless a later copy has begun meanwhile. */
@@ -127,7 +128,7 @@ async function drawPreview(layers, generation) {
     for (const [index, layer] of layers.entries()) {
         await timed(w * h, () => {
             drawShape(preview, w, h, layer, [0, 0, w, h]);
-            webgl.putPreview(targets[index], [w / width, h / height]);
+            webgl.putPreview(targets[index], [w / width, h / height], shapeBox());
         });
         if (view.generation !== generation) return;
     }
@@ -219,7 +220,7 @@ async function renderForever() {
  * or a draw fails before.
  */
 function settled() {
-    return completing ? completing.then(drawn) : drawn();
+    return (completing ? completing.then(drawn) : drawn()).then(() => view.copying);
 }
 
 function drawn() {

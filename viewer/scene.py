@@ -46,8 +46,9 @@ class Models:
         if origin.material not in labels:
             return None, f"{path.name} has no material {origin.material:.80} any more"
         material = labels.index(origin.material)
-        if str(material) not in self.described[found]["materials"]:
-            return None, f"{origin.material:.80} is not used in the scene of {path.name}"
+        if not any(part["material"] == material and part["placed"] for part in self.described[found]["parts"]):
+            label = origin.material[:80]
+            return None, f"no triangles in the scene of {path.name} have {label} and its texture coordinates"
         return {"index": found, "material": material}, ""
 
     def _read(self, path: Path) -> int | str:

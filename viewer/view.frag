@@ -40,6 +40,7 @@ uniform float uFixed[CHANNELS];  // the file's value of a channel that is the sa
 uniform highp sampler2DArray uSource;  // layer k: channels 4 k .. 4 k + 3
 uniform int uSourceLod;  // LOD of mip 0 of uSource
 uniform int uPart;
+uniform bool uNothing;  // the part has nothing of what is looked at: grey
 uniform vec4 uBase;  // linear, of a material without such maps, as are the next three
 uniform float uRoughness;
 uniform float uMetallic;
@@ -215,7 +216,8 @@ vec3 lit(float v[CHANNELS])
 #ifdef NT_EXTRAS
     if (uHas[EMISSIVE] > 0.0) { emitted = max(NT_EMITTED(vec3(v[12], v[13], v[14])), 0.0); }
 #endif
-    return linearToSrgb(toneMap((light + emitted) * uExposure));
+    light = (light + emitted) * uExposure;
+    return linearToSrgb(toneMap(light));
 }
 
 vec3 shown(float v[CHANNELS])
@@ -301,6 +303,10 @@ void main()
     else if (uPart == TESTED && uMap != OPACITY && alphaOf(decoded) < uThreshold)
     {
         discard;
+    }
+    else if (uNothing)
+    {
+        color = vec4(nothing(normalize(gl_FrontFacing ? vNormal : -vNormal), normalize(uEye - vPosition)), 1.0);
     }
     else if (uLayer == ERROR)
     {

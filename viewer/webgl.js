@@ -122,10 +122,14 @@ const webgl = {
         gl.blitFramebuffer(0, 0, width, height, 0, 0, width, height, gl.COLOR_BUFFER_BIT, gl.NEAREST);
     },
 
-    /** Scale the preview, whose `part` holds the picture, up to a layer. */
-    putPreview(layer, part) {
+    /** Scale the preview, whose `part` holds the picture, up to a layer, within `box`: no tile will cover what is beyond. */
+    putPreview(layer, part, box) {
         const { preview } = this.targets;
+        this.clear(layer);
+        gl.enable(gl.SCISSOR_TEST);
+        gl.scissor(...box);
         putTextures(this.programs.present, this.targets, layer.frame, preview, preview, preview.width + 9, { part });
+        gl.disable(gl.SCISSOR_TEST);
     },
 
     /**
@@ -209,7 +213,7 @@ function gridTexture(entry) {
 
 /** The weights as a uniform block, which is faster, or as a texture where they exceed the size of a block. */
 function makeWeights(entry) {
-    const numbers = weightNumbers(entry), height = numbers.length / 4 / entry.width;
+    const numbers = weightNumbers({ ...entry, bytes: blobBytes(entry.blob) }), height = numbers.length / 4 / entry.width;
     if (16 * entry.columns <= gl.getParameter(gl.MAX_UNIFORM_BLOCK_SIZE)) {
         const block = gl.createBuffer();
         gl.bindBuffer(gl.UNIFORM_BUFFER, block);
@@ -277,6 +281,7 @@ function useMaterial(loaded, look, task) {
     gl.uniform1f(at("uErrorScale"), look.errorScale);
     gl.uniform1i(at("uHoles"), look.holes);
     gl.uniform1i(at("uPart"), look.part ?? 0);
+    gl.uniform1i(at("uNothing"), +(look.nothing ?? false));
     gl.uniform1f(at("uThreshold"), look.threshold);
     gl.uniform1f(at("uExposure"), look.exposure);
     placeBackdrop(at, look);

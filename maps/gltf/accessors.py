@@ -131,14 +131,13 @@ class Accessors:
                 raise model.refusal(f"its meshes are compressed with {COMPRESSED[name]} ({name}), which is not read",
                                     "export the model without compression")  # fmt: skip
         payload = model.buffer(view.get("buffer"), where)
-        start = model.number(view.get("byteOffset", 0), f"{where}: byteOffset")
-        length = model.number(view.get("byteLength"), f"{where}: byteLength", 1)
+        start, stop = model.view_range((view.get("byteOffset"), view.get("byteLength")), len(payload), where)
         offset = model.number(entry.get("byteOffset", 0), f"{place}: byteOffset")
         stride = model.number(view.get("byteStride", size), f"{where}: byteStride", size, max(size, MAX_STRIDE))
         end = offset + (count - 1) * stride + size
-        if start + length > len(payload) or end > length:
-            bounds = f"bytes {start} to {start + end} of a view to {start + length} of a buffer of {len(payload)}"
-            raise model.refusal(f"{place}: expected numbers inside of its buffer, found {bounds}", AGAIN)
+        if end > stop - start:
+            bounds = f"bytes {offset} to {end} of {stop - start}"
+            raise model.refusal(f"{place}: expected numbers inside of {where}, found {bounds}", AGAIN)
         return np.ndarray((count, columns), dtype, payload, start + offset, (stride, dtype.itemsize))
 
 

@@ -104,9 +104,7 @@ class _Reader:
                 continue
             triangles, placed = self._primitive(mesh, number, primitive)
             moved = triangles.moved(matrix)
-            if not all((np.abs(values) < MAX_NUMBER).all() for values in (moved.positions, moved.uv)):  # NaN too
-                expected = f"expected positions and texture coordinates below {MAX_NUMBER:g}"
-                raise self.model.refusal(f"meshes[{mesh}]: {expected}, found others or no numbers")
+            self._check_numbers(moved.positions, f"meshes[{mesh}]")
             found.setdefault((primitive.get("material"), placed), []).append(moved)
         parts = [Part(*key, _merged(group)) for key, group in found.items() if sum(len(t.corners) for t in group)]
         if not parts:
@@ -150,6 +148,12 @@ class _Reader:
             found = f"expected at most {MAX_TRIANGLES} triangles in its scene, found {total}"
             raise self.model.refusal(found, "export the model with fewer")
 
+    def _check_numbers(self, values: np.ndarray, where: str) -> None:
+        """Raise UserError for positions or texture coordinates that are far too large, or none."""
+        if not (np.abs(values) < MAX_NUMBER).all():  # of what is no number, too
+            found = f"expected numbers below {MAX_NUMBER:g} once they are placed, found others, or none"
+            raise self.model.refusal(f"{where}: {found}")
+
     def _primitive(self, mesh: int, number: int, primitive: Mapping[str, Any]) -> tuple[Triangles, bool]:
         """The triangles of a primitive where its mesh has them, and whether they have the uv set of the material."""
         if (mesh, number) not in self._read:
@@ -177,9 +181,11 @@ class _Reader:
         else:  # flat: no vertex is shared
             used, corners = corners.reshape(-1), np.arange(corners.size).reshape(-1, 3)
         positions = rows["POSITION"].numbers(used)
+        self._check_numbers(positions, f"{where}.POSITION")
         normals = unit(rows["NORMAL"].numbers(used)) if smooth else _flat_normals(positions, corners)
         placed = uv_set in rows
         uv = placement.moved(rows[uv_set].numbers(used)) if placed else np.zeros((len(used), 2))
+        self._check_numbers(uv, f"{where}.{uv_set}")
         triangles = Triangles(positions, normals, np.zeros((len(used), 4)), uv, corners)
         if placed and bent:
             given = rows["TANGENT"].numbers(used) if smooth and "TANGENT" in rows else None

@@ -49,7 +49,8 @@ def test_help_and_bad_flags_end_with_a_code(command, capsys):
     ("flags", "needed"),
     [(["--transcode_quality", "slow"], "--transcode"), (["--transcode_scalars", "bc4"], "--transcode"),
      (["--weights", "baked"], "--shader"), (["--weight_type", "float16"], "--shader"),
-     (["--data_dir", "maps"], "--viewer"), (["--viewer_source", "0"], "--viewer")],
+     (["--data_dir", "maps"], "--viewer or --gltf"), (["--viewer_source", "0"], "--viewer"),
+     (["--fallback", "png"], "--gltf"), (["--fallback_lod", "0"], "--gltf")],
 )  # fmt: skip
 def test_a_flag_without_the_one_that_it_refines(flags, needed, folder, tmp_path, capsys):
     line = refusal(capsys, "--load_dir", folder, "--out_dir", tmp_path / "out", "--images", *flags, command="export")

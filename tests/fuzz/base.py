@@ -39,6 +39,8 @@ NAMES = (
     "jxl",
     "image_dds",
     "gltf",
+    "gltf_scene",
+    "gltf_out",
 )  # of readers.READERS
 
 

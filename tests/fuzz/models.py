@@ -1,9 +1,10 @@
-"""The reader of glTF models that `python -m tests.fuzz` feeds."""
+"""The reader of glTF models that `python -m tests.fuzz` feeds, and the writer of `export.py --gltf`."""
 
 from __future__ import annotations
 
 import contextlib
 import copy
+import io
 import json
 import random
 
@@ -15,7 +16,11 @@ from groups.models import groups_of
 from maps.read_maps import recognised_maps
 from tests.fuzz.base import Reader
 from tests.fuzz.inputs import EXTREMES, NAMES, json_bytes, mutate_bytes, mutate_tree
+from tests.support.gltf_reader import Read
+from tests.support.model_runs import make_batch
 from tests.support.models import encoded, glb, gltf, orm_images, pixels, textures, whole
+from tests.support.scenes import NTX, courtyard
+from training.gltf import Wanted, write_model
 
 MAX_PIXELS = 2**16
 MOVED = {"KHR_texture_transform": {"offset": [0.5, 0.0], "rotation": 0.1, "scale": [2, 2], "texCoord": 1}}
@@ -97,7 +102,55 @@ class ModelReader(Reader):
         return tree
 
     def packed(self, text: bytes) -> bytes:
-        """A .glb of this JSON and the images."""
-        text += b" " * (-len(text) % 4)
-        size = 20 + len(text) + len(self.rest)
-        return b"glTF" + b"".join(n.to_bytes(4, "little") for n in (2, size, len(text))) + b"JSON" + text + self.rest
+        return packed(text, self.rest)
+
+
+def packed(text: bytes, rest: bytes) -> bytes:
+    """A .glb of this JSON and what lies behind it."""
+    text += b" " * (-len(text) % 4)
+    size = 20 + len(text) + len(rest)
+    return b"glTF" + b"".join(n.to_bytes(4, "little") for n in (2, size, len(text))) + b"JSON" + text + rest
+
+
+UNTRAINED = ("Wall", "Pane", "Paving#5")  # of the courtyard
+
+
+class ModelWriter(Reader):
+    """A damaged model of which two materials are trained: `export.py --gltf` refuses it, or writes what can be read."""
+
+    memory_mib, limit_s = 256, 10.0
+
+    def prepare(self) -> None:
+        self.original = courtyard(self.folder).read_bytes()
+        make_batch(self.folder / "courtyard.glb", self.folder / "runs", UNTRAINED)
+        end = 20 + int.from_bytes(self.original[12:16], "little")
+        self.tree, self.rest = json.loads(self.original[20:end]), self.original[end:]
+
+    def run(self, rng: random.Random) -> None:
+        kind = rng.random()
+        if kind < 0.25:
+            payload = mutate_bytes(self.original, rng)
+        elif kind < 0.6:  # what no material needs, so that the writer has to bear it
+            part = rng.choice([key for key in self.tree if key not in ("materials", "textures", "images")])
+            payload = packed(json_bytes({**self.tree, part: mutate_tree(self.tree[part], rng)}), self.rest)
+        else:
+            payload = packed(json_bytes(mutate_tree(self.tree, rng)), self.rest)
+        path, out = self.write("courtyard.glb", payload), self.folder / "out.glb"
+        wanted = Wanted(fallback=rng.choice(("jpeg", "none")), max_pixels=MAX_PIXELS)
+        try:
+            with contextlib.redirect_stdout(io.StringIO()) as said:
+                write_model(out, self.folder / "runs", -1, path, wanted)
+            if not all(line.isprintable() for line in said.getvalue().splitlines()):
+                raise AssertionError(f"a line that is not printable: {said.getvalue()!r}")
+            self.check(Read(out))
+        finally:
+            out.unlink(missing_ok=True)
+
+    def check(self, read: Read) -> None:
+        """Every buffer view lies in the buffer, and every trained material has its neural texture."""
+        for index in range(len(read.entries("bufferViews"))):
+            read.view(index)
+        neural = read.document["extensions"][NTX]["neuralTextures"]
+        views = [entry["decoder"]["weights"]["bufferView"] for entry in neural]
+        if not neural or not all(read.view(view) for view in views):
+            raise AssertionError("no neural texture in what was written")

@@ -45,7 +45,8 @@ from tests.fuzz.inputs import (
     zip_members,
     zipped,
 )
-from tests.fuzz.models import ModelReader
+from tests.fuzz.models import ModelReader, ModelWriter
+from tests.fuzz.scenes import SceneReader
 from tests.fuzz.textures import BlockReader, DdsReader, small_material
 from tests.support.exports import make_model
 from tests.support.runs import quick, save_maps
@@ -347,6 +348,8 @@ READERS: dict[str, Callable[[Path], Reader]] = {
     **{suffix[1:]: _image_reader(suffix) for suffix in SUFFIXES},
     "image_dds": _image_reader(".dds"),
     "gltf": ModelReader,
+    "gltf_scene": SceneReader,
+    "gltf_out": ModelWriter,
 }
 
 if tuple(READERS) != READER_NAMES:

@@ -13,6 +13,7 @@ from dataset import Material
 from maps import coverage
 from maps.channels import map_size
 from maps.mips import linear_to_srgb, mip_chain, srgb_to_linear
+from maps.record import Origin
 from tests.support.leaves import leaf_maps
 from tests.support.map_images import randoms, reference_shrink
 
@@ -244,6 +245,18 @@ def test_lods_of_a_mask_keep_its_coverage(picture, dtype):
         nearest = round(found[0] * width * height) / (width * height)
         assert abs(found[lod] - nearest) <= max(0.001, 0.5 / (width * height))  # texels of one value move together
     assert np.array_equal(material.stored(0, "opacity")[..., 0], opacity)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_mask_of_a_model_is_averaged_as_renderers_do_it(dtype):
+    opacity = leaf_maps(64)["opacity"][:61, :51].astype(dtype) * (257 if dtype == np.uint16 else 1)
+    folder = Material.from_arrays("m", {"opacity": opacity})
+    model = Material.from_arrays("m", {"opacity": opacity}, origin=Origin("m.glb", "Leaf", 0))
+    plain = np.concatenate([part for _, part in mip_chain(opacity[..., None], "linear")])
+    levels = np.concatenate([lods(model, "opacity")[lod].reshape(-1) for lod in range(1, model.num_lods)])
+    assert np.array_equal(levels, plain[opacity.size :, 0])
+    assert not np.array_equal(levels, np.concatenate([level.reshape(-1) for level in lods(folder, "opacity")[1:]]))
+    assert model.sha256 == folder.sha256  # so LOD 0 is the same
 
 
 def test_thin_parts_do_not_vanish():

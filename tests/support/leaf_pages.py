@@ -57,7 +57,8 @@ def _codes(values: np.ndarray) -> np.ndarray:
 
 
 def copying_model(arrays: dict[str, np.ndarray]) -> NeuralTexture:
-    """The model whose outputs at texel centres are the arrays, and at coarser LODs averages weighted by opacity."""
+    """The model whose outputs at texel centres are the arrays, SIDE texels square; at coarser LODs averages weighted by
+    opacity."""
     grids = [GridSpec(SIDE, LEVELS, 8, 8 * FEATURES)] * (ALL_CHANNELS // FEATURES)
     present = [channel for name in arrays for channel in range(ALL_CHANNELS)[map_slice(name)]]
     model = NeuralTexture(

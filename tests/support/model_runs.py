@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+
+import torch
 
 import export
 from common.errors import run_command
@@ -17,6 +20,7 @@ from shape import DecoderSpec, GridSpec
 from tests.support.exports import make_model
 
 STAMP = "2026-01-31-12-00-00"
+SMALL = DecoderSpec(4, 16, 1)
 
 
 def export_gltf(*flags: object) -> int:
@@ -26,14 +30,18 @@ def export_gltf(*flags: object) -> int:
 
 def make_run(
     model: Path, label: str, folder: Path, stamp: str = STAMP, extras: Extras = AUTO, grids: Sequence[GridSpec] = (),
+    decoder: DecoderSpec = SMALL,
 ) -> Path:  # fmt: skip
     """A run of one material in folder/<stamp>. Returns: the folder of its checkpoint."""
     material = load_material(model, extras=extras, material=label)
-    half = max(material.width, material.height) // 2
-    decoder = DecoderSpec(4, 16, 1, outputs=material.record.n_channels)
+    half = max(max(material.width, material.height) // 2, 2)
+    decoder = replace(decoder, outputs=material.record.n_channels)
     network = make_model(grids or [GridSpec(half, 2, 4, 16), GridSpec(4, 1, 8, 32)], decoder, material, seed=3)
     network.constants = dict(material.constants)
     network.start_biases([0.5] * material.record.n_channels)  # most values in [0, 1], where rounding hides nothing
+    if decoder.activation_bits == 8:
+        positions = torch.rand((4096, 2), generator=torch.Generator().manual_seed(3))
+        network.calibrate(positions, torch.zeros(4096, dtype=torch.int64))
     checkpoint = folder / stamp / "models" / "train_result_4"
     checkpoint.mkdir(parents=True)
     write_export(checkpoint, network, material.hashed_record, {"psnr": {"all": 31.5}, "lods": []})

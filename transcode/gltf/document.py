@@ -16,11 +16,13 @@ from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
 from common.errors import brief
+from maps.folder import listing
 from maps.gltf.container import Model
 from maps.ktx2 import KTX2_MAGIC
 from transcode.gltf.cuts import ALIGNMENT, cuts_of, shifted, without
-from transcode.gltf.references import References, extensions_in
+from transcode.gltf.references import References, extensions_in, strings_under
 
+SHOWN = 8  # names in a note
 MAX_GLB = 2**32 - 1  # bytes: the header has 32 bits
 MAGIC = {b"\x89PNG": "image/png", b"\xff\xd8\xff": "image/jpeg", KTX2_MAGIC: "image/ktx2"}
 
@@ -137,6 +139,10 @@ class Document:
         self._empty_what_is_free()
         binary = self._pack()
         self._tell_extensions()
+        others = {key: value for key, value in self.json.items() if key not in ("images", "buffers")}
+        files = [uri for uri in strings_under("uri", others) if not uri.startswith("data:")]
+        if files:
+            self.notes.append(f"note: not in it, to be copied beside it: {listing(files, SHOWN)}")
         self.model.check_unchanged()
         text = json.dumps(self.json, allow_nan=False, separators=(",", ":")).encode()
         text += b" " * (-len(text) % 4)
@@ -151,6 +157,7 @@ class Document:
 
     def _embed_images(self) -> None:
         """Put images that are files or data URIs into the buffer."""
+        views: dict[bytes, int] = {}
         for index, image in enumerate(self._list("images")[: self._old_images]):
             if "uri" not in image or index in self._embedded or index in self._free["images"]:
                 continue
@@ -158,7 +165,9 @@ class Document:
             image.setdefault("mimeType", _mime(payload, uri))
             if not uri.startswith("data:"):
                 image.setdefault("name", PurePosixPath(self.model.image(index).name).stem)
-            image["bufferView"] = self.add_view(payload)
+            if payload not in views:
+                views[payload] = self.add_view(payload)
+            image["bufferView"] = views[payload]
 
     def _empty_what_is_free(self) -> None:
         """Entries at the end of a list go; others stay for those behind them, without bytes of their own."""
@@ -178,14 +187,15 @@ class Document:
             image.update({key: others[-1][key] for key in ("bufferView", "mimeType") if key in others[-1]})
 
     def _tell_extensions(self) -> None:
-        """Let extensionsUsed and extensionsRequired say what has come and what has gone."""
+        """Let extensionsUsed say all that is used, and neither it nor extensionsRequired what has gone."""
         now = extensions_in(self.json)
-        gone, come = self._extensions - now, now - self._extensions
+        gone = self._extensions - now
         for key in ("extensionsUsed", "extensionsRequired"):
             listed = self._list(key)
-            names = [name for name in (listed if isinstance(listed, list) else []) if name not in gone]
+            listed = listed if isinstance(listed, list) else []
+            names = [name for name in listed if not (isinstance(name, str) and name in gone)]
             if key == "extensionsUsed":
-                names += sorted(name for name in come if name not in names)
+                names += sorted(name for name in now if name not in names)
             self.json[key] = names
             if not names:
                 del self.json[key]  # glTF has no empty lists

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from common.errors import Say
+from common.errors import Say, one_line
 from formats.textures import ExportedTexture
 from maps.coverage import ALPHA_TEST
 from maps.extras import AUTO
@@ -15,9 +15,10 @@ from maps.gltf.materials import Placement, Plan
 from maps.gltf.source import ModelSource
 from maps.images import image_size, read_image
 from maps.mips import mip_sizes
-from transcode.gltf.document import Document
+from transcode.gltf.document import SHOWN, Document
 from transcode.gltf.extension import EXTENSION, VERSION, neural_texture_to_json
 from transcode.gltf.fallback import BASE, EMISSIVE, NORMAL, OCCLUSION, SURFACE, Fallback, Picture, make_fallback
+from transcode.gltf.references import strings_under
 
 STRENGTH, TRANSFORM = "KHR_materials_emissive_strength", "KHR_texture_transform"
 IN_PBR = (BASE, SURFACE)  # textures that stand in pbrMetallicRoughness
@@ -91,6 +92,7 @@ def _keeps_alpha(source: ModelSource, trained: set[str], max_pixels: int) -> boo
 
 def put_into(document: Document, materials: Sequence[NeuralMaterial]) -> None:
     """Give materials of a document their neural textures, and what stands in place of their own."""
+    document.notes += _animated(document, {each.index: each.label for each in materials})
     removed = [_take_textures(document.json["materials"][each.index], each.textures) for each in materials]
     document.release([info["index"] for infos in removed for info in infos.values()])
     entries = []
@@ -103,6 +105,21 @@ def put_into(document: Document, materials: Sequence[NeuralMaterial]) -> None:
         (_neutral if each.fallback.pictures else _flat)(material, each)
         _test_alpha(material, each)
     _object(document.json, "extensions")[EXTENSION] = {"version": VERSION, "neuralTextures": entries}
+
+
+def _animated(document: Document, labels: dict[int, str]) -> list[str]:
+    """A note for each of these materials of which an animation changes something (KHR_animation_pointer)."""
+    found: dict[str, list[str]] = {}
+    for pointer in strings_under("pointer", document.json.get("animations", [])):
+        root, _, rest = pointer.partition("/materials/")
+        index, _, field = rest.partition("/")
+        if root == "" and index.isdecimal() and str(int(index)) == index and int(index) in labels:
+            found.setdefault(labels[int(index)], []).append(field)
+    return [
+        f"note: {one_line(label)}: animated: {', '.join(map(one_line, fields[:SHOWN]))}; the neural texture has them "
+        "as they rest"
+        for label, fields in found.items()
+    ]
 
 
 def _object(holder: dict[str, Any], key: str) -> dict[str, Any]:

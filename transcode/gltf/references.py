@@ -6,6 +6,7 @@ the file that nothing shows; one too few would break the model.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -78,15 +79,23 @@ def _numbers(value: Any) -> list[int]:
 
 def extensions_in(document: Any) -> set[str]:
     """The names of the extensions that are used somewhere in a document."""
-    names, todo = set(), [document]
+    return {name for holder in _objects(document) if isinstance(holder.get("extensions"), dict)
+            for name in holder["extensions"]}  # fmt: skip
+
+
+def strings_under(key: str, document: Any) -> list[str]:
+    """The texts that stand under a key, each once, sorted."""
+    found = [holder.get(key) for holder in _objects(document)]
+    return sorted({text for text in found if isinstance(text, str)})
+
+
+def _objects(document: Any) -> Iterator[dict[str, Any]]:
+    """All objects in a document, but for those in extras."""
+    todo = [document]
     while todo:
         value = todo.pop()
-        if isinstance(value, list):
+        if isinstance(value, dict):
+            yield value
+            todo += [item for key, item in value.items() if key != EXTRAS and isinstance(item, (dict, list))]
+        elif isinstance(value, list):
             todo += [item for item in value if isinstance(item, (dict, list))]
-        elif isinstance(value, dict):
-            for key, item in value.items():
-                if key == "extensions" and isinstance(item, dict):
-                    names |= set(item)
-                if key != EXTRAS and isinstance(item, (dict, list)):
-                    todo.append(item)
-    return names

@@ -1,4 +1,5 @@
-"""A batch of a model's materials whose processes are killed: the next start ends with the undisturbed results."""
+"""A batch of a model's materials whose processes are killed: the next start ends with the undisturbed results,
+and so does what is exported."""
 
 from __future__ import annotations
 
@@ -13,6 +14,7 @@ import pytest
 import train
 from groups import local
 from groups.journal import read_record, run_folders
+from tests.support.model_runs import export_gltf
 from tests.support.models import orm_images, whole, write_model
 from tests.support.runs import OFFLINE, QUICK, ROOT, checkpoint_differences, leftovers, tree
 from tests.support.user_batches import _as_users_have_it  # noqa: F401  # autouse
@@ -66,3 +68,7 @@ def test_kill_9(tmp_path, monkeypatch):
     assert leftovers(tmp_path) == []
     beside = {name: payload for name, payload in tree(tmp_path).items() if name.split("/")[0] not in ("whole", "out")}
     assert beside == before
+    models = [tmp_path / f"{name}.glb" for name in ("whole", "out")]
+    for model in models:
+        assert export_gltf("--load_dir", tmp_path / model.stem / "m.glb", "--gltf", model) == 0
+    assert models[0].read_bytes() == models[1].read_bytes()

@@ -1,0 +1,72 @@
+"""viewer/three as its users have it: the package, the example page, a folder of export.py, and the guide's lines."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+
+import numpy as np
+import pytest
+from PIL import Image as PillowImage
+
+import export
+from formats.textures import write_export
+from tests.support.three_cases import entry_of, exported_case, values_of
+from tests.support.three_pages import MODULE, Gltf, open_three, read, said
+
+
+def test_the_package_has_what_it_names():
+    package = json.loads((MODULE / "package.json").read_text(encoding="utf-8"))
+    assert package["type"] == "module" and "dependencies" not in package
+    assert set(package["peerDependencies"]) == {"three"}
+    files = {path.name for path in MODULE.iterdir() if path.is_file()}
+    assert package["exports"]["."].removeprefix("./") in files
+    for path in MODULE.glob("*.js"):
+        text = path.read_text(encoding="utf-8")
+        imported = re.findall(r'^(?:import|export) .*?from "(.*?)";', text, re.MULTILINE | re.DOTALL)
+        assert all(name == "three" or name.removeprefix("./") in files for name in imported), path.name
+        assert len(text.splitlines()) < 500 or path.name == "decoder.js"
+        assert "http" not in text, path.name
+
+
+def test_the_example_shows_a_model(browser, tmp_path):
+    """Its script is at most 30 lines, and nothing but the model and three.js is asked for."""
+    page = (MODULE / "example.html").read_text(encoding="utf-8")
+    script = re.search(r'<script type="module">\n(.*?)</script>', page, re.DOTALL)[1]
+    assert len(script.strip().splitlines()) <= 30
+    gltf = Gltf()
+    gltf.entries.append(entry_of("linear", gltf.add))
+    gltf.plane({}, {"index": 0})
+    (tmp_path / "plane.glb").write_bytes(gltf.glb())
+    browser.tab.set_viewport_size({"width": 160, "height": 120})
+    open_three(browser, tmp_path, path="/neural/example.html?model=/files/plane.glb")
+    browser.tab.wait_for_function("document.querySelector('p').textContent === ''")
+    browser.tab.wait_for_timeout(300)  # until the picture is composed
+    seen = np.asarray(PillowImage.open(io.BytesIO(browser.tab.screenshot())).convert("RGB"))
+    assert said(browser) == [] and seen.std() > 20
+
+
+@pytest.mark.parametrize("layout", ["packed", "rgba8", "filterable"])
+def test_a_folder_of_the_exporter(layout, browser, tmp_path):
+    """On a plane of three.js's own, whose v points up."""
+    exported = exported_case("linear")
+    (tmp_path / "run").mkdir()
+    write_export(tmp_path / "run", exported.model, exported.manifest.material, {}, layout=layout)
+    flags = ["--load_dir", str(tmp_path / "run"), "--out_dir", str(tmp_path / "out"), "--dds_layout", layout]
+    assert export.main([*flags, "--shader", "essl", "--weights", "buffer"]) == 0
+    open_three(browser, tmp_path)
+    browser.tab.evaluate("kit.loadFolder('/files/out')")
+    (got,) = read(browser, "vec4( ntPixel.normal, ntPixel.occlusion )", {"width": 16, "height": 12})
+    want = values_of(exported, 0)
+    assert np.abs(got - np.concatenate([want["normal"], want["occlusion"]], axis=2)).max() < 1 / 255
+    assert said(browser) == []
+
+
+def test_folders_that_are_none(browser, tmp_path):
+    open_three(browser, tmp_path)
+    manifest = {"format": "neural-texture", "version": 1, "grids": [{"files": ["../x.dds"]}]}
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    tried = "(url) => kit.loadFolder(url).then(() => null, (error) => error.message)"
+    assert "404" in browser.tab.evaluate(tried, "/files/none/")
+    assert "expected names of DDS files" in browser.tab.evaluate(tried, "/files/")

@@ -144,6 +144,16 @@ def test_a_killed_run_goes_on_and_makes_what_a_whole_one_makes(imported, tmp_pat
     assert metadata[0] == metadata[1]
 
 
+def test_a_half_written_material_that_is_gone_leaves_nothing(imported, tmp_path, monkeypatch):
+    shutil.copytree(imported / "sets", tmp_path / "sets")
+    killed(tmp_path, monkeypatch, "--samples", 2, "--no-dirty")
+    assert (tmp_path / "input" / "clean" / "sample_0004").is_dir()
+    shutil.rmtree(tmp_path / "sets" / "matsynth")
+    shutil.rmtree(tmp_path / "sets" / "rusty_1k")
+    assert tools.run("make_renders", *words_of(tmp_path, "--samples", 2, "--no-dirty")) == 0
+    assert len(PBRDataset(tmp_path / "input", tmp_path / "output", image_size=16)) == 4
+
+
 @pytest.mark.timeout(300)  # two processes import PyTorch
 def test_two_at_once_make_what_one_makes(imported, tmp_path):
     shutil.copytree(imported / "sets", tmp_path / "sets")
@@ -172,20 +182,19 @@ def test_a_damaged_material_is_left_out_and_new_ones_are_added(imported, tmp_pat
 
 
 def test_float_maps_keep_their_own_numbers(tmp_path):
-    """An EXR that fills little of [0, 1], which the compressor stretches."""
-    import cv2
-
+    """An EXR in linear light with a texel above 1, for which the compressor keeps codes of logarithms."""
+    OpenEXR = pytest.importorskip("OpenEXR")
     write_sets(tmp_path / "sets")
     folder = tmp_path / "sets" / "brick_wall_1k" / "textures"
-    (folder / "brick_wall_rough_1k.jpg").unlink()
-    OpenEXR = pytest.importorskip("OpenEXR")
-    values = np.linspace(0.5, 0.6, SIDE * SIDE, dtype=np.float32).reshape(SIDE, SIDE)
-    with OpenEXR.File({}, {"Y": values}) as file:
-        file.write(str(folder / "brick_wall_rough_1k.exr"))
-    shutil.rmtree(tmp_path / "sets" / "Bricks052")
+    (folder / "brick_wall_diff_1k.jpg").unlink()
+    values = np.full((SIDE, SIDE, 3), 0.2, np.float32)
+    values[3, 5] = 3
+    with OpenEXR.File({}, {"RGB": values}) as file:
+        file.write(str(folder / "brick_wall_diff_1k.exr"))
     assert tools.run("make_renders", *words_of(tmp_path, "--no-dirty")) == 0
-    stored = cv2.imread(str(tmp_path / "output" / "brick_wall_1k" / "roughness.png"), cv2.IMREAD_GRAYSCALE) / 255
-    assert np.abs(stored - values).max() < 0.004
+    albedo = read_map(tmp_path / "output" / "brick_wall_1k" / "albedo.png", "albedo")
+    srgb = 1.055 * 0.2 ** (1 / 2.4) - 0.055
+    assert abs(float(albedo[0, 0, 0]) - srgb) < 0.004 and float(albedo[0, 3, 5]) == 1
 
 
 def test_names_of_folders(tmp_path):

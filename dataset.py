@@ -58,7 +58,7 @@ def _fill_chain(
 ) -> None:
     """Write the LODs of a map, (H, W, C) codes, to (texels of all LODs, C); see maps.coverage for opacity.
 
-    of_model: it is to look as the model does in a renderer, whose mips do not keep an opacity's coverage.
+    of_model: it is to look as in a renderer, whose mips do not keep an opacity's coverage.
     """
     if name == "opacity":
         parts = opacity_chain(codes, averaged=of_model)
@@ -147,7 +147,7 @@ class Material:
     ) -> Material:
         """Build the mip chain of `arrays`: map name -> (H, W, C) or (H, W) uint8 or uint16, one size for all.
 
-        What an opacity hides in the other maps is replaced, see maps.coverage.
+        What an opacity hides in the other maps is replaced, see maps.coverage, but in a material of a model (`origin`).
 
         Args:
             color_space: 'srgb' or 'linear' where it is not the default (diffuse and emissive srgb, the rest linear).
@@ -186,7 +186,8 @@ class Material:
                 tasks.append((n, chains[bits][:, column : column + map_size(n)]))
                 column += map_size(n)
 
-        coverage = coverage_of(planes["opacity"]) if "opacity" in planes else None
+        # a renderer shows a model with plain averages of its images, and what is hidden in them at the edges
+        coverage = coverage_of(planes["opacity"]) if "opacity" in planes and origin is None else None
 
         def fill(task: tuple[str, np.ndarray]) -> None:
             n, chain = task

@@ -248,15 +248,21 @@ def test_lods_of_a_mask_keep_its_coverage(picture, dtype):
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_a_mask_of_a_model_is_averaged_as_renderers_do_it(dtype):
-    opacity = leaf_maps(64)["opacity"][:61, :51].astype(dtype) * (257 if dtype == np.uint16 else 1)
-    folder = Material.from_arrays("m", {"opacity": opacity})
-    model = Material.from_arrays("m", {"opacity": opacity}, origin=Origin("m.glb", "Leaf", 0))
-    plain = np.concatenate([part for _, part in mip_chain(opacity[..., None], "linear")])
-    levels = np.concatenate([lods(model, "opacity")[lod].reshape(-1) for lod in range(1, model.num_lods)])
-    assert np.array_equal(levels, plain[opacity.size :, 0])
-    assert not np.array_equal(levels, np.concatenate([level.reshape(-1) for level in lods(folder, "opacity")[1:]]))
-    assert model.sha256 == folder.sha256  # so LOD 0 is the same
+def test_a_model_is_averaged_as_renderers_do_it(dtype):
+    """All maps alike, and with what lies hidden in them; of a folder none is so."""
+    maps = {name: codes[:61, :51].astype(dtype) * (257 if dtype == np.uint16 else 1)
+            for name, codes in leaf_maps(64).items() if name != "emissive"}  # fmt: skip
+    folder = Material.from_arrays("m", maps)
+    model = Material.from_arrays("m", maps, origin=Origin("m.glb", "Leaf", 0))
+    for name, codes in maps.items():
+        codes = codes if codes.ndim == 3 else codes[..., None]
+        kind = {"normal": "normal", "diffuse": "srgb"}.get(name, "linear")
+        plain = np.concatenate([part for _, part in mip_chain(codes, kind)])[codes.shape[0] * codes.shape[1] :]
+        found, others = (np.concatenate([level.reshape(-1, codes.shape[2]) for level in lods(material, name)[1:]])
+                         for material in (model, folder))  # fmt: skip
+        assert np.array_equal(found, plain)
+        assert not np.array_equal(found, others)
+    assert model.sha256 == folder.sha256  # texels that are seen in LOD 0 are the same
 
 
 def test_thin_parts_do_not_vanish():

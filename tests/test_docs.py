@@ -9,7 +9,8 @@ import pytest
 
 from tests.support.paths import ROOT
 
-PAGES = sorted([ROOT / "README.md", ROOT / "data/README.md", *ROOT.glob("docs/**/*.md")])
+READMES = [ROOT / folder / "README.md" for folder in ("", "data", "viewer/three")]
+PAGES = sorted([*READMES, *ROOT.glob("docs/**/*.md")])
 
 
 def anchors(page: Path) -> set[str]:

@@ -29,7 +29,6 @@ from tests.support.runs import differences, newest_run, save_maps
 from tests.support.triton_cases import (  # noqa: F401
     SMALL,
     _loops,
-    _overflow,
     assert_no_room_for_moments,
     compare_gradients,
     cuda_engine_of,

@@ -16,7 +16,7 @@ from engine.torch.engine import TorchEngine
 from model import NeuralTexture
 from shape import DecoderSpec, GridSpec
 from tests.support.engine_cases import LEARNED, engine_of, material_of
-from tests.support.triton_cases import _loops, _overflow  # noqa: F401
+from tests.support.triton_cases import _loops  # noqa: F401
 
 EIGHT = {"weight_bits": 8, "activation_bits": 8}
 SHAPES = {

@@ -24,7 +24,6 @@ from tests.support.runs import differences
 from tests.support.triton_cases import (  # noqa: F401
     SMALL,
     _loops,
-    _overflow,
     assert_no_room_for_moments,
     compare_gradients,
     cuda_engine_of,

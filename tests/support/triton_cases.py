@@ -51,6 +51,10 @@ def modules_of(fn):
 
 interpreter._patch_lang = put_once
 
+# Without `debug` the interpreter computes whether sums and products overflow, a third of its time, and looks at none.
+builder = interpreter.interpreter_builder
+builder.options = replace(builder.options, sanitize_overflow=False)
+
 split = interpreter.InterpreterBuilder.create_split
 
 
@@ -69,18 +73,6 @@ SMALL = {"batch_size": 70, "gpu_precision": "float32"}
 def loop_kernel(out, n):
     for i in tl.range(tl.program_id(0), n, 2):
         tl.store(out + i, 1.0)
-
-
-# in which the interpreter also checks that no sum or product of whole numbers overflows: a third of its time
-CHECKED = ("test_samples_and_gradients", "test_gradients", "test_decoded_lods", "test_texels_that_are_rarely_seen",
-           "test_blocks_that_are_rarely_seen", "test_a_run_of_the_command")  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def _overflow(request, monkeypatch):
-    builder = interpreter.interpreter_builder
-    checked = request.node.originalname in CHECKED
-    monkeypatch.setattr(builder, "options", replace(builder.options, sanitize_overflow=checked))
 
 
 @pytest.fixture(autouse=True, scope="session")

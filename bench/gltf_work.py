@@ -25,8 +25,10 @@ from bench.browser import opened
 from bench.common import save, table
 from common.errors import UserError, one_line
 from common.files import make_folder, write_bytes
+from configs import MAX_PIXELS
 from maps.gltf.source import open_model
-from maps.images import read_image
+from maps.images import image_size
+from maps.mips import mip_sizes
 from metrics.flip import flip
 from metrics.scores import psnr_of
 from transcode.gltf.extension import EXTENSION
@@ -83,17 +85,9 @@ def _command(main: Any, argv: Sequence[object]) -> None:
         raise UserError(f"{main.__module__}.py {' '.join(map(str, argv))}: failed")
 
 
-def document_of(path: Path) -> dict[str, Any]:
-    """The JSON of a .glb or .gltf."""
-    payload = path.read_bytes()
-    if payload[:4] == b"glTF":
-        payload = payload[20 : 20 + int.from_bytes(payload[12:16], "little")]
-    return json.loads(payload)
-
-
 def file_bytes(path: Path) -> int:
     """Bytes of a model and of the files that belong to it."""
-    document = document_of(path)
+    document = open_model(path).document()
     uris = {entry["uri"] for kind in ("buffers", "images") for entry in document.get(kind, []) if "uri" in entry}
     others = [path.parent / urllib.parse.unquote(uri) for uri in uris if not uri.startswith("data:")]
     return sum(each.stat().st_size for each in [path, *others])
@@ -116,33 +110,30 @@ def textures_in(value: Any, found: set[int] | None = None) -> set[int]:
 
 def image_sizes(path: Path, textures: set[int]) -> list[tuple[int, int]]:
     """(width, height) of the images of these textures, each once."""
-    model, document = open_model(path), document_of(path)
+    model = open_model(path)
+    document = model.document()
     images = set()
     for index in textures:
         texture = document["textures"][index]
         others = [each["source"] for each in texture.get("extensions", {}).values() if "source" in each]
         images.add(texture.get("source", *others[:1]) if others else texture["source"])
-    return [read_image(model.image(index)).pixels.shape[1::-1] for index in sorted(images)]
+    return [image_size(model.image(index), MAX_PIXELS) for index in sorted(images)]
 
 
 def mip_bytes(sizes: Sequence[tuple[int, int]], block: int, block_bytes: int) -> int:
     """Bytes of textures of these sizes with all mips, in blocks of `block` x `block` texels."""
-    total = 0
-    for width, height in sizes:
-        for level in range(max(width, height).bit_length()):
-            wide, high = (-(-max(length >> level, 1) // block) for length in (width, height))
-            total += wide * high * block_bytes
-    return total
+    levels = (level for size in sizes for level in mip_sizes(*size))
+    return sum(-(-width // block) * -(-height // block) * block_bytes for width, height in levels)
 
 
 def sizes_of(source: Path, path: Path) -> dict[str, int]:
     """Bytes of the files and on a GPU, before and after."""
-    document = document_of(path)
+    document = open_model(path).document()
     views, entries = document["bufferViews"], document["extensions"][EXTENSION]["neuralTextures"]
     places = [each for entry in entries for grid in entry["grids"] for each in grid["textures"]]
     places += [entry["decoder"]["weights"] for entry in entries]
     neural = sum(views[place["bufferView"]]["byteLength"] for place in places)
-    used = (textures_in(material) for material in document_of(source)["materials"])
+    used = (textures_in(material) for material in open_model(source).document()["materials"])
     images = image_sizes(source, set().union(*used))
     stay = image_sizes(path, set().union(*(kept_textures(material, entries) for material in document["materials"])))
     return {

@@ -1,8 +1,9 @@
-"""Render frames, uv maps and directions of an object for training and rendering.
+"""Frames, uv maps and directions of an object for training and rendering: rendered here, or from photographs.
 
     python prepare.py --scene sphere --out data/sphere                                 (inside deferred/)
     python -m deferred.prepare --mesh chair.obj --texture chair.png --out data/chair   (in the repository's root)
     python prepare.py --scene sphere --path orbit --frames 100 --out data/orbit        (views for a video)
+    python prepare.py --colmap sparse/0 --images images --mesh model.obj --out data/statue          (photographs)
 
 Every option: python prepare.py --help.
 """
@@ -30,6 +31,7 @@ from common.files import make_folder, write_bytes, write_json
 from common.knobs import OneLineParser, add_flags, check_values, knob
 from deferred.meshes import TextureAlbedo, load_mesh, torus
 from deferred.options import SETTINGS_FILE, numbers
+from deferred.photos.views import BACKFACES
 from deferred.raycast import CASTERS, MeshGeometry
 from deferred.scene import Albedo, Camera, Geometry, Light, Sphere, camera_positions, render_view, sample_albedo
 from maps.images import encode_png, read_image
@@ -76,13 +78,28 @@ class PrepareOptions:
     caster: str = knob("auto", "ray caster for meshes; auto: embree if it is installed", choices=CASTERS)
     seed: int = knob(1, "of random numbers: the views", low=0, high=2**31)
 
+    colmap: str = knob("", "folder of a COLMAP model, text or binary: the cameras of photographs", unit="path",
+                       section="photographs, with --mesh in the place where their cameras are")  # fmt: skip
+    transforms: str = knob("", "in its place a transforms.json: NeRF, instant-ngp, nerfstudio", unit="path")
+    images: str = knob("", "folder of the photographs; empty: that of the transforms.json", unit="path")
+    masks: str = knob("", "folder of masks, 0 where the background is: a.jpg.png or a.png for a.jpg", unit="path")
+    mesh_transform: str = knob("", "matrix of 4 by 4 that takes the mesh to the cameras' world: a file or JSON")
+    max_size: int = knob(0, "shrink photographs to this longer side; 0: as they are", unit="pixels", low=0, high=65536)
+    scale: float = knob(1.0, "shrink photographs by this factor", low=0.001, high=1.0)
+    backfaces: str = knob("skip", "rays that hit the back of a triangle first; skip: no surface", choices=BACKFACES)
+    jobs: int = knob(0, "processes; 0: as many as cores, memory and photographs allow", low=0, high=1024)
+    overwrite: bool = knob(False, "replace other views in --out")
 
+
+PHOTO_FIELDS = ("colmap", "transforms", "images", "masks", "mesh_transform", "max_size", "scale", "backfaces", "jobs",
+                "overwrite")  # fmt: skip
+SHARED_FIELDS = ("out", "mesh", "per_pixel", "caster")  # of rendered views and of photographs
 FIELDS = {field.name: field for field in dataclasses.fields(PrepareOptions)}
 
 
 def build_parser() -> argparse.ArgumentParser:
     """A parser with one flag per field. Flags that are not given are absent from its result."""
-    parser = OneLineParser(prog="prepare.py", description="Render frames, uv maps and directions of an object.")
+    parser = OneLineParser(prog="prepare.py", description="Frames, uv maps and directions, rendered or of photographs.")
     add_flags(parser, FIELDS)
     return parser
 
@@ -90,6 +107,12 @@ def build_parser() -> argparse.ArgumentParser:
 def make_options(given: Mapping[str, object]) -> PrepareOptions:
     """Validated options. Raises: UserError."""
     options = PrepareOptions(**check_values(FIELDS, given))
+    if options.colmap or options.transforms:
+        _check_photographs(options, given)
+        return options
+    photo = next((name for name in PHOTO_FIELDS if name in given), None)
+    if photo:
+        raise UserError(f"--{photo}: expected --colmap or --transforms beside it, found neither; it is for photographs")
     if options.texture and not options.mesh:
         raise UserError(
             "--texture: expected --mesh beside it, found none; the built-in scenes have colours of their own"
@@ -99,6 +122,24 @@ def make_options(given: Mapping[str, object]) -> PrepareOptions:
     if not options.out and options != PrepareOptions(caster=options.caster):
         raise UserError("--out: expected a folder for views that are not the sample's, found none; give one")
     return options
+
+
+def _check_photographs(options: PrepareOptions, given: Mapping[str, object]) -> None:
+    """Raises: UserError for flags that do not go with photographs, or are missing."""
+    source = "--colmap" if options.colmap else "--transforms"
+    if options.colmap and options.transforms:
+        raise UserError("--colmap and --transforms: each has the cameras; give one of them")
+    other = next((name for name in given if name not in PHOTO_FIELDS + SHARED_FIELDS), None)
+    if other:
+        raise UserError(f"--{other} and {source}: it is for views that are rendered, and photographs are there; leave "
+                        "one of them out")  # fmt: skip
+    if not options.mesh:
+        raise UserError(f"{source}: expected --mesh beside it, found none; give a mesh of what the photographs show, "
+                        "with uv coordinates")  # fmt: skip
+    if options.colmap and not options.images:
+        raise UserError("--colmap: expected --images beside it, found none; give the folder of the photographs")
+    if not options.out:
+        raise UserError("--out: expected a folder for the views of the photographs, found none; give one")
 
 
 def make_scene(options: PrepareOptions) -> tuple[Geometry, Albedo]:
@@ -122,7 +163,13 @@ def make_scene(options: PrepareOptions) -> tuple[Geometry, Albedo]:
 
 
 def prepare(options: PrepareOptions, folder: Path, say: Say = print) -> None:
-    """Render every view into `folder`. Raises: UserError."""
+    """Render every view, or import every photograph, into `folder`. Raises: UserError."""
+    if options.colmap or options.transforms:
+        from deferred.photos.importer import Source, import_photographs
+
+        names = [field.name for field in dataclasses.fields(Source)]
+        import_photographs(Source(**{name: getattr(options, name) for name in names}), folder, say)
+        return
     from common.events import progress_bar
     from deferred.dataset.frames import FOLDERS, list_ids
     from deferred.util import id_name

@@ -77,7 +77,8 @@ def test_own_ray_caster_finds_the_nearest_triangle(monkeypatch):
         monkeypatch.setattr("deferred.raycast.CANDIDATES", candidates)
         from deferred.raycast import first_triangles
 
-        assert np.array_equal(first_triangles(mesh, CAMERA), expected)
+        found = first_triangles(mesh, CAMERA.position, CAMERA.rays().reshape(-1, 3))
+        assert np.array_equal(found.reshape(expected.shape), expected)
 
 
 def test_embree_finds_the_same():

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from common.errors import Say, UserError, counted, quote, what_is_wrong
+from common.errors import UserError, quote, what_is_wrong
 from common.files import open_regular
 from deferred.photos.lenses import Lens, Photo, import_pycolmap
 
@@ -16,7 +16,7 @@ MODEL_FILES = ("cameras", "images", "points3D")
 LEAST_BYTES = {"cameras": 24, "images": 73, "points3D": 51}
 
 
-def read_colmap(folder: Path, images: Path, say: Say) -> list[Photo]:
+def read_colmap(folder: Path, images: Path) -> list[Photo]:
     """The photographs that have a pose, in the order of their names. Raises: UserError."""
     flag = f"--colmap {quote(folder)}"
     pycolmap = import_pycolmap(flag)
@@ -25,22 +25,20 @@ def read_colmap(folder: Path, images: Path, say: Say) -> list[Photo]:
     _check_lengths(folder, flag)
     try:
         model = pycolmap.Reconstruction(folder)
-        entries = sorted((model.image(number) for number in model.images), key=lambda image: image.name)
-        posed = [image for image in entries if image.has_pose]
-        poses = [(image, image.cam_from_world().matrix(), model.cameras[image.camera_id]) for image in posed]
+        images_of = sorted((model.image(number) for number in model.images), key=lambda image: image.name)
+        poses = [(image, image.cam_from_world().matrix(), model.cameras[image.camera_id])
+                 for image in images_of if image.has_pose]  # fmt: skip
     except Exception as error:  # its readers raise anything for a damaged file
         raise UserError(
             f"{flag}: pycolmap cannot read this model ({what_is_wrong(error)}); write it again, or copy all its files"
         ) from error
     if not poses:
-        raise UserError(f"{flag}: expected photographs with a pose, found {len(entries)} without one; reconstruct "
-                        "again (colmap mapper), and give the folder that it wrote")  # fmt: skip
-    if len(posed) < len(entries):
-        say(f"note: {counted(len(entries) - len(posed), 'photograph')} of {flag} without a pose, left out")
+        raise UserError(f"{flag}: expected photographs with a pose, found none; reconstruct again (colmap mapper), and "
+                        "give the folder that it wrote")  # fmt: skip
     photos, lenses = [], {}
     for image, pose, camera in poses:
         if image.camera_id not in lenses:
-            lens = Lens(camera.model_name, camera.width, camera.height, tuple(float(v) for v in camera.params))
+            lens = Lens(camera.model.name, camera.width, camera.height, tuple(float(v) for v in camera.params))
             lens.check(f"{flag}: camera {image.camera_id}")
             lenses[image.camera_id] = lens
         rotation = np.asarray(pose[:, :3]).T

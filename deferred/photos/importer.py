@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import hashlib
 import json
 import math
 import shutil
 from collections.abc import Sequence
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -93,7 +93,7 @@ def find_photographs(source: Source, say: Say) -> list[Photo]:
     if images is not None and not images.is_dir():
         raise UserError(f"--images {quote(images)}: no such folder; give the one with the photographs")
     if source.colmap:
-        photos = read_colmap(Path(source.colmap), images, say)
+        photos = read_colmap(Path(source.colmap), images)
     else:
         photos = read_transforms(Path(source.transforms), images, say)
     missing = [photo for photo in photos if not photo.path.is_file()]
@@ -212,7 +212,7 @@ def _all(results: Any, count: int, title: str) -> list[Seen]:
             for result in results:
                 found.append(result)
                 bar.update(1)
-        except concurrent.futures.process.BrokenProcessPool as error:
+        except BrokenProcessPool as error:
             raise UserError("--jobs: a process ended before its time, most likely for want of memory; give fewer, such "
                             "as --jobs 1, or a --max_size; the same command goes on where this one ended"
                             ) from error  # fmt: skip

@@ -43,7 +43,7 @@ class Lens:
             self.width < 1 or self.height < 1 or not np.isfinite(self.params).all()
             or (len(self.params) != count or min(self.params[: count - 2]) <= 0 if camera is None
                 else not camera.verify_params())
-            or (camera is not None and not camera.is_spherical() and camera.mean_focal_length() <= 0)
+            or (camera is not None and min((self.params[k] for k in camera.focal_length_idxs()), default=1) <= 0)
         )  # fmt: skip
         if wrong:
             numbers = ", ".join(f"{value:g}" for value in self.params)
@@ -101,8 +101,11 @@ def pixel_rays(lens: Lens, places: np.ndarray) -> np.ndarray:
         rays = np.concatenate([(places - centre) / focal, np.ones((len(places), 1))], axis=1)
         return rays / np.linalg.norm(rays, axis=1, keepdims=True)
     camera = colmap_camera(lens)
-    rays = np.array(camera.cam_ray_from_img(places), np.float64)
-    if camera.is_spherical():
+    if hasattr(camera, "cam_ray_from_img"):
+        rays = np.array(camera.cam_ray_from_img(places), np.float64)
+    else:  # before 4.0 there were only points at distance 1
+        rays = np.concatenate([camera.cam_from_img(places), np.ones((len(places), 1))], axis=1)
+    if lens.model == "EQUIRECTANGULAR":
         return rays
     length = np.linalg.norm(rays, axis=1, keepdims=True)
     valid = np.isfinite(rays).all(axis=1) & (length[:, 0] > 0)

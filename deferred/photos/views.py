@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import multiprocessing
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -137,6 +138,7 @@ _views: Views | None = None  # of a worker process
 
 def _start(given: Caster) -> None:
     global _views
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the caller too, who lets views at work be finished
     _views = Views(given)
 
 

@@ -1,8 +1,12 @@
-"""Photographs of a painted box by cameras with distortion, made without anything of deferred/photos: OpenCV projects, a
-formula finds the box, and COLMAP's and NeRF's files are written by hand. The colours of a photograph are uv coordinates."""
+"""Photographs of a painted box by cameras with distortion, made without anything of deferred/photos.
+
+OpenCV projects, a formula finds the box, and COLMAP's and NeRF's files are written by hand. The colours of a photograph
+are uv coordinates.
+"""
 
 from __future__ import annotations
 
+import functools
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,11 +67,12 @@ class Shot:
         y, x = np.mgrid[: self.height, : self.width] + 0.5
         target = np.stack([x, y], axis=2).reshape(-1, 2)
         plane = (target - self.centre) / self.focal
-        for _ in range(60):
+        for _ in range(20):
             directions = np.concatenate([plane, np.ones((len(plane), 1))], axis=1) @ self.rotation.T
             plane = plane - (self.project(self.position + directions) - target) / self.focal
         return directions
 
+    @functools.cached_property
     def uv(self) -> np.ndarray:
         """(H, W, 2): the box's uv coordinates, v down, NaN beside it."""
         rays, origin = self.rays() @ TURN, (self.position - PLACE) @ TURN
@@ -82,8 +87,8 @@ class Shot:
         for face in range(6):
             normal, across, up = _face(face)
             mine = hit & (axis == face % 3) & (np.sign(points @ normal) > 0)
-            place = np.stack([points[mine] @ across / (np.abs(across) @ HALF), points[mine] @ up / (np.abs(up) @ HALF)], 1)
-            uv[mine] = face_uv(face, 0.5 + 0.5 * place)
+            axes = np.stack([across, up], axis=1)
+            uv[mine] = face_uv(face, 0.5 + 0.5 * (points[mine] @ axes) / (HALF @ np.abs(axes)))
         return uv.reshape(self.height, self.width, 2)
 
 
@@ -132,7 +137,7 @@ def write_obj(path: Path) -> Path:
 
 
 def write_ply(path: Path, wedges: bool) -> Path:
-    """wedges: uv for each corner of each face, as MeshLab and COLMAP's texturing write them, else s and t of vertices."""
+    """wedges: uv for each corner of each face, as MeshLab writes them, else s and t of vertices."""
     vertices, uv, triangles = corners()
     head = ["ply", "format ascii 1.0", f"element vertex {len(vertices)}", *(f"property float {c}" for c in "xyz")]
     head += [] if wedges else ["property float s", "property float t"]
@@ -174,7 +179,7 @@ def shots(count: int = 8, width: int = 64, height: int = 40) -> list[Shot]:
 def write_photos(folder: Path, taken: list[Shot]) -> Path:
     """A 16-bit PNG of each: red is u, green is v, blue 1 beside the box."""
     for shot in taken:
-        uv = shot.uv()
+        uv = shot.uv
         colours = np.concatenate([np.nan_to_num(uv), np.isnan(uv[..., :1])], axis=2)
         path = folder / shot.name
         path.parent.mkdir(parents=True, exist_ok=True)

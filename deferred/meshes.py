@@ -6,10 +6,13 @@ import logging
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from common.errors import UserError, quote, what_is_wrong
+from common.arrays import read_array
+from common.errors import UserError, brief, quote, what_is_wrong
+from common.files import parse_json
 
 ADVICE = "pip install -r requirements/deferred.txt"
 MAX_TRIANGLES = 5_000_000
@@ -40,23 +43,26 @@ def torus(rings: int = 48, sides: int = 24, thickness: float = 0.35) -> Mesh:
     return Mesh(*parts, triangles)
 
 
-def load_mesh(path: Path) -> tuple[Mesh, np.ndarray | None]:
+def load_mesh(path: Path, transform: str = "") -> tuple[Mesh, np.ndarray | None]:
     """A mesh of any format that trimesh reads, moved and scaled into the unit sphere, and its (H, W, 3) uint8 texture,
-    None if it has none. Raises: UserError."""
+    None if it has none.
+
+    transform: of --mesh_transform, before that. Raises: UserError.
+    """
     loaded = _read(path, "mesh")
     try:
         mesh, texture = _mesh_of(loaded), _own_texture(loaded)
     except Exception as error:  # its properties are computed from what the file holds, and can raise any exception
         raise _unreadable(path, error) from error
-    mesh = _checked(path, mesh)
+    mesh = _moved(_checked(path, mesh), transform)
     used = mesh.vertices[np.unique(mesh.triangles)]
     centre = 0.5 * (used.min(axis=0) + used.max(axis=0))
     radius = np.linalg.norm(used - centre, axis=1).max()
     return replace(mesh, vertices=(mesh.vertices - centre) / radius), texture
 
 
-def load_placed_mesh(path: Path) -> Mesh:
-    """A mesh where its file has it, for the cameras that are there too. Raises: UserError.
+def load_placed_mesh(path: Path, transform: str = "") -> Mesh:
+    """A mesh where its file has it, or --mesh_transform puts it, for the cameras that are there too. Raises: UserError.
 
     Its uv coordinates must lie in one picture of 0 to 1: on photographs a repeated texture would have to look the same
     at two places.
@@ -79,16 +85,50 @@ def load_placed_mesh(path: Path) -> Mesh:
         raise UserError(f"--mesh {quote(path)}: expected uv coordinates in 0 to 1, found u {low[0]:g} to {high[0]:g} "
                         f"and v {low[1]:g} to {high[1]:g}: {kind}; unwrap it into one picture, or bake it into one"
                         )  # fmt: skip
-    return replace(mesh, uv=mesh.uv.clip(0, 1))
+    return _moved(replace(mesh, uv=mesh.uv.clip(0, 1)), transform)
 
 
-def moved(mesh: Mesh, matrix: np.ndarray) -> Mesh:
-    """A mesh after an affine (4, 4) matrix; a mirrored one has its triangles wound the other way."""
+def _moved(mesh: Mesh, transform: str) -> Mesh:
+    """A mesh after the matrix of --mesh_transform; a mirrored one has its triangles wound the other way."""
+    if not transform:
+        return mesh
+    matrix = read_matrix(transform)
     linear = matrix[:3, :3]
     normals = mesh.normals @ np.linalg.inv(linear)
     normals /= np.linalg.norm(normals, axis=1, keepdims=True).clip(1e-12, None)
     triangles = mesh.triangles[:, ::-1] if np.linalg.det(linear) < 0 else mesh.triangles
     return Mesh(mesh.vertices @ linear.T + matrix[:3, 3], normals, mesh.uv, np.ascontiguousarray(triangles))
+
+
+def read_matrix(given: str) -> np.ndarray:
+    """(4, 4) of --mesh_transform: JSON, or a file: .json, .npy, or a text file of rows. Raises: UserError."""
+    flag = f"--mesh_transform {quote(given)}" if len(given) < 200 else "--mesh_transform"
+    path = Path(given)
+    try:
+        if given.lstrip().startswith("["):
+            value: Any = parse_json(given)
+        elif path.suffix == ".npy":
+            value = read_array(path)
+        elif path.suffix == ".json":
+            value = parse_json(path.read_bytes())
+            value = value.get("applied_transform", value.get("transform_matrix")) if isinstance(value, dict) else value
+        else:
+            value = [[float(word) for word in line.replace(",", " ").split()]
+                     for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]  # fmt: skip
+        matrix = np.array(value, np.float64)
+    except OSError as error:
+        raise UserError(f"{flag}: expected a file or [[...], [...], [...], [...]], but it cannot be opened "
+                        f"({error.strerror}); check the path") from error  # fmt: skip
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{flag}: expected 4 rows of 4 numbers, found something else ({brief(str(error))}); write "
+                        "[[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]] or the like") from error  # fmt: skip
+    if matrix.shape == (3, 4):
+        matrix = np.concatenate([matrix, [[0.0, 0.0, 0.0, 1.0]]])
+    good = matrix.shape == (4, 4) and np.isfinite(matrix).all() and np.array_equal(matrix[3], (0, 0, 0, 1))
+    if not good or not abs(np.linalg.det(matrix[:3, :3])) > 1e-300:
+        raise UserError(f"{flag}: expected 4 rows of 4 numbers that can be inverted, the last 0, 0, 0, 1, found "
+                        f"{brief(matrix.tolist(), 120)}; it takes the mesh to the cameras' world")  # fmt: skip
+    return matrix
 
 
 def _read(path: Path, force: str):

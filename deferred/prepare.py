@@ -33,7 +33,17 @@ from deferred.meshes import TextureAlbedo, load_mesh, torus
 from deferred.options import SETTINGS_FILE, numbers
 from deferred.photos.views import BACKFACES
 from deferred.raycast import CASTERS, MeshGeometry
-from deferred.scene import Albedo, Camera, Geometry, Light, Sphere, camera_positions, render_view, sample_albedo
+from deferred.scene import (
+    Albedo,
+    Camera,
+    Geometry,
+    Light,
+    Sphere,
+    camera_positions,
+    render_view,
+    sample_albedo,
+    turn_upright,
+)
 from maps.images import encode_png, read_image
 
 SAMPLE = Path(__file__).resolve().parent / "data" / "sample"
@@ -60,16 +70,18 @@ class PrepareOptions:
     out: str = knob("", "folder that receives frame/, uv/ and extrinsics/; empty: the sample's", unit="path")
     scene: str = knob("sphere", "built-in object", choices=SCENES)
     mesh: str = knob("", "in its place a mesh with uv coordinates: .obj, .glb, .ply...", unit="path")
+    mesh_transform: str = knob("", "matrix of 4 by 4 that moves the mesh: a file or JSON")
     texture: str = knob("", "image for the mesh; empty: its own", unit="path")
     frames: int = knob(140, "number of views", low=1, high=100_000)
     width: int = knob(64, "width of a view", unit="pixels", low=1, high=8192)
     height: int = knob(64, "height of a view", unit="pixels", low=1, high=8192)
     path: str = knob("random", "random: views from anywhere; orbit: around the object", choices=PATHS)
     turns: float = knob(1.0, "turns of an orbit", low=-1000.0, high=1000.0)
+    up: str = knob("0, 1, 0", "direction that is up in the mesh: x, y, z")
     elevation: str = knob("-11.5, 68.8", "lowest and highest elevation of the camera", unit="degrees")
     distance: float = knob(3.0, "of the camera from the centre", unit="radii of the object", low=1.01, high=1000.0)
     fov: float = knob(45.0, "field of view along the height", unit="degrees", low=1.0, high=160.0)
-    light: str = knob("0.3, 0.9, 0.2", "direction to the light: x, y, z, with y up")
+    light: str = knob("0.3, 0.9, 0.2", "direction to the light: x, y, z, with y for --up")
     ambient: float = knob(0.25, "light from everywhere", low=0.0, high=10.0)
     diffuse: float = knob(0.65, "light of the matte part", low=0.0, high=10.0)
     specular: float = knob(0.5, "light of the glossy part", low=0.0, high=10.0)
@@ -83,7 +95,6 @@ class PrepareOptions:
     transforms: str = knob("", "in its place a transforms.json: NeRF, instant-ngp, nerfstudio", unit="path")
     images: str = knob("", "folder of the photographs; empty: that of the transforms.json", unit="path")
     masks: str = knob("", "folder of masks, 0 where the background is: a.jpg.png or a.png for a.jpg", unit="path")
-    mesh_transform: str = knob("", "matrix of 4 by 4 that takes the mesh to the cameras' world: a file or JSON")
     max_size: int = knob(0, "shrink photographs to this longer side; 0: as they are", unit="pixels", low=0, high=65536)
     scale: float = knob(1.0, "shrink photographs by this factor", low=0.001, high=1.0)
     backfaces: str = knob("skip", "rays that hit the back of a triangle first; skip: no surface", choices=BACKFACES)
@@ -91,9 +102,9 @@ class PrepareOptions:
     overwrite: bool = knob(False, "replace other views in --out")
 
 
-PHOTO_FIELDS = ("colmap", "transforms", "images", "masks", "mesh_transform", "max_size", "scale", "backfaces", "jobs",
+PHOTO_FIELDS = ("colmap", "transforms", "images", "masks", "max_size", "scale", "backfaces", "jobs",
                 "overwrite")  # fmt: skip
-SHARED_FIELDS = ("out", "mesh", "per_pixel", "caster")  # of rendered views and of photographs
+SHARED_FIELDS = ("out", "mesh", "mesh_transform", "per_pixel", "caster")  # of rendered views and of photographs
 FIELDS = {field.name: field for field in dataclasses.fields(PrepareOptions)}
 
 
@@ -113,10 +124,10 @@ def make_options(given: Mapping[str, object]) -> PrepareOptions:
     photo = next((name for name in PHOTO_FIELDS if name in given), None)
     if photo:
         raise UserError(f"--{photo}: expected --colmap or --transforms beside it, found neither; it is for photographs")
-    if options.texture and not options.mesh:
-        raise UserError(
-            "--texture: expected --mesh beside it, found none; the built-in scenes have colours of their own"
-        )
+    if not options.mesh and (options.texture or options.mesh_transform):
+        flag = "--texture" if options.texture else "--mesh_transform"
+        raise UserError(f"{flag}: expected --mesh beside it, found none; the built-in scenes have colours and places "
+                        "of their own")  # fmt: skip
     if options.mesh and "scene" in given:
         raise UserError(f"--mesh and --scene {options.scene}: each is an object; give one of them")
     if not options.out and options != PrepareOptions(caster=options.caster):
@@ -147,7 +158,7 @@ def make_scene(options: PrepareOptions) -> tuple[Geometry, Albedo]:
     if not options.mesh:
         geometry = Sphere() if options.scene == "sphere" else MeshGeometry(torus(), options.caster)
         return geometry, sample_albedo
-    mesh, own = load_mesh(Path(options.mesh))
+    mesh, own = load_mesh(Path(options.mesh), options.mesh_transform)
     if options.texture:
         own = read_image(options.texture).pixels
         if own.dtype != np.uint8:
@@ -160,6 +171,14 @@ def make_scene(options: PrepareOptions) -> tuple[Geometry, Albedo]:
             f"--mesh {quote(options.mesh)}: expected a mesh with a texture, found none in it; give --texture FILE"
         )
     return MeshGeometry(mesh, options.caster), TextureAlbedo(own)
+
+
+def _direction(text: str, flag: str) -> np.ndarray:
+    """(3,) unit vector. Raises: UserError."""
+    direction = np.array(numbers(text, flag, 3, low=-math.inf))
+    if not np.linalg.norm(direction) > 0:
+        raise UserError(f"{flag}: expected a direction, got {text}")
+    return direction / np.linalg.norm(direction)
 
 
 def prepare(options: PrepareOptions, folder: Path, say: Say = print) -> None:
@@ -180,11 +199,10 @@ def prepare(options: PrepareOptions, folder: Path, say: Say = print) -> None:
         raise UserError(
             f"--elevation: expected two angles from -90 to 90, the lower one first, got {options.elevation}"
         )
-    direction = np.array(numbers(options.light, "--light", 3, low=-math.inf))
-    if not np.linalg.norm(direction) > 0:
-        raise UserError(f"--light: expected a direction, got {options.light}")
+    to_light, up = (_direction(getattr(options, name), f"--{name}") for name in ("light", "up"))
+    turn = turn_upright(up)
     geometry, albedo = make_scene(options)
-    light = Light(direction / np.linalg.norm(direction), options.ambient, options.diffuse, options.specular,
+    light = Light(turn @ to_light, options.ambient, options.diffuse, options.specular,
                   options.exponent)  # fmt: skip
     random = np.random.default_rng(options.seed)
     positions = camera_positions(
@@ -196,7 +214,8 @@ def prepare(options: PrepareOptions, folder: Path, say: Say = print) -> None:
     with progress_bar(options.frames, 0) as bar:
         bar.set_description("rendering")
         for number, position in enumerate(positions):
-            camera = Camera(position, math.radians(options.fov), options.height, options.width)
+            position = turn @ position
+            camera = Camera(position, math.radians(options.fov), options.height, options.width, tuple(up))
             image, uv, to_camera = render_view(geometry, albedo, light, camera)
             covered += int(np.isfinite(uv[..., 0]).sum())
             write_bytes(folder / "frame" / f"{id_name(number)}.png", encode_png(display_pixels(image)))

@@ -14,14 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from common.arrays import read_array
 from common.cores import usable_cores
-from common.errors import Say, UserError, brief, counted, quote
+from common.errors import Say, UserError, counted, quote, shell_quote
 from common.events import progress_bar, readable_bytes
-from common.files import make_folder, parse_json, write_json
+from common.files import make_folder, write_json
 from common.memory import free_memory
 from deferred.dataset.frames import FOLDERS, HELD_OUT_SHARE, list_ids
-from deferred.meshes import Mesh, load_placed_mesh, moved
+from deferred.meshes import Mesh, load_placed_mesh
 from deferred.photos.colmap import read_colmap
 from deferred.photos.lenses import Photo
 from deferred.photos.pictures import Picture, find_masks, plan_picture
@@ -67,9 +66,7 @@ def import_photographs(source: Source, folder: Path, say: Say = print) -> None:
     Raises: UserError.
     """
     photos = find_photographs(source, say)
-    mesh = load_placed_mesh(Path(source.mesh))
-    if source.mesh_transform:
-        mesh = moved(mesh, read_matrix(source.mesh_transform))
+    mesh = load_placed_mesh(Path(source.mesh), source.mesh_transform)
     pictures = [plan_picture(photo, source.max_size, source.scale) for photo in photos]
     _tell_about(pictures, say)
     with _workers(source, mesh, pictures) as workers:
@@ -85,6 +82,10 @@ def import_photographs(source: Source, folder: Path, say: Say = print) -> None:
             say(f"{len(jobs) - len(left)} of {len(jobs)} views are there already, the others follow")
         written = _all(workers.write(left), len(left), "casting rays")
     _conclude(folder, ordered, held_out, left, written, source, say)
+    again = f" --mesh_transform {shell_quote(source.mesh_transform)}" if source.mesh_transform else ""
+    up = ",".join(f"{value:g}" for value in record["up"])
+    say(f"other views of it, with the cameras' mean up: prepare.py --mesh {shell_quote(source.mesh)}{again} "
+        f"--path orbit --up={up} --out FOLDER")  # fmt: skip
 
 
 def find_photographs(source: Source, say: Say) -> list[Photo]:
@@ -119,37 +120,6 @@ def find_photographs(source: Source, say: Say) -> list[Photo]:
         raise UserError(f"{source.flag}: expected the mask {quote(absent[0].mask)} that it names, found none "
                         f"({len(absent)} are missing); give --masks a folder of them")  # fmt: skip
     return photos
-
-
-def read_matrix(given: str) -> np.ndarray:
-    """(4, 4) of --mesh_transform: JSON, or a file: .json, .npy, or a text file of rows. Raises: UserError."""
-    flag = f"--mesh_transform {quote(given)}" if len(given) < 200 else "--mesh_transform"
-    path = Path(given)
-    try:
-        if given.lstrip().startswith("["):
-            value: Any = parse_json(given)
-        elif path.suffix == ".npy":
-            value = read_array(path)
-        elif path.suffix == ".json":
-            value = parse_json(path.read_bytes())
-            value = value.get("applied_transform", value.get("transform_matrix")) if isinstance(value, dict) else value
-        else:
-            value = [[float(word) for word in line.replace(",", " ").split()]
-                     for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]  # fmt: skip
-        matrix = np.array(value, np.float64)
-    except OSError as error:
-        raise UserError(f"{flag}: expected a file or [[...], [...], [...], [...]], but it cannot be opened "
-                        f"({error.strerror}); check the path") from error  # fmt: skip
-    except (ValueError, TypeError) as error:
-        raise UserError(f"{flag}: expected 4 rows of 4 numbers, found something else ({brief(str(error))}); write "
-                        "[[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]] or the like") from error  # fmt: skip
-    if matrix.shape == (3, 4):
-        matrix = np.concatenate([matrix, [[0.0, 0.0, 0.0, 1.0]]])
-    good = matrix.shape == (4, 4) and np.isfinite(matrix).all() and np.array_equal(matrix[3], (0, 0, 0, 1))
-    if not good or not abs(np.linalg.det(matrix[:3, :3])) > 1e-300:
-        raise UserError(f"{flag}: expected 4 rows of 4 numbers that can be inverted, the last 0, 0, 0, 1, found "
-                        f"{brief(matrix.tolist(), 120)}; it takes the mesh to the cameras' world")  # fmt: skip
-    return matrix
 
 
 def in_order(pictures: Sequence[Picture]) -> tuple[list[Picture], int]:
@@ -265,9 +235,10 @@ def _record(source: Source, mesh: Mesh, ordered: Sequence[Picture], held_out: in
     for array in (mesh.vertices, mesh.uv, mesh.triangles):
         digest.update(np.ascontiguousarray(array))
     digest.update(json.dumps([views, source.per_pixel, source.backfaces], ensure_ascii=True).encode())
+    up = -np.mean([picture.photo.rotation[:, 1] for picture in ordered], axis=0)
     return {"made_by": "python -m deferred.prepare", "source": source.colmap or source.transforms, "mesh": source.mesh,
             "axes": "camera_to_world: right, down and forward of the camera", "digest": digest.hexdigest(),
-            "views": views}  # fmt: skip
+            "up": (up / max(np.linalg.norm(up), 1e-12)).round(4).tolist(), "views": views}  # fmt: skip
 
 
 def _make_room(folder: Path, record: dict[str, Any], source: Source) -> None:

@@ -12,7 +12,8 @@ import pytest
 from PIL import Image as PillowImage
 
 from deferred.dataset.frames import FrameSet
-from deferred.photos.importer import in_order, read_matrix
+from deferred.meshes import read_matrix
+from deferred.photos.importer import in_order
 from deferred.photos.lenses import Lens, Photo, picture_rays, pixel_rays
 from deferred.photos.pictures import Picture
 from deferred.prepare import make_options, prepare
@@ -89,8 +90,8 @@ def check_views(frames: FrameSet, views: list[dict], taken=TAKEN) -> None:
 def test_colmap_text(place, tmp_path):
     frames, views, said = imported(tmp_path, **colmap(place), caster="own")
     check_views(frames, views)
-    assert frames.load(0).direction.shape == (1, 1, 3) and "54% of the pixels" in said[-2]
-    assert views[7]["split"] == "held out" and views[7]["image"] == TAKEN[4].name and said[-1].startswith("7, every")
+    assert frames.load(0).direction.shape == (1, 1, 3) and "54% of the pixels" in said[-3]
+    assert views[7]["split"] == "held out" and views[7]["image"] == TAKEN[4].name and said[-2].startswith("7, every")
 
 
 def test_colmap_binary_by_its_own_writer_in_processes(place, tmp_path):
@@ -157,7 +158,7 @@ def test_a_split_of_the_file(place, tmp_path):
                                  test_filenames=names[1:2])  # fmt: skip
     _, views, said = imported(tmp_path / "out", **transforms(place, transforms=path), images=place / "images")
     assert [view["image"] for view in views[-2:]] == [TAKEN[0].name, TAKEN[1].name]
-    assert said[-1].endswith("--train 0-5 --val 6-7")
+    assert said[-2].endswith("--train 0-5 --val 6-7")
 
 
 # --- pictures ------------------------------------------------------------------------------------------------------

@@ -26,6 +26,9 @@ class TrainOptions:
     out_dir: str = knob("outputs/lightmap", "folder that receives checkpoints, report and exports", unit="path")
     compute_latent: bool = knob(False, "write the exports when training ends")
     resume: bool = knob(False, "continue out_dir/last.ckpt with the bits of a run that was never stopped")
+    overwrite: bool = knob(False, "remove the files of another run from out_dir, which is refused otherwise")
+    report: str = knob("quick", "what is measured after training: a sample of the texels, all of them, or nothing",
+                       choices=("quick", "full", "none"))  # fmt: skip
 
     epochs: int = knob(200, "number of epochs", low=1, high=10**6)
     batch_size: int = knob(65536, "samples of a step; a sample is a texel at an hour", low=16, high=1 << 24)
@@ -69,8 +72,8 @@ class TrainOptions:
 FIELDS = {field.name: field for field in dataclasses.fields(TrainOptions)}
 # Options that --resume cannot change.
 FIXED = frozenset(FIELDS) - {
-    "data_dir", "out_dir", "compute_latent", "resume", "engine", "device", "num_threads", "num_workers", "save_every",
-    "max_pixels",
+    "data_dir", "out_dir", "compute_latent", "resume", "overwrite", "report", "engine", "device", "num_threads",
+    "num_workers", "save_every", "max_pixels",
 }  # fmt: skip
 
 
@@ -92,6 +95,8 @@ def make_options(values: Mapping[str, Any]) -> TrainOptions:
     if unknown:
         raise UserError(f"--{unknown[0]}: no such option")
     options = TrainOptions(**check_values(FIELDS, values))
+    if options.resume and options.overwrite:
+        raise UserError("--resume --overwrite: expected one of them; the one goes on with a run, the other removes it")
     if options.engine == "fused" and options.device == "cuda":
         raise UserError("--engine fused: expected --device cpu beside it, found cuda; the fused kernels run on the CPU")
     return options

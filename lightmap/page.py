@@ -9,12 +9,17 @@ from typing import Any
 from common.files import write_text
 from common.html_page import blob_scripts, encode_bytes, fill_template, json_for_html, one_script
 from lightmap.quantised import planes
+from lightmap.report_text import describe_light
 from lightmap.shader import Decoder, shader_source, weight_bytes, weight_columns
-from lightmap.summary import FORM_TITLES
 from shaders.languages import WEIGHT_TEXTURE_WIDTH
 
 OWN = Path(__file__).resolve().parent / "viewer"
-SCORES = ("bytes", "of_png", "psnr_hours", "psnr_half_hours")
+SCORES = ("bytes", "psnr_hours", "psnr_half_hours")
+HEADLINE = ("psnr_hours", "psnr_half_hours")
+OLD_TITLES = {  # of the forms in reports that had no titles
+    "f1_f2": "F1 + F2, float32", "f1_f2_float16": "F1 + F2, float16", "latent_f32_f2": "latent map float32 + F2",
+    "latent_q8_f2": "latent map 8 bits + F2", "latent_q8_half_f2": "the same at half size",
+}  # fmt: skip
 
 
 def page_text(decoder: Decoder, report: Mapping[str, Any] | None) -> str:
@@ -51,8 +56,23 @@ def write_page(path: Path, decoder: Decoder, report: Mapping[str, Any] | None) -
 def _scores(report: Mapping[str, Any] | None) -> dict[str, Any] | None:
     """The scores that the page shows; None for no report, or for a file with other content."""
     try:
-        forms = [{"title": FORM_TITLES[name], **{key: form[key] for key in SCORES}}
-                 for name, form in report["forms"].items()]  # fmt: skip
-        return {"psnr_hours": report["psnr_hours"], "psnr_half_hours": report["psnr_half_hours"], "forms": forms}
-    except (LookupError, TypeError, AttributeError):
+        if "ranking" not in report:
+            forms = [_row({"title": OLD_TITLES[name], **form}) for name, form in report["forms"].items()]
+            return {**{key: report[key] for key in HEADLINE}, "values": None, "light": None, "forms": forms}
+        rows = {**report["forms"], **report["rivals"]}
+        forms = [{**_row(rows[name]), "front": name in report["front"]} for name in report["ranking"]]
+        return {**{key: report[key] for key in HEADLINE}, "values": report["values"],
+                "light": describe_light(report["light"]) if "light" in report else None, "forms": forms}  # fmt: skip
+    except (LookupError, TypeError, AttributeError, ValueError):
         return None
+
+
+def _row(row: Mapping[str, Any]) -> dict[str, Any]:
+    """What the page's table shows of a form; reports of earlier versions have the share of the PNG files."""
+    light = row.get("light")
+    return {
+        "title": row["title"], **{key: row[key] for key in SCORES}, "of_files": row.get("of_files", row.get("of_png")),
+        "exact": row.get("exact", False), "relative_rmse": light and light["relative_rmse"],
+        "mean_stops": light and light["mean_stops"],
+        "worst": light and light["worst_texel"] and light["worst_texel"]["relative_error"],
+    }  # fmt: skip

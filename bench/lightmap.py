@@ -103,7 +103,10 @@ def large_gates(report: Mapping[str, Any]) -> list[Gate]:
 def size_gates(report: Mapping[str, Any]) -> list[Gate]:
     """Of F1 + F2 at 256x256."""
     form = report["forms"]["f1_f2"]
-    return [("F1 + F2, of the PNG bytes", form["of_files"], "<=", 0.25), ("F1 + F2, hours", form["psnr_hours"], ">=", 30)]
+    return [
+        ("F1 + F2, of the PNG bytes", form["of_files"], "<=", 0.25),
+        ("F1 + F2, hours", form["psnr_hours"], ">=", 30),
+    ]
 
 
 def passed(gate: Gate) -> bool:

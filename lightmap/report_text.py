@@ -70,7 +70,7 @@ def _table(report: Mapping[str, Any]) -> Iterator[str]:
             found = f"{'exact':>8}" + found[8:]
         rival = f"{_db(pca['psnr_hours'])} dB" if pca else ""
         mark = "*" if name in report["front"] else " "
-        yield (f"{mark} {row['title']:<{WIDTH - 2}}{row['bytes']:>12}{row['of_files']:>10.1%}"
+        yield (f"{mark} {row['title']:<{WIDTH - 2}}{row['bytes']:>12}{_share(row['of_files']):>10}"
                f"{row['bits_per_pixel_and_frame']:>15.3f}{found}   {rival}").rstrip()  # fmt: skip
     for name, scores in report["baselines"].items():
         exact = "exact" if scores["psnr_hours"] is None else _db(scores["psnr_hours"])
@@ -129,7 +129,7 @@ def _db(value: float | None) -> str:
 
 
 def _share(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2%}" if value < 10 else f"{value:.0f}x"
+    return "-" if value is None else f"{value:.2%}" if value < 10 else f"{value:.0f} x"
 
 
 def _ssim(value: float | None) -> str:

@@ -18,7 +18,7 @@ from lightmap.forms import Form, decode, decoded_stack, forms_of
 from metrics.scores import psnr_of, ssim_per_channel
 
 REPORT = "report.json"
-MOST_TEXELS = {"quick": 1 << 15, "full": 1 << 17}  # that forms are compared on
+MOST_TEXELS = {"quick": 1 << 14, "full": 1 << 17}  # that forms are compared on
 KEPT_LATENTS = 1 << 26  # numbers of all texels' latents that a full report keeps from frame to frame
 
 Tick = Callable[[], Any]
@@ -70,7 +70,8 @@ class Report:
         rows = {**forms, **rivals}
         for row in rows.values():
             row["bits_per_pixel_and_frame"] = 8 * row["bytes"] / (day.texels * day.n_frames)
-            row["of_files"] = (row["bytes"] if row["file_bytes"] is None else row["file_bytes"]) / day.file_bytes
+            on_disk = row["bytes"] if row["file_bytes"] is None else row["file_bytes"]
+            row["of_files"] = on_disk / day.file_bytes if day.file_bytes else None
         ranking = ranked(rows)
         limit = blocks[self.blocks[0].name]
         return {

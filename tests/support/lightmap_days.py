@@ -70,9 +70,13 @@ def trained() -> Path:
     return folder
 
 
-@functools.lru_cache
 def tiny(mode: str, scale: int, kind: str = "png") -> Path:
     """A run of odd widths on odd sizes, with exports; its quality does not matter. kind: png, or npy of high range."""
+    return _tiny(mode, scale, kind)
+
+
+@functools.lru_cache
+def _tiny(mode: str, scale: int, kind: str) -> Path:
     torch.set_num_threads(1)
     folder = Path(keep().name) / f"tiny-{mode}-{scale}-{kind}"
     frames = moving_frames()

@@ -75,7 +75,7 @@ def forms_of(model: Compressor, day_facts: Mapping[str, Any], whole: bool) -> di
                                  plain if latent_map is None else latent_map.quantised(model, 1))  # fmt: skip
     if latent_map and min(shape.latent_size) > 1:
         half = -(-rows // 2) * -(-columns // 2) * shape.latent_dim + f2_bytes
-        forms["latent_q8_half_f2"] = Form("the same at half size", half, None, half, True, (),
+        forms["latent_q8_half_f2"] = Form("latent map 8 bits, half size, + F2", half, None, half, True, (),
                                           latent_map.quantised(model, 2))  # fmt: skip
     return forms
 
@@ -184,4 +184,3 @@ def decoded_stack(form: Form, day: Day, texels: Numbers, shift: float, tick: Cal
         frames.append(decode(model, z, hour))
         tick()
     return torch.stack(frames, dim=1).flatten(1)
-

@@ -81,7 +81,7 @@ def forms_of(model: Compressor, day_facts: Mapping[str, Any], whole: bool) -> di
 
 
 def _deflated(model: Compressor) -> int:
-    return len(encode_npz(quantise_model(model, model.compute_latent_map())))
+    return len(encode_npz(quantise_model(model)))
 
 
 def _latents(model: Compressor, texels: Numbers) -> Latents:

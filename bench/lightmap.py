@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from lightmap.data import Day, HalfHours
 
 SMALL = {
+    "latent_mode": "f1",
     "epochs": 5,
     "batch_size": 4096,
     "latent_dim": 16,
@@ -36,11 +37,11 @@ SMALL = {
     "hidden_f2": 32,
     "samples_per_epoch": 200_000,
 }
-LARGE = {"epochs": 36, "batch_size": 4096, "samples_per_epoch": 98_304}  # 864 steps
+LARGE = {"latent_mode": "f1", "epochs": 36, "batch_size": 4096, "samples_per_epoch": 98_304}  # 864 steps
 DIRECT = {"latent_mode": "direct", "latent_dim": 8, "latent_scale": 2, "hidden_f2": 32, "layers_f2": 2, "epochs": 60,
           "batch_size": 4096, "samples_per_epoch": 98_304}  # fmt: skip
-AT_256 = {"epochs": 8, "batch_size": 8192, "samples_per_epoch": 1_572_864}
-AT_LARGE = {"epochs": 10, "batch_size": 8192, "samples_per_epoch": 1_310_720}
+AT_256 = {"latent_mode": "f1", "epochs": 8, "batch_size": 8192, "samples_per_epoch": 1_572_864}
+AT_LARGE = {"latent_mode": "f1", "epochs": 10, "batch_size": 8192, "samples_per_epoch": 1_310_720}
 
 QUICK = {name: value for name, value in SMALL.items() if name != "latent_mode"}  # as the document has it
 # Name -> width and height, format of sample_scene.py, options.

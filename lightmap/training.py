@@ -118,11 +118,12 @@ def describe_run(options: TrainOptions, day: Day, half: HalfHours | None, traine
     known = "; with ground truth at half-hours" if half is not None else ""
     counts = [sum(value.numel() for value in part.parameters()) for part in (trainer.model, trainer.model.f2)]
     latent_height, latent_width = trainer.shape.latent_size
-    origin = "F1" if options.latent_mode == "f1" else "a learned grid"
+    shape = trainer.shape
+    origin = {"f1": "F1", "direct": "a learned grid", "basis": "PCA of the day, refined,"}[shape.latent_mode]
     return "\n".join([
         f"day      {day.n_frames} frames of {day.width}x{day.height}, {kind}: {quote(day.names[0])} ... "
         f"{quote(day.names[-1])}{known}",
-        f"model    latent {latent_width}x{latent_height}x{options.latent_dim} from {origin} of {counts[0] - counts[1]} "
+        f"model    latent {latent_width}x{latent_height}x{shape.latent_dim} from {origin} of {counts[0] - counts[1]} "
         f"numbers, F2 of {counts[1]}",
         f"training {trainer.total} steps of {options.batch_size} samples, engine {trainer.engine.name}",
     ])  # fmt: skip

@@ -162,8 +162,8 @@ def test_ranking_front_and_winner():
     ranking = ranked(rows)
     assert ranking == ["files", "big", "good", "twin", "late", "poor", "unknown"]
     assert front(rows) == ["files", "good", "late"]
-    assert winner(rows, ranking, 91) == "big" and winner(rows, ranking, 90) == "good"
-    assert winner(rows, ranking, 41) == "good" and winner(rows, ranking, 20) is None
+    assert winner(rows, 91) == "big" and winner(rows, 90) == "good"
+    assert winner(rows, 41) == "good" and winner(rows, 20) is None
 
 
 # --- block compression -----------------------------------------------------------------------------------------------
@@ -215,7 +215,7 @@ def test_without_an_encoder_bytes_are_known_and_quality_is_not(monkeypatch):
     assert report["rivals"]["bc7"]["bytes"] == 3 * 4 * 16 * 4 and report["rivals"]["bc7"]["psnr_hours"] is None
     text = describe_report(report)
     assert "needs the package x; pip install -r requirements/lightmap.txt" in text
-    assert report["ranking"][-1] in ("bc1", "bc7") and report["winner"] not in ("bc1", "bc7")
+    assert report["ranking"][-1] in ("bc1", "bc7") and report["better_rival"] not in ("bc1", "bc7")
 
 
 # --- light -----------------------------------------------------------------------------------------------------------

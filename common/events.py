@@ -9,7 +9,7 @@ from tqdm import tqdm
 TENSORBOARD = "tensorboard"
 
 
-def progress_bar(total: int, initial: int, quiet: bool = False) -> tqdm:
+def progress_bar(total: int, initial: int, quiet: bool = False, what: str = "training") -> tqdm:
     """A bar with iteration, it/s and ETA on stderr; hidden where stderr is no terminal."""
     return tqdm(
         total=total,
@@ -17,7 +17,7 @@ def progress_bar(total: int, initial: int, quiet: bool = False) -> tqdm:
         disable=quiet or not sys.stderr.isatty(),
         unit="it",
         dynamic_ncols=True,
-        desc="training",
+        desc=what,
         smoothing=0.1,
     )
 

@@ -9,6 +9,8 @@ CHECKPOINT_DIR = "outputs/deferred"  # runs, and where --load looks
 LOG_DIR = "outputs/deferred/tensorboard"
 TRAIN_SET = ""  # ids: "0-119", "0,4,8-20", a list of them, or a text file; empty: all but the last seventh
 VALIDATION_SET = ""  # empty: frames that are not in TRAIN_SET, 20 at most
+ALPHA = True  # pixels of frames whose alpha is below 1/2 are no surface
+BACKGROUND_UV = "auto"  # uv that is no surface: "0,0", "none", or "auto": a corner that many pixels have
 
 # texture
 TEXTURE_W = 1024
@@ -33,6 +35,9 @@ EPS = 1e-8
 LOAD = ""
 LOAD_STEP = 0
 EPOCH_PER_CHECKPOINT = 50
+PRECISION = "auto"  # 16 bits on a GPU, else float32
+NUM_WORKERS = 4  # threads that read ahead
+CACHE = "auto"  # GiB of decoded frames; "auto": half of the free memory
 
 # rendering
 TEST_LOAD = ""  # empty: the newest run under CHECKPOINT_DIR

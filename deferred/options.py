@@ -22,6 +22,7 @@ MAX_SETTINGS_BYTES = 1 << 16
 CONFIG_FILE = Path(__file__).resolve().parent / "config.py"
 DEVICES = ("auto", "cpu", "cuda")
 OUT_MODES = ("image", "video")
+PRECISIONS = ("auto", "float32", "bf16", "fp16")
 NEWEST = "newest"  # --resume without a value
 MAX_TEXTURE = 16384  # texels along a side
 VIEW_CHANNELS = 12  # that --view_direction needs: 3 of colour, 9 for harmonics
@@ -35,6 +36,8 @@ class TrainOptions:
     data: str = knob("", "folder with frame/, uv/ and extrinsics/; empty: the sample, made at first use", unit="path")
     train: str = knob("", 'ids to train on: "0-119", "0,4,8-20" or a text file; empty: all but the last seventh')
     val: str = knob("", "ids to validate on; empty: those that are not trained on, 20 at most")
+    alpha: bool = knob(True, "pixels of frames whose alpha is below 1/2 are no surface")
+    background_uv: str = knob("auto", 'uv that is no surface: "0,0", none, or auto: a corner that many pixels have')
     checkpoint: str = knob("outputs/deferred", "folder that receives one sub-folder per run", unit="path")
     logdir: str = knob("outputs/deferred/tensorboard", "folder of the TensorBoard events of the runs", unit="path")
 
@@ -64,6 +67,10 @@ class TrainOptions:
                        bare=NEWEST)  # fmt: skip
     epoch_per_checkpoint: int = knob(50, "epochs from one checkpoint to the next", unit="epochs", low=1, high=10**6)
     device: str = knob("auto", "where PyTorch computes", choices=DEVICES)
+    precision: str = knob("auto", "numbers of the U-Net's layers in training; auto: 16 bits on a GPU, else float32",
+                          choices=PRECISIONS)  # fmt: skip
+    num_workers: int = knob(4, "threads that read the next steps' crops; 0: none", low=0, high=256)
+    cache: str = knob("auto", "memory for decoded frames; auto: half of what is free", unit="GiB")
 
 
 @dataclass(frozen=True)
@@ -79,6 +86,7 @@ class RenderOptions:
     out_mode: str = knob("image", "image: a PNG per id; video: render.mp4", choices=OUT_MODES)
     fps: float = knob(25.0, "of the video", unit="frames per second", low=0.1, high=1000.0)
     batch: int = knob(12, "frames that are rendered at once", low=1, high=4096)
+    background_uv: str = knob("auto", 'uv that is no surface: "0,0", none, or auto: as in training')
     device: str = knob("auto", "where PyTorch computes", choices=DEVICES)
 
 
@@ -97,10 +105,10 @@ WITHOUT = {
 }
 # Options that depend on the user, not on the frames, and may not be in a data folder's settings.json.
 NOT_ADVICE = frozenset({"data", "checkpoint", "logdir", "train", "val", "load", "load_step", "resume", "device", "seed",
-                        "epoch_per_checkpoint"})  # fmt: skip
+                        "epoch_per_checkpoint", "precision", "num_workers", "cache"})  # fmt: skip
 # Options that --resume may change.
 FREE = frozenset({"data", "checkpoint", "logdir", "load", "load_step", "resume", "epoch_per_checkpoint", "device",
-                  "epoch", "val"})  # fmt: skip
+                  "epoch", "val", "precision", "num_workers", "cache"})  # fmt: skip
 
 
 def fields_of(script: str) -> dict[str, dataclasses.Field]:

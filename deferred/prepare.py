@@ -28,6 +28,7 @@ from common.arrays import write_array
 from common.errors import Say, UserError, quote, run_command
 from common.files import make_folder, write_bytes, write_json
 from common.knobs import OneLineParser, add_flags, check_values, knob
+from deferred.dataset.uv_maps import UV_TYPES, uv_type, write_uv
 from deferred.meshes import TextureAlbedo, load_mesh, torus
 from deferred.options import SETTINGS_FILE, numbers
 from deferred.raycast import CASTERS, MeshGeometry
@@ -72,6 +73,8 @@ class PrepareOptions:
     diffuse: float = knob(0.65, "light of the matte part", low=0.0, high=10.0)
     specular: float = knob(0.5, "light of the glossy part", low=0.0, high=10.0)
     exponent: float = knob(4.0, "Phong exponent; higher is sharper", low=0.5, high=10_000.0)
+    uv_type: str = knob("auto", "numbers of the uv maps; auto: uint16, for a mesh's texture above 4096 texels float32",
+                        choices=UV_TYPES)  # fmt: skip
     per_pixel: bool = knob(False, "directions for each pixel instead of one for the view")
     caster: str = knob("auto", "ray caster for meshes; auto: embree if it is installed", choices=CASTERS)
     seed: int = knob(1, "of random numbers: the views", low=0, high=2**31)
@@ -145,7 +148,8 @@ def prepare(options: PrepareOptions, folder: Path, say: Say = print) -> None:
     )
     for kind in FOLDERS:
         make_folder(folder / kind)
-    covered = 0
+    texels = max(albedo.values.shape[:2]) if isinstance(albedo, TextureAlbedo) else 0
+    covered, kind = 0, uv_type(options.uv_type, texels)
     with progress_bar(options.frames, 0) as bar:
         bar.set_description("rendering")
         for number, position in enumerate(positions):
@@ -153,11 +157,11 @@ def prepare(options: PrepareOptions, folder: Path, say: Say = print) -> None:
             image, uv, to_camera = render_view(geometry, albedo, light, camera)
             covered += int(np.isfinite(uv[..., 0]).sum())
             write_bytes(folder / "frame" / f"{id_name(number)}.png", encode_png(display_pixels(image)))
-            write_array(folder / "uv" / f"{id_name(number)}.npy", uv)
+            write_uv(folder / "uv" / f"{id_name(number)}.npy", uv, kind)
             seen = to_camera if options.per_pixel else (position / np.linalg.norm(position)).astype(np.float32)
             write_array(folder / "extrinsics" / f"{id_name(number)}.npy", seen)
             bar.update(1)
-    same = {name: getattr(options, name) for name in ("out", "scene", "caster", "per_pixel", "seed")}
+    same = {name: getattr(options, name) for name in ("out", "scene", "caster", "per_pixel", "seed", "uv_type")}
     if options == PrepareOptions(**same):
         write_json(folder / SETTINGS_FILE, ADVICE)
     elif (folder / SETTINGS_FILE).is_file():

@@ -16,7 +16,9 @@ from common.files import write_json
 from common.run_folder import new_stamped_folder
 from common.stop import stop_signals
 from deferred import checkpoints
-from deferred.dataset.frames import FrameSet, split_ids
+from deferred.dataset.frames import split_ids
+from deferred.dataset.opening import open_frames
+from deferred.dataset.uv_maps import background_text
 from deferred.evaluation import render_views, score, simple_scores
 from deferred.model.renderer import Form, NeuralRenderer, new_renderer, place_colours
 from deferred.options import (
@@ -37,6 +39,8 @@ from deferred.trainer import Trainer
 from deferred.util import format_ids, parse_ids
 from metrics.pictures import display_pixels
 
+# What runs did whose checkpoints do not say it, for --resume to go on as they were.
+BEFORE = {"alpha": False, "background_uv": "none", "precision": "float32"}
 REPORT, PAGE, STRIP, TEXTURE = "report.json", "report.html", "comparison.png", "texture.png"
 
 
@@ -50,7 +54,7 @@ def train(script: str, given: Mapping[str, Any], say: Say = print, quiet: bool =
         trainer.resume(loaded)
     else:
         run = new_stamped_folder(Path(options.checkpoint))
-        write_json(run / checkpoints.CONFIG, {"script": script, "options": dataclasses.asdict(options)})
+        write_json(run / checkpoints.CONFIG, {"script": script, "options": dataclasses.asdict(trainer.options)})
     say(describe(trainer, run))
     events = EventFile(Path(options.logdir) / run.name)
     if trainer.images > options.load_step:
@@ -108,7 +112,7 @@ def start_options(
             if name in loaded.config and loaded.config[name] != given[name]:
                 raise UserError(f"--{name} {given[name]}: the run was begun with {loaded.config[name]}, and --resume "
                                 "goes on as it was; leave the flag out, or begin a run with --load")  # fmt: skip
-        return make_options(script, {**loaded.config, **given}), loaded
+        return make_options(script, {**BEFORE, **loaded.config, **given}), loaded
     options = options_for(script, given, say)
     if not options.load and script == "train_unet":
         options = dataclasses.replace(options, load=str(checkpoints.find_checkpoint("", parent, ("train_texture",))))
@@ -121,16 +125,13 @@ def start_options(
 def make_trainer(
     script: str, options: TrainOptions, loaded: checkpoints.Loaded | None, device: torch.device, say: Say = print
 ) -> Trainer:
-    """The frames and the model of a run. Raises: UserError."""
+    """The frames and the model of a run; its options name the background that was found. Raises: UserError."""
     folder = data_folder(options.data, say)
     wanted = [parse_ids(text, flag) if text.strip() else None
               for text, flag in ((options.train, "--train"), (options.val, "--val"))]  # fmt: skip
     train_ids, val_ids = split_ids(folder, *wanted)
-    frames = FrameSet(folder, train_ids)
-    held_out = FrameSet(folder, val_ids) if val_ids else None
-    frames.check_surface("--train")
-    if held_out is not None:
-        held_out.check_surface("--val")
+    frames, held_out = open_frames(folder, train_ids, val_ids, options, say)
+    options = dataclasses.replace(options, background_uv=background_text(frames.background))
     model = start_model(script, options, loaded)
     return Trainer(script, options, model, frames, held_out, device)
 
@@ -182,11 +183,12 @@ def describe(trainer: Trainer, run: Path) -> str:
     )
     view = ", channels 3 to 11 by view" if form.view_direction else ""
     texture = f"{form.texturew}x{form.textureh}x{form.texture_dim} texture of {counts[0]} numbers{view}"
+    numbers = "" if trainer.precision.name == "float32" else f" in {trainer.precision.name}"
     lines = [
         f"frames   {len(frames)} of {', '.join(sizes):.60} ({format_ids(frames.ids):.60}), {held}",
         f"model    {texture}" + (f"; U-Net of {counts[1]}" if counts[1] else ""),
         f"training {trainer.options.epoch} epochs of {trainer.steps_per_epoch} steps, crops of {trainer.crop[1]}x"
-        f"{trainer.crop[0]}, on {trainer.device.type}; {quote(run)}",
+        f"{trainer.crop[0]}, on {trainer.device.type}{numbers}; {quote(run)}",
     ]
     options = trainer.options
     moves = reach(trainer.script, options.lr, trainer.steps_per_epoch, options.epoch, len(trainer.model.texture.levels))

@@ -29,7 +29,7 @@ class ResizeConv(nn.Conv2d):
     def forward(self, x: Images) -> Images:
         """(B, channels, H, W) -> (B, made, 2 H, 2 W)."""
         turned = functional.pad(self.weight.flip(2, 3), (1, 1, 1, 1))
-        kernel = 4 * functional.avg_pool2d(turned, 2, stride=1)  # each tap reads the two rows and columns it was spread to
+        kernel = 4 * functional.avg_pool2d(turned, 2, stride=1)  # sums of the 2 x 2 taps that read the same value
         return functional.conv_transpose2d(x, kernel.transpose(0, 1), self.bias, stride=2, padding=1)
 
 

@@ -11,26 +11,29 @@ from deferred.tensors import Images
 STRIDE = 32  # five halvings
 MIN_SIZE = 2 * STRIDE  # 2 x 2 values in the innermost layer: instance norm of a single value is 0
 SLOPE = 0.2  # of the leaky ReLU, as in pix2pix (Isola et al. 2017)
-UPSAMPLING = ("resize", "transposed")  # ways to double a layer's size
+# Each of the 3 taps of a convolution of doubled values as 4 taps of a transposed convolution of the values.
+SPREAD = ((1.0, 1.0, 0.0, 0.0), (0.0, 1.0, 1.0, 0.0), (0.0, 0.0, 1.0, 1.0))
 
 
-class ResizeConv(nn.Conv2d):
+class ResizeConv(nn.ConvTranspose2d):
     """Nearest-neighbour doubling, then a 3 x 3 convolution (Odena et al. 2016, "Deconvolution and Checkerboard
     Artifacts", doi:10.23915/distill.00003).
 
     Computed as the transposed 4 x 4 convolution of stride 2 that is the same function, which takes 4 products for an
     output value in place of 9. All four phases of its kernel have one sum, so that a constant stays a constant; those
     of a free transposed kernel have four sums, which is what makes a checkerboard.
+
+    weight: (channels, made, 3, 3), turned by 180 degrees, as that of a transposed convolution.
     """
 
     def __init__(self, channels: int, made: int):
-        super().__init__(channels, made, 3, padding=1)
+        super().__init__(channels, made, 3)
 
     def forward(self, x: Images) -> Images:
         """(B, channels, H, W) -> (B, made, 2 H, 2 W)."""
-        turned = functional.pad(self.weight.flip(2, 3), (1, 1, 1, 1))
-        kernel = 4 * functional.avg_pool2d(turned, 2, stride=1)  # sums of the 2 x 2 taps that read the same value
-        return functional.conv_transpose2d(x, kernel.transpose(0, 1), self.bias, stride=2, padding=1)
+        spread = self.weight.new_tensor(SPREAD)
+        kernel = self.weight.flatten(2) @ torch.kron(spread, spread)
+        return functional.conv_transpose2d(x, kernel.unflatten(2, (4, 4)), self.bias, stride=2, padding=1)
 
 
 class UNet(nn.Module):

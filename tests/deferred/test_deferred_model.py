@@ -117,7 +117,8 @@ def test_resize_convolution_is_that_and_makes_no_checkerboard():
     """A nearest-neighbour doubling and a 3 x 3 convolution; what is constant stays constant, unlike transposed."""
     resize, transposed = ResizeConv(5, 3), torch.nn.ConvTranspose2d(5, 3, 4, stride=2, padding=1)
     x = torch.randn(2, 5, 7, 4, generator=torch.Generator().manual_seed(0))
-    expected = functional.conv2d(functional.interpolate(x, scale_factor=2), resize.weight, resize.bias, padding=1)
+    kernel = resize.weight.transpose(0, 1).flip(2, 3)
+    expected = functional.conv2d(functional.interpolate(x, scale_factor=2), kernel, resize.bias, padding=1)
     torch.testing.assert_close(resize(x), expected)
     flat, board = (layer(torch.ones(1, 5, 8, 8))[..., 2:-2, 2:-2] for layer in (resize, transposed))
     assert float((flat - flat[..., :1, :1]).abs().max()) < 1e-5 < 0.01 < float((board - board[..., :1, :1]).abs().max())

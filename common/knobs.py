@@ -33,7 +33,8 @@ def knob(default: Any, help: str, *, unit: str = "", low: float | None = None, h
         auto: whether "auto" may be given for None, a value that the program chooses.
     """
     metadata = {"help": help, "unit": unit, "low": low, "high": high, "choices": tuple(choices),
-                "refused": dict(refused or {}), "words": tuple(words), "bare": bare, "section": section, "auto": auto}  # fmt: skip
+                "refused": dict(refused or {}), "words": tuple(words), "bare": bare, "section": section,
+                "auto": auto}  # fmt: skip
     if isinstance(default, (dict, list)):
         return dataclasses.field(default_factory=lambda: type(default)(default), metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)

@@ -58,7 +58,7 @@ def open_frames(
                             f"is NaN or negative everywhere{_reasons(group, background)}; name others, or prepare them "
                             "again")  # fmt: skip
     _say_alpha(every, say)
-    _say_precision(every, max(options.texturew, options.textureh), say)
+    _say_precision(every, max(options.texturew or 0, options.textureh or 0), say)
     if len(cache) < len(every):
         say(f"note: {len(cache)} of {len(every)} decoded images fit into a cache of {readable_bytes(cache.n_bytes)}, "
             "the others are decoded in every epoch; --cache GIB makes it larger, --num_workers decodes in more threads")

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 
 from common.errors import UserError
-from deferred.options import PRECISIONS
 
 TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+BF16_SINCE = (8, 0)  # compute capability of Ampere; older ones emulate it
 
 
 class Precision:
@@ -20,7 +20,7 @@ class Precision:
     coordinates as they are. Convolutions are what becomes quicker.
 
     Args:
-        wanted: one of PRECISIONS; auto: bf16, else fp16 on a GPU, float32 elsewhere.
+        wanted: one of options.PRECISIONS; auto: bf16, else fp16 on a GPU, float32 elsewhere.
     Raises: UserError for fp16 without a GPU.
     """
 
@@ -28,13 +28,12 @@ class Precision:
         if wanted == "auto":
             wanted = "float32"
             if device.type == "cuda":
-                wanted = "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+                wanted = "bf16" if torch.cuda.get_device_capability(device) >= BF16_SINCE else "fp16"
         if wanted == "fp16" and device.type != "cuda":
             raise UserError(f"--precision fp16: expected a GPU, found --device {device.type}, on which its gradients "
                             "are slow or 0; give float32 or bf16")  # fmt: skip
-        assert wanted in PRECISIONS
         self.name, self.device = wanted, device
-        self.scaler = torch.amp.GradScaler(device.type, enabled=wanted == "fp16")
+        self.scaler = torch.amp.GradScaler(device.type) if wanted == "fp16" else None
 
     def autocast(self) -> torch.autocast:
         """The context of a forward pass and its loss."""
@@ -44,15 +43,19 @@ class Precision:
     def step(self, loss: torch.Tensor, optimiser: torch.optim.Optimizer) -> None:
         """Gradients of the loss, and a step along them; fp16 skips it where they overflow."""
         optimiser.zero_grad(set_to_none=True)
-        self.scaler.scale(loss).backward()
-        self.scaler.step(optimiser)
-        self.scaler.update()
+        if self.scaler is None:
+            loss.backward()
+            optimiser.step()
+        else:
+            self.scaler.scale(loss).backward()
+            self.scaler.step(optimiser)
+            self.scaler.update()
 
     def state(self) -> dict[str, Any]:
         """What a run needs to go on: empty but for fp16."""
-        return self.scaler.state_dict()
+        return {} if self.scaler is None else self.scaler.state_dict()
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from a state of the same precision. Raises: RuntimeError, KeyError for one that does not fit."""
-        if self.scaler.is_enabled() and state:  # a run may have begun on another device
+        if self.scaler is not None and state:  # a run may have begun on another device
             self.scaler.load_state_dict(dict(state))

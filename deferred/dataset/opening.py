@@ -35,7 +35,7 @@ def cache_bytes(wanted: str) -> int:
 
 
 def open_frames(
-    folder: Path, train: Sequence[int], val: Sequence[int], options: TrainOptions, say: Say = print, quiet: bool = False
+    folder: Path, train: Sequence[int], val: Sequence[int], options: TrainOptions, say: Say = print
 ) -> tuple[FrameSet, FrameSet | None]:
     """The frames to train on and the held-out ones, all of them checked, their images in one cache.
 
@@ -46,7 +46,7 @@ def open_frames(
     background, cache = parse_background(options.background_uv), FrameCache(cache_bytes(options.cache))
     sets = {flag: FrameSet(folder, ids, background=background, alpha=options.alpha, cache=cache)
             for flag, ids in (("--train", train), ("--val", val)) if ids or flag == "--train"}  # fmt: skip
-    facts = {flag: inspect_all(frames, quiet) for flag, frames in sets.items()}
+    facts = {flag: inspect_all(frames) for flag, frames in sets.items()}
     every = [found for group in facts.values() for found in group.values()]
     if options.background_uv == "auto":
         background = _find_background(every, say)
@@ -58,17 +58,17 @@ def open_frames(
                             f"is NaN or negative everywhere{_reasons(group, background)}; name others, or prepare them "
                             "again")  # fmt: skip
     _say_alpha(every, say)
-    _say_precision(every, max(options.texturew, options.textureh), say)
+    _say_precision(every, max(options.texturew or 0, options.textureh or 0), say)
     if len(cache) < len(every):
         say(f"note: {len(cache)} of {len(every)} decoded images fit into a cache of {readable_bytes(cache.n_bytes)}, "
             "the others are decoded in every epoch; --cache GIB makes it larger, --num_workers decodes in more threads")
     return sets["--train"], sets.get("--val")
 
 
-def inspect_all(frames: FrameSet, quiet: bool = False) -> dict[int, Facts]:
+def inspect_all(frames: FrameSet) -> dict[int, Facts]:
     """FrameSet.inspect of every frame, in threads and with a progress bar. Raises: UserError."""
     found = {}
-    with progress_bar(len(frames), 0, quiet) as bar:
+    with progress_bar(len(frames), 0) as bar:
         bar.set_description("checking")
         for number, facts in zip(frames.ids, map_threads(frames.inspect, frames.ids, CHECKERS)):
             found[number] = facts

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from deferred.dataset.ahead import read_batches
 from deferred.dataset.crops import Batch, collate, plan_crops
 from deferred.dataset.frames import Frame, FrameSet, split_ids
 from deferred.util import format_ids, masked_l1, parse_ids, surface_psnr

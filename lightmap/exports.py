@@ -21,8 +21,8 @@ from lightmap.data import Encoding
 from lightmap.onnx_file import onnx_bytes
 from lightmap.page import write_page
 from lightmap.quantised import encode_npz, plane_names, quantise_model, textures
-from lightmap.shape import Shape
 from lightmap.shader import WEIGHT_FILE, Decoder, file_name, shader_source, weight_bytes, weight_columns
+from lightmap.shape import Shape
 from lightmap.siren import AtHours, DaySiren, Siren
 from lightmap.weight_file import pack_weights
 from shaders.languages import LANGUAGES

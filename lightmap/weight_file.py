@@ -1,7 +1,7 @@
 """A whole day in one file, from which it can be rendered.
 
-f1_f2.npz: both networks; F1 computes the latent map when the file is loaded. day.npz, of latent mode basis: the codes of
-the latent map, and the network and the basis in float16.
+f1_f2.npz: both networks; F1 computes the latent map when the file is loaded. day.npz, of latent mode basis: the codes
+of the latent map, and the network and the basis in float16.
 """
 
 from __future__ import annotations

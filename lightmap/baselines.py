@@ -155,14 +155,12 @@ class Pca:
             weights = (stack_of(self.day, texels) - self.mean) @ self.basis[:, :rank]
             weights = _stored(weights, weight_map[0, :rank], weight_map[1, :rank])
         else:
-            weights = weight_map[:, :rank]
-            weights = _stored(weights, weights.amin(dim=0), weights.amax(dim=0))
-            weights = upsample(weights, size, self._size_at(choice.scale), texels)
+            weights = upsample(weight_map[:, :rank], size, self._size_at(choice.scale), texels)
         return weights @ self.basis[:, :rank].T + self.mean
 
     def weight_maps(self, choices: set[Choice], tick: Callable[[], Any] = lambda: None) -> Mapping[int, Weights]:
-        """Scale -> the weights averaged over cells of scale x scale texels, row by row, as many as the choices need;
-        for scale 1 only their extremes over all texels, (2, components).
+        """Scale -> the stored weights, averages over cells of scale x scale texels, row by row, as many as the choices
+        need; for scale 1 only the weights' extremes over all texels, (2, components).
 
         One pass over the frames makes all of them, a strip of rows at a time.
         """
@@ -183,7 +181,8 @@ class Pca:
         for scale, cells in maps.items():
             heights, widths = (_cell_sides(side, scale) for side in size)
             cells /= (heights[:, None] * widths)[..., None]
-        return {1: extremes, **{scale: cells.flatten(0, 1) for scale, cells in maps.items()}}
+            maps[scale] = _stored(cells.flatten(0, 1), cells.amin(dim=(0, 1)), cells.amax(dim=(0, 1)))
+        return {1: extremes, **maps}
 
     def _size_at(self, scale: int) -> tuple[int, int]:
         return -(-self.day.height // scale), -(-self.day.width // scale)
@@ -196,9 +195,9 @@ class Pca:
 
 
 def _stored(weights: Weights, low: Columns, high: Columns) -> Weights:
-    """Weights after rounding to 8-bit codes between these extremes."""
+    """Weights after rounding to 8-bit codes between these extremes, in place: those of a large day take 100 MB."""
     step = (high - low).clamp_min(1e-12) / 255
-    return ((weights - low) / step + 0.5).floor() * step + low
+    return weights.sub_(low).div_(step).add_(0.5).floor_().mul_(step).add_(low)
 
 
 def _add_cells(cells: TensorType, weights: TensorType, top: int, scale: int) -> None:

@@ -42,8 +42,8 @@ def block_forms(day: Day) -> list[BlockForm]:
         return [BlockForm("bc7", "frames as BC7", "bc7"), BlockForm("bc1", "frames as BC1", "bc1")]
     return [
         BlockForm("bc6h", "frames as BC6H", "bc6h"),
-        BlockForm("bc7_log", "log encoding as BC7", "bc7", True),
-        BlockForm("bc1_log", "log encoding as BC1", "bc1", True),
+        BlockForm("bc7_log", "frames, log encoded, as BC7", "bc7", True),
+        BlockForm("bc1_log", "frames, log encoded, as BC1", "bc1", True),
     ]
 
 

@@ -100,9 +100,16 @@ class Compressor(nn.Module):
     @torch.no_grad()
     def compute_latent_map(self) -> Latents:
         """z of every latent texel, row by row, float32; those of a learned grid rounded as in training."""
+        return torch.cat(list(self.latent_parts()))
+
+    def latent_parts(self) -> Iterator[Latents]:
+        """The same, CHUNK texels at a time: the whole map of a large day takes GB."""
         height, width = self.shape.latent_size
         device = self.f2.omega.device
-        return torch.cat([self._latent_texels(part.to(device)).cpu() for part in chunks(height * width)])
+        for part in chunks(height * width):
+            with torch.no_grad():
+                z = self._latent_texels(part.to(device)).cpu()
+            yield z
 
 
 def chunks(count: int) -> Iterator[Texels]:

@@ -138,7 +138,8 @@ class HalfHours:
     def image(self, frame: int) -> np.ndarray:
         """(H, W, 3) float32 in [0, 1], read from its file."""
         codes = codes_of(self.files.read(self.files.paths[frame]), self.day.encoding)
-        return unit(torch.from_numpy(codes)).numpy().reshape(self.day.height, self.day.width, 3)
+        values = unit(torch.from_numpy(np.require(codes, requirements="W"))).numpy()
+        return values.reshape(self.day.height, self.day.width, 3)
 
 
 def codes_of(pixels: np.ndarray, encoding: Encoding) -> np.ndarray:

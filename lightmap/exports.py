@@ -12,11 +12,11 @@ from typing import Any
 
 import torch
 
-from common.arrays import write_array
+from common.arrays import write_array_parts
 from common.errors import UserError
 from common.files import make_folder, sha256_of, write_bytes, write_json, write_text
 from formats.dds import MAX_SIZE, encode_dds
-from lightmap.compressor import CHUNK, Compressor, Latents, harmonics_of, upsample
+from lightmap.compressor import CHUNK, Compressor, chunks, harmonics_of
 from lightmap.data import Encoding
 from lightmap.onnx_file import onnx_bytes
 from lightmap.page import write_page
@@ -47,10 +47,9 @@ def write_exports(
     """
     make_folder(folder)
     model, encoding, notes = model.cpu().eval(), Encoding(**day["encoding"]), []
-    latent = model.compute_latent_map()
-    quantised = quantise_model(model, latent)
+    quantised = quantise_model(model)
     decoder = Decoder(model.f2, quantised, harmonics_of(model.f2, model.shape.latent_dim), encoding)
-    write_latent_map(folder / LATENT_MAP, model, latent)
+    write_latent_map(folder / LATENT_MAP, model)
     write_bytes(folder / LATENT_Q8, encode_npz(quantised))
     write_bytes(folder / F2_STATE, state_bytes(model.f2))
     write_bytes(folder / F2_SCRIPT, script_bytes(model.f2))
@@ -73,12 +72,12 @@ def write_exports(
     return [*notes, f"exports  {', '.join([*written, F2_META, PAGE])}"]
 
 
-def write_latent_map(path: Path, model: Compressor, latent: Latents) -> None:
+def write_latent_map(path: Path, model: Compressor) -> None:
     """Write z of every lightmap texel, (H, W, C) float32, row 0 on top; a smaller latent map is sampled bilinearly."""
     shape = model.shape
-    size = (shape.height, shape.width)
-    whole = upsample(latent, size, shape.latent_size).view(*size, shape.latent_dim)
-    write_array(path, whole.numpy())
+    parts = (model.latents(part).numpy() for part in chunks(shape.height * shape.width))
+    with torch.no_grad():
+        write_array_parts(path, (shape.height, shape.width, shape.latent_dim), parts)
 
 
 def state_bytes(f2: Siren) -> bytes:

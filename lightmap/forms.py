@@ -9,10 +9,11 @@ from typing import Any
 
 import torch
 
+from lightmap.basis import shipped_bytes
 from lightmap.compressor import CHUNK, Compressor, Latents, bilinear_neighbours, render
 from lightmap.data import Day, Numbers
 from lightmap.evaluation import Stack
-from lightmap.exports import F2_META, LATENT_MAP, LATENT_Q8, NETWORKS, NETWORKS_HALF
+from lightmap.exports import DAY, F2_META, LATENT_MAP, LATENT_Q8, NETWORKS, NETWORKS_HALF
 from lightmap.quantised import encode_npz, quantise_model
 from lightmap.weight_file import WEIGHT_TYPES, pack_weights
 
@@ -51,15 +52,17 @@ def forms_of(model: Compressor, day_facts: Mapping[str, Any], whole: bool) -> di
         whole: count deflated bytes whatever the size of the latent map.
     """
     shape = model.shape
+
+    def plain(texels: Numbers) -> tuple[Compressor, Latents]:
+        return model, _latents(model, texels)
+
+    if shape.latent_mode == "basis":
+        return {"basis": _basis_form(model, day_facts, whole, plain)}
     rows, columns = shape.latent_size
     f2_bytes = FLOAT_BYTES * sum(value.numel() for value in model.f2.parameters())
     codes, floats = rows * columns * shape.latent_dim, FLOAT_BYTES * shape.height * shape.width * shape.latent_dim
     counted = whole or codes <= MOST_CODES
     latent_map = LatentMap(model) if shape.latent_mode == "f1" else None
-
-    def plain(texels: Numbers) -> tuple[Compressor, Latents]:
-        return model, _latents(model, texels)
-
     forms = {}
     if latent_map:
         for kind in WEIGHT_TYPES:
@@ -75,13 +78,25 @@ def forms_of(model: Compressor, day_facts: Mapping[str, Any], whole: bool) -> di
                                  plain if latent_map is None else latent_map.quantised(model, 1))  # fmt: skip
     if latent_map and min(shape.latent_size) > 1:
         half = -(-rows // 2) * -(-columns // 2) * shape.latent_dim + f2_bytes
-        forms["latent_q8_half_f2"] = Form("the same at half size", half, None, half, True, (),
+        forms["latent_q8_half_f2"] = Form("latent map 8 bits, half size, + F2", half, None, half, True, (),
                                           latent_map.quantised(model, 2))  # fmt: skip
     return forms
 
 
+def _basis_form(model: Compressor, day_facts: Mapping[str, Any], whole: bool, build: Build) -> Form:
+    """Latent mode basis has one form: its codes, and in files a network and a basis of float16, which it was trained
+    with."""
+    shape = model.shape
+    rows, columns = shape.latent_size
+    codes = rows * columns * shape.latent_dim
+    size = len(pack_weights(model, day_facts, "float16")) if whole or codes <= MOST_CODES else None
+    memory = codes + FLOAT_BYTES * sum(value.numel() for value in model.f2.parameters())
+    files = (DAY, "latent_*.dds", "lightmap_decoder*", F2_META)
+    return Form("latent map 8 bits + basis + F2", shipped_bytes(shape), size, memory, True, files, build)
+
+
 def _deflated(model: Compressor) -> int:
-    return len(encode_npz(quantise_model(model, model.compute_latent_map())))
+    return len(encode_npz(quantise_model(model)))
 
 
 def _latents(model: Compressor, texels: Numbers) -> Latents:
@@ -184,4 +199,3 @@ def decoded_stack(form: Form, day: Day, texels: Numbers, shift: float, tick: Cal
         frames.append(decode(model, z, hour))
         tick()
     return torch.stack(frames, dim=1).flatten(1)
-

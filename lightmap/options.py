@@ -122,6 +122,8 @@ def make_options(values: Mapping[str, Any]) -> TrainOptions:
     if unknown:
         raise UserError(f"--{unknown[0]}: no such option")
     options = TrainOptions(**check_values(FIELDS, values))
+    if options.resume and options.overwrite:
+        raise UserError("--resume --overwrite: expected one of them; the one goes on with a run, the other removes it")
     if options.engine == "fused" and options.device == "cuda":
         raise UserError("--engine fused: expected --device cpu beside it, found cuda; the fused kernels run on the CPU")
     return _in_mode(options, values)

@@ -7,7 +7,7 @@ from typing import Any
 
 from common.events import readable_bytes
 
-WIDTH = 30  # of a form's title
+WIDTH = 38  # of a form's title
 
 
 def describe_report(report: Mapping[str, Any]) -> str:
@@ -28,7 +28,7 @@ def _lines(report: Mapping[str, Any]) -> Iterator[str]:
         yield from _light_table(report)
     if report["no_block_codec"]:
         yield f"note     no figures of block compression: {report['no_block_codec']}"
-    yield winner_line(report)
+    yield from _winner_lines(report)
 
 
 def _quality(report: Mapping[str, Any]) -> str:
@@ -70,7 +70,7 @@ def _table(report: Mapping[str, Any]) -> Iterator[str]:
             found = f"{'exact':>8}" + found[8:]
         rival = f"{_db(pca['psnr_hours'])} dB" if pca else ""
         mark = "*" if name in report["front"] else " "
-        yield (f"{mark} {row['title']:<{WIDTH - 2}}{row['bytes']:>12}{row['of_files']:>10.1%}"
+        yield (f"{mark} {row['title']:<{WIDTH - 2}}{row['bytes']:>12}{_share(row['of_files']):>10}"
                f"{row['bits_per_pixel_and_frame']:>15.3f}{found}   {rival}").rstrip()  # fmt: skip
     for name, scores in report["baselines"].items():
         exact = "exact" if scores["psnr_hours"] is None else _db(scores["psnr_hours"])
@@ -95,33 +95,30 @@ def _light_table(report: Mapping[str, Any]) -> Iterator[str]:
                    f"   {bright['light']:.4g} -> {bright['decoded']:.4g}")  # fmt: skip
 
 
-def winner_line(report: Mapping[str, Any]) -> str:
-    """Which form wins, against the usual block compression, and how to get it."""
-    rows = {**report["forms"], **report["rivals"]}
-    block = rows[report["block_compressed"]]
-    against = f"{block['title']} ({readable_bytes(block['memory_bytes'])}{_in_db(block)})"
-    name = report["winner"]
-    if name is None:
-        return f"wins     none: no form is smaller in memory than {against}"
-    row = rows[name]
-    found = f"{_db(row['psnr_hours'])} dB in {readable_bytes(row['memory_bytes'])}"
-    return (f"wins     {row['title']}: {found}, the best that is smaller in memory than {against}; "
-            f"{how_to_get(name, row, report)}")  # fmt: skip
+def _winner_lines(report: Mapping[str, Any]) -> Iterator[str]:
+    """Which form of this run wins, against the usual block compression, how to get it, and what is better still."""
+    forms, rivals = report["forms"], report["rivals"]
+    block = rivals[report["block_compressed"]]
+    against = f"{block['title']} {_in_bytes(block)}"
+    if report["winner"] is None:
+        yield f"wins     none of these forms is smaller in memory than {against}; --latent_mode basis makes one that is"
+    else:
+        row = forms[report["winner"]]
+        pca = row["pca_at_equal_bytes"]
+        rival = f"; PCA in as many bytes {_db(pca['psnr_hours'])} dB" if pca else ""
+        command = report.get("export", "python -m lightmap.export_latent")
+        yield f"wins     {row['title']}: {_in_bytes(row)}; {against}{rival}"
+        yield f"         {command} writes it: {', '.join(row['files'])}"
+    if report["better_rival"] is not None:
+        row, name = rivals[report["better_rival"]], report["better_rival"]
+        advice = f"train with --bytes {row['bytes']}, which starts from it"
+        yield f"better   {row['title']}: {_in_bytes(row)}; {advice if name.startswith('pca') else 'encode the frames'}"
 
 
-def how_to_get(name: str, row: Mapping[str, Any], report: Mapping[str, Any]) -> str:
-    """The command that writes a form, or what to use instead of one."""
-    if row["files"]:
-        return f"{report.get('export', 'python -m lightmap.export_latent')} writes it ({', '.join(row['files'])})"
-    if name.startswith("pca"):
-        return "nothing here writes it"
-    if name in report["forms"]:
-        return "train it with --latent_scale 2"
-    return "compress the frames; nothing of this run is needed"
-
-
-def _in_db(row: Mapping[str, Any]) -> str:
-    return "" if row["psnr_hours"] is None else f", {row['psnr_hours']:.2f} dB"
+def _in_bytes(row: Mapping[str, Any]) -> str:
+    """Quality, where it is known, and memory of a form."""
+    quality = "" if row["psnr_hours"] is None else f"{row['psnr_hours']:.2f} dB in "
+    return f"{quality}{readable_bytes(row['memory_bytes'])} of memory"
 
 
 def _db(value: float | None) -> str:
@@ -129,7 +126,7 @@ def _db(value: float | None) -> str:
 
 
 def _share(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2%}" if value < 10 else f"{value:.0f}x"
+    return "-" if value is None else f"{value:.2%}" if value < 10 else f"{value:.0f} x"
 
 
 def _ssim(value: float | None) -> str:

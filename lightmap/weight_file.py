@@ -41,7 +41,7 @@ def pack_weights(model: Compressor, day: Mapping[str, Any], weight_type: str = "
     info = json.dumps({"shape": dataclasses.asdict(model.shape), "day": dict(day)}).encode()
     stream, entries = io.BytesIO(), {"weights": flat, "info": np.frombuffer(info, np.uint8)}
     if basis:
-        codes = quantise_model(model, model.compute_latent_map()).codes
+        codes = quantise_model(model).codes
         np.savez_compressed(stream, codes=codes.reshape(-1, model.shape.latent_dim), **entries)
     else:
         np.savez(stream, **entries)
@@ -61,7 +61,7 @@ def unpack_weights(path: Path) -> tuple[Compressor, dict[str, Any]]:
                 raise UserError(f"{expected}, found one that claims more than it can hold")
         with np.load(path, allow_pickle=False) as archive:
             weights, info = archive["weights"], parse_json(archive["info"].tobytes())
-            codes = archive["codes"] if "codes" in archive else None
+            codes = archive.get("codes")
         shape = shape_from(info["shape"])
         day = info["day"]
         encoding_of(day)

@@ -30,7 +30,7 @@ from bench.common import RESULTS, use_threads
 from common.errors import run_command
 from configs import PRESETS
 
-FILTERS = ("", "four", "hardware", "stochastic", "nearest")
+FILTERS = ("", "four", "sixteen", "hardware", "stochastic", "nearest")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

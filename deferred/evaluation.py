@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from common.parallel import map_threads
 from deferred.baselines import mean_image_db, nearest_view_db
 from deferred.dataset.crops import collate, to_values
 from deferred.dataset.frames import Frame, FrameSet
@@ -15,6 +16,8 @@ from deferred.model.renderer import NeuralRenderer
 from deferred.util import surface_psnr
 from metrics.pictures import display_pixels
 from metrics.scores import ssim_per_channel
+
+AHEAD = 4  # frames that are read while others are rendered
 
 
 @dataclass(frozen=True)
@@ -45,16 +48,16 @@ def render_views(
 
     A view does not depend on the others in its batch.
     """
-    waiting: list[int] = []
-    for number in [*(frames.ids if ids is None else ids), None]:
-        full = len(waiting) == batch or (
-            waiting and number is not None and frames.sizes[number] != frames.sizes[waiting[0]]
-        )
-        if waiting and (number is None or full):
-            yield from _render(model, [(n, frames.load(n)) for n in waiting], device)
+    ids = list(frames.ids if ids is None else ids)
+    loaded = map_threads(frames.load, ids, AHEAD)  # some ahead, while others are rendered
+    waiting: list[tuple[int, Frame]] = []
+    for number, frame in zip(ids, loaded):
+        if waiting and (len(waiting) == batch or frame.size != waiting[0][1].size):
+            yield from _render(model, waiting, device)
             waiting = []
-        if number is not None:
-            waiting.append(number)
+        waiting.append((number, frame))
+    if waiting:
+        yield from _render(model, waiting, device)
 
 
 def _render(model: NeuralRenderer, frames: list[tuple[int, Frame]], device: torch.device) -> Iterator[View]:

@@ -1,6 +1,9 @@
-"""Casts rays at meshes: finds the first triangle that each ray of a camera hits, with Embree or with numpy."""
+"""Casts rays from one point at a mesh: finds the first triangle that each of them hits, with Embree or with numpy."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -9,8 +12,24 @@ from deferred.meshes import ADVICE, Mesh
 from deferred.scene import Camera, Hits
 
 CASTERS = ("auto", "embree", "own")
+BAND = 1 << 19  # rays that are cast together; some 100 MB
 CANDIDATES = 1 << 20  # pairs of a ray and a triangle that are tested together; some 200 MB
 EDGE = 1e-9  # tolerance of barycentric coordinates: no ray may pass between two triangles that share an edge
+MAX_CELLS = 2048  # along a side of the grid that sorts rays
+NEAR = 1e-12  # of a mesh's distance: what is nearer to the plane of the camera is cut off
+
+
+@dataclass(frozen=True)
+class FirstHits:
+    """What each of N rays hits first.
+
+    triangles: (N,) int64, -1 for a ray that hits nothing. weights: (N, 3), barycentric; distance: (N,), in lengths of
+    the ray; both NaN where nothing is hit.
+    """
+
+    triangles: np.ndarray
+    weights: np.ndarray
+    distance: np.ndarray
 
 
 class MeshGeometry:
@@ -22,9 +41,11 @@ class MeshGeometry:
 
     def __init__(self, mesh: Mesh, caster: str = "auto"):
         self.mesh = mesh
+        # float32 is what Embree has: around the mesh's own centre it is fine enough, wherever in the world that is
+        self.centre = 0.5 * (mesh.vertices.min(axis=0) + mesh.vertices.max(axis=0))
         self.find = self._embree(caster) if caster != "own" else None
 
-    def _embree(self, caster: str):
+    def _embree(self, caster: str) -> Callable[[np.ndarray, np.ndarray], np.ndarray] | None:
         try:
             from embreex import rtcore_scene
             from embreex.mesh_construction import TriangleMesh
@@ -35,35 +56,49 @@ class MeshGeometry:
                 ) from error
             return None
         scene = rtcore_scene.EmbreeScene()
-        TriangleMesh(scene, self.mesh.vertices.astype(np.float32), self.mesh.triangles.astype(np.int32))
+        TriangleMesh(scene, (self.mesh.vertices - self.centre).astype(np.float32), self.mesh.triangles.astype(np.int32))
 
-        def find(camera: Camera) -> np.ndarray:
-            rays = camera.rays().reshape(-1, 3).astype(np.float32)
-            origins = np.broadcast_to(camera.position.astype(np.float32), rays.shape).copy()
-            return np.asarray(scene.run(origins, rays)).reshape(camera.height, camera.width)
+        def find(origin: np.ndarray, rays: np.ndarray) -> np.ndarray:
+            origins = np.broadcast_to((origin - self.centre).astype(np.float32), rays.shape).copy()
+            return np.asarray(scene.run(origins, rays.astype(np.float32)))
 
         return find
 
+    def cast(self, origin: np.ndarray, rays: np.ndarray) -> FirstHits:
+        """What (N, 3) rays from one point hit; a ray with NaN hits nothing."""
+        found = FirstHits(np.full(len(rays), -1, np.int64), np.full((len(rays), 3), np.nan), np.full(len(rays), np.nan))
+        for start in range(0, len(rays), BAND):
+            usable = start + np.flatnonzero(np.isfinite(rays[start : start + BAND]).all(axis=1))
+            if not len(usable):
+                continue
+            cast = rays[usable].astype(np.float64)
+            nearest = self.find(origin, cast) if self.find else first_triangles(self.mesh, origin, cast)
+            hit = nearest >= 0
+            usable, nearest = usable[hit], nearest[hit]
+            corners = self.mesh.vertices[self.mesh.triangles[nearest]]
+            distance, weights = intersect(corners, origin, cast[hit])
+            weights = weights.clip(0, 1)
+            found.triangles[usable], found.distance[usable] = nearest, distance
+            found.weights[usable] = weights / weights.sum(axis=1, keepdims=True)
+        return found
+
+    def blended(self, values: np.ndarray, hits: FirstHits, mask: np.ndarray) -> np.ndarray:
+        """(M, C) values of the vertices, (V, C), at those hits that the (N,) mask selects."""
+        return np.einsum("nk,nkc->nc", hits.weights[mask], values[self.mesh.triangles[hits.triangles[mask]]])
+
     def trace(self, camera: Camera) -> Hits:
-        nearest = self.find(camera) if self.find else first_triangles(self.mesh, camera)
-        mask = nearest >= 0
-        corners = self.mesh.triangles[nearest[mask]]
-        rays = camera.rays()[mask]
-        distance, weights = intersect(self.mesh.vertices[corners], camera.position, rays)
-        weights = weights.clip(0, 1)
-        weights /= weights.sum(axis=1, keepdims=True)
-
-        def blended(values: np.ndarray) -> np.ndarray:
-            return np.einsum("nk,nkc->nc", weights, values[corners])
-
-        normals = blended(self.mesh.normals)
+        rays = camera.rays()
+        hits = self.cast(camera.position, rays.reshape(-1, 3))
+        mask = hits.triangles >= 0
+        normals = self.blended(self.mesh.normals, hits, mask)
         normals /= np.linalg.norm(normals, axis=1, keepdims=True).clip(1e-12, None)
-        uv = blended(self.mesh.uv)
+        uv = self.blended(self.mesh.uv, hits, mask)
         outside = (uv < 0) | (uv > 1)  # uv beyond the texture repeat it; a border at exactly 1 stays
         uv[outside] %= 1.0
-        found = [np.full((*mask.shape, size), np.nan) for size in (2, 3, 3)]
-        for array, values in zip(found, (uv, camera.position + distance[:, None] * rays, normals)):
-            array[mask] = values
+        found = [np.full((*rays.shape[:2], size), np.nan) for size in (2, 3, 3)]
+        points = camera.position + hits.distance[mask, None] * rays.reshape(-1, 3)[mask]
+        for array, values in zip(found, (uv, points, normals)):
+            array.reshape(-1, array.shape[2])[mask] = values
         return Hits(*found)
 
 
@@ -75,55 +110,145 @@ def intersect(corners: np.ndarray, origin: np.ndarray, rays: np.ndarray) -> tupl
     Args:
         corners: (N, 3, 3), the triangle of each ray. rays: (N, 3).
     """
+    return _solve(*_planes(corners, origin), rays)
+
+
+def _planes(corners: np.ndarray, origin: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What of `intersect` does not depend on the ray: (T, 3, 3) vectors to multiply it with, and (T,) numerators.
+
+    The triple products of the source, turned so that the ray is a factor of its own.
+    """
     first, second = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
-    p = np.cross(rays, second)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        inverse = 1 / np.einsum("nc,nc->n", first, p)
-        to_origin = origin - corners[:, 0]
-        b = np.einsum("nc,nc->n", to_origin, p) * inverse
-        q = np.cross(to_origin, first)
-        c = np.einsum("nc,nc->n", rays, q) * inverse
-        distance = np.einsum("nc,nc->n", second, q) * inverse
+    to_origin = origin - corners[:, 0]
+    q = np.cross(to_origin, first)
+    vectors = np.stack([np.cross(second, first), np.cross(second, to_origin), q], axis=1)
+    return vectors, np.einsum("nc,nc->n", second, q)
+
+
+def _solve(vectors: np.ndarray, numerators: np.ndarray, rays: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    below, b, c = np.einsum("nkc,nc->kn", vectors, rays)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        inverse = 1 / below
+        b, c, distance = b * inverse, c * inverse, numerators * inverse
     return distance, np.stack([1 - b - c, b, c], axis=1)
 
 
-def first_triangles(mesh: Mesh, camera: Camera) -> np.ndarray:
-    """(H, W) int64: the triangle that each pixel's ray hits first, -1 for none.
+# --- the caster in numpy -------------------------------------------------------------------------------------------
 
-    Each triangle is tested against the pixels in its bounding box on the image. The whole mesh must be in front of the
-    camera.
+
+def first_triangles(mesh: Mesh, origin: np.ndarray, rays: np.ndarray) -> np.ndarray:
+    """(N,) int64: the triangle that each of (N, 3) rays from one point hits first, -1 for none.
+
+    Around the point stands a cube. The rays through a face are sorted into a grid on it, and each triangle is tested
+    against those in the cells under the bounding box of its picture on the face: exact for any lens, and for a mesh
+    all around the camera.
     """
-    right, up, back = camera.axes
-    local = (mesh.vertices - camera.position) @ np.stack([right, up, -back], axis=1)
-    x = camera.focal * local[:, 0] / local[:, 2] + 0.5 * camera.width
-    y = 0.5 * camera.height - camera.focal * local[:, 1] / local[:, 2]
-    boxes = []  # for each axis: the first pixel whose centre may be inside, and the last one + 1
-    for place, size in ((x, camera.width), (y, camera.height)):
-        of_triangle = place[mesh.triangles]
-        boxes.append(np.floor(of_triangle.min(axis=1) - 0.5).astype(np.int64).clip(0, size))
-        boxes.append((np.floor(of_triangle.max(axis=1) - 0.5).astype(np.int64) + 2).clip(0, size))
-    left, end_x, top, end_y = boxes
-    counts = (end_x - left) * (end_y - top)
-    rays = camera.rays().reshape(-1, 3)
-    depth = np.full(camera.height * camera.width, np.inf)
-    nearest = np.full(depth.size, -1, np.int64)
-    ends = np.cumsum(counts)
-    start = 0
-    while start < len(counts):
-        before = ends[start - 1] if start else 0
-        stop = max(start + 1, int(np.searchsorted(ends, before + CANDIDATES)))
-        triangle = np.repeat(np.arange(start, stop), counts[start:stop])
-        place = np.arange(len(triangle)) - np.repeat(ends[start:stop] - counts[start:stop] - before, counts[start:stop])
-        across = (end_x - left)[triangle]
-        pixel = (top[triangle] + place // across) * camera.width + left[triangle] + place % across
-        distance, weights = intersect(mesh.vertices[mesh.triangles[triangle]], camera.position, rays[pixel])
-        inside = (weights >= -EDGE).all(axis=1) & (distance > 0)
-        triangle, pixel, distance = triangle[inside], pixel[inside], distance[inside]
-        order = np.argsort(-distance, kind="stable")  # the nearest last: a pixel keeps its last write
-        triangle, pixel, distance = triangle[order], pixel[order], distance[order]
-        best, chosen = np.full(depth.size, np.inf), np.full(depth.size, -1, np.int64)
-        best[pixel], chosen[pixel] = distance, triangle
-        closer = best < depth
-        depth[closer], nearest[closer] = best[closer], chosen[closer]
-        start = stop
-    return nearest.reshape(camera.height, camera.width)
+    nearest, depth = np.full(len(rays), -1, np.int64), np.full(len(rays), np.inf)
+    forward = rays.sum(axis=0)  # the first face looks along the rays: those of most cameras pass through it alone
+    turn = _turn_to(forward if np.linalg.norm(forward) > 0 else np.array([0.0, 0.0, 1.0]))
+    local, vertices = rays @ turn.T, (mesh.vertices - origin) @ turn.T
+    axis = np.abs(local).argmax(axis=1)
+    positive = np.take_along_axis(local, axis[:, None], axis=1)[:, 0] > 0
+    for number in (2, 0, 1):
+        for sign in (1.0, -1.0):
+            mine = np.flatnonzero((axis == number) & (positive == (sign > 0)))
+            if len(mine):
+                others = [other for other in range(3) if other != number]
+                place = local[mine][:, others] / (sign * local[mine][:, number, None])
+                boxes = _pictures(vertices[:, others], sign * vertices[:, number], mesh.triangles)
+                _search(mesh, origin, rays, mine, place, boxes, nearest, depth)
+    return nearest
+
+
+def _turn_to(forward: np.ndarray) -> np.ndarray:
+    """(3, 3): rows are an orthonormal set whose last vector is along `forward`."""
+    forward = forward / np.linalg.norm(forward)
+    helper = np.eye(3)[np.abs(forward).argmin()]
+    right = np.cross(helper, forward)
+    right /= np.linalg.norm(right)
+    return np.stack([right, np.cross(forward, right), forward])
+
+
+def _pictures(across: np.ndarray, along: np.ndarray, triangles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Bounding boxes, (T, 2) lowest and highest, of the triangles' pictures on a face at distance 1; empty (inf, -inf)
+    for triangles behind the camera.
+
+    across, along: (V, 2) and (V,), the vertices' coordinates on the face and towards it.
+    """
+    near = NEAR * np.abs(along).max(initial=0)
+    in_front = along > near
+    place = across / np.where(in_front, along, np.inf)[:, None]
+    ahead = in_front[triangles]
+    low, high = np.full((len(triangles), 2), np.inf), np.full((len(triangles), 2), -np.inf)
+    whole = ahead.all(axis=1)
+    corners = place[triangles[whole]]
+    low[whole], high[whole] = corners.min(axis=1), corners.max(axis=1)
+    cut = np.flatnonzero(ahead.any(axis=1) & ~whole)
+    for one, two in ((0, 1), (1, 2), (2, 0)):  # of a triangle through the plane of the camera, the part in front of it
+        a, b = triangles[cut, one], triangles[cut, two]
+        crosses = in_front[a] != in_front[b]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            share = (near - along[a]) / (along[b] - along[a])
+            edge = (across[a] + share[:, None] * (across[b] - across[a])) / max(near, np.finfo(float).tiny)
+        for usable, points in ((in_front[a], place[a]), (crosses, edge)):
+            rows = cut[usable]
+            low[rows], high[rows] = np.fmin(low[rows], points[usable]), np.fmax(high[rows], points[usable])
+    return low, high
+
+
+def _search(mesh: Mesh, origin: np.ndarray, rays: np.ndarray, mine: np.ndarray, place: np.ndarray,
+            boxes: tuple[np.ndarray, np.ndarray], nearest: np.ndarray, depth: np.ndarray) -> None:  # fmt: skip
+    """Test triangles against the rays of one face, and write the nearest of each ray and its distance.
+
+    mine: (M,) which rays; place: (M, 2) where they pass through the face.
+    """
+    start, end = place.min(axis=0), place.max(axis=0)
+    extent = (end - start).clip(1e-9, None)
+    side = np.sqrt(len(mine) / extent.prod())  # cells to the unit: about one for each ray
+    cells = np.ceil(extent * side).clip(1, MAX_CELLS).astype(np.int64)
+
+    def cell_of(values: np.ndarray) -> np.ndarray:
+        return np.floor((values - start) / extent * cells).clip(-1, cells).astype(np.int64)
+
+    low, high = boxes
+    margin = 1e-9 * extent  # rounding must not keep a ray from its triangle
+    seen = np.flatnonzero(((low <= end + margin) & (high >= start - margin)).all(axis=1))
+    low, high = (cell_of(edge).clip(0, cells - 1) for edge in (low[seen] - margin, high[seen] + margin))
+    at = cell_of(place).clip(0, cells - 1)
+    index = at[:, 1] * cells[0] + at[:, 0]
+    mine = mine[np.argsort(index, kind="stable")]
+    first = np.concatenate([[0], np.cumsum(np.bincount(index, minlength=cells.prod()))])  # of each cell's rays
+    table = np.zeros((cells[1] + 1, cells[0] + 1), np.int64)  # rays above and to the left
+    table[1:, 1:] = np.diff(first).reshape(cells[1], cells[0]).cumsum(axis=0).cumsum(axis=1)
+    counts = (table[high[:, 1] + 1, high[:, 0] + 1] - table[low[:, 1], high[:, 0] + 1]
+              - table[high[:, 1] + 1, low[:, 0]] + table[low[:, 1], low[:, 0]])  # fmt: skip
+    kept = counts > 0
+    seen, low, high, ends = seen[kept], low[kept], high[kept], np.cumsum(counts[kept])
+    position = 0
+    while position < len(seen):
+        before = ends[position - 1] if position else 0
+        stop = max(position + 1, int(np.searchsorted(ends, before + CANDIDATES)))
+        part = slice(position, stop)
+        rows, owner = _ranges(low[part, 1], high[part, 1] + 1)
+        pairs, of_row = _ranges(first[rows * cells[0] + low[part, 0][owner]],
+                                first[rows * cells[0] + high[part, 0][owner] + 1])  # fmt: skip
+        _keep_nearest(mesh, origin, rays, seen[part], owner[of_row], mine[pairs], nearest, depth)
+        position = stop
+
+
+def _ranges(starts: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """All whole numbers of the ranges from starts to ends, and which range each is from."""
+    lengths = ends - starts
+    owner = np.repeat(np.arange(len(starts)), lengths)
+    return np.arange(len(owner)) + np.repeat(starts - (np.cumsum(lengths) - lengths), lengths), owner
+
+
+def _keep_nearest(mesh: Mesh, origin: np.ndarray, rays: np.ndarray, triangles: np.ndarray, owner: np.ndarray,
+                  ray: np.ndarray, nearest: np.ndarray, depth: np.ndarray) -> None:  # fmt: skip
+    """Test pairs of a triangle, by its place in `triangles`, and a ray; write those that are nearer than before."""
+    vectors, numerators = _planes(mesh.vertices[mesh.triangles[triangles]], origin)
+    distance, weights = _solve(vectors[owner], numerators[owner], rays[ray])
+    hit = (weights >= -EDGE).all(axis=1) & (distance > 0) & (distance < depth[ray])
+    owner, ray, distance = owner[hit], ray[hit], distance[hit]
+    order = np.argsort(-distance, kind="stable")  # the nearest last: a ray keeps its last write
+    depth[ray[order]], nearest[ray[order]] = distance[order], triangles[owner[order]]

@@ -27,11 +27,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     from common.device import choose_device
     from deferred.rendering import load_model, render
 
-    model, path = load_model(options, ("train", "train_unet"))
+    model, loaded = load_model(options, ("train", "train_unet"))
     if model.unet is None:
-        raise UserError(f"--load {quote(path)}: expected a texture with a U-Net, found a texture alone; render it with "
-                        "render_texture.py")  # fmt: skip
-    render(options, model, choose_device(options.device), colour=False)
+        raise UserError(f"--load {quote(loaded.path)}: expected a texture with a U-Net, found a texture alone; render "
+                        "it with render_texture.py")  # fmt: skip
+    render(options, model, choose_device(options.device), colour=False, trained=loaded.config)
     return 0
 
 

@@ -48,10 +48,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     from maps.images import IMAGE_SUFFIXES
 
     if Path(options.load).suffix.lower() in IMAGE_SUFFIXES:
-        model = image_texture(Path(options.load))
+        model, trained = image_texture(Path(options.load)), None
     else:
-        model, _ = load_model(options, SCRIPTS)
-    render(options, model, choose_device(options.device), colour=True)
+        model, loaded = load_model(options, SCRIPTS)
+        trained = loaded.config
+    render(options, model, choose_device(options.device), colour=True, trained=trained)
     return 0
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +13,8 @@ from common.errors import Say, UserError, quote
 from common.files import make_folder
 from common.video import write_video
 from deferred import checkpoints
-from deferred.dataset.frames import FrameSet, list_ids
+from deferred.dataset.frames import FrameCache, FrameSet, list_ids
+from deferred.dataset.uv_maps import parse_background
 from deferred.evaluation import View, render_views, ssim_of
 from deferred.meshes import ADVICE
 from deferred.model.renderer import NeuralRenderer
@@ -24,24 +26,31 @@ from deferred.util import id_name, parse_ids, surface_psnr
 VIDEO = "render.mp4"
 
 
-def load_model(options: RenderOptions, scripts: tuple[str, ...]) -> tuple[NeuralRenderer, Path]:
-    """The model of --load, and its file. Raises: UserError."""
+def load_model(options: RenderOptions, scripts: tuple[str, ...]) -> tuple[NeuralRenderer, checkpoints.Loaded]:
+    """The model of --load, and what else its file says. Raises: UserError."""
     loaded = checkpoints.load(checkpoints.find_checkpoint(options.load, Path(options.checkpoint), scripts))
-    return loaded.model.eval(), loaded.path
+    return loaded.model.eval(), loaded
 
 
-def render(options: RenderOptions, model: NeuralRenderer, device: torch.device, colour: bool, say: Say = print) -> None:
+def render(options: RenderOptions, model: NeuralRenderer, device: torch.device, colour: bool, say: Say = print,
+           trained: Mapping[str, Any] | None = None) -> None:  # fmt: skip
     """Render the views of --test into --save, and score those that have a frame.
 
-    colour: the texture's colour rather than the U-Net's image. Raises: UserError.
+    Args:
+        colour: the texture's colour rather than the U-Net's image.
+        trained: the options of the model's training, of which it takes what is no surface.
+    Raises: UserError.
     """
+    trained = trained or {}
+    background = trained.get("background_uv", "none") if options.background_uv == "auto" else options.background_uv
     folder = data_folder(options.data, say)
     ids = parse_ids(options.test, "--test") if options.test.strip() else list_ids(folder)
     if not ids:
         raise UserError(
             f"--data {quote(folder)}: expected uv/0000.npy and so on, found none; make some with prepare.py"
         )
-    frames = FrameSet(folder, ids, with_images=False)
+    frames = FrameSet(folder, ids, with_images=False, background=parse_background(background),
+                      alpha=trained.get("alpha", True), cache=FrameCache(0))  # fmt: skip
     save = Path(options.save)
     make_folder(save)
     scored: list[tuple[float, int, float | None]] = []

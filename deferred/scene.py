@@ -33,21 +33,24 @@ class Geometry(Protocol):
 
 @dataclass(frozen=True)
 class Camera:
-    """A pinhole camera that looks at the origin; +y is up.
+    """A pinhole camera that looks at the origin.
 
-    position: (3,); fov: of the image's height, in radians; height, width: in pixels.
+    position: (3,); fov: of the image's height, in radians; height, width: in pixels; up: unit vector.
     """
 
     position: np.ndarray
     fov: float
     height: int
     width: int
+    up: tuple[float, float, float] = (0.0, 1.0, 0.0)
 
     @property
     def axes(self) -> np.ndarray:
         """(3, 3): rows are the unit vectors right, up and backwards (from the origin to the camera)."""
         back = self.position / np.linalg.norm(self.position)
-        helper = np.array([0.0, 0.0, 1.0]) if abs(back[1]) > 0.9999 else np.array([0.0, 1.0, 0.0])
+        helper = np.array(self.up)
+        if abs(back @ helper) > 0.9999:  # straight from above any other axis will do
+            helper = np.eye(3)[2 - np.abs(helper)[::-1].argmin()]
         right = np.cross(helper, back)
         right /= np.linalg.norm(right)
         return np.stack([right, np.cross(back, right), back])
@@ -127,6 +130,15 @@ def camera_positions(
             elevation = low + (high - low) * (0.5 - 0.5 * math.cos(2 * math.pi * share))
         across = math.cos(elevation)
         yield distance * np.array([math.sin(azimuth) * across, math.sin(elevation), math.cos(azimuth) * across])
+
+
+def turn_upright(up: np.ndarray) -> np.ndarray:
+    """(3, 3): the shortest rotation that takes +y to the unit vector `up`."""
+    x, y, z = up
+    if y < -1 + 1e-12:
+        return np.diag([1.0, -1.0, -1.0])
+    skew = np.array([[0, x, 0], [-x, 0, -z], [0, z, 0]])  # of the cross product of +y and up, after Rodrigues
+    return np.eye(3) + skew + skew @ skew / (1 + y)
 
 
 # --- a sphere ------------------------------------------------------------------------------------------------------

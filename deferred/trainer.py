@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +17,17 @@ from common.errors import UserError, quote
 from common.event_file import TENSORBOARD_IMAGE_SIZE, EventFile
 from common.events import progress_bar
 from common.files import parse_json
-from common.parallel import map_threads
 from common.stop import StopRequest
 from deferred import checkpoints
-from deferred.dataset.crops import Batch, draw_crops
+from deferred.best import BestModel
+from deferred.dataset.ahead import ReadBatch, read_batches
+from deferred.dataset.crops import Batch
 from deferred.dataset.frames import FrameSet
 from deferred.evaluation import render_views, score
 from deferred.model.renderer import NeuralRenderer
 from deferred.options import TrainOptions, fields_of
 from deferred.pictures import strip_row
+from deferred.precision import Precision
 from deferred.schedule import make_optimiser, rate_factor, set_rates
 from deferred.util import masked_l1
 from maps.images import encode_png
@@ -52,6 +55,7 @@ class Trainer:
         if script == "train_unet":
             self.model.texture.requires_grad_(False)
         self.optimiser = make_optimiser(script, self.model, options)
+        self.precision = Precision(options.precision, device)
         self.random = np.random.default_rng(options.seed)
         smallest = [min(size[axis] for size in frames.sizes.values()) for axis in (0, 1)]
         self.crop = (min(options.croph, smallest[0]), min(options.cropw, smallest[1]))
@@ -73,30 +77,41 @@ class Trainer:
         started, before = time.perf_counter(), self.seconds
         saved = started
         total = self.options.epoch * self.steps_per_epoch
+        best = BestModel(run, self.script, self._config())
         with progress_bar(total, self.step, quiet) as bar:
             while self.epoch < self.options.epoch:
-                rates = set_rates(self.optimiser, rate_factor(self.script, self.epoch + 1))
                 self._begin_epoch()
-                while self.left and not (stop and stop.requested):
-                    self._step()
-                    bar.update(1)
+                with contextlib.closing(self._batches()) as batches:
+                    while self.left and not (stop and stop.requested):
+                        rates = set_rates(self.optimiser, rate_factor(self.script, self._schedule_epoch()))
+                        self._step(next(batches))
+                        bar.update(1)
                 self.seconds = before + time.perf_counter() - started
                 if self.left:
+                    best.write()
                     self.save(run / checkpoints.INTERRUPTED)
                     return False
                 entry = self._end_epoch(events, rates)
+                best.offer(self.model, self.history, self.step)
                 bar.set_postfix_str(f"epoch {self.epoch}, {_decibels(entry['psnr'])}", refresh=False)
                 last = self.epoch >= self.options.epoch
                 if last or self.epoch % self.options.epoch_per_checkpoint == 0:
+                    best.write()
                     self.save(run / checkpoints.epoch_file(self.epoch))
                     (run / checkpoints.INTERRUPTED).unlink(missing_ok=True)
                     saved = time.perf_counter()
                 elif time.perf_counter() - saved > SAVE_SECONDS:
+                    best.write()
                     self.save(run / checkpoints.INTERRUPTED)
                     saved = time.perf_counter()
                 if on_epoch:
                     on_epoch(entry)
         return True
+
+    def _schedule_epoch(self) -> int:
+        """The epoch of the schedule in which the next step is."""
+        length = self.options.epoch_steps
+        return 1 + (self.step // length if length else self.epoch)
 
     def _begin_epoch(self) -> None:
         """Shuffle the frames, unless an epoch was interrupted."""
@@ -104,16 +119,21 @@ class Trainer:
             self.left = self.random.permutation(self.frames.ids).tolist()
             self.sums = [0.0, 0.0, 0.0, 0]
 
-    def _step(self) -> None:
-        numbers, self.left = self.left[: self.options.batch], self.left[self.options.batch :]
-        frames = list(map_threads(self.frames.load, numbers))
-        batch = draw_crops(frames, self.crop, self.random, self.options.scale_augmentation).to(self.device)
-        losses = self.losses(batch)
-        self.optimiser.zero_grad(set_to_none=True)
-        losses[0].backward()
-        self.optimiser.step()
+    def _batches(self) -> Iterator[ReadBatch]:
+        """What is left of the epoch, read ahead."""
+        options = self.options
+        return read_batches(self.frames, self.left, options.batch, self.crop, self.random, options.scale_augmentation,
+                            options.num_workers)  # fmt: skip
+
+    def _step(self, read: ReadBatch) -> None:
+        self.left = self.left[len(read.numbers) :]
+        self.random.bit_generator.state = read.state
+        batch = read.batch.to(self.device)
+        with self.precision.autocast():
+            losses = self.losses(batch)
+        self.precision.step(losses[0], self.optimiser)
         self.step += 1
-        self.images += len(numbers)
+        self.images += len(read.numbers)
         values = torch.stack(losses).detach().tolist()
         if not math.isfinite(values[0]):
             raise UserError(f"--lr {self.options.lr:g}: training diverged in epoch {self.epoch + 1} "
@@ -164,19 +184,22 @@ class Trainer:
 
     # --- files -------------------------------------------------------------------------------------------------
 
+    def _config(self) -> dict[str, Any]:
+        """The options as a checkpoint has them."""
+        return {name: getattr(self.options, name) for name in fields_of(self.script) if name != "resume"}
+
     def save(self, path: Path) -> None:
         """Write a checkpoint with the state to resume from."""
         cuda = torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None
         training = {
-            "optimiser": self.optimiser.state_dict(),
+            "optimiser": self.optimiser.state_dict(), "scaler": self.precision.state(),
             "generators": {"torch": torch.get_rng_state(), "cuda": cuda,
                            "numpy": json.dumps(self.random.bit_generator.state)},
             "left": list(self.left), "sums": list(self.sums), "history": json.dumps(self.history),
             "seconds": self.seconds, "ids": list(self.frames.ids),
         }  # fmt: skip
-        config = {name: getattr(self.options, name) for name in fields_of(self.script) if name != "resume"}
-        checkpoints.save(path, self.script, self.model, config, epoch=self.epoch, step=self.step, images=self.images,
-                         training=training)  # fmt: skip
+        checkpoints.save(path, self.script, self.model, self._config(), epoch=self.epoch, step=self.step,
+                         images=self.images, training=training)  # fmt: skip
 
     def resume(self, loaded: checkpoints.Loaded) -> None:
         """Restore the state of a checkpoint. Raises: UserError if it is not of this run."""
@@ -187,6 +210,7 @@ class Trainer:
                                 f"run began with, found {len(self.frames)} others; give the same --data")  # fmt: skip
             self.model.load_state_dict(loaded.model.state_dict())
             self.optimiser.load_state_dict(training["optimiser"])
+            self.precision.restore(training.get("scaler", {}))
             self.random.bit_generator.state = parse_json(training["generators"]["numpy"])
             torch.set_rng_state(training["generators"]["torch"])
             if self.device.type == "cuda" and training["generators"]["cuda"] is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,21 +11,22 @@ import numpy as np
 
 from common.arrays import read_array
 from common.errors import UserError, quote
-from configs import MAX_PIXELS
+from deferred.dataset.uv_maps import Background, check_uv, constant_uv, decode_uv, open_uv
 from deferred.util import format_ids, id_name
 from maps.images import read_image
 
 FOLDERS = {"frame": ".png", "uv": ".npy", "extrinsics": ".npy"}
-CACHE_BYTES = 2 << 30  # of decoded frames; those that do not fit are read again each time
-UV_TOLERANCE = 1e-4  # by which uv may exceed 1, for rounding
+CACHE_BYTES = 2 << 30  # of decoded images, where nobody says how many
 UNIT_TOLERANCE = 0.01  # of a direction's length
 HELD_OUT_FRAMES = 20  # at most, without --val
 HELD_OUT_SHARE = 7  # the last seventh of the frames is held out without --train
+OPAQUE = 0.5  # alpha from which a pixel counts as surface
+WHOLE = (slice(None), slice(None))  # rows and columns
 
 
 @dataclass(frozen=True)
 class Frame:
-    """One view.
+    """One view, or a part of it.
 
     image: (H, W, 3) uint8, or float32 in [0, 1] if the file has more than 8 bits; None without a file.
     uv: (H, W, 2) float32, u to the right and v down in the texture, in [0, 1]; 0 off the surface.
@@ -42,28 +44,93 @@ class Frame:
         """(height, width)."""
         return self.mask.shape
 
+
+@dataclass(frozen=True)
+class Picture:
+    """An image file, decoded, in as few bytes as its values take.
+
+    pixels: (H, W, 1 or 3) uint8, uint16, or float32 in [0, 1]; opaque: (H, W) bool, None if all pixels are.
+    """
+
+    pixels: np.ndarray
+    opaque: np.ndarray | None
+
     @property
     def n_bytes(self) -> int:
-        arrays = (self.image, self.uv, self.direction, self.mask)
-        return sum(array.nbytes for array in arrays if array is not None)
+        return self.pixels.nbytes + (0 if self.opaque is None else self.opaque.nbytes)
+
+    def colours(self, rows: slice, columns: slice) -> np.ndarray:
+        """The image of a Frame, of these pixels."""
+        part = self.pixels[rows, columns]
+        if part.dtype == np.uint16:
+            part = part.astype(np.float32) / np.float32(65535)
+        return np.broadcast_to(part, (*part.shape[:2], 3))
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What `FrameSet.inspect` found in a frame.
+
+    surface: share of the pixels that count as surface; transparent: share of those that alpha takes away from it;
+    constant: a uv that many pixels of the surface have exactly, with their share (`uv_maps.constant_uv`);
+    short_uv: whether the uv map has 16 bits.
+    """
+
+    surface: float
+    transparent: float
+    constant: tuple[Background, float] | None
+    short_uv: bool
+
+
+class FrameCache:
+    """Decoded images of any number of FrameSets, up to so many bytes; any number of threads may use it.
+
+    Decoding is what takes time. uv maps are not in it: their files are mapped into memory, a crop reads its own rows,
+    and the system keeps what it has memory for.
+    """
+
+    def __init__(self, n_bytes: int = CACHE_BYTES):
+        self.n_bytes = self.free = n_bytes
+        self._kept: dict[Path, Picture] = {}
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def get(self, path: Path) -> Picture | None:
+        return self._kept.get(path)
+
+    def put(self, path: Path, picture: Picture) -> None:
+        """Keep a picture if it fits."""
+        with self._lock:
+            if path not in self._kept and picture.n_bytes <= self.free:
+                self.free -= picture.n_bytes
+                self._kept[path] = picture
 
 
 class FrameSet:
-    """Some frames of a data folder, read on demand and cached up to CACHE_BYTES.
+    """Some frames of a data folder, read on demand by any number of threads.
 
     Args:
         folder: with frame/, uv/ and extrinsics/.
         ids: which frames.
         with_images: whether every frame needs its image; views to render do not.
+        background: uv that is no surface.
+        alpha: whether pixels of images whose alpha is below OPAQUE are no surface either.
+        cache: keeps decoded images; None: one of its own.
     Raises: UserError naming the files that are missing.
     """
 
-    def __init__(self, folder: Path, ids: Sequence[int], with_images: bool = True):
+    def __init__(
+        self, folder: Path, ids: Sequence[int], with_images: bool = True, *, background: Background | None = None,
+        alpha: bool = True, cache: FrameCache | None = None,
+    ):  # fmt: skip
         self.folder, self.ids, self.with_images = Path(folder), list(ids), with_images
-        self._cache: dict[int, Frame] = {}
-        self._free = CACHE_BYTES
+        self.background, self.alpha = background, alpha
+        self.cache = FrameCache() if cache is None else cache
+        self._directions: dict[int, np.ndarray] = {}  # of frames that have one for all pixels
         self._check_files()
-        self.sizes = {number: _npy_shape(self.path("uv", number))[:2] for number in self.ids}
+        self.sizes = {number: open_uv(self.path("uv", number)).shape[:2] for number in self.ids}
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -87,47 +154,78 @@ class FrameSet:
                     f"{format_ids(there)[:80] or 'none'}; name others, or prepare them (python prepare.py --help)"
                 )
 
-    def check_surface(self, flag: str) -> None:
-        """Raises: UserError naming `flag` if no frame shows any surface: nothing could be trained or scored."""
-        if not any(self.load(number).mask.any() for number in self.ids):
-            raise UserError(f"{flag}: expected frames of {quote(self.folder)} with a surface, found {len(self)} whose "
-                            "uv is NaN or negative everywhere; name others, or prepare them again")  # fmt: skip
-
     def load(self, number: int) -> Frame:
         """Read and check one frame. Raises: UserError naming the file, what was expected and what was found."""
-        if number not in self._cache:
-            frame = self._read(number)
-            if frame.n_bytes > self._free:
-                return frame
-            self._free -= frame.n_bytes
-            self._cache[number] = frame
-        return self._cache[number]
+        check_uv(self.path("uv", number), open_uv(self.path("uv", number)))
+        return self.part(number, *WHOLE)
 
-    def _read(self, number: int) -> Frame:
-        uv, mask = read_uv(self.path("uv", number))
-        path = self.path("extrinsics", number)
-        direction = read_direction(path, mask)
-        image, path = None, self.path("frame", number)
-        if self.with_images or path.is_file():
-            image = read_colours(path)
-            if image.shape[:2] != mask.shape:
+    def part(self, number: int, rows: slice, columns: slice) -> Frame:
+        """Some pixels of one frame; no others are read, if its image is in the cache.
+
+        Raises: UserError as `load`, but for uv beyond 1 and for what other pixels hold.
+        """
+        uv, mask = decode_uv(open_uv(self.path("uv", number), self.sizes[number])[rows, columns], self.background)
+        picture = self._picture(number)
+        if picture is not None and picture.opaque is not None:
+            mask &= picture.opaque[rows, columns]
+            uv[~mask] = 0
+        image = None if picture is None else picture.colours(rows, columns)
+        return Frame(image, uv, self._direction(number, rows, columns, mask), mask)
+
+    def inspect(self, number: int) -> Facts:
+        """Read and check all pixels of one frame, and leave its image in the cache. Raises: UserError as `load`."""
+        raw = open_uv(self.path("uv", number))
+        check_uv(self.path("uv", number), raw)
+        uv, mask = decode_uv(raw, self.background)
+        covered, picture = float(mask.mean()), self._picture(number)
+        if picture is not None and picture.opaque is not None:
+            mask &= picture.opaque
+        self._direction(number, *WHOLE, mask)
+        surface = float(mask.mean())
+        return Facts(surface, covered - surface, constant_uv(uv, mask), raw.dtype == np.uint16)
+
+    def _picture(self, number: int) -> Picture | None:
+        path = self.path("frame", number)
+        picture = self.cache.get(path)
+        if picture is None and (self.with_images or path.is_file()):
+            picture = read_picture(path, self.alpha)
+            (height, width), expected = picture.pixels.shape[:2], self.sizes[number]
+            if (height, width) != expected:
                 raise UserError(
-                    f"{quote(path)}: expected {mask.shape[1]}x{mask.shape[0]} pixels as "
-                    f"{quote(self.path('uv', number))} has, found {image.shape[1]}x{image.shape[0]}; render or "
-                    "resize one of them again"
+                    f"{quote(path)}: expected {expected[1]}x{expected[0]} pixels as "
+                    f"{quote(self.path('uv', number))} has, found {width}x{height}; render or resize one of them again"
                 )
-        return Frame(image, uv, direction, mask)
+            self.cache.put(path, picture)
+        return picture
+
+    def _direction(self, number: int, rows: slice, columns: slice, mask: np.ndarray) -> np.ndarray:
+        if number not in self._directions:
+            direction = read_direction(self.path("extrinsics", number), self.sizes[number], rows, columns, mask)
+            if direction.shape[:2] != (1, 1) or self.sizes[number] == (1, 1):
+                return direction
+            self._directions[number] = direction
+        return self._directions[number]
+
+
+def read_picture(path: Path, alpha: bool = True) -> Picture:
+    """Decode an image of a frame. alpha: whether to make `opaque` of it. Raises: UserError."""
+    image = read_image(path)
+    pixels = image.pixels
+    if image.is_float and not (pixels.min() >= 0 and pixels.max() <= 1):
+        raise UserError(f"{quote(path)}: expected values in [0, 1], found {pixels.min():g} to {pixels.max():g}; save "
+                        "it as an 8- or 16-bit PNG")  # fmt: skip
+    least = OPAQUE * (1.0 if image.is_float else float(np.iinfo(pixels.dtype).max))
+    opaque = None
+    if alpha and image.alpha is not None:
+        opaque = image.alpha[..., 0] >= least
+    elif alpha and image.flat_alpha is not None and image.flat_alpha < least:
+        opaque = np.zeros(pixels.shape[:2], bool)
+    return Picture(pixels, opaque)
 
 
 def read_colours(path: Path) -> np.ndarray:
     """An image as (H, W, 3) uint8, or float32 in [0, 1] if it has more than 8 bits. Raises: UserError."""
-    pixels = read_image(path).pixels
-    if pixels.dtype == np.uint16:
-        pixels = pixels.astype(np.float32) / np.float32(65535)
-    if pixels.dtype == np.float32 and not (pixels.min() >= 0 and pixels.max() <= 1):
-        raise UserError(f"{quote(path)}: expected values in [0, 1], found {pixels.min():g} to {pixels.max():g}; save "
-                        "it as an 8- or 16-bit PNG")  # fmt: skip
-    return np.array(np.broadcast_to(pixels, (*pixels.shape[:2], 3)))
+    return np.array(read_picture(path, alpha=False).colours(*WHOLE))
 
 
 def list_ids(folder: Path, kind: str = "uv") -> list[int]:
@@ -158,37 +256,23 @@ def split_ids(folder: Path, train: list[int] | None, val: list[int] | None) -> t
 # --- arrays --------------------------------------------------------------------------------------------------------
 
 
-def _npy_shape(path: Path) -> tuple[int, ...]:
-    """The shape of a uv map. Raises: UserError unless it is (H, W, 2)."""
-    shape = read_array(path).shape
-    if len(shape) != 3 or shape[2] != 2 or not 0 < shape[0] * shape[1] <= MAX_PIXELS:
-        raise UserError(f"{quote(path)}: expected shape (H, W, 2) of at most {MAX_PIXELS} pixels, found {shape}; "
-                        "the last axis is u, v")  # fmt: skip
-    return shape
+def read_direction(
+    path: Path, size: tuple[int, int], rows: slice, columns: slice, mask: np.ndarray
+) -> np.ndarray:
+    """Unit vectors, (1, 1, 3) or those of some pixels, (H, W, 3), float32, and 0 off the surface.
 
-
-def read_uv(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """The uv map, (H, W, 2) float32 in [0, 1] and 0 off the surface, and the (H, W) mask of the surface."""
-    _npy_shape(path)
-    uv = np.array(read_array(path), np.float32)
-    with np.errstate(invalid="ignore"):
-        mask = (uv >= 0).all(axis=2)  # NaN is not
-    uv[~mask] = 0
-    if uv.max(initial=0) > 1 + UV_TOLERANCE:
-        raise UserError(f"{quote(path)}: expected u and v in [0, 1], NaN or negative where there is no surface; found "
-                        f"{uv.max():g}; divide texels by the texture's size, or wrap repeats into [0, 1]")  # fmt: skip
-    return uv.clip(0, 1), mask
-
-
-def read_direction(path: Path, mask: np.ndarray) -> np.ndarray:
-    """Unit vectors, (1, 1, 3) or (H, W, 3) float32, and 0 off the surface."""
-    array = np.array(read_array(path), np.float32)
-    if array.shape not in ((3,), (*mask.shape, 3)):
-        raise UserError(f"{quote(path)}: expected shape (3,), or {(*mask.shape, 3)} as its uv map has, found "
+    Args:
+        size: (height, width) of the frame.
+        mask: (H, W), the surface in these rows and columns.
+    """
+    array = read_array(path)
+    if array.shape not in ((3,), (*size, 3)):
+        raise UserError(f"{quote(path)}: expected shape (3,), or {(*size, 3)} as its uv map has, found "
                         f"{array.shape}; write the unit vector from the surface to the camera")  # fmt: skip
-    direction = array.reshape(1, 1, 3) if array.ndim == 1 else array
+    one = array.ndim == 1
+    direction = np.array(array.reshape(1, 1, 3) if one else array[rows, columns], np.float32)
     length = np.linalg.norm(direction.astype(np.float64), axis=2, keepdims=True)
-    counts = np.ones((1, 1), bool) if array.ndim == 1 else mask
+    counts = np.ones((1, 1), bool) if one else mask
     worst = np.abs(length[counts] - 1)
     if not (worst <= UNIT_TOLERANCE).all():
         found = length[counts][int(np.argmax(np.nan_to_num(worst, nan=np.inf)))].item()

@@ -78,10 +78,9 @@ def test_a_training_that_fails_says_so(rate, maps, tmp_path):
 @pytest.mark.parametrize("flags", [[], ["--bpp", 12, "--refine", 1], ["--preset", "preview"]], ids=str)
 def test_the_configuration_that_a_run_wrote_is_accepted(flags, tmp_path):
     maps = save_maps(tmp_path / "maps", 128, 128, ("diffuse",))  # a rate needs room
-    done = process(*SHORT[2:], *flags, "--data_dir", maps, "--save_dir", tmp_path / "out", "--max_iter", 5)
-    assert done.returncode == 0, done.stderr
+    flags = [*SHORT[2:], *flags, "--data_dir", maps, "--save_dir", tmp_path / "out", "--max_iter", 5]
+    assert train.main([str(flag) for flag in flags]) == 0
     config = newest_run(tmp_path / "out") / "config.json"
-    done = process("--config", config, "--save_dir", tmp_path / "again")
-    assert done.returncode == 0, done.stderr
+    assert train.main(["--config", str(config), "--save_dir", str(tmp_path / "again")]) == 0
     again, before = (json.loads(path.read_text()) for path in (newest_run(tmp_path / "again") / "config.json", config))
     assert again == {**before, "save_dir": str(tmp_path / "again")}

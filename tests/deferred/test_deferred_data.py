@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from deferred.dataset.crops import Batch, collate, draw_crops
+from deferred.dataset.crops import Batch, collate, plan_crops
 from deferred.dataset.frames import Frame, FrameSet, split_ids
 from deferred.util import format_ids, masked_l1, parse_ids, surface_psnr
 from tests.support.deferred_views import plain_uv, sphere_folder, write_frame
@@ -141,7 +141,7 @@ def test_crops_keep_pixels_and_places_together(crop, scaled):
     shapes = set()
     random = np.random.default_rng(1)
     for _ in range(12):
-        batch = draw_crops(frames, crop, random, scaled)
+        batch = drawn(frames, crop, random, scaled)
         assert torch.equal(batch.image[:, :2].permute(0, 2, 3, 1), batch.uv)
         assert torch.equal(batch.mask.bool(), batch.uv[..., 0] > 0.3)
         assert batch.direction.shape == (2, 1, 1, 3)
@@ -154,6 +154,19 @@ def test_crops_keep_pixels_and_places_together(crop, scaled):
         assert shapes == {(37, 60), (36, 60), (19, 30)}  # as it is, half of it twice, every second pixel
 
 
+def drawn(frames, crop, random, scaled=False):
+    """A batch of crops of frames that are in no file."""
+
+    class InMemory:
+        @staticmethod
+        def part(number, *window):
+            frame = frames[number]
+            return Frame(frame.image[window], frame.uv[window], frame.direction, frame.mask[window])
+
+    sizes = {number: frame.size for number, frame in enumerate(frames)}
+    return plan_crops(sizes, list(sizes), crop, random, scaled).read(InMemory)
+
+
 def made_frame(image, uv, mask):
     """A frame that is in no file."""
     return Frame(image, uv, UP.reshape(1, 1, 3), mask)
@@ -163,7 +176,7 @@ def test_crops_are_drawn_from_everywhere():
     uv = plain_uv(12, 12)
     frame = made_frame(np.zeros((12, 12, 3), np.uint8), uv, np.ones((12, 12), bool))
     random = np.random.default_rng(0)
-    corners = {tuple(draw_crops([frame], (9, 9), random).uv[0, 0, 0].tolist()) for _ in range(200)}
+    corners = {tuple(drawn([frame], (9, 9), random).uv[0, 0, 0].tolist()) for _ in range(200)}
     assert len(corners) == 16
 
 

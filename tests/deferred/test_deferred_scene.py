@@ -11,7 +11,7 @@ from deferred.dataset.frames import FrameSet, list_ids
 from deferred.meshes import Mesh, TextureAlbedo, load_mesh, torus
 from deferred.prepare import main, make_options, prepare
 from deferred.raycast import MeshGeometry, intersect
-from deferred.scene import Camera, Light, Sphere, camera_positions, render_view, sample_albedo
+from deferred.scene import Camera, Light, Sphere, camera_positions, render_view, sample_albedo, turn_upright
 from tests.support.deferred_views import sphere_folder
 
 CAMERA = Camera(np.array([1.2, 1.5, 2.3]), math.radians(40), 21, 32)
@@ -32,6 +32,20 @@ def test_camera_looks_at_the_origin_and_is_upright():
     assert (rays[0, 0] @ axes[1]) > 0 > (rays[20, 0] @ axes[1]) and (rays[0, 31] @ axes[0]) > 0  # row 0 is the top
     top = Camera(np.array([0.0, 3.0, 0.0]), 0.5, 4, 4).axes  # straight from above: any right will do, but a unit one
     assert np.allclose(top @ top.T, np.eye(3))
+
+
+def test_another_way_up(wall):
+    """--up z: elevations are above the plane of x and y, and directions stay those of the mesh's own axes."""
+    given = {"mesh": str(wall / "wall.obj"), "texture": str(wall / "wall.png"), "frames": 4, "out": "x"}
+    turned = {"path": "orbit", "up": "0,0,1", "elevation": "30, 30"}
+    prepare(make_options({**given, **turned}), wall / "views", lambda _: None)
+    away = np.array([np.load(wall / "views" / "extrinsics" / f"{number:04d}.npy") for number in range(4)])
+    assert np.allclose(away[:, 2], 0.5, atol=1e-6) and np.allclose(away.sum(axis=0)[:2], 0, atol=1e-6)
+    for up in ((0.6, 0.0, 0.8), (0.0, -1.0, 0.0), (0.0, 1.0, 0.0)):
+        turn = turn_upright(np.array(up))
+        assert np.allclose(turn @ turn.T, np.eye(3)) and np.allclose(turn @ (0, 1, 0), up) and np.linalg.det(turn) > 0
+        axes = Camera(turn @ CAMERA.position, 1.0, 4, 4, up).axes
+        assert np.allclose(axes, CAMERA.axes @ turn.T)  # the same view, turned with its object
 
 
 def test_sphere_is_where_its_formula_says():
@@ -77,7 +91,39 @@ def test_own_ray_caster_finds_the_nearest_triangle(monkeypatch):
         monkeypatch.setattr("deferred.raycast.CANDIDATES", candidates)
         from deferred.raycast import first_triangles
 
-        assert np.array_equal(first_triangles(mesh, CAMERA), expected)
+        found = first_triangles(mesh, CAMERA.position, CAMERA.rays().reshape(-1, 3))
+        assert np.array_equal(found.reshape(expected.shape), expected)
+
+
+@pytest.mark.parametrize("place", [(0.65, 0, 0), (0.5, 0.1, 0.3), (0, 0.02, 0), (0.01, 0.8, 0.0)])
+def test_casters_find_what_is_all_around(place):
+    """From inside the tube, through the hole, and above it, in every direction, and without a ray here and there."""
+    mesh, random = torus(12, 8), np.random.default_rng(3)
+    rays = random.normal(size=(700, 3))
+    rays[::50] = np.nan
+    corners, expected = mesh.vertices[mesh.triangles], []
+    for ray in rays:
+        distance, weights = intersect(corners, np.array(place), np.broadcast_to(ray, (len(corners), 3)))
+        hit = (weights >= -1e-9).all(axis=1) & (distance > 0)
+        expected.append(np.argmin(np.where(hit, distance, np.inf)) if hit.any() else -1)
+    assert np.mean(np.array(expected) >= 0) > 0.15
+    for caster in ("own", "auto"):
+        found = MeshGeometry(mesh, caster).cast(np.array(place), rays)
+        assert (found.triangles == expected).mean() > (0.999 if caster == "own" else 0.99)
+        assert np.isnan(found.distance[::50]).all() and (found.triangles[::50] == -1).all()
+
+
+def test_embree_is_exact_far_from_the_origin():
+    """Georeferenced meshes lie millions of metres away, where float32 has steps of half a metre."""
+    far = np.array([4_000_000.0, 500_000.0, 100.0])
+    near = torus(24, 12)
+    there = Mesh(near.vertices + far, near.normals, near.uv, near.triangles)
+    rays = CAMERA.rays().reshape(-1, 3)
+    expected = MeshGeometry(near).cast(CAMERA.position, rays)
+    found = MeshGeometry(there).cast(CAMERA.position + far, rays)
+    assert (expected.triangles == found.triangles).mean() > 0.99
+    both = (expected.triangles == found.triangles) & (found.triangles >= 0)
+    assert np.abs(expected.distance - found.distance)[both].max() < 1e-6
 
 
 def test_embree_finds_the_same():
@@ -177,7 +223,7 @@ def test_files_of_the_sphere(tmp_path):
     per_pixel = FrameSet(sphere_folder(2, 20, 12, True), [1]).load(1)
     assert per_pixel.size == (12, 20) and per_pixel.direction.shape == (12, 20, 3)
     raw = np.load(folder / "uv" / "0003.npy")
-    assert np.isnan(raw[~frame.mask]).all()
+    assert raw.dtype == np.uint16 and (raw[~frame.mask] == 65535).all() and raw[frame.mask].max() <= 65534
     prepare(
         make_options({"out": "x", "frames": 2, "width": 20, "height": 12, "per_pixel": True}), tmp_path, lambda _: None
     )
@@ -204,6 +250,8 @@ def test_positions():
         {"elevation": "60, 10"},
         {"elevation": "0"},
         {"light": "0,0,0"},
+        {"up": "0,0,0"},
+        {"mesh_transform": "[[1,0,0,0],[0,1,0,0],[0,0,1,0]]"},
         {"texture": "a.png"},
         {"width": 0},
         {"path": "line"},

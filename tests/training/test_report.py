@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import json
 import os
 import re
+import struct
 import time
 
 import numpy as np
@@ -17,6 +19,7 @@ from PIL import Image as PillowImage
 from common.events import progress_bar, readable_bytes
 from configs import make_config
 from maps.channels import MAPS
+from maps.images import _quiet_decoders
 from maps.mips import mip_sizes
 from metrics import tiles
 from metrics.scores import evaluate_lod
@@ -208,6 +211,36 @@ def test_progress_bar(monkeypatch, tty, quiet, shown):
     assert bool(text) is shown
     if shown:
         assert "100/100" in text and "PSNR 31.41 dB" in text and "40/100" in text
+
+
+def test_progress_bar_is_seen_while_images_are_decoded(monkeypatch):
+    """Decoders' lines are kept off the terminal, the bar's are not."""
+    pty = pytest.importorskip("pty", reason="this system has no pseudo terminals")
+    import fcntl
+    import termios
+
+    screen, terminal = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    kept = os.dup(2)
+    os.dup2(terminal, 2)
+    try:
+        monkeypatch.setattr("sys.stderr", os.fdopen(2, "w", closefd=False))
+        bar = progress_bar(7, 0)
+        with _quiet_decoders:
+            bar.update(7)
+            os.write(2, b"libpng warning")
+            bar.close()
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+    os.set_blocking(screen, False)
+    text = b""
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            text += os.read(screen, 65536)
+    os.close(screen)
+    os.close(terminal)
+    assert b"7/7" in text and b"libpng" not in text
 
 
 # --- the summary ---------------------------------------------------------------------------------------------------

@@ -51,6 +51,16 @@ def trilinear(exported, name: str, view) -> np.ndarray:
     return levels[0] + (lod - finer) * (levels[1] - levels[0])
 
 
+def sixteen_texels(exported, name: str, view) -> np.ndarray:
+    """The finer LOD and, in place of the coarser one, means of its texels."""
+    uv, lod = positions(view)
+    texels = values_of(exported, int(lod))[name]
+    height, width = texels.shape[:2]
+    coarser = texels.reshape(height // 2, 2, width // 2, 2, -1).mean(axis=(1, 3))
+    fine, mean = bilinear(texels, uv), bilinear(coarser, uv)
+    return fine + (lod % 1) * (mean - fine)
+
+
 FAR = {  # the plane, from -4 to 5 in u and v
     "POSITION": [[-9, 9, 0], [9, 9, 0], [-9, -9, 0], [9, -9, 0]], "TEXCOORD_0": [[-4, -4], [5, -4], [-4, 5], [5, 5]],
 }  # fmt: skip
@@ -65,12 +75,40 @@ def test_four_decodes_are_the_samplers_filter(name, browser):
     """Light is blended, not its sRGB codes; normals as they are stored."""
     exported = exported_case(name)
     open_three(browser)
-    load(browser, scene(name))
+    load(browser, scene(name), filter="four")
     for expression, colour in ((BASE, "diffuse"), (NORMAL, "normal")):
         for view, got in zip(VIEWS, read(browser, expression, *VIEWS)):
             want = trilinear(exported, colour, view)
             assert np.abs(got[..., :3] - want).max() < 2 / 255, (view, colour)  # pixels lie within 1/16 of one
     assert said(browser) == []
+
+
+def test_sixteen_decodes_average_the_finer_lod(browser):
+    """The choice of the plugin for decodes at centres; a coarser LOD is never read between two that halve."""
+    exported = exported_case("learned")
+    open_three(browser)
+    load(browser, scene("learned"))
+    between = {"width": 3, "height": 3, "left": -0.1, "right": 1.1, "top": 0, "bottom": 1.2}  # LOD 2 and 3
+    views = [*VIEWS, between]
+    for view, got in zip(views, read(browser, NORMAL, *views)):
+        fits = positions(view)[1] < 4
+        want = sixteen_texels(exported, "normal", view) if fits else trilinear(exported, "normal", view)
+        assert np.abs(got[..., :3] - want).max() < 2 / 255, view
+        if 0 < positions(view)[1] < 4:  # the case tells the two filters apart
+            assert np.abs(want - trilinear(exported, "normal", view)).max() > 5 / 255
+    assert said(browser) == []
+
+
+def test_sizes_that_do_not_halve_take_both_lods(browser):
+    exported = exported_case("linear")  # 16x12: LOD 2 is 4x3
+    open_three(browser)
+    load(browser, scene("linear"))
+    view = {"width": 3, "height": 2}
+    got = read(browser, NORMAL, view)[0]
+    uv, _ = positions(view)
+    lod = float(np.log2(max(16 / 3, 12 / 2)))
+    levels = [bilinear(values_of(exported, level)["normal"], uv) for level in (2, 3)]
+    assert np.abs(got[..., :3] - (levels[0] + (lod - 2) * (levels[1] - levels[0]))).max() < 2 / 255
 
 
 @pytest.mark.parametrize(("name", "codes"), [("linear", 2), ("learned", 2), ("filterable", 4), ("blocks", 5)])

@@ -11,6 +11,7 @@ const FRAMES = 1024;  // that differ in their random numbers
 /** How a pixel is filtered. */
 export const FILTERS = {
     four: "the four texels around, of both LODs, decoded and blended",
+    sixteen: "the same, where texels of the finer LOD stand for those of the coarser one: they average more errors away",
     hardware: "one decode where the pixel lies, of features that are filtered",
     stochastic: "one texel, chosen at random as often as filtering weighs it; for temporal antialiasing",
     nearest: "the nearest texel of the nearest LOD",
@@ -66,7 +67,7 @@ export function applyNeuralTexture(material, texture, { filter = null, channel =
         material.emissive.setRGB(1, 1, 1);
         material.emissiveIntensity = 1;
     }
-    const chosen = filter ?? (texture.read.positions === "filtered" ? "hardware" : "four");
+    const chosen = filter ?? (texture.read.positions === "filtered" ? "hardware" : "sixteen");
     return adopt(material, { texture, filter: chosen, channel, flipY, carrier, slots: [...slots], frame: { value: 0 }, shadows: null });
 }
 
@@ -178,6 +179,16 @@ void ntAdd( inout NtPixel sum, float share, NtPixel pixel )
 ${lines(([name]) => `    sum.${name} += share * pixel.${name};`)}
 }
 
+NtPixel ntNothing()
+{
+    return NtPixel( vec3( 0.0 ), 0.0, vec3( 0.0 ), 0.0, 0.0, 0.0, vec3( 0.0 ) );
+}
+
+vec2 ntSizeOf( float level )
+{
+    return vec2( max( ivec2( NT_MATERIAL_WIDTH, NT_MATERIAL_HEIGHT ) >> int( level ), ivec2( 1 ) ) );
+}
+
 float ntPixelLod()
 {
     return clamp( ntLod( dFdx( vNtUv ), dFdy( vNtUv ) ), 0.0, float( NT_NUM_LODS - 1 ) );
@@ -185,21 +196,50 @@ float ntPixelLod()
 `;
 }
 
-const FILTER_TEXTS = {
-    four: () => `
-NtPixel ntFilteredPixel()
+const FOUR = `
+NtPixel ntFour( float lod )
 {
-    float lod = ntPixelLod(), finer = floor( lod );
-    NtPixel sum = NtPixel( vec3( 0.0 ), 0.0, vec3( 0.0 ), 0.0, 0.0, 0.0, vec3( 0.0 ) );
+    float finer = floor( lod );
+    NtPixel sum = ntNothing();
     int decodes = lod > finer ? 8 : 4;
     for ( int which = 0; which < decodes; which ++ )
     {
         float level = which < 4 ? finer : finer + 1.0;
-        vec2 size = vec2( max( ivec2( NT_MATERIAL_WIDTH, NT_MATERIAL_HEIGHT ) >> int( level ), ivec2( 1 ) ) );
+        vec2 size = ntSizeOf( level );
         vec2 position = fract( vNtUv ) * size - 0.5, corner = floor( position ), weight = position - corner;
         vec2 offset = vec2( which & 1, which >> 1 & 1 ), part = mix( 1.0 - weight, weight, offset );
         float share = part.x * part.y * ( 1.0 - abs( lod - level ) );
         ntAdd( sum, share, ntPixelOf( ntDecode( ( mod( corner + offset, size ) + 0.5 ) / size, level ) ) );
+    }
+    return sum;
+}
+`;
+
+const FILTER_TEXTS = {
+    four: () => `${FOUR}
+NtPixel ntFilteredPixel()
+{
+    return ntFour( ntPixelLod() );
+}
+`,
+    // A coarser texel is the mean of 2 x 2 finer ones, where sizes are even: its bilinear blend is a blend of 4 x 4 of them,
+    // among which are the 2 x 2 that the finer LOD's own blend reads.
+    sixteen: () => `${FOUR}
+NtPixel ntFilteredPixel()
+{
+    float lod = ntPixelLod(), finer = floor( lod ), rest = lod - finer;
+    vec2 size = ntSizeOf( finer );
+    if ( rest == 0.0 || mod( size, 2.0 ) != vec2( 0.0 ) ) return ntFour( lod );
+    vec2 position = fract( vNtUv ) * size - 0.5, coarse = 0.5 * position - 0.25, corner = 2.0 * floor( coarse );
+    coarse = fract( coarse );
+    NtPixel sum = ntNothing();
+    for ( int which = 0; which < 16; which ++ )
+    {
+        ivec2 offset = ivec2( which & 3, which >> 2 );
+        vec2 own = max( 1.0 - abs( position - corner - vec2( offset ) ), 0.0 );
+        vec2 mean = 0.5 * mix( 1.0 - coarse, coarse, vec2( offset >> 1 ) );
+        float share = mix( own.x * own.y, mean.x * mean.y, rest );
+        ntAdd( sum, share, ntPixelOf( ntDecode( ( mod( corner + vec2( offset ), size ) + 0.5 ) / size, finer ) ) );
     }
     return sum;
 }

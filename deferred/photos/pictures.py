@@ -1,0 +1,151 @@
+"""Reads photographs and their masks, turned and shrunk as their cameras want them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from common.errors import UserError, counted, quote
+from common.opencv import import_opencv
+from configs import MAX_PIXELS
+from deferred.photos.lenses import Lens, Photo
+from maps.images import image_size, read_image
+from maps.pixels import open_with_pillow
+
+ORIENTATION = 0x0112  # EXIF's tag
+# EXIF's orientation -> quarter turns to the left after a flip left to right; source: CIPA DC-008, 4.6.4 A.
+TURNS = {2: (True, 0), 3: (False, 2), 4: (True, 2), 5: (True, 1), 6: (False, 3), 7: (True, 3), 8: (False, 1)}
+SIDEWAYS = (5, 6, 7, 8)
+HALF = 0.5  # of a pixel's area: the least that the object covers of a pixel that is kept
+
+
+@dataclass(frozen=True)
+class Picture:
+    """How a photograph is read.
+
+    stored: its (width, height) in the file; size: that of the frame it becomes. orientation: of EXIF, 1 if it is not
+    applied. left_out: an orientation of EXIF that is not applied since the camera's size is that of the stored pixels.
+    """
+
+    photo: Photo
+    stored: tuple[int, int]
+    size: tuple[int, int]
+    orientation: int = 1
+    left_out: int = 1
+
+    @property
+    def upright(self) -> tuple[int, int]:
+        """(width, height) after the orientation."""
+        return self.stored[::-1] if self.orientation in SIDEWAYS else self.stored
+
+
+def plan_picture(photo: Photo, max_size: int, scale: float) -> Picture:
+    """Size and orientation of a photograph, from its header. Raises: UserError if its camera is for another shape."""
+    stored = image_size(photo.path, MAX_PIXELS)
+    turned = exif_orientation(photo.path)
+    if _fits(photo.lens, stored):
+        plan = Picture(photo, stored, stored, left_out=turned)
+    elif turned in SIDEWAYS and _fits(photo.lens, stored[::-1]):
+        plan = Picture(photo, stored, stored[::-1], orientation=turned)
+    else:
+        turn = f", EXIF orientation {turned}" if turned != 1 else ""
+        raise UserError(
+            f"{quote(photo.path)}: expected {photo.lens.width}x{photo.lens.height} pixels as its camera has, or the "
+            f"same proportions, found {stored[0]}x{stored[1]}{turn}; give the photographs that the cameras were "
+            "computed from, neither cropped nor turned since"
+        )
+    width, height = plan.size
+    if max_size:
+        scale = min(scale, max_size / max(width, height))
+    return replace(plan, size=(max(1, round(width * scale)), max(1, round(height * scale))))
+
+
+def _fits(lens: Lens, size: tuple[int, int]) -> bool:
+    """Whether a picture has the lens' size or, up to a pixel, its proportions."""
+    width, height = size
+    return abs(width * lens.height - height * lens.width) <= max(lens.width, lens.height)
+
+
+def exif_orientation(path: Path) -> int:
+    """1 to 8; 1 where the file says nothing, or is TIFF, whose readers obey it."""
+    try:
+        with open_with_pillow(path, ("JPEG", "PNG", "WEBP", "MPO", "AVIF")) as picture:
+            found = picture.getexif().get(ORIENTATION, 1)
+    except Exception:  # other formats, and damaged EXIF data, which raise anything
+        return 1
+    return found if found in TURNS else 1
+
+
+def read_picture(plan: Picture) -> tuple[np.ndarray, np.ndarray | None]:
+    """(H, W, 3) uint8 or uint16 of the frame's size, and (H, W) bool where its alpha has the object, None without.
+
+    Raises: UserError.
+    """
+    image = read_image(plan.photo.path)
+    pixels, alpha = image.pixels, image.alpha
+    if image.is_float:
+        raise UserError(f"{quote(plan.photo.path)}: expected 8 or 16 bits a channel, found float; frames hold what a "
+                        "display shows: develop it to PNG, JPEG or TIFF")  # fmt: skip
+    if pixels.shape[1::-1] != plan.stored:
+        raise UserError(f"{quote(plan.photo.path)}: expected {plan.stored[0]}x{plan.stored[1]} pixels as its header "
+                        f"says, found {pixels.shape[1]}x{pixels.shape[0]}; save it again")  # fmt: skip
+    pixels = np.broadcast_to(pixels, (*pixels.shape[:2], 3))
+    pixels = shrink(_turned(pixels, plan.orientation), plan.size)
+    if alpha is None:
+        return pixels, None if image.flat_alpha != 0 else np.zeros(pixels.shape[:2], bool)
+    top = np.float32(np.iinfo(alpha.dtype).max)
+    covered = _turned(alpha[..., 0], plan.orientation).astype(np.float32) / top
+    return pixels, shrink(covered, plan.size) >= HALF
+
+
+def read_mask(path: Path, plan: Picture) -> np.ndarray:
+    """(H, W) bool: where a mask shows the object, that is where it is not 0, or its alpha is not if it is transparent.
+
+    Raises: UserError.
+    """
+    image = read_image(path)
+    size = image.pixels.shape[1::-1]
+    if size not in (plan.stored, plan.upright):
+        raise UserError(f"{quote(path)}: expected {plan.stored[0]}x{plan.stored[1]} pixels as {quote(plan.photo.path)} "
+                        f"has, found {size[0]}x{size[1]}; make the mask again, or leave --masks out")  # fmt: skip
+    shown = (image.pixels != 0).any(axis=2)
+    if image.alpha is not None:
+        shown &= image.alpha[..., 0] != 0
+    if size != plan.upright:
+        shown = _turned(shown, plan.orientation)
+    return shrink(shown.astype(np.float32), plan.size) >= HALF
+
+
+def _turned(array: np.ndarray, orientation: int) -> np.ndarray:
+    flip, quarters = TURNS.get(orientation, (False, 0))
+    return np.rot90(array[:, ::-1] if flip else array, quarters)
+
+
+def shrink(array: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """An image of (width, height) `size`: each pixel is the average of the area that it covers in a larger one."""
+    if array.shape[1::-1] == size:
+        return np.ascontiguousarray(array)
+    cv2 = import_opencv("shrinking photographs")
+    return cv2.resize(np.ascontiguousarray(array), size, interpolation=cv2.INTER_AREA)
+
+
+def find_masks(folder: Path, photos: list[Photo]) -> list[Photo]:
+    """The photographs with their masks: DIR/a.jpg.png as COLMAP has it, DIR/a.png, or DIR/a.jpg. Raises: UserError."""
+    if not folder.is_dir():
+        raise UserError(f"--masks {quote(folder)}: no such folder; give one with a picture for each photograph")
+    found, missing = [], []
+    for photo in photos:
+        name = Path(photo.name)
+        places = (name.with_name(name.name + ".png"), name.with_suffix(".png"), name)
+        mask = next((folder / place for place in places if (folder / place).is_file()), None)
+        if mask is None:
+            missing.append(photo)
+        found.append(replace(photo, mask=mask))
+    if missing:
+        name = Path(missing[0].name)
+        raise UserError(f"--masks {quote(folder)}: expected {quote(name)}.png or {quote(name.with_suffix('.png'))}, "
+                        f"found neither; {counted(len(missing), 'photograph')} of {len(photos)} have no mask; add "
+                        "white ones for those")  # fmt: skip
+    return found

@@ -28,9 +28,11 @@ from metrics.scores import psnr_of
 MOST_CHANNELS = 24
 SCALES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 PARAMETER_BYTES = 2  # float16
-BITS_PER_SAMPLE = 1  # of a texel in a frame, unless a size is given: an eighth of BC6H and BC7, a quarter of BC1
+# Bits of a texel in a frame, unless a size is given: 1 is an eighth of BC6H and BC7 and a quarter of BC1; small days,
+# of which every form is small, have up to the second number as long as they stay below SMALL_BYTES.
+BITS_PER_SAMPLE, SMALL_DAY_BITS, SMALL_BYTES = 1, 2, 1 << 16
 LAMP_CHANNELS = 8  # of a day with lamps, unless a size is given
-NETWORK_SHARE = 1 / 32  # of the bytes
+NETWORK_SHARE = 1 / 16  # of the bytes
 HIDDEN = (4, 32)  # fewest and most neurons
 LITTLE = 1.02  # an error that is larger by this factor is as good
 LAMP_LIGHT = 1 / 8  # of the day's peak: what is as bright counts as a lamp, if it is rare
@@ -84,8 +86,10 @@ class _Choice:
         largest = max(day.height, day.width)
         scales = (1,) if len(self.lamps) else tuple(scale for scale in SCALES if scale == 1 or scale < largest)
         self.scales = (options.latent_scale,) if options.latent_scale else scales
-        texels = day.texels
-        usual = texels * LAMP_CHANNELS if len(self.lamps) else texels * day.n_frames * BITS_PER_SAMPLE // 8
+        samples = day.texels * day.n_frames
+        usual = max(samples * BITS_PER_SAMPLE // 8, min(samples * SMALL_DAY_BITS // 8, SMALL_BYTES))
+        if len(self.lamps):
+            usual = day.texels * LAMP_CHANNELS
         self.given = options.wanted_bytes
         self.n_bytes = self.given or usual + PARAMETER_BYTES * 3 * day.n_frames * (1 + MOST_CHANNELS // 2)
         self.errors: dict[int, Components] = {}

@@ -32,6 +32,7 @@ REFINEMENTS, LAST_REFINEMENTS = 16, 4
 LAMP_SHARE = 1 / 32  # of the samples, and of the weight in least squares, that lamps have at least
 
 Latents = TensorType["n", "channels"]
+Curvature = TensorType["n", "channels", "channels"]
 Slopes = TensorType["n", "channels", "sines"]
 
 
@@ -186,7 +187,7 @@ class BasisStep:
             (gradient,) = torch.autograd.grad(squares.sum() / 2, z)
         return torch.cat([gradient, squares.detach(), torch.ones_like(squares)], dim=1)
 
-    def _curvature(self, z: Latents) -> TensorType["n", "channels", "channels"]:
+    def _curvature(self, z: Latents) -> Curvature:
         """J^T J, where J are the derivatives of a day's colours by a latent."""
         f2, channels = self.model.f2, z.shape[1]
         linear = torch.cat([f2.basis, f2.weights[-1]], dim=1)

@@ -4,7 +4,8 @@
 
 PSNR over the pixels with a surface of the held-out views: of the mean training image, the nearest training view, and
 textures in closed form (conjugate gradients), of plain colours and of colours times nine spherical harmonics of the
-view direction. Runs are folders of train.py, train_texture.py or train_unet.py on the same data.
+view direction. Runs are folders of train.py, train_texture.py or train_unet.py on the same data; beside the PSNR of
+their last and best epochs: the energy of their best image's checkerboard, relative to the frames'.
 """
 
 from __future__ import annotations
@@ -13,11 +14,14 @@ import common.before_torch  # isort: skip  # noqa: F401  # before torch
 
 import argparse
 import json
+import math
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from common.errors import UserError, quote, run_command
 from common.files import parse_json
@@ -26,6 +30,7 @@ from common.knobs import OneLineParser
 if TYPE_CHECKING:
     from deferred.dataset.frames import FrameSet
 
+BLOCK = 8  # pixels along a side, over which a checkerboard's phase and strength are taken as constant
 TEXELS = (32, 64)  # height and width of the closed-form textures
 
 
@@ -46,13 +51,47 @@ def baselines(train: FrameSet, held_out: FrameSet, height: int, width: int) -> I
         yield name, method(), time.perf_counter() - started
 
 
+def checkerboard(pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> float:
+    """The energy of (H, W, 3) images at the Nyquist frequency along x, y and both, in blocks inside the (H, W) masks:
+    the mean over blocks and channels of the three squared coefficients, in squared codes.
+
+    A pattern that repeats every two pixels, as transposed convolutions of stride 2 leave it, is all there; of other
+    detail only a little is.
+    """
+    sign = 1 - 2 * (np.arange(BLOCK) % 2)
+    waves = np.stack([np.broadcast_to(sign, (BLOCK, BLOCK)), np.broadcast_to(sign[:, None], (BLOCK, BLOCK)),
+                      np.outer(sign, sign)]) / BLOCK**2  # fmt: skip
+    found = []
+    for image, mask in pairs:
+        for top in range(0, mask.shape[0] - BLOCK + 1, BLOCK):
+            for left in range(0, mask.shape[1] - BLOCK + 1, BLOCK):
+                place = slice(top, top + BLOCK), slice(left, left + BLOCK)
+                if mask[place].all():
+                    found.append(np.square(np.einsum("wyx,yxc->wc", waves, image[place])).sum(axis=0))
+    return float(np.mean(found)) if found else math.nan
+
+
+def checkerboard_of(run: Path, held_out: FrameSet) -> float:
+    """checkerboard of a run's images of held-out views, relative to that of the frames."""
+    import torch
+
+    from deferred import checkpoints
+    from deferred.evaluation import render_views
+
+    loaded = checkpoints.load(checkpoints.find_checkpoint(str(run), run.parent, ()))
+    views = list(render_views(loaded.model.eval(), held_out, 4, torch.device("cpu")))
+    ours, truth = (checkerboard((getattr(v, name), v.frame.mask) for v in views) for name in ("image", "truth"))
+    return ours / truth
+
+
 def read_report(run: Path) -> dict:
     """report.json of a run. Raises: UserError."""
     from deferred.training import REPORT
 
     try:
         report = parse_json((run / REPORT).read_text(encoding="utf-8"))
-        return {name: report[name] for name in ("script", "psnr", "psnr_texture", "seconds", "steps", "options")}
+        found = {name: report[name] for name in ("script", "psnr", "psnr_texture", "seconds", "steps", "options")}
+        return {**found, "best": report.get("best_psnr"), "at": report.get("best_epoch")}
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise UserError(
             f"{quote(run)}: expected the folder of a run with a {REPORT}, found none to read; train one"
@@ -78,7 +117,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         view = report["options"].get("view_direction")
         width = report["options"].get("unet_width")
         facts = [f"{report['steps']} steps", f"{report['seconds']:.0f} s"]
+        facts += [f"best {report['best']:.2f} dB after epoch {report['at']}"] * (report["best"] is not None)
+        facts += [str(report["options"].get("upsampling", "transposed"))] * bool(width)
         facts += [f"U-Net of width {width}"] * bool(width) + [f"view direction {view}"] * (view is not None)
+        if width:
+            facts.append(f"checkerboard {checkerboard_of(run, held_out):.2f} of the frames'")
         print(f"{report['psnr']:6.2f} dB  {report['script']}.py, {', '.join(facts)} ({quote(run.name)})")
     print(json.dumps({run.name: report["psnr"] for run, report in reports}))
     return 0

@@ -1,9 +1,10 @@
 """Seconds and PSNR of a day of lightmaps against plain baselines, and whether each figure is as good as it has to be.
 
-    python -m bench.lightmap [--sizes 64,256] [--large 1024] [--engines fused,torch]
+    python -m bench.lightmap [--sizes 64,256] [--large 1024] [--engines fused,torch] [--days all]
 
 Sample scenes are made for it. 64: the small form, the large one (about 900 steps), a learned grid, and two controls
-that have to fail; 256: size against PNG; --large: a whole day of that size with the fused kernels and with PyTorch.
+that have to fail; 256: size against PNG; --large: a whole day of that size with the fused kernels and with PyTorch;
+--days: whole days with the options of the document's commands, beside PCA, block compression and blended frames.
 """
 
 from __future__ import annotations
@@ -21,12 +22,14 @@ from typing import TYPE_CHECKING, Any
 from bench import common
 from common.errors import UserError, run_command
 from common.files import make_folder, write_json
+from lightmap.report_text import describe_report
 from lightmap.sample_scene import write_day
 
 if TYPE_CHECKING:
-    from lightmap.data import Day
+    from lightmap.data import Day, HalfHours
 
 SMALL = {
+    "latent_mode": "f1",
     "epochs": 5,
     "batch_size": 4096,
     "latent_dim": 16,
@@ -34,17 +37,27 @@ SMALL = {
     "hidden_f2": 32,
     "samples_per_epoch": 200_000,
 }
-LARGE = {"epochs": 36, "batch_size": 4096, "samples_per_epoch": 98_304}  # 864 steps
+LARGE = {"latent_mode": "f1", "epochs": 36, "batch_size": 4096, "samples_per_epoch": 98_304}  # 864 steps
 DIRECT = {"latent_mode": "direct", "latent_dim": 8, "latent_scale": 2, "hidden_f2": 32, "layers_f2": 2, "epochs": 60,
           "batch_size": 4096, "samples_per_epoch": 98_304}  # fmt: skip
-AT_256 = {"epochs": 8, "batch_size": 8192, "samples_per_epoch": 1_572_864}
-AT_LARGE = {"epochs": 10, "batch_size": 8192, "samples_per_epoch": 1_310_720}
+AT_256 = {"latent_mode": "f1", "epochs": 8, "batch_size": 8192, "samples_per_epoch": 1_572_864}
+AT_LARGE = {"latent_mode": "f1", "epochs": 10, "batch_size": 8192, "samples_per_epoch": 1_310_720}
+
+QUICK = {name: value for name, value in SMALL.items() if name != "latent_mode"}  # as the document has it
+# Name -> width and height, format of sample_scene.py, options.
+DAYS = {
+    "256, quick command": (256, "png", QUICK),
+    "256, quick, default form": (256, "png", {"epochs": 5, "batch_size": 4096, "samples_per_epoch": 200_000}),
+    "256, defaults": (256, "png", {}),
+    "1024, defaults": (1024, "png", {}),
+    "512 HDR, defaults": (512, "npy", {}),
+}
 
 Gate = tuple[str, float, str, float]  # what, found, at least or at most, limit
 
 
 def train_day(
-    day: Day, half: Day | None, values: Mapping[str, Any], engine: str = "auto", folder: Path | None = None,
+    day: Day, half: HalfHours | None, values: Mapping[str, Any], engine: str = "auto", folder: Path | None = None,
     untrained_f2: bool = False,
 ) -> dict[str, Any]:  # fmt: skip
     """The report of one run. untrained_f2: F2's initial weights behind the trained latents, a control."""
@@ -53,7 +66,7 @@ def train_day(
     from lightmap import checkpoints
     from lightmap.compressor import Compressor
     from lightmap.options import make_options
-    from lightmap.summary import build_report
+    from lightmap.summary import build_report, evaluation_sample
     from lightmap.trainer import Trainer
     from lightmap.training import choose_step
 
@@ -66,7 +79,9 @@ def train_day(
     if untrained_f2:
         model.f2.load_state_dict(Compressor(model.shape, torch.Generator().manual_seed(1)).f2.state_dict())
     facts = {"seconds": trainer.seconds, "steps": trainer.total, "engine": trainer.engine.name}
-    return build_report(model.eval(), day, half, checkpoints.describe_day(day), facts)
+    sample = evaluation_sample(day, "full")
+    half = half and half.only(sample.texels)
+    return build_report(model.eval(), sample, half, checkpoints.describe_day(day), facts, whole=True)
 
 
 def shuffled(day: Day) -> Day:
@@ -101,7 +116,21 @@ def large_gates(report: Mapping[str, Any]) -> list[Gate]:
 def size_gates(report: Mapping[str, Any]) -> list[Gate]:
     """Of F1 + F2 at 256x256."""
     form = report["forms"]["f1_f2"]
-    return [("F1 + F2, of the PNG bytes", form["of_png"], "<=", 0.25), ("F1 + F2, hours", form["psnr_hours"], ">=", 30)]
+    return [
+        ("F1 + F2, of the PNG bytes", form["of_files"], "<=", 0.25),
+        ("F1 + F2, hours", form["psnr_hours"], ">=", 30),
+    ]
+
+
+def day_gates(name: str, report: Mapping[str, Any]) -> list[Gate]:
+    """Of the default form of a whole day, which is the first one in its report."""
+    form = next(iter(report["forms"].values()))
+    block = report["rivals"][report["block_compressed"]]
+    pca = form["pca_at_equal_bytes"]
+    return [
+        (f"{name}: bytes of block compression", form["memory_bytes"] / block["memory_bytes"], "<=", 1),
+        (f"{name}: dB over PCA in as many bytes", form["psnr_hours"] - (pca["psnr_hours"] if pca else 0), ">=", 0),
+    ]
 
 
 def passed(gate: Gate) -> bool:
@@ -126,14 +155,23 @@ class Runs(dict):
         print(line(name, report), flush=True)
 
 
-def sample_day(folder: Path, size: int) -> tuple[Day, Day | None]:
+def sample_day(folder: Path, size: int, kind: str = "png") -> tuple[Day, HalfHours | None]:
     """The sample scene with its half-hours."""
     from lightmap.data import load_day, load_half_hours
 
-    if not (folder / "half_hours" / "tod_23.png").is_file():
-        write_day(folder, size)
+    if not (folder / "half_hours" / f"tod_23.{kind}").is_file():
+        write_day(folder, size, kind)
     day = load_day(folder)
     return day, load_half_hours(folder, day)
+
+
+def chosen_days(text: str) -> list[str]:
+    """Names of DAYS, separated by semicolons. Raises: UserError."""
+    names = list(DAYS) if text == "all" else [name.strip() for name in text.split(";") if name.strip()]
+    unknown = [name for name in names if name not in DAYS]
+    if unknown:
+        raise UserError(f"--days: expected all, or some of {'; '.join(DAYS)}, got {unknown[0]}")
+    return names
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -142,11 +180,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--sizes", default="64,256", help="of 64 and 256, which to measure")
     parser.add_argument("--large", type=int, default=0, help="also a day of this width and height; 0: none")
     parser.add_argument("--engines", default="fused,torch", help="for --large")
+    parser.add_argument("--days", default="", help=f"of {'; '.join(DAYS)}, which to measure, with semicolons "
+                        "between; all: every one")  # fmt: skip
     parser.add_argument("--scenes", type=Path, default=common.RESULTS / "lightmap", help="folder for the sample scenes")
     parser.add_argument("--out", default=str(common.RESULTS), help="folder for the JSON")
     parser.add_argument("--num_threads", type=int, default=0, help="CPU threads; 0: PyTorch's choice")
     arguments = parser.parse_args(argv)
     common.use_threads(arguments.num_threads)
+    chosen_days(arguments.days)
     sizes = arguments.sizes.split(",") if arguments.sizes else []
     if not set(sizes) <= {"64", "256"}:
         raise UserError(f"--sizes: expected 64, 256 or both, got {arguments.sizes}")
@@ -171,6 +212,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             report = runs[f"large, {arguments.large}, {engine}"] = train_day(day, None, AT_LARGE, engine)
             gates.append((f"{arguments.large}, {engine}, hours", report["psnr_hours"], ">=", 32))
             gates.append((f"{arguments.large}, {engine}, seconds", report["seconds"], "<=", 300))
+    for name in chosen_days(arguments.days):
+        size, kind, options = DAYS[name]
+        report = runs[name] = train_day(*sample_day(arguments.scenes / f"{size}-{kind}", size, kind), options)
+        print(describe_report(report), flush=True)
+        if options is not QUICK:
+            gates += day_gates(name, report)
     for gate in gates:
         what, found, relation, limit = gate
         print(f"{'ok  ' if passed(gate) else 'MISS'} {what:<44}{found:>9.3f} {relation} {limit:.3f}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -32,3 +33,12 @@ def write_array(path: Path, array: np.ndarray) -> None:
     """Write a .npy file atomically."""
     with atomic_write(path) as stream:
         np.save(stream, array, allow_pickle=False)
+
+
+def write_array_parts(path: Path, shape: tuple[int, ...], parts: Iterable[np.ndarray]) -> None:
+    """Write a .npy file of float32 numbers atomically, from parts that follow one another in memory order."""
+    header = {"descr": np.lib.format.dtype_to_descr(np.dtype(np.float32)), "fortran_order": False, "shape": shape}
+    with atomic_write(path) as stream:
+        np.lib.format.write_array_header_1_0(stream, header)
+        for part in parts:
+            stream.write(np.ascontiguousarray(part, np.float32))

@@ -12,7 +12,7 @@ from tqdm import tqdm
 TENSORBOARD = "tensorboard"
 
 
-def progress_bar(total: int, initial: int, quiet: bool = False) -> tqdm:
+def progress_bar(total: int, initial: int, quiet: bool = False, what: str = "training") -> tqdm:
     """A bar with iteration, it/s and ETA on stderr; hidden where stderr is no terminal.
 
     It has a descriptor of its own: while images are decoded in threads, what the process writes to stderr is discarded.
@@ -29,7 +29,7 @@ def progress_bar(total: int, initial: int, quiet: bool = False) -> tqdm:
         file=stream,
         unit="it",
         dynamic_ncols=True,
-        desc="training",
+        desc=what,
         smoothing=0.1,
     )
     if stream is not sys.stderr:

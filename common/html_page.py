@@ -19,7 +19,12 @@ def encode_bytes(payload: bytes) -> str:
 
 def blob_scripts(blobs: Sequence[str]) -> str:
     """The elements that blobBytes(index) of page.js reads; `blobs` are texts of encode_bytes."""
-    return "\n".join(f'<script type="text/plain" id="blob-{index}">{blob}</script>' for index, blob in enumerate(blobs))
+    return "\n".join(blob_script(index, blob) for index, blob in enumerate(blobs))
+
+
+def blob_script(index: int, blob: str) -> str:
+    """One of them."""
+    return f'<script type="text/plain" id="blob-{index}">{blob}</script>'
 
 
 def json_for_html(value: Any) -> str:

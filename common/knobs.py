@@ -8,17 +8,19 @@ import dataclasses
 import difflib
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from common.errors import UserError, brief
 
+AUTO = "auto"  # given for a value that the program chooses
 FEW_NAMES = 8  # as many as an error lists
 MOST_INT = 2**53  # largest number accepted; Python refuses to print numbers of thousands of digits
 
 
 def knob(default: Any, help: str, *, unit: str = "", low: float | None = None, high: float | None = None, choices=(),
-         refused: Mapping[str, str] | None = None, words=(), bare: Any = None, section: str = "") -> Any:  # fmt: skip
+         refused: Mapping[str, str] | None = None, words=(), bare: Any = None, section: str = "",
+         auto: bool = False) -> Any:  # fmt: skip
     """A dataclass field with what the command line, the validation and the documentation need to know about it.
 
     Args:
@@ -28,9 +30,11 @@ def knob(default: Any, help: str, *, unit: str = "", low: float | None = None, h
         words: values that it can have instead of a mapping; the command line takes only these.
         bare: the value of the flag when it is given without one; None: a value is required.
         section: heading in --help of this field and of those after it.
+        auto: whether "auto" may be given for None, a value that the program chooses.
     """
     metadata = {"help": help, "unit": unit, "low": low, "high": high, "choices": tuple(choices),
-                "refused": dict(refused or {}), "words": tuple(words), "bare": bare, "section": section}  # fmt: skip
+                "refused": dict(refused or {}), "words": tuple(words), "bare": bare, "section": section,
+                "auto": auto}  # fmt: skip
     if isinstance(default, (dict, list)):
         return dataclasses.field(default_factory=lambda: type(default)(default), metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
@@ -81,7 +85,9 @@ def help_text(field: dataclasses.Field) -> str:
         parts.append(f"{facts['low']:g} to {facts['high']:g}" if facts["high"] is not None else f">= {facts['low']:g}")
     if facts["unit"]:
         parts.append(facts["unit"])
-    if default is not None and default != "":
+    if facts["auto"]:
+        parts.append(f"or {AUTO}; default {AUTO if default is None else default}")
+    elif default is not None and default != "":
         parts.append(f"default {default}")
     text = facts["help"] + (f" [{'; '.join(parts)}]" if parts else "")
     return text.replace("%", "%%")
@@ -110,8 +116,19 @@ def add_flag(parser: Any, name: str, field: dataclasses.Field, **changes: Any) -
     if kind is bool:
         options.update(type=parse_bool, nargs="?", const=True, metavar="BOOL")
     else:
-        options.update(type=kind, **({} if bare is None else {"nargs": "?", "const": bare}))
+        options.update(type=_or_auto(kind) if field.metadata["auto"] else kind)
+        options.update({} if bare is None else {"nargs": "?", "const": bare})
     parser.add_argument(f"--{name}", **{**options, **changes})
+
+
+def _or_auto(kind: type) -> Callable[[str], Any]:
+    """A parser of a number, or of the word that leaves it to the program."""
+
+    def parse(text: str) -> Any:
+        return AUTO if text == AUTO else kind(text)
+
+    parse.__name__ = kind.__name__  # in argparse's errors
+    return parse
 
 
 def suggest(name: Any, known: Mapping) -> str:
@@ -135,7 +152,7 @@ def check_value(flag: str, field: dataclasses.Field, value: Any) -> Any:
     """`value` as the field's type, inside its range. Raises: UserError that names `flag`."""
     facts = field.metadata
     kind = _kind(field)
-    if field.default is None and value is None:
+    if (field.default is None and value is None) or (facts["auto"] and value == AUTO):
         return None
     if isinstance(value, str) and facts["words"]:
         if value not in facts["words"]:
@@ -150,7 +167,8 @@ def check_value(flag: str, field: dataclasses.Field, value: Any) -> Any:
     if kind is bool and value in (0, 1):
         value = bool(value)
     if type(value) is not kind:
-        raise UserError(f"{flag}: expected {_kind_name(kind)}, got {brief(value)}")
+        word = f" or {AUTO}" if facts["auto"] else ""
+        raise UserError(f"{flag}: expected {_kind_name(kind)}{word}, got {brief(value)}")
     if kind is str and "\0" in value:
         raise UserError(f"{flag}: expected text without null characters, got {brief(value)}")
     if facts["unit"] == "path":  # in a config file; HomeParser has done it for flags

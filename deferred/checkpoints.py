@@ -22,6 +22,7 @@ from deferred.options import SCRIPTS, fields_of, make_options
 VERSION = 1
 KIND = "deferred"
 INTERRUPTED = "interrupted.pt"  # written between epoch checkpoints; deleted when the next of them is written
+BEST = "best.pt"  # the model alone, see best.py
 CONFIG = "config.json"  # of a run folder
 _EPOCH = re.compile(r"epoch_(\d+)\.pt")
 
@@ -57,10 +58,15 @@ def newest_checkpoint(run: Path) -> Path | None:
     return found[max(found)] if found else None
 
 
+def model_of(run: Path) -> Path | None:
+    """The checkpoint to render a run with: that of its best epoch, else the last one; None if it has none."""
+    return run / BEST if (run / BEST).is_file() else newest_checkpoint(run)
+
+
 def newest_run(parent: Path, scripts: Collection[str]) -> Path:
     """The newest run in a folder that one of these commands made. Raises: UserError if there is none."""
-    runs = [path.parent for path in parent.glob(f"*/{CONFIG}") if newest_checkpoint(path.parent) is not None]
-    for run in sorted(runs, key=lambda path: newest_checkpoint(path).stat().st_mtime, reverse=True):
+    runs = [path.parent for path in parent.glob(f"*/{CONFIG}") if model_of(path.parent) is not None]
+    for run in sorted(runs, key=lambda run: (newest_checkpoint(run) or model_of(run)).stat().st_mtime, reverse=True):
         if _script_of(run) in scripts:
             return run
     names = " or ".join(f"{script}.py" for script in scripts)
@@ -75,17 +81,22 @@ def _script_of(run: Path) -> str:
         return ""
 
 
-def find_checkpoint(given: str, parent: Path, scripts: Collection[str]) -> Path:
+def find_checkpoint(given: str, parent: Path, scripts: Collection[str], to_resume: bool = False) -> Path:
     """The file behind --load or --resume: a file or a run folder, as it is or below `parent`; '' is the newest run.
 
-    Raises: UserError.
+    Of a run it is the one of the best epoch (see model_of), or the last if `to_resume`. Raises: UserError.
     """
+    of_run = newest_checkpoint if to_resume else model_of
     if not given:
-        return newest_checkpoint(newest_run(parent, scripts))
+        run = newest_run(parent, scripts)
+        if (found := of_run(run)) is None:
+            raise UserError(f"--resume {quote(run)}: expected a checkpoint with the optimiser's state, found {BEST} "
+                            "alone; begin a run from it with --load")  # fmt: skip
+        return found
     for path in (Path(given), parent / given):
         if path.is_file():
             return path
-        if path.is_dir() and (found := newest_checkpoint(path)) is not None:
+        if path.is_dir() and (found := of_run(path)) is not None:
             return found
     runs = sorted(path.parent.name for path in parent.glob(f"*/{CONFIG}"))[-3:]
     hint = f"{quote(parent)} has {', '.join(runs)}" if runs else f"{quote(parent)} has no runs"

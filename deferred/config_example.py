@@ -1,6 +1,7 @@
 """Defaults of every command in this folder. To change some, copy this file to config.py beside it and edit the copy.
 
 Settings that config.py leaves out keep the values that they have here. A flag on the command line wins over both.
+"auto" depends on the number and size of the frames and on the device; training prints what it chose.
 """
 
 # data and folders; paths are relative to where a command is started
@@ -13,28 +14,30 @@ ALPHA = True  # pixels of frames whose alpha is below 1/2 are no surface
 BACKGROUND_UV = "auto"  # uv that is no surface: "0,0", "none", or "auto": a corner that many pixels have
 
 # texture
-TEXTURE_W = 1024
-TEXTURE_H = 1024
+TEXTURE_W = "auto"
+TEXTURE_H = "auto"
 TEXTURE_DIM = 16
 USE_PYRAMID = True
 VIEW_DIRECTION = True
 
 # U-Net
-UNET_WIDTH = 64
+UNET_WIDTH = "auto"
+UPSAMPLING = "auto"  # "resize" or "transposed"; the original has the latter
 
 # training
-EPOCH = 50
-BATCH_SIZE = 12
-CROP_W = 256
-CROP_H = 256
+EPOCH = "auto"
+BATCH_SIZE = "auto"
+CROP_W = "auto"
+CROP_H = "auto"
 SCALE_AUGMENTATION = True
-LEARNING_RATE = 1e-3
+LEARNING_RATE = "auto"
+EPOCH_STEPS = "auto"  # steps that count as an epoch in the schedule of the rates; 0: an epoch of the run
 BETAS = "0.9, 0.999"
 L2_WEIGHT_DECAY = "0.01, 0.001, 0.0001, 0"  # finest level first
 EPS = 1e-8
 LOAD = ""
 LOAD_STEP = 0
-EPOCH_PER_CHECKPOINT = 50
+EPOCH_PER_CHECKPOINT = "auto"
 PRECISION = "auto"  # 16 bits on a GPU, else float32
 NUM_WORKERS = 4  # threads that read ahead
 CACHE = "auto"  # GiB of decoded frames; "auto": half of the free memory

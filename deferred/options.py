@@ -14,19 +14,23 @@ from typing import Any
 
 from common.errors import UserError, brief, quote, what_is_wrong
 from common.files import parse_json
-from common.knobs import OneLineParser, add_flags, check_value, check_values, knob
+from common.knobs import AUTO, OneLineParser, add_flags, check_value, check_values, knob
 from deferred import config_example
 
 SETTINGS_FILE = "settings.json"  # of a data folder
 MAX_SETTINGS_BYTES = 1 << 16
 CONFIG_FILE = Path(__file__).resolve().parent / "config.py"
 DEVICES = ("auto", "cpu", "cuda")
+UPSAMPLINGS = ("auto", "resize", "transposed")
 OUT_MODES = ("image", "video")
 PRECISIONS = ("auto", "float32", "bf16", "fp16")
 NEWEST = "newest"  # --resume without a value
 MAX_TEXTURE = 16384  # texels along a side
 VIEW_CHANNELS = 12  # that --view_direction needs: 3 of colour, 9 for harmonics
 SCRIPTS = ("train", "train_texture", "train_unet")
+# What config_example.py had before "auto". A setting of config.py that is still one of these may be an old copy's.
+FORMER = {"TEXTURE_W": 1024, "TEXTURE_H": 1024, "UNET_WIDTH": 64, "EPOCH": 50, "BATCH_SIZE": 12, "CROP_W": 256,
+          "CROP_H": 256, "LEARNING_RATE": 1e-3, "EPOCH_PER_CHECKPOINT": 50}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -41,19 +45,27 @@ class TrainOptions:
     checkpoint: str = knob("outputs/deferred", "folder that receives one sub-folder per run", unit="path")
     logdir: str = knob("outputs/deferred/tensorboard", "folder of the TensorBoard events of the runs", unit="path")
 
-    texturew: int = knob(1024, "width of the texture's finest level", unit="texels", low=1, high=MAX_TEXTURE)
-    textureh: int = knob(1024, "height of the texture's finest level", unit="texels", low=1, high=MAX_TEXTURE)
+    # auto: see fitting.py
+    texturew: int | None = knob(None, "width of the texture's finest level", unit="texels", low=1, high=MAX_TEXTURE,
+                                auto=True)  # fmt: skip
+    textureh: int | None = knob(None, "height of the texture's finest level", unit="texels", low=1, high=MAX_TEXTURE,
+                                auto=True)  # fmt: skip
     texture_dim: int = knob(16, "channels of the texture; the first 3 are supervised as colour", low=3, high=256)
     use_pyramid: bool = knob(True, "sum 4 levels at 1, 1/2, 1/4 and 1/8 of the size instead of 1")
     view_direction: bool = knob(True, "multiply channels 3 to 11 by spherical harmonics of the view direction")
-    unet_width: int = knob(64, "channels of the U-Net's first layer", low=1, high=256)
+    unet_width: int | None = knob(None, "channels of the U-Net's first layer", low=1, high=256, auto=True)
+    upsampling: str = knob("auto", "doublings in the U-Net; auto: resize, or those of --load", choices=UPSAMPLINGS)
 
-    epoch: int = knob(50, "times that every training frame is seen", unit="epochs", low=1, high=10**6)
-    batch: int = knob(12, "crops of a step", low=1, high=4096)
-    cropw: int = knob(256, "width of a crop, at most the frames'", unit="pixels", low=8, high=16384)
-    croph: int = knob(256, "height of a crop, at most the frames'", unit="pixels", low=8, high=16384)
+    epoch: int | None = knob(None, "times that every training frame is seen", unit="epochs", low=1, high=10**6,
+                             auto=True)  # fmt: skip
+    batch: int | None = knob(None, "crops of a step", low=1, high=4096, auto=True)
+    cropw: int | None = knob(None, "width of a crop, at most the frames'", unit="pixels", low=8, high=16384, auto=True)
+    croph: int | None = knob(None, "height of a crop, at most the frames'", unit="pixels", low=8, high=16384, auto=True)
     scale_augmentation: bool = knob(True, "each batch at 1/2, 1 or 2 times the size")
-    lr: float = knob(1e-3, "Adam's step size of the texture; the U-Net's is a tenth of it", low=1e-8, high=10.0)
+    lr: float | None = knob(None, "Adam's step size of the texture; the U-Net's is a tenth of it", low=1e-8, high=10.0,
+                            auto=True)  # fmt: skip
+    epoch_steps: int | None = knob(None, "steps that count as an epoch in the schedule of the rates; 0: the run's own",
+                                   unit="steps", low=0, high=10**9, auto=True)  # fmt: skip
     betas: str = knob("0.9, 0.999", "Adam's decay rates of the two moments")
     l2: str = knob("0.01, 0.001, 0.0001, 0", "weight decay of the texture's levels, finest first")
     eps: float = knob(1e-8, "Adam's term against division by zero", low=1e-16, high=1.0)
@@ -65,7 +77,8 @@ class TrainOptions:
     load_step: int = knob(0, "where the count of images, TensorBoard's axis, begins", unit="images", low=0)
     resume: str = knob("", "run folder to go on with, exactly; without a value the newest of --checkpoint", unit="path",
                        bare=NEWEST)  # fmt: skip
-    epoch_per_checkpoint: int = knob(50, "epochs from one checkpoint to the next", unit="epochs", low=1, high=10**6)
+    epoch_per_checkpoint: int | None = knob(None, "epochs from one checkpoint to the next", unit="epochs", low=1,
+                                            high=10**6, auto=True)  # fmt: skip
     device: str = knob("auto", "where PyTorch computes", choices=DEVICES)
     precision: str = knob("auto", "numbers of the U-Net's layers in training; auto: 16 bits on a GPU, else float32",
                           choices=PRECISIONS)  # fmt: skip
@@ -100,7 +113,7 @@ RENDER_SETTINGS = {"data": "TEST_DATA_DIR", "load": "TEST_LOAD"}
 # Options that a command lacks: a colour texture has 3 channels and no view; a frozen one is given by its checkpoint.
 WITHOUT = {
     "train": frozenset(),
-    "train_texture": frozenset({"texture_dim", "view_direction", "unet_width", "scale_augmentation"}),
+    "train_texture": frozenset({"texture_dim", "view_direction", "unet_width", "upsampling", "scale_augmentation"}),
     "train_unet": frozenset({"texturew", "textureh", "use_pyramid", "l2", "load_step"}),
 }
 # Options that depend on the user, not on the frames, and may not be in a data folder's settings.json.
@@ -191,10 +204,12 @@ def defaults(script: str, advice: Mapping[str, Any] | None = None) -> dict[str, 
         if not setting:
             continue
         value = settings[setting]
+        if value == AUTO and script not in SCRIPTS and type(field.default) is int:
+            value = field.default  # --batch of rendering, which training's setting gives too
         if name in ("train", "val", "test", "l2", "betas") and isinstance(value, (list, tuple)):
             value = ", ".join(map(str, value))  # the original has lists of ids
         values[name] = check_value(f"config.py: {setting}", field, value)
-        if name in (advice or {}) and settings[setting] == known[setting]:
+        if name in (advice or {}) and settings[setting] in (known[setting], FORMER.get(setting)):
             values[name] = advice[name]
     if script not in SCRIPTS:
         values["data"] = values["data"] or settings["DATA_DIR"]

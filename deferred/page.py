@@ -65,7 +65,7 @@ def table(rows: Sequence[tuple[str, str]]) -> str:
 
 
 SCORES = (
-    ("psnr", "ours, PSNR on the surface", "{:.2f} dB"), ("ssim", "ours, SSIM of whole frames", "{:.4f}"),
+    ("psnr", "ours, PSNR on the surface, last epoch", "{:.2f} dB"), ("ssim", "ours, SSIM of whole frames", "{:.4f}"),
     ("psnr_texture", "RGB texture", "{:.2f} dB"), ("psnr_nearest_view", "nearest training view", "{:.2f} dB"),
     ("psnr_mean_image", "mean of the training frames", "{:.2f} dB"), ("seconds", "time of training", "{:.0f} s"),
 )  # fmt: skip
@@ -80,6 +80,8 @@ def write_page(path: Path, report: Mapping[str, Any], strip: np.ndarray | None, 
     history = report["history"]
     epochs = [entry["epoch"] for entry in history]
     scores = [(title, kind.format(report[name])) for name, title, kind in SCORES if report.get(name) is not None]
+    if report.get("best_epoch") is not None:
+        scores.insert(1, (f"best held-out view PSNR, epoch {report['best_epoch']}", f"{report['best_psnr']:.2f} dB"))
     options = [(f"--{name}", str(value)) for name, value in report["options"].items()]
     parts = [
         f"<h1>Deferred neural rendering: {escape(report['script'])}</h1>",

@@ -107,7 +107,7 @@ class PrepareOptions:
 
 PHOTO_FIELDS = ("colmap", "transforms", "images", "masks", "max_size", "scale", "backfaces", "jobs",
                 "overwrite")  # fmt: skip
-SHARED_FIELDS = ("out", "mesh", "mesh_transform", "per_pixel", "caster")  # of rendered views and of photographs
+SHARED_FIELDS = ("out", "mesh", "mesh_transform", "uv_type", "per_pixel", "caster")  # of both
 FIELDS = {field.name: field for field in dataclasses.fields(PrepareOptions)}
 
 

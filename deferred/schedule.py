@@ -15,6 +15,10 @@ SCHEDULES = {
     "train_unet": (3, ((4, 1.0), (10, 0.3), (50, 0.1))),
 }
 
+# Epochs of the schedule that a run spans whose --epoch_steps is chosen by its length: with the last fall of the rates
+# (the sample's settings have as many epochs).
+SPANS = {"train": 55, "train_texture": 12, "train_unet": 30}
+
 
 def rate_factor(script: str, epoch: int) -> float:
     """The factor of all learning rates in an epoch; epochs count from 1."""
@@ -29,9 +33,15 @@ def rate_factor(script: str, epoch: int) -> float:
 REACH = 3.0
 
 
-def reach(script: str, lr: float, steps_per_epoch: int, epochs: int, levels: int) -> float:
-    """The distance that a texel's value can move in a run: an Adam step moves each level by about its rate."""
-    return lr * steps_per_epoch * levels * sum(rate_factor(script, epoch) for epoch in range(1, epochs + 1))
+def reach(script: str, lr: float, steps_per_epoch: int, epochs: float, levels: int) -> float:
+    """The distance that a texel's value can move in a run: an Adam step moves each level by about its rate.
+
+    epochs: of the schedule, of `steps_per_epoch` steps.
+    """
+    whole = int(epochs)
+    factors = sum(rate_factor(script, epoch) for epoch in range(1, whole + 1))
+    factors += (epochs - whole) * rate_factor(script, whole + 1)
+    return lr * steps_per_epoch * levels * factors
 
 
 def make_optimiser(script: str, model: NeuralRenderer, options: TrainOptions) -> torch.optim.Adam:

@@ -19,6 +19,7 @@ from common.events import progress_bar
 from common.files import parse_json
 from common.stop import StopRequest
 from deferred import checkpoints
+from deferred.best import BestModel
 from deferred.dataset.ahead import ReadBatch, read_batches
 from deferred.dataset.crops import Batch
 from deferred.dataset.frames import FrameSet
@@ -76,31 +77,41 @@ class Trainer:
         started, before = time.perf_counter(), self.seconds
         saved = started
         total = self.options.epoch * self.steps_per_epoch
+        best = BestModel(run, self.script, self._config())
         with progress_bar(total, self.step, quiet) as bar:
             while self.epoch < self.options.epoch:
-                rates = set_rates(self.optimiser, rate_factor(self.script, self.epoch + 1))
                 self._begin_epoch()
                 with contextlib.closing(self._batches()) as batches:
                     while self.left and not (stop and stop.requested):
+                        rates = set_rates(self.optimiser, rate_factor(self.script, self._schedule_epoch()))
                         self._step(next(batches))
                         bar.update(1)
                 self.seconds = before + time.perf_counter() - started
                 if self.left:
+                    best.write()
                     self.save(run / checkpoints.INTERRUPTED)
                     return False
                 entry = self._end_epoch(events, rates)
+                best.offer(self.model, self.history, self.step)
                 bar.set_postfix_str(f"epoch {self.epoch}, {_decibels(entry['psnr'])}", refresh=False)
                 last = self.epoch >= self.options.epoch
                 if last or self.epoch % self.options.epoch_per_checkpoint == 0:
+                    best.write()
                     self.save(run / checkpoints.epoch_file(self.epoch))
                     (run / checkpoints.INTERRUPTED).unlink(missing_ok=True)
                     saved = time.perf_counter()
                 elif time.perf_counter() - saved > SAVE_SECONDS:
+                    best.write()
                     self.save(run / checkpoints.INTERRUPTED)
                     saved = time.perf_counter()
                 if on_epoch:
                     on_epoch(entry)
         return True
+
+    def _schedule_epoch(self) -> int:
+        """The epoch of the schedule in which the next step is."""
+        length = self.options.epoch_steps
+        return 1 + (self.step // length if length else self.epoch)
 
     def _begin_epoch(self) -> None:
         """Shuffle the frames, unless an epoch was interrupted."""
@@ -173,6 +184,10 @@ class Trainer:
 
     # --- files -------------------------------------------------------------------------------------------------
 
+    def _config(self) -> dict[str, Any]:
+        """The options as a checkpoint has them."""
+        return {name: getattr(self.options, name) for name in fields_of(self.script) if name != "resume"}
+
     def save(self, path: Path) -> None:
         """Write a checkpoint with the state to resume from."""
         cuda = torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None
@@ -183,9 +198,8 @@ class Trainer:
             "left": list(self.left), "sums": list(self.sums), "history": json.dumps(self.history),
             "seconds": self.seconds, "ids": list(self.frames.ids),
         }  # fmt: skip
-        config = {name: getattr(self.options, name) for name in fields_of(self.script) if name != "resume"}
-        checkpoints.save(path, self.script, self.model, config, epoch=self.epoch, step=self.step, images=self.images,
-                         training=training)  # fmt: skip
+        checkpoints.save(path, self.script, self.model, self._config(), epoch=self.epoch, step=self.step,
+                         images=self.images, training=training)  # fmt: skip
 
     def resume(self, loaded: checkpoints.Loaded) -> None:
         """Restore the state of a checkpoint. Raises: UserError if it is not of this run."""

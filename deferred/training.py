@@ -16,10 +16,12 @@ from common.files import write_json
 from common.run_folder import new_stamped_folder
 from common.stop import stop_signals
 from deferred import checkpoints
+from deferred.best import best_entry
 from deferred.dataset.frames import split_ids
 from deferred.dataset.opening import open_frames
 from deferred.dataset.uv_maps import background_text
 from deferred.evaluation import render_views, score, simple_scores
+from deferred.fitting import Facts, fit
 from deferred.model.renderer import Form, NeuralRenderer, new_renderer, place_colours
 from deferred.options import (
     FREE,
@@ -40,7 +42,7 @@ from deferred.util import format_ids, parse_ids
 from metrics.pictures import display_pixels
 
 # What runs did whose checkpoints do not say it, for --resume to go on as they were.
-BEFORE = {"alpha": False, "background_uv": "none", "precision": "float32"}
+BEFORE = {"alpha": False, "background_uv": "none", "precision": "float32", "upsampling": "transposed", "epoch_steps": 0}
 REPORT, PAGE, STRIP, TEXTURE = "report.json", "report.html", "comparison.png", "texture.png"
 
 
@@ -55,6 +57,7 @@ def train(script: str, given: Mapping[str, Any], say: Say = print, quiet: bool =
     else:
         run = new_stamped_folder(Path(options.checkpoint))
         write_json(run / checkpoints.CONFIG, {"script": script, "options": dataclasses.asdict(trainer.options)})
+    options = trainer.options  # with what was left open
     say(describe(trainer, run))
     events = EventFile(Path(options.logdir) / run.name)
     if trainer.images > options.load_step:
@@ -104,15 +107,20 @@ def start_options(
     parent, resumed = (Path(one_option(script, given, "checkpoint")), one_option(script, given, "resume"))
     if resumed:
         wanted = "" if resumed == NEWEST else resumed
-        loaded = checkpoints.load(checkpoints.find_checkpoint(wanted, parent, (script,)))
+        loaded = checkpoints.load(checkpoints.find_checkpoint(wanted, parent, (script,), to_resume=True))
         if loaded.script != script:
             raise UserError(f"--resume {quote(loaded.path)}: expected a run of {script}.py, found one of "
                             f"{loaded.script}.py; use that command, or begin a run from it with --load")  # fmt: skip
+        if not loaded.training:
+            raise UserError(f"--resume {quote(loaded.path)}: expected a checkpoint with the optimiser's state, found a "
+                            "model alone; give the run's folder, or begin a run from it with --load")  # fmt: skip
+        given = {name: value for name, value in given.items() if value is not None}  # auto: what the run chose
         for name in set(given) - FREE:
             if name in loaded.config and loaded.config[name] != given[name]:
                 raise UserError(f"--{name} {given[name]}: the run was begun with {loaded.config[name]}, and --resume "
                                 "goes on as it was; leave the flag out, or begin a run with --load")  # fmt: skip
-        return make_options(script, {**BEFORE, **loaded.config, **given}), loaded
+        before = {name: value for name, value in BEFORE.items() if name in fields_of(script)}
+        return make_options(script, {**before, **loaded.config, **given}), loaded
     options = options_for(script, given, say)
     if not options.load and script == "train_unet":
         options = dataclasses.replace(options, load=str(checkpoints.find_checkpoint("", parent, ("train_texture",))))
@@ -132,6 +140,10 @@ def make_trainer(
     train_ids, val_ids = split_ids(folder, *wanted)
     frames, held_out = open_frames(folder, train_ids, val_ids, options, say)
     options = dataclasses.replace(options, background_uv=background_text(frames.background))
+    facts = Facts(len(frames), list(frames.sizes.values()), device.type)
+    options, chosen = fit(script, options, facts, loaded.model.form if loaded else None)
+    if chosen:
+        say(f"chosen   {chosen}")
     model = start_model(script, options, loaded)
     return Trainer(script, options, model, frames, held_out, device)
 
@@ -143,8 +155,9 @@ def start_model(script: str, options: TrainOptions, loaded: checkpoints.Loaded |
     """
     width = 0 if script == "train_texture" else options.unet_width
     form = Form(
-        options.texture_dim, options.textureh, options.texturew, options.use_pyramid, options.view_direction, width
-    )
+        options.texture_dim, options.textureh, options.texturew, options.use_pyramid, options.view_direction, width,
+        options.upsampling if width else Form.upsampling,
+    )  # fmt: skip
     if loaded is None:
         return new_renderer(form, options.seed)
     own = loaded.model.form
@@ -159,7 +172,7 @@ def start_model(script: str, options: TrainOptions, loaded: checkpoints.Loaded |
     if own.unet_width and script != "train_texture":
         differing = [
             name
-            for name in ("texture_dim", "view_direction", "unet_width")
+            for name in ("texture_dim", "view_direction", "unet_width", "upsampling")
             if getattr(own, name) != getattr(form, name)
         ]
         raise UserError(f"--load {quote(loaded.path)}: expected --{differing[0]} {getattr(form, differing[0])}, found "
@@ -191,12 +204,14 @@ def describe(trainer: Trainer, run: Path) -> str:
         f"{trainer.crop[0]}, on {trainer.device.type}{numbers}; {quote(run)}",
     ]
     options = trainer.options
-    moves = reach(trainer.script, options.lr, trainer.steps_per_epoch, options.epoch, len(trainer.model.texture.levels))
+    length = options.epoch_steps or trainer.steps_per_epoch
+    epochs = options.epoch * trainer.steps_per_epoch / length
+    moves = reach(trainer.script, options.lr, length, epochs, len(trainer.model.texture.levels))
     if trainer.script != "train_unet" and moves < REACH:
         lines.append(
             f"note: with --lr {options.lr:g} and {trainer.steps_per_epoch} steps an epoch the schedule lets the "
-            f"texture move by {moves:.2g} in all, too little to learn colours; raise --lr, lower --batch, or both "
-            "(docs/deferred.md)"
+            f"texture move by {moves:.2g} in all, too little to learn colours; raise --lr, lower --batch, or leave "
+            "both out (docs/deferred.md)"
         )
     return "\n".join(lines)
 
@@ -212,6 +227,8 @@ def finish(trainer: Trainer, run: Path, say: Say) -> None:
     if trainer.held_out is not None:
         views = list(render_views(trainer.model, trainer.held_out, trainer.options.batch, trainer.device))
         report.update(score(views), **simple_scores(trainer.frames, trainer.held_out))
+        best = best_entry(trainer.history)
+        report.update(best_epoch=best["epoch"], best_psnr=best["psnr"])
         strip = comparison(views)
         save_png(run / STRIP, strip)
     texture = display_pixels(trainer.model.texture_image().cpu().numpy())
@@ -227,6 +244,8 @@ def finish(trainer: Trainer, run: Path, say: Say) -> None:
         ) if name in report)  # fmt: skip
         ssim = f", SSIM {report['ssim']:.4f}" if report["ssim"] is not None else ""
         say(f"PSNR     {report['psnr']:.2f} dB on the surface of held-out views{ssim}{simple}")
+        kept = f": {checkpoints.BEST}, which is rendered by default" if (run / checkpoints.BEST).is_file() else ""
+        say(f"best     {report['best_psnr']:.2f} dB after epoch {report['best_epoch']}{kept}")
     say(f"time     {trainer.seconds:.1f} s for {trainer.step} steps")
     say(f"files    {quote(run)}: {checkpoints.epoch_file(trainer.epoch)}, {REPORT}, {PAGE}, {TEXTURE}"
         + (f", {STRIP}" if strip is not None else ""))  # fmt: skip

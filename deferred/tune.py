@@ -70,7 +70,8 @@ def tune(own: TuneOptions, given: Mapping[str, Any], say: Say = print) -> dict[s
 
     def run(trial: Any) -> float:
         chosen = {"lr": trial.suggest_float("lr", *RATES, log=True), "l2": trial.suggest_categorical("l2", DECAYS)}
-        trainer = make_trainer("train", dataclasses.replace(options, **chosen), None, device, say)
+        told = say if trial.number == 0 else lambda _: None  # all trials choose the same
+        trainer = make_trainer("train", dataclasses.replace(options, **chosen), None, device, told)
         if trainer.held_out is None:
             raise UserError(
                 "--val: expected held-out frames to compare trials by, found none; name some, or train on fewer"

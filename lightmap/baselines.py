@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,53 +11,38 @@ import torch
 from torch.nn import functional
 from torchtyping import TensorType
 
-from lightmap.compressor import chunks, time_features, upsample
-from lightmap.data import Day, unit
-from metrics.scores import psnr_of
+from lightmap.compressor import time_features, upsample
+from lightmap.data import STRIP, Day, HalfHours, Numbers, unit
+from lightmap.evaluation import Sample, Stack, blended, psnr_between, score, stack_of
 
 RANKS = (1, 2, 3, 4, 6, 8, 12, 16, 24)
 FOURIER = 2  # harmonics, the default of --time_harmonics
 FLOAT_BYTES = 4
+COMPONENT_TEXELS = 1 << 18  # that principal components are computed from, at most
 
-Stack = TensorType["n", "frames*3"]
 Columns = TensorType["frames*3"]
 Basis = TensorType["frames*3", "components"]
 Weights = TensorType["texels", "components"]
 
 
-def stack_of(day: Day, texels: torch.Tensor) -> Stack:
-    """The colours of some texels in all frames, in [0, 1], float32."""
-    return unit(day.frames[texels]).flatten(1)
+def simple_baselines(sample: Sample, half: HalfHours | None) -> dict[str, dict[str, Any]]:
+    """Baseline -> its scores, see evaluation.score. PSNR None: exact at the hours, or no half-hours are known."""
+    day = sample.day
+    stack, bright = stack_of(day, sample.texels), stack_of(day, sample.bright)
 
+    def mean(of: Stack) -> Stack:
+        return of.view(len(of), day.n_frames, 3).mean(dim=1).repeat(1, day.n_frames)
 
-def blended(stack: Stack) -> Stack:
-    """The mean of each frame and the next; after the last frame comes the first."""
-    return (stack + stack.roll(-3, dims=1)) / 2
+    def between(guess: Stack) -> dict[str, Any]:
+        known = None if half is None else psnr_between(guess, unit(half.codes).flatten(1), day.bits)
+        return {"psnr_hours": None, "psnr_half_hours": known}
 
-
-def mean_square(a: Stack, b: Stack) -> float:
-    """Mean squared difference, with `a` clamped to [0, 1]."""
-    return float((a.clamp(0, 1) - b).double().square().mean())
-
-
-def simple_baselines(day: Day, half: Day | None, texels: torch.Tensor) -> dict[str, dict[str, float | None]]:
-    """Baseline -> PSNR in dB at the hours and half-hours. None: exact at the hours, or no half-hours are known."""
-    stack = stack_of(day, texels)
-    between = None if half is None else stack_of(half, texels)
-    mean = stack.view(len(stack), -1, 3).mean(dim=1).repeat(1, day.n_frames)
     series, series_between = _fourier(day, stack)
-
-    def pair(at_hours: Stack | None, at_halves: Stack) -> dict[str, float | None]:
-        return {
-            "psnr_hours": None if at_hours is None else psnr_of(mean_square(at_hours, stack)),
-            "psnr_half_hours": None if between is None else psnr_of(mean_square(at_halves, between)),
-        }
-
     return {
-        "mean_image": pair(mean, mean),
-        "nearest_hour": pair(None, stack),
-        "linear_blend": pair(None, blended(stack)),
-        f"fourier_{FOURIER}": pair(series, series_between),
+        "mean_image": score(mean(stack), mean(stack), mean(bright), sample, half),
+        "nearest_hour": between(stack),
+        "linear_blend": between(blended(stack)),
+        f"fourier_{FOURIER}": score(series, series_between, _fourier(day, bright)[0], sample, half),
     }
 
 
@@ -67,13 +53,40 @@ def _fourier(day: Day, stack: Stack) -> tuple[Stack, Stack]:
         features = time_features(torch.tensor(day.times(shift), dtype=torch.float64), FOURIER)
         return torch.cat([torch.ones(len(features), 1), features], dim=1)
 
-    values = stack.view(len(stack), -1, 3)
+    values = stack.view(len(stack), day.n_frames, 3)
     solver = torch.linalg.pinv(design(0))
     weights = torch.einsum("kt,ntc->nkc", solver, values)
     return tuple(torch.einsum("tk,nkc->ntc", design(shift), weights).flatten(1) for shift in (0, 0.5))
 
 
 # --- PCA -------------------------------------------------------------------------------------------------------------
+
+
+def day_components(day: Day, most: int) -> tuple[Columns, Basis]:
+    """The mean of the day's texels in the mask and their first `most` principal components, float32.
+
+    Of more than COMPONENT_TEXELS texels a random choice, the same for every call.
+    """
+    texels = day.mask.nonzero()[:, 0]
+    if len(texels) > COMPONENT_TEXELS:
+        order = np.random.default_rng(1).permutation(len(texels))[:COMPONENT_TEXELS]
+        texels = texels[torch.from_numpy(np.sort(order))]
+    columns = day.n_frames * 3
+    total, products = torch.zeros(columns).double(), torch.zeros(columns, columns).double()
+    for part in texels.split(STRIP >> 2):
+        stack = stack_of(day, part).double()
+        total, products = total + stack.sum(dim=0), products + stack.T @ stack
+    mean = total / len(texels)
+    _, vectors = torch.linalg.eigh(products / len(texels) - torch.outer(mean, mean))
+    return mean.float(), vectors.flip(1)[:, : min(most, columns)].float()
+
+
+@dataclass(frozen=True)
+class Choice:
+    """How many components PCA keeps, at 1/scale of the width and height."""
+
+    rank: int
+    scale: int
 
 
 @dataclass
@@ -86,75 +99,119 @@ class Pca:
     day: Day
     mean: Columns
     basis: Basis
-    weights: Weights
-    low: Columns  # of the weights, over all texels
-    high: Columns
-    known: dict[tuple[int, int], tuple[float, float | None]]
 
     @classmethod
     def of(cls, day: Day) -> Pca:
         """The components of the texels in the mask."""
-        columns = day.n_frames * 3
-        total, products, count = torch.zeros(columns).double(), torch.zeros(columns, columns).double(), 0
-        for part in chunks(day.texels):
-            stack = stack_of(day, part[day.mask[part]]).double()
-            total, products, count = total + stack.sum(dim=0), products + stack.T @ stack, count + len(stack)
-        mean = total / count
-        _, vectors = torch.linalg.eigh(products / count - torch.outer(mean, mean))
-        basis = vectors.flip(1)[:, : min(max(RANKS), columns)].float()
-        weights = torch.cat([(stack_of(day, part) - mean.float()) @ basis for part in chunks(day.texels)])
-        return cls(day, mean.float(), basis, weights, weights.amin(dim=0), weights.amax(dim=0), {})
+        return cls(day, *day_components(day, max(RANKS)))
 
-    def bytes_of(self, rank: int, scale: int) -> int:
+    def bytes_of(self, choice: Choice) -> int:
         """Bytes of the codes and, as float32, of their ranges, the components and the mean."""
-        texels = -(-self.day.height // scale) * -(-self.day.width // scale)
-        return texels * rank + FLOAT_BYTES * (len(self.mean) * (rank + 1) + 2 * rank)
+        rows, columns = self._size_at(choice.scale)
+        return rows * columns * choice.rank + FLOAT_BYTES * (len(self.mean) * (choice.rank + 1) + 2 * choice.rank)
 
-    def rebuilt(self, rank: int, scale: int, texels: torch.Tensor) -> Stack:
-        """The colours of some texels in all frames, from `rank` components at 1/scale of the size."""
-        size = (self.day.height, self.day.width)
-        if scale == 1:
-            weights = self._stored(self.weights[texels, :rank], self.low[:rank], self.high[:rank])
-            return weights @ self.basis[:, :rank].T + self.mean
-        image = self.weights[:, :rank].reshape(1, *size, rank).permute(0, 3, 1, 2)
-        small = functional.avg_pool2d(image, scale, ceil_mode=True, count_include_pad=False)
-        weights = small.permute(0, 2, 3, 1).reshape(-1, rank)
-        stored = self._stored(weights, weights.amin(dim=0), weights.amax(dim=0))
-        return upsample(stored, size, tuple(small.shape[2:]), texels) @ self.basis[:, :rank].T + self.mean
-
-    @staticmethod
-    def _stored(weights: Weights, low: Columns, high: Columns) -> Weights:
-        """Weights after rounding to 8-bit codes between these extremes."""
-        step = (high - low).clamp_min(1e-12) / 255
-        return ((weights - low) / step + 0.5).floor() * step + low
-
-    def scores(self, rank: int, scale: int, half: Day | None, texels: torch.Tensor) -> tuple[float, float | None]:
-        """PSNR in dB at the hours and half-hours, cached: several forms are compared with the same rank and scale."""
-        if (rank, scale) not in self.known:
-            rebuilt = self.rebuilt(rank, scale, texels)
-            halves = None if half is None else psnr_of(mean_square(blended(rebuilt), stack_of(half, texels)))
-            self.known[rank, scale] = psnr_of(mean_square(rebuilt, stack_of(self.day, texels))), halves
-        return self.known[rank, scale]
-
-    def best_at(self, n_bytes: int, half: Day | None, texels: torch.Tensor) -> dict[str, Any] | None:
-        """The rank and scale with the highest PSNR at the hours in at most `n_bytes`; None if every one is larger."""
-        best = None
-        for rank in RANKS:
-            fitting = (s for s in range(1, max(self.day.height, self.day.width)) if self.bytes_of(rank, s) <= n_bytes)
+    def choices(self, n_bytes: int) -> list[Choice]:
+        """For each rank the largest resolution that fits into `n_bytes`; none where no resolution does."""
+        found = []
+        for rank in (rank for rank in RANKS if rank <= self.basis.shape[1]):
+            scales = range(1, max(self.day.height, self.day.width))
+            fitting = (scale for scale in scales if self.bytes_of(Choice(rank, scale)) <= n_bytes)
             scale = next(fitting, None)
-            if scale is None or rank > self.basis.shape[1]:
-                break
-            hours, halves = self.scores(rank, scale, half, texels)
-            if best is None or hours > best["psnr_hours"]:
-                best = {"rank": rank, "scale": scale, "bytes": self.bytes_of(rank, scale)}
-                best.update(psnr_hours=hours, psnr_half_hours=halves)
+            if scale is not None:
+                found.append(Choice(rank, scale))
+        return found
+
+    def best_at(
+        self, budgets: Sequence[int], sample: Sample, half: HalfHours | None, tick: Callable[[], Any] = lambda: None
+    ) -> dict[int, dict[str, Any] | None]:
+        """Budget in bytes -> the rank and scale with the highest PSNR at the hours, with its scores; None: none fits.
+
+        tick: called once in a while, `ticks` times in all.
+        """
+        wanted = {choice for budget in budgets for choice in self.choices(budget)}
+        maps, source = self.weight_maps(wanted, tick), stack_of(self.day, sample.texels)
+
+        def rebuilt(choice: Choice, texels: Numbers) -> Stack:
+            return self.rebuilt(choice, maps[choice.scale], texels)
+
+        hours = {choice: psnr_between(rebuilt(choice, sample.texels), source, self.day.bits) for choice in wanted}
+        best: dict[int, dict[str, Any] | None] = {}
+        for budget in budgets:
+            choice = max(self.choices(budget), key=lambda choice: (hours[choice], -choice.rank), default=None)
+            best[budget] = choice and {"rank": choice.rank, "scale": choice.scale, "bytes": self.bytes_of(choice)}
+            if choice:
+                whole = rebuilt(choice, sample.texels)
+                best[budget].update(score(whole, blended(whole), rebuilt(choice, sample.bright), sample, half))
         return best
 
+    @property
+    def ticks(self) -> int:
+        return len(list(self._strips()))
 
-def evaluation_texels(day: Day, most: int) -> torch.Tensor:
-    """The texels in the mask; of more than `most` a random choice, the same for every call."""
-    counted = day.mask.nonzero()[:, 0]
-    if len(counted) <= most:
-        return counted
-    order = np.random.default_rng(0).permutation(len(counted))[:most]
-    return counted[torch.from_numpy(np.sort(order))]
+    def rebuilt(self, choice: Choice, weight_map: Weights, texels: Numbers) -> Stack:
+        """The colours of some texels in all frames. weight_map: of `weight_maps`, at the choice's scale."""
+        rank, size = choice.rank, (self.day.height, self.day.width)
+        if choice.scale == 1:  # a row for each extreme: the texels' own weights are as quick to compute
+            weights = (stack_of(self.day, texels) - self.mean) @ self.basis[:, :rank]
+            weights = _stored(weights, weight_map[0, :rank], weight_map[1, :rank])
+        else:
+            weights = upsample(weight_map[:, :rank], size, self._size_at(choice.scale), texels)
+        return weights @ self.basis[:, :rank].T + self.mean
+
+    def weight_maps(self, choices: set[Choice], tick: Callable[[], Any] = lambda: None) -> Mapping[int, Weights]:
+        """Scale -> the stored weights, averages over cells of scale x scale texels, row by row, as many as the choices
+        need; for scale 1 only the weights' extremes over all texels, (2, components).
+
+        One pass over the frames makes all of them, a strip of rows at a time.
+        """
+        ranks = {choice.scale: 0 for choice in choices}
+        for choice in choices:
+            ranks[choice.scale] = max(ranks[choice.scale], choice.rank)
+        maps = {scale: torch.zeros(*self._size_at(scale), rank) for scale, rank in ranks.items() if scale > 1}
+        extremes = torch.tensor([[torch.inf], [-torch.inf]]).repeat(1, self.basis.shape[1])
+        for top, strip in self._strips():
+            tick()
+            stack = stack_of(self.day, strip)
+            weights = ((stack - self.mean) @ self.basis).view(-1, self.day.width, self.basis.shape[1])
+            extremes[0] = torch.minimum(extremes[0], weights.amin(dim=(0, 1)))
+            extremes[1] = torch.maximum(extremes[1], weights.amax(dim=(0, 1)))
+            for scale, cells in maps.items():
+                _add_cells(cells, weights[..., : cells.shape[2]], top, scale)
+        size = (self.day.height, self.day.width)
+        for scale, cells in maps.items():
+            heights, widths = (_cell_sides(side, scale) for side in size)
+            cells /= (heights[:, None] * widths)[..., None]
+            maps[scale] = _stored(cells.flatten(0, 1), cells.amin(dim=(0, 1)), cells.amax(dim=(0, 1)))
+        return {1: extremes, **maps}
+
+    def _size_at(self, scale: int) -> tuple[int, int]:
+        return -(-self.day.height // scale), -(-self.day.width // scale)
+
+    def _strips(self) -> Iterator[tuple[int, Numbers]]:
+        """Strips of rows: the first row, and the numbers of the texels."""
+        rows = max(1, STRIP // self.day.width)
+        for top in range(0, self.day.height, rows):
+            yield top, torch.arange(top * self.day.width, min(top + rows, self.day.height) * self.day.width)
+
+
+def _stored(weights: Weights, low: Columns, high: Columns) -> Weights:
+    """Weights after rounding to 8-bit codes between these extremes, in place: those of a large day take 100 MB."""
+    step = (high - low).clamp_min(1e-12) / 255
+    return weights.sub_(low).div_(step).add_(0.5).floor_().mul_(step).add_(low)
+
+
+def _add_cells(cells: TensorType, weights: TensorType, top: int, scale: int) -> None:
+    """Add rows of weights, the first of which is row `top`, to the sums of their cells of scale x scale texels."""
+    rows, columns, rank = weights.shape
+    above = top % scale
+    below = -(rows + above) % scale
+    padded = functional.pad(weights, (0, 0, 0, -columns % scale, above, below))
+    sums = padded.view((rows + above + below) // scale, scale, cells.shape[1], scale, rank).sum(dim=(1, 3))
+    cells[top // scale : top // scale + len(sums)] += sums
+
+
+def _cell_sides(side: int, scale: int) -> torch.Tensor:
+    """How many texels of a side each cell has: `scale`, and the rest in the last one."""
+    sides = torch.full((-(-side // scale),), float(scale))
+    sides[-1] = side - scale * (len(sides) - 1)
+    return sides

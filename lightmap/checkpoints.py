@@ -97,7 +97,7 @@ def load(path: str | Path) -> Loaded:
 def _restore(shape: Shape, state: Mapping[str, torch.Tensor]) -> Compressor:
     """The model of a state dict. A learned grid's size is checked before memory is allocated."""
     height, width = shape.latent_size
-    if shape.latent_mode == "direct" and tuple(state["grid"].shape) != (height * width, shape.latent_dim):
+    if shape.latent_mode != "f1" and tuple(state["grid"].shape) != (height * width, shape.latent_dim):
         raise ValueError(f"a grid of {tuple(state['grid'].shape)} for {width}x{height} latent texels")
     model = Compressor(shape)
     model.load_state_dict(dict(state))

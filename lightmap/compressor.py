@@ -12,7 +12,7 @@ from torchtyping import TensorType
 
 from lightmap.data import HOURS
 from lightmap.shape import LARGEST, LATENT_MODES, Shape
-from lightmap.siren import Siren
+from lightmap.siren import DaySiren, Siren, frame_shares
 
 CHUNK = 1 << 12  # texels per network call, which fit the caches; another count would change low bits of the results
 DIRECT_RANGE = 1.0  # latents of a learned grid lie in -1..1
@@ -35,7 +35,7 @@ def time_features(hours: Times, harmonics: int) -> Features:
 
 
 class Compressor(nn.Module):
-    """F1 (or a learned grid) and F2 of one day.
+    """F1 (or a learned grid) and F2 of one day; in latent mode basis F2 gives all frames at once.
 
     Lightmaps do not tile: beyond the centres of the outermost latent texels their values continue (clamp addressing).
     """
@@ -49,12 +49,23 @@ class Compressor(nn.Module):
         else:
             start = torch.randn(height * width, shape.latent_dim, generator=generator) * DIRECT_START
             self.grid = nn.Parameter(start)
+        if shape.latent_mode == "basis":
+            self.f2 = DaySiren(
+                shape.latent_dim, shape.hidden_f2, shape.layers_f2, shape.frames, shape.omega_f2, generator
+            )
+            return
         inputs = shape.latent_dim + 2 * shape.time_harmonics
         self.f2 = Siren(inputs, shape.hidden_f2, shape.layers_f2, 3, shape.omega_f2, generator)
 
     def forward(self, texels: Texels, hours: Times) -> Rgb:
         """Encoded RGB, nominally in [0, 1] and not clamped, of texels (y * width + x) at hours."""
-        return self.decode(self.latents(texels), time_features(hours, self.shape.time_harmonics))
+        z = self.latents(texels)
+        if self.shape.latent_mode == "basis":
+            frames = self.shape.frames
+            numbers = torch.arange(frames, dtype=torch.float32, device=z.device)
+            shares = frame_shares(hours.float()[:, None], numbers, frames)
+            return (self.f2(z).view(-1, frames, 3) * shares[:, :, None]).sum(dim=1)
+        return self.decode(z, time_features(hours, self.shape.time_harmonics))
 
     def decode(self, z: Latents, features: Features) -> Rgb:
         """F2 of latents and time features."""
@@ -65,12 +76,12 @@ class Compressor(nn.Module):
         if self.shape.latent_scale == 1:
             return self._latent_texels(texels)
         neighbours, weights = bilinear_neighbours(texels, (self.shape.height, self.shape.width), self.shape.latent_size)
-        z = self._latent_texels(neighbours.flatten()).view(*neighbours.shape, -1)
+        z = self._latent_texels(neighbours.flatten()).view(*neighbours.shape, self.shape.latent_dim)
         return (z * weights[..., None]).sum(dim=1)
 
     def _latent_texels(self, texels: Texels) -> Latents:
         """z of texels of the latent map."""
-        if self.shape.latent_mode == "direct":
+        if self.shape.latent_mode != "f1":
             return round_latents(self.grid[texels], self.shape.latent_bits)
         return self.f1(self.positions(texels))
 
@@ -83,15 +94,22 @@ class Compressor(nn.Module):
     @torch.no_grad()
     def keep_in_range(self) -> None:
         """Clamp a learned grid to -1..1 after a step: the straight-through gradient can push values beyond."""
-        if self.shape.latent_mode == "direct":
+        if self.shape.latent_mode != "f1":
             self.grid.clamp_(-DIRECT_RANGE, DIRECT_RANGE)
 
     @torch.no_grad()
     def compute_latent_map(self) -> Latents:
         """z of every latent texel, row by row, float32; those of a learned grid rounded as in training."""
+        return torch.cat(list(self.latent_parts()))
+
+    def latent_parts(self) -> Iterator[Latents]:
+        """The same, CHUNK texels at a time: the whole map of a large day takes GB."""
         height, width = self.shape.latent_size
         device = self.f2.omega.device
-        return torch.cat([self._latent_texels(part.to(device)).cpu() for part in chunks(height * width)])
+        for part in chunks(height * width):
+            with torch.no_grad():
+                z = self._latent_texels(part.to(device)).cpu()
+            yield z
 
 
 def chunks(count: int) -> Iterator[Texels]:
@@ -104,7 +122,13 @@ def round_latents(z: Latents, bits: int) -> Latents:
     """Latents rounded to codes of `bits` bits over -1..1, with a straight-through gradient."""
     top = 2**bits - 1
     codes = ((z.detach().clamp(-DIRECT_RANGE, DIRECT_RANGE) + DIRECT_RANGE) * (top / 2 / DIRECT_RANGE) + 0.5).floor()
-    return z + ((codes * 2 - top) / top * DIRECT_RANGE - z).detach()
+    return z + (dequantised_codes(codes, bits) - z).detach()
+
+
+def dequantised_codes(codes: Latents, bits: int) -> Latents:
+    """Codes of `bits` bits as latents in -1..1, float32."""
+    top = 2**bits - 1
+    return (codes.float() * 2 - top) / top * DIRECT_RANGE
 
 
 def bilinear_neighbours(
@@ -145,6 +169,8 @@ def upsample(
 def render(f2: Siren, latent: Latents, hour: float, harmonics: int) -> Rgb:
     """Encoded RGB of latents at one hour, not clamped, on the CPU."""
     device = f2.omega.device
+    if isinstance(f2, DaySiren):
+        return torch.cat([f2.at(part.to(device), hour).cpu() for part in latent.split(CHUNK)])
     features = time_features(torch.tensor([hour], dtype=torch.float64), harmonics).to(device)
     parts = []
     for part in latent.split(CHUNK):
@@ -154,7 +180,12 @@ def render(f2: Siren, latent: Latents, hour: float, harmonics: int) -> Rgb:
 
 
 def harmonics_of(f2: Siren, channels: int) -> int | None:
-    """The time harmonics that an F2 reads beside latents of `channels` channels; None if no number of them fits."""
+    """The time harmonics that an F2 reads beside latents of `channels` channels, 0 for one that gives all frames; None
+    if it is no F2 for that many channels."""
+    if isinstance(f2, DaySiren):
+        return 0 if f2.sizes[0] == channels else None
+    if f2.sizes[-1] != 3:
+        return None
     features = f2.sizes[0] - channels
     return features // 2 if features >= 2 and features % 2 == 0 else None
 
@@ -169,7 +200,8 @@ def shape_from(values: dict) -> Shape:
         elif field.name.startswith("omega"):
             good = type(value) in (int, float) and 0 < value < 1e6
         else:
-            good = type(value) is int and 1 <= value <= LARGEST[field.name]
+            least = 1 if field.name != "frames" else 2 * (shape.latent_mode == "basis")
+            good = type(value) is int and least <= value <= LARGEST[field.name]
         if not good:
             raise ValueError(f"{field.name} is {value!r:.40}")
     return shape

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,21 +12,17 @@ import numpy as np
 import torch
 from torchtyping import TensorType
 
-from common.arrays import read_array
 from common.errors import Say, UserError, quote
-from common.files import open_regular
-from common.opencv import import_opencv
-from common.parallel import map_threads
 from configs import MAX_PIXELS
+from lightmap.frame_files import MASK, FrameFiles, find_frames, size_of
 from maps.images import read_image
 
 HOURS = 24.0
 USUAL_FRAMES = 24
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".exr", ".hdr", ".npy"})
-MASK = "mask.png"
 HALF_HOURS = "half_hours"  # sub-folder with ground truth between the frames
-MAX_FRAMES = 1440  # one a minute
-HDR_HEADER_BYTES = 4096
+MEDIAN_VALUES = 1 << 27  # of HDR light, at most, that the median is taken of
+STRIP = 1 << 16  # texels that are converted at a time
+TOP_16 = 65535
 
 Frames = TensorType["texels", "frames", 3]
 Mask = TensorType["texels", bool]
@@ -77,10 +72,11 @@ def encoding_of(day: Mapping[str, Any]) -> Encoding:
 class Day:
     """The frames of a day.
 
-    frames: (texels, frames, 3), texels row by row from the top; uint8 codes of 8-bit files, else float32 values that
-        `encoding` has mapped to [0, 1]. The hours of a texel are adjacent in memory, since samples draw texels.
+    frames: (texels, frames, 3), texels row by row from the top, codes as `codes_of` makes them; `unit` turns them into
+        values. The hours of a texel are adjacent in memory, since samples draw texels.
     mask: (texels,) bool; texels with False are neither trained on nor measured.
     bits: per channel of the files; 32 for floats.
+    file_bytes, file_kind: of the frames' files, such as 'PNG'.
     """
 
     height: int
@@ -91,6 +87,7 @@ class Day:
     bits: int
     names: tuple[str, ...]
     file_bytes: int
+    file_kind: str = "PNG"
 
     @property
     def n_frames(self) -> int:
@@ -118,15 +115,57 @@ class Day:
         return unit(self.frames[:, frame]).cpu().numpy().reshape(self.height, self.width, 3)
 
 
+@dataclass(frozen=True)
+class HalfHours:
+    """Ground truth half way between the frames of a day. Only some texels are kept in memory.
+
+    texels: their numbers; codes: (texels, frames, 3), as Day.frames.
+    """
+
+    day: Day
+    files: FrameFiles
+    texels: Numbers
+    codes: Frames
+
+    def times(self, shift: float = 0.5) -> list[float]:
+        """The hour of each frame."""
+        return self.day.times(shift)
+
+    def only(self, texels: Numbers) -> HalfHours:
+        """The same with fewer texels in memory, of one that has all."""
+        return replace(self, texels=texels, codes=self.codes[texels])
+
+    def image(self, frame: int) -> np.ndarray:
+        """(H, W, 3) float32 in [0, 1], read from its file."""
+        codes = codes_of(self.files.read(self.files.paths[frame]), self.day.encoding)
+        values = unit(torch.from_numpy(np.require(codes, requirements="W"))).numpy()
+        return values.reshape(self.day.height, self.day.width, 3)
+
+
+def codes_of(pixels: np.ndarray, encoding: Encoding) -> np.ndarray:
+    """What a day keeps of a frame in memory, (texels, 3): 8-bit codes as they are; else 16-bit codes less 32768, int16,
+    which PyTorch can index on every device. Those of HDR light are codes of its encoding, a step of which is 1e-4 of a
+    value or, in the dark, of the median.
+
+    pixels: (H, W, 1 or 3) uint8, uint16 or float32.
+    """
+    flat = np.broadcast_to(pixels, (*pixels.shape[:2], 3)).reshape(-1, 3)
+    if flat.dtype == np.uint8:
+        return flat
+    codes = np.empty(flat.shape, np.uint16)
+    for start in range(0, len(flat), STRIP):
+        part = flat[start : start + STRIP]
+        if part.dtype == np.float32:
+            part = (encoding.encode(part) * TOP_16 + np.float32(0.5)).clip(0, TOP_16).astype(np.uint16)
+        codes[start : start + STRIP] = part
+    return (codes ^ 0x8000).view(np.int16)
+
+
 def unit(codes: torch.Tensor) -> torch.Tensor:
-    """uint8 codes as float32 values in [0, 1]; values stay as they are."""
+    """Codes of `codes_of` as float32 values in [0, 1]; values stay as they are."""
+    if codes.dtype == torch.int16:
+        return (codes.float() + 32768) / TOP_16
     return codes.float() / 255 if codes.dtype == torch.uint8 else codes
-
-
-def natural_key(name: str) -> tuple[Any, ...]:
-    """A sort key with tod_2 before tod_10, whatever the case of letters."""
-    parts = re.split(r"([0-9]+)", name.casefold())  # text and digits in turns
-    return tuple(int(part[:18]) if i % 2 else part for i, part in enumerate(parts)), name
 
 
 def load_day(folder: str | Path, say: Say = print, workers: int = 0, max_pixels: int = MAX_PIXELS) -> Day:
@@ -135,61 +174,62 @@ def load_day(folder: str | Path, say: Say = print, workers: int = 0, max_pixels:
     Args:
         say: receives notes for the user.
         workers: threads that decode files; 0: only the calling one.
-    Raises: UserError for fewer than two frames, for frames of different sizes or depths, and for a damaged one.
+    Raises: UserError for no frame, for frames of different sizes or depths, and for a damaged one.
     """
     folder = Path(folder)
-    paths = find_frames(folder)
-    if len(paths) != USUAL_FRAMES:
-        say(f"note: {quote(folder)}: expected {USUAL_FRAMES} frames, one an hour; found {len(paths)}, which are spread "
-            f"evenly over the day, one every {HOURS / len(paths):.4g} hours")  # fmt: skip
-    first = _read(paths[0], max_pixels)
-    frames = np.empty((first.shape[0] * first.shape[1], len(paths), 3), first.dtype)
-    for index, pixels in enumerate(map_threads(lambda path: _read(path, max_pixels), paths, limit=max(workers, 1))):
-        _check_alike(paths[0], first, paths[index], pixels)
-        frames[:, index] = pixels.reshape(-1, pixels.shape[2])
-    encoding = measure_encoding(frames, say, folder)
-    height, width = first.shape[:2]
+    files = FrameFiles(find_frames(folder, say), max_pixels, workers)
+    count = len(files.paths)
+    if count != USUAL_FRAMES:
+        spread = f"which are spread evenly over the day, one every {HOURS / count:.4g} hours"
+        spread = "which stands for the whole day" if count == 1 else spread
+        say(f"note: {quote(folder)}: expected {USUAL_FRAMES} frames, one an hour; found {count}, {spread}")
+    height, width, bits = size_of(files.read(files.paths[0]))
+    encoding = measure_encoding(files, height * width * count * 3, say, folder) if bits == 32 else Encoding()
+    frames = np.empty((height * width, count, 3), np.uint8 if bits == 8 else np.int16)
+    for index, pixels in enumerate(files):
+        frames[:, index] = codes_of(pixels, encoding)
+    _note_alpha(files, folder, say)
     return Day(
-        height, width, torch.from_numpy(_stored(frames, encoding)), read_mask(folder, height, width, max_pixels),
-        encoding, _bits(first), tuple(path.name for path in paths), sum(path.stat().st_size for path in paths),
+        height, width, torch.from_numpy(frames), read_mask(folder, height, width, max_pixels), encoding, bits,
+        tuple(path.name for path in files.paths), files.bytes, files.kind,
     )  # fmt: skip
 
 
-def load_half_hours(folder: str | Path, day: Day, workers: int = 0, max_pixels: int = MAX_PIXELS) -> Day | None:
+def load_half_hours(
+    folder: str | Path, day: Day, texels: Numbers | None = None, workers: int = 0, max_pixels: int = MAX_PIXELS
+) -> HalfHours | None:
     """The frames half way between those of `day`, from the sub-folder half_hours; None without that folder.
 
+    Args:
+        texels: those to keep in memory; None: all.
     Raises: UserError if their number, size or depth differs from the day's.
     """
     inner = Path(folder) / HALF_HOURS
     if not inner.is_dir():
         return None
-    paths = find_frames(inner)
-    if len(paths) != day.n_frames:
+    files = FrameFiles(find_frames(inner, lambda _: None), max_pixels, workers)
+    if len(files.paths) != day.n_frames:
         raise UserError(
-            f"{quote(inner)}: expected {day.n_frames} frames, one after each of the day's; found {len(paths)}"
+            f"{quote(inner)}: expected {day.n_frames} frames, one after each of the day's; found {len(files.paths)}"
         )
-    frames = np.empty((day.texels, day.n_frames, 3), np.uint8 if day.bits == 8 else np.float32)
-    for index, pixels in enumerate(map_threads(lambda path: _read(path, max_pixels), paths, limit=max(workers, 1))):
-        if pixels.shape[:2] != (day.height, day.width) or _bits(pixels) != day.bits:
-            raise UserError(f"{quote(paths[index])}: expected {day.width}x{day.height} of {day.bits} bits as the day's "
-                            f"frames, found {_kind(pixels)}")  # fmt: skip
-        frames[:, index] = _stored(pixels.reshape(-1, pixels.shape[2]), day.encoding)
-    return replace(day, frames=torch.from_numpy(frames), names=tuple(path.name for path in paths), file_bytes=0)
+    texels = torch.arange(day.texels) if texels is None else texels
+    codes = np.empty((len(texels), day.n_frames, 3), np.uint8 if day.bits == 8 else np.int16)
+    for index, pixels in enumerate(files):
+        if size_of(pixels) != (day.height, day.width, day.bits):
+            height, width, bits = size_of(pixels)
+            raise UserError(
+                f"{quote(files.paths[index])}: expected {day.width}x{day.height} of {day.bits} bits as the day's "
+                f"frames, found {width}x{height} of {bits} bits; render it as they were"
+            )
+        codes[:, index] = codes_of(pixels, day.encoding)[texels.numpy()]
+    return HalfHours(day, files, texels, torch.from_numpy(codes))
 
 
-def find_frames(folder: Path) -> list[Path]:
-    """The image files of a folder without the mask, in natural order. Raises: UserError for fewer than two."""
-    if not folder.is_dir():
-        raise UserError(f"--data_dir {quote(folder)}: no such folder; give one with the frames of a day")
-    paths = [path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.name.lower() != MASK]
-    paths = [path for path in paths if path.is_file() and not path.name.startswith(".")]
-    if not 2 <= len(paths) <= MAX_FRAMES:
-        kinds = " ".join(sorted(SUFFIXES))
-        raise UserError(
-            f"--data_dir {quote(folder)}: expected 2 to {MAX_FRAMES} frames ({kinds}), found {len(paths)}; "
-            "give the folder of the whole day"
-        )
-    return sorted(paths, key=lambda path: natural_key(path.name))
+def _note_alpha(files: FrameFiles, folder: Path, say: Say) -> None:
+    if files.with_alpha:
+        first = min(files.with_alpha, key=lambda name: [path.name for path in files.paths].index(name))
+        say(f"note: {quote(folder)}: the alpha of {len(files.with_alpha)} frames ({quote(first)} ...) is left out; "
+            f"paint {MASK} black where texels shall not count")  # fmt: skip
 
 
 def read_mask(folder: Path, height: int, width: int, max_pixels: int = MAX_PIXELS) -> torch.Tensor:
@@ -207,84 +247,21 @@ def read_mask(folder: Path, height: int, width: int, max_pixels: int = MAX_PIXEL
     return torch.from_numpy(mask)
 
 
-def measure_encoding(frames: np.ndarray, say: Say, folder: Path) -> Encoding:
-    """The encoding for frames as read; float frames are HDR."""
-    if frames.dtype != np.float32:
-        return Encoding()
-    if frames.min() < 0:
-        say(f"note: {quote(folder)}: values below 0 (down to {frames.min():.4g}) count as 0")
-    positive = frames[frames > 0]
-    if not len(positive):
+def measure_encoding(files: FrameFiles, count: int, say: Say, folder: Path) -> Encoding:
+    """The encoding of HDR frames. They are read for it alone: to hold them as floats takes twice the memory.
+
+    count: of the values in all frames; of more than MEDIAN_VALUES the median is that of every n-th.
+    """
+    stride = -(-count // MEDIAN_VALUES)
+    values, filled, lowest, peak = np.empty(-(-count // stride) + len(files.paths), np.float32), 0, 0.0, 0.0
+    for pixels in files:
+        lowest, peak = min(lowest, float(pixels.min())), max(peak, float(pixels.max()))
+        some = pixels.reshape(-1)[::stride]
+        some = some[some > 0]
+        values[filled : filled + len(some)] = some
+        filled += len(some)
+    if lowest < 0:
+        say(f"note: {quote(folder)}: values below 0 (down to {lowest:.4g}) count as 0")
+    if not filled:
         return Encoding(True)
-    return Encoding(True, float(np.median(positive)), float(positive.max()))
-
-
-def _stored(frames: np.ndarray, encoding: Encoding) -> np.ndarray:
-    """Frames as Day.frames holds them: 8-bit codes unchanged, others as float32 in [0, 1]."""
-    if frames.dtype == np.uint8:
-        return frames
-    return frames.astype(np.float32) / np.float32(65535) if frames.dtype == np.uint16 else encoding.encode(frames)
-
-
-def _read(path: Path, max_pixels: int) -> np.ndarray:
-    """(H, W, 1 or 3) uint8, uint16 or float32."""
-    suffix = path.suffix.lower()
-    if suffix == ".npy":
-        return _read_npy(path, max_pixels)
-    return _read_radiance(path, max_pixels) if suffix == ".hdr" else read_image(path, max_pixels).pixels
-
-
-def _read_npy(path: Path, max_pixels: int) -> np.ndarray:
-    pixels = read_array(path)
-    expected = f"{quote(path)}: expected an array (height, width, 3) of uint8, uint16 or floats"
-    if pixels.ndim == 2:
-        pixels = pixels[..., None]
-    if pixels.ndim != 3 or pixels.shape[2] not in (1, 3, 4) or not pixels.size:
-        raise UserError(f"{expected}, found {pixels.shape}; save one frame in each file")
-    if pixels.shape[0] * pixels.shape[1] > max_pixels:
-        raise UserError(f"{expected} with at most {max_pixels} pixels, found {pixels.shape[1]}x{pixels.shape[0]}")
-    if pixels.dtype.kind == "f":
-        pixels = pixels.astype(np.float32)
-        if not np.isfinite(pixels).all():
-            raise UserError(f"{quote(path)}: it holds NaN or infinity; replace them and save it again")
-    elif pixels.dtype not in (np.uint8, np.uint16):
-        raise UserError(f"{expected}, found {pixels.dtype}")
-    return np.ascontiguousarray(pixels[..., :3])
-
-
-def _read_radiance(path: Path, max_pixels: int) -> np.ndarray:
-    """(H, W, 3) float32 of a Radiance .hdr file, by OpenCV, after the size in its header has been checked."""
-    damaged = f"{quote(path)}: expected a Radiance .hdr image, found another or a damaged one; save it again"
-    try:
-        with open_regular(path) as stream:
-            head = stream.read(HDR_HEADER_BYTES)
-    except OSError as error:
-        raise UserError(f"{quote(path)}: cannot be read ({error.strerror or error})") from error
-    size = re.search(rb"\n[-+]Y (\d{1,9}) [-+]X (\d{1,9})\n", head)
-    if not head.startswith((b"#?RADIANCE", b"#?RGBE")) or size is None:
-        raise UserError(damaged)
-    height, width = map(int, size.groups())
-    if not 0 < height * width <= max_pixels:
-        raise UserError(f"{quote(path)}: expected 1 to {max_pixels} pixels, found {width}x{height}")
-    cv2 = import_opencv(f"{quote(path)}: reading Radiance .hdr")
-    try:
-        pixels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
-    except cv2.error as error:
-        raise UserError(damaged) from error
-    if pixels is None or pixels.shape != (height, width, 3) or not np.isfinite(pixels).all():
-        raise UserError(damaged)
-    return np.ascontiguousarray(pixels[..., ::-1], np.float32)
-
-
-def _bits(pixels: np.ndarray) -> int:
-    return 8 * pixels.dtype.itemsize
-
-
-def _kind(pixels: np.ndarray) -> str:
-    return f"{pixels.shape[1]}x{pixels.shape[0]} of {_bits(pixels)} bits"
-
-
-def _check_alike(first: Path, expected: np.ndarray, path: Path, found: np.ndarray) -> None:
-    if found.shape[:2] != expected.shape[:2] or found.dtype != expected.dtype:
-        raise UserError(f"{quote(path)}: expected {_kind(expected)} as {quote(first.name)}, found {_kind(found)}; "
-                        "all frames of a day have one size and one depth")  # fmt: skip
+    return Encoding(True, float(np.median(values[:filled], overwrite_input=True)), peak)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import io
 import warnings
@@ -11,26 +12,27 @@ from typing import Any
 
 import torch
 
-from common.arrays import write_array
+from common.arrays import write_array_parts
 from common.errors import UserError
 from common.files import make_folder, sha256_of, write_bytes, write_json, write_text
 from formats.dds import MAX_SIZE, encode_dds
-from lightmap.compressor import CHUNK, Compressor, Latents, upsample
+from lightmap.compressor import CHUNK, Compressor, chunks, harmonics_of
 from lightmap.data import Encoding
+from lightmap.onnx_file import onnx_bytes
 from lightmap.page import write_page
 from lightmap.quantised import encode_npz, plane_names, quantise_model, textures
-from lightmap.shader import WEIGHT_FILE, Decoder, file_name, shader_source, weight_bytes
-from lightmap.siren import Siren
+from lightmap.shader import WEIGHT_FILE, Decoder, file_name, shader_source, weight_bytes, weight_columns
+from lightmap.shape import Shape
+from lightmap.siren import AtHours, DaySiren, Siren
 from lightmap.weight_file import pack_weights
 from shaders.languages import LANGUAGES
 
 LATENT_MAP, LATENT_Q8 = "latent_map.npy", "latent_map_q8.npz"
 F2_STATE, F2_SCRIPT, F2_ONNX, F2_META = "f2_state_dict.pt", "f2_ts.pt", "f2.onnx", "f2_meta.json"
-NETWORKS, NETWORKS_HALF = "f1_f2.npz", "f1_f2_float16.npz"
+NETWORKS, NETWORKS_HALF, DAY = "f1_f2.npz", "f1_f2_float16.npz", "day.npz"
 PAGE = "viewer.html"
 META_VERSION = 1
-ONNX_INPUT, ONNX_OUTPUT = "latent_and_time", "rgb"
-ONNX_OPSET = 17
+MOST_BAKED_COLUMNS = 1 << 13  # of weights in the text of a shader; more are read from a buffer
 
 
 def write_exports(
@@ -45,10 +47,9 @@ def write_exports(
     """
     make_folder(folder)
     model, encoding, notes = model.cpu().eval(), Encoding(**day["encoding"]), []
-    latent = model.compute_latent_map()
-    quantised = quantise_model(model, latent)
-    decoder = Decoder(model.f2, quantised, model.shape.time_harmonics, encoding)
-    write_latent_map(folder / LATENT_MAP, model, latent)
+    quantised = quantise_model(model)
+    decoder = Decoder(model.f2, quantised, harmonics_of(model.f2, model.shape.latent_dim), encoding)
+    write_latent_map(folder / LATENT_MAP, model)
     write_bytes(folder / LATENT_Q8, encode_npz(quantised))
     write_bytes(folder / F2_STATE, state_bytes(model.f2))
     write_bytes(folder / F2_SCRIPT, script_bytes(model.f2))
@@ -62,18 +63,21 @@ def write_exports(
         write_bytes(folder / NETWORKS, pack_weights(model, day))
         write_bytes(folder / NETWORKS_HALF, pack_weights(model, day, "float16"))
         written += [NETWORKS, NETWORKS_HALF]
+    elif model.shape.latent_mode == "basis":
+        write_bytes(folder / DAY, pack_weights(model, day, "float16"))
+        written.append(DAY)
     written += write_decoders(folder, decoder, notes)
     write_json(folder / F2_META, build_meta(model, day, folder, written))
     write_page(folder / PAGE, decoder, report)
     return [*notes, f"exports  {', '.join([*written, F2_META, PAGE])}"]
 
 
-def write_latent_map(path: Path, model: Compressor, latent: Latents) -> None:
+def write_latent_map(path: Path, model: Compressor) -> None:
     """Write z of every lightmap texel, (H, W, C) float32, row 0 on top; a smaller latent map is sampled bilinearly."""
     shape = model.shape
-    size = (shape.height, shape.width)
-    whole = upsample(latent, size, shape.latent_size).view(*size, shape.latent_dim)
-    write_array(path, whole.numpy())
+    parts = (model.latents(part).numpy() for part in chunks(shape.height * shape.width))
+    with torch.no_grad():
+        write_array_parts(path, (shape.height, shape.width, shape.latent_dim), parts)
 
 
 def state_bytes(f2: Siren) -> bytes:
@@ -84,46 +88,18 @@ def state_bytes(f2: Siren) -> bytes:
 
 
 def script_bytes(f2: Siren) -> bytes:
-    """F2 as TorchScript, (N, C + 2K) -> (N, 3). PyTorch has deprecated the format, but still writes and reads it."""
+    """F2 as TorchScript, (N, C + 2K) -> (N, 3), or latents and hours (N, C + 1) -> (N, 3) in latent mode basis; its
+    weights ask for no gradients. PyTorch has deprecated the format, but still writes and reads it."""
+    net = copy.deepcopy(f2).requires_grad_(False)
+    inputs = f2.sizes[0]
+    if isinstance(f2, DaySiren):
+        net, inputs = AtHours(net), inputs + 1
     stream = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        traced = torch.jit.trace(f2, torch.zeros(2, f2.sizes[0]), check_trace=False)
+        traced = torch.jit.trace(net.eval(), torch.zeros(2, inputs), check_trace=False)
         torch.jit.save(traced, stream)
     return stream.getvalue()
-
-
-def onnx_bytes(f2: Siren) -> bytes:
-    """F2 as ONNX with any batch size: input latent_and_time (N, C + 2K), output rgb (N, 3).
-
-    Built node by node, as a chain of Gemm and Sin: torch.onnx.export would need onnxscript.
-    Raises: UserError without the onnx package.
-    """
-    try:
-        import onnx
-        from onnx import TensorProto, helper, numpy_helper
-    except ImportError as error:
-        raise UserError("it needs the onnx package; pip install -r requirements/lightmap.txt") from error
-    nodes, constants, value = [], [], ONNX_INPUT
-    last = len(f2.weights) - 1
-    for index, (weight, bias) in enumerate(zip(f2.weights, f2.biases)):
-        omega = f2.omega if index < last else 1.0  # the same products as in Siren.forward
-        for name, tensor in (("weight", weight * omega), ("bias", bias * omega)):
-            constants.append(numpy_helper.from_array(tensor.detach().cpu().numpy(), f"{name}{index}"))
-        made = ONNX_OUTPUT if index == last else f"phase{index}"
-        nodes.append(helper.make_node("Gemm", [value, f"weight{index}", f"bias{index}"], [made], transB=1))
-        if index < last:
-            value = f"layer{index}"
-            nodes.append(helper.make_node("Sin", [made], [value]))
-    batch = [
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", size])
-        for name, size in ((ONNX_INPUT, f2.sizes[0]), (ONNX_OUTPUT, f2.sizes[-1]))
-    ]
-    graph = helper.make_graph(nodes, "f2", batch[:1], batch[1:], constants)
-    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", ONNX_OPSET)], producer_name="lightmap")
-    proto.ir_version = 8  # what runtimes of 2022 read
-    onnx.checker.check_model(proto)
-    return proto.SerializeToString()
 
 
 def write_decoders(folder: Path, decoder: Decoder, notes: list[str]) -> list[str]:
@@ -136,10 +112,24 @@ def write_decoders(folder: Path, decoder: Decoder, notes: list[str]) -> list[str
     for name, texture in zip(names, textures(decoder.latent)):
         write_bytes(folder / name, encode_dds(texture))
     shaders = [file_name(language) for language in LANGUAGES]
+    short = len(weight_columns(decoder)) <= MOST_BAKED_COLUMNS
     for language, name in zip(LANGUAGES, shaders):
-        write_text(folder / name, shader_source(decoder, language, baked=language != "essl"))
+        write_text(folder / name, shader_source(decoder, language, baked=short and language != "essl"))
     write_bytes(folder / WEIGHT_FILE, weight_bytes(decoder))
     return [*names, *shaders, WEIGHT_FILE]
+
+
+def _f2_inputs(shape: Shape) -> dict[str, Any]:
+    """What f2_meta.json says of what goes into F2 and comes out."""
+    if shape.latent_mode != "basis":
+        text = f"{shape.latent_dim} latents, then sin and cos of 2 pi k t / 24, k = 1..{shape.time_harmonics}"
+        return {"inputs": text}
+    return {
+        "inputs": f"{shape.latent_dim} latents; {F2_SCRIPT} and {F2_ONNX} take the hours behind them",
+        "outputs": f"RGB of {shape.frames} frames, plus `basis` ({3 * shape.frames}, {shape.latent_dim}) times the "
+        "latents; between two frames, and from the last to the first, interpolated linearly",
+        "frames": shape.frames,
+    }
 
 
 def build_meta(model: Compressor, day: Mapping[str, Any], folder: Path, files: list[str]) -> dict[str, Any]:
@@ -154,7 +144,7 @@ def build_meta(model: Compressor, day: Mapping[str, Any], folder: Path, files: l
             "sizes": model.f2.sizes,
             "activation": "sin(omega (W x + b)), the last layer W x + b",
             "omega": float(model.f2.omega),
-            "inputs": f"{shape.latent_dim} latents, then sin and cos of 2 pi k t / 24, k = 1..{shape.time_harmonics}",
+            **_f2_inputs(shape),
             "time": "hours, modulo 24",
         },
         "values": {

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image as PillowImage
 
 from common.event_file import TENSORBOARD_IMAGE_SIZE, EventFile
-from lightmap.compressor import Compressor, render, upsample
-from lightmap.data import Day, Encoding
+from lightmap.compressor import CHUNK, Compressor
+from lightmap.data import Day, Encoding, unit
+from lightmap.forms import decode
 from lightmap.trainer import TENSORBOARD
 from maps.images import encode_png
 from metrics.pictures import display_pixels, error_image
@@ -54,15 +56,16 @@ def contact_sheet(frames: Sequence[np.ndarray]) -> np.ndarray:
 def log_pictures(folder: Path, model: Compressor, day: Day, step: int, report: Mapping[str, Any]) -> None:
     """Log the scores and SHOWN_FRAMES pictures to TensorBoard: decoded frame | source | error x8."""
     events = EventFile(folder / TENSORBOARD)
-    size = (day.height, day.width)
-    z = upsample(model.compute_latent_map(), size, model.shape.latent_size)
-    stride = max(1, -(-max(size) // TENSORBOARD_IMAGE_SIZE))
+    stride = max(1, -(-max(day.height, day.width) // TENSORBOARD_IMAGE_SIZE))
+    texels = torch.arange(day.texels).view(day.height, day.width)[::stride, ::stride]
+    with torch.no_grad():
+        z = torch.cat([model.latents(part) for part in texels.flatten().split(CHUNK)])
     for frame in range(0, day.n_frames, max(1, day.n_frames // SHOWN_FRAMES)):
         hour = day.times()[frame]
-        pixels = render(model.f2, z, hour, model.shape.time_harmonics).view(*size, 3).numpy()
+        images = decode(model, z, hour), unit(day.frames[texels.flatten(), frame])
         pair = [
-            display_pixels(tone_mapped(day.encoding.decode(image[::stride, ::stride]), day.encoding))
-            for image in (pixels, day.image(frame))
+            display_pixels(tone_mapped(day.encoding.decode(image.view(*texels.shape, 3).numpy()), day.encoding))
+            for image in images
         ]
         strip = np.concatenate([*pair, error_image(*pair)], axis=1)
         events.image(f"hour_{hour:05.2f}/decoded_source_error_x8", *strip.shape, encode_png(strip, quick=True), step)

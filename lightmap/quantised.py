@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,20 +52,32 @@ def quantise(latent: Latents, latent_size: tuple[int, int], size: tuple[int, int
     """8-bit codes between each channel's smallest and largest value."""
     low, high = latent.amin(dim=0), latent.amax(dim=0)
     span = torch.where(high > low, high - low, torch.ones_like(low))
-    codes = ((latent - low) / span * 255 + 0.5).floor().clamp(0, 255).to(torch.uint8)
+    codes = _codes(latent, low, span, 8)
     return QuantisedLatent(codes.view(*latent_size, -1).numpy(), low.numpy(), (low + span).numpy(), 8, size)
 
 
-def quantise_model(model: Compressor, latent: Latents) -> QuantisedLatent:
-    """The codes of a model's latent map. A learned grid was trained with its codes, so they are lossless."""
+def quantise_model(model: Compressor) -> QuantisedLatent:
+    """The codes of a model's latent map, computed part by part: those of F1 between each channel's smallest and largest
+    value. A learned grid was trained with its codes, so they are lossless."""
     shape = model.shape
-    size = (shape.height, shape.width)
+    size, channels = (shape.height, shape.width), shape.latent_dim
     if shape.latent_mode == "f1":
-        return quantise(latent, shape.latent_size, size)
-    top = 2**shape.latent_bits - 1
-    codes = ((latent + DIRECT_RANGE) * (top / 2 / DIRECT_RANGE) + 0.5).floor().clamp(0, top).to(torch.uint8)
-    low = np.full(shape.latent_dim, -DIRECT_RANGE, np.float32)
-    return QuantisedLatent(codes.view(*shape.latent_size, -1).numpy(), low, -low, shape.latent_bits, size)
+        extremes = [torch.stack([part.amin(dim=0), part.amax(dim=0)]) for part in model.latent_parts()]
+        low, high = (side(torch.stack(extremes)[:, row], dim=0) for row, side in enumerate((torch.amin, torch.amax)))
+        span, bits = torch.where(high > low, high - low, torch.ones_like(low)), 8
+    else:
+        low, bits = torch.full((channels,), -DIRECT_RANGE), shape.latent_bits
+        span = torch.full((channels,), 2 * DIRECT_RANGE)
+    codes, start = np.empty((np.prod(shape.latent_size), channels), np.uint8), 0
+    for part in model.latent_parts():
+        codes[start : start + len(part)] = _codes(part, low, span, bits).numpy()
+        start += len(part)
+    return QuantisedLatent(codes.reshape(*shape.latent_size, channels), low.numpy(), (low + span).numpy(), bits, size)
+
+
+def _codes(z: Latents, low: torch.Tensor, span: torch.Tensor, bits: int) -> torch.Tensor:
+    top = 2**bits - 1
+    return ((z - low) / span * top + 0.5).floor().clamp(0, top).to(torch.uint8)
 
 
 def halved(latent: Latents, latent_size: tuple[int, int], size: tuple[int, int]) -> QuantisedLatent:
@@ -122,12 +135,13 @@ def plane_names(channels: int) -> list[str]:
     return [f"latent_{start}_{min(start + PLANE_CHANNELS, channels) - 1}.dds" for start in starts]
 
 
-def planes(latent: QuantisedLatent) -> list[np.ndarray]:
+def planes(latent: QuantisedLatent) -> Iterator[np.ndarray]:
     """The codes in planes of four channels, (h, w, 4) uint8; missing channels of the last plane are 0."""
-    padded = np.pad(latent.codes, [(0, 0), (0, 0), (0, -latent.codes.shape[2] % PLANE_CHANNELS)])
-    return [np.ascontiguousarray(part) for part in np.split(padded, padded.shape[2] // PLANE_CHANNELS, axis=2)]
+    for start in range(0, latent.codes.shape[2], PLANE_CHANNELS):
+        part = latent.codes[..., start : start + PLANE_CHANNELS]
+        yield np.ascontiguousarray(np.pad(part, [(0, 0), (0, 0), (0, PLANE_CHANNELS - part.shape[2])]))
 
 
-def textures(latent: QuantisedLatent) -> list[Texture]:
+def textures(latent: QuantisedLatent) -> Iterator[Texture]:
     """R8G8B8A8_UNORM textures of one level: averaged latents (mips) would not decode to averaged colours."""
-    return [Texture((plane,)) for plane in planes(latent)]
+    return (Texture((plane,)) for plane in planes(latent))

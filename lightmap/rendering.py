@@ -72,7 +72,7 @@ def from_exports(latent_path: Path, f2_path: Path) -> Renderable:
     harmonics = harmonics_of(f2, channels)
     meta = read_meta(f2_path.with_name(F2_META))
     expected = meta and meta["shape"]["latent_dim"]
-    if harmonics is None or expected not in (None, channels) or f2.sizes[-1] != 3:
+    if harmonics is None or expected not in (None, channels):
         wanted = f"{expected}" if expected else f"{f2.sizes[0]} less 2 per harmonic of the time"
         raise UserError(
             f"--latent_path {quote(latent_path)}: {quote(f2_path)} expects a latent map of {wanted} channels, found "

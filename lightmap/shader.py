@@ -7,11 +7,13 @@ import re
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+from torch.nn import functional
 from torchtyping import TensorType
 
 from lightmap.data import Encoding
 from lightmap.quantised import PLANE_CHANNELS, QuantisedLatent, plane_names
-from lightmap.siren import Siren
+from lightmap.siren import DaySiren, Siren
 from lightmap.translate_shader import GENERATED
 from shaders.languages import LANGUAGES, WEIGHT_TEXTURE_WIDTH, Language, Weights, choose_lines, number_text
 
@@ -37,18 +39,30 @@ class Decoder:
 
 
 def weight_columns(decoder: Decoder) -> WeightColumns:
-    """The columns that f2.slang reads as weightColumn(index), float32: ranges of the latents, then layer by layer."""
+    """The columns that f2.slang reads as weightColumn(index), float32: ranges of the latents, of a DaySiren
+    what is linear in them, then layer by layer."""
     latent = decoder.latent
     pad = -latent.codes.shape[2] % PLANE_CHANNELS
     columns = [np.pad(values, (0, pad)).reshape(-1, BLOCK) for values in (latent.low, latent.span)]
-    layers = list(zip(decoder.f2.weights, decoder.f2.biases))
-    for index, (weight, bias) in enumerate(layers):
+    f2, layers = decoder.f2, list(zip(decoder.f2.weights, decoder.f2.biases))
+    day = isinstance(f2, DaySiren)
+    if day:
+        columns.append(_frame_columns(f2.frames, f2.biases[-1][:, None], f2.basis))
+    for index, (weight, bias) in enumerate(layers[: len(layers) - day]):
         # in float64, so that the products with omega are rounded once
-        turns = float(decoder.f2.omega) / (2 * math.pi) if index < len(layers) - 1 else 1.0
+        turns = float(f2.omega) / (2 * math.pi) if index < len(layers) - 1 else 1.0
         matrix = np.column_stack([value.detach().cpu().double().numpy() * turns for value in (bias, weight)])
         matrix = np.pad(matrix, [(0, -len(matrix) % BLOCK), (0, -weight.shape[1] % BLOCK if index else 0)])
         columns.append(matrix.reshape(-1, BLOCK, matrix.shape[1]).transpose(0, 2, 1).reshape(-1, BLOCK))
+    if day:
+        columns.append(_frame_columns(f2.frames, functional.pad(f2.weights[-1], (0, -f2.sizes[-2] % BLOCK))))
     return np.concatenate(columns).astype(np.float32)
+
+
+def _frame_columns(frames: int, *rows: torch.Tensor) -> WeightColumns:
+    """Matrices of (frames * 3, n) side by side -> for each frame and each column of them, RGB and a 0."""
+    values = torch.cat(rows, dim=1).detach().cpu().view(frames, 3, -1).permute(0, 2, 1).reshape(-1, 3)
+    return functional.pad(values, (0, 1)).numpy()
 
 
 def weight_bytes(decoder: Decoder) -> bytes:
@@ -68,6 +82,7 @@ def _constants(decoder: Decoder) -> dict[str, int | str]:
         "NT_NUM_PLANES": len(decoder.texture_names),
         "NT_NUM_CHANNELS": decoder.latent.codes.shape[2],
         "NT_NUM_HARMONICS": decoder.harmonics,
+        "NT_NUM_FRAMES": decoder.f2.frames if isinstance(decoder.f2, DaySiren) else 0,
         "NT_NUM_SINE_LAYERS": len(sizes) - 2,
         "NT_NUM_NEURONS": neurons,
         "NT_LAYER_WIDTH": max(sizes[0] + -sizes[0] % BLOCK, neurons, BLOCK),

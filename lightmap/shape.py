@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-LATENT_MODES = ("f1", "direct")  # a network of the position; a learned grid
+# a network of the position; a learned grid; a grid of the weights of a few basis days
+LATENT_MODES = ("f1", "direct", "basis")
 LARGEST = {  # value of each number of a Shape; the smallest is 1
     "height": 1 << 16, "width": 1 << 16, "latent_dim": 256, "latent_scale": 64, "latent_bits": 8, "hidden_f1": 1024,
     "layers_f1": 16, "hidden_f2": 1024, "layers_f2": 16, "time_harmonics": 32,
+    "frames": 1440,
 }  # fmt: skip
 
 
@@ -28,6 +30,7 @@ class Shape:
     time_harmonics: int
     omega: float
     omega_f2: float
+    frames: int = 0  # of the day, for latent mode basis; else 0, since the time of day is an input of F2
 
     @property
     def latent_size(self) -> tuple[int, int]:

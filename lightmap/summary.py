@@ -1,212 +1,250 @@
-"""report.json: bytes and PSNR of each stored form of a day, beside its PNG files and simple baselines."""
+"""report.json: bytes and quality of each stored form of a day, beside its files, block compression and baselines."""
 
 from __future__ import annotations
 
-import copy
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import torch
 
-from common.events import readable_bytes
-from lightmap.baselines import Pca, evaluation_texels, simple_baselines
-from lightmap.compressor import CHUNK, Compressor, Latents, render, upsample
-from lightmap.data import HOURS, Day
-from lightmap.quantised import QuantisedLatent, encode_npz, halved, quantise_model
-from lightmap.weight_file import WEIGHT_TYPES, pack_weights
-from maps.images import encode_png
-from metrics.scores import psnr_of, round_to_8_bit, ssim_per_channel
+from lightmap.baselines import Pca, simple_baselines
+from lightmap.block_frames import ADVICE, block_forms, block_scores, missing_codec
+from lightmap.compressor import CHUNK, Compressor
+from lightmap.data import HOURS, Day, HalfHours
+from lightmap.evaluation import LightError, Sample, draw_sample, score, stored
+from lightmap.forms import Form, decode, decoded_stack, forms_of
+from metrics.scores import psnr_of, ssim_per_channel
 
-MOST_TEXELS = 1 << 16  # for comparing forms and baselines; the model itself is measured on all texels
-NPY_HEADER = 128
-FLOAT_BYTES = 4
 REPORT = "report.json"
+MOST_TEXELS = {"quick": 1 << 14, "full": 1 << 17}  # that forms are compared on
+KEPT_LATENTS = 1 << 26  # numbers of all texels' latents that a full report keeps from frame to frame
 
-Decoded = Callable[[float], Latents]  # hour -> (n, 3) encoded RGB
-
-
-def stored(values: torch.Tensor, bits: int) -> torch.Tensor:
-    """Values as a file of that depth stores them; rounding to 16 bits or to floats is too fine to matter."""
-    return round_to_8_bit(values) if bits == 8 else values.clamp(0, None)
+Tick = Callable[[], Any]
 
 
-def frames_error(decoded: Decoded, day: Day, texels: torch.Tensor, shift: float) -> float:
-    """Mean squared error of some texels over all frames."""
-    squares = [
-        float(
-            (stored(decoded(hour), day.bits) - day.values(texels, torch.full_like(texels, frame)))
-            .double()
-            .square()
-            .mean()
-        )
-        for frame, hour in enumerate(day.times(shift))
-    ]
-    return float(np.mean(squares))
+def evaluation_sample(day: Day, kind: str) -> Sample:
+    """The texels that a report, quick or full, compares forms on."""
+    return draw_sample(day, MOST_TEXELS[kind])
 
 
-def quality(model: Compressor, latent: Latents, day: Day, shift: float) -> dict[str, float | None]:
-    """PSNR over the texels in the mask, and mean SSIM of whole frames, where texels outside it count as equal."""
-    size = (day.height, day.width)
-    z, squares, similarity = upsample(latent, size, model.shape.latent_size), 0.0, []
-    for frame, hour in enumerate(day.times(shift)):
-        image = stored(render(model.f2, z, hour, model.shape.time_harmonics), day.bits)
-        source = torch.from_numpy(day.image(frame)).view(-1, 3)
-        image = torch.where(day.mask[:, None], image, source)
-        squares += float((image - source).double().square().sum())
-        pair = (value.view(*size, 3).numpy() for value in (image, source))
-        similarity.append(ssim_per_channel(*pair))
-    known = [np.mean(value) for value in similarity if value is not None]
-    return {
-        "psnr": psnr_of(squares / (day.n_frames * 3 * int(day.mask.sum()))),
-        "ssim": float(np.mean(known)) if known else None,
-    }
+class Report:
+    """Builds the report of a day.
 
+    Args:
+        sample: of evaluation_sample.
+        half: ground truth at half-hours, of the sample's texels, if there is any.
+        day_facts: of checkpoints.describe_day.
+        whole: measure the model on all texels and with SSIM too.
+    """
 
-def png_bytes(day: Day) -> tuple[int, str]:
-    """Bytes of the frames as PNG files, and where that figure comes from."""
-    if day.bits == 32:
-        return 0, "no PNG holds floats"
-    if all(name.lower().endswith(".png") for name in day.names):
-        return day.file_bytes, "the files"
-    top, dtype = (255, np.uint8) if day.bits == 8 else (65535, np.uint16)
-    frames = (np.rint(day.image(frame) * top).astype(dtype) for frame in range(day.n_frames))
-    return sum(len(encode_png(np.ascontiguousarray(frame))) for frame in frames), "encoded for this report"
+    def __init__(self, model: Compressor, sample: Sample, half: HalfHours | None, day_facts: Mapping[str, Any],
+                 whole: bool):  # fmt: skip
+        self.model, self.sample, self.half, self.whole = model, sample, half, whole
+        self.day, self.day_facts = sample.day, day_facts
+        self.forms = forms_of(model, day_facts, whole)
+        self.blocks = block_forms(self.day)
+        self.pca = Pca.of(self.day)
+        self.no_codec = missing_codec()
+
+    @property
+    def ticks(self) -> int:
+        """How often `build` calls its `tick`."""
+        each = self.day.n_frames * (1 if self.half is None else 2)
+        builds = len({form.build for form in self.forms.values()})
+        blocks = 0 if self.no_codec else len(self.blocks) * self.day.n_frames
+        bright = builds * self.day.n_frames if len(self.sample.bright) else 0
+        return builds * each + bright + blocks + self.pca.ticks + (each if self.whole else 0)
+
+    def build(self, facts: Mapping[str, Any], tick: Tick = lambda: None) -> dict[str, Any]:
+        """The report, JSON-ready. facts: further entries, about the run."""
+        day = self.day
+        forms, blocks = self._form_rows(tick), self._block_rows(tick)
+        budgets = sorted({row["bytes"] for row in (*forms.values(), *blocks.values())})
+        best = self.pca.best_at(budgets, self.sample, self.half, tick)
+        for row in (*forms.values(), *blocks.values()):
+            row["pca_at_equal_bytes"] = best[row["bytes"]]
+        baselines = simple_baselines(self.sample, self.half)
+        rivals = {**blocks, **self._pca_rows(best), "files": self._files_row(baselines)}
+        rows = {**forms, **rivals}
+        for row in rows.values():
+            row["bits_per_pixel_and_frame"] = 8 * row["bytes"] / (day.texels * day.n_frames)
+            on_disk = row["bytes"] if row["file_bytes"] is None else row["file_bytes"]
+            row["of_files"] = on_disk / day.file_bytes if day.file_bytes else None
+        limit = blocks[self.blocks[0].name]["memory_bytes"]
+        own, rival = winner({name: row for name, row in forms.items() if row["files"]}, limit), winner(rivals, limit)
+        if rival and own and _quality(rivals[rival]) <= _quality(forms[own]):
+            rival = None
+        return {
+            **facts,
+            "size": [day.width, day.height], "frames": day.n_frames, "hours_between_frames": HOURS / day.n_frames,
+            "values": values_of(day), "day": dict(self.day_facts),
+            "files": {"kind": day.file_kind, "bytes": day.file_bytes}, "raw_bytes": raw_bytes(day),
+            "texels_compared": len(self.sample.texels),
+            **self._headline(forms, tick),
+            "forms": forms, "rivals": rivals, "baselines": baselines,
+            "ranking": ranked(rows), "front": front(rows), "winner": own, "better_rival": rival,
+            "block_compressed": self.blocks[0].name, "no_block_codec": self.no_codec and f"{self.no_codec}; {ADVICE}",
+        }  # fmt: skip
+
+    def _form_rows(self, tick: Tick) -> dict[str, dict[str, Any]]:
+        """Forms that decode alike are decoded once."""
+        scores, rows = {}, {}
+        for name, form in self.forms.items():
+            if form.build not in scores:
+                scores[form.build] = self._scores_of(form, tick)
+            rows[name] = {
+                "title": form.title, "bytes": form.bytes, "file_bytes": form.file_bytes,
+                "memory_bytes": form.memory_bytes, "runtime": form.runtime, "files": list(form.files),
+                **scores[form.build],
+            }  # fmt: skip
+        return rows
+
+    def _scores_of(self, form: Form, tick: Tick) -> dict[str, Any]:
+        sample, half = self.sample, self.half
+        hours = decoded_stack(form, self.day, sample.texels, 0, tick)
+        between = None if half is None else decoded_stack(form, self.day, sample.texels, 0.5, tick)
+        bright = decoded_stack(form, self.day, sample.bright, 0, tick) if len(sample.bright) else None
+        return score(hours, between, bright, sample, half)
+
+    def _block_rows(self, tick: Tick) -> dict[str, dict[str, Any]]:
+        """Without an encoder only bytes are known."""
+        unknown = {"psnr_hours": None, "psnr_half_hours": None}
+        rows = {}
+        for form in self.blocks:
+            size = form.bytes_of(self.day)
+            scores = unknown if self.no_codec else block_scores(form, self.sample, self.half, tick)
+            rows[form.name] = _row(f"{self.day.n_frames} {form.title}", size, size, True, **scores)
+        return rows
+
+    def _pca_rows(self, best: Mapping[int, dict[str, Any] | None]) -> dict[str, dict[str, Any]]:
+        rows = {}
+        for found in best.values():
+            if found:
+                rank, scale = found["rank"], found["scale"]
+                scores = {key: value for key, value in found.items() if key not in ("rank", "scale", "bytes")}
+                size = f", 1/{scale} size" if scale > 1 else ""
+                rows[f"pca_{rank}_{scale}"] = _row(f"PCA of rank {rank}{size}", found["bytes"], found["bytes"], True,
+                                                   **scores)  # fmt: skip
+        return rows
+
+    def _files_row(self, baselines: Mapping[str, Any]) -> dict[str, Any]:
+        """The frames' own files: exact at the hours, blended between them, held as RGBA pixels by a renderer."""
+        day = self.day
+        memory = day.texels * day.n_frames * 4 * (1 if day.bits == 8 else 2)  # float16 above 8 bits
+        between = baselines["linear_blend"]["psnr_half_hours"]
+        return _row(f"{day.n_frames} files, {day.file_kind}", day.file_bytes, memory, False, psnr_hours=None,
+                    psnr_half_hours=between, exact=True)  # fmt: skip
+
+    # --- the model itself --------------------------------------------------------------------------------------------
+
+    def _headline(self, forms: Mapping[str, Any], tick: Tick) -> dict[str, Any]:
+        """psnr_hours, psnr_half_hours, ssim_..., and light of HDR days, of the first form, which is the model itself:
+        on all texels in a full report, else on the sample."""
+        plain = next(iter(forms.values()))
+        scores = {"psnr_hours": plain["psnr_hours"], "ssim_hours": None, "psnr_half_hours": plain["psnr_half_hours"],
+                  "ssim_half_hours": None, **({"light": plain["light"]} if "light" in plain else {})}  # fmt: skip
+        if not self.whole:
+            return scores
+        latents = self._latents_of_all()
+        hours = self._whole_frames(latents, self.day.image, 0, tick)
+        scores.update(psnr_hours=hours["psnr"], ssim_hours=hours["ssim"])
+        if "light" in hours:
+            scores["light"] = {**hours["light"], "brightest": plain["light"]["brightest"]}
+        if self.half is not None:
+            halves = self._whole_frames(latents, self.half.image, 0.5, tick)
+            scores.update(psnr_half_hours=halves["psnr"], ssim_half_hours=halves["ssim"])
+        return scores
+
+    def _latents_of_all(self) -> Callable[[torch.Tensor], torch.Tensor]:
+        """texels -> latents, kept in memory unless that takes too much of it."""
+        parts = torch.arange(self.day.texels).split(CHUNK)
+        with torch.no_grad():
+            if self.day.texels * self.model.shape.latent_dim > KEPT_LATENTS:
+                return self.model.latents
+            kept = {int(part[0]): self.model.latents(part) for part in parts}
+        return lambda part: kept[int(part[0])]
+
+    @torch.no_grad()
+    def _whole_frames(self, latents: Callable, image_of: Callable[[int], np.ndarray], shift: float, tick: Tick
+                      ) -> dict[str, Any]:  # fmt: skip
+        """PSNR over the texels in the mask, mean SSIM of whole frames, where texels outside it count as equal, and of
+        HDR days errors of light."""
+        day, squares, similarity, light = self.day, 0.0, [], LightError(self.day)
+        texels = day.mask.nonzero()[:, 0]
+        for frame, hour in enumerate(day.times(shift)):
+            parts = torch.arange(day.texels).split(CHUNK)
+            image = stored(torch.cat([decode(self.model, latents(part), hour) for part in parts]), day.bits)
+            source = torch.from_numpy(image_of(frame)).view(-1, 3)
+            squares += float((image[texels] - source[texels]).double().square().sum())
+            if day.encoding.hdr:
+                light.add(image[texels], source[texels], texels, frame)
+            image[~day.mask] = source[~day.mask]
+            similarity.append(
+                ssim_per_channel(*(value.view(day.height, day.width, 3).numpy() for value in (image, source)))
+            )
+            tick()
+        known = [np.mean(value) for value in similarity if value is not None]
+        psnr = psnr_of(squares / (day.n_frames * 3 * len(texels)))
+        found = {"psnr": psnr, "ssim": float(np.mean(known)) if known else None}
+        return {**found, "light": light.result()} if day.encoding.hdr else found
 
 
 def build_report(
-    model: Compressor, day: Day, half: Day | None, day_facts: Mapping[str, Any], facts: Mapping[str, Any]
-) -> dict[str, Any]:
-    """The report of a day, JSON-ready.
-
-    Args:
-        half: ground truth at half-hours, if there is any.
-        day_facts: of checkpoints.describe_day.
-        facts: further entries, about the run.
-    """
-    latent = model.compute_latent_map()
-    texels = evaluation_texels(day, MOST_TEXELS)
-    png, source = png_bytes(day)
-    raw = day.texels * day.n_frames * 3 * day.bits // 8  # bytes without compression, in the depth of the files
-    hours = quality(model, latent, day, 0)
-    halves = None if half is None else quality(model, latent, half, 0.5)
-    pca = Pca.of(day)
-    forms = {}
-    for name, (n_bytes, memory, build) in _forms(model, latent, day_facts).items():
-        other, z = build(texels)
-
-        def decoded(hour: float, other=other, z=z) -> Latents:
-            return render(other.f2, z, hour, other.shape.time_harmonics)
-
-        forms[name] = {
-            "bytes": n_bytes,
-            "bytes_decoded": memory,
-            "of_png": n_bytes / png if png else None,
-            "of_raw": n_bytes / raw,
-            "bits_per_pixel_and_frame": 8 * n_bytes / (day.texels * day.n_frames),
-            "psnr_hours": psnr_of(frames_error(decoded, day, texels, 0)),
-            "psnr_half_hours": None if half is None else psnr_of(frames_error(decoded, half, texels, 0.5)),
-            "pca_at_equal_bytes": pca.best_at(n_bytes, half, texels),
-        }
-    return {
-        **facts,
-        "size": [day.width, day.height], "frames": day.n_frames, "hours_between_frames": HOURS / day.n_frames,
-        "values": "log1p, see day.encoding" if day.encoding.hdr else "as stored",
-        "day": dict(day_facts),
-        "png_bytes": png or None, "png_bytes_from": source, "raw_bytes": raw,
-        "psnr_hours": hours["psnr"], "ssim_hours": hours["ssim"],
-        "psnr_half_hours": halves and halves["psnr"], "ssim_half_hours": halves and halves["ssim"],
-        "texels_compared": len(texels),
-        "forms": forms,
-        "baselines": simple_baselines(day, half, texels),
-    }  # fmt: skip
+    model: Compressor, sample: Sample, half: HalfHours | None, day_facts: Mapping[str, Any], facts: Mapping[str, Any],
+    whole: bool = False,
+) -> dict[str, Any]:  # fmt: skip
+    """The report of a day in one call; see Report."""
+    return Report(model, sample, half, day_facts, whole).build(facts)
 
 
-def _forms(model: Compressor, latent: Latents, day_facts: Mapping[str, Any]) -> dict[str, tuple[int, int, Callable]]:
-    """Form -> its bytes on disk, its bytes in memory when rendering, and a function texels -> (model, latents)."""
-    shape = model.shape
-    size = (shape.height, shape.width)
-    f2_bytes = FLOAT_BYTES * sum(value.numel() for value in model.f2.parameters())
-
-    def of_map(stored: QuantisedLatent) -> tuple[int, int, Callable]:
-        def build(texels: torch.Tensor) -> tuple[Compressor, Latents]:
-            return model, upsample(stored.dequantised(), size, stored.latent_size, texels)
-
-        return len(encode_npz(stored)) + f2_bytes, stored.codes.size + f2_bytes, build
-
-    forms = {}
-    if shape.latent_mode == "f1":
-        for kind in WEIGHT_TYPES:
-            n_bytes = len(pack_weights(model, day_facts, kind))
-            forms["f1_f2" if kind == "float32" else "f1_f2_float16"] = (
-                n_bytes,
-                latent.nbytes + f2_bytes,
-                _computed(model, kind),
-            )
-    forms["latent_f32_f2"] = (
-        FLOAT_BYTES * shape.height * shape.width * shape.latent_dim + NPY_HEADER + f2_bytes,
-        FLOAT_BYTES * shape.height * shape.width * shape.latent_dim + f2_bytes,
-        lambda texels: (model, upsample(latent, size, shape.latent_size, texels)),
-    )
-    forms["latent_q8_f2"] = of_map(quantise_model(model, latent))
-    if shape.latent_mode == "f1" and min(shape.latent_size) > 1:
-        forms["latent_q8_half_f2"] = of_map(halved(latent, shape.latent_size, size))
-    return forms
+def _row(title: str, size: int, memory: int, runtime: bool, **scores: Any) -> dict[str, Any]:
+    """A form that is none of this run's."""
+    return {"title": title, "bytes": size, "file_bytes": size, "memory_bytes": memory, "runtime": runtime, "files": [],
+            **scores}  # fmt: skip
 
 
-def _computed(model: Compressor, weight_type: str) -> Callable:
-    """A function texels -> (model, latents) for a form that stores both networks with weights of that type."""
-
-    def build(texels: torch.Tensor) -> tuple[Compressor, Latents]:
-        rounded = copy.deepcopy(model)
-        with torch.no_grad():
-            for value in rounded.parameters():
-                value.copy_(value.to(getattr(torch, weight_type)))
-            return rounded, torch.cat([rounded.latents(part) for part in texels.split(CHUNK)])
-
-    return build
+def raw_bytes(day: Day) -> int:
+    """Bytes of all frames without compression, in the depth of the files."""
+    return day.texels * day.n_frames * 3 * day.bits // 8
 
 
-# --- as text ---------------------------------------------------------------------------------------------------------
-
-FORM_TITLES = {
-    "f1_f2": "F1 + F2, float32", "f1_f2_float16": "F1 + F2, float16", "latent_f32_f2": "latent map float32 + F2",
-    "latent_q8_f2": "latent map 8 bits + F2", "latent_q8_half_f2": "the same at half size",
-}  # fmt: skip
-
-
-def describe_report(report: Mapping[str, Any]) -> str:
-    """The report as text for the terminal."""
-    width, height = report["size"]
-    png = f"{readable_bytes(report['png_bytes'])} as PNG, " if report["png_bytes"] else ""
-    lines = [
-        f"day      {report['frames']} frames of {width}x{height}: {png}{readable_bytes(report['raw_bytes'])} as pixels",
-        f"quality  {_db(report['psnr_hours'])} dB at the hours (SSIM {_score(report['ssim_hours'])}), "
-        f"{_db(report['psnr_half_hours'])} dB at half-hours (SSIM {_score(report['ssim_half_hours'])})",
-        f"{'form':<26}{'bytes':>12}{'of PNG':>9}{'bits/px/frame':>15}{'hours':>8}{'half':>8}   PCA in as many bytes",
-    ]
-    for name, form in report["forms"].items():
-        pca = form["pca_at_equal_bytes"]
-        rival = f"{_db(pca['psnr_hours'])} / {_db(pca['psnr_half_hours'])} dB" if pca else "-"
-        of_png = f"{form['of_png']:.1%}" if form["of_png"] is not None else "-"
-        lines.append(f"{FORM_TITLES[name]:<26}{form['bytes']:>12}{of_png:>9}{form['bits_per_pixel_and_frame']:>15.3f}"
-                     f"{_db(form['psnr_hours']):>8}{_db(form['psnr_half_hours']):>8}   {rival}")  # fmt: skip
-    for name, scores in report["baselines"].items():
-        exact = "exact" if scores["psnr_hours"] is None else _db(scores["psnr_hours"])
-        lines.append(f"{name.replace('_', ' '):<62}{exact:>8}{_db(scores['psnr_half_hours']):>8}")
-    largest = report["forms"]["latent_f32_f2"]
-    if report["png_bytes"] and largest["bytes"] > report["png_bytes"]:
-        times = largest["bytes"] / report["png_bytes"]
-        lines.append(
-            f"note     the float32 latent map is {times:.1f} times the PNG files: a cache to render from, "
-            "not a compressed form"
-        )
-    return "\n".join(lines)
+def values_of(day: Day) -> str:
+    """What PSNR is measured on."""
+    if not day.encoding.hdr:
+        return "values as the frames store them, 0 to 1"
+    scale, peak = day.encoding.scale, day.encoding.peak
+    return f"log encoding of light, log1p(x / {scale:.4g}) / log1p({peak:.4g} / {scale:.4g})"
 
 
-def _db(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f}"
+# --- ranking ---------------------------------------------------------------------------------------------------------
 
 
-def _score(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"
+def _quality(row: Mapping[str, Any]) -> float:
+    """PSNR at the hours; the files are exact; what is unknown ranks last."""
+    if row.get("exact"):
+        return math.inf
+    return -math.inf if row["psnr_hours"] is None else row["psnr_hours"]
+
+
+def ranked(rows: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Names from the best PSNR at the hours to the worst; of equal ones the smaller first."""
+    return sorted(rows, key=lambda name: (-_quality(rows[name]), rows[name]["bytes"]))
+
+
+def front(rows: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Names of the forms that no other equals or beats in fewer bytes."""
+    found, least = [], math.inf
+    for name in ranked(rows):
+        if rows[name]["bytes"] < least and _quality(rows[name]) > -math.inf:
+            found.append(name)
+            least = rows[name]["bytes"]
+    return found
+
+
+def winner(rows: Mapping[str, Mapping[str, Any]], limit: int) -> str | None:
+    """The best at the hours of the forms that a shader reads, and that take less memory than `limit`; None: there is
+    none."""
+    fitting = (name for name in ranked(rows) if rows[name]["runtime"] and rows[name]["memory_bytes"] < limit)
+    return next((name for name in fitting if _quality(rows[name]) > -math.inf), None)

@@ -15,6 +15,7 @@ class TorchStep:
     """Adam on the mean squared error; a learned grid has its own learning rate."""
 
     name = "torch"
+    refines = False  # whether a model can only be kept after `refine`
 
     def __init__(self, model: Compressor, lr: float, lr_grid: float):
         self.model = model
@@ -40,24 +41,41 @@ class TorchStep:
         self.model.keep_in_range()
         return loss
 
+    def refinements(self, iteration: int, total: int) -> int:
+        """How often `refine` is due after step `iteration` of `total`."""
+        return 0
+
+    def refine(self) -> None:
+        """Nothing: Adam is all there is."""
+
     def state(self) -> dict[str, Any]:
         """{"steps", "first", "second"}: Adam's moments in the order of the parameters, on the CPU."""
-        moments = [self.adam.state.get(value, {}) for value in self.parameters]
-        return {
-            "steps": int(moments[0]["step"]) if moments[0] else 0,
-            "first": [_kept(moment.get("exp_avg"), p) for moment, p in zip(moments, self.parameters)],
-            "second": [_kept(moment.get("exp_avg_sq"), p) for moment, p in zip(moments, self.parameters)],
-        }
+        return moments_of(self.adam, self.parameters)
 
     def load(self, state: dict[str, Any]) -> None:
         """Restore what `state` returned. Raises: ValueError for moments of other sizes."""
-        for value, first, second in zip(self.parameters, state["first"], state["second"]):
-            if first.shape != value.shape or second.shape != value.shape:
-                raise ValueError("moments of other sizes")
-            self.adam.state[value] = {
-                "step": torch.tensor(float(state["steps"])),
-                "exp_avg": first.to(value.device, copy=True), "exp_avg_sq": second.to(value.device, copy=True),
-            }  # fmt: skip
+        load_moments(self.adam, self.parameters, state)
+
+
+def moments_of(adam: torch.optim.Adam, parameters: list[torch.Tensor]) -> dict[str, Any]:
+    """{"steps", "first", "second"}: Adam's moments in the order of the parameters, on the CPU."""
+    moments = [adam.state.get(value, {}) for value in parameters]
+    return {
+        "steps": int(moments[0]["step"]) if moments[0] else 0,
+        "first": [_kept(moment.get("exp_avg"), p) for moment, p in zip(moments, parameters)],
+        "second": [_kept(moment.get("exp_avg_sq"), p) for moment, p in zip(moments, parameters)],
+    }
+
+
+def load_moments(adam: torch.optim.Adam, parameters: list[torch.Tensor], state: dict[str, Any]) -> None:
+    """Restore what `moments_of` returned. Raises: ValueError for moments of other sizes."""
+    for value, first, second in zip(parameters, state["first"], state["second"]):
+        if first.shape != value.shape or second.shape != value.shape:
+            raise ValueError("moments of other sizes")
+        adam.state[value] = {
+            "step": torch.tensor(float(state["steps"])),
+            "exp_avg": first.to(value.device, copy=True), "exp_avg_sq": second.to(value.device, copy=True),
+        }  # fmt: skip
 
 
 def _kept(moment: torch.Tensor | None, parameter: torch.Tensor) -> torch.Tensor:

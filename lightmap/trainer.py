@@ -17,9 +17,11 @@ from common.events import progress_bar
 from common.files import make_folder
 from common.stop import StopRequest
 from lightmap import checkpoints
+from lightmap.basis import choose_shape, start_from_pca
+from lightmap.basis_step import BasisStep, DaySampler
 from lightmap.compressor import CHUNK, Compressor, Shape
 from lightmap.data import Day
-from lightmap.options import TrainOptions
+from lightmap.options import MOST_SAMPLES, TrainOptions
 from lightmap.sampling import Batch, Sampler, split_texels
 from lightmap.torch_step import TorchStep
 from metrics.scores import psnr_of
@@ -31,13 +33,14 @@ class Trainer:
     """Trains one day.
 
     Args:
-        make_step: (model, lr, lr_grid) -> TorchStep, or a subclass.
+        make_step: (model, lr, lr_grid) -> TorchStep, or a subclass; latent mode basis has its own.
     """
 
     def __init__(self, options: TrainOptions, day: Day, device: torch.device, say: Say = print,
                  make_step: Callable[..., TorchStep] = TorchStep):  # fmt: skip
         self.options, self.day, self.device, self.say = options, day, device, say
-        self.shape: Shape = options.shape(day.height, day.width)
+        basis = options.latent_mode == "basis"
+        self.shape: Shape = choose_shape(options, day, say) if basis else options.shape(day.height, day.width)
         generator = torch.Generator().manual_seed(options.seed)
         self.model = Compressor(self.shape, generator).to(device)
         self.generator = generator
@@ -46,14 +49,26 @@ class Trainer:
             raise UserError(f"{day.width}x{day.height}: expected at least 8 texels that count, found {len(train)}")
         if options.latent_mode == "direct" and options.latent_scale == 1:  # no other texel trains its latent
             train = torch.cat([train, held_out]).sort().values
-        self.sampler = Sampler(day, train, options.time_blend, generator, device)
         self.held_out = _all_hours(day, held_out, device)
-        self.engine = make_step(self.model, options.lr, options.lr_grid)
         samples = options.samples_per_epoch or int(day.mask.sum()) * day.n_frames
+        started = time.perf_counter()
+        if basis:
+            start_from_pca(self.model, day, device)
+            self.engine = BasisStep(self.model, day, options.lr)
+            self.sampler = DaySampler(day, self.engine.lamps, generator, device)
+            samples = options.samples_per_epoch or min(samples, MOST_SAMPLES)
+        else:
+            self.engine = make_step(self.model, options.lr, options.lr_grid)
+            self.sampler = Sampler(day, train, options.time_blend, generator, device)
         self.steps_per_epoch = max(1, math.ceil(samples / options.batch_size))
         self.total = options.epochs * self.steps_per_epoch
-        self.iteration, self.seconds = 0, 0.0
+        self.iteration, self.found_db = 0, math.nan
         self.best_db, self.best_state, self.best_epoch = -math.inf, self._state(), 0
+        if basis:
+            self._keep_if_best()  # PCA, which training can only gain on
+            self.engine.refine()
+            self._keep_if_best()
+        self.seconds = time.perf_counter() - started
 
     # --- the loop ----------------------------------------------------------------------------------------------
 
@@ -75,6 +90,9 @@ class Trainer:
                     losses.append(self.engine.step(self.sampler.draw(self.options.batch_size), self.decay))
                     self.iteration += 1
                     bar.update(1)
+                    for _ in range(self.engine.refinements(self.iteration, self.total)):
+                        self.engine.refine()
+                        self._keep_if_best()
                 self.seconds = before + time.perf_counter() - started
                 if self.iteration == end:
                     self._end_of_epoch(folder, events, float(torch.stack(losses).mean()), bar)
@@ -96,19 +114,23 @@ class Trainer:
     def _end_of_epoch(self, folder: Path, events: EventFile, loss: float, bar: Any) -> None:
         if not math.isfinite(loss):
             raise UserError(f"--lr {self.options.lr:g}: training diverged in epoch {self.epoch}; use a smaller one")
-        found = self.held_out_db()
-        if found >= self.best_db:
-            self.best_db, self.best_epoch, self.best_state = found, self.epoch, self._state()
+        if not self.engine.refines:
+            self._keep_if_best()
         for tag, value in (
             ("Loss/train", loss),
-            ("PSNR/held_out", found),
+            ("PSNR/held_out", self.found_db),
             ("LearningRate", self.options.lr * self.decay),
         ):
             events.scalar(tag, value, self.iteration)
-        bar.set_postfix_str(f"{found:.2f} dB", refresh=False)
+        bar.set_postfix_str(f"{self.found_db:.2f} dB", refresh=False)
         if self.epoch % self.options.save_every == 0 and self.iteration < self.total:
             self.save(folder)
             events.flush()
+
+    def _keep_if_best(self) -> None:
+        self.found_db = self.held_out_db()
+        if self.found_db >= self.best_db:
+            self.best_db, self.best_epoch, self.best_state = self.found_db, self.epoch, self._state()
 
     @torch.no_grad()
     def held_out_db(self) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,19 +11,23 @@ from typing import Any
 import torch
 
 from common.device import choose_device
-from common.errors import Say, UserError, quote
+from common.errors import Say, UserError, quote, shell_quote
+from common.events import progress_bar
 from common.files import make_folder, write_json
 from common.stop import stop_signals
 from engine.errors import KernelsUnavailable
 from lightmap import checkpoints
 from lightmap.compressor import Compressor
-from lightmap.data import Day, load_day, load_half_hours
+from lightmap.data import Day, HalfHours, load_day, load_half_hours
+from lightmap.evaluation import Sample
 from lightmap.exports import write_exports
 from lightmap.fused_step import FusedStep, fused_problem
 from lightmap.options import FIXED, TrainOptions, make_options
 from lightmap.pictures import log_pictures
+from lightmap.report_text import describe_report
+from lightmap.run_files import check_unused, remove_run
 from lightmap.sample_scene import write_day
-from lightmap.summary import REPORT, build_report, describe_report
+from lightmap.summary import REPORT, Report, evaluation_sample
 from lightmap.torch_step import TorchStep
 from lightmap.trainer import Trainer
 
@@ -80,58 +85,87 @@ def train(given: Mapping[str, Any], say: Say = print, quiet: bool = False) -> in
     folder = Path(options.out_dir)
     if options.resume:
         options = resumed_options(given, folder)
+    elif not options.overwrite:
+        check_unused(folder)
     if options.num_threads:
         torch.set_num_threads(options.num_threads)
     device = choose_device(options.device)
     data_dir = Path(options.data_dir) if options.data_dir else sample_folder(say)
     day = load_day(data_dir, say, options.num_workers, options.max_pixels)
-    half = load_half_hours(data_dir, day, options.num_workers, options.max_pixels)
+    sample, half = None, None
+    if options.report != "none":
+        sample = evaluation_sample(day, options.report)
+        half = load_half_hours(data_dir, day, sample.texels, options.num_workers, options.max_pixels)
     trainer = Trainer(options, day, device, say, choose_step(options.engine, device, say))
     if options.resume:
         trainer.resume(folder)
     make_folder(folder)
+    if options.overwrite and not options.resume:
+        remove_run(folder)
     with stop_signals() as stop:
         say(describe_run(options, day, half, trainer))
         completed = trainer.train(folder, stop, quiet)
     if not completed:
         say(f"stopped at step {trainer.iteration} of {trainer.total}; --resume goes on from {quote(folder)}")
         return 128 + stop.signal_number
-    finish(trainer, day, half, folder, options, say)
+    finish(trainer, sample, half, folder, options, say, quiet)
     return 0
 
 
-def describe_run(options: TrainOptions, day: Day, half: Day | None, trainer: Trainer) -> str:
+def describe_run(options: TrainOptions, day: Day, half: HalfHours | None, trainer: Trainer) -> str:
     """Frames, model and training of a run as text for the terminal."""
     kind = "floats" if day.bits == 32 else f"{day.bits} bits"
-    known = "with ground truth at half-hours" if half is not None else "no half_hours folder"
+    known = "; with ground truth at half-hours" if half is not None else ""
     counts = [sum(value.numel() for value in part.parameters()) for part in (trainer.model, trainer.model.f2)]
     latent_height, latent_width = trainer.shape.latent_size
-    origin = "F1" if options.latent_mode == "f1" else "a learned grid"
+    shape = trainer.shape
+    origin = {"f1": "F1", "direct": "a learned grid", "basis": "PCA of the day, refined,"}[shape.latent_mode]
     return "\n".join([
         f"day      {day.n_frames} frames of {day.width}x{day.height}, {kind}: {quote(day.names[0])} ... "
-        f"{quote(day.names[-1])}; {known}",
-        f"model    latent {latent_width}x{latent_height}x{options.latent_dim} from {origin} of {counts[0] - counts[1]} "
+        f"{quote(day.names[-1])}{known}",
+        f"model    latent {latent_width}x{latent_height}x{shape.latent_dim} from {origin} of {counts[0] - counts[1]} "
         f"numbers, F2 of {counts[1]}",
         f"training {trainer.total} steps of {options.batch_size} samples, engine {trainer.engine.name}",
     ])  # fmt: skip
 
 
-def finish(trainer: Trainer, day: Day, half: Day | None, folder: Path, options: TrainOptions, say: Say) -> None:
-    """Measure the best checkpoint, write report.json and, with --compute_latent, the exports."""
+def finish(trainer: Trainer, sample: Sample | None, half: HalfHours | None, folder: Path, options: TrainOptions,
+           say: Say, quiet: bool) -> None:  # fmt: skip
+    """Measure the best checkpoint on a sample, write report.json and, with --compute_latent, the exports.
+
+    sample: None: nothing is measured.
+    """
     loaded = checkpoints.load(folder / checkpoints.BEST)
-    model = loaded.model.to(trainer.device)
-    facts = {
-        "seconds": round(trainer.seconds, 2), "steps": trainer.total, "engine": trainer.engine.name,
-        "threads": torch.get_num_threads(), "best_epoch": loaded.epoch, "psnr_held_out": loaded.held_out_db,
-        "options": dataclasses.asdict(options),
-    }  # fmt: skip
-    report = build_report(model.cpu(), day, half, loaded.day, facts)
-    write_json(folder / REPORT, report)
-    log_pictures(folder, model, day, trainer.iteration, report)
-    say(describe_report(report))
+    model, report = loaded.model, None
+    if sample is not None:
+        report = measure(trainer, loaded, sample, half, folder, options, say, quiet)
     say(f"time     {trainer.seconds:.1f} s for {trainer.total} steps")
     if options.compute_latent:
         for line in write_exports(folder, model, loaded.day, report):
             say(line)
-    say(f"files    {quote(folder)}: {checkpoints.BEST}, {checkpoints.LAST}, {REPORT}"
-        f"{', exports' if options.compute_latent else ''}")  # fmt: skip
+    written = [checkpoints.BEST, checkpoints.LAST, *([REPORT] if report else [])]
+    say(f"files    {quote(folder)}: {', '.join(written)}{', exports' if options.compute_latent else ''}")
+
+
+def measure(trainer: Trainer, loaded: checkpoints.Loaded, sample: Sample, half: HalfHours | None, folder: Path,
+            options: TrainOptions, say: Say, quiet: bool) -> dict[str, Any]:  # fmt: skip
+    """Write report.json and the pictures of TensorBoard, and say what it holds. Returns: the report."""
+    started = time.perf_counter()
+    whole = options.report == "full"
+    texels = "all texels" if whole or len(sample.texels) == int(sample.day.mask.sum()) else "a sample of the texels"
+    say(f"report   measuring {'every form' if not whole else 'every form and whole frames'}, on {texels}")
+    place = shell_quote(str(folder))
+    facts = {
+        "seconds": round(trainer.seconds, 2), "steps": trainer.total, "engine": trainer.engine.name,
+        "threads": torch.get_num_threads(), "best_epoch": loaded.epoch, "psnr_held_out": loaded.held_out_db,
+        "options": dataclasses.asdict(options), "report": options.report,
+        "export": f"python -m lightmap.export_latent --ckpt {place}/{checkpoints.BEST} --out_dir {place}",
+    }  # fmt: skip
+    maker = Report(loaded.model, sample, half, loaded.day, whole)
+    with progress_bar(maker.ticks, 0, quiet, "report") as bar:
+        report = maker.build(facts, bar.update)
+    report["report_seconds"] = round(time.perf_counter() - started, 2)
+    write_json(folder / REPORT, report)
+    log_pictures(folder, loaded.model, sample.day, trainer.iteration, report)
+    say(describe_report(report))
+    return report

@@ -20,7 +20,7 @@ VIEW_CHANNELS = slice(COLOURS, COLOURS + N_HARMONICS)  # multiplied by the harmo
 
 @dataclass(frozen=True)
 class Form:
-    """The sizes and parts of a model. unet_width: 0 for a texture alone."""
+    """The sizes and parts of a model. unet_width: 0 for a texture alone; upsampling: see UNet."""
 
     texture_dim: int
     textureh: int
@@ -28,6 +28,7 @@ class Form:
     use_pyramid: bool
     view_direction: bool
     unet_width: int
+    upsampling: str = "transposed"  # of checkpoints that do not name it
 
 
 class NeuralRenderer(nn.Module):
@@ -37,7 +38,7 @@ class NeuralRenderer(nn.Module):
         super().__init__()
         self.form = form
         self.texture = LaplacianTexture(form.texture_dim, form.textureh, form.texturew, form.use_pyramid)
-        self.unet = UNet(form.texture_dim, form.unet_width) if form.unet_width else None
+        self.unet = UNet(form.texture_dim, form.unet_width, form.upsampling) if form.unet_width else None
 
     def forward(self, uv: Uv, direction: Directions, mask: Masks) -> tuple[Images, Images | None]:
         """The colour of the texture, and the U-Net's image (None without a U-Net): (B, 3, H, W), 0 outside of `mask`.

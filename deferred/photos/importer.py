@@ -20,6 +20,7 @@ from common.events import progress_bar, readable_bytes
 from common.files import make_folder, write_json
 from common.memory import free_memory
 from deferred.dataset.frames import FOLDERS, HELD_OUT_SHARE, list_ids
+from deferred.dataset.uv_maps import uv_type
 from deferred.meshes import Mesh, load_placed_mesh
 from deferred.photos.colmap import read_colmap
 from deferred.photos.lenses import Photo
@@ -30,7 +31,7 @@ from deferred.util import format_ids, id_name
 from maps.images import IMAGE_SUFFIXES
 
 RECORD = "views.json"
-PIXEL_BYTES = {"uv": 8, "per_pixel": 12, "frame": 2}  # of files; of a PNG file about
+PIXEL_BYTES = {"uint16": 4, "float32": 8, "per_pixel": 12, "frame": 2}  # of files; of a PNG file about
 WORKING_BYTES = 60  # of memory for each pixel of the photograph at work
 WORKER_BYTES = 300 << 20  # of memory of a process besides
 JOB_PIXELS = 10_000_000  # that are worth a process of their own
@@ -51,9 +52,15 @@ class Source:
     scale: float
     backfaces: str
     per_pixel: bool
+    uv_type: str
     caster: str
     jobs: int
     overwrite: bool
+
+    @property
+    def uv_kind(self) -> str:
+        """The numbers of uv maps: how many texels the texture will have is the business of the training."""
+        return uv_type(self.uv_type, 0)
 
     @property
     def flag(self) -> str:
@@ -234,7 +241,7 @@ def _record(source: Source, mesh: Mesh, ordered: Sequence[Picture], held_out: in
     digest = hashlib.sha256()
     for array in (mesh.vertices, mesh.uv, mesh.triangles):
         digest.update(np.ascontiguousarray(array))
-    digest.update(json.dumps([views, source.per_pixel, source.backfaces], ensure_ascii=True).encode())
+    digest.update(json.dumps([views, source.per_pixel, source.backfaces, source.uv_kind], ensure_ascii=True).encode())
     up = -np.mean([picture.photo.rotation[:, 1] for picture in ordered], axis=0)
     return {"made_by": "python -m deferred.prepare", "source": source.colmap or source.transforms, "mesh": source.mesh,
             "axes": "camera_to_world: right, down and forward of the camera", "digest": digest.hexdigest(),
@@ -256,7 +263,7 @@ def _make_room(folder: Path, record: dict[str, Any], source: Source) -> None:
                 (folder / kind / (id_name(number) + suffix)).unlink()
     for kind in FOLDERS:
         make_folder(folder / kind)
-    each = PIXEL_BYTES["uv"] + PIXEL_BYTES["frame"] + (PIXEL_BYTES["per_pixel"] if source.per_pixel else 0)
+    each = PIXEL_BYTES[source.uv_kind] + PIXEL_BYTES["frame"] + (PIXEL_BYTES["per_pixel"] if source.per_pixel else 0)
     sizes = [view["size"] for view in record["views"]]
     needed = each * sum(width * height for width, height in sizes)
     free = shutil.disk_usage(folder).free
@@ -270,7 +277,7 @@ def _make_room(folder: Path, record: dict[str, Any], source: Source) -> None:
 
 def _jobs(folder: Path, ordered: Sequence[Picture], source: Source) -> list[Job]:
     return [Job(picture, *(folder / kind / (id_name(number) + suffix) for kind, suffix in FOLDERS.items()),
-                source.per_pixel) for number, picture in enumerate(ordered)]  # fmt: skip
+                source.uv_kind, source.per_pixel) for number, picture in enumerate(ordered)]  # fmt: skip
 
 
 # --- after it ------------------------------------------------------------------------------------------------------

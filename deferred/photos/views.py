@@ -17,6 +17,7 @@ import numpy as np
 
 from common.arrays import write_array
 from common.files import write_bytes
+from deferred.dataset.uv_maps import write_uv
 from deferred.meshes import Mesh
 from deferred.photos.lenses import Photo, picture_rays, pixel_rays
 from deferred.photos.pictures import Picture, read_mask, read_picture
@@ -49,12 +50,13 @@ class Seen:
 
 @dataclass(frozen=True)
 class Job:
-    """A view to write: its picture and the files of its frame, uv map and directions."""
+    """A view to write: its picture, the files of its frame, uv map and directions, and what numbers the uv map has."""
 
     picture: Picture
     frame: Path
     uv: Path
     extrinsics: Path
+    uv_kind: str
     per_pixel: bool
 
 
@@ -126,7 +128,7 @@ class Views:
         if job.per_pixel:
             direction[~surface] = np.nan
         write_bytes(job.frame, encode_png(np.where(surface[..., None], pixels, pixels.dtype.type(0))))
-        write_array(job.uv, uv)
+        write_uv(job.uv, uv, job.uv_kind)
         write_array(job.extrinsics, direction)
         return Seen(seen.rays, seen.hits, seen.front, int(surface.sum()))
 

@@ -48,108 +48,182 @@ void ntAddLatent(inout float  values_1[NT_LAYER_WIDTH], ivec2 texel_0, float sha
     return;
 }
 
-vec3 ntNetwork(inout float  values_2[NT_LAYER_WIDTH])
+vec3 ntBetween(int first_0, int second_0, float share_1)
 {
-    int i_1;
-    int _S7 = 2 * NT_NUM_PLANES;
-    int _S8 = NT_NUM_SINE_LAYERS + 1;
-    int inputCount_0 = NT_NUM_CHANNELS + 2 * NT_NUM_HARMONICS;
-    int layer_0 = 0;
-    int column_0 = _S7;
-    while(layer_0 < _S8)
+    vec4 column_0 = (ntWeights((first_0))) * (1.0 - share_1) + (ntWeights((second_0))) * share_1;
+    return vec3(column_0.x, column_0.y, column_0.z);
+}
+
+vec3 ntFrameColors(float  values_2[NT_LAYER_WIDTH], int first_1, int second_1, int count_0, float share_2)
+{
+    const vec3 _S7 = vec3(0.0, 0.0, 0.0);
+    int i_1 = 0;
+    vec3 sum_0 = _S7;
+    while(i_1 < count_0)
     {
-        bool last_0 = layer_0 == (_S8 - 1);
-        int _S9;
-        if(last_0)
+        vec3 sum_1 = sum_0 + ntBetween(first_1 + i_1, second_1 + i_1, share_2) * values_2[i_1];
+        i_1 = i_1 + 1;
+        sum_0 = sum_1;
+    }
+    return sum_0;
+}
+
+vec3 ntNetwork(inout float  values_3[NT_LAYER_WIDTH], float hours_1)
+{
+    int i_2;
+    int column_1 = 2 * NT_NUM_PLANES;
+    int _S8 = NT_NUM_CHANNELS;
+    int _S9 = _S8 + 2 * NT_NUM_HARMONICS;
+    int _S10 = NT_NUM_SINE_LAYERS;
+    int layers_0 = _S10 + 1;
+    const vec3 _S11 = vec3(0.0, 0.0, 0.0);
+    int _S12 = NT_NUM_FRAMES;
+    bool _S13 = _S12 > 0;
+    int first_2;
+    int second_2;
+    int layers_1;
+    int column_2;
+    float share_3;
+    vec3 color_0;
+    if(_S13)
+    {
+        float turns_3 = hours_1 / 24.0;
+        float position_0 = (turns_3 - floor(turns_3)) * float(_S12);
+        int _S14 = min(int(position_0), _S12 - 1);
+        int _S15 = _S14 + 1;
+        if(_S15 == _S12)
         {
-            _S9 = 4;
+            first_2 = 0;
         }
         else
         {
-            _S9 = NT_NUM_NEURONS;
+            first_2 = _S15;
+        }
+        float share_4 = position_0 - float(_S14);
+        int each_0 = 1 + _S8;
+        int a_0 = column_1 + _S14 * each_0;
+        int b_0 = column_1 + first_2 * each_0;
+        vec3 color_1 = ntBetween(a_0, b_0, share_4) + ntFrameColors(values_3, a_0 + 1, b_0 + 1, _S8, share_4);
+        int column_3 = column_1 + _S12 * each_0;
+        int layers_2 = layers_0 - 1;
+        int _S16 = first_2;
+        first_2 = _S14;
+        second_2 = _S16;
+        share_3 = share_4;
+        layers_1 = layers_2;
+        column_2 = column_3;
+        color_0 = color_1;
+    }
+    else
+    {
+        first_2 = 0;
+        second_2 = 0;
+        share_3 = 0.0;
+        layers_1 = layers_0;
+        column_2 = column_1;
+        color_0 = _S11;
+    }
+    int inputCount_0 = _S9;
+    int layer_0 = 0;
+    while(layer_0 < layers_1)
+    {
+        bool last_0 = layer_0 == _S10;
+        int _S17;
+        if(last_0)
+        {
+            _S17 = 4;
+        }
+        else
+        {
+            _S17 = NT_NUM_NEURONS;
         }
         float  outputs_0[NT_LAYER_WIDTH];
         int row_0 = 0;
-        while(row_0 < _S9)
+        while(row_0 < _S17)
         {
-            vec4 _S10 = (ntWeights((column_0)));
-            i_1 = 0;
-            vec4 sum_0 = _S10;
-            while(i_1 < inputCount_0)
+            vec4 _S18 = (ntWeights((column_2)));
+            i_2 = 0;
+            vec4 sum_2 = _S18;
+            while(i_2 < inputCount_0)
             {
-                vec4 sum_1 = sum_0 + (ntWeights((column_0 + 1 + i_1))) * values_2[i_1];
-                i_1 = i_1 + 1;
-                sum_0 = sum_1;
+                vec4 sum_3 = sum_2 + (ntWeights((column_2 + 1 + i_2))) * values_3[i_2];
+                i_2 = i_2 + 1;
+                sum_2 = sum_3;
             }
-            int column_1 = column_0 + (1 + inputCount_0);
-            vec4 sum_2;
+            int column_4 = column_2 + (1 + inputCount_0);
+            vec4 sum_4;
             if(!last_0)
             {
-                sum_2 = vec4(ntSine(sum_0.x), ntSine(sum_0.y), ntSine(sum_0.z), ntSine(sum_0.w));
+                sum_4 = vec4(ntSine(sum_2.x), ntSine(sum_2.y), ntSine(sum_2.z), ntSine(sum_2.w));
             }
             else
             {
-                sum_2 = sum_0;
+                sum_4 = sum_2;
             }
-            outputs_0[row_0] = sum_2.x;
-            outputs_0[row_0 + 1] = sum_2.y;
-            outputs_0[row_0 + 2] = sum_2.z;
-            outputs_0[row_0 + 3] = sum_2.w;
+            outputs_0[row_0] = sum_4.x;
+            outputs_0[row_0 + 1] = sum_4.y;
+            outputs_0[row_0 + 2] = sum_4.z;
+            outputs_0[row_0 + 3] = sum_4.w;
             row_0 = row_0 + 4;
-            column_0 = column_1;
+            column_2 = column_4;
         }
-        i_1 = 0;
-        while(i_1 < _S9)
+        i_2 = 0;
+        while(i_2 < _S17)
         {
-            values_2[i_1] = outputs_0[i_1];
-            i_1 = i_1 + 1;
+            values_3[i_2] = outputs_0[i_2];
+            i_2 = i_2 + 1;
         }
-        int _S11 = NT_NUM_NEURONS;
-        int _S12 = layer_0 + 1;
-        inputCount_0 = _S11;
-        layer_0 = _S12;
+        int _S19 = NT_NUM_NEURONS;
+        int _S20 = layer_0 + 1;
+        inputCount_0 = _S19;
+        layer_0 = _S20;
     }
-    return vec3(values_2[0], values_2[1], values_2[2]);
+    if(_S13)
+    {
+        int each_1 = NT_NUM_NEURONS;
+        return color_0 + ntFrameColors(values_3, column_2 + first_2 * each_1, column_2 + second_2 * each_1, each_1, share_3);
+    }
+    return vec3(values_3[0], values_3[1], values_3[2]);
 }
 
-vec3 ntDecode(vec2 uv_0, float hours_1)
+vec3 ntDecode(vec2 uv_0, float hours_2)
 {
-    int _S13 = NT_LATENT_WIDTH;
-    int _S14 = NT_LATENT_HEIGHT;
-    vec2 position_0 = uv_0 * vec2(float(_S13), float(_S14)) - 0.5;
-    vec2 corner_0 = floor(position_0);
-    vec2 _S15 = position_0 - corner_0;
-    float  values_3[NT_LAYER_WIDTH];
-    ntStart(values_3, hours_1);
+    int _S21 = NT_LATENT_WIDTH;
+    int _S22 = NT_LATENT_HEIGHT;
+    vec2 position_1 = uv_0 * vec2(float(_S21), float(_S22)) - 0.5;
+    vec2 corner_0 = floor(position_1);
+    vec2 _S23 = position_1 - corner_0;
+    float  values_4[NT_LAYER_WIDTH];
+    ntStart(values_4, hours_2);
     int which_0 = 0;
     while(which_0 < 4)
     {
-        int _S16 = which_0 & 1;
-        int _S17 = which_0 >> 1;
-        ivec2 texel_1 = clamp(ivec2(corner_0) + ivec2(_S16, _S17), ivec2(0, 0), ivec2(_S13 - 1, _S14 - 1));
+        int _S24 = which_0 & 1;
+        int _S25 = which_0 >> 1;
+        ivec2 texel_1 = clamp(ivec2(corner_0) + ivec2(_S24, _S25), ivec2(0, 0), ivec2(_S21 - 1, _S22 - 1));
         float across_0;
-        if(_S16 == 0)
+        if(_S24 == 0)
         {
-            across_0 = 1.0 - _S15.x;
+            across_0 = 1.0 - _S23.x;
         }
         else
         {
-            across_0 = _S15.x;
+            across_0 = _S23.x;
         }
         float down_0;
-        if(_S17 == 0)
+        if(_S25 == 0)
         {
-            down_0 = 1.0 - _S15.y;
+            down_0 = 1.0 - _S23.y;
         }
         else
         {
-            down_0 = _S15.y;
+            down_0 = _S23.y;
         }
-        ntAddLatent(values_3, texel_1, across_0 * down_0);
+        ntAddLatent(values_4, texel_1, across_0 * down_0);
         which_0 = which_0 + 1;
     }
-    vec3 _S18 = ntNetwork(values_3);
-    return _S18;
+    vec3 _S26 = ntNetwork(values_4, hours_2);
+    return _S26;
 }
 
 vec3 ntLight(vec3 encoded_0)
@@ -161,11 +235,11 @@ vec3 ntLight(vec3 encoded_0)
     return clamp(encoded_0, vec3(0.0, 0.0, 0.0), vec3(1.0, 1.0, 1.0));
 }
 
-vec3 ntDecodeTexel(ivec2 texel_2, float hours_2)
+vec3 ntDecodeTexel(ivec2 texel_2, float hours_3)
 {
-    float  values_4[NT_LAYER_WIDTH];
-    ntStart(values_4, hours_2);
-    ntAddLatent(values_4, texel_2, 1.0);
-    vec3 _S19 = ntNetwork(values_4);
-    return _S19;
+    float  values_5[NT_LAYER_WIDTH];
+    ntStart(values_5, hours_3);
+    ntAddLatent(values_5, texel_2, 1.0);
+    vec3 _S27 = ntNetwork(values_5, hours_3);
+    return _S27;
 }

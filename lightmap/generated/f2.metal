@@ -48,108 +48,191 @@ void ntAddLatent(array<float, NT_LAYER_WIDTH> thread* values_1, int2 texel_0, fl
     return;
 }
 
-float3 ntNetwork(array<float, NT_LAYER_WIDTH> thread* values_2)
+float3 ntBetween(int first_0, int second_0, float share_1)
 {
-    int i_1;
-    int _S7 = int(2) * NT_NUM_PLANES;
-    int _S8 = NT_NUM_SINE_LAYERS + int(1);
-    int inputCount_0 = NT_NUM_CHANNELS + int(2) * NT_NUM_HARMONICS;
-    int layer_0 = int(0);
-    int column_0 = _S7;
-    while(layer_0 < _S8)
+    float4 column_0 = (ntWeights((first_0))) * float4((1.0f - share_1))  + (ntWeights((second_0))) * float4(share_1) ;
+    return float3(column_0.x, column_0.y, column_0.z);
+}
+
+float3 ntFrameColors(const array<float, NT_LAYER_WIDTH> thread* values_2, int first_1, int second_1, int count_0, float share_2)
+{
+    float3 _S7 = float3(0.0f, 0.0f, 0.0f);
+    int i_1 = int(0);
+    float3 sum_0 = _S7;
+    while(i_1 < count_0)
     {
-        bool last_0 = layer_0 == (_S8 - int(1));
-        int _S9;
-        if(last_0)
+        float3 sum_1 = sum_0 + ntBetween(first_1 + i_1, second_1 + i_1, share_2) * float3((*values_2)[i_1]) ;
+        i_1 = i_1 + int(1);
+        sum_0 = sum_1;
+    }
+    return sum_0;
+}
+
+float3 ntNetwork(array<float, NT_LAYER_WIDTH> thread* values_3, float hours_1)
+{
+    int i_2;
+    int column_1 = int(2) * NT_NUM_PLANES;
+    int _S8 = NT_NUM_CHANNELS;
+    int _S9 = _S8 + int(2) * NT_NUM_HARMONICS;
+    int _S10 = NT_NUM_SINE_LAYERS;
+    int layers_0 = _S10 + int(1);
+    float3 _S11 = float3(0.0f, 0.0f, 0.0f);
+    int _S12 = NT_NUM_FRAMES;
+    bool _S13 = _S12 > int(0);
+    int first_2;
+    int second_2;
+    int layers_1;
+    int column_2;
+    float share_3;
+    float3 color_0;
+    if(_S13)
+    {
+        float turns_3 = hours_1 / 24.0f;
+        float position_0 = (turns_3 - floor(turns_3)) * float(_S12);
+        int _S14 = min(int(position_0), _S12 - int(1));
+        int _S15 = _S14 + int(1);
+        if(_S15 == _S12)
         {
-            _S9 = int(4);
+            first_2 = int(0);
         }
         else
         {
-            _S9 = NT_NUM_NEURONS;
+            first_2 = _S15;
+        }
+        float share_4 = position_0 - float(_S14);
+        int each_0 = int(1) + _S8;
+        int a_0 = column_1 + _S14 * each_0;
+        int b_0 = column_1 + first_2 * each_0;
+        float3 color_1 = ntBetween(a_0, b_0, share_4);
+        int _S16 = a_0 + int(1);
+        int _S17 = b_0 + int(1);
+        thread array<float, NT_LAYER_WIDTH> _S18 = *values_3;
+        float3 _S19 = ntFrameColors(&_S18, _S16, _S17, _S8, share_4);
+        float3 color_2 = color_1 + _S19;
+        int column_3 = column_1 + _S12 * each_0;
+        int layers_2 = layers_0 - int(1);
+        int _S20 = first_2;
+        first_2 = _S14;
+        second_2 = _S20;
+        share_3 = share_4;
+        layers_1 = layers_2;
+        column_2 = column_3;
+        color_0 = color_2;
+    }
+    else
+    {
+        first_2 = int(0);
+        second_2 = int(0);
+        share_3 = 0.0f;
+        layers_1 = layers_0;
+        column_2 = column_1;
+        color_0 = _S11;
+    }
+    int inputCount_0 = _S9;
+    int layer_0 = int(0);
+    while(layer_0 < layers_1)
+    {
+        bool last_0 = layer_0 == _S10;
+        int _S21;
+        if(last_0)
+        {
+            _S21 = int(4);
+        }
+        else
+        {
+            _S21 = NT_NUM_NEURONS;
         }
         thread array<float, NT_LAYER_WIDTH> outputs_0;
         int row_0 = int(0);
-        while(row_0 < _S9)
+        while(row_0 < _S21)
         {
-            float4 _S10 = (ntWeights((column_0)));
-            i_1 = int(0);
-            float4 sum_0 = _S10;
-            while(i_1 < inputCount_0)
+            float4 _S22 = (ntWeights((column_2)));
+            i_2 = int(0);
+            float4 sum_2 = _S22;
+            while(i_2 < inputCount_0)
             {
-                float4 sum_1 = sum_0 + (ntWeights((column_0 + int(1) + i_1))) * float4((*values_2)[i_1]) ;
-                i_1 = i_1 + int(1);
-                sum_0 = sum_1;
+                float4 sum_3 = sum_2 + (ntWeights((column_2 + int(1) + i_2))) * float4((*values_3)[i_2]) ;
+                i_2 = i_2 + int(1);
+                sum_2 = sum_3;
             }
-            int column_1 = column_0 + (int(1) + inputCount_0);
-            float4 sum_2;
+            int column_4 = column_2 + (int(1) + inputCount_0);
+            float4 sum_4;
             if(!last_0)
             {
-                sum_2 = float4(ntSine(sum_0.x), ntSine(sum_0.y), ntSine(sum_0.z), ntSine(sum_0.w));
+                sum_4 = float4(ntSine(sum_2.x), ntSine(sum_2.y), ntSine(sum_2.z), ntSine(sum_2.w));
             }
             else
             {
-                sum_2 = sum_0;
+                sum_4 = sum_2;
             }
-            outputs_0[row_0] = sum_2.x;
-            outputs_0[row_0 + int(1)] = sum_2.y;
-            outputs_0[row_0 + int(2)] = sum_2.z;
-            outputs_0[row_0 + int(3)] = sum_2.w;
+            outputs_0[row_0] = sum_4.x;
+            outputs_0[row_0 + int(1)] = sum_4.y;
+            outputs_0[row_0 + int(2)] = sum_4.z;
+            outputs_0[row_0 + int(3)] = sum_4.w;
             row_0 = row_0 + int(4);
-            column_0 = column_1;
+            column_2 = column_4;
         }
-        i_1 = int(0);
-        while(i_1 < _S9)
+        i_2 = int(0);
+        while(i_2 < _S21)
         {
-            (*values_2)[i_1] = outputs_0[i_1];
-            i_1 = i_1 + int(1);
+            (*values_3)[i_2] = outputs_0[i_2];
+            i_2 = i_2 + int(1);
         }
-        int _S11 = NT_NUM_NEURONS;
-        int _S12 = layer_0 + int(1);
-        inputCount_0 = _S11;
-        layer_0 = _S12;
+        int _S23 = NT_NUM_NEURONS;
+        int _S24 = layer_0 + int(1);
+        inputCount_0 = _S23;
+        layer_0 = _S24;
     }
-    return float3((*values_2)[int(0)], (*values_2)[int(1)], (*values_2)[int(2)]);
+    if(_S13)
+    {
+        int each_1 = NT_NUM_NEURONS;
+        int _S25 = column_2 + first_2 * each_1;
+        int _S26 = column_2 + second_2 * each_1;
+        thread array<float, NT_LAYER_WIDTH> _S27 = *values_3;
+        float3 _S28 = ntFrameColors(&_S27, _S25, _S26, each_1, share_3);
+        return color_0 + _S28;
+    }
+    return float3((*values_3)[int(0)], (*values_3)[int(1)], (*values_3)[int(2)]);
 }
 
-float3 ntDecode(float2 uv_0, float hours_1)
+float3 ntDecode(float2 uv_0, float hours_2)
 {
-    int _S13 = NT_LATENT_WIDTH;
-    int _S14 = NT_LATENT_HEIGHT;
-    float2 position_0 = uv_0 * float2(float(_S13), float(_S14)) - float2(0.5f) ;
-    float2 corner_0 = floor(position_0);
-    float2 _S15 = position_0 - corner_0;
-    thread array<float, NT_LAYER_WIDTH> values_3;
-    ntStart(&values_3, hours_1);
+    int _S29 = NT_LATENT_WIDTH;
+    int _S30 = NT_LATENT_HEIGHT;
+    float2 position_1 = uv_0 * float2(float(_S29), float(_S30)) - float2(0.5f) ;
+    float2 corner_0 = floor(position_1);
+    float2 _S31 = position_1 - corner_0;
+    thread array<float, NT_LAYER_WIDTH> values_4;
+    ntStart(&values_4, hours_2);
     int which_0 = int(0);
     while(which_0 < int(4))
     {
-        int _S16 = which_0 & int(1);
-        int _S17 = which_0 >> 1U;
-        int2 texel_1 = clamp(int2(corner_0) + int2(_S16, _S17), int2(int(0), int(0)), int2(_S13 - int(1), _S14 - int(1)));
+        int _S32 = which_0 & int(1);
+        int _S33 = which_0 >> 1U;
+        int2 texel_1 = clamp(int2(corner_0) + int2(_S32, _S33), int2(int(0), int(0)), int2(_S29 - int(1), _S30 - int(1)));
         float across_0;
-        if(_S16 == int(0))
+        if(_S32 == int(0))
         {
-            across_0 = 1.0f - _S15.x;
+            across_0 = 1.0f - _S31.x;
         }
         else
         {
-            across_0 = _S15.x;
+            across_0 = _S31.x;
         }
         float down_0;
-        if(_S17 == int(0))
+        if(_S33 == int(0))
         {
-            down_0 = 1.0f - _S15.y;
+            down_0 = 1.0f - _S31.y;
         }
         else
         {
-            down_0 = _S15.y;
+            down_0 = _S31.y;
         }
-        ntAddLatent(&values_3, texel_1, across_0 * down_0);
+        ntAddLatent(&values_4, texel_1, across_0 * down_0);
         which_0 = which_0 + int(1);
     }
-    float3 _S18 = ntNetwork(&values_3);
-    return _S18;
+    float3 _S34 = ntNetwork(&values_4, hours_2);
+    return _S34;
 }
 
 float3 ntLight(float3 encoded_0)
@@ -161,11 +244,11 @@ float3 ntLight(float3 encoded_0)
     return clamp(encoded_0, float3(0.0f, 0.0f, 0.0f), float3(1.0f, 1.0f, 1.0f));
 }
 
-float3 ntDecodeTexel(int2 texel_2, float hours_2)
+float3 ntDecodeTexel(int2 texel_2, float hours_3)
 {
-    thread array<float, NT_LAYER_WIDTH> values_4;
-    ntStart(&values_4, hours_2);
-    ntAddLatent(&values_4, texel_2, 1.0f);
-    float3 _S19 = ntNetwork(&values_4);
-    return _S19;
+    thread array<float, NT_LAYER_WIDTH> values_5;
+    ntStart(&values_5, hours_3);
+    ntAddLatent(&values_5, texel_2, 1.0f);
+    float3 _S35 = ntNetwork(&values_5, hours_3);
+    return _S35;
 }

@@ -177,10 +177,23 @@ function describe() {
     element("summary").textContent = `${width} × ${height} texels, any hour, from ${DATA.planes.length} textures of 8 bits and a network of ${network}`;
     if (!report) return;
     const db = (value) => value === null || value === undefined ? "–" : value.toFixed(2) + " dB";
-    element("quality").textContent = `PSNR ${db(report.psnr_hours)} at the hours, ${db(report.psnr_half_hours)} at half-hours.`;
-    const rows = [["form", "bytes", "of the PNG files", "hours", "half-hours"],
-        ...report.forms.map((form) => [form.title, form.bytes.toLocaleString("en"),
-            form.of_png === null ? "–" : (100 * form.of_png).toFixed(1) + " %", db(form.psnr_hours), db(form.psnr_half_hours)])];
+    const half = report.psnr_half_hours === null ? "" : `, ${db(report.psnr_half_hours)} at half-hours`;
+    const of = report.values ? `, of the ${report.values}` : "";
+    element("quality").textContent = `PSNR ${db(report.psnr_hours)} at the hours${half}${of}.`;
+    element("legend").hidden = !report.forms.some((form) => form.front);
+    element("light").textContent = report.light ? `Linear light: ${report.light}.` : "";
+    const share = (value) => value === null || value === undefined ? "–" : (100 * value).toFixed(1) + " %";
+    const columns = [  // heading, text of a form; null: not for this day
+        ["form", (form) => (form.front ? "★ " : "") + form.title],
+        ["bytes", (form) => form.bytes.toLocaleString("en")],
+        ["of the files", (form) => share(form.of_files)],
+        ["hours", (form) => form.exact ? "exact" : db(form.psnr_hours)],
+        report.psnr_half_hours === null ? null : ["half-hours", (form) => db(form.psnr_half_hours)],
+        report.light ? ["light: RMSE of the mean", (form) => share(form.relative_rmse)] : null,
+        report.light ? ["worst texel", (form) => share(form.worst)] : null,
+        report.light ? ["stops", (form) => form.mean_stops === null || form.mean_stops === undefined ? "–" : form.mean_stops.toFixed(3)] : null,
+    ].filter(Boolean);
+    const rows = [columns.map(([heading]) => heading), ...report.forms.map((form) => columns.map(([, text]) => text(form)))];
     rows.forEach((row, index) => {
         const line = element("forms").insertRow();
         for (const text of row) line.appendChild(document.createElement(index ? "td" : "th")).textContent = text;

@@ -13,7 +13,7 @@ from deferred.baselines import bilinear_texels
 from deferred.model.harmonics import spherical_harmonics
 from deferred.model.renderer import Form, new_renderer, place_colours, restore
 from deferred.model.texture import LaplacianTexture
-from deferred.model.unet import UNet
+from deferred.model.unet import ResizeConv, UNet
 from deferred.options import make_options, numbers
 from deferred.schedule import REACH, make_optimiser, rate_factor, reach, set_rates
 
@@ -93,7 +93,7 @@ def test_initial_values():
 
 def test_unet_has_the_originals_layers():
     with torch.device("meta"):
-        net = UNet(16, 64)
+        net, resized = UNet(16, 64), UNet(16, 64, "resize")
     assert [tuple(layer.weight.shape[:2]) for layer in net.down] == [
         (64, 16),
         (128, 64),
@@ -109,12 +109,26 @@ def test_unet_has_the_originals_layers():
         (192, 3),
     ]
     assert sum(p.numel() for p in net.parameters()) == 23_490_371
+    assert sum(p.numel() for p in resized.parameters()) == 16_261_427
 
 
+@torch.no_grad()
+def test_resize_convolution_is_that_and_makes_no_checkerboard():
+    """A nearest-neighbour doubling and a 3 x 3 convolution; what is constant stays constant, unlike transposed."""
+    resize, transposed = ResizeConv(5, 3), torch.nn.ConvTranspose2d(5, 3, 4, stride=2, padding=1)
+    x = torch.randn(2, 5, 7, 4, generator=torch.Generator().manual_seed(0))
+    kernel = resize.weight.transpose(0, 1).flip(2, 3)
+    expected = functional.conv2d(functional.interpolate(x, scale_factor=2), kernel, resize.bias, padding=1)
+    torch.testing.assert_close(resize(x), expected)
+    flat, board = (layer(torch.ones(1, 5, 8, 8))[..., 2:-2, 2:-2] for layer in (resize, transposed))
+    assert float((flat - flat[..., :1, :1]).abs().max()) < 1e-5 < 0.01 < float((board - board[..., :1, :1]).abs().max())
+
+
+@pytest.mark.parametrize("upsampling", ["resize", "transposed"])
 @pytest.mark.parametrize("size", [(64, 64), (100, 64), (64, 100), (128, 40), (270, 33), (511, 100), (1, 3), (32, 65)])
 @torch.no_grad()
-def test_unet_returns_the_size_it_gets(size):
-    net = UNet(4, 1)
+def test_unet_returns_the_size_it_gets(size, upsampling):
+    net = UNet(4, 1, upsampling)
     image = net(torch.randn(1, 4, *size, generator=torch.Generator().manual_seed(0)))
     assert image.shape == (1, 3, *size) and float(image.min()) >= 0 and float(image.max()) <= 1 and image.std() > 0
 
@@ -239,9 +253,10 @@ def test_groups_keep_their_proportions():
 
 def test_groups_of_the_other_commands():
     texture = new_renderer(Form(3, 12, 24, False, False, 0), 0)
-    (group,) = make_optimiser("train_texture", texture, make_options("train_texture", {})).param_groups
+    (group,) = make_optimiser("train_texture", texture, make_options("train_texture", {"lr": 1e-3})).param_groups
     assert group["weight_decay"] == 0 and group["lr"] == 1e-3  # the only level is the coarsest
-    (group,) = make_optimiser("train_unet", new_renderer(FORM, 0), make_options("train_unet", {})).param_groups
+    made = make_options("train_unet", {"lr": 1e-3})
+    (group,) = make_optimiser("train_unet", new_renderer(FORM, 0), made).param_groups
     assert group["name"] == "unet" and group["lr"] == 1e-3
 
 
@@ -268,3 +283,4 @@ def test_how_far_a_texture_can_move():
     assert little == pytest.approx(0.001 * 10 * 4 * (2 + 1 + 0.5 + 0.41)) and little < REACH
     assert reach("train_texture", 0.01, 30, 12, 4) > REACH < reach("train", 0.01, 30, 30, 4)
     assert reach("train", 1.0, 1, 3, 1) == pytest.approx((1 + 2 + 3) / 5)
+    assert reach("train", 1.0, 1, 2.5, 1) == pytest.approx((1 + 2 + 1.5) / 5)

@@ -83,7 +83,7 @@ def check_views(frames: FrameSet, views: list[dict], taken=TAKEN) -> None:
         away = shot.position - (points if frame.direction.shape[0] > 1 else sets.PLACE)
         away /= np.linalg.norm(away, axis=-1, keepdims=True)
         found = frame.direction[both] if frame.direction.shape[0] > 1 else frame.direction[0, 0]
-        assert np.abs(found - away).max() < 1e-5
+        assert np.abs(found - away).max() < 1e-4  # of uv with 16 bits
         assert not frame.image[~frame.mask].any()
 
 

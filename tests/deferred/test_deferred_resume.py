@@ -40,7 +40,7 @@ def test_a_stopped_run_goes_on_with_the_same_bits(tmp_path):
     events = EventFile(tmp_path / "events")
     assert not trainer.train(run, events, StopAfter(4), quiet=True)  # in the second epoch
     events.close()
-    assert {path.name for path in run.iterdir()} == {"config.json", "interrupted.pt"} and trainer.step == 4
+    assert {path.name for path in run.iterdir()} == {"config.json", "interrupted.pt", "best.pt"} and trainer.step == 4
     said = []
     assert train("train", {"resume": "newest", "checkpoint": str(tmp_path)}, said.append, quiet=True) == 0
     assert not (run / "interrupted.pt").exists()
@@ -70,9 +70,9 @@ def test_a_killed_run_goes_on_from_the_last_epoch_that_was_kept(tmp_path, monkey
     with pytest.raises(Killed):
         whole.train(run, events, quiet=True, on_epoch=kill)
     events.close()
-    assert [path.name for path in run.glob("*.pt")] == ["interrupted.pt"]
+    assert {path.name for path in run.glob("*.pt")} == {"best.pt", "interrupted.pt"}
     assert train("train", {"resume": str(run)}, lambda _: None, quiet=True) == 0
-    assert [path.name for path in run.glob("*.pt")] == ["epoch_3.pt"]
+    assert {path.name for path in run.glob("*.pt")} == {"best.pt", "epoch_3.pt"}
     straight = make_trainer("train", make_options("train", flags(tmp_path, epoch=3)), None, CPU)
     events = EventFile(tmp_path / "events-2")
     (tmp_path / "straight").mkdir()

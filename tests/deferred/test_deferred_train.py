@@ -97,7 +97,8 @@ def test_closed_form_is_the_least_squares_solution(monkeypatch):
 def test_train_leaves_a_whole_run(capsys):
     run = trained()
     names = {path.name for path in run.iterdir()}
-    assert names == {"config.json", "epoch_2.pt", "report.json", "report.html", "comparison.png", "texture.png"}
+    files = {"report.json", "report.html", "comparison.png", "texture.png"}
+    assert names == {"config.json", "epoch_2.pt", "best.pt", *files}
     report = json.loads((run / "report.json").read_text())
     assert report["epochs"] == 2 and report["steps"] == 6 and report["images"] == 24 and len(report["history"]) == 2
     assert np.asarray(PillowImage.open(run / "texture.png")).shape == (16, 32, 3)
@@ -176,7 +177,7 @@ def test_image_as_a_texture(tmp_path):
     run = trained()
     common = ["--data", str(sphere_folder()), "--test", "12", "--out_mode", "image"]
     assert render_texture.main([*common, "--load", str(run / "texture.png"), "--save", str(tmp_path / "picture")]) == 0
-    assert render_texture.main([*common, "--load", str(run), "--save", str(tmp_path / "run")]) == 0
+    assert render_texture.main([*common, "--load", str(run / "epoch_2.pt"), "--save", str(tmp_path / "run")]) == 0
     a, b = (pngs(tmp_path / name)["0012_render.png"].astype(int) for name in ("picture", "run"))
     assert a.any() and np.abs(a - b).max() <= 3
 
@@ -272,14 +273,13 @@ def test_render_wants_a_unet(tmp_path, refused):
 
 def test_settings_of_the_user(tmp_path, refused, monkeypatch):
     path = tmp_path / "config.py"
-    assert read_settings(path)["BATCH_SIZE"] == config_example.BATCH_SIZE == 12
+    assert read_settings(path)["BATCH_SIZE"] == config_example.BATCH_SIZE == "auto"
     path.write_text("BATCH_SIZE = 3\nTRAIN_SET = ['0000', '0002']\n")
     monkeypatch.setattr(options, "CONFIG_FILE", path)
     monkeypatch.setattr(options.read_settings, "__defaults__", (path,))
     made = make_options("train", {})
-    assert (made.batch, made.train, made.epoch) == (3, "0000, 0002", 50) and make_options(
-        "train", {"batch": 4}
-    ).batch == 4
+    assert (made.batch, made.train, made.epoch) == (3, "0000, 0002", None)
+    assert make_options("train", {"batch": 4}).batch == 4 and make_options("train", {"batch": "auto"}).batch is None
     for text, word in (("BATCH_SIZES = 3", "BATCH_SIZE?"), ("EPOCH = 'x'", "EPOCH"), ("EPOCH = ", "SyntaxError")):
         path.write_text(text + "\n")
         with refused("config.py", word):
@@ -299,16 +299,18 @@ def test_settings_of_a_data_folder(tmp_path, monkeypatch, refused):
         said.clear()
         return options_for(script, {"data": str(data), **given}, said.append)
 
-    assert (made().lr, made().batch, made().epoch) == (1e-3, 12, 50) and not said  # data of the user's own: the issue's
+    assert (made().lr, made().batch, made().epoch) == (None, None, None) and not said  # chosen later: fitting.py
     (data / "settings.json").write_text(json.dumps(ADVICE))
-    assert (made().lr, made().batch, made().view_direction, made().epoch) == (0.02, 3, False, 50)
+    assert (made().lr, made().batch, made().view_direction, made().epoch) == (0.02, 3, False, None)
     assert said == [f"settings of {data / 'settings.json'}: --lr 0.02 --batch 3 --view_direction False"]
     assert made(lr=0.5, batch=3).lr == 0.5 and said[0].endswith(": --batch 3 --view_direction False")
-    assert made("train_texture").epoch == 7 and made("train_texture").lr == 1e-3 and made("train_unet").lr == 1e-3
+    assert made("train_texture").epoch == 7 and made("train_texture").lr is None and made("train_unet").lr is None
     monkeypatch.setattr(options, "CONFIG_FILE", config)
     monkeypatch.setattr(options.read_settings, "__defaults__", (config,))
     shutil.copy(config_example.__file__, config)
     assert (made().lr, made().batch) == (0.02, 3)  # a copy that says nothing else
+    config.write_text("LEARNING_RATE = 1e-3\nBATCH_SIZE = 12\nEPOCH = 50\n")  # one of before there was "auto"
+    assert (made().lr, made().batch, made().epoch) == (0.02, 3, 50)
     config.write_text("BATCH_SIZE = 5\n")
     assert (made().lr, made().batch) == (0.02, 5)
     config.unlink()
@@ -375,9 +377,7 @@ def test_flags_are_those_of_the_original():
     names += " cropw croph lr betas l2 eps load load_step epoch_per_checkpoint unet_width device seed resume"
     made = make_options("train", {})
     assert all(hasattr(made, name) for name in names.split())
-    assert (made.texturew, made.textureh, made.texture_dim, made.epoch, made.batch, made.cropw, made.croph) == (
-        1024, 1024, 16, 50, 12, 256, 256)  # fmt: skip
-    assert made.lr == 1e-3 and made.l2 == "0.01, 0.001, 0.0001, 0" and made.epoch_per_checkpoint == 50
+    assert made.texture_dim == 16 and made.l2 == "0.01, 0.001, 0.0001, 0"
     assert parse_args("train", "", ["--use_pyramid", "False", "--view_direction"]) == {
         "use_pyramid": False,
         "view_direction": True,

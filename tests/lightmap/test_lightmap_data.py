@@ -7,7 +7,8 @@ import pytest
 import torch
 from PIL import Image as PillowImage
 
-from lightmap.data import Encoding, load_day, load_half_hours, natural_key
+from lightmap.data import Encoding, load_day, load_half_hours
+from lightmap.frame_files import natural_key
 from lightmap.sample_scene import Scene
 from lightmap.sampling import Sampler, split_texels
 from maps.images import encode_png
@@ -46,6 +47,47 @@ def test_another_count_warns_and_spreads(tmp_path):
     assert day.times() == pytest.approx([0, 4.8, 9.6, 14.4, 19.2])
 
 
+def test_one_frame_is_a_day(tmp_path):
+    said = []
+    day = load_day(save_frames(tmp_path, moving_frames(1)), said.append)
+    assert len(said) == 1 and "found 1, which stands for the whole day" in said[0]
+    assert day.times() == [0] and day.step == 24 and np.array_equal(np.rint(day.image(0) * 255), moving_frames(1)[0])
+
+
+def test_files_that_are_no_frames_are_named_and_left_out(tmp_path):
+    said, frames = [], moving_frames()
+    save_frames(tmp_path, frames)
+    for name in ("preview.png", "contact_sheet_1.png"):  # of another size, as a preview may be
+        PillowImage.fromarray(frames[0][:3]).save(tmp_path / name)
+    day = load_day(tmp_path, said.append)
+    assert day.names == tuple(f"tod_{hour}.png" for hour in range(24))
+    assert len(said) == 1 and "preview.png" in said[0] and "contact_sheet_1.png" in said[0] and "tod_0.png" in said[0]
+
+
+@pytest.mark.parametrize("names", [["b.png", "a.png", "c.png"], ["0_night.png", "1_morning.png", "2_noon.png"],
+                                   ["t1.png", "t1.5.png", "t2.png"], ["night.png", "t1.png"]])  # fmt: skip
+def test_names_without_one_pattern_are_all_frames(tmp_path, names):
+    for name in names:
+        PillowImage.fromarray(moving_frames(1)[0]).save(tmp_path / name)
+    said = []
+    assert sorted(load_day(tmp_path, said.append).names) == sorted(names) and "left out" not in said[0]
+
+
+def test_alpha_is_left_out_with_a_note(tmp_path):
+    frames, said = moving_frames(), []
+    for index, frame in enumerate(frames):
+        alpha = np.full(frame.shape[:2], 255, np.uint8)
+        alpha[2:4] = 90 if index in (3, 20) else 255
+        PillowImage.fromarray(np.dstack([frame, alpha])).save(tmp_path / f"tod_{index:02}.png")
+    day = load_day(tmp_path, said.append)
+    assert len(said) == 1 and "alpha of 2 frames (tod_03.png ...)" in said[0] and "mask.png" in said[0]
+    assert np.array_equal(np.rint(day.image(3) * 255), frames[3])
+    (tmp_path / "tod_03.png").unlink(), (tmp_path / "tod_20.png").unlink()
+    said.clear()
+    load_day(tmp_path, said.append)
+    assert len(said) == 1 and "the alpha of" not in said[0]  # opaque throughout: nothing is lost
+
+
 def test_16_bits_grey_and_jpeg(tmp_path):
     deep = moving_frames(24, 4, 5).astype(np.uint16) * 257 - 3 * (moving_frames(24, 4, 5) > 9).astype(np.uint16)
     for index, frame in enumerate(deep):
@@ -56,8 +98,9 @@ def test_16_bits_grey_and_jpeg(tmp_path):
     grey.mkdir()
     for index in range(24):
         PillowImage.fromarray(moving_frames(24, 16, 16)[index, ..., 0]).save(grey / f"{index}.jpeg")
-    image = load_day(grey, quiet).image(3)
-    assert np.array_equal(image[..., 0], image[..., 2])
+    day = load_day(grey, quiet)
+    assert np.array_equal(day.image(3)[..., 0], day.image(3)[..., 2])
+    assert day.file_kind == "JPEG" and day.file_bytes == sum(path.stat().st_size for path in grey.iterdir())
 
 
 def test_high_range_formats_agree(tmp_path):
@@ -75,10 +118,23 @@ def test_high_range_formats_agree(tmp_path):
             else:
                 cv2.imwrite(str(path), frame[..., ::-1])
         day = load_day(folder, quiet)
-        assert day.bits == 32 and day.encoding.hdr and float(day.frames.max()) == pytest.approx(1, abs=1e-6)
-        assert float(day.frames.min()) >= 0
-        back = day.encoding.decode(day.image(7))
-        assert np.abs(back - light[7]).max() < (0.3 if kind == "hdr" else 1e-3)  # RGBE has 8 bits of mantissa
+        assert day.bits == 32 and day.encoding.hdr and max(day.image(hour).max() for hour in range(24)) == 1
+        back, tolerance = day.encoding.decode(day.image(7)), 8e-3 if kind == "hdr" else 1e-4
+        assert (np.abs(back - light[7]) <= tolerance * np.maximum(light[7].max(axis=2), 0.1)[..., None]).all()
+
+
+def test_median_and_peak_are_those_of_all_frames(tmp_path, monkeypatch):
+    light = np.random.default_rng(2).gamma(1, 1, (5, 7, 9, 3)).astype(np.float32)
+    light[0, 0, 0], light[4, 6, 8, 2] = -1, 60
+    for index, frame in enumerate(light):
+        np.save(tmp_path / f"{index}.npy", frame)
+    encoding, said = load_day(tmp_path, quiet).encoding, []
+    assert encoding.scale == np.median(light[light > 0]) and encoding.peak == 60
+    day = load_day(tmp_path, said.append)
+    assert "below 0 (down to -1)" in said[1] and day.image(0)[0, 0].max() == 0
+    assert day.encoding.decode(day.image(4))[6, 8, 2] == pytest.approx(60, rel=1e-4)
+    monkeypatch.setattr("lightmap.data.MEDIAN_VALUES", 100)  # of a large day, every n-th value
+    assert load_day(tmp_path, quiet).encoding.scale == pytest.approx(encoding.scale, rel=0.4)
 
 
 def test_encoding_is_undone_and_counts_negative_light_as_none():
@@ -108,9 +164,9 @@ def test_mask(tmp_path, refused):
 def test_bad_folders_end_in_one_line(tmp_path, refused):
     with refused("no such folder"):
         load_day(tmp_path / "nothing", quiet)
-    one = save_frames(tmp_path / "one", moving_frames(1))
-    with refused("2 to", "found 1"):
-        load_day(one, quiet)
+    (tmp_path / "empty").mkdir()
+    with refused("1 to", "found 0"):
+        load_day(tmp_path / "empty", quiet)
     sizes = save_frames(tmp_path / "sizes", moving_frames())
     PillowImage.fromarray(moving_frames()[0][:4]).save(sizes / "tod_7.png")
     with refused("tod_7.png", "14x9", "14x4"):

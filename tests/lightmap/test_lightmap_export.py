@@ -17,7 +17,7 @@ from common.errors import UserError
 from common.video import write_video
 from formats.dds import read_dds
 from lightmap import checkpoints, infer
-from lightmap.compressor import time_features
+from lightmap.compressor import harmonics_of, time_features
 from lightmap.export_latent import main as export_latent
 from lightmap.exports import onnx_bytes, write_exports
 from lightmap.quantised import read_npz
@@ -31,7 +31,8 @@ from tests.support.lightmap_days import tiny, trained
 from tests.support.metal_host import run_metal
 from tests.support.shader_hosts import Job, wgpu_device
 
-RUNS = [("f1", 1, "png"), ("f1", 2, "png"), ("direct", 1, "png"), ("direct", 2, "png"), ("f1", 1, "npy")]
+RUNS = [("f1", 1, "png"), ("f1", 2, "png"), ("direct", 1, "png"), ("direct", 2, "png"), ("f1", 1, "npy"),
+        ("basis", 1, "png"), ("basis", 2, "npy")]  # fmt: skip
 HOURS = (0.0, 5.25, 12.0, 23.9)
 
 
@@ -211,9 +212,8 @@ def test_bad_input_ends_in_one_line(tmp_path, refused):
 
 def decoder_of(folder: Path) -> Decoder:
     loaded = checkpoints.load(folder / "best.ckpt")
-    return Decoder(
-        loaded.model.f2, read_npz(folder / "latent_map_q8.npz"), loaded.model.shape.time_harmonics, loaded.encoding
-    )
+    f2, stored = loaded.model.f2, read_npz(folder / "latent_map_q8.npz")
+    return Decoder(f2, stored, harmonics_of(f2, stored.codes.shape[2]), loaded.encoding)
 
 
 def plain_decoder(folder: Path, hours: float) -> np.ndarray:
@@ -239,6 +239,7 @@ def plain_decoder(folder: Path, hours: float) -> np.ndarray:
 
     z = blend(blend(z, y, 0), x, 1).reshape(-1, channels)
     state = torch.load(folder / "f2_state_dict.pt", weights_only=True)
+    basis = state["basis"].double().numpy() if "basis" in state else None
     harmonics = (state["weights.0"].shape[1] - channels) // 2
     angles = [2 * np.pi * k * hours / 24 for k in range(1, harmonics + 1)]
     value = np.concatenate([z, np.tile([f(a) for a in angles for f in (np.sin, np.cos)], (len(z), 1))], axis=1)
@@ -246,6 +247,11 @@ def plain_decoder(folder: Path, hours: float) -> np.ndarray:
     for index in range(layers):
         value = value @ state[f"weights.{index}"].double().numpy().T + state[f"biases.{index}"].double().numpy()
         value = np.sin(float(state["omega"]) * value) if index < layers - 1 else value
+    if basis is not None:  # all frames, of which two are blended
+        frames = (value + z @ basis.T).reshape(rows, columns, -1, 3)
+        position = hours / 24 * frames.shape[2]
+        first, share = int(position), position % 1
+        return frames[:, :, first] * (1 - share) + frames[:, :, (first + 1) % frames.shape[2]] * share
     return value.reshape(rows, columns, 3)
 
 
@@ -272,8 +278,9 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>)
 
 
 @pytest.mark.parametrize(
-    ("mode", "scale", "kind", "baked"), [("f1", 2, "png", True), ("direct", 1, "png", False), ("f1", 1, "npy", False)]
-)
+    ("mode", "scale", "kind", "baked"), [("f1", 2, "png", True), ("direct", 1, "png", False), ("f1", 1, "npy", False),
+                                      ("basis", 1, "png", False), ("basis", 2, "npy", True)]
+)  # fmt: skip
 def test_wgsl_decodes_the_same(mode, scale, kind, baked):
     device = wgpu_device()
     import wgpu
@@ -326,7 +333,8 @@ METAL_QUERY = """
 """
 
 
-@pytest.mark.parametrize(("mode", "scale", "kind", "baked"), [("f1", 2, "png", True), ("f1", 1, "npy", False)])
+@pytest.mark.parametrize(("mode", "scale", "kind", "baked"), [("f1", 2, "png", True), ("f1", 1, "npy", False),
+                                                               ("basis", 2, "npy", False)])  # fmt: skip
 def test_metal_decodes_the_same_as_cpp(tmp_path, mode, scale, kind, baked):
     folder = tiny(mode, scale, kind)
     decoder = decoder_of(folder)
@@ -376,13 +384,14 @@ def test_committed_shaders_are_those_of_the_source(target):
     assert translated(target, slangc) == (GENERATED / f"f2.{target}").read_text(encoding="utf-8"), SOURCE
 
 
+@pytest.mark.parametrize(("mode", "kind"), [("f1", "png"), ("basis", "npy")])
 @pytest.mark.parametrize("language", ["hlsl", "glsl"])
-def test_compilers_accept_the_decoder(tmp_path, language):
+def test_compilers_accept_the_decoder(tmp_path, language, mode, kind):
     import shutil
 
     if not shutil.which("glslangValidator"):
         pytest.skip("needs glslangValidator: apt install glslang-tools")
-    source = shader_source(decoder_of(tiny("f1", 2)), language)
+    source = shader_source(decoder_of(tiny(mode, 2, kind)), language)
     if language == "hlsl":
         source += (
             "float4 main(float4 p : SV_Position) : SV_Target"
@@ -425,6 +434,7 @@ def test_page_shows_what_infer_writes(tmp_path, browser):
     runs = {
         "large": trained(),
         **{f"{kind}{scale}": tiny("f1", scale, kind) for kind, scale in (("png", 2), ("npy", 1))},
+        **{f"basis {kind}": tiny("basis", scale, kind) for kind, scale in (("png", 1), ("npy", 2))},
     }
     for name, folder in runs.items():
         browser.tab.goto((folder / "viewer.html").as_uri())

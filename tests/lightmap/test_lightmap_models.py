@@ -11,7 +11,6 @@ import torch
 from torch.nn import functional
 
 from engine.errors import KernelsUnavailable
-from lightmap.baselines import Pca, blended, evaluation_texels, stack_of
 from lightmap.compressor import (
     Compressor,
     Shape,
@@ -21,7 +20,6 @@ from lightmap.compressor import (
     time_features,
     upsample,
 )
-from lightmap.data import Day, Encoding
 from lightmap.fused_step import FusedStep
 from lightmap.quantised import encode_npz, planes, quantise, read_npz
 from lightmap.sampling import Batch
@@ -148,18 +146,6 @@ def test_shapes_from_files_are_checked():
             shape_from({**values, **change})
     with pytest.raises(TypeError):
         shape_from({**values, "more": 1})
-
-
-def test_pca_with_all_components_is_exact_and_counts_its_bytes():
-    frames = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (40, 4, 3), dtype=np.uint8))
-    day = Day(5, 8, frames, torch.ones(40, dtype=torch.bool), Encoding(), 8, ("a",) * 4, 0)
-    pca, texels = Pca.of(day), evaluation_texels(day, 100)
-    assert (pca.rebuilt(12, 1, texels) - stack_of(day, texels)).abs().max() < 0.02  # its weights have 8 bits
-    assert pca.bytes_of(3, 2) == 3 * 4 * 3 + 4 * (12 * 4 + 6)
-    stack = stack_of(day, texels)
-    assert torch.allclose(blended(stack)[:, 9:], (stack[:, 9:] + stack[:, :3]) / 2)
-    assert len(evaluation_texels(day, 7)) == 7
-    assert pca.best_at(10, None, texels) is None
 
 
 # --- fused kernels ---------------------------------------------------------------------------------------------------

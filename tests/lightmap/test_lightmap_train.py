@@ -65,7 +65,7 @@ def test_learned_grid_is_small_and_good():
     form = report["forms"]["latent_q8_f2"]
     assert report["psnr_hours"] > 26 and report["psnr_half_hours"] > 25
     assert form["psnr_hours"] == pytest.approx(report["psnr_hours"], abs=1e-3)  # what trains is what is stored
-    assert form["bytes_decoded"] < 32 * 32 * 8 + 9000 and form["bytes"] < report["png_bytes"] / 3
+    assert form["memory_bytes"] < 32 * 32 * 8 + 9000 and form["file_bytes"] < report["files"]["bytes"] / 3
 
 
 def test_report_counts_what_is_on_disk():
@@ -73,15 +73,18 @@ def test_report_counts_what_is_on_disk():
     report, forms = report_of(folder), report_of(folder)["forms"]
     png = sum(path.stat().st_size for path in scene_folder().glob("tod_*.png"))
     f2 = 4 * (36 * 64 + 64 + 3 * (64 * 64 + 64) + 3 * 64 + 3)
-    assert report["png_bytes"] == png and report["raw_bytes"] == 64 * 64 * 24 * 3
+    assert report["files"] == {"kind": "PNG", "bytes": png} and report["raw_bytes"] == 64 * 64 * 24 * 3
     assert forms["f1_f2"]["bytes"] == (folder / "f1_f2.npz").stat().st_size
     assert forms["f1_f2_float16"]["bytes"] == (folder / "f1_f2_float16.npz").stat().st_size
-    assert forms["latent_f32_f2"]["bytes"] == (folder / "latent_map.npy").stat().st_size + f2
-    assert forms["latent_q8_f2"]["bytes"] == (folder / "latent_map_q8.npz").stat().st_size + f2
+    assert forms["latent_f32_f2"]["file_bytes"] == (folder / "latent_map.npy").stat().st_size + f2
+    assert forms["latent_q8_f2"]["file_bytes"] == (folder / "latent_map_q8.npz").stat().st_size + f2
+    planes = sum(path.stat().st_size - 148 for path in folder.glob("latent_*.dds"))  # less the headers
+    assert forms["latent_q8_f2"]["bytes"] == planes + f2
+    assert report["rivals"]["bc7"]["bytes"] == 24 * 64 * 64 and report["rivals"]["bc1"]["bytes"] == 12 * 64 * 64
     for form in forms.values():
-        assert form["of_png"] == pytest.approx(form["bytes"] / png)
         assert form["bits_per_pixel_and_frame"] == pytest.approx(8 * form["bytes"] / (24 * 64 * 64))
         assert form["pca_at_equal_bytes"]["bytes"] <= form["bytes"]
+        assert not form["files"] or all(any(folder.glob(name)) for name in form["files"])
     assert forms["latent_f32_f2"]["bytes"] > png  # as the page says
 
 

@@ -13,7 +13,7 @@ from deferred.prepare import make_options, prepare
 from deferred.training import train
 
 SIZE = 32  # pixels along a side of the small sphere's views
-SMALL = {"texturew": 32, "textureh": 16, "unet_width": 2, "batch": 4, "lr": 0.02, "epoch": 2}
+SMALL = {"texturew": 32, "textureh": 16, "unet_width": 2, "batch": 4, "lr": 0.02, "epoch": 2, "epoch_steps": 0}
 
 
 @functools.lru_cache

@@ -12,7 +12,8 @@ from PIL import Image as PillowImage
 
 from bench.lightmap import LARGE
 from lightmap.data import Day, load_day, load_half_hours
-from lightmap.sample_scene import write_day
+from lightmap.options import ONLY_F1
+from lightmap.sample_scene import Scene, write_day
 from lightmap.training import train
 
 TINY = {"epochs": 3, "batch_size": 256, "samples_per_epoch": 1024, "latent_dim": 5, "hidden_f1": 7, "layers_f1": 2,
@@ -37,6 +38,22 @@ def moving_frames(count: int = 24, height: int = 9, width: int = 14) -> np.ndarr
         spot = np.exp(-12 * distance)
         frames.append(np.stack([spot, 0.5 * spot + 0.3 * x / width, 0.2 + 0.3 * y / height + 0 * spot], axis=2))
     return (np.array(frames) * 255).round().clip(0, 255).astype(np.uint8)
+
+
+LAMP_LIGHT, LAMP_AT, LAMP_SIDE = 60.0, (21, 38), 4  # light; row and column of the first texel; texels
+
+
+def write_lamp_day(folder: Path, size: int = 64, mean: float = 0.13) -> Path:
+    """A day of high range with a mean light of `mean`, in which a white square of LAMP_SIDE texels is lit all day."""
+    folder.mkdir(parents=True, exist_ok=True)
+    scene = Scene(size)
+    frames = np.stack([scene.light(hour) for hour in range(24)])
+    frames *= np.float32(mean) / frames.mean()
+    row, column = LAMP_AT
+    frames[:, row : row + LAMP_SIDE, column : column + LAMP_SIDE] = LAMP_LIGHT
+    for index, frame in enumerate(frames):
+        np.save(folder / f"tod_{index:02}.npy", frame)
+    return folder
 
 
 @functools.lru_cache
@@ -70,9 +87,13 @@ def trained() -> Path:
     return folder
 
 
-@functools.lru_cache
 def tiny(mode: str, scale: int, kind: str = "png") -> Path:
     """A run of odd widths on odd sizes, with exports; its quality does not matter. kind: png, or npy of high range."""
+    return _tiny(mode, scale, kind)
+
+
+@functools.lru_cache
+def _tiny(mode: str, scale: int, kind: str) -> Path:
     torch.set_num_threads(1)
     folder = Path(keep().name) / f"tiny-{mode}-{scale}-{kind}"
     frames = moving_frames()
@@ -82,7 +103,8 @@ def tiny(mode: str, scale: int, kind: str = "png") -> Path:
         (folder / "data").mkdir(parents=True)
         for index, frame in enumerate(frames):
             np.save(folder / "data" / f"tod_{index}.npy", (frame / np.float32(255)) ** 3 * 40)
-    given = {**TINY, "data_dir": str(folder / "data"), "out_dir": str(folder), "latent_mode": mode,
+    given = {name: value for name, value in TINY.items() if mode != "basis" or name not in ONLY_F1}
+    given = {**given, "data_dir": str(folder / "data"), "out_dir": str(folder), "latent_mode": mode,
              "latent_scale": scale, "compute_latent": True, "epochs": 3 if kind == "png" else 60}  # fmt: skip
     assert train(given, say=lambda _: None, quiet=True) == 0
     return folder

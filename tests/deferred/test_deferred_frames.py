@@ -18,7 +18,7 @@ from deferred.dataset import ahead, opening
 from deferred.dataset.ahead import read_batches
 from deferred.dataset.frames import FrameCache, FrameSet, split_ids
 from deferred.dataset.opening import cache_bytes, open_frames
-from deferred.dataset.uv_maps import constant_uv, decode_uv, parse_background, uv_type, write_uv
+from deferred.dataset.uv_maps import constant_uv, decode_uv, open_uv, parse_background, uv_type, write_uv
 from deferred.options import make_options
 from deferred.precision import Precision
 from deferred.training import make_trainer, train
@@ -59,6 +59,10 @@ def test_16_bits_are_half_a_code_off_at_most(tmp_path):
     assert raw.dtype == np.uint16 and found.dtype == np.float32 and np.array_equal(mask, expected)
     assert np.abs(found - uv)[mask].max() <= 0.5 / 65534 + 1e-7 and not found[~mask].any()
     assert found[0, :2].tolist() == [[0, 0], [1, 1]] and (raw[0, 2:5] == 65535).all()
+    for other in (raw.astype(">u2"), np.asfortranarray(raw), np.asfortranarray(uv), uv.astype(">f4")):
+        np.save(tmp_path / "c.npy", other)
+        other, same = decode_uv(open_uv(tmp_path / "c.npy"))
+        assert np.abs(other - found).max() <= 1e-5 and np.array_equal(same, mask)
     for kind in (np.float32, np.float64, np.float16):  # float16 is coarse near 1, but read as it is
         other, same = decode_uv(uv.astype(kind))
         assert np.array_equal(other[mask], uv.astype(kind).astype(np.float32)[mask]) and np.array_equal(same, mask)

@@ -12,7 +12,7 @@ from tests.support.deferred_views import sphere_folder, trained
 
 
 def test_checkerboards_are_measured():
-    """Stripes and boards of 3 codes have an energy of 9 each, a slope has hardly any; what the mask cuts is left out."""
+    """Stripes and boards of 3 codes have an energy of 9 each, a slope has hardly any; the mask cuts blocks away."""
     y, x = np.mgrid[:24, :32]
     everywhere = np.ones((24, 32), bool)
 

@@ -169,7 +169,7 @@ class _Choice:
         for texels in strips[:: max(1, day.texels // MEASURED_TEXELS)]:
             colors = stack_of(day, texels) - self.mean
             mask = day.mask[texels].view(1, -1, day.width).float()
-            total += float((colors * mask.view(-1, 1)).double().square().sum())
+            total += float((colors * mask.view(-1, 1)).square().sum(dtype=torch.float64))
             count += int(mask.sum())
             weights = (colors @ basis).T.reshape(-1, *mask.shape[1:]) * mask
             for scale, sums in left.items():
@@ -270,7 +270,7 @@ def start_from_pca(model: Compressor, day: Day, device: torch.device) -> None:
     f2.basis.copy_(half_precision(basis * half))
     f2.weights[-1].zero_()
     f2.biases[-1].copy_(half_precision(mean + basis @ middle))
-    spread = codes.std(dim=0).clamp_min(1e-3).to(device)
+    spread = codes.std(dim=0, correction=0).clamp_min(1e-3).to(device)
     # the initial values of a Siren are uniform in +-1 / channels: here sines of about one radian of the latents' spread
     scale = (3 * shape.latent_dim) ** 0.5 / float(f2.omega) / spread
     f2.weights[0].copy_(half_precision(f2.weights[0] * scale))

@@ -38,7 +38,8 @@ class TrainOptions:
                        choices=("quick", "full", "none"))  # fmt: skip
 
     bytes: str = knob("", "size that channels, resolution and network are chosen for, such as 200k or 1.5M (latent "
-                      "mode basis); empty: an eighth of the frames as BC6H or BC7, a quarter for small days", unit="bytes")
+                      "mode basis); empty: an eighth of the frames as BC6H or BC7, a quarter for small days",
+                      unit="bytes")  # fmt: skip
     target_psnr: float = knob(0.0, "instead of a size, the PSNR that the smallest form reaches before training adds to "
                               "it; 0: go by size", unit="dB", low=0.0, high=100.0)  # fmt: skip
 

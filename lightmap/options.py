@@ -107,7 +107,8 @@ FIXED = frozenset(FIELDS) - {
 
 def build_parser() -> argparse.ArgumentParser:
     """A parser with one flag per field. Flags that the user does not give are absent from its result."""
-    parser = OneLineParser(prog="train.py", description="Compress the lightmaps of a day into two small networks.")
+    about = "Compress the lightmaps of a day into a latent map and a network."
+    parser = OneLineParser(prog="train.py", description=about)
     add_flags(parser, FIELDS)
     return parser
 
@@ -132,12 +133,13 @@ def make_options(values: Mapping[str, Any]) -> TrainOptions:
 
 def _in_mode(options: TrainOptions, given: Mapping[str, Any]) -> TrainOptions:
     """The options with a latent mode, and for f1 and direct the sizes that it has unless others are given."""
-    foreign = [name for name in ONLY_F1 if name in given and given[name] != FIELDS[name].default]
+    foreign = [name for name in (*ONLY_F1, "lr_grid") if given.get(name, FIELDS[name].default) != FIELDS[name].default]
     mode = options.latent_mode
     if mode == "auto":
         mode = "f1" if any(name in given for name in ONLY_F1) else "basis"
-    elif mode == "basis" and foreign:
-        raise UserError(f"--{foreign[0]}: latent mode basis has no use for it; leave it out, or give --latent_mode f1")
+    if mode == "basis" and foreign:
+        raise UserError(f"--{foreign[0]}: latent mode basis has no use for it; leave it out, or give --latent_mode "
+                        f"{'direct' if foreign[0] == 'lr_grid' else 'f1'}")  # fmt: skip
     if mode == "basis":
         if options.engine == "fused":
             raise UserError("--engine fused: latent mode basis trains with PyTorch; leave the flag out, or give "

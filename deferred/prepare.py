@@ -48,6 +48,7 @@ from deferred.scene import (
 from maps.images import encode_png, read_image
 
 SAMPLE = Path(__file__).resolve().parent / "data" / "sample"
+NO_TEXTURE = "none"  # of --texture
 PATHS = ("random", "orbit")
 SCENES = ("sphere", "torus")
 # Settings for the sample's 120 views of 64x64 (docs/deferred.md); the defaults are for 899 larger frames.
@@ -72,7 +73,7 @@ class PrepareOptions:
     scene: str = knob("sphere", "built-in object", choices=SCENES)
     mesh: str = knob("", "in its place a mesh with uv coordinates: .obj, .glb, .ply...", unit="path")
     mesh_transform: str = knob("", "matrix of 4 by 4 that moves the mesh: a file or JSON")
-    texture: str = knob("", "image for the mesh; empty: its own", unit="path")
+    texture: str = knob("", "image for the mesh; empty: its own; none: no frames, for render.py", unit="path")
     frames: int = knob(140, "number of views", low=1, high=100_000)
     width: int = knob(64, "width of a view", unit="pixels", low=1, high=8192)
     height: int = knob(64, "height of a view", unit="pixels", low=1, high=8192)
@@ -156,12 +157,14 @@ def _check_photographs(options: PrepareOptions, given: Mapping[str, object]) -> 
         raise UserError("--out: expected a folder for the views of the photographs, found none; give one")
 
 
-def make_scene(options: PrepareOptions) -> tuple[Geometry, Albedo]:
-    """The object and its colours. Raises: UserError."""
+def make_scene(options: PrepareOptions) -> tuple[Geometry, Albedo | None]:
+    """The object and its colours, None for --texture none. Raises: UserError."""
     if not options.mesh:
         geometry = Sphere() if options.scene == "sphere" else MeshGeometry(torus(), options.caster)
         return geometry, sample_albedo
     mesh, own = load_mesh(Path(options.mesh), options.mesh_transform)
+    if options.texture == NO_TEXTURE:
+        return MeshGeometry(mesh, options.caster), None
     if options.texture:
         own = read_image(options.texture).pixels
         if own.dtype != np.uint8:
@@ -171,7 +174,8 @@ def make_scene(options: PrepareOptions) -> tuple[Geometry, Albedo]:
         own = np.broadcast_to(own, (*own.shape[:2], 3))
     if own is None:
         raise UserError(
-            f"--mesh {quote(options.mesh)}: expected a mesh with a texture, found none in it; give --texture FILE"
+            f"--mesh {quote(options.mesh)}: expected a mesh with a texture, found none in it; give --texture FILE, "
+            f"or --texture {NO_TEXTURE} for uv maps and directions without frames, which render.py takes"
         )
     return MeshGeometry(mesh, options.caster), TextureAlbedo(own)
 
@@ -211,7 +215,10 @@ def prepare(options: PrepareOptions, folder: Path, say: Say = print) -> None:
     positions = camera_positions(
         options.path, options.frames, options.distance, (math.radians(low), math.radians(high)), options.turns, random
     )
-    for kind in FOLDERS:
+    if albedo is None and list_ids(folder, "frame"):
+        raise UserError(f"--out {quote(folder)}: expected a folder without frames, which --texture {NO_TEXTURE} does "
+                        "not write, found some of other views; give another")  # fmt: skip
+    for kind in FOLDERS if albedo else ("uv", "extrinsics"):
         make_folder(folder / kind)
     texels = max(albedo.values.shape[:2]) if isinstance(albedo, TextureAlbedo) else 0
     covered, kind = 0, uv_type(options.uv_type, texels)
@@ -220,9 +227,10 @@ def prepare(options: PrepareOptions, folder: Path, say: Say = print) -> None:
         for number, position in enumerate(positions):
             position = turn @ position
             camera = Camera(position, math.radians(options.fov), options.height, options.width, tuple(up))
-            image, uv, to_camera = render_view(geometry, albedo, light, camera)
+            image, uv, to_camera = render_view(geometry, albedo or sample_albedo, light, camera)
             covered += int(np.isfinite(uv[..., 0]).sum())
-            write_bytes(folder / "frame" / f"{id_name(number)}.png", encode_png(display_pixels(image)))
+            if albedo:
+                write_bytes(folder / "frame" / f"{id_name(number)}.png", encode_png(display_pixels(image)))
             write_uv(folder / "uv" / f"{id_name(number)}.npy", uv, kind)
             seen = to_camera if options.per_pixel else (position / np.linalg.norm(position)).astype(np.float32)
             write_array(folder / "extrinsics" / f"{id_name(number)}.npy", seen)

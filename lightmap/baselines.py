@@ -15,7 +15,8 @@ from lightmap.compressor import time_features, upsample
 from lightmap.data import STRIP, Day, HalfHours, Numbers, unit
 from lightmap.evaluation import Sample, Stack, blended, psnr_between, score, stack_of
 
-RANKS = (1, 2, 3, 4, 6, 8, 12, 16, 24)
+RANKS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)  # that resolutions are tried for
+MOST_COMPONENTS = max(RANKS)
 FOURIER = 2  # harmonics, the default of --time_harmonics
 FLOAT_BYTES = 4
 COMPONENT_TEXELS = 1 << 18  # that principal components are computed from, at most
@@ -103,7 +104,7 @@ class Pca:
     @classmethod
     def of(cls, day: Day) -> Pca:
         """The components of the texels in the mask."""
-        return cls(day, *day_components(day, max(RANKS)))
+        return cls(day, *day_components(day, MOST_COMPONENTS))
 
     def bytes_of(self, choice: Choice) -> int:
         """Bytes of the codes and, as float32, of their ranges, the components and the mean."""
@@ -111,15 +112,16 @@ class Pca:
         return rows * columns * choice.rank + FLOAT_BYTES * (len(self.mean) * (choice.rank + 1) + 2 * choice.rank)
 
     def choices(self, n_bytes: int) -> list[Choice]:
-        """For each rank the largest resolution that fits into `n_bytes`; none where no resolution does."""
-        found = []
-        for rank in (rank for rank in RANKS if rank <= self.basis.shape[1]):
+        """What may be best in `n_bytes`: resolutions that fit some of RANKS, with as many components as fit besides;
+        none where no resolution fits."""
+        most, found = self.basis.shape[1], {}
+        for rank in (rank for rank in (*RANKS, most) if rank <= most):
             scales = range(1, max(self.day.height, self.day.width))
-            fitting = (scale for scale in scales if self.bytes_of(Choice(rank, scale)) <= n_bytes)
-            scale = next(fitting, None)
-            if scale is not None:
-                found.append(Choice(rank, scale))
-        return found
+            scale = next((scale for scale in scales if self.bytes_of(Choice(rank, scale)) <= n_bytes), None)
+            if scale is not None and scale not in found:
+                fitting = (more for more in range(most, 0, -1) if self.bytes_of(Choice(more, scale)) <= n_bytes)
+                found[scale] = Choice(next(fitting), scale)
+        return list(found.values())
 
     def best_at(
         self, budgets: Sequence[int], sample: Sample, half: HalfHours | None, tick: Callable[[], Any] = lambda: None

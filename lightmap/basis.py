@@ -25,24 +25,27 @@ from lightmap.options import TrainOptions
 from lightmap.shape import Shape
 from metrics.scores import psnr_of
 
-MOST_CHANNELS = 32
+MOST_CHANNELS = 24
 SCALES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 PARAMETER_BYTES = 2  # float16
-BITS_PER_SAMPLE = 1  # of a texel in a frame, unless a size is given: an eighth of BC6H and BC7, a quarter of BC1
+# Bits of a texel in a frame, unless a size is given: 1 is an eighth of BC6H and BC7 and a quarter of BC1; small days,
+# of which every form is small, have up to the second number as long as they stay below SMALL_BYTES.
+BITS_PER_SAMPLE, SMALL_DAY_BITS, SMALL_BYTES = 1, 2, 1 << 16
 LAMP_CHANNELS = 8  # of a day with lamps, unless a size is given
-NETWORK_SHARE = 1 / 32  # of the bytes
+NETWORK_SHARE = 1 / 16  # of the bytes
 HIDDEN = (4, 32)  # fewest and most neurons
 LITTLE = 1.02  # an error that is larger by this factor is as good
 LAMP_LIGHT = 1 / 8  # of the day's peak: what is as bright counts as a lamp, if it is rare
 LAMP_SHARE = 0.01  # of the texels, at most
-GROUP = 8  # components whose images are held at a time
+STRIP_ROWS = 128  # of the frames, that errors are measured on together
+MEASURED_TEXELS = 1 << 19  # of all strips, about, where there are more
 PARTS = 1 << 14  # texels that are worked on together
-SOLVER_STEPS = 15
+SOLVER_STEPS = 8
 
 Components = TensorType["components"]
 
 
-# --- the size ----------------------------------------------------------------------------------------------------------
+# --- the size ---------------------------------------------------------------------------------------------------------
 
 
 def network_size(shape: Shape) -> int:
@@ -83,8 +86,10 @@ class _Choice:
         largest = max(day.height, day.width)
         scales = (1,) if len(self.lamps) else tuple(scale for scale in SCALES if scale == 1 or scale < largest)
         self.scales = (options.latent_scale,) if options.latent_scale else scales
-        texels = day.texels
-        usual = texels * LAMP_CHANNELS if len(self.lamps) else texels * day.n_frames * BITS_PER_SAMPLE // 8
+        samples = day.texels * day.n_frames
+        usual = max(samples * BITS_PER_SAMPLE // 8, min(samples * SMALL_DAY_BITS // 8, SMALL_BYTES))
+        if len(self.lamps):
+            usual = day.texels * LAMP_CHANNELS
         self.given = options.wanted_bytes
         self.n_bytes = self.given or usual + PARAMETER_BYTES * 3 * day.n_frames * (1 + MOST_CHANNELS // 2)
         self.errors: dict[int, Components] = {}
@@ -122,8 +127,8 @@ class _Choice:
                 best = error, channels, scale
         if best is None:
             least = min(shipped_bytes(self.shape(self.options.latent_dim or 1, scale)) for scale in self.scales)
-            raise UserError(f"--bytes {self.options.bytes}: expected at least {least} for {self.day.n_frames} frames of "
-                            f"{self.day.width}x{self.day.height} and the other flags; give more")  # fmt: skip
+            raise UserError(f"--bytes {self.options.bytes}: expected at least {least} for {self.day.n_frames} frames "
+                            f"of {self.day.width}x{self.day.height} and the other flags; give more")  # fmt: skip
         error, channels, scale = best
         if not self.given and not self.options.latent_dim:  # what PCA gains no more from is left out
             errors = self.error(scale)
@@ -144,33 +149,38 @@ class _Choice:
         if best is None:
             scale = self.scales[0]
             reached = psnr_of(float(self.error(scale)[counts[-1] - 1]))
-            say(f"note: --target_psnr {target:g}: {counts[-1]} channels start at {reached:.1f} dB; training may add to it")
+            say(f"note: --target_psnr {target:g}: {counts[-1]} channels start at {reached:.1f} dB; training may add to "
+                "it")  # fmt: skip
             return counts[-1], scale
         return best[1:]
 
     def error(self, scale: int) -> Components:
         """Mean squared error of PCA at 1/scale of the size, for 1, 2, ... channels, over the texels in the mask."""
-        if scale not in self.errors:
-            self.errors[scale] = self._error(scale)
+        if not self.errors:
+            self.errors = self._measured()
         return self.errors[scale]
 
-    def _error(self, scale: int) -> Components:
-        day, size = self.day, (self.day.height, self.day.width)
-        mask, count = day.mask.view(size).float(), float(day.mask.sum())
-        lost, kept = [], []
-        for group in self.basis[:, : self.most].split(GROUP, dim=1):
-            weights = torch.cat([(stack_of(day, part) - self.mean) @ group for part in _parts(day)]).T.reshape(-1, *size)
-            weights *= mask
-            kept.append(weights.square().sum(dim=(1, 2)))
-            if scale > 1:
-                small = functional.avg_pool2d(weights[None], scale, ceil_mode=True, count_include_pad=False)
-                again = functional.interpolate(small, size, mode="bilinear", align_corners=False)[0]
-                lost.append(((weights - again) * mask).square().sum(dim=(1, 2)))
-        kept = torch.cat(kept).double() / count
-        lost = torch.cat(lost).double() / count if scale > 1 else torch.zeros_like(kept)
-        total = sum(float((stack_of(day, part[day.mask[part]]) - self.mean).double().square().sum())
-                    for part in _parts(day)) / count  # fmt: skip
-        return (total - kept.cumsum(0) + lost.cumsum(0)).clamp_min(0) / len(self.mean)
+    def _measured(self) -> dict[int, Components]:
+        """The errors at each scale, from one pass over strips of the frames."""
+        day, basis = self.day, self.basis[:, : self.most]
+        left = {scale: torch.zeros(basis.shape[1]).double() for scale in self.scales}
+        total, count = 0.0, 0
+        strips = torch.arange(day.texels).split(STRIP_ROWS * day.width)
+        for texels in strips[:: max(1, day.texels // MEASURED_TEXELS)]:
+            colors = stack_of(day, texels) - self.mean
+            mask = day.mask[texels].view(1, -1, day.width).float()
+            total += float((colors * mask.view(-1, 1)).double().square().sum())
+            count += int(mask.sum())
+            weights = (colors @ basis).T.reshape(-1, *mask.shape[1:]) * mask
+            for scale, sums in left.items():
+                found = -weights.square()
+                if scale > 1:
+                    small = functional.avg_pool2d(weights[None], scale, ceil_mode=True, count_include_pad=False)
+                    again = functional.interpolate(small, mask.shape[1:], mode="bilinear", align_corners=False)[0]
+                    found += ((weights - again) * mask).square()
+                sums += found.sum(dim=(1, 2))
+        per_value = 1 / (max(count, 1) * len(self.mean))
+        return {scale: (total + sums.cumsum(0)).clamp_min(0) * per_value for scale, sums in left.items()}
 
 
 def _parts(day: Day) -> Iterator[torch.Tensor]:
@@ -189,7 +199,7 @@ def lamp_texels(day: Day) -> torch.Tensor:
     return found if len(found) <= LAMP_SHARE * float(day.mask.sum()) else none
 
 
-# --- the grid ----------------------------------------------------------------------------------------------------------
+# --- the grid ---------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -237,7 +247,7 @@ def bands(shape: Shape, mask: torch.Tensor, device: torch.device, texels_each: i
                    local.clamp(0, (bottom - top) * columns - 1).to(device), (weights * inside).to(device))  # fmt: skip
 
 
-# --- the start ---------------------------------------------------------------------------------------------------------
+# --- the start --------------------------------------------------------------------------------------------------------
 
 
 @torch.no_grad()

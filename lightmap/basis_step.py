@@ -16,7 +16,7 @@ from torch.nn import functional
 from torchtyping import TensorType
 
 from lightmap.basis import Band, bands, half_precision, lamp_texels
-from lightmap.compressor import Compressor
+from lightmap.compressor import Compressor, round_latents
 from lightmap.data import Day, Numbers
 from lightmap.evaluation import Stack, stack_of
 from lightmap.siren import DaySiren
@@ -27,10 +27,12 @@ RIDGE = 1e-6  # of the last layer's least squares, relative to the squares of it
 SOLVED_TEXELS = 1 << 19  # that least squares are computed over, at most
 DAMPING = (1e-4, 1e-2, 1e4)  # of Levenberg-Marquardt: least, at the start, most; relative to the curvature
 EASED, DAMPED = 0.3, 8.0  # factors of the damping after a step that is kept, and after another
+LEAST_CURVATURE = 1e-12
 REFINEMENTS, LAST_REFINEMENTS = 16, 4
 LAMP_SHARE = 1 / 32  # of the samples, and of the weight in least squares, that lamps have at least
 
 Latents = TensorType["n", "channels"]
+Curvature = TensorType["n", "channels", "channels"]
 Slopes = TensorType["n", "channels", "sines"]
 
 
@@ -142,22 +144,23 @@ class BasisStep:
         return torch.cat([torch.ones_like(z[:, :1]), z, self.model.f2.sines(z)], dim=1)
 
     def _move_latents(self) -> None:
-        """A step of Levenberg-Marquardt for each latent texel, with the curvature of the colours that read it.
+        """A step of Levenberg-Marquardt for each latent texel, kept where the colours that read it come closer.
 
         A smaller latent map is read interpolated: for the weights u of a colour's four latents,
         |J sum(u dz)|^2 <= sum(u |J dz|^2), so that steps taken from the right-hand side, which every latent can take on
-        its own, overshoot nowhere (a majoriser).
+        its own, overshoot nowhere (a majoriser). J is taken at the latent itself, of which its colours are not far.
         """
-        model = self.model
+        model, channels = self.model, self.model.shape.latent_dim
         before, moved = [], model.grid.clone()
         for band in self._bands():
-            gradient, curvature, error = self._derivatives(band)
             mine = slice(band.first, band.last)
+            gradient, error, count = band.gathered(self._derivatives(band)).split([channels, 1, 1], dim=1)
+            z = round_latents(model.grid[mine], model.shape.latent_bits)
+            curvature = self._curvature(z) * count[..., None]
             size = curvature.diagonal(dim1=1, dim2=2)
-            damped = curvature + torch.diag_embed(self.damping[mine, None] * size.mean(dim=1, keepdim=True)
-                                                  .expand_as(size) + 1e-12)  # fmt: skip
-            moved[mine] -= torch.linalg.solve(damped, gradient)
-            before.append(error)
+            size.add_(self.damping[mine, None] * size.mean(dim=1, keepdim=True) + LEAST_CURVATURE)
+            moved[mine] -= torch.linalg.solve(curvature, gradient)
+            before.append(error[:, 0])
         kept, model.grid.data = model.grid.data, moved.clamp_(-1, 1)
         after = torch.cat([band.gathered(self._errors(band)) for band in self._bands()])[:, 0]
         better = after < torch.cat(before)
@@ -175,21 +178,23 @@ class BasisStep:
     def _colors(self, band: Band) -> Stack:
         return stack_of(self.day, band.texels.cpu()).to(self.device)
 
-    def _derivatives(self, band: Band) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Of half the squared error by each latent texel of a band: gradient (m, C), curvature (m, C, C); and the
-        squared error itself (m,)."""
-        f2, channels = self.model.f2, self.model.shape.latent_dim
-        z = self.model.latents(band.texels)
-        sines, slopes = sines_and_slopes(f2, z)
+    def _derivatives(self, band: Band) -> torch.Tensor:
+        """(n, C + 2) of each texel of a band: the gradient of half its squared error over the day by its latent, that
+        error, and 1."""
+        z = self.model.latents(band.texels).requires_grad_()
+        with torch.enable_grad():
+            squares = (self.model.f2(z) - self._colors(band)).square().sum(dim=1, keepdim=True)
+            (gradient,) = torch.autograd.grad(squares.sum() / 2, z)
+        return torch.cat([gradient, squares.detach(), torch.ones_like(squares)], dim=1)
+
+    def _curvature(self, z: Latents) -> Curvature:
+        """J^T J, where J are the derivatives of a day's colours by a latent."""
+        f2, channels = self.model.f2, z.shape[1]
         linear = torch.cat([f2.basis, f2.weights[-1]], dim=1)
-        rest = functional.linear(torch.cat([z, sines], dim=1), linear, f2.biases[-1]) - self._colors(band)
-        back, squares = rest @ linear, linear.T @ linear
-        gradient = back[:, :channels] + (slopes @ back[:, channels:, None])[..., 0]
+        squares, slopes = linear.T @ linear, sine_slopes(f2, z)
         # (1 slopes) squares (1 slopes)^T, where 1 is the identity of the latents' own part
         inner = squares[:channels] + slopes @ squares[channels:]
-        curvature = inner[..., :channels] + inner[..., channels:] @ slopes.transpose(1, 2)
-        found = band.gathered(torch.cat([gradient, curvature.flatten(1), rest.square().sum(dim=1, keepdim=True)], 1))
-        return found[:, :channels], found[:, channels:-1].view(-1, channels, channels), found[:, -1]
+        return inner[..., :channels] + inner[..., channels:] @ slopes.transpose(1, 2)
 
     # --- files -------------------------------------------------------------------------------------------------------
 
@@ -207,12 +212,12 @@ class BasisStep:
         self.damping.copy_(state["damping"])
 
 
-def sines_and_slopes(f2: DaySiren, z: Latents) -> tuple[torch.Tensor, Slopes]:
-    """The last sine layer, and its derivatives by each latent."""
+def sine_slopes(f2: DaySiren, z: Latents) -> Slopes:
+    """The derivatives of the last sine layer by each latent."""
     slopes = None
     for weight, bias in zip(f2.weights[:-1], f2.biases[:-1]):
         scaled = weight * f2.omega
         phase = functional.linear(z, scaled, bias * f2.omega)
         slopes = (scaled.T if slopes is None else slopes @ scaled.T) * phase.cos()[:, None]
         z = phase.sin()
-    return z, slopes
+    return slopes

@@ -32,7 +32,9 @@ F2_STATE, F2_SCRIPT, F2_ONNX, F2_META = "f2_state_dict.pt", "f2_ts.pt", "f2.onnx
 NETWORKS, NETWORKS_HALF, DAY = "f1_f2.npz", "f1_f2_float16.npz", "day.npz"
 PAGE = "viewer.html"
 META_VERSION = 1
-MOST_BAKED_COLUMNS = 1 << 13  # of weights in the text of a shader; more are read from a buffer
+# Columns of weights in the text of a shader; more are read from a buffer. WGSL has no constant arrays that every
+# implementation leaves in one place, and a day's frames are more than each invocation should copy.
+MOST_BAKED, MOST_BAKED_WGSL = 1 << 12, 1 << 8
 
 
 def write_exports(
@@ -112,9 +114,8 @@ def write_decoders(folder: Path, decoder: Decoder, notes: list[str]) -> list[str
     for name, texture in zip(names, textures(decoder.latent)):
         write_bytes(folder / name, encode_dds(texture))
     shaders = [file_name(language) for language in LANGUAGES]
-    short = len(weight_columns(decoder)) <= MOST_BAKED_COLUMNS
     for language, name in zip(LANGUAGES, shaders):
-        write_text(folder / name, shader_source(decoder, language, baked=short and language != "essl"))
+        write_text(folder / name, shader_source(decoder, language, is_baked(decoder, language)))
     write_bytes(folder / WEIGHT_FILE, weight_bytes(decoder))
     return [*names, *shaders, WEIGHT_FILE]
 
@@ -130,6 +131,13 @@ def _f2_inputs(shape: Shape) -> dict[str, Any]:
         "latents; between two frames, and from the last to the first, interpolated linearly",
         "frames": shape.frames,
     }
+
+
+def is_baked(decoder: Decoder, language: str) -> bool:
+    """Whether the exported decoder in a language holds its weights."""
+    if language == "wgsl" and isinstance(decoder.f2, DaySiren):
+        return len(weight_columns(decoder)) <= MOST_BAKED_WGSL
+    return language != "essl" and len(weight_columns(decoder)) <= MOST_BAKED
 
 
 def build_meta(model: Compressor, day: Mapping[str, Any], folder: Path, files: list[str]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ OMEGA_BASIS = 5.0
 MOST_SAMPLES = 1 << 20  # of an epoch of latent mode basis, unless --samples_per_epoch says more
 # What `0: chosen` stands for in the other latent modes.
 USUAL = {"latent_dim": 32, "latent_scale": 1, "hidden_f2": 64, "layers_f2": 4}
-ONLY_F1 = ("hidden_f1", "layers_f1", "time_harmonics", "omega", "time_blend")  # flags that latent mode basis has no use for
+ONLY_F1 = ("hidden_f1", "layers_f1", "time_harmonics", "omega", "time_blend")  # flags without use in latent mode basis
 MOST_BYTES = 1 << 40
 SUFFIXES = {"k": 1_000, "M": 1_000_000}
 
@@ -38,7 +38,7 @@ class TrainOptions:
                        choices=("quick", "full", "none"))  # fmt: skip
 
     bytes: str = knob("", "size that channels, resolution and network are chosen for, such as 200k or 1.5M (latent "
-                      "mode basis); empty: one bit a texel and frame, an eighth of block compression", unit="bytes")
+                      "mode basis); empty: an eighth of the frames as BC6H or BC7, a quarter for small days", unit="bytes")
     target_psnr: float = knob(0.0, "instead of a size, the PSNR that the smallest form reaches before training adds to "
                               "it; 0: go by size", unit="dB", low=0.0, high=100.0)  # fmt: skip
 
@@ -69,7 +69,8 @@ class TrainOptions:
     time_harmonics: int = knob(2, "pairs of sine and cosine of the time of day", low=1, high=LARGEST["time_harmonics"])
     omega: float = knob(30.0, "angular frequency of the sine layers", low=0.01, high=1000.0)
     omega_f2: float = knob(
-        0.0, f"the same for F2; 0: that of --omega, {OMEGA_DIRECT:g} with direct, {OMEGA_BASIS:g} with basis", low=0.0, high=1000.0
+        0.0, f"the same for F2; 0: that of --omega, {OMEGA_DIRECT:g} with direct, {OMEGA_BASIS:g} with basis",
+        low=0.0, high=1000.0,
     )
 
     engine: str = knob(
@@ -84,7 +85,8 @@ class TrainOptions:
     def shape(self, height: int, width: int) -> Shape:
         """The model for a lightmap of this size; for latent mode basis see basis.choose_shape."""
         own = {"f1": self.omega, "direct": OMEGA_DIRECT, "basis": OMEGA_BASIS}
-        same = {field.name: getattr(self, field.name) for field in dataclasses.fields(Shape) if hasattr(self, field.name)}
+        names = {field.name for field in dataclasses.fields(Shape)} & set(FIELDS)
+        same = {name: getattr(self, name) for name in names}
         omega_f2 = self.omega_f2 or own[self.latent_mode]
         return Shape(**{**same, "height": height, "width": width, "omega_f2": omega_f2})
 

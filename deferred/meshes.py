@@ -21,7 +21,8 @@ UV_OUTSIDE = 1e-3  # by which uv coordinates of exporters overshoot a picture
 
 @dataclass(frozen=True)
 class Mesh:
-    """vertices, normals: (V, 3) float64, normals of unit length; uv: (V, 2), v down; triangles: (T, 3) int64."""
+    """vertices, normals: (V, 3) float64, normals of unit length, (0, 3) where nothing is shaded; uv: (V, 2), v down;
+    triangles: (T, 3) int64."""
 
     vertices: np.ndarray
     normals: np.ndarray
@@ -71,7 +72,7 @@ def load_placed_mesh(path: Path, transform: str = "") -> Mesh:
     try:
         parts = [part for part in loaded.dump() if hasattr(part, "faces")]
         pictures = {_own_texture(part).tobytes() for part in parts if _own_texture(part) is not None}
-        meshes = [_mesh_of(part) for part in parts]
+        meshes = [_mesh_of(part, shaded=False) for part in parts]
     except Exception as error:  # as above
         raise _unreadable(path, error) from error
     if len(pictures) > 1:
@@ -154,13 +155,16 @@ def _unreadable(path: Path, error: Exception) -> UserError:
     return UserError(f"--mesh {quote(path)}: trimesh cannot read it ({what_is_wrong(error)}); save it as .obj or .glb")
 
 
-def _mesh_of(loaded) -> Mesh:
-    """What trimesh has loaded; uv is empty, (0, 2), where the file has none."""
+def _mesh_of(loaded, shaded: bool = True) -> Mesh:
+    """What trimesh has loaded; uv is empty, (0, 2), where the file has none.
+
+    shaded: whether normals are wanted, which take trimesh a minute for 100 000 triangles where there is no SciPy.
+    """
     vertices = np.array(loaded.vertices, np.float64)
     uv = getattr(loaded.visual, "uv", None)
     uv = np.empty((0, 2)) if uv is None or len(uv) != len(vertices) else np.array(uv, np.float64)[:, :2]
     uv[:, 1] = 1 - uv[:, 1]  # trimesh has v up, as OBJ files have
-    normals = np.array(loaded.vertex_normals, np.float64)
+    normals = np.array(loaded.vertex_normals, np.float64) if shaded else np.empty((0, 3))
     return Mesh(vertices, normals, uv, np.array(loaded.faces, np.int64).reshape(-1, 3))
 
 

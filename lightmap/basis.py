@@ -120,7 +120,7 @@ class _Choice:
             channels = self.fitting(scale)
             if not channels:
                 continue
-            error = float(self.error(scale)[channels - 1])
+            error = self.error(scale, channels)
             if best is not None and error > 2 * best[0]:
                 break  # from here on resolution costs more than channels bring
             if best is None or error < best[0]:
@@ -131,8 +131,8 @@ class _Choice:
                             f"of {self.day.width}x{self.day.height} and the other flags; give more")  # fmt: skip
         error, channels, scale = best
         if not self.given and not self.options.latent_dim:  # what PCA gains no more from is left out
-            errors = self.error(scale)
-            channels = next(n for n in range(1, channels + 1) if float(errors[n - 1]) <= LITTLE * error + 1e-12)
+            good = LITTLE * error + 1e-12
+            channels = next(n for n in range(1, channels + 1) if self.error(scale, n) <= good)
         return channels, scale
 
     def for_target(self, target: float, say: Say) -> tuple[int, int]:
@@ -140,7 +140,7 @@ class _Choice:
         best = None
         counts = [self.options.latent_dim] if self.options.latent_dim else range(1, self.most + 1)
         for scale in self.scales:
-            reached = [n for n in counts if psnr_of(float(self.error(scale)[n - 1])) >= target]
+            reached = [n for n in counts if psnr_of(self.error(scale, n)) >= target]
             if not reached:
                 break
             size = shipped_bytes(self.shape(reached[0], scale))
@@ -148,20 +148,20 @@ class _Choice:
                 best = size, reached[0], scale
         if best is None:
             scale = self.scales[0]
-            reached = psnr_of(float(self.error(scale)[counts[-1] - 1]))
+            reached = psnr_of(self.error(scale, counts[-1]))
             say(f"note: --target_psnr {target:g}: {counts[-1]} channels start at {reached:.1f} dB; training may add to "
                 "it")  # fmt: skip
             return counts[-1], scale
         return best[1:]
 
-    def error(self, scale: int) -> Components:
-        """Mean squared error of PCA at 1/scale of the size, for 1, 2, ... channels, over the texels in the mask."""
+    def error(self, scale: int, channels: int) -> float:
+        """Mean squared error of PCA at 1/scale of the size, over the texels in the mask."""
         if not self.errors:
             self.errors = self._measured()
-        return self.errors[scale]
+        return float(self.errors[scale][min(channels, len(self.errors[scale])) - 1])
 
     def _measured(self) -> dict[int, Components]:
-        """The errors at each scale, from one pass over strips of the frames."""
+        """The errors at each scale, for 1, 2, ... channels, from one pass over strips of the frames."""
         day, basis = self.day, self.basis[:, : self.most]
         left = {scale: torch.zeros(basis.shape[1]).double() for scale in self.scales}
         total, count = 0.0, 0
@@ -169,7 +169,7 @@ class _Choice:
         for texels in strips[:: max(1, day.texels // MEASURED_TEXELS)]:
             colors = stack_of(day, texels) - self.mean
             mask = day.mask[texels].view(1, -1, day.width).float()
-            total += float((colors * mask.view(-1, 1)).double().square().sum())
+            total += float((colors * mask.view(-1, 1)).square().sum(dtype=torch.float64))
             count += int(mask.sum())
             weights = (colors @ basis).T.reshape(-1, *mask.shape[1:]) * mask
             for scale, sums in left.items():
@@ -270,7 +270,7 @@ def start_from_pca(model: Compressor, day: Day, device: torch.device) -> None:
     f2.basis.copy_(half_precision(basis * half))
     f2.weights[-1].zero_()
     f2.biases[-1].copy_(half_precision(mean + basis @ middle))
-    spread = codes.std(dim=0).clamp_min(1e-3).to(device)
+    spread = codes.std(dim=0, correction=0).clamp_min(1e-3).to(device)
     # the initial values of a Siren are uniform in +-1 / channels: here sines of about one radian of the latents' spread
     scale = (3 * shape.latent_dim) ** 0.5 / float(f2.omega) / spread
     f2.weights[0].copy_(half_precision(f2.weights[0] * scale))

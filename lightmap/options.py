@@ -38,7 +38,8 @@ class TrainOptions:
                        choices=("quick", "full", "none"))  # fmt: skip
 
     bytes: str = knob("", "size that channels, resolution and network are chosen for, such as 200k or 1.5M (latent "
-                      "mode basis); empty: an eighth of the frames as BC6H or BC7, a quarter for small days", unit="bytes")
+                      "mode basis); empty: an eighth of the frames as BC6H or BC7, a quarter for small days",
+                      unit="bytes")  # fmt: skip
     target_psnr: float = knob(0.0, "instead of a size, the PSNR that the smallest form reaches before training adds to "
                               "it; 0: go by size", unit="dB", low=0.0, high=100.0)  # fmt: skip
 
@@ -106,7 +107,8 @@ FIXED = frozenset(FIELDS) - {
 
 def build_parser() -> argparse.ArgumentParser:
     """A parser with one flag per field. Flags that the user does not give are absent from its result."""
-    parser = OneLineParser(prog="train.py", description="Compress the lightmaps of a day into two small networks.")
+    about = "Compress the lightmaps of a day into a latent map and a network."
+    parser = OneLineParser(prog="train.py", description=about)
     add_flags(parser, FIELDS)
     return parser
 
@@ -131,12 +133,13 @@ def make_options(values: Mapping[str, Any]) -> TrainOptions:
 
 def _in_mode(options: TrainOptions, given: Mapping[str, Any]) -> TrainOptions:
     """The options with a latent mode, and for f1 and direct the sizes that it has unless others are given."""
-    foreign = [name for name in ONLY_F1 if name in given and given[name] != FIELDS[name].default]
+    foreign = [name for name in (*ONLY_F1, "lr_grid") if given.get(name, FIELDS[name].default) != FIELDS[name].default]
     mode = options.latent_mode
     if mode == "auto":
         mode = "f1" if any(name in given for name in ONLY_F1) else "basis"
-    elif mode == "basis" and foreign:
-        raise UserError(f"--{foreign[0]}: latent mode basis has no use for it; leave it out, or give --latent_mode f1")
+    if mode == "basis" and foreign:
+        raise UserError(f"--{foreign[0]}: latent mode basis has no use for it; leave it out, or give --latent_mode "
+                        f"{'direct' if foreign[0] == 'lr_grid' else 'f1'}")  # fmt: skip
     if mode == "basis":
         if options.engine == "fused":
             raise UserError("--engine fused: latent mode basis trains with PyTorch; leave the flag out, or give "

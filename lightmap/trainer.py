@@ -40,6 +40,8 @@ class Trainer:
                  make_step: Callable[..., TorchStep] = TorchStep):  # fmt: skip
         self.options, self.day, self.device, self.say = options, day, device, say
         basis = options.latent_mode == "basis"
+        if basis:
+            say("start    principal components of the day, and what they leave over at each size")
         self.shape: Shape = choose_shape(options, day, say) if basis else options.shape(day.height, day.width)
         generator = torch.Generator().manual_seed(options.seed)
         self.model = Compressor(self.shape, generator).to(device)

@@ -86,7 +86,8 @@ def import_photographs(source: Source, folder: Path, say: Say = print) -> None:
         jobs = _jobs(folder, ordered, source)
         left = [job for job in jobs if not all(path.is_file() for path in (job.frame, job.uv, job.extrinsics))]
         if len(left) < len(jobs):
-            say(f"{len(jobs) - len(left)} of {len(jobs)} views are there already, the others follow")
+            rest = ", the others follow" if left else ""
+            say(f"{len(jobs) - len(left)} of {len(jobs)} views are there already{rest}")
         written = _all(workers.write(left), len(left), "casting rays")
     _conclude(folder, ordered, held_out, left, written, source, say)
     again = f" --mesh_transform {shell_quote(source.mesh_transform)}" if source.mesh_transform else ""

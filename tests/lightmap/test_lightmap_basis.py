@@ -63,6 +63,7 @@ def test_the_default_is_basis_and_the_documented_flags_mean_f1():
 def test_flags_that_do_not_go_together_end_in_one_line(refused):
     for flags, words in (
         ("--latent_mode basis --hidden_f1 16", ("--hidden_f1", "--latent_mode f1")),
+        ("--lr_grid 0.1", ("--lr_grid", "direct")),
         ("--bytes 20k --target_psnr 30", ("--bytes and --target_psnr",)),
         ("--bytes 20k --hidden_f1 16", ("--bytes", "f1")),
         ("--target_psnr 30 --latent_mode direct", ("--target_psnr", "direct")),
@@ -90,6 +91,7 @@ def test_size_is_kept_and_buys_quality():
     smaller, larger = (choose_shape(make_options({"target_psnr": db}), day) for db in (24.0, 30.0))
     assert shipped_bytes(smaller) < shipped_bytes(larger)
     assert trainer_of(day, target_psnr=30.0).best_db > 29
+    assert choose_shape(make_options({"latent_dim": 40}), day).latent_dim == 40  # more than are measured
     given = choose_shape(make_options({"latent_dim": 3, "latent_scale": 2, "hidden_f2": 7, "layers_f2": 2}), day)
     assert (given.latent_dim, given.latent_scale, given.hidden_f2, given.layers_f2) == (3, 2, 7, 2)
 

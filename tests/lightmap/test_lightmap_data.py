@@ -227,8 +227,7 @@ def test_scene_matches_a_ray_by_ray_reference():
 
     def blocked(point, ray):
         for x0, y0, x1, y1, top in sample_scene.BOXES:
-            inside = [(p + d * s) for s in np.linspace(1e-4, 2, 4001) for p, d in [(point, ray)]]
-            inside = np.array(inside)
+            inside = point + ray * np.linspace(1e-4, 2, 4001)[:, None]
             if ((inside > [x0, y0, 0]) & (inside < [x1, y1, top])).all(axis=1).any():
                 return True
         return False

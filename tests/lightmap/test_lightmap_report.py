@@ -289,7 +289,8 @@ def test_progress_is_counted_in_advance():
         assert count.calls == maker.ticks
 
 
-def test_a_quick_report_agrees_with_a_full_one():
+def test_a_quick_report_agrees_with_a_full_one(monkeypatch):
+    monkeypatch.setattr("lightmap.summary.missing_codec", lambda: "this codec needs the package x")
     day, half = scene()
     model, facts = model_of(day), checkpoints.describe_day(day)
     quick = draw_sample(day, 1024)
@@ -351,3 +352,36 @@ def test_one_frame_trains_and_is_reported(tmp_path):
     data = save_frames(tmp_path / "data", moving_frames(1))
     assert run(tmp_path / "out", data, compute_latent=True) == 0
     assert (tmp_path / "out" / "viewer.html").is_file()
+
+
+# --- what is written in parts, and the benchmark ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("changes", [{}, {"latent_scale": 2}], ids=str)
+def test_a_latent_map_written_in_parts_is_the_file_that_numpy_writes(tmp_path, changes, monkeypatch):
+    from lightmap import compressor, exports
+
+    model = model_of(random_day(9, 14), **changes)
+    whole = compressor.upsample(model.compute_latent_map(), (9, 14), model.shape.latent_size).view(9, 14, 3)
+    np.save(tmp_path / "want.npy", whole.numpy())
+    monkeypatch.setattr(compressor, "CHUNK", 25)
+    exports.write_latent_map(tmp_path / "got.npy", model)
+    want, got = ((tmp_path / name).read_bytes() for name in ("want.npy", "got.npy"))
+    assert got[:128] == want[:128] and len(got) == len(want)
+    assert np.allclose(np.load(tmp_path / "got.npy"), whole, atol=1e-6)
+
+
+def test_the_benchmark_s_days_are_named_and_their_gates_can_be_missed(refused):
+    from bench.lightmap import DAYS, chosen_days, day_gates, passed
+
+    assert chosen_days("all") == list(DAYS) and chosen_days("256, defaults;512 HDR, defaults") == [
+        "256, defaults", "512 HDR, defaults",
+    ]  # fmt: skip
+    with refused("--days", "256, defaults", "nothing"):
+        chosen_days("nothing")
+    report = report_on(random_day(9, 14))
+    form = next(iter(report["forms"].values()))
+    form["pca_at_equal_bytes"] = {"psnr_hours": 20.0}
+    for psnr, memory, expected in ((21.0, 10, [True, True]), (19.0, 10, [True, False]), (21.0, 10**6, [False, True])):
+        form.update(psnr_hours=psnr, memory_bytes=memory)
+        assert [passed(gate) for gate in day_gates("x", report)] == expected

@@ -281,9 +281,11 @@ def _weights_of(shape: Shape, day: Day, mean: torch.Tensor, basis: torch.Tensor)
     """The latents of PCA, (latent texels, C): U z = (colours - mean) basis in the least-squares sense, where U reads
     the latent map at the texels in the mask."""
     cpu = torch.device("cpu")
-    parts = [(band, band.gathered((stack_of(day, band.texels) - mean) @ basis), band.gathered(
-        torch.ones(len(band.texels), 1))) for band in bands(shape, day.mask, cpu)]  # fmt: skip
-    right, read = torch.cat([part[1] for part in parts]), torch.cat([part[2] for part in parts])
+    rows, columns = shape.latent_size
+    right, read = torch.zeros(rows * columns, shape.latent_dim), torch.zeros(rows * columns, 1)
+    for band in bands(shape, day.mask, cpu):
+        right[band.first : band.last] = band.gathered((stack_of(day, band.texels) - mean) @ basis)
+        read[band.first : band.last] = band.gathered(torch.ones(len(band.texels), 1))
     z = right / read.clamp_min(1e-6)
     if shape.latent_scale == 1:
         return z

@@ -151,7 +151,7 @@ class BasisStep:
         its own, overshoot nowhere (a majoriser). J is taken at the latent itself, of which its colours are not far.
         """
         model, channels = self.model, self.model.shape.latent_dim
-        before, moved = [], model.grid.clone()
+        before, after, moved = torch.empty_like(self.damping), torch.empty_like(self.damping), model.grid.clone()
         for band in self._bands():
             mine = slice(band.first, band.last)
             gradient, error, count = band.gathered(self._derivatives(band)).split([channels, 1, 1], dim=1)
@@ -160,10 +160,11 @@ class BasisStep:
             size = curvature.diagonal(dim1=1, dim2=2)
             size.add_(self.damping[mine, None] * size.mean(dim=1, keepdim=True) + LEAST_CURVATURE)
             moved[mine] -= torch.linalg.solve(curvature, gradient)
-            before.append(error[:, 0])
+            before[mine] = error[:, 0]
         kept, model.grid.data = model.grid.data, moved.clamp_(-1, 1)
-        after = torch.cat([band.gathered(self._errors(band)) for band in self._bands()])[:, 0]
-        better = after < torch.cat(before)
+        for band in self._bands():
+            after[band.first : band.last] = band.gathered(self._errors(band))[:, 0]
+        better = after < before
         model.grid.data = torch.where(better[:, None], model.grid.data, kept)
         self.damping.mul_(torch.where(better, EASED, DAMPED)).clamp_(DAMPING[0], DAMPING[2])
 

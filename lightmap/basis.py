@@ -69,7 +69,7 @@ def choose_shape(options: TrainOptions, day: Day, say: Say = print) -> Shape:
     Raises: UserError if nothing fits.
     """
     choice = _Choice(options, day)
-    if options.latent_dim and options.latent_scale:
+    if options.latent_dim and options.latent_scale and not (options.wanted_bytes or options.target_psnr):
         return choice.shape(options.latent_dim, options.latent_scale)
     found = choice.for_target(options.target_psnr, say) if options.target_psnr else choice.for_bytes()
     return choice.shape(*found)
@@ -127,6 +127,9 @@ class _Choice:
                 best = error, channels, scale
         if best is None:
             least = min(shipped_bytes(self.shape(self.options.latent_dim or 1, scale)) for scale in self.scales)
+            if not self.given:  # flags ask for more than a day usually takes
+                self.n_bytes += least
+                return self.for_bytes()
             raise UserError(f"--bytes {self.options.bytes}: expected at least {least} for {self.day.n_frames} frames "
                             f"of {self.day.width}x{self.day.height} and the other flags; give more")  # fmt: skip
         error, channels, scale = best

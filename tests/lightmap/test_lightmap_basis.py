@@ -176,6 +176,13 @@ def test_a_lamp_comes_back_within_a_tenth(tmp_path):
     assert not len(lamp_texels(scene()[0]))
 
 
+def test_a_day_with_lamps_fits_into_few_bytes_with_a_note(tmp_path):
+    day, said = load_day(write_lamp_day(tmp_path / "data"), say=lambda _: None), []
+    shape = choose_shape(make_options({"bytes": "3k"}), day, said.append)
+    assert shape.latent_scale > 1 and shipped_bytes(shape) <= 3000 and "lamps" in said[0]
+    assert choose_shape(make_options({"bytes": "8k"}), day, said.append).latent_scale == 1 and len(said) == 1
+
+
 def test_masked_texels_do_not_count(tmp_path):
     day, _ = scene()
     mask = (torch.arange(4096) % 64 < 32) & (torch.arange(4096) >= 64)

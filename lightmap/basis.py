@@ -69,9 +69,11 @@ def choose_shape(options: TrainOptions, day: Day, say: Say = print) -> Shape:
     Raises: UserError if nothing fits.
     """
     choice = _Choice(options, day)
-    if options.latent_dim and options.latent_scale:
+    if options.latent_dim and options.latent_scale and not (options.wanted_bytes or options.target_psnr):
         return choice.shape(options.latent_dim, options.latent_scale)
     found = choice.for_target(options.target_psnr, say) if options.target_psnr else choice.for_bytes()
+    if len(choice.lamps) and found[1] > 1 and not options.latent_scale:
+        say(f"note: --bytes {options.bytes}: too few for a latent map of the lightmap's size, which keeps lamps sharp")
     return choice.shape(*found)
 
 
@@ -84,8 +86,9 @@ class _Choice:
         self.most = options.latent_dim or self.basis.shape[1]
         self.lamps = lamp_texels(day)
         largest = max(day.height, day.width)
-        scales = (1,) if len(self.lamps) else tuple(scale for scale in SCALES if scale == 1 or scale < largest)
-        self.scales = (options.latent_scale,) if options.latent_scale else scales
+        scales = tuple(scale for scale in SCALES if scale == 1 or scale < largest)
+        self.every_scale = (options.latent_scale,) if options.latent_scale else scales
+        self.scales = (1,) if len(self.lamps) and not options.latent_scale else self.every_scale
         samples = day.texels * day.n_frames
         usual = max(samples * BITS_PER_SAMPLE // 8, min(samples * SMALL_DAY_BITS // 8, SMALL_BYTES))
         if len(self.lamps):
@@ -125,8 +128,14 @@ class _Choice:
                 break  # from here on resolution costs more than channels bring
             if best is None or error < best[0]:
                 best = error, channels, scale
+        if best is None and self.scales != self.every_scale:
+            self.scales = self.every_scale
+            return self.for_bytes()
         if best is None:
             least = min(shipped_bytes(self.shape(self.options.latent_dim or 1, scale)) for scale in self.scales)
+            if not self.given:  # flags ask for more than a day usually takes
+                self.n_bytes += least
+                return self.for_bytes()
             raise UserError(f"--bytes {self.options.bytes}: expected at least {least} for {self.day.n_frames} frames "
                             f"of {self.day.width}x{self.day.height} and the other flags; give more")  # fmt: skip
         error, channels, scale = best

@@ -200,7 +200,7 @@ def shape_from(values: dict) -> Shape:
         elif field.name.startswith("omega"):
             good = type(value) in (int, float) and 0 < value < 1e6
         else:
-            least = 1 if field.name != "frames" else 2 * (shape.latent_mode == "basis")
+            least = 1 if field.name != "frames" else int(shape.latent_mode == "basis")
             good = type(value) is int and least <= value <= LARGEST[field.name]
         if not good:
             raise ValueError(f"{field.name} is {value!r:.40}")

@@ -23,6 +23,7 @@ HALF_HOURS = "half_hours"  # sub-folder with ground truth between the frames
 MEDIAN_VALUES = 1 << 27  # of HDR light, at most, that the median is taken of
 STRIP = 1 << 16  # texels that are converted at a time
 TOP_16 = 65535
+MOST_LIGHT = 1e38
 
 Frames = TensorType["texels", "frames", 3]
 Mask = TensorType["texels", bool]
@@ -62,7 +63,7 @@ def encoding_of(day: Mapping[str, Any]) -> Encoding:
     """
     encoding = Encoding(**day["encoding"])
     numbers = (encoding.scale, encoding.peak)
-    good = type(encoding.hdr) is bool and all(type(n) in (int, float) and 0 < n < 1e38 for n in numbers)
+    good = type(encoding.hdr) is bool and all(type(n) in (int, float) and 0 < n < MOST_LIGHT for n in numbers)
     if not good or day["bits"] not in (8, 16, 32):
         raise ValueError("a day of unknown depth or range")
     return encoding
@@ -251,6 +252,7 @@ def measure_encoding(files: FrameFiles, count: int, say: Say, folder: Path) -> E
     """The encoding of HDR frames. They are read for it alone: to hold them as floats takes twice the memory.
 
     count: of the values in all frames; of more than MEDIAN_VALUES the median is that of every n-th.
+    Raises: UserError for light beyond MOST_LIGHT.
     """
     stride = -(-count // MEDIAN_VALUES)
     values, filled, lowest, peak = np.empty(-(-count // stride) + len(files.paths), np.float32), 0, 0.0, 0.0
@@ -260,6 +262,9 @@ def measure_encoding(files: FrameFiles, count: int, say: Say, folder: Path) -> E
         some = some[some > 0]
         values[filled : filled + len(some)] = some
         filled += len(some)
+    if peak >= MOST_LIGHT:
+        raise UserError(f"{quote(folder)}: expected light below {MOST_LIGHT:g}, found {peak:.4g}; scale the "
+                        "frames down, or replace what is no light in them")  # fmt: skip
     if lowest < 0:
         say(f"note: {quote(folder)}: values below 0 (down to {lowest:.4g}) count as 0")
     if not filled:

@@ -76,7 +76,7 @@ def _at_hours(graph: _Graph, f2: DaySiren, colors: str) -> None:
     """The frames' colours at the hours behind the latent, as siren.frame_shares weights them."""
     frames, channels = f2.frames, f2.sizes[0]
     hours = graph.add("Slice", [INPUT, *_range(channels, channels + 1)], "hours")
-    position = graph.add("Mul", [hours, np.float32(frames / HOURS)], "position")
+    position = graph.add("Mul", [hours, np.float32((frames > 1) * frames / HOURS)], "position")
     away = graph.add("Sub", [position, np.arange(frames, dtype=np.float32)], "away")
     days = graph.add("Div", [away, np.float32(frames)], "days")
     whole = graph.add("Floor", [graph.add("Add", [days, np.float32(0.5)], "rounded")], "whole")

@@ -33,9 +33,9 @@ def tone_mapped(light: np.ndarray, encoding: Encoding) -> np.ndarray:
     """
     if not encoding.hdr:
         return light.clip(0, 1)
-    white = np.float32(MIDDLE_GREY * encoding.peak / encoding.scale)
-    x = light.clip(0, None) * np.float32(MIDDLE_GREY / encoding.scale)
-    x = (x * (1 + x / white**2) / (1 + x)).clip(0, 1)
+    white = MIDDLE_GREY * encoding.peak / encoding.scale  # can be beyond float32
+    x = light.clip(0, None).astype(np.float64) * (MIDDLE_GREY / encoding.scale)
+    x = (x * (1 + x / white**2) / (1 + x)).clip(0, 1).astype(np.float32)
     return np.where(x <= 0.0031308, 12.92 * x, 1.055 * x ** np.float32(1 / 2.4) - 0.055).astype(np.float32)
 
 

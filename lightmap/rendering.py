@@ -118,7 +118,7 @@ def read_latent(path: Path) -> tuple[Latents, tuple[int, int]]:
             f"--latent_path {quote(path)}: expected (height, width, channels) finite float32 numbers, found "
             f"{latent.shape} {latent.dtype}; give latent_map.npy or latent_map_q8.npz"
         )
-    return torch.from_numpy(np.ascontiguousarray(latent)).flatten(0, 1), latent.shape[:2]
+    return torch.from_numpy(np.array(latent)).flatten(0, 1), latent.shape[:2]
 
 
 def read_meta(path: Path) -> dict[str, Any] | None:

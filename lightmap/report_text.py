@@ -101,7 +101,9 @@ def _winner_lines(report: Mapping[str, Any]) -> Iterator[str]:
     block = rivals[report["block_compressed"]]
     against = f"{block['title']} {_in_bytes(block)}"
     if report["winner"] is None:
-        yield f"wins     none of these forms is smaller in memory than {against}; --latent_mode basis makes one that is"
+        basis = "basis" in forms
+        advice = "give a smaller --bytes, or keep the frames" if basis else "--latent_mode basis goes by --bytes"
+        yield f"wins     none of these forms is smaller in memory than {against}; {advice}"
     else:
         row = forms[report["winner"]]
         pca = row["pca_at_equal_bytes"]

@@ -121,8 +121,8 @@ class AtHours(nn.Module):
 
 
 def frame_shares(hours: Inputs, numbers: Outputs, frames: int) -> Outputs:
-    """(n, 1) hours -> (n, frames): the share of each frame, 0 but for the two around the hour."""
-    away = hours * (frames / HOURS) - numbers
+    """(n, 1) hours -> (n, frames): the share of each frame, 0 but for the two around the hour; a single one has all."""
+    away = hours * ((frames > 1) * frames / HOURS) - numbers
     away = away - frames * torch.floor(away / frames + 0.5)  # -frames / 2 to frames / 2
     return torch.relu(1 - away.abs())
 

@@ -178,6 +178,9 @@ class Trainer:
             self.best_db, self.best_epoch = float(last.training["best_db"]), int(last.training["best_epoch"])
         except (LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
             raise UserError(f"{quote(path)}: not the state of this run ({error!s:.100}); train again") from error
+        if self.day.encoding.hdr and "bytes" not in last.config:
+            self.say(f"note: {quote(path)}: begun by an earlier version, which kept frames of high range as floats; "
+                     "they have 16 bits now, so that the run goes on, but with other low bits")  # fmt: skip
         self.best_state = {name: value.clone() for name, value in best.model.state_dict().items()}
         self.iteration, self.seconds = last.step, last.seconds
 

@@ -49,10 +49,14 @@ def resumed_options(given: Mapping[str, Any], folder: Path) -> TrainOptions:
     for name in FIXED & set(given):
         if name in saved and saved[name] != given[name]:
             raise UserError(
-                f"--{name} {given[name]}: {quote(folder)} was begun with {saved[name]}, and --resume goes on as it "
+                f"--{name} {given[name]}: {quote(folder)} was begun {_with(saved[name])}, and --resume goes on as it "
                 "was; leave the flag out, or train anew without --resume"
             )
     return make_options({**saved, **given})
+
+
+def _with(value: object) -> str:
+    return "without it" if value == "" else f"with {value}"
 
 
 def choose_step(engine: str, device: torch.device, say: Say = print) -> Callable[..., TorchStep]:

@@ -72,8 +72,9 @@ def test_flags_that_do_not_go_together_end_in_one_line(refused):
     ):  # fmt: skip
         with refused(*words):
             make_options(parse_args(flags.split()))
-    with refused("--bytes 100", "at least"):
-        trainer_of(scene()[0], bytes="100")
+    for flags in ({}, {"latent_dim": 3, "latent_scale": 2}):
+        with refused("--bytes 100", "at least"):
+            trainer_of(scene()[0], bytes="100", **flags)
 
 
 def test_size_is_kept_and_buys_quality():
@@ -92,6 +93,8 @@ def test_size_is_kept_and_buys_quality():
     assert shipped_bytes(smaller) < shipped_bytes(larger)
     assert trainer_of(day, target_psnr=30.0).best_db > 29
     assert choose_shape(make_options({"latent_dim": 40}), day).latent_dim == 40  # more than are measured
+    given = choose_shape(make_options({"hidden_f2": 500, "layers_f2": 3}), day)  # more bytes than all else takes
+    assert (given.hidden_f2, given.layers_f2) == (500, 3)
     given = choose_shape(make_options({"latent_dim": 3, "latent_scale": 2, "hidden_f2": 7, "layers_f2": 2}), day)
     assert (given.latent_dim, given.latent_scale, given.hidden_f2, given.layers_f2) == (3, 2, 7, 2)
 
@@ -173,6 +176,13 @@ def test_a_lamp_comes_back_within_a_tenth(tmp_path):
     assert not len(lamp_texels(scene()[0]))
 
 
+def test_a_day_with_lamps_fits_into_few_bytes_with_a_note(tmp_path):
+    day, said = load_day(write_lamp_day(tmp_path / "data"), say=lambda _: None), []
+    shape = choose_shape(make_options({"bytes": "3k"}), day, said.append)
+    assert shape.latent_scale > 1 and shipped_bytes(shape) <= 3000 and "lamps" in said[0]
+    assert choose_shape(make_options({"bytes": "8k"}), day, said.append).latent_scale == 1 and len(said) == 1
+
+
 def test_masked_texels_do_not_count(tmp_path):
     day, _ = scene()
     mask = (torch.arange(4096) % 64 < 32) & (torch.arange(4096) >= 64)
@@ -210,7 +220,7 @@ def test_resumed_run_has_the_bits_of_one_that_was_never_stopped(tmp_path, scale)
         assert all(torch.equal(value, b.model.state_dict()[key]) for key, value in a.model.state_dict().items())
 
 
-@pytest.mark.parametrize("frames", [2, 5, 100])
+@pytest.mark.parametrize("frames", [1, 2, 5, 100])
 def test_days_of_few_and_many_frames(tmp_path, frames):
     day = load_day(save_frames(tmp_path / "data", moving_frames(frames)), say=lambda _: None)
     trainer = trainer_of(day, epochs=1, samples_per_epoch=2048, batch_size=256)
@@ -218,6 +228,8 @@ def test_days_of_few_and_many_frames(tmp_path, frames):
     write_exports(tmp_path / "out", trainer.model, checkpoints.describe_day(day))
     found = from_checkpoint(tmp_path / "out" / "day.npz")
     images = [found.encoded(hour) for hour in (0.0, 12.0 / frames, 24.0 / frames)]
+    texels, hours = torch.arange(day.texels), torch.full((day.texels,), 12.0 / frames)
+    assert (trainer.model(texels, hours) - torch.from_numpy(images[1]).view(-1, 3)).abs().max() < 1e-5
     assert np.abs((images[0] + images[2]) / 2 - images[1]).max() < 1e-5  # between two frames: their blend
 
 
@@ -229,7 +241,9 @@ def test_the_day_in_one_file_is_the_checkpoint():
     whole, day = from_checkpoint(folder / "best.ckpt"), from_checkpoint(folder / "day.npz")
     for hours in (0.0, 7.7, 23.9):
         assert np.abs(whole.encoded(hours) - day.encoded(hours)).max() < 1e-5
-    parts = from_exports(folder / "latent_map.npy", folder / "f2_state_dict.pt")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        parts = from_exports(folder / "latent_map.npy", folder / "f2_state_dict.pt")
     assert np.array_equal(whole.light(7.7), parts.light(7.7))
     meta = json.loads((folder / "f2_meta.json").read_text())
     assert meta["f2"]["frames"] == 24 and meta["shape"]["latent_mode"] == "basis" and "day.npz" in meta["sha256"]
@@ -247,11 +261,13 @@ def test_torchscript_asks_for_no_gradients(tmp_path, mode):
     assert all(value.requires_grad for value in model.f2.parameters())  # the model itself goes on training
 
 
-def test_script_and_onnx_take_latents_and_hours():
+@pytest.mark.parametrize("frames", [1, 2, 24])
+def test_script_and_onnx_take_latents_and_hours(frames):
     runtime = pytest.importorskip("onnxruntime", reason="needs onnxruntime: pip install onnxruntime")
     import io
 
     f2 = checkpoints.load(tiny("basis", 1) / "best.ckpt").model.f2
+    f2 = f2 if frames == 24 else DaySiren(5, 4, 1, frames, 5.0, torch.Generator().manual_seed(0))
     z = torch.rand(50, 5, generator=torch.Generator().manual_seed(0)) * 2 - 1
     session = runtime.InferenceSession(onnx_bytes(f2), providers=["CPUExecutionProvider"])
     with warnings.catch_warnings():

@@ -9,6 +9,7 @@ from PIL import Image as PillowImage
 
 from lightmap.data import Encoding, load_day, load_half_hours
 from lightmap.frame_files import natural_key
+from lightmap.pictures import tone_mapped
 from lightmap.sample_scene import Scene
 from lightmap.sampling import Sampler, split_texels
 from maps.images import encode_png
@@ -135,6 +136,22 @@ def test_median_and_peak_are_those_of_all_frames(tmp_path, monkeypatch):
     assert day.encoding.decode(day.image(4))[6, 8, 2] == pytest.approx(60, rel=1e-4)
     monkeypatch.setattr("lightmap.data.MEDIAN_VALUES", 100)  # of a large day, every n-th value
     assert load_day(tmp_path, quiet).encoding.scale == pytest.approx(encoding.scale, rel=0.4)
+
+
+def test_light_that_no_file_can_hold_is_refused_and_huge_light_is_not(tmp_path, refused):
+    light = np.ones((2, 3, 3, 3), np.float32)
+    for peak in (1e30, 3e38):
+        light[1, 1, 1] = peak
+        for index, frame in enumerate(light):
+            np.save(tmp_path / f"{index}.npy", frame)
+        if peak < 1e38:
+            day = load_day(tmp_path, quiet)
+            with np.errstate(all="raise"):
+                shown = tone_mapped(day.encoding.decode(day.image(1)), day.encoding)
+            assert shown[1, 1].min() > 0.99 and np.isfinite(shown).all()
+            continue
+        with refused(str(tmp_path), "1e+38", "3e+38"):
+            load_day(tmp_path, quiet)
 
 
 def test_encoding_is_undone_and_counts_negative_light_as_none():

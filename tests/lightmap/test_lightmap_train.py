@@ -166,11 +166,27 @@ def test_resuming_refuses_another_run_s_options_and_frames(tmp_path, refused):
     folder = tiny("f1", 1)
     with refused("--latent_dim 6", "begun with 5"):
         resumed_options({"latent_dim": 6}, folder)
+    with refused("--bytes 3k", "begun without it"):
+        resumed_options({"bytes": "3k"}, folder)
     other = save_frames(tmp_path / "other", moving_frames(24, 10, 14))
     with refused("last.ckpt", "other"):
         train({"data_dir": str(other), "out_dir": str(folder), "resume": True}, lambda _: None, True)
     with refused("last.ckpt"):
         train({"data_dir": str(other), "out_dir": str(tmp_path / "none"), "resume": True}, lambda _: None, True)
+
+
+@pytest.mark.parametrize("kind", ["png", "npy"])
+def test_runs_of_before_go_on_and_those_of_high_range_say_that_bits_differ(tmp_path, kind):
+    folder, said = tiny("f1", 1, kind), []
+    for name in ("best.ckpt", "last.ckpt"):
+        payload = torch.load(folder / name, weights_only=True)
+        for part, added in (("config", ("bytes", "target_psnr")), ("shape", ("frames",))):
+            values = json.loads(payload[part])
+            payload[part] = json.dumps({name: value for name, value in values.items() if name not in added})
+        torch.save(payload, tmp_path / name)
+    again = {"data_dir": str(folder / "data"), "out_dir": str(tmp_path), "resume": True, "report": "none"}
+    assert train(again, said.append, True) == 0
+    assert any("earlier version" in line for line in said) == (kind == "npy")
 
 
 def test_damaged_checkpoints_end_in_one_line(tmp_path, refused):

@@ -242,11 +242,17 @@ def _record(source: Source, mesh: Mesh, ordered: Sequence[Picture], held_out: in
     digest = hashlib.sha256()
     for array in (mesh.vertices, mesh.uv, mesh.triangles):
         digest.update(np.ascontiguousarray(array))
-    digest.update(json.dumps([views, source.per_pixel, source.backfaces, source.uv_kind], ensure_ascii=True).encode())
+    files = [_version(path) for picture in ordered for path in (picture.photo.path, picture.photo.mask)]
+    digest.update(json.dumps([views, files, source.per_pixel, source.backfaces, source.uv_kind]).encode())
     up = -np.mean([picture.photo.rotation[:, 1] for picture in ordered], axis=0)
     return {"made_by": "python -m deferred.prepare", "source": source.colmap or source.transforms, "mesh": source.mesh,
             "axes": "camera_to_world: right, down and forward of the camera", "digest": digest.hexdigest(),
             "up": (up / max(np.linalg.norm(up), 1e-12)).round(4).tolist(), "views": views}  # fmt: skip
+
+
+def _version(path: Path | None) -> list[int]:
+    """What differs once a file has been written again: its size and time; of another folder's file too."""
+    return [] if path is None else [path.stat().st_size, path.stat().st_mtime_ns]
 
 
 def _make_room(folder: Path, record: dict[str, Any], source: Source) -> None:
@@ -257,7 +263,8 @@ def _make_room(folder: Path, record: dict[str, Any], source: Source) -> None:
     if any(there.values()) and not same:
         if not source.overwrite:
             raise UserError(f"--out {quote(folder)}: expected an empty folder, or one that this import began, found "
-                            f"{len(there['uv'])} views of others; give another, or --overwrite")  # fmt: skip
+                            f"{len(there['uv'])} views of others, or of photographs or masks that were written again "
+                            "since; give another, or --overwrite")  # fmt: skip
         (folder / RECORD).unlink(missing_ok=True)
         for kind, suffix in FOLDERS.items():
             for number in there[kind]:

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image as PillowImage
 
 from deferred.dataset.frames import list_ids
+from deferred.photos import importer
 from deferred.photos.pictures import find_masks
 from deferred.photos.transforms import read_transforms
 from deferred.prepare import make_options, prepare
@@ -197,11 +198,28 @@ def test_photographs_and_masks_that_were_written_again(place, refused):
     assert (np.load(place / "out" / "uv" / "0001.npy") == 65535).all()
 
 
+def test_a_full_disk(place, refused, monkeypatch):
+    """It leaves the earlier views, also with --overwrite, which counts them as room, and makes no folders."""
+    usage = type("Usage", (), {"free": 100})
+    monkeypatch.setattr(importer.shutil, "disk_usage", lambda path: usage)
+    with refused("--out", "found 100 bytes", "--max_size"):
+        run(place)
+    assert not (place / "out").exists()
+    usage.free = 10**6
+    run(place)
+    usage.free = 100
+    with refused("--out", "another disk", "--max_size"):
+        run(place, overwrite=True, per_pixel=True)
+    assert list_ids(place / "out") == list_ids(place / "out", "frame") == [0, 1, 2]
+    assert any(line.startswith("3 views") for line in run(place, overwrite=True, max_size=12))
+
+
 def test_workers_end_with_a_caller_who_is_killed(place):
     script = f"""
 import os, signal
 from pathlib import Path
 from deferred.meshes import load_placed_mesh
+from deferred.photos import importer
 from deferred.photos.pictures import find_masks
 from deferred.photos.transforms import read_transforms
 from deferred.photos.views import Caster, Workers

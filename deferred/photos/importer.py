@@ -242,11 +242,17 @@ def _record(source: Source, mesh: Mesh, ordered: Sequence[Picture], held_out: in
     digest = hashlib.sha256()
     for array in (mesh.vertices, mesh.uv, mesh.triangles):
         digest.update(np.ascontiguousarray(array))
-    digest.update(json.dumps([views, source.per_pixel, source.backfaces, source.uv_kind], ensure_ascii=True).encode())
+    files = [_version(path) for picture in ordered for path in (picture.photo.path, picture.photo.mask)]
+    digest.update(json.dumps([views, files, source.per_pixel, source.backfaces, source.uv_kind]).encode())
     up = -np.mean([picture.photo.rotation[:, 1] for picture in ordered], axis=0)
     return {"made_by": "python -m deferred.prepare", "source": source.colmap or source.transforms, "mesh": source.mesh,
             "axes": "camera_to_world: right, down and forward of the camera", "digest": digest.hexdigest(),
             "up": (up / max(np.linalg.norm(up), 1e-12)).round(4).tolist(), "views": views}  # fmt: skip
+
+
+def _version(path: Path | None) -> list[int]:
+    """What differs once a file has been written again: its size and time; of another folder's file too."""
+    return [] if path is None else [path.stat().st_size, path.stat().st_mtime_ns]
 
 
 def _make_room(folder: Path, record: dict[str, Any], source: Source) -> None:
@@ -254,21 +260,29 @@ def _make_room(folder: Path, record: dict[str, Any], source: Source) -> None:
     there = {kind: list_ids(folder, kind) for kind in FOLDERS}
     earlier = read_json(folder / RECORD, quote(folder / RECORD)) if (folder / RECORD).is_file() else {}
     same = earlier.get("digest") == record["digest"]
-    if any(there.values()) and not same:
-        if not source.overwrite:
-            raise UserError(f"--out {quote(folder)}: expected an empty folder, or one that this import began, found "
-                            f"{len(there['uv'])} views of others; give another, or --overwrite")  # fmt: skip
+    if any(there.values()) and not same and not source.overwrite:
+        raise UserError(f"--out {quote(folder)}: expected an empty folder, or one that this import began, found "
+                        f"{len(there['uv'])} views of others, or of photographs or masks that were written again "
+                        "since; give another, or --overwrite")  # fmt: skip
+    old = [] if same else [folder / kind / (id_name(number) + suffix) for kind, suffix in FOLDERS.items()
+                           for number in there[kind]]  # fmt: skip
+    if not same:
+        _check_room(folder, record, source, sum(path.stat().st_size for path in old))
         (folder / RECORD).unlink(missing_ok=True)
-        for kind, suffix in FOLDERS.items():
-            for number in there[kind]:
-                (folder / kind / (id_name(number) + suffix)).unlink()
+    for path in old:
+        path.unlink()
     for kind in FOLDERS:
         make_folder(folder / kind)
+
+
+def _check_room(folder: Path, record: dict[str, Any], source: Source, freed: int) -> None:
+    """Raises: UserError for a disk that is too full, even without the `freed` bytes of earlier views."""
     each = PIXEL_BYTES[source.uv_kind] + PIXEL_BYTES["frame"] + (PIXEL_BYTES["per_pixel"] if source.per_pixel else 0)
     sizes = [view["size"] for view in record["views"]]
     needed = each * sum(width * height for width, height in sizes)
-    free = shutil.disk_usage(folder).free
-    if needed > free and not same:
+    there = next(place for place in (folder, *folder.absolute().parents) if place.is_dir())
+    free = shutil.disk_usage(there).free + freed
+    if needed > free:
         largest = max(max(size) for size in sizes)
         fits = int(largest * math.sqrt(0.8 * free / needed))
         raise UserError(f"--out {quote(folder)}: expected about {readable_bytes(needed)} of room for {len(sizes)} "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -132,19 +133,28 @@ def shrink(array: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def find_masks(folder: Path, photos: list[Photo]) -> list[Photo]:
-    """The photographs with their masks: DIR/a.jpg.png as COLMAP has it, DIR/a.png, or DIR/a.jpg. Raises: UserError."""
+    """The photographs with their masks: DIR/a.jpg.png as COLMAP has it, DIR/a.png, or DIR/a.jpg.
+
+    Folders in the names of photographs are looked for in DIR too, but those that all names share, as the "images" of
+    most transforms.json, may be left out. Raises: UserError.
+    """
     if not folder.is_dir():
         raise UserError(f"--masks {quote(folder)}: no such folder; give one with a picture for each photograph")
+    folders = zip(*(Path(photo.name).parent.parts for photo in photos))
+    shared = sum(1 for _ in itertools.takewhile(lambda own: len(set(own)) == 1, folders))
     found, missing = [], []
     for photo in photos:
         name = Path(photo.name)
-        places = (name.with_name(name.name + ".png"), name.with_suffix(".png"), name)
-        mask = next((folder / place for place in places if (folder / place).is_file()), None)
+        places = [folder / place for own in (name, Path(*name.parts[shared:]))
+                  for place in (own.with_name(own.name + ".png"), own.with_suffix(".png"), own)]  # fmt: skip
+        # An absolute name, or one that begins with "..", leads out of DIR, and to the photograph itself.
+        mask = next((place for place in places if place.is_file() and not place.samefile(photo.path)), None)
         if mask is None:
             missing.append(photo)
         found.append(replace(photo, mask=mask))
     if missing:
         name = Path(missing[0].name)
+        name = Path(*name.parts[shared:]) if name.is_absolute() else name
         raise UserError(f"--masks {quote(folder)}: expected {quote(name)}.png or {quote(name.with_suffix('.png'))}, "
                         f"found neither; {counted(len(missing), 'photograph')} of {len(photos)} have no mask; add "
                         "white ones for those")  # fmt: skip

@@ -27,6 +27,7 @@ DISTORTION = ("k1", "k2", "k3", "k4", "k5", "k6", "p1", "p2")
 SPLITS = {"train_filenames": "train", "val_filenames": "held out", "test_filenames": "held out"}
 ORTHONORMAL = 1e-3  # by which a rotation written with few digits may be off
 MAX_BYTES = 1 << 28
+LARGEST = 1e9  # of a camera's numbers, in pixels or radians; more are a broken file
 
 
 def read_transforms(path: Path, images: Path | None, say: Say) -> list[Photo]:
@@ -87,7 +88,7 @@ def _photo(frame: Any, index: int, content: Mapping[str, Any], folder: Path, pat
 def _existing(folder: Path, name: str) -> Path:
     """The file of a file_path, with a usual suffix if it has none; where it should be if there is none."""
     place = folder / name.replace("\\", "/")
-    if place.is_file():
+    if place.is_file() or not place.name:
         return place
     for suffix in SUFFIXES:
         if place.with_name(place.name + suffix).is_file():
@@ -123,7 +124,7 @@ def _lens(entry: Mapping[str, Any], file: Path, where: str) -> Lens:
         value = entry.get(key)
         if value is None:
             return None
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) <= LARGEST:
             raise UserError(f"{where}: expected a number for {key}, found {brief(value, 40)}; write the file again")
         return float(value)
 

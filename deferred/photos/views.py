@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import concurrent.futures
 import multiprocessing
+import multiprocessing.connection
+import os
 import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -136,16 +139,26 @@ class Views:
 # --- processes -----------------------------------------------------------------------------------------------------
 
 _views: Views | None = None  # of a worker process
+_at_work = threading.Lock()  # held while a view is written
 
 
 def _start(given: Caster) -> None:
     global _views
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the caller too, who lets views at work be finished
+    threading.Thread(target=_end_with_caller, daemon=True).start()
     _views = Views(given)
 
 
+def _end_with_caller() -> None:
+    """A caller who is killed can tell its workers nothing: they would wait for work for ever, with all their memory."""
+    multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
+    with _at_work:
+        os._exit(1)
+
+
 def _in_worker(method: str, item: Photo | Job) -> Seen:
-    return getattr(_views, method)(item)
+    with _at_work:
+        return getattr(_views, method)(item)
 
 
 class Workers:

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
 from deferred.dataset.frames import list_ids
+from deferred.photos import importer
+from deferred.photos.pictures import find_masks
 from deferred.photos.transforms import read_transforms
 from deferred.prepare import make_options, prepare
 from tests.support import photo_sets as sets
@@ -162,6 +169,75 @@ def test_masks_that_are_missing_or_of_another_size(place, refused):
         run(place, "transforms")
 
 
+def test_folders_that_all_photographs_share_may_lack_in_the_masks(place, refused):
+    """The file_path of most transforms.json begins with images/; where it is absolute it leads out of --masks."""
+    shown = {shot.name: Path("masks", Path(shot.name).name) for shot in TAKEN}
+    for number, mask in enumerate(shown.values()):
+        sets.write_mask(place / mask, np.arange(24)[None].repeat(16, 0) < 8 + number)
+    path = place / "images" / "transforms.json"
+    content = json.loads(path.read_text())
+    for start in (".", str(place / "images")):
+        for frame, shot in zip(content["frames"], TAKEN):
+            frame["file_path"] = f"{start}/{shot.name}"
+        path.write_text(json.dumps(content))
+        photos = find_masks(place / "masks", read_transforms(path, None, print))
+        assert [photo.mask for photo in photos] == [place / mask for mask in shown.values()]
+    with refused("--masks", "img_00.png.png"):  # a photograph is not its own mask
+        find_masks(place / "images", photos)
+
+
+def test_photographs_and_masks_that_were_written_again(place, refused):
+    """Views of the old ones are not taken for views of the new ones, and --overwrite replaces them."""
+    for shot in TAKEN:
+        sets.write_mask(place / "masks" / shot.name, np.ones((16, 24), bool))
+    run(place, masks=place / "masks")
+    sets.write_mask(place / "masks" / TAKEN[1].name, np.zeros((16, 24), bool))
+    with refused("--out", "written again", "--overwrite"):
+        run(place, masks=place / "masks")
+    run(place, masks=place / "masks", overwrite=True)
+    assert (np.load(place / "out" / "uv" / "0001.npy") == 65535).all()
+
+
+def test_a_full_disk(place, refused, monkeypatch):
+    """It leaves the earlier views, also with --overwrite, which counts them as room, and makes no folders."""
+    usage = type("Usage", (), {"free": 100})
+    monkeypatch.setattr(importer.shutil, "disk_usage", lambda path: usage)
+    with refused("--out", "found 100 bytes", "--max_size"):
+        run(place)
+    assert not (place / "out").exists()
+    usage.free = 10**6
+    run(place)
+    usage.free = 100
+    with refused("--out", "another disk", "--max_size"):
+        run(place, overwrite=True, per_pixel=True)
+    assert list_ids(place / "out") == list_ids(place / "out", "frame") == [0, 1, 2]
+    assert any(line.startswith("3 views") for line in run(place, overwrite=True, max_size=12))
+
+
+def test_workers_end_with_a_caller_who_is_killed(place):
+    script = f"""
+import os, signal
+from pathlib import Path
+from deferred.meshes import load_placed_mesh
+from deferred.photos import importer
+from deferred.photos.pictures import find_masks
+from deferred.photos.transforms import read_transforms
+from deferred.photos.views import Caster, Workers
+if __name__ == "__main__":
+    folder = Path({str(place)!r})
+    with Workers(Caster(load_placed_mesh(folder / "box.obj", ""), "own"), 2) as workers:
+        photos = read_transforms(folder / "images" / "transforms.json", None, print)
+        assert len(list(workers.look(photos))) == len(photos)
+        print("working", flush=True)
+        os.kill(os.getpid(), signal.SIGTERM)
+"""
+    (place / "call.py").write_text(script)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run([sys.executable, place / "call.py"], capture_output=True, text=True, timeout=120,
+                          env=environment)  # fmt: skip  # returns once every process has closed its output
+    assert done.returncode == -signal.SIGTERM and done.stdout == "working\n"
+
+
 def test_a_mesh_elsewhere(place, refused):
     far = np.eye(4)
     far[:3, 3] = 1000
@@ -226,6 +302,8 @@ def test_meshes_that_will_not_do(place, refused):
         ({"frame": {"fl_x": None, "fl_y": None}}, ("frame 0", "fl_x or camera_angle_x")),
         ({"frame": {"fl_x": -3.0}}, ("frame 0", "focal")),
         ({"frame": {"w": 24.5}}, ("frame 0", "whole pixels")),
+        ({"frame": {"w": 10**400}}, ("frame 0", "a number for w")),
+        ({"frame": {"fl_x": 10**400}}, ("frame 0", "a number for fl_x")),
     ],
 )
 def test_bad_transforms(place, refused, change, words):
@@ -236,6 +314,14 @@ def test_bad_transforms(place, refused, change, words):
     with refused("--transforms", *words):
         run(place, "transforms")
     assert not (place / "out").exists()
+
+
+def test_a_path_without_a_name_is_a_photograph_that_is_missing(place):
+    path = place / "images" / "transforms.json"
+    content = json.loads(path.read_text())
+    content["frames"][0]["file_path"] = "/"
+    path.write_text(json.dumps(content))
+    assert "1 photograph of 3 have no file" in run(place, "transforms")[0]
 
 
 def test_files_that_are_no_transforms(place, refused):

@@ -36,3 +36,7 @@ class Shape:
     def latent_size(self) -> tuple[int, int]:
         """(height, width) of the latent map."""
         return -(-self.height // self.latent_scale), -(-self.width // self.latent_scale)
+
+    def of_day(self, height: int, width: int, frames: int) -> bool:
+        """Whether it is a shape in latent mode basis of such a day."""
+        return self.latent_mode == "basis" and (self.height, self.width, self.frames) == (height, width, frames)

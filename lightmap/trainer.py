@@ -34,15 +34,19 @@ class Trainer:
 
     Args:
         make_step: (model, lr, lr_grid) -> TorchStep, or a subclass; latent mode basis has its own.
+        begun: the shape of a run that goes on; None, or one for another day: latent mode basis chooses.
     """
 
     def __init__(self, options: TrainOptions, day: Day, device: torch.device, say: Say = print,
-                 make_step: Callable[..., TorchStep] = TorchStep):  # fmt: skip
+                 make_step: Callable[..., TorchStep] = TorchStep, begun: Shape | None = None):  # fmt: skip
         self.options, self.day, self.device, self.say = options, day, device, say
         basis = options.latent_mode == "basis"
         if basis:
             say("start    principal components of the day, and what they leave over at each size")
-        self.shape: Shape = choose_shape(options, day, say) if basis else options.shape(day.height, day.width)
+        if begun is not None and begun.of_day(day.height, day.width, day.n_frames):
+            self.shape: Shape = begun  # another version may choose another one
+        else:
+            self.shape = choose_shape(options, day, say) if basis else options.shape(day.height, day.width)
         generator = torch.Generator().manual_seed(options.seed)
         self.model = Compressor(self.shape, generator).to(device)
         self.generator = generator

@@ -100,7 +100,8 @@ def train(given: Mapping[str, Any], say: Say = print, quiet: bool = False) -> in
     if options.report != "none":
         sample = evaluation_sample(day, options.report)
         half = load_half_hours(data_dir, day, sample.texels, options.num_workers, options.max_pixels)
-    trainer = Trainer(options, day, device, say, choose_step(options.engine, device, say))
+    begun = checkpoints.load(folder / checkpoints.LAST).model.shape if options.resume else None
+    trainer = Trainer(options, day, device, say, choose_step(options.engine, device, say), begun)
     if options.resume:
         trainer.resume(folder)
     make_folder(folder)

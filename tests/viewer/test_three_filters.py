@@ -52,13 +52,15 @@ def trilinear(exported, name: str, view) -> np.ndarray:
 
 
 def sixteen_texels(exported, name: str, view) -> np.ndarray:
-    """The finer LOD and, in place of the coarser one, means of its texels."""
+    """The finer LOD and, in place of the coarser one, means of its texels; from 7/8 on gradually the coarser one."""
     uv, lod = positions(view)
     texels = values_of(exported, int(lod))[name]
     height, width = texels.shape[:2]
     coarser = texels.reshape(height // 2, 2, width // 2, 2, -1).mean(axis=(1, 3))
-    fine, mean = bilinear(texels, uv), bilinear(coarser, uv)
-    return fine + (lod % 1) * (mean - fine)
+    own = max(8 * (lod % 1) - 7, 0)
+    coarser = own * values_of(exported, int(lod) + 1)[name] + (1 - own) * coarser
+    fine = bilinear(texels, uv)
+    return fine + (lod % 1) * (bilinear(coarser, uv) - fine)
 
 
 FAR = {  # the plane, from -4 to 5 in u and v
@@ -89,7 +91,8 @@ def test_sixteen_decodes_average_the_finer_lod(browser):
     open_three(browser)
     load(browser, scene("learned"))
     between = {"width": 3, "height": 3, "left": -0.1, "right": 1.1, "top": 0, "bottom": 1.2}  # LOD 2 and 3
-    views = [*VIEWS, between]
+    nearly = {"width": 17, "height": 17, "left": -0.5, "right": 1.5, "top": -0.5, "bottom": 1.5}  # LOD 0.91
+    views = [*VIEWS, between, nearly]
     for view, got in zip(views, read(browser, NORMAL, *views)):
         fits = positions(view)[1] < 4
         want = sixteen_texels(exported, "normal", view) if fits else trilinear(exported, "normal", view)

@@ -196,50 +196,57 @@ float ntPixelLod()
 `;
 }
 
-const FOUR = `
-NtPixel ntFour( float lod )
+const BLEND = `
+/// Adds a LOD's four texels around the pixel, decoded and blended.
+void ntAddBlend( inout NtPixel sum, float share, float level )
 {
-    float finer = floor( lod );
-    NtPixel sum = ntNothing();
-    int decodes = lod > finer ? 8 : 4;
-    for ( int which = 0; which < decodes; which ++ )
+    vec2 size = ntSizeOf( level );
+    vec2 position = fract( vNtUv ) * size - 0.5, corner = floor( position ), weight = position - corner;
+    for ( int which = 0; which < 4; which ++ )
     {
-        float level = which < 4 ? finer : finer + 1.0;
-        vec2 size = ntSizeOf( level );
-        vec2 position = fract( vNtUv ) * size - 0.5, corner = floor( position ), weight = position - corner;
-        vec2 offset = vec2( which & 1, which >> 1 & 1 ), part = mix( 1.0 - weight, weight, offset );
-        float share = part.x * part.y * ( 1.0 - abs( lod - level ) );
-        ntAdd( sum, share, ntPixelOf( ntDecode( ( mod( corner + offset, size ) + 0.5 ) / size, level ) ) );
+        vec2 offset = vec2( which & 1, which >> 1 ), part = mix( 1.0 - weight, weight, offset );
+        ntAdd( sum, share * part.x * part.y, ntPixelOf( ntDecode( ( mod( corner + offset, size ) + 0.5 ) / size, level ) ) );
     }
-    return sum;
 }
 `;
 
 const FILTER_TEXTS = {
-    four: () => `${FOUR}
+    four: () => `${BLEND}
 NtPixel ntFilteredPixel()
 {
-    return ntFour( ntPixelLod() );
+    float lod = ntPixelLod(), finer = floor( lod ), rest = lod - finer;
+    NtPixel sum = ntNothing();
+    ntAddBlend( sum, 1.0 - rest, finer );
+    if ( rest > 0.0 ) ntAddBlend( sum, rest, finer + 1.0 );
+    return sum;
 }
 `,
     // A coarser texel is the mean of 2 x 2 finer ones, where sizes are even: its bilinear blend is a blend of 4 x 4 of them,
-    // among which are the 2 x 2 that the finer LOD's own blend reads.
-    sixteen: () => `${FOUR}
+    // among which are the 2 x 2 that the finer LOD's own blend reads. Towards the next LOD that one's own texels take over,
+    // so that the picture changes gradually.
+    sixteen: () => `${BLEND}
 NtPixel ntFilteredPixel()
 {
     float lod = ntPixelLod(), finer = floor( lod ), rest = lod - finer;
     vec2 size = ntSizeOf( finer );
-    if ( rest == 0.0 || mod( size, 2.0 ) != vec2( 0.0 ) ) return ntFour( lod );
+    bool halves = mod( size, 2.0 ) == vec2( 0.0 );
+    float next = rest * ( halves ? max( 8.0 * rest - 7.0, 0.0 ) : 1.0 );
+    NtPixel sum = ntNothing();
+    if ( next > 0.0 ) ntAddBlend( sum, next, finer + 1.0 );
+    if ( rest == next )
+    {
+        if ( rest < 1.0 ) ntAddBlend( sum, 1.0 - rest, finer );
+        return sum;
+    }
     vec2 position = fract( vNtUv ) * size - 0.5, coarse = 0.5 * position - 0.25, corner = 2.0 * floor( coarse );
     coarse = fract( coarse );
-    NtPixel sum = ntNothing();
     for ( int which = 0; which < 16; which ++ )
     {
-        ivec2 offset = ivec2( which & 3, which >> 2 );
-        vec2 own = max( 1.0 - abs( position - corner - vec2( offset ) ), 0.0 );
-        vec2 mean = 0.5 * mix( 1.0 - coarse, coarse, vec2( offset >> 1 ) );
-        float share = mix( own.x * own.y, mean.x * mean.y, rest );
-        ntAdd( sum, share, ntPixelOf( ntDecode( ( mod( corner + vec2( offset ), size ) + 0.5 ) / size, finer ) ) );
+        vec2 offset = vec2( which & 3, which >> 2 );
+        vec2 own = max( 1.0 - abs( position - corner - offset ), 0.0 );
+        vec2 mean = 0.5 * mix( 1.0 - coarse, coarse, floor( 0.5 * offset ) );
+        float share = ( 1.0 - rest ) * own.x * own.y + ( rest - next ) * mean.x * mean.y;
+        ntAdd( sum, share, ntPixelOf( ntDecode( ( mod( corner + offset, size ) + 0.5 ) / size, finer ) ) );
     }
     return sum;
 }

@@ -11,7 +11,6 @@ import pytest
 import torch
 
 from bench.lightmap import SMALL
-from common.stop import StopRequest
 from lightmap import checkpoints
 from lightmap.baselines import Choice, Pca
 from lightmap.basis import bands, choose_shape, lamp_texels, shipped_bytes, start_from_pca
@@ -31,6 +30,7 @@ from tests.support.lightmap_days import (
     LAMP_LIGHT,
     LAMP_SIDE,
     TINY,
+    StopsLater,
     moving_frames,
     save_frames,
     scene,
@@ -199,18 +199,10 @@ def test_resumed_run_has_the_bits_of_one_that_was_never_stopped(tmp_path, scale,
     given = {"data_dir": str(data), "latent_scale": scale, "epochs": 3, "batch_size": 256, "samples_per_epoch": 1024,
              "report": "none"}  # fmt: skip
 
-    class Later(StopRequest):
-        left = 8
-
-        @property
-        def requested(self):
-            self.left -= 1
-            return self.left < 0
-
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     assert train({**given, "out_dir": str(whole)}, lambda _: None, True) == 0
     first = Trainer(make_options({**given, "out_dir": str(parts)}), load_day(data), CPU, say=lambda _: None)
-    assert not first.train(parts, Later(), quiet=True)
+    assert not first.train(parts, StopsLater(), quiet=True)
     assert 0 < first.iteration < first.total
     again = {"data_dir": str(data), "out_dir": str(parts), "resume": True, "report": "none"}
     # a later version that would choose otherwise

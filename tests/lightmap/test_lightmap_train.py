@@ -15,13 +15,21 @@ import torch
 
 from bench.lightmap import DIRECT, LARGE, SMALL, large_gates, passed, shuffled, small_gates, train_day
 from common.errors import UserError
-from common.stop import StopRequest
 from lightmap import checkpoints
 from lightmap.options import make_options, parse_args
 from lightmap.rendering import from_checkpoint
 from lightmap.trainer import Trainer
 from lightmap.training import resumed_options, train
-from tests.support.lightmap_days import TINY, moving_frames, save_frames, scene, scene_folder, tiny, trained
+from tests.support.lightmap_days import (
+    TINY,
+    StopsLater,
+    moving_frames,
+    save_frames,
+    scene,
+    scene_folder,
+    tiny,
+    trained,
+)
 from tests.support.paths import ROOT
 
 CPU = torch.device("cpu")
@@ -135,14 +143,6 @@ def test_resumed_run_has_the_bits_of_one_that_was_never_stopped(tmp_path, mode, 
     data = save_frames(tmp_path / "data", moving_frames())
     given = {**TINY, "data_dir": str(data), "engine": engine, "latent_mode": mode, "save_every": 2}
 
-    class Later(StopRequest):
-        left = 8
-
-        @property
-        def requested(self):
-            self.left -= 1
-            return self.left < 0
-
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     assert train({**given, "out_dir": str(whole)}, lambda _: None, True) == 0
     from lightmap.data import load_day
@@ -150,7 +150,7 @@ def test_resumed_run_has_the_bits_of_one_that_was_never_stopped(tmp_path, mode, 
 
     options = make_options({**given, "out_dir": str(parts)})
     first = Trainer(options, load_day(data), CPU, make_step=choose_step(engine, CPU))
-    assert not first.train(parts, Later(), quiet=True)
+    assert not first.train(parts, StopsLater(), quiet=True)
     assert 0 < first.iteration < first.total and first.iteration % first.steps_per_epoch  # in the middle of an epoch
     assert (
         train({"data_dir": str(data), "out_dir": str(parts), "resume": True, "engine": engine}, lambda _: None, True)

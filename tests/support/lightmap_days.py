@@ -11,6 +11,7 @@ import torch
 from PIL import Image as PillowImage
 
 from bench.lightmap import LARGE
+from common.stop import StopRequest
 from lightmap.data import Day, load_day, load_half_hours
 from lightmap.options import ONLY_F1
 from lightmap.sample_scene import Scene, write_day
@@ -18,6 +19,17 @@ from lightmap.training import train
 
 TINY = {"epochs": 3, "batch_size": 256, "samples_per_epoch": 1024, "latent_dim": 5, "hidden_f1": 7, "layers_f1": 2,
         "hidden_f2": 9, "layers_f2": 2, "time_harmonics": 3}  # fmt: skip
+
+
+class StopsLater(StopRequest):
+    """A stop that is requested after eight steps."""
+
+    left = 8
+
+    @property
+    def requested(self) -> bool:
+        self.left -= 1
+        return self.left < 0
 
 
 def save_frames(folder: Path, frames: np.ndarray, name: str = "tod_{}.png") -> Path:

@@ -159,8 +159,12 @@ def test_best_is_rendered_and_reported(tmp_path, capsys, refused):
         start_options("train", {"resume": str(run / "best.pt")})
     (tmp_path / "run" / "epoch_2.pt").unlink()  # a run of which nothing else is left
     assert render.main([*given, "--checkpoint", str(tmp_path)]) == 0
-    with refused("best.pt", "--load"):
-        start_options("train", {"resume": "newest", "checkpoint": str(tmp_path)})
+    for wanted in ("newest", "run", str(tmp_path / "run")):
+        with refused("best.pt alone", "--load"):
+            start_options("train", {"resume": wanted, "checkpoint": str(tmp_path)})
+    (tmp_path / "run" / "best.pt").unlink()
+    with refused("run: expected a checkpoint in the run's folder, found none"):
+        start_options("train", {"resume": "run", "checkpoint": str(tmp_path)})
 
 
 def test_no_best_epoch_without_held_out_frames(tmp_path):

@@ -281,7 +281,8 @@ def test_settings_of_the_user(tmp_path, refused, monkeypatch):
     made = make_options("train", {})
     assert (made.batch, made.train, made.epoch) == (3, "0000, 0002", None)
     assert make_options("train", {"batch": 4}).batch == 4 and make_options("train", {"batch": "auto"}).batch is None
-    for text, word in (("BATCH_SIZES = 3", "BATCH_SIZE?"), ("EPOCH = 'x'", "EPOCH"), ("EPOCH = ", "SyntaxError")):
+    for text, word in (("BATCH_SIZES = 3", "BATCH_SIZE?"), ("EPOCH = 'x'", "EPOCH"), ("EPOCH = ", "SyntaxError"),
+                       ("CACHE = 'x'", "CACHE: expected auto"), ("BETAS = 'x'", "BETAS: expected")):  # fmt: skip
         path.write_text(text + "\n")
         with refused("config.py", word):
             make_options("train", {})
@@ -317,7 +318,10 @@ def test_settings_of_a_data_folder(tmp_path, monkeypatch, refused):
     config.unlink()
     for text, word in (("{", "cannot be read"), ("[]", "expected"), ('{"render": {}}', "expected"),
                        ('{"train": {"data": "x"}}', "data"), ('{"train": {"lr": -1}}', "lr"),
-                       ('{"train": {"lr": NaN}}', "cannot be read"), ('{"train": {"speed": 1}}', "speed")):  # fmt: skip
+                       ('{"train": {"lr": NaN}}', "cannot be read"), ('{"train": {"speed": 1}}', "speed"),
+                       ('{"train": {"background_uv": "x"}}', "json: background_uv: expected auto, none"),
+                       ('{"train": {"betas": "1"}}', "json: betas: expected 2 numbers"),
+                       ('{"train": {"texture_dim": 5}}', "json: texture_dim 5: expected")):  # fmt: skip
         (data / "settings.json").write_text(text)
         with refused("settings.json", word):
             made()

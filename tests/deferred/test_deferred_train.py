@@ -393,14 +393,17 @@ def test_flags_are_those_of_the_original():
     assert all(hasattr(rendering, name) for name in wanted)
 
 
-def test_search(tmp_path):
+def test_search(tmp_path, monkeypatch):
     pytest.importorskip("optuna", reason="optuna is not installed")
     from deferred import tune
 
     given = {name: value for name, value in flags(tmp_path, epoch=1).items() if name != "lr"}
     arguments = [part for name, value in given.items() for part in (f"--{name}", str(value))]
     study = ["--study", str(tmp_path / "study.db")]
+    checked, inspect = [], FrameSet.inspect
+    monkeypatch.setattr(FrameSet, "inspect", lambda frames, number: checked.append(number) or inspect(frames, number))
     assert tune.main(["--trials", "2", *study, *arguments]) == 0
+    assert sorted(checked) == list(range(14))  # once, not in each trial
     result = json.loads((tmp_path / "tune.json").read_text())
     assert len(result["trials"]) == 2 and result["best"]["psnr"] == max(trial["psnr"] for trial in result["trials"])
     assert {"lr", "l2"} <= set(result["best"])

@@ -78,7 +78,7 @@ class _Tags:
         return (self.height, self.width) if self.orientation >= 5 else (self.width, self.height)
 
 
-def read_tiff(path: Path, max_pixels: int) -> Image | None:
+def read_tiff(path: Path, max_pixels: int | None) -> Image | None:
     """A TIFF file's first picture; None for one that Pillow reads right."""
     tags = tiff_tags(path)
     turned = tags.orientation >= 5
@@ -120,7 +120,7 @@ def tiff_tags(path: Path) -> _Tags:
     return _Tags(*values)
 
 
-def _read_turned(path: Path, max_pixels: int) -> Image:
+def _read_turned(path: Path, max_pixels: int | None) -> Image:
     """A TIFF whose rows are columns, from memory: of a file on disk Pillow 13 mixes up the pixels."""
     try:
         with open_with_pillow(io.BytesIO(path.read_bytes()), ("TIFF",)) as picture:
@@ -160,7 +160,7 @@ def _read_tiff_with_imagecodecs(path: Path, tags: _Tags, premultiplied: bool) ->
 # --- through OpenCV ------------------------------------------------------------------------------------------------
 
 
-def read_deep_png(path: Path, head: bytes, max_pixels: int) -> Image | None:
+def read_deep_png(path: Path, head: bytes, max_pixels: int | None) -> Image | None:
     """A PNG file with 16 bits per channel; None for other files. `head`: its first 26 bytes or more."""
     if not head.startswith(PNG_MAGIC) or head[12:16] != b"IHDR" or len(head) < 26 or head[24] != 16:
         return None
@@ -188,7 +188,7 @@ def _without_animation(payload: bytes) -> bytes:
     return b"".join(kept)
 
 
-def read_radiance(path: Path, max_pixels: int) -> Image:
+def read_radiance(path: Path, max_pixels: int | None) -> Image:
     """A Radiance HDR file: float32 RGB, linear."""
     size = radiance_size(path)
     check_size(path, *size, max_pixels)
@@ -204,7 +204,7 @@ def radiance_size(path: Path) -> tuple[int, int]:
     return int(size[2]), int(size[1])
 
 
-def read_jpeg_2000(path: Path, max_pixels: int) -> Image:
+def read_jpeg_2000(path: Path, max_pixels: int | None) -> Image:
     """A JPEG 2000 file of 8 or 16 bits."""
     try:
         with open_with_pillow(path, ("JPEG2000",)) as picture:
@@ -266,7 +266,7 @@ def _image_of(path: Path, pixels: np.ndarray, premultiplied: bool) -> Image:
 # --- through imagecodecs -------------------------------------------------------------------------------------------
 
 
-def read_jpeg_xl(path: Path, max_pixels: int) -> Image:
+def read_jpeg_xl(path: Path, max_pixels: int | None) -> Image:
     """A JPEG XL file, where the imagecodecs package is installed."""
     check_size(path, *jpeg_xl_size(path), max_pixels)
     imagecodecs = _import_imagecodecs(path, "JPEG XL files", "convert it to PNG")
@@ -285,7 +285,7 @@ def _decoded(path: Path, decode: Callable[[bytes], Any]) -> Image:
     return _image_of(path, pixels, False)
 
 
-def read_bc6h(path: Path, sign: int, max_pixels: int) -> Image | None:
+def read_bc6h(path: Path, sign: int, max_pixels: int | None) -> Image | None:
     """A DDS file of BC6H, unsigned or signed (sign -1), as float; None where imagecodecs is not installed."""
     try:
         imagecodecs = importlib.import_module("imagecodecs")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -26,13 +27,15 @@ HALF = 0.5  # of a pixel's area: the least that the object covers of a pixel tha
 class Picture:
     """How a photograph is read.
 
-    stored: its (width, height) in the file; size: that of the frame it becomes. orientation: of EXIF, 1 if it is not
-    applied. left_out: an orientation of EXIF that is not applied since the camera's size is that of the stored pixels.
+    stored: its (width, height) in the file; size: that of the frame it becomes. max_pixels: of the largest file to
+    read. orientation: of EXIF, 1 if it is not applied. left_out: an orientation of EXIF that is not applied since the
+    camera's size is that of the stored pixels.
     """
 
     photo: Photo
     stored: tuple[int, int]
     size: tuple[int, int]
+    max_pixels: int
     orientation: int = 1
     left_out: int = 1
 
@@ -42,14 +45,17 @@ class Picture:
         return self.stored[::-1] if self.orientation in SIDEWAYS else self.stored
 
 
-def plan_picture(photo: Photo, max_size: int, scale: float) -> Picture:
-    """Size and orientation of a photograph, from its header. Raises: UserError if its camera is for another shape."""
-    stored = image_size(photo.path, MAX_PIXELS)
+def plan_picture(photo: Photo, max_size: int, scale: float, max_pixels: int) -> Picture:
+    """Size and orientation of a photograph, from its header; the arguments are flags of prepare.py.
+
+    Raises: UserError if its camera is for another shape, or for more pixels than may be read, or a frame can have.
+    """
+    stored = image_size(photo.path, max_pixels)
     turned = exif_orientation(photo.path)
     if _fits(photo.lens, stored):
-        plan = Picture(photo, stored, stored, left_out=turned)
+        plan = Picture(photo, stored, stored, max_pixels, left_out=turned)
     elif turned in SIDEWAYS and _fits(photo.lens, stored[::-1]):
-        plan = Picture(photo, stored, stored[::-1], orientation=turned)
+        plan = Picture(photo, stored, stored[::-1], max_pixels, orientation=turned)
     else:
         turn = f", EXIF orientation {turned}" if turned != 1 else ""
         raise UserError(
@@ -60,7 +66,12 @@ def plan_picture(photo: Photo, max_size: int, scale: float) -> Picture:
     width, height = plan.size
     if max_size:
         scale = min(scale, max_size / max(width, height))
-    return replace(plan, size=(max(1, round(width * scale)), max(1, round(height * scale))))
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    if size[0] * size[1] > MAX_PIXELS:
+        fits = int(max(size) * math.sqrt(MAX_PIXELS / (size[0] * size[1])))
+        raise UserError(f"{quote(photo.path)}: expected a frame of at most {MAX_PIXELS} pixels, found {size[0]}x"
+                        f"{size[1]} = {size[0] * size[1]}; give --max_size {fits} or less")  # fmt: skip
+    return replace(plan, size=size)
 
 
 def _fits(lens: Lens, size: tuple[int, int]) -> bool:
@@ -84,7 +95,7 @@ def read_picture(plan: Picture) -> tuple[np.ndarray, np.ndarray | None]:
 
     Raises: UserError.
     """
-    image = read_image(plan.photo.path)
+    image = read_image(plan.photo.path, plan.max_pixels)
     pixels, alpha = image.pixels, image.alpha
     if image.is_float:
         raise UserError(f"{quote(plan.photo.path)}: expected 8 or 16 bits a channel, found float; frames hold what a "
@@ -106,7 +117,7 @@ def read_mask(path: Path, plan: Picture) -> np.ndarray:
 
     Raises: UserError.
     """
-    image = read_image(path)
+    image = read_image(path, plan.max_pixels)
     size = image.pixels.shape[1::-1]
     if size not in (plan.stored, plan.upright):
         raise UserError(f"{quote(path)}: expected {plan.stored[0]}x{plan.stored[1]} pixels as {quote(plan.photo.path)} "

@@ -16,7 +16,6 @@ from PIL import ExifTags
 from PIL import Image as PillowImage
 
 from common.errors import Say, UserError, counted, quote, what_is_wrong
-from configs import MAX_PIXELS
 from maps.images import IMAGE_SUFFIXES, is_image, read_image
 from maps.pixels import check_size
 from neuropbr.utils.maps import VIEWS, Picture, Size, resized, rgb_of
@@ -87,7 +86,7 @@ def _read_heic(path: Path) -> np.ndarray:
         ) from error
     try:
         heic = pillow_heif.open_heif(path, convert_hdr_to_8bit=True)
-        check_size(path, *heic.size, MAX_PIXELS)
+        check_size(path, *heic.size, None)
         return np.asarray(heic.to_pillow().convert("RGB"))
     except UserError:
         raise

@@ -32,7 +32,8 @@ VIEW_CHANNELS = 12  # that --view_direction needs: 3 of colour, 9 for harmonics
 SCRIPTS = ("train", "train_texture", "train_unet")
 # What config_example.py had before "auto". A setting of config.py that is still one of these may be an old copy's.
 FORMER = {"TEXTURE_W": 1024, "TEXTURE_H": 1024, "UNET_WIDTH": 64, "EPOCH": 50, "BATCH_SIZE": 12, "CROP_W": 256,
-          "CROP_H": 256, "LEARNING_RATE": 1e-3, "EPOCH_PER_CHECKPOINT": 50}  # fmt: skip
+          "CROP_H": 256, "LEARNING_RATE": 1e-3, "EPOCH_PER_CHECKPOINT": 50,
+          "L2_WEIGHT_DECAY": "0.01, 0.001, 0.0001, 0"}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,8 @@ class TrainOptions:
     epoch_steps: int | None = knob(None, "steps that count as an epoch in the schedule of the rates; 0: the run's own",
                                    unit="steps", low=0, high=10**9, auto=True)  # fmt: skip
     betas: str = knob("0.9, 0.999", "Adam's decay rates of the two moments")
-    l2: str = knob("0.01, 0.001, 0.0001, 0", "weight decay of the texture's levels, finest first")
+    l2: str = knob("auto", "weight decay of the texture's levels, finest first; auto: none; on a GPU "
+                   "with 700 frames or more the original's")  # fmt: skip
     eps: float = knob(1e-8, "Adam's term against division by zero", low=1e-16, high=1.0)
     seed: int = knob(0, "of random numbers: initial values, order of frames, crops", low=0, high=2**31)
 
@@ -320,7 +322,7 @@ def cache_gib(text: str, flag: str) -> float | None:
 # Options that are text with a form of their own -> what raises a UserError about it: value, what the error names.
 TEXTS: dict[str, Callable[[str, str], Any]] = {
     "betas": lambda text, flag: numbers(text, flag, 2, below=1.0),
-    "l2": lambda text, flag: numbers(text, flag, 4),
+    "l2": lambda text, flag: None if text == AUTO else numbers(text, flag, 4),
     "background_uv": parse_background,
     "cache": cache_gib,
 }

@@ -14,6 +14,7 @@ from common.device import choose_device
 from common.errors import Say, UserError, quote, shell_quote
 from common.event_file import EventFile
 from common.files import write_json
+from common.knobs import AUTO
 from common.run_folder import new_stamped_folder
 from common.stop import stop_signals
 from deferred import checkpoints
@@ -115,7 +116,8 @@ def start_options(
         if not loaded.training:
             raise UserError(f"--resume {quote(loaded.path)}: expected a checkpoint with the optimiser's state, found a "
                             "model alone; give the run's folder, or begin a run from it with --load")  # fmt: skip
-        given = {name: value for name, value in given.items() if value is not None}  # auto: what the run chose
+        given = {name: value for name, value in given.items()
+                 if value is not None and (value != AUTO or name in FREE)}  # auto: what the run chose  # fmt: skip
         for name in set(given) - FREE:
             if name in loaded.config and loaded.config[name] != given[name]:
                 raise UserError(f"--{name} {given[name]}: the run was begun with {loaded.config[name]}, and --resume "

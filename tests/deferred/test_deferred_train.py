@@ -383,7 +383,7 @@ def test_flags_are_those_of_the_original():
     names += " cropw croph lr betas l2 eps load load_step epoch_per_checkpoint unet_width device seed resume"
     made = make_options("train", {})
     assert all(hasattr(made, name) for name in names.split())
-    assert made.texture_dim == 16 and made.l2 == "0.01, 0.001, 0.0001, 0"
+    assert made.texture_dim == 16 and made.l2 == "auto"
     assert parse_args("train", "", ["--use_pyramid", "False", "--view_direction"]) == {
         "use_pyramid": False,
         "view_direction": True,

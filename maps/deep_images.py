@@ -20,6 +20,7 @@ from common.errors import UserError, quote
 from common.opencv import import_opencv
 from maps.dds_header import HEADER_BYTES
 from maps.jxl_header import jxl_size
+from maps.orientation import upright
 from maps.pixels import (
     Image,
     check_size,
@@ -35,11 +36,6 @@ _HDR_SIZE = re.compile(rb"\n-Y (\d{1,6}) \+X (\d{1,6})\n")
 # Compressions of TIFF that OpenCV and Pillow read: none, CCITT, LZW, JPEG, Deflate, PackBits.
 _TIFF_COMPRESSIONS = {1, 2, 3, 4, 5, 6, 7, 8, 32773, 32946}
 _TIFF_NAMES = {34887: "LERC", 34925: "LZMA", 50000: "Zstandard", 50001: "WebP", 50002: "JPEG XL"}
-_UPRIGHT = {  # by TIFF's Orientation tag (6.0, section 8): what puts row 0 at the top and column 0 at the left
-    2: lambda a: a[:, ::-1], 3: lambda a: a[::-1, ::-1], 4: lambda a: a[::-1], 5: lambda a: a.swapaxes(0, 1),
-    6: lambda a: a.swapaxes(0, 1)[:, ::-1], 7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
-    8: lambda a: a.swapaxes(0, 1)[::-1],
-}  # fmt: skip
 _opencv_log_lock = threading.Lock()  # OpenCV's log level is the whole process's
 
 
@@ -153,7 +149,7 @@ def _read_tiff_with_imagecodecs(path: Path, tags: _Tags, premultiplied: bool) ->
         pixels = pixels.reshape(tags.height, tags.width, tags.samples)
     except Exception as error:  # as above
         raise undecodable(path, error) from error
-    pixels = np.ascontiguousarray(_UPRIGHT.get(tags.orientation, lambda a: a)(pixels))
+    pixels = np.ascontiguousarray(upright(pixels, tags.orientation))
     return _image_of(path, pixels, premultiplied)
 
 

@@ -14,12 +14,8 @@ from common.opencv import import_opencv
 from configs import MAX_PIXELS
 from deferred.photos.lenses import Lens, Photo
 from maps.images import image_size, read_image
-from maps.pixels import open_with_pillow
+from maps.orientation import SIDEWAYS, exif_orientation, upright
 
-ORIENTATION = 0x0112  # EXIF's tag
-# EXIF's orientation -> quarter turns to the left after a flip left to right; source: CIPA DC-008, 4.6.4 A.
-TURNS = {2: (True, 0), 3: (False, 2), 4: (True, 2), 5: (True, 1), 6: (False, 3), 7: (True, 3), 8: (False, 1)}
-SIDEWAYS = (5, 6, 7, 8)
 HALF = 0.5  # of a pixel's area: the least that the object covers of a pixel that is kept
 
 
@@ -80,16 +76,6 @@ def _fits(lens: Lens, size: tuple[int, int]) -> bool:
     return abs(width * lens.height - height * lens.width) <= max(lens.width, lens.height)
 
 
-def exif_orientation(path: Path) -> int:
-    """1 to 8; 1 where the file says nothing, or is TIFF, whose readers obey it."""
-    try:
-        with open_with_pillow(path, ("JPEG", "PNG", "WEBP", "MPO", "AVIF")) as picture:
-            found = picture.getexif().get(ORIENTATION, 1)
-    except Exception:  # other formats, and damaged EXIF data, which raise anything
-        return 1
-    return found if found in TURNS else 1
-
-
 def read_picture(plan: Picture) -> tuple[np.ndarray, np.ndarray | None]:
     """(H, W, 3) uint8 or uint16 of the frame's size, and (H, W) bool where its alpha has the object, None without.
 
@@ -104,11 +90,11 @@ def read_picture(plan: Picture) -> tuple[np.ndarray, np.ndarray | None]:
         raise UserError(f"{quote(plan.photo.path)}: expected {plan.stored[0]}x{plan.stored[1]} pixels as its header "
                         f"says, found {pixels.shape[1]}x{pixels.shape[0]}; save it again")  # fmt: skip
     pixels = np.broadcast_to(pixels, (*pixels.shape[:2], 3))
-    pixels = shrink(_turned(pixels, plan.orientation), plan.size)
+    pixels = shrink(upright(pixels, plan.orientation), plan.size)
     if alpha is None:
         return pixels, None if image.flat_alpha != 0 else np.zeros(pixels.shape[:2], bool)
     top = np.float32(np.iinfo(alpha.dtype).max)
-    covered = _turned(alpha[..., 0], plan.orientation).astype(np.float32) / top
+    covered = upright(alpha[..., 0], plan.orientation).astype(np.float32) / top
     return pixels, shrink(covered, plan.size) >= HALF
 
 
@@ -126,13 +112,8 @@ def read_mask(path: Path, plan: Picture) -> np.ndarray:
     if image.alpha is not None:
         shown &= image.alpha[..., 0] != 0
     if size != plan.upright:
-        shown = _turned(shown, plan.orientation)
+        shown = upright(shown, plan.orientation)
     return shrink(shown.astype(np.float32), plan.size) >= HALF
-
-
-def _turned(array: np.ndarray, orientation: int) -> np.ndarray:
-    flip, quarters = TURNS.get(orientation, (False, 0))
-    return np.rot90(array[:, ::-1] if flip else array, quarters)
 
 
 def shrink(array: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -306,8 +306,8 @@ def numbers(
         least = f" of {low:g} or more" if low > -math.inf else ""
         limit = f" and below {below:g}" if below < math.inf else ""
         example = ", ".join(["0.5"] * count)
-        raise UserError(f'{flag}: expected {words}{count} numbers{least}{limit} with commas between, as in "{example}", got '
-                        f"{brief(text)}")  # fmt: skip
+        raise UserError(f'{flag}: expected {words}{count} numbers{least}{limit} with commas between, as in "{example}", '
+                        f"got {brief(text)}")  # fmt: skip
     return found
 
 

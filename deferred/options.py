@@ -306,7 +306,7 @@ def numbers(
         least = f" of {low:g} or more" if low > -math.inf else ""
         limit = f" and below {below:g}" if below < math.inf else ""
         example = ", ".join(["0.5"] * count)
-        raise UserError(f'{flag}: expected {words}{count} numbers{least}{limit} with commas between, as in "{example}", '
+        raise UserError(f'{flag}: expected {words}{count} numbers{least}{limit} with commas between: "{example}", '
                         f"got {brief(text)}")  # fmt: skip
     return found
 

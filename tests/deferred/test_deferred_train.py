@@ -321,6 +321,7 @@ def test_settings_of_a_data_folder(tmp_path, monkeypatch, refused):
                        ('{"train": {"lr": NaN}}', "cannot be read"), ('{"train": {"speed": 1}}', "speed"),
                        ('{"train": {"background_uv": "x"}}', "json: background_uv: expected auto, none"),
                        ('{"train": {"betas": "1"}}', "json: betas: expected 2 numbers"),
+                       ('{"train": {"l2": "1"}}', "json: l2: expected auto or 4 numbers"),
                        ('{"train": {"texture_dim": 5}}', "json: texture_dim 5: expected")):  # fmt: skip
         (data / "settings.json").write_text(text)
         with refused("settings.json", word):

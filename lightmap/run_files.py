@@ -9,12 +9,13 @@ from common.errors import UserError, quote
 from common.events import TENSORBOARD
 
 CHECKPOINTS = ("best.ckpt", "last.ckpt")
+CURVES = f"{TENSORBOARD}/events.*"
 SIGNS = (*CHECKPOINTS, "report.json", "f2_meta.json")  # of which every run and every export has one
 # All that a run, its report and its exports write, in this version and in older ones.
 PATTERNS = (
     *SIGNS, "latent_map.npy", "latent_map_q8.npz", "latent_*_*.dds", "f2_state_dict.pt", "f2_ts.pt", "f2.onnx",
     "f1_f2.npz", "f1_f2_float16.npz", "day.npz", "lightmap_decoder.*", "lightmap_decoder_weights.bin", "viewer.html",
-    f"{TENSORBOARD}/events.*",
+    CURVES,
 )  # fmt: skip
 
 
@@ -36,4 +37,10 @@ def check_unused(folder: Path) -> None:
 def remove_run(folder: Path) -> None:
     """Remove the files of a run; others stay."""
     for path in files_of_run(folder):
+        path.unlink()
+
+
+def remove_curves(folder: Path) -> None:
+    """Remove the curves of a run, which another one writes anew."""
+    for path in folder.glob(CURVES):
         path.unlink()

@@ -13,7 +13,6 @@ import torch
 from torchtyping import TensorType
 
 from common.parallel import map_threads
-from configs import MAX_PIXELS
 from maps.channels import NAMED_CHANNEL, SRGB_MAPS, canonical, channel_count, map_channels, map_size, map_slice
 from maps.coverage import Coverage, coverage_of, opacity_chain, texels_near_test
 from maps.extras import AUTO, Extras
@@ -377,7 +376,7 @@ class Material:
 def load_material(
     folder: str | Path,
     linear_color: bool = False,
-    max_pixels: int = MAX_PIXELS,
+    max_pixels: int | None = None,
     by_hand: str = "",
     size: str = "",
     extras: Extras = AUTO,

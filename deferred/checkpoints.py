@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from common.errors import UserError, brief, quote
+from common.errors import UserError, brief, quote, shell_quote
 from common.files import atomic_write, parse_json
 from common.knobs import check_value
 from common.safe_load import read_payload
@@ -87,21 +87,28 @@ def find_checkpoint(given: str, parent: Path, scripts: Collection[str], to_resum
     Of a run it is the one of the best epoch (see model_of), or the last if `to_resume`. Raises: UserError.
     """
     of_run = newest_checkpoint if to_resume else model_of
-    if not given:
-        run = newest_run(parent, scripts)
-        if (found := of_run(run)) is None:
-            raise UserError(f"--resume {quote(run)}: expected a checkpoint with the optimiser's state, found {BEST} "
-                            "alone; begin a run from it with --load")  # fmt: skip
-        return found
-    for path in (Path(given), parent / given):
+    places = [Path(given), parent / given] if given else [newest_run(parent, scripts)]
+    for path in places:
         if path.is_file():
             return path
-        if path.is_dir() and (found := of_run(path)) is not None:
+        if (path / CONFIG).is_file() or model_of(path) is not None:
+            if (found := of_run(path)) is None:
+                raise _nothing_to_take(path)
             return found
     runs = sorted(path.parent.name for path in parent.glob(f"*/{CONFIG}"))[-3:]
     hint = f"{quote(parent)} has {', '.join(runs)}" if runs else f"{quote(parent)} has no runs"
     raise UserError(f"{quote(given)}: expected a checkpoint or the folder of a run, as it is or in {quote(parent)}; "
                     f"found none ({hint})")  # fmt: skip
+
+
+def _nothing_to_take(run: Path) -> UserError:
+    """What to say of a run without the checkpoint that is asked for."""
+    if model_of(run) is None:
+        return UserError(f"{quote(run)}: expected a checkpoint in the run's folder, found none; it was stopped before "
+                         "its first one, or they were deleted: train again, or name another run")  # fmt: skip
+    return UserError(f"--resume {quote(run)}: expected a checkpoint with the optimiser's state (epoch_<n>.pt or "
+                     f"{INTERRUPTED}), found {BEST} alone, the model of its best epoch; begin a run from that with "
+                     f"--load {shell_quote(str(run))}, or render it")  # fmt: skip
 
 
 def save(

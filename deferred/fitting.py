@@ -18,6 +18,9 @@ ORIGINAL_FRAMES = 700
 ORIGINAL_EPOCHS, ORIGINAL_BATCH, ORIGINAL_RATE, ORIGINAL_CROP = 50, 12, 1e-3, 256
 EPOCH_STEPS = 75
 STEPS = ORIGINAL_EPOCHS * EPOCH_STEPS
+# Weight decay of the texture's levels, finest first. The original's keeps the finer ones near 0: where it was measured,
+# on small sets, images are sharper and closer to the held-out ones without it (docs/deferred.md).
+ORIGINAL_DECAY, NO_DECAY = "0.01,0.001,0.0001,0", "0,0,0,0"
 LARGEST_TEXTURE, SMALLEST_TEXTURE = 1024, 64
 WIDTH = 64
 # On a CPU a step of the original's model takes half a minute. These train in minutes (docs/deferred.md).
@@ -27,7 +30,8 @@ CPU_PIXELS = 2 * 256**2  # of a step
 LEAST_BATCH = 4
 CPU_LEAST_BATCH = 2
 LARGEST_RATE = {"train": 1e-2, "train_texture": 2e-2, "train_unet": 1e-2}
-TOLD = ("texturew", "textureh", "unet_width", "upsampling", "epoch", "batch", "cropw", "croph", "lr", "epoch_steps")
+TOLD = ("texturew", "textureh", "unet_width", "upsampling", "epoch", "batch", "cropw", "croph", "lr", "epoch_steps",
+        "l2")
 CHECKPOINTS = 4  # of a run of many short epochs; the original's has one per 50 epochs
 EPOCHS_PER_CHECKPOINT = 50
 
@@ -89,6 +93,7 @@ def fit(script: str, options: TrainOptions, facts: Facts, given: Form | None) ->
     steps = values["epoch"] * per_epoch
     choose("lr", ORIGINAL_RATE if facts.original else rate_of(script, steps))
     choose("epoch_steps", 0 if facts.original else max(1, round(steps / SPANS[script])))
+    choose("l2", ORIGINAL_DECAY if facts.original else NO_DECAY)
     choose("epoch_per_checkpoint", max(EPOCHS_PER_CHECKPOINT, -(-values["epoch"] // CHECKPOINTS)))
     left = [name for name in fields_of(script) if getattr(options, name) in (None, "auto") and name in values]
     told = [name for name in left if name in TOLD]
@@ -106,6 +111,8 @@ def _reason(chosen: Sequence[str], steps: int, facts: Facts) -> str:
         parts.append(f"{steps} steps, {why}")
     if {"lr", "epoch_steps"} & set(chosen):
         parts.append(f"rates for {steps} steps")
+    if "l2" in chosen:
+        parts.append("no weight decay, which blurs small sets")
     if {"texturew", "textureh"} & set(chosen):
         parts.append(f"the texture by frames of {facts.side} pixels")
     if "unet_width" in chosen and facts.on_cpu:

@@ -7,7 +7,7 @@ import dataclasses
 import difflib
 import importlib.util
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from common.errors import UserError, brief, quote, what_is_wrong
 from common.files import parse_json
 from common.knobs import AUTO, OneLineParser, add_flags, check_value, check_values, knob
 from deferred import config_example
+from deferred.dataset.uv_maps import parse_background
 
 SETTINGS_FILE = "settings.json"  # of a data folder
 MAX_SETTINGS_BYTES = 1 << 16
@@ -26,11 +27,13 @@ OUT_MODES = ("image", "video")
 PRECISIONS = ("auto", "float32", "bf16", "fp16")
 NEWEST = "newest"  # --resume without a value
 MAX_TEXTURE = 16384  # texels along a side
+MAX_CACHE_GIB = 2.0**20
 VIEW_CHANNELS = 12  # that --view_direction needs: 3 of colour, 9 for harmonics
 SCRIPTS = ("train", "train_texture", "train_unet")
 # What config_example.py had before "auto". A setting of config.py that is still one of these may be an old copy's.
 FORMER = {"TEXTURE_W": 1024, "TEXTURE_H": 1024, "UNET_WIDTH": 64, "EPOCH": 50, "BATCH_SIZE": 12, "CROP_W": 256,
-          "CROP_H": 256, "LEARNING_RATE": 1e-3, "EPOCH_PER_CHECKPOINT": 50}  # fmt: skip
+          "CROP_H": 256, "LEARNING_RATE": 1e-3, "EPOCH_PER_CHECKPOINT": 50,
+          "L2_WEIGHT_DECAY": "0.01, 0.001, 0.0001, 0"}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,8 @@ class TrainOptions:
     epoch_steps: int | None = knob(None, "steps that count as an epoch in the schedule of the rates; 0: the run's own",
                                    unit="steps", low=0, high=10**9, auto=True)  # fmt: skip
     betas: str = knob("0.9, 0.999", "Adam's decay rates of the two moments")
-    l2: str = knob("0.01, 0.001, 0.0001, 0", "weight decay of the texture's levels, finest first")
+    l2: str = knob("auto", "weight decay of the texture's levels, finest first; auto: none; on a GPU "
+                   "with 700 frames or more the original's")  # fmt: skip
     eps: float = knob(1e-8, "Adam's term against division by zero", low=1e-16, high=1.0)
     seed: int = knob(0, "of random numbers: initial values, order of frames, crops", low=0, high=2**31)
 
@@ -168,14 +172,22 @@ def read_settings(path: Path = CONFIG_FILE) -> dict[str, Any]:
     return {**known, **own}
 
 
-def read_advice(folder: Path, script: str) -> dict[str, Any]:
-    """Name -> value of the options that settings.json of a data folder recommends for a training command.
+class Advice(dict[str, Any]):
+    """Name -> value of the options that settings.json of a data folder recommends. path: of that file, for errors."""
+
+    def __init__(self, path: Path, values: Mapping[str, Any]):
+        super().__init__(values)
+        self.path = path
+
+
+def read_advice(folder: Path, script: str) -> Advice:
+    """What settings.json of a data folder recommends for a training command.
 
     Empty without that file. Raises: UserError if it is damaged or has an unknown option.
     """
     path = Path(folder) / SETTINGS_FILE
     if not path.is_file():
-        return {}
+        return Advice(path, {})
     try:
         with path.open("rb") as stream:
             found = parse_json(stream.read(MAX_SETTINGS_BYTES))
@@ -189,16 +201,22 @@ def read_advice(folder: Path, script: str) -> dict[str, Any]:
     for name in advice:
         if name not in fields or name in NOT_ADVICE:
             raise UserError(f"{quote(path)}: {brief(name)} is no setting of {script}.py's training; take it out")
-    return {name: check_value(f"{quote(path)}: {name}", fields[name], value) for name, value in advice.items()}
+    return Advice(path, {name: check_value(f"{quote(path)}: {name}", fields[name], value)
+                         for name, value in advice.items()})  # fmt: skip
 
 
-def defaults(script: str, advice: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Name -> default of each of a command's options, checked. Raises: UserError.
+def defaults(script: str) -> dict[str, Any]:
+    """Name -> default of each of a command's options, without what a data folder recommends. Raises: UserError."""
+    return {name: value for name, (value, _) in _defaults(script, None).items()}
 
-    A setting that config.py changes wins over `advice` (see read_advice), which wins over config_example.py.
+
+def _defaults(script: str, advice: Advice | None) -> dict[str, tuple[Any, str]]:
+    """Name -> default of each of a command's options, checked, and what an error calls it: where it comes from.
+
+    A setting that config.py changes wins over `advice`, which wins over config_example.py. Raises: UserError.
     """
     settings, known = read_settings(), read_example()
-    values = {}
+    found = {}
     for name, field in fields_of(script).items():
         setting = setting_name(name, script)
         if not setting:
@@ -208,12 +226,13 @@ def defaults(script: str, advice: Mapping[str, Any] | None = None) -> dict[str, 
             value = field.default  # --batch of rendering, which training's setting gives too
         if name in ("train", "val", "test", "l2", "betas") and isinstance(value, (list, tuple)):
             value = ", ".join(map(str, value))  # the original has lists of ids
-        values[name] = check_value(f"config.py: {setting}", field, value)
+        source = f"config.py: {setting}" if settings[setting] != known[setting] else f"--{name}"
+        found[name] = check_value(f"config.py: {setting}", field, value), source
         if name in (advice or {}) and settings[setting] in (known[setting], FORMER.get(setting)):
-            values[name] = advice[name]
-    if script not in SCRIPTS:
-        values["data"] = values["data"] or settings["DATA_DIR"]
-    return values
+            found[name] = advice[name], f"{quote(advice.path)}: {name}"
+    if script not in SCRIPTS and not found["data"][0]:
+        found["data"] = settings["DATA_DIR"], "config.py: DATA_DIR"
+    return found
 
 
 def build_parser(script: str, description: str, without: Sequence[str] = (), prog: str = "") -> argparse.ArgumentParser:
@@ -245,31 +264,40 @@ def one_option(script: str, given: Mapping[str, Any], name: str) -> Any:
 
 
 def make_options(
-    script: str, given: Mapping[str, Any], advice: Mapping[str, Any] | None = None
+    script: str, given: Mapping[str, Any], advice: Advice | None = None
 ) -> TrainOptions | RenderOptions:
-    """Validated options of a command: `defaults`, replaced by `given`. Raises: UserError."""
+    """Validated options of a command: defaults and `advice`, replaced by `given`.
+
+    Raises: UserError, which names the flag, or the file that a value comes from.
+    """
     fields = fields_of(script)
     for name in given:
         if name not in fields:
             raise UserError(f"--{name}: {script}.py has no such option (see --help)")
-    wanted = {**defaults(script, advice), **given}
-    values = check_values(fields, wanted)
+    found = _defaults(script, advice) | {name: (value, f"--{name}") for name, value in given.items()}
+    values = check_values(fields, {name: value for name, (value, _) in found.items()})
+    for name, check in TEXTS.items():
+        if name in found:
+            check(values[name], found[name][1])
     if script not in SCRIPTS:
         return RenderOptions(**values)
     if script == "train_texture":  # see WITHOUT
         values.update(texture_dim=3, view_direction=False, scale_augmentation=False)
     options = TrainOptions(**values)
-    numbers(options.betas, "--betas", 2, below=1.0)
-    numbers(options.l2, "--l2", 4)
     if options.view_direction and options.texture_dim < VIEW_CHANNELS:
-        raise UserError(f"--texture_dim {options.texture_dim}: expected at least {VIEW_CHANNELS} with "
+        raise UserError(f"{found['texture_dim'][1]} {options.texture_dim}: expected at least {VIEW_CHANNELS} with "
                         "--view_direction, whose harmonics are in channels 3 to 11; raise it, or give --view_direction "
                         "False")  # fmt: skip
     return options
 
 
-def numbers(text: str, flag: str, count: int, low: float = 0.0, below: float = math.inf) -> tuple[float, ...]:
-    """'a, b' -> (a, b), finite, each `low` or more and below a limit. Raises: UserError."""
+def numbers(
+    text: str, flag: str, count: int, low: float = 0.0, below: float = math.inf, words: str = ""
+) -> tuple[float, ...]:
+    """'a, b' -> (a, b), finite, each `low` or more and below a limit.
+
+    words: what an error says may be given instead. Raises: UserError.
+    """
     try:
         found = tuple(float(part) for part in text.split(","))
     except ValueError:
@@ -278,6 +306,28 @@ def numbers(text: str, flag: str, count: int, low: float = 0.0, below: float = m
         least = f" of {low:g} or more" if low > -math.inf else ""
         limit = f" and below {below:g}" if below < math.inf else ""
         example = ", ".join(["0.5"] * count)
-        raise UserError(f'{flag}: expected {count} numbers{least}{limit} with commas between, as in "{example}", got '
-                        f"{brief(text)}")  # fmt: skip
+        raise UserError(f'{flag}: expected {words}{count} numbers{least}{limit} with commas between: "{example}", '
+                        f"got {brief(text)}")  # fmt: skip
     return found
+
+
+def cache_gib(text: str, flag: str) -> float | None:
+    """GiB of a --cache; None for 'auto'. Raises: UserError."""
+    if text == "auto":
+        return None
+    try:
+        size = float(text)
+    except ValueError:
+        size = -1.0
+    if not 0 <= size <= MAX_CACHE_GIB:
+        raise UserError(f"{flag}: expected auto or a number of GiB from 0, got {brief(text)}")
+    return size
+
+
+# Options that are text with a form of their own -> what raises a UserError about it: value, what the error names.
+TEXTS: dict[str, Callable[[str, str], Any]] = {
+    "betas": lambda text, flag: numbers(text, flag, 2, below=1.0),
+    "l2": lambda text, flag: None if text == AUTO else numbers(text, flag, 4, words="auto or "),
+    "background_uv": parse_background,
+    "cache": cache_gib,
+}

@@ -29,6 +29,7 @@ from common.arrays import write_array
 from common.errors import Say, UserError, quote, run_command
 from common.files import make_folder, write_bytes, write_json
 from common.knobs import OneLineParser, add_flags, check_values, knob
+from configs import MAX_PIXELS, MOST_PIXELS
 from deferred.dataset.uv_maps import UV_TYPES, uv_type, write_uv
 from deferred.meshes import TextureAlbedo, load_mesh, torus
 from deferred.options import SETTINGS_FILE, numbers
@@ -101,13 +102,14 @@ class PrepareOptions:
     masks: str = knob("", "folder of masks, 0 where the background is: a.jpg.png or a.png for a.jpg", unit="path")
     max_size: int = knob(0, "shrink photographs to this longer side; 0: as they are", unit="pixels", low=0, high=65536)
     scale: float = knob(1.0, "shrink photographs by this factor", low=0.001, high=1.0)
+    max_pixels: int = knob(MAX_PIXELS, "largest photograph or mask to read", unit="pixels", low=1, high=MOST_PIXELS)
     backfaces: str = knob("skip", "rays that hit the back of a triangle first; skip: no surface", choices=BACKFACES)
     jobs: int = knob(0, "processes; 0: as many as cores, memory and photographs allow", low=0, high=1024)
     overwrite: bool = knob(False, "replace other views in --out")
 
 
-PHOTO_FIELDS = ("colmap", "transforms", "images", "masks", "max_size", "scale", "backfaces", "jobs",
-                "overwrite")  # fmt: skip
+PHOTO_FIELDS = ("colmap", "transforms", "images", "masks", "max_size", "scale", "max_pixels", "backfaces",
+                "jobs", "overwrite")  # fmt: skip
 SHARED_FIELDS = ("out", "mesh", "mesh_transform", "uv_type", "per_pixel", "caster")  # of both
 FIELDS = {field.name: field for field in dataclasses.fields(PrepareOptions)}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,12 @@ from common.device import choose_device
 from common.errors import Say, UserError, quote, shell_quote
 from common.event_file import EventFile
 from common.files import write_json
+from common.knobs import AUTO
 from common.run_folder import new_stamped_folder
 from common.stop import stop_signals
 from deferred import checkpoints
 from deferred.best import best_entry
-from deferred.dataset.frames import split_ids
+from deferred.dataset.frames import FrameSet, split_ids
 from deferred.dataset.opening import open_frames
 from deferred.dataset.uv_maps import background_text
 from deferred.evaluation import render_views, score, simple_scores
@@ -114,7 +116,8 @@ def start_options(
         if not loaded.training:
             raise UserError(f"--resume {quote(loaded.path)}: expected a checkpoint with the optimiser's state, found a "
                             "model alone; give the run's folder, or begin a run from it with --load")  # fmt: skip
-        given = {name: value for name, value in given.items() if value is not None}  # auto: what the run chose
+        given = {name: value for name, value in given.items()
+                 if value is not None and (value != AUTO or name in FREE)}  # auto: what the run chose  # fmt: skip
         for name in set(given) - FREE:
             if name in loaded.config and loaded.config[name] != given[name]:
                 raise UserError(f"--{name} {given[name]}: the run was begun with {loaded.config[name]}, and --resume "
@@ -133,19 +136,41 @@ def start_options(
 def make_trainer(
     script: str, options: TrainOptions, loaded: checkpoints.Loaded | None, device: torch.device, say: Say = print
 ) -> Trainer:
-    """The frames and the model of a run; its options name the background that was found. Raises: UserError."""
+    """The frames and the model of a run. Raises: UserError."""
+    return trainer_on(open_scene(options, say), script, options, loaded, device, say)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """The frames of a data folder, all of them checked. held_out: for validation, if any."""
+
+    frames: FrameSet
+    held_out: FrameSet | None
+
+
+def open_scene(options: TrainOptions, say: Say = print) -> Scene:
+    """The frames that a run trains on and holds out. Raises: UserError."""
     folder = data_folder(options.data, say)
     wanted = [parse_ids(text, flag) if text.strip() else None
               for text, flag in ((options.train, "--train"), (options.val, "--val"))]  # fmt: skip
-    train_ids, val_ids = split_ids(folder, *wanted)
-    frames, held_out = open_frames(folder, train_ids, val_ids, options, say)
+    return Scene(*open_frames(folder, *split_ids(folder, *wanted), options, say))
+
+
+def trainer_on(
+    scene: Scene, script: str, options: TrainOptions, loaded: checkpoints.Loaded | None, device: torch.device,
+    say: Say = print,
+) -> Trainer:  # fmt: skip
+    """A run on frames that were opened with these options, which name the background that was found.
+
+    Raises: UserError.
+    """
+    frames = scene.frames
     options = dataclasses.replace(options, background_uv=background_text(frames.background))
     facts = Facts(len(frames), list(frames.sizes.values()), device.type)
     options, chosen = fit(script, options, facts, loaded.model.form if loaded else None)
     if chosen:
         say(f"chosen   {chosen}")
-    model = start_model(script, options, loaded)
-    return Trainer(script, options, model, frames, held_out, device)
+    return Trainer(script, options, start_model(script, options, loaded), frames, scene.held_out, device)
 
 
 def start_model(script: str, options: TrainOptions, loaded: checkpoints.Loaded | None) -> NeuralRenderer:

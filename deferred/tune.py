@@ -61,21 +61,21 @@ def tune(own: TuneOptions, given: Mapping[str, Any], say: Say = print) -> dict[s
     optuna = import_optuna()
     from common.device import choose_device
     from common.event_file import EventFile
-    from deferred.training import make_trainer, options_for
+    from deferred.training import open_scene, options_for, trainer_on
 
     options = options_for("train", given, say)
     folder = Path(options.checkpoint)
     make_folder(folder)
-    device = choose_device(options.device)
+    device, scene = choose_device(options.device), open_scene(options, say)
+    if scene.held_out is None:
+        raise UserError(
+            "--val: expected held-out frames to compare trials by, found none; name some, or train on fewer"
+        )
 
     def run(trial: Any) -> float:
         chosen = {"lr": trial.suggest_float("lr", *RATES, log=True), "l2": trial.suggest_categorical("l2", DECAYS)}
         told = say if trial.number == 0 else lambda _: None  # all trials choose the same
-        trainer = make_trainer("train", dataclasses.replace(options, **chosen), None, device, told)
-        if trainer.held_out is None:
-            raise UserError(
-                "--val: expected held-out frames to compare trials by, found none; name some, or train on fewer"
-            )
+        trainer = trainer_on(scene, "train", dataclasses.replace(options, **chosen), None, device, told)
 
         def on_epoch(entry: Mapping[str, Any]) -> None:
             trial.report(entry["psnr"], entry["epoch"])

@@ -20,6 +20,7 @@ from common.errors import UserError, quote
 from common.opencv import import_opencv
 from maps.dds_header import HEADER_BYTES
 from maps.jxl_header import jxl_size
+from maps.orientation import upright
 from maps.pixels import (
     Image,
     check_size,
@@ -35,11 +36,6 @@ _HDR_SIZE = re.compile(rb"\n-Y (\d{1,6}) \+X (\d{1,6})\n")
 # Compressions of TIFF that OpenCV and Pillow read: none, CCITT, LZW, JPEG, Deflate, PackBits.
 _TIFF_COMPRESSIONS = {1, 2, 3, 4, 5, 6, 7, 8, 32773, 32946}
 _TIFF_NAMES = {34887: "LERC", 34925: "LZMA", 50000: "Zstandard", 50001: "WebP", 50002: "JPEG XL"}
-_UPRIGHT = {  # by TIFF's Orientation tag (6.0, section 8): what puts row 0 at the top and column 0 at the left
-    2: lambda a: a[:, ::-1], 3: lambda a: a[::-1, ::-1], 4: lambda a: a[::-1], 5: lambda a: a.swapaxes(0, 1),
-    6: lambda a: a.swapaxes(0, 1)[:, ::-1], 7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
-    8: lambda a: a.swapaxes(0, 1)[::-1],
-}  # fmt: skip
 _opencv_log_lock = threading.Lock()  # OpenCV's log level is the whole process's
 
 
@@ -78,7 +74,7 @@ class _Tags:
         return (self.height, self.width) if self.orientation >= 5 else (self.width, self.height)
 
 
-def read_tiff(path: Path, max_pixels: int) -> Image | None:
+def read_tiff(path: Path, max_pixels: int | None) -> Image | None:
     """A TIFF file's first picture; None for one that Pillow reads right."""
     tags = tiff_tags(path)
     turned = tags.orientation >= 5
@@ -120,7 +116,7 @@ def tiff_tags(path: Path) -> _Tags:
     return _Tags(*values)
 
 
-def _read_turned(path: Path, max_pixels: int) -> Image:
+def _read_turned(path: Path, max_pixels: int | None) -> Image:
     """A TIFF whose rows are columns, from memory: of a file on disk Pillow 13 mixes up the pixels."""
     try:
         with open_with_pillow(io.BytesIO(path.read_bytes()), ("TIFF",)) as picture:
@@ -153,14 +149,14 @@ def _read_tiff_with_imagecodecs(path: Path, tags: _Tags, premultiplied: bool) ->
         pixels = pixels.reshape(tags.height, tags.width, tags.samples)
     except Exception as error:  # as above
         raise undecodable(path, error) from error
-    pixels = np.ascontiguousarray(_UPRIGHT.get(tags.orientation, lambda a: a)(pixels))
+    pixels = np.ascontiguousarray(upright(pixels, tags.orientation))
     return _image_of(path, pixels, premultiplied)
 
 
 # --- through OpenCV ------------------------------------------------------------------------------------------------
 
 
-def read_deep_png(path: Path, head: bytes, max_pixels: int) -> Image | None:
+def read_deep_png(path: Path, head: bytes, max_pixels: int | None) -> Image | None:
     """A PNG file with 16 bits per channel; None for other files. `head`: its first 26 bytes or more."""
     if not head.startswith(PNG_MAGIC) or head[12:16] != b"IHDR" or len(head) < 26 or head[24] != 16:
         return None
@@ -188,7 +184,7 @@ def _without_animation(payload: bytes) -> bytes:
     return b"".join(kept)
 
 
-def read_radiance(path: Path, max_pixels: int) -> Image:
+def read_radiance(path: Path, max_pixels: int | None) -> Image:
     """A Radiance HDR file: float32 RGB, linear."""
     size = radiance_size(path)
     check_size(path, *size, max_pixels)
@@ -204,7 +200,7 @@ def radiance_size(path: Path) -> tuple[int, int]:
     return int(size[2]), int(size[1])
 
 
-def read_jpeg_2000(path: Path, max_pixels: int) -> Image:
+def read_jpeg_2000(path: Path, max_pixels: int | None) -> Image:
     """A JPEG 2000 file of 8 or 16 bits."""
     try:
         with open_with_pillow(path, ("JPEG2000",)) as picture:
@@ -266,7 +262,7 @@ def _image_of(path: Path, pixels: np.ndarray, premultiplied: bool) -> Image:
 # --- through imagecodecs -------------------------------------------------------------------------------------------
 
 
-def read_jpeg_xl(path: Path, max_pixels: int) -> Image:
+def read_jpeg_xl(path: Path, max_pixels: int | None) -> Image:
     """A JPEG XL file, where the imagecodecs package is installed."""
     check_size(path, *jpeg_xl_size(path), max_pixels)
     imagecodecs = _import_imagecodecs(path, "JPEG XL files", "convert it to PNG")
@@ -285,7 +281,7 @@ def _decoded(path: Path, decode: Callable[[bytes], Any]) -> Image:
     return _image_of(path, pixels, False)
 
 
-def read_bc6h(path: Path, sign: int, max_pixels: int) -> Image | None:
+def read_bc6h(path: Path, sign: int, max_pixels: int | None) -> Image | None:
     """A DDS file of BC6H, unsigned or signed (sign -1), as float; None where imagecodecs is not installed."""
     try:
         imagecodecs = importlib.import_module("imagecodecs")

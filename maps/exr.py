@@ -15,13 +15,13 @@ import numpy as np
 from common.errors import UserError, quote
 from common.files import open_regular
 from maps.exr_header import MAX_HEADER_BYTES, ExrPart, parse_exr_header
-from maps.pixels import Image, check_size, split_alpha, undecodable
+from maps.pixels import Image, check_size, pixel_limit, split_alpha, undecodable
 
 EXR_BYTES_PER_PIXEL = 16  # of all its channels: four floats; with every pixel that --max_pixels allows
 _exr_print_lock = threading.Lock()  # sys.stdout is the whole process's
 
 
-def read_exr(path: Path, max_pixels: int) -> Image:
+def read_exr(path: Path, max_pixels: int | None) -> Image:
     """float32 pixels of the first part's display window: 0 outside of the data window, which may also reach beyond.
 
     Colours of a part with alpha are premultiplied (OpenEXR, "Technical Introduction").
@@ -89,7 +89,7 @@ def _in_display_window(pixels: np.ndarray, part: ExrPart) -> np.ndarray:
     return shown
 
 
-def exr_parts(path: Path, max_pixels: int) -> Sequence[ExrPart]:
+def exr_parts(path: Path, max_pixels: int | None) -> Sequence[ExrPart]:
     """The parts of a file, the first of which is read. OpenEXR decodes all channels of all parts, whichever are used:
     more than `max_pixels` of four floats are refused. Raises: UserError, or ValueError for a damaged header."""
     with open_regular(path) as stream:
@@ -99,11 +99,11 @@ def exr_parts(path: Path, max_pixels: int) -> Sequence[ExrPart]:
     if any(part.width < 1 or part.height < 1 for part in parts):
         raise ValueError("a part without pixels")
     total = sum(part.nbytes for part in parts)
-    if total > max_pixels * EXR_BYTES_PER_PIXEL:
+    limit, advice = pixel_limit(max_pixels)
+    if total > limit * EXR_BYTES_PER_PIXEL:
         raise UserError(
-            f"{quote(path)}: expected at most {max_pixels} pixels of {EXR_BYTES_PER_PIXEL} bytes, found {total} bytes "
-            f"in {sum(len(part.channels) for part in parts)} channels of {len(parts)} parts; save the map alone, or "
-            "raise --max_pixels"
+            f"{quote(path)}: expected at most {limit} pixels of {EXR_BYTES_PER_PIXEL} bytes, found {total} bytes "
+            f"in {sum(len(part.channels) for part in parts)} channels of {len(parts)} parts; save the map alone{advice}"
         )
     return parts
 

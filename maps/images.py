@@ -17,7 +17,6 @@ from PIL import Image as PillowImage
 from common.errors import UserError, quote
 from common.files import open_regular
 from common.opencv import import_opencv
-from configs import MAX_PIXELS
 from maps.dds_header import HEADER_BYTES, bc6h_sign, dds_note, readable_dds
 from maps.dds_header import MAGIC as DDS_MAGIC
 from maps.deep_images import (
@@ -71,7 +70,7 @@ warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 
 def read_image(
-    path: str | ImageFile, max_pixels: int = MAX_PIXELS, straight: bool = True, finite: bool = True
+    path: str | ImageFile, max_pixels: int | None = None, straight: bool = True, finite: bool = True
 ) -> Image:
     """Decode the first picture of `path`.
 
@@ -82,7 +81,7 @@ def read_image(
     is obeyed.)
 
     Args:
-        max_pixels: largest width x height to decode, checked on the header.
+        max_pixels: largest width x height to decode, checked on the header; None: see `pixels.pixel_limit`.
         finite: refuse NaN and infinity.
     Raises: UserError when the file is missing, empty, truncated, larger than `max_pixels`, not one of the formats,
         holds what `finite` refuses, or needs a package that is not installed.
@@ -96,7 +95,7 @@ def read_image(
         return image.straight if straight else image
 
 
-def image_size(path: ImageFile, max_pixels: int) -> tuple[int, int]:
+def image_size(path: ImageFile, max_pixels: int | None) -> tuple[int, int]:
     """(width, height) of the picture that `read_image` decodes, from the header alone.
 
     Raises: UserError when there is no such header, or when it promises more than `max_pixels`; OSError.
@@ -122,7 +121,7 @@ def image_size(path: ImageFile, max_pixels: int) -> tuple[int, int]:
     return size
 
 
-def _read(path: ImageFile, head: bytes, max_pixels: int) -> Image:
+def _read(path: ImageFile, head: bytes, max_pixels: int | None) -> Image:
     if head.startswith(KTX2_MAGIC):
         return read_ktx2(path, max_pixels)
     if head.startswith(EXR_MAGIC):
@@ -139,7 +138,7 @@ def _read(path: ImageFile, head: bytes, max_pixels: int) -> Image:
     return special or _read_with_pillow(path, max_pixels)
 
 
-def _read_dds(path: Path, head: bytes, max_pixels: int) -> Image:
+def _read_dds(path: Path, head: bytes, max_pixels: int | None) -> Image:
     """The first picture; BC6H as float where the imagecodecs package is installed."""
     note, sign = dds_note(head), bc6h_sign(head)
     image = read_bc6h(path, sign, max_pixels) if sign else None
@@ -250,7 +249,7 @@ def _open(path: ImageFile) -> PillowImage.Image:
         raise undecodable(path, error) from error
 
 
-def _read_with_pillow(path: ImageFile, max_pixels: int) -> Image:
+def _read_with_pillow(path: ImageFile, max_pixels: int | None) -> Image:
     try:
         with _open(path) as picture:
             check_size(path, *picture.size, max_pixels)

@@ -20,7 +20,7 @@ def ktx2_size(head: bytes) -> tuple[int, int]:
     return struct.unpack_from("<2I", head, 20)
 
 
-def read_ktx2(path: ImageFile, max_pixels: int) -> Image:
+def read_ktx2(path: ImageFile, max_pixels: int | None) -> Image:
     """The largest level, as RGBA of 8 bits.
 
     Raises: UserError for a damaged file, one without Basis Universal blocks, or without the package.

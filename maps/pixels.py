@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image as PillowImage
 
 from common.errors import UserError, quote
+from configs import MAX_PIXELS
 
 MAX_BYTES_PER_PIXEL = 32  # of a file: four 64-bit floats; with MAX_OVERHEAD for what else is in it
 MAX_OVERHEAD = 64 << 20
@@ -103,13 +104,25 @@ def byte_count(path: ImageFile) -> int:
     return len(path.payload) if isinstance(path, ImageData) else path.stat().st_size
 
 
-def check_size(path: ImageFile, width: int, height: int, max_pixels: int) -> None:
+def pixel_limit(max_pixels: int | None) -> tuple[int, str]:
+    """The most pixels to decode, and the end of an error about more: how to raise them.
+
+    max_pixels: of the flag; None: MAX_PIXELS, in commands that have no flag.
+    """
+    if max_pixels is None:
+        return MAX_PIXELS, ""
+    return max_pixels, ", or raise --max_pixels if it is what it should be"
+
+
+def check_size(path: ImageFile, width: int, height: int, max_pixels: int | None) -> None:
+    """Raises: UserError for a picture without pixels, or with more than `pixel_limit` allows."""
     if width < 1 or height < 1:
         raise UserError(f"{quote(path)}: expected at least one pixel, found {width}x{height}; save the image again")
-    if width * height > max_pixels:
+    limit, advice = pixel_limit(max_pixels)
+    if width * height > limit:
         raise UserError(
-            f"{quote(path)}: expected at most {max_pixels} pixels, found {width}x{height} = {width * height}; "
-            "scale the image down, or raise --max_pixels if it is what it should be"
+            f"{quote(path)}: expected at most {limit} pixels, found {width}x{height} = {width * height}; "
+            f"scale the image down{advice}"
         )
     found = byte_count(path)
     if found > width * height * MAX_BYTES_PER_PIXEL + MAX_OVERHEAD:

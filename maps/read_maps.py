@@ -11,7 +11,6 @@ import torch
 
 from common.errors import UserError, quote
 from common.parallel import map_threads
-from configs import MAX_PIXELS
 from maps.by_hand import wanted_size
 from maps.channels import map_size
 from maps.extras import AUTO, Extras
@@ -19,7 +18,7 @@ from maps.folder import Source, describe_found, is_grey
 from maps.gltf.adjust import adjusted
 from maps.images import read_image
 from maps.mips import Kind, LogLight, decode_table, encode_level, round_to_codes
-from maps.pixels import Image, ImageData, ImageFile, bands_of, byte_count, check_finite
+from maps.pixels import Image, ImageData, ImageFile, bands_of, byte_count, check_finite, pixel_limit
 from maps.ranges import LIGHT, choose_log_scale, from_units
 from maps.record import Origin
 from maps.source import open_source
@@ -49,7 +48,7 @@ class MapArrays:
 class _Images:
     """Decoded files, each read once, ahead in threads, and let go where no map needs it any more."""
 
-    def __init__(self, max_pixels: int):
+    def __init__(self, max_pixels: int | None):
         self.max_pixels, self.kept = max_pixels, {}
 
     def look(self, path: ImageFile) -> Image:
@@ -74,7 +73,7 @@ class _Images:
 
 
 def read_maps(
-    folder: str | os.PathLike, max_pixels: int = MAX_PIXELS, by_hand: str = "", size: str = "",
+    folder: str | os.PathLike, max_pixels: int | None = None, by_hand: str = "", size: str = "",
     extras: Extras = AUTO, material: str = "",
 ) -> MapArrays:  # fmt: skip
     """Read the maps of a folder (see `find_maps`), or of a material of a model, all at one size.
@@ -87,7 +86,7 @@ def read_maps(
 
     Args:
         folder: or a .glb or .gltf file.
-        max_pixels: largest image to read.
+        max_pixels: largest image to read; None: see `pixels.pixel_limit`.
         by_hand: a value of --maps.
         size: of LOD 0: 'WxH', 'largest', or '' for that of the first map in canonical order.
         extras: which extra maps are read.
@@ -128,7 +127,7 @@ def read_maps(
 
 
 def recognised_maps(
-    folder: str | os.PathLike, max_pixels: int = MAX_PIXELS, by_hand: str = "", extras: Extras = AUTO,
+    folder: str | os.PathLike, max_pixels: int | None = None, by_hand: str = "", extras: Extras = AUTO,
     material: str = "",
 ) -> list[str]:  # fmt: skip
     """One line for each image of a folder or a material: the maps it is taken for, and why. Arguments as of
@@ -136,12 +135,13 @@ def recognised_maps(
     return describe_found(open_source(folder, by_hand, material).find(_Images(max_pixels).look, extras))
 
 
-def _to_one_size(result: MapArrays, size: str, max_pixels: int) -> None:
+def _to_one_size(result: MapArrays, size: str, max_pixels: int | None) -> None:
     """Resize the maps to the size that `size` stands for."""
     sizes = {name: (array.shape[1], array.shape[0]) for name, array in result.arrays.items()}
     width, height = wanted_size(size, sizes)
-    if width * height > max_pixels:
-        found = f"expected at most {max_pixels} texels, found {width * height}"
+    limit, _ = pixel_limit(max_pixels)
+    if width * height > limit:
+        found = f"expected at most {limit} texels, found {width * height}"
         raise UserError(f"--size {size}: {found}; raise --max_pixels")
     reason = f"--size {size}" if size else "the size of the first map"
     for name, (was_wide, was_high) in sizes.items():

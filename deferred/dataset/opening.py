@@ -12,7 +12,7 @@ from common.memory import free_memory
 from common.parallel import map_threads
 from deferred.dataset.frames import CACHE_BYTES, Facts, FrameCache, FrameSet
 from deferred.dataset.uv_maps import TOP, UINT16_TEXELS, Background, parse_background
-from deferred.options import TrainOptions
+from deferred.options import TrainOptions, cache_gib
 
 MEMORY_SHARE = 0.5  # of what is free, for --cache auto; the model and the system need the rest
 CONSTANT_SHARE = 0.05  # of a frame's pixels that have one uv, from which it looks like a background
@@ -21,17 +21,12 @@ CORNERS = frozenset((u, v) for u in (0.0, 1.0) for v in (0.0, 1.0))  # which ren
 
 
 def cache_bytes(wanted: str) -> int:
-    """The bytes of --cache: GiB, or 'auto'. Raises: UserError."""
-    if wanted == "auto":
-        free = free_memory()
-        return CACHE_BYTES if free is None else int(MEMORY_SHARE * free)
-    try:
-        size = float(wanted)
-    except ValueError:
-        size = -1.0
-    if not 0 <= size <= 2**20:
-        raise UserError(f"--cache: expected auto or a number of GiB from 0, got {wanted!r:.40}")
-    return int(size * 2**30)
+    """The bytes of --cache. Raises: UserError."""
+    size = cache_gib(wanted, "--cache")
+    if size is not None:
+        return int(size * 2**30)
+    free = free_memory()
+    return CACHE_BYTES if free is None else int(MEMORY_SHARE * free)
 
 
 def open_frames(

@@ -124,8 +124,8 @@ def background_text(background: Background | None) -> str:
     return "none" if background is None else f"{background[0]:.9g},{background[1]:.9g}"
 
 
-def parse_background(text: str) -> Background | None:
-    """'0,0' -> (0.0, 0.0), 'none' and 'auto' -> None. Raises: UserError naming --background_uv."""
+def parse_background(text: str, flag: str = "--background_uv") -> Background | None:
+    """'0,0' -> (0.0, 0.0), 'none' and 'auto' -> None. flag: what an error names. Raises: UserError."""
     if text in ("auto", "none"):
         return None
     try:
@@ -133,5 +133,5 @@ def parse_background(text: str) -> Background | None:
     except ValueError:
         u = v = -1.0
     if not (0 <= u <= 1 and 0 <= v <= 1):
-        raise UserError(f'--background_uv: expected auto, none, or u and v in [0, 1] as in "0,0", got {brief(text)}')
+        raise UserError(f'{flag}: expected auto, none, or u and v in [0, 1] as in "0,0", got {brief(text)}')
     return u, v

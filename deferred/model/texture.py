@@ -15,8 +15,8 @@ INITIAL_DEVIATION = 0.01  # of the finest level's values
 class LaplacianTexture(nn.Module):
     """The sum of its levels, each sampled bilinearly; `channels` values at each uv.
 
-    As in a Laplacian pyramid a level adds the detail that coarser ones cannot hold. Weight decay keeps the finer levels
-    at 0 where the coarse ones suffice, so that texels which no frame has seen get a blurred value.
+    As in a Laplacian pyramid a level adds the detail that coarser ones cannot hold. Weight decay, if any, keeps the
+    finer levels at 0 where the coarse ones suffice, so that texels which no frame has seen get a blurred value.
 
     Args:
         height, width: of the finest level, in texels.

@@ -50,6 +50,7 @@ class Source:
     mesh_transform: str
     max_size: int
     scale: float
+    max_pixels: int
     backfaces: str
     per_pixel: bool
     uv_type: str
@@ -74,7 +75,7 @@ def import_photographs(source: Source, folder: Path, say: Say = print) -> None:
     """
     photos = find_photographs(source, say)
     mesh = load_placed_mesh(Path(source.mesh), source.mesh_transform)
-    pictures = [plan_picture(photo, source.max_size, source.scale) for photo in photos]
+    pictures = [plan_picture(photo, source.max_size, source.scale, source.max_pixels) for photo in photos]
     _tell_about(pictures, say)
     with _workers(source, mesh, pictures) as workers:
         seen = _all(workers.look(photos), len(photos), "looking")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,12 +14,8 @@ from common.opencv import import_opencv
 from configs import MAX_PIXELS
 from deferred.photos.lenses import Lens, Photo
 from maps.images import image_size, read_image
-from maps.pixels import open_with_pillow
+from maps.orientation import SIDEWAYS, exif_orientation, upright
 
-ORIENTATION = 0x0112  # EXIF's tag
-# EXIF's orientation -> quarter turns to the left after a flip left to right; source: CIPA DC-008, 4.6.4 A.
-TURNS = {2: (True, 0), 3: (False, 2), 4: (True, 2), 5: (True, 1), 6: (False, 3), 7: (True, 3), 8: (False, 1)}
-SIDEWAYS = (5, 6, 7, 8)
 HALF = 0.5  # of a pixel's area: the least that the object covers of a pixel that is kept
 
 
@@ -26,13 +23,15 @@ HALF = 0.5  # of a pixel's area: the least that the object covers of a pixel tha
 class Picture:
     """How a photograph is read.
 
-    stored: its (width, height) in the file; size: that of the frame it becomes. orientation: of EXIF, 1 if it is not
-    applied. left_out: an orientation of EXIF that is not applied since the camera's size is that of the stored pixels.
+    stored: its (width, height) in the file; size: that of the frame it becomes. max_pixels: of the largest file to
+    read. orientation: of EXIF, 1 if it is not applied. left_out: an orientation of EXIF that is not applied since the
+    camera's size is that of the stored pixels.
     """
 
     photo: Photo
     stored: tuple[int, int]
     size: tuple[int, int]
+    max_pixels: int
     orientation: int = 1
     left_out: int = 1
 
@@ -42,14 +41,17 @@ class Picture:
         return self.stored[::-1] if self.orientation in SIDEWAYS else self.stored
 
 
-def plan_picture(photo: Photo, max_size: int, scale: float) -> Picture:
-    """Size and orientation of a photograph, from its header. Raises: UserError if its camera is for another shape."""
-    stored = image_size(photo.path, MAX_PIXELS)
+def plan_picture(photo: Photo, max_size: int, scale: float, max_pixels: int) -> Picture:
+    """Size and orientation of a photograph, from its header; the arguments are flags of prepare.py.
+
+    Raises: UserError if its camera is for another shape, or for more pixels than may be read, or a frame can have.
+    """
+    stored = image_size(photo.path, max_pixels)
     turned = exif_orientation(photo.path)
     if _fits(photo.lens, stored):
-        plan = Picture(photo, stored, stored, left_out=turned)
+        plan = Picture(photo, stored, stored, max_pixels, left_out=turned)
     elif turned in SIDEWAYS and _fits(photo.lens, stored[::-1]):
-        plan = Picture(photo, stored, stored[::-1], orientation=turned)
+        plan = Picture(photo, stored, stored[::-1], max_pixels, orientation=turned)
     else:
         turn = f", EXIF orientation {turned}" if turned != 1 else ""
         raise UserError(
@@ -60,7 +62,12 @@ def plan_picture(photo: Photo, max_size: int, scale: float) -> Picture:
     width, height = plan.size
     if max_size:
         scale = min(scale, max_size / max(width, height))
-    return replace(plan, size=(max(1, round(width * scale)), max(1, round(height * scale))))
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    if size[0] * size[1] > MAX_PIXELS:
+        fits = int(max(size) * math.sqrt(MAX_PIXELS / (size[0] * size[1])))
+        raise UserError(f"{quote(photo.path)}: expected a frame of at most {MAX_PIXELS} pixels, found {size[0]}x"
+                        f"{size[1]} = {size[0] * size[1]}; give --max_size {fits} or less")  # fmt: skip
+    return replace(plan, size=size)
 
 
 def _fits(lens: Lens, size: tuple[int, int]) -> bool:
@@ -69,22 +76,12 @@ def _fits(lens: Lens, size: tuple[int, int]) -> bool:
     return abs(width * lens.height - height * lens.width) <= max(lens.width, lens.height)
 
 
-def exif_orientation(path: Path) -> int:
-    """1 to 8; 1 where the file says nothing, or is TIFF, whose readers obey it."""
-    try:
-        with open_with_pillow(path, ("JPEG", "PNG", "WEBP", "MPO", "AVIF")) as picture:
-            found = picture.getexif().get(ORIENTATION, 1)
-    except Exception:  # other formats, and damaged EXIF data, which raise anything
-        return 1
-    return found if found in TURNS else 1
-
-
 def read_picture(plan: Picture) -> tuple[np.ndarray, np.ndarray | None]:
     """(H, W, 3) uint8 or uint16 of the frame's size, and (H, W) bool where its alpha has the object, None without.
 
     Raises: UserError.
     """
-    image = read_image(plan.photo.path)
+    image = read_image(plan.photo.path, plan.max_pixels)
     pixels, alpha = image.pixels, image.alpha
     if image.is_float:
         raise UserError(f"{quote(plan.photo.path)}: expected 8 or 16 bits a channel, found float; frames hold what a "
@@ -93,11 +90,11 @@ def read_picture(plan: Picture) -> tuple[np.ndarray, np.ndarray | None]:
         raise UserError(f"{quote(plan.photo.path)}: expected {plan.stored[0]}x{plan.stored[1]} pixels as its header "
                         f"says, found {pixels.shape[1]}x{pixels.shape[0]}; save it again")  # fmt: skip
     pixels = np.broadcast_to(pixels, (*pixels.shape[:2], 3))
-    pixels = shrink(_turned(pixels, plan.orientation), plan.size)
+    pixels = shrink(upright(pixels, plan.orientation), plan.size)
     if alpha is None:
         return pixels, None if image.flat_alpha != 0 else np.zeros(pixels.shape[:2], bool)
     top = np.float32(np.iinfo(alpha.dtype).max)
-    covered = _turned(alpha[..., 0], plan.orientation).astype(np.float32) / top
+    covered = upright(alpha[..., 0], plan.orientation).astype(np.float32) / top
     return pixels, shrink(covered, plan.size) >= HALF
 
 
@@ -106,7 +103,7 @@ def read_mask(path: Path, plan: Picture) -> np.ndarray:
 
     Raises: UserError.
     """
-    image = read_image(path)
+    image = read_image(path, plan.max_pixels)
     size = image.pixels.shape[1::-1]
     if size not in (plan.stored, plan.upright):
         raise UserError(f"{quote(path)}: expected {plan.stored[0]}x{plan.stored[1]} pixels as {quote(plan.photo.path)} "
@@ -115,13 +112,8 @@ def read_mask(path: Path, plan: Picture) -> np.ndarray:
     if image.alpha is not None:
         shown &= image.alpha[..., 0] != 0
     if size != plan.upright:
-        shown = _turned(shown, plan.orientation)
+        shown = upright(shown, plan.orientation)
     return shrink(shown.astype(np.float32), plan.size) >= HALF
-
-
-def _turned(array: np.ndarray, orientation: int) -> np.ndarray:
-    flip, quarters = TURNS.get(orientation, (False, 0))
-    return np.rot90(array[:, ::-1] if flip else array, quarters)
 
 
 def shrink(array: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -14,7 +14,7 @@ import numpy as np
 
 from common.errors import Say, UserError, brief, quote
 from common.files import open_regular, parse_json
-from configs import MAX_PIXELS
+from configs import MOST_PIXELS
 from deferred.photos.lenses import Lens, Photo
 from maps.images import image_size
 
@@ -132,7 +132,7 @@ def _lens(entry: Mapping[str, Any], file: Path, where: str) -> Lens:
     if None in size:
         if not file.is_file():  # the caller says which pictures are missing
             return Lens("PINHOLE", 1, 1, (1.0, 1.0, 0.5, 0.5))
-        size = list(image_size(file, MAX_PIXELS))
+        size = list(image_size(file, MOST_PIXELS))  # plan_picture has the user's limit
     if min(size) < 1 or any(value != int(value) for value in size):
         raise UserError(f"{where}: expected w and h in whole pixels, found {size[0]:g} and {size[1]:g}; write the file "
                         "again")  # fmt: skip

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 FEWER_PIXELS = "--set data.image_size to a smaller one, such as 256"
 LESS_MEMORY = f"lower --batch-size, or {FEWER_PIXELS}"
+CROP, PAD = FITS = ("crop", "pad")  # of --fit
 MOST_SIZE = 8192  # of --size, texels: views and maps of that size are 6 GB
 
 
@@ -38,7 +39,7 @@ def add_training_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_photograph_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--fit", choices=("crop", "pad"), default="crop",
+    parser.add_argument("--fit", choices=FITS, default=CROP,
                         help="photographs of another proportion than the network's: crop them about the middle "
                              "(default), or pad them by mirroring, so that the maps show all")  # fmt: skip
 

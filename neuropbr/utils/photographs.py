@@ -6,36 +6,23 @@ the network's proportion around their centre, or extended to it by mirroring the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from PIL import ExifTags
-from PIL import Image as PillowImage
 
 from common.errors import Say, UserError, counted, quote, what_is_wrong
-from configs import MAX_PIXELS
 from maps.images import IMAGE_SUFFIXES, is_image, read_image
+from maps.orientation import exif_orientation, upright
 from maps.pixels import check_size
+from neuropbr.utils.cli import CROP, PAD
 from neuropbr.utils.maps import VIEWS, Picture, Size, resized, rgb_of
 
 HEIC_SUFFIXES = (".heic", ".heif", ".hif")
 KINDS = "JPEG, PNG, WebP, TIFF or HEIC"
-CROP, PAD = FITS = ("crop", "pad")
 SAME_PROPORTION = 0.005  # a relative difference that is rounding: one texel of 200
-
-# EXIF orientation -> what makes an array of rows upright. 2 and 4 are mirrored, 5 to 8 have rows for columns.
-UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
-    2: lambda rows: rows[:, ::-1],
-    3: lambda rows: rows[::-1, ::-1],
-    4: lambda rows: rows[::-1],
-    5: lambda rows: rows.swapaxes(0, 1),
-    6: lambda rows: rows.swapaxes(0, 1)[:, ::-1],
-    7: lambda rows: rows.swapaxes(0, 1)[::-1, ::-1],
-    8: lambda rows: rows.swapaxes(0, 1)[::-1],
-}
 
 
 def three_pictures(folder: Path, say: Say = print) -> list[Path]:
@@ -62,18 +49,8 @@ def read_photograph(path: Path) -> Picture:
     if path.suffix.lower() in HEIC_SUFFIXES:
         pixels = _read_heic(path)
     else:
-        pixels = read_image(path).pixels
-        if path.suffix.lower() not in (".tif", ".tiff"):  # whose orientation is obeyed by read_image
-            pixels = UPRIGHT.get(_orientation(path), lambda rows: rows)(pixels)
+        pixels = upright(read_image(path).pixels, exif_orientation(path))
     return rgb_of(path, pixels)
-
-
-def _orientation(path: Path) -> int:
-    try:
-        with PillowImage.open(path) as picture:
-            return picture.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception:  # formats that Pillow does not know, and damaged EXIF, which anything may come of
-        return 1
 
 
 def _read_heic(path: Path) -> np.ndarray:
@@ -87,7 +64,7 @@ def _read_heic(path: Path) -> np.ndarray:
         ) from error
     try:
         heic = pillow_heif.open_heif(path, convert_hdr_to_8bit=True)
-        check_size(path, *heic.size, MAX_PIXELS)
+        check_size(path, *heic.size, None)
         return np.asarray(heic.to_pillow().convert("RGB"))
     except UserError:
         raise

@@ -23,6 +23,8 @@ from neuropbr.utils.ggx import Camera, Light, render
 from neuropbr.utils.maps import VIEWS, pixels_of, unit, write_maps, write_picture
 from neuropbr.utils.material_folders import MaterialFolder
 
+CORE_NAMES = {"albedo": "diffuse", "roughness": "roughness", "metallic": "metallic", "normal": "normal"}
+
 
 def material_maps(material: Material) -> dict[str, torch.Tensor]:
     """The maps of a material as in utils.maps, and its occlusion if it has one: name -> (C, H, W)."""
@@ -59,8 +61,6 @@ def cut(maps: dict[str, torch.Tensor], crops: int, size: int) -> Iterator[dict[s
                 part = {name: image_ops.resize(values, [size, size], antialias=True) for name, values in part.items()}
             part["normal"] = unit(part["normal"], 0)
             yield {name: values.contiguous() for name, values in part.items()}
-
-CORE_NAMES = {"albedo": "diffuse", "roughness": "roughness", "metallic": "metallic", "normal": "normal"}
 
 
 # --- views ---------------------------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from deferred.training import train as run_training
 from tests.support.deferred_views import flags, quietly, run_of, sphere_folder, trained
 
 CPU = torch.device("cpu")
-CHOSEN = ("texturew", "textureh", "unet_width", "epoch", "batch", "cropw", "croph", "lr", "epoch_steps")
+CHOSEN = ("texturew", "textureh", "unet_width", "epoch", "batch", "cropw", "croph", "lr", "epoch_steps", "l2")
 
 
 def chosen(script: str = "train", frames: int = 60, size: tuple[int, int] = (256, 256), device: str = "cpu",
@@ -39,7 +39,7 @@ def chosen(script: str = "train", frames: int = 60, size: tuple[int, int] = (256
 def test_the_originals_set_gets_the_originals_settings(script, frames):
     found, _ = chosen(script, frames, (512, 512), "cuda")
     assert found == {"texturew": 1024, "textureh": 1024, "unet_width": 64, "epoch": 50, "batch": 12, "cropw": 256,
-                     "croph": 256, "lr": 1e-3, "epoch_steps": 0}  # fmt: skip
+                     "croph": 256, "lr": 1e-3, "epoch_steps": 0, "l2": "0.01,0.001,0.0001,0"}  # fmt: skip
 
 
 def steps(found: dict, frames: int) -> int:
@@ -56,6 +56,7 @@ def test_small_sets_get_steps(frames, size, device):
         assert wanted <= steps(found, frames) < wanted + -(-frames // found["batch"])
         assert 50 <= steps(found, frames) / found["epoch_steps"] <= 60  # with the fall of the rates
         assert found["lr"] * steps(found, frames) >= 3.7  # as far as the original moves
+        assert found["l2"] == "0,0,0,0"
     assert found["batch"] <= frames and found["unet_width"] == (16 if device == "cpu" else 64)
     assert found["croph"] <= max(size[0], 8) and found["cropw"] <= max(size[1], 8) and found["cropw"] <= 256
     if device == "cpu":
@@ -72,7 +73,7 @@ def test_what_is_given_stays_and_what_depends_on_it_follows():
     short, _ = chosen(frames=60, epoch=2, batch=6)
     assert short["epoch"] == 2 and short["epoch_steps"] == 1 and short["lr"] == 0.01
     everything = {"texturew": 8, "textureh": 8, "unet_width": 2, "epoch": 3, "batch": 2, "cropw": 8, "croph": 8,
-                  "lr": 0.1, "epoch_steps": 7, "upsampling": "transposed"}  # fmt: skip
+                  "lr": 0.1, "epoch_steps": 7, "upsampling": "transposed", "l2": "1, 0, 0, 0"}  # fmt: skip
     assert chosen(**everything) == ({name: everything[name] for name in CHOSEN}, "")
     given = Form(16, 32, 64, True, True, 5, "transposed")
     found, text = chosen(form=given)
@@ -89,7 +90,7 @@ def test_training_says_what_it_chose(tmp_path):
     run = run_of(tmp_path)
     config = json.loads((run / "config.json").read_text())["options"]
     assert config["batch"] == 4 and config["epoch_per_checkpoint"] == 50
-    asked = {"resume": str(run), "checkpoint": str(tmp_path), "epoch": 2, "lr": None, "batch": None}
+    asked = {"resume": str(run), "checkpoint": str(tmp_path), "epoch": 2, "lr": None, "batch": None, "l2": "auto"}
     resumed, loaded = start_options("train", asked)
     assert (resumed.batch, resumed.lr, resumed.epoch, resumed.epoch_steps) == (4, 0.01, 2, 0) and loaded.epoch == 1
 
@@ -159,8 +160,12 @@ def test_best_is_rendered_and_reported(tmp_path, capsys, refused):
         start_options("train", {"resume": str(run / "best.pt")})
     (tmp_path / "run" / "epoch_2.pt").unlink()  # a run of which nothing else is left
     assert render.main([*given, "--checkpoint", str(tmp_path)]) == 0
-    with refused("best.pt", "--load"):
-        start_options("train", {"resume": "newest", "checkpoint": str(tmp_path)})
+    for wanted in ("newest", "run", str(tmp_path / "run")):
+        with refused("best.pt alone", "--load"):
+            start_options("train", {"resume": wanted, "checkpoint": str(tmp_path)})
+    (tmp_path / "run" / "best.pt").unlink()
+    with refused("run: expected a checkpoint in the run's folder, found none"):
+        start_options("train", {"resume": "run", "checkpoint": str(tmp_path)})
 
 
 def test_no_best_epoch_without_held_out_frames(tmp_path):

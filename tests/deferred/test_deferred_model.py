@@ -239,7 +239,8 @@ def test_schedules():
 
 
 def test_groups_keep_their_proportions():
-    options = make_options("train", {"lr": 0.02, "texturew": 24, "textureh": 12, "texture_dim": 13, "unet_width": 2})
+    given = {"lr": 0.02, "texturew": 24, "textureh": 12, "texture_dim": 13, "unet_width": 2}
+    options = make_options("train", {**given, "l2": "0.01, 0.001, 0.0001, 0"})
     model = new_renderer(FORM, 0)
     optimiser = make_optimiser("train", model, options)
     assert [group["weight_decay"] for group in optimiser.param_groups] == [0.01, 0.001, 0.0001, 0, 0]
@@ -253,7 +254,8 @@ def test_groups_keep_their_proportions():
 
 def test_groups_of_the_other_commands():
     texture = new_renderer(Form(3, 12, 24, False, False, 0), 0)
-    (group,) = make_optimiser("train_texture", texture, make_options("train_texture", {"lr": 1e-3})).param_groups
+    made = make_options("train_texture", {"lr": 1e-3, "l2": "1, 1, 1, 0"})
+    (group,) = make_optimiser("train_texture", texture, made).param_groups
     assert group["weight_decay"] == 0 and group["lr"] == 1e-3  # the only level is the coarsest
     made = make_options("train_unet", {"lr": 1e-3})
     (group,) = make_optimiser("train_unet", new_renderer(FORM, 0), made).param_groups

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image as PillowImage
 
 from deferred.dataset.frames import list_ids
-from deferred.photos import importer
+from deferred.photos import importer, pictures
 from deferred.photos.pictures import find_masks
 from deferred.photos.transforms import read_transforms
 from deferred.prepare import make_options, prepare
@@ -350,3 +350,15 @@ def test_words_of_other_programs(place):
     path.write_text(json.dumps({**common, "k3": 0.001, "fl_y": 21, "camera_angle_x": 1.0, "cx": 11, "frames": frames}))
     photo = read_transforms(path, None, said.append)[0]
     assert photo.lens.model == "FULL_OPENCV" and photo.lens.params == (20, 21, 11, 8, 0.1, 0.01, 0, 0, 0.001, 0, 0, 0)
+
+
+def test_photographs_of_more_pixels_than_are_read(place, refused, monkeypatch):
+    """--max_pixels raises that limit, but not the one of frames, which training reads."""
+    for kind in ("colmap", "transforms"):
+        with refused("24x16 = 384", "--max_pixels"):
+            run(place, kind, max_pixels=383)
+    monkeypatch.setattr(pictures, "MAX_PIXELS", 300)
+    with refused("24x16 = 384", "--max_size 21 or less"):
+        run(place)
+    assert not (place / "out").exists()
+    assert any("3 views of 21x14" in line for line in run(place, max_size=21))

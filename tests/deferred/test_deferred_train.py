@@ -281,7 +281,8 @@ def test_settings_of_the_user(tmp_path, refused, monkeypatch):
     made = make_options("train", {})
     assert (made.batch, made.train, made.epoch) == (3, "0000, 0002", None)
     assert make_options("train", {"batch": 4}).batch == 4 and make_options("train", {"batch": "auto"}).batch is None
-    for text, word in (("BATCH_SIZES = 3", "BATCH_SIZE?"), ("EPOCH = 'x'", "EPOCH"), ("EPOCH = ", "SyntaxError")):
+    for text, word in (("BATCH_SIZES = 3", "BATCH_SIZE?"), ("EPOCH = 'x'", "EPOCH"), ("EPOCH = ", "SyntaxError"),
+                       ("CACHE = 'x'", "CACHE: expected auto"), ("BETAS = 'x'", "BETAS: expected")):  # fmt: skip
         path.write_text(text + "\n")
         with refused("config.py", word):
             make_options("train", {})
@@ -317,7 +318,11 @@ def test_settings_of_a_data_folder(tmp_path, monkeypatch, refused):
     config.unlink()
     for text, word in (("{", "cannot be read"), ("[]", "expected"), ('{"render": {}}', "expected"),
                        ('{"train": {"data": "x"}}', "data"), ('{"train": {"lr": -1}}', "lr"),
-                       ('{"train": {"lr": NaN}}', "cannot be read"), ('{"train": {"speed": 1}}', "speed")):  # fmt: skip
+                       ('{"train": {"lr": NaN}}', "cannot be read"), ('{"train": {"speed": 1}}', "speed"),
+                       ('{"train": {"background_uv": "x"}}', "json: background_uv: expected auto, none"),
+                       ('{"train": {"betas": "1"}}', "json: betas: expected 2 numbers"),
+                       ('{"train": {"l2": "1"}}', "json: l2: expected auto or 4 numbers"),
+                       ('{"train": {"texture_dim": 5}}', "json: texture_dim 5: expected")):  # fmt: skip
         (data / "settings.json").write_text(text)
         with refused("settings.json", word):
             made()
@@ -379,7 +384,7 @@ def test_flags_are_those_of_the_original():
     names += " cropw croph lr betas l2 eps load load_step epoch_per_checkpoint unet_width device seed resume"
     made = make_options("train", {})
     assert all(hasattr(made, name) for name in names.split())
-    assert made.texture_dim == 16 and made.l2 == "0.01, 0.001, 0.0001, 0"
+    assert made.texture_dim == 16 and made.l2 == "auto"
     assert parse_args("train", "", ["--use_pyramid", "False", "--view_direction"]) == {
         "use_pyramid": False,
         "view_direction": True,
@@ -389,14 +394,17 @@ def test_flags_are_those_of_the_original():
     assert all(hasattr(rendering, name) for name in wanted)
 
 
-def test_search(tmp_path):
+def test_search(tmp_path, monkeypatch):
     pytest.importorskip("optuna", reason="optuna is not installed")
     from deferred import tune
 
     given = {name: value for name, value in flags(tmp_path, epoch=1).items() if name != "lr"}
     arguments = [part for name, value in given.items() for part in (f"--{name}", str(value))]
     study = ["--study", str(tmp_path / "study.db")]
+    checked, inspect = [], FrameSet.inspect
+    monkeypatch.setattr(FrameSet, "inspect", lambda frames, number: checked.append(number) or inspect(frames, number))
     assert tune.main(["--trials", "2", *study, *arguments]) == 0
+    assert sorted(checked) == list(range(14))  # once, not in each trial
     result = json.loads((tmp_path / "tune.json").read_text())
     assert len(result["trials"]) == 2 and result["best"]["psnr"] == max(trial["psnr"] for trial in result["trials"])
     assert {"lr", "l2"} <= set(result["best"])

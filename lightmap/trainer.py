@@ -13,7 +13,7 @@ import torch
 
 from common.errors import Say, UserError, quote
 from common.event_file import EventFile
-from common.events import progress_bar
+from common.events import TENSORBOARD, progress_bar
 from common.files import make_folder
 from common.stop import StopRequest
 from lightmap import checkpoints
@@ -28,8 +28,6 @@ from lightmap.options import MOST_SAMPLES, TrainOptions
 from lightmap.sampling import Batch, Sampler, measured_texels, split_texels
 from lightmap.torch_step import TorchStep
 from metrics.scores import psnr_of
-
-TENSORBOARD = "tensorboard"
 
 
 class Trainer:

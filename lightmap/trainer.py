@@ -54,14 +54,9 @@ class Trainer:
         else:
             self._set_up_networks(begun, make_step)
         self.shape: Shape = self.model.shape
-<<<<<<< HEAD
-        self.engine_name = self.engine.name
-        self.steps_per_epoch = max(1, math.ceil((options.samples_per_epoch or samples) / options.batch_size))
-        self.total, self.iteration = options.epochs * self.steps_per_epoch, 0
-=======
         self.total, self.iteration = steps_of(options, day), 0
         self.steps_per_epoch = self.total // options.epochs
->>>>>>> h-L
+        self.engine_name = self.engine.name
         self.seconds = time.perf_counter() - started
         if begun is not None:
             self._restore(begun)

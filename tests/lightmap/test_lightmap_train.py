@@ -127,11 +127,11 @@ def test_masked_texels_are_neither_trained_on_nor_measured():
     broken = day.frames.clone().view(64, 64, 24, 3)
     broken[:, 32:] = torch.randint(256, (64, 32, 24, 3), dtype=torch.uint8)
     masked = dataclasses.replace(day, mask=mask.flatten(), frames=broken.view(4096, 24, 3))
-    report = train_day(masked, None, {**SMALL, "epochs": 3})
+    report = train_day(masked, None, {**SMALL, "epochs": 2})
     assert report["psnr_hours"] > 18 and report["psnr_half_hours"] is None
     assert report["texels_compared"] == 2048
     everywhere = train_day(
-        dataclasses.replace(masked, mask=torch.ones(4096, dtype=torch.bool)), None, {**SMALL, "epochs": 3}
+        dataclasses.replace(masked, mask=torch.ones(4096, dtype=torch.bool)), None, {**SMALL, "epochs": 2}
     )
     assert everywhere["psnr_hours"] < report["psnr_hours"] - 3
 

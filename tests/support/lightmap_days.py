@@ -106,11 +106,11 @@ def scene() -> tuple[Day, Day]:
 
 
 @functools.lru_cache
-def trained() -> Path:
-    """The large form on the scene: a run folder with exports."""
+def trained(epochs: int = LARGE["epochs"]) -> Path:
+    """The large form on the scene: a run folder with exports. Its quality needs all epochs, its form a few."""
     torch.set_num_threads(1)
-    folder = Path(keep().name) / "trained"
-    given = {**LARGE, "data_dir": str(scene_folder()), "out_dir": str(folder), "compute_latent": True}
+    folder = Path(keep().name) / f"trained-{epochs}"
+    given = {**LARGE, "epochs": epochs, "data_dir": str(scene_folder()), "out_dir": str(folder), "compute_latent": True}
     assert train(given, say=lambda _: None, quiet=True) == 0
     return folder
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 import math
 
@@ -182,11 +183,15 @@ def slope_of(model, arguments, view, y, x, parameter, epsilon=1e-4) -> float:
     return (errors[1] - errors[0]) / (2 * epsilon)
 
 
-@pytest.mark.parametrize("case", ["linear", "learned", "oblong", "coverage", "learned blocks", "planes", "steep leaky"])
-def test_a_sweep_is_what_plain_loops_find(case):
+@pytest.mark.parametrize(("case", "level"), [
+    ("linear", 1), ("learned", 1), ("oblong", 0), ("coverage", 1), ("learned blocks", 1), ("planes", 0),
+    ("steep leaky", 0),
+])  # fmt: skip
+def test_a_sweep_is_what_plain_loops_find(case, level):
+    """Of the finest level, or of the next, which has four blocks in place of nine."""
     model, arguments = setting(case)
     other, _ = setting(case)
-    planes, level = planes_of(model.grids)[0], model.grids[0].n_levels - 1
+    planes = planes_of(model.grids)[0]
     before = codes_of(model)
     changed = search("torch", model, arguments, planes, level)
     with torch.no_grad():
@@ -198,46 +203,67 @@ def test_a_sweep_is_what_plain_loops_find(case):
     assert total_error(model, *arguments) <= total_error(other, *arguments) * 1.01
 
 
+@dataclasses.dataclass
+class Sweep:
+    """One level: what the search says, the error after it, and all parameters after it."""
+
+    planes: range
+    level: int
+    changed: int
+    error: float
+    parameters: list[torch.Tensor]
+    codes: list[np.ndarray]
+
+
+@functools.cache
+def sweeps(case: str, search_name: str) -> tuple[list[GridSpec], list[Sweep]]:
+    """(grids, the state before and after each sweep) of one search of all levels."""
+    model, arguments = setting(case, seed=1)
+    found = []
+
+    def keep(planes, level, changed):
+        parameters = [p.detach().clone() for p in model.grid_parameters]
+        found.append(Sweep(planes, level, changed, total_error(model, *arguments), parameters, codes_of(model)))
+
+    keep(range(0), 0, 0)
+    for planes, level in levels_of(model):
+        keep(planes, level, search(search_name, model, arguments, planes, level))
+    return model.grids, found
+
+
 @pytest.mark.parametrize("search_name", SEARCHES)
 @pytest.mark.parametrize("case", CASES)
 def test_every_sweep_lowers_the_error_and_touches_one_level_only(case, search_name, request):
     if search_name == "cpu":
         request.getfixturevalue("_kernels")
-    model, arguments = setting(case, seed=1)
-    start = total_error(model, *arguments)
-    for planes, level in levels_of(model):
-        before, parameters = total_error(model, *arguments), [p.detach().clone() for p in model.grid_parameters]
-        changed = search(search_name, model, arguments, planes, level)
-        after = total_error(model, *arguments)
-        assert after < before if changed else after == before
-        for other in range(len(model.grids)):
-            grid = model.grids[other]
-            moved = (model.grid_parameters[other].detach() != parameters[other]).view(-1, grid.unit_parameters)
-            first, last = (grid.level_offset(k) // grid.unit_texels for k in (level, level + 1))
-            inside = slice(first, last) if other in planes else slice(0, 0)
+    grids, found = sweeps(case, search_name)
+    for before, after in zip(found, found[1:]):
+        assert after.error < before.error if after.changed else after.error == before.error
+        for other, grid in enumerate(grids):
+            moved = (after.parameters[other] != before.parameters[other]).view(-1, grid.unit_parameters)
+            first, last = (grid.level_offset(k) // grid.unit_texels for k in (after.level, after.level + 1))
+            inside = slice(first, last) if other in after.planes else slice(0, 0)
             outside = moved.clone()
             outside[inside] = False
             assert not outside.any()
-        assert all((codes >= 0).all() for codes in codes_of(model))
+        assert all((codes >= 0).all() for codes in after.codes)
     least = 0.998 if case == "one block" else 0.99  # ten texels cannot follow 42 of noise
-    assert total_error(model, *arguments) < least * start
+    assert found[-1].error < least * found[0].error
 
 
 @pytest.mark.usefixtures("_kernels")
 @pytest.mark.parametrize("case", CASES)
 def test_kernels_find_what_torch_finds(case):
-    model, arguments = setting(case, seed=2)
-    other, _ = setting(case, seed=2)
-    for planes, level in levels_of(model):
-        assert search("torch", model, arguments, planes, level) == pytest.approx(
-            search("cpu", other, arguments, planes, level), rel=0.1, abs=2
-        )
-    for grid, one, two in zip(model.grids, codes_of(model), codes_of(other)):
+    (grids, found), (_, others) = sweeps(case, "torch"), sweeps(case, "cpu")
+    assert len(found) == len(others) > 1
+    for one, other in zip(found, others):
+        assert one.changed == pytest.approx(other.changed, rel=0.1, abs=2)
+    for grid, one, two in zip(grids, found[-1].codes, others[-1].codes):
         assert np.mean(one == two) > 0.97  # seen: all of them (November 2026)
         if grid.compressed:  # few are tried, so their order matters
             ends = one[:, :6] != two[:, :6]
             assert ends.sum() <= 1 + 0.015 * ends.size
-    assert total_error(model, *arguments) == pytest.approx(total_error(other, *arguments), rel=0.01)
+    assert found[-1].error == pytest.approx(others[-1].error, rel=0.01)
 
 
 @pytest.mark.usefixtures("_kernels")

@@ -15,6 +15,7 @@ from common.errors import Say, UserError, quote
 from common.event_file import EventFile
 from common.events import TENSORBOARD, progress_bar
 from common.files import make_folder
+from common.memory import give_back_memory
 from common.stop import StopRequest
 from lightmap import checkpoints
 from lightmap.basis import choose_shape
@@ -55,6 +56,7 @@ class Trainer:
         self.shape: Shape = self.model.shape
         self.total, self.iteration = steps_of(options, day), 0
         self.steps_per_epoch = self.total // options.epochs
+        self.engine_name = self.engine.name
         self.seconds = time.perf_counter() - started
         if begun is not None:
             self._restore(begun)
@@ -165,6 +167,11 @@ class Trainer:
         for texels, hours, values in zip(*(part.split(CHUNK) for part in (whole.texels, whole.hours, whole.values))):
             squares += float((stored(self.model(texels, hours), self.day.bits) - values).double().square().sum())
         return psnr_of(squares / self.held_out.values.numel())
+
+    def let_go(self) -> None:
+        """After training, when the checkpoints hold it: drop the model, its copies and the state of the optimiser."""
+        del self.model, self.engine, self.sampler, self.best_state
+        give_back_memory()
 
     # --- files -------------------------------------------------------------------------------------------------
 

@@ -126,6 +126,8 @@ def train(given: Mapping[str, Any], say: Say = print, quiet: bool = False) -> in
     if search and search.best() is not trainer:
         trainer = search.best()
         trainer.save(folder)
+    search = begun = None  # what they hold is not needed for the report
+    trainer.let_go()
     finish(trainer, sample, half, folder, options, say, quiet)
     return 0
 
@@ -143,7 +145,7 @@ def describe_run(options: TrainOptions, day: Day, half: HalfHours | None, traine
         f"{quote(day.names[-1])}{known}",
         f"model    latent {latent_width}x{latent_height}x{shape.latent_dim} from {origin} of {counts[0] - counts[1]} "
         f"numbers, F2 of {counts[1]}{' as float32' if shape.weight_bits == 32 else ''}",
-        f"training {trainer.total} steps of {options.batch_size} samples, engine {trainer.engine.name}",
+        f"training {trainer.total} steps of {options.batch_size} samples, engine {trainer.engine_name}",
     ])  # fmt: skip
 
 
@@ -174,7 +176,7 @@ def measure(trainer: Trainer, loaded: checkpoints.Loaded, sample: Sample, half: 
     say(f"report   measuring {'every form' if not whole else 'every form and whole frames'}, on {texels}")
     place = shell_quote(str(folder))
     facts = {
-        "seconds": round(trainer.seconds, 2), "steps": trainer.total, "engine": trainer.engine.name,
+        "seconds": round(trainer.seconds, 2), "steps": trainer.total, "engine": trainer.engine_name,
         "threads": torch.get_num_threads(), "best_epoch": loaded.epoch, "psnr_held_out": loaded.held_out_db,
         "options": dataclasses.asdict(options), "report": options.report,
         "export": f"python -m lightmap.export_latent --ckpt {place}/{checkpoints.BEST} --out_dir {place}",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ from lightmap.options import make_options, parse_args
 from lightmap.rendering import from_checkpoint
 from lightmap.trainer import Trainer
 from lightmap.training import resumed_options, train
+from tests.support.forked import python
 from tests.support.lightmap_days import (
     TINY,
     StopsLater,
@@ -225,13 +226,12 @@ def test_damaged_checkpoints_end_in_one_line(tmp_path, refused):
 
 
 @pytest.mark.parametrize("form", ["inside", "module"])
-@pytest.mark.timeout(300)
 def test_commands_run_from_inside_and_as_modules(tmp_path, form):
     data = save_frames(tmp_path / "data", moving_frames())
     start = ["train.py"] if form == "inside" else ["-m", "lightmap.train"]
     flags = [f"--{key}={value}" for key, value in TINY.items()]
     command = [
-        sys.executable,
+        *python(),
         *start,
         f"--data_dir={data}",
         f"--out_dir={tmp_path / 'out'}",
@@ -247,21 +247,25 @@ def test_commands_run_from_inside_and_as_modules(tmp_path, form):
     assert list((tmp_path / "out" / "tensorboard").glob("events*"))
     if form == "module":
         return
-    command = [sys.executable, "infer.py", "--ckpt", str(tmp_path / "out/best.ckpt"), "--time", "nan", "--out", "x.png"]
+    command = [*python(), "infer.py", "--ckpt", str(tmp_path / "out/best.ckpt"), "--time", "nan", "--out", "x.png"]
     done = subprocess.run(command, cwd=cwd, capture_output=True, text=True)
     assert done.returncode == 2 and done.stderr.startswith("error: --time") and done.stderr.count("\n") == 1
 
 
 def test_ctrl_c_saves(tmp_path):
     data = save_frames(tmp_path / "data", moving_frames())
-    command = [sys.executable, "-m", "lightmap.train", f"--data_dir={data}", f"--out_dir={tmp_path / 'out'}",
+    command = [*python(), "-m", "lightmap.train", f"--data_dir={data}", f"--out_dir={tmp_path / 'out'}",
                "--epochs=100000", "--batch_size=256"]  # fmt: skip
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    for line in process.stdout:
-        if line.startswith("training"):
-            break
-    process.send_signal(signal.SIGINT)
-    out, _ = process.communicate(timeout=60)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen(command, cwd=ROOT, **pipes, env={**os.environ, "PYTHONUNBUFFERED": "1"})
+    try:
+        for line in process.stdout:
+            if line.startswith("training"):
+                break
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == 128 + signal.SIGINT and "--resume" in out
     assert checkpoints.load(tmp_path / "out" / "last.ckpt").training is not None
 

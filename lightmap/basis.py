@@ -27,7 +27,7 @@ from metrics.scores import psnr_of
 
 MOST_CHANNELS = 24
 SCALES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
-PARAMETER_BYTES = 2  # float16
+HALF_BYTES = 2  # of a number of the network and the basis, unless it is float32
 # Bits of a texel in a frame, unless a size is given: 1 is an eighth of BC6H and BC7 and a quarter of BC1; small days,
 # of which every form is small, have up to the second number as long as they stay below SMALL_BYTES.
 BITS_PER_SAMPLE, SMALL_DAY_BITS, SMALL_BYTES = 1, 2, 1 << 16
@@ -56,9 +56,9 @@ def network_size(shape: Shape) -> int:
 
 
 def shipped_bytes(shape: Shape) -> int:
-    """Bytes of a day in latent mode basis: a byte for each latent, float16 for the network and the basis."""
+    """Bytes of a day in latent mode basis: a byte for each latent, float16 or float32 for the network and the basis."""
     height, width = shape.latent_size
-    return height * width * shape.latent_dim + PARAMETER_BYTES * network_size(shape)
+    return height * width * shape.latent_dim + shape.weight_bits // 8 * network_size(shape)
 
 
 def choose_shape(options: TrainOptions, day: Day, say: Say = print) -> Shape:
@@ -94,7 +94,7 @@ class _Choice:
         if len(self.lamps):
             usual = day.texels * LAMP_CHANNELS
         self.given = options.wanted_bytes
-        self.n_bytes = self.given or usual + PARAMETER_BYTES * 3 * day.n_frames * (1 + MOST_CHANNELS // 2)
+        self.n_bytes = self.given or usual + HALF_BYTES * 3 * day.n_frames * (1 + MOST_CHANNELS // 2)
         self.errors: dict[int, Components] = {}
 
     def shape(self, channels: int, scale: int) -> Shape:
@@ -107,7 +107,7 @@ class _Choice:
             return shape
         rows, columns = shape.latent_size
         n_bytes = self.given or rows * columns * channels
-        each = PARAMETER_BYTES * (3 * day.n_frames + channels + 1)
+        each = HALF_BYTES * (3 * day.n_frames + channels + 1)
         hidden = int(n_bytes * NETWORK_SHARE / each) // 4 * 4
         return dataclasses.replace(shape, hidden_f2=min(max(hidden, HIDDEN[0]), HIDDEN[1]))
 
@@ -261,7 +261,8 @@ def bands(shape: Shape, mask: torch.Tensor, device: torch.device, texels_each: i
 
 @torch.no_grad()
 def start_from_pca(model: Compressor, day: Day, device: torch.device) -> None:
-    """Set the latents, the mean day and the basis to those of PCA, and the last layer of the sine network to 0.
+    """Set the latents, the mean day and the basis to those of PCA, and the last layer of the sine network to 0; none of
+    the numbers is rounded yet.
 
     Where the latent map is smaller than the lightmap, latents are those whose interpolation comes closest to PCA's
     weights: least squares by conjugate gradients. Codes reach from each channel's least to its largest latent.
@@ -276,14 +277,14 @@ def start_from_pca(model: Compressor, day: Day, device: torch.device) -> None:
     middle = (high + low) / 2
     codes = (z - middle) / half
     model.grid.copy_(codes.to(device).clamp(-1, 1))
-    f2.basis.copy_(half_precision(basis * half))
+    f2.basis.copy_(basis * half)
     f2.weights[-1].zero_()
-    f2.biases[-1].copy_(half_precision(mean + basis @ middle))
+    f2.biases[-1].copy_(mean + basis @ middle)
     spread = codes.std(dim=0, correction=0).clamp_min(1e-3).to(device)
     # the initial values of a Siren are uniform in +-1 / channels: here sines of about one radian of the latents' spread
     scale = (3 * shape.latent_dim) ** 0.5 / float(f2.omega) / spread
-    f2.weights[0].copy_(half_precision(f2.weights[0] * scale))
-    f2.biases[0].copy_(half_precision(f2.biases[0] * (shape.latent_dim * torch.pi / float(f2.omega))))
+    f2.weights[0].mul_(scale)
+    f2.biases[0].mul_(shape.latent_dim * torch.pi / float(f2.omega))
 
 
 def _weights_of(shape: Shape, day: Day, mean: torch.Tensor, basis: torch.Tensor) -> torch.Tensor:
@@ -320,8 +321,3 @@ def _read_twice(shape: Shape, day: Day, z: torch.Tensor) -> torch.Tensor:
         for index in range(4):
             total.index_add_(0, neighbours[:, index], values * weights[:, index : index + 1])
     return total
-
-
-def half_precision(values: torch.Tensor) -> torch.Tensor:
-    """Values rounded to float16, in which files hold them."""
-    return values.half().float()

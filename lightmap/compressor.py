@@ -11,7 +11,7 @@ from torch import nn
 from torchtyping import TensorType
 
 from lightmap.data import HOURS
-from lightmap.shape import LARGEST, LATENT_MODES, Shape
+from lightmap.shape import LARGEST, LATENT_MODES, WEIGHT_BITS, Shape
 from lightmap.siren import DaySiren, Siren, frame_shares
 
 CHUNK = 1 << 12  # texels per network call, which fit the caches; another count would change low bits of the results
@@ -197,6 +197,8 @@ def shape_from(values: dict) -> Shape:
         value = getattr(shape, field.name)
         if field.name == "latent_mode":
             good = value in LATENT_MODES
+        elif field.name == "weight_bits":
+            good = type(value) is int and value in WEIGHT_BITS
         elif field.name.startswith("omega"):
             good = type(value) in (int, float) and 0 < value < 1e6
         else:

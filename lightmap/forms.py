@@ -84,15 +84,16 @@ def forms_of(model: Compressor, day_facts: Mapping[str, Any], whole: bool) -> di
 
 
 def _basis_form(model: Compressor, day_facts: Mapping[str, Any], whole: bool, build: Build) -> Form:
-    """Latent mode basis has one form: its codes, and in files a network and a basis of float16, which it was trained
-    with."""
+    """Latent mode basis has one form: its codes, and in files a network and a basis of the floats that it was trained
+    with; a renderer has float32 in any case."""
     shape = model.shape
     rows, columns = shape.latent_size
     codes = rows * columns * shape.latent_dim
-    size = len(pack_weights(model, day_facts, "float16")) if whole or codes <= MOST_CODES else None
+    size = len(pack_weights(model, day_facts)) if whole or codes <= MOST_CODES else None
     memory = codes + FLOAT_BYTES * sum(value.numel() for value in model.f2.parameters())
     files = (DAY, "latent_*.dds", "lightmap_decoder*", F2_META)
-    return Form("latent map 8 bits + basis + F2", shipped_bytes(shape), size, memory, True, files, build)
+    title = f"latent map 8 bits + {'float32 ' if shape.weight_bits == 32 else ''}basis + F2"
+    return Form(title, shipped_bytes(shape), size, memory, True, files, build)
 
 
 def _deflated(model: Compressor) -> int:

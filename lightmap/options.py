@@ -70,8 +70,10 @@ class TrainOptions:
     time_harmonics: int = knob(2, "pairs of sine and cosine of the time of day", low=1, high=LARGEST["time_harmonics"])
     omega: float = knob(30.0, "angular frequency of the sine layers", low=0.01, high=1000.0)
     omega_f2: float = knob(
-        0.0, f"the same for F2; 0: that of --omega, {OMEGA_DIRECT:g} with direct, {OMEGA_BASIS:g} with basis",
-        low=0.0, high=1000.0,
+        0.0,
+        f"the same for F2; 0: that of --omega, {OMEGA_DIRECT:g} with direct, {OMEGA_BASIS:g} with basis",
+        low=0.0,
+        high=1000.0,
     )
 
     engine: str = knob(
@@ -103,6 +105,7 @@ FIXED = frozenset(FIELDS) - {
     "data_dir", "out_dir", "compute_latent", "resume", "overwrite", "report", "engine", "device", "num_threads",
     "num_workers", "save_every", "max_pixels",
 }  # fmt: skip
+KEPT = FIXED | {"engine"}  # what --resume goes on with where no flag says otherwise
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -132,7 +135,10 @@ def make_options(values: Mapping[str, Any]) -> TrainOptions:
 
 
 def _in_mode(options: TrainOptions, given: Mapping[str, Any]) -> TrainOptions:
-    """The options with a latent mode, and for f1 and direct the sizes that it has unless others are given."""
+    """The options with a latent mode, and for f1 and direct the sizes that it has unless others are given. With
+    --resume alone the mode is that of a run that has not been read yet."""
+    if options.resume and "latent_mode" not in given:
+        return options
     foreign = [name for name in (*ONLY_F1, "lr_grid") if given.get(name, FIELDS[name].default) != FIELDS[name].default]
     mode = options.latent_mode
     if mode == "auto":

@@ -55,7 +55,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     config = resolve_config(options)
     import torch
 
-    from neuropbr.utils.memory import say_what_it_needs
     from neuropbr.utils.parallel_training import process_group
     from neuropbr.utils.teacher_loop import TeacherLoop
 
@@ -64,8 +63,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         if device.type == "cuda":
             torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
             torch.backends.cudnn.benchmark = True
-        if rank == 0:
-            say_what_it_needs(config, device)
         with stop_signals() as stop:
             finished = TeacherLoop(config, device, rank, processes).run(stop)
     return 0 if finished else EXIT_INTERRUPTED

@@ -82,6 +82,7 @@ def find_slangc() -> Path | None:
     return None
 
 
+@functools.cache
 def version_of(slangc: Path) -> str:
     """The output of `slangc -version`, for example 2026.14.1."""
     done = subprocess.run([slangc, "-version"], capture_output=True, text=True, check=True)
@@ -182,14 +183,22 @@ def translate_source(slangc: Path, source: Path, target: str, flags: Sequence[st
 
     Raises: RuntimeError when Slang refuses or its output looks unfamiliar.
     """
+    return tidy(_in_every_language(slangc, source, tuple(flags))[target], target, source.name)
+
+
+@functools.cache
+def _in_every_language(slangc: Path, source: Path, flags: tuple[str, ...]) -> dict[str, str]:
+    """What Slang writes for each of TARGETS: one run of it takes little longer for all of them than for one."""
     with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "decoder"
-        command = [slangc, source, "-target", target, *TARGETS[target], "-entry", "entry", "-stage", "compute"]
-        command += [*flags, "-line-directive-mode", "none", "-o", out]
+        made = {target: Path(folder) / f"decoder.{target}" for target in TARGETS}
+        command = [slangc, source, *flags, "-line-directive-mode", "none"]
+        command += [word for target, own in TARGETS.items() for word in ("-target", target, *own)]
+        command += ["-entry", "entry", "-stage", "compute"]
+        command += [word for out in made.values() for word in ("-o", out)]  # Slang tells them apart by their endings
         done = subprocess.run(command, capture_output=True, text=True)
-        if done.returncode or not out.is_file():
-            raise RuntimeError(f"{source.name} -> {target}: {done.stderr}")
-        return tidy(out.read_text(encoding="utf-8"), target, source.name)
+        if done.returncode or not all(out.is_file() for out in made.values()):
+            raise RuntimeError(f"{source.name} -> {', '.join(TARGETS)}: {done.stderr}")
+        return {target: out.read_text(encoding="utf-8") for target, out in made.items()}
 
 
 def tidy(text: str, target: str, source: str = SOURCE.name) -> str:

@@ -18,6 +18,7 @@ from neuropbr.utils.device import compiled
 from neuropbr.utils.logs import log_pictures
 from neuropbr.utils.loop import Loop
 from neuropbr.utils.maps import Size, split_targets, unit
+from neuropbr.utils.memory import say_what_it_needs
 from neuropbr.utils.schedule import Schedule, make_optimizer
 from neuropbr.utils.shards import DistillationShardDataset
 
@@ -52,6 +53,7 @@ class StudentLoop(Loop):
             self.teacher, self.teacher_config = load_generator(teacher)
             self.teacher.requires_grad_(False).to(device)
         super().__init__(config, device, train, held_out, groups)
+        say_what_it_needs(config, device, gan=False)  # a second or more, and files that cannot be used are said before
         self.say(f"{counted(len(train), 'training sample')}, {counted(len(held_out), 'validation sample')}")
         fresh = config.training.resume_from is None
         torch.manual_seed(config.training.seed)

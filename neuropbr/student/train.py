@@ -49,10 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         options.assignments.append("training.use_amp=False")
     config = resolve_config(options)
     from neuropbr.student.loop import StudentLoop
-    from neuropbr.utils.memory import say_what_it_needs
 
     device = resolve_device(config, options)
-    say_what_it_needs(config, device, gan=False)
     with stop_signals() as stop:
         finished = StudentLoop(config, device, options.shards_dir, options.teacher_checkpoint).run(stop)
     return 0 if finished else EXIT_INTERRUPTED

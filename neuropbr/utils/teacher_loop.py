@@ -16,6 +16,7 @@ from neuropbr.utils.device import compiled
 from neuropbr.utils.logs import log_pictures
 from neuropbr.utils.loop import Loop
 from neuropbr.utils.maps import split_targets
+from neuropbr.utils.memory import say_what_it_needs
 from neuropbr.utils.parallel_training import distributed
 from neuropbr.utils.schedule import Schedule, make_optimizer
 
@@ -28,6 +29,8 @@ class TeacherLoop(Loop):
     def __init__(self, config: TrainConfig, device: torch.device, rank: int = 0, processes: int = 1):
         train, held_out = open_splits(config)
         super().__init__(config, device, train, held_out, rank=rank, processes=processes)
+        if rank == 0:  # a second or more, and files that cannot be used are said before
+            say_what_it_needs(config, device)
         fresh = config.training.resume_from is None
         self.say(f"{counted(len(train), 'training sample')}, {counted(len(held_out), 'validation sample')}")
         torch.manual_seed(config.training.seed)  # the same weights in every process

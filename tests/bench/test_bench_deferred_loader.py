@@ -23,7 +23,8 @@ def test_every_row_is_measured(tmp_path, capsys, refused):
     found = json.loads((tmp_path / "deferred_loader.json").read_text())
     assert found["settings"]["frames"] == 10 and "processor" in found["machine"] and len(found["entries"]) == 8
     for entry in found["entries"]:
-        assert entry["steps"] == 6 and entry["step"] >= entry["wait"] + 0.001 and entry["longest"] >= entry["wait"]
+        assert entry["steps"] == 6 and entry["step"] >= entry["wait"] + 0.001
+        assert entry["longest"] >= max(entry["wait"], entry["median"]) > 0
         assert (entry["cached_bytes"] > 0) == (entry["cached"] == "all")
     disk = {entry["uv_type"]: entry["disk"] for entry in found["entries"]}
     assert 1.8 < disk["float32"] / disk["uint16"] <= 2

@@ -44,6 +44,7 @@ from tests.support.deferred_views import (
     trained,
     write_frame,
 )
+from tests.support.forked import python
 from tests.support.paths import ROOT
 
 CPU = torch.device("cpu")
@@ -226,9 +227,8 @@ def test_commands_start_in_both_ways(form, tmp_path):
     if form == "inside":
         given = {name: value for name, value in given.items() if name != "unet_width"}
     arguments = [part for name, value in given.items() for part in (f"--{name}", str(value))]
-    done = subprocess.run(
-        [sys.executable, *command, *arguments], cwd=where, capture_output=True, text=True, timeout=300
-    )
+    done = subprocess.run([*python(), *command, *arguments], cwd=where, capture_output=True, text=True,
+                          timeout=300)  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "PSNR" in done.stdout and (run_of(tmp_path) / "report.html").is_file()
 

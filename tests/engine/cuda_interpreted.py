@@ -27,6 +27,7 @@ from tests.support.engine_cases import CASES, CPU, GRIDS, LEARNED, assert_same_p
 from tests.support.kernel_cases import SHAPES, assert_close, channels_of, exact_gradients, make_model, noise_of, samples
 from tests.support.runs import differences, newest_run, save_maps
 from tests.support.triton_cases import (  # noqa: F401
+    CHECKED,
     SMALL,
     _loops,
     assert_no_room_for_moments,
@@ -378,6 +379,7 @@ def test_going_on_from_changed_parameters():
 
 
 def test_the_self_check_fails_where_a_kernel_is_wrong(monkeypatch):
+    monkeypatch.setattr(self_check, "SAMPLES", CHECKED)
     engine = engine_of(CudaEngine, material_of(), **SMALL)
     before = engine.network.weights.clone()
     self_check.check_engine(engine)
@@ -408,7 +410,6 @@ NOISY = {**SMALL, "n_neurons": 64, "n_hidden_layers": 2, "n_frequencies": 2}
 @pytest.mark.parametrize("precision", ["tf32", "bf16"])
 def test_the_self_check_knows_what_rounding_does(precision, monkeypatch):
     """It passes where factors are rounded, and sees that noise is missing (tf32), or whole iterations are others."""
-    monkeypatch.setattr(self_check, "SAMPLES", 128)
     engine = engine_of(lazy_cuda, material_of(), **{**NOISY, "gpu_precision": precision})
     buffers = (engine.network.packed, engine.grids[0].parameters, engine.grids[1].moments, engine._progress)
     before = [buffer.float() + 0 for buffer in buffers]

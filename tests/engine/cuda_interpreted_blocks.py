@@ -283,7 +283,6 @@ def not_cleared(by_texel, block, mask):
 
 @pytest.mark.parametrize("precision", ["tf32", "bf16"])
 def test_the_self_check_knows_what_is_wrong_with_blocks(precision, monkeypatch):
-    monkeypatch.setattr(self_check, "SAMPLES", 128)
     values = {**SMALL, "hash_grid_configs": LEARNED_BLOCKS, "gpu_precision": precision}
     engine = engine_of(lazy_blocks, material_of(), **values)
     self_check.check_engine(engine)

@@ -210,7 +210,6 @@ SABOTAGE = {
 
 @pytest.mark.parametrize("name", [None, *SABOTAGE])
 def test_the_self_check_knows_what_is_wrong(name, monkeypatch):
-    monkeypatch.setattr(self_check, "SAMPLES", 128)
     engine = engine_of(CudaEngine, material_of(), **{**SMALL, **FILTERED, "n_hidden_layers": 0})
     if name is None:
         self_check.check_engine(engine)

@@ -21,8 +21,10 @@ from lightmap.evaluation import draw_sample
 from lightmap.exports import onnx_bytes, script_bytes, write_exports
 from lightmap.options import make_options, parse_args, parse_size
 from lightmap.rendering import from_checkpoint, from_exports
+from lightmap.sample_scene import Scene
 from lightmap.shape import Shape
 from lightmap.siren import DaySiren
+from lightmap.summary import build_report
 from lightmap.trainer import Trainer
 from lightmap.training import train
 from tests.support.lightmap_days import (
@@ -119,6 +121,74 @@ def test_start_is_pca_and_training_gains_on_it(tmp_path):
         assert torch.equal(value, value.half().float())  # what is measured is what a file of float16 holds
 
 
+def still_frames(size: int, other: float) -> np.ndarray:
+    """24 frames that are the scene's noon, but for one at the hour `other`."""
+    noon, once = (Scene(size).light(hour).clip(0, 1) * 255 for hour in (12, other))
+    return np.stack([once if index == 7 else noon for index in range(24)]).astype(np.uint8)
+
+
+EXTREME_DAYS = {
+    "still": still_frames(24, 12), "one hour": still_frames(40, 22), "black": np.zeros((24, 9, 14, 3), np.uint8),
+    "dark": moving_frames() // 100, "noise": np.random.default_rng(1).integers(0, 256, (24, 8, 8, 3), dtype=np.uint8),
+    "one texel": moving_frames(24, 1, 1), "two frames": moving_frames(2),
+    "one bright texel": np.pad(np.full((24, 1, 1, 3), 255, np.uint8), ((0, 0), (5, 3), (8, 5), (0, 0))),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", EXTREME_DAYS)
+def test_no_day_ends_below_pca_in_as_many_bytes(tmp_path, name):
+    day = load_day(save_frames(tmp_path / "data", EXTREME_DAYS[name]), say=lambda _: None)
+    trainer = trainer_of(day, epochs=1, samples_per_epoch=2048, batch_size=256)
+    assert trainer.train(tmp_path, quiet=True)
+    report = build_report(checkpoints.load(tmp_path / "best.ckpt").model, draw_sample(day, 1000), None,
+                          checkpoints.describe_day(day), {})  # fmt: skip
+    own = report["forms"]["basis"]
+    assert own["bytes"] == shipped_bytes(trainer.shape) and own["psnr_hours"] >= 11
+    rival = own["pca_at_equal_bytes"]
+    assert rival is None or own["psnr_hours"] >= rival["psnr_hours"]
+
+
+def test_float32_is_taken_where_float16_costs_quality_and_counted(tmp_path):
+    day = load_day(save_frames(tmp_path / "data", EXTREME_DAYS["one hour"]))
+    trainer = trainer_of(day, epochs=1, samples_per_epoch=2048)
+    assert trainer.train(tmp_path, quiet=True) and trainer.shape.weight_bits == 32
+    whole = trainer.model.grid.numel() + 4 * sum(value.numel() for value in trainer.model.f2.parameters())
+    assert shipped_bytes(trainer.shape) == whole
+    write_exports(tmp_path / "out", trainer.model, checkpoints.describe_day(day))
+    with np.load(tmp_path / "out" / "day.npz") as archive:
+        assert archive["weights"].dtype == np.float32
+    a, b = (from_checkpoint(path) for path in (tmp_path / "last.ckpt", tmp_path / "out" / "day.npz"))
+    assert np.abs(a.encoded(6.5) - b.encoded(6.5)).max() < 1e-6
+    assert json.loads((tmp_path / "out" / "f2_meta.json").read_text())["shape"]["weight_bits"] == 32
+    for n_bytes in (whole - 1, whole - 900, whole // 2):  # fewer neurons, float16, fewer channels
+        assert shipped_bytes(trainer_of(day, bytes=str(n_bytes)).shape) <= n_bytes
+    assert trainer_of(day, bytes=str(whole - 1)).shape.weight_bits == 32
+
+
+def test_days_of_before_have_float16(tmp_path, refused):
+    """Files of versions that knew no other: their shapes do not say so."""
+    folder = tiny("basis", 1)
+    with np.load(folder / "day.npz") as archive:
+        parts = {name: archive[name] for name in archive.files}
+    info = json.loads(parts["info"].tobytes())
+    del info["shape"]["weight_bits"]
+    np.savez_compressed(tmp_path / "day.npz", **{**parts, "info": np.frombuffer(json.dumps(info).encode(), np.uint8)})
+    for name in ("best.ckpt", "last.ckpt"):
+        payload = torch.load(folder / name, weights_only=True)
+        payload["shape"] = json.dumps(info["shape"])
+        torch.save(payload, tmp_path / name)
+    assert parts["weights"].dtype == np.float16
+    assert checkpoints.load(tmp_path / "best.ckpt").model.shape.weight_bits == 16
+    for name in ("day.npz", "best.ckpt"):
+        assert np.array_equal(from_checkpoint(tmp_path / name).light(7.7), from_checkpoint(folder / name).light(7.7))
+    again = {"data_dir": str(folder / "data"), "out_dir": str(tmp_path), "resume": True, "report": "none"}
+    assert train(again, lambda _: None, True) == 0
+    info["shape"]["weight_bits"] = 8
+    np.savez_compressed(tmp_path / "day.npz", **{**parts, "info": np.frombuffer(json.dumps(info).encode(), np.uint8)})
+    with refused("day.npz", "weight_bits"):
+        from_checkpoint(tmp_path / "day.npz")
+
+
 def test_a_rate_that_is_too_high_leaves_what_was_before(tmp_path):
     trainer = trainer_of(scene()[0], lr=1.0, epochs=1, samples_per_epoch=40_000)
     before = trainer.best_db
@@ -207,6 +277,7 @@ def test_resumed_run_has_the_bits_of_one_that_was_never_stopped(tmp_path, scale,
     again = {"data_dir": str(data), "out_dir": str(parts), "resume": True, "report": "none"}
     # a later version that would choose otherwise
     monkeypatch.setattr("lightmap.trainer.choose_shape", lambda *_: pytest.fail("the shape is that of the run"))
+    monkeypatch.setattr("lightmap.trainer.start_day", lambda *_: pytest.fail("the run has its state"))
     assert train(again, lambda _: None, True) == 0
     for name in ("last.ckpt", "best.ckpt"):
         a, b = checkpoints.load(whole / name), checkpoints.load(parts / name)

@@ -34,6 +34,7 @@ from tests.support.shader_compilers import (
     compile_with_dxc,
     compile_with_glslang,
     example_shader,
+    slangc_of_the_committed_files,
 )
 from tests.support.shader_hosts import HALF_FEATURE, run_essl, run_wgsl, wgpu_device
 from tests.support.shader_jobs import Job
@@ -237,11 +238,7 @@ def test_every_name_is_defined(name, language, shipped):
 @pytest.mark.parametrize("target", ["hlsl", "wgsl"])
 def test_marked_texts_are_those_of_slang(target):
     """With several variants at once, which one file holds; up to the numbers that Slang gives to names."""
-    slangc = generate.find_slangc()
-    if slangc is None:
-        pytest.skip("needs Slang's compiler: pip install --no-deps slangtorch")
-    if generate.version_of(slangc) != generate.SLANG_VERSION:
-        pytest.skip(f"the committed files are by slangc {generate.SLANG_VERSION}, here is another version")
+    slangc = slangc_of_the_committed_files()
     marked = (generate.GENERATED / generate.file_name(target, "mixed")).read_text(encoding="utf-8")
     for variants in ([], [generate.ROW_SCALES, generate.EXTRAS], [*generate.VARIANTS]):
         flags = ["-DREADING=2", generate.NETWORKS[generate.HALF][0], *(generate.VARIANTS[name] for name in variants)]

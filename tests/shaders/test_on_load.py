@@ -19,7 +19,7 @@ from metrics.decoded_maps import decode_maps
 from shaders import generate
 from shaders.on_load import SYNTAX, blocks_source, on_load_source, pack_parameters, targets_of
 from tests.support.on_load_cases import CASES, LAYOUTS, make_export
-from tests.support.shader_compilers import compile_with_dxc, compile_with_glslang
+from tests.support.shader_compilers import compile_with_dxc, compile_with_glslang, slangc_of_the_committed_files
 from tests.support.shader_hosts import wgpu_device
 from transcode import gpu
 from transcode.gpu import GpuDecoder, device_for_textures
@@ -44,11 +44,7 @@ def device():
 @pytest.mark.parametrize("target", generate.ON_LOAD_TARGETS)
 @pytest.mark.parametrize("name", [generate.ON_LOAD, generate.BLOCKS])
 def test_committed_translations_are_up_to_date(name, target):
-    slangc = generate.find_slangc()
-    if slangc is None:
-        pytest.skip("needs Slang's compiler: pip install --no-deps slangtorch")
-    if generate.version_of(slangc) != generate.SLANG_VERSION:
-        pytest.skip(f"the committed files are by slangc {generate.SLANG_VERSION}, here is another version")
+    slangc = slangc_of_the_committed_files()
     path = generate.GENERATED / f"{name}.{target}"
     made = generate.generated_files()[path](slangc)
     assert made == path.read_text(encoding="utf-8"), f"{path.name}: run python shaders/generate.py"

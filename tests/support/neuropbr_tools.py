@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import torch
 from PIL import Image as PillowImage
 
 from common.errors import run_command
+from neuropbr.utils import memory
+from tests.support.forked import python
 
 ROOT = Path(__file__).resolve().parents[2]
 HOME = ROOT / "neuropbr"
@@ -41,12 +42,16 @@ def script(name: str):
 
 
 def run(name: str, *words) -> int:
-    """main() of a command in this process; returns its exit code, argparse's too."""
+    """main() of a command in this process; returns its exit code, argparse's too.
+
+    What it says about memory is made up: finding that out takes longer than most runs here.
+    """
     torch.set_num_threads(1)  # a module's fixtures run before conftest says so, and the bits depend on it
-    try:
-        return run_command(lambda: script(name).main([str(word) for word in words]))
-    except SystemExit as ended:
-        return ended.code
+    with mock.patch.object(memory, "tensor_bytes", lambda *_: (10**6, 10**5)):
+        try:
+            return run_command(lambda: script(name).main([str(word) for word in words]))
+        except SystemExit as ended:
+            return ended.code
 
 
 @contextlib.contextmanager
@@ -68,38 +73,14 @@ def workplace(folder: Path) -> Path:
     return folder
 
 
-def in_process(folder: Path, *words, stdin: str | None = None) -> subprocess.CompletedProcess:
-    """A command as a user starts it: `python words...` in `folder`, one thread, no network."""
+def in_process(folder: Path, *words, stdin: str | None = None, own: bool = False) -> subprocess.CompletedProcess:
+    """A command as a user starts it: `python words...` in `folder`, one thread; own: with imports of its own."""
+    start = [sys.executable] if own else python("torchvision", "torchmetrics", "torch.utils.tensorboard")
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": ""}
     return subprocess.run(
-        [sys.executable, *map(str, words)], cwd=folder, env=environment, input=stdin, capture_output=True, text=True,
+        [*start, *map(str, words)], cwd=folder, env=environment, input=stdin, capture_output=True, text=True,
         check=False,
     )  # fmt: skip
-
-
-SCRIPTS = """
-import contextlib, io, json, os, runpy, sys
-there, results = sys.path[1:], []
-for words in json.load(sys.stdin):
-    sys.argv, sys.path[:] = words, [os.path.dirname(os.path.realpath(words[0])), *there]
-    out, err, code = io.StringIO(), io.StringIO(), 0
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        try:
-            runpy.run_path(words[0], run_name="__main__")
-        except SystemExit as ended:
-            code = ended.code or 0
-    results.append((code, out.getvalue(), err.getvalue()))
-json.dump(results, sys.stdout)
-"""
-
-
-def scripts(folder: Path, *commands: Sequence) -> list[tuple[int, str, str]]:
-    """(exit code, stdout, stderr) of each `python words...` in `folder`, as a user starts them, but one after the other
-    in one process: importing PyTorch takes more time than most of them."""
-    words = json.dumps([[str(word) for word in command] for command in commands])
-    done = in_process(folder, "-c", SCRIPTS, stdin=words)
-    assert done.returncode == 0, done.stderr[-2000:]
-    return json.loads(done.stdout)
 
 
 def write_material(folder: Path, size: int = 64, seed: int = 0) -> Path:

@@ -24,18 +24,26 @@ ARM_LIBRARIES = "/usr/aarch64-linux-gnu"
 APART = ("gemm.cpp", "system.cpp", "bare.cpp")  # units that cannot be compiled together with the others
 
 
+def joined_sources(folder: Path) -> Path:
+    """A new folder with the sources of the kernels as few units, which compile in half of the time, in place of
+    engine.cpu.build.SOURCES."""
+    folder.mkdir(parents=True)
+    units = sorted(path.name for path in build.SOURCES.glob("[!.]*.cpp"))
+    joined = {"others.cpp": [name for name in units if name not in APART], **{name: [name] for name in APART}}
+    for name, content in joined.items():
+        (folder / name).write_text("".join(f'#include "{build.SOURCES / unit}"\n' for unit in content))
+    return folder
+
+
 def cross_compile(folder: Path, where: str, *flags: str) -> Path:
     """The kernels for a target of zig in `folder`, with the least optimisation that is not slower than none."""
-    folder.mkdir(parents=True, exist_ok=True)
-    recipe = build.Recipe(build.SOURCES, zig_or_skip())
-    together = [name for name in recipe.units if name not in APART]  # a third of the time that they take one by one
-    (folder / "others.cpp").write_text("".join(f'#include "{build.SOURCES / name}"\n' for name in together))
+    recipe = build.Recipe(joined_sources(folder / "src"), zig_or_skip())
     own = [*build.COMPILE_FLAGS, *zig.compile_flags(where), "-O1", *flags]
-    units = {name: build.CONTRACTION.get(name, build.NO_CONTRACTION) for name in (str(folder / "others.cpp"), *APART)}
-    objects = [str(folder / f"{Path(name).stem}.o") for name in units]
+    objects = [str(folder / f"{Path(name).stem}.o") for name in recipe.units]
     library = folder / ("kernels.dll" if "windows" in where else "kernels.so")
     build.run_together(
-        [[*recipe.compiler, *own, units[name], "-c", name, "-o", made] for name, made in zip(units, objects)],
+        [[*recipe.compiler, *own, build.CONTRACTION.get(name, build.NO_CONTRACTION), "-c", name, "-o", made]
+         for name, made in zip(recipe.units, objects)],
         recipe, folder,
     )  # fmt: skip
     build.run_together([[*recipe.compiler, *objects, *zig.link_flags(where), "-o", str(library)]], recipe, folder)

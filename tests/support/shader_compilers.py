@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import shutil
 import subprocess
@@ -12,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from formats.textures import read_export
+from shaders import generate
 from shaders.export import shader_source
-from tests.support.paths import ROOT
 
 # A fragment shader around the example of the header, per language.
 WRAPPERS = {
@@ -31,11 +30,14 @@ COMPILERS = {
 }
 
 
-def load_generate():
-    spec = importlib.util.spec_from_file_location("generate", ROOT / "shaders" / "generate.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def slangc_of_the_committed_files() -> Path:
+    """Slang's compiler, of the version that wrote shaders/generated."""
+    slangc = generate.find_slangc()
+    if slangc is None:
+        pytest.skip("needs Slang's compiler: pip install --no-deps slangtorch")
+    if generate.version_of(slangc) != generate.SLANG_VERSION:
+        pytest.skip(f"the committed files are by slangc {generate.SLANG_VERSION}, here is another version")
+    return slangc
 
 
 def example_of(source: str) -> str:
@@ -75,7 +77,7 @@ def compile_with_dxc(
 
     target: the ending of what is written beside `path`; `dxil-asm` is text.
     """
-    slangc = load_generate().find_slangc()
+    slangc = generate.find_slangc()
     if slangc is None:
         pytest.skip("needs Slang's compiler: pip install --no-deps slangtorch")
     command = [slangc, path, "-pass-through", "dxc", "-target", target, "-profile", profile, "-entry", "main"]

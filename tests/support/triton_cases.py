@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
-from dataclasses import replace
-from types import SimpleNamespace
-
 import pytest
 import torch
 import triton
 import triton.language as tl
-from triton.runtime import interpreter
 
+import tests.support.triton_interpreter  # noqa: F401  # before a kernel runs
 from engine.adam_state import MOMENTS
+from engine.cuda import self_check
 from engine.cuda.decoder import differentiate
 from engine.cuda.engine import CudaEngine
 from model import Noise
@@ -21,52 +17,8 @@ from quantize import stream_key
 from tests.support.engine_cases import GRIDS, engine_of, reloaded
 from tests.support.kernel_cases import assert_close, exact_gradients
 
-# For each call of a device function the interpreter (Triton 3.8) puts its own functions into triton.language again,
-# which has them since the kernel's call: a third of its time.
-put, has_them = interpreter._patch_lang, set()
-
-
-def put_once(fn):
-    """interpreter._patch_lang, for modules that do not have the interpreter's functions yet."""
-    missing = {name for name, value in (("tl", tl), ("core", tl.core)) if value in modules_of(fn)} - has_them
-    if not missing:
-        return SimpleNamespace(restore=lambda: None)
-    scope = put(fn)
-    restore = scope.restore
-
-    def take_back():
-        restore()
-        has_them.difference_update(missing)
-
-    has_them.update(missing)
-    scope.restore = take_back
-    return scope
-
-
-@functools.cache
-def modules_of(fn):
-    """The modules that a function sees under some name."""
-    return [value for value in fn.__globals__.values() if inspect.ismodule(value)]
-
-
-interpreter._patch_lang = put_once
-
-# Without `debug` the interpreter computes whether sums and products overflow, a third of its time, and looks at none.
-builder = interpreter.interpreter_builder
-builder.options = replace(builder.options, sanitize_overflow=False)
-
-split = interpreter.InterpreterBuilder.create_split
-
-
-def contiguous_split(builder, value):
-    """The halves of tl.split, copied: the interpreter's atomics (Triton 3.8) read numbers as if they lay one after
-    the other, which the halves themselves do not."""
-    return tuple(interpreter.TensorHandle(half.data.copy(), half.dtype) for half in split(builder, value))
-
-
-interpreter.InterpreterBuilder.create_split = contiguous_split
-
 SMALL = {"batch_size": 70, "gpu_precision": "float32"}
+CHECKED = self_check.SAMPLES
 
 
 @triton.jit
@@ -77,6 +29,8 @@ def loop_kernel(out, n):
 
 @pytest.fixture(autouse=True, scope="session")
 def _loops():
+    """Skips where the interpreter does not work; and the self-check has two blocks of samples instead of eight."""
+    self_check.SAMPLES = 128
     out = torch.zeros(4)
     try:
         loop_kernel[(1,)](out, 4)

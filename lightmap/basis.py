@@ -65,20 +65,21 @@ def choose_shape(options: TrainOptions, day: Day, say: Say = print) -> Shape:
     """The shape of a day in latent mode basis.
 
     Of all channels and resolutions that fit into the bytes, those with which PCA comes closest; without --bytes fewer
-    channels if they are as good. With --target_psnr the smallest that reach it. Flags that are given stay as they are.
+    channels if they are as good. With --target_psnr the smallest in which PCA reaches it; see target.py for what
+    training adds. Flags that are given stay as they are.
     Raises: UserError if nothing fits.
     """
-    choice = _Choice(options, day)
+    choice = SizeChoice(options, day)
     if options.latent_dim and options.latent_scale and not (options.wanted_bytes or options.target_psnr):
         return choice.shape(options.latent_dim, options.latent_scale)
-    found = choice.for_target(options.target_psnr, say) if options.target_psnr else choice.for_bytes()
+    found = choice.for_target(options.target_psnr) if options.target_psnr else choice.for_bytes()
     if len(choice.lamps) and found[1] > 1 and not options.latent_scale:
         say(f"note: --bytes {options.bytes}: too few for a latent map of the lightmap's size, which keeps lamps sharp")
     return choice.shape(*found)
 
 
-class _Choice:
-    """The numbers of channels and the resolutions of a day."""
+class SizeChoice:
+    """The numbers of channels and the resolutions of a day, with what PCA leaves over at each."""
 
     def __init__(self, options: TrainOptions, day: Day):
         self.options, self.day = options, day
@@ -144,24 +145,23 @@ class _Choice:
             channels = next(n for n in range(1, channels + 1) if self.error(scale, n) <= good)
         return channels, scale
 
-    def for_target(self, target: float, say: Say) -> tuple[int, int]:
-        """(channels, scale) of the smallest form of at least `target` dB."""
-        best = None
+    def for_target(self, target: float) -> tuple[int, int]:
+        """(channels, scale) of the smallest form in which PCA has `target` dB; else of the best one."""
+        forms = [(channels, scale) for _, channels, scale in self.front()]
+        good = (form for form in forms if psnr_of(self.error(form[1], form[0])) >= target)
+        return next(good, forms[-1])
+
+    def front(self) -> list[tuple[int, int, int]]:
+        """(bytes, channels, scale) of the forms in which PCA comes closer than in any that is as small."""
         counts = [self.options.latent_dim] if self.options.latent_dim else range(1, self.most + 1)
-        for scale in self.scales:
-            reached = [n for n in counts if psnr_of(self.error(scale, n)) >= target]
-            if not reached:
-                break
-            size = shipped_bytes(self.shape(reached[0], scale))
-            if best is None or size < best[0]:
-                best = size, reached[0], scale
-        if best is None:
-            scale = self.scales[0]
-            reached = psnr_of(self.error(scale, counts[-1]))
-            say(f"note: --target_psnr {target:g}: {counts[-1]} channels start at {reached:.1f} dB; training may add to "
-                "it")  # fmt: skip
-            return counts[-1], scale
-        return best[1:]
+        forms = [(shipped_bytes(self.shape(n, scale)), n, scale) for scale in self.scales for n in counts]
+        found, least = [], math.inf
+        for size, channels, scale in sorted(forms):
+            error = self.error(scale, channels)
+            if error < least:
+                found.append((size, channels, scale))
+                least = error
+        return found
 
     def error(self, scale: int, channels: int) -> float:
         """Mean squared error of PCA at 1/scale of the size, over the texels in the mask."""

@@ -74,12 +74,12 @@ class Compressor(nn.Module):
     def latents(self, texels: Texels) -> Latents:
         """z at the centres of lightmap texels, sampled bilinearly from the latent map."""
         if self.shape.latent_scale == 1:
-            return self._latent_texels(texels)
+            return self.latent_texels(texels)
         neighbours, weights = bilinear_neighbours(texels, (self.shape.height, self.shape.width), self.shape.latent_size)
-        z = self._latent_texels(neighbours.flatten()).view(*neighbours.shape, self.shape.latent_dim)
+        z = self.latent_texels(neighbours.flatten()).view(*neighbours.shape, self.shape.latent_dim)
         return (z * weights[..., None]).sum(dim=1)
 
-    def _latent_texels(self, texels: Texels) -> Latents:
+    def latent_texels(self, texels: Texels) -> Latents:
         """z of texels of the latent map."""
         if self.shape.latent_mode != "f1":
             return round_latents(self.grid[texels], self.shape.latent_bits)
@@ -108,7 +108,7 @@ class Compressor(nn.Module):
         device = self.f2.omega.device
         for part in chunks(height * width):
             with torch.no_grad():
-                z = self._latent_texels(part.to(device)).cpu()
+                z = self.latent_texels(part.to(device)).cpu()
             yield z
 
 

@@ -14,7 +14,7 @@ from lightmap.compressor import CHUNK, Compressor, Latents, bilinear_neighbours,
 from lightmap.data import Day, Numbers
 from lightmap.evaluation import Stack
 from lightmap.exports import DAY, F2_META, LATENT_MAP, LATENT_Q8, NETWORKS, NETWORKS_HALF
-from lightmap.quantised import encode_npz, quantise_model
+from lightmap.quantised import codes_of_latents, encode_npz, quantise_model, span_of
 from lightmap.weight_file import WEIGHT_TYPES, pack_weights
 
 NPY_HEADER = 128
@@ -121,7 +121,7 @@ def _rounded_weights(model: Compressor, weight_type: str) -> Build:
 class LatentMap:
     """F1's latent map as 8-bit codes, of which only what is asked for is computed: a large one takes GB as floats.
 
-    Equal to `quantised.quantise` of the whole map, and of the map averaged to half its size.
+    Equal to the codes of the whole map, and of the map averaged to half its size.
     """
 
     def __init__(self, model: Compressor):
@@ -160,9 +160,9 @@ class LatentMap:
     def _codes(self, texels: Numbers, scale: int) -> Latents:
         """Latents of texels of the map at 1/scale, after rounding to codes."""
         low, high = self.extremes[scale]
-        span = torch.where(high > low, high - low, torch.ones_like(low))
+        span = span_of(low, high)
         z = self._averaged(texels) if scale == 2 else _in_chunks(self.model, texels)
-        return ((z - low) / span * 255 + 0.5).floor().clamp(0, 255) / 255 * span + low
+        return codes_of_latents(z, low, span, 8).float() / 255 * span + low
 
     def _averaged(self, texels: Numbers) -> Latents:
         """The mean of the up to four texels of the map under each of half its size."""
@@ -181,7 +181,7 @@ class LatentMap:
 @torch.no_grad()
 def _in_chunks(model: Compressor, texels: Numbers) -> Latents:
     """z of texels of the latent map."""
-    return torch.cat([model._latent_texels(part) for part in texels.split(CHUNK)])
+    return torch.cat([model.latent_texels(part) for part in texels.split(CHUNK)])
 
 
 # --- decoding --------------------------------------------------------------------------------------------------------

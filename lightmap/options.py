@@ -40,8 +40,9 @@ class TrainOptions:
     bytes: str = knob("", "size that channels, resolution and network are chosen for, such as 200k or 1.5M (latent "
                       "mode basis); empty: an eighth of the frames as BC6H or BC7, a quarter for small days",
                       unit="bytes")  # fmt: skip
-    target_psnr: float = knob(0.0, "instead of a size, the PSNR that the smallest form reaches before training adds to "
-                              "it; 0: go by size", unit="dB", low=0.0, high=100.0)  # fmt: skip
+    target_psnr: float = knob(0.0, "instead of a size, the PSNR that the smallest form ends at, found by short runs, "
+                              "and up to three whole ones where they miss; 0: go by size", unit="dB", low=0.0,
+                              high=100.0)  # fmt: skip
 
     epochs: int = knob(200, "number of epochs", low=1, high=10**6)
     batch_size: int = knob(65536, "samples of a step; a sample is a texel at an hour", low=16, high=1 << 24)

@@ -13,7 +13,7 @@ import torch
 
 from common.errors import Say, UserError, quote
 from common.event_file import EventFile
-from common.events import progress_bar
+from common.events import TENSORBOARD, progress_bar
 from common.files import make_folder
 from common.memory import give_back_memory
 from common.stop import StopRequest
@@ -30,8 +30,6 @@ from lightmap.sampling import Batch, Sampler, measured_texels, split_texels
 from lightmap.torch_step import TorchStep
 from metrics.scores import psnr_of
 
-TENSORBOARD = "tensorboard"
-
 
 class Trainer:
     """Trains one day.
@@ -39,37 +37,39 @@ class Trainer:
     Args:
         make_step: (model, lr, lr_grid) -> TorchStep, or a subclass; latent mode basis has its own.
         begun: a run that goes on, of checkpoints.load_run.
+        shape: of a new run in latent mode basis; None: the trainer chooses.
     Raises: UserError for too few texels, or a run of another day.
     """
 
     def __init__(self, options: TrainOptions, day: Day, device: torch.device, say: Say = print,
-                 make_step: Callable[..., TorchStep] = TorchStep, begun: Begun | None = None):  # fmt: skip
+                 make_step: Callable[..., TorchStep] = TorchStep, begun: Begun | None = None,
+                 shape: Shape | None = None):  # fmt: skip
         self.options, self.day, self.device, self.say = options, day, device, say
         if begun is not None:
             begun.check(day, options.latent_mode)
         started = time.perf_counter()
-        self.best_db, self.best_epoch, self.found_db = -math.inf, 0, math.nan
+        self.best_db, self.best_epoch = -math.inf, 0
         if options.latent_mode == "basis":
-            self._set_up_basis(begun)
-            samples = min(int(day.mask.sum()) * day.n_frames, MOST_SAMPLES)
+            self._set_up_basis(begun, shape)
         else:
             self._set_up_networks(begun, make_step)
-            samples = int(day.mask.sum()) * day.n_frames
         self.shape: Shape = self.model.shape
+        self.total, self.iteration = steps_of(options, day), 0
+        self.steps_per_epoch = self.total // options.epochs
         self.engine_name = self.engine.name
-        self.steps_per_epoch = max(1, math.ceil((options.samples_per_epoch or samples) / options.batch_size))
-        self.total, self.iteration = options.epochs * self.steps_per_epoch, 0
         self.seconds = time.perf_counter() - started
         if begun is not None:
             self._restore(begun)
+        self.found_db = self.best_db
 
-    def _set_up_basis(self, begun: Begun | None) -> None:
+    def _set_up_basis(self, begun: Begun | None, shape: Shape | None) -> None:
         """Model, engine and sampler; a new run starts from PCA, which training can only gain on."""
         options, day, device = self.options, self.day, self.device
         self.measured = measured_texels(day.mask, options.seed)
         if begun is None:
-            self.say("start    principal components of the day, and what they leave over at each size")
-            shape = choose_shape(options, day, self.say)
+            if shape is None:
+                self.say("start    principal components of the day, and what they leave over at each size")
+                shape = choose_shape(options, day, self.say)
             start = start_day(shape, options, day, device, lambda model: day_db(model, day, self.measured))
             self.model, self.engine, self.generator = start.model, start.engine, start.generator
             self.best_db, self.best_state = start.best_db, start.best_state
@@ -205,6 +205,13 @@ class Trainer:
             self.best_db = day_db(best.model.to(self.device), self.day, self.measured)
         self.best_state = state_of(best.model)
         self.iteration, self.seconds = last.step, last.seconds
+
+
+def steps_of(options: TrainOptions, day: Day) -> int:
+    """Steps of a whole run."""
+    samples = int(day.mask.sum()) * day.n_frames
+    usual = min(samples, MOST_SAMPLES) if options.latent_mode == "basis" else samples
+    return options.epochs * max(1, math.ceil((options.samples_per_epoch or usual) / options.batch_size))
 
 
 def _all_hours(day: Day, texels: torch.Tensor, device: torch.device) -> Batch:

@@ -25,9 +25,10 @@ from lightmap.fused_step import FusedStep, fused_problem
 from lightmap.options import FIXED, TrainOptions, make_options
 from lightmap.pictures import log_pictures
 from lightmap.report_text import describe_report
-from lightmap.run_files import check_unused, remove_run
+from lightmap.run_files import check_unused, remove_curves, remove_run
 from lightmap.sample_scene import write_day
 from lightmap.summary import REPORT, Report, evaluation_sample
+from lightmap.target import TargetSearch
 from lightmap.torch_step import TorchStep
 from lightmap.trainer import Trainer
 
@@ -106,16 +107,26 @@ def train(given: Mapping[str, Any], say: Say = print, quiet: bool = False) -> in
         half = load_half_hours(data_dir, day, sample.texels, options.num_workers, options.max_pixels)
     begun = checkpoints.load_run(folder) if options.resume else None
     make_step = choose_step(options.engine, device, say, "engine" in given)
-    trainer = Trainer(options, day, device, say, make_step, begun)
+    search = TargetSearch(options, day, device, say) if options.target_psnr and begun is None else None
+    trainer = search.first() if search else Trainer(options, day, device, say, make_step, begun)
     make_folder(folder)
     if options.overwrite and not options.resume:
         remove_run(folder)
     with stop_signals() as stop:
         say(describe_run(options, day, half, trainer))
         completed = trainer.train(folder, stop, quiet)
+        while search and completed and (following := search.again(trainer)):
+            trainer = following
+            remove_curves(folder)
+            say(describe_run(options, day, half, trainer))
+            completed = trainer.train(folder, stop, quiet)
     if not completed:
         say(f"stopped at step {trainer.iteration} of {trainer.total}; --resume goes on from {quote(folder)}")
         return 128 + stop.signal_number
+    if search and search.best() is not trainer:
+        trainer = search.best()
+        trainer.save(folder)
+    search = begun = None  # what they hold is not needed for the report
     trainer.let_go()
     finish(trainer, sample, half, folder, options, say, quiet)
     return 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -25,6 +26,7 @@ from lightmap.sample_scene import Scene
 from lightmap.shape import Shape
 from lightmap.siren import DaySiren
 from lightmap.summary import build_report
+from lightmap.target import ABOVE, BELOW, RUNS, TRIAL_TEXELS, TargetSearch, part_of
 from lightmap.trainer import Trainer
 from lightmap.training import train
 from tests.support.lightmap_days import (
@@ -99,6 +101,47 @@ def test_size_is_kept_and_buys_quality():
     assert (given.hidden_f2, given.layers_f2) == (500, 3)
     given = choose_shape(make_options({"latent_dim": 3, "latent_scale": 2, "hidden_f2": 7, "layers_f2": 2}), day)
     assert (given.latent_dim, given.latent_scale, given.hidden_f2, given.layers_f2) == (3, 2, 7, 2)
+
+
+def test_a_target_is_met_from_short_runs_and_corrected_by_whole_ones(tmp_path, monkeypatch):
+    day, said = load_day(save_frames(tmp_path / "data", moving_frames(24, 18, 22))), []
+    given = {"data_dir": str(tmp_path / "data"), "target_psnr": 36.0, "report": "none", "epochs": 1,
+             "samples_per_epoch": 20_000, "batch_size": 2048, "out_dir": str(tmp_path / "out")}  # fmt: skip
+    torch.set_num_threads(1)
+    assert train(given, said.append, True) == 0
+    found = checkpoints.load(tmp_path / "out" / "best.ckpt")
+    assert found.held_out_db >= 36 - BELOW and any(line.startswith("target   36 dB") for line in said)
+    whole = trainer_of(day, latent_dim=12)  # what ends far above takes more
+    assert shipped_bytes(found.model.shape) < shipped_bytes(whole.shape) and found.held_out_db < whole.best_db
+
+
+@pytest.mark.parametrize("trial_is_off", [-1.5, 0.0, 1.5])
+@pytest.mark.parametrize("target", [22.0, 30.0, 38.0, 90.0])
+def test_whole_runs_correct_what_short_ones_say(target, trial_is_off):
+    day, said = scene()[0], []
+    search = TargetSearch(make_options({"target_psnr": target}), day, CPU, said.append)
+
+    def truth(n: int) -> float:
+        return search.pca[n] + 2 + 0.05 * n  # what training adds
+
+    search._trial = lambda n, *_: truth(n) - search.pca[n] + trial_is_off
+    search._trainer = lambda n: search.runs.setdefault(n, SimpleNamespace(best_db=truth(n)))
+    trainer = search.first()
+    while trainer:
+        trainer = search.again(trainer)
+    best = next(n for n, run in search.runs.items() if run is search.best())
+    good = [n for n in range(len(search.front)) if truth(n) >= target - BELOW]
+    assert len(search.runs) <= RUNS and (best in good or not good)
+    assert not good or truth(best) <= target + ABOVE or best == good[0]
+    assert any("the best there are" in line for line in said) == (not good)
+
+
+def test_trials_of_a_large_day_see_strips_of_it():
+    day, _ = scene()
+    assert part_of(day) is day
+    large = dataclasses.replace(day, height=4096, width=4096, frames=None, mask=torch.ones(1 << 24, dtype=torch.bool))
+    rows = part_of(large).mask.view(4096, 4096)[:, 0]
+    assert 0.5 < float(rows.sum()) * 4096 / TRIAL_TEXELS < 4.5 and not rows[0] and int(rows.sum()) >= 64
 
 
 # --- training --------------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from bench.lightmap import LARGE
 from common.stop import StopRequest
 from lightmap.data import Day, load_day, load_half_hours
 from lightmap.options import ONLY_F1
+from lightmap.quantised import QuantisedLatent
 from lightmap.sample_scene import Scene, write_day
 from lightmap.training import train
 
@@ -66,6 +67,21 @@ def write_lamp_day(folder: Path, size: int = 64, mean: float = 0.13) -> Path:
     for index, frame in enumerate(frames):
         np.save(folder / f"tod_{index:02}.npy", frame)
     return folder
+
+
+def quantise(latent: torch.Tensor, latent_size: tuple[int, int], size: tuple[int, int]) -> QuantisedLatent:
+    """8-bit codes of a whole latent map, (latent texels, C), between each channel's smallest and largest value."""
+    low, high = latent.amin(dim=0), latent.amax(dim=0)
+    span = torch.where(high > low, high - low, torch.ones_like(low))
+    codes = ((latent - low) / span * 255 + 0.5).floor().to(torch.uint8)
+    return QuantisedLatent(codes.view(*latent_size, -1).numpy(), low.numpy(), (low + span).numpy(), 8, size)
+
+
+def halved(latent: torch.Tensor, latent_size: tuple[int, int], size: tuple[int, int]) -> QuantisedLatent:
+    """Codes of a latent map averaged to half its width and height."""
+    image = latent.view(1, *latent_size, -1).permute(0, 3, 1, 2)
+    small = torch.nn.functional.avg_pool2d(image, 2, ceil_mode=True, count_include_pad=False)
+    return quantise(small.permute(0, 2, 3, 1).reshape(-1, latent.shape[1]), tuple(small.shape[2:]), size)
 
 
 @functools.lru_cache
